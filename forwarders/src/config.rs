@@ -1,0 +1,117 @@
+//! What every destination's section shares: `name`, `select` and `delivery`.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::select::SelectConfig;
+use crate::units::Span;
+
+/// The part of a destination's section that is the same everywhere.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// What the ledger and the log call it.
+    pub name: String,
+    /// Which series it gets.
+    pub select: SelectConfig,
+    /// How hard it is tried.
+    pub delivery: DeliveryConfig,
+}
+
+/// `delivery`: how snapshots are brought to a destination.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliveryConfig {
+    /// How long one attempt may take before it is given up and made again. A longer time suits a
+    /// slow destination at the cost of noticing later that it hangs. Defaults to `10s`.
+    pub timeout: Span,
+    /// Pauses between attempts.
+    pub retry: RetryConfig,
+    /// What may wait in memory.
+    pub queue: QueueConfig,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        Self {
+            timeout: Span::from_secs(10),
+            retry: RetryConfig::default(),
+            queue: QueueConfig::default(),
+        }
+    }
+}
+
+/// `delivery.retry`: attempts go on until the batch is delivered or has to make room.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryConfig {
+    /// Bound of the first pause; it doubles with each failure. Defaults to `250ms`.
+    pub initial: Span,
+    /// Bound that it doubles up to. A longer one is kinder to a destination that is down at the
+    /// cost of noticing later that it is back. Defaults to `30s`.
+    pub max: Span,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self { initial: Span::from_millis(250), max: Span::from_secs(30) }
+    }
+}
+
+/// `delivery.queue`: what may wait in memory for the destination.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueConfig {
+    /// Most points that wait; beyond, the oldest window is dropped and counted as `queue_full`. A
+    /// point costs some 100 bytes while it waits, a timer more. Defaults to `500000`.
+    pub max_points: u64,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self { max_points: 500_000 }
+    }
+}
+
+/// A section that is one mapping or a list of mappings.
+#[derive(Clone, Debug)]
+pub struct OneOrMany<T>(pub Vec<T>);
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrManyVisitor(PhantomData))
+    }
+}
+
+struct OneOrManyVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrManyVisitor<T> {
+    type Value = OneOrMany<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a section, or a list of sections")
+    }
+
+    /// An empty section: its defaults, which a destination with required keys refuses.
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+        let nothing = serde::de::value::MapDeserializer::new(std::iter::empty::<(&str, &str)>());
+        T::deserialize(nothing).map(|one| OneOrMany(vec![one]))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(|one| OneOrMany(vec![one]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(OneOrMany)
+    }
+}

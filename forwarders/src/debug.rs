@@ -1,0 +1,47 @@
+//! What takes every destination's place in `debug_mode`: the log.
+
+use async_trait::async_trait;
+use tracing::info;
+
+use crate::format::LineFormat;
+use crate::forwarder::{Forwarder, SendError};
+use crate::model::Snapshot;
+use crate::payload::Batch;
+use crate::stats::reason;
+
+/// Logs each point with names, values and tags instead of sending it.
+#[derive(Debug)]
+pub struct DebugForwarder {
+    /// The destination that it stands for.
+    name: String,
+}
+
+impl DebugForwarder {
+    /// Stands for the destination `name`.
+    #[must_use]
+    pub fn new(name: String) -> Self {
+        Self { name }
+    }
+}
+
+#[async_trait]
+impl Forwarder for DebugForwarder {
+    fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        for point in &snapshot.points {
+            batch.push(1, |_| (), |out| LineFormat::Text.write_line(out, snapshot, point));
+        }
+    }
+
+    async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
+        let mut logged = Vec::new();
+        for payload in batch.pending() {
+            let point = String::from_utf8_lossy(payload.bytes);
+            info!(forwarder = self.name, "debug_mode, not sent: {}", point.trim_end());
+            logged.push(payload.id);
+        }
+        for id in logged {
+            batch.set_aside(id, reason::DEBUG_MODE);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! A file: one line a series, appended window by window.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use crate::config::DeliveryConfig;
+use crate::format::LineFormat;
+use crate::forwarder::{Forwarder, SendError};
+use crate::model::Snapshot;
+use crate::payload::Batch;
+use crate::select::SelectConfig;
+
+/// `forwarders.file`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// What ledger and log call it. Defaults to `file`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Where to append; created if missing, its folder is not.
+    pub path: PathBuf,
+    /// `text`, `json` or `influx`. Defaults to `text`.
+    #[serde(default)]
+    pub format: LineFormat,
+    /// Which series are written.
+    #[serde(default)]
+    pub select: SelectConfig,
+    /// `queue` and `retry` matter: a full disk is tried again.
+    #[serde(default)]
+    pub delivery: DeliveryConfig,
+}
+
+/// Appends each window whole, or not at all.
+#[derive(Debug)]
+pub struct FileForwarder {
+    path: PathBuf,
+    format: LineFormat,
+    open: Option<Open>,
+}
+
+/// The open file and who it is, to notice that it was moved away.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    identity: (u64, u64),
+}
+
+impl FileForwarder {
+    /// Appends to `path`, which is opened with the first window.
+    #[must_use]
+    pub fn new(path: PathBuf, format: LineFormat) -> Self {
+        Self { path, format, open: None }
+    }
+}
+
+#[async_trait]
+impl Forwarder for FileForwarder {
+    fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        self.format.encode_window(snapshot, batch);
+    }
+
+    async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
+        // Appending to a local file is as good as immediate, and a window that is handed to another
+        // thread could be written although the attempt was given up.
+        while let Some(payload) = batch.first_pending() {
+            let id = payload.id;
+            append(&self.path, &mut self.open, payload.bytes).map_err(|error| {
+                SendError::transient(format!("{}: {error}", self.path.display()))
+            })?;
+            batch.delivered(id);
+        }
+        Ok(())
+    }
+
+    async fn probe(&mut self) -> Result<(), SendError> {
+        reopen_if_moved(&self.path, &mut self.open)
+            .map(|_| ())
+            .map_err(|error| SendError::operator(format!("{}: {error}", self.path.display())))
+    }
+}
+
+/// Appends a window; what a full disk cut short is taken back, so that a window is in the file once
+/// or not at all.
+fn append(path: &Path, open: &mut Option<Open>, window: &[u8]) -> io::Result<()> {
+    let file = reopen_if_moved(path, open)?;
+    let length = file.metadata()?.len();
+    file.write_all(window).inspect_err(|_| {
+        // Pipes and terminals have no length to go back to; there is nothing else to try.
+        let _cannot_be_taken_back = file.set_len(length);
+    })
+}
+
+/// The file at `path`: whoever rotates logs only has to move the old one away.
+fn reopen_if_moved<'a>(path: &Path, open: &'a mut Option<Open>) -> io::Result<&'a mut File> {
+    let there = path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    if open.as_ref().map(|open| open.identity) != there || open.is_none() {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let metadata = file.metadata()?;
+        *open = Some(Open { file, identity: (metadata.dev(), metadata.ino()) });
+    }
+    match open {
+        Some(open) => Ok(&mut open.file),
+        None => Err(io::Error::other("the file was not opened")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::snapshot_of_counters;
+
+    async fn write(forwarder: &mut FileForwarder, points: usize) -> Result<(), SendError> {
+        let mut batch = Batch::default();
+        forwarder.encode(&snapshot_of_counters(points), &mut batch);
+        forwarder.send(&mut batch).await
+    }
+
+    fn lines(path: &Path) -> usize {
+        std::fs::read_to_string(path).unwrap().lines().count()
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_moved_away_is_opened_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("out"), folder.path().join("out.1"));
+        let mut forwarder = FileForwarder::new(path.clone(), LineFormat::Json);
+        write(&mut forwarder, 2).await.unwrap();
+        write(&mut forwarder, 1).await.unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        write(&mut forwarder, 5).await.unwrap();
+        assert_eq!((lines(&moved), lines(&path)), (3, 5));
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_file() {
+        let mut forwarder = FileForwarder::new("/nowhere/at/all".into(), LineFormat::Text);
+        let error = write(&mut forwarder, 1).await.unwrap_err().to_string();
+        assert!(error.starts_with("/nowhere/at/all: No such file"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_window_that_does_not_fit_is_not_there_by_half() {
+        // /dev/full takes nothing and has no length; the error must come back, not a panic.
+        let mut forwarder = FileForwarder::new("/dev/full".into(), LineFormat::Text);
+        let error = write(&mut forwarder, 1).await.unwrap_err().to_string();
+        assert!(error.contains("No space left"), "{error}");
+    }
+}

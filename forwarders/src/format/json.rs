@@ -1,0 +1,82 @@
+//! One JSON object a point: `{"name","type","timestamp","interval","tags":{},"fields":{}}`.
+
+use crate::model::{Point, Snapshot};
+
+use super::number;
+
+/// Appends a point: `timestamp` is the window's end in Unix milliseconds, `interval` its length in
+/// seconds.
+pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
+    let series = &point.series;
+    out.extend_from_slice(b"{\"name\":");
+    write_string(out, series.name());
+    out.extend_from_slice(b",\"type\":\"");
+    out.extend_from_slice(series.kind().as_str().as_bytes());
+    out.extend_from_slice(b"\",\"timestamp\":");
+    out.extend_from_slice(itoa::Buffer::new().format(snapshot.window.end_ms).as_bytes());
+    out.extend_from_slice(b",\"interval\":");
+    number::write(out, snapshot.window.interval_s());
+    out.extend_from_slice(b",\"tags\":{");
+    let mut members = Members::default();
+    for (key, value) in series.tags() {
+        members.key(out, key);
+        write_string(out, value);
+    }
+    out.extend_from_slice(b"},\"fields\":{");
+    let mut members = Members::default();
+    point.value.for_each_field(snapshot, |field, value| {
+        members.key(out, field);
+        number::write(out, value);
+    });
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends a JSON string.
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    // Writing to a vector cannot fail, nor can a string.
+    let written = serde_json::to_writer(&mut *out, text);
+    debug_assert!(written.is_ok());
+}
+
+/// Puts the commas between the members of an object.
+#[derive(Default)]
+pub struct Members {
+    any: bool,
+}
+
+impl Members {
+    /// Appends the separator, the key and the colon.
+    pub fn key(&mut self, out: &mut Vec<u8>, key: &str) {
+        if std::mem::replace(&mut self.any, true) {
+            out.push(b',');
+        }
+        write_string(out, key);
+        out.push(b':');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MetricKind, Sum, Value};
+    use crate::testing::{point, snapshot_of};
+
+    #[test]
+    fn a_point_is_one_object() {
+        let tags = [("a\"b", "x\ny"), ("stage", "Zürich")];
+        let snapshot = snapshot_of(vec![point(
+            MetricKind::Counter,
+            "user.logins",
+            &tags,
+            Value::Counter(Sum::of(5.0)),
+        )]);
+        let mut out = Vec::new();
+        write_point(&mut out, &snapshot, &snapshot.points[0]);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            r#"{"name":"user.logins","type":"counter","timestamp":1490114074000,"interval":10,"#
+                .to_owned()
+                + r#""tags":{"a\"b":"x\ny","stage":"Zürich"},"fields":{"count":5,"rate":0.5}}"#
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! Encodings that more than one destination writes. All of them are pure and append to a buffer.
+
+use serde::Deserialize;
+
+use crate::model::{Point, Snapshot};
+use crate::payload::Batch;
+
+pub mod influx;
+pub mod json;
+pub mod number;
+pub mod pystatsd;
+pub mod text;
+pub mod timestamp;
+
+/// The line formats of console and file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LineFormat {
+    /// For people: time, kind, name, tags, fields.
+    #[default]
+    Text,
+    /// One JSON object a line, see [`json`].
+    Json,
+    /// InfluxDB line protocol with nanoseconds, see [`influx`].
+    Influx,
+}
+
+impl LineFormat {
+    /// Appends a point and a newline.
+    pub fn write_line(self, out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
+        match self {
+            Self::Text => text::write_point(out, snapshot, point),
+            Self::Json => json::write_point(out, snapshot, point),
+            Self::Influx => {
+                influx::write_point(out, snapshot, point, influx::Precision::Nanoseconds);
+            }
+        }
+        out.push(b'\n');
+    }
+
+    /// One payload with all lines of a window; none for an empty one.
+    pub fn encode_window(self, snapshot: &Snapshot, batch: &mut Batch) {
+        if snapshot.points.is_empty() {
+            return;
+        }
+        batch.push(
+            snapshot.points.len() as u64,
+            |_| (),
+            |out| snapshot.points.iter().for_each(|point| self.write_line(out, snapshot, point)),
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! The flat JSON object that pystatsd wrote to Kafka: an envelope, and the tags beside it.
+//!
+//! ```json
+//! {"apikey":"","tenant_id":"t","name":"user.logins","value":2,"@version":"1",
+//!  "@timestamp":"2017-03-21T16:34:34.000Z","stage":"login"}
+//! ```
+//!
+//! Tags share one level with the envelope, and a client may call a tag as it likes. So a tag that
+//! is called like a member of the envelope is written as `tag.<key>`, and one that is called like
+//! that already gets one more `tag.`: no two tags meet, none replaces the envelope, and a reader
+//! gets each back by taking one `tag.` away.
+
+use std::fmt;
+
+use crate::model::{Point, Snapshot, TimerValue, Value};
+
+use super::json::{self, Members};
+use super::{number, timestamp};
+
+/// What a tag cannot be called.
+const ENVELOPE: [&str; 7] =
+    ["apikey", "tenant_id", "name", "value", "@version", "@timestamp", "stats"];
+
+/// What a tag gets in front instead.
+const TAG_PREFIX: &str = "tag.";
+
+/// The members that are the same in every object, encoded once.
+pub struct Envelope {
+    head: Vec<u8>,
+}
+
+impl Envelope {
+    /// An envelope with the credentials that the reader of the topic asks for; both may be empty.
+    #[must_use]
+    pub fn new(apikey: &str, tenant_id: &str) -> Self {
+        let mut head = b"{\"apikey\":".to_vec();
+        json::write_string(&mut head, apikey);
+        head.extend_from_slice(b",\"tenant_id\":");
+        json::write_string(&mut head, tenant_id);
+        head.extend_from_slice(b",\"name\":");
+        Self { head }
+    }
+
+    /// Appends a point: `value` is its headline, `@timestamp` the window's end, and a timer has its
+    /// statistics in `stats`.
+    pub fn write_point(&self, out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
+        out.extend_from_slice(&self.head);
+        json::write_string(out, point.series.name());
+        out.extend_from_slice(b",\"value\":");
+        number::write(out, point.value.headline());
+        out.extend_from_slice(b",\"@version\":\"1\",\"@timestamp\":\"");
+        timestamp::write_rfc3339(out, snapshot.window.end_ms);
+        out.push(b'"');
+        if let Value::Timer(timer) = &point.value {
+            write_stats(out, snapshot, timer);
+        }
+        for (key, value) in point.series.tags() {
+            write_tag(out, key, value);
+        }
+        out.push(b'}');
+    }
+}
+
+impl fmt::Debug for Envelope {
+    /// Without the head: it holds the API key.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Envelope(***)")
+    }
+}
+
+/// Appends `,"stats":{…}`. The mean is the point's `value` already.
+fn write_stats(out: &mut Vec<u8>, snapshot: &Snapshot, timer: &TimerValue) {
+    let summary = &timer.summary;
+    out.extend_from_slice(b",\"stats\":{");
+    let mut members = Members::default();
+    let mut member = |key: &str, value: f64| {
+        members.key(out, key);
+        number::write(out, value);
+    };
+    member("count", summary.count);
+    member("sum", summary.sum);
+    member("min", summary.min);
+    member("max", summary.max);
+    member("stddev", summary.stddev);
+    for (percentile, value) in snapshot.percentiles.iter().zip(&summary.percentiles) {
+        member(percentile.label(), *value);
+    }
+    out.push(b'}');
+}
+
+fn write_tag(out: &mut Vec<u8>, key: &str, value: &str) {
+    out.push(b',');
+    if is_reserved(key) {
+        json::write_string(out, &format!("{TAG_PREFIX}{key}"));
+    } else {
+        json::write_string(out, key);
+    }
+    out.push(b':');
+    json::write_string(out, value);
+}
+
+/// Whether a key is a member of the envelope, or could be taken for a tag that was called so.
+fn is_reserved(key: &str) -> bool {
+    ENVELOPE.contains(&key.trim_start_matches(TAG_PREFIX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fmt::Formatter;
+
+    use proptest::prelude::*;
+    use serde::Deserialize;
+    use serde::de::{Deserializer, MapAccess, Visitor};
+    use serde_json::Value as Json;
+
+    use super::*;
+    use crate::model::{MetricKind, Sum, Timer};
+    use crate::testing::{point, snapshot_of};
+
+    fn written(point: Point) -> String {
+        let snapshot = snapshot_of(vec![point]);
+        let mut out = Vec::new();
+        Envelope::new("key-1", "tenant \"1\"").write_point(
+            &mut out,
+            &snapshot,
+            &snapshot.points[0],
+        );
+        String::from_utf8(out).unwrap()
+    }
+
+    fn counter(tags: &[(&str, &str)]) -> String {
+        written(point(MetricKind::Counter, "user.logins", tags, Value::Counter(Sum::of(43.0))))
+    }
+
+    /// The members in the order in which they are written, repeats included.
+    struct Flat(Vec<(String, Json)>);
+
+    impl<'de> Deserialize<'de> for Flat {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct FlatVisitor;
+            impl<'de> Visitor<'de> for FlatVisitor {
+                type Value = Flat;
+                fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+                    formatter.write_str("an object")
+                }
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Flat, A::Error> {
+                    let mut members = Vec::new();
+                    while let Some(member) = map.next_entry()? {
+                        members.push(member);
+                    }
+                    Ok(Flat(members))
+                }
+            }
+            deserializer.deserialize_map(FlatVisitor)
+        }
+    }
+
+    /// What a reader does to get the tags back.
+    fn tags_of(object: &str) -> BTreeMap<String, String> {
+        let Flat(members) = serde_json::from_str(object).unwrap();
+        let tag = |(key, value): (String, Json)| {
+            let called = match key.strip_prefix(TAG_PREFIX) {
+                Some(rest) if is_reserved(rest) => rest.to_owned(),
+                _ => key,
+            };
+            (called, value.as_str().unwrap().to_owned())
+        };
+        let tags = members.into_iter().filter(|(key, _)| !ENVELOPE.contains(&key.as_str()));
+        tags.map(tag).collect()
+    }
+
+    #[test]
+    fn a_counter_is_a_flat_object_with_its_tags_beside_the_envelope() {
+        assert_eq!(
+            counter(&[("stage", "login"), ("user", "Zoë\n")]),
+            r#"{"apikey":"key-1","tenant_id":"tenant \"1\"","name":"user.logins","value":43,"#
+                .to_owned()
+                + r#""@version":"1","@timestamp":"2017-03-21T16:34:34.000Z","#
+                + r#""stage":"login","user":"Zoë\n"}"#
+        );
+    }
+
+    #[test]
+    fn a_timer_has_its_mean_as_value_and_its_statistics_beside_it() {
+        let mut timer = Timer::default();
+        [1.0, 2.0, 4.5].iter().for_each(|value| timer.record(*value, 1.0, 1000));
+        let value = Value::timer(timer, &snapshot_of(vec![]).percentiles);
+        let Value::Timer(sealed) = &value else { unreachable!("a timer was made") };
+        let stddev = sealed.summary.stddev;
+        let object = written(point(MetricKind::Timer, "t", &[("stats", "x")], value));
+        assert_eq!(
+            object,
+            r#"{"apikey":"key-1","tenant_id":"tenant \"1\"","name":"t","value":2.5,"#.to_owned()
+                + r#""@version":"1","@timestamp":"2017-03-21T16:34:34.000Z","#
+                + r#""stats":{"count":3,"sum":7.5,"min":1,"max":4.5,"#
+                + &format!(r#""stddev":{stddev},"p50":2,"p90":4.5,"p95":4.5,"p99":4.5}},"#)
+                + r#""tag.stats":"x"}"#
+        );
+    }
+
+    #[test]
+    fn a_tag_never_overwrites_the_envelope() {
+        let object =
+            counter(&[("name", "evil"), ("tag.name", "2"), ("tag.x", "3"), ("value", "9")]);
+        let members: Json = serde_json::from_str(&object).unwrap();
+        assert_eq!((&members["name"], &members["value"]), (&"user.logins".into(), &43.into()));
+        assert_eq!(members["tag.name"], "evil");
+        assert_eq!(members["tag.tag.name"], "2");
+        assert_eq!(members["tag.x"], "3");
+        assert_eq!(members["tag.value"], "9");
+    }
+
+    #[test]
+    fn the_api_key_is_not_in_the_debug_output() {
+        assert_eq!(format!("{:?}", Envelope::new("key-1", "t")), "Envelope(***)");
+    }
+
+    /// Keys that come close to the envelope, and any others.
+    fn tag_key() -> impl Strategy<Value = String> {
+        let near = (0..4_usize, prop::sample::select(&ENVELOPE[..]))
+            .prop_map(|(times, key)| TAG_PREFIX.repeat(times) + key);
+        prop_oneof![near, "(tag\\.){0,2}[a-z@._]{0,6}", any::<String>()]
+    }
+
+    proptest! {
+        #[test]
+        fn no_member_occurs_twice_and_every_tag_reads_back(
+            tags in prop::collection::btree_map(tag_key(), any::<String>(), 0..12),
+        ) {
+            let sorted: Vec<(&str, &str)> =
+                tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let object = counter(&sorted);
+            let Flat(members) = serde_json::from_str(&object).unwrap();
+            let mut keys: Vec<&String> = members.iter().map(|(key, _)| key).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            prop_assert_eq!(keys.len(), members.len(), "a key occurs twice: {}", object);
+            prop_assert_eq!(tags_of(&object), tags);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! One line a point for people: `TIME KIND NAME tag=value … field=value …`.
+
+use crate::model::{Point, Snapshot};
+
+use super::{json, number, timestamp};
+
+/// Appends a point. Words with blanks, quotes, `=` or control characters are quoted as in JSON, so
+/// that a point is always one line.
+pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
+    timestamp::write_rfc3339(out, snapshot.window.end_ms);
+    out.push(b' ');
+    out.extend_from_slice(point.series.kind().as_str().as_bytes());
+    out.push(b' ');
+    write_word(out, point.series.name());
+    for (key, value) in point.series.tags() {
+        out.push(b' ');
+        write_word(out, key);
+        out.push(b'=');
+        write_word(out, value);
+    }
+    point.value.for_each_field(snapshot, |field, value| {
+        out.push(b' ');
+        out.extend_from_slice(field.as_bytes());
+        out.push(b'=');
+        number::write(out, value);
+    });
+}
+
+fn write_word(out: &mut Vec<u8>, word: &str) {
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=';
+    if !word.is_empty() && word.chars().all(plain) {
+        out.extend_from_slice(word.as_bytes());
+    } else {
+        json::write_string(out, word);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MetricKind, Timer, Value};
+    use crate::testing::{point, snapshot_of};
+
+    #[test]
+    fn a_point_is_one_line_whatever_its_tags_hold() {
+        let mut snapshot = snapshot_of(vec![]);
+        let mut timer = Timer::default();
+        timer.record(1.5, 1.0, 1000);
+        let value = Value::timer(timer, &snapshot.percentiles);
+        snapshot.points.push(point(
+            MetricKind::Timer,
+            "user.latency",
+            &[("note", "two\nlines"), ("stage", "login")],
+            value,
+        ));
+        let mut out = Vec::new();
+        write_point(&mut out, &snapshot, &snapshot.points[0]);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "2017-03-21T16:34:34.000Z timer user.latency note=\"two\\nlines\" stage=login \
+             count=1 rate=0.1 sum=1.5 min=1.5 max=1.5 mean=1.5 stddev=0 p50=1.5 p90=1.5 p95=1.5 \
+             p99=1.5"
+        );
+    }
+}

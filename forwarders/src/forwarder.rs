@@ -1,0 +1,92 @@
+//! The contract between a destination and the rest.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::Snapshot;
+use crate::payload::Batch;
+
+/// A destination: turns snapshots into payloads and sends them.
+///
+/// A [`ForwarderTask`](crate::driver::ForwarderTask) owns it and calls it from one task, never
+/// twice at a time: `encode` once for each snapshot, then `send` until the batch is settled.
+/// Queue, time limits, retries, counting and shutdown are the task's business.
+#[async_trait]
+pub trait Forwarder: Send {
+    /// Appends the snapshot's payloads to an empty batch. Pure: no clock, no socket, and the same
+    /// snapshot gives the same bytes.
+    fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch);
+
+    /// Sends what is pending and notes in the batch what became of each payload.
+    ///
+    /// May be dropped at any await when its time is up; what is not noted by then counts as not
+    /// delivered and is sent again.
+    ///
+    /// # Errors
+    /// When payloads stay pending: why, and how the task should go on.
+    async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError>;
+
+    /// Asks the destination whether it would take data, as `tallyd check --connect` does.
+    ///
+    /// # Errors
+    /// What is wrong, in words that an operator can act on.
+    async fn probe(&mut self) -> Result<(), SendError> {
+        Ok(())
+    }
+}
+
+/// Why payloads could not be delivered for now.
+#[derive(Debug)]
+pub struct SendError {
+    class: ErrorClass,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+/// How to go on after an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The destination is away or busy: try again with growing pauses.
+    Transient {
+        /// The least pause, where the destination named one.
+        after: Option<Duration>,
+    },
+    /// Somebody has to change something first (credentials, a missing topic): keep the data and
+    /// look again at long intervals.
+    Operator,
+}
+
+impl SendError {
+    /// The destination is away or busy.
+    pub fn transient(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { class: ErrorClass::Transient { after: None }, source: source.into() }
+    }
+
+    /// An operator has to act before it can work.
+    pub fn operator(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { class: ErrorClass::Operator, source: source.into() }
+    }
+
+    /// How to go on.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        self.class
+    }
+}
+
+impl fmt::Display for SendError {
+    /// The whole chain of causes: the innermost is the one that tells.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.source)?;
+        let mut cause = self.source.source();
+        while let Some(error) = cause {
+            write!(formatter, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl Error for SendError {}

@@ -1,0 +1,302 @@
+//! `forwarders.kafka`: what an operator writes.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+
+use super::properties::Properties;
+use crate::config::DeliveryConfig;
+use crate::select::SelectConfig;
+
+/// Longest topic name that brokers take.
+const TOPIC_BYTES_MAX: usize = 249;
+
+/// `forwarders.kafka`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// What ledger and log call it; two destinations need two names. Defaults to `kafka`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Where the cluster is found first, as `host:port`; the rest of it is learned from there.
+    /// Several, separated by commas, keep a start possible while one of them is down. Required.
+    pub kafka_broker: Brokers,
+    /// The topic that every point goes to. Up to 249 letters, digits, `.`, `_` and `-`; whether it
+    /// is created when it is missing is up to the brokers. Required.
+    pub kafka_topic: Topic,
+    /// Written into every `pystatsd` object as `apikey`, for readers that ask for one; it is not a
+    /// credential for the brokers (those are in `librdkafka`), and whoever reads the topic reads
+    /// it. Defaults to empty.
+    #[serde(default)]
+    pub kafka_apikey: Secret,
+    /// Written into every `pystatsd` object as `tenant_id`. Defaults to empty.
+    #[serde(default)]
+    pub kafka_tenant_id: String,
+    /// What a record holds, always one point: `pystatsd` for readers of that format, `json` for
+    /// all fields of every kind, `influx` for readers of line protocol, which has no room for the
+    /// kind. Defaults to `pystatsd`.
+    #[serde(default)]
+    pub format: RecordFormat,
+    /// What chooses a record's partition: `series` keeps the order of each series, `name` also
+    /// puts all series of a metric next to each other at the cost of uneven partitions, `none`
+    /// spreads evenly at the cost of order. Defaults to `series`.
+    #[serde(default)]
+    pub key: RecordKey,
+    /// Properties of librdkafka, such as `security.protocol` or `linger.ms`, by their names in its
+    /// CONFIGURATION.md. They go before tallyd's own, so that everything can be tuned, at the
+    /// cost of its guarantees: with `acks: 1` a point may be lost after it was counted as
+    /// delivered. What would break the ledger is refused. Defaults to none.
+    #[serde(default)]
+    pub librdkafka: Properties,
+    /// Which series are sent.
+    #[serde(default)]
+    pub select: SelectConfig,
+    /// How hard it is tried. `timeout` bounds one wait for acknowledgements; points that the
+    /// client library still holds by then are waited for again, not sent again.
+    #[serde(default)]
+    pub delivery: DeliveryConfig,
+}
+
+/// What a record holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordFormat {
+    /// A flat JSON object, see [`pystatsd`](crate::format::pystatsd).
+    #[default]
+    Pystatsd,
+    /// A JSON object with tags and fields, see [`json`](crate::format::json).
+    Json,
+    /// Line protocol with nanoseconds, see [`influx`](crate::format::influx).
+    Influx,
+}
+
+/// What chooses a record's partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordKey {
+    /// Name and tags.
+    #[default]
+    Series,
+    /// The metric name.
+    Name,
+    /// Nothing: records have no key.
+    None,
+}
+
+/// `host:port`, or several of them separated by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brokers(String);
+
+/// The name of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic(String);
+
+/// A text that no log and no error message may show.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Brokers {
+    /// Takes `host:port[,host:port…]`.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let brokers: Vec<&str> = text.split(',').map(str::trim).collect();
+        match brokers.iter().find(|broker| !is_host_port(broker)) {
+            None => Ok(Self(brokers.join(","))),
+            Some(wrong) => Err(format!(
+                "a broker is host:port, such as kafka.example.com:9092 or [::1]:9092, and several \
+                 are separated by commas; this is none: `{wrong}`"
+            )),
+        }
+    }
+
+    /// As librdkafka takes them.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_host_port(broker: &str) -> bool {
+    let Some((host, port)) = broker.rsplit_once(':') else { return false };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_host = match bare {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(is_host_byte),
+    };
+    is_host
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && port.parse().is_ok_and(|n: u16| n > 0)
+}
+
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b".-_".contains(&byte)
+}
+
+impl Topic {
+    /// Takes the name of a topic.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let right_size = (1..=TOPIC_BYTES_MAX).contains(&text.len());
+        if right_size && text.bytes().all(plain) && !matches!(text, "." | "..") {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!(
+            "a topic has 1 to {TOPIC_BYTES_MAX} letters, digits, `.`, `_` and `-`, and is not `.` \
+             or `..`; this is none: `{text}`"
+        ))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Secret {
+    /// Keeps a text from being shown.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one place that has to have it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+impl<'de> Deserialize<'de> for Brokers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text::new("host:port of a broker", Self::parse))
+    }
+}
+
+impl<'de> Deserialize<'de> for Topic {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text::new("the name of a topic", Self::parse))
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text::new("a text", |text| Ok(Self::new(text))))
+    }
+}
+
+/// Reads a text, which the configuration also has of numbers, and refuses it where it stands.
+pub(super) struct Text<T, F> {
+    expecting: &'static str,
+    parse: F,
+    parsed: PhantomData<T>,
+}
+
+impl<T, F: FnOnce(&str) -> Result<T, String>> Text<T, F> {
+    pub(super) fn new(expecting: &'static str, parse: F) -> Self {
+        Self { expecting, parse, parsed: PhantomData }
+    }
+}
+
+impl<T, F: FnOnce(&str) -> Result<T, String>> Visitor<'_> for Text<T, F> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.expecting)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).map_err(E::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> Result<KafkaConfig, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    fn config_with(member: &str) -> Result<KafkaConfig, String> {
+        config(&format!(r#"{{"kafka_broker": "b:9092", "kafka_topic": "t", {member}}}"#))
+    }
+
+    #[test]
+    fn broker_and_topic_are_enough() {
+        let config = config(r#"{"kafka_broker": "b:9092", "kafka_topic": "t"}"#).unwrap();
+        assert_eq!(config.kafka_broker.as_str(), "b:9092");
+        assert_eq!(config.kafka_topic.as_str(), "t");
+        assert_eq!((config.format, config.key), (RecordFormat::Pystatsd, RecordKey::Series));
+        assert_eq!((config.kafka_apikey.reveal(), config.kafka_tenant_id.as_str()), ("", ""));
+    }
+
+    #[test]
+    fn broker_and_topic_are_required_and_other_keys_unknown() {
+        assert!(config(r#"{"kafka_topic": "t"}"#).unwrap_err().contains("kafka_broker"));
+        assert!(config(r#"{"kafka_broker": "b:1"}"#).unwrap_err().contains("kafka_topic"));
+        assert!(config_with(r#""topic": "x""#).unwrap_err().contains("unknown field `topic`"));
+    }
+
+    #[test]
+    fn brokers_are_a_list_of_host_and_port() {
+        for (text, taken) in [
+            ("localhost:9092", "localhost:9092"),
+            ("a:1, b-2.example.com:65535", "a:1,b-2.example.com:65535"),
+            ("10.0.0.1:9092,[::1]:9093", "10.0.0.1:9092,[::1]:9093"),
+        ] {
+            assert_eq!(Brokers::parse(text).unwrap().as_str(), taken);
+        }
+        for wrong in
+            ["", "a", "a:", ":9092", "a:0", "a:65536", "a:+1", "a:1,", "a b:1", "::1:9", "[x]:1"]
+        {
+            assert!(Brokers::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn topics_are_named_as_brokers_allow_it() {
+        for name in ["metrics", "a.b_c-D9", &"x".repeat(249)] {
+            assert!(Topic::parse(name).is_ok(), "{name}");
+        }
+        for wrong in ["", ".", "..", "a/b", "a b", "ä", &"x".repeat(250)] {
+            assert!(Topic::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_where_it_stands() {
+        let error =
+            config("{\"kafka_broker\": \"b:9092\",\n \"kafka_topic\": \"a/b\"}").unwrap_err();
+        assert!(error.contains("`a/b`") && error.contains("line 2"), "{error}");
+        let error = config_with(r#""format": "xml""#).unwrap_err();
+        assert!(error.contains("`pystatsd`, `json`, `influx`"), "{error}");
+        let error = config_with(r#""key": "tags""#).unwrap_err();
+        assert!(error.contains("`series`, `name`, `none`"), "{error}");
+    }
+
+    #[test]
+    fn secrets_are_not_in_the_debug_output() {
+        let config = config_with(
+            r#""kafka_apikey": "canary-1", "librdkafka": {"sasl.password": "canary-2",
+               "ssl.key.password": "canary-3", "sasl.username": "joe"}"#,
+        )
+        .unwrap();
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("canary") && shown.contains("joe"), "{shown}");
+        assert_eq!(config.kafka_apikey.reveal(), "canary-1");
+    }
+}

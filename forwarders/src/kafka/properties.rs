@@ -1,0 +1,325 @@
+//! `librdkafka`: properties that are handed to the client library, and the ones that tallyd sets.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+
+use super::config::{Secret, Text};
+
+/// What tallyd sets unless the operator does.
+///
+/// A record is given up by the library after 30 s and sent again by tallyd, which is the patient
+/// one of the two; the library's queue is small because the window's bytes are in memory already.
+const DEFAULTS: [(&str, &str); 8] = [
+    ("acks", "all"),
+    ("enable.idempotence", "true"),
+    ("message.timeout.ms", "30000"),
+    ("queue.buffering.max.kbytes", "32768"),
+    ("queue.buffering.max.messages", "100000"),
+    ("compression.type", "lz4"),
+    ("reconnect.backoff.max.ms", "10000"),
+    ("socket.connection.setup.timeout.ms", "10000"),
+];
+
+/// What an operator cannot set, and what to do instead.
+const REFUSED: [(&str, &str); 8] = [
+    ("bootstrap.servers", "the brokers are set by `kafka_broker`"),
+    ("metadata.broker.list", "the brokers are set by `kafka_broker`"),
+    (
+        "delivery.report.only.error",
+        "a point counts as delivered when its report arrives, so all reports are needed",
+    ),
+    ("transactional.id", "tallyd writes without transactions"),
+    ("test.mock.num.brokers", "a mock cluster acknowledges points that nobody keeps"),
+    ("log_level", "how much is logged is set by tallyd's own log level"),
+    ("log.queue", "the library's log always goes to tallyd's"),
+    ("enabled_events", "tallyd needs the events that it asks for"),
+];
+
+/// Second names of properties; two names of one property in a configuration would be a matter of
+/// luck, and an operator's has to replace a default that is set by its other name.
+const ALIASES: [(&str, &str); 8] = [
+    ("request.required.acks", "acks"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("compression.codec", "compression.type"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("retries", "message.send.max.retries"),
+    ("sasl.mechanism", "sasl.mechanisms"),
+    ("sasl.oauthbearer.client.credentials.client.secret", "sasl.oauthbearer.client.secret"),
+];
+
+/// Parts of the names of properties whose values nobody should see.
+const SENSITIVE: [&str; 6] =
+    ["password", "secret", "passphrase", "private.key", ".pem", "sasl.oauthbearer.config"];
+
+/// Properties of librdkafka, each of which it has accepted.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Properties(BTreeMap<String, Secret>);
+
+impl Properties {
+    /// The value that the operator gave a property, by any of its names.
+    fn get(&self, name: &str) -> Option<&str> {
+        let name = canonical(name);
+        self.0.iter().find(|(key, _)| canonical(key) == name).map(|(_, value)| value.reveal())
+    }
+
+    fn insert(&mut self, name: String, value: Secret) -> Result<(), String> {
+        if let Some(other) = self.0.keys().find(|key| canonical(key) == canonical(&name)) {
+            return Err(format!("`{name}` and `{other}` are one property: keep one of them"));
+        }
+        accept(&name, value.reveal())?;
+        self.0.insert(name, value);
+        Ok(())
+    }
+
+    /// The client library's settings: tallyd's and, before them, the operator's.
+    pub(super) fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (name, value) in DEFAULTS {
+            if self.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
+        for (name, value) in &self.0 {
+            config.set(name, value.reveal());
+        }
+        // Weaker acknowledgements and idempotence exclude each other.
+        let acks_all = matches!(self.get("acks"), None | Some("all" | "-1"));
+        if !acks_all && self.get("enable.idempotence").is_none() {
+            config.set("enable.idempotence", "false");
+        }
+        self.find_certificates(&mut config);
+        let debug = self.get("debug").is_some();
+        config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+        config
+    }
+
+    /// The OpenSSL that is linked in looks for certificates where it was built; the library knows
+    /// where distributions keep them.
+    fn find_certificates(&self, config: &mut ClientConfig) {
+        let tls = self
+            .get("security.protocol")
+            .is_some_and(|protocol| protocol.to_ascii_lowercase().contains("ssl"));
+        let given = ["ssl.ca.location", "ssl.ca.pem"].iter().any(|name| self.get(name).is_some());
+        if tls && !given {
+            config.set("ssl.ca.location", "probe");
+        }
+    }
+}
+
+fn canonical(name: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name)
+}
+
+fn is_sensitive(name: &str) -> bool {
+    SENSITIVE.iter().any(|part| name.contains(part))
+}
+
+/// Refuses a name that librdkafka does not know or that is not the operator's to set.
+fn accept_name(name: &str) -> Result<(), String> {
+    if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
+        return Err(format!("`{name}` cannot be set here: {instead}"));
+    }
+    match set(name, "") {
+        // A known property may well refuse to be empty.
+        Err((RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, words)) => Err(words),
+        _ => Ok(()),
+    }
+}
+
+/// Asks librdkafka whether it takes the value.
+fn accept(name: &str, value: &str) -> Result<(), String> {
+    if canonical(name) == "acks" && value.trim() == "0" {
+        return Err("without acknowledgements nobody would know what was lost: use `all`, or `1` \
+                    for the leader's alone"
+            .to_owned());
+    }
+    set(name, value).map_err(|(_, words)| {
+        if is_sensitive(name) {
+            format!("librdkafka does not take the value of `{name}`")
+        } else if words.contains(&format!("\"{name}\"")) {
+            words
+        } else {
+            // It may speak of the property by another of its names.
+            format!("`{name}`: {words}")
+        }
+    })
+}
+
+/// Sets a property on a scratch configuration; the error is in librdkafka's words.
+fn set(name: &str, value: &str) -> Result<(), (RDKafkaConfRes, String)> {
+    match ClientConfig::new().set(name, value).create_native_config() {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(result, words, ..)) => Err((result, words)),
+        Err(_) => {
+            let words = format!("`{name}` holds a zero byte");
+            Err((RDKafkaConfRes::RD_KAFKA_CONF_INVALID, words))
+        }
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(name, value): (&String, &Secret)| {
+            (
+                name.clone(),
+                if is_sensitive(name) { "***".into() } else { value.reveal().to_owned() },
+            )
+        };
+        formatter.debug_map().entries(self.0.iter().map(shown)).finish()
+    }
+}
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PropertiesVisitor)
+    }
+}
+
+struct PropertiesVisitor;
+
+impl<'de> Visitor<'de> for PropertiesVisitor {
+    type Value = Properties;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("properties of librdkafka")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Properties, E> {
+        Ok(Properties::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
+        let mut properties = Properties::default();
+        while let Some(name) = map.next_key_seed(NameSeed)? {
+            map.next_value_seed(ValueSeed { properties: &mut properties, name })?;
+        }
+        Ok(properties)
+    }
+}
+
+/// Reads a name, so that an unknown one is refused where it stands.
+struct NameSeed;
+
+impl<'de> DeserializeSeed<'de> for NameSeed {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        let accepted = |name: &str| accept_name(name).map(|()| name.to_owned());
+        deserializer.deserialize_str(Text::new("the name of a property of librdkafka", accepted))
+    }
+}
+
+/// Reads the value of a property, so that a bad one is refused where it stands.
+struct ValueSeed<'a> {
+    properties: &'a mut Properties,
+    name: String,
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let Self { properties, name } = self;
+        let insert = |text: &str| properties.insert(name, Secret::new(text));
+        deserializer.deserialize_str(Text::new("the value of a property of librdkafka", insert))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(json: &str) -> Result<Properties, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    fn native(json: &str, name: &str) -> String {
+        let config = properties(json).unwrap().client_config();
+        config.create_native_config().unwrap().get(name).unwrap()
+    }
+
+    #[test]
+    fn every_default_is_known_to_librdkafka() {
+        for (name, value) in DEFAULTS {
+            assert_eq!(set(name, value), Ok(()), "{name}");
+        }
+        assert_eq!(native("{}", "acks"), "-1");
+        assert_eq!(native("{}", "enable.idempotence"), "true");
+    }
+
+    #[test]
+    fn an_operator_goes_before_the_defaults_by_any_name() {
+        assert_eq!(native(r#"{"compression.codec": "zstd"}"#, "compression.type"), "zstd");
+        assert_eq!(native(r#"{"delivery.timeout.ms": "1234"}"#, "message.timeout.ms"), "1234");
+        assert_eq!(native(r#"{"linger.ms": "7.5"}"#, "linger.ms"), "7.5");
+        assert_eq!(native(r#"{"enable.idempotence": "false"}"#, "enable.idempotence"), "false");
+    }
+
+    #[test]
+    fn weaker_acks_turn_idempotence_off() {
+        for name in ["acks", "request.required.acks"] {
+            let json = format!(r#"{{"{name}": "1"}}"#);
+            assert_eq!(native(&json, "acks"), "1");
+            assert_eq!(native(&json, "enable.idempotence"), "false");
+        }
+        let error = properties(r#"{"request.required.acks": "0"}"#).unwrap_err();
+        assert!(error.contains("use `all`, or `1`"), "{error}");
+    }
+
+    #[test]
+    fn certificates_are_looked_for_where_distributions_keep_them() {
+        let tls = r#"{"security.protocol": "SASL_SSL"}"#;
+        assert_eq!(native(tls, "ssl.ca.location"), "probe");
+        let given = r#"{"security.protocol": "ssl", "ssl.ca.location": "/x.pem"}"#;
+        assert_eq!(native(given, "ssl.ca.location"), "/x.pem");
+    }
+
+    #[test]
+    fn librdkafka_says_what_it_does_not_take_and_where() {
+        let error = properties("{\"linger.ms\": \"5\",\n\"linger\": \"5\"}").unwrap_err();
+        assert!(error.contains("No such configuration property: \"linger\""), "{error}");
+        assert!(error.contains("line 2"), "{error}");
+        let error = properties("{\"linger.ms\": \"5\",\n\"acks\": \"some\"}").unwrap_err();
+        assert!(error.contains("`acks`: Invalid value for configuration property"), "{error}");
+        assert!(error.contains("line 2"), "{error}");
+        let error = properties(r#"{"dr_msg_cb": "x"}"#).unwrap_err();
+        assert!(error.contains("dr_msg_cb"), "{error}");
+    }
+
+    #[test]
+    fn what_tallyd_owns_is_refused_with_what_to_do_instead() {
+        for (name, instead) in REFUSED {
+            let error = properties(&format!(r#"{{"{name}": "1"}}"#)).unwrap_err();
+            assert!(error.contains(name) && error.contains(instead), "{error}");
+        }
+        for (alias, name) in ALIASES {
+            assert!(
+                !matches!(set(alias, ""), Err((RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, _))),
+                "{alias}"
+            );
+            assert!(
+                !matches!(set(name, ""), Err((RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, _))),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_property_by_two_names_is_refused() {
+        let error = properties(r#"{"acks": "all", "request.required.acks": "1"}"#).unwrap_err();
+        assert!(error.contains("`request.required.acks` and `acks` are one property"), "{error}");
+    }
+
+    #[test]
+    fn the_value_of_a_password_is_in_no_error() {
+        let error = properties(r#"{"ssl.key.pem": "canary\u0000"}"#).unwrap_err();
+        assert!(!error.contains("canary"), "{error}");
+    }
+}

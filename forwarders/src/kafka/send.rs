@@ -1,0 +1,278 @@
+//! One attempt: hand over, wait for reports, note them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
+
+use super::error::{self, Trouble};
+use super::producer::{Producer, Record, Report};
+use super::verdict::Verdict;
+use super::{Kafka, RecordKey};
+use crate::forwarder::SendError;
+use crate::payload::{Batch, Payload};
+use crate::stats::reason;
+
+/// Records that are handed over without giving other tasks a turn.
+const SLICE: usize = 1_000;
+/// How long a failed producer may take to say what it had delivered.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Pause when the library's queue is full although all is reported: it is about to be emptied.
+const QUEUE_PAUSE: Duration = Duration::from_millis(10);
+/// No batch is made smaller than this because of one that was refused.
+const BATCH_BYTES_MIN: usize = 16 << 10;
+/// What librdkafka takes for `batch.size` when nothing is said.
+const BATCH_BYTES_DEFAULT: usize = 1_000_000;
+
+/// How far handing over came.
+enum Progress {
+    /// There is more to hand over.
+    More,
+    /// Nothing is left here, or the library's queue is full: reports come next.
+    Enough,
+}
+
+impl Kafka {
+    /// Goes on until every payload is settled, something went wrong or the time is up.
+    ///
+    /// Everything that has to survive is in `self`, so it may be dropped at each await.
+    pub(super) async fn deliver(&mut self, batch: &mut Batch) -> Result<(), SendError> {
+        let deadline = Instant::now() + self.patience;
+        let mut trouble = None;
+        while !self.custody.is_settled() {
+            let producer = self.producer()?;
+            self.note_reports(&producer, batch, &mut trouble);
+            if let Some((code, words)) = failed(&producer, trouble) {
+                return Err(self.rebuild(&producer, batch, code, &words).await);
+            }
+            match trouble {
+                Some(trouble) if self.custody.in_library() == 0 => return Err(self.gone(trouble)),
+                // Nothing new on top of trouble; what is on its way may still arrive.
+                Some(_) => self.wait(&producer, deadline).await?,
+                None => match self.hand_over(&producer, batch) {
+                    Ok(Progress::More) => tokio::task::yield_now().await,
+                    Ok(Progress::Enough) => self.wait(&producer, deadline).await?,
+                    Err(code) => Trouble::add(&mut trouble, Verdict::of(code), code),
+                },
+            }
+        }
+        self.learn_batch_size();
+        Ok(())
+    }
+
+    /// The producer; a new one when there is none.
+    pub(super) fn producer(&mut self) -> Result<Arc<Producer>, SendError> {
+        if let Some(producer) = &self.producer {
+            return Ok(Arc::clone(producer));
+        }
+        let started = Producer::start(&self.client, &self.journal);
+        let producer = Arc::new(started.map_err(SendError::transient)?);
+        self.producer = Some(Arc::clone(&producer));
+        Ok(producer)
+    }
+
+    /// Moves what the library reported to where it belongs.
+    fn note_reports(
+        &mut self,
+        producer: &Producer,
+        batch: &mut Batch,
+        trouble: &mut Option<Trouble>,
+    ) {
+        let mut delivered = false;
+        for Report { id, outcome } in producer.reports() {
+            if !self.custody.is_in_library(id) {
+                debug_assert!(false, "a report for a record that was not handed over");
+                continue;
+            }
+            match outcome.map_err(|code| (Verdict::of(code), code)) {
+                Ok(()) => {
+                    self.custody.settled(id);
+                    batch.delivered(id);
+                    delivered = true;
+                }
+                Err((Verdict::Content(reason), code)) => self.doubt(id, reason, code, batch),
+                Err((verdict, code)) => {
+                    self.custody.came_back(id);
+                    Trouble::add(trouble, verdict, code);
+                }
+            }
+        }
+        if delivered {
+            self.journal.recovered();
+        }
+        if self.custody.in_library() == 0 && self.custody.sieve().is_trying() {
+            match trouble {
+                Some(_) => self.custody.sieve().call_off(),
+                None => self.custody.sieve().close(),
+            }
+        }
+    }
+
+    /// The brokers refused a record: for good if it was alone, else it may have been another.
+    fn doubt(&mut self, id: usize, reason: &'static str, code: Code, batch: &mut Batch) {
+        if self.custody.sieve().is_trying() && self.custody.sieve().refused() {
+            self.custody.settled(id);
+            batch.refused(id, reason, format!("topic `{}`: {code}", self.topic));
+        } else {
+            self.custody.suspected(id);
+        }
+    }
+
+    fn hand_over(&mut self, producer: &Producer, batch: &mut Batch) -> Result<Progress, Code> {
+        match self.hand_over_slice(producer, batch)? {
+            // Suspects come last and in groups, so that a batch holds nothing else.
+            Progress::Enough if self.custody.in_library() == 0 && self.custody.suspects() > 0 => {
+                self.hand_over_group(producer, batch)
+            }
+            progress => Ok(progress),
+        }
+    }
+
+    /// Hands over the next records that nobody doubts.
+    fn hand_over_slice(
+        &mut self,
+        producer: &Producer,
+        batch: &mut Batch,
+    ) -> Result<Progress, Code> {
+        let here = |payload: &Payload<'_>| self.custody.is_here(payload.id);
+        let slice: Vec<Payload<'_>> =
+            batch.pending_from(self.custody.next()).filter(here).take(SLICE).collect();
+        let mut too_large = Vec::new();
+        let mut progress = Ok(if slice.len() == SLICE { Progress::More } else { Progress::Enough });
+        for payload in slice {
+            match producer.hand_over(self.record(&payload)) {
+                Ok(()) => self.custody.handed_over(payload.id),
+                Err(Code::MessageSizeTooLarge) => too_large.push(payload.id),
+                Err(code) => {
+                    let full = code == Code::QueueFull;
+                    progress = if full { Ok(Progress::Enough) } else { Err(code) };
+                    break;
+                }
+            }
+            self.custody.looked_up_to(payload.id + 1);
+        }
+        for id in too_large {
+            self.custody.settled(id);
+            let words = "a record is larger than librdkafka's `message.max.bytes`";
+            batch.refused(id, reason::TOO_LARGE, words);
+        }
+        progress
+    }
+
+    /// Hands over the next group of suspects.
+    fn hand_over_group(&mut self, producer: &Producer, batch: &Batch) -> Result<Progress, Code> {
+        let suspects = |payload: &Payload<'_>| self.custody.is_suspect(payload.id);
+        let bytes = batch.pending().filter(suspects).map(|payload| size(&payload)).sum();
+        self.custody.sieve().start(bytes);
+        for payload in batch.pending() {
+            if !self.custody.is_suspect(payload.id) {
+                continue;
+            }
+            if !self.custody.sieve().has_room(size(&payload)) {
+                break;
+            }
+            match producer.hand_over(self.record(&payload)) {
+                Ok(()) => {
+                    self.custody.handed_over(payload.id);
+                    self.custody.sieve().add(size(&payload));
+                }
+                Err(Code::QueueFull) => break,
+                Err(code) => return Err(code),
+            }
+        }
+        Ok(Progress::Enough)
+    }
+
+    fn record<'a>(&'a self, payload: &Payload<'a>) -> Record<'a> {
+        let record = Record::with_opaque_to(&self.topic, payload.id)
+            .payload(payload.bytes)
+            // The moment that the point is about, the same in a repeat.
+            .timestamp(i64::try_from(self.window.end_ms).unwrap_or(i64::MAX));
+        let record = match self.encoding.key {
+            RecordKey::None => record,
+            RecordKey::Series | RecordKey::Name => record.key(payload.key),
+        };
+        let kind = self.window.kinds.get(payload.id);
+        match kind.and_then(|kind| self.window.headers.get(kind)) {
+            Some(headers) => record.headers(headers.clone()),
+            None => record,
+        }
+    }
+
+    /// Waits for the next report.
+    async fn wait(&self, producer: &Producer, deadline: Instant) -> Result<(), SendError> {
+        let report = async {
+            if self.custody.in_library() > 0 {
+                producer.arrival().await;
+            } else {
+                tokio::time::sleep(QUEUE_PAUSE).await;
+            }
+        };
+        timeout_at(deadline, report)
+            .await
+            .map_err(|_| error::late(self.custody.open(), self.patience, self.journal.cause()))
+    }
+
+    /// Everything came back and some of it with an error.
+    fn gone(&mut self, trouble: Trouble) -> SendError {
+        if trouble.verdict == Verdict::Operator {
+            // The library remembers for minutes what a topic was refused for; a new producer asks.
+            self.producer = None;
+        }
+        trouble.into_error(&self.topic, self.journal.cause())
+    }
+
+    /// Drops a producer that has failed, after it said what it had delivered.
+    async fn rebuild(
+        &mut self,
+        producer: &Producer,
+        batch: &mut Batch,
+        code: Code,
+        words: &str,
+    ) -> SendError {
+        producer.purge();
+        let deadline = Instant::now() + LAST_WORDS;
+        while self.custody.in_library() > 0
+            && timeout_at(deadline, producer.arrival()).await.is_ok()
+        {
+            self.note_reports(producer, batch, &mut None);
+        }
+        self.custody.all_come_back();
+        self.producer = None;
+        self.rebuilds += 1;
+        let (forwarder, rebuilds) = (self.journal.forwarder(), self.rebuilds);
+        warn!(forwarder, rebuilds, "the producer failed and is made anew: {words}");
+        error::fatal(code, words)
+    }
+
+    /// Keeps to the size of batch that the topic was found to take.
+    fn learn_batch_size(&mut self) {
+        let Some(passed) = self.custody.sieve().finish() else { return };
+        let given = self.client.get("batch.size").and_then(|bytes| bytes.parse().ok());
+        let bytes = passed.max(BATCH_BYTES_MIN);
+        if bytes < given.unwrap_or(BATCH_BYTES_DEFAULT) {
+            let (forwarder, topic) = (self.journal.forwarder(), &self.topic);
+            warn!(
+                forwarder,
+                topic,
+                bytes,
+                "the topic refuses larger batches (see its max.message.bytes); \
+                 batch.size is this from now on"
+            );
+            self.client.set("batch.size", bytes.to_string());
+            self.producer = None;
+        }
+    }
+}
+
+/// Why the producer is of no more use.
+fn failed(producer: &Producer, trouble: Option<Trouble>) -> Option<(Code, String)> {
+    let reported = || trouble.filter(|trouble| trouble.verdict == Verdict::Fatal);
+    producer.fatal().or_else(|| reported().map(|trouble| (trouble.code, trouble.code.to_string())))
+}
+
+fn size(payload: &Payload<'_>) -> usize {
+    payload.key.len() + payload.bytes.len()
+}

@@ -1,0 +1,177 @@
+//! A mock cluster, a forwarder that writes to it and a consumer that reads it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant as Clock;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::metadata::MetadataPartition;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub(super) use std::time::Duration;
+
+pub(super) use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+pub(super) use tokio::time::Instant;
+
+pub(super) use crate::forwarder::ErrorClass;
+pub(super) use crate::payload::Settled;
+pub(super) use crate::stats::Counts;
+
+use crate::config::{Common, DeliveryConfig};
+use crate::driver::{Destination, Outlet};
+use crate::forwarder::Forwarder;
+use crate::kafka::{Kafka, KafkaConfig};
+use crate::model::Snapshot;
+use crate::payload::Batch;
+use crate::select::SelectConfig;
+
+pub(super) type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+pub(super) const TOPIC: &str = "metrics";
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+/// Settings of a destination that is tried for half a second.
+pub(super) const SHORT: &str = r#""delivery": {"timeout": "500ms"}"#;
+
+/// Nothing takes longer unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A broker with the topic.
+pub(super) fn cluster(partitions: i32) -> Cluster {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic(TOPIC, partitions, 1).unwrap();
+    cluster
+}
+
+/// The destination's section with more settings.
+pub(super) fn config(brokers: &str, settings: &str) -> KafkaConfig {
+    let comma = if settings.is_empty() { "" } else { "," };
+    let json =
+        format!(r#"{{"kafka_broker": "{brokers}", "kafka_topic": "{TOPIC}"{comma}{settings}}}"#);
+    serde_json::from_str(&json).unwrap()
+}
+
+/// A forwarder that writes to the cluster.
+pub(super) fn kafka(cluster: &Cluster, settings: &str) -> Kafka {
+    Kafka::new(config(&cluster.bootstrap_servers(), settings), "run-1").unwrap()
+}
+
+/// Encodes a snapshot and sends until it is settled, as the task does but without pauses.
+pub(super) async fn deliver(kafka: &mut Kafka, snapshot: &Snapshot) -> Settled {
+    let mut batch = Batch::default();
+    kafka.encode(snapshot, &mut batch);
+    let sending = async { while kafka.send(&mut batch).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, sending).await.unwrap();
+    assert!(batch.is_settled());
+    batch.take_settled()
+}
+
+/// A forwarder that runs in its task.
+pub(super) struct Running {
+    pub(super) outlet: Outlet,
+    deadline: watch::Sender<Option<Instant>>,
+    task: JoinHandle<()>,
+}
+
+/// Runs a forwarder with short pauses and a limit for an attempt.
+pub(super) fn start(kafka: Kafka, attempt_max: Duration) -> Running {
+    let delivery: DeliveryConfig =
+        serde_json::from_str(r#"{"retry": {"initial": "10ms", "max": "50ms"}}"#).unwrap();
+    let common = Common { name: "kafka".into(), select: SelectConfig::default(), delivery };
+    let forwarder = Box::new(kafka);
+    let destination =
+        Destination { kind: "kafka", common, forwarder, attempt_max: Some(attempt_max) };
+    let (outlet, task) = destination.split();
+    let (deadline, watched) = watch::channel(None);
+    Running { outlet, deadline, task: tokio::spawn(task.run(watched)) }
+}
+
+impl Running {
+    pub(super) fn push(&self, snapshot: Snapshot) {
+        self.outlet.push(&std::sync::Arc::new(snapshot));
+    }
+
+    /// Waits until the ledger shows something.
+    pub(super) async fn until(&self, shown: impl Fn(&Counts) -> bool) {
+        let start = Clock::now();
+        while !shown(&self.outlet.stats().counts()) {
+            assert!(start.elapsed() < PATIENCE, "{:?}", self.outlet.stats().counts());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Ends the input, waits for the task and gives its ledger.
+    pub(super) async fn finish(self) -> Counts {
+        let stats = std::sync::Arc::clone(self.outlet.stats());
+        drop(self.outlet);
+        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
+        drop(self.deadline);
+        stats.counts()
+    }
+}
+
+/// A record as a reader of the topic sees it.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) partition: i32,
+    pub(super) key: Option<String>,
+    pub(super) body: String,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) timestamp: Option<i64>,
+}
+
+/// Everything in the topic.
+pub(super) fn read(cluster: &Cluster) -> Vec<Read> {
+    read_topic(&cluster.bootstrap_servers(), TOPIC)
+}
+
+/// Everything in a topic of some cluster.
+pub(super) fn read_topic(brokers: &str, topic: &str) -> Vec<Read> {
+    let consumer: BaseConsumer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "reader")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "10")
+        .create()
+        .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let mut unread: BTreeSet<i32> =
+        metadata.topics()[0].partitions().iter().map(MetadataPartition::id).collect();
+    let mut assigned = TopicPartitionList::new();
+    for partition in &unread {
+        assigned.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&assigned).unwrap();
+    let mut records = Vec::new();
+    while !unread.is_empty() {
+        match consumer.poll(PATIENCE).expect("an answer") {
+            Ok(message) => records.push(record(&message)),
+            Err(rdkafka::error::KafkaError::PartitionEOF(partition)) => {
+                unread.remove(&partition);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    records
+}
+
+fn record(message: &BorrowedMessage<'_>) -> Read {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    Read {
+        partition: message.partition(),
+        key: message.key().map(text),
+        body: message.payload().map(text).unwrap(),
+        headers: headers.map(|header| (header.key.into(), text(header.value.unwrap()))).collect(),
+        timestamp: message.timestamp().to_millis(),
+    }
+}
+
+/// So many records, each of another series.
+pub(super) fn assert_each_key_once(records: &[Read], expected: usize) {
+    let keys: BTreeSet<_> = records.iter().map(|record| record.key.as_deref().unwrap()).collect();
+    assert_eq!((records.len(), keys.len()), (expected, expected), "records, different keys");
+}

@@ -1,0 +1,101 @@
+//! The same against a real broker, which also judges sequence numbers and sizes.
+//!
+//! `TALLYD_TEST_KAFKA=host:port` names it, as `tests/servers/kafka.sh start DIR` prints it; with
+//! `TALLYD_REQUIRE_SERVERS=1` its absence is a failure.
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+
+use super::*;
+use crate::stats::reason;
+
+/// Where the broker is; `None` when the test is to be skipped.
+fn broker(test: &str) -> Option<String> {
+    let broker = std::env::var("TALLYD_TEST_KAFKA").ok().filter(|broker| !broker.is_empty());
+    if broker.is_none() {
+        let required = std::env::var("TALLYD_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
+        assert!(!required, "TALLYD_TEST_KAFKA is not set and TALLYD_REQUIRE_SERVERS is 1");
+        println!("SKIPPED: {test} because TALLYD_TEST_KAFKA is not set");
+    }
+    broker
+}
+
+/// Creates a topic of its own for a test and gives its name.
+async fn create_topic(broker: &str, test: &str, settings: &[(&str, &str)]) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let name = format!("tallyd-{test}-{}", now.as_nanos());
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", broker);
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let mut topic = NewTopic::new(&name, 3, TopicReplication::Fixed(1));
+    for (key, value) in settings {
+        topic = topic.set(key, value);
+    }
+    let created = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
+    created.into_iter().for_each(|outcome| assert!(outcome.is_ok(), "{outcome:?}"));
+    name
+}
+
+fn kafka_for(broker: &str, topic: &str, settings: &str) -> Kafka {
+    let mut config = config(broker, settings);
+    config.kafka_topic = Topic::parse(topic).unwrap();
+    Kafka::new(config, "run-1").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_broker_gets_20000_points_once() {
+    let Some(broker) = broker("a_real_broker_gets_20000_points_once") else { return };
+    let topic = create_topic(&broker, "points", &[]).await;
+    let mut kafka = kafka_for(&broker, &topic, "");
+    kafka.probe().await.unwrap();
+    let running = start(kafka, SECOND * 10);
+    let mut snapshot = snapshot_of_counters(20_000);
+    for (number, point) in snapshot.points.iter_mut().enumerate() {
+        point.value = Value::Counter(Sum::of(number as f64));
+    }
+    let start = Instant::now();
+    running.push(snapshot);
+    let counts = running.finish().await;
+    println!("20,000 points acknowledged after {:?}", start.elapsed());
+    assert_eq!((counts.flushed, counts.delivered, counts.failures), (20_000, 20_000, 0));
+
+    let records = read_topic(&broker, &topic);
+    assert_each_key_once(&records, 20_000);
+    let value = |record: &Read| {
+        let body: serde_json::Value = serde_json::from_str(&record.body).unwrap();
+        body["value"].as_u64().unwrap()
+    };
+    assert_eq!(records.iter().map(value).sum::<u64>(), 19_999 * 20_000 / 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_topic_of_small_batches_loses_only_what_is_too_large_alone() {
+    let test = "a_real_topic_of_small_batches_loses_only_what_is_too_large_alone";
+    let Some(broker) = broker(test) else { return };
+    let topic = create_topic(&broker, "small", &[("max.message.bytes", "20000")]).await;
+    // Compressed, the batches would be small enough.
+    let plain = r#""librdkafka": {"compression.type": "none"}"#;
+    let mut kafka = kafka_for(&broker, &topic, plain);
+    let mut snapshot = snapshot_of_counters(5_000);
+    let text = "x".repeat(30_000);
+    let value = Value::Counter(Sum::of(1.0));
+    snapshot.points.insert(25, point(MetricKind::Counter, "large", &[("t", &text)], value));
+    for end_ms in [1_490_114_084_000, 1_490_114_094_000] {
+        snapshot.window.end_ms = end_ms;
+        let start = Instant::now();
+        let settled = deliver(&mut kafka, &snapshot).await;
+        println!("5,001 points settled after {:?}", start.elapsed());
+        assert_eq!(settled.delivered, snapshot.points.len() as u64 - settled.refused.len() as u64);
+        let mut records = read_topic(&broker, &topic);
+        records.retain(|record| record.headers[WINDOW_HEADER] == end_ms.to_string());
+        assert_each_key_once(&records, 5_000);
+        if !settled.refused.is_empty() {
+            assert_eq!(settled.refused, BTreeMap::from([(reason::TOO_LARGE, 1)]));
+            snapshot.points.remove(25);
+        }
+    }
+    assert_eq!(
+        kafka.client.get("batch.size").map(|bytes| bytes.parse::<usize>().unwrap() <= 20_000),
+        Some(true)
+    );
+}

@@ -1,0 +1,49 @@
+//! How a snapshot leaves the process.
+//!
+//! This crate defines what a [`Snapshot`](model::Snapshot) is, what a [`Forwarder`] has to do, and
+//! every destination. It knows nothing of datagrams, JSON messages, YAML or signals: the daemon
+//! decides how a snapshot is made.
+//!
+//! # The way of a snapshot
+//!
+//! ```text
+//! Outlet::push → SelectConfig::apply → SnapshotQueue → ForwarderTask → Forwarder::encode → send
+//! ```
+//!
+//! Each destination has its own queue and its own task, so that one that is slow or down holds up
+//! nothing but itself. [`ForwarderStats`](stats::ForwarderStats) is its ledger.
+//!
+//! # Adding a forwarder
+//!
+//! 1. A folder or file in `src/` with its configuration, its encoder and an `impl Forwarder`;
+//!    bytes that others write too come from [`format`].
+//! 2. A cargo feature of its name in `Cargo.toml`, with the dependencies that only it needs.
+//! 3. In `registry.rs` a field of [`ForwardersConfig`] and a line in `build`, which does not
+//!    compile as long as a section is declared and not built.
+//! 4. Its section in `etc/tallyd.yaml`, a page in `docs/forwarders/`, tests beside the code.
+
+pub mod backoff;
+pub mod config;
+pub mod driver;
+pub mod format;
+pub mod model;
+pub mod payload;
+pub mod queue;
+pub mod select;
+pub mod stats;
+pub mod units;
+
+#[cfg(feature = "console")]
+pub mod console;
+pub mod debug;
+#[cfg(feature = "file")]
+pub mod file;
+mod forwarder;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+mod registry;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
+
+pub use forwarder::{ErrorClass, Forwarder, SendError};
+pub use registry::{BuildContext, BuildError, ForwardersConfig};

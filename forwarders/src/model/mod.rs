@@ -1,0 +1,16 @@
+//! What a snapshot is: the immutable result of one window, shared by every forwarder.
+//!
+//! The model knows nothing of wire formats and derives no serialisation, so that an output format
+//! can change without touching it and the other way round.
+
+mod series;
+mod set;
+mod snapshot;
+mod sum;
+mod timer;
+
+pub use series::{MetricKind, Series};
+pub use set::DistinctSet;
+pub use snapshot::{Point, SetValue, Snapshot, TimerValue, Value, Window};
+pub use sum::Sum;
+pub use timer::{EXACT_SAMPLES_DEFAULT, Percentile, Timer, TimerSummary};

@@ -1,0 +1,194 @@
+//! Encoded bytes on their way to a destination, and what became of them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// One sendable unit: a Kafka message, a request body, a window of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload<'a> {
+    /// Where it stands in its batch; what [`Batch::delivered`] and [`Batch::refused`] take.
+    pub id: usize,
+    /// The encoded bytes.
+    pub bytes: &'a [u8],
+    /// What partitions by it (Kafka); empty where the destination has no such thing.
+    pub key: &'a [u8],
+    /// How many points are in it, so that a loss can be counted.
+    pub points: u64,
+}
+
+/// The payloads of one snapshot and, of each, whether the destination has it.
+///
+/// All bytes lie in one buffer that is reused from window to window. A batch outlives a failed
+/// attempt: what was delivered is not sent again.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    pending: u64,
+    settled: Settled,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Range<usize>,
+    body: Range<usize>,
+    points: u64,
+    open: bool,
+}
+
+/// What a destination did with points since last asked.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[must_use = "points that were refused must be counted, or they are lost silently"]
+pub struct Settled {
+    /// Points that the destination has.
+    pub delivered: u64,
+    /// Points that will never arrive, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// The destination's own words about the latest refusal.
+    pub last_refusal: Option<String>,
+}
+
+impl Batch {
+    /// Forgets everything but keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.pending = 0;
+        self.settled = Settled::default();
+    }
+
+    /// Adds a payload of `points` points whose key and body the closures append.
+    pub fn push(
+        &mut self,
+        points: u64,
+        key: impl FnOnce(&mut Vec<u8>),
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let key_start = self.bytes.len();
+        key(&mut self.bytes);
+        let body_start = self.bytes.len();
+        body(&mut self.bytes);
+        self.entries.push(Entry {
+            key: key_start..body_start,
+            body: body_start..self.bytes.len(),
+            points,
+            open: true,
+        });
+        self.pending += points;
+    }
+
+    /// Points that are neither delivered nor refused.
+    #[must_use]
+    pub fn points_pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// Whether nothing is left to send.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.entries.iter().all(|entry| !entry.open)
+    }
+
+    /// The payloads that are neither delivered nor refused, in order.
+    pub fn pending(&self) -> impl Iterator<Item = Payload<'_>> {
+        self.pending_from(0)
+    }
+
+    /// Those of [`Batch::pending`] whose id is `first` or above, for a destination that goes on
+    /// where it stopped.
+    pub fn pending_from(&self, first: usize) -> impl Iterator<Item = Payload<'_>> {
+        let entries = self.entries.iter().enumerate().skip(first);
+        entries.filter(|(_, entry)| entry.open).map(|(id, entry)| Payload {
+            id,
+            bytes: &self.bytes[entry.body.clone()],
+            key: &self.bytes[entry.key.clone()],
+            points: entry.points,
+        })
+    }
+
+    /// The first payload of [`Batch::pending`], for a destination that takes one at a time.
+    #[must_use]
+    pub fn first_pending(&self) -> Option<Payload<'_>> {
+        self.pending().next()
+    }
+
+    /// Notes that the destination has the payload `id`.
+    pub fn delivered(&mut self, id: usize) {
+        self.settled.delivered += self.close(id);
+    }
+
+    /// Notes that the payload `id` will never arrive: why, as a stable word for the ledger, and in
+    /// the destination's own words.
+    pub fn refused(&mut self, id: usize, reason: &'static str, words: impl Into<String>) {
+        self.set_aside(id, reason);
+        self.settled.last_refusal = Some(words.into());
+    }
+
+    /// Notes that the payload `id` is not to be sent, which is no trouble: `debug_mode`.
+    pub fn set_aside(&mut self, id: usize, reason: &'static str) {
+        let points = self.close(id);
+        *self.settled.refused.entry(reason).or_default() += points;
+    }
+
+    /// Notes the same outcome for every payload that is still pending.
+    pub fn all_delivered(&mut self) {
+        for id in 0..self.entries.len() {
+            self.delivered(id);
+        }
+    }
+
+    /// Hands over what became of points since the last call.
+    pub fn take_settled(&mut self) -> Settled {
+        std::mem::take(&mut self.settled)
+    }
+
+    fn close(&mut self, id: usize) -> u64 {
+        let entry = &mut self.entries[id];
+        if !std::mem::take(&mut entry.open) {
+            return 0;
+        }
+        self.pending -= entry.points;
+        entry.points
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch_of(points: &[u64]) -> Batch {
+        let mut batch = Batch::default();
+        for (index, count) in points.iter().enumerate() {
+            batch.push(
+                *count,
+                |key| key.extend_from_slice(b"k"),
+                |body| body.extend_from_slice(format!("body {index}").as_bytes()),
+            );
+        }
+        batch
+    }
+
+    #[test]
+    fn what_was_delivered_is_not_pending_any_more() {
+        let mut batch = batch_of(&[1, 2, 4]);
+        batch.delivered(1);
+        let bodies: Vec<_> = batch.pending().map(|payload| payload.bytes).collect();
+        assert_eq!(bodies, [b"body 0", b"body 2"]);
+        assert_eq!(batch.points_pending(), 5);
+        assert!(!batch.is_settled());
+    }
+
+    #[test]
+    fn every_point_is_settled_once() {
+        let mut batch = batch_of(&[1, 2, 4]);
+        batch.refused(0, "too_large", "message too large");
+        batch.delivered(0);
+        batch.all_delivered();
+        let settled = batch.take_settled();
+        assert_eq!(settled.delivered, 6);
+        assert_eq!(settled.refused, BTreeMap::from([("too_large", 1)]));
+        assert_eq!(settled.last_refusal.as_deref(), Some("message too large"));
+        assert_eq!(batch.take_settled(), Settled::default());
+        assert!(batch.is_settled());
+    }
+}

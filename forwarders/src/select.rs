@@ -1,0 +1,183 @@
+//! Which series a destination gets, and under which name and tags.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+
+use crate::model::{Point, Series, Snapshot};
+
+/// `select`: what of a snapshot goes to a destination.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SelectConfig {
+    /// Globs on the metric name (`*` matches dots too); none means all. Defaults to none.
+    pub include: Globs,
+    /// Globs of metric names to leave out, after `include`. Defaults to none.
+    pub exclude: Globs,
+    /// Tags to leave out. Series that become equal are merged: counts add up, the latest gauge
+    /// wins, timers and sets merge. Defaults to none.
+    pub drop_tags: Vec<String>,
+    /// Tags to add; one that the series has already is replaced. Defaults to none.
+    pub tags: BTreeMap<String, String>,
+    /// Text put before each metric name. Defaults to none.
+    pub prefix: String,
+}
+
+/// A list of globs, compiled.
+#[derive(Clone, Debug, Default)]
+pub struct Globs(Option<GlobSet>);
+
+impl Globs {
+    fn matches(&self, name: &str) -> Option<bool> {
+        self.0.as_ref().map(|globs| globs.is_match(name))
+    }
+}
+
+impl<'de> Deserialize<'de> for Globs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        if texts.is_empty() {
+            return Ok(Self(None));
+        }
+        let mut builder = GlobSetBuilder::new();
+        for text in &texts {
+            builder.add(Glob::new(text).map_err(|error| {
+                D::Error::custom(format!("`{text}` is not a glob: {}", error.kind()))
+            })?);
+        }
+        builder.build().map(|globs| Self(Some(globs))).map_err(D::Error::custom)
+    }
+}
+
+impl SelectConfig {
+    /// What the destination gets of a snapshot; the same one where nothing is to be changed.
+    #[must_use]
+    pub fn apply(&self, snapshot: &Arc<Snapshot>) -> Arc<Snapshot> {
+        let filters = self.include.0.is_some() || self.exclude.0.is_some();
+        let renames =
+            !self.drop_tags.is_empty() || !self.tags.is_empty() || !self.prefix.is_empty();
+        if !filters && !renames {
+            return Arc::clone(snapshot);
+        }
+        let chosen = snapshot.points.iter().filter(|point| self.wants(point.series.name()));
+        let points =
+            if renames { self.rename(chosen, snapshot) } else { chosen.cloned().collect() };
+        Arc::new(Snapshot {
+            window: snapshot.window,
+            percentiles: Arc::clone(&snapshot.percentiles),
+            points,
+        })
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.include.matches(name).unwrap_or(true) && !self.exclude.matches(name).unwrap_or(false)
+    }
+
+    fn rename<'a>(
+        &self,
+        chosen: impl Iterator<Item = &'a Point>,
+        snapshot: &Snapshot,
+    ) -> Vec<Point> {
+        let mut points: Vec<Point> = Vec::new();
+        let mut places: HashMap<Arc<Series>, usize> = HashMap::new();
+        for point in chosen {
+            let series = Arc::new(self.renamed(&point.series));
+            match places.get(&series) {
+                Some(place) => {
+                    points[*place].value.merge(point.value.clone(), &snapshot.percentiles);
+                }
+                None => {
+                    places.insert(Arc::clone(&series), points.len());
+                    points.push(Point { series, value: point.value.clone() });
+                }
+            }
+        }
+        points
+    }
+
+    fn renamed(&self, series: &Series) -> Series {
+        let mut tags: BTreeMap<&str, &str> = series
+            .tags()
+            .filter(|(key, _)| !self.drop_tags.iter().any(|drop| drop == key))
+            .collect();
+        tags.extend(self.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        let tags: Vec<_> = tags.into_iter().collect();
+        Series::new(series.kind(), &format!("{}{}", self.prefix, series.name()), &tags)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MetricKind, Percentile, Sum, Timer, Value};
+    use crate::testing::{point, snapshot_of};
+
+    fn globs(texts: &[&str]) -> Globs {
+        let mut builder = GlobSetBuilder::new();
+        for text in texts {
+            builder.add(Glob::new(text).unwrap());
+        }
+        Globs(Some(builder.build().unwrap()))
+    }
+
+    fn shown(snapshot: &Snapshot) -> Vec<String> {
+        snapshot
+            .points
+            .iter()
+            .map(|point| format!("{} = {}", point.series, point.value.headline()))
+            .collect()
+    }
+
+    #[test]
+    fn include_and_exclude_choose_by_name() {
+        let select = SelectConfig {
+            include: globs(&["user.*"]),
+            exclude: globs(&["*.debug"]),
+            ..SelectConfig::default()
+        };
+        let snapshot = Arc::new(snapshot_of(vec![
+            point(MetricKind::Counter, "user.a.b", &[], Value::Counter(Sum::of(1.0))),
+            point(MetricKind::Counter, "user.a.debug", &[], Value::Counter(Sum::of(1.0))),
+            point(MetricKind::Counter, "other", &[], Value::Counter(Sum::of(1.0))),
+        ]));
+        assert_eq!(shown(&select.apply(&snapshot)), ["counter user.a.b = 1"]);
+    }
+
+    #[test]
+    fn nothing_to_change_shares_the_snapshot() {
+        let snapshot = Arc::new(snapshot_of(vec![]));
+        assert!(Arc::ptr_eq(&SelectConfig::default().apply(&snapshot), &snapshot));
+    }
+
+    #[test]
+    fn series_that_become_equal_are_merged_and_never_sent_twice() {
+        let select = SelectConfig {
+            drop_tags: vec!["host".into()],
+            tags: BTreeMap::from([("dc".into(), "x".into())]),
+            prefix: "p.".into(),
+            ..SelectConfig::default()
+        };
+        let timer = |values: [f64; 2]| {
+            let mut timer = Timer::default();
+            values.iter().for_each(|value| timer.record(*value, 1.0, 1000));
+            Value::timer(timer, &[Percentile::parse("50").unwrap()])
+        };
+        let gauge = |value, arrival_ns| Value::Gauge { value, arrival_ns };
+        let (a, b) = ([("host", "a"), ("s", "1")], [("host", "b"), ("s", "1")]);
+        let snapshot = Arc::new(snapshot_of(vec![
+            point(MetricKind::Counter, "c", &a, Value::Counter(Sum::of(1.0))),
+            point(MetricKind::Counter, "c", &b, Value::Counter(Sum::of(2.0))),
+            point(MetricKind::Gauge, "g", &a, gauge(7.0, 20)),
+            point(MetricKind::Gauge, "g", &b, gauge(8.0, 10)),
+            point(MetricKind::Timer, "t", &a, timer([1.0, 2.0])),
+            point(MetricKind::Timer, "t", &b, timer([3.0, 6.0])),
+        ]));
+        assert_eq!(
+            shown(&select.apply(&snapshot)),
+            ["counter p.c dc=x s=1 = 3", "gauge p.g dc=x s=1 = 7", "timer p.t dc=x s=1 = 3"]
+        );
+    }
+}

@@ -1,0 +1,34 @@
+//! Snapshots for tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{MetricKind, Percentile, Point, Series, Snapshot, Sum, Value, Window};
+
+/// A snapshot of a 10 s window that ended on 2017-03-21 16:34:34 UTC, with the default percentiles.
+#[must_use]
+pub fn snapshot_of(points: Vec<Point>) -> Snapshot {
+    let percentiles = ["50", "90", "95", "99"].map(|text| Percentile::parse(text).expect("valid"));
+    Snapshot {
+        window: Window { end_ms: 1_490_114_074_000, interval: Duration::from_secs(10) },
+        percentiles: Arc::new(percentiles),
+        points,
+    }
+}
+
+/// One point.
+#[must_use]
+pub fn point(kind: MetricKind, name: &str, tags: &[(&str, &str)], value: Value) -> Point {
+    Point { series: Arc::new(Series::new(kind, name, tags)), value }
+}
+
+/// A snapshot of so many counters, each counting 1.
+#[must_use]
+pub fn snapshot_of_counters(points: usize) -> Snapshot {
+    let counter = |index: usize| {
+        let tags = [("n", index.to_string())];
+        let tags: Vec<_> = tags.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        point(MetricKind::Counter, "c", &tags, Value::Counter(Sum::of(1.0)))
+    };
+    snapshot_of((0..points).map(counter).collect())
+}

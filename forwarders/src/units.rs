@@ -1,0 +1,214 @@
+//! Durations and sizes as people write them in a configuration: `250ms`, `10s`, `24h`, `256MiB`.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+/// A length of time above zero, written with a unit: `ms`, `s`, `m`, `h` or `d`. A bare number
+/// means seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(Duration);
+
+impl Span {
+    /// So many milliseconds.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
+    /// So many seconds.
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(Duration::from_secs(secs))
+    }
+
+    /// The length itself.
+    #[must_use]
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+
+    /// Reads `250ms`, `1.5s`, `10m`, `24h`, `7d` or a bare number of seconds.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let units =
+            [("ms", 0.001), ("us", 1e-6), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
+        number_with_unit(text, &units)
+            .map(|seconds| Self(Duration::from_secs_f64(seconds)))
+            .filter(|span| !span.0.is_zero())
+            .ok_or_else(|| {
+                format!("a duration is a number with a unit, such as 250ms, 10s, 5m or 24h, not `{text}`")
+            })
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+        match units.iter().find(|(size, _)| millis > 0 && millis.is_multiple_of(*size)) {
+            Some((size, unit)) => write!(formatter, "{}{unit}", millis / size),
+            None => write!(formatter, "{}ms", self.0.as_secs_f64() * 1e3),
+        }
+    }
+}
+
+/// A number of bytes, written with a unit: `B`, `KiB`, `MiB`, `GiB` (or `KB`, `MB`, `GB` for powers
+/// of 1,000). A bare number means bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(u64);
+
+impl ByteSize {
+    /// So many bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// So many units of 1,048,576 bytes.
+    #[must_use]
+    pub const fn from_mib(mib: u64) -> Self {
+        Self(mib << 20)
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Reads `65507`, `64KiB`, `256MiB` or `1GB`.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let units = [
+            ("KiB", 1024.0),
+            ("MiB", 1_048_576.0),
+            ("GiB", 1_073_741_824.0),
+            ("TiB", 1_099_511_627_776.0),
+            ("KB", 1e3),
+            ("MB", 1e6),
+            ("GB", 1e9),
+            ("TB", 1e12),
+            ("K", 1024.0),
+            ("M", 1_048_576.0),
+            ("G", 1_073_741_824.0),
+            ("B", 1.0),
+        ];
+        match number_with_unit(text, &units) {
+            Some(bytes) if (1.0..9e15).contains(&bytes) => Ok(Self(bytes as u64)),
+            _ => Err(format!(
+                "a size is a number with a unit, such as 64KiB, 256MiB or 1GiB, not `{text}`"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match units.iter().find(|(size, _)| self.0 > 0 && self.0.is_multiple_of(*size)) {
+            Some((size, unit)) => write!(formatter, "{}{unit}", self.0 / size),
+            None => write!(formatter, "{}B", self.0),
+        }
+    }
+}
+
+/// Splits `10 s` into number and unit and multiplies; `None` for anything else.
+fn number_with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().ok()?;
+    let unit = unit.trim();
+    let factor = match unit {
+        "" => 1.0,
+        _ => units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?.1,
+    };
+    Some(number * factor).filter(|product| *product < 1e18)
+}
+
+/// Reads a unit type from a string or a bare number.
+struct UnitVisitor<T> {
+    expecting: &'static str,
+    parse: fn(&str) -> Result<T, String>,
+}
+
+impl<T> Visitor<'_> for UnitVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.expecting)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(UnitVisitor {
+            expecting: "a duration such as 250ms, 10s or 24h",
+            parse: Self::parse,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(UnitVisitor {
+            expecting: "a size such as 64KiB or 256MiB",
+            parse: Self::parse,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_and_a_bare_number_is_seconds() {
+        for (text, millis) in
+            [("250ms", 250), ("10s", 10_000), ("10", 10_000), ("1.5 s", 1500), ("5m", 300_000)]
+        {
+            assert_eq!(Span::parse(text).unwrap().get().as_millis(), millis, "{text}");
+        }
+        for wrong in ["", "0", "0s", "-1s", "10x", "s", "1e3", "9999999999999999999d", "1..2s"] {
+            assert!(Span::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_binary_and_decimal_units() {
+        for (text, bytes) in [("8MiB", 8 << 20), ("64k", 65_536), ("1MB", 1_000_000), ("12", 12)] {
+            assert_eq!(ByteSize::parse(text).unwrap().get(), bytes, "{text}");
+        }
+        for wrong in ["", "0", "-1", "MiB", "1PB"] {
+            assert!(ByteSize::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn they_print_as_they_are_written() {
+        for text in ["250ms", "10s", "5m", "24h"] {
+            let shown = Span::parse(text).unwrap().to_string();
+            assert_eq!(Span::parse(&shown), Span::parse(text));
+        }
+        assert_eq!(Span::from_secs(10).to_string(), "10s");
+        assert_eq!(ByteSize::from_mib(256).to_string(), "256MiB");
+    }
+}
