@@ -1,0 +1,197 @@
+//! The configuration file: one YAML file, a superset of the deployed `pystatsd.conf`.
+//!
+//! Each section's struct stands where it is used; this module puts them together, reads the file
+//! and checks what no section can check alone.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use forwarders::driver::Destination;
+use forwarders::units::{ByteSize, Span};
+use forwarders::{BuildContext, ForwardersConfig};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+use thiserror::Error as ThisError;
+
+use self::yaml::{ConfigError, Source, Spanned};
+use crate::admin::AdminConfig;
+use crate::aggregator::AggregationConfig;
+use crate::aggregator::identity::AgentConfig;
+use crate::cli::ConfigArgs;
+use crate::listener::{self, ListenerConfig};
+use crate::logging::LogConfig;
+use crate::protocol::Limits;
+
+pub mod yaml;
+
+/// Where the file is looked for if none is named.
+const DEFAULT_PATH: &str = "/etc/tallyd/tallyd.yaml";
+const DEFAULT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const DEFAULT_PORT: u16 = 5090;
+/// Shortest interval: below, windows cost more than samples.
+const INTERVAL_MIN: Span = Span::from_millis(100);
+/// Longest interval.
+const INTERVAL_MAX: Span = Span::from_secs(3600);
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address of the JSON listener over UDP, or a name of this host. Defaults to `127.0.0.1`.
+    pub bind_address: Option<BindAddress>,
+    /// Its port; 0 takes any free one. Defaults to `5090`.
+    pub bind_port: Option<u16>,
+    /// Log each window's points instead of sending them. Defaults to `false`.
+    pub debug_mode: bool,
+    /// The host's own tags.
+    pub agent: AgentConfig,
+    /// Where the points go; with none, to standard output.
+    pub forwarders: Spanned<ForwardersConfig>,
+    /// Length of a window; windows end on multiples of it on the wall clock. Longer ones make fewer
+    /// points at the cost of seeing less. 100ms to 1h. Defaults to `10s`.
+    #[serde(deserialize_with = "interval")]
+    pub interval: Span,
+    /// Listeners in place of the one at `bind_address` and `bind_port`, or besides it if one of
+    /// these two is given as well.
+    pub listeners: Option<Vec<ListenerConfig>>,
+    /// How samples become points.
+    pub aggregation: AggregationConfig,
+    /// What one message may cost.
+    pub limits: Limits,
+    /// What to ask of the kernel as the buffer of each socket; more of it outlasts longer bursts at
+    /// the cost of kernel memory. Defaults to `8MiB`.
+    pub receive_buffer: ByteSize,
+    /// The daemon's own HTTP endpoint.
+    pub admin: AdminConfig,
+    /// What the daemon says about itself.
+    pub log: LogConfig,
+    /// How long a stop may take to deliver what is left. Defaults to `10s`.
+    pub shutdown_timeout: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bind_address: None,
+            bind_port: None,
+            debug_mode: false,
+            agent: AgentConfig::default(),
+            forwarders: Spanned::default(),
+            interval: Span::from_secs(10),
+            listeners: None,
+            aggregation: AggregationConfig::default(),
+            limits: Limits::default(),
+            receive_buffer: ByteSize::from_mib(8),
+            admin: AdminConfig::default(),
+            log: LogConfig::default(),
+            shutdown_timeout: Span::from_secs(10),
+        }
+    }
+}
+
+/// An address without a port; a name is looked up when the configuration is read.
+#[derive(Clone, Copy, Debug)]
+pub struct BindAddress(IpAddr);
+
+impl<'de> Deserialize<'de> for BindAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if let Ok(address) = text.parse() {
+            return Ok(Self(address));
+        }
+        listener::resolve(&format!("{text}:0")).map(|address| Self(address.ip())).map_err(|_| {
+            D::Error::custom(format!("must be an IP address or a name of this host, not `{text}`"))
+        })
+    }
+}
+
+impl Config {
+    /// The sockets to open.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<ListenerConfig> {
+        let mut listeners = self.listeners.clone().unwrap_or_default();
+        let names_one = self.bind_address.is_some() || self.bind_port.is_some();
+        if names_one || self.listeners.is_none() {
+            let address = self.bind_address.map_or(DEFAULT_ADDRESS, |address| address.0);
+            let port = self.bind_port.unwrap_or(DEFAULT_PORT);
+            listeners.insert(0, ListenerConfig::json_udp(SocketAddr::new(address, port)));
+        }
+        listeners
+    }
+
+    /// Builds the destinations.
+    ///
+    /// # Errors
+    /// At the `forwarders` section, when they do not go together.
+    pub fn destinations(
+        &self,
+        source: &Source,
+        instance: &str,
+    ) -> Result<Vec<Destination>, ConfigError> {
+        let context = BuildContext { debug_mode: self.debug_mode, instance: instance.to_owned() };
+        let forwarders: &ForwardersConfig = &self.forwarders;
+        forwarders
+            .clone()
+            .build(&context)
+            .map_err(|error| source.error_at(self.forwarders.span(), error.to_string()))
+    }
+}
+
+/// A configuration and the file that it came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// The file, for errors that are found later.
+    pub source: Source,
+    /// Whether there was a file at all.
+    pub is_file: bool,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, ThisError)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file says something that is not allowed.
+    #[error(transparent)]
+    Wrong(#[from] ConfigError),
+}
+
+/// Reads the named file, else the default one, else takes the built-in defaults.
+///
+/// # Errors
+/// When the file cannot be read or is wrong in any way.
+pub fn load(args: &ConfigArgs) -> Result<Loaded, LoadError> {
+    let default_path = Path::new(DEFAULT_PATH);
+    let path = args.config.as_deref().or_else(|| default_path.exists().then_some(default_path));
+    let Some(path) = path else {
+        let source = Source::new("built-in defaults", "");
+        return Ok(Loaded { config: Config::default(), source, is_file: false });
+    };
+    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+    let bytes = fs::read(path).map_err(unreadable)?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error().to_string()))
+    })?;
+    let source = Source::new(path.display().to_string(), text);
+    let config = yaml::parse(&source, &|name| env::var(name).ok())?;
+    Ok(Loaded { config, source, is_file: true })
+}
+
+fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+    let interval = Span::deserialize(deserializer)?;
+    if interval < INTERVAL_MIN || interval > INTERVAL_MAX {
+        return Err(D::Error::custom(format!(
+            "must be between {INTERVAL_MIN} and {INTERVAL_MAX}, not {interval}"
+        )));
+    }
+    Ok(interval)
+}

@@ -1,0 +1,126 @@
+//! One line of a file as an error shows it: masked, cut to a bearable length, with carets below.
+
+use std::ops::Range;
+
+/// The most characters of a line that an error shows.
+const LINE_CHARS_MAX: usize = 120;
+/// How much of a line that is cut stays before the caret.
+const CHARS_BEFORE_CARET: usize = 40;
+/// What stands for a secret, whatever its length.
+pub(super) const MASK: &str = "***";
+/// What stands for a tab, so that the caret below counts the same width.
+const TAB: &str = "    ";
+
+/// A line ready to print, and the part of it that is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Excerpt {
+    line: String,
+    carets: Range<usize>,
+}
+
+impl Excerpt {
+    /// Shows `line` with carets below `columns`. Columns count from 1 with the end exclusive; the
+    /// `masks` are in order and do not overlap.
+    pub(super) fn new(line: &[char], columns: Range<usize>, masks: &[Range<usize>]) -> Self {
+        let mut shown: Vec<char> = Vec::with_capacity(line.len());
+        // For each column, where it begins in what is shown.
+        let mut offsets = Vec::with_capacity(line.len() + 1);
+        let mut masks_left = masks.iter().peekable();
+        for (column, &character) in (1..).zip(line) {
+            while masks_left.next_if(|mask| mask.end <= column).is_some() {}
+            match masks_left.peek().filter(|mask| mask.contains(&column)) {
+                Some(mask) if mask.start == column => {
+                    offsets.push(shown.len());
+                    shown.extend(MASK.chars());
+                }
+                Some(_) => offsets.push(shown.len() - MASK.len()),
+                None => {
+                    offsets.push(shown.len());
+                    push_printable(&mut shown, character);
+                }
+            }
+        }
+        offsets.push(shown.len());
+        let start = offsets[(columns.start - 1).min(line.len())];
+        let inside = masks.iter().find(|m| m.start < columns.end && columns.end < m.end);
+        let end = offsets[(inside.map_or(columns.end, |mask| mask.end) - 1).min(line.len())];
+        cut(&shown, start..end.max(start + 1))
+    }
+
+    /// The line, without a line break.
+    pub(super) fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// The carets, moved below what is meant.
+    pub(super) fn carets(&self) -> String {
+        " ".repeat(self.carets.start) + &"^".repeat(self.carets.len())
+    }
+}
+
+/// A control character must not reach a terminal.
+fn push_printable(shown: &mut Vec<char>, character: char) {
+    match character {
+        '\t' => shown.extend(TAB.chars()),
+        c if c.is_control() => shown.push('\u{fffd}'),
+        c => shown.push(c),
+    }
+}
+
+/// Keeps the part of a long line around the carets.
+fn cut(shown: &[char], carets: Range<usize>) -> Excerpt {
+    if shown.len() <= LINE_CHARS_MAX {
+        return Excerpt { line: shown.iter().collect(), carets };
+    }
+    let last_start = shown.len() - LINE_CHARS_MAX;
+    let start = carets.start.saturating_sub(CHARS_BEFORE_CARET).min(last_start);
+    let end = start + LINE_CHARS_MAX;
+    let before = if start > 0 { "…" } else { "" };
+    let behind = if end < shown.len() { "…" } else { "" };
+    let middle: String = shown[start..end].iter().collect();
+    let shift = |offset: usize| offset.min(end.max(carets.start + 1)) - start + before.len().min(1);
+    let carets = shift(carets.start)..shift(carets.end);
+    Excerpt { line: format!("{before}{middle}{behind}"), carets }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excerpt(line: &str, columns: Range<usize>, masks: &[Range<usize>]) -> (String, String) {
+        let line: Vec<char> = line.chars().collect();
+        let excerpt = Excerpt::new(&line, columns, masks);
+        (excerpt.line().to_owned(), excerpt.carets())
+    }
+
+    #[test]
+    fn a_mask_hides_the_length_and_moves_the_carets_behind_it() {
+        let whole = "{token: secret, a: b}";
+        let (line, carets) = excerpt(whole, 20..21, std::slice::from_ref(&(9..15)));
+        assert_eq!(line, "{token: ***, a: b}");
+        assert_eq!(carets, "                ^");
+        let (_, carets) = excerpt(whole, 11..12, std::slice::from_ref(&(9..15)));
+        assert_eq!(carets, "        ^^^");
+    }
+
+    #[test]
+    fn a_tab_is_as_wide_above_as_below_and_control_characters_are_replaced() {
+        let (line, carets) = excerpt("\ta\u{1b}[2J: b", 8..9, &[]);
+        assert_eq!(line, "    a\u{fffd}[2J: b");
+        assert_eq!(carets, " ".repeat(10) + "^");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_carets() {
+        let long = format!("{}X{}", "a".repeat(300), "b".repeat(300));
+        let (line, carets) = excerpt(&long, 301..302, &[]);
+        assert_eq!(line.chars().count(), LINE_CHARS_MAX + 2);
+        assert_eq!(line.chars().nth(carets.len() - 1), Some('X'));
+        let (line, carets) = excerpt(&long, 1..602, &[]);
+        assert!(line.starts_with("aaa") && line.ends_with('…'));
+        assert_eq!(carets.len(), LINE_CHARS_MAX);
+        let (line, carets) = excerpt(&long, 602..602, &[]);
+        assert!(line.starts_with('…') && line.ends_with('b'));
+        assert_eq!(carets.len(), LINE_CHARS_MAX + 2);
+    }
+}
