@@ -1,0 +1,200 @@
+//! What `/api/v1/status` and `/api/v1/rejected` say. Counts are samples and points.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use forwarders::format::timestamp::write_rfc3339;
+use serde::Serialize;
+
+use crate::aggregator::clock::unix_ms;
+use crate::daemon::{Observed, ObservedForwarder};
+use crate::listener::rejected::RejectedMessage;
+use crate::listener::stats::{Counts, ListenerStats};
+
+/// Metrics that `by_metric` names: those with the most series.
+const METRICS_MAX: usize = 1_000;
+
+/// Everything at one moment.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    instance: String,
+    uptime_s: f64,
+    ledger: Ledger,
+    listeners: Vec<Listener>,
+    series: Series,
+    forwarders: BTreeMap<String, Forwarder>,
+}
+
+/// Where every sample went: `received` = `aggregated` + the sum of `rejected`.
+#[derive(Debug, Serialize)]
+struct Ledger {
+    received: u64,
+    aggregated: u64,
+    rejected: BTreeMap<&'static str, u64>,
+    kernel_drops: u64,
+    datagrams: u64,
+    bytes: u64,
+}
+
+/// One socket.
+#[derive(Debug, Serialize)]
+struct Listener {
+    listener: String,
+    receive_buffer: usize,
+    #[serde(flatten)]
+    ledger: Ledger,
+}
+
+#[derive(Debug, Serialize)]
+struct Series {
+    total: usize,
+    overflowed: u64,
+    by_metric: BTreeMap<String, u64>,
+    overflowed_by_metric: BTreeMap<String, u64>,
+}
+
+/// Where every point went: `flushed` = `delivered` + `queued` + `spooled` + the sum of `dropped`.
+#[derive(Debug, Serialize)]
+struct Forwarder {
+    kind: &'static str,
+    up: bool,
+    flushed: u64,
+    delivered: u64,
+    queued: u64,
+    spooled: u64,
+    dropped: BTreeMap<&'static str, u64>,
+    failures: u64,
+    last_error: Option<String>,
+    last_error_at: Option<String>,
+    last_success: Option<String>,
+}
+
+impl Status {
+    /// Looks at everything.
+    pub(super) fn of(observed: &Observed) -> Self {
+        let (mut total, mut kernel_drops) = (Counts::default(), 0);
+        let mut listeners = Vec::new();
+        for stats in &observed.listeners {
+            let (counts, drops) = (stats.counts(), stats.kernel_drops());
+            total.add(&counts);
+            kernel_drops += drops;
+            listeners.push(Listener::of(stats, &counts, drops));
+        }
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            instance: observed.instance.clone(),
+            uptime_s: observed.started.elapsed().as_secs_f64(),
+            ledger: Ledger::of(&total, kernel_drops),
+            listeners,
+            series: Series::of(observed),
+            forwarders: observed
+                .forwarders
+                .iter()
+                .map(|forwarder| (forwarder.name.clone(), Forwarder::of(forwarder)))
+                .collect(),
+        }
+    }
+}
+
+impl Ledger {
+    fn of(counts: &Counts, kernel_drops: u64) -> Self {
+        Self {
+            received: counts.received(),
+            aggregated: counts.aggregated,
+            rejected: counts.rejected_by_reason(),
+            kernel_drops,
+            datagrams: counts.datagrams,
+            bytes: counts.bytes,
+        }
+    }
+}
+
+impl Listener {
+    fn of(stats: &ListenerStats, counts: &Counts, kernel_drops: u64) -> Self {
+        Self {
+            listener: stats.label().to_owned(),
+            receive_buffer: stats.receive_buffer(),
+            ledger: Ledger::of(counts, kernel_drops),
+        }
+    }
+}
+
+impl Series {
+    fn of(observed: &Observed) -> Self {
+        let usage = observed.registry.usage(METRICS_MAX);
+        let overflowed = usage.iter().filter(|metric| metric.overflowed > 0);
+        Self {
+            total: observed.registry.series_count(),
+            overflowed: observed.registry.overflowed_samples(),
+            overflowed_by_metric: overflowed
+                .map(|metric| (metric.name.clone(), metric.overflowed))
+                .collect(),
+            by_metric: usage.into_iter().map(|metric| (metric.name, metric.series)).collect(),
+        }
+    }
+}
+
+impl Forwarder {
+    fn of(forwarder: &ObservedForwarder) -> Self {
+        let counts = forwarder.stats.counts();
+        let (last_error_at, last_error) = counts.last_error.unzip();
+        Self {
+            kind: forwarder.kind,
+            up: !counts.down,
+            flushed: counts.flushed,
+            delivered: counts.delivered,
+            queued: counts.queued,
+            spooled: counts.spooled,
+            dropped: counts.dropped,
+            failures: counts.failures,
+            last_error,
+            last_error_at: last_error_at.map(rfc3339),
+            last_success: counts.last_success.map(rfc3339),
+        }
+    }
+}
+
+/// The latest rejected messages, newest first.
+#[derive(Debug, Serialize)]
+pub(super) struct Rejected {
+    rejected: Vec<Message>,
+}
+
+#[derive(Debug, Serialize)]
+struct Message {
+    time: String,
+    listener: String,
+    sender: String,
+    reason: &'static str,
+    offset: usize,
+    expected: &'static str,
+    excerpt: String,
+}
+
+impl Rejected {
+    /// Looks at them.
+    pub(super) fn of(observed: &Observed) -> Self {
+        Self { rejected: observed.rejected.latest().into_iter().map(Message::of).collect() }
+    }
+}
+
+impl Message {
+    fn of(message: RejectedMessage) -> Self {
+        Self {
+            time: rfc3339(message.time),
+            listener: message.listener,
+            sender: message.sender,
+            reason: message.reason.as_str(),
+            offset: message.offset,
+            expected: message.expected,
+            excerpt: message.excerpt,
+        }
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    let mut text = Vec::new();
+    write_rfc3339(&mut text, unix_ms(time));
+    String::from_utf8_lossy(&text).into_owned()
+}

@@ -1,0 +1,259 @@
+//! All tables together: merges them at the window's edge and makes the snapshot.
+
+use std::sync::Arc;
+
+use forwarders::model::{Percentile, Point, Series, Snapshot, Window};
+
+use super::AggregationConfig;
+use super::cell::Cell;
+use super::registry::{Registry, SeriesId};
+use super::table::{Drained, Table};
+use super::windows_in;
+
+/// What lives longer than a window: every live series, a gauge's last value, when a series was
+/// last seen. Owned by the aggregator thread.
+#[derive(Debug)]
+pub struct Store {
+    live: Vec<Option<Live>>,
+    touched: Vec<SeriesId>,
+    registry: Arc<Registry>,
+    percentiles: Arc<[Percentile]>,
+    exact_samples: usize,
+    expire_after_windows: u64,
+    /// Number of the open window.
+    window: u64,
+    /// Number of the window in which series were last forgotten; tables that were cleaned before
+    /// then may still hold them.
+    last_expiry: u64,
+}
+
+#[derive(Debug)]
+struct Live {
+    series: Arc<Series>,
+    cell: Cell,
+    gauge: f64,
+    last_window: u64,
+}
+
+impl Store {
+    /// An empty store for windows of this length.
+    #[must_use]
+    pub fn new(
+        config: &AggregationConfig,
+        interval: std::time::Duration,
+        registry: Arc<Registry>,
+    ) -> Self {
+        Self {
+            live: Vec::new(),
+            touched: Vec::new(),
+            registry,
+            percentiles: config.percentiles.clone().into(),
+            exact_samples: config.exact_samples,
+            expire_after_windows: windows_in(config.expire_after.get(), interval),
+            window: 1,
+            last_expiry: 0,
+        }
+    }
+
+    /// Adds all that a table gathered and leaves it empty for its listener.
+    pub fn merge(&mut self, table: &mut Table) {
+        table.drain(|drained| self.merge_series(drained));
+        if table.cleaned < self.last_expiry {
+            table.retain(|id, series| self.is_known(id, series));
+            table.cleaned = self.window;
+        }
+    }
+
+    /// Closes the window: a snapshot of what was merged since the last one.
+    #[must_use]
+    pub fn flush(&mut self, window: Window) -> Snapshot {
+        let mut points = Vec::with_capacity(self.touched.len());
+        for id in self.touched.drain(..) {
+            let Some(live) = &mut self.live[id as usize] else { continue };
+            let cell = std::mem::take(&mut live.cell);
+            if let Some(value) = cell.into_value(&mut live.gauge, &self.percentiles) {
+                points.push(Point { series: Arc::clone(&live.series), value });
+            }
+        }
+        self.window += 1;
+        Snapshot { window, percentiles: Arc::clone(&self.percentiles), points }
+    }
+
+    /// Forgets the series that have been idle for too long. Called between a flush and the next
+    /// merge. Returns how many.
+    pub fn expire(&mut self) -> usize {
+        let (window, after) = (self.window, self.expire_after_windows);
+        let mut expired = Vec::new();
+        for (id, entry) in self.live.iter_mut().enumerate() {
+            if entry.as_ref().is_some_and(|live| live.last_window + after < window) {
+                *entry = None;
+                expired.push(id as SeriesId);
+            }
+        }
+        if !expired.is_empty() {
+            self.registry.forget(&expired);
+            self.last_expiry = self.window;
+        }
+        expired.len()
+    }
+
+    fn merge_series(&mut self, drained: Drained<'_>) {
+        let Drained { id, hash, series, cell } = drained;
+        if !self.is_known(*id, series) && !self.registry.is_current(*id, series) {
+            // Forgotten while this table still held it: its number may belong to another by now.
+            let admitted = self.registry.readmit(hash, series);
+            (*id, *series) = (admitted.id, admitted.series);
+        }
+        let window = self.window;
+        let (live, touched, exact_samples) =
+            (&mut self.live, &mut self.touched, self.exact_samples);
+        if live.len() <= *id as usize {
+            live.resize_with(*id as usize + 1, || None);
+        }
+        let entry = live[*id as usize].get_or_insert_with(|| Live {
+            series: Arc::clone(series),
+            cell: Cell::Empty,
+            gauge: 0.0,
+            last_window: window,
+        });
+        if matches!(entry.cell, Cell::Empty) {
+            touched.push(*id);
+        }
+        entry.last_window = window;
+        entry.cell.merge(cell, exact_samples);
+    }
+
+    fn is_known(&self, id: SeriesId, series: &Arc<Series>) -> bool {
+        match self.live.get(id as usize) {
+            Some(Some(live)) => Arc::ptr_eq(&live.series, series),
+            Some(None) | None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use forwarders::model::MetricKind;
+    use forwarders::units::Span;
+
+    use super::*;
+    use crate::aggregator::identity::{AgentConfig, Identifier};
+    use crate::protocol::SampleValue;
+
+    struct Bench {
+        identifier: Arc<Identifier>,
+        registry: Arc<Registry>,
+        store: Store,
+        tables: Vec<Table>,
+        ends: u64,
+    }
+
+    fn bench(tables: usize, config: &AggregationConfig) -> Bench {
+        let identifier = Arc::new(Identifier::new(&AgentConfig::default()));
+        let registry = Arc::new(Registry::new(config, Arc::clone(&identifier)));
+        let store = Store::new(config, Duration::from_secs(10), Arc::clone(&registry));
+        let tables = (0..tables).map(|_| Table::new(config.exact_samples)).collect();
+        Bench { identifier, registry, store, tables, ends: 0 }
+    }
+
+    impl Bench {
+        fn record(&mut self, table: usize, kind: MetricKind, name: &str, value: &SampleValue<'_>) {
+            let identity = self.identifier.identify(kind, name, &[]);
+            self.tables[table].record(&identity, value, 1.0, 0, &self.registry);
+        }
+
+        fn count(&mut self, table: usize, name: &str, count: f64) {
+            self.record(table, MetricKind::Counter, name, &SampleValue::Counter(count));
+        }
+
+        fn flush(&mut self) -> Vec<String> {
+            for table in &mut self.tables {
+                self.store.merge(table);
+            }
+            self.ends += 10_000;
+            let window = Window { end_ms: self.ends, interval: Duration::from_secs(10) };
+            let snapshot = self.store.flush(window);
+            self.store.expire();
+            let mut points: Vec<String> = snapshot
+                .points
+                .iter()
+                .map(|point| format!("{} = {}", point.series, point.value.headline()))
+                .collect();
+            points.sort();
+            points
+        }
+    }
+
+    #[test]
+    fn what_two_listeners_saw_is_one_series_with_the_sum() {
+        let mut bench = bench(2, &AggregationConfig::default());
+        bench.count(0, "m", 2.0);
+        bench.count(1, "m", 3.0);
+        bench.count(1, "n", 1.0);
+        assert_eq!(bench.flush(), ["counter m = 5", "counter n = 1"]);
+        assert_eq!(bench.flush(), [""; 0], "a window without samples has no points");
+        bench.count(0, "m", 7.0);
+        assert_eq!(bench.flush(), ["counter m = 7"]);
+        assert_eq!(bench.registry.series_count(), 2);
+    }
+
+    #[test]
+    fn a_gauge_keeps_its_value_for_deltas_over_windows() {
+        let mut bench = bench(1, &AggregationConfig::default());
+        bench.record(0, MetricKind::Gauge, "g", &SampleValue::GaugeSet(10.0));
+        assert_eq!(bench.flush(), ["gauge g = 10"]);
+        assert_eq!(bench.flush(), [""; 0]);
+        bench.record(0, MetricKind::Gauge, "g", &SampleValue::GaugeAdd(-4.0));
+        assert_eq!(bench.flush(), ["gauge g = 6"]);
+    }
+
+    #[test]
+    fn an_idle_series_is_forgotten_and_may_come_back() {
+        let config =
+            AggregationConfig { expire_after: Span::from_secs(20), ..AggregationConfig::default() };
+        let mut bench = bench(2, &config);
+        bench.count(0, "idle", 1.0);
+        bench.record(1, MetricKind::Gauge, "g", &SampleValue::GaugeSet(5.0));
+        for _ in 0..5 {
+            bench.count(1, "busy", 1.0);
+            bench.flush();
+        }
+        assert_eq!(bench.registry.series_count(), 1);
+        assert_eq!(bench.tables[0].series_count(), 0);
+        bench.count(0, "idle", 2.0);
+        bench.record(0, MetricKind::Gauge, "g", &SampleValue::GaugeAdd(1.0));
+        assert_eq!(bench.flush(), ["counter idle = 2", "gauge g = 1"]);
+    }
+
+    #[test]
+    fn a_number_that_was_given_away_does_not_mix_two_series() {
+        let config =
+            AggregationConfig { expire_after: Span::from_secs(10), ..AggregationConfig::default() };
+        let mut bench = bench(2, &config);
+        bench.count(0, "old", 1.0);
+        bench.flush();
+        bench.flush();
+        // Table 0 gets samples of `old` again before it was rid of it; meanwhile `new` takes over
+        // the number through table 1.
+        bench.count(0, "old", 2.0);
+        bench.store.merge(&mut bench.tables[1]);
+        bench.store.expire();
+        bench.count(1, "new", 3.0);
+        assert_eq!(bench.flush(), ["counter new = 3", "counter old = 2"]);
+    }
+
+    #[test]
+    fn samples_over_the_limit_are_in_the_total() {
+        let config = AggregationConfig { max_series: 2, ..AggregationConfig::default() };
+        let mut bench = bench(1, &config);
+        for (name, count) in [("a", 1.0), ("b", 2.0), ("c", 4.0), ("c", 8.0), ("a", 16.0)] {
+            bench.count(0, name, count);
+        }
+        assert_eq!(
+            bench.flush(),
+            ["counter a = 17", "counter b = 2", "counter c overflow=true = 12"]
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! The aggregator thread: waits for the window's edge, merges, flushes, hands to the forwarders.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use forwarders::driver::Outlet;
+use forwarders::model::Window;
+use tracing::{error, warn};
+
+use super::clock::{Edge, WindowClock, unix_ms};
+use super::handover::{AggregatorEnd, HandedOver};
+use super::registry::Registry;
+use super::store::Store;
+
+/// How long a listener may take to hand over its table. It is asked between two batches, so this
+/// is long; a table that comes later is merged into the next window.
+const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+
+/// Owns the store and everything between the tables and the forwarders' queues.
+pub struct AggregatorThread {
+    store: Store,
+    clock: WindowClock,
+    interval: Duration,
+    tables: AggregatorEnd,
+    registry: Arc<Registry>,
+    outlets: Vec<Outlet>,
+}
+
+impl AggregatorThread {
+    /// Puts the parts together; nothing runs yet.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        interval: Duration,
+        tables: AggregatorEnd,
+        registry: Arc<Registry>,
+        outlets: Vec<Outlet>,
+    ) -> Self {
+        let clock = WindowClock::new(interval, unix_ms(SystemTime::now()));
+        Self { store, clock, interval, tables, registry, outlets }
+    }
+
+    /// Runs until the other end of `stop` is dropped, which happens after the listeners have ended;
+    /// then flushes the open window and closes the queues.
+    pub fn run(mut self, stop: &flume::Receiver<()>) {
+        loop {
+            let wait = self.clock.until_edge(unix_ms(SystemTime::now()));
+            match stop.recv_timeout(wait) {
+                Err(flume::RecvTimeoutError::Timeout) => self.close_window(),
+                Ok(()) | Err(flume::RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        while let Ok(handed) = self.tables.tables().try_recv() {
+            self.merge(handed);
+        }
+        let edge = self.clock.close_early(unix_ms(SystemTime::now()));
+        self.flush(edge);
+    }
+
+    fn close_window(&mut self) {
+        self.gather();
+        let edge = self.clock.close(unix_ms(SystemTime::now()));
+        if edge.clock_stepped {
+            warn!(window_end_ms = edge.end_ms, "the wall clock was set; windows go on from here");
+        }
+        self.flush(edge);
+        self.store.expire();
+        for metric in self.registry.take_newly_overflowing() {
+            warn!(
+                metric,
+                "too many series: samples of new ones are folded into `overflow=true` \
+                 (aggregation.max_series, max_series_per_metric, max_series_bytes)"
+            );
+        }
+    }
+
+    /// Merges a table from every listener.
+    fn gather(&mut self) {
+        let mut awaited = self.tables.announce_edge();
+        let deadline = Instant::now() + HAND_OVER_MAX;
+        while awaited > 0 {
+            match self.tables.tables().recv_deadline(deadline) {
+                Ok(handed) => self.merge(handed),
+                Err(_) => {
+                    error!(listeners = awaited, "did not hand over their samples in time");
+                    return;
+                }
+            }
+            awaited -= 1;
+        }
+    }
+
+    fn merge(&mut self, mut handed: HandedOver) {
+        self.store.merge(&mut handed.table);
+        self.tables.give_back(handed);
+    }
+
+    fn flush(&mut self, edge: Edge) {
+        let window = Window { end_ms: edge.end_ms, interval: self.interval };
+        let snapshot = Arc::new(self.store.flush(window));
+        if !snapshot.points.is_empty() {
+            self.outlets.iter().for_each(|outlet| outlet.push(&snapshot));
+        }
+    }
+}

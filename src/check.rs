@@ -1,0 +1,79 @@
+//! `tallyd check`: whether the configuration is good.
+
+use std::process::ExitCode;
+
+use forwarders::driver::Destination;
+
+use crate::cli::CheckArgs;
+use crate::config::{self, Loaded};
+
+/// Runs the command: status 0 if all is good, 1 if not.
+#[must_use]
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+pub fn command(args: &CheckArgs) -> ExitCode {
+    let loaded = match config::load(&args.config) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let destinations = match loaded.config.destinations(&loaded.source, "check") {
+        Ok(destinations) => destinations,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("{}", summary(&loaded, &destinations));
+    if args.connect && !loaded.config.debug_mode {
+        connect(destinations)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn summary(loaded: &Loaded, destinations: &[Destination]) -> String {
+    let Loaded { config, source, .. } = loaded;
+    let listeners: Vec<String> = config.listeners().iter().map(ToString::to_string).collect();
+    let forwarders: Vec<&str> =
+        destinations.iter().map(|destination| destination.common.name.as_str()).collect();
+    let debug = if config.debug_mode { " (debug_mode: logged, not sent)" } else { "" };
+    format!(
+        "{}: good\n  listens on {}\n  every {} to {}{debug}",
+        source.name(),
+        listeners.join(", "),
+        config.interval,
+        forwarders.join(", ")
+    )
+}
+
+/// Asks every destination, one after the other, so that the answers read in order.
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+fn connect(destinations: Vec<Destination>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut status = ExitCode::SUCCESS;
+    for mut destination in destinations {
+        let limit = destination.common.delivery.timeout.get();
+        let probe = async { tokio::time::timeout(limit, destination.forwarder.probe()).await };
+        let name = &destination.common.name;
+        match runtime.block_on(probe) {
+            Ok(Ok(())) => println!("  {name}: answers"),
+            Ok(Err(error)) => {
+                println!("  {name}: {error}");
+                status = ExitCode::FAILURE;
+            }
+            Err(_) => {
+                println!("  {name}: no answer within {limit:?} (delivery.timeout)");
+                status = ExitCode::FAILURE;
+            }
+        }
+    }
+    status
+}

@@ -1,0 +1,360 @@
+//! `tallyd run`: puts the parts together, downstream first, and takes them apart in the order of
+//! the data.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use forwarders::driver::Outlet;
+use forwarders::stats::ForwarderStats;
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::admin::{Admin, AdminError};
+use crate::aggregator::handover::AggregatorEnd;
+use crate::aggregator::identity::Identifier;
+use crate::aggregator::registry::Registry;
+use crate::aggregator::store::Store;
+use crate::aggregator::thread::AggregatorThread;
+use crate::cli::RunArgs;
+use crate::config::yaml::ConfigError;
+use crate::config::{self, Config, Loaded};
+use crate::listener::recorder::{Recorder, Shared};
+use crate::listener::rejected::RejectedLog;
+use crate::listener::stats::{Counts, ListenerStats};
+use crate::listener::udp::{self, BindError, BoundUdp};
+use crate::listener::wake::Waker;
+use crate::logging;
+
+/// Threads for the forwarders and the admin endpoint: one that encodes a large window must not keep
+/// the others waiting.
+const WORKERS: usize = 2;
+/// How often the log looks for new kernel drops.
+const DROPS_LOOK: Duration = Duration::from_secs(1);
+/// How often it tells of them at most.
+const DROPS_LOG_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why the daemon does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The destinations do not go together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A listener cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The admin endpoint cannot be bound.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The system refuses a thread, a signal handler or a descriptor.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What the rest of the daemon may look at while it runs.
+#[derive(Debug)]
+pub struct Observed {
+    /// When it started.
+    pub started: Instant,
+    /// Identifies this run to consumers.
+    pub instance: String,
+    /// A ledger for each socket.
+    pub listeners: Vec<Arc<ListenerStats>>,
+    /// Every live series.
+    pub registry: Arc<Registry>,
+    /// The latest rejected messages.
+    pub rejected: Arc<RejectedLog>,
+    /// A ledger for each destination.
+    pub forwarders: Vec<ObservedForwarder>,
+    /// Whether every listener is bound and none is stopping.
+    pub is_ready: AtomicBool,
+}
+
+/// A destination as the status shows it.
+#[derive(Debug)]
+pub struct ObservedForwarder {
+    /// Its name.
+    pub name: String,
+    /// Its section's kind.
+    pub kind: &'static str,
+    /// Its ledger.
+    pub stats: Arc<ForwarderStats>,
+}
+
+/// Runs the command: status 0 after a stop by signal, 1 if it could not start.
+#[must_use]
+#[allow(clippy::print_stderr)]
+pub fn command(args: &RunArgs) -> ExitCode {
+    let loaded = match config::load(&args.config) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    logging::init(&loaded.config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("forward")
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(run(&loaded));
+            // A destination that hangs in a system call must not keep the process.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start; once it runs, it stops only when told to.
+pub async fn run(loaded: &Loaded) -> Result<(), StartError> {
+    let Loaded { config, source, is_file } = loaded;
+    let mut signals = Signals::new()?;
+    let started = Instant::now();
+    let instance = format!("{:016x}", rand_id());
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = if *is_file { source.name() } else { "built-in defaults" },
+        interval = %config.interval,
+        "starting"
+    );
+
+    let (deadline, forwarding, outlets) = start_forwarders(config, loaded, &instance)?;
+    let bound = bind_all(config)?;
+    let shared = shared(config, started);
+    let observed = Arc::new(observe(&shared, &bound, &outlets, instance));
+    let admin = Admin::bind(&config.admin).await?;
+    let pipeline = Pipeline::start(config, &shared, bound, outlets)?;
+    observed.is_ready.store(true, Ordering::Release);
+    let serving = tokio::spawn(admin.serve(Arc::clone(&observed)));
+    let watching = tokio::spawn(watch_drops(Arc::clone(&observed)));
+
+    let name = signals.stop().await;
+    info!(signal = name, "stopping: reading what the sockets hold, flushing, delivering");
+    observed.is_ready.store(false, Ordering::Release);
+    let until = tokio::time::Instant::now() + config.shutdown_timeout.get();
+    let stopped = tokio::task::spawn_blocking(move || pipeline.stop()).await;
+    if stopped.is_err() {
+        error!("a thread of the pipeline had panicked; its open window is lost");
+    }
+    // Nobody listens any more if all forwarders are done already.
+    let _all_done = deadline.send(Some(until));
+    forwarding.join_all().await;
+    watching.abort();
+    serving.abort();
+    log_ledger(&observed);
+    Ok(())
+}
+
+/// The forwarders' tasks, the moment by which they have to end, and the ends to push into.
+type Forwarding = (watch::Sender<Option<tokio::time::Instant>>, JoinSet<()>, Vec<Outlet>);
+
+fn start_forwarders(
+    config: &Config,
+    loaded: &Loaded,
+    instance: &str,
+) -> Result<Forwarding, StartError> {
+    let (deadline, watched) = watch::channel(None);
+    let mut tasks = JoinSet::new();
+    let mut outlets = Vec::new();
+    for destination in config.destinations(&loaded.source, instance)? {
+        let (outlet, task) = destination.split();
+        info!(forwarder = outlet.name(), kind = outlet.kind(), "forwarding");
+        tasks.spawn(task.run(watched.clone()));
+        outlets.push(outlet);
+    }
+    Ok((deadline, tasks, outlets))
+}
+
+fn bind_all(config: &Config) -> Result<Vec<BoundUdp>, BindError> {
+    let mut bound = Vec::new();
+    for listener in config.listeners() {
+        bound.extend(udp::bind(&listener, config.receive_buffer.get())?);
+    }
+    Ok(bound)
+}
+
+fn shared(config: &Config, started: Instant) -> Shared {
+    let identifier = Arc::new(Identifier::new(&config.agent));
+    Shared {
+        registry: Arc::new(Registry::new(&config.aggregation, Arc::clone(&identifier))),
+        identifier,
+        rejected: Arc::default(),
+        started,
+        limits: config.limits.clone(),
+        exact_samples: config.aggregation.exact_samples,
+    }
+}
+
+fn observe(shared: &Shared, bound: &[BoundUdp], outlets: &[Outlet], instance: String) -> Observed {
+    Observed {
+        started: shared.started,
+        instance,
+        listeners: bound.iter().map(|listener| Arc::clone(listener.stats())).collect(),
+        registry: Arc::clone(&shared.registry),
+        rejected: Arc::clone(&shared.rejected),
+        forwarders: outlets
+            .iter()
+            .map(|outlet| ObservedForwarder {
+                name: outlet.name().to_owned(),
+                kind: outlet.kind(),
+                stats: Arc::clone(outlet.stats()),
+            })
+            .collect(),
+        is_ready: AtomicBool::new(false),
+    }
+}
+
+/// The threads between the sockets and the forwarders' queues.
+struct Pipeline {
+    wakers: Vec<Arc<Waker>>,
+    listeners: Vec<JoinHandle<()>>,
+    aggregator: JoinHandle<()>,
+    stop: flume::Sender<()>,
+}
+
+impl Pipeline {
+    fn start(
+        config: &Config,
+        shared: &Shared,
+        bound: Vec<BoundUdp>,
+        outlets: Vec<Outlet>,
+    ) -> io::Result<Self> {
+        let interval = config.interval.get();
+        let store = Store::new(&config.aggregation, interval, Arc::clone(&shared.registry));
+        let mut tables = AggregatorEnd::new(shared.exact_samples);
+        let registry = Arc::clone(&shared.registry);
+        let (mut wakers, mut listeners) = (Vec::new(), Vec::new());
+        for (number, listener) in bound.into_iter().enumerate() {
+            let waker = Arc::new(Waker::new()?);
+            let handover = tables.add_listener(Arc::clone(&waker));
+            let recorder = Recorder::new(shared.clone(), Arc::clone(listener.stats()), handover);
+            wakers.push(Arc::clone(&waker));
+            listeners.push(
+                thread::Builder::new()
+                    .name(format!("listen-{number}"))
+                    .spawn(move || listener.run(recorder, &waker))?,
+            );
+        }
+        let aggregator = AggregatorThread::new(store, interval, tables, registry, outlets);
+        let (stop, stopped) = flume::bounded(0);
+        let aggregator = thread::Builder::new()
+            .name("aggregate".to_owned())
+            .spawn(move || aggregator.run(&stopped))?;
+        Ok(Self { wakers, listeners, aggregator, stop })
+    }
+
+    /// Stops upstream first: each part ends because its input has ended.
+    ///
+    /// # Panics
+    /// If a thread panicked, which is a bug.
+    fn stop(self) {
+        self.wakers.iter().for_each(|waker| waker.stop());
+        let listeners: Vec<_> = self.listeners.into_iter().map(JoinHandle::join).collect();
+        drop(self.stop);
+        let aggregator = self.aggregator.join();
+        assert!(listeners.iter().all(Result::is_ok) && aggregator.is_ok(), "a thread panicked");
+    }
+}
+
+/// The signals that tell the daemon something.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the signal that ends the daemon.
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                // Files that were moved away are opened anew with the next window anyway.
+                _ = self.hangup.recv() => {
+                    warn!("SIGHUP: the configuration is read at start only; restart to change it");
+                }
+            }
+        }
+    }
+}
+
+/// Tells of datagrams that the kernel dropped, with the cure, at most once a minute.
+async fn watch_drops(observed: Arc<Observed>) {
+    let mut told = 0;
+    let mut look = tokio::time::interval(DROPS_LOOK);
+    loop {
+        look.tick().await;
+        let drops: u64 = observed.listeners.iter().map(|listener| listener.kernel_drops()).sum();
+        if drops > told {
+            warn!(
+                dropped = drops - told,
+                total = drops,
+                "the kernel dropped datagrams because a receive buffer was full; a larger one: \
+                 sysctl -w net.core.rmem_max=67108864 and `receive_buffer: 64MiB`"
+            );
+            told = drops;
+            tokio::time::sleep(DROPS_LOG_PAUSE).await;
+        }
+    }
+}
+
+/// The last word: where everything went.
+fn log_ledger(observed: &Observed) {
+    let mut counts = Counts::default();
+    observed.listeners.iter().for_each(|listener| counts.add(&listener.counts()));
+    let kernel_drops: u64 = observed.listeners.iter().map(|listener| listener.kernel_drops()).sum();
+    info!(
+        received = counts.received(),
+        aggregated = counts.aggregated,
+        rejected = ?counts.rejected_by_reason(),
+        kernel_drops,
+        "ledger of the listeners"
+    );
+    for forwarder in &observed.forwarders {
+        let counts = forwarder.stats.counts();
+        info!(
+            forwarder = forwarder.name,
+            flushed = counts.flushed,
+            delivered = counts.delivered,
+            queued = counts.queued,
+            spooled = counts.spooled,
+            dropped = ?counts.dropped,
+            "ledger of a forwarder"
+        );
+    }
+}
+
+/// A number that no other run has, as far as chance goes.
+fn rand_id() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}

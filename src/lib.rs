@@ -1,0 +1,26 @@
+//! tallyd: a metrics daemon for one host.
+//!
+//! Programs throw small JSON messages at it; it adds the host's tags, aggregates per window and
+//! forwards the result. This library is how a snapshot is made; the `forwarders` crate is what a
+//! snapshot is and how it leaves the process.
+//!
+//! # The way of a datagram
+//!
+//! ```text
+//! listener::udp → listener::recorder → protocol::json → aggregator::table      (a thread a socket)
+//!     → aggregator::handover → aggregator::store → Snapshot                    (one thread)
+//!     → forwarders::driver                                                     (a task each)
+//! ```
+//!
+//! `ARCHITECTURE.md` tells more, and what must stay absent where.
+
+pub mod admin;
+pub mod aggregator;
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod listener;
+pub mod logging;
+pub mod protocol;
+mod sys;

@@ -1,0 +1,84 @@
+//! Waking a listener thread that waits for its socket.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::{read, write};
+
+/// A bell that ends [`Waker::wait`], and the flag that says that it was the last time.
+#[derive(Debug)]
+pub struct Waker {
+    bell: OwnedFd,
+    stopping: AtomicBool,
+}
+
+impl Waker {
+    /// Makes the bell.
+    ///
+    /// # Errors
+    /// When the process has no file descriptors left.
+    pub fn new() -> io::Result<Self> {
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        Ok(Self { bell, stopping: AtomicBool::new(false) })
+    }
+
+    /// Ends the current wait, or the next one.
+    pub fn wake(&self) {
+        // Fails only if the bell has rung 2^64 - 2 times unheard, and then it rings already.
+        let _rings_already = write(&self.bell, &1_u64.to_ne_bytes());
+    }
+
+    /// Asks the listener to read what its socket still holds, and to end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether the listener was asked to end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Waits until the socket has something or the bell rings.
+    ///
+    /// # Errors
+    /// What the system says; an interrupt by a signal is none.
+    pub fn wait(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let mut watched = [
+            PollFd::from_borrowed_fd(socket, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN),
+        ];
+        match poll(&mut watched, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if watched[1].revents().contains(PollFlags::IN) {
+            // Nobody else reads, so there is something to read.
+            let _silenced = read(&self.bell, &mut [0; 8]);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn a_bell_that_rang_before_the_wait_ends_it() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let waker = Waker::new().unwrap();
+        waker.wake();
+        waker.wake();
+        waker.wait(socket.as_fd()).unwrap();
+        assert!(!waker.is_stopping());
+        waker.stop();
+        waker.wait(socket.as_fd()).unwrap();
+        assert!(waker.is_stopping());
+    }
+}

@@ -1,0 +1,14 @@
+//! Arguments in, exit status out.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tallyd::cli::{Cli, Command};
+use tallyd::{check, daemon};
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => daemon::command(&args),
+        Command::Check(args) => check::command(&args),
+    }
+}

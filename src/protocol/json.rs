@@ -1,0 +1,599 @@
+//! JSON messages: one object, several on lines of their own, or an array of them.
+//!
+//! A reader for exactly these messages. A general one builds a tree or asks a visitor for each
+//! value, and then the number's own text, which becomes a tag's value, is gone. The tests hold it
+//! against `serde_json` on every input that they can think of.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::{
+    Limits, RejectReason, Rejection, Sample, SampleValue, Tags, normalize_tags, parse_finite,
+};
+
+/// Deeper nesting is refused; no message has a use for it.
+const DEPTH_MAX: usize = 64;
+
+/// Decodes a datagram and hands each message to `each`, in order.
+///
+/// A bad message costs its neighbours nothing, but an array that cannot be read is one rejection.
+pub fn decode<'a>(
+    datagram: &'a [u8],
+    limits: &Limits,
+    each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
+) {
+    let Some(start) = datagram.iter().position(|byte| !is_blank(*byte)) else { return };
+    if datagram[start] == b'[' {
+        return decode_array(datagram, start, limits, each);
+    }
+    match std::str::from_utf8(datagram) {
+        Ok(text) => {
+            for line in lines(datagram) {
+                each(Reader::new(&text[..line.end], line.start, limits).whole_message());
+            }
+        }
+        // Only the lines with the broken bytes are bad.
+        Err(_) => {
+            for line in lines(datagram) {
+                each(match std::str::from_utf8(&datagram[..line.end][line.start..]) {
+                    Ok(text) => Reader::new(text, 0, limits)
+                        .whole_message()
+                        .map_err(|bad| Rejection { offset: bad.offset + line.start, ..bad }),
+                    Err(error) => Err(not_utf8(line.start + error.valid_up_to())),
+                });
+            }
+        }
+    }
+}
+
+fn decode_array<'a>(
+    datagram: &'a [u8],
+    start: usize,
+    limits: &Limits,
+    each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
+) {
+    let text = match std::str::from_utf8(datagram) {
+        Ok(text) => text,
+        Err(error) => return each(Err(not_utf8(error.valid_up_to()))),
+    };
+    // First to the end, so that nothing of an array that breaks off is counted.
+    let mut elements = Vec::new();
+    if let Err(rejection) = Reader::new(text, start, limits).whole_array(&mut elements) {
+        return each(Err(rejection));
+    }
+    for element in elements {
+        each(Reader::new(&text[..element.end], element.start, limits).whole_message());
+    }
+}
+
+/// The lines that hold more than blanks, without surrounding blanks.
+fn lines(datagram: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut rest = 0;
+    std::iter::from_fn(move || {
+        while rest < datagram.len() {
+            let start = rest;
+            let end = memchr::memchr(b'\n', &datagram[start..])
+                .map_or(datagram.len(), |length| start + length);
+            rest = end + 1;
+            let line = &datagram[start..end];
+            if let Some(first) = line.iter().position(|byte| !is_blank(*byte)) {
+                let last = line.iter().rposition(|byte| !is_blank(*byte)).unwrap_or(first);
+                return Some(start + first..start + last + 1);
+            }
+        }
+        None
+    })
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+fn not_utf8(offset: usize) -> Rejection {
+    Rejection { reason: RejectReason::BadJson, offset, expected: "UTF-8" }
+}
+
+/// A value as it stands in the text, with the offset at which it starts.
+enum Raw<'a> {
+    String(Cow<'a, str>),
+    Number(&'a str),
+    Bool(bool),
+    Null,
+    Nested,
+}
+
+struct Value<'a> {
+    raw: Raw<'a>,
+    offset: usize,
+}
+
+/// The members of a message that are not tags. Of equal keys the last wins.
+#[derive(Default)]
+struct Reserved<'a> {
+    name: Option<Value<'a>>,
+    kind: Option<Value<'a>>,
+    value: Option<Value<'a>>,
+    count: Option<Value<'a>>,
+    sample_rate: Option<Value<'a>>,
+}
+
+/// Reads `text` from `at` on; all offsets are into `text`.
+struct Reader<'a, 'l> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    start: usize,
+    limits: &'l Limits,
+}
+
+impl<'a, 'l> Reader<'a, 'l> {
+    fn new(text: &'a str, at: usize, limits: &'l Limits) -> Self {
+        Self { text, bytes: text.as_bytes(), at, start: at, limits }
+    }
+
+    /// One message and nothing behind it.
+    fn whole_message(mut self) -> Result<Sample<'a>, Rejection> {
+        if self.peek() != Some(b'{') {
+            self.skip_value()?;
+            self.end()?;
+            return Err(reject(RejectReason::NotAnObject, self.start, "an object"));
+        }
+        let (mut reserved, mut tags) = (Reserved::default(), Tags::new());
+        self.message(&mut reserved, &mut tags)?;
+        self.end()?;
+        let sample = self.sample(reserved)?;
+        normalize_tags(&mut tags);
+        Ok(Sample { tags, ..sample })
+    }
+
+    /// An array and nothing behind it; notes where its elements are.
+    fn whole_array(mut self, elements: &mut Vec<Range<usize>>) -> Result<(), Rejection> {
+        self.at += 1;
+        self.blanks();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return self.end();
+        }
+        loop {
+            self.blanks();
+            let start = self.at;
+            self.skip_value()?;
+            elements.push(start..self.at);
+            self.blanks();
+            match self.next() {
+                Some(b',') => {}
+                Some(b']') => return self.end(),
+                _ => return Err(self.bad_json_before("`,` or `]`")),
+            }
+        }
+    }
+
+    fn message(
+        &mut self,
+        reserved: &mut Reserved<'a>,
+        tags: &mut Tags<'a>,
+    ) -> Result<(), Rejection> {
+        // Where the tags lie that the latest `tags` member made, should another one replace it.
+        let mut from_tags = 0..0;
+        self.members(|reader, key, offset| {
+            let field = match key.as_ref() {
+                "metric_name" => &mut reserved.name,
+                "metric_type" => &mut reserved.kind,
+                "value" => &mut reserved.value,
+                "count" => &mut reserved.count,
+                "sample_rate" => &mut reserved.sample_rate,
+                "timestamp" => return reader.skip_value(),
+                "tags" => {
+                    tags.drain(from_tags.clone());
+                    let start = tags.len();
+                    if reader.peek() == Some(b'{') {
+                        reader.members(|reader, key, offset| reader.tag(key, offset, tags))?;
+                    } else {
+                        reader.tag(key, offset, tags)?;
+                    }
+                    from_tags = start..tags.len();
+                    return Ok(());
+                }
+                _ => return reader.tag(key, offset, tags),
+            };
+            *field = Some(reader.value()?);
+            Ok(())
+        })
+    }
+
+    /// Reads an object and calls `each` at the start of each member's value.
+    fn members(
+        &mut self,
+        mut each: impl FnMut(&mut Self, Cow<'a, str>, usize) -> Result<(), Rejection>,
+    ) -> Result<(), Rejection> {
+        self.at += 1;
+        self.blanks();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.blanks();
+            let offset = self.at;
+            if self.peek() != Some(b'"') {
+                return Err(self.bad_json("a key in quotes"));
+            }
+            let key = self.string()?;
+            self.blanks();
+            if self.next() != Some(b':') {
+                return Err(self.bad_json_before("`:`"));
+            }
+            self.blanks();
+            each(self, key, offset)?;
+            self.blanks();
+            match self.next() {
+                Some(b',') => {}
+                Some(b'}') => return Ok(()),
+                _ => return Err(self.bad_json_before("`,` or `}`")),
+            }
+        }
+    }
+
+    fn tag(
+        &mut self,
+        key: Cow<'a, str>,
+        offset: usize,
+        tags: &mut Tags<'a>,
+    ) -> Result<(), Rejection> {
+        let value = match self.peek() {
+            Some(b'{' | b'[') => {
+                return Err(reject(
+                    RejectReason::NestedTag,
+                    self.at,
+                    "a string, number, boolean or null as a tag's value",
+                ));
+            }
+            _ => self.value()?.raw,
+        };
+        if key.is_empty() {
+            return Err(reject(RejectReason::BadTag, offset, "a name for the tag"));
+        }
+        if tags.len() == self.limits.max_tags {
+            return Err(reject(RejectReason::TooManyTags, offset, "fewer tags (limits.max_tags)"));
+        }
+        let value = match value {
+            Raw::String(text) => text,
+            Raw::Number(text) => Cow::Borrowed(text),
+            Raw::Bool(true) => Cow::Borrowed("true"),
+            Raw::Bool(false) => Cow::Borrowed("false"),
+            // Kept as an empty value for now: it may overrule an earlier one of the same key.
+            Raw::Null | Raw::Nested => Cow::Borrowed(""),
+        };
+        tags.push((key, value));
+        Ok(())
+    }
+
+    /// Makes the sample, still without tags.
+    fn sample(&self, reserved: Reserved<'a>) -> Result<Sample<'a>, Rejection> {
+        let at_start = |reason, expected| reject(reason, self.start, expected);
+        let name = match reserved.name {
+            Some(Value { raw: Raw::String(name), .. }) if !name.is_empty() => name,
+            Some(other) => {
+                return Err(reject(RejectReason::BadName, other.offset, "a string with a name"));
+            }
+            None => return Err(at_start(RejectReason::MissingName, "`metric_name`")),
+        };
+        let kind = match &reserved.kind {
+            Some(Value { raw: Raw::String(word), offset }) => (word.as_ref(), *offset),
+            Some(other) => {
+                return Err(reject(RejectReason::UnknownType, other.offset, KNOWN_TYPES));
+            }
+            None => return Err(at_start(RejectReason::MissingType, "`metric_type`")),
+        };
+        let weight = weight(reserved.sample_rate)?;
+        let needed = |value: Option<Value<'a>>| {
+            value.ok_or_else(|| at_start(RejectReason::MissingValue, "`value`"))
+        };
+        let value = match kind.0 {
+            "counter" => match reserved.count.or(reserved.value) {
+                Some(count) => SampleValue::Counter(number(&count)?),
+                None => SampleValue::Counter(1.0),
+            },
+            "gauge" | "guage" => gauge(&needed(reserved.value)?)?,
+            "timer" | "histogram" => SampleValue::Timer(number(&needed(reserved.value)?)?),
+            "set" => SampleValue::Set(member(needed(reserved.value)?)?),
+            "trace" => SampleValue::Trace,
+            _ => return Err(reject(RejectReason::UnknownType, kind.1, KNOWN_TYPES)),
+        };
+        let is_weighed = matches!(value, SampleValue::Counter(_) | SampleValue::Timer(_));
+        let weight = if is_weighed { weight } else { 1.0 };
+        Ok(Sample { name, value, weight, tags: Tags::new() })
+    }
+
+    fn value(&mut self) -> Result<Value<'a>, Rejection> {
+        let offset = self.at;
+        let raw = match self.peek() {
+            Some(b'"') => Raw::String(self.string()?),
+            Some(b'-' | b'0'..=b'9') => Raw::Number(self.number()?),
+            Some(b't') => self.word("true").map(|()| Raw::Bool(true))?,
+            Some(b'f') => self.word("false").map(|()| Raw::Bool(false))?,
+            Some(b'n') => self.word("null").map(|()| Raw::Null)?,
+            Some(b'{' | b'[') => self.skip_nested().map(|()| Raw::Nested)?,
+            _ => return Err(self.bad_json("a value")),
+        };
+        Ok(Value { raw, offset })
+    }
+
+    fn skip_value(&mut self) -> Result<(), Rejection> {
+        self.value().map(|_| ())
+    }
+
+    /// Reads past an object or array. A loop and not a recursion: how deep it goes is up to the
+    /// sender.
+    fn skip_nested(&mut self) -> Result<(), Rejection> {
+        let mut open = [0_u8; DEPTH_MAX];
+        let mut depth = 0;
+        loop {
+            self.blanks();
+            // Here a value starts, or a container ends that is still empty.
+            match self.peek() {
+                Some(bracket @ (b'{' | b'[')) => {
+                    if depth == DEPTH_MAX {
+                        return Err(reject(RejectReason::TooDeep, self.at, "less nesting"));
+                    }
+                    open[depth] = bracket;
+                    depth += 1;
+                    self.at += 1;
+                    self.blanks();
+                    if self.peek() != Some(closing(bracket)) {
+                        self.key_if_object(bracket)?;
+                        continue;
+                    }
+                }
+                _ => self.skip_value()?,
+            }
+            // Here a value has ended or the container that was just opened does.
+            loop {
+                self.blanks();
+                let Some(bracket) = depth.checked_sub(1).map(|top| open[top]) else {
+                    return Ok(());
+                };
+                match self.next() {
+                    Some(byte) if byte == closing(bracket) => {
+                        depth -= 1;
+                        if depth == 0 {
+                            return Ok(());
+                        }
+                    }
+                    Some(b',') => {
+                        self.blanks();
+                        self.key_if_object(bracket)?;
+                        break;
+                    }
+                    _ => return Err(self.bad_json_before("`,` or a closing bracket")),
+                }
+            }
+        }
+    }
+
+    fn key_if_object(&mut self, bracket: u8) -> Result<(), Rejection> {
+        if bracket == b'[' {
+            return Ok(());
+        }
+        if self.peek() != Some(b'"') {
+            return Err(self.bad_json("a key in quotes"));
+        }
+        self.string()?;
+        self.blanks();
+        match self.next() {
+            Some(b':') => Ok(()),
+            _ => Err(self.bad_json_before("`:`")),
+        }
+    }
+
+    /// A string, from its opening quote on.
+    fn string(&mut self) -> Result<Cow<'a, str>, Rejection> {
+        let start = self.at + 1;
+        self.at = start;
+        loop {
+            match self.next() {
+                Some(b'"') => return Ok(Cow::Borrowed(&self.text[start..self.at - 1])),
+                Some(b'\\') => {
+                    self.at -= 1;
+                    return self.escaped_string(start).map(Cow::Owned);
+                }
+                Some(byte) if byte >= 0x20 => {}
+                _ => return Err(self.bad_json_before("a closing quote")),
+            }
+        }
+    }
+
+    /// The rest of a string that has an escape at `self.at`.
+    fn escaped_string(&mut self, start: usize) -> Result<String, Rejection> {
+        let mut unescaped = String::from(&self.text[start..self.at]);
+        let mut plain = self.at;
+        loop {
+            match self.next() {
+                Some(b'"') => {
+                    unescaped.push_str(&self.text[plain..self.at - 1]);
+                    return Ok(unescaped);
+                }
+                Some(b'\\') => {
+                    unescaped.push_str(&self.text[plain..self.at - 1]);
+                    unescaped.push(self.escape()?);
+                    plain = self.at;
+                }
+                Some(byte) if byte >= 0x20 => {}
+                _ => return Err(self.bad_json_before("a closing quote")),
+            }
+        }
+    }
+
+    /// What an escape stands for, behind its backslash.
+    fn escape(&mut self) -> Result<char, Rejection> {
+        Ok(match self.next() {
+            Some(plain @ (b'"' | b'\\' | b'/')) => char::from(plain),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.unicode_escape(),
+            _ => return Err(self.bad_json_before("an escape that JSON knows")),
+        })
+    }
+
+    /// `XXXX` or `XXXX\uXXXX`, behind the `\u`.
+    fn unicode_escape(&mut self) -> Result<char, Rejection> {
+        let first = self.hex()?;
+        let code = match first {
+            0xd800..0xdc00 => {
+                if (self.next(), self.next()) != (Some(b'\\'), Some(b'u')) {
+                    return Err(self.bad_json_before("the second half of a surrogate pair"));
+                }
+                match self.hex()? {
+                    second @ 0xdc00..0xe000 => {
+                        0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)
+                    }
+                    _ => return Err(self.bad_json_before("the second half of a surrogate pair")),
+                }
+            }
+            code => code,
+        };
+        char::from_u32(code)
+            .ok_or_else(|| self.bad_json_before("the first half of a surrogate pair"))
+    }
+
+    fn hex(&mut self) -> Result<u32, Rejection> {
+        let digits = self.bytes.get(self.at..self.at + 4).unwrap_or_default();
+        let mut code = 0;
+        for digit in digits {
+            match char::from(*digit).to_digit(16) {
+                Some(digit) => code = code << 4 | digit,
+                None => return Err(self.bad_json("four hexadecimal digits")),
+            }
+        }
+        if digits.len() < 4 {
+            return Err(self.bad_json("four hexadecimal digits"));
+        }
+        self.at += 4;
+        Ok(code)
+    }
+
+    /// A number's own text.
+    fn number(&mut self) -> Result<&'a str, Rejection> {
+        let start = self.at;
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    fn digits(&mut self) -> Result<(), Rejection> {
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.bad_json("a digit")) } else { Ok(()) }
+    }
+
+    fn word(&mut self, word: &'static str) -> Result<(), Rejection> {
+        if self.bytes[self.at..].starts_with(word.as_bytes()) {
+            self.at += word.len();
+            Ok(())
+        } else {
+            Err(self.bad_json("a value"))
+        }
+    }
+
+    fn end(&mut self) -> Result<(), Rejection> {
+        self.blanks();
+        if self.at == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(self.bad_json("nothing more on the line"))
+        }
+    }
+
+    fn blanks(&mut self) {
+        while self.peek().is_some_and(is_blank) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.peek();
+        self.at += 1;
+        byte
+    }
+
+    fn bad_json(&self, expected: &'static str) -> Rejection {
+        reject(RejectReason::BadJson, self.at.min(self.bytes.len()), expected)
+    }
+
+    /// For the byte that [`Reader::next`] has passed already.
+    fn bad_json_before(&self, expected: &'static str) -> Rejection {
+        reject(RejectReason::BadJson, (self.at - 1).min(self.bytes.len()), expected)
+    }
+}
+
+const KNOWN_TYPES: &str = "`trace`, `gauge`, `counter`, `timer` or `set`";
+
+fn reject(reason: RejectReason, offset: usize, expected: &'static str) -> Rejection {
+    Rejection { reason, offset, expected }
+}
+
+const fn closing(bracket: u8) -> u8 {
+    if bracket == b'{' { b'}' } else { b']' }
+}
+
+fn number(value: &Value<'_>) -> Result<f64, Rejection> {
+    match &value.raw {
+        Raw::Number(text) => parse_finite(text),
+        Raw::String(text) => parse_finite(text),
+        Raw::Bool(_) | Raw::Null | Raw::Nested => None,
+    }
+    .ok_or_else(|| reject(RejectReason::BadValue, value.offset, "a finite number"))
+}
+
+fn gauge<'a>(value: &Value<'_>) -> Result<SampleValue<'a>, Rejection> {
+    let number = number(value)?;
+    let is_delta = matches!(&value.raw, Raw::String(text) if text.starts_with(['+', '-']));
+    Ok(if is_delta { SampleValue::GaugeAdd(number) } else { SampleValue::GaugeSet(number) })
+}
+
+fn member(value: Value<'_>) -> Result<Cow<'_, str>, Rejection> {
+    match value.raw {
+        Raw::String(text) => Ok(text),
+        Raw::Number(text) => Ok(Cow::Borrowed(text)),
+        Raw::Bool(_) | Raw::Null | Raw::Nested => {
+            Err(reject(RejectReason::BadValue, value.offset, "a string or a number"))
+        }
+    }
+}
+
+fn weight(sample_rate: Option<Value<'_>>) -> Result<f64, Rejection> {
+    let Some(value) = sample_rate else { return Ok(1.0) };
+    match number(&value) {
+        // The weight of the smallest rates is beyond a double.
+        Ok(rate) if rate > 0.0 && rate <= 1.0 && rate.recip().is_finite() => Ok(rate.recip()),
+        _ => Err(reject(RejectReason::BadSampleRate, value.offset, "a number above 0 and up to 1")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,521 @@
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn decoded(datagram: &[u8]) -> Vec<Result<Sample<'_>, Rejection>> {
+    let mut messages = Vec::new();
+    decode(datagram, &Limits::default(), &mut |message| messages.push(message));
+    messages
+}
+
+fn one(datagram: &str) -> Sample<'_> {
+    let mut messages = decoded(datagram.as_bytes());
+    assert_eq!(messages.len(), 1, "{datagram}");
+    messages.remove(0).unwrap_or_else(|rejection| panic!("{datagram}: {rejection:?}"))
+}
+
+fn reasons(datagram: &[u8]) -> Vec<&'static str> {
+    decoded(datagram)
+        .iter()
+        .map(|message| message.as_ref().err().map_or("ok", |rejection| rejection.reason.as_str()))
+        .collect()
+}
+
+fn rejection(datagram: &str) -> (&'static str, usize) {
+    match decoded(datagram.as_bytes()).as_slice() {
+        [Err(rejection)] => (rejection.reason.as_str(), rejection.offset),
+        other => panic!("{datagram}: {other:?}"),
+    }
+}
+
+fn tags(sample: &Sample<'_>) -> Vec<(String, String)> {
+    sample.tags.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
+/// `m` with the type and these further members.
+fn message(kind: &str, members: &str) -> String {
+    format!(r#"{{"metric_name":"m","metric_type":"{kind}"{members}}}"#)
+}
+
+#[test]
+fn the_example_of_the_contract() {
+    let text = r#"{"metric_name": "user.latency", "metric_type": "timer", "value": 12.75, "stage": "login", "host": "192.0.2.7"}"#;
+    let sample = one(text);
+    assert_eq!(sample.name, "user.latency");
+    assert_eq!(sample.value, SampleValue::Timer(12.75));
+    assert_eq!(
+        tags(&sample),
+        [("host".into(), "192.0.2.7".into()), ("stage".into(), "login".into())]
+    );
+}
+
+#[test]
+fn nothing_is_copied_without_an_escape() {
+    let text = message("trace", r#","a":"plain","b":"esc\naped""#);
+    let sample = one(&text);
+    assert!(matches!(sample.name, Cow::Borrowed(_)));
+    assert!(matches!(sample.tags[0].1, Cow::Borrowed("plain")));
+    assert!(matches!(&sample.tags[1].1, Cow::Owned(text) if text == "esc\naped"));
+}
+
+#[test]
+fn each_type_takes_its_value() {
+    use SampleValue::{Counter, GaugeAdd, GaugeSet, Set, Timer, Trace};
+    for (kind, members, expected) in [
+        ("counter", "", Counter(1.0)),
+        ("counter", r#","count":3"#, Counter(3.0)),
+        ("counter", r#","value":-2.5"#, Counter(-2.5)),
+        ("counter", r#","count":3,"value":4"#, Counter(3.0)),
+        ("counter", r#","count":"43""#, Counter(43.0)),
+        ("counter", r#","count":"+4""#, Counter(4.0)),
+        ("gauge", r#","value":43"#, GaugeSet(43.0)),
+        ("guage", r#","value":"43""#, GaugeSet(43.0)),
+        ("gauge", r#","value":-4"#, GaugeSet(-4.0)),
+        ("gauge", r#","value":"-4""#, GaugeAdd(-4.0)),
+        ("gauge", r#","value":"+4""#, GaugeAdd(4.0)),
+        ("timer", r#","value":1e3"#, Timer(1000.0)),
+        ("histogram", r#","value":1e-400"#, Timer(0.0)),
+        ("set", r#","value":"+4930123""#, Set("+4930123".into())),
+        ("set", r#","value":1.50"#, Set("1.50".into())),
+        ("trace", r#","value":"ignored","count":7"#, Trace),
+        ("counter", r#","count":true,"count":2"#, Counter(2.0)),
+    ] {
+        assert_eq!(one(&message(kind, members)).value, expected, "{kind} {members}");
+    }
+}
+
+#[test]
+fn a_sample_rate_weighs_counters_and_timers() {
+    assert_eq!(one(&message("counter", r#","sample_rate":0.1"#)).weight, 10.0);
+    assert_eq!(one(&message("timer", r#","value":1,"sample_rate":"0.5""#)).weight, 2.0);
+    assert_eq!(one(&message("gauge", r#","value":1,"sample_rate":0.5"#)).weight, 1.0);
+    for rate in ["0", "-1", "1.5", "1e-320", "\"x\"", "null", "true", "[1]", "1e999"] {
+        let text = message("counter", &format!(r#","sample_rate":{rate}"#));
+        assert_eq!(rejection(&text), ("bad_sample_rate", 57), "{rate}");
+    }
+}
+
+#[test]
+fn everything_else_is_a_tag_with_its_own_text() {
+    let text = message(
+        "trace",
+        r#","i":43,"f":1.10,"e":1E3,"t":true,"x":false,"n":null,"empty":"","u":"\u00fc\ud83d\ude00","timestamp":{"a":[1]},"tags":{"value":"v","n2":null,"i":7}"#,
+    );
+    let expected = [
+        ("e", "1E3"),
+        ("f", "1.10"),
+        ("i", "7"),
+        ("t", "true"),
+        ("u", "ü😀"),
+        ("value", "v"),
+        ("x", "false"),
+    ];
+    assert_eq!(tags(&one(&text)), expected.map(|(key, value)| (key.into(), value.into())));
+}
+
+#[test]
+fn of_equal_keys_the_last_wins() {
+    let last = |members: &str| tags(&one(&message("trace", members)));
+    assert_eq!(last(r#","a":"1","a":"2""#), [("a".into(), "2".into())]);
+    assert_eq!(last(r#","a":"1","a":null"#), []);
+    assert_eq!(
+        last(r#","tags":{"a":"1","b":"2"},"c":"3","tags":{"b":"4"}"#),
+        [("b".into(), "4".into()), ("c".into(), "3".into())]
+    );
+    assert_eq!(last(r#","tags":{"a":"1"},"tags":"x""#), [("tags".into(), "x".into())]);
+    assert_eq!(last(r#","tags":"x","tags":{"a":"1"}"#), [("a".into(), "1".into())]);
+}
+
+#[test]
+fn every_reason_says_where() {
+    let (m, t) = (r#""metric_name":"m""#, r#""metric_type":"trace""#);
+    for (text, reason, offset) in [
+        ("x".to_owned(), "bad_json", 0),
+        (format!("{{{m},{t}"), "bad_json", 40),
+        (format!("{{{m},{t}}} x"), "bad_json", 42),
+        (format!("{{{m},{t},}}"), "bad_json", 41),
+        (format!("{{{m},{t},'a':1}}"), "bad_json", 41),
+        (format!("{{{m},{t},\"a\":NaN}}"), "bad_json", 45),
+        (format!("{{{m},{t},\"a\":01}}"), "bad_json", 46),
+        (format!("{{{m},{t},\"a\":\"\\x\"}}"), "bad_json", 47),
+        (format!("{{{m},{t},\"a\":\"\\ud800\"}}"), "bad_json", 53),
+        (format!("{{{m},{t},\"a\":\"\u{1}\"}}"), "bad_json", 46),
+        ("  5".to_owned(), "not_an_object", 2),
+        ("\"text\"".to_owned(), "not_an_object", 0),
+        (format!("{{{t}}}"), "missing_name", 0),
+        (format!("{{\"metric_name\":\"\",{t}}}"), "bad_name", 15),
+        (format!("{{\"metric_name\":5,{t}}}"), "bad_name", 15),
+        (format!("{{{m}}}"), "missing_type", 0),
+        (format!("{{{m},\"metric_type\":\"Trace\"}}"), "unknown_type", 33),
+        (format!("{{{m},\"metric_type\":null}}"), "unknown_type", 33),
+        (message("gauge", ""), "missing_value", 0),
+        (message("timer", ""), "missing_value", 0),
+        (message("set", ""), "missing_value", 0),
+        (message("gauge", r#","value":"NaN""#), "bad_value", 49),
+        (message("gauge", r#","value":" 43""#), "bad_value", 49),
+        (message("gauge", r#","value":true"#), "bad_value", 49),
+        (message("set", r#","value":true"#), "bad_value", 47),
+        (message("timer", r#","value":1e400"#), "bad_value", 49),
+        (message("counter", r#","count":null"#), "bad_value", 51),
+        (message("trace", r#","a":{"b":1}"#), "nested_tag", 45),
+        (message("trace", r#","tags":["a"]"#), "nested_tag", 48),
+        (message("trace", r#","tags":{"a":[]}"#), "nested_tag", 53),
+        (message("trace", r#","":"x""#), "bad_tag", 41),
+    ] {
+        assert_eq!(rejection(&text), (reason, offset.min(text.len())), "{text}");
+    }
+}
+
+#[test]
+fn too_many_tags_are_refused_and_the_limit_itself_is_not() {
+    let with_tags = |count: usize| {
+        let mut members = String::new();
+        (0..count).for_each(|tag| write!(members, r#","t{tag}":"v""#).unwrap());
+        message("trace", &members)
+    };
+    assert_eq!(one(&with_tags(256)).tags.len(), 256);
+    assert_eq!(rejection(&with_tags(257)).0, "too_many_tags");
+}
+
+#[test]
+fn lines_are_messages_and_a_bad_one_costs_its_neighbours_nothing() {
+    let good = message("trace", "");
+    let lines = format!("\r\n{good}\r\n\n  {good}  \nbad\n5\n[1]\n{good}");
+    assert_eq!(
+        reasons(lines.as_bytes()),
+        ["ok", "ok", "bad_json", "not_an_object", "not_an_object", "ok"]
+    );
+    for nothing in ["", " ", "\n\r\n\t"] {
+        assert!(decoded(nothing.as_bytes()).is_empty());
+    }
+}
+
+#[test]
+fn broken_utf8_costs_only_its_own_line() {
+    let mut datagram = message("trace", "").into_bytes();
+    datagram.extend_from_slice(b"\n{\"metric_name\":\"\xff\"}\n");
+    datagram.extend_from_slice(message("trace", r#","a":{}"#).as_bytes());
+    let messages = decoded(&datagram);
+    assert!(messages[0].is_ok());
+    let at = |place: usize| messages[place].as_ref().unwrap_err();
+    assert_eq!((at(1).reason, at(1).offset), (RejectReason::BadJson, 42 + 16));
+    assert_eq!((at(2).reason, at(2).offset), (RejectReason::NestedTag, 42 + 20 + 45));
+}
+
+#[test]
+fn an_array_is_read_whole_or_not_at_all() {
+    let good = message("trace", "");
+    let array = format!(" [ {good} ,\n{good}, 5, {{}}, [], {good} ] \n");
+    assert_eq!(
+        reasons(array.as_bytes()),
+        ["ok", "ok", "not_an_object", "missing_name", "not_an_object", "ok"]
+    );
+    assert_eq!(reasons(b"[]"), [""; 0]);
+    for broken in [
+        format!("[{good},{good}"),
+        format!("[{good}] x"),
+        format!("[{good},]"),
+        format!("[{good} {good}]"),
+        "[".to_owned(),
+        format!("[{good},{{\"a\":[1,2}}]"),
+    ] {
+        assert_eq!(reasons(broken.as_bytes()), ["bad_json"], "{broken}");
+    }
+    let mut not_utf8 = format!("[{good},").into_bytes();
+    not_utf8.extend_from_slice(b"\"\xff\"]");
+    assert_eq!(reasons(&not_utf8), ["bad_json"]);
+}
+
+#[test]
+fn nesting_has_an_end() {
+    for open in ["[", "{\"a\":"] {
+        let deep = open.repeat(10_000);
+        let text = message("trace", &format!(r#","timestamp":{deep}"#));
+        assert_eq!(reasons(text.as_bytes()), ["too_deep"]);
+    }
+    assert_eq!(reasons("[".repeat(65_507).as_bytes()), ["too_deep"]);
+    let fair = format!("{}{}", "[".repeat(60), "]".repeat(60));
+    assert_eq!(reasons(message("trace", &format!(r#","timestamp":{fair}"#)).as_bytes()), ["ok"]);
+}
+
+/// The same rules once more, on top of `serde_json`: what a message is or that it is none.
+mod reference {
+    use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    /// An object's members in their order, each value as its text.
+    pub(super) struct Members(Vec<(String, Box<RawValue>)>);
+
+    impl<'de> Deserialize<'de> for Members {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct MembersVisitor;
+            impl<'de> Visitor<'de> for MembersVisitor {
+                type Value = Members;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                    let mut members = Vec::new();
+                    while let Some(member) = map.next_entry()? {
+                        members.push(member);
+                    }
+                    Ok(Members(members))
+                }
+            }
+            deserializer.deserialize_map(MembersVisitor)
+        }
+    }
+
+    /// (name, value, weight, tags) of a message, `None` for one that must be rejected.
+    pub(super) type Reference = Option<(String, String, f64, BTreeMap<String, String>)>;
+
+    pub(super) fn decode(line: &str) -> Reference {
+        let Members(members) = serde_json::from_str(line).ok()?;
+        let mut reserved = BTreeMap::new();
+        let mut top: Vec<(String, String)> = Vec::new();
+        let mut from_tags: Vec<(usize, String, String)> = Vec::new();
+        for (key, raw) in members {
+            let text = raw.get();
+            match key.as_str() {
+                "metric_name" | "metric_type" | "value" | "count" | "sample_rate" => {
+                    reserved.insert(key, text.to_owned());
+                }
+                "timestamp" => {}
+                "tags" => {
+                    from_tags.clear();
+                    if text.starts_with('{') {
+                        let Members(inner) = serde_json::from_str(text).ok()?;
+                        for (key, raw) in inner {
+                            from_tags.push((top.len(), key, tag(raw.get())?));
+                        }
+                    } else {
+                        from_tags.push((top.len(), key, tag(text)?));
+                    }
+                }
+                _ => top.push((key, tag(text)?)),
+            }
+        }
+        for (place, key, value) in from_tags.into_iter().rev() {
+            top.insert(place, (key, value));
+        }
+        if top.iter().any(|(key, _)| key.is_empty()) {
+            return None;
+        }
+        let mut tags: BTreeMap<String, String> = top.into_iter().collect();
+        tags.retain(|_, value| !value.is_empty());
+
+        let string = |key: &str| serde_json::from_str::<String>(reserved.get(key)?).ok();
+        let name = string("metric_name").filter(|name| !name.is_empty())?;
+        let kind = string("metric_type")?;
+        let rate = match reserved.get("sample_rate") {
+            Some(text) => number(text).filter(|rate| *rate > 0.0 && *rate <= 1.0)?,
+            None => 1.0,
+        };
+        if !rate.recip().is_finite() {
+            return None;
+        }
+        let value = match kind.as_str() {
+            "counter" => {
+                let count = reserved.get("count").or(reserved.get("value"));
+                format!("counter {}", count.map_or(Some(1.0), |text| number(text))?)
+            }
+            "gauge" | "guage" => {
+                let text = reserved.get("value")?;
+                let is_delta = text.starts_with("\"+") || text.starts_with("\"-");
+                format!("gauge {} {is_delta}", number(text)?)
+            }
+            "timer" | "histogram" => format!("timer {}", number(reserved.get("value")?)?),
+            "set" => {
+                let text = reserved.get("value")?;
+                match text.as_bytes()[0] {
+                    b'"' => format!("set {}", serde_json::from_str::<String>(text).ok()?),
+                    b'-' | b'0'..=b'9' => format!("set {text}"),
+                    _ => return None,
+                }
+            }
+            "trace" => "trace".to_owned(),
+            _ => return None,
+        };
+        let is_weighed = value.starts_with("counter") || value.starts_with("timer");
+        Some((name, value, if is_weighed { rate.recip() } else { 1.0 }, tags))
+    }
+
+    fn tag(text: &str) -> Option<String> {
+        match text.as_bytes()[0] {
+            b'{' | b'[' => None,
+            b'"' => serde_json::from_str(text).ok(),
+            b'n' => Some(String::new()),
+            _ => Some(text.to_owned()),
+        }
+    }
+
+    fn number(text: &str) -> Option<f64> {
+        let text = match text.as_bytes()[0] {
+            b'"' => serde_json::from_str::<String>(text).ok()?,
+            b'-' | b'0'..=b'9' => text.to_owned(),
+            _ => return None,
+        };
+        text.parse().ok().filter(|number: &f64| number.is_finite())
+    }
+
+    pub(super) fn shown(sample: &Sample<'_>) -> Reference {
+        let value = match &sample.value {
+            SampleValue::Counter(count) => format!("counter {count}"),
+            SampleValue::GaugeSet(value) => format!("gauge {value} false"),
+            SampleValue::GaugeAdd(value) => format!("gauge {value} true"),
+            SampleValue::Timer(value) => format!("timer {value}"),
+            SampleValue::Set(member) => format!("set {member}"),
+            SampleValue::Trace => "trace".to_owned(),
+        };
+        Some((sample.name.to_string(), value, sample.weight, tags(sample).into_iter().collect()))
+    }
+}
+
+/// Pieces of which messages and near-messages are made.
+fn fragment() -> impl Strategy<Value = String> {
+    let words = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\\",
+        " ",
+        "\\u00e9",
+        "\\ud83d\\ude00",
+        "\\ud800",
+        "\\n",
+        "null",
+        "true",
+        "false",
+        "0",
+        "-1",
+        "1.5",
+        "1e3",
+        "-0.0e-5",
+        "01",
+        "1e999",
+        "\"metric_name\"",
+        "\"metric_type\"",
+        "\"value\"",
+        "\"count\"",
+        "\"sample_rate\"",
+        "\"tags\"",
+        "\"timestamp\"",
+        "\"counter\"",
+        "\"gauge\"",
+        "\"timer\"",
+        "\"set\"",
+        "\"trace\"",
+        "\"+4\"",
+        "\"-4\"",
+        "\"m\"",
+        "\"é\"",
+        "\"\"",
+        "0.5",
+    ];
+    prop::sample::select(words.to_vec()).prop_map(str::to_owned)
+}
+
+/// A JSON value of any shape, as text.
+fn value() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        any::<f64>()
+            .prop_filter("JSON has no other", |n| n.is_finite())
+            .prop_map(|n| n.to_string()),
+        any::<i32>().prop_map(|n| n.to_string()),
+        ".{0,6}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+        "[+-]?[0-9]{1,3}(\\.[0-9])?".prop_map(|text| format!("\"{text}\"")),
+        fragment(),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3)
+                .prop_map(|all| format!("[{}]", all.join(","))),
+            prop::collection::vec(("[a-c]?", inner), 0..3).prop_map(|all| {
+                let all: Vec<_> = all.iter().map(|(k, v)| format!("\"{k}\": {v}")).collect();
+                format!("{{{}}}", all.join(" , "))
+            }),
+        ]
+    })
+}
+
+fn near_message() -> impl Strategy<Value = String> {
+    let keys = [
+        "metric_name",
+        "metric_type",
+        "value",
+        "count",
+        "sample_rate",
+        "tags",
+        "timestamp",
+        "a",
+        "b",
+        "a\\u0062",
+    ];
+    let member = (prop::sample::select(keys.to_vec()), value())
+        .prop_map(|(key, value)| format!("\"{key}\":{value}"));
+    let kind = prop::sample::select(vec!["counter", "gauge", "guage", "timer", "set", "trace"]);
+    (kind, prop::collection::vec(member, 0..5), any::<prop::sample::Index>(), any::<bool>())
+        .prop_map(|(kind, mut members, place, is_named)| {
+            if is_named {
+                let place = place.index(members.len() + 1);
+                members.insert(place, format!("\"metric_name\":\"m\",\"metric_type\":\"{kind}\""));
+            }
+            format!("{{{}}}", members.join(","))
+        })
+}
+
+fn agrees_with_the_reference(line: &str) -> Result<(), TestCaseError> {
+    let messages = decoded(line.as_bytes());
+    prop_assert!(messages.len() <= 1);
+    let Some(message) = messages.first() else { return Ok(()) };
+    let ours = message.as_ref().ok().and_then(reference::shown);
+    prop_assert_eq!(ours, reference::decode(line), "{}", line);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_line_means_what_serde_json_says_it_means(line in near_message()) {
+        prop_assume!(!line.contains('\n'));
+        agrees_with_the_reference(&line)?;
+    }
+
+    #[test]
+    fn any_pieces_mean_what_serde_json_says_they_mean(
+        pieces in prop::collection::vec(fragment(), 0..30),
+    ) {
+        let line = pieces.concat();
+        prop_assume!(!line.trim_start().starts_with('['));
+        agrees_with_the_reference(&line)?;
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        decoded(&bytes);
+    }
+
+    #[test]
+    fn every_offset_lies_in_the_datagram(
+        pieces in prop::collection::vec(fragment(), 0..30), newline in 0_usize..30,
+    ) {
+        let mut pieces = pieces;
+        pieces.insert(newline.min(pieces.len()), "\n".to_owned());
+        let datagram = pieces.concat();
+        for message in decoded(datagram.as_bytes()) {
+            if let Err(rejection) = message {
+                prop_assert!(rejection.offset <= datagram.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The system calls that no safe library offers. The only module with `unsafe` in it.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+/// Datagrams that one system call may bring.
+const BATCH: usize = 64;
+/// Room for each: the largest UDP payload is 65,507 bytes over IPv4 and 65,527 over IPv6.
+const DATAGRAM_MAX: usize = 65_536;
+/// Distance between two rooms. A power of two would map the start of every datagram to the same
+/// few cache lines.
+const STRIDE: usize = DATAGRAM_MAX + 320;
+
+/// Memory for `recvmmsg(2)`: one call brings up to 64 datagrams, which is what makes a call a
+/// datagram too dear (the kernel's share of receiving is the larger part of the whole daemon's).
+pub(crate) struct ReceiveBatch {
+    buffer: Box<[u8]>,
+    addresses: Box<[libc::sockaddr_storage]>,
+    // Pointed to by `headers`, hence kept and never moved.
+    _vectors: Box<[libc::iovec]>,
+    headers: Box<[libc::mmsghdr]>,
+    filled: usize,
+}
+
+// SAFETY: the pointers in `_vectors` and `headers` lead to heap memory that this struct owns, so
+// they stay valid wherever the struct moves, to another thread too.
+unsafe impl Send for ReceiveBatch {}
+
+impl ReceiveBatch {
+    /// Allocates the memory; the system gives it page by page as datagrams fill it.
+    #[must_use]
+    pub(crate) fn new() -> Self {
+        let mut buffer = vec![0_u8; BATCH * STRIDE].into_boxed_slice();
+        // SAFETY: all-zero bytes are a valid sockaddr_storage, a plain C struct of integers.
+        let mut addresses: Box<[libc::sockaddr_storage]> =
+            vec![unsafe { mem::zeroed() }; BATCH].into_boxed_slice();
+        let mut vectors: Box<[libc::iovec]> = buffer
+            .chunks_exact_mut(STRIDE)
+            .map(|room| libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: DATAGRAM_MAX })
+            .collect();
+        let headers = addresses
+            .iter_mut()
+            .zip(vectors.iter_mut())
+            .map(|(address, vector)| {
+                // SAFETY: all-zero bytes are a valid mmsghdr: null pointers and zero lengths.
+                let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
+                header.msg_hdr.msg_name = ptr::from_mut(address).cast();
+                header.msg_hdr.msg_iov = vector;
+                header.msg_hdr.msg_iovlen = 1;
+                header
+            })
+            .collect();
+        Self { buffer, addresses, _vectors: vectors, headers, filled: 0 }
+    }
+
+    /// Takes what the socket holds, up to the size of the batch, without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it holds nothing, else what the system says.
+    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        // The kernel overwrites the lengths that it was given; only the slots that it filled last
+        // time have changed.
+        for header in &mut self.headers[..self.filled] {
+            header.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as u32;
+        }
+        if self.filled == 0 {
+            for header in &mut self.headers {
+                header.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as u32;
+            }
+        }
+        self.filled = 0;
+        // SAFETY: `headers` holds BATCH valid headers whose pointers lead to memory of this struct
+        // that nothing else refers to while `&mut self` is borrowed; a null timeout is allowed.
+        let received = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                BATCH as u32,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
+        };
+        self.filled = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        Ok(self.filled)
+    }
+
+    /// The datagrams of the last [`ReceiveBatch::receive`]: exactly the slots that it filled.
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = (&[u8], Option<SocketAddr>)> {
+        self.headers[..self.filled].iter().enumerate().map(|(slot, header)| {
+            let start = slot * STRIDE;
+            let datagram = &self.buffer[start..start + header.msg_len as usize];
+            (datagram, to_socket_addr(&self.addresses[slot]))
+        })
+    }
+}
+
+impl Default for ReceiveBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The sender's address; `None` for a family that is not IP.
+fn to_socket_addr(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the kernel says that it wrote a sockaddr_in, which is smaller than and no
+            // stricter aligned than a sockaddr_storage.
+            let v4 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port)))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, with a sockaddr_in6.
+            let v6 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddr::new(ip.to_canonical(), u16::from_be(v6.sin6_port)))
+        }
+        _ => None,
+    }
+}
+
+/// How many datagrams the kernel dropped because the socket's buffer was full, since the socket was
+/// made. Wraps at 2^32.
+///
+/// Asked of the socket itself (`SO_MEMINFO`): exact at once and without privileges, whereas the
+/// counter that rides on datagrams (`SO_RXQ_OVFL`) misses those dropped at the end of a burst.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn socket_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    // linux/sock_diag.h: SK_MEMINFO_DROPS is the ninth of the variables.
+    const DROPS: usize = 8;
+    let mut variables = [0_u32; DROPS + 1];
+    let mut length = mem::size_of_val(&variables) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of the array.
+    let failed = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            variables.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if failed == 0 { Ok(variables[DROPS]) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    fn pair(bind: &str) -> (UdpSocket, UdpSocket) {
+        let receiver = UdpSocket::bind(bind).unwrap();
+        let sender = UdpSocket::bind(bind).unwrap();
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        (receiver, sender)
+    }
+
+    #[test]
+    fn only_the_datagrams_that_came_are_given() {
+        let (receiver, sender) = pair("127.0.0.1:0");
+        let mut batch = ReceiveBatch::new();
+        for round in 0..3 {
+            for size in [0, 1, 65_507] {
+                sender.send(&vec![round; size]).unwrap();
+            }
+            // Loopback delivers before `send` returns.
+            assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 3);
+            let lengths: Vec<_> = batch.datagrams().map(|(datagram, _)| datagram.len()).collect();
+            assert_eq!(lengths, [0, 1, 65_507]);
+            assert!(batch.datagrams().all(|(datagram, _)| datagram.iter().all(|b| *b == round)));
+        }
+        let error = batch.receive(receiver.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(batch.datagrams().count(), 0, "nothing of the last batch is seen again");
+    }
+
+    #[test]
+    fn senders_are_known_over_both_protocols() {
+        for bind in ["127.0.0.1:0", "[::1]:0"] {
+            let (receiver, sender) = pair(bind);
+            let mut batch = ReceiveBatch::new();
+            sender.send(b"x").unwrap();
+            batch.receive(receiver.as_fd()).unwrap();
+            let address = batch.datagrams().next().unwrap().1;
+            assert_eq!(address, Some(sender.local_addr().unwrap()));
+        }
+    }
+
+    #[test]
+    fn the_kernel_tells_its_drops_without_another_datagram() {
+        let (receiver, sender) = pair("127.0.0.1:0");
+        socket2::SockRef::from(&receiver).set_recv_buffer_size(4096).unwrap();
+        for _ in 0..1000 {
+            sender.send(&[0; 100]).unwrap();
+        }
+        let dropped = socket_drops(receiver.as_fd()).unwrap();
+        let mut batch = ReceiveBatch::new();
+        let received = batch.receive(receiver.as_fd()).unwrap();
+        assert!(received < BATCH);
+        assert_eq!(received as u32 + dropped, 1000);
+    }
+}
