@@ -1,0 +1,208 @@
+#!/usr/bin/env bash
+# Makes a fresh Debian or Ubuntu machine able to build and test tallyd.
+# Installs only what is missing, and says each thing before it does it.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+usage() {
+    cat <<EOF
+usage: scripts/setup.sh [--build-only | --lint]
+
+  (no option)   what building and testing needs
+  --build-only  only what building needs
+  --lint        also what the checks of .ci/run need
+
+On Debian and Ubuntu, installs the packages that are missing (with sudo unless
+you are root). Elsewhere, names what is missing.
+EOF
+}
+
+build_only=false
+lint=false
+case ${1:-} in
+'') ;;
+--build-only) build_only=true ;;
+--lint) lint=true ;;
+-h | --help) usage && exit ;;
+*) usage >&2 && exit 2 ;;
+esac
+
+say() { echo "setup: $*" >&2; }
+
+run() {
+    say "\$ $*"
+    "$@" </dev/null
+}
+
+# --- what is missing -----------------------------------------------------------
+
+packages=() # Debian packages to install
+wanted=()   # the same for people: "mvn (fetches the Kafka broker)"
+
+# Notes PACKAGE as missing unless all COMMANDS are there.
+need() { # PACKAGE WHAT_FOR COMMAND...
+    local package=$1 what_for=$2 command
+    shift 2
+    for command in "$@"; do
+        if ! have "$command"; then
+            note "$package" "$* ($what_for)"
+            return
+        fi
+    done
+}
+
+note() { # PACKAGE DESCRIPTION
+    packages+=("$1")
+    wanted+=("$2")
+}
+
+java_version() { # -> 17, or nothing
+    "${JAVA_HOME:+$JAVA_HOME/bin/}java" -version 2>&1 |
+        sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1 || true
+}
+
+java_is_new_enough() {
+    local version
+    version=$(java_version)
+    [[ -n $version ]] && ((version >= 17))
+}
+
+find_missing() {
+    need build-essential "compile the Kafka client library" gcc g++ make
+    need perl "builds C libraries" perl
+    need pkg-config "finds C libraries" pkg-config
+    need cmake "builds C libraries" cmake
+    need curl "for trying tallyd out" curl
+    if on_debian && [[ ! -s /etc/ssl/certs/ca-certificates.crt ]]; then
+        note ca-certificates "the certificates that downloads are checked with"
+    fi
+    if $build_only; then return; fi
+
+    need python3 "runs helpers of the tests" python3
+    need netcat-openbsd "sends test metrics" nc
+    need maven "fetches the Kafka broker" mvn
+    java_is_new_enough || note JAVA "java 17 or later (runs the Kafka broker)"
+    if $lint; then need shellcheck "checks the shell scripts" shellcheck; fi
+}
+
+# --- packages ------------------------------------------------------------------
+
+on_debian() { have apt-get && have dpkg; }
+
+as_root() {
+    if ((EUID == 0)); then
+        run "$@"
+    elif have sudo; then
+        run sudo "$@"
+    else
+        say "neither root nor sudo: run this as root, then start again: $*"
+        exit 1
+    fi
+}
+
+lists_are_fresh=false
+update_lists() {
+    if $lists_are_fresh; then return; fi
+    as_root apt-get update -qq
+    lists_are_fresh=true
+}
+
+in_apt() { apt-cache policy "$1" | grep 'Candidate: [0-9]' >/dev/null; } # PACKAGE
+
+apt_install() { # PACKAGE...
+    # Errors are on stderr; stdout would be some hundred lines per package.
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends "$@" >/dev/null
+}
+
+# The default of some releases is too old (Ubuntu 22.04: Java 11).
+java_package() {
+    local package
+    for package in openjdk-{21,17,25}-jre-headless; do
+        if in_apt "$package"; then
+            echo "$package"
+            return
+        fi
+    done
+    echo default-jre-headless
+}
+
+install_missing() {
+    local i
+    if ((${#packages[@]} == 0)); then
+        say "all needed tools are installed"
+        return
+    fi
+    for i in "${wanted[@]}"; do say "missing: $i"; done
+    if ! on_debian; then
+        say "this is not Debian or Ubuntu: please install these yourself, then start again"
+        exit 1
+    fi
+    update_lists
+    for i in "${!packages[@]}"; do
+        if [[ ${packages[i]} == JAVA ]]; then packages[i]=$(java_package); fi
+    done
+    apt_install "${packages[@]}"
+
+    if ! $build_only && ! java_is_new_enough; then
+        say "java is still version $(java_version): point JAVA_HOME to Java 17 or later, or"
+        say "choose it with update-alternatives --config java"
+        exit 1
+    fi
+}
+
+# --- Rust ----------------------------------------------------------------------
+
+# Not `have cargo`: rustup's cargo is there before any toolchain is.
+cargo_works() { cargo --version >/dev/null 2>&1; }
+
+install_rust() {
+    if cargo_works; then return; fi
+    say "missing: a Rust toolchain"
+    if ! have rustup && on_debian; then
+        update_lists
+        if in_apt rustup; then apt_install rustup; fi
+    fi
+    if ! have rustup; then
+        say "please install Rust as https://rustup.rs says, then start again"
+        exit 1
+    fi
+    if ! run rustup default stable || ! cargo_works; then
+        say "that did not work; please install Rust as https://rustup.rs says, then start again"
+        exit 1
+    fi
+}
+
+check_rust_version() {
+    local needed found
+    needed=$(sed -n 's/^rust-version *= *"\([0-9.]*\)".*/\1/p' Cargo.toml | head -n 1)
+    found=$(rustc --version | sed 's/^rustc \([0-9.]*\).*/\1/')
+    if [[ $(printf '%s\n' "$needed" "$found" | sort -V | head -n 1) != "$needed" ]]; then
+        say "Rust $found is too old, $needed is needed; with rustup: rustup update stable"
+        exit 1
+    fi
+    say "Rust $found is there (needed: ${needed:-any})"
+}
+
+install_rust_lints() {
+    if cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1; then return; fi
+    say "missing: rustfmt or clippy"
+    if ! have rustup; then
+        say "please install both for your Rust toolchain, then start again"
+        exit 1
+    fi
+    run rustup component add rustfmt clippy
+}
+
+# --- main ----------------------------------------------------------------------
+
+if ! on_debian; then
+    say "needed: gcc g++ make perl pkg-config cmake curl; Rust; for the tests also"
+    say "python3, nc (OpenBSD's), mvn (Maven), java 17 or later; for --lint shellcheck"
+fi
+find_missing
+install_missing
+install_rust
+check_rust_version
+if $lint; then install_rust_lints; fi

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Runs all tests of tallyd, those against real servers included: installs what
+# they need, starts the servers while cargo compiles, and stops them afterwards.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+usage() {
+    cat <<EOF
+usage: scripts/test.sh [ARGUMENT...]
+
+ARGUMENTs are passed on to cargo test:
+  scripts/test.sh                         everything
+  scripts/test.sh kafka                   the tests with "kafka" in their name
+  scripts/test.sh --test NAME -- --nocapture
+EOF
+}
+
+# --- the steps -----------------------------------------------------------------
+
+began=$SECONDS
+
+begin() { # TITLE
+    step=$1
+    step_began=$SECONDS
+    echo
+    echo "==> $step"
+}
+
+finish() {
+    echo "==> $step: done in $(duration $((SECONDS - step_began)))"
+    step=
+}
+
+# --- the servers -----------------------------------------------------------------
+#
+# For each NAME in `servers` there are three functions:
+#   start_NAME  runs in the background while cargo compiles, and ends when the server
+#               answers; its stdout goes to $run/NAME.out, its stderr to $run/NAME.err.
+#               It has to `exec`: then a signal to it ends what it is doing.
+#   export_NAME tells the tests, after start_NAME, where the server is.
+#   stop_NAME   stops the server, or does nothing if it does not run.
+
+servers=(kafka)
+declare -A starting # NAME -> pid of its start_NAME
+
+start_kafka() { exec tests/servers/kafka.sh start "$run/kafka"; }
+export_kafka() {
+    TALLYD_TEST_KAFKA=$(sed -n 's/^KAFKA_BROKER=//p' "$run/kafka.out")
+    export TALLYD_TEST_KAFKA
+    echo "TALLYD_TEST_KAFKA=$TALLYD_TEST_KAFKA"
+}
+stop_kafka() { [[ ! -d $run/kafka ]] || tests/servers/kafka.sh stop "$run/kafka"; }
+
+start_servers() {
+    local server
+    mkdir -p target/test-servers
+    run=$(mktemp -d "$root/target/test-servers/run.XXXXXX")
+    for server in "${servers[@]}"; do
+        "start_$server" >"$run/$server.out" 2>"$run/$server.err" &
+        starting[$server]=$!
+        echo "$server: starting in the background, in $run"
+    done
+}
+
+wait_for_servers() {
+    local server failed=
+    for server in "${servers[@]}"; do
+        wait "${starting[$server]}" || failed+=" $server"
+        unset "starting[$server]"
+        cat "$run/$server.err"
+    done
+    if [[ -n $failed ]]; then
+        echo "could not start:$failed"
+        return 1
+    fi
+    for server in "${servers[@]}"; do "export_$server"; done
+    # Without this, tests pass over a server that is not there.
+    export TALLYD_REQUIRE_SERVERS=1
+}
+
+stop_servers() {
+    local server
+    for server in "${!starting[@]}"; do
+        kill "${starting[$server]}" 2>/dev/null || true
+        wait "${starting[$server]}" || true
+    done
+    for server in "${servers[@]}"; do "stop_$server" || true; done
+}
+
+# --- the end -----------------------------------------------------------------------
+
+# Adds up cargo's lines "test result: ok. 5 passed; 0 failed; 1 ignored; ...".
+count_tests() {
+    awk '/^test result:/ { passed += $4; ignored += $8 }
+         END { printf "tests passed: %d, ignored: %d", passed, ignored }' \
+        "$run/cargo-test.log"
+}
+
+at_exit() {
+    local status=$?
+    trap - EXIT INT TERM
+    if [[ -n ${run:-} ]]; then stop_servers; fi
+    if ((status == 0)); then
+        echo
+        echo "test.sh: PASSED in $(duration $((SECONDS - began))): $(count_tests), real servers: ${servers[*]}"
+        rm -rf "$run"
+    else
+        echo
+        echo "test.sh: FAILED after $(duration $((SECONDS - began))), while: ${step:-starting}"
+        if [[ -n ${run:-} ]]; then echo "test.sh: the logs of the servers are in $run"; fi
+    fi
+    exit "$status"
+}
+
+# --- main --------------------------------------------------------------------------
+
+case ${1:-} in
+-h | --help) usage && exit ;;
+esac
+
+# What comes after -- is for the test programs, which are only compiled at first.
+cargo_args=()
+for arg in "$@"; do
+    if [[ $arg == -- ]]; then break; fi
+    cargo_args+=("$arg")
+done
+
+trap at_exit EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+begin "looking for the tools that are needed, and installing missing ones"
+scripts/setup.sh
+finish
+
+begin "starting the servers: ${servers[*]}"
+start_servers
+finish
+
+begin "compiling the tests"
+cargo test --workspace --all-features --locked --no-run "${cargo_args[@]}"
+finish
+
+begin "waiting for the servers"
+wait_for_servers
+finish
+
+begin "running the tests"
+cargo test --workspace --all-features --locked "$@" | tee "$run/cargo-test.log"
+finish

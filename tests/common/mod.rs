@@ -1,0 +1,256 @@
+//! Starts the real binary, sends it real datagrams and reads what it says and writes.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Nothing that a test waits for takes this long, however busy the machine is.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running daemon. Killed when dropped.
+pub struct Daemon {
+    child: Child,
+    pub udp: SocketAddr,
+    pub admin: SocketAddr,
+    socket: UdpSocket,
+    /// Taken when it has stopped.
+    parts: Option<Parts>,
+}
+
+struct Parts {
+    folder: TempDir,
+    log: JoinHandle<Vec<Value>>,
+    stdout: JoinHandle<String>,
+}
+
+/// What is left of a daemon that has stopped.
+pub struct Stopped {
+    pub status: ExitStatus,
+    /// The log, a JSON object a line.
+    pub log: Vec<Value>,
+    pub stdout: String,
+    pub folder: TempDir,
+}
+
+/// The binary under test.
+pub fn tallyd() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tallyd"))
+}
+
+impl Daemon {
+    /// Starts it with a configuration; ports are chosen by the system unless the text says
+    /// otherwise, and `DIR` in it becomes the daemon's own folder.
+    pub fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut text = config.replace("DIR", folder.path().to_str().unwrap());
+        for (key, default) in [
+            ("bind_port:", "bind_port: 0\n"),
+            ("admin:", "admin: { listen: \"127.0.0.1:0\" }\n"),
+            ("log:", "log: { format: json }\n"),
+        ] {
+            if !text.contains(key) {
+                text.insert_str(0, default);
+            }
+        }
+        let path = folder.path().join("tallyd.yaml");
+        fs::write(&path, text).unwrap();
+        Self::start_with(folder, &["run", "--config", path.to_str().unwrap()])
+    }
+
+    /// Starts it with these arguments; its log must be JSON.
+    pub fn start_with(folder: TempDir, args: &[&str]) -> Self {
+        let mut child = tallyd()
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (line_sender, lines) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = std::thread::spawn(move || {
+            let mut log = Vec::new();
+            for line in stderr.lines().map_while(Result::ok) {
+                let entry: Value = serde_json::from_str(&line)
+                    .unwrap_or_else(|_| serde_json::json!({ "message": line }));
+                let _nobody_waits_any_more = line_sender.send(entry.clone());
+                log.push(entry);
+            }
+            log
+        });
+        let mut stdout = child.stdout.take().unwrap();
+        let stdout = std::thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).unwrap();
+            text
+        });
+        let (udp, admin) = addresses(&lines);
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(udp).unwrap();
+        Self { child, udp, admin, socket, parts: Some(Parts { folder, log, stdout }) }
+    }
+
+    /// The daemon's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.parts.as_ref().unwrap().folder.path().join(name)
+    }
+
+    /// The process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends one datagram.
+    pub fn send(&self, datagram: impl AsRef<[u8]>) {
+        self.socket.send(datagram.as_ref()).unwrap();
+    }
+
+    /// A path of the admin endpoint: status and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let reply = reqwest::blocking::get(format!("http://{}{path}", self.admin)).unwrap();
+        (reply.status().as_u16(), reply.text().unwrap())
+    }
+
+    /// The daemon's status.
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.get("/api/v1/status").1).unwrap()
+    }
+
+    /// Waits until the status says so, and gives it.
+    pub fn wait_for(&self, what: &str, says_so: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status();
+            if says_so(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{what} did not come: {status:#}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until so many samples were received.
+    pub fn wait_received(&self, samples: u64) -> Value {
+        self.wait_for(&format!("{samples} samples"), |status| {
+            status["ledger"]["received"].as_u64() >= Some(samples)
+        })
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let sent =
+            Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Stops it as a service manager does and collects what it left.
+    pub fn stop(self) -> Stopped {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Stopped {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the daemon does not stop");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let parts = self.parts.take().unwrap();
+        Stopped {
+            status,
+            log: parts.log.join().unwrap(),
+            stdout: parts.stdout.join().unwrap(),
+            folder: parts.folder,
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.parts.is_some() {
+            // It may have ended by itself.
+            let _ended_already = self.child.kill();
+            let _reaped = self.child.wait();
+        }
+    }
+}
+
+impl Stopped {
+    /// The log's messages of this level or worse, as text.
+    pub fn warnings(&self) -> Vec<String> {
+        self.log
+            .iter()
+            .filter(|entry| entry["level"] == "WARN" || entry["level"] == "ERROR")
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// A file of its folder.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
+    }
+
+    /// The points that the file forwarder wrote as JSON.
+    pub fn points(&self, name: &str) -> Vec<Value> {
+        points(&self.folder.path().join(name))
+    }
+}
+
+/// The points in a file of JSON lines.
+pub fn points(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The sum of a field over all points of a metric.
+pub fn total(points: &[Value], name: &str, field: &str) -> f64 {
+    let of_metric = points.iter().filter(|point| point["name"] == name);
+    of_metric.map(|point| point["fields"][field].as_f64().unwrap()).sum()
+}
+
+/// Points without their times, as text, sorted.
+pub fn shown(points: &[Value]) -> Vec<String> {
+    let mut shown: Vec<String> = points
+        .iter()
+        .map(|point| {
+            format!("{} {} {} {}", point["type"], point["name"], point["tags"], point["fields"])
+                .replace('"', "")
+        })
+        .collect();
+    shown.sort();
+    shown
+}
+
+/// Reads the log until both addresses are known.
+fn addresses(lines: &Receiver<Value>) -> (SocketAddr, SocketAddr) {
+    let (mut udp, mut admin) = (None, None);
+    let deadline = Instant::now() + PATIENCE;
+    while udp.is_none() || admin.is_none() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let entry = lines.recv_timeout(left).expect("the daemon says where it listens");
+        let message = entry["message"].as_str().unwrap_or_default();
+        if message == "listening" {
+            let listener = entry["listener"].as_str().unwrap();
+            udp = udp.or_else(|| listener.rsplit(' ').next().unwrap().parse().ok());
+        }
+        if message.starts_with("admin endpoint") {
+            admin = entry["address"].as_str().unwrap().parse().ok();
+        }
+    }
+    (udp.unwrap(), admin.unwrap())
+}
