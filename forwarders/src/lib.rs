@@ -16,7 +16,7 @@
 //! # Adding a forwarder
 //!
 //! 1. A folder or file in `src/` with its configuration, its encoder and an `impl Forwarder`;
-//!    bytes that others write too come from [`format`].
+//!    bytes that others write too come from [`mod@format`].
 //! 2. A cargo feature of its name in `Cargo.toml`, with the dependencies that only it needs.
 //! 3. In `registry.rs` a field of [`ForwardersConfig`] and a line in `build`, which does not
 //!    compile as long as a section is declared and not built.

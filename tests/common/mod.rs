@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(unreachable_pub, reason = "a module of a test has no outside")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

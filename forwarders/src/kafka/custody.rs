@@ -58,9 +58,9 @@ impl Custody {
         self.in_library
     }
 
-    /// How many payloads have to be looked at one by one.
-    pub(super) fn suspects(&self) -> usize {
-        self.suspects
+    /// Whether it is the suspects' turn: nothing else is here or with the library.
+    pub(super) fn only_suspects_left(&self) -> bool {
+        self.suspects > 0 && self.suspects == self.open
     }
 
     /// Where to look on for payloads to hand over.
@@ -154,6 +154,34 @@ mod tests {
         custody.came_back(1);
         assert_eq!((custody.in_library(), custody.open(), custody.next()), (0, 2, 1));
         assert!(custody.is_here(1) && custody.is_here(2) && !custody.is_here(0));
+    }
+
+    #[test]
+    fn suspects_wait_until_nothing_else_is_left() {
+        let mut custody = Custody::default();
+        custody.reset(3);
+        custody.handed_over(0);
+        custody.suspected(0);
+        assert!(!custody.only_suspects_left() && !custody.is_here(0));
+        custody.handed_over(1);
+        custody.settled(1);
+        assert!(!custody.only_suspects_left(), "the third is still here");
+        custody.handed_over(2);
+        assert!(!custody.only_suspects_left(), "the third is with the library");
+        custody.settled(2);
+        assert!(custody.only_suspects_left());
+    }
+
+    #[test]
+    fn a_suspect_that_comes_back_from_its_group_is_still_one() {
+        let mut custody = Custody::default();
+        custody.reset(1);
+        custody.handed_over(0);
+        custody.suspected(0);
+        custody.handed_over(0);
+        custody.sieve().add(100);
+        custody.came_back(0);
+        assert!(custody.is_suspect(0));
     }
 
     #[test]

@@ -120,14 +120,17 @@ impl Kafka {
         }
     }
 
+    /// Hands over what may go now. Suspects come last and in groups, so that a batch with one of
+    /// them holds nothing else.
     fn hand_over(&mut self, producer: &Producer, batch: &mut Batch) -> Result<Progress, Code> {
-        match self.hand_over_slice(producer, batch)? {
-            // Suspects come last and in groups, so that a batch holds nothing else.
-            Progress::Enough if self.custody.in_library() == 0 && self.custody.suspects() > 0 => {
-                self.hand_over_group(producer, batch)
-            }
-            progress => Ok(progress),
+        if self.custody.sieve().is_trying() {
+            return Ok(Progress::Enough);
         }
+        let progress = self.hand_over_slice(producer, batch)?;
+        if self.custody.only_suspects_left() {
+            return self.hand_over_group(producer, batch);
+        }
+        Ok(progress)
     }
 
     /// Hands over the next records that nobody doubts.
@@ -247,24 +250,31 @@ impl Kafka {
         error::fatal(code, words)
     }
 
-    /// Keeps to the size of batch that the topic was found to take.
+    /// Keeps to smaller batches when the topic was found to refuse larger ones.
     fn learn_batch_size(&mut self) {
         let Some(passed) = self.custody.sieve().finish() else { return };
         let given = self.client.get("batch.size").and_then(|bytes| bytes.parse().ok());
-        let bytes = passed.max(BATCH_BYTES_MIN);
-        if bytes < given.unwrap_or(BATCH_BYTES_DEFAULT) {
-            let (forwarder, topic) = (self.journal.forwarder(), &self.topic);
-            warn!(
-                forwarder,
-                topic,
-                bytes,
-                "the topic refuses larger batches (see its max.message.bytes); \
-                 batch.size is this from now on"
-            );
-            self.client.set("batch.size", bytes.to_string());
-            self.producer = None;
-        }
+        let Some(bytes) = smaller_batch(given.unwrap_or(BATCH_BYTES_DEFAULT), passed) else {
+            return;
+        };
+        let (forwarder, topic) = (self.journal.forwarder(), &self.topic);
+        warn!(
+            forwarder,
+            topic,
+            bytes,
+            "the topic refuses larger batches (see its max.message.bytes); batch.size is this from \
+             now on"
+        );
+        self.client.set("batch.size", bytes.to_string());
+        self.producer = None;
     }
+}
+
+/// The batch size after one was refused, if it can be smaller. What passed was spread over the
+/// partitions, so it may still be too much for one; halving gets there within a few windows.
+fn smaller_batch(given: usize, passed: usize) -> Option<usize> {
+    let bytes = passed.min(given / 2).max(BATCH_BYTES_MIN);
+    (bytes < given).then_some(bytes)
 }
 
 /// Why the producer is of no more use.
@@ -275,4 +285,17 @@ fn failed(producer: &Producer, trouble: Option<Trouble>) -> Option<(Code, String
 
 fn size(payload: &Payload<'_>) -> usize {
     payload.key.len() + payload.bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_get_smaller_until_they_are_small() {
+        assert_eq!(smaller_batch(1_000_000, 45_000), Some(45_000));
+        assert_eq!(smaller_batch(45_000, 45_000), Some(22_500));
+        assert_eq!(smaller_batch(22_500, 100), Some(BATCH_BYTES_MIN));
+        assert_eq!(smaller_batch(BATCH_BYTES_MIN, 100), None);
+    }
 }

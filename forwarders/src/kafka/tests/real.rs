@@ -80,7 +80,7 @@ async fn a_real_topic_of_small_batches_loses_only_what_is_too_large_alone() {
     let text = "x".repeat(30_000);
     let value = Value::Counter(Sum::of(1.0));
     snapshot.points.insert(25, point(MetricKind::Counter, "large", &[("t", &text)], value));
-    for end_ms in [1_490_114_084_000, 1_490_114_094_000] {
+    for end_ms in [1_490_114_084_000, 1_490_114_094_000, 1_490_114_104_000, 1_490_114_114_000] {
         snapshot.window.end_ms = end_ms;
         let start = Instant::now();
         let settled = deliver(&mut kafka, &snapshot).await;
@@ -94,8 +94,7 @@ async fn a_real_topic_of_small_batches_loses_only_what_is_too_large_alone() {
             snapshot.points.remove(25);
         }
     }
-    assert_eq!(
-        kafka.client.get("batch.size").map(|bytes| bytes.parse::<usize>().unwrap() <= 20_000),
-        Some(true)
-    );
+    // What passed at once was at most this for each of three partitions.
+    let learned: usize = kafka.client.get("batch.size").unwrap().parse().unwrap();
+    assert!(learned <= 60_000, "{learned}");
 }
