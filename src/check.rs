@@ -34,8 +34,8 @@ pub fn command(args: &CheckArgs) -> ExitCode {
 }
 
 fn summary(loaded: &Loaded, destinations: &[Destination]) -> String {
-    let Loaded { config, source, .. } = loaded;
-    let listeners: Vec<String> = config.listeners().iter().map(ToString::to_string).collect();
+    let Loaded { config, listeners, source, .. } = loaded;
+    let listeners: Vec<String> = listeners.iter().map(ToString::to_string).collect();
     let forwarders: Vec<&str> =
         destinations.iter().map(|destination| destination.common.name.as_str()).collect();
     let debug = if config.debug_mode { " (debug_mode: logged, not sent)" } else { "" };

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use forwarders::driver::Outlet;
+use forwarders::driver::{Destination, Outlet};
 use forwarders::stats::ForwarderStats;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,12 +23,12 @@ use crate::aggregator::registry::Registry;
 use crate::aggregator::store::Store;
 use crate::aggregator::thread::AggregatorThread;
 use crate::cli::RunArgs;
-use crate::config::yaml::ConfigError;
 use crate::config::{self, Config, Loaded};
+use crate::listener::ListenerConfig;
+use crate::listener::bind::{self, BindError, BoundListener};
 use crate::listener::recorder::{Recorder, Shared};
 use crate::listener::rejected::RejectedLog;
 use crate::listener::stats::{Counts, ListenerStats};
-use crate::listener::udp::{self, BindError, BoundUdp};
 use crate::listener::wake::Waker;
 use crate::logging;
 
@@ -43,9 +43,6 @@ const DROPS_LOG_PAUSE: Duration = Duration::from_secs(60);
 /// Why the daemon does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The destinations do not go together.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -98,6 +95,14 @@ pub fn command(args: &RunArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let instance = format!("{:016x}", random_id());
+    let destinations = match loaded.config.destinations(&loaded.source, &instance) {
+        Ok(destinations) => destinations,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
     logging::init(&loaded.config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -106,7 +111,7 @@ pub fn command(args: &RunArgs) -> ExitCode {
         .build();
     let outcome = match runtime {
         Ok(runtime) => {
-            let outcome = runtime.block_on(run(&loaded));
+            let outcome = runtime.block_on(run(&loaded, instance, destinations));
             // A destination that hangs in a system call must not keep the process.
             runtime.shutdown_background();
             outcome
@@ -122,15 +127,18 @@ pub fn command(args: &RunArgs) -> ExitCode {
     }
 }
 
-/// Runs the daemon until SIGTERM or SIGINT.
+/// Runs the daemon with these destinations until SIGTERM or SIGINT; `instance` identifies this run.
 ///
 /// # Errors
 /// When it cannot start; once it runs, it stops only when told to.
-pub async fn run(loaded: &Loaded) -> Result<(), StartError> {
-    let Loaded { config, source, is_file } = loaded;
+pub async fn run(
+    loaded: &Loaded,
+    instance: String,
+    destinations: Vec<Destination>,
+) -> Result<(), StartError> {
+    let Loaded { config, listeners, source, is_file } = loaded;
     let mut signals = Signals::new()?;
     let started = Instant::now();
-    let instance = format!("{:016x}", rand_id());
     info!(
         version = env!("CARGO_PKG_VERSION"),
         config = if *is_file { source.name() } else { "built-in defaults" },
@@ -138,8 +146,8 @@ pub async fn run(loaded: &Loaded) -> Result<(), StartError> {
         "starting"
     );
 
-    let (deadline, forwarding, outlets) = start_forwarders(config, loaded, &instance)?;
-    let bound = bind_all(config)?;
+    let (deadline, forwarding, outlets) = start_forwarders(destinations);
+    let bound = bind_all(listeners, config)?;
     let shared = shared(config, started);
     let observed = Arc::new(observe(&shared, &bound, &outlets, instance));
     let admin = Admin::bind(&config.admin).await?;
@@ -168,27 +176,26 @@ pub async fn run(loaded: &Loaded) -> Result<(), StartError> {
 /// The forwarders' tasks, the moment by which they have to end, and the ends to push into.
 type Forwarding = (watch::Sender<Option<tokio::time::Instant>>, JoinSet<()>, Vec<Outlet>);
 
-fn start_forwarders(
-    config: &Config,
-    loaded: &Loaded,
-    instance: &str,
-) -> Result<Forwarding, StartError> {
+fn start_forwarders(destinations: Vec<Destination>) -> Forwarding {
     let (deadline, watched) = watch::channel(None);
     let mut tasks = JoinSet::new();
     let mut outlets = Vec::new();
-    for destination in config.destinations(&loaded.source, instance)? {
+    for destination in destinations {
         let (outlet, task) = destination.split();
         info!(forwarder = outlet.name(), kind = outlet.kind(), "forwarding");
         tasks.spawn(task.run(watched.clone()));
         outlets.push(outlet);
     }
-    Ok((deadline, tasks, outlets))
+    (deadline, tasks, outlets)
 }
 
-fn bind_all(config: &Config) -> Result<Vec<BoundUdp>, BindError> {
+fn bind_all(
+    listeners: &[ListenerConfig],
+    config: &Config,
+) -> Result<Vec<BoundListener>, BindError> {
     let mut bound = Vec::new();
-    for listener in config.listeners() {
-        bound.extend(udp::bind(&listener, config.receive_buffer.get())?);
+    for listener in listeners {
+        bound.extend(bind::bind(listener, config.receive_buffer.get())?);
     }
     Ok(bound)
 }
@@ -205,7 +212,12 @@ fn shared(config: &Config, started: Instant) -> Shared {
     }
 }
 
-fn observe(shared: &Shared, bound: &[BoundUdp], outlets: &[Outlet], instance: String) -> Observed {
+fn observe(
+    shared: &Shared,
+    bound: &[BoundListener],
+    outlets: &[Outlet],
+    instance: String,
+) -> Observed {
     Observed {
         started: shared.started,
         instance,
@@ -236,7 +248,7 @@ impl Pipeline {
     fn start(
         config: &Config,
         shared: &Shared,
-        bound: Vec<BoundUdp>,
+        bound: Vec<BoundListener>,
         outlets: Vec<Outlet>,
     ) -> io::Result<Self> {
         let interval = config.interval.get();
@@ -247,7 +259,14 @@ impl Pipeline {
         for (number, listener) in bound.into_iter().enumerate() {
             let waker = Arc::new(Waker::new()?);
             let handover = tables.add_listener(Arc::clone(&waker));
-            let recorder = Recorder::new(shared.clone(), Arc::clone(listener.stats()), handover);
+            let recorder = Recorder::new(
+                shared.clone(),
+                listener.protocol(),
+                Arc::clone(listener.stats()),
+                handover,
+            );
+            let stats = listener.stats();
+            info!(listener = stats.label(), buffer = stats.receive_buffer(), "listening");
             wakers.push(Arc::clone(&waker));
             listeners.push(
                 thread::Builder::new()
@@ -336,6 +355,7 @@ fn log_ledger(observed: &Observed) {
         received = counts.received(),
         aggregated = counts.aggregated,
         rejected = ?counts.rejected_by_reason(),
+        skipped = counts.skipped,
         kernel_drops,
         "ledger of the listeners"
     );
@@ -354,7 +374,7 @@ fn log_ledger(observed: &Observed) {
 }
 
 /// A number that no other run has, as far as chance goes.
-fn rand_id() -> u64 {
+fn random_id() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish()
 }

@@ -7,7 +7,7 @@
 //! # The way of a datagram
 //!
 //! ```text
-//! listener::udp → listener::recorder → protocol::json → aggregator::table      (a thread a socket)
+//! listener::datagram → listener::recorder → protocol::json → aggregator::table (a thread a socket)
 //!     → aggregator::handover → aggregator::store → Snapshot                    (one thread)
 //!     → forwarders::driver                                                     (a task each)
 //! ```

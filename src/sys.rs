@@ -10,16 +10,16 @@ use std::ptr;
 
 /// Datagrams that one system call may bring.
 const BATCH: usize = 64;
-/// Room for each: the largest UDP payload is 65,507 bytes over IPv4 and 65,527 over IPv6.
-const DATAGRAM_MAX: usize = 65_536;
-/// Distance between two rooms. A power of two would map the start of every datagram to the same
-/// few cache lines.
-const STRIDE: usize = DATAGRAM_MAX + 320;
+/// Added to the distance between two datagrams: a power of two would map the start of every one to
+/// the same few cache lines.
+const PADDING: usize = 320;
 
 /// Memory for `recvmmsg(2)`: one call brings up to 64 datagrams, which is what makes a call a
 /// datagram too dear (the kernel's share of receiving is the larger part of the whole daemon's).
 pub(crate) struct ReceiveBatch {
     buffer: Box<[u8]>,
+    /// Distance between the starts of two datagrams in it.
+    stride: usize,
     addresses: Box<[libc::sockaddr_storage]>,
     // Pointed to by `headers`, hence kept and never moved.
     _vectors: Box<[libc::iovec]>,
@@ -32,16 +32,18 @@ pub(crate) struct ReceiveBatch {
 unsafe impl Send for ReceiveBatch {}
 
 impl ReceiveBatch {
-    /// Allocates the memory; the system gives it page by page as datagrams fill it.
+    /// Allocates memory for datagrams of up to `room` bytes; the system gives it page by page as
+    /// datagrams fill it.
     #[must_use]
-    pub(crate) fn new() -> Self {
-        let mut buffer = vec![0_u8; BATCH * STRIDE].into_boxed_slice();
+    pub(crate) fn new(room: usize) -> Self {
+        let stride = room + PADDING;
+        let mut buffer = vec![0_u8; BATCH * stride].into_boxed_slice();
         // SAFETY: all-zero bytes are a valid sockaddr_storage, a plain C struct of integers.
         let mut addresses: Box<[libc::sockaddr_storage]> =
             vec![unsafe { mem::zeroed() }; BATCH].into_boxed_slice();
         let mut vectors: Box<[libc::iovec]> = buffer
-            .chunks_exact_mut(STRIDE)
-            .map(|room| libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: DATAGRAM_MAX })
+            .chunks_exact_mut(stride)
+            .map(|place| libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: room })
             .collect();
         let headers = addresses
             .iter_mut()
@@ -55,7 +57,7 @@ impl ReceiveBatch {
                 header
             })
             .collect();
-        Self { buffer, addresses, _vectors: vectors, headers, filled: 0 }
+        Self { buffer, stride, addresses, _vectors: vectors, headers, filled: 0 }
     }
 
     /// Takes what the socket holds, up to the size of the batch, without waiting.
@@ -90,19 +92,27 @@ impl ReceiveBatch {
     }
 
     /// The datagrams of the last [`ReceiveBatch::receive`]: exactly the slots that it filled.
-    pub(crate) fn datagrams(&self) -> impl Iterator<Item = (&[u8], Option<SocketAddr>)> {
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         self.headers[..self.filled].iter().enumerate().map(|(slot, header)| {
-            let start = slot * STRIDE;
-            let datagram = &self.buffer[start..start + header.msg_len as usize];
-            (datagram, to_socket_addr(&self.addresses[slot]))
+            let start = slot * self.stride;
+            Datagram {
+                bytes: &self.buffer[start..start + header.msg_len as usize],
+                sender: to_socket_addr(&self.addresses[slot]),
+                is_cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+            }
         })
     }
 }
 
-impl Default for ReceiveBatch {
-    fn default() -> Self {
-        Self::new()
-    }
+/// What came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Datagram<'a> {
+    /// Its content, as far as there was room.
+    pub(crate) bytes: &'a [u8],
+    /// Who sent it; `None` if not over IP.
+    pub(crate) sender: Option<SocketAddr>,
+    /// Whether there was more of it than room.
+    pub(crate) is_cut: bool,
 }
 
 /// The sender's address; `None` for a family that is not IP.
@@ -168,16 +178,16 @@ mod tests {
     #[test]
     fn only_the_datagrams_that_came_are_given() {
         let (receiver, sender) = pair("127.0.0.1:0");
-        let mut batch = ReceiveBatch::new();
+        let mut batch = ReceiveBatch::new(65_536);
         for round in 0..3 {
             for size in [0, 1, 65_507] {
                 sender.send(&vec![round; size]).unwrap();
             }
             // Loopback delivers before `send` returns.
             assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 3);
-            let lengths: Vec<_> = batch.datagrams().map(|(datagram, _)| datagram.len()).collect();
+            let lengths: Vec<_> = batch.datagrams().map(|datagram| datagram.bytes.len()).collect();
             assert_eq!(lengths, [0, 1, 65_507]);
-            assert!(batch.datagrams().all(|(datagram, _)| datagram.iter().all(|b| *b == round)));
+            assert!(batch.datagrams().all(|d| !d.is_cut && d.bytes.iter().all(|b| *b == round)));
         }
         let error = batch.receive(receiver.as_fd()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
@@ -185,13 +195,26 @@ mod tests {
     }
 
     #[test]
+    fn a_datagram_that_did_not_fit_is_told_apart_and_its_neighbours_are_whole() {
+        let (receiver, sender) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let mut batch = ReceiveBatch::new(1000);
+        for size in [1000, 1001, 999] {
+            sender.send(&vec![1; size]).unwrap();
+        }
+        assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 3);
+        let seen: Vec<_> = batch.datagrams().map(|d| (d.bytes.len(), d.is_cut)).collect();
+        assert_eq!(seen, [(1000, false), (1000, true), (999, false)]);
+        assert!(batch.datagrams().all(|datagram| datagram.sender.is_none()));
+    }
+
+    #[test]
     fn senders_are_known_over_both_protocols() {
         for bind in ["127.0.0.1:0", "[::1]:0"] {
             let (receiver, sender) = pair(bind);
-            let mut batch = ReceiveBatch::new();
+            let mut batch = ReceiveBatch::new(65_536);
             sender.send(b"x").unwrap();
             batch.receive(receiver.as_fd()).unwrap();
-            let address = batch.datagrams().next().unwrap().1;
+            let address = batch.datagrams().next().unwrap().sender;
             assert_eq!(address, Some(sender.local_addr().unwrap()));
         }
     }
@@ -204,7 +227,7 @@ mod tests {
             sender.send(&[0; 100]).unwrap();
         }
         let dropped = socket_drops(receiver.as_fd()).unwrap();
-        let mut batch = ReceiveBatch::new();
+        let mut batch = ReceiveBatch::new(65_536);
         let received = batch.receive(receiver.as_fd()).unwrap();
         assert!(received < BATCH);
         assert_eq!(received as u32 + dropped, 1000);

@@ -1,5 +1,7 @@
 //! Datagrams in, points out, through the real binary.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
 mod common;
 
 use common::{Daemon, PATIENCE, points, shown, total};

@@ -1,5 +1,7 @@
-//! Snapshots for tests.
+//! What tests of this and of other crates need: snapshots, and real servers.
 
+use std::env;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,4 +33,25 @@ pub fn snapshot_of_counters(points: usize) -> Snapshot {
         point(MetricKind::Counter, "c", &tags, Value::Counter(Sum::of(1.0)))
     };
     snapshot_of((0..points).map(counter).collect())
+}
+
+/// Where a real server is, as `scripts/test.sh` names it in the environment variable `variable`.
+/// Without one the test is to be skipped, which is said aloud: cargo would keep to itself what a
+/// passing test prints.
+///
+/// # Panics
+/// Without one, if `TALLYD_REQUIRE_SERVERS` is `1`: a server that is missing there is a mistake.
+#[must_use]
+pub fn real_server(variable: &str) -> Option<String> {
+    let server = env::var(variable).ok().filter(|server| !server.is_empty());
+    if server.is_none() {
+        let is_required = env::var("TALLYD_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
+        assert!(!is_required, "{variable} is not set, and TALLYD_REQUIRE_SERVERS is 1");
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let _nobody_listens = writeln!(
+            io::stderr(),
+            "SKIPPED: {test}: needs a real server, and {variable} is not set (scripts/test.sh starts one)"
+        );
+    }
+    server
 }

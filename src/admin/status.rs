@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::aggregator::clock::unix_ms;
 use crate::daemon::{Observed, ObservedForwarder};
 use crate::listener::rejected::RejectedMessage;
-use crate::listener::stats::{Counts, ListenerStats};
+use crate::listener::stats::{ConnectionCounts, Counts, ListenerStats};
 
 /// Metrics that `by_metric` names: those with the most series.
 const METRICS_MAX: usize = 1_000;
@@ -32,6 +32,7 @@ struct Ledger {
     received: u64,
     aggregated: u64,
     rejected: BTreeMap<&'static str, u64>,
+    skipped: u64,
     kernel_drops: u64,
     datagrams: u64,
     bytes: u64,
@@ -41,9 +42,22 @@ struct Ledger {
 #[derive(Debug, Serialize)]
 struct Listener {
     listener: String,
-    receive_buffer: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receive_buffer: Option<usize>,
     #[serde(flatten)]
     ledger: Ledger,
+    /// Datagrams or, where there are any, connections that nothing was read of.
+    refused: BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<Connections>,
+}
+
+/// Where every connection went: `accepted` = `open` + the sum of `closed`.
+#[derive(Debug, Serialize)]
+struct Connections {
+    open: u64,
+    accepted: u64,
+    closed: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,6 +117,7 @@ impl Ledger {
             received: counts.received(),
             aggregated: counts.aggregated,
             rejected: counts.rejected_by_reason(),
+            skipped: counts.skipped,
             kernel_drops,
             datagrams: counts.datagrams,
             bytes: counts.bytes,
@@ -116,6 +131,10 @@ impl Listener {
             listener: stats.label().to_owned(),
             receive_buffer: stats.receive_buffer(),
             ledger: Ledger::of(counts, kernel_drops),
+            refused: stats.refused(),
+            connections: stats.connections().map(|ConnectionCounts { open, accepted, closed }| {
+                Connections { open, accepted, closed }
+            }),
         }
     }
 }

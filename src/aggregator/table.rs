@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use super::cell::Cell;
 use super::identity::Identity;
 use super::registry::{Admitted, Registry, SeriesId};
+use super::shapes::{Meaning, Shapes, Split};
 use crate::protocol::SampleValue;
 
 /// The series that a listener knows, each with what it gathered in the open window.
@@ -21,6 +22,7 @@ pub struct Table {
     /// The slots with samples in this window, so that idle series cost a flush nothing.
     touched: Vec<u32>,
     exact_samples: usize,
+    shapes: Shapes,
     /// Number of the window in which it was last rid of forgotten series.
     pub(super) cleaned: u64,
 }
@@ -55,11 +57,13 @@ impl Table {
             slots: Vec::new(),
             touched: Vec::new(),
             exact_samples,
+            shapes: Shapes::new(),
             cleaned: 0,
         }
     }
 
-    /// Adds a sample. Asks the registry only for a series that this table has not seen.
+    /// Adds a sample. Asks the registry only for a series that this table has not seen. Returns the
+    /// series' slot, unless the sample was folded into another series.
     #[inline]
     pub fn record(
         &mut self,
@@ -68,11 +72,36 @@ impl Table {
         weight: f64,
         arrival_ns: u64,
         registry: &Registry,
-    ) {
-        let place = match self.find(identity) {
-            Some(place) => place,
+    ) -> Option<u32> {
+        let (place, is_own) = match self.find(identity) {
+            Some(place) => (place, true),
             None => self.meet(identity, registry),
         };
+        self.record_at(place, value, weight, arrival_ns);
+        is_own.then_some(place)
+    }
+
+    /// Adds the sample of a line whose shape is known; says whether it is.
+    #[inline]
+    pub fn record_known(&mut self, split: &Split<'_>, arrival_ns: u64) -> bool {
+        let Some(known) = self.shapes.find(split) else { return false };
+        let value = match known.meaning {
+            Meaning::Counter => SampleValue::Counter(split.number),
+            Meaning::Gauge => SampleValue::GaugeSet(split.number),
+            Meaning::Timer => SampleValue::Timer(split.number),
+            Meaning::Trace => SampleValue::Trace,
+        };
+        self.record_at(known.place, &value, known.weight, arrival_ns);
+        true
+    }
+
+    /// The shapes of lines that lead straight to a slot.
+    pub fn shapes(&mut self) -> &mut Shapes {
+        &mut self.shapes
+    }
+
+    #[inline]
+    fn record_at(&mut self, place: u32, value: &SampleValue<'_>, weight: f64, arrival_ns: u64) {
         let slot = &mut self.slots[place as usize];
         if matches!(slot.cell, Cell::Empty) {
             self.touched.push(place);
@@ -92,6 +121,7 @@ impl Table {
     /// Forgets the series of a drained table that `is_live` does not know any more.
     pub fn retain(&mut self, is_live: impl Fn(SeriesId, &Arc<Series>) -> bool) {
         debug_assert!(self.touched.is_empty(), "only a drained table may forget series");
+        self.shapes.clear();
         self.slots.retain(|slot| is_live(slot.id, &slot.series));
         self.slots.shrink_to(self.slots.len() * 2);
         self.index.clear();
@@ -118,9 +148,9 @@ impl Table {
     }
 
     /// The slot of a series that this table has not seen, or of the one into which the registry
-    /// folds it.
+    /// folds it; and whether it is the series' own.
     #[cold]
-    fn meet(&mut self, identity: &Identity<'_>, registry: &Registry) -> u32 {
+    fn meet(&mut self, identity: &Identity<'_>, registry: &Registry) -> (u32, bool) {
         let Admitted { id, hash, series, folded } = registry.admit(identity);
         if folded {
             // Only the overflow series is remembered, not who was folded into it.
@@ -129,13 +159,13 @@ impl Table {
                 slot.hash == hash && *slot.series == *series
             });
             if let Some(place) = known {
-                return *place;
+                return (*place, false);
             }
         }
         let place = self.slots.len() as u32;
         self.slots.push(Slot { hash, id, series, cell: Cell::Empty });
         self.index_slot(place);
-        place
+        (place, !folded)
     }
 
     fn index_slot(&mut self, place: u32) {

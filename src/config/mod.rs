@@ -19,7 +19,7 @@ use crate::admin::AdminConfig;
 use crate::aggregator::AggregationConfig;
 use crate::aggregator::identity::AgentConfig;
 use crate::cli::ConfigArgs;
-use crate::listener::{self, ListenerConfig};
+use crate::listener::{self, ListenerConfig, ListenerSection};
 use crate::logging::LogConfig;
 use crate::protocol::Limits;
 
@@ -54,7 +54,7 @@ pub struct Config {
     pub interval: Span,
     /// Listeners in place of the one at `bind_address` and `bind_port`, or besides it if one of
     /// these two is given as well.
-    pub listeners: Option<Vec<ListenerConfig>>,
+    pub listeners: Option<Vec<Spanned<ListenerSection>>>,
     /// How samples become points.
     pub aggregation: AggregationConfig,
     /// What one message may cost.
@@ -108,16 +108,22 @@ impl<'de> Deserialize<'de> for BindAddress {
 
 impl Config {
     /// The sockets to open.
-    #[must_use]
-    pub fn listeners(&self) -> Vec<ListenerConfig> {
-        let mut listeners = self.listeners.clone().unwrap_or_default();
+    ///
+    /// # Errors
+    /// At a key of a listener that does not go with its others, or at the listener if one is
+    /// missing.
+    pub fn listeners(&self, source: &Source) -> Result<Vec<ListenerConfig>, ConfigError> {
+        let mut listeners = Vec::new();
         let names_one = self.bind_address.is_some() || self.bind_port.is_some();
         if names_one || self.listeners.is_none() {
             let address = self.bind_address.map_or(DEFAULT_ADDRESS, |address| address.0);
             let port = self.bind_port.unwrap_or(DEFAULT_PORT);
-            listeners.insert(0, ListenerConfig::json_udp(SocketAddr::new(address, port)));
+            listeners.push(ListenerConfig::json_udp(SocketAddr::new(address, port)));
         }
-        listeners
+        for (index, section) in self.listeners.iter().flatten().enumerate() {
+            listeners.push(section.check(source, index, section.span())?);
+        }
+        Ok(listeners)
     }
 
     /// Builds the destinations.
@@ -143,6 +149,8 @@ impl Config {
 pub struct Loaded {
     /// What it says.
     pub config: Config,
+    /// The sockets to open.
+    pub listeners: Vec<ListenerConfig>,
     /// The file, for errors that are found later.
     pub source: Source,
     /// Whether there was a file at all.
@@ -174,7 +182,7 @@ pub fn load(args: &ConfigArgs) -> Result<Loaded, LoadError> {
     let path = args.config.as_deref().or_else(|| default_path.exists().then_some(default_path));
     let Some(path) = path else {
         let source = Source::new("built-in defaults", "");
-        return Ok(Loaded { config: Config::default(), source, is_file: false });
+        return loaded(Config::default(), source, false);
     };
     let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
     let bytes = fs::read(path).map_err(unreadable)?;
@@ -183,7 +191,12 @@ pub fn load(args: &ConfigArgs) -> Result<Loaded, LoadError> {
     })?;
     let source = Source::new(path.display().to_string(), text);
     let config = yaml::parse(&source, &|name| env::var(name).ok())?;
-    Ok(Loaded { config, source, is_file: true })
+    loaded(config, source, true)
+}
+
+fn loaded(config: Config, source: Source, is_file: bool) -> Result<Loaded, LoadError> {
+    let listeners = config.listeners(&source)?;
+    Ok(Loaded { config, listeners, source, is_file })
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {

@@ -1,72 +1,32 @@
-//! Sockets: from the kernel's datagrams to samples in a table.
+//! Sockets: from the kernel's datagrams and streams to samples in a table.
 //!
-//! Each socket has a thread of its own with a [`Recorder`](recorder::Recorder): it decodes, adds
+//! [`config`] says what to open, [`bind`] opens it. Each socket that was bound has a thread of its
+//! own, which runs [`datagram`] or [`stream`], with a [`Recorder`](recorder::Recorder): it decodes, adds
 //! the agent's tags, records into its table and counts. Nothing downstream can hold it up.
 
-use std::fmt;
 use std::net::SocketAddr;
 
-use forwarders::units::ByteSize;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error};
 
+use crate::aggregator::shapes::Split;
+use crate::protocol::{Limits, Rejection, Sample, json, statsd};
+
+pub mod allow;
+pub mod bind;
+pub mod config;
+pub mod datagram;
+mod lines;
 pub mod recorder;
 pub mod rejected;
+mod seldom;
 pub mod stats;
-pub mod udp;
+pub mod stream;
+mod tcp;
+mod udp;
+mod unix;
 pub mod wake;
 
-/// Most threads that share a listener's address.
-const THREADS_MAX: usize = 64;
-
-/// One of `listeners`: where samples come in.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListenerConfig {
-    /// What clients speak. Defaults to `json`.
-    #[serde(default)]
-    pub protocol: Protocol,
-    /// How it comes. Defaults to `udp`.
-    #[serde(default)]
-    pub transport: Transport,
-    /// Where to listen, as `host:port`, `[::]:port` or with port 0 for any free one.
-    pub address: ListenAddress,
-    /// Threads that share the address, each with a socket of its own; the kernel deals senders out
-    /// to them. One thread takes more than a million messages a second, so more of them are for
-    /// hosts with cores to spare; two daemons could then share the address by mistake. 1 to 64.
-    /// Defaults to `1`.
-    #[serde(default = "one", deserialize_with = "threads")]
-    pub threads: usize,
-    /// What to ask of the kernel as the socket's buffer, instead of the general `receive_buffer`.
-    #[serde(default)]
-    pub receive_buffer: Option<ByteSize>,
-}
-
-impl ListenerConfig {
-    /// A JSON listener over UDP.
-    #[must_use]
-    pub fn json_udp(address: SocketAddr) -> Self {
-        Self {
-            protocol: Protocol::Json,
-            transport: Transport::Udp,
-            address: ListenAddress(address),
-            threads: 1,
-            receive_buffer: None,
-        }
-    }
-}
-
-impl fmt::Display for ListenerConfig {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{}/{} {}",
-            self.protocol.as_str(),
-            self.transport.as_str(),
-            self.address.0
-        )
-    }
-}
+pub use self::config::{ListenerConfig, ListenerSection};
 
 /// What clients speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -75,6 +35,8 @@ pub enum Protocol {
     /// JSON messages.
     #[default]
     Json,
+    /// statsd lines.
+    Statsd,
 }
 
 impl Protocol {
@@ -83,8 +45,63 @@ impl Protocol {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Json => "json",
+            Self::Statsd => "statsd",
         }
     }
+
+    /// Whether the bytes are to be decoded as a whole and not line by line.
+    #[must_use]
+    pub fn is_array(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Json => json::is_array(bytes),
+            Self::Statsd => false,
+        }
+    }
+
+    /// Splits a line around its number, where it is easy to find.
+    #[inline]
+    #[must_use]
+    pub fn split(self, line: &[u8]) -> Option<Split<'_>> {
+        match self {
+            Self::Json => json::split(line),
+            Self::Statsd => statsd::split(line),
+        }
+    }
+
+    /// Decodes one line and hands each of its samples or rejections to `each`.
+    pub fn decode_line<'a>(
+        self,
+        line: &'a [u8],
+        limits: &Limits,
+        each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
+    ) -> DecodedLine {
+        match self {
+            Self::Json => match json::decode_line(line, limits) {
+                Ok((sample, number_start)) => {
+                    each(Ok(sample));
+                    let number_start = Some(number_start.unwrap_or(line.len()));
+                    DecodedLine { skipped: 0, number_start }
+                }
+                Err(rejection) => {
+                    each(Err(rejection));
+                    DecodedLine { skipped: 0, number_start: None }
+                }
+            },
+            Self::Statsd => DecodedLine {
+                skipped: statsd::decode(line, limits, each),
+                number_start: statsd::split(line).map(|split| split.number_start),
+            },
+        }
+    }
+}
+
+/// What decoding a line told besides its samples.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodedLine {
+    /// Lines that are no samples and no mistake either.
+    pub skipped: u64,
+    /// Where the number of its one sample stands, the end of the line if it has none.
+    pub number_start: Option<usize>,
 }
 
 /// How messages come.
@@ -94,6 +111,12 @@ pub enum Transport {
     /// UDP over IPv4 or IPv6.
     #[default]
     Udp,
+    /// TCP over IPv4 or IPv6: a message a line.
+    Tcp,
+    /// A Unix stream socket: a message a line.
+    Unix,
+    /// A Unix datagram socket.
+    UnixDatagram,
 }
 
 impl Transport {
@@ -102,18 +125,16 @@ impl Transport {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Unix => "unix",
+            Self::UnixDatagram => "unix_datagram",
         }
     }
-}
 
-/// An address to listen on; a name is looked up when the configuration is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenAddress(pub SocketAddr);
-
-impl<'de> Deserialize<'de> for ListenAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        resolve(&text).map(Self).map_err(D::Error::custom)
+    /// Whether it has an IP address, and not a path.
+    #[must_use]
+    pub const fn has_address(self) -> bool {
+        matches!(self, Self::Udp | Self::Tcp)
     }
 }
 
@@ -135,17 +156,4 @@ pub fn resolve(text: &str) -> Result<SocketAddr, String> {
         .map_err(|error| format!("`{host}` cannot be looked up: {error}"))?
         .next()
         .ok_or_else(|| format!("`{host}` has no address"))
-}
-
-const fn one() -> usize {
-    1
-}
-
-fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    match usize::deserialize(deserializer)? {
-        threads @ 1..=THREADS_MAX => Ok(threads),
-        threads => {
-            Err(D::Error::custom(format!("must be between 1 and {THREADS_MAX}, not {threads}")))
-        }
-    }
 }

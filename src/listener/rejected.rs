@@ -14,7 +14,7 @@ const REMEMBERED_MAX: usize = 100;
 /// Of each reason, at most so many a second are looked at more closely; all are counted.
 const LOOKED_AT_PER_SECOND: u32 = 20;
 /// Bytes of a message that are shown.
-const EXCERPT_BYTES: usize = 200;
+pub(super) const EXCERPT_BYTES: usize = 200;
 /// A reason is logged at most this often.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::protocol::RejectReason;
@@ -20,6 +21,9 @@ pub struct Counts {
     pub aggregated: u64,
     /// Messages that were rejected, by [`RejectReason`].
     pub rejected: [u64; REASONS],
+    /// Messages of a kind that is passed over, and which are not received: see
+    /// [`statsd`](crate::protocol::statsd).
+    pub skipped: u64,
 }
 
 impl Counts {
@@ -45,6 +49,7 @@ impl Counts {
         self.datagrams += other.datagrams;
         self.bytes += other.bytes;
         self.aggregated += other.aggregated;
+        self.skipped += other.skipped;
         for (own, other) in self.rejected.iter_mut().zip(other.rejected) {
             *own += other;
         }
@@ -58,27 +63,119 @@ impl Counts {
 #[derive(Debug)]
 pub struct ListenerStats {
     label: String,
-    receive_buffer: usize,
+    receive_buffer: Option<usize>,
     counts: Mutex<Counts>,
     kernel: Mutex<KernelDrops>,
+    refused: [AtomicU64; Refusal::ALL.len()],
+    connections: Option<Connections>,
+}
+
+/// Why a datagram or a connection was refused before a byte of it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its sender is not in the listener's `allow`.
+    NotAllowed,
+    /// There were as many connections as `max_connections` allows.
+    TooMany,
+}
+
+impl Refusal {
+    /// Every reason, in the order in which listings show them.
+    pub const ALL: [Self; 2] = [Self::NotAllowed, Self::TooMany];
+
+    /// The word that the status uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotAllowed => "not_allowed",
+            Self::TooMany => "too_many",
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Its peer said that it was all.
+    ByPeer,
+    /// No line came for `idle_timeout`.
+    Idle,
+    /// The system reported an error.
+    Failed,
+    /// The daemon stops.
+    Stopped,
+}
+
+impl Closed {
+    /// Every reason, in the order in which listings show them.
+    pub const ALL: [Self; 4] = [Self::ByPeer, Self::Idle, Self::Failed, Self::Stopped];
+
+    /// The word that the status uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ByPeer => "by_peer",
+            Self::Idle => "idle",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    accepted: AtomicU64,
+    closed: [AtomicU64; Closed::ALL.len()],
+}
+
+/// What became of connections: `accepted` = `open` + the sum of `closed`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionCounts {
+    /// Those that are there.
+    pub open: u64,
+    /// All that were let in.
+    pub accepted: u64,
+    /// Those that ended, by the status's words.
+    pub closed: BTreeMap<&'static str, u64>,
 }
 
 /// The kernel's own count, unwrapped to 64 bits.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct KernelDrops {
-    /// Closed, and the count final, when the listener has ended.
+    /// Closed, and the count final, when the listener has ended; sockets that drop nothing are not
+    /// asked.
     socket: Option<OwnedFd>,
     last: u32,
     total: u64,
 }
 
 impl ListenerStats {
-    /// For a listener shown as `label` on this socket (a duplicate of its descriptor), whose buffer
-    /// the kernel made this large.
+    /// For a datagram listener shown as `label` on this socket (a duplicate of its descriptor),
+    /// whose buffer the kernel made this large.
     #[must_use]
-    pub fn new(label: String, socket: OwnedFd, receive_buffer: usize) -> Self {
-        let kernel = KernelDrops { socket: Some(socket), last: 0, total: 0 };
-        Self { label, receive_buffer, counts: Mutex::default(), kernel: Mutex::new(kernel) }
+    pub fn of_datagrams(label: String, socket: OwnedFd, receive_buffer: usize) -> Self {
+        let kernel = Mutex::new(KernelDrops { socket: Some(socket), ..KernelDrops::default() });
+        let receive_buffer = Some(receive_buffer);
+        Self { receive_buffer, kernel, ..Self::without_drops(label) }
+    }
+
+    /// For a datagram listener whose socket makes senders wait instead of dropping anything.
+    #[must_use]
+    pub fn without_drops(label: String) -> Self {
+        Self {
+            label,
+            receive_buffer: None,
+            counts: Mutex::default(),
+            kernel: Mutex::default(),
+            refused: Default::default(),
+            connections: None,
+        }
+    }
+
+    /// For a listener that accepts connections.
+    #[must_use]
+    pub fn of_connections(label: String) -> Self {
+        Self { connections: Some(Connections::default()), ..Self::without_drops(label) }
     }
 
     /// How logs and status name the listener.
@@ -87,9 +184,9 @@ impl ListenerStats {
         &self.label
     }
 
-    /// The buffer that the kernel granted, in bytes of its own accounting.
+    /// The buffer that the kernel granted, in bytes of its own accounting, where it matters.
     #[must_use]
-    pub fn receive_buffer(&self) -> usize {
+    pub fn receive_buffer(&self) -> Option<usize> {
         self.receive_buffer
     }
 
@@ -102,6 +199,42 @@ impl ListenerStats {
     /// Adds a batch.
     pub fn add(&self, batch: &Counts) {
         lock(&self.counts).add(batch);
+    }
+
+    /// Counts a datagram or a connection that was refused.
+    pub fn refuse(&self, why: Refusal) {
+        self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The refusals that occurred, by the status's words.
+    #[must_use]
+    pub fn refused(&self) -> BTreeMap<&'static str, u64> {
+        by_word(Refusal::ALL.map(Refusal::as_str), &self.refused)
+    }
+
+    /// Counts a connection that was let in.
+    pub fn connection_accepted(&self) {
+        if let Some(connections) = &self.connections {
+            connections.accepted.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Counts a connection that ended.
+    pub fn connection_closed(&self, why: Closed) {
+        if let Some(connections) = &self.connections {
+            connections.closed[why as usize].fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// What became of connections, if the listener has any.
+    #[must_use]
+    pub fn connections(&self) -> Option<ConnectionCounts> {
+        let connections = self.connections.as_ref()?;
+        // In this order none is counted as closed that is not counted as accepted.
+        let closed = by_word(Closed::ALL.map(Closed::as_str), &connections.closed);
+        let accepted = connections.accepted.load(Ordering::Acquire);
+        let open = accepted - closed.values().sum::<u64>();
+        Some(ConnectionCounts { open, accepted, closed })
     }
 
     /// Datagrams that the kernel dropped because the socket's buffer was full: asked right now.
@@ -127,6 +260,15 @@ impl KernelDrops {
         }
         self.total
     }
+}
+
+/// The counts above zero.
+fn by_word<const N: usize>(
+    words: [&'static str; N],
+    counts: &[AtomicU64; N],
+) -> BTreeMap<&'static str, u64> {
+    let counts = counts.iter().map(|count| count.load(Ordering::Acquire));
+    words.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -3,8 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::{read, write};
 
 /// A bell that ends [`Waker::wait`], and the flag that says that it was the last time.
@@ -42,16 +43,18 @@ impl Waker {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Waits until the socket has something or the bell rings.
+    /// Waits until the socket has something, the bell rings or it is `until`.
     ///
     /// # Errors
     /// What the system says; an interrupt by a signal is none.
-    pub fn wait(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+    pub fn wait(&self, socket: BorrowedFd<'_>, until: Option<Instant>) -> io::Result<()> {
+        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut watched = [
             PollFd::from_borrowed_fd(socket, PollFlags::IN),
             PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN),
         ];
-        match poll(&mut watched, None) {
+        match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -66,6 +69,7 @@ impl Waker {
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
+    use std::time::Duration;
 
     use super::*;
 
@@ -75,10 +79,19 @@ mod tests {
         let waker = Waker::new().unwrap();
         waker.wake();
         waker.wake();
-        waker.wait(socket.as_fd()).unwrap();
+        waker.wait(socket.as_fd(), None).unwrap();
         assert!(!waker.is_stopping());
         waker.stop();
-        waker.wait(socket.as_fd()).unwrap();
+        waker.wait(socket.as_fd(), None).unwrap();
         assert!(waker.is_stopping());
+    }
+    #[test]
+    fn a_wait_ends_in_time_even_if_the_time_is_past() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let waker = Waker::new().unwrap();
+        let start = Instant::now();
+        waker.wait(socket.as_fd(), Some(start + Duration::from_millis(5))).unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(5));
+        waker.wait(socket.as_fd(), Some(start)).unwrap();
     }
 }

@@ -6,10 +6,15 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::{
-    Limits, RejectReason, Rejection, Sample, SampleValue, Tags, normalize_tags, parse_finite,
+    Limits, RejectReason, Rejection, Sample, SampleValue, Tags, is_blank, lines, normalize_tags,
+    parse_finite, weight_at,
 };
+use crate::aggregator::shapes::Split;
 
 /// Deeper nesting is refused; no message has a use for it.
 const DEPTH_MAX: usize = 64;
@@ -22,33 +27,54 @@ pub fn decode<'a>(
     limits: &Limits,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) {
-    let Some(start) = datagram.iter().position(|byte| !is_blank(*byte)) else { return };
-    if datagram[start] == b'[' {
-        return decode_array(datagram, start, limits, each);
+    if is_array(datagram) {
+        return decode_array(datagram, limits, each);
     }
-    match std::str::from_utf8(datagram) {
-        Ok(text) => {
-            for line in lines(datagram) {
-                each(Reader::new(&text[..line.end], line.start, limits).whole_message());
-            }
-        }
-        // Only the lines with the broken bytes are bad.
-        Err(_) => {
-            for line in lines(datagram) {
-                each(match std::str::from_utf8(&datagram[..line.end][line.start..]) {
-                    Ok(text) => Reader::new(text, 0, limits)
-                        .whole_message()
-                        .map_err(|bad| Rejection { offset: bad.offset + line.start, ..bad }),
-                    Err(error) => Err(not_utf8(line.start + error.valid_up_to())),
-                });
-            }
-        }
+    for line in lines(datagram) {
+        let message = decode_line(&datagram[line.clone()], limits);
+        each(message.map(|(sample, _)| sample).map_err(|bad| bad.behind(line.start)));
     }
+}
+
+/// Decodes one line that is no array, and says where in it the value stands that the sample was made
+/// of, if it stands anywhere.
+///
+/// # Errors
+/// Why it is no sample.
+pub fn decode_line<'a>(
+    line: &'a [u8],
+    limits: &Limits,
+) -> Result<(Sample<'a>, Option<usize>), Rejection> {
+    match std::str::from_utf8(line) {
+        Ok(text) => Reader::new(text, 0, limits).whole_message_and_number(),
+        Err(error) => Err(not_utf8(error.valid_up_to())),
+    }
+}
+
+/// Whether the datagram is to be read as an array.
+#[must_use]
+pub fn is_array(datagram: &[u8]) -> bool {
+    datagram.iter().find(|byte| !is_blank(**byte)) == Some(&b'[')
+}
+
+/// Splits a line around the number that its value most likely is, without decoding it.
+///
+/// Only a guess: whoever uses it compares the rest of the line with one that was decoded.
+#[inline]
+#[must_use]
+pub fn split(line: &[u8]) -> Option<Split<'_>> {
+    static VALUE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"value\":"));
+    static COUNT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"count\":"));
+    let Some(key) = VALUE.find(line).or_else(|| COUNT.find(line)) else {
+        return Some(Split::without_number(line));
+    };
+    let colon = key + 8;
+    let blanks = line[colon..].iter().take_while(|byte| is_blank(**byte)).count();
+    Split::at_number(line, colon + blanks, true)
 }
 
 fn decode_array<'a>(
     datagram: &'a [u8],
-    start: usize,
     limits: &Limits,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) {
@@ -58,35 +84,12 @@ fn decode_array<'a>(
     };
     // First to the end, so that nothing of an array that breaks off is counted.
     let mut elements = Vec::new();
-    if let Err(rejection) = Reader::new(text, start, limits).whole_array(&mut elements) {
+    if let Err(rejection) = Reader::new(text, 0, limits).whole_array(&mut elements) {
         return each(Err(rejection));
     }
     for element in elements {
         each(Reader::new(&text[..element.end], element.start, limits).whole_message());
     }
-}
-
-/// The lines that hold more than blanks, without surrounding blanks.
-fn lines(datagram: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
-    let mut rest = 0;
-    std::iter::from_fn(move || {
-        while rest < datagram.len() {
-            let start = rest;
-            let end = memchr::memchr(b'\n', &datagram[start..])
-                .map_or(datagram.len(), |length| start + length);
-            rest = end + 1;
-            let line = &datagram[start..end];
-            if let Some(first) = line.iter().position(|byte| !is_blank(*byte)) {
-                let last = line.iter().rposition(|byte| !is_blank(*byte)).unwrap_or(first);
-                return Some(start + first..start + last + 1);
-            }
-        }
-        None
-    })
-}
-
-const fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 fn not_utf8(offset: usize) -> Rejection {
@@ -132,7 +135,12 @@ impl<'a, 'l> Reader<'a, 'l> {
     }
 
     /// One message and nothing behind it.
-    fn whole_message(mut self) -> Result<Sample<'a>, Rejection> {
+    fn whole_message(self) -> Result<Sample<'a>, Rejection> {
+        self.whole_message_and_number().map(|(sample, _)| sample)
+    }
+
+    /// The same, and where the value stands that the sample was made of, if it stands anywhere.
+    fn whole_message_and_number(mut self) -> Result<(Sample<'a>, Option<usize>), Rejection> {
         if self.peek() != Some(b'{') {
             self.skip_value()?;
             self.end()?;
@@ -141,13 +149,21 @@ impl<'a, 'l> Reader<'a, 'l> {
         let (mut reserved, mut tags) = (Reserved::default(), Tags::new());
         self.message(&mut reserved, &mut tags)?;
         self.end()?;
+        let (value, count) = (reserved.value.as_ref(), reserved.count.as_ref());
+        let (value, count) = (value.map(|value| value.offset), count.map(|count| count.offset));
         let sample = self.sample(reserved)?;
+        let number = match sample.value {
+            SampleValue::Counter(_) => count.or(value),
+            SampleValue::Trace => None,
+            _ => value,
+        };
         normalize_tags(&mut tags);
-        Ok(Sample { tags, ..sample })
+        Ok((Sample { tags, ..sample }, number))
     }
 
     /// An array and nothing behind it; notes where its elements are.
     fn whole_array(mut self, elements: &mut Vec<Range<usize>>) -> Result<(), Rejection> {
+        self.blanks();
         self.at += 1;
         self.blanks();
         if self.peek() == Some(b']') {
@@ -389,36 +405,30 @@ impl<'a, 'l> Reader<'a, 'l> {
     /// A string, from its opening quote on.
     fn string(&mut self) -> Result<Cow<'a, str>, Rejection> {
         let start = self.at + 1;
-        self.at = start;
-        loop {
-            match self.next() {
-                Some(b'"') => return Ok(Cow::Borrowed(&self.text[start..self.at - 1])),
-                Some(b'\\') => {
-                    self.at -= 1;
-                    return self.escaped_string(start).map(Cow::Owned);
-                }
-                Some(byte) if byte >= 0x20 => {}
-                _ => return Err(self.bad_json_before("a closing quote")),
+        self.at = plain_until(self.bytes, start);
+        match self.peek() {
+            Some(b'"') => {
+                let text = &self.text[start..self.at];
+                self.at += 1;
+                Ok(Cow::Borrowed(text))
             }
+            Some(b'\\') => self.escaped_string(start).map(Cow::Owned),
+            _ => Err(self.bad_json("a closing quote")),
         }
     }
 
     /// The rest of a string that has an escape at `self.at`.
     fn escaped_string(&mut self, start: usize) -> Result<String, Rejection> {
         let mut unescaped = String::from(&self.text[start..self.at]);
-        let mut plain = self.at;
         loop {
             match self.next() {
-                Some(b'"') => {
-                    unescaped.push_str(&self.text[plain..self.at - 1]);
-                    return Ok(unescaped);
-                }
+                Some(b'"') => return Ok(unescaped),
                 Some(b'\\') => {
-                    unescaped.push_str(&self.text[plain..self.at - 1]);
                     unescaped.push(self.escape()?);
-                    plain = self.at;
+                    let plain = self.at;
+                    self.at = plain_until(self.bytes, plain);
+                    unescaped.push_str(&self.text[plain..self.at]);
                 }
-                Some(byte) if byte >= 0x20 => {}
                 _ => return Err(self.bad_json_before("a closing quote")),
             }
         }
@@ -551,6 +561,34 @@ impl<'a, 'l> Reader<'a, 'l> {
     }
 }
 
+/// Where, from `start` on, the first byte is that does not stand for itself in a string: a quote, a
+/// backslash or a control character. The end of `bytes` if there is none.
+///
+/// Strings are most of a message, so eight bytes are looked at together. The tests for a byte borrow
+/// from the byte above, so only the lowest hit can be trusted; it is the only one that is used.
+fn plain_until(bytes: &[u8], start: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word & HIGHS
+    }
+    let mut at = start;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*eight);
+        let quotes = zeros(word ^ (ONES * u64::from(b'"')));
+        let backslashes = zeros(word ^ (ONES * u64::from(b'\\')));
+        let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let hits = quotes | backslashes | controls;
+        if hits != 0 {
+            return at + hits.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    let hit = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+    at + hit.unwrap_or(rest.len())
+}
+
 const KNOWN_TYPES: &str = "`trace`, `gauge`, `counter`, `timer` or `set`";
 
 fn reject(reason: RejectReason, offset: usize, expected: &'static str) -> Rejection {
@@ -588,11 +626,9 @@ fn member(value: Value<'_>) -> Result<Cow<'_, str>, Rejection> {
 
 fn weight(sample_rate: Option<Value<'_>>) -> Result<f64, Rejection> {
     let Some(value) = sample_rate else { return Ok(1.0) };
-    match number(&value) {
-        // The weight of the smallest rates is beyond a double.
-        Ok(rate) if rate > 0.0 && rate <= 1.0 && rate.recip().is_finite() => Ok(rate.recip()),
-        _ => Err(reject(RejectReason::BadSampleRate, value.offset, "a number above 0 and up to 1")),
-    }
+    number(&value).ok().and_then(weight_at).ok_or_else(|| {
+        reject(RejectReason::BadSampleRate, value.offset, "a number above 0 and up to 1")
+    })
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@
 //! the datagram; nothing is copied unless a JSON escape forces it.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use forwarders::model::MetricKind;
 use serde::Deserialize;
 use smallvec::SmallVec;
 
 pub mod json;
+pub mod statsd;
 
 /// Tags of a sample. Eight fit without an allocation.
 pub type Tags<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 8]>;
@@ -70,28 +72,38 @@ pub struct Rejection {
     pub expected: &'static str,
 }
 
+impl Rejection {
+    /// The same, where its bytes stand behind others.
+    #[must_use]
+    pub fn behind(self, bytes: usize) -> Self {
+        Self { offset: self.offset + bytes, ..self }
+    }
+}
+
 /// The ledger's words for a rejected message. Stable: dashboards and alerts name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectReason {
     /// Not JSON: syntax, encoding, something behind the message.
     BadJson,
+    /// No statsd line: something of `name:value|type` is not there, or the encoding is wrong.
+    BadLine,
     /// Nested deeper than any message needs.
     TooDeep,
     /// JSON, but no object.
     NotAnObject,
     /// No `metric_name`.
     MissingName,
-    /// `metric_name` is empty or no string.
+    /// The name is empty or no string.
     BadName,
-    /// No `metric_type`.
+    /// No type.
     MissingType,
-    /// `metric_type` is no word that is known.
+    /// The type is no word that is known.
     UnknownType,
     /// No `value` where the type needs one.
     MissingValue,
     /// The value is no finite number.
     BadValue,
-    /// `sample_rate` is no number above 0 and up to 1.
+    /// The sample rate is no number above 0 and up to 1.
     BadSampleRate,
     /// A tag's value is an object or an array.
     NestedTag,
@@ -99,12 +111,17 @@ pub enum RejectReason {
     BadTag,
     /// More tags than `limits.max_tags`.
     TooManyTags,
+    /// A line of a stream that is longer than `max_line`, or a datagram that did not fit.
+    TooLong,
+    /// A connection was closed or broke off within a line.
+    Unfinished,
 }
 
 impl RejectReason {
     /// Every reason, in the order in which listings show them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::BadJson,
+        Self::BadLine,
         Self::TooDeep,
         Self::NotAnObject,
         Self::MissingName,
@@ -117,6 +134,8 @@ impl RejectReason {
         Self::NestedTag,
         Self::BadTag,
         Self::TooManyTags,
+        Self::TooLong,
+        Self::Unfinished,
     ];
 
     /// The word that the ledger uses.
@@ -124,6 +143,7 @@ impl RejectReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BadJson => "bad_json",
+            Self::BadLine => "bad_line",
             Self::TooDeep => "too_deep",
             Self::NotAnObject => "not_an_object",
             Self::MissingName => "missing_name",
@@ -136,6 +156,8 @@ impl RejectReason {
             Self::NestedTag => "nested_tag",
             Self::BadTag => "bad_tag",
             Self::TooManyTags => "too_many_tags",
+            Self::TooLong => "too_long",
+            Self::Unfinished => "unfinished",
         }
     }
 }
@@ -155,6 +177,29 @@ impl Default for Limits {
     }
 }
 
+/// The lines that hold more than blanks, without surrounding blanks.
+pub fn lines(datagram: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut rest = 0;
+    std::iter::from_fn(move || {
+        while rest < datagram.len() {
+            let start = rest;
+            let end = memchr::memchr(b'\n', &datagram[start..])
+                .map_or(datagram.len(), |length| start + length);
+            rest = end + 1;
+            let line = &datagram[start..end];
+            if let Some(first) = line.iter().position(|byte| !is_blank(*byte)) {
+                let last = line.iter().rposition(|byte| !is_blank(*byte)).unwrap_or(first);
+                return Some(start + first..start + last + 1);
+            }
+        }
+        None
+    })
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
 /// Reads a number as clients write it in a string: decimal, with sign, fraction and exponent, and
 /// finite. `NaN`, `inf` and blanks are none.
 fn parse_finite(text: &str) -> Option<f64> {
@@ -166,6 +211,13 @@ fn parse_finite(text: &str) -> Option<f64> {
         return None;
     }
     text.parse::<f64>().ok().filter(|number| number.is_finite())
+}
+
+/// How many samples one stands for that was sent at this rate; none if the rate is not above 0 and
+/// up to 1.
+fn weight_at(rate: f64) -> Option<f64> {
+    // The weight of the smallest rates is beyond a double.
+    (rate > 0.0 && rate <= 1.0).then(|| rate.recip()).filter(|weight| weight.is_finite())
 }
 
 /// Sorts tags by key, lets the last of equal keys win and drops what is empty: an empty value means

@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,6 +26,9 @@ pub struct Daemon {
     pub udp: SocketAddr,
     pub admin: SocketAddr,
     socket: UdpSocket,
+    http: reqwest::blocking::Client,
+    /// Datagrams sent so far.
+    sent: AtomicU64,
     /// Taken when it has stopped.
     parts: Option<Parts>,
 }
@@ -61,7 +65,8 @@ impl Daemon {
             ("log:", "log: { format: json }\n"),
         ] {
             if !text.contains(key) {
-                text.insert_str(0, default);
+                let after_the_mark = if text.starts_with("---\n") { 4 } else { 0 };
+                text.insert_str(after_the_mark, default);
             }
         }
         let path = folder.path().join("tallyd.yaml");
@@ -99,7 +104,16 @@ impl Daemon {
         let (udp, admin) = addresses(&lines);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(udp).unwrap();
-        Self { child, udp, admin, socket, parts: Some(Parts { folder, log, stdout }) }
+        let http = reqwest::blocking::Client::new();
+        Self {
+            child,
+            udp,
+            admin,
+            socket,
+            http,
+            sent: AtomicU64::new(0),
+            parts: Some(Parts { folder, log, stdout }),
+        }
     }
 
     /// The daemon's folder.
@@ -115,11 +129,12 @@ impl Daemon {
     /// Sends one datagram.
     pub fn send(&self, datagram: impl AsRef<[u8]>) {
         self.socket.send(datagram.as_ref()).unwrap();
+        self.sent.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A path of the admin endpoint: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
-        let reply = reqwest::blocking::get(format!("http://{}{path}", self.admin)).unwrap();
+        let reply = self.http.get(format!("http://{}{path}", self.admin)).send().unwrap();
         (reply.status().as_u16(), reply.text().unwrap())
     }
 
@@ -137,7 +152,7 @@ impl Daemon {
                 return status;
             }
             assert!(Instant::now() < deadline, "{what} did not come: {status:#}");
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -146,6 +161,33 @@ impl Daemon {
         self.wait_for(&format!("{samples} samples"), |status| {
             status["ledger"]["received"].as_u64() >= Some(samples)
         })
+    }
+
+    /// How many small datagrams the socket's buffer holds for sure.
+    pub fn burst(&self) -> u64 {
+        let buffer = self.status()["listeners"][0]["receive_buffer"].as_u64().unwrap();
+        // The kernel charges some 800 bytes for a small datagram.
+        (buffer / 1024).min(4096)
+    }
+
+    /// Sends datagrams as fast as the daemon takes them, so that the kernel has none to drop. Two
+    /// threads may do so at a time.
+    pub fn send_paced(&self, datagrams: impl Iterator<Item = String>) {
+        let burst = (self.burst() / 4) as usize;
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(self.udp).unwrap();
+        let mut datagrams = datagrams.peekable();
+        while datagrams.peek().is_some() {
+            let mut sent = 0;
+            for datagram in datagrams.by_ref().take(burst) {
+                socket.send(datagram.as_bytes()).unwrap();
+                sent += 1;
+            }
+            let sent = self.sent.fetch_add(sent, Ordering::Relaxed) + sent;
+            self.wait_for("the burst", |status| {
+                status["ledger"]["datagrams"].as_u64() >= Some(sent)
+            });
+        }
     }
 
     /// Sends a signal.

@@ -98,7 +98,7 @@ pub struct Topic(String);
 pub struct Secret(String);
 
 impl Brokers {
-    /// Takes `host:port[,host:port…]`.
+    /// Takes `host[:port][,host[:port]…]`.
     ///
     /// # Errors
     /// A sentence that says what is allowed.
@@ -121,7 +121,8 @@ impl Brokers {
 }
 
 fn is_host_port(broker: &str) -> bool {
-    let Some((host, port)) = broker.rsplit_once(':') else { return false };
+    // Deployed files may leave the port out, which has always meant Kafka's own.
+    let (host, port) = broker.rsplit_once(':').unwrap_or((broker, "9092"));
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let is_host = match bare {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -255,13 +256,14 @@ mod tests {
     fn brokers_are_a_list_of_host_and_port() {
         for (text, taken) in [
             ("localhost:9092", "localhost:9092"),
+            ("localhost", "localhost"),
             ("a:1, b-2.example.com:65535", "a:1,b-2.example.com:65535"),
             ("10.0.0.1:9092,[::1]:9093", "10.0.0.1:9092,[::1]:9093"),
         ] {
             assert_eq!(Brokers::parse(text).unwrap().as_str(), taken);
         }
         for wrong in
-            ["", "a", "a:", ":9092", "a:0", "a:65536", "a:+1", "a:1,", "a b:1", "::1:9", "[x]:1"]
+            ["", "a:", ":9092", "a:0", "a:65536", "a:+1", "a:1,", "a b:1", "::1:9", "[x]:1"]
         {
             assert!(Brokers::parse(wrong).is_err(), "{wrong}");
         }

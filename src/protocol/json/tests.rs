@@ -291,6 +291,9 @@ mod reference {
                     if text.starts_with('{') {
                         let Members(inner) = serde_json::from_str(text).ok()?;
                         for (key, raw) in inner {
+                            if key.is_empty() {
+                                return None;
+                            }
                             from_tags.push((top.len(), key, tag(raw.get())?));
                         }
                     } else {

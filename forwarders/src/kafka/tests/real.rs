@@ -8,16 +8,11 @@ use rdkafka::client::DefaultClientContext;
 
 use super::*;
 use crate::stats::reason;
+use crate::testing::real_server;
 
 /// Where the broker is; `None` when the test is to be skipped.
-fn broker(test: &str) -> Option<String> {
-    let broker = std::env::var("TALLYD_TEST_KAFKA").ok().filter(|broker| !broker.is_empty());
-    if broker.is_none() {
-        let required = std::env::var("TALLYD_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
-        assert!(!required, "TALLYD_TEST_KAFKA is not set and TALLYD_REQUIRE_SERVERS is 1");
-        println!("SKIPPED: {test} because TALLYD_TEST_KAFKA is not set");
-    }
-    broker
+fn broker() -> Option<String> {
+    real_server("TALLYD_TEST_KAFKA")
 }
 
 /// Creates a topic of its own for a test and gives its name.
@@ -44,7 +39,7 @@ fn kafka_for(broker: &str, topic: &str, settings: &str) -> Kafka {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_broker_gets_20000_points_once() {
-    let Some(broker) = broker("a_real_broker_gets_20000_points_once") else { return };
+    let Some(broker) = broker() else { return };
     let topic = create_topic(&broker, "points", &[]).await;
     let mut kafka = kafka_for(&broker, &topic, "");
     kafka.probe().await.unwrap();
@@ -71,7 +66,7 @@ async fn a_real_broker_gets_20000_points_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_topic_of_small_batches_loses_only_what_is_too_large_alone() {
     let test = "a_real_topic_of_small_batches_loses_only_what_is_too_large_alone";
-    let Some(broker) = broker(test) else { return };
+    let Some(broker) = broker() else { return };
     let topic = create_topic(&broker, "small", &[("max.message.bytes", "20000")]).await;
     // Compressed, the batches would be small enough.
     let plain = r#""librdkafka": {"compression.type": "none"}"#;

@@ -1,0 +1,136 @@
+//! Datagrams, over UDP or from programs of this host.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use super::Protocol;
+use super::allow::{AllowList, Gate};
+use super::recorder::Recorder;
+use super::stats::ListenerStats;
+use super::unix::SocketFile;
+use super::wake::Waker;
+use crate::protocol::{RejectReason, Rejection};
+use crate::sys::ReceiveBatch;
+
+/// After a stop a socket is read until it is empty, but no longer than this: whoever goes on
+/// sending must not keep the daemon from stopping.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// Pause after an error of the socket, so that one that stays does not burn a core.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// A bound socket, not read yet.
+#[derive(Debug)]
+pub struct BoundDatagrams {
+    pub(super) socket: OwnedFd,
+    pub(super) protocol: Protocol,
+    pub(super) stats: Arc<ListenerStats>,
+    /// Who may send.
+    pub(super) allow: AllowList,
+    /// Largest datagram that can come.
+    pub(super) datagram_max: usize,
+    /// What to call senders that have no address.
+    pub(super) origin: String,
+    /// The socket's file, if it has one.
+    pub(super) file: Option<SocketFile>,
+}
+
+impl BoundDatagrams {
+    /// What its clients speak.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The counts of this socket.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<ListenerStats> {
+        &self.stats
+    }
+
+    /// Reads datagrams until stopped, then what the socket still holds.
+    pub fn run(mut self, mut recorder: Recorder, waker: &Waker) {
+        let mut batch = ReceiveBatch::new(self.datagram_max);
+        let mut gate = Gate::new(std::mem::take(&mut self.allow), Arc::clone(&self.stats));
+        let mut drain_until = None;
+        loop {
+            recorder.at_edge();
+            if drain_until.is_none() && waker.is_stopping() {
+                drain_until = Some(Instant::now() + DRAIN_MAX);
+                drop(self.file.take());
+            }
+            if drain_until.is_some_and(|until| Instant::now() > until) {
+                warn!(
+                    listener = self.stats.label(),
+                    "senders go on; the rest is not read any more"
+                );
+                break;
+            }
+            match batch.receive(self.socket.as_fd()) {
+                Ok(_) => {
+                    recorder.begin_batch();
+                    self.record(&batch, &mut gate, &mut recorder);
+                    recorder.publish();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if drain_until.is_some() {
+                        break;
+                    }
+                    self.wait(waker);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.pause_after(&error),
+            }
+        }
+        recorder.finish();
+    }
+
+    fn record(&self, batch: &ReceiveBatch, gate: &mut Gate, recorder: &mut Recorder) {
+        for datagram in batch.datagrams() {
+            if !gate.admits(datagram.sender) {
+                continue;
+            }
+            let sender = Sender { address: datagram.sender, origin: &self.origin };
+            if datagram.is_cut {
+                let offset = datagram.bytes.len();
+                let reason = RejectReason::TooLong;
+                let rejection = Rejection { reason, offset, expected: "a shorter datagram" };
+                recorder.count_read(1, offset);
+                recorder.reject(rejection, datagram.bytes, sender);
+            } else {
+                recorder.datagram(datagram.bytes, sender);
+            }
+        }
+    }
+
+    fn wait(&self, waker: &Waker) {
+        if let Err(error) = waker.wait(self.socket.as_fd(), None) {
+            self.pause_after(&error);
+        }
+    }
+
+    fn pause_after(&self, error: &io::Error) {
+        warn!(listener = self.stats.label(), %error, "cannot read from the socket; trying again");
+        std::thread::sleep(ERROR_PAUSE);
+    }
+}
+
+/// Shows a sender; only made into text where somebody looks.
+struct Sender<'a> {
+    address: Option<SocketAddr>,
+    origin: &'a str,
+}
+
+impl fmt::Display for Sender<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => address.fmt(formatter),
+            None => formatter.write_str(self.origin),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Binding TCP sockets.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
+
+use super::Protocol;
+use super::bind::{BindError, hint};
+use super::config::{Endpoint, ListenerConfig, TcpConfig};
+use super::stream::{BACKLOG, BoundStream, Place};
+
+/// Binds the socket of a listener.
+pub(super) fn bind(protocol: Protocol, config: &TcpConfig) -> Result<BoundStream, BindError> {
+    listen(config.address)
+        .and_then(|(socket, address)| {
+            let endpoint = Endpoint::Tcp(TcpConfig { address, ..config.clone() });
+            let label = ListenerConfig { protocol, endpoint }.to_string();
+            let place = Place::Ip(config.allow.clone());
+            BoundStream::new(socket, protocol, label, place, config.stream)
+        })
+        .map_err(|source| BindError {
+            place: config.address.to_string(),
+            hint: hint(&source),
+            source,
+        })
+}
+
+fn listen(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(IpProtocol::TCP))?;
+    // A restart must not wait for the connections of the last run to be forgotten. Unlike with UDP
+    // this does not let two programs listen at once.
+    socket.set_reuse_address(true)?;
+    let address = bound_address(&socket, address)?;
+    socket.listen(BACKLOG)?;
+    Ok((socket, address))
+}
+
+/// Binds to an address and gives the one that came of it: port 0 has become a free one. `[::]`
+/// stands for IPv4 too, whatever the system's default is.
+pub(super) fn bound_address(socket: &Socket, address: SocketAddr) -> io::Result<SocketAddr> {
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.local_addr()?.as_socket().unwrap_or(address))
+}

@@ -1,0 +1,143 @@
+//! A broken configuration never starts, and says where it is broken; a good one never warns.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use std::fs;
+use std::process::Output;
+
+use common::{Daemon, tallyd};
+
+/// Runs a command on a configuration file and gives its outcome with the file called `FILE`.
+fn outcome(command: &str, text: &str) -> (i32, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tallyd.yaml");
+    fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let Output { status, stderr, .. } =
+        tallyd().args([command, "--config", path]).output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stderr).unwrap().replace(path, "FILE"))
+}
+
+#[test]
+fn every_mistake_is_refused_at_its_own_place_by_check_and_run_alike() {
+    for (text, first_line, more) in [
+        ("bind_prt: 5090", "FILE:1:1: unknown key `bind_prt`", "did you mean `bind_port`?"),
+        (
+            "---\nbind_port: 99999",
+            "FILE:2:12: `bind_port` must be a whole number from 0 to 65535, not `99999`",
+            "2 | bind_port: 99999",
+        ),
+        ("bind_port: abc", "FILE:1:12: `bind_port` must be a whole number", "^^^"),
+        ("debug_mode: maybe", "FILE:1:13: `debug_mode` must be", "debug_mode: maybe"),
+        ("bind_address: no such host", "FILE:1:15: `bind_address`: must be an IP address", ""),
+        ("interval: 5ms", "FILE:1:11: `interval`: must be between 100ms and 1h, not 5ms", ""),
+        ("interval: 10 parsecs", "FILE:1:11: `interval`: a duration is a number with a unit", ""),
+        (
+            "aggregation:\n  percentiles: [50, 101]",
+            "FILE:2:21: `aggregation.percentiles[1]`: a percentile is a decimal number above 0",
+            "^^^",
+        ),
+        ("aggregation: { max_series: 0 }", "FILE:1:28: `aggregation.max_series`: must be at", ""),
+        (
+            "forwarders:\n  kafka:\n    kafka_broker: b:9092",
+            "FILE:2:3: `forwarders.kafka.kafka_topic` is missing",
+            "2 |   kafka:",
+        ),
+        (
+            "forwarders:\n  kafka:\n    kafka_broker: b:9092\n    kafka_topic: a b",
+            "FILE:4:18: `forwarders.kafka.kafka_topic`",
+            "",
+        ),
+        (
+            "forwarders:\n  kafka:\n    kafka_broker: b:1\n    kafka_topic: t\n    librdkafka: { nonsense: 1 }",
+            "FILE:5:",
+            "nonsense",
+        ),
+        (
+            "forwarders:\n  console: { format: xml }",
+            "FILE:2:22: `forwarders.console.format`",
+            "allowed: text, json, influx",
+        ),
+        ("forwarders:\n  kafak: {}", "FILE:2:3: unknown key `forwarders.kafak`", "`kafka`?"),
+        (
+            "forwarders:\n  file:\n    - { path: /tmp/a }\n    - { path: /tmp/b }",
+            "FILE:1:1: two destinations are called `file`: give each a `name` of its own",
+            "",
+        ),
+        ("forwarders: { file: { path: a, select: { include: [\"{\"] } } }", "FILE:1:", "glob"),
+        ("listeners: [{ address: nowhere }]", "FILE:1:24: `listeners[0].address`", "host:port"),
+        ("admin: { listen: 5 }", "FILE:1:18: `admin.listen`", "none"),
+        ("agent:\n\ttags: {}", "FILE:2:", ""),
+        (
+            "agent: { tags: { a: \"${TALLYD_TEST_IS_NOT_SET}\" } }",
+            "FILE:1:21: ",
+            "TALLYD_TEST_IS_NOT",
+        ),
+        ("bind_port: 1\nbind_port: 2", "FILE:2:1: ", "line 1"),
+        ("log: { level: loud }", "FILE:1:15: ", "allowed: error, warn, info, debug, trace"),
+    ] {
+        for command in ["check", "run"] {
+            let (status, stderr) = outcome(command, text);
+            assert_eq!(status, 1, "{command}: {text}: {stderr}");
+            assert!(stderr.starts_with(first_line), "{command}: {text}:\n{stderr}");
+            assert!(stderr.contains(more), "{command}: {text}:\n{stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let output = tallyd().args(["check", "--config", "/nowhere/tallyd.yaml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.starts_with("/nowhere/tallyd.yaml: cannot be read: No such file"), "{stderr}");
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    for args in [&[][..], &["rnu"], &["run", "--confg", "x"]] {
+        assert_eq!(tallyd().args(args).output().unwrap().status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn a_good_configuration_never_warns() {
+    let text = r#"
+bind_address: localhost
+agent: { tags: { version: 1.10, environment: "${TALLYD_TEST_IS_NOT_SET:-stage}" }, on_conflict: message }
+interval: 500ms
+aggregation: { percentiles: [50, 99.9], max_series: 10, max_series_per_metric: 5, expire_after: 1h }
+limits: { max_tags: 20 }
+receive_buffer: 64KiB
+shutdown_timeout: 5s
+forwarders:
+  console: { format: influx }
+  file:
+    - { name: one, path: DIR/one, select: { exclude: ["x.*"], drop_tags: [a], tags: { b: c }, prefix: p. } }
+    - { name: two, path: DIR/two, format: json, delivery: { timeout: 3s, retry: { initial: 1s, max: 2s } } }
+"#;
+    let daemon = Daemon::start(text);
+    daemon.send(r#"{"metric_name":"m","metric_type":"counter","a":"1","version":"mine"}"#);
+    daemon.wait_received(1);
+    let stopped = daemon.stop();
+    assert!(stopped.status.success());
+    assert_eq!(stopped.warnings(), [""; 0]);
+    let one = stopped.read("one");
+    assert!(
+        one.ends_with("counter p.m b=c environment=stage version=mine count=1 rate=2\n"),
+        "{one}"
+    );
+    assert!(stopped.stdout.starts_with("m,a=1,environment=stage,version=mine count=1,rate=2 "));
+    assert_eq!(stopped.points("two")[0]["tags"]["version"], "mine");
+}
+
+#[test]
+fn an_address_that_is_taken_is_said_so() {
+    let daemon = Daemon::start("");
+    let text = format!("bind_port: {}\nadmin: {{ listen: none }}\n", daemon.udp.port());
+    let (status, stderr) = outcome("run", &text);
+    assert_eq!(status, 1);
+    assert!(stderr.contains("another program listens there"), "{stderr}");
+}

@@ -1,0 +1,101 @@
+//! Nothing is lost or counted twice: what was sent is what comes out.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use common::{Daemon, total};
+
+/// Deterministic and uneven: neither a constant nor a power of two hides a mistake.
+fn increment(number: u64) -> u64 {
+    number * 7919 % 1000
+}
+
+fn counters(from: u64, to: u64) -> impl Iterator<Item = String> {
+    (from..to).map(|number| {
+        format!(
+            r#"{{"metric_name":"m","metric_type":"counter","count":{},"host":"{}"}}"#,
+            increment(number),
+            number % 100
+        )
+    })
+}
+
+#[test]
+fn the_sum_over_many_windows_is_what_was_sent() {
+    const SENT: u64 = 200_000;
+    let daemon =
+        Daemon::start("interval: 100ms\nforwarders: { file: { path: DIR/out, format: json } }\n");
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let daemon = &daemon;
+            scope
+                .spawn(move || daemon.send_paced(counters(half * SENT / 2, (half + 1) * SENT / 2)));
+        }
+    });
+    let status = daemon.wait_received(SENT);
+    assert_eq!(status["ledger"]["aggregated"], SENT);
+    assert_eq!(status["ledger"]["kernel_drops"], 0);
+    let stopped = daemon.stop();
+    let points = stopped.points("out");
+    let windows: std::collections::BTreeSet<u64> =
+        points.iter().map(|point| point["timestamp"].as_u64().unwrap()).collect();
+    assert!(windows.len() > 5, "the edges of {} windows were put to the test", windows.len());
+    assert_eq!(total(&points, "m", "count"), (0..SENT).map(increment).sum::<u64>() as f64);
+    let mut seen = std::collections::HashSet::new();
+    for point in &points {
+        let of = (point["timestamp"].to_string(), point["tags"].to_string());
+        assert!(seen.insert(of), "a series has one point a window: {point}");
+    }
+}
+
+#[test]
+fn a_stop_right_after_a_burst_loses_nothing() {
+    for _ in 0..3 {
+        let daemon =
+            Daemon::start("interval: 10s\nforwarders: { file: { path: DIR/out, format: json } }\n");
+        let burst = daemon.burst();
+        counters(0, burst).for_each(|datagram| daemon.send(datagram));
+        let stopped = daemon.stop();
+        assert!(stopped.status.success());
+        let sum: u64 = (0..burst).map(increment).sum();
+        assert_eq!(total(&stopped.points("out"), "m", "count"), sum as f64);
+        let ledger = stopped
+            .log
+            .iter()
+            .find(|entry| entry["message"] == "ledger of the listeners")
+            .expect("the last word is the ledger");
+        assert_eq!(ledger["received"], burst);
+    }
+}
+
+#[test]
+fn the_ledger_balances_at_every_moment() {
+    let daemon =
+        Daemon::start("interval: 100ms\nforwarders: { file: { path: DIR/out, format: json } }\n");
+    let messages = |number: u64| {
+        if number % 3 == 0 { "nonsense".to_owned() } else { counters(number, number + 1).collect() }
+    };
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| daemon.send_paced((0..50_000).map(messages)));
+        while !sender.is_finished() {
+            let status = daemon.status();
+            let number = |value: &serde_json::Value| value.as_u64().unwrap();
+            let ledger = &status["ledger"];
+            let rejected: u64 = ledger["rejected"].as_object().unwrap().values().map(number).sum();
+            assert_eq!(number(&ledger["received"]), number(&ledger["aggregated"]) + rejected);
+            let file = &status["forwarders"]["file"];
+            let dropped: u64 = file["dropped"].as_object().unwrap().values().map(number).sum();
+            assert_eq!(
+                number(&file["flushed"]),
+                number(&file["delivered"])
+                    + number(&file["queued"])
+                    + number(&file["spooled"])
+                    + dropped
+            );
+        }
+        sender.join().unwrap();
+    });
+    let status = daemon.wait_received(50_000);
+    assert_eq!(status["ledger"]["rejected"]["bad_json"], 16_667);
+}

@@ -1,0 +1,185 @@
+//! Kafka from end to end: a real broker where there is one, none at all otherwise.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use common::{Daemon, PATIENCE};
+use forwarders::testing::real_server;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use serde_json::Value;
+
+/// The deployed configuration, pointed at a broker.
+fn pystatsd_conf(broker: &str, topic: &str, more: &str) -> String {
+    format!(
+        r#"---
+bind_address: "127.0.0.1"
+bind_port: 0
+debug_mode: False
+agent:
+    tags:
+        environment: "stage"
+        role: "cfbroker"
+forwarders:
+    kafka:
+      kafka_broker: {broker}
+      kafka_topic: {topic}
+      kafka_apikey: 74440123
+      kafka_tenant_id: 69bc
+{more}"#
+    )
+}
+
+/// The broker to test against; `None` when the test is to be skipped.
+fn broker() -> Option<String> {
+    real_server("TALLYD_TEST_KAFKA")
+}
+
+/// Reads a topic from its beginning until `enough` says so.
+fn read_back(
+    broker: &str,
+    topic: &str,
+    mut enough: impl FnMut(&[(String, Value)]) -> bool,
+) -> Vec<(String, Value)> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", broker)
+        .set("group.id", format!("test-{topic}"))
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    consumer.subscribe(&[topic]).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut records = Vec::new();
+    while !enough(&records) {
+        assert!(Instant::now() < deadline, "only {} records came", records.len());
+        if let Some(Ok(record)) = consumer.poll(std::time::Duration::from_millis(100)) {
+            let key = String::from_utf8_lossy(record.key().unwrap_or_default()).into_owned();
+            let value = serde_json::from_slice(record.payload().unwrap()).unwrap();
+            records.push((key, value));
+        }
+    }
+    records
+}
+
+#[test]
+fn a_million_datagrams_arrive_in_kafka_to_the_unit() {
+    const SENT: u64 = 1_000_000;
+    let Some(broker) = broker() else { return };
+    let topic = format!("tallyd-million-{}", std::process::id());
+    let daemon = Daemon::start(&pystatsd_conf(&broker, &topic, "interval: 1s\n"));
+    let increment = |number: u64| number * 7919 % 1000;
+    daemon.send_paced((0..SENT).map(|number| {
+        format!(
+            r#"{{"metric_name":"million.{}","metric_type":"counter","count":{},"user":"u{}"}}"#,
+            number % 10,
+            increment(number),
+            number % 1000
+        )
+    }));
+    let status = daemon.wait_received(SENT);
+    assert_eq!(status["ledger"]["aggregated"], SENT);
+    assert_eq!(status["ledger"]["kernel_drops"], 0);
+    let expected: u64 = (0..SENT).map(increment).sum();
+    let stopped = daemon.stop();
+    assert!(stopped.status.success());
+    assert!(stopped.log.iter().all(|entry| entry["level"] != "ERROR"), "{:?}", stopped.warnings());
+
+    let sum = |records: &[(String, Value)]| -> u64 {
+        records.iter().map(|(_, record)| record["value"].as_u64().unwrap()).sum()
+    };
+    let mut read = 0;
+    let mut so_far = 0;
+    let records = read_back(&broker, &topic, |records| {
+        so_far += sum(&records[read..]);
+        read = records.len();
+        so_far >= expected
+    });
+    assert_eq!(sum(&records), expected);
+    let mut per_window: HashMap<(String, String), u32> = HashMap::new();
+    for (key, record) in &records {
+        *per_window.entry((key.clone(), record["@timestamp"].to_string())).or_default() += 1;
+    }
+    assert!(per_window.values().all(|times| *times == 1), "no series twice in a window");
+    let ledger =
+        stopped.log.iter().find(|entry| entry["message"] == "ledger of a forwarder").unwrap();
+    assert_eq!(ledger["delivered"], records.len());
+}
+
+#[test]
+fn the_deployed_configuration_makes_the_records_that_consumers_know() {
+    let Some(broker) = broker() else { return };
+    let topic = format!("tallyd-deployed-{}", std::process::id());
+    let daemon = Daemon::start(&pystatsd_conf(&broker, &topic, "interval: 1s\n"));
+    daemon
+        .send(r#"{"metric_name":"user.login","metric_type":"counter","count":2,"stage":"login"}"#);
+    daemon.send(r#"{"metric_name":"depth","metric_type":"guage","value":"43","name":"mine"}"#);
+    daemon.send(r#"{"metric_name":"user.latency","metric_type":"timer","value":12.5}"#);
+    daemon.wait_received(3);
+    assert!(daemon.stop().status.success());
+    let records = read_back(&broker, &topic, |records| records.len() == 3);
+    let by_name: BTreeMap<String, Value> = records
+        .into_iter()
+        .map(|(_, mut record)| {
+            let time = record["@timestamp"].take();
+            assert!(time.as_str().unwrap().ends_with('Z'));
+            (record["name"].as_str().unwrap().to_owned(), record)
+        })
+        .collect();
+    let envelope = |name: &str, value: Value, more: Value| {
+        let mut record = serde_json::json!({
+            "apikey": "74440123", "tenant_id": "69bc", "name": name, "value": value,
+            "@version": "1", "@timestamp": null, "environment": "stage", "role": "cfbroker",
+        });
+        record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        record
+    };
+    assert_eq!(
+        by_name["user.login"],
+        envelope("user.login", 2.into(), serde_json::json!({"stage": "login"}))
+    );
+    assert_eq!(
+        by_name["depth"],
+        envelope("depth", 43.into(), serde_json::json!({"tag.name": "mine"}))
+    );
+    let stats = serde_json::json!({
+        "count": 1, "sum": 12.5, "min": 12.5, "max": 12.5, "stddev": 0,
+        "p50": 12.5, "p90": 12.5, "p95": 12.5, "p99": 12.5,
+    });
+    assert_eq!(
+        by_name["user.latency"],
+        envelope("user.latency", 12.5.into(), serde_json::json!({"stats": stats}))
+    );
+}
+
+#[test]
+fn it_starts_and_keeps_ingesting_with_kafka_down_from_the_first_second() {
+    // Nobody listens on port 1.
+    let more = "interval: 200ms\nshutdown_timeout: 1s\n";
+    let daemon = Daemon::start(&pystatsd_conf("127.0.0.1:1", "metrics", more));
+    assert_eq!(daemon.get("/readyz").0, 200);
+    daemon.send_paced((0..5_000).map(|number| {
+        format!(r#"{{"metric_name":"m","metric_type":"counter","host":"{}"}}"#, number % 10)
+    }));
+    let status = daemon.wait_for("the reason that it cannot deliver", |status| {
+        status["forwarders"]["kafka"]["last_error"].is_string()
+    });
+    assert_eq!(status["ledger"]["aggregated"], 5_000);
+    let kafka = &status["forwarders"]["kafka"];
+    assert_eq!(kafka["up"], false);
+    assert_eq!(kafka["delivered"], 0);
+    assert_eq!(kafka["queued"], kafka["flushed"]);
+    assert!(kafka["last_error"].as_str().unwrap().contains("refused"), "{}", kafka["last_error"]);
+    let stopped = daemon.stop();
+    assert!(stopped.status.success());
+    let ledger =
+        stopped.log.iter().find(|entry| entry["message"] == "ledger of a forwarder").unwrap();
+    assert_eq!(ledger["queued"], 0);
+    let lost = ledger["dropped"].as_str().unwrap();
+    assert_eq!(lost, format!("{{\"shutdown\": {}}}", ledger["flushed"]));
+}

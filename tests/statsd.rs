@@ -1,0 +1,147 @@
+//! statsd lines in, points out, through the real binary.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+
+use common::{Daemon, shown, total};
+use serde_json::json;
+
+/// A statsd listener beside the one for JSON, and windows of a second into a file.
+const STATSD: &str = "listeners: [{ protocol: statsd, address: \"127.0.0.1:0\" }]\n\
+    interval: 1s\nforwarders: { file: { path: DIR/out, format: json } }\n";
+
+/// Sends datagrams to the listener for statsd.
+struct Client(UdpSocket);
+
+impl Client {
+    fn of(daemon: &Daemon) -> Self {
+        let address = address(daemon, "statsd/udp ");
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(address).unwrap();
+        Self(socket)
+    }
+
+    fn send(&self, datagram: impl AsRef<[u8]>) {
+        self.0.send(datagram.as_ref()).unwrap();
+    }
+}
+
+fn address(daemon: &Daemon, label: &str) -> SocketAddr {
+    let status = daemon.status();
+    let listeners = status["listeners"].as_array().unwrap();
+    let shown = listeners.iter().map(|listener| listener["listener"].as_str().unwrap());
+    let address = shown.filter_map(|shown| shown.strip_prefix(label)).next();
+    address.unwrap_or_else(|| panic!("no {label}in {status:#}")).parse().unwrap()
+}
+
+#[test]
+fn every_type_has_its_fields() {
+    let daemon = Daemon::start(&format!("agent: {{ tags: {{ env: stage }} }}\n{STATSD}"));
+    let client = Client::of(&daemon);
+    // In one datagram, so that no window ends in between.
+    client.send(
+        "c:1|c\nc:1|c|@0.1\nc:-0.5|c\n\
+         g:333|g\ng:-10|g\ng:+4|g\n\
+         t:1:2:3:4:5|ms\nt:6:7:8:9:10|h\r\n\
+         d:100|d|@0.1\n\
+         s:+4930123|s\ns:+4930123|s\ns:2001:db8::1|s",
+    );
+    daemon.wait_received(20);
+    let stopped = daemon.stop();
+    assert_eq!(
+        shown(&stopped.points("out")),
+        [
+            "counter c {env:stage} {count:10.5,rate:10.5}",
+            "gauge g {env:stage} {value:327}",
+            "set s {env:stage} {count:2}",
+            "timer d {env:stage} {count:10,max:100,mean:100,min:100,p50:100,p90:100,p95:100,\
+                p99:100,rate:10,stddev:0,sum:1000}",
+            "timer t {env:stage} {count:10,max:10,mean:5.5,min:1,p50:5,p90:9,p95:10,p99:10,\
+                rate:10,stddev:2.8722813232690143,sum:55}",
+        ]
+    );
+    assert_eq!(stopped.warnings(), [""; 0]);
+}
+
+#[test]
+fn all_dialects_and_json_feed_one_series() {
+    let daemon = Daemon::start(STATSD);
+    let client = Client::of(&daemon);
+    client.send("m:1|c|#a:x,b:y");
+    client.send("m,b=y,a=x:1|c");
+    client.send("m[b=y,a=x]:1|c");
+    client.send("m[a=z],b=y:1|c|c:ci-0123|#a:x|T1656581400");
+    let json = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let message = br#"{"metric_name":"m","metric_type":"counter","b":"y","a":"x"}"#;
+    json.send_to(message, address(&daemon, "json/udp ")).unwrap();
+    let status = daemon.wait_received(5);
+    assert_eq!(status["series"]["total"], 1);
+    let points = daemon.stop().points("out");
+    assert_eq!(total(&points, "m", "count"), 5.0);
+    assert!(points.iter().all(|point| point["tags"] == json!({"a": "x", "b": "y"})));
+}
+
+#[test]
+fn what_a_real_kamailio_sent() {
+    let daemon = Daemon::start(STATSD);
+    let client = Client::of(&daemon);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/statsd");
+    let captures: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
+    for capture in captures {
+        client.send(std::fs::read(capture.unwrap().path()).unwrap());
+    }
+    let status = daemon.wait_received(11);
+    assert_eq!(status["ledger"]["aggregated"], 10);
+    assert_eq!(status["ledger"]["rejected"], json!({"bad_value": 1}));
+    let rejected: serde_json::Value =
+        serde_json::from_str(&daemon.get("/api/v1/rejected").1).unwrap();
+    assert_eq!(rejected["rejected"][0]["offset"], 11);
+    assert_eq!(rejected["rejected"][0]["excerpt"], "method.$rm:$ml|g\\n");
+    let points = daemon.stop().points("out");
+    assert_eq!(total(&points, "testbed.requests", "count"), 1.0);
+    assert_eq!(total(&points, "testbed.credit", "count"), -1.0);
+    assert_eq!(total(&points, "testbed.size", "sum"), 250.0);
+}
+
+#[test]
+fn events_and_service_checks_are_counted_apart() {
+    let daemon = Daemon::start(STATSD);
+    let client = Client::of(&daemon);
+    client.send("_e{5,4}:title|text|t:error\nm:1|c\n_sc|db|2|m:down\nbad\n");
+    client.send("_sc|db|0");
+    let status =
+        daemon.wait_for("three skipped", |status| status["ledger"]["skipped"].as_u64() == Some(3));
+    assert_eq!(status["ledger"]["received"], 2);
+    assert_eq!(status["ledger"]["aggregated"], 1);
+    assert_eq!(status["ledger"]["rejected"], json!({"bad_line": 1}));
+    assert_eq!(total(&daemon.stop().points("out"), "m", "count"), 1.0);
+}
+
+#[test]
+fn every_reason_of_rejection_is_counted_under_its_name() {
+    let daemon = Daemon::start(&format!("limits: {{ max_tags: 2 }}\n{STATSD}"));
+    let client = Client::of(&daemon);
+    let cases = [
+        ("bad_line", "nonsense"),
+        ("bad_name", ":1|c"),
+        ("missing_type", "m:1|"),
+        ("unknown_type", "m:1|x"),
+        ("missing_value", "m:|c"),
+        ("bad_value", "m:0x10|c"),
+        ("bad_sample_rate", "m:1|c|@0"),
+        ("bad_tag", "m:1|c|#:x"),
+        ("too_many_tags", "m,a=1,b=2:1|c|#c:3"),
+    ];
+    for (_, line) in cases {
+        client.send(line);
+    }
+    let status = daemon.wait_received(cases.len() as u64);
+    for (reason, line) in cases {
+        assert_eq!(status["ledger"]["rejected"][reason], 1, "{reason}: {line}");
+    }
+    assert_eq!(status["ledger"]["aggregated"], 0);
+}
