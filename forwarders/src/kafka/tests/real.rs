@@ -65,7 +65,6 @@ async fn a_real_broker_gets_20000_points_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_topic_of_small_batches_loses_only_what_is_too_large_alone() {
-    let test = "a_real_topic_of_small_batches_loses_only_what_is_too_large_alone";
     let Some(broker) = broker() else { return };
     let topic = create_topic(&broker, "small", &[("max.message.bytes", "20000")]).await;
     // Compressed, the batches would be small enough.
