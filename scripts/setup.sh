@@ -71,8 +71,6 @@ java_is_new_enough() {
 find_missing() {
     need build-essential "compile the Kafka client library" gcc g++ make
     need perl "builds C libraries" perl
-    need pkg-config "finds C libraries" pkg-config
-    need cmake "builds C libraries" cmake
     need curl "for trying tallyd out" curl
     if on_debian && [[ ! -s /etc/ssl/certs/ca-certificates.crt ]]; then
         note ca-certificates "the certificates that downloads are checked with"
@@ -198,7 +196,7 @@ install_rust_lints() {
 # --- main ----------------------------------------------------------------------
 
 if ! on_debian; then
-    say "needed: gcc g++ make perl pkg-config cmake curl; Rust; for the tests also"
+    say "needed: gcc g++ make perl curl; Rust; for the tests also"
     say "python3, nc (OpenBSD's), mvn (Maven), java 17 or later; for --lint shellcheck"
 fi
 find_missing

@@ -1,5 +1,7 @@
 //! The terminal: one line a series on standard output.
 
+use std::io;
+
 use async_trait::async_trait;
 use serde::Deserialize;
 use tokio::io::{AsyncWriteExt, Stdout, stdout};
@@ -10,6 +12,7 @@ use crate::forwarder::{Forwarder, SendError};
 use crate::model::Snapshot;
 use crate::payload::Batch;
 use crate::select::SelectConfig;
+use crate::stats::reason;
 
 /// `forwarders.console`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -21,7 +24,7 @@ pub struct ConsoleConfig {
     pub format: LineFormat,
     /// Which series are shown.
     pub select: SelectConfig,
-    /// Only `queue` matters: a terminal is never retried.
+    /// `queue` and `retry` matter: a terminal that takes nothing is tried again.
     pub delivery: DeliveryConfig,
 }
 
@@ -49,10 +52,20 @@ impl Forwarder for Console {
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
         while let Some(payload) = batch.first_pending() {
             let id = payload.id;
-            self.stdout.write_all(payload.bytes).await.map_err(SendError::transient)?;
-            self.stdout.flush().await.map_err(SendError::transient)?;
-            batch.delivered(id);
+            match write(&mut self.stdout, payload.bytes).await {
+                Ok(()) => batch.delivered(id),
+                // Whoever read it has gone and will not come back.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    batch.refused(id, reason::REFUSED, "nobody reads standard output any more");
+                }
+                Err(error) => return Err(SendError::transient(error)),
+            }
         }
         Ok(())
     }
+}
+
+async fn write(stdout: &mut Stdout, bytes: &[u8]) -> io::Result<()> {
+    stdout.write_all(bytes).await?;
+    stdout.flush().await
 }

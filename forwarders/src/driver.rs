@@ -19,10 +19,15 @@ use crate::stats::{ForwarderStats, reason};
 /// How often a destination is tried that waits for its operator.
 const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
 
+/// Refused points are logged at most this often; all are counted.
+const REFUSAL_LOG_PAUSE: Duration = Duration::from_secs(60);
+
 /// A destination as the registry builds it, not running yet.
 pub struct Destination {
     /// Its section's kind: `kafka`, `file`…
     pub kind: &'static str,
+    /// Which one of its kind in the configuration, counted from 0.
+    pub index: usize,
     /// Name, selection and delivery settings.
     pub common: Common,
     /// What encodes and sends.
@@ -82,6 +87,8 @@ pub struct ForwarderTask {
     receiver: flume::Receiver<Arc<Snapshot>>,
     stats: Arc<ForwarderStats>,
     batch: Batch,
+    refusal_logged: Option<Instant>,
+    unlogged_refusals: u64,
 }
 
 impl Destination {
@@ -106,6 +113,8 @@ impl Destination {
             receiver,
             stats,
             batch: Batch::default(),
+            refusal_logged: None,
+            unlogged_refusals: 0,
         };
         (outlet, task)
     }
@@ -173,13 +182,16 @@ impl ForwarderTask {
     /// Moves what the attempt settled from `queued` to where it belongs.
     fn account(&mut self) {
         let settled = self.batch.take_settled();
-        if let Some(words) = &settled.last_refusal {
-            for (reason, points) in &settled.refused {
-                error!(
-                    forwarder = self.name,
-                    reason, points, words, "points were refused for good"
-                );
-            }
+        for points in settled.refused.values() {
+            self.unlogged_refusals += points;
+        }
+        if let Some(words) = &settled.last_refusal
+            && self.refusal_logged.is_none_or(|logged| logged.elapsed() >= REFUSAL_LOG_PAUSE)
+        {
+            let points = std::mem::take(&mut self.unlogged_refusals);
+            let reasons: Vec<_> = settled.refused.keys().collect();
+            error!(forwarder = self.name, points, ?reasons, words, "points were refused for good");
+            self.refusal_logged = Some(Instant::now());
         }
         self.stats.settled(settled);
     }
@@ -292,8 +304,13 @@ mod tests {
             delivery: DeliveryConfig::default(),
         };
         let attempt_max = Some(common.delivery.timeout.get());
-        let destination =
-            Destination { kind: "scripted", common, forwarder: Box::new(forwarder), attempt_max };
+        let destination = Destination {
+            kind: "scripted",
+            index: 0,
+            common,
+            forwarder: Box::new(forwarder),
+            attempt_max,
+        };
         let (outlet, task) = destination.split();
         let (deadline, watched) = watch::channel(None);
         Bench { outlet, seen, deadline, task: tokio::spawn(task.run(watched)) }

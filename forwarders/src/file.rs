@@ -77,10 +77,17 @@ impl Forwarder for FileForwarder {
         Ok(())
     }
 
+    /// Looks whether the file can be appended to. One that is not there yet is not made by looking.
     async fn probe(&mut self) -> Result<(), SendError> {
-        reopen_if_moved(&self.path, &mut self.open)
-            .map(|_| ())
-            .map_err(|error| SendError::operator(format!("{}: {error}", self.path.display())))
+        let looked = if self.path.exists() {
+            OpenOptions::new().append(true).open(&self.path).map(|_| ())
+        } else {
+            let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            folder.unwrap_or(Path::new(".")).metadata().and_then(|folder| {
+                if folder.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
+            })
+        };
+        looked.map_err(|error| SendError::operator(format!("{}: {error}", self.path.display())))
     }
 }
 
@@ -141,6 +148,16 @@ mod tests {
         let mut forwarder = FileForwarder::new("/nowhere/at/all".into(), LineFormat::Text);
         let error = write(&mut forwarder, 1).await.unwrap_err().to_string();
         assert!(error.starts_with("/nowhere/at/all: No such file"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn looking_whether_it_could_be_written_makes_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        FileForwarder::new(path.clone(), LineFormat::Text).probe().await.unwrap();
+        assert!(!path.exists());
+        let nowhere = folder.path().join("no/where");
+        assert!(FileForwarder::new(nowhere, LineFormat::Text).probe().await.is_err());
     }
 
     #[tokio::test]

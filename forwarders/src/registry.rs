@@ -1,5 +1,7 @@
 //! The one place that lists the destinations.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -34,18 +36,14 @@ pub struct BuildContext {
 
 /// Why the destinations cannot be built.
 #[derive(Debug, Error)]
-pub enum BuildError {
-    /// Ledger and log could not tell them apart.
-    #[error("two destinations are called `{0}`: give each a `name` of its own")]
-    DuplicateName(String),
-    /// A destination refuses its settings.
-    #[error("{name}: {reason}")]
-    Settings {
-        /// The destination's name.
-        name: String,
-        /// What is wrong, and what to change.
-        reason: String,
-    },
+#[error("{reason}")]
+pub struct BuildError {
+    /// The kind of the section that is wrong, its key in `forwarders`.
+    pub kind: &'static str,
+    /// Which one of that kind, counted from 0.
+    pub index: usize,
+    /// What is wrong, and what to change.
+    pub reason: String,
 }
 
 impl ForwardersConfig {
@@ -68,36 +66,34 @@ impl ForwardersConfig {
         let mut built = Built { context, destinations: Vec::new() };
 
         #[cfg(feature = "console")]
-        for config in console.0 {
+        for (index, config) in console.0.into_iter().enumerate() {
             let common = common("console", config.name, config.select, config.delivery);
-            built.add_local("console", common, crate::console::Console::new(config.format));
+            built.add_local("console", index, common, crate::console::Console::new(config.format));
         }
         #[cfg(feature = "file")]
-        for config in file.0 {
+        for (index, config) in file.0.into_iter().enumerate() {
             let common = common("file", config.name, config.select, config.delivery);
             let forwarder = crate::file::FileForwarder::new(config.path, config.format);
-            built.add_local("file", common, forwarder);
+            built.add_local("file", index, common, forwarder);
         }
         #[cfg(feature = "kafka")]
-        for config in kafka.0 {
+        for (index, config) in kafka.0.into_iter().enumerate() {
             let common = common(
                 "kafka",
                 config.name.clone(),
                 config.select.clone(),
                 config.delivery.clone(),
             );
-            let forwarder =
-                crate::kafka::Kafka::new(config, &context.instance).map_err(|error| {
-                    BuildError::Settings { name: common.name.clone(), reason: error.to_string() }
-                })?;
-            built.add("kafka", common, forwarder);
+            let forwarder = crate::kafka::Kafka::new(config, &context.instance)
+                .map_err(|error| BuildError { kind: "kafka", index, reason: error.to_string() })?;
+            built.add("kafka", index, common, forwarder);
         }
 
         #[cfg(feature = "console")]
         if built.destinations.is_empty() {
             let config = crate::console::ConsoleConfig::default();
             let common = common("console", config.name, config.select, config.delivery);
-            built.add_local("console", common, crate::console::Console::new(config.format));
+            built.add_local("console", 0, common, crate::console::Console::new(config.format));
         }
         built.finish()
     }
@@ -109,11 +105,19 @@ struct Built<'a> {
 }
 
 impl Built<'_> {
+    #[cfg(feature = "kafka")]
     /// A destination on the network: an attempt may be given up and made again.
-    fn add(&mut self, kind: &'static str, common: Common, forwarder: impl Forwarder + 'static) {
+    fn add(
+        &mut self,
+        kind: &'static str,
+        index: usize,
+        common: Common,
+        forwarder: impl Forwarder + 'static,
+    ) {
         let attempt_max = Some(common.delivery.timeout.get());
         self.destinations.push(Destination {
             kind,
+            index,
             forwarder: self.or_log(&common, forwarder),
             common,
             attempt_max,
@@ -124,11 +128,12 @@ impl Built<'_> {
     fn add_local(
         &mut self,
         kind: &'static str,
+        index: usize,
         common: Common,
         forwarder: impl Forwarder + 'static,
     ) {
         let forwarder = self.or_log(&common, forwarder);
-        self.destinations.push(Destination { kind, common, forwarder, attempt_max: None });
+        self.destinations.push(Destination { kind, index, common, forwarder, attempt_max: None });
     }
 
     fn or_log(&self, common: &Common, forwarder: impl Forwarder + 'static) -> Box<dyn Forwarder> {
@@ -140,13 +145,20 @@ impl Built<'_> {
     }
 
     fn finish(self) -> Result<Vec<Destination>, BuildError> {
-        let mut names: Vec<&str> =
-            self.destinations.iter().map(|built| built.common.name.as_str()).collect();
-        names.sort_unstable();
-        match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(BuildError::DuplicateName(pair[0].to_owned())),
-            None => Ok(self.destinations),
+        let mut names = HashSet::new();
+        for destination in &self.destinations {
+            let name = &destination.common.name;
+            if !names.insert(name.as_str()) {
+                let reason =
+                    format!("two destinations are called `{name}`: give each a `name` of its own");
+                return Err(BuildError {
+                    kind: destination.kind,
+                    index: destination.index,
+                    reason,
+                });
+            }
         }
+        Ok(self.destinations)
     }
 }
 
@@ -178,7 +190,9 @@ mod tests {
     fn two_destinations_of_one_name_are_refused() {
         let config: ForwardersConfig =
             serde_json::from_str(r#"{"file": [{"path": "/a"}, {"path": "/b"}]}"#).unwrap();
-        let error = config.build(&context()).err().unwrap().to_string();
+        let error = config.build(&context()).err().unwrap();
+        assert_eq!((error.kind, error.index), ("file", 1));
+        let error = error.to_string();
         assert_eq!(error, "two destinations are called `file`: give each a `name` of its own");
     }
 }

@@ -68,6 +68,7 @@ impl SelectConfig {
         Arc::new(Snapshot {
             window: snapshot.window,
             percentiles: Arc::clone(&snapshot.percentiles),
+            exact_samples: snapshot.exact_samples,
             points,
         })
     }
@@ -87,7 +88,7 @@ impl SelectConfig {
             let series = Arc::new(self.renamed(&point.series));
             match places.get(&series) {
                 Some(place) => {
-                    points[*place].value.merge(point.value.clone(), &snapshot.percentiles);
+                    points[*place].value.merge(point.value.clone(), snapshot);
                 }
                 None => {
                     places.insert(Arc::clone(&series), points.len());

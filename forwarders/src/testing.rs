@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{MetricKind, Percentile, Point, Series, Snapshot, Sum, Value, Window};
+use crate::model::{
+    EXACT_SAMPLES_DEFAULT, MetricKind, Percentile, Point, Series, Snapshot, Sum, Value, Window,
+};
 
 /// A snapshot of a 10 s window that ended on 2017-03-21 16:34:34 UTC, with the default percentiles.
 #[must_use]
@@ -14,6 +16,7 @@ pub fn snapshot_of(points: Vec<Point>) -> Snapshot {
     Snapshot {
         window: Window { end_ms: 1_490_114_074_000, interval: Duration::from_secs(10) },
         percentiles: Arc::new(percentiles),
+        exact_samples: EXACT_SAMPLES_DEFAULT,
         points,
     }
 }

@@ -9,10 +9,14 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::RandomState;
 
 use crate::protocol::SampleValue;
+use crate::protocol::split::Split;
 
-/// Shapes that are remembered, in sets of two; a power of two. With their bytes they take a
-/// megabyte, which stays in the cache of a core.
-const SHAPES: usize = 4_096;
+/// A line may stand in so many places. With fewer, lines of a thousand series would too often push
+/// each other out.
+const WAYS: usize = 4;
+/// Sets of that many places. All shapes with their bytes take a megabyte, which stays in the cache
+/// of a core.
+const SETS: usize = 1_024;
 /// Bytes of a line, without its number, that a shape can hold.
 const BYTES_MAX: usize = 228;
 /// After so many lines it is looked at whether remembering pays.
@@ -22,19 +26,6 @@ const TRIAL_LINES: u32 = 1_024;
 const TRIAL_HITS_MIN: u32 = TRIAL_LINES / 4;
 /// So many lines pass before the next trial.
 const PAUSE_LINES: u32 = 16 * TRIAL_LINES;
-
-/// A line with the place of its number, as a protocol finds it without decoding.
-#[derive(Clone, Copy, Debug)]
-pub struct Split<'a> {
-    /// The whole line.
-    pub line: &'a [u8],
-    /// Where the number starts; the end of the line if there is none.
-    pub number_start: usize,
-    /// Where it ends.
-    pub number_end: usize,
-    /// The number; 1 if there is none.
-    pub number: f64,
-}
 
 /// What a number of a known shape means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,17 +67,19 @@ pub struct Known {
 
 /// The shapes of one table: they name its slots.
 pub struct Shapes {
-    shapes: Box<[Shape]>,
+    /// The hashes by themselves, so that a look touches one cache line before the shape's own.
+    hashes: Box<[[u64; WAYS]]>,
+    shapes: Box<[[Shape; WAYS]]>,
     /// Drawn anew: senders must not choose lines that push each other out.
     seed: RandomState,
     looked_up: u32,
     found: u32,
     pause: u32,
+    next_way: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Shape {
-    hash: u64,
     weight: f64,
     place: u32,
     meaning: Meaning,
@@ -101,7 +94,6 @@ impl Shapes {
     #[must_use]
     pub fn new() -> Self {
         let none = Shape {
-            hash: 0,
             weight: 1.0,
             place: 0,
             meaning: Meaning::Trace,
@@ -110,11 +102,13 @@ impl Shapes {
             bytes: [0; BYTES_MAX],
         };
         Self {
-            shapes: vec![none; SHAPES].into_boxed_slice(),
+            hashes: vec![[0; WAYS]; SETS].into_boxed_slice(),
+            shapes: vec![[none; WAYS]; SETS].into_boxed_slice(),
             seed: RandomState::default(),
             looked_up: 0,
             found: 0,
             pause: 0,
+            next_way: 0,
         }
     }
 
@@ -140,8 +134,12 @@ impl Shapes {
     pub fn find(&mut self, split: &Split<'_>) -> Option<Known> {
         let (before, after) = split.around();
         let hash = self.hash(before, after);
-        let set = Self::set(hash);
-        let shape = self.shapes[set..set + 2].iter().find(|shape| shape.is(hash, before, after))?;
+        let set = hash as usize % SETS;
+        let way = self.hashes[set].iter().position(|known| *known == hash)?;
+        let shape = &self.shapes[set][way];
+        if !shape.is(before, after) {
+            return None;
+        }
         self.found += 1;
         Some(Known { place: shape.place, meaning: shape.meaning, weight: shape.weight })
     }
@@ -154,21 +152,24 @@ impl Shapes {
             return;
         }
         let hash = self.hash(before, after);
-        let set = Self::set(hash);
-        // The newer of the two moves to the back, the older one goes.
-        self.shapes.copy_within(set..set + 1, set + 1);
-        let shape = &mut self.shapes[set];
+        let set = hash as usize % SETS;
+        // Which one has to go is left to chance: lines often come in turn, and then the oldest is
+        // just the one that comes next.
+        self.next_way = (self.next_way + 1) % WAYS;
+        let way = self.hashes[set].iter().position(|known| *known == 0).unwrap_or(self.next_way);
+        self.hashes[set][way] = hash;
+        let shape = &mut self.shapes[set][way];
         shape.bytes[..before.len()].copy_from_slice(before);
         shape.bytes[before.len()..length].copy_from_slice(after);
         shape.before = before.len() as u8;
         shape.length = length as u8;
-        (shape.hash, shape.place) = (hash, known.place);
-        (shape.meaning, shape.weight) = (known.meaning, known.weight);
+        (shape.place, shape.meaning, shape.weight) = (known.place, known.meaning, known.weight);
     }
 
     /// Forgets all, because the slots have other numbers now.
     pub fn clear(&mut self) {
-        self.shapes.iter_mut().for_each(|shape| shape.length = 0);
+        self.hashes.fill([0; WAYS]);
+        self.shapes.as_flattened_mut().iter_mut().for_each(|shape| shape.length = 0);
     }
 
     fn hash(&self, before: &[u8], after: &[u8]) -> u64 {
@@ -176,10 +177,6 @@ impl Shapes {
         hasher.write(before);
         hasher.write(after);
         hasher.finish()
-    }
-
-    fn set(hash: u64) -> usize {
-        hash as usize % (SHAPES / 2) * 2
     }
 }
 
@@ -191,16 +188,15 @@ impl Default for Shapes {
 
 impl std::fmt::Debug for Shapes {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let known = self.shapes.iter().filter(|shape| shape.length > 0).count();
+        let known = self.shapes.as_flattened().iter().filter(|shape| shape.length > 0).count();
         write!(formatter, "Shapes({known})")
     }
 }
 
 impl Shape {
     #[inline]
-    fn is(&self, hash: u64, before: &[u8], after: &[u8]) -> bool {
-        self.hash == hash
-            && usize::from(self.length) == before.len() + after.len()
+    fn is(&self, before: &[u8], after: &[u8]) -> bool {
+        usize::from(self.length) == before.len() + after.len()
             && usize::from(self.before) == before.len()
             && self.bytes[..before.len()] == *before
             && self.bytes[before.len()..usize::from(self.length)] == *after
@@ -208,70 +204,8 @@ impl Shape {
     }
 }
 
-impl<'a> Split<'a> {
-    /// A line without a number.
-    #[must_use]
-    pub fn without_number(line: &'a [u8]) -> Self {
-        Self { line, number_start: line.len(), number_end: line.len(), number: 1.0 }
-    }
-
-    /// A line whose number starts at `start`, if it is of the plain kind: digits, perhaps a sign
-    /// and a fraction, few enough that the double is exact.
-    #[inline]
-    #[must_use]
-    pub fn at_number(line: &'a [u8], start: usize, may_be_negative: bool) -> Option<Self> {
-        let negative = may_be_negative && line.get(start) == Some(&b'-');
-        let first = start + usize::from(negative);
-        let (whole, point) = digits(line, first, 0);
-        let whole_digits = point - first;
-        // A leading zero is no JSON, and a sign of something odd anywhere.
-        if whole_digits == 0 || (whole_digits > 1 && line[first] == b'0') {
-            return None;
-        }
-        let (mantissa, end, fraction_digits) = if line.get(point) == Some(&b'.') {
-            let (mantissa, end) = digits(line, point + 1, whole);
-            (mantissa, end, end - point - 1)
-        } else {
-            (whole, point, 0)
-        };
-        let is_cut = line.get(point) == Some(&b'.') && fraction_digits == 0;
-        let goes_on = matches!(line.get(end), Some(b'e' | b'E' | b'.' | b'0'..=b'9'));
-        if is_cut || goes_on || whole_digits + fraction_digits > EXACT_DIGITS {
-            return None;
-        }
-        // Both are exact doubles, so the quotient is the nearest one to the decimal.
-        let magnitude = mantissa as f64 / POWERS_OF_TEN[fraction_digits];
-        let number = if negative { -magnitude } else { magnitude };
-        Some(Self { line, number_start: start, number_end: end, number })
-    }
-
-    fn around(&self) -> (&'a [u8], &'a [u8]) {
-        (&self.line[..self.number_start], &self.line[self.number_end..])
-    }
-}
-
-/// Decimal digits that always fit the 53 bits of a double.
-const EXACT_DIGITS: usize = 15;
-
-const POWERS_OF_TEN: [f64; EXACT_DIGITS + 1] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-
-/// Reads digits from `at` on, at most a few more than are exact; gives the number and their end.
-#[inline]
-fn digits(line: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
-    let stop = line.len().min(at + EXACT_DIGITS + 1);
-    while at < stop && line[at].is_ascii_digit() {
-        // Not more than 32 digits, of which only 15 are used: what overflows is thrown away.
-        number = number.wrapping_mul(10).wrapping_add(u64::from(line[at] - b'0'));
-        at += 1;
-    }
-    (number, at)
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn split(line: &str) -> Option<Split<'_>> {
@@ -336,38 +270,5 @@ mod tests {
         let all = (0..100_000)
             .all(|_| shapes.is_worth_a_look() && shapes.find(&split("abc").unwrap()).is_some());
         assert!(all);
-    }
-
-    #[test]
-    fn only_plain_numbers_are_read_here() {
-        for odd in [
-            "01",
-            "1e3",
-            "1.",
-            ".5",
-            "",
-            "-",
-            "+1",
-            "1.2.3",
-            "1234567890123456",
-            "0.1234567890123456",
-        ] {
-            assert!(Split::at_number(odd.as_bytes(), 0, true).is_none(), "{odd}");
-        }
-        assert!(Split::at_number(b"-1", 0, false).is_none());
-    }
-
-    proptest! {
-        #[test]
-        fn a_number_is_what_the_standard_library_reads(text in "-?(0|[1-9][0-9]{0,9})(\\.[0-9]{1,5})?") {
-            let split = Split::at_number(text.as_bytes(), 0, true).unwrap();
-            prop_assert_eq!(split.number_end, text.len());
-            prop_assert_eq!(split.number.to_bits(), text.parse::<f64>().unwrap().to_bits());
-        }
-
-        #[test]
-        fn any_bytes_are_split_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), start in 0_usize..70) {
-            let _ = Split::at_number(&bytes, start, true);
-        }
     }
 }

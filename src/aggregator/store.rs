@@ -76,7 +76,12 @@ impl Store {
             }
         }
         self.window += 1;
-        Snapshot { window, percentiles: Arc::clone(&self.percentiles), points }
+        Snapshot {
+            window,
+            percentiles: Arc::clone(&self.percentiles),
+            exact_samples: self.exact_samples,
+            points,
+        }
     }
 
     /// Forgets the series that have been idle for too long. Called between a flush and the next

@@ -8,8 +8,9 @@ use hashbrown::HashTable;
 use super::cell::Cell;
 use super::identity::Identity;
 use super::registry::{Admitted, Registry, SeriesId};
-use super::shapes::{Meaning, Shapes, Split};
+use super::shapes::{Meaning, Shapes};
 use crate::protocol::SampleValue;
+use crate::protocol::split::Split;
 
 /// The series that a listener knows, each with what it gathered in the open window.
 ///

@@ -54,6 +54,7 @@ pub struct Config {
     pub interval: Span,
     /// Listeners in place of the one at `bind_address` and `bind_port`, or besides it if one of
     /// these two is given as well.
+    #[serde(deserialize_with = "some_listeners")]
     pub listeners: Option<Vec<Spanned<ListenerSection>>>,
     /// How samples become points.
     pub aggregation: AggregationConfig,
@@ -129,7 +130,7 @@ impl Config {
     /// Builds the destinations.
     ///
     /// # Errors
-    /// At the `forwarders` section, when they do not go together.
+    /// At the section of the first that refuses its settings or has the name of another.
     pub fn destinations(
         &self,
         source: &Source,
@@ -137,10 +138,11 @@ impl Config {
     ) -> Result<Vec<Destination>, ConfigError> {
         let context = BuildContext { debug_mode: self.debug_mode, instance: instance.to_owned() };
         let forwarders: &ForwardersConfig = &self.forwarders;
-        forwarders
-            .clone()
-            .build(&context)
-            .map_err(|error| source.error_at(self.forwarders.span(), error.to_string()))
+        forwarders.clone().build(&context).map_err(|error| {
+            let keys = ["forwarders", error.kind];
+            let span = yaml::section_span(source, &environment, &keys, error.index);
+            source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
+        })
     }
 }
 
@@ -190,13 +192,29 @@ pub fn load(args: &ConfigArgs) -> Result<Loaded, LoadError> {
         unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error().to_string()))
     })?;
     let source = Source::new(path.display().to_string(), text);
-    let config = yaml::parse(&source, &|name| env::var(name).ok())?;
+    let config = yaml::parse(&source, &environment)?;
     loaded(config, source, true)
 }
 
 fn loaded(config: Config, source: Source, is_file: bool) -> Result<Loaded, LoadError> {
     let listeners = config.listeners(&source)?;
     Ok(Loaded { config, listeners, source, is_file })
+}
+
+/// What the environment says, for `${VAR}`.
+fn environment(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
+fn some_listeners<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<Spanned<ListenerSection>>>, D::Error> {
+    match Option::<Vec<Spanned<ListenerSection>>>::deserialize(deserializer)? {
+        Some(listeners) if listeners.is_empty() => Err(D::Error::custom(
+            "must hold a listener; leave it out for the one at `bind_address` and `bind_port`",
+        )),
+        listeners => Ok(listeners),
+    }
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {

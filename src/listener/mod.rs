@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use crate::aggregator::shapes::Split;
+use crate::protocol::split::Split;
 use crate::protocol::{Limits, Rejection, Sample, json, statsd};
 
 pub mod allow;

@@ -11,8 +11,9 @@ use super::stats::{Counts, ListenerStats};
 use crate::aggregator::handover::ListenerEnd;
 use crate::aggregator::identity::Identifier;
 use crate::aggregator::registry::Registry;
-use crate::aggregator::shapes::{Known, Meaning, Split};
+use crate::aggregator::shapes::{Known, Meaning};
 use crate::aggregator::table::Table;
+use crate::protocol::split::Split;
 use crate::protocol::{Limits, Rejection, Sample, json, lines};
 
 /// What all listeners share.

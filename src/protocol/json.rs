@@ -10,11 +10,11 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+use super::split::Split;
 use super::{
     Limits, RejectReason, Rejection, Sample, SampleValue, Tags, is_blank, lines, normalize_tags,
     parse_finite, weight_at,
 };
-use crate::aggregator::shapes::Split;
 
 /// Deeper nesting is refused; no message has a use for it.
 const DEPTH_MAX: usize = 64;

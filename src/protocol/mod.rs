@@ -11,6 +11,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 pub mod json;
+pub mod split;
 pub mod statsd;
 
 /// Tags of a sample. Eight fit without an allocation.

@@ -34,8 +34,7 @@ use std::borrow::Cow;
 use memchr::{memchr, memchr3};
 use smallvec::SmallVec;
 
-use crate::aggregator::shapes::Split;
-
+use super::split::Split;
 use super::{
     Limits, RejectReason, Rejection, Sample, SampleValue, Tags, lines, normalize_tags,
     parse_finite, weight_at,

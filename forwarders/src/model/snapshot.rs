@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{
-    DistinctSet, EXACT_SAMPLES_DEFAULT, MetricKind, Percentile, Series, Sum, Timer, TimerSummary,
-};
+use super::{DistinctSet, MetricKind, Percentile, Series, Sum, Timer, TimerSummary};
 
 /// The span of time that a snapshot covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +31,8 @@ pub struct Snapshot {
     pub window: Window,
     /// Which percentiles the timers' summaries hold.
     pub percentiles: Arc<[Percentile]>,
+    /// Values of a timer that are kept one by one, also where two timers become one.
+    pub exact_samples: usize,
     /// A point for each series; no two points share a series.
     pub points: Vec<Point>,
 }
@@ -116,7 +116,7 @@ impl Value {
     /// Joins the value of a series that became the same one, as when a tag is dropped: counts add
     /// up, the later gauge wins, distributions and sets merge. Values of two kinds do not mix: the
     /// first stays.
-    pub fn merge(&mut self, other: Self, percentiles: &[Percentile]) {
+    pub fn merge(&mut self, other: Self, snapshot: &Snapshot) {
         match (&mut *self, other) {
             (Self::Counter(own), Self::Counter(other)) | (Self::Trace(own), Self::Trace(other)) => {
                 own.merge(other);
@@ -131,8 +131,8 @@ impl Value {
             }
             (Self::Timer(own), Self::Timer(other)) => {
                 let mut timer = std::mem::take(&mut own.timer);
-                timer.merge(other.timer, EXACT_SAMPLES_DEFAULT);
-                *self = Self::timer(timer, percentiles);
+                timer.merge(other.timer, snapshot.exact_samples);
+                *self = Self::timer(timer, &snapshot.percentiles);
             }
             (Self::Set(own), Self::Set(other)) => {
                 own.set.merge(other.set);

@@ -63,3 +63,23 @@ pub fn parse<T: DeserializeOwned>(
     let root = tree::build(source, env)?;
     de::read(&root).map_err(|failure| failure.into_error(source))
 }
+
+/// Where a section stands that is reached by these keys; where a list stands there, its item number
+/// `index`. For errors that are found when the types have forgotten their places.
+pub fn section_span(
+    source: &Source,
+    env: &dyn Fn(&str) -> Option<String>,
+    keys: &[&str],
+    index: usize,
+) -> Option<Span> {
+    let mut section = tree::build(source, env).ok()?;
+    for key in keys {
+        let tree::Kind::Mapping(entries) = &section.kind else { return None };
+        let (_, below) = entries.iter().find(|(name, _)| name.text() == *key)?;
+        section = std::rc::Rc::clone(below);
+    }
+    match &section.kind {
+        tree::Kind::Sequence(items) => items.get(index).map(|item| item.owner),
+        tree::Kind::Mapping(_) | tree::Kind::Scalar(_) => Some(section.owner),
+    }
+}

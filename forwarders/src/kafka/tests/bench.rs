@@ -83,7 +83,7 @@ pub(super) fn start(kafka: Kafka, attempt_max: Duration) -> Running {
     let common = Common { name: "kafka".into(), select: SelectConfig::default(), delivery };
     let forwarder = Box::new(kafka);
     let destination =
-        Destination { kind: "kafka", common, forwarder, attempt_max: Some(attempt_max) };
+        Destination { kind: "kafka", index: 0, common, forwarder, attempt_max: Some(attempt_max) };
     let (outlet, task) = destination.split();
     let (deadline, watched) = watch::channel(None);
     Running { outlet, deadline, task: tokio::spawn(task.run(watched)) }

@@ -1,0 +1,117 @@
+//! A line without its number: what stays the same from one sample of a series to the next.
+
+/// A line with the place of its number, as a protocol finds it without decoding.
+#[derive(Clone, Copy, Debug)]
+pub struct Split<'a> {
+    /// The whole line.
+    pub line: &'a [u8],
+    /// Where the number starts; the end of the line if there is none.
+    pub number_start: usize,
+    /// Where it ends.
+    pub number_end: usize,
+    /// The number; 1 if there is none.
+    pub number: f64,
+}
+
+impl<'a> Split<'a> {
+    /// A line without a number.
+    #[must_use]
+    pub fn without_number(line: &'a [u8]) -> Self {
+        Self { line, number_start: line.len(), number_end: line.len(), number: 1.0 }
+    }
+
+    /// A line whose number starts at `start`, if it is of the plain kind: digits, perhaps a sign
+    /// and a fraction, few enough that the double is exact.
+    #[inline]
+    #[must_use]
+    pub fn at_number(line: &'a [u8], start: usize, may_be_negative: bool) -> Option<Self> {
+        let negative = may_be_negative && line.get(start) == Some(&b'-');
+        let first = start + usize::from(negative);
+        let (whole, point) = digits(line, first, 0);
+        let whole_digits = point - first;
+        // A leading zero is no JSON, and a sign of something odd anywhere.
+        if whole_digits == 0 || (whole_digits > 1 && line[first] == b'0') {
+            return None;
+        }
+        let (mantissa, end, fraction_digits) = if line.get(point) == Some(&b'.') {
+            let (mantissa, end) = digits(line, point + 1, whole);
+            (mantissa, end, end - point - 1)
+        } else {
+            (whole, point, 0)
+        };
+        let is_cut = line.get(point) == Some(&b'.') && fraction_digits == 0;
+        let goes_on = matches!(line.get(end), Some(b'e' | b'E' | b'.' | b'0'..=b'9'));
+        if is_cut || goes_on || whole_digits + fraction_digits > EXACT_DIGITS {
+            return None;
+        }
+        // Both are exact doubles, so the quotient is the nearest one to the decimal.
+        let magnitude = mantissa as f64 / POWERS_OF_TEN[fraction_digits];
+        let number = if negative { -magnitude } else { magnitude };
+        Some(Self { line, number_start: start, number_end: end, number })
+    }
+
+    /// The bytes before and behind the number.
+    #[inline]
+    #[must_use]
+    pub fn around(&self) -> (&'a [u8], &'a [u8]) {
+        (&self.line[..self.number_start], &self.line[self.number_end..])
+    }
+}
+
+/// Decimal digits that always fit the 53 bits of a double.
+const EXACT_DIGITS: usize = 15;
+
+const POWERS_OF_TEN: [f64; EXACT_DIGITS + 1] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+
+/// Reads digits from `at` on, at most a few more than are exact; gives the number and their end.
+#[inline]
+fn digits(line: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
+    let stop = line.len().min(at + EXACT_DIGITS + 1);
+    while at < stop && line[at].is_ascii_digit() {
+        // Not more than 32 digits, of which only 15 are used: what overflows is thrown away.
+        number = number.wrapping_mul(10).wrapping_add(u64::from(line[at] - b'0'));
+        at += 1;
+    }
+    (number, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_plain_numbers_are_read_here() {
+        for odd in [
+            "01",
+            "1e3",
+            "1.",
+            ".5",
+            "",
+            "-",
+            "+1",
+            "1.2.3",
+            "1234567890123456",
+            "0.1234567890123456",
+        ] {
+            assert!(Split::at_number(odd.as_bytes(), 0, true).is_none(), "{odd}");
+        }
+        assert!(Split::at_number(b"-1", 0, false).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_what_the_standard_library_reads(text in "-?(0|[1-9][0-9]{0,9})(\\.[0-9]{1,5})?") {
+            let split = Split::at_number(text.as_bytes(), 0, true).unwrap();
+            prop_assert_eq!(split.number_end, text.len());
+            prop_assert_eq!(split.number.to_bits(), text.parse::<f64>().unwrap().to_bits());
+        }
+
+        #[test]
+        fn any_bytes_are_split_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), start in 0_usize..70) {
+            let _ = Split::at_number(&bytes, start, true);
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! What README.md, ARCHITECTURE.md and docs/ say is so: links lead somewhere, examples do what is
+//! said of them, and nothing that has to be told of is missing.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+#[path = "documents/keys.rs"]
+mod keys;
+#[path = "documents/markdown.rs"]
+mod markdown;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use common::Daemon;
+use forwarders::stats::reason;
+use markdown::{Block, Document, all_blocks, document, documents};
+use serde_json::Value;
+use tallyd::listener::Protocol;
+use tallyd::protocol::{Limits, RejectReason, Rejection, Sample, json, statsd};
+
+// ---- Links and completeness ----------------------------------------------------------------
+
+#[test]
+fn every_link_leads_somewhere() {
+    for document in documents() {
+        for link in document.links() {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let folder = document.path.parent().unwrap();
+            let target = if file.is_empty() { document.path.clone() } else { folder.join(file) };
+            let there = markdown::root().join(&target);
+            assert!(there.exists(), "{}: nothing is at {link}", document.path.display());
+            if !anchor.is_empty() {
+                let anchors = markdown::document(there.to_str().unwrap()).anchors();
+                let found = anchors.iter().any(|other| other == anchor);
+                assert!(found, "{}: no heading for {link}: {anchors:?}", document.path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_code_map_has_every_file() {
+    let map = document("ARCHITECTURE.md");
+    let mut files = Vec::new();
+    for folder in ["src", "forwarders/src"] {
+        find_code(Path::new(folder), &mut files);
+    }
+    let mapped: BTreeSet<&str> =
+        map.rows().filter_map(|row| row[0].strip_prefix('`')?.strip_suffix('`')).collect();
+    for file in &files {
+        assert!(mapped.contains(file.as_str()), "ARCHITECTURE.md does not tell of {file}");
+    }
+    for file in mapped.iter().filter(|file| file.ends_with(".rs")) {
+        assert!(files.iter().any(|there| there == file), "ARCHITECTURE.md: {file} is not there");
+    }
+}
+
+/// All Rust files below a folder, without those that are tests only.
+fn find_code(folder: &Path, files: &mut Vec<String>) {
+    for entry in markdown::root().join(folder).read_dir().unwrap() {
+        let entry = entry.unwrap();
+        let path: PathBuf = folder.join(entry.file_name());
+        let stem = path.file_stem().unwrap();
+        if stem == "tests" {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            find_code(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path.to_str().unwrap().to_owned());
+        }
+    }
+}
+
+#[test]
+fn every_key_is_in_the_reference_with_the_default_of_the_sample() {
+    let reference = document("docs/configuration.md");
+    let shown: Vec<_> = keys::shown()
+        .into_iter()
+        .map(|(path, value)| (keys::documented_as(&path), value))
+        .collect();
+    for path in keys::accepted() {
+        let path = keys::documented_as(&path);
+        let cell = format!("`{path}`");
+        let row = reference.rows().find(|row| row[0] == cell);
+        let row = row.unwrap_or_else(|| panic!("docs/configuration.md does not tell of {cell}"));
+        let sample = shown.iter().find(|(other, _)| *other == path);
+        if let Some((_, (keys::Line::Default, value))) = sample
+            && !value.is_empty()
+        {
+            assert_eq!(row[1], format!("`{value}`"), "the default of {path}");
+        }
+    }
+}
+
+#[test]
+fn every_option_of_a_forwarder_is_on_its_page() {
+    for path in keys::accepted() {
+        let Some((kind, key)) = path.strip_prefix("forwarders.").and_then(|p| p.split_once('.'))
+        else {
+            continue;
+        };
+        if key.contains('.') {
+            continue;
+        }
+        let page = document(&format!("docs/forwarders/{kind}.md"));
+        let cell = format!("`{key}`");
+        assert!(page.rows().any(|row| row[0] == cell), "{} on {key}", page.path.display());
+    }
+}
+
+#[test]
+fn every_reason_is_told_of() {
+    let tells = |page: &Document, word: &str| page.rows().any(|row| row[0] == format!("`{word}`"));
+    let messages = document("docs/messages.md");
+    for reason in RejectReason::ALL {
+        assert!(tells(&messages, reason.as_str()), "docs/messages.md on {}", reason.as_str());
+    }
+    let ledger = document("docs/ledger.md");
+    for word in [
+        reason::QUEUE_FULL,
+        reason::SHUTDOWN,
+        reason::DEBUG_MODE,
+        reason::TOO_LARGE,
+        reason::REFUSED,
+    ] {
+        assert!(tells(&ledger, word), "docs/ledger.md on {word}");
+    }
+}
+
+// ---- Examples ------------------------------------------------------------------------------
+
+/// What becomes of the messages of a datagram: nothing for a sample, the reason for a rejection.
+fn outcomes(protocol: Protocol, datagram: &str) -> Vec<Option<&'static str>> {
+    let mut outcomes = Vec::new();
+    let mut each = |message: Result<Sample<'_>, Rejection>| {
+        outcomes.push(message.err().map(|rejection| rejection.reason.as_str()));
+    };
+    let (datagram, limits) = (datagram.as_bytes(), Limits::default());
+    match protocol {
+        Protocol::Json => json::decode(datagram, &limits, &mut each),
+        Protocol::Statsd => assert_eq!(statsd::decode(datagram, &limits, &mut each), 0),
+    }
+    outcomes
+}
+
+#[test]
+fn messages_are_accepted_and_rejected_as_they_are_marked() {
+    let mut seen = 0;
+    for block in all_blocks() {
+        let protocol = if block.marks.iter().any(|mark| mark == "statsd") {
+            Protocol::Statsd
+        } else {
+            Protocol::Json
+        };
+        if block.is("json", "accepted") || block.is("json", "input") || block.is("text", "accepted")
+        {
+            let outcomes = outcomes(protocol, &block.text);
+            assert!(!outcomes.is_empty(), "{block}: no message");
+            assert!(outcomes.iter().all(Option::is_none), "{block}: {outcomes:?}");
+            seen += outcomes.len();
+        } else if block.is("text", "rejected") {
+            for line in block.text.lines() {
+                let (reason, message) = line.split_once(' ').unwrap();
+                let outcomes = outcomes(protocol, message.trim_start());
+                assert_eq!(outcomes, [Some(reason)], "{block}: {message}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 50, "{seen}");
+}
+
+#[test]
+fn every_configuration_is_accepted() {
+    let mut seen = 0;
+    for block in all_blocks() {
+        if block.language() != "yaml" || (!cfg!(feature = "kafka") && block.text.contains("kafka:"))
+        {
+            continue;
+        }
+        let text = without_files(&block.text);
+        if let Err(error) = keys::read(&text) {
+            panic!("{block}: {error}");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 3, "{seen}");
+}
+
+/// The text with `example` in place of each `${file:…}`, as the files are not there.
+fn without_files(text: &str) -> String {
+    let mut parts = text.split("${file:");
+    let mut replaced = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        replaced.push_str("example");
+        replaced.push_str(part.split_once('}').unwrap().1);
+    }
+    replaced
+}
+
+/// Blocks of input, each with the blocks of output that follow it.
+fn exchanges() -> Vec<(Block, Vec<Block>)> {
+    let mut exchanges: Vec<(Block, Vec<Block>)> = Vec::new();
+    for block in all_blocks() {
+        if block.is("json", "input") || block.is("text", "input") {
+            exchanges.push((block, Vec::new()));
+        } else if block.is("text", "output") {
+            let what = "output without input";
+            exchanges.last_mut().unwrap_or_else(|| panic!("{block}: {what}")).1.push(block);
+        }
+    }
+    exchanges
+}
+
+#[test]
+fn what_goes_in_comes_out_as_it_is_shown() {
+    let exchanges = exchanges();
+    assert!(exchanges.len() > 5);
+    for (input, outputs) in exchanges {
+        assert!(!outputs.is_empty(), "{input}: nothing comes out");
+        for output in outputs {
+            let mut config = String::new();
+            if let Some(format) = output.option("format") {
+                config += &format!("forwarders: {{ console: {{ format: {format} }} }}\n");
+            }
+            if let Some(most) = input.option("max_series_per_metric") {
+                config += &format!("aggregation: {{ max_series_per_metric: {most} }}\n");
+            }
+            if input.is("text", "statsd") {
+                config += "listeners: [{ protocol: statsd, address: \"127.0.0.1:0\" }]\n# bind_port: is not opened\n";
+            }
+            let skipped = input.option("skipped").map_or(0, |lines| lines.parse().unwrap());
+            let written = sent_to_the_daemon(&config, &input.text, skipped);
+            assert_eq!(written, sorted(&output.text), "{input}, {output}");
+        }
+    }
+}
+
+/// What the daemon writes of one datagram, which lies in one window: lines, sorted, with `TIME` for
+/// the window's end. So many lines of it are skipped.
+fn sent_to_the_daemon(config: &str, datagram: &str, skipped: u64) -> Vec<String> {
+    let daemon = Daemon::start(config);
+    let messages = datagram.lines().count() as u64 - skipped;
+    daemon.send(datagram);
+    let status = daemon.wait_received(messages);
+    assert_eq!(status["ledger"]["skipped"], skipped);
+    let stopped = daemon.stop();
+    sorted(&without_times(&stopped.stdout))
+}
+
+fn sorted(lines: &str) -> Vec<String> {
+    let mut lines: Vec<String> = lines.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// A text with `TIME` for `2026-01-31T12:00:10.000Z` and for Unix milliseconds and nanoseconds.
+fn without_times(text: &str) -> String {
+    const RFC3339: &str = "2026-01-31T12:00:10.000Z";
+    let is_time = |text: &str| {
+        text.len() >= RFC3339.len()
+            && text.bytes().zip(RFC3339.bytes()).all(|(byte, pattern)| {
+                byte == pattern || (byte.is_ascii_digit() && pattern.is_ascii_digit())
+            })
+    };
+    let mut masked = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (shown, length) = match digits {
+            _ if is_time(rest) => ("TIME", RFC3339.len()),
+            13 | 19 => ("TIME", digits),
+            0 => (&rest[..first.len_utf8()], first.len_utf8()),
+            _ => (&rest[..digits], digits),
+        };
+        masked.push_str(shown);
+        rest = &rest[length..];
+    }
+    masked
+}
+
+#[test]
+fn the_first_metric_of_the_readme_appears_as_it_says() {
+    let readme = document("README.md");
+    let blocks = readme.blocks();
+    let send = blocks.iter().position(|block| block.text.contains("nc -u")).unwrap();
+    let message = blocks[send].text.split('\'').nth(1).unwrap();
+    let shown = &blocks[send + 1];
+    assert_eq!(sent_to_the_daemon("", message, 0), sorted(&without_times(&shown.text)));
+    assert!(blocks[send].text.contains("127.0.0.1 5090"), "the default of bind_port");
+    assert!(blocks[send + 2].text.contains("127.0.0.1:9495"), "the default of admin.listen");
+}
+
+#[test]
+fn what_kafka_readers_get_is_as_it_is_shown() {
+    use forwarders::format::pystatsd::Envelope;
+    use forwarders::model::{MetricKind, Percentile, Point, Series, Snapshot, Sum, Timer, Window};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    let percentiles: Vec<Percentile> =
+        ["50", "90", "95", "99"].iter().map(|text| Percentile::parse(text).unwrap()).collect();
+    let mut timer = Timer::default();
+    timer.record(12.75, 1.0, 1000);
+    let timer = forwarders::model::Value::timer(timer, &percentiles);
+    let counter = forwarders::model::Value::Counter(Sum::of(5.0));
+    let point = |kind, name: &str, tags: &[(&str, &str)], value| Point {
+        series: Arc::new(Series::new(kind, name, tags)),
+        value,
+    };
+    let snapshot = Snapshot {
+        window: Window { end_ms: 1_490_114_074_000, interval: Duration::from_secs(10) },
+        percentiles: percentiles.into(),
+        exact_samples: 1000,
+        points: vec![
+            point(MetricKind::Counter, "user.logins", &[("stage", "login")], counter),
+            point(MetricKind::Timer, "user.latency", &[("name", "x"), ("stage", "login")], timer),
+        ],
+    };
+    let envelope = Envelope::new("7444", "69bc");
+    let written = snapshot.points.iter().map(|point| {
+        let mut out = Vec::new();
+        envelope.write_point(&mut out, &snapshot, point);
+        serde_json::from_slice::<Value>(&out).unwrap()
+    });
+    let shown = document("docs/forwarders/kafka.md").blocks();
+    let shown = shown.iter().filter(|block| block.is("json", "pystatsd"));
+    let shown: Vec<Value> = shown.map(|block| serde_json::from_str(&block.text).unwrap()).collect();
+    assert_eq!(written.collect::<Vec<_>>(), shown);
+}
+
+// ---- The status ----------------------------------------------------------------------------
+
+/// The paths of the members of a status. Names that operators and clients choose are left out.
+fn shape(value: &Value) -> BTreeSet<String> {
+    fn walk(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
+        let last = path.rsplit('.').next().unwrap_or_default();
+        let chosen =
+            ["rejected", "refused", "closed", "dropped", "by_metric", "overflowed_by_metric"];
+        match value {
+            Value::Object(_) if chosen.contains(&last) => {}
+            Value::Object(members) => {
+                for (key, value) in members {
+                    let key = if last == "forwarders" { "*" } else { key };
+                    let path = format!("{path}.{key}");
+                    paths.insert(path.clone());
+                    walk(&path, value, paths);
+                }
+            }
+            Value::Array(items) => {
+                items.iter().for_each(|item| walk(&format!("{path}[]"), item, paths));
+            }
+            _ => {}
+        }
+    }
+    let mut paths = BTreeSet::new();
+    walk("", value, &mut paths);
+    paths
+}
+
+fn blocks_of(mark: &str) -> Vec<(Block, Value)> {
+    let blocks = all_blocks().into_iter().filter(|block| block.is("json", mark));
+    let parsed = blocks.map(|block| match serde_json::from_str(&block.text) {
+        Ok(value) => (block, value),
+        Err(error) => panic!("{block}: {error}"),
+    });
+    parsed.collect()
+}
+
+#[test]
+fn the_status_is_as_it_is_shown() {
+    let tcp = "listeners: [{ transport: tcp, address: \"127.0.0.1:0\" }]\n";
+    let daemon = Daemon::start(tcp);
+    daemon.send("nonsense");
+    let real = shape(&daemon.wait_received(1));
+    let list: Value = serde_json::from_str(&daemon.get("/api/v1/rejected").1).unwrap();
+    drop(daemon);
+
+    let admin = document("docs/admin.md");
+    for (block, example) in blocks_of("status") {
+        let shown = shape(&example);
+        if block.to_string().starts_with("docs/admin.md") {
+            assert_eq!(shown, real, "{block}");
+        } else {
+            assert!(shown.is_subset(&real), "{block}: {:?}", shown.difference(&real));
+        }
+        ledger_adds_up(&block, &example);
+    }
+    let [(block, example)] = &blocks_of("rejected-list")[..] else { panic!("there is one") };
+    assert_eq!(shape(example), shape(&list), "{block}");
+
+    let told: Vec<&str> = admin.rows().flat_map(|row| row.concat().leak().split('`')).collect();
+    for path in real.union(&shape(&list)) {
+        let member = path.rsplit('.').next().unwrap().trim_end_matches("[]");
+        assert!(member == "*" || told.contains(&member), "docs/admin.md on {path}");
+    }
+}
+
+fn ledger_adds_up(block: &Block, status: &Value) {
+    let sum = |counts: &Value| -> u64 {
+        counts.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
+    };
+    let count = |ledger: &Value, name: &str| ledger[name].as_u64().unwrap();
+    let ledger = &status["ledger"];
+    let fates = count(ledger, "aggregated") + sum(&ledger["rejected"]);
+    assert_eq!(count(ledger, "received"), fates, "{block}");
+    for (name, ledger) in status["forwarders"].as_object().unwrap() {
+        let places = ["delivered", "queued", "spooled"].map(|place| count(ledger, place));
+        let fates = places.iter().sum::<u64>() + sum(&ledger["dropped"]);
+        assert_eq!(count(ledger, "flushed"), fates, "{block}: {name}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Which keys the configuration accepts, found out by asking for one that it does not; and which
+//! ones the sample file shows.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tallyd::config::Config;
+use tallyd::config::yaml::{ConfigError, Source, parse};
+
+/// The documented sample.
+pub(crate) const SAMPLE: &str = include_str!("../../etc/tallyd.yaml");
+
+/// A key that nobody will ever add.
+const BOGUS: &str = "no_such_key";
+
+/// Reads a configuration as the program does. Every environment variable is set.
+pub(crate) fn read(text: &str) -> Result<Config, ConfigError> {
+    let source = Source::new("example.yaml", text);
+    let config: Config = parse(&source, &|_| Some("example".to_owned()))?;
+    config.listeners(&source)?;
+    config.destinations(&source, "example")?;
+    Ok(config)
+}
+
+/// The path of every key that the code accepts, such as `forwarders.kafka.format` and
+/// `listeners[].address`. Sections are in it as well.
+pub(crate) fn accepted() -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let top = allowed(&format!("{BOGUS}: 1")).expect("the top level refuses unknown keys");
+    collect("", top, &|inner| inner, &mut keys);
+    keys
+}
+
+/// Adds the keys of one section and of the sections in it; `wrap` puts it where it belongs.
+fn collect(
+    path: &str,
+    found: Vec<String>,
+    wrap: &dyn Fn(String) -> String,
+    keys: &mut BTreeSet<String>,
+) {
+    for key in found {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        keys.insert(path.clone());
+        let as_section = |inner: String| wrap(format!("{key}: {{ {inner} }}"));
+        let as_list = |inner: String| wrap(format!("{key}: [{{ {inner} }}]"));
+        if let Some(found) = allowed(&as_section(format!("{BOGUS}: 1"))) {
+            collect(&path, found, &as_section, keys);
+        } else if let Some(found) = allowed(&as_list(format!("{BOGUS}: 1"))) {
+            collect(&format!("{path}[]"), found, &as_list, keys);
+        }
+    }
+}
+
+/// The keys that are allowed beside an unknown one, if that is what is wrong with the text.
+fn allowed(text: &str) -> Option<Vec<String>> {
+    let error = read(text).err()?;
+    if !error.message().starts_with("unknown key") {
+        return None;
+    }
+    let list = error.help().iter().find_map(|help| help.strip_prefix("allowed: "))?;
+    Some(list.split(", ").map(str::to_owned).collect())
+}
+
+/// The path under which the documents tell of a key. What every kind of destination shares is told
+/// of once, without the kind.
+pub(crate) fn documented_as(path: &str) -> String {
+    let shared = ["name", "select", "delivery"];
+    match path.strip_prefix("forwarders.").and_then(|rest| rest.split_once('.')) {
+        Some((_, key)) if shared.contains(&key.split('.').next().unwrap()) => key.to_owned(),
+        _ => path.to_owned(),
+    }
+}
+
+/// What a line of the sample is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// `# text`, or nothing.
+    Prose,
+    /// `#key: value`.
+    Default,
+    /// `##key: value`.
+    Example,
+}
+
+/// Every line of the sample with what it is and, unless it is prose, the YAML in it.
+pub(crate) fn lines() -> impl Iterator<Item = (Line, &'static str)> {
+    SAMPLE.lines().map(|line| {
+        let Some(commented) = line.strip_prefix('#') else {
+            assert!(line.trim().is_empty(), "everything in the sample is commented out: {line}");
+            return (Line::Prose, line);
+        };
+        if let Some(example) = commented.strip_prefix('#') {
+            return (Line::Example, example);
+        }
+        let is_text = |text: &str| !text.starts_with(' ');
+        match commented.strip_prefix(' ') {
+            Some(text) if is_text(text) => (Line::Prose, commented),
+            None if commented.is_empty() => (Line::Prose, commented),
+            _ => (Line::Default, commented),
+        }
+    })
+}
+
+/// The sample with the lines of these kinds uncommented. Sections that this build has no feature
+/// for are left out.
+pub(crate) fn uncommented(kinds: &[Line]) -> String {
+    let mut text = String::new();
+    let mut left_out = false;
+    for (kind, yaml) in lines().filter(|(kind, _)| *kind != Line::Prose) {
+        let indent = yaml.len() - yaml.trim_start().len();
+        if indent <= 2 {
+            left_out = yaml == "  kafka:" && !cfg!(feature = "kafka");
+        }
+        if kinds.contains(&kind) && !left_out {
+            text.push_str(yaml);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Every key that the sample shows: its path, whether the value is the default, and the value.
+pub(crate) fn shown() -> BTreeMap<String, (Line, String)> {
+    let mut shown = BTreeMap::new();
+    let mut sections: Vec<(usize, String)> = Vec::new();
+    for (kind, yaml) in lines().filter(|(kind, _)| *kind != Line::Prose) {
+        let mut indent = yaml.len() - yaml.trim_start().len();
+        let mut entry = yaml.trim_start();
+        let is_item = entry.starts_with("- ");
+        if is_item {
+            (indent, entry) = (indent + 2, &entry[2..]);
+        }
+        sections.retain(|(outer, _)| *outer < indent);
+        if is_item
+            && let Some((_, section)) = sections.last_mut()
+            && !section.ends_with("[]")
+        {
+            section.push_str("[]");
+        }
+        let (key, value) = entry.split_once(':').unwrap();
+        let path = match sections.last() {
+            Some((_, section)) => format!("{section}.{key}"),
+            None => key.to_owned(),
+        };
+        sections.push((indent, path.clone()));
+        // Items of a list repeat keys: where one shows the default, that is what counts.
+        match shown.get(&path) {
+            Some((Line::Default, _)) => {
+                assert_ne!(kind, Line::Default, "the sample shows the default of `{path}` twice");
+            }
+            _ => drop(shown.insert(path, (kind, value.trim().to_owned()))),
+        }
+    }
+    shown
+}

@@ -1,0 +1,108 @@
+//! `etc/tallyd.yaml` shows every key, and the defaults in it are the defaults of the code.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+#[path = "documents/keys.rs"]
+mod keys;
+
+use std::process::Command;
+
+use forwarders::ForwardersConfig;
+use tallyd::config::Config;
+use tallyd::config::yaml::{Source, Spanned};
+
+use keys::Line;
+
+/// Everything that a configuration says, as text. What stands where in the file does not count.
+fn meaning(config: &Config) -> String {
+    let forwarders: &ForwardersConfig = &config.forwarders;
+    let listeners = config.listeners(&Source::new("sample", "")).unwrap();
+    let rest = Config {
+        forwarders: Spanned::default(),
+        bind_address: None,
+        bind_port: None,
+        listeners: None,
+        ..config.clone()
+    };
+    format!("{listeners:#?}\n{forwarders:#?}\n{rest:#?}")
+}
+
+fn read(text: &str) -> Config {
+    keys::read(text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn tallyd_check(path: &str) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+        .args(["check", "--config", path])
+        .env("TALLYD_KAFKA_PASSWORD", "example")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn as_it_is_the_sample_changes_nothing() {
+    assert_eq!(meaning(&read(keys::SAMPLE)), meaning(&Config::default()));
+}
+
+#[test]
+fn the_defaults_that_it_shows_are_the_defaults() {
+    // Alone where their sections need no example, and beside the examples everywhere.
+    let mut examples = read(&keys::uncommented(&[Line::Example]));
+    let mut all = read(&keys::uncommented(&[Line::Default, Line::Example]));
+    // With `listeners`, naming the first listener means to have both.
+    for config in [&mut examples, &mut all] {
+        (config.bind_address, config.bind_port) = (None, None);
+    }
+    assert_eq!(meaning(&all), meaning(&examples));
+
+    let first_listener = "bind_address: 127.0.0.1\nbind_port: 5090\n";
+    assert!(keys::uncommented(&[Line::Default]).starts_with(first_listener));
+    assert_eq!(meaning(&read(first_listener)), meaning(&Config::default()));
+}
+
+#[test]
+fn it_shows_every_key_that_the_code_accepts() {
+    let shown: Vec<String> = keys::shown().keys().map(|path| keys::documented_as(path)).collect();
+    let accepted = keys::accepted();
+    assert!(accepted.contains("forwarders.file.delivery.queue.max_points"), "{accepted:?}");
+    assert!(accepted.contains("listeners[].address"), "{accepted:?}");
+    for path in accepted {
+        let path = keys::documented_as(&path);
+        assert!(shown.contains(&path), "etc/tallyd.yaml does not show `{path}`");
+    }
+}
+
+#[test]
+fn it_is_no_wider_than_the_code() {
+    for line in keys::SAMPLE.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+}
+
+#[test]
+fn the_program_takes_it() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/tallyd.yaml");
+    let (status, stdout, stderr) = tallyd_check(path);
+    assert_eq!((status, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.contains("json/udp 127.0.0.1:5090"), "{stdout}");
+}
+
+#[test]
+#[cfg(feature = "kafka")]
+fn a_deployed_pystatsd_conf_is_taken_as_it_is() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pystatsd.conf");
+    let (status, stdout, stderr) = tallyd_check(path);
+    assert_eq!((status, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.contains("every 10s to kafka"), "{stdout}");
+    let config = read(include_str!("fixtures/pystatsd.conf"));
+    assert!(!config.debug_mode);
+    assert_eq!(config.agent.tags["environment"], "stage");
+    assert_eq!(config.agent.tags["role"], "cfbroker");
+    let kafka = &config.forwarders.kafka.0[0];
+    assert_eq!(kafka.kafka_broker.as_str(), "broker.example.net:9092");
+    assert_eq!(kafka.kafka_topic.as_str(), "metrics");
+    assert_eq!(kafka.kafka_apikey.reveal(), "74440000000000000000000000000000");
+    assert_eq!(kafka.kafka_tenant_id, "0123e4", "digits stay as they are written");
+}
