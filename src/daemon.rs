@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use forwarders::config::SpoolConfig;
 use forwarders::driver::{Destination, Outlet};
 use forwarders::stats::ForwarderStats;
 use thiserror::Error;
@@ -181,6 +182,12 @@ fn start_forwarders(destinations: Vec<Destination>) -> Forwarding {
     let mut tasks = JoinSet::new();
     let mut outlets = Vec::new();
     for destination in destinations {
+        if destination.common.delivery.spool != SpoolConfig::default() {
+            info!(
+                forwarder = destination.common.name,
+                "delivery.spool is not in effect yet: what is not delivered waits in memory"
+            );
+        }
         let (outlet, task) = destination.split();
         info!(forwarder = outlet.name(), kind = outlet.kind(), "forwarding");
         tasks.spawn(task.run(watched.clone()));

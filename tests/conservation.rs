@@ -74,7 +74,11 @@ fn the_ledger_balances_at_every_moment() {
     let daemon =
         Daemon::start("interval: 100ms\nforwarders: { file: { path: DIR/out, format: json } }\n");
     let messages = |number: u64| {
-        if number.is_multiple_of(3) { "nonsense".to_owned() } else { counters(number, number + 1).collect() }
+        if number.is_multiple_of(3) {
+            "nonsense".to_owned()
+        } else {
+            counters(number, number + 1).collect()
+        }
     };
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| daemon.send_paced((0..50_000).map(messages)));

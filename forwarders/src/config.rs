@@ -8,7 +8,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::select::SelectConfig;
-use crate::units::Span;
+use crate::units::{ByteSize, Span};
 
 /// The part of a destination's section that is the same everywhere.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct DeliveryConfig {
     pub retry: RetryConfig,
     /// What may wait in memory.
     pub queue: QueueConfig,
+    /// What may wait on disk. Taken but not in effect yet: all waits in memory.
+    pub spool: SpoolConfig,
 }
 
 impl Default for DeliveryConfig {
@@ -40,6 +42,7 @@ impl Default for DeliveryConfig {
             timeout: Span::from_secs(10),
             retry: RetryConfig::default(),
             queue: QueueConfig::default(),
+            spool: SpoolConfig::default(),
         }
     }
 }
@@ -73,6 +76,23 @@ pub struct QueueConfig {
 impl Default for QueueConfig {
     fn default() -> Self {
         Self { max_points: 500_000 }
+    }
+}
+
+/// `delivery.spool`: what may wait on disk while the destination is away. Not in effect yet; it is
+/// read so that a configuration that is written for it is checked and taken.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpoolConfig {
+    /// Most bytes on disk. Defaults to `256MiB`.
+    pub max_bytes: ByteSize,
+    /// How old a window may become there. Defaults to `24h`.
+    pub max_age: Span,
+}
+
+impl Default for SpoolConfig {
+    fn default() -> Self {
+        Self { max_bytes: ByteSize::from_mib(256), max_age: Span::from_secs(24 * 3600) }
     }
 }
 

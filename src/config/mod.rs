@@ -63,6 +63,9 @@ pub struct Config {
     /// What to ask of the kernel as the buffer of each socket; more of it outlasts longer bursts at
     /// the cost of kernel memory. Defaults to `8MiB`.
     pub receive_buffer: ByteSize,
+    /// Folder for what has to outlive the process. Nothing has to yet: it is not looked at, so it
+    /// need not exist. Defaults to `/var/lib/tallyd`.
+    pub state_dir: PathBuf,
     /// The daemon's own HTTP endpoint.
     pub admin: AdminConfig,
     /// What the daemon says about itself.
@@ -84,6 +87,7 @@ impl Default for Config {
             aggregation: AggregationConfig::default(),
             limits: Limits::default(),
             receive_buffer: ByteSize::from_mib(8),
+            state_dir: PathBuf::from("/var/lib/tallyd"),
             admin: AdminConfig::default(),
             log: LogConfig::default(),
             shutdown_timeout: Span::from_secs(10),
