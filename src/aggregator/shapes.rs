@@ -68,8 +68,9 @@ pub struct Known {
 /// The shapes of one table: they name its slots.
 pub struct Shapes {
     /// The hashes by themselves, so that a look touches one cache line before the shape's own.
-    hashes: Box<[[u64; WAYS]]>,
-    shapes: Box<[[Shape; WAYS]]>,
+    hashes: Vec<[u64; WAYS]>,
+    /// Both are empty until the first is learned: a listener that nobody uses costs nothing.
+    shapes: Vec<[Shape; WAYS]>,
     /// Drawn anew: senders must not choose lines that push each other out.
     seed: RandomState,
     looked_up: u32,
@@ -93,17 +94,9 @@ impl Shapes {
     /// No shapes.
     #[must_use]
     pub fn new() -> Self {
-        let none = Shape {
-            weight: 1.0,
-            place: 0,
-            meaning: Meaning::Trace,
-            before: 0,
-            length: 0,
-            bytes: [0; BYTES_MAX],
-        };
         Self {
-            hashes: vec![[0; WAYS]; SETS].into_boxed_slice(),
-            shapes: vec![[none; WAYS]; SETS].into_boxed_slice(),
+            hashes: Vec::new(),
+            shapes: Vec::new(),
             seed: RandomState::default(),
             looked_up: 0,
             found: 0,
@@ -135,7 +128,7 @@ impl Shapes {
         let (before, after) = split.around();
         let hash = self.hash(before, after);
         let set = hash as usize % SETS;
-        let way = self.hashes[set].iter().position(|known| *known == hash)?;
+        let way = self.hashes.get(set)?.iter().position(|known| *known == hash)?;
         let shape = &self.shapes[set][way];
         if !shape.is(before, after) {
             return None;
@@ -150,6 +143,10 @@ impl Shapes {
         let length = before.len() + after.len();
         if length == 0 || length > BYTES_MAX {
             return;
+        }
+        if self.shapes.is_empty() {
+            self.hashes = vec![[0; WAYS]; SETS];
+            self.shapes = vec![[Shape::NONE; WAYS]; SETS];
         }
         let hash = self.hash(before, after);
         let set = hash as usize % SETS;
@@ -168,8 +165,7 @@ impl Shapes {
 
     /// Forgets all, because the slots have other numbers now.
     pub fn clear(&mut self) {
-        self.hashes.fill([0; WAYS]);
-        self.shapes.as_flattened_mut().iter_mut().for_each(|shape| shape.length = 0);
+        (self.hashes, self.shapes) = (Vec::new(), Vec::new());
     }
 
     fn hash(&self, before: &[u8], after: &[u8]) -> u64 {
@@ -194,6 +190,15 @@ impl std::fmt::Debug for Shapes {
 }
 
 impl Shape {
+    const NONE: Self = Self {
+        weight: 1.0,
+        place: 0,
+        meaning: Meaning::Trace,
+        before: 0,
+        length: 0,
+        bytes: [0; BYTES_MAX],
+    };
+
     #[inline]
     fn is(&self, before: &[u8], after: &[u8]) -> bool {
         usize::from(self.length) == before.len() + after.len()

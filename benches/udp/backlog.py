@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""CPU a metric, beside a sink that only receives: the backlog method.
+
+The receiver is stopped (SIGSTOP), its socket filled, and then it is let go and timed until the
+socket is empty. So it is measured flat out, on one core, with no sender beside it, and nothing waits.
+The sink (one thread, recvmmsg, nothing done with the data) is what the kernel's share alone costs.
+Sink and daemon take turns, and the ratio of each pair is what to look at: times differ from machine
+to machine and from minute to minute.
+
+    cargo build --release && benches/udp/backlog.py
+
+Needs gcc, two cores and root (for a receive buffer of a gigabyte).
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+SINK_PORT, DAEMON_PORT = 15098, 15099
+
+# name: (loadgen's options, datagrams, metrics in each)
+MIX = ["--mix", "80,10,10,0"]
+LOADS = {
+    "statsd, 1 a datagram, 1,000 series": (["--format", "statsd", "--series", "1000", *MIX], 600_000, 1),
+    "statsd, 10 a datagram, 1,000 series": (["--format", "statsd", "--series", "1000", "--per-datagram", "10", *MIX], 100_000, 10),
+    "statsd, 1 a datagram, 100,000 series": (["--format", "statsd", "--series", "100000", "--mix", "100,0,0,0"], 600_000, 1),
+    "JSON, 1 a datagram, 1,000 series": (["--format", "json", "--series", "1000", *MIX], 600_000, 1),
+    "JSON, 10 a datagram, 1,000 series": (["--format", "json", "--series", "1000", "--per-datagram", "10", *MIX], 100_000, 10),
+    "JSON, 1 a datagram, 100,000 series": (["--format", "json", "--series", "100000", "--mix", "100,0,0,0"], 600_000, 1),
+}
+
+CONFIG = """
+receive_buffer: 1000MiB
+listeners: [{{ protocol: {protocol}, address: "127.0.0.1:{port}" }}]
+admin: {{ listen: none }}
+aggregation: {{ max_series: 1000000, max_series_per_metric: 1000000 }}
+forwarders: {{ file: {{ path: /dev/null }} }}
+"""
+
+
+def build(folder):
+    """Compiles generator and sink."""
+    for name in ("loadgen", "sink"):
+        source, program = HERE / f"{name}.c", folder / name
+        subprocess.run(["gcc", "-O2", "-o", program, source, "-lm"], check=True)
+
+
+def cpu_seconds(pid):
+    """CPU time of all threads, to the nanosecond."""
+    tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def socket_of(port):
+    """(bytes waiting, datagrams dropped) of the UDP socket on a port; None if there is none."""
+    for line in pathlib.Path("/proc/net/udp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1].endswith(f":{port:04X}"):
+            return int(fields[4].split(":")[1], 16), int(fields[-1])
+    return None
+
+
+def wait_until(what, holds, seconds=30):
+    """Polls; a receiver that does not get there is an error."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            sys.exit(f"{what}: not within {seconds} s")
+        time.sleep(0.001)
+
+
+def measure(command, port, folder, options, datagrams):
+    """(CPU seconds, datagrams dropped, peak memory in MiB) for one backlog."""
+    send = ["taskset", "-c", "1", folder / "loadgen", "--dest", f"127.0.0.1:{port}", *options]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    receiver = subprocess.Popen(["taskset", "-c", "0", *command], **quiet)
+    pid = receiver.pid
+    try:
+        wait_until("the receiver", lambda: socket_of(port) is not None)
+        # Every series once, so that none is new when it counts.
+        warm_up = ["--count", str(min(datagrams, 120_000)), "--rate", "100000"]
+        subprocess.run([*send, *warm_up], check=True, **quiet)
+        wait_until("the warm-up", lambda: socket_of(port)[0] == 0)
+        dropped = socket_of(port)[1]
+        os.kill(pid, signal.SIGSTOP)
+        subprocess.run([*send, "--count", str(datagrams)], check=True, **quiet)
+        before = cpu_seconds(pid)
+        os.kill(pid, signal.SIGCONT)
+        wait_until("the backlog", lambda: socket_of(port)[0] == 0)
+        time.sleep(0.02)  # The last batch was taken out, and is being worked on.
+        used = cpu_seconds(pid) - before
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        peak = int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
+        return used, socket_of(port)[1] - dropped, peak
+    finally:
+        receiver.send_signal(signal.SIGINT)
+        receiver.wait(20)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--rounds", type=int, default=5, help="pairs for each load (default 5)")
+    arguments.add_argument("--only", default="", help="only loads with this in their name")
+    arguments.add_argument("--daemon", default=ROOT / "target/release/tallyd", help="the binary")
+    given = arguments.parse_args()
+    print("| load | sink s/M | tallyd s/M | ratio | peak MiB |\n| --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        build(folder)
+        for load, (options, datagrams, per) in LOADS.items():
+            if given.only not in load:
+                continue
+            protocol = "json" if "JSON" in load else "statsd"
+            config = folder / "tallyd.yaml"
+            config.write_text(CONFIG.format(protocol=protocol, port=DAEMON_PORT))
+            sink = [folder / "sink", "--listen", f"127.0.0.1:{SINK_PORT}", "--rcvbuf", "1000000000"]
+            daemon = [given.daemon, "run", "--config", config]
+            sinks, daemons, ratios, peak = [], [], [], 0
+            for _ in range(given.rounds):
+                floor, lost, _ = measure(sink, SINK_PORT, folder, options, datagrams)
+                used, dropped, peak = measure(daemon, DAEMON_PORT, folder, options, datagrams)
+                if lost or dropped:
+                    sys.exit(f"{load}: the kernel dropped datagrams; is this root?")
+                millions = datagrams * per / 1e6
+                sinks.append(floor / millions)
+                daemons.append(used / millions)
+                ratios.append(used / floor)
+            print(
+                f"| {load} | {statistics.median(sinks):.3f} | {statistics.median(daemons):.3f} "
+                f"| {statistics.median(ratios):.2f} | {peak:.0f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
