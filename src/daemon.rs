@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use forwarders::config::SpoolConfig;
 use forwarders::driver::{Destination, Outlet};
-use forwarders::stats::ForwarderStats;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -28,10 +27,10 @@ use crate::config::{self, Config, Loaded};
 use crate::listener::ListenerConfig;
 use crate::listener::bind::{self, BindError, BoundListener};
 use crate::listener::recorder::{Recorder, Shared};
-use crate::listener::rejected::RejectedLog;
-use crate::listener::stats::{Counts, ListenerStats};
+use crate::listener::stats::Counts;
 use crate::listener::wake::Waker;
 use crate::logging;
+use crate::observed::{Observed, ObservedForwarder};
 
 /// Threads for the forwarders and the admin endpoint: one that encodes a large window must not keep
 /// the others waiting.
@@ -53,36 +52,6 @@ pub enum StartError {
     /// The system refuses a thread, a signal handler or a descriptor.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
-}
-
-/// What the rest of the daemon may look at while it runs.
-#[derive(Debug)]
-pub struct Observed {
-    /// When it started.
-    pub started: Instant,
-    /// Identifies this run to consumers.
-    pub instance: String,
-    /// A ledger for each socket.
-    pub listeners: Vec<Arc<ListenerStats>>,
-    /// Every live series.
-    pub registry: Arc<Registry>,
-    /// The latest rejected messages.
-    pub rejected: Arc<RejectedLog>,
-    /// A ledger for each destination.
-    pub forwarders: Vec<ObservedForwarder>,
-    /// Whether every listener is bound and none is stopping.
-    pub is_ready: AtomicBool,
-}
-
-/// A destination as the status shows it.
-#[derive(Debug)]
-pub struct ObservedForwarder {
-    /// Its name.
-    pub name: String,
-    /// Its section's kind.
-    pub kind: &'static str,
-    /// Its ledger.
-    pub stats: Arc<ForwarderStats>,
 }
 
 /// Runs the command: status 0 after a stop by signal, 1 if it could not start.

@@ -7,9 +7,9 @@
 //! # The way of a datagram
 //!
 //! ```text
-//! listener::datagram → listener::recorder → protocol::json → aggregator::table (a thread a socket)
-//!     → aggregator::handover → aggregator::store → Snapshot                    (one thread)
-//!     → forwarders::driver                                                     (a task each)
+//! listener::datagram → listener::recorder → protocol → aggregator::table    (a thread a socket)
+//!     → aggregator::handover → aggregator::store → Snapshot                 (one thread)
+//!     → forwarders::driver                                                  (a task each)
 //! ```
 //!
 //! `ARCHITECTURE.md` tells more, and what must stay absent where.
@@ -22,5 +22,6 @@ pub mod config;
 pub mod daemon;
 pub mod listener;
 pub mod logging;
+pub mod observed;
 pub mod protocol;
 mod sys;

@@ -17,8 +17,8 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing::{error, info};
 
-use crate::daemon::Observed;
 use crate::listener;
+use crate::observed::Observed;
 
 mod status;
 

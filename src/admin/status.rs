@@ -7,9 +7,9 @@ use forwarders::format::timestamp::write_rfc3339;
 use serde::Serialize;
 
 use crate::aggregator::clock::unix_ms;
-use crate::daemon::{Observed, ObservedForwarder};
 use crate::listener::rejected::RejectedMessage;
 use crate::listener::stats::{ConnectionCounts, Counts, ListenerStats};
+use crate::observed::{Observed, ObservedForwarder};
 
 /// Metrics that `by_metric` names: those with the most series.
 const METRICS_MAX: usize = 1_000;
