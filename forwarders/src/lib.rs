@@ -22,6 +22,9 @@
 //!    compile as long as a section is declared and not built.
 //! 4. Its section in `etc/tallyd.yaml`, a page in `docs/forwarders/`, tests beside the code.
 
+#[cfg(not(any(feature = "console", feature = "file", feature = "kafka")))]
+compile_error!("a daemon without a destination is of no use: turn on a feature such as `console`");
+
 pub mod backoff;
 pub mod config;
 pub mod driver;

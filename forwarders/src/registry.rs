@@ -124,6 +124,7 @@ impl Built<'_> {
         });
     }
 
+    #[cfg(any(feature = "console", feature = "file"))]
     /// A destination on this host: what was given up half-way would be written twice.
     fn add_local(
         &mut self,
