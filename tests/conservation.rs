@@ -103,3 +103,18 @@ fn the_ledger_balances_at_every_moment() {
     let status = daemon.wait_received(50_000);
     assert_eq!(status["ledger"]["rejected"]["bad_json"], 16_667);
 }
+
+#[test]
+fn what_the_kernel_dropped_is_known_to_the_unit() {
+    const SENT: u64 = 5_000;
+    let daemon = Daemon::start("receive_buffer: 4KiB\nforwarders: { file: { path: DIR/out } }\n");
+    daemon.signal("STOP");
+    counters(0, SENT).for_each(|datagram| daemon.send(datagram));
+    daemon.signal("CONT");
+    let status = daemon.wait_for("every datagram's fate", |status| {
+        let ledger = &status["ledger"];
+        let number = |key: &str| ledger[key].as_u64().unwrap();
+        number("received") + number("kernel_drops") == SENT
+    });
+    assert!(status["ledger"]["kernel_drops"].as_u64().unwrap() > 0);
+}
