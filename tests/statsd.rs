@@ -123,7 +123,7 @@ fn events_and_service_checks_are_counted_apart() {
 
 #[test]
 fn every_reason_of_rejection_is_counted_under_its_name() {
-    let daemon = Daemon::start(&format!("limits: {{ max_tags: 2 }}\n{STATSD}"));
+    let daemon = Daemon::start(&format!("limits: {{ max_tags: 2, max_values: 3 }}\n{STATSD}"));
     let client = Client::of(&daemon);
     let cases = [
         ("bad_line", "nonsense"),
@@ -135,6 +135,7 @@ fn every_reason_of_rejection_is_counted_under_its_name() {
         ("bad_sample_rate", "m:1|c|@0"),
         ("bad_tag", "m:1|c|#:x"),
         ("too_many_tags", "m,a=1,b=2:1|c|#c:3"),
+        ("too_many_values", "m:1:2:3:4|ms"),
     ];
     for (_, line) in cases {
         client.send(line);

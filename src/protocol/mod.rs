@@ -112,6 +112,8 @@ pub enum RejectReason {
     BadTag,
     /// More tags than `limits.max_tags`.
     TooManyTags,
+    /// More values on a line than `limits.max_values`.
+    TooManyValues,
     /// A line of a stream that is longer than `max_line`, or a datagram that did not fit.
     TooLong,
     /// A connection was closed or broke off within a line.
@@ -120,7 +122,7 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason, in the order in which listings show them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadJson,
         Self::BadLine,
         Self::TooDeep,
@@ -135,6 +137,7 @@ impl RejectReason {
         Self::NestedTag,
         Self::BadTag,
         Self::TooManyTags,
+        Self::TooManyValues,
         Self::TooLong,
         Self::Unfinished,
     ];
@@ -157,6 +160,7 @@ impl RejectReason {
             Self::NestedTag => "nested_tag",
             Self::BadTag => "bad_tag",
             Self::TooManyTags => "too_many_tags",
+            Self::TooManyValues => "too_many_values",
             Self::TooLong => "too_long",
             Self::Unfinished => "unfinished",
         }
@@ -170,11 +174,15 @@ pub struct Limits {
     /// Most tags of a message; one with more is rejected as `too_many_tags`. More tags make every
     /// lookup dearer. Defaults to `256`.
     pub max_tags: usize,
+    /// Most values of a statsd line; one with more is rejected as `too_many_values`. Each value is a
+    /// sample with all of the line's tags, so values times tags is what a line costs. Defaults to
+    /// `4096`, which a packet of 8 KiB, the largest that DogStatsD clients send, cannot exceed.
+    pub max_values: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_tags: 256 }
+        Self { max_tags: 256, max_values: 4_096 }
     }
 }
 

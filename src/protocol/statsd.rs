@@ -31,7 +31,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr3};
+use memchr::{memchr, memchr_iter, memchr3};
 use smallvec::SmallVec;
 
 use super::split::Split;
@@ -93,6 +93,9 @@ fn decode_line<'a>(
     tags.tags.clear();
     let (name, rest) = read_name(line, tags)?;
     let runs = read_sections(rest, tags)?;
+    if runs.iter().map(Run::value_count).sum::<usize>() > tags.limits.max_values {
+        return Err(rest.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
+    }
     normalize_tags(&mut tags.tags);
     for (number, run) in runs.iter().enumerate() {
         let mut rest = Some(run.values);
@@ -176,6 +179,17 @@ struct Run<'a> {
     values: Piece<'a>,
     kind: Kind,
     weight: f64,
+}
+
+impl Run<'_> {
+    fn value_count(&self) -> usize {
+        match self.kind {
+            Kind::Set => 1,
+            Kind::Counter | Kind::Gauge | Kind::Timer => {
+                1 + memchr_iter(b':', self.values.text.as_bytes()).count()
+            }
+        }
+    }
 }
 
 /// Reads up to the colon before the values; returns the name and what is behind that colon.

@@ -233,6 +233,17 @@ fn too_many_tags_are_refused_and_the_limit_itself_is_not() {
 }
 
 #[test]
+fn too_many_values_are_refused_and_the_limit_itself_is_not() {
+    let values = |count: usize| format!("a:{}|ms|#k:v", vec!["1"; count].join(":"));
+    assert_eq!(outcome(values(4_096)).len(), 4_096);
+    assert_eq!(outcome(values(4_097)), ["too_many_values@2"]);
+    let runs = format!("a:{}|c:{}|ms", vec!["1"; 4_000].join(":"), vec!["1"; 97].join(":"));
+    assert_eq!(outcome(&runs), ["too_many_values@2"]);
+    // A set's member may hold as many colons as it likes.
+    assert_eq!(outcome(format!("a:{}|s", ":".repeat(5_000))).len(), 1);
+}
+
+#[test]
 fn nothing_is_copied() {
     let is_borrowed = |text: &Cow<'_, str>| matches!(text, Cow::Borrowed(_));
     for line in ["a:x|s|#k:v,bare", "a,k=v,bare:x|s", "a[k=v,bare]:x|s"] {
