@@ -10,6 +10,8 @@ use std::ptr;
 
 /// Datagrams that one system call may bring.
 const BATCH: usize = 64;
+/// Room for a sender's address, of whatever family.
+const ADDRESS_BYTES: u32 = mem::size_of::<libc::sockaddr_storage>() as u32;
 /// Added to the distance between two datagrams: a power of two would map the start of every one to
 /// the same few cache lines.
 const PADDING: usize = 320;
@@ -54,6 +56,7 @@ impl ReceiveBatch {
                 header.msg_hdr.msg_name = ptr::from_mut(address).cast();
                 header.msg_hdr.msg_iov = vector;
                 header.msg_hdr.msg_iovlen = 1;
+                header.msg_hdr.msg_namelen = ADDRESS_BYTES;
                 header
             })
             .collect();
@@ -68,12 +71,7 @@ impl ReceiveBatch {
         // The kernel overwrites the lengths that it was given; only the slots that it filled last
         // time have changed.
         for header in &mut self.headers[..self.filled] {
-            header.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as u32;
-        }
-        if self.filled == 0 {
-            for header in &mut self.headers {
-                header.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as u32;
-            }
+            header.msg_hdr.msg_namelen = ADDRESS_BYTES;
         }
         self.filled = 0;
         // SAFETY: `headers` holds BATCH valid headers whose pointers lead to memory of this struct
