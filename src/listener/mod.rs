@@ -68,10 +68,12 @@ impl Protocol {
         }
     }
 
-    /// Decodes one line and hands each of its samples or rejections to `each`.
+    /// Decodes one line, split as [`Protocol::split`] did, and hands each of its samples or
+    /// rejections to `each`.
     pub fn decode_line<'a>(
         self,
         line: &'a [u8],
+        split: Option<&Split<'_>>,
         limits: &Limits,
         each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
     ) -> DecodedLine {
@@ -79,17 +81,19 @@ impl Protocol {
             Self::Json => match json::decode_line(line, limits) {
                 Ok((sample, number_start)) => {
                     each(Ok(sample));
-                    let number_start = Some(number_start.unwrap_or(line.len()));
-                    DecodedLine { skipped: 0, number_start }
+                    let number_start = number_start.unwrap_or(line.len());
+                    let is_split_right = split.is_some_and(|s| s.number_start == number_start);
+                    DecodedLine { skipped: 0, is_split_right }
                 }
                 Err(rejection) => {
                     each(Err(rejection));
-                    DecodedLine { skipped: 0, number_start: None }
+                    DecodedLine { skipped: 0, is_split_right: false }
                 }
             },
+            // A line that is split at all is so plain that it can only be split rightly.
             Self::Statsd => DecodedLine {
                 skipped: statsd::decode(line, limits, each),
-                number_start: statsd::split(line).map(|split| split.number_start),
+                is_split_right: split.is_some(),
             },
         }
     }
@@ -100,8 +104,8 @@ impl Protocol {
 pub struct DecodedLine {
     /// Lines that are no samples and no mistake either.
     pub skipped: u64,
-    /// Where the number of its one sample stands, the end of the line if it has none.
-    pub number_start: Option<usize>,
+    /// Whether, if there is one sample, the split took just the number that it was made of.
+    pub is_split_right: bool,
 }
 
 /// How messages come.

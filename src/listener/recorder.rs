@@ -92,10 +92,10 @@ impl Recorder {
     /// Counts a message that was rejected before it could be decoded; `bytes` is what there is of
     /// it.
     pub fn reject(&mut self, rejection: Rejection, bytes: &[u8], sender: impl Display) {
-        self.counts.rejected[rejection.reason as usize] += 1;
         // Its beginning tells more than the place where it became too much.
         let beginning = &bytes[..bytes.len().min(EXCERPT_BYTES)];
-        self.shared.rejected.note(rejection, beginning, sender, self.stats.label());
+        let Self { shared, stats, counts, .. } = self;
+        shared.reject(rejection, beginning, &sender, stats, counts);
     }
 
     /// Counts what was read.
@@ -140,22 +140,23 @@ impl Recorder {
     ) {
         let Self { shared, protocol, stats, table, counts, arrival_ns, .. } = self;
         let (mut samples, mut known) = (0, None);
-        let decoded = protocol.decode_line(line, &shared.limits, &mut |message| match message {
-            Ok(sample) => {
-                samples += 1;
-                known = shared.record(table, sample, *arrival_ns);
-                counts.aggregated += 1;
-            }
-            Err(rejection) => {
-                samples += 1;
-                counts.rejected[rejection.reason as usize] += 1;
-                let (rejection, bytes) = show(rejection);
-                shared.rejected.note(rejection, bytes, sender, stats.label());
-            }
-        });
+        let limits = &shared.limits;
+        let decoded =
+            protocol.decode_line(line, split.as_ref(), limits, &mut |message| match message {
+                Ok(sample) => {
+                    samples += 1;
+                    known = shared.record(table, sample, *arrival_ns);
+                    counts.aggregated += 1;
+                }
+                Err(rejection) => {
+                    samples += 1;
+                    let (rejection, bytes) = show(rejection);
+                    shared.reject(rejection, bytes, sender, stats, counts);
+                }
+            });
         counts.skipped += decoded.skipped;
         if let (1, Some(split), Some(known)) = (samples, split, known)
-            && decoded.number_start == Some(split.number_start)
+            && decoded.is_split_right
         {
             table.shapes().learn(&split, known);
         }
@@ -169,10 +170,7 @@ impl Recorder {
                 shared.record(table, sample, *arrival_ns);
                 counts.aggregated += 1;
             }
-            Err(rejection) => {
-                counts.rejected[rejection.reason as usize] += 1;
-                shared.rejected.note(rejection, array, sender, stats.label());
-            }
+            Err(rejection) => shared.reject(rejection, array, sender, stats, counts),
         });
     }
 
@@ -208,6 +206,19 @@ impl Shared {
         let identity = self.identifier.identify(value.kind(), &name, &tags);
         let place = table.record(&identity, &value, weight, arrival_ns, &self.registry)?;
         Some(Known { place, meaning: Meaning::of(&value)?, weight })
+    }
+
+    /// Counts a rejection and shows it with the bytes that its offset is in.
+    fn reject(
+        &self,
+        rejection: Rejection,
+        bytes: &[u8],
+        sender: &impl Display,
+        stats: &ListenerStats,
+        counts: &mut Counts,
+    ) {
+        counts.rejected[rejection.reason as usize] += 1;
+        self.rejected.note(rejection, bytes, sender, stats.label());
     }
 }
 
