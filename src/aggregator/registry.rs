@@ -184,15 +184,15 @@ impl Registry {
     fn overflow(&self, inner: &mut Inner, identity: &Identity<'_>) -> Admitted {
         let tags = self.overflow_tags();
         let by_name = self.identifier.identify(identity.kind, identity.name, &tags);
-        let nameless = self.identifier.identify(identity.kind, OVERFLOW_NAME, &tags);
-        let chosen = match inner.find(&by_name) {
-            Some(_) => by_name,
-            None if inner.has_overflow_room(&self.limits, identity) => by_name,
-            None => nameless,
-        };
-        let admitted = inner
-            .find(&chosen)
-            .unwrap_or_else(|| inner.insert(chosen.hash, Arc::new(chosen.to_series()), true));
+        let admitted = inner.find(&by_name).unwrap_or_else(|| {
+            if inner.has_overflow_room(&self.limits, identity) {
+                return inner.insert(by_name.hash, Arc::new(by_name.to_series()), true);
+            }
+            let nameless = self.identifier.identify(identity.kind, OVERFLOW_NAME, &tags);
+            inner.find(&nameless).unwrap_or_else(|| {
+                inner.insert(nameless.hash, Arc::new(nameless.to_series()), true)
+            })
+        });
         Admitted { folded: true, ..admitted }
     }
 
