@@ -11,15 +11,8 @@ use crate::config::{self, Loaded};
 #[must_use]
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub fn command(args: &CheckArgs) -> ExitCode {
-    let loaded = match config::load(&args.config) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let destinations = match loaded.config.destinations(&loaded.source, "check") {
-        Ok(destinations) => destinations,
+    let (loaded, destinations) = match config::prepare(&args.config, "check") {
+        Ok(prepared) => prepared,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::FAILURE;

@@ -58,16 +58,9 @@ pub enum StartError {
 #[must_use]
 #[allow(clippy::print_stderr)]
 pub fn command(args: &RunArgs) -> ExitCode {
-    let loaded = match config::load(&args.config) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
     let instance = format!("{:016x}", random_id());
-    let destinations = match loaded.config.destinations(&loaded.source, &instance) {
-        Ok(destinations) => destinations,
+    let (loaded, destinations) = match config::prepare(&args.config, &instance) {
+        Ok(prepared) => prepared,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::FAILURE;

@@ -183,7 +183,7 @@ pub enum LoadError {
 ///
 /// # Errors
 /// When the file cannot be read or is wrong in any way.
-pub fn load(args: &ConfigArgs) -> Result<Loaded, LoadError> {
+fn load(args: &ConfigArgs) -> Result<Loaded, LoadError> {
     let default_path = Path::new(DEFAULT_PATH);
     let path = args.config.as_deref().or_else(|| default_path.exists().then_some(default_path));
     let Some(path) = path else {
@@ -219,6 +219,17 @@ fn some_listeners<'de, D: Deserializer<'de>>(
         )),
         listeners => Ok(listeners),
     }
+}
+
+/// Reads the configuration and builds what it declares: all that `check` and `run` refuse alike.
+/// `instance` identifies this run to consumers.
+///
+/// # Errors
+/// When the file cannot be read, is wrong in any way, or a destination refuses its settings.
+pub fn prepare(args: &ConfigArgs, instance: &str) -> Result<(Loaded, Vec<Destination>), LoadError> {
+    let loaded = load(args)?;
+    let destinations = loaded.config.destinations(&loaded.source, instance)?;
+    Ok((loaded, destinations))
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
