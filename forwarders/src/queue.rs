@@ -48,7 +48,7 @@ impl SnapshotQueue {
             }
             Err(_) => false,
         };
-        while self.stats.counts().queued + points > self.points_max && evict() {}
+        while self.stats.queued() + points > self.points_max && evict() {}
         self.stats.flushed(points);
         let mut waiting = Some(snapshot);
         while let Some(snapshot) = waiting.take() {

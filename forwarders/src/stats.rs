@@ -58,6 +58,11 @@ impl ForwarderStats {
         self.lock().clone()
     }
 
+    /// Points in memory.
+    pub(crate) fn queued(&self) -> u64 {
+        self.lock().queued
+    }
+
     /// A snapshot of so many points goes into the queue.
     pub(crate) fn flushed(&self, points: u64) {
         let mut counts = self.lock();
@@ -74,7 +79,7 @@ impl ForwarderStats {
         }
     }
 
-    /// Encoding made more or fewer payload points of a snapshot than it had.
+    /// The destination has taken points or refused them.
     pub(crate) fn settled(&self, settled: Settled) {
         let refused: u64 = settled.refused.values().sum();
         let mut counts = self.lock();

@@ -80,15 +80,6 @@ impl DistinctSet {
             Store::Estimated(estimator) => estimator.count().round(),
         }
     }
-
-    /// The hashes of the members; `None` when there are too many to remember each.
-    #[must_use]
-    pub fn exact_members(&self) -> Option<impl Iterator<Item = u64> + '_> {
-        match &self.store {
-            Store::Exact(members) => Some(members.iter().copied()),
-            Store::Estimated(_) => None,
-        }
-    }
 }
 
 impl fmt::Debug for DistinctSet {

@@ -169,12 +169,6 @@ impl Timer {
         }
     }
 
-    /// Whether no value was recorded.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        matches!(&self.store, Store::Exact(exact) if exact.values.is_empty())
-    }
-
     /// Sorts the values, after which [`Timer::summary`] and [`Timer::percentile`] may be asked.
     pub fn seal(&mut self) {
         if let Store::Exact(exact) = &mut self.store {
@@ -199,15 +193,6 @@ impl Timer {
         match &self.store {
             Store::Exact(exact) => exact.percentile(rank),
             Store::Sketch(sketch) => sketch.percentile(rank),
-        }
-    }
-
-    /// The values with their weights, ascending once sealed; `None` when a sketch took over.
-    #[must_use]
-    pub fn exact_samples(&self) -> Option<impl Iterator<Item = (f64, f64)> + '_> {
-        match &self.store {
-            Store::Exact(exact) => Some(exact.samples()),
-            Store::Sketch(_) => None,
         }
     }
 }
