@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::path::Path;
 
 use common::{Daemon, shown, total};
@@ -19,23 +19,14 @@ struct Client(UdpSocket);
 
 impl Client {
     fn of(daemon: &Daemon) -> Self {
-        let address = address(daemon, "statsd/udp ");
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(address).unwrap();
+        socket.connect(daemon.address("statsd/udp ")).unwrap();
         Self(socket)
     }
 
     fn send(&self, datagram: impl AsRef<[u8]>) {
         self.0.send(datagram.as_ref()).unwrap();
     }
-}
-
-fn address(daemon: &Daemon, label: &str) -> SocketAddr {
-    let status = daemon.status();
-    let listeners = status["listeners"].as_array().unwrap();
-    let shown = listeners.iter().map(|listener| listener["listener"].as_str().unwrap());
-    let address = shown.filter_map(|shown| shown.strip_prefix(label)).next();
-    address.unwrap_or_else(|| panic!("no {label}in {status:#}")).parse().unwrap()
 }
 
 #[test]
@@ -77,7 +68,7 @@ fn all_dialects_and_json_feed_one_series() {
     client.send("m[a=z],b=y:1|c|c:ci-0123|#a:x|T1656581400");
     let json = UdpSocket::bind("127.0.0.1:0").unwrap();
     let message = br#"{"metric_name":"m","metric_type":"counter","b":"y","a":"x"}"#;
-    json.send_to(message, address(&daemon, "json/udp ")).unwrap();
+    json.send_to(message, daemon.address("json/udp ")).unwrap();
     let status = daemon.wait_received(5);
     assert_eq!(status["series"]["total"], 1);
     let points = daemon.stop().points("out");

@@ -33,14 +33,8 @@ fn listener<'a>(status: &'a Value, label: &str) -> &'a Value {
     found.unwrap_or_else(|| panic!("no {label} in {status:#}"))
 }
 
-fn address(daemon: &Daemon, label: &str) -> SocketAddr {
-    let status = daemon.status();
-    let shown = listener(&status, label)["listener"].as_str().unwrap();
-    shown.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 fn connect(daemon: &Daemon) -> TcpStream {
-    let stream = TcpStream::connect(address(daemon, "json/tcp ")).unwrap();
+    let stream = TcpStream::connect(daemon.address("json/tcp ")).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
@@ -76,7 +70,7 @@ fn every_transport_takes_lines_and_arrays_of_both_protocols() {
     datagram.send(format!("{COUNTER}{COUNTER}").as_bytes()).unwrap();
     datagram.send(format!(" [{one},\n{one},{one}]").as_bytes()).unwrap();
     let statsd = "s[a=b]:1|c\n_e{1,1}:a|b\ns:1:2|c|#[:x\r\nwrong\ns:1|c";
-    let address = address(&daemon, "statsd/tcp ");
+    let address = daemon.address("statsd/tcp ");
     TcpStream::connect(address).unwrap().write_all(statsd.as_bytes()).unwrap();
     let mut stream = UnixStream::connect(daemon.path("statsd")).unwrap();
     stream.write_all(statsd.as_bytes()).unwrap();
@@ -185,7 +179,7 @@ fn a_line_that_is_too_long_is_rejected_and_its_neighbours_stay() {
 #[test]
 fn slow_connections_delay_nobody() {
     let daemon = start(&["{ transport: tcp, address: \"127.0.0.1:0\" }"]);
-    let to = address(&daemon, "json/tcp ");
+    let to = daemon.address("json/tcp ");
     let slow: Vec<TcpStream> = (0..200)
         .map(|_| {
             let mut stream = TcpStream::connect(to).unwrap();
@@ -312,7 +306,7 @@ fn what_the_kernel_holds_at_a_stop_is_received() {
         "{ transport: unix, path: DIR/stream }",
         "{ transport: unix_datagram, path: DIR/datagram }",
     ]);
-    let to = address(&daemon, "json/tcp ");
+    let to = daemon.address("json/tcp ");
     let mut known = connect(&daemon);
     known.write_all(COUNTER.as_bytes()).unwrap();
     daemon.wait_received(1);
@@ -366,8 +360,8 @@ fn only_allowed_senders_are_looked_at() {
         "{ transport: tcp, address: \"127.0.0.1:0\", allow: [127.0.0.2, \"fd00::/8\"] }",
         "{ protocol: statsd, address: \"[::]:0\", allow: [127.0.0.2/31, \"::1\"] }",
     ]);
-    let tcp = address(&daemon, "json/tcp ");
-    let udp = SocketAddr::new([127, 0, 0, 1].into(), address(&daemon, "statsd/udp ").port());
+    let tcp = daemon.address("json/tcp ");
+    let udp = SocketAddr::new([127, 0, 0, 1].into(), daemon.address("statsd/udp ").port());
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..50 {
         stranger.send_to(b"m:1|c", udp).unwrap();
@@ -411,10 +405,10 @@ fn both_families_of_addresses_work_alone_and_together() {
     let send = |to: SocketAddr, text: &str| {
         TcpStream::connect(to).unwrap().write_all(text.as_bytes()).unwrap();
     };
-    send(address(&daemon, "json/tcp [::1]:"), COUNTER);
+    send(daemon.address("json/tcp [::1]:"), COUNTER);
     let socket = UdpSocket::bind("[::1]:0").unwrap();
-    socket.send_to(b"m:1|c", address(&daemon, "statsd/udp [::1]:")).unwrap();
-    let port = address(&daemon, "statsd/tcp [::]:").port();
+    socket.send_to(b"m:1|c", daemon.address("statsd/udp [::1]:")).unwrap();
+    let port = daemon.address("statsd/tcp [::]:").port();
     send(SocketAddr::new("::1".parse().unwrap(), port), "m:1|c\n");
     daemon.wait_received(3);
     send(SocketAddr::new([127, 0, 0, 1].into(), port), "wrong\n");
@@ -490,7 +484,7 @@ fn a_place_that_is_taken_is_refused_and_not_taken_over() {
             assert!(path.metadata().unwrap().file_type().is_socket());
         }
     }
-    let to = address(&daemon, "json/tcp ");
+    let to = daemon.address("json/tcp ");
     let said = refusal(&format!("{{ transport: tcp, address: \"{to}\" }}"));
     assert!(said.contains("another program listens there"), "{said}");
 

@@ -143,6 +143,17 @@ impl Daemon {
         serde_json::from_str(&self.get("/api/v1/status").1).unwrap()
     }
 
+    /// The address of the first listener whose label, such as `statsd/tcp `, begins so.
+    pub fn address(&self, label: &str) -> SocketAddr {
+        let status = self.status();
+        let mut labels = status["listeners"].as_array().unwrap().iter();
+        let found = labels.find_map(|one| {
+            let shown = one["listener"].as_str().unwrap();
+            shown.starts_with(label).then(|| shown.rsplit(' ').next().unwrap().parse().unwrap())
+        });
+        found.unwrap_or_else(|| panic!("no {label} in {status:#}"))
+    }
+
     /// Waits until the status says so, and gives it.
     pub fn wait_for(&self, what: &str, says_so: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
