@@ -68,6 +68,15 @@ java_is_new_enough() {
     [[ -n $version ]] && ((version >= 17))
 }
 
+# Debian has it in a package of its own.
+python_makes_environments() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+
+node_is_new_enough() {
+    local major
+    major=$(node --version 2>/dev/null | sed -n 's/^v\([0-9]*\).*/\1/p')
+    [[ -n $major ]] && ((major >= 18))
+}
+
 find_missing() {
     need build-essential "compile the Kafka client library" gcc g++ make
     need perl "builds C libraries" perl
@@ -78,6 +87,11 @@ find_missing() {
     if $build_only; then return; fi
 
     need python3 "runs helpers of the tests" python3
+    python_makes_environments ||
+        note python3-venv "Python's venv (for the Python clients that the tests send with)"
+    node_is_new_enough ||
+        note nodejs "node 18 or later (runs the Node.js client that the tests send with)"
+    need npm "fetches the Node.js client" npm
     need netcat-openbsd "sends test metrics" nc
     need maven "fetches the Kafka broker" mvn
     java_is_new_enough || note JAVA "java 17 or later (runs the Kafka broker)"
@@ -148,6 +162,10 @@ install_missing() {
         say "choose it with update-alternatives --config java"
         exit 1
     fi
+    if ! $build_only && ! node_is_new_enough; then
+        say "node is still $(node --version): please install version 18 or later, then start again"
+        exit 1
+    fi
 }
 
 # --- Rust ----------------------------------------------------------------------
@@ -197,7 +215,8 @@ install_rust_lints() {
 
 if ! on_debian; then
     say "needed: gcc g++ make perl curl; Rust; for the tests also"
-    say "python3, nc (OpenBSD's), mvn (Maven), java 17 or later; for --lint shellcheck"
+    say "python3 with venv, node 18 or later, npm, nc (OpenBSD's), mvn (Maven),"
+    say "java 17 or later; for --lint shellcheck"
 fi
 find_missing
 install_missing

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs all tests of tallyd, those against real servers included: installs what
-# they need, starts the servers while cargo compiles, and stops them afterwards.
+# Runs all tests of tallyd, those against real servers and with real clients
+# included: installs what they need, starts the servers while cargo compiles,
+# and stops them afterwards.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -42,7 +43,7 @@ finish() {
 #   stop_NAME   stops the server, or does nothing if it does not run.
 
 servers=(kafka)
-declare -A starting # NAME -> pid of its start_NAME
+declare -A starting # NAME -> pid of what goes on in the background for it
 
 start_kafka() { exec tests/servers/kafka.sh start "$run/kafka"; }
 export_kafka() {
@@ -86,6 +87,30 @@ stop_servers() {
         wait "${starting[$server]}" || true
     done
     for server in "${servers[@]}"; do "stop_$server" || true; done
+}
+
+# --- the clients -------------------------------------------------------------------
+#
+# The libraries that tests send with, installed while cargo compiles.
+
+install_clients() {
+    tests/clients/install.sh target/test-clients >"$run/clients.out" 2>"$run/clients.err" &
+    starting[clients]=$!
+    echo "clients: installing in the background, in target/test-clients"
+}
+
+wait_for_clients() {
+    local is_installed=true
+    wait "${starting[clients]}" || is_installed=false
+    unset "starting[clients]"
+    cat "$run/clients.err"
+    if ! $is_installed; then
+        echo "could not install the clients"
+        return 1
+    fi
+    TALLYD_TEST_CLIENTS_PYTHON=$(sed -n 's/^PYTHON=//p' "$run/clients.out")
+    TALLYD_TEST_CLIENTS_NODE_PATH=$(sed -n 's/^NODE_PATH=//p' "$run/clients.out")
+    export TALLYD_TEST_CLIENTS_PYTHON TALLYD_TEST_CLIENTS_NODE_PATH
 }
 
 # --- the end -----------------------------------------------------------------------
@@ -134,16 +159,18 @@ begin "looking for the tools that are needed, and installing missing ones"
 scripts/setup.sh
 finish
 
-begin "starting the servers: ${servers[*]}"
+begin "starting the servers: ${servers[*]}, and installing the clients"
 start_servers
+install_clients
 finish
 
 begin "compiling the tests"
 cargo test --workspace --all-features --locked --no-run "${cargo_args[@]}"
 finish
 
-begin "waiting for the servers"
+begin "waiting for the servers and the clients"
 wait_for_servers
+wait_for_clients
 finish
 
 begin "running the tests"

@@ -46,15 +46,28 @@ pub fn snapshot_of_counters(points: usize) -> Snapshot {
 /// Without one, if `TALLYD_REQUIRE_SERVERS` is `1`: a server that is missing there is a mistake.
 #[must_use]
 pub fn real_server(variable: &str) -> Option<String> {
-    let server = env::var(variable).ok().filter(|server| !server.is_empty());
-    if server.is_none() {
+    named_by(variable, "needs a real server", "starts one")
+}
+
+/// Where a real client is, like [`real_server`].
+///
+/// # Panics
+/// As [`real_server`].
+#[must_use]
+pub fn real_client(variable: &str) -> Option<String> {
+    named_by(variable, "sends with a real client", "installs it")
+}
+
+fn named_by(variable: &str, need: &str, what_test_sh_does: &str) -> Option<String> {
+    let place = env::var(variable).ok().filter(|place| !place.is_empty());
+    if place.is_none() {
         let is_required = env::var("TALLYD_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
         assert!(!is_required, "{variable} is not set, and TALLYD_REQUIRE_SERVERS is 1");
         let test = std::thread::current().name().unwrap_or("a test").to_owned();
         let _nobody_listens = writeln!(
             io::stderr(),
-            "SKIPPED: {test}: needs a real server, and {variable} is not set (scripts/test.sh starts one)"
+            "SKIPPED: {test}: {need}, and {variable} is not set (scripts/test.sh {what_test_sh_does})"
         );
     }
-    server
+    place
 }

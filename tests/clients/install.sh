@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Installs the client libraries that tests/clients.rs sends with, into DIR: of
+# exactly the versions, and with the contents, that the lock files beside this
+# script name. What is there already is not asked for again.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+
+usage() {
+    cat <<EOF
+usage: tests/clients/install.sh DIR
+
+Prints where the clients are, a line each:
+  PYTHON=DIR/python/bin/python   a Python that has them
+  NODE_PATH=DIR/node/node_modules   what makes node find them
+EOF
+}
+
+say() { echo "clients: $*" >&2; }
+
+# The stamps are copies of the lock files; they come last.
+python_is_there() {
+    cmp -s "$here/python/requirements.txt" "$dir/python/installed.txt" &&
+        # A virtual environment dies with the Python that it was made with.
+        "$dir/python/bin/python" -c 'import datadog.dogstatsd, statsd' 2>/dev/null
+}
+
+install_python() {
+    if python_is_there; then return; fi
+    say "installing the Python clients"
+    rm -rf "$dir/python"
+    python3 -m venv "$dir/python"
+    "$dir/python/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --require-hashes --no-deps --only-binary :all: --requirement "$here/python/requirements.txt" >&2
+    cp "$here/python/requirements.txt" "$dir/python/installed.txt"
+}
+
+node_is_there() { cmp -s "$here/node/package-lock.json" "$dir/node/installed.json"; }
+
+install_node() {
+    if node_is_there; then return; fi
+    say "installing the client for Node.js"
+    rm -rf "$dir/node"
+    mkdir -p "$dir/node"
+    cp "$here/node/package.json" "$here/node/package-lock.json" "$dir/node"
+    # hot-shots' optional dependency is for Unix datagrams, and needs a compiler.
+    (cd "$dir/node" && npm ci --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
+    cp "$here/node/package-lock.json" "$dir/node/installed.json"
+}
+
+case ${1:-} in
+-h | --help) usage && exit ;;
+'') usage >&2 && exit 2 ;;
+esac
+
+mkdir -p "$1"
+dir=$(cd "$1" && pwd -P)
+install_python
+install_node
+echo "PYTHON=$dir/python/bin/python"
+echo "NODE_PATH=$dir/node/node_modules"
