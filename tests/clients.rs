@@ -255,6 +255,19 @@ fn the_dogstatsd_client_that_aggregates_itself() {
     assert_each(&arrived(daemon, 37, 2), &["udp"], &expected);
 }
 
+#[test]
+fn the_dogstatsd_client_on_a_stream_is_rejected_and_told_what_to_change() {
+    let Some(python) = Client::python() else { return };
+    let daemon = daemon();
+    let way = Way::Unix("stream", "unix://");
+    python.send(&daemon, "python/dogstatsd.py", &["plain"], &[("unix", way)]);
+    let status = daemon.wait_received(49 + 2);
+    assert_eq!(status["ledger"]["rejected"], json!({ "bad_line": 49 + 2 }));
+    assert_eq!(status["ledger"]["aggregated"], 0);
+    let rejected = daemon.get("/api/v1/rejected").1;
+    assert!(rejected.contains("DogStatsD clients need a `unix_datagram` listener"), "{rejected}");
+}
+
 /// What a client says of itself: its own counters, with the tags that name it.
 fn telemetry(arrived: &BTreeMap<String, Vec<String>>, tags: &str) -> Vec<String> {
     let prefix = "counter dogstatsd.client.";

@@ -27,6 +27,8 @@
 //!   addresses and URLs are members, and they have colons.
 //! - A gauge with a sign is a change of the level, so a negative level can only be set by going
 //!   through 0. A rate weighs counters and timers; with a gauge or a set it is only checked.
+//! - A line with a NUL is bad: it has the length that DogStatsD's clients put before each packet of
+//!   a stream, which is not read here.
 //! - Events (`_e{…`) and service checks (`_sc|…`) are no samples: they are skipped and counted.
 
 use std::borrow::Cow;
@@ -56,13 +58,7 @@ pub fn decode<'a>(
             skipped += 1;
             continue;
         }
-        let read = match std::str::from_utf8(bytes) {
-            Ok(text) => decode_line(Piece { text, at }, &mut tags, each),
-            Err(error) => {
-                let offset = at + error.valid_up_to();
-                Err(Rejection { reason: RejectReason::BadLine, offset, expected: "UTF-8" })
-            }
-        };
+        let read = read_text(bytes, at).and_then(|line| decode_line(line, &mut tags, each));
         if let Err(rejection) = read {
             each(Err(rejection));
         }
@@ -82,6 +78,18 @@ pub fn split(line: &[u8]) -> Option<Split<'_>> {
     }
     Split::at_number(line, colon + 1, false)
         .filter(|split| line.get(split.number_end) == Some(&b'|'))
+}
+
+/// The text of a line. None has a NUL, but the lengths have that DogStatsD's clients put before what
+/// they send over a stream: these must not become parts of names.
+fn read_text(bytes: &[u8], at: usize) -> Result<Piece<'_>, Rejection> {
+    let bad =
+        |place, expected| Rejection { reason: RejectReason::BadLine, offset: at + place, expected };
+    if let Some(place) = memchr(0, bytes) {
+        return Err(bad(place, "no NUL; DogStatsD clients need a `unix_datagram` listener"));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| bad(error.valid_up_to(), "UTF-8"))?;
+    Ok(Piece { text, at })
 }
 
 /// Fails if the whole line is bad; bad values of a good line are rejected here.

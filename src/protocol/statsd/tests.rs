@@ -195,6 +195,9 @@ fn tags_are_read_in_all_dialects() {
 fn every_reason_says_where() {
     for (datagram, expected) in [
         ("nonsense", "bad_line@8"),
+        // The length of a packet in a DogStatsD stream.
+        ("\u{8}\0\0\0hits:1|c", "bad_line@1"),
+        ("\r\0\0\0_sc|db|0|m:x", "bad_line@1"),
         ("  nonsense \n", "bad_line@10"),
         ("a|c", "bad_line@1"),
         ("a:1", "bad_line@3"),
