@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use foldhash::fast::RandomState;
 use forwarders::model::{MetricKind, Series};
 use serde::Deserialize;
 
+use super::seed::{self, Seeded};
 use crate::protocol::Tags;
 
 /// `agent`: the host's own tags.
@@ -40,7 +40,7 @@ pub enum OnConflict {
 pub struct Identifier {
     agent: Vec<(String, String)>,
     on_conflict: OnConflict,
-    seed: RandomState,
+    seed: Seeded,
 }
 
 /// Kind, name and effective tags of a sample, with their hash.
@@ -64,7 +64,7 @@ impl Identifier {
         Self {
             agent: agent.map(|(key, value)| (key.clone(), value.clone())).collect(),
             on_conflict: config.on_conflict,
-            seed: RandomState::default(),
+            seed: seed::draw(),
         }
     }
 

@@ -18,6 +18,7 @@ pub mod clock;
 pub mod handover;
 pub mod identity;
 pub mod registry;
+pub mod seed;
 pub mod shapes;
 pub mod store;
 pub mod table;

@@ -6,8 +6,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use foldhash::fast::RandomState;
-
+use super::seed::{self, Seeded};
 use crate::protocol::SampleValue;
 use crate::protocol::split::Split;
 
@@ -72,7 +71,7 @@ pub struct Shapes {
     /// Both are empty until the first is learned: a listener that nobody uses costs nothing.
     shapes: Vec<[Shape; WAYS]>,
     /// Drawn anew: senders must not choose lines that push each other out.
-    seed: RandomState,
+    seed: Seeded,
     looked_up: u32,
     found: u32,
     pause: u32,
@@ -97,7 +96,7 @@ impl Shapes {
         Self {
             hashes: Vec::new(),
             shapes: Vec::new(),
-            seed: RandomState::default(),
+            seed: seed::draw(),
             looked_up: 0,
             found: 0,
             pause: 0,
