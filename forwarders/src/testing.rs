@@ -1,4 +1,4 @@
-//! What tests of this and of other crates need: snapshots, and real servers.
+//! What tests and benchmarks of this and of other crates need: snapshots, and real servers.
 
 use std::env;
 use std::io::{self, Write};
@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::model::{
     EXACT_SAMPLES_DEFAULT, MetricKind, Percentile, Point, Series, Snapshot, Sum, Value, Window,
 };
+
+pub mod encoders;
+pub mod load;
 
 /// A snapshot of a 10 s window that ended on 2017-03-21 16:34:34 UTC, with the default percentiles.
 #[must_use]

@@ -1,0 +1,84 @@
+//! Datagrams that lie one behind the other.
+
+use std::hint::black_box;
+use std::ops::Range;
+
+use forwarders::testing::load::{Metric, scramble};
+use tallyd::listener::Protocol;
+use tallyd::protocol::{Limits, Rejection, Sample, json, statsd};
+
+use crate::wording::Wording;
+
+/// Datagrams of one protocol.
+///
+/// In one buffer, as the kernel's are: with an allocation for each, a benchmark of a hundred
+/// thousand would for the most part wait for memory.
+#[derive(Debug)]
+pub struct Datagrams {
+    protocol: Protocol,
+    bytes: Vec<u8>,
+    places: Vec<Range<usize>>,
+}
+
+impl Datagrams {
+    /// None yet.
+    #[must_use]
+    pub fn new(protocol: Protocol) -> Self {
+        Self { protocol, bytes: Vec::new(), places: Vec::new() }
+    }
+
+    /// What so many metrics report in so many rounds, in a different order each round.
+    #[must_use]
+    pub fn of_metrics(wording: &Wording, metrics: usize, rounds: Range<usize>) -> Self {
+        let mut datagrams = Self::new(wording.protocol);
+        let mut metrics: Vec<_> = (0..metrics).map(Metric::new).collect();
+        for round in rounds {
+            shuffle(&mut metrics, round);
+            for together in metrics.chunks(wording.metrics) {
+                datagrams.push(|bytes| wording.write(bytes, together, round));
+            }
+        }
+        datagrams
+    }
+
+    /// Adds a datagram, which `write` appends.
+    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        self.places.push(start..self.bytes.len());
+    }
+
+    /// The datagrams in order.
+    #[must_use]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.places.iter().map(|place| &self.bytes[place.clone()])
+    }
+
+    /// Decodes all of them; how many samples and how many rejections that makes.
+    #[must_use]
+    pub fn decode(&self) -> (usize, usize) {
+        let limits = Limits::default();
+        let (mut samples, mut rejections) = (0, 0);
+        let mut each = |message: Result<Sample<'_>, Rejection>| match black_box(message) {
+            Ok(_) => samples += 1,
+            Err(_) => rejections += 1,
+        };
+        for bytes in self.iter() {
+            match self.protocol {
+                Protocol::Json => json::decode(bytes, &limits, &mut each),
+                Protocol::Statsd => {
+                    statsd::decode(bytes, &limits, &mut each);
+                }
+            }
+        }
+        (samples, rejections)
+    }
+}
+
+/// Fisher and Yates.
+fn shuffle<T>(list: &mut [T], seed: usize) {
+    for last in (1..list.len()).rev() {
+        let random = scramble((seed as u64) << 32 | last as u64);
+        list.swap(last, random as usize % (last + 1));
+    }
+}

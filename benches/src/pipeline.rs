@@ -1,0 +1,136 @@
+//! The daemon's parts from a datagram to a snapshot, put together as it does, without its threads.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use forwarders::model::{Snapshot, Window};
+use tallyd::aggregator::AggregationConfig;
+use tallyd::aggregator::handover::{AggregatorEnd, HandedOver};
+use tallyd::aggregator::identity::{AgentConfig, Identifier};
+use tallyd::aggregator::registry::Registry;
+use tallyd::aggregator::seed;
+use tallyd::aggregator::store::Store;
+use tallyd::listener::Protocol;
+use tallyd::listener::recorder::{Recorder, Shared};
+use tallyd::listener::stats::ListenerStats;
+use tallyd::listener::wake::Waker;
+use tallyd::protocol::Limits;
+
+use crate::datagrams::Datagrams;
+use crate::wording::Wording;
+
+/// Datagrams that one system call reads.
+const BATCH: usize = 64;
+/// A listener that meets many new lines pauses before it looks out for known ones again; after so
+/// many lines it does.
+const LINES_TO_WARM: usize = 20_000;
+const INTERVAL: Duration = Duration::from_secs(10);
+/// More than any benchmark has.
+const MAX_SERIES: usize = 2_000_000;
+
+/// One listener and the aggregator, on one thread.
+pub struct Pipeline {
+    recorder: Recorder,
+    stats: Arc<ListenerStats>,
+    tables: AggregatorEnd,
+    store: Store,
+    end_ms: u64,
+}
+
+impl Pipeline {
+    /// Without a series yet, and with hashes that are the same in every process. The agent has two
+    /// tags.
+    #[must_use]
+    pub fn new(protocol: Protocol) -> Self {
+        seed::fix();
+        let config = AggregationConfig {
+            max_series: MAX_SERIES,
+            max_series_per_metric: MAX_SERIES,
+            ..AggregationConfig::default()
+        };
+        let tags = [("datacenter", "fra-2"), ("role", "web")];
+        let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let agent = AgentConfig { tags, ..AgentConfig::default() };
+        let identifier = Arc::new(Identifier::new(&agent));
+        let registry = Arc::new(Registry::new(&config, Arc::clone(&identifier)));
+        let shared = Shared {
+            identifier,
+            registry: Arc::clone(&registry),
+            rejected: Arc::default(),
+            started: Instant::now(),
+            limits: Limits::default(),
+            exact_samples: config.exact_samples,
+        };
+        let mut tables = AggregatorEnd::new(config.exact_samples);
+        let waker = Arc::new(Waker::new().expect("an event descriptor"));
+        let handover = tables.add_listener(waker);
+        let stats = Arc::new(ListenerStats::without_drops("a benchmark".to_owned()));
+        let recorder = Recorder::new(shared, protocol, Arc::clone(&stats), handover);
+        let store = Store::new(&config, INTERVAL, registry);
+        Self { recorder, stats, tables, store, end_ms: 1_490_114_074_000 }
+    }
+
+    /// With so many series, each of which both tables of the listener know.
+    #[must_use]
+    pub fn warm(wording: &Wording, series: usize) -> Self {
+        let mut pipeline = Self::new(wording.protocol);
+        let rounds = (LINES_TO_WARM / series).max(2);
+        let datagrams = Datagrams::of_metrics(wording, series, 0..rounds);
+        for _ in 0..2 {
+            pipeline.record(&datagrams);
+            assert_eq!(pipeline.flush().points.len(), series, "series");
+        }
+        pipeline
+    }
+
+    /// Records datagrams, batch by batch.
+    pub fn record(&mut self, datagrams: &Datagrams) {
+        let mut datagrams = datagrams.iter();
+        while datagrams.len() > 0 {
+            self.recorder.begin_batch();
+            for datagram in datagrams.by_ref().take(BATCH) {
+                self.recorder.datagram(datagram, "a benchmark");
+            }
+            self.recorder.publish();
+            self.recorder.at_edge();
+        }
+    }
+
+    /// Takes the listener's table, as at a window's edge; the listener goes on with the other one.
+    #[must_use]
+    pub fn hand_over(&mut self) -> HandedOver {
+        let awaited = self.tables.announce_edge();
+        assert_eq!(awaited, 1, "tables that will come");
+        self.recorder.at_edge();
+        self.tables.tables().try_recv().expect("the table")
+    }
+
+    /// Closes the window with a table that was handed over, and gives it back.
+    #[must_use]
+    pub fn flush_table(&mut self, mut handed: HandedOver) -> Snapshot {
+        self.store.merge(&mut handed.table);
+        self.tables.give_back(handed);
+        self.end_ms += INTERVAL.as_millis() as u64;
+        let snapshot = self.store.flush(Window { end_ms: self.end_ms, interval: INTERVAL });
+        self.store.expire();
+        snapshot
+    }
+
+    /// Closes the window.
+    #[must_use]
+    pub fn flush(&mut self) -> Snapshot {
+        let handed = self.hand_over();
+        self.flush_table(handed)
+    }
+
+    /// Samples that were recorded.
+    ///
+    /// # Panics
+    /// If a message was rejected.
+    #[must_use]
+    pub fn recorded(&self) -> u64 {
+        let counts = self.stats.counts();
+        assert_eq!(counts.received(), counts.aggregated, "received, aggregated");
+        counts.aggregated
+    }
+}

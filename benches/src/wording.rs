@@ -1,0 +1,193 @@
+//! The ways in which clients write what they report.
+
+use std::fmt;
+use std::io::Write;
+
+use forwarders::model::MetricKind;
+use forwarders::testing::load::Metric;
+use tallyd::listener::Protocol;
+
+/// Values of a line that packs several.
+const VALUES_PACKED: usize = 5;
+/// When the first round is, in seconds as in a `timestamp`.
+const FIRST_ROUND_S: usize = 1_490_114_074;
+
+/// One way to write.
+pub struct Wording {
+    /// What benchmarks call it.
+    pub name: &'static str,
+    /// The protocol that it belongs to.
+    pub protocol: Protocol,
+    /// Metrics in a datagram.
+    pub metrics: usize,
+    /// Samples of a metric.
+    pub samples: usize,
+    write: fn(&mut Vec<u8>, &[Metric], usize),
+}
+
+/// A JSON message with four tags, some 130 bytes.
+pub const JSON: Wording = Wording {
+    name: "json",
+    protocol: Protocol::Json,
+    metrics: 1,
+    samples: 1,
+    write: |out, metrics, round| json(out, &metrics[0], round, ""),
+};
+
+/// The same with a time, so that no two lines are the same but for their number.
+pub const JSON_TIMED: Wording = Wording {
+    name: "json-timed",
+    write: |out, metrics, round| {
+        json(out, &metrics[0], round, &format!(",\"timestamp\":{}", FIRST_ROUND_S + round));
+    },
+    ..JSON
+};
+
+/// Ten messages in an array.
+pub const JSON_ARRAY: Wording = Wording {
+    name: "json-array",
+    metrics: 10,
+    write: |out, metrics, round| {
+        for (place, metric) in metrics.iter().enumerate() {
+            out.push(if place == 0 { b'[' } else { b',' });
+            json(out, metric, round, "");
+        }
+        out.push(b']');
+    },
+    ..JSON
+};
+
+/// A line without tags, as the first statsd reads it.
+pub const STATSD: Wording = Wording {
+    name: "statsd",
+    protocol: Protocol::Statsd,
+    metrics: 1,
+    samples: 1,
+    write: |out, metrics, round| {
+        let metric = &metrics[0];
+        // Without tags, the name alone tells the series.
+        let (_, host) = &metric.tags[0];
+        write(out, format_args!("{}.{host}:{}|{}", metric.name, metric.value(round), kind(metric)));
+    },
+};
+
+/// A line with four tags in DogStatsD's dialect.
+pub const DOGSTATSD: Wording = Wording {
+    name: "dogstatsd",
+    write: |out, metrics, round| dogstatsd(out, &metrics[0], round..round + 1, ""),
+    ..STATSD
+};
+
+/// The same with a time.
+pub const DOGSTATSD_TIMED: Wording = Wording {
+    name: "dogstatsd-timed",
+    write: |out, metrics, round| {
+        let time = format!("|T{}", FIRST_ROUND_S + round);
+        dogstatsd(out, &metrics[0], round..round + 1, &time);
+    },
+    ..STATSD
+};
+
+/// Five values on such a line.
+pub const DOGSTATSD_PACKED: Wording = Wording {
+    name: "dogstatsd-packed",
+    samples: VALUES_PACKED,
+    write: |out, metrics, round| {
+        let rounds = round * VALUES_PACKED..(round + 1) * VALUES_PACKED;
+        dogstatsd(out, &metrics[0], rounds, "");
+    },
+    ..STATSD
+};
+
+/// A line with four tags in Telegraf's dialect.
+pub const TELEGRAF: Wording = Wording {
+    name: "telegraf",
+    write: |out, metrics, round| {
+        let metric = &metrics[0];
+        out.extend_from_slice(metric.name.as_bytes());
+        for (key, value) in &metric.tags {
+            write(out, format_args!(",{key}={value}"));
+        }
+        write(out, format_args!(":{}|{}", metric.value(round), kind(metric)));
+    },
+    ..STATSD
+};
+
+/// A line with four tags in SignalFx's dialect.
+pub const SIGNALFX: Wording = Wording {
+    name: "signalfx",
+    write: |out, metrics, round| {
+        let metric = &metrics[0];
+        out.extend_from_slice(metric.name.as_bytes());
+        for (place, (key, value)) in metric.tags.iter().enumerate() {
+            write(out, format_args!("{}{key}={value}", if place == 0 { '[' } else { ',' }));
+        }
+        write(out, format_args!("]:{}|{}", metric.value(round), kind(metric)));
+    },
+    ..STATSD
+};
+
+/// All of them.
+pub const ALL: [&Wording; 9] = [
+    &JSON,
+    &JSON_TIMED,
+    &JSON_ARRAY,
+    &STATSD,
+    &DOGSTATSD,
+    &DOGSTATSD_TIMED,
+    &DOGSTATSD_PACKED,
+    &TELEGRAF,
+    &SIGNALFX,
+];
+
+impl Wording {
+    /// Appends a datagram with what metrics report in a round.
+    pub fn write(&self, out: &mut Vec<u8>, metrics: &[Metric], round: usize) {
+        (self.write)(out, metrics, round);
+    }
+}
+
+impl fmt::Display for Wording {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name)
+    }
+}
+
+fn json(out: &mut Vec<u8>, metric: &Metric, round: usize, more: &str) {
+    let field = if metric.kind == MetricKind::Counter { "count" } else { "value" };
+    let (name, kind, value) = (metric.name, metric.kind, metric.value(round));
+    write(
+        out,
+        format_args!(r#"{{"metric_name":"{name}","metric_type":"{kind}","{field}":{value}"#),
+    );
+    for (key, value) in &metric.tags {
+        write(out, format_args!(r#","{key}":"{value}""#));
+    }
+    write(out, format_args!("{more}}}"));
+}
+
+fn dogstatsd(out: &mut Vec<u8>, metric: &Metric, rounds: std::ops::Range<usize>, more: &str) {
+    out.extend_from_slice(metric.name.as_bytes());
+    for round in rounds {
+        write(out, format_args!(":{}", metric.value(round)));
+    }
+    write(out, format_args!("|{}", kind(metric)));
+    for (place, (key, value)) in metric.tags.iter().enumerate() {
+        write(out, format_args!("{}{key}:{value}", if place == 0 { "|#" } else { "," }));
+    }
+    out.extend_from_slice(more.as_bytes());
+}
+
+/// statsd's letters for the kind.
+fn kind(metric: &Metric) -> &'static str {
+    match metric.kind {
+        MetricKind::Gauge => "g",
+        MetricKind::Timer => "ms",
+        MetricKind::Set => "s",
+        MetricKind::Counter | MetricKind::Trace => "c",
+    }
+}
+
+fn write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a vector takes all");
+}
