@@ -95,7 +95,10 @@ find_missing() {
     need netcat-openbsd "sends test metrics" nc
     need maven "fetches the Kafka broker" mvn
     java_is_new_enough || note JAVA "java 17 or later (runs the Kafka broker)"
-    if $lint; then need shellcheck "checks the shell scripts" shellcheck; fi
+    if $lint; then
+        need shellcheck "checks the shell scripts" shellcheck
+        need valgrind "counts instructions" valgrind
+    fi
 }
 
 # --- packages ------------------------------------------------------------------
@@ -216,7 +219,7 @@ install_rust_lints() {
 if ! on_debian; then
     say "needed: gcc g++ make perl curl; Rust; for the tests also"
     say "python3 with venv, node 18 or later, npm, nc (OpenBSD's), mvn (Maven),"
-    say "java 17 or later; for --lint shellcheck"
+    say "java 17 or later; for --lint shellcheck, valgrind"
 fi
 find_missing
 install_missing
