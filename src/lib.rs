@@ -23,5 +23,6 @@ pub mod daemon;
 pub mod listener;
 pub mod logging;
 pub mod observed;
+pub mod process;
 pub mod protocol;
 mod sys;

@@ -10,6 +10,7 @@ use crate::aggregator::clock::unix_ms;
 use crate::listener::rejected::RejectedMessage;
 use crate::listener::stats::{ConnectionCounts, Counts, ListenerStats};
 use crate::observed::{Observed, ObservedForwarder};
+use crate::process;
 
 /// Metrics that `by_metric` names: those with the most series.
 const METRICS_MAX: usize = 1_000;
@@ -20,10 +21,20 @@ pub(super) struct Status {
     version: &'static str,
     instance: String,
     uptime_s: f64,
+    process: Process,
     ledger: Ledger,
     listeners: Vec<Listener>,
     series: Series,
     forwarders: BTreeMap<String, Forwarder>,
+}
+
+/// What the process costs this host.
+#[derive(Debug, Serialize)]
+struct Process {
+    pid: u32,
+    cpu_s: f64,
+    resident_bytes: Option<u64>,
+    resident_peak_bytes: Option<u64>,
 }
 
 /// Where every sample went: `received` = `aggregated` + the sum of `rejected`.
@@ -99,6 +110,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             instance: observed.instance.clone(),
             uptime_s: observed.started.elapsed().as_secs_f64(),
+            process: Process::now(),
             ledger: Ledger::of(&total, kernel_drops),
             listeners,
             series: Series::of(observed),
@@ -107,6 +119,18 @@ impl Status {
                 .iter()
                 .map(|forwarder| (forwarder.name.clone(), Forwarder::of(forwarder)))
                 .collect(),
+        }
+    }
+}
+
+impl Process {
+    fn now() -> Self {
+        let memory = process::memory();
+        Self {
+            pid: std::process::id(),
+            cpu_s: process::cpu_time().as_secs_f64(),
+            resident_bytes: memory.map(|memory| memory.resident),
+            resident_peak_bytes: memory.map(|memory| memory.resident_peak),
         }
     }
 }

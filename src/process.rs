@@ -1,0 +1,73 @@
+//! What this process costs its host: CPU time and memory.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// CPU time of all threads since the start, user and system together, to the nanosecond.
+#[must_use]
+pub fn cpu_time() -> Duration {
+    duration(clock_gettime(ClockId::ProcessCPUTime))
+}
+
+/// CPU time of the calling thread since its start, user and system together.
+#[must_use]
+pub fn thread_cpu_time() -> Duration {
+    duration(clock_gettime(ClockId::ThreadCPUTime))
+}
+
+/// Memory that is not swapped out, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Now.
+    pub resident: u64,
+    /// The most since the start.
+    pub resident_peak: u64,
+}
+
+/// The memory of this process; `None` where /proc cannot be read.
+#[must_use]
+pub fn memory() -> Option<Memory> {
+    parse_memory(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// Reads proc_pid_status(5), which gives kibibytes.
+fn parse_memory(status: &str) -> Option<Memory> {
+    let bytes = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        let kibibytes: u64 = line.strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kibibytes * 1024)
+    };
+    Some(Memory { resident: bytes("VmRSS:")?, resident_peak: bytes("VmHWM:")? })
+}
+
+/// Both parts of a clock's reading are zero or more.
+fn duration(reading: Timespec) -> Duration {
+    Duration::new(reading.tv_sec.unsigned_abs(), reading.tv_nsec as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let status = "Name:\ttallyd\nVmHWM:\t    9344 kB\nVmRSS:\t    9216 kB\nThreads:\t6\n";
+        let memory = Memory { resident: 9216 << 10, resident_peak: 9344 << 10 };
+        assert_eq!(parse_memory(status), Some(memory));
+        assert_eq!(parse_memory("Name:\ttallyd\n"), None);
+    }
+
+    #[test]
+    fn what_this_process_costs_is_told() {
+        let memory = memory().unwrap();
+        assert!(memory.resident > 100_000 && memory.resident_peak >= memory.resident);
+        let before = thread_cpu_time();
+        let mut spent = 0_u64;
+        while thread_cpu_time() - before < Duration::from_millis(2) {
+            spent = std::hint::black_box(spent + 1);
+        }
+        assert!(cpu_time() >= thread_cpu_time());
+    }
+}
