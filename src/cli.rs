@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::options::BenchArgs;
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "tallyd", version, about = "A metrics daemon for one host", max_term_width = 100)]
@@ -20,7 +22,20 @@ pub enum Command {
     Run(RunArgs),
     /// Say whether the configuration is good
     Check(CheckArgs),
+    /// Put a load on a daemon and tell what became of it and what it cost
+    #[command(after_help = BENCH_HELP)]
+    Bench(BenchArgs),
 }
+
+const BENCH_HELP: &str = "\
+Examples:
+  tallyd bench --spawn                            what a message costs on this host
+  tallyd bench --spawn --rate max --batch 10      as fast as one core sends, 10 a datagram
+  tallyd bench --rate 50k --duration 1m           a running daemon, at the default addresses
+  tallyd bench tcp://10.0.0.7:8125 --protocol statsd --admin http://10.0.0.7:9495
+
+The metrics are called bench.TYPE.NUMBER; a running daemon forwards them like any others.
+Exit status: 0 if every message is accounted for, 1 if not, 2 for wrong usage.";
 
 /// Which configuration file.
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@
 
 pub mod admin;
 pub mod aggregator;
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tallyd::cli::{Cli, Command};
-use tallyd::{check, daemon};
+use tallyd::{bench, check, daemon};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => daemon::command(&args),
         Command::Check(args) => check::command(&args),
+        Command::Bench(args) => bench::command(&args),
     }
 }

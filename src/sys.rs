@@ -5,8 +5,13 @@
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::ptr;
+
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// Datagrams that one system call may bring.
 const BATCH: usize = 64;
@@ -113,6 +118,80 @@ pub(crate) struct Datagram<'a> {
     pub(crate) is_cut: bool,
 }
 
+/// Datagrams to send again and again with `sendmmsg(2)`: what a call needs is built once, so that
+/// sending costs little but the kernel's share.
+pub(crate) struct SendRing {
+    // Pointed to by the vectors, and these by the headers, hence kept and never moved.
+    _bytes: Box<[u8]>,
+    _vectors: Box<[libc::iovec]>,
+    headers: Box<[libc::mmsghdr]>,
+}
+
+// SAFETY: as for `ReceiveBatch`: the pointers lead to heap memory that this struct owns.
+unsafe impl Send for SendRing {}
+
+impl SendRing {
+    /// Takes the datagrams, one behind the other, and where each ends.
+    ///
+    /// # Panics
+    /// If the ends do not rise or lie behind the bytes.
+    #[must_use]
+    pub(crate) fn new(bytes: Vec<u8>, ends: &[usize]) -> Self {
+        let mut bytes = bytes.into_boxed_slice();
+        let mut start = 0;
+        let mut vectors: Box<[libc::iovec]> = ends
+            .iter()
+            .map(|end| {
+                let datagram = &mut bytes[start..*end];
+                start = *end;
+                libc::iovec { iov_base: datagram.as_mut_ptr().cast(), iov_len: datagram.len() }
+            })
+            .collect();
+        let headers = vectors
+            .iter_mut()
+            .map(|vector| {
+                // SAFETY: all-zero bytes are a valid mmsghdr: null pointers and zero lengths.
+                let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
+                header.msg_hdr.msg_iov = vector;
+                header.msg_hdr.msg_iovlen = 1;
+                header
+            })
+            .collect();
+        Self { _bytes: bytes, _vectors: vectors, headers }
+    }
+
+    /// Sends datagrams of this range over a connected socket; gives how many went out. If not all
+    /// did, the first that did not has to be sent again: what the system says to that is lost.
+    ///
+    /// # Errors
+    /// What the system says to the first.
+    ///
+    /// # Panics
+    /// If the range is not within the ring.
+    pub(crate) fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        range: Range<usize>,
+    ) -> io::Result<usize> {
+        let headers = &mut self.headers[range];
+        // SAFETY: `headers` are valid and as many as is said. They point to memory of this struct
+        // that the kernel only reads; no address is given, as the socket is connected.
+        let sent = unsafe {
+            libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as u32, 0)
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+/// Has the kernel end a child with SIGTERM when this thread ends, however it ends.
+pub(crate) fn end_with_parent(command: &mut Command) {
+    // SAFETY: what runs between fork and exec is one system call: it allocates nothing and takes no
+    // lock.
+    unsafe {
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
+    }
+}
+
 /// The sender's address; `None` for a family that is not IP.
 fn to_socket_addr(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match i32::from(storage.ss_family) {
@@ -215,6 +294,28 @@ mod tests {
             let address = batch.datagrams().next().unwrap().sender;
             assert_eq!(address, Some(sender.local_addr().unwrap()));
         }
+    }
+
+    #[test]
+    fn a_range_of_the_ring_is_sent() {
+        let (receiver, sender) = pair("127.0.0.1:0");
+        let mut ring = SendRing::new(b"abbccc".to_vec(), &[1, 3, 3, 6]);
+        assert_eq!(ring.send(sender.as_fd(), 1..4).unwrap(), 3);
+        assert_eq!(ring.send(sender.as_fd(), 0..1).unwrap(), 1);
+        let mut batch = ReceiveBatch::new(100);
+        assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 4);
+        let seen: Vec<_> = batch.datagrams().map(|datagram| datagram.bytes.to_vec()).collect();
+        assert_eq!(seen, [&b"bb"[..], b"", b"ccc", b"a"]);
+    }
+
+    #[test]
+    fn a_sender_hears_that_nobody_listens() {
+        let (receiver, sender) = pair("127.0.0.1:0");
+        drop(receiver);
+        let mut ring = SendRing::new(b"x".to_vec(), &[1]);
+        ring.send(sender.as_fd(), 0..1).unwrap();
+        let error = ring.send(sender.as_fd(), 0..1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]
