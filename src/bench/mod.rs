@@ -1,7 +1,7 @@
 //! `tallyd bench`: puts a load on a daemon and tells what became of it and what it cost.
 //!
-//! The messages are built beforehand ([`payloads`]) and sent at a rate ([`sender`]). What became of
-//! them the daemon's own ledger tells ([`ledger`]), looked at before and after ([`target`]).
+//! The messages are built beforehand (`payloads`) and sent at a rate (`sender`). What became of
+//! them the daemon's own ledger tells (`ledger`), looked at before and after (`target`).
 
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroU64;
