@@ -42,14 +42,13 @@ impl fmt::Display for MetricKind {
 
 /// A series: its kind, metric name and tags, sorted by tag key.
 ///
-/// Name, keys and values lie behind each other in one string, because there may be a million
-/// series and an allocation for each tag would cost more than the tags.
+/// Name, keys and values lie behind each other in one string, each behind its length, because there
+/// may be a million series and an allocation for each tag would cost more than the tags.
 #[derive(PartialEq, Eq, Hash)]
 pub struct Series {
     kind: MetricKind,
+    tag_count: u32,
     text: Box<str>,
-    /// Where each part of `text` ends: the name, then key, value, key, value…
-    ends: Box<[u32]>,
 }
 
 impl Series {
@@ -61,21 +60,17 @@ impl Series {
         tags: &[(K, V)],
     ) -> Self {
         debug_assert!(tags.is_sorted_by(|a, b| a.0.as_ref() < b.0.as_ref()));
-        let bytes: usize =
-            tags.iter().map(|(key, value)| key.as_ref().len() + value.as_ref().len()).sum();
-        let mut text = String::with_capacity(name.len() + bytes);
-        let mut ends = Vec::with_capacity(1 + 2 * tags.len());
-        let mut add = |part: &str| {
-            text.push_str(part);
-            // A datagram is shorter than 64 KiB, so the parts of one series are far below 4 GiB.
-            ends.push(text.len() as u32);
+        let parts = || {
+            let tags = tags.iter().flat_map(|(key, value)| [key.as_ref(), value.as_ref()]);
+            std::iter::once(name).chain(tags)
         };
-        add(name);
-        for (key, value) in tags {
-            add(key.as_ref());
-            add(value.as_ref());
+        let bytes = parts().map(|part| part.len() + length_digits(part.len())).sum();
+        let mut text = String::with_capacity(bytes);
+        for part in parts() {
+            push_length(&mut text, part.len());
+            text.push_str(part);
         }
-        Self { kind, text: text.into_boxed_str(), ends: ends.into_boxed_slice() }
+        Self { kind, tag_count: tags.len() as u32, text: text.into_boxed_str() }
     }
 
     /// What the series measures.
@@ -87,19 +82,22 @@ impl Series {
     /// The metric name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.part(0)
+        self.parts().next().unwrap_or_default()
     }
 
     /// The tags as (key, value), sorted by key.
     #[must_use]
     pub fn tags(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + Clone {
-        (0..self.tag_count()).map(|tag| (self.part(1 + 2 * tag), self.part(2 + 2 * tag)))
+        let mut parts = self.parts();
+        parts.next();
+        (0..self.tag_count())
+            .map(move |_| (parts.next().unwrap_or_default(), parts.next().unwrap_or_default()))
     }
 
     /// How many tags there are.
     #[must_use]
     pub fn tag_count(&self) -> usize {
-        self.ends.len() / 2
+        self.tag_count as usize
     }
 
     /// The value of the tag `key`.
@@ -108,16 +106,66 @@ impl Series {
         self.tags().find(|(candidate, _)| *candidate == key).map(|(_, value)| value)
     }
 
-    /// Length of name, keys and values together, in bytes.
+    /// Bytes that name, keys and values take together.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         self.text.len()
     }
 
-    fn part(&self, index: usize) -> &str {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
-        &self.text[start..self.ends[index] as usize]
+    fn parts(&self) -> Parts<'_> {
+        Parts { rest: &self.text }
     }
+}
+
+/// Reads the parts of a series' text one by one.
+#[derive(Clone)]
+struct Parts<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a str;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a str> {
+        let (length, digits) = read_length(self.rest.as_bytes())?;
+        let (part, rest) = self.rest[digits..].split_at(length);
+        self.rest = rest;
+        Some(part)
+    }
+}
+
+// A length is written in base 64, the lowest digit first, each in a byte of which bit 6 says that
+// more follow. So it is ASCII, and the whole text remains a string that can be cut without checking
+// it again.
+
+const DIGIT_BITS: u32 = 6;
+const MORE: u8 = 1 << DIGIT_BITS;
+
+fn push_length(text: &mut String, mut length: usize) {
+    while length >= usize::from(MORE) {
+        text.push(char::from(length as u8 % MORE | MORE));
+        length >>= DIGIT_BITS;
+    }
+    text.push(char::from(length as u8));
+}
+
+/// Bytes that [`push_length`] writes.
+fn length_digits(length: usize) -> usize {
+    (length.max(1).ilog2() / DIGIT_BITS + 1) as usize
+}
+
+/// A length and how many bytes it took.
+#[inline]
+fn read_length(text: &[u8]) -> Option<(usize, usize)> {
+    let mut length = 0;
+    for (index, byte) in text.iter().enumerate() {
+        length |= usize::from(byte % MORE) << (index as u32 * DIGIT_BITS);
+        if byte & MORE == 0 {
+            return Some((length, index + 1));
+        }
+    }
+    None
 }
 
 impl fmt::Display for Series {
@@ -148,6 +196,17 @@ mod tests {
         assert_eq!(series.tag("b"), Some("zwei"));
         assert_eq!(series.tag("c"), None);
         assert_eq!(series.to_string(), "timer user.latency a=1 b=zwei");
+    }
+
+    #[test]
+    fn parts_of_any_length_are_given_back() {
+        for length in [0, 1, 63, 64, 65, 4_095, 4_096, 70_000, 300_000] {
+            let (name, value) = ("n".repeat(length + 1), "v".repeat(length));
+            let series = Series::new(MetricKind::Timer, &name, &[("key", &value), ("z", &value)]);
+            assert_eq!(series.name(), name);
+            let tags: Vec<_> = series.tags().collect();
+            assert_eq!(tags, [("key", value.as_str()), ("z", &value)]);
+        }
     }
 
     #[test]
