@@ -178,6 +178,7 @@ fn shared(config: &Config, started: Instant) -> Shared {
         started,
         limits: config.limits.clone(),
         exact_samples: config.aggregation.exact_samples,
+        line_cache: config.aggregation.line_cache.get() as usize,
     }
 }
 
@@ -222,12 +223,12 @@ impl Pipeline {
     ) -> io::Result<Self> {
         let interval = config.interval.get();
         let store = Store::new(&config.aggregation, interval, Arc::clone(&shared.registry));
-        let mut tables = AggregatorEnd::new(shared.exact_samples);
+        let mut tallies = AggregatorEnd::new();
         let registry = Arc::clone(&shared.registry);
         let (mut wakers, mut listeners) = (Vec::new(), Vec::new());
         for (number, listener) in bound.into_iter().enumerate() {
             let waker = Arc::new(Waker::new()?);
-            let handover = tables.add_listener(Arc::clone(&waker));
+            let handover = tallies.add_listener(Arc::clone(&waker));
             let recorder = Recorder::new(
                 shared.clone(),
                 listener.protocol(),
@@ -243,7 +244,7 @@ impl Pipeline {
                     .spawn(move || listener.run(recorder, &waker))?,
             );
         }
-        let aggregator = AggregatorThread::new(store, interval, tables, registry, outlets);
+        let aggregator = AggregatorThread::new(store, interval, tallies, registry, outlets);
         let (stop, stopped) = flume::bounded(0);
         let aggregator = thread::Builder::new()
             .name("aggregate".to_owned())

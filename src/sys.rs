@@ -14,7 +14,7 @@ use std::ptr;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// Datagrams that one system call may bring.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 /// Room for a sender's address, of whatever family.
 const ADDRESS_BYTES: u32 = mem::size_of::<libc::sockaddr_storage>() as u32;
 /// Added to the distance between two datagrams: a power of two would map the start of every one to
@@ -46,37 +46,43 @@ impl ReceiveBatch {
         let stride = room + PADDING;
         let mut buffer = vec![0_u8; BATCH * stride].into_boxed_slice();
         // SAFETY: all-zero bytes are a valid sockaddr_storage, a plain C struct of integers.
-        let mut addresses: Box<[libc::sockaddr_storage]> =
+        let addresses: Box<[libc::sockaddr_storage]> =
             vec![unsafe { mem::zeroed() }; BATCH].into_boxed_slice();
         let mut vectors: Box<[libc::iovec]> = buffer
             .chunks_exact_mut(stride)
             .map(|place| libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: room })
             .collect();
-        let headers = addresses
+        let headers = vectors
             .iter_mut()
-            .zip(vectors.iter_mut())
-            .map(|(address, vector)| {
+            .map(|vector| {
                 // SAFETY: all-zero bytes are a valid mmsghdr: null pointers and zero lengths.
                 let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
-                header.msg_hdr.msg_name = ptr::from_mut(address).cast();
                 header.msg_hdr.msg_iov = vector;
                 header.msg_hdr.msg_iovlen = 1;
-                header.msg_hdr.msg_namelen = ADDRESS_BYTES;
                 header
             })
             .collect();
         Self { buffer, stride, addresses, _vectors: vectors, headers, filled: 0 }
     }
 
-    /// Takes what the socket holds, up to the size of the batch, without waiting.
+    /// Takes what the socket holds, up to the size of the batch, without waiting. Without
+    /// `asks_senders`, who sent it stays unknown, which spares a twentieth of the time.
     ///
     /// # Errors
     /// `WouldBlock` when it holds nothing, else what the system says.
-    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
-        // The kernel overwrites the lengths that it was given; only the slots that it filled last
-        // time have changed.
-        for header in &mut self.headers[..self.filled] {
-            header.msg_hdr.msg_namelen = ADDRESS_BYTES;
+    pub(crate) fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        asks_senders: bool,
+    ) -> io::Result<usize> {
+        // The kernel overwrites the lengths that it was given.
+        for (header, address) in self.headers.iter_mut().zip(&mut self.addresses) {
+            let header = &mut header.msg_hdr;
+            (header.msg_name, header.msg_namelen) = if asks_senders {
+                (ptr::from_mut(address).cast(), ADDRESS_BYTES)
+            } else {
+                (ptr::null_mut(), 0)
+            };
         }
         self.filled = 0;
         // SAFETY: `headers` holds BATCH valid headers whose pointers lead to memory of this struct
@@ -100,7 +106,7 @@ impl ReceiveBatch {
             let start = slot * self.stride;
             Datagram {
                 bytes: &self.buffer[start..start + header.msg_len as usize],
-                sender: to_socket_addr(&self.addresses[slot]),
+                sender: Sender((header.msg_hdr.msg_namelen > 0).then(|| &self.addresses[slot])),
                 is_cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             }
         })
@@ -108,12 +114,12 @@ impl ReceiveBatch {
 }
 
 /// What came.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Datagram<'a> {
     /// Its content, as far as there was room.
     pub(crate) bytes: &'a [u8],
-    /// Who sent it; `None` if not over IP.
-    pub(crate) sender: Option<SocketAddr>,
+    /// Who sent it.
+    pub(crate) sender: Sender<'a>,
     /// Whether there was more of it than room.
     pub(crate) is_cut: bool,
 }
@@ -192,24 +198,46 @@ pub(crate) fn end_with_parent(command: &mut Command) {
     }
 }
 
-/// The sender's address; `None` for a family that is not IP.
-fn to_socket_addr(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    match i32::from(storage.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the kernel says that it wrote a sockaddr_in, which is smaller than and no
-            // stricter aligned than a sockaddr_storage.
-            let v4 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-            Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port)))
+/// A sender as the kernel wrote it down; made into an address only for whoever asks.
+#[derive(Clone, Copy)]
+pub(crate) struct Sender<'a>(Option<&'a libc::sockaddr_storage>);
+
+impl Sender<'_> {
+    /// Its address; `None` if it has none, is not over IP or was not asked for.
+    #[must_use]
+    pub(crate) fn address(self) -> Option<SocketAddr> {
+        let storage = self.0?;
+        match i32::from(storage.ss_family) {
+            libc::AF_INET => {
+                // SAFETY: the kernel says that it wrote a sockaddr_in, which is smaller than and no
+                // stricter aligned than a sockaddr_storage.
+                let v4 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
+                let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+                Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port)))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above, with a sockaddr_in6.
+                let v6 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
+                let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+                Some(SocketAddr::new(ip.to_canonical(), u16::from_be(v6.sin6_port)))
+            }
+            _ => None,
         }
-        libc::AF_INET6 => {
-            // SAFETY: as above, with a sockaddr_in6.
-            let v6 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            Some(SocketAddr::new(ip.to_canonical(), u16::from_be(v6.sin6_port)))
-        }
-        _ => None,
     }
+}
+
+/// Asks the processor to have `place` in its cache soon. Changes nothing but how long the next look
+/// at it takes: with 100,000 series, waiting for memory is most of what a sample costs.
+#[inline]
+pub(crate) fn prefetch<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing that the program could notice and never faults.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(place).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
 }
 
 /// How many datagrams the kernel dropped because the socket's buffer was full, since the socket was
@@ -261,12 +289,12 @@ mod tests {
                 sender.send(&vec![round; size]).unwrap();
             }
             // Loopback delivers before `send` returns.
-            assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 3);
+            assert_eq!(batch.receive(receiver.as_fd(), true).unwrap(), 3);
             let lengths: Vec<_> = batch.datagrams().map(|datagram| datagram.bytes.len()).collect();
             assert_eq!(lengths, [0, 1, 65_507]);
             assert!(batch.datagrams().all(|d| !d.is_cut && d.bytes.iter().all(|b| *b == round)));
         }
-        let error = batch.receive(receiver.as_fd()).unwrap_err();
+        let error = batch.receive(receiver.as_fd(), true).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         assert_eq!(batch.datagrams().count(), 0, "nothing of the last batch is seen again");
     }
@@ -278,10 +306,10 @@ mod tests {
         for size in [1000, 1001, 999] {
             sender.send(&vec![1; size]).unwrap();
         }
-        assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 3);
+        assert_eq!(batch.receive(receiver.as_fd(), true).unwrap(), 3);
         let seen: Vec<_> = batch.datagrams().map(|d| (d.bytes.len(), d.is_cut)).collect();
         assert_eq!(seen, [(1000, false), (1000, true), (999, false)]);
-        assert!(batch.datagrams().all(|datagram| datagram.sender.is_none()));
+        assert!(batch.datagrams().all(|datagram| datagram.sender.address().is_none()));
     }
 
     #[test]
@@ -290,9 +318,13 @@ mod tests {
             let (receiver, sender) = pair(bind);
             let mut batch = ReceiveBatch::new(65_536);
             sender.send(b"x").unwrap();
-            batch.receive(receiver.as_fd()).unwrap();
-            let address = batch.datagrams().next().unwrap().sender;
+            batch.receive(receiver.as_fd(), true).unwrap();
+            let address = batch.datagrams().next().unwrap().sender.address();
             assert_eq!(address, Some(sender.local_addr().unwrap()));
+
+            sender.send(b"x").unwrap();
+            batch.receive(receiver.as_fd(), false).unwrap();
+            assert_eq!(batch.datagrams().next().unwrap().sender.address(), None);
         }
     }
 
@@ -303,7 +335,7 @@ mod tests {
         assert_eq!(ring.send(sender.as_fd(), 1..4).unwrap(), 3);
         assert_eq!(ring.send(sender.as_fd(), 0..1).unwrap(), 1);
         let mut batch = ReceiveBatch::new(100);
-        assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 4);
+        assert_eq!(batch.receive(receiver.as_fd(), true).unwrap(), 4);
         let seen: Vec<_> = batch.datagrams().map(|datagram| datagram.bytes.to_vec()).collect();
         assert_eq!(seen, [&b"bb"[..], b"", b"ccc", b"a"]);
     }
@@ -327,7 +359,7 @@ mod tests {
         }
         let dropped = socket_drops(receiver.as_fd()).unwrap();
         let mut batch = ReceiveBatch::new(65_536);
-        let received = batch.receive(receiver.as_fd()).unwrap();
+        let received = batch.receive(receiver.as_fd(), true).unwrap();
         assert!(received < BATCH);
         assert_eq!(received as u32 + dropped, 1000);
     }

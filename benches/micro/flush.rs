@@ -34,5 +34,5 @@ fn flush(bencher: Bencher<'_, '_>, series: usize, rounds: usize) {
             pipeline.borrow_mut().record(&datagrams);
             pipeline.borrow_mut().hand_over()
         })
-        .bench_local_values(|handed| pipeline.borrow_mut().flush_table(handed));
+        .bench_local_values(|handed| pipeline.borrow_mut().flush_tally(handed));
 }

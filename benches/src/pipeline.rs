@@ -11,7 +11,7 @@ use tallyd::aggregator::registry::Registry;
 use tallyd::aggregator::seed;
 use tallyd::aggregator::store::Store;
 use tallyd::listener::Protocol;
-use tallyd::listener::recorder::{Recorder, Shared};
+use tallyd::listener::recorder::{Ahead, Recorder, Shared};
 use tallyd::listener::stats::ListenerStats;
 use tallyd::listener::wake::Waker;
 use tallyd::protocol::Limits;
@@ -21,9 +21,6 @@ use crate::wording::Wording;
 
 /// Datagrams that one system call reads.
 const BATCH: usize = 64;
-/// A listener that meets many new lines pauses before it looks out for known ones again; after so
-/// many lines it does.
-const LINES_TO_WARM: usize = 20_000;
 const INTERVAL: Duration = Duration::from_secs(10);
 /// More than any benchmark has.
 const MAX_SERIES: usize = 2_000_000;
@@ -32,7 +29,7 @@ const MAX_SERIES: usize = 2_000_000;
 pub struct Pipeline {
     recorder: Recorder,
     stats: Arc<ListenerStats>,
-    tables: AggregatorEnd,
+    tallies: AggregatorEnd,
     store: Store,
     end_ms: u64,
 }
@@ -60,22 +57,22 @@ impl Pipeline {
             started: Instant::now(),
             limits: Limits::default(),
             exact_samples: config.exact_samples,
+            line_cache: config.line_cache.get() as usize,
         };
-        let mut tables = AggregatorEnd::new(config.exact_samples);
+        let mut tallies = AggregatorEnd::new();
         let waker = Arc::new(Waker::new().expect("an event descriptor"));
-        let handover = tables.add_listener(waker);
+        let handover = tallies.add_listener(waker);
         let stats = Arc::new(ListenerStats::without_drops("a benchmark".to_owned()));
         let recorder = Recorder::new(shared, protocol, Arc::clone(&stats), handover);
         let store = Store::new(&config, INTERVAL, registry);
-        Self { recorder, stats, tables, store, end_ms: 1_490_114_074_000 }
+        Self { recorder, stats, tallies, store, end_ms: 1_490_114_074_000 }
     }
 
-    /// With so many series, each of which both tables of the listener know.
+    /// With so many series, each of which the listener knows, by its line too.
     #[must_use]
     pub fn warm(wording: &Wording, series: usize) -> Self {
         let mut pipeline = Self::new(wording.protocol);
-        let rounds = (LINES_TO_WARM / series).max(2);
-        let datagrams = Datagrams::of_metrics(wording, series, 0..rounds);
+        let datagrams = Datagrams::of_metrics(wording, series, 0..2);
         for _ in 0..2 {
             pipeline.record(&datagrams);
             assert_eq!(pipeline.flush().points.len(), series, "series");
@@ -88,28 +85,30 @@ impl Pipeline {
         let mut datagrams = datagrams.iter();
         while datagrams.len() > 0 {
             self.recorder.begin_batch();
+            let mut ahead = Ahead::new();
             for datagram in datagrams.by_ref().take(BATCH) {
-                self.recorder.datagram(datagram, "a benchmark");
+                self.recorder.datagram(datagram, "a benchmark", &mut ahead);
             }
+            self.recorder.catch_up(&mut ahead);
             self.recorder.publish();
             self.recorder.at_edge();
         }
     }
 
-    /// Takes the listener's table, as at a window's edge; the listener goes on with the other one.
+    /// Takes the listener's tally, as at a window's edge; the listener goes on with the other one.
     #[must_use]
     pub fn hand_over(&mut self) -> HandedOver {
-        let awaited = self.tables.announce_edge();
-        assert_eq!(awaited, 1, "tables that will come");
+        let awaited = self.tallies.announce_edge();
+        assert_eq!(awaited, 1, "tallies that will come");
         self.recorder.at_edge();
-        self.tables.tables().try_recv().expect("the table")
+        self.tallies.tallies().try_recv().expect("the tally")
     }
 
-    /// Closes the window with a table that was handed over, and gives it back.
+    /// Closes the window with a tally that was handed over, and gives it back.
     #[must_use]
-    pub fn flush_table(&mut self, mut handed: HandedOver) -> Snapshot {
-        self.store.merge(&mut handed.table);
-        self.tables.give_back(handed);
+    pub fn flush_tally(&mut self, mut handed: HandedOver) -> Snapshot {
+        self.store.merge(handed.listener, &mut handed.tally);
+        self.tallies.give_back(handed);
         self.end_ms += INTERVAL.as_millis() as u64;
         let snapshot = self.store.flush(Window { end_ms: self.end_ms, interval: INTERVAL });
         self.store.expire();
@@ -120,7 +119,7 @@ impl Pipeline {
     #[must_use]
     pub fn flush(&mut self) -> Snapshot {
         let handed = self.hand_over();
-        self.flush_table(handed)
+        self.flush_tally(handed)
     }
 
     /// Samples that were recorded.

@@ -8,7 +8,7 @@ use crate::protocol::SampleValue;
 /// beyond.
 const GAUGE_OPS_MAX: usize = 1_024;
 
-/// The state of a series within a window, in one table.
+/// The state of a series within a window, in one tally.
 #[derive(Debug, Default)]
 pub enum Cell {
     /// No sample yet.
@@ -36,10 +36,10 @@ pub enum Cell {
 /// Sets and changes of a gauge with their arrival.
 ///
 /// Two listeners may see the two ends of one conversation: a set here, a change there. What the
-/// gauge is in the end depends on which came first, so the order is kept until the tables meet.
+/// gauge is in the end depends on which came first, so the order is kept until the tallies meet.
 #[derive(Debug, Default)]
 pub struct GaugeOps {
-    /// In the order of arrival within a table; joined tables are sorted when resolved.
+    /// In the order of arrival within a tally; joined tallies are sorted when resolved.
     ops: Vec<(u64, GaugeOp)>,
 }
 
@@ -91,7 +91,7 @@ impl Cell {
         }
     }
 
-    /// Adds what another table gathered for the same series.
+    /// Adds what another tally gathered for the same series.
     pub fn merge(&mut self, other: Self, exact_samples: usize) {
         match (&mut *self, other) {
             (_, Self::Empty) => {}
@@ -158,7 +158,7 @@ impl Cell {
 impl GaugeOps {
     fn push(&mut self, arrival_ns: u64, op: GaugeOp) {
         match (op, self.ops.last_mut()) {
-            // What came before a set does not matter any more, whatever other tables hold.
+            // What came before a set does not matter any more, whatever other tallies hold.
             (GaugeOp::Set(_), _) => self.ops.clear(),
             (GaugeOp::Add(change), Some((last_ns, GaugeOp::Add(sum))))
                 if *last_ns == arrival_ns =>

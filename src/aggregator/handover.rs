@@ -1,19 +1,20 @@
-//! How a listener's table comes to the aggregator at the window's edge, and a spare one back.
+//! How a listener's tally comes to the aggregator at the window's edge, and an empty one back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::table::Table;
+use super::tally::Tally;
 use crate::listener::wake::Waker;
 
-/// A table on its way to the aggregator.
+/// A tally on its way to the aggregator.
 #[derive(Debug)]
 pub struct HandedOver {
     /// Number of the listener, in the order in which it was added.
     pub listener: usize,
     /// What it gathered.
-    pub table: Box<Table>,
-    /// Whether the listener has ended and no other table will follow.
+    pub tally: Box<Tally>,
+    /// Whether the listener has ended and no other tally will follow.
     pub is_last: bool,
 }
 
@@ -26,32 +27,29 @@ pub struct ListenerEnd {
     edge: Arc<AtomicU64>,
     edge_seen: u64,
     full: flume::Sender<HandedOver>,
-    spare: flume::Receiver<Box<Table>>,
-    exact_samples: usize,
+    spare: flume::Receiver<Box<Tally>>,
 }
 
 impl ListenerEnd {
-    /// Hands over `table` and puts a spare one in its place if the window's edge has come.
+    /// Hands over the table's tally if the window's edge has come; the table goes on with a spare.
     #[inline]
-    pub fn hand_over_at_edge(&mut self, table: &mut Box<Table>) {
+    pub fn hand_over_at_edge(&mut self, table: &mut Table) {
         let edge = self.edge.load(Ordering::Acquire);
         if edge != self.edge_seen {
             self.edge_seen = edge;
-            self.hand_over(table, false);
+            let spare = self.spare.try_recv().unwrap_or_default();
+            self.send(table.replace_tally(spare), false);
         }
     }
 
-    /// Hands over the last table.
-    pub fn finish(mut self, mut table: Box<Table>) {
-        self.hand_over(&mut table, true);
+    /// Hands over the last tally.
+    pub fn finish(self, table: Table) {
+        self.send(table.into_tally(), true);
     }
 
-    fn hand_over(&mut self, table: &mut Box<Table>, is_last: bool) {
-        let spare = self.spare.try_recv();
-        let next = spare.unwrap_or_else(|_| Box::new(Table::new(self.exact_samples)));
-        let table = std::mem::replace(table, next);
-        // The aggregator outlives the listeners; should it be gone, nobody can use the table.
-        let _nobody_left = self.full.send(HandedOver { listener: self.listener, table, is_last });
+    fn send(&self, tally: Box<Tally>, is_last: bool) {
+        // The aggregator outlives the listeners; should it be gone, nobody can use the tally.
+        let _nobody_left = self.full.send(HandedOver { listener: self.listener, tally, is_last });
     }
 }
 
@@ -62,22 +60,21 @@ pub struct AggregatorEnd {
     full: flume::Receiver<HandedOver>,
     full_sender: flume::Sender<HandedOver>,
     listeners: Vec<Listener>,
-    exact_samples: usize,
 }
 
 #[derive(Debug)]
 struct Listener {
     waker: Arc<Waker>,
-    spare: flume::Sender<Box<Table>>,
+    spare: flume::Sender<Box<Tally>>,
     is_open: bool,
 }
 
 impl AggregatorEnd {
-    /// No listeners yet; spare tables keep so many values of a timer one by one.
+    /// No listeners yet.
     #[must_use]
-    pub fn new(exact_samples: usize) -> Self {
+    pub fn new() -> Self {
         let (full_sender, full) = flume::unbounded();
-        Self { edge: Arc::default(), full, full_sender, listeners: Vec::new(), exact_samples }
+        Self { edge: Arc::default(), full, full_sender, listeners: Vec::new() }
     }
 
     /// Adds a listener that `waker` wakes.
@@ -90,11 +87,10 @@ impl AggregatorEnd {
             edge_seen: self.edge.load(Ordering::Acquire),
             full: self.full_sender.clone(),
             spare,
-            exact_samples: self.exact_samples,
         }
     }
 
-    /// Asks every listener for its table. Returns how many will answer.
+    /// Asks every listener for its tally. Returns how many will answer.
     #[must_use]
     pub fn announce_edge(&self) -> usize {
         self.edge.fetch_add(1, Ordering::Release);
@@ -102,20 +98,26 @@ impl AggregatorEnd {
         open.inspect(|listener| listener.waker.wake()).count()
     }
 
-    /// The channel on which tables arrive.
+    /// The channel on which tallies arrive.
     #[must_use]
-    pub fn tables(&self) -> &flume::Receiver<HandedOver> {
+    pub fn tallies(&self) -> &flume::Receiver<HandedOver> {
         &self.full
     }
 
-    /// Gives a merged table back to its listener.
+    /// Gives a merged tally back to its listener.
     pub fn give_back(&mut self, handed: HandedOver) {
         let listener = &mut self.listeners[handed.listener];
         if handed.is_last {
             listener.is_open = false;
         } else {
             // A listener that has ended meanwhile needs no spare.
-            let _not_needed = listener.spare.send(handed.table);
+            let _not_needed = listener.spare.send(handed.tally);
         }
+    }
+}
+
+impl Default for AggregatorEnd {
+    fn default() -> Self {
+        Self::new()
     }
 }

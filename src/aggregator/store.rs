@@ -1,4 +1,4 @@
-//! All tables together: merges them at the window's edge and makes the snapshot.
+//! All tallies together: merges them at the window's edge and makes the snapshot.
 
 use std::sync::Arc;
 
@@ -6,8 +6,9 @@ use forwarders::model::{Percentile, Point, Series, Snapshot, Window};
 
 use super::AggregationConfig;
 use super::cell::Cell;
+use super::places::{Placed, Places};
 use super::registry::{Registry, SeriesId};
-use super::table::{Drained, Table};
+use super::tally::Tally;
 use super::windows_in;
 
 /// What lives longer than a window: every live series, a gauge's last value, when a series was
@@ -15,6 +16,8 @@ use super::windows_in;
 #[derive(Debug)]
 pub struct Store {
     live: Vec<Option<Live>>,
+    /// By number of the listener.
+    places: Vec<Places>,
     touched: Vec<SeriesId>,
     registry: Arc<Registry>,
     percentiles: Arc<[Percentile]>,
@@ -22,7 +25,7 @@ pub struct Store {
     expire_after_windows: u64,
     /// Number of the open window.
     window: u64,
-    /// Number of the window in which series were last forgotten; tables that were cleaned before
+    /// Number of the window in which series were last forgotten; listeners that were told before
     /// then may still hold them.
     last_expiry: u64,
 }
@@ -45,6 +48,7 @@ impl Store {
     ) -> Self {
         Self {
             live: Vec::new(),
+            places: Vec::new(),
             touched: Vec::new(),
             registry,
             percentiles: config.percentiles.clone().into(),
@@ -55,13 +59,23 @@ impl Store {
         }
     }
 
-    /// Adds all that a table gathered and leaves it empty for its listener.
-    pub fn merge(&mut self, table: &mut Table) {
-        table.drain(|drained| self.merge_series(drained));
-        if table.cleaned < self.last_expiry {
-            table.retain(|id, series| self.is_known(id, series));
-            table.cleaned = self.window;
+    /// Adds all that a listener gathered and leaves the tally empty for it.
+    pub fn merge(&mut self, listener: usize, tally: &mut Tally) {
+        if self.places.len() <= listener {
+            self.places.resize_with(listener + 1, Places::default);
         }
+        let mut places = std::mem::take(&mut self.places[listener]);
+        places.update(tally);
+        tally.drain(|place, cell| {
+            if let Some(placed) = places.get_mut(place) {
+                self.merge_series(placed, cell);
+            }
+        });
+        if places.cleaned < self.last_expiry {
+            places.forget(tally, |placed| self.is_known(placed.id, &placed.series));
+            places.cleaned = self.window;
+        }
+        self.places[listener] = places;
     }
 
     /// Closes the window: a snapshot of what was merged since the last one.
@@ -102,27 +116,29 @@ impl Store {
         expired.len()
     }
 
-    fn merge_series(&mut self, drained: Drained<'_>) {
-        let Drained { id, hash, series, cell } = drained;
-        if !self.is_known(*id, series) && !self.registry.is_current(*id, series) {
-            // Forgotten while this table still held it: its number may belong to another by now.
-            let admitted = self.registry.readmit(hash, series);
-            (*id, *series) = (admitted.id, admitted.series);
+    fn merge_series(&mut self, placed: &mut Placed, cell: Cell) {
+        if !self.is_known(placed.id, &placed.series)
+            && !self.registry.is_current(placed.id, &placed.series)
+        {
+            // Forgotten while the listener still had it: its number may belong to another by now.
+            let admitted = self.registry.readmit(placed.hash, &placed.series);
+            (placed.id, placed.series) = (admitted.id, admitted.series);
         }
+        let Placed { id, ref series, .. } = *placed;
         let window = self.window;
         let (live, touched, exact_samples) =
             (&mut self.live, &mut self.touched, self.exact_samples);
-        if live.len() <= *id as usize {
-            live.resize_with(*id as usize + 1, || None);
+        if live.len() <= id as usize {
+            live.resize_with(id as usize + 1, || None);
         }
-        let entry = live[*id as usize].get_or_insert_with(|| Live {
+        let entry = live[id as usize].get_or_insert_with(|| Live {
             series: Arc::clone(series),
             cell: Cell::Empty,
             gauge: 0.0,
             last_window: window,
         });
         if matches!(entry.cell, Cell::Empty) {
-            touched.push(*id);
+            touched.push(id);
         }
         entry.last_window = window;
         entry.cell.merge(cell, exact_samples);
@@ -145,6 +161,7 @@ mod tests {
 
     use super::*;
     use crate::aggregator::identity::{AgentConfig, Identifier};
+    use crate::aggregator::table::Table;
     use crate::protocol::SampleValue;
 
     struct Bench {
@@ -152,6 +169,7 @@ mod tests {
         registry: Arc<Registry>,
         store: Store,
         tables: Vec<Table>,
+        spare: Vec<Option<Box<Tally>>>,
         ends: u64,
     }
 
@@ -159,8 +177,9 @@ mod tests {
         let identifier = Arc::new(Identifier::new(&AgentConfig::default()));
         let registry = Arc::new(Registry::new(config, Arc::clone(&identifier)));
         let store = Store::new(config, Duration::from_secs(10), Arc::clone(&registry));
-        let tables = (0..tables).map(|_| Table::new(config.exact_samples)).collect();
-        Bench { identifier, registry, store, tables, ends: 0 }
+        let spare = (0..tables).map(|_| None).collect();
+        let tables = (0..tables).map(|_| Table::new(config.exact_samples, 1 << 20)).collect();
+        Bench { identifier, registry, store, tables, spare, ends: 0 }
     }
 
     impl Bench {
@@ -173,10 +192,15 @@ mod tests {
             self.record(table, MetricKind::Counter, name, &SampleValue::Counter(count));
         }
 
+        fn merge(&mut self, table: usize) {
+            let spare = self.spare[table].take().unwrap_or_default();
+            let mut tally = self.tables[table].replace_tally(spare);
+            self.store.merge(table, &mut tally);
+            self.spare[table] = Some(tally);
+        }
+
         fn flush(&mut self) -> Vec<String> {
-            for table in &mut self.tables {
-                self.store.merge(table);
-            }
+            (0..self.tables.len()).for_each(|table| self.merge(table));
             self.ends += 10_000;
             let window = Window { end_ms: self.ends, interval: Duration::from_secs(10) };
             let snapshot = self.store.flush(window);
@@ -243,7 +267,7 @@ mod tests {
         // Table 0 gets samples of `old` again before it was rid of it; meanwhile `new` takes over
         // the number through table 1.
         bench.count(0, "old", 2.0);
-        bench.store.merge(&mut bench.tables[1]);
+        bench.merge(1);
         bench.store.expire();
         bench.count(1, "new", 3.0);
         assert_eq!(bench.flush(), ["counter new = 3", "counter old = 2"]);

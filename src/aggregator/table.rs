@@ -1,70 +1,54 @@
-//! The samples of one listener in the open window.
+//! The series that one listener knows.
 
 use std::sync::Arc;
 
 use forwarders::model::Series;
 use hashbrown::HashTable;
 
-use super::cell::Cell;
 use super::identity::Identity;
-use super::registry::{Admitted, Registry, SeriesId};
-use super::shapes::{Meaning, Shapes};
+use super::registry::{Admitted, Registry};
+use super::shapes::{Look, Meaning, Shapes};
+use super::tally::{Met, Place, Tally};
 use crate::protocol::SampleValue;
 use crate::protocol::split::Split;
 
-/// The series that a listener knows, each with what it gathered in the open window.
+/// The series that a listener knows, with the tally of the open window.
 ///
-/// One thread at a time owns it, so nothing in it is locked. Series stay in it from window to
-/// window: a known series costs no allocation.
+/// One thread owns it, so nothing in it is locked. Series stay in it from window to window: a known
+/// series costs no allocation.
 #[derive(Debug)]
 pub struct Table {
-    index: HashTable<u32>,
-    slots: Vec<Slot>,
-    /// The slots with samples in this window, so that idle series cost a flush nothing.
-    touched: Vec<u32>,
-    exact_samples: usize,
+    index: HashTable<Place>,
+    entries: Vec<Option<Entry>>,
+    free: Vec<Place>,
     shapes: Shapes,
-    /// Number of the window in which it was last rid of forgotten series.
-    pub(super) cleaned: u64,
+    tally: Box<Tally>,
+    exact_samples: usize,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct Entry {
     hash: u64,
-    id: SeriesId,
     series: Arc<Series>,
-    cell: Cell,
-}
-
-/// A series with what it gathered, as [`Table::drain`] hands it over.
-#[derive(Debug)]
-pub struct Drained<'a> {
-    /// The number by which the store knows it; to be corrected if it does not any more.
-    pub id: &'a mut SeriesId,
-    /// The hash of its identity.
-    pub hash: u64,
-    /// The series itself; to be corrected together with the number.
-    pub series: &'a mut Arc<Series>,
-    /// What it gathered.
-    pub cell: Cell,
 }
 
 impl Table {
-    /// An empty table; timers keep so many values one by one.
+    /// An empty table; timers keep so many values one by one, and lines seen before may take so
+    /// many bytes.
     #[must_use]
-    pub fn new(exact_samples: usize) -> Self {
+    pub fn new(exact_samples: usize, line_cache: usize) -> Self {
         Self {
             index: HashTable::new(),
-            slots: Vec::new(),
-            touched: Vec::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            shapes: Shapes::new(line_cache),
+            tally: Box::default(),
             exact_samples,
-            shapes: Shapes::new(),
-            cleaned: 0,
         }
     }
 
     /// Adds a sample. Asks the registry only for a series that this table has not seen. Returns the
-    /// series' slot, unless the sample was folded into another series.
+    /// series' place, unless the sample was folded into another series.
     #[inline]
     pub fn record(
         &mut self,
@@ -73,105 +57,127 @@ impl Table {
         weight: f64,
         arrival_ns: u64,
         registry: &Registry,
-    ) -> Option<u32> {
+    ) -> Option<Place> {
         let (place, is_own) = match self.find(identity) {
             Some(place) => (place, true),
             None => self.meet(identity, registry),
         };
-        self.record_at(place, value, weight, arrival_ns);
+        self.tally.record(place, value, weight, arrival_ns, self.exact_samples);
         is_own.then_some(place)
+    }
+
+    /// Looks up a line's shape, for [`Table::record_known`].
+    #[inline]
+    pub fn find_shape(&self, look: &mut Look, split: &Split<'_>) {
+        if let Some(place) = self.shapes.find(look, split) {
+            self.tally.prefetch(place);
+        }
     }
 
     /// Adds the sample of a line whose shape is known; says whether it is.
     #[inline]
-    pub fn record_known(&mut self, split: &Split<'_>, arrival_ns: u64) -> bool {
-        let Some(known) = self.shapes.find(split) else { return false };
+    pub fn record_known(&mut self, look: Look, split: &Split<'_>, arrival_ns: u64) -> bool {
+        let Some(known) = self.shapes.check(look, split) else { return false };
         let value = match known.meaning {
             Meaning::Counter => SampleValue::Counter(split.number),
             Meaning::Gauge => SampleValue::GaugeSet(split.number),
             Meaning::Timer => SampleValue::Timer(split.number),
             Meaning::Trace => SampleValue::Trace,
         };
-        self.record_at(known.place, &value, known.weight, arrival_ns);
+        self.tally.record(known.place, &value, known.weight, arrival_ns, self.exact_samples);
         true
     }
 
-    /// The shapes of lines that lead straight to a slot.
+    /// The shapes of lines that lead straight to a place.
     pub fn shapes(&mut self) -> &mut Shapes {
         &mut self.shapes
     }
 
-    #[inline]
-    fn record_at(&mut self, place: u32, value: &SampleValue<'_>, weight: f64, arrival_ns: u64) {
-        let slot = &mut self.slots[place as usize];
-        if matches!(slot.cell, Cell::Empty) {
-            self.touched.push(place);
-        }
-        slot.cell.record(value, weight, arrival_ns, self.exact_samples);
+    /// Goes on with an empty tally, one that came back or a new one, and gives away the one that it
+    /// had.
+    #[must_use]
+    pub fn replace_tally(&mut self, mut next: Box<Tally>) -> Box<Tally> {
+        debug_assert!(next.is_empty(), "what it holds would count twice");
+        self.forget(&next.forgotten);
+        next.grow(self.entries.len());
+        std::mem::replace(&mut self.tally, next)
     }
 
-    /// Hands over what every series gathered and leaves the series for the next window.
-    pub fn drain(&mut self, mut each: impl FnMut(Drained<'_>)) {
-        for place in self.touched.drain(..) {
-            let slot = &mut self.slots[place as usize];
-            let cell = std::mem::take(&mut slot.cell);
-            each(Drained { id: &mut slot.id, hash: slot.hash, series: &mut slot.series, cell });
-        }
-    }
-
-    /// Forgets the series of a drained table that `is_live` does not know any more.
-    pub fn retain(&mut self, is_live: impl Fn(SeriesId, &Arc<Series>) -> bool) {
-        debug_assert!(self.touched.is_empty(), "only a drained table may forget series");
-        self.shapes.clear();
-        self.slots.retain(|slot| is_live(slot.id, &slot.series));
-        self.slots.shrink_to(self.slots.len() * 2);
-        self.index.clear();
-        self.index.shrink_to(self.slots.len() * 2, |_| 0);
-        for place in 0..self.slots.len() {
-            self.index_slot(place as u32);
-        }
+    /// The last tally.
+    #[must_use]
+    pub fn into_tally(self) -> Box<Tally> {
+        self.tally
     }
 
     /// Series that the table remembers.
     #[must_use]
     pub fn series_count(&self) -> usize {
-        self.slots.len()
+        self.entries.len() - self.free.len()
+    }
+
+    fn forget(&mut self, places: &[Place]) {
+        if places.is_empty() {
+            return;
+        }
+        for place in places {
+            let Some(entry) = self.entries[*place as usize].take() else { continue };
+            if let Ok(found) = self.index.find_entry(entry.hash, |other| other == place) {
+                found.remove();
+            }
+            self.free.push(*place);
+        }
+        let entries = &self.entries;
+        self.shapes.retain(|place| entries[place as usize].is_some());
     }
 
     #[inline]
-    fn find(&self, identity: &Identity<'_>) -> Option<u32> {
-        self.index
-            .find(identity.hash, |place| {
-                let slot = &self.slots[*place as usize];
-                slot.hash == identity.hash && identity.is_of(&slot.series)
-            })
-            .copied()
+    fn find(&self, identity: &Identity<'_>) -> Option<Place> {
+        let is_it = |place: &Place| {
+            self.entry(*place)
+                .is_some_and(|entry| entry.hash == identity.hash && identity.is_of(&entry.series))
+        };
+        self.index.find(identity.hash, is_it).copied()
     }
 
-    /// The slot of a series that this table has not seen, or of the one into which the registry
+    /// The place of a series that this table has not seen, or of the one into which the registry
     /// folds it; and whether it is the series' own.
     #[cold]
-    fn meet(&mut self, identity: &Identity<'_>, registry: &Registry) -> (u32, bool) {
+    fn meet(&mut self, identity: &Identity<'_>, registry: &Registry) -> (Place, bool) {
         let Admitted { id, hash, series, folded } = registry.admit(identity);
         if folded {
             // Only the overflow series is remembered, not who was folded into it.
             let known = self.index.find(hash, |place| {
-                let slot = &self.slots[*place as usize];
-                slot.hash == hash && *slot.series == *series
+                self.entry(*place)
+                    .is_some_and(|entry| entry.hash == hash && *entry.series == *series)
             });
             if let Some(place) = known {
                 return (*place, false);
             }
         }
-        let place = self.slots.len() as u32;
-        self.slots.push(Slot { hash, id, series, cell: Cell::Empty });
-        self.index_slot(place);
+        let place = self.add(Entry { hash, series: Arc::clone(&series) });
+        self.tally.met.push(Met { place, id, hash, series });
         (place, !folded)
     }
 
-    fn index_slot(&mut self, place: u32) {
-        let Self { index, slots, .. } = self;
-        let hash = slots[place as usize].hash;
-        index.insert_unique(hash, place, |place| slots[*place as usize].hash);
+    fn add(&mut self, entry: Entry) -> Place {
+        let hash = entry.hash;
+        let place = if let Some(place) = self.free.pop() {
+            self.entries[place as usize] = Some(entry);
+            place
+        } else {
+            self.entries.push(Some(entry));
+            // A series costs far more than its number: memory ends before 2^32 of them.
+            (self.entries.len() - 1) as Place
+        };
+        self.tally.grow(self.entries.len());
+        let Self { index, entries, .. } = self;
+        index.insert_unique(hash, place, |place| {
+            entries[*place as usize].as_ref().map_or(0, |entry| entry.hash)
+        });
+        place
+    }
+
+    fn entry(&self, place: Place) -> Option<&Entry> {
+        self.entries.get(place as usize)?.as_ref()
     }
 }

@@ -12,16 +12,16 @@ use super::handover::{AggregatorEnd, HandedOver};
 use super::registry::Registry;
 use super::store::Store;
 
-/// How long a listener may take to hand over its table. It is asked between two batches, so this
-/// is long; a table that comes later is merged into the next window.
+/// How long a listener may take to hand over its tally. It is asked between two batches, so this
+/// is long; a tally that comes later is merged into the next window.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 
-/// Owns the store and everything between the tables and the forwarders' queues.
+/// Owns the store and everything between the tallies and the forwarders' queues.
 pub struct AggregatorThread {
     store: Store,
     clock: WindowClock,
     interval: Duration,
-    tables: AggregatorEnd,
+    tallies: AggregatorEnd,
     registry: Arc<Registry>,
     outlets: Vec<Outlet>,
 }
@@ -32,12 +32,12 @@ impl AggregatorThread {
     pub fn new(
         store: Store,
         interval: Duration,
-        tables: AggregatorEnd,
+        tallies: AggregatorEnd,
         registry: Arc<Registry>,
         outlets: Vec<Outlet>,
     ) -> Self {
         let clock = WindowClock::new(interval, unix_ms(SystemTime::now()));
-        Self { store, clock, interval, tables, registry, outlets }
+        Self { store, clock, interval, tallies, registry, outlets }
     }
 
     /// Runs until the other end of `stop` is dropped, which happens after the listeners have ended;
@@ -50,7 +50,7 @@ impl AggregatorThread {
                 Ok(()) | Err(flume::RecvTimeoutError::Disconnected) => break,
             }
         }
-        while let Ok(handed) = self.tables.tables().try_recv() {
+        while let Ok(handed) = self.tallies.tallies().try_recv() {
             self.merge(handed);
         }
         let edge = self.clock.close_early(unix_ms(SystemTime::now()));
@@ -74,12 +74,12 @@ impl AggregatorThread {
         }
     }
 
-    /// Merges a table from every listener.
+    /// Merges a tally from every listener.
     fn gather(&mut self) {
-        let mut awaited = self.tables.announce_edge();
+        let mut awaited = self.tallies.announce_edge();
         let deadline = Instant::now() + HAND_OVER_MAX;
         while awaited > 0 {
-            match self.tables.tables().recv_deadline(deadline) {
+            match self.tallies.tallies().recv_deadline(deadline) {
                 Ok(handed) => self.merge(handed),
                 Err(_) => {
                     error!(listeners = awaited, "did not hand over their samples in time");
@@ -91,8 +91,8 @@ impl AggregatorThread {
     }
 
     fn merge(&mut self, mut handed: HandedOver) {
-        self.store.merge(&mut handed.table);
-        self.tables.give_back(handed);
+        self.store.merge(handed.listener, &mut handed.tally);
+        self.tallies.give_back(handed);
     }
 
     fn flush(&mut self, edge: Edge) {

@@ -124,15 +124,23 @@ impl Gate {
         Self { allow, stats, told: Seldom::default() }
     }
 
-    /// Whether to go on with what this sender sent.
+    /// Whether not everyone may send.
+    pub(super) fn is_closed(&self) -> bool {
+        !self.allow.0.is_empty()
+    }
+
+    /// Whether to go on with what this sender sent. Its address is only asked for if it matters.
     #[inline]
-    pub(super) fn admits(&mut self, sender: Option<SocketAddr>) -> bool {
-        let is_admitted =
-            self.allow.0.is_empty() || sender.is_some_and(|sender| self.allow.allows(sender.ip()));
-        if !is_admitted {
+    pub(super) fn admits(&mut self, sender: impl FnOnce() -> Option<SocketAddr>) -> bool {
+        self.allow.0.is_empty() || self.is_allowed(sender())
+    }
+
+    fn is_allowed(&mut self, sender: Option<SocketAddr>) -> bool {
+        let is_allowed = sender.is_some_and(|sender| self.allow.allows(sender.ip()));
+        if !is_allowed {
             self.refuse(sender);
         }
-        is_admitted
+        is_allowed
     }
 
     #[cold]

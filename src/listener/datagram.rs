@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,16 +10,18 @@ use tracing::warn;
 
 use super::Protocol;
 use super::allow::{AllowList, Gate};
-use super::recorder::Recorder;
+use super::recorder::{Ahead, Recorder};
 use super::stats::ListenerStats;
 use super::unix::SocketFile;
 use super::wake::Waker;
 use crate::protocol::{RejectReason, Rejection};
-use crate::sys::ReceiveBatch;
+use crate::sys::{self, BATCH, ReceiveBatch};
 
 /// After a stop a socket is read until it is empty, but no longer than this: whoever goes on
 /// sending must not keep the daemon from stopping.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// After a rejection, senders are asked for in so many batches.
+const CURIOUS_BATCHES: u32 = 1_000;
 /// Pause after an error of the socket, so that one that stays does not burn a core.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
@@ -58,6 +59,7 @@ impl BoundDatagrams {
         let mut batch = ReceiveBatch::new(self.datagram_max);
         let mut gate = Gate::new(std::mem::take(&mut self.allow), Arc::clone(&self.stats));
         let mut drain_until = None;
+        let mut curiosity = Curiosity::new(gate.is_closed());
         loop {
             recorder.at_edge();
             if drain_until.is_none() && waker.is_stopping() {
@@ -71,10 +73,11 @@ impl BoundDatagrams {
                 );
                 break;
             }
-            match batch.receive(self.socket.as_fd()) {
-                Ok(_) => {
+            match batch.receive(self.socket.as_fd(), curiosity.asks()) {
+                Ok(received) => {
                     recorder.begin_batch();
                     self.record(&batch, &mut gate, &mut recorder);
+                    curiosity.learn(received, recorder.rejected_in_batch());
                     recorder.publish();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -91,11 +94,12 @@ impl BoundDatagrams {
     }
 
     fn record(&self, batch: &ReceiveBatch, gate: &mut Gate, recorder: &mut Recorder) {
+        let mut ahead = Ahead::new();
         for datagram in batch.datagrams() {
-            if !gate.admits(datagram.sender) {
+            if !gate.admits(|| datagram.sender.address()) {
                 continue;
             }
-            let sender = Sender { address: datagram.sender, origin: &self.origin };
+            let sender = Sender { sender: datagram.sender, origin: &self.origin };
             if datagram.is_cut {
                 let offset = datagram.bytes.len();
                 let reason = RejectReason::TooLong;
@@ -103,9 +107,10 @@ impl BoundDatagrams {
                 recorder.count_read(1, offset);
                 recorder.reject(rejection, datagram.bytes, sender);
             } else {
-                recorder.datagram(datagram.bytes, sender);
+                recorder.datagram(datagram.bytes, sender, &mut ahead);
             }
         }
+        recorder.catch_up(&mut ahead);
     }
 
     fn wait(&self, waker: &Waker) {
@@ -120,17 +125,69 @@ impl BoundDatagrams {
     }
 }
 
+/// Whether to ask the kernel for the senders.
+///
+/// They matter to `allow` and to whoever looks at a rejected message. To everyone else they only
+/// cost time, and so a listener that has more to do than it can does without: until it rejects
+/// something, for then it is good to know who goes on sending that.
+struct Curiosity {
+    always: bool,
+    was_full: bool,
+    /// Batches for which a rejection makes curious.
+    left: u32,
+}
+
+impl Curiosity {
+    fn new(always: bool) -> Self {
+        Self { always, was_full: false, left: 0 }
+    }
+
+    fn asks(&self) -> bool {
+        self.always || !self.was_full || self.left > 0
+    }
+
+    fn learn(&mut self, received: usize, rejected: bool) {
+        self.was_full = received == BATCH;
+        self.left = if rejected { CURIOUS_BATCHES } else { self.left.saturating_sub(1) };
+    }
+}
+
 /// Shows a sender; only made into text where somebody looks.
+#[derive(Clone, Copy)]
 struct Sender<'a> {
-    address: Option<SocketAddr>,
+    sender: sys::Sender<'a>,
     origin: &'a str,
 }
 
 impl fmt::Display for Sender<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
+        match self.sender.address() {
             Some(address) => address.fmt(formatter),
             None => formatter.write_str(self.origin),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn senders_are_asked_for_unless_there_is_more_to_do_and_nothing_wrong() {
+        let mut curiosity = Curiosity::new(false);
+        assert!(curiosity.asks());
+        curiosity.learn(BATCH, false);
+        assert!(!curiosity.asks());
+        curiosity.learn(BATCH, true);
+        assert!(curiosity.asks());
+        for _ in 0..CURIOUS_BATCHES {
+            curiosity.learn(BATCH, false);
+        }
+        assert!(!curiosity.asks());
+        curiosity.learn(BATCH - 1, false);
+        assert!(curiosity.asks());
+        let mut always = Curiosity::new(true);
+        always.learn(BATCH, false);
+        assert!(always.asks());
     }
 }

@@ -1,9 +1,10 @@
 //! What every listener does with a datagram: decode, tag, record, count.
 
 use std::fmt::Display;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
+
+use smallvec::SmallVec;
 
 use super::Protocol;
 use super::rejected::{EXCERPT_BYTES, RejectedLog};
@@ -11,10 +12,14 @@ use super::stats::{Counts, ListenerStats};
 use crate::aggregator::handover::ListenerEnd;
 use crate::aggregator::identity::Identifier;
 use crate::aggregator::registry::Registry;
-use crate::aggregator::shapes::{Known, Meaning};
+use crate::aggregator::shapes::{Known, Look, Meaning};
 use crate::aggregator::table::Table;
 use crate::protocol::split::Split;
 use crate::protocol::{Limits, Rejection, Sample, json, lines};
+
+/// Lines that are looked up together: enough that the processor waits for memory once and not for
+/// each, few enough that what it fetched is still there when it is used.
+const LINES_AHEAD: usize = 16;
 
 /// What all listeners share.
 #[derive(Clone, Debug)]
@@ -32,6 +37,48 @@ pub struct Shared {
     pub limits: Limits,
     /// Values of a timer that are kept one by one.
     pub exact_samples: usize,
+    /// Bytes that lines seen before may take, for each listener.
+    pub line_cache: usize,
+}
+
+/// Lines that were looked at but not recorded yet.
+pub struct Ahead<'b, S> {
+    lines: SmallVec<[LookedAt<'b, S>; LINES_AHEAD]>,
+}
+
+/// A line on its way.
+struct Line<'b, S> {
+    line: &'b [u8],
+    /// What a rejection shows, and where the line starts in it.
+    shown: &'b [u8],
+    at: usize,
+    sender: S,
+}
+
+/// A line, and if it may be known: split, with what was found by its shape.
+struct LookedAt<'b, S> {
+    line: Line<'b, S>,
+    known: Option<(Split<'b>, Look)>,
+}
+
+impl<S> Ahead<'_, S> {
+    /// None so far.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { lines: SmallVec::new() }
+    }
+}
+
+impl<S> Default for Ahead<'_, S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Drop for Ahead<'_, S> {
+    fn drop(&mut self) {
+        debug_assert!(self.lines.is_empty(), "a line was looked at and not recorded");
+    }
 }
 
 /// Owns a listener's table and its counts.
@@ -41,7 +88,7 @@ pub struct Recorder {
     protocol: Protocol,
     stats: Arc<ListenerStats>,
     handover: ListenerEnd,
-    table: Box<Table>,
+    table: Table,
     /// Counted since the last [`Recorder::publish`].
     counts: Counts,
     /// When the current batch was read, in nanoseconds since the start.
@@ -57,7 +104,7 @@ impl Recorder {
         stats: Arc<ListenerStats>,
         handover: ListenerEnd,
     ) -> Self {
-        let table = Box::new(Table::new(shared.exact_samples));
+        let table = Table::new(shared.exact_samples, shared.line_cache);
         Self { shared, protocol, stats, handover, table, counts: Counts::default(), arrival_ns: 0 }
     }
 
@@ -66,27 +113,51 @@ impl Recorder {
         self.arrival_ns = self.shared.started.elapsed().as_nanos() as u64;
     }
 
-    /// Records all messages of a datagram.
-    pub fn datagram(&mut self, datagram: &[u8], sender: impl Display) {
+    /// Records all messages of a datagram, some of them not before [`Recorder::catch_up`].
+    pub fn datagram<'b, S: Display + Copy>(
+        &mut self,
+        datagram: &'b [u8],
+        sender: S,
+        ahead: &mut Ahead<'b, S>,
+    ) {
         self.count_read(1, datagram.len());
         if self.protocol.is_array(datagram) {
+            self.catch_up(ahead);
             return self.array(datagram, &sender);
         }
         for place in lines(datagram) {
-            self.line(datagram, place, 0..datagram.len(), &sender);
+            let line = &datagram[place.clone()];
+            self.look_at(Line { line, shown: datagram, at: place.start, sender }, ahead);
         }
     }
 
     /// Records the messages of complete lines of a stream. What a datagram may hold, a line may;
     /// bytes are counted by whoever reads them.
-    pub fn lines(&mut self, bytes: &[u8], sender: impl Display) {
+    pub fn lines(&mut self, bytes: &[u8], sender: impl Display + Copy) {
+        let mut ahead = Ahead::new();
         for place in lines(bytes) {
-            if self.protocol.is_array(&bytes[place.clone()]) {
-                self.array(&bytes[place], &sender);
+            let line = &bytes[place];
+            if self.protocol.is_array(line) {
+                self.catch_up(&mut ahead);
+                self.array(line, &sender);
             } else {
-                self.line(bytes, place.clone(), place, &sender);
+                self.look_at(Line { line, shown: line, at: 0, sender }, &mut ahead);
             }
         }
+        self.catch_up(&mut ahead);
+    }
+
+    /// Records the lines that were looked at so far.
+    pub fn catch_up<S: Display>(&mut self, ahead: &mut Ahead<'_, S>) {
+        for LookedAt { known, .. } in &mut ahead.lines {
+            if let Some((split, look)) = known {
+                self.table.find_shape(look, split);
+            }
+        }
+        for line in &ahead.lines {
+            self.line(line);
+        }
+        ahead.lines.clear();
     }
 
     /// Counts a message that was rejected before it could be decoded; `bytes` is what there is of
@@ -104,61 +175,56 @@ impl Recorder {
         self.counts.bytes += bytes as u64;
     }
 
-    /// Records the line at `place` in `bytes`; a rejection shows the bytes at `shown`.
+    /// Finds out what memory a line will need, to be recorded when there are enough of them.
     #[inline]
-    fn line(
-        &mut self,
-        bytes: &[u8],
-        place: Range<usize>,
-        shown: Range<usize>,
-        sender: &impl Display,
-    ) {
-        let line = &bytes[place.clone()];
-        let split =
-            if self.table.shapes().is_worth_a_look() { self.protocol.split(line) } else { None };
-        if let Some(split) = &split
-            && self.table.record_known(split, self.arrival_ns)
+    fn look_at<'b, S: Display>(&mut self, line: Line<'b, S>, ahead: &mut Ahead<'b, S>) {
+        if ahead.lines.len() == LINES_AHEAD {
+            self.catch_up(ahead);
+        }
+        let shapes = self.table.shapes();
+        let split = if shapes.is_worth_a_look() { self.protocol.split(line.line) } else { None };
+        let known = split.map(|split| {
+            let look = shapes.look(&split);
+            (split, look)
+        });
+        ahead.lines.push(LookedAt { line, known });
+    }
+
+    #[inline]
+    fn line<S: Display>(&mut self, LookedAt { line, known }: &LookedAt<'_, S>) {
+        if let Some((split, look)) = known
+            && self.table.record_known(*look, split, self.arrival_ns)
         {
             self.counts.aggregated += 1;
             return;
         }
-        self.decode_line(
-            line,
-            split,
-            |rejection| (rejection.behind(place.start - shown.start), &bytes[shown.clone()]),
-            sender,
-        );
+        self.decode_line(line, known.as_ref());
     }
 
     /// Decodes a line and remembers its shape where it is a plain one.
-    fn decode_line<'b>(
-        &mut self,
-        line: &[u8],
-        split: Option<Split<'_>>,
-        show: impl Fn(Rejection) -> (Rejection, &'b [u8]),
-        sender: &impl Display,
-    ) {
+    fn decode_line<S: Display>(&mut self, line: &Line<'_, S>, split: Option<&(Split<'_>, Look)>) {
         let Self { shared, protocol, stats, table, counts, arrival_ns, .. } = self;
         let (mut samples, mut known) = (0, None);
         let limits = &shared.limits;
-        let decoded =
-            protocol.decode_line(line, split.as_ref(), limits, &mut |message| match message {
+        let number_is_at = split.map(|(split, _)| split);
+        let decoded = protocol.decode_line(line.line, number_is_at, limits, &mut |message| {
+            samples += 1;
+            match message {
                 Ok(sample) => {
-                    samples += 1;
                     known = shared.record(table, sample, *arrival_ns);
                     counts.aggregated += 1;
                 }
                 Err(rejection) => {
-                    samples += 1;
-                    let (rejection, bytes) = show(rejection);
-                    shared.reject(rejection, bytes, sender, stats, counts);
+                    let rejection = rejection.behind(line.at);
+                    shared.reject(rejection, line.shown, &line.sender, stats, counts);
                 }
-            });
+            }
+        });
         counts.skipped += decoded.skipped;
-        if let (1, Some(split), Some(known)) = (samples, split, known)
+        if let (1, Some((split, look)), Some(known)) = (samples, split, known)
             && decoded.is_split_right
         {
-            table.shapes().learn(&split, known);
+            table.shapes().learn(*look, split, known);
         }
     }
 
@@ -174,18 +240,24 @@ impl Recorder {
         });
     }
 
+    /// Whether something was rejected since the last [`Recorder::publish`].
+    #[must_use]
+    pub fn rejected_in_batch(&self) -> bool {
+        self.counts.rejected.iter().any(|count| *count > 0)
+    }
+
     /// Makes the counts of a batch visible.
     pub fn publish(&mut self) {
         self.stats.add(&std::mem::take(&mut self.counts));
     }
 
-    /// Hands over the table if the window's edge has come. To be called between batches.
+    /// Hands over the tally if the window's edge has come. To be called between batches.
     #[inline]
     pub fn at_edge(&mut self) {
         self.handover.hand_over_at_edge(&mut self.table);
     }
 
-    /// Hands over the last table.
+    /// Hands over the last tally.
     pub fn finish(mut self) {
         self.publish();
         self.stats.close();
@@ -250,18 +322,21 @@ mod tests {
             started: Instant::now(),
             limits: Limits::default(),
             exact_samples: 1_000,
+            line_cache: 1 << 20,
         };
-        let mut aggregator = AggregatorEnd::new(1_000);
+        let mut aggregator = AggregatorEnd::new();
         let handover = aggregator.add_listener(Arc::new(Waker::new().unwrap()));
         let stats = Arc::new(ListenerStats::without_drops("a test".to_owned()));
         let mut recorder = Recorder::new(shared, protocol, Arc::clone(&stats), handover);
+        let mut ahead = Ahead::new();
         for line in lines {
-            recorder.datagram(line.as_bytes(), "a test");
+            recorder.datagram(line.as_bytes(), "a test", &mut ahead);
         }
+        recorder.catch_up(&mut ahead);
         recorder.finish();
         let mut store = Store::new(&config, Duration::from_secs(1), registry);
-        let mut handed = aggregator.tables().try_recv().unwrap();
-        store.merge(&mut handed.table);
+        let mut handed = aggregator.tallies().try_recv().unwrap();
+        store.merge(handed.listener, &mut handed.tally);
         let window = Window { end_ms: 1_000, interval: Duration::from_secs(1) };
         let snapshot = store.flush(window);
         let numbers = |value: &Value| {

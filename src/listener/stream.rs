@@ -258,7 +258,7 @@ impl Server {
 
     fn admit(&mut self, socket: OwnedFd, address: Option<SocketAddr>) {
         let address = address.map(|a| SocketAddr::new(a.ip().to_canonical(), a.port()));
-        if !self.gate.admits(address) {
+        if !self.gate.admits(|| address) {
             return;
         }
         if self.connections.len() >= self.config.max_connections {

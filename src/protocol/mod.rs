@@ -195,14 +195,24 @@ pub fn lines(datagram: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
             let end = memchr::memchr(b'\n', &datagram[start..])
                 .map_or(datagram.len(), |length| start + length);
             rest = end + 1;
-            let line = &datagram[start..end];
-            if let Some(first) = line.iter().position(|byte| !is_blank(*byte)) {
-                let last = line.iter().rposition(|byte| !is_blank(*byte)).unwrap_or(first);
-                return Some(start + first..start + last + 1);
+            let line = without_blanks(datagram, start..end);
+            if !line.is_empty() {
+                return Some(line);
             }
         }
         None
     })
+}
+
+#[inline]
+fn without_blanks(bytes: &[u8], Range { mut start, mut end }: Range<usize>) -> Range<usize> {
+    while start < end && is_blank(bytes[start]) {
+        start += 1;
+    }
+    while start < end && is_blank(bytes[end - 1]) {
+        end -= 1;
+    }
+    start..end
 }
 
 const fn is_blank(byte: u8) -> bool {

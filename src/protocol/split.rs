@@ -35,17 +35,23 @@ impl<'a> Split<'a> {
         }
         let (mantissa, end, fraction_digits) = if line.get(point) == Some(&b'.') {
             let (mantissa, end) = digits(line, point + 1, whole);
+            // A point without digits behind it.
+            if end == point + 1 {
+                return None;
+            }
             (mantissa, end, end - point - 1)
         } else {
             (whole, point, 0)
         };
-        let is_cut = line.get(point) == Some(&b'.') && fraction_digits == 0;
         let goes_on = matches!(line.get(end), Some(b'e' | b'E' | b'.' | b'0'..=b'9'));
-        if is_cut || goes_on || whole_digits + fraction_digits > EXACT_DIGITS {
+        if goes_on || whole_digits + fraction_digits > EXACT_DIGITS {
             return None;
         }
         // Both are exact doubles, so the quotient is the nearest one to the decimal.
-        let magnitude = mantissa as f64 / POWERS_OF_TEN[fraction_digits];
+        let magnitude = match fraction_digits {
+            0 => mantissa as f64,
+            _ => mantissa as f64 / POWERS_OF_TEN[fraction_digits],
+        };
         let number = if negative { -magnitude } else { magnitude };
         Some(Self { line, number_start: start, number_end: end, number })
     }
@@ -66,14 +72,18 @@ const POWERS_OF_TEN: [f64; EXACT_DIGITS + 1] =
 
 /// Reads digits from `at` on, at most a few more than are exact; gives the number and their end.
 #[inline]
-fn digits(line: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
-    let stop = line.len().min(at + EXACT_DIGITS + 1);
-    while at < stop && line[at].is_ascii_digit() {
+fn digits(line: &[u8], at: usize, mut number: u64) -> (u64, usize) {
+    let mut end = at;
+    for byte in line.get(at..).unwrap_or_default().iter().take(EXACT_DIGITS + 1) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
         // Not more than 32 digits, of which only 15 are used: what overflows is thrown away.
-        number = number.wrapping_mul(10).wrapping_add(u64::from(line[at] - b'0'));
-        at += 1;
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        end += 1;
     }
-    (number, at)
+    (number, end)
 }
 
 #[cfg(test)]

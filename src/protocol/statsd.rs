@@ -33,7 +33,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr_iter, memchr3};
+use memchr::{memchr, memchr_iter, memchr2, memchr3};
 use smallvec::SmallVec;
 
 use super::split::Split;
@@ -71,9 +71,9 @@ pub fn decode<'a>(
 #[inline]
 #[must_use]
 pub fn split(line: &[u8]) -> Option<Split<'_>> {
-    let colon = memchr(b':', line)?;
+    let colon = memchr2(b':', b'[', line)?;
     // A bracket may hold colons of its own. A sign would make a gauge's value a change.
-    if memchr(b'[', &line[..colon]).is_some() {
+    if line[colon] == b'[' {
         return None;
     }
     Split::at_number(line, colon + 1, false)

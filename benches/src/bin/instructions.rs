@@ -121,7 +121,7 @@ fn flush(series: usize) -> usize {
     pipeline.record(&Datagrams::of_metrics(&wording::DOGSTATSD, series, 0..ROUNDS));
     let mut handed = Some(pipeline.hand_over());
     let mut snapshot = None;
-    counted_region(&mut || snapshot = handed.take().map(|handed| pipeline.flush_table(handed)));
+    counted_region(&mut || snapshot = handed.take().map(|handed| pipeline.flush_tally(handed)));
     snapshot.map_or(0, |snapshot| snapshot.points.len())
 }
 
