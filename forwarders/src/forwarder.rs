@@ -9,10 +9,15 @@ use async_trait::async_trait;
 use crate::model::Snapshot;
 use crate::payload::Batch;
 
+/// The longest pause that a destination can ask for.
+const AFTER_MAX: Duration = Duration::from_secs(300);
+
 /// A destination: turns snapshots into payloads and sends them.
 ///
 /// A [`ForwarderTask`](crate::driver::ForwarderTask) owns it and calls it from one task, never
 /// twice at a time: `encode` once for each snapshot, then `send` until the batch is settled.
+/// Payloads are pushed in the order of the snapshot's points, each with how many of them it holds:
+/// so what is pending names the points that are not delivered yet, and only these are kept.
 /// Queue, time limits, retries, counting and shutdown are the task's business.
 #[async_trait]
 pub trait Forwarder: Send {
@@ -36,6 +41,17 @@ pub trait Forwarder: Send {
     async fn probe(&mut self) -> Result<(), SendError> {
         Ok(())
     }
+
+    /// Whether windows that are minutes or hours old are still of use to it: then they may wait on
+    /// disk. A destination that takes what it gets for now has none.
+    fn wants_old_data(&self) -> bool {
+        false
+    }
+
+    /// The daemon stops, and the last `send` of this batch was dropped: notes what became of
+    /// payloads meanwhile, so that what has arrived is not kept and sent again after a restart. May
+    /// be dropped at any await; it has about a second.
+    async fn stop(&mut self, _batch: &mut Batch) {}
 }
 
 /// Why payloads could not be delivered for now.
@@ -62,6 +78,17 @@ impl SendError {
     /// The destination is away or busy.
     pub fn transient(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { class: ErrorClass::Transient { after: None }, source: source.into() }
+    }
+
+    /// The destination is busy and said when to come back (`Retry-After`): no earlier than `after`,
+    /// of which at most five minutes are believed, so that a slip in a reply cannot silence this side
+    /// for a day.
+    pub fn transient_after(
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+        after: Duration,
+    ) -> Self {
+        let after = Some(after.min(AFTER_MAX));
+        Self { class: ErrorClass::Transient { after }, source: source.into() }
     }
 
     /// An operator has to act before it can work.
