@@ -29,15 +29,28 @@ pub fn command(args: &CheckArgs) -> ExitCode {
 fn summary(loaded: &Loaded, destinations: &[Destination]) -> String {
     let Loaded { config, listeners, source, .. } = loaded;
     let listeners: Vec<String> = listeners.iter().map(ToString::to_string).collect();
-    let forwarders: Vec<&str> =
+    let names: Vec<&str> =
         destinations.iter().map(|destination| destination.common.name.as_str()).collect();
     let debug = if config.debug_mode { " (debug_mode: logged, not sent)" } else { "" };
+    let spool = if destinations.iter().any(Destination::may_spool) {
+        let folder = config.spool_folder();
+        match forwarders::spool::usable(&folder) {
+            Ok(()) => format!("\n  spool in {}", folder.display()),
+            Err(error) => format!(
+                "\n  NO SPOOL: {}: {error}: what cannot be delivered would wait in memory only, and \
+                 be lost with the process (state_dir)",
+                folder.display()
+            ),
+        }
+    } else {
+        String::new()
+    };
     format!(
-        "{}: good\n  listens on {}\n  every {} to {}{debug}",
+        "{}: good\n  listens on {}\n  every {} to {}{debug}{spool}",
         source.name(),
         listeners.join(", "),
         config.interval,
-        forwarders.join(", ")
+        names.join(", ")
     )
 }
 

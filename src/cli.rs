@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use forwarders::units::Span;
 
 use crate::bench::options::BenchArgs;
 
@@ -25,6 +26,8 @@ pub enum Command {
     /// Put a load on a daemon and tell what became of it and what it cost
     #[command(after_help = BENCH_HELP)]
     Bench(BenchArgs),
+    /// Look into the spools, where windows wait on disk for destinations that are away
+    Spool(SpoolArgs),
 }
 
 const BENCH_HELP: &str = "\
@@ -62,4 +65,54 @@ pub struct CheckArgs {
     /// Also ask each destination whether it answers
     #[arg(long)]
     pub connect: bool,
+}
+
+/// `tallyd spool`.
+#[derive(Debug, Args)]
+pub struct SpoolArgs {
+    /// Which configuration file: it says where the spools are.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do; without it, list.
+    #[command(subcommand)]
+    pub action: Option<SpoolAction>,
+}
+
+/// What can be done with spools. All of it is safe while the daemon runs.
+#[derive(Debug, Subcommand)]
+pub enum SpoolAction {
+    /// List the windows that wait, and what is in quarantine
+    List {
+        /// Only this destination's
+        #[arg(long, value_name = "NAME")]
+        forwarder: Option<String>,
+    },
+    /// Show the points in a window
+    Show {
+        /// The window, by its name in the list or by its path
+        file: String,
+    },
+    /// Remove windows; a daemon that runs counts them as dropped, reason `removed`
+    Remove(SpoolRemoveArgs),
+}
+
+/// `tallyd spool remove`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).multiple(false))]
+pub struct SpoolRemoveArgs {
+    /// These windows, by their names in the list or by their paths
+    #[arg(group = "what")]
+    pub files: Vec<String>,
+    /// Windows that began longer ago than this, such as 2h
+    #[arg(long, group = "what", value_name = "TIME", value_parser = Span::parse)]
+    pub older_than: Option<Span>,
+    /// All windows, and what is in quarantine
+    #[arg(long, group = "what")]
+    pub all: bool,
+    /// Only this destination's
+    #[arg(long, value_name = "NAME")]
+    pub forwarder: Option<String>,
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use forwarders::config::SpoolConfig;
 use forwarders::driver::{Destination, Outlet};
+use forwarders::spool::SpoolPlace;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -109,7 +109,8 @@ pub async fn run(
         "starting"
     );
 
-    let (deadline, forwarding, outlets) = start_forwarders(destinations);
+    let spool = SpoolPlace { folder: config.spool_folder(), instance: instance.clone() };
+    let (deadline, forwarding, outlets) = start_forwarders(destinations, &spool);
     let bound = bind_all(listeners, config)?;
     let shared = shared(config, started);
     let observed = Arc::new(observe(&shared, &bound, &outlets, instance));
@@ -139,18 +140,12 @@ pub async fn run(
 /// The forwarders' tasks, the moment by which they have to end, and the ends to push into.
 type Forwarding = (watch::Sender<Option<tokio::time::Instant>>, JoinSet<()>, Vec<Outlet>);
 
-fn start_forwarders(destinations: Vec<Destination>) -> Forwarding {
+fn start_forwarders(destinations: Vec<Destination>, spool: &SpoolPlace) -> Forwarding {
     let (deadline, watched) = watch::channel(None);
     let mut tasks = JoinSet::new();
     let mut outlets = Vec::new();
     for destination in destinations {
-        if destination.common.delivery.spool != SpoolConfig::default() {
-            info!(
-                forwarder = destination.common.name,
-                "delivery.spool is not in effect yet: what is not delivered waits in memory"
-            );
-        }
-        let (outlet, task) = destination.split();
+        let (outlet, task) = destination.split_with_spool(spool);
         info!(forwarder = outlet.name(), kind = outlet.kind(), "forwarding");
         tasks.spawn(task.run(watched.clone()));
         outlets.push(outlet);
@@ -334,6 +329,7 @@ fn log_ledger(observed: &Observed) {
         info!(
             forwarder = forwarder.name,
             flushed = counts.flushed,
+            recovered = counts.recovered,
             delivered = counts.delivered,
             queued = counts.queued,
             spooled = counts.spooled,

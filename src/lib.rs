@@ -26,4 +26,5 @@ pub mod logging;
 pub mod observed;
 pub mod process;
 pub mod protocol;
+pub mod spool;
 mod sys;

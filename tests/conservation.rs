@@ -88,15 +88,7 @@ fn the_ledger_balances_at_every_moment() {
             let ledger = &status["ledger"];
             let rejected: u64 = ledger["rejected"].as_object().unwrap().values().map(number).sum();
             assert_eq!(number(&ledger["received"]), number(&ledger["aggregated"]) + rejected);
-            let file = &status["forwarders"]["file"];
-            let dropped: u64 = file["dropped"].as_object().unwrap().values().map(number).sum();
-            assert_eq!(
-                number(&file["flushed"]),
-                number(&file["delivered"])
-                    + number(&file["queued"])
-                    + number(&file["spooled"])
-                    + dropped
-            );
+            common::assert_balanced(&status);
         }
         sender.join().unwrap();
     });

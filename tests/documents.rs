@@ -121,13 +121,7 @@ fn every_reason_is_told_of() {
         assert!(tells(&messages, reason.as_str()), "docs/messages.md on {}", reason.as_str());
     }
     let ledger = document("docs/ledger.md");
-    for word in [
-        reason::QUEUE_FULL,
-        reason::SHUTDOWN,
-        reason::DEBUG_MODE,
-        reason::TOO_LARGE,
-        reason::REFUSED,
-    ] {
+    for word in reason::ALL {
         assert!(tells(&ledger, word), "docs/ledger.md on {word}");
     }
 }
@@ -317,6 +311,7 @@ fn what_kafka_readers_get_is_as_it_is_shown() {
         window: Window { end_ms: 1_490_114_074_000, interval: Duration::from_secs(10) },
         percentiles: percentiles.into(),
         exact_samples: 1000,
+        instance: None,
         points: vec![
             point(MetricKind::Counter, "user.logins", &[("stage", "login")], counter),
             point(MetricKind::Timer, "user.latency", &[("name", "x"), ("stage", "login")], timer),

@@ -32,7 +32,7 @@ impl Backoff {
         bound.mul_f64(unit.clamp(0.0, 1.0)).max(PAUSE_MIN.min(self.max))
     }
 
-    /// The longest pause there is.
+    /// The longest pause that comes by itself.
     #[must_use]
     pub fn max(&self) -> Duration {
         self.max

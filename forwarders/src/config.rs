@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -9,6 +10,9 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::select::SelectConfig;
 use crate::units::{ByteSize, Span};
+
+/// Default of `delivery.spool.max_files`.
+const FILES_MAX: NonZeroU32 = NonZeroU32::new(50_000).expect("above zero");
 
 /// The part of a destination's section that is the same everywhere.
 #[derive(Clone, Debug)]
@@ -32,7 +36,7 @@ pub struct DeliveryConfig {
     pub retry: RetryConfig,
     /// What may wait in memory.
     pub queue: QueueConfig,
-    /// What may wait on disk. Taken but not in effect yet: all waits in memory.
+    /// What may wait on disk.
     pub spool: SpoolConfig,
 }
 
@@ -79,20 +83,67 @@ impl Default for QueueConfig {
     }
 }
 
-/// `delivery.spool`: what may wait on disk while the destination is away. Not in effect yet; it is
-/// read so that a configuration that is written for it is checked and taken.
+/// `delivery.spool`: what may wait on disk while the destination is away, under `state_dir`. Without
+/// effect for destinations that have no use for old data, such as the console and files.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SpoolConfig {
-    /// Most bytes on disk. Defaults to `256MiB`.
+    /// Which windows go to disk. Defaults to `behind`.
+    pub write: SpoolWrite,
+    /// Most bytes on disk; beyond, the oldest window is dropped and counted as `spool_full`. Defaults
+    /// to `256MiB`.
     pub max_bytes: ByteSize,
-    /// How old a window may become there. Defaults to `24h`.
+    /// How old a window may become there; an older one is dropped and counted as `spool_expired`.
+    /// Defaults to `24h`.
     pub max_age: Span,
+    /// Most windows on disk, each a file, at least 1; beyond, the oldest is dropped and counted as
+    /// `spool_full`. Defaults to `50000`.
+    pub max_files: NonZeroU32,
+    /// What has to stay free on the disk. With less, nothing is written, and windows wait in memory
+    /// as if there were no spool. Defaults to `256MiB`.
+    pub min_free: ByteSize,
+    /// In which order windows go out when the destination is back. Defaults to `fair`.
+    pub order: SpoolOrder,
+}
+
+/// `delivery.spool.write`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpoolWrite {
+    /// Once the destination is behind: a first attempt failed or took longer than a second, or
+    /// another window waits already. Costs no disk while all is well; a crash then costs the window
+    /// that is being sent.
+    #[default]
+    Behind,
+    /// Every window before its first attempt. A crash costs no window that was flushed, at the cost
+    /// of a write for each.
+    Always,
+    /// None: all waits in memory.
+    Never,
+}
+
+/// `delivery.spool.order`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpoolOrder {
+    /// The oldest first, and after every four of them the newest, so that fresh data is seen while a
+    /// long backlog is worked off.
+    #[default]
+    Fair,
+    /// Strictly the oldest first.
+    Oldest,
 }
 
 impl Default for SpoolConfig {
     fn default() -> Self {
-        Self { max_bytes: ByteSize::from_mib(256), max_age: Span::from_secs(24 * 3600) }
+        Self {
+            write: SpoolWrite::default(),
+            max_bytes: ByteSize::from_mib(256),
+            max_age: Span::from_secs(24 * 3600),
+            max_files: FILES_MAX,
+            min_free: ByteSize::from_mib(256),
+            order: SpoolOrder::default(),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The life of one destination: snapshots from its queue, encoded, sent, tried again, counted.
+//! The life of one destination: windows from its backlog, delivered by a courier, kept by a keeper.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,20 +7,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::backoff::Backoff;
-use crate::config::{Common, DeliveryConfig};
-use crate::forwarder::{ErrorClass, Forwarder, SendError};
+use crate::backlog::Backlog;
+use crate::config::{Common, SpoolWrite};
+use crate::courier::Courier;
+use crate::forwarder::Forwarder;
 use crate::model::Snapshot;
-use crate::payload::Batch;
-use crate::queue::{self, SnapshotQueue};
 use crate::select::SelectConfig;
-use crate::stats::{ForwarderStats, reason};
+use crate::spool::{Keeper, SpoolPlace};
+use crate::stats::ForwarderStats;
 
-/// How often a destination is tried that waits for its operator.
-const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
-
-/// Refused points are logged at most this often; all are counted.
-const REFUSAL_LOG_PAUSE: Duration = Duration::from_secs(60);
+/// What is kept of the time for a stop to bring to disk what could not be delivered; at most a
+/// quarter of it.
+const KEEP_TIME: Duration = Duration::from_secs(1);
 
 /// A destination as the registry builds it, not running yet.
 pub struct Destination {
@@ -42,14 +40,14 @@ pub struct Outlet {
     kind: &'static str,
     name: String,
     select: SelectConfig,
-    queue: SnapshotQueue,
+    backlog: Arc<Backlog>,
     stats: Arc<ForwarderStats>,
 }
 
 impl Outlet {
     /// Queues what the destination wants of a snapshot. Never waits.
     pub fn push(&self, snapshot: &Arc<Snapshot>) {
-        let evicted = self.queue.push(self.select.apply(snapshot)).0;
+        let evicted = self.backlog.push(self.select.apply(snapshot));
         if evicted > 0 {
             warn!(
                 forwarder = self.name,
@@ -78,163 +76,124 @@ impl Outlet {
     }
 }
 
-/// Owns a forwarder and works off its queue until the queue is closed and empty.
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.backlog.close();
+    }
+}
+
+/// Works off a destination's backlog until its outlet is dropped.
 pub struct ForwarderTask {
     name: String,
-    forwarder: Box<dyn Forwarder>,
-    attempt_max: Option<Duration>,
-    delivery: DeliveryConfig,
-    receiver: flume::Receiver<Arc<Snapshot>>,
-    stats: Arc<ForwarderStats>,
-    batch: Batch,
-    refusal_logged: Option<Instant>,
-    unlogged_refusals: u64,
+    courier: Courier,
+    /// Only where there is a spool.
+    keeper: Option<Keeper>,
+    backlog: Arc<Backlog>,
 }
 
 impl Destination {
-    /// Splits it into the end to push into and the task to spawn.
+    /// Splits it into the end to push into and the task to spawn. All waits in memory.
     #[must_use]
     pub fn split(self) -> (Outlet, ForwarderTask) {
+        self.split_with(None)
+    }
+
+    /// The same with a spool in `place`, if the destination has a use for old data.
+    #[must_use]
+    pub fn split_with_spool(self, place: &SpoolPlace) -> (Outlet, ForwarderTask) {
+        let may_spool = self.may_spool();
+        self.split_with(Some(place).filter(|_| may_spool))
+    }
+
+    /// Whether windows may wait for it on disk.
+    #[must_use]
+    pub fn may_spool(&self) -> bool {
+        let write = self.common.delivery.spool.write;
+        self.forwarder.wants_old_data() && write != SpoolWrite::Never
+    }
+
+    fn split_with(self, place: Option<&SpoolPlace>) -> (Outlet, ForwarderTask) {
         let Common { name, select, delivery } = self.common;
         let stats = Arc::new(ForwarderStats::default());
-        let (queue, receiver) = queue::bounded(delivery.queue.max_points, Arc::clone(&stats));
+        let backlog = Arc::new(Backlog::new(&delivery, place.is_some(), Arc::clone(&stats)));
+        let keeper = place.map(|place| Keeper::new(name.clone(), place, Arc::clone(&backlog)));
+        if let Some(keeper) = &keeper {
+            stats.spool(|spool| spool.folder.clone_from(keeper.root()));
+        }
         let outlet = Outlet {
             kind: self.kind,
             name: name.clone(),
             select,
-            queue,
+            backlog: Arc::clone(&backlog),
             stats: Arc::clone(&stats),
         };
-        let task = ForwarderTask {
-            name,
-            forwarder: self.forwarder,
-            attempt_max: self.attempt_max,
-            delivery,
-            receiver,
+        let courier = Courier::new(
+            name.clone(),
+            self.forwarder,
+            self.attempt_max,
+            &delivery.retry,
+            Arc::clone(&backlog),
             stats,
-            batch: Batch::default(),
-            refusal_logged: None,
-            unlogged_refusals: 0,
-        };
-        (outlet, task)
+        );
+        (outlet, ForwarderTask { name, courier, keeper, backlog })
     }
 }
 
 impl ForwarderTask {
-    /// Runs until the outlet is dropped and the queue is empty, or until the moment that
-    /// `deadline` comes to hold; what is undelivered then is counted as dropped.
-    pub async fn run(mut self, mut deadline: watch::Receiver<Option<Instant>>) {
-        tokio::select! {
-            () = self.work() => {}
-            () = passed(&mut deadline) => self.give_up(),
-        }
-    }
-
-    async fn work(&mut self) {
-        while let Ok(snapshot) = self.receiver.recv_async().await {
-            self.batch.clear();
-            self.forwarder.encode(&snapshot, &mut self.batch);
-            drop(snapshot);
-            self.deliver().await;
-        }
-    }
-
-    /// Sends the batch until all of it is settled.
-    async fn deliver(&mut self) {
-        let mut backoff = Backoff::new(&self.delivery.retry);
-        loop {
-            let outcome = self.attempt().await;
-            self.account();
-            match outcome {
-                Ok(()) => {
-                    if self.stats.succeeded() {
-                        info!(forwarder = self.name, "delivers again");
-                    }
-                }
-                Err(error) => {
-                    self.report(&error);
-                    if !self.batch.is_settled() {
-                        tokio::time::sleep(pause(&error, &mut backoff)).await;
-                    }
-                }
+    /// Runs until the outlet is dropped and nothing is left to do, or until the moment that
+    /// `deadline` comes to hold. What is undelivered then is on disk or, where there is no spool,
+    /// is counted as dropped.
+    pub async fn run(self, mut deadline: watch::Receiver<Option<Instant>>) {
+        let Self { name, mut courier, keeper, backlog } = self;
+        let keeps = keeper.is_some();
+        let mut to_stop = deadline.clone();
+        let deliver = async {
+            tokio::select! {
+                () = courier.run() => {}
+                () = backlog.no_use_trying() => {}
+                () = before(&mut to_stop, if keeps { KEEP_TIME } else { Duration::ZERO }) => {}
             }
-            if self.batch.is_settled() {
-                return;
+            if keeps {
+                courier.stop().await;
+            } else {
+                courier.account();
             }
-        }
-    }
-
-    async fn attempt(&mut self) -> Result<(), SendError> {
-        let send = self.forwarder.send(&mut self.batch);
-        let outcome = match self.attempt_max {
-            Some(max) => tokio::time::timeout(max, send).await.unwrap_or_else(|_| {
-                Err(SendError::transient(format!("no answer within {max:?} (delivery.timeout)")))
-            }),
-            None => send.await,
+            backlog.leave();
         };
-        if outcome.is_ok() && !self.batch.is_settled() {
-            debug_assert!(false, "a forwarder said Ok and left payloads pending");
-            return Err(SendError::transient("the forwarder left payloads unsent"));
+        let keep = async {
+            if let Some(keeper) = keeper {
+                keeper.run().await;
+            }
+        };
+        tokio::select! {
+            _ = async { tokio::join!(deliver, keep) } => {}
+            () = before(&mut deadline, Duration::ZERO) => {}
         }
-        outcome
-    }
-
-    /// Moves what the attempt settled from `queued` to where it belongs.
-    fn account(&mut self) {
-        let settled = self.batch.take_settled();
-        for points in settled.refused.values() {
-            self.unlogged_refusals += points;
-        }
-        if let Some(words) = &settled.last_refusal
-            && self.refusal_logged.is_none_or(|logged| logged.elapsed() >= REFUSAL_LOG_PAUSE)
-        {
-            let points = std::mem::take(&mut self.unlogged_refusals);
-            let reasons: Vec<_> = settled.refused.keys().collect();
-            error!(forwarder = self.name, points, ?reasons, words, "points were refused for good");
-            self.refusal_logged = Some(Instant::now());
-        }
-        self.stats.settled(settled);
-    }
-
-    /// Logs the first of a row of failures; the rest is counted and shown in the status.
-    fn report(&self, error: &SendError) {
-        if self.stats.failed(error.to_string()) {
-            warn!(
-                forwarder = self.name,
-                error = %error,
-                "cannot deliver; trying again until it works, the data is kept"
-            );
-        }
-    }
-
-    fn give_up(&mut self) {
-        self.account();
-        let mut points = self.batch.points_pending();
-        points += self.receiver.drain().map(|snapshot| snapshot.points.len() as u64).sum::<u64>();
-        self.stats.dropped(reason::SHUTDOWN, points);
-        if points > 0 {
+        let lost = backlog.abandon();
+        if lost > 0 {
             error!(
-                forwarder = self.name,
-                points, "could not be delivered before shutdown_timeout and are lost"
+                forwarder = name,
+                points = lost,
+                "could not be delivered before shutdown_timeout and are lost"
             );
+        }
+        let spooled = backlog.spooled();
+        if spooled > 0 {
+            info!(forwarder = name, points = spooled, "are in the spool for the next start");
         }
     }
 }
 
-fn pause(error: &SendError, backoff: &mut Backoff) -> Duration {
-    let pause = backoff.next_pause(rand::random());
-    match error.class() {
-        ErrorClass::Transient { after } => pause.max(after.unwrap_or_default()),
-        ErrorClass::Operator => pause.max(backoff.max()).max(OPERATOR_PAUSE.min(backoff.max() * 2)),
-    }
-}
-
-/// Returns once `deadline` holds a moment and that moment has passed.
-async fn passed(deadline: &mut watch::Receiver<Option<Instant>>) {
+/// Returns that long before the moment that `deadline` comes to hold, but not before three quarters
+/// of the time until then are over.
+async fn before(deadline: &mut watch::Receiver<Option<Instant>>, margin: Duration) {
     loop {
         let moment = *deadline.borrow_and_update();
         match moment {
-            Some(moment) => return tokio::time::sleep_until(moment).await,
+            Some(moment) => {
+                let left = moment.saturating_duration_since(Instant::now());
+                return tokio::time::sleep_until(moment - margin.min(left / 4)).await;
+            }
             // Nobody is left who could set one: only the end of the input ends the task.
             None if deadline.changed().await.is_err() => std::future::pending().await,
             None => {}
@@ -249,6 +208,10 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
+    use crate::config::DeliveryConfig;
+    use crate::forwarder::SendError;
+    use crate::payload::Batch;
+    use crate::stats::reason;
     use crate::testing::snapshot_of_counters;
 
     /// Takes a payload for each point and follows a script, one word an attempt.

@@ -7,10 +7,11 @@
 //! # The way of a snapshot
 //!
 //! ```text
-//! Outlet::push → SelectConfig::apply → SnapshotQueue → ForwarderTask → Forwarder::encode → send
+//! Outlet::push → SelectConfig::apply → Backlog → Courier → Forwarder::encode → send
+//!                                        ⇅ Keeper: the spool
 //! ```
 //!
-//! Each destination has its own queue and its own task, so that one that is slow or down holds up
+//! Each destination has its own backlog and its own task, so that one that is slow or down holds up
 //! nothing but itself. [`ForwarderStats`](stats::ForwarderStats) is its ledger.
 //!
 //! # Adding a forwarder
@@ -25,14 +26,16 @@
 #[cfg(not(any(feature = "console", feature = "file", feature = "kafka")))]
 compile_error!("a daemon without a destination is of no use: turn on a feature such as `console`");
 
+mod backlog;
 pub mod backoff;
 pub mod config;
+mod courier;
 pub mod driver;
 pub mod format;
 pub mod model;
 pub mod payload;
-pub mod queue;
 pub mod select;
+pub mod spool;
 pub mod stats;
 pub mod units;
 

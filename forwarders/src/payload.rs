@@ -48,6 +48,40 @@ pub struct Settled {
     pub last_refusal: Option<String>,
 }
 
+/// Points of a snapshot by their places in it: ranges in order, none of which touch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PointRanges(Vec<Range<usize>>);
+
+impl PointRanges {
+    /// The first so many points.
+    #[must_use]
+    pub fn first(points: usize) -> Self {
+        let mut ranges = Self::default();
+        ranges.add(0..points);
+        ranges
+    }
+
+    /// Adds points that come after all others.
+    fn add(&mut self, points: Range<usize>) {
+        match self.0.last_mut() {
+            Some(last) if last.end == points.start => last.end = points.end,
+            _ if points.is_empty() => {}
+            _ => self.0.push(points),
+        }
+    }
+
+    /// How many points these are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|range| range.len() as u64).sum()
+    }
+
+    /// These of all the points; a place beyond the end is none.
+    pub fn of<'a, T>(&'a self, points: &'a [T]) -> impl Iterator<Item = &'a T> {
+        self.0.iter().flat_map(|range| points.get(range.clone()).unwrap_or_default())
+    }
+}
+
 impl Batch {
     /// Forgets everything but keeps the memory.
     pub fn clear(&mut self) {
@@ -81,6 +115,26 @@ impl Batch {
     #[must_use]
     pub fn points_pending(&self) -> u64 {
         self.pending
+    }
+
+    /// Points in all payloads, whatever became of them.
+    #[must_use]
+    pub fn points(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.points).sum()
+    }
+
+    /// Which points of the snapshot these are: payloads are in its order.
+    #[must_use]
+    pub fn points_left(&self) -> PointRanges {
+        let (mut left, mut start) = (PointRanges::default(), 0);
+        for entry in &self.entries {
+            let end = start + entry.points as usize;
+            if entry.open {
+                left.add(start..end);
+            }
+            start = end;
+        }
+        left
     }
 
     /// Whether nothing is left to send.
@@ -176,6 +230,18 @@ mod tests {
         assert_eq!(bodies, [b"body 0", b"body 2"]);
         assert_eq!(batch.points_pending(), 5);
         assert!(!batch.is_settled());
+    }
+
+    #[test]
+    fn what_is_pending_names_the_points_that_are_left() {
+        let mut batch = batch_of(&[1, 2, 4, 1]);
+        assert_eq!(batch.points_left(), PointRanges::first(8));
+        batch.delivered(1);
+        let left = batch.points_left();
+        let points: Vec<_> = left.of(&[10, 11, 12, 13, 14, 15, 16, 17]).copied().collect();
+        assert_eq!((points, left.count()), (vec![10, 13, 14, 15, 16, 17], 6));
+        batch.all_delivered();
+        assert_eq!(batch.points_left(), PointRanges::default());
     }
 
     #[test]

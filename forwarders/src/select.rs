@@ -69,6 +69,7 @@ impl SelectConfig {
             window: snapshot.window,
             percentiles: Arc::clone(&snapshot.percentiles),
             exact_samples: snapshot.exact_samples,
+            instance: snapshot.instance.clone(),
             points,
         })
     }

@@ -1,6 +1,7 @@
 //! The ledger of one forwarder: where every point that was flushed to it is.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -18,19 +19,45 @@ pub mod reason {
     pub const TOO_LARGE: &str = "too_large";
     /// The destination refuses the content for good.
     pub const REFUSED: &str = "refused";
+    /// The spool was full; the oldest went.
+    pub const SPOOL_FULL: &str = "spool_full";
+    /// They were in the spool for longer than they may be.
+    pub const SPOOL_EXPIRED: &str = "spool_expired";
+    /// Their file in the spool cannot be read; it is in the quarantine.
+    pub const SPOOL_CORRUPT: &str = "spool_corrupt";
+    /// A newer version wrote their file in the spool; it is in the quarantine.
+    pub const SPOOL_NEWER: &str = "spool_newer";
+    /// Somebody removed their file from the spool.
+    pub const REMOVED: &str = "removed";
+
+    /// Every one of them.
+    pub const ALL: [&str; 10] = [
+        QUEUE_FULL,
+        SHUTDOWN,
+        DEBUG_MODE,
+        TOO_LARGE,
+        REFUSED,
+        SPOOL_FULL,
+        SPOOL_EXPIRED,
+        SPOOL_CORRUPT,
+        SPOOL_NEWER,
+        REMOVED,
+    ];
 }
 
-/// Counts of points and the latest outcome. At every moment `flushed` = `delivered` + `queued` +
-/// `spooled` + the sum of `dropped`.
+/// Counts of points and the latest outcome. At every moment `flushed` + `recovered` = `delivered` +
+/// `queued` + `spooled` + the sum of `dropped`.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     /// Points handed to this forwarder.
     pub flushed: u64,
+    /// Points found in the spool at the start: an earlier run of the daemon flushed them.
+    pub recovered: u64,
     /// Points that the destination acknowledged (or, without acknowledgements, was given).
     pub delivered: u64,
-    /// Points in memory, those that are being sent included.
+    /// Points in memory only, those that are being sent included.
     pub queued: u64,
-    /// Points on disk.
+    /// Points on disk, those that are being sent included.
     pub spooled: u64,
     /// Points that will never arrive, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
@@ -42,6 +69,43 @@ pub struct Counts {
     pub last_success: Option<SystemTime>,
     /// Whether the latest attempt succeeded; none yet counts as up.
     pub down: bool,
+    /// Its spool; `None` where it has none.
+    pub spool: Option<SpoolCounts>,
+}
+
+/// How the spool of a forwarder is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpoolCounts {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Windows in it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Start of the oldest window in it, in Unix milliseconds.
+    pub oldest_ms: Option<u64>,
+    /// Why nothing can be written at the moment: windows wait in memory only.
+    pub degraded: Option<String>,
+    /// Times that a write, or opening the folder, failed.
+    pub failures: u64,
+}
+
+/// Where points are as long as they are neither delivered nor dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In memory only.
+    Memory,
+    /// On disk.
+    Disk,
+}
+
+impl Counts {
+    fn at(&mut self, place: Place) -> &mut u64 {
+        match place {
+            Place::Memory => &mut self.queued,
+            Place::Disk => &mut self.spooled,
+        }
+    }
 }
 
 /// Shared between the queue, the task and whoever reports. One lock around all the numbers, taken
@@ -70,20 +134,39 @@ impl ForwarderStats {
         counts.queued += points;
     }
 
-    /// Points leave the queue for good without having been delivered.
-    pub(crate) fn dropped(&self, reason: &'static str, points: u64) {
+    /// Points leave a place for good without having been delivered.
+    pub(crate) fn dropped(&self, place: Place, reason: &'static str, points: u64) {
         if points > 0 {
             let mut counts = self.lock();
-            counts.queued -= points;
+            *counts.at(place) -= points;
             *counts.dropped.entry(reason).or_default() += points;
         }
     }
 
+    /// Points that an earlier run left on disk.
+    pub(crate) fn recovered(&self, points: u64) {
+        let mut counts = self.lock();
+        counts.recovered += points;
+        counts.spooled += points;
+    }
+
+    /// Points are on disk from now on, or no longer.
+    pub(crate) fn moved(&self, from: Place, to: Place, points: u64) {
+        let mut counts = self.lock();
+        *counts.at(from) -= points;
+        *counts.at(to) += points;
+    }
+
+    /// Tells how the spool is.
+    pub(crate) fn spool(&self, tell: impl FnOnce(&mut SpoolCounts)) {
+        tell(self.lock().spool.get_or_insert_default());
+    }
+
     /// The destination has taken points or refused them.
-    pub(crate) fn settled(&self, settled: Settled) {
+    pub(crate) fn settled(&self, place: Place, settled: Settled) {
         let refused: u64 = settled.refused.values().sum();
         let mut counts = self.lock();
-        counts.queued -= settled.delivered + refused;
+        *counts.at(place) -= settled.delivered + refused;
         counts.delivered += settled.delivered;
         for (reason, points) in settled.refused {
             *counts.dropped.entry(reason).or_default() += points;
@@ -102,6 +185,11 @@ impl ForwarderStats {
         counts.failures += 1;
         counts.last_error = Some((SystemTime::now(), words));
         !std::mem::replace(&mut counts.down, true)
+    }
+
+    /// Whether the latest attempt failed.
+    pub(crate) fn is_down(&self) -> bool {
+        self.lock().down
     }
 
     /// An attempt succeeded. Returns whether the one before had failed.

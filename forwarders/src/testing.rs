@@ -20,6 +20,7 @@ pub fn snapshot_of(points: Vec<Point>) -> Snapshot {
         window: Window { end_ms: 1_490_114_074_000, interval: Duration::from_secs(10) },
         percentiles: Arc::new(percentiles),
         exact_samples: EXACT_SAMPLES_DEFAULT,
+        instance: None,
         points,
     }
 }

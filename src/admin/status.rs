@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use forwarders::format::timestamp::write_rfc3339;
+use forwarders::stats::SpoolCounts;
 use serde::Serialize;
 
 use crate::aggregator::clock::unix_ms;
@@ -79,12 +80,14 @@ struct Series {
     overflowed_by_metric: BTreeMap<String, u64>,
 }
 
-/// Where every point went: `flushed` = `delivered` + `queued` + `spooled` + the sum of `dropped`.
+/// Where every point went: `flushed` + `recovered` = `delivered` + `queued` + `spooled` + the sum of
+/// `dropped`.
 #[derive(Debug, Serialize)]
 struct Forwarder {
     kind: &'static str,
     up: bool,
     flushed: u64,
+    recovered: u64,
     delivered: u64,
     queued: u64,
     spooled: u64,
@@ -93,6 +96,18 @@ struct Forwarder {
     last_error: Option<String>,
     last_error_at: Option<String>,
     last_success: Option<String>,
+    spool: Option<Spool>,
+}
+
+/// What waits on disk for a destination, and whether more can.
+#[derive(Debug, Serialize)]
+struct Spool {
+    folder: String,
+    files: u64,
+    file_bytes: u64,
+    oldest: Option<String>,
+    degraded: Option<String>,
+    write_failures: u64,
 }
 
 impl Status {
@@ -186,6 +201,7 @@ impl Forwarder {
             kind: forwarder.kind,
             up: !counts.down,
             flushed: counts.flushed,
+            recovered: counts.recovered,
             delivered: counts.delivered,
             queued: counts.queued,
             spooled: counts.spooled,
@@ -194,6 +210,20 @@ impl Forwarder {
             last_error,
             last_error_at: last_error_at.map(rfc3339),
             last_success: counts.last_success.map(rfc3339),
+            spool: counts.spool.map(Spool::of),
+        }
+    }
+}
+
+impl Spool {
+    fn of(counts: SpoolCounts) -> Self {
+        Self {
+            folder: counts.folder.display().to_string(),
+            files: counts.files,
+            file_bytes: counts.bytes,
+            oldest: counts.oldest_ms.map(rfc3339_ms),
+            degraded: counts.degraded,
+            write_failures: counts.failures,
         }
     }
 }
@@ -237,7 +267,11 @@ impl Message {
 }
 
 fn rfc3339(time: SystemTime) -> String {
+    rfc3339_ms(unix_ms(time))
+}
+
+fn rfc3339_ms(time_ms: u64) -> String {
     let mut text = Vec::new();
-    write_rfc3339(&mut text, unix_ms(time));
+    write_rfc3339(&mut text, time_ms);
     String::from_utf8_lossy(&text).into_owned()
 }

@@ -94,6 +94,7 @@ impl Store {
             window,
             percentiles: Arc::clone(&self.percentiles),
             exact_samples: self.exact_samples,
+            instance: None,
             points,
         }
     }

@@ -63,8 +63,8 @@ pub struct Config {
     /// What to ask of the kernel as the buffer of each socket; more of it outlasts longer bursts at
     /// the cost of kernel memory. Defaults to `8MiB`.
     pub receive_buffer: ByteSize,
-    /// Folder for what has to outlive the process. Nothing has to yet: it is not looked at, so it
-    /// need not exist. Defaults to `/var/lib/tallyd`.
+    /// Folder for what has to outlive the process: the spools. Made when it is missing. Defaults to
+    /// the one that systemd names in `STATE_DIRECTORY`, else `/var/lib/tallyd`.
     pub state_dir: PathBuf,
     /// The daemon's own HTTP endpoint.
     pub admin: AdminConfig,
@@ -87,7 +87,7 @@ impl Default for Config {
             aggregation: AggregationConfig::default(),
             limits: Limits::default(),
             receive_buffer: ByteSize::from_mib(8),
-            state_dir: PathBuf::from("/var/lib/tallyd"),
+            state_dir: default_state_dir(),
             admin: AdminConfig::default(),
             log: LogConfig::default(),
             shutdown_timeout: Span::from_secs(10),
@@ -129,6 +129,12 @@ impl Config {
             listeners.push(section.check(source, index, section.span())?);
         }
         Ok(listeners)
+    }
+
+    /// Where the destinations' spools are.
+    #[must_use]
+    pub fn spool_folder(&self) -> PathBuf {
+        self.state_dir.join("spool")
     }
 
     /// Builds the destinations.
@@ -183,7 +189,7 @@ pub enum LoadError {
 ///
 /// # Errors
 /// When the file cannot be read or is wrong in any way.
-fn load(args: &ConfigArgs) -> Result<Loaded, LoadError> {
+pub fn load(args: &ConfigArgs) -> Result<Loaded, LoadError> {
     let default_path = Path::new(DEFAULT_PATH);
     let path = args.config.as_deref().or_else(|| default_path.exists().then_some(default_path));
     let Some(path) = path else {
@@ -203,6 +209,14 @@ fn load(args: &ConfigArgs) -> Result<Loaded, LoadError> {
 fn loaded(config: Config, source: Source, is_file: bool) -> Result<Loaded, LoadError> {
     let listeners = config.listeners(&source)?;
     Ok(Loaded { config, listeners, source, is_file })
+}
+
+/// What systemd gives with `StateDirectory=`, else the usual place.
+fn default_state_dir() -> PathBuf {
+    let given = env::var_os("STATE_DIRECTORY").filter(|given| !given.is_empty());
+    // Several are separated by colons; the first is the service's own.
+    let first = given.and_then(|given| env::split_paths(&given).next());
+    first.unwrap_or_else(|| PathBuf::from("/var/lib/tallyd"))
 }
 
 /// What the environment says, for `${VAR}`.

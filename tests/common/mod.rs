@@ -58,8 +58,15 @@ impl Daemon {
     /// otherwise, and `DIR` in it becomes the daemon's own folder.
     pub fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::start_in(folder, config)
+    }
+
+    /// The same in a folder that there is already, such as that of a daemon that has stopped.
+    pub fn start_in(folder: TempDir, config: &str) -> Self {
         let mut text = config.replace("DIR", folder.path().to_str().unwrap());
+        let state_dir = format!("state_dir: {}/state\n", folder.path().display());
         for (key, default) in [
+            ("state_dir:", state_dir.as_str()),
             ("bind_port:", "bind_port: 0\n"),
             ("admin:", "admin: { listen: \"127.0.0.1:0\" }\n"),
             ("log:", "log: { format: json }\n"),
@@ -262,6 +269,22 @@ impl Stopped {
     /// The points that the file forwarder wrote as JSON.
     pub fn points(&self, name: &str) -> Vec<Value> {
         points(&self.folder.path().join(name))
+    }
+}
+
+/// Checks that every point of every forwarder is in one place.
+pub fn assert_balanced(status: &Value) {
+    let number = |value: &Value| value.as_u64().unwrap();
+    for (name, forwarder) in status["forwarders"].as_object().unwrap() {
+        let dropped: u64 = forwarder["dropped"].as_object().unwrap().values().map(number).sum();
+        let [flushed, recovered, delivered, queued, spooled] =
+            ["flushed", "recovered", "delivered", "queued", "spooled"]
+                .map(|key| number(&forwarder[key]));
+        assert_eq!(
+            flushed + recovered,
+            delivered + queued + spooled + dropped,
+            "{name}: {forwarder:#}"
+        );
     }
 }
 

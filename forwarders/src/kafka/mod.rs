@@ -159,6 +159,14 @@ impl Forwarder for Kafka {
         self.deliver(batch).await
     }
 
+    fn wants_old_data(&self) -> bool {
+        true
+    }
+
+    async fn stop(&mut self, batch: &mut Batch) {
+        self.collect(batch).await;
+    }
+
     async fn probe(&mut self) -> Result<(), SendError> {
         let producer = self.producer()?;
         let (topic, patience) = (self.topic.clone(), self.patience);
@@ -202,6 +210,7 @@ impl Window {
         self.kinds.clear();
         self.kinds.extend(snapshot.points.iter().map(|point| point.series.kind()));
         let end_ms = self.end_ms.to_string();
+        let instance = snapshot.instance.as_deref().unwrap_or(instance);
         let headers = |kind: MetricKind| {
             OwnedHeaders::new_with_capacity(3)
                 .insert(Header { key: INSTANCE_HEADER, value: Some(instance) })

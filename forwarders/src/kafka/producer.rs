@@ -80,6 +80,11 @@ impl Producer {
         self.inner().client().fatal_error()
     }
 
+    /// Has everything reported as failed that is not on its way to the brokers.
+    pub(super) fn call_back(&self) {
+        self.inner().purge(PurgeConfig::default().queue());
+    }
+
     /// Has everything that is not delivered reported as failed.
     pub(super) fn purge(&self) {
         self.inner().purge(PurgeConfig::default().queue().inflight());

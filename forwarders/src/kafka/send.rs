@@ -62,6 +62,18 @@ impl Kafka {
         Ok(())
     }
 
+    /// Notes what has arrived, at the end. What has not left this side comes back at once; what is on
+    /// its way to the brokers is waited for.
+    pub(super) async fn collect(&mut self, batch: &mut Batch) {
+        let Some(producer) = self.producer.clone() else { return };
+        producer.call_back();
+        self.note_reports(&producer, batch, &mut None);
+        while self.custody.in_library() > 0 {
+            producer.arrival().await;
+            self.note_reports(&producer, batch, &mut None);
+        }
+    }
+
     /// The producer; a new one when there is none.
     pub(super) fn producer(&mut self) -> Result<Arc<Producer>, SendError> {
         if let Some(producer) = &self.producer {

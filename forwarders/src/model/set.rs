@@ -1,19 +1,16 @@
 //! Distinct members of a set in one window.
 
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use hashbrown::HashSet;
-use hyperloglogplus::{HyperLogLog, HyperLogLogPlus};
 use xxhash_rust::xxh3::xxh3_64;
+
+use super::estimator::Estimator;
 
 /// Up to here a set counts exactly; beyond, an estimator of fixed size takes over.
 const EXACT_MEMBERS_MAX: usize = 4_096;
-/// 2^16 registers of 6 bits: 48 KiB, and a standard error of 0.41 %.
-const ESTIMATOR_PRECISION: u8 = 16;
 
 type Members = HashSet<u64, foldhash::fast::RandomState>;
-type Estimator = HyperLogLogPlus<u64, BuildHasherDefault<Identity>>;
 
 /// The distinct members that a set saw.
 ///
@@ -27,7 +24,16 @@ pub struct DistinctSet {
 #[derive(Clone)]
 enum Store {
     Exact(Members),
-    Estimated(Box<Estimator>),
+    Estimated(Estimator),
+}
+
+/// All that there is to a set, for whoever stores it.
+#[derive(Debug)]
+pub(crate) enum SetParts {
+    /// The members' hashes, sorted.
+    Members(Vec<u64>),
+    /// The estimator's registers.
+    Registers(Box<[u8]>),
 }
 
 impl Default for DistinctSet {
@@ -47,10 +53,10 @@ impl DistinctSet {
             Store::Exact(members) => {
                 members.insert(hash);
                 if members.len() > EXACT_MEMBERS_MAX {
-                    self.store = Store::Estimated(Box::new(estimator(members)));
+                    self.store = Store::Estimated(estimator(members));
                 }
             }
-            Store::Estimated(estimator) => estimator.insert(&hash),
+            Store::Estimated(estimator) => estimator.insert(hash),
         }
     }
 
@@ -58,27 +64,47 @@ impl DistinctSet {
     pub fn merge(&mut self, other: Self) {
         match other.store {
             Store::Exact(members) => members.iter().for_each(|hash| self.insert_hash(*hash)),
-            Store::Estimated(mut theirs) => {
-                let merged = match &mut self.store {
-                    Store::Estimated(own) => own.merge(&theirs).is_ok(),
-                    Store::Exact(members) => {
-                        members.iter().for_each(|hash| theirs.insert(hash));
-                        self.store = Store::Estimated(theirs);
-                        true
-                    }
-                };
-                debug_assert!(merged, "all estimators have one precision");
-            }
+            Store::Estimated(mut theirs) => match &mut self.store {
+                Store::Estimated(own) => own.merge(&theirs),
+                Store::Exact(members) => {
+                    members.iter().for_each(|hash| theirs.insert(*hash));
+                    self.store = Store::Estimated(theirs);
+                }
+            },
         }
     }
 
     /// How many distinct members there are: exact up to 4,096, then within 2 %.
     #[must_use]
-    pub fn count(&mut self) -> f64 {
-        match &mut self.store {
+    pub fn count(&self) -> f64 {
+        match &self.store {
             Store::Exact(members) => members.len() as f64,
             Store::Estimated(estimator) => estimator.count().round(),
         }
+    }
+
+    /// Takes it apart.
+    pub(crate) fn parts(&self) -> SetParts {
+        match &self.store {
+            Store::Exact(members) => {
+                let mut members: Vec<u64> = members.iter().copied().collect();
+                members.sort_unstable();
+                SetParts::Members(members)
+            }
+            Store::Estimated(estimator) => SetParts::Registers(estimator.registers().into()),
+        }
+    }
+
+    /// Puts it together again; `None` if these are not the parts of a set.
+    pub(crate) fn from_parts(parts: SetParts) -> Option<Self> {
+        let store = match parts {
+            SetParts::Members(members) if members.len() > EXACT_MEMBERS_MAX => return None,
+            SetParts::Members(members) => Store::Exact(members.into_iter().collect()),
+            SetParts::Registers(registers) => {
+                Store::Estimated(Estimator::from_registers(registers)?)
+            }
+        };
+        Some(Self { store })
     }
 }
 
@@ -92,30 +118,9 @@ impl fmt::Debug for DistinctSet {
 }
 
 fn estimator(members: &Members) -> Estimator {
-    let mut estimator = Estimator::new(ESTIMATOR_PRECISION, BuildHasherDefault::default())
-        .expect("a precision between 4 and 18 is accepted");
-    members.iter().for_each(|hash| estimator.insert(hash));
+    let mut estimator = Estimator::default();
+    members.iter().for_each(|hash| estimator.insert(*hash));
     estimator
-}
-
-/// Members are hashed already; the estimator gets the hash as it is.
-#[derive(Default)]
-struct Identity(u64);
-
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 << 8) | u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,9 @@ pub struct Snapshot {
     pub percentiles: Arc<[Percentile]>,
     /// Values of a timer that are kept one by one, also where two timers become one.
     pub exact_samples: usize,
+    /// The run of the daemon that made it, where that was an earlier one: a repeat has to say the
+    /// same as what it repeats.
+    pub instance: Option<Arc<str>>,
     /// A point for each series; no two points share a series.
     pub points: Vec<Point>,
 }
@@ -96,7 +99,7 @@ impl Value {
 
     /// Counts a set.
     #[must_use]
-    pub fn set(mut set: DistinctSet) -> Self {
+    pub fn set(set: DistinctSet) -> Self {
         let count = set.count();
         Self::Set(Box::new(SetValue { set, count }))
     }

@@ -37,6 +37,16 @@ impl Sum {
         self.low += other.low;
     }
 
+    /// Both words, for whoever stores it.
+    pub(crate) const fn parts(self) -> (f64, f64) {
+        (self.high, self.low)
+    }
+
+    /// Puts it together again.
+    pub(crate) const fn from_parts((high, low): (f64, f64)) -> Self {
+        Self { high, low }
+    }
+
     /// The sum, always finite: beyond the range of a double it stays at the largest one.
     #[must_use]
     pub fn value(self) -> f64 {

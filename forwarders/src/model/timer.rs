@@ -6,6 +6,7 @@ use sketches_ddsketch::{Config, DDSketch};
 use smallvec::SmallVec;
 
 use super::Sum;
+use super::sketch::Bins;
 use super::sum::finite;
 
 /// Samples of a series and window that are kept one by one unless configured otherwise; up to
@@ -127,6 +128,28 @@ struct Sketch {
     bins_weight: f64,
 }
 
+/// All that there is to a timer, for whoever stores it.
+#[derive(Debug)]
+pub(crate) enum TimerParts {
+    /// Values as they came or sorted; no weights where all are 1.
+    Exact { values: Vec<f64>, weights: Vec<f64> },
+    /// What is known of more values than are kept.
+    Sketch(Box<SketchParts>),
+}
+
+/// All that there is to a sketch.
+#[derive(Debug)]
+pub(crate) struct SketchParts {
+    pub(crate) weight: Sum,
+    pub(crate) sum: Sum,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) mean: f64,
+    pub(crate) squares: f64,
+    pub(crate) bins_weight: f64,
+    pub(crate) bins: Bins,
+}
+
 impl Default for Timer {
     fn default() -> Self {
         Self { store: Store::Exact(Exact::default()) }
@@ -167,6 +190,59 @@ impl Timer {
                 }
             },
         }
+    }
+
+    /// Takes it apart.
+    pub(crate) fn parts(&self) -> TimerParts {
+        match &self.store {
+            Store::Exact(exact) => {
+                TimerParts::Exact { values: exact.values.clone(), weights: exact.weights.clone() }
+            }
+            Store::Sketch(sketch) => TimerParts::Sketch(Box::new(SketchParts {
+                weight: sketch.weight,
+                sum: sketch.sum,
+                min: sketch.min,
+                max: sketch.max,
+                mean: sketch.mean,
+                squares: sketch.squares,
+                bins_weight: sketch.bins_weight,
+                bins: Bins::of(&sketch.bins),
+            })),
+        }
+    }
+
+    /// Puts it together again; `None` if these are not the parts of a timer with values.
+    pub(crate) fn from_parts(parts: TimerParts) -> Option<Self> {
+        let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
+        let store = match parts {
+            TimerParts::Exact { values, weights } => {
+                let fits = weights.is_empty() || weights.len() == values.len();
+                let holds = !values.is_empty() && finite(&values) && finite(&weights);
+                if !fits || !holds {
+                    return None;
+                }
+                Store::Exact(Exact { values, weights })
+            }
+            TimerParts::Sketch(parts) => {
+                let SketchParts { weight, sum, min, max, mean, squares, bins_weight, bins } =
+                    *parts;
+                if !finite(&[min, max, mean, squares, bins_weight]) || min > max {
+                    return None;
+                }
+                let bins = bins.into_sketch(sketch_config())?;
+                Store::Sketch(Box::new(Sketch {
+                    weight,
+                    sum,
+                    min,
+                    max,
+                    mean,
+                    squares,
+                    bins,
+                    bins_weight,
+                }))
+            }
+        };
+        Some(Self { store })
     }
 
     /// Sorts the values, after which [`Timer::summary`] and [`Timer::percentile`] may be asked.
@@ -296,7 +372,7 @@ impl Sketch {
             max: f64::NEG_INFINITY,
             mean: 0.0,
             squares: 0.0,
-            bins: DDSketch::new(Config::new(SKETCH_ERROR, SKETCH_BINS_MAX, SKETCH_VALUE_MIN)),
+            bins: DDSketch::new(sketch_config()),
             bins_weight: 0.0,
         }
     }
@@ -339,6 +415,9 @@ impl Sketch {
         // q · (total - 1), counted from 0, lies. Nearest rank wants the sample `needed`, counted
         // from 1; the half keeps the product on the right side of the truncation in there.
         let needed = needed_weight(rank, self.bins_weight).ceil().max(1.0);
+        if needed >= self.bins_weight {
+            return self.max;
+        }
         let quantile = (needed - 0.5) / (self.bins_weight - 1.0);
         match self.bins.quantile(quantile.clamp(0.0, 1.0)) {
             Ok(Some(value)) => value.clamp(self.min, self.max),
@@ -358,6 +437,10 @@ impl Sketch {
             percentiles,
         }
     }
+}
+
+fn sketch_config() -> Config {
+    Config::new(SKETCH_ERROR, SKETCH_BINS_MAX, SKETCH_VALUE_MIN)
 }
 
 /// How much weight must lie at or below a percentile. A hair less than the product, because

@@ -1,0 +1,239 @@
+//! Delivers windows one after the other: encodes, attempts, pauses, attempts again, accounts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{error, info, warn};
+
+use crate::backlog::{Backlog, Taken};
+use crate::backoff::Backoff;
+use crate::config::RetryConfig;
+use crate::forwarder::{ErrorClass, Forwarder, SendError};
+use crate::model::Snapshot;
+use crate::payload::Batch;
+use crate::spool::{Directory, FileError, FileName, ReadError};
+use crate::stats::{ForwarderStats, reason};
+
+/// How often a destination is tried that waits for its operator.
+const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
+/// A window that is not delivered within this time is late: it should be on disk.
+const LATE_AFTER: Duration = Duration::from_secs(1);
+/// Refused points are logged at most this often; all are counted.
+const REFUSAL_LOG_PAUSE: Duration = Duration::from_secs(60);
+/// How long a forwarder has at a stop to say what it has delivered.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Times that a file is tried that the system refuses to read, and the pause in between: too many
+/// open files pass, a bad sector does not.
+const READ_TRIES: u32 = 3;
+const READ_PAUSE: Duration = Duration::from_secs(1);
+
+/// Owns a forwarder. See the module.
+pub(crate) struct Courier {
+    name: String,
+    forwarder: Box<dyn Forwarder>,
+    attempt_max: Option<Duration>,
+    /// Of the destination, not of a window: while it is down, only the oldest window is tried.
+    backoff: Backoff,
+    batch: Batch,
+    /// Whether the batch is of the backlog's current window.
+    is_current: bool,
+    backlog: Arc<Backlog>,
+    stats: Arc<ForwarderStats>,
+    refusal_logged: Option<Instant>,
+    unlogged_refusals: u64,
+}
+
+impl Courier {
+    /// Delivers a backlog.
+    pub(crate) fn new(
+        name: String,
+        forwarder: Box<dyn Forwarder>,
+        attempt_max: Option<Duration>,
+        retry: &RetryConfig,
+        backlog: Arc<Backlog>,
+        stats: Arc<ForwarderStats>,
+    ) -> Self {
+        Self {
+            name,
+            forwarder,
+            attempt_max,
+            backoff: Backoff::new(retry),
+            batch: Batch::default(),
+            is_current: false,
+            backlog,
+            stats,
+            refusal_logged: None,
+            unlogged_refusals: 0,
+        }
+    }
+
+    /// Delivers until the backlog says that nothing is left to deliver. May be dropped at any await.
+    pub(crate) async fn run(&mut self) {
+        while let Some(taken) = self.backlog.next().await {
+            let Some(snapshot) = self.fetch(taken).await else { continue };
+            self.batch.clear();
+            self.forwarder.encode(&snapshot, &mut self.batch);
+            debug_assert_eq!(
+                self.batch.points(),
+                snapshot.points.len() as u64,
+                "every point is in a payload, in order"
+            );
+            drop(snapshot);
+            self.is_current = true;
+            self.deliver().await;
+            self.is_current = false;
+        }
+    }
+
+    /// Notes what became of the current window since its last attempt was dropped.
+    pub(crate) async fn stop(&mut self) {
+        if self.is_current && self.batch.points_pending() > 0 {
+            let _too_slow = timeout(LAST_WORDS, self.forwarder.stop(&mut self.batch)).await;
+        }
+        self.account();
+    }
+
+    /// The window itself; `None` if its file is of no use.
+    async fn fetch(&mut self, taken: Taken) -> Option<Arc<Snapshot>> {
+        let (directory, name) = match taken {
+            Taken::Window(snapshot) => return Some(snapshot),
+            Taken::File(directory, name) => (directory, name),
+        };
+        let (error, reason, suffix) = match read(directory, name).await {
+            Ok(snapshot) => {
+                let snapshot = Arc::new(snapshot);
+                self.backlog.has_read(&snapshot);
+                return Some(snapshot);
+            }
+            Err(error @ ReadError::Gone) => (error, reason::REMOVED, None),
+            Err(error @ ReadError::Content(FileError::Newer(_))) => {
+                (error, reason::SPOOL_NEWER, Some("newer"))
+            }
+            Err(error) => (error, reason::SPOOL_CORRUPT, Some("corrupt")),
+        };
+        warn!(
+            forwarder = self.name,
+            file = %name,
+            points = name.points,
+            %error,
+            "a window in the spool is of no use and was dropped"
+        );
+        self.backlog.cannot_read(reason, suffix);
+        None
+    }
+
+    /// Sends the batch until all of it is settled, or it is no longer wanted.
+    async fn deliver(&mut self) {
+        let late_at = Instant::now() + LATE_AFTER;
+        loop {
+            let outcome = self.attempt_until(late_at).await;
+            self.account();
+            match outcome {
+                Ok(()) => {
+                    self.backoff.reset();
+                    if self.stats.succeeded() {
+                        info!(forwarder = self.name, "delivers again");
+                    }
+                }
+                Err(error) => {
+                    self.report(&error);
+                    if !self.batch.is_settled() {
+                        self.backlog.late();
+                        sleep(pause(&error, &mut self.backoff, rand::random())).await;
+                    }
+                }
+            }
+            if self.batch.is_settled() {
+                return;
+            }
+            if self.backlog.is_revoked() {
+                self.batch.clear();
+                return;
+            }
+        }
+    }
+
+    /// Makes an attempt, and tells when it takes long.
+    async fn attempt_until(&mut self, late_at: Instant) -> Result<(), SendError> {
+        let backlog = Arc::clone(&self.backlog);
+        let attempt = self.attempt();
+        tokio::pin!(attempt);
+        tokio::select! {
+            biased;
+            outcome = &mut attempt => return outcome,
+            () = sleep_until(late_at) => backlog.late(),
+        }
+        attempt.await
+    }
+
+    async fn attempt(&mut self) -> Result<(), SendError> {
+        let send = self.forwarder.send(&mut self.batch);
+        let outcome = match self.attempt_max {
+            Some(max) => timeout(max, send).await.unwrap_or_else(|_| {
+                Err(SendError::transient(format!("no answer within {max:?} (delivery.timeout)")))
+            }),
+            None => send.await,
+        };
+        if outcome.is_ok() && !self.batch.is_settled() {
+            debug_assert!(false, "a forwarder said Ok and left payloads pending");
+            return Err(SendError::transient("the forwarder left payloads unsent"));
+        }
+        outcome
+    }
+
+    /// Moves what was settled to where it belongs.
+    pub(crate) fn account(&mut self) {
+        if !self.is_current {
+            return;
+        }
+        let settled = self.batch.take_settled();
+        for points in settled.refused.values() {
+            self.unlogged_refusals += points;
+        }
+        if let Some(words) = &settled.last_refusal
+            && self.refusal_logged.is_none_or(|logged| logged.elapsed() >= REFUSAL_LOG_PAUSE)
+        {
+            let points = std::mem::take(&mut self.unlogged_refusals);
+            let reasons: Vec<_> = settled.refused.keys().collect();
+            error!(forwarder = self.name, points, ?reasons, words, "points were refused for good");
+            self.refusal_logged = Some(Instant::now());
+        }
+        self.backlog.settle(settled, self.batch.points_left(), self.batch.is_settled());
+    }
+
+    /// Logs the first of a row of failures; the rest is counted and shown in the status.
+    fn report(&self, error: &SendError) {
+        if self.stats.failed(error.to_string()) {
+            warn!(
+                forwarder = self.name,
+                error = %error,
+                "cannot deliver; trying again until it works, the data is kept"
+            );
+        }
+    }
+}
+
+/// Reads a window, more than once where the system refuses.
+async fn read(directory: Arc<Directory>, name: FileName) -> Result<Snapshot, ReadError> {
+    let mut tries = 1;
+    loop {
+        let directory = Arc::clone(&directory);
+        let read = tokio::task::spawn_blocking(move || directory.read(name)).await;
+        match read.unwrap_or_else(|error| Err(ReadError::System(error.into()))) {
+            Err(ReadError::System(_)) if tries < READ_TRIES => sleep(READ_PAUSE).await,
+            outcome => return outcome,
+        }
+        tries += 1;
+    }
+}
+
+/// How long to wait after an error; `unit` is a random number from 0 to 1. What a destination asks
+/// for is the least, and a random part on top keeps a fleet from coming back at once.
+fn pause(error: &SendError, backoff: &mut Backoff, unit: f64) -> Duration {
+    let pause = backoff.next_pause(unit);
+    match error.class() {
+        ErrorClass::Transient { after } => after.unwrap_or_default() + pause,
+        ErrorClass::Operator => OPERATOR_PAUSE.min(backoff.max() * 2) + pause,
+    }
+}

@@ -1,0 +1,439 @@
+//! A snapshot as bytes, and back.
+//!
+//! It is the snapshot that is kept and not what a destination was to be sent: so a mended encoder
+//! mends the backlog too, and one format serves all destinations. Written by hand rather than
+//! derived, because what is on disk has to be read by later versions whatever becomes of the model.
+//!
+//! # The format
+//!
+//! Whole numbers are LEB128, signed ones zigzag; doubles are 8 bytes, little-endian; text is its
+//! length and UTF-8. In this order: instance, end of the window (Unix ms), interval (ns), samples
+//! kept exactly, percentiles as decimal text, points. A point: kind, name, tags, value.
+//!
+//! What is read is not trusted: a checksum guards against accidents, not against whoever may write
+//! into the folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{
+    Bins, DistinctSet, MetricKind, Percentile, Point, Series, SetParts, SketchParts, Snapshot, Sum,
+    Timer, TimerParts, Value, Window,
+};
+use crate::payload::PointRanges;
+
+/// Kinds as they are on disk, by their place.
+const KINDS: [MetricKind; 5] =
+    [MetricKind::Counter, MetricKind::Gauge, MetricKind::Timer, MetricKind::Set, MetricKind::Trace];
+
+/// A timer's values one by one, or a set's members.
+const EXACT: u8 = 0;
+/// What stands for more of them than are kept.
+const SKETCH: u8 = 1;
+
+/// The bytes are no snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// Appends these points of a snapshot; `instance` is the run that made it.
+pub(super) fn encode(snapshot: &Snapshot, points: &PointRanges, instance: &str, out: &mut Vec<u8>) {
+    put_text(out, snapshot.instance.as_deref().unwrap_or(instance));
+    put_number(out, snapshot.window.end_ms);
+    put_number(out, snapshot.window.interval.as_nanos() as u64);
+    put_number(out, snapshot.exact_samples as u64);
+    put_number(out, snapshot.percentiles.len() as u64);
+    for percentile in snapshot.percentiles.iter() {
+        put_text(out, &percentile.label()[1..].replace('_', "."));
+    }
+    put_number(out, points.count());
+    for point in points.of(&snapshot.points) {
+        put_point(out, point);
+    }
+}
+
+/// Reads what [`encode`] wrote.
+///
+/// # Errors
+/// For any other bytes.
+pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot, Malformed> {
+    let mut reader = Reader(bytes);
+    let instance: Arc<str> = reader.text()?.into();
+    let end_ms = reader.number()?;
+    let interval = Duration::from_nanos(reader.number()?);
+    let exact_samples = usize::try_from(reader.number()?).map_err(|_| Malformed)?;
+    let percentiles: Arc<[Percentile]> =
+        reader.list(|reader| Percentile::parse(reader.text()?).map_err(|_| Malformed))?.into();
+    let points = reader.list(|reader| reader.point(&percentiles))?;
+    let made_of_nothing_else = reader.0.is_empty() && !interval.is_zero();
+    made_of_nothing_else.then_some(()).ok_or(Malformed)?;
+    Ok(Snapshot {
+        window: Window { end_ms, interval },
+        percentiles,
+        exact_samples,
+        instance: Some(instance),
+        points,
+    })
+}
+
+fn put_point(out: &mut Vec<u8>, point: &Point) {
+    let kind = KINDS.iter().position(|kind| *kind == point.value.kind());
+    debug_assert!(kind.is_some(), "a kind that has no number");
+    out.push(kind.unwrap_or_default() as u8);
+    put_text(out, point.series.name());
+    put_number(out, point.series.tag_count() as u64);
+    for (key, value) in point.series.tags() {
+        put_text(out, key);
+        put_text(out, value);
+    }
+    match &point.value {
+        Value::Counter(sum) | Value::Trace(sum) => put_sum(out, *sum),
+        Value::Gauge { value, arrival_ns } => {
+            put_double(out, *value);
+            put_number(out, *arrival_ns);
+        }
+        Value::Timer(timer) => put_timer(out, timer.timer.parts()),
+        Value::Set(set) => put_set(out, set.set.parts()),
+    }
+}
+
+fn put_timer(out: &mut Vec<u8>, parts: TimerParts) {
+    match parts {
+        TimerParts::Exact { values, weights } => {
+            out.push(EXACT);
+            put_number(out, values.len() as u64);
+            values.into_iter().for_each(|value| put_double(out, value));
+            put_number(out, weights.len() as u64);
+            weights.into_iter().for_each(|weight| put_double(out, weight));
+        }
+        TimerParts::Sketch(parts) => {
+            let SketchParts { weight, sum, min, max, mean, squares, bins_weight, bins } = *parts;
+            out.push(SKETCH);
+            put_sum(out, weight);
+            put_sum(out, sum);
+            [min, max, mean, squares, bins_weight]
+                .into_iter()
+                .for_each(|number| put_double(out, number));
+            put_number(out, bins.zero);
+            put_bins(out, &bins.positive);
+            put_bins(out, &bins.negative);
+        }
+    }
+}
+
+/// Indexes as differences, which are small.
+fn put_bins(out: &mut Vec<u8>, bins: &[(i32, u64)]) {
+    put_number(out, bins.len() as u64);
+    let mut before = 0;
+    for (index, count) in bins {
+        let difference = i64::from(*index) - before;
+        put_number(out, ((difference << 1) ^ (difference >> 63)) as u64);
+        put_number(out, *count);
+        before = i64::from(*index);
+    }
+}
+
+fn put_set(out: &mut Vec<u8>, parts: SetParts) {
+    match parts {
+        SetParts::Members(members) => {
+            out.push(EXACT);
+            put_number(out, members.len() as u64);
+            members.iter().for_each(|member| out.extend_from_slice(&member.to_le_bytes()));
+        }
+        SetParts::Registers(registers) => {
+            out.push(SKETCH);
+            put_number(out, registers.len() as u64);
+            out.extend_from_slice(&registers);
+        }
+    }
+}
+
+fn put_sum(out: &mut Vec<u8>, sum: Sum) {
+    let (high, low) = sum.parts();
+    put_double(out, high);
+    put_double(out, low);
+}
+
+fn put_double(out: &mut Vec<u8>, value: f64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_number(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// What is left to read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn point(&mut self, percentiles: &[Percentile]) -> Result<Point, Malformed> {
+        let kind = *KINDS.get(usize::from(self.byte()?)).ok_or(Malformed)?;
+        let name = self.text()?;
+        let tags = self.list(|reader| Ok((reader.text()?, reader.text()?)))?;
+        if name.is_empty() || !tags.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(Malformed);
+        }
+        let value = match kind {
+            MetricKind::Counter => Value::Counter(self.sum()?),
+            MetricKind::Trace => Value::Trace(self.sum()?),
+            MetricKind::Gauge => {
+                let value = Some(self.double()?).filter(|value| value.is_finite());
+                Value::Gauge { value: value.ok_or(Malformed)?, arrival_ns: self.number()? }
+            }
+            MetricKind::Timer => Value::timer(self.timer()?, percentiles),
+            MetricKind::Set => Value::set(self.set()?),
+        };
+        Ok(Point { series: Arc::new(Series::new(kind, name, &tags)), value })
+    }
+
+    fn timer(&mut self) -> Result<Timer, Malformed> {
+        let parts = match self.byte()? {
+            EXACT => TimerParts::Exact {
+                values: self.list(Self::double)?,
+                weights: self.list(Self::double)?,
+            },
+            SKETCH => TimerParts::Sketch(Box::new(SketchParts {
+                weight: self.sum()?,
+                sum: self.sum()?,
+                min: self.double()?,
+                max: self.double()?,
+                mean: self.double()?,
+                squares: self.double()?,
+                bins_weight: self.double()?,
+                bins: Bins { zero: self.number()?, positive: self.bins()?, negative: self.bins()? },
+            })),
+            _ => return Err(Malformed),
+        };
+        Timer::from_parts(parts).ok_or(Malformed)
+    }
+
+    fn bins(&mut self) -> Result<Vec<(i32, u64)>, Malformed> {
+        let mut index = 0_i64;
+        self.list(|reader| {
+            let zigzag = reader.number()?;
+            let difference = ((zigzag >> 1) as i64) ^ -((zigzag & 1) as i64);
+            index = index.checked_add(difference).ok_or(Malformed)?;
+            Ok((i32::try_from(index).map_err(|_| Malformed)?, reader.number()?))
+        })
+    }
+
+    fn set(&mut self) -> Result<DistinctSet, Malformed> {
+        let parts = match self.byte()? {
+            EXACT => SetParts::Members(self.list(|reader| reader.word().map(u64::from_le_bytes))?),
+            SKETCH => {
+                let length = self.length()?;
+                SetParts::Registers(self.take(length)?.into())
+            }
+            _ => return Err(Malformed),
+        };
+        DistinctSet::from_parts(parts).ok_or(Malformed)
+    }
+
+    fn sum(&mut self) -> Result<Sum, Malformed> {
+        Ok(Sum::from_parts((self.double()?, self.double()?)))
+    }
+
+    fn double(&mut self) -> Result<f64, Malformed> {
+        self.word().map(f64::from_le_bytes)
+    }
+
+    fn word(&mut self) -> Result<[u8; 8], Malformed> {
+        let (word, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(*word)
+    }
+
+    fn text(&mut self) -> Result<&'a str, Malformed> {
+        let length = self.length()?;
+        std::str::from_utf8(self.take(length)?).map_err(|_| Malformed)
+    }
+
+    /// A length and so many items. Memory is taken as items are read: each has a byte at least, so
+    /// that a length without them costs nothing.
+    fn list<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<Vec<T>, Malformed> {
+        (0..self.length()?).map(|_| item(self)).collect()
+    }
+
+    /// A length, which cannot be more than the bytes that are left.
+    fn length(&mut self) -> Result<usize, Malformed> {
+        let length = usize::try_from(self.number()?).map_err(|_| Malformed)?;
+        (length <= self.0.len()).then_some(length).ok_or(Malformed)
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(bytes).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn number(&mut self) -> Result<u64, Malformed> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(Malformed)
+    }
+
+    fn byte(&mut self) -> Result<u8, Malformed> {
+        let (byte, rest) = self.0.split_first().ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(*byte)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::format::{influx, json};
+    use crate::testing::snapshot_of;
+
+    /// Any value of any kind.
+    fn value() -> impl Strategy<Value = Value> {
+        let number = prop_oneof![-1e9_f64..1e9, Just(0.0), Just(f64::MAX), Just(-1e-300)];
+        let samples = prop::collection::vec((number.clone(), 1_u8..4), 1..60);
+        prop_oneof![
+            prop::collection::vec(number.clone(), 0..4).prop_map(|increments| {
+                let mut sum = Sum::default();
+                increments.into_iter().for_each(|increment| sum.add(increment));
+                Value::Counter(sum)
+            }),
+            (0_u32..100_000).prop_map(|count| Value::Trace(Sum::of(f64::from(count)))),
+            (number, any::<u64>())
+                .prop_map(|(value, arrival_ns)| Value::Gauge { value, arrival_ns }),
+            (samples, prop::bool::ANY).prop_map(|(samples, exact)| {
+                let mut timer = Timer::default();
+                for (value, weight) in samples {
+                    timer.record(value, f64::from(weight), if exact { 1000 } else { 5 });
+                }
+                Value::timer(timer, &snapshot_of(vec![]).percentiles)
+            }),
+            prop_oneof![0_u32..50, 5_000_u32..6_000].prop_map(|members| {
+                let mut set = DistinctSet::default();
+                (0..members).for_each(|member| set.insert(&member.to_le_bytes()));
+                Value::set(set)
+            }),
+        ]
+    }
+
+    /// Any snapshot; names and tags are of any characters.
+    pub(in crate::spool) fn snapshot() -> impl Strategy<Value = Snapshot> {
+        let tags = prop::collection::btree_map(any::<String>(), any::<String>(), 0..4);
+        let point =
+            (1_usize..9, any::<String>(), tags, value()).prop_map(|(_, name, tags, value)| {
+                let tags: Vec<_> = tags.into_iter().collect();
+                let name = format!("n{name}");
+                Point { series: Arc::new(Series::new(value.kind(), &name, &tags)), value }
+            });
+        (prop::collection::vec(point, 0..12), 1_u64..1 << 45, 1_u64..5_000).prop_map(
+            |(points, end_ms, interval_ms)| {
+                let mut snapshot = snapshot_of(points);
+                snapshot.window = Window { end_ms, interval: Duration::from_millis(interval_ms) };
+                snapshot
+            },
+        )
+    }
+
+    /// Everything that any destination can see of a snapshot.
+    pub(in crate::spool) fn shown(snapshot: &Snapshot) -> Vec<u8> {
+        let mut out = Vec::new();
+        for point in &snapshot.points {
+            json::write_point(&mut out, snapshot, point);
+            influx::write_point(&mut out, snapshot, point, influx::Precision::Nanoseconds);
+            match &point.value {
+                Value::Timer(timer) => {
+                    for rank in [0.1, 25.0, 99.9, 100.0] {
+                        out.extend(timer.timer.percentile(rank).to_le_bytes());
+                    }
+                    out.extend(format!("{:?}", timer.timer.parts()).bytes());
+                }
+                Value::Set(set) => out.extend(format!("{:?}", set.set.parts()).bytes()),
+                Value::Counter(sum) | Value::Trace(sum) => out.extend(format!("{sum:?}").bytes()),
+                Value::Gauge { arrival_ns, .. } => out.extend(arrival_ns.to_le_bytes()),
+            }
+        }
+        out.extend(format!("{:?} {:?}", snapshot.percentiles, snapshot.exact_samples).bytes());
+        out
+    }
+
+    fn encoded(snapshot: &Snapshot) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(snapshot, &PointRanges::first(snapshot.points.len()), "run-1", &mut out);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn a_snapshot_comes_back_as_it_was(snapshot in snapshot()) {
+            let bytes = encoded(&snapshot);
+            let again = decode(&bytes).unwrap();
+            prop_assert_eq!(shown(&again), shown(&snapshot));
+            prop_assert_eq!(again.window, snapshot.window);
+            prop_assert_eq!(again.instance.as_deref(), Some("run-1"));
+            prop_assert_eq!(encoded(&again), bytes);
+        }
+
+        #[test]
+        fn any_other_bytes_are_refused_or_harmless(
+            snapshot in snapshot(),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            cut in prop::bool::ANY,
+        ) {
+            let mut bytes = encoded(&snapshot);
+            let at = at.index(bytes.len());
+            if cut {
+                bytes.truncate(at);
+                prop_assert_eq!(decode(&bytes).err(), Some(Malformed));
+            } else {
+                bytes[at] = byte;
+                if let Ok(other) = decode(&bytes) {
+                    shown(&other);
+                }
+            }
+        }
+
+        #[test]
+        fn noise_is_no_snapshot_and_no_panic(noise in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _either_way = decode(&noise);
+        }
+    }
+
+    #[test]
+    fn only_the_points_that_are_left_are_written() {
+        let all = crate::testing::snapshot_of_counters(6);
+        let mut batch = crate::payload::Batch::default();
+        (0..6).for_each(|_| batch.push(1, |_| (), |_| ()));
+        [0, 3, 4].into_iter().for_each(|id| batch.delivered(id));
+        let mut out = Vec::new();
+        encode(&all, &batch.points_left(), "run-1", &mut out);
+        let left = decode(&out).unwrap();
+        let tags: Vec<_> = left.points.iter().map(|point| point.series.tag("n").unwrap()).collect();
+        assert_eq!(tags, ["1", "2", "5"]);
+    }
+
+    #[test]
+    fn a_length_without_items_takes_no_memory() {
+        let mut bytes = Vec::new();
+        put_text(&mut bytes, "run-1");
+        [1, 1, 1].into_iter().for_each(|number| put_number(&mut bytes, number));
+        put_number(&mut bytes, u64::MAX);
+        assert_eq!(decode(&bytes).err(), Some(Malformed));
+    }
+}

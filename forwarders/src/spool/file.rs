@@ -1,0 +1,182 @@
+//! What is in a spool file: a header, the packed snapshot, and a checksum of each.
+//!
+//! ```text
+//! magic "tallydsp" · version u8 · packing u8 · header length u16
+//! seq u64 · start_ms u64 · end_ms u64 · points u64 · packed length u64 · unpacked length u64
+//! CRC-32 of the header · packed snapshot · CRC-32 of it
+//! ```
+//!
+//! All little-endian. Magic, version, header length and the checksum at the header's end stay where
+//! they are in all versions, so that a file of a newer one is told from a damaged one.
+
+use thiserror::Error;
+
+use super::codec;
+use super::name::FileName;
+use crate::model::Snapshot;
+use crate::payload::PointRanges;
+
+const MAGIC: &[u8; 8] = b"tallydsp";
+const VERSION: u8 = 1;
+/// LZ4 in one block.
+const LZ4: u8 = 1;
+/// Where the numbers begin, behind magic, version, packing and header length.
+const NUMBERS_AT: usize = 12;
+/// Without its checksum.
+const HEADER_BYTES: usize = NUMBERS_AT + 6 * 8;
+const CRC_BYTES: usize = 4;
+/// LZ4 cannot pack tighter, so a file that claims more is not to be given the memory.
+const RATIO_MAX: u64 = 255;
+
+/// Why a file cannot be read.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// It is not as it was written.
+    #[error("damaged: {0}")]
+    Damaged(&'static str),
+    /// A newer version wrote it.
+    #[error("of format {0}, which this version cannot read")]
+    Newer(u8),
+}
+
+/// The file of these points of a snapshot, and its name.
+pub(super) fn write(
+    seq: u64,
+    snapshot: &Snapshot,
+    points: &PointRanges,
+    instance: &str,
+) -> (FileName, Vec<u8>) {
+    let mut unpacked = Vec::new();
+    codec::encode(snapshot, points, instance, &mut unpacked);
+    let packed = lz4_flex::block::compress(&unpacked);
+    let end_ms = snapshot.window.end_ms;
+    let start_ms = end_ms.saturating_sub(snapshot.window.interval.as_millis() as u64);
+    let points = points.count();
+
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + packed.len() + 2 * CRC_BYTES);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&[VERSION, LZ4]);
+    bytes.extend_from_slice(&(HEADER_BYTES as u16).to_le_bytes());
+    for number in [seq, start_ms, end_ms, points, packed.len() as u64, unpacked.len() as u64] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    bytes.extend_from_slice(&packed);
+    bytes.extend_from_slice(&crc32fast::hash(&packed).to_le_bytes());
+    let name = FileName { seq, start_ms, points, bytes: bytes.len() as u64 };
+    (name, bytes)
+}
+
+/// Reads a file that should have this name.
+///
+/// # Errors
+/// When it is damaged, has another name's content, or is of a newer format.
+pub(super) fn read(name: FileName, bytes: &[u8]) -> Result<Snapshot, FileError> {
+    let damaged = FileError::Damaged;
+    let header = bytes.get(..HEADER_BYTES).ok_or(damaged("shorter than a header"))?;
+    if !header.starts_with(MAGIC) {
+        return Err(damaged("no spool file"));
+    }
+    let header_bytes = usize::from(u16::from_le_bytes([header[10], header[11]]));
+    let (header, rest) =
+        bytes.split_at_checked(header_bytes).ok_or(damaged("shorter than its header"))?;
+    let (crc, rest) = rest.split_first_chunk().ok_or(damaged("no checksum"))?;
+    if u32::from_le_bytes(*crc) != crc32fast::hash(header) {
+        return Err(damaged("checksum of the header"));
+    }
+    if header[8] != VERSION || header[9] != LZ4 || header_bytes != HEADER_BYTES {
+        return Err(FileError::Newer(header[8]));
+    }
+    let mut numbers =
+        header[NUMBERS_AT..].as_chunks().0.iter().map(|chunk| u64::from_le_bytes(*chunk));
+    let mut number = || numbers.next().unwrap_or_default();
+    let (seq, start_ms, end_ms, points) = (number(), number(), number(), number());
+    let (packed_bytes, unpacked_bytes) = (number(), number());
+    if name != (FileName { seq, start_ms, points, bytes: bytes.len() as u64 }) {
+        return Err(damaged("the name says something else"));
+    }
+    let (packed, crc) = rest.split_last_chunk().ok_or(damaged("no checksum"))?;
+    if packed.len() as u64 != packed_bytes {
+        return Err(damaged("the length"));
+    }
+    if u32::from_le_bytes(*crc) != crc32fast::hash(packed) {
+        return Err(damaged("checksum of the content"));
+    }
+    if unpacked_bytes > packed_bytes.saturating_mul(RATIO_MAX) {
+        return Err(damaged("more than it can hold"));
+    }
+    let unpacked = lz4_flex::block::decompress(packed, unpacked_bytes as usize)
+        .map_err(|_| damaged("the packing"))?;
+    let snapshot = codec::decode(&unpacked).map_err(|_| damaged("the snapshot"))?;
+    let says_the_same = snapshot.points.len() as u64 == points && snapshot.window.end_ms == end_ms;
+    says_the_same.then_some(snapshot).ok_or(damaged("header and snapshot differ"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::spool::codec::tests::{shown, snapshot};
+    use crate::testing::snapshot_of_counters;
+
+    fn whole(snapshot: &Snapshot) -> (FileName, Vec<u8>) {
+        write(7, snapshot, &PointRanges::first(snapshot.points.len()), "run-1")
+    }
+
+    #[test]
+    fn one_changed_byte_anywhere_is_noticed() {
+        let (name, bytes) = whole(&snapshot_of_counters(50));
+        for at in 0..bytes.len() {
+            for change in [0x01, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[at] ^= change;
+                let outcome = read(name, &changed);
+                assert!(matches!(outcome, Err(FileError::Damaged(_))), "{at}: {outcome:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_or_grew_is_noticed() {
+        let (name, mut bytes) = whole(&snapshot_of_counters(5));
+        for length in 0..bytes.len() {
+            let name = FileName { bytes: length as u64, ..name };
+            assert!(matches!(read(name, &bytes[..length]), Err(FileError::Damaged(_))));
+        }
+        bytes.push(0);
+        let name = FileName { bytes: bytes.len() as u64, ..name };
+        assert!(matches!(read(name, &bytes), Err(FileError::Damaged(_))));
+    }
+
+    #[test]
+    fn a_name_that_lies_is_noticed() {
+        let (name, bytes) = whole(&snapshot_of_counters(5));
+        for other in [
+            FileName { seq: 8, ..name },
+            FileName { start_ms: 1, ..name },
+            FileName { points: 6, ..name },
+            FileName { bytes: 1, ..name },
+        ] {
+            assert!(matches!(read(other, &bytes), Err(FileError::Damaged(_))));
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_damage() {
+        let (name, mut bytes) = whole(&snapshot_of_counters(5));
+        bytes[8] = 2;
+        let crc = crc32fast::hash(&bytes[..HEADER_BYTES]).to_le_bytes();
+        bytes[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&crc);
+        assert!(matches!(read(name, &bytes), Err(FileError::Newer(2))));
+    }
+
+    proptest! {
+        #[test]
+        fn a_snapshot_comes_back_as_it_was(snapshot in snapshot()) {
+            let (name, bytes) = whole(&snapshot);
+            let again = read(name, &bytes).unwrap();
+            prop_assert_eq!(shown(&again), shown(&snapshot));
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Brings windows to disk and removes them, beside the delivery: it never holds up an attempt, nor
+//! does a slow disk.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::directory::Directory;
+use super::file;
+use crate::backlog::{Backlog, Chore, Tidy};
+use crate::model::Snapshot;
+use crate::payload::PointRanges;
+
+/// Pause after trouble with the disk, and how often it is looked whether windows got too old or
+/// were removed.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Drops are logged at most this often; all are counted.
+const DROPS_LOG_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a spool needs to know.
+#[derive(Clone, Debug)]
+pub struct SpoolPlace {
+    /// The folder in which each destination has its own.
+    pub folder: PathBuf,
+    /// The run of the daemon, which what it flushed is known by.
+    pub instance: String,
+}
+
+/// Works for one destination.
+pub(crate) struct Keeper {
+    name: String,
+    root: PathBuf,
+    instance: Arc<str>,
+    backlog: Arc<Backlog>,
+    may_write_at: Instant,
+    look_at: Instant,
+    is_in_trouble: bool,
+    drops_logged: Option<Instant>,
+    unlogged_drops: u64,
+}
+
+impl Keeper {
+    /// Works on the spool of the destination `name`.
+    pub(crate) fn new(name: String, place: &SpoolPlace, backlog: Arc<Backlog>) -> Self {
+        let root = place.folder.join(super::folder_of(&name));
+        Self {
+            name,
+            root,
+            instance: place.instance.as_str().into(),
+            backlog,
+            may_write_at: Instant::now(),
+            look_at: Instant::now() + PAUSE,
+            is_in_trouble: false,
+            drops_logged: None,
+            unlogged_drops: 0,
+        }
+    }
+
+    /// The destination's folder.
+    pub(crate) fn root(&self) -> &PathBuf {
+        &self.root
+    }
+
+    /// Runs until the courier has ended and all that can be on disk is.
+    pub(crate) async fn run(mut self) {
+        loop {
+            match self.backlog.chore(Instant::now() >= self.may_write_at) {
+                Chore::Open => self.open().await,
+                Chore::Tidy(directory, files) => self.tidy(directory, files).await,
+                Chore::Write { directory, seq, snapshot, points } => {
+                    self.write(directory, seq, snapshot, points).await;
+                }
+                Chore::Rest => self.rest().await,
+                // So that the last word on what is on disk is true.
+                Chore::End => return self.look_for_missing().await,
+            }
+            if Instant::now() >= self.look_at {
+                self.look().await;
+            }
+        }
+    }
+
+    async fn rest(&self) {
+        let until = if self.may_write_at > Instant::now() {
+            self.may_write_at.min(self.look_at)
+        } else {
+            self.look_at
+        };
+        tokio::select! {
+            () = self.backlog.new_chore() => {}
+            () = sleep_until(until) => {}
+        }
+    }
+
+    async fn open(&mut self) {
+        let root = self.root.clone();
+        match spawn_blocking(move || Directory::open(&root)).await {
+            Ok(Ok((directory, found))) => {
+                let (windows, folder) = (found.names.len(), self.root.display());
+                let points: u64 = found.names.iter().map(|name| name.points).sum();
+                if windows > 0 {
+                    info!(forwarder = self.name, windows, points, %folder, "found in the spool");
+                }
+                if found.strangers > 0 {
+                    let files = found.strangers;
+                    warn!(forwarder = self.name, files, %folder, "the spool held files that are no \
+                        windows; they are in its quarantine now");
+                }
+                self.backlog.opened(directory, &found);
+                self.out_of_trouble();
+            }
+            Ok(Err(error)) => self.trouble(error.to_string()),
+            Err(error) => self.trouble(error.to_string()),
+        }
+    }
+
+    async fn tidy(&mut self, directory: Arc<Directory>, files: Tidy) {
+        let tidied = spawn_blocking(move || {
+            for name in files.remove {
+                directory.remove(name)?;
+            }
+            for (name, suffix) in files.set_aside {
+                directory.set_aside(name, suffix)?;
+            }
+            Ok::<(), std::io::Error>(())
+        });
+        // A file that stays is delivered again after a restart; there is nothing else to try.
+        match tidied.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                warn!(forwarder = self.name, %error, "cannot remove a spooled window")
+            }
+            Err(error) => debug!(forwarder = self.name, %error, "removing did not end"),
+        }
+    }
+
+    async fn write(
+        &mut self,
+        directory: Arc<Directory>,
+        seq: u64,
+        snapshot: Arc<Snapshot>,
+        points: PointRanges,
+    ) {
+        let Some(spool) = self.backlog.spool() else { return };
+        let (bytes_max, min_free) = (spool.max_bytes, spool.min_free.get());
+        let instance = Arc::clone(&self.instance);
+        let made = spawn_blocking(move || file::write(seq, &snapshot, &points, &instance)).await;
+        let Ok((name, bytes)) = made else { return };
+        if name.bytes > bytes_max.get() {
+            return self.trouble(format!(
+                "a window takes {} bytes on disk, and delivery.spool.max_bytes is {bytes_max}",
+                name.bytes
+            ));
+        }
+        let dropped = self.backlog.make_room(name.bytes);
+        self.dropped(dropped, "the spool is full, the oldest windows were dropped");
+        if let Chore::Tidy(directory, files) = self.backlog.chore(false) {
+            self.tidy(directory, files).await;
+        }
+        let written = spawn_blocking(move || directory.write(name, &bytes, min_free)).await;
+        match written {
+            Ok(Ok(())) => {
+                self.backlog.written(seq, name);
+                self.out_of_trouble();
+            }
+            Ok(Err(error)) => self.trouble(format!("{}: {error}", self.root.display())),
+            Err(error) => self.trouble(error.to_string()),
+        }
+    }
+
+    /// Looks what got too old and what was removed.
+    async fn look(&mut self) {
+        self.look_at = Instant::now() + PAUSE;
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let expired = self.backlog.expire(now_ms as u64);
+        self.dropped(expired, "windows were in the spool for longer than max_age and were dropped");
+        self.look_for_missing().await;
+    }
+
+    async fn look_for_missing(&mut self) {
+        let Some(directory) = self.backlog.directory() else { return };
+        if let Ok(Ok(names)) = spawn_blocking(move || directory.names()).await {
+            let there: HashSet<_> = names.into_iter().collect();
+            let removed = self.backlog.missing(&there);
+            self.dropped(removed, "windows were removed from the spool");
+        }
+    }
+
+    /// Windows wait in memory until the next attempt.
+    fn trouble(&mut self, words: String) {
+        self.may_write_at = Instant::now() + PAUSE;
+        if !std::mem::replace(&mut self.is_in_trouble, true) {
+            warn!(
+                forwarder = self.name,
+                error = words,
+                "no spool at the moment: what cannot be delivered waits in memory only"
+            );
+        }
+        self.backlog.degraded(words);
+    }
+
+    fn out_of_trouble(&mut self) {
+        if std::mem::take(&mut self.is_in_trouble) {
+            info!(forwarder = self.name, "the spool works again");
+        }
+    }
+
+    fn dropped(&mut self, points: u64, why: &str) {
+        self.unlogged_drops += points;
+        if points > 0 && self.drops_logged.is_none_or(|logged| logged.elapsed() >= DROPS_LOG_PAUSE)
+        {
+            let points = std::mem::take(&mut self.unlogged_drops);
+            warn!(forwarder = self.name, points, "{why}");
+            self.drops_logged = Some(Instant::now());
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What waits on disk while a destination is away: one file a window.
+
+mod codec;
+mod directory;
+mod file;
+mod keeper;
+mod name;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use directory::{Directory, Found};
+pub use directory::{ReadError, read, usable};
+pub use file::FileError;
+pub(crate) use keeper::Keeper;
+pub use keeper::SpoolPlace;
+pub use name::{FileName, folder_of};

@@ -1,0 +1,123 @@
+//! The name of a spool file: what has to be known without opening it.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// `<seq>-<start_ms>-<points>-<bytes>.b`; the order of names is the order of delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileName {
+    /// Counts up over all windows of a destination, over restarts too.
+    pub seq: u64,
+    /// Start of the window in Unix milliseconds.
+    pub start_ms: u64,
+    /// How many points are in it.
+    pub points: u64,
+    /// How long the file is.
+    pub bytes: u64,
+}
+
+/// A higher number is nobody's window: numbers are counted on from the highest.
+const SEQ_MAX: u64 = 1 << 62;
+
+impl fmt::Display for FileName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seq, start_ms, points, bytes } = self;
+        write!(formatter, "{seq:016x}-{start_ms}-{points}-{bytes}.b")
+    }
+}
+
+/// The text is no name of a spool file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoFileName;
+
+impl FromStr for FileName {
+    type Err = NoFileName;
+
+    fn from_str(text: &str) -> Result<Self, NoFileName> {
+        let stem = text.strip_suffix(".b").ok_or(NoFileName)?;
+        let mut parts = stem.split('-');
+        let seq = parts.next().filter(|part| part.len() == 16).ok_or(NoFileName)?;
+        let seq = u64::from_str_radix(seq, 16).map_err(|_| NoFileName)?;
+        if seq > SEQ_MAX {
+            return Err(NoFileName);
+        }
+        let mut number = || parts.next()?.parse::<u64>().ok();
+        let (start_ms, points, bytes) = (number(), number(), number());
+        match (start_ms, points, bytes, parts.next()) {
+            (Some(start_ms), Some(points), Some(bytes), None) => {
+                let name = Self { seq, start_ms, points, bytes };
+                // One name for one file: no `+1`, no `007`.
+                (name.to_string() == text).then_some(name).ok_or(NoFileName)
+            }
+            _ => Err(NoFileName),
+        }
+    }
+}
+
+/// The name of a destination's folder: its own name, with `%XX` for what a file system or a shell
+/// could take for something else. Two destinations never share one.
+#[must_use]
+pub fn folder_of(destination: &str) -> String {
+    /// Longer names are cut and told apart by their hash.
+    const LENGTH_MAX: usize = 200;
+    let mut folder = String::new();
+    for (place, byte) in destination.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => folder.push(char::from(byte)),
+            b'.' if place > 0 => folder.push('.'),
+            other => folder.push_str(&format!("%{other:02X}")),
+        }
+    }
+    if folder.len() > LENGTH_MAX {
+        folder.truncate(LENGTH_MAX - 17);
+        let hash = xxhash_rust::xxh3::xxh3_64(destination.as_bytes());
+        folder.push_str(&format!("%{hash:016x}"));
+    }
+    folder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_what_is_in_the_file_and_comes_back() {
+        let name = FileName { seq: 42, start_ms: 1_490_114_064_000, points: 10_000, bytes: 77 };
+        let text = name.to_string();
+        assert_eq!(text, "000000000000002a-1490114064000-10000-77.b");
+        assert_eq!(text.parse(), Ok(name));
+        let later = FileName { seq: 0x100, ..name };
+        assert!(later.to_string() > text && later > name);
+    }
+
+    #[test]
+    fn anything_else_is_no_name() {
+        for text in [
+            "",
+            "x",
+            ".b",
+            "2a-1-1-1.b",
+            "000000000000002A-1-1-1.b",
+            "000000000000002a-1-1.b",
+            "000000000000002a-1-1-1-1.b",
+            "000000000000002a-1-+1-1.b",
+            "000000000000002a-1-01-1.b",
+            "000000000000002a-1-1-1.b.tmp",
+            "000000000000002a-1--1.b",
+            "+00000000000002a-1-1-1.b",
+        ] {
+            assert_eq!(text.parse::<FileName>(), Err(NoFileName), "{text}");
+        }
+    }
+
+    #[test]
+    fn folders_are_safe_and_never_shared() {
+        assert_eq!(folder_of("kafka"), "kafka");
+        assert_eq!(folder_of("eu-west.1"), "eu-west.1");
+        assert_eq!(folder_of(".."), "%2E.");
+        assert_eq!(folder_of("a/b"), "a%2Fb");
+        assert_eq!(folder_of("a%2Fb"), "a%252Fb");
+        let (long, other) = ("ü".repeat(300), "ü".repeat(301));
+        assert!(folder_of(&long).len() <= 200 && folder_of(&long) != folder_of(&other));
+    }
+}
