@@ -369,8 +369,12 @@ fn blocks_of(mark: &str) -> Vec<(Block, Value)> {
 
 #[test]
 fn the_status_is_as_it_is_shown() {
-    let tcp = "listeners: [{ transport: tcp, address: \"127.0.0.1:0\" }]\n";
-    let daemon = Daemon::start(tcp);
+    let mut config = "listeners: [{ transport: tcp, address: \"127.0.0.1:0\" }]\n".to_owned();
+    // Of the destinations with a spool. Nobody listens on port 1.
+    if cfg!(feature = "kafka") {
+        config += "forwarders: { kafka: { kafka_broker: \"127.0.0.1:1\", kafka_topic: t } }\n";
+    }
+    let daemon = Daemon::start(&config);
     daemon.send("nonsense");
     let real = shape(&daemon.wait_received(1));
     let list: Value = serde_json::from_str(&daemon.get("/api/v1/rejected").1).unwrap();
@@ -378,7 +382,8 @@ fn the_status_is_as_it_is_shown() {
 
     let admin = document("docs/admin.md");
     for (block, example) in blocks_of("status") {
-        let shown = shape(&example);
+        let mut shown = shape(&example);
+        shown.retain(|path| cfg!(feature = "kafka") || !path.contains(".spool."));
         if block.to_string().starts_with("docs/admin.md") {
             assert_eq!(shown, real, "{block}");
         } else {
@@ -407,6 +412,7 @@ fn ledger_adds_up(block: &Block, status: &Value) {
     for (name, ledger) in status["forwarders"].as_object().unwrap() {
         let places = ["delivered", "queued", "spooled"].map(|place| count(ledger, place));
         let fates = places.iter().sum::<u64>() + sum(&ledger["dropped"]);
-        assert_eq!(count(ledger, "flushed"), fates, "{block}: {name}");
+        let recovered = ledger.get("recovered").map_or(0, |count| count.as_u64().unwrap());
+        assert_eq!(count(ledger, "flushed") + recovered, fates, "{block}: {name}");
     }
 }

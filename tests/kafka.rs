@@ -3,16 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 mod common;
+#[path = "kafka/topic.rs"]
+mod topic;
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
 
-use common::{Daemon, PATIENCE};
+use common::Daemon;
 use forwarders::testing::real_server;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
 use serde_json::Value;
+use topic::read_back;
 
 /// The deployed configuration, pointed at a broker.
 fn pystatsd_conf(broker: &str, topic: &str, more: &str) -> String {
@@ -38,33 +37,6 @@ forwarders:
 /// The broker to test against; `None` when the test is to be skipped.
 fn broker() -> Option<String> {
     real_server("TALLYD_TEST_KAFKA")
-}
-
-/// Reads a topic from its beginning until `enough` says so.
-fn read_back(
-    broker: &str,
-    topic: &str,
-    mut enough: impl FnMut(&[(String, Value)]) -> bool,
-) -> Vec<(String, Value)> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", broker)
-        .set("group.id", format!("test-{topic}"))
-        .set("auto.offset.reset", "earliest")
-        .set("enable.auto.commit", "false")
-        .create()
-        .unwrap();
-    consumer.subscribe(&[topic]).unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    let mut records = Vec::new();
-    while !enough(&records) {
-        assert!(Instant::now() < deadline, "only {} records came", records.len());
-        if let Some(Ok(record)) = consumer.poll(std::time::Duration::from_millis(100)) {
-            let key = String::from_utf8_lossy(record.key().unwrap_or_default()).into_owned();
-            let value = serde_json::from_slice(record.payload().unwrap()).unwrap();
-            records.push((key, value));
-        }
-    }
-    records
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub(crate) enum OpenError {
              destination a `name` of its own", path.display())]
     Locked { path: PathBuf, holder: String },
     /// The system refuses.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source} (see `state_dir`)", path.display())]
     System { path: PathBuf, source: io::Error },
 }
 
