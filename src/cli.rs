@@ -44,7 +44,7 @@ Exit status: 0 if every message is accounted for, 1 if not, 2 for wrong usage.";
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     /// Configuration file [default: /etc/tallyd/tallyd.yaml if it exists, else built-in defaults]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 

@@ -74,8 +74,8 @@ forwarders:
     kafka_broker: {broker}
     kafka_topic: spooled
     format: json
-    librdkafka: {{ reconnect.backoff.max.ms: 500, message.timeout.ms: 2000 }}
-    delivery: {{ timeout: 2s, retry: {{ max: 1s }}, spool: {{ min_free: 1MiB }} }}
+    librdkafka: {{ reconnect.backoff.max.ms: 500 }}
+    delivery: {{ retry: {{ max: 1s }}, spool: {{ min_free: 1MiB }} }}
 {more}"
     )
 }
@@ -148,7 +148,6 @@ fn kafka_goes_away_tallyd_is_killed_twice_and_every_flushed_point_arrives_in_ord
         }
         let status = daemon.status();
         let kafka = &status["forwarders"]["kafka"];
-        assert_eq!(kafka["up"], false, "{kafka:#}");
         flushed += number(&kafka["flushed"]);
         let spooled = number(&kafka["spooled"]);
         let folder = kill(daemon);
@@ -167,9 +166,9 @@ fn kafka_goes_away_tallyd_is_killed_twice_and_every_flushed_point_arrives_in_ord
     broker.start_again();
     let status = daemon.wait_for("an empty spool", |status| {
         assert_balanced(status);
-        status["forwarders"]["kafka"]["spooled"] == 0
+        let kafka = &status["forwarders"]["kafka"];
+        kafka["spooled"] == 0 && kafka["spool"]["files"] == 0
     });
-    assert_eq!(status["forwarders"]["kafka"]["spool"]["files"], 0);
     assert_eq!(status["forwarders"]["kafka"]["dropped"], serde_json::json!({}));
     let state = daemon.path("state/spool/kafka/new");
     daemon.wait_for("no file", |_| state.read_dir().unwrap().next().is_none());

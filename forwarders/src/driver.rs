@@ -174,12 +174,12 @@ impl ForwarderTask {
             error!(
                 forwarder = name,
                 points = lost,
-                "could not be delivered before shutdown_timeout and are lost"
+                "points could not be delivered before shutdown_timeout and are lost"
             );
         }
         let spooled = backlog.spooled();
         if spooled > 0 {
-            info!(forwarder = name, points = spooled, "are in the spool for the next start");
+            info!(forwarder = name, points = spooled, "left in the spool for the next start");
         }
     }
 }

@@ -196,4 +196,37 @@ mod tests {
         let error = error.to_string();
         assert_eq!(error, "two destinations are called `file`: give each a `name` of its own");
     }
+
+    /// A section of each kind of destination.
+    const EACH: &[&str] = &[
+        #[cfg(feature = "console")]
+        r#"{"console": {}}"#,
+        #[cfg(feature = "file")]
+        r#"{"file": {"path": "/dev/null", "format": "json"}}"#,
+        #[cfg(feature = "kafka")]
+        r#"{"kafka": {"kafka_broker": "localhost:1", "kafka_topic": "t"}}"#,
+    ];
+
+    fn build(section: &str) -> Vec<Destination> {
+        let config: ForwardersConfig = serde_json::from_str(section).unwrap();
+        config.build(&context()).unwrap()
+    }
+
+    #[test]
+    fn what_is_pending_names_the_points_that_are_left_in_every_destination() {
+        let snapshot = crate::testing::snapshot_of_counters(7);
+        for section in EACH {
+            let mut built = build(section);
+            crate::testing::assert_payloads_follow_points(&mut *built[0].forwarder, &snapshot);
+        }
+    }
+
+    #[test]
+    fn windows_wait_on_disk_only_for_destinations_that_want_old_data() {
+        for section in EACH {
+            let destination = &build(section)[0];
+            let wants = ["kafka"].contains(&destination.kind);
+            assert_eq!(destination.may_spool(), wants, "{section}");
+        }
+    }
 }

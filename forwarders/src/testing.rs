@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Forwarder;
 use crate::model::{
     EXACT_SAMPLES_DEFAULT, MetricKind, Percentile, Point, Series, Snapshot, Sum, Value, Window,
 };
+use crate::payload::Batch;
 
 pub mod encoders;
 pub mod load;
@@ -40,6 +42,31 @@ pub fn snapshot_of_counters(points: usize) -> Snapshot {
         point(MetricKind::Counter, "c", &tags, Value::Counter(Sum::of(1.0)))
     };
     snapshot_of((0..points).map(counter).collect())
+}
+
+/// Checks that payloads are in the order of the snapshot's points and say how many they hold, which
+/// is what names the points that are kept when a window is half delivered: each payload is what
+/// encoding just its points gives.
+///
+/// # Panics
+/// When one is not, or points are in none.
+pub fn assert_payloads_follow_points(forwarder: &mut dyn Forwarder, snapshot: &Snapshot) {
+    let mut encode = |points: &[Point]| {
+        let mut batch = Batch::default();
+        let part = Snapshot { points: points.to_vec(), ..snapshot_of(vec![]) };
+        forwarder.encode(&part, &mut batch);
+        let payload = |payload: crate::payload::Payload<'_>| {
+            (payload.points as usize, payload.key.to_vec(), payload.bytes.to_vec())
+        };
+        batch.pending().map(payload).collect::<Vec<_>>()
+    };
+    let mut start = 0;
+    for payload in encode(&snapshot.points) {
+        let end = start + payload.0;
+        assert_eq!(encode(&snapshot.points[start..end]), [payload], "points {start} to {end}");
+        start = end;
+    }
+    assert_eq!(start, snapshot.points.len(), "points that are in no payload");
 }
 
 /// Where a real server is, as `scripts/test.sh` names it in the environment variable `variable`.
