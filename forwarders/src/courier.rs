@@ -237,3 +237,32 @@ fn pause(error: &SendError, backoff: &mut Backoff, unit: f64) -> Duration {
         ErrorClass::Operator => OPERATOR_PAUSE.min(backoff.max() * 2) + pause,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pauses(error: &SendError, unit: f64) -> Vec<f64> {
+        let mut backoff = Backoff::new(&RetryConfig::default());
+        (0..10).map(|_| pause(error, &mut backoff, unit).as_secs_f64()).collect()
+    }
+
+    #[test]
+    fn what_a_destination_asks_for_is_the_least_and_is_bounded() {
+        let busy = SendError::transient_after("busy", Duration::from_secs(2));
+        assert_eq!(pauses(&busy, 0.0), [2.05; 10]);
+        assert_eq!(pauses(&busy, 1.0)[..3], [2.25, 2.5, 3.0]);
+        let absurd = SendError::transient_after("busy", Duration::from_secs(86_400));
+        assert_eq!(pauses(&absurd, 0.0)[0], 300.05);
+        let at_once = SendError::transient_after("busy", Duration::ZERO);
+        assert_eq!(pauses(&at_once, 0.0)[0], 0.05);
+    }
+
+    #[test]
+    fn what_waits_for_an_operator_is_tried_about_once_a_minute_and_not_in_step() {
+        let wrong = SendError::operator("unknown topic");
+        assert!(pauses(&wrong, 0.0).iter().all(|pause| (60.0..61.0).contains(pause)));
+        assert!(pauses(&wrong, 1.0).iter().all(|pause| (60.0..=90.0).contains(pause)));
+        assert!(pauses(&wrong, 1.0)[9] - pauses(&wrong, 0.0)[9] > 25.0);
+    }
+}

@@ -242,6 +242,7 @@ mod tests {
                     Ok(())
                 }
                 "down" => Err(SendError::transient("connection refused")),
+                "busy" => Err(SendError::transient_after("busy", Duration::from_secs(7))),
                 "hang" => std::future::pending().await,
                 _ => {
                     batch.all_delivered();
@@ -299,6 +300,30 @@ mod tests {
         assert_eq!((counts.flushed, counts.delivered, counts.queued), (10, 10, 0));
         assert_eq!(counts.failures, 2);
         assert!(!counts.down);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_destination_is_not_tried_before_the_time_that_it_named() {
+        let bench = start(&["busy", "busy"]);
+        let started = Instant::now();
+        bench.outlet.push(&Arc::new(snapshot_of_counters(1)));
+        let (counts, seen) = bench.finish().await;
+        assert_eq!((counts.delivered, seen.len()), (1, 3));
+        let took = started.elapsed();
+        assert!((Duration::from_secs(14)..Duration::from_secs(15)).contains(&took), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_a_destination_is_down_only_the_oldest_window_is_tried_with_growing_pauses() {
+        let bench = start(&["down"; 12]);
+        let started = Instant::now();
+        for points in [4, 3, 2] {
+            bench.outlet.push(&Arc::new(snapshot_of_counters(points)));
+        }
+        let (counts, seen) = bench.finish().await;
+        let oldest_first: Vec<usize> = [4; 13].into_iter().chain([3, 2]).collect();
+        assert_eq!((counts.delivered, seen), (9, oldest_first));
+        assert!(started.elapsed() > Duration::from_secs(5), "{:?}", started.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -498,6 +500,44 @@ fn a_disk_that_fails_meanwhile_is_tried_again() {
     assert_eq!((counts.queued, counts.spooled), (0, 3));
     assert_eq!(counts.spool.unwrap().degraded, None);
     run.stop();
+}
+
+#[test]
+fn a_disk_that_is_full_costs_nothing_that_fits_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+        .arg(folder.path())
+        .output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        let _nobody_listens =
+            writeln!(std::io::stderr(), "SKIPPED: only root can mount a small disk");
+        return;
+    }
+    let filler = folder.path().join("filler");
+    let fill = || {
+        let mut file = fs::File::create(&filler).unwrap();
+        while file.write_all(&[0; 512]).is_ok() {}
+    };
+    let peer = Peer::new(Mode::Down);
+    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    run.push(now_ms(), 1);
+    run.wait();
+    fill();
+    run.push(now_ms() + 1, 2);
+    let counts = run.wait();
+    assert_eq!((counts.queued, counts.spooled), (2, 1));
+    assert!(counts.spool.unwrap().degraded.is_some());
+    fs::remove_file(&filler).unwrap();
+    let counts = run.wait();
+    assert_eq!((counts.queued, counts.spooled), (0, 3));
+    fill();
+    peer.is(Mode::Up);
+    let counts = run.wait();
+    assert_eq!((counts.delivered, counts.spooled), (3, 0), "a full disk still gives away");
+    run.stop();
+    let unmounted = Command::new("umount").arg(folder.path()).status().unwrap();
+    assert!(unmounted.success());
 }
 
 // ---- Everything at once -----------------------------------------------------------------------

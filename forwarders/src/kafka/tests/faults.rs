@@ -200,3 +200,29 @@ async fn a_topic_that_is_denied_for_a_while_gets_everything_once_in_the_end() {
     assert_eq!((counts.delivered, counts.queued), (50, 0));
     assert_each_key_once(&read(&cluster), 50);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrived_after_the_last_look_is_known_at_a_stop_and_the_rest_comes_back() {
+    let cluster = cluster(2);
+    cluster.broker_round_trip_time(-1, Duration::from_millis(200)).unwrap();
+    let mut kafka = kafka(&cluster, "");
+    let mut batch = Batch::default();
+    kafka.encode(&snapshot_of_counters(100), &mut batch);
+    // Dropped while the records are on their way.
+    let sent = tokio::time::timeout(Duration::from_millis(1_500), kafka.send(&mut batch)).await;
+    kafka.stop(&mut batch).await;
+    let delivered = batch.take_settled().delivered;
+    assert_eq!(delivered + batch.points_pending(), 100, "{sent:?}");
+    assert_eq!(read(&cluster).len() as u64, delivered, "what is kept is not there already");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_brokers_that_are_away() {
+    let mut kafka = Kafka::new(config("127.0.0.1:1", ""), "run-1").unwrap();
+    let mut batch = Batch::default();
+    kafka.encode(&snapshot_of_counters(100), &mut batch);
+    let sent = tokio::time::timeout(Duration::from_millis(100), kafka.send(&mut batch)).await;
+    assert!(sent.is_err(), "it waits for reports");
+    tokio::time::timeout(SECOND, kafka.stop(&mut batch)).await.unwrap();
+    assert_eq!(batch.points_pending(), 100);
+}
