@@ -13,6 +13,7 @@ use crate::payload::Batch;
 
 pub mod encoders;
 pub mod load;
+pub mod spool;
 
 /// A snapshot of a 10 s window that ended on 2017-03-21 16:34:34 UTC, with the default percentiles.
 #[must_use]

@@ -40,7 +40,7 @@ pub enum FileError {
 }
 
 /// The file of these points of a snapshot, and its name.
-pub(super) fn write(
+pub(crate) fn write(
     seq: u64,
     snapshot: &Snapshot,
     points: &PointRanges,
@@ -71,7 +71,7 @@ pub(super) fn write(
 ///
 /// # Errors
 /// When it is damaged, has another name's content, or is of a newer format.
-pub(super) fn read(name: FileName, bytes: &[u8]) -> Result<Snapshot, FileError> {
+pub(crate) fn read(name: FileName, bytes: &[u8]) -> Result<Snapshot, FileError> {
     let damaged = FileError::Damaged;
     let header = bytes.get(..HEADER_BYTES).ok_or(damaged("shorter than a header"))?;
     if !header.starts_with(MAGIC) {

@@ -11,6 +11,8 @@ mod tests;
 pub(crate) use directory::{Directory, Found};
 pub use directory::{ReadError, read, usable};
 pub use file::FileError;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) use file::{read as unpack, write as pack};
 pub(crate) use keeper::Keeper;
 pub use keeper::SpoolPlace;
 pub use name::{FileName, folder_of};

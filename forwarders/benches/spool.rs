@@ -1,0 +1,41 @@
+//! What a window costs that waits on disk.
+
+use divan::counter::{BytesCount, ItemsCount};
+use divan::{Bencher, black_box};
+use forwarders::testing::load;
+use forwarders::testing::spool::{Spool, pack, unpack};
+
+const POINTS: [usize; 2] = [1_000, 10_000];
+
+fn main() {
+    divan::main();
+}
+
+/// Into the bytes of a file.
+#[divan::bench(consts = POINTS)]
+fn packing<const POINTS: usize>(bencher: Bencher<'_, '_>) {
+    let snapshot = load::snapshot(POINTS);
+    println!("{POINTS} points: {} bytes", pack(&snapshot).len());
+    bencher.counter(ItemsCount::new(POINTS)).bench_local(|| pack(black_box(&snapshot)));
+}
+
+/// And back.
+#[divan::bench(consts = POINTS)]
+fn unpacking<const POINTS: usize>(bencher: Bencher<'_, '_>) {
+    let file = pack(&load::snapshot(POINTS));
+    bencher
+        .counter(ItemsCount::new(POINTS))
+        .bench_local(|| assert_eq!(unpack(black_box(&file)), POINTS));
+}
+
+/// To the disk and off it again, with all that makes it safe.
+#[divan::bench(consts = POINTS)]
+fn writing<const POINTS: usize>(bencher: Bencher<'_, '_>) {
+    let file = pack(&load::snapshot(POINTS));
+    // The current folder, as /tmp is often no disk.
+    let folder = tempfile::tempdir_in(".").expect("a folder");
+    let spool = Spool::open(folder.path());
+    bencher
+        .counter(BytesCount::of_slice(&file))
+        .bench_local(|| spool.write_and_remove(black_box(&file)));
+}
