@@ -15,7 +15,6 @@ fn main() {
 #[divan::bench(consts = POINTS)]
 fn packing<const POINTS: usize>(bencher: Bencher<'_, '_>) {
     let snapshot = load::snapshot(POINTS);
-    println!("{POINTS} points: {} bytes", pack(&snapshot).len());
     bencher.counter(ItemsCount::new(POINTS)).bench_local(|| pack(black_box(&snapshot)));
 }
 

@@ -338,6 +338,7 @@ impl Backlog {
 
     /// The courier has ended.
     pub(crate) fn leave(&self) {
+        self.is_revoked();
         self.lock().is_leaving = true;
         self.for_keeper.notify_one();
     }
@@ -512,8 +513,10 @@ impl Backlog {
                 state.discard(file);
             }
         }
-        if let Some(current) = &mut state.current
+        if !state.is_leaving
+            && let Some(current) = &mut state.current
             && current.file.as_ref().is_some_and(is_old)
+            && current.revoked.is_none()
         {
             expired += current.left.count();
             current.revoked = Some(reason::SPOOL_EXPIRED);
@@ -611,6 +614,7 @@ impl State {
         let is_late = self.current.as_ref().is_some_and(|current| current.is_late);
         if let Some(current) = &self.current
             && let Some(snapshot) = &current.snapshot
+            && current.revoked.is_none()
             && current.left.count() > 0
         {
             let on_disk = current.file.map(|file| file.points);

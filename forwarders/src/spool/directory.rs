@@ -89,10 +89,7 @@ impl Directory {
             let path = path.to_owned();
             |source| OpenError::System { path, source }
         };
-        for folder in ["new", "tmp", "quarantine"] {
-            let folder = root.join(folder);
-            DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(at(&folder))?;
-        }
+        make_folders(root).map_err(at(root))?;
         let lock = lock(&root.join("LOCK"))?;
         let directory = Self { root: root.to_owned(), _lock: lock };
         directory.empty_tmp().map_err(at(&root.join("tmp")))?;
@@ -107,11 +104,19 @@ impl Directory {
     pub(crate) fn write(&self, name: FileName, bytes: &[u8], min_free: u64) -> io::Result<()> {
         self.leave_free(bytes.len() as u64, min_free)?;
         let tmp = self.root.join("tmp").join(name.to_string());
-        let written = self.write_through(&tmp, name, bytes);
-        if written.is_err() {
-            let _nothing_more_to_do = fs::remove_file(&tmp);
+        let write = || {
+            self.write_through(&tmp, name, bytes).inspect_err(|_| {
+                let _nothing_more_to_do = fs::remove_file(&tmp);
+            })
+        };
+        match write() {
+            // Somebody removed the folders.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_folders(&self.root)?;
+                write()
+            }
+            written => written,
         }
-        written
     }
 
     fn write_through(&self, tmp: &Path, name: FileName, bytes: &[u8]) -> io::Result<()> {
@@ -125,7 +130,11 @@ impl Directory {
     }
 
     fn leave_free(&self, bytes: u64, min_free: u64) -> io::Result<()> {
-        let disk = rustix::fs::statvfs(&self.root)?;
+        let disk = match rustix::fs::statvfs(&self.root) {
+            // It is made again where that is possible; then there is a next time to look.
+            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            disk => disk?,
+        };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         if free < bytes.saturating_add(min_free) {
             let words = format!("{free} bytes are free, and delivery.spool.min_free is {min_free}");
@@ -167,7 +176,11 @@ impl Directory {
     /// When the folder cannot be read.
     pub(crate) fn names(&self) -> io::Result<Vec<FileName>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(self.root.join("new"))? {
+        let entries = match fs::read_dir(self.root.join("new")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            entries => entries?,
+        };
+        for entry in entries {
             names
                 .extend(entry?.file_name().to_str().and_then(|name| name.parse::<FileName>().ok()));
         }
@@ -255,6 +268,11 @@ pub fn read(path: &Path, name: FileName) -> Result<Snapshot, ReadError> {
     // One byte more than there should be shows that there is more, and no more is read.
     file.take(name.bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(ReadError::System)?;
     Ok(file::read(name, &bytes)?)
+}
+
+fn make_folders(root: &Path) -> io::Result<()> {
+    let make = |folder| DirBuilder::new().recursive(true).mode(0o700).create(root.join(folder));
+    ["new", "tmp", "quarantine"].into_iter().try_for_each(make)
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {
@@ -398,9 +416,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (directory, _) = Directory::open(folder.path()).unwrap();
         fs::remove_dir(folder.path().join("new")).unwrap();
+        fs::write(folder.path().join("new"), "a file is in the way").unwrap();
         let (name, bytes) = file::write(1, &snapshot_of_counters(1), &PointRanges::first(1), "run");
         assert!(directory.write(name, &bytes, 1).is_err());
         assert_eq!(folder.path().join("tmp").read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn folders_that_were_removed_are_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("kafka");
+        let (directory, _) = Directory::open(&root).unwrap();
+        put(&directory, 1, 1);
+        fs::remove_dir_all(&root).unwrap();
+        assert!(directory.names().unwrap().is_empty());
+        let name = put(&directory, 2, 2);
+        assert_eq!(directory.read(name).unwrap().points.len(), 2);
     }
 
     #[test]

@@ -121,19 +121,16 @@ impl Keeper {
 
     async fn tidy(&mut self, directory: Arc<Directory>, files: Tidy) {
         let tidied = spawn_blocking(move || {
-            for name in files.remove {
-                directory.remove(name)?;
-            }
-            for (name, suffix) in files.set_aside {
-                directory.set_aside(name, suffix)?;
-            }
-            Ok::<(), std::io::Error>(())
+            let removed = files.remove.into_iter().map(|name| directory.remove(name));
+            let moved =
+                files.set_aside.into_iter().map(|(name, why)| directory.set_aside(name, why));
+            removed.chain(moved).filter_map(Result::err).last()
         });
         // A file that stays is delivered again after a restart; there is nothing else to try.
         match tidied.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                warn!(forwarder = self.name, %error, "cannot remove a spooled window")
+            Ok(None) => {}
+            Ok(Some(error)) => {
+                warn!(forwarder = self.name, %error, "cannot remove a spooled window");
             }
             Err(error) => debug!(forwarder = self.name, %error, "removing did not end"),
         }

@@ -409,6 +409,20 @@ fn what_somebody_removes_is_noticed_and_counted_the_one_being_tried_too() {
 }
 
 #[test]
+fn what_is_removed_right_before_a_stop_is_not_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::new(Mode::Half);
+    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    run.push(now_ms(), 1);
+    run.push(now_ms() + 1, 1);
+    run.wait();
+    files(folder.path()).into_iter().for_each(|file| fs::remove_file(file).unwrap());
+    let counts = run.stop();
+    assert_eq!((counts.spooled, counts.dropped[reason::REMOVED]), (0, 2));
+    assert!(files(folder.path()).is_empty());
+}
+
+#[test]
 fn damage_costs_the_window_that_it_hit_and_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Down);
@@ -490,11 +504,13 @@ fn a_disk_that_fails_meanwhile_is_tried_again() {
     run.wait();
     let (tmp, away) = (folder.path().join("fake/tmp"), folder.path().join("away"));
     fs::rename(&tmp, &away).unwrap();
+    fs::write(&tmp, "a file is in the way").unwrap();
     run.push(now_ms() + 1, 2);
     let counts = run.wait();
     assert_eq!((counts.queued, counts.spooled), (2, 1));
     let spool = counts.spool.unwrap();
     assert!(spool.failures >= 2 && spool.degraded.is_some(), "{spool:?}");
+    fs::remove_file(&tmp).unwrap();
     fs::rename(&away, &tmp).unwrap();
     let counts = run.wait();
     assert_eq!((counts.queued, counts.spooled), (0, 3));
