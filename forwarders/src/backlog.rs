@@ -154,7 +154,7 @@ impl Backlog {
     pub(crate) fn new(delivery: &DeliveryConfig, spool: bool, stats: Arc<ForwarderStats>) -> Self {
         Self {
             points_max: delivery.queue.max_points,
-            spool: spool.then(|| delivery.spool.clone()),
+            spool: spool.then_some(delivery.spool),
             state: Mutex::default(),
             stats,
             for_courier: Notify::new(),

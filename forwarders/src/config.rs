@@ -85,7 +85,7 @@ impl Default for QueueConfig {
 
 /// `delivery.spool`: what may wait on disk while the destination is away, under `state_dir`. Without
 /// effect for destinations that have no use for old data, such as the console and files.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SpoolConfig {
     /// Which windows go to disk. Defaults to `behind`.

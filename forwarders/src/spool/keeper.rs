@@ -121,10 +121,14 @@ impl Keeper {
 
     async fn tidy(&mut self, directory: Arc<Directory>, files: Tidy) {
         let tidied = spawn_blocking(move || {
-            let removed = files.remove.into_iter().map(|name| directory.remove(name));
-            let moved =
-                files.set_aside.into_iter().map(|(name, why)| directory.set_aside(name, why));
-            removed.chain(moved).filter_map(Result::err).last()
+            let mut trouble = None;
+            for name in files.remove {
+                trouble = directory.remove(name).err().or(trouble);
+            }
+            for (name, why) in files.set_aside {
+                trouble = directory.set_aside(name, why).err().or(trouble);
+            }
+            trouble
         });
         // A file that stays is delivered again after a restart; there is nothing else to try.
         match tidied.await {

@@ -293,7 +293,7 @@ fn fresh_windows_are_not_starved_by_a_backlog() {
         let folder = tempfile::tempdir().unwrap();
         let peer = Peer::new(Mode::Down);
         let spool = SpoolConfig { order, ..SpoolConfig::default() };
-        let run = Run::start(folder.path(), &peer, small(spool.clone()));
+        let run = Run::start(folder.path(), &peer, small(spool));
         let base = now_ms();
         (0..10).for_each(|window| run.push(base + window, 1));
         run.wait();
@@ -313,7 +313,7 @@ fn with_always_every_window_is_on_disk_before_its_first_attempt() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Up);
     let spool = SpoolConfig { write: SpoolWrite::Always, ..SpoolConfig::default() };
-    let run = Run::start(folder.path(), &peer, small(spool.clone()));
+    let run = Run::start(folder.path(), &peer, small(spool));
     // The number of the next window tells how many were written.
     (0..5).for_each(|window| run.push(now_ms() + window, 3));
     assert_eq!(run.wait().delivered, 15);
@@ -613,8 +613,6 @@ fn spool_of(write: bool, order: bool, tight: bool) -> SpoolConfig {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
     #[test]
     fn whatever_happens_every_point_is_delivered_or_accounted_for(
         steps in prop::collection::vec(step(), 1..40),
@@ -627,7 +625,7 @@ proptest! {
         let spool = spool_of(always, strict, tight);
         let peer = Peer::new(Mode::Up);
         let mut model = Model::default();
-        let start = || Run::start(folder, &peer, small(spool.clone()));
+        let start = || Run::start(folder, &peer, small(spool));
         let mut run = start();
         let mut end_ms = now_ms();
         for step in steps {
