@@ -42,7 +42,7 @@ finish() {
 #   export_NAME tells the tests, after start_NAME, where the server is.
 #   stop_NAME   stops the server, or does nothing if it does not run.
 
-servers=(kafka)
+servers=(kafka victoriametrics)
 declare -A starting # NAME -> pid of what goes on in the background for it
 
 start_kafka() { exec tests/servers/kafka.sh start "$run/kafka"; }
@@ -52,6 +52,24 @@ export_kafka() {
     echo "TALLYD_TEST_KAFKA=$TALLYD_TEST_KAFKA"
 }
 stop_kafka() { [[ ! -d $run/kafka ]] || tests/servers/kafka.sh stop "$run/kafka"; }
+
+start_victoriametrics() {
+    exec tests/servers/victoriametrics.sh start "$run/victoriametrics"
+}
+export_victoriametrics() {
+    export_as TALLYD_TEST_VICTORIAMETRICS victoriametrics VICTORIAMETRICS_URL
+    export_as TALLYD_TEST_VICTORIAMETRICS_GRAPHITE victoriametrics VICTORIAMETRICS_GRAPHITE
+}
+stop_victoriametrics() {
+    [[ ! -d $run/victoriametrics ]] ||
+        tests/servers/victoriametrics.sh stop "$run/victoriametrics"
+}
+
+# Exports what a server's script printed under another name.
+export_as() { # VARIABLE SERVER PRINTED
+    export "$1=$(sed -n "s/^$3=//p" "$run/$2.out")"
+    echo "$1=${!1}"
+}
 
 start_servers() {
     local server

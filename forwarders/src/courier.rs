@@ -249,12 +249,12 @@ mod tests {
 
     #[test]
     fn what_a_destination_asks_for_is_the_least_and_is_bounded() {
-        let busy = SendError::transient_after("busy", Duration::from_secs(2));
+        let busy = SendError::transient_after("busy", Some(Duration::from_secs(2)));
         assert_eq!(pauses(&busy, 0.0), [2.05; 10]);
         assert_eq!(pauses(&busy, 1.0)[..3], [2.25, 2.5, 3.0]);
-        let absurd = SendError::transient_after("busy", Duration::from_secs(86_400));
+        let absurd = SendError::transient_after("busy", Some(Duration::from_secs(86_400)));
         assert_eq!(pauses(&absurd, 0.0)[0], 300.05);
-        let at_once = SendError::transient_after("busy", Duration::ZERO);
+        let at_once = SendError::transient_after("busy", Some(Duration::ZERO));
         assert_eq!(pauses(&at_once, 0.0)[0], 0.05);
     }
 

@@ -242,7 +242,7 @@ mod tests {
                     Ok(())
                 }
                 "down" => Err(SendError::transient("connection refused")),
-                "busy" => Err(SendError::transient_after("busy", Duration::from_secs(7))),
+                "busy" => Err(SendError::transient_after("busy", Some(Duration::from_secs(7)))),
                 "hang" => std::future::pending().await,
                 _ => {
                     batch.all_delivered();

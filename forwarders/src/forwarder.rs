@@ -80,14 +80,14 @@ impl SendError {
         Self { class: ErrorClass::Transient { after: None }, source: source.into() }
     }
 
-    /// The destination is busy and said when to come back (`Retry-After`): no earlier than `after`,
-    /// of which at most five minutes are believed, so that a slip in a reply cannot silence this side
-    /// for a day.
+    /// The destination is away or busy. It may have said when to come back (`Retry-After`): no
+    /// earlier than `after`, of which at most five minutes are believed, so that a slip in a reply
+    /// cannot silence this side for a day.
     pub fn transient_after(
         source: impl Into<Box<dyn Error + Send + Sync>>,
-        after: Duration,
+        after: Option<Duration>,
     ) -> Self {
-        let after = Some(after.min(AFTER_MAX));
+        let after = after.map(|after| after.min(AFTER_MAX));
         Self { class: ErrorClass::Transient { after }, source: source.into() }
     }
 

@@ -45,11 +45,14 @@ pub mod debug;
 #[cfg(feature = "file")]
 pub mod file;
 mod forwarder;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod registry;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+pub mod text;
 
 pub use forwarder::{ErrorClass, Forwarder, SendError};
 pub use registry::{BuildContext, BuildError, ForwardersConfig};

@@ -1,14 +1,12 @@
 //! `forwarders.kafka`: what an operator writes.
 
-use std::fmt;
-use std::marker::PhantomData;
-
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::Deserializer;
 
 use super::properties::Properties;
 use crate::config::DeliveryConfig;
 use crate::select::SelectConfig;
+use crate::text::{Secret, Text};
 
 /// Longest topic name that brokers take.
 const TOPIC_BYTES_MAX: usize = 249;
@@ -93,10 +91,6 @@ pub struct Brokers(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic(String);
 
-/// A text that no log and no error message may show.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
-
 impl Brokers {
     /// Takes `host[:port][,host[:port]…]`.
     ///
@@ -161,26 +155,6 @@ impl Topic {
     }
 }
 
-impl Secret {
-    /// Keeps a text from being shown.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for the one place that has to have it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("***")
-    }
-}
-
 impl<'de> Deserialize<'de> for Brokers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(Text::new("host:port of a broker", Self::parse))
@@ -190,37 +164,6 @@ impl<'de> Deserialize<'de> for Brokers {
 impl<'de> Deserialize<'de> for Topic {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(Text::new("the name of a topic", Self::parse))
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text::new("a text", |text| Ok(Self::new(text))))
-    }
-}
-
-/// Reads a text, which the configuration also has of numbers, and refuses it where it stands.
-pub(super) struct Text<T, F> {
-    expecting: &'static str,
-    parse: F,
-    parsed: PhantomData<T>,
-}
-
-impl<T, F: FnOnce(&str) -> Result<T, String>> Text<T, F> {
-    pub(super) fn new(expecting: &'static str, parse: F) -> Self {
-        Self { expecting, parse, parsed: PhantomData }
-    }
-}
-
-impl<T, F: FnOnce(&str) -> Result<T, String>> Visitor<'_> for Text<T, F> {
-    type Value = T;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.expecting)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        (self.parse)(text).map_err(E::custom)
     }
 }
 

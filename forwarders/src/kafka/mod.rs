@@ -47,7 +47,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::types::RDKafkaType;
 
-pub use config::{Brokers, KafkaConfig, RecordFormat, RecordKey, Secret, Topic};
+pub use config::{Brokers, KafkaConfig, RecordFormat, RecordKey, Topic};
 pub use error::SettingsError;
 pub use properties::Properties;
 

@@ -1,0 +1,173 @@
+//! A server for tests that answers as it is told, also in ways that no server should.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// What it does with a request.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// A reply: status, headers, body.
+    Reply(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// These bytes, and the end of the connection.
+    Bytes(Vec<u8>),
+    /// Nothing, while the client waits.
+    Hang,
+}
+
+impl Answer {
+    /// A reply with a body and no headers of interest.
+    #[must_use]
+    pub fn status(status: u16, body: &str) -> Self {
+        Self::Reply(status, Vec::new(), body.as_bytes().to_vec())
+    }
+}
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// `POST /path?query HTTP/1.1`
+    pub line: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// As it was sent, perhaps compressed.
+    pub body: Vec<u8>,
+}
+
+impl Asked {
+    /// The value of a header, by its name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Decides on the answer to a request; counts from 0.
+type Script = dyn Fn(usize, &Asked) -> Answer + Send + Sync;
+
+/// Listens on a port of its own until the process ends.
+pub struct ScriptedServer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl ScriptedServer {
+    /// A server without TLS.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    #[must_use]
+    pub fn start(script: impl Fn(usize, &Asked) -> Answer + Send + Sync + 'static) -> Self {
+        Self::listen(None, Arc::new(script))
+    }
+
+    /// A server with TLS.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    #[must_use]
+    pub fn start_tls(
+        tls: ServerConfig,
+        script: impl Fn(usize, &Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(Some(Arc::new(tls)), Arc::new(script))
+    }
+
+    /// What was asked so far.
+    #[must_use]
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn listen(tls: Option<Arc<ServerConfig>>, script: Arc<Script>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let all_asked = Arc::clone(&asked);
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (tls, script, asked) = (tls.clone(), Arc::clone(&script), Arc::clone(&asked));
+                // A client that goes away ends its connection's thread.
+                thread::spawn(move || drop(connection(stream, tls, &*script, &asked)));
+            }
+        });
+        Self { address, asked: all_asked }
+    }
+}
+
+fn connection(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    script: &Script,
+    asked: &Mutex<Vec<Asked>>,
+) -> io::Result<()> {
+    match tls {
+        None => serve(stream, script, asked),
+        Some(tls) => {
+            let session = ServerConnection::new(tls).map_err(io::Error::other)?;
+            serve(StreamOwned::new(session, stream), script, asked)
+        }
+    }
+}
+
+fn serve(
+    stream: impl Read + Write,
+    script: &Script,
+    all_asked: &Mutex<Vec<Asked>>,
+) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    while let Some(asked) = read(&mut stream)? {
+        let answer = {
+            let mut all_asked = all_asked.lock().unwrap_or_else(PoisonError::into_inner);
+            all_asked.push(asked);
+            script(all_asked.len() - 1, &all_asked[all_asked.len() - 1])
+        };
+        match answer {
+            Answer::Reply(status, headers, body) => {
+                let stream = stream.get_mut();
+                write!(stream, "HTTP/1.1 {status} Reason\r\ncontent-length: {}\r\n", body.len())?;
+                for (name, value) in headers {
+                    write!(stream, "{name}: {value}\r\n")?;
+                }
+                stream.write_all(b"\r\n")?;
+                stream.write_all(&body)?;
+                stream.flush()?;
+            }
+            Answer::Bytes(bytes) => {
+                stream.get_mut().write_all(&bytes)?;
+                return stream.get_mut().flush();
+            }
+            // Until the client goes: it sends nothing more.
+            Answer::Hang => drop(stream.read(&mut [0])?),
+        }
+    }
+    Ok(())
+}
+
+/// Reads a request; nothing when the client has gone.
+fn read(stream: &mut impl BufRead) -> io::Result<Option<Asked>> {
+    let mut line = String::new();
+    if stream.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut headers = Vec::new();
+    loop {
+        let mut header = String::new();
+        stream.read_line(&mut header)?;
+        let Some((name, value)) = header.trim_end().split_once(':') else { break };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let mut asked = Asked { line: line.trim_end().to_owned(), headers, body: Vec::new() };
+    let length = asked.header("content-length").and_then(|length| length.parse().ok());
+    asked.body.resize(length.unwrap_or(0), 0);
+    stream.read_exact(&mut asked.body)?;
+    Ok(Some(asked))
+}
+
+/// How long a test's client waits for a server that hangs.
+pub const SHORT: Duration = Duration::from_millis(300);

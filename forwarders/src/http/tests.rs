@@ -1,0 +1,277 @@
+//! The client against a server that misbehaves, and TLS with certificates made on the spot.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tempfile::TempDir;
+
+use super::scripted::{Answer, SHORT, ScriptedServer};
+use super::*;
+use crate::text::Secret;
+
+fn client(url: &HttpUrl, tls: &TlsConfig, timeout: Duration) -> HttpClient {
+    let authorization = Some(Secret::new("Token canary"));
+    HttpClient::new(HttpSettings { name: "test", url, tls, authorization, timeout }).unwrap()
+}
+
+async fn post(client: &HttpClient, url: &HttpUrl, body: &str) -> Result<Reply, HttpError> {
+    let text = [(CONTENT_TYPE, HeaderValue::from_static("text/plain"))];
+    client.post(url.uri(), &text, Bytes::copy_from_slice(body.as_bytes())).await
+}
+
+/// Asks a server once.
+async fn ask(server: &ScriptedServer, timeout: Duration) -> Result<Reply, HttpError> {
+    let url = HttpUrl::parse(&format!("http://{}/write", server.address)).unwrap();
+    post(&client(&url, &TlsConfig::default(), timeout), &url, "body").await
+}
+
+/// An error with all its causes, as log and status show it.
+fn shown(error: HttpError) -> String {
+    crate::SendError::from(error).to_string()
+}
+
+#[tokio::test]
+async fn a_request_arrives_as_it_was_made_and_the_connection_is_kept() {
+    let server = ScriptedServer::start(|_, _| Answer::status(204, ""));
+    let url = HttpUrl::parse(&format!("http://{}/write?db=m", server.address)).unwrap();
+    let client = client(&url, &TlsConfig::default(), SHORT * 10);
+    for body in ["one", "two"] {
+        assert_eq!(post(&client, &url, body).await.unwrap().verdict(), Verdict::Done);
+    }
+    let asked = server.asked();
+    assert_eq!(asked[0].line, "POST /write?db=m HTTP/1.1");
+    assert_eq!(asked[0].header("authorization"), Some("Token canary"));
+    assert_eq!(asked[0].header("content-type"), Some("text/plain"));
+    assert!(asked[0].header("user-agent").unwrap().starts_with("tallyd/"));
+    assert_eq!((asked[0].body.as_slice(), asked[1].body.as_slice()), (&b"one"[..], &b"two"[..]));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = ScriptedServer::start(|_, _| Answer::status(204, ""));
+    let to = format!("http://{}/write", elsewhere.address);
+    let server = ScriptedServer::start(move |_, _| {
+        Answer::Reply(307, vec![("location", to.clone())], Vec::new())
+    });
+    let reply = ask(&server, SHORT * 10).await.unwrap();
+    assert_eq!(reply.verdict(), Verdict::Operator);
+    assert!(reply.words().contains("which points to http://127.0.0.1:"), "{}", reply.words());
+    assert!(elsewhere.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_in_time() {
+    let server = ScriptedServer::start(|_, _| Answer::Hang);
+    let start = Instant::now();
+    let error = shown(ask(&server, SHORT).await.unwrap_err());
+    assert!(start.elapsed() >= SHORT && start.elapsed() < SHORT * 20);
+    assert!(error.contains("no reply from http://127.0.0.1:"), "{error}");
+    assert!(error.ends_with("within 300ms (delivery.timeout)"), "{error}");
+}
+
+#[tokio::test]
+async fn a_reply_that_breaks_off_is_none() {
+    for bytes in [
+        "",
+        "HTTP/1.1 2",
+        "HTTP/1.1 200 OK\r\ncontent-le",
+        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n12",
+        "SSH-2.0-OpenSSH_9.2\r\n\r\n",
+    ] {
+        let server = ScriptedServer::start(move |_, _| Answer::Bytes(bytes.into()));
+        let error = shown(ask(&server, SHORT * 20).await.unwrap_err());
+        assert!(error.starts_with("no complete reply from http://127.0.0.1:"), "{bytes}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_giant_reply_is_cut_and_keeps_its_status() {
+    let body = "x".repeat(10 << 20);
+    let server = ScriptedServer::start(move |_, _| Answer::status(503, &body));
+    let reply = ask(&server, SHORT * 30).await.unwrap();
+    assert_eq!(
+        (reply.verdict(), reply.body.len(), reply.is_cut),
+        (Verdict::Transient, 65_536, true)
+    );
+}
+
+#[tokio::test]
+async fn an_endless_reply_is_cut_too() {
+    let head = "HTTP/1.1 400 No\r\ntransfer-encoding: chunked\r\n\r\n";
+    let endless = format!("{head}{}", format!("10000\r\n{}\r\n", "x".repeat(65_536)).repeat(3));
+    let server = ScriptedServer::start(move |_, _| Answer::Bytes(endless.clone().into()));
+    let reply = ask(&server, SHORT * 30).await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.body.len(), reply.is_cut), (400, 65_536, true));
+}
+
+#[tokio::test]
+async fn a_giant_head_is_an_error_and_takes_no_memory() {
+    let head = format!("HTTP/1.1 400 No\r\nx: {}\r\n\r\n", "x".repeat(4 << 20));
+    let server = ScriptedServer::start(move |_, _| Answer::Bytes(head.clone().into()));
+    let error = shown(ask(&server, SHORT * 30).await.unwrap_err());
+    assert!(error.contains("message head is too large"), "{error}");
+}
+
+#[tokio::test]
+async fn a_long_head_as_influxdb_sends_it_is_taken() {
+    let long = "x".repeat(70_000);
+    let server = ScriptedServer::start(move |_, _| {
+        Answer::Reply(400, vec![("x-influxdb-error", long.clone())], b"{}".to_vec())
+    });
+    assert_eq!(ask(&server, SHORT * 30).await.unwrap().verdict(), Verdict::Content);
+}
+
+#[tokio::test]
+async fn retry_after_is_read() {
+    let server = ScriptedServer::start(|_, _| {
+        Answer::Reply(429, vec![("retry-after", "7".into())], Vec::new())
+    });
+    let reply = ask(&server, SHORT * 10).await.unwrap();
+    assert_eq!(reply.retry_after, Some(Duration::from_secs(7)));
+}
+
+#[tokio::test]
+async fn nobody_listening_and_unknown_names_say_so() {
+    for (url, reason) in
+        [("http://127.0.0.1:1", "Connection refused"), ("http://no-such-host.invalid", "dns error")]
+    {
+        let url = HttpUrl::parse(url).unwrap();
+        let client = client(&url, &TlsConfig::default(), SHORT * 60);
+        let error = shown(post(&client, &url, "").await.unwrap_err());
+        assert!(error.starts_with(&format!("cannot connect to {url}: ")), "{error}");
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+/// A certificate authority, and what it has signed, as files.
+struct Pki {
+    folder: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let pki = Self { folder: tempfile::tempdir().unwrap(), issuer };
+        pki.write("ca.pem", &pki.issuer.pem());
+        pki
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        std::fs::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+
+    /// A certificate for a name, as PEM, and its key.
+    fn issue(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// A server that is called so, and asks for a certificate of this authority if it is to.
+    fn server(&self, name: &str, asks: bool) -> ScriptedServer {
+        let (certificate, key) = self.issue(name);
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = if asks {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.issuer.der().clone()).unwrap();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
+            builder.with_client_cert_verifier(verifier.unwrap())
+        } else {
+            builder.with_no_client_auth()
+        };
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let config = builder.with_single_cert(chain, key).unwrap();
+        ScriptedServer::start_tls(config, |_, _| Answer::status(204, ""))
+    }
+}
+
+async fn ask_tls(server: &ScriptedServer, tls: &TlsConfig) -> Result<Reply, String> {
+    let url = HttpUrl::parse(&format!("https://{}/write", server.address)).unwrap();
+    post(&client(&url, tls, SHORT * 30), &url, "body").await.map_err(shown)
+}
+
+#[tokio::test]
+async fn only_a_server_that_proves_its_name_gets_data() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let trusting =
+        |pki: &Pki| TlsConfig { ca_file: Some(pki.path("ca.pem")), ..TlsConfig::default() };
+    let good = pki.server("127.0.0.1", false);
+    assert_eq!(ask_tls(&good, &trusting(&pki)).await.unwrap().verdict(), Verdict::Done);
+
+    let error = ask_tls(&good, &trusting(&other)).await.unwrap_err();
+    assert!(error.contains("invalid peer certificate"), "{error}");
+    let misnamed = pki.server("eu.example.net", false);
+    let error = ask_tls(&misnamed, &trusting(&pki)).await.unwrap_err();
+    assert!(error.contains("certificate not valid for name"), "{error}");
+    assert!(misnamed.asked().is_empty() && good.asked().len() == 1);
+    let plain = ScriptedServer::start(|_, _| Answer::status(204, ""));
+    assert!(ask_tls(&plain, &trusting(&pki)).await.is_err());
+
+    let careless = TlsConfig { insecure_skip_verify: true, ..TlsConfig::default() };
+    assert_eq!(ask_tls(&misnamed, &careless).await.unwrap().verdict(), Verdict::Done);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_certificate_gets_it() {
+    let pki = Pki::new();
+    let server = pki.server("127.0.0.1", true);
+    let (certificate, key) = pki.issue("host-1");
+    let mut tls = TlsConfig { ca_file: Some(pki.path("ca.pem")), ..TlsConfig::default() };
+    assert!(ask_tls(&server, &tls).await.is_err());
+    tls.cert_file = Some(pki.write("host.pem", &certificate));
+    tls.key_file = Some(pki.write("host.key", &key));
+    assert_eq!(ask_tls(&server, &tls).await.unwrap().verdict(), Verdict::Done);
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let pki = Pki::new();
+    let url = HttpUrl::parse("https://127.0.0.1").unwrap();
+    let error = |tls: TlsConfig| {
+        let settings =
+            HttpSettings { name: "t", url: &url, tls: &tls, authorization: None, timeout: SHORT };
+        HttpClient::new(settings).unwrap_err().to_string()
+    };
+    let missing = TlsConfig { ca_file: Some("/no/such.pem".into()), ..TlsConfig::default() };
+    assert_eq!(
+        error(missing),
+        "`tls.ca_file`: /no/such.pem: No such file or directory (os error 2)"
+    );
+    let empty = TlsConfig { ca_file: Some(pki.write("x", "hello")), ..TlsConfig::default() };
+    assert!(error(empty).ends_with("no certificate in PEM form is in it"));
+    let half = TlsConfig { cert_file: Some(pki.path("ca.pem")), ..TlsConfig::default() };
+    assert!(error(half).contains("belong together"));
+}
+
+#[test]
+fn credentials_are_in_no_debug_output_and_broken_ones_are_an_error() {
+    let url = HttpUrl::parse("http://eu:8086").unwrap();
+    let shown = format!("{:?}", client(&url, &TlsConfig::default(), SHORT));
+    assert!(!shown.contains("canary"), "{shown}");
+    let tls = TlsConfig::default();
+    let authorization = Some(Secret::new("Token canary\n"));
+    let settings = HttpSettings { name: "t", url: &url, tls: &tls, authorization, timeout: SHORT };
+    let error = HttpClient::new(settings).unwrap_err().to_string();
+    assert!(error.contains("cannot be in an HTTP header") && !error.contains("canary"), "{error}");
+}

@@ -1,0 +1,162 @@
+//! Which servers are trusted, and who we are to them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use serde::Deserialize;
+use thiserror::Error;
+
+/// `tls`: how a server proves who it is, and this daemon to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// A PEM file with the certificates to trust instead of the system's. Defaults to the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A PEM file with a certificate of this host, for a server that asks for one; it needs
+    /// `key_file`. Defaults to none.
+    pub cert_file: Option<PathBuf>,
+    /// A PEM file with that certificate's key. Defaults to none.
+    pub key_file: Option<PathBuf>,
+    /// Takes any certificate. Whoever is in between can then read the metrics and the credentials;
+    /// the log warns of it at every start. Defaults to `false`.
+    pub insecure_skip_verify: bool,
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file that the section names cannot be used.
+    #[error("`tls.{key}`: {}: {reason}", path.display())]
+    File {
+        /// Its key in the section.
+        key: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// One of two keys that belong together.
+    #[error("`tls.cert_file` and `tls.key_file` belong together: name both or none")]
+    HalfIdentity,
+    /// There is nothing to check a certificate with.
+    #[error(
+        "this system has no certificates to trust: install its ca-certificates, or name a file as \
+         `tls.ca_file`"
+    )]
+    NoRoots,
+    /// The TLS library refuses the settings.
+    #[error("TLS cannot be set up: {0}")]
+    Refused(#[from] rustls::Error),
+}
+
+impl TlsConfig {
+    /// The TLS library's settings.
+    pub(super) fn client_config(&self) -> Result<ClientConfig, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
+        let builder = if self.insecure_skip_verify {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+        } else {
+            builder.with_root_certificates(self.roots()?)
+        };
+        match (&self.cert_file, &self.key_file) {
+            (Some(cert), Some(key)) => {
+                let chain = certificates("cert_file", cert)?;
+                let key = PrivateKeyDer::from_pem_slice(&read("key_file", key)?)
+                    .map_err(|error| unusable("key_file", key, error))?;
+                Ok(builder.with_client_auth_cert(chain, key)?)
+            }
+            (None, None) => Ok(builder.with_no_client_auth()),
+            _ => Err(TlsError::HalfIdentity),
+        }
+    }
+
+    fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        if let Some(path) = &self.ca_file {
+            for certificate in certificates("ca_file", path)? {
+                roots.add(certificate).map_err(|error| unusable("ca_file", path, error))?;
+            }
+        } else {
+            // Some of the system's may be of a kind that nobody uses any more.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
+    }
+}
+
+/// Settings for a URL without TLS: nothing is trusted, and no file is read.
+pub(super) fn unused() -> Result<ClientConfig, TlsError> {
+    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|error| unusable(key, path, error))
+}
+
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(key, path)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => {
+            Err(unusable(key, path, "no certificate in PEM form is in it"))
+        }
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(unusable(key, path, error)),
+    }
+}
+
+fn unusable(key: &'static str, path: &Path, reason: impl ToString) -> TlsError {
+    TlsError::File { key, path: path.to_owned(), reason: reason.to_string() }
+}
+
+/// Takes every certificate, as `insecure_skip_verify` asks for.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,131 @@
+# shellcheck shell=bash
+# What the scripts share that run a server out of a Debian package; they source it.
+# Such a script sets `name`, and `dir` before it starts or stops anything.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+packages=$root/target/servers # where packages are unpacked
+start_limit=${SERVER_START_SECONDS:-60}
+stop_limit=10 # from TERM to KILL
+
+say() { echo "${name:?}: $*" >&2; }
+
+die() {
+    say "$*"
+    exit 1
+}
+
+# --- packages ------------------------------------------------------------------
+#
+# A package is unpacked below target/ instead of being installed: that needs no
+# root, makes no users, and starts no service.
+
+# Says where PROGRAM of PACKAGE is: an installed one, or the one that is unpacked.
+program() { # PACKAGE PROGRAM
+    command -v "$2" || echo "$packages/$1/usr/bin/$2"
+}
+
+# Makes PROGRAM available. Several scripts may want to at the same time.
+provide() { # PACKAGE PROGRAM
+    [[ -x $(program "$1" "$2") ]] && return
+    mkdir -p "$packages"
+    (
+        flock 8
+        [[ -x $(program "$1" "$2") ]] || unpack "$1" "$2"
+    ) 8>"$packages/apt.lock"
+}
+
+unpack() { # PACKAGE PROGRAM
+    local new=$packages/$1.new
+    command -v apt-get >/dev/null || die "$2 is missing, and this is not Debian: please install it"
+    rm -rf "$new"
+    mkdir -p "$new"
+    say "fetching the package $1"
+    download "$1" "$new" || { update_lists && download "$1" "$new"; } ||
+        die "the package $1 cannot be fetched; is it in the sources of apt?"
+    dpkg-deb -x "$new"/*.deb "$new/root"
+    rm -rf "${packages:?}/$1"
+    mv "$new/root" "$packages/$1"
+    rm -rf "$new"
+}
+
+download() { # PACKAGE DIRECTORY
+    local options=()
+    # Root would let apt's own user write here, who may not.
+    if ((EUID == 0)); then options=(-o APT::Sandbox::User=root); fi
+    (cd "$2" && apt-get download -qq "${options[@]}" "$1" >&2)
+}
+
+update_lists() {
+    if ((EUID == 0)); then
+        apt-get update -qq >&2
+    else
+        sudo -n apt-get update -qq >&2
+    fi
+}
+
+# --- ports ---------------------------------------------------------------------
+
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# A port where nobody listens. It lies below the range from which Linux serves
+# outgoing connections, so these do not take it before the server does.
+free_port() {
+    local port
+    while true; do
+        port=$((20000 + SRANDOM % 10000))
+        listens "$port" || break
+    done
+    echo "$port"
+}
+
+# --- a running server, its directory being $dir ----------------------------------
+
+# The pid of the server whose command line has ARGUMENT, or nothing. A pid alone
+# proves nothing: it may have been given to another process since.
+running_pid() { # PIDFILE ARGUMENT
+    local pid
+    pid=$(cat "$1" 2>/dev/null) || return 0
+    if tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -xF -- "$2" >/dev/null; then
+        echo "$pid"
+    fi
+}
+
+# Starts a server in a session of its own: Ctrl-C in the terminal is for the tests,
+# which stop it then. No descriptor of ours may live on in it: whoever reads the
+# output of this script would wait for the server to end.
+launch() { # PIDFILE LOG COMMAND...
+    local pid_file=$1 log=$2
+    shift 2
+    setsid "$@" </dev/null >>"$log" 2>&1 9>&- &
+    echo $! >"$pid_file"
+}
+
+# Waits until CHECK succeeds; fails when the server ends before, or at DEADLINE.
+wait_until() { # DEADLINE PIDFILE ARGUMENT CHECK...
+    local deadline=$1 pid_file=$2 argument=$3
+    shift 3
+    # The program's own command line may take a moment to appear.
+    sleep 0.1
+    while ((SECONDS < deadline)); do
+        if [[ -z $(running_pid "$pid_file" "$argument") ]]; then return 1; fi
+        if "$@"; then return; fi
+        sleep 0.1
+    done
+    return 1
+}
+
+stop_server() { # PIDFILE ARGUMENT
+    local pid deadline=$((SECONDS + stop_limit)) signalled=
+    pid=$(running_pid "$1" "$2")
+    while [[ -n $pid && $pid == "$(running_pid "$1" "$2")" ]]; do
+        if [[ -z $signalled ]]; then
+            kill -TERM "$pid" 2>/dev/null || true
+            signalled=TERM
+        elif ((SECONDS > deadline)); then
+            kill -KILL "$pid" 2>/dev/null || true
+            signalled=KILL
+        fi
+        sleep 0.1
+    done
+    rm -f "$1"
+}
