@@ -42,7 +42,7 @@ finish() {
 #   export_NAME tells the tests, after start_NAME, where the server is.
 #   stop_NAME   stops the server, or does nothing if it does not run.
 
-servers=(kafka victoriametrics)
+servers=(kafka influxdb victoriametrics)
 declare -A starting # NAME -> pid of what goes on in the background for it
 
 start_kafka() { exec tests/servers/kafka.sh start "$run/kafka"; }
@@ -52,6 +52,13 @@ export_kafka() {
     echo "TALLYD_TEST_KAFKA=$TALLYD_TEST_KAFKA"
 }
 stop_kafka() { [[ ! -d $run/kafka ]] || tests/servers/kafka.sh stop "$run/kafka"; }
+
+start_influxdb() { exec tests/servers/influxdb.sh start "$run/influxdb"; }
+export_influxdb() {
+    export_as TALLYD_TEST_INFLUXDB influxdb INFLUXDB_URL
+    export_as TALLYD_TEST_INFLUXDB_AUTH influxdb INFLUXDB_AUTH_URL
+}
+stop_influxdb() { [[ ! -d $run/influxdb ]] || tests/servers/influxdb.sh stop "$run/influxdb"; }
 
 start_victoriametrics() {
     exec tests/servers/victoriametrics.sh start "$run/victoriametrics"
