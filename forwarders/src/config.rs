@@ -147,6 +147,39 @@ impl Default for SpoolConfig {
     }
 }
 
+/// A key of a destination's section that does not go with the others, or one that is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The key; none where one is missing.
+    pub key: Option<&'static str>,
+    /// What is wrong with it, as the rest of a sentence that begins with the key; a whole sentence
+    /// where one is missing.
+    pub reason: String,
+}
+
+impl Misfit {
+    /// Something is wrong with a key.
+    #[must_use]
+    pub fn at(key: &'static str, reason: String) -> Self {
+        Self { key: Some(key), reason }
+    }
+
+    /// A key is missing.
+    #[must_use]
+    pub fn missing(reason: String) -> Self {
+        Self { key: None, reason }
+    }
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key {
+            Some(key) => write!(formatter, "`{key}` {}", self.reason),
+            None => formatter.write_str(&self.reason),
+        }
+    }
+}
+
 /// A section that is one mapping or a list of mappings.
 #[derive(Clone, Debug)]
 pub struct OneOrMany<T>(pub Vec<T>);

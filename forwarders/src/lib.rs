@@ -23,7 +23,7 @@
 //!    compile as long as a section is declared and not built.
 //! 4. Its section in `etc/tallyd.yaml`, a page in `docs/forwarders/`, tests beside the code.
 
-#[cfg(not(any(feature = "console", feature = "file", feature = "kafka")))]
+#[cfg(not(any(feature = "console", feature = "file", feature = "influxdb", feature = "kafka")))]
 compile_error!("a daemon without a destination is of no use: turn on a feature such as `console`");
 
 mod backlog;
@@ -47,6 +47,8 @@ pub mod file;
 mod forwarder;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "influxdb")]
+pub mod influxdb;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod registry;
@@ -55,4 +57,4 @@ pub mod testing;
 pub mod text;
 
 pub use forwarder::{ErrorClass, Forwarder, SendError};
-pub use registry::{BuildContext, BuildError, ForwardersConfig};
+pub use registry::{BuildContext, BuildError, ForwardersConfig, KeyError};

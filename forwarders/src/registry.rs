@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::config::{Common, OneOrMany};
+use crate::config::{Common, Misfit, OneOrMany};
 use crate::debug::DebugForwarder;
 use crate::driver::Destination;
 use crate::forwarder::Forwarder;
@@ -20,6 +20,9 @@ pub struct ForwardersConfig {
     /// A local file.
     #[cfg(feature = "file")]
     pub file: OneOrMany<crate::file::FileConfig>,
+    /// InfluxDB.
+    #[cfg(feature = "influxdb")]
+    pub influxdb: OneOrMany<crate::influxdb::InfluxdbConfig>,
     /// Apache Kafka.
     #[cfg(feature = "kafka")]
     pub kafka: OneOrMany<crate::kafka::KafkaConfig>,
@@ -46,7 +49,31 @@ pub struct BuildError {
     pub reason: String,
 }
 
+/// A key in a destination's section that does not go with the others there.
+#[derive(Debug, Error)]
+#[error("{misfit}")]
+pub struct KeyError {
+    /// The kind of the section, its key in `forwarders`.
+    pub kind: &'static str,
+    /// Which one of that kind, counted from 0.
+    pub index: usize,
+    /// The key, and what is wrong with it.
+    pub misfit: Misfit,
+}
+
 impl ForwardersConfig {
+    /// Looks for keys that do not go together, before anything is built.
+    ///
+    /// # Errors
+    /// At the first.
+    pub fn check(&self) -> Result<(), KeyError> {
+        #[cfg(feature = "influxdb")]
+        for (index, config) in self.influxdb.0.iter().enumerate() {
+            config.api().map_err(|misfit| KeyError { kind: "influxdb", index, misfit })?;
+        }
+        Ok(())
+    }
+
     /// Builds every declared destination; with none declared, the console.
     ///
     /// Nothing is connected yet: a destination that is away does not keep the daemon from starting.
@@ -60,6 +87,8 @@ impl ForwardersConfig {
             console,
             #[cfg(feature = "file")]
             file,
+            #[cfg(feature = "influxdb")]
+            influxdb,
             #[cfg(feature = "kafka")]
             kafka,
         } = self;
@@ -75,6 +104,13 @@ impl ForwardersConfig {
             let common = common("file", config.name, config.select, config.delivery);
             let forwarder = crate::file::FileForwarder::new(config.path, config.format);
             built.add_local("file", index, common, forwarder);
+        }
+        #[cfg(feature = "influxdb")]
+        for (index, config) in influxdb.0.into_iter().enumerate() {
+            let forwarder = crate::influxdb::InfluxDb::new(&config)
+                .map_err(|reason| BuildError { kind: "influxdb", index, reason })?;
+            let common = common("influxdb", config.name, config.select, config.delivery);
+            built.add_by_request("influxdb", index, common, forwarder);
         }
         #[cfg(feature = "kafka")]
         for (index, config) in kafka.0.into_iter().enumerate() {
@@ -122,6 +158,20 @@ impl Built<'_> {
             common,
             attempt_max,
         });
+    }
+
+    #[cfg(feature = "influxdb")]
+    /// A destination on the network that limits each of its requests itself: an attempt may take
+    /// many of them, and goes on as long as they succeed.
+    fn add_by_request(
+        &mut self,
+        kind: &'static str,
+        index: usize,
+        common: Common,
+        forwarder: impl Forwarder + 'static,
+    ) {
+        let forwarder = self.or_log(&common, forwarder);
+        self.destinations.push(Destination { kind, index, common, forwarder, attempt_max: None });
     }
 
     #[cfg(any(feature = "console", feature = "file"))]

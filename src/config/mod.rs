@@ -148,6 +148,11 @@ impl Config {
     ) -> Result<Vec<Destination>, ConfigError> {
         let context = BuildContext { debug_mode: self.debug_mode, instance: instance.to_owned() };
         let forwarders: &ForwardersConfig = &self.forwarders;
+        forwarders.check().map_err(|error| {
+            let keys = ["forwarders", error.kind];
+            let span = yaml::key_span(source, &environment, &keys, error.index, error.misfit.key);
+            source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
+        })?;
         forwarders.clone().build(&context).map_err(|error| {
             let keys = ["forwarders", error.kind];
             let span = yaml::section_span(source, &environment, &keys, error.index);

@@ -3,7 +3,7 @@
 //! All fields are floats: a field that is an integer one day and a float the next is a type
 //! conflict, the commonest way to lose points in InfluxDB.
 
-use crate::model::{Point, Snapshot};
+use crate::model::{Point, Series, Snapshot};
 
 use super::number;
 
@@ -18,10 +18,20 @@ pub enum Precision {
 
 /// Appends a point, without the newline.
 pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point, precision: Precision) {
-    write_measurement(out, point.series.name());
-    for (key, value) in point.series.tags() {
+    write_key(out, &point.series);
+    write_values(out, snapshot, point, precision);
+}
+
+/// Appends what tells a series from others: measurement and tags.
+pub fn write_key(out: &mut Vec<u8>, series: &Series) {
+    write_measurement(out, series.name());
+    for (key, value) in series.tags() {
         write_tag(out, key, value);
     }
+}
+
+/// Appends what comes after the key: fields and timestamp.
+pub fn write_values(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point, precision: Precision) {
     let mut separator = b' ';
     point.value.for_each_field(snapshot, |field, value| {
         out.push(separator);
@@ -44,44 +54,85 @@ fn write_measurement(out: &mut Vec<u8>, name: &str) {
     if name.starts_with('#') {
         out.push(b'\\');
     }
-    write_escaped(out, name, b", ");
+    if is_written_as_nothing(name) {
+        out.push(b'_');
+    } else {
+        write_escaped(out, name, b", ");
+    }
 }
 
-/// Appends `,key=value`; the parser knows no empty values.
+/// Appends `,key=value`; the parser knows no empty keys or values.
 fn write_tag(out: &mut Vec<u8>, key: &str, value: &str) {
-    // A backslash at the end would escape the separator that follows.
-    let (trimmed, value) = (key.trim_end_matches('\\'), value.trim_end_matches('\\'));
-    if trimmed.is_empty() || value.is_empty() {
+    if is_written_as_nothing(key) || is_written_as_nothing(value) {
         return;
     }
     out.push(b',');
     // InfluxDB refuses a tag called `time`.
-    if trimmed == "time" {
+    if key.trim_end_matches('\\') == "time" {
         out.push(b'_');
     }
-    write_escaped(out, trimmed, b",= ");
+    write_escaped(out, key, b",= ");
     out.push(b'=');
     write_escaped(out, value, b",= ");
 }
 
+/// Whether nothing is left of a text when the backslashes at its end are left out.
+fn is_written_as_nothing(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b'\\')
+}
+
+/// Appends a text, with a backslash before each byte that is `special`.
+///
 /// Line breaks cannot be escaped in line protocol; they are written as the two characters `\n`, so
-/// that no tag can start a line of its own.
+/// that no tag can start a line of its own. Backslashes before a special byte and at the end are
+/// left out: readers do not agree on what they mean there, and for some of them `\\,` would end the
+/// tag, so that a client could claim other tags than its own.
 fn write_escaped(out: &mut Vec<u8>, text: &str, special: &[u8]) {
-    for byte in text.bytes() {
+    let mut rest = text.as_bytes();
+    loop {
+        let plain = rest.iter().position(|byte| IS_NOTICED[usize::from(*byte)]);
+        let (before, noticed) = rest.split_at(plain.unwrap_or(rest.len()));
+        out.extend_from_slice(before);
+        let Some((&byte, after)) = noticed.split_first() else { return };
+        rest = after;
         match byte {
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
-            0..=0x1f | 0x7f => out.push(b'_'),
-            _ => {
+            b'\\' => {
+                let run = noticed.iter().take_while(|byte| **byte == b'\\').count();
+                let (backslashes, after) = noticed.split_at(run);
+                rest = after;
+                if after.first().is_some_and(|next| !special.contains(next)) {
+                    out.extend_from_slice(backslashes);
+                }
+            }
+            b',' | b' ' | b'=' => {
                 if special.contains(&byte) {
                     out.push(b'\\');
                 }
                 out.push(byte);
             }
+            _ => out.push(b'_'),
         }
     }
 }
+
+/// Bytes that are not just copied: separators, backslashes and control characters.
+const IS_NOTICED: [bool; 256] = {
+    let mut noticed = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        noticed[byte] = true;
+        byte += 1;
+    }
+    noticed[0x7f] = true;
+    noticed[b',' as usize] = true;
+    noticed[b' ' as usize] = true;
+    noticed[b'=' as usize] = true;
+    noticed[b'\\' as usize] = true;
+    noticed
+};
 
 #[cfg(test)]
 mod tests {
@@ -112,12 +163,127 @@ mod tests {
         );
     }
 
+    #[test]
+    fn backslashes_stay_where_every_reader_takes_them_alike() {
+        for (text, written) in [
+            (r"C:\dir\x", r"C:\dir\x"),
+            (r"\\srv\share", r"\\srv\share"),
+            (r"C:\Program Files", r"C:\Program\ Files"),
+            (r"x\", "x"),
+            (r"x\\\", "x"),
+            (r"x\,y", r"x\,y"),
+            (r"x\\ y", r"x\ y"),
+            (r"x\=y", r"x\=y"),
+            ("x\\\ny", r"x\\ny"),
+        ] {
+            let line = line("m", &[("k", text)], Precision::Seconds);
+            let tag = line.strip_prefix("m,k=").unwrap();
+            assert_eq!(tag.strip_suffix(" count=1,rate=0.1 1490114074"), Some(written), "{text}");
+        }
+        assert!(line(r"m\", &[], Precision::Seconds).starts_with("m count="));
+        assert!(line(r"m\=x", &[], Precision::Seconds).starts_with(r"m\=x count="));
+        assert!(
+            line(r"\\", &[(r"\", "x"), ("k", r"\\")], Precision::Seconds).starts_with("_ count=")
+        );
+    }
+
+    /// A point as a reader of line protocol sees it.
+    #[derive(Debug, PartialEq)]
+    struct Parsed {
+        measurement: String,
+        tags: Vec<(String, String)>,
+        fields: Vec<(String, f64)>,
+        timestamp: i64,
+    }
+
+    /// Splits at each `separator` that has no backslash before it, as InfluxDB does.
+    fn split(text: &str, separator: char) -> Vec<&str> {
+        let mut parts = Vec::new();
+        let (mut start, mut before) = (0, ' ');
+        for (at, char) in text.char_indices() {
+            if char == separator && before != '\\' {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            before = char;
+        }
+        parts.push(&text[start..]);
+        parts
+    }
+
+    fn unescaped(text: &str) -> String {
+        text.replace(r"\,", ",").replace(r"\=", "=").replace(r"\ ", " ")
+    }
+
+    /// Reads a line by the rules of InfluxDB's documentation.
+    fn parse(line: &str) -> Parsed {
+        assert!(!line.contains(|char: char| char.is_ascii_control()), "{line:?}");
+        assert!(!line.starts_with('#'));
+        let parts = split(line, ' ');
+        let [key, fields, timestamp] = parts.as_slice() else { panic!("{} parts", parts.len()) };
+        let mut key = split(key, ',').into_iter();
+        let pair = |text: &str| {
+            let parts = split(text, '=');
+            let [key, value] = parts.as_slice() else { panic!("`{text}` is no pair") };
+            assert!(!key.is_empty() && !value.is_empty(), "`{text}`");
+            (unescaped(key), unescaped(value))
+        };
+        let measurement = key.next().unwrap();
+        assert!(!measurement.is_empty());
+        Parsed {
+            measurement: measurement.replace(r"\,", ",").replace(r"\ ", " "),
+            tags: key.map(pair).collect(),
+            fields: split(fields, ',')
+                .into_iter()
+                .map(pair)
+                .map(|(key, value)| (key, value.parse().unwrap()))
+                .collect(),
+            timestamp: timestamp.parse().unwrap(),
+        }
+    }
+
     proptest! {
         #[test]
-        fn nothing_that_a_client_sends_starts_a_second_line(name in ".+", key in ".+", value in ".+") {
-            let line = line(&name, &[(&key, &value)], Precision::Seconds);
-            prop_assert!(!line.contains('\n') && !line.contains('\r'));
-            prop_assert!(line.ends_with(" count=1,rate=0.1 1490114074"));
+        fn what_is_written_reads_back(
+            name in r#"[a-z ,=."'ä日-]{1,20}"#,
+            tags in prop::collection::btree_map(r#"[a-z ,=."'ä日-]{1,20}"#, r#"[a-z ,=."'ä日#-]{1,20}"#, 0..4),
+            value in prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO,
+        ) {
+            prop_assume!(!tags.contains_key("time"));
+            let pairs: Vec<_> = tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let gauge = Value::Gauge { value, arrival_ns: 0 };
+            let snapshot = snapshot_of(vec![point(MetricKind::Gauge, &name, &pairs, gauge)]);
+            let mut out = Vec::new();
+            write_point(&mut out, &snapshot, &snapshot.points[0], Precision::Seconds);
+            prop_assert_eq!(parse(std::str::from_utf8(&out).unwrap()), Parsed {
+                measurement: name,
+                tags: tags.into_iter().collect(),
+                fields: vec![("value".into(), value)],
+                timestamp: 1_490_114_074,
+            });
+        }
+
+        #[test]
+        fn nothing_that_a_client_sends_changes_what_stands_beside_it(
+            name in "([\\\\#, =\n\t\0a])|(.{1,20})",
+            key in "[\\\\, =\n\r\0a]{1,6}|.{1,20}",
+            value in "[\\\\, =\n\r\0a]{1,6}|.{1,20}",
+        ) {
+            prop_assume!(!["a0", "~"].contains(&key.as_str()));
+            let mut tags = [("a0", "before"), (&key, &value), ("~", "after")];
+            tags.sort_unstable();
+            let line = line(&name, &tags, Precision::Seconds);
+            let parsed = parse(&line);
+            prop_assert_eq!(parsed.fields, [("count".into(), 1.0), ("rate".into(), 0.1)]);
+            prop_assert_eq!(parsed.timestamp, 1_490_114_074);
+            for neighbour in [("a0", "before"), ("~", "after")] {
+                prop_assert!(parsed.tags.contains(&(neighbour.0.into(), neighbour.1.into())));
+            }
+            prop_assert!(parsed.tags.len() <= 3);
+            // The same for readers to whom a backslash escapes a backslash too.
+            for special in [r"\\,", r"\\ ", r"\\="] {
+                prop_assert!(!line.contains(special), "{}", line);
+            }
         }
     }
 }

@@ -72,6 +72,19 @@ struct ErrorBody {
 }
 
 impl Reply {
+    /// A reply without a body, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(status: StatusCode) -> Self {
+        Self {
+            status,
+            retry_after: None,
+            location: None,
+            body: Vec::new(),
+            is_cut: false,
+            asked: "http://eu:8086/write".to_owned(),
+        }
+    }
+
     /// What the status means.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
@@ -149,14 +162,9 @@ mod tests {
     use crate::forwarder::ErrorClass;
 
     fn reply(status: u16, body: &str) -> Reply {
-        Reply {
-            status: StatusCode::from_u16(status).unwrap(),
-            retry_after: None,
-            location: None,
-            body: body.as_bytes().to_vec(),
-            is_cut: false,
-            asked: "http://eu:8086/write".into(),
-        }
+        let mut reply = Reply::of(StatusCode::from_u16(status).unwrap());
+        reply.body = body.as_bytes().to_vec();
+        reply
     }
 
     #[test]

@@ -39,6 +39,8 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+use std::rc::Rc;
+
 use serde::de::DeserializeOwned;
 
 pub use self::error::ConfigError;
@@ -72,14 +74,33 @@ pub fn section_span(
     keys: &[&str],
     index: usize,
 ) -> Option<Span> {
+    key_span(source, env, keys, index, None)
+}
+
+/// Where a key of such a section stands, or the section itself without a key.
+pub fn key_span(
+    source: &Source,
+    env: &dyn Fn(&str) -> Option<String>,
+    keys: &[&str],
+    index: usize,
+    key: Option<&str>,
+) -> Option<Span> {
     let mut section = tree::build(source, env).ok()?;
     for key in keys {
-        let tree::Kind::Mapping(entries) = &section.kind else { return None };
-        let (_, below) = entries.iter().find(|(name, _)| name.text() == *key)?;
-        section = std::rc::Rc::clone(below);
+        section = entry(&section, key)?.1;
     }
-    match &section.kind {
-        tree::Kind::Sequence(items) => items.get(index).map(|item| item.owner),
-        tree::Kind::Mapping(_) | tree::Kind::Scalar(_) => Some(section.owner),
+    if let tree::Kind::Sequence(items) = &section.kind {
+        section = Rc::clone(items.get(index)?);
     }
+    match key {
+        Some(key) => entry(&section, key).map(|(name, _)| name.span),
+        None => Some(section.owner),
+    }
+}
+
+/// A key of a section and what stands below it.
+fn entry(section: &tree::Node, key: &str) -> Option<(Rc<tree::Node>, Rc<tree::Node>)> {
+    let tree::Kind::Mapping(entries) = &section.kind else { return None };
+    let (name, below) = entries.iter().find(|(name, _)| name.text() == key)?;
+    Some((Rc::clone(name), Rc::clone(below)))
 }

@@ -1,0 +1,364 @@
+//! `forwarders.influxdb`: what an operator writes, and whether it goes together.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+
+use super::api::Api;
+use crate::config::{DeliveryConfig, Misfit};
+use crate::http::{HttpUrl, TlsConfig};
+use crate::select::SelectConfig;
+use crate::text::Secret;
+use crate::units::ByteSize;
+
+/// Least of `max_bytes`: most lines are shorter.
+const BYTES_MIN: ByteSize = ByteSize::from_bytes(1 << 10);
+/// Most of `max_bytes`: no server takes more by default.
+const BYTES_MAX: ByteSize = ByteSize::from_mib(64);
+/// Most of `max_lines`.
+const LINES_MAX: usize = 1_000_000;
+
+/// `forwarders.influxdb`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InfluxdbConfig {
+    /// What ledger and log call it; two destinations need two names. Defaults to `influxdb`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Where the server is: `http://` or `https://`, host and port, and the path of a proxy before
+    /// it, if there is one. Required.
+    pub url: HttpUrl,
+    /// Which of its HTTP APIs to use: `1`, `2` or `3`. Defaults to `1`.
+    #[serde(default)]
+    pub version: Version,
+    /// Versions 1 and 3: the database to write into. Version 3 makes one that is missing, version 1
+    /// does not. Required there.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// Version 1: the retention policy to write into. Defaults to the database's own default.
+    #[serde(default)]
+    pub retention_policy: Option<String>,
+    /// Version 1: who writes; it needs `password`. Defaults to nobody, for a server that asks for
+    /// no password.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// Version 1: that user's password.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// Version 2: the organisation, by name or id. Defaults to none, for servers that know no
+    /// organisations, such as VictoriaMetrics.
+    #[serde(default)]
+    pub org: Option<String>,
+    /// Version 2: the bucket to write into, by name or id. Required there.
+    #[serde(default)]
+    pub bucket: Option<String>,
+    /// Versions 2 and 3: a token that may write. Defaults to none, for a server that asks for none.
+    #[serde(default)]
+    pub token: Option<Secret>,
+    /// Compress requests: a tenth of the traffic at the cost of some 10 ms of computing for 10,000
+    /// points. Defaults to `true`.
+    #[serde(default = "default_gzip")]
+    pub gzip: bool,
+    /// Most lines of a request, each a point. More of them make fewer requests at the cost of a
+    /// longer repetition when one fails. 1 to 1000000. Defaults to `5000`.
+    #[serde(default = "default_max_lines", deserialize_with = "max_lines")]
+    pub max_lines: usize,
+    /// Most bytes of a request before compression; a longer line is dropped and counted as
+    /// `too_large`. Keep it below what the server and proxies before it take. 1KiB to 64MiB.
+    /// Defaults to `1MiB`.
+    #[serde(default = "default_max_bytes", deserialize_with = "max_bytes")]
+    pub max_bytes: ByteSize,
+    /// How an `https://` server proves who it is.
+    #[serde(default)]
+    pub tls: TlsConfig,
+    /// Which series are sent.
+    #[serde(default)]
+    pub select: SelectConfig,
+    /// How hard it is tried. `timeout` bounds each request; a window may take several.
+    #[serde(default)]
+    pub delivery: DeliveryConfig,
+}
+
+/// Which HTTP API a server is spoken to with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Version {
+    /// `/write` with a database and, perhaps, a user: InfluxDB 1, and most servers that can be
+    /// written to as if they were InfluxDB.
+    #[default]
+    #[serde(rename = "1")]
+    One,
+    /// `/api/v2/write` with a bucket and a token: InfluxDB 2 and InfluxDB Cloud.
+    #[serde(rename = "2")]
+    Two,
+    /// `/api/v3/write_lp` with a database and a token: InfluxDB 3.
+    #[serde(rename = "3")]
+    Three,
+}
+
+impl Version {
+    fn number(self) -> u8 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+            Self::Three => 3,
+        }
+    }
+}
+
+impl InfluxdbConfig {
+    /// What requests look like.
+    ///
+    /// # Errors
+    /// At a key that does not go with the others, or without one if one is missing.
+    pub(crate) fn api(&self) -> Result<Api, Misfit> {
+        self.refuse_keys_of_other_versions()?;
+        self.refuse_useless_keys()?;
+        let parameters = self.parameters()?;
+        let parameters: Vec<(&str, &str)> =
+            parameters.iter().filter_map(|(key, value)| Some((*key, (*value)?))).collect();
+        let path = match self.version {
+            Version::One => "/write",
+            Version::Two => "/api/v2/write",
+            Version::Three => "/api/v3/write_lp",
+        };
+        let uri = self.url.below(path, &parameters).map_err(|reason| Misfit::at("url", reason))?;
+        Ok(Api { uri, authorization: self.authorization()? })
+    }
+
+    /// The parameters of a write, those without a value included.
+    fn parameters(&self) -> Result<Vec<(&'static str, Option<&str>)>, Misfit> {
+        let database = given(self.database.as_ref());
+        Ok(match self.version {
+            Version::One => vec![
+                ("db", Some(self.required("database", database)?)),
+                ("rp", given(self.retention_policy.as_ref())),
+                ("precision", Some("s")),
+            ],
+            Version::Two => vec![
+                ("org", given(self.org.as_ref())),
+                ("bucket", Some(self.required("bucket", given(self.bucket.as_ref()))?)),
+                ("precision", Some("s")),
+            ],
+            Version::Three => vec![
+                ("db", Some(self.required("database", database)?)),
+                ("precision", Some("second")),
+                ("accept_partial", Some("true")),
+            ],
+        })
+    }
+
+    fn required<'a>(&self, key: &str, value: Option<&'a str>) -> Result<&'a str, Misfit> {
+        value.ok_or_else(|| {
+            let number = self.version.number();
+            Misfit::missing(format!("`{key}` is missing: version {number} writes into one"))
+        })
+    }
+
+    /// The header `Authorization`.
+    fn authorization(&self) -> Result<Option<Secret>, Misfit> {
+        let token = self.token.as_ref().map(Secret::reveal).filter(|token| !token.is_empty());
+        let password = self.password.as_ref().map(Secret::reveal);
+        Ok(match (self.version, token, given(self.username.as_ref()), password) {
+            (Version::One, _, Some(user), Some(password)) => {
+                if user.contains(':') {
+                    return Err(Misfit::at("username", "must hold no `:`".to_owned()));
+                }
+                let both = BASE64_STANDARD.encode(format!("{user}:{password}"));
+                Some(Secret::new(format!("Basic {both}")))
+            }
+            (Version::One, _, Some(_), None) => {
+                let reason = "needs a `password` beside it, which may be empty";
+                return Err(Misfit::at("username", reason.to_owned()));
+            }
+            (Version::One, _, None, Some(password)) if !password.is_empty() => {
+                let reason = "needs a `username` beside it";
+                return Err(Misfit::at("password", reason.to_owned()));
+            }
+            (Version::Two, Some(token), ..) => Some(Secret::new(format!("Token {token}"))),
+            (Version::Three, Some(token), ..) => Some(Secret::new(format!("Bearer {token}"))),
+            _ => None,
+        })
+    }
+
+    fn refuse_keys_of_other_versions(&self) -> Result<(), Misfit> {
+        use Version::{One, Three, Two};
+        let keys: [(&'static str, bool, &[Version], &str); 7] = [
+            ("database", self.database.is_some(), &[One, Three], "writes into a `bucket`"),
+            ("retention_policy", self.retention_policy.is_some(), &[One], "has no such thing"),
+            ("username", self.username.is_some(), &[One], "asks for a `token`"),
+            ("password", self.password.is_some(), &[One], "asks for a `token`"),
+            ("org", self.org.is_some(), &[Two], "has no organisations"),
+            ("bucket", self.bucket.is_some(), &[Two], "writes into a `database`"),
+            ("token", self.token.is_some(), &[Two, Three], "asks for `username` and `password`"),
+        ];
+        for (key, is_given, versions, instead) in keys {
+            if is_given && !versions.contains(&self.version) {
+                let numbers: Vec<String> =
+                    versions.iter().map(|version| version.number().to_string()).collect();
+                let (number, numbers) = (self.version.number(), numbers.join(" and "));
+                let reason = format!(
+                    "belongs to version {numbers}, and this is version {number}, which {instead}: \
+                     change `version`, or leave it out"
+                );
+                return Err(Misfit::at(key, reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_useless_keys(&self) -> Result<(), Misfit> {
+        if self.url.has_query() {
+            let reason = "must end before the `?`: database and precision are added to it";
+            return Err(Misfit::at("url", reason.to_owned()));
+        }
+        if !self.url.is_https() && self.tls != TlsConfig::default() {
+            let reason = "is for an https:// url, and this one is http://";
+            return Err(Misfit::at("tls", reason.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// A text that is there and not empty, as `${VAR:-}` may leave it.
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
+}
+
+const fn default_gzip() -> bool {
+    true
+}
+
+const fn default_max_lines() -> usize {
+    5_000
+}
+
+const fn default_max_bytes() -> ByteSize {
+    ByteSize::from_mib(1)
+}
+
+fn max_lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let lines = usize::deserialize(deserializer)?;
+    if !(1..=LINES_MAX).contains(&lines) {
+        return Err(D::Error::custom(format!("must be between 1 and {LINES_MAX}, not {lines}")));
+    }
+    Ok(lines)
+}
+
+fn max_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+    let bytes = ByteSize::deserialize(deserializer)?;
+    if !(BYTES_MIN..=BYTES_MAX).contains(&bytes) {
+        let reason = format!("must be between {BYTES_MIN} and {BYTES_MAX}, not {bytes}");
+        return Err(D::Error::custom(reason));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(members: &str) -> InfluxdbConfig {
+        serde_json::from_str(&format!(r#"{{"url": "http://eu:8086/", {members}}}"#)).unwrap()
+    }
+
+    fn asked(members: &str) -> (String, Option<String>) {
+        let api = config(members).api().unwrap();
+        let authorization = api.authorization.map(|secret| secret.reveal().to_owned());
+        (api.uri.to_string(), authorization)
+    }
+
+    fn misfit(members: &str) -> (Option<&'static str>, String) {
+        let Misfit { key, reason } = config(members).api().unwrap_err();
+        (key, reason)
+    }
+
+    #[test]
+    fn each_version_has_its_path_parameters_and_credentials() {
+        assert_eq!(
+            asked(r#""database": "m""#),
+            ("http://eu:8086/write?db=m&precision=s".into(), None)
+        );
+        assert_eq!(
+            asked(
+                r#""database": "m&x", "retention_policy": "a b", "username": "joe", "password": "p:w""#
+            ),
+            (
+                "http://eu:8086/write?db=m%26x&rp=a%20b&precision=s".into(),
+                Some("Basic am9lOnA6dw==".into())
+            )
+        );
+        assert_eq!(
+            asked(r#""version": "2", "org": "o", "bucket": "b", "token": "t""#),
+            (
+                "http://eu:8086/api/v2/write?org=o&bucket=b&precision=s".into(),
+                Some("Token t".into())
+            )
+        );
+        assert_eq!(
+            asked(r#""version": "3", "database": "m", "token": "t""#),
+            (
+                "http://eu:8086/api/v3/write_lp?db=m&precision=second&accept_partial=true".into(),
+                Some("Bearer t".into())
+            )
+        );
+    }
+
+    #[test]
+    fn an_empty_credential_is_none() {
+        let members = r#""version": "2", "bucket": "b", "token": """#;
+        assert_eq!(
+            asked(members),
+            ("http://eu:8086/api/v2/write?bucket=b&precision=s".into(), None)
+        );
+        let members = r#""database": "m", "username": "", "password": """#;
+        assert_eq!(asked(members).1, None);
+    }
+
+    #[test]
+    fn keys_that_do_not_go_together_are_named_with_what_to_change() {
+        for (members, key, words) in [
+            (r#""bucket": "b""#, Some("bucket"), "version 1, which writes into a `database`"),
+            (r#""database": "m", "token": "t""#, Some("token"), "belongs to version 2 and 3"),
+            (r#""version": "2", "database": "m""#, Some("database"), "writes into a `bucket`"),
+            (r#""version": "2", "bucket": "m", "username": "u""#, Some("username"), "a `token`"),
+            (r#""version": "3", "database": "m", "org": "o""#, Some("org"), "no organisations"),
+            (r#""version": "3", "database": "m", "password": "o""#, Some("password"), "`token`"),
+            (r#""database": "m", "username": "u""#, Some("username"), "`password`"),
+            (r#""database": "m", "password": "u""#, Some("password"), "`username`"),
+            (r#""database": "m", "username": "a:b", "password": "u""#, Some("username"), "no `:`"),
+            (r#""database": "m", "tls": {"ca_file": "/x"}"#, Some("tls"), "https://"),
+            (r#""version": "1""#, None, "`database` is missing"),
+            (r#""version": "2""#, None, "`bucket` is missing"),
+            (r#""version": "3", "database": """#, None, "`database` is missing"),
+        ] {
+            let (at, reason) = misfit(members);
+            assert_eq!(at, key, "{members}");
+            assert!(reason.contains(words), "{members}: {reason}");
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused_where_they_stand() {
+        for (members, words) in [
+            (r#""version": "4""#, "expected one of `1`, `2`, `3`"),
+            (r#""max_lines": 0"#, "must be between 1 and 1000000, not 0"),
+            (r#""max_bytes": "1B""#, "must be between 1KiB and 64MiB, not 1B"),
+            (r#""databse": "m""#, "unknown field `databse`"),
+        ] {
+            let json = format!(r#"{{"url": "http://eu:8086", {members}}}"#);
+            let error = serde_json::from_str::<InfluxdbConfig>(&json).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_in_the_debug_output() {
+        let config = config(r#""password": "canary-1", "token": "canary-2""#);
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("canary"), "{shown}");
+        let api = self::config(r#""database": "m", "username": "u", "password": "canary""#);
+        let shown = format!("{:?}", api.api().unwrap());
+        assert!(!shown.contains(&BASE64_STANDARD.encode("u:canary")), "{shown}");
+    }
+}

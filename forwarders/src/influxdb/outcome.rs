@@ -1,0 +1,319 @@
+//! What a reply to a write means for each of its lines.
+
+use hyper::StatusCode;
+use serde::Deserialize;
+
+use crate::http::{Reply, Verdict};
+
+/// With this InfluxDB 1 complains of a line, followed by the line.
+const UNPARSED: &str = "unable to parse '";
+
+/// What became of the lines of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The server has them.
+    Stored,
+    /// The server has them but for some that it will never take, of which it names the places of
+    /// some or all.
+    Partial {
+        /// How many it refused, at least 1.
+        refused: usize,
+        /// Those that it names, in order.
+        named: Vec<usize>,
+    },
+    /// The server refused the lines at these places, and may have refused the others because of
+    /// them.
+    Named(Vec<usize>),
+    /// The server refused all of them because of some that it does not name.
+    Suspect,
+    /// They are too many for one request.
+    TooLarge,
+    /// Nothing is known about the lines: they are kept.
+    Kept(Verdict),
+}
+
+impl Outcome {
+    /// Judges a reply to a request with these lines.
+    pub(super) fn of(reply: &Reply, lines: &[&[u8]]) -> Self {
+        let reason = reply.reason();
+        match reply.verdict() {
+            Verdict::Done => Self::Stored,
+            Verdict::TooLarge => Self::TooLarge,
+            Verdict::Content => of_content(reply, &reason, lines),
+            Verdict::Transient if is_about_the_policy(&reason) => Self::Kept(Verdict::Operator),
+            // InfluxDB 3 says this with a status of its own failures.
+            Verdict::Transient
+                if reply.status == StatusCode::INTERNAL_SERVER_ERROR
+                    && reason.contains("max request size") =>
+            {
+                Self::TooLarge
+            }
+            verdict => Self::Kept(verdict),
+        }
+    }
+}
+
+/// Whether a retention policy is missing, which InfluxDB 1 says with a status that looks as if it
+/// passed by itself.
+pub(super) fn is_about_the_policy(reason: &str) -> bool {
+    reason.contains("retention policy not found")
+}
+
+fn of_content(reply: &Reply, reason: &str, lines: &[&[u8]]) -> Outcome {
+    if is_about_the_request(reply, reason) {
+        return Outcome::Kept(Verdict::Operator);
+    }
+    let is_partial = reason.contains("partial write");
+    let mut named = named_by_number(&reply.body, lines.len());
+    if !named.is_empty() {
+        // A list that was cut may name more than is seen of it.
+        return if is_partial && names_all(&reply.body) {
+            Outcome::Partial { refused: named.len(), named }
+        } else {
+            Outcome::Named(named)
+        };
+    }
+    named = named_by_text(reason, lines);
+    if is_partial {
+        let refused = dropped(reason).unwrap_or(0).max(named.len()).clamp(1, lines.len().max(1));
+        Outcome::Partial { refused, named }
+    } else if named.is_empty() {
+        Outcome::Suspect
+    } else {
+        Outcome::Named(named)
+    }
+}
+
+/// Whether it is not the lines that are wrong: something that is no database answers with a page,
+/// and a server with TLS says what it thinks of a request without.
+fn is_about_the_request(reply: &Reply, reason: &str) -> bool {
+    let is_page = reason.is_empty() && reply.body.trim_ascii_start().starts_with(b"<");
+    is_page || reason.contains("HTTP request to an HTTPS server")
+}
+
+/// `{"error": …, "data": …}` of InfluxDB 3: all lines that were refused, or the first one.
+#[derive(Deserialize)]
+struct LineErrors {
+    data: OneOrAll,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrAll {
+    All(Vec<LineError>),
+    One(LineError),
+}
+
+/// A line that was refused, counted from 1.
+#[derive(Deserialize)]
+struct LineError {
+    line_number: usize,
+}
+
+/// `{"code": …, "line": …, "message": …}` of InfluxDB Cloud: the first line that was refused.
+#[derive(Deserialize)]
+struct FirstLine {
+    line: usize,
+}
+
+/// The places of the lines that the body names by their numbers.
+fn named_by_number(body: &[u8], lines: usize) -> Vec<usize> {
+    let numbers: Vec<usize> = match serde_json::from_slice(body) {
+        Ok(LineErrors { data: OneOrAll::All(errors) }) => {
+            errors.into_iter().map(|error| error.line_number).collect()
+        }
+        Ok(LineErrors { data: OneOrAll::One(error) }) => vec![error.line_number],
+        Err(_) => match serde_json::from_slice(body) {
+            Ok(FirstLine { line }) => vec![line],
+            Err(_) => numbers_in_what_is_left(body),
+        },
+    };
+    let mut places: Vec<usize> =
+        numbers.into_iter().filter_map(|number| number.checked_sub(1)).collect();
+    places.retain(|place| *place < lines);
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+/// The numbers in a list of line errors that was cut.
+fn numbers_in_what_is_left(body: &[u8]) -> Vec<usize> {
+    let text = String::from_utf8_lossy(body);
+    let Some((_, mut list)) = text.split_once("\"data\":[") else { return Vec::new() };
+    let mut numbers = Vec::new();
+    loop {
+        let mut errors = serde_json::Deserializer::from_str(list).into_iter::<LineError>();
+        let Some(Ok(error)) = errors.next() else { return numbers };
+        numbers.push(error.line_number);
+        list = list[errors.byte_offset()..].trim_start_matches([',', ' ', '\n']);
+    }
+}
+
+/// Whether the body has the whole list of line errors.
+fn names_all(body: &[u8]) -> bool {
+    matches!(serde_json::from_slice(body), Ok(LineErrors { data: OneOrAll::All(_) }))
+}
+
+/// The places of the lines that the reason repeats.
+fn named_by_text(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
+    let mut places = Vec::new();
+    for (at, _) in reason.match_indices(UNPARSED) {
+        let quoted = &reason.as_bytes()[at + UNPARSED.len()..];
+        let is_quoted = |line: &&[u8]| {
+            let line = line.trim_ascii_end();
+            quoted.strip_prefix(line).is_some_and(|rest| rest.starts_with(b"'"))
+        };
+        places.extend(lines.iter().position(is_quoted));
+    }
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+/// `dropped=N` at the end of a reason.
+fn dropped(reason: &str) -> Option<usize> {
+    let (_, count) = reason.rsplit_once("dropped=")?;
+    let digits = count.bytes().take_while(u8::is_ascii_digit).count();
+    count[..digits].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: [&[u8]; 4] =
+        [b"cpu,h=a v=1 1\n", b"cpu,h=b v=2 1\n", b"bad 'line' here\n", b"cpu,h=c v=3 1\n"];
+
+    fn outcome(status: u16, body: &str) -> Outcome {
+        let mut reply = Reply::of(StatusCode::from_u16(status).unwrap());
+        reply.body = body.into();
+        Outcome::of(&reply, &LINES)
+    }
+
+    fn partial(refused: usize, named: &[usize]) -> Outcome {
+        Outcome::Partial { refused, named: named.to_vec() }
+    }
+
+    #[test]
+    fn replies_of_influxdb_1_are_understood() {
+        let operator = Outcome::Kept(Verdict::Operator);
+        for (status, body, expected) in [
+            (204, "", Outcome::Stored),
+            (
+                400,
+                r#"{"error":"partial write: field type conflict: input field \"v\" on measurement \"cpu\" is type string, already exists as type float dropped=1"}"#,
+                partial(1, &[]),
+            ),
+            (
+                400,
+                r#"{"error":"partial write: max-series-per-database limit exceeded: (50) dropped=3"}"#,
+                partial(3, &[]),
+            ),
+            (
+                400,
+                r#"{"error":"partial write: unable to parse 'bad 'line' here': invalid field format dropped=0"}"#,
+                partial(1, &[2]),
+            ),
+            (400, r#"{"error":"partial write: something new dropped=0"}"#, partial(1, &[])),
+            (
+                400,
+                r#"{"error":"partial write: points beyond retention policy dropped=99"}"#,
+                partial(4, &[]),
+            ),
+            (
+                400,
+                r#"{"error":"unable to parse 'cpu,h=b v=2 1': invalid\nunable to parse 'cpu,h=c v=3 1': invalid"}"#,
+                Outcome::Named(vec![1, 3]),
+            ),
+            (400, r#"{"error":"time outside range"}"#, Outcome::Suspect),
+            (401, r#"{"error":"authorization failed"}"#, operator),
+            (404, r#"{"error":"database not found: \"nope\""}"#, Outcome::Kept(Verdict::Operator)),
+            (413, r#"{"error":"Request Entity Too Large"}"#, Outcome::TooLarge),
+            (
+                500,
+                r#"{"error":"retention policy not found: zz"}"#,
+                Outcome::Kept(Verdict::Operator),
+            ),
+            (500, r#"{"error":"timeout"}"#, Outcome::Kept(Verdict::Transient)),
+            (503, "", Outcome::Kept(Verdict::Transient)),
+        ] {
+            assert_eq!(outcome(status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn replies_of_influxdb_2_are_understood() {
+        for (status, body, expected) in [
+            (
+                422,
+                r#"{"code":"unprocessable entity","message":"failure writing points to database: partial write: field type conflict: input field \"v\" on measurement \"cpu\" is type string, already exists as type float dropped=2"}"#,
+                partial(2, &[]),
+            ),
+            (
+                400,
+                r#"{"code":"invalid","message":"unable to parse 'bad 'line' here': missing fields"}"#,
+                Outcome::Named(vec![2]),
+            ),
+            (
+                400,
+                r#"{"code":"invalid","line":2,"message":"line 2: schema conflict"}"#,
+                Outcome::Named(vec![1]),
+            ),
+            (
+                404,
+                r#"{"code":"not found","message":"bucket \"b\" not found"}"#,
+                Outcome::Kept(Verdict::Operator),
+            ),
+            (
+                401,
+                r#"{"code":"unauthorized","message":"unauthorized access"}"#,
+                Outcome::Kept(Verdict::Operator),
+            ),
+            (429, "", Outcome::Kept(Verdict::Transient)),
+        ] {
+            assert_eq!(outcome(status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn replies_of_influxdb_3_are_understood() {
+        let error = |number: usize| {
+            format!(
+                r#"{{"original_line":"cpu,h=\"line_number\":9","line_number":{number},"error_message":"invalid column type"}}"#
+            )
+        };
+        let some = format!(
+            r#"{{"error":"partial write of line protocol occurred","data":[{},{}]}}"#,
+            error(3),
+            error(1)
+        );
+        assert_eq!(outcome(400, &some), partial(2, &[0, 2]));
+        assert_eq!(outcome(422, &some), partial(2, &[0, 2]));
+        let one =
+            format!(r#"{{"error":"parsing failed for write_lp endpoint","data":{}}}"#, error(2));
+        assert_eq!(outcome(400, &one), Outcome::Named(vec![1]));
+        // A list that was cut names some of the lines, and says nothing about the others.
+        let cut = &some[..some.len() - 20];
+        assert_eq!(outcome(400, cut), Outcome::Named(vec![2]));
+        // Numbers that cannot be are not believed.
+        let wrong = some.replace(":3,", ":0,").replace(":1,", ":77,");
+        assert_eq!(outcome(400, &wrong), partial(1, &[]));
+        assert_eq!(
+            outcome(
+                422,
+                r#"{"error":"Update to schema would exceed number of columns","data":null}"#
+            ),
+            Outcome::Suspect
+        );
+        assert_eq!(outcome(500, "max request size (10485760 bytes) exceeded"), Outcome::TooLarge);
+    }
+
+    #[test]
+    fn a_reply_that_is_not_about_the_lines_costs_none_of_them() {
+        let page = "<html>\n<h1>400 The plain HTTP request was sent to HTTPS port</h1></html>";
+        for body in [page, "Client sent an HTTP request to an HTTPS server.\n"] {
+            assert_eq!(outcome(400, body), Outcome::Kept(Verdict::Operator), "{body}");
+        }
+        assert_eq!(outcome(400, ""), Outcome::Suspect);
+    }
+}
