@@ -67,6 +67,8 @@ fn allowed(text: &str) -> Option<Vec<String>> {
 /// of once, without the kind.
 pub(crate) fn documented_as(path: &str) -> String {
     let shared = ["name", "select", "delivery"];
+    // A list of destinations of a kind has the keys of one.
+    let path = &path.replace("[].", if path.starts_with("forwarders.") { "." } else { "[]." });
     match path.strip_prefix("forwarders.").and_then(|rest| rest.split_once('.')) {
         Some((_, key)) if shared.contains(&key.split('.').next().unwrap()) => key.to_owned(),
         _ => path.to_owned(),
@@ -111,7 +113,8 @@ pub(crate) fn uncommented(kinds: &[Line]) -> String {
     for (kind, yaml) in lines().filter(|(kind, _)| *kind != Line::Prose) {
         let indent = yaml.len() - yaml.trim_start().len();
         if indent <= 2 {
-            left_out = yaml == "  kafka:" && !cfg!(feature = "kafka");
+            left_out = (yaml == "  kafka:" && !cfg!(feature = "kafka"))
+                || (yaml == "  influxdb:" && !cfg!(feature = "influxdb"));
         }
         if kinds.contains(&kind) && !left_out {
             text.push_str(yaml);

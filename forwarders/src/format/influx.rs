@@ -7,19 +7,11 @@ use crate::model::{Point, Series, Snapshot};
 
 use super::number;
 
-/// Unit of the timestamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// What a reader assumes when nothing is said.
-    Nanoseconds,
-    /// What `precision=s` announces.
-    Seconds,
-}
-
-/// Appends a point, without the newline.
-pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point, precision: Precision) {
+/// Appends a point with a timestamp in nanoseconds, which is what a reader assumes when nothing is
+/// said; without the newline.
+pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
     write_key(out, &point.series);
-    write_values(out, snapshot, point, precision);
+    write_values(out, snapshot, point, snapshot.window.end_ms.saturating_mul(1_000_000));
 }
 
 /// Appends what tells a series from others: measurement and tags.
@@ -30,8 +22,8 @@ pub fn write_key(out: &mut Vec<u8>, series: &Series) {
     }
 }
 
-/// Appends what comes after the key: fields and timestamp.
-pub fn write_values(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point, precision: Precision) {
+/// Appends what comes after the key: fields and the timestamp, in whatever unit the reader is told.
+pub fn write_values(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point, timestamp: u64) {
     let mut separator = b' ';
     point.value.for_each_field(snapshot, |field, value| {
         out.push(separator);
@@ -41,12 +33,7 @@ pub fn write_values(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point, preci
         separator = b',';
     });
     out.push(b' ');
-    let end_ms = snapshot.window.end_ms;
-    let mut digits = itoa::Buffer::new();
-    out.extend_from_slice(match precision {
-        Precision::Nanoseconds => digits.format(u128::from(end_ms) * 1_000_000).as_bytes(),
-        Precision::Seconds => digits.format(end_ms / 1000).as_bytes(),
-    });
+    out.extend_from_slice(itoa::Buffer::new().format(timestamp).as_bytes());
 }
 
 fn write_measurement(out: &mut Vec<u8>, name: &str) {
@@ -142,11 +129,12 @@ mod tests {
     use crate::model::{MetricKind, Sum, Value};
     use crate::testing::{point, snapshot_of};
 
-    fn line(name: &str, tags: &[(&str, &str)], precision: Precision) -> String {
+    fn line(name: &str, tags: &[(&str, &str)]) -> String {
         let value = Value::Counter(Sum::of(1.0));
         let snapshot = snapshot_of(vec![point(MetricKind::Counter, name, tags, value)]);
         let mut out = Vec::new();
-        write_point(&mut out, &snapshot, &snapshot.points[0], precision);
+        write_key(&mut out, &snapshot.points[0].series);
+        write_values(&mut out, &snapshot, &snapshot.points[0], 1_490_114_074);
         String::from_utf8(out).unwrap()
     }
 
@@ -154,13 +142,19 @@ mod tests {
     fn what_has_a_meaning_is_escaped() {
         let tags = [("h,x", "a=b"), ("k", "x\\"), ("n", "x\ny"), ("time", "1")];
         assert_eq!(
-            line("c pu", &tags, Precision::Seconds),
+            line("c pu", &tags),
             r"c\ pu,h\,x=a\=b,k=x,n=x\ny,_time=1 count=1,rate=0.1 1490114074"
         );
-        assert_eq!(
-            line("#c", &[], Precision::Nanoseconds),
-            r"\#c count=1,rate=0.1 1490114074000000000"
-        );
+        assert_eq!(line("#c", &[]), r"\#c count=1,rate=0.1 1490114074");
+    }
+
+    #[test]
+    fn a_line_that_says_nothing_of_its_unit_has_nanoseconds() {
+        let value = Value::Counter(Sum::of(1.0));
+        let snapshot = snapshot_of(vec![point(MetricKind::Counter, "c", &[], value)]);
+        let mut out = Vec::new();
+        write_point(&mut out, &snapshot, &snapshot.points[0]);
+        assert_eq!(out, b"c count=1,rate=0.1 1490114074000000000");
     }
 
     #[test]
@@ -176,15 +170,13 @@ mod tests {
             (r"x\=y", r"x\=y"),
             ("x\\\ny", r"x\\ny"),
         ] {
-            let line = line("m", &[("k", text)], Precision::Seconds);
+            let line = line("m", &[("k", text)]);
             let tag = line.strip_prefix("m,k=").unwrap();
             assert_eq!(tag.strip_suffix(" count=1,rate=0.1 1490114074"), Some(written), "{text}");
         }
-        assert!(line(r"m\", &[], Precision::Seconds).starts_with("m count="));
-        assert!(line(r"m\=x", &[], Precision::Seconds).starts_with(r"m\=x count="));
-        assert!(
-            line(r"\\", &[(r"\", "x"), ("k", r"\\")], Precision::Seconds).starts_with("_ count=")
-        );
+        assert!(line(r"m\", &[]).starts_with("m count="));
+        assert!(line(r"m\=x", &[]).starts_with(r"m\=x count="));
+        assert!(line(r"\\", &[(r"\", "x"), ("k", r"\\")]).starts_with("_ count="));
     }
 
     /// A point as a reader of line protocol sees it.
@@ -254,7 +246,8 @@ mod tests {
             let gauge = Value::Gauge { value, arrival_ns: 0 };
             let snapshot = snapshot_of(vec![point(MetricKind::Gauge, &name, &pairs, gauge)]);
             let mut out = Vec::new();
-            write_point(&mut out, &snapshot, &snapshot.points[0], Precision::Seconds);
+            write_key(&mut out, &snapshot.points[0].series);
+            write_values(&mut out, &snapshot, &snapshot.points[0], 1_490_114_074);
             prop_assert_eq!(parse(std::str::from_utf8(&out).unwrap()), Parsed {
                 measurement: name,
                 tags: tags.into_iter().collect(),
@@ -272,7 +265,7 @@ mod tests {
             prop_assume!(!["a0", "~"].contains(&key.as_str()));
             let mut tags = [("a0", "before"), (&key, &value), ("~", "after")];
             tags.sort_unstable();
-            let line = line(&name, &tags, Precision::Seconds);
+            let line = line(&name, &tags);
             let parsed = parse(&line);
             prop_assert_eq!(parsed.fields, [("count".into(), 1.0), ("rate".into(), 0.1)]);
             prop_assert_eq!(parsed.timestamp, 1_490_114_074);

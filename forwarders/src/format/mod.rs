@@ -31,9 +31,7 @@ impl LineFormat {
         match self {
             Self::Text => text::write_point(out, snapshot, point),
             Self::Json => json::write_point(out, snapshot, point),
-            Self::Influx => {
-                influx::write_point(out, snapshot, point, influx::Precision::Nanoseconds);
-            }
+            Self::Influx => influx::write_point(out, snapshot, point),
         }
         out.push(b'\n');
     }

@@ -214,8 +214,7 @@ async fn ask_tls(server: &ScriptedServer, tls: &TlsConfig) -> Result<Reply, Stri
 #[tokio::test]
 async fn only_a_server_that_proves_its_name_gets_data() {
     let (pki, other) = (Pki::new(), Pki::new());
-    let trusting =
-        |pki: &Pki| TlsConfig { ca_file: Some(pki.path("ca.pem")), ..TlsConfig::default() };
+    let trusting = |pki: &Pki| TlsConfig { ca_file: pki.path("ca.pem"), ..TlsConfig::default() };
     let good = pki.server("127.0.0.1", false);
     assert_eq!(ask_tls(&good, &trusting(&pki)).await.unwrap().verdict(), Verdict::Done);
 
@@ -237,10 +236,10 @@ async fn a_server_that_asks_for_a_certificate_gets_it() {
     let pki = Pki::new();
     let server = pki.server("127.0.0.1", true);
     let (certificate, key) = pki.issue("host-1");
-    let mut tls = TlsConfig { ca_file: Some(pki.path("ca.pem")), ..TlsConfig::default() };
+    let mut tls = TlsConfig { ca_file: pki.path("ca.pem"), ..TlsConfig::default() };
     assert!(ask_tls(&server, &tls).await.is_err());
-    tls.cert_file = Some(pki.write("host.pem", &certificate));
-    tls.key_file = Some(pki.write("host.key", &key));
+    tls.cert_file = pki.write("host.pem", &certificate);
+    tls.key_file = pki.write("host.key", &key);
     assert_eq!(ask_tls(&server, &tls).await.unwrap().verdict(), Verdict::Done);
 }
 
@@ -253,14 +252,14 @@ fn files_that_cannot_be_used_are_named() {
             HttpSettings { name: "t", url: &url, tls: &tls, authorization: None, timeout: SHORT };
         HttpClient::new(settings).unwrap_err().to_string()
     };
-    let missing = TlsConfig { ca_file: Some("/no/such.pem".into()), ..TlsConfig::default() };
+    let missing = TlsConfig { ca_file: "/no/such.pem".into(), ..TlsConfig::default() };
     assert_eq!(
         error(missing),
         "`tls.ca_file`: /no/such.pem: No such file or directory (os error 2)"
     );
-    let empty = TlsConfig { ca_file: Some(pki.write("x", "hello")), ..TlsConfig::default() };
+    let empty = TlsConfig { ca_file: pki.write("x", "hello"), ..TlsConfig::default() };
     assert!(error(empty).ends_with("no certificate in PEM form is in it"));
-    let half = TlsConfig { cert_file: Some(pki.path("ca.pem")), ..TlsConfig::default() };
+    let half = TlsConfig { cert_file: pki.path("ca.pem"), ..TlsConfig::default() };
     assert!(error(half).contains("belong together"));
 }
 

@@ -16,13 +16,14 @@ use thiserror::Error;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
-    /// A PEM file with the certificates to trust instead of the system's. Defaults to the system's.
-    pub ca_file: Option<PathBuf>,
+    /// A PEM file with the certificates to trust instead of the system's. Defaults to `""`, the
+    /// system's.
+    pub ca_file: PathBuf,
     /// A PEM file with a certificate of this host, for a server that asks for one; it needs
-    /// `key_file`. Defaults to none.
-    pub cert_file: Option<PathBuf>,
-    /// A PEM file with that certificate's key. Defaults to none.
-    pub key_file: Option<PathBuf>,
+    /// `key_file`. Defaults to `""`, none.
+    pub cert_file: PathBuf,
+    /// A PEM file with that certificate's key. Defaults to `""`, none.
+    pub key_file: PathBuf,
     /// Takes any certificate. Whoever is in between can then read the metrics and the credentials;
     /// the log warns of it at every start. Defaults to `false`.
     pub insecure_skip_verify: bool,
@@ -66,7 +67,7 @@ impl TlsConfig {
         } else {
             builder.with_root_certificates(self.roots()?)
         };
-        match (&self.cert_file, &self.key_file) {
+        match (given(&self.cert_file), given(&self.key_file)) {
             (Some(cert), Some(key)) => {
                 let chain = certificates("cert_file", cert)?;
                 let key = PrivateKeyDer::from_pem_slice(&read("key_file", key)?)
@@ -80,7 +81,7 @@ impl TlsConfig {
 
     fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
-        if let Some(path) = &self.ca_file {
+        if let Some(path) = given(&self.ca_file) {
             for certificate in certificates("ca_file", path)? {
                 roots.add(certificate).map_err(|error| unusable("ca_file", path, error))?;
             }
@@ -98,6 +99,10 @@ pub(super) fn unused() -> Result<ClientConfig, TlsError> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth())
+}
+
+fn given(path: &Path) -> Option<&Path> {
+    Some(path).filter(|path| !path.as_os_str().is_empty())
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {

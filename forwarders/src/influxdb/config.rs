@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use hyper::Uri;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
@@ -114,45 +115,49 @@ impl InfluxdbConfig {
     pub(crate) fn api(&self) -> Result<Api, Misfit> {
         self.refuse_keys_of_other_versions()?;
         self.refuse_useless_keys()?;
-        let parameters = self.parameters()?;
-        let parameters: Vec<(&str, &str)> =
-            parameters.iter().filter_map(|(key, value)| Some((*key, (*value)?))).collect();
-        let path = match self.version {
-            Version::One => "/write",
-            Version::Two => "/api/v2/write",
-            Version::Three => "/api/v3/write_lp",
+        let authorization = self.authorization()?;
+        let [in_seconds, in_millis] = match self.version {
+            Version::One | Version::Two => ["s", "ms"],
+            Version::Three => ["second", "millisecond"],
         };
-        let uri = self.url.below(path, &parameters).map_err(|reason| Misfit::at("url", reason))?;
-        Ok(Api { uri, authorization: self.authorization()? })
+        Ok(Api {
+            in_seconds: self.uri(in_seconds)?,
+            in_millis: self.uri(in_millis)?,
+            authorization,
+        })
     }
 
-    /// The parameters of a write, those without a value included.
-    fn parameters(&self) -> Result<Vec<(&'static str, Option<&str>)>, Misfit> {
+    /// Where lines go whose timestamps have this precision.
+    fn uri(&self, precision: &str) -> Result<Uri, Misfit> {
         let database = given(self.database.as_ref());
-        Ok(match self.version {
-            Version::One => vec![
-                ("db", Some(self.required("database", database)?)),
-                ("rp", given(self.retention_policy.as_ref())),
-                ("precision", Some("s")),
-            ],
-            Version::Two => vec![
-                ("org", given(self.org.as_ref())),
-                ("bucket", Some(self.required("bucket", given(self.bucket.as_ref()))?)),
-                ("precision", Some("s")),
-            ],
-            Version::Three => vec![
-                ("db", Some(self.required("database", database)?)),
-                ("precision", Some("second")),
-                ("accept_partial", Some("true")),
-            ],
-        })
+        let policy = given(self.retention_policy.as_ref());
+        let (org, bucket) = (given(self.org.as_ref()), given(self.bucket.as_ref()));
+        let precision = Some(precision);
+        let (path, parameters) = match self.version {
+            Version::One => {
+                let database = self.required("database", database)?;
+                ("/write", [("db", database), ("rp", policy), ("precision", precision)])
+            }
+            Version::Two => {
+                let bucket = self.required("bucket", bucket)?;
+                ("/api/v2/write", [("org", org), ("bucket", bucket), ("precision", precision)])
+            }
+            Version::Three => {
+                let database = self.required("database", database)?;
+                let partial = ("accept_partial", Some("true"));
+                ("/api/v3/write_lp", [("db", database), ("precision", precision), partial])
+            }
+        };
+        let parameters: Vec<(&str, &str)> =
+            parameters.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        self.url.below(path, &parameters).map_err(|reason| Misfit::at("url", reason))
     }
 
-    fn required<'a>(&self, key: &str, value: Option<&'a str>) -> Result<&'a str, Misfit> {
-        value.ok_or_else(|| {
-            let number = self.version.number();
-            Misfit::missing(format!("`{key}` is missing: version {number} writes into one"))
-        })
+    /// A value that has to be there.
+    fn required<'a>(&self, key: &str, value: Option<&'a str>) -> Result<Option<&'a str>, Misfit> {
+        let number = self.version.number();
+        let words = || format!("`{key}` is missing: version {number} writes into one");
+        value.map(Some).ok_or_else(|| Misfit::missing(words()))
     }
 
     /// The header `Authorization`.
@@ -265,7 +270,7 @@ mod tests {
     fn asked(members: &str) -> (String, Option<String>) {
         let api = config(members).api().unwrap();
         let authorization = api.authorization.map(|secret| secret.reveal().to_owned());
-        (api.uri.to_string(), authorization)
+        (api.in_seconds.to_string(), authorization)
     }
 
     fn misfit(members: &str) -> (Option<&'static str>, String) {
@@ -302,6 +307,18 @@ mod tests {
                 Some("Bearer t".into())
             )
         );
+    }
+
+    #[test]
+    fn windows_that_end_within_a_second_are_written_with_milliseconds() {
+        for (members, parameter) in [
+            (r#""database": "m""#, "precision=ms"),
+            (r#""version": "2", "bucket": "m""#, "precision=ms"),
+            (r#""version": "3", "database": "m""#, "precision=millisecond"),
+        ] {
+            let uri = config(members).api().unwrap().in_millis.to_string();
+            assert!(uri.contains(parameter), "{uri}");
+        }
     }
 
     #[test]

@@ -28,7 +28,8 @@ use hyper::body::Bytes;
 
 pub use config::{InfluxdbConfig, Version};
 
-use crate::format::influx::{self, Precision};
+use self::api::Precision;
+use crate::format::influx;
 use crate::forwarder::{Forwarder, SendError};
 use crate::http::{HttpClient, HttpSettings, Verdict};
 use crate::model::Snapshot;
@@ -44,7 +45,10 @@ const KEY_BYTES_MAX: usize = 65_535;
 pub struct InfluxDb {
     name: String,
     client: HttpClient,
-    uri: Uri,
+    in_seconds: Uri,
+    in_millis: Uri,
+    /// Of the window that is being sent.
+    precision: Precision,
     gzip: bool,
     max_lines: usize,
     /// Most bytes of a line, as configured.
@@ -74,7 +78,9 @@ impl InfluxDb {
         Ok(Self {
             name,
             client,
-            uri: api.uri,
+            in_seconds: api.in_seconds,
+            in_millis: api.in_millis,
+            precision: Precision::Seconds,
             gzip: config.gzip,
             max_lines: config.max_lines,
             max_bytes,
@@ -86,13 +92,15 @@ impl InfluxDb {
 #[async_trait]
 impl Forwarder for InfluxDb {
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        let (precision, timestamp) = api::timestamp(snapshot.window);
+        self.precision = precision;
         for (id, point) in snapshot.points.iter().enumerate() {
             let (mut key_bytes, mut line_bytes) = (0, 0);
             let line = |out: &mut Vec<u8>| {
                 let start = out.len();
                 influx::write_key(out, &point.series);
                 key_bytes = out.len() - start;
-                influx::write_values(out, snapshot, point, Precision::Seconds);
+                influx::write_values(out, snapshot, point, timestamp);
                 out.push(b'\n');
                 line_bytes = out.len() - start;
             };
@@ -120,7 +128,7 @@ impl Forwarder for InfluxDb {
     /// Writes nothing: a request without lines gets as far as the check of credentials, database
     /// and retention policy.
     async fn probe(&mut self) -> Result<(), SendError> {
-        let reply = self.client.post(&self.uri, &api::headers(false), Bytes::new()).await?;
+        let reply = self.client.post(&self.in_seconds, &api::headers(false), Bytes::new()).await?;
         match reply.verdict() {
             Verdict::Done => Ok(()),
             Verdict::Content if is_about_emptiness(&reply.reason()) => Ok(()),

@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use super::InfluxDb;
-use super::api;
+use super::api::{self, Precision};
 use super::outcome::Outcome;
 use super::search::Search;
 use crate::forwarder::SendError;
@@ -14,6 +14,9 @@ use crate::stats::reason;
 /// Requests that one window may cost on top because of lines that the server refuses; then those
 /// that cannot be told apart are dropped together.
 const EXTRA_REQUESTS_MAX: usize = 64;
+
+/// A server that does not even take so few bytes takes nothing: there is no use in smaller requests.
+const REQUEST_BYTES_MIN: usize = 4 << 10;
 
 /// Lines for one request: the ids of consecutive pending payloads.
 pub(super) struct Group {
@@ -32,7 +35,7 @@ impl InfluxDb {
             let (outcome, reply) = self.write(batch, &group).await?;
             match outcome {
                 Outcome::Kept(verdict) => return Err(kept(reply, verdict)),
-                Outcome::TooLarge => self.halve(batch, &group, &reply),
+                Outcome::TooLarge => self.halve(batch, &group, reply)?,
                 Outcome::Named(_) | Outcome::Suspect if extra == 0 => {
                     refuse(batch, &group.ids, &reply);
                 }
@@ -73,17 +76,25 @@ impl InfluxDb {
     ) -> Result<(Outcome, Reply), SendError> {
         let body =
             api::body(lines(batch, group), group.bytes, self.gzip).map_err(SendError::transient)?;
-        let reply = self.client.post(&self.uri, &api::headers(self.gzip), body).await?;
+        let uri = match self.precision {
+            Precision::Seconds => &self.in_seconds,
+            Precision::Milliseconds => &self.in_millis,
+        };
+        let reply = self.client.post(uri, &api::headers(self.gzip), body).await?;
         let lines: Vec<&[u8]> = lines(batch, group).collect();
         let outcome = Outcome::of(&reply, &lines);
         Ok((outcome, reply))
     }
 
     /// Keeps to smaller requests; a line that is too large alone will never pass.
-    fn halve(&mut self, batch: &mut Batch, group: &Group, reply: &Reply) {
+    fn halve(&mut self, batch: &mut Batch, group: &Group, reply: Reply) -> Result<(), SendError> {
         if let [id] = group.ids[..] {
             batch.refused(id, reason::TOO_LARGE, reply.words());
-            return;
+            return Ok(());
+        }
+        if group.bytes <= REQUEST_BYTES_MIN {
+            self.request_bytes = self.max_bytes;
+            return Err(kept(reply, Verdict::Operator));
         }
         self.request_bytes = group.bytes / 2;
         warn!(
@@ -93,6 +104,7 @@ impl InfluxDb {
             "the server takes no requests this large; from now on they have at most half as many \
              bytes before compression (see max_bytes)"
         );
+        Ok(())
     }
 
     /// Finds the part of a group that the server refuses, drops it and returns how many requests

@@ -213,6 +213,18 @@ async fn requests_are_halved_until_they_pass_and_the_size_is_remembered() {
 }
 
 #[tokio::test]
+async fn a_server_to_which_everything_is_too_large_waits_for_its_operator() {
+    let server = ScriptedServer::start(|_, _| Answer::status(413, ""));
+    let mut forwarder = influxdb_at(&server, "");
+    for _ in 0..2 {
+        let (sent, settled) = deliver(&mut forwarder, &snapshot_of_counters(10_000)).await;
+        assert_eq!(sent.unwrap_err().class(), ErrorClass::Operator);
+        assert_eq!(settled, Settled::default());
+    }
+    assert!(server.asked().len() < 24, "{}", server.asked().len());
+}
+
+#[tokio::test]
 async fn a_line_that_is_too_large_alone_is_dropped_alone() {
     let server = ScriptedServer::start(|_, asked| {
         if asked.body.len() > 5_000 { Answer::status(413, "") } else { Answer::status(204, "") }

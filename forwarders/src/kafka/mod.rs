@@ -196,9 +196,7 @@ impl Encoding {
         let body = |out: &mut Vec<u8>| match self.format {
             RecordFormat::Pystatsd => self.envelope.write_point(out, snapshot, point),
             RecordFormat::Json => json::write_point(out, snapshot, point),
-            RecordFormat::Influx => {
-                influx::write_point(out, snapshot, point, influx::Precision::Nanoseconds);
-            }
+            RecordFormat::Influx => influx::write_point(out, snapshot, point),
         };
         batch.push(1, key, body);
     }

@@ -240,9 +240,13 @@ async fn victoriametrics_gives_the_same_back_over_both_of_its_endpoints() {
             expect(&format!("m{stored}"), &[]);
             expect("keys", &[(&format!("k{stored}"), "v")]);
         }
-        let stored =
-            exported(&server, &format!(r#"{{"~run"="{run}"}}"#).replace("\"~run\"", "\\~run"))
-                .await;
+        let selector = format!(r#"{{\~run="{run}"}}"#);
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        let mut stored = exported(&server, &selector).await;
+        // What was written last may take a moment to be seen.
+        while stored.len() < expected.len() && std::time::Instant::now() < deadline {
+            stored = exported(&server, &selector).await;
+        }
         assert_eq!(stored, expected, "{test}");
     }
 }

@@ -1,0 +1,244 @@
+//! InfluxDB from end to end: the real binary against real servers, read back through their own
+//! APIs.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use common::{Daemon, PATIENCE, tallyd};
+use forwarders::testing::real_server;
+use serde_json::Value;
+
+/// A server and a database of its own for a test.
+struct Influx {
+    url: String,
+    database: String,
+    http: reqwest::blocking::Client,
+}
+
+impl Influx {
+    /// `None` when the test is to be skipped.
+    fn find(variable: &str, test: &str) -> Option<Self> {
+        let url = real_server(variable)?;
+        let database = format!("{test}_{}", std::process::id());
+        let influx = Self { url, database, http: reqwest::blocking::Client::new() };
+        influx.query(&format!("CREATE DATABASE {}", influx.database));
+        Some(influx)
+    }
+
+    /// The rows of the first series of the answer.
+    fn query(&self, query: &str) -> Vec<Value> {
+        let escaped: String =
+            query.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
+        let reply = self
+            .http
+            .post(format!("{}/query?db={}&epoch=s&q={escaped}", self.url, self.database))
+            .basic_auth("admin", Some("admin password"))
+            .send()
+            .unwrap();
+        let reply: Value = reply.json().unwrap();
+        assert!(reply["results"][0]["error"].is_null(), "{query}: {reply}");
+        reply["results"][0]["series"][0]["values"].as_array().cloned().unwrap_or_default()
+    }
+
+    fn write(&self, line: &str) {
+        let url = format!("{}/write?db={}&precision=s", self.url, self.database);
+        let reply = self.http.post(url).body(line.to_owned()).send().unwrap();
+        assert_eq!(reply.status(), 204);
+    }
+}
+
+fn config(url: &str, settings: &str) -> String {
+    format!("interval: 200ms\nforwarders:\n  influxdb:\n    url: {url}\n{settings}")
+}
+
+#[test]
+fn a_hundred_thousand_messages_arrive_in_influxdb_to_the_unit() {
+    const SENT: u64 = 100_000;
+    let Some(influx) = Influx::find("TALLYD_TEST_INFLUXDB", "unit") else { return };
+    let daemon = Daemon::start(&config(
+        &influx.url,
+        &format!("    database: {}\n    max_lines: 300\n", influx.database),
+    ));
+    let increment = |number: u64| number * 7919 % 1000;
+    daemon.send_paced((0..SENT).map(|number| {
+        format!(
+            r#"{{"metric_name":"sum.{}","metric_type":"counter","count":{},"user":"u {}"}}"#,
+            number % 4,
+            increment(number),
+            number % 250
+        )
+    }));
+    daemon.send(r#"{"metric_name":"depth","metric_type":"gauge","value":-7.25,"stage":"a,b=c"}"#);
+    daemon.send(r#"{"metric_name":"latency","metric_type":"timer","value":12.5,"stage":"x"}"#);
+    daemon.wait_received(SENT + 2);
+    let stopped = daemon.stop();
+    assert!(stopped.status.success());
+    assert!(stopped.warnings().is_empty(), "{:?}", stopped.warnings());
+
+    let stored: f64 = (0..4)
+        .map(|metric| influx.query(&format!("SELECT SUM(\"count\") FROM \"sum.{metric}\"")))
+        .map(|rows| rows[0][1].as_f64().unwrap())
+        .sum();
+    assert_eq!(stored, (0..SENT).map(increment).sum::<u64>() as f64);
+    let depth = influx.query("SELECT \"value\" FROM depth WHERE stage = 'a,b=c'");
+    assert_eq!((depth.len(), depth[0][1].as_f64()), (1, Some(-7.25)));
+    let latency = influx.query("SELECT \"count\", p99, \"sum\" FROM latency WHERE stage = 'x'");
+    let latency: Vec<f64> =
+        latency[0].as_array().unwrap()[1..].iter().map(|value| value.as_f64().unwrap()).collect();
+    assert_eq!(latency, [1.0, 12.5, 12.5]);
+    let ledger =
+        stopped.log.iter().find(|entry| entry["message"] == "ledger of a forwarder").unwrap();
+    assert_eq!(ledger["delivered"], ledger["flushed"]);
+}
+
+#[test]
+fn a_poison_series_costs_nothing_but_itself_and_is_shown_with_the_servers_words() {
+    let Some(influx) = Influx::find("TALLYD_TEST_INFLUXDB", "poison") else { return };
+    // Gauges are floats, and here one is text already.
+    influx.write("poison value=\"text\" 1490114074");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    // A conflict is one within a shard, which holds some days: put the text into today's.
+    influx.write(&format!("poison value=\"text\" {}", now.as_secs()));
+    let daemon =
+        Daemon::start(&config(&influx.url, &format!("    database: {}\n", influx.database)));
+    for number in 0..50 {
+        daemon.send(format!(r#"{{"metric_name":"good","metric_type":"counter","n":"{number}"}}"#));
+        if number == 25 {
+            daemon.send(r#"{"metric_name":"poison","metric_type":"gauge","value":1}"#);
+        }
+    }
+    let status = daemon.wait_for("the refusal", |status| {
+        status["forwarders"]["influxdb"]["dropped"]["refused"] == 1
+            && status["forwarders"]["influxdb"]["delivered"] == 50
+    });
+    let influxdb = &status["forwarders"]["influxdb"];
+    assert_eq!((&influxdb["up"], &influxdb["queued"]), (&true.into(), &0.into()));
+    let words = influxdb["last_error"].as_str().unwrap();
+    assert!(words.contains("field type conflict: input field \"value\" on measurement"), "{words}");
+    let stopped = daemon.stop();
+    assert!(stopped.warnings().iter().any(|line| line.contains("points were refused for good")));
+    assert_eq!(influx.query("SELECT SUM(\"count\") FROM good")[0][1], 50);
+}
+
+#[test]
+fn a_wrong_password_keeps_the_data_and_is_shown_to_nobody() {
+    let Some(influx) = Influx::find("TALLYD_TEST_INFLUXDB_AUTH", "auth") else { return };
+    let settings = format!("    database: {}\n    username: admin\n", influx.database);
+    let wrong = config(&influx.url, &format!("{settings}    password: canary\n"));
+    let daemon = Daemon::start(&format!("shutdown_timeout: 1s\n{wrong}"));
+    daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
+    let status = daemon.wait_for("the reason", |status| {
+        status["forwarders"]["influxdb"]["last_error"].is_string()
+    });
+    let influxdb = &status["forwarders"]["influxdb"];
+    assert_eq!((&influxdb["up"], &influxdb["queued"]), (&false.into(), &1.into()));
+    let words = influxdb["last_error"].as_str().unwrap();
+    assert!(words.starts_with("401 Unauthorized from http://"), "{words}");
+    let stopped = daemon.stop();
+    let shown = format!("{status}{:?}{}", stopped.log, stopped.stdout);
+    // As it is, and as the header has it.
+    assert!(!shown.contains("canary") && !shown.contains("YWRtaW46Y2FuYXJ5"), "{shown}");
+}
+
+#[test]
+fn check_says_whether_a_server_would_take_data() {
+    let Some(influx) = Influx::find("TALLYD_TEST_INFLUXDB_AUTH", "check") else { return };
+    let Some(victoria) = real_server("TALLYD_TEST_VICTORIAMETRICS") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tallyd.yaml");
+    let check = |text: String| {
+        std::fs::write(&path, text).unwrap();
+        let args = ["check", "--connect", "--config", path.to_str().unwrap()];
+        let output = tallyd().args(args).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout) + &text(output.stderr))
+    };
+    let database = format!("    database: {}\n", influx.database);
+    let user = "    username: admin\n    password: admin password\n";
+    let (status, said) = check(config(&influx.url, &format!("{database}{user}")));
+    assert!(status == Some(0) && said.contains("influxdb: answers"), "{said}");
+    let (status, said) = check(config(&influx.url, &database));
+    assert!(status == Some(1) && said.contains("influxdb: 401 Unauthorized"), "{said}");
+    let (status, said) = check(config(&influx.url, &format!("    database: nope\n{user}")));
+    assert!(status == Some(1) && said.contains("database not found: \"nope\""), "{said}");
+    let (status, said) = check(config(&victoria, "    version: 2\n    bucket: b\n"));
+    assert!(status == Some(0) && said.contains("influxdb: answers"), "{said}");
+    assert!(influx.query("SHOW MEASUREMENTS").is_empty());
+}
+
+#[test]
+fn version_2_arrives_in_victoriametrics() {
+    let Some(url) = real_server("TALLYD_TEST_VICTORIAMETRICS") else { return };
+    let run = format!("run-{}", std::process::id());
+    let daemon =
+        Daemon::start(&config(&url, "    version: 2\n    org: o\n    bucket: b\n    token: t\n"));
+    daemon.send_paced((0..10_000).map(|number| {
+        format!(
+            r#"{{"metric_name":"two","metric_type":"counter","count":3,"n":"{}","run":"{run}"}}"#,
+            number % 40
+        )
+    }));
+    daemon.wait_received(10_000);
+    assert!(daemon.stop().status.success());
+    let sums = || sums_in_victoriametrics(&url, &format!("two_count{{run=%22{run}%22}}"));
+    let deadline = Instant::now() + PATIENCE;
+    // What was written last may take a moment to be seen.
+    while sums().values().sum::<f64>() < 30_000.0 && Instant::now() < deadline {}
+    let sums = sums();
+    assert_eq!(sums.len(), 40);
+    assert!(sums.values().all(|sum| *sum == 750.0), "{sums:?}");
+}
+
+/// The sum of each series, by its tag `n`.
+fn sums_in_victoriametrics(url: &str, selector: &str) -> BTreeMap<String, f64> {
+    let get = |path: &str| reqwest::blocking::get(format!("{url}{path}")).unwrap().text().unwrap();
+    get("/internal/force_flush");
+    let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+    for line in get(&format!("/api/v1/export?match[]={selector}")).lines() {
+        let series: Value = serde_json::from_str(line).unwrap();
+        let values = series["values"].as_array().unwrap().iter();
+        let sum: f64 = values.map(|value| value.as_f64().unwrap()).sum();
+        *sums.entry(series["metric"]["n"].as_str().unwrap().to_owned()).or_default() += sum;
+    }
+    sums
+}
+
+#[test]
+fn keys_that_do_not_go_together_are_shown_at_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tallyd.yaml");
+    let text = "forwarders:\n  influxdb:\n    - name: eu\n      url: http://eu:8086\n      database: m\n    - name: us\n      url: http://us:8086\n      bucket: m\n";
+    std::fs::write(&path, text).unwrap();
+    let args = ["check", "--config", path.to_str().unwrap()];
+    let output = tallyd().args(args).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("tallyd.yaml:8:7: `bucket` belongs to version 2"), "{said}");
+    assert!(said.contains("8 |       bucket: m"), "{said}");
+}
+
+#[test]
+fn it_starts_and_keeps_ingesting_with_influxdb_down_from_the_first_second() {
+    // Nobody listens on port 1.
+    let text = config("http://127.0.0.1:1", "    database: m\n");
+    let daemon = Daemon::start(&format!("shutdown_timeout: 1s\n{text}"));
+    daemon.send_paced((0..2_000).map(|number| {
+        format!(r#"{{"metric_name":"m","metric_type":"counter","host":"{}"}}"#, number % 10)
+    }));
+    let status = daemon.wait_for("the reason that it cannot deliver", |status| {
+        status["forwarders"]["influxdb"]["last_error"].is_string()
+    });
+    assert_eq!(status["ledger"]["aggregated"], 2_000);
+    let influxdb = &status["forwarders"]["influxdb"];
+    assert_eq!((&influxdb["up"], &influxdb["queued"]), (&false.into(), &influxdb["flushed"]));
+    let words = influxdb["last_error"].as_str().unwrap();
+    assert!(words.starts_with("cannot connect to http://127.0.0.1:1: "), "{words}");
+    let stopped = daemon.stop();
+    let ledger =
+        stopped.log.iter().find(|entry| entry["message"] == "ledger of a forwarder").unwrap();
+    assert_eq!(ledger["dropped"], format!("{{\"shutdown\": {}}}", ledger["flushed"]));
+}
