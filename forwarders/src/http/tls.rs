@@ -71,7 +71,7 @@ impl TlsConfig {
             (Some(cert), Some(key)) => {
                 let chain = certificates("cert_file", cert)?;
                 let key = PrivateKeyDer::from_pem_slice(&read("key_file", key)?)
-                    .map_err(|error| unusable("key_file", key, error))?;
+                    .map_err(|error| unusable("key_file", key, &error))?;
                 Ok(builder.with_client_auth_cert(chain, key)?)
             }
             (None, None) => Ok(builder.with_no_client_auth()),
@@ -83,7 +83,7 @@ impl TlsConfig {
         let mut roots = RootCertStore::empty();
         if let Some(path) = given(&self.ca_file) {
             for certificate in certificates("ca_file", path)? {
-                roots.add(certificate).map_err(|error| unusable("ca_file", path, error))?;
+                roots.add(certificate).map_err(|error| unusable("ca_file", path, &error))?;
             }
         } else {
             // Some of the system's may be of a kind that nobody uses any more.
@@ -106,7 +106,7 @@ fn given(path: &Path) -> Option<&Path> {
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|error| unusable(key, path, error))
+    fs::read(path).map_err(|error| unusable(key, path, &error))
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -114,14 +114,14 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => {
-            Err(unusable(key, path, "no certificate in PEM form is in it"))
+            Err(unusable(key, path, &"no certificate in PEM form is in it"))
         }
         Ok(certificates) => Ok(certificates),
-        Err(error) => Err(unusable(key, path, error)),
+        Err(error) => Err(unusable(key, path, &error)),
     }
 }
 
-fn unusable(key: &'static str, path: &Path, reason: impl ToString) -> TlsError {
+fn unusable(key: &'static str, path: &Path, reason: &impl ToString) -> TlsError {
     TlsError::File { key, path: path.to_owned(), reason: reason.to_string() }
 }
 

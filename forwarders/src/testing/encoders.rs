@@ -15,6 +15,8 @@ const DESTINATIONS: &[(&str, &str)] = &[
     ("json", r#"{"console": {"format": "json"}}"#),
     #[cfg(feature = "console")]
     ("influx", r#"{"console": {"format": "influx"}}"#),
+    #[cfg(feature = "influxdb")]
+    ("influxdb", r#"{"influxdb": {"url": "http://127.0.0.1:8086", "database": "metrics"}}"#),
     #[cfg(feature = "kafka")]
     ("kafka", r#"{"kafka": {"kafka_broker": "127.0.0.1:9092", "kafka_topic": "metrics"}}"#),
 ];
