@@ -129,14 +129,15 @@ fn serve(
         };
         match answer {
             Answer::Reply(status, headers, body) => {
-                let stream = stream.get_mut();
-                write!(stream, "HTTP/1.1 {status} Reason\r\ncontent-length: {}\r\n", body.len())?;
+                let mut reply =
+                    format!("HTTP/1.1 {status} Reason\r\ncontent-length: {}\r\n", body.len());
                 for (name, value) in headers {
-                    write!(stream, "{name}: {value}\r\n")?;
+                    reply.push_str(&format!("{name}: {value}\r\n"));
                 }
-                stream.write_all(b"\r\n")?;
-                stream.write_all(&body)?;
-                stream.flush()?;
+                reply.push_str("\r\n");
+                // In one piece: small ones after each other wait for an acknowledgement.
+                stream.get_mut().write_all(&[reply.as_bytes(), &body].concat())?;
+                stream.get_mut().flush()?;
             }
             Answer::Bytes(bytes) => {
                 stream.get_mut().write_all(&bytes)?;
