@@ -25,6 +25,14 @@ impl Bins {
         bins.unwrap_or_default()
     }
 
+    /// The bins in the order of their values, as (value in the middle of the bin, count).
+    pub(crate) fn in_order(&self, config: &Config) -> impl Iterator<Item = (f64, u64)> {
+        let negative = self.negative.iter().rev().map(|bin| (-config.value(bin.0), bin.1));
+        let zero = Some((0.0, self.zero)).filter(|(_, count)| *count > 0);
+        let positive = self.positive.iter().map(|bin| (config.value(bin.0), bin.1));
+        negative.chain(zero).chain(positive)
+    }
+
     /// A sketch with these bins; `None` if no sketch of this configuration has such.
     pub(crate) fn into_sketch(self, config: Config) -> Option<DDSketch> {
         let mut total = self.zero;
@@ -148,6 +156,18 @@ mod tests {
             let got = (again.quantile(quantile).unwrap(), sketch.quantile(quantile).unwrap());
             assert_eq!(got.0, got.1, "{quantile}");
         }
+    }
+
+    #[test]
+    fn bins_come_in_the_order_of_their_values() {
+        let mut sketch = DDSketch::new(config());
+        for (value, count) in [(3.0, 1), (-2.0, 4), (0.0, 7), (5.0, 2), (-9.0, 3)] {
+            sketch.add_with_count(value, count);
+        }
+        let bins = Bins::of(&sketch);
+        let counts: Vec<_> = bins.in_order(&config()).map(|(_, count)| count).collect();
+        assert_eq!(counts, [3, 4, 7, 1, 2]);
+        assert!(bins.in_order(&config()).is_sorted_by(|a, b| a.0 < b.0));
     }
 
     #[test]

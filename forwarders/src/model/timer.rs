@@ -126,6 +126,8 @@ struct Sketch {
     squares: f64,
     bins: DDSketch,
     bins_weight: f64,
+    /// How many values, whatever their weights.
+    values: u64,
 }
 
 /// All that there is to a timer, for whoever stores it.
@@ -147,6 +149,7 @@ pub(crate) struct SketchParts {
     pub(crate) mean: f64,
     pub(crate) squares: f64,
     pub(crate) bins_weight: f64,
+    pub(crate) values: u64,
     pub(crate) bins: Bins,
 }
 
@@ -206,6 +209,7 @@ impl Timer {
                 mean: sketch.mean,
                 squares: sketch.squares,
                 bins_weight: sketch.bins_weight,
+                values: sketch.values,
                 bins: Bins::of(&sketch.bins),
             })),
         }
@@ -224,8 +228,17 @@ impl Timer {
                 Store::Exact(Exact { values, weights })
             }
             TimerParts::Sketch(parts) => {
-                let SketchParts { weight, sum, min, max, mean, squares, bins_weight, bins } =
-                    *parts;
+                let SketchParts {
+                    weight,
+                    sum,
+                    min,
+                    max,
+                    mean,
+                    squares,
+                    bins_weight,
+                    values,
+                    bins,
+                } = *parts;
                 if !finite(&[min, max, mean, squares, bins_weight]) || min > max {
                     return None;
                 }
@@ -239,6 +252,7 @@ impl Timer {
                     squares,
                     bins,
                     bins_weight,
+                    values,
                 }))
             }
         };
@@ -270,6 +284,31 @@ impl Timer {
             Store::Exact(exact) => exact.percentile(rank),
             Store::Sketch(sketch) => sketch.percentile(rank),
         }
+    }
+
+    /// Calls `each` with the value and weight of every sample of a sealed timer, in the order of
+    /// the values. A sketch gives its bins instead: values within 0.5 %, of which the weights add
+    /// up to [`TimerSummary::count`].
+    pub fn for_each_sample(&self, mut each: impl FnMut(f64, f64)) {
+        match &self.store {
+            Store::Exact(exact) => exact.samples().for_each(|(value, weight)| each(value, weight)),
+            Store::Sketch(sketch) => sketch.for_each_bin(each),
+        }
+    }
+
+    /// How many values were recorded, whatever their weights.
+    #[must_use]
+    pub fn value_count(&self) -> u64 {
+        match &self.store {
+            Store::Exact(exact) => exact.values.len() as u64,
+            Store::Sketch(sketch) => sketch.values,
+        }
+    }
+
+    /// Whether every value is kept, and not only a sketch of them.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        matches!(self.store, Store::Exact(_))
     }
 }
 
@@ -374,10 +413,12 @@ impl Sketch {
             squares: 0.0,
             bins: DDSketch::new(sketch_config()),
             bins_weight: 0.0,
+            values: 0,
         }
     }
 
     fn push(&mut self, value: f64, weight: f64) {
+        self.values += 1;
         self.weight.add(weight);
         self.sum.add(finite(value * weight));
         self.min = self.min.min(value);
@@ -399,6 +440,7 @@ impl Sketch {
         self.squares = finite(
             self.squares + other.squares + distance * distance * (own / (own + others)) * others,
         );
+        self.values += other.values;
         self.weight.merge(other.weight);
         self.sum.merge(other.sum);
         self.min = self.min.min(other.min);
@@ -422,6 +464,14 @@ impl Sketch {
         match self.bins.quantile(quantile.clamp(0.0, 1.0)) {
             Ok(Some(value)) => value.clamp(self.min, self.max),
             Ok(None) | Err(_) => self.max,
+        }
+    }
+
+    fn for_each_bin(&self, mut each: impl FnMut(f64, f64)) {
+        // Bins count in whole units, and stop counting when they are full.
+        let unit = self.weight.value() / self.bins_weight;
+        for (value, units) in Bins::of(&self.bins).in_order(&sketch_config()) {
+            each(value.clamp(self.min, self.max), units as f64 * unit);
         }
     }
 
@@ -506,6 +556,31 @@ mod tests {
         assert_eq!(summary.sum, 1001.0);
         assert_eq!(summary.mean, 91.0);
         assert_eq!(summary.percentiles.as_slice(), [1.0, 100.0]);
+    }
+
+    #[test]
+    fn samples_come_in_order_with_their_weights_from_a_sketch_too() {
+        for exact_max in [1000, 3] {
+            let mut timer = Timer::default();
+            for (value, weight) in [(30.0, 1.0), (-10.0, 4.0), (0.0, 1.0), (20.0, 1.0), (30.0, 2.5)]
+            {
+                timer.record(value, weight, exact_max);
+            }
+            timer.seal();
+            assert_eq!((timer.value_count(), timer.is_exact()), (5, exact_max == 1000));
+            let mut samples: Vec<(f64, f64)> = Vec::new();
+            timer.for_each_sample(|value, weight| match samples.last_mut() {
+                Some((last, sum)) if *last == value => *sum += weight,
+                _ => samples.push((value, weight)),
+            });
+            assert_eq!(samples.len(), 4);
+            for ((value, weight), (expected, expected_weight)) in
+                samples.into_iter().zip([(-10.0, 4.0), (0.0, 1.0), (20.0, 1.0), (30.0, 3.5)])
+            {
+                assert!((value - expected).abs() <= 0.005 * expected.abs(), "{value} {expected}");
+                assert!((weight - expected_weight).abs() < 1e-9, "{weight} {expected_weight}");
+            }
+        }
     }
 
     #[test]

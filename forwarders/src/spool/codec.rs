@@ -106,13 +106,15 @@ fn put_timer(out: &mut Vec<u8>, parts: TimerParts) {
             weights.into_iter().for_each(|weight| put_double(out, weight));
         }
         TimerParts::Sketch(parts) => {
-            let SketchParts { weight, sum, min, max, mean, squares, bins_weight, bins } = *parts;
+            let SketchParts { weight, sum, min, max, mean, squares, bins_weight, values, bins } =
+                *parts;
             out.push(SKETCH);
             put_sum(out, weight);
             put_sum(out, sum);
             [min, max, mean, squares, bins_weight]
                 .into_iter()
                 .for_each(|number| put_double(out, number));
+            put_number(out, values);
             put_number(out, bins.zero);
             put_bins(out, &bins.positive);
             put_bins(out, &bins.negative);
@@ -208,6 +210,7 @@ impl<'a> Reader<'a> {
                 mean: self.double()?,
                 squares: self.double()?,
                 bins_weight: self.double()?,
+                values: self.number()?,
                 bins: Bins { zero: self.number()?, positive: self.bins()?, negative: self.bins()? },
             })),
             _ => return Err(Malformed),
