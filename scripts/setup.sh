@@ -52,6 +52,11 @@ need() { # PACKAGE WHAT_FOR COMMAND...
     done
 }
 
+# The same for a module of the system's Python, the only one that packages are for.
+need_python_module() { # PACKAGE MODULE WHAT_FOR
+    /usr/bin/python3 -c "import $2" 2>/dev/null || note "$1" "python3: $2 ($3)"
+}
+
 note() { # PACKAGE DESCRIPTION
     packages+=("$1")
     wanted+=("$2")
@@ -95,6 +100,10 @@ find_missing() {
     need netcat-openbsd "sends test metrics" nc
     need maven "fetches the Kafka broker" mvn
     java_is_new_enough || note JAVA "java 17 or later (runs the Kafka broker)"
+    need_python_module python3-twisted twisted "runs carbon, Graphite's storage"
+    need_python_module python3-whisper whisper "reads what carbon stores"
+    need_python_module python3-cachetools cachetools "carbon needs it"
+    need_python_module python3-urllib3 urllib3 "carbon needs it"
     if $lint; then
         need shellcheck "checks the shell scripts" shellcheck
         need valgrind "counts instructions" valgrind
@@ -218,8 +227,8 @@ install_rust_lints() {
 
 if ! on_debian; then
     say "needed: gcc g++ make perl curl; Rust; for the tests also"
-    say "python3 with venv, node 18 or later, npm, nc (OpenBSD's), mvn (Maven),"
-    say "java 17 or later; for --lint shellcheck, valgrind"
+    say "python3 with venv, twisted, whisper, cachetools and urllib3, node 18 or later, npm,"
+    say "nc (OpenBSD's), mvn (Maven), java 17 or later; for --lint shellcheck, valgrind"
 fi
 find_missing
 install_missing

@@ -42,7 +42,7 @@ finish() {
 #   export_NAME tells the tests, after start_NAME, where the server is.
 #   stop_NAME   stops the server, or does nothing if it does not run.
 
-servers=(kafka influxdb victoriametrics)
+servers=(kafka influxdb victoriametrics carbon statsd)
 declare -A starting # NAME -> pid of what goes on in the background for it
 
 start_kafka() { exec tests/servers/kafka.sh start "$run/kafka"; }
@@ -77,6 +77,14 @@ export_as() { # VARIABLE SERVER PRINTED
     export "$1=$(sed -n "s/^$3=//p" "$run/$2.out")"
     echo "$1=${!1}"
 }
+# Tests start these themselves, each its own: they stop them, or need settings of their own.
+start_carbon() { exec tests/servers/carbon.sh install; }
+export_carbon() { export TALLYD_TEST_CARBON=$root/tests/servers/carbon.sh; }
+stop_carbon() { :; }
+
+start_statsd() { exec tests/servers/statsd.sh install; }
+export_statsd() { export TALLYD_TEST_STATSD=$root/tests/servers/statsd.sh; }
+stop_statsd() { :; }
 
 start_servers() {
     local server

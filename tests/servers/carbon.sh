@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# Installs, starts and stops a real carbon-cache, Graphite's storage, for the tests.
+# `carbon.sh help` lists the commands.
+set -euo pipefail
+name=carbon
+# shellcheck source=tests/servers/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# Debian's: the packages that carbon needs are there for no other Python.
+python=/usr/bin/python3
+
+usage() {
+    cat <<EOF
+usage: tests/servers/carbon.sh COMMAND
+
+  install     fetch and unpack the Debian package, unless the program is there
+  start DIR   start a carbon-cache that keeps its data, log and pid in DIR (made if
+              missing) and wait until it answers; prints where it listens:
+                CARBON=127.0.0.1:PORT          (plaintext, TCP and UDP)
+                CARBON_PICKLE=127.0.0.1:PORT
+                CARBON_PID=PID
+              It keeps a point for each second of the last hour. One that was stopped
+              starts again with its data, and on the same ports if these are free.
+  stop DIR    stop it; DIR and its data stay
+  dump DIR    what it has stored: a JSON object of {PATH: [[TIMESTAMP, VALUE], ...]}.
+              It is behind by up to a second.
+EOF
+}
+
+cmd_install() {
+    provide graphite-carbon carbon-cache
+    PYTHONPATH=$(modules) "$python" -c 'import carbon.cache, twisted, whisper' 2>/dev/null ||
+        die "packages that carbon needs are missing; scripts/setup.sh installs them"
+}
+
+# Where the program's own modules are, installed or unpacked.
+modules() {
+    local program
+    program=$(program graphite-carbon carbon-cache)
+    echo "${program%/usr/bin/*}/usr/lib/python3/dist-packages"
+}
+
+argument() { echo "--config=$dir/carbon.conf"; }
+
+answers() {
+    local line pickle query
+    read -r line pickle query <"$dir/ports"
+    listens "$line" && listens "$pickle" && listens "$query"
+}
+
+write_config() {
+    local line pickle query
+    read -r line pickle query <"$dir/ports"
+    mkdir -p "$dir/log"
+    cat >"$dir/carbon.conf" <<EOF
+[cache]
+STORAGE_DIR = $dir
+LOCAL_DATA_DIR = $dir/whisper
+CONF_DIR = $dir
+LOG_DIR = $dir/log
+PID_DIR = $dir
+LINE_RECEIVER_INTERFACE = 127.0.0.1
+LINE_RECEIVER_PORT = $line
+ENABLE_UDP_LISTENER = True
+UDP_RECEIVER_INTERFACE = 127.0.0.1
+UDP_RECEIVER_PORT = $line
+PICKLE_RECEIVER_INTERFACE = 127.0.0.1
+PICKLE_RECEIVER_PORT = $pickle
+CACHE_QUERY_INTERFACE = 127.0.0.1
+CACHE_QUERY_PORT = $query
+MAX_CACHE_SIZE = inf
+MAX_UPDATES_PER_SECOND = inf
+MAX_CREATES_PER_MINUTE = inf
+# Its own metrics would be among ours, and there is no web application to tell of tags.
+CARBON_METRIC_INTERVAL = 0
+ENABLE_TAGS = False
+# The file is named as the series, so that dump can say what it is.
+TAG_HASH_FILENAMES = False
+EOF
+    : >"$dir/storage-aggregation.conf" # without, it complains
+    cat >"$dir/storage-schemas.conf" <<EOF
+[all]
+pattern = .*
+retentions = 1s:1h
+EOF
+}
+
+choose_ports() { # last | new
+    local line pickle query
+    if [[ $1 == last && -e $dir/ports ]]; then
+        read -r line pickle query <"$dir/ports"
+        ! listens "$line" && ! listens "$pickle" && ! listens "$query" && return
+    fi
+    echo "$(free_port) $(free_port) $(free_port)" >"$dir/ports"
+}
+
+launch_once() {
+    write_config
+    rm -f "$dir/carbon.pid"
+    PYTHONPATH=$(modules) launch "$dir/pid" "$dir/log/output" \
+        "$python" "$(program graphite-carbon carbon-cache)" \
+        --nodaemon "$(argument)" --logdir="$dir/log" --pidfile="$dir/carbon.pid" start
+}
+
+cmd_start() { # DIR
+    mkdir -p "$1"
+    dir=$(cd "$1" && pwd -P)
+    cmd_install
+    exec 9>"$dir/lock"
+    flock -w "$start_limit" 9 || die "another start in $dir does not end"
+    local deadline=$((SECONDS + start_limit)) use=last
+    if [[ -z $(running_pid "$dir/pid" "$(argument)") ]]; then
+        trap 'stop_server "$dir/pid" "$(argument)"' EXIT
+        until choose_ports "$use" && launch_once &&
+            wait_until "$deadline" "$dir/pid" "$(argument)" answers; do
+            # It ends by itself where somebody has taken a port meanwhile.
+            stop_server "$dir/pid" "$(argument)"
+            if ((SECONDS >= deadline)) || [[ $use == "new" ]]; then
+                tail -n 20 "$dir/log/output" >&2
+                die "does not start; see $dir/log"
+            fi
+            use=new
+        done
+        trap - EXIT
+    fi
+    local line pickle
+    read -r line pickle _ <"$dir/ports"
+    echo "CARBON=127.0.0.1:$line"
+    echo "CARBON_PICKLE=127.0.0.1:$pickle"
+    echo "CARBON_PID=$(running_pid "$dir/pid" "$(argument)")"
+}
+
+cmd_stop() { # DIR
+    [[ -d $1 ]] || die "no such directory: $1"
+    dir=$(cd "$1" && pwd -P)
+    stop_server "$dir/pid" "$(argument)"
+}
+
+cmd_dump() { # DIR
+    "$python" - "$1/whisper" <<'EOF'
+import json, os, struct, sys
+
+import whisper
+
+root = sys.argv[1]
+stored = {}
+for folder, _, files in os.walk(root):
+    for file in files:
+        path = os.path.relpath(os.path.join(folder, file), root)
+        try:
+            fetched = whisper.fetch(os.path.join(root, path), 0)
+        except (whisper.WhisperException, struct.error, OSError):
+            continue  # just being made
+        if not fetched:
+            continue
+        name = path[: -len(".wsp")].split(os.sep)
+        if name[0] == "_tagged":
+            name = [os.sep.join(name[3:]).replace("_DOT_", ".")]
+        (start, _, step), values = fetched
+        points = [[start + step * n, v] for n, v in enumerate(values) if v is not None]
+        stored[".".join(name)] = points
+json.dump(stored, sys.stdout)
+EOF
+}
+
+case ${1:-}:$# in
+install:1) cmd_install ;;
+start:2) cmd_start "$2" ;;
+stop:2) cmd_stop "$2" ;;
+dump:2) cmd_dump "$2" ;;
+help:1 | -h:1 | --help:1) usage ;;
+*)
+    usage >&2
+    exit 2
+    ;;
+esac
