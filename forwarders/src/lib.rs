@@ -23,7 +23,13 @@
 //!    compile as long as a section is declared and not built.
 //! 4. Its section in `etc/tallyd.yaml`, a page in `docs/forwarders/`, tests beside the code.
 
-#[cfg(not(any(feature = "console", feature = "file", feature = "influxdb", feature = "kafka")))]
+#[cfg(not(any(
+    feature = "console",
+    feature = "file",
+    feature = "graphite",
+    feature = "influxdb",
+    feature = "kafka"
+)))]
 compile_error!("a daemon without a destination is of no use: turn on a feature such as `console`");
 
 mod backlog;
@@ -45,6 +51,8 @@ pub mod debug;
 #[cfg(feature = "file")]
 pub mod file;
 mod forwarder;
+#[cfg(feature = "graphite")]
+pub mod graphite;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "influxdb")]

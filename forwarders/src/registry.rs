@@ -20,6 +20,9 @@ pub struct ForwardersConfig {
     /// A local file.
     #[cfg(feature = "file")]
     pub file: OneOrMany<crate::file::FileConfig>,
+    /// Graphite.
+    #[cfg(feature = "graphite")]
+    pub graphite: OneOrMany<crate::graphite::GraphiteConfig>,
     /// InfluxDB.
     #[cfg(feature = "influxdb")]
     pub influxdb: OneOrMany<crate::influxdb::InfluxdbConfig>,
@@ -87,6 +90,8 @@ impl ForwardersConfig {
             console,
             #[cfg(feature = "file")]
             file,
+            #[cfg(feature = "graphite")]
+            graphite,
             #[cfg(feature = "influxdb")]
             influxdb,
             #[cfg(feature = "kafka")]
@@ -104,6 +109,13 @@ impl ForwardersConfig {
             let common = common("file", config.name, config.select, config.delivery);
             let forwarder = crate::file::FileForwarder::new(config.path, config.format);
             built.add_local("file", index, common, forwarder);
+        }
+        #[cfg(feature = "graphite")]
+        for (index, config) in graphite.0.into_iter().enumerate() {
+            let forwarder = crate::graphite::Graphite::new(&config)
+                .map_err(|reason| BuildError { kind: "graphite", index, reason })?;
+            let common = common("graphite", config.name, config.select, config.delivery);
+            built.add("graphite", index, common, forwarder);
         }
         #[cfg(feature = "influxdb")]
         for (index, config) in influxdb.0.into_iter().enumerate() {
@@ -141,7 +153,7 @@ struct Built<'a> {
 }
 
 impl Built<'_> {
-    #[cfg(feature = "kafka")]
+    #[cfg(any(feature = "graphite", feature = "kafka"))]
     /// A destination on the network: an attempt may be given up and made again.
     fn add(
         &mut self,
@@ -253,6 +265,10 @@ mod tests {
         r#"{"console": {}}"#,
         #[cfg(feature = "file")]
         r#"{"file": {"path": "/dev/null", "format": "json"}}"#,
+        #[cfg(feature = "graphite")]
+        r#"{"graphite": {"address": "localhost:2003"}}"#,
+        #[cfg(feature = "influxdb")]
+        r#"{"influxdb": {"url": "http://localhost:1", "database": "m"}}"#,
         #[cfg(feature = "kafka")]
         r#"{"kafka": {"kafka_broker": "localhost:1", "kafka_topic": "t"}}"#,
     ];
@@ -275,7 +291,7 @@ mod tests {
     fn windows_wait_on_disk_only_for_destinations_that_want_old_data() {
         for section in EACH {
             let destination = &build(section)[0];
-            let wants = ["kafka"].contains(&destination.kind);
+            let wants = ["graphite", "influxdb", "kafka"].contains(&destination.kind);
             assert_eq!(destination.may_spool(), wants, "{section}");
         }
     }

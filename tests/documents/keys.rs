@@ -114,6 +114,7 @@ pub(crate) fn uncommented(kinds: &[Line]) -> String {
         let indent = yaml.len() - yaml.trim_start().len();
         if indent <= 2 {
             left_out = (yaml == "  kafka:" && !cfg!(feature = "kafka"))
+                || (yaml == "  graphite:" && !cfg!(feature = "graphite"))
                 || (yaml == "  influxdb:" && !cfg!(feature = "influxdb"));
         }
         if kinds.contains(&kind) && !left_out {

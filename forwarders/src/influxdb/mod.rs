@@ -125,6 +125,10 @@ impl Forwarder for InfluxDb {
         self.deliver(batch).await
     }
 
+    fn wants_old_data(&self) -> bool {
+        true
+    }
+
     /// Writes nothing: a request without lines gets as far as the check of credentials, database
     /// and retention policy.
     async fn probe(&mut self) -> Result<(), SendError> {

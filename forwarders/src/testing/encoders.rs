@@ -15,6 +15,12 @@ const DESTINATIONS: &[(&str, &str)] = &[
     ("json", r#"{"console": {"format": "json"}}"#),
     #[cfg(feature = "console")]
     ("influx", r#"{"console": {"format": "influx"}}"#),
+    #[cfg(feature = "graphite")]
+    ("graphite", r#"{"graphite": {"address": "127.0.0.1:2003"}}"#),
+    #[cfg(feature = "graphite")]
+    ("graphite-etsy", r#"{"graphite": {"address": "127.0.0.1:2003", "naming": "etsy"}}"#),
+    #[cfg(feature = "graphite")]
+    ("graphite-pickle", r#"{"graphite": {"address": "127.0.0.1:2004", "protocol": "pickle"}}"#),
     #[cfg(feature = "influxdb")]
     ("influxdb", r#"{"influxdb": {"url": "http://127.0.0.1:8086", "database": "metrics"}}"#),
     #[cfg(feature = "kafka")]

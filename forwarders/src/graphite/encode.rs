@@ -1,0 +1,286 @@
+//! From a snapshot to lines, or to what will be pickled: one payload for each path.
+
+use std::hash::BuildHasher;
+use std::ops::Range;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::config::{GraphiteConfig, Naming, Protocol, Transport};
+use super::etsy::Etsy;
+use super::limits::{LINE_BYTES_MAX, PART_BYTES_MAX, SERIES_BYTES_MAX};
+use super::path::Shape;
+use super::pickle;
+use crate::format::number;
+use crate::model::{MetricKind, Snapshot, Value, finite};
+use crate::payload::Batch;
+use crate::stats::reason;
+
+/// How much of a path that is refused is shown.
+const SHOWN_BYTES_MAX: usize = 100;
+
+/// Encodes windows; its memory is reused from one to the next.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    shape: Shape,
+    names: Names,
+    form: Form,
+    groups: Groups,
+}
+
+/// Whose names and numbers.
+#[derive(Debug)]
+enum Names {
+    Tallyd,
+    Etsy(Box<Etsy>),
+}
+
+/// How a number and its path are written.
+#[derive(Debug)]
+struct Form {
+    protocol: Protocol,
+    /// With its dot.
+    suffix: Vec<u8>,
+    line_bytes_max: usize,
+}
+
+impl Encoder {
+    pub(super) fn new(config: &GraphiteConfig) -> Self {
+        let suffix = config.etsy.global_suffix.as_str();
+        let (names, suffix) = match config.naming {
+            Naming::Tallyd => (Names::Tallyd, ""),
+            Naming::Etsy => (Names::Etsy(Box::new(Etsy::new(&config.etsy))), suffix),
+        };
+        let dot = if suffix.is_empty() { "" } else { "." };
+        let line_bytes_max = match config.transport {
+            Transport::Tcp => LINE_BYTES_MAX,
+            Transport::Udp => LINE_BYTES_MAX.min(config.max_packet.get()),
+        };
+        Self {
+            shape: Shape::new(config),
+            names,
+            form: Form {
+                protocol: config.protocol,
+                suffix: [dot, suffix].concat().into_bytes(),
+                line_bytes_max,
+            },
+            groups: Groups::default(),
+        }
+    }
+
+    /// Appends a payload for each path, in the order in which the snapshot has them first. What is
+    /// too long for carbon is refused at once.
+    pub(super) fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        self.groups.fill(snapshot, &self.shape);
+        let seconds = snapshot.window.end_ms / 1000;
+        let mut digits = itoa::Buffer::new();
+        let time = Time { seconds, text: digits.format(seconds).as_bytes() };
+        for (id, group) in self.groups.list.iter().enumerate() {
+            let value = group.merged.as_ref().unwrap_or(&snapshot.points[group.first].value);
+            let path = self.groups.path(group);
+            let mut trouble = path.trouble();
+            batch.push(
+                group.points,
+                |_| (),
+                |out| {
+                    let start = out.len();
+                    if trouble.is_none() {
+                        let longest =
+                            self.form.write(out, &mut self.names, path, value, snapshot, time);
+                        trouble = (longest > self.form.line_bytes_max).then_some(Trouble::Line);
+                    }
+                    if trouble.is_some() {
+                        out.truncate(start);
+                    }
+                },
+            );
+            if let Some(trouble) = trouble {
+                batch.refused(id, reason::TOO_LARGE, trouble.words(&self.form, path));
+            }
+        }
+    }
+}
+
+/// The moment of all points of a window.
+#[derive(Clone, Copy)]
+struct Time<'a> {
+    seconds: u64,
+    text: &'a [u8],
+}
+
+/// A path without namespace and field, and the tags behind it.
+#[derive(Clone, Copy)]
+struct Path<'a> {
+    base: &'a [u8],
+    tags: &'a [u8],
+}
+
+/// Why a path cannot be sent.
+#[derive(Clone, Copy)]
+enum Trouble {
+    Part,
+    Series,
+    Line,
+}
+
+impl Path<'_> {
+    fn trouble(self) -> Option<Trouble> {
+        if self.base.len() + self.tags.len() > SERIES_BYTES_MAX {
+            return Some(Trouble::Series);
+        }
+        let long = |part: &[u8]| part.len() > PART_BYTES_MAX;
+        let in_base = long(self.base) && self.base.split(|byte| *byte == b'.').any(long);
+        let of_tag = |tag: &[u8]| {
+            let key = tag.iter().position(|byte| *byte == b'=').unwrap_or(tag.len());
+            long(&tag[..key]) || tag.get(key + 1..).is_some_and(long)
+        };
+        let in_tags = long(self.tags) && self.tags.split(|byte| *byte == b';').any(of_tag);
+        (in_base || in_tags).then_some(Trouble::Part)
+    }
+}
+
+impl Trouble {
+    fn words(self, form: &Form, path: Path<'_>) -> String {
+        let whole = [path.base, path.tags].concat();
+        let shown = String::from_utf8_lossy(&whole[..whole.len().min(SHOWN_BYTES_MAX)]);
+        let (what, most) = match self {
+            Self::Part => ("a part of the path or a tag", PART_BYTES_MAX),
+            Self::Series => ("the path with its tags", SERIES_BYTES_MAX),
+            Self::Line => ("a line", form.line_bytes_max),
+        };
+        format!("{what} is longer than {most} bytes: {shown}…")
+    }
+}
+
+impl Form {
+    /// Appends all numbers of a value; returns the length of the longest line.
+    fn write(
+        &self,
+        out: &mut Vec<u8>,
+        names: &mut Names,
+        path: Path<'_>,
+        value: &Value,
+        snapshot: &Snapshot,
+        time: Time<'_>,
+    ) -> usize {
+        let mut longest = 0;
+        let mut write = |namespace: &[u8], field: &str, number: f64| {
+            let start = out.len();
+            let dot: &[u8] = if field.is_empty() { b"" } else { b"." };
+            let pieces = [namespace, path.base, dot, field.as_bytes(), &self.suffix, path.tags];
+            match self.protocol {
+                Protocol::Plaintext => write_line(out, &pieces, finite(number), time),
+                Protocol::Pickle => {
+                    pickle::write_item(out, &pieces, time.seconds, finite(number));
+                }
+            }
+            longest = longest.max(out.len() - start);
+        };
+        match names {
+            Names::Etsy(etsy) => etsy.for_each_field(value, snapshot, write),
+            Names::Tallyd => value.for_each_field(snapshot, |field, number| {
+                write(b"", shown_field(value.kind(), field), number);
+            }),
+        }
+        longest
+    }
+}
+
+/// The field as it is shown: the one number that a value is has no name but its metric's.
+fn shown_field(kind: MetricKind, field: &str) -> &str {
+    match (kind, field) {
+        (MetricKind::Timer, _) | (_, "rate") => field,
+        _ => "",
+    }
+}
+
+fn write_line(out: &mut Vec<u8>, pieces: &[&[u8]], value: f64, time: Time<'_>) {
+    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+    out.push(b' ');
+    number::write(out, value);
+    out.push(b' ');
+    out.extend_from_slice(time.text);
+    out.push(b'\n');
+}
+
+/// The points of a window by their paths. Points that have become one path are merged: written one
+/// after the other, the last would replace the others in carbon.
+#[derive(Debug, Default)]
+struct Groups {
+    /// All paths, one behind the other.
+    text: Vec<u8>,
+    list: Vec<Group>,
+    /// Places in `list`, by path and kind.
+    index: HashTable<usize>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Group {
+    kind: MetricKind,
+    base: Range<usize>,
+    tags: Range<usize>,
+    /// The first point of the snapshot in it.
+    first: usize,
+    points: u64,
+    /// The value of all of them, where there are several.
+    merged: Option<Value>,
+}
+
+impl Groups {
+    fn fill(&mut self, snapshot: &Snapshot, shape: &Shape) {
+        self.text.clear();
+        self.list.clear();
+        self.index.clear();
+        for (number, point) in snapshot.points.iter().enumerate() {
+            let start = self.text.len();
+            let tags_start = shape.write(&mut self.text, &point.series);
+            let kind = point.series.kind();
+            let (tags, base) = (tags_start..self.text.len(), start..tags_start);
+            match self.place(kind, start) {
+                Some(place) => {
+                    self.text.truncate(start);
+                    let group = &mut self.list[place];
+                    let first = &snapshot.points[group.first].value;
+                    let merged = group.merged.get_or_insert_with(|| first.clone());
+                    merged.merge(point.value.clone(), snapshot);
+                    group.points += 1;
+                }
+                None => self.list.push(Group {
+                    kind,
+                    base,
+                    tags,
+                    first: number,
+                    points: 1,
+                    merged: None,
+                }),
+            }
+        }
+    }
+
+    /// The group that has the path at the end of `text`; where there is none, the next one that is
+    /// pushed gets it.
+    fn place(&mut self, kind: MetricKind, start: usize) -> Option<usize> {
+        let Self { text, list, index, hasher } = self;
+        let hash_of = |kind: MetricKind, path: &[u8]| hasher.hash_one((kind, path));
+        let of = |group: &Group| &text[group.base.start..group.tags.end];
+        let path = &text[start..];
+        let entry = index.entry(
+            hash_of(kind, path),
+            |place| list[*place].kind == kind && of(&list[*place]) == path,
+            |place| hash_of(list[*place].kind, of(&list[*place])),
+        );
+        match entry {
+            Entry::Occupied(place) => Some(*place.get()),
+            Entry::Vacant(vacant) => {
+                vacant.insert(list.len());
+                None
+            }
+        }
+    }
+
+    fn path(&self, group: &Group) -> Path<'_> {
+        Path { base: &self.text[group.base.clone()], tags: &self.text[group.tags.clone()] }
+    }
+}

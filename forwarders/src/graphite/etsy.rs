@@ -1,0 +1,413 @@
+//! `naming: etsy`: the names that statsd's graphite backend writes, and statsd's arithmetic.
+//!
+//! Sums are taken in statsd's order and without compensation, so that a timer's numbers are the
+//! same to the last bit. A test sends the same input to statsd and compares every line.
+
+use crate::model::{Snapshot, TimerValue, Value};
+
+use super::config::{EtsyConfig, PercentThreshold};
+
+/// Namespaces and thresholds, with their bytes ready to be copied.
+#[derive(Debug)]
+pub(super) struct Etsy {
+    counter_rate: Place,
+    counter_count: Place,
+    timer: Vec<u8>,
+    gauge: Vec<u8>,
+    set: Vec<u8>,
+    thresholds: Vec<Threshold>,
+    runs: Runs,
+}
+
+/// Where a field goes: what is before the name and behind it.
+#[derive(Debug)]
+struct Place {
+    namespace: Vec<u8>,
+    field: &'static str,
+}
+
+/// A percentage and the names of its fields.
+#[derive(Debug)]
+struct Threshold {
+    percent: f64,
+    count: String,
+    mean: String,
+    boundary: String,
+    sum: String,
+    sum_squares: String,
+}
+
+impl Etsy {
+    pub(super) fn new(config: &EtsyConfig) -> Self {
+        let of = |prefix: &str| namespace(&[config.global_prefix.as_str(), prefix]);
+        let place = |namespace, field| Place { namespace, field };
+        let thresholds = config.percent_threshold.iter().map(Threshold::new).collect();
+        let runs = Runs::default();
+        if config.legacy_namespace {
+            return Self {
+                counter_rate: place(namespace(&["stats"]), ""),
+                counter_count: place(namespace(&["stats_counts"]), ""),
+                timer: namespace(&["stats.timers"]),
+                gauge: namespace(&["stats.gauges"]),
+                set: namespace(&["stats.sets"]),
+                thresholds,
+                runs,
+            };
+        }
+        Self {
+            counter_rate: place(of(config.prefix_counter.as_str()), "rate"),
+            counter_count: place(of(config.prefix_counter.as_str()), "count"),
+            timer: of(config.prefix_timer.as_str()),
+            gauge: of(config.prefix_gauge.as_str()),
+            set: of(config.prefix_set.as_str()),
+            thresholds,
+            runs,
+        }
+    }
+
+    /// Calls `field` with namespace, name and number of each field. A trace is a counter here.
+    pub(super) fn for_each_field(
+        &mut self,
+        value: &Value,
+        snapshot: &Snapshot,
+        mut field: impl FnMut(&[u8], &str, f64),
+    ) {
+        let interval_s = snapshot.window.interval_s();
+        match value {
+            Value::Counter(sum) | Value::Trace(sum) => {
+                let Self { counter_rate: rate, counter_count: count, .. } = self;
+                field(&rate.namespace, rate.field, sum.value() / interval_s);
+                field(&count.namespace, count.field, sum.value());
+            }
+            Value::Gauge { value, .. } => field(&self.gauge, "", *value),
+            Value::Set(set) => field(&self.set, "count", set.count),
+            Value::Timer(timer) => {
+                let Self { timer: namespace, thresholds, runs, .. } = self;
+                let mut field = |name: &str, value| field(namespace, name, value);
+                runs.fill(timer);
+                for threshold in thresholds {
+                    threshold.for_each_field(runs, &mut field);
+                }
+                for_each_statistic(timer, runs, interval_s, &mut field);
+            }
+        }
+    }
+}
+
+/// The parts that are not empty, each with its dot.
+fn namespace(parts: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        bytes.extend_from_slice(part.as_bytes());
+        bytes.push(b'.');
+    }
+    bytes
+}
+
+impl Threshold {
+    fn new(threshold: &PercentThreshold) -> Self {
+        let percent = threshold.percent();
+        let label = percent.to_string().replacen('.', "_", 1).replacen('-', "top", 1);
+        let boundary = if percent > 0.0 { "upper" } else { "lower" };
+        Self {
+            percent,
+            count: format!("count_{label}"),
+            mean: format!("mean_{label}"),
+            boundary: format!("{boundary}_{label}"),
+            sum: format!("sum_{label}"),
+            sum_squares: format!("sum_squares_{label}"),
+        }
+    }
+
+    /// The fields of the lowest values, or of the highest for a negative percentage. None if the
+    /// percentage rounds to no value at all.
+    fn for_each_field(&self, runs: &Runs, field: &mut impl FnMut(&str, f64)) {
+        let all = runs.count();
+        let inside = if all > 1 { round(self.percent.abs() / 100.0 * all as f64) } else { 1.0 };
+        let inside = (inside as u64).min(all);
+        if inside == 0 {
+            return;
+        }
+        let (boundary, within) = if self.percent > 0.0 {
+            (runs.value(inside - 1), runs.lowest(inside))
+        } else {
+            (runs.value(all - inside), runs.lowest(all).without(runs.lowest(all - inside)))
+        };
+        field(&self.count, inside as f64);
+        field(&self.mean, within.sum / inside as f64);
+        field(&self.boundary, boundary);
+        field(&self.sum, within.sum);
+        field(&self.sum_squares, within.squares);
+    }
+}
+
+/// The fields that a timer has whatever the thresholds.
+fn for_each_statistic(
+    timer: &TimerValue,
+    runs: &Runs,
+    interval_s: f64,
+    field: &mut impl FnMut(&str, f64),
+) {
+    let summary = &timer.summary;
+    let values = runs.count();
+    let exact = timer.timer.is_exact();
+    // Of a sketch, the moments are exact and its bins are not.
+    let Sums { sum, squares } = if exact {
+        runs.lowest(values)
+    } else {
+        let squares =
+            (summary.stddev * summary.stddev + summary.mean * summary.mean) * values as f64;
+        Sums { sum: summary.mean * values as f64, squares }
+    };
+    let mean = sum / values as f64;
+    let std = if exact { runs.deviation(mean) } else { summary.stddev };
+    let middle = values / 2;
+    let median = if values % 2 == 1 {
+        runs.value(middle)
+    } else {
+        (runs.value(middle - 1) + runs.value(middle)) / 2.0
+    };
+    field("std", std);
+    field("upper", summary.max);
+    field("lower", summary.min);
+    field("count", summary.count);
+    field("count_ps", summary.count / interval_s);
+    field("sum", sum);
+    field("sum_squares", squares);
+    field("mean", mean);
+    field("median", median);
+}
+
+/// To the nearest integer, halves up, as JavaScript rounds.
+fn round(number: f64) -> f64 {
+    let floor = number.floor();
+    if number - floor >= 0.5 { floor + 1.0 } else { floor }
+}
+
+/// The values of a timer in ascending order and, at each, what they add up to so far. As in statsd
+/// a value counts once, whatever its sample rate; only `count` and `count_ps` are scaled. The
+/// memory is reused from timer to timer.
+#[derive(Debug, Default)]
+struct Runs(Vec<Run>);
+
+/// One value, or the values of one bin of a sketch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    value: f64,
+    /// How many values there are up to and with this one.
+    count: f64,
+    sums: Sums,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    sum: f64,
+    squares: f64,
+}
+
+impl Sums {
+    fn with(self, value: f64, times: f64) -> Self {
+        Self { sum: self.sum + value * times, squares: self.squares + value * value * times }
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self { sum: self.sum - other.sum, squares: self.squares - other.squares }
+    }
+}
+
+impl Runs {
+    fn fill(&mut self, timer: &TimerValue) {
+        let values = timer.timer.value_count() as f64;
+        // What a bin holds is weighted; spread over the bins, the weights are scaled back.
+        let scale = if timer.timer.is_exact() { None } else { Some(values / timer.summary.count) };
+        let mut last = Run::default();
+        self.0.clear();
+        timer.timer.for_each_sample(|value, weight| {
+            let times = scale.map_or(1.0, |scale| weight * scale);
+            let sums = last.sums.with(value, times);
+            last = Run { value, count: last.count + times, sums };
+            self.0.push(last);
+        });
+        if let Some(last) = self.0.last_mut() {
+            last.count = values;
+        }
+    }
+
+    /// How many values there are.
+    fn count(&self) -> u64 {
+        self.0.last().map_or(0, |run| run.count as u64)
+    }
+
+    /// The value that has `below` values before it.
+    fn value(&self, below: u64) -> f64 {
+        let place = self.0.partition_point(|run| run.count <= below as f64);
+        self.0.get(place).or(self.0.last()).map_or(0.0, |run| run.value)
+    }
+
+    /// Of the lowest `count` values.
+    fn lowest(&self, count: u64) -> Sums {
+        let count = count as f64;
+        let place = self.0.partition_point(|run| run.count < count);
+        let before = if place == 0 { Run::default() } else { self.0[place - 1] };
+        match self.0.get(place) {
+            Some(run) if run.count == count => run.sums,
+            Some(run) => before.sums.with(run.value, count - before.count),
+            None => before.sums,
+        }
+    }
+
+    /// The standard deviation of the population.
+    fn deviation(&self, mean: f64) -> f64 {
+        let squares =
+            self.0.iter().fold(0.0, |sum, run| sum + (run.value - mean) * (run.value - mean));
+        (squares / self.count() as f64).sqrt()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Sum, Timer};
+    use crate::testing::snapshot_of;
+
+    fn fields(config: &EtsyConfig, value: &Value) -> BTreeMap<String, f64> {
+        let mut fields = BTreeMap::new();
+        Etsy::new(config).for_each_field(
+            value,
+            &snapshot_of(vec![]),
+            |namespace, field, number| {
+                let namespace = std::str::from_utf8(namespace).unwrap();
+                assert_eq!(fields.insert(format!("{namespace}X.{field}"), number), None);
+            },
+        );
+        fields
+    }
+
+    fn thresholds(percents: &[&str]) -> EtsyConfig {
+        let parse = |text: &&str| PercentThreshold::parse(text).unwrap();
+        EtsyConfig { percent_threshold: percents.iter().map(parse).collect(), ..<_>::default() }
+    }
+
+    fn timer(samples: &[(f64, f64)], exact_max: usize) -> Value {
+        let mut timer = Timer::default();
+        for (value, weight) in samples {
+            timer.record(*value, *weight, exact_max);
+        }
+        Value::timer(timer, &[])
+    }
+
+    fn timer_fields(percents: &[&str], values: &[f64]) -> BTreeMap<String, f64> {
+        let samples: Vec<_> = values.iter().map(|value| (*value, 1.0)).collect();
+        let with_namespace = fields(&thresholds(percents), &timer(&samples, 1000));
+        let bare = |name: String| name.strip_prefix("stats.timers.X.").unwrap().to_owned();
+        with_namespace.into_iter().map(|(name, value)| (bare(name), value)).collect()
+    }
+
+    /// The worked examples of statsd's documentation and tests.
+    #[test]
+    fn a_timer_has_the_fields_of_statsd() {
+        let values = [450.0, 120.0, 553.0, 994.0, 334.0, 844.0, 675.0, 496.0];
+        let expected = [
+            ("count", 8.0),
+            ("count_90", 7.0),
+            ("count_ps", 0.8),
+            ("lower", 120.0),
+            ("mean", 558.25),
+            ("mean_90", 496.0),
+            ("median", 524.5),
+            ("std", 260.560_333_704_115_46),
+            ("sum", 4466.0),
+            ("sum_90", 3472.0),
+            ("sum_squares", 3_036_278.0),
+            ("sum_squares_90", 2_048_242.0),
+            ("upper", 994.0),
+            ("upper_90", 844.0),
+        ];
+        let expected: BTreeMap<_, _> =
+            expected.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        assert_eq!(timer_fields(&["90"], &values), expected);
+    }
+
+    #[test]
+    fn thresholds_round_halves_up_and_may_be_of_the_top() {
+        let one_to_ten: Vec<f64> = (1..=10).map(f64::from).collect();
+        let fields = timer_fields(&["50", "75", "90", "95", "99.9"], &one_to_ten);
+        let of = |name: &str| fields[name];
+        assert_eq!([of("upper_50"), of("upper_75"), of("upper_90")], [5.0, 8.0, 9.0]);
+        assert_eq!([of("upper_95"), of("upper_99_9")], [10.0, 10.0]);
+        assert_eq!([of("mean_75"), of("mean_90")], [4.5, 5.0]);
+        let five = [1.0, 2.0, 3.0, 4.0, 5.0];
+        assert_eq!(timer_fields(&["90"], &five)["upper_90"], 5.0);
+        assert_eq!(timer_fields(&["10"], &five)["upper_10"], 1.0);
+        let four = [1.0, 2.0, 3.0, 4.0];
+        assert!(!timer_fields(&["5"], &four).contains_key("count_5"), "5 % of 4 is none");
+        let top = timer_fields(&["-50"], &four);
+        assert_eq!([top["count_top50"], top["lower_top50"]], [2.0, 3.0]);
+        assert_eq!(
+            [top["mean_top50"], top["sum_top50"], top["sum_squares_top50"]],
+            [3.5, 7.0, 25.0]
+        );
+        // statsd looks before the first value here and writes NaN.
+        let top = timer_fields(&["-90"], &four);
+        assert_eq!([top["count_top90"], top["lower_top90"], top["sum_top90"]], [4.0, 1.0, 10.0]);
+        let one = timer_fields(&["-5"], &[100.0]);
+        assert_eq!([one["count_top5"], one["lower_top5"], one["sum_top5"]], [1.0, 100.0, 100.0]);
+    }
+
+    #[test]
+    fn a_sample_rate_scales_the_count_and_nothing_else() {
+        let fields = fields(&EtsyConfig::default(), &timer(&[(100.0, 10.0)], 1000));
+        let of = |name: &str| fields[&format!("stats.timers.X.{name}")];
+        assert_eq!([of("count"), of("count_ps"), of("count_90")], [10.0, 1.0, 1.0]);
+        assert_eq!([of("sum"), of("mean"), of("median")], [100.0; 3]);
+    }
+
+    #[test]
+    fn namespaces_are_those_of_the_configuration() {
+        let counter = Value::Counter(Sum::of(5.0));
+        let gauge = Value::Gauge { value: 1.0, arrival_ns: 0 };
+        let names = |config: &EtsyConfig, value: &Value| -> Vec<String> {
+            fields(config, value).into_keys().collect()
+        };
+        let default = EtsyConfig::default();
+        assert_eq!(names(&default, &counter), ["stats.counters.X.count", "stats.counters.X.rate"]);
+        assert_eq!(names(&default, &gauge), ["stats.gauges.X."]);
+        let legacy = EtsyConfig { legacy_namespace: true, ..EtsyConfig::default() };
+        assert_eq!(names(&legacy, &counter), ["stats.X.", "stats_counts.X."]);
+        assert_eq!(fields(&legacy, &counter)["stats.X."], 0.5, "the rate");
+        let none: EtsyConfig =
+            serde_json::from_str(r#"{"global_prefix": "", "prefix_gauge": ""}"#).unwrap();
+        assert_eq!(names(&none, &gauge), ["X."]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_sketch_says_nearly_what_the_values_say(
+            values in prop::collection::vec(1.0_f64..1e6, 20..200),
+            percent in prop::sample::select(vec!["50", "90", "99.9", "-10", "-90"]),
+            weight in prop::sample::select(vec![1.0, 10.0]),
+        ) {
+            let samples: Vec<_> = values.iter().map(|value| (*value, weight)).collect();
+            let config = thresholds(&[percent]);
+            let exact = fields(&config, &timer(&samples, 1000));
+            let sketched = fields(&config, &timer(&samples, 10));
+            prop_assert_eq!(exact.len(), sketched.len());
+            for ((name, exact), (_, sketched)) in exact.iter().zip(&sketched) {
+                let field = name.rsplit('.').next().unwrap();
+                let error = match field {
+                    "count" | "count_ps" | "lower" | "upper" | "mean" | "sum" => 1e-9,
+                    _ if field.starts_with("sum_squares_") => 0.02,
+                    _ => 0.01,
+                };
+                prop_assert!(
+                    (exact - sketched).abs() <= error * exact.abs().max(1.0),
+                    "{name}: {sketched}, not {exact}"
+                );
+            }
+        }
+    }
+}

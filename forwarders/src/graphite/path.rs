@@ -1,0 +1,99 @@
+//! The path of a series: its name, and what becomes of its tags.
+
+use std::collections::BTreeMap;
+
+use super::config::{GraphiteConfig, Naming, TagMode};
+use super::name::{Alphabet, finish_path};
+use super::template::Template;
+use crate::model::Series;
+
+/// How a series becomes a path.
+#[derive(Debug)]
+pub(super) struct Shape {
+    tags: TagMode,
+    template: Template,
+    alphabet: Alphabet,
+}
+
+impl Shape {
+    pub(super) fn new(config: &GraphiteConfig) -> Self {
+        Self {
+            tags: config.tag_mode(),
+            template: config.template.clone().unwrap_or_default(),
+            alphabet: match config.naming {
+                Naming::Tallyd => Alphabet::Wide,
+                Naming::Etsy => Alphabet::Statsd,
+            },
+        }
+    }
+
+    /// Appends the path of a series, with the tags behind it. Returns where the tags begin.
+    pub(super) fn write(&self, out: &mut Vec<u8>, series: &Series) -> usize {
+        let start = out.len();
+        let (name, own_tags) = match self.alphabet {
+            Alphabet::Statsd => split_tags(series.name()),
+            Alphabet::Wide => (series.name(), ""),
+        };
+        match self.tags {
+            TagMode::Series | TagMode::Drop => self.alphabet.push_name(out, start, name),
+            TagMode::Path => self.template.write(out, start, series, self.alphabet),
+        }
+        finish_path(out, start);
+        let tags_start = out.len();
+        if self.tags == TagMode::Series {
+            self.write_tags(out, own_tags, series);
+        }
+        tags_start
+    }
+
+    /// Appends `;key=value` for each tag that is not empty.
+    fn write_tags(&self, out: &mut Vec<u8>, own_tags: &str, series: &Series) {
+        let keeps_keys = series.tags().all(|(key, _)| self.alphabet.keeps_key(key));
+        if !own_tags.is_empty() || !keeps_keys {
+            return self.write_unlike_tags(out, own_tags, series);
+        }
+        for (key, value) in series.tags() {
+            let start = out.len();
+            out.push(b';');
+            out.extend_from_slice(key.as_bytes());
+            out.push(b'=');
+            let value_start = out.len();
+            self.alphabet.push_value(out, value);
+            if out.len() == value_start {
+                out.truncate(start);
+            }
+        }
+    }
+
+    /// The same for keys that become others, of which two may become one: the last of these wins,
+    /// as it would in carbon.
+    fn write_unlike_tags(&self, out: &mut Vec<u8>, own_tags: &str, series: &Series) {
+        let own = own_tags.split(';').filter_map(|tag| tag.split_once('='));
+        let mut tags = BTreeMap::new();
+        for (key, value) in own.chain(series.tags()) {
+            let (mut safe_key, mut safe_value) = (Vec::new(), Vec::new());
+            self.alphabet.push_key(&mut safe_key, key);
+            self.alphabet.push_value(&mut safe_value, value);
+            if !safe_key.is_empty() && !safe_value.is_empty() {
+                tags.insert(safe_key, safe_value);
+            }
+        }
+        for (key, value) in tags {
+            out.push(b';');
+            out.extend_from_slice(&key);
+            out.push(b'=');
+            out.extend_from_slice(&value);
+        }
+    }
+}
+
+/// Tags that a client of statsd wrote into the name as Graphite has them: `name;key=value`. statsd
+/// lets them through.
+fn split_tags(name: &str) -> (&str, &str) {
+    let whole =
+        |tag: &str| tag.split_once('=').is_some_and(|(k, v)| !k.is_empty() && !v.is_empty());
+    match name.split_once(';') {
+        Some((name, tags)) if tags.split(';').all(whole) => (name, tags),
+        _ => (name, ""),
+    }
+}

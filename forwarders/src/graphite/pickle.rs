@@ -1,0 +1,216 @@
+//! Lists of points as Python pickles them, protocol 2: what carbon's pickle receiver reads.
+//!
+//! A frame is a length of four bytes, the highest first, and a pickled list
+//! `[(path, (timestamp, value)), …]`. Encoding makes items, sending puts frames around as many of
+//! them as fit.
+
+use super::limits::FRAME_BYTES_MAX;
+
+/// Protocol 2, an empty list, a mark: what is before the items.
+const HEAD: &[u8] = b"\x80\x02](";
+/// Append all since the mark, stop: what is behind them.
+const TAIL: &[u8] = b"e.";
+const LENGTH_BYTES: usize = 4;
+
+const UNICODE: u8 = b'X';
+const INT: u8 = b'J';
+const LONG: &[u8] = b"\x8a\x08";
+const FLOAT: u8 = b'G';
+const PAIR: u8 = 0x86;
+
+/// Appends an item; its path is what `pieces` are together.
+pub(super) fn write_item(out: &mut Vec<u8>, pieces: &[&[u8]], timestamp: u64, value: f64) {
+    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+    out.push(UNICODE);
+    out.extend_from_slice(&(bytes as u32).to_le_bytes());
+    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+    match i32::try_from(timestamp) {
+        Ok(timestamp) => {
+            out.push(INT);
+            out.extend_from_slice(&timestamp.to_le_bytes());
+        }
+        Err(_) => {
+            out.extend_from_slice(LONG);
+            out.extend_from_slice(&timestamp.to_le_bytes());
+        }
+    }
+    out.push(FLOAT);
+    out.extend_from_slice(&value.to_be_bytes());
+    out.extend_from_slice(&[PAIR, PAIR]);
+}
+
+/// Puts frames around items that come payload by payload.
+pub(super) struct Frames<'a> {
+    out: &'a mut Vec<u8>,
+    /// Where the open frame begins.
+    start: Option<usize>,
+}
+
+impl<'a> Frames<'a> {
+    /// Appends to `out`.
+    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, start: None }
+    }
+
+    /// Adds the items of a payload. A frame may end between any two.
+    pub(super) fn add(&mut self, mut items: &[u8]) {
+        while !items.is_empty() {
+            let (item, rest) = items.split_at(item_bytes(items));
+            if let Some(start) = self.start
+                && self.out.len() + item.len() + TAIL.len() > start + FRAME_BYTES_MAX
+            {
+                self.finish();
+            }
+            if self.start.is_none() {
+                self.start = Some(self.out.len());
+                self.out.extend_from_slice(&[0; LENGTH_BYTES]);
+                self.out.extend_from_slice(HEAD);
+            }
+            self.out.extend_from_slice(item);
+            items = rest;
+        }
+    }
+
+    /// Closes the open frame.
+    pub(super) fn finish(&mut self) {
+        let Some(start) = self.start.take() else { return };
+        self.out.extend_from_slice(TAIL);
+        let bytes = (self.out.len() - start - LENGTH_BYTES) as u32;
+        self.out[start..start + LENGTH_BYTES].copy_from_slice(&bytes.to_be_bytes());
+    }
+}
+
+/// The length of the first of the items that [`write_item`] wrote.
+fn item_bytes(items: &[u8]) -> usize {
+    let path =
+        items.get(1..5).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+    let behind = 5 + path as usize;
+    let timestamp = if items.get(behind) == Some(&INT) { 5 } else { LONG.len() + 8 };
+    (behind + timestamp + 9 + 2).min(items.len())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What an item says: path, timestamp, value.
+    pub(in super::super) type Item = (String, u64, f64);
+
+    /// Reads frames as an unpickler does that knows the operations in use, and no others.
+    pub(in super::super) fn unpickle(mut bytes: &[u8]) -> Vec<Item> {
+        let mut items = Vec::new();
+        while !bytes.is_empty() {
+            let length = u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
+            assert!(length <= FRAME_BYTES_MAX, "{length}");
+            items.extend(load(&bytes[4..4 + length]));
+            bytes = &bytes[4 + length..];
+        }
+        items
+    }
+
+    #[derive(Clone, Debug)]
+    enum Object {
+        List(Vec<Object>),
+        Mark,
+        Text(String),
+        Int(i64),
+        Float(f64),
+        Pair(Box<(Object, Object)>),
+    }
+
+    fn load(program: &[u8]) -> Vec<Item> {
+        let mut stack: Vec<Object> = Vec::new();
+        let mut place = 0;
+        let mut take = |count: usize| {
+            place += count;
+            &program[place - count..place]
+        };
+        assert_eq!(take(2), b"\x80\x02");
+        loop {
+            match take(1)[0] {
+                b']' => stack.push(Object::List(Vec::new())),
+                b'(' => stack.push(Object::Mark),
+                b'X' => {
+                    let length = u32::from_le_bytes(take(4).try_into().unwrap());
+                    let text = String::from_utf8(take(length as usize).to_vec()).unwrap();
+                    stack.push(Object::Text(text));
+                }
+                b'J' => {
+                    let number = i32::from_le_bytes(take(4).try_into().unwrap());
+                    stack.push(Object::Int(number.into()));
+                }
+                0x8a => {
+                    assert_eq!(take(1), [8]);
+                    stack.push(Object::Int(i64::from_le_bytes(take(8).try_into().unwrap())));
+                }
+                b'G' => {
+                    let number = f64::from_be_bytes(take(8).try_into().unwrap());
+                    stack.push(Object::Float(number));
+                }
+                0x86 => {
+                    let second = stack.pop().unwrap();
+                    let first = stack.pop().unwrap();
+                    stack.push(Object::Pair(Box::new((first, second))));
+                }
+                b'e' => {
+                    let mark = stack.iter().rposition(|o| matches!(o, Object::Mark)).unwrap();
+                    let items = stack.split_off(mark + 1);
+                    stack.pop();
+                    let Some(Object::List(list)) = stack.last_mut() else { panic!("no list") };
+                    list.extend(items);
+                }
+                b'.' => break,
+                other => panic!("operation {other:#x}"),
+            }
+        }
+        assert_eq!(place, program.len(), "something is behind the end");
+        let Some(Object::List(items)) = stack.pop() else { panic!("no list") };
+        assert!(stack.is_empty());
+        items.into_iter().map(item).collect()
+    }
+
+    fn item(object: Object) -> Item {
+        let Object::Pair(outer) = object else { panic!("{object:?}") };
+        let (Object::Text(path), Object::Pair(inner)) = *outer else { panic!("no path") };
+        let (Object::Int(timestamp), Object::Float(value)) = *inner else { panic!("no point") };
+        (path, timestamp as u64, value)
+    }
+
+    #[test]
+    fn a_frame_is_what_python_would_pickle() {
+        let (mut items, mut out) = (Vec::new(), Vec::new());
+        write_item(&mut items, &[b"a", b".b"], 1234, 5678.0);
+        let mut frames = Frames::new(&mut out);
+        frames.add(&items);
+        frames.finish();
+        assert_eq!(
+            out,
+            b"\x00\x00\x00\x1e\x80\x02](X\x03\x00\x00\x00a.bJ\xd2\x04\x00\x00G\x40\xb6\x2e\x00\x00\x00\x00\x00\x86\x86e."
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_pickled_is_loaded_whole(
+            items in prop::collection::vec((0_usize..4000, 0_u64..1 << 40, prop::num::f64::NORMAL), 0..60),
+        ) {
+            let items: Vec<Item> = items
+                .into_iter()
+                .map(|(length, timestamp, value)| ("ü".repeat(length / 2), timestamp, value))
+                .collect();
+            let mut out = Vec::new();
+            let mut frames = Frames::new(&mut out);
+            for payload in items.chunks(7) {
+                let mut bytes = Vec::new();
+                for (path, timestamp, value) in payload {
+                    write_item(&mut bytes, &[path.as_bytes()], *timestamp, *value);
+                }
+                frames.add(&bytes);
+            }
+            frames.finish();
+            prop_assert_eq!(unpickle(&out), items);
+        }
+    }
+}
