@@ -228,17 +228,8 @@ impl Timer {
                 Store::Exact(Exact { values, weights })
             }
             TimerParts::Sketch(parts) => {
-                let SketchParts {
-                    weight,
-                    sum,
-                    min,
-                    max,
-                    mean,
-                    squares,
-                    bins_weight,
-                    values,
-                    bins,
-                } = *parts;
+                let SketchParts { weight, sum, min, max, mean, squares, bins_weight, values, bins } =
+                    *parts;
                 if !finite(&[min, max, mean, squares, bins_weight]) || min > max {
                     return None;
                 }

@@ -358,7 +358,7 @@ pub(super) mod tests {
         let mut out = Vec::new();
         for point in &snapshot.points {
             json::write_point(&mut out, snapshot, point);
-            influx::write_point(&mut out, snapshot, point, influx::Precision::Nanoseconds);
+            influx::write_point(&mut out, snapshot, point);
             match &point.value {
                 Value::Timer(timer) => {
                     for rank in [0.1, 25.0, 99.9, 100.0] {
