@@ -26,15 +26,15 @@ struct Details {
 
 impl ConfigError {
     pub(super) fn new(file: &str, position: Position, excerpt: Excerpt, message: String) -> Self {
-        let help = Vec::new();
-        let details = Details { file: file.to_owned(), position, message, excerpt, help };
+        let (file, message) = (file.to_owned(), printable(message));
+        let details = Details { file, position, message, excerpt, help: Vec::new() };
         Self { details: Box::new(details) }
     }
 
     /// Adds a line below the excerpt, such as what is allowed.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
-        self.details.help.push(help.into());
+        self.details.help.push(printable(help.into()));
         self
     }
 
@@ -61,6 +61,11 @@ impl ConfigError {
     pub fn help(&self) -> &[String] {
         &self.details.help
     }
+}
+
+/// What repeats something of the file must not send its control characters to a terminal.
+fn printable(text: String) -> String {
+    if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }
 }
 
 impl fmt::Display for ConfigError {
@@ -99,5 +104,15 @@ mod tests {
         assert_eq!(error.file(), "dir/f.yaml");
         assert_eq!(error.message(), "wrong");
         assert_eq!(error.help(), ["allowed: a, b"]);
+    }
+
+    #[test]
+    fn a_control_character_of_the_file_reaches_no_terminal() {
+        let source = Source::new("f", "a: \u{1b}[2J");
+        let error = source.error_at(Span::START, "not `\u{1b}[2J\n`").with_help("or `\u{9b}m`");
+        assert_eq!(
+            error.to_string(),
+            "f:1:1: not `\u{fffd}[2J\u{fffd}`\n  |\n1 | a: \u{fffd}[2J\n  | ^\n  = or `\u{fffd}m`"
+        );
     }
 }
