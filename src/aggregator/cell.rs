@@ -163,7 +163,7 @@ impl GaugeOps {
             (GaugeOp::Add(change), Some((last_ns, GaugeOp::Add(sum))))
                 if *last_ns == arrival_ns =>
             {
-                *sum += change;
+                *sum = added(*sum, change);
                 return;
             }
             _ => {}
@@ -181,7 +181,7 @@ impl GaugeOps {
         if let (_, GaugeOp::Add(change)) = self.ops.remove(first_add)
             && let Some((_, GaugeOp::Add(sum))) = self.ops.get_mut(first_add)
         {
-            *sum += change;
+            *sum = added(*sum, change);
         }
     }
 
@@ -190,10 +190,15 @@ impl GaugeOps {
         self.ops.sort_by_key(|(arrival_ns, _)| *arrival_ns);
         let after = self.ops.iter().fold(before, |gauge, (_, op)| match op {
             GaugeOp::Set(value) => *value,
-            GaugeOp::Add(change) => (gauge + change).clamp(f64::MIN, f64::MAX),
+            GaugeOp::Add(change) => added(gauge, *change),
         });
         (after, self.ops.last().map_or(0, |(arrival_ns, _)| *arrival_ns))
     }
+}
+
+/// A sum that stays finite: two infinities would make a gauge no number at all.
+fn added(number: f64, change: f64) -> f64 {
+    (number + change).clamp(f64::MIN, f64::MAX)
 }
 
 /// An increment times its weight, finite.
@@ -260,5 +265,16 @@ mod tests {
         let mut huge = Cell::default();
         huge.record(&SampleValue::Counter(f64::MAX), 1e300, 0, 1000);
         assert_eq!(huge.into_value(&mut 0.0, &[]).unwrap().headline(), f64::MAX);
+    }
+
+    #[test]
+    fn a_gauge_stays_a_number_whatever_is_added_and_joined() {
+        let mut samples = Vec::new();
+        for arrival in 0..2_000 {
+            let change = if arrival % 2 == 0 { f64::MAX } else { f64::MIN };
+            samples.extend([(arrival, GaugeAdd(change)), (arrival, GaugeAdd(change))]);
+        }
+        let value = cell(&samples).into_value(&mut 0.0, &[]).unwrap().headline();
+        assert!(value.is_finite(), "{value}");
     }
 }
