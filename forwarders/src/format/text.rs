@@ -31,7 +31,20 @@ fn write_word(out: &mut Vec<u8>, word: &str) {
     if !word.is_empty() && word.chars().all(plain) {
         out.extend_from_slice(word.as_bytes());
     } else {
-        json::write_string(out, word);
+        write_quoted(out, word);
+    }
+}
+
+/// JSON leaves some control characters as they are; a terminal would obey them.
+fn write_quoted(out: &mut Vec<u8>, word: &str) {
+    let mut quoted = Vec::with_capacity(word.len() + 2);
+    json::write_string(&mut quoted, word);
+    for character in String::from_utf8_lossy(&quoted).chars() {
+        if character.is_control() {
+            out.extend_from_slice(format!("\\u{:04x}", u32::from(character)).as_bytes());
+        } else {
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        }
     }
 }
 
@@ -61,5 +74,12 @@ mod tests {
              count=1 rate=0.1 sum=1.5 min=1.5 max=1.5 mean=1.5 stddev=0 p50=1.5 p90=1.5 p95=1.5 \
              p99=1.5"
         );
+    }
+
+    #[test]
+    fn no_word_reaches_a_terminal_as_a_command() {
+        let mut out = Vec::new();
+        write_word(&mut out, "a\u{9b}2J\u{7f}\u{1b}[m\u{85}é");
+        assert_eq!(String::from_utf8(out).unwrap(), "\"a\\u009b2J\\u007f\\u001b[m\\u0085é\"");
     }
 }
