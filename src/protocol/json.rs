@@ -16,7 +16,7 @@ use super::{
     parse_finite, weight_at,
 };
 
-/// Deeper nesting is refused; no message has a use for it.
+/// Levels of a message, its own included. Deeper nesting is refused; no message has a use for it.
 const DEPTH_MAX: usize = 64;
 
 /// Decodes a datagram and hands each message to `each`, in order.
@@ -126,12 +126,14 @@ struct Reader<'a, 'l> {
     bytes: &'a [u8],
     at: usize,
     start: usize,
+    /// Objects around what is read now, as far as they count as levels.
+    depth: usize,
     limits: &'l Limits,
 }
 
 impl<'a, 'l> Reader<'a, 'l> {
     fn new(text: &'a str, at: usize, limits: &'l Limits) -> Self {
-        Self { text, bytes: text.as_bytes(), at, start: at, limits }
+        Self { text, bytes: text.as_bytes(), at, start: at, depth: 0, limits }
     }
 
     /// One message and nothing behind it.
@@ -189,6 +191,7 @@ impl<'a, 'l> Reader<'a, 'l> {
         reserved: &mut Reserved<'a>,
         tags: &mut Tags<'a>,
     ) -> Result<(), Rejection> {
+        self.depth = 1;
         // Where the tags lie that the latest `tags` member made, should another one replace it.
         let mut from_tags = 0..0;
         self.members(|reader, key, offset| {
@@ -349,7 +352,7 @@ impl<'a, 'l> Reader<'a, 'l> {
             // Here a value starts, or a container ends that is still empty.
             match self.peek() {
                 Some(bracket @ (b'{' | b'[')) => {
-                    if depth == DEPTH_MAX {
+                    if self.depth + depth == DEPTH_MAX {
                         return Err(reject(RejectReason::TooDeep, self.at, "less nesting"));
                     }
                     open[depth] = bracket;

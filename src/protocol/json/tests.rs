@@ -237,8 +237,15 @@ fn nesting_has_an_end() {
         assert_eq!(reasons(text.as_bytes()), ["too_deep"]);
     }
     assert_eq!(reasons("[".repeat(65_507).as_bytes()), ["too_deep"]);
-    let fair = format!("{}{}", "[".repeat(60), "]".repeat(60));
-    assert_eq!(reasons(message("trace", &format!(r#","timestamp":{fair}"#)).as_bytes()), ["ok"]);
+    let nested = |levels: usize| {
+        let value = format!("{}{}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+        message("trace", &format!(r#","timestamp":{value}"#))
+    };
+    // A message counts as a level itself, alone and in an array.
+    for (levels, outcome) in [(64, "ok"), (65, "too_deep")] {
+        assert_eq!(reasons(nested(levels).as_bytes()), [outcome]);
+        assert_eq!(reasons(format!("[{}]", nested(levels)).as_bytes()), [outcome]);
+    }
 }
 
 /// The same rules once more, on top of `serde_json`: what a message is or that it is none.
