@@ -28,3 +28,5 @@ pub mod process;
 pub mod protocol;
 pub mod spool;
 mod sys;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;

@@ -4,7 +4,7 @@ use memchr::{memchr, memrchr};
 
 /// A part of a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part<'a> {
+pub(crate) enum Part<'a> {
     /// One or more complete lines.
     Lines(&'a [u8]),
     /// The beginning of a line that is too long; the rest of it is passed over.
@@ -14,7 +14,7 @@ pub(super) enum Part<'a> {
 /// What a connection has brought of a line that is not complete. Takes memory only while there is
 /// such a line.
 #[derive(Debug, Default)]
-pub(super) struct LineCutter {
+pub(crate) struct LineCutter {
     partial: Vec<u8>,
     /// Whether the rest of the line is passed over.
     is_skipping: bool,
@@ -23,7 +23,7 @@ pub(super) struct LineCutter {
 impl LineCutter {
     /// Gives all lines that end within `chunk` to `each`, in order, and keeps the beginning of the
     /// next one. A line has at most `max` bytes without its end. Returns whether a line ended.
-    pub(super) fn feed(
+    pub(crate) fn feed(
         &mut self,
         chunk: &[u8],
         max: usize,
@@ -50,7 +50,7 @@ impl LineCutter {
     }
 
     /// What there is of a line that did not end, and nothing any more.
-    pub(super) fn finish(&mut self) -> Vec<u8> {
+    pub(crate) fn finish(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.partial)
     }
 

@@ -15,7 +15,7 @@ pub mod allow;
 pub mod bind;
 pub mod config;
 pub mod datagram;
-mod lines;
+pub(crate) mod lines;
 pub mod recorder;
 pub mod rejected;
 mod seldom;

@@ -296,93 +296,11 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::time::Duration;
-
-    use forwarders::model::{Value, Window};
     use proptest::prelude::*;
 
     use super::*;
     use crate::aggregator::AggregationConfig;
-    use crate::aggregator::handover::AggregatorEnd;
-    use crate::aggregator::identity::AgentConfig;
-    use crate::aggregator::store::Store;
-    use crate::listener::wake::Waker;
-    use crate::protocol::{SampleValue, statsd};
-
-    /// Everything that a recorder makes of these lines, each a datagram: series and numbers.
-    fn recorded(protocol: Protocol, lines: &[String]) -> (Counts, BTreeMap<String, Vec<f64>>) {
-        let config = AggregationConfig::default();
-        let identifier = Arc::new(Identifier::new(&AgentConfig::default()));
-        let registry = Arc::new(Registry::new(&config, Arc::clone(&identifier)));
-        let shared = Shared {
-            identifier,
-            registry: Arc::clone(&registry),
-            rejected: Arc::default(),
-            started: Instant::now(),
-            limits: Limits::default(),
-            exact_samples: 1_000,
-            line_cache: 1 << 20,
-        };
-        let mut aggregator = AggregatorEnd::new();
-        let handover = aggregator.add_listener(Arc::new(Waker::new().unwrap()));
-        let stats = Arc::new(ListenerStats::without_drops("a test".to_owned()));
-        let mut recorder = Recorder::new(shared, protocol, Arc::clone(&stats), handover);
-        let mut ahead = Ahead::new();
-        for line in lines {
-            recorder.datagram(line.as_bytes(), "a test", &mut ahead);
-        }
-        recorder.catch_up(&mut ahead);
-        recorder.finish();
-        let mut store = Store::new(&config, Duration::from_secs(1), registry);
-        let mut handed = aggregator.tallies().try_recv().unwrap();
-        store.merge(handed.listener, &mut handed.tally);
-        let window = Window { end_ms: 1_000, interval: Duration::from_secs(1) };
-        let snapshot = store.flush(window);
-        let numbers = |value: &Value| {
-            let mut numbers = Vec::new();
-            value.for_each_field(&snapshot, |_, number| numbers.push(number));
-            numbers
-        };
-        let points = snapshot.points.iter();
-        let points =
-            points.map(|point| (point.series.to_string(), numbers(&point.value))).collect();
-        (stats.counts(), points)
-    }
-
-    /// What the decoders alone make of the same lines: of counters, traces and timers the sum, of
-    /// gauges the last.
-    fn decoded(protocol: Protocol, lines: &[String]) -> (u64, BTreeMap<String, f64>) {
-        let (mut samples, mut numbers) = (0, BTreeMap::new());
-        for line in lines {
-            let mut each = |message: Result<Sample<'_>, Rejection>| {
-                let Ok(sample) = message else { return };
-                samples += 1;
-                let key = format!("{} {} {:?}", sample.value.kind(), sample.name, sample.tags);
-                let number: &mut f64 = numbers.entry(key).or_default();
-                match sample.value {
-                    SampleValue::Counter(count) => *number += count * sample.weight,
-                    SampleValue::Timer(value) => *number += value * sample.weight,
-                    SampleValue::GaugeSet(value) => *number = value,
-                    SampleValue::GaugeAdd(change) => *number += change,
-                    SampleValue::Trace => *number += 1.0,
-                    SampleValue::Set(_) => {}
-                }
-            };
-            match protocol {
-                Protocol::Json => json::decode(line.as_bytes(), &Limits::default(), &mut each),
-                Protocol::Statsd => {
-                    statsd::decode(line.as_bytes(), &Limits::default(), &mut each);
-                }
-            }
-        }
-        (samples, numbers)
-    }
-
-    fn sorted(mut numbers: Vec<f64>) -> Vec<f64> {
-        numbers.sort_by(f64::total_cmp);
-        numbers
-    }
+    use crate::testing::recorder::agrees;
 
     /// Lines that are made to be taken for one another.
     fn json_line() -> impl Strategy<Value = String> {
@@ -427,21 +345,9 @@ mod tests {
         })
     }
 
-    fn agrees(protocol: Protocol, lines: &[String]) -> Result<(), TestCaseError> {
-        let (counts, points) = recorded(protocol, lines);
-        let (samples, expected) = decoded(protocol, lines);
-        prop_assert_eq!(counts.aggregated, samples, "{:#?}", lines);
-        prop_assert_eq!(points.len(), expected.len(), "{:#?}", lines);
-        let of_kind = |kind: &str, field: usize| {
-            let points = points.iter().filter(|(series, _)| series.starts_with(kind));
-            sorted(points.map(|(_, numbers)| numbers[field]).collect())
-        };
-        for (kind, field) in [("counter", 0), ("gauge", 0), ("timer", 2), ("trace", 0)] {
-            let numbers = expected.iter().filter(|(series, _)| series.starts_with(kind));
-            let numbers = sorted(numbers.map(|(_, number)| *number).collect());
-            prop_assert_eq!(of_kind(kind, field), numbers, "{} of {:#?}", kind, lines);
-        }
-        Ok(())
+    fn agree(protocol: Protocol, lines: &[String]) {
+        let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+        agrees(protocol, &[lines.clone(), lines], &AggregationConfig::default());
     }
 
     proptest! {
@@ -449,14 +355,14 @@ mod tests {
         fn a_json_line_seen_before_means_what_it_meant(
             lines in prop::collection::vec(json_line(), 1..60),
         ) {
-            agrees(Protocol::Json, &lines)?;
+            agree(Protocol::Json, &lines);
         }
 
         #[test]
         fn a_statsd_line_seen_before_means_what_it_meant(
             lines in prop::collection::vec(statsd_line(), 1..60),
         ) {
-            agrees(Protocol::Statsd, &lines)?;
+            agree(Protocol::Statsd, &lines);
         }
     }
 }

@@ -1,0 +1,167 @@
+#!/usr/bin/env bash
+# Fuzzes what reads or writes other people's bytes. Needs neither a nightly
+# toolchain nor cargo-fuzz: libFuzzer comes with the crate libfuzzer-sys, and the
+# coverage that guides it is a stable option of rustc.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+all=()
+for file in fuzz/fuzz_targets/*.rs; do all+=("$(basename "$file" .rs)"); done
+
+usage() {
+    cat <<EOF
+usage: scripts/fuzz.sh [--seconds N] [--jobs N] [TARGET...]
+       scripts/fuzz.sh --minimize [TARGET...]
+
+Builds the fuzz targets and runs each (default: all) for N seconds (default:
+60), as many at a time as there are cores (--jobs). Fails on a finding, keeps
+the input and says how to run it again.
+
+--minimize makes the committed corpus anew: the fewest inputs of it and of all
+local runs that together reach the same code. What once was a finding stays in
+fuzz/regressions.
+
+Targets: ${all[*]}
+EOF
+}
+
+number() { # OPTION VALUE
+    if [[ ! ${2:-} =~ ^[1-9][0-9]*$ ]]; then
+        echo "fuzz: $1 needs a number above 0" >&2
+        exit 2
+    fi
+    echo "$2"
+}
+
+seconds=60
+jobs=$(nproc)
+minimize=false
+targets=()
+while (($# > 0)); do
+    case $1 in
+    --seconds)
+        seconds=$(number "$1" "${2:-}")
+        shift
+        ;;
+    --jobs)
+        jobs=$(number "$1" "${2:-}")
+        shift
+        ;;
+    --minimize) minimize=true ;;
+    -h | --help) usage && exit ;;
+    *)
+        if [[ ! -f fuzz/fuzz_targets/$1.rs ]]; then usage >&2 && exit 2; fi
+        targets+=("$1")
+        ;;
+    esac
+    shift
+done
+if ((${#targets[@]} == 0)); then targets=("${all[@]}"); fi
+
+# --- building ------------------------------------------------------------------
+
+build=$root/target/fuzz
+host=$(rustc -vV | sed -n 's/^host: //p')
+
+# What cargo-fuzz passes with `--sanitizer none`. AddressSanitizer would need an
+# unstable option and halve the speed, to find what safe code does not have: all
+# of our `unsafe` is in src/sys.rs, whose sockets no target opens.
+coverage=(
+    -Cpasses=sancov-module
+    -Cllvm-args=-sanitizer-coverage-level=4
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+    -Cllvm-args=-sanitizer-coverage-pc-table
+    -Cllvm-args=-sanitizer-coverage-trace-compares
+    --cfg fuzzing
+)
+
+build_targets() {
+    # With --target, procedural macros and build scripts are built without the flags.
+    RUSTFLAGS=${coverage[*]} cargo build --manifest-path fuzz/Cargo.toml --locked --release \
+        --target "$host" --target-dir "$build"
+}
+
+binary() { echo "$build/$host/release/$1"; } # TARGET
+
+# --- running -------------------------------------------------------------------
+
+# Longer inputs cost speed and reach nothing that these do not. An input that
+# takes seconds or a gigabyte is a finding.
+limits=(-max_len=4096 -timeout=10 -rss_limit_mb=1024)
+
+fuzz() { # TARGET
+    local target=$1 found=$build/corpus/$1 options=("${limits[@]}")
+    mkdir -p "$found" "fuzz/artifacts/$target" "fuzz/regressions/$target"
+    if [[ -f fuzz/dictionaries/$target.dict ]]; then
+        options+=("-dict=fuzz/dictionaries/$target.dict")
+    fi
+    # New inputs go into the first folder, so not into the committed one. It has
+    # to `exec`: then a signal to it ends the fuzzer.
+    exec "$(binary "$target")" "${options[@]}" -max_total_time="$seconds" \
+        -artifact_prefix="fuzz/artifacts/$target/" \
+        "$found" "fuzz/corpus/$target" "fuzz/regressions/$target" &>"$build/$target.log"
+}
+
+report() { # TARGET EXIT_STATUS
+    local target=$1 log=$build/$1.log finding
+    if (($2 == 0)); then
+        printf '%-10s ok      %s\n' "$target" "$(grep -a 'DONE  *cov' "$log" | tail -n 1)"
+        return
+    fi
+    printf '%-10s FAILED  %s\n' "$target" "$log"
+    grep -a -m 1 -A 8 -e 'panicked at' -e '^==.*ERROR' "$log" | sed 's/^/    /' || tail "$log"
+    finding=$(sed -n 's/.*Test unit written to \(.*\)/\1/p' "$log" | tail -n 1)
+    if [[ -z $finding ]]; then return; fi
+    cat <<EOF
+    once more:  $(binary "$target") $finding
+    smaller:    $(binary "$target") -minimize_crash=1 -runs=100000 $finding
+    kept, once it is fixed:  mv $finding fuzz/regressions/$target/
+EOF
+}
+
+run_all() {
+    local -A running=() # pid -> target
+    local -a failed=()
+    local target pid status
+    for target in "${targets[@]}" ''; do
+        # The empty one at the end waits for all that still run.
+        while ((${#running[@]} >= (${#target} > 0 ? jobs : 1))); do
+            status=0
+            wait -n -p pid "${!running[@]}" || status=$?
+            report "${running[$pid]}" "$status"
+            if ((status != 0)); then failed+=("${running[$pid]}"); fi
+            unset "running[$pid]"
+        done
+        if [[ -n $target ]]; then
+            fuzz "$target" &
+            running[$!]=$target
+        fi
+    done
+    if ((${#failed[@]} > 0)); then
+        echo "fuzz: FAILED: ${failed[*]}"
+        return 1
+    fi
+    echo "fuzz: no finding in ${#targets[@]} targets, $(duration "$seconds") each"
+}
+
+minimize_all() {
+    local target corpus new
+    for target in "${targets[@]}"; do
+        corpus=fuzz/corpus/$target new=$build/minimized/$target
+        rm -rf "$new"
+        mkdir -p "$new" "$corpus" "$build/corpus/$target"
+        # Without counting how often code is reached: that takes thousands of inputs.
+        "$(binary "$target")" -set_cover_merge=1 -use_counters=0 "${limits[@]}" \
+            -artifact_prefix="$build/" "$new" "$corpus" "$build/corpus/$target" \
+            &>"$build/$target.log"
+        rm -rf "$corpus"
+        mv "$new" "$corpus"
+        echo "$target: $(find "$corpus" -type f | wc -l) inputs, $(du -sb "$corpus" | cut -f1) bytes"
+    done
+}
+
+# What was started must not go on when this ends, be it by Ctrl-C.
+trap 'jobs -p | xargs -r kill 2>/dev/null || true' EXIT
+build_targets
+if $minimize; then minimize_all; else run_all; fi

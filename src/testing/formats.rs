@@ -1,0 +1,149 @@
+//! The formats of the outputs: whatever names, tags and numbers clients send, a reader gets one
+//! line a point, and in it the point.
+
+use std::collections::BTreeMap;
+
+use forwarders::format::influx;
+use forwarders::format::pystatsd::Envelope;
+use forwarders::format::{LineFormat, json};
+use forwarders::model::{Point, Snapshot};
+use serde_json::value::RawValue;
+
+use super::recorder::{decoded, protocol_of};
+use crate::aggregator::AggregationConfig;
+
+/// The first byte stands for the protocol, the others are a datagram that is recorded and written
+/// in each format.
+pub fn check(input: &[u8]) {
+    let Some((protocol, datagram)) = input.split_first() else { return };
+    let config = AggregationConfig::default();
+    let (snapshots, _) = decoded(protocol_of(*protocol), &[vec![datagram]], &config);
+    for snapshot in &snapshots {
+        for point in &snapshot.points {
+            check_text(snapshot, point);
+            check_json(snapshot, point);
+            check_pystatsd(snapshot, point);
+            check_influx(snapshot, point);
+        }
+    }
+}
+
+/// What `write` appends, which has to be text.
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8(out).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn tags(point: &Point) -> BTreeMap<String, String> {
+    point.series.tags().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// The fields of a point, which are finite.
+fn fields(snapshot: &Snapshot, point: &Point) -> BTreeMap<String, f64> {
+    let mut fields = BTreeMap::new();
+    point.value.for_each_field(snapshot, |field, number| {
+        assert!(number.is_finite(), "{field} is {number}");
+        // Zero is written without its sign.
+        fields.insert(field.to_owned(), number + 0.0);
+    });
+    fields
+}
+
+/// One line, and nothing that a terminal would obey.
+fn check_text(snapshot: &Snapshot, point: &Point) {
+    let line = written(|out| LineFormat::Text.write_line(out, snapshot, point));
+    let line = line.strip_suffix('\n').unwrap_or_else(|| panic!("no end: {line:?}"));
+    assert!(!line.contains(char::is_control), "{line:?}");
+}
+
+/// The object has just the point's name, tags and fields.
+fn check_json(snapshot: &Snapshot, point: &Point) {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Written<'a> {
+        name: String,
+        r#type: String,
+        timestamp: u64,
+        interval: f64,
+        tags: BTreeMap<String, String>,
+        #[serde(borrow)]
+        fields: BTreeMap<String, &'a RawValue>,
+    }
+    let line = written(|out| json::write_point(out, snapshot, point));
+    assert!(!line.contains(['\n', '\r']), "{line:?}");
+    let read: Written<'_> =
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    assert_eq!((read.name.as_str(), &read.tags), (point.series.name(), &tags(point)));
+    assert_eq!(read.r#type, point.series.kind().as_str());
+    assert_eq!((read.timestamp, read.interval), (snapshot.window.end_ms, 10.0));
+    // `serde_json` itself may miss the last digit.
+    let number = |(field, text): (String, &RawValue)| {
+        (field, text.get().parse().unwrap_or_else(|_| panic!("{line}")))
+    };
+    let read: BTreeMap<String, f64> = read.fields.into_iter().map(number).collect();
+    assert_eq!(read, fields(snapshot, point));
+}
+
+/// The envelope is what it has to be, and each tag stands beside it under a key of its own.
+fn check_pystatsd(snapshot: &Snapshot, point: &Point) {
+    let envelope = Envelope::new("key", "tenant");
+    let line = written(|out| envelope.write_point(out, snapshot, point));
+    assert!(!line.contains(['\n', '\r']), "{line:?}");
+    let read: BTreeMap<String, &RawValue> =
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let text = |key: &str| -> String {
+        read.get(key)
+            .and_then(|value| serde_json::from_str(value.get()).ok())
+            .unwrap_or_else(|| panic!("{key}: {line}"))
+    };
+    assert_eq!(text("name"), point.series.name());
+    assert_eq!((text("apikey"), text("tenant_id")), ("key".to_owned(), "tenant".to_owned()));
+    assert_eq!(text("@version"), "1");
+    assert_eq!(text("@timestamp"), "2017-03-21T16:34:34.000Z");
+    assert_eq!(read["value"].get().parse().ok(), Some(point.value.headline() + 0.0));
+    let own = if read.contains_key("stats") { 7 } else { 6 };
+    assert_eq!(read.len(), own + point.series.tag_count(), "{line}");
+}
+
+/// The line has a measurement, tags that are something, and all fields; what has a meaning in line
+/// protocol is escaped, so that splitting finds just these.
+fn check_influx(snapshot: &Snapshot, point: &Point) {
+    let line = written(|out| influx::write_point(out, snapshot, point));
+    assert!(!line.contains(|c: char| c.is_ascii_control()), "{line:?}");
+    assert!(!line.starts_with('#'), "{line:?} is a comment");
+    let parts = split_unescaped(&line, ' ');
+    let [series, written_fields, timestamp] = parts[..] else { panic!("{parts:?}") };
+    assert_eq!(timestamp, "1490114074000000000");
+    let series = split_unescaped(series, ',');
+    assert!(!series[0].is_empty(), "{line:?}");
+    for tag in &series[1..] {
+        let tag = split_unescaped(tag, '=');
+        assert!(tag.len() == 2 && tag.iter().all(|part| !part.is_empty()), "{line:?}");
+        assert_ne!(tag[0], "time", "InfluxDB refuses it: {line:?}");
+    }
+    let is_kept = |(key, value): &(&str, &str)| {
+        [key, value].iter().all(|part| !part.trim_end_matches('\\').is_empty())
+    };
+    assert_eq!(series.len() - 1, point.series.tags().filter(is_kept).count(), "{line:?}");
+    let field = |field: &str| {
+        let (key, number) = field.split_once('=').unwrap_or_else(|| panic!("{line:?}"));
+        (key.to_owned(), number.parse().unwrap_or_else(|_| panic!("{line:?}")))
+    };
+    let read: BTreeMap<String, f64> = written_fields.split(',').map(field).collect();
+    assert_eq!(read, fields(snapshot, point));
+}
+
+/// Splits where a separator has no backslash before it, as InfluxDB's own parser does.
+fn split_unescaped(text: &str, separator: char) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for (place, _) in text.match_indices(separator) {
+        if !text[..place].ends_with('\\') {
+            parts.push(&text[start..place]);
+            start = place + 1;
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}

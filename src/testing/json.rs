@@ -1,0 +1,262 @@
+//! JSON messages once more, on top of `serde_json`: what a datagram means.
+
+use std::collections::BTreeMap;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{assert_promises, assert_same_sample, trim};
+use crate::protocol::{Limits, RejectReason, Sample, SampleValue, Tags, json};
+
+/// Levels of objects and arrays that a message may have, itself included.
+const LEVELS_MAX: usize = 64;
+/// Few, so that a short input reaches the limit, but more than fit without an allocation.
+const LIMITS: Limits = Limits { max_tags: 12, max_values: 12 };
+
+/// What a message means, or why it has to be rejected.
+pub type Meaning = Result<Sample<'static>, Refusal>;
+
+/// Why a message has to be rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is no JSON.
+    Syntax,
+    /// It is JSON, but no message.
+    Content,
+}
+
+/// Holds the decoder against the reference.
+pub fn check(input: &[u8]) {
+    compare(input, &LIMITS);
+}
+
+/// The decoder and the reference say the same of each message.
+pub fn compare(datagram: &[u8], limits: &Limits) {
+    let mut ours = Vec::new();
+    json::decode(datagram, limits, &mut |message| ours.push(message));
+    let expected = decode(datagram, limits);
+    assert_eq!(ours.len(), expected.len(), "messages: {ours:#?}, not {expected:#?}");
+    for (ours, expected) in ours.iter().zip(&expected) {
+        match (ours, expected) {
+            (Ok(ours), Ok(expected)) => {
+                assert_promises(ours);
+                assert_same_sample(ours, expected);
+            }
+            (Err(rejection), Err(refusal)) => {
+                assert!(rejection.offset <= datagram.len(), "{rejection:?}");
+                assert!(is_fair(rejection.reason, *refusal), "{rejection:?}, not {refusal:?}");
+            }
+            _ => panic!("{ours:#?}, not {expected:#?}"),
+        }
+    }
+}
+
+/// Whether the reason fits. What is wrong first is told, and this may come before the syntax error.
+fn is_fair(reason: RejectReason, refusal: Refusal) -> bool {
+    use RejectReason::{BadJson, BadTag, NestedTag, TooDeep, TooManyTags};
+    match refusal {
+        Refusal::Syntax => {
+            matches!(reason, BadJson | BadTag | NestedTag | TooDeep | TooManyTags)
+        }
+        Refusal::Content => reason != BadJson,
+    }
+}
+
+/// What each message of a datagram means.
+#[must_use]
+pub fn decode(datagram: &[u8], limits: &Limits) -> Vec<Meaning> {
+    if trim(datagram).starts_with(b"[") {
+        return decode_array(datagram, limits);
+    }
+    let lines = datagram.split(|byte| *byte == b'\n').map(trim);
+    lines.filter(|line| !line.is_empty()).map(|line| decode_line(line, limits)).collect()
+}
+
+fn decode_array(datagram: &[u8], limits: &Limits) -> Vec<Meaning> {
+    let unreadable = || vec![Err(Refusal::Syntax)];
+    let Ok(elements) = serde_json::from_slice::<Vec<&RawValue>>(datagram) else {
+        return unreadable();
+    };
+    let levels: Result<Vec<usize>, Refusal> = elements.iter().map(|e| levels(e.get(), 0)).collect();
+    match levels {
+        Err(_) => unreadable(),
+        Ok(levels) if levels.iter().any(|levels| *levels > LEVELS_MAX) => {
+            vec![Err(Refusal::Content)]
+        }
+        Ok(_) => elements.iter().map(|e| decode_line(e.get().as_bytes(), limits)).collect(),
+    }
+}
+
+/// An object's members in their order, each value as its text.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// Levels of objects and arrays in a value, with `around` of them around it; fails where something
+/// in it is no JSON. `serde_json` by itself takes half a surrogate pair in what it skips, so each
+/// text is read. What is too deep is not looked into.
+fn levels(value: &str, around: usize) -> Result<usize, Refusal> {
+    let syntax = |_| Refusal::Syntax;
+    let below = |value: &RawValue| levels(value.get(), around + 1);
+    let mut deepest = around;
+    match value.as_bytes().first() {
+        Some(b'{' | b'[') if around == LEVELS_MAX => deepest += 1,
+        Some(b'{') => {
+            deepest += 1;
+            for (_, value) in serde_json::from_str::<Members<'_>>(value).map_err(syntax)?.0 {
+                deepest = deepest.max(below(value)?);
+            }
+        }
+        Some(b'[') => {
+            deepest += 1;
+            for value in serde_json::from_str::<Vec<&RawValue>>(value).map_err(syntax)? {
+                deepest = deepest.max(below(value)?);
+            }
+        }
+        Some(b'"') => drop(serde_json::from_str::<String>(value).map_err(syntax)?),
+        _ => drop(serde_json::from_str::<&RawValue>(value).map_err(syntax)?),
+    }
+    Ok(deepest)
+}
+
+/// What one message means; `line` has no blanks around.
+///
+/// # Errors
+/// Where it has to be rejected.
+pub fn decode_line(line: &[u8], limits: &Limits) -> Meaning {
+    let line = std::str::from_utf8(line).map_err(|_| Refusal::Syntax)?;
+    if serde_json::from_str::<&RawValue>(line).is_err() {
+        return Err(Refusal::Syntax);
+    }
+    if levels(line, 0)? > LEVELS_MAX {
+        return Err(Refusal::Content);
+    }
+    message(line, limits).ok_or(Refusal::Content)
+}
+
+/// A JSON value as a message; none if it is not one.
+fn message(value: &str, limits: &Limits) -> Option<Sample<'static>> {
+    let Members(members) = serde_json::from_str(value).ok()?;
+    let mut reserved = BTreeMap::new();
+    let mut tags = TagList { tags: Vec::new(), max: limits.max_tags };
+    for (key, value) in members {
+        let value = value.get();
+        match key.as_str() {
+            "metric_name" | "metric_type" | "value" | "count" | "sample_rate" => {
+                reserved.insert(key, value);
+            }
+            "timestamp" => {}
+            "tags" => {
+                tags.tags.retain(|tag| !tag.is_from_tags);
+                if value.starts_with('{') {
+                    let Members(inner) = serde_json::from_str(value).ok()?;
+                    for (key, value) in inner {
+                        tags.push(true, key, value.get())?;
+                    }
+                } else {
+                    tags.push(true, key, value)?;
+                }
+            }
+            _ => tags.push(false, key, value)?,
+        }
+    }
+    let tags = tags.tags.into_iter().map(|tag| (tag.key, tag.value));
+    let mut tags: BTreeMap<String, String> = tags.collect();
+    tags.retain(|_, value| !value.is_empty());
+    let tags = tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+    sample(&reserved).map(|sample| Sample { tags, ..sample })
+}
+
+struct TagList {
+    tags: Vec<Tag>,
+    max: usize,
+}
+
+struct Tag {
+    /// Whether the latest `tags` member made it.
+    is_from_tags: bool,
+    key: String,
+    value: String,
+}
+
+impl TagList {
+    fn push(&mut self, is_from_tags: bool, key: String, value: &str) -> Option<()> {
+        if key.is_empty() || self.tags.len() == self.max {
+            return None;
+        }
+        let value = match value.as_bytes().first()? {
+            b'{' | b'[' => return None,
+            b'"' => text(value)?,
+            b'n' => String::new(),
+            _ => value.to_owned(),
+        };
+        self.tags.push(Tag { is_from_tags, key, value });
+        Some(())
+    }
+}
+
+/// What the members say that are no tags.
+fn sample(reserved: &BTreeMap<String, &str>) -> Option<Sample<'static>> {
+    let get = |key: &str| reserved.get(key).copied();
+    let name = get("metric_name").and_then(text).filter(|name| !name.is_empty())?;
+    let kind = get("metric_type").and_then(text)?;
+    let rate = get("sample_rate").map_or(Some(1.0), number)?;
+    if rate <= 0.0 || rate > 1.0 || rate.recip().is_infinite() {
+        return None;
+    }
+    let value = match kind.as_str() {
+        "counter" => {
+            let count = get("count").or(get("value"));
+            SampleValue::Counter(count.map_or(Some(1.0), number)?)
+        }
+        "gauge" | "guage" => match get("value")? {
+            change if change.starts_with("\"+") || change.starts_with("\"-") => {
+                SampleValue::GaugeAdd(number(change)?)
+            }
+            value => SampleValue::GaugeSet(number(value)?),
+        },
+        "timer" | "histogram" => SampleValue::Timer(number(get("value")?)?),
+        "set" => SampleValue::Set(member(get("value")?)?.into()),
+        "trace" => SampleValue::Trace,
+        _ => return None,
+    };
+    let is_weighed = matches!(value, SampleValue::Counter(_) | SampleValue::Timer(_));
+    let weight = if is_weighed { rate.recip() } else { 1.0 };
+    Some(Sample { name: name.into(), value, weight, tags: Tags::new() })
+}
+
+/// The text of a string; none of anything else.
+fn text(value: &str) -> Option<String> {
+    serde_json::from_str(value).ok()
+}
+
+fn member(value: &str) -> Option<String> {
+    match value.as_bytes().first()? {
+        b'"' => text(value),
+        b'-' | b'0'..=b'9' => Some(value.to_owned()),
+        _ => None,
+    }
+}
+
+fn number(value: &str) -> Option<f64> {
+    // The standard library would also read `inf` and `nan`.
+    member(value)?.parse().ok().filter(|number: &f64| number.is_finite())
+}

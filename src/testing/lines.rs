@@ -1,0 +1,73 @@
+//! Streams: however their bytes come, the lines are the same.
+
+use crate::listener::lines::{LineCutter, Part};
+
+/// What a stream came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Cut {
+    Line(Vec<u8>),
+    /// The beginning of a line that is too long.
+    TooLong(Vec<u8>),
+    /// A line that did not end.
+    Rest(Vec<u8>),
+}
+
+/// The first byte says how long a line may be, the second how long the chunks are, the others are
+/// the stream.
+pub fn check(input: &[u8]) {
+    let [max, seed, stream @ ..] = input else { return };
+    let max = usize::from(*max).max(1);
+    assert_eq!(cut(chunks(stream, *seed), max), lines(stream, max));
+    assert_eq!(cut(std::iter::once(stream), max), lines(stream, max));
+}
+
+/// Chunks of lengths that vary with the bytes in them.
+fn chunks(mut stream: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let first = *stream.first()?;
+        let length = usize::from(first.wrapping_mul(seed) % 32) + 1;
+        let (chunk, rest) = stream.split_at(length.min(stream.len()));
+        stream = rest;
+        Some(chunk)
+    })
+}
+
+fn cut<'a>(chunks: impl Iterator<Item = &'a [u8]>, max: usize) -> Vec<Cut> {
+    let (mut cutter, mut cuts) = (LineCutter::default(), Vec::new());
+    for chunk in chunks {
+        let mut has_ended = false;
+        let ended = cutter.feed(chunk, max, &mut |part| match part {
+            Part::Lines(lines) => {
+                has_ended = true;
+                let lines = lines.strip_suffix(b"\n").unwrap_or(lines);
+                cuts.extend(lines.split(|byte| *byte == b'\n').map(|line| Cut::Line(line.into())));
+            }
+            Part::TooLong(beginning) => cuts.push(Cut::TooLong(beginning.into())),
+        });
+        assert_eq!(ended, chunk.contains(&b'\n'));
+        assert!(ended || !has_ended);
+    }
+    let rest = cutter.finish();
+    if !rest.is_empty() {
+        cuts.push(Cut::Rest(rest));
+    }
+    cuts
+}
+
+/// The same, when all of it is there at once.
+fn lines(stream: &[u8], max: usize) -> Vec<Cut> {
+    let mut lines: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
+    let rest = lines.pop().unwrap_or_default();
+    let too_long = |line: &[u8]| Cut::TooLong(line[..max].to_vec());
+    let is_too_long = |line: &[u8]| line.len() > max;
+    let mut cuts: Vec<Cut> = lines
+        .into_iter()
+        .map(|line| if is_too_long(line) { too_long(line) } else { Cut::Line(line.to_vec()) })
+        .collect();
+    if is_too_long(rest) {
+        cuts.push(too_long(rest));
+    } else if !rest.is_empty() {
+        cuts.push(Cut::Rest(rest.to_vec()));
+    }
+    cuts
+}

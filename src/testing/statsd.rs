@@ -1,0 +1,194 @@
+//! statsd lines once more, by splitting text again and again: what a datagram means.
+
+use std::collections::BTreeMap;
+
+use super::{assert_promises, assert_same_sample};
+use crate::protocol::{Limits, RejectReason, Sample, SampleValue, Tags, statsd};
+
+/// Few, so that a short input reaches the limits, but more tags than fit without an allocation.
+const LIMITS: Limits = Limits { max_tags: 12, max_values: 12 };
+
+/// What a line or one of its values means, or why it has to be rejected.
+type Meaning = Result<Sample<'static>, RejectReason>;
+
+/// The decoder and the reference say the same of each line.
+pub fn check(input: &[u8]) {
+    let mut ours = Vec::new();
+    let ours_skipped = statsd::decode(input, &LIMITS, &mut |message| ours.push(message));
+    let (mut expected, mut skipped) = (Vec::new(), 0);
+    for line in input.split(|byte| *byte == b'\n').map(super::trim) {
+        if line.starts_with(b"_e{") || line.starts_with(b"_sc|") {
+            skipped += 1;
+        } else if !line.is_empty() {
+            expected.extend(decode_line(line));
+        }
+    }
+    assert_eq!(ours_skipped, skipped, "skipped lines");
+    assert_eq!(ours.len(), expected.len(), "messages: {ours:#?}, not {expected:#?}");
+    for (ours, expected) in ours.iter().zip(&expected) {
+        match (ours, expected) {
+            (Ok(ours), Ok(expected)) => {
+                assert_promises(ours);
+                assert_same_sample(ours, expected);
+            }
+            (Err(rejection), Err(reason)) => {
+                assert!(rejection.offset <= input.len(), "{rejection:?}");
+                assert_eq!(rejection.reason, *reason, "{rejection:?}");
+            }
+            _ => panic!("{ours:#?}, not {expected:#?}"),
+        }
+    }
+}
+
+/// What each value of a line means; one rejection if the whole line is bad.
+fn decode_line(line: &[u8]) -> Vec<Meaning> {
+    let text = std::str::from_utf8(line).ok().filter(|line| !line.contains('\0'));
+    let Some(line) = text else { return vec![Err(RejectReason::BadLine)] };
+    values(line).unwrap_or_else(|reason| vec![Err(reason)])
+}
+
+fn values(line: &str) -> Result<Vec<Meaning>, RejectReason> {
+    let (front, sections) = line.split_once('|').map_or((line, None), |(f, s)| (f, Some(s)));
+    let (name, tags, values) = read_front(front)?;
+    let mut tags = tag_list(tags)?;
+    if name.is_empty() {
+        return Err(RejectReason::BadName);
+    }
+    let runs = runs(values, sections.ok_or(RejectReason::BadLine)?, &mut tags)?;
+    let values: Vec<(&str, &str, f64)> = runs
+        .iter()
+        .flat_map(|run| split_values(run).into_iter().map(|value| (run.kind, value, run.weight)))
+        .collect();
+    if values.len() > LIMITS.max_values {
+        return Err(RejectReason::TooManyValues);
+    }
+    // Of equal keys the last wins; an empty value is none.
+    let mut set: BTreeMap<&str, &str> = tags.into_iter().collect();
+    set.retain(|_, value| !value.is_empty());
+    let owned = |text: &str| text.to_owned().into();
+    let tags: Tags<'static> = set.into_iter().map(|(k, v)| (owned(k), owned(v))).collect();
+    let sample = |(kind, text, weight)| {
+        let value = value(kind, text)?;
+        Ok(Sample { name: name.clone().into(), value, weight, tags: tags.clone() })
+    };
+    Ok(values.into_iter().map(sample).collect())
+}
+
+/// The name, the texts with tags in it and their separator, and the first values.
+type Front<'a> = (String, Vec<(&'a str, char)>, &'a str);
+
+/// Takes apart what is before the first `|`.
+fn read_front(front: &str) -> Result<Front<'_>, RejectReason> {
+    let mut tags = Vec::new();
+    let (mut start, mut rest) = ("", front);
+    if let Some(open) = front.find(['[', ',', ':'])
+        && let Some((inside, after)) =
+            front[open..].strip_prefix('[').and_then(|t| t.split_once(']'))
+        && after.contains(':')
+    {
+        tags.push((inside, '='));
+        (start, rest) = (&front[..open], after);
+    }
+    let (name, values) = rest.split_once(':').ok_or(RejectReason::BadLine)?;
+    let name = match name.split_once(',') {
+        Some((name, influx)) => {
+            tags.push((influx, '='));
+            name
+        }
+        None => name,
+    };
+    Ok((format!("{start}{name}"), tags, values))
+}
+
+fn tag_list(texts: Vec<(&str, char)>) -> Result<Vec<(&str, &str)>, RejectReason> {
+    let mut tags = Vec::new();
+    for (text, separator) in texts {
+        read_tags(text, separator, &mut tags)?;
+    }
+    Ok(tags)
+}
+
+fn read_tags<'a>(
+    text: &'a str,
+    separator: char,
+    tags: &mut Vec<(&'a str, &'a str)>,
+) -> Result<(), RejectReason> {
+    for tag in text.split(',').filter(|tag| !tag.is_empty()) {
+        let (key, value) = tag.split_once(separator).unwrap_or((tag, "true"));
+        if key.is_empty() {
+            return Err(RejectReason::BadTag);
+        }
+        if tags.len() == LIMITS.max_tags {
+            return Err(RejectReason::TooManyTags);
+        }
+        tags.push((key, value));
+    }
+    Ok(())
+}
+
+/// Values with their type and rate.
+struct Run<'a> {
+    values: &'a str,
+    kind: &'a str,
+    weight: f64,
+}
+
+/// Reads what is behind the first `|`.
+fn runs<'a>(
+    values: &'a str,
+    sections: &'a str,
+    tags: &mut Vec<(&'a str, &'a str)>,
+) -> Result<Vec<Run<'a>>, RejectReason> {
+    let mut runs: Vec<Run<'a>> = Vec::new();
+    // Values that wait for their type: behind the colon of a type or a rate others may follow.
+    let mut untyped = Some(values);
+    for section in sections.split('|') {
+        let head = section.split(':').next().unwrap_or_default();
+        let behind = section.split_once(':').map(|(_, behind)| behind);
+        if let Some(values) = untyped.take() {
+            match head {
+                "c" | "g" | "ms" | "h" | "d" | "s" => {}
+                "" => return Err(RejectReason::MissingType),
+                _ => return Err(RejectReason::UnknownType),
+            }
+            runs.push(Run { values, kind: head, weight: 1.0 });
+            untyped = behind;
+        } else if let Some(rate) = head.strip_prefix('@') {
+            let rate = number(rate).filter(|rate| *rate > 0.0 && *rate <= 1.0);
+            let weight = rate.map(f64::recip).filter(|weight| weight.is_finite());
+            let weight = weight.ok_or(RejectReason::BadSampleRate)?;
+            if let Some(run) = runs.last_mut().filter(|run| !matches!(run.kind, "g" | "s")) {
+                run.weight = weight;
+            }
+            untyped = behind;
+        } else if let Some(text) = section.strip_prefix('#') {
+            read_tags(text, ':', tags)?;
+        }
+    }
+    if untyped.is_some() { Err(RejectReason::BadLine) } else { Ok(runs) }
+}
+
+fn split_values<'a>(run: &Run<'a>) -> Vec<&'a str> {
+    if run.kind == "s" { vec![run.values] } else { run.values.split(':').collect() }
+}
+
+fn value(kind: &str, text: &str) -> Result<SampleValue<'static>, RejectReason> {
+    if text.is_empty() {
+        return Err(RejectReason::MissingValue);
+    }
+    if kind == "s" {
+        return Ok(SampleValue::Set(text.to_owned().into()));
+    }
+    let number = number(text).ok_or(RejectReason::BadValue)?;
+    Ok(match kind {
+        "c" => SampleValue::Counter(number),
+        "g" if text.starts_with(['+', '-']) => SampleValue::GaugeAdd(number),
+        "g" => SampleValue::GaugeSet(number),
+        _ => SampleValue::Timer(number),
+    })
+}
+
+/// A finite number. The standard library would also read `inf` and `nan`.
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
