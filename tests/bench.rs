@@ -1,5 +1,7 @@
 //! `tallyd bench` against the real daemon: what it says was sent is what the daemon has.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
 mod common;
 
 use std::net::{TcpListener, UdpSocket};

@@ -144,7 +144,7 @@ const MORE: u8 = 1 << DIGIT_BITS;
 
 fn push_length(text: &mut String, mut length: usize) {
     while length >= usize::from(MORE) {
-        text.push(char::from(length as u8 % MORE | MORE));
+        text.push(char::from((length as u8 % MORE) | MORE));
         length >>= DIGIT_BITS;
     }
     text.push(char::from(length as u8));
