@@ -11,7 +11,7 @@ work=$root/target/servers/kafka
 libs=${KAFKA_LIBS:-$work/libs}
 java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 
-start_limit=${KAFKA_START_SECONDS:-90} # the whole of `start`, its retries included
+start_limit=${KAFKA_START_SECONDS:-300} # the whole of `start`, its retries included
 stop_limit=10                          # from TERM to KILL
 idle_ms=${KAFKA_IDLE_MS:-5000}         # `consume` gives up after this long without a message
 
