@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use forwarders::SendError;
 use forwarders::driver::{Destination, Outlet};
 use forwarders::spool::SpoolPlace;
 use thiserror::Error;
@@ -49,6 +50,15 @@ pub enum StartError {
     /// The admin endpoint cannot be bound.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// A destination cannot have what it needs on this host.
+    #[error("forwarder {name}: {source}")]
+    Forwarder {
+        /// What ledger and log call it.
+        name: String,
+        /// What it needs, and what to change.
+        #[source]
+        source: SendError,
+    },
     /// The system refuses a thread, a signal handler or a descriptor.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -97,7 +107,7 @@ pub fn command(args: &RunArgs) -> ExitCode {
 pub async fn run(
     loaded: &Loaded,
     instance: String,
-    destinations: Vec<Destination>,
+    mut destinations: Vec<Destination>,
 ) -> Result<(), StartError> {
     let Loaded { config, listeners, source, is_file } = loaded;
     let mut signals = Signals::new()?;
@@ -109,6 +119,14 @@ pub async fn run(
         "starting"
     );
 
+    for destination in &mut destinations {
+        let name = &destination.common.name;
+        destination
+            .forwarder
+            .start()
+            .await
+            .map_err(|source| StartError::Forwarder { name: name.clone(), source })?;
+    }
     let spool = SpoolPlace { folder: config.spool_folder(), instance: instance.clone() };
     let (deadline, forwarding, outlets) = start_forwarders(destinations, &spool);
     let bound = bind_all(listeners, config)?;

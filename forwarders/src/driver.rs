@@ -41,13 +41,18 @@ pub struct Outlet {
     name: String,
     select: SelectConfig,
     backlog: Arc<Backlog>,
+    wants_idle_windows: bool,
     stats: Arc<ForwarderStats>,
 }
 
 impl Outlet {
     /// Queues what the destination wants of a snapshot. Never waits.
     pub fn push(&self, snapshot: &Arc<Snapshot>) {
-        let evicted = self.backlog.push(self.select.apply(snapshot));
+        let snapshot = self.select.apply(snapshot);
+        if snapshot.points.is_empty() && !self.wants_idle_windows {
+            return;
+        }
+        let evicted = self.backlog.push(snapshot);
         if evicted > 0 {
             warn!(
                 forwarder = self.name,
@@ -125,6 +130,7 @@ impl Destination {
             name: name.clone(),
             select,
             backlog: Arc::clone(&backlog),
+            wants_idle_windows: self.forwarder.wants_idle_windows(),
             stats: Arc::clone(&stats),
         };
         let courier = Courier::new(

@@ -21,6 +21,25 @@ const AFTER_MAX: Duration = Duration::from_secs(300);
 /// Queue, time limits, retries, counting and shutdown are the task's business.
 #[async_trait]
 pub trait Forwarder: Send {
+    /// Takes what has to be had before the first message is: a socket to listen on. Called once, on
+    /// the runtime and before the listeners are bound; not by `tallyd check`. Whatever it starts
+    /// ends when the forwarder is dropped.
+    ///
+    /// What depends on others does not belong here: a destination that is away must not keep the
+    /// daemon from starting.
+    ///
+    /// # Errors
+    /// When the daemon is not to start: why, and what to change.
+    async fn start(&mut self) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    /// Whether it gets windows in which it has no point as well, as what shows a state over time
+    /// has to.
+    fn wants_idle_windows(&self) -> bool {
+        false
+    }
+
     /// Appends the snapshot's payloads to an empty batch. Pure: no clock, no socket, and the same
     /// snapshot gives the same bytes.
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch);

@@ -32,6 +32,7 @@
 )))]
 compile_error!("a daemon without a destination is of no use: turn on a feature such as `console`");
 
+pub mod address;
 mod backlog;
 pub mod backoff;
 pub mod config;

@@ -11,13 +11,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use forwarders::address;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing::{error, info};
 
-use crate::listener;
 use crate::observed::Observed;
 
 mod status;
@@ -52,7 +52,7 @@ impl<'de> Deserialize<'de> for AdminListen {
         if text == "none" {
             return Ok(Self::None);
         }
-        listener::resolve(&text)
+        address::resolve(&text)
             .map(Self::Address)
             .map_err(|error| D::Error::custom(format!("{error}, or `none`")))
     }

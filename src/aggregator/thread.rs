@@ -98,8 +98,6 @@ impl AggregatorThread {
     fn flush(&mut self, edge: Edge) {
         let window = Window { end_ms: edge.end_ms, interval: self.interval };
         let snapshot = Arc::new(self.store.flush(window));
-        if !snapshot.points.is_empty() {
-            self.outlets.iter().for_each(|outlet| outlet.push(&snapshot));
-        }
+        self.outlets.iter().for_each(|outlet| outlet.push(&snapshot));
     }
 }

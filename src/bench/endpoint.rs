@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::listener::{self, Protocol, Transport};
+use forwarders::address;
+
+use crate::listener::{Protocol, Transport};
 
 /// A listener's transport and place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl Endpoint {
             format!("`{transport}` is no transport: udp, tcp, unix or unix_datagram")
         })?;
         let place = if transport.has_address() {
-            Place::Address(listener::resolve(place)?)
+            Place::Address(address::resolve(place)?)
         } else if place.starts_with('/') {
             Place::Path(place.into())
         } else {

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use forwarders::address;
 use forwarders::driver::Destination;
 use forwarders::units::{ByteSize, Span};
 use forwarders::{BuildContext, ForwardersConfig};
@@ -19,7 +20,7 @@ use crate::admin::AdminConfig;
 use crate::aggregator::AggregationConfig;
 use crate::aggregator::identity::AgentConfig;
 use crate::cli::ConfigArgs;
-use crate::listener::{self, ListenerConfig, ListenerSection};
+use crate::listener::{ListenerConfig, ListenerSection};
 use crate::logging::LogConfig;
 use crate::protocol::Limits;
 
@@ -105,7 +106,7 @@ impl<'de> Deserialize<'de> for BindAddress {
         if let Ok(address) = text.parse() {
             return Ok(Self(address));
         }
-        listener::resolve(&format!("{text}:0")).map(|address| Self(address.ip())).map_err(|_| {
+        address::resolve(&format!("{text}:0")).map(|address| Self(address.ip())).map_err(|_| {
             D::Error::custom(format!("must be an IP address or a name of this host, not `{text}`"))
         })
     }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use forwarders::address;
 use forwarders::units::{ByteSize, Span as Duration};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
 use super::allow::AllowList;
-use super::{Protocol, Transport, resolve};
+use super::{Protocol, Transport};
 use crate::config::yaml::{ConfigError, Source, Span, Spanned};
 
 /// Most threads that share a listener's address.
@@ -280,7 +281,7 @@ pub struct ListenAddress(pub SocketAddr);
 impl<'de> Deserialize<'de> for ListenAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        resolve(&text).map(Self).map_err(D::Error::custom)
+        address::resolve(&text).map(Self).map_err(D::Error::custom)
     }
 }
 

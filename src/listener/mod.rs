@@ -4,8 +4,6 @@
 //! own, which runs [`datagram`] or [`stream`], with a [`Recorder`](recorder::Recorder): it decodes, adds
 //! the agent's tags, records into its table and counts. Nothing downstream can hold it up.
 
-use std::net::SocketAddr;
-
 use serde::Deserialize;
 
 use crate::protocol::split::Split;
@@ -158,24 +156,4 @@ impl Transport {
     pub const fn has_address(self) -> bool {
         matches!(self, Self::Udp | Self::Tcp)
     }
-}
-
-/// Looks up `host:port`.
-///
-/// # Errors
-/// A sentence that says what is allowed or what the lookup said.
-pub fn resolve(text: &str) -> Result<SocketAddr, String> {
-    use std::net::ToSocketAddrs;
-
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let shape = || format!("an address is `host:port` or `[ipv6]:port`, not `{text}`");
-    let (host, port) = text.rsplit_once(':').ok_or_else(shape)?;
-    let port: u16 = port.parse().map_err(|_| shape())?;
-    (host, port)
-        .to_socket_addrs()
-        .map_err(|error| format!("`{host}` cannot be looked up: {error}"))?
-        .next()
-        .ok_or_else(|| format!("`{host}` has no address"))
 }
