@@ -42,7 +42,7 @@ finish() {
 #   export_NAME tells the tests, after start_NAME, where the server is.
 #   stop_NAME   stops the server, or does nothing if it does not run.
 
-servers=(kafka influxdb victoriametrics carbon statsd)
+servers=(kafka influxdb prometheus victoriametrics carbon statsd)
 declare -A starting # NAME -> pid of what goes on in the background for it
 
 start_kafka() { exec tests/servers/kafka.sh start "$run/kafka"; }
@@ -59,6 +59,16 @@ export_influxdb() {
     export_as TALLYD_TEST_INFLUXDB_AUTH influxdb INFLUXDB_AUTH_URL
 }
 stop_influxdb() { [[ ! -d $run/influxdb ]] || tests/servers/influxdb.sh stop "$run/influxdb"; }
+
+start_prometheus() { exec tests/servers/prometheus.sh start "$run/prometheus"; }
+export_prometheus() {
+    export_as TALLYD_TEST_PROMETHEUS prometheus PROMETHEUS_URL
+    export_as TALLYD_TEST_PROMETHEUS_TARGETS prometheus PROMETHEUS_TARGETS
+    export_as TALLYD_TEST_PROMTOOL prometheus PROMTOOL
+}
+stop_prometheus() {
+    [[ ! -d $run/prometheus ]] || tests/servers/prometheus.sh stop "$run/prometheus"
+}
 
 start_victoriametrics() {
     exec tests/servers/victoriametrics.sh start "$run/victoriametrics"

@@ -291,6 +291,24 @@ fn the_first_metric_of_the_readme_appears_as_it_says() {
 }
 
 #[test]
+#[cfg(feature = "prometheus")]
+fn the_page_for_prometheus_is_as_it_is_shown() {
+    let blocks = document("docs/forwarders/prometheus.md").blocks();
+    let sent = blocks.iter().find(|block| block.is("json", "sent")).unwrap();
+    let shown = blocks.iter().find(|block| block.is("text", "page")).unwrap();
+    let listen = "forwarders: { prometheus: { listen: \"127.0.0.1:0\" } }\n";
+    let daemon = Daemon::start(&format!("interval: 500ms\n{listen}"));
+    daemon.send(&sent.text);
+    let points = sent.text.lines().count();
+    daemon.wait_for("the points on the page", |status| {
+        status["forwarders"]["prometheus"]["delivered"] == points
+    });
+    let url = format!("http://{}/metrics", daemon.page.unwrap());
+    let page = reqwest::blocking::get(url).unwrap().text().unwrap();
+    assert_eq!(page.trim_end(), shown.text.trim_end());
+}
+
+#[test]
 fn what_kafka_readers_get_is_as_it_is_shown() {
     use forwarders::format::pystatsd::Envelope;
     use forwarders::model::{MetricKind, Percentile, Point, Series, Snapshot, Sum, Timer, Window};

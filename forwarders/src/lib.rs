@@ -28,7 +28,8 @@
     feature = "file",
     feature = "graphite",
     feature = "influxdb",
-    feature = "kafka"
+    feature = "kafka",
+    feature = "prometheus"
 )))]
 compile_error!("a daemon without a destination is of no use: turn on a feature such as `console`");
 
@@ -60,6 +61,8 @@ pub mod http;
 pub mod influxdb;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 mod registry;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;

@@ -1,14 +1,19 @@
 //! The one place that lists the destinations.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
 
+#[cfg(feature = "prometheus")]
+use crate::config::SpoolOrder;
 use crate::config::{Common, Misfit, OneOrMany};
 use crate::debug::DebugForwarder;
 use crate::driver::Destination;
 use crate::forwarder::Forwarder;
+#[cfg(feature = "prometheus")]
+use crate::prometheus::{PageListen, PipelineLimits, PrometheusPage, RemoteWrite};
 
 /// `forwarders`: a section for each kind of destination, each a mapping or a list of mappings.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -29,6 +34,9 @@ pub struct ForwardersConfig {
     /// Apache Kafka.
     #[cfg(feature = "kafka")]
     pub kafka: OneOrMany<crate::kafka::KafkaConfig>,
+    /// A page for Prometheus.
+    #[cfg(feature = "prometheus")]
+    pub prometheus: OneOrMany<crate::prometheus::PrometheusConfig>,
 }
 
 /// What the destinations have to know of the daemon.
@@ -38,6 +46,8 @@ pub struct BuildContext {
     pub debug_mode: bool,
     /// Identifies this run of the daemon to consumers that look for repeats.
     pub instance: String,
+    /// When the daemon forgets an idle series.
+    pub expire_after: Duration,
 }
 
 /// Why the destinations cannot be built.
@@ -96,6 +106,8 @@ impl ForwardersConfig {
             influxdb,
             #[cfg(feature = "kafka")]
             kafka,
+            #[cfg(feature = "prometheus")]
+            prometheus,
         } = self;
         let mut built = Built { context, destinations: Vec::new() };
 
@@ -136,6 +148,10 @@ impl ForwardersConfig {
                 .map_err(|error| BuildError { kind: "kafka", index, reason: error.to_string() })?;
             built.add("kafka", index, common, forwarder);
         }
+        #[cfg(feature = "prometheus")]
+        for (index, config) in prometheus.0.into_iter().enumerate() {
+            built.add_prometheus(index, &config)?;
+        }
 
         #[cfg(feature = "console")]
         if built.destinations.is_empty() {
@@ -172,7 +188,7 @@ impl Built<'_> {
         });
     }
 
-    #[cfg(feature = "influxdb")]
+    #[cfg(any(feature = "influxdb", feature = "prometheus"))]
     /// A destination on the network that limits each of its requests itself: an attempt may take
     /// many of them, and goes on as long as they succeed.
     fn add_by_request(
@@ -186,7 +202,7 @@ impl Built<'_> {
         self.destinations.push(Destination { kind, index, common, forwarder, attempt_max: None });
     }
 
-    #[cfg(any(feature = "console", feature = "file"))]
+    #[cfg(any(feature = "console", feature = "file", feature = "prometheus"))]
     /// A destination on this host: what was given up half-way would be written twice.
     fn add_local(
         &mut self,
@@ -197,6 +213,36 @@ impl Built<'_> {
     ) {
         let forwarder = self.or_log(&common, forwarder);
         self.destinations.push(Destination { kind, index, common, forwarder, attempt_max: None });
+    }
+
+    #[cfg(feature = "prometheus")]
+    /// The page and remote write, each with a queue of its own: trouble of the one is none of the
+    /// other.
+    fn add_prometheus(
+        &mut self,
+        index: usize,
+        config: &crate::prometheus::PrometheusConfig,
+    ) -> Result<(), BuildError> {
+        let kind = "prometheus";
+        let (select, delivery) = (config.select.clone(), config.delivery.clone());
+        let common = common(kind, config.name.clone(), select, delivery);
+        let wrong = |reason| BuildError { kind, index, reason };
+        let limits = PipelineLimits::new(config, self.context.expire_after);
+        if let PageListen::Address(address) = config.listen {
+            let page = PrometheusPage::new(config, common.name.clone(), address, limits);
+            self.add_local(kind, index, common.clone(), page);
+        } else if config.remote_write.is_none() {
+            return Err(wrong("without `listen` and `remote_write` nothing is to be done".into()));
+        }
+        if let Some(remote_write) = &config.remote_write {
+            let mut common = Common { name: format!("{}.remote_write", common.name), ..common };
+            // A total that is as of now must not be sent before one that is as of then.
+            common.delivery.spool.order = SpoolOrder::Oldest;
+            let timeout = common.delivery.timeout.get();
+            let forwarder = RemoteWrite::new(remote_write, &common.name, timeout, limits);
+            self.add_by_request(kind, index, common, forwarder.map_err(wrong)?);
+        }
+        Ok(())
     }
 
     fn or_log(&self, common: &Common, forwarder: impl Forwarder + 'static) -> Box<dyn Forwarder> {
@@ -239,7 +285,11 @@ mod tests {
     use super::*;
 
     fn context() -> BuildContext {
-        BuildContext { debug_mode: false, instance: "test".into() }
+        BuildContext {
+            debug_mode: false,
+            instance: "test".into(),
+            expire_after: Duration::from_secs(600),
+        }
     }
 
     #[test]
@@ -294,5 +344,15 @@ mod tests {
             let wants = ["graphite", "influxdb", "kafka"].contains(&destination.kind);
             assert_eq!(destination.may_spool(), wants, "{section}");
         }
+    }
+
+    #[test]
+    #[cfg(feature = "prometheus")]
+    fn a_page_and_its_remote_write_are_two_destinations_of_which_one_may_spool_in_order() {
+        let built = build(r#"{"prometheus": {"remote_write": {"url": "http://localhost:1"}}}"#);
+        let names: Vec<_> = built.iter().map(|one| one.common.name.as_str()).collect();
+        assert_eq!(names, ["prometheus", "prometheus.remote_write"]);
+        assert!(!built[0].may_spool() && built[1].may_spool());
+        assert_eq!(built[1].common.delivery.spool.order, SpoolOrder::Oldest);
     }
 }

@@ -19,6 +19,8 @@ pub mod reason {
     pub const TOO_LARGE: &str = "too_large";
     /// The destination refuses the content for good.
     pub const REFUSED: &str = "refused";
+    /// The page for Prometheus has no room for a new series.
+    pub const PAGE_FULL: &str = "page_full";
     /// The spool was full; the oldest went.
     pub const SPOOL_FULL: &str = "spool_full";
     /// They were in the spool for longer than they may be.
@@ -31,12 +33,13 @@ pub mod reason {
     pub const REMOVED: &str = "removed";
 
     /// Every one of them.
-    pub const ALL: [&str; 10] = [
+    pub const ALL: [&str; 11] = [
         QUEUE_FULL,
         SHUTDOWN,
         DEBUG_MODE,
         TOO_LARGE,
         REFUSED,
+        PAGE_FULL,
         SPOOL_FULL,
         SPOOL_EXPIRED,
         SPOOL_CORRUPT,

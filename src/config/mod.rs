@@ -147,7 +147,11 @@ impl Config {
         source: &Source,
         instance: &str,
     ) -> Result<Vec<Destination>, ConfigError> {
-        let context = BuildContext { debug_mode: self.debug_mode, instance: instance.to_owned() };
+        let context = BuildContext {
+            debug_mode: self.debug_mode,
+            instance: instance.to_owned(),
+            expire_after: self.aggregation.expire_after.get(),
+        };
         let forwarders: &ForwardersConfig = &self.forwarders;
         forwarders.check().map_err(|error| {
             let keys = ["forwarders", error.kind];

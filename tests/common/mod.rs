@@ -25,6 +25,8 @@ pub struct Daemon {
     child: Child,
     pub udp: SocketAddr,
     pub admin: SocketAddr,
+    /// The page for Prometheus, if there is one.
+    pub page: Option<SocketAddr>,
     socket: UdpSocket,
     http: reqwest::blocking::Client,
     /// Datagrams sent so far.
@@ -108,7 +110,7 @@ impl Daemon {
             stdout.read_to_string(&mut text).unwrap();
             text
         });
-        let (udp, admin) = addresses(&lines);
+        let (udp, admin, page) = addresses(&lines);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(udp).unwrap();
         let http = reqwest::blocking::Client::new();
@@ -116,6 +118,7 @@ impl Daemon {
             child,
             udp,
             admin,
+            page,
             socket,
             http,
             sent: AtomicU64::new(0),
@@ -313,9 +316,9 @@ pub fn shown(points: &[Value]) -> Vec<String> {
     shown
 }
 
-/// Reads the log until both addresses are known.
-fn addresses(lines: &Receiver<Value>) -> (SocketAddr, SocketAddr) {
-    let (mut udp, mut admin) = (None, None);
+/// Reads the log until both addresses are known. That of a page comes before them.
+fn addresses(lines: &Receiver<Value>) -> (SocketAddr, SocketAddr, Option<SocketAddr>) {
+    let (mut udp, mut admin, mut page) = (None, None, None);
     let deadline = Instant::now() + PATIENCE;
     while udp.is_none() || admin.is_none() {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -325,9 +328,12 @@ fn addresses(lines: &Receiver<Value>) -> (SocketAddr, SocketAddr) {
             let listener = entry["listener"].as_str().unwrap();
             udp = udp.or_else(|| listener.rsplit(' ').next().unwrap().parse().ok());
         }
+        if message == "Prometheus page" {
+            page = entry["address"].as_str().unwrap().parse().ok();
+        }
         if message.starts_with("admin endpoint") {
             admin = entry["address"].as_str().unwrap().parse().ok();
         }
     }
-    (udp.unwrap(), admin.unwrap())
+    (udp.unwrap(), admin.unwrap(), page)
 }

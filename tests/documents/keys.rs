@@ -115,7 +115,8 @@ pub(crate) fn uncommented(kinds: &[Line]) -> String {
         if indent <= 2 {
             left_out = (yaml == "  kafka:" && !cfg!(feature = "kafka"))
                 || (yaml == "  graphite:" && !cfg!(feature = "graphite"))
-                || (yaml == "  influxdb:" && !cfg!(feature = "influxdb"));
+                || (yaml == "  influxdb:" && !cfg!(feature = "influxdb"))
+                || (yaml == "  prometheus:" && !cfg!(feature = "prometheus"));
         }
         if kinds.contains(&kind) && !left_out {
             text.push_str(yaml);

@@ -1,5 +1,7 @@
 //! All that turns a snapshot into bytes, for benchmarks.
 
+use std::time::Duration;
+
 use crate::BuildContext;
 use crate::ForwardersConfig;
 use crate::format::pystatsd::Envelope;
@@ -25,6 +27,13 @@ const DESTINATIONS: &[(&str, &str)] = &[
     ("influxdb", r#"{"influxdb": {"url": "http://127.0.0.1:8086", "database": "metrics"}}"#),
     #[cfg(feature = "kafka")]
     ("kafka", r#"{"kafka": {"kafka_broker": "127.0.0.1:9092", "kafka_topic": "metrics"}}"#),
+    #[cfg(feature = "prometheus")]
+    ("prometheus-page", r#"{"prometheus": {}}"#),
+    #[cfg(feature = "prometheus")]
+    (
+        "remote-write",
+        r#"{"prometheus": {"listen": "none", "remote_write": {"url": "http://127.0.0.1:9090/"}}}"#,
+    ),
 ];
 
 /// Of Kafka's records the value alone, which can be had without the client library.
@@ -51,7 +60,11 @@ pub fn encoder(name: &str) -> Encode {
     let (_, config) =
         DESTINATIONS.iter().find(|(other, _)| *other == name).expect("the name of an encoder");
     let config: ForwardersConfig = serde_json::from_str(config).expect("a configuration");
-    let context = BuildContext { debug_mode: false, instance: "a benchmark".to_owned() };
+    let context = BuildContext {
+        debug_mode: false,
+        instance: "a benchmark".to_owned(),
+        expire_after: Duration::from_secs(600),
+    };
     let mut destinations = config.build(&context).expect("a destination");
     let mut forwarder = destinations.remove(0).forwarder;
     Box::new(move |snapshot, batch| forwarder.encode(snapshot, batch))

@@ -1,0 +1,252 @@
+//! `forwarders.prometheus`: what an operator writes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+
+use crate::address;
+use crate::config::DeliveryConfig;
+use crate::http::{HttpUrl, TlsConfig};
+use crate::select::SelectConfig;
+use crate::text::Secret;
+use crate::units::{ByteSize, Span};
+
+/// Most connections that may be asked for.
+const CONNECTIONS_MAX: u32 = 65_536;
+/// Smallest and largest request that may be asked for.
+const REQUEST_RANGE: [ByteSize; 2] = [ByteSize::from_bytes(1024), ByteSize::from_mib(1)];
+/// Smallest and largest body of a remote write.
+const BODY_RANGE: [ByteSize; 2] = [ByteSize::from_bytes(1024), ByteSize::from_mib(64)];
+/// Most samples of a remote write.
+const SAMPLES_MAX: usize = 1_000_000;
+
+/// `forwarders.prometheus`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrometheusConfig {
+    /// What ledger and log call it. Defaults to `prometheus`.
+    pub name: Option<String>,
+    /// `host:port` of the page, or `none` for no page. It has no password: on another address than
+    /// loopback everybody who reaches it can read it. Defaults to `127.0.0.1:9494`.
+    pub listen: PageListen,
+    /// Path of the page. Defaults to `/metrics`.
+    pub path: PagePath,
+    /// How series are named: `tallyd`. Defaults to `tallyd`.
+    pub naming: Naming,
+    /// A series without samples for this long leaves the page. A longer time bridges longer pauses,
+    /// at the cost of showing values that are long past. Defaults to `aggregation.expire_after`.
+    pub expire_after: Option<Span>,
+    /// Most series that the page has; points of further ones are dropped and counted as
+    /// `page_full`. More of them make scrapes and the daemon larger, some 500 bytes each. At least
+    /// 1. Defaults to `200000`.
+    #[serde(deserialize_with = "at_least_one")]
+    pub max_series: u64,
+    /// Most bytes of the page, counted the same way. The daemon holds up to three of this size for
+    /// a moment. Defaults to `256MiB`.
+    pub max_page: ByteSize,
+    /// Most series that have left whose totals are kept, so that one that comes back goes on where
+    /// it was; beyond, the one that left first begins at 0 again. Each costs some 100 bytes. 0 keeps
+    /// none. Defaults to `100000`.
+    pub max_departed: u64,
+    /// Most connections at a time, 1 to 65536; beyond, a new one is closed at once. Each that reads
+    /// slowly may hold a page. Defaults to `64`.
+    #[serde(deserialize_with = "connections")]
+    pub max_connections: u32,
+    /// How long a connection may take, from its first byte to the last one of the reply. A longer
+    /// time suits a slow network, at the cost of keeping those that do nothing. Defaults to `30s`.
+    pub request_timeout: Span,
+    /// Longest request with all its headers, 1KiB to 1MiB; a longer one is answered with 431.
+    /// Defaults to `16KiB`.
+    #[serde(deserialize_with = "request")]
+    pub max_request: ByteSize,
+    /// Pushes the same series to a server as well, as a destination of its own that is called
+    /// `NAME.remote_write`. Defaults to none.
+    pub remote_write: Option<RemoteWriteConfig>,
+    /// Which series are shown.
+    pub select: SelectConfig,
+    /// How hard it is tried; of effect for `remote_write` only.
+    pub delivery: DeliveryConfig,
+}
+
+impl Default for PrometheusConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            listen: PageListen::default(),
+            path: PagePath::default(),
+            naming: Naming::default(),
+            expire_after: None,
+            max_series: 200_000,
+            max_page: ByteSize::from_mib(256),
+            max_departed: 100_000,
+            max_connections: 64,
+            request_timeout: Span::from_secs(30),
+            max_request: ByteSize::from_bytes(16 << 10),
+            remote_write: None,
+            select: SelectConfig::default(),
+            delivery: DeliveryConfig::default(),
+        }
+    }
+}
+
+/// `remote_write`: a server that takes Prometheus' remote write 1.0.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteWriteConfig {
+    /// The whole URL that takes writes, such as `http://mimir:9009/api/v1/push`. Required.
+    pub url: HttpUrl,
+    /// Who writes; it needs `password`. Defaults to nobody, for a server that asks for none.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// That user's password.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// A token that may write, in place of `username`. Defaults to none.
+    #[serde(default)]
+    pub token: Option<Secret>,
+    /// Headers of each request, such as `X-Scope-OrgID` of servers with tenants. Defaults to none.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// How an `https://` server proves who it is.
+    #[serde(default)]
+    pub tls: TlsConfig,
+    /// Most samples of a request. More of them make fewer requests at the cost of a longer
+    /// repetition when one fails. 1 to 1000000. Defaults to `2000`.
+    #[serde(default = "default_max_samples", deserialize_with = "samples")]
+    pub max_samples: usize,
+    /// Most bytes of a request before compression; a longer series is dropped and counted as
+    /// `too_large`. Keep it below what the server and proxies before it take. 1KiB to 64MiB.
+    /// Defaults to `1MiB`.
+    #[serde(default = "default_max_bytes", deserialize_with = "body")]
+    pub max_bytes: ByteSize,
+}
+
+const fn default_max_samples() -> usize {
+    2000
+}
+
+const fn default_max_bytes() -> ByteSize {
+    ByteSize::from_mib(1)
+}
+
+/// How series are named on the page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Naming {
+    /// The metric's own name, with `_` for what Prometheus does not take.
+    #[default]
+    Tallyd,
+}
+
+/// Where the page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageListen {
+    /// On this address.
+    Address(SocketAddr),
+    /// Nowhere.
+    None,
+}
+
+impl Default for PageListen {
+    fn default() -> Self {
+        Self::Address(SocketAddr::from(([127, 0, 0, 1], 9494)))
+    }
+}
+
+impl<'de> Deserialize<'de> for PageListen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        address::resolve(&text)
+            .map(Self::Address)
+            .map_err(|error| D::Error::custom(format!("{error}, or `none`")))
+    }
+}
+
+impl fmt::Display for PageListen {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(formatter),
+            Self::None => formatter.write_str("none"),
+        }
+    }
+}
+
+/// The path of the page: `/` and letters, digits, `/`, `-`, `.`, `_` or `~`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PagePath(String);
+
+impl Default for PagePath {
+    fn default() -> Self {
+        Self("/metrics".to_owned())
+    }
+}
+
+impl PagePath {
+    /// The path itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for PagePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+        if text.starts_with('/') && text.bytes().all(is_plain) {
+            return Ok(Self(text));
+        }
+        Err(D::Error::custom(format!(
+            "a path is `/` and letters, digits, `/`, `-`, `.`, `_` or `~`, such as /metrics, not \
+             `{text}`"
+        )))
+    }
+}
+
+fn samples<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let number = usize::deserialize(deserializer)?;
+    if (1..=SAMPLES_MAX).contains(&number) {
+        return Ok(number);
+    }
+    Err(D::Error::custom(format!("must be between 1 and {SAMPLES_MAX}, not {number}")))
+}
+
+fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+    in_range(deserializer, BODY_RANGE)
+}
+
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    match u64::deserialize(deserializer)? {
+        0 => Err(D::Error::custom("must be at least 1")),
+        number => Ok(number),
+    }
+}
+
+fn connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let number = u32::deserialize(deserializer)?;
+    if (1..=CONNECTIONS_MAX).contains(&number) {
+        return Ok(number);
+    }
+    Err(D::Error::custom(format!("must be between 1 and {CONNECTIONS_MAX}, not {number}")))
+}
+
+fn request<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+    in_range(deserializer, REQUEST_RANGE)
+}
+
+fn in_range<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    [min, max]: [ByteSize; 2],
+) -> Result<ByteSize, D::Error> {
+    let size = ByteSize::deserialize(deserializer)?;
+    if (min..=max).contains(&size) {
+        return Ok(size);
+    }
+    Err(D::Error::custom(format!("must be between {min} and {max}, not {size}")))
+}

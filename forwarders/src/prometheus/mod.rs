@@ -1,0 +1,187 @@
+//! Prometheus: a page that it scrapes, and remote write to servers that take that.
+//!
+//! The pipeline counts per window, Prometheus wants totals: `state` adds the windows up, and
+//! `page` shows what they have come to after each one. A scrape gets the latest whole page, so
+//! never half of a window. A point counts as delivered when it is on the page that is served;
+//! whether somebody reads it is Prometheus' business.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tracing::info;
+
+use self::page::Page;
+use self::server::{CurrentPage, SERVER_NAME, ServerLimits};
+use self::state::{Limits, State};
+use crate::forwarder::{Forwarder, SendError};
+use crate::model::Snapshot;
+use crate::payload::Batch;
+use crate::stats::reason;
+use crate::units::Span;
+
+pub mod config;
+mod names;
+mod negotiate;
+mod page;
+mod remote_write;
+mod server;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use config::{PageListen, PrometheusConfig};
+pub use remote_write::RemoteWrite;
+
+/// What is said of points that are dropped as `page_full`.
+const PAGE_FULL_WORDS: &str = "there are too many series (max_series, max_page)";
+
+/// How much of the pipeline page and remote write remember, each for itself.
+#[derive(Clone, Copy, Debug)]
+pub struct PipelineLimits(Limits);
+
+impl PipelineLimits {
+    /// As configured; without `expire_after` there, a series leaves when the daemon forgets it.
+    #[must_use]
+    pub fn new(config: &PrometheusConfig, expire_after: Duration) -> Self {
+        Self(Limits {
+            expire_after: config.expire_after.map_or(expire_after, Span::get),
+            series_max: usize::try_from(config.max_series).unwrap_or(usize::MAX),
+            bytes_max: config.max_page.get(),
+            departed_max: usize::try_from(config.max_departed).unwrap_or(usize::MAX),
+        })
+    }
+}
+
+impl From<PipelineLimits> for Limits {
+    fn from(limits: PipelineLimits) -> Self {
+        limits.0
+    }
+}
+
+/// Serves a page.
+pub struct PrometheusPage {
+    name: String,
+    address: SocketAddr,
+    path: Arc<str>,
+    limits: ServerLimits,
+    state: State,
+    current: CurrentPage,
+    /// The page of the window at hand, until it is sent.
+    next: Option<Page>,
+    samples_bytes: usize,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl PrometheusPage {
+    /// A page at `address`, which is bound by [`Forwarder::start`].
+    #[must_use]
+    pub fn new(
+        config: &PrometheusConfig,
+        name: String,
+        address: SocketAddr,
+        limits: PipelineLimits,
+    ) -> Self {
+        let state = State::new(Limits::from(limits));
+        let limits = ServerLimits {
+            connections_max: config.max_connections as usize,
+            request_max: config.request_timeout.get(),
+            head_bytes_max: config.max_request.get() as usize,
+        };
+        Self {
+            name,
+            address,
+            path: config.path.as_str().into(),
+            limits,
+            state,
+            current: CurrentPage::default(),
+            next: None,
+            samples_bytes: 0,
+            serving: None,
+        }
+    }
+}
+
+#[async_trait]
+impl Forwarder for PrometheusPage {
+    async fn start(&mut self) -> Result<(), SendError> {
+        let socket = TcpListener::bind(self.address).await.map_err(|error| {
+            let address = self.address;
+            SendError::operator(format!(
+                "cannot listen on {address} for the page: {error}; change `prometheus: {{listen}}`"
+            ))
+        })?;
+        let address = socket.local_addr().unwrap_or(self.address);
+        info!(forwarder = self.name, %address, path = &*self.path, "Prometheus page");
+        let (path, current) = (Arc::clone(&self.path), self.current.clone());
+        self.serving = Some(tokio::spawn(server::serve(socket, path, current, self.limits)));
+        Ok(())
+    }
+
+    fn wants_idle_windows(&self) -> bool {
+        true
+    }
+
+    /// Not quite pure: a page shows what all windows add up to. The same windows give the same
+    /// pages.
+    fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        let applied = self.state.apply(snapshot);
+        let page = Page::of(&self.state, &snapshot.percentiles, self.samples_bytes);
+        self.samples_bytes = page.sample_bytes();
+        self.next = Some(page);
+        for points in [applied.shown, applied.refused] {
+            batch.push(points, |_| (), |_| ());
+        }
+    }
+
+    async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
+        if let Some(page) = self.next.take() {
+            self.current.replace(Arc::new(page));
+        }
+        let refused = batch.pending().nth(1).map_or(0, |payload| payload.points);
+        batch.delivered(0);
+        if refused > 0 {
+            batch.refused(1, reason::PAGE_FULL, PAGE_FULL_WORDS);
+        } else {
+            batch.delivered(1);
+        }
+        Ok(())
+    }
+
+    /// Looks whether the page is there, or else could be.
+    async fn probe(&mut self) -> Result<(), SendError> {
+        let Err(failure) = TcpListener::bind(self.address).await else { return Ok(()) };
+        let address = self.address;
+        if failure.kind() == ErrorKind::AddrInUse && is_ours(address).await {
+            return Ok(());
+        }
+        Err(SendError::operator(format!("cannot listen on {address}: {failure}")))
+    }
+}
+
+impl Drop for PrometheusPage {
+    fn drop(&mut self) {
+        if let Some(serving) = &self.serving {
+            serving.abort();
+        }
+    }
+}
+
+/// Whether a daemon of this kind serves there: a configuration is also looked at while it runs.
+async fn is_ours(address: SocketAddr) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"HEAD / HTTP/1.0\r\n\r\n").await?;
+        let mut reply = Vec::new();
+        stream.take(4096).read_to_end(&mut reply).await?;
+        Ok::<_, std::io::Error>(reply)
+    };
+    let reply = ask.await.unwrap_or_default();
+    let server = format!("server: {SERVER_NAME}\r\n");
+    String::from_utf8_lossy(&reply).to_ascii_lowercase().contains(&server)
+}

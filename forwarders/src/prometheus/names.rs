@@ -1,0 +1,191 @@
+//! Which names Prometheus sees: metric names, labels, and who gives way when two want the same.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use crate::model::{MetricKind, Percentile, Series};
+
+/// What the name of a counter's samples ends with.
+const TOTAL: &str = "_total";
+
+/// A metric name as Prometheus takes it: letters, digits and `_`, no digit first. Each character
+/// that is not allowed becomes a `_`. So does `:`, which Prometheus keeps for recording rules.
+pub(super) fn metric_name(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 1);
+    push_sanitised(&mut text, name);
+    text
+}
+
+/// A label name. Beyond the rules for metric names, a name that begins with `__` is Prometheus'
+/// own, so only one `_` is left of these.
+fn label_name(key: &str) -> String {
+    let mut text = metric_name(key);
+    let underscores = text.len() - text.trim_start_matches('_').len();
+    text.drain(..underscores.saturating_sub(1));
+    text
+}
+
+fn push_sanitised(text: &mut String, name: &str) {
+    if name.starts_with(|first: char| first.is_ascii_digit()) {
+        text.push('_');
+    }
+    text.extend(name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }));
+}
+
+/// The series on the page that a series of the pipeline belongs to: its name and its tag keys
+/// sanitised. Two that differ only in what is lost by that become one.
+///
+/// No label occurs twice: of the tags that want the same label the one that is called so gets it,
+/// and the others follow in order with `_2`, `_3`… The tag `quantile` of a timer becomes
+/// `tag_quantile`, because a summary has a label of that name. A tag without a value is none.
+pub(super) fn page_series(series: &Series) -> Series {
+    let mut labels: Vec<(Cow<'_, str>, &str)> = Vec::with_capacity(series.tag_count());
+    let mut renamed: Vec<(String, &str)> = Vec::new();
+    for (key, value) in series.tags().filter(|(_, value)| !value.is_empty()) {
+        let is_taken = key == "quantile" && series.kind() == MetricKind::Timer;
+        let label = if is_taken { "tag_quantile".to_owned() } else { label_name(key) };
+        if label == key {
+            labels.push((Cow::Borrowed(key), value));
+        } else {
+            renamed.push((label, value));
+        }
+    }
+    for (label, value) in renamed {
+        let is_free = |label: &str| labels.iter().all(|(taken, _)| taken != label);
+        let label = first_free(label, is_free);
+        labels.push((Cow::Owned(label), value));
+    }
+    labels.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    Series::new(series.kind(), &metric_name(series.name()), &labels)
+}
+
+/// `name`, or else `name_2`, `name_3`… Never two `_` in a row that the name has not itself: a label
+/// must not begin with them.
+fn first_free(name: String, is_free: impl Fn(&str) -> bool) -> String {
+    if is_free(&name) {
+        return name;
+    }
+    let separator = if name.ends_with('_') { "" } else { "_" };
+    let mut number = 2_u64;
+    loop {
+        let numbered = format!("{name}{separator}{number}");
+        if is_free(&numbered) {
+            return numbered;
+        }
+        number += 1;
+    }
+}
+
+/// Percentile 99.9 as the label of a summary: `0.999`. Moved in the text, because 99.9/100 is
+/// 0.9990000000000001; `1.0` is how OpenMetrics wants a whole number.
+pub(super) fn quantile(percentile: &Percentile) -> String {
+    let text = percentile.label().trim_start_matches('p').replace('_', ".");
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let digits = format!("{whole:0>3}{fraction}");
+    let (ones, decimals) = digits.split_at(digits.len() - fraction.len() - 2);
+    let (ones, decimals) = (ones.trim_start_matches('0'), decimals.trim_end_matches('0'));
+    let or_zero = |text: &str| if text.is_empty() { "0".to_owned() } else { text.to_owned() };
+    format!("{}.{}", or_zero(ones), or_zero(decimals))
+}
+
+/// A metric family: all series of one kind whose names are sanitised to the same.
+pub(super) type Family<'a> = (&'a str, MetricKind);
+
+/// The name that a family has on the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FamilyName {
+    /// The name, without what its samples add to it: of a counter `a_total` it is `a`.
+    pub(super) base: String,
+    /// The name of a counter's samples, with exactly one `_total`. That of all other kinds is
+    /// `base`, to which a summary adds `_sum` and `_count`.
+    pub(super) sample: String,
+    /// Whether OpenMetrics may show its type. There a counter `a` is a family `a`, and a counter or
+    /// summary `a` may have a sample `a_created`; another family may have one of these names.
+    pub(super) typed_in_openmetrics: bool,
+}
+
+/// Gives every family its name, so that no sample can be of two families. `families` has no
+/// duplicates.
+///
+/// Where two want the same sample name (a gauge and a timer `a`, a timer `a` and a gauge `a.sum`),
+/// the first by kind (counter, gauge, timer, set, trace) and then by name keeps it, and the other
+/// has its kind appended: `a_timer`. Only what is on the page decides, not who came first: so a
+/// restart does not change names.
+pub(super) fn assign(families: &[Family<'_>]) -> Vec<FamilyName> {
+    let mut order: Vec<usize> = (0..families.len()).collect();
+    order.sort_unstable_by_key(|index| (families[*index].1, families[*index].0));
+    let mut taken = HashSet::new();
+    let mut names: Vec<Option<String>> = vec![None; families.len()];
+    let mut give_way = Vec::new();
+    for index in order {
+        let (base, kind) = families[index];
+        if take(&mut taken, base, kind) {
+            names[index] = Some(base.to_owned());
+        } else {
+            give_way.push(index);
+        }
+    }
+    for index in give_way {
+        let (base, kind) = families[index];
+        let is_free = |name: &str| !wanted(name, kind).iter().any(|name| taken.contains(name));
+        let name = first_free(format!("{base}_{kind}"), is_free);
+        take(&mut taken, &name, kind);
+        names[index] = Some(name);
+    }
+    let names: Vec<String> = names.into_iter().flatten().collect();
+    with_openmetrics(families, names, taken)
+}
+
+fn take(taken: &mut HashSet<String>, base: &str, kind: MetricKind) -> bool {
+    let wanted = wanted(base, kind);
+    let is_free = !wanted.iter().any(|name| taken.contains(name));
+    if is_free {
+        taken.extend(wanted);
+    }
+    is_free
+}
+
+/// The names of a family's samples.
+fn wanted(base: &str, kind: MetricKind) -> smallvec::SmallVec<[String; 3]> {
+    match kind {
+        MetricKind::Counter | MetricKind::Trace => [total(base)].into_iter().collect(),
+        MetricKind::Gauge | MetricKind::Set => [base.to_owned()].into_iter().collect(),
+        MetricKind::Timer => {
+            [base.to_owned(), format!("{base}_sum"), format!("{base}_count")].into_iter().collect()
+        }
+    }
+}
+
+/// `a` and `a_total` become `a_total`.
+fn total(base: &str) -> String {
+    let has_it = base.len() > TOTAL.len() && base.ends_with(TOTAL);
+    if has_it { base.to_owned() } else { format!("{base}{TOTAL}") }
+}
+
+fn with_openmetrics(
+    families: &[Family<'_>],
+    names: Vec<String>,
+    mut taken: HashSet<String>,
+) -> Vec<FamilyName> {
+    let mut named: Vec<FamilyName> = Vec::with_capacity(names.len());
+    for (base, (_, kind)) in names.into_iter().zip(families) {
+        let sample = if is_counted(*kind) { total(&base) } else { base.clone() };
+        let typed_in_openmetrics =
+            *kind != MetricKind::Timer || taken.insert(format!("{base}_created"));
+        named.push(FamilyName { base, sample, typed_in_openmetrics });
+    }
+    // After all timers, because a counter has a way out and a timer has none.
+    for (name, _) in named.iter_mut().zip(families).filter(|(_, (_, kind))| is_counted(*kind)) {
+        name.base.truncate(name.sample.len() - TOTAL.len());
+        let created = format!("{}_created", name.base);
+        name.typed_in_openmetrics = !taken.contains(&name.base) && !taken.contains(&created);
+        if name.typed_in_openmetrics {
+            taken.extend([name.base.clone(), created]);
+        }
+    }
+    named
+}
+
+fn is_counted(kind: MetricKind) -> bool {
+    matches!(kind, MetricKind::Counter | MetricKind::Trace)
+}

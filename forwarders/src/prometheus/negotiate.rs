@@ -1,0 +1,120 @@
+//! Which format and encoding a scraper asks for.
+
+use super::page::PageFormat;
+
+/// The format by the `Accept` header. Text unless OpenMetrics is asked for by name, and not less
+/// than text. What is asked for and not to be had is answered with text: a scraper that reads it
+/// after all is better off than one that gets an error.
+pub(super) fn format(accept: &str) -> PageFormat {
+    // The weight, and where in the list it stands: between equals the first one wins, and a name
+    // wins over a wildcard.
+    let (mut openmetrics, mut text) = ((0.0, 0), (0.0, usize::MAX));
+    for (index, (media, weight)) in weighted(accept).enumerate() {
+        let name = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match name.as_str() {
+            "application/openmetrics-text" if is_version_1(media) && weight > openmetrics.0 => {
+                openmetrics = (weight, index);
+            }
+            "text/plain" if weight > text.0 => text = (weight, index),
+            "text/*" | "*/*" if weight > text.0 => text = (weight, usize::MAX),
+            _ => {}
+        }
+    }
+    let is_preferred =
+        openmetrics.0 > text.0 || (openmetrics.0 == text.0 && openmetrics.1 < text.1);
+    if openmetrics.0 > 0.0 && is_preferred { PageFormat::OpenMetrics } else { PageFormat::Text }
+}
+
+/// Whether the scraper takes text, if it must be.
+pub(super) fn accepts_text(accept: &str) -> bool {
+    let takes = |(media, weight): (&str, f64)| {
+        let name = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        weight > 0.0 && matches!(name.as_str(), "text/plain" | "text/*" | "*/*")
+    };
+    accept.trim().is_empty() || weighted(accept).any(takes)
+}
+
+/// Whether `Accept-Encoding` takes gzip.
+pub(super) fn gzip(accept_encoding: &str) -> bool {
+    let mut any = false;
+    for (coding, weight) in weighted(accept_encoding) {
+        match coding.split(';').next().unwrap_or_default().trim() {
+            name if name.eq_ignore_ascii_case("gzip") => return weight > 0.0,
+            "*" => any = weight > 0.0,
+            _ => {}
+        }
+    }
+    any
+}
+
+/// The elements of a header with their `q`.
+fn weighted(header: &str) -> impl Iterator<Item = (&str, f64)> {
+    header.split(',').map(|element| {
+        let weight = parameter(element, "q").map_or(1.0, |q| q.parse().unwrap_or(0.0));
+        (element, weight)
+    })
+}
+
+/// OpenMetrics 1.0, which is also what one gets who names no version. 0.0.1 is an early draft.
+fn is_version_1(media: &str) -> bool {
+    parameter(media, "version").is_none_or(|version| version == "1.0.0")
+}
+
+fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
+    element.split(';').skip(1).find_map(|parameter| {
+        let (key, value) = parameter.split_once('=')?;
+        key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_unless_openmetrics_is_asked_for() {
+        let prometheus_2 = "application/openmetrics-text;version=1.0.0,\
+             application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+             application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;q=0.3,*/*;q=0.2";
+        for accept in [
+            prometheus_2,
+            prometheus_3,
+            "application/openmetrics-text",
+            "Application/OpenMetrics-Text; Version=\"1.0.0\"; charset=utf-8",
+            "application/openmetrics-text, */*",
+            "*/*, application/openmetrics-text",
+            "application/openmetrics-text, text/plain",
+            "text/plain;q=0.5, application/openmetrics-text;q=0.6",
+        ] {
+            assert_eq!(format(accept), PageFormat::OpenMetrics, "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "text/plain",
+            "text/html, */*;q=0.8",
+            "text/plain, application/openmetrics-text",
+            "application/openmetrics-text;q=0.2, text/plain;q=0.3",
+            "application/openmetrics-text;q=0.2, */*;q=0.3",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;q=x",
+            "application/openmetrics-text;version=0.0.1",
+            "application/openmetrics-text;version=2.0.0",
+            "application/json",
+            ";;;=,,q=",
+        ] {
+            assert_eq!(format(accept), PageFormat::Text, "{accept}");
+        }
+    }
+
+    #[test]
+    fn gzip_only_for_those_who_take_it() {
+        for header in ["gzip", "GZIP;q=0.1", "deflate, gzip", "br;q=1.0, *;q=0.5"] {
+            assert!(gzip(header), "{header}");
+        }
+        for header in ["", "identity", "gzip;q=0", "*, gzip;q=0", "*;q=0", "gzipped"] {
+            assert!(!gzip(header), "{header}");
+        }
+    }
+}

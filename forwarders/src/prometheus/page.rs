@@ -1,0 +1,265 @@
+//! The page that Prometheus scrapes: text format 0.0.4 and OpenMetrics 1.0.
+
+use std::io::Write;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::body::Bytes;
+
+use super::names::{FamilyName, quantile};
+use super::state::{Shown, Slot, State};
+use crate::format::number;
+use crate::model::{MetricKind, Percentile};
+
+/// What ends every OpenMetrics page.
+const EOF: &[u8] = b"# EOF\n";
+
+/// The formats of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageFormat {
+    /// Prometheus' text format 0.0.4.
+    Text,
+    /// OpenMetrics text 1.0.0.
+    OpenMetrics,
+}
+
+impl PageFormat {
+    /// What `Content-Type` says.
+    pub(super) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// The state after one window. Lines of samples are the same in both formats, so they are written
+/// once; the rest is put together when a scrape asks for it, and kept for the next one.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    samples: Vec<u8>,
+    headers: Vec<u8>,
+    families: Vec<FamilyOnPage>,
+    /// A timer has negative values, or a name that OpenMetrics keeps for itself: Prometheus takes
+    /// them, OpenMetrics does not.
+    breaks_openmetrics: bool,
+    text: Rendered,
+    openmetrics: Rendered,
+}
+
+/// Where the parts of a family are.
+#[derive(Debug)]
+struct FamilyOnPage {
+    text_header: Range<usize>,
+    openmetrics_header: Range<usize>,
+    samples: Range<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Rendered {
+    plain: OnceLock<Bytes>,
+    gzip: OnceLock<Bytes>,
+}
+
+impl Page {
+    /// Shows what the state is. `capacity` is how many bytes its samples may be expected to have.
+    pub(super) fn of(state: &State, percentiles: &[Percentile], capacity: usize) -> Self {
+        let mut page = Self { samples: Vec::with_capacity(capacity), ..Self::default() };
+        let mut writer = SampleWriter::new(percentiles);
+        for (name, kind, origin, slots) in state.families() {
+            let start = page.samples.len();
+            for slot in slots {
+                writer.write(&mut page.samples, name, slot);
+            }
+            page.breaks_openmetrics |= kind == MetricKind::Timer && !name.typed_in_openmetrics;
+            page.add_family(name, kind, origin, start);
+        }
+        page.breaks_openmetrics |= writer.has_negative_timer;
+        page
+    }
+
+    /// Bytes of its samples.
+    pub(super) fn sample_bytes(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Whether OpenMetrics has no way to show it.
+    pub(super) fn breaks_openmetrics(&self) -> bool {
+        self.breaks_openmetrics
+    }
+
+    /// The whole page. The first call for a format does the work.
+    pub(super) fn plain(&self, format: PageFormat) -> Bytes {
+        self.rendered(format).plain.get_or_init(|| self.assemble(format).into()).clone()
+    }
+
+    /// The whole page, compressed.
+    pub(super) fn gzip(&self, format: PageFormat) -> Bytes {
+        let compressed = || {
+            let plain = self.plain(format);
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            // Writing into memory does not fail.
+            let _in_memory = encoder.write_all(&plain);
+            encoder.finish().unwrap_or_default().into()
+        };
+        self.rendered(format).gzip.get_or_init(compressed).clone()
+    }
+
+    /// Whether it would not take long to hand out.
+    pub(super) fn is_at_hand(&self, format: PageFormat, is_gzip: bool) -> bool {
+        let rendered = self.rendered(format);
+        let copy = if is_gzip { &rendered.gzip } else { &rendered.plain };
+        copy.get().is_some()
+    }
+
+    fn rendered(&self, format: PageFormat) -> &Rendered {
+        match format {
+            PageFormat::Text => &self.text,
+            PageFormat::OpenMetrics => &self.openmetrics,
+        }
+    }
+
+    fn assemble(&self, format: PageFormat) -> Vec<u8> {
+        let mut whole = Vec::with_capacity(self.samples.len() + self.headers.len() + EOF.len());
+        for family in &self.families {
+            let header = match format {
+                PageFormat::Text => &family.text_header,
+                PageFormat::OpenMetrics => &family.openmetrics_header,
+            };
+            whole.extend_from_slice(&self.headers[header.clone()]);
+            whole.extend_from_slice(&self.samples[family.samples.clone()]);
+        }
+        if format == PageFormat::OpenMetrics {
+            whole.extend_from_slice(EOF);
+        }
+        whole
+    }
+
+    fn add_family(&mut self, name: &FamilyName, kind: MetricKind, origin: &str, start: usize) {
+        let word = match kind {
+            MetricKind::Counter | MetricKind::Trace => "counter",
+            MetricKind::Gauge | MetricKind::Set => "gauge",
+            MetricKind::Timer => "summary",
+        };
+        let text_header = self.add_header(&name.sample, word, kind, origin);
+        let openmetrics_header = if word != "counter" {
+            text_header.clone()
+        } else if name.typed_in_openmetrics {
+            self.add_header(&name.base, word, kind, origin)
+        } else {
+            self.add_header(&name.sample, "unknown", kind, origin)
+        };
+        let samples = start..self.samples.len();
+        self.families.push(FamilyOnPage { text_header, openmetrics_header, samples });
+    }
+
+    fn add_header(
+        &mut self,
+        name: &str,
+        word: &str,
+        kind: MetricKind,
+        origin: &str,
+    ) -> Range<usize> {
+        let start = self.headers.len();
+        let out = &mut self.headers;
+        for part in ["# HELP ", name, " tallyd ", kind.as_str(), " "] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        for byte in origin.bytes() {
+            match byte {
+                b'\\' => out.extend_from_slice(b"\\\\"),
+                b'\n' => out.extend_from_slice(b"\\n"),
+                // OpenMetrics escapes it, the text format must not.
+                b'"' => out.push(b'\''),
+                _ => out.push(byte),
+            }
+        }
+        for part in ["\n# TYPE ", name, " ", word, "\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        start..out.len()
+    }
+}
+
+/// Writes the lines of series, with what they share.
+struct SampleWriter {
+    /// `quantile="0.9"` for each percentile.
+    quantiles: Vec<String>,
+    /// The labels of the series at hand.
+    labels: Vec<u8>,
+    has_negative_timer: bool,
+}
+
+impl SampleWriter {
+    fn new(percentiles: &[Percentile]) -> Self {
+        let label = |percentile| format!("quantile=\"{}\"", quantile(percentile));
+        let quantiles = percentiles.iter().map(label).collect();
+        Self { quantiles, labels: Vec::new(), has_negative_timer: false }
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>, name: &FamilyName, slot: &Slot) {
+        self.labels.clear();
+        for (label, value) in slot.series.tags() {
+            if !self.labels.is_empty() {
+                self.labels.push(b',');
+            }
+            self.labels.extend_from_slice(label.as_bytes());
+            self.labels.extend_from_slice(b"=\"");
+            write_escaped(&mut self.labels, value);
+            self.labels.push(b'"');
+        }
+        match &slot.shown {
+            Shown::Total { shown, .. } => self.line(out, &name.sample, "", "", *shown),
+            Shown::Last(value) => self.line(out, &name.sample, "", "", *value),
+            Shown::Summary { count, sum, percentiles } => {
+                let least = percentiles.iter().copied().fold(sum.value(), f64::min);
+                self.has_negative_timer |= least < 0.0;
+                for (quantile, value) in self.quantiles.iter().zip(percentiles) {
+                    self.line(out, &name.sample, "", quantile, *value);
+                }
+                self.line(out, &name.sample, "_sum", "", sum.value());
+                self.line(out, &name.sample, "_count", "", whole(count.value()));
+            }
+        }
+    }
+
+    fn line(&self, out: &mut Vec<u8>, name: &str, suffix: &str, quantile: &str, value: f64) {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(suffix.as_bytes());
+        if !self.labels.is_empty() || !quantile.is_empty() {
+            out.push(b'{');
+            out.extend_from_slice(&self.labels);
+            if !self.labels.is_empty() && !quantile.is_empty() {
+                out.push(b',');
+            }
+            out.extend_from_slice(quantile.as_bytes());
+            out.push(b'}');
+        }
+        out.push(b' ');
+        number::write(out, value);
+        out.push(b'\n');
+    }
+}
+
+/// The count of a summary is a whole number in both formats. Rounding the total never adds up to
+/// more than half a sample.
+pub(super) fn whole(count: f64) -> f64 {
+    count.round()
+}
+
+fn write_escaped(out: &mut Vec<u8>, value: &str) {
+    let mut rest = value.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+        out.extend_from_slice(&rest[..at]);
+        let escape: &[u8] = match rest[at] {
+            b'\n' => b"\\n",
+            b'"' => b"\\\"",
+            _ => b"\\\\",
+        };
+        out.extend_from_slice(escape);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}

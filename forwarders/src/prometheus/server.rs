@@ -1,0 +1,195 @@
+//! The HTTP server of the page. It reads nothing but the head of a request, and a connection has
+//! one request, one reply and one time limit: so whoever connects can hold little, and not for long.
+
+use std::convert::Infallible;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, SERVER, VARY,
+};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use super::negotiate;
+use super::page::{Page, PageFormat};
+
+/// What the reply calls the program; `tallyd check --connect` knows its page by it.
+pub(super) const SERVER_NAME: &str = "tallyd";
+/// How long not to accept after an error, such as no descriptor being left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Least time between two lines in the log of the same kind.
+const LOG_PAUSE: Duration = Duration::from_secs(60);
+/// The smallest buffer that hyper works with.
+const BUFFER_MIN: usize = 8192;
+/// A smaller page is not worth compressing: it is one packet anyway.
+const GZIP_MIN: usize = 1024;
+
+/// What a scrape is answered with: always one whole page.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CurrentPage(Arc<RwLock<Arc<Page>>>);
+
+impl CurrentPage {
+    /// Replies that begin from now on have this page.
+    pub(super) fn replace(&self, page: Arc<Page>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = page;
+    }
+
+    fn get(&self) -> Arc<Page> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How much a scraper may cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServerLimits {
+    /// Most connections at a time.
+    pub(super) connections_max: usize,
+    /// From the first byte of a connection to its last one.
+    pub(super) request_max: Duration,
+    /// Longest head of a request.
+    pub(super) head_bytes_max: usize,
+}
+
+/// Serves the page at `path` until it is dropped, with all its connections.
+pub(super) async fn serve(
+    socket: TcpListener,
+    path: Arc<str>,
+    page: CurrentPage,
+    limits: ServerLimits,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let mut connections = JoinSet::new();
+    let mut refused = Seldom::default();
+    let mut failed = Seldom::default();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, peer)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => {
+                    let exchange = exchange(stream, Arc::clone(&path), page.clone(), limits);
+                    connections.spawn(async move {
+                        exchange.await;
+                        drop(place);
+                    });
+                }
+                Err(_) => refused.tell(|times| {
+                    warn!(%peer, times, "too many connections to the Prometheus page (max_connections)");
+                }),
+            },
+            Err(error) => {
+                failed.tell(|times| warn!(%error, times, "the Prometheus page cannot accept"));
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One connection: one request and its reply.
+async fn exchange(stream: TcpStream, path: Arc<str>, page: CurrentPage, limits: ServerLimits) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (path, page) = (Arc::clone(&path), page.get());
+        async move { Ok::<_, Infallible>(reply(&request, &path, page).await) }
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.request_max)
+        .max_buf_size(limits.head_bytes_max.max(BUFFER_MIN))
+        .max_header_size(limits.head_bytes_max)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(limits.request_max, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "a connection to the Prometheus page"),
+        Err(_) => debug!("a connection to the Prometheus page took too long (request_timeout)"),
+    }
+}
+
+async fn reply(request: &Request<Incoming>, path: &str, page: Arc<Page>) -> Response<Full<Bytes>> {
+    let mut response = if request.uri().path() != path {
+        words(StatusCode::NOT_FOUND, format!("the page is at {path}\n"))
+    } else if matches!(*request.method(), Method::GET | Method::HEAD) {
+        show(request.headers(), page).await
+    } else {
+        let mut refusal = words(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n".to_owned());
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        refusal
+    };
+    response.headers_mut().insert(SERVER, HeaderValue::from_static(SERVER_NAME));
+    response
+}
+
+fn words(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
+async fn show(headers: &HeaderMap, page: Arc<Page>) -> Response<Full<Bytes>> {
+    let accept = list(headers, &ACCEPT);
+    let mut format = negotiate::format(&accept);
+    if page.breaks_openmetrics() && negotiate::accepts_text(&accept) {
+        format = PageFormat::Text;
+    }
+    let is_gzip =
+        page.sample_bytes() >= GZIP_MIN && negotiate::gzip(&list(headers, &ACCEPT_ENCODING));
+    let body = body(page, format, is_gzip).await;
+    let mut response = Response::new(Full::new(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    if is_gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// The bytes of a page. To put them together takes a while where there are many series, which must
+/// not hold up the forwarders that share the thread.
+async fn body(page: Arc<Page>, format: PageFormat, is_gzip: bool) -> Bytes {
+    let is_at_hand = page.is_at_hand(format, is_gzip);
+    let take = move || if is_gzip { page.gzip(format) } else { page.plain(format) };
+    if is_at_hand {
+        return take();
+    }
+    // It fails only when the runtime ends, and this connection with it.
+    tokio::task::spawn_blocking(take).await.unwrap_or_default()
+}
+
+/// A header that may come in several lines, as one.
+fn list(headers: &HeaderMap, name: &HeaderName) -> String {
+    let lines: Vec<&str> =
+        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    lines.join(",")
+}
+
+/// Something that happens often and is told seldom, with how many times it happened.
+#[derive(Default)]
+struct Seldom {
+    times: u64,
+    told: Option<Instant>,
+}
+
+impl Seldom {
+    fn tell(&mut self, tell: impl FnOnce(u64)) {
+        self.times += 1;
+        if self.told.is_none_or(|told| told.elapsed() >= LOG_PAUSE) {
+            tell(std::mem::take(&mut self.times));
+            self.told = Some(Instant::now());
+        }
+    }
+}

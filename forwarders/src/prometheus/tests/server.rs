@@ -1,0 +1,191 @@
+//! The page over a real socket.
+
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Bench, LIMITS, each_kind, timer};
+use crate::prometheus::page::{Page, PageFormat};
+use crate::prometheus::server::{CurrentPage, ServerLimits, serve};
+
+const DEFAULTS: ServerLimits = ServerLimits {
+    connections_max: 64,
+    request_max: Duration::from_secs(30),
+    head_bytes_max: 16 << 10,
+};
+
+struct Serving {
+    address: std::net::SocketAddr,
+    current: CurrentPage,
+}
+
+async fn start(limits: ServerLimits, page: Page) -> Serving {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let current = CurrentPage::default();
+    current.replace(Arc::new(page));
+    tokio::spawn(serve(socket, "/metrics".into(), current.clone(), limits));
+    Serving { address, current }
+}
+
+struct Reply {
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    fn has(&self, header: &str) -> bool {
+        self.head.to_ascii_lowercase().contains(&format!("\r\n{header}\r\n"))
+    }
+}
+
+impl Serving {
+    async fn ask(&self, request: &str) -> Reply {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read(&mut stream).await
+    }
+
+    async fn get(&self, headers: &str) -> Reply {
+        self.ask(&format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{headers}\r\n")).await
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> Reply {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(bytes.len());
+    let head = String::from_utf8(bytes[..(end + 2).min(bytes.len())].to_vec()).unwrap();
+    Reply { head, body: bytes.split_off((end + 4).min(bytes.len())) }
+}
+
+fn page() -> Page {
+    Bench::new(LIMITS).window(each_kind())
+}
+
+#[tokio::test]
+async fn a_scrape_gets_the_format_that_it_asks_for() {
+    let serving = start(DEFAULTS, page()).await;
+    let expected = page();
+    let reply = serving.get("").await;
+    assert!(reply.head.starts_with("HTTP/1.1 200"), "{}", reply.head);
+    assert!(reply.has("content-type: text/plain; version=0.0.4; charset=utf-8"));
+    assert!(reply.has("vary: accept, accept-encoding") && reply.has("server: tallyd"));
+    assert!(reply.has("connection: close"), "{}", reply.head);
+    assert_eq!(reply.body, expected.plain(PageFormat::Text));
+    let reply = serving.get("Accept: application/openmetrics-text; version=1.0.0\r\n").await;
+    assert!(reply.has("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    assert_eq!(reply.body, expected.plain(PageFormat::OpenMetrics));
+}
+
+#[tokio::test]
+async fn a_large_page_is_compressed_for_those_who_take_it() {
+    let points = (0..200).map(|n| super::counter(&format!("c{n}"), &[], 1.0)).collect();
+    let serving = start(DEFAULTS, Bench::new(LIMITS).window(points)).await;
+    let plain = serving.get("").await;
+    let packed = serving.get("Accept-Encoding: gzip\r\n").await;
+    assert!(packed.has("content-encoding: gzip") && packed.body.len() < plain.body.len());
+    let mut unpacked = Vec::new();
+    GzDecoder::new(&*packed.body).read_to_end(&mut unpacked).unwrap();
+    assert_eq!(unpacked, plain.body);
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_told_what_there_is() {
+    let serving = start(DEFAULTS, page()).await;
+    let reply = serving.ask("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(reply.head.starts_with("HTTP/1.1 200") && reply.body.is_empty(), "{}", reply.head);
+    assert!(reply.head.contains("content-length: "), "{}", reply.head);
+    let reply = serving.ask("GET /metrics?x=1 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(reply.head.starts_with("HTTP/1.1 200"), "{}", reply.head);
+    let reply = serving.ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(reply.head.starts_with("HTTP/1.1 404"), "{}", reply.head);
+    assert_eq!(reply.text(), "the page is at /metrics\n");
+    let post = "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx";
+    let reply = serving.ask(post).await;
+    assert!(reply.head.starts_with("HTTP/1.1 405") && reply.has("allow: get, head"));
+}
+
+#[tokio::test]
+async fn what_openmetrics_cannot_show_is_text_for_those_who_take_it() {
+    let page = Bench::new(LIMITS).window(vec![timer("t", &[], &[-1.0])]);
+    let serving = start(DEFAULTS, page).await;
+    let reply = serving.get("Accept: application/openmetrics-text, text/plain;q=0.5\r\n").await;
+    assert!(reply.has("content-type: text/plain; version=0.0.4; charset=utf-8"));
+    let reply = serving.get("Accept: application/openmetrics-text\r\n").await;
+    assert!(reply.text().ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_reply_is_always_one_whole_page_whenever_it_is_replaced() {
+    let serving = Arc::new(start(DEFAULTS, Page::default()).await);
+    let served = Arc::new(Mutex::new(0));
+    let scraping: Vec<_> = (0..4)
+        .map(|_| {
+            let (serving, served) = (Arc::clone(&serving), Arc::clone(&served));
+            tokio::spawn(async move {
+                for _ in 0..50 {
+                    let reply = serving.get("").await;
+                    let values: Vec<&str> =
+                        super::samples(reply.text()).iter().map(|line| value(line)).collect();
+                    assert!(values.is_empty() || values.len() == 300, "{}", values.len());
+                    assert!(values.iter().all(|value| *value == values[0]));
+                    *served.lock().unwrap() += 1;
+                }
+            })
+        })
+        .collect();
+    let mut bench = Bench::new(LIMITS);
+    while scraping.iter().any(|task| !task.is_finished()) {
+        let points = (0..300).map(|n| super::counter(&format!("c{n}"), &[], 1.0)).collect();
+        serving.current.replace(Arc::new(bench.window(points)));
+        tokio::task::yield_now().await;
+    }
+    for task in scraping {
+        task.await.unwrap();
+    }
+    assert_eq!(*served.lock().unwrap(), 200);
+}
+
+fn value(line: &str) -> &str {
+    line.rsplit(' ').next().unwrap()
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_closed_and_room_is_made_by_the_time_limit() {
+    let limits =
+        ServerLimits { connections_max: 1, request_max: Duration::from_millis(300), ..DEFAULTS };
+    let serving = start(limits, page()).await;
+    let mut idle = TcpStream::connect(serving.address).await.unwrap();
+    // The server takes connections in order: the second one finds the first one's place taken.
+    let mut second = TcpStream::connect(serving.address).await.unwrap();
+    assert_eq!(second.read(&mut [0; 1]).await.unwrap_or(0), 0, "closed without a word");
+    // It ends by the server's hand, with no byte or with an error of its own.
+    let mut rest = Vec::new();
+    let _closed_or_reset = idle.read_to_end(&mut rest).await;
+    loop {
+        let mut third = TcpStream::connect(serving.address).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+        if third.write_all(request).await.is_ok() && {
+            let mut reply = Vec::new();
+            third.read_to_end(&mut reply).await.is_ok() && reply.starts_with(b"HTTP/1.1 200")
+        } {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_request_is_refused() {
+    let serving = start(ServerLimits { head_bytes_max: 2048, ..DEFAULTS }, page()).await;
+    let reply = serving.get(&format!("X: {}\r\n", "x".repeat(4096))).await;
+    assert!(reply.head.starts_with("HTTP/1.1 431"), "{}", reply.head);
+}

@@ -1,0 +1,416 @@
+//! Prometheus from end to end: the real daemon's page, read by hand, by `promtool` and by a real
+//! Prometheus; remote write read back from real servers.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![cfg(feature = "prometheus")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use common::{Daemon, PATIENCE, tallyd};
+use forwarders::testing::real_server;
+use reqwest::blocking::Client;
+use serde_json::{Value, json};
+
+const PAGE: &str = "interval: 200ms\nforwarders: { prometheus: { listen: \"127.0.0.1:0\" } }\n";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
+
+fn page(daemon: &Daemon, accept: &str) -> String {
+    let url = format!("http://{}/metrics", daemon.page.unwrap());
+    let reply = Client::new().get(url).header("Accept", accept).send().unwrap();
+    assert_eq!(reply.status(), 200);
+    reply.text().unwrap()
+}
+
+/// Waits for a page that has all of these lines.
+fn wait_for_lines(daemon: &Daemon, lines: &[&str]) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let page = page(daemon, "text/plain");
+        if lines.iter().all(|wanted| page.lines().any(|line| line == *wanted)) {
+            return page;
+        }
+        assert!(Instant::now() < deadline, "{lines:#?} did not come: {page}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// Samples of every kind, and the lines that they make.
+fn send_each_kind(daemon: &Daemon) -> [&'static str; 8] {
+    for message in [
+        r#"{"metric_name":"user.login","metric_type":"counter","count":3,"stage":"a"}"#,
+        r#"{"metric_name":"user.login","metric_type":"counter","count":4,"stage":"b"}"#,
+        r#"{"metric_name":"user.login","metric_type":"trace"}"#,
+        r#"{"metric_name":"queue.depth","metric_type":"gauge","value":-7.5}"#,
+        r#"{"metric_name":"users","metric_type":"set","value":"x"}"#,
+        r#"{"metric_name":"user.latency","metric_type":"timer","value":12}"#,
+    ] {
+        daemon.send(message);
+    }
+    [
+        "user_login_total{environment=\"test\",stage=\"a\"} 3",
+        "user_login_total{environment=\"test\",stage=\"b\"} 4",
+        "user_login_trace_total{environment=\"test\"} 1",
+        "queue_depth{environment=\"test\"} -7.5",
+        "users{environment=\"test\"} 1",
+        "user_latency{environment=\"test\",quantile=\"0.9\"} 12",
+        "user_latency_sum{environment=\"test\"} 12",
+        "user_latency_count{environment=\"test\"} 1",
+    ]
+}
+
+#[test]
+fn the_page_shows_what_was_sent_in_both_formats_and_the_ledger_counts_it() {
+    let daemon = Daemon::start(&format!("{PAGE}agent: {{ tags: {{ environment: test }} }}\n"));
+    assert_eq!(page(&daemon, "*/*"), "", "empty before the first window");
+    assert_eq!(page(&daemon, OPENMETRICS), "# EOF\n");
+    let lines = send_each_kind(&daemon);
+    let text = wait_for_lines(&daemon, &lines);
+    assert!(text.contains("# TYPE user_login_total counter\n"), "{text}");
+    assert!(text.contains("# TYPE user_latency summary\n"), "{text}");
+    let openmetrics = page(&daemon, OPENMETRICS);
+    assert!(openmetrics.contains("# TYPE user_login counter\n"), "{openmetrics}");
+    assert!(openmetrics.ends_with("# EOF\n"));
+
+    // Totals are of all windows.
+    daemon.send(r#"{"metric_name":"user.login","metric_type":"counter","count":5,"stage":"a"}"#);
+    wait_for_lines(&daemon, &["user_login_total{environment=\"test\",stage=\"a\"} 8"]);
+    let status = daemon.wait_for("all points on the page", |status| {
+        status["forwarders"]["prometheus"]["delivered"] == 7
+    });
+    let forwarder = &status["forwarders"]["prometheus"];
+    assert_eq!((&forwarder["flushed"], &forwarder["queued"]), (&json!(7), &json!(0)));
+    assert!(daemon.stop().status.success());
+}
+
+#[test]
+fn a_series_that_expires_leaves_the_page_also_when_nothing_else_comes() {
+    let config = format!("{PAGE}aggregation: {{ expire_after: 600ms }}\n");
+    let daemon = Daemon::start(&config);
+    daemon.send(r#"{"metric_name":"gone","metric_type":"counter","count":5}"#);
+    wait_for_lines(&daemon, &["gone_total 5"]);
+    let deadline = Instant::now() + PATIENCE;
+    while !page(&daemon, "text/plain").is_empty() {
+        assert!(Instant::now() < deadline, "it stays");
+    }
+    daemon.send(r#"{"metric_name":"gone","metric_type":"counter","count":2}"#);
+    wait_for_lines(&daemon, &["gone_total 7"]);
+}
+
+#[test]
+fn a_page_address_in_use_keeps_the_daemon_from_starting_and_check_does_not_bind() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tallyd.yaml");
+    let config = format!(
+        "bind_port: 0\nadmin: {{ listen: none }}\nforwarders: {{ prometheus: {{ listen: \"{address}\" }} }}\n"
+    );
+    fs::write(&path, config).unwrap();
+    let run = |args: &[&str]| tallyd().args(args).arg("--config").arg(&path).output().unwrap();
+    assert!(run(&["check"]).status.success());
+    let output = run(&["run"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let expected =
+        format!("forwarder prometheus: cannot listen on {address} for the page: Address already");
+    assert!(stderr.contains(&expected), "{stderr}");
+    // Nobody answers there.
+    assert_eq!(run(&["check", "--connect"]).status.code(), Some(1));
+}
+
+#[test]
+fn without_a_page_and_without_remote_write_the_section_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tallyd.yaml");
+    for (section, words) in [
+        ("{ listen: none }", "nothing is to be done"),
+        ("{ naming: pascom }", "allowed: tallyd"),
+        ("{ path: metrics }", "a path is `/` and letters"),
+        ("{ max_connections: 0 }", "between 1 and 65536"),
+    ] {
+        fs::write(&path, format!("forwarders: {{ prometheus: {section} }}\n")).unwrap();
+        let output = tallyd().args(["check", "--config"]).arg(&path).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+    }
+}
+
+/// Names that become the same, that two kinds want, and that break a format which is not escaped.
+fn send_hostile(daemon: &Daemon) -> u64 {
+    let names = [
+        "a.b",
+        "a-b",
+        "a_b",
+        "a.b.total",
+        "a.b.sum",
+        "a.b.count",
+        "a.b.created",
+        "a.b{x=\"y\"} 1",
+        "9.lives",
+        "::",
+        "__name__",
+        "é\u{2028}",
+        "x\ny 1",
+        "# EOF",
+        "a\\b\"",
+        "quantile",
+        "total",
+    ];
+    let mut sent = 0;
+    for name in names {
+        for kind in ["counter", "gauge", "timer", "set", "trace"] {
+            for tags in [
+                json!({}),
+                json!({"a.b": "1", "a_b": "2", "a-b": "3"}),
+                json!({"__name__": "x", "quantile": "0.5", "le": "1", "job": "j"}),
+                json!({"é": "\"\\\n\u{0}", "9": "{}#,= ", "instance": "i"}),
+            ] {
+                let message = json!({
+                    "metric_name": name, "metric_type": kind, "value": 1, "tags": tags
+                });
+                daemon.send(message.to_string());
+                sent += 1;
+            }
+        }
+    }
+    sent
+}
+
+/// `promtool check metrics` of a page: its exit status and what it complains of.
+fn promtool(program: &str, page: &str) -> (Option<i32>, String) {
+    let mut promtool = Command::new(program)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn promtool_has_nothing_to_say_of_plain_names_and_reads_hostile_ones() {
+    let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };
+    let daemon = Daemon::start(PAGE);
+    for message in [
+        r#"{"metric_name":"user.login","metric_type":"counter","count":3,"stage":"a"}"#,
+        r#"{"metric_name":"queue.depth","metric_type":"gauge","value":-7.5}"#,
+        r#"{"metric_name":"user.latency.seconds","metric_type":"timer","value":1.5}"#,
+    ] {
+        daemon.send(message);
+    }
+    let plain = wait_for_lines(
+        &daemon,
+        &["user_login_total{stage=\"a\"} 3", "queue_depth -7.5", "user_latency_seconds_count 1"],
+    );
+    assert_eq!(promtool(&program, &plain), (Some(0), String::new()));
+
+    let sent = send_hostile(&daemon);
+    let status = daemon.wait_received(sent + 3);
+    assert_eq!(status["ledger"]["aggregated"], sent + 3);
+    daemon.wait_for("all points on the page", |status| {
+        status["forwarders"]["prometheus"]["delivered"].as_u64() >= Some(sent + 3)
+    });
+    let hostile = page(&daemon, "text/plain");
+    // 3: it was read, and does not like names such as `a_b_count`. 1 would be a page that breaks.
+    let (status, words) = promtool(&program, &hostile);
+    assert_eq!(status, Some(3), "{words}");
+    assert!(!words.contains("error while linting"), "{words}");
+}
+
+/// A real Prometheus that scrapes what files in a folder name.
+struct Prometheus {
+    url: String,
+    file: PathBuf,
+    /// A label of the target that no other run has: the server may outlive a run.
+    test: String,
+}
+
+impl Prometheus {
+    /// Has it scrape the daemon's page.
+    fn scraping(daemon: &Daemon, test: &str) -> Option<Self> {
+        let url = real_server("TALLYD_TEST_PROMETHEUS")?;
+        let folder = PathBuf::from(real_server("TALLYD_TEST_PROMETHEUS_TARGETS")?);
+        let test = format!("{test}-{}", std::process::id());
+        let file = folder.join(format!("{test}.json"));
+        let targets = json!([{
+            "targets": [daemon.page.unwrap().to_string()], "labels": {"test": test}
+        }]);
+        fs::write(&file, targets.to_string()).unwrap();
+        Some(Self { url, file, test })
+    }
+
+    /// What an expression is: the labels, without the target's own, and the value of each series.
+    fn query(&self, expression: &str) -> BTreeMap<String, f64> {
+        query(&self.url, &expression.replace("TEST", &format!("test=\"{}\"", self.test)))
+    }
+
+    fn wait_for(&self, expression: &str, is_it: impl Fn(&BTreeMap<String, f64>) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.query(expression);
+            if is_it(&found) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{expression}: {found:?}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        // Another run may have removed it.
+        let _gone_already = fs::remove_file(&self.file);
+    }
+}
+
+fn query(url: &str, expression: &str) -> BTreeMap<String, f64> {
+    let url = format!("{url}/api/v1/query");
+    let url = reqwest::Url::parse_with_params(&url, &[("query", expression)]).unwrap();
+    let reply: Value = Client::new().get(url).send().unwrap().json().unwrap();
+    assert_eq!(reply["status"], "success", "{reply}");
+    let series = reply["data"]["result"].as_array().unwrap();
+    series
+        .iter()
+        .map(|one| {
+            let mut labels = one["metric"].as_object().unwrap().clone();
+            for own in ["test", "instance", "job"] {
+                labels.remove(own);
+            }
+            let value = one["value"][1].as_str().unwrap().parse().unwrap();
+            (serde_json::to_string(&labels).unwrap(), value)
+        })
+        .collect()
+}
+
+#[test]
+fn a_real_prometheus_sees_every_value_to_the_unit() {
+    let daemon = Daemon::start(&format!("{PAGE}agent: {{ tags: {{ environment: test }} }}\n"));
+    let Some(prometheus) = Prometheus::scraping(&daemon, "values") else { return };
+    let lines = send_each_kind(&daemon);
+    wait_for_lines(&daemon, &lines);
+    let expected = BTreeMap::from(
+        [
+            (r#"{"__name__":"user_login_total","environment":"test","stage":"a"}"#, 3.0),
+            (r#"{"__name__":"user_login_total","environment":"test","stage":"b"}"#, 4.0),
+            (r#"{"__name__":"user_login_trace_total","environment":"test"}"#, 1.0),
+            (r#"{"__name__":"queue_depth","environment":"test"}"#, -7.5),
+            (r#"{"__name__":"users","environment":"test"}"#, 1.0),
+            (r#"{"__name__":"user_latency","environment":"test","quantile":"0.9"}"#, 12.0),
+            (r#"{"__name__":"user_latency_sum","environment":"test"}"#, 12.0),
+            (r#"{"__name__":"user_latency_count","environment":"test"}"#, 1.0),
+        ]
+        .map(|(labels, value)| (labels.to_owned(), value)),
+    );
+    let all = r#"{TEST,environment="test",quantile=~"|0.9"}"#;
+    prometheus.wait_for(all, |found| *found == expected);
+    prometheus.wait_for("up{TEST}", |found| found.values().eq([&1.0]));
+
+    // Load while it scrapes; what rate() and increase() are made of ends at the exact total.
+    const SENT: u64 = 50_000;
+    daemon.send_paced((0..SENT).map(|number| {
+        format!(
+            r#"{{"metric_name":"load","metric_type":"counter","count":2,"n":"{}"}}"#,
+            number % 50
+        )
+    }));
+    prometheus.wait_for("sum(load_total{TEST})", |found| found.values().eq([&100_000.0]));
+    prometheus.wait_for("sum(resets(load_total{TEST}[5m]))", |found| found.values().eq([&0.0]));
+    daemon.send(r#"{"metric_name":"load","metric_type":"counter","count":10,"n":"7"}"#);
+    let increase = r#"sum(max_over_time(load_total{TEST,n="7"}[5m]))"#;
+    prometheus.wait_for(increase, |found| found.values().eq([&2010.0]));
+    let rate = r#"rate(load_total{TEST,n="7"}[1m]) > 0"#;
+    prometheus.wait_for(rate, |found| found.len() == 1);
+}
+
+#[test]
+fn a_real_prometheus_scrapes_hostile_names_without_an_error() {
+    let daemon = Daemon::start(PAGE);
+    let Some(prometheus) = Prometheus::scraping(&daemon, "hostile") else { return };
+    let sent = send_hostile(&daemon);
+    daemon.wait_received(sent);
+    daemon.wait_for("all points on the page", |status| {
+        status["forwarders"]["prometheus"]["delivered"].as_u64() >= Some(sent)
+    });
+    let samples = page(&daemon, "text/plain").lines().filter(|line| !line.starts_with('#')).count();
+    let all = |found: &BTreeMap<String, f64>| found.values().eq([&(samples as f64)]);
+    prometheus.wait_for("scrape_samples_scraped{TEST}", all);
+    prometheus.wait_for("scrape_samples_post_metric_relabeling{TEST}", all);
+    prometheus.wait_for("count({TEST,__name__!~\"up|scrape_.*\"})", all);
+    prometheus.wait_for("up{TEST}", |found| found.values().eq([&1.0]));
+}
+
+fn remote_write_conf(url: &str) -> String {
+    format!(
+        "interval: 200ms\nagent: {{ tags: {{ run: \"{}\" }} }}\naggregation: {{ expire_after: 1s }}\n\
+         forwarders: {{ prometheus: {{ listen: none, remote_write: {{ url: \"{url}\" }} }} }}\n",
+        std::process::id()
+    )
+}
+
+/// Sends through remote write and reads back until the totals are there, then waits for the end of
+/// the series.
+fn read_back_remote_write(write: &str, read: &str, flush: impl Fn()) {
+    let daemon = Daemon::start(&remote_write_conf(write));
+    assert!(daemon.page.is_none());
+    const SENT: u64 = 20_000;
+    daemon.send_paced((0..SENT).map(|number| {
+        let kind = if number % 2 == 0 { "counter" } else { "timer" };
+        format!(
+            r#"{{"metric_name":"pushed.{kind}","metric_type":"{kind}","value":2,"n":"{}"}}"#,
+            number % 40
+        )
+    }));
+    let run = std::process::id();
+    let deadline = Instant::now() + PATIENCE;
+    let wait_for = |expression: &str, wanted: Option<f64>| loop {
+        // What is live has a sample in each window, so that it does not end before it is read.
+        daemon.send(r#"{"metric_name":"alive","metric_type":"counter"}"#);
+        flush();
+        let found: Vec<f64> = query(read, expression).into_values().collect();
+        if found.first().copied() == wanted {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{expression}: {found:?}, {:#}", daemon.status());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    let peak = |name: &str| format!("sum(max_over_time({name}{{run=\"{run}\"}}[10m]))");
+    wait_for(&peak("pushed_counter_total"), Some(20_000.0));
+    wait_for(&peak("pushed_timer_sum"), Some(20_000.0));
+    wait_for(&peak("pushed_timer_count"), Some(10_000.0));
+    wait_for(&format!("count(max_over_time(pushed_timer{{run=\"{run}\"}}[10m]))"), Some(80.0));
+    // Idle for longer than expire_after: a stale marker ends them, not the five minutes of lookback.
+    wait_for(&format!("count({{__name__=~\"pushed.*\",run=\"{run}\"}})"), None);
+    wait_for(&format!("count(alive_total{{run=\"{run}\"}})"), Some(1.0));
+    let status = daemon.status();
+    let ledger = &status["forwarders"]["prometheus.remote_write"];
+    assert_eq!(ledger["dropped"], json!({}), "{ledger:#}");
+    assert!(ledger["delivered"].as_u64() > Some(0), "{ledger:#}");
+    assert!(daemon.stop().status.success());
+}
+
+#[test]
+fn what_remote_write_pushes_is_in_victoriametrics() {
+    let Some(url) = real_server("TALLYD_TEST_VICTORIAMETRICS") else { return };
+    read_back_remote_write(&format!("{url}/api/v1/write"), &url, || {
+        Client::new().get(format!("{url}/internal/force_flush")).send().unwrap();
+    });
+}
+
+#[test]
+fn what_remote_write_pushes_is_in_prometheus() {
+    let Some(url) = real_server("TALLYD_TEST_PROMETHEUS") else { return };
+    read_back_remote_write(&format!("{url}/api/v1/write"), &url, || ());
+}

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Installs, starts and stops a real Prometheus for the tests.
+# `prometheus.sh help` lists the commands.
+set -euo pipefail
+name=prometheus
+# shellcheck source=tests/servers/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+usage() {
+    cat <<EOF
+usage: tests/servers/prometheus.sh COMMAND
+
+  install               fetch and unpack the Debian package, unless the program is there
+  start DIR [TARGET...] start a server that keeps its data, log and pid in DIR (made if
+                        missing) and wait until it answers; prints
+                          PROMETHEUS_URL=http://127.0.0.1:PORT
+                          PROMETHEUS_TARGETS=DIR/targets
+                          PROMTOOL=/path/of/promtool
+                        It scrapes each TARGET (HOST:PORT) every second, and what the
+                        files *.json in DIR/targets name, as they come and go:
+                          [{"targets": ["127.0.0.1:9494"], "labels": {"test": "x"}}]
+                        It takes remote writes as well, at /api/v1/write.
+  stop DIR              stop it; DIR and its data stay
+EOF
+}
+
+cmd_install() { provide prometheus prometheus; }
+
+argument() { echo "--storage.tsdb.path=$dir/data"; }
+
+answers() { [[ $(curl -s -m 5 "http://127.0.0.1:$(cat "$dir/port")/-/ready") == *Ready* ]]; }
+
+write_config() { # TARGET...
+    local target list=
+    mkdir -p "$dir/targets"
+    for target in "$@"; do list+="${list:+, }\"$target\""; done
+    if [[ -n $list ]]; then echo "[{\"targets\": [$list]}]" >"$dir/targets/arguments.json"; fi
+    cat >"$dir/prometheus.yml" <<EOF
+# Written by tests/servers/prometheus.sh at every start.
+global:
+  scrape_interval: 1s
+  scrape_timeout: 1s
+scrape_configs:
+  - job_name: tallyd
+    file_sd_configs:
+      - files: ["$dir/targets/*.json"]
+        refresh_interval: 1s
+EOF
+}
+
+choose_port() { # last | new
+    [[ $1 == last && -e $dir/port ]] && ! listens "$(cat "$dir/port")" && return
+    free_port >"$dir/port"
+}
+
+launch_once() {
+    launch "$dir/pid" "$dir/log" "$(program prometheus prometheus)" "$(argument)" \
+        --config.file="$dir/prometheus.yml" --web.listen-address="127.0.0.1:$(cat "$dir/port")" \
+        --web.enable-remote-write-receiver --log.level=warn
+}
+
+cmd_start() { # DIR [TARGET...]
+    mkdir -p "$1"
+    dir=$(cd "$1" && pwd -P)
+    cmd_install
+    exec 9>"$dir/lock"
+    flock -w "$start_limit" 9 || die "another start in $dir does not end"
+    write_config "${@:2}"
+    local deadline=$((SECONDS + start_limit)) use=last
+    if [[ -z $(running_pid "$dir/pid" "$(argument)") ]]; then
+        trap 'stop_server "$dir/pid" "$(argument)"' EXIT
+        until choose_port "$use" && launch_once &&
+            wait_until "$deadline" "$dir/pid" "$(argument)" answers; do
+            # It ends by itself where somebody has taken the port meanwhile.
+            stop_server "$dir/pid" "$(argument)"
+            if ((SECONDS >= deadline)) || [[ $use == "new" ]]; then
+                tail -n 20 "$dir/log" >&2
+                die "does not start; see $dir/log"
+            fi
+            use=new
+        done
+        trap - EXIT
+    fi
+    echo "PROMETHEUS_URL=http://127.0.0.1:$(cat "$dir/port")"
+    echo "PROMETHEUS_TARGETS=$dir/targets"
+    echo "PROMTOOL=$(program prometheus promtool)"
+}
+
+cmd_stop() { # DIR
+    [[ -d $1 ]] || die "no such directory: $1"
+    dir=$(cd "$1" && pwd -P)
+    stop_server "$dir/pid" "$(argument)"
+}
+
+case ${1:-}:$# in
+install:1) cmd_install ;;
+start:1 | stop:1)
+    usage >&2
+    exit 2
+    ;;
+start:*) cmd_start "${@:2}" ;;
+stop:2) cmd_stop "$2" ;;
+help:1 | -h:1 | --help:1) usage ;;
+*)
+    usage >&2
+    exit 2
+    ;;
+esac
