@@ -124,7 +124,7 @@ async fn records_without_a_key_have_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_arrive_one_after_the_other_and_an_empty_one_is_no_trouble() {
     let cluster = cluster(1);
-    let running = start(kafka(&cluster, ""), SECOND);
+    let running = start(kafka(&cluster, ""), 30 * SECOND);
     for (window, points) in [1, 0, 2].into_iter().enumerate() {
         let mut snapshot = snapshot_of_counters(points);
         snapshot.window.end_ms += 10_000 * window as u64;
