@@ -109,7 +109,7 @@ fn a_window_ends_on_the_wall_clock_and_carries_its_end() {
     let daemon = Daemon::start(TO_FILE);
     daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
     let path = daemon.path("out");
-    daemon.wait_for("the first window", |_| path.exists());
+    daemon.wait_for("the first window", |_| path.exists() && !points(&path).is_empty());
     let point = &points(&path)[0];
     assert_eq!(point["timestamp"].as_u64().unwrap() % 1000, 0);
     assert_eq!(point["interval"], 1);
