@@ -29,7 +29,8 @@
     feature = "graphite",
     feature = "influxdb",
     feature = "kafka",
-    feature = "prometheus"
+    feature = "prometheus",
+    feature = "statsd"
 )))]
 compile_error!("a daemon without a destination is of no use: turn on a feature such as `console`");
 
@@ -64,6 +65,8 @@ pub mod kafka;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 mod registry;
+#[cfg(feature = "statsd")]
+pub mod statsd;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 pub mod text;

@@ -37,6 +37,9 @@ pub struct ForwardersConfig {
     /// A page for Prometheus.
     #[cfg(feature = "prometheus")]
     pub prometheus: OneOrMany<crate::prometheus::PrometheusConfig>,
+    /// statsd.
+    #[cfg(feature = "statsd")]
+    pub statsd: OneOrMany<crate::statsd::StatsdConfig>,
 }
 
 /// What the destinations have to know of the daemon.
@@ -108,6 +111,8 @@ impl ForwardersConfig {
             kafka,
             #[cfg(feature = "prometheus")]
             prometheus,
+            #[cfg(feature = "statsd")]
+            statsd,
         } = self;
         let mut built = Built { context, destinations: Vec::new() };
 
@@ -152,6 +157,16 @@ impl ForwardersConfig {
         for (index, config) in prometheus.0.into_iter().enumerate() {
             built.add_prometheus(index, &config)?;
         }
+        #[cfg(feature = "statsd")]
+        for (index, config) in statsd.0.into_iter().enumerate() {
+            let forwarder = crate::statsd::Statsd::new(&config).map_err(|reason| BuildError {
+                kind: "statsd",
+                index,
+                reason,
+            })?;
+            let common = common("statsd", config.name, config.select, config.delivery);
+            built.add("statsd", index, common, forwarder);
+        }
 
         #[cfg(feature = "console")]
         if built.destinations.is_empty() {
@@ -169,7 +184,7 @@ struct Built<'a> {
 }
 
 impl Built<'_> {
-    #[cfg(any(feature = "graphite", feature = "kafka"))]
+    #[cfg(any(feature = "graphite", feature = "kafka", feature = "statsd"))]
     /// A destination on the network: an attempt may be given up and made again.
     fn add(
         &mut self,

@@ -31,9 +31,11 @@ pub mod reason {
     pub const SPOOL_NEWER: &str = "spool_newer";
     /// Somebody removed their file from the spool.
     pub const REMOVED: &str = "removed";
+    /// They may have left, or a part of them, and are not sent again: a repeat would count twice.
+    pub const LOST: &str = "lost";
 
     /// Every one of them.
-    pub const ALL: [&str; 11] = [
+    pub const ALL: [&str; 12] = [
         QUEUE_FULL,
         SHUTDOWN,
         DEBUG_MODE,
@@ -45,6 +47,7 @@ pub mod reason {
         SPOOL_CORRUPT,
         SPOOL_NEWER,
         REMOVED,
+        LOST,
     ];
 }
 

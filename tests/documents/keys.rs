@@ -116,7 +116,8 @@ pub(crate) fn uncommented(kinds: &[Line]) -> String {
             left_out = (yaml == "  kafka:" && !cfg!(feature = "kafka"))
                 || (yaml == "  graphite:" && !cfg!(feature = "graphite"))
                 || (yaml == "  influxdb:" && !cfg!(feature = "influxdb"))
-                || (yaml == "  prometheus:" && !cfg!(feature = "prometheus"));
+                || (yaml == "  prometheus:" && !cfg!(feature = "prometheus"))
+                || (yaml == "  statsd:" && !cfg!(feature = "statsd"));
         }
         if kinds.contains(&kind) && !left_out {
             text.push_str(yaml);

@@ -74,6 +74,15 @@ impl DistinctSet {
         }
     }
 
+    /// The members' hashes, if there are so few that all are known; in no order.
+    #[must_use]
+    pub fn member_hashes(&self) -> Option<impl Iterator<Item = u64> + '_> {
+        match &self.store {
+            Store::Exact(members) => Some(members.iter().copied()),
+            Store::Estimated(_) => None,
+        }
+    }
+
     /// How many distinct members there are: exact up to 4,096, then within 2 %.
     #[must_use]
     pub fn count(&self) -> f64 {

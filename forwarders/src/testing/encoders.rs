@@ -34,6 +34,8 @@ const DESTINATIONS: &[(&str, &str)] = &[
         "remote-write",
         r#"{"prometheus": {"listen": "none", "remote_write": {"url": "http://127.0.0.1:9090/"}}}"#,
     ),
+    #[cfg(feature = "statsd")]
+    ("statsd", r#"{"statsd": {"address": "127.0.0.1:8125"}}"#),
 ];
 
 /// Of Kafka's records the value alone, which can be had without the client library.

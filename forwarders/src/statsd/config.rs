@@ -1,0 +1,194 @@
+//! `forwarders.statsd`.
+
+use std::num::NonZeroU32;
+
+use serde::Deserialize;
+
+use crate::config::DeliveryConfig;
+use crate::select::SelectConfig;
+use crate::units::ByteSize;
+
+/// Bytes of a datagram.
+const PACKET_BYTES: std::ops::RangeInclusive<u64> = 512..=65_507;
+/// Lines that a timer may have at most.
+const TIMER_SAMPLES: std::ops::RangeInclusive<u32> = 100..=100_000;
+/// Where statsd listens.
+const PORT: u16 = 8125;
+
+/// `forwarders.statsd`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatsdConfig {
+    /// What ledger and log call it; two destinations need two names. Defaults to `statsd`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Where statsd listens: `host:port`, without a port 8125, or the path of a socket for
+    /// `transport: unix`. A name is looked up anew with every connection. Required.
+    pub address: String,
+    /// `udp`, with which nobody knows what arrived; `tcp`; or `unix`, a socket of datagrams, or of
+    /// streams where that is what listens. Defaults to `udp`.
+    #[serde(default)]
+    pub transport: Transport,
+    /// How tags are written: `dogstatsd`, `influx`, `signalfx`, or `plain`, which has none: series
+    /// that differ in tags alone are merged then. Defaults to `dogstatsd`.
+    #[serde(default)]
+    pub dialect: Dialect,
+    /// Largest packet. A larger one makes fewer packets, and beyond the network's MTU is cut into
+    /// pieces of which none may get lost. A line that does not fit is dropped and counted as
+    /// `too_large`, over every transport. 512B to 65507B. Defaults to `1432B`.
+    #[serde(default = "max_packet_default")]
+    pub max_packet: ByteSize,
+    /// Most lines of a timer in a window. One with more samples is sent as so many representatives,
+    /// each standing for an equal share. More lines keep more of it and cost more packets. 100 to
+    /// 100000. Defaults to `1000`.
+    #[serde(default = "timer_samples_default")]
+    pub timer_samples: NonZeroU32,
+    /// Which series are sent.
+    #[serde(default)]
+    pub select: SelectConfig,
+    /// How hard it is tried.
+    #[serde(default)]
+    pub delivery: DeliveryConfig,
+}
+
+/// How lines get there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Datagrams over the network.
+    #[default]
+    Udp,
+    /// A connection that is kept.
+    Tcp,
+    /// A socket in the file system.
+    Unix,
+}
+
+/// How tags are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// `name:1|c|#key:value,key:value`.
+    #[default]
+    Dogstatsd,
+    /// `name,key=value,key=value:1|c`.
+    Influx,
+    /// `name[key=value,key=value]:1|c`.
+    Signalfx,
+    /// `name:1|c`.
+    Plain,
+}
+
+/// Where to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    Udp(String, u16),
+    Tcp(String, u16),
+    Unix(String),
+}
+
+fn max_packet_default() -> ByteSize {
+    // What an Ethernet carries in one piece, less some for tunnels.
+    ByteSize::from_bytes(1432)
+}
+
+fn timer_samples_default() -> NonZeroU32 {
+    NonZeroU32::new(1000).unwrap_or(NonZeroU32::MIN)
+}
+
+impl StatsdConfig {
+    /// Where to send, if all keys are within their bounds and go together.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub(super) fn check(&self) -> Result<Address, String> {
+        let bytes = self.max_packet.get();
+        if !PACKET_BYTES.contains(&bytes) {
+            let (least, most) = PACKET_BYTES.into_inner();
+            return Err(format!("`max_packet` is {least}B to {most}B, not {bytes}B"));
+        }
+        let samples = self.timer_samples.get();
+        if !TIMER_SAMPLES.contains(&samples) {
+            let (least, most) = TIMER_SAMPLES.into_inner();
+            return Err(format!("`timer_samples` is {least} to {most}, not {samples}"));
+        }
+        let text = self.address.as_str();
+        match self.transport {
+            Transport::Unix if text.starts_with('/') => Ok(Address::Unix(text.to_owned())),
+            Transport::Unix => Err(format!(
+                "with `transport: unix` the address is a path that begins with `/`, not `{text}`"
+            )),
+            Transport::Udp => host_port(text).map(|(host, port)| Address::Udp(host, port)),
+            Transport::Tcp => host_port(text).map(|(host, port)| Address::Tcp(host, port)),
+        }
+    }
+}
+
+/// Reads `host`, `host:port`, `address:port` or `[ipv6]:port`.
+fn host_port(text: &str) -> Result<(String, u16), String> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let port = match port {
+        None => Some(PORT),
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            digits.parse().ok().filter(|port| *port > 0)
+        }
+        Some(_) => None,
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_host = match bare {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            !host.is_empty() && host.bytes().all(of_name)
+        }
+    };
+    match port {
+        Some(port) if is_host => Ok((bare.unwrap_or(host).to_owned(), port)),
+        _ => Err(format!(
+            "an address is host:port, such as statsd.example.com:8125 or [::1]:8125, not `{text}`"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(members: &str) -> Result<Address, String> {
+        let config: Result<StatsdConfig, _> = serde_json::from_str(&format!("{{{members}}}"));
+        config.map_err(|error| error.to_string())?.check()
+    }
+
+    #[test]
+    fn addresses_go_with_the_transport() {
+        let udp = |host: &str, port| Ok(Address::Udp(host.to_owned(), port));
+        assert_eq!(checked(r#""address": "a-b.c""#), udp("a-b.c", 8125));
+        assert_eq!(checked(r#""address": "[::1]:9""#), udp("::1", 9));
+        assert_eq!(checked(r#""address": "[::1]""#), udp("::1", 8125));
+        let tcp = checked(r#""address": "10.0.0.1:65535", "transport": "tcp""#);
+        assert_eq!(tcp, Ok(Address::Tcp("10.0.0.1".to_owned(), 65535)));
+        let unix = checked(r#""address": "/run/dsd.socket", "transport": "unix""#);
+        assert_eq!(unix, Ok(Address::Unix("/run/dsd.socket".to_owned())));
+        assert!(checked(r#""address": "a:1", "transport": "unix""#).is_err());
+        for wrong in ["", ":1", "a:", "a:0", "a:+1", "a:65536", "a b:1", "::1", "[x]:1", "/a:1"] {
+            assert!(checked(&format!(r#""address": "{wrong}""#)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused_with_the_bounds() {
+        for (member, words) in [
+            (r#""max_packet": "100B""#, "512B to 65507B"),
+            (r#""max_packet": "1MiB""#, "512B to 65507B"),
+            (r#""timer_samples": 99"#, "100 to 100000"),
+            (r#""timer_samples": 100001"#, "100 to 100000"),
+            (r#""dialect": "etsy""#, "dogstatsd"),
+        ] {
+            let error = checked(&format!(r#""address": "a", {member}"#)).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! statsd: the window's values as a client would send them.
+//!
+//! # What is promised
+//!
+//! The protocol has no acknowledgement, and a counter that comes twice is counted twice. So a line
+//! is sent at most once: what failed before anything of it left waits and is tried again, what may
+//! have left is not. A point counts as delivered when the kernel has taken all of its lines, and as
+//! dropped, with the reason `lost`, when the host refused a packet with one of them or a connection
+//! broke in the middle.
+//!
+//! # What happens to a window
+//!
+//! `name` makes name and tags safe. `encode` brings series together that look the same then, and
+//! writes a payload of lines for each; `samples` is what it sends of a timer. `packet` puts payloads
+//! into packets, and `wire` brings them there.
+
+mod config;
+mod encode;
+mod name;
+mod packet;
+mod samples;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::timeout;
+
+pub use config::{Dialect, StatsdConfig, Transport};
+
+use crate::forwarder::{Forwarder, SendError};
+use crate::model::Snapshot;
+use crate::payload::Batch;
+use crate::stats::reason;
+
+use config::Address;
+use encode::Encoder;
+use packet::{Packet, Progress};
+use wire::{Outcome, Wire};
+
+/// Sends each window to statsd.
+#[derive(Debug)]
+pub struct Statsd {
+    encoder: Encoder,
+    address: Address,
+    packet_bytes_max: usize,
+    /// Less than the task's limit, so that the reason is this side's and not just the time.
+    attempt_max: Duration,
+    wire: Option<Wire>,
+    /// Whether the last attempt failed: somebody may be there again, or not.
+    failed: bool,
+    progress: Progress,
+    packet: Packet,
+    /// Whether a part of `packet` has left.
+    begun: bool,
+}
+
+impl Statsd {
+    /// A destination that opens its socket with its first window.
+    ///
+    /// # Errors
+    /// A sentence that says which key is wrong.
+    pub fn new(config: &StatsdConfig) -> Result<Self, String> {
+        let timeout = config.delivery.timeout.get();
+        Ok(Self {
+            address: config.check()?,
+            encoder: Encoder::new(config),
+            packet_bytes_max: config.max_packet.get() as usize,
+            attempt_max: timeout - timeout / 10,
+            wire: None,
+            failed: false,
+            progress: Progress::default(),
+            packet: Packet::default(),
+            begun: false,
+        })
+    }
+
+    async fn send_packets(&mut self, batch: &mut Batch) -> io::Result<()> {
+        if self.wire.as_ref().is_some_and(|wire| !wire.is_datagrams()) {
+            self.reopen_if_closed().await;
+        }
+        let wire = match self.wire.take() {
+            Some(wire) => wire,
+            None => self.open().await?,
+        };
+        // Only a way that works is kept: whatever ends this attempt, the next one opens another.
+        while self.packet.fill(batch, &self.progress, self.packet_bytes_max) {
+            let bytes =
+                if wire.is_datagrams() { self.packet.datagram() } else { &self.packet.bytes };
+            if bytes.is_empty() {
+                self.settle(batch, Outcome::Sent)?;
+                continue;
+            }
+            let outcome = wire.send(bytes, &mut self.begun).await;
+            self.settle(batch, outcome)?;
+        }
+        self.wire = Some(wire);
+        Ok(())
+    }
+
+    async fn open(&self) -> io::Result<Wire> {
+        let wire = Wire::open(&self.address).await?;
+        if self.failed {
+            wire.ask().await?;
+        }
+        Ok(wire)
+    }
+
+    /// A connection that the other side has closed is noticed before anything is written.
+    async fn reopen_if_closed(&mut self) {
+        if let Some(wire) = &self.wire
+            && wire.ask().await.is_err()
+        {
+            self.wire = None;
+        }
+    }
+
+    /// Notes what became of the packet.
+    fn settle(&mut self, batch: &mut Batch, outcome: Outcome) -> io::Result<()> {
+        self.begun = false;
+        match outcome {
+            Outcome::Kept(error) => return Err(error),
+            Outcome::Sent => self.packet.ends.iter().for_each(|id| batch.delivered(*id)),
+            Outcome::TooLarge => {
+                let words = "this host sends no packet of that size; make max_packet smaller";
+                self.refuse(batch, reason::TOO_LARGE, words);
+            }
+            Outcome::Lost(error) => {
+                self.refuse(batch, reason::LOST, &format!("{}: {}", self.address, words(&error)));
+                self.packet.is_behind(&mut self.progress);
+                return Err(error);
+            }
+        }
+        self.packet.is_behind(&mut self.progress);
+        Ok(())
+    }
+
+    fn refuse(&self, batch: &mut Batch, reason: &'static str, words: &str) {
+        self.packet.payloads().for_each(|id| batch.refused(id, reason, words));
+    }
+
+    fn error(&self, words: impl fmt::Display) -> SendError {
+        SendError::transient(format!("{}: {words}", self.address))
+    }
+}
+
+#[async_trait]
+impl Forwarder for Statsd {
+    fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        self.progress = Progress::default();
+        self.begun = false;
+        self.encoder.encode(snapshot, batch);
+    }
+
+    async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
+        if std::mem::take(&mut self.begun) {
+            // An attempt was given up in the middle of a packet.
+            self.refuse(batch, reason::LOST, "a packet was given up half-way (delivery.timeout)");
+            self.packet.is_behind(&mut self.progress);
+        }
+        let limit = self.attempt_max;
+        let outcome = timeout(limit, self.send_packets(batch)).await;
+        self.failed = !matches!(outcome, Ok(Ok(())));
+        match outcome {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.error(words(&error))),
+            Err(_) => Err(self.error(format!("takes no more: waited for {limit:?}"))),
+        }
+    }
+
+    async fn probe(&mut self) -> Result<(), SendError> {
+        let asked = async { Wire::open(&self.address).await?.ask().await };
+        asked.await.map_err(|error| self.error(words(&error)))
+    }
+}
+
+fn words(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        format!("nobody listens there ({error})")
+    } else {
+        error.to_string()
+    }
+}
