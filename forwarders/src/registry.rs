@@ -336,6 +336,10 @@ mod tests {
         r#"{"influxdb": {"url": "http://localhost:1", "database": "m"}}"#,
         #[cfg(feature = "kafka")]
         r#"{"kafka": {"kafka_broker": "localhost:1", "kafka_topic": "t"}}"#,
+        #[cfg(feature = "prometheus")]
+        r#"{"prometheus": {"listen": "none", "remote_write": {"url": "http://localhost:1/"}}}"#,
+        #[cfg(feature = "statsd")]
+        r#"{"statsd": {"address": "localhost:8125"}}"#,
     ];
 
     fn build(section: &str) -> Vec<Destination> {
@@ -356,7 +360,7 @@ mod tests {
     fn windows_wait_on_disk_only_for_destinations_that_want_old_data() {
         for section in EACH {
             let destination = &build(section)[0];
-            let wants = ["graphite", "influxdb", "kafka"].contains(&destination.kind);
+            let wants = ["graphite", "influxdb", "kafka", "prometheus"].contains(&destination.kind);
             assert_eq!(destination.may_spool(), wants, "{section}");
         }
     }
