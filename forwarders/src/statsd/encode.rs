@@ -7,6 +7,7 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use memchr::memchr2;
 
 use super::config::{Dialect, StatsdConfig};
 use super::name;
@@ -27,6 +28,8 @@ pub(super) struct Encoder {
     packet_bytes_max: usize,
     groups: Groups,
     samples: Samples,
+    /// What stands behind the values of a timer.
+    kind: Vec<u8>,
 }
 
 impl Encoder {
@@ -37,6 +40,7 @@ impl Encoder {
             packet_bytes_max: config.max_packet.get() as usize,
             groups: Groups::default(),
             samples: Samples::default(),
+            kind: Vec::new(),
         }
     }
 
@@ -63,7 +67,7 @@ impl Encoder {
                         Value::Timer(timer) => {
                             let percentiles = &snapshot.percentiles;
                             let weight = self.samples.fill(timer, percentiles, self.timer_samples);
-                            lines.timer(self.samples.values(), weight);
+                            lines.timer(self.samples.values(), weight, &mut self.kind);
                         }
                         other => lines.value(other),
                     }
@@ -126,15 +130,16 @@ impl Lines<'_> {
         }
     }
 
-    fn timer(&mut self, values: &[f64], weight: f64) {
-        let mut kind = b"|ms".to_vec();
+    fn timer(&mut self, values: &[f64], weight: f64, kind: &mut Vec<u8>) {
+        kind.clear();
+        kind.extend_from_slice(b"|ms");
         if weight > 1.0 {
             // Never with an exponent, which statsd reads but some others do not.
             let rate = 1.0 / weight;
             let _a_vec_takes_all = write!(kind, "|@{rate}");
         }
         for value in values {
-            self.number(*value, &kind);
+            self.number(*value, kind);
         }
     }
 
@@ -156,11 +161,14 @@ impl Lines<'_> {
         kind: &[u8],
     ) {
         let start = self.out.len();
-        // A suffix belongs to the name, which ends where tags begin.
-        let name = memchr::memchr2(b',', b'[', self.before).unwrap_or(self.before.len());
-        self.out.extend_from_slice(&self.before[..name]);
-        self.out.extend_from_slice(suffix);
-        self.out.extend_from_slice(&self.before[name..]);
+        if suffix.is_empty() {
+            self.out.extend_from_slice(self.before);
+        } else {
+            // It belongs to the name, which ends where tags begin.
+            let name = memchr2(b',', b'[', self.before).unwrap_or(self.before.len());
+            let (name, tags) = self.before.split_at(name);
+            [name, suffix, tags].iter().for_each(|part| self.out.extend_from_slice(part));
+        }
         self.out.push(b':');
         self.fits &= value(self.out).is_ok();
         self.out.extend_from_slice(kind);
