@@ -17,7 +17,7 @@ pub(crate) use set::SetParts;
 pub(crate) use sketch::Bins;
 pub use snapshot::{Point, SetValue, Snapshot, TimerValue, Value, Window};
 pub use sum::Sum;
-#[cfg(feature = "graphite")]
+#[cfg(any(feature = "graphite", feature = "statsd"))]
 pub(crate) use sum::finite;
 pub use timer::{EXACT_SAMPLES_DEFAULT, Percentile, Timer, TimerSummary};
 pub(crate) use timer::{SketchParts, TimerParts};
