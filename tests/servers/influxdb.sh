@@ -77,7 +77,9 @@ start_one() { # open | auth
 # The first user may be made without a password; afterwards this is refused.
 make_admin() {
     local query="CREATE USER admin WITH PASSWORD 'admin password' WITH ALL PRIVILEGES"
-    status "$(url auth)/query" --data-urlencode "q=$query" >/dev/null
+    # The server makes hashing a password slow, and other programs may be compiling.
+    status "$(url auth)/query" -m 120 --data-urlencode "q=$query" >/dev/null ||
+        die "cannot make the user that tests log in as"
 }
 
 cmd_start() { # DIR

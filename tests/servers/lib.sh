@@ -5,7 +5,7 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 packages=$root/target/servers # where packages are unpacked
 # shellcheck disable=SC2034  # used by those who source this
-start_limit=${SERVER_START_SECONDS:-60}
+start_limit=${SERVER_START_SECONDS:-300}
 stop_limit=10 # from TERM to KILL
 
 say() { echo "${name:?}: $*" >&2; }
