@@ -31,6 +31,8 @@ pub(crate) struct ReceiveBatch {
     // Pointed to by `headers`, hence kept and never moved.
     _vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
+    /// Whether the headers have room for senders.
+    asks_senders: bool,
     filled: usize,
 }
 
@@ -52,17 +54,9 @@ impl ReceiveBatch {
             .chunks_exact_mut(stride)
             .map(|place| libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: room })
             .collect();
-        let headers = vectors
-            .iter_mut()
-            .map(|vector| {
-                // SAFETY: all-zero bytes are a valid mmsghdr: null pointers and zero lengths.
-                let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
-                header.msg_hdr.msg_iov = vector;
-                header.msg_hdr.msg_iovlen = 1;
-                header
-            })
-            .collect();
-        Self { buffer, stride, addresses, _vectors: vectors, headers, filled: 0 }
+        let headers = vectors.iter_mut().map(header_of).collect();
+        let asks_senders = false;
+        Self { buffer, stride, addresses, _vectors: vectors, headers, asks_senders, filled: 0 }
     }
 
     /// Takes what the socket holds, up to the size of the batch, without waiting. Without
@@ -75,8 +69,10 @@ impl ReceiveBatch {
         socket: BorrowedFd<'_>,
         asks_senders: bool,
     ) -> io::Result<usize> {
-        // The kernel overwrites the lengths that it was given.
-        for (header, address) in self.headers.iter_mut().zip(&mut self.addresses) {
+        // The kernel overwrites the lengths that it was given, in the slots that it fills.
+        let stale = if asks_senders == self.asks_senders { self.filled } else { BATCH };
+        self.asks_senders = asks_senders;
+        for (header, address) in self.headers.iter_mut().zip(&mut self.addresses).take(stale) {
             let header = &mut header.msg_hdr;
             (header.msg_name, header.msg_namelen) = if asks_senders {
                 (ptr::from_mut(address).cast(), ADDRESS_BYTES)
@@ -111,6 +107,15 @@ impl ReceiveBatch {
             }
         })
     }
+}
+
+/// A message of one piece, without an address.
+fn header_of(vector: &mut libc::iovec) -> libc::mmsghdr {
+    // SAFETY: all-zero bytes are a valid mmsghdr: null pointers and zero lengths.
+    let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
+    header.msg_hdr.msg_iov = vector;
+    header.msg_hdr.msg_iovlen = 1;
+    header
 }
 
 /// What came.
@@ -153,16 +158,7 @@ impl SendRing {
                 libc::iovec { iov_base: datagram.as_mut_ptr().cast(), iov_len: datagram.len() }
             })
             .collect();
-        let headers = vectors
-            .iter_mut()
-            .map(|vector| {
-                // SAFETY: all-zero bytes are a valid mmsghdr: null pointers and zero lengths.
-                let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
-                header.msg_hdr.msg_iov = vector;
-                header.msg_hdr.msg_iovlen = 1;
-                header
-            })
-            .collect();
+        let headers = vectors.iter_mut().map(header_of).collect();
         Self { _bytes: bytes, _vectors: vectors, headers }
     }
 
