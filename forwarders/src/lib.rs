@@ -56,6 +56,8 @@ pub mod file;
 mod forwarder;
 #[cfg(feature = "graphite")]
 pub mod graphite;
+#[cfg(any(feature = "graphite", feature = "statsd"))]
+mod groups;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "influxdb")]

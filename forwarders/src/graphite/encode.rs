@@ -1,18 +1,12 @@
 //! From a snapshot to lines, or to what will be pickled: one payload for each path.
 
-use std::hash::BuildHasher;
-use std::ops::Range;
-
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-
 use super::config::{GraphiteConfig, Naming, Protocol, Transport};
 use super::etsy::Etsy;
 use super::limits::{LINE_BYTES_MAX, PART_BYTES_MAX, SERIES_BYTES_MAX};
 use super::path::Shape;
 use super::pickle;
 use crate::format::number;
+use crate::groups::Groups;
 use crate::model::{MetricKind, Snapshot, Value, finite};
 use crate::payload::Batch;
 use crate::stats::reason;
@@ -72,13 +66,12 @@ impl Encoder {
     /// Appends a payload for each path, in the order in which the snapshot has them first. What is
     /// too long for carbon is refused at once.
     pub(super) fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
-        self.groups.fill(snapshot, &self.shape);
+        self.groups.fill(snapshot, |out, series| self.shape.write(out, series));
         let seconds = snapshot.window.end_ms / 1000;
         let mut digits = itoa::Buffer::new();
         let time = Time { seconds, text: digits.format(seconds).as_bytes() };
-        for (id, group) in self.groups.list.iter().enumerate() {
-            let value = group.merged.as_ref().unwrap_or(&snapshot.points[group.first].value);
-            let path = self.groups.path(group);
+        for (id, group) in self.groups.iter(snapshot).enumerate() {
+            let path = Path { base: group.front, tags: group.back };
             let mut trouble = path.trouble();
             batch.push(
                 group.points,
@@ -86,8 +79,14 @@ impl Encoder {
                 |out| {
                     let start = out.len();
                     if trouble.is_none() {
-                        let longest =
-                            self.form.write(out, &mut self.names, path, value, snapshot, time);
+                        let longest = self.form.write(
+                            out,
+                            &mut self.names,
+                            path,
+                            group.value,
+                            snapshot,
+                            time,
+                        );
                         trouble = (longest > self.form.line_bytes_max).then_some(Trouble::Line);
                     }
                     if trouble.is_some() {
@@ -202,85 +201,4 @@ fn write_line(out: &mut Vec<u8>, pieces: &[&[u8]], value: f64, time: Time<'_>) {
     out.push(b' ');
     out.extend_from_slice(time.text);
     out.push(b'\n');
-}
-
-/// The points of a window by their paths. Points that have become one path are merged: written one
-/// after the other, the last would replace the others in carbon.
-#[derive(Debug, Default)]
-struct Groups {
-    /// All paths, one behind the other.
-    text: Vec<u8>,
-    list: Vec<Group>,
-    /// Places in `list`, by path and kind.
-    index: HashTable<usize>,
-    hasher: RandomState,
-}
-
-#[derive(Debug)]
-struct Group {
-    kind: MetricKind,
-    base: Range<usize>,
-    tags: Range<usize>,
-    /// The first point of the snapshot in it.
-    first: usize,
-    points: u64,
-    /// The value of all of them, where there are several.
-    merged: Option<Value>,
-}
-
-impl Groups {
-    fn fill(&mut self, snapshot: &Snapshot, shape: &Shape) {
-        self.text.clear();
-        self.list.clear();
-        self.index.clear();
-        for (number, point) in snapshot.points.iter().enumerate() {
-            let start = self.text.len();
-            let tags_start = shape.write(&mut self.text, &point.series);
-            let kind = point.series.kind();
-            let (tags, base) = (tags_start..self.text.len(), start..tags_start);
-            match self.place(kind, start) {
-                Some(place) => {
-                    self.text.truncate(start);
-                    let group = &mut self.list[place];
-                    let first = &snapshot.points[group.first].value;
-                    let merged = group.merged.get_or_insert_with(|| first.clone());
-                    merged.merge(point.value.clone(), snapshot);
-                    group.points += 1;
-                }
-                None => self.list.push(Group {
-                    kind,
-                    base,
-                    tags,
-                    first: number,
-                    points: 1,
-                    merged: None,
-                }),
-            }
-        }
-    }
-
-    /// The group that has the path at the end of `text`; where there is none, the next one that is
-    /// pushed gets it.
-    fn place(&mut self, kind: MetricKind, start: usize) -> Option<usize> {
-        let Self { text, list, index, hasher } = self;
-        let hash_of = |kind: MetricKind, path: &[u8]| hasher.hash_one((kind, path));
-        let of = |group: &Group| &text[group.base.start..group.tags.end];
-        let path = &text[start..];
-        let entry = index.entry(
-            hash_of(kind, path),
-            |place| list[*place].kind == kind && of(&list[*place]) == path,
-            |place| hash_of(list[*place].kind, of(&list[*place])),
-        );
-        match entry {
-            Entry::Occupied(place) => Some(*place.get()),
-            Entry::Vacant(vacant) => {
-                vacant.insert(list.len());
-                None
-            }
-        }
-    }
-
-    fn path(&self, group: &Group) -> Path<'_> {
-        Path { base: &self.text[group.base.clone()], tags: &self.text[group.tags.clone()] }
-    }
 }

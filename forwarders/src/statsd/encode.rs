@@ -1,19 +1,15 @@
 //! From a snapshot to lines: one payload for each series as the dialect shows it.
 
-use std::hash::BuildHasher;
 use std::io::Write;
-use std::ops::Range;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use memchr::memchr2;
 
 use super::config::{Dialect, StatsdConfig};
 use super::name;
 use super::samples::Samples;
 use crate::format::number;
-use crate::model::{MetricKind, SetValue, Snapshot, Value, finite};
+use crate::groups::{Group, Groups};
+use crate::model::{SetValue, Snapshot, Value, finite};
 use crate::payload::Batch;
 use crate::stats::reason;
 
@@ -47,9 +43,8 @@ impl Encoder {
     /// Appends a payload for each series, in the order in which the snapshot has them first. One
     /// with a line that no packet holds is refused at once.
     pub(super) fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
-        self.groups.fill(snapshot, self.dialect);
-        for (id, group) in self.groups.list.iter().enumerate() {
-            let value = group.merged.as_ref().unwrap_or(&snapshot.points[group.first].value);
+        self.groups.fill(snapshot, |out, series| name::write(out, series, self.dialect));
+        for (id, group) in self.groups.iter(snapshot).enumerate() {
             let mut fits = true;
             batch.push(
                 group.points,
@@ -58,12 +53,12 @@ impl Encoder {
                     let mut lines = Lines {
                         start: out.len(),
                         out,
-                        before: &self.groups.text[group.before.clone()],
-                        behind: &self.groups.text[group.behind.clone()],
+                        before: group.front,
+                        behind: group.back,
                         packet_bytes_max: self.packet_bytes_max,
                         fits: true,
                     };
-                    match value {
+                    match group.value {
                         Value::Timer(timer) => {
                             let percentiles = &snapshot.percentiles;
                             let weight = self.samples.fill(timer, percentiles, self.timer_samples);
@@ -75,13 +70,13 @@ impl Encoder {
                 },
             );
             if !fits {
-                batch.refused(id, reason::TOO_LARGE, self.words(group));
+                batch.refused(id, reason::TOO_LARGE, self.words(&group));
             }
         }
     }
 
-    fn words(&self, group: &Group) -> String {
-        let name = &self.groups.text[group.before.start..group.behind.end];
+    fn words(&self, group: &Group<'_>) -> String {
+        let name = [group.front, group.back].concat();
         let shown = String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES_MAX)]);
         let most = self.packet_bytes_max;
         format!("a line is longer than a packet may be, {most} bytes (max_packet): {shown}…")
@@ -183,74 +178,5 @@ impl Lines<'_> {
             self.out.truncate(self.start);
         }
         self.fits
-    }
-}
-
-/// The points of a window by what the dialect shows of their series. Points that look the same are
-/// merged: of gauges the later one counts, and the samples of timers get one weight.
-#[derive(Debug, Default)]
-struct Groups {
-    /// What stands before and behind the values, one series behind the other.
-    text: Vec<u8>,
-    list: Vec<Group>,
-    /// Places in `list`, by text and kind.
-    index: HashTable<usize>,
-    hasher: RandomState,
-}
-
-#[derive(Debug)]
-struct Group {
-    kind: MetricKind,
-    before: Range<usize>,
-    behind: Range<usize>,
-    /// The first point of the snapshot in it.
-    first: usize,
-    points: u64,
-    /// The value of all of them, where there are several.
-    merged: Option<Value>,
-}
-
-impl Groups {
-    fn fill(&mut self, snapshot: &Snapshot, dialect: Dialect) {
-        self.text.clear();
-        self.list.clear();
-        self.index.clear();
-        for (first, point) in snapshot.points.iter().enumerate() {
-            let start = self.text.len();
-            let behind = name::write(&mut self.text, &point.series, dialect);
-            let kind = point.value.kind();
-            let (before, behind) = (start..behind, behind..self.text.len());
-            let Some(place) = self.place(kind, start) else {
-                self.list.push(Group { kind, before, behind, first, points: 1, merged: None });
-                continue;
-            };
-            self.text.truncate(start);
-            let group = &mut self.list[place];
-            let of_first = &snapshot.points[group.first].value;
-            let merged = group.merged.get_or_insert_with(|| of_first.clone());
-            merged.merge(point.value.clone(), snapshot);
-            group.points += 1;
-        }
-    }
-
-    /// The group that has the text at the end of `text`; where there is none, the next one that is
-    /// pushed gets it.
-    fn place(&mut self, kind: MetricKind, start: usize) -> Option<usize> {
-        let Self { text, list, index, hasher } = self;
-        let hash_of = |kind: MetricKind, text: &[u8]| hasher.hash_one((kind, text));
-        let of = |group: &Group| &text[group.before.start..group.behind.end];
-        let wanted = &text[start..];
-        let entry = index.entry(
-            hash_of(kind, wanted),
-            |place| list[*place].kind == kind && of(&list[*place]) == wanted,
-            |place| hash_of(list[*place].kind, of(&list[*place])),
-        );
-        match entry {
-            Entry::Occupied(place) => Some(*place.get()),
-            Entry::Vacant(vacant) => {
-                vacant.insert(list.len());
-                None
-            }
-        }
     }
 }
