@@ -1,6 +1,5 @@
 //! The daemon's own HTTP endpoint: is it well, and where did everything go.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,9 +10,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use forwarders::address;
+use forwarders::address::Listen;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing::{error, info};
@@ -32,40 +30,7 @@ pub struct AdminConfig {
 }
 
 /// Where the endpoint listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdminListen {
-    /// On this address.
-    Address(SocketAddr),
-    /// Nowhere.
-    None,
-}
-
-impl Default for AdminListen {
-    fn default() -> Self {
-        Self::Address(SocketAddr::from(([127, 0, 0, 1], 9495)))
-    }
-}
-
-impl<'de> Deserialize<'de> for AdminListen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text == "none" {
-            return Ok(Self::None);
-        }
-        address::resolve(&text)
-            .map(Self::Address)
-            .map_err(|error| D::Error::custom(format!("{error}, or `none`")))
-    }
-}
-
-impl fmt::Display for AdminListen {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(formatter),
-            Self::None => formatter.write_str("none"),
-        }
-    }
-}
+pub type AdminListen = Listen<9495>;
 
 /// Why the endpoint cannot be bound.
 #[derive(Debug, Error)]

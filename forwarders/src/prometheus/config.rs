@@ -1,13 +1,11 @@
 //! `forwarders.prometheus`: what an operator writes.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::SocketAddr;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use crate::address;
+use crate::address::Listen;
 use crate::config::DeliveryConfig;
 use crate::http::{HttpUrl, TlsConfig};
 use crate::select::SelectConfig;
@@ -142,40 +140,7 @@ pub enum Naming {
 }
 
 /// Where the page is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PageListen {
-    /// On this address.
-    Address(SocketAddr),
-    /// Nowhere.
-    None,
-}
-
-impl Default for PageListen {
-    fn default() -> Self {
-        Self::Address(SocketAddr::from(([127, 0, 0, 1], 9494)))
-    }
-}
-
-impl<'de> Deserialize<'de> for PageListen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text == "none" {
-            return Ok(Self::None);
-        }
-        address::resolve(&text)
-            .map(Self::Address)
-            .map_err(|error| D::Error::custom(format!("{error}, or `none`")))
-    }
-}
-
-impl fmt::Display for PageListen {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(formatter),
-            Self::None => formatter.write_str("none"),
-        }
-    }
-}
+pub type PageListen = Listen<9494>;
 
 /// The path of the page: `/` and letters, digits, `/`, `-`, `.`, `_` or `~`.
 #[derive(Clone, Debug, PartialEq, Eq)]
