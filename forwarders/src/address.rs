@@ -24,6 +24,35 @@ pub fn resolve(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| format!("`{host}` has no address"))
 }
 
+/// Reads `host`, `host:port`, `address:port` or `[ipv6]:port` without looking it up: the host, without
+/// brackets, and the port if there is one. `such_as` is what an error shows.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+#[cfg(any(feature = "graphite", feature = "statsd"))]
+pub(crate) fn host_and_port(text: &str, such_as: &str) -> Result<(String, Option<u16>), String> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|n| n > 0)
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_host = match bare {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            !host.is_empty() && host.bytes().all(of_name)
+        }
+    };
+    if !is_host || !port.is_none_or(is_port) {
+        return Err(format!("an address is host:port, such as {such_as}, not `{text}`"));
+    }
+    let port = port.and_then(|port| port.parse().ok());
+    Ok((bare.unwrap_or(host).to_owned(), port))
+}
+
 /// Where an HTTP endpoint listens: `host:port`, or `none`. Not set, it is on loopback at `PORT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen<const PORT: u16> {

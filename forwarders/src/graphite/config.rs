@@ -8,6 +8,7 @@ use serde::de::{Deserializer, Error, Visitor};
 use super::limits::PART_BYTES_MAX;
 use super::name::is_path;
 use super::template::Template;
+use crate::address::host_and_port;
 use crate::config::DeliveryConfig;
 use crate::select::SelectConfig;
 use crate::units::ByteSize;
@@ -198,32 +199,8 @@ impl Address {
     /// # Errors
     /// A sentence that says what is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-            _ => (text, None),
-        };
-        let port = match port.map(|port| (port.starts_with('+'), port.parse::<u16>())) {
-            None => Some(None),
-            Some((false, Ok(port))) if port > 0 => Some(Some(port)),
-            Some(_) => None,
-        };
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let is_host = match bare {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => {
-                !host.is_empty()
-                    && host
-                        .bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-            }
-        };
-        match port {
-            Some(port) if is_host => Ok(Self { host: bare.unwrap_or(host).to_owned(), port }),
-            _ => Err(format!(
-                "an address is host:port, such as graphite.example.com:2003 or [::1]:2003, not \
-                 `{text}`"
-            )),
-        }
+        host_and_port(text, "graphite.example.com:2003 or [::1]:2003")
+            .map(|(host, port)| Self { host, port })
     }
 
     /// The host, without brackets.

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use serde::Deserialize;
 
+use crate::address::host_and_port;
 use crate::config::DeliveryConfig;
 use crate::select::SelectConfig;
 use crate::units::ByteSize;
@@ -124,33 +125,10 @@ impl StatsdConfig {
     }
 }
 
-/// Reads `host`, `host:port`, `address:port` or `[ipv6]:port`.
+/// The host and the port, statsd's own where there is none.
 fn host_port(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let port = match port {
-        None => Some(PORT),
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            digits.parse().ok().filter(|port| *port > 0)
-        }
-        Some(_) => None,
-    };
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let is_host = match bare {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-            !host.is_empty() && host.bytes().all(of_name)
-        }
-    };
-    match port {
-        Some(port) if is_host => Ok((bare.unwrap_or(host).to_owned(), port)),
-        _ => Err(format!(
-            "an address is host:port, such as statsd.example.com:8125 or [::1]:8125, not `{text}`"
-        )),
-    }
+    let (host, port) = host_and_port(text, "statsd.example.com:8125 or [::1]:8125")?;
+    Ok((host, port.unwrap_or(PORT)))
 }
 
 #[cfg(test)]
