@@ -46,7 +46,7 @@ impl Console {
 #[async_trait]
 impl Forwarder for Console {
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
-        self.format.encode_window(snapshot, batch);
+        self.format.encode_lines(snapshot, batch);
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {

@@ -1,8 +1,13 @@
 //! Delivers windows one after the other: encodes, attempts, pauses, attempts again, accounts.
+//!
+//! A window of a million series is a hundred megabytes and more once it is encoded. So it is encoded
+//! and delivered a part at a time, unless the destination needs to see it whole.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
@@ -11,7 +16,7 @@ use crate::backoff::Backoff;
 use crate::config::RetryConfig;
 use crate::forwarder::{ErrorClass, Forwarder, SendError};
 use crate::model::Snapshot;
-use crate::payload::Batch;
+use crate::payload::{Batch, PointRanges};
 use crate::spool::{Directory, FileError, FileName, ReadError};
 use crate::stats::{ForwarderStats, reason};
 
@@ -19,6 +24,8 @@ use crate::stats::{ForwarderStats, reason};
 const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
 /// A window that is not delivered within this time is late: it should be on disk.
 const LATE_AFTER: Duration = Duration::from_secs(1);
+/// Most points that are encoded at once; they take some 2 MB.
+pub(crate) const PART_POINTS: usize = 16_384;
 /// Refused points are logged at most this often; all are counted.
 const REFUSAL_LOG_PAUSE: Duration = Duration::from_secs(60);
 /// How long a forwarder has at a stop to say what it has delivered.
@@ -28,7 +35,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const READ_TRIES: u32 = 3;
 const READ_PAUSE: Duration = Duration::from_secs(1);
 
-/// Owns a forwarder. See the module.
+/// Owns a forwarder, and what it is delivering.
 pub(crate) struct Courier {
     name: String,
     forwarder: Box<dyn Forwarder>,
@@ -36,12 +43,33 @@ pub(crate) struct Courier {
     /// Of the destination, not of a window: while it is down, only the oldest window is tried.
     backoff: Backoff,
     batch: Batch,
-    /// Whether the batch is of the backlog's current window.
-    is_current: bool,
+    /// What of the backlog's current window is in the batch.
+    part: Option<Part>,
     backlog: Arc<Backlog>,
     stats: Arc<ForwarderStats>,
     refusal_logged: Option<Instant>,
     unlogged_refusals: u64,
+}
+
+/// A part of a window.
+#[derive(Clone, Debug)]
+struct Part {
+    points: Range<usize>,
+    /// How many points the window has.
+    of: usize,
+}
+
+impl Part {
+    fn is_last(&self) -> bool {
+        self.points.end == self.of
+    }
+
+    /// What is left of the window when of the part only these are, by their places in it.
+    fn left_of_window(&self, left: PointRanges) -> PointRanges {
+        let mut left = left.behind(self.points.start);
+        left.add(self.points.end..self.of);
+        left
+    }
 }
 
 impl Courier {
@@ -60,7 +88,7 @@ impl Courier {
             attempt_max,
             backoff: Backoff::new(retry),
             batch: Batch::default(),
-            is_current: false,
+            part: None,
             backlog,
             stats,
             refusal_logged: None,
@@ -71,24 +99,50 @@ impl Courier {
     /// Delivers until the backlog says that nothing is left to deliver. May be dropped at any await.
     pub(crate) async fn run(&mut self) {
         while let Some(taken) = self.backlog.next().await {
-            let Some(snapshot) = self.fetch(taken).await else { continue };
-            self.batch.clear();
-            self.forwarder.encode(&snapshot, &mut self.batch);
-            debug_assert_eq!(
-                self.batch.points(),
-                snapshot.points.len() as u64,
-                "every point is in a payload, in order"
-            );
-            drop(snapshot);
-            self.is_current = true;
-            self.deliver().await;
-            self.is_current = false;
+            if let Some(snapshot) = self.fetch(taken).await {
+                self.deliver_window(snapshot).await;
+                self.part = None;
+            }
         }
+    }
+
+    /// Delivers a window, unless it is to be given up.
+    async fn deliver_window(&mut self, snapshot: Arc<Snapshot>) {
+        let late_at = Instant::now() + LATE_AFTER;
+        let (mut rest, mut start) = (Some(snapshot), 0);
+        while let Some(snapshot) = rest.take() {
+            let part = self.encode_from(start, &snapshot);
+            start = part.points.end;
+            // What is encoded need not be held twice.
+            rest = (!part.is_last()).then_some(snapshot);
+            self.part = Some(part);
+            if !self.deliver(late_at).await {
+                return;
+            }
+            // A destination that never waits would keep others from their turn.
+            yield_now().await;
+        }
+    }
+
+    /// Encodes a part of a window that begins with the point `start`.
+    fn encode_from(&mut self, start: usize, snapshot: &Snapshot) -> Part {
+        let of = snapshot.points.len();
+        let whole = self.forwarder.wants_whole_windows();
+        let end = if whole { of } else { of.min(start + PART_POINTS) };
+        let points = snapshot.points.part(start..end);
+        self.batch.clear();
+        self.forwarder.encode(&Snapshot { points, ..snapshot.clone() }, &mut self.batch);
+        debug_assert_eq!(
+            self.batch.points(),
+            (end - start) as u64,
+            "every point is in a payload, in order"
+        );
+        Part { points: start..end, of }
     }
 
     /// Notes what became of the current window since its last attempt was dropped.
     pub(crate) async fn stop(&mut self) {
-        if self.is_current && self.batch.points_pending() > 0 {
+        if self.part.is_some() && self.batch.points_pending() > 0 {
             let _too_slow = timeout(LAST_WORDS, self.forwarder.stop(&mut self.batch)).await;
         }
         self.account();
@@ -123,9 +177,8 @@ impl Courier {
         None
     }
 
-    /// Sends the batch until all of it is settled, or it is no longer wanted.
-    async fn deliver(&mut self) {
-        let late_at = Instant::now() + LATE_AFTER;
+    /// Sends the batch until all of it is settled; returns false if it is no longer wanted.
+    async fn deliver(&mut self, late_at: Instant) -> bool {
         loop {
             let outcome = self.attempt_until(late_at).await;
             self.account();
@@ -145,11 +198,11 @@ impl Courier {
                 }
             }
             if self.batch.is_settled() {
-                return;
+                return true;
             }
             if self.backlog.is_revoked() {
                 self.batch.clear();
-                return;
+                return false;
             }
         }
     }
@@ -184,9 +237,7 @@ impl Courier {
 
     /// Moves what was settled to where it belongs.
     pub(crate) fn account(&mut self) {
-        if !self.is_current {
-            return;
-        }
+        let Some(part) = &self.part else { return };
         let settled = self.batch.take_settled();
         for points in settled.refused.values() {
             self.unlogged_refusals += points;
@@ -199,7 +250,9 @@ impl Courier {
             error!(forwarder = self.name, points, ?reasons, words, "points were refused for good");
             self.refusal_logged = Some(Instant::now());
         }
-        self.backlog.settle(settled, self.batch.points_left(), self.batch.is_settled());
+        let left = part.left_of_window(self.batch.points_left());
+        let is_done = part.is_last() && self.batch.is_settled();
+        self.backlog.settle(settled, left, is_done);
     }
 
     /// Logs the first of a row of failures; the rest is counted and shown in the status.

@@ -215,6 +215,7 @@ mod tests {
 
     use super::*;
     use crate::config::DeliveryConfig;
+    use crate::courier::PART_POINTS;
     use crate::forwarder::SendError;
     use crate::payload::Batch;
     use crate::stats::reason;
@@ -306,6 +307,16 @@ mod tests {
         assert_eq!((counts.flushed, counts.delivered, counts.queued), (10, 10, 0));
         assert_eq!(counts.failures, 2);
         assert!(!counts.down);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_window_goes_in_parts_and_those_that_are_delivered_do_not_go_again() {
+        let bench = start(&["ok", "half", "down"]);
+        bench.outlet.push(&Arc::new(snapshot_of_counters(2 * PART_POINTS + 10)));
+        let (counts, seen) = bench.finish().await;
+        let half = PART_POINTS / 2;
+        assert_eq!(seen, [PART_POINTS, PART_POINTS, half, half, 10]);
+        assert_eq!((counts.delivered, counts.queued), (2 * PART_POINTS as u64 + 10, 0));
     }
 
     #[tokio::test(start_paused = true)]

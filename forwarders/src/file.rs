@@ -35,7 +35,7 @@ pub struct FileConfig {
     pub delivery: DeliveryConfig,
 }
 
-/// Appends each window whole, or not at all.
+/// Appends each payload whole, or not at all.
 #[derive(Debug)]
 pub struct FileForwarder {
     path: PathBuf,
@@ -61,7 +61,7 @@ impl FileForwarder {
 #[async_trait]
 impl Forwarder for FileForwarder {
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
-        self.format.encode_window(snapshot, batch);
+        self.format.encode_lines(snapshot, batch);
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
@@ -91,12 +91,12 @@ impl Forwarder for FileForwarder {
     }
 }
 
-/// Appends a window; what a full disk cut short is taken back, so that a window is in the file once
-/// or not at all.
-fn append(path: &Path, open: &mut Option<Open>, window: &[u8]) -> io::Result<()> {
+/// Appends lines; what a full disk cut short is taken back, so that a line is in the file once or not
+/// at all.
+fn append(path: &Path, open: &mut Option<Open>, lines: &[u8]) -> io::Result<()> {
     let file = reopen_if_moved(path, open)?;
     let length = file.metadata()?.len();
-    file.write_all(window).inspect_err(|_| {
+    file.write_all(lines).inspect_err(|_| {
         // Pipes and terminals have no length to go back to; there is nothing else to try.
         let _cannot_be_taken_back = file.set_len(length);
     })
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_window_that_does_not_fit_is_not_there_by_half() {
+    async fn lines_that_do_not_fit_are_not_there_by_half() {
         // /dev/full takes nothing and has no length; the error must come back, not a panic.
         let mut forwarder = FileForwarder::new("/dev/full".into(), LineFormat::Text);
         let error = write(&mut forwarder, 1).await.unwrap_err().to_string();

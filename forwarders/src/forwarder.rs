@@ -15,7 +15,7 @@ const AFTER_MAX: Duration = Duration::from_secs(300);
 /// A destination: turns snapshots into payloads and sends them.
 ///
 /// A [`ForwarderTask`](crate::driver::ForwarderTask) owns it and calls it from one task, never
-/// twice at a time: `encode` once for each snapshot, then `send` until the batch is settled.
+/// twice at a time: `encode` for each snapshot or part of one, then `send` until the batch is settled.
 /// Payloads are pushed in the order of the snapshot's points, each with how many of them it holds:
 /// so what is pending names the points that are not delivered yet, and only these are kept.
 /// Queue, time limits, retries, counting and shutdown are the task's business.
@@ -40,8 +40,14 @@ pub trait Forwarder: Send {
         false
     }
 
-    /// Appends the snapshot's payloads to an empty batch. Pure: no clock, no socket, and the same
-    /// snapshot gives the same bytes.
+    /// Whether `encode` has to see all of a window, because points of it can end as one, or because
+    /// it counts windows. If not, it gets a large window in parts, which takes less memory.
+    fn wants_whole_windows(&self) -> bool {
+        false
+    }
+
+    /// Appends the payloads of a window, or of a part of one, to an empty batch. Pure: no clock, no
+    /// socket, and the same snapshot gives the same bytes.
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch);
 
     /// Sends what is pending and notes in the batch what became of each payload.

@@ -16,7 +16,7 @@ pub struct Payload<'a> {
     pub points: u64,
 }
 
-/// The payloads of one snapshot and, of each, whether the destination has it.
+/// The payloads of one snapshot, or of a part of it, and, of each, whether the destination has it.
 ///
 /// All bytes lie in one buffer that is reused from window to window. A batch outlives a failed
 /// attempt: what was delivered is not sent again.
@@ -62,12 +62,21 @@ impl PointRanges {
     }
 
     /// Adds points that come after all others.
-    fn add(&mut self, points: Range<usize>) {
+    pub(crate) fn add(&mut self, points: Range<usize>) {
         match self.0.last_mut() {
             Some(last) if last.end == points.start => last.end = points.end,
             _ if points.is_empty() => {}
             _ => self.0.push(points),
         }
+    }
+
+    /// The same points, where so many come before them.
+    #[must_use]
+    pub(crate) fn behind(mut self, points: usize) -> Self {
+        for range in &mut self.0 {
+            *range = range.start + points..range.end + points;
+        }
+        self
     }
 
     /// How many points these are.
@@ -123,7 +132,7 @@ impl Batch {
         self.entries.iter().map(|entry| entry.points).sum()
     }
 
-    /// Which points of the snapshot these are: payloads are in its order.
+    /// Which points of what was encoded these are: payloads are in its order.
     #[must_use]
     pub fn points_left(&self) -> PointRanges {
         let (mut left, mut start) = (PointRanges::default(), 0);
@@ -240,6 +249,9 @@ mod tests {
         let left = batch.points_left();
         let points: Vec<_> = left.of(&[10, 11, 12, 13, 14, 15, 16, 17]).copied().collect();
         assert_eq!((points, left.count()), (vec![10, 13, 14, 15, 16, 17], 6));
+        let behind = left.behind(1);
+        let points: Vec<_> = behind.of(&[9, 10, 11, 12, 13, 14, 15, 16, 17]).copied().collect();
+        assert_eq!(points, [10, 13, 14, 15, 16, 17]);
         batch.all_delivered();
         assert_eq!(batch.points_left(), PointRanges::default());
     }

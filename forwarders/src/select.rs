@@ -64,14 +64,8 @@ impl SelectConfig {
         }
         let chosen = snapshot.points.iter().filter(|point| self.wants(point.series.name()));
         let points =
-            if renames { self.rename(chosen, snapshot) } else { chosen.cloned().collect() };
-        Arc::new(Snapshot {
-            window: snapshot.window,
-            percentiles: Arc::clone(&snapshot.percentiles),
-            exact_samples: snapshot.exact_samples,
-            instance: snapshot.instance.clone(),
-            points,
-        })
+            if renames { self.rename(chosen, snapshot).into() } else { chosen.cloned().collect() };
+        Arc::new(Snapshot { points, ..Snapshot::clone(snapshot) })
     }
 
     fn wants(&self, name: &str) -> bool {

@@ -24,7 +24,7 @@ pub fn snapshot_of(points: Vec<Point>) -> Snapshot {
         percentiles: Arc::new(percentiles),
         exact_samples: EXACT_SAMPLES_DEFAULT,
         instance: None,
-        points,
+        points: points.into(),
     }
 }
 
@@ -54,8 +54,7 @@ pub fn snapshot_of_counters(points: usize) -> Snapshot {
 pub fn assert_payloads_follow_points(forwarder: &mut dyn Forwarder, snapshot: &Snapshot) {
     let mut encode = |points: &[Point]| {
         let mut batch = Batch::default();
-        let part = Snapshot { points: points.to_vec(), ..snapshot_of(vec![]) };
-        forwarder.encode(&part, &mut batch);
+        forwarder.encode(&snapshot_of(points.to_vec()), &mut batch);
         let payload = |payload: crate::payload::Payload<'_>| {
             (payload.points as usize, payload.key.to_vec(), payload.bytes.to_vec())
         };

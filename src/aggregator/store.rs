@@ -95,7 +95,7 @@ impl Store {
             percentiles: Arc::clone(&self.percentiles),
             exact_samples: self.exact_samples,
             instance: None,
-            points,
+            points: points.into(),
         }
     }
 

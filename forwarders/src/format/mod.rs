@@ -36,8 +36,8 @@ impl LineFormat {
         out.push(b'\n');
     }
 
-    /// One payload with all lines of a window; none for an empty one.
-    pub fn encode_window(self, snapshot: &Snapshot, batch: &mut Batch) {
+    /// One payload with all lines; none where there are none.
+    pub fn encode_lines(self, snapshot: &Snapshot, batch: &mut Batch) {
         if snapshot.points.is_empty() {
             return;
         }

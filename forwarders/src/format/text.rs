@@ -56,16 +56,15 @@ mod tests {
 
     #[test]
     fn a_point_is_one_line_whatever_its_tags_hold() {
-        let mut snapshot = snapshot_of(vec![]);
         let mut timer = Timer::default();
         timer.record(1.5, 1.0, 1000);
-        let value = Value::timer(timer, &snapshot.percentiles);
-        snapshot.points.push(point(
+        let value = Value::timer(timer, &snapshot_of(vec![]).percentiles);
+        let snapshot = snapshot_of(vec![point(
             MetricKind::Timer,
             "user.latency",
             &[("note", "two\nlines"), ("stage", "login")],
             value,
-        ));
+        )]);
         let mut out = Vec::new();
         write_point(&mut out, &snapshot, &snapshot.points[0]);
         assert_eq!(

@@ -111,6 +111,10 @@ impl Graphite {
 
 #[async_trait]
 impl Forwarder for Graphite {
+    fn wants_whole_windows(&self) -> bool {
+        true
+    }
+
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         self.encoder.encode(snapshot, batch);
     }

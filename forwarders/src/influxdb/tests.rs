@@ -53,23 +53,21 @@ fn gauge(name: &str, value: f64) -> Point {
 
 /// A point of each kind.
 fn all_kinds() -> Snapshot {
-    let mut snapshot = snapshot_of(vec![]);
     let mut timer = Timer::default();
     [1.5, 2.5].iter().for_each(|value| timer.record(*value, 1.0, 1000));
-    let timer = Value::timer(timer, &snapshot.percentiles);
+    let timer = Value::timer(timer, &snapshot_of(vec![]).percentiles);
     let mut set = DistinctSet::default();
     ["a", "b", "c", "a"].iter().for_each(|member| set.insert(member.as_bytes()));
     let tags = [("stage", "login"), ("user", "a b")];
     let value = Value::Gauge { value: -0.25, arrival_ns: 0 };
-    snapshot.points = vec![
+    snapshot_of(vec![
         point(MetricKind::Counter, "user.logins", &tags, Value::Counter(Sum::of(43.0))),
         point(MetricKind::Gauge, "depth", &tags[..1], value),
         point(MetricKind::Timer, "user.latency", &[("host", "a")], timer),
         point(MetricKind::Set, "visitors", &[], Value::set(set)),
         point(MetricKind::Trace, "seen", &[("k", "v")], Value::Trace(Sum::of(7.0))),
         gauge("big", 1e300),
-    ];
-    snapshot
+    ])
 }
 
 #[tokio::test]
@@ -229,10 +227,11 @@ async fn a_line_that_is_too_large_alone_is_dropped_alone() {
     let server = ScriptedServer::start(|_, asked| {
         if asked.body.len() > 5_000 { Answer::status(413, "") } else { Answer::status(204, "") }
     });
-    let mut snapshot = snapshot_of_counters(100);
+    let mut points = snapshot_of_counters(100).points.to_vec();
     let value = Value::Counter(Sum::of(1.0));
     let long = "x".repeat(6_000);
-    snapshot.points.insert(50, point(MetricKind::Counter, "long", &[("t", &long)], value));
+    points.insert(50, point(MetricKind::Counter, "long", &[("t", &long)], value));
+    let snapshot = snapshot_of(points);
     let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot).await;
     sent.unwrap();
     assert_eq!((settled.delivered, settled.refused), (100, refused("too_large", 1)));
@@ -241,9 +240,10 @@ async fn a_line_that_is_too_large_alone_is_dropped_alone() {
 #[tokio::test]
 async fn what_no_server_would_take_is_not_even_sent() {
     let server = ScriptedServer::start(|_, _| Answer::status(204, ""));
-    let mut snapshot = snapshot_of_counters(2);
-    snapshot.points.insert(1, gauge(&"k".repeat(65_536), 1.0));
-    snapshot.points.push(gauge(&"l".repeat(65_535), 1.0));
+    let mut points = snapshot_of_counters(2).points.to_vec();
+    points.insert(1, gauge(&"k".repeat(65_536), 1.0));
+    points.push(gauge(&"l".repeat(65_535), 1.0));
+    let snapshot = snapshot_of(points);
     let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot).await;
     sent.unwrap();
     assert_eq!((settled.delivered, settled.refused), (3, refused("too_large", 1)));

@@ -4,6 +4,7 @@
 //! can change without touching it and the other way round.
 
 mod estimator;
+mod points;
 mod series;
 mod set;
 mod sketch;
@@ -11,6 +12,7 @@ mod snapshot;
 mod sum;
 mod timer;
 
+pub use points::Points;
 pub use series::{MetricKind, Series};
 pub use set::DistinctSet;
 pub(crate) use set::SetParts;

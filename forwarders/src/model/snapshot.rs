@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DistinctSet, MetricKind, Percentile, Series, Sum, Timer, TimerSummary};
+use super::{DistinctSet, MetricKind, Percentile, Points, Series, Sum, Timer, TimerSummary};
 
 /// The span of time that a snapshot covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ impl Window {
     }
 }
 
-/// All series that saw samples in a window. Immutable once made, shared behind an `Arc`.
-#[derive(Debug)]
+/// All series that saw samples in a window. Immutable once made; a clone shares what it holds.
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// What span of time it covers.
     pub window: Window,
@@ -37,7 +37,7 @@ pub struct Snapshot {
     /// same as what it repeats.
     pub instance: Option<Arc<str>>,
     /// A point for each series; no two points share a series.
-    pub points: Vec<Point>,
+    pub points: Points,
 }
 
 /// What one series was in one window.

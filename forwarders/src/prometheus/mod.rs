@@ -129,6 +129,10 @@ impl Forwarder for PrometheusPage {
 
     /// Not quite pure: a page shows what all windows add up to. The same windows give the same
     /// pages.
+    fn wants_whole_windows(&self) -> bool {
+        true
+    }
+
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         let applied = self.state.apply(snapshot);
         let page = Page::of(&self.state, &snapshot.percentiles, self.samples_bytes);

@@ -71,7 +71,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot, Malformed> {
         percentiles,
         exact_samples,
         instance: Some(instance),
-        points,
+        points: points.into(),
     })
 }
 

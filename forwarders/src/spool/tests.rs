@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::SpoolPlace;
 use crate::config::{Common, DeliveryConfig, SpoolConfig, SpoolOrder, SpoolWrite};
+use crate::courier::PART_POINTS;
 use crate::driver::{Destination, Outlet};
 use crate::forwarder::{Forwarder, SendError};
 use crate::model::Snapshot;
@@ -282,6 +283,27 @@ fn a_stop_keeps_only_what_is_not_delivered() {
         let all: BTreeSet<Got> = peer.got().into_iter().collect();
         assert_eq!((all.len(), peer.got().len()), (10, 10), "each point once");
     }
+}
+
+#[test]
+fn of_a_window_that_is_delivered_in_parts_what_is_left_is_kept() {
+    const POINTS: usize = 2 * PART_POINTS + 10;
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::new(Mode::Half);
+    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    run.push(now_ms(), POINTS);
+    // Half of the first part, then nothing until the pause is over.
+    run.runtime.block_on(async { sleep(Duration::from_millis(1)).await });
+    let counts = run.stop();
+    let half = PART_POINTS as u64 / 2;
+    assert_eq!((counts.delivered, counts.spooled), (half, POINTS as u64 - half));
+    peer.is(Mode::Up);
+    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    let counts = run.wait();
+    assert_eq!(counts.delivered, counts.recovered);
+    run.stop();
+    let numbers: Vec<usize> = peer.got().into_iter().map(|(_, number)| number).collect();
+    assert_eq!(numbers, (0..POINTS).collect::<Vec<_>>(), "each point once and in order");
 }
 
 #[test]

@@ -150,6 +150,10 @@ impl Statsd {
 
 #[async_trait]
 impl Forwarder for Statsd {
+    fn wants_whole_windows(&self) -> bool {
+        true
+    }
+
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         self.progress = Progress::default();
         self.begun = false;

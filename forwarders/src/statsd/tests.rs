@@ -279,7 +279,7 @@ async fn datagrams_hold_whole_lines_up_to_their_size() {
     statsd.probe().await.unwrap();
     socket.recv(&mut [0; 1]).await.unwrap();
     let mut batch = Batch::default();
-    let mut points = snapshot_of_counters(100).points;
+    let mut points = snapshot_of_counters(100).points.to_vec();
     points.push(timer("t", &[], &(1..=500).map(|n| (f64::from(n), 1.0)).collect::<Vec<_>>()));
     points.push(counter("last", &[], 1.0));
     statsd.encode(&snapshot_of(points), &mut batch);

@@ -85,8 +85,8 @@ impl Metric {
 /// A window in which so many metrics were reported.
 #[must_use]
 pub fn snapshot(points: usize) -> Snapshot {
-    let mut snapshot = snapshot_of(Vec::new());
-    for number in 0..points {
+    let empty = snapshot_of(Vec::new());
+    let point = |number| {
         let metric = Metric::new(number);
         let values = (0..SAMPLES_PER_POINT).map(|round| metric.value(round));
         let value = match metric.kind {
@@ -95,14 +95,14 @@ pub fn snapshot(points: usize) -> Snapshot {
             }
             MetricKind::Timer => {
                 let mut timer = Timer::default();
-                values.for_each(|value| timer.record(value, 1.0, snapshot.exact_samples));
-                Value::timer(timer, &snapshot.percentiles)
+                values.for_each(|value| timer.record(value, 1.0, empty.exact_samples));
+                Value::timer(timer, &empty.percentiles)
             }
             _ => Value::Counter(Sum::of(values.sum())),
         };
-        snapshot.points.push(Point { series: Arc::new(metric.series()), value });
-    }
-    snapshot
+        Point { series: Arc::new(metric.series()), value }
+    };
+    Snapshot { points: (0..points).map(point).collect(), ..empty.clone() }
 }
 
 /// Makes of numbers in a row numbers that look random (SplitMix64).

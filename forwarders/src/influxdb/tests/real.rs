@@ -158,14 +158,14 @@ fn hostile() -> Snapshot {
         let value = Value::Gauge { value: number as f64, arrival_ns: 0 };
         point(MetricKind::Gauge, "tags", &tags, value)
     };
-    let mut snapshot = snapshot_of(HOSTILE.iter().enumerate().map(hostile).collect());
+    let mut points: Vec<_> = HOSTILE.iter().enumerate().map(hostile).collect();
     for (number, (text, _)) in HOSTILE.iter().enumerate() {
-        snapshot.points.push(gauge(&format!("m{text}"), number as f64));
+        points.push(gauge(&format!("m{text}"), number as f64));
         let value = Value::Gauge { value: number as f64, arrival_ns: 0 };
         let key = format!("k{text}");
-        snapshot.points.push(point(MetricKind::Gauge, "keys", &[(&key, "v")], value));
+        points.push(point(MetricKind::Gauge, "keys", &[(&key, "v")], value));
     }
-    snapshot
+    snapshot_of(points)
 }
 
 #[tokio::test]
@@ -210,13 +210,13 @@ async fn victoriametrics_gives_the_same_back_over_both_of_its_endpoints() {
         let mut forwarder = server.forwarder(&settings);
         forwarder.probe().await.unwrap();
         let run = format!("{test}-{}", std::process::id());
-        let mut snapshot = hostile();
-        for point in &mut snapshot.points {
+        let of_this_run = |point: &Point| {
             let mut tags: Vec<(&str, &str)> = point.series.tags().collect();
             tags.push(("~run", &run));
             let name = point.series.name();
-            point.series = crate::model::Series::new(MetricKind::Gauge, name, &tags).into();
-        }
+            crate::testing::point(MetricKind::Gauge, name, &tags, point.value.clone())
+        };
+        let snapshot = snapshot_of(hostile().points.iter().map(of_this_run).collect());
         let (sent, settled) = deliver(&mut forwarder, &snapshot).await;
         sent.unwrap();
         assert_eq!(settled.delivered, 42);
@@ -258,8 +258,9 @@ async fn influxdb_refuses_a_poison_point_and_takes_the_4999_beside_it() {
     // A field of this name is text already, but only in one measurement.
     server.post("/write", &[("db", &database)], "poison value=\"text\" 1490114074000000000").await;
     let mut forwarder = server.forwarder(&format!(r#", "database": "{database}""#));
-    let mut snapshot = snapshot_of_counters(4_999);
-    snapshot.points.insert(2_000, gauge("poison", 1.0));
+    let mut points = snapshot_of_counters(4_999).points.to_vec();
+    points.insert(2_000, gauge("poison", 1.0));
+    let snapshot = snapshot_of(points);
     let (sent, settled) = deliver(&mut forwarder, &snapshot).await;
     sent.unwrap();
     assert_eq!((settled.delivered, settled.refused), (4_999, refused("refused", 1)));

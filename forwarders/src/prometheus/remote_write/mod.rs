@@ -190,6 +190,10 @@ impl Forwarder for RemoteWrite {
     }
 
     /// Not quite pure: totals are of all windows so far. The same windows give the same bytes.
+    fn wants_whole_windows(&self) -> bool {
+        true
+    }
+
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         self.state.apply(snapshot);
         let at_ms = snapshot.window.end_ms;

@@ -1,0 +1,72 @@
+//! The points of a snapshot, or a part of them.
+
+use std::ops::{Deref, Range};
+use std::slice;
+use std::sync::Arc;
+
+use super::Point;
+
+/// Points in a fixed order, shared by whoever looks at them: a part of a window costs no copy.
+#[derive(Clone, Debug)]
+pub struct Points {
+    all: Arc<Vec<Point>>,
+    seen: Range<usize>,
+}
+
+impl Points {
+    /// These of the points; what lies beyond the end is none.
+    #[must_use]
+    pub fn part(&self, places: Range<usize>) -> Self {
+        let end = self.len().min(places.end);
+        let start = end.min(places.start);
+        let seen = self.seen.start + start..self.seen.start + end;
+        Self { all: Arc::clone(&self.all), seen }
+    }
+}
+
+impl Deref for Points {
+    type Target = [Point];
+
+    fn deref(&self) -> &[Point] {
+        &self.all[self.seen.clone()]
+    }
+}
+
+impl From<Vec<Point>> for Points {
+    fn from(points: Vec<Point>) -> Self {
+        Self { seen: 0..points.len(), all: Arc::new(points) }
+    }
+}
+
+impl FromIterator<Point> for Points {
+    fn from_iter<I: IntoIterator<Item = Point>>(points: I) -> Self {
+        points.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl<'a> IntoIterator for &'a Points {
+    type Item = &'a Point;
+    type IntoIter = slice::Iter<'a, Point>;
+
+    fn into_iter(self) -> slice::Iter<'a, Point> {
+        self.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::snapshot_of_counters;
+
+    #[test]
+    fn a_part_of_a_part_is_one_of_the_whole_and_never_more_than_there_is() {
+        let all = snapshot_of_counters(10).points;
+        let named = |points: &super::Points| -> Vec<String> {
+            points.iter().map(|point| point.series.to_string()).collect()
+        };
+        let names = named(&all);
+        assert_eq!(named(&all.part(0..10)), names);
+        assert_eq!(named(&all.part(2..8).part(1..3)), names[3..5]);
+        assert_eq!(named(&all.part(2..8).part(4..100)), names[6..8]);
+        assert!(all.part(11..20).is_empty() && all.part(4..4).is_empty());
+    }
+}
