@@ -32,6 +32,7 @@ use crate::listener::stats::Counts;
 use crate::listener::wake::Waker;
 use crate::logging;
 use crate::observed::{Observed, ObservedForwarder};
+use crate::sys;
 
 /// Threads for the forwarders and the admin endpoint: one that encodes a large window must not keep
 /// the others waiting.
@@ -68,6 +69,7 @@ pub enum StartError {
 #[must_use]
 #[allow(clippy::print_stderr)]
 pub fn command(args: &RunArgs) -> ExitCode {
+    sys::keep_large_allocations_apart();
     let instance = format!("{:016x}", random_id());
     let (loaded, destinations) = match config::prepare(&args.config, &instance) {
         Ok(prepared) => prepared,

@@ -24,8 +24,8 @@ use crate::stats::{ForwarderStats, reason};
 const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
 /// A window that is not delivered within this time is late: it should be on disk.
 const LATE_AFTER: Duration = Duration::from_secs(1);
-/// Most points that are encoded at once; they take some 2 MB.
-pub(crate) const PART_POINTS: usize = 16_384;
+/// Most points that are encoded at once; they take some megabyte.
+pub(crate) const PART_POINTS: usize = 8_192;
 /// Refused points are logged at most this often; all are counted.
 const REFUSAL_LOG_PAUSE: Duration = Duration::from_secs(60);
 /// How long a forwarder has at a stop to say what it has delivered.

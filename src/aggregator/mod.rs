@@ -18,6 +18,7 @@ pub mod cell;
 pub mod clock;
 pub mod handover;
 pub mod identity;
+mod metrics;
 pub mod places;
 pub mod registry;
 pub mod seed;

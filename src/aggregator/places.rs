@@ -20,8 +20,6 @@ pub struct Places {
 pub struct Placed {
     /// The number by which the store knows it; to be corrected if it does not any more.
     pub id: SeriesId,
-    /// The hash of its identity.
-    pub hash: u64,
     /// The series itself; to be corrected together with the number.
     pub series: Arc<Series>,
     /// Whether the listener was told to forget it. Until it has, samples may still come.
@@ -34,11 +32,11 @@ impl Places {
         for place in tally.forgotten.drain(..) {
             self.placed[place as usize] = None;
         }
-        for Met { place, id, hash, series } in tally.met.drain(..) {
+        for Met { place, id, series } in tally.met.drain(..) {
             if self.placed.len() <= place as usize {
                 self.placed.resize_with(place as usize + 1, || None);
             }
-            self.placed[place as usize] = Some(Placed { id, hash, series, is_forgotten: false });
+            self.placed[place as usize] = Some(Placed { id, series, is_forgotten: false });
         }
         tally.met.shrink_to(0);
     }

@@ -1,7 +1,6 @@
 //! Every live series, once, and the limits on their number.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use forwarders::model::Series;
@@ -9,6 +8,7 @@ use hashbrown::HashTable;
 
 use super::AggregationConfig;
 use super::identity::{Identifier, Identity};
+use super::metrics::{MetricUsage, Metrics};
 use crate::protocol::Tags;
 
 /// The tag that marks a series into which others were folded.
@@ -35,17 +35,6 @@ pub struct Admitted {
     pub folded: bool,
 }
 
-/// How many series a metric has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetricUsage {
-    /// The metric name.
-    pub name: String,
-    /// Live series of that name, of all kinds.
-    pub series: u64,
-    /// Samples that were folded into its overflow series.
-    pub overflowed: u64,
-}
-
 /// The live series of all tables.
 ///
 /// A lock guards it, which listeners take when they meet a series for the first time, and then no
@@ -70,8 +59,7 @@ struct Inner {
     index: HashTable<SeriesId>,
     entries: Vec<Option<Entry>>,
     free: Vec<SeriesId>,
-    /// By name; the count of the limit is by kind.
-    metrics: HashMap<Box<str>, Metric>,
+    metrics: Metrics,
     ordinary: usize,
     overflow: usize,
     text_bytes: u64,
@@ -85,13 +73,6 @@ struct Entry {
     hash: u64,
     series: Arc<Series>,
     is_overflow: bool,
-}
-
-#[derive(Debug, Default)]
-struct Metric {
-    ordinary_by_kind: [usize; 5],
-    series: u64,
-    overflowed: u64,
 }
 
 impl Registry {
@@ -124,9 +105,9 @@ impl Registry {
 
     /// Admits a series again that was forgotten while a table still held samples of it.
     #[must_use]
-    pub fn readmit(&self, hash: u64, series: &Arc<Series>) -> Admitted {
+    pub fn readmit(&self, series: &Series) -> Admitted {
         let tags: Tags<'_> = series.tags().map(|(key, value)| (key.into(), value.into())).collect();
-        self.admit(&Identity { hash, kind: series.kind(), name: series.name(), tags: &tags })
+        self.admit(&self.identifier.identify(series.kind(), series.name(), &tags))
     }
 
     /// Whether `id` is still the number of `series`.
@@ -157,20 +138,7 @@ impl Registry {
     /// The metrics with the most series, at most `most` of them.
     #[must_use]
     pub fn usage(&self, most: usize) -> Vec<MetricUsage> {
-        let inner = self.lock();
-        let mut usage: Vec<MetricUsage> = inner
-            .metrics
-            .iter()
-            .map(|(name, metric)| MetricUsage {
-                name: name.to_string(),
-                series: metric.series,
-                overflowed: metric.overflowed,
-            })
-            .collect();
-        drop(inner);
-        usage.sort_by(|a, b| b.series.cmp(&a.series).then_with(|| a.name.cmp(&b.name)));
-        usage.truncate(most);
-        usage
+        self.lock().metrics.usage(most)
     }
 
     /// Metrics that overflowed for the first time since last asked.
@@ -222,10 +190,7 @@ impl Inner {
     }
 
     fn has_room(&self, limits: &SeriesLimits, identity: &Identity<'_>) -> bool {
-        let of_metric = self
-            .metrics
-            .get(identity.name)
-            .map_or(0, |metric| metric.ordinary_by_kind[identity.kind as usize]);
+        let of_metric = self.metrics.ordinary(identity.name, identity.kind);
         let text_bytes = identity.name.len()
             + identity.tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
         self.ordinary < limits.series
@@ -240,15 +205,13 @@ impl Inner {
     }
 
     fn insert(&mut self, hash: u64, series: Arc<Series>, is_overflow: bool) -> Admitted {
-        let metric = self.metrics.entry(series.name().into()).or_default();
-        metric.series += 1;
+        self.metrics.add(&series, is_overflow);
         if is_overflow {
             self.overflow += 1;
             self.overflow_text_bytes += series.text_bytes() as u64;
         } else {
             self.ordinary += 1;
             self.text_bytes += series.text_bytes() as u64;
-            metric.ordinary_by_kind[series.kind() as usize] += 1;
         }
         let entry = Entry { hash, series: Arc::clone(&series), is_overflow };
         let id = if let Some(id) = self.free.pop() {
@@ -279,25 +242,13 @@ impl Inner {
             self.ordinary -= 1;
             self.text_bytes -= entry.series.text_bytes() as u64;
         }
-        let name = entry.series.name();
-        if let Some(metric) = self.metrics.get_mut(name) {
-            metric.series -= 1;
-            if !entry.is_overflow {
-                metric.ordinary_by_kind[entry.series.kind() as usize] -= 1;
-            }
-            if metric.series == 0 {
-                self.metrics.remove(name);
-            }
-        }
+        self.metrics.remove(&entry.series, entry.is_overflow);
     }
 
     fn count_overflowed(&mut self, name: &str) {
         self.overflowed_samples += 1;
-        if let Some(metric) = self.metrics.get_mut(name) {
-            metric.overflowed += 1;
-            if metric.overflowed == 1 && self.newly_overflowing.len() < 10 {
-                self.newly_overflowing.push(name.to_owned());
-            }
+        if self.metrics.overflow(name) && self.newly_overflowing.len() < 10 {
+            self.newly_overflowing.push(name.to_owned());
         }
     }
 
@@ -397,6 +348,6 @@ mod tests {
         let second = bench.admit(MetricKind::Counter, "m", 2);
         assert!(!second.folded);
         assert_eq!(second.id, first.id, "numbers are used again");
-        assert!(bench.registry.readmit(first.hash, &first.series).folded);
+        assert!(bench.registry.readmit(&first.series).folded);
     }
 }

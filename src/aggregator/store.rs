@@ -122,7 +122,7 @@ impl Store {
             && !self.registry.is_current(placed.id, &placed.series)
         {
             // Forgotten while the listener still had it: its number may belong to another by now.
-            let admitted = self.registry.readmit(placed.hash, &placed.series);
+            let admitted = self.registry.readmit(&placed.series);
             (placed.id, placed.series) = (admitted.id, admitted.series);
         }
         let Placed { id, ref series, .. } = *placed;

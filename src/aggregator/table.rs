@@ -155,7 +155,7 @@ impl Table {
             }
         }
         let place = self.add(Entry { hash, series: Arc::clone(&series) });
-        self.tally.met.push(Met { place, id, hash, series });
+        self.tally.met.push(Met { place, id, series });
         (place, !folded)
     }
 

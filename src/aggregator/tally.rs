@@ -34,8 +34,6 @@ pub struct Met {
     pub place: Place,
     /// The number by which the store knows the series.
     pub id: SeriesId,
-    /// The hash of its identity.
-    pub hash: u64,
     /// The series itself.
     pub series: Arc<Series>,
 }
