@@ -37,6 +37,9 @@ use crate::sys;
 /// Threads for the forwarders and the admin endpoint: one that encodes a large window must not keep
 /// the others waiting.
 const WORKERS: usize = 2;
+/// How much nicer they and the aggregator are than the listeners: on a core that they share, they
+/// get a quarter of it and the listener three.
+const GIVE_WAY: i32 = 5;
 /// How often the log looks for new kernel drops.
 const DROPS_LOOK: Duration = Duration::from_secs(1);
 /// How often it tells of them at most.
@@ -82,6 +85,7 @@ pub fn command(args: &RunArgs) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("forward")
+        .on_thread_start(give_way)
         .enable_all()
         .build();
     let outcome = match runtime {
@@ -221,6 +225,13 @@ fn observe(
     }
 }
 
+/// Has the listeners go before this thread where there are too few cores: what they cannot take at
+/// once the kernel drops, and everything behind them can wait.
+fn give_way() {
+    // Without it the daemon works as well.
+    let _not_allowed = rustix::process::nice(GIVE_WAY);
+}
+
 /// The threads between the sockets and the forwarders' queues.
 struct Pipeline {
     wakers: Vec<Arc<Waker>>,
@@ -261,9 +272,10 @@ impl Pipeline {
         }
         let aggregator = AggregatorThread::new(store, interval, tallies, registry, outlets);
         let (stop, stopped) = flume::bounded(0);
-        let aggregator = thread::Builder::new()
-            .name("aggregate".to_owned())
-            .spawn(move || aggregator.run(&stopped))?;
+        let aggregator = thread::Builder::new().name("aggregate".to_owned()).spawn(move || {
+            give_way();
+            aggregator.run(&stopped);
+        })?;
         Ok(Self { wakers, listeners, aggregator, stop })
     }
 

@@ -333,7 +333,8 @@ fn what_kafka_readers_get_is_as_it_is_shown() {
         points: vec![
             point(MetricKind::Counter, "user.logins", &[("stage", "login")], counter),
             point(MetricKind::Timer, "user.latency", &[("name", "x"), ("stage", "login")], timer),
-        ],
+        ]
+        .into(),
     };
     let envelope = Envelope::new("7444", "69bc");
     let written = snapshot.points.iter().map(|point| {

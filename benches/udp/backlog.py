@@ -15,7 +15,6 @@ Needs gcc, two cores and root (for a receive buffer of a gigabyte).
 import argparse
 import os
 import pathlib
-import re
 import signal
 import statistics
 import subprocess
@@ -23,8 +22,8 @@ import sys
 import tempfile
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+from receiver import ROOT, build, peak_memory, socket_of, wait_until
+
 SINK_PORT, DAEMON_PORT = 15098, 15099
 
 # name: (loadgen's options, datagrams, metrics in each)
@@ -47,35 +46,10 @@ forwarders: {{ file: {{ path: /dev/null }} }}
 """
 
 
-def build(folder):
-    """Compiles generator and sink."""
-    for name in ("loadgen", "sink"):
-        source, program = HERE / f"{name}.c", folder / name
-        subprocess.run(["gcc", "-O2", "-o", program, source, "-lm"], check=True)
-
-
 def cpu_seconds(pid):
     """CPU time of all threads, to the nanosecond."""
     tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-def socket_of(port):
-    """(bytes waiting, datagrams dropped) of the UDP socket on a port; None if there is none."""
-    for line in pathlib.Path("/proc/net/udp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[1].endswith(f":{port:04X}"):
-            return int(fields[4].split(":")[1], 16), int(fields[-1])
-    return None
-
-
-def wait_until(what, holds, seconds=30):
-    """Polls; a receiver that does not get there is an error."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            sys.exit(f"{what}: not within {seconds} s")
-        time.sleep(0.001)
 
 
 def measure(command, port, folder, options, datagrams):
@@ -98,9 +72,7 @@ def measure(command, port, folder, options, datagrams):
         wait_until("the backlog", lambda: socket_of(port)[0] == 0)
         time.sleep(0.02)  # The last batch was taken out, and is being worked on.
         used = cpu_seconds(pid) - before
-        status = pathlib.Path(f"/proc/{pid}/status").read_text()
-        peak = int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
-        return used, socket_of(port)[1] - dropped, peak
+        return used, socket_of(port)[1] - dropped, peak_memory(pid)
     finally:
         receiver.send_signal(signal.SIGINT)
         receiver.wait(20)

@@ -45,6 +45,13 @@ pub fn snapshot_of_counters(points: usize) -> Snapshot {
     snapshot_of((0..points).map(counter).collect())
 }
 
+/// Puts a point among those of a snapshot: one that is not like its neighbours.
+pub fn insert(snapshot: &mut Snapshot, place: usize, point: Point) {
+    let mut points = snapshot.points.to_vec();
+    points.insert(place, point);
+    snapshot.points = points.into();
+}
+
 /// Checks that payloads are in the order of the snapshot's points and say how many they hold, which
 /// is what names the points that are kept when a window is half delivered: each payload is what
 /// encoding just its points gives.

@@ -6,10 +6,10 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use forwarders::model::{MetricKind, Series};
-use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::seed::{self, Seeded};
+use super::spread::Spread;
 
 /// How many series a metric has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct MetricUsage {
 /// and has its name from one of its series.
 #[derive(Debug)]
 pub(super) struct Metrics {
-    by_name: HashTable<Metric>,
+    by_name: Spread<Metric>,
     /// Samples that were folded, by name: few metrics have any.
     overflowed: HashMap<Box<str>, u64>,
     seed: Seeded,
@@ -50,7 +50,7 @@ impl Metric {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { by_name: HashTable::new(), overflowed: HashMap::new(), seed: seed::draw() }
+        Self { by_name: Spread::default(), overflowed: HashMap::new(), seed: seed::draw() }
     }
 }
 
@@ -110,9 +110,14 @@ impl Metrics {
     /// The metrics with the most series, at most `most` of them; the first have the most.
     pub(super) fn usage(&self, most: usize) -> Vec<MetricUsage> {
         // The least of those that are in it so far is at the top.
-        let mut top = BinaryHeap::with_capacity(most + 1);
-        for metric in &self.by_name {
-            top.push((Reverse(metric.series()), metric.named_by.name()));
+        let mut top: BinaryHeap<(Reverse<u64>, &str)> = BinaryHeap::with_capacity(most + 1);
+        for metric in self.by_name.iter() {
+            let series = metric.series();
+            // Most names are not worth being looked up: of a million, most have one series.
+            let is_among = |(Reverse(least), _): &(Reverse<u64>, &str)| series > *least;
+            if top.len() < most || top.peek().is_some_and(is_among) {
+                top.push((Reverse(series), metric.named_by.name()));
+            }
             if top.len() > most {
                 top.pop();
             }
@@ -126,7 +131,7 @@ impl Metrics {
     }
 }
 
-fn entry<'a>(by_name: &'a mut HashTable<Metric>, seed: &Seeded, name: &str) -> Entry<'a, Metric> {
+fn entry<'a>(by_name: &'a mut Spread<Metric>, seed: &Seeded, name: &str) -> Entry<'a, Metric> {
     let hash = |metric: &Metric| seed.hash_one(metric.named_by.name());
     by_name.entry(seed.hash_one(name), |metric| metric.named_by.name() == name, hash)
 }
@@ -140,9 +145,9 @@ mod tests {
     }
 
     #[test]
-    fn the_metrics_with_the_most_series_come_first_and_equal_ones_by_name() {
+    fn the_metrics_with_the_most_series_come_first() {
         let mut metrics = Metrics::default();
-        for (name, count) in [("few", 1), ("most", 5), ("b", 3), ("a", 3), ("none", 0)] {
+        for (name, count) in [("few", 1), ("most", 5), ("many", 3), ("more", 4)] {
             (0..count).for_each(|_| metrics.add(&series(MetricKind::Gauge, name), false));
         }
         metrics.add(&series(MetricKind::Timer, "most"), true);
@@ -152,7 +157,7 @@ mod tests {
             .into_iter()
             .map(|metric| (metric.name, metric.series, metric.overflowed))
             .collect();
-        assert_eq!(usage, [("most".into(), 6, 2), ("a".into(), 3, 0), ("b".into(), 3, 0)]);
+        assert_eq!(usage, [("most".into(), 6, 2), ("more".into(), 4, 0), ("many".into(), 3, 0)]);
         assert_eq!(metrics.usage(100).len(), 4);
     }
 

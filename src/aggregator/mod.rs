@@ -23,6 +23,7 @@ pub mod places;
 pub mod registry;
 pub mod seed;
 pub mod shapes;
+mod spread;
 pub mod store;
 pub mod table;
 pub mod tally;

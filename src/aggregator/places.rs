@@ -7,6 +7,11 @@ use forwarders::model::Series;
 use super::registry::SeriesId;
 use super::tally::{Met, Place, Tally};
 
+/// Most series that a listener is to forget between two windows: some 20 ms for it.
+const FORGOTTEN_AT_ONCE: usize = 65_536;
+/// Of more series than that, so many times fewer than there are, lest they pile up.
+const FORGOTTEN_SHARE: usize = 16;
+
 /// The places of one listener's table, as its tallies have told them so far.
 #[derive(Debug, Default)]
 pub struct Places {
@@ -49,10 +54,14 @@ impl Places {
     }
 
     /// Notes in the empty tally, which goes back to the listener, what `is_known` does not know any
-    /// more.
-    pub fn forget(&mut self, tally: &mut Tally, is_known: impl Fn(&Placed) -> bool) {
+    /// more. Returns whether that is all: the listener receives nothing while it forgets.
+    pub fn forget(&mut self, tally: &mut Tally, is_known: impl Fn(&Placed) -> bool) -> bool {
         debug_assert!(tally.is_empty(), "a place is only freed while nothing is in it");
+        let most = FORGOTTEN_AT_ONCE.max(self.placed.len() / FORGOTTEN_SHARE);
         for (place, placed) in self.placed.iter_mut().enumerate() {
+            if tally.forgotten.len() == most {
+                return false;
+            }
             if let Some(placed) = placed
                 && !placed.is_forgotten
                 && !is_known(placed)
@@ -61,5 +70,6 @@ impl Places {
                 tally.forgotten.push(place as Place);
             }
         }
+        true
     }
 }

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use forwarders::model::Series;
-use hashbrown::HashTable;
 
 use super::AggregationConfig;
 use super::identity::{Identifier, Identity};
 use super::metrics::{MetricUsage, Metrics};
+use super::spread::Spread;
 use crate::protocol::Tags;
 
 /// The tag that marks a series into which others were folded.
@@ -18,6 +19,9 @@ const OVERFLOW_NAME: &str = "tallyd.overflow";
 /// Overflow series may be so many times fewer than the limit for ordinary ones allows, and their
 /// names so many times shorter altogether.
 const OVERFLOW_SHARE: usize = 10;
+
+/// Series that are forgotten under one lock.
+const FORGOTTEN_AT_ONCE: usize = 1_024;
 
 /// A number for a live series; free numbers are used again.
 pub type SeriesId = u32;
@@ -56,7 +60,7 @@ struct SeriesLimits {
 
 #[derive(Debug, Default)]
 struct Inner {
-    index: HashTable<SeriesId>,
+    index: Spread<SeriesId>,
     entries: Vec<Option<Entry>>,
     free: Vec<SeriesId>,
     metrics: Metrics,
@@ -118,8 +122,13 @@ impl Registry {
 
     /// Forgets series; their numbers may be given to others.
     pub fn forget(&self, ids: &[SeriesId]) {
-        let mut inner = self.lock();
-        ids.iter().for_each(|id| inner.remove(*id));
+        for some in ids.chunks(FORGOTTEN_AT_ONCE) {
+            let mut inner = self.lock();
+            some.iter().for_each(|id| inner.remove(*id));
+            drop(inner);
+            // A listener that waits for the lock is not to wait for all of them.
+            thread::yield_now();
+        }
     }
 
     /// Live series, the overflow ones included.
@@ -231,9 +240,7 @@ impl Inner {
 
     fn remove(&mut self, id: SeriesId) {
         let Some(entry) = self.entries.get_mut(id as usize).and_then(Option::take) else { return };
-        if let Ok(found) = self.index.find_entry(entry.hash, |other| *other == id) {
-            found.remove();
-        }
+        self.index.remove(entry.hash, |other| *other == id);
         self.free.push(id);
         if entry.is_overflow {
             self.overflow -= 1;

@@ -72,8 +72,10 @@ impl Store {
             }
         });
         if places.cleaned < self.last_expiry {
-            places.forget(tally, |placed| self.is_known(placed.id, &placed.series));
-            places.cleaned = self.window;
+            let is_all = places.forget(tally, |placed| self.is_known(placed.id, &placed.series));
+            if is_all {
+                places.cleaned = self.window;
+            }
         }
         self.places[listener] = places;
     }

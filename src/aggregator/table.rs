@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use forwarders::model::Series;
-use hashbrown::HashTable;
 
 use super::identity::Identity;
 use super::registry::{Admitted, Registry};
 use super::shapes::{Look, Meaning, Shapes};
+use super::spread::Spread;
 use super::tally::{Met, Place, Tally};
 use crate::protocol::SampleValue;
 use crate::protocol::split::Split;
@@ -18,7 +18,7 @@ use crate::protocol::split::Split;
 /// series costs no allocation.
 #[derive(Debug)]
 pub struct Table {
-    index: HashTable<Place>,
+    index: Spread<Place>,
     entries: Vec<Option<Entry>>,
     free: Vec<Place>,
     shapes: Shapes,
@@ -38,7 +38,7 @@ impl Table {
     #[must_use]
     pub fn new(exact_samples: usize, line_cache: usize) -> Self {
         Self {
-            index: HashTable::new(),
+            index: Spread::default(),
             entries: Vec::new(),
             free: Vec::new(),
             shapes: Shapes::new(line_cache),
@@ -121,9 +121,7 @@ impl Table {
         }
         for place in places {
             let Some(entry) = self.entries[*place as usize].take() else { continue };
-            if let Ok(found) = self.index.find_entry(entry.hash, |other| other == place) {
-                found.remove();
-            }
+            self.index.remove(entry.hash, |other| other == place);
             self.free.push(*place);
         }
         let entries = &self.entries;

@@ -14,7 +14,7 @@ use crate::forwarder::ErrorClass;
 use crate::http::scripted::{Answer, Asked, ScriptedServer};
 use crate::model::{DistinctSet, MetricKind, Point, Sum, Timer, Value};
 use crate::payload::Settled;
-use crate::testing::{point, snapshot_of, snapshot_of_counters};
+use crate::testing::{insert, point, snapshot_of, snapshot_of_counters};
 
 /// A forwarder to a server, with more settings.
 fn influxdb(url: &str, settings: &str) -> InfluxDb {
@@ -227,11 +227,10 @@ async fn a_line_that_is_too_large_alone_is_dropped_alone() {
     let server = ScriptedServer::start(|_, asked| {
         if asked.body.len() > 5_000 { Answer::status(413, "") } else { Answer::status(204, "") }
     });
-    let mut points = snapshot_of_counters(100).points.to_vec();
+    let mut snapshot = snapshot_of_counters(100);
     let value = Value::Counter(Sum::of(1.0));
     let long = "x".repeat(6_000);
-    points.insert(50, point(MetricKind::Counter, "long", &[("t", &long)], value));
-    let snapshot = snapshot_of(points);
+    insert(&mut snapshot, 50, point(MetricKind::Counter, "long", &[("t", &long)], value));
     let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot).await;
     sent.unwrap();
     assert_eq!((settled.delivered, settled.refused), (100, refused("too_large", 1)));
@@ -240,10 +239,9 @@ async fn a_line_that_is_too_large_alone_is_dropped_alone() {
 #[tokio::test]
 async fn what_no_server_would_take_is_not_even_sent() {
     let server = ScriptedServer::start(|_, _| Answer::status(204, ""));
-    let mut points = snapshot_of_counters(2).points.to_vec();
-    points.insert(1, gauge(&"k".repeat(65_536), 1.0));
-    points.push(gauge(&"l".repeat(65_535), 1.0));
-    let snapshot = snapshot_of(points);
+    let mut snapshot = snapshot_of_counters(2);
+    insert(&mut snapshot, 1, gauge(&"k".repeat(65_536), 1.0));
+    insert(&mut snapshot, 3, gauge(&"l".repeat(65_535), 1.0));
     let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot).await;
     sent.unwrap();
     assert_eq!((settled.delivered, settled.refused), (3, refused("too_large", 1)));

@@ -8,21 +8,19 @@ use bench::*;
 
 use super::*;
 use crate::model::{Sum, Timer, Value};
-use crate::testing::{point, snapshot_of, snapshot_of_counters};
+use crate::testing::{insert, point, snapshot_of, snapshot_of_counters};
 
 /// One point of three kinds, two of one name and tags.
 fn small_snapshot() -> Snapshot {
-    let mut snapshot = snapshot_of(vec![]);
     let mut timer = Timer::default();
     [1.5, 2.5].iter().for_each(|value| timer.record(*value, 1.0, 1000));
-    let timer = Value::timer(timer, &snapshot.percentiles);
+    let timer = Value::timer(timer, &snapshot_of(vec![]).percentiles);
     let tags = [("stage", "login"), ("user", "a=b")];
-    snapshot.points = vec![
+    snapshot_of(vec![
         point(MetricKind::Counter, "user.logins", &tags, Value::Counter(Sum::of(43.0))),
         point(MetricKind::Gauge, "user.logins", &tags, Value::Gauge { value: 0.25, arrival_ns: 0 }),
         point(MetricKind::Timer, "user.latency", &[], timer),
-    ];
-    snapshot
+    ])
 }
 
 /// Keys and bodies that a format makes of the small snapshot.

@@ -258,9 +258,8 @@ async fn influxdb_refuses_a_poison_point_and_takes_the_4999_beside_it() {
     // A field of this name is text already, but only in one measurement.
     server.post("/write", &[("db", &database)], "poison value=\"text\" 1490114074000000000").await;
     let mut forwarder = server.forwarder(&format!(r#", "database": "{database}""#));
-    let mut points = snapshot_of_counters(4_999).points.to_vec();
-    points.insert(2_000, gauge("poison", 1.0));
-    let snapshot = snapshot_of(points);
+    let mut snapshot = snapshot_of_counters(4_999);
+    insert(&mut snapshot, 2_000, gauge("poison", 1.0));
     let (sent, settled) = deliver(&mut forwarder, &snapshot).await;
     sent.unwrap();
     assert_eq!((settled.delivered, settled.refused), (4_999, refused("refused", 1)));

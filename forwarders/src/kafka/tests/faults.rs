@@ -96,7 +96,8 @@ async fn a_record_too_large_for_the_library_is_the_only_one_lost() {
     let mut snapshot = snapshot_of_counters(50);
     let text = "x".repeat(1_100_000);
     let value = Value::Counter(Sum::of(1.0));
-    snapshot.points.insert(25, point(MetricKind::Counter, "large", &[("t", &text)], value));
+    let large = point(MetricKind::Counter, "large", &[("t", &text)], value);
+    insert(&mut snapshot, 25, large);
     let settled = deliver(&mut kafka(&cluster, ""), &snapshot).await;
     assert_eq!(settled.delivered, 50);
     assert_eq!(settled.refused, BTreeMap::from([(reason::TOO_LARGE, 1)]));

@@ -1,0 +1,41 @@
+"""What the measurements here share: the generator and the sink, and a look at who receives."""
+
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+
+def build(folder):
+    """Compiles generator and sink."""
+    for name in ("loadgen", "sink"):
+        source, program = HERE / f"{name}.c", folder / name
+        subprocess.run(["gcc", "-O2", "-o", program, source, "-lm"], check=True)
+
+
+def socket_of(port):
+    """(bytes waiting, datagrams dropped) of the UDP socket on a port; None if there is none."""
+    for line in pathlib.Path("/proc/net/udp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1].endswith(f":{port:04X}"):
+            return int(fields[4].split(":")[1], 16), int(fields[-1])
+    return None
+
+
+def wait_until(what, holds, seconds=30):
+    """Polls; a receiver that does not get there is an error."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            sys.exit(f"{what}: not within {seconds} s")
+        time.sleep(0.001)
+
+
+def peak_memory(pid):
+    """The most memory that a process has had resident, in MiB."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
