@@ -33,6 +33,12 @@ pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
 
 /// Appends a JSON string.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    // Nearly all texts can be copied.
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        return out.push(b'"');
+    }
     // Writing to a vector cannot fail, nor can a string.
     let written = serde_json::to_writer(&mut *out, text);
     debug_assert!(written.is_ok());

@@ -7,8 +7,10 @@ const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 /// Appends the shortest text that reads back as the same double; an integral value is written as an
 /// integer (`43`, not `43.0`).
 pub fn write(out: &mut Vec<u8>, value: f64) {
-    if value.fract() == 0.0 && value.abs() <= INTEGER_MAX {
-        out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
+    // Compared with a rounding, which is a function call on processors of the oldest kind.
+    let integer = value as i64;
+    if integer as f64 == value && value.abs() <= INTEGER_MAX {
+        out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
     } else {
         out.extend_from_slice(zmij::Buffer::new().format(value).as_bytes());
     }

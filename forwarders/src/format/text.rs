@@ -27,12 +27,18 @@ pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
 }
 
 fn write_word(out: &mut Vec<u8>, word: &str) {
-    let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=';
-    if !word.is_empty() && word.chars().all(plain) {
+    if is_plain(word) {
         out.extend_from_slice(word.as_bytes());
     } else {
         write_quoted(out, word);
     }
+}
+
+fn is_plain(word: &str) -> bool {
+    if word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'=') {
+        return !word.is_empty();
+    }
+    word.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=')
 }
 
 /// JSON leaves some control characters as they are; a terminal would obey them.

@@ -1,16 +1,29 @@
 //! Window ends as text.
 
 use jiff::Timestamp;
+use jiff::tz::Offset;
 
 /// Appends `2017-03-21T16:34:34.000Z`: UTC with milliseconds.
 pub fn write_rfc3339(out: &mut Vec<u8>, unix_ms: u64) {
-    let text = i64::try_from(unix_ms)
-        .ok()
-        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
-        .unwrap_or(Timestamp::MAX)
-        .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
-        .to_string();
-    out.extend_from_slice(text.as_bytes());
+    let moment = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let time = Offset::UTC.to_datetime(moment.unwrap_or(Timestamp::MAX));
+    // Digit by digit, since this is done for every point.
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    write_digits(&mut text[0..4], time.year());
+    write_digits(&mut text[5..7], time.month().into());
+    write_digits(&mut text[8..10], time.day().into());
+    write_digits(&mut text[11..13], time.hour().into());
+    write_digits(&mut text[14..16], time.minute().into());
+    write_digits(&mut text[17..19], time.second().into());
+    write_digits(&mut text[20..23], time.millisecond());
+    out.extend_from_slice(&text);
+}
+
+fn write_digits(place: &mut [u8], mut number: i16) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
 }
 
 #[cfg(test)]
@@ -23,11 +36,12 @@ mod tests {
             (1_490_114_074_000, "2017-03-21T16:34:34.000Z"),
             (1_490_114_074_250, "2017-03-21T16:34:34.250Z"),
             (0, "1970-01-01T00:00:00.000Z"),
+            (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
+            (u64::MAX, "9999-12-30T22:00:00.999Z"),
         ] {
             let mut out = Vec::new();
             write_rfc3339(&mut out, ms);
             assert_eq!(String::from_utf8(out).unwrap(), text);
         }
-        write_rfc3339(&mut Vec::new(), u64::MAX);
     }
 }
