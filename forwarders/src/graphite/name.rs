@@ -169,7 +169,9 @@ fn is_blank(character: char) -> bool {
 
 /// Appends parts and the dots between them, without those that would enclose nothing.
 fn push_parts(out: &mut Vec<u8>, start: usize, bytes: &[u8]) {
-    if !bytes.contains(&b'.') {
+    let is_behind_part = out.len() > start && out.last() != Some(&b'.');
+    let begins_well = is_behind_part || !bytes.starts_with(b".");
+    if begins_well && !bytes.windows(2).any(|pair| pair == b"..") {
         return out.extend_from_slice(bytes);
     }
     for byte in bytes {

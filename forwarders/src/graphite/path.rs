@@ -48,11 +48,15 @@ impl Shape {
 
     /// Appends `;key=value` for each tag that is not empty.
     fn write_tags(&self, out: &mut Vec<u8>, own_tags: &str, series: &Series) {
-        let keeps_keys = series.tags().all(|(key, _)| self.alphabet.keeps_key(key));
-        if !own_tags.is_empty() || !keeps_keys {
+        let tags_start = out.len();
+        if !own_tags.is_empty() {
             return self.write_unlike_tags(out, own_tags, series);
         }
         for (key, value) in series.tags() {
+            if !self.alphabet.keeps_key(key) {
+                out.truncate(tags_start);
+                return self.write_unlike_tags(out, own_tags, series);
+            }
             let start = out.len();
             out.push(b';');
             out.extend_from_slice(key.as_bytes());

@@ -18,12 +18,18 @@ const LONG: &[u8] = b"\x8a\x08";
 const FLOAT: u8 = b'G';
 const PAIR: u8 = 0x86;
 
-/// Appends an item; its path is what `pieces` are together.
-pub(super) fn write_item(out: &mut Vec<u8>, pieces: &[&[u8]], timestamp: u64, value: f64) {
-    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
-    out.push(UNICODE);
-    out.extend_from_slice(&(bytes as u32).to_le_bytes());
-    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+/// Appends an item, of which `path` appends the path.
+pub(super) fn write_item(
+    out: &mut Vec<u8>,
+    path: impl FnOnce(&mut Vec<u8>),
+    timestamp: u64,
+    value: f64,
+) {
+    out.extend_from_slice(&[UNICODE, 0, 0, 0, 0]);
+    let start = out.len();
+    path(out);
+    let bytes = (out.len() - start) as u32;
+    out[start - 4..start].copy_from_slice(&bytes.to_le_bytes());
     match i32::try_from(timestamp) {
         Ok(timestamp) => {
             out.push(INT);
@@ -181,7 +187,7 @@ pub(super) mod tests {
     #[test]
     fn a_frame_is_what_python_would_pickle() {
         let (mut items, mut out) = (Vec::new(), Vec::new());
-        write_item(&mut items, &[b"a", b".b"], 1234, 5678.0);
+        write_item(&mut items, |out| out.extend_from_slice(b"a.b"), 1234, 5678.0);
         let mut frames = Frames::new(&mut out);
         frames.add(&items);
         frames.finish();
@@ -205,7 +211,8 @@ pub(super) mod tests {
             for payload in items.chunks(7) {
                 let mut bytes = Vec::new();
                 for (path, timestamp, value) in payload {
-                    write_item(&mut bytes, &[path.as_bytes()], *timestamp, *value);
+                    let path = |out: &mut Vec<u8>| out.extend_from_slice(path.as_bytes());
+                    write_item(&mut bytes, path, *timestamp, *value);
                 }
                 frames.add(&bytes);
             }
