@@ -24,8 +24,8 @@ pub(super) struct Encoder {
     packet_bytes_max: usize,
     groups: Groups,
     samples: Samples,
-    /// What stands behind the values of a timer.
-    kind: Vec<u8>,
+    /// What stands between the values of a timer.
+    between: Vec<u8>,
 }
 
 impl Encoder {
@@ -36,7 +36,7 @@ impl Encoder {
             packet_bytes_max: config.max_packet.get() as usize,
             groups: Groups::default(),
             samples: Samples::default(),
-            kind: Vec::new(),
+            between: Vec::new(),
         }
     }
 
@@ -62,7 +62,7 @@ impl Encoder {
                         Value::Timer(timer) => {
                             let percentiles = &snapshot.percentiles;
                             let weight = self.samples.fill(timer, percentiles, self.timer_samples);
-                            lines.timer(self.samples.values(), weight, &mut self.kind);
+                            lines.timer(self.samples.values(), weight, &mut self.between);
                         }
                         other => lines.value(other),
                     }
@@ -125,17 +125,32 @@ impl Lines<'_> {
         }
     }
 
-    fn timer(&mut self, values: &[f64], weight: f64, kind: &mut Vec<u8>) {
-        kind.clear();
-        kind.extend_from_slice(b"|ms");
+    /// A timer may have a thousand lines, in which only the values differ: `between` two of them are
+    /// the end of a line and the beginning of the next one.
+    fn timer(&mut self, values: &[f64], weight: f64, between: &mut Vec<u8>) {
+        between.clear();
+        between.extend_from_slice(b"|ms");
         if weight > 1.0 {
             // Never with an exponent, which statsd reads but some others do not.
             let rate = 1.0 / weight;
-            let _a_vec_takes_all = write!(kind, "|@{rate}");
+            let _a_vec_takes_all = write!(between, "|@{rate}");
         }
+        between.extend_from_slice(self.behind);
+        between.push(b'\n');
+        let next_line = between.len();
+        between.extend_from_slice(self.before);
+        between.push(b':');
+        let mut longest = 0;
+        self.out.extend_from_slice(&between[next_line..]);
         for value in values {
-            self.number(*value, kind);
+            let start = self.out.len();
+            number::write(self.out, finite(*value));
+            longest = longest.max(self.out.len() - start);
+            self.out.extend_from_slice(between);
         }
+        self.out.truncate(self.out.len() - (between.len() - next_line));
+        let newline = 1;
+        self.fits &= longest + between.len() - newline <= self.packet_bytes_max;
     }
 
     fn number(&mut self, value: f64, kind: &[u8]) {

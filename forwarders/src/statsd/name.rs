@@ -7,51 +7,77 @@ use crate::model::Series;
 /// begins.
 pub(super) fn write(out: &mut Vec<u8>, series: &Series, dialect: Dialect) -> usize {
     let start = out.len();
-    write_safe(out, series.name(), |byte| b":|@#,[]".contains(&byte));
+    write_safe(out, series.name(), &UNSAFE_IN_NAME);
     if out[start..].starts_with(b"_e{") {
         // An event of DogStatsD begins so.
         out[start + 2] = b'_';
     }
     let has_tags = series.tag_count() > 0;
     match dialect {
-        Dialect::Influx => write_tags(out, series, b",", b'=', b":|,[]"),
+        Dialect::Influx => write_tags(out, series, b",", b'=', &UNSAFE_IN_PAIRS),
         Dialect::Signalfx if has_tags => {
-            write_tags(out, series, b"[", b'=', b":|,[]");
+            write_tags(out, series, b"[", b'=', &UNSAFE_IN_PAIRS);
             out.push(b']');
         }
         Dialect::Dogstatsd | Dialect::Signalfx | Dialect::Plain => {}
     }
     let behind = out.len();
     if dialect == Dialect::Dogstatsd {
-        write_tags(out, series, b"|#", b':', b"|,");
+        write_tags(out, series, b"|#", b':', &UNSAFE_IN_DOGSTATSD);
     }
     behind
 }
 
-fn write_tags(out: &mut Vec<u8>, series: &Series, open: &[u8], between: u8, unsafe_bytes: &[u8]) {
+/// Which bytes become `_`.
+type Unsafe = [bool; 256];
+
+static UNSAFE_IN_NAME: Unsafe = control_characters_and(b":|@#,[]");
+static UNSAFE_IN_PAIRS: Unsafe = control_characters_and(b":|,[]");
+static UNSAFE_IN_DOGSTATSD: Unsafe = control_characters_and(b"|,");
+
+const fn control_characters_and(separators: &[u8]) -> Unsafe {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_control();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < separators.len() {
+        table[separators[index] as usize] = true;
+        index += 1;
+    }
+    table
+}
+
+fn write_tags(out: &mut Vec<u8>, series: &Series, open: &[u8], between: u8, is_unsafe: &Unsafe) {
     for (number, (key, value)) in series.tags().enumerate() {
         out.extend_from_slice(if number == 0 { open } else { b"," });
-        write_safe(out, key, |byte| byte == between || unsafe_bytes.contains(&byte));
+        let start = out.len();
+        write_safe(out, key, is_unsafe);
+        replace(&mut out[start..], |byte| byte == between);
         out.push(between);
-        write_safe(out, value, |byte| unsafe_bytes.contains(&byte));
+        write_safe(out, value, is_unsafe);
     }
 }
 
 /// Blanks at the ends would be trimmed by who reads the line.
-fn write_safe(out: &mut Vec<u8>, text: &str, is_unsafe: impl Fn(u8) -> bool) {
+fn write_safe(out: &mut Vec<u8>, text: &str, is_unsafe: &Unsafe) {
     let start = out.len();
     out.extend_from_slice(text.as_bytes());
     let written = &mut out[start..];
-    for byte in written.iter_mut() {
-        if byte.is_ascii_control() || is_unsafe(*byte) {
-            *byte = b'_';
-        }
-    }
+    replace(written, |byte| is_unsafe[usize::from(byte)]);
     if let Some(first) = written.first_mut() {
         blank_to_underscore(first);
     }
     if let Some(last) = written.last_mut() {
         blank_to_underscore(last);
+    }
+}
+
+fn replace(written: &mut [u8], is_unsafe: impl Fn(u8) -> bool) {
+    for byte in written.iter_mut().filter(|byte| is_unsafe(**byte)) {
+        *byte = b'_';
     }
 }
 
