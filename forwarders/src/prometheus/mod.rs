@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 use tracing::info;
 
 use self::page::Page;
+#[cfg(any(test, feature = "test-util"))]
+use self::page::PageFormat;
 use self::server::{CurrentPage, SERVER_NAME, ServerLimits};
 use self::state::{Limits, State};
 use crate::forwarder::{Forwarder, SendError};
@@ -104,6 +106,13 @@ impl PrometheusPage {
             samples_bytes: 0,
             serving: None,
         }
+    }
+
+    /// The page that is served next, for benchmarks.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn rendered(&self, is_openmetrics: bool) -> hyper::body::Bytes {
+        let format = if is_openmetrics { PageFormat::OpenMetrics } else { PageFormat::Text };
+        self.next.as_ref().map(|page| page.plain(format)).unwrap_or_default()
     }
 }
 

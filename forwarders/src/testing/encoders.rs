@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use crate::BuildContext;
+#[cfg(feature = "prometheus")]
+use crate::Forwarder;
 use crate::ForwardersConfig;
 use crate::format::pystatsd::Envelope;
 use crate::model::Snapshot;
 use crate::payload::Batch;
+#[cfg(feature = "prometheus")]
+use crate::prometheus::{PipelineLimits, PrometheusConfig, PrometheusPage};
+
+const EXPIRE_AFTER: Duration = Duration::from_secs(600);
 
 /// A line for each encoding of each destination: what benchmarks call it, and the configuration of
 /// which the daemon would build it. Nothing of it is connected.
@@ -36,10 +42,23 @@ const DESTINATIONS: &[(&str, &str)] = &[
     ),
     #[cfg(feature = "statsd")]
     ("statsd", r#"{"statsd": {"address": "127.0.0.1:8125"}}"#),
+    #[cfg(feature = "statsd")]
+    ("statsd-influx", r#"{"statsd": {"address": "127.0.0.1:8125", "dialect": "influx"}}"#),
+    #[cfg(feature = "statsd")]
+    ("statsd-signalfx", r#"{"statsd": {"address": "127.0.0.1:8125", "dialect": "signalfx"}}"#),
+    #[cfg(feature = "statsd")]
+    ("statsd-plain", r#"{"statsd": {"address": "127.0.0.1:8125", "dialect": "plain"}}"#),
 ];
 
 /// Of Kafka's records the value alone, which can be had without the client library.
 const KAFKA_VALUE: &str = "kafka-value";
+
+/// Prometheus' page as it is handed out: what `prometheus-page` does with each window, and the first
+/// scrape after it.
+#[cfg(feature = "prometheus")]
+const PAGES: [&str; 2] = ["prometheus-text", "prometheus-openmetrics"];
+#[cfg(not(feature = "prometheus"))]
+const PAGES: [&str; 0] = [];
 
 /// Turns a snapshot into payloads.
 pub type Encode = Box<dyn FnMut(&Snapshot, &mut Batch)>;
@@ -47,7 +66,7 @@ pub type Encode = Box<dyn FnMut(&Snapshot, &mut Batch)>;
 /// The names of all encoders of this build.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
-    DESTINATIONS.iter().map(|(name, _)| *name).chain([KAFKA_VALUE]).collect()
+    DESTINATIONS.iter().map(|(name, _)| *name).chain(PAGES).chain([KAFKA_VALUE]).collect()
 }
 
 /// The encoder of that name.
@@ -59,13 +78,17 @@ pub fn encoder(name: &str) -> Encode {
     if name == KAFKA_VALUE {
         return kafka_value();
     }
+    #[cfg(feature = "prometheus")]
+    if PAGES.contains(&name) {
+        return prometheus_page(name == PAGES[1]);
+    }
     let (_, config) =
         DESTINATIONS.iter().find(|(other, _)| *other == name).expect("the name of an encoder");
     let config: ForwardersConfig = serde_json::from_str(config).expect("a configuration");
     let context = BuildContext {
         debug_mode: false,
         instance: "a benchmark".to_owned(),
-        expire_after: Duration::from_secs(600),
+        expire_after: EXPIRE_AFTER,
     };
     let mut destinations = config.build(&context).expect("a destination");
     let mut forwarder = destinations.remove(0).forwarder;
@@ -78,5 +101,17 @@ fn kafka_value() -> Encode {
         for point in &snapshot.points {
             batch.push(1, |_| (), |out| envelope.write_point(out, snapshot, point));
         }
+    })
+}
+
+#[cfg(feature = "prometheus")]
+fn prometheus_page(is_openmetrics: bool) -> Encode {
+    let config = PrometheusConfig::default();
+    let limits = PipelineLimits::new(&config, EXPIRE_AFTER);
+    let address = ([127, 0, 0, 1], 9_102).into();
+    let mut page = PrometheusPage::new(&config, "a benchmark".to_owned(), address, limits);
+    Box::new(move |snapshot, batch| {
+        page.encode(snapshot, batch);
+        std::hint::black_box(page.rendered(is_openmetrics));
     })
 }

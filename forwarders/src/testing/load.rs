@@ -85,9 +85,18 @@ impl Metric {
 /// A window in which so many metrics were reported.
 #[must_use]
 pub fn snapshot(points: usize) -> Snapshot {
+    snapshot_of_metrics((0..points).map(Metric::new))
+}
+
+/// A window in which so many timers were reported, and nothing else.
+#[must_use]
+pub fn snapshot_of_timers(points: usize) -> Snapshot {
+    snapshot_of_metrics((0..points).map(|place| Metric::new(10 * place + 7)))
+}
+
+fn snapshot_of_metrics(metrics: impl Iterator<Item = Metric>) -> Snapshot {
     let empty = snapshot_of(Vec::new());
-    let point = |number| {
-        let metric = Metric::new(number);
+    let point = |metric: Metric| {
         let values = (0..SAMPLES_PER_POINT).map(|round| metric.value(round));
         let value = match metric.kind {
             MetricKind::Gauge => {
@@ -102,7 +111,7 @@ pub fn snapshot(points: usize) -> Snapshot {
         };
         Point { series: Arc::new(metric.series()), value }
     };
-    Snapshot { points: (0..points).map(point).collect(), ..empty.clone() }
+    Snapshot { points: metrics.map(point).collect(), ..empty.clone() }
 }
 
 /// Makes of numbers in a row numbers that look random (SplitMix64).
