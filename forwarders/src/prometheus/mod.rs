@@ -76,7 +76,9 @@ pub struct PrometheusPage {
     current: CurrentPage,
     /// The page of the window at hand, until it is sent.
     next: Option<Page>,
-    samples_bytes: usize,
+    /// The memory of the page before the one that is served. To ask the kernel for as much with
+    /// each window would take as long as to write the page.
+    spare: Vec<u8>,
     serving: Option<JoinHandle<()>>,
 }
 
@@ -103,7 +105,7 @@ impl PrometheusPage {
             state,
             current: CurrentPage::default(),
             next: None,
-            samples_bytes: 0,
+            spare: Vec::new(),
             serving: None,
         }
     }
@@ -144,9 +146,9 @@ impl Forwarder for PrometheusPage {
 
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         let applied = self.state.apply(snapshot);
-        let page = Page::of(&self.state, &snapshot.percentiles, self.samples_bytes);
-        self.samples_bytes = page.sample_bytes();
-        self.next = Some(page);
+        let unsent = self.next.take().map(Page::into_memory);
+        let memory = unsent.unwrap_or_else(|| std::mem::take(&mut self.spare));
+        self.next = Some(Page::of(&self.state, &snapshot.percentiles, memory));
         for points in [applied.shown, applied.refused] {
             batch.push(points, |_| (), |_| ());
         }
@@ -154,7 +156,8 @@ impl Forwarder for PrometheusPage {
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
         if let Some(page) = self.next.take() {
-            self.current.replace(Arc::new(page));
+            let before = Arc::into_inner(self.current.replace(page));
+            self.spare = before.map(Page::into_memory).unwrap_or_default();
         }
         let refused = batch.pending().nth(1).map_or(0, |payload| payload.points);
         batch.delivered(0);

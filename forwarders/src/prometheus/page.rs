@@ -64,9 +64,10 @@ struct Rendered {
 }
 
 impl Page {
-    /// Shows what the state is. `capacity` is how many bytes its samples may be expected to have.
-    pub(super) fn of(state: &State, percentiles: &[Percentile], capacity: usize) -> Self {
-        let mut page = Self { samples: Vec::with_capacity(capacity), ..Self::default() };
+    /// Shows what the state is, in the memory of a page that is not needed any more.
+    pub(super) fn of(state: &State, percentiles: &[Percentile], mut memory: Vec<u8>) -> Self {
+        memory.clear();
+        let mut page = Self { samples: memory, ..Self::default() };
         let mut writer = SampleWriter::new(percentiles);
         for (name, kind, origin, slots) in state.families() {
             let start = page.samples.len();
@@ -78,6 +79,11 @@ impl Page {
         }
         page.breaks_openmetrics |= writer.has_negative_timer;
         page
+    }
+
+    /// Its memory, for [`Page::of`].
+    pub(super) fn into_memory(self) -> Vec<u8> {
+        self.samples
     }
 
     /// Bytes of its samples.
@@ -185,62 +191,75 @@ impl Page {
 
 /// Writes the lines of series, with what they share.
 struct SampleWriter {
-    /// `quantile="0.9"` for each percentile.
+    /// `quantile="0.9"} ` for each percentile.
     quantiles: Vec<String>,
-    /// The labels of the series at hand.
+    /// The labels of the series at hand with their braces and the blank behind them.
     labels: Vec<u8>,
+    /// Of a summary at hand what is before the quantile: its name, and its labels up to there.
+    before_quantile: Vec<u8>,
     has_negative_timer: bool,
 }
 
 impl SampleWriter {
     fn new(percentiles: &[Percentile]) -> Self {
-        let label = |percentile| format!("quantile=\"{}\"", quantile(percentile));
-        let quantiles = percentiles.iter().map(label).collect();
-        Self { quantiles, labels: Vec::new(), has_negative_timer: false }
+        let label = |percentile| format!("quantile=\"{}\"}} ", quantile(percentile));
+        Self {
+            quantiles: percentiles.iter().map(label).collect(),
+            labels: Vec::new(),
+            before_quantile: Vec::new(),
+            has_negative_timer: false,
+        }
     }
 
     fn write(&mut self, out: &mut Vec<u8>, name: &FamilyName, slot: &Slot) {
+        let name = name.sample.as_bytes();
+        self.take_labels(slot);
+        match &slot.shown {
+            Shown::Total { shown, .. } => line(out, &[name, &self.labels], *shown),
+            Shown::Last(value) => line(out, &[name, &self.labels], *value),
+            Shown::Summary { count, sum, percentiles } => {
+                let least = percentiles.iter().copied().fold(sum.value(), f64::min);
+                self.has_negative_timer |= least < 0.0;
+                self.take_before_quantile(name);
+                for (quantile, value) in self.quantiles.iter().zip(percentiles) {
+                    line(out, &[&self.before_quantile, quantile.as_bytes()], *value);
+                }
+                line(out, &[name, b"_sum", &self.labels], sum.value());
+                line(out, &[name, b"_count", &self.labels], whole(count.value()));
+            }
+        }
+    }
+
+    fn take_labels(&mut self, slot: &Slot) {
         self.labels.clear();
         for (label, value) in slot.series.tags() {
-            if !self.labels.is_empty() {
-                self.labels.push(b',');
-            }
+            self.labels.push(if self.labels.is_empty() { b'{' } else { b',' });
             self.labels.extend_from_slice(label.as_bytes());
             self.labels.extend_from_slice(b"=\"");
             write_escaped(&mut self.labels, value);
             self.labels.push(b'"');
         }
-        match &slot.shown {
-            Shown::Total { shown, .. } => self.line(out, &name.sample, "", "", *shown),
-            Shown::Last(value) => self.line(out, &name.sample, "", "", *value),
-            Shown::Summary { count, sum, percentiles } => {
-                let least = percentiles.iter().copied().fold(sum.value(), f64::min);
-                self.has_negative_timer |= least < 0.0;
-                for (quantile, value) in self.quantiles.iter().zip(percentiles) {
-                    self.line(out, &name.sample, "", quantile, *value);
-                }
-                self.line(out, &name.sample, "_sum", "", sum.value());
-                self.line(out, &name.sample, "_count", "", whole(count.value()));
-            }
-        }
+        let end: &[u8] = if self.labels.is_empty() { b" " } else { b"} " };
+        self.labels.extend_from_slice(end);
     }
 
-    fn line(&self, out: &mut Vec<u8>, name: &str, suffix: &str, quantile: &str, value: f64) {
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(suffix.as_bytes());
-        if !self.labels.is_empty() || !quantile.is_empty() {
-            out.push(b'{');
-            out.extend_from_slice(&self.labels);
-            if !self.labels.is_empty() && !quantile.is_empty() {
-                out.push(b',');
+    fn take_before_quantile(&mut self, name: &[u8]) {
+        self.before_quantile.clear();
+        self.before_quantile.extend_from_slice(name);
+        match self.labels.strip_suffix(b"} ") {
+            Some(labels) => {
+                self.before_quantile.extend_from_slice(labels);
+                self.before_quantile.push(b',');
             }
-            out.extend_from_slice(quantile.as_bytes());
-            out.push(b'}');
+            None => self.before_quantile.push(b'{'),
         }
-        out.push(b' ');
-        number::write(out, value);
-        out.push(b'\n');
     }
+}
+
+fn line(out: &mut Vec<u8>, before: &[&[u8]], value: f64) {
+    before.iter().for_each(|piece| out.extend_from_slice(piece));
+    number::write(out, value);
+    out.push(b'\n');
 }
 
 /// The count of a summary is a whole number in both formats. Rounding the total never adds up to

@@ -39,9 +39,11 @@ const GZIP_MIN: usize = 1024;
 pub(super) struct CurrentPage(Arc<RwLock<Arc<Page>>>);
 
 impl CurrentPage {
-    /// Replies that begin from now on have this page.
-    pub(super) fn replace(&self, page: Arc<Page>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = page;
+    /// Replies that begin from now on have this page. Returns the one before, which others may
+    /// still be reading.
+    pub(super) fn replace(&self, page: Page) -> Arc<Page> {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut current, Arc::new(page))
     }
 
     fn get(&self) -> Arc<Page> {

@@ -58,7 +58,7 @@ impl Bench {
     fn window(&mut self, points: Vec<Point>) -> Page {
         let snapshot = snapshot_of(points);
         self.state.apply(&snapshot);
-        Page::of(&self.state, &snapshot.percentiles, 0)
+        Page::of(&self.state, &snapshot.percentiles, Vec::new())
     }
 }
 
@@ -306,7 +306,7 @@ fn a_full_page_takes_no_new_series_and_goes_on_with_the_others() {
         let applied = state.apply(&snapshot);
         assert_eq!((applied.shown, applied.refused), (3, 2));
     }
-    let page = Page::of(&state, &snapshot.percentiles, 0);
+    let page = Page::of(&state, &snapshot.percentiles, Vec::new());
     assert_eq!(samples(&text(&page)), ["c0_total 2", "c1_total 2", "c2_total 2"]);
 }
 
@@ -429,7 +429,7 @@ proptest! {
             let snapshot = snapshot_of(points);
             let applied = bench.state.apply(&snapshot);
             prop_assert_eq!(applied.shown, snapshot.points.len() as u64);
-            let page = Page::of(&bench.state, &snapshot.percentiles, 0);
+            let page = Page::of(&bench.state, &snapshot.percentiles, Vec::new());
             let text = text(&page);
             prop_assert!(text.len() as u64 <= bench.state.bytes());
             let parsed = parser::parse_text(&text);

@@ -27,7 +27,7 @@ async fn start(limits: ServerLimits, page: Page) -> Serving {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let current = CurrentPage::default();
-    current.replace(Arc::new(page));
+    current.replace(page);
     tokio::spawn(serve(socket, "/metrics".into(), current.clone(), limits));
     Serving { address, current }
 }
@@ -146,7 +146,7 @@ async fn a_reply_is_always_one_whole_page_whenever_it_is_replaced() {
     let mut bench = Bench::new(LIMITS);
     while scraping.iter().any(|task| !task.is_finished()) {
         let points = (0..300).map(|n| super::counter(&format!("c{n}"), &[], 1.0)).collect();
-        serving.current.replace(Arc::new(bench.window(points)));
+        serving.current.replace(bench.window(points));
         tokio::task::yield_now().await;
     }
     for task in scraping {
