@@ -53,6 +53,38 @@ pub(crate) fn host_and_port(text: &str, such_as: &str) -> Result<(String, Option
     Ok((bare.unwrap_or(host).to_owned(), port))
 }
 
+/// Writes `host:port`, or `[ipv6]:port`, of what [`host_and_port`] has read.
+#[cfg(any(feature = "graphite", feature = "statsd"))]
+pub(crate) fn write_host_and_port(
+    formatter: &mut fmt::Formatter<'_>,
+    host: &str,
+    port: u16,
+) -> fmt::Result {
+    if host.contains(':') {
+        write!(formatter, "[{host}]:{port}")
+    } else {
+        write!(formatter, "{host}:{port}")
+    }
+}
+
+/// What is said of a name that exists and leads nowhere.
+#[cfg(any(feature = "graphite", feature = "statsd"))]
+pub(crate) const NO_ADDRESS: &str = "the name has no address";
+
+/// A socket that sends to the first address of a host, and hears when nobody listens there.
+#[cfg(any(feature = "graphite", feature = "statsd"))]
+pub(crate) async fn open_udp(host: &str, port: u16) -> std::io::Result<tokio::net::UdpSocket> {
+    let address = tokio::net::lookup_host((host, port)).await?.next();
+    let address = address.ok_or_else(|| std::io::Error::other(NO_ADDRESS))?;
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
+    };
+    let socket = tokio::net::UdpSocket::bind(any).await?;
+    socket.connect(address).await?;
+    Ok(socket)
+}
+
 /// Where an HTTP endpoint listens: `host:port`, or `none`. Not set, it is on loopback at `PORT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen<const PORT: u16> {

@@ -1,17 +1,14 @@
 //! Finding carbon: a name becomes addresses, one of them a connection.
 
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::time::timeout;
 
 use super::config::{Address, Protocol};
+use crate::address::{NO_ADDRESS, open_udp, write_host_and_port};
 use crate::forwarder::SendError;
-
-const NO_ADDRESS: &str = "the name has no address";
 
 /// Where to send, and how to say so.
 #[derive(Clone, Debug)]
@@ -27,7 +24,8 @@ impl Target {
 
     /// Connects to the first address that answers; each gets its share of the time.
     pub(super) async fn connect(&self, within: Duration) -> Result<TcpStream, String> {
-        let addresses = self.look_up().await?;
+        let found = lookup_host((self.host.as_str(), self.port)).await;
+        let addresses: Vec<_> = found.map_err(|error| error.to_string())?.collect();
         let share = within / addresses.len().max(1) as u32;
         let mut last = None;
         for address in addresses {
@@ -42,38 +40,17 @@ impl Target {
 
     /// A socket that sends there, and hears when nobody listens.
     pub(super) async fn udp(&self) -> Result<UdpSocket, String> {
-        let addresses = self.look_up().await?;
-        let address = addresses.first().ok_or(NO_ADDRESS)?;
-        let any: SocketAddr = match address {
-            SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-            SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
-        };
-        let socket = async {
-            let socket = UdpSocket::bind(any).await?;
-            socket.connect(address).await?;
-            Ok::<_, io::Error>(socket)
-        };
-        socket.await.map_err(|error| error.to_string())
+        open_udp(&self.host, self.port).await.map_err(|error| error.to_string())
     }
 
     /// An error that names the address.
     pub(super) fn error(&self, words: impl fmt::Display) -> SendError {
         SendError::transient(format!("{self}: {words}"))
     }
-
-    async fn look_up(&self) -> Result<Vec<SocketAddr>, String> {
-        let found = lookup_host((self.host.as_str(), self.port)).await;
-        Ok(found.map_err(|error| error.to_string())?.collect())
-    }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') {
-            write!(formatter, "[{host}]:{port}")
-        } else {
-            write!(formatter, "{host}:{port}")
-        }
+        write_host_and_port(formatter, &self.host, self.port)
     }
 }

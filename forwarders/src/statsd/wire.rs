@@ -2,16 +2,16 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
 use tokio::time::timeout;
 
 use super::config::Address;
+use crate::address::{open_udp, write_host_and_port};
 
 /// How long the host may take to say that nobody listens there.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
@@ -173,25 +173,12 @@ fn is_open(stream: &impl AsFd) -> io::Result<()> {
     }
 }
 
-async fn open_udp(host: &str, port: u16) -> io::Result<UdpSocket> {
-    let address = lookup_host((host, port)).await?.next();
-    let address = address.ok_or_else(|| io::Error::other("the name has no address"))?;
-    let any: SocketAddr = match address {
-        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-        SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
-    };
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(address).await?;
-    Ok(socket)
-}
-
 impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Udp(host, port) | Self::Tcp(host, port) if host.contains(':') => {
-                write!(formatter, "[{host}]:{port}")
+            Self::Udp(host, port) | Self::Tcp(host, port) => {
+                write_host_and_port(formatter, host, *port)
             }
-            Self::Udp(host, port) | Self::Tcp(host, port) => write!(formatter, "{host}:{port}"),
             Self::Unix(path) => formatter.write_str(path),
         }
     }
