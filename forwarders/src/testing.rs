@@ -5,9 +5,12 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+
 use crate::Forwarder;
 use crate::model::{
-    EXACT_SAMPLES_DEFAULT, MetricKind, Percentile, Point, Series, Snapshot, Sum, Value, Window,
+    EXACT_SAMPLES_DEFAULT, MetricKind, Percentile, Point, Series, Snapshot, Sum, Timer, Value,
+    Window,
 };
 use crate::payload::Batch;
 
@@ -32,6 +35,51 @@ pub fn snapshot_of(points: Vec<Point>) -> Snapshot {
 #[must_use]
 pub fn point(kind: MetricKind, name: &str, tags: &[(&str, &str)], value: Value) -> Point {
     Point { series: Arc::new(Series::new(kind, name, tags)), value }
+}
+
+/// A counter.
+#[must_use]
+pub fn counter(name: &str, tags: &[(&str, &str)], count: f64) -> Point {
+    point(MetricKind::Counter, name, tags, Value::Counter(Sum::of(count)))
+}
+
+/// A timer of values with their weights, and the percentiles of [`snapshot_of`].
+#[must_use]
+pub fn timer(name: &str, tags: &[(&str, &str)], samples: &[(f64, f64)]) -> Point {
+    let mut timer = Timer::default();
+    for (value, weight) in samples {
+        timer.record(*value, *weight, EXACT_SAMPLES_DEFAULT);
+    }
+    point(MetricKind::Timer, name, tags, Value::timer(timer, &snapshot_of(vec![]).percentiles))
+}
+
+/// A section of these members, such as `"tags": "drop"`, with an address unless they have one.
+///
+/// # Panics
+/// If there cannot be such a section.
+#[must_use]
+pub fn section<T: DeserializeOwned>(members: &str) -> T {
+    let has_address = members.contains("\"address\"");
+    let address = if has_address { "" } else { r#""address": "127.0.0.1:1""# };
+    let members: Vec<&str> = [address, members].into_iter().filter(|m| !m.is_empty()).collect();
+    serde_json::from_str(&format!("{{{}}}", members.join(", "))).expect("a section")
+}
+
+/// What a destination makes of points.
+pub fn encoded(forwarder: &mut dyn Forwarder, points: Vec<Point>) -> Batch {
+    let mut batch = Batch::default();
+    forwarder.encode(&snapshot_of(points), &mut batch);
+    batch
+}
+
+/// All bytes that are still to be sent, as text.
+///
+/// # Panics
+/// If they are none.
+#[must_use]
+pub fn text_of(batch: &Batch) -> String {
+    let bytes: Vec<u8> = batch.pending().flat_map(|payload| payload.bytes.to_vec()).collect();
+    String::from_utf8(bytes).expect("text")
 }
 
 /// A snapshot of so many counters, each counting 1.

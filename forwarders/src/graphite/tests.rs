@@ -9,44 +9,28 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use super::limits::{LINE_BYTES_MAX, PART_BYTES_MAX};
 use super::pickle::tests::unpickle;
 use super::*;
-use crate::model::{DistinctSet, MetricKind, Percentile, Point, Sum, Timer, Value};
+use crate::model::{DistinctSet, MetricKind, Point, Sum, Value};
 use crate::stats::reason;
-use crate::testing::{point, snapshot_of, snapshot_of_counters};
+use crate::testing::{
+    self, counter, encoded, point, section, snapshot_of, snapshot_of_counters, text_of,
+};
 
 /// A destination of these members of its section, with an address unless they have one.
 fn graphite(members: &str) -> Graphite {
-    let has_address = members.contains("\"address\"");
-    let address = if has_address { "" } else { r#""address": "127.0.0.1:1""# };
-    let members: Vec<&str> = [address, members].into_iter().filter(|m| !m.is_empty()).collect();
-    let config: GraphiteConfig =
-        serde_json::from_str(&format!("{{{}}}", members.join(", "))).unwrap();
-    Graphite::new(&config).unwrap()
+    Graphite::new(&section(members)).unwrap()
 }
 
 fn encode(members: &str, points: Vec<Point>) -> Batch {
-    let mut batch = Batch::default();
-    graphite(members).encode(&snapshot_of(points), &mut batch);
-    batch
-}
-
-fn text(batch: &Batch) -> String {
-    let bytes: Vec<u8> = batch.pending().flat_map(|payload| payload.bytes.to_vec()).collect();
-    String::from_utf8(bytes).unwrap()
+    encoded(&mut graphite(members), points)
 }
 
 fn lines(members: &str, points: Vec<Point>) -> String {
-    text(&encode(members, points))
-}
-
-fn counter(name: &str, tags: &[(&str, &str)], count: f64) -> Point {
-    point(MetricKind::Counter, name, tags, Value::Counter(Sum::of(count)))
+    text_of(&encode(members, points))
 }
 
 fn timer(name: &str, tags: &[(&str, &str)], values: &[f64]) -> Point {
-    let mut timer = Timer::default();
-    values.iter().for_each(|value| timer.record(*value, 1.0, 1000));
-    let percentiles = ["50", "90", "95", "99"].map(|text| Percentile::parse(text).unwrap());
-    point(MetricKind::Timer, name, tags, Value::timer(timer, &percentiles))
+    let samples: Vec<_> = values.iter().map(|value| (*value, 1.0)).collect();
+    testing::timer(name, tags, &samples)
 }
 
 /// One series of each kind.
@@ -159,7 +143,7 @@ fn series_that_become_one_path_are_one_with_all_their_points() {
     let batch = encode(r#""tags": "drop", "naming": "etsy""#, points());
     let counts: Vec<u64> = batch.pending().map(|payload| payload.points).collect();
     assert_eq!(counts, [2, 1, 2]);
-    let text = text(&batch);
+    let text = text_of(&batch);
     for line in ["counters.a.count 3 ", "counters.b.count 8 ", "timers.t.mean 3 "] {
         assert!(text.contains(&format!("stats.{line}")), "{line}: {text}");
     }
@@ -293,7 +277,7 @@ proptest! {
         points.push(counter("good.neighbour", &[], 7.0));
         let all = points.len() as u64;
         let mut batch = encode(members, points);
-        let text = text(&batch);
+        let text = text_of(&batch);
         prop_assert_eq!(text.is_empty(), batch.points_pending() == 0);
         let mut sums: HashMap<String, f64> = HashMap::new();
         for line in text.lines() {
@@ -474,7 +458,7 @@ async fn datagrams_hold_whole_lines_and_an_absent_listener_is_noticed() {
     graphite.probe().await.unwrap();
     let mut batch = Batch::default();
     graphite.encode(&snapshot_of_counters(100), &mut batch);
-    let expected = text(&batch);
+    let expected = text_of(&batch);
     graphite.send(&mut batch).await.unwrap();
     let mut text = String::new();
     while text.len() < expected.len() {

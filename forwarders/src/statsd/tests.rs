@@ -7,47 +7,26 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, UdpSocket, UnixDatagram, UnixListener};
 
 use super::*;
-use crate::model::{DistinctSet, MetricKind, Percentile, Point, Sum, Timer, Value};
-use crate::testing::{point, snapshot_of, snapshot_of_counters};
+use crate::model::{DistinctSet, MetricKind, Point, Sum, Value};
+use crate::testing::{
+    counter, encoded, point, section, snapshot_of, snapshot_of_counters, text_of, timer,
+};
 
 /// A destination of these members of its section, with an address unless they have one.
 fn statsd(members: &str) -> Statsd {
-    let has_address = members.contains("\"address\"");
-    let address = if has_address { "" } else { r#""address": "127.0.0.1:1""# };
-    let members: Vec<&str> = [address, members].into_iter().filter(|m| !m.is_empty()).collect();
-    let config: StatsdConfig =
-        serde_json::from_str(&format!("{{{}}}", members.join(", "))).unwrap();
-    Statsd::new(&config).unwrap()
+    Statsd::new(&section(members)).unwrap()
 }
 
 fn encode(members: &str, points: Vec<Point>) -> Batch {
-    let mut batch = Batch::default();
-    statsd(members).encode(&snapshot_of(points), &mut batch);
-    batch
-}
-
-fn text(batch: &Batch) -> String {
-    let bytes: Vec<u8> = batch.pending().flat_map(|payload| payload.bytes.to_vec()).collect();
-    String::from_utf8(bytes).unwrap()
+    encoded(&mut statsd(members), points)
 }
 
 fn lines(members: &str, points: Vec<Point>) -> String {
-    text(&encode(members, points))
-}
-
-fn counter(name: &str, tags: &[(&str, &str)], count: f64) -> Point {
-    point(MetricKind::Counter, name, tags, Value::Counter(Sum::of(count)))
+    text_of(&encode(members, points))
 }
 
 fn gauge(name: &str, tags: &[(&str, &str)], value: f64, arrival_ns: u64) -> Point {
     point(MetricKind::Gauge, name, tags, Value::Gauge { value, arrival_ns })
-}
-
-fn timer(name: &str, tags: &[(&str, &str)], values: &[(f64, f64)]) -> Point {
-    let mut timer = Timer::default();
-    values.iter().for_each(|(value, weight)| timer.record(*value, *weight, 1000));
-    let percentiles = ["50", "90", "95", "99"].map(|text| Percentile::parse(text).unwrap());
-    point(MetricKind::Timer, name, tags, Value::timer(timer, &percentiles))
 }
 
 fn set(name: &str, tags: &[(&str, &str)], members: usize) -> Point {
@@ -124,7 +103,7 @@ fn series_that_look_the_same_are_merged() {
             gauge("c", &a, 1.0, 0),
         ],
     );
-    assert_eq!(text(&batch), "g:7|g\nc:3|c\nt:3|ms\nt:5|ms\nc:1|g\n");
+    assert_eq!(text_of(&batch), "g:7|g\nc:3|c\nt:3|ms\nt:5|ms\nc:1|g\n");
     assert_eq!(batch.points_pending(), 7);
 }
 
@@ -238,7 +217,7 @@ proptest! {
         points.push(counter("good.neighbour", &[], 7.0));
         let all = points.len() as u64;
         let mut batch = encode(&format!(r#""dialect": "{dialect}""#), points);
-        let text = text(&batch);
+        let text = text_of(&batch);
         let mut seen = HashMap::new();
         let mut whole = 0.0;
         for line in text.lines() {
@@ -283,7 +262,7 @@ async fn datagrams_hold_whole_lines_up_to_their_size() {
     points.push(timer("t", &[], &(1..=500).map(|n| (f64::from(n), 1.0)).collect::<Vec<_>>()));
     points.push(counter("last", &[], 1.0));
     statsd.encode(&snapshot_of(points), &mut batch);
-    let expected = text(&batch);
+    let expected = text_of(&batch);
     statsd.send(&mut batch).await.unwrap();
     assert!(batch.is_settled());
     assert_eq!(batch.take_settled().delivered, 102);
