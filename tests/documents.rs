@@ -46,7 +46,7 @@ fn every_link_leads_somewhere() {
 fn the_code_map_has_every_file() {
     let map = document("ARCHITECTURE.md");
     let mut files = Vec::new();
-    for folder in ["src", "forwarders/src", "forwarders/benches", "benches"] {
+    for folder in ["src", "binrpc/src", "forwarders/src", "forwarders/benches", "benches"] {
         find_code(Path::new(folder), &mut files);
     }
     let mapped: BTreeSet<&str> =

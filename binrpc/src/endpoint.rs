@@ -1,0 +1,148 @@
+//! Where a Kamailio answers.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The port that Kamailio's `ctl` module has unless told otherwise.
+pub const DEFAULT_PORT: u16 = 2049;
+/// Longest path that a socket's address has room for.
+const PATH_BYTES_MAX: usize = 107;
+
+/// The other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// A Unix stream socket: what Kamailio opens by default.
+    Unix(PathBuf),
+    /// A Unix datagram socket.
+    UnixDatagram(PathBuf),
+    /// TCP.
+    Tcp(Host),
+    /// UDP. A reply is one datagram there, so long ones do not come.
+    Udp(Host),
+}
+
+/// A host's name or address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Host {
+    /// Name or address, an IPv6 address without its brackets.
+    pub name: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    /// Reads what `kamcmd -s` takes, `unix:/path`, `unixs:/path`, `unixd:/path`, `tcp:host:port` or
+    /// `udp:host:port`, also with `//` behind the colon, and a path alone as a Unix stream socket.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let shape = || {
+            format!(
+                "an endpoint is unix:/path, unixd:/path (datagrams), tcp:host:port or udp:host:port, \
+                 not `{text}`"
+            )
+        };
+        if text.starts_with('/') {
+            return path(text).map(Self::Unix);
+        }
+        let (transport, place) = text.split_once(':').ok_or_else(shape)?;
+        let place = place.strip_prefix("//").unwrap_or(place);
+        match transport {
+            "unix" | "unixs" => path(place).map(Self::Unix),
+            "unixd" => path(place).map(Self::UnixDatagram),
+            "tcp" => Ok(Self::Tcp(host(place).ok_or_else(shape)?)),
+            "udp" => Ok(Self::Udp(host(place).ok_or_else(shape)?)),
+            _ => Err(shape()),
+        }
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if !text.starts_with('/') {
+        return Err(format!("the path of a socket begins with `/`, not `{text}`"));
+    }
+    if text.len() > PATH_BYTES_MAX {
+        return Err(format!(
+            "the path of a socket has at most {PATH_BYTES_MAX} bytes, this one has {}",
+            text.len()
+        ));
+    }
+    Ok(PathBuf::from(text))
+}
+
+fn host(text: &str) -> Option<Host> {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()?),
+        _ => (text, DEFAULT_PORT),
+    };
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let is_right = match bare {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            !name.is_empty() && name.bytes().all(of_name)
+        }
+    };
+    (is_right && port > 0).then(|| Host { name: bare.unwrap_or(name).to_owned(), port })
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+            Self::UnixDatagram(path) => write!(formatter, "unixd:{}", path.display()),
+            Self::Tcp(host) => write!(formatter, "tcp:{host}"),
+            Self::Udp(host) => write!(formatter, "udp:{host}"),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, port } = self;
+        if name.contains(':') {
+            write!(formatter, "[{name}]:{port}")
+        } else {
+            write!(formatter, "{name}:{port}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_read_as_kamcmd_reads_them() {
+        for (text, shown) in [
+            ("unix:/run/k/ctl", "unix:/run/k/ctl"),
+            ("unixs:/run/k/ctl", "unix:/run/k/ctl"),
+            ("unix:///run/k/ctl", "unix:/run/k/ctl"),
+            ("/run/k/ctl", "unix:/run/k/ctl"),
+            ("unixd:/run/k/ctl", "unixd:/run/k/ctl"),
+            ("tcp:127.0.0.1:2046", "tcp:127.0.0.1:2046"),
+            ("tcp://sip.example.net:2046", "tcp:sip.example.net:2046"),
+            ("tcp:sip.example.net", "tcp:sip.example.net:2049"),
+            ("udp:[::1]:2046", "udp:[::1]:2046"),
+            ("udp:[::1]", "udp:[::1]:2049"),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(endpoint), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_endpoint_is_refused_with_what_one_is() {
+        for text in
+            ["", "localhost", "unix:", "unix:ctl", "tcp:", "tcp::2046", "tcp:a:b", "tcp:a:0"]
+        {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+        let error = "http://a".parse::<Endpoint>().unwrap_err();
+        assert!(error.contains("tcp:host:port"), "{error}");
+        let error = format!("unix:/{}", "x".repeat(107)).parse::<Endpoint>().unwrap_err();
+        assert!(error.contains("107"), "{error}");
+    }
+}

@@ -1,0 +1,111 @@
+//! The four kinds of sockets, and how a packet comes through each.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
+
+use crate::endpoint::{Endpoint, Host};
+
+/// What a read asks for.
+const CHUNK: usize = 64 << 10;
+/// Longest datagram over UDP.
+const UDP_MAX: usize = 65_535;
+/// Longest datagram that a Unix socket sends with the buffer that Linux gives it.
+const UNIX_DATAGRAM_MAX: usize = 256 << 10;
+
+/// A connected socket.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+    UnixDatagram(UnixDatagram),
+    Udp(UdpSocket),
+}
+
+impl Socket {
+    pub(crate) async fn connect(endpoint: &Endpoint) -> io::Result<Self> {
+        match endpoint {
+            Endpoint::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            Endpoint::UnixDatagram(path) => unix_datagram(path).map(Self::UnixDatagram),
+            Endpoint::Tcp(Host { name, port }) => {
+                let stream = TcpStream::connect((name.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            Endpoint::Udp(Host { name, port }) => udp(name, *port).await.map(Self::Udp),
+        }
+    }
+
+    /// Sends a whole packet.
+    pub(crate) async fn send(&mut self, packet: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.write_all(packet).await,
+            Self::Tcp(stream) => stream.write_all(packet).await,
+            Self::UnixDatagram(socket) => socket.send(packet).await.map(drop),
+            Self::Udp(socket) => socket.send(packet).await.map(drop),
+        }
+    }
+
+    /// Appends what there is, or waits for it. 0 bytes are the end of a stream.
+    pub(crate) async fn receive(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => {
+                buffer.reserve(CHUNK);
+                stream.read_buf(buffer).await
+            }
+            Self::Tcp(stream) => {
+                buffer.reserve(CHUNK);
+                stream.read_buf(buffer).await
+            }
+            Self::UnixDatagram(socket) => {
+                buffer.reserve(UNIX_DATAGRAM_MAX);
+                socket.recv_buf(buffer).await
+            }
+            Self::Udp(socket) => {
+                buffer.reserve(UDP_MAX);
+                socket.recv_buf(buffer).await
+            }
+        }
+    }
+
+    /// Whether nothing but the packet's own length says where it ends.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::Unix(_) | Self::Tcp(_))
+    }
+
+    /// Whether a packet that goes on in another datagram can be put together: over UDP datagrams get
+    /// lost, and nothing would tell which.
+    pub(crate) fn may_go_on(&self) -> bool {
+        !matches!(self, Self::Udp(_))
+    }
+}
+
+/// A reply needs an address to go to. One in the abstract namespace needs no file that Kamailio's user
+/// would have to reach.
+fn unix_datagram(path: &Path) -> io::Result<UnixDatagram> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("binrpc-{}-{number}-{:08x}", std::process::id(), crate::client::random());
+    let socket = StdUnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
+    socket.connect(path)?;
+    socket.set_nonblocking(true)?;
+    UnixDatagram::from_std(socket)
+}
+
+async fn udp(name: &str, port: u16) -> io::Result<UdpSocket> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host((name, port)).await? {
+        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any).await?;
+        match socket.connect(address).await {
+            Ok(()) => return Ok(socket),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}

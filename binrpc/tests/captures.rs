@@ -1,0 +1,135 @@
+//! What a real Kamailio said, and what its own `kamcmd` made of it.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use binrpc::{Fault, Header, Kind, Limits, Value, decode, encode, text};
+
+/// Every file with this ending, below the recorded exchanges.
+fn recorded(ending: &str) -> Vec<PathBuf> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
+    let mut found = Vec::new();
+    let mut folders = vec![top];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_str().unwrap().ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The one packet of a file.
+fn packet(bytes: &[u8]) -> (Header, Vec<Value>) {
+    let (header, start) = Header::decode(bytes).unwrap().unwrap();
+    assert_eq!(bytes.len(), start + header.length);
+    (header, decode(&bytes[start..], &Limits::default()).unwrap())
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let stem = path.to_str().unwrap();
+    PathBuf::from(stem.replace(".reply.bin", ending))
+}
+
+#[test]
+fn every_recorded_reply_reads_as_kamcmd_prints_it() {
+    let replies = recorded(".reply.bin");
+    assert_eq!(replies.len(), 79);
+    for path in replies {
+        let (header, records) = packet(&fs::read(&path).unwrap());
+        let mut printed = Vec::new();
+        match header.kind {
+            Kind::Reply => text::write_reply(&records, &mut printed),
+            Kind::Fault => text::write_fault(&Fault::of(&records).unwrap(), &mut printed),
+            Kind::Request => panic!("{} is a request", path.display()),
+        }
+        let expected = fs::read(beside(&path, ".kamcmd.txt")).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&printed),
+            String::from_utf8_lossy(&expected),
+            "{}",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn every_recorded_reply_is_encoded_as_kamailio_encoded_it() {
+    for path in recorded(".reply.bin") {
+        let bytes = fs::read(&path).unwrap();
+        let (header, records) = packet(&bytes);
+        let mut payload = Vec::new();
+        records.iter().for_each(|record| encode(record, &mut payload));
+        let again = encode::packet(header.kind, header.cookie, &payload);
+        assert_eq!(again, bytes, "{}", path.display());
+    }
+}
+
+#[test]
+fn every_recorded_request_is_encoded_as_kamcmd_encoded_it() {
+    for path in recorded(".request.bin") {
+        let bytes = fs::read(&path).unwrap();
+        let (header, mut records) = packet(&bytes);
+        assert_eq!(header.kind, Kind::Request);
+        let parameters = records.split_off(1);
+        let method = records[0].text().unwrap().into_owned();
+        let again = binrpc::Request { method, parameters }.encode(header.cookie);
+        // kamcmd sends all four bytes of the cookie, whatever it is.
+        assert_eq!(packet(&again), packet(&bytes), "{}", path.display());
+    }
+}
+
+/// The answers to requests made by hand: packets behind each other, faults, odd cookies.
+#[test]
+fn the_answers_to_odd_requests_read_as_they_should() {
+    let answers = recorded(".received.bin");
+    assert_eq!(answers.len(), 26);
+    for path in answers {
+        let bytes = fs::read(&path).unwrap();
+        let expected = fs::read(path.to_str().unwrap().replace(".received.bin", ".expect.json"));
+        let expected: serde_json::Value = serde_json::from_slice(&expected.unwrap()).unwrap();
+        let mut rest = bytes.as_slice();
+        for packet in expected["packets"].as_array().unwrap() {
+            let (header, start) = Header::decode(rest).unwrap().unwrap();
+            let end = start + header.length;
+            let records = decode(&rest[start..end], &Limits::default()).unwrap();
+            let kind = match header.kind {
+                Kind::Request => 0,
+                Kind::Reply => 1,
+                Kind::Fault => 3,
+            };
+            assert_eq!(packet[0], kind, "{}", path.display());
+            let cookie = u32::from_str_radix(packet[1].as_str().unwrap(), 16).unwrap();
+            assert_eq!(cookie, header.cookie, "{}", path.display());
+            let records: Vec<_> = records.iter().map(json).collect();
+            assert_eq!(packet[2], serde_json::Value::from(records), "{}", path.display());
+            rest = &rest[end..];
+        }
+        assert!(rest.is_empty(), "{}", path.display());
+    }
+}
+
+/// As the expectations are written: a struct is a list, its named members pairs.
+fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Int(int) => (*int).into(),
+        Value::Double(double) => double.to_f64().into(),
+        Value::Text(text) => text.to_str().into(),
+        Value::Bytes(bytes) => format!("{bytes:02x?}").into(),
+        Value::Array(values) => values.iter().map(json).collect(),
+        Value::Struct(members) => members
+            .iter()
+            .map(|member| match &member.name {
+                Some(name) => vec![name.to_str().into(), json(&member.value)].into(),
+                None => json(&member.value),
+            })
+            .collect(),
+    }
+}
