@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use binrpc::Endpoint;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use forwarders::units::Span;
 
@@ -26,6 +27,9 @@ pub enum Command {
     /// Put a load on a daemon and tell what became of it and what it cost
     #[command(after_help = BENCH_HELP)]
     Bench(BenchArgs),
+    /// Call a method of a Kamailio over BINRPC and print what it answers, as kamcmd does
+    #[command(after_help = KAMAILIO_HELP)]
+    Kamailio(KamailioArgs),
     /// Look into the spools, where windows wait on disk for destinations that are away
     Spool(SpoolArgs),
 }
@@ -39,6 +43,16 @@ Examples:
 
 The metrics are called bench.TYPE.NUMBER; a running daemon forwards them like any others.
 Exit status: 0 if every message is accounted for, 1 if not, 2 for wrong usage.";
+
+const KAMAILIO_HELP: &str = "\
+Examples:
+  tallyd kamailio unix:/var/run/kamailio/kamailio_ctl core.uptime
+  tallyd kamailio tcp:127.0.0.1:2049 stats.fetch all --json
+  tallyd kamailio unixd:/var/run/kamailio/kamailio_dgram htable.get users s:4930123
+
+An argument that is a whole number is sent as an int, one with decimals as a double, all else as text;
+behind `s:` everything is text.
+Exit status: 0 after a reply, 1 after a fault or without an answer, 2 for wrong usage.";
 
 /// Which configuration file.
 #[derive(Debug, Args)]
@@ -65,6 +79,24 @@ pub struct CheckArgs {
     /// Also ask each destination whether it answers
     #[arg(long)]
     pub connect: bool,
+}
+
+/// `tallyd kamailio`.
+#[derive(Debug, Args)]
+pub struct KamailioArgs {
+    /// Where it answers: unix:/path, unixd:/path (datagrams), tcp:host:port or udp:host:port
+    pub endpoint: Endpoint,
+    /// The method; system.listMethods tells which there are
+    pub method: String,
+    /// What the method is given
+    #[arg(allow_negative_numbers = true)]
+    pub arguments: Vec<String>,
+    /// Answer in JSON: a list of the records
+    #[arg(long)]
+    pub json: bool,
+    /// How long it may take, for each of connecting, asking and the reply
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = Span::parse)]
+    pub timeout: Span,
 }
 
 /// `tallyd spool`.

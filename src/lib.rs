@@ -21,6 +21,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod kamailio;
 pub mod listener;
 pub mod logging;
 pub mod observed;

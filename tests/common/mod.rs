@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 #![allow(unreachable_pub, reason = "a module of a test has no outside")]
 
+pub mod replay;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, UdpSocket};

@@ -1,0 +1,4 @@
+//! Kamailio, a SIP server: asked for its statistics over BINRPC.
+
+pub mod command;
+mod json;

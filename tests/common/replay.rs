@@ -1,0 +1,185 @@
+//! Stands in for Kamailio: answers from recorded replies, or not at all.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use binrpc::{Header, Kind, Limits, Value, decode, encode};
+
+/// A recorded exchange.
+pub struct Capture {
+    pub name: String,
+    /// The method and its arguments.
+    pub command: String,
+    pub request: Vec<u8>,
+    pub reply: Vec<u8>,
+    /// What `kamcmd` printed.
+    pub printed: String,
+}
+
+/// What is done with a request.
+#[derive(Clone, Default)]
+pub enum Answer {
+    /// It is answered as it was recorded, or with the fault for an unknown method.
+    #[default]
+    Recorded,
+    /// Nothing comes.
+    Hang,
+    /// The connection is closed.
+    HangUp,
+}
+
+/// A peer on a Unix stream socket and on TCP.
+#[derive(Clone)]
+pub struct Replay {
+    pub unix: String,
+    pub tcp: String,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    replies: Mutex<HashMap<String, (Kind, Vec<u8>)>>,
+    answer: Mutex<Answer>,
+    requests: Mutex<Vec<(String, Vec<u8>)>>,
+    connections: AtomicUsize,
+}
+
+/// All that was recorded in a folder below `binrpc/tests/captures`.
+pub fn captures(folder: &str) -> Vec<Capture> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("binrpc/tests/captures").join(folder);
+    let index = fs::read_to_string(top.join("index.tsv")).unwrap();
+    let read = |name: &str, ending: &str| fs::read(top.join(format!("{name}{ending}"))).unwrap();
+    let rows = index.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>());
+    rows.map(|row| Capture {
+        name: row[0].to_owned(),
+        command: row[1].to_owned(),
+        request: read(row[0], ".request.bin"),
+        reply: read(row[0], ".reply.bin"),
+        printed: String::from_utf8(read(row[0], ".kamcmd.txt")).unwrap(),
+    })
+    .collect()
+}
+
+/// What stands behind the header of a packet.
+pub fn payload(packet: &[u8]) -> (Kind, &[u8]) {
+    let (header, start) = Header::decode(packet).unwrap().unwrap();
+    (header.kind, &packet[start..])
+}
+
+impl Replay {
+    /// Starts one in a folder that lives as long as the test does.
+    pub fn start(folder: &Path) -> Self {
+        let path: PathBuf = folder.join("ctl");
+        let unix = UnixListener::bind(&path).unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let state = Arc::<State>::default();
+        let replay = Self {
+            unix: format!("unix:{}", path.display()),
+            tcp: format!("tcp:{}", tcp.local_addr().unwrap()),
+            state: Arc::clone(&state),
+        };
+        let of_unix = Arc::clone(&state);
+        thread::spawn(move || {
+            unix.incoming().flatten().for_each(|stream| serve(stream, &of_unix));
+        });
+        thread::spawn(move || tcp.incoming().flatten().for_each(|stream| serve(stream, &state)));
+        replay
+    }
+
+    /// Answers as was recorded in a folder.
+    pub fn learn(&self, folder: &str) {
+        // Of two with one command, the first: the second was recorded in another state.
+        for capture in captures(folder).iter().rev() {
+            self.learn_one(capture);
+        }
+    }
+
+    pub fn learn_one(&self, capture: &Capture) {
+        let (kind, payload) = payload(&capture.reply);
+        let reply = (kind, payload.to_vec());
+        self.state.replies.lock().unwrap().insert(capture.command.clone(), reply);
+    }
+
+    /// Answers this command so.
+    pub fn set(&self, command: &str, records: &[Value]) {
+        let mut payload = Vec::new();
+        records.iter().for_each(|record| encode(record, &mut payload));
+        self.state.replies.lock().unwrap().insert(command.to_owned(), (Kind::Reply, payload));
+    }
+
+    /// Has no such method any more.
+    pub fn forget(&self, command: &str) {
+        self.state.replies.lock().unwrap().remove(command);
+    }
+
+    /// What is done with the requests that follow.
+    pub fn answer(&self, answer: Answer) {
+        *self.state.answer.lock().unwrap() = answer;
+    }
+
+    /// What was asked for so far.
+    pub fn requests(&self) -> Vec<String> {
+        self.state.requests.lock().unwrap().iter().map(|(command, _)| command.clone()).collect()
+    }
+
+    /// The payload of the latest request.
+    pub fn last_request(&self) -> Vec<u8> {
+        self.state.requests.lock().unwrap().last().unwrap().1.clone()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(mut stream: impl Read + Write + Send + 'static, state: &Arc<State>) {
+    state.connections.fetch_add(1, Ordering::SeqCst);
+    let state = Arc::clone(state);
+    thread::spawn(move || {
+        let mut buffer = vec![0; 65_536];
+        // Requests of the tests come in one read.
+        while let Ok(size @ 1..) = stream.read(&mut buffer) {
+            let answer = state.answer.lock().unwrap().clone();
+            match answer {
+                Answer::Recorded => {
+                    let answer = recorded(&state, &buffer[..size]);
+                    if stream.write_all(&answer).is_err() {
+                        return;
+                    }
+                }
+                Answer::Hang => {}
+                Answer::HangUp => return,
+            }
+        }
+    });
+}
+
+fn recorded(state: &State, request: &[u8]) -> Vec<u8> {
+    let (header, start) = Header::decode(request).unwrap().unwrap();
+    let records = decode(&request[start..], &Limits::default()).unwrap();
+    let words: Vec<String> = records.iter().map(word).collect();
+    let command = words.join(" ");
+    state.requests.lock().unwrap().push((command.clone(), request[start..].to_vec()));
+    let replies = state.replies.lock().unwrap();
+    let (kind, payload) = replies.get(&command).cloned().unwrap_or_else(|| {
+        let mut payload = Vec::new();
+        encode(&Value::Int(500), &mut payload);
+        encode(&format!("command {} not found", words[0]).as_str().into(), &mut payload);
+        (Kind::Fault, payload)
+    });
+    encode::packet(kind, header.cookie, &payload)
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::Int(int) => int.to_string(),
+        other => other.text().unwrap().into_owned(),
+    }
+}
