@@ -6,6 +6,7 @@ use forwarders::driver::Destination;
 
 use crate::cli::CheckArgs;
 use crate::config::{self, Loaded};
+use crate::kamailio::{KamailioSection, poller};
 
 /// Runs the command: status 0 if all is good, 1 if not.
 #[must_use]
@@ -19,11 +20,12 @@ pub fn command(args: &CheckArgs) -> ExitCode {
         }
     };
     println!("{}", summary(&loaded, &destinations));
-    if args.connect && !loaded.config.debug_mode {
-        connect(destinations)
-    } else {
-        ExitCode::SUCCESS
+    if !args.connect {
+        return ExitCode::SUCCESS;
     }
+    // With `debug_mode` nothing is sent, but Kamailio is asked all the same.
+    let destinations = if loaded.config.debug_mode { Vec::new() } else { destinations };
+    connect(destinations, &loaded.config.kamailio)
 }
 
 fn summary(loaded: &Loaded, destinations: &[Destination]) -> String {
@@ -45,8 +47,16 @@ fn summary(loaded: &Loaded, destinations: &[Destination]) -> String {
     } else {
         String::new()
     };
+    let polls: String = config
+        .kamailio
+        .iter()
+        .map(|kamailio| {
+            let KamailioSection { endpoint, interval, methods, .. } = kamailio;
+            format!("\n  polls Kamailio at {endpoint} every {interval}, {} methods", methods.len())
+        })
+        .collect();
     format!(
-        "{}: good\n  listens on {}\n  every {} to {}{debug}{spool}",
+        "{}: good\n  listens on {}{polls}\n  every {} to {}{debug}{spool}",
         source.name(),
         listeners.join(", "),
         config.interval,
@@ -54,9 +64,9 @@ fn summary(loaded: &Loaded, destinations: &[Destination]) -> String {
     )
 }
 
-/// Asks every destination, one after the other, so that the answers read in order.
+/// Asks every destination and every Kamailio, one after the other, so that the answers read in order.
 #[allow(clippy::print_stdout, clippy::print_stderr)]
-fn connect(destinations: Vec<Destination>) -> ExitCode {
+fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -77,6 +87,16 @@ fn connect(destinations: Vec<Destination>) -> ExitCode {
             }
             Err(_) => {
                 println!("  {name}: no answer within {limit:?} (delivery.timeout)");
+                status = ExitCode::FAILURE;
+            }
+        }
+    }
+    for instance in instances {
+        let endpoint = &instance.endpoint;
+        match runtime.block_on(poller::probe(instance)) {
+            Ok(version) => println!("  {endpoint}: answers, {version}"),
+            Err(error) => {
+                println!("  {endpoint}: {error}");
                 status = ExitCode::FAILURE;
             }
         }

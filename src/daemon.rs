@@ -25,10 +25,14 @@ use crate::aggregator::store::Store;
 use crate::aggregator::thread::AggregatorThread;
 use crate::cli::RunArgs;
 use crate::config::{self, Config, Loaded};
+use crate::kamailio::KamailioSection;
+use crate::kamailio::intake::{self, IntakeSender};
+use crate::kamailio::poller::Poller;
+use crate::kamailio::stats::PollerStats;
 use crate::listener::ListenerConfig;
 use crate::listener::bind::{self, BindError, BoundListener};
 use crate::listener::recorder::{Recorder, Shared};
-use crate::listener::stats::Counts;
+use crate::listener::stats::{Counts, ListenerStats};
 use crate::listener::wake::Waker;
 use crate::logging;
 use crate::observed::{Observed, ObservedForwarder};
@@ -137,9 +141,11 @@ pub async fn run(
     let (deadline, forwarding, outlets) = start_forwarders(destinations, &spool);
     let bound = bind_all(listeners, config)?;
     let shared = shared(config, started);
-    let observed = Arc::new(observe(&shared, &bound, &outlets, instance));
+    let instances = instances(config);
+    let observed = Arc::new(observe(&shared, &bound, &instances, &outlets, instance));
     let admin = Admin::bind(&config.admin).await?;
-    let pipeline = Pipeline::start(config, &shared, bound, outlets)?;
+    let (pipeline, intake) = Pipeline::start(config, &shared, bound, &instances, outlets)?;
+    let mut polling = start_pollers(instances, intake);
     observed.is_ready.store(true, Ordering::Release);
     let serving = tokio::spawn(admin.serve(Arc::clone(&observed)));
     let watching = tokio::spawn(watch_drops(Arc::clone(&observed)));
@@ -148,6 +154,7 @@ pub async fn run(
     info!(signal = name, "stopping: reading what the sockets hold, flushing, delivering");
     observed.is_ready.store(false, Ordering::Release);
     let until = tokio::time::Instant::now() + config.shutdown_timeout.get();
+    polling.shutdown().await;
     let stopped = tokio::task::spawn_blocking(move || pipeline.stop()).await;
     if stopped.is_err() {
         error!("a thread of the pipeline had panicked; its open window is lost");
@@ -177,6 +184,38 @@ fn start_forwarders(destinations: Vec<Destination>, spool: &SpoolPlace) -> Forwa
     (deadline, tasks, outlets)
 }
 
+/// A Kamailio that is to be polled.
+struct Instance {
+    config: KamailioSection,
+    /// How its polls go.
+    polls: Arc<PollerStats>,
+    /// Its place in the ledger.
+    ledger: Arc<ListenerStats>,
+}
+
+fn instances(config: &Config) -> Vec<Instance> {
+    let instance = |config: &KamailioSection| {
+        let endpoint = config.endpoint.to_string();
+        Instance {
+            config: config.clone(),
+            ledger: Arc::new(ListenerStats::without_drops(format!("kamailio {endpoint}"))),
+            polls: Arc::new(PollerStats::new(endpoint, config.tags.clone())),
+        }
+    };
+    config.kamailio.iter().map(instance).collect()
+}
+
+/// A task for each instance: one that hangs delays no other.
+fn start_pollers(instances: Vec<Instance>, intake: Option<IntakeSender>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let Some(intake) = intake else { return tasks };
+    for (number, Instance { config, polls, .. }) in instances.into_iter().enumerate() {
+        info!(endpoint = %config.endpoint, interval = %config.interval, "polling Kamailio");
+        tasks.spawn(Poller::new(number, config, polls, intake.clone()).run());
+    }
+    tasks
+}
+
 fn bind_all(
     listeners: &[ListenerConfig],
     config: &Config,
@@ -204,13 +243,17 @@ fn shared(config: &Config, started: Instant) -> Shared {
 fn observe(
     shared: &Shared,
     bound: &[BoundListener],
+    instances: &[Instance],
     outlets: &[Outlet],
     instance: String,
 ) -> Observed {
+    let ledgers = bound.iter().map(|listener| Arc::clone(listener.stats()));
+    let ledgers = ledgers.chain(instances.iter().map(|instance| Arc::clone(&instance.ledger)));
     Observed {
         started: shared.started,
         instance,
-        listeners: bound.iter().map(|listener| Arc::clone(listener.stats())).collect(),
+        listeners: ledgers.collect(),
+        kamailio: instances.iter().map(|instance| Arc::clone(&instance.polls)).collect(),
         registry: Arc::clone(&shared.registry),
         rejected: Arc::clone(&shared.rejected),
         forwarders: outlets
@@ -245,8 +288,9 @@ impl Pipeline {
         config: &Config,
         shared: &Shared,
         bound: Vec<BoundListener>,
+        instances: &[Instance],
         outlets: Vec<Outlet>,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, Option<IntakeSender>)> {
         let interval = config.interval.get();
         let store = Store::new(&config.aggregation, interval, Arc::clone(&shared.registry));
         let mut tallies = AggregatorEnd::new();
@@ -270,13 +314,29 @@ impl Pipeline {
                     .spawn(move || listener.run(recorder, &waker))?,
             );
         }
+        let mut intake = None;
+        if !instances.is_empty() {
+            let waker = Arc::new(Waker::new()?);
+            let handover = tallies.add_listener(Arc::clone(&waker));
+            let source = |instance: &Instance| intake::Source {
+                tags: instance.config.tags.clone().into_iter().collect(),
+                stats: Arc::clone(&instance.ledger),
+            };
+            let sources = instances.iter().map(source).collect();
+            let (sender, receiver) =
+                intake::new(shared.clone(), sources, handover, Arc::clone(&waker));
+            intake = Some(sender);
+            wakers.push(Arc::clone(&waker));
+            let thread = thread::Builder::new().name("kamailio".to_owned());
+            listeners.push(thread.spawn(move || receiver.run(&waker))?);
+        }
         let aggregator = AggregatorThread::new(store, interval, tallies, registry, outlets);
         let (stop, stopped) = flume::bounded(0);
         let aggregator = thread::Builder::new().name("aggregate".to_owned()).spawn(move || {
             give_way();
             aggregator.run(&stopped);
         })?;
-        Ok(Self { wakers, listeners, aggregator, stop })
+        Ok((Self { wakers, listeners, aggregator, stop }, intake))
     }
 
     /// Stops upstream first: each part ends because its input has ended.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use forwarders::stats::ForwarderStats;
 
 use crate::aggregator::registry::Registry;
+use crate::kamailio::stats::PollerStats;
 use crate::listener::rejected::RejectedLog;
 use crate::listener::stats::ListenerStats;
 
@@ -17,8 +18,10 @@ pub struct Observed {
     pub started: Instant,
     /// Identifies this run to consumers.
     pub instance: String,
-    /// A ledger for each socket.
+    /// A ledger for each socket, and for each Kamailio.
     pub listeners: Vec<Arc<ListenerStats>>,
+    /// How the polls of each Kamailio go.
+    pub kamailio: Vec<Arc<PollerStats>>,
     /// Every live series.
     pub registry: Arc<Registry>,
     /// The latest rejected messages.

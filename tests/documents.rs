@@ -354,8 +354,16 @@ fn what_kafka_readers_get_is_as_it_is_shown() {
 fn shape(value: &Value) -> BTreeSet<String> {
     fn walk(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
         let last = path.rsplit('.').next().unwrap_or_default();
-        let chosen =
-            ["rejected", "refused", "closed", "dropped", "by_metric", "overflowed_by_metric"];
+        let chosen = [
+            "rejected",
+            "refused",
+            "closed",
+            "dropped",
+            "by_metric",
+            "overflowed_by_metric",
+            "faults",
+            "tags",
+        ];
         match value {
             Value::Object(_) if chosen.contains(&last) => {}
             Value::Object(members) => {
@@ -389,6 +397,7 @@ fn blocks_of(mark: &str) -> Vec<(Block, Value)> {
 #[test]
 fn the_status_is_as_it_is_shown() {
     let mut config = "listeners: [{ transport: tcp, address: \"127.0.0.1:0\" }]\n".to_owned();
+    config += "kamailio: [{ endpoint: \"unix:/nonexistent/ctl\" }]\n";
     // Of the destinations with a spool. Nobody listens on port 1.
     if cfg!(feature = "kafka") {
         config += "forwarders: { kafka: { kafka_broker: \"127.0.0.1:1\", kafka_topic: t } }\n";

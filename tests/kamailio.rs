@@ -1,11 +1,18 @@
-//! Kamailio, played from recordings: the command that calls a method.
+//! Kamailio, played from recordings: the command that calls a method, and the poller.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 mod common;
+#[path = "documents/markdown.rs"]
+#[allow(dead_code, reason = "each test file uses its part")]
+mod markdown;
 
+use std::collections::BTreeSet;
+
+use binrpc::Member;
 use common::replay::{Answer, Replay, captures, payload};
-use common::tallyd;
+use common::{Daemon, assert_balanced, tallyd};
+use serde_json::Value;
 
 /// Exit status, standard output, standard error.
 fn run(args: &[&str]) -> (i32, String, String) {
@@ -76,4 +83,262 @@ fn without_an_answer_the_command_says_why() {
     let (status, _, said) = run(&["localhost", "core.uptime"]);
     assert_eq!(status, 2);
     assert!(said.contains("an endpoint is unix:/path"), "{said}");
+}
+
+// ---- The poller ----------------------------------------------------------------------------
+
+/// A daemon that polls `replay` often, and writes its points to a file.
+fn polling(replay: &Replay, more: &str) -> Daemon {
+    Daemon::start(&format!(
+        "interval: 200ms\n\
+         kamailio: [{{ endpoint: \"{}\", interval: 100ms, tags: {{ node: edge-1 }}, {more} }}]\n\
+         forwarders: {{ file: {{ path: DIR/points, format: json }} }}\n",
+        replay.unix
+    ))
+}
+
+/// Waits until so many polls have begun after now, so that at least one of them saw what there is now.
+fn wait_polls(daemon: &Daemon, polls: u64) -> Value {
+    let before = daemon.status()["kamailio"][0]["polls"].as_u64().unwrap();
+    daemon.wait_for("polls", |status| {
+        status["kamailio"][0]["polls"].as_u64().unwrap() >= before + polls
+    })
+}
+
+fn uptime(started: &str, seconds: i32) -> Vec<binrpc::Value> {
+    vec![binrpc::Value::Struct(vec![
+        Member::named("now", "Fri Nov 21 13:51:33 2025".into()),
+        Member::named("up_since", started.into()),
+        Member::named("uptime", seconds.into()),
+    ])]
+}
+
+fn created(total: i32) -> Vec<binrpc::Value> {
+    vec![binrpc::Value::Struct(vec![Member::named("created", total.into())])]
+}
+
+fn named<'a>(points: &'a [Value], name: &str) -> Vec<&'a Value> {
+    points.iter().filter(|point| point["name"] == name).collect()
+}
+
+#[test]
+fn what_is_polled_is_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    // What only other settings of Kamailio answer with.
+    let runtime = binrpc::Value::Struct(vec![Member::named("DLGLOAD", 3.into())]);
+    let gateway = vec![
+        Member::named("URI", "sip:a".into()),
+        Member::named("FLAGS", "AX".into()),
+        Member::named("RUNTIME", runtime),
+    ];
+    let targets =
+        binrpc::Value::Struct(vec![Member::named("DEST", binrpc::Value::Struct(gateway))]);
+    let set = vec![Member::named("ID", 7.into()), Member::named("TARGETS", targets)];
+    let sets = binrpc::Value::Struct(vec![Member::named("SET", binrpc::Value::Struct(set))]);
+    let list = binrpc::Value::Struct(vec![Member::named("RECORDS", sets)]);
+    replay.set("dispatcher.list more", &[list]);
+
+    let daemon = polling(&replay, "methods: [default, dispatcher.list more, no.such_method]");
+    wait_polls(&daemon, 3);
+    let stopped = daemon.stop();
+    let points = stopped.points("points");
+    let page = markdown::document("docs/kamailio.md");
+    let rows: Vec<_> = page.rows().filter(|row| row.len() >= 3).collect();
+    let mut unseen: BTreeSet<&str> = rows
+        .iter()
+        .map(|row| row[0])
+        .filter(|cell| cell.starts_with("`kamailio.") || cell.starts_with("`*"))
+        .collect();
+    assert!(points.len() > 500 && unseen.len() > 70, "{} and {}", points.len(), unseen.len());
+    for point in &points {
+        let name = point["name"].as_str().unwrap();
+        // The row that says the most of the name.
+        let row = rows
+            .iter()
+            .filter(|row| {
+                let pattern = row[0].trim_matches('`');
+                match pattern.split_once('*') {
+                    Some((start, end)) => name.starts_with(start) && name.ends_with(end),
+                    None => name == pattern,
+                }
+            })
+            .max_by_key(|row| (!row[0].contains('*'), row[0].len()));
+        let row = row.unwrap_or_else(|| panic!("docs/kamailio.md does not tell of {name}"));
+        assert_eq!(point["type"], row[1], "{name}");
+        let mut tags: BTreeSet<&str> =
+            point["tags"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert!(tags.remove("node"), "{name}");
+        let told: BTreeSet<&str> = match row.len() {
+            4 => row[2].split('`').skip(1).step_by(2).collect(),
+            _ => BTreeSet::new(),
+        };
+        assert_eq!(tags, told, "{name}");
+        unseen.remove(row[0]);
+    }
+    assert!(unseen.is_empty(), "docs/kamailio.md tells of {unseen:?}, which did not come");
+}
+
+#[test]
+fn the_numbers_are_those_of_the_replies() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    let daemon = polling(&replay, "methods: [default, htable.stats]");
+    wait_polls(&daemon, 2);
+    let stopped = daemon.stop();
+    let points = stopped.points("points");
+    for (name, tag, value) in [
+        ("kamailio.core.shmmem.free", None, 27_721_592.0),
+        ("kamailio.tm.stats.waiting", None, 1.0),
+        ("kamailio.script.my_negative", None, -467.0),
+        ("kamailio.script.MixedCase_Total", None, 467.0),
+        ("kamailio.dlg.stats_active.ongoing", None, 4.0),
+        ("kamailio.pkg.stats.used", Some(("entry", "0")), 732_504.0),
+        ("kamailio.dispatcher.list.state", Some(("uri", "sip:127.0.0.1:25465")), 3.0),
+        ("kamailio.dispatcher.list.active", Some(("uri", "sip:127.0.0.1:25462")), 1.0),
+        ("kamailio.dmq.list_nodes.active", Some(("port", "25467")), 0.0),
+        ("kamailio.rtpengine.show.enabled", Some(("index", "1")), 0.0),
+        ("kamailio.htable.stats.slots", Some(("name", "big")), 16.0),
+    ] {
+        let points = named(&points, name);
+        let is_it = |point: &&&Value| tag.is_none_or(|(key, value)| point["tags"][key] == value);
+        let point = points.iter().find(is_it).unwrap_or_else(|| panic!("no {name}"));
+        assert_eq!(point["fields"]["value"], value, "{name}");
+    }
+}
+
+#[test]
+fn totals_survive_a_restart_a_reset_and_the_end_of_32_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    let end = u32::MAX as i32;
+    replay.set("core.uptime", &uptime("a", 100));
+    replay.set("tm.stats", &created(end - 4));
+    let daemon = polling(&replay, "methods: [tm.stats]");
+    wait_polls(&daemon, 2);
+    // Beyond 2^32: 4 to its end, 1 to 0, and 2.
+    replay.set("tm.stats", &created(2));
+    wait_polls(&daemon, 2);
+    // It was set to 0 and counted 1.
+    replay.set("tm.stats", &created(1));
+    wait_polls(&daemon, 2);
+    // Away, and back with more than before.
+    replay.answer(Answer::HangUp);
+    wait_polls(&daemon, 4);
+    replay.set("core.uptime", &uptime("b", 1));
+    replay.set("tm.stats", &created(30));
+    replay.answer(Answer::Recorded);
+    wait_polls(&daemon, 2);
+    let status = daemon.status();
+    assert_balanced(&status);
+    assert_eq!(status["kamailio"][0]["up"], true);
+    let stopped = daemon.stop();
+    let points = stopped.points("points");
+    let counts: Vec<f64> = named(&points, "kamailio.tm.stats.created")
+        .iter()
+        .map(|point| point["fields"]["count"].as_f64().unwrap())
+        .collect();
+    assert!(counts.iter().all(|count| *count >= 0.0), "{counts:?}");
+    assert_eq!(counts.iter().sum::<f64>(), 7.0 + 1.0 + 30.0, "{counts:?}");
+    let down = named(&points, "kamailio.up").iter().any(|point| point["fields"]["value"] == 0.0);
+    assert!(down, "a window in which it did not answer");
+}
+
+#[test]
+fn a_method_that_is_not_there_is_told_of_once_and_asked_again_after_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.set("core.uptime", &uptime("a", 100));
+    replay.set("sl.stats", &[]);
+    let daemon = polling(&replay, "methods: [tm.stats, sl.stats], retry_methods: 1h");
+    let status = wait_polls(&daemon, 4);
+    let faults = &status["kamailio"][0]["faults"];
+    assert_eq!(faults["tm.stats"], "command tm.stats not found (500)");
+    assert_eq!(status["kamailio"][0]["up"], true);
+    let asked = |method: &str| replay.requests().iter().filter(|asked| *asked == method).count();
+    assert_eq!(asked("tm.stats"), 1);
+    assert!(asked("sl.stats") >= 4);
+    // A restart may have loaded its module.
+    replay.set("tm.stats", &created(3));
+    replay.set("core.uptime", &uptime("b", 1));
+    wait_polls(&daemon, 3);
+    assert_eq!(daemon.status()["kamailio"][0]["faults"], serde_json::json!({}));
+    let stopped = daemon.stop();
+    let told = stopped.warnings();
+    assert_eq!(told.iter().filter(|line| line.contains("tm.stats")).count(), 1, "{told:#?}");
+}
+
+#[test]
+fn a_kamailio_that_hangs_is_left_in_time_and_delays_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.answer(Answer::Hang);
+    let other = tempfile::tempdir().unwrap();
+    let well = Replay::start(other.path());
+    well.learn("");
+    let daemon = Daemon::start(&format!(
+        "interval: 200ms\n\
+         kamailio:\n\
+         - {{ endpoint: \"{}\", interval: 300ms, timeout: 100ms, tags: {{ node: a }} }}\n\
+         - {{ endpoint: \"{}\", interval: 100ms, tags: {{ node: b }} }}\n\
+         forwarders: {{ file: {{ path: DIR/points, format: json }} }}\n",
+        replay.unix, well.tcp
+    ));
+    daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
+    let status = daemon.wait_for("failures", |status| {
+        status["kamailio"][0]["failures"].as_u64() >= Some(3)
+            && status["kamailio"][1]["polls"].as_u64() >= Some(3)
+    });
+    let [hung, answered] = [0, 1].map(|index| &status["kamailio"][index]);
+    assert_eq!((&hung["up"], &answered["up"]), (&false.into(), &true.into()), "{status:#}");
+    let error = hung["last_error"].as_str().unwrap();
+    assert!(error.contains("0.1s"), "{error}");
+    assert_eq!(answered["failures"], 0);
+    // Each poll had a connection of its own, and each was closed.
+    assert!(replay.connections() >= 3);
+    let stopped = daemon.stop();
+    let told = stopped.warnings().iter().filter(|line| line.contains("does not answer")).count();
+    assert_eq!(told, 1, "the log hears of it once");
+    let points = stopped.points("points");
+    assert_eq!(named(&points, "m").len(), 1);
+    let up = |node: &str, up: f64| {
+        let points = named(&points, "kamailio.up");
+        points.iter().any(|p| p["tags"]["node"] == node && p["fields"]["value"] == up)
+    };
+    assert!(up("a", 0.0) && !up("a", 1.0) && up("b", 1.0));
+}
+
+#[test]
+fn what_is_polled_is_in_the_ledger() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    let daemon = polling(&replay, "methods: [default]");
+    let number = |value: &Value| value.as_u64().unwrap();
+    let status =
+        daemon.wait_for("two polls", |status| number(&status["listeners"][1]["datagrams"]) >= 24);
+    let listener = &status["listeners"][1];
+    assert_eq!(listener["listener"], format!("kamailio {}", replay.unix));
+    assert!(number(&listener["received"]) > 600, "{listener}");
+    assert_eq!(listener["received"], listener["aggregated"]);
+    let ledger = &status["ledger"];
+    assert_eq!(number(&ledger["received"]), number(&ledger["aggregated"]));
+    assert_balanced(&status);
+}
+
+#[test]
+fn two_instances_need_tags_that_differ() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tallyd.yaml");
+    let instances = "kamailio:\n- endpoint: unix:/a\n- endpoint: unix:/b\n  tags: { node: \"\" }\n";
+    std::fs::write(&path, instances).unwrap();
+    let output = tallyd().args(["check", "--config"]).arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("tallyd.yaml:3:3: `kamailio[1]` has the tags of `kamailio[0]`"),
+        "{said}"
+    );
 }

@@ -8,6 +8,7 @@ use forwarders::stats::SpoolCounts;
 use serde::Serialize;
 
 use crate::aggregator::clock::unix_ms;
+use crate::kamailio::stats::PollerStats;
 use crate::listener::rejected::RejectedMessage;
 use crate::listener::stats::{ConnectionCounts, Counts, ListenerStats};
 use crate::observed::{Observed, ObservedForwarder};
@@ -25,6 +26,7 @@ pub(super) struct Status {
     process: Process,
     ledger: Ledger,
     listeners: Vec<Listener>,
+    kamailio: Vec<Kamailio>,
     series: Series,
     forwarders: BTreeMap<String, Forwarder>,
 }
@@ -70,6 +72,22 @@ struct Connections {
     open: u64,
     accepted: u64,
     closed: BTreeMap<&'static str, u64>,
+}
+
+/// How the polls of a Kamailio go.
+#[derive(Debug, Serialize)]
+struct Kamailio {
+    endpoint: String,
+    tags: BTreeMap<String, String>,
+    up: bool,
+    polls: u64,
+    failures: u64,
+    duration_s: f64,
+    last_error: Option<String>,
+    last_error_at: Option<String>,
+    last_success: Option<String>,
+    /// Methods that it does not answer, each with its reason.
+    faults: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -128,6 +146,7 @@ impl Status {
             process: Process::now(),
             ledger: Ledger::of(&total, kernel_drops),
             listeners,
+            kamailio: observed.kamailio.iter().map(|stats| Kamailio::of(stats)).collect(),
             series: Series::of(observed),
             forwarders: observed
                 .forwarders
@@ -174,6 +193,25 @@ impl Listener {
             connections: stats.connections().map(|ConnectionCounts { open, accepted, closed }| {
                 Connections { open, accepted, closed }
             }),
+        }
+    }
+}
+
+impl Kamailio {
+    fn of(stats: &PollerStats) -> Self {
+        let state = stats.state();
+        let (last_error_at, last_error) = state.last_error.unzip();
+        Self {
+            endpoint: stats.endpoint().to_owned(),
+            tags: stats.tags().clone(),
+            up: state.up,
+            polls: state.polls,
+            failures: state.failures,
+            duration_s: state.duration.as_secs_f64(),
+            last_error,
+            last_error_at: last_error_at.map(rfc3339),
+            last_success: state.last_success.map(rfc3339),
+            faults: state.faults,
         }
     }
 }

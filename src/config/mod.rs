@@ -20,6 +20,7 @@ use crate::admin::AdminConfig;
 use crate::aggregator::AggregationConfig;
 use crate::aggregator::identity::AgentConfig;
 use crate::cli::ConfigArgs;
+use crate::kamailio::{self, KamailioSection};
 use crate::listener::{ListenerConfig, ListenerSection};
 use crate::logging::LogConfig;
 use crate::protocol::Limits;
@@ -57,6 +58,8 @@ pub struct Config {
     /// these two is given as well.
     #[serde(deserialize_with = "some_listeners")]
     pub listeners: Option<Vec<Spanned<ListenerSection>>>,
+    /// Kamailio servers that are asked for their statistics. Defaults to none.
+    pub kamailio: Vec<KamailioSection>,
     /// How samples become points.
     pub aggregation: AggregationConfig,
     /// What one message may cost.
@@ -85,6 +88,7 @@ impl Default for Config {
             forwarders: Spanned::default(),
             interval: Span::from_secs(10),
             listeners: None,
+            kamailio: Vec::new(),
             aggregation: AggregationConfig::default(),
             limits: Limits::default(),
             receive_buffer: ByteSize::from_mib(8),
@@ -218,6 +222,10 @@ pub fn load(args: &ConfigArgs) -> Result<Loaded, LoadError> {
 
 fn loaded(config: Config, source: Source, is_file: bool) -> Result<Loaded, LoadError> {
     let listeners = config.listeners(&source)?;
+    if let Some((index, wrong)) = kamailio::config::check(&config.kamailio) {
+        let span = yaml::section_span(&source, &environment, &["kamailio"], index);
+        return Err(source.error_at(span.unwrap_or(config.forwarders.span()), wrong).into());
+    }
     Ok(Loaded { config, listeners, source, is_file })
 }
 

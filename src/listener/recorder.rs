@@ -267,7 +267,7 @@ impl Recorder {
 
 impl Shared {
     /// Records a sample; what is then known of its line, if its number is all that may change.
-    fn record<'a>(
+    pub(crate) fn record<'a>(
         &'a self,
         table: &mut Table,
         sample: Sample<'a>,

@@ -43,6 +43,14 @@ impl Waker {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// Waits until the bell rings.
+    pub fn wait_alone(&self) {
+        let mut watched = [PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN)];
+        // Whoever waits looks again anyway, also after an interrupt.
+        let _looks_again = poll(&mut watched, None);
+        let _silenced = read(&self.bell, &mut [0; 8]);
+    }
+
     /// Waits until the socket has something, the bell rings or it is `until`.
     ///
     /// # Errors

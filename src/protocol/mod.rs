@@ -241,7 +241,7 @@ fn weight_at(rate: f64) -> Option<f64> {
 
 /// Sorts tags by key, lets the last of equal keys win and drops what is empty: an empty value means
 /// "no such tag".
-fn normalize_tags(tags: &mut Tags<'_>) {
+pub(crate) fn normalize_tags(tags: &mut Tags<'_>) {
     // Stable, so that of equal keys the one that came last stays last.
     tags.sort_by(|a, b| a.0.cmp(&b.0));
     let is_sorted_set = tags.windows(2).all(|pair| pair[0].0 != pair[1].0);
