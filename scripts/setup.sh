@@ -57,6 +57,11 @@ need_python_module() { # PACKAGE MODULE WHAT_FOR
     /usr/bin/python3 -c "import $2" 2>/dev/null || note "$1" "python3: $2 ($3)"
 }
 
+# The same for a shared library.
+need_library() { # PACKAGE LIBRARY WHAT_FOR
+    PATH=$PATH:/usr/sbin ldconfig -p | grep -F "$2 " >/dev/null || note "$1" "$2 ($3)"
+}
+
 note() { # PACKAGE DESCRIPTION
     packages+=("$1")
     wanted+=("$2")
@@ -104,6 +109,9 @@ find_missing() {
     need_python_module python3-whisper whisper "reads what carbon stores"
     need_python_module python3-cachetools cachetools "carbon needs it"
     need_python_module python3-urllib3 urllib3 "carbon needs it"
+    need sip-tester "sends SIP traffic through Kamailio" sipp
+    # The package itself is unpacked only: installed, it would start a service.
+    need_library libpcre3 libpcre.so.3 "Kamailio needs it"
     if $lint; then
         need shellcheck "checks the shell scripts" shellcheck
         need valgrind "counts instructions" valgrind
@@ -228,7 +236,7 @@ install_rust_lints() {
 if ! on_debian; then
     say "needed: gcc g++ make perl curl; Rust; for the tests also"
     say "python3 with venv, twisted, whisper, cachetools and urllib3, node 18 or later, npm,"
-    say "nc (OpenBSD's), mvn (Maven), java 17 or later; for --lint shellcheck, valgrind"
+    say "nc (OpenBSD's), mvn (Maven), java 17 or later, sipp, libpcre 3; for --lint shellcheck, valgrind"
 fi
 find_missing
 install_missing

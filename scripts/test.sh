@@ -42,7 +42,7 @@ finish() {
 #   export_NAME tells the tests, after start_NAME, where the server is.
 #   stop_NAME   stops the server, or does nothing if it does not run.
 
-servers=(kafka influxdb prometheus victoriametrics carbon statsd)
+servers=(kafka influxdb prometheus victoriametrics carbon statsd kamailio)
 declare -A starting # NAME -> pid of what goes on in the background for it
 
 start_kafka() { exec tests/servers/kafka.sh start "$run/kafka"; }
@@ -95,6 +95,10 @@ stop_carbon() { :; }
 start_statsd() { exec tests/servers/statsd.sh install; }
 export_statsd() { export TALLYD_TEST_STATSD=$root/tests/servers/statsd.sh; }
 stop_statsd() { :; }
+
+start_kamailio() { exec tests/servers/kamailio.sh install; }
+export_kamailio() { export TALLYD_TEST_KAMAILIO=$root/tests/servers/kamailio.sh; }
+stop_kamailio() { :; }
 
 start_servers() {
     local server

@@ -22,7 +22,10 @@ die() {
 
 # Says where PROGRAM of PACKAGE is: an installed one, or the one that is unpacked.
 program() { # PACKAGE PROGRAM
-    command -v "$2" || echo "$packages/$1/usr/bin/$2"
+    command -v "$2" && return
+    local path=$packages/$1/usr/sbin/$2
+    [[ -x $path ]] || path=$packages/$1/usr/bin/$2
+    echo "$path"
 }
 
 # Makes PROGRAM available. Several scripts may want to at the same time.

@@ -1,0 +1,332 @@
+//! A real Kamailio under real SIP traffic, started by tests/servers/kamailio.sh: what `kamcmd` says is
+//! what we say.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use common::{Daemon, assert_balanced, tallyd};
+use forwarders::testing::real_server;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A Kamailio of this test alone. Stopped when dropped.
+struct Kamailio {
+    script: String,
+    folder: TempDir,
+    endpoints: BTreeMap<String, String>,
+}
+
+impl Kamailio {
+    fn start() -> Option<Self> {
+        let script = real_server("TALLYD_TEST_KAMAILIO")?;
+        // The path of a socket has to be short.
+        let folder = tempfile::Builder::new().prefix("k").tempdir().unwrap();
+        let mut kamailio = Self { script, folder, endpoints: BTreeMap::new() };
+        kamailio.start_again();
+        Some(kamailio)
+    }
+
+    fn start_again(&mut self) {
+        let printed = self.run(&["start"], &[]);
+        let lines = printed.lines().filter_map(|line| line.split_once('='));
+        self.endpoints = lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    }
+
+    fn command(&self, before: &[&str], after: &[&str]) -> Command {
+        let mut command = Command::new(&self.script);
+        command.args(before).arg(self.folder.path()).args(after);
+        command
+    }
+
+    fn run(&self, before: &[&str], after: &[&str]) -> String {
+        let output = self.command(before, after).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{before:?} {after:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn endpoint(&self, name: &str) -> &str {
+        &self.endpoints[&format!("KAMAILIO_{name}")]
+    }
+
+    /// What `kamcmd` prints.
+    fn kamcmd(&self, method: &[&str]) -> String {
+        self.run(&["rpc"], method)
+    }
+
+    /// Sends traffic, and comes back when all of it went through.
+    fn traffic(&self, calls: &str) {
+        self.run(&["traffic"], &[calls]);
+    }
+
+    /// Sends traffic until that is dropped.
+    fn traffic_beside(&self, calls: &str) -> Traffic {
+        Traffic(self.command(&["traffic"], &[calls]).process_group(0).spawn().unwrap())
+    }
+
+    /// The totals that there are, as `kamcmd` prints them, under the names of our metrics.
+    fn totals(&self) -> BTreeMap<String, f64> {
+        let mut totals = BTreeMap::new();
+        for (name, number) in fields(&self.kamcmd(&["stats.fetch", "all"])) {
+            totals.insert(format!("kamailio.{name}"), number);
+        }
+        for (name, number) in fields(&self.kamcmd(&["tm.stats"])) {
+            let name = if name.len() == 3 { format!("codes{{{name}}}") } else { name };
+            totals.insert(format!("kamailio.tm.stats.{name}"), number);
+        }
+        for (name, number) in fields(&self.kamcmd(&["sl.stats"])) {
+            totals.insert(format!("kamailio.sl.stats.codes{{{name}}}"), number);
+        }
+        totals
+    }
+}
+
+/// Traffic that goes on beside the test, with a process group of its own.
+struct Traffic(Child);
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.0.id());
+        // It may have ended by itself.
+        let _killed = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _reaped = self.0.wait();
+    }
+}
+
+impl Drop for Kamailio {
+    fn drop(&mut self) {
+        // It may have been stopped by the test.
+        let _stopped = self.command(&["stop"], &[]).output();
+    }
+}
+
+/// The numbers of a struct, as `kamcmd` prints it.
+fn fields(printed: &str) -> Vec<(String, f64)> {
+    let pairs = printed.lines().filter_map(|line| line.trim().split_once(": "));
+    pairs.filter_map(|(name, text)| Some((name.to_owned(), text.parse().ok()?))).collect()
+}
+
+fn ours(endpoint: &str, method: &[&str]) -> String {
+    let output = tallyd().args(["kamailio", endpoint]).args(method).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn polling(kamailio: &Kamailio) -> Daemon {
+    Daemon::start(&format!(
+        "interval: 500ms\n\
+         kamailio: [{{ endpoint: \"{}\", interval: 100ms, timeout: 5s }}]\n\
+         forwarders: {{ file: {{ path: DIR/points, format: json }} }}\n",
+        kamailio.endpoint("UNIX")
+    ))
+}
+
+fn wait_polls(daemon: &Daemon, member: &str, more: u64) {
+    let before = daemon.status()["kamailio"][0][member].as_u64().unwrap();
+    daemon.wait_for(member, |status| {
+        status["kamailio"][0][member].as_u64().unwrap() >= before + more
+    });
+}
+
+/// The sum of each counter over all windows, under its name with its code.
+fn sums(points: &[Value]) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    for point in points.iter().filter(|point| point["type"] == "counter") {
+        let count = point["fields"]["count"].as_f64().unwrap();
+        assert!(count >= 0.0, "{point}");
+        let name = point["name"].as_str().unwrap();
+        let name = match point["tags"]["code"].as_str() {
+            Some(code) => format!("{name}{{{code}}}"),
+            None => name.to_owned(),
+        };
+        *sums.entry(name).or_insert(0.0) += count;
+    }
+    sums
+}
+
+#[test]
+fn the_command_prints_what_kamcmd_prints_over_every_transport() {
+    let Some(kamailio) = Kamailio::start() else { return };
+    kamailio.traffic("2");
+    for transport in ["UNIX", "UNIXD", "TCP", "UDP"] {
+        for method in [
+            &["core.version"][..],
+            &["core.uptime"],
+            &["tm.stats"],
+            &["stats.fetch", "all"],
+            &["pkg.stats"],
+            &["dispatcher.list"],
+            &["system.listMethods"],
+            &["htable.dump", "small"],
+            &["cnt.get", "script", "my_negative"],
+            &["no.such_method"],
+        ] {
+            // What changes by itself is compared when it stood still for a moment.
+            let same = (0..100).any(|_| {
+                let before = print(&kamailio, method);
+                let ours = ours(kamailio.endpoint(transport), method);
+                let after = print(&kamailio, method);
+                assert!(before != after || before == ours, "{transport} {method:?}: {ours}");
+                before == after
+            });
+            assert!(same, "{method:?} never stands still");
+        }
+    }
+}
+
+/// What `kamcmd` prints, be it a fault.
+fn print(kamailio: &Kamailio, method: &[&str]) -> String {
+    let output = kamailio.command(&["rpc"], method).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_reply_in_hundreds_of_pieces_is_whole() {
+    let Some(kamailio) = Kamailio::start() else { return };
+    for index in 0..300 {
+        let [key, value] = [format!("s:key-{index}"), format!("s:{}", "x".repeat(100))];
+        kamailio.kamcmd(&["htable.sets", "big", &key, &value]);
+    }
+    let expected = print(&kamailio, &["htable.dump", "big"]);
+    assert!(expected.len() > 30_000, "{}", expected.len());
+    // Not over UDP, where the datagrams behind the first have nothing that says whose they are.
+    for transport in ["UNIX", "UNIXD", "TCP"] {
+        assert_eq!(ours(kamailio.endpoint(transport), &["htable.dump", "big"]), expected);
+    }
+}
+
+#[test]
+fn what_traffic_counts_is_what_kamcmd_counts() {
+    let Some(kamailio) = Kamailio::start() else { return };
+    kamailio.traffic("2");
+    let first_not_before = kamailio.totals();
+    let daemon = polling(&kamailio);
+    wait_polls(&daemon, "polls", 1);
+    let first_not_after = kamailio.totals();
+    kamailio.traffic("10");
+    let last_not_before = kamailio.totals();
+    wait_polls(&daemon, "polls", 2);
+    let status = daemon.status();
+    let stopped = daemon.stop();
+    let last_not_after = kamailio.totals();
+
+    assert_eq!(status["kamailio"][0]["failures"], 0, "{status:#}");
+    assert_eq!(status["listeners"][1]["received"], status["listeners"][1]["aggregated"]);
+    assert_balanced(&status);
+    let points = stopped.points("points");
+    let (mut exact, mut moved) = (0, 0);
+    for (name, sum) in sums(&points) {
+        // What our own polls are counted in is not of Kamailio.
+        let Some(at_start) = first_not_before.get(&name) else { continue };
+        let most = last_not_after[&name] - at_start;
+        let least = last_not_before[&name] - first_not_after[&name];
+        assert!(least <= sum && sum <= most, "{name}: {sum}, not {least} to {most}");
+        exact += u32::from(least == most);
+        moved += u32::from(sum > 0.0);
+    }
+    // Kamailio probes gateways all the time, but most of its statistics stand still meanwhile.
+    assert!(exact > 100 && moved > 30, "{exact} of them exact, {moved} moved");
+    let invites = sums(&points)["kamailio.core.rcv_requests_invite"];
+    assert_eq!(invites, 10.0 * 5.0);
+}
+
+#[test]
+fn levels_are_what_kamcmd_says_in_the_same_moment() {
+    let Some(kamailio) = Kamailio::start() else { return };
+    kamailio.traffic("5");
+    let daemon = polling(&kamailio);
+    let levels = [
+        ("kamailio.core.shmmem", "core.shmmem"),
+        ("kamailio.core.tcp_info", "core.tcp_info"),
+        ("kamailio.dlg.stats_active", "dlg.stats_active"),
+        ("kamailio.core.uptime", "core.uptime"),
+    ];
+    // Compared in a window in which they stood still. Transactions and dialogs end by themselves.
+    let same = (0..20).any(|_| {
+        let read = || -> Vec<(String, f64)> {
+            let of = |(prefix, method): (&str, &str)| {
+                let fields = fields(&kamailio.kamcmd(&[method])).into_iter();
+                fields.map(|(name, level)| (format!("{prefix}.{name}"), level)).collect::<Vec<_>>()
+            };
+            levels.into_iter().filter(|(_, method)| *method != "core.uptime").flat_map(of).collect()
+        };
+        let before = read();
+        let windows = || daemon.status()["forwarders"]["file"]["flushed"].as_u64().unwrap();
+        wait_polls(&daemon, "polls", 2);
+        let flushed = windows();
+        daemon.wait_for("a window", |status| {
+            status["forwarders"]["file"]["delivered"].as_u64().unwrap() > flushed
+        });
+        let after = read();
+        if before != after {
+            return false;
+        }
+        let points = common::points(&daemon.path("points"));
+        for (name, level) in &before {
+            let latest = points.iter().rfind(|point| point["name"] == name.as_str());
+            let shown = latest.unwrap_or_else(|| panic!("no {name}"))["fields"]["value"].as_f64();
+            assert_eq!(shown, Some(*level), "{name}");
+        }
+        true
+    });
+    assert!(same, "it never stands still");
+    let points = common::points(&daemon.path("points"));
+    let state = |flags: &str| {
+        points.iter().any(|point| {
+            point["name"] == "kamailio.dispatcher.list.target" && point["tags"]["flags"] == flags
+        })
+    };
+    assert!(state("AP") && state("AX") && state("DX"), "states of the gateways");
+    let processes = fields(&kamailio.kamcmd(&["pkg.stats"]));
+    let processes = processes.iter().filter(|(name, _)| name == "entry").count();
+    let entries: std::collections::BTreeSet<_> = points
+        .iter()
+        .filter(|point| point["name"] == "kamailio.pkg.stats.headroom")
+        .map(|point| point["tags"]["entry"].as_str().unwrap())
+        .collect();
+    assert_eq!(entries.len(), processes);
+}
+
+#[test]
+fn killed_and_started_again_during_traffic_nothing_jumps() {
+    let Some(mut kamailio) = Kamailio::start() else { return };
+    let daemon = polling(&kamailio);
+    wait_polls(&daemon, "polls", 1);
+    let mut counted = BTreeMap::new();
+    for _ in 0..2 {
+        let traffic = kamailio.traffic_beside("40");
+        wait_polls(&daemon, "polls", 10);
+        let totals = kamailio.totals();
+        kamailio.run(&["kill"], &[]);
+        wait_polls(&daemon, "failures", 2);
+        totals.into_iter().for_each(|(name, total)| *counted.entry(name).or_insert(0.0) += total);
+        drop(traffic);
+        kamailio.start_again();
+        wait_polls(&daemon, "polls", 3);
+    }
+    kamailio.traffic("5");
+    let last = kamailio.totals();
+    wait_polls(&daemon, "polls", 2);
+    let status = daemon.status();
+    let points = daemon.stop().points("points");
+    assert_eq!(status["kamailio"][0]["up"], true, "{status:#}");
+    assert_balanced(&status);
+    for (name, sum) in sums(&points) {
+        let (Some(before), Some(last)) = (counted.get(&name), last.get(&name)) else { continue };
+        // A request adds that much, and until it was killed there were some more.
+        let step = match name.as_str() {
+            "kamailio.script.my_big_total" => 1e9,
+            "kamailio.script.media_bytes" => 172.0,
+            _ => 2.0,
+        };
+        assert!(sum <= before + last + 100.0 * step, "{name}: {sum}, of {before} and {last}");
+        // The last run is known from its start on.
+        assert!(sum >= *last, "{name}: {sum}, the last run alone {last}");
+    }
+    let up: Vec<_> = points.iter().filter(|point| point["name"] == "kamailio.up").collect();
+    assert!(up.iter().any(|point| point["fields"]["value"] == 0.0), "windows without an answer");
+}

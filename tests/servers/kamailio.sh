@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# Installs, starts and stops a real Kamailio, and sends SIP traffic through it, for the tests.
+# `kamailio.sh help` lists the commands.
+set -euo pipefail
+name=kamailio
+# shellcheck source=tests/servers/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+templates=$(cd "$(dirname "${BASH_SOURCE[0]}")/kamailio" && pwd -P)
+
+usage() {
+    cat <<EOF
+usage: tests/servers/kamailio.sh COMMAND
+
+  install         fetch and unpack the Debian package, unless the program is there
+  start DIR       start a Kamailio that keeps its sockets, log and pid in DIR (made if
+                  missing, with a short name) and wait until it answers; prints where:
+                    KAMAILIO_UNIX=unix:DIR/ctl.sock
+                    KAMAILIO_UNIXD=unixd:DIR/ctl.dgram
+                    KAMAILIO_TCP=tcp:127.0.0.1:PORT
+                    KAMAILIO_UDP=udp:127.0.0.1:PORT
+                    KAMAILIO_PID=PID
+                  One that was stopped starts again on the same ports.
+  traffic DIR [N] send it N (10) registrations, 5 N stateless requests, 4 N calls that it
+                  refuses and N calls through a gateway
+  rpc DIR METHOD [ARGUMENT...]
+                  what kamcmd prints
+  kill DIR        kill all its processes at once, as a crash would
+  stop DIR        stop it; DIR stays
+EOF
+}
+
+cmd_install() {
+    provide kamailio kamailio
+    local missing
+    missing=$(libraries_of "$(program kamailio kamailio)" | grep 'not found' || true)
+    [[ -z $missing ]] || die "libraries are missing, scripts/setup.sh installs them:$missing"
+    have_sipp || die "sipp is missing; scripts/setup.sh installs it"
+}
+
+have_sipp() { command -v sipp >/dev/null; }
+
+# Where its libraries and modules are, installed or unpacked.
+lib() {
+    local program
+    program=$(program kamailio kamailio)
+    for folder in "${program%/sbin/*}"/lib/*/kamailio "${program%/sbin/*}"/lib/kamailio; do
+        [[ -e $folder/modules/ctl.so ]] && echo "$folder" && return
+    done
+    die "the modules of $program are not found"
+}
+
+libraries_of() { LD_LIBRARY_PATH=$(lib) ldd "$1"; } # PROGRAM
+
+argument() { echo "$dir/kamailio.cfg"; }
+
+rpc() { LD_LIBRARY_PATH=$(lib) "$(program kamailio kamcmd)" -s "unix:$dir/ctl.sock" "$@"; }
+
+answers() { [[ -S $dir/ctl.sock ]] && rpc core.uptime >/dev/null 2>&1; }
+
+ports=(SIP_PORT PEER_PORT DMQ_PORT DMQ_PEER_PORT UAS_PORT DOWN_PORT SPARE_PORT CTL_TCP_PORT
+    CTL_UDP_PORT STATSD_PORT RTPENGINE_PORT CALLER_PORT)
+
+choose_ports() {
+    local port
+    for port in "${ports[@]}"; do echo "$port=$(free_port)"; done >"$dir/ports"
+}
+
+port() { sed -n "s/^$1=//p" "$dir/ports"; } # NAME
+
+fill() { # TEMPLATE
+    local name expressions=(-e "s|@RUNDIR@|$dir|g")
+    for name in "${ports[@]}"; do expressions+=(-e "s|@$name@|$(port "$name")|g"); done
+    sed "${expressions[@]}" "$templates/$1" >"$dir/$1"
+}
+
+cmd_start() { # DIR
+    mkdir -p "$1"
+    dir=$(cd "$1" && pwd -P)
+    cmd_install
+    ((${#dir} <= 90)) || die "the path of a socket has no room for $dir"
+    exec 9>"$dir/lock"
+    flock -w "$start_limit" 9 || die "another start in $dir does not end"
+    [[ -z $(running_pid "$dir/pid" "$(argument)") ]] || die "already running in $dir"
+    trap 'stop_server "$dir/pid" "$(argument)"' EXIT
+    local deadline=$((SECONDS + start_limit)) tries=3
+    [[ -s $dir/ports ]] || choose_ports
+    while true; do
+        fill kamailio.cfg
+        fill dispatcher.list
+        rm -f "$dir/ctl.sock" "$dir/ctl.dgram"
+        LD_LIBRARY_PATH=$(lib) launch "$dir/pid" "$dir/log" "$(program kamailio kamailio)" -DD -E \
+            -L "$(lib)/modules" -f "$(argument)" -w "$dir" -Y "$dir" -m 32 -M 8
+        wait_until "$deadline" "$dir/pid" "$(argument)" answers && break
+        # It ends by itself where somebody has taken a port meanwhile.
+        stop_server "$dir/pid" "$(argument)"
+        ((--tries > 0 && SECONDS < deadline)) || {
+            tail -n 20 "$dir/log" >&2
+            die "does not start; see $dir/log"
+        }
+        choose_ports
+    done
+    trap - EXIT
+    echo "KAMAILIO_UNIX=unix:$dir/ctl.sock"
+    echo "KAMAILIO_UNIXD=unixd:$dir/ctl.dgram"
+    echo "KAMAILIO_TCP=tcp:127.0.0.1:$(port CTL_TCP_PORT)"
+    echo "KAMAILIO_UDP=udp:127.0.0.1:$(port CTL_UDP_PORT)"
+    echo "KAMAILIO_PID=$(cat "$dir/pid")"
+}
+
+# Runs a scenario of SIPp against it; its output goes to a log.
+scenario() { # NAME CALLS [OPTION...]
+    local scenario=$1 calls=$2
+    shift 2
+    TERM=dumb timeout --foreground 120 sipp "127.0.0.1:$(port SIP_PORT)" -sf "$templates/sipp/$scenario.xml" \
+        -i 127.0.0.1 -p "$(port CALLER_PORT)" -t u1 -m "$calls" -r 50 -nostdin -timeout 100 \
+        -timeout_error -cid_str "%u-%p-$scenario@testbed" "$@" \
+        </dev/null >"$dir/sipp/$scenario.log" 2>&1 9>&- || {
+        say "the scenario $scenario failed; see $dir/sipp/$scenario.log"
+        return 1
+    }
+}
+
+cmd_traffic() { # DIR [N]
+    dir=$(cd "$1" && pwd -P)
+    local calls=${2:-10} code failed=0
+    mkdir -p "$dir/sipp"
+    # SIPp writes its own logs where it is.
+    cd "$dir/sipp"
+    scenario register "$calls" || failed=1
+    scenario options "$calls" || failed=1
+    for code in 404 486 503 603; do scenario "reject_$code" "$calls" || failed=1; done
+    TERM=dumb sipp -sf "$templates/sipp/uas.xml" -i 127.0.0.1 -p "$(port UAS_PORT)" -t u1 -nostdin \
+        </dev/null >"$dir/sipp/uas.log" 2>&1 9>&- &
+    gateway=$!
+    trap 'kill "$gateway" 2>/dev/null || true; wait "$gateway" 2>/dev/null || true' EXIT
+    sleep 0.5
+    scenario call "$calls" -d 100 -l 200 || failed=1
+    return "$failed"
+}
+
+cmd_kill() { # DIR
+    dir=$(cd "$1" && pwd -P)
+    local pid
+    pid=$(running_pid "$dir/pid" "$(argument)")
+    [[ -n $pid ]] || die "does not run in $dir"
+    # It was started in a session of its own, so the group is its own too.
+    kill -KILL -- "-$pid"
+}
+
+cmd_stop() { # DIR
+    [[ -d $1 ]] || die "no such directory: $1"
+    dir=$(cd "$1" && pwd -P)
+    stop_server "$dir/pid" "$(argument)"
+}
+
+cmd_rpc() { # DIR METHOD [ARGUMENT...]
+    dir=$(cd "$1" && pwd -P)
+    shift
+    rpc "$@"
+}
+
+case ${1:-}:$# in
+install:1) cmd_install ;;
+start:2) cmd_start "$2" ;;
+traffic:2 | traffic:3) cmd_traffic "$2" "${3:-10}" ;;
+kill:2) cmd_kill "$2" ;;
+stop:2) cmd_stop "$2" ;;
+rpc:1 | rpc:2) usage >&2 && exit 2 ;;
+rpc:*) cmd_rpc "${@:2}" ;;
+help:1 | -h:1 | --help:1) usage ;;
+*)
+    usage >&2
+    exit 2
+    ;;
+esac
