@@ -10,6 +10,7 @@
 
 use crate::protocol::{Sample, SampleValue};
 
+pub mod binrpc;
 pub mod config;
 pub mod formats;
 pub mod json;
@@ -102,6 +103,11 @@ mod tests {
     #[test]
     fn the_corpus_of_stream_lines_passes() {
         replay("lines", super::lines::check);
+    }
+
+    #[test]
+    fn the_corpus_of_binrpc_passes() {
+        replay("binrpc", super::binrpc::check);
     }
 
     #[test]
