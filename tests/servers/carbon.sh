@@ -42,22 +42,23 @@ modules() {
 
 argument() { echo "--config=$dir/carbon.conf"; }
 
+ports_wanted=3 # lines, pickle, queries
+
 answers() {
-    local line pickle query
-    read -r line pickle query <"$dir/ports"
-    listens "$line" && listens "$pickle" && listens "$query"
+    local port
+    for port in $(ports); do listens "$port" || return; done
 }
 
 write_config() {
     local line pickle query
-    read -r line pickle query <"$dir/ports"
-    mkdir -p "$dir/log"
+    read -r line pickle query < <(ports)
+    mkdir -p "$dir/logs"
     cat >"$dir/carbon.conf" <<EOF
 [cache]
 STORAGE_DIR = $dir
 LOCAL_DATA_DIR = $dir/whisper
 CONF_DIR = $dir
-LOG_DIR = $dir/log
+LOG_DIR = $dir/logs
 PID_DIR = $dir
 LINE_RECEIVER_INTERFACE = 127.0.0.1
 LINE_RECEIVER_PORT = $line
@@ -85,55 +86,23 @@ retentions = 1s:1h
 EOF
 }
 
-choose_ports() { # last | new
-    local line pickle query
-    if [[ $1 == last && -e $dir/ports ]]; then
-        read -r line pickle query <"$dir/ports"
-        ! listens "$line" && ! listens "$pickle" && ! listens "$query" && return
-    fi
-    echo "$(free_port) $(free_port) $(free_port)" >"$dir/ports"
-}
-
 launch_once() {
     write_config
     rm -f "$dir/carbon.pid"
-    PYTHONPATH=$(modules) launch "$dir/pid" "$dir/log/output" \
+    PYTHONPATH=$(modules) launch "$dir/pid" "$dir/log" \
         "$python" "$(program graphite-carbon carbon-cache)" \
-        --nodaemon "$(argument)" --logdir="$dir/log" --pidfile="$dir/carbon.pid" start
+        --nodaemon "$(argument)" --logdir="$dir/logs" --pidfile="$dir/carbon.pid" start
 }
 
 cmd_start() { # DIR
-    mkdir -p "$1"
-    dir=$(cd "$1" && pwd -P)
+    enter "$1"
     cmd_install
-    exec 9>"$dir/lock"
-    flock -w "$start_limit" 9 || die "another start in $dir does not end"
-    local deadline=$((SECONDS + start_limit)) use=last
-    if [[ -z $(running_pid "$dir/pid" "$(argument)") ]]; then
-        trap 'stop_server "$dir/pid" "$(argument)"' EXIT
-        until choose_ports "$use" && launch_once &&
-            wait_until "$deadline" "$dir/pid" "$(argument)" answers; do
-            # It ends by itself where somebody has taken a port meanwhile.
-            stop_server "$dir/pid" "$(argument)"
-            if ((SECONDS >= deadline)) || [[ $use == "new" ]]; then
-                tail -n 20 "$dir/log/output" >&2
-                die "does not start; see $dir/log"
-            fi
-            use=new
-        done
-        trap - EXIT
-    fi
+    start_server
     local line pickle
-    read -r line pickle _ <"$dir/ports"
+    read -r line pickle _ < <(ports)
     echo "CARBON=127.0.0.1:$line"
     echo "CARBON_PICKLE=127.0.0.1:$pickle"
     echo "CARBON_PID=$(running_pid "$dir/pid" "$(argument)")"
-}
-
-cmd_stop() { # DIR
-    [[ -d $1 ]] || die "no such directory: $1"
-    dir=$(cd "$1" && pwd -P)
-    stop_server "$dir/pid" "$(argument)"
 }
 
 cmd_dump() { # DIR

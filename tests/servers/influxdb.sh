@@ -83,11 +83,8 @@ make_admin() {
 }
 
 cmd_start() { # DIR
-    mkdir -p "$1"
-    dir=$(cd "$1" && pwd -P)
+    enter "$1"
     cmd_install
-    exec 9>"$dir/lock"
-    flock -w "$start_limit" 9 || die "another start in $dir does not end"
     trap stop_both EXIT
     start_one open
     start_one auth
@@ -103,8 +100,7 @@ stop_both() {
 }
 
 cmd_stop() { # DIR
-    [[ -d $1 ]] || die "no such directory: $1"
-    dir=$(cd "$1" && pwd -P)
+    go_to "$1"
     stop_both
 }
 

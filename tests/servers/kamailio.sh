@@ -58,49 +58,37 @@ rpc() { LD_LIBRARY_PATH=$(lib) "$(program kamailio kamcmd)" -s "unix:$dir/ctl.so
 
 answers() { [[ -S $dir/ctl.sock ]] && rpc core.uptime >/dev/null 2>&1; }
 
-ports=(SIP_PORT PEER_PORT DMQ_PORT DMQ_PEER_PORT UAS_PORT DOWN_PORT SPARE_PORT CTL_TCP_PORT
+names=(SIP_PORT PEER_PORT DMQ_PORT DMQ_PEER_PORT UAS_PORT DOWN_PORT SPARE_PORT CTL_TCP_PORT
     CTL_UDP_PORT STATSD_PORT RTPENGINE_PORT CALLER_PORT)
+ports_wanted=${#names[@]}
 
-choose_ports() {
-    local port
-    for port in "${ports[@]}"; do echo "$port=$(free_port)"; done >"$dir/ports"
+port() { # NAME
+    local index
+    for index in "${!names[@]}"; do
+        if [[ ${names[index]} == "$1" ]]; then ports | cut -d " " -f $((index + 1)); fi
+    done
 }
-
-port() { sed -n "s/^$1=//p" "$dir/ports"; } # NAME
 
 fill() { # TEMPLATE
     local name expressions=(-e "s|@RUNDIR@|$dir|g")
-    for name in "${ports[@]}"; do expressions+=(-e "s|@$name@|$(port "$name")|g"); done
+    for name in "${names[@]}"; do expressions+=(-e "s|@$name@|$(port "$name")|g"); done
     sed "${expressions[@]}" "$templates/$1" >"$dir/$1"
 }
 
+launch_once() {
+    fill kamailio.cfg
+    fill dispatcher.list
+    rm -f "$dir/ctl.sock" "$dir/ctl.dgram"
+    LD_LIBRARY_PATH=$(lib) launch "$dir/pid" "$dir/log" "$(program kamailio kamailio)" -DD -E \
+        -L "$(lib)/modules" -f "$(argument)" -w "$dir" -Y "$dir" -m 32 -M 8
+}
+
 cmd_start() { # DIR
-    mkdir -p "$1"
-    dir=$(cd "$1" && pwd -P)
-    cmd_install
+    enter "$1"
     ((${#dir} <= 90)) || die "the path of a socket has no room for $dir"
-    exec 9>"$dir/lock"
-    flock -w "$start_limit" 9 || die "another start in $dir does not end"
+    cmd_install
     [[ -z $(running_pid "$dir/pid" "$(argument)") ]] || die "already running in $dir"
-    trap 'stop_server "$dir/pid" "$(argument)"' EXIT
-    local deadline=$((SECONDS + start_limit)) tries=3
-    [[ -s $dir/ports ]] || choose_ports
-    while true; do
-        fill kamailio.cfg
-        fill dispatcher.list
-        rm -f "$dir/ctl.sock" "$dir/ctl.dgram"
-        LD_LIBRARY_PATH=$(lib) launch "$dir/pid" "$dir/log" "$(program kamailio kamailio)" -DD -E \
-            -L "$(lib)/modules" -f "$(argument)" -w "$dir" -Y "$dir" -m 32 -M 8
-        wait_until "$deadline" "$dir/pid" "$(argument)" answers && break
-        # It ends by itself where somebody has taken a port meanwhile.
-        stop_server "$dir/pid" "$(argument)"
-        ((--tries > 0 && SECONDS < deadline)) || {
-            tail -n 20 "$dir/log" >&2
-            die "does not start; see $dir/log"
-        }
-        choose_ports
-    done
-    trap - EXIT
+    start_server
     echo "KAMAILIO_UNIX=unix:$dir/ctl.sock"
     echo "KAMAILIO_UNIXD=unixd:$dir/ctl.dgram"
     echo "KAMAILIO_TCP=tcp:127.0.0.1:$(port CTL_TCP_PORT)"
@@ -122,7 +110,7 @@ scenario() { # NAME CALLS [OPTION...]
 }
 
 cmd_traffic() { # DIR [N]
-    dir=$(cd "$1" && pwd -P)
+    go_to "$1"
     local calls=${2:-10} code failed=0
     mkdir -p "$dir/sipp"
     # SIPp writes its own logs where it is.
@@ -140,7 +128,7 @@ cmd_traffic() { # DIR [N]
 }
 
 cmd_kill() { # DIR
-    dir=$(cd "$1" && pwd -P)
+    go_to "$1"
     local pid
     pid=$(running_pid "$dir/pid" "$(argument)")
     [[ -n $pid ]] || die "does not run in $dir"
@@ -148,14 +136,8 @@ cmd_kill() { # DIR
     kill -KILL -- "-$pid"
 }
 
-cmd_stop() { # DIR
-    [[ -d $1 ]] || die "no such directory: $1"
-    dir=$(cd "$1" && pwd -P)
-    stop_server "$dir/pid" "$(argument)"
-}
-
 cmd_rpc() { # DIR METHOD [ARGUMENT...]
-    dir=$(cd "$1" && pwd -P)
+    go_to "$1"
     shift
     rpc "$@"
 }

@@ -71,6 +71,12 @@ update_lists() {
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+any_listens() { # PORTS, apart by blanks
+    local port
+    for port in $1; do if listens "$port"; then return; fi; done
+    return 1
+}
+
 # A port where nobody listens. It lies below the range from which Linux serves
 # outgoing connections, so these do not take it before the server does.
 free_port() {
@@ -132,4 +138,55 @@ stop_server() { # PIDFILE ARGUMENT
         sleep 0.1
     done
     rm -f "$1"
+}
+
+# --- starting and stopping one ------------------------------------------------------
+#
+# For a server that keeps its ports in $dir/ports, its pid in $dir/pid and its log in
+# $dir/log. Its script says `ports_wanted`, how many it needs, and has the functions
+# `argument`, which prints what tells its command line, `launch_once`, and `answers`.
+
+# Makes DIR if it is missing, and keeps other starts in it out until this one ends.
+enter() { # DIR
+    mkdir -p "$1"
+    dir=$(cd "$1" && pwd -P)
+    exec 9>"$dir/lock"
+    flock -w "$start_limit" 9 || die "another start in $dir does not end"
+}
+
+go_to() { # DIR
+    [[ -d $1 ]] || die "no such directory: $1"
+    dir=$(cd "$1" && pwd -P)
+}
+
+ports() { cat "$dir/ports"; }
+
+choose_ports() { # last | new
+    local port chosen=()
+    if [[ $1 == last && -e $dir/ports ]] && ! any_listens "$(ports)"; then return; fi
+    for ((port = 0; port < ${ports_wanted:?}; port++)); do chosen+=("$(free_port)"); done
+    echo "${chosen[*]}" >"$dir/ports"
+}
+
+# Starts it unless it runs, on its last ports if nobody has taken these.
+start_server() {
+    local deadline=$((SECONDS + start_limit)) use=last
+    [[ -z $(running_pid "$dir/pid" "$(argument)") ]] || return 0
+    trap 'stop_server "$dir/pid" "$(argument)"' EXIT
+    until choose_ports "$use" && launch_once &&
+        wait_until "$deadline" "$dir/pid" "$(argument)" answers; do
+        # It ends by itself where somebody has taken a port meanwhile.
+        stop_server "$dir/pid" "$(argument)"
+        if ((SECONDS >= deadline)) || [[ $use == "new" ]]; then
+            tail -n 20 "$dir/log" >&2
+            die "does not start; see $dir/log"
+        fi
+        use=new
+    done
+    trap - EXIT
+}
+
+cmd_stop() { # DIR
+    go_to "$1"
+    stop_server "$dir/pid" "$(argument)"
 }

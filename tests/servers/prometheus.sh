@@ -28,7 +28,9 @@ cmd_install() { provide prometheus prometheus; }
 
 argument() { echo "--storage.tsdb.path=$dir/data"; }
 
-answers() { [[ $(curl -s -m 5 "http://127.0.0.1:$(cat "$dir/port")/-/ready") == *Ready* ]]; }
+ports_wanted=1
+
+answers() { [[ $(curl -s -m 5 "http://127.0.0.1:$(ports)/-/ready") == *Ready* ]]; }
 
 write_config() { # TARGET...
     local target list=
@@ -48,48 +50,20 @@ scrape_configs:
 EOF
 }
 
-choose_port() { # last | new
-    [[ $1 == last && -e $dir/port ]] && ! listens "$(cat "$dir/port")" && return
-    free_port >"$dir/port"
-}
-
 launch_once() {
     launch "$dir/pid" "$dir/log" "$(program prometheus prometheus)" "$(argument)" \
-        --config.file="$dir/prometheus.yml" --web.listen-address="127.0.0.1:$(cat "$dir/port")" \
+        --config.file="$dir/prometheus.yml" --web.listen-address="127.0.0.1:$(ports)" \
         --web.enable-remote-write-receiver --log.level=warn
 }
 
 cmd_start() { # DIR [TARGET...]
-    mkdir -p "$1"
-    dir=$(cd "$1" && pwd -P)
+    enter "$1"
     cmd_install
-    exec 9>"$dir/lock"
-    flock -w "$start_limit" 9 || die "another start in $dir does not end"
     write_config "${@:2}"
-    local deadline=$((SECONDS + start_limit)) use=last
-    if [[ -z $(running_pid "$dir/pid" "$(argument)") ]]; then
-        trap 'stop_server "$dir/pid" "$(argument)"' EXIT
-        until choose_port "$use" && launch_once &&
-            wait_until "$deadline" "$dir/pid" "$(argument)" answers; do
-            # It ends by itself where somebody has taken the port meanwhile.
-            stop_server "$dir/pid" "$(argument)"
-            if ((SECONDS >= deadline)) || [[ $use == "new" ]]; then
-                tail -n 20 "$dir/log" >&2
-                die "does not start; see $dir/log"
-            fi
-            use=new
-        done
-        trap - EXIT
-    fi
-    echo "PROMETHEUS_URL=http://127.0.0.1:$(cat "$dir/port")"
+    start_server
+    echo "PROMETHEUS_URL=http://127.0.0.1:$(ports)"
     echo "PROMETHEUS_TARGETS=$dir/targets"
     echo "PROMTOOL=$(program prometheus promtool)"
-}
-
-cmd_stop() { # DIR
-    [[ -d $1 ]] || die "no such directory: $1"
-    dir=$(cd "$1" && pwd -P)
-    stop_server "$dir/pid" "$(argument)"
 }
 
 case ${1:-}:$# in

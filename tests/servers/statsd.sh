@@ -59,7 +59,7 @@ argument() { echo "$dir/config.js"; }
 # It answers on its console once it listens everywhere.
 answers() {
     local port reply
-    read -r _ port <"$dir/ports"
+    read -r _ port < <(ports)
     listens "$port" || return 1
     reply=$(exec 3<>"/dev/tcp/127.0.0.1/$port" && echo health >&3 && timeout 5 head -n 1 <&3)
     [[ $reply == "health: up" ]]
@@ -68,7 +68,7 @@ answers() {
 # The caller's configuration is an expression of JavaScript, as statsd's own files are.
 write_config() { # CONFIG
     local udp admin
-    read -r udp admin <"$dir/ports"
+    read -r udp admin < <(ports)
     cat >"$dir/config.js" <<EOF
 Object.assign(
 $1
@@ -78,38 +78,24 @@ $1
 EOF
 }
 
-cmd_start() { # DIR CONFIG
-    mkdir -p "$1"
-    dir=$(cd "$1" && pwd -P)
-    cmd_install
-    exec 9>"$dir/lock"
-    flock -w "$start_limit" 9 || die "another start in $dir does not end"
-    [[ -z $(running_pid "$dir/pid" "$(argument)") ]] || die "already running in $dir"
-    trap 'stop_server "$dir/pid" "$(argument)"' EXIT
-    local deadline=$((SECONDS + start_limit)) tries=3
-    while true; do
-        echo "$(free_port) $(free_port)" >"$dir/ports"
-        write_config "$2"
-        launch "$dir/pid" "$dir/log" node "$installed/node_modules/statsd/stats.js" "$(argument)"
-        wait_until "$deadline" "$dir/pid" "$(argument)" answers && break
-        # It ends by itself where somebody has taken a port meanwhile.
-        stop_server "$dir/pid" "$(argument)"
-        ((--tries > 0 && SECONDS < deadline)) || {
-            tail -n 20 "$dir/log" >&2
-            die "does not start; see $dir/log"
-        }
-    done
-    trap - EXIT
-    local udp admin
-    read -r udp admin <"$dir/ports"
-    echo "STATSD=127.0.0.1:$udp"
-    echo "STATSD_ADMIN=127.0.0.1:$admin"
+ports_wanted=2 # statsd, console
+
+launch_once() {
+    write_config "$given"
+    launch "$dir/pid" "$dir/log" node "$installed/node_modules/statsd/stats.js" "$(argument)"
 }
 
-cmd_stop() { # DIR
-    [[ -d $1 ]] || die "no such directory: $1"
-    dir=$(cd "$1" && pwd -P)
-    stop_server "$dir/pid" "$(argument)"
+cmd_start() { # DIR CONFIG
+    given=$2
+    enter "$1"
+    cmd_install
+    [[ -z $(running_pid "$dir/pid" "$(argument)") ]] || die "already running in $dir"
+    rm -f "$dir/ports"
+    start_server
+    local udp admin
+    read -r udp admin < <(ports)
+    echo "STATSD=127.0.0.1:$udp"
+    echo "STATSD_ADMIN=127.0.0.1:$admin"
 }
 
 case ${1:-}:$# in

@@ -27,15 +27,17 @@ cmd_install() { provide victoria-metrics victoria-metrics; }
 
 argument() { echo "-storageDataPath=$dir/data"; }
 
+ports_wanted=2 # http graphite
+
 answers() {
     local http graphite
-    read -r http graphite <"$dir/ports"
+    read -r http graphite < <(ports)
     [[ $(curl -s -m 5 "http://127.0.0.1:$http/health") == OK ]] && listens "$graphite"
 }
 
 launch_once() {
     local http graphite
-    read -r http graphite <"$dir/ports"
+    read -r http graphite < <(ports)
     # Points of years ago are kept, and the latest ones are shown at once.
     launch "$dir/pid" "$dir/log" "$(program victoria-metrics victoria-metrics)" "$(argument)" \
         -httpListenAddr="127.0.0.1:$http" -graphiteListenAddr="127.0.0.1:$graphite" \
@@ -43,46 +45,14 @@ launch_once() {
         -loggerLevel=WARN
 }
 
-choose_ports() { # last | new
-    local http graphite
-    if [[ $1 == last && -e $dir/ports ]]; then
-        read -r http graphite <"$dir/ports"
-        ! listens "$http" && ! listens "$graphite" && return
-    fi
-    echo "$(free_port) $(free_port)" >"$dir/ports"
-}
-
 cmd_start() { # DIR
-    mkdir -p "$1"
-    dir=$(cd "$1" && pwd -P)
+    enter "$1"
     cmd_install
-    exec 9>"$dir/lock"
-    flock -w "$start_limit" 9 || die "another start in $dir does not end"
-    local deadline=$((SECONDS + start_limit)) use=last
-    if [[ -z $(running_pid "$dir/pid" "$(argument)") ]]; then
-        trap 'stop_server "$dir/pid" "$(argument)"' EXIT
-        until choose_ports "$use" && launch_once &&
-            wait_until "$deadline" "$dir/pid" "$(argument)" answers; do
-            # It ends by itself where somebody has taken a port meanwhile.
-            stop_server "$dir/pid" "$(argument)"
-            if ((SECONDS >= deadline)) || [[ $use == "new" ]]; then
-                tail -n 20 "$dir/log" >&2
-                die "does not start; see $dir/log"
-            fi
-            use=new
-        done
-        trap - EXIT
-    fi
+    start_server
     local http graphite
-    read -r http graphite <"$dir/ports"
+    read -r http graphite < <(ports)
     echo "VICTORIAMETRICS_URL=http://127.0.0.1:$http"
     echo "VICTORIAMETRICS_GRAPHITE=127.0.0.1:$graphite"
-}
-
-cmd_stop() { # DIR
-    [[ -d $1 ]] || die "no such directory: $1"
-    dir=$(cd "$1" && pwd -P)
-    stop_server "$dir/pid" "$(argument)"
 }
 
 case ${1:-}:$# in
