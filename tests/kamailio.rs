@@ -8,6 +8,8 @@ mod common;
 mod markdown;
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use binrpc::Member;
 use common::replay::{Answer, Replay, captures, payload};
@@ -268,6 +270,27 @@ fn a_method_that_is_not_there_is_told_of_once_and_asked_again_after_a_while() {
     let stopped = daemon.stop();
     let told = stopped.warnings();
     assert_eq!(told.iter().filter(|line| line.contains("tm.stats")).count(), 1, "{told:#?}");
+}
+
+#[test]
+fn without_a_listener_kamailio_alone_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    let config = folder.path().join("tallyd.yaml");
+    let text = format!(
+        "interval: 200ms\nlisteners: []\nadmin: {{ listen: none }}\n\
+         kamailio: [{{ endpoint: \"{}\", interval: 100ms }}]\n",
+        replay.unix
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut daemon =
+        tallyd().arg("run").arg("--config").arg(config).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
+    let up = lines.map_while(Result::ok).find(|line| line.contains("gauge kamailio.up"));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert!(up.unwrap().ends_with("value=1"));
 }
 
 #[test]

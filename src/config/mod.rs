@@ -55,9 +55,8 @@ pub struct Config {
     #[serde(deserialize_with = "interval")]
     pub interval: Span,
     /// Listeners in place of the one at `bind_address` and `bind_port`, or besides it if one of
-    /// these two is given as well.
-    #[serde(deserialize_with = "some_listeners")]
-    pub listeners: Option<Vec<Spanned<ListenerSection>>>,
+    /// these two is given as well. None at all (`[]`) where Kamailio alone is asked.
+    pub listeners: Option<Spanned<Vec<Spanned<ListenerSection>>>>,
     /// Kamailio servers that are asked for their statistics. Defaults to none.
     pub kamailio: Vec<KamailioSection>,
     /// How samples become points.
@@ -121,7 +120,7 @@ impl Config {
     ///
     /// # Errors
     /// At a key of a listener that does not go with its others, or at the listener if one is
-    /// missing.
+    /// missing; at the list if nothing would ever come in.
     pub fn listeners(&self, source: &Source) -> Result<Vec<ListenerConfig>, ConfigError> {
         let mut listeners = Vec::new();
         let names_one = self.bind_address.is_some() || self.bind_port.is_some();
@@ -130,8 +129,14 @@ impl Config {
             let port = self.bind_port.unwrap_or(DEFAULT_PORT);
             listeners.push(ListenerConfig::json_udp(SocketAddr::new(address, port)));
         }
-        for (index, section) in self.listeners.iter().flatten().enumerate() {
+        let Some(sections) = &self.listeners else { return Ok(listeners) };
+        for (index, section) in sections.iter().enumerate() {
             listeners.push(section.check(source, index, section.span())?);
+        }
+        if listeners.is_empty() && self.kamailio.is_empty() {
+            let words = "`listeners`: must hold a listener where no `kamailio` is asked; leave it \
+                         out for the one at `bind_address` and `bind_port`";
+            return Err(source.error_at(sections.span(), words));
         }
         Ok(listeners)
     }
@@ -240,17 +245,6 @@ fn default_state_dir() -> PathBuf {
 /// What the environment says, for `${VAR}`.
 fn environment(name: &str) -> Option<String> {
     env::var(name).ok()
-}
-
-fn some_listeners<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<Spanned<ListenerSection>>>, D::Error> {
-    match Option::<Vec<Spanned<ListenerSection>>>::deserialize(deserializer)? {
-        Some(listeners) if listeners.is_empty() => Err(D::Error::custom(
-            "must hold a listener; leave it out for the one at `bind_address` and `bind_port`",
-        )),
-        listeners => Ok(listeners),
-    }
 }
 
 /// Reads the configuration and builds what it declares: all that `check` and `run` refuse alike.
