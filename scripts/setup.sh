@@ -96,6 +96,8 @@ find_missing() {
     fi
     if $build_only; then return; fi
 
+    need systemd "its tools test sockets that are passed, and the units" \
+        systemd-socket-activate systemd-analyze
     need python3 "runs helpers of the tests" python3
     python_makes_environments ||
         note python3-venv "Python's venv (for the Python clients that the tests send with)"

@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use crate::admin::{Admin, AdminError};
 use crate::aggregator::handover::AggregatorEnd;
 use crate::aggregator::identity::Identifier;
+use crate::aggregator::pulse::{Pulse, RuntimeCall};
 use crate::aggregator::registry::Registry;
 use crate::aggregator::store::Store;
 use crate::aggregator::thread::AggregatorThread;
@@ -31,11 +32,13 @@ use crate::kamailio::poller::Poller;
 use crate::kamailio::stats::PollerStats;
 use crate::listener::ListenerConfig;
 use crate::listener::bind::{self, BindError, BoundListener};
+use crate::listener::passed::{PassedError, PassedSockets};
 use crate::listener::recorder::{Recorder, Shared};
 use crate::listener::stats::{Counts, ListenerStats};
 use crate::listener::wake::Waker;
 use crate::logging;
 use crate::observed::{Observed, ObservedForwarder};
+use crate::service;
 use crate::sys;
 
 /// Threads for the forwarders and the admin endpoint: one that encodes a large window must not keep
@@ -55,6 +58,9 @@ pub enum StartError {
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// What the service manager passed does not go with the configuration.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// The admin endpoint cannot be bound.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -144,15 +150,19 @@ pub async fn run(
     let instances = instances(config);
     let observed = Arc::new(observe(&shared, &bound, &instances, &outlets, instance));
     let admin = Admin::bind(&config.admin).await?;
-    let (pipeline, intake) = Pipeline::start(config, &shared, bound, &instances, outlets)?;
+    let (pipeline, intake) = Pipeline::start(config, &shared, bound, &instances, outlets, pulse())?;
     let mut polling = start_pollers(instances, intake);
     observed.is_ready.store(true, Ordering::Release);
-    let serving = tokio::spawn(admin.serve(Arc::clone(&observed)));
-    let watching = tokio::spawn(watch_drops(Arc::clone(&observed)));
+    let mut beside = JoinSet::new();
+    beside.spawn(admin.serve(Arc::clone(&observed)));
+    beside.spawn(watch_drops(Arc::clone(&observed)));
+    service::ready();
+    beside.spawn(service::tell_status(Arc::clone(&observed)));
 
     let name = signals.stop().await;
     info!(signal = name, "stopping: reading what the sockets hold, flushing, delivering");
     observed.is_ready.store(false, Ordering::Release);
+    service::stopping(config.shutdown_timeout.get());
     let until = tokio::time::Instant::now() + config.shutdown_timeout.get();
     polling.shutdown().await;
     let stopped = tokio::task::spawn_blocking(move || pipeline.stop()).await;
@@ -162,8 +172,7 @@ pub async fn run(
     // Nobody listens any more if all forwarders are done already.
     let _all_done = deadline.send(Some(until));
     forwarding.join_all().await;
-    watching.abort();
-    serving.abort();
+    beside.abort_all();
     log_ledger(&observed);
     Ok(())
 }
@@ -219,12 +228,23 @@ fn start_pollers(instances: Vec<Instance>, intake: Option<IntakeSender>) -> Join
 fn bind_all(
     listeners: &[ListenerConfig],
     config: &Config,
-) -> Result<Vec<BoundListener>, BindError> {
+) -> Result<Vec<BoundListener>, StartError> {
+    let mut passed = PassedSockets::from_environment()?;
     let mut bound = Vec::new();
     for listener in listeners {
-        bound.extend(bind::bind(listener, config.receive_buffer.get())?);
+        bound.extend(bind::bind(listener, config.receive_buffer.get(), &mut passed)?);
     }
+    passed.finish()?;
     Ok(bound)
+}
+
+/// The signs of life that the service manager wants, if it does.
+fn pulse() -> Option<Pulse> {
+    let period = service::watchdog_period()?;
+    let runtime = Arc::new(RuntimeCall::default());
+    let responding = Arc::clone(&runtime);
+    tokio::spawn(async move { responding.respond().await });
+    Some(Pulse::new(period, runtime, service::feed_watchdog))
 }
 
 fn shared(config: &Config, started: Instant) -> Shared {
@@ -290,6 +310,7 @@ impl Pipeline {
         bound: Vec<BoundListener>,
         instances: &[Instance],
         outlets: Vec<Outlet>,
+        pulse: Option<Pulse>,
     ) -> io::Result<(Self, Option<IntakeSender>)> {
         let interval = config.interval.get();
         let store = Store::new(&config.aggregation, interval, Arc::clone(&shared.registry));
@@ -330,7 +351,10 @@ impl Pipeline {
             let thread = thread::Builder::new().name("kamailio".to_owned());
             listeners.push(thread.spawn(move || receiver.run(&waker))?);
         }
-        let aggregator = AggregatorThread::new(store, interval, tallies, registry, outlets);
+        let names = listeners.iter().map(|thread| thread.thread().name().unwrap_or_default());
+        let pulse = pulse.map(|pulse| pulse.of_threads(names.map(str::to_owned).collect()));
+        let aggregator =
+            AggregatorThread::new(store, interval, tallies, registry, outlets).with_pulse(pulse);
         let (stop, stopped) = flume::bounded(0);
         let aggregator = thread::Builder::new().name("aggregate".to_owned()).spawn(move || {
             give_way();

@@ -27,6 +27,7 @@ pub mod logging;
 pub mod observed;
 pub mod process;
 pub mod protocol;
+pub mod service;
 pub mod spool;
 mod sys;
 #[cfg(any(test, feature = "test-util"))]

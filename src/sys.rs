@@ -6,10 +6,11 @@ use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
@@ -208,6 +209,25 @@ pub(crate) fn end_with_parent(command: &mut Command) {
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
     }
+}
+
+/// The descriptors that the service manager passed (sd_listen_fds(3)), in its order; none from the
+/// second call on.
+///
+/// # Errors
+/// When the environment promises some that are not there.
+pub(crate) fn passed_descriptors() -> io::Result<Vec<OwnedFd>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    // They are open: their flags could be set. They were before this process ran its first line, so
+    // it has them from nobody but the manager, which passes them to be owned; and nobody takes them
+    // a second time.
+    // SAFETY: hence each is open and has no other owner.
+    Ok(sd_notify::listen_fds()?
+        .map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) })
+        .collect())
 }
 
 /// A sender as the kernel wrote it down; made into an address only for whoever asks.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::pulse::Answer;
 use super::table::Table;
 use super::tally::Tally;
 use crate::listener::wake::Waker;
@@ -18,25 +19,49 @@ pub struct HandedOver {
     pub is_last: bool,
 }
 
+/// What the aggregator calls out to the listeners.
+#[derive(Debug, Default)]
+struct Calls {
+    /// Number of the latest call: for an edge, or for a sign of life. The only one that a listener
+    /// looks at between two batches.
+    latest: AtomicU64,
+    /// How many of them were edges.
+    edges: AtomicU64,
+}
+
 /// The listener's end.
 ///
 /// Handing over costs a pointer: a listener with a million series is not held up.
 #[derive(Debug)]
 pub struct ListenerEnd {
     listener: usize,
-    edge: Arc<AtomicU64>,
-    edge_seen: u64,
+    calls: Arc<Calls>,
+    call_seen: u64,
+    edges_seen: u64,
+    answer: Arc<Answer>,
     full: flume::Sender<HandedOver>,
     spare: flume::Receiver<Box<Tally>>,
 }
 
 impl ListenerEnd {
-    /// Hands over the table's tally if the window's edge has come; the table goes on with a spare.
+    /// Answers the aggregator if it has called. If that was for the window's edge, hands over the
+    /// table's tally; the table goes on with a spare.
     #[inline]
     pub fn hand_over_at_edge(&mut self, table: &mut Table) {
-        let edge = self.edge.load(Ordering::Acquire);
-        if edge != self.edge_seen {
-            self.edge_seen = edge;
+        let call = self.calls.latest.load(Ordering::Acquire);
+        if call != self.call_seen {
+            self.call_seen = call;
+            self.reply(call, table);
+        }
+    }
+
+    #[cold]
+    fn reply(&mut self, call: u64, table: &mut Table) {
+        // Before the tally: whoever has that must not miss the answer.
+        self.answer.give(call);
+        let edges = self.calls.edges.load(Ordering::Acquire);
+        if edges != self.edges_seen {
+            self.edges_seen = edges;
             let spare = self.spare.try_recv().unwrap_or_default();
             self.send(table.replace_tally(spare), false);
         }
@@ -44,6 +69,7 @@ impl ListenerEnd {
 
     /// Hands over the last tally.
     pub fn finish(self, table: Table) {
+        self.answer.end();
         self.send(table.into_tally(), true);
     }
 
@@ -56,7 +82,7 @@ impl ListenerEnd {
 /// The aggregator's end, for all listeners.
 #[derive(Debug)]
 pub struct AggregatorEnd {
-    edge: Arc<AtomicU64>,
+    calls: Arc<Calls>,
     full: flume::Receiver<HandedOver>,
     full_sender: flume::Sender<HandedOver>,
     listeners: Vec<Listener>,
@@ -66,6 +92,7 @@ pub struct AggregatorEnd {
 struct Listener {
     waker: Arc<Waker>,
     spare: flume::Sender<Box<Tally>>,
+    answer: Arc<Answer>,
     is_open: bool,
 }
 
@@ -74,17 +101,25 @@ impl AggregatorEnd {
     #[must_use]
     pub fn new() -> Self {
         let (full_sender, full) = flume::unbounded();
-        Self { edge: Arc::default(), full, full_sender, listeners: Vec::new() }
+        Self { calls: Arc::default(), full, full_sender, listeners: Vec::new() }
     }
 
     /// Adds a listener that `waker` wakes.
     pub fn add_listener(&mut self, waker: Arc<Waker>) -> ListenerEnd {
         let (spare_sender, spare) = flume::unbounded();
-        self.listeners.push(Listener { waker, spare: spare_sender, is_open: true });
+        let answer = Arc::<Answer>::default();
+        self.listeners.push(Listener {
+            waker,
+            spare: spare_sender,
+            answer: Arc::clone(&answer),
+            is_open: true,
+        });
         ListenerEnd {
             listener: self.listeners.len() - 1,
-            edge: Arc::clone(&self.edge),
-            edge_seen: self.edge.load(Ordering::Acquire),
+            calls: Arc::clone(&self.calls),
+            call_seen: self.calls.latest.load(Ordering::Acquire),
+            edges_seen: self.calls.edges.load(Ordering::Acquire),
+            answer,
             full: self.full_sender.clone(),
             spare,
         }
@@ -93,9 +128,27 @@ impl AggregatorEnd {
     /// Asks every listener for its tally. Returns how many will answer.
     #[must_use]
     pub fn announce_edge(&self) -> usize {
-        self.edge.fetch_add(1, Ordering::Release);
-        let open = self.listeners.iter().filter(|listener| listener.is_open);
-        open.inspect(|listener| listener.waker.wake()).count()
+        self.calls.edges.fetch_add(1, Ordering::Release);
+        self.call();
+        self.open().count()
+    }
+
+    /// Asks every listener for a sign of life.
+    pub fn call(&self) {
+        self.calls.latest.fetch_add(1, Ordering::Release);
+        self.open().for_each(|(_, listener)| listener.waker.wake());
+    }
+
+    /// Numbers of the listeners that have not answered the latest call.
+    pub fn silent(&self) -> impl Iterator<Item = usize> {
+        let latest = self.calls.latest.load(Ordering::Acquire);
+        self.open()
+            .filter(move |(_, listener)| !listener.answer.is_given(latest))
+            .map(|(number, _)| number)
+    }
+
+    fn open(&self) -> impl Iterator<Item = (usize, &Listener)> {
+        self.listeners.iter().enumerate().filter(|(_, listener)| listener.is_open)
     }
 
     /// The channel on which tallies arrive.

@@ -20,6 +20,7 @@ pub mod handover;
 pub mod identity;
 mod metrics;
 pub mod places;
+pub mod pulse;
 pub mod registry;
 pub mod seed;
 pub mod shapes;

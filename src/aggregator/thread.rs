@@ -9,6 +9,7 @@ use tracing::{error, warn};
 
 use super::clock::{Edge, WindowClock, unix_ms};
 use super::handover::{AggregatorEnd, HandedOver};
+use super::pulse::Pulse;
 use super::registry::Registry;
 use super::store::Store;
 
@@ -24,6 +25,7 @@ pub struct AggregatorThread {
     tallies: AggregatorEnd,
     registry: Arc<Registry>,
     outlets: Vec<Outlet>,
+    pulse: Option<Pulse>,
 }
 
 impl AggregatorThread {
@@ -37,16 +39,28 @@ impl AggregatorThread {
         outlets: Vec<Outlet>,
     ) -> Self {
         let clock = WindowClock::new(interval, unix_ms(SystemTime::now()));
-        Self { store, clock, interval, tallies, registry, outlets }
+        Self { store, clock, interval, tallies, registry, outlets, pulse: None }
+    }
+
+    /// Has it look after this as well: the pulse stops when this thread or a listener's hangs.
+    #[must_use]
+    pub fn with_pulse(self, pulse: Option<Pulse>) -> Self {
+        Self { pulse, ..self }
     }
 
     /// Runs until the other end of `stop` is dropped, which happens after the listeners have ended;
     /// then flushes the open window and closes the queues.
     pub fn run(mut self, stop: &flume::Receiver<()>) {
+        let mut edge_at = self.edge_at();
         loop {
-            let wait = self.clock.until_edge(unix_ms(SystemTime::now()));
-            match stop.recv_timeout(wait) {
-                Err(flume::RecvTimeoutError::Timeout) => self.close_window(),
+            let beat_at = self.pulse.as_ref().map(Pulse::next);
+            let until = beat_at.map_or(edge_at, |beat_at| beat_at.min(edge_at));
+            match stop.recv_deadline(until) {
+                Err(flume::RecvTimeoutError::Timeout) if until < edge_at => self.beat(),
+                Err(flume::RecvTimeoutError::Timeout) => {
+                    self.close_window();
+                    edge_at = self.edge_at();
+                }
                 Ok(()) | Err(flume::RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -55,6 +69,18 @@ impl AggregatorThread {
         }
         let edge = self.clock.close_early(unix_ms(SystemTime::now()));
         self.flush(edge);
+    }
+
+    /// When the open window ends. Looked up once a window, and not again after each beat: were the
+    /// wall clock set back in between, the edge would move away with every look.
+    fn edge_at(&self) -> Instant {
+        Instant::now() + self.clock.until_edge(unix_ms(SystemTime::now()))
+    }
+
+    fn beat(&mut self) {
+        if let Some(pulse) = &mut self.pulse {
+            pulse.beat(&self.tallies);
+        }
     }
 
     fn close_window(&mut self) {

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::config::{Endpoint, ListenerConfig};
 use super::datagram::BoundDatagrams;
+use super::passed::PassedSockets;
 use super::recorder::Recorder;
 use super::stats::ListenerStats;
 use super::stream::BoundStream;
@@ -32,22 +33,28 @@ pub enum BoundListener {
     Stream(BoundStream),
 }
 
-/// Binds the sockets of a listener: a `udp` one has as many as threads, others have one.
-/// `receive_buffer` is the general one.
+/// Binds the sockets of a listener: a `udp` one has as many as threads, others have one. What was
+/// passed for its place is bound already. `receive_buffer` is the general one.
 ///
 /// # Errors
 /// When the place is taken, not of this host, or needs a privilege.
-pub fn bind(config: &ListenerConfig, receive_buffer: u64) -> Result<Vec<BoundListener>, BindError> {
+pub fn bind(
+    config: &ListenerConfig,
+    receive_buffer: u64,
+    passed: &mut PassedSockets,
+) -> Result<Vec<BoundListener>, BindError> {
     let protocol = config.protocol;
     Ok(match &config.endpoint {
         Endpoint::Udp(udp) => {
-            let bound = udp::bind(protocol, udp, receive_buffer)?;
+            let bound = udp::bind(protocol, udp, receive_buffer, passed)?;
             bound.into_iter().map(BoundListener::Datagrams).collect()
         }
-        Endpoint::Tcp(tcp) => vec![BoundListener::Stream(tcp::bind(protocol, tcp)?)],
-        Endpoint::Unix(unix) => vec![BoundListener::Stream(unix::bind_stream(protocol, unix)?)],
+        Endpoint::Tcp(tcp) => vec![BoundListener::Stream(tcp::bind(protocol, tcp, passed)?)],
+        Endpoint::Unix(unix) => {
+            vec![BoundListener::Stream(unix::bind_stream(protocol, unix, passed)?)]
+        }
         Endpoint::UnixDatagram(unix) => {
-            vec![BoundListener::Datagrams(unix::bind_datagrams(protocol, unix)?)]
+            vec![BoundListener::Datagrams(unix::bind_datagrams(protocol, unix, passed)?)]
         }
     })
 }

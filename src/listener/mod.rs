@@ -14,6 +14,7 @@ pub mod bind;
 pub mod config;
 pub mod datagram;
 pub(crate) mod lines;
+pub mod passed;
 pub mod recorder;
 pub mod rejected;
 mod seldom;

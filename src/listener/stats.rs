@@ -151,10 +151,16 @@ struct KernelDrops {
 
 impl ListenerStats {
     /// For a datagram listener shown as `label` on this socket (a duplicate of its descriptor),
-    /// whose buffer the kernel made this large.
+    /// whose buffer the kernel made this large. What it had dropped before this run is not counted.
     #[must_use]
-    pub fn of_datagrams(label: String, socket: OwnedFd, receive_buffer: usize) -> Self {
-        let kernel = Mutex::new(KernelDrops { socket: Some(socket), ..KernelDrops::default() });
+    pub fn of_datagrams(
+        label: String,
+        socket: OwnedFd,
+        receive_buffer: usize,
+        dropped_before: u32,
+    ) -> Self {
+        let kernel = KernelDrops { socket: Some(socket), last: dropped_before, total: 0 };
+        let kernel = Mutex::new(kernel);
         let receive_buffer = Some(receive_buffer);
         Self { receive_buffer, kernel, ..Self::without_drops(label) }
     }

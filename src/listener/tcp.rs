@@ -5,14 +5,23 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 
-use super::Protocol;
 use super::bind::{BindError, hint};
 use super::config::{Endpoint, ListenerConfig, TcpConfig};
+use super::passed::{self, PassedSockets};
 use super::stream::{BACKLOG, BoundStream, Place};
+use super::{Protocol, Transport};
 
-/// Binds the socket of a listener.
-pub(super) fn bind(protocol: Protocol, config: &TcpConfig) -> Result<BoundStream, BindError> {
-    listen(config.address)
+/// Binds the socket of a listener, unless it was passed.
+pub(super) fn bind(
+    protocol: Protocol,
+    config: &TcpConfig,
+    passed: &mut PassedSockets,
+) -> Result<BoundStream, BindError> {
+    let listening = match passed.take(&passed::Place::address(Transport::Tcp, config.address)) {
+        Some(socket) => Ok((socket, config.address)),
+        None => listen(config.address),
+    };
+    listening
         .and_then(|(socket, address)| {
             let endpoint = Endpoint::Tcp(TcpConfig { address, ..config.clone() });
             let label = ListenerConfig { protocol, endpoint }.to_string();

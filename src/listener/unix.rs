@@ -11,25 +11,33 @@ use std::sync::Arc;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tracing::{info, warn};
 
-use super::Protocol;
 use super::bind::BindError;
 use super::config::{Endpoint, ListenerConfig, UnixConfig, UnixDatagramConfig};
 use super::datagram::BoundDatagrams;
+use super::passed::{self, PassedSockets};
 use super::stats::ListenerStats;
 use super::stream::{BACKLOG, BoundStream, Place};
+use super::{Protocol, Transport};
 
 /// Room for a datagram. How large one may be is up to the sender's buffer, 208 KiB unless it or
 /// the host's administrator says otherwise.
 const DATAGRAM_MAX: usize = 256 << 10;
 
-/// Binds the socket of a `unix` listener.
+/// Binds the socket of a `unix` listener, unless it was passed.
 pub(super) fn bind_stream(
     protocol: Protocol,
     config: &UnixConfig,
+    passed: &mut PassedSockets,
 ) -> Result<BoundStream, BindError> {
-    bind(&config.path, config.mode, Type::STREAM)
-        .and_then(|(socket, file)| {
+    let listening = match passed.take(&passed::Place::path(Transport::Unix, &config.path)) {
+        Some(socket) => Ok((socket, SocketFile::of_another(&config.path))),
+        None => bind(&config.path, config.mode, Type::STREAM).and_then(|(socket, file)| {
             socket.listen(BACKLOG)?;
+            Ok((socket, file))
+        }),
+    };
+    listening
+        .and_then(|(socket, file)| {
             let label =
                 ListenerConfig { protocol, endpoint: Endpoint::Unix(config.clone()) }.to_string();
             BoundStream::new(socket, protocol, label, Place::File(file), config.stream)
@@ -37,13 +45,18 @@ pub(super) fn bind_stream(
         .map_err(|source| bind_error(&config.path, source))
 }
 
-/// Binds the socket of a `unix_datagram` listener.
+/// Binds the socket of a `unix_datagram` listener, unless it was passed.
 pub(super) fn bind_datagrams(
     protocol: Protocol,
     config: &UnixDatagramConfig,
+    passed: &mut PassedSockets,
 ) -> Result<BoundDatagrams, BindError> {
-    let (socket, file) = bind(&config.path, config.mode, Type::DGRAM)
-        .map_err(|source| bind_error(&config.path, source))?;
+    let place = passed::Place::path(Transport::UnixDatagram, &config.path);
+    let (socket, file) = match passed.take(&place) {
+        Some(socket) => (socket, SocketFile::of_another(&config.path)),
+        None => bind(&config.path, config.mode, Type::DGRAM)
+            .map_err(|source| bind_error(&config.path, source))?,
+    };
     let label =
         ListenerConfig { protocol, endpoint: Endpoint::UnixDatagram(config.clone()) }.to_string();
     Ok(BoundDatagrams {
@@ -113,13 +126,19 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and number: while the socket is open, no other file has them.
-    identity: (u64, u64),
+    /// Device and number: while the socket is open, no other file has them. `None` if the file is
+    /// another program's from the start.
+    identity: Option<(u64, u64)>,
 }
 
 impl SocketFile {
     fn new(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+        Ok(Self { path: path.to_owned(), identity: Some(identity(path)?) })
+    }
+
+    /// The file of a socket that was passed: whoever bound it goes on using it.
+    fn of_another(path: &Path) -> Self {
+        Self { path: path.to_owned(), identity: None }
     }
 }
 
@@ -132,7 +151,7 @@ impl std::fmt::Display for SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let is_ours = identity(&self.path).is_ok_and(|identity| identity == self.identity);
+        let is_ours = self.identity.is_some() && identity(&self.path).ok() == self.identity;
         if is_ours && let Err(error) = fs::remove_file(&self.path) {
             warn!(path = %self.path.display(), %error, "cannot remove the socket's file");
         }

@@ -67,33 +67,18 @@ impl Daemon {
 
     /// The same in a folder that there is already, such as that of a daemon that has stopped.
     pub fn start_in(folder: TempDir, config: &str) -> Self {
-        let mut text = config.replace("DIR", folder.path().to_str().unwrap());
-        let state_dir = format!("state_dir: {}/state\n", folder.path().display());
-        for (key, default) in [
-            ("state_dir:", state_dir.as_str()),
-            ("bind_port:", "bind_port: 0\n"),
-            ("admin:", "admin: { listen: \"127.0.0.1:0\" }\n"),
-            ("log:", "log: { format: json }\n"),
-        ] {
-            if !text.contains(key) {
-                let after_the_mark = if text.starts_with("---\n") { 4 } else { 0 };
-                text.insert_str(after_the_mark, default);
-            }
-        }
-        let path = folder.path().join("tallyd.yaml");
-        fs::write(&path, text).unwrap();
+        let path = write_config(&folder, config);
         Self::start_with(folder, &["run", "--config", path.to_str().unwrap()])
     }
 
     /// Starts it with these arguments; its log must be JSON.
     pub fn start_with(folder: TempDir, args: &[&str]) -> Self {
-        let mut child = tallyd()
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start_command(folder, tallyd().args(args).stdin(Stdio::null()))
+    }
+
+    /// Starts it with a command that becomes the daemon; its log must be JSON.
+    pub fn start_command(folder: TempDir, command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (line_sender, lines) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = std::thread::spawn(move || {
@@ -244,6 +229,26 @@ impl Daemon {
             folder: parts.folder,
         }
     }
+}
+
+/// Writes what [`Daemon::start`] starts with, and says where it is.
+pub fn write_config(folder: &TempDir, config: &str) -> PathBuf {
+    let mut text = config.replace("DIR", folder.path().to_str().unwrap());
+    let state_dir = format!("state_dir: {}/state\n", folder.path().display());
+    for (key, default) in [
+        ("state_dir:", state_dir.as_str()),
+        ("bind_port:", "bind_port: 0\n"),
+        ("admin:", "admin: { listen: \"127.0.0.1:0\" }\n"),
+        ("log:", "log: { format: json }\n"),
+    ] {
+        if !text.contains(key) {
+            let after_the_mark = if text.starts_with("---\n") { 4 } else { 0 };
+            text.insert_str(after_the_mark, default);
+        }
+    }
+    let path = folder.path().join("tallyd.yaml");
+    fs::write(&path, text).unwrap();
+    path
 }
 
 impl Drop for Daemon {
