@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use binrpc::Endpoint;
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
 use forwarders::units::Span;
 
 use crate::bench::options::BenchArgs;
@@ -11,6 +11,7 @@ use crate::bench::options::BenchArgs;
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "tallyd", version, about = "A metrics daemon for one host", max_term_width = 100)]
+#[command(long_about = LONG_ABOUT)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -33,6 +34,14 @@ pub enum Command {
     /// Look into the spools, where windows wait on disk for destinations that are away
     Spool(SpoolArgs),
 }
+
+const LONG_ABOUT: &str = "\
+A metrics daemon for one host
+
+Programs send it small JSON messages or statsd lines, over UDP, TCP or a Unix socket. It adds the \
+host's own tags, aggregates the messages in windows, and forwards the result to Apache Kafka, \
+InfluxDB, Graphite, Prometheus, statsd, a file or the terminal. It counts what became of every \
+message and every point.";
 
 const BENCH_HELP: &str = "\
 Examples:
@@ -58,7 +67,7 @@ Exit status: 0 after a reply, 1 after a fault or without an answer, 2 for wrong 
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     /// Configuration file [default: /etc/tallyd/tallyd.yaml if it exists, else built-in defaults]
-    #[arg(short, long, global = true, value_name = "FILE")]
+    #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
 }
 

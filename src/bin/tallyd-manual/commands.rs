@@ -1,0 +1,123 @@
+//! Pages of section 1: one for tallyd, and one for each of its commands.
+
+use clap::Command;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+const MANUAL: &str = "tallyd";
+
+/// All pages, each with the name of its file.
+pub(crate) fn pages(command: &Command) -> Vec<(String, Vec<u8>)> {
+    let mut built = command.clone();
+    built.build();
+    let source = format!("tallyd {}", command.get_version().unwrap_or_default());
+    let mut pages = Vec::new();
+    add(&built, &source, &mut pages);
+    pages
+}
+
+fn add(command: &Command, source: &str, pages: &mut Vec<(String, Vec<u8>)>) {
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+    let is_root = name == command.get_name();
+    let man = Man::new(command.clone()).title(name.to_uppercase()).source(source).manual(MANUAL);
+    let mut page = Vec::new();
+    // Writing to memory does not fail.
+    let _written = man
+        .render_title(&mut page)
+        .and_then(|()| man.render_name_section(&mut page))
+        .and_then(|()| man.render_synopsis_section(&mut page))
+        .and_then(|()| man.render_description_section(&mut page))
+        .and_then(|()| man.render_options_section(&mut page));
+    if command.has_subcommands() {
+        let _written = man.render_subcommands_section(&mut page);
+    }
+    let mut end = Roff::new();
+    if let Some(help) = command.get_after_help() {
+        notes(&help.to_string(), &mut end);
+    }
+    if is_root {
+        about_the_program(&mut end);
+    }
+    see_also(command, is_root, &mut end);
+    page.extend(end.to_roff().into_bytes());
+    pages.push((format!("{name}.1"), page));
+    for inner in command.get_subcommands() {
+        add(inner, source, pages);
+    }
+}
+
+/// What follows the options in `--help`, with its lines as they are there.
+fn notes(help: &str, roff: &mut Roff) {
+    roff.control("SH", ["NOTES"]).control("nf", []);
+    help.lines().for_each(|line| {
+        roff.text([roman(line)]);
+    });
+    roff.control("fi", []);
+}
+
+/// What belongs to no command alone.
+fn about_the_program(roff: &mut Roff) {
+    roff.control("SH", ["EXIT STATUS"]);
+    roff.text([
+        bold("0"),
+        roman(" if all is good, "),
+        bold("1"),
+        roman(" if something failed, "),
+        bold("2"),
+        roman(" for a wrong command line."),
+    ]);
+    roff.control("SH", ["SIGNALS"]);
+    roff.text([
+        bold("SIGTERM"),
+        roman(" and "),
+        bold("SIGINT"),
+        roman(
+            " end the daemon: it reads what its sockets hold, closes the open window and delivers, or \
+             keeps on disk, what is left.",
+        ),
+    ]);
+    let described = [
+        (
+            "ENVIRONMENT",
+            &[
+                ("STATE_DIRECTORY", "What state_dir is by default. systemd sets it."),
+                (
+                    "LISTEN_FDS, LISTEN_PID",
+                    "Sockets that the service manager bound for the listeners: see sd_listen_fds(3).",
+                ),
+                (
+                    "NOTIFY_SOCKET, WATCHDOG_USEC",
+                    "Where the service manager is told how the daemon is, and how often it wants to \
+                     hear of it: see sd_notify(3).",
+                ),
+            ][..],
+        ),
+        (
+            "FILES",
+            &[
+                ("/etc/tallyd/tallyd.yaml", "The configuration: see tallyd.yaml(5)."),
+                ("/var/lib/tallyd", "What waits for destinations that are away."),
+            ][..],
+        ),
+    ];
+    for (heading, entries) in described {
+        roff.control("SH", [heading]);
+        for (name, text) in entries {
+            roff.control("TP", []).text([bold(*name)]).text([roman(*text)]);
+        }
+    }
+}
+
+fn see_also(command: &Command, is_root: bool, roff: &mut Roff) {
+    let mut pages: Vec<String> = command
+        .get_subcommands()
+        .filter_map(|inner| inner.get_display_name())
+        .map(|name| format!("{name}(1)"))
+        .collect();
+    if !is_root {
+        pages.push("tallyd(1)".to_owned());
+    }
+    pages.push("tallyd.yaml(5)".to_owned());
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([roman(format!("{}; the documents in /usr/share/doc/tallyd.", pages.join(", ")))]);
+}
