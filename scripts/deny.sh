@@ -8,21 +8,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-version=0.20.2
-tools=$root/target/tools
-
-if have cargo-deny; then
-    deny=cargo-deny
-else
-    deny=$tools/bin/cargo-deny
-    if [[ $("$deny" --version 2>/dev/null) != "cargo-deny $version" ]]; then
-        echo "installing cargo-deny $version into $tools (about a minute)"
-        # Optimizing it would make this take 2.5 times as long, and gain nothing.
-        cargo install cargo-deny --version "$version" --locked --debug --quiet \
-            --root "$tools" --target-dir "$tools/build"
-        rm -rf "$tools/build"
-    fi
-fi
+deny=$(cargo_tool cargo-deny 0.20.2)
 
 "$deny" --version
 "$deny" --locked --all-features check licenses bans sources

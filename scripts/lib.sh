@@ -14,3 +14,27 @@ have() { command -v "$1" >/dev/null; }
 duration() { # SECONDS
     if (($1 < 60)); then echo "$1 s"; else echo "$(($1 / 60)) min $(($1 % 60)) s"; fi
 }
+
+# Prints where cargo's tool NAME is. One that the PATH has is taken as it is; else it is installed
+# below target/, unless it is there.
+cargo_tool() { # NAME VERSION INSTALL_OPTION... -> path
+    local name=$1 version=$2 tools=$root/target/tools tool
+    shift 2
+    if have "$name"; then
+        command -v "$name"
+        return
+    fi
+    tool=$tools/bin/$name
+    if [[ $("$tool" --version 2>/dev/null) != *"$version" ]]; then
+        echo "installing $name $version into $tools (about a minute)" >&2
+        # Optimizing it would make this take 2.5 times as long, and gain nothing.
+        cargo install "$name" --version "$version" --locked --debug --quiet "$@" \
+            --root "$tools" --target-dir "$tools/build" >&2
+        rm -rf "$tools/build"
+    fi
+    echo "$tool"
+}
+
+# What makes packages. Without its features, cargo-deb packs with the system's xz.
+cargo_deb() { cargo_tool cargo-deb 3.8.0 --no-default-features; }
+cargo_generate_rpm() { cargo_tool cargo-generate-rpm 0.21.1; }

@@ -7,11 +7,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 usage() {
     cat <<EOF
-usage: scripts/setup.sh [--build-only | --lint]
+usage: scripts/setup.sh [--build-only | --packages | --lint]
 
   (no option)   what building and testing needs
   --build-only  only what building needs
-  --lint        also what the checks of .ci/run need
+  --packages    what building needs, and what building and testing packages needs
+  --lint        all of it, and what the checks of .ci/run need
 
 On Debian and Ubuntu, installs the packages that are missing (with sudo unless
 you are root). Elsewhere, names what is missing.
@@ -19,11 +20,13 @@ EOF
 }
 
 build_only=false
+packages_too=false
 lint=false
 case ${1:-} in
 '') ;;
 --build-only) build_only=true ;;
---lint) lint=true ;;
+--packages) build_only=true packages_too=true ;;
+--lint) packages_too=true lint=true ;;
 -h | --help) usage && exit ;;
 *) usage >&2 && exit 2 ;;
 esac
@@ -94,10 +97,12 @@ find_missing() {
     if on_debian && [[ ! -s /etc/ssl/certs/ca-certificates.crt ]]; then
         note ca-certificates "the certificates that downloads are checked with"
     fi
+    if $packages_too; then find_missing_for_packages; fi
     if $build_only; then return; fi
 
     need systemd "its tools test sockets that are passed, and the units" \
         systemd-socket-activate systemd-analyze
+    need groff "reads the manual pages" groff
     need python3 "runs helpers of the tests" python3
     python_makes_environments ||
         note python3-venv "Python's venv (for the Python clients that the tests send with)"
@@ -118,6 +123,17 @@ find_missing() {
         need shellcheck "checks the shell scripts" shellcheck
         need valgrind "counts instructions" valgrind
     fi
+}
+
+find_missing_for_packages() {
+    need dpkg-dev "finds what a .deb depends on" dpkg-shlibdeps
+    need binutils "separates debug symbols" objcopy
+    need xz-utils "packs a .deb" xz
+    need python3 "gathers licences" python3
+    need rpm "installs an .rpm" rpm
+    need lintian "checks a .deb" lintian
+    need debootstrap "makes a Debian to install packages in" debootstrap
+    need systemd-container "boots it" systemd-nspawn
 }
 
 # --- packages ------------------------------------------------------------------
@@ -238,10 +254,16 @@ install_rust_lints() {
 if ! on_debian; then
     say "needed: gcc g++ make perl curl; Rust; for the tests also"
     say "python3 with venv, twisted, whisper, cachetools and urllib3, node 18 or later, npm,"
-    say "nc (OpenBSD's), mvn (Maven), java 17 or later, sipp, libpcre 3; for --lint shellcheck, valgrind"
+    say "nc (OpenBSD's), mvn (Maven), java 17 or later, sipp, libpcre 3, systemd's tools, groff; for"
+    say "--packages dpkg-dev, objcopy, xz, python3, rpm, lintian, debootstrap, systemd-nspawn; for"
+    say "--lint these too, shellcheck, valgrind"
 fi
 find_missing
 install_missing
 install_rust
 check_rust_version
 if $lint; then install_rust_lints; fi
+if $packages_too; then
+    cargo_deb >/dev/null
+    cargo_generate_rpm >/dev/null
+fi

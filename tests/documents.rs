@@ -126,6 +126,13 @@ fn every_reason_is_told_of() {
     }
 }
 
+#[test]
+fn the_changelog_of_the_deb_is_of_this_version() {
+    let changelog = include_str!("../debian/changelog");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(changelog.starts_with(&format!("tallyd ({version}-1) ")), "debian/changelog");
+}
+
 // ---- Examples ------------------------------------------------------------------------------
 
 /// What becomes of the messages of a datagram: nothing for a sample, the reason for a rejection.

@@ -1,0 +1,8 @@
+# shellcheck shell=sh
+# $1 is how many versions are left: with one, this was an upgrade.
+if [ -d /run/systemd/system ]; then
+    systemctl --system daemon-reload >/dev/null 2>&1 || :
+    if [ "$1" -ge 1 ]; then
+        systemctl try-restart tallyd.service >/dev/null 2>&1 || :
+    fi
+fi

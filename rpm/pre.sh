@@ -1,0 +1,6 @@
+# shellcheck shell=sh
+# The user that the daemon runs as; it stays when the package goes.
+getent group tallyd >/dev/null || groupadd --system tallyd || exit 1
+getent passwd tallyd >/dev/null ||
+    useradd --system --gid tallyd --no-create-home --home-dir /var/lib/tallyd \
+        --shell /usr/sbin/nologin --comment "tallyd metrics daemon" tallyd || exit 1

@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# Builds the packages and tests them for real, in a Debian of their own.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+staging=target/package
+work=$root/target/test-packages
+# Longer than the test of the .deb takes on a busy machine.
+patience=300
+
+usage() {
+    cat <<EOF
+usage: scripts/test-packages.sh [--no-build]
+
+Builds the packages, unless told not to, and then:
+  - lintian looks at the .deb;
+  - a Debian is made with debootstrap (once) and booted, and in it the .deb is
+    installed, used under systemd, upgraded, removed and purged;
+  - in another copy of it the .rpm is installed, upgraded and erased.
+Needs root for these systems, and asks sudo for it unless it is.
+EOF
+}
+
+build=true
+case ${1:-} in
+'') ;;
+--no-build) build=false ;;
+-h | --help) usage && exit ;;
+*) usage >&2 && exit 2 ;;
+esac
+begin() {
+    echo
+    echo "==> $*"
+}
+
+# --- the packages ------------------------------------------------------------------
+
+# A later version, with another configuration and all else the same.
+make_second() {
+    local second=$work/two
+    mkdir -p "$second"
+    cp "$staging/tallyd.yaml" "$work/tallyd.yaml"
+    echo "# of version two" >>"$staging/tallyd.yaml"
+    "$(cargo_deb)" deb --no-build --no-strip --compress-system --fast --quiet \
+        --deb-version 99.0.0-1 --output "$second/"
+    "$(cargo_generate_rpm)" generate-rpm --auto-req disabled --payload-compress none \
+        --set-metadata 'version = "99.0.0"' --output "$second/"
+    mv "$work/tallyd.yaml" "$staging/tallyd.yaml"
+}
+
+# --- the systems -------------------------------------------------------------------
+
+# Whichever mirror this host uses, and its own release: the packages are built for that.
+make_base() {
+    local codename mirror
+    if [[ -e $work/base.done ]]; then return; fi
+    codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    # shellcheck disable=SC2016 # it is apt that expands this
+    mirror=$(apt-get indextargets --format '$(SITE)' "Codename: $codename" | sed -n 1p)
+    rm -rf "$work/base"
+    debootstrap --variant=minbase --include=systemd,systemd-sysv,adduser "$codename" \
+        "$work/base" "$mirror" >"$work/debootstrap.log" ||
+        { tail -n 20 "$work/debootstrap.log" && return 1; }
+    touch "$work/base.done"
+}
+
+copy_base() { # NAME -> a fresh system in $work/NAME
+    rm -rf "${work:?}/$1"
+    cp --archive --reflink=auto "$work/base" "$work/$1"
+}
+
+test_deb() {
+    local system=$work/deb result=0
+    copy_base deb
+    mkdir -p "$system/packages"/{one,two} "$system/etc/systemd/system/multi-user.target.wants"
+    cp "$staging"/*.deb "$system/packages/one/"
+    cp "$work"/two/*.deb "$system/packages/two/"
+    cp tests/packages/deb.sh "$system/packages/"
+    # The system ends with the test, and its boot with the test's status.
+    cat >"$system/etc/systemd/system/package-test.service" <<EOF
+[Unit]
+After=systemd-user-sessions.service
+SuccessAction=exit
+FailureAction=exit
+[Service]
+Type=oneshot
+ExecStart=/packages/deb.sh
+TimeoutStartSec=$patience
+StandardOutput=append:/packages/log
+StandardError=inherit
+EOF
+    ln -s ../package-test.service "$system/etc/systemd/system/multi-user.target.wants/"
+    timeout --kill-after=10 $((patience + 60)) systemd-nspawn --quiet --boot \
+        --directory="$system" --machine=tallyd-packages --register=no --keep-unit \
+        --private-network --link-journal=no --resolv-conf=off --timezone=off \
+        </dev/null >"$work/boot.log" 2>&1 || result=$?
+    cat "$system/packages/log" || tail -n 30 "$work/boot.log"
+    return "$result"
+}
+
+test_rpm() {
+    copy_base rpm
+    # For what the scripts of the package ask.
+    mount --bind /proc "$work/rpm/proc"
+    tests/packages/rpm.sh "$work/rpm" "$staging"/*.rpm "$work"/two/*.rpm || result=$?
+    umount "$work/rpm/proc"
+    return "${result:-0}"
+}
+
+# --- main --------------------------------------------------------------------------
+
+began=$SECONDS
+if $build; then
+    begin "building the packages"
+    scripts/package.sh
+fi
+if ((EUID != 0)); then
+    begin "the rest as root"
+    exec sudo env "PATH=$PATH" "HOME=$HOME" "$0" --no-build
+fi
+mkdir -p "$work"
+rm -rf "${work:?}/two"
+make_second
+
+begin "lintian"
+lintian --allow-root --fail-on error,warning --display-level '>=warning' "$staging"/*.deb
+
+begin "making a Debian"
+make_base
+
+begin "the .deb in it"
+test_deb
+
+begin "the .rpm in it"
+test_rpm
+
+rm -rf "$work"/{deb,rpm,two}
+echo
+echo "test-packages.sh: PASSED in $(duration $((SECONDS - began)))"

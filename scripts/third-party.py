@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Prints the licences of all that is linked into the program, crate by crate.
+
+Reads the output of `cargo metadata` from standard input.
+"""
+
+import json
+import pathlib
+import sys
+
+PREFIXES = ("license", "licence", "copying", "notice", "copyright")
+# What crates bring along in another language, with a licence of its own.
+BUNDLED = {
+    "rdkafka-sys": ["librdkafka/LICENSES.txt"],
+    "openssl-src": ["openssl/LICENSE.txt"],
+    "zstd-sys": ["zstd/LICENSE"],
+    "libz-sys": ["src/zlib/LICENSE"],
+}
+
+
+def linked(metadata):
+    """The packages that the root needs other than for building and testing."""
+    nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
+    found, waiting = set(), [metadata["resolve"]["root"]]
+    while waiting:
+        package = waiting.pop()
+        if package in found:
+            continue
+        found.add(package)
+        for dependency in nodes[package]["deps"]:
+            kinds = {kind["kind"] for kind in dependency["dep_kinds"]}
+            # Build dependencies too: openssl-src is one, and what it builds is linked.
+            if kinds & {None, "build"}:
+                waiting.append(dependency["pkg"])
+    return [package for package in metadata["packages"] if package["id"] in found]
+
+
+def texts(package):
+    folder = pathlib.Path(package["manifest_path"]).parent
+    files = [path for path in sorted(folder.iterdir())
+             if path.is_file() and path.name.lower().startswith(PREFIXES)]
+    for bundled in BUNDLED.get(package["name"], []):
+        path = folder / bundled
+        if not path.is_file():
+            sys.exit(f"{package['name']}: {bundled} is not where it was: see {sys.argv[0]}")
+        files.append(path)
+    return [(path.relative_to(folder), path.read_text(errors="replace")) for path in files]
+
+
+def main():
+    packages = linked(json.load(sys.stdin))
+    seen = {}
+    for package in sorted(packages, key=lambda package: package["name"]):
+        if package["source"] is None:
+            continue
+        print("=" * 80)
+        print(f"{package['name']} {package['version']}: {package['license']}")
+        if package.get("repository"):
+            print(package["repository"])
+        for name, text in texts(package):
+            where = f"{package['name']} {package['version']}, {name}"
+            print("-" * 80)
+            # The same text stands in many crates.
+            if text in seen:
+                print(f"{name}: as in {seen[text]}")
+            else:
+                seen[text] = where
+                print(f"{name}:\n\n{text.rstrip()}")
+
+
+main()
