@@ -1,9 +1,27 @@
 //! Durations and sizes as people write them in a configuration: `250ms`, `10s`, `24h`, `256MiB`.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+/// Reads a value that has to lie within bounds, these included.
+///
+/// # Errors
+/// When it is no such value, or beyond the bounds: these, and what it is.
+pub fn between<'de, T, D>(deserializer: D, bounds: RangeInclusive<T>) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + PartialOrd + fmt::Display,
+    D: Deserializer<'de>,
+{
+    let value = T::deserialize(deserializer)?;
+    if bounds.contains(&value) {
+        return Ok(value);
+    }
+    let (least, most) = bounds.into_inner();
+    Err(de::Error::custom(format!("must be between {least} and {most}, not {value}")))
+}
 
 /// A length of time above zero, written with a unit: `ms`, `s`, `m`, `h` or `d`. A bare number
 /// means seconds.

@@ -9,7 +9,7 @@ use std::{env, fs, io};
 
 use forwarders::address;
 use forwarders::driver::Destination;
-use forwarders::units::{ByteSize, Span};
+use forwarders::units::{ByteSize, Span, between};
 use forwarders::{BuildContext, ForwardersConfig};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
@@ -259,11 +259,5 @@ pub fn prepare(args: &ConfigArgs, instance: &str) -> Result<(Loaded, Vec<Destina
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
-    let interval = Span::deserialize(deserializer)?;
-    if interval < INTERVAL_MIN || interval > INTERVAL_MAX {
-        return Err(D::Error::custom(format!(
-            "must be between {INTERVAL_MIN} and {INTERVAL_MAX}, not {interval}"
-        )));
-    }
-    Ok(interval)
+    between(deserializer, INTERVAL_MIN..=INTERVAL_MAX)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use binrpc::{Endpoint, Request, Value};
-use forwarders::units::{ByteSize, Span};
+use forwarders::units::{ByteSize, Span, between};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
@@ -185,23 +185,11 @@ fn methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Method>, D:
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
-    let interval = Span::deserialize(deserializer)?;
-    if interval < INTERVAL_MIN || interval > INTERVAL_MAX {
-        return Err(D::Error::custom(format!(
-            "must be between {INTERVAL_MIN} and {INTERVAL_MAX}, not {interval}"
-        )));
-    }
-    Ok(interval)
+    between(deserializer, INTERVAL_MIN..=INTERVAL_MAX)
 }
 
 fn max_reply<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
-    let size = ByteSize::deserialize(deserializer)?;
-    if size < REPLY_MIN || size > REPLY_MAX {
-        return Err(D::Error::custom(format!(
-            "must be between {REPLY_MIN} and {REPLY_MAX}, not {size}"
-        )));
-    }
-    Ok(size)
+    between(deserializer, REPLY_MIN..=REPLY_MAX)
 }
 
 fn default_methods() -> Vec<Method> {

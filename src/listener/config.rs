@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use forwarders::address;
-use forwarders::units::{ByteSize, Span as Duration};
+use forwarders::units::{ByteSize, Span as Duration, between};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
@@ -330,11 +330,7 @@ pub struct UpTo<const MAX: usize>(pub usize);
 
 impl<'de, const MAX: usize> Deserialize<'de> for UpTo<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = usize::deserialize(deserializer)?;
-        if !(1..=MAX).contains(&number) {
-            return Err(D::Error::custom(format!("must be between 1 and {MAX}, not {number}")));
-        }
-        Ok(Self(number))
+        between(deserializer, 1..=MAX).map(Self)
     }
 }
 
@@ -344,12 +340,7 @@ pub struct LineLength(pub usize);
 
 impl<'de> Deserialize<'de> for LineLength {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let length = ByteSize::deserialize(deserializer)?;
-        if length < LINE_MIN || length > LINE_MAX {
-            return Err(D::Error::custom(format!(
-                "must be between {LINE_MIN} and {LINE_MAX}, not {length}"
-            )));
-        }
+        let length = between(deserializer, LINE_MIN..=LINE_MAX)?;
         usize::try_from(length.get()).map(Self).map_err(D::Error::custom)
     }
 }

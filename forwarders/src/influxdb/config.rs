@@ -4,14 +4,14 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::Uri;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error};
+use serde::de::Deserializer;
 
 use super::api::Api;
 use crate::config::{DeliveryConfig, Misfit};
 use crate::http::{HttpUrl, TlsConfig};
 use crate::select::SelectConfig;
 use crate::text::Secret;
-use crate::units::ByteSize;
+use crate::units::{ByteSize, between};
 
 /// Least of `max_bytes`: most lines are shorter.
 const BYTES_MIN: ByteSize = ByteSize::from_bytes(1 << 10);
@@ -243,20 +243,11 @@ const fn default_max_bytes() -> ByteSize {
 }
 
 fn max_lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    let lines = usize::deserialize(deserializer)?;
-    if !(1..=LINES_MAX).contains(&lines) {
-        return Err(D::Error::custom(format!("must be between 1 and {LINES_MAX}, not {lines}")));
-    }
-    Ok(lines)
+    between(deserializer, 1..=LINES_MAX)
 }
 
 fn max_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
-    let bytes = ByteSize::deserialize(deserializer)?;
-    if !(BYTES_MIN..=BYTES_MAX).contains(&bytes) {
-        let reason = format!("must be between {BYTES_MIN} and {BYTES_MAX}, not {bytes}");
-        return Err(D::Error::custom(reason));
-    }
-    Ok(bytes)
+    between(deserializer, BYTES_MIN..=BYTES_MAX)
 }
 
 #[cfg(test)]

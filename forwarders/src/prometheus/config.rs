@@ -1,6 +1,7 @@
 //! `forwarders.prometheus`: what an operator writes.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
@@ -10,14 +11,14 @@ use crate::config::DeliveryConfig;
 use crate::http::{HttpUrl, TlsConfig};
 use crate::select::SelectConfig;
 use crate::text::Secret;
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, Span, between};
 
 /// Most connections that may be asked for.
 const CONNECTIONS_MAX: u32 = 65_536;
 /// Smallest and largest request that may be asked for.
-const REQUEST_RANGE: [ByteSize; 2] = [ByteSize::from_bytes(1024), ByteSize::from_mib(1)];
+const REQUEST_RANGE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1024)..=ByteSize::from_mib(1);
 /// Smallest and largest body of a remote write.
-const BODY_RANGE: [ByteSize; 2] = [ByteSize::from_bytes(1024), ByteSize::from_mib(64)];
+const BODY_RANGE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1024)..=ByteSize::from_mib(64);
 /// Most samples of a remote write.
 const SAMPLES_MAX: usize = 1_000_000;
 
@@ -175,15 +176,11 @@ impl<'de> Deserialize<'de> for PagePath {
 }
 
 fn samples<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    let number = usize::deserialize(deserializer)?;
-    if (1..=SAMPLES_MAX).contains(&number) {
-        return Ok(number);
-    }
-    Err(D::Error::custom(format!("must be between 1 and {SAMPLES_MAX}, not {number}")))
+    between(deserializer, 1..=SAMPLES_MAX)
 }
 
 fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
-    in_range(deserializer, BODY_RANGE)
+    between(deserializer, BODY_RANGE)
 }
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
@@ -194,24 +191,9 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
 }
 
 fn connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let number = u32::deserialize(deserializer)?;
-    if (1..=CONNECTIONS_MAX).contains(&number) {
-        return Ok(number);
-    }
-    Err(D::Error::custom(format!("must be between 1 and {CONNECTIONS_MAX}, not {number}")))
+    between(deserializer, 1..=CONNECTIONS_MAX)
 }
 
 fn request<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
-    in_range(deserializer, REQUEST_RANGE)
-}
-
-fn in_range<'de, D: Deserializer<'de>>(
-    deserializer: D,
-    [min, max]: [ByteSize; 2],
-) -> Result<ByteSize, D::Error> {
-    let size = ByteSize::deserialize(deserializer)?;
-    if (min..=max).contains(&size) {
-        return Ok(size);
-    }
-    Err(D::Error::custom(format!("must be between {min} and {max}, not {size}")))
+    between(deserializer, REQUEST_RANGE)
 }
