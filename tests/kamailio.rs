@@ -249,6 +249,44 @@ fn totals_survive_a_restart_a_reset_and_the_end_of_32_bits() {
 }
 
 #[test]
+#[cfg(feature = "prometheus")]
+fn prometheus_sees_totals_as_kamailio_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    let daemon = Daemon::start(&format!(
+        "interval: 200ms\n\
+         kamailio: [{{ endpoint: \"{}\", interval: 100ms, tags: {{ node: edge-1 }} }}]\n\
+         forwarders: {{ prometheus: {{ listen: \"127.0.0.1:0\" }} }}\n",
+        replay.unix
+    ));
+    daemon.wait_for("a window", |status| {
+        status["forwarders"]["prometheus"]["delivered"].as_u64().unwrap() > 300
+    });
+    let page = format!("http://{}/metrics", daemon.page.unwrap());
+    let shows = |line: &str| {
+        let text = reqwest::blocking::get(&page).unwrap().text().unwrap();
+        text.lines().any(|shown| shown == line)
+    };
+    for line in [
+        "kamailio_tm_stats_rpl_sent_total{node=\"edge-1\"} 220",
+        "kamailio_tm_stats_waiting{node=\"edge-1\"} 1",
+        "kamailio_tm_stats_codes_total{code=\"4xx\",node=\"edge-1\"} 54",
+        "kamailio_sl_stats_codes_total{code=\"404\",node=\"edge-1\"} 30",
+        "kamailio_core_shmmem_free{node=\"edge-1\"} 27721592",
+        "kamailio_script_my_big_total{node=\"edge-1\"} 467000000000",
+    ] {
+        assert!(shows(line), "{line}");
+    }
+    // It was started anew.
+    replay.set("core.uptime", &uptime("anew", 1));
+    replay.set("tm.stats", &created(3));
+    daemon.wait_for("the next windows", |_| {
+        shows("kamailio_tm_stats_created_total{node=\"edge-1\"} 3")
+    });
+}
+
+#[test]
 fn a_method_that_is_not_there_is_told_of_once_and_asked_again_after_a_while() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
@@ -268,8 +306,11 @@ fn a_method_that_is_not_there_is_told_of_once_and_asked_again_after_a_while() {
     wait_polls(&daemon, 3);
     assert_eq!(daemon.status()["kamailio"][0]["faults"], serde_json::json!({}));
     let stopped = daemon.stop();
-    let told = stopped.warnings();
-    assert_eq!(told.iter().filter(|line| line.contains("tm.stats")).count(), 1, "{told:#?}");
+    let told: Vec<_> = stopped.log.iter().filter(|line| line["method"] == "tm.stats").collect();
+    let messages: Vec<_> = told.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    let expected =
+        ["Kamailio has no such method; asking again every 1h", "Kamailio answers the method now"];
+    assert_eq!(messages, expected);
 }
 
 #[test]

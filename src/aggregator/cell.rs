@@ -1,6 +1,6 @@
 //! What one series has gathered in the open window.
 
-use forwarders::model::{DistinctSet, MetricKind, Percentile, Sum, Timer, Value};
+use forwarders::model::{DistinctSet, MetricKind, Percentile, Sum, Timer, TotalValue, Value};
 
 use crate::protocol::SampleValue;
 
@@ -16,6 +16,8 @@ pub enum Cell {
     Empty,
     /// Sum of the increments.
     Counter(Sum),
+    /// The same, and the counter itself as whoever keeps it reported it.
+    Total(Box<TotalValue>),
     /// How often it occurred.
     Trace(Sum),
     /// A gauge that was only set: the latest value and when it arrived.
@@ -62,6 +64,19 @@ impl Cell {
         match (&mut *self, value) {
             (Self::Counter(sum), SampleValue::Counter(count)) => sum.add(weighted(*count, weight)),
             (Self::Trace(sum), SampleValue::Trace) => sum.add(1.0),
+            (Self::Total(cell), SampleValue::Total { added, total }) => {
+                cell.added.add(*added);
+                cell.total = *total;
+            }
+            (Self::Empty, SampleValue::Total { added, total }) => {
+                *self = Self::Total(Box::new(TotalValue { added: Sum::of(*added), total: *total }));
+            }
+            // Others count in the same series: nobody keeps what it is.
+            (Self::Counter(sum), SampleValue::Total { added, .. }) => sum.add(*added),
+            (Self::Total(cell), SampleValue::Counter(_)) => {
+                *self = Self::Counter(cell.added);
+                self.record(value, weight, arrival_ns, exact_samples);
+            }
             (Self::Timer(timer), SampleValue::Timer(value)) => {
                 timer.record(*value, weight, exact_samples);
             }
@@ -99,6 +114,16 @@ impl Cell {
             (Self::Counter(own), Self::Counter(other)) | (Self::Trace(own), Self::Trace(other)) => {
                 own.merge(other);
             }
+            (Self::Total(own), Self::Total(other)) => {
+                own.added.merge(other.added);
+                own.total = other.total;
+            }
+            (Self::Counter(own), Self::Total(other)) => own.merge(other.added),
+            (Self::Total(own), Self::Counter(other)) => {
+                let mut sum = own.added;
+                sum.merge(other);
+                *self = Self::Counter(sum);
+            }
             (Self::Timer(own), Self::Timer(other)) => own.merge(*other, exact_samples),
             (Self::Set(own), Self::Set(other)) => own.merge(*other),
             (
@@ -124,6 +149,7 @@ impl Cell {
         Some(match self {
             Self::Empty => return None,
             Self::Counter(sum) => Value::Counter(sum),
+            Self::Total(total) => Value::Total(total),
             Self::Trace(sum) => Value::Trace(sum),
             Self::Timer(timer) => Value::timer(*timer, percentiles),
             Self::Set(set) => Value::set(*set),
@@ -265,6 +291,27 @@ mod tests {
         let mut huge = Cell::default();
         huge.record(&SampleValue::Counter(f64::MAX), 1e300, 0, 1000);
         assert_eq!(huge.into_value(&mut 0.0, &[]).unwrap().headline(), f64::MAX);
+    }
+
+    #[test]
+    fn a_total_goes_along_until_somebody_else_counts_too() {
+        let total = |added, total| SampleValue::Total { added, total };
+        let recorded = |samples: &[SampleValue<'_>]| {
+            let mut cell = Cell::default();
+            samples.iter().for_each(|sample| cell.record(sample, 1.0, 0, 1000));
+            cell.into_value(&mut 0.0, &[]).unwrap()
+        };
+        let value = recorded(&[total(2.0, 502.0), total(3.0, 505.0)]);
+        assert!(matches!(&value, Value::Total(both) if both.total == 505.0), "{value:?}");
+        assert_eq!(value.headline(), 5.0);
+        for samples in [
+            [total(2.0, 502.0), SampleValue::Counter(3.0)],
+            [SampleValue::Counter(3.0), total(2.0, 502.0)],
+        ] {
+            let value = recorded(&samples);
+            assert!(matches!(value, Value::Counter(_)), "{value:?}");
+            assert_eq!(value.headline(), 5.0);
+        }
     }
 
     #[test]

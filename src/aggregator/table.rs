@@ -62,6 +62,12 @@ impl Table {
             Some(place) => (place, true),
             None => self.meet(identity, registry),
         };
+        if !is_own && let SampleValue::Total { added, .. } = value {
+            // Of what is folded together nobody keeps a total.
+            let added = SampleValue::Counter(*added);
+            self.tally.record(place, &added, weight, arrival_ns, self.exact_samples);
+            return None;
+        }
         self.tally.record(place, value, weight, arrival_ns, self.exact_samples);
         is_own.then_some(place)
     }

@@ -119,9 +119,10 @@ fn sample<'a>(reading: &'a Reading, own: &'a [(String, String)]) -> Sample<'a> {
     normalize_tags(&mut tags);
     let value = match reading.value {
         Measured::Level(level) => SampleValue::GaugeSet(level),
-        Measured::Total { total: count, .. } | Measured::Increment(count) => {
-            SampleValue::Counter(count)
-        }
+        Measured::Growth { added, total } => SampleValue::Total { added, total },
+        // A total has its growth by now: without, nothing is known to have been added.
+        Measured::Total { total, .. } => SampleValue::Total { added: 0.0, total },
+        Measured::Increment(count) => SampleValue::Counter(count),
     };
     Sample { name: Cow::Borrowed(&reading.name), value, weight: 1.0, tags }
 }

@@ -157,26 +157,29 @@ impl Poller {
         asked.not_before = Some(Instant::now() + pause.get());
         let method = asked.method.to_string();
         let reason = format!("{} ({})", fault.reason.to_str().trim(), fault.code);
-        if !asked.is_told {
-            asked.is_told = true;
-            let why = if fault.is_unknown_method() { "its module is not loaded" } else { "" };
-            warn!(
-                endpoint = %self.config.endpoint, method, reason, why,
-                "Kamailio does not answer the method; asking again every {pause}, and not before"
-            );
+        if !std::mem::replace(&mut asked.is_told, true) {
+            let endpoint = &self.config.endpoint;
+            // Some of the default methods are of modules that few servers load.
+            if fault.is_unknown_method() {
+                info!(%endpoint, method, "Kamailio has no such method; asking again every {pause}");
+            } else {
+                warn!(%endpoint, method, reason, "Kamailio refuses; asking again every {pause}");
+            }
         }
         polled.readings.increment("kamailio.method.faults", &[("method", &method)], 1.0);
         self.stats.lock().faults.insert(method, reason);
     }
 
-    /// Totals become what they grew by; those that this poll had twice go.
+    /// Totals get what they grew by; those that this poll had twice go.
     fn differences(&mut self, readings: &mut Readings) {
         let now = Instant::now();
         readings.0.retain_mut(|reading| {
             let Measured::Total { total, wraps } = reading.value else { return true };
-            let increase = self.totals.increase(reading, total, wraps, now);
-            reading.value = Measured::Increment(increase.unwrap_or(0.0));
-            increase.is_some()
+            let Some(added) = self.totals.increase(reading, total, wraps, now) else {
+                return false;
+            };
+            reading.value = Measured::Growth { added, total };
+            true
         });
     }
 

@@ -25,6 +25,13 @@ pub enum Measured {
         /// Whether it is of 32 bits, and so begins at 0 again after 2^32 - 1.
         wraps: bool,
     },
+    /// A total and how much it grew since the last poll.
+    Growth {
+        /// What was added.
+        added: f64,
+        /// The total.
+        total: f64,
+    },
     /// Something that happened since the last poll.
     Increment(f64),
 }
@@ -41,6 +48,7 @@ impl Readings {
     pub(super) fn add(&mut self, name: String, labels: Labels<'_>, value: Measured) {
         let (Measured::Level(number)
         | Measured::Total { total: number, .. }
+        | Measured::Growth { total: number, .. }
         | Measured::Increment(number)) = value;
         if number.is_finite() {
             let tags = labels.iter().map(|(key, tag)| (Cow::Borrowed(*key), (*tag).to_owned()));

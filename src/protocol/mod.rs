@@ -35,6 +35,13 @@ pub struct Sample<'a> {
 pub enum SampleValue<'a> {
     /// An increment.
     Counter(f64),
+    /// The same to a counter that whoever reports it keeps, and what that is.
+    Total {
+        /// The increment.
+        added: f64,
+        /// The counter.
+        total: f64,
+    },
     /// A new level.
     GaugeSet(f64),
     /// A change of the level.
@@ -52,7 +59,7 @@ impl SampleValue<'_> {
     #[must_use]
     pub fn kind(&self) -> MetricKind {
         match self {
-            Self::Counter(_) => MetricKind::Counter,
+            Self::Counter(_) | Self::Total { .. } => MetricKind::Counter,
             Self::GaugeSet(_) | Self::GaugeAdd(_) => MetricKind::Gauge,
             Self::Timer(_) => MetricKind::Timer,
             Self::Set(_) => MetricKind::Set,

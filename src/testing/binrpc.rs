@@ -67,6 +67,7 @@ fn check_mapping(method: &Method, values: &[Value]) {
         assert!(reading.name.starts_with("kamailio."), "{reading:?}");
         let (Measured::Level(number)
         | Measured::Total { total: number, .. }
+        | Measured::Growth { total: number, .. }
         | Measured::Increment(number)) = reading.value;
         assert!(number.is_finite(), "{reading:?}");
     }

@@ -41,6 +41,7 @@ fn tags<'s>(sample: &'s Sample<'_>) -> impl Iterator<Item = (&'s str, &'s str)> 
 fn number(value: &SampleValue<'_>) -> f64 {
     match value {
         SampleValue::Counter(number)
+        | SampleValue::Total { added: number, .. }
         | SampleValue::GaugeSet(number)
         | SampleValue::GaugeAdd(number)
         | SampleValue::Timer(number) => *number,

@@ -74,10 +74,10 @@ impl Etsy {
     ) {
         let interval_s = snapshot.window.interval_s();
         match value {
-            Value::Counter(sum) | Value::Trace(sum) => {
+            Value::Counter(_) | Value::Total(_) | Value::Trace(_) => {
                 let Self { counter_rate: rate, counter_count: count, .. } = self;
-                field(&rate.namespace, rate.field, sum.value() / interval_s);
-                field(&count.namespace, count.field, sum.value());
+                field(&rate.namespace, rate.field, value.headline() / interval_s);
+                field(&count.namespace, count.field, value.headline());
             }
             Value::Gauge { value, .. } => field(&self.gauge, "", *value),
             Value::Set(set) => field(&self.set, "count", set.count),

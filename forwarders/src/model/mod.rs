@@ -17,7 +17,7 @@ pub use series::{MetricKind, Series};
 pub use set::DistinctSet;
 pub(crate) use set::SetParts;
 pub(crate) use sketch::Bins;
-pub use snapshot::{Point, SetValue, Snapshot, TimerValue, Value, Window};
+pub use snapshot::{Point, SetValue, Snapshot, TimerValue, TotalValue, Value, Window};
 pub use sum::Sum;
 #[cfg(any(feature = "graphite", feature = "statsd"))]
 pub(crate) use sum::finite;

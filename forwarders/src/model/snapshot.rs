@@ -54,6 +54,8 @@ pub struct Point {
 pub enum Value {
     /// Sum of the increments.
     Counter(Sum),
+    /// A counter that somebody else keeps: what was added to it, and what it is.
+    Total(Box<TotalValue>),
     /// The last value.
     Gauge {
         /// The value itself.
@@ -68,6 +70,15 @@ pub enum Value {
     Set(Box<SetValue>),
     /// How often it occurred.
     Trace(Sum),
+}
+
+/// A counter that is kept where it is measured, as a server's statistics are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TotalValue {
+    /// Sum of the increments; a counter that begins anew has no negative one.
+    pub added: Sum,
+    /// The counter itself at the end of the window. It falls when it begins anew.
+    pub total: f64,
 }
 
 /// A sealed timer with its statistics.
@@ -108,7 +119,7 @@ impl Value {
     #[must_use]
     pub fn kind(&self) -> MetricKind {
         match self {
-            Self::Counter(_) => MetricKind::Counter,
+            Self::Counter(_) | Self::Total(_) => MetricKind::Counter,
             Self::Gauge { .. } => MetricKind::Gauge,
             Self::Timer(_) => MetricKind::Timer,
             Self::Set(_) => MetricKind::Set,
@@ -123,6 +134,13 @@ impl Value {
         match (&mut *self, other) {
             (Self::Counter(own), Self::Counter(other)) | (Self::Trace(own), Self::Trace(other)) => {
                 own.merge(other);
+            }
+            // What two counters are together nobody keeps: what was added is left.
+            (Self::Counter(own), Self::Total(other)) => own.merge(other.added),
+            (Self::Total(own), other @ (Self::Counter(_) | Self::Total(_))) => {
+                let added = own.added;
+                *self = other;
+                self.merge(Self::Counter(added), snapshot);
             }
             (
                 Self::Gauge { value, arrival_ns },
@@ -151,6 +169,7 @@ impl Value {
     pub fn headline(&self) -> f64 {
         match self {
             Self::Counter(sum) | Self::Trace(sum) => sum.value(),
+            Self::Total(total) => total.added.value(),
             Self::Gauge { value, .. } => *value,
             Self::Timer(timer) => timer.summary.mean,
             Self::Set(set) => set.count,
@@ -161,9 +180,10 @@ impl Value {
     pub fn for_each_field(&self, snapshot: &Snapshot, mut field: impl FnMut(&str, f64)) {
         let interval_s = snapshot.window.interval_s();
         match self {
-            Self::Counter(sum) => {
-                field("count", sum.value());
-                field("rate", sum.value() / interval_s);
+            Self::Counter(_) | Self::Total(_) => {
+                let count = self.headline();
+                field("count", count);
+                field("rate", count / interval_s);
             }
             Self::Gauge { value, .. } => field("value", *value),
             Self::Timer(timer) => {

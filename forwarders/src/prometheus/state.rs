@@ -104,6 +104,8 @@ pub(super) struct Slot {
     /// What it shows.
     pub(super) shown: Shown,
     sources: u32,
+    /// Whether it has ever had more than one source.
+    is_shared: bool,
     last_window: u64,
     /// Its place in the snapshot of `last_window`.
     point: u32,
@@ -117,7 +119,8 @@ pub(super) enum Shown {
     Total {
         /// Sum of all windows.
         sum: Sum,
-        /// The largest that it has been: a total that falls would be taken for a restart.
+        /// The largest that it has been, for a total that falls would be taken for a restart; or the
+        /// total of whoever keeps one, whose restart it is.
         shown: f64,
     },
     /// The value of a gauge, the size of a set, in its latest window.
@@ -191,7 +194,7 @@ impl State {
         for id in touched {
             let Some(slot) = &mut self.slots[id as usize] else { continue };
             let alone = &snapshot.points[slot.point as usize].value;
-            slot.shown.add(merged.get(&id).unwrap_or(alone));
+            slot.shown.add(merged.get(&id).unwrap_or(alone), slot.is_shared);
         }
         self.expire(windows_in(self.limits.expire_after, snapshot.window.interval));
         self.put_in_order();
@@ -268,6 +271,7 @@ impl State {
         };
         let slot = self.slots[id as usize].as_mut()?;
         slot.sources += 1;
+        slot.is_shared |= slot.sources > 1;
         self.note_origin(id, point.series.name());
         let source = Source { slot: id, last_window: self.window };
         self.sources.insert(Arc::clone(&point.series), source);
@@ -289,6 +293,7 @@ impl State {
             series: Arc::clone(&series),
             shown,
             sources: 0,
+            is_shared: false,
             last_window: 0,
             point: 0,
             bytes,
@@ -403,9 +408,18 @@ impl Shown {
         }
     }
 
-    /// Adds what the series was in one window.
-    fn add(&mut self, value: &Value) {
+    /// Adds what the series was in one window. A total is shown as it is where its series is shown
+    /// alone; with another's it is not what is shown, be the other there in this window or not.
+    fn add(&mut self, value: &Value, is_shared: bool) {
         match (self, value) {
+            (Self::Total { sum, shown }, Value::Total(total)) if !is_shared => {
+                *sum = Sum::of(total.total);
+                *shown = total.total;
+            }
+            (Self::Total { sum, shown }, Value::Total(total)) => {
+                sum.merge(total.added);
+                *shown = shown.max(sum.value());
+            }
             (Self::Total { sum, shown }, Value::Counter(window) | Value::Trace(window)) => {
                 sum.merge(*window);
                 *shown = shown.max(sum.value());

@@ -87,6 +87,8 @@ fn put_point(out: &mut Vec<u8>, point: &Point) {
     }
     match &point.value {
         Value::Counter(sum) | Value::Trace(sum) => put_sum(out, *sum),
+        // The total itself is of use while it is fresh.
+        Value::Total(total) => put_sum(out, total.added),
         Value::Gauge { value, arrival_ns } => {
             put_double(out, *value);
             put_number(out, *arrival_ns);
@@ -368,6 +370,7 @@ pub(super) mod tests {
                 }
                 Value::Set(set) => out.extend(format!("{:?}", set.set.parts()).bytes()),
                 Value::Counter(sum) | Value::Trace(sum) => out.extend(format!("{sum:?}").bytes()),
+                Value::Total(total) => out.extend(format!("{:?}", total.added).bytes()),
                 Value::Gauge { arrival_ns, .. } => out.extend(arrival_ns.to_le_bytes()),
             }
         }

@@ -96,7 +96,9 @@ struct Lines<'a> {
 impl Lines<'_> {
     fn value(&mut self, value: &Value) {
         match value {
-            Value::Counter(sum) | Value::Trace(sum) => self.number(sum.value(), b"|c"),
+            Value::Counter(_) | Value::Total(_) | Value::Trace(_) => {
+                self.number(value.headline(), b"|c");
+            }
             Value::Gauge { value, .. } => self.gauge(*value),
             Value::Set(set) => self.set(set),
             Value::Timer(_) => {}

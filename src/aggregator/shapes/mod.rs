@@ -50,7 +50,7 @@ impl Meaning {
             SampleValue::GaugeSet(_) => Some(Self::Gauge),
             SampleValue::Timer(_) => Some(Self::Timer),
             SampleValue::Trace => Some(Self::Trace),
-            SampleValue::GaugeAdd(_) | SampleValue::Set(_) => None,
+            SampleValue::Total { .. } | SampleValue::GaugeAdd(_) | SampleValue::Set(_) => None,
         }
     }
 

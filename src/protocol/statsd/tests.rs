@@ -26,6 +26,7 @@ fn shown(sample: &Sample<'_>) -> String {
 
     let mut shown = match &sample.value {
         SampleValue::Counter(count) => format!("{} counter {count}", sample.name),
+        SampleValue::Total { .. } => panic!("no line says a total"),
         SampleValue::GaugeSet(value) => format!("{} gauge {value}", sample.name),
         SampleValue::GaugeAdd(value) => format!("{} gauge {value:+}", sample.name),
         SampleValue::Timer(value) => format!("{} timer {value}", sample.name),

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use super::names::{assign, metric_name, page_series, quantile};
 use super::page::{Page, PageFormat};
 use super::state::{Limits, State};
-use crate::model::{DistinctSet, MetricKind, Percentile, Point, Series, Sum, Timer, Value};
+use crate::model::{
+    DistinctSet, MetricKind, Percentile, Point, Series, Sum, Timer, TotalValue, Value,
+};
 use crate::testing::{point, snapshot_of};
 
 mod parser;
@@ -23,6 +25,12 @@ const LIMITS: Limits = Limits {
 
 fn counter(name: &str, tags: &[(&str, &str)], count: f64) -> Point {
     point(MetricKind::Counter, name, tags, Value::Counter(Sum::of(count)))
+}
+
+/// A counter that its source keeps.
+fn kept(name: &str, tags: &[(&str, &str)], added: f64, total: f64) -> Point {
+    let value = Box::new(TotalValue { added: Sum::of(added), total });
+    point(MetricKind::Counter, name, tags, Value::Total(value))
 }
 
 fn trace(name: &str, tags: &[(&str, &str)], count: f64) -> Point {
@@ -170,6 +178,31 @@ fn a_total_never_falls_and_goes_on_when_what_was_taken_back_is_made_up_for() {
         shown.push(samples(&page)[0].to_owned());
     }
     assert_eq!(shown, ["c_total 0", "c_total 3", "c_total 3", "c_total 3", "c_total 4"]);
+}
+
+#[test]
+fn a_total_that_its_source_keeps_is_shown_as_it_is_also_when_it_begins_anew() {
+    let mut bench = Bench::new(LIMITS);
+    for (added, total, shown) in
+        [(0.0, 500.0, "c_total 500"), (7.0, 507.0, "c_total 507"), (3.0, 3.0, "c_total 3")]
+    {
+        let page = bench.window(vec![kept("c", &[], added, total)]);
+        assert_eq!(samples(&text(&page)), [shown]);
+    }
+    // As from a spool, which has what was added alone.
+    let page = bench.window(vec![counter("c", &[], 4.0)]);
+    assert_eq!(samples(&text(&page)), ["c_total 7"]);
+}
+
+#[test]
+fn of_totals_that_are_shown_as_one_what_was_added_is_shown() {
+    let mut bench = Bench::new(LIMITS);
+    let both = |a, b| vec![kept("c.d", &[], a, 500.0 + a), kept("c_d", &[], b, 9_000.0 + b)];
+    assert_eq!(samples(&text(&bench.window(both(1.0, 2.0)))), ["c_d_total 3"]);
+    // Also while only one of them is there.
+    let page = bench.window(vec![kept("c.d", &[], 4.0, 505.0)]);
+    assert_eq!(samples(&text(&page)), ["c_d_total 7"]);
+    assert_eq!(samples(&text(&bench.window(both(1.0, 1.0)))), ["c_d_total 9"]);
 }
 
 #[test]
