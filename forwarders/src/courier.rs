@@ -3,6 +3,7 @@
 //! A window of a million series is a hundred megabytes and more once it is encoded. So it is encoded
 //! and delivered a part at a time, unless the destination needs to see it whole.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::config::RetryConfig;
 use crate::forwarder::{ErrorClass, Forwarder, SendError};
 use crate::model::Snapshot;
 use crate::payload::{Batch, PointRanges};
+use crate::seldom::Seldom;
 use crate::spool::{Directory, FileError, FileName, ReadError};
 use crate::stats::{ForwarderStats, reason};
 
@@ -26,8 +28,6 @@ const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
 const LATE_AFTER: Duration = Duration::from_secs(1);
 /// Most points that are encoded at once; they take some megabyte.
 pub(crate) const PART_POINTS: usize = 8_192;
-/// Refused points are logged at most this often; all are counted.
-const REFUSAL_LOG_PAUSE: Duration = Duration::from_secs(60);
 /// How long a forwarder has at a stop to say what it has delivered.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Times that a file is tried that the system refuses to read, and the pause in between: too many
@@ -47,8 +47,8 @@ pub(crate) struct Courier {
     part: Option<Part>,
     backlog: Arc<Backlog>,
     stats: Arc<ForwarderStats>,
-    refusal_logged: Option<Instant>,
-    unlogged_refusals: u64,
+    /// Drops by reason: all are counted, and not all are logged.
+    drops: BTreeMap<&'static str, Seldom>,
 }
 
 /// A part of a window.
@@ -91,8 +91,7 @@ impl Courier {
             part: None,
             backlog,
             stats,
-            refusal_logged: None,
-            unlogged_refusals: 0,
+            drops: BTreeMap::new(),
         }
     }
 
@@ -239,16 +238,11 @@ impl Courier {
     pub(crate) fn account(&mut self) {
         let Some(part) = &self.part else { return };
         let settled = self.batch.take_settled();
-        for points in settled.refused.values() {
-            self.unlogged_refusals += points;
-        }
-        if let Some(words) = &settled.last_refusal
-            && self.refusal_logged.is_none_or(|logged| logged.elapsed() >= REFUSAL_LOG_PAUSE)
-        {
-            let points = std::mem::take(&mut self.unlogged_refusals);
-            let reasons: Vec<_> = settled.refused.keys().collect();
-            error!(forwarder = self.name, points, ?reasons, words, "points were refused for good");
-            self.refusal_logged = Some(Instant::now());
+        for (reason, words) in &settled.words {
+            let points = settled.refused.get(reason).copied().unwrap_or_default();
+            if let Some(points) = self.drops.entry(reason).or_default().count(points) {
+                error!(forwarder = self.name, points, reason, words, "{}", what_happened(reason));
+            }
         }
         let left = part.left_of_window(self.batch.points_left());
         let is_done = part.is_last() && self.batch.is_settled();
@@ -278,6 +272,17 @@ async fn read(directory: Arc<Directory>, name: FileName) -> Result<Snapshot, Rea
             outcome => return outcome,
         }
         tries += 1;
+    }
+}
+
+/// What the log says of points that were dropped.
+fn what_happened(reason: &str) -> &'static str {
+    match reason {
+        reason::REFUSED => "points were refused for good",
+        reason::TOO_LARGE => "points were too large and were dropped",
+        reason::PAGE_FULL => "points of new series had no room and were dropped",
+        reason::LOST => "points may be lost and are not sent again",
+        _ => "points were dropped",
     }
 }
 

@@ -43,6 +43,7 @@ pub mod driver;
 pub mod format;
 pub mod model;
 pub mod payload;
+pub mod seldom;
 pub mod select;
 pub mod spool;
 pub mod stats;

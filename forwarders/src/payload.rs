@@ -44,8 +44,17 @@ pub struct Settled {
     pub delivered: u64,
     /// Points that will never arrive, by reason.
     pub refused: BTreeMap<&'static str, u64>,
+    /// The destination's own words about the latest refusal of each reason.
+    pub words: BTreeMap<&'static str, String>,
+    latest: Option<&'static str>,
+}
+
+impl Settled {
     /// The destination's own words about the latest refusal.
-    pub last_refusal: Option<String>,
+    #[must_use]
+    pub fn last_refusal(&self) -> Option<&str> {
+        self.words.get(self.latest?).map(String::as_str)
+    }
 }
 
 /// Points of a snapshot by their places in it: ranges in order, none of which touch.
@@ -184,7 +193,8 @@ impl Batch {
     /// the destination's own words.
     pub fn refused(&mut self, id: usize, reason: &'static str, words: impl Into<String>) {
         self.set_aside(id, reason);
-        self.settled.last_refusal = Some(words.into());
+        self.settled.words.insert(reason, words.into());
+        self.settled.latest = Some(reason);
     }
 
     /// Notes that the payload `id` is not to be sent, which is no trouble: `debug_mode`.
@@ -265,7 +275,7 @@ mod tests {
         let settled = batch.take_settled();
         assert_eq!(settled.delivered, 6);
         assert_eq!(settled.refused, BTreeMap::from([("too_large", 1)]));
-        assert_eq!(settled.last_refusal.as_deref(), Some("message too large"));
+        assert_eq!(settled.last_refusal(), Some("message too large"));
         assert_eq!(batch.take_settled(), Settled::default());
         assert!(batch.is_settled());
     }

@@ -171,13 +171,14 @@ impl ForwarderStats {
     /// The destination has taken points or refused them.
     pub(crate) fn settled(&self, place: Place, settled: Settled) {
         let refused: u64 = settled.refused.values().sum();
+        let words = settled.last_refusal().map(str::to_owned);
         let mut counts = self.lock();
         *counts.at(place) -= settled.delivered + refused;
         counts.delivered += settled.delivered;
         for (reason, points) in settled.refused {
             *counts.dropped.entry(reason).or_default() += points;
         }
-        if let Some(words) = settled.last_refusal {
+        if let Some(words) = words {
             counts.last_error = Some((SystemTime::now(), words));
         }
         if settled.delivered > 0 {

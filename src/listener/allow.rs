@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use forwarders::seldom::Seldom;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use tracing::warn;
 
-use super::seldom::Seldom;
 use super::stats::{ListenerStats, Refusal};
 
 /// The networks that may send. An empty list lets everyone in who can reach the socket.
@@ -146,7 +146,7 @@ impl Gate {
     #[cold]
     fn refuse(&mut self, sender: Option<SocketAddr>) {
         self.stats.refuse(Refusal::NotAllowed);
-        if let Some(count) = self.told.count() {
+        if let Some(count) = self.told.count(1) {
             warn!(
                 listener = self.stats.label(),
                 count,

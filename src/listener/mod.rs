@@ -17,7 +17,6 @@ pub(crate) mod lines;
 pub mod passed;
 pub mod recorder;
 pub mod rejected;
-mod seldom;
 pub mod stats;
 pub mod stream;
 mod tcp;

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use forwarders::seldom::Seldom;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
@@ -24,7 +25,6 @@ use super::allow::{AllowList, Gate};
 use super::config::StreamConfig;
 use super::lines::{LineCutter, Part};
 use super::recorder::Recorder;
-use super::seldom::Seldom;
 use super::stats::{Closed, ListenerStats, Refusal};
 use super::unix::SocketFile;
 use super::wake::Waker;
@@ -263,7 +263,7 @@ impl Server {
         }
         if self.connections.len() >= self.config.max_connections {
             self.stats.refuse(Refusal::TooMany);
-            if let Some(count) = self.full.count() {
+            if let Some(count) = self.full.count(1) {
                 warn!(
                     listener = self.stats.label(),
                     count,
@@ -295,7 +295,7 @@ impl Server {
 
     /// The system is out of file descriptors or memory: whoever waits is accepted later.
     fn pause_accepting(&mut self, error: Errno) {
-        if let Some(count) = self.no_means.count() {
+        if let Some(count) = self.no_means.count(1) {
             warn!(listener = self.stats.label(), count, %error, "cannot accept connections; trying again");
         }
         self.set_accepting(false);

@@ -168,7 +168,7 @@ fn what_is_too_long_is_dropped_with_its_reason_and_nothing_else_is() {
     assert_eq!(batch.pending().count(), 1);
     let settled = batch.take_settled();
     assert_eq!(settled.refused[reason::TOO_LARGE], 4);
-    let words = settled.last_refusal.unwrap();
+    let words = settled.last_refusal().unwrap();
     assert!(words.starts_with("the path with its tags is longer than 3000 bytes: xxx"), "{words}");
 
     let mut udp = encode(

@@ -144,8 +144,8 @@ async fn a_line_that_the_server_names_is_dropped_alone() {
     });
     let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot_of_counters(500)).await;
     sent.unwrap();
-    assert_eq!((settled.delivered, settled.refused), (498, refused("refused", 2)));
-    assert!(settled.last_refusal.unwrap().contains("unable to parse 'c,n=7 count=1"));
+    assert_eq!((settled.delivered, settled.refused.clone()), (498, refused("refused", 2)));
+    assert!(settled.last_refusal().unwrap().contains("unable to parse 'c,n=7 count=1"));
     assert_eq!(server.asked().len(), 2);
 }
 
@@ -157,8 +157,8 @@ async fn a_partial_write_is_done_and_its_losses_are_counted() {
     });
     let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot_of_counters(10)).await;
     sent.unwrap();
-    assert_eq!((settled.delivered, settled.refused), (7, refused("refused", 3)));
-    assert!(settled.last_refusal.unwrap().contains("field type conflict"));
+    assert_eq!((settled.delivered, settled.refused.clone()), (7, refused("refused", 3)));
+    assert!(settled.last_refusal().unwrap().contains("field type conflict"));
     assert_eq!(server.asked().len(), 1);
 }
 
@@ -233,7 +233,7 @@ async fn a_line_that_is_too_large_alone_is_dropped_alone() {
     insert(&mut snapshot, 50, point(MetricKind::Counter, "long", &[("t", &long)], value));
     let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot).await;
     sent.unwrap();
-    assert_eq!((settled.delivered, settled.refused), (100, refused("too_large", 1)));
+    assert_eq!((settled.delivered, settled.refused.clone()), (100, refused("too_large", 1)));
 }
 
 #[tokio::test]
@@ -244,13 +244,13 @@ async fn what_no_server_would_take_is_not_even_sent() {
     insert(&mut snapshot, 3, gauge(&"l".repeat(65_535), 1.0));
     let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot).await;
     sent.unwrap();
-    assert_eq!((settled.delivered, settled.refused), (3, refused("too_large", 1)));
-    let words = settled.last_refusal.unwrap();
+    assert_eq!((settled.delivered, settled.refused.clone()), (3, refused("too_large", 1)));
+    let words = settled.last_refusal().unwrap();
     assert_eq!(words, "name and tags of a series are 65536 bytes long, and InfluxDB takes 65535");
     let mut short = influxdb_at(&server, r#", "max_bytes": "1KiB""#);
     let (sent, settled) = deliver(&mut short, &snapshot).await;
     sent.unwrap();
-    assert_eq!((settled.delivered, settled.refused), (2, refused("too_large", 2)));
+    assert_eq!((settled.delivered, settled.refused.clone()), (2, refused("too_large", 2)));
 }
 
 #[tokio::test]
@@ -366,7 +366,7 @@ async fn a_list_of_bad_lines_that_is_too_long_to_read_costs_no_good_line() {
     let mut forwarder = influxdb(&url, r#", "version": "3", "database": "m", "gzip": false"#);
     let (sent, settled) = deliver(&mut forwarder, &snapshot_of(points.collect())).await;
     sent.unwrap();
-    assert_eq!((settled.delivered, settled.refused), (100, refused("refused", 100)));
+    assert_eq!((settled.delivered, settled.refused.clone()), (100, refused("refused", 100)));
     assert!(server.asked().len() <= 6, "{}", server.asked().len());
 }
 

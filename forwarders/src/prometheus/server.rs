@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -22,13 +22,12 @@ use tracing::{debug, warn};
 
 use super::negotiate;
 use super::page::{Page, PageFormat};
+use crate::seldom::Seldom;
 
 /// What the reply calls the program; `tallyd check --connect` knows its page by it.
 pub(super) const SERVER_NAME: &str = "tallyd";
 /// How long not to accept after an error, such as no descriptor being left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Least time between two lines in the log of the same kind.
-const LOG_PAUSE: Duration = Duration::from_secs(60);
 /// The smallest buffer that hyper works with.
 const BUFFER_MIN: usize = 8192;
 /// A smaller page is not worth compressing: it is one packet anyway.
@@ -87,12 +86,16 @@ pub(super) async fn serve(
                         drop(place);
                     });
                 }
-                Err(_) => refused.tell(|times| {
-                    warn!(%peer, times, "too many connections to the Prometheus page (max_connections)");
-                }),
+                Err(_) => {
+                    if let Some(times) = refused.count(1) {
+                        warn!(%peer, times, "too many connections to the Prometheus page (max_connections)");
+                    }
+                }
             },
             Err(error) => {
-                failed.tell(|times| warn!(%error, times, "the Prometheus page cannot accept"));
+                if let Some(times) = failed.count(1) {
+                    warn!(%error, times, "the Prometheus page cannot accept");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -177,21 +180,4 @@ fn list(headers: &HeaderMap, name: &HeaderName) -> String {
     let lines: Vec<&str> =
         headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     lines.join(",")
-}
-
-/// Something that happens often and is told seldom, with how many times it happened.
-#[derive(Default)]
-struct Seldom {
-    times: u64,
-    told: Option<Instant>,
-}
-
-impl Seldom {
-    fn tell(&mut self, tell: impl FnOnce(u64)) {
-        self.times += 1;
-        if self.told.is_none_or(|told| told.elapsed() >= LOG_PAUSE) {
-            tell(std::mem::take(&mut self.times));
-            self.told = Some(Instant::now());
-        }
-    }
 }

@@ -15,12 +15,11 @@ use super::file;
 use crate::backlog::{Backlog, Chore, Tidy};
 use crate::model::Snapshot;
 use crate::payload::PointRanges;
+use crate::seldom::Seldom;
 
 /// Pause after trouble with the disk, and how often it is looked whether windows got too old or
 /// were removed.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Drops are logged at most this often; all are counted.
-const DROPS_LOG_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a spool needs to know.
 #[derive(Clone, Debug)]
@@ -40,8 +39,7 @@ pub(crate) struct Keeper {
     may_write_at: Instant,
     look_at: Instant,
     is_in_trouble: bool,
-    drops_logged: Option<Instant>,
-    unlogged_drops: u64,
+    drops: Seldom,
 }
 
 impl Keeper {
@@ -56,8 +54,7 @@ impl Keeper {
             may_write_at: Instant::now(),
             look_at: Instant::now() + PAUSE,
             is_in_trouble: false,
-            drops_logged: None,
-            unlogged_drops: 0,
+            drops: Seldom::default(),
         }
     }
 
@@ -212,12 +209,8 @@ impl Keeper {
     }
 
     fn dropped(&mut self, points: u64, why: &str) {
-        self.unlogged_drops += points;
-        if points > 0 && self.drops_logged.is_none_or(|logged| logged.elapsed() >= DROPS_LOG_PAUSE)
-        {
-            let points = std::mem::take(&mut self.unlogged_drops);
+        if let Some(points) = self.drops.count(points) {
             warn!(forwarder = self.name, points, "{why}");
-            self.drops_logged = Some(Instant::now());
         }
     }
 }

@@ -262,8 +262,8 @@ async fn influxdb_refuses_a_poison_point_and_takes_the_4999_beside_it() {
     insert(&mut snapshot, 2_000, gauge("poison", 1.0));
     let (sent, settled) = deliver(&mut forwarder, &snapshot).await;
     sent.unwrap();
-    assert_eq!((settled.delivered, settled.refused), (4_999, refused("refused", 1)));
-    let words = settled.last_refusal.unwrap();
+    assert_eq!((settled.delivered, settled.refused.clone()), (4_999, refused("refused", 1)));
+    let words = settled.last_refusal().unwrap();
     assert!(words.contains("field type conflict: input field \"value\" on measurement"), "{words}");
     let count = server.query(&database, "SELECT SUM(\"count\") FROM c").await;
     assert_eq!(count[0]["values"][0][1], 4_999);

@@ -101,7 +101,7 @@ async fn a_record_too_large_for_the_library_is_the_only_one_lost() {
     let settled = deliver(&mut kafka(&cluster, ""), &snapshot).await;
     assert_eq!(settled.delivered, 50);
     assert_eq!(settled.refused, BTreeMap::from([(reason::TOO_LARGE, 1)]));
-    assert!(settled.last_refusal.unwrap().contains("message.max.bytes"));
+    assert!(settled.last_refusal().unwrap().contains("message.max.bytes"));
     assert_each_key_once(&read(&cluster), 50);
 }
 

@@ -196,7 +196,7 @@ async fn a_series_that_the_server_refuses_is_found_and_the_others_arrive() {
     send(&mut forwarder, &mut batch).await.unwrap();
     let settled = batch.take_settled();
     assert_eq!((settled.delivered, settled.refused[reason::REFUSED]), (99, 1));
-    assert!(settled.last_refusal.unwrap().contains("out of order sample"));
+    assert!(settled.last_refusal().unwrap().contains("out of order sample"));
 }
 
 #[tokio::test]

@@ -7,20 +7,21 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// Counts events and says when to tell of them: at once, then once a minute at most.
 #[derive(Debug, Default)]
-pub(super) struct Seldom {
+pub struct Seldom {
     told: Option<Instant>,
     untold: u64,
 }
 
 impl Seldom {
-    /// Counts an event. Gives the number of those not told of yet if it is time to tell.
-    pub(super) fn count(&mut self) -> Option<u64> {
-        self.count_at(Instant::now())
+    /// Counts so many events. Gives the number of those not told of yet if it is time to tell.
+    pub fn count(&mut self, events: u64) -> Option<u64> {
+        self.count_at(Instant::now(), events)
     }
 
-    fn count_at(&mut self, now: Instant) -> Option<u64> {
-        self.untold += 1;
-        if self.told.is_some_and(|told| now.duration_since(told) < PAUSE) {
+    fn count_at(&mut self, now: Instant, events: u64) -> Option<u64> {
+        self.untold += events;
+        let is_soon = self.told.is_some_and(|told| now.duration_since(told) < PAUSE);
+        if self.untold == 0 || is_soon {
             return None;
         }
         self.told = Some(now);
@@ -36,8 +37,14 @@ mod tests {
     fn the_first_is_told_at_once_and_the_others_once_a_minute() {
         let (mut seldom, start) = (Seldom::default(), Instant::now());
         let told: Vec<_> = (0..=120)
-            .filter_map(|second| seldom.count_at(start + Duration::from_secs(second)))
+            .filter_map(|second| seldom.count_at(start + Duration::from_secs(second), 2))
             .collect();
-        assert_eq!(told, [1, 60, 60]);
+        assert_eq!(told, [2, 120, 120]);
+    }
+
+    #[test]
+    fn nothing_is_not_told() {
+        let mut seldom = Seldom::default();
+        assert_eq!((seldom.count(0), seldom.count(3), seldom.count(0)), (None, Some(3), None));
     }
 }
