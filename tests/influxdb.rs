@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use common::{Daemon, PATIENCE, tallyd};
+use common::{Daemon, PATIENCE, assert_balanced, tallyd};
 use forwarders::testing::real_server;
 use serde_json::Value;
 
@@ -119,9 +119,64 @@ fn a_poison_series_costs_nothing_but_itself_and_is_shown_with_the_servers_words(
     assert_eq!((&influxdb["up"], &influxdb["queued"]), (&true.into(), &0.into()));
     let words = influxdb["last_error"].as_str().unwrap();
     assert!(words.contains("field type conflict: input field \"value\" on measurement"), "{words}");
+    let status = daemon.wait_for("the point in quarantine", |status| {
+        status["forwarders"]["influxdb"]["spool"]["quarantined"] == 1
+    });
+    assert_eq!(status["forwarders"]["influxdb"]["spool"]["not_quarantined"], 0);
+    assert_balanced(&status);
     let stopped = daemon.stop();
-    assert!(stopped.warnings().iter().any(|line| line.contains("points were refused for good")));
+    let is_told = |entry: &Value| {
+        let of_point = entry["reason"] == "refused" && entry["points"] == 1;
+        of_point && entry["message"] == "points were refused for good"
+    };
+    assert!(stopped.log.iter().any(is_told), "{:?}", stopped.log);
     assert_eq!(influx.query("SELECT SUM(\"count\") FROM good")[0][1], 50);
+
+    let config = stopped.folder.path().join("tallyd.yaml");
+    let spool = |args: &[&str]| {
+        let args = [&["spool"], args, &["--config", config.to_str().unwrap()]].concat();
+        let output = tallyd().args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let listed: Value = serde_json::from_str(&spool(&["list", "--json"])).unwrap();
+    let [file] = &listed.as_array().unwrap()[..] else { panic!("{listed}") };
+    assert_eq!((&file["quarantine"], &file["points"]), (&"refused".into(), &1.into()));
+    let name = file["file"].as_str().unwrap();
+    assert!(
+        spool(&["show", name]).ends_with(" gauge poison value=1\n"),
+        "{}",
+        spool(&["show", name])
+    );
+    assert!(spool(&["list"]).contains("in quarantine: refused"), "{}", spool(&["list"]));
+    assert!(spool(&["remove", name]).starts_with("removed 1 windows with 1 points"));
+    assert!(spool(&["list"]).ends_with("nothing waits\n"));
+}
+
+#[test]
+fn a_poison_series_is_delivered_after_all_once_the_server_takes_it() {
+    let Some(influx) = Influx::find("TALLYD_TEST_INFLUXDB", "mended") else { return };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    influx.write(&format!("poison value=\"text\" {}", now.as_secs()));
+    let text = config(&influx.url, &format!("    database: {}\n", influx.database));
+    let daemon = Daemon::start(&text);
+    daemon.send(r#"{"metric_name":"poison","metric_type":"gauge","value":7}"#);
+    daemon.wait_for("the point in quarantine", |status| {
+        status["forwarders"]["influxdb"]["spool"]["quarantined"] == 1
+    });
+    let folder = daemon.stop().folder;
+
+    influx.query("DROP MEASUREMENT poison");
+    let spool = folder.path().join("state/spool/influxdb");
+    let aside = spool.join("quarantine").read_dir().unwrap().next().unwrap().unwrap().path();
+    let waiting = spool.join("new").join(aside.file_stem().unwrap());
+    std::fs::rename(aside, waiting).unwrap();
+    let daemon = Daemon::start_in(folder, &text);
+    let status = daemon
+        .wait_for("the delivery", |status| status["forwarders"]["influxdb"]["delivered"] == 1);
+    assert_eq!(status["forwarders"]["influxdb"]["recovered"], 1);
+    assert_eq!(influx.query("SELECT \"value\" FROM poison")[0][1], 7);
+    assert!(daemon.stop().status.success());
 }
 
 #[test]

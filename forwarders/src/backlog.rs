@@ -4,7 +4,7 @@
 //! one after the other and delivers it. The keeper, where there is a spool, writes to disk what has
 //! to be there and removes what no longer has to. Nothing is read or written here.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -53,6 +53,8 @@ struct State {
     files: u64,
     bytes: u64,
     tidy: Tidy,
+    /// What a destination has refused of a window, until the keeper takes it.
+    refused: Option<Refused>,
     /// No further window comes.
     is_closed: bool,
     /// The courier has ended: what is left has to go to disk.
@@ -75,6 +77,8 @@ struct Current {
     snapshot: Option<Arc<Snapshot>>,
     /// What is not delivered, as far as the courier has said.
     left: PointRanges,
+    /// What the destination has refused of it, by reason, as long as it is not the keeper's.
+    refused: BTreeMap<&'static str, PointRanges>,
     file: Option<FileName>,
     /// It cannot be delivered at once.
     is_late: bool,
@@ -105,6 +109,16 @@ pub(crate) struct Tidy {
     pub(crate) set_aside: Vec<(FileName, &'static str)>,
 }
 
+/// What a destination has refused of a window, for the quarantine. One at a time waits, so that at
+/// most one window is held for it.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) seq: u64,
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// By reason.
+    pub(crate) points: BTreeMap<&'static str, PointRanges>,
+}
+
 /// A window for the courier. Without the snapshot it has to be read from the file.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -121,6 +135,8 @@ pub(crate) enum Chore {
     Tidy(Arc<Directory>, Tidy),
     /// Write these points of a window.
     Write { directory: Arc<Directory>, seq: u64, snapshot: Arc<Snapshot>, points: PointRanges },
+    /// Put points into the quarantine.
+    Quarantine(Arc<Directory>, Refused),
     /// Nothing at the moment.
     Rest,
     /// Nothing any more.
@@ -131,6 +147,12 @@ enum Next {
     Window(Taken),
     Wait,
     End,
+}
+
+impl Tidy {
+    fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set_aside.is_empty()
+    }
 }
 
 impl Current {
@@ -286,13 +308,26 @@ impl Backlog {
     }
 
     /// What became of points of the current window, and which are left.
-    pub(crate) fn settle(&self, settled: Settled, left: PointRanges, is_done: bool) {
+    pub(crate) fn settle(&self, mut settled: Settled, left: PointRanges, is_done: bool) {
         let mut state = self.lock();
         let Some(current) = &mut state.current else { return };
+        if self.spool.is_some() {
+            for (reason, points) in &settled.refused {
+                if reason::is_refusal(reason) {
+                    let places = settled.places.remove(reason).unwrap_or_default();
+                    // Of some it is known only how many they are.
+                    self.quarantined(0, points - places.count());
+                    if places.count() > 0 {
+                        current.refused.entry(reason).or_default().join(places);
+                    }
+                }
+            }
+        }
         self.stats.settled(current.place(), settled);
         current.left = left;
         if is_done {
             let file = current.file;
+            self.hand_over_refused(&mut state);
             state.current = None;
             if let Some(file) = file {
                 state.discard(file);
@@ -303,12 +338,30 @@ impl Backlog {
         }
     }
 
+    /// Gives the keeper what the destination has refused of the current window.
+    fn hand_over_refused(&self, state: &mut State) {
+        let Some(current) = &mut state.current else { return };
+        let points = std::mem::take(&mut current.refused);
+        if points.is_empty() {
+            return;
+        }
+        let is_free = state.refused.is_none() && matches!(state.disk, Disk::Ready(_));
+        match current.snapshot.clone() {
+            Some(snapshot) if is_free => {
+                state.refused = Some(Refused { seq: current.seq, snapshot, points });
+                self.for_keeper.notify_one();
+            }
+            _ => self.quarantined(0, points.values().map(PointRanges::count).sum()),
+        }
+    }
+
     /// Whether the current window is to be given up. If so, it is gone.
     pub(crate) fn is_revoked(&self) -> bool {
         let mut state = self.lock();
         let Some(reason) = state.current.as_ref().and_then(|current| current.revoked) else {
             return false;
         };
+        self.hand_over_refused(&mut state);
         if let Some(current) = state.current.take() {
             self.stats.dropped(current.place(), reason, current.left.count());
             if let Some(file) = current.file {
@@ -339,7 +392,10 @@ impl Backlog {
     /// The courier has ended.
     pub(crate) fn leave(&self) {
         self.is_revoked();
-        self.lock().is_leaving = true;
+        let mut state = self.lock();
+        self.hand_over_refused(&mut state);
+        state.is_leaving = true;
+        drop(state);
         self.for_keeper.notify_one();
     }
 
@@ -382,16 +438,34 @@ impl Backlog {
                 (false, false) => Chore::Rest,
             };
         };
-        if !state.tidy.remove.is_empty() || !state.tidy.set_aside.is_empty() {
+        if !state.tidy.is_empty() {
             return Chore::Tidy(directory, std::mem::take(&mut state.tidy));
         }
         match state.to_write(spool) {
             Some((seq, snapshot, points)) if may_write => {
                 Chore::Write { directory, seq, snapshot, points }
             }
-            _ if state.is_leaving => Chore::End,
-            _ => Chore::Rest,
+            _ => match state.refused.take() {
+                Some(refused) => Chore::Quarantine(directory, refused),
+                None if state.is_leaving => Chore::End,
+                None => Chore::Rest,
+            },
         }
+    }
+
+    /// Files that are to go, where there are any.
+    pub(crate) fn to_tidy(&self) -> Option<(Arc<Directory>, Tidy)> {
+        let mut state = self.lock();
+        let directory = state.disk.directory().filter(|_| !state.tidy.is_empty())?;
+        Some((directory, std::mem::take(&mut state.tidy)))
+    }
+
+    /// So many refused points are in the quarantine, and so many are not.
+    pub(crate) fn quarantined(&self, points: u64, not: u64) {
+        self.stats.spool(|spool| {
+            spool.quarantined += points;
+            spool.not_quarantined += not;
+        });
     }
 
     /// Returns when [`Backlog::chore`] may have something new.
@@ -585,6 +659,7 @@ impl State {
             seq,
             snapshot: snapshot.clone().filter(|_| keeps_snapshot),
             left: PointRanges::first(points as usize),
+            refused: BTreeMap::new(),
             file,
             is_late: false,
             gave_way: false,

@@ -237,7 +237,10 @@ impl Courier {
     /// Moves what was settled to where it belongs.
     pub(crate) fn account(&mut self) {
         let Some(part) = &self.part else { return };
-        let settled = self.batch.take_settled();
+        let mut settled = self.batch.take_settled();
+        for places in settled.places.values_mut() {
+            *places = std::mem::take(places).behind(part.points.start);
+        }
         for (reason, words) in &settled.words {
             let points = settled.refused.get(reason).copied().unwrap_or_default();
             if let Some(points) = self.drops.entry(reason).or_default().count(points) {

@@ -87,6 +87,12 @@ impl Groups {
         })
     }
 
+    /// Whether points are in a group with others.
+    #[cfg(feature = "graphite")]
+    pub(crate) fn has_merged(&self) -> bool {
+        self.list.iter().any(|entered| entered.points > 1)
+    }
+
     /// The group that has the text at the end of `text`; where there is none, the next one that is
     /// pushed gets it.
     fn place(&mut self, kind: MetricKind, start: usize) -> Option<usize> {

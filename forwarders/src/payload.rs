@@ -26,6 +26,8 @@ pub struct Batch {
     entries: Vec<Entry>,
     pending: u64,
     settled: Settled,
+    /// Payloads that were refused since last asked, and why.
+    refusals: Vec<(usize, &'static str)>,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,9 @@ pub struct Settled {
     /// The destination's own words about the latest refusal of each reason.
     pub words: BTreeMap<&'static str, String>,
     latest: Option<&'static str>,
+    /// Which points of what was encoded were refused, by reason, as far as the destination says
+    /// which.
+    pub(crate) places: BTreeMap<&'static str, PointRanges>,
 }
 
 impl Settled {
@@ -79,6 +84,26 @@ impl PointRanges {
         }
     }
 
+    /// Adds points that are none of these.
+    pub(crate) fn join(&mut self, other: Self) {
+        let mut all = std::mem::take(&mut self.0);
+        all.extend(other.0);
+        all.sort_unstable_by_key(|range| range.start);
+        all.into_iter().for_each(|range| self.add(range));
+    }
+
+    /// At most so many of them, from the beginning.
+    #[must_use]
+    pub(crate) fn at_most(&self, points: usize) -> Self {
+        let (mut few, mut room) = (Self::default(), points);
+        for range in &self.0 {
+            let end = range.end.min(range.start + room);
+            few.add(range.start..end);
+            room -= end - range.start;
+        }
+        few
+    }
+
     /// The same points, where so many come before them.
     #[must_use]
     pub(crate) fn behind(mut self, points: usize) -> Self {
@@ -107,6 +132,7 @@ impl Batch {
         self.entries.clear();
         self.pending = 0;
         self.settled = Settled::default();
+        self.refusals.clear();
     }
 
     /// Adds a payload of `points` points whose key and body the closures append.
@@ -192,6 +218,15 @@ impl Batch {
     /// Notes that the payload `id` will never arrive: why, as a stable word for the ledger, and in
     /// the destination's own words.
     pub fn refused(&mut self, id: usize, reason: &'static str, words: impl Into<String>) {
+        if self.entries[id].open {
+            self.refusals.push((id, reason));
+        }
+        self.one_refused(id, reason, words);
+    }
+
+    /// Notes that one payload will never arrive, where the destination does not say which: `id` stands
+    /// for it in the ledger, and nowhere else.
+    pub fn one_refused(&mut self, id: usize, reason: &'static str, words: impl Into<String>) {
         self.set_aside(id, reason);
         self.settled.words.insert(reason, words.into());
         self.settled.latest = Some(reason);
@@ -212,7 +247,25 @@ impl Batch {
 
     /// Hands over what became of points since the last call.
     pub fn take_settled(&mut self) -> Settled {
-        std::mem::take(&mut self.settled)
+        let places = self.take_refusals();
+        Settled { places, ..std::mem::take(&mut self.settled) }
+    }
+
+    fn take_refusals(&mut self) -> BTreeMap<&'static str, PointRanges> {
+        let mut places = BTreeMap::<_, PointRanges>::new();
+        self.refusals.sort_unstable();
+        let mut refusals = self.refusals.drain(..).peekable();
+        let mut start = 0;
+        for (id, entry) in self.entries.iter().enumerate() {
+            let Some((next, reason)) = refusals.peek() else { break };
+            let end = start + entry.points as usize;
+            if *next == id {
+                places.entry(*reason).or_default().add(start..end);
+                refusals.next();
+            }
+            start = end;
+        }
+        places
     }
 
     fn close(&mut self, id: usize) -> u64 {
@@ -264,6 +317,28 @@ mod tests {
         assert_eq!(points, [10, 13, 14, 15, 16, 17]);
         batch.all_delivered();
         assert_eq!(batch.points_left(), PointRanges::default());
+    }
+
+    #[test]
+    fn what_is_refused_is_told_by_its_place_whatever_the_order_unless_nobody_knows_it() {
+        let mut batch = batch_of(&[1, 2, 4, 1, 1]);
+        batch.refused(4, "refused", "no");
+        batch.refused(1, "refused", "no");
+        batch.refused(0, "too_large", "no");
+        batch.refused(1, "too_large", "it was refused already");
+        batch.one_refused(2, "refused", "one of them");
+        let ranges = |ranges: &[Range<usize>]| PointRanges(ranges.to_vec());
+        let places = batch.take_settled().places;
+        assert_eq!(places["refused"], ranges(&[1..3, 8..9]));
+        assert_eq!(places["too_large"], PointRanges::first(1));
+        assert_eq!(places.len(), 2);
+        batch.refused(3, "refused", "no");
+        let mut joined = places["refused"].clone();
+        joined.join(batch.take_settled().places["refused"].clone());
+        assert_eq!(joined, ranges(&[1..3, 7..9]));
+        assert_eq!(joined.at_most(3), ranges(&[1..3, 7..8]));
+        assert_eq!(joined.at_most(1), PointRanges::first(1).behind(1));
+        assert_eq!(joined.at_most(9), joined);
     }
 
     #[test]

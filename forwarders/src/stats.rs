@@ -34,6 +34,11 @@ pub mod reason {
     /// They may have left, or a part of them, and are not sent again: a repeat would count twice.
     pub const LOST: &str = "lost";
 
+    /// Whether it is the destination that takes no such point, now or ever.
+    pub(crate) fn is_refusal(reason: &str) -> bool {
+        [REFUSED, TOO_LARGE].contains(&reason)
+    }
+
     /// Every one of them.
     pub const ALL: [&str; 12] = [
         QUEUE_FULL,
@@ -94,6 +99,10 @@ pub struct SpoolCounts {
     pub degraded: Option<String>,
     /// Times that a write, or opening the folder, failed.
     pub failures: u64,
+    /// Refused points that were put into the quarantine.
+    pub quarantined: u64,
+    /// Refused points that were not: they were too many for it, or it could not be written.
+    pub not_quarantined: u64,
 }
 
 /// Where points are as long as they are neither delivered nor dropped.

@@ -126,6 +126,8 @@ struct Spool {
     oldest: Option<String>,
     degraded: Option<String>,
     write_failures: u64,
+    quarantined: u64,
+    not_quarantined: u64,
 }
 
 impl Status {
@@ -262,6 +264,8 @@ impl Spool {
             oldest: counts.oldest_ms.map(rfc3339_ms),
             degraded: counts.degraded,
             write_failures: counts.failures,
+            quarantined: counts.quarantined,
+            not_quarantined: counts.not_quarantined,
         }
     }
 }

@@ -95,8 +95,13 @@ impl Encoder {
                     }
                 },
             );
-            if let Some(trouble) = trouble {
-                batch.refused(id, reason::TOO_LARGE, trouble.words(&self.form, path));
+            let Some(trouble) = trouble else { continue };
+            let words = trouble.words(&self.form, path);
+            // Behind a group of several points, payloads are not where the points are.
+            if self.groups.has_merged() {
+                batch.one_refused(id, reason::TOO_LARGE, words);
+            } else {
+                batch.refused(id, reason::TOO_LARGE, words);
             }
         }
     }

@@ -180,6 +180,22 @@ fn what_is_too_long_is_dropped_with_its_reason_and_nothing_else_is() {
 }
 
 #[test]
+fn what_is_too_long_is_named_only_where_each_point_has_a_path_of_its_own() {
+    let long = "x".repeat(PART_BYTES_MAX + 1);
+    let points = || {
+        vec![
+            counter("a", &[("k", "1")], 1.0),
+            counter(&long, &[("k", "1")], 1.0),
+            counter("a", &[("k", "2")], 1.0),
+        ]
+    };
+    let settled = encode("", points()).take_settled();
+    assert_eq!(settled.places[reason::TOO_LARGE].of(&[0, 1, 2]).collect::<Vec<_>>(), [&1]);
+    let settled = encode(r#""tags": "drop""#, points()).take_settled();
+    assert_eq!((settled.refused[reason::TOO_LARGE], settled.places.len()), (1, 0));
+}
+
+#[test]
 fn pickle_says_what_the_lines_say() {
     for naming in ["tallyd", "etsy"] {
         let members = format!(r#""naming": "{naming}""#);

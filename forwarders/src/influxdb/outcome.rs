@@ -75,6 +75,9 @@ fn of_content(reply: &Reply, reason: &str, lines: &[&[u8]]) -> Outcome {
     }
     named = named_by_text(reason, lines);
     if is_partial {
+        if named.is_empty() {
+            named = named_by_conflict(reason, lines);
+        }
         let refused = dropped(reason).unwrap_or(0).max(named.len()).clamp(1, lines.len().max(1));
         Outcome::Partial { refused, named }
     } else if named.is_empty() {
@@ -170,6 +173,29 @@ fn named_by_text(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
     places
 }
 
+/// The lines of the measurement that InfluxDB 1 says has a field of another type, if these are as many
+/// as it says it dropped: else it is not known which of them it means.
+fn named_by_conflict(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
+    let is_of = |line: &[u8]| {
+        let name = String::from_utf8_lossy(measurement(line)).replace('\\', "");
+        reason.contains("field type conflict: input field \"")
+            && reason.contains(&format!("\" on measurement \"{name}\" is type "))
+    };
+    let places: Vec<usize> = (0..lines.len()).filter(|place| is_of(lines[*place])).collect();
+    if dropped(reason) == Some(places.len()) { places } else { Vec::new() }
+}
+
+/// What stands before the tags, as it is escaped.
+fn measurement(line: &[u8]) -> &[u8] {
+    let mut escaped = false;
+    let end = line.iter().position(|byte| {
+        let ends = !escaped && matches!(byte, b',' | b' ');
+        escaped = *byte == b'\\' && !escaped;
+        ends
+    });
+    &line[..end.unwrap_or(line.len())]
+}
+
 /// `dropped=N` at the end of a reason.
 fn dropped(reason: &str) -> Option<usize> {
     let (_, count) = reason.rsplit_once("dropped=")?;
@@ -213,6 +239,11 @@ mod tests {
                 400,
                 r#"{"error":"partial write: unable to parse 'bad 'line' here': invalid field format dropped=0"}"#,
                 partial(1, &[2]),
+            ),
+            (
+                400,
+                r#"{"error":"partial write: field type conflict: input field \"v\" on measurement \"cpu\" is type string, already exists as type float dropped=3"}"#,
+                partial(3, &[0, 1, 3]),
             ),
             (400, r#"{"error":"partial write: something new dropped=0"}"#, partial(1, &[])),
             (

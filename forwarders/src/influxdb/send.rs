@@ -146,11 +146,13 @@ fn settle(batch: &mut Batch, group: &Group, outcome: &Outcome, reply: &Reply) {
             refuse(batch, &ids, reply);
         }
         Outcome::Partial { refused, named } => {
-            // Which others they are the server does not say; how many is what the ledger counts.
-            let others = (0..group.ids.len()).filter(|place| !named.contains(place));
-            let places = named.iter().copied().chain(others).take(*refused);
-            let ids: Vec<usize> = places.filter_map(|at| place(&at)).collect();
+            let ids: Vec<usize> = named.iter().filter_map(place).collect();
             refuse(batch, &ids, reply);
+            // Which others they are the server does not say; how many is what the ledger counts.
+            let others = group.ids.iter().filter(|id| !ids.contains(id));
+            for id in others.take(refused.saturating_sub(ids.len())) {
+                batch.one_refused(*id, reason::REFUSED, reply.words());
+            }
             group.ids.iter().for_each(|id| batch.delivered(*id));
         }
         Outcome::Stored => group.ids.iter().for_each(|id| batch.delivered(*id)),

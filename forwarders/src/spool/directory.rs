@@ -5,7 +5,7 @@
 //! LOCK          held by the daemon that works with the folder; its process number is in it
 //! new/          windows that wait, delivered in the order of their names
 //! tmp/          a window that is being written; emptied at the start
-//! quarantine/   what could not be read, with the reason behind its name
+//! quarantine/   what could not be read or was refused, with the reason behind its name
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -22,6 +22,8 @@ use crate::model::Snapshot;
 
 /// Most bytes in quarantine; the oldest go first. Enough to look into, too little to fill a disk.
 const QUARANTINE_MAX: u64 = 16 << 20;
+/// Most files in it: what is refused with each window takes few bytes each time.
+const QUARANTINE_FILES_MAX: usize = 1_000;
 
 /// Whether spools can be made in a folder, or it can be made itself. Makes nothing.
 ///
@@ -102,10 +104,36 @@ impl Directory {
     /// # Errors
     /// When the disk is full or fails, or less than `min_free` bytes would be left on it.
     pub(crate) fn write(&self, name: FileName, bytes: &[u8], min_free: u64) -> io::Result<()> {
+        self.write_into("new", &name.to_string(), bytes, min_free)
+    }
+
+    /// Puts points that a destination refuses into the quarantine, with the reason behind the name.
+    ///
+    /// # Errors
+    /// As with [`Directory::write`], or when there is a file of that name with something else in it.
+    pub(crate) fn put_aside(
+        &self,
+        name: FileName,
+        reason: &str,
+        bytes: &[u8],
+        min_free: u64,
+    ) -> io::Result<()> {
+        let file = format!("{name}.{reason}");
+        match read_bytes(&self.root.join("quarantine").join(&file), name) {
+            Err(ReadError::Gone) => {}
+            // A run that crashed had it refused already.
+            Ok(there) if there == bytes => return Ok(()),
+            _ => return Err(io::Error::new(io::ErrorKind::AlreadyExists, file)),
+        }
+        self.write_into("quarantine", &file, bytes, min_free)?;
+        self.bound_quarantine()
+    }
+
+    fn write_into(&self, folder: &str, file: &str, bytes: &[u8], min_free: u64) -> io::Result<()> {
         self.leave_free(bytes.len() as u64, min_free)?;
-        let tmp = self.root.join("tmp").join(name.to_string());
+        let (tmp, folder) = (self.root.join("tmp").join(file), self.root.join(folder));
         let write = || {
-            self.write_through(&tmp, name, bytes).inspect_err(|_| {
+            write_through(&tmp, &folder, file, bytes).inspect_err(|_| {
                 let _nothing_more_to_do = fs::remove_file(&tmp);
             })
         };
@@ -117,16 +145,6 @@ impl Directory {
             }
             written => written,
         }
-    }
-
-    fn write_through(&self, tmp: &Path, name: FileName, bytes: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(tmp)?;
-        file.write_all(bytes)?;
-        file.sync_data()?;
-        let new = self.root.join("new");
-        fs::rename(tmp, new.join(name.to_string()))?;
-        // The name is on disk too only when the folder is.
-        File::open(new)?.sync_all()
     }
 
     fn leave_free(&self, bytes: u64, min_free: u64) -> io::Result<()> {
@@ -156,10 +174,7 @@ impl Directory {
     /// # Errors
     /// When the system refuses.
     pub(crate) fn remove(&self, name: FileName) -> io::Result<()> {
-        match fs::remove_file(self.root.join("new").join(name.to_string())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove(&self.root.join("new").join(name.to_string()))
     }
 
     /// Moves a window to the quarantine, with the reason behind its name.
@@ -230,22 +245,28 @@ impl Directory {
     fn quarantine(&self, name: &str, reason: &str) -> io::Result<()> {
         let quarantine = self.root.join("quarantine");
         fs::rename(self.root.join("new").join(name), quarantine.join(format!("{name}.{reason}")))?;
+        self.bound_quarantine()
+    }
+
+    fn bound_quarantine(&self) -> io::Result<()> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(&quarantine)? {
+        for entry in fs::read_dir(self.root.join("quarantine"))? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            // One that is gone by now was removed by somebody.
+            let Ok(metadata) = entry.metadata() else { continue };
             if !metadata.is_dir() {
                 files.push((metadata.modified()?, entry.path(), metadata.len()));
             }
         }
         files.sort_unstable();
         let mut bytes: u64 = files.iter().map(|(_, _, bytes)| bytes).sum();
+        let mut left = files.len();
         for (_, path, length) in files {
-            if bytes <= QUARANTINE_MAX {
+            if bytes <= QUARANTINE_MAX && left <= QUARANTINE_FILES_MAX {
                 break;
             }
-            fs::remove_file(path)?;
-            bytes -= length;
+            remove(&path)?;
+            (bytes, left) = (bytes - length, left - 1);
         }
         Ok(())
     }
@@ -256,6 +277,10 @@ impl Directory {
 /// # Errors
 /// When it is gone, damaged, of a newer version, or the system refuses.
 pub fn read(path: &Path, name: FileName) -> Result<Snapshot, ReadError> {
+    Ok(file::read(name, &read_bytes(path, name)?)?)
+}
+
+fn read_bytes(path: &Path, name: FileName) -> Result<Vec<u8>, ReadError> {
     // A link could lead anywhere; what is opened is a file of this folder or nothing. Nor is a pipe
     // waited for.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -267,7 +292,23 @@ pub fn read(path: &Path, name: FileName) -> Result<Snapshot, ReadError> {
     let mut bytes = Vec::new();
     // One byte more than there should be shows that there is more, and no more is read.
     file.take(name.bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(ReadError::System)?;
-    Ok(file::read(name, &bytes)?)
+    Ok(bytes)
+}
+
+fn write_through(tmp: &Path, folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(tmp)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    fs::rename(tmp, folder.join(name))?;
+    // The name is on disk too only when the folder is.
+    File::open(folder)?.sync_all()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn make_folders(root: &Path) -> io::Result<()> {
@@ -398,6 +439,34 @@ mod tests {
         let next = put(&directory, 2, 1);
         directory.set_aside(next, "corrupt").unwrap();
         assert_eq!(folder.path().join("quarantine").read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_quarantine_is_bounded_in_files_too_and_a_name_that_is_taken_stays_what_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, _) = Directory::open(folder.path()).unwrap();
+        let snapshot = snapshot_of_counters(1);
+        let put = |seq| {
+            let (name, bytes) = file::write(seq, &snapshot, &PointRanges::first(1), "run-1");
+            directory.put_aside(name, "refused", &bytes, 1).map(|()| (name, bytes))
+        };
+        let quarantine = folder.path().join("quarantine");
+        for number in 0..QUARANTINE_FILES_MAX {
+            let old = File::create(quarantine.join(format!("old-{number}"))).unwrap();
+            let second = Duration::from_secs(number as u64);
+            old.set_modified(std::time::SystemTime::UNIX_EPOCH + second).unwrap();
+        }
+        let (name, bytes) = put(1).unwrap();
+        put(2).unwrap();
+        assert_eq!(quarantine.read_dir().unwrap().count(), QUARANTINE_FILES_MAX);
+        assert!(!quarantine.join("old-1").exists() && quarantine.join("old-2").exists());
+        put(1).unwrap();
+        let error = directory.put_aside(name, "refused", b"something else", 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        let file = quarantine.join(format!("{name}.refused"));
+        assert_eq!(fs::read(&file).unwrap(), bytes);
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(folder.path().join("tmp").read_dir().unwrap().count(), 0);
     }
 
     #[test]

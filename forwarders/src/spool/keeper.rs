@@ -12,7 +12,8 @@ use tracing::{debug, info, warn};
 
 use super::directory::Directory;
 use super::file;
-use crate::backlog::{Backlog, Chore, Tidy};
+use super::quarantine::{Allowance, fitting};
+use crate::backlog::{Backlog, Chore, Refused, Tidy};
 use crate::model::Snapshot;
 use crate::payload::PointRanges;
 use crate::seldom::Seldom;
@@ -40,6 +41,8 @@ pub(crate) struct Keeper {
     look_at: Instant,
     is_in_trouble: bool,
     drops: Seldom,
+    allowance: Allowance,
+    quarantine_failures: Seldom,
 }
 
 impl Keeper {
@@ -55,6 +58,8 @@ impl Keeper {
             look_at: Instant::now() + PAUSE,
             is_in_trouble: false,
             drops: Seldom::default(),
+            allowance: Allowance::new(Instant::now()),
+            quarantine_failures: Seldom::default(),
         }
     }
 
@@ -72,6 +77,7 @@ impl Keeper {
                 Chore::Write { directory, seq, snapshot, points } => {
                     self.write(directory, seq, snapshot, points).await;
                 }
+                Chore::Quarantine(directory, refused) => self.quarantine(directory, refused).await,
                 Chore::Rest => self.rest().await,
                 // So that the last word on what is on disk is true.
                 Chore::End => return self.look_for_missing().await,
@@ -157,7 +163,7 @@ impl Keeper {
         }
         let dropped = self.backlog.make_room(name.bytes);
         self.dropped(dropped, "the spool is full, the oldest windows were dropped");
-        if let Chore::Tidy(directory, files) = self.backlog.chore(false) {
+        if let Some((directory, files)) = self.backlog.to_tidy() {
             self.tidy(directory, files).await;
         }
         let written = spawn_blocking(move || directory.write(name, &bytes, min_free)).await;
@@ -168,6 +174,47 @@ impl Keeper {
             }
             Ok(Err(error)) => self.trouble(format!("{}: {error}", self.root.display())),
             Err(error) => self.trouble(error.to_string()),
+        }
+    }
+
+    /// Puts into the quarantine what a destination has refused of a window.
+    async fn quarantine(&mut self, directory: Arc<Directory>, refused: Refused) {
+        for (reason, points) in &refused.points {
+            let kept = self.put_aside(&directory, &refused, reason, points.clone()).await;
+            self.backlog.quarantined(kept, points.count() - kept);
+        }
+    }
+
+    /// Puts points into the quarantine, as many as have room; returns how many these are.
+    async fn put_aside(
+        &mut self,
+        directory: &Arc<Directory>,
+        refused: &Refused,
+        reason: &'static str,
+        points: PointRanges,
+    ) -> u64 {
+        let Some(spool) = self.backlog.spool() else { return 0 };
+        let (room, min_free) = (self.allowance.room(Instant::now()), spool.min_free.get());
+        let (seq, snapshot) = (refused.seq, Arc::clone(&refused.snapshot));
+        let (instance, directory) = (Arc::clone(&self.instance), Arc::clone(directory));
+        let put = spawn_blocking(move || {
+            let file = fitting(seq, &snapshot, points, &instance, room);
+            let Some((name, bytes)) = file else { return Ok(None) };
+            directory.put_aside(name, reason, &bytes, min_free).map(|()| Some(name))
+        });
+        match put.await.unwrap_or_else(|error| Err(error.into())) {
+            Ok(Some(name)) => {
+                self.allowance.used(name);
+                name.points
+            }
+            Ok(None) => 0,
+            Err(error) => {
+                if let Some(times) = self.quarantine_failures.count(1) {
+                    warn!(forwarder = self.name, %error, times, "refused points could not be put \
+                        into the quarantine");
+                }
+                0
+            }
         }
     }
 

@@ -5,6 +5,7 @@ mod directory;
 mod file;
 mod keeper;
 mod name;
+mod quarantine;
 #[cfg(test)]
 mod tests;
 

@@ -21,7 +21,7 @@ use crate::config::{Common, DeliveryConfig, SpoolConfig, SpoolOrder, SpoolWrite}
 use crate::courier::PART_POINTS;
 use crate::driver::{Destination, Outlet};
 use crate::forwarder::{Forwarder, SendError};
-use crate::model::Snapshot;
+use crate::model::{Point, Snapshot};
 use crate::payload::Batch;
 use crate::select::SelectConfig;
 use crate::stats::{Counts, reason};
@@ -49,11 +49,17 @@ type Got = (u64, usize);
 struct Peer {
     mode: Arc<Mutex<Mode>>,
     got: Arc<Mutex<Vec<Got>>>,
+    /// What it refuses of every window, by tag, and why.
+    refuses: Arc<Mutex<BTreeMap<usize, &'static str>>>,
 }
 
 impl Peer {
     fn new(mode: Mode) -> Self {
-        Self { mode: Arc::new(Mutex::new(mode)), got: Arc::default() }
+        Self { mode: Arc::new(Mutex::new(mode)), got: Arc::default(), refuses: Arc::default() }
+    }
+
+    fn refuses(&self, points: impl IntoIterator<Item = usize>, reason: &'static str) {
+        self.refuses.lock().unwrap().extend(points.into_iter().map(|point| (point, reason)));
     }
 
     fn is(&self, mode: Mode) {
@@ -96,7 +102,12 @@ impl Forwarder for Fake {
         };
         for (id, text) in &pending[..taken] {
             let (end, number) = text.split_once('/').unwrap();
-            self.0.got.lock().unwrap().push((end.parse().unwrap(), number.parse().unwrap()));
+            let number = number.parse().unwrap();
+            if let Some(reason) = self.0.refuses.lock().unwrap().get(&number) {
+                batch.refused(*id, reason, "no");
+                continue;
+            }
+            self.0.got.lock().unwrap().push((end.parse().unwrap(), number));
             batch.delivered(*id);
         }
         if batch.is_settled() { Ok(()) } else { Err(SendError::transient("refused")) }
@@ -199,6 +210,20 @@ fn balanced(counts: &Counts) {
 fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder.join("fake/new")) else { return Vec::new() };
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// What is in the quarantine: for each file its reason, its window's end and the tags of its points.
+fn quarantine(folder: &Path) -> Vec<(String, u64, Vec<usize>)> {
+    let entries = fs::read_dir(folder.join("fake/quarantine")).unwrap();
+    let file = |path: PathBuf| {
+        let (name, reason) = path.file_name().unwrap().to_str().unwrap().rsplit_once('.').unwrap();
+        let snapshot = super::read(&path, name.parse().unwrap()).unwrap();
+        let tag = |point: &Point| point.series.tag("n").unwrap().parse().unwrap();
+        (reason.to_owned(), snapshot.window.end_ms, snapshot.points.iter().map(tag).collect())
+    };
+    let mut files: Vec<_> = entries.map(|entry| file(entry.unwrap().path())).collect();
     files.sort();
     files
 }
@@ -479,6 +504,137 @@ fn damage_costs_the_window_that_it_hit_and_is_set_aside() {
 }
 
 #[test]
+fn what_is_refused_for_good_is_in_the_quarantine_and_what_was_lost_or_arrived_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::new(Mode::Up);
+    peer.refuses([3, 4, 8], reason::REFUSED);
+    peer.refuses([5], reason::TOO_LARGE);
+    peer.refuses([6], reason::LOST);
+    peer.refuses([7], reason::PAGE_FULL);
+    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    let end = now_ms();
+    run.push(end, 10);
+    let counts = run.wait();
+    assert_eq!((counts.delivered, counts.queued, counts.spooled), (4, 0, 0));
+    let dropped = [("lost", 1), ("page_full", 1), ("refused", 3), ("too_large", 1)];
+    assert_eq!(counts.dropped, BTreeMap::from(dropped), "the ledger says the same as ever");
+    let spool = counts.spool.unwrap();
+    assert_eq!((spool.quarantined, spool.not_quarantined, spool.files), (4, 0, 0));
+    run.stop();
+    let expected =
+        [("refused".to_owned(), end, vec![3, 4, 8]), ("too_large".to_owned(), end, vec![5])];
+    assert_eq!(quarantine(folder.path()), expected);
+    assert!(files(folder.path()).is_empty());
+}
+
+#[test]
+fn of_a_window_that_goes_in_parts_what_is_refused_is_in_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::new(Mode::Half);
+    let bad = [5, PART_POINTS - 1, PART_POINTS, PART_POINTS + 7, 2 * PART_POINTS + 9];
+    peer.refuses(bad, reason::REFUSED);
+    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    let end = now_ms();
+    run.push(end, 2 * PART_POINTS + 10);
+    run.wait();
+    peer.is(Mode::Up);
+    run.wait();
+    assert_eq!(run.stop().delivered, 2 * PART_POINTS as u64 + 5);
+    assert_eq!(quarantine(folder.path()), [("refused".to_owned(), end, bad.to_vec())]);
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_window_keeps_what_was_refused_apart_from_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::new(Mode::Half);
+    peer.refuses([1, 6], reason::REFUSED);
+    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    let end = now_ms();
+    run.push(end, 8);
+    run.runtime.block_on(async { sleep(Duration::from_millis(10)).await });
+    let counts = run.stop();
+    assert_eq!((counts.delivered, counts.spooled, counts.dropped[reason::REFUSED]), (3, 4, 1));
+    assert_eq!(quarantine(folder.path()), [("refused".to_owned(), end, vec![1])]);
+    peer.is(Mode::Up);
+    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    let counts = run.wait();
+    assert_eq!((counts.recovered, counts.delivered, counts.dropped[reason::REFUSED]), (4, 3, 1));
+    run.stop();
+    // Of the same window, reason and size as the other: neither takes the other's place.
+    let spool = counts.spool.unwrap();
+    assert_eq!((spool.quarantined, spool.not_quarantined), (0, 1));
+    assert_eq!(quarantine(folder.path()), [("refused".to_owned(), end, vec![1])]);
+}
+
+#[test]
+fn what_is_refused_again_after_a_crash_is_in_the_quarantine_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::new(Mode::Down);
+    peer.refuses([2], reason::REFUSED);
+    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    let end = now_ms();
+    run.push(end, 4);
+    run.wait();
+    run.crash();
+    let file = files(folder.path()).remove(0);
+    let bytes = fs::read(&file).unwrap();
+    peer.is(Mode::Up);
+    for _ in 0..2 {
+        // As if the crash had been right before it was removed.
+        fs::write(&file, &bytes).unwrap();
+        let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+        let counts = run.wait();
+        assert_eq!((counts.recovered, counts.delivered), (4, 3));
+        assert_eq!(counts.spool.unwrap().quarantined, 1);
+        run.stop();
+        assert_eq!(quarantine(folder.path()), [("refused".to_owned(), end, vec![2])]);
+    }
+}
+
+#[test]
+fn a_destination_that_refuses_everything_does_not_wear_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::new(Mode::Up);
+    peer.refuses(0..100, reason::REFUSED);
+    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    let base = now_ms();
+    for minute in 1..=2_u64 {
+        for window in 0..30 {
+            run.push(base + minute * 100 + window, 100);
+            run.runtime.block_on(async { sleep(Duration::from_millis(100)).await });
+        }
+        let counts = run.check();
+        assert_eq!(counts.dropped[reason::REFUSED], minute * 3_000);
+        let spool = counts.spool.unwrap();
+        assert_eq!((spool.quarantined, spool.not_quarantined), (minute * 1_000, minute * 2_000));
+        assert_eq!(quarantine(folder.path()).len() as u64, minute * 10);
+        run.runtime.block_on(async { sleep(Duration::from_secs(60)).await });
+    }
+    run.stop();
+}
+
+#[test]
+fn a_quarantine_that_cannot_be_written_costs_nothing_else_and_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::new(Mode::Up);
+    peer.refuses([0], reason::REFUSED);
+    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    run.wait();
+    let quarantine = folder.path().join("fake/quarantine");
+    fs::remove_dir(&quarantine).unwrap();
+    fs::write(&quarantine, "a file is in the way").unwrap();
+    run.push(now_ms(), 3);
+    let counts = run.wait();
+    assert_eq!((counts.delivered, counts.dropped[reason::REFUSED]), (2, 1));
+    let spool = counts.spool.unwrap();
+    assert_eq!((spool.quarantined, spool.not_quarantined, spool.degraded), (0, 1, None));
+    fs::remove_file(&quarantine).unwrap();
+    run.push(now_ms() + 1, 3);
+    assert_eq!(run.wait().spool.unwrap().quarantined, 1, "the folder is made again");
+    run.stop();
+}
+
+#[test]
 fn of_two_daemons_on_one_folder_the_second_works_from_memory_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (peer, other) = (Peer::new(Mode::Down), Peer::new(Mode::Down));
@@ -587,6 +743,7 @@ enum Step {
     Wait,
     Stop,
     Crash,
+    Refuses(Vec<usize>),
     Corrupt { file: prop::sample::Index, byte: prop::sample::Index },
     Remove(prop::sample::Index),
 }
@@ -599,6 +756,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Wait),
         1 => Just(Step::Stop),
         1 => Just(Step::Crash),
+        1 => prop::collection::vec(0_usize..30, 0..9).prop_map(Step::Refuses),
         1 => (any::<prop::sample::Index>(), any::<prop::sample::Index>())
             .prop_map(|(file, byte)| Step::Corrupt { file, byte }),
         1 => any::<prop::sample::Index>().prop_map(Step::Remove),
@@ -658,6 +816,10 @@ proptest! {
                     run.push(end_ms, points);
                 }
                 Step::Peer(mode) => peer.is(mode),
+                Step::Refuses(points) => {
+                    peer.refuses.lock().unwrap().clear();
+                    peer.refuses(points, reason::REFUSED);
+                }
                 Step::Wait => drop(run.wait()),
                 Step::Stop => {
                     let counts = run.stop();
@@ -706,6 +868,9 @@ proptest! {
         model.dropped += counts.dropped.values().sum::<u64>();
         prop_assert_eq!((counts.queued, counts.spooled), (0, 0), "{:?}", counts);
         prop_assert!(files(folder).is_empty());
+        let refused = counts.dropped.get(reason::REFUSED).copied().unwrap_or_default();
+        let spool = counts.spool.unwrap();
+        prop_assert_eq!(spool.quarantined + spool.not_quarantined, refused);
 
         let got = peer.got();
         let unique: BTreeSet<Got> = got.iter().copied().collect();
