@@ -8,8 +8,8 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -40,6 +40,30 @@ fn wait_for_lines(daemon: &Daemon, lines: &[&str]) -> String {
         assert!(Instant::now() < deadline, "{lines:#?} did not come: {page}");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
+}
+
+#[test]
+fn connections_beyond_the_limit_are_closed_and_shown_in_the_status() {
+    let daemon = Daemon::start(
+        "forwarders:
+  console: {}
+  prometheus: { listen: \"127.0.0.1:0\", max_connections: 1 }
+",
+    );
+    let refused =
+        |status: &Value| status["forwarders"]["prometheus"]["refused_connections"].clone();
+    assert_eq!(refused(&daemon.status()), 0);
+    let connect = || TcpStream::connect(daemon.page.unwrap()).unwrap();
+    let _idle = connect();
+    for count in 1..=2 {
+        assert_eq!(connect().read(&mut [0; 1]).unwrap_or(0), 0, "closed at once");
+        assert_eq!(refused(&daemon.status()), count);
+    }
+    assert!(daemon.status()["forwarders"]["console"].get("refused_connections").is_none());
+    let stopped = daemon.stop();
+    let told: Vec<_> =
+        stopped.warnings().into_iter().filter(|line| line.contains("max_connections")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 /// Samples of every kind, and the lines that they make.

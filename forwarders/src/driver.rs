@@ -119,7 +119,7 @@ impl Destination {
 
     fn split_with(self, place: Option<&SpoolPlace>) -> (Outlet, ForwarderTask) {
         let Common { name, select, delivery } = self.common;
-        let stats = Arc::new(ForwarderStats::default());
+        let stats = Arc::new(ForwarderStats::new(self.forwarder.refused_connections()));
         let backlog = Arc::new(Backlog::new(&delivery, place.is_some(), Arc::clone(&stats)));
         let keeper = place.map(|place| Keeper::new(name.clone(), place, Arc::clone(&backlog)));
         if let Some(keeper) = &keeper {

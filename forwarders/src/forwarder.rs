@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -71,6 +73,12 @@ pub trait Forwarder: Send {
     /// disk. A destination that takes what it gets for now has none.
     fn wants_old_data(&self) -> bool {
         false
+    }
+
+    /// Counts connections to it that it closed because it had too many; `None` where nobody connects
+    /// to it.
+    fn refused_connections(&self) -> Option<Arc<AtomicU64>> {
+        None
     }
 
     /// The daemon stops, and the last `send` of this batch was dropped: notes what became of

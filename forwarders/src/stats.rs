@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::payload::Settled;
@@ -82,6 +83,8 @@ pub struct Counts {
     pub down: bool,
     /// Its spool; `None` where it has none.
     pub spool: Option<SpoolCounts>,
+    /// Connections that it closed because it had too many; `None` where nobody connects to it.
+    pub refused_connections: Option<u64>,
 }
 
 /// How the spool of a forwarder is.
@@ -128,13 +131,21 @@ impl Counts {
 #[derive(Debug, Default)]
 pub struct ForwarderStats {
     counts: Mutex<Counts>,
+    refused_connections: Option<Arc<AtomicU64>>,
 }
 
 impl ForwarderStats {
+    /// Of a forwarder that counts connections itself, if it has any.
+    pub(crate) fn new(refused_connections: Option<Arc<AtomicU64>>) -> Self {
+        Self { counts: Mutex::default(), refused_connections }
+    }
+
     /// All numbers at one moment.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.lock().clone()
+        let refused = self.refused_connections.as_ref();
+        let refused_connections = refused.map(|refused| refused.load(Ordering::Relaxed));
+        Counts { refused_connections, ..self.lock().clone() }
     }
 
     /// Points in memory.

@@ -115,6 +115,9 @@ struct Forwarder {
     last_error_at: Option<String>,
     last_success: Option<String>,
     spool: Option<Spool>,
+    /// Only of those that others connect to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_connections: Option<u64>,
 }
 
 /// What waits on disk for a destination, and whether more can.
@@ -251,6 +254,7 @@ impl Forwarder {
             last_error_at: last_error_at.map(rfc3339),
             last_success: counts.last_success.map(rfc3339),
             spool: counts.spool.map(Spool::of),
+            refused_connections: counts.refused_connections,
         }
     }
 }

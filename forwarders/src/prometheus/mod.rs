@@ -8,6 +8,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -79,6 +80,7 @@ pub struct PrometheusPage {
     /// The memory of the page before the one that is served. To ask the kernel for as much with
     /// each window would take as long as to write the page.
     spare: Vec<u8>,
+    turned_away: Arc<AtomicU64>,
     serving: Option<JoinHandle<()>>,
 }
 
@@ -106,6 +108,7 @@ impl PrometheusPage {
             current: CurrentPage::default(),
             next: None,
             spare: Vec::new(),
+            turned_away: Arc::default(),
             serving: None,
         }
     }
@@ -130,8 +133,14 @@ impl Forwarder for PrometheusPage {
         let address = socket.local_addr().unwrap_or(self.address);
         info!(forwarder = self.name, %address, path = &*self.path, "Prometheus page");
         let (path, current) = (Arc::clone(&self.path), self.current.clone());
-        self.serving = Some(tokio::spawn(server::serve(socket, path, current, self.limits)));
+        let turned_away = Arc::clone(&self.turned_away);
+        let serving = server::serve(socket, path, current, self.limits, turned_away);
+        self.serving = Some(tokio::spawn(serving));
         Ok(())
+    }
+
+    fn refused_connections(&self) -> Option<Arc<AtomicU64>> {
+        Some(Arc::clone(&self.turned_away))
     }
 
     fn wants_idle_windows(&self) -> bool {

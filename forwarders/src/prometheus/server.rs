@@ -2,6 +2,7 @@
 //! one request, one reply and one time limit: so whoever connects can hold little, and not for long.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -61,12 +62,14 @@ pub(super) struct ServerLimits {
     pub(super) head_bytes_max: usize,
 }
 
-/// Serves the page at `path` until it is dropped, with all its connections.
+/// Serves the page at `path` until it is dropped, with all its connections. Those for which there is
+/// no place are counted in `turned_away`.
 pub(super) async fn serve(
     socket: TcpListener,
     path: Arc<str>,
     page: CurrentPage,
     limits: ServerLimits,
+    turned_away: Arc<AtomicU64>,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let mut connections = JoinSet::new();
@@ -87,6 +90,7 @@ pub(super) async fn serve(
                     });
                 }
                 Err(_) => {
+                    turned_away.fetch_add(1, Ordering::Relaxed);
                     if let Some(times) = refused.count(1) {
                         warn!(%peer, times, "too many connections to the Prometheus page (max_connections)");
                     }

@@ -1,6 +1,7 @@
 //! The page over a real socket.
 
 use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ const DEFAULTS: ServerLimits = ServerLimits {
 struct Serving {
     address: std::net::SocketAddr,
     current: CurrentPage,
+    turned_away: Arc<AtomicU64>,
 }
 
 async fn start(limits: ServerLimits, page: Page) -> Serving {
@@ -28,8 +30,10 @@ async fn start(limits: ServerLimits, page: Page) -> Serving {
     let address = socket.local_addr().unwrap();
     let current = CurrentPage::default();
     current.replace(page);
-    tokio::spawn(serve(socket, "/metrics".into(), current.clone(), limits));
-    Serving { address, current }
+    let turned_away = Arc::<AtomicU64>::default();
+    let counter = Arc::clone(&turned_away);
+    tokio::spawn(serve(socket, "/metrics".into(), current.clone(), limits, counter));
+    Serving { address, current, turned_away }
 }
 
 struct Reply {
@@ -180,6 +184,17 @@ async fn one_connection_too_many_is_closed_and_room_is_made_by_the_time_limit() 
         } {
             break;
         }
+    }
+}
+
+#[tokio::test]
+async fn connections_that_are_too_many_are_counted() {
+    let serving = start(ServerLimits { connections_max: 1, ..DEFAULTS }, page()).await;
+    let _idle = TcpStream::connect(serving.address).await.unwrap();
+    for count in 1..=3 {
+        let mut further = TcpStream::connect(serving.address).await.unwrap();
+        assert_eq!(further.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        assert_eq!(serving.turned_away.load(Ordering::Relaxed), count);
     }
 }
 
