@@ -18,8 +18,9 @@ const AFTER_MAX: Duration = Duration::from_secs(300);
 ///
 /// A [`ForwarderTask`](crate::driver::ForwarderTask) owns it and calls it from one task, never
 /// twice at a time: `encode` for each snapshot or part of one, then `send` until the batch is settled.
-/// Payloads are pushed in the order of the snapshot's points, each with how many of them it holds:
-/// so what is pending names the points that are not delivered yet, and only these are kept.
+/// Payloads are pushed in the order of the snapshot's points, each with how many of them it holds; or
+/// the batch is told where these are. So what is pending names the points that are not delivered yet,
+/// and only these are kept.
 /// Queue, time limits, retries, counting and shutdown are the task's business.
 #[async_trait]
 pub trait Forwarder: Send {

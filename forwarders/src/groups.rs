@@ -1,6 +1,7 @@
 //! Points that look the same at a destination, merged.
 
 use std::hash::BuildHasher;
+use std::iter;
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
@@ -19,6 +20,9 @@ pub(crate) struct Groups {
     /// What is shown, one series behind the other.
     text: Vec<u8>,
     list: Vec<Entered>,
+    /// Points that are in a group with an earlier one: the group's place in `list`, and their own in
+    /// the snapshot.
+    joined: Vec<(usize, usize)>,
     /// Places in `list`, by text and kind.
     index: HashTable<usize>,
     hasher: RandomState,
@@ -58,6 +62,7 @@ impl Groups {
     ) {
         self.text.clear();
         self.list.clear();
+        self.joined.clear();
         self.index.clear();
         for (first, point) in snapshot.points.iter().enumerate() {
             let start = self.text.len();
@@ -74,6 +79,7 @@ impl Groups {
             let merged = entered.merged.get_or_insert_with(|| of_first.clone());
             merged.merge(point.value.clone(), snapshot);
             entered.points += 1;
+            self.joined.push((place, first));
         }
     }
 
@@ -87,16 +93,27 @@ impl Groups {
         })
     }
 
-    /// Whether points are in a group with others.
+    /// Where the points of the groups are in the snapshot, one group's behind the other's; `None` if
+    /// that is just its order.
     #[cfg(feature = "graphite")]
-    pub(crate) fn has_merged(&self) -> bool {
-        self.list.iter().any(|entered| entered.points > 1)
+    pub(crate) fn places(&mut self) -> Option<impl Iterator<Item = usize>> {
+        if self.joined.is_empty() {
+            return None;
+        }
+        self.joined.sort_unstable();
+        let mut joined = self.joined.as_slice();
+        Some(self.list.iter().enumerate().flat_map(move |(place, entered)| {
+            let own = joined.partition_point(|(group, _)| *group == place);
+            let (own, rest) = joined.split_at(own);
+            joined = rest;
+            iter::once(entered.first).chain(own.iter().map(|(_, point)| *point))
+        }))
     }
 
     /// The group that has the text at the end of `text`; where there is none, the next one that is
     /// pushed gets it.
     fn place(&mut self, kind: MetricKind, start: usize) -> Option<usize> {
-        let Self { text, list, index, hasher } = self;
+        let Self { text, list, index, hasher, .. } = self;
         let hash_of = |kind: MetricKind, text: &[u8]| hasher.hash_one((kind, text));
         let of = |entered: &Entered| &text[entered.front.start..entered.back.end];
         let wanted = &text[start..];

@@ -1,6 +1,6 @@
 //! Encoded bytes on their way to a destination, and what became of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// One sendable unit: a Kafka message, a request body, a window of lines.
@@ -28,6 +28,8 @@ pub struct Batch {
     settled: Settled,
     /// Payloads that were refused since last asked, and why.
     refusals: Vec<(usize, &'static str)>,
+    /// The place of each point in the order of the payloads; empty where that is the snapshot's.
+    places: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -133,6 +135,7 @@ impl Batch {
         self.pending = 0;
         self.settled = Settled::default();
         self.refusals.clear();
+        self.places.clear();
     }
 
     /// Adds a payload of `points` points whose key and body the closures append.
@@ -155,6 +158,14 @@ impl Batch {
         self.pending += points;
     }
 
+    /// Says where the points of the payloads are, one payload's behind the other's, when they are
+    /// not in the order of what was encoded.
+    pub fn set_places(&mut self, places: impl Iterator<Item = usize>) {
+        self.places.clear();
+        self.places.extend(places);
+        debug_assert_eq!(self.places.len() as u64, self.points(), "every point has its place");
+    }
+
     /// Points that are neither delivered nor refused.
     #[must_use]
     pub fn points_pending(&self) -> u64 {
@@ -167,18 +178,30 @@ impl Batch {
         self.entries.iter().map(|entry| entry.points).sum()
     }
 
-    /// Which points of what was encoded these are: payloads are in its order.
+    /// Which points of what was encoded these are.
     #[must_use]
     pub fn points_left(&self) -> PointRanges {
-        let (mut left, mut start) = (PointRanges::default(), 0);
-        for entry in &self.entries {
+        self.places_of(|id| self.entries[id].open)
+    }
+
+    /// Where the points of these payloads are.
+    fn places_of(&self, is_wanted: impl Fn(usize) -> bool) -> PointRanges {
+        let (mut ranges, mut start) = (PointRanges::default(), 0);
+        for (id, entry) in self.entries.iter().enumerate() {
             let end = start + entry.points as usize;
-            if entry.open {
-                left.add(start..end);
+            if is_wanted(id) {
+                ranges.add(start..end);
             }
             start = end;
         }
-        left
+        if self.places.is_empty() {
+            return ranges;
+        }
+        let mut places: Vec<usize> = ranges.of(&self.places).copied().collect();
+        places.sort_unstable();
+        let mut ranges = PointRanges::default();
+        places.into_iter().for_each(|place| ranges.add(place..place + 1));
+        ranges
     }
 
     /// Whether nothing is left to send.
@@ -252,20 +275,14 @@ impl Batch {
     }
 
     fn take_refusals(&mut self) -> BTreeMap<&'static str, PointRanges> {
-        let mut places = BTreeMap::<_, PointRanges>::new();
-        self.refusals.sort_unstable();
-        let mut refusals = self.refusals.drain(..).peekable();
-        let mut start = 0;
-        for (id, entry) in self.entries.iter().enumerate() {
-            let Some((next, reason)) = refusals.peek() else { break };
-            let end = start + entry.points as usize;
-            if *next == id {
-                places.entry(*reason).or_default().add(start..end);
-                refusals.next();
-            }
-            start = end;
+        let mut by_reason = BTreeMap::<_, BTreeSet<usize>>::new();
+        for (id, reason) in std::mem::take(&mut self.refusals) {
+            by_reason.entry(reason).or_default().insert(id);
         }
-        places
+        by_reason
+            .into_iter()
+            .map(|(reason, ids)| (reason, self.places_of(|id| ids.contains(&id))))
+            .collect()
     }
 
     fn close(&mut self, id: usize) -> u64 {
@@ -339,6 +356,22 @@ mod tests {
         assert_eq!(joined.at_most(3), ranges(&[1..3, 7..8]));
         assert_eq!(joined.at_most(1), PointRanges::first(1).behind(1));
         assert_eq!(joined.at_most(9), joined);
+    }
+
+    #[test]
+    fn points_are_named_where_they_are_also_if_payloads_are_in_another_order() {
+        let mut batch = batch_of(&[2, 1, 3]);
+        batch.set_places([0, 4, 1, 2, 3, 5].into_iter());
+        batch.delivered(1);
+        batch.refused(0, "refused", "no");
+        let places = |ranges: &PointRanges| -> Vec<usize> {
+            ranges.of(&[0, 1, 2, 3, 4, 5]).copied().collect()
+        };
+        assert_eq!(places(&batch.points_left()), [2, 3, 5]);
+        assert_eq!(places(&batch.take_settled().places["refused"]), [0, 4]);
+        batch.clear();
+        batch.push(2, |_| (), |_| ());
+        assert_eq!(batch.points_left(), PointRanges::first(2));
     }
 
     #[test]

@@ -96,13 +96,10 @@ impl Encoder {
                 },
             );
             let Some(trouble) = trouble else { continue };
-            let words = trouble.words(&self.form, path);
-            // Behind a group of several points, payloads are not where the points are.
-            if self.groups.has_merged() {
-                batch.one_refused(id, reason::TOO_LARGE, words);
-            } else {
-                batch.refused(id, reason::TOO_LARGE, words);
-            }
+            batch.refused(id, reason::TOO_LARGE, trouble.words(&self.form, path));
+        }
+        if let Some(places) = self.groups.places() {
+            batch.set_places(places);
         }
     }
 }

@@ -10,6 +10,7 @@ use super::limits::{LINE_BYTES_MAX, PART_BYTES_MAX};
 use super::pickle::tests::unpickle;
 use super::*;
 use crate::model::{DistinctSet, MetricKind, Point, Sum, Value};
+use crate::payload::PointRanges;
 use crate::stats::reason;
 use crate::testing::{
     self, counter, encoded, point, section, snapshot_of, snapshot_of_counters, text_of,
@@ -180,19 +181,26 @@ fn what_is_too_long_is_dropped_with_its_reason_and_nothing_else_is() {
 }
 
 #[test]
-fn what_is_too_long_is_named_only_where_each_point_has_a_path_of_its_own() {
+fn what_is_too_long_and_what_is_left_is_named_also_where_points_have_become_one_path() {
     let long = "x".repeat(PART_BYTES_MAX + 1);
     let points = || {
         vec![
             counter("a", &[("k", "1")], 1.0),
             counter(&long, &[("k", "1")], 1.0),
             counter("a", &[("k", "2")], 1.0),
+            counter("b", &[], 1.0),
         ]
     };
-    let settled = encode("", points()).take_settled();
-    assert_eq!(settled.places[reason::TOO_LARGE].of(&[0, 1, 2]).collect::<Vec<_>>(), [&1]);
-    let settled = encode(r#""tags": "drop""#, points()).take_settled();
-    assert_eq!((settled.refused[reason::TOO_LARGE], settled.places.len()), (1, 0));
+    for members in ["", r#""tags": "drop""#] {
+        let mut batch = encode(members, points());
+        let places =
+            |ranges: &PointRanges| -> Vec<usize> { ranges.of(&[0, 1, 2, 3]).copied().collect() };
+        assert_eq!(places(&batch.points_left()), [0, 2, 3], "{members}");
+        assert_eq!(places(&batch.take_settled().places[reason::TOO_LARGE]), [1], "{members}");
+        let b = batch.pending().find(|payload| payload.bytes.starts_with(b"b")).unwrap().id;
+        batch.delivered(b);
+        assert_eq!(places(&batch.points_left()), [0, 2], "{members}");
+    }
 }
 
 #[test]
