@@ -110,6 +110,11 @@ fn list(
     Ok(())
 }
 
+/// So many of them, in words.
+fn count(number: u64, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A line for each destination and for the quarantine.
 fn totals(entries: &[Entry]) -> String {
     let mut totals = BTreeMap::<(&str, bool), Removed>::new();
@@ -121,7 +126,8 @@ fn totals(entries: &[Entry]) -> String {
     }
     let line = |((forwarder, quarantine), Removed { files, points, bytes }): (_, Removed)| {
         let place = if quarantine { "in quarantine" } else { "wait" };
-        format!("{forwarder}: {files} windows with {points} points, {bytes} bytes, {place}\n")
+        let (files, points) = (count(files, "window"), count(points, "point"));
+        format!("{forwarder}: {files} with {points}, {bytes} bytes, {place}\n")
     };
     totals.into_iter().map(line).collect()
 }
@@ -172,7 +178,8 @@ fn remove(
         return put_json(&removed, out);
     }
     let Removed { files, points, bytes } = removed;
-    let words = format!("removed {files} windows with {points} points, {bytes} bytes\n");
+    let (files, points) = (count(files, "window"), count(points, "point"));
+    let words = format!("removed {files} with {points}, {bytes} bytes\n");
     out.extend_from_slice(words.as_bytes());
     Ok(())
 }

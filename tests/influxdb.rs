@@ -149,7 +149,7 @@ fn a_poison_series_costs_nothing_but_itself_and_is_shown_with_the_servers_words(
         spool(&["show", name])
     );
     assert!(spool(&["list"]).contains("in quarantine: refused"), "{}", spool(&["list"]));
-    assert!(spool(&["remove", name]).starts_with("removed 1 windows with 1 points"));
+    assert!(spool(&["remove", name]).starts_with("removed 1 window with 1 point"));
     assert!(spool(&["list"]).ends_with("nothing waits\n"));
 }
 
