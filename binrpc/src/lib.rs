@@ -2,7 +2,7 @@
 //!
 //! The codec is pure: bytes in, values out, and the other way round. Whatever the bytes are, it does
 //! not panic, does not recurse, and holds no more than [`Limits`] allow. The client (feature `client`,
-//! on by default) speaks it over Unix sockets, TCP and UDP, within [`Timeouts`](client::Timeouts).
+//! on by default) speaks it over Unix sockets, TCP and UDP, within [`Timeouts`].
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
