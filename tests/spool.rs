@@ -286,10 +286,7 @@ fn the_spool_command_lists_shows_and_removes_while_the_daemon_runs() {
     assert!(words.contains("no such file"), "{words}");
 
     let (status, words, _) = spool(&folder, &["remove", files[1]]);
-    assert_eq!(
-        (status, words.split(',').next()),
-        (Some(0), Some("removed 1 window with 1 point"))
-    );
+    assert_eq!((status, words.split(',').next()), (Some(0), Some("removed 1 window with 1 point")));
     let status = spooled(&daemon, 2);
     assert_eq!(status["forwarders"]["kafka"]["dropped"]["removed"], 1);
     assert_balanced(&status);

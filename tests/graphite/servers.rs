@@ -75,7 +75,7 @@ impl Carbon {
 
     /// What its log says of trouble.
     pub(crate) fn complaints(&self) -> Vec<String> {
-        let log = std::fs::read_to_string(self.folder.path().join("log/output")).unwrap();
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
         let words = ["invalid", "rror", "Traceback", "xception", "lost", "too long", "ignoring"];
         let bad = |line: &&str| words.iter().any(|word| line.contains(word));
         log.lines().filter(bad).map(str::to_owned).collect()
