@@ -24,6 +24,7 @@ use crate::aggregator::pulse::{Pulse, RuntimeCall};
 use crate::aggregator::registry::Registry;
 use crate::aggregator::store::Store;
 use crate::aggregator::thread::AggregatorThread;
+use crate::aggregator::windows::WindowStats;
 use crate::cli::RunArgs;
 use crate::config::{self, Config, Loaded};
 use crate::kamailio::KamailioSection;
@@ -38,6 +39,7 @@ use crate::listener::stats::{Counts, ListenerStats};
 use crate::listener::wake::Waker;
 use crate::logging;
 use crate::observed::{Observed, ObservedForwarder};
+use crate::own::pipeline::SelfMetrics;
 use crate::service;
 use crate::sys;
 
@@ -148,9 +150,10 @@ pub async fn run(
     let bound = bind_all(listeners, config)?;
     let shared = shared(config, started);
     let instances = instances(config);
-    let observed = Arc::new(observe(&shared, &bound, &instances, &outlets, instance));
+    let observed = Arc::new(observe(config, &shared, &bound, &instances, &outlets, instance));
     let admin = Admin::bind(&config.admin).await?;
-    let (pipeline, intake) = Pipeline::start(config, &shared, bound, &instances, outlets, pulse())?;
+    let (pipeline, intake) =
+        Pipeline::start(config, &shared, &observed, bound, &instances, outlets, pulse())?;
     let mut polling = start_pollers(instances, intake);
     observed.is_ready.store(true, Ordering::Release);
     let mut beside = JoinSet::new();
@@ -261,6 +264,7 @@ fn shared(config: &Config, started: Instant) -> Shared {
 }
 
 fn observe(
+    config: &Config,
     shared: &Shared,
     bound: &[BoundListener],
     instances: &[Instance],
@@ -274,6 +278,7 @@ fn observe(
         instance,
         listeners: ledgers.collect(),
         kamailio: instances.iter().map(|instance| Arc::clone(&instance.polls)).collect(),
+        windows: Arc::new(WindowStats::new(config.interval.get())),
         registry: Arc::clone(&shared.registry),
         rejected: Arc::clone(&shared.rejected),
         forwarders: outlets
@@ -307,6 +312,7 @@ impl Pipeline {
     fn start(
         config: &Config,
         shared: &Shared,
+        observed: &Arc<Observed>,
         bound: Vec<BoundListener>,
         instances: &[Instance],
         outlets: Vec<Outlet>,
@@ -353,8 +359,13 @@ impl Pipeline {
         }
         let names = listeners.iter().map(|thread| thread.thread().name().unwrap_or_default());
         let pulse = pulse.map(|pulse| pulse.of_threads(names.map(str::to_owned).collect()));
-        let aggregator =
-            AggregatorThread::new(store, interval, tallies, registry, outlets).with_pulse(pulse);
+        let own = config
+            .self_metrics
+            .then(|| SelfMetrics::new(Arc::clone(observed), Arc::clone(&shared.identifier)));
+        let aggregator = AggregatorThread::new(store, interval, tallies, registry, outlets)
+            .with_stats(Arc::clone(&observed.windows))
+            .with_self_metrics(own)
+            .with_pulse(pulse);
         let (stop, stopped) = flume::bounded(0);
         let aggregator = thread::Builder::new().name("aggregate".to_owned()).spawn(move || {
             give_way();

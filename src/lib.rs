@@ -25,6 +25,7 @@ pub mod kamailio;
 pub mod listener;
 pub mod logging;
 pub mod observed;
+pub mod own;
 pub mod process;
 pub mod protocol;
 pub mod service;

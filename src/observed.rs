@@ -7,6 +7,7 @@ use std::time::Instant;
 use forwarders::stats::ForwarderStats;
 
 use crate::aggregator::registry::Registry;
+use crate::aggregator::windows::WindowStats;
 use crate::kamailio::stats::PollerStats;
 use crate::listener::rejected::RejectedLog;
 use crate::listener::stats::ListenerStats;
@@ -22,6 +23,8 @@ pub struct Observed {
     pub listeners: Vec<Arc<ListenerStats>>,
     /// How the polls of each Kamailio go.
     pub kamailio: Vec<Arc<PollerStats>>,
+    /// How the windows go.
+    pub windows: Arc<WindowStats>,
     /// Every live series.
     pub registry: Arc<Registry>,
     /// The latest rejected messages.

@@ -11,9 +11,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use common::promtool::promtool;
 use common::{Daemon, PATIENCE, tallyd};
 use forwarders::testing::real_server;
 use reqwest::blocking::Client;
@@ -207,20 +207,6 @@ fn send_hostile(daemon: &Daemon) -> u64 {
         }
     }
     sent
-}
-
-/// `promtool check metrics` of a page: its exit status and what it complains of.
-fn promtool(program: &str, page: &str) -> (Option<i32>, String) {
-    let mut promtool = Command::new(program)
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
 #[test]

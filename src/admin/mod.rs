@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tracing::{error, info};
 
 use crate::observed::Observed;
+use crate::own::{self, page};
 
 mod status;
 
@@ -57,7 +59,7 @@ impl Admin {
         let socket =
             TcpListener::bind(address).await.map_err(|source| AdminError { address, source })?;
         if let Ok(address) = socket.local_addr() {
-            info!(%address, "admin endpoint: /healthz /readyz /api/v1/status /api/v1/rejected");
+            info!(%address, "admin endpoint: /healthz /readyz /metrics /api/v1/status /api/v1/rejected");
         }
         Ok(Self { socket: Some(socket) })
     }
@@ -68,6 +70,7 @@ impl Admin {
         let router = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
             .route("/api/v1/status", get(status))
             .route("/api/v1/rejected", get(rejected))
             .fallback(not_found)
@@ -92,10 +95,14 @@ async fn status(State(observed): State<Arc<Observed>>) -> Json<status::Status> {
     Json(status::Status::of(&observed))
 }
 
+async fn metrics(State(observed): State<Arc<Observed>>) -> Response {
+    ([(CONTENT_TYPE, page::CONTENT_TYPE)], page::write(&own::gather(&observed))).into_response()
+}
+
 async fn rejected(State(observed): State<Arc<Observed>>) -> Json<status::Rejected> {
     Json(status::Rejected::of(&observed))
 }
 
 async fn not_found() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "try /healthz, /readyz, /api/v1/status or /api/v1/rejected\n")
+    (StatusCode::NOT_FOUND, "try /healthz, /readyz, /metrics, /api/v1/status or /api/v1/rejected\n")
 }

@@ -125,6 +125,12 @@ impl AggregatorEnd {
         }
     }
 
+    /// How many listeners there are. The next number is free for whoever merges by himself.
+    #[must_use]
+    pub fn listener_count(&self) -> usize {
+        self.listeners.len()
+    }
+
     /// Asks every listener for its tally. Returns how many will answer.
     #[must_use]
     pub fn announce_edge(&self) -> usize {

@@ -29,6 +29,7 @@ pub mod store;
 pub mod table;
 pub mod tally;
 pub mod thread;
+pub mod windows;
 
 /// `aggregation`: how samples become points.
 #[derive(Clone, Debug, Deserialize)]

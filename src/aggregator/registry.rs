@@ -138,6 +138,12 @@ impl Registry {
         inner.ordinary + inner.overflow
     }
 
+    /// The most series without the overflow ones.
+    #[must_use]
+    pub fn series_max(&self) -> usize {
+        self.limits.series
+    }
+
     /// Samples that were folded into an overflow series since the start.
     #[must_use]
     pub fn overflowed_samples(&self) -> u64 {

@@ -12,6 +12,9 @@ use super::handover::{AggregatorEnd, HandedOver};
 use super::pulse::Pulse;
 use super::registry::Registry;
 use super::store::Store;
+use super::tally::Tally;
+use super::windows::{LastWindow, WindowStats};
+use crate::own::pipeline::SelfMetrics;
 
 /// How long a listener may take to hand over its tally. It is asked between two batches, so this
 /// is long; a tally that comes later is merged into the next window.
@@ -26,6 +29,14 @@ pub struct AggregatorThread {
     registry: Arc<Registry>,
     outlets: Vec<Outlet>,
     pulse: Option<Pulse>,
+    windows: Arc<WindowStats>,
+    own: Option<OwnTally>,
+}
+
+/// The daemon's own metrics, and the tally that goes to and fro.
+struct OwnTally {
+    metrics: SelfMetrics,
+    spare: Box<Tally>,
 }
 
 impl AggregatorThread {
@@ -39,7 +50,21 @@ impl AggregatorThread {
         outlets: Vec<Outlet>,
     ) -> Self {
         let clock = WindowClock::new(interval, unix_ms(SystemTime::now()));
-        Self { store, clock, interval, tallies, registry, outlets, pulse: None }
+        let windows = Arc::new(WindowStats::new(interval));
+        Self { store, clock, interval, tallies, registry, outlets, windows, own: None, pulse: None }
+    }
+
+    /// Has it report how the windows go.
+    #[must_use]
+    pub fn with_stats(self, windows: Arc<WindowStats>) -> Self {
+        Self { windows, ..self }
+    }
+
+    /// Adds the daemon's own metrics to each window, if there are any.
+    #[must_use]
+    pub fn with_self_metrics(self, metrics: Option<SelfMetrics>) -> Self {
+        let own = metrics.map(|metrics| OwnTally { metrics, spare: Box::default() });
+        Self { own, ..self }
     }
 
     /// Has it look after this as well: the pulse stops when this thread or a listener's hangs.
@@ -122,8 +147,23 @@ impl AggregatorThread {
     }
 
     fn flush(&mut self, edge: Edge) {
+        self.add_own();
         let window = Window { end_ms: edge.end_ms, interval: self.interval };
         let snapshot = Arc::new(self.store.flush(window));
         self.outlets.iter().for_each(|outlet| outlet.push(&snapshot));
+        let late_ms = unix_ms(SystemTime::now()).saturating_sub(edge.end_ms);
+        self.windows.closed(LastWindow {
+            end_ms: edge.end_ms,
+            lag: Duration::from_millis(late_ms),
+            points: snapshot.points.len() as u64,
+        });
+    }
+
+    /// Merges the daemon's own metrics under the number behind those of the listeners.
+    fn add_own(&mut self) {
+        let Some(own) = &mut self.own else { return };
+        let mut tally = own.metrics.record(std::mem::take(&mut own.spare));
+        self.store.merge(self.tallies.listener_count(), &mut tally);
+        own.spare = tally;
     }
 }

@@ -71,6 +71,9 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The daemon's own HTTP endpoint.
     pub admin: AdminConfig,
+    /// Send the daemon's own metrics through the pipeline too, as `tallyd.*` of each window, with
+    /// the agent's tags, at the cost of some dozens of series. Defaults to `false`.
+    pub self_metrics: bool,
     /// What the daemon says about itself.
     pub log: LogConfig,
     /// How long a stop may take to deliver what is left. Defaults to `10s`.
@@ -93,6 +96,7 @@ impl Default for Config {
             receive_buffer: ByteSize::from_mib(8),
             state_dir: default_state_dir(),
             admin: AdminConfig::default(),
+            self_metrics: false,
             log: LogConfig::default(),
             shutdown_timeout: Span::from_secs(10),
         }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 #![allow(unreachable_pub, reason = "a module of a test has no outside")]
 
+pub mod promtool;
 pub mod replay;
 
 use std::fs;

@@ -1,0 +1,72 @@
+//! How the windows go: how many were closed, and how late the last one was.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Shared between the aggregator, which writes once a window, and whoever reports.
+#[derive(Debug)]
+pub struct WindowStats {
+    interval: Duration,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    closed: u64,
+    last: Option<LastWindow>,
+    /// When the last one was handed on, at first when the aggregator was made.
+    handed_on: Instant,
+}
+
+/// All of it at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowCounts {
+    /// Length of a window.
+    pub interval: Duration,
+    /// Windows that were closed since the start.
+    pub closed: u64,
+    /// The last one of them.
+    pub last: Option<LastWindow>,
+    /// How long ago that was, or the start.
+    pub silent_for: Duration,
+}
+
+/// A window that was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastWindow {
+    /// Its end, in Unix milliseconds.
+    pub end_ms: u64,
+    /// From then until the forwarders had it.
+    pub lag: Duration,
+    /// Points in it.
+    pub points: u64,
+}
+
+impl WindowStats {
+    /// No window yet.
+    #[must_use]
+    pub fn new(interval: Duration) -> Self {
+        let inner = Inner { closed: 0, last: None, handed_on: Instant::now() };
+        Self { interval, inner: Mutex::new(inner) }
+    }
+
+    /// The forwarders have a window.
+    pub fn closed(&self, window: LastWindow) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.closed += 1;
+        inner.last = Some(window);
+        inner.handed_on = Instant::now();
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn counts(&self) -> WindowCounts {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        WindowCounts {
+            interval: self.interval,
+            closed: inner.closed,
+            last: inner.last,
+            silent_for: inner.handed_on.elapsed(),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What Prometheus' own tool says of a page.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// `promtool check metrics` of a page: its exit status and what it complains of.
+pub fn promtool(program: &str, page: &str) -> (Option<i32>, String) {
+    let mut promtool = Command::new(program)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
