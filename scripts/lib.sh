@@ -10,6 +10,18 @@ if [[ -d $cargo_home/bin ]]; then PATH=$PATH:$cargo_home/bin; fi
 
 have() { command -v "$1" >/dev/null; }
 
+# A browser that runs without a screen: Debian's, or another one of its family. Ubuntu's package is a
+# snap, which does not see our files.
+browser() {
+    local name
+    for name in chromium google-chrome google-chrome-stable; do
+        if have "$name"; then
+            command -v "$name"
+            return
+        fi
+    done
+}
+
 # 75 -> "1 min 15 s"
 duration() { # SECONDS
     if (($1 < 60)); then echo "$1 s"; else echo "$(($1 / 60)) min $(($1 % 60)) s"; fi

@@ -110,6 +110,7 @@ find_missing() {
         note nodejs "node 18 or later (runs the Node.js client that the tests send with)"
     need npm "fetches the Node.js client" npm
     need netcat-openbsd "sends test metrics" nc
+    [[ -n $(browser) ]] || note chromium "chromium or google-chrome (opens the status page)"
     need maven "fetches the Kafka broker" mvn
     java_is_new_enough || note JAVA "java 17 or later (runs the Kafka broker)"
     need_python_module python3-twisted twisted "runs carbon, Graphite's storage"
@@ -253,7 +254,7 @@ install_rust_lints() {
 
 if ! on_debian; then
     say "needed: gcc g++ make perl curl; Rust; for the tests also"
-    say "python3 with venv, twisted, whisper, cachetools and urllib3, node 18 or later, npm,"
+    say "chromium, python3 with venv, twisted, whisper, cachetools and urllib3, node 18 or later, npm,"
     say "nc (OpenBSD's), mvn (Maven), java 17 or later, sipp, libpcre 3, systemd's tools, groff; for"
     say "--packages dpkg-dev, objcopy, xz, python3, rpm, lintian, debootstrap, systemd-nspawn; for"
     say "--lint these too, shellcheck, valgrind"

@@ -220,6 +220,10 @@ wait_for_servers
 wait_for_clients
 finish
 
+# Not a server, but just as real.
+TALLYD_TEST_CHROMIUM=$(browser)
+export TALLYD_TEST_CHROMIUM
+
 begin "running the tests"
 cargo test --workspace --all-features --locked "$@" | tee "$run/cargo-test.log"
 finish

@@ -8,6 +8,8 @@ mod common;
 mod keys;
 #[path = "documents/markdown.rs"]
 mod markdown;
+#[path = "documents/schema.rs"]
+mod schema;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -413,6 +415,7 @@ fn the_status_is_as_it_is_shown() {
     daemon.send("nonsense");
     let real = shape(&daemon.wait_received(1));
     let list: Value = serde_json::from_str(&daemon.get("/api/v1/rejected").1).unwrap();
+    let history: Value = serde_json::from_str(&daemon.get("/api/v1/history").1).unwrap();
     drop(daemon);
 
     let admin = document("docs/admin.md");
@@ -428,12 +431,41 @@ fn the_status_is_as_it_is_shown() {
     }
     let [(block, example)] = &blocks_of("rejected-list")[..] else { panic!("there is one") };
     assert_eq!(shape(example), shape(&list), "{block}");
+    let [(block, example)] = &blocks_of("history")[..] else { panic!("there is one") };
+    assert_eq!(shape(example), shape(&history), "{block}");
 
     let told: Vec<&str> = admin.rows().flat_map(|row| row.concat().leak().split('`')).collect();
-    for path in real.union(&shape(&list)) {
+    for path in real.iter().chain(&shape(&list)).chain(&shape(&history)) {
         let member = path.rsplit('.').next().unwrap().trim_end_matches("[]");
         assert!(member == "*" || told.contains(&member), "docs/admin.md on {path}");
     }
+}
+
+#[test]
+fn the_schema_of_the_status_is_that_of_a_real_one_and_of_the_example() {
+    let text = std::fs::read_to_string(markdown::root().join("docs/status.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    let daemon = Daemon::start("listeners: [{ transport: tcp, address: \"127.0.0.1:0\" }]\n");
+    daemon.send("nonsense");
+    let status = daemon.wait_received(1);
+    assert_eq!(schema::complaints(&schema, &status), [""; 0]);
+    let examples = blocks_of("status");
+    let whole = examples.iter().find(|(block, _)| block.to_string().starts_with("docs/admin.md"));
+    let (_, example) = whole.unwrap();
+    assert_eq!(schema::complaints(&schema, example), [""; 0]);
+    let mut known = schema::members(&schema);
+    known.retain(|path| path != ".forwarders.*");
+    let mut shown = shape(example);
+    shown.retain(|path| path != ".forwarders.*");
+    assert_eq!(known, shown);
+    // A check that lets everything pass would not have seen these.
+    let mut wrong = example.clone();
+    wrong["uptime_s"] = Value::from("61");
+    wrong["ledger"]["received"] = Value::from(-1);
+    wrong["forwarders"]["kafka"]["last_success"] = Value::from("yesterday");
+    wrong["series"].as_object_mut().unwrap().remove("total");
+    wrong["listeners"][0]["more"] = Value::from(1);
+    assert_eq!(schema::complaints(&schema, &wrong).len(), 5);
 }
 
 fn ledger_adds_up(block: &Block, status: &Value) {

@@ -8,6 +8,7 @@ use forwarders::stats::SpoolCounts;
 use serde::Serialize;
 
 use crate::aggregator::clock::unix_ms;
+use crate::aggregator::windows::WindowCounts;
 use crate::kamailio::stats::PollerStats;
 use crate::listener::rejected::RejectedMessage;
 use crate::listener::stats::{ConnectionCounts, Counts, ListenerStats};
@@ -24,6 +25,7 @@ pub(super) struct Status {
     instance: String,
     uptime_s: f64,
     process: Process,
+    windows: Windows,
     ledger: Ledger,
     listeners: Vec<Listener>,
     kamailio: Vec<Kamailio>,
@@ -38,6 +40,16 @@ struct Process {
     cpu_s: f64,
     resident_bytes: Option<u64>,
     resident_peak_bytes: Option<u64>,
+}
+
+/// How the windows go.
+#[derive(Debug, Serialize)]
+struct Windows {
+    interval_s: f64,
+    closed: u64,
+    last_end: Option<String>,
+    lag_s: Option<f64>,
+    points: Option<u64>,
 }
 
 /// Where every sample went: `received` = `aggregated` + the sum of `rejected`.
@@ -149,6 +161,7 @@ impl Status {
             instance: observed.instance.clone(),
             uptime_s: observed.started.elapsed().as_secs_f64(),
             process: Process::now(),
+            windows: Windows::of(&observed.windows.counts()),
             ledger: Ledger::of(&total, kernel_drops),
             listeners,
             kamailio: observed.kamailio.iter().map(|stats| Kamailio::of(stats)).collect(),
@@ -170,6 +183,19 @@ impl Process {
             cpu_s: process::cpu_time().as_secs_f64(),
             resident_bytes: memory.map(|memory| memory.resident),
             resident_peak_bytes: memory.map(|memory| memory.resident_peak),
+        }
+    }
+}
+
+impl Windows {
+    fn of(counts: &WindowCounts) -> Self {
+        let last = counts.last;
+        Self {
+            interval_s: counts.interval.as_secs_f64(),
+            closed: counts.closed,
+            last_end: last.map(|last| rfc3339_ms(last.end_ms)),
+            lag_s: last.map(|last| last.lag.as_secs_f64()),
+            points: last.map(|last| last.points),
         }
     }
 }

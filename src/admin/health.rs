@@ -1,0 +1,42 @@
+//! Whether the process is well: `/healthz`.
+
+use std::time::Duration;
+
+use crate::aggregator::windows::WindowCounts;
+
+/// How much longer than two windows it may take until one is closed: listeners have 5 s to hand over
+/// what they have, and a large window takes a while.
+const SLACK: Duration = Duration::from_secs(15);
+
+/// What is wrong with the pipeline, if anything is.
+pub(super) fn complaint(windows: &WindowCounts) -> Option<String> {
+    let limit = windows.interval * 2 + SLACK;
+    (windows.silent_for > limit).then(|| {
+        format!(
+            "no window was closed for {} s, and one is {} s long: the aggregator hangs\n",
+            windows.silent_for.as_secs(),
+            windows.interval.as_secs_f64()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipeline_without_windows_is_not_well() {
+        let silent_for = |seconds| WindowCounts {
+            interval: Duration::from_secs(10),
+            closed: 3,
+            last: None,
+            silent_for: Duration::from_secs(seconds),
+        };
+        assert_eq!(complaint(&silent_for(35)), None);
+        let words = complaint(&silent_for(36)).unwrap();
+        assert!(
+            words.starts_with("no window was closed for 36 s, and one is 10 s long"),
+            "{words}"
+        );
+    }
+}

@@ -1,0 +1,429 @@
+
+"use strict";
+// What the daemon says is text, some of it written by clients: it gets into the page as text nodes
+// only, by `el` and `svg`. No innerHTML, no styles, no links made of it.
+
+const POLL_MS = 1000;
+const TIMEOUT_MS = 5000;
+// What a chart shows: as much as there is, within these bounds.
+const SHOWN_S = 300;
+const SHOWN_MIN_S = 60;
+const WIDTH = 300;
+const METRICS_SHOWN = 10;
+const MESSAGES_SHOWN = 20;
+// Points that are dropped because somebody wants it so.
+const INTENDED = ["debug_mode", "removed"];
+
+const place = (id) => document.getElementById(id);
+
+function el(name, className, ...children) {
+  const element = document.createElement(name);
+  if (className) element.className = className;
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function svg(name, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+// ---- Numbers and times as people read them ----
+
+const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const count = (n) => whole.format(n);
+
+function short(n) {
+  const abs = Math.abs(n);
+  for (const [size, unit] of [[1e9, "G"], [1e6, "M"], [1e4, "k"]]) {
+    if (abs >= size) return digits(n / (unit === "k" ? 1e3 : size)) + " " + unit;
+  }
+  return abs >= 100 || Number.isInteger(n) ? count(n) : digits(n);
+}
+
+const digits = (n) => String(Number(n.toPrecision(3)));
+
+function bytes(n) {
+  if (n === null || n === undefined) return "unknown";
+  let unit = 0;
+  while (n >= 1024 && unit < 4) { n /= 1024; unit += 1; }
+  return `${digits(n)} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
+}
+
+function span(seconds) {
+  const s = Math.max(0, Math.floor(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
+  return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
+}
+
+// Of a point in time in the daemon's words. Its clock need not be ours: it is not compared.
+const clock = (time) => new Date(time).toLocaleTimeString("en-GB");
+const sum = (counts) => Object.values(counts).reduce((total, n) => total + n, 0);
+const lost = (dropped) => sum(dropped) - INTENDED.reduce((n, reason) => n + (dropped[reason] || 0), 0);
+
+// ---- The last minutes ----
+
+// Totals as /api/v1/history has them, the oldest first.
+let totals = [];
+let interval = 10;
+let instance = null;
+
+function totalsOf(status) {
+  const forwarders = Object.values(status.forwarders);
+  const over = (of) => forwarders.reduce((total, forwarder) => total + of(forwarder), 0);
+  return {
+    uptime_s: status.uptime_s,
+    received: status.ledger.received,
+    rejected: sum(status.ledger.rejected),
+    kernel_drops: status.ledger.kernel_drops,
+    delivered: over((one) => one.delivered),
+    dropped: over((one) => lost(one.dropped)),
+    waiting: over((one) => one.queued + one.spooled),
+  };
+}
+
+function remember(now) {
+  // A rate over next to no time would be noise.
+  while (totals.length > 1 && now.uptime_s - totals[totals.length - 1].uptime_s < .5) totals.pop();
+  totals.push(now);
+  const since = now.uptime_s - SHOWN_S - interval - 2;
+  while (totals.length > 2 && totals[0].uptime_s < since) totals.shift();
+}
+
+// The growth a second of a total, from each of its values to the next.
+function rate(of) {
+  return totals.slice(1).map((now, before) => {
+    const seconds = now.uptime_s - totals[before].uptime_s;
+    return { at: now.uptime_s, value: (of(now) - of(totals[before])) / seconds };
+  });
+}
+
+// The same over a window's length: points come once in a window, all at a time.
+function rateByWindow(of) {
+  const points = [];
+  let from = 0;
+  for (let to = 1; to < totals.length; to += 1) {
+    const now = totals[to];
+    while (from + 1 < to && totals[from + 1].uptime_s <= now.uptime_s - interval) from += 1;
+    const seconds = Math.max(interval, now.uptime_s - totals[from].uptime_s);
+    points.push({ at: now.uptime_s, value: (of(now) - of(totals[from])) / seconds });
+  }
+  // A window that ends just when we look is in one of these twice, or not at all.
+  return points.map((point, index) => ({ at: point.at, value: median(points.slice(Math.max(0, index - 1), index + 2)) }));
+}
+
+function median(points) {
+  const values = points.map((point) => point.value).sort((a, b) => a - b);
+  return values[Math.floor((values.length - 1) / 2)];
+}
+
+const CHARTS = [
+  { kind: "in", title: "Samples in", unit: "/s", points: () => rate((t) => t.received) },
+  { kind: "out", title: "Points out", unit: "/s", points: () => rateByWindow((t) => t.delivered) },
+  { kind: "wait", title: "Points waiting", unit: "", points: () => totals.map((t) => ({ at: t.uptime_s, value: t.waiting })) },
+  { kind: "lost", title: "Rejected or lost", unit: "/s", points: () => rate((t) => t.rejected + t.kernel_drops + t.dropped) },
+];
+
+function makeChart(chart) {
+  const now = el("p", "now");
+  const line = svg("path", { class: "line" });
+  const area = svg("path", { class: "area" });
+  const at = svg("line", { class: "at", y1: 0, y2: 64, visibility: "hidden" });
+  const base = svg("line", { class: "base", x1: 0, x2: WIDTH, y1: 64, y2: 64 });
+  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} 64`, preserveAspectRatio: "none", role: "img" }, base, area, line, at);
+  const most = el("span");
+  const since = el("span");
+  const axis = el("div", "axis", since, most, el("span", "", "now"));
+  place("charts").append(el("div", `card chart ${chart.kind}`, el("h3", "", chart.title), now, drawing, axis));
+  Object.assign(chart, { now, line, area, at, drawing, most, since, pointed: null });
+  drawing.addEventListener("pointermove", (event) => {
+    const box = drawing.getBoundingClientRect();
+    chart.pointed = (event.clientX - box.left) / box.width;
+    drawChart(chart);
+  });
+  drawing.addEventListener("pointerleave", () => { chart.pointed = null; drawChart(chart); });
+}
+
+function drawChart(chart) {
+  const points = chart.points();
+  if (points.length === 0) return chart.now.replaceChildren("…");
+  const end = points[points.length - 1].at;
+  const width_s = Math.min(SHOWN_S, Math.max(SHOWN_MIN_S, end - points[0].at));
+  const shown = points.filter((point) => end - point.at <= width_s);
+  const most = Math.max(...shown.map((point) => point.value));
+  const scale = most > 0 ? 58 / most : 0;
+  const x = (point) => ((1 - (end - point.at) / width_s) * WIDTH).toFixed(1);
+  const path = shown.map((point) => `${x(point)},${(64 - point.value * scale).toFixed(1)}`).join(" L");
+  chart.line.setAttribute("d", `M${path}`);
+  chart.area.setAttribute("d", `M${x(shown[0])},64 L${path} L${WIDTH},64 Z`);
+  chart.drawing.setAttribute("aria-label", `${chart.title}: at most ${short(most)}${chart.unit}`);
+  chart.since.textContent = width_s < 120 ? `\u2212${Math.round(width_s)} s` : `\u2212${Math.round(width_s / 60)} min`;
+  chart.most.textContent = most > 0 ? `max ${short(most)}${chart.unit}` : "none";
+  const pointed = chart.pointed === null ? null : nearest(shown, end - width_s * (1 - chart.pointed));
+  const point = pointed || shown[shown.length - 1];
+  chart.at.setAttribute("visibility", pointed ? "visible" : "hidden");
+  for (const end of ["x1", "x2"]) chart.at.setAttribute(end, x(point));
+  const when = pointed ? el("small", "", ` ${span(end - point.at)} ago`) : null;
+  const unit = chart.unit ? el("small", "", ` ${chart.unit}`) : null;
+  chart.now.replaceChildren(...[short(point.value), unit, when].filter((part) => part));
+}
+
+function nearest(points, at) {
+  return points.reduce((best, point) => Math.abs(point.at - at) < Math.abs(best.at - at) ? point : best);
+}
+
+// ---- What an operator should look at ----
+
+function notices(status) {
+  const found = [];
+  const first = totals[0];
+  const now = totals[totals.length - 1];
+  const grown = (key) => now[key] - first[key];
+  const within = span(Math.min(SHOWN_S, now.uptime_s - first.uptime_s));
+  if (grown("kernel_drops") > 0) found.push(["bad", `The kernel dropped ${count(grown("kernel_drops"))} datagrams in the last ${within}: a receive buffer was full.`]);
+  if (grown("dropped") > 0) found.push(["bad", `${count(grown("dropped"))} points were dropped in the last ${within}.`]);
+  for (const [name, one] of Object.entries(status.forwarders)) {
+    if (!one.up) found.push(["bad", `${name} cannot deliver: ${one.last_error || "no reason is known"}`]);
+    if (one.spool && one.spool.degraded) found.push(["bad", `The spool of ${name} cannot be written: ${one.spool.degraded}`]);
+  }
+  if (grown("rejected") > 0) found.push(["warn", `${count(grown("rejected"))} messages were rejected in the last ${within}.`]);
+  if (status.series.overflowed > 0) found.push(["warn", `${count(status.series.overflowed)} samples lost their tags: a limit on series was reached.`]);
+  return found;
+}
+
+function showNotices(status) {
+  const found = notices(status);
+  const worst = found.some(([kind]) => kind === "bad") ? "bad" : "warn";
+  place("notices").replaceChildren(...found.map(([kind, words]) => el("p", `notice ${kind}`, words)));
+  const words = found.length === 0 ? "all is well" : found.length === 1 ? "1 thing to look at" : `${found.length} things to look at`;
+  setState(found.length === 0 ? "good" : worst, words);
+}
+
+function setState(kind, words) {
+  const state = place("state");
+  if (state.textContent !== words) state.textContent = words;
+  state.className = `pill ${kind}`;
+}
+
+// ---- The parts of the page ----
+
+// `received = aggregated + rejected`, with the numbers, and whether it is so.
+function equation(left, right) {
+  const side = (terms) => terms.flatMap(([words, n], index) => [
+    index > 0 ? el("span", "sign", "+") : null,
+    el("span", "", count(n), el("small", "", words)),
+  ]);
+  const total = (terms) => terms.reduce((all, [, n]) => all + n, 0);
+  const difference = total(left) - total(right);
+  const verdict = difference === 0 ? el("span", "tag good", "✓ adds up") : el("span", "tag bad", `✗ off by ${count(difference)}`);
+  return el("div", "sum", ...side(left), el("span", "sign", "="), ...side(right), verdict);
+}
+
+function reasons(counts, kind) {
+  const sorted = Object.entries(counts).sort((a, b) => b[1] - a[1]);
+  if (sorted.length === 0) return null;
+  return el("div", "tags", ...sorted.map(([reason, n]) => el("span", `tag ${INTENDED.includes(reason) ? "" : kind}`, `${reason} ${count(n)}`)));
+}
+
+function fact(words, value, isLoss) {
+  return el("span", isLoss ? "loss" : "", `${words} `, el("b", "", value));
+}
+
+function showLedger({ ledger, listeners, forwarders }) {
+  const refused = listeners.reduce((total, one) => total + sum(one.refused), 0);
+  const one = (name) => Object.values(forwarders).reduce((total, forwarder) => total + forwarder[name], 0);
+  const dropped = Object.values(forwarders).reduce((total, forwarder) => total + sum(forwarder.dropped), 0);
+  place("ledger").replaceChildren(el("div", "card",
+    equation([["samples received", ledger.received]], [["aggregated", ledger.aggregated], ["rejected", sum(ledger.rejected)]]),
+    reasons(ledger.rejected, "warn"),
+    el("div", "facts",
+      fact("dropped by the kernel", count(ledger.kernel_drops), ledger.kernel_drops > 0),
+      fact("refused unread", count(refused), refused > 0),
+      fact("skipped", count(ledger.skipped)),
+      fact("datagrams", count(ledger.datagrams)),
+      fact("read", bytes(ledger.bytes)))),
+    el("div", "card", equation(
+      [["points flushed", one("flushed")], ["recovered", one("recovered")]],
+      [["delivered", one("delivered")], ["queued", one("queued")], ["spooled", one("spooled")], ["dropped", dropped]])));
+}
+
+// A row of a table. On a phone each cell has its heading beside it.
+function row(headings, cells) {
+  return el("tr", "", ...cells.map((cell, index) => {
+    const td = cell instanceof Node && cell.nodeName === "TD" ? cell : el("td", "", cell);
+    if (index > 0) td.dataset.label = headings[index];
+    return td;
+  }));
+}
+
+function table(headings, bodies) {
+  const head = el("thead", "", el("tr", "", ...headings.map((words) => el("th", "", words))));
+  return el("div", "card", el("table", "", head, ...bodies));
+}
+
+function number(n, isLoss) {
+  return el("td", n === 0 ? "zero" : isLoss ? "loss" : "", count(n));
+}
+
+function showListeners({ listeners }, before) {
+  const headings = ["listener", "per second", "received", "rejected", "kernel drops", "refused", "connections", "buffer"];
+  const rates = (index) => {
+    const then = before && before.listeners[index];
+    if (!then || then.listener !== listeners[index].listener) return "…";
+    return short((listeners[index].received - then.received) / (current.uptime_s - before.uptime_s));
+  };
+  place("listeners").replaceChildren(table(headings, listeners.map((one, index) => el("tbody", "", row(headings, [
+    el("td", "name", one.listener),
+    rates(index),
+    number(one.received),
+    number(sum(one.rejected), true),
+    number(one.kernel_drops, true),
+    number(sum(one.refused), true),
+    one.connections ? `${count(one.connections.open)} open` : el("td", "zero", "–"),
+    one.receive_buffer ? bytes(one.receive_buffer) : el("td", "zero", "–"),
+  ])))));
+}
+
+function forwarderNotes(one) {
+  const notes = [];
+  if (one.spool && one.spool.files > 0) notes.push(`Spool: ${count(one.spool.files)} windows, ${bytes(one.spool.file_bytes)}, the oldest of ${clock(one.spool.oldest)}, in ${one.spool.folder}`);
+  if (one.last_error) notes.push(`Last error at ${clock(one.last_error_at)}: ${one.last_error}`);
+  return notes.map((words) => el("p", "name", words));
+}
+
+function showForwarders({ forwarders }) {
+  const headings = ["forwarder", "state", "flushed", "recovered", "delivered", "queued", "spooled", "dropped", "adds up", "last success"];
+  const bodies = Object.entries(forwarders).map(([name, one]) => {
+    const fates = one.delivered + one.queued + one.spooled + sum(one.dropped);
+    const isRight = one.flushed + one.recovered === fates;
+    const note = el("td", "note", ...forwarderNotes(one), reasons(one.dropped, "bad"));
+    note.colSpan = headings.length;
+    return el("tbody", "", row(headings, [
+      el("td", "name", name, name === one.kind ? null : el("small", "", one.kind)),
+      el("td", "", one.up ? el("span", "tag good", "up") : el("span", "tag bad", "down")),
+      number(one.flushed),
+      number(one.recovered),
+      number(one.delivered),
+      number(one.queued),
+      number(one.spooled),
+      number(sum(one.dropped), lost(one.dropped) > 0),
+      el("td", "", isRight ? el("span", "tag good", "✓") : el("span", "tag bad", "✗")),
+      one.last_success ? clock(one.last_success) : el("td", "zero", "never"),
+    ]), el("tr", "", note));
+  });
+  place("forwarders").replaceChildren(table(headings, bodies));
+}
+
+function showSeries({ series, windows }) {
+  const sorted = Object.entries(series.by_metric).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+  const top = sorted.slice(0, METRICS_SHOWN);
+  const most = top.length > 0 ? top[0][1] : 1;
+  const bar = (n) => svg("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" },
+    svg("rect", { width: Math.max(.5, n / most * 100), height: 6, rx: 1 }));
+  const bars = top.flatMap(([name, n]) => [
+    el("span", "name", name, series.overflowed_by_metric[name] ? el("span", "tag warn", "overflows") : null),
+    bar(n),
+    el("span", "count", count(n)),
+  ]);
+  const rest = sorted.length - top.length;
+  place("series").replaceChildren(el("div", "card",
+    el("div", "facts",
+      fact("series", count(series.total)),
+      fact("samples folded over a limit", count(series.overflowed), series.overflowed > 0),
+      fact("points in the last window", windows.points === null ? "–" : count(windows.points)),
+      fact("windows of", `${windows.interval_s} s`),
+      fact("late by", windows.lag_s === null ? "–" : `${count(windows.lag_s * 1000)} ms`)),
+    el("div", "bars", ...bars),
+    rest > 0 ? el("p", "facts", `and ${count(rest)}${sorted.length >= 1000 ? " or more" : ""} other metrics`) : null));
+}
+
+function showRejected({ rejected }) {
+  const messages = rejected.slice(0, MESSAGES_SHOWN).map((one) => el("div", "message",
+    el("div", "what",
+      el("span", "", clock(one.time)),
+      el("span", "tag warn", one.reason),
+      el("span", "", `at byte ${count(one.offset)} should be: ${one.expected}`),
+      el("span", "name", `from ${one.sender} to ${one.listener}`)),
+    el("code", "", one.excerpt)));
+  place("rejected").replaceChildren(el("div", "card",
+    ...(messages.length > 0 ? messages : [el("p", "quiet", "None since the start.")])));
+}
+
+function showAbout(status, before) {
+  const parts = [`version ${status.version}`, `up ${span(status.uptime_s)}`, `process ${status.process.pid}`];
+  if (before) {
+    const share = (status.process.cpu_s - before.process.cpu_s) / (status.uptime_s - before.uptime_s);
+    parts.push(`${digits(share * 100)} % of a core`);
+  }
+  parts.push(`${bytes(status.process.resident_bytes)} of memory`);
+  place("about").textContent = parts.join(" · ");
+  place("foot").textContent = `instance ${status.instance}`;
+}
+
+// ---- Live ----
+
+let current = null;
+let rejectedSeen = null;
+let goneSince = null;
+
+async function ask(path) {
+  const reply = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), cache: "no-store" });
+  if (!reply.ok) throw new Error(`${path} answers ${reply.status}`);
+  return reply.json();
+}
+
+async function poll() {
+  const status = await ask("api/v1/status");
+  const isSameRun = status.instance === instance;
+  if (!isSameRun || totals.length === 0 || status.uptime_s - totals[totals.length - 1].uptime_s > 5) {
+    totals = (await ask("api/v1/history")).totals;
+  }
+  const before = isSameRun ? current : null;
+  instance = status.instance;
+  interval = status.windows.interval_s;
+  current = status;
+  remember(totalsOf(status));
+  show(status, before);
+  const rejected = sum(status.ledger.rejected);
+  if (!isSameRun || rejected !== rejectedSeen) {
+    showRejected(await ask("api/v1/rejected"));
+    rejectedSeen = rejected;
+  }
+}
+
+function show(status, before) {
+  showNotices(status);
+  showAbout(status, before);
+  CHARTS.forEach(drawChart);
+  showLedger(status);
+  showListeners(status, before);
+  showForwarders(status);
+  showSeries(status);
+}
+
+function showGone() {
+  goneSince = goneSince || new Date();
+  document.body.classList.add("gone");
+  const what = current ? "What is below is of then." : "";
+  place("notices").replaceChildren(el("p", "notice bad", `The daemon does not answer since ${clock(goneSince)}. ${what}`));
+  setState("bad", "no answer");
+}
+
+async function live() {
+  try {
+    await poll();
+    goneSince = null;
+    document.body.classList.remove("gone");
+  } catch (error) {
+    console.warn(error);
+    showGone();
+  }
+  setTimeout(live, POLL_MS);
+}
+
+CHARTS.forEach(makeChart);
+live();

@@ -1,0 +1,190 @@
+//! The status page in a real browser, and what keeps others out of it.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+
+use common::{Daemon, PATIENCE};
+use forwarders::testing::real_server;
+use serde_json::json;
+
+/// The document that a browser makes of the page of a daemon, after some seconds of its script, and
+/// what its console says.
+fn opened(browser: &str, daemon: &Daemon) -> (String, String) {
+    let profile = tempfile::tempdir().unwrap();
+    let output = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        .args(["--enable-logging=stderr", "--virtual-time-budget=4000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("http://{}/", daemon.admin))
+        .env("HOME", profile.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let console = text(output.stderr);
+    let console = console.lines().filter(|line| line.contains("CONSOLE"));
+    (text(output.stdout), console.collect::<Vec<_>>().join("\n"))
+}
+
+/// What an element with this `id` holds, as markup.
+fn part<'a>(document: &'a str, id: &str) -> &'a str {
+    let (_, rest) = document.split_once(&format!("id=\"{id}\"")).unwrap();
+    rest.split("<h2>").next().unwrap()
+}
+
+#[test]
+fn a_browser_shows_the_numbers_of_the_ledger() {
+    let Some(browser) = real_server("TALLYD_TEST_CHROMIUM") else { return };
+    let daemon = Daemon::start(
+        "interval: 200ms\nforwarders:\n  file: { path: DIR/points }\n  console: { name: screen }\n",
+    );
+    daemon.send_paced((0..1234).map(|number| {
+        format!(r#"{{"metric_name":"m{}","metric_type":"counter","host":"{number}"}}"#, number % 3)
+    }));
+    daemon.send("nonsense");
+    daemon.wait_received(1235);
+    daemon.wait_for("all points", |status| {
+        let forwarder = &status["forwarders"]["file"];
+        forwarder["flushed"] == 1234 && forwarder["delivered"] == 1234
+    });
+    let (document, console) = opened(&browser, &daemon);
+    assert_eq!(console, "", "the browser complains");
+    let ledger = part(&document, "ledger");
+    for number in ["1,235<small>samples received", "1,234<small>aggregated", "1<small>rejected"] {
+        assert!(ledger.contains(number), "{number}: {ledger}");
+    }
+    assert_eq!(ledger.matches("✓ adds up").count(), 2, "{ledger}");
+    assert!(ledger.contains("bad_json 1"), "{ledger}");
+    let listeners = part(&document, "listeners");
+    assert!(listeners.contains(&format!("json/udp {}", daemon.udp)), "{listeners}");
+    let forwarders = part(&document, "forwarders");
+    assert!(forwarders.contains("screen") && forwarders.contains("1,234"), "{forwarders}");
+    assert!(!forwarders.contains('✗'), "{forwarders}");
+    let series = part(&document, "series");
+    for metric in ["m0", "m1", "m2"] {
+        assert!(series.contains(&format!("{metric}</span>")), "{series}");
+    }
+    assert!(part(&document, "rejected").contains("nonsense"));
+    // Each of the four charts has a line.
+    assert_eq!(document.matches("class=\"line\" d=\"M").count(), 4);
+    assert!(document.contains("1 thing to look at"), "the rejected message");
+}
+
+#[test]
+fn what_clients_sent_is_text_and_nothing_else() {
+    let Some(browser) = real_server("TALLYD_TEST_CHROMIUM") else { return };
+    let daemon = Daemon::start("interval: 200ms\n");
+    let attack =
+        r#"<img src=x onerror="document.title='taken'"><script>document.title='taken'</script>"#;
+    daemon.send(json!({"metric_name": attack, "metric_type": "counter"}).to_string());
+    daemon.send(attack);
+    daemon.send(format!("{{\"metric_name\": \"m\", \"metric_type\": \"{attack}"));
+    daemon.wait_received(3);
+    let (document, console) = opened(&browser, &daemon);
+    assert_eq!(console, "", "nothing had to be kept from running");
+    assert!(document.contains("<title>tallyd</title>"));
+    assert!(!document.contains("<img"), "{document}");
+    assert_eq!(document.matches("<script").count(), 1, "the page's own");
+    let shown = "&lt;img src=x onerror=";
+    assert!(part(&document, "series").contains(shown), "{document}");
+    assert!(part(&document, "rejected").matches(shown).count() == 2, "{document}");
+}
+
+/// Sends a request as it is and gives the reply as it is.
+fn raw(daemon: &Daemon, request: &str) -> String {
+    let mut stream = TcpStream::connect(daemon.admin).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    reply
+}
+
+fn get(daemon: &Daemon, path: &str, host: &str) -> String {
+    raw(daemon, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
+}
+
+#[test]
+fn the_page_is_one_document_that_runs_nothing_but_its_own_script() {
+    let daemon = Daemon::start("");
+    let reply = get(&daemon, "/", "localhost");
+    let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let policy = head.lines().find_map(|line| line.strip_prefix("content-security-policy: "));
+    let policy = policy.unwrap();
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert!(head.contains("x-content-type-options: nosniff"), "{head}");
+    let nonce = policy.split("'nonce-").nth(1).unwrap().split('\'').next().unwrap();
+    assert_eq!(nonce.len(), 32);
+    assert_eq!(body.matches(&format!("nonce=\"{nonce}\"")).count(), 2);
+    assert!(!body.contains("NONCE") && !body.contains("/* SCRIPT */"));
+    let outside = body.replace("http://www.w3.org/2000/svg", "");
+    assert!(!outside.contains("http://") && !outside.contains("https://"), "from elsewhere");
+    assert!(!get(&daemon, "/", "localhost").contains(nonce), "used once");
+}
+
+#[test]
+fn what_clients_sent_is_not_shown_by_a_foreign_name() {
+    let daemon = Daemon::start("admin: { listen: \"127.0.0.1:0\", hosts: [metrics.example] }\n");
+    for path in ["/", "/api/v1/status", "/api/v1/rejected", "/api/v1/history"] {
+        let reply = get(&daemon, path, "evil.example:9495");
+        assert!(reply.starts_with("HTTP/1.1 403"), "{path}: {reply}");
+        assert!(reply.contains("admin: {hosts: […]}"), "it says what to change: {reply}");
+        for own in ["metrics.example", "127.0.0.1:9495", "localhost"] {
+            assert!(get(&daemon, path, own).starts_with("HTTP/1.1 200"), "{path} by {own}");
+        }
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert!(get(&daemon, path, "evil.example").starts_with("HTTP/1.1 200"), "{path}");
+    }
+}
+
+#[test]
+fn the_endpoint_only_shows_and_never_changes() {
+    let daemon = Daemon::start("");
+    for method in ["POST", "PUT", "DELETE", "PATCH"] {
+        let request = format!(
+            "{method} /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        );
+        assert!(raw(&daemon, &request).starts_with("HTTP/1.1 405"), "{method}");
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(40_000));
+    let reply = raw(&daemon, &long);
+    assert!(reply.starts_with("HTTP/1.1 4"), "{reply}");
+}
+
+#[test]
+fn connections_that_say_nothing_are_closed_and_keep_nobody_out() {
+    let daemon = Daemon::start("");
+    // More than there are places, and each with half a request.
+    let mut idle: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = TcpStream::connect(daemon.admin).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+            stream
+        })
+        .collect();
+    assert!(get(&daemon, "/healthz", "localhost").starts_with("HTTP/1.1 200"));
+    // The first were closed for that.
+    let mut rest = Vec::new();
+    idle[0].set_read_timeout(Some(PATIENCE)).unwrap();
+    idle[0].read_to_end(&mut rest).unwrap();
+}
+
+#[test]
+fn the_history_is_there_when_the_page_is_opened() {
+    let daemon = Daemon::start("");
+    daemon.send("nonsense");
+    daemon.wait_received(1);
+    let reply: serde_json::Value = serde_json::from_str(&daemon.get("/api/v1/history").1).unwrap();
+    let totals = reply["totals"].as_array().unwrap();
+    let last = totals.last().unwrap();
+    assert_eq!((&last["received"], &last["rejected"]), (&json!(1), &json!(1)));
+    let times: Vec<f64> = totals.iter().map(|one| one["uptime_s"].as_f64().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+}
