@@ -16,6 +16,7 @@ use crate::observed::Observed;
 use crate::process;
 use crate::protocol::RejectReason;
 
+mod kamailio;
 pub mod page;
 pub mod pipeline;
 
@@ -64,6 +65,7 @@ pub fn gather(observed: &Observed) -> Vec<Family> {
     own.process(observed);
     own.windows(&observed.windows.counts());
     own.listeners(&by_label(&observed.listeners));
+    own.kamailio(&observed.kamailio);
     own.series(observed);
     let forwarders = observed.forwarders.iter();
     let forwarders: Vec<_> =

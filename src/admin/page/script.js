@@ -190,6 +190,9 @@ function notices(status) {
     if (!one.up) found.push(["bad", `${name} cannot deliver: ${one.last_error || "no reason is known"}`]);
     if (one.spool && one.spool.degraded) found.push(["bad", `The spool of ${name} cannot be written: ${one.spool.degraded}`]);
   }
+  for (const one of status.kamailio) {
+    if (!one.up && one.polls > 0) found.push(["bad", `${one.endpoint} cannot be polled: ${one.last_error || "no reason is known"}`]);
+  }
   if (grown("rejected") > 0) found.push(["warn", `${count(grown("rejected"))} messages were rejected in the last ${within}.`]);
   if (status.series.overflowed > 0) found.push(["warn", `${count(status.series.overflowed)} samples lost their tags: a limit on series was reached.`]);
   return found;
@@ -318,6 +321,25 @@ function showForwarders({ forwarders }) {
   place("forwarders").replaceChildren(table(headings, bodies));
 }
 
+function showKamailio({ kamailio }) {
+  place("kamailio-section").hidden = kamailio.length === 0;
+  const headings = ["server", "state", "polls", "failures", "latest took", "last success"];
+  place("kamailio").replaceChildren(table(headings, kamailio.map((one) => {
+    const notes = Object.entries(one.faults).map(([method, words]) => `${method}: ${words}`);
+    if (one.last_error) notes.unshift(`Last error at ${clock(one.last_error_at)}: ${one.last_error}`);
+    const note = el("td", "note", ...notes.map((words) => el("p", "name", words)));
+    note.colSpan = headings.length;
+    return el("tbody", "", row(headings, [
+      el("td", "name", one.endpoint, el("small", "", Object.entries(one.tags).map((tag) => tag.join("=")).join(" "))),
+      el("td", "", one.up ? el("span", "tag good", "up") : el("span", "tag bad", "down")),
+      number(one.polls),
+      number(one.failures),
+      `${digits(one.duration_s * 1000)} ms`,
+      one.last_success ? clock(one.last_success) : el("td", "zero", "never"),
+    ]), el("tr", "", note));
+  })));
+}
+
 function showSeries({ series, windows }) {
   const sorted = Object.entries(series.by_metric).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
   const top = sorted.slice(0, METRICS_SHOWN);
@@ -401,6 +423,7 @@ function show(status, before) {
   CHARTS.forEach(drawChart);
   showLedger(status);
   showListeners(status, before);
+  showKamailio(status);
   showForwarders(status);
   showSeries(status);
 }
