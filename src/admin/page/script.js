@@ -55,9 +55,11 @@ function bytes(n) {
 function span(seconds) {
   const s = Math.max(0, Math.floor(seconds));
   if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
-  return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
+  const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const first = units.findIndex(([size]) => s >= size);
+  const [[large, unit], [small, next]] = units.slice(first, first + 2);
+  const rest = Math.floor(s % large / small);
+  return `${Math.floor(s / large)} ${unit}${rest > 0 ? ` ${rest} ${next}` : ""}`;
 }
 
 // Of a point in time in the daemon's words. Its clock need not be ours: it is not compared.
