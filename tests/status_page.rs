@@ -5,7 +5,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
 use common::{Daemon, PATIENCE};
@@ -14,13 +14,13 @@ use serde_json::json;
 
 /// The document that a browser makes of the page of a daemon, after some seconds of its script, and
 /// what its console says.
-fn opened(browser: &str, daemon: &Daemon) -> (String, String) {
+fn opened(browser: &str, address: SocketAddr) -> (String, String) {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
         .args(["--enable-logging=stderr", "--virtual-time-budget=4000", "--dump-dom"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("http://{}/", daemon.admin))
+        .arg(format!("http://{}/", address))
         .env("HOME", profile.path())
         .output()
         .unwrap();
@@ -52,7 +52,7 @@ fn a_browser_shows_the_numbers_of_the_ledger() {
         let forwarder = &status["forwarders"]["file"];
         forwarder["flushed"] == 1234 && forwarder["delivered"] == 1234
     });
-    let (document, console) = opened(&browser, &daemon);
+    let (document, console) = opened(&browser, daemon.admin);
     assert_eq!(console, "", "the browser complains");
     let ledger = part(&document, "ledger");
     for number in ["1,235<small>samples received", "1,234<small>aggregated", "1<small>rejected"] {
@@ -85,7 +85,7 @@ fn what_clients_sent_is_text_and_nothing_else() {
     daemon.send(attack);
     daemon.send(format!("{{\"metric_name\": \"m\", \"metric_type\": \"{attack}"));
     daemon.wait_received(3);
-    let (document, console) = opened(&browser, &daemon);
+    let (document, console) = opened(&browser, daemon.admin);
     assert_eq!(console, "", "nothing had to be kept from running");
     assert!(document.contains("<title>tallyd</title>"));
     assert!(!document.contains("<img"), "{document}");
@@ -93,6 +93,27 @@ fn what_clients_sent_is_text_and_nothing_else() {
     let shown = "&lt;img src=x onerror=";
     assert!(part(&document, "series").contains(shown), "{document}");
     assert!(part(&document, "rejected").matches(shown).count() == 2, "{document}");
+}
+
+#[test]
+fn the_page_says_when_the_daemon_does_not_answer() {
+    let Some(browser) = real_server("TALLYD_TEST_CHROMIUM") else { return };
+    let page = get(&Daemon::start(""), "/", "localhost");
+    // All that is left of the daemon is the page that was loaded from it.
+    let left = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = left.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in left.incoming().map_while(Result::ok) {
+            let mut head = [0; 6];
+            if stream.read_exact(&mut head).is_ok() && head == *b"GET / " {
+                // The browser may have what it needs before the end of it.
+                let _enough = stream.write_all(page.as_bytes());
+            }
+        }
+    });
+    let (document, _) = opened(&browser, address);
+    assert!(document.contains("The daemon does not answer since "), "{document}");
+    assert!(document.contains("no answer</p>"), "{document}");
 }
 
 /// Sends a request as it is and gives the reply as it is.
