@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""How fast the admin endpoint answers while the daemon takes a load, and what the load loses by it.
+
+Sends statsd lines at a rate, and meanwhile asks for each path in turn, over a connection that stays
+open as a browser's or a scraper's does. The time is from the first byte of a request to the last of
+the reply.
+
+    cargo build --release && benches/udp/admin.py --rate 100000
+
+Needs gcc, and a core for the generator beside the daemon's.
+"""
+
+import argparse
+import http.client
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+
+from receiver import ROOT, build, socket_of, wait_until
+
+PORT, ADMIN = 15097, 15098
+PATHS = ["/", "/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/rejected", "/api/v1/history"]
+CONFIG = f"""
+interval: 3s
+listeners: [{{ protocol: statsd, address: "127.0.0.1:{PORT}" }}]
+admin: {{ listen: "127.0.0.1:{ADMIN}" }}
+forwarders: {{ file: {{ path: /dev/null }} }}
+"""
+
+
+def ask(connection, path):
+    """(milliseconds, bytes)"""
+    began = time.perf_counter()
+    connection.request("GET", path)
+    reply = connection.getresponse()
+    body = reply.read()
+    if reply.status != 200:
+        raise SystemExit(f"{path}: {reply.status}")
+    return (time.perf_counter() - began) * 1000, len(body)
+
+
+def measure(daemon, folder, series, rate, seconds):
+    """Asks until the generator is done. Times by path, sizes by path, what the generator says."""
+    config = folder / "tallyd.yaml"
+    config.write_text(CONFIG)
+    process = subprocess.Popen([daemon, "run", "--config", config], stderr=subprocess.DEVNULL)
+    times, sizes = {path: [] for path in PATHS}, {}
+    try:
+        wait_until("the daemon", lambda: socket_of(PORT) is not None)
+        send = [folder / "loadgen", "--dest", f"127.0.0.1:{PORT}", "--format", "statsd"]
+        send += ["--series", str(series), "--count", str(rate * seconds), "--rate", str(rate)]
+        load = subprocess.Popen(send, stdout=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        connection = http.client.HTTPConnection("127.0.0.1", ADMIN, timeout=30)
+        while load.poll() is None:
+            for path in PATHS:
+                took, sizes[path] = ask(connection, path)
+                times[path].append(took)
+            # A browser asks once a second; this is 140 requests a second.
+            time.sleep(0.05)
+        dropped = socket_of(PORT)[1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    return times, sizes, load.stdout.read(), dropped
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--series", type=int, default=10_000)
+    arguments.add_argument("--rate", type=int, default=100_000, help="datagrams a second (default 100000)")
+    arguments.add_argument("--seconds", type=int, default=30)
+    arguments.add_argument("--daemon", default=ROOT / "target/release/tallyd", help="the binary")
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        build(folder)
+        times, sizes, said, dropped = measure(
+            given.daemon, folder, given.series, given.rate, given.seconds
+        )
+    print(said.strip())
+    print(f"kernel drops: {dropped}\n")
+    print("| path | bytes | requests | median ms | 99 % below ms | most ms |\n| --- | --- | --- | --- | --- | --- |")
+    for path, took in times.items():
+        took.sort()
+        at = lambda share: took[min(len(took) - 1, int(len(took) * share))]
+        print(f"| `{path}` | {sizes[path]:,} | {len(took)} | {at(0.5):.2f} | {at(0.99):.2f} | {took[-1]:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
