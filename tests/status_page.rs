@@ -20,7 +20,7 @@ fn opened(browser: &str, address: SocketAddr) -> (String, String) {
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
         .args(["--enable-logging=stderr", "--virtual-time-budget=4000", "--dump-dom"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("http://{}/", address))
+        .arg(format!("http://{address}/"))
         .env("HOME", profile.path())
         .output()
         .unwrap();

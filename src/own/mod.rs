@@ -250,7 +250,7 @@ impl Own {
             "Datagrams or connections of which nothing was read",
             listeners.iter().flat_map(|(label, now)| {
                 let words = Refusal::ALL.map(Refusal::as_str);
-                by_reason(label_of(label), words, &now.refused)
+                by_reason(&label_of(label), words, &now.refused)
             }),
         );
     }
@@ -274,7 +274,7 @@ impl Own {
             "tallyd_connections_closed_total",
             "Connections that ended",
             connections.iter().flat_map(|(label, now)| {
-                by_reason(label_of(label), Closed::ALL.map(Closed::as_str), &now.closed)
+                by_reason(&label_of(label), Closed::ALL.map(Closed::as_str), &now.closed)
             }),
         );
     }
@@ -344,7 +344,7 @@ impl Own {
             "tallyd_points_dropped_total",
             "Points that will never arrive",
             forwarders.iter().flat_map(|(name, now)| {
-                by_reason(forwarder(name), forwarding::reason::ALL, &now.dropped)
+                by_reason(&forwarder(name), forwarding::reason::ALL, &now.dropped)
             }),
         );
         self.gauge(
@@ -406,10 +406,10 @@ fn with_reason([first]: Labels<1>, reason: &str) -> Labels<2> {
 
 /// A count for every reason there is: an alert on growth must not miss the first one.
 fn by_reason<const N: usize>(
-    label: Labels<1>,
+    label: &Labels<1>,
     reasons: [&'static str; N],
     counts: &BTreeMap<&'static str, u64>,
-) -> impl Iterator<Item = (Labels<2>, u64)> {
+) -> impl Iterator<Item = (Labels<2>, u64)> + use<N> {
     reasons
         .map(|reason| {
             let count = counts.get(reason).copied().unwrap_or_default();
