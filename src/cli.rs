@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
 use forwarders::units::Span;
 
 use crate::bench::options::BenchArgs;
+use crate::send::options::SendArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -25,6 +26,9 @@ pub enum Command {
     Run(RunArgs),
     /// Say whether the configuration is good
     Check(CheckArgs),
+    /// Send metrics to a daemon, and ask it whether they were accepted
+    #[command(override_usage = SEND_USAGE, after_help = SEND_HELP)]
+    Send(SendArgs),
     /// Put a load on a daemon and tell what became of it and what it cost
     #[command(after_help = BENCH_HELP)]
     Bench(BenchArgs),
@@ -42,6 +46,24 @@ Programs send it small JSON messages or statsd lines, over UDP, TCP or a Unix so
 host's own tags, aggregates the messages in windows, and forwards the result to Apache Kafka, \
 InfluxDB, Graphite, Prometheus, statsd, a file or the terminal. It counts what became of every \
 message and every point.";
+
+const SEND_USAGE: &str = "\
+tallyd send [OPTIONS] NAME TYPE [VALUE] [KEY=VALUE]...
+       tallyd send [OPTIONS] MESSAGE...
+       tallyd send [OPTIONS] -";
+
+const SEND_HELP: &str = "\
+Examples:
+  tallyd send user.latency timer 12.5 stage=login
+  tallyd send user.logins counter --verify        ask the daemon whether it was accepted
+  tallyd send queue.depth gauge +3                change a gauge; a number without + sets it
+  tallyd send '{\"metric_name\": \"a\", \"metric_type\": \"trace\"}' --to tcp://10.0.0.7:5090
+  tallyd send - < messages.ndjson
+  tallyd send --statsd --to 127.0.0.1:8125 'page.views:1|c|#stage:login'
+
+The daemon's own decoder looks at each message first. One that the daemon would reject is not sent,
+unless --force says so.
+Exit status: 0 if all was sent and, with --verify, accepted; 1 if not; 2 for wrong usage.";
 
 const BENCH_HELP: &str = "\
 Examples:

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tallyd::cli::{Cli, Command};
-use tallyd::{bench, check, daemon, kamailio, spool};
+use tallyd::{bench, check, daemon, kamailio, send, spool};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => daemon::command(&args),
         Command::Check(args) => check::command(&args),
+        Command::Send(args) => send::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Kamailio(args) => kamailio::command::command(&args),
         Command::Spool(args) => spool::command(&args),

@@ -1,9 +1,9 @@
 //! `tallyd bench`: puts a load on a daemon and tells what became of it and what it cost.
 //!
 //! The messages are built beforehand (`payloads`) and sent at a rate (`sender`). What became of
-//! them the daemon's own ledger tells (`ledger`), looked at before and after (`target`).
+//! them the daemon's own ledger tells (`client::ledger`), looked at before and after (`target`).
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -11,29 +11,28 @@ use std::sync::atomic::AtomicBool;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use thiserror::Error;
 
-use self::endpoint::Endpoint;
-use self::ledger::LedgerError;
 use self::options::{BenchArgs, Load};
-use self::outgoing::{ConnectError, Outgoing};
+use self::outgoing::Outgoing;
 use self::payloads::Payloads;
 use self::progress::Progress;
 use self::report::{Looks, Report};
 use self::sender::Sent;
 use self::spawn::{SpawnError, SpawnedDaemon};
 use self::target::Witness;
+use crate::client::connect::ConnectError;
+use crate::client::endpoint::Endpoint;
+use crate::client::ledger::LedgerError;
+use crate::client::terminal;
 
-pub mod endpoint;
-mod ledger;
 mod message;
 pub mod options;
 mod outgoing;
-mod pacer;
+pub(crate) mod pacer;
 mod payloads;
 mod progress;
 mod random;
 mod report;
 mod sender;
-mod settle;
 mod signals;
 mod spawn;
 mod target;
@@ -64,7 +63,7 @@ enum BenchError {
     #[error("the daemon that was started has no listener")]
     NoListener,
     /// Nothing takes the messages.
-    #[error(transparent)]
+    #[error("{0}; `tallyd bench --spawn` starts a daemon for the measurement")]
     Connect(#[from] ConnectError),
     /// A daemon that has to tell does not.
     #[error("{0}; --admin names another endpoint, --no-admin does without")]
@@ -187,7 +186,7 @@ fn show(report: &Report, unknown: Option<&str>, as_json: bool) -> io::Result<()>
         serde_json::to_writer_pretty(&mut stdout, report)?;
         stdout.write_all(b"\n")?;
     } else {
-        let colours = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colours = terminal::has_colours(&stdout);
         stdout.write_all(text::write(report, unknown, colours).as_bytes())?;
     }
     stdout.flush()

@@ -8,7 +8,7 @@ use clap::Args;
 use forwarders::model::MetricKind;
 use forwarders::units::Span;
 
-use super::endpoint::Endpoint;
+use crate::client::endpoint::Endpoint;
 use crate::listener::{Protocol, Transport};
 
 /// Most series, and most distinct values: each is in a message that is built beforehand.

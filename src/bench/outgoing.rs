@@ -1,35 +1,22 @@
 //! The sockets of a load: payloads out, in a ring, over sockets that take turns.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Socket, Type};
-use thiserror::Error;
+use socket2::Socket;
 
-use super::endpoint::{Endpoint, Place};
 use super::payloads::Payloads;
+use crate::client::connect::{ConnectError, connect, is_passing};
+use crate::client::endpoint::Endpoint;
 use crate::sys::SendRing;
 
 /// Datagrams of one system call at most.
 const DATAGRAMS_A_CALL: u64 = 64;
 /// Bytes of one write to a stream at most.
 const BYTES_A_WRITE: usize = 64 << 10;
-/// A socket that takes nothing for so long gives way to a look at the clock and at the signals.
-const WAIT_MAX: Duration = Duration::from_millis(200);
 /// How long a stream has to take the rest of a line at the end.
 const LAST_LINE_MAX: Duration = Duration::from_secs(5);
-
-/// Why nothing can be sent.
-#[derive(Debug, Error)]
-#[error("cannot send to {endpoint}: {source}{hint}")]
-pub(super) struct ConnectError {
-    endpoint: Endpoint,
-    #[source]
-    source: io::Error,
-    hint: &'static str,
-}
 
 /// Connected sockets, and what goes out over them.
 pub(super) enum Outgoing {
@@ -55,14 +42,7 @@ impl Outgoing {
         sockets: u16,
         payloads: Payloads,
     ) -> Result<Self, ConnectError> {
-        let open = || {
-            connect(endpoint).map_err(|source| ConnectError {
-                endpoint: endpoint.clone(),
-                hint: hint(&source),
-                source,
-            })
-        };
-        let sockets = (0..sockets).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
+        let sockets = (0..sockets).map(|_| connect(endpoint)).collect::<Result<Vec<_>, _>>()?;
         Ok(if endpoint.is_datagram() {
             let ring = SendRing::new(payloads.bytes, &payloads.ends);
             Self::Datagrams(Datagrams { ring, ends: payloads.ends, next: 0, sockets, turn: 0 })
@@ -183,52 +163,6 @@ impl Connection {
         self.within = if next == payloads.len() { 0 } else { position - payloads.start(next) };
         self.next = next % payloads.len();
         Ok(Passed { payloads: whole as u64, bytes: written as u64 })
-    }
-}
-
-/// Whether the same can be tried again: a signal came, or the time to wait was over.
-pub(super) fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
-}
-
-/// Opens a socket and makes sure, as far as this host can tell, that somebody listens there.
-fn connect(endpoint: &Endpoint) -> io::Result<Socket> {
-    let (domain, address) = match &endpoint.place {
-        Place::Address(address) => (Domain::for_address(*address), SockAddr::from(*address)),
-        Place::Path(path) => (Domain::UNIX, SockAddr::unix(path)?),
-    };
-    let kind = if endpoint.is_datagram() { Type::DGRAM } else { Type::STREAM };
-    let socket = Socket::new(domain, kind, None)?;
-    socket.connect(&address)?;
-    socket.set_write_timeout(Some(WAIT_MAX))?;
-    if let Place::Address(address) = &endpoint.place
-        && endpoint.is_datagram()
-    {
-        knock(&socket, address)?;
-    }
-    Ok(socket)
-}
-
-/// Sends an empty datagram, which means nothing to a listener: on this host the answer that nobody
-/// listens is there when the call returns.
-fn knock(socket: &Socket, address: &SocketAddr) -> io::Result<()> {
-    if !address.ip().is_loopback() {
-        return Ok(());
-    }
-    socket.send(&[])?;
-    socket.take_error()?.map_or(Ok(()), Err)
-}
-
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
-            "; no daemon listens there: start one with `tallyd run`, name another ENDPOINT, or let \
-             `tallyd bench --spawn` start one for the measurement"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; who may write to the socket's file may send: see `mode` of the listener"
-        }
-        _ => "",
     }
 }
 

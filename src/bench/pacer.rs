@@ -12,7 +12,7 @@ const SLEEP_MIN: Duration = Duration::from_micros(200);
 
 /// The schedule of a rate. It has no clock: the time since the start is an argument.
 #[derive(Debug)]
-pub(super) struct Pacer {
+pub(crate) struct Pacer {
     /// Payloads a second.
     rate: f64,
     burst_max: u64,
@@ -24,14 +24,14 @@ pub(super) struct Pacer {
 
 impl Pacer {
     /// For so many payloads a second, above zero.
-    pub(super) fn new(rate: f64) -> Self {
+    pub(crate) fn new(rate: f64) -> Self {
         let burst_max = ((rate * BURST.as_secs_f64()) as u64).max(BURST_MIN);
         Self { rate, burst_max, done: 0, slipped: 0 }
     }
 
     /// Payloads that are due so long after the start. What is due beyond a burst is given up: the
     /// schedule slips.
-    pub(super) fn due(&mut self, elapsed: Duration) -> u64 {
+    pub(crate) fn due(&mut self, elapsed: Duration) -> u64 {
         let due = (elapsed.as_secs_f64() * self.rate) as u64 + 1;
         let late = due.saturating_sub(self.done).saturating_sub(self.burst_max);
         self.slipped += late;
@@ -40,18 +40,18 @@ impl Pacer {
     }
 
     /// Notes what was sent of what was due.
-    pub(super) fn sent(&mut self, payloads: u64) {
+    pub(crate) fn sent(&mut self, payloads: u64) {
         self.done += payloads;
     }
 
     /// How long to sleep if nothing is due.
-    pub(super) fn pause(&self, elapsed: Duration) -> Duration {
+    pub(crate) fn pause(&self, elapsed: Duration) -> Duration {
         let next = Duration::from_secs_f64(self.done as f64 / self.rate);
         next.saturating_sub(elapsed).max(SLEEP_MIN)
     }
 
     /// Payloads that were given up so far.
-    pub(super) fn slipped(&self) -> u64 {
+    pub(crate) fn slipped(&self) -> u64 {
         self.slipped
     }
 }

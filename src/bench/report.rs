@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::endpoint::Endpoint;
-use super::ledger::{Ledger, ProcessFacts, Scope, Status};
 use super::options::Load;
 use super::sender::Sent;
+use crate::client::endpoint::Endpoint;
+use crate::client::ledger::{Ledger, ProcessFacts, Scope, Status};
 
 /// The report as programs read it. Its members are documented in docs/commands.md.
 #[derive(Debug, Serialize)]

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::options::Amount;
-use super::outgoing::{Outgoing, Passed, is_passing};
+use super::outgoing::{Outgoing, Passed};
 use super::pacer::Pacer;
+use crate::client::connect::is_passing;
 use crate::process;
 
 /// What a sender did.

@@ -1,16 +1,13 @@
 //! Which daemon is under load, and who tells what becomes of it.
 
 use super::BenchError;
-use super::endpoint::Endpoint;
-use super::ledger::{Admin, Ledger, Scope, Status};
 use super::options::{BenchArgs, Load};
 use super::report::Looks;
-use super::settle::{Awaited, settle};
 use super::spawn::SpawnedDaemon;
+use crate::client::endpoint::Endpoint;
+use crate::client::ledger::{Admin, DEFAULT_ADMIN, Ledger, Scope, Status};
+use crate::client::settle::{Awaited, settle};
 use crate::listener::Protocol;
-
-/// Where a daemon's HTTP endpoint is unless its configuration says otherwise.
-const DEFAULT_ADMIN: &str = "http://127.0.0.1:9495";
 
 /// Where the load goes: the ENDPOINT of the command line, or the listener of the daemon that was
 /// started.

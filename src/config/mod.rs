@@ -30,7 +30,8 @@ pub mod yaml;
 /// Where the file is looked for if none is named.
 const DEFAULT_PATH: &str = "/etc/tallyd/tallyd.yaml";
 const DEFAULT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const DEFAULT_PORT: u16 = 5090;
+/// Port of the listener that is there without configuration.
+pub(crate) const DEFAULT_PORT: u16 = 5090;
 /// Shortest interval: below, windows cost more than samples.
 const INTERVAL_MIN: Span = Span::from_millis(100);
 /// Longest interval.

@@ -75,6 +75,23 @@ impl Protocol {
         }
     }
 
+    /// Decodes a datagram and hands each sample or rejection to `each`, in order. Returns how many
+    /// lines are neither.
+    pub fn decode<'a>(
+        self,
+        datagram: &'a [u8],
+        limits: &Limits,
+        each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
+    ) -> u64 {
+        match self {
+            Self::Json => {
+                json::decode(datagram, limits, each);
+                0
+            }
+            Self::Statsd => statsd::decode(datagram, limits, each),
+        }
+    }
+
     /// Decodes one line, split as [`Protocol::split`] did, and hands each of its samples or
     /// rejections to `each`.
     pub fn decode_line<'a>(

@@ -151,13 +151,17 @@ impl Budget {
     }
 }
 
-/// Up to 200 bytes around the offset, unprintable ones escaped so that a sender cannot write into a
-/// log or a terminal.
+/// Up to 200 bytes around the offset.
 fn excerpt(datagram: &[u8], offset: usize) -> String {
     let end = (offset + EXCERPT_BYTES / 2).max(EXCERPT_BYTES).min(datagram.len());
     let start = end.saturating_sub(EXCERPT_BYTES).min(offset);
+    escaped(&datagram[start..end])
+}
+
+/// Bytes as text, unprintable ones escaped so that a sender cannot write into a log or a terminal.
+pub(crate) fn escaped(bytes: &[u8]) -> String {
     let mut shown = String::new();
-    for chunk in datagram[start..end].utf8_chunks() {
+    for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             if c.is_control() {
                 shown.extend(c.escape_default());

@@ -228,7 +228,7 @@ const fn is_blank(byte: u8) -> bool {
 
 /// Reads a number as clients write it in a string: decimal, with sign, fraction and exponent, and
 /// finite. `NaN`, `inf` and blanks are none.
-fn parse_finite(text: &str) -> Option<f64> {
+pub(crate) fn parse_finite(text: &str) -> Option<f64> {
     let starts_like_a_number = text
         .bytes()
         .find(|byte| !matches!(byte, b'+' | b'-'))

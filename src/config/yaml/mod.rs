@@ -32,7 +32,7 @@ mod scalar;
 mod secrets;
 mod source;
 mod spanned;
-mod suggest;
+pub(crate) mod suggest;
 mod syntax;
 mod tree;
 

@@ -1,21 +1,24 @@
-//! The ledger of the daemon under load, asked of its HTTP endpoint.
+//! The ledger of a running daemon, asked of its HTTP endpoint.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 use ureq::Agent;
 
 use super::endpoint::Endpoint;
 use crate::listener::Protocol;
 
+/// Where a daemon's HTTP endpoint is unless its configuration says otherwise.
+pub(crate) const DEFAULT_ADMIN: &str = "http://127.0.0.1:9495";
 /// How long an answer may take: a daemon whose cores are all busy answers late.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Why a daemon did not tell.
 #[derive(Debug, Error)]
-pub(super) enum LedgerError {
+pub(crate) enum LedgerError {
     /// The URL is none.
     #[error("`{0}` is no address of an admin endpoint: it is http://HOST:PORT, without TLS")]
     Url(String),
@@ -35,35 +38,35 @@ pub(super) enum LedgerError {
     },
 }
 
-/// What of a status a load generator looks at.
+/// What of a status is looked at.
 #[derive(Debug, Deserialize)]
-pub(super) struct Status {
-    pub(super) version: String,
-    pub(super) instance: String,
-    pub(super) process: ProcessFacts,
-    pub(super) series: Series,
-    pub(super) listeners: Vec<Listener>,
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) instance: String,
+    pub(crate) process: ProcessFacts,
+    pub(crate) series: Series,
+    pub(crate) listeners: Vec<Listener>,
 }
 
 /// `process` of a status.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct ProcessFacts {
-    pub(super) pid: u32,
-    pub(super) cpu_s: f64,
-    pub(super) resident_bytes: Option<u64>,
-    pub(super) resident_peak_bytes: Option<u64>,
+pub(crate) struct ProcessFacts {
+    pub(crate) pid: u32,
+    pub(crate) cpu_s: f64,
+    pub(crate) resident_bytes: Option<u64>,
+    pub(crate) resident_peak_bytes: Option<u64>,
 }
 
 /// `series` of a status.
 #[derive(Debug, Deserialize)]
-pub(super) struct Series {
-    pub(super) overflowed: u64,
+pub(crate) struct Series {
+    pub(crate) overflowed: u64,
 }
 
 /// One of `listeners` of a status.
 #[derive(Debug, Deserialize)]
-pub(super) struct Listener {
-    pub(super) listener: String,
+pub(crate) struct Listener {
+    pub(crate) listener: String,
     receive_buffer: Option<u64>,
     received: u64,
     aggregated: u64,
@@ -72,26 +75,43 @@ pub(super) struct Listener {
     refused: BTreeMap<String, u64>,
 }
 
-/// What became of messages and datagrams.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ledger {
-    /// Messages.
-    pub(super) received: u64,
-    /// Messages.
-    pub(super) aggregated: u64,
-    /// Messages by reason.
-    pub(super) rejected: BTreeMap<String, u64>,
-    /// Datagrams.
-    pub(super) kernel_drops: u64,
-    /// Datagrams or connections by reason.
-    pub(super) refused: BTreeMap<String, u64>,
-    /// The smallest buffer of the sockets that drop, in bytes.
-    pub(super) receive_buffer: Option<u64>,
+/// A rejected message, as the daemon shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Rejected {
+    pub(crate) time: String,
+    pub(crate) listener: String,
+    pub(crate) sender: String,
+    pub(crate) reason: String,
+    pub(crate) offset: u64,
+    pub(crate) expected: String,
+    pub(crate) excerpt: String,
 }
 
-/// Which listeners of a daemon the load goes to.
+#[derive(Debug, Deserialize)]
+struct RejectedList {
+    rejected: Vec<Rejected>,
+}
+
+/// What became of messages and datagrams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    /// Messages.
+    pub(crate) received: u64,
+    /// Messages.
+    pub(crate) aggregated: u64,
+    /// Messages by reason.
+    pub(crate) rejected: BTreeMap<String, u64>,
+    /// Datagrams.
+    pub(crate) kernel_drops: u64,
+    /// Datagrams or connections by reason.
+    pub(crate) refused: BTreeMap<String, u64>,
+    /// The smallest buffer of the sockets that drop, in bytes.
+    pub(crate) receive_buffer: Option<u64>,
+}
+
+/// Which listeners of a daemon messages go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     /// Those of these names.
     Listeners(Vec<String>),
     /// None is known as the endpoint, so all are looked at.
@@ -103,7 +123,7 @@ impl Scope {
     ///
     /// # Errors
     /// The protocol of the listener that is there, when it is not the one that will be spoken.
-    pub(super) fn of(
+    pub(crate) fn of(
         status: &Status,
         endpoint: &Endpoint,
         protocol: Protocol,
@@ -131,7 +151,7 @@ impl Scope {
 
 impl Ledger {
     /// The listeners of a scope, added up.
-    pub(super) fn of(status: &Status, scope: &Scope) -> Self {
+    pub(crate) fn of(status: &Status, scope: &Scope) -> Self {
         let mut ledger = Self::default();
         for listener in status.listeners.iter().filter(|one| scope.has(&one.listener)) {
             ledger.received += listener.received;
@@ -152,7 +172,7 @@ impl Ledger {
     }
 
     /// What has come since an earlier look at the same daemon.
-    pub(super) fn since(&self, before: &Self) -> Self {
+    pub(crate) fn since(&self, before: &Self) -> Self {
         let grown = |now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>| {
             now.iter()
                 .map(|(reason, count)| {
@@ -175,7 +195,7 @@ impl Ledger {
 
 /// A daemon's HTTP endpoint.
 #[derive(Debug)]
-pub(super) struct Admin {
+pub(crate) struct Admin {
     agent: Agent,
     url: String,
 }
@@ -185,7 +205,7 @@ impl Admin {
     ///
     /// # Errors
     /// When it is something else.
-    pub(super) fn new(url: &str) -> Result<Self, LedgerError> {
+    pub(crate) fn new(url: &str) -> Result<Self, LedgerError> {
         let place = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
         if place.is_empty() || place.contains("://") {
             return Err(LedgerError::Url(url.to_owned()));
@@ -199,7 +219,7 @@ impl Admin {
     }
 
     /// Where it is.
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
@@ -207,8 +227,20 @@ impl Admin {
     ///
     /// # Errors
     /// When there is no answer, or none that can be understood.
-    pub(super) fn status(&self) -> Result<Status, LedgerError> {
-        let url = format!("{}/api/v1/status", self.url);
+    pub(crate) fn status(&self) -> Result<Status, LedgerError> {
+        self.get("/api/v1/status")
+    }
+
+    /// The latest rejected messages, newest first.
+    ///
+    /// # Errors
+    /// As for the status.
+    pub(crate) fn rejected(&self) -> Result<Vec<Rejected>, LedgerError> {
+        self.get("/api/v1/rejected").map(|list: RejectedList| list.rejected)
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, LedgerError> {
+        let url = format!("{}{path}", self.url);
         let body = self.agent.get(&url).call().and_then(|mut reply| reply.body_mut().read_to_vec());
         match body {
             Ok(body) => serde_json::from_slice(&body)

@@ -11,14 +11,14 @@ const LOOK: Duration = Duration::from_millis(10);
 const QUIET: Duration = Duration::from_secs(1);
 
 /// What is waited for.
-pub(super) struct Awaited<'a> {
-    pub(super) scope: &'a Scope,
+pub(crate) struct Awaited<'a> {
+    pub(crate) scope: &'a Scope,
     /// The ledger before the first message.
-    pub(super) before: &'a Ledger,
+    pub(crate) before: &'a Ledger,
     /// Messages that were sent.
-    pub(super) messages: u64,
+    pub(crate) messages: u64,
     /// Messages in what the kernel drops or a listener refuses; 0 for streams.
-    pub(super) messages_a_datagram: u64,
+    pub(crate) messages_a_datagram: u64,
 }
 
 impl Awaited<'_> {
@@ -35,7 +35,7 @@ impl Awaited<'_> {
 ///
 /// # Errors
 /// When the daemon does not answer any more.
-pub(super) fn settle(
+pub(crate) fn settle(
     admin: &Admin,
     awaited: &Awaited<'_>,
     mut watch: impl FnMut(u64),

@@ -1,12 +1,13 @@
-//! Where a load goes, as it is written on the command line and as a listener names itself.
+//! Where messages go, as it is written on the command line and as a listener names itself.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use forwarders::address;
 
+use crate::config::DEFAULT_PORT;
 use crate::listener::{Protocol, Transport};
 
 /// A listener's transport and place.
@@ -64,10 +65,29 @@ impl Endpoint {
             }
     }
 
+    /// Where to reach a listener of this host: one that listens everywhere does on loopback.
+    #[must_use]
+    pub fn reachable(listens_at: SocketAddr) -> SocketAddr {
+        let ip = match listens_at.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        SocketAddr::new(ip, listens_at.port())
+    }
+
     /// Whether messages go in datagrams, and not in a stream of lines.
     #[must_use]
     pub fn is_datagram(&self) -> bool {
         matches!(self.transport, Transport::Udp | Transport::UnixDatagram)
+    }
+}
+
+impl Default for Endpoint {
+    /// The listener that a daemon has without configuration.
+    fn default() -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT));
+        Self { transport: Transport::Udp, place: Place::Address(address) }
     }
 }
 
