@@ -29,6 +29,9 @@ pub enum Command {
     /// Send metrics to a daemon, and ask it whether they were accepted
     #[command(override_usage = SEND_USAGE, after_help = SEND_HELP)]
     Send(SendArgs),
+    /// Say what becomes of messages: the series and value, or why not, and what each destination gets
+    #[command(after_help = EXPLAIN_HELP)]
+    Explain(ExplainArgs),
     /// Put a load on a daemon and tell what became of it and what it cost
     #[command(after_help = BENCH_HELP)]
     Bench(BenchArgs),
@@ -64,6 +67,16 @@ Examples:
 The daemon's own decoder looks at each message first. One that the daemon would reject is not sent,
 unless --force says so.
 Exit status: 0 if all was sent and, with --verify, accepted; 1 if not; 2 for wrong usage.";
+
+const EXPLAIN_HELP: &str = "\
+Examples:
+  tallyd explain '{\"metric_name\": \"a\", \"metric_type\": \"counter\"}'
+  tallyd explain --config /etc/tallyd/tallyd.yaml messages.ndjson
+  tallyd explain --statsd 'page.views:1|c|#stage:login'
+  tail -n 100 messages.ndjson | tallyd explain --json
+
+Nothing is sent and no daemon is asked. Each message is a window of its own, one after the other.
+Exit status: 0 if every message is accepted, 1 if one is rejected or cannot be read, 2 for wrong usage.";
 
 const BENCH_HELP: &str = "\
 Examples:
@@ -110,6 +123,26 @@ pub struct CheckArgs {
     /// Also ask each destination whether it answers
     #[arg(long)]
     pub connect: bool,
+}
+
+/// `tallyd explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Files of messages, one a line; or messages themselves, which begin with `{` or `[` or, with
+    /// --statsd, have a `|`; or `-` for standard input, as without any
+    pub inputs: Vec<String>,
+    /// Which configuration file: it says which tags, limits and destinations there are.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The messages are statsd lines
+    #[arg(long)]
+    pub statsd: bool,
+    /// Answer in JSON, an object a line for each message
+    #[arg(long)]
+    pub json: bool,
+    /// Show secrets that a destination writes into its payloads (kafka_apikey), in place of ***
+    #[arg(long)]
+    pub show_secrets: bool,
 }
 
 /// `tallyd kamailio`.

@@ -250,7 +250,8 @@ fn pulse() -> Option<Pulse> {
     Some(Pulse::new(period, runtime, service::feed_watchdog))
 }
 
-fn shared(config: &Config, started: Instant) -> Shared {
+/// What all listeners share.
+pub(crate) fn shared(config: &Config, started: Instant) -> Shared {
     let identifier = Arc::new(Identifier::new(&config.agent));
     Shared {
         registry: Arc::new(Registry::new(&config.aggregation, Arc::clone(&identifier))),

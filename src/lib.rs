@@ -23,6 +23,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 mod diagnosis;
+pub mod explain;
 pub mod kamailio;
 pub mod listener;
 pub mod logging;

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tallyd::cli::{Cli, Command};
-use tallyd::{bench, check, daemon, kamailio, send, spool};
+use tallyd::{bench, check, daemon, explain, kamailio, send, spool};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => daemon::command(&args),
         Command::Check(args) => check::command(&args),
         Command::Send(args) => send::command(&args),
+        Command::Explain(args) => explain::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Kamailio(args) => kamailio::command::command(&args),
         Command::Spool(args) => spool::command(&args),

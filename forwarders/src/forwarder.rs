@@ -53,6 +53,12 @@ pub trait Forwarder: Send {
     /// socket, and the same snapshot gives the same bytes.
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch);
 
+    /// What it shows to whoever asks, as of the latest `encode`, where it does that in place of
+    /// sending payloads. For `tallyd explain`.
+    fn served(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Sends what is pending and notes in the batch what became of each payload.
     ///
     /// May be dropped at any await when its time is up; what is not noted by then counts as not

@@ -90,6 +90,22 @@ impl ForwardersConfig {
         Ok(())
     }
 
+    /// Puts `***` in place of secrets that destinations write into their payloads, so that these can
+    /// be shown; whether there are any.
+    pub fn mask_payload_secrets(&mut self) -> bool {
+        #[cfg_attr(not(feature = "kafka"), expect(unused_mut, reason = "no other has one"))]
+        let mut masked = false;
+        // Credentials are sent beside a payload, not in it.
+        #[cfg(feature = "kafka")]
+        for config in &mut self.kafka.0 {
+            if !config.kafka_apikey.reveal().is_empty() {
+                config.kafka_apikey = crate::text::Secret::new("***");
+                masked = true;
+            }
+        }
+        masked
+    }
+
     /// Builds every declared destination; with none declared, the console.
     ///
     /// Nothing is connected yet: a destination that is away does not keep the daemon from starting.

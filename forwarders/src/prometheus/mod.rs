@@ -17,9 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tracing::info;
 
-use self::page::Page;
-#[cfg(any(test, feature = "test-util"))]
-use self::page::PageFormat;
+use self::page::{Page, PageFormat};
 use self::server::{CurrentPage, SERVER_NAME, ServerLimits};
 use self::state::{Limits, State};
 use crate::forwarder::{Forwarder, SendError};
@@ -161,6 +159,11 @@ impl Forwarder for PrometheusPage {
         for points in [applied.shown, applied.refused] {
             batch.push(points, |_| (), |_| ());
         }
+    }
+
+    /// In text format.
+    fn served(&self) -> Option<Vec<u8>> {
+        self.next.as_ref().map(|page| page.plain(PageFormat::Text).to_vec())
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {

@@ -1,0 +1,295 @@
+//! `tallyd explain` with the real binary, held against what the real daemon makes of the same.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use common::{Daemon, tallyd, write_config};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Runs `tallyd explain` with these arguments and this as standard input.
+fn explain(args: &[&str], input: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("input");
+    fs::write(&path, input).unwrap();
+    let stdin = File::open(path).unwrap();
+    tallyd().arg("explain").args(args).stdin(Stdio::from(stdin)).output().unwrap()
+}
+
+/// A configuration, and the arguments that name it.
+fn with_config(config: &str) -> (TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_config(&folder, config);
+    (folder, path.to_str().unwrap().to_owned())
+}
+
+/// The same as objects; the exit status has to be this.
+fn explained(config: &str, args: &[&str], input: &str, status: i32) -> Vec<Value> {
+    let (_folder, path) = with_config(config);
+    let output = explain(&[&["--json", "--config", &path], args].concat(), input);
+    let (code, stdout, stderr) = told(&output);
+    assert_eq!(code, status, "{stdout}{stderr}");
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn told(output: &Output) -> (i32, &str, &str) {
+    let text = |bytes| std::str::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// A message's bytes for a destination, one payload behind the other.
+fn payloads(message: &Value, forwarder: &str) -> String {
+    let forwarders = message["forwarders"].as_array().unwrap();
+    let found = forwarders.iter().find(|one| one["name"] == forwarder).unwrap();
+    let payloads = found["payloads"].as_array().unwrap();
+    payloads.iter().map(|payload| payload["body"]["text"].as_str().unwrap()).collect()
+}
+
+const AGENT: &str = "\
+agent: { tags: { environment: stage, role: broker } }
+aggregation: { percentiles: [50] }
+forwarders:
+  file:
+    - { name: all, path: DIR/all, format: json }
+    - { name: some, path: DIR/some, format: text, select: { include: [\"user.*\"], drop_tags: [role] } }
+";
+
+/// Every kind of metric, changes of a gauge, several values, what is not selected.
+const MESSAGES: &str = r#"{"metric_name": "user.latency", "metric_type": "timer", "value": 12.5, "role": "x"}
+{"metric_name": "user.logins", "metric_type": "counter", "count": 2, "sample_rate": 0.5}
+{"metric_name": "user.signup", "metric_type": "trace", "tags": {"stage": "a b"}}
+{"metric_name": "caller", "metric_type": "set", "value": "+4930"}
+{"metric_name": "user.depth", "metric_type": "gauge", "value": 10}
+{"metric_name": "user.depth", "metric_type": "gauge", "value": "-4"}
+"#;
+
+#[test]
+fn the_bytes_are_those_that_the_daemon_writes() {
+    let messages = explained(AGENT, &[], MESSAGES, 0);
+    let daemon = Daemon::start(&format!("interval: 10s\n{AGENT}"));
+    // All in one window, unless it ends meanwhile; of the gauge the last value counts.
+    daemon.send(MESSAGES);
+    daemon.wait_received(6);
+    let stopped = daemon.stop();
+    let without_time = |line: &str, is_json: bool| {
+        if is_json {
+            let mut point: Value = serde_json::from_str(line).unwrap();
+            point.as_object_mut().unwrap().remove("time");
+            point.as_object_mut().unwrap().remove("timestamp");
+            point.to_string()
+        } else {
+            line.split_once(' ').unwrap().1.to_owned()
+        }
+    };
+    for (name, is_json) in [("all", true), ("some", false)] {
+        let mut told = Vec::new();
+        // Of the gauge's two windows the daemon has one.
+        for message in messages.iter().filter(|message| message["line"] != 5) {
+            let text = payloads(message, name);
+            told.extend(text.lines().map(|line| without_time(line, is_json)));
+        }
+        let written = stopped.read(name);
+        let mut written: Vec<_> = written.lines().map(|line| without_time(line, is_json)).collect();
+        told.sort();
+        written.sort();
+        assert_eq!(told, written, "{name}");
+    }
+}
+
+#[test]
+fn a_sample_is_told_with_its_series_its_value_and_the_tags_of_the_agent() {
+    let messages = explained(AGENT, &[], MESSAGES, 0);
+    assert_eq!(
+        messages[0]["outcomes"],
+        json!([{ "sample": {
+            "series": {
+                "type": "timer",
+                "name": "user.latency",
+                "tags": { "environment": "stage", "role": "broker" }
+            },
+            "means": "value",
+            "value": 12.5,
+            "weight": 1.0,
+            "agent_tags": [
+                { "key": "environment", "value": "stage", "message": null, "wins": true },
+                { "key": "role", "value": "broker", "message": "x", "wins": true }
+            ],
+            "folded": false
+        } }])
+    );
+    let means = |place: usize| {
+        let sample = &messages[place]["outcomes"][0]["sample"];
+        (sample["means"].as_str().unwrap().to_owned(), sample["value"].clone())
+    };
+    assert_eq!(means(1), ("count".to_owned(), json!(2.0)));
+    assert_eq!(messages[1]["outcomes"][0]["sample"]["weight"], 2.0);
+    assert_eq!(means(2), ("occurrence".to_owned(), Value::Null));
+    assert_eq!(means(3), ("member".to_owned(), json!("+4930")));
+    assert_eq!(means(5), ("add".to_owned(), json!(-4.0)));
+    // What came before holds: 10, less 4.
+    assert_eq!(messages[5]["points"][0]["fields"], json!({ "value": 6.0 }));
+    let selected = |place: usize| messages[place]["forwarders"][1]["selected"].clone();
+    assert_eq!((selected(0), selected(3)), (json!(true), json!(false)));
+    assert_eq!(payloads(&messages[3], "some"), "");
+}
+
+#[test]
+fn with_on_conflict_the_message_keeps_its_tag() {
+    let config = "agent: { tags: { role: broker }, on_conflict: message }\n";
+    let message = r#"{"metric_name": "m", "metric_type": "trace", "role": "x"}"#;
+    let messages = explained(config, &[message], "", 0);
+    let sample = &messages[0]["outcomes"][0]["sample"];
+    assert_eq!(sample["series"]["tags"], json!({ "role": "x" }));
+    assert_eq!(sample["agent_tags"][0]["wins"], false);
+}
+
+#[test]
+fn a_rejection_has_place_reason_and_the_nearest_word() {
+    let input = "\n{\"metric_name\": \"m\", \"metric_type\": \"guauge\", \"value\": 1}\r\n\
+                 {\"metric_name\": \"m\", \"metric_type\": \"trace\"}\n";
+    let messages = explained("", &[], input, 1);
+    assert_eq!(messages[0]["line"], 2);
+    assert_eq!(
+        messages[0]["outcomes"],
+        json!([{ "rejected": {
+            "reason": "unknown_type",
+            "offset": 36,
+            "pointer": "/metric_type",
+            "expected": "`trace`, `gauge`, `counter`, `timer` or `set`",
+            "got": "\"guauge\"",
+            "nearest": "gauge"
+        } }])
+    );
+    assert_eq!((&messages[0]["points"], &messages[0]["forwarders"]), (&json!([]), &json!([])));
+    assert_eq!(messages[1]["line"], 3);
+    assert_eq!(messages[1]["outcomes"][0]["sample"]["series"]["name"], "m");
+}
+
+#[test]
+fn an_array_is_one_message_with_an_outcome_for_each_element() {
+    let input = "[{\"metric_name\": \"a\", \"metric_type\": \"counter\"},\n {\"metric_type\": \"trace\"}]\n";
+    let messages = explained("", &[], input, 1);
+    assert_eq!(messages.len(), 1);
+    let outcomes = messages[0]["outcomes"].as_array().unwrap();
+    assert_eq!(outcomes[0]["sample"]["series"]["name"], "a");
+    assert_eq!(outcomes[1]["rejected"]["pointer"], "/1");
+    assert_eq!(messages[0]["points"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn statsd_lines_have_a_sample_for_each_value_and_events_are_skipped() {
+    let messages = explained(AGENT, &["--statsd"], "a:1:2:x|ms|#k:v\n_e{1,1}:a|b\n", 1);
+    let outcomes = messages[0]["outcomes"].as_array().unwrap();
+    assert_eq!(outcomes.len(), 3);
+    assert_eq!(outcomes[2]["rejected"]["offset"], 6);
+    assert_eq!(outcomes[2]["rejected"]["pointer"], Value::Null);
+    assert_eq!(messages[0]["points"][0]["fields"]["sum"], 3.0);
+    assert_eq!((&messages[1]["skipped"], &messages[1]["outcomes"]), (&json!(1), &json!([])));
+}
+
+#[test]
+fn the_limits_of_the_configuration_hold() {
+    let config = "limits: { max_tags: 1 }\naggregation: { max_series_per_metric: 1 }\n";
+    let input = "a:1|c|#k:1\na:1|c|#k:2\na:1|c|#k:1,x:2\n";
+    let messages = explained(config, &["--statsd"], input, 1);
+    assert_eq!(messages[0]["outcomes"][0]["sample"]["folded"], false);
+    assert_eq!(messages[1]["outcomes"][0]["sample"]["folded"], true);
+    assert_eq!(messages[1]["points"][0]["series"]["tags"], json!({ "overflow": "true" }));
+    assert_eq!(messages[2]["outcomes"][0]["rejected"]["reason"], "too_many_tags");
+}
+
+#[test]
+fn people_read_all_of_it_and_a_terminal_obeys_none() {
+    let (_folder, path) = with_config(AGENT);
+    let input = "{\"metric_name\": \"user.a\", \"metric_type\": \"counter\", \"k\": \"\\u001b[31m\"}\n\
+                 {\"metric_name\": \"user.b\", \"metric_type\": \"cuonter\", \"role\": \"\u{9b}\"}\n";
+    let output = explain(&["--config", &path], input);
+    let (code, stdout, stderr) = told(&output);
+    assert_eq!((code, stderr), (1, ""));
+    for part in [
+        "-:1: {",
+        "accepted: counter user.a environment=stage k=\\u{1b}[31m role=broker, count 1.0",
+        "tags of the agent: environment=stage, role=broker",
+        "all: ",
+        "\"environment\"",
+        "-:2: {",
+        "rejected: unknown_type at byte 41 (/metric_type)",
+        "did you mean \"counter\"?",
+        "^\n",
+    ] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+    assert!(stdout.chars().all(|c| c == '\n' || !c.is_control()), "{stdout:?}");
+}
+
+#[test]
+#[cfg(feature = "kafka")]
+fn a_secret_in_a_payload_is_shown_only_to_those_who_ask() {
+    const SECRET: &str = "7444-s3cr3t";
+    let config = format!(
+        "forwarders: {{ kafka: {{ kafka_broker: \"localhost:1\", kafka_topic: t, kafka_apikey: {SECRET} }} }}\n"
+    );
+    let (_folder, path) = with_config(&config);
+    let message = r#"{"metric_name": "m", "metric_type": "counter"}"#;
+    for json in [&["--json"][..], &[]] {
+        let args = [json, &["--config", &path, message]].concat();
+        let output = explain(&args, "");
+        let (code, stdout, stderr) = told(&output);
+        assert_eq!(code, 0, "{stderr}");
+        assert!(!stdout.contains(SECRET) && stdout.contains("***"), "{stdout}");
+        assert!(stderr.contains("--show-secrets"), "{stderr}");
+        let output = explain(&[&args[..], &["--show-secrets"]].concat(), "");
+        let (_, stdout, stderr) = told(&output);
+        assert!(stdout.contains(SECRET), "{stdout}");
+        assert_eq!(stderr, "");
+    }
+}
+
+#[test]
+#[cfg(all(feature = "graphite", feature = "influxdb", feature = "prometheus", feature = "statsd"))]
+fn each_kind_of_destination_tells_what_it_gets() {
+    let config = "\
+forwarders:
+  graphite: { address: \"localhost:2003\" }
+  influxdb: { url: \"http://localhost:1\", database: m }
+  statsd: { address: \"localhost:8125\" }
+  prometheus: { listen: \"127.0.0.1:0\", remote_write: { url: \"http://localhost:1/\" } }
+debug_mode: true
+";
+    let message = r#"{"metric_name": "a.b", "metric_type": "counter", "count": 3}"#;
+    let messages = explained(config, &[message], "", 0);
+    let message = &messages[0];
+    assert!(payloads(message, "graphite").contains("a.b.count 3 "), "{message:#}");
+    assert!(payloads(message, "influxdb").contains("count=3"), "{message:#}");
+    assert!(payloads(message, "statsd").starts_with("a.b:3|c"), "{message:#}");
+    let forwarders = message["forwarders"].as_array().unwrap();
+    let page = forwarders.iter().find(|one| one["name"] == "prometheus").unwrap();
+    assert!(page["page"]["text"].as_str().unwrap().contains("\na_b_total 3\n"), "{page:#}");
+    let remote = forwarders.iter().find(|one| one["name"] == "prometheus.remote_write").unwrap();
+    assert!(!remote["payloads"][0]["body"].is_null(), "{remote:#}");
+}
+
+#[test]
+fn the_exit_status_tells_wrong_usage_from_a_rejected_message() {
+    let good = r#"{"metric_name": "m", "metric_type": "trace"}"#;
+    for (args, input, status, said) in [
+        (&[good][..], "", 0, ""),
+        (&["{}"], "", 1, ""),
+        (&[], "", 1, "there is no message"),
+        (&["no.such.file"], "", 2, "neither a file nor a message"),
+        (&["/"], "", 1, "cannot be read"),
+        (&["--config", "/nowhere.yaml", good], "", 1, "/nowhere.yaml"),
+        (&["--statsd", "a:1|c", "-"], "b:1|c", 0, ""),
+    ] {
+        let output = explain(args, input);
+        let (code, stdout, stderr) = told(&output);
+        assert_eq!(code, status, "{args:?}: {stdout}{stderr}");
+        assert!(stderr.contains(said), "{args:?}: {stderr}");
+    }
+    assert!(!Path::new("no.such.file").exists());
+}
