@@ -264,7 +264,7 @@ debug_mode: true
     let message = r#"{"metric_name": "a.b", "metric_type": "counter", "count": 3}"#;
     let messages = explained(config, &[message], "", 0);
     let message = &messages[0];
-    assert!(payloads(message, "graphite").contains("a.b.count 3 "), "{message:#}");
+    assert!(payloads(message, "graphite").contains("a.b 3 "), "{message:#}");
     assert!(payloads(message, "influxdb").contains("count=3"), "{message:#}");
     assert!(payloads(message, "statsd").starts_with("a.b:3|c"), "{message:#}");
     let forwarders = message["forwarders"].as_array().unwrap();
