@@ -41,6 +41,7 @@ pub mod config;
 mod courier;
 pub mod driver;
 pub mod format;
+mod leb128;
 pub mod model;
 pub mod payload;
 pub mod seldom;

@@ -16,6 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::leb128;
 use crate::model::{
     Bins, DistinctSet, MetricKind, Percentile, Point, Series, SetParts, SketchParts, Snapshot, Sum,
     Timer, TimerParts, Value, Window,
@@ -38,14 +39,14 @@ pub(super) struct Malformed;
 /// Appends these points of a snapshot; `instance` is the run that made it.
 pub(super) fn encode(snapshot: &Snapshot, points: &PointRanges, instance: &str, out: &mut Vec<u8>) {
     put_text(out, snapshot.instance.as_deref().unwrap_or(instance));
-    put_number(out, snapshot.window.end_ms);
-    put_number(out, snapshot.window.interval.as_nanos() as u64);
-    put_number(out, snapshot.exact_samples as u64);
-    put_number(out, snapshot.percentiles.len() as u64);
+    leb128::write(out, snapshot.window.end_ms);
+    leb128::write(out, snapshot.window.interval.as_nanos() as u64);
+    leb128::write(out, snapshot.exact_samples as u64);
+    leb128::write(out, snapshot.percentiles.len() as u64);
     for percentile in snapshot.percentiles.iter() {
         put_text(out, &percentile.label()[1..].replace('_', "."));
     }
-    put_number(out, points.count());
+    leb128::write(out, points.count());
     for point in points.of(&snapshot.points) {
         put_point(out, point);
     }
@@ -80,7 +81,7 @@ fn put_point(out: &mut Vec<u8>, point: &Point) {
     debug_assert!(kind.is_some(), "a kind that has no number");
     out.push(kind.unwrap_or_default() as u8);
     put_text(out, point.series.name());
-    put_number(out, point.series.tag_count() as u64);
+    leb128::write(out, point.series.tag_count() as u64);
     for (key, value) in point.series.tags() {
         put_text(out, key);
         put_text(out, value);
@@ -91,7 +92,7 @@ fn put_point(out: &mut Vec<u8>, point: &Point) {
         Value::Total(total) => put_sum(out, total.added),
         Value::Gauge { value, arrival_ns } => {
             put_double(out, *value);
-            put_number(out, *arrival_ns);
+            leb128::write(out, *arrival_ns);
         }
         Value::Timer(timer) => put_timer(out, timer.timer.parts()),
         Value::Set(set) => put_set(out, set.set.parts()),
@@ -102,9 +103,9 @@ fn put_timer(out: &mut Vec<u8>, parts: TimerParts) {
     match parts {
         TimerParts::Exact { values, weights } => {
             out.push(EXACT);
-            put_number(out, values.len() as u64);
+            leb128::write(out, values.len() as u64);
             values.into_iter().for_each(|value| put_double(out, value));
-            put_number(out, weights.len() as u64);
+            leb128::write(out, weights.len() as u64);
             weights.into_iter().for_each(|weight| put_double(out, weight));
         }
         TimerParts::Sketch(parts) => {
@@ -116,8 +117,8 @@ fn put_timer(out: &mut Vec<u8>, parts: TimerParts) {
             [min, max, mean, squares, bins_weight]
                 .into_iter()
                 .for_each(|number| put_double(out, number));
-            put_number(out, values);
-            put_number(out, bins.zero);
+            leb128::write(out, values);
+            leb128::write(out, bins.zero);
             put_bins(out, &bins.positive);
             put_bins(out, &bins.negative);
         }
@@ -126,12 +127,12 @@ fn put_timer(out: &mut Vec<u8>, parts: TimerParts) {
 
 /// Indexes as differences, which are small.
 fn put_bins(out: &mut Vec<u8>, bins: &[(i32, u64)]) {
-    put_number(out, bins.len() as u64);
+    leb128::write(out, bins.len() as u64);
     let mut before = 0;
     for (index, count) in bins {
         let difference = i64::from(*index) - before;
-        put_number(out, ((difference << 1) ^ (difference >> 63)) as u64);
-        put_number(out, *count);
+        leb128::write(out, ((difference << 1) ^ (difference >> 63)) as u64);
+        leb128::write(out, *count);
         before = i64::from(*index);
     }
 }
@@ -140,12 +141,12 @@ fn put_set(out: &mut Vec<u8>, parts: SetParts) {
     match parts {
         SetParts::Members(members) => {
             out.push(EXACT);
-            put_number(out, members.len() as u64);
+            leb128::write(out, members.len() as u64);
             members.iter().for_each(|member| out.extend_from_slice(&member.to_le_bytes()));
         }
         SetParts::Registers(registers) => {
             out.push(SKETCH);
-            put_number(out, registers.len() as u64);
+            leb128::write(out, registers.len() as u64);
             out.extend_from_slice(&registers);
         }
     }
@@ -162,16 +163,8 @@ fn put_double(out: &mut Vec<u8>, value: f64) {
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_number(out, text.len() as u64);
+    leb128::write(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
-}
-
-fn put_number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }
 
 /// What is left to read.
@@ -438,8 +431,8 @@ pub(super) mod tests {
     fn a_length_without_items_takes_no_memory() {
         let mut bytes = Vec::new();
         put_text(&mut bytes, "run-1");
-        [1, 1, 1].into_iter().for_each(|number| put_number(&mut bytes, number));
-        put_number(&mut bytes, u64::MAX);
+        [1, 1, 1].into_iter().for_each(|number| leb128::write(&mut bytes, number));
+        leb128::write(&mut bytes, u64::MAX);
         assert_eq!(decode(&bytes).err(), Some(Malformed));
     }
 }

@@ -11,6 +11,7 @@
 //! A payload is one or more fields `timeseries` of a `WriteRequest`, so payloads one after the
 //! other are a `WriteRequest`.
 
+use crate::leb128;
 use crate::model::Percentile;
 use crate::prometheus::names::{FamilyName, quantile};
 use crate::prometheus::page::whole;
@@ -120,7 +121,7 @@ impl Encoder {
         let sample_len = 1 + size_of::<f64>() + 1 + varint_len(at_ms);
         let labels_len = self.labels.len() + self.name.len() + self.quantile.len();
         out.push(FIELD_1);
-        varint(out, (labels_len + 1 + varint_len(sample_len as u64) + sample_len) as u64);
+        leb128::write(out, (labels_len + 1 + varint_len(sample_len as u64) + sample_len) as u64);
         // `__name__` sorts before `quantile`, so its place is not behind.
         out.extend_from_slice(&self.labels[..self.name_at]);
         out.extend_from_slice(&self.name);
@@ -128,11 +129,11 @@ impl Encoder {
         out.extend_from_slice(&self.quantile);
         out.extend_from_slice(&self.labels[self.quantile_at..]);
         out.push(FIELD_2);
-        varint(out, sample_len as u64);
+        leb128::write(out, sample_len as u64);
         out.push(VALUE);
         out.extend_from_slice(&value.to_le_bytes());
         out.push(TIMESTAMP);
-        varint(out, at_ms);
+        leb128::write(out, at_ms);
     }
 }
 
@@ -156,22 +157,14 @@ fn label_of(out: &mut Vec<u8>, name: &str, value: &str, suffix: &str) {
     let value_len = value.len() + suffix.len();
     let (name_bytes, value_bytes) = (varint_len(name.len() as u64), varint_len(value_len as u64));
     out.push(FIELD_1);
-    varint(out, (1 + name_bytes + name.len() + 1 + value_bytes + value_len) as u64);
+    leb128::write(out, (1 + name_bytes + name.len() + 1 + value_bytes + value_len) as u64);
     out.push(FIELD_1);
-    varint(out, name.len() as u64);
+    leb128::write(out, name.len() as u64);
     out.extend_from_slice(name.as_bytes());
     out.push(FIELD_2);
-    varint(out, value_len as u64);
+    leb128::write(out, value_len as u64);
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(suffix.as_bytes());
-}
-
-fn varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }
 
 fn varint_len(number: u64) -> usize {
