@@ -1,5 +1,7 @@
 //! `tallyd check`: whether the configuration is good.
 
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use forwarders::driver::Destination;
@@ -7,6 +9,7 @@ use forwarders::driver::Destination;
 use crate::cli::CheckArgs;
 use crate::config::{self, Loaded};
 use crate::kamailio::{KamailioSection, poller};
+use crate::reload;
 
 /// Runs the command: status 0 if all is good, 1 if not.
 #[must_use]
@@ -20,12 +23,40 @@ pub fn command(args: &CheckArgs) -> ExitCode {
         }
     };
     println!("{}", summary(&loaded, &destinations));
+    if args.diff && !diff(args, &loaded) {
+        return ExitCode::FAILURE;
+    }
     if !args.connect {
         return ExitCode::SUCCESS;
     }
     // With `debug_mode` nothing is sent, but Kamailio is asked all the same.
     let destinations = if loaded.config.debug_mode { Vec::new() } else { destinations };
     connect(destinations, &loaded.config.kamailio)
+}
+
+/// Prints what a reload of the running daemon would change; whether it could be done.
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+fn diff(args: &CheckArgs, loaded: &Loaded) -> bool {
+    let admin = reload::admin_of(args.admin.as_deref(), &args.config);
+    let forecast = match admin.and_then(|admin| admin.forecast()) {
+        Ok(forecast) => forecast,
+        Err(error) => {
+            eprintln!("{error}");
+            return false;
+        }
+    };
+    let same = |file: &Path| fs::canonicalize(file).ok();
+    let reads = forecast.file.as_deref();
+    if reads.and_then(same) != same(Path::new(loaded.source.name())) {
+        let reads = reads.map_or("none".into(), Path::to_string_lossy);
+        eprintln!("the daemon there reads another file: {reads}");
+        return false;
+    }
+    match &forecast.error {
+        None => println!("{}", reload::words("a reload would change", &forecast.changes)),
+        Some(error) => eprintln!("a reload would be refused:\n{error}"),
+    }
+    forecast.error.is_none()
 }
 
 fn summary(loaded: &Loaded, destinations: &[Destination]) -> String {

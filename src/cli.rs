@@ -24,8 +24,11 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon in the foreground
     Run(RunArgs),
-    /// Say whether the configuration is good
+    /// Say whether the configuration is good, and what a reload would change
     Check(CheckArgs),
+    /// Have a running daemon read its configuration anew, and tell what came of it
+    #[command(after_help = RELOAD_HELP)]
+    Reload(ReloadArgs),
     /// Send metrics to a daemon, and ask it whether they were accepted
     #[command(override_usage = SEND_USAGE, after_help = SEND_HELP)]
     Send(SendArgs),
@@ -49,6 +52,13 @@ Programs send it small JSON messages or statsd lines, over UDP, TCP or a Unix so
 host's own tags, aggregates the messages in windows, and forwards the result to Apache Kafka, \
 InfluxDB, Graphite, Prometheus, statsd, a file or the terminal. It counts what became of every \
 message and every point.";
+
+const RELOAD_HELP: &str = "\
+The daemon checks the whole file first. If anything is wrong with it, or cannot be changed while the
+daemon runs, nothing is changed and the daemon goes on as before. Else only what is different changes:
+sockets, the open window, gauges, queues and spools stay. `tallyd check --diff` tells before what would
+change.
+Exit status: 0 if the daemon goes on with what its file says now, 1 if not, 2 for wrong usage.";
 
 const SEND_USAGE: &str = "\
 tallyd send [OPTIONS] NAME TYPE [VALUE] [KEY=VALUE]...
@@ -99,7 +109,7 @@ behind `s:` everything is text.
 Exit status: 0 after a reply, 1 after a fault or without an answer, 2 for wrong usage.";
 
 /// Which configuration file.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ConfigArgs {
     /// Configuration file [default: /etc/tallyd/tallyd.yaml if it exists, else built-in defaults]
     #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -123,6 +133,27 @@ pub struct CheckArgs {
     /// Also ask each destination whether it answers
     #[arg(long)]
     pub connect: bool,
+    /// Also ask the running daemon what a reload would change
+    #[arg(long)]
+    pub diff: bool,
+    /// The daemon's admin endpoint, for --diff [default: as configured, else http://127.0.0.1:9495]
+    #[arg(long, value_name = "URL", requires = "diff")]
+    pub admin: Option<String>,
+}
+
+/// `tallyd reload`.
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// Which configuration file: it says where the daemon answers. The daemon reads the one that it
+    /// was started with.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The daemon's admin endpoint [default: as configured, else http://127.0.0.1:9495]
+    #[arg(long, value_name = "URL")]
+    pub admin: Option<String>,
+    /// The daemon's process number, for one without an admin endpoint
+    #[arg(long, value_name = "NUMBER")]
+    pub pid: Option<u32>,
 }
 
 /// `tallyd explain`.

@@ -31,6 +31,7 @@ pub mod observed;
 pub mod own;
 pub mod process;
 pub mod protocol;
+pub mod reload;
 pub mod send;
 pub mod service;
 pub mod spool;

@@ -4,10 +4,13 @@ use std::io::{self, IsTerminal};
 
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::{Layered, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, reload};
 
 /// `log`: what the daemon says about itself.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
     /// `error`, `warn`, `info`, `debug` or `trace`; each includes those before it. Defaults to
@@ -18,7 +21,7 @@ pub struct LogConfig {
 }
 
 /// How much is logged.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// What lost data or needs somebody.
@@ -35,7 +38,7 @@ pub enum LogLevel {
 }
 
 /// How it is logged.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// A line for people.
@@ -45,20 +48,48 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts the log; to be called once.
-pub fn init(config: &LogConfig) {
-    let level = match config.level {
+/// The log that was started, to change it.
+#[allow(missing_debug_implementations)]
+pub struct Log {
+    level: reload::Handle<LevelFilter, Registry>,
+    format: reload::Handle<Boxed, Layered<reload::Layer<LevelFilter, Registry>, Registry>>,
+}
+
+type Boxed = Box<dyn Layer<Layered<reload::Layer<LevelFilter, Registry>, Registry>> + Send + Sync>;
+
+impl Log {
+    /// Starts the log; to be called once.
+    #[must_use]
+    pub fn start(config: &LogConfig) -> Self {
+        let (level, level_handle) = reload::Layer::new(level(config));
+        let (format, format_handle) = reload::Layer::new(format(config));
+        tracing_subscriber::registry().with(level).with(format).init();
+        Self { level: level_handle, format: format_handle }
+    }
+
+    /// Goes on with other settings.
+    pub fn change(&self, config: &LogConfig) {
+        // The log lives as long as the process.
+        let _never_gone = self.level.reload(level(config));
+        let _never_gone = self.format.reload(format(config));
+    }
+}
+
+fn level(config: &LogConfig) -> LevelFilter {
+    match config.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    };
+    }
+}
+
+fn format(config: &LogConfig) -> Boxed {
     let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log =
-        fmt().with_max_level(level).with_writer(io::stderr).with_ansi(colors).with_target(false);
+    let log = layer().with_writer(io::stderr).with_ansi(colors).with_target(false);
     match config.format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log.boxed(),
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
     }
 }

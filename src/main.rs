@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tallyd::cli::{Cli, Command};
-use tallyd::{bench, check, daemon, explain, kamailio, send, spool};
+use tallyd::{bench, check, daemon, explain, kamailio, reload, send, spool};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => daemon::command(&args),
         Command::Check(args) => check::command(&args),
+        Command::Reload(args) => reload::command(&args),
         Command::Send(args) => send::command(&args),
         Command::Explain(args) => explain::command(&args),
         Command::Bench(args) => bench::command(&args),

@@ -1,13 +1,14 @@
 //! What may be looked at while the daemon runs: the parts' own counters, shared.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use forwarders::stats::ForwarderStats;
 
 use crate::aggregator::registry::Registry;
 use crate::aggregator::windows::WindowStats;
+use crate::config::reload::Configured;
 use crate::kamailio::stats::PollerStats;
 use crate::listener::rejected::RejectedLog;
 use crate::listener::stats::ListenerStats;
@@ -19,24 +20,50 @@ pub struct Observed {
     pub started: Instant,
     /// Identifies this run to consumers.
     pub instance: String,
-    /// A ledger for each socket, and for each Kamailio.
-    pub listeners: Vec<Arc<ListenerStats>>,
-    /// How the polls of each Kamailio go.
-    pub kamailio: Vec<Arc<PollerStats>>,
+    /// What it runs with, and how reloads went.
+    pub configured: Arc<Configured>,
     /// How the windows go.
     pub windows: Arc<WindowStats>,
     /// Every live series.
     pub registry: Arc<Registry>,
     /// The latest rejected messages.
     pub rejected: Arc<RejectedLog>,
-    /// A ledger for each destination.
-    pub forwarders: Vec<ObservedForwarder>,
     /// Whether every listener is bound and none is stopping.
     pub is_ready: AtomicBool,
+    /// What a reload may change.
+    pub parts: Parts,
+}
+
+/// The parts that come and go with a reload.
+#[derive(Debug, Default)]
+pub struct Parts(Mutex<Arc<PartsNow>>);
+
+/// Those of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct PartsNow {
+    /// A ledger for each socket and for each Kamailio, and one for all that are gone.
+    pub listeners: Vec<Arc<ListenerStats>>,
+    /// How the polls of each Kamailio go.
+    pub kamailio: Vec<Arc<PollerStats>>,
+    /// A ledger for each destination.
+    pub forwarders: Vec<ObservedForwarder>,
+}
+
+impl Parts {
+    /// Those of this moment.
+    #[must_use]
+    pub fn now(&self) -> Arc<PartsNow> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts others in their place, all at once.
+    pub fn replace(&self, parts: PartsNow) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(parts);
+    }
 }
 
 /// A destination as the status shows it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ObservedForwarder {
     /// Its name.
     pub name: String,

@@ -24,6 +24,14 @@ pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// Says that the configuration is read anew; [`ready`] says that it is done.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => debug!(%error, "the service manager is not told of a reload"),
+    }
+}
+
 /// Says that the daemon stops, and how long delivering may take.
 pub fn stopping(shutdown_timeout: Duration) {
     let limit = (shutdown_timeout + STOP_MARGIN).as_micros();
@@ -62,13 +70,14 @@ pub async fn tell_status(observed: Arc<Observed>) {
 
 /// The ledger in a line.
 fn status(observed: &Observed) -> String {
+    let parts = observed.parts.now();
     let mut counts = Counts::default();
-    observed.listeners.iter().for_each(|listener| counts.add(&listener.counts()));
-    let kernel_drops: u64 = observed.listeners.iter().map(|listener| listener.kernel_drops()).sum();
+    parts.listeners.iter().for_each(|listener| counts.add(&listener.counts()));
+    let kernel_drops: u64 = parts.listeners.iter().map(|listener| listener.kernel_drops()).sum();
     let (received, rejected) = (counts.received(), counts.received() - counts.aggregated);
     let mut line =
         format!("received {received}, rejected {rejected}, dropped by the kernel {kernel_drops}");
-    for forwarder in &observed.forwarders {
+    for forwarder in &parts.forwarders {
         let counts = forwarder.stats.counts();
         let dropped: u64 = counts.dropped.values().sum();
         let down = if counts.down { " (down)" } else { "" };

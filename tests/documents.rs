@@ -413,7 +413,8 @@ fn the_status_is_as_it_is_shown() {
     }
     let daemon = Daemon::start(&config);
     daemon.send("nonsense");
-    let real = shape(&daemon.wait_received(1));
+    daemon.wait_received(1);
+    let real = shape(&daemon.reload(&config));
     let list: Value = serde_json::from_str(&daemon.get("/api/v1/rejected").1).unwrap();
     let history: Value = serde_json::from_str(&daemon.get("/api/v1/history").1).unwrap();
     drop(daemon);

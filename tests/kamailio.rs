@@ -393,6 +393,40 @@ fn what_is_polled_is_in_the_ledger() {
 }
 
 #[test]
+fn a_reload_adds_changes_and_removes_instances_and_totals_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.set("core.uptime", &uptime("long ago", 1000));
+    replay.set("tm.stats", &created(100));
+    let to_file = "interval: 200ms\nforwarders: { file: { path: DIR/points, format: json } }\n";
+    let polled = |more: &str| {
+        format!(
+            "{to_file}kamailio: [{{ endpoint: \"{}\", interval: 100ms, {more} }}]\n",
+            replay.unix
+        )
+    };
+    let daemon = Daemon::start(to_file);
+    daemon.reload(&polled("methods: [tm.stats]"));
+    wait_polls(&daemon, 2);
+    replay.set("tm.stats", &created(107));
+    let status = daemon.reload(&polled("methods: [tm.stats, core.uptime]"));
+    assert!(status["kamailio"][0]["polls"].as_u64() > Some(0), "its polls go on: {status:#}");
+    wait_polls(&daemon, 2);
+    let received = daemon.reload(to_file)["ledger"]["received"].clone();
+    let status = daemon.status();
+    assert_eq!(status["kamailio"], serde_json::json!([]));
+    assert_eq!(status["ledger"]["received"], received, "nobody asks any more");
+    assert_balanced(&status);
+    let points = daemon.stop().points("points");
+    let created: f64 = named(&points, "kamailio.tm.stats.created")
+        .iter()
+        .map(|point| point["fields"]["count"].as_f64().unwrap())
+        .sum();
+    assert_eq!(created, 7.0);
+    assert!(!named(&points, "kamailio.core.uptime.uptime").is_empty());
+}
+
+#[test]
 fn two_instances_need_tags_that_differ() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tallyd.yaml");

@@ -77,6 +77,21 @@ fn start_managed(folder: TempDir, config: &str, environment: &[(&str, &str)]) ->
 }
 
 #[test]
+fn a_reload_is_told_when_it_begins_and_when_it_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let manager = Manager::new(&folder);
+    let daemon = start_managed(folder, TO_FILE, &[]);
+    manager.wait_for("READY");
+    for config in [TO_FILE.to_owned(), format!("{TO_FILE}no_such_key: 1\n")] {
+        daemon.reload(&config);
+        let began = manager.wait_for("RELOADING");
+        assert_eq!(began["RELOADING"], "1");
+        assert!(began["MONOTONIC_USEC"].parse::<u64>().unwrap() > 0);
+        manager.wait_for("READY");
+    }
+}
+
+#[test]
 fn it_is_ready_once_its_sockets_are_bound_and_tells_when_it_stops() {
     let folder = tempfile::tempdir().unwrap();
     let manager = Manager::new(&folder);

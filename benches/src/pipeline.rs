@@ -61,7 +61,7 @@ impl Pipeline {
         };
         let mut tallies = AggregatorEnd::new();
         let waker = Arc::new(Waker::new().expect("an event descriptor"));
-        let handover = tallies.add_listener(waker);
+        let handover = tallies.add_listener("bench", waker);
         let stats = Arc::new(ListenerStats::without_drops("a benchmark".to_owned()));
         let recorder = Recorder::new(shared, protocol, Arc::clone(&stats), handover);
         let store = Store::new(&config, INTERVAL, registry);

@@ -23,9 +23,8 @@ const OLD_IN_A_ROW: u32 = 4;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    points_max: u64,
-    /// `None` where nothing may go to disk.
-    spool: Option<SpoolConfig>,
+    /// Whether windows may go to disk.
+    has_spool: bool,
     state: Mutex<State>,
     stats: Arc<ForwarderStats>,
     /// The courier has something to look at.
@@ -38,6 +37,9 @@ pub(crate) struct Backlog {
 
 #[derive(Debug, Default)]
 struct State {
+    points_max: u64,
+    /// Of effect only where there is one.
+    spool: SpoolConfig,
     /// By number. What is on disk comes before what is not.
     waiting: VecDeque<Waiting>,
     /// What the courier has.
@@ -174,15 +176,29 @@ impl Disk {
 impl Backlog {
     /// An empty one; `spool` says whether there may be a spool.
     pub(crate) fn new(delivery: &DeliveryConfig, spool: bool, stats: Arc<ForwarderStats>) -> Self {
-        Self {
+        let state = State {
             points_max: delivery.queue.max_points,
-            spool: spool.then_some(delivery.spool),
-            state: Mutex::default(),
+            spool: delivery.spool,
+            ..State::default()
+        };
+        Self {
+            has_spool: spool,
+            state: Mutex::new(state),
             stats,
             for_courier: Notify::new(),
             for_keeper: Notify::new(),
             for_stop: Notify::new(),
         }
+    }
+
+    /// Takes other bounds; what is beyond them goes when the next window comes.
+    pub(crate) fn set_limits(&self, delivery: &DeliveryConfig) {
+        let mut state = self.lock();
+        state.points_max = delivery.queue.max_points;
+        state.spool = delivery.spool;
+        drop(state);
+        self.for_courier.notify_one();
+        self.for_keeper.notify_one();
     }
 
     // ---- The flush's side -------------------------------------------------------------------
@@ -192,14 +208,14 @@ impl Backlog {
     #[must_use = "a drop is worth a line in the log"]
     pub(crate) fn push(&self, snapshot: Arc<Snapshot>) -> u64 {
         let points = snapshot.points.len() as u64;
-        if points == 0 && self.spool.is_some() {
+        if points == 0 && self.has_spool {
             return 0;
         }
         let mut state = self.lock();
         let mut evicted = 0;
         let first = state.first_in_memory();
         while state.waiting.len() > first
-            && (self.stats.queued() + points > self.points_max
+            && (self.stats.queued() + points > state.points_max
                 || state.waiting.len() - first >= WINDOWS_MAX)
         {
             let Some(oldest) = state.waiting.remove(first) else { break };
@@ -240,13 +256,14 @@ impl Backlog {
 
     fn take_next(&self) -> Next {
         let mut state = self.lock();
-        let Some(spool) = &self.spool else {
+        if !self.has_spool {
             return match state.waiting.pop_front() {
                 Some(window) => Next::Window(state.begin(window, false)),
                 None if state.is_closed => Next::End,
                 None => Next::Wait,
             };
-        };
+        }
+        let spool = state.spool;
         let is_ready = matches!(state.disk, Disk::Ready(_));
         let Some(oldest) = state.waiting.front() else {
             let is_over = state.is_closed && !matches!(state.disk, Disk::Unopened);
@@ -261,7 +278,7 @@ impl Backlog {
         if state.is_closed && is_ready && waits_well {
             return Next::End;
         }
-        let window = if state.is_fresh_ones_turn(spool) {
+        let window = if state.is_fresh_ones_turn(&spool) {
             state.old_in_a_row = 0;
             let newest = state.waiting.pop_back();
             state.freshest = newest.as_ref().map(|window| window.seq);
@@ -274,6 +291,39 @@ impl Backlog {
             Some(window) => Next::Window(state.begin(window, true)),
             None => Next::Wait,
         }
+    }
+
+    /// The current window once more, for another forwarder: what is left of it, as a window of its
+    /// own.
+    pub(crate) fn current_again(&self) -> Option<Taken> {
+        let mut state = self.lock();
+        self.hand_over_refused(&mut state);
+        let directory = state.disk.directory();
+        let current = state.current.as_mut()?;
+        match (&mut current.snapshot, current.file, directory) {
+            (Some(snapshot), ..) => {
+                if current.left.count() < snapshot.points.len() as u64 {
+                    *snapshot = Arc::new(snapshot.only(&current.left));
+                    current.left = PointRanges::first(snapshot.points.len());
+                }
+                Some(Taken::Window(Arc::clone(snapshot)))
+            }
+            (None, Some(file), Some(directory)) => Some(Taken::File(directory, file)),
+            (None, ..) => None,
+        }
+    }
+
+    /// Gives up what is left of the current window, if it is in memory only.
+    pub(crate) fn give_up(&self, reason: &'static str) -> u64 {
+        let current = self.lock().current.take_if(|current| current.file.is_none());
+        let left = current.map_or(0, |current| current.left.count());
+        self.stats.dropped(Place::Memory, reason, left);
+        left
+    }
+
+    /// Whether windows may go to disk.
+    pub(crate) fn has_spool(&self) -> bool {
+        self.has_spool
     }
 
     /// The current window was read from its file.
@@ -311,7 +361,7 @@ impl Backlog {
     pub(crate) fn settle(&self, mut settled: Settled, left: PointRanges, is_done: bool) {
         let mut state = self.lock();
         let Some(current) = &mut state.current else { return };
-        if self.spool.is_some() {
+        if self.has_spool {
             for (reason, points) in &settled.refused {
                 if reason::is_refusal(reason) {
                     let places = settled.places.remove(reason).unwrap_or_default();
@@ -380,7 +430,7 @@ impl Backlog {
         loop {
             {
                 let state = self.lock();
-                let keeps = self.spool.is_some() && matches!(state.disk, Disk::Ready(_));
+                let keeps = self.has_spool && matches!(state.disk, Disk::Ready(_));
                 if state.is_closed && keeps && self.stats.is_down() {
                     return;
                 }
@@ -422,14 +472,16 @@ impl Backlog {
 
     // ---- The keeper's side ------------------------------------------------------------------
 
-    /// Whether there is a keeper at all.
-    pub(crate) fn spool(&self) -> Option<&SpoolConfig> {
-        self.spool.as_ref()
+    /// Bounds of the spool; `None` where there is none.
+    pub(crate) fn spool(&self) -> Option<SpoolConfig> {
+        self.has_spool.then(|| self.lock().spool)
     }
 
     /// What to do now; nothing is written unless `may_write`.
     pub(crate) fn chore(&self, may_write: bool) -> Chore {
-        let Some(spool) = &self.spool else { return Chore::End };
+        if !self.has_spool {
+            return Chore::End;
+        }
         let mut state = self.lock();
         let Some(directory) = state.disk.directory() else {
             return match (may_write, state.is_leaving) {
@@ -441,7 +493,7 @@ impl Backlog {
         if !state.tidy.is_empty() {
             return Chore::Tidy(directory, std::mem::take(&mut state.tidy));
         }
-        match state.to_write(spool) {
+        match state.to_write() {
             Some((seq, snapshot, points)) if may_write => {
                 Chore::Write { directory, seq, snapshot, points }
             }
@@ -495,9 +547,9 @@ impl Backlog {
     /// Makes room on disk for a file of so many bytes; returns how many points were dropped for it.
     #[must_use = "a drop is worth a line in the log"]
     pub(crate) fn make_room(&self, bytes: u64) -> u64 {
-        let Some(spool) = &self.spool else { return 0 };
-        let (files_max, bytes_max) = (u64::from(spool.max_files.get()), spool.max_bytes.get());
         let mut state = self.lock();
+        let SpoolConfig { max_files, max_bytes, .. } = state.spool;
+        let (files_max, bytes_max) = (u64::from(max_files.get()), max_bytes.get());
         let mut dropped = 0;
         while state.files + 1 > files_max || state.bytes + bytes > bytes_max {
             if !state.is_leaving && state.current_gives_way(&self.stats) {
@@ -521,8 +573,7 @@ impl Backlog {
         let mut state = self.lock();
         state.files += 1;
         state.bytes += name.bytes;
-        let keeps_snapshot =
-            self.spool.as_ref().is_some_and(|spool| spool.write == SpoolWrite::Always);
+        let keeps_snapshot = self.has_spool && state.spool.write == SpoolWrite::Always;
         let mut was = None;
         if let Some(current) = state.current.as_mut().filter(|current| current.seq == seq) {
             was = current.file.replace(name);
@@ -573,10 +624,9 @@ impl Backlog {
     /// Drops what is too old on disk, as of `now_ms`; returns how many points these were.
     #[must_use = "a drop is worth a line in the log"]
     pub(crate) fn expire(&self, now_ms: u64) -> u64 {
-        let Some(spool) = &self.spool else { return 0 };
-        let max_age_ms = spool.max_age.get().as_millis() as u64;
-        let is_old = |file: &FileName| file.start_ms.saturating_add(max_age_ms) < now_ms;
         let mut state = self.lock();
+        let max_age_ms = state.spool.max_age.get().as_millis() as u64;
+        let is_old = |file: &FileName| file.start_ms.saturating_add(max_age_ms) < now_ms;
         let mut expired = 0;
         while let Some(oldest) =
             state.waiting.pop_front_if(|window| window.file.as_ref().is_some_and(is_old))
@@ -628,7 +678,7 @@ impl Backlog {
 
     /// Has the status show what is on disk.
     fn tell(&self, state: &State) {
-        if self.spool.is_none() {
+        if !self.has_spool {
             return;
         }
         let current = state.current.as_ref().and_then(|current| current.file);
@@ -685,7 +735,7 @@ impl State {
     }
 
     /// What has to be on disk and is not, the oldest first.
-    fn to_write(&self, spool: &SpoolConfig) -> Option<(u64, Arc<Snapshot>, PointRanges)> {
+    fn to_write(&self) -> Option<(u64, Arc<Snapshot>, PointRanges)> {
         let is_late = self.current.as_ref().is_some_and(|current| current.is_late);
         if let Some(current) = &self.current
             && let Some(snapshot) = &current.snapshot
@@ -700,7 +750,7 @@ impl State {
             }
         }
         let is_behind = is_late || self.waiting.len() > 1;
-        if !is_behind && !self.is_leaving && spool.write != SpoolWrite::Always {
+        if !is_behind && !self.is_leaving && self.spool.write != SpoolWrite::Always {
             return None;
         }
         let window = self.waiting.get(self.first_in_memory())?;

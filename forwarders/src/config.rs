@@ -26,7 +26,7 @@ pub struct Common {
 }
 
 /// `delivery`: how snapshots are brought to a destination.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeliveryConfig {
     /// How long one attempt may take before it is given up and made again. A longer time suits a
@@ -52,7 +52,7 @@ impl Default for DeliveryConfig {
 }
 
 /// `delivery.retry`: attempts go on until the batch is delivered or has to make room.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryConfig {
     /// Bound of the first pause; it doubles with each failure. Defaults to `250ms`.
@@ -69,7 +69,7 @@ impl Default for RetryConfig {
 }
 
 /// `delivery.queue`: what may wait in memory for the destination.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueConfig {
     /// Most points that wait; beyond, the oldest window is dropped and counted as `queue_full`. A
@@ -181,7 +181,7 @@ impl fmt::Display for Misfit {
 }
 
 /// A section that is one mapping or a list of mappings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OneOrMany<T>(pub Vec<T>);
 
 impl<T> Default for OneOrMany<T> {

@@ -15,7 +15,7 @@ use crate::select::SelectConfig;
 use crate::stats::reason;
 
 /// `forwarders.console`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConsoleConfig {
     /// What ledger and log call it. Defaults to `console`.

@@ -28,6 +28,8 @@ const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
 const LATE_AFTER: Duration = Duration::from_secs(1);
 /// Most points that are encoded at once; they take some megabyte.
 pub(crate) const PART_POINTS: usize = 8_192;
+/// Pause between attempts to have what a forwarder needs on this host.
+const START_PAUSE: Duration = Duration::from_millis(200);
 /// How long a forwarder has at a stop to say what it has delivered.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Times that a file is tried that the system refuses to read, and the pause in between: too many
@@ -45,10 +47,27 @@ pub(crate) struct Courier {
     batch: Batch,
     /// What of the backlog's current window is in the batch.
     part: Option<Part>,
+    /// The window, as long as parts of it are not encoded, and where the next one begins.
+    rest: Option<(Arc<Snapshot>, usize)>,
+    /// What takes the forwarder's place.
+    next: Option<NextForwarder>,
+    /// Whether the forwarder has what it needs on this host.
+    is_started: bool,
     backlog: Arc<Backlog>,
     stats: Arc<ForwarderStats>,
     /// Drops by reason: all are counted, and not all are logged.
     drops: BTreeMap<&'static str, Seldom>,
+}
+
+/// A forwarder that takes another's place.
+pub(crate) struct NextForwarder {
+    pub(crate) forwarder: Box<dyn Forwarder>,
+    pub(crate) attempt_max: Option<Duration>,
+    /// How long the one before it may take to finish its window, where there is no spool to keep
+    /// what is left.
+    pub(crate) patience: Duration,
+    /// Whether it has what it needs on this host. If not, the one before it has that.
+    pub(crate) is_started: bool,
 }
 
 /// A part of a window.
@@ -89,33 +108,59 @@ impl Courier {
             backoff: Backoff::new(retry),
             batch: Batch::default(),
             part: None,
+            rest: None,
+            next: None,
+            is_started: true,
             backlog,
             stats,
             drops: BTreeMap::new(),
         }
     }
 
-    /// Delivers until the backlog says that nothing is left to deliver. May be dropped at any await.
+    /// Goes on with other pauses between attempts and, if there is one, with another forwarder, from
+    /// the next [`Courier::run`] on.
+    pub(crate) fn change(&mut self, retry: &RetryConfig, next: Option<NextForwarder>) {
+        self.backoff = Backoff::new(retry);
+        self.next = next.or(self.next.take());
+    }
+
+    /// Delivers until the backlog says that nothing is left to deliver. May be dropped at any await,
+    /// and called again.
     pub(crate) async fn run(&mut self) {
+        self.change_over().await;
+        if self.is_delivering() {
+            self.deliver_window().await;
+        } else if let Some(taken) = self.backlog.current_again() {
+            self.begin(taken).await;
+        }
         while let Some(taken) = self.backlog.next().await {
-            if let Some(snapshot) = self.fetch(taken).await {
-                self.deliver_window(snapshot).await;
-                self.part = None;
-            }
+            self.begin(taken).await;
         }
     }
 
-    /// Delivers a window, unless it is to be given up.
-    async fn deliver_window(&mut self, snapshot: Arc<Snapshot>) {
+    fn is_delivering(&self) -> bool {
+        self.part.is_some() || self.rest.is_some()
+    }
+
+    async fn begin(&mut self, taken: Taken) {
+        if let Some(snapshot) = self.fetch(taken).await {
+            self.rest = Some((snapshot, 0));
+            self.deliver_window().await;
+        }
+    }
+
+    /// Delivers what is left of a window, unless it is to be given up.
+    async fn deliver_window(&mut self) {
         let late_at = Instant::now() + LATE_AFTER;
-        let (mut rest, mut start) = (Some(snapshot), 0);
-        while let Some(snapshot) = rest.take() {
-            let part = self.encode_from(start, &snapshot);
-            start = part.points.end;
-            // What is encoded need not be held twice.
-            rest = (!part.is_last()).then_some(snapshot);
-            self.part = Some(part);
-            if !self.deliver(late_at).await {
+        loop {
+            if self.part.is_none() {
+                let Some((snapshot, start)) = self.rest.take() else { return };
+                self.encode_from(start, snapshot);
+            }
+            let is_wanted = self.deliver(late_at).await;
+            self.part = None;
+            if !is_wanted {
+                self.rest = None;
                 return;
             }
             // A destination that never waits would keep others from their turn.
@@ -124,19 +169,64 @@ impl Courier {
     }
 
     /// Encodes a part of a window that begins with the point `start`.
-    fn encode_from(&mut self, start: usize, snapshot: &Snapshot) -> Part {
+    fn encode_from(&mut self, start: usize, snapshot: Arc<Snapshot>) {
         let of = snapshot.points.len();
         let whole = self.forwarder.wants_whole_windows();
         let end = if whole { of } else { of.min(start + PART_POINTS) };
         let points = snapshot.points.part(start..end);
         self.batch.clear();
-        self.forwarder.encode(&Snapshot { points, ..snapshot.clone() }, &mut self.batch);
+        self.forwarder.encode(&Snapshot { points, ..(*snapshot).clone() }, &mut self.batch);
         debug_assert_eq!(
             self.batch.points(),
             (end - start) as u64,
             "every point is in a payload, in order"
         );
-        Part { points: start..end, of }
+        let part = Part { points: start..end, of };
+        // What is encoded need not be held twice.
+        self.rest = (!part.is_last()).then_some((snapshot, end));
+        self.part = Some(part);
+    }
+
+    /// Puts the next forwarder into the place of the one that is there, if there is one.
+    async fn change_over(&mut self) {
+        if let Some(next) = &self.next {
+            let patience = next.patience;
+            self.end_window(patience).await;
+        }
+        if let Some(next) = self.next.take() {
+            self.forwarder = next.forwarder;
+            self.attempt_max = next.attempt_max;
+            self.is_started = next.is_started;
+            info!(forwarder = self.name, "goes on with its new settings");
+        }
+        while !self.is_started {
+            match self.forwarder.start().await {
+                Ok(()) => self.is_started = true,
+                // What the one before it had may not be free at once.
+                Err(error) => {
+                    self.report(&error);
+                    sleep(START_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// What is encoded is of no use to another forwarder. What is left of the window is kept for it;
+    /// where that cannot be, the one that encoded it has a while to deliver it.
+    async fn end_window(&mut self, patience: Duration) {
+        if !self.backlog.has_spool() {
+            let _too_slow = timeout(patience, self.deliver_window()).await;
+        }
+        self.stop().await;
+        if !self.backlog.has_spool() && self.is_delivering() {
+            let points = self.backlog.give_up(reason::REPLACED);
+            error!(
+                forwarder = self.name,
+                points, "points could not be delivered before the destination was changed"
+            );
+        }
+        (self.part, self.rest) = (None, None);
+        self.batch.clear();
     }
 
     /// Notes what became of the current window since its last attempt was dropped.

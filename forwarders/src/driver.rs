@@ -1,18 +1,20 @@
 //! The life of one destination: windows from its backlog, delivered by a courier, kept by a keeper.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::backlog::Backlog;
-use crate::config::{Common, SpoolWrite};
-use crate::courier::Courier;
+use crate::config::{Common, DeliveryConfig, RetryConfig, SpoolWrite};
+use crate::courier::{Courier, NextForwarder};
 use crate::forwarder::Forwarder;
 use crate::model::Snapshot;
 use crate::select::SelectConfig;
+use crate::settings::Settings;
 use crate::spool::{Keeper, SpoolPlace};
 use crate::stats::ForwarderStats;
 
@@ -28,21 +30,32 @@ pub struct Destination {
     pub index: usize,
     /// Name, selection and delivery settings.
     pub common: Common,
+    /// What the forwarder was built from.
+    pub settings: Settings,
     /// What encodes and sends.
     pub forwarder: Box<dyn Forwarder>,
     /// The limit of one attempt; `None` where giving up half-way would write things twice.
     pub attempt_max: Option<Duration>,
 }
 
-/// The end of a running destination that the flush pushes into.
+/// The end of a running destination that the flush pushes into. When the last one is dropped, the
+/// destination ends.
 #[derive(Debug)]
 pub struct Outlet {
-    kind: &'static str,
     name: String,
     select: SelectConfig,
-    backlog: Arc<Backlog>,
+    input: Arc<Input>,
     wants_idle_windows: bool,
-    stats: Arc<ForwarderStats>,
+}
+
+/// A backlog that is closed when nobody is left who could push into it.
+#[derive(Debug)]
+struct Input(Arc<Backlog>);
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl Outlet {
@@ -52,7 +65,7 @@ impl Outlet {
         if snapshot.points.is_empty() && !self.wants_idle_windows {
             return;
         }
-        let evicted = self.backlog.push(snapshot);
+        let evicted = self.input.0.push(snapshot);
         if evicted > 0 {
             warn!(
                 forwarder = self.name,
@@ -61,7 +74,31 @@ impl Outlet {
             );
         }
     }
+}
 
+/// A running destination, for those who look at it and change it.
+#[derive(Debug)]
+pub struct Running {
+    kind: &'static str,
+    name: String,
+    settings: Settings,
+    delivery: DeliveryConfig,
+    select: SelectConfig,
+    may_spool: bool,
+    wants_idle_windows: bool,
+    listen: Option<SocketAddr>,
+    stats: Arc<ForwarderStats>,
+    input: Weak<Input>,
+    changes: mpsc::UnboundedSender<Change>,
+}
+
+/// What a running destination's task is told to go on with.
+struct Change {
+    retry: RetryConfig,
+    next: Option<NextForwarder>,
+}
+
+impl Running {
     /// The name by which ledger and log know it.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -79,11 +116,73 @@ impl Outlet {
     pub fn stats(&self) -> &Arc<ForwarderStats> {
         &self.stats
     }
-}
 
-impl Drop for Outlet {
-    fn drop(&mut self) {
-        self.backlog.close();
+    /// Whether it can become this destination while it runs: one of its name and kind whose windows
+    /// wait in the same place. Otherwise it has to end and the other begins.
+    #[must_use]
+    pub fn can_become(&self, destination: &Destination) -> bool {
+        self.name == destination.common.name
+            && self.kind == destination.kind
+            && self.may_spool == destination.may_spool()
+    }
+
+    /// Whether it is this destination already.
+    #[must_use]
+    pub fn is(&self, destination: &Destination) -> bool {
+        let Common { select, delivery, .. } = &destination.common;
+        self.can_become(destination)
+            && self.settings == destination.settings
+            && self.select == *select
+            && self.delivery == *delivery
+    }
+
+    /// Whether the destination's forwarder can be started only when this one's is gone, or needs no
+    /// start at all because this one's stays.
+    #[must_use]
+    pub fn starts_by_itself(&self, destination: &Destination) -> bool {
+        let listen = destination.forwarder.listen();
+        self.settings == destination.settings || (listen.is_some() && listen == self.listen)
+    }
+
+    /// Has it become this destination. What it has not delivered yet goes there as well: the queue,
+    /// the spool and the ledger stay. Its forwarder has been started unless
+    /// [`Running::starts_by_itself`].
+    ///
+    /// The outlet takes the place of the one before, which is to be dropped only then.
+    #[must_use]
+    pub fn become_this(&mut self, destination: Destination) -> Option<Outlet> {
+        let is_started = !self.starts_by_itself(&destination);
+        let Destination { common, settings, forwarder, attempt_max, .. } = destination;
+        let input = self.input.upgrade()?;
+        let patience = common.delivery.timeout.get();
+        let mut next = None;
+        if self.settings != settings {
+            self.stats.count_refused_by(forwarder.refused_connections());
+            self.wants_idle_windows = forwarder.wants_idle_windows();
+            self.listen = forwarder.listen();
+            self.settings = settings;
+            next = Some(NextForwarder { forwarder, attempt_max, patience, is_started });
+        }
+        input.0.set_limits(&common.delivery);
+        // A task that has ended has nothing left to change.
+        let _has_ended = self.changes.send(Change { retry: common.delivery.retry.clone(), next });
+        (self.select, self.delivery) = (common.select, common.delivery);
+        Some(self.outlet(input))
+    }
+
+    /// Another end to push into, like the one that there is.
+    #[must_use]
+    pub fn another_outlet(&self) -> Option<Outlet> {
+        Some(self.outlet(self.input.upgrade()?))
+    }
+
+    fn outlet(&self, input: Arc<Input>) -> Outlet {
+        Outlet {
+            name: self.name.clone(),
+            select: self.select.clone(),
+            input,
+            wants_idle_windows: self.wants_idle_windows,
+        }
     }
 }
 
@@ -94,18 +193,20 @@ pub struct ForwarderTask {
     /// Only where there is a spool.
     keeper: Option<Keeper>,
     backlog: Arc<Backlog>,
+    changes: mpsc::UnboundedReceiver<Change>,
 }
 
 impl Destination {
-    /// Splits it into the end to push into and the task to spawn. All waits in memory.
+    /// Splits it into the end to push into, what is known of it, and the task to spawn. All waits in
+    /// memory.
     #[must_use]
-    pub fn split(self) -> (Outlet, ForwarderTask) {
+    pub fn split(self) -> (Outlet, Running, ForwarderTask) {
         self.split_with(None)
     }
 
     /// The same with a spool in `place`, if the destination has a use for old data.
     #[must_use]
-    pub fn split_with_spool(self, place: &SpoolPlace) -> (Outlet, ForwarderTask) {
+    pub fn split_with_spool(self, place: &SpoolPlace) -> (Outlet, Running, ForwarderTask) {
         let may_spool = self.may_spool();
         self.split_with(Some(place).filter(|_| may_spool))
     }
@@ -117,31 +218,40 @@ impl Destination {
         self.forwarder.wants_old_data() && write != SpoolWrite::Never
     }
 
-    fn split_with(self, place: Option<&SpoolPlace>) -> (Outlet, ForwarderTask) {
-        let Common { name, select, delivery } = self.common;
-        let stats = Arc::new(ForwarderStats::new(self.forwarder.refused_connections()));
+    fn split_with(self, place: Option<&SpoolPlace>) -> (Outlet, Running, ForwarderTask) {
+        let may_spool = self.may_spool();
+        let Self { kind, common, settings, forwarder, attempt_max, .. } = self;
+        let Common { name, select, delivery } = common;
+        let stats = Arc::new(ForwarderStats::new(forwarder.refused_connections()));
         let backlog = Arc::new(Backlog::new(&delivery, place.is_some(), Arc::clone(&stats)));
         let keeper = place.map(|place| Keeper::new(name.clone(), place, Arc::clone(&backlog)));
         if let Some(keeper) = &keeper {
             stats.spool(|spool| spool.folder.clone_from(keeper.root()));
         }
-        let outlet = Outlet {
-            kind: self.kind,
+        let (sender, changes) = mpsc::unbounded_channel();
+        let input = Arc::new(Input(Arc::clone(&backlog)));
+        let running = Running {
+            kind,
             name: name.clone(),
+            settings,
             select,
-            backlog: Arc::clone(&backlog),
-            wants_idle_windows: self.forwarder.wants_idle_windows(),
+            may_spool,
+            wants_idle_windows: forwarder.wants_idle_windows(),
+            listen: forwarder.listen(),
             stats: Arc::clone(&stats),
+            input: Arc::downgrade(&input),
+            changes: sender,
+            delivery,
         };
         let courier = Courier::new(
             name.clone(),
-            self.forwarder,
-            self.attempt_max,
-            &delivery.retry,
+            forwarder,
+            attempt_max,
+            &running.delivery.retry,
             Arc::clone(&backlog),
             stats,
         );
-        (outlet, ForwarderTask { name, courier, keeper, backlog })
+        (running.outlet(input), running, ForwarderTask { name, courier, keeper, backlog, changes })
     }
 }
 
@@ -150,14 +260,17 @@ impl ForwarderTask {
     /// `deadline` comes to hold. What is undelivered then is on disk or, where there is no spool,
     /// is counted as dropped.
     pub async fn run(self, mut deadline: watch::Receiver<Option<Instant>>) {
-        let Self { name, mut courier, keeper, backlog } = self;
+        let Self { name, mut courier, keeper, backlog, mut changes } = self;
         let keeps = keeper.is_some();
         let mut to_stop = deadline.clone();
         let deliver = async {
-            tokio::select! {
-                () = courier.run() => {}
-                () = backlog.no_use_trying() => {}
-                () = before(&mut to_stop, if keeps { KEEP_TIME } else { Duration::ZERO }) => {}
+            loop {
+                tokio::select! {
+                    () = courier.run() => break,
+                    () = backlog.no_use_trying() => break,
+                    () = before(&mut to_stop, if keeps { KEEP_TIME } else { Duration::ZERO }) => break,
+                    Some(Change { retry, next }) = changes.recv() => courier.change(&retry, next),
+                }
             }
             if keeps {
                 courier.stop().await;
@@ -261,6 +374,7 @@ mod tests {
 
     struct Bench {
         outlet: Outlet,
+        running: Running,
         seen: Arc<Mutex<Vec<usize>>>,
         deadline: watch::Sender<Option<Instant>>,
         task: tokio::task::JoinHandle<()>,
@@ -269,28 +383,31 @@ mod tests {
     fn start(script: &[&'static str]) -> Bench {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let forwarder = Scripted { script: script.to_vec(), seen: Arc::clone(&seen) };
+        let (outlet, running, task) = destination(0, forwarder).split();
+        let (deadline, watched) = watch::channel(None);
+        Bench { outlet, running, seen, deadline, task: tokio::spawn(task.run(watched)) }
+    }
+
+    fn destination(settings: u32, forwarder: Scripted) -> Destination {
         let common = Common {
             name: "scripted".into(),
             select: SelectConfig::default(),
             delivery: DeliveryConfig::default(),
         };
-        let attempt_max = Some(common.delivery.timeout.get());
-        let destination = Destination {
+        Destination {
             kind: "scripted",
             index: 0,
+            attempt_max: Some(common.delivery.timeout.get()),
             common,
+            settings: Settings::of_test(settings),
             forwarder: Box::new(forwarder),
-            attempt_max,
-        };
-        let (outlet, task) = destination.split();
-        let (deadline, watched) = watch::channel(None);
-        Bench { outlet, seen, deadline, task: tokio::spawn(task.run(watched)) }
+        }
     }
 
     impl Bench {
         /// Ends the input and waits for the task.
         async fn finish(self) -> (crate::stats::Counts, Vec<usize>) {
-            let stats = Arc::clone(self.outlet.stats());
+            let stats = Arc::clone(self.running.stats());
             drop(self.outlet);
             self.task.await.unwrap();
             let seen = self.seen.lock().unwrap().clone();
@@ -371,5 +488,40 @@ mod tests {
         let (counts, _) = bench.finish().await;
         assert_eq!((counts.flushed, counts.queued, counts.delivered), (7, 0, 0));
         assert_eq!(counts.dropped[reason::SHUTDOWN], 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_destination_that_is_changed_gets_what_waited_and_the_ledger_goes_on() {
+        let mut bench = start(&["down"; 1000]);
+        for points in [4, 3] {
+            bench.outlet.push(&Arc::new(snapshot_of_counters(points)));
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let seen = Arc::<Mutex<Vec<usize>>>::default();
+        let next = destination(1, Scripted { script: Vec::new(), seen: Arc::clone(&seen) });
+        assert!(bench.running.can_become(&next) && !bench.running.is(&next));
+        bench.outlet = bench.running.become_this(next).unwrap();
+        bench.outlet.push(&Arc::new(snapshot_of_counters(2)));
+        let (counts, _) = bench.finish().await;
+        // Without a spool, nobody has what the first one had encoded already.
+        assert_eq!(*seen.lock().unwrap(), [3, 2]);
+        assert_eq!((counts.flushed, counts.delivered, counts.queued), (9, 5, 0));
+        assert_eq!(counts.dropped, [(reason::REPLACED, 4)].into());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_pauses_and_another_selection_leave_the_forwarder_and_its_window_alone() {
+        let mut bench = start(&["half", "down"]);
+        bench.outlet.push(&Arc::new(snapshot_of_counters(10)));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut same = destination(0, Scripted { script: Vec::new(), seen: Arc::default() });
+        same.common.delivery.retry.max = crate::units::Span::from_secs(1);
+        same.common.select.prefix = "new.".into();
+        assert!(!bench.running.is(&same) && bench.running.starts_by_itself(&same));
+        bench.outlet = bench.running.become_this(same).unwrap();
+        let (counts, seen) = bench.finish().await;
+        // What was interrupted is tried at once.
+        assert_eq!(seen, [10, 5, 5]);
+        assert_eq!((counts.flushed, counts.delivered), (10, 10));
     }
 }

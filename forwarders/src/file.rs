@@ -16,7 +16,7 @@ use crate::payload::Batch;
 use crate::select::SelectConfig;
 
 /// `forwarders.file`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
     /// What ledger and log call it. Defaults to `file`.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -35,6 +36,12 @@ pub trait Forwarder: Send {
     /// When the daemon is not to start: why, and what to change.
     async fn start(&mut self) -> Result<(), SendError> {
         Ok(())
+    }
+
+    /// Where it listens, once it was started. One that takes its place there can be started only
+    /// when it is gone.
+    fn listen(&self) -> Option<SocketAddr> {
+        None
     }
 
     /// Whether it gets windows in which it has no point as well, as what shows a state over time

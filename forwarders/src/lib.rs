@@ -46,6 +46,7 @@ pub mod model;
 pub mod payload;
 pub mod seldom;
 pub mod select;
+pub mod settings;
 pub mod spool;
 pub mod stats;
 pub mod units;

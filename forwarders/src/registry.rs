@@ -14,6 +14,7 @@ use crate::driver::Destination;
 use crate::forwarder::Forwarder;
 #[cfg(feature = "prometheus")]
 use crate::prometheus::{PageListen, PipelineLimits, PrometheusPage, RemoteWrite};
+use crate::settings::{Section, Settings};
 
 /// `forwarders`: a section for each kind of destination, each a mapping or a list of mappings.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -40,6 +41,18 @@ pub struct ForwardersConfig {
     /// statsd.
     #[cfg(feature = "statsd")]
     pub statsd: OneOrMany<crate::statsd::StatsdConfig>,
+}
+
+/// Takes out of a section what is not the forwarder's business, by which the rest can be compared.
+/// How long an attempt may take stays: some forwarders see to it themselves.
+macro_rules! take_common {
+    ($kind:expr, $config:ident) => {{
+        let delivery = std::mem::take(&mut $config.delivery);
+        $config.delivery.timeout = delivery.timeout;
+        let select = std::mem::take(&mut $config.select);
+        let name = $config.name.clone().unwrap_or_else(|| $kind.to_owned());
+        Common { name, select, delivery }
+    }};
 }
 
 /// What the destinations have to know of the daemon.
@@ -133,62 +146,59 @@ impl ForwardersConfig {
         let mut built = Built { context, destinations: Vec::new() };
 
         #[cfg(feature = "console")]
-        for (index, config) in console.0.into_iter().enumerate() {
-            let common = common("console", config.name, config.select, config.delivery);
-            built.add_local("console", index, common, crate::console::Console::new(config.format));
+        for (index, mut config) in console.0.into_iter().enumerate() {
+            let common = take_common!("console", config);
+            let forwarder = crate::console::Console::new(config.format);
+            built.add_unlimited("console", index, common, Section::Console(config), forwarder);
         }
         #[cfg(feature = "file")]
-        for (index, config) in file.0.into_iter().enumerate() {
-            let common = common("file", config.name, config.select, config.delivery);
-            let forwarder = crate::file::FileForwarder::new(config.path, config.format);
-            built.add_local("file", index, common, forwarder);
+        for (index, mut config) in file.0.into_iter().enumerate() {
+            let common = take_common!("file", config);
+            let forwarder = crate::file::FileForwarder::new(config.path.clone(), config.format);
+            built.add_unlimited("file", index, common, Section::File(config), forwarder);
         }
         #[cfg(feature = "graphite")]
-        for (index, config) in graphite.0.into_iter().enumerate() {
+        for (index, mut config) in graphite.0.into_iter().enumerate() {
+            let common = take_common!("graphite", config);
             let forwarder = crate::graphite::Graphite::new(&config)
                 .map_err(|reason| BuildError { kind: "graphite", index, reason })?;
-            let common = common("graphite", config.name, config.select, config.delivery);
-            built.add("graphite", index, common, forwarder);
+            built.add("graphite", index, common, Section::Graphite(config), forwarder);
         }
         #[cfg(feature = "influxdb")]
-        for (index, config) in influxdb.0.into_iter().enumerate() {
+        for (index, mut config) in influxdb.0.into_iter().enumerate() {
+            let common = take_common!("influxdb", config);
             let forwarder = crate::influxdb::InfluxDb::new(&config)
                 .map_err(|reason| BuildError { kind: "influxdb", index, reason })?;
-            let common = common("influxdb", config.name, config.select, config.delivery);
-            built.add_by_request("influxdb", index, common, forwarder);
+            built.add_unlimited("influxdb", index, common, Section::Influxdb(config), forwarder);
         }
         #[cfg(feature = "kafka")]
-        for (index, config) in kafka.0.into_iter().enumerate() {
-            let common = common(
-                "kafka",
-                config.name.clone(),
-                config.select.clone(),
-                config.delivery.clone(),
-            );
-            let forwarder = crate::kafka::Kafka::new(config, &context.instance)
+        for (index, mut config) in kafka.0.into_iter().enumerate() {
+            let common = take_common!("kafka", config);
+            let forwarder = crate::kafka::Kafka::new(config.clone(), &context.instance)
                 .map_err(|error| BuildError { kind: "kafka", index, reason: error.to_string() })?;
-            built.add("kafka", index, common, forwarder);
+            built.add("kafka", index, common, Section::Kafka(config), forwarder);
         }
         #[cfg(feature = "prometheus")]
         for (index, config) in prometheus.0.into_iter().enumerate() {
-            built.add_prometheus(index, &config)?;
+            built.add_prometheus(index, config)?;
         }
         #[cfg(feature = "statsd")]
-        for (index, config) in statsd.0.into_iter().enumerate() {
+        for (index, mut config) in statsd.0.into_iter().enumerate() {
+            let common = take_common!("statsd", config);
             let forwarder = crate::statsd::Statsd::new(&config).map_err(|reason| BuildError {
                 kind: "statsd",
                 index,
                 reason,
             })?;
-            let common = common("statsd", config.name, config.select, config.delivery);
-            built.add("statsd", index, common, forwarder);
+            built.add("statsd", index, common, Section::Statsd(config), forwarder);
         }
 
         #[cfg(feature = "console")]
         if built.destinations.is_empty() {
-            let config = crate::console::ConsoleConfig::default();
-            let common = common("console", config.name, config.select, config.delivery);
-            built.add_local("console", 0, common, crate::console::Console::new(config.format));
+            let mut config = crate::console::ConsoleConfig::default();
+            let common = take_common!("console", config);
+            let forwarder = crate::console::Console::new(config.format);
+            built.add_unlimited("console", 0, common, Section::Console(config), forwarder);
         }
         built.finish()
     }
@@ -207,43 +217,38 @@ impl Built<'_> {
         kind: &'static str,
         index: usize,
         common: Common,
+        section: Section,
         forwarder: impl Forwarder + 'static,
     ) {
         let attempt_max = Some(common.delivery.timeout.get());
+        self.add_unlimited(kind, index, common, section, forwarder);
+        if let Some(added) = self.destinations.last_mut() {
+            added.attempt_max = attempt_max;
+        }
+    }
+
+    /// A destination whose attempts are not given up. On this host, what was given up half-way would
+    /// be written twice. Where each request has its own limit, an attempt may take many of them, and
+    /// goes on as long as they succeed.
+    fn add_unlimited(
+        &mut self,
+        kind: &'static str,
+        index: usize,
+        common: Common,
+        section: Section,
+        forwarder: impl Forwarder + 'static,
+    ) {
+        let forwarder = self.or_log(&common, forwarder);
+        let settings = Settings::new(section, self.context);
+        let attempt_max = None;
         self.destinations.push(Destination {
             kind,
             index,
-            forwarder: self.or_log(&common, forwarder),
             common,
+            settings,
+            forwarder,
             attempt_max,
         });
-    }
-
-    #[cfg(any(feature = "influxdb", feature = "prometheus"))]
-    /// A destination on the network that limits each of its requests itself: an attempt may take
-    /// many of them, and goes on as long as they succeed.
-    fn add_by_request(
-        &mut self,
-        kind: &'static str,
-        index: usize,
-        common: Common,
-        forwarder: impl Forwarder + 'static,
-    ) {
-        let forwarder = self.or_log(&common, forwarder);
-        self.destinations.push(Destination { kind, index, common, forwarder, attempt_max: None });
-    }
-
-    #[cfg(any(feature = "console", feature = "file", feature = "prometheus"))]
-    /// A destination on this host: what was given up half-way would be written twice.
-    fn add_local(
-        &mut self,
-        kind: &'static str,
-        index: usize,
-        common: Common,
-        forwarder: impl Forwarder + 'static,
-    ) {
-        let forwarder = self.or_log(&common, forwarder);
-        self.destinations.push(Destination { kind, index, common, forwarder, attempt_max: None });
     }
 
     #[cfg(feature = "prometheus")]
@@ -252,26 +257,30 @@ impl Built<'_> {
     fn add_prometheus(
         &mut self,
         index: usize,
-        config: &crate::prometheus::PrometheusConfig,
+        mut config: crate::prometheus::PrometheusConfig,
     ) -> Result<(), BuildError> {
         let kind = "prometheus";
-        let (select, delivery) = (config.select.clone(), config.delivery.clone());
-        let common = common(kind, config.name.clone(), select, delivery);
+        let common = take_common!(kind, config);
         let wrong = |reason| BuildError { kind, index, reason };
-        let limits = PipelineLimits::new(config, self.context.expire_after);
+        let limits = PipelineLimits::new(&config, self.context.expire_after);
+        let remote_write = config.remote_write.take();
         if let PageListen::Address(address) = config.listen {
-            let page = PrometheusPage::new(config, common.name.clone(), address, limits);
-            self.add_local(kind, index, common.clone(), page);
-        } else if config.remote_write.is_none() {
+            let page = PrometheusPage::new(&config, common.name.clone(), address, limits);
+            let section = Section::Prometheus(config.clone());
+            self.add_unlimited(kind, index, common.clone(), section, page);
+        } else if remote_write.is_none() {
             return Err(wrong("without `listen` and `remote_write` nothing is to be done".into()));
         }
-        if let Some(remote_write) = &config.remote_write {
+        if let Some(remote_write) = remote_write {
             let mut common = Common { name: format!("{}.remote_write", common.name), ..common };
             // A total that is as of now must not be sent before one that is as of then.
             common.delivery.spool.order = SpoolOrder::Oldest;
             let timeout = common.delivery.timeout.get();
-            let forwarder = RemoteWrite::new(remote_write, &common.name, timeout, limits);
-            self.add_by_request(kind, index, common, forwarder.map_err(wrong)?);
+            let forwarder = RemoteWrite::new(&remote_write, &common.name, timeout, limits);
+            let forwarder = forwarder.map_err(wrong)?;
+            config.remote_write = Some(remote_write);
+            let section = Section::Prometheus(config);
+            self.add_unlimited(kind, index, common, section, forwarder);
         }
         Ok(())
     }
@@ -300,15 +309,6 @@ impl Built<'_> {
         }
         Ok(self.destinations)
     }
-}
-
-fn common(
-    kind: &str,
-    name: Option<String>,
-    select: crate::select::SelectConfig,
-    delivery: crate::config::DeliveryConfig,
-) -> Common {
-    Common { name: name.unwrap_or_else(|| kind.to_owned()), select, delivery }
 }
 
 #[cfg(test)]

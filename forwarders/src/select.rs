@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error};
 use crate::model::{Point, Series, Snapshot};
 
 /// `select`: what of a snapshot goes to a destination.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelectConfig {
     /// Globs on the metric name (`*` matches dots too); none means all. Defaults to none.
@@ -28,27 +28,44 @@ pub struct SelectConfig {
 
 /// A list of globs, compiled.
 #[derive(Clone, Debug, Default)]
-pub struct Globs(Option<GlobSet>);
+pub struct Globs {
+    texts: Vec<String>,
+    /// `None` if there are none.
+    compiled: Option<GlobSet>,
+}
+
+impl PartialEq for Globs {
+    fn eq(&self, other: &Self) -> bool {
+        self.texts == other.texts
+    }
+}
 
 impl Globs {
+    /// Compiles them.
+    ///
+    /// # Errors
+    /// At the first that is none, with what is wrong.
+    pub fn compile(texts: Vec<String>) -> Result<Self, String> {
+        if texts.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut builder = GlobSetBuilder::new();
+        for text in &texts {
+            let glob = Glob::new(text);
+            builder.add(glob.map_err(|e| format!("`{text}` is not a glob: {}", e.kind()))?);
+        }
+        let compiled = builder.build().map_err(|error| error.to_string())?;
+        Ok(Self { texts, compiled: Some(compiled) })
+    }
+
     fn matches(&self, name: &str) -> Option<bool> {
-        self.0.as_ref().map(|globs| globs.is_match(name))
+        self.compiled.as_ref().map(|globs| globs.is_match(name))
     }
 }
 
 impl<'de> Deserialize<'de> for Globs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        if texts.is_empty() {
-            return Ok(Self(None));
-        }
-        let mut builder = GlobSetBuilder::new();
-        for text in &texts {
-            builder.add(Glob::new(text).map_err(|error| {
-                D::Error::custom(format!("`{text}` is not a glob: {}", error.kind()))
-            })?);
-        }
-        builder.build().map(|globs| Self(Some(globs))).map_err(D::Error::custom)
+        Self::compile(Vec::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
@@ -56,7 +73,7 @@ impl SelectConfig {
     /// What the destination gets of a snapshot; the same one where nothing is to be changed.
     #[must_use]
     pub fn apply(&self, snapshot: &Arc<Snapshot>) -> Arc<Snapshot> {
-        let filters = self.include.0.is_some() || self.exclude.0.is_some();
+        let filters = self.include.compiled.is_some() || self.exclude.compiled.is_some();
         let renames =
             !self.drop_tags.is_empty() || !self.tags.is_empty() || !self.prefix.is_empty();
         if !filters && !renames {
@@ -112,11 +129,7 @@ mod tests {
     use crate::testing::{point, snapshot_of};
 
     fn globs(texts: &[&str]) -> Globs {
-        let mut builder = GlobSetBuilder::new();
-        for text in texts {
-            builder.add(Glob::new(text).unwrap());
-        }
-        Globs(Some(builder.build().unwrap()))
+        Globs::compile(texts.iter().map(|text| (*text).to_owned()).collect()).unwrap()
     }
 
     fn shown(snapshot: &Snapshot) -> Vec<String> {

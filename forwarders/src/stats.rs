@@ -34,6 +34,9 @@ pub mod reason {
     pub const REMOVED: &str = "removed";
     /// They may have left, or a part of them, and are not sent again: a repeat would count twice.
     pub const LOST: &str = "lost";
+    /// They were being sent when a reload gave their destination other settings, and there is no
+    /// spool to keep them.
+    pub const REPLACED: &str = "replaced";
 
     /// Whether it is the destination that takes no such point, now or ever.
     pub(crate) fn is_refusal(reason: &str) -> bool {
@@ -41,7 +44,7 @@ pub mod reason {
     }
 
     /// Every one of them.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 13] = [
         QUEUE_FULL,
         SHUTDOWN,
         DEBUG_MODE,
@@ -54,6 +57,7 @@ pub mod reason {
         SPOOL_NEWER,
         REMOVED,
         LOST,
+        REPLACED,
     ];
 }
 
@@ -131,20 +135,41 @@ impl Counts {
 #[derive(Debug, Default)]
 pub struct ForwarderStats {
     counts: Mutex<Counts>,
-    refused_connections: Option<Arc<AtomicU64>>,
+    refused: Mutex<RefusedConnections>,
+}
+
+/// Connections that a forwarder closed, which counts them itself, and those before it.
+#[derive(Debug, Default)]
+struct RefusedConnections {
+    before: u64,
+    now: Option<Arc<AtomicU64>>,
+}
+
+impl RefusedConnections {
+    fn count(&self) -> Option<u64> {
+        self.now.as_ref().map(|now| self.before + now.load(Ordering::Relaxed))
+    }
 }
 
 impl ForwarderStats {
     /// Of a forwarder that counts connections itself, if it has any.
     pub(crate) fn new(refused_connections: Option<Arc<AtomicU64>>) -> Self {
-        Self { counts: Mutex::default(), refused_connections }
+        let refused = RefusedConnections { before: 0, now: refused_connections };
+        Self { counts: Mutex::default(), refused: Mutex::new(refused) }
+    }
+
+    /// Another forwarder takes the place of the one before it, and counts connections here.
+    pub(crate) fn count_refused_by(&self, now: Option<Arc<AtomicU64>>) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = refused.count().unwrap_or_default();
+        *refused = RefusedConnections { before, now };
     }
 
     /// All numbers at one moment.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let refused = self.refused_connections.as_ref();
-        let refused_connections = refused.map(|refused| refused.load(Ordering::Relaxed));
+        let refused_connections =
+            self.refused.lock().unwrap_or_else(PoisonError::into_inner).count();
         Counts { refused_connections, ..self.lock().clone() }
     }
 

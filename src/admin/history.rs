@@ -79,13 +79,14 @@ impl Totals {
             dropped: 0,
             waiting: 0,
         };
-        for listener in &observed.listeners {
+        let parts = observed.parts.now();
+        for listener in &parts.listeners {
             let counts = listener.counts();
             totals.received += counts.received();
             totals.rejected += counts.rejected.iter().sum::<u64>();
             totals.kernel_drops += listener.kernel_drops();
         }
-        for forwarder in &observed.forwarders {
+        for forwarder in &parts.forwarders {
             let counts = forwarder.stats.counts();
             totals.delivered += counts.delivered;
             totals.waiting += counts.queued + counts.spooled;

@@ -4,7 +4,7 @@
 //! answers there ("DNS rebinding"). It cannot change the name that it asks for.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -12,22 +12,33 @@ use axum::http::header::HOST;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// The names, besides addresses and `localhost`.
+/// The names, besides addresses and `localhost`. A clone shares them.
 #[derive(Clone, Debug)]
-pub(super) struct Hosts(Arc<[String]>);
+pub(super) struct Hosts(Arc<Mutex<Vec<String>>>);
 
 impl Hosts {
     /// Those of the configuration, and that of this host.
     pub(super) fn new(configured: &[String]) -> Self {
+        let hosts = Self(Arc::default());
+        hosts.replace(configured);
+        hosts
+    }
+
+    /// Others, for all that share these.
+    pub(super) fn replace(&self, configured: &[String]) {
         let node = rustix::system::uname();
         let node = node.nodename().to_string_lossy().into_owned();
-        Self(configured.iter().cloned().chain([node]).collect())
+        *self.lock() = configured.iter().cloned().chain([node]).collect();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has(&self, host: &str) -> bool {
         let name = name_of(host);
         let is_local = name.eq_ignore_ascii_case("localhost");
-        is_local || is_address(name) || self.0.iter().any(|own| own.eq_ignore_ascii_case(name))
+        is_local || is_address(name) || self.lock().iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 }
 

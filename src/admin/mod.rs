@@ -17,6 +17,7 @@ use forwarders::address::Listen;
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tracing::info;
 
 use crate::observed::Observed;
@@ -29,11 +30,12 @@ mod health;
 mod history;
 mod hosts;
 mod page;
+mod reload;
 mod server;
 mod status;
 
 /// `admin`: the HTTP endpoint.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
     /// `host:port`, or `none` for no endpoint. It has no password: on another address than loopback
@@ -57,46 +59,95 @@ pub struct AdminError {
     source: io::Error,
 }
 
-/// The bound endpoint, not serving yet.
+/// A bound socket that nobody answers on yet, or none where none is wanted.
+#[derive(Debug)]
+pub struct Bound(Option<TcpListener>);
+
+/// The endpoint.
 #[derive(Debug)]
 pub struct Admin {
-    socket: Option<TcpListener>,
+    listen: AdminListen,
     hosts: Hosts,
+    shared: Shared,
+    serving: Option<JoinHandle<()>>,
 }
 
-impl Admin {
-    /// Binds it.
+impl Bound {
+    /// Binds what is configured.
     ///
     /// # Errors
     /// When the address is taken or not of this host.
-    pub async fn bind(config: &AdminConfig) -> Result<Self, AdminError> {
-        let hosts = Hosts::new(&config.hosts);
-        let AdminListen::Address(address) = config.listen else {
-            return Ok(Self { socket: None, hosts });
-        };
+    pub async fn new(listen: AdminListen) -> Result<Self, AdminError> {
+        let AdminListen::Address(address) = listen else { return Ok(Self(None)) };
         let socket =
             TcpListener::bind(address).await.map_err(|source| AdminError { address, source })?;
+        Ok(Self(Some(socket)))
+    }
+}
+
+impl Admin {
+    /// Answers there until it is dropped.
+    #[must_use]
+    pub fn start(config: &AdminConfig, bound: Bound, observed: Arc<Observed>) -> Self {
+        let shared = Shared { observed, history: Arc::default() };
+        let hosts = Hosts::new(&config.hosts);
+        let mut admin = Self { listen: config.listen, hosts, shared, serving: None };
+        admin.serve(bound);
+        admin
+    }
+
+    /// Binds another address if another is configured; what is answered now goes on.
+    ///
+    /// # Errors
+    /// When the address is taken or not of this host.
+    pub async fn prepare(&self, config: &AdminConfig) -> Result<Option<Bound>, AdminError> {
+        if config.listen == self.listen {
+            Ok(None)
+        } else {
+            Bound::new(config.listen).await.map(Some)
+        }
+    }
+
+    /// Goes on with other settings, and at another address if one was bound.
+    pub fn apply(&mut self, config: &AdminConfig, bound: Option<Bound>) {
+        self.hosts.replace(&config.hosts);
+        self.listen = config.listen;
+        if let Some(bound) = bound {
+            self.serve(bound);
+        }
+    }
+
+    fn serve(&mut self, Bound(socket): Bound) {
+        self.stop();
+        let Some(socket) = socket else { return };
         if let Ok(address) = socket.local_addr() {
             info!(%address, "admin endpoint: / /healthz /readyz /metrics /api/v1/status /api/v1/rejected");
         }
-        Ok(Self { socket: Some(socket), hosts })
+        let Shared { observed, history } = self.shared.clone();
+        let router = router(&self.hosts, self.shared.clone());
+        self.serving = Some(tokio::spawn(async move {
+            tokio::select! {
+                () = server::serve(socket, router) => {}
+                () = history.keep(observed) => {}
+            }
+        }));
     }
 
-    /// Answers until the task is aborted.
-    pub async fn serve(self, observed: Arc<Observed>) {
-        let Some(socket) = self.socket else { return };
-        let history = Arc::<History>::default();
-        let keeping = Arc::clone(&history).keep(Arc::clone(&observed));
-        let router = router(&self.hosts, Shared { observed, history });
-        tokio::select! {
-            () = server::serve(socket, router) => {}
-            () = keeping => {}
+    fn stop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
         }
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
 /// What the paths show.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Shared {
     observed: Arc<Observed>,
     history: Arc<History>,
@@ -109,6 +160,7 @@ fn router(hosts: &Hosts, shared: Shared) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/history", get(history))
+        .route("/api/v1/reload", get(reload::show))
         .layer(middleware::from_fn_with_state(hosts.clone(), hosts::check));
     Router::new()
         .route("/healthz", get(healthz))
@@ -157,8 +209,8 @@ async fn history(State(Shared { observed, history }): State<Shared>) -> Json<his
 }
 
 async fn not_found() -> (StatusCode, &'static str) {
-    let paths = "try /, /healthz, /readyz, /metrics, /api/v1/status, /api/v1/rejected or \
-                 /api/v1/history\n";
+    let paths = "try /, /healthz, /readyz, /metrics, /api/v1/status, /api/v1/rejected, \
+                 /api/v1/history or /api/v1/reload\n";
     (StatusCode::NOT_FOUND, paths)
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::aggregator::clock::unix_ms;
 use crate::aggregator::windows::WindowCounts;
+use crate::config::reload::{self, Configured, Reloads};
 use crate::kamailio::stats::PollerStats;
 use crate::listener::rejected::RejectedMessage;
 use crate::listener::stats::{ConnectionCounts, Counts, ListenerStats};
@@ -25,6 +26,7 @@ pub(super) struct Status {
     instance: String,
     uptime_s: f64,
     process: Process,
+    reload: Reload,
     windows: Windows,
     ledger: Ledger,
     listeners: Vec<Listener>,
@@ -40,6 +42,22 @@ struct Process {
     cpu_s: f64,
     resident_bytes: Option<u64>,
     resident_peak_bytes: Option<u64>,
+}
+
+/// What a reload reads, and how reloads went.
+#[derive(Debug, Serialize)]
+struct Reload {
+    file: Option<String>,
+    applied: u64,
+    refused: u64,
+    last: Option<LastReload>,
+}
+
+#[derive(Debug, Serialize)]
+struct LastReload {
+    at: String,
+    changes: Vec<String>,
+    error: Option<String>,
 }
 
 /// How the windows go.
@@ -150,7 +168,8 @@ impl Status {
     pub(super) fn of(observed: &Observed) -> Self {
         let (mut total, mut kernel_drops) = (Counts::default(), 0);
         let mut listeners = Vec::new();
-        for stats in &observed.listeners {
+        let parts = observed.parts.now();
+        for stats in &parts.listeners {
             let (counts, drops) = (stats.counts(), stats.kernel_drops());
             total.add(&counts);
             kernel_drops += drops;
@@ -161,12 +180,13 @@ impl Status {
             instance: observed.instance.clone(),
             uptime_s: observed.started.elapsed().as_secs_f64(),
             process: Process::now(),
+            reload: Reload::of(&observed.configured),
             windows: Windows::of(&observed.windows.counts()),
             ledger: Ledger::of(&total, kernel_drops),
             listeners,
-            kamailio: observed.kamailio.iter().map(|stats| Kamailio::of(stats)).collect(),
+            kamailio: parts.kamailio.iter().map(|stats| Kamailio::of(stats)).collect(),
             series: Series::of(observed),
-            forwarders: observed
+            forwarders: parts
                 .forwarders
                 .iter()
                 .map(|forwarder| (forwarder.name.clone(), Forwarder::of(forwarder)))
@@ -183,6 +203,22 @@ impl Process {
             cpu_s: process::cpu_time().as_secs_f64(),
             resident_bytes: memory.map(|memory| memory.resident),
             resident_peak_bytes: memory.map(|memory| memory.resident_peak),
+        }
+    }
+}
+
+impl Reload {
+    fn of(configured: &Configured) -> Self {
+        let Reloads { applied, refused, last } = configured.reloads();
+        Self {
+            file: configured.file().map(|file| file.display().to_string()),
+            applied,
+            refused,
+            last: last.map(|reload::LastReload { at, changes, error }| LastReload {
+                at: rfc3339(at),
+                changes,
+                error,
+            }),
         }
     }
 }

@@ -34,6 +34,12 @@ impl WindowClock {
         Self { interval_ms, last_end_ms: 0, planned_end_ms }
     }
 
+    /// Goes on with windows of another length. The open one ends at the next of their edges.
+    pub fn set_interval(&mut self, interval: Duration, now_ms: u64) {
+        let Self { last_end_ms, .. } = *self;
+        *self = Self { last_end_ms, ..Self::new(interval, now_ms.max(last_end_ms)) };
+    }
+
     /// How long to wait for the edge, never longer than an interval.
     #[must_use]
     pub fn until_edge(&self, now_ms: u64) -> Duration {
@@ -116,6 +122,20 @@ mod tests {
         let forward = clock.close(7_200_001_000);
         assert_eq!(forward, Edge { end_ms: 7_200_000_000, clock_stepped: true });
         assert_eq!(clock.close(7_200_010_000).end_ms, 7_200_010_000);
+    }
+
+    #[test]
+    fn a_new_interval_counts_from_its_own_next_edge() {
+        let mut clock = WindowClock::new(TEN, 5_000);
+        assert_eq!(clock.close(10_000).end_ms, 10_000);
+        clock.set_interval(Duration::from_secs(60), 14_000);
+        assert_eq!(clock.until_edge(14_000).as_millis(), 46_000);
+        assert_eq!(clock.close(60_000), Edge { end_ms: 60_000, clock_stepped: false });
+        clock.set_interval(Duration::from_secs(1), 61_500);
+        assert_eq!(clock.close(62_000).end_ms, 62_000);
+        // Where the clock runs behind the last window's end, no timestamp comes twice.
+        clock.set_interval(TEN, 61_999);
+        assert_eq!(clock.close(70_000).end_ms, 70_000);
     }
 
     #[test]

@@ -8,10 +8,15 @@ use super::table::Table;
 use super::tally::Tally;
 use crate::listener::wake::Waker;
 
+/// The number of the daemon's own metrics among those of the listeners.
+pub const OWN: usize = 0;
+/// That of the first listener.
+const FIRST: usize = OWN + 1;
+
 /// A tally on its way to the aggregator.
 #[derive(Debug)]
 pub struct HandedOver {
-    /// Number of the listener, in the order in which it was added.
+    /// Number of the listener; those of listeners that have ended are given to others.
     pub listener: usize,
     /// What it gathered.
     pub tally: Box<Tally>,
@@ -44,15 +49,17 @@ pub struct ListenerEnd {
 }
 
 impl ListenerEnd {
-    /// Answers the aggregator if it has called. If that was for the window's edge, hands over the
-    /// table's tally; the table goes on with a spare.
+    /// Answers the aggregator if it has called, and says whether it has. If that was for the
+    /// window's edge, hands over the table's tally; the table goes on with a spare.
     #[inline]
-    pub fn hand_over_at_edge(&mut self, table: &mut Table) {
+    pub fn hand_over_at_edge(&mut self, table: &mut Table) -> bool {
         let call = self.calls.latest.load(Ordering::Acquire);
-        if call != self.call_seen {
+        let is_called = call != self.call_seen;
+        if is_called {
             self.call_seen = call;
             self.reply(call, table);
         }
+        is_called
     }
 
     #[cold]
@@ -90,6 +97,8 @@ pub struct AggregatorEnd {
 
 #[derive(Debug)]
 struct Listener {
+    /// What its thread is called.
+    name: String,
     waker: Arc<Waker>,
     spare: flume::Sender<Box<Tally>>,
     answer: Arc<Answer>,
@@ -104,18 +113,29 @@ impl AggregatorEnd {
         Self { calls: Arc::default(), full, full_sender, listeners: Vec::new() }
     }
 
-    /// Adds a listener that `waker` wakes.
-    pub fn add_listener(&mut self, waker: Arc<Waker>) -> ListenerEnd {
+    /// Adds a listener whose thread is called `name` and that `waker` wakes.
+    pub fn add_listener(&mut self, name: &str, waker: Arc<Waker>) -> ListenerEnd {
         let (spare_sender, spare) = flume::unbounded();
         let answer = Arc::<Answer>::default();
-        self.listeners.push(Listener {
+        let listener = Listener {
+            name: name.to_owned(),
             waker,
             spare: spare_sender,
             answer: Arc::clone(&answer),
             is_open: true,
-        });
+        };
+        let index = match self.listeners.iter().position(|listener| !listener.is_open) {
+            Some(ended) => {
+                self.listeners[ended] = listener;
+                ended
+            }
+            None => {
+                self.listeners.push(listener);
+                self.listeners.len() - 1
+            }
+        };
         ListenerEnd {
-            listener: self.listeners.len() - 1,
+            listener: FIRST + index,
             calls: Arc::clone(&self.calls),
             call_seen: self.calls.latest.load(Ordering::Acquire),
             edges_seen: self.calls.edges.load(Ordering::Acquire),
@@ -123,12 +143,6 @@ impl AggregatorEnd {
             full: self.full_sender.clone(),
             spare,
         }
-    }
-
-    /// How many listeners there are. The next number is free for whoever merges by himself.
-    #[must_use]
-    pub fn listener_count(&self) -> usize {
-        self.listeners.len()
     }
 
     /// Asks every listener for its tally. Returns how many will answer.
@@ -142,19 +156,18 @@ impl AggregatorEnd {
     /// Asks every listener for a sign of life.
     pub fn call(&self) {
         self.calls.latest.fetch_add(1, Ordering::Release);
-        self.open().for_each(|(_, listener)| listener.waker.wake());
+        self.open().for_each(|listener| listener.waker.wake());
     }
 
-    /// Numbers of the listeners that have not answered the latest call.
-    pub fn silent(&self) -> impl Iterator<Item = usize> {
+    /// The names of the listeners that have not answered the latest call.
+    pub fn silent(&self) -> impl Iterator<Item = &str> {
         let latest = self.calls.latest.load(Ordering::Acquire);
-        self.open()
-            .filter(move |(_, listener)| !listener.answer.is_given(latest))
-            .map(|(number, _)| number)
+        let silent = self.open().filter(move |listener| !listener.answer.is_given(latest));
+        silent.map(|listener| listener.name.as_str())
     }
 
-    fn open(&self) -> impl Iterator<Item = (usize, &Listener)> {
-        self.listeners.iter().enumerate().filter(|(_, listener)| listener.is_open)
+    fn open(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().filter(|listener| listener.is_open)
     }
 
     /// The channel on which tallies arrive.
@@ -165,7 +178,7 @@ impl AggregatorEnd {
 
     /// Gives a merged tally back to its listener.
     pub fn give_back(&mut self, handed: HandedOver) {
-        let listener = &mut self.listeners[handed.listener];
+        let listener = &mut self.listeners[handed.listener - FIRST];
         if handed.is_last {
             listener.is_open = false;
         } else {

@@ -11,7 +11,7 @@ use super::seed::{self, Seeded};
 use crate::protocol::Tags;
 
 /// `agent`: the host's own tags.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentConfig {
     /// Tags that every series gets; an empty value means no tag. Defaults to none.
@@ -60,11 +60,21 @@ impl Identifier {
     /// Takes the agent's tags; draws the seed.
     #[must_use]
     pub fn new(config: &AgentConfig) -> Self {
+        Self::with_seed(config, seed::draw())
+    }
+
+    /// With other tags of the agent. A series that has the same tags as before has the same hash.
+    #[must_use]
+    pub fn with_agent(&self, config: &AgentConfig) -> Self {
+        Self::with_seed(config, self.seed.clone())
+    }
+
+    fn with_seed(config: &AgentConfig, seed: Seeded) -> Self {
         let agent = config.tags.iter().filter(|(_, value)| !value.is_empty());
         Self {
             agent: agent.map(|(key, value)| (key.clone(), value.clone())).collect(),
             on_conflict: config.on_conflict,
-            seed: seed::draw(),
+            seed,
         }
     }
 

@@ -32,7 +32,7 @@ pub mod thread;
 pub mod windows;
 
 /// `aggregation`: how samples become points.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AggregationConfig {
     /// Percentiles of timers, each above 0 and up to 100. More of them cost a field each in every

@@ -66,8 +66,6 @@ pub struct Pulse {
     period: Duration,
     next: Instant,
     runtime: Arc<RuntimeCall>,
-    /// What the listeners' threads are called, by the listeners' numbers.
-    threads: Vec<String>,
     pass_on: Box<dyn FnMut() + Send>,
     is_missing_some: bool,
 }
@@ -82,13 +80,7 @@ impl Pulse {
     ) -> Self {
         let next = Instant::now() + period;
         let pass_on = Box::new(pass_on);
-        Self { period, next, runtime, threads: Vec::new(), pass_on, is_missing_some: false }
-    }
-
-    /// Has it call the listeners' threads by these names, in the order in which they were added.
-    #[must_use]
-    pub fn of_threads(self, threads: Vec<String>) -> Self {
-        Self { threads, ..self }
+        Self { period, next, runtime, pass_on, is_missing_some: false }
     }
 
     /// When [`Pulse::beat`] is due.
@@ -99,10 +91,9 @@ impl Pulse {
 
     /// Passes on that all answered the last call, if they did, and calls again.
     pub fn beat(&mut self, listeners: &AggregatorEnd) {
-        let name = |number: usize| self.threads.get(number).cloned().unwrap_or_default();
-        let mut silent: Vec<String> = listeners.silent().map(name).collect();
+        let mut silent: Vec<&str> = listeners.silent().collect();
         if !self.runtime.is_answered() {
-            silent.push("forward".to_owned());
+            silent.push("forward");
         }
         let is_missing_some = !silent.is_empty();
         if !is_missing_some {
@@ -148,8 +139,9 @@ mod tests {
     #[test]
     fn a_beat_is_passed_on_only_if_every_listener_answered_the_last_call() {
         let mut tallies = AggregatorEnd::new();
-        let mut ends: Vec<_> =
-            (0..2).map(|_| tallies.add_listener(Arc::new(Waker::new().unwrap()))).collect();
+        let mut ends: Vec<_> = ["a", "b"]
+            .map(|name| tallies.add_listener(name, Arc::new(Waker::new().unwrap())))
+            .into();
         let mut table = Table::new(1000, 1 << 20);
         let runtime = Arc::new(RuntimeCall::default());
         let (mut pulse, beats) = pulse(&runtime);
@@ -163,10 +155,12 @@ mod tests {
         assert_eq!(beat(&tallies), 1, "no listener answered");
         answer(&runtime);
         ends[0].hand_over_at_edge(&mut table);
-        assert_eq!(tallies.silent().collect::<Vec<_>>(), [1]);
+        assert_eq!(tallies.silent().collect::<Vec<_>>(), ["b"]);
         assert_eq!(beat(&tallies), 1, "one listener did not answer");
         answer(&runtime);
-        ends.iter_mut().for_each(|end| end.hand_over_at_edge(&mut table));
+        for end in &mut ends {
+            end.hand_over_at_edge(&mut table);
+        }
         assert_eq!(beat(&tallies), 2);
         assert!(tallies.tallies().is_empty(), "a sign of life is no edge");
 
@@ -193,7 +187,7 @@ mod tests {
     #[test]
     fn an_edge_is_handed_over_and_answered_at_once() {
         let mut tallies = AggregatorEnd::new();
-        let mut end = tallies.add_listener(Arc::new(Waker::new().unwrap()));
+        let mut end = tallies.add_listener("a", Arc::new(Waker::new().unwrap()));
         let mut table = Table::new(1000, 1 << 20);
         tallies.call();
         assert_eq!(tallies.announce_edge(), 1);

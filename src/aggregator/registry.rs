@@ -45,12 +45,10 @@ pub struct Admitted {
 /// more.
 #[derive(Debug)]
 pub struct Registry {
-    identifier: Arc<Identifier>,
-    limits: SeriesLimits,
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct SeriesLimits {
     series: usize,
     series_per_metric: usize,
@@ -58,8 +56,10 @@ struct SeriesLimits {
     text_bytes: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    identifier: Arc<Identifier>,
+    limits: SeriesLimits,
     index: Spread<SeriesId>,
     entries: Vec<Option<Entry>>,
     free: Vec<SeriesId>,
@@ -79,17 +79,30 @@ struct Entry {
     is_overflow: bool,
 }
 
-impl Registry {
-    /// An empty registry with the configured limits.
-    #[must_use]
-    pub fn new(config: &AggregationConfig, identifier: Arc<Identifier>) -> Self {
-        let limits = SeriesLimits {
+impl SeriesLimits {
+    fn new(config: &AggregationConfig) -> Self {
+        Self {
             series: config.max_series,
             series_per_metric: config.max_series_per_metric,
             overflow_series: (config.max_series / OVERFLOW_SHARE).max(100),
             text_bytes: config.max_series_bytes.get(),
-        };
-        Self { identifier, limits, inner: Mutex::default() }
+        }
+    }
+}
+
+impl Registry {
+    /// An empty registry with the configured limits.
+    #[must_use]
+    pub fn new(config: &AggregationConfig, identifier: Arc<Identifier>) -> Self {
+        Self { inner: Mutex::new(Inner::new(SeriesLimits::new(config), identifier)) }
+    }
+
+    /// Takes other limits and other tags of the agent, with the same seed. Series beyond a limit
+    /// stay; no other is admitted as long as there are too many.
+    pub fn reconfigure(&self, config: &AggregationConfig, identifier: Arc<Identifier>) {
+        let mut inner = self.lock();
+        inner.limits = SeriesLimits::new(config);
+        inner.identifier = identifier;
     }
 
     /// Finds the series or admits it; over a limit, finds or makes the one to fold it into.
@@ -99,10 +112,10 @@ impl Registry {
         if let Some(known) = inner.find(identity) {
             return known;
         }
-        if inner.has_room(&self.limits, identity) {
+        if inner.has_room(identity) {
             return inner.insert(identity.hash, Arc::new(identity.to_series()), false);
         }
-        let folded_into = self.overflow(&mut inner, identity);
+        let folded_into = inner.overflow(identity);
         inner.count_overflowed(folded_into.series.name());
         folded_into
     }
@@ -111,7 +124,8 @@ impl Registry {
     #[must_use]
     pub fn readmit(&self, series: &Series) -> Admitted {
         let tags: Tags<'_> = series.tags().map(|(key, value)| (key.into(), value.into())).collect();
-        self.admit(&self.identifier.identify(series.kind(), series.name(), &tags))
+        let identifier = Arc::clone(&self.lock().identifier);
+        self.admit(&identifier.identify(series.kind(), series.name(), &tags))
     }
 
     /// Whether `id` is still the number of `series`.
@@ -141,7 +155,7 @@ impl Registry {
     /// The most series without the overflow ones.
     #[must_use]
     pub fn series_max(&self) -> usize {
-        self.limits.series
+        self.lock().limits.series
     }
 
     /// Samples that were folded into an overflow series since the start.
@@ -162,39 +176,46 @@ impl Registry {
         std::mem::take(&mut self.lock().newly_overflowing)
     }
 
-    /// The series of the same name and kind whose only tags are the agent's and `overflow=true`.
-    /// Should the names explode as well, one name stands for all that have no such series yet.
-    fn overflow(&self, inner: &mut Inner, identity: &Identity<'_>) -> Admitted {
-        let tags = self.overflow_tags();
-        let by_name = self.identifier.identify(identity.kind, identity.name, &tags);
-        let admitted = inner.find(&by_name).unwrap_or_else(|| {
-            if inner.has_overflow_room(&self.limits, identity) {
-                return inner.insert(by_name.hash, Arc::new(by_name.to_series()), true);
-            }
-            let nameless = self.identifier.identify(identity.kind, OVERFLOW_NAME, &tags);
-            inner.find(&nameless).unwrap_or_else(|| {
-                inner.insert(nameless.hash, Arc::new(nameless.to_series()), true)
-            })
-        });
-        Admitted { folded: true, ..admitted }
-    }
-
-    fn overflow_tags(&self) -> Tags<'_> {
-        let (key, value) = OVERFLOW_TAG;
-        let agent = self.identifier.agent_tags().iter().filter(|(agent_key, _)| agent_key != key);
-        let mut tags: Tags<'_> =
-            agent.map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value))).collect();
-        let place = tags.partition_point(|(other, _)| other.as_ref() < key);
-        tags.insert(place, (key.into(), value.into()));
-        tags
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
+    fn new(limits: SeriesLimits, identifier: Arc<Identifier>) -> Self {
+        Self {
+            identifier,
+            limits,
+            index: Spread::default(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            metrics: Metrics::default(),
+            ordinary: 0,
+            overflow: 0,
+            text_bytes: 0,
+            overflow_text_bytes: 0,
+            overflowed_samples: 0,
+            newly_overflowing: Vec::new(),
+        }
+    }
+
+    /// The series of the same name and kind whose only tags are the agent's and `overflow=true`.
+    /// Should the names explode as well, one name stands for all that have no such series yet.
+    fn overflow(&mut self, identity: &Identity<'_>) -> Admitted {
+        let identifier = Arc::clone(&self.identifier);
+        let tags = overflow_tags(&identifier);
+        let by_name = identifier.identify(identity.kind, identity.name, &tags);
+        let admitted = self.find(&by_name).unwrap_or_else(|| {
+            if self.has_overflow_room(identity) {
+                return self.insert(by_name.hash, Arc::new(by_name.to_series()), true);
+            }
+            let nameless = identifier.identify(identity.kind, OVERFLOW_NAME, &tags);
+            self.find(&nameless)
+                .unwrap_or_else(|| self.insert(nameless.hash, Arc::new(nameless.to_series()), true))
+        });
+        Admitted { folded: true, ..admitted }
+    }
+
     fn find(&self, identity: &Identity<'_>) -> Option<Admitted> {
         let id = *self.index.find(identity.hash, |id| {
             self.entry(*id)
@@ -204,7 +225,8 @@ impl Inner {
         Some(Admitted { id, hash: identity.hash, series, folded: false })
     }
 
-    fn has_room(&self, limits: &SeriesLimits, identity: &Identity<'_>) -> bool {
+    fn has_room(&self, identity: &Identity<'_>) -> bool {
+        let limits = &self.limits;
         let of_metric = self.metrics.ordinary(identity.name, identity.kind);
         let text_bytes = identity.name.len()
             + identity.tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
@@ -213,7 +235,8 @@ impl Inner {
             && self.text_bytes + text_bytes as u64 <= limits.text_bytes
     }
 
-    fn has_overflow_room(&self, limits: &SeriesLimits, identity: &Identity<'_>) -> bool {
+    fn has_overflow_room(&self, identity: &Identity<'_>) -> bool {
+        let limits = &self.limits;
         let text_bytes = self.overflow_text_bytes + identity.name.len() as u64;
         self.overflow < limits.overflow_series
             && text_bytes <= limits.text_bytes / OVERFLOW_SHARE as u64
@@ -268,6 +291,16 @@ impl Inner {
     fn entry(&self, id: SeriesId) -> Option<&Entry> {
         self.entries.get(id as usize)?.as_ref()
     }
+}
+
+fn overflow_tags(identifier: &Identifier) -> Tags<'_> {
+    let (key, value) = OVERFLOW_TAG;
+    let agent = identifier.agent_tags().iter().filter(|(agent_key, _)| agent_key != key);
+    let mut tags: Tags<'_> =
+        agent.map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value))).collect();
+    let place = tags.partition_point(|(other, _)| other.as_ref() < key);
+    tags.insert(place, (key.into(), value.into()));
+    tags
 }
 
 #[cfg(test)]

@@ -59,6 +59,20 @@ impl Store {
         }
     }
 
+    /// Takes other settings, from the open window on.
+    pub fn reconfigure(&mut self, config: &AggregationConfig, interval: std::time::Duration) {
+        self.percentiles = config.percentiles.clone().into();
+        self.exact_samples = config.exact_samples;
+        self.expire_after_windows = windows_in(config.expire_after.get(), interval);
+    }
+
+    /// Forgets what it knew of a listener that has ended: its number may be given to another.
+    pub fn forget_listener(&mut self, listener: usize) {
+        if let Some(places) = self.places.get_mut(listener) {
+            *places = Places::default();
+        }
+    }
+
     /// Adds all that a listener gathered and leaves the tally empty for it.
     pub fn merge(&mut self, listener: usize, tally: &mut Tally) {
         if self.places.len() <= listener {

@@ -47,6 +47,12 @@ impl Table {
         }
     }
 
+    /// Takes other settings. Lines are forgotten: what one means may have changed.
+    pub fn reconfigure(&mut self, exact_samples: usize, line_cache: usize) {
+        self.exact_samples = exact_samples;
+        self.shapes = Shapes::new(line_cache);
+    }
+
     /// Adds a sample. Asks the registry only for a series that this table has not seen. Returns the
     /// series' place, unless the sample was folded into another series.
     #[inline]

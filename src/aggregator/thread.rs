@@ -7,18 +7,52 @@ use forwarders::driver::Outlet;
 use forwarders::model::Window;
 use tracing::{error, warn};
 
+use super::AggregationConfig;
 use super::clock::{Edge, WindowClock, unix_ms};
-use super::handover::{AggregatorEnd, HandedOver};
+use super::handover::{AggregatorEnd, HandedOver, ListenerEnd, OWN};
+use super::identity::Identifier;
 use super::pulse::Pulse;
 use super::registry::Registry;
 use super::store::Store;
 use super::tally::Tally;
 use super::windows::{LastWindow, WindowStats};
+use crate::listener::wake::Waker;
+use crate::observed::Observed;
 use crate::own::pipeline::SelfMetrics;
 
 /// How long a listener may take to hand over its tally. It is asked between two batches, so this
 /// is long; a tally that comes later is merged into the next window.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+
+/// What the aggregator is told while it runs.
+pub enum Command {
+    /// Add a listener whose thread is called `name` and that `waker` wakes.
+    AddListener {
+        /// What its thread is called.
+        name: String,
+        /// What wakes it.
+        waker: Arc<Waker>,
+        /// Where its end goes.
+        end: flume::Sender<ListenerEnd>,
+    },
+    /// Go on with other settings; the open window stays open. Listeners that have been left a word
+    /// are woken. Answers when that is done.
+    Reconfigure(Box<Reconfiguration>, flume::Sender<()>),
+}
+
+/// Other settings.
+pub struct Reconfiguration {
+    /// Where windows go from now on. Destinations of which none is here end.
+    pub outlets: Vec<Outlet>,
+    /// Length of a window.
+    pub interval: Duration,
+    /// How samples become points.
+    pub aggregation: AggregationConfig,
+    /// Merges the agent's tags.
+    pub identifier: Arc<Identifier>,
+    /// Whose own metrics each window gets, if they are wanted.
+    pub own: Option<Arc<Observed>>,
+}
 
 /// Owns the store and everything between the tallies and the forwarders' queues.
 pub struct AggregatorThread {
@@ -37,6 +71,12 @@ pub struct AggregatorThread {
 struct OwnTally {
     metrics: SelfMetrics,
     spare: Box<Tally>,
+}
+
+impl OwnTally {
+    fn new(metrics: SelfMetrics) -> Self {
+        Self { metrics, spare: Box::default() }
+    }
 }
 
 impl AggregatorThread {
@@ -63,8 +103,7 @@ impl AggregatorThread {
     /// Adds the daemon's own metrics to each window, if there are any.
     #[must_use]
     pub fn with_self_metrics(self, metrics: Option<SelfMetrics>) -> Self {
-        let own = metrics.map(|metrics| OwnTally { metrics, spare: Box::default() });
-        Self { own, ..self }
+        Self { own: metrics.map(OwnTally::new), ..self }
     }
 
     /// Has it look after this as well: the pulse stops when this thread or a listener's hangs.
@@ -73,20 +112,31 @@ impl AggregatorThread {
         Self { pulse, ..self }
     }
 
-    /// Runs until the other end of `stop` is dropped, which happens after the listeners have ended;
-    /// then flushes the open window and closes the queues.
-    pub fn run(mut self, stop: &flume::Receiver<()>) {
+    /// Runs until the other end of `commands` is dropped, which happens after the listeners have
+    /// ended; then flushes the open window and closes the queues.
+    pub fn run(mut self, commands: &flume::Receiver<Command>) {
         let mut edge_at = self.edge_at();
         loop {
             let beat_at = self.pulse.as_ref().map(Pulse::next);
             let until = beat_at.map_or(edge_at, |beat_at| beat_at.min(edge_at));
-            match stop.recv_deadline(until) {
+            match commands.recv_deadline(until) {
                 Err(flume::RecvTimeoutError::Timeout) if until < edge_at => self.beat(),
                 Err(flume::RecvTimeoutError::Timeout) => {
                     self.close_window();
                     edge_at = self.edge_at();
                 }
-                Ok(()) | Err(flume::RecvTimeoutError::Disconnected) => break,
+                Ok(Command::AddListener { name, waker, end }) => {
+                    // Whoever asked may have given up; then the end is dropped, and the listener is
+                    // one that never says anything.
+                    let _gave_up = end.send(self.tallies.add_listener(&name, waker));
+                }
+                Ok(Command::Reconfigure(settings, done)) => {
+                    if self.reconfigure(*settings) {
+                        edge_at = self.edge_at();
+                    }
+                    let _nobody_waits = done.send(());
+                }
+                Err(flume::RecvTimeoutError::Disconnected) => break,
             }
         }
         while let Ok(handed) = self.tallies.tallies().try_recv() {
@@ -94,6 +144,33 @@ impl AggregatorThread {
         }
         let edge = self.clock.close_early(unix_ms(SystemTime::now()));
         self.flush(edge);
+    }
+
+    /// Goes on with other settings; says whether the open window ends at another time.
+    fn reconfigure(&mut self, settings: Reconfiguration) -> bool {
+        let Reconfiguration { outlets, interval, aggregation, identifier, own } = settings;
+        self.registry.reconfigure(&aggregation, Arc::clone(&identifier));
+        self.store.reconfigure(&aggregation, interval);
+        self.outlets = outlets;
+        self.own = match (self.own.take(), own) {
+            (Some(mut known), Some(_)) => {
+                known.metrics.set_identifier(identifier);
+                Some(known)
+            }
+            (None, Some(observed)) => Some(OwnTally::new(SelfMetrics::new(observed, identifier))),
+            (_, None) => {
+                self.store.forget_listener(OWN);
+                None
+            }
+        };
+        self.tallies.call();
+        let is_other_interval = interval != self.interval;
+        if is_other_interval {
+            self.interval = interval;
+            self.clock.set_interval(interval, unix_ms(SystemTime::now()));
+            self.windows.set_interval(interval);
+        }
+        is_other_interval
     }
 
     /// When the open window ends. Looked up once a window, and not again after each beat: were the
@@ -143,6 +220,9 @@ impl AggregatorThread {
 
     fn merge(&mut self, mut handed: HandedOver) {
         self.store.merge(handed.listener, &mut handed.tally);
+        if handed.is_last {
+            self.store.forget_listener(handed.listener);
+        }
         self.tallies.give_back(handed);
     }
 
@@ -159,11 +239,11 @@ impl AggregatorThread {
         });
     }
 
-    /// Merges the daemon's own metrics under the number behind those of the listeners.
+    /// Merges the daemon's own metrics.
     fn add_own(&mut self) {
         let Some(own) = &mut self.own else { return };
         let mut tally = own.metrics.record(std::mem::take(&mut own.spare));
-        self.store.merge(self.tallies.listener_count(), &mut tally);
+        self.store.merge(OWN, &mut tally);
         own.spare = tally;
     }
 }

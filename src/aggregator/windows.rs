@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 /// Shared between the aggregator, which writes once a window, and whoever reports.
 #[derive(Debug)]
 pub struct WindowStats {
-    interval: Duration,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
+    interval: Duration,
     closed: u64,
     last: Option<LastWindow>,
     /// When the last one was handed on, at first when the aggregator was made.
@@ -46,8 +46,13 @@ impl WindowStats {
     /// No window yet.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
-        let inner = Inner { closed: 0, last: None, handed_on: Instant::now() };
-        Self { interval, inner: Mutex::new(inner) }
+        let inner = Inner { interval, closed: 0, last: None, handed_on: Instant::now() };
+        Self { inner: Mutex::new(inner) }
+    }
+
+    /// Windows are of another length from now on.
+    pub fn set_interval(&self, interval: Duration) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).interval = interval;
     }
 
     /// The forwarders have a window.
@@ -63,7 +68,7 @@ impl WindowStats {
     pub fn counts(&self) -> WindowCounts {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         WindowCounts {
-            interval: self.interval,
+            interval: inner.interval,
             closed: inner.closed,
             last: inner.last,
             silent_for: inner.handed_on.elapsed(),

@@ -25,7 +25,7 @@ pub(super) fn endpoint(
 /// Who tells what becomes of the messages.
 pub(super) enum Witness {
     /// A daemon, looked at before the first message.
-    Daemon(Watched),
+    Daemon(Box<Watched>),
     /// None was asked for.
     NotAsked,
     /// None answers where one is by default, for this reason.
@@ -60,7 +60,7 @@ impl Witness {
         let scope = Scope::of(&before, endpoint, protocol).map_err(|spoken| {
             BenchError::Protocol { endpoint: endpoint.clone(), spoken: spoken.as_str() }
         })?;
-        Ok(Self::Daemon(Watched { admin, scope, before }))
+        Ok(Self::Daemon(Box::new(Watched { admin, scope, before })))
     }
 }
 

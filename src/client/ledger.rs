@@ -1,6 +1,7 @@
 //! The ledger of a running daemon, asked of its HTTP endpoint.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -44,6 +45,7 @@ pub(crate) struct Status {
     pub(crate) version: String,
     pub(crate) instance: String,
     pub(crate) process: ProcessFacts,
+    pub(crate) reload: Reloads,
     pub(crate) series: Series,
     pub(crate) listeners: Vec<Listener>,
 }
@@ -55,6 +57,25 @@ pub(crate) struct ProcessFacts {
     pub(crate) cpu_s: f64,
     pub(crate) resident_bytes: Option<u64>,
     pub(crate) resident_peak_bytes: Option<u64>,
+}
+
+/// `reload` of a status.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Reloads {
+    pub(crate) applied: u64,
+    pub(crate) refused: u64,
+    pub(crate) last: Option<Reload>,
+}
+
+/// A reload: what it changed or, as of now, would change.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Reload {
+    pub(crate) changes: Vec<String>,
+    /// Why it is refused.
+    pub(crate) error: Option<String>,
+    /// The file that would be read; none with the built-in defaults.
+    #[serde(default)]
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// `series` of a status.
@@ -239,6 +260,14 @@ impl Admin {
         self.get("/api/v1/rejected").map(|list: RejectedList| list.rejected)
     }
 
+    /// What a reload would change right now.
+    ///
+    /// # Errors
+    /// As for the status.
+    pub(crate) fn forecast(&self) -> Result<Reload, LedgerError> {
+        self.get("/api/v1/reload")
+    }
+
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, LedgerError> {
         let url = format!("{}{path}", self.url);
         let body = self.agent.get(&url).call().and_then(|mut reply| reply.body_mut().read_to_vec());
@@ -261,6 +290,7 @@ mod tests {
             r#"{
               "version": "0.1.0", "instance": "a", "uptime_s": 1.5,
               "process": { "pid": 1, "cpu_s": 0.5, "resident_bytes": null, "resident_peak_bytes": 7 },
+              "reload": { "file": null, "applied": 0, "refused": 0, "last": null },
               "series": { "total": 1, "overflowed": 0, "by_metric": {} },
               "listeners": [
                 { "listener": "json/udp 0.0.0.0:5090", "receive_buffer": 8, "received": 5,

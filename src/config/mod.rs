@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use thiserror::Error as ThisError;
 
-use self::yaml::{ConfigError, Source, Spanned};
+use self::yaml::{ConfigError, Leaves, Source, Spanned};
 use crate::admin::AdminConfig;
 use crate::aggregator::AggregationConfig;
 use crate::aggregator::identity::AgentConfig;
@@ -25,6 +25,7 @@ use crate::listener::{ListenerConfig, ListenerSection};
 use crate::logging::LogConfig;
 use crate::protocol::Limits;
 
+pub mod reload;
 pub mod yaml;
 
 /// Where the file is looked for if none is named.
@@ -189,6 +190,8 @@ pub struct Loaded {
     pub listeners: Vec<ListenerConfig>,
     /// The file, for errors that are found later.
     pub source: Source,
+    /// All that it says, to be compared with what another says.
+    pub leaves: Leaves,
     /// Whether there was a file at all.
     pub is_file: bool,
 }
@@ -236,7 +239,8 @@ fn loaded(config: Config, source: Source, is_file: bool) -> Result<Loaded, LoadE
         let span = yaml::section_span(&source, &environment, &["kamailio"], index);
         return Err(source.error_at(span.unwrap_or(config.forwarders.span()), wrong).into());
     }
-    Ok(Loaded { config, listeners, source, is_file })
+    let leaves = Leaves::of(&source, &environment)?;
+    Ok(Loaded { config, listeners, source, leaves, is_file })
 }
 
 /// What systemd gives with `StateDirectory=`, else the usual place.

@@ -35,7 +35,7 @@ const REPLY_MAX: ByteSize = ByteSize::from_mib(64);
 const REPLY_MIN: ByteSize = ByteSize::from_bytes(1024);
 
 /// One of `kamailio`: a server that is asked for its statistics.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KamailioSection {
     /// Where its `ctl` module answers: `unix:/path`, `unixd:/path` (datagrams), `tcp:host:port` or

@@ -18,8 +18,8 @@ const WAITING_MAX: usize = 16;
 /// What one poll read.
 #[derive(Debug)]
 pub struct Batch {
-    /// Which instance, by its number.
-    pub instance: usize,
+    /// Whose it is.
+    pub source: Arc<Source>,
     /// Its readings; totals are differences by now.
     pub readings: Vec<Reading>,
     /// How many replies they are from.
@@ -57,31 +57,38 @@ pub struct Source {
 #[derive(Debug)]
 pub struct Intake {
     shared: Shared,
-    sources: Vec<Source>,
+    /// Where other settings are left.
+    changes: flume::Receiver<Shared>,
     batches: flume::Receiver<Batch>,
     handover: ListenerEnd,
     table: Table,
 }
 
-/// An intake and the end to send to.
+/// An intake and the end to send to. Whenever the aggregator calls, it follows what is left in
+/// `changes`.
 #[must_use]
 pub fn new(
     shared: Shared,
-    sources: Vec<Source>,
+    changes: flume::Receiver<Shared>,
     handover: ListenerEnd,
     waker: Arc<Waker>,
 ) -> (IntakeSender, Intake) {
     let (sender, batches) = flume::bounded(WAITING_MAX);
     // Nothing comes as lines here.
     let table = Table::new(shared.exact_samples, 0);
-    (IntakeSender { batches: sender, waker }, Intake { shared, sources, batches, handover, table })
+    (IntakeSender { batches: sender, waker }, Intake { shared, changes, batches, handover, table })
 }
 
 impl Intake {
     /// Records what comes until the waker says that it stops, then what is left.
     pub fn run(mut self, waker: &Waker) {
         loop {
-            self.handover.hand_over_at_edge(&mut self.table);
+            if self.handover.hand_over_at_edge(&mut self.table)
+                && let Some(shared) = self.changes.try_iter().last()
+            {
+                self.table.reconfigure(shared.exact_samples, 0);
+                self.shared = shared;
+            }
             // Asked before the channel is: what comes between is found with the last look.
             let is_stopping = waker.is_stopping();
             if let Ok(batch) = self.batches.try_recv() {
@@ -92,12 +99,11 @@ impl Intake {
                 waker.wait_alone();
             }
         }
-        self.sources.iter().for_each(|source| source.stats.close());
         self.handover.finish(self.table);
     }
 
     fn record(&mut self, batch: &Batch) {
-        let Some(source) = self.sources.get(batch.instance) else { return };
+        let source = &batch.source;
         let arrival_ns = self.shared.started.elapsed().as_nanos() as u64;
         let mut counts =
             Counts { datagrams: batch.replies, bytes: batch.bytes, ..Counts::default() };

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use binrpc::{CallError, Client, Fault, Limits, Options, Reply, Request, Timeouts, Value};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::config::{KamailioSection, Method};
-use super::intake::{Batch, IntakeSender};
+use super::intake::{Batch, IntakeSender, Source};
 use super::mapping;
 use super::reading::{Measured, Readings};
 use super::stats::PollerStats;
@@ -17,7 +18,9 @@ use crate::aggregator::clock::unix_ms;
 /// Asks one instance and sends on what it says.
 #[derive(Debug)]
 pub struct Poller {
-    instance: usize,
+    source: Arc<Source>,
+    /// Other settings for the same instance, with the same tags.
+    changes: watch::Receiver<KamailioSection>,
     config: KamailioSection,
     methods: Vec<Asked>,
     totals: Totals,
@@ -45,22 +48,17 @@ struct Polled {
 }
 
 impl Poller {
-    /// Asks nothing yet.
+    /// Asks nothing yet; `config` is what `changes` holds.
     #[must_use]
     pub fn new(
-        instance: usize,
-        config: KamailioSection,
+        mut changes: watch::Receiver<KamailioSection>,
+        source: Arc<Source>,
         stats: Arc<PollerStats>,
         intake: IntakeSender,
     ) -> Self {
-        let asked = |method: &Method| Asked {
-            method: method.clone(),
-            request: method.request(),
-            not_before: None,
-            is_told: false,
-        };
-        let methods = config.methods.iter().map(asked).collect();
-        Self { instance, config, methods, totals: Totals::default(), stats, intake }
+        let config = changes.borrow_and_update().clone();
+        let methods = methods(&config);
+        Self { source, changes, config, methods, totals: Totals::default(), stats, intake }
     }
 
     /// Polls at once, and then in the middle of each interval of the wall clock until it is dropped:
@@ -68,9 +66,26 @@ impl Poller {
     pub async fn run(mut self) {
         loop {
             self.poll().await;
-            let now_ms = unix_ms(SystemTime::now());
-            tokio::time::sleep(until_middle(now_ms, self.config.interval.get())).await;
+            self.rest().await;
         }
+    }
+
+    /// Waits for the next poll, with other settings if they come meanwhile.
+    async fn rest(&mut self) {
+        loop {
+            let now_ms = unix_ms(SystemTime::now());
+            tokio::select! {
+                () = tokio::time::sleep(until_middle(now_ms, self.config.interval.get())) => return,
+                Ok(()) = self.changes.changed() => self.follow(),
+            }
+        }
+    }
+
+    /// What is known of methods that were not answered is asked anew; totals go on where they were.
+    fn follow(&mut self) {
+        self.config = self.changes.borrow_and_update().clone();
+        self.methods = methods(&self.config);
+        self.stats.lock().faults.clear();
     }
 
     async fn poll(&mut self) {
@@ -95,7 +110,8 @@ impl Poller {
         readings.increment("kamailio.poll.failures", &[], failures);
         self.differences(&mut readings);
         let Readings(readings) = readings;
-        self.intake.send(Batch { instance: self.instance, readings, replies, bytes }).await;
+        let source = Arc::clone(&self.source);
+        self.intake.send(Batch { source, readings, replies, bytes }).await;
         self.note(failure, took);
     }
 
@@ -207,6 +223,16 @@ impl Poller {
             }
         }
     }
+}
+
+fn methods(config: &KamailioSection) -> Vec<Asked> {
+    let asked = |method: &Method| Asked {
+        method: method.clone(),
+        request: method.request(),
+        not_before: None,
+        is_told: false,
+    };
+    config.methods.iter().map(asked).collect()
 }
 
 /// When Kamailio started, in its own words. They stay the same while it runs, also where the clock of

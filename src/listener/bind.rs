@@ -33,20 +33,29 @@ pub enum BoundListener {
     Stream(BoundStream),
 }
 
+/// How sockets are bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The general one, in bytes, for listeners without one of their own.
+    pub receive_buffer: u64,
+    /// Whether another socket of this process may have the same port until this one takes over.
+    pub takes_over: bool,
+}
+
 /// Binds the sockets of a listener: a `udp` one has as many as threads, others have one. What was
-/// passed for its place is bound already. `receive_buffer` is the general one.
+/// passed for its place is bound already.
 ///
 /// # Errors
 /// When the place is taken, not of this host, or needs a privilege.
 pub fn bind(
     config: &ListenerConfig,
-    receive_buffer: u64,
+    terms: Terms,
     passed: &mut PassedSockets,
 ) -> Result<Vec<BoundListener>, BindError> {
     let protocol = config.protocol;
     Ok(match &config.endpoint {
         Endpoint::Udp(udp) => {
-            let bound = udp::bind(protocol, udp, receive_buffer, passed)?;
+            let bound = udp::bind(protocol, udp, terms, passed)?;
             bound.into_iter().map(BoundListener::Datagrams).collect()
         }
         Endpoint::Tcp(tcp) => vec![BoundListener::Stream(tcp::bind(protocol, tcp, passed)?)],

@@ -157,7 +157,7 @@ fn words(transports: &[Transport]) -> String {
 }
 
 /// A listener whose keys go together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
     /// What clients speak.
     pub protocol: Protocol,
@@ -166,7 +166,7 @@ pub struct ListenerConfig {
 }
 
 /// Where samples come in, with what belongs to that way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// Datagrams over IP.
     Udp(UdpConfig),
@@ -179,7 +179,7 @@ pub enum Endpoint {
 }
 
 /// What a `udp` listener needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UdpConfig {
     /// Where to listen.
     pub address: SocketAddr,
@@ -192,7 +192,7 @@ pub struct UdpConfig {
 }
 
 /// What a `tcp` listener needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpConfig {
     /// Where to listen.
     pub address: SocketAddr,
@@ -203,7 +203,7 @@ pub struct TcpConfig {
 }
 
 /// What a `unix` listener needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnixConfig {
     /// The socket's file.
     pub path: PathBuf,
@@ -214,7 +214,7 @@ pub struct UnixConfig {
 }
 
 /// What a `unix_datagram` listener needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnixDatagramConfig {
     /// The socket's file.
     pub path: PathBuf,
@@ -223,7 +223,7 @@ pub struct UnixDatagramConfig {
 }
 
 /// Limits of connections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamConfig {
     /// Most at a time.
     pub max_connections: usize,
@@ -236,6 +236,42 @@ pub struct StreamConfig {
 impl Default for StreamConfig {
     fn default() -> Self {
         Self { max_connections: 1024, idle_timeout: Duration::from_secs(60), max_line: 64 << 10 }
+    }
+}
+
+impl Endpoint {
+    /// Whether it is the same socket or sockets, perhaps with other settings.
+    #[must_use]
+    pub fn is_at(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Udp(this), Self::Udp(other)) => this.address == other.address,
+            (Self::Tcp(this), Self::Tcp(other)) => this.address == other.address,
+            (Self::Unix(this), Self::Unix(other)) => this.path == other.path,
+            (Self::UnixDatagram(this), Self::UnixDatagram(other)) => this.path == other.path,
+            _ => false,
+        }
+    }
+
+    /// The key whose change a socket that is bound cannot follow, if there is one.
+    #[must_use]
+    pub fn fixed_key(&self, other: &Self) -> Option<&'static str> {
+        match (self, other) {
+            (Self::Udp(this), Self::Udp(other)) if this.threads != other.threads => Some("threads"),
+            (Self::Unix(this), Self::Unix(other)) if this.mode != other.mode => Some("mode"),
+            (Self::UnixDatagram(this), Self::UnixDatagram(other)) if this.mode != other.mode => {
+                Some("mode")
+            }
+            _ => None,
+        }
+    }
+
+    /// What to ask of the kernel as buffer, where it matters; `general` is what all others ask for.
+    #[must_use]
+    pub fn receive_buffer(&self, general: u64) -> Option<u64> {
+        match self {
+            Self::Udp(udp) => Some(udp.receive_buffer.map_or(general, ByteSize::get)),
+            Self::Tcp(_) | Self::Unix(_) | Self::UnixDatagram(_) => None,
+        }
     }
 }
 

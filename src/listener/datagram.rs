@@ -10,8 +10,10 @@ use tracing::warn;
 
 use super::Protocol;
 use super::allow::{AllowList, Gate};
-use super::recorder::{Ahead, Recorder};
+use super::config::Endpoint;
+use super::recorder::{Ahead, Change, Recorder};
 use super::stats::ListenerStats;
+use super::udp;
 use super::unix::SocketFile;
 use super::wake::Waker;
 use crate::protocol::{RejectReason, Rejection};
@@ -62,6 +64,10 @@ impl BoundDatagrams {
         let mut curiosity = Curiosity::new(gate.is_closed());
         loop {
             recorder.at_edge();
+            if let Some(change) = recorder.take_change() {
+                self.follow(&change, &mut gate);
+                curiosity.always = gate.is_closed();
+            }
             if drain_until.is_none() && waker.is_stopping() {
                 drain_until = Some(Instant::now() + DRAIN_MAX);
                 drop(self.file.take());
@@ -91,6 +97,20 @@ impl BoundDatagrams {
             }
         }
         recorder.finish();
+    }
+
+    fn follow(&self, change: &Change, gate: &mut Gate) {
+        if let Endpoint::Udp(udp) = &change.endpoint {
+            gate.set_allow(udp.allow.clone());
+        }
+        if let Some(buffer) = change.receive_buffer {
+            match udp::resize(&self.socket, buffer) {
+                Ok(granted) => self.stats.set_receive_buffer(granted),
+                Err(error) => {
+                    warn!(listener = self.stats.label(), %error, "the receive buffer stays as it is");
+                }
+            }
+        }
     }
 
     fn record(&self, batch: &ReceiveBatch, gate: &mut Gate, recorder: &mut Recorder) {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::Protocol;
+use super::config::Endpoint;
 use super::rejected::{EXCERPT_BYTES, RejectedLog};
 use super::stats::{Counts, ListenerStats};
 use crate::aggregator::handover::ListenerEnd;
@@ -39,6 +40,17 @@ pub struct Shared {
     pub exact_samples: usize,
     /// Bytes that lines seen before may take, for each listener.
     pub line_cache: usize,
+}
+
+/// Other settings for a listener that runs.
+#[derive(Debug)]
+pub struct Change {
+    /// What it shares with the others from now on.
+    pub shared: Shared,
+    /// Its own settings; its place and its protocol are the same.
+    pub endpoint: Endpoint,
+    /// What to ask of the kernel as buffer, in bytes, where it matters and is another.
+    pub receive_buffer: Option<u64>,
 }
 
 /// Lines that were looked at but not recorded yet.
@@ -93,6 +105,10 @@ pub struct Recorder {
     counts: Counts,
     /// When the current batch was read, in nanoseconds since the start.
     arrival_ns: u64,
+    /// Where other settings are left.
+    changes: flume::Receiver<Change>,
+    /// Those that the recorder has followed and the listener has not.
+    changed: Option<Change>,
 }
 
 impl Recorder {
@@ -105,7 +121,29 @@ impl Recorder {
         handover: ListenerEnd,
     ) -> Self {
         let table = Table::new(shared.exact_samples, shared.line_cache);
-        Self { shared, protocol, stats, handover, table, counts: Counts::default(), arrival_ns: 0 }
+        let (_, changes) = flume::bounded(0);
+        Self {
+            shared,
+            protocol,
+            stats,
+            handover,
+            table,
+            counts: Counts::default(),
+            arrival_ns: 0,
+            changes,
+            changed: None,
+        }
+    }
+
+    /// Has it follow the changes that are left there, whenever the aggregator calls.
+    #[must_use]
+    pub fn with_changes(self, changes: flume::Receiver<Change>) -> Self {
+        Self { changes, ..self }
+    }
+
+    /// What the listener has to follow as well.
+    pub fn take_change(&mut self) -> Option<Change> {
+        self.changed.take()
     }
 
     /// Notes that what follows was read just now.
@@ -251,10 +289,23 @@ impl Recorder {
         self.stats.add(&std::mem::take(&mut self.counts));
     }
 
-    /// Hands over the tally if the window's edge has come. To be called between batches.
+    /// Hands over the tally if the window's edge has come, and follows a change if there is one. To
+    /// be called between batches.
     #[inline]
     pub fn at_edge(&mut self) {
-        self.handover.hand_over_at_edge(&mut self.table);
+        if self.handover.hand_over_at_edge(&mut self.table) {
+            self.follow();
+        }
+    }
+
+    #[cold]
+    fn follow(&mut self) {
+        // Of several the last one says it all.
+        if let Some(change) = self.changes.try_iter().last() {
+            self.shared = change.shared.clone();
+            self.table.reconfigure(self.shared.exact_samples, self.shared.line_cache);
+            self.changed = Some(change);
+        }
     }
 
     /// Hands over the last tally.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::net::sockopt;
 
 use crate::protocol::RejectReason;
 use crate::sys;
@@ -63,7 +65,7 @@ impl Counts {
 #[derive(Debug)]
 pub struct ListenerStats {
     label: String,
-    receive_buffer: Option<usize>,
+    receive_buffer: Option<AtomicUsize>,
     counts: Mutex<Counts>,
     kernel: Mutex<KernelDrops>,
     refused: [AtomicU64; Refusal::ALL.len()],
@@ -161,7 +163,7 @@ impl ListenerStats {
     ) -> Self {
         let kernel = KernelDrops { socket: Some(socket), last: dropped_before, total: 0 };
         let kernel = Mutex::new(kernel);
-        let receive_buffer = Some(receive_buffer);
+        let receive_buffer = Some(AtomicUsize::new(receive_buffer));
         Self { receive_buffer, kernel, ..Self::without_drops(label) }
     }
 
@@ -193,7 +195,35 @@ impl ListenerStats {
     /// The buffer that the kernel granted, in bytes of its own accounting, where it matters.
     #[must_use]
     pub fn receive_buffer(&self) -> Option<usize> {
-        self.receive_buffer
+        self.receive_buffer.as_ref().map(|bytes| bytes.load(Ordering::Relaxed))
+    }
+
+    /// The kernel granted another buffer.
+    pub fn set_receive_buffer(&self, bytes: usize) {
+        if let Some(known) = &self.receive_buffer {
+            known.store(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets another socket have the address too, or no longer: for the moment in which one takes
+    /// over from the other. Of sockets that lose nothing, none is shared.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn share_address(&self, shares: bool) -> std::io::Result<()> {
+        match &lock(&self.kernel).socket {
+            Some(socket) => Ok(sockopt::set_socket_reuseaddr(socket, shares)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds what became of another listener, which is gone.
+    pub fn absorb(&self, gone: &Self) {
+        self.add(&gone.counts());
+        lock(&self.kernel).total += gone.kernel_drops();
+        for (own, gone) in self.refused.iter().zip(&gone.refused) {
+            own.fetch_add(gone.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// All numbers at one moment.

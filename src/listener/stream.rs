@@ -22,9 +22,9 @@ use tracing::warn;
 
 use super::Protocol;
 use super::allow::{AllowList, Gate};
-use super::config::StreamConfig;
+use super::config::{Endpoint, StreamConfig};
 use super::lines::{LineCutter, Part};
-use super::recorder::Recorder;
+use super::recorder::{Change, Recorder};
 use super::stats::{Closed, ListenerStats, Refusal};
 use super::unix::SocketFile;
 use super::wake::Waker;
@@ -209,6 +209,9 @@ impl Server {
     fn run(mut self, waker: &Waker) {
         while !waker.is_stopping() {
             self.recorder.at_edge();
+            if let Some(change) = self.recorder.take_change() {
+                self.follow(change);
+            }
             match self.turn() {
                 Ok(0) => self.wait(waker, self.next_duty()),
                 Ok(_) => {}
@@ -220,6 +223,22 @@ impl Server {
         let left: Vec<_> = self.connections.keys().copied().collect();
         left.into_iter().for_each(|number| self.close(number, Closed::Stopped));
         self.recorder.finish();
+    }
+
+    /// Connections that are there stay, whatever is allowed from now on.
+    fn follow(&mut self, change: Change) {
+        match change.endpoint {
+            Endpoint::Tcp(tcp) => {
+                self.gate.set_allow(tcp.allow);
+                self.config = tcp.stream;
+            }
+            Endpoint::Unix(unix) => self.config = unix.stream,
+            Endpoint::Udp(_) | Endpoint::UnixDatagram(_) => {}
+        }
+        make_room(self.config.max_connections);
+        if self.sweep_at.is_some() {
+            self.sweep_at = Some(Instant::now() + self.sweep_pause());
+        }
     }
 
     /// Serves every socket that has something, once. Returns how many had.

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use forwarders::units::ByteSize;
-use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
+use socket2::{Domain, Protocol as IpProtocol, SockRef, Socket, Type};
 use tracing::info;
 
-use super::bind::{BindError, hint};
+use super::bind::{BindError, Terms, hint};
 use super::config::{Endpoint, ListenerConfig, UdpConfig};
 use super::datagram::BoundDatagrams;
 use super::passed::{PassedSockets, Place};
@@ -30,10 +30,10 @@ const SHARING_HINT: &str = "; the service manager passed fewer sockets than `thr
 pub(super) fn bind(
     protocol: Protocol,
     config: &UdpConfig,
-    receive_buffer: u64,
+    terms: Terms,
     passed: &mut PassedSockets,
 ) -> Result<Vec<BoundDatagrams>, BindError> {
-    let buffer = config.receive_buffer.map_or(receive_buffer, ByteSize::get);
+    let buffer = config.receive_buffer.map_or(terms.receive_buffer, ByteSize::get);
     let mut config = config.clone();
     let mut bound = Vec::with_capacity(config.threads);
     let mut shares_passed = false;
@@ -43,7 +43,7 @@ pub(super) fn bind(
                 shares_passed = true;
                 adopt(socket, buffer)
             }
-            None => bind_one(&mut config, buffer),
+            None => bind_one(&mut config, buffer, terms.takes_over),
         };
         let socket = socket.and_then(|Opened { socket, granted, dropped }| {
             let endpoint = Endpoint::Udp(config.clone());
@@ -79,7 +79,7 @@ struct Opened {
 }
 
 /// Binds a socket and notes its address: with port 0 the first socket's port is the one to share.
-fn bind_one(config: &mut UdpConfig, buffer: u64) -> io::Result<Opened> {
+fn bind_one(config: &mut UdpConfig, buffer: u64, takes_over: bool) -> io::Result<Opened> {
     let domain = Domain::for_address(config.address);
     let socket = Socket::new(domain, Type::DGRAM, Some(IpProtocol::UDP))?;
     // Sharing an address is asked for only where it is used: otherwise a second daemon would bind
@@ -89,7 +89,11 @@ fn bind_one(config: &mut UdpConfig, buffer: u64) -> io::Result<Opened> {
     }
     ask_buffer(&socket, buffer)?;
     tell_of_smaller(&socket, buffer)?;
+    socket.set_reuse_address(takes_over)?;
     config.address = bound_address(&socket, config.address)?;
+    if takes_over {
+        socket.set_reuse_address(false)?;
+    }
     Ok(Opened { granted: granted(&socket)?, socket: socket.into(), dropped: 0 })
 }
 
@@ -109,6 +113,14 @@ fn adopt(socket: Socket, buffer: u64) -> io::Result<Opened> {
     }
     tell_of_smaller(&socket, buffer)?;
     Ok(Opened { granted: granted(&socket)?, socket: socket.into(), dropped })
+}
+
+/// Asks for a buffer of another size for a bound socket. Returns what the kernel granted.
+pub(super) fn resize(socket: &OwnedFd, buffer: u64) -> io::Result<usize> {
+    let socket = SockRef::from(socket);
+    ask_buffer(&socket, buffer)?;
+    tell_of_smaller(&socket, buffer)?;
+    granted(&socket)
 }
 
 /// Asks for a large buffer: the default one holds some 250 small datagrams, which is less than the

@@ -11,6 +11,7 @@ use forwarders::stats as forwarding;
 
 use crate::aggregator::clock::unix_ms;
 use crate::aggregator::windows::WindowCounts;
+use crate::config::reload::Reloads;
 use crate::listener::stats::{Closed, ConnectionCounts, Counts, ListenerStats, Refusal};
 use crate::observed::Observed;
 use crate::process;
@@ -64,10 +65,12 @@ pub fn gather(observed: &Observed) -> Vec<Family> {
     let mut own = Own::default();
     own.process(observed);
     own.windows(&observed.windows.counts());
-    own.listeners(&by_label(&observed.listeners));
-    own.kamailio(&observed.kamailio);
+    own.reloads(&observed.configured.reloads());
+    let parts = observed.parts.now();
+    own.listeners(&by_label(&parts.listeners));
+    own.kamailio(&parts.kamailio);
     own.series(observed);
-    let forwarders = observed.forwarders.iter();
+    let forwarders = parts.forwarders.iter();
     let forwarders: Vec<_> =
         forwarders.map(|one| (one.name.as_str(), one.stats.counts())).collect();
     own.forwarders(&forwarders);
@@ -276,6 +279,22 @@ impl Own {
             connections.iter().flat_map(|(label, now)| {
                 by_reason(&label_of(label), Closed::ALL.map(Closed::as_str), &now.closed)
             }),
+        );
+    }
+
+    fn reloads(&mut self, reloads: &Reloads) {
+        let outcome = |outcome: &str| [("outcome", outcome.to_owned())];
+        let counts = [("applied", reloads.applied), ("refused", reloads.refused)];
+        self.counter(
+            "tallyd_reloads_total",
+            "Times that the configuration was read anew",
+            counts.map(|(word, count)| (outcome(word), count)),
+        );
+        let is_good = reloads.last.as_ref().is_none_or(|last| last.error.is_none());
+        self.gauge(
+            "tallyd_reload_successful",
+            "0 from a refused reload until one is applied, else 1",
+            [([], flag(is_good))],
         );
     }
 

@@ -39,6 +39,11 @@ impl SelfMetrics {
         Self { observed, identifier, registry, table, recorded: HashMap::new() }
     }
 
+    /// Merges other tags of the agent from now on.
+    pub fn set_identifier(&mut self, identifier: Arc<Identifier>) {
+        self.identifier = identifier;
+    }
+
     /// Records what there is now. `empty` is a tally that came back, or a new one.
     #[must_use]
     pub fn record(&mut self, empty: Box<Tally>) -> Box<Tally> {

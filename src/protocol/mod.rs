@@ -175,7 +175,7 @@ impl RejectReason {
 }
 
 /// `limits`: what one message may cost.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Most tags of a message; one with more is rejected as `too_many_tags`. More tags make every

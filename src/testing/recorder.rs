@@ -110,7 +110,7 @@ fn recorded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConf
     let mut store = Store::new(config, INTERVAL, Arc::clone(&shared.registry));
     let mut aggregator = AggregatorEnd::new();
     let waker = Waker::new().unwrap_or_else(|error| panic!("no waker: {error}"));
-    let handover = aggregator.add_listener(Arc::new(waker));
+    let handover = aggregator.add_listener("fuzz", Arc::new(waker));
     let stats = Arc::new(ListenerStats::without_drops("fuzz".to_owned()));
     let mut recorder = Recorder::new(shared, protocol, Arc::clone(&stats), handover);
     let mut snapshots = Vec::new();

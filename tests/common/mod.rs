@@ -206,6 +206,23 @@ impl Daemon {
         assert!(sent.success());
     }
 
+    /// Writes another configuration, as [`Daemon::start`] does.
+    pub fn write_config(&self, config: &str) {
+        write_config(&self.parts.as_ref().unwrap().folder, config);
+    }
+
+    /// Has it read this configuration, and gives the status when it has.
+    pub fn reload(&self, config: &str) -> Value {
+        let count = |status: &Value| {
+            let reload = &status["reload"];
+            reload["applied"].as_u64().unwrap() + reload["refused"].as_u64().unwrap()
+        };
+        let before = count(&self.status());
+        self.write_config(config);
+        self.signal("HUP");
+        self.wait_for("the reload", |status| count(status) > before)
+    }
+
     /// Stops it as a service manager does and collects what it left.
     pub fn stop(self) -> Stopped {
         self.signal("TERM");

@@ -20,7 +20,7 @@ const PACKET_BYTES_MIN: u64 = 512;
 const PACKET_BYTES_MAX: u64 = 65_507;
 
 /// `forwarders.graphite`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GraphiteConfig {
     /// What ledger and log call it; two destinations need two names. Defaults to `graphite`.
@@ -68,7 +68,7 @@ pub struct GraphiteConfig {
 }
 
 /// `etsy`: keys of statsd's configuration, with its defaults but for `legacy_namespace`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EtsyConfig {
     /// Percentages of a timer's values, each above 0 and up to 100 for the lowest, or below 0 for

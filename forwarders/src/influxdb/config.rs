@@ -21,7 +21,7 @@ const BYTES_MAX: ByteSize = ByteSize::from_mib(64);
 const LINES_MAX: usize = 1_000_000;
 
 /// `forwarders.influxdb`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InfluxdbConfig {
     /// What ledger and log call it; two destinations need two names. Defaults to `influxdb`.

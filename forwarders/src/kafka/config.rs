@@ -12,7 +12,7 @@ use crate::text::{Secret, Text};
 const TOPIC_BYTES_MAX: usize = 249;
 
 /// `forwarders.kafka`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaConfig {
     /// What ledger and log call it; two destinations need two names. Defaults to `kafka`.

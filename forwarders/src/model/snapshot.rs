@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::payload::PointRanges;
+
 use super::{DistinctSet, MetricKind, Percentile, Points, Series, Sum, Timer, TimerSummary};
 
 /// The span of time that a snapshot covers.
@@ -38,6 +40,14 @@ pub struct Snapshot {
     pub instance: Option<Arc<str>>,
     /// A point for each series; no two points share a series.
     pub points: Points,
+}
+
+impl Snapshot {
+    /// The same with these of its points alone.
+    #[must_use]
+    pub fn only(&self, points: &PointRanges) -> Self {
+        Self { points: points.of(&self.points).cloned().collect(), ..self.clone() }
+    }
 }
 
 /// What one series was in one window.

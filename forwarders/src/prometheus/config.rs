@@ -23,7 +23,7 @@ const BODY_RANGE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1024)..=ByteSi
 const SAMPLES_MAX: usize = 1_000_000;
 
 /// `forwarders.prometheus`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrometheusConfig {
     /// What ledger and log call it. Defaults to `prometheus`.
@@ -92,7 +92,7 @@ impl Default for PrometheusConfig {
 }
 
 /// `remote_write`: a server that takes Prometheus' remote write 1.0.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemoteWriteConfig {
     /// The whole URL that takes writes, such as `http://mimir:9009/api/v1/push`. Required.

@@ -137,6 +137,10 @@ impl Forwarder for PrometheusPage {
         Ok(())
     }
 
+    fn listen(&self) -> Option<SocketAddr> {
+        Some(self.address)
+    }
+
     fn refused_connections(&self) -> Option<Arc<AtomicU64>> {
         Some(Arc::clone(&self.turned_away))
     }

@@ -19,11 +19,12 @@ use tokio::time::{Instant, sleep};
 use super::SpoolPlace;
 use crate::config::{Common, DeliveryConfig, SpoolConfig, SpoolOrder, SpoolWrite};
 use crate::courier::PART_POINTS;
-use crate::driver::{Destination, Outlet};
+use crate::driver::{Destination, Outlet, Running};
 use crate::forwarder::{Forwarder, SendError};
 use crate::model::{Point, Snapshot};
 use crate::payload::Batch;
 use crate::select::SelectConfig;
+use crate::settings::Settings;
 use crate::stats::{Counts, reason};
 use crate::testing::snapshot_of_counters;
 use crate::units::{ByteSize, Span};
@@ -130,6 +131,7 @@ fn now_ms() -> u64 {
 /// A daemon as far as one destination is concerned.
 struct Run {
     outlet: Option<Outlet>,
+    running: Running,
     deadline: watch::Sender<Option<Instant>>,
     task: Option<JoinHandle<()>>,
     runtime: Runtime,
@@ -140,20 +142,20 @@ impl Run {
         let runtime =
             Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let entered = runtime.enter();
-        let attempt_max = Some(delivery.timeout.get());
-        let destination = Destination {
-            kind: "fake",
-            index: 0,
-            common: Common { name: "fake".into(), select: SelectConfig::default(), delivery },
-            forwarder: Box::new(Fake(peer.clone())),
-            attempt_max,
-        };
+        let destination = destination(0, peer, delivery);
         let place = SpoolPlace { folder: folder.into(), instance: "run-1".into() };
-        let (outlet, task) = destination.split_with_spool(&place);
+        let (outlet, running, task) = destination.split_with_spool(&place);
         let (deadline, watched) = watch::channel(None);
         let task = runtime.spawn(task.run(watched));
         drop(entered);
-        Self { outlet: Some(outlet), deadline, task: Some(task), runtime }
+        Self { outlet: Some(outlet), running, deadline, task: Some(task), runtime }
+    }
+
+    /// Reloads the configuration: the destination is now this one.
+    fn change(&mut self, settings: u32, peer: &Peer, delivery: DeliveryConfig) {
+        let next = destination(settings, peer, delivery);
+        assert!(self.running.can_become(&next));
+        self.outlet = self.running.become_this(next);
     }
 
     fn push(&self, end_ms: u64, points: usize) {
@@ -164,7 +166,7 @@ impl Run {
     }
 
     fn counts(&self) -> Counts {
-        self.outlet.as_ref().unwrap().stats().counts()
+        self.running.stats().counts()
     }
 
     fn check(&self) -> Counts {
@@ -179,7 +181,7 @@ impl Run {
     }
 
     fn stop(mut self) -> Counts {
-        let stats = Arc::clone(self.outlet.as_ref().unwrap().stats());
+        let stats = Arc::clone(self.running.stats());
         drop(self.outlet.take());
         let task = self.task.take().unwrap();
         self.runtime.block_on(async {
@@ -198,6 +200,17 @@ impl Run {
         self.task.as_ref().unwrap().abort();
         self.runtime.shutdown_background();
         counts
+    }
+}
+
+fn destination(settings: u32, peer: &Peer, delivery: DeliveryConfig) -> Destination {
+    Destination {
+        kind: "fake",
+        index: 0,
+        attempt_max: Some(delivery.timeout.get()),
+        common: Common { name: "fake".into(), select: SelectConfig::default(), delivery },
+        settings: Settings::of_test(settings),
+        forwarder: Box::new(Fake(peer.clone())),
     }
 }
 
@@ -308,6 +321,56 @@ fn a_stop_keeps_only_what_is_not_delivered() {
         let all: BTreeSet<Got> = peer.got().into_iter().collect();
         assert_eq!((all.len(), peer.got().len()), (10, 10), "each point once");
     }
+}
+
+#[test]
+fn a_destination_that_is_changed_gets_what_the_one_before_it_did_not_take_and_nothing_twice() {
+    const POINTS: usize = 2 * PART_POINTS + 10;
+    for before in [Mode::Half, Mode::Down, Mode::Hangs] {
+        let folder = tempfile::tempdir().unwrap();
+        let peer = Peer::new(before);
+        let mut run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+        let end = now_ms();
+        run.push(end, POINTS);
+        run.push(end + 1, 5);
+        run.runtime.block_on(async { sleep(Duration::from_millis(10)).await });
+        let next = Peer::new(Mode::Down);
+        run.change(1, &next, small(SpoolConfig::default()));
+        run.push(end + 2, 3);
+        let counts = run.wait();
+        let taken = peer.got().len() as u64;
+        assert_eq!(taken > 0, before == Mode::Half);
+        let all = POINTS as u64 + 8;
+        assert_eq!((counts.flushed, counts.recovered), (all, 0));
+        assert_eq!((counts.delivered, counts.spooled), (taken, all - taken));
+        next.is(Mode::Up);
+        let counts = run.wait();
+        assert_eq!((counts.delivered, counts.spooled), (all, 0));
+        run.stop();
+        assert!(files(folder.path()).is_empty());
+        let mut got = peer.got();
+        got.extend(next.got());
+        let distinct: BTreeSet<Got> = got.iter().copied().collect();
+        assert_eq!((distinct.len(), got.len()), (all as usize, all as usize), "each point once");
+        assert_eq!(next.windows(), [end, end + 1, end + 2]);
+    }
+}
+
+#[test]
+fn smaller_bounds_hold_from_the_next_window_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::new(Mode::Down);
+    let mut run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    let base = now_ms();
+    (0..10).for_each(|window| run.push(base + window, 1));
+    assert_eq!(run.wait().spooled, 10);
+    let fewer = SpoolConfig { max_files: 4.try_into().unwrap(), ..SpoolConfig::default() };
+    run.change(0, &peer, small(fewer));
+    run.push(base + 10, 1);
+    let counts = run.wait();
+    assert_eq!(counts.dropped, [(reason::SPOOL_FULL, 6)].into());
+    assert_eq!((files(folder.path()).len(), counts.spooled + counts.queued), (4, 5));
+    run.stop();
 }
 
 #[test]

@@ -17,7 +17,7 @@ const TIMER_SAMPLES: std::ops::RangeInclusive<u32> = 100..=100_000;
 const PORT: u16 = 8125;
 
 /// `forwarders.statsd`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatsdConfig {
     /// What ledger and log call it; two destinations need two names. Defaults to `statsd`.

@@ -96,11 +96,16 @@ function remember(now) {
   while (totals.length > 2 && totals[0].uptime_s < since) totals.shift();
 }
 
-// The growth a second of a total, from each of its values to the next.
+// The growth a second of a total, from each of its values to the next. One falls when a reload removes
+// a destination.
+function growth(of, from, to) {
+  return Math.max(0, of(to) - of(from));
+}
+
 function rate(of) {
   return totals.slice(1).map((now, before) => {
     const seconds = now.uptime_s - totals[before].uptime_s;
-    return { at: now.uptime_s, value: (of(now) - of(totals[before])) / seconds };
+    return { at: now.uptime_s, value: growth(of, totals[before], now) / seconds };
   });
 }
 
@@ -112,7 +117,7 @@ function rateByWindow(of) {
     const now = totals[to];
     while (from + 1 < to && totals[from + 1].uptime_s <= now.uptime_s - interval) from += 1;
     const seconds = Math.max(interval, now.uptime_s - totals[from].uptime_s);
-    points.push({ at: now.uptime_s, value: (of(now) - of(totals[from])) / seconds });
+    points.push({ at: now.uptime_s, value: growth(of, totals[from], now) / seconds });
   }
   // A window that ends just when we look is in one of these twice, or not at all.
   return points.map((point, index) => ({ at: point.at, value: median(points.slice(Math.max(0, index - 1), index + 2)) }));
@@ -195,6 +200,8 @@ function notices(status) {
   for (const one of status.kamailio) {
     if (!one.up && one.polls > 0) found.push(["bad", `${one.endpoint} cannot be polled: ${one.last_error || "no reason is known"}`]);
   }
+  const reload = status.reload.last;
+  if (reload && reload.error) found.push(["warn", `A reload was refused, the configuration is as before: ${reload.error.split("\n")[0]}`]);
   if (grown("rejected") > 0) found.push(["warn", `${count(grown("rejected"))} messages were rejected in the last ${within}.`]);
   if (status.series.overflowed > 0) found.push(["warn", `${count(status.series.overflowed)} samples lost their tags: a limit on series was reached.`]);
   return found;

@@ -28,6 +28,7 @@ mod error;
 mod excerpt;
 mod failure;
 mod interpolate;
+mod leaves;
 mod scalar;
 mod secrets;
 mod source;
@@ -44,6 +45,7 @@ use std::rc::Rc;
 use serde::de::DeserializeOwned;
 
 pub use self::error::ConfigError;
+pub use self::leaves::Leaves;
 pub use self::source::{Position, Source, Span};
 pub use self::spanned::Spanned;
 pub use self::suggest::nearest;

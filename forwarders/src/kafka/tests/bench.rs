@@ -22,12 +22,13 @@ pub(super) use crate::payload::Settled;
 pub(super) use crate::stats::Counts;
 
 use crate::config::{Common, DeliveryConfig};
-use crate::driver::{Destination, Outlet};
+use crate::driver::{self, Destination, Outlet};
 use crate::forwarder::Forwarder;
 use crate::kafka::{Kafka, KafkaConfig};
 use crate::model::Snapshot;
 use crate::payload::Batch;
 use crate::select::SelectConfig;
+use crate::settings::Settings;
 
 pub(super) type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -71,7 +72,8 @@ pub(super) async fn deliver(kafka: &mut Kafka, snapshot: &Snapshot) -> Settled {
 
 /// A forwarder that runs in its task.
 pub(super) struct Running {
-    pub(super) outlet: Outlet,
+    outlet: Outlet,
+    known: driver::Running,
     deadline: watch::Sender<Option<Instant>>,
     task: JoinHandle<()>,
 }
@@ -82,11 +84,17 @@ pub(super) fn start(kafka: Kafka, attempt_max: Duration) -> Running {
         serde_json::from_str(r#"{"retry": {"initial": "10ms", "max": "50ms"}}"#).unwrap();
     let common = Common { name: "kafka".into(), select: SelectConfig::default(), delivery };
     let forwarder = Box::new(kafka);
-    let destination =
-        Destination { kind: "kafka", index: 0, common, forwarder, attempt_max: Some(attempt_max) };
-    let (outlet, task) = destination.split();
+    let destination = Destination {
+        kind: "kafka",
+        index: 0,
+        common,
+        settings: Settings::of_test(0),
+        forwarder,
+        attempt_max: Some(attempt_max),
+    };
+    let (outlet, known, task) = destination.split();
     let (deadline, watched) = watch::channel(None);
-    Running { outlet, deadline, task: tokio::spawn(task.run(watched)) }
+    Running { outlet, known, deadline, task: tokio::spawn(task.run(watched)) }
 }
 
 impl Running {
@@ -94,18 +102,23 @@ impl Running {
         self.outlet.push(&std::sync::Arc::new(snapshot));
     }
 
+    /// Its ledger.
+    pub(super) fn counts(&self) -> Counts {
+        self.known.stats().counts()
+    }
+
     /// Waits until the ledger shows something.
     pub(super) async fn until(&self, shown: impl Fn(&Counts) -> bool) {
         let start = Clock::now();
-        while !shown(&self.outlet.stats().counts()) {
-            assert!(start.elapsed() < PATIENCE, "{:?}", self.outlet.stats().counts());
+        while !shown(&self.counts()) {
+            assert!(start.elapsed() < PATIENCE, "{:?}", self.counts());
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
     /// Ends the input, waits for the task and gives its ledger.
     pub(super) async fn finish(self) -> Counts {
-        let stats = std::sync::Arc::clone(self.outlet.stats());
+        let stats = std::sync::Arc::clone(self.known.stats());
         drop(self.outlet);
         tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
         drop(self.deadline);

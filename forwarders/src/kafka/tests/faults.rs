@@ -18,7 +18,7 @@ async fn brokers_that_come_later_get_everything_once() {
         running.push(snapshot_of_counters(100));
     }
     running.until(down).await;
-    assert_eq!(running.outlet.stats().counts().queued, 300);
+    assert_eq!(running.counts().queued, 300);
     cluster.broker_up(-1).unwrap();
     let counts = running.finish().await;
     assert_eq!((counts.flushed, counts.delivered, counts.queued), (300, 300, 0));
@@ -33,7 +33,7 @@ async fn records_that_the_library_gave_up_are_handed_over_again() {
     let running = start(kafka(&cluster, hasty), SECOND * 10);
     running.push(snapshot_of_counters(100));
     running.until(|counts| counts.failures >= 3).await;
-    let (_, words) = running.outlet.stats().counts().last_error.unwrap();
+    let (_, words) = running.counts().last_error.unwrap();
     assert!(words.contains("timed out") && words.contains("Connection refused"), "{words}");
     cluster.broker_up(-1).unwrap();
     let counts = running.finish().await;
@@ -194,7 +194,7 @@ async fn a_topic_that_is_denied_for_a_while_gets_everything_once_in_the_end() {
     let running = start(kafka(&cluster, ""), SECOND * 5);
     running.push(snapshot_of_counters(50));
     running.until(down).await;
-    let (_, words) = running.outlet.stats().counts().last_error.unwrap();
+    let (_, words) = running.counts().last_error.unwrap();
     assert!(words.contains("authorization failed"), "{words}");
     cluster.topic_error(TOPIC, RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
     let counts = running.finish().await;

@@ -1,0 +1,131 @@
+//! All parts of a daemon that runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use forwarders::driver::Destination;
+use forwarders::spool::SpoolPlace;
+use tokio::task::JoinSet;
+use tracing::error;
+
+use super::delivery::Delivery;
+use super::pipeline::Pipeline;
+use super::polling::Polling;
+use super::{StartError, log_ledger, pulse, shared, watch_drops};
+use crate::admin::{Admin, Bound};
+use crate::aggregator::handover::AggregatorEnd;
+use crate::aggregator::store::Store;
+use crate::aggregator::thread::AggregatorThread;
+use crate::aggregator::windows::WindowStats;
+use crate::config::reload::Configured;
+use crate::listener::passed::PassedSockets;
+use crate::listener::recorder::Shared;
+use crate::listener::stats::ListenerStats;
+use crate::logging::Log;
+use crate::observed::{Observed, Parts, PartsNow};
+use crate::own::pipeline::SelfMetrics;
+use crate::service;
+
+/// A daemon that runs.
+pub(super) struct Daemon {
+    pub(super) log: Log,
+    pub(super) shared: Shared,
+    pub(super) observed: Arc<Observed>,
+    pub(super) delivery: Delivery,
+    pub(super) pipeline: Pipeline,
+    pub(super) polling: Polling,
+    pub(super) admin: Admin,
+    /// What became of the samples of all listeners that are gone.
+    pub(super) gone: Option<Arc<ListenerStats>>,
+    beside: JoinSet<()>,
+}
+
+impl Daemon {
+    /// Starts all parts, downstream first.
+    pub(super) async fn start(
+        configured: Arc<Configured>,
+        log: Log,
+        destinations: Vec<Destination>,
+    ) -> Result<Self, StartError> {
+        let (loaded, instance) = (configured.running(), configured.instance().to_owned());
+        let config = &loaded.config;
+        let place = SpoolPlace { folder: config.spool_folder(), instance: instance.clone() };
+        let mut delivery = Delivery::new(place);
+        let destinations = delivery.prepare(destinations).await?;
+
+        let interval = config.interval.get();
+        let shared = shared(config, Instant::now());
+        let observed = Arc::new(Observed {
+            started: shared.started,
+            instance,
+            configured,
+            windows: Arc::new(WindowStats::new(interval)),
+            registry: Arc::clone(&shared.registry),
+            rejected: Arc::clone(&shared.rejected),
+            is_ready: AtomicBool::new(false),
+            parts: Parts::default(),
+        });
+        let store = Store::new(&config.aggregation, interval, Arc::clone(&shared.registry));
+        let registry = Arc::clone(&shared.registry);
+        let own = config
+            .self_metrics
+            .then(|| SelfMetrics::new(Arc::clone(&observed), Arc::clone(&shared.identifier)));
+        let (outlets, _none_before) = delivery.apply(destinations);
+        let aggregator =
+            AggregatorThread::new(store, interval, AggregatorEnd::new(), registry, outlets)
+                .with_stats(Arc::clone(&observed.windows))
+                .with_self_metrics(own)
+                .with_pulse(pulse());
+        let mut pipeline = Pipeline::start(aggregator)?;
+        let passed = PassedSockets::from_environment()?;
+        let buffer = config.receive_buffer.get();
+        let listeners = pipeline.prepare(&loaded.listeners, buffer, passed)?;
+        let bound = Bound::new(config.admin.listen).await?;
+        let _none_before = pipeline.apply(listeners, &shared, false).await?;
+        let intake = match config.kamailio.is_empty() {
+            true => None,
+            false => Some(pipeline.intake(&shared).await?),
+        };
+        let mut polling = Polling::default();
+        polling.apply(&config.kamailio, intake).await;
+        let admin = Admin::start(&config.admin, bound, Arc::clone(&observed));
+        let mut beside = JoinSet::new();
+        beside.spawn(watch_drops(Arc::clone(&observed)));
+        beside.spawn(service::tell_status(Arc::clone(&observed)));
+        let gone = None;
+        let daemon =
+            Self { log, shared, observed, delivery, pipeline, polling, admin, gone, beside };
+        daemon.show_parts();
+        daemon.observed.is_ready.store(true, Ordering::Release);
+        Ok(daemon)
+    }
+
+    /// Has everyone who looks see the parts that there are.
+    pub(super) fn show_parts(&self) {
+        let ledgers = self.pipeline.ledgers().chain(self.polling.ledgers());
+        self.observed.parts.replace(PartsNow {
+            listeners: ledgers.chain(self.gone.clone()).collect(),
+            kamailio: self.polling.polls(),
+            forwarders: self.delivery.observed(),
+        });
+    }
+
+    /// Stops all parts, upstream first.
+    pub(super) async fn stop(self) {
+        let Self { observed, delivery, pipeline, polling, admin, mut beside, .. } = self;
+        let limit = observed.configured.running().config.shutdown_timeout.get();
+        observed.is_ready.store(false, Ordering::Release);
+        service::stopping(limit);
+        let until = tokio::time::Instant::now() + limit;
+        polling.stop().await;
+        let stopped = tokio::task::spawn_blocking(move || pipeline.stop()).await;
+        if stopped.is_err() {
+            error!("a thread of the pipeline had panicked; its open window is lost");
+        }
+        delivery.stop(until).await;
+        beside.abort_all();
+        drop(admin);
+        log_ledger(&observed);
+    }
+}
