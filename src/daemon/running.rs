@@ -89,26 +89,21 @@ impl Daemon {
         };
         let mut polling = Polling::default();
         polling.apply(&config.kamailio, intake).await;
+        // Whoever may ask sees all of it.
+        observed.parts.replace(parts(&pipeline, &polling, &delivery, None));
+        observed.is_ready.store(true, Ordering::Release);
         let admin = Admin::start(&config.admin, bound, Arc::clone(&observed));
         let mut beside = JoinSet::new();
         beside.spawn(watch_drops(Arc::clone(&observed)));
         beside.spawn(service::tell_status(Arc::clone(&observed)));
         let gone = None;
-        let daemon =
-            Self { log, shared, observed, delivery, pipeline, polling, admin, gone, beside };
-        daemon.show_parts();
-        daemon.observed.is_ready.store(true, Ordering::Release);
-        Ok(daemon)
+        Ok(Self { log, shared, observed, delivery, pipeline, polling, admin, gone, beside })
     }
 
     /// Has everyone who looks see the parts that there are.
     pub(super) fn show_parts(&self) {
-        let ledgers = self.pipeline.ledgers().chain(self.polling.ledgers());
-        self.observed.parts.replace(PartsNow {
-            listeners: ledgers.chain(self.gone.clone()).collect(),
-            kamailio: self.polling.polls(),
-            forwarders: self.delivery.observed(),
-        });
+        let Self { pipeline, polling, delivery, gone, .. } = self;
+        self.observed.parts.replace(parts(pipeline, polling, delivery, gone.clone()));
     }
 
     /// Stops all parts, upstream first.
@@ -127,5 +122,18 @@ impl Daemon {
         beside.abort_all();
         drop(admin);
         log_ledger(&observed);
+    }
+}
+
+fn parts(
+    pipeline: &Pipeline,
+    polling: &Polling,
+    delivery: &Delivery,
+    gone: Option<Arc<ListenerStats>>,
+) -> PartsNow {
+    PartsNow {
+        listeners: pipeline.ledgers().chain(polling.ledgers()).chain(gone).collect(),
+        kamailio: polling.polls(),
+        forwarders: delivery.observed(),
     }
 }
