@@ -84,7 +84,7 @@ expect "that listeners go first" test "$(nice_of aggregate)" -gt "$(nice_of list
 step "upgrade, with a configuration that was changed"
 cat >>/etc/tallyd/tallyd.yaml <<EOF
 interval: 1s
-agent: { tags: { secret: "\${file:/run/credentials/tallyd.service/canary}" } }
+agent: { tags: { secret: "\${credential:canary}" } }
 forwarders: { file: { path: /var/log/tallyd/points, format: json } }
 EOF
 printf canary-of-the-credential >/etc/tallyd/canary
@@ -101,6 +101,22 @@ expect "another process" restarted_since "$before"
 send 2
 wait_until "points with the credential" \
     grep --quiet --no-messages canary-of-the-credential /var/log/tallyd/points
+
+step "a reload"
+before=$(property MainPID)
+sed -i 's/^interval: 1s$/interval: 2s/' /etc/tallyd/tallyd.yaml
+tallyd check --diff
+systemctl reload tallyd.service
+expect "that it follows" status_has '"interval_s":2.0'
+expect "the same process" test "$(property MainPID)" = "$before"
+expect "that it runs" systemctl is-active --quiet tallyd.service
+echo 'no_such_key: 1' >>/etc/tallyd/tallyd.yaml
+if systemctl reload tallyd.service; then fail "a wrong configuration was not refused"; fi
+expect "why, in the journal" journalctl --quiet --unit tallyd.service --grep 'unknown key .no_such_key'
+expect "that it goes on" status_has '"interval_s":2.0'
+expect "the same process still" test "$(property MainPID)" = "$before"
+sed -i -e '/^no_such_key/d' -e 's/^interval: 2s$/interval: 1s/' /etc/tallyd/tallyd.yaml
+tallyd reload
 
 step "a socket that outlives the daemon"
 systemctl stop tallyd.service

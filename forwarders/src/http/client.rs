@@ -21,6 +21,7 @@ use super::reply::Reply;
 use super::retry_after;
 use super::tls::{self, TlsConfig, TlsError};
 use super::url::HttpUrl;
+use super::veil::Veil;
 use crate::forwarder::SendError;
 use crate::text::Secret;
 
@@ -170,6 +171,7 @@ impl HttpClient {
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().extend(headers.iter().cloned());
+        let veil = Veil::over(request.headers());
         let response = self.client.request(request).await.map_err(|error| {
             let to = origin(uri);
             let is_connect = error.is_connect();
@@ -186,6 +188,8 @@ impl HttpClient {
         read_body(response.into_body(), &mut reply)
             .await
             .map_err(|error| HttpError::Broken { to: origin(uri), source: error.into() })?;
+        reply.body = veil.hide(reply.body);
+        reply.location = reply.location.map(|location| veil.hide_in(location));
         Ok(reply)
     }
 }

@@ -20,6 +20,7 @@ pub mod scripted;
 mod tests;
 mod tls;
 mod url;
+mod veil;
 
 pub use client::{HttpClient, HttpError, HttpSettings, SetupError};
 pub use reply::{Reply, Verdict};

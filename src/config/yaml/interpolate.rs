@@ -3,6 +3,7 @@
 //! - `${VAR}`: an environment variable that must be set;
 //! - `${VAR:-default}`: the same, or the default when it is unset or empty;
 //! - `${file:/path}`: the content of a file, without one line break at its end;
+//! - `${credential:NAME}`: the same of a credential that systemd gives the service;
 //! - `$${`: a literal `${`. Every other `$` stays as it is.
 //!
 //! What was inserted is not expanded again, and an error never repeats it.
@@ -15,6 +16,11 @@ use std::path::Path;
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// The most bytes that all values of one configuration may expand to.
 const EXPANDED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Where systemd says that the credentials are, and where those of the service are for whoever looks
+/// from outside of it.
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+const CREDENTIALS_FOLDER: &str = "/run/credentials/tallyd.service";
 
 /// Answers what an environment variable holds.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -42,6 +48,7 @@ pub(super) struct Expander<'a> {
 enum Reference<'a> {
     Variable { name: &'a str, default: Option<&'a str> },
     File { path: &'a str },
+    Credential { name: &'a str },
 }
 
 impl<'a> Expander<'a> {
@@ -89,6 +96,17 @@ impl<'a> Expander<'a> {
             Reference::File { path } => {
                 read_file(path).map_err(|reason| format!("cannot read `{path}`: {reason}"))
             }
+            Reference::Credential { name } => {
+                let folder = (self.env)(CREDENTIALS_VARIABLE).filter(|folder| !folder.is_empty());
+                let folder = folder.unwrap_or_else(|| CREDENTIALS_FOLDER.to_owned());
+                let path = format!("{folder}/{name}");
+                read_file(&path).map_err(|reason| {
+                    format!(
+                        "cannot read the credential `{name}` at {path}: {reason}; the unit has to \
+                         name it in LoadCredential= or SetCredential="
+                    )
+                })
+            }
             Reference::Variable { name, default: None } => (self.env)(name).ok_or_else(|| {
                 format!(
                     "the environment variable {name} is not set, and `${{{name}}}` has no default"
@@ -121,14 +139,23 @@ impl<'a> Reference<'a> {
             }
             return Ok(Self::File { path });
         }
+        if let Some(name) = inside.strip_prefix("credential:") {
+            let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+            if name.is_empty() || name.starts_with('.') || !name.bytes().all(is_allowed) {
+                return Err("`${credential:…}` needs the name of a credential, such as \
+                            `${credential:kafka_apikey}`"
+                    .into());
+            }
+            return Ok(Self::Credential { name });
+        }
         let (name, default) = match inside.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
         };
         // What stands in the braces is not repeated: a secret may hold a `${` by accident.
         if !is_variable_name(name) {
-            return Err("a `${…}` must be `${VAR}`, `${VAR:-default}` or `${file:/path}`; \
-                        write `$${` for a literal `${`"
+            return Err("a `${…}` must be `${VAR}`, `${VAR:-default}`, `${file:/path}` or \
+                        `${credential:NAME}`; write `$${` for a literal `${`"
                 .into());
         }
         if default.is_some_and(|default| default.contains("${")) {
@@ -142,6 +169,7 @@ impl<'a> Reference<'a> {
         match self {
             Self::Variable { name, .. } => format!("${{{name}}}"),
             Self::File { path } => format!("${{file:{path}}}"),
+            Self::Credential { name } => format!("${{credential:{name}}}"),
         }
     }
 }
@@ -153,7 +181,11 @@ pub(super) fn is_bare_reference(text: &str) -> bool {
         let reference = if inside.contains('}') { None } else { Reference::parse(inside).ok() };
         matches!(
             reference,
-            Some(Reference::File { .. } | Reference::Variable { default: None, .. })
+            Some(
+                Reference::File { .. }
+                    | Reference::Credential { .. }
+                    | Reference::Variable { default: None, .. }
+            )
         )
     })
 }
@@ -279,6 +311,22 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_is_read_from_where_the_service_manager_says_that_they_are() {
+        let path = file("credential", b"s3cret\n");
+        let (folder, name) = path.rsplit_once('/').unwrap();
+        let env = |variable: &str| (variable == CREDENTIALS_VARIABLE).then(|| folder.to_owned());
+        let expansion = Expander::new(&env).expand(&format!("${{credential:{name}}}"));
+        let Expansion { text, from } = expansion.unwrap().unwrap();
+        assert_eq!((text.as_str(), from), ("s3cret", Some(format!("${{credential:{name}}}"))));
+        let refusal = Expander::new(&env).expand("${credential:none}").unwrap_err();
+        assert!(refusal.contains(&format!("{folder}/none: no such file")), "{refusal}");
+        assert!(refusal.contains("LoadCredential="), "{refusal}");
+        let refusal = expand("${credential:none}").unwrap_err();
+        assert!(refusal.contains("/run/credentials/tallyd.service/none"), "{refusal}");
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
     fn a_reference_that_cannot_be_understood_is_refused() {
         for (text, part) in [
             ("${NONE}", "variable NONE is not set"),
@@ -287,6 +335,8 @@ mod tests {
             ("${1A}", "must be `${VAR}`"),
             ("${HOST-x}", "must be `${VAR}`"),
             ("${file:token}", "absolute path"),
+            ("${credential:}", "the name of a credential"),
+            ("${credential:../passwd}", "the name of a credential"),
             ("${NONE:-${HOST}}", "cannot hold another"),
         ] {
             let refusal = expand(text).unwrap_err();

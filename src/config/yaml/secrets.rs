@@ -15,12 +15,18 @@ use super::syntax;
 /// How the name of a secret's key ends, in any case.
 const SECRET_ENDINGS: [&str; 4] = ["apikey", "password", "token", "secret"];
 
-/// Whether the value of this key is a secret.
+/// Slips of the pen with which a name still counts as one of these: a wrong key is shown in its
+/// line, with what was meant to be its secret.
+const SLIPS_MAX: usize = 2;
+
+/// Whether the value of this key is a secret, also where its name has a slip.
 pub(super) fn is_secret_key(key: &str) -> bool {
-    let key = key.as_bytes();
+    let key = key.to_ascii_lowercase();
+    let word = key.rsplit(['_', '-', '.']).next().unwrap_or_default();
     SECRET_ENDINGS.iter().any(|ending| {
-        let start = key.len().checked_sub(ending.len());
-        start.is_some_and(|start| key[start..].eq_ignore_ascii_case(ending.as_bytes()))
+        // In a short word two slips make another word.
+        let slips = SLIPS_MAX.min(ending.len() / 4);
+        key.ends_with(ending) || strsim::osa_distance(word, ending) <= slips
     })
 }
 
@@ -200,10 +206,21 @@ mod tests {
 
     #[test]
     fn keys_are_secret_by_their_ending_in_any_case() {
-        for key in ["token", "kafka_apikey", "API_TOKEN", "dbPassword", "client-secret"] {
+        for key in [
+            "token",
+            "kafka_apikey",
+            "API_TOKEN",
+            "dbPassword",
+            "client-secret",
+            "pasword",
+            "passwd",
+            "kafka_apikye",
+            "tokn",
+        ] {
             assert!(is_secret_key(key), "{key}");
         }
-        for key in ["tokens", "kafka_topic", "", "toke", "secret_name", "ütoken_"] {
+        for key in ["kafka_topic", "", "to", "secret_name", "ütoken_", "select", "address", "key"]
+        {
             assert!(!is_secret_key(key), "{key}");
         }
     }
