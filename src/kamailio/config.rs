@@ -70,10 +70,11 @@ pub struct KamailioSection {
 }
 
 /// A method and its arguments.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Method {
     name: String,
     arguments: Vec<String>,
+    is_listed: bool,
 }
 
 impl Method {
@@ -91,7 +92,7 @@ impl Method {
         if name == "rtpengine.show" && arguments.is_empty() {
             arguments.push("all".to_owned());
         }
-        Ok(Self { name, arguments })
+        Ok(Self { name, arguments, is_listed: true })
     }
 
     /// The method's name.
@@ -104,6 +105,13 @@ impl Method {
     #[must_use]
     pub fn arguments(&self) -> String {
         self.arguments.join(" ")
+    }
+
+    /// Whether an operator listed it, and so expects an answer. Many servers lack some of the default
+    /// methods.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.is_listed
     }
 
     /// What to send. Whole numbers are sent as such.
@@ -176,8 +184,11 @@ fn methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Method>, D:
             methods.push(method);
         }
     }
+    let is_same = |one: &Method, other: &Method| {
+        (&one.name, &one.arguments) == (&other.name, &other.arguments)
+    };
     for (index, method) in methods.iter().enumerate() {
-        if methods[..index].contains(method) {
+        if methods[..index].iter().any(|other| is_same(method, other)) {
             return Err(D::Error::custom(format!("`{method}` is listed twice")));
         }
     }
@@ -193,7 +204,8 @@ fn max_reply<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::
 }
 
 fn default_methods() -> Vec<Method> {
-    METHODS.iter().filter_map(|method| Method::parse(method).ok()).collect()
+    let methods = METHODS.iter().filter_map(|method| Method::parse(method).ok());
+    methods.map(|method| Method { is_listed: false, ..method }).collect()
 }
 
 const fn default_interval() -> Span {

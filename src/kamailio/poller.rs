@@ -108,6 +108,10 @@ impl Poller {
         readings.increment("kamailio.poll.count", &[], 1.0);
         let failures = f64::from(u8::from(failure.is_some()));
         readings.increment("kamailio.poll.failures", &[], failures);
+        let is_complete = failure.is_none() && !self.misses_a_method();
+        readings.level("kamailio.poll.complete", &[], f64::from(u8::from(is_complete)));
+        let incomplete = f64::from(u8::from(!is_complete));
+        readings.increment("kamailio.poll.incomplete", &[], incomplete);
         self.differences(&mut readings);
         let Readings(readings) = readings;
         let source = Arc::clone(&self.source);
@@ -155,6 +159,11 @@ impl Poller {
             }
         }
         Ok(())
+    }
+
+    /// Whether Kamailio refuses a method that an operator listed.
+    fn misses_a_method(&self) -> bool {
+        self.methods.iter().any(|asked| asked.method.is_listed() && asked.not_before.is_some())
     }
 
     fn answered(&mut self, index: usize) {

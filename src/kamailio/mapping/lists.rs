@@ -28,12 +28,14 @@ pub(super) fn nodes(records: &[Value], readings: &mut Readings) {
 /// `rtpengine.show`.
 pub(super) fn media_proxies(records: &[Value], readings: &mut Readings) {
     for proxy in records {
-        let [url, set, index] = ["url", "set", "index"].map(|name| label(proxy, name));
+        let [url, set, index, weight] =
+            ["url", "set", "index", "weight"].map(|name| label(proxy, name));
         if url.is_empty() {
             continue;
         }
         let labels = [("index", index.as_str()), ("set", set.as_str()), ("url", url.as_str())];
-        readings.level("kamailio.rtpengine.show.enabled", &labels, is_enabled(proxy));
+        let with_weight = [labels[0], labels[1], labels[2], ("weight", weight.as_str())];
+        readings.level("kamailio.rtpengine.show.enabled", &with_weight, is_enabled(proxy));
         if let Some(weight) = proxy.member("weight").and_then(Value::number) {
             readings.level("kamailio.rtpengine.show.weight", &labels, weight);
         }
