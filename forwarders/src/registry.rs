@@ -276,7 +276,9 @@ impl Built<'_> {
             // A total that is as of now must not be sent before one that is as of then.
             common.delivery.spool.order = SpoolOrder::Oldest;
             let timeout = common.delivery.timeout.get();
-            let forwarder = RemoteWrite::new(&remote_write, &common.name, timeout, limits);
+            let naming = config.naming;
+            let forwarder =
+                RemoteWrite::new(&remote_write, &common.name, timeout, limits, naming);
             let forwarder = forwarder.map_err(wrong)?;
             config.remote_write = Some(remote_write);
             let section = Section::Prometheus(config);

@@ -49,6 +49,8 @@ struct State {
     answer: Mutex<Answer>,
     requests: Mutex<Vec<(String, Vec<u8>)>>,
     connections: AtomicUsize,
+    /// Connections behind this many hang; 0: none does.
+    answered: AtomicUsize,
 }
 
 /// All that was recorded in a folder below `binrpc/tests/captures`.
@@ -124,6 +126,11 @@ impl Replay {
         *self.state.answer.lock().unwrap() = answer;
     }
 
+    /// Answers on so many connections; those that follow hang.
+    pub fn answer_only(&self, connections: usize) {
+        self.state.answered.store(connections, Ordering::SeqCst);
+    }
+
     /// What was asked for so far.
     pub fn requests(&self) -> Vec<String> {
         self.state.requests.lock().unwrap().iter().map(|(command, _)| command.clone()).collect()
@@ -140,13 +147,17 @@ impl Replay {
 }
 
 fn serve(mut stream: impl Read + Write + Send + 'static, state: &Arc<State>) {
-    state.connections.fetch_add(1, Ordering::SeqCst);
+    let before = state.connections.fetch_add(1, Ordering::SeqCst);
     let state = Arc::clone(state);
     thread::spawn(move || {
         let mut buffer = vec![0; 65_536];
         // Requests of the tests come in one read.
         while let Ok(size @ 1..) = stream.read(&mut buffer) {
-            let answer = state.answer.lock().unwrap().clone();
+            let answered = state.answered.load(Ordering::SeqCst);
+            let answer = match answered > 0 && before >= answered {
+                true => Answer::Hang,
+                false => state.answer.lock().unwrap().clone(),
+            };
             match answer {
                 Answer::Recorded => {
                     let answer = recorded(&state, &buffer[..size]);

@@ -16,6 +16,21 @@ pub fn write(out: &mut Vec<u8>, value: f64) {
     }
 }
 
+/// Appends the same number as programs in Go print it: with an exponent of two digits where there
+/// are more than six digits before the point, or four zeros behind it.
+#[cfg(feature = "prometheus")]
+pub(crate) fn write_as_go(out: &mut Vec<u8>, value: f64) {
+    let scientific = format!("{value:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return };
+    let Ok(exponent) = exponent.parse::<i32>() else { return };
+    if (-4..=5).contains(&exponent) {
+        out.extend_from_slice(format!("{value}").as_bytes());
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        out.extend_from_slice(format!("{digits}e{sign}{:02}", exponent.abs()).as_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -40,6 +55,31 @@ mod tests {
             (9_007_199_254_740_992.0, "9007199254740992"),
         ] {
             assert_eq!(written(value), text);
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "prometheus")]
+    fn numbers_look_as_go_prints_them() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (-467.0, "-467"),
+            (-2.5, "-2.5"),
+            (0.1, "0.1"),
+            (0.0001, "0.0001"),
+            (0.000_012_5, "1.25e-05"),
+            (732_504.0, "732504"),
+            (999_999.5, "999999.5"),
+            (1_000_000.0, "1e+06"),
+            (27_721_592.0, "2.7721592e+07"),
+            (467e9, "4.67e+11"),
+            (18_446_744_073_709_551_149.0, "1.8446744073709552e+19"),
+            (1e300, "1e+300"),
+        ] {
+            let mut out = Vec::new();
+            write_as_go(&mut out, value);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
         }
     }
 

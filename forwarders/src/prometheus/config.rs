@@ -33,7 +33,8 @@ pub struct PrometheusConfig {
     pub listen: PageListen,
     /// Path of the page. Defaults to `/metrics`.
     pub path: PagePath,
-    /// How series are named: `tallyd`. Defaults to `tallyd`.
+    /// How Kamailio's series are named: `tallyd`, or as one of two older exporters names them, `callr`
+    /// or `pascom`. All others are named tallyd's way. Defaults to `tallyd`.
     pub naming: Naming,
     /// A series without samples for this long leaves the page. A longer time bridges longer pauses,
     /// at the cost of showing values that are long past. Defaults to `aggregation.expire_after`.
@@ -138,6 +139,10 @@ pub enum Naming {
     /// The metric's own name, with `_` for what Prometheus does not take.
     #[default]
     Tallyd,
+    /// As the exporter that calls methods: `kamailio_tm_stats_current`.
+    Callr,
+    /// As the exporter that reads statistics: `kamailio_core_request_total{method="rcv"}`.
+    Pascom,
 }
 
 /// Where the page is.

@@ -28,6 +28,7 @@ use crate::units::Span;
 
 pub mod config;
 mod names;
+mod naming;
 mod negotiate;
 mod page;
 mod remote_write;
@@ -91,19 +92,22 @@ impl PrometheusPage {
         address: SocketAddr,
         limits: PipelineLimits,
     ) -> Self {
-        let state = State::new(Limits::from(limits));
+        let state = State::new(Limits::from(limits), config.naming);
         let limits = ServerLimits {
             connections_max: config.max_connections as usize,
             request_max: config.request_timeout.get(),
             head_bytes_max: config.max_request.get() as usize,
         };
+        let current = CurrentPage::default();
+        // None of a window yet, but it knows already in which formats it can be.
+        drop(current.replace(Page::of(&state, &[], Vec::new())));
         Self {
             name,
             address,
             path: config.path.as_str().into(),
             limits,
             state,
-            current: CurrentPage::default(),
+            current,
             next: None,
             spare: Vec::new(),
             turned_away: Arc::default(),

@@ -18,7 +18,7 @@ pub(super) fn metric_name(name: &str) -> String {
 
 /// A label name. Beyond the rules for metric names, a name that begins with `__` is Prometheus'
 /// own, so only one `_` is left of these.
-fn label_name(key: &str) -> String {
+pub(super) fn label_name(key: &str) -> String {
     let mut text = metric_name(key);
     let underscores = text.len() - text.trim_start_matches('_').len();
     text.drain(..underscores.saturating_sub(1));
@@ -35,16 +35,33 @@ fn push_sanitised(text: &mut String, name: &str) {
 /// The series on the page that a series of the pipeline belongs to: its name and its tag keys
 /// sanitised. Two that differ only in what is lost by that become one.
 ///
-/// No label occurs twice: of the tags that want the same label the one that is called so gets it,
-/// and the others follow in order with `_2`, `_3`… The tag `quantile` of a timer becomes
-/// `tag_quantile`, because a summary has a label of that name. A tag without a value is none.
+/// The tag `quantile` of a timer becomes `tag_quantile`, because a summary has a label of that name.
 pub(super) fn page_series(series: &Series) -> Series {
-    let mut labels: Vec<(Cow<'_, str>, &str)> = Vec::with_capacity(series.tag_count());
+    let mut labels = Vec::with_capacity(series.tag_count());
+    let is_timer = series.kind() == MetricKind::Timer;
+    let label = |key: &str| match key {
+        "quantile" if is_timer => "tag_quantile".to_owned(),
+        key => label_name(key),
+    };
+    page_labels(series.tags(), label, &mut labels);
+    Series::new(series.kind(), &metric_name(series.name()), &labels)
+}
+
+/// Adds the labels that tags become to those that there are, and sorts them.
+///
+/// No label occurs twice: of the tags that want the same label the one that is called so gets it,
+/// and the others follow in order with `_2`, `_3`… A tag without a value is none.
+pub(super) fn page_labels<'a>(
+    tags: impl Iterator<Item = (&'a str, &'a str)>,
+    label: impl Fn(&str) -> String,
+    labels: &mut Vec<(Cow<'a, str>, &'a str)>,
+) {
+    let given = labels.len();
     let mut renamed: Vec<(String, &str)> = Vec::new();
-    for (key, value) in series.tags().filter(|(_, value)| !value.is_empty()) {
-        let is_taken = key == "quantile" && series.kind() == MetricKind::Timer;
-        let label = if is_taken { "tag_quantile".to_owned() } else { label_name(key) };
-        if label == key {
+    for (key, value) in tags.filter(|(_, value)| !value.is_empty()) {
+        let label = label(key);
+        let is_given = labels[..given].iter().any(|(taken, _)| *taken == label);
+        if label == key && !is_given {
             labels.push((Cow::Borrowed(key), value));
         } else {
             renamed.push((label, value));
@@ -56,7 +73,6 @@ pub(super) fn page_series(series: &Series) -> Series {
         labels.push((Cow::Owned(label), value));
     }
     labels.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    Series::new(series.kind(), &metric_name(series.name()), &labels)
 }
 
 /// `name`, or else `name_2`, `name_3`… Never two `_` in a row that the name has not itself: a label
@@ -88,8 +104,17 @@ pub(super) fn quantile(percentile: &Percentile) -> String {
     format!("{}.{}", or_zero(ones), or_zero(decimals))
 }
 
-/// A metric family: all series of one kind whose names are sanitised to the same.
-pub(super) type Family<'a> = (&'a str, MetricKind);
+/// A metric family: all series of one kind whose names are sanitised to the same, or that a scheme
+/// gave one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Family<'a> {
+    /// Its name, without what its samples add to it.
+    pub(super) base: &'a str,
+    /// What it is shown as.
+    pub(super) kind: MetricKind,
+    /// Whether a scheme gave it its name, to which samples add nothing.
+    pub(super) is_given: bool,
+}
 
 /// The name that a family has on the page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +127,8 @@ pub(super) struct FamilyName {
     /// Whether OpenMetrics may show its type. There a counter `a` is a family `a`, and a counter or
     /// summary `a` may have a sample `a_created`; another family may have one of these names.
     pub(super) typed_in_openmetrics: bool,
+    /// Whether a scheme gave it.
+    pub(super) is_given: bool,
 }
 
 /// Gives every family its name, so that no sample can be of two families. `families` has no
@@ -109,35 +136,40 @@ pub(super) struct FamilyName {
 ///
 /// Where two want the same sample name (a gauge and a timer `a`, a timer `a` and a gauge `a.sum`),
 /// the first by kind (counter, gauge, timer, set, trace) and then by name keeps it, and the other
-/// has its kind appended: `a_timer`. Only what is on the page decides, not who came first: so a
-/// restart does not change names.
+/// has its kind appended: `a_timer`. Names that a scheme gave come before all others. Only what is on
+/// the page decides, not who came first: so a restart does not change names.
 pub(super) fn assign(families: &[Family<'_>]) -> Vec<FamilyName> {
     let mut order: Vec<usize> = (0..families.len()).collect();
-    order.sort_unstable_by_key(|index| (families[*index].1, families[*index].0));
+    order.sort_unstable_by_key(|index| {
+        let Family { base, kind, is_given } = families[*index];
+        (!is_given, kind, base)
+    });
     let mut taken = HashSet::new();
     let mut names: Vec<Option<String>> = vec![None; families.len()];
     let mut give_way = Vec::new();
     for index in order {
-        let (base, kind) = families[index];
-        if take(&mut taken, base, kind) {
-            names[index] = Some(base.to_owned());
+        let family = families[index];
+        if take(&mut taken, family) {
+            names[index] = Some(family.base.to_owned());
         } else {
             give_way.push(index);
         }
     }
     for index in give_way {
-        let (base, kind) = families[index];
-        let is_free = |name: &str| !wanted(name, kind).iter().any(|name| taken.contains(name));
-        let name = first_free(format!("{base}_{kind}"), is_free);
-        take(&mut taken, &name, kind);
+        let family = families[index];
+        let is_free = |name: &str| {
+            !wanted(Family { base: name, ..family }).iter().any(|name| taken.contains(name))
+        };
+        let name = first_free(format!("{}_{}", family.base, family.kind), is_free);
+        take(&mut taken, Family { base: &name, ..family });
         names[index] = Some(name);
     }
     let names: Vec<String> = names.into_iter().flatten().collect();
     with_openmetrics(families, names, taken)
 }
 
-fn take(taken: &mut HashSet<String>, base: &str, kind: MetricKind) -> bool {
-    let wanted = wanted(base, kind);
+fn take(taken: &mut HashSet<String>, family: Family<'_>) -> bool {
+    let wanted = wanted(family);
     let is_free = !wanted.iter().any(|name| taken.contains(name));
     if is_free {
         taken.extend(wanted);
@@ -146,8 +178,10 @@ fn take(taken: &mut HashSet<String>, base: &str, kind: MetricKind) -> bool {
 }
 
 /// The names of a family's samples.
-fn wanted(base: &str, kind: MetricKind) -> smallvec::SmallVec<[String; 3]> {
+fn wanted(family: Family<'_>) -> smallvec::SmallVec<[String; 3]> {
+    let Family { base, kind, is_given } = family;
     match kind {
+        _ if is_given => [base.to_owned()].into_iter().collect(),
         MetricKind::Counter | MetricKind::Trace => [total(base)].into_iter().collect(),
         MetricKind::Gauge | MetricKind::Set => [base.to_owned()].into_iter().collect(),
         MetricKind::Timer => {
@@ -168,14 +202,15 @@ fn with_openmetrics(
     mut taken: HashSet<String>,
 ) -> Vec<FamilyName> {
     let mut named: Vec<FamilyName> = Vec::with_capacity(names.len());
-    for (base, (_, kind)) in names.into_iter().zip(families) {
-        let sample = if is_counted(*kind) { total(&base) } else { base.clone() };
+    for (base, family) in names.into_iter().zip(families) {
+        let sample = if is_counted(*family) { total(&base) } else { base.clone() };
         let typed_in_openmetrics =
-            *kind != MetricKind::Timer || taken.insert(format!("{base}_created"));
-        named.push(FamilyName { base, sample, typed_in_openmetrics });
+            family.kind != MetricKind::Timer || taken.insert(format!("{base}_created"));
+        let is_given = family.is_given;
+        named.push(FamilyName { base, sample, typed_in_openmetrics, is_given });
     }
     // After all timers, because a counter has a way out and a timer has none.
-    for (name, _) in named.iter_mut().zip(families).filter(|(_, (_, kind))| is_counted(*kind)) {
+    for (name, _) in named.iter_mut().zip(families).filter(|(_, family)| is_counted(**family)) {
         name.base.truncate(name.sample.len() - TOTAL.len());
         let created = format!("{}_created", name.base);
         name.typed_in_openmetrics = !taken.contains(&name.base) && !taken.contains(&created);
@@ -186,6 +221,7 @@ fn with_openmetrics(
     named
 }
 
-fn is_counted(kind: MetricKind) -> bool {
-    matches!(kind, MetricKind::Counter | MetricKind::Trace)
+/// Whether its samples have `_total`.
+fn is_counted(family: Family<'_>) -> bool {
+    !family.is_given && matches!(family.kind, MetricKind::Counter | MetricKind::Trace)
 }

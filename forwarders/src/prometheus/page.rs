@@ -42,8 +42,8 @@ pub(super) struct Page {
     samples: Vec<u8>,
     headers: Vec<u8>,
     families: Vec<FamilyOnPage>,
-    /// A timer has negative values, or a name that OpenMetrics keeps for itself: Prometheus takes
-    /// them, OpenMetrics does not.
+    /// A timer has negative values, or a name that OpenMetrics keeps for itself, or a counter is called
+    /// otherwise than counters are: Prometheus takes them, OpenMetrics does not.
     breaks_openmetrics: bool,
     text: Rendered,
     openmetrics: Rendered,
@@ -77,7 +77,7 @@ impl Page {
             page.breaks_openmetrics |= kind == MetricKind::Timer && !name.typed_in_openmetrics;
             page.add_family(name, kind, origin, start);
         }
-        page.breaks_openmetrics |= writer.has_negative_timer;
+        page.breaks_openmetrics |= writer.has_negative_timer || state.has_scheme();
         page
     }
 
@@ -149,28 +149,25 @@ impl Page {
             MetricKind::Gauge | MetricKind::Set => "gauge",
             MetricKind::Timer => "summary",
         };
-        let text_header = self.add_header(&name.sample, word, kind, origin);
+        let words = ["tallyd ", kind.as_str(), " "];
+        // A scheme has words of its own, which are the origin.
+        let help = if name.is_given { &[][..] } else { &words };
+        let text_header = self.add_header(&name.sample, word, help, origin);
         let openmetrics_header = if word != "counter" {
             text_header.clone()
-        } else if name.typed_in_openmetrics {
-            self.add_header(&name.base, word, kind, origin)
+        } else if name.typed_in_openmetrics && !name.is_given {
+            self.add_header(&name.base, word, help, origin)
         } else {
-            self.add_header(&name.sample, "unknown", kind, origin)
+            self.add_header(&name.sample, "unknown", help, origin)
         };
         let samples = start..self.samples.len();
         self.families.push(FamilyOnPage { text_header, openmetrics_header, samples });
     }
 
-    fn add_header(
-        &mut self,
-        name: &str,
-        word: &str,
-        kind: MetricKind,
-        origin: &str,
-    ) -> Range<usize> {
+    fn add_header(&mut self, name: &str, word: &str, help: &[&str], origin: &str) -> Range<usize> {
         let start = self.headers.len();
         let out = &mut self.headers;
-        for part in ["# HELP ", name, " tallyd ", kind.as_str(), " "] {
+        for part in ["# HELP ", name, " "].iter().chain(help) {
             out.extend_from_slice(part.as_bytes());
         }
         for byte in origin.bytes() {
@@ -212,9 +209,12 @@ impl SampleWriter {
     }
 
     fn write(&mut self, out: &mut Vec<u8>, name: &FamilyName, slot: &Slot) {
-        let name = name.sample.as_bytes();
+        let (name, is_given) = (name.sample.as_bytes(), name.is_given);
         self.take_labels(slot);
         match &slot.shown {
+            Shown::Total { shown: value, .. } | Shown::Last(value) if is_given => {
+                line_of(out, &[name, &self.labels], |out| number::write_as_go(out, *value));
+            }
             Shown::Total { shown, .. } => line(out, &[name, &self.labels], *shown),
             Shown::Last(value) => line(out, &[name, &self.labels], *value),
             Shown::Summary { count, sum, percentiles } => {
@@ -257,8 +257,12 @@ impl SampleWriter {
 }
 
 fn line(out: &mut Vec<u8>, before: &[&[u8]], value: f64) {
+    line_of(out, before, |out| number::write(out, value));
+}
+
+fn line_of(out: &mut Vec<u8>, before: &[&[u8]], number: impl FnOnce(&mut Vec<u8>)) {
     before.iter().for_each(|piece| out.extend_from_slice(piece));
-    number::write(out, value);
+    number(out);
     out.push(b'\n');
 }
 

@@ -9,19 +9,24 @@ use foldhash::quality::{FixedState, RandomState};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::config::Naming;
 use super::names::{self, FamilyName, page_series};
+use super::naming::{self, Given, OwnTags, Placing, Scheme};
 use crate::model::{MetricKind, Point, Series, Snapshot, Sum, Value};
 
 /// Everything that Prometheus may see, from the first window on. Without clock and socket: only
 /// [`State::apply`] changes it.
 pub(super) struct State {
     limits: Limits,
+    /// How the series of the pipeline are named, where it is not tallyd's own way.
+    scheme: Option<Scheme>,
     /// The series of the pipeline that were seen lately, and where they are shown. Several may be
     /// shown as one.
     sources: HashMap<Arc<Series>, Source, RandomState>,
     slots: Vec<Option<Slot>>,
     free: Vec<SlotId>,
-    slot_of: HashMap<Arc<Series>, SlotId, RandomState>,
+    /// By series, and whether a scheme gave it its name.
+    slot_of: HashMap<(Arc<Series>, bool), SlotId, RandomState>,
     families: HashMap<FamilyKey, Family, RandomState>,
     /// The families in the order of the page, and their names.
     order: Vec<(FamilyKey, FamilyName)>,
@@ -44,6 +49,8 @@ enum Place {
     First(SlotId),
     /// At a series that has a point of this window already.
     Merged,
+    /// Nowhere, because the page takes the place of one that did not have it.
+    Left,
     /// Nowhere: there was no room.
     Nowhere,
 }
@@ -52,7 +59,7 @@ enum Place {
 pub(super) enum Placed<'a> {
     /// As this series.
     First(&'a FamilyName, &'a Slot),
-    /// As part of a series that came before.
+    /// As part of a series that came before, or it is not to be shown.
     Merged,
     /// There was no room.
     Nowhere,
@@ -78,6 +85,16 @@ type SlotId = u32;
 struct FamilyKey {
     base: Arc<str>,
     kind: MetricKind,
+    is_given: bool,
+}
+
+/// A series that is to be on the page.
+struct Wanted {
+    series: Arc<Series>,
+    family: FamilyKey,
+    /// What the family says of itself, if a scheme gave it its name.
+    help: Option<Box<str>>,
+    own_tags: Option<OwnTags>,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +102,8 @@ struct Family {
     /// In the order of their labels, unless `is_stale`.
     slots: Vec<SlotId>,
     is_stale: bool,
-    /// The first, in the order of names, of the metrics that are shown as this one.
+    /// The first, in the order of names, of the metrics that are shown as this one; or what a scheme
+    /// says of it.
     origin: String,
     bytes: u64,
 }
@@ -94,15 +112,18 @@ struct Family {
 struct Source {
     slot: SlotId,
     last_window: u64,
+    /// Of one that a scheme named: it leaves with the first poll that does not have it.
+    own_tags: Option<OwnTags>,
 }
 
 /// A series on the page.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// Its kind, sanitised name and labels.
+    /// The kind of its values, its name and labels.
     pub(super) series: Arc<Series>,
     /// What it shows.
     pub(super) shown: Shown,
+    family: FamilyKey,
     sources: u32,
     /// Whether it has ever had more than one source.
     is_shared: bool,
@@ -146,9 +167,10 @@ pub(super) struct Applied {
 }
 
 impl State {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, naming: Naming) -> Self {
         Self {
             limits,
+            scheme: Scheme::of(naming),
             sources: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -173,10 +195,15 @@ impl State {
         let mut touched = Vec::with_capacity(snapshot.points.len());
         let mut merged: HashMap<SlotId, Value, RandomState> = HashMap::default();
         for (index, point) in snapshot.points.iter().enumerate() {
-            let Some(id) = self.slot(point, snapshot) else {
-                applied.refused += 1;
-                self.places.push(Place::Nowhere);
-                continue;
+            let id = match self.slot(point, snapshot) {
+                Ok(id) => id,
+                Err(place) => {
+                    let is_refused = matches!(place, Place::Nowhere);
+                    applied.refused += u64::from(is_refused);
+                    applied.shown += u64::from(!is_refused);
+                    self.places.push(place);
+                    continue;
+                }
             };
             applied.shown += 1;
             let Some(slot) = &mut self.slots[id as usize] else { continue };
@@ -195,10 +222,19 @@ impl State {
             let Some(slot) = &mut self.slots[id as usize] else { continue };
             let alone = &snapshot.points[slot.point as usize].value;
             slot.shown.add(merged.get(&id).unwrap_or(alone), slot.is_shared);
+            if slot.family.is_given {
+                slot.shown.lose_sign();
+            }
         }
-        self.expire(windows_in(self.limits.expire_after, snapshot.window.interval));
+        let polls = self.scheme.is_some().then(|| polls(snapshot)).unwrap_or_default();
+        self.expire(windows_in(self.limits.expire_after, snapshot.window.interval), &polls);
         self.put_in_order();
         applied
+    }
+
+    /// Whether series may have names that an exporter gave them.
+    pub(super) fn has_scheme(&self) -> bool {
+        self.scheme.is_some()
     }
 
     /// How many series of the pipeline are shown.
@@ -243,7 +279,7 @@ impl State {
                 // It was touched in this window, so it is live.
                 _ => Placed::Nowhere,
             },
-            Place::Merged => Placed::Merged,
+            Place::Merged | Place::Left => Placed::Merged,
             Place::Nowhere => Placed::Nowhere,
         })
     }
@@ -255,32 +291,48 @@ impl State {
             .filter(|(_, slot)| slot.last_window != self.window)
     }
 
-    /// Where a point's series is shown; `None` if there is no room for it.
-    fn slot(&mut self, point: &Point, snapshot: &Snapshot) -> Option<SlotId> {
+    /// Where a point's series is shown, or why it is not.
+    fn slot(&mut self, point: &Point, snapshot: &Snapshot) -> Result<SlotId, Place> {
         if let Some(source) = self.sources.get_mut(&point.series) {
             source.last_window = self.window;
-            return Some(source.slot);
+            return Ok(source.slot);
         }
+        let wanted = self.wanted(&point.series).ok_or(Place::Left)?;
         if self.sources.len() >= self.limits.series_max {
-            return None;
+            return Err(Place::Nowhere);
         }
-        let series = page_series(&point.series);
-        let id = match self.slot_of.get(&series) {
+        let (family, own_tags) = (wanted.family.clone(), wanted.own_tags);
+        let origin: Box<str> = wanted.help.clone().unwrap_or_else(|| point.series.name().into());
+        let id = match self.slot_of.get(&(Arc::clone(&wanted.series), family.is_given)) {
             Some(id) => *id,
-            None => self.admit(Arc::new(series), point.series.name(), snapshot)?,
+            None => self.admit(wanted, &origin, snapshot).ok_or(Place::Nowhere)?,
         };
-        let slot = self.slots[id as usize].as_mut()?;
+        let slot = self.slots[id as usize].as_mut().ok_or(Place::Nowhere)?;
         slot.sources += 1;
         slot.is_shared |= slot.sources > 1;
-        self.note_origin(id, point.series.name());
-        let source = Source { slot: id, last_window: self.window };
+        self.note_origin(&family, &origin);
+        let source = Source { slot: id, last_window: self.window, own_tags };
         self.sources.insert(Arc::clone(&point.series), source);
-        Some(id)
+        Ok(id)
     }
 
-    /// A series that is not on the page yet; `origin` is what the pipeline calls its metric.
-    fn admit(&mut self, series: Arc<Series>, origin: &str, snapshot: &Snapshot) -> Option<SlotId> {
-        let key = FamilyKey { base: series.name().into(), kind: series.kind() };
+    /// What a series of the pipeline is shown as; `None` if it is not to be.
+    fn wanted(&self, series: &Series) -> Option<Wanted> {
+        let placing = self.scheme.as_ref().map_or(Placing::Other, |scheme| scheme.place(series));
+        let (series, kind, help, own_tags) = match placing {
+            Placing::Given(Given { series, kind, help, own_tags }) => {
+                (series, kind, Some(help.into()), Some(own_tags))
+            }
+            Placing::Other => (page_series(series), series.kind(), None, None),
+            Placing::Left => return None,
+        };
+        let family = FamilyKey { base: series.name().into(), kind, is_given: help.is_some() };
+        Some(Wanted { series: Arc::new(series), family, help, own_tags })
+    }
+
+    /// A series that is not on the page yet; `origin` is what its family says of itself.
+    fn admit(&mut self, wanted: Wanted, origin: &str, snapshot: &Snapshot) -> Option<SlotId> {
+        let Wanted { series, family: key, .. } = wanted;
         let is_new = !self.families.contains_key(&key);
         let bytes = lines_at_most(&series, snapshot.percentiles.len());
         let family_bytes = if is_new { header_at_most(origin) } else { 0 };
@@ -292,6 +344,7 @@ impl State {
         let slot = Slot {
             series: Arc::clone(&series),
             shown,
+            family: key.clone(),
             sources: 0,
             is_shared: false,
             last_window: 0,
@@ -303,7 +356,7 @@ impl State {
             self.slots.push(None);
         }
         self.slots[id as usize] = Some(slot);
-        self.slot_of.insert(series, id);
+        self.slot_of.insert((series, key.is_given), id);
         self.order_is_stale |= is_new;
         let family = self.families.entry(key).or_default();
         family.slots.push(id);
@@ -312,20 +365,22 @@ impl State {
         Some(id)
     }
 
-    fn note_origin(&mut self, id: SlotId, name: &str) {
-        let Some(slot) = &self.slots[id as usize] else { return };
-        let key = FamilyKey { base: slot.series.name().into(), kind: slot.series.kind() };
-        if let Some(family) = self.families.get_mut(&key)
+    fn note_origin(&mut self, key: &FamilyKey, name: &str) {
+        if let Some(family) = self.families.get_mut(key)
             && (family.origin.is_empty() || name < family.origin.as_str())
         {
             name.clone_into(&mut family.origin);
         }
     }
 
-    fn expire(&mut self, windows: u64) {
+    fn expire(&mut self, windows: u64, polls: &[&Series]) {
         let mut idle = Vec::new();
-        self.sources.retain(|_, source| {
-            let is_idle = source.last_window + windows <= self.window;
+        self.sources.retain(|series, source| {
+            let is_late = source.last_window < self.window
+                && source
+                    .own_tags
+                    .is_some_and(|own| polls.iter().any(|poll| own.is_of(series, poll)));
+            let is_idle = is_late || source.last_window + windows <= self.window;
             if is_idle {
                 idle.push(source.slot);
             }
@@ -350,11 +405,11 @@ impl State {
             self.order.iter().map(|(key, name)| (key, name)).collect();
         let mut keys = Vec::new();
         for (id, slot) in gone {
-            self.slot_of.remove(&slot.series);
+            self.slot_of.remove(&(Arc::clone(&slot.series), slot.family.is_given));
             self.free.push(id);
             self.bytes -= slot.bytes;
             self.departed.remember(&slot);
-            let key = FamilyKey { base: slot.series.name().into(), kind: slot.series.kind() };
+            let key = slot.family.clone();
             if let Some(name) = named.get(&key) {
                 self.left.push(((*name).clone(), slot));
             }
@@ -386,10 +441,16 @@ impl State {
         if std::mem::take(&mut self.order_is_stale) {
             let mut keys: Vec<FamilyKey> = self.families.keys().cloned().collect();
             keys.sort_unstable();
-            let families: Vec<_> = keys.iter().map(|key| (&*key.base, key.kind)).collect();
+            let families: Vec<_> = keys.iter().map(FamilyKey::family).collect();
             let names = names::assign(&families);
             self.order = keys.into_iter().zip(names).collect();
         }
+    }
+}
+
+impl FamilyKey {
+    fn family(&self) -> names::Family<'_> {
+        names::Family { base: &self.base, kind: self.kind, is_given: self.is_given }
     }
 }
 
@@ -434,6 +495,19 @@ impl Shown {
             (shown, value) => debug_assert!(false, "{value:?} for {shown:?}"),
         }
     }
+
+    /// As those show it who read it without a sign.
+    fn lose_sign(&mut self) {
+        if let Self::Total { shown: number, .. } | Self::Last(number) = self {
+            *number = naming::unsigned(*number);
+        }
+    }
+}
+
+/// The series of a window that say that an instance was polled.
+fn polls(snapshot: &Snapshot) -> Vec<&Series> {
+    let series = snapshot.points.iter().map(|point| &*point.series);
+    series.filter(|series| naming::is_poll(series)).collect()
 }
 
 /// The totals of series that left, so that one that comes back goes on where it was: Prometheus

@@ -16,7 +16,7 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use tracing::warn;
 
 use self::wire::Encoder;
-use super::config::RemoteWriteConfig;
+use super::config::{Naming, RemoteWriteConfig};
 use super::state::{Limits, Placed, State};
 use crate::forwarder::{Forwarder, SendError};
 use crate::http::{HttpClient, HttpSettings, HttpUrl, Reply, Verdict};
@@ -36,7 +36,8 @@ const EXTRA_REQUESTS_MAX: usize = 64;
 /// A server that does not even take so few bytes takes nothing: there is no use in smaller requests.
 const REQUEST_BYTES_MIN: usize = 4 << 10;
 
-/// The key of a payload without bytes whose point is part of the payload of another one.
+/// The key of a payload without bytes whose point is part of the payload of another one, or not to be
+/// sent.
 const MERGED: &[u8] = b"merged";
 
 /// Sends to one server.
@@ -70,6 +71,7 @@ impl RemoteWrite {
         name: &str,
         timeout: std::time::Duration,
         limits: super::PipelineLimits,
+        naming: Naming,
     ) -> Result<Self, String> {
         let settings = HttpSettings {
             name,
@@ -85,7 +87,7 @@ impl RemoteWrite {
             url: config.url.clone(),
             client,
             headers: headers(config)?,
-            state: State::new(Limits::from(limits)),
+            state: State::new(Limits::from(limits), naming),
             samples_max: config.max_samples,
             bytes_configured: bytes_max,
             bytes_max,

@@ -48,7 +48,7 @@ fn remote_write(url: &str, more: &str) -> RemoteWrite {
     let config: RemoteWriteConfig = serde_json::from_str(&text).unwrap();
     let expire_after = Duration::from_secs(20);
     let limits = PipelineLimits::new(&PrometheusConfig::default(), expire_after);
-    RemoteWrite::new(&config, "test", Duration::from_secs(5), limits).unwrap()
+    RemoteWrite::new(&config, "test", Duration::from_secs(5), limits, Naming::Tallyd).unwrap()
 }
 
 fn decode(body: &[u8]) -> Vec<TimeSeries> {
@@ -297,7 +297,8 @@ fn credentials_and_headers_that_do_not_go_together_are_refused() {
         let text = format!(r#"{{"url": "http://127.0.0.1:1/"{more}}}"#);
         let config: RemoteWriteConfig = serde_json::from_str(&text).unwrap();
         let limits = PipelineLimits::new(&PrometheusConfig::default(), Duration::from_secs(1));
-        let error = RemoteWrite::new(&config, "test", Duration::from_secs(1), limits);
+        let error =
+            RemoteWrite::new(&config, "test", Duration::from_secs(1), limits, Naming::Tallyd);
         let error = error.err().unwrap();
         assert!(error.contains(word) && !error.contains("\"p\""), "{error}");
     }

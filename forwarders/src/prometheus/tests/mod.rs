@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::names::{assign, metric_name, page_series, quantile};
+use super::config::Naming;
+use super::names::{Family, assign, metric_name, page_series, quantile};
 use super::page::{Page, PageFormat};
 use super::state::{Limits, State};
 use crate::model::{
@@ -60,7 +61,7 @@ struct Bench {
 
 impl Bench {
     fn new(limits: Limits) -> Self {
-        Self { state: State::new(limits) }
+        Self { state: State::new(limits, Naming::Tallyd) }
     }
 
     fn window(&mut self, points: Vec<Point>) -> Page {
@@ -333,7 +334,7 @@ fn what_openmetrics_cannot_show_is_known() {
 #[test]
 fn a_full_page_takes_no_new_series_and_goes_on_with_the_others() {
     let points = |count| (0..5).map(|n| counter(&format!("c{n}"), &[], count)).collect();
-    let mut state = State::new(Limits { series_max: 3, ..LIMITS });
+    let mut state = State::new(Limits { series_max: 3, ..LIMITS }, Naming::Tallyd);
     let snapshot = snapshot_of(points(1.0));
     for _ in 0..2 {
         let applied = state.apply(&snapshot);
@@ -411,6 +412,7 @@ fn a_name_that_gives_way_takes_none_that_another_has_by_right() {
         ("a_set", MetricKind::Gauge),
         ("a_set_2", MetricKind::Timer),
     ];
+    let families = families.map(|(base, kind)| Family { base, kind, is_given: false });
     let names: Vec<_> = assign(&families).into_iter().map(|name| name.base).collect();
     assert_eq!(names, ["a", "a_set_3", "a_set", "a_set_2"]);
 }

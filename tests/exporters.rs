@@ -1,0 +1,184 @@
+//! Pages in the place of the two older exporters for Kamailio: line by line what these printed when
+//! they got exactly the recorded replies.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![cfg(feature = "prometheus")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use common::replay::{Answer, Replay};
+use common::{Daemon, PATIENCE, assert_balanced};
+use reqwest::blocking::Client;
+
+/// What the exporter of methods was told to ask for when its page was recorded.
+const METHODS: &str = "tm.stats, sl.stats, core.shmmem, core.uptime, core.tcp_info, \
+                       dispatcher.list, tls.info, dlg.stats_active";
+
+/// A page that was recorded, below `binrpc/tests/captures/exporters`.
+fn recorded(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("binrpc/tests/captures/exporters");
+    fs::read_to_string(folder.join(name)).unwrap()
+}
+
+/// A daemon that polls `replay`, with a page of this section.
+fn daemon(replay: &Replay, instance: &str, section: &str) -> Daemon {
+    Daemon::start(&format!(
+        "interval: 200ms\n\
+         kamailio: [{{ endpoint: \"{}\", interval: 100ms, {instance} }}]\n\
+         forwarders: {{ prometheus: {{ listen: \"127.0.0.1:0\", {section} }} }}\n",
+        replay.unix
+    ))
+}
+
+fn page(daemon: &Daemon) -> String {
+    let url = format!("http://{}/metrics", daemon.page.unwrap());
+    // As Prometheus asks, which would rather have OpenMetrics.
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
+    let reply = Client::new().get(url).header("Accept", accept).send().unwrap();
+    assert_eq!(reply.status(), 200);
+    assert_eq!(reply.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    reply.text().unwrap()
+}
+
+/// Waits for a page that is so.
+fn wait_page(daemon: &Daemon, what: &str, is_so: impl Fn(&str) -> bool) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let page = page(daemon);
+        if is_so(&page) {
+            return page;
+        }
+        assert!(Instant::now() < deadline, "{what} did not come: {page}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// The lines of each family, with its `HELP` and `TYPE`.
+fn families(page: &str) -> BTreeMap<String, Vec<String>> {
+    let mut families = BTreeMap::<String, Vec<String>>::new();
+    let mut name = String::new();
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ").or(line.strip_prefix("# TYPE ")) {
+            rest.split(' ').next().unwrap().clone_into(&mut name);
+        }
+        families.entry(name.clone()).or_default().push(line.to_owned());
+    }
+    families
+}
+
+#[test]
+fn the_page_of_methods_is_the_exporters_line_by_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    // The page was recorded with the second scrape.
+    replay.answer_only(2);
+    let instance = format!("methods: [{METHODS}], timeout: 1h");
+    let daemon = daemon(&replay, &instance, "naming: callr");
+    let scrapes = "\nkamailio_exporter_total_scrapes 2\n";
+    let page = wait_page(&daemon, "the second poll", |page| page.contains(scrapes));
+    let recorded = recorded("methods_v1.metrics.txt");
+    for (line, recorded) in page.lines().zip(recorded.lines()) {
+        assert_eq!(line, recorded);
+    }
+    assert_eq!(page, recorded);
+    assert_balanced(&daemon.status());
+}
+
+#[test]
+fn methods_that_the_second_release_added_are_there_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    let daemon = daemon(&replay, "methods: [default]", "naming: callr");
+    let page = wait_page(&daemon, "a poll", |page| page.contains("kamailio_up 1"));
+    for lines in [
+        "# HELP kamailio_dmq_list_nodes_node DMQ node status.\n\
+         # TYPE kamailio_dmq_list_nodes_node gauge\n\
+         kamailio_dmq_list_nodes_node{host=\"127.0.0.1\",local=\"",
+        "# HELP kamailio_stats_fetch_value Statistic value.\n\
+         # TYPE kamailio_stats_fetch_value gauge\n\
+         kamailio_stats_fetch_value{group=\"core\",name=\"bad_URIs_rcvd\"} 0\n",
+        "\nkamailio_stats_fetch_value{group=\"script\",name=\"my_big_total\"} 4.67e+11\n",
+        "\nkamailio_stats_fetch_value{group=\"script\",name=\"my_negative\"} 1.8446744073709552e+19\n",
+    ] {
+        assert!(page.contains(lines), "{lines}: {page}");
+    }
+    // Nothing that the exporter has not.
+    let mut names: Vec<String> = families(&page).into_keys().collect();
+    names.retain(|name| !recorded("methods_v1.metrics.txt").contains(&format!("# TYPE {name} ")));
+    assert_eq!(names, ["kamailio_dmq_list_nodes_node", "kamailio_stats_fetch_value"]);
+}
+
+#[test]
+fn the_page_of_statistics_is_the_exporters_line_by_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    let daemon = daemon(&replay, "methods: [default]", "naming: pascom");
+    let page = wait_page(&daemon, "a poll", |page| !page.is_empty());
+    let recorded = recorded("pascom.metrics.txt");
+    // Behind its own families stand those that the operator defined.
+    let (own, _) = recorded.split_once("# TYPE kamuser").unwrap();
+    for (line, recorded) in page.lines().zip(own.lines()) {
+        assert_eq!(line, recorded);
+    }
+    assert_eq!(page, own);
+    assert_balanced(&daemon.status());
+}
+
+#[test]
+fn a_kamailio_that_is_away_leaves_what_the_exporters_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    let daemon = Daemon::start(&format!(
+        "interval: 200ms\n\
+         agent: {{ tags: {{ dc: x }} }}\n\
+         kamailio: [{{ endpoint: \"{}\", interval: 100ms, tags: {{ node: a }} }}]\n\
+         forwarders: {{ prometheus: {{ listen: \"127.0.0.1:0\", naming: callr, \
+         select: {{ drop_tags: [dc] }} }} }}\n",
+        replay.unix
+    ));
+    daemon.send(r#"{"metric_name":"user.logins","metric_type":"counter"}"#);
+    wait_page(&daemon, "a poll", |page| {
+        page.contains("\nkamailio_up{node=\"a\"} 1\n")
+            && page.contains("\nkamailio_core_uptime_uptime_total{node=\"a\"} 8\n")
+            && page.contains("\nuser_logins_total 1\n")
+    });
+    replay.answer(Answer::HangUp);
+    let page = wait_page(&daemon, "the failure", |page| {
+        page.contains("\nkamailio_up{node=\"a\"} 0\n") && !page.contains("uptime")
+    });
+    let families = families(&page);
+    let names: Vec<&String> = families.keys().collect();
+    let exporter = ["kamailio_exporter_failed_scrapes", "kamailio_exporter_total_scrapes"];
+    assert_eq!(names, [exporter[0], exporter[1], "kamailio_up", "user_logins_total"]);
+    let failed = families[exporter[0]].last().unwrap().rsplit_once(' ').unwrap().1;
+    assert!(failed.parse::<f64>().unwrap() >= 1.0, "{page}");
+    replay.answer(Answer::Recorded);
+    wait_page(&daemon, "its return", |page| {
+        page.contains("\nkamailio_up{node=\"a\"} 1\n") && page.contains("uptime")
+    });
+}
+
+#[test]
+fn a_method_that_was_listed_and_is_refused_is_a_failed_scrape_and_one_of_the_default_is_none() {
+    for (methods, up) in [("[default]", 1), ("[tm.stats, tls.info]", 0)] {
+        let folder = tempfile::tempdir().unwrap();
+        let replay = Replay::start(folder.path());
+        replay.learn("");
+        replay.forget("tls.info");
+        let daemon = daemon(&replay, &format!("methods: {methods}"), "naming: callr");
+        let page = wait_page(&daemon, "a poll", |page| page.contains("kamailio_tm_stats_current"));
+        assert!(page.contains(&format!("\nkamailio_up {up}\n")), "{methods}: {page}");
+        let failed = page.lines().find(|line| line.starts_with("kamailio_exporter_failed"));
+        assert_eq!(failed.unwrap().ends_with(" 0"), up == 1, "{methods}: {failed:?}");
+        assert_eq!(daemon.status()["kamailio"][0]["up"], true);
+    }
+}
