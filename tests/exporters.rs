@@ -12,7 +12,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use common::replay::{Answer, Replay};
-use common::{Daemon, PATIENCE, assert_balanced};
+use common::{Daemon, PATIENCE, assert_balanced, tallyd};
+use forwarders::http::scripted::{Answer as Says, ScriptedServer};
 use reqwest::blocking::Client;
 
 /// What the exporter of methods was told to ask for when its page was recorded.
@@ -120,16 +121,25 @@ fn the_page_of_statistics_is_the_exporters_line_by_line() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.learn("");
-    let daemon = daemon(&replay, "methods: [default]", "naming: pascom");
-    let page = wait_page(&daemon, "a poll", |page| !page.is_empty());
+    let defined =
+        ScriptedServer::start(|_, _| Says::status(200, &recorded("user_defined.metrics.txt")));
+    let section = format!("naming: pascom, merge: {{ url: \"http://{}/x\" }}", defined.address);
+    let daemon = daemon(&replay, "methods: [default]", &section);
+    let page = wait_page(&daemon, "a poll", |page| page.contains("kamailio_"));
+    assert_eq!(defined.asked()[0].line, "GET /x HTTP/1.1");
     let recorded = recorded("pascom.metrics.txt");
-    // Behind its own families stand those that the operator defined.
-    let (own, _) = recorded.split_once("# TYPE kamuser").unwrap();
-    for (line, recorded) in page.lines().zip(own.lines()) {
+    // Behind its own families stand those that the operator defined, in no certain order.
+    let mark = "# TYPE kamuser";
+    let (own, theirs) = (page.split_once(mark).unwrap().0, recorded.split_once(mark).unwrap().0);
+    for (line, recorded) in own.lines().zip(theirs.lines()) {
         assert_eq!(line, recorded);
     }
-    assert_eq!(page, own);
-    assert_balanced(&daemon.status());
+    assert_eq!(own, theirs);
+    assert_eq!(families(&page), families(&recorded));
+    assert_eq!(page.len(), recorded.len());
+    let status = daemon.status();
+    assert_eq!(status["forwarders"]["prometheus"]["failed_fetches"], 0);
+    assert_balanced(&status);
 }
 
 #[test]
@@ -180,5 +190,97 @@ fn a_method_that_was_listed_and_is_refused_is_a_failed_scrape_and_one_of_the_def
         let failed = page.lines().find(|line| line.starts_with("kamailio_exporter_failed"));
         assert_eq!(failed.unwrap().ends_with(" 0"), up == 1, "{methods}: {failed:?}");
         assert_eq!(daemon.status()["kamailio"][0]["up"], true);
+    }
+}
+
+#[test]
+fn a_bad_page_to_merge_is_counted_and_costs_no_other_line() {
+    let server = ScriptedServer::start(|number, _| match number {
+        0 => Says::status(404, "no such page"),
+        1 => Says::status(200, "good 1\nbad\n"),
+        2 => Says::status(200, &format!("# {}\ngood 1\n", "x".repeat(2_000))),
+        3 => Says::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\ngood 1\n".to_vec()),
+        4 => Says::Hang,
+        // The page has a metric of that name.
+        5 => Says::status(200, "user_logins_total 5\ngood 1\n"),
+        _ => Says::status(200, "# TYPE good gauge\ngood{a=\"b\"} 1e9 17\n"),
+    });
+    let daemon = Daemon::start(&format!(
+        "interval: 200ms\n\
+         forwarders: {{ prometheus: {{ listen: \"127.0.0.1:0\", \
+         merge: {{ url: \"http://{}/\", timeout: 300ms, max_bytes: 1KiB }} }} }}\n",
+        server.address
+    ));
+    daemon.send(r#"{"metric_name":"user.logins","metric_type":"counter","count":3}"#);
+    daemon.wait_for("the window", |status| status["forwarders"]["prometheus"]["delivered"] == 1);
+    let own = "# HELP user_logins_total tallyd counter user.logins\n\
+               # TYPE user_logins_total counter\nuser_logins_total 3\n";
+    for failures in 1..=5 {
+        assert_eq!(page(&daemon), own, "{failures}");
+        assert_eq!(daemon.status()["forwarders"]["prometheus"]["failed_fetches"], failures);
+    }
+    assert_eq!(page(&daemon), format!("{own}# TYPE good untyped\ngood 1\n"));
+    assert_eq!(page(&daemon), format!("{own}# TYPE good gauge\ngood{{a=\"b\"}} 1e+09 17\n"));
+    assert_eq!(daemon.status()["forwarders"]["prometheus"]["failed_fetches"], 6);
+    let stopped = daemon.stop();
+    let told = stopped.warnings();
+    assert_eq!(told.len(), 1, "once a minute: {told:?}");
+    assert!(told[0].contains("404 Not Found") && told[0].contains("no such page"), "{told:?}");
+}
+
+#[test]
+fn a_page_is_handed_on_as_it_is_or_else_there_is_none() {
+    let server = ScriptedServer::start(|number, _| match number {
+        0 => {
+            let kind = ("Content-Type", "text/plain; version=0.0.4; odd".to_owned());
+            Says::Reply(200, vec![kind], b"# not\nread at { all\n".to_vec())
+        }
+        1 => Says::status(500, "broken"),
+        _ => Says::Hang,
+    });
+    let daemon = Daemon::start(&format!(
+        "forwarders: {{ prometheus: {{ listen: \"127.0.0.1:0\", \
+         relay: {{ path: /rtpengine, url: \"http://{}/metrics\", timeout: 300ms }} }} }}\n",
+        server.address
+    ));
+    let get = |path: &str| {
+        let url = format!("http://{}{path}", daemon.page.unwrap());
+        let reply = reqwest::blocking::get(url).unwrap();
+        let kind = reply.headers()["content-type"].to_str().unwrap().to_owned();
+        (reply.status().as_u16(), kind, reply.text().unwrap())
+    };
+    let odd = "text/plain; version=0.0.4; odd".to_owned();
+    assert_eq!(get("/rtpengine"), (200, odd, "# not\nread at { all\n".to_owned()));
+    let (status, _, words) = get("/rtpengine");
+    assert_eq!(status, 503);
+    assert!(words.starts_with("500 Internal Server Error from http://127.0.0.1"), "{words}");
+    let (status, _, words) = get("/rtpengine");
+    assert_eq!(status, 503);
+    assert!(words.contains("within 300ms (timeout)"), "{words}");
+    assert_eq!(get("/metrics").0, 200);
+    assert_eq!(get("/rtp").0, 404);
+    assert_eq!(daemon.status()["forwarders"]["prometheus"]["failed_fetches"], 2);
+}
+
+#[test]
+fn what_does_not_go_together_is_found_in_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tallyd.yaml");
+    let url = "url: \"http://127.0.0.1:1/\"";
+    for (section, words) in [
+        (format!("relay: {{ path: /metrics, {url} }}"), "`relay` has the `path` of the page"),
+        (format!("listen: none, merge: {{ {url} }}"), "`merge` needs a page to be on"),
+        (
+            format!("merge: {{ {url}, timeout: 30s }}"),
+            "`merge` has a `timeout` that is not below `request_timeout`, 30s",
+        ),
+        ("merge: {}".to_owned(), "`forwarders.prometheus.merge.url` is missing"),
+    ] {
+        let section = format!("forwarders: {{ prometheus: {{ {section} }} }}\n");
+        fs::write(&path, section).unwrap();
+        let output = tallyd().args(["check", "--config"]).arg(&path).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(words) && said.contains("tallyd.yaml:1:"), "{said}");
     }
 }

@@ -157,7 +157,7 @@ impl Running {
         let patience = common.delivery.timeout.get();
         let mut next = None;
         if self.settings != settings {
-            self.stats.count_refused_by(forwarder.refused_connections());
+            self.stats.go_on_with(&*forwarder);
             self.wants_idle_windows = forwarder.wants_idle_windows();
             self.listen = forwarder.listen();
             self.settings = settings;
@@ -222,7 +222,7 @@ impl Destination {
         let may_spool = self.may_spool();
         let Self { kind, common, settings, forwarder, attempt_max, .. } = self;
         let Common { name, select, delivery } = common;
-        let stats = Arc::new(ForwarderStats::new(forwarder.refused_connections()));
+        let stats = Arc::new(ForwarderStats::new(&*forwarder));
         let backlog = Arc::new(Backlog::new(&delivery, place.is_some(), Arc::clone(&stats)));
         let keeper = place.map(|place| Keeper::new(name.clone(), place, Arc::clone(&backlog)));
         if let Some(keeper) = &keeper {

@@ -95,6 +95,11 @@ pub trait Forwarder: Send {
         None
     }
 
+    /// Counts pages of other programs that it could not fetch or not use; `None` where it fetches none.
+    fn failed_fetches(&self) -> Option<Arc<AtomicU64>> {
+        None
+    }
+
     /// The daemon stops, and the last `send` of this batch was dropped: notes what became of
     /// payloads meanwhile, so that what has arrived is not kept and sent again after a restart. May
     /// be dropped at any await; it has about a second.

@@ -100,6 +100,10 @@ impl ForwardersConfig {
         for (index, config) in self.influxdb.0.iter().enumerate() {
             config.api().map_err(|misfit| KeyError { kind: "influxdb", index, misfit })?;
         }
+        #[cfg(feature = "prometheus")]
+        for (index, config) in self.prometheus.0.iter().enumerate() {
+            config.check().map_err(|misfit| KeyError { kind: "prometheus", index, misfit })?;
+        }
         Ok(())
     }
 
@@ -267,7 +271,7 @@ impl Built<'_> {
         if let PageListen::Address(address) = config.listen {
             let page = PrometheusPage::new(&config, common.name.clone(), address, limits);
             let section = Section::Prometheus(config.clone());
-            self.add_unlimited(kind, index, common.clone(), section, page);
+            self.add_unlimited(kind, index, common.clone(), section, page.map_err(wrong)?);
         } else if remote_write.is_none() {
             return Err(wrong("without `listen` and `remote_write` nothing is to be done".into()));
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use crate::forwarder::Forwarder;
 use crate::payload::Settled;
 
 /// Why points were dropped, as words for the ledger. Stable: dashboards and alerts name them.
@@ -89,6 +90,8 @@ pub struct Counts {
     pub spool: Option<SpoolCounts>,
     /// Connections that it closed because it had too many; `None` where nobody connects to it.
     pub refused_connections: Option<u64>,
+    /// Pages of other programs that it could not fetch or not use; `None` where it fetches none.
+    pub failed_fetches: Option<u64>,
 }
 
 /// How the spool of a forwarder is.
@@ -135,42 +138,60 @@ impl Counts {
 #[derive(Debug, Default)]
 pub struct ForwarderStats {
     counts: Mutex<Counts>,
-    refused: Mutex<RefusedConnections>,
+    continued: Mutex<Continued>,
 }
 
-/// Connections that a forwarder closed, which counts them itself, and those before it.
+/// What forwarders count themselves, each of them that has been in the destination's place so far.
 #[derive(Debug, Default)]
-struct RefusedConnections {
+struct Continued {
+    refused_connections: OwnCount,
+    failed_fetches: OwnCount,
+}
+
+/// A count of the forwarder that is there now, and what those before it came to.
+#[derive(Debug, Default)]
+struct OwnCount {
     before: u64,
     now: Option<Arc<AtomicU64>>,
 }
 
-impl RefusedConnections {
-    fn count(&self) -> Option<u64> {
+impl OwnCount {
+    fn get(&self) -> Option<u64> {
         self.now.as_ref().map(|now| self.before + now.load(Ordering::Relaxed))
+    }
+
+    fn go_on_with(&mut self, now: Option<Arc<AtomicU64>>) {
+        *self = Self { before: self.get().unwrap_or_default(), now };
     }
 }
 
 impl ForwarderStats {
-    /// Of a forwarder that counts connections itself, if it has any.
-    pub(crate) fn new(refused_connections: Option<Arc<AtomicU64>>) -> Self {
-        let refused = RefusedConnections { before: 0, now: refused_connections };
-        Self { counts: Mutex::default(), refused: Mutex::new(refused) }
+    /// Of a destination with this forwarder.
+    pub(crate) fn new(forwarder: &dyn Forwarder) -> Self {
+        let stats = Self::default();
+        stats.go_on_with(forwarder);
+        stats
     }
 
-    /// Another forwarder takes the place of the one before it, and counts connections here.
-    pub(crate) fn count_refused_by(&self, now: Option<Arc<AtomicU64>>) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = refused.count().unwrap_or_default();
-        *refused = RefusedConnections { before, now };
+    /// Another forwarder takes the place of the one before it; what it counts itself is added.
+    pub(crate) fn go_on_with(&self, forwarder: &dyn Forwarder) {
+        let mut continued = self.continued();
+        continued.refused_connections.go_on_with(forwarder.refused_connections());
+        continued.failed_fetches.go_on_with(forwarder.failed_fetches());
+    }
+
+    fn continued(&self) -> MutexGuard<'_, Continued> {
+        self.continued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All numbers at one moment.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let refused_connections =
-            self.refused.lock().unwrap_or_else(PoisonError::into_inner).count();
-        Counts { refused_connections, ..self.lock().clone() }
+        let continued = self.continued();
+        let refused_connections = continued.refused_connections.get();
+        let failed_fetches = continued.failed_fetches.get();
+        drop(continued);
+        Counts { refused_connections, failed_fetches, ..self.lock().clone() }
     }
 
     /// Points in memory.

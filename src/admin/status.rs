@@ -148,6 +148,9 @@ struct Forwarder {
     /// Only of those that others connect to.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused_connections: Option<u64>,
+    /// Only of those that fetch pages of other programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_fetches: Option<u64>,
 }
 
 /// What waits on disk for a destination, and whether more can.
@@ -317,6 +320,7 @@ impl Forwarder {
             last_success: counts.last_success.map(rfc3339),
             spool: counts.spool.map(Spool::of),
             refused_connections: counts.refused_connections,
+            failed_fetches: counts.failed_fetches,
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    USER_AGENT,
 };
 use hyper::{Method, Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -27,7 +28,7 @@ use crate::text::Secret;
 
 /// How long a connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// What is kept of a reply's body.
+/// What is kept of the body of a reply to what was sent.
 const BODY_MAX: usize = 64 << 10;
 /// What the head of a reply may have: servers repeat in headers what they complain of.
 const HEAD_MAX: usize = 512 << 10;
@@ -90,12 +91,14 @@ pub enum HttpError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// It took too long.
-    #[error("no reply from {to} within {limit:?} (delivery.timeout)")]
+    #[error("no reply from {to} within {limit:?} ({key})")]
     TimedOut {
         /// Scheme, host and port.
         to: String,
         /// How long was waited.
         limit: Duration,
+        /// The key of the configuration that says so.
+        key: &'static str,
     },
 }
 
@@ -154,23 +157,47 @@ impl HttpClient {
                 warn!(forwarder = self.name, "{doubt}");
             }
         });
-        let exchange = self.exchange(uri, headers, body);
-        tokio::time::timeout(self.timeout, exchange)
+        let mut request = self.request(Method::POST, uri, body);
+        request.headers_mut().extend(headers.iter().cloned());
+        self.within(request, BODY_MAX, "delivery.timeout").await
+    }
+
+    /// Fetches what is at `uri`, up to so many bytes of it.
+    ///
+    /// # Errors
+    /// When no complete reply came.
+    #[cfg(feature = "prometheus")]
+    pub async fn get(&self, uri: &Uri, body_max: usize) -> Result<Reply, HttpError> {
+        self.within(self.request(Method::GET, uri, Bytes::new()), body_max, "timeout").await
+    }
+
+    /// A request with the client's own headers.
+    fn request(&self, method: Method, uri: &Uri, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+
+    async fn within(
+        &self,
+        request: Request<Full<Bytes>>,
+        body_max: usize,
+        key: &'static str,
+    ) -> Result<Reply, HttpError> {
+        let to = origin(request.uri());
+        tokio::time::timeout(self.timeout, self.exchange(request, body_max))
             .await
-            .unwrap_or_else(|_| Err(HttpError::TimedOut { to: origin(uri), limit: self.timeout }))
+            .unwrap_or_else(|_| Err(HttpError::TimedOut { to, limit: self.timeout, key }))
     }
 
     async fn exchange(
         &self,
-        uri: &Uri,
-        headers: &[(HeaderName, HeaderValue)],
-        body: Bytes,
+        request: Request<Full<Bytes>>,
+        body_max: usize,
     ) -> Result<Reply, HttpError> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request.headers_mut().extend(headers.iter().cloned());
+        let uri = &request.uri().clone();
         let veil = Veil::over(request.headers());
         let response = self.client.request(request).await.map_err(|error| {
             let to = origin(uri);
@@ -185,7 +212,7 @@ impl HttpClient {
         })?;
         let asked = format!("{}{}", origin(uri), uri.path());
         let mut reply = reply_of(&response, asked);
-        read_body(response.into_body(), &mut reply)
+        read_body(response.into_body(), body_max, &mut reply)
             .await
             .map_err(|error| HttpError::Broken { to: origin(uri), source: error.into() })?;
         reply.body = veil.hide(reply.body);
@@ -217,6 +244,7 @@ fn reply_of(response: &Response<Incoming>, asked: String) -> Reply {
         retry_after: header(RETRY_AFTER)
             .and_then(|text| retry_after::parse(&text, SystemTime::now())),
         location: header(LOCATION),
+        content_type: header(CONTENT_TYPE),
         body: Vec::new(),
         is_cut: false,
         asked,
@@ -224,10 +252,14 @@ fn reply_of(response: &Response<Incoming>, asked: String) -> Reply {
 }
 
 /// Reads what there is room for. The connection of a longer body is given up with it.
-async fn read_body(mut body: Incoming, reply: &mut Reply) -> Result<(), hyper::Error> {
+async fn read_body(
+    mut body: Incoming,
+    body_max: usize,
+    reply: &mut Reply,
+) -> Result<(), hyper::Error> {
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
-        let room = BODY_MAX - reply.body.len();
+        let room = body_max - reply.body.len();
         reply.body.extend_from_slice(&data[..data.len().min(room)]);
         if data.len() > room {
             reply.is_cut = true;

@@ -20,7 +20,9 @@ pub struct Reply {
     pub retry_after: Option<Duration>,
     /// Where a redirect points to.
     pub location: Option<String>,
-    /// The body, or its first 64 KiB.
+    /// What its body is.
+    pub content_type: Option<String>,
+    /// The body, or as much of it as was asked for: 64 KiB of what a server says to what it was sent.
     pub body: Vec<u8>,
     /// Whether there was more of it.
     pub is_cut: bool,
@@ -79,6 +81,7 @@ impl Reply {
             status,
             retry_after: None,
             location: None,
+            content_type: None,
             body: Vec::new(),
             is_cut: false,
             asked: "http://eu:8086/write".to_owned(),

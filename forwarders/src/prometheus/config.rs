@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
 use crate::address::Listen;
-use crate::config::DeliveryConfig;
+use crate::config::{DeliveryConfig, Misfit};
 use crate::http::{HttpUrl, TlsConfig};
 use crate::select::SelectConfig;
 use crate::text::Secret;
@@ -62,6 +62,11 @@ pub struct PrometheusConfig {
     /// Defaults to `16KiB`.
     #[serde(deserialize_with = "request")]
     pub max_request: ByteSize,
+    /// A page of another program whose metrics are put behind the others, such as those that an
+    /// operator defines in Kamailio's `xhttp_prom`. Defaults to none.
+    pub merge: Option<MergeConfig>,
+    /// A page of another program that is handed on as it is, such as rtpengine's. Defaults to none.
+    pub relay: Option<RelayConfig>,
     /// Pushes the same series to a server as well, as a destination of its own that is called
     /// `NAME.remote_write`. Defaults to none.
     pub remote_write: Option<RemoteWriteConfig>,
@@ -85,11 +90,47 @@ impl Default for PrometheusConfig {
             max_connections: 64,
             request_timeout: Span::from_secs(30),
             max_request: ByteSize::from_bytes(16 << 10),
+            merge: None,
+            relay: None,
             remote_write: None,
             select: SelectConfig::default(),
             delivery: DeliveryConfig::default(),
         }
     }
+}
+
+/// `merge`: a page in text format that is fetched with each scrape.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MergeConfig {
+    /// Where it is, such as `http://127.0.0.1:8080/metrics`. Required.
+    pub url: HttpUrl,
+    /// How long it may take; a scrape waits as long. Shorter than `request_timeout`. Defaults to
+    /// `5s`.
+    #[serde(default = "default_fetch_timeout")]
+    pub timeout: Span,
+    /// Longest page, 1KiB to 64MiB; of a longer one nothing is shown. Each connection may hold one.
+    /// Defaults to `1MiB`.
+    #[serde(default = "default_max_bytes", deserialize_with = "body")]
+    pub max_bytes: ByteSize,
+}
+
+/// `relay`: a page that is fetched when it is asked for.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayConfig {
+    /// Its path here, another than `path`. Required.
+    pub path: PagePath,
+    /// Where it is. Defaults to `http://127.0.0.1:9901/metrics`, where rtpengine has its own.
+    #[serde(default = "default_relay_url")]
+    pub url: HttpUrl,
+    /// How long it may take. Shorter than `request_timeout`. Defaults to `5s`.
+    #[serde(default = "default_fetch_timeout")]
+    pub timeout: Span,
+    /// Longest page, 1KiB to 64MiB; in place of a longer one there is status 503. Each connection may
+    /// hold one. Defaults to `8MiB`.
+    #[serde(default = "default_relay_bytes", deserialize_with = "body")]
+    pub max_bytes: ByteSize,
 }
 
 /// `remote_write`: a server that takes Prometheus' remote write 1.0.
@@ -130,6 +171,48 @@ const fn default_max_samples() -> usize {
 
 const fn default_max_bytes() -> ByteSize {
     ByteSize::from_mib(1)
+}
+
+const fn default_fetch_timeout() -> Span {
+    Span::from_secs(5)
+}
+
+const fn default_relay_bytes() -> ByteSize {
+    ByteSize::from_mib(8)
+}
+
+#[expect(clippy::expect_used, reason = "a test holds it")]
+fn default_relay_url() -> HttpUrl {
+    HttpUrl::parse("http://127.0.0.1:9901/metrics").expect("a URL")
+}
+
+impl PrometheusConfig {
+    /// Whether the keys that have to do with other programs' pages go with the others.
+    ///
+    /// # Errors
+    /// At the first that does not.
+    pub fn check(&self) -> Result<(), Misfit> {
+        let fetches = [
+            ("merge", self.merge.as_ref().map(|merge| merge.timeout)),
+            ("relay", self.relay.as_ref().map(|relay| relay.timeout)),
+        ];
+        for (key, timeout) in fetches {
+            let Some(timeout) = timeout else { continue };
+            if self.listen == PageListen::None {
+                return Err(Misfit::at(key, "needs a page to be on: see `listen`".to_owned()));
+            }
+            if timeout >= self.request_timeout {
+                let most = self.request_timeout;
+                let reason = format!("has a `timeout` that is not below `request_timeout`, {most}");
+                return Err(Misfit::at(key, reason));
+            }
+        }
+        if self.relay.as_ref().is_some_and(|relay| relay.path == self.path) {
+            let path = self.path.as_str();
+            return Err(Misfit::at("relay", format!("has the `path` of the page itself, {path}")));
+        }
+        Ok(())
+    }
 }
 
 /// How series are named on the page.

@@ -17,8 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tracing::info;
 
+use self::foreign::{Merge, Relay};
 use self::page::{Page, PageFormat};
-use self::server::{CurrentPage, SERVER_NAME, ServerLimits};
+use self::server::{SERVER_NAME, ServerLimits, Site};
 use self::state::{Limits, State};
 use crate::forwarder::{Forwarder, SendError};
 use crate::model::Snapshot;
@@ -27,6 +28,8 @@ use crate::stats::reason;
 use crate::units::Span;
 
 pub mod config;
+mod exposition;
+mod foreign;
 mod names;
 mod naming;
 mod negotiate;
@@ -70,49 +73,54 @@ impl From<PipelineLimits> for Limits {
 pub struct PrometheusPage {
     name: String,
     address: SocketAddr,
-    path: Arc<str>,
-    limits: ServerLimits,
+    site: Arc<Site>,
     state: State,
-    current: CurrentPage,
     /// The page of the window at hand, until it is sent.
     next: Option<Page>,
     /// The memory of the page before the one that is served. To ask the kernel for as much with
     /// each window would take as long as to write the page.
     spare: Vec<u8>,
-    turned_away: Arc<AtomicU64>,
+    /// Counts pages of other programs that are not as they should be, if there are to be any.
+    failed_fetches: Option<Arc<AtomicU64>>,
     serving: Option<JoinHandle<()>>,
 }
 
 impl PrometheusPage {
     /// A page at `address`, which is bound by [`Forwarder::start`].
-    #[must_use]
+    ///
+    /// # Errors
+    /// When pages of other programs cannot be fetched as they are configured: what to change.
     pub fn new(
         config: &PrometheusConfig,
         name: String,
         address: SocketAddr,
         limits: PipelineLimits,
-    ) -> Self {
+    ) -> Result<Self, String> {
         let state = State::new(Limits::from(limits), config.naming);
         let limits = ServerLimits {
             connections_max: config.max_connections as usize,
             request_max: config.request_timeout.get(),
             head_bytes_max: config.max_request.get() as usize,
         };
-        let current = CurrentPage::default();
+        let failed = Arc::<AtomicU64>::default();
+        let fetches = config.merge.is_some() || config.relay.is_some();
+        let merge = config.merge.as_ref();
+        let merge = merge.map(|merge| Merge::new(merge, &name, Arc::clone(&failed))).transpose()?;
+        let relay = config.relay.as_ref();
+        let relay = relay.map(|relay| Relay::new(relay, &name, Arc::clone(&failed))).transpose()?;
+        let site = Site { merge, relay, ..Site::new(config.path.as_str(), limits) };
         // None of a window yet, but it knows already in which formats it can be.
-        drop(current.replace(Page::of(&state, &[], Vec::new())));
-        Self {
+        drop(site.current.replace(Page::of(&state, &[], Vec::new())));
+        Ok(Self {
             name,
             address,
-            path: config.path.as_str().into(),
-            limits,
+            site: Arc::new(site),
             state,
-            current,
             next: None,
             spare: Vec::new(),
-            turned_away: Arc::default(),
+            failed_fetches: fetches.then_some(failed),
             serving: None,
-        }
+        })
     }
 
     /// The page that is served next, for benchmarks.
@@ -133,11 +141,8 @@ impl Forwarder for PrometheusPage {
             ))
         })?;
         let address = socket.local_addr().unwrap_or(self.address);
-        info!(forwarder = self.name, %address, path = &*self.path, "Prometheus page");
-        let (path, current) = (Arc::clone(&self.path), self.current.clone());
-        let turned_away = Arc::clone(&self.turned_away);
-        let serving = server::serve(socket, path, current, self.limits, turned_away);
-        self.serving = Some(tokio::spawn(serving));
+        info!(forwarder = self.name, %address, path = self.site.path, "Prometheus page");
+        self.serving = Some(tokio::spawn(server::serve(socket, Arc::clone(&self.site))));
         Ok(())
     }
 
@@ -146,7 +151,11 @@ impl Forwarder for PrometheusPage {
     }
 
     fn refused_connections(&self) -> Option<Arc<AtomicU64>> {
-        Some(Arc::clone(&self.turned_away))
+        Some(Arc::clone(&self.site.turned_away))
+    }
+
+    fn failed_fetches(&self) -> Option<Arc<AtomicU64>> {
+        self.failed_fetches.clone()
     }
 
     fn wants_idle_windows(&self) -> bool {
@@ -176,7 +185,7 @@ impl Forwarder for PrometheusPage {
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
         if let Some(page) = self.next.take() {
-            let before = Arc::into_inner(self.current.replace(page));
+            let before = Arc::into_inner(self.site.current.replace(page));
             self.spare = before.map(Page::into_memory).unwrap_or_default();
         }
         let refused = batch.pending().nth(1).map_or(0, |payload| payload.points);

@@ -1,5 +1,6 @@
 //! The page that Prometheus scrapes: text format 0.0.4 and OpenMetrics 1.0.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -47,6 +48,7 @@ pub(super) struct Page {
     breaks_openmetrics: bool,
     text: Rendered,
     openmetrics: Rendered,
+    names: OnceLock<HashSet<String>>,
 }
 
 /// Where the parts of a family are.
@@ -89,6 +91,17 @@ impl Page {
     /// Bytes of its samples.
     pub(super) fn sample_bytes(&self) -> usize {
         self.samples.len()
+    }
+
+    /// The names of its metrics and of their samples.
+    pub(super) fn names(&self) -> &HashSet<String> {
+        self.names.get_or_init(|| {
+            let header = |family: &FamilyOnPage| {
+                String::from_utf8_lossy(&self.headers[family.text_header.clone()]).into_owned()
+            };
+            let headers = self.families.iter().map(header);
+            headers.flat_map(|header| names_of(&header)).collect()
+        })
     }
 
     /// Whether OpenMetrics has no way to show it.
@@ -184,6 +197,14 @@ impl Page {
         }
         start..out.len()
     }
+}
+
+/// The names that a family's `TYPE` line stands for.
+fn names_of(header: &str) -> Vec<String> {
+    let of_type = header.lines().find_map(|line| line.strip_prefix("# TYPE "));
+    let Some((name, word)) = of_type.and_then(|line| line.split_once(' ')) else { return vec![] };
+    let ends: &[&str] = if word == "summary" { &["", "_sum", "_count"] } else { &[""] };
+    ends.iter().map(|end| format!("{name}{end}")).collect()
 }
 
 /// Writes the lines of series, with what they share.

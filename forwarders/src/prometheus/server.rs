@@ -2,12 +2,13 @@
 //! one request, one reply and one time limit: so whoever connects can hold little, and not for long.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
     HeaderValue, SERVER, VARY,
@@ -21,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use super::foreign::{Merge, Relay};
 use super::negotiate;
 use super::page::{Page, PageFormat};
 use crate::seldom::Seldom;
@@ -62,16 +64,71 @@ pub(super) struct ServerLimits {
     pub(super) head_bytes_max: usize,
 }
 
-/// Serves the page at `path` until it is dropped, with all its connections. Those for which there is
-/// no place are counted in `turned_away`.
-pub(super) async fn serve(
-    socket: TcpListener,
-    path: Arc<str>,
-    page: CurrentPage,
-    limits: ServerLimits,
-    turned_away: Arc<AtomicU64>,
-) {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
+/// What there is to see.
+pub(super) struct Site {
+    /// Where the page is.
+    pub(super) path: String,
+    /// The page of the latest window.
+    pub(super) current: CurrentPage,
+    /// What is put behind it.
+    pub(super) merge: Option<Merge>,
+    /// Another page beside it.
+    pub(super) relay: Option<Relay>,
+    /// How much a scraper may cost.
+    pub(super) limits: ServerLimits,
+    /// Connections for which there was no place.
+    pub(super) turned_away: Arc<AtomicU64>,
+}
+
+impl Site {
+    /// A page alone, empty yet.
+    pub(super) fn new(path: &str, limits: ServerLimits) -> Self {
+        Self {
+            path: path.to_owned(),
+            current: CurrentPage::default(),
+            merge: None,
+            relay: None,
+            limits,
+            turned_away: Arc::default(),
+        }
+    }
+}
+
+/// Pieces of a body, one after the other: the page is shared by all who read it, and what is put
+/// behind it is not.
+#[derive(Debug, Default)]
+struct Pieces([Bytes; 2]);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.0.iter_mut().find(|piece| !piece.is_empty()).map(std::mem::take);
+        Poll::Ready(next.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.iter().all(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
+    }
+}
+
+impl From<Bytes> for Pieces {
+    fn from(piece: Bytes) -> Self {
+        Self([piece, Bytes::new()])
+    }
+}
+
+/// Serves the pages until it is dropped, with all its connections.
+pub(super) async fn serve(socket: TcpListener, site: Arc<Site>) {
+    let places = Arc::new(Semaphore::new(site.limits.connections_max));
     let mut connections = JoinSet::new();
     let mut refused = Seldom::default();
     let mut failed = Seldom::default();
@@ -83,14 +140,14 @@ pub(super) async fn serve(
         match accepted {
             Ok((stream, peer)) => match Arc::clone(&places).try_acquire_owned() {
                 Ok(place) => {
-                    let exchange = exchange(stream, Arc::clone(&path), page.clone(), limits);
+                    let exchange = exchange(stream, Arc::clone(&site));
                     connections.spawn(async move {
                         exchange.await;
                         drop(place);
                     });
                 }
                 Err(_) => {
-                    turned_away.fetch_add(1, Ordering::Relaxed);
+                    site.turned_away.fetch_add(1, Ordering::Relaxed);
                     if let Some(times) = refused.count(1) {
                         warn!(%peer, times, "too many connections to the Prometheus page (max_connections)");
                     }
@@ -107,10 +164,11 @@ pub(super) async fn serve(
 }
 
 /// One connection: one request and its reply.
-async fn exchange(stream: TcpStream, path: Arc<str>, page: CurrentPage, limits: ServerLimits) {
+async fn exchange(stream: TcpStream, site: Arc<Site>) {
+    let limits = site.limits;
     let service = service_fn(move |request: Request<Incoming>| {
-        let (path, page) = (Arc::clone(&path), page.get());
-        async move { Ok::<_, Infallible>(reply(&request, &path, page).await) }
+        let site = Arc::clone(&site);
+        async move { Ok::<_, Infallible>(reply(&request, &site).await) }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -126,38 +184,62 @@ async fn exchange(stream: TcpStream, path: Arc<str>, page: CurrentPage, limits: 
     }
 }
 
-async fn reply(request: &Request<Incoming>, path: &str, page: Arc<Page>) -> Response<Full<Bytes>> {
-    let mut response = if request.uri().path() != path {
-        words(StatusCode::NOT_FOUND, format!("the page is at {path}\n"))
-    } else if matches!(*request.method(), Method::GET | Method::HEAD) {
-        show(request.headers(), page).await
-    } else {
+async fn reply(request: &Request<Incoming>, site: &Site) -> Response<Pieces> {
+    let asked = request.uri().path();
+    let relay = site.relay.as_ref().filter(|relay| relay.path == asked);
+    let mut response = if asked != site.path && relay.is_none() {
+        words(StatusCode::NOT_FOUND, format!("the page is at {}\n", site.path))
+    } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refusal = words(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n".to_owned());
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         refusal
+    } else if let Some(relay) = relay {
+        hand_on(relay).await
+    } else {
+        show(request.headers(), site).await
     };
     response.headers_mut().insert(SERVER, HeaderValue::from_static(SERVER_NAME));
     response
 }
 
-fn words(status: StatusCode, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
+fn words(status: StatusCode, text: String) -> Response<Pieces> {
+    let mut response = Response::new(Pieces::from(Bytes::from(text)));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);
     response
 }
 
-async fn show(headers: &HeaderMap, page: Arc<Page>) -> Response<Full<Bytes>> {
+async fn hand_on(relay: &Relay) -> Response<Pieces> {
+    match relay.page().await {
+        Ok((body, content_type)) => {
+            let mut response = Response::new(Pieces::from(body));
+            response.headers_mut().insert(CONTENT_TYPE, content_type);
+            response
+        }
+        Err(error) => words(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+    }
+}
+
+async fn show(headers: &HeaderMap, site: &Site) -> Response<Pieces> {
+    let page = site.current.get();
     let accept = list(headers, &ACCEPT);
     let mut format = negotiate::format(&accept);
-    if page.breaks_openmetrics() && negotiate::accepts_text(&accept) {
+    let is_text_only = page.breaks_openmetrics() && negotiate::accepts_text(&accept);
+    // What is merged is in text format, and nobody but the scraper could take it apart again.
+    if is_text_only || site.merge.is_some() {
         format = PageFormat::Text;
     }
-    let is_gzip =
-        page.sample_bytes() >= GZIP_MIN && negotiate::gzip(&list(headers, &ACCEPT_ENCODING));
+    let merged = match &site.merge {
+        Some(merge) => merge.metrics(page.names()).await,
+        None => Bytes::new(),
+    };
+    // Compressed once for all who ask; with something of one scrape behind it, it would be for each.
+    let is_gzip = site.merge.is_none()
+        && page.sample_bytes() >= GZIP_MIN
+        && negotiate::gzip(&list(headers, &ACCEPT_ENCODING));
     let body = body(page, format, is_gzip).await;
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(Pieces([body, merged]));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));

@@ -109,7 +109,8 @@ fn prometheus_page(is_openmetrics: bool) -> Encode {
     let config = PrometheusConfig::default();
     let limits = PipelineLimits::new(&config, EXPIRE_AFTER);
     let address = ([127, 0, 0, 1], 9_102).into();
-    let mut page = PrometheusPage::new(&config, "a benchmark".to_owned(), address, limits);
+    let page = PrometheusPage::new(&config, "a benchmark".to_owned(), address, limits);
+    let mut page = page.expect("fetches nothing");
     Box::new(move |snapshot, batch| {
         page.encode(snapshot, batch);
         std::hint::black_box(page.rendered(is_openmetrics));

@@ -1,7 +1,7 @@
 //! The page over a real socket.
 
 use std::io::Read;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{Bench, LIMITS, each_kind, timer};
 use crate::prometheus::page::{Page, PageFormat};
-use crate::prometheus::server::{CurrentPage, ServerLimits, serve};
+use crate::prometheus::server::{ServerLimits, Site, serve};
 
 const DEFAULTS: ServerLimits = ServerLimits {
     connections_max: 64,
@@ -21,19 +21,16 @@ const DEFAULTS: ServerLimits = ServerLimits {
 
 struct Serving {
     address: std::net::SocketAddr,
-    current: CurrentPage,
-    turned_away: Arc<AtomicU64>,
+    site: Arc<Site>,
 }
 
 async fn start(limits: ServerLimits, page: Page) -> Serving {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let current = CurrentPage::default();
-    current.replace(page);
-    let turned_away = Arc::<AtomicU64>::default();
-    let counter = Arc::clone(&turned_away);
-    tokio::spawn(serve(socket, "/metrics".into(), current.clone(), limits, counter));
-    Serving { address, current, turned_away }
+    let site = Arc::new(Site::new("/metrics", limits));
+    site.current.replace(page);
+    tokio::spawn(serve(socket, Arc::clone(&site)));
+    Serving { address, site }
 }
 
 struct Reply {
@@ -150,7 +147,7 @@ async fn a_reply_is_always_one_whole_page_whenever_it_is_replaced() {
     let mut bench = Bench::new(LIMITS);
     while scraping.iter().any(|task| !task.is_finished()) {
         let points = (0..300).map(|n| super::counter(&format!("c{n}"), &[], 1.0)).collect();
-        serving.current.replace(bench.window(points));
+        serving.site.current.replace(bench.window(points));
         tokio::task::yield_now().await;
     }
     for task in scraping {
@@ -194,7 +191,7 @@ async fn connections_that_are_too_many_are_counted() {
     for count in 1..=3 {
         let mut further = TcpStream::connect(serving.address).await.unwrap();
         assert_eq!(further.read(&mut [0; 1]).await.unwrap_or(0), 0);
-        assert_eq!(serving.turned_away.load(Ordering::Relaxed), count);
+        assert_eq!(serving.site.turned_away.load(Ordering::Relaxed), count);
     }
 }
 

@@ -1,0 +1,158 @@
+//! Pages of other programs on this host that are fetched with a scrape: one whose metrics are put
+//! behind our own, and one that is handed on as it is.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use hyper::header::HeaderValue;
+use tracing::warn;
+
+use super::config::{MergeConfig, RelayConfig};
+use super::exposition;
+use crate::http::{HttpClient, HttpSettings, HttpUrl, Reply, TlsConfig};
+use crate::seldom::Seldom;
+use crate::units::{ByteSize, Span};
+
+/// What a page has that says nothing of its type.
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// A page that is fetched with each scrape, whose metrics are put behind our own.
+pub(super) struct Merge(Source);
+
+/// A page that is handed on as it is.
+pub(super) struct Relay {
+    /// Under which path.
+    pub(super) path: String,
+    source: Source,
+}
+
+/// Where a page of another program is.
+struct Source {
+    url: HttpUrl,
+    client: HttpClient,
+    bytes_max: usize,
+    failed: Arc<AtomicU64>,
+    told: Mutex<Seldom>,
+}
+
+impl Merge {
+    /// Counts in `failed` what cannot be fetched, or not be read.
+    ///
+    /// # Errors
+    /// When there can be no client: what to change.
+    pub(super) fn new(
+        config: &MergeConfig,
+        name: &str,
+        failed: Arc<AtomicU64>,
+    ) -> Result<Self, String> {
+        let source = Source::new(&config.url, name, config.timeout, config.max_bytes, failed);
+        source.map(Self).map_err(|error| format!("merge: {error}"))
+    }
+
+    /// The metrics of the page that are not among `own`; none if it cannot be had.
+    pub(super) async fn metrics(&self, own: &HashSet<String>) -> Bytes {
+        match self.0.fetch().await.and_then(|reply| beside(own, &reply.body)) {
+            Ok((metrics, clash)) => {
+                if let Some(name) = clash {
+                    let error = format!("it has `{name}`, which the page has already");
+                    self.0.failed(&error);
+                }
+                metrics
+            }
+            Err(error) => {
+                self.0.failed(&error);
+                Bytes::new()
+            }
+        }
+    }
+}
+
+impl Relay {
+    /// Counts in `failed` what cannot be fetched.
+    ///
+    /// # Errors
+    /// When there can be no client: what to change.
+    pub(super) fn new(
+        config: &RelayConfig,
+        name: &str,
+        failed: Arc<AtomicU64>,
+    ) -> Result<Self, String> {
+        let source = Source::new(&config.url, name, config.timeout, config.max_bytes, failed);
+        let source = source.map_err(|error| format!("relay: {error}"))?;
+        Ok(Self { path: config.path.as_str().to_owned(), source })
+    }
+
+    /// The page and its type.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub(super) async fn page(&self) -> Result<(Bytes, HeaderValue), String> {
+        match self.source.fetch().await {
+            Ok(reply) => {
+                let content_type = reply.content_type.and_then(|text| text.parse().ok());
+                Ok((reply.body.into(), content_type.unwrap_or(TEXT)))
+            }
+            Err(error) => {
+                self.source.failed(&error);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Source {
+    fn new(
+        url: &HttpUrl,
+        name: &str,
+        timeout: Span,
+        max_bytes: ByteSize,
+        failed: Arc<AtomicU64>,
+    ) -> Result<Self, String> {
+        let (tls, timeout) = (TlsConfig::default(), timeout.get());
+        let settings = HttpSettings { name, url, tls: &tls, authorization: None, timeout };
+        let client = HttpClient::new(settings).map_err(|error| error.to_string())?;
+        let bytes_max = usize::try_from(max_bytes.get()).unwrap_or(usize::MAX);
+        Ok(Self { url: url.clone(), client, bytes_max, failed, told: Mutex::default() })
+    }
+
+    async fn fetch(&self) -> Result<Reply, String> {
+        let reply = self.client.get(self.url.uri(), self.bytes_max).await;
+        let reply = reply.map_err(|error| crate::SendError::from(error).to_string())?;
+        if reply.status != StatusCode::OK {
+            return Err(reply.words());
+        }
+        if reply.is_cut {
+            return Err(format!(
+                "{} is longer than {} bytes (max_bytes)",
+                self.url, self.bytes_max
+            ));
+        }
+        Ok(reply)
+    }
+
+    fn failed(&self, error: &str) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        if let Some(times) = self.told.lock().unwrap_or_else(PoisonError::into_inner).count(1) {
+            warn!(url = %self.url, error, times, "a page of another program is not what it should be");
+        }
+    }
+}
+
+/// The metrics of a page beside our own, and the first that is not among them because it has a name
+/// of ours: a page with two metrics of one name is refused as a whole by some who read it.
+fn beside(own: &HashSet<String>, page: &[u8]) -> Result<(Bytes, Option<String>), String> {
+    let text = std::str::from_utf8(page).map_err(|_| "it is not UTF-8".to_owned())?;
+    let families = exposition::parse(text).map_err(|error| error.to_string())?;
+    let (mut out, mut clash) = (Vec::new(), None);
+    for family in families {
+        if family.names().any(|name| own.contains(&name)) {
+            clash.get_or_insert_with(|| family.name().to_owned());
+        } else {
+            family.write(&mut out);
+        }
+    }
+    Ok((out.into(), clash))
+}
