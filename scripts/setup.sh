@@ -117,6 +117,7 @@ find_missing() {
     need_python_module python3-whisper whisper "reads what carbon stores"
     need_python_module python3-cachetools cachetools "carbon needs it"
     need_python_module python3-urllib3 urllib3 "carbon needs it"
+    need openssl "makes a certificate for Kamailio" openssl
     need sip-tester "sends SIP traffic through Kamailio" sipp
     # The package itself is unpacked only: installed, it would start a service.
     need_library libpcre3 libpcre.so.3 "Kamailio needs it"
@@ -255,9 +256,9 @@ install_rust_lints() {
 if ! on_debian; then
     say "needed: gcc g++ make perl curl; Rust; for the tests also"
     say "chromium, python3 with venv, twisted, whisper, cachetools and urllib3, node 18 or later, npm,"
-    say "nc (OpenBSD's), mvn (Maven), java 17 or later, sipp, libpcre 3, systemd's tools, groff; for"
-    say "--packages dpkg-dev, objcopy, xz, python3, rpm, lintian, debootstrap, systemd-nspawn; for"
-    say "--lint these too, shellcheck, valgrind"
+    say "nc (OpenBSD's), mvn (Maven), java 17 or later, openssl, sipp, libpcre 3, systemd's tools,"
+    say "groff; for --packages dpkg-dev, objcopy, xz, python3, rpm, lintian, debootstrap,"
+    say "systemd-nspawn; for --lint these too, shellcheck, valgrind"
 fi
 find_missing
 install_missing

@@ -4,15 +4,23 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 mod common;
+#[path = "graphite/servers.rs"]
+#[allow(dead_code, reason = "each test file uses its part")]
+mod servers;
+#[path = "kafka/topic.rs"]
+mod topic;
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
-use common::{Daemon, assert_balanced, tallyd};
+use common::{Daemon, PATIENCE, assert_balanced, tallyd};
 use forwarders::testing::real_server;
 use serde_json::Value;
+use servers::Carbon;
 use tempfile::TempDir;
+use topic::read_back;
 
 /// A Kamailio of this test alone. Stopped when dropped.
 struct Kamailio {
@@ -69,6 +77,19 @@ impl Kamailio {
         Traffic(self.command(&["traffic"], &[calls]).process_group(0).spawn().unwrap())
     }
 
+    /// Connects over TLS, and stays connected until that is dropped.
+    fn connect_tls(&self) -> Caller {
+        let mut client = Command::new("openssl");
+        client.args(["s_client", "-quiet", "-connect", self.endpoint("TLS")]);
+        client.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let caller = Caller(client.spawn().unwrap());
+        let deadline = Instant::now() + PATIENCE;
+        while !self.kamcmd(&["tls.info"]).contains("opened_connections: 1") {
+            assert!(Instant::now() < deadline, "Kamailio has no TLS connection");
+        }
+        caller
+    }
+
     /// The totals that there are, as `kamcmd` prints them, under the names of our metrics.
     fn totals(&self) -> BTreeMap<String, f64> {
         let mut totals = BTreeMap::new();
@@ -83,6 +104,17 @@ impl Kamailio {
             totals.insert(format!("kamailio.sl.stats.codes{{{name}}}"), number);
         }
         totals
+    }
+}
+
+/// A connection over TLS.
+struct Caller(Child);
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended_already = self.0.kill();
+        let _reaped = self.0.wait();
     }
 }
 
@@ -239,9 +271,11 @@ fn levels_are_what_kamcmd_says_in_the_same_moment() {
     let Some(kamailio) = Kamailio::start() else { return };
     kamailio.traffic("5");
     let daemon = polling(&kamailio);
+    let _caller = kamailio.connect_tls();
     let levels = [
         ("kamailio.core.shmmem", "core.shmmem"),
         ("kamailio.core.tcp_info", "core.tcp_info"),
+        ("kamailio.tls.info", "tls.info"),
         ("kamailio.dlg.stats_active", "dlg.stats_active"),
         ("kamailio.core.uptime", "core.uptime"),
     ];
@@ -329,4 +363,152 @@ fn killed_and_started_again_during_traffic_nothing_jumps() {
     }
     let up: Vec<_> = points.iter().filter(|point| point["name"] == "kamailio.up").collect();
     assert!(up.iter().any(|point| point["fields"]["value"] == 0.0), "windows without an answer");
+}
+
+// ---- One poll, several destinations ----------------------------------------------------------
+
+/// A database of this test's own in a real InfluxDB.
+struct Influx {
+    url: String,
+    database: String,
+}
+
+impl Influx {
+    fn create() -> Option<Self> {
+        let url = real_server("TALLYD_TEST_INFLUXDB")?;
+        let influx = Self { url, database: format!("kamailio_{}", std::process::id()) };
+        influx.query(&format!("CREATE DATABASE {}", influx.database));
+        Some(influx)
+    }
+
+    fn query(&self, query: &str) -> Value {
+        let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let url = format!("{}/query?db={}&epoch=s&q={escaped}", self.url, self.database);
+        let reply = reqwest::blocking::Client::new().post(url).send().unwrap();
+        let reply: Value = reply.json().unwrap();
+        assert!(reply["results"][0]["error"].is_null(), "{query}: {reply}");
+        reply
+    }
+
+    /// Everything that is stored.
+    fn numbers(&self) -> Numbers {
+        let reply = self.query("SELECT * FROM /kamailio/ GROUP BY *");
+        let mut numbers = Numbers::new();
+        for series in reply["results"][0]["series"].as_array().into_iter().flatten() {
+            let tags = series["tags"].as_object().into_iter().flatten();
+            // A tag that a series has not is empty.
+            let tags = tags.map(|(key, tag)| (key.as_str(), tag.as_str().unwrap()));
+            let name =
+                shown(series["name"].as_str().unwrap(), tags.filter(|tag| !tag.1.is_empty()));
+            let columns = series["columns"].as_array().unwrap();
+            for row in series["values"].as_array().unwrap() {
+                let time = row[0].as_u64().unwrap();
+                for (column, value) in columns.iter().zip(row.as_array().unwrap()).skip(1) {
+                    if let Some(value) = value.as_f64() {
+                        let field = column.as_str().unwrap().to_owned();
+                        numbers.insert((time, name.clone(), field), value);
+                    }
+                }
+            }
+        }
+        numbers
+    }
+}
+
+/// Values by time in seconds, series and field.
+type Numbers = BTreeMap<(u64, String, String), f64>;
+
+/// A series as Graphite writes it: by its name and tags, in which some characters are made safe.
+fn shown<'a>(name: &str, tags: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut tags: Vec<_> = tags.collect();
+    tags.sort_unstable();
+    let tags =
+        tags.iter().map(|(key, tag)| format!(";{key}={}", tag.replace([' ', ';', '~'], "_")));
+    format!("{name}{}", tags.collect::<String>())
+}
+
+/// The numbers of points as the file and Kafka have them in JSON.
+fn numbers_of<'a>(points: impl IntoIterator<Item = &'a Value>) -> Numbers {
+    let mut numbers = Numbers::new();
+    for point in points {
+        let tags = point["tags"].as_object().unwrap().iter();
+        let tags = tags.map(|(key, tag)| (key.as_str(), tag.as_str().unwrap()));
+        let name = shown(point["name"].as_str().unwrap(), tags);
+        let time = point["timestamp"].as_u64().unwrap() / 1000;
+        for (field, value) in point["fields"].as_object().unwrap() {
+            numbers.insert((time, name.clone(), field.clone()), value.as_f64().unwrap());
+        }
+    }
+    numbers
+}
+
+/// Compares all, and shows the first that differs.
+fn assert_same<K: Ord + std::fmt::Debug>(
+    place: &str,
+    stored: &BTreeMap<K, f64>,
+    expected: &BTreeMap<K, f64>,
+) {
+    for (key, value) in expected {
+        assert_eq!(stored.get(key), Some(value), "{place}: {key:?}");
+    }
+    let more = stored.keys().find(|key| !expected.contains_key(key));
+    assert!(more.is_none(), "{place} has {more:?}");
+}
+
+#[test]
+fn kafka_influxdb_and_graphite_get_the_same_numbers_of_the_same_polls() {
+    let (Some(kamailio), Some(broker), Some(influx), Some(carbon)) =
+        (Kamailio::start(), real_server("TALLYD_TEST_KAFKA"), Influx::create(), Carbon::start())
+    else {
+        return;
+    };
+    let topic = format!("tallyd-kamailio-{}", std::process::id());
+    // Graphite keeps a point for each second.
+    let daemon = Daemon::start(&format!(
+        "interval: 1s\n\
+         agent: {{ tags: {{ dc: north }} }}\n\
+         kamailio: [{{ endpoint: \"{}\", interval: 1s, tags: {{ node: edge-1 }} }}]\n\
+         forwarders:\n  \
+         file: {{ path: DIR/points, format: json }}\n  \
+         kafka: {{ kafka_broker: \"{broker}\", kafka_topic: {topic}, format: json }}\n  \
+         influxdb: {{ url: \"{}\", database: {} }}\n  \
+         graphite: {{ address: \"{}\" }}\n",
+        kamailio.endpoint("UNIX"),
+        influx.url,
+        influx.database,
+        carbon.line
+    ));
+    kamailio.traffic("10");
+    wait_polls(&daemon, "polls", 3);
+    let stopped = daemon.stop();
+    let ledger = stopped.log.iter().filter(|entry| entry["message"] == "ledger of a forwarder");
+    assert_eq!(ledger.clone().count(), 4);
+    assert!(ledger.clone().all(|entry| entry["delivered"] == entry["flushed"]), "{ledger:?}");
+    let points = stopped.points("points");
+    let expected = numbers_of(&points);
+    let invites = sums(&points)["kamailio.core.rcv_requests_invite"];
+    assert!(expected.len() > 1_000 && invites > 0.0, "{} numbers, {invites}", expected.len());
+
+    let records = read_back(&broker, &topic, |records| records.len() >= points.len());
+    assert_same("Kafka", &numbers_of(records.iter().map(|(_, record)| record)), &expected);
+    assert_same("InfluxDB", &influx.numbers(), &expected);
+    // What is one number has no field there.
+    let path = |(time, series, field): &(u64, String, String)| {
+        let (name, tags) = series.split_at(series.find(';').unwrap());
+        let path = match field.as_str() {
+            "value" | "count" => series.clone(),
+            field => format!("{name}.{field}{tags}"),
+        };
+        (path, *time)
+    };
+    let expected: BTreeMap<(String, u64), f64> =
+        expected.iter().map(|(key, value)| (path(key), *value)).collect();
+    let flat = |stored: &servers::Stored| -> BTreeMap<(String, u64), f64> {
+        let points = |(path, points): (&String, &Vec<(u64, f64)>)| {
+            points.iter().map(|(time, value)| ((path.clone(), *time), *value)).collect::<Vec<_>>()
+        };
+        stored.iter().flat_map(points).collect()
+    };
+    let stored = carbon.wait_for("every number", |stored| flat(stored).len() >= expected.len());
+    assert_same("Graphite", &flat(&stored), &expected);
 }

@@ -12,13 +12,14 @@ usage() {
     cat <<EOF
 usage: tests/servers/kamailio.sh COMMAND
 
-  install         fetch and unpack the Debian package, unless the program is there
+  install         fetch and unpack the Debian packages, unless the program is there
   start DIR       start a Kamailio that keeps its sockets, log and pid in DIR (made if
                   missing, with a short name) and wait until it answers; prints where:
                     KAMAILIO_UNIX=unix:DIR/ctl.sock
                     KAMAILIO_UNIXD=unixd:DIR/ctl.dgram
                     KAMAILIO_TCP=tcp:127.0.0.1:PORT
                     KAMAILIO_UDP=udp:127.0.0.1:PORT
+                    KAMAILIO_TLS=127.0.0.1:PORT      (SIP, with a certificate of its own)
                     KAMAILIO_PID=PID
                   One that was stopped starts again on the same ports.
   traffic DIR [N] send it N (10) registrations, 5 N stateless requests, 4 N calls that it
@@ -35,6 +36,8 @@ cmd_install() {
     local missing
     missing=$(libraries_of "$(program kamailio kamailio)" | grep 'not found' || true)
     [[ -z $missing ]] || die "libraries are missing, scripts/setup.sh installs them:$missing"
+    provide_tls
+    command -v openssl >/dev/null || die "openssl is missing; scripts/setup.sh installs it"
     have_sipp || die "sipp is missing; scripts/setup.sh installs it"
 }
 
@@ -50,6 +53,23 @@ lib() {
     die "the modules of $program are not found"
 }
 
+# Debian has this module in a package of its own.
+provide_tls() {
+    tls_modules >/dev/null && return
+    mkdir -p "$packages"
+    (
+        flock 8
+        tls_modules >/dev/null || unpack kamailio-tls-modules tls.so
+    ) 8>"$packages/apt.lock"
+}
+
+tls_modules() {
+    for folder in "$(lib)/modules" "$packages"/kamailio-tls-modules/usr/lib/*/kamailio/modules; do
+        [[ -e $folder/tls.so ]] && echo "$folder" && return
+    done
+    return 1
+}
+
 libraries_of() { LD_LIBRARY_PATH=$(lib) ldd "$1"; } # PROGRAM
 
 argument() { echo "$dir/kamailio.cfg"; }
@@ -59,7 +79,7 @@ rpc() { LD_LIBRARY_PATH=$(lib) "$(program kamailio kamcmd)" -s "unix:$dir/ctl.so
 answers() { [[ -S $dir/ctl.sock ]] && rpc core.uptime >/dev/null 2>&1; }
 
 names=(SIP_PORT PEER_PORT DMQ_PORT DMQ_PEER_PORT UAS_PORT DOWN_PORT SPARE_PORT CTL_TCP_PORT
-    CTL_UDP_PORT STATSD_PORT RTPENGINE_PORT CALLER_PORT)
+    CTL_UDP_PORT STATSD_PORT RTPENGINE_PORT CALLER_PORT TLS_PORT)
 ports_wanted=${#names[@]}
 
 port() { # NAME
@@ -75,12 +95,20 @@ fill() { # TEMPLATE
     sed "${expressions[@]}" "$templates/$1" >"$dir/$1"
 }
 
+# A key and a certificate that nobody trusts.
+make_certificate() {
+    [[ -s $dir/tls.crt ]] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \
+        -nodes -days 3650 -subj /CN=testbed.invalid -keyout "$dir/tls.key" -out "$dir/tls.crt" \
+        2>/dev/null
+}
+
 launch_once() {
+    make_certificate
     fill kamailio.cfg
     fill dispatcher.list
     rm -f "$dir/ctl.sock" "$dir/ctl.dgram"
     LD_LIBRARY_PATH=$(lib) launch "$dir/pid" "$dir/log" "$(program kamailio kamailio)" -DD -E \
-        -L "$(lib)/modules" -f "$(argument)" -w "$dir" -Y "$dir" -m 32 -M 8
+        -L "$(lib)/modules:$(tls_modules)" -f "$(argument)" -w "$dir" -Y "$dir" -m 32 -M 8
 }
 
 cmd_start() { # DIR
@@ -93,6 +121,7 @@ cmd_start() { # DIR
     echo "KAMAILIO_UNIXD=unixd:$dir/ctl.dgram"
     echo "KAMAILIO_TCP=tcp:127.0.0.1:$(port CTL_TCP_PORT)"
     echo "KAMAILIO_UDP=udp:127.0.0.1:$(port CTL_UDP_PORT)"
+    echo "KAMAILIO_TLS=127.0.0.1:$(port TLS_PORT)"
     echo "KAMAILIO_PID=$(cat "$dir/pid")"
 }
 
