@@ -70,7 +70,7 @@ pub struct KamailioSection {
 }
 
 /// A method and its arguments.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Method {
     name: String,
     arguments: Vec<String>,
