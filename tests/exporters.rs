@@ -11,9 +11,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use common::promtool::promtool;
 use common::replay::{Answer, Replay};
 use common::{Daemon, PATIENCE, assert_balanced, tallyd};
 use forwarders::http::scripted::{Answer as Says, ScriptedServer};
+use forwarders::testing::real_server;
 use reqwest::blocking::Client;
 
 /// What the exporter of methods was told to ask for when its page was recorded.
@@ -140,6 +142,31 @@ fn the_page_of_statistics_is_the_exporters_line_by_line() {
     let status = daemon.status();
     assert_eq!(status["forwarders"]["prometheus"]["failed_fetches"], 0);
     assert_balanced(&status);
+}
+
+#[test]
+fn promtool_reads_the_pages_and_dislikes_what_it_disliked_of_the_exporters() {
+    let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    let defined =
+        ScriptedServer::start(|_, _| Says::status(200, &recorded("user_defined.metrics.txt")));
+    let merge = format!("merge: {{ url: \"http://{}/\" }}", defined.address);
+    for (section, name) in [
+        ("naming: callr".to_owned(), "methods_v1.metrics.txt"),
+        (format!("naming: pascom, {merge}"), "pascom.metrics.txt"),
+    ] {
+        let daemon =
+            daemon(&replay, &format!("methods: [{METHODS}, stats.fetch, pkg.stats]"), &section);
+        let page = wait_page(&daemon, "a poll", |page| page.contains("kamailio_"));
+        let (status, words) = promtool(&program, &page);
+        // 3: it was read. 1 would be a page that breaks.
+        assert_eq!(status, Some(3), "{words}");
+        let (_, of_exporter) = promtool(&program, &recorded(name));
+        let new = |word: &&str| !of_exporter.lines().any(|line| line == *word);
+        assert_eq!(words.lines().filter(new).collect::<Vec<_>>(), [""; 0]);
+    }
 }
 
 #[test]

@@ -365,6 +365,58 @@ fn killed_and_started_again_during_traffic_nothing_jumps() {
     assert!(up.iter().any(|point| point["fields"]["value"] == 0.0), "windows without an answer");
 }
 
+#[test]
+#[cfg(feature = "prometheus")]
+fn the_pages_in_the_place_of_exporters_show_what_kamcmd_says() {
+    let Some(kamailio) = Kamailio::start() else { return };
+    kamailio.traffic("3");
+    let endpoint = kamailio.endpoint("UNIX");
+    for (naming, shown) in [
+        (
+            "pascom",
+            &[
+                ("kamailio_core_rcv_request_total{method=\"invite\"}", "core.rcv_requests_invite"),
+                ("kamailio_sl_reply_total{code=\"404\"}", "sl.404_replies"),
+                ("kamailio_tmx_code_total{code=\"5xx\"}", "tmx.5xx_transactions"),
+                ("kamailio_dialog{type=\"processed_dialogs\"}", "dialog.processed_dialogs"),
+                ("kamailio_db_seconds", "script.db_seconds"),
+            ][..],
+        ),
+        (
+            "callr",
+            &[
+                ("kamailio_stats_fetch_value{group=\"script\",name=\"bytes\"}", "script.bytes"),
+                ("kamailio_tm_stats_codes_total{code=\"4xx\"}", "tmx.4xx_transactions"),
+                ("kamailio_sl_stats_codes_total{code=\"302\"}", "sl.302_replies"),
+            ],
+        ),
+    ] {
+        let daemon = Daemon::start(&format!(
+            "interval: 200ms\nkamailio: [{{ endpoint: \"{endpoint}\", interval: 100ms }}]\n\
+             forwarders: {{ prometheus: {{ listen: \"127.0.0.1:0\", naming: {naming} }} }}\n"
+        ));
+        let url = format!("http://{}/metrics", daemon.page.unwrap());
+        let number = |page: &str, sample: &str| {
+            let line =
+                page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '))?;
+            line.parse::<f64>().ok()
+        };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let page = reqwest::blocking::get(&url).unwrap().text().unwrap();
+            let says: BTreeMap<_, _> =
+                fields(&kamailio.kamcmd(&["stats.fetch", "all"])).into_iter().collect();
+            let is_same =
+                |(sample, name): &(&str, &str)| number(&page, sample) == Some(says[*name]);
+            if shown.iter().all(is_same) {
+                assert!(shown.iter().all(|(_, name)| says[*name] > 0.0), "{says:?}");
+                break;
+            }
+            assert!(Instant::now() < deadline, "{naming}: {page}");
+        }
+    }
+}
+
 // ---- One poll, several destinations ----------------------------------------------------------
 
 /// A database of this test's own in a real InfluxDB.

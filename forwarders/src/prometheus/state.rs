@@ -226,7 +226,7 @@ impl State {
                 slot.shown.lose_sign();
             }
         }
-        let polls = self.scheme.is_some().then(|| polls(snapshot)).unwrap_or_default();
+        let polls = if self.scheme.is_some() { polls(snapshot) } else { Vec::new() };
         self.expire(windows_in(self.limits.expire_after, snapshot.window.interval), &polls);
         self.put_in_order();
         applied
@@ -333,7 +333,10 @@ impl State {
     /// A series that is not on the page yet; `origin` is what its family says of itself.
     fn admit(&mut self, wanted: Wanted, origin: &str, snapshot: &Snapshot) -> Option<SlotId> {
         let Wanted { series, family: key, .. } = wanted;
-        let is_new = !self.families.contains_key(&key);
+        // The family's own, so that its name is there once for all its series.
+        let known = self.families.get_key_value(&key).map(|(key, _)| key.clone());
+        let is_new = known.is_none();
+        let key = known.unwrap_or(key);
         let bytes = lines_at_most(&series, snapshot.percentiles.len());
         let family_bytes = if is_new { header_at_most(origin) } else { 0 };
         if self.bytes + bytes + family_bytes > self.limits.bytes_max {

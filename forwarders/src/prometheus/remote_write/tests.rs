@@ -44,11 +44,15 @@ struct Sample {
 }
 
 fn remote_write(url: &str, more: &str) -> RemoteWrite {
+    remote_write_as(Naming::Tallyd, url, more)
+}
+
+fn remote_write_as(naming: Naming, url: &str, more: &str) -> RemoteWrite {
     let text = format!(r#"{{"url": "{url}"{more}}}"#);
     let config: RemoteWriteConfig = serde_json::from_str(&text).unwrap();
     let expire_after = Duration::from_secs(20);
     let limits = PipelineLimits::new(&PrometheusConfig::default(), expire_after);
-    RemoteWrite::new(&config, "test", Duration::from_secs(5), limits, Naming::Tallyd).unwrap()
+    RemoteWrite::new(&config, "test", Duration::from_secs(5), limits, naming).unwrap()
 }
 
 fn decode(body: &[u8]) -> Vec<TimeSeries> {
@@ -121,6 +125,32 @@ fn every_live_series_is_in_every_window_and_ends_with_a_stale_marker() {
     assert_eq!(end.iter().filter(|line| line.ends_with(" stale")).count(), 7);
     assert_eq!(end.last().unwrap(), "__name__=x_total 2");
     assert_eq!(encoded(&mut forwarder, vec![]).0, ["__name__=x_total 2"]);
+}
+
+#[tokio::test]
+async fn series_have_the_names_of_the_page_and_what_it_does_not_show_is_not_sent() {
+    let server = ScriptedServer::start(|_, _| Answer::status(200, ""));
+    let mut forwarder = remote_write_as(Naming::Callr, &url(&server), "");
+    let gauge = |name: &str, tags: &[(&str, &str)], value| {
+        point(MetricKind::Gauge, name, tags, Value::Gauge { value, arrival_ns: 0 })
+    };
+    let flags = |flags| {
+        let tags = [("flags", flags), ("setid", "1"), ("uri", "sip:x")];
+        gauge("kamailio.dispatcher.list.target", &tags, 1.0)
+    };
+    let hidden = || gauge("kamailio.core.shmmem.headroom", &[], 0.5);
+    let poll = || counter("kamailio.poll.count", &[], 1.0);
+    let mut batch = Batch::default();
+    forwarder.encode(&snapshot_of(vec![hidden(), flags("AP"), poll()]), &mut batch);
+    send(&mut forwarder, &mut batch).await.unwrap();
+    assert_eq!((batch.points(), batch.points_pending()), (3, 0));
+    let target = "__name__=kamailio_dispatcher_list_target flags=AP setid=1 uri=sip:x";
+    let scrapes = "__name__=kamailio_exporter_total_scrapes";
+    assert_eq!(shown(&asked(&server.asked()[0])), [format!("{target} 1"), format!("{scrapes} 1")]);
+    let (lines, points) = encoded(&mut forwarder, vec![flags("IP"), poll(), hidden()]);
+    let inactive = target.replace("AP", "IP");
+    let expected = [format!("{target} stale"), format!("{inactive} 1"), format!("{scrapes} 2")];
+    assert_eq!((lines, points), (expected.to_vec(), 3));
 }
 
 #[tokio::test]
