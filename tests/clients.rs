@@ -11,9 +11,8 @@ mod markdown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::{Daemon, shown};
+use common::{Daemon, interval_without_an_edge, shown};
 use forwarders::testing::real_client;
 use serde_json::{Value, json};
 
@@ -36,12 +35,6 @@ forwarders: { file: { path: DIR/out, format: json } }
 /// A daemon with all listeners, in whose first window the test lies.
 fn daemon() -> Daemon {
     Daemon::start(&format!("{LISTENERS}interval: {}s\n", interval_without_an_edge()))
-}
-
-/// An interval in seconds whose next edge is at least five minutes away.
-fn interval_without_an_edge() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    (600..=3600).find(|interval| now % interval < interval - 300).unwrap()
 }
 
 /// A way in: the label that its listener begins with, and how the clients' programs name it.
@@ -97,6 +90,9 @@ impl Client {
         if let Some(libraries) = &self.libraries {
             command.env("NODE_PATH", libraries);
         }
+        // Our own client, which is not installed.
+        command.env("PYTHONPATH", markdown::root().join("clients/python"));
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
         let Output { status, stdout, stderr } =
             command.arg(script).args(arguments).output().unwrap();
         let said = [stdout, stderr].concat();

@@ -144,16 +144,32 @@ pub fn real_client(variable: &str) -> Option<String> {
     named_by(variable, "sends with a real client", "installs it")
 }
 
+/// Whether a program is in the `PATH`. Without it the test is to be skipped, like [`real_server`].
+///
+/// # Panics
+/// As [`real_server`].
+#[must_use]
+pub fn real_program(name: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let is_there = env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    if !is_there {
+        skip(&format!("needs {name}, which is not in the PATH"), "installs it");
+    }
+    is_there
+}
+
 fn named_by(variable: &str, need: &str, what_test_sh_does: &str) -> Option<String> {
     let place = env::var(variable).ok().filter(|place| !place.is_empty());
     if place.is_none() {
-        let is_required = env::var("TALLYD_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
-        assert!(!is_required, "{variable} is not set, and TALLYD_REQUIRE_SERVERS is 1");
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        let _nobody_listens = writeln!(
-            io::stderr(),
-            "SKIPPED: {test}: {need}, and {variable} is not set (scripts/test.sh {what_test_sh_does})"
-        );
+        skip(&format!("{need}, and {variable} is not set"), what_test_sh_does);
     }
     place
+}
+
+fn skip(why: &str, what_test_sh_does: &str) {
+    let is_required = env::var("TALLYD_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(!is_required, "{test} {why}, and TALLYD_REQUIRE_SERVERS is 1");
+    let _nobody_listens =
+        writeln!(io::stderr(), "SKIPPED: {test}: {why} (scripts/test.sh {what_test_sh_does})");
 }

@@ -22,7 +22,7 @@ say() { echo "clients: $*" >&2; }
 python_is_there() {
     cmp -s "$here/python/requirements.txt" "$dir/python/installed.txt" &&
         # A virtual environment dies with the Python that it was made with.
-        "$dir/python/bin/python" -c 'import datadog.dogstatsd, statsd' 2>/dev/null
+        "$dir/python/bin/python" -c 'import build, datadog.dogstatsd, mypy, statsd' 2>/dev/null
 }
 
 install_python() {

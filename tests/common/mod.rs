@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -298,6 +298,12 @@ impl Stopped {
     pub fn points(&self, name: &str) -> Vec<Value> {
         points(&self.folder.path().join(name))
     }
+}
+
+/// An interval in seconds whose next edge is at least five minutes away.
+pub fn interval_without_an_edge() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    (600..=3600).find(|interval| now % interval < interval - 300).unwrap()
 }
 
 /// Checks that every point of every forwarder is in one place.

@@ -1,0 +1,16 @@
+"""Sends metrics to tallyd.
+
+>>> from tallyd import Agent
+>>> metrics = Agent()
+>>> metrics.counter("user.logins", tags={"stage": "login"})
+>>> with metrics.timer("user.latency", tags={"stage": "login"}):
+...     pass
+
+No call waits for the network, and none raises: what cannot be sent is counted, and logged at most
+once a minute.
+"""
+
+from ._agent import Agent, Batch, PystatAgent, Timer
+
+__all__ = ["Agent", "Batch", "PystatAgent", "Timer"]
+__version__ = "0.1.0"

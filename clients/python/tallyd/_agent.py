@@ -1,0 +1,382 @@
+"""The agent: what programs call."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Any, Callable, Dict, List, Mapping, Optional, Type, TypeVar, overload
+
+from . import _address
+from ._message import Tags, encode, number
+
+_log = logging.getLogger("tallyd")
+
+# An Ethernet frame less the headers of IPv6 and UDP, and some room for tunnels. A larger datagram is
+# cut into pieces on the way, of which none may get lost.
+_MAX_DATAGRAM = 1432
+
+# How long after a look-up that failed the name is asked for again.
+_LOOK_UP_AGAIN_S = 30.0
+_LOG_AGAIN_S = 60.0
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_M = TypeVar("_M", bound="_Metrics")
+
+
+class _Metrics:
+    """A method for each type of metric. None of them waits, and none raises unless it is asked to."""
+
+    def _record(self, name: str, kind: str, tags: Tags, **fields: Any) -> None:
+        raise NotImplementedError
+
+    def counter(
+        self, name: str, count: float = 1, tags: Tags = None, *, sample_rate: float = 1
+    ) -> None:
+        """Adds ``count``, which may be negative or have a fraction.
+
+        With a ``sample_rate`` of 0.1 one call in ten is sent, and counts ten times.
+        """
+        self._sampled(name, "counter", tags, sample_rate, count=count)
+
+    def gauge(self, name: str, value: Any, tags: Tags = None, *, delta: bool = False) -> None:
+        """Sets a level; with ``delta``, changes it by ``value``."""
+        if delta:
+            self._record(name, "gauge", tags, change=value)
+        else:
+            self._record(name, "gauge", tags, value=value)
+
+    def set(self, name: str, member: Any, tags: Tags = None) -> None:
+        """Notes a member: tallyd counts how many different ones there were."""
+        self._record(name, "set", tags, member=member)
+
+    def trace(self, name: str, tags: Tags = None) -> None:
+        """Counts how often exactly these tags occurred."""
+        self._record(name, "trace", tags)
+
+    @overload
+    def timer(
+        self, name: str, value: None = None, tags: Tags = None, *, sample_rate: float = 1
+    ) -> Timer: ...
+
+    @overload
+    def timer(
+        self, name: str, value: Any, tags: Tags = None, *, sample_rate: float = 1
+    ) -> None: ...
+
+    def timer(
+        self, name: str, value: Any = None, tags: Tags = None, *, sample_rate: float = 1
+    ) -> Optional[Timer]:
+        """Records how long something took: a number, by convention in milliseconds, or a timedelta.
+
+        Without a value, it measures by itself, in milliseconds::
+
+            with metrics.timer("db.query", tags={"table": "users"}):
+                ...
+
+            @metrics.timer("job")
+            def job(): ...
+        """
+        if value is None:
+            return Timer(self, name, tags, sample_rate)
+        self._sampled(name, "timer", tags, sample_rate, value=value)
+        return None
+
+    def _sampled(self, name: str, kind: str, tags: Tags, rate: float, **fields: Any) -> None:
+        if rate == 1:
+            self._record(name, kind, tags, **fields)
+        elif not 0 < rate < 1 or random.random() < rate:  # a wrong one is told of, not hidden
+            self._record(name, kind, tags, sample_rate=rate, **fields)
+
+
+class Timer:
+    """Measures a block or each call of a function, of an ``async`` one too.
+
+    A block that ends with an exception is measured as well.
+    """
+
+    def __init__(self, metrics: _Metrics, name: str, tags: Tags, sample_rate: float) -> None:
+        self._metrics = metrics
+        self._name = name
+        self._tags = tags
+        self._sample_rate = sample_rate
+        # A block may be entered again before it is left.
+        self._began: List[float] = []
+
+    def __enter__(self) -> Timer:
+        self._began.append(time.perf_counter())
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        took = (time.perf_counter() - self._began.pop()) * 1000
+        self._metrics.timer(self._name, took, self._tags, sample_rate=self._sample_rate)
+
+    def _again(self) -> Timer:
+        """Calls may overlap, in threads and tasks: each gets one of its own."""
+        return Timer(self._metrics, self._name, self._tags, self._sample_rate)
+
+    def __call__(self, function: _F) -> _F:
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def measured_coroutine(*args: Any, **kwargs: Any) -> Any:
+                with self._again():
+                    return await function(*args, **kwargs)
+
+            return measured_coroutine  # type: ignore[return-value]
+
+        @functools.wraps(function)
+        def measured(*args: Any, **kwargs: Any) -> Any:
+            with self._again():
+                return function(*args, **kwargs)
+
+        return measured  # type: ignore[return-value]
+
+
+class Agent(_Metrics):
+    """Sends each metric as a datagram, at once. Threads may share one.
+
+    ``address``
+        ``HOST:PORT``, ``udp://HOST:PORT`` or ``unix_datagram:///PATH``; else what the environment's
+        ``TALLYD_ADDRESS`` says, else ``127.0.0.1:5090``. A name is looked up once, here.
+    ``tags``
+        Tags of every message. The host's own are better in the daemon's ``agent.tags``.
+    ``prefix``
+        Put before each name.
+    ``max_datagram``
+        Most bytes of a datagram of several messages, see :meth:`batch`.
+    ``strict``
+        Raise what goes wrong instead of counting it: for tests.
+
+    ``sent`` and ``dropped`` count messages. What was sent over UDP may still be lost on the way.
+    """
+
+    def __init__(
+        self,
+        address: Optional[str] = None,
+        *,
+        tags: Tags = None,
+        prefix: str = "",
+        max_datagram: int = _MAX_DATAGRAM,
+        strict: bool = False,
+    ) -> None:
+        self.address = address or os.environ.get("TALLYD_ADDRESS") or _address.DEFAULT
+        self.tags = dict(tags or {})
+        self.prefix = prefix
+        self.max_datagram = max_datagram
+        self.strict = strict
+        self.sent = 0
+        self.dropped = 0
+        self.last_error: Optional[Exception] = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._socket: Optional[socket.socket] = None
+        self._place: Any = None
+        self._look_up_at = time.monotonic() + _LOOK_UP_AGAIN_S
+        self._log_at = 0.0
+        try:
+            self._open()
+        except (OSError, ValueError) as error:
+            self._failed(error, 0)
+
+    # ---- What programs call, besides the types -------------------------------------------------
+
+    def guage(self, name: str, value: Any, tags: Tags = None) -> None:
+        """``gauge``, as programs spell it that were written for pystatsd."""
+        self.gauge(name, value, tags)
+
+    def batch(self) -> Batch:
+        """Gathers messages, so that a datagram carries several of them::
+
+        with metrics.batch() as batch:
+            for queue in queues:
+                batch.gauge("queue.depth", len(queue), {"queue": queue.name})
+        """
+        return Batch(self)
+
+    def close(self) -> None:
+        """Closes the socket. What is recorded afterwards is dropped."""
+        with self._lock:
+            self._closed = True
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def __enter__(self: _M) -> _M:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    # ---- The way out ---------------------------------------------------------------------------
+
+    def _record(self, name: str, kind: str, tags: Tags, **fields: Any) -> None:
+        message = self._encode(name, kind, tags, fields)
+        if message is not None:
+            self._send(message, 1)
+
+    def _encode(
+        self, name: str, kind: str, tags: Tags, fields: Mapping[str, Any]
+    ) -> Optional[bytes]:
+        """The message, or None, counted, if there is no making one of it."""
+        try:
+            all_tags = {**self.tags, **tags} if tags else self.tags
+            name = self.prefix + name if self.prefix else name
+            return encode(name, kind, all_tags, _checked(fields))
+        except Exception as error:  # whatever a value's own methods raise is not the program's fault
+            self._failed(error, 1)
+            return None
+
+    def _send(self, datagram: bytes, messages: int) -> None:
+        try:
+            with self._lock:
+                if self._socket is None:
+                    self._look_up_again()
+                    why = "the agent is closed" if self._closed else "no address, as yet"
+                    raise OSError(f"{self.address}: {why}")
+                out, place = self._socket, self._place
+            # Not connected, on purpose: a connected socket is told when nobody listens, and then
+            # loses the first datagram after the daemon is back.
+            out.sendto(datagram, place)
+        except OSError as error:
+            self._failed(error, messages)
+        else:
+            with self._lock:
+                self.sent += messages
+
+    def _open(self) -> None:
+        family, place = _address.resolve(self.address)
+        out = socket.socket(family, socket.SOCK_DGRAM)
+        out.setblocking(False)
+        with self._lock:
+            if self._closed:
+                out.close()
+            else:
+                self._socket, self._place = out, place
+
+    def _look_up_again(self) -> None:
+        """Asks for the name in a thread, if it is time: a look-up may take seconds."""
+        now = time.monotonic()
+        if not self._closed and now >= self._look_up_at:
+            self._look_up_at = now + _LOOK_UP_AGAIN_S
+            threading.Thread(target=self._try_to_open, name="tallyd", daemon=True).start()
+
+    def _try_to_open(self) -> None:
+        try:
+            self._open()
+        except (OSError, ValueError) as error:
+            with self._lock:
+                self.last_error = error
+
+    def _failed(self, error: Exception, messages: int) -> None:
+        with self._lock:
+            self.dropped += messages
+            self.last_error = error
+            now = time.monotonic()
+            is_time = now >= self._log_at
+            if is_time:
+                self._log_at = now + _LOG_AGAIN_S
+        if self.strict:
+            raise error
+        if is_time:
+            _log.warning("cannot send metrics to %s: %s", self.address, error)
+
+
+class Batch(_Metrics):
+    """Messages of an agent, several to a datagram. Sends one when it is full, and at the end of the
+    block the rest; ``flush`` sends what is there. Threads may share one.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._messages: List[bytes] = []
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def _record(self, name: str, kind: str, tags: Tags, **fields: Any) -> None:
+        message = self._agent._encode(name, kind, tags, fields)
+        if message is None:
+            return
+        with self._lock:
+            if self._bytes + len(message) > self._agent.max_datagram:
+                self._flush()
+            self._messages.append(message)
+            self._bytes += len(message) + 1  # with the newline that ends it
+
+    def flush(self) -> None:
+        """Sends what there is."""
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        messages, self._messages, self._bytes = self._messages, [], 0
+        if messages:
+            self._agent._send(b"\n".join(messages), len(messages))
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.flush()
+
+
+class PystatAgent(Agent):
+    """The class of that name which came with pystatsd: the same calls make the same messages.
+
+    It adds the tag ``host``, as that one did. The tags of the configuration file are added by the
+    daemon now, and ``trace_info`` stays as it was.
+    """
+
+    def __init__(self, address: Optional[str] = None, **options: Any) -> None:
+        super().__init__(address, **options)
+        self.host = socket.gethostname()
+        self.tags["host"] = self.host
+
+    def trace(self, metric_name: str, trace_info: Tags = None) -> None:
+        super().trace(metric_name, self._as_it_was(trace_info))
+
+    def guage(self, metric_name: str, value: Any, trace_info: Tags = None) -> None:
+        # The type was spelled like that too, and pystatsd knows no other.
+        self._record(metric_name, "guage", self._as_it_was(trace_info), value=value)
+
+    def _as_it_was(self, trace_info: Tags) -> Tags:
+        """The host's name came after the caller's tags, and so replaced one called `host`."""
+        return {**(trace_info or {}), "host": self.host}
+
+
+def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fields as a message has them."""
+    checked: Dict[str, Any] = {}
+    for field, value in fields.items():
+        if field == "member":
+            if value is None:
+                raise ValueError("a member is a string or a number, not None")
+            checked["value"] = value if type(value) in (str, int) else str(value)
+        elif field == "change":
+            checked["value"] = f"{number(value):+}"
+        elif field == "sample_rate" and not 0 < value <= 1:
+            raise ValueError(f"a sample rate is above 0 and up to 1, not {value}")
+        else:
+            checked[field] = number(value)
+    return checked

@@ -1,0 +1,122 @@
+//! The client for Python, clients/python: its own tests, what it sends to the real daemon, its package
+//! and its types.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Daemon, interval_without_an_edge, shown};
+use forwarders::testing::{real_client, real_program};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn client() -> PathBuf {
+    root().join("clients/python")
+}
+
+/// Runs Python to its end; what it printed.
+fn python(program: &str, folder: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new(program);
+    command.current_dir(folder).args(["-W", "error::ResourceWarning"]).args(arguments);
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env_remove("TALLYD_ADDRESS");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{command:?}: {said}");
+    said
+}
+
+#[test]
+fn its_own_tests_pass() {
+    if !real_program("python3") {
+        return;
+    }
+    let said = python("python3", &client(), &["-m", "unittest"]);
+    assert!(said.contains("Ran ") && said.ends_with("OK\n"), "{said}");
+}
+
+#[test]
+fn calls_that_were_written_for_pystatsd_make_their_series_and_new_ones_theirs() {
+    if !real_program("python3") {
+        return;
+    }
+    let daemon = Daemon::start(&format!(
+        "agent: {{ tags: {{ environment: stage }} }}\n\
+         forwarders: {{ file: {{ path: DIR/out, format: json }} }}\ninterval: {}s\n",
+        interval_without_an_edge()
+    ));
+    let program = format!(
+        r#"
+from tallyd import PystatAgent
+
+agent = PystatAgent("{}", tags={{"host": "overwritten"}}, strict=True)
+agent.host = agent.tags["host"] = "web1"
+for user in ["anna", "bert", "anna"]:
+    agent.trace("user.signup", {{"username": user}})
+agent.guage("broker.latency", "43", {{"stage": "login"}})
+agent.guage("broker.latency", 41, {{"stage": "login"}})
+agent.gauge("broker.level", -4)
+agent.counter("user.logins", 5, {{"count": "a tag"}})
+agent.timer("user.latency", 12.5)
+with agent.batch() as batch:
+    batch.set("callers", "+4930")
+    batch.set("callers", 4930)
+"#,
+        daemon.udp
+    );
+    python("python3", &client(), &["-c", &program]);
+    let status = daemon.wait_received(10);
+    assert_eq!(status["ledger"]["rejected"], serde_json::json!({}));
+    let mut points = daemon.stop().points("out");
+    for point in &mut points {
+        let fields = point["fields"].as_object_mut().unwrap();
+        fields.retain(|field, _| field == "count" || field == "value" || field == "sum");
+    }
+    let tags = "{environment:stage,host:web1";
+    assert_eq!(
+        shown(&points),
+        [
+            format!(
+                "counter user.logins {{count:a tag,{} {{count:5}}",
+                "environment:stage,host:web1}"
+            ),
+            format!("gauge broker.latency {tags},stage:login}} {{value:41}}"),
+            format!("gauge broker.level {tags}}} {{value:-4}}"),
+            format!("set callers {tags}}} {{count:2}}"),
+            format!("timer user.latency {tags}}} {{count:1,sum:12.5}}"),
+            format!("trace user.signup {tags},username:anna}} {{count:2}}"),
+            format!("trace user.signup {tags},username:bert}} {{count:1}}"),
+        ]
+    );
+}
+
+#[test]
+fn it_is_packed_whole_and_its_types_hold() {
+    let Some(program) = real_client("TALLYD_TEST_CLIENTS_PYTHON") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let to = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let build = ["-m", "build", "--no-isolation", "--outdir", &to("dist")];
+    python(&program, &client(), &build);
+    let version = env!("CARGO_PKG_VERSION");
+    let wheel = to(&format!("dist/tallyd-{version}-py3-none-any.whl"));
+    assert!(fs::exists(to(&format!("dist/tallyd-{version}.tar.gz"))).unwrap());
+
+    // As somebody has it who installed it.
+    let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"];
+    python(&program, folder.path(), &[&install[..], &[&to("site"), &wheel]].concat());
+    let show = "import tallyd; print(tallyd.__version__, tallyd.PystatAgent.__mro__[1].__name__)";
+    let said = python(&program, Path::new(&to("site")), &["-c", show]);
+    assert_eq!(said, format!("{version} Agent\n"));
+    assert!(fs::exists(to("site/tallyd/py.typed")).unwrap(), "for type checkers of programs");
+
+    let cache = format!("--cache-dir={}", to("mypy"));
+    python(&program, &client(), &["-m", "mypy", &cache, "tallyd", "tests"]);
+
+    let licence = |path: PathBuf| fs::read_to_string(path).unwrap();
+    assert_eq!(licence(client().join("LICENSE")), licence(root().join("LICENSE")));
+}
