@@ -109,6 +109,7 @@ find_missing() {
     node_is_new_enough ||
         note nodejs "node 18 or later (runs the Node.js client that the tests send with)"
     need npm "fetches the Node.js client" npm
+    need golang-go "compiles the example in Go" go
     need netcat-openbsd "sends test metrics" nc
     [[ -n $(browser) ]] || note chromium "chromium or google-chrome (opens the status page)"
     need maven "fetches the Kafka broker" mvn
@@ -256,8 +257,8 @@ install_rust_lints() {
 if ! on_debian; then
     say "needed: gcc g++ make perl curl; Rust; for the tests also"
     say "chromium, python3 with venv, twisted, whisper, cachetools and urllib3, node 18 or later, npm,"
-    say "nc (OpenBSD's), mvn (Maven), java 17 or later, openssl, sipp, libpcre 3, systemd's tools,"
-    say "groff; for --packages dpkg-dev, objcopy, xz, python3, rpm, lintian, debootstrap,"
+    say "nc (OpenBSD's), go, mvn (Maven), java 17 or later, openssl, sipp, libpcre 3, systemd's"
+    say "tools, groff; for --packages dpkg-dev, objcopy, xz, python3, rpm, lintian, debootstrap,"
     say "systemd-nspawn; for --lint these too, shellcheck, valgrind"
 fi
 find_missing

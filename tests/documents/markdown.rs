@@ -48,13 +48,20 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every document: those of the root, and those in `docs/`.
+/// Every document: those of the root, those in `docs/` and `examples/`, and that of the client.
 pub(crate) fn documents() -> Vec<Document> {
     let mut paths = Vec::new();
-    for folder in ["", "docs", "docs/forwarders"] {
-        for entry in fs::read_dir(root().join(folder)).unwrap() {
-            let name = entry.unwrap().file_name();
-            let path = Path::new(folder).join(name);
+    let mut folders: Vec<PathBuf> =
+        ["", "docs", "docs/forwarders", "examples", "clients/python"].map(PathBuf::from).into();
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            folders.push(Path::new("examples").join(entry.file_name()));
+        }
+    }
+    for folder in folders {
+        for entry in fs::read_dir(root().join(&folder)).unwrap() {
+            let path = folder.join(entry.unwrap().file_name());
             if path.extension().is_some_and(|extension| extension == "md") {
                 paths.push(path);
             }

@@ -26,6 +26,8 @@ usage: tests/servers/kamailio.sh COMMAND
                   refuses and N calls through a gateway
   rpc DIR METHOD [ARGUMENT...]
                   what kamcmd prints
+  run FILE [OPTION...]
+                  become a Kamailio with another configuration, in the foreground
   kill DIR        kill all its processes at once, as a crash would
   stop DIR        stop it; DIR stays
 EOF
@@ -156,6 +158,13 @@ cmd_traffic() { # DIR [N]
     return "$failed"
 }
 
+cmd_run() { # FILE [OPTION...]
+    cmd_install
+    export LD_LIBRARY_PATH
+    LD_LIBRARY_PATH=$(lib)
+    exec "$(program kamailio kamailio)" -DD -E -L "$(lib)/modules" -m 32 -M 8 -f "$@"
+}
+
 cmd_kill() { # DIR
     go_to "$1"
     local pid
@@ -177,6 +186,8 @@ start:2) cmd_start "$2" ;;
 traffic:2 | traffic:3) cmd_traffic "$2" "${3:-10}" ;;
 kill:2) cmd_kill "$2" ;;
 stop:2) cmd_stop "$2" ;;
+run:1) usage >&2 && exit 2 ;;
+run:*) cmd_run "${@:2}" ;;
 rpc:1 | rpc:2) usage >&2 && exit 2 ;;
 rpc:*) cmd_rpc "${@:2}" ;;
 help:1 | -h:1 | --help:1) usage ;;
