@@ -1,0 +1,304 @@
+//! The dashboards of examples/grafana and the rules of etc/prometheus-alerts.yaml: of one piece, about
+//! metrics that there are, and with an answer of a real Prometheus for every panel.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+#[allow(dead_code, reason = "only the tables are needed")]
+#[path = "documents/markdown.rs"]
+mod markdown;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{Daemon, PATIENCE};
+use forwarders::testing::real_server;
+use serde_json::{Value, json};
+
+const DASHBOARDS: [&str; 2] = ["tallyd", "kamailio"];
+
+fn read(name: &str) -> Value {
+    let path = markdown::root().join(format!("examples/grafana/{name}.json"));
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().unwrap_or_else(|| panic!("no {key} in {value:#}"))
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_else(|| panic!("no {key} in {value:#}"))
+}
+
+/// All panels, those in rows that are folded included, without the rows.
+fn panels(dashboard: &Value) -> Vec<&Value> {
+    let rows = list(dashboard, "panels").iter();
+    let with_folded = rows
+        .flat_map(|row| std::iter::once(row).chain(row["panels"].as_array().into_iter().flatten()));
+    with_folded.filter(|panel| panel["type"] != "row").collect()
+}
+
+/// Every expression, with where it stands.
+fn expressions(dashboard: &Value) -> Vec<(String, &str)> {
+    let title = text(dashboard, "title");
+    let mut found = Vec::new();
+    for panel in panels(dashboard) {
+        let place = format!("{title}: {}", text(panel, "title"));
+        found.extend(list(panel, "targets").iter().map(|one| (place.clone(), text(one, "expr"))));
+    }
+    for one in list(&dashboard["annotations"], "list") {
+        if let Some(expression) = one["expr"].as_str() {
+            found.push((format!("{title}: annotation {}", text(one, "name")), expression));
+        }
+    }
+    found
+}
+
+/// An expression as Grafana would send it, for a job.
+fn filled(expression: &str, job: &str) -> String {
+    expression
+        .replace("$__rate_interval", "10s")
+        .replace("$__range", "1m")
+        .replace("$job", job)
+        .replace("$instance", ".*")
+        .replace("$node", ".*")
+}
+
+/// The names of metrics in an expression that begin so.
+fn metrics<'a>(expression: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(move |word| word.starts_with(prefix))
+}
+
+// ---- Of one piece ----------------------------------------------------------------------------
+
+#[test]
+fn every_panel_says_what_it_shows_in_which_unit_and_from_which_source() {
+    for name in DASHBOARDS {
+        let dashboard = read(name);
+        assert!(text(&dashboard, "uid").starts_with("tallyd"));
+        assert!(dashboard["id"].is_null(), "an id would replace another dashboard");
+        let variables = list(&dashboard["templating"], "list");
+        let variables: BTreeSet<&str> = variables.iter().map(|one| text(one, "name")).collect();
+        assert!(["datasource", "instance", "job"].iter().all(|name| variables.contains(name)));
+        let mut ids = BTreeSet::new();
+        let mut titles = BTreeSet::new();
+        for panel in panels(&dashboard) {
+            let title = text(panel, "title");
+            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{name}: the id of {title}");
+            assert!(titles.insert(title), "{name}: two panels are called {title}");
+            assert!(text(panel, "description").ends_with('.'), "{name}: {title}");
+            assert_ne!(text(&panel["fieldConfig"]["defaults"], "unit"), "", "{name}: {title}");
+            assert_eq!(panel["datasource"]["uid"], "${datasource}", "{name}: {title}");
+            assert!(!list(panel, "targets").is_empty(), "{name}: {title}");
+            let mut letters = BTreeSet::new();
+            for target in list(panel, "targets") {
+                assert!(letters.insert(text(target, "refId")), "{name}: {title}");
+                assert_eq!(target["datasource"]["uid"], "${datasource}", "{name}: {title}");
+            }
+        }
+        for (place, expression) in expressions(&dashboard) {
+            for used in expression.split('$').skip(1) {
+                let end = used.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                let used = &used[..end.unwrap_or(used.len())];
+                let is_grafanas = ["__rate_interval", "__range"].contains(&used);
+                assert!(is_grafanas || variables.contains(used), "{place}: ${used}");
+            }
+            assert!(expression.contains("job=~\"$job\", instance=~\"$instance\""), "{place}");
+        }
+    }
+}
+
+#[test]
+fn no_panel_lies_over_another() {
+    for name in DASHBOARDS {
+        let dashboard = read(name);
+        let mut taken: BTreeMap<(u64, u64), String> = BTreeMap::new();
+        for panel in list(&dashboard, "panels") {
+            let grid = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+            assert!(grid("x") + grid("w") <= 24, "{name}: {}", text(panel, "title"));
+            for x in grid("x")..grid("x") + grid("w") {
+                for y in grid("y")..grid("y") + grid("h") {
+                    let other = taken.insert((x, y), text(panel, "title").to_owned());
+                    assert_eq!(other, None, "{name}: under {}", text(panel, "title"));
+                }
+            }
+        }
+    }
+}
+
+// ---- About metrics that there are ------------------------------------------------------------
+
+/// The names of docs/metrics.md.
+fn own_metrics() -> BTreeSet<String> {
+    let document = markdown::document("docs/metrics.md");
+    let names = document
+        .rows()
+        .filter_map(|row| row[0].strip_prefix('`')?.strip_suffix('`').map(str::to_owned));
+    names.filter(|name| name.starts_with("tallyd_")).collect()
+}
+
+#[test]
+fn the_dashboard_of_the_daemon_shows_all_its_metrics_and_no_others() {
+    let dashboard = read("tallyd");
+    let expressions = expressions(&dashboard);
+    let shown: BTreeSet<String> = expressions
+        .iter()
+        .flat_map(|(_, expression)| metrics(expression, "tallyd_"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(shown, own_metrics());
+}
+
+/// The metrics of docs/kamailio.md as the page for Prometheus calls them. A `*` stays one.
+fn kamailio_metrics() -> Vec<String> {
+    let document = markdown::document("docs/kamailio.md");
+    let rows = document.rows().filter_map(|row| {
+        let name = row[0].strip_prefix('`')?.strip_suffix('`')?;
+        let ending = match row[1] {
+            "counter" if !name.ends_with(".total") => "_total",
+            _ => "",
+        };
+        Some(format!("{}{ending}", name.replace('.', "_")))
+    });
+    let names: Vec<String> = rows.filter(|name| name.starts_with("kamailio_")).collect();
+    assert!(names.len() > 70, "{names:?}");
+    names
+}
+
+fn is_of(name: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        Some((begin, end)) => {
+            name.len() > begin.len() + end.len() && name.starts_with(begin) && name.ends_with(end)
+        }
+        None => name == pattern,
+    }
+}
+
+#[test]
+fn every_metric_of_a_kamailio_is_told_of() {
+    let told = kamailio_metrics();
+    let (dashboard, rules) = (read("kamailio"), rules());
+    let expressions = expressions(&dashboard).into_iter().map(|(_, expression)| expression);
+    for expression in expressions.chain([rules.as_str()]) {
+        for name in metrics(expression, "kamailio_") {
+            assert!(told.iter().any(|pattern| is_of(name, pattern)), "{name} is not in the table");
+        }
+    }
+}
+
+fn rules() -> String {
+    fs::read_to_string(markdown::root().join("etc/prometheus-alerts.yaml")).unwrap()
+}
+
+// ---- Prometheus' own words -------------------------------------------------------------------
+
+#[test]
+fn promtool_accepts_every_expression() {
+    let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };
+    let mut rules = Vec::new();
+    for name in DASHBOARDS {
+        for (number, (_, expression)) in expressions(&read(name)).iter().enumerate() {
+            let record = format!("{name}:{number}");
+            rules.push(json!({ "record": record, "expr": filled(expression, ".*") }));
+        }
+    }
+    assert!(rules.len() > 100, "{}", rules.len());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rules.yaml");
+    // What is JSON is YAML.
+    let group = json!({ "groups": [{ "name": "dashboards", "rules": rules }] });
+    fs::write(&file, group.to_string()).unwrap();
+    let output = Command::new(program).args(["check", "rules"]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn each_alert_rises_and_stays_away_as_it_should() {
+    let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };
+    let cases = markdown::root().join("tests/alerts.yaml");
+    let output = Command::new(program).args(["test", "rules"]).arg(&cases).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let cases = fs::read_to_string(cases).unwrap();
+    for rule in rules().lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(cases.contains(&format!("alertname: {rule}\n")), "tests/alerts.yaml on {rule}");
+    }
+}
+
+/// Removes the file when dropped: Prometheus ceases to scrape what it names.
+struct Targets(PathBuf);
+
+impl Drop for Targets {
+    fn drop(&mut self) {
+        // Another run may have removed it.
+        let _gone_already = fs::remove_file(&self.0);
+    }
+}
+
+/// What shows nothing as long as nothing went wrong.
+const MAY_BE_EMPTY: [&str; 3] = ["Connections", "Restarts", "Stateless replies"];
+
+#[test]
+#[cfg(all(feature = "graphite", feature = "prometheus"))]
+fn a_real_prometheus_has_an_answer_for_every_panel() {
+    let Some(url) = real_server("TALLYD_TEST_PROMETHEUS") else { return };
+    let Some(targets) = real_server("TALLYD_TEST_PROMETHEUS_TARGETS") else { return };
+    let folder = tempfile::Builder::new().prefix("k").tempdir().unwrap();
+    let kamailio = common::replay::Replay::start(folder.path());
+    kamailio.learn("");
+    // Nobody listens on port 1.
+    let daemon = Daemon::start(&format!(
+        "interval: 200ms\nbind_port: 0\n\
+         listeners:\n\
+         - {{ transport: tcp, address: \"127.0.0.1:0\" }}\n\
+         - {{ transport: udp, address: \"127.0.0.1:0\", allow: [192.0.2.1] }}\n\
+         kamailio: [{{ endpoint: \"{}\", interval: 200ms, tags: {{ node: edge-1 }}, methods: [default, no.such] }}]\n\
+         forwarders:\n  graphite: {{ address: \"127.0.0.1:1\", delivery: {{ queue: {{ max_points: 1 }}, \
+         spool: {{ max_files: 1 }} }} }}\n  prometheus: {{ listen: \"127.0.0.1:0\" }}\n",
+        kamailio.unix
+    ));
+    let job = format!("dashboards-{}", std::process::id());
+    let targets = Targets(PathBuf::from(targets).join(format!("{job}.json")));
+    let both = [daemon.admin.to_string(), daemon.page.unwrap().to_string()];
+    let config = json!([{ "targets": both, "labels": { "job": job } }]);
+    fs::write(&targets.0, config.to_string()).unwrap();
+
+    let refused = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let allows_others = daemon.status()["listeners"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| text(one, "listener").rsplit(' ').next().unwrap().to_owned())
+        .collect::<Vec<_>>();
+    let http = reqwest::blocking::Client::new();
+    let answers = |expression: &str| {
+        let url = format!("{url}/api/v1/query");
+        let query = [("query", filled(expression, &job))];
+        let reply =
+            http.get(reqwest::Url::parse_with_params(&url, &query).unwrap()).send().unwrap();
+        let reply: Value = reply.json().unwrap();
+        assert_eq!(reply["status"], "success", "{expression}: {reply}");
+        !list(&reply["data"], "result").is_empty()
+    };
+    let dashboards = DASHBOARDS.map(read);
+    let all = dashboards.iter().flat_map(expressions);
+    let mut left: Vec<(String, &str)> =
+        all.filter(|(place, _)| !MAY_BE_EMPTY.iter().any(|title| place.ends_with(title))).collect();
+    let asked = left.len();
+    assert!(asked > 100, "{asked}");
+    let deadline = Instant::now() + PATIENCE;
+    while !left.is_empty() {
+        daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
+        daemon.send("nonsense");
+        for address in &allows_others {
+            // A listener of streams has nobody on that port of UDP.
+            let _nobody_listens = refused.send_to(b"{}", address);
+        }
+        left.retain(|(_, expression)| !answers(expression));
+        assert!(Instant::now() < deadline, "no answer for {left:#?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
