@@ -119,6 +119,12 @@ find_missing() {
     need_python_module python3-cachetools cachetools "carbon needs it"
     need_python_module python3-urllib3 urllib3 "carbon needs it"
     need openssl "makes a certificate for Kamailio" openssl
+    need_python_module python3-django django "graphite-web, which shows what carbon stores, needs it"
+    need_python_module python3-django-tagging tagging "graphite-web needs it"
+    need_python_module python3-cairocffi cairocffi "graphite-web needs it"
+    need_python_module python3-pyparsing pyparsing "graphite-web needs it"
+    need_python_module python3-simplejson simplejson "graphite-web needs it"
+    need_python_module python3-tz pytz "graphite-web needs it"
     need sip-tester "sends SIP traffic through Kamailio" sipp
     # The package itself is unpacked only: installed, it would start a service.
     need_library libpcre3 libpcre.so.3 "Kamailio needs it"
@@ -256,10 +262,11 @@ install_rust_lints() {
 
 if ! on_debian; then
     say "needed: gcc g++ make perl curl; Rust; for the tests also"
-    say "chromium, python3 with venv, twisted, whisper, cachetools and urllib3, node 18 or later, npm,"
-    say "nc (OpenBSD's), go, mvn (Maven), java 17 or later, openssl, sipp, libpcre 3, systemd's"
-    say "tools, groff; for --packages dpkg-dev, objcopy, xz, python3, rpm, lintian, debootstrap,"
-    say "systemd-nspawn; for --lint these too, shellcheck, valgrind"
+    say "chromium, python3 with venv, twisted, whisper, cachetools, urllib3, django, django-tagging,"
+    say "cairocffi, pyparsing, simplejson and pytz, node 18 or later, npm, nc (OpenBSD's), go, mvn"
+    say "(Maven), java 17 or later, openssl, sipp, libpcre 3, systemd's tools, groff; for --packages"
+    say "dpkg-dev, objcopy, xz, python3, rpm, lintian, debootstrap, systemd-nspawn; for --lint these"
+    say "too, shellcheck, valgrind"
 fi
 find_missing
 install_missing

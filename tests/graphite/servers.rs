@@ -1,5 +1,7 @@
 //! The servers that the tests of Graphite talk to.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::TcpListener;
@@ -71,6 +73,15 @@ impl Carbon {
             }
             assert!(Instant::now() < deadline, "{what} did not come: {stored:?}");
         }
+    }
+
+    /// What Graphite's web application renders of what is stored, for each query.
+    pub(crate) fn render(&self, queries: &[String]) -> Vec<serde_json::Value> {
+        let mut command = Command::new(&self.script);
+        let output = command.args(["render", self.path()]).args(queries).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// What its log says of trouble.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs, starts and stops a real carbon-cache, Graphite's storage, for the tests.
+# Installs, starts and stops a real carbon-cache, Graphite's storage, for the tests; asks Graphite's
+# web application for what is in it.
 # `carbon.sh help` lists the commands.
 set -euo pipefail
 name=carbon
@@ -13,7 +14,7 @@ usage() {
     cat <<EOF
 usage: tests/servers/carbon.sh COMMAND
 
-  install     fetch and unpack the Debian package, unless the program is there
+  install     fetch and unpack the Debian packages, unless the programs are there
   start DIR   start a carbon-cache that keeps its data, log and pid in DIR (made if
               missing) and wait until it answers; prints where it listens:
                 CARBON=127.0.0.1:PORT          (plaintext, TCP and UDP)
@@ -24,6 +25,9 @@ usage: tests/servers/carbon.sh COMMAND
   stop DIR    stop it; DIR and its data stay
   dump DIR    what it has stored: a JSON object of {PATH: [[TIMESTAMP, VALUE], ...]}.
               It is behind by up to a second.
+  render DIR QUERY...
+              what graphite-web answers to /render?QUERY for each QUERY, a line each; QUERY
+              has format=json
 EOF
 }
 
@@ -31,12 +35,21 @@ cmd_install() {
     provide graphite-carbon carbon-cache
     PYTHONPATH=$(modules) "$python" -c 'import carbon.cache, twisted, whisper' 2>/dev/null ||
         die "packages that carbon needs are missing; scripts/setup.sh installs them"
+    provide graphite-web graphite-manage
+    PYTHONPATH=$(web_modules) "$python" -c 'import graphite, cairocffi, django, pytz, simplejson, tagging' \
+        2>/dev/null || die "packages that graphite-web needs are missing; scripts/setup.sh installs them"
 }
 
 # Where the program's own modules are, installed or unpacked.
 modules() {
     local program
     program=$(program graphite-carbon carbon-cache)
+    echo "${program%/usr/bin/*}/usr/lib/python3/dist-packages"
+}
+
+web_modules() {
+    local program
+    program=$(program graphite-web graphite-manage)
     echo "${program%/usr/bin/*}/usr/lib/python3/dist-packages"
 }
 
@@ -132,11 +145,44 @@ json.dump(stored, sys.stdout)
 EOF
 }
 
+# Without a server: what a request would get is asked of the application itself.
+cmd_render() { # DIR QUERY...
+    PYTHONPATH=$(web_modules) "$python" -W ignore - "$@" <<'EOF'
+import os, sys, tempfile
+
+with tempfile.TemporaryDirectory() as storage:
+    whisper = os.path.join(os.path.abspath(sys.argv[1]), "whisper")
+    os.symlink(whisper, os.path.join(storage, "whisper"))
+    os.makedirs(os.path.join(storage, "log", "webapp"))
+    os.environ.update(
+        DJANGO_SETTINGS_MODULE="graphite.settings",
+        GRAPHITE_STORAGE_DIR=storage,
+        GRAPHITE_CONF_DIR=storage,
+    )
+    import django
+    from django.conf import settings
+
+    settings.ALLOWED_HOSTS = ["*"]
+    settings.DATABASES["default"]["NAME"] = ":memory:"
+    settings.CARBONLINK_HOSTS = []
+    django.setup()
+    from django.test import Client
+
+    for query in sys.argv[2:]:
+        reply = Client().get("/render?" + query)
+        if reply.status_code != 200:
+            sys.exit(f"{query}: {reply.status_code}: {reply.content.decode()}")
+        print(reply.content.decode())
+EOF
+}
+
 case ${1:-}:$# in
 install:1) cmd_install ;;
 start:2) cmd_start "$2" ;;
 stop:2) cmd_stop "$2" ;;
 dump:2) cmd_dump "$2" ;;
+render:1 | render:2) usage >&2 && exit 2 ;;
+render:*) cmd_render "${@:2}" ;;
 help:1 | -h:1 | --help:1) usage ;;
 *)
     usage >&2
