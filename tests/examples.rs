@@ -256,7 +256,10 @@ fn each_configuration_is_good() {
     let found = configurations();
     assert!(!found.is_empty());
     for file in found {
-        let output = tallyd().args(["check", "--config"]).arg(&file).output().unwrap();
+        let mut check = tallyd();
+        // What examples/demo/run.sh sets.
+        check.env("DEMO_DIR", "/tmp/demo");
+        let output = check.args(["check", "--config"]).arg(&file).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {said}", file.display());
     }

@@ -1,0 +1,146 @@
+//! The demo shows what it promises, and leaves nothing behind.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![cfg(all(feature = "graphite", feature = "influxdb", feature = "prometheus"))]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, assert_balanced};
+use forwarders::testing::real_program;
+use serde_json::Value;
+
+/// A demo that runs, with all its processes in a group of their own. Killed when dropped.
+struct Demo {
+    child: Child,
+    said: BufReader<ChildStdout>,
+    url: String,
+    folder: PathBuf,
+}
+
+impl Demo {
+    /// Starts it and reads where its page and its folder are; `None` without Python.
+    fn start(options: &[&str]) -> Option<Self> {
+        if !real_program("python3") {
+            return None;
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/run.sh");
+        let mut command = Command::new(script);
+        command.args(["--admin", "127.0.0.1:0"]).args(options);
+        command.env("TALLYD", env!("CARGO_BIN_EXE_tallyd")).env("PYTHONDONTWRITEBYTECODE", "1");
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let mut demo = Self { child, said, url: String::new(), folder: PathBuf::new() };
+        while demo.folder.as_os_str().is_empty() {
+            let mut line = String::new();
+            assert_ne!(demo.said.read_line(&mut line).unwrap(), 0, "it ended");
+            if let Some(url) = line.trim().strip_prefix("status page") {
+                url.trim().trim_end_matches('/').clone_into(&mut demo.url);
+            }
+            if let Some(folder) = line.trim().strip_prefix("log, points") {
+                demo.folder = folder.trim().into();
+            }
+        }
+        Some(demo)
+    }
+
+    fn status(&self) -> Value {
+        reqwest::blocking::get(format!("{}/api/v1/status", self.url)).unwrap().json().unwrap()
+    }
+
+    /// Sends a signal to all its processes, as Ctrl-C does.
+    fn signal(&self, name: &str) {
+        let group = format!("-{}", self.child.id());
+        assert!(Command::new("kill").args(["-s", name, "--", &group]).status().unwrap().success());
+    }
+
+    /// Waits for its end; what it said last.
+    fn wait(mut self) -> (ExitStatus, String) {
+        let mut rest = String::new();
+        // As long as one of its processes lives, the pipe is open.
+        self.said.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap(), rest)
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        // Most often all have ended already.
+        let _killed =
+            Command::new("kill").args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _reaped = self.child.wait();
+    }
+}
+
+#[test]
+fn it_shows_a_load_with_mistakes_a_leak_and_a_destination_that_is_down_until_ctrl_c() {
+    let Some(demo) = Demo::start(&[]) else { return };
+    let deadline = Instant::now() + PATIENCE;
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    loop {
+        let status = demo.status();
+        assert_balanced(&status);
+        let ledger = &status["ledger"];
+        let rejected: u64 = ledger["rejected"].as_object().unwrap().values().map(number).sum();
+        assert_eq!(number(&ledger["received"]), number(&ledger["aggregated"]) + rejected);
+        let forwarders = &status["forwarders"];
+        let down = &forwarders["graphite-down"];
+        if rejected > 3
+            && number(&status["series"]["overflowed_by_metric"]["session.pages"]) > 0
+            && number(&down["spooled"]) > 0
+            && down["up"] == false
+            && down["last_error"].as_str().unwrap().contains("Connection refused")
+            && number(&forwarders["influxdb-flaky"]["delivered"]) > 0
+            && number(&forwarders["file"]["delivered"]) > 0
+            && status["series"]["by_metric"].as_object().unwrap().len() > 12
+        {
+            assert_eq!(ledger["kernel_drops"], 0);
+            break;
+        }
+        assert!(Instant::now() < deadline, "{status:#}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let page = reqwest::blocking::get(format!("{}/", demo.url)).unwrap();
+    assert_eq!(page.status(), 200);
+    assert!(page.text().unwrap().contains("<title>tallyd</title>"));
+
+    let (url, folder) = (demo.url.clone(), demo.folder.clone());
+    assert!(folder.join("points.jsonl").exists());
+    demo.signal("INT");
+    let (status, said) = demo.wait();
+    assert!(status.success(), "{status}: {said}");
+    assert!(said.contains("ledger of the listeners received="), "{said}");
+    assert!(said.contains("forwarder=\"graphite-down\""), "{said}");
+    assert!(!folder.exists(), "its folder is removed");
+    assert!(reqwest::blocking::get(url).is_err(), "the daemon has ended");
+}
+
+#[test]
+fn it_ends_by_itself_after_the_seconds_that_are_asked_for() {
+    let Some(demo) = Demo::start(&["--seconds", "1"]) else { return };
+    let folder = demo.folder.clone();
+    let (status, said) = demo.wait();
+    assert!(status.success() && said.contains("ledger of the listeners received="), "{said}");
+    assert!(!folder.exists(), "its folder is removed");
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_of() {
+    if !real_program("python3") {
+        return;
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/run.sh");
+    let mut command = Command::new(script);
+    command.args(["--admin", &taken.local_addr().unwrap().to_string()]);
+    let output = command.env("TALLYD", env!("CARGO_BIN_EXE_tallyd")).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("--admin 127.0.0.1:0"), "{said}");
+}
