@@ -37,13 +37,18 @@ metric() { # NAME TYPE VALUE [KEY=VALUE...]
     datagram "$tallyd" "$message}"
 }
 
+# 12345 microseconds -> 12.345
+ms() { # MICROSECONDS
+    printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000))
+}
+
 # Runs a command, measures it in milliseconds, and has its exit status.
 timed() { # NAME COMMAND...
     local name=$1 status=0 began=${EPOCHREALTIME/[.,]/} ended
     shift
     "$@" || status=$?
     ended=${EPOCHREALTIME/[.,]/}
-    metric "$name" timer "$(((ended - began) / 1000))" "status=$status"
+    metric "$name" timer "$(ms $((ended - began)))" "status=$status"
     return "$status"
 }
 

@@ -15,6 +15,10 @@ _RESERVED = frozenset(
 )
 
 
+# Made once: `json.dumps` with options makes one with each call.
+_to_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
 def encode(name: str, kind: str, tags: Mapping[str, Any], fields: Mapping[str, Any]) -> bytes:
     """Makes a message of it. Raises ValueError or TypeError for what tallyd would reject."""
     if not isinstance(name, str) or not name:
@@ -27,7 +31,7 @@ def encode(name: str, kind: str, tags: Mapping[str, Any], fields: Mapping[str, A
     if nested:
         message["tags"] = nested
     message.update(fields)
-    return json.dumps(message, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return _to_json(message).encode("ascii")
 
 
 def _tag(value: Any) -> Any:
