@@ -9,6 +9,7 @@ mod common;
 #[allow(dead_code, reason = "each test file uses its part")]
 mod markdown;
 #[path = "graphite/servers.rs"]
+#[allow(dead_code, reason = "each test file uses its part")]
 mod servers;
 
 use std::fs;

@@ -1,7 +1,5 @@
 //! The servers that the tests of Graphite talk to.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::TcpListener;
