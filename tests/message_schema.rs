@@ -1,0 +1,198 @@
+//! `docs/messages.schema.json` says of a message what the decoder says of it.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(dead_code, reason = "each test file uses its part")]
+
+#[path = "documents/markdown.rs"]
+mod markdown;
+
+use jsonschema::Validator;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use tallyd::protocol::{Limits, json::decode};
+
+fn schema() -> Validator {
+    let text = std::fs::read_to_string(markdown::root().join("docs/messages.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    jsonschema::meta::validate(&schema).unwrap();
+    jsonschema::draft202012::new(&schema).unwrap()
+}
+
+/// Whether the decoder takes every message of a datagram. An empty array is no message, and good.
+fn is_accepted(datagram: &str) -> bool {
+    let mut all = true;
+    decode(datagram.as_bytes(), &Limits::default(), &mut |message| all &= message.is_ok());
+    all
+}
+
+/// Whether the schema takes it; what is no JSON, or not for a double, it never sees.
+fn is_valid(schema: &Validator, datagram: &str) -> bool {
+    serde_json::from_str(datagram).is_ok_and(|value| schema.is_valid(&value))
+}
+
+#[test]
+fn the_examples_of_the_documents_are_valid_as_they_are_marked() {
+    let schema = schema();
+    let mut seen = 0;
+    let mut check = |place: &dyn std::fmt::Display, datagram: &str, expected: bool| {
+        assert_eq!(is_valid(&schema, datagram), expected, "{place}: {datagram}");
+        seen += 1;
+    };
+    for block in markdown::all_blocks() {
+        if block.marks.iter().any(|mark| mark == "statsd") {
+            continue;
+        }
+        if block.is("json", "accepted") || block.is("json", "input") {
+            if block.text.starts_with('[') {
+                check(&block, &block.text, true);
+            } else {
+                block.text.lines().for_each(|line| check(&block, line, true));
+            }
+        } else if block.is("text", "rejected") {
+            for line in block.text.lines() {
+                check(&block, line.split_once(' ').unwrap().1, false);
+            }
+        }
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+/// Values that some member has a use for, and such as come close.
+fn values() -> impl Strategy<Value = Value> {
+    let words = [
+        "", "x", "login", "43", "+4", "-4", "1e3", "1.", ".5", "1.10", " 43", "4_3", "0x10", "NaN",
+        "inf", "+", "1e", "--1", "0", "0.0", "1", "1.0", "1.1", "2", "0.1", "00.5", "+.25", "-0.5",
+        "5e-1", "0e5", "٣", "1\n",
+    ];
+    let numbers = prop_oneof![
+        any::<i32>().prop_map(Value::from),
+        (-2.0..2.0).prop_map(Value::from),
+        proptest::sample::select(vec![0.0, -0.0, 1.0, 0.5, 1e300]).prop_map(Value::from),
+    ];
+    let flat = prop_oneof![
+        4 => proptest::sample::select(words.to_vec()).prop_map(Value::from),
+        3 => numbers,
+        1 => any::<bool>().prop_map(Value::from),
+        1 => Just(Value::Null),
+    ];
+    let inner = flat.clone();
+    prop_oneof![
+        8 => flat,
+        1 => proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+        1 => proptest::collection::btree_map("[a-c]?", inner, 0..3)
+            .prop_map(|members| Value::Object(members.into_iter().collect())),
+    ]
+}
+
+/// A type that there is, as a rule.
+fn types() -> impl Strategy<Value = Value> {
+    let known = ["trace", "gauge", "counter", "timer", "set", "guage", "histogram"];
+    prop_oneof![
+        9 => proptest::sample::select(known.to_vec()).prop_map(Value::from),
+        1 => values(),
+    ]
+}
+
+/// An object that has what a message has, as a rule, and some of what it may have.
+fn messages() -> impl Strategy<Value = Value> {
+    let some = |strategy: BoxedStrategy<Value>| proptest::option::of(strategy);
+    let required = |strategy| proptest::option::weighted(0.95, strategy);
+    let name = prop_oneof![9 => Just(Value::from("m")), 1 => values()];
+    let tags = proptest::collection::btree_map("[a-c]{0,2}", values(), 0..4)
+        .prop_map(|members| Value::Object(members.into_iter().collect()));
+    let members = (
+        required(name.boxed()),
+        required(types().boxed()),
+        proptest::option::weighted(0.7, values()),
+        some(values().boxed()),
+        proptest::option::weighted(0.2, values()),
+        some(prop_oneof![tags, values()].boxed()),
+        some(values().boxed()),
+        proptest::option::weighted(0.3, ("[a-c]{0,2}", values())),
+    );
+    members.prop_map(|(name, kind, value, count, rate, tags, timestamp, other)| {
+        let named = [
+            ("metric_name", name),
+            ("metric_type", kind),
+            ("value", value),
+            ("count", count),
+            ("sample_rate", rate),
+            ("tags", tags),
+            ("timestamp", timestamp),
+        ];
+        let mut message: Map<String, Value> =
+            named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        message.extend(other);
+        Value::Object(message)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 4_000, failure_persistence: None, ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_message_is_valid_if_it_is_accepted(
+        datagram in prop_oneof![
+            8 => messages(),
+            1 => proptest::collection::vec(messages(), 0..3).prop_map(Value::from),
+            1 => values(),
+        ]
+    ) {
+        thread_local!(static SCHEMA: Validator = schema());
+        // Its range is one of the things that the schema cannot say.
+        let is_power = |rate: &Value| rate.as_str().is_some_and(|text| text.contains('e'));
+        let all = datagram.as_array().map_or(std::slice::from_ref(&datagram), Vec::as_slice);
+        prop_assume!(!all.iter().filter_map(|one| one.get("sample_rate")).any(is_power));
+        let text = datagram.to_string();
+        let valid = SCHEMA.with(|schema| schema.is_valid(&datagram));
+        prop_assert_eq!(valid, is_accepted(&text), "{}", text);
+    }
+}
+
+/// A message with so many tags at the top level and so many in `tags`.
+fn tagged(outer: usize, inner: usize) -> String {
+    let many = |prefix: &str, count: usize| -> Map<String, Value> {
+        (0..count).map(|n| (format!("{prefix}{n}"), Value::from("x"))).collect()
+    };
+    let mut message = many("outer", outer);
+    message.extend([
+        ("metric_name".to_owned(), json!("m")),
+        ("metric_type".to_owned(), json!("counter")),
+        ("count".to_owned(), json!(1)),
+        ("value".to_owned(), json!(1)),
+        ("sample_rate".to_owned(), json!(1)),
+        ("timestamp".to_owned(), json!(1)),
+        ("tags".to_owned(), Value::Object(many("inner", inner))),
+    ]);
+    Value::Object(message).to_string()
+}
+
+#[test]
+fn the_limit_on_tags_is_that_of_the_schema() {
+    let schema = schema();
+    for (outer, inner, good) in [(256, 0, true), (257, 0, false), (0, 256, true), (0, 257, false)] {
+        let message = tagged(outer, inner);
+        assert_eq!(is_accepted(&message), good, "{outer}, {inner}");
+        assert_eq!(is_valid(&schema, &message), good, "{outer}, {inner}");
+    }
+}
+
+#[test]
+fn what_the_schema_says_that_it_cannot_say_is_all_that_differs() {
+    let schema = schema();
+    let deep = format!("{}{}", "[".repeat(64), "]".repeat(64));
+    let rejected = [
+        r#"{"metric_name": "m", "metric_type": "gauge", "value": "1e400"}"#.to_owned(),
+        r#"{"metric_name": "m", "metric_type": "counter", "sample_rate": "5e1"}"#.to_owned(),
+        r#"{"metric_name": "m", "metric_type": "counter", "sample_rate": 1e-320}"#.to_owned(),
+        format!(r#"{{"metric_name": "m", "metric_type": "trace", "timestamp": {deep}}}"#),
+        tagged(200, 57),
+        r#"{"metric_name": "m", "metric_type": "trace", "a": {}, "a": 1}"#.to_owned(),
+    ];
+    for message in rejected {
+        assert!(!is_accepted(&message), "{message}");
+        assert!(is_valid(&schema, &message), "{message}");
+    }
+}
