@@ -111,6 +111,7 @@ find_missing() {
     need npm "fetches the Node.js client" npm
     need golang-go "compiles the example in Go" go
     need netcat-openbsd "sends test metrics" nc
+    need iproute2 "gives the tutorial's test a network of its own" ip
     [[ -n $(browser) ]] || note chromium "chromium or google-chrome (opens the status page)"
     need maven "fetches the Kafka broker" mvn
     java_is_new_enough || note JAVA "java 17 or later (runs the Kafka broker)"

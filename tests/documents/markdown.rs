@@ -48,28 +48,35 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every document: those of the root, those in `docs/` and `examples/`, and that of the client.
+/// Every document: those of the root, those in `docs/`, `examples/` and their folders, and that of the
+/// client.
 pub(crate) fn documents() -> Vec<Document> {
-    let mut paths = Vec::new();
-    let mut folders: Vec<PathBuf> =
-        ["", "docs", "docs/forwarders", "examples", "clients/python"].map(PathBuf::from).into();
-    for entry in fs::read_dir(root().join("examples")).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            folders.push(Path::new("examples").join(entry.file_name()));
-        }
-    }
-    for folder in folders {
-        for entry in fs::read_dir(root().join(&folder)).unwrap() {
-            let path = folder.join(entry.unwrap().file_name());
-            if path.extension().is_some_and(|extension| extension == "md") {
-                paths.push(path);
-            }
-        }
-    }
+    let mut paths = pages(Path::new(""));
+    paths.extend(pages(Path::new("clients/python")));
+    paths.extend(pages_below(Path::new("docs")));
+    paths.extend(pages_below(Path::new("examples")));
     paths.sort();
     assert!(paths.len() > 10, "{paths:?}");
     paths.into_iter().map(|path| document(path.to_str().unwrap())).collect()
+}
+
+/// The paths of the documents in a folder.
+fn pages(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join(folder)).unwrap();
+    let names = entries.map(|entry| folder.join(entry.unwrap().file_name()));
+    names.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// The same with those in the folders of it.
+fn pages_below(folder: &Path) -> Vec<PathBuf> {
+    let mut paths = pages(folder);
+    for entry in fs::read_dir(root().join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            paths.extend(pages_below(&folder.join(entry.file_name())));
+        }
+    }
+    paths
 }
 
 /// One document by its path from the root.
