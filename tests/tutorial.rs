@@ -1,4 +1,4 @@
-//! docs/tutorial.md and the pages of docs/how-to that say so are followed to the letter:
+//! README.md, docs/tutorial.md and the pages of docs/how-to that say so are followed to the letter:
 //! every command is run, and prints what they show.
 //!
 //! It happens in a network of its own, where the ports of the defaults are free whatever else runs on
@@ -98,6 +98,11 @@ fn follow_inside(test: &str) {
 #[test]
 fn the_tutorial_works() {
     follow("the_tutorial_works", "docs/tutorial.md", Of::All);
+}
+
+#[test]
+fn the_readme_works() {
+    follow("the_readme_works", "README.md", Of::All);
 }
 
 #[test]
