@@ -48,6 +48,64 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
+fn the_contents_of_the_book_have_every_page_once() {
+    let contents = document("docs/SUMMARY.md");
+    let mut listed: Vec<String> = contents.links().into_iter().map(str::to_owned).collect();
+    listed.push("SUMMARY.md".to_owned());
+    listed.sort();
+    let mut pages: Vec<String> = documents()
+        .iter()
+        .filter_map(|page| Some(page.path.strip_prefix("docs").ok()?.to_str().unwrap().to_owned()))
+        .collect();
+    pages.sort();
+    assert_eq!(listed, pages);
+}
+
+#[test]
+fn links_that_lead_out_of_the_book_lead_to_the_repository() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    let script = markdown::root().join("scripts/book-links.py");
+    let spawned =
+        Command::new("python3").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let Ok(mut child) = spawned else {
+        let _nobody_listens = writeln!(std::io::stderr(), "SKIPPED: it needs python3");
+        return;
+    };
+    let chapters: Vec<Value> = documents()
+        .into_iter()
+        .filter_map(|page| {
+            let path = page.path.strip_prefix("docs").ok()?.to_str().unwrap().to_owned();
+            Some(serde_json::json!({ "Chapter": { "path": path, "content": page.text } }))
+        })
+        .collect();
+    let input = serde_json::json!([{}, { "items": chapters }]).to_string();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let book: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut led_out = 0;
+    for chapter in book["items"].as_array().unwrap() {
+        let chapter = &chapter["Chapter"];
+        let (path, text) =
+            (chapter["path"].as_str().unwrap(), chapter["content"].as_str().unwrap());
+        let page = Document { path: Path::new("docs").join(path), text: text.to_owned() };
+        for link in page.links() {
+            if let Some(target) = link.strip_prefix("https://github.com/tallyd/tallyd/blob/main/") {
+                assert!(markdown::root().join(target).exists(), "{path}: {link}");
+                led_out += 1;
+            } else if !link.starts_with("https://") && !link.starts_with('#') {
+                let target = page.path.parent().unwrap().join(link.split('#').next().unwrap());
+                let target = markdown::root().join(target).canonicalize().unwrap();
+                let docs = markdown::root().join("docs").canonicalize().unwrap();
+                assert!(target.starts_with(docs), "{path}: {link} leads out of the book");
+            }
+        }
+    }
+    assert!(led_out > 4, "{led_out}");
+}
+
+#[test]
 fn the_code_map_has_every_file() {
     let map = document("ARCHITECTURE.md");
     let mut files = Vec::new();
