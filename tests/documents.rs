@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
+#[path = "documents/bounds.rs"]
+mod bounds;
 mod common;
 #[path = "documents/keys.rs"]
 mod keys;
@@ -13,7 +15,7 @@ mod schema;
 #[path = "documents/times.rs"]
 mod times;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use common::Daemon;
@@ -158,6 +160,70 @@ fn every_key_is_in_the_reference_with_the_default_of_the_sample() {
             assert_eq!(row[1], format!("`{value}`"), "the default of {path}");
         }
     }
+}
+
+/// The row of the reference for a key.
+fn told<'a>(reference: &'a Document, key: &str) -> Vec<&'a str> {
+    let cell = format!("`{key}`");
+    reference.rows().find(|row| row[0] == cell).unwrap()
+}
+
+/// The keys that the rows of a page tell of: `key`, default, meaning.
+fn keys_told(page: &Document) -> Vec<String> {
+    let is_key =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || b"_.[]".contains(&byte));
+    page.rows()
+        .filter_map(|row| Some(row[0].strip_prefix('`')?.strip_suffix('`')?.to_owned()))
+        .filter(|key| is_key(key))
+        .collect()
+}
+
+#[test]
+fn the_reference_tells_of_no_key_that_there_is_not() {
+    let accepted = documented();
+    let told = keys_told(&document("docs/configuration.md"));
+    assert!(told.len() > 100, "{told:?}");
+    for (place, key) in told.iter().enumerate() {
+        assert!(cfg!(not(feature = "kafka")) || accepted.contains_key(key), "there is no `{key}`");
+        assert!(!told[..place].contains(key), "`{key}` is told of twice");
+    }
+}
+
+/// Every accepted key of which the reference tells in a row of its own. What all destinations share
+/// is here once.
+fn documented() -> BTreeMap<String, String> {
+    let accepted = keys::accepted();
+    accepted.into_iter().map(|path| (keys::documented_as(&path), path)).collect()
+}
+
+#[test]
+fn every_choice_is_in_the_reference() {
+    let reference = document("docs/configuration.md");
+    let mut seen = 0;
+    for (key, path) in documented() {
+        let row = told(&reference, &key);
+        for choice in bounds::choices(&path) {
+            let is_told = row[1..].iter().any(|cell| cell.contains(&format!("`{choice}`")));
+            assert!(is_told, "docs/configuration.md on `{key}` does not tell of `{choice}`");
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+#[test]
+fn every_bound_is_in_the_reference_and_is_the_codes() {
+    let reference = document("docs/configuration.md");
+    let mut seen = 0;
+    let mut complaints = Vec::new();
+    for (key, path) in documented() {
+        if let Some(quantity) = bounds::quantity(&path) {
+            complaints.extend(quantity.complaints(&path, told(&reference, &key).last().unwrap()));
+            seen += 1;
+        }
+    }
+    assert!(complaints.is_empty(), "docs/configuration.md: {complaints:#?}");
+    assert!(seen > 40, "{seen}");
 }
 
 #[test]

@@ -53,6 +53,21 @@ fn collect(
     }
 }
 
+/// What is wrong with a configuration.
+pub(crate) struct Trouble {
+    pub(crate) message: String,
+    pub(crate) help: Vec<String>,
+}
+
+/// What is wrong with a configuration, if anything.
+pub(crate) fn trouble(text: &str) -> Option<Trouble> {
+    let error = read(text).err()?;
+    Some(Trouble {
+        message: error.message().to_string(),
+        help: error.help().iter().map(ToString::to_string).collect(),
+    })
+}
+
 /// The keys that are allowed beside an unknown one, if that is what is wrong with the text.
 fn allowed(text: &str) -> Option<Vec<String>> {
     let error = read(text).err()?;
