@@ -281,8 +281,7 @@ impl Built<'_> {
             common.delivery.spool.order = SpoolOrder::Oldest;
             let timeout = common.delivery.timeout.get();
             let naming = config.naming;
-            let forwarder =
-                RemoteWrite::new(&remote_write, &common.name, timeout, limits, naming);
+            let forwarder = RemoteWrite::new(&remote_write, &common.name, timeout, limits, naming);
             let forwarder = forwarder.map_err(wrong)?;
             config.remote_write = Some(remote_write);
             let section = Section::Prometheus(config);

@@ -16,11 +16,15 @@ pub(crate) enum Quantity {
 }
 
 /// What a section needs beside the key that is tried.
-const NEEDED: [(&str, &str); 8] = [
+const NEEDED: [(&str, &str); 11] = [
     ("forwarders.file", "path: x"),
     ("forwarders.graphite", "address: \"a:1\""),
     ("forwarders.influxdb", "url: \"http://a\", database: x"),
     ("forwarders.kafka", "kafka_broker: \"a:1\", kafka_topic: x"),
+    // What `merge` and `relay` may take is less than this.
+    ("forwarders.prometheus", "request_timeout: 1000h"),
+    ("forwarders.prometheus.merge", "url: \"http://a\""),
+    ("forwarders.prometheus.relay", "path: /a"),
     ("forwarders.prometheus.remote_write", "url: \"http://a\""),
     ("forwarders.statsd", "address: \"a:1\""),
     ("kamailio[]", "endpoint: \"unix:/x\""),
