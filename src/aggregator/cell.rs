@@ -14,10 +14,20 @@ pub enum Cell {
     /// No sample yet.
     #[default]
     Empty,
-    /// Sum of the increments.
-    Counter(Sum),
+    /// Increments.
+    Counter {
+        /// Their sum.
+        sum: Sum,
+        /// How many there were.
+        samples: u32,
+    },
     /// The same, and the counter itself as whoever keeps it reported it.
-    Total(Box<TotalValue>),
+    Total {
+        /// Sum and counter.
+        both: Box<TotalValue>,
+        /// How many reports there were.
+        samples: u32,
+    },
     /// How often it occurred.
     Trace(Sum),
     /// A gauge that was only set: the latest value and when it arrived.
@@ -26,14 +36,24 @@ pub enum Cell {
         value: f64,
         /// When, in nanoseconds of the process's monotonic clock.
         arrival_ns: u64,
+        /// How often it was set.
+        samples: u32,
     },
     /// A gauge that was changed by deltas as well.
     GaugeOps(Box<GaugeOps>),
     /// The values of a timer.
     Timer(Box<Timer>),
-    /// The members of a set.
-    Set(Box<DistinctSet>),
+    /// Members of a set.
+    Set {
+        /// The distinct ones.
+        set: Box<DistinctSet>,
+        /// How many there were.
+        samples: u32,
+    },
 }
+
+/// The number of samples has its place beside the tag, where it costs no memory.
+const _: () = assert!(size_of::<Cell>() == 24, "a cell has grown");
 
 /// Sets and changes of a gauge with their arrival.
 ///
@@ -43,6 +63,8 @@ pub enum Cell {
 pub struct GaugeOps {
     /// In the order of arrival within a tally; joined tallies are sorted when resolved.
     ops: Vec<(u64, GaugeOp)>,
+    /// How many there were, those included that are added up or do not matter any more.
+    samples: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,27 +84,42 @@ impl Cell {
         exact_samples: usize,
     ) {
         match (&mut *self, value) {
-            (Self::Counter(sum), SampleValue::Counter(count)) => sum.add(weighted(*count, weight)),
+            (Self::Counter { sum, samples }, SampleValue::Counter(count)) => {
+                sum.add(weighted(*count, weight));
+                *samples = samples.saturating_add(1);
+            }
             (Self::Trace(sum), SampleValue::Trace) => sum.add(1.0),
-            (Self::Total(cell), SampleValue::Total { added, total }) => {
-                cell.added.add(*added);
-                cell.total = *total;
+            (Self::Total { both, samples }, SampleValue::Total { added, total }) => {
+                both.added.add(*added);
+                both.total = *total;
+                *samples = samples.saturating_add(1);
             }
             (Self::Empty, SampleValue::Total { added, total }) => {
-                *self = Self::Total(Box::new(TotalValue { added: Sum::of(*added), total: *total }));
+                let both = Box::new(TotalValue { added: Sum::of(*added), total: *total });
+                *self = Self::Total { both, samples: 1 };
             }
             // Others count in the same series: nobody keeps what it is.
-            (Self::Counter(sum), SampleValue::Total { added, .. }) => sum.add(*added),
-            (Self::Total(cell), SampleValue::Counter(_)) => {
-                *self = Self::Counter(cell.added);
+            (Self::Counter { sum, samples }, SampleValue::Total { added, .. }) => {
+                sum.add(*added);
+                *samples = samples.saturating_add(1);
+            }
+            (Self::Total { both, samples }, SampleValue::Counter(_)) => {
+                *self = Self::Counter { sum: both.added, samples: *samples };
                 self.record(value, weight, arrival_ns, exact_samples);
             }
             (Self::Timer(timer), SampleValue::Timer(value)) => {
                 timer.record(*value, weight, exact_samples);
             }
-            (Self::Set(set), SampleValue::Set(member)) => set.insert(member.as_bytes()),
-            (Self::Empty | Self::Gauge { .. }, SampleValue::GaugeSet(value)) => {
-                *self = Self::Gauge { value: *value, arrival_ns };
+            (Self::Set { set, samples }, SampleValue::Set(member)) => {
+                set.insert(member.as_bytes());
+                *samples = samples.saturating_add(1);
+            }
+            (Self::Gauge { value, arrival_ns: latest_ns, samples }, SampleValue::GaugeSet(new)) => {
+                (*value, *latest_ns) = (*new, arrival_ns);
+                *samples = samples.saturating_add(1);
+            }
+            (Self::Empty, SampleValue::GaugeSet(value)) => {
+                *self = Self::Gauge { value: *value, arrival_ns, samples: 1 };
             }
             (Self::GaugeOps(ops), SampleValue::GaugeSet(value)) => {
                 ops.push(arrival_ns, GaugeOp::Set(*value));
@@ -92,10 +129,10 @@ impl Cell {
             }
             (Self::Empty, _) => {
                 *self = match value.kind() {
-                    MetricKind::Counter => Self::Counter(Sum::default()),
+                    MetricKind::Counter => Self::Counter { sum: Sum::default(), samples: 0 },
                     MetricKind::Trace => Self::Trace(Sum::default()),
                     MetricKind::Timer => Self::Timer(Box::default()),
-                    MetricKind::Set => Self::Set(Box::default()),
+                    MetricKind::Set => Self::Set { set: Box::default(), samples: 0 },
                     MetricKind::Gauge => Self::GaugeOps(Box::default()),
                 };
                 self.record(value, weight, arrival_ns, exact_samples);
@@ -111,35 +148,76 @@ impl Cell {
         match (&mut *self, other) {
             (_, Self::Empty) => {}
             (Self::Empty, other) => *self = other,
-            (Self::Counter(own), Self::Counter(other)) | (Self::Trace(own), Self::Trace(other)) => {
-                own.merge(other);
-            }
-            (Self::Total(own), Self::Total(other)) => {
-                own.added.merge(other.added);
-                own.total = other.total;
-            }
-            (Self::Counter(own), Self::Total(other)) => own.merge(other.added),
-            (Self::Total(own), Self::Counter(other)) => {
-                let mut sum = own.added;
+            (Self::Trace(own), Self::Trace(other)) => own.merge(other),
+            (
+                Self::Counter { sum, samples },
+                Self::Counter { sum: other, samples: other_samples },
+            ) => {
                 sum.merge(other);
-                *self = Self::Counter(sum);
+                *samples = samples.saturating_add(other_samples);
+            }
+            (
+                Self::Total { both, samples },
+                Self::Total { both: other, samples: other_samples },
+            ) => {
+                both.added.merge(other.added);
+                both.total = other.total;
+                *samples = samples.saturating_add(other_samples);
+            }
+            (
+                Self::Counter { sum, samples },
+                Self::Total { both: other, samples: other_samples },
+            ) => {
+                sum.merge(other.added);
+                *samples = samples.saturating_add(other_samples);
+            }
+            (
+                Self::Total { both, samples },
+                Self::Counter { sum: other, samples: other_samples },
+            ) => {
+                let (mut sum, samples) = (both.added, samples.saturating_add(other_samples));
+                sum.merge(other);
+                *self = Self::Counter { sum, samples };
             }
             (Self::Timer(own), Self::Timer(other)) => own.merge(*other, exact_samples),
-            (Self::Set(own), Self::Set(other)) => own.merge(*other),
+            (Self::Set { set, samples }, Self::Set { set: other, samples: other_samples }) => {
+                set.merge(*other);
+                *samples = samples.saturating_add(other_samples);
+            }
             (
-                Self::Gauge { value, arrival_ns },
-                Self::Gauge { value: other, arrival_ns: other_ns },
+                Self::Gauge { value, arrival_ns, samples },
+                Self::Gauge { value: other, arrival_ns: other_ns, samples: other_samples },
             ) => {
                 if other_ns > *arrival_ns {
                     (*value, *arrival_ns) = (other, other_ns);
                 }
+                *samples = samples.saturating_add(other_samples);
             }
             (Self::Gauge { .. } | Self::GaugeOps(_), mut other) => {
-                self.gauge_ops().ops.append(&mut other.gauge_ops().ops);
+                let (own, other) = (self.gauge_ops(), other.gauge_ops());
+                own.ops.append(&mut other.ops);
+                own.samples = own.samples.saturating_add(other.samples);
             }
             (cell, other) => {
                 debug_assert!(false, "{cell:?} cannot take {other:?}: the kind is in the key");
             }
+        }
+    }
+
+    /// Samples that it was made of, whatever their weights.
+    #[inline]
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Counter { samples, .. }
+            | Self::Total { samples, .. }
+            | Self::Gauge { samples, .. }
+            | Self::Set { samples, .. } => u64::from(*samples),
+            Self::GaugeOps(ops) => u64::from(ops.samples),
+            // Each of them adds one.
+            Self::Trace(sum) => sum.value() as u64,
+            Self::Timer(timer) => timer.value_count(),
         }
     }
 
@@ -148,12 +226,12 @@ impl Cell {
     pub fn into_value(self, gauge: &mut f64, percentiles: &[Percentile]) -> Option<Value> {
         Some(match self {
             Self::Empty => return None,
-            Self::Counter(sum) => Value::Counter(sum),
-            Self::Total(total) => Value::Total(total),
+            Self::Counter { sum, .. } => Value::Counter(sum),
+            Self::Total { both, .. } => Value::Total(both),
             Self::Trace(sum) => Value::Trace(sum),
             Self::Timer(timer) => Value::timer(*timer, percentiles),
-            Self::Set(set) => Value::set(*set),
-            Self::Gauge { value, arrival_ns } => {
+            Self::Set { set, .. } => Value::set(*set),
+            Self::Gauge { value, arrival_ns, .. } => {
                 *gauge = value;
                 Value::Gauge { value, arrival_ns }
             }
@@ -169,8 +247,9 @@ impl Cell {
     fn gauge_ops(&mut self) -> &mut GaugeOps {
         if let Self::Empty | Self::Gauge { .. } = self {
             let mut ops = Box::<GaugeOps>::default();
-            if let Self::Gauge { value, arrival_ns } = self {
+            if let Self::Gauge { value, arrival_ns, samples } = self {
                 ops.push(*arrival_ns, GaugeOp::Set(*value));
+                ops.samples = *samples;
             }
             *self = Self::GaugeOps(ops);
         }
@@ -183,6 +262,7 @@ impl Cell {
 
 impl GaugeOps {
     fn push(&mut self, arrival_ns: u64, op: GaugeOp) {
+        self.samples = self.samples.saturating_add(1);
         match (op, self.ops.last_mut()) {
             // What came before a set does not matter any more, whatever other tallies hold.
             (GaugeOp::Set(_), _) => self.ops.clear(),
@@ -291,6 +371,41 @@ mod tests {
         let mut huge = Cell::default();
         huge.record(&SampleValue::Counter(f64::MAX), 1e300, 0, 1000);
         assert_eq!(huge.into_value(&mut 0.0, &[]).unwrap().headline(), f64::MAX);
+    }
+
+    #[test]
+    fn samples_are_counted_whatever_they_weigh_and_wherever_they_came_in() {
+        let record = |values: &[SampleValue<'_>]| {
+            let mut cell = Cell::default();
+            values.iter().for_each(|value| cell.record(value, 10.0, 0, 1000));
+            cell
+        };
+        let total = || SampleValue::Total { added: 2.0, total: 502.0 };
+        let counter = || SampleValue::Counter(5.0);
+        for (left, right) in [
+            (vec![counter(), counter()], vec![counter()]),
+            (vec![total(), total()], vec![total()]),
+            (vec![total(), counter()], vec![total()]),
+            (vec![counter(), total()], vec![total()]),
+            (vec![total(), total()], vec![counter()]),
+            (vec![SampleValue::Trace, SampleValue::Trace], vec![SampleValue::Trace]),
+            (vec![SampleValue::Timer(1.0), SampleValue::Timer(1.0)], vec![SampleValue::Timer(2.0)]),
+            (
+                vec![SampleValue::Set("a".into()), SampleValue::Set("a".into())],
+                vec![SampleValue::Set("a".into())],
+            ),
+            (vec![GaugeSet(1.0), GaugeSet(1.0)], vec![GaugeSet(1.0)]),
+            (vec![GaugeSet(1.0), GaugeAdd(1.0)], vec![GaugeSet(1.0)]),
+            (vec![GaugeAdd(1.0), GaugeSet(1.0)], vec![GaugeAdd(1.0)]),
+        ] {
+            let what = format!("{left:?} {right:?}");
+            let mut cell = record(&left);
+            assert_eq!(cell.samples(), 2, "{what}");
+            cell.merge(record(&right), 1000);
+            assert_eq!(cell.samples(), 3, "{what}");
+            cell.merge(Cell::default(), 1000);
+            assert_eq!(cell.samples(), 3, "{what}");
+        }
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! How many series each metric has.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use forwarders::model::{MetricKind, Series};
 use hashbrown::hash_table::Entry;
 
+use super::largest::largest;
 use super::seed::{self, Seeded};
 use super::spread::Spread;
 
@@ -109,25 +109,18 @@ impl Metrics {
 
     /// The metrics with the most series, at most `most` of them; the first have the most.
     pub(super) fn usage(&self, most: usize) -> Vec<MetricUsage> {
-        // The least of those that are in it so far is at the top.
-        let mut top: BinaryHeap<(Reverse<u64>, &str)> = BinaryHeap::with_capacity(most + 1);
-        for metric in self.by_name.iter() {
-            let series = metric.series();
-            // Most names are not worth being looked up: of a million, most have one series.
-            let is_among = |(Reverse(least), _): &(Reverse<u64>, &str)| series > *least;
-            if top.len() < most || top.peek().is_some_and(is_among) {
-                top.push((Reverse(series), metric.named_by.name()));
-            }
-            if top.len() > most {
-                top.pop();
-            }
-        }
-        let usage = |(Reverse(series), name): (Reverse<u64>, &str)| MetricUsage {
+        let metrics = self.by_name.iter().map(|metric| (metric.series(), metric));
+        let usage = |(series, name): (u64, &str)| MetricUsage {
             name: name.to_owned(),
             series,
-            overflowed: self.overflowed.get(name).copied().unwrap_or_default(),
+            overflowed: self.overflowed(name),
         };
-        top.into_sorted_vec().into_iter().map(usage).collect()
+        largest(metrics, most, |metric| metric.named_by.name()).into_iter().map(usage).collect()
+    }
+
+    /// Samples that were folded into the overflow series of this name.
+    pub(super) fn overflowed(&self, name: &str) -> u64 {
+        self.overflowed.get(name).copied().unwrap_or_default()
     }
 }
 

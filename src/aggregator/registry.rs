@@ -23,6 +23,9 @@ const OVERFLOW_SHARE: usize = 10;
 /// Series that are forgotten under one lock.
 const FORGOTTEN_AT_ONCE: usize = 1_024;
 
+/// Series that are looked at under one lock.
+const LOOKED_AT_AT_ONCE: usize = 1_024;
+
 /// A number for a live series; free numbers are used again.
 pub type SeriesId = u32;
 
@@ -168,6 +171,24 @@ impl Registry {
     #[must_use]
     pub fn usage(&self, most: usize) -> Vec<MetricUsage> {
         self.lock().metrics.usage(most)
+    }
+
+    /// Samples of these metrics that were folded, in the same order.
+    #[must_use]
+    pub fn overflowed<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<u64> {
+        let inner = self.lock();
+        names.map(|name| inner.metrics.overflowed(name)).collect()
+    }
+
+    /// Live series with numbers from `from` on, up to a thousand of them; and the number to go on
+    /// with, as long as there are more. So all of them can be looked at, and no listener has to wait.
+    #[must_use]
+    pub fn some_series(&self, from: usize) -> (Vec<Arc<Series>>, Option<usize>) {
+        let inner = self.lock();
+        let until = (from + LOOKED_AT_AT_ONCE).min(inner.entries.len());
+        let entries = inner.entries.get(from..until).unwrap_or_default();
+        let some = entries.iter().flatten().map(|entry| Arc::clone(&entry.series)).collect();
+        (some, (until < inner.entries.len()).then_some(until))
     }
 
     /// Metrics that overflowed for the first time since last asked.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use forwarders::model::{Percentile, Point, Series, Snapshot, Window};
 
 use super::AggregationConfig;
+use super::activity::{Activity, Busiest, MetricId};
 use super::cell::Cell;
 use super::places::{Placed, Places};
 use super::registry::{Registry, SeriesId};
@@ -19,6 +20,7 @@ pub struct Store {
     /// By number of the listener.
     places: Vec<Places>,
     touched: Vec<SeriesId>,
+    activity: Activity,
     registry: Arc<Registry>,
     percentiles: Arc<[Percentile]>,
     exact_samples: usize,
@@ -35,7 +37,9 @@ struct Live {
     series: Arc<Series>,
     cell: Cell,
     gauge: f64,
-    last_window: u64,
+    /// Number of the latest window with samples; there are not 2^32 of them.
+    last_window: u32,
+    metric: MetricId,
 }
 
 impl Store {
@@ -50,6 +54,7 @@ impl Store {
             live: Vec::new(),
             places: Vec::new(),
             touched: Vec::new(),
+            activity: Activity::default(),
             registry,
             percentiles: config.percentiles.clone().into(),
             exact_samples: config.exact_samples,
@@ -115,14 +120,22 @@ impl Store {
         }
     }
 
+    /// The metrics that stand out in the window that was closed last. To be asked for once after
+    /// each flush: it begins the counts of the next window.
+    #[must_use]
+    pub fn busiest(&mut self, window: Window) -> Busiest {
+        self.activity.close(window.end_ms)
+    }
+
     /// Forgets the series that have been idle for too long. Called between a flush and the next
     /// merge. Returns how many.
     pub fn expire(&mut self) -> usize {
         let (window, after) = (self.window, self.expire_after_windows);
         let mut expired = Vec::new();
         for (id, entry) in self.live.iter_mut().enumerate() {
-            if entry.as_ref().is_some_and(|live| live.last_window + after < window) {
-                *entry = None;
+            let is_idle = |live: &mut Live| u64::from(live.last_window) + after < window;
+            if let Some(live) = entry.take_if(is_idle) {
+                self.activity.remove(live.metric);
                 expired.push(id as SeriesId);
             }
         }
@@ -142,9 +155,8 @@ impl Store {
             (placed.id, placed.series) = (admitted.id, admitted.series);
         }
         let Placed { id, ref series, .. } = *placed;
-        let window = self.window;
-        let (live, touched, exact_samples) =
-            (&mut self.live, &mut self.touched, self.exact_samples);
+        let window = self.window as u32;
+        let Self { live, touched, activity, exact_samples, .. } = self;
         if live.len() <= id as usize {
             live.resize_with(id as usize + 1, || None);
         }
@@ -153,12 +165,14 @@ impl Store {
             cell: Cell::Empty,
             gauge: 0.0,
             last_window: window,
+            metric: activity.add(series),
         });
+        activity.count(entry.metric, cell.samples());
         if matches!(entry.cell, Cell::Empty) {
             touched.push(id);
         }
         entry.last_window = window;
-        entry.cell.merge(cell, exact_samples);
+        entry.cell.merge(cell, *exact_samples);
     }
 
     fn is_known(&self, id: SeriesId, series: &Arc<Series>) -> bool {

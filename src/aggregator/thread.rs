@@ -237,6 +237,8 @@ impl AggregatorThread {
             lag: Duration::from_millis(late_ms),
             points: snapshot.points.len() as u64,
         });
+        // The forwarders have the window: nobody waits for this.
+        self.windows.tell_busiest(self.store.busiest(window));
     }
 
     /// Merges the daemon's own metrics.

@@ -1,12 +1,15 @@
-//! How the windows go: how many were closed, and how late the last one was.
+//! How the windows go: how many were closed, how late the last one was, and who was busy in it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use super::activity::Busiest;
 
 /// Shared between the aggregator, which writes once a window, and whoever reports.
 #[derive(Debug)]
 pub struct WindowStats {
     inner: Mutex<Inner>,
+    busiest: Mutex<Option<Arc<Busiest>>>,
 }
 
 #[derive(Debug)]
@@ -47,7 +50,7 @@ impl WindowStats {
     #[must_use]
     pub fn new(interval: Duration) -> Self {
         let inner = Inner { interval, closed: 0, last: None, handed_on: Instant::now() };
-        Self { inner: Mutex::new(inner) }
+        Self { inner: Mutex::new(inner), busiest: Mutex::default() }
     }
 
     /// Windows are of another length from now on.
@@ -61,6 +64,17 @@ impl WindowStats {
         inner.closed += 1;
         inner.last = Some(window);
         inner.handed_on = Instant::now();
+    }
+
+    /// Who was busy in the last window.
+    pub fn tell_busiest(&self, busiest: Busiest) {
+        *self.busiest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(busiest));
+    }
+
+    /// The metrics that stood out in the last window; `None` before the first one is closed.
+    #[must_use]
+    pub fn busiest(&self) -> Option<Arc<Busiest>> {
+        self.busiest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How it stands.
