@@ -12,12 +12,13 @@ use super::Protocol;
 use super::allow::{AllowList, Gate};
 use super::config::Endpoint;
 use super::recorder::{Ahead, Change, Recorder};
+use super::senders::{self, Sent};
 use super::stats::ListenerStats;
 use super::udp;
 use super::unix::SocketFile;
 use super::wake::Waker;
 use crate::protocol::{RejectReason, Rejection};
-use crate::sys::{self, BATCH, ReceiveBatch};
+use crate::sys::{self, BATCH, Datagram, ReceiveBatch};
 
 /// After a stop a socket is read until it is empty, but no longer than this: whoever goes on
 /// sending must not keep the daemon from stopping.
@@ -79,10 +80,15 @@ impl BoundDatagrams {
                 );
                 break;
             }
-            match batch.receive(self.socket.as_fd(), curiosity.asks()) {
+            let is_watched = self.stats.senders().is_watched();
+            match batch.receive(self.socket.as_fd(), is_watched || curiosity.asks()) {
                 Ok(received) => {
                     recorder.begin_batch();
-                    self.record(&batch, &mut gate, &mut recorder);
+                    if is_watched {
+                        self.record_watched(&batch, &mut gate, &mut recorder);
+                    } else {
+                        self.record(&batch, &mut gate, &mut recorder);
+                    }
                     curiosity.learn(received, recorder.rejected_in_batch());
                     recorder.publish();
                 }
@@ -116,21 +122,56 @@ impl BoundDatagrams {
     fn record(&self, batch: &ReceiveBatch, gate: &mut Gate, recorder: &mut Recorder) {
         let mut ahead = Ahead::new();
         for datagram in batch.datagrams() {
-            if !gate.admits(|| datagram.sender.address()) {
-                continue;
-            }
-            let sender = Sender { sender: datagram.sender, origin: &self.origin };
-            if datagram.is_cut {
-                let offset = datagram.bytes.len();
-                let reason = RejectReason::TooLong;
-                let rejection = Rejection { reason, offset, expected: "a shorter datagram" };
-                recorder.count_read(1, offset);
-                recorder.reject(rejection, datagram.bytes, sender);
-            } else {
-                recorder.datagram(datagram.bytes, sender, &mut ahead);
+            if gate.admits(|| datagram.sender.address()) {
+                self.record_datagram(&datagram, recorder, &mut ahead);
             }
         }
         recorder.catch_up(&mut ahead);
+    }
+
+    /// The same, and counts who sent how much: one datagram after the other, so that it is known whose
+    /// each message is.
+    #[cold]
+    fn record_watched(&self, batch: &ReceiveBatch, gate: &mut Gate, recorder: &mut Recorder) {
+        let mut sent_by = Vec::with_capacity(BATCH);
+        for datagram in batch.datagrams() {
+            let address = datagram.sender.address();
+            if !gate.admits(|| address) {
+                continue;
+            }
+            let (messages_before, rejected_before) = recorder.received_in_batch();
+            let mut ahead = Ahead::new();
+            self.record_datagram(&datagram, recorder, &mut ahead);
+            recorder.catch_up(&mut ahead);
+            let (messages, rejected) = recorder.received_in_batch();
+            let sent = Sent {
+                datagrams: 1,
+                bytes: datagram.bytes.len() as u64,
+                messages: messages - messages_before,
+                rejected: rejected - rejected_before,
+            };
+            sent_by.push((senders::Sender::of_address(address), sent));
+        }
+        self.stats.senders().count(&sent_by);
+    }
+
+    #[inline]
+    fn record_datagram<'b>(
+        &'b self,
+        datagram: &Datagram<'b>,
+        recorder: &mut Recorder,
+        ahead: &mut Ahead<'b, Sender<'b>>,
+    ) {
+        let sender = Sender { sender: datagram.sender, origin: &self.origin };
+        if datagram.is_cut {
+            let offset = datagram.bytes.len();
+            let reason = RejectReason::TooLong;
+            let rejection = Rejection { reason, offset, expected: "a shorter datagram" };
+            recorder.count_read(1, offset);
+            recorder.reject(rejection, datagram.bytes, sender);
+        } else {
+            recorder.datagram(datagram.bytes, sender, ahead);
+        }
     }
 
     fn wait(&self, waker: &Waker) {

@@ -17,6 +17,7 @@ pub(crate) mod lines;
 pub mod passed;
 pub mod recorder;
 pub mod rejected;
+pub mod senders;
 pub mod stats;
 pub mod stream;
 mod tcp;

@@ -284,6 +284,13 @@ impl Recorder {
         self.counts.rejected.iter().any(|count| *count > 0)
     }
 
+    /// Messages received and rejected since the last [`Recorder::publish`]; without lines that are
+    /// only looked at so far.
+    #[must_use]
+    pub fn received_in_batch(&self) -> (u64, u64) {
+        (self.counts.received(), self.counts.rejected.iter().sum())
+    }
+
     /// Makes the counts of a batch visible.
     pub fn publish(&mut self) {
         self.stats.add(&std::mem::take(&mut self.counts));

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::net::sockopt;
 
+use super::senders::SenderCounts;
 use crate::protocol::RejectReason;
 use crate::sys;
 
@@ -70,6 +71,7 @@ pub struct ListenerStats {
     kernel: Mutex<KernelDrops>,
     refused: [AtomicU64; Refusal::ALL.len()],
     connections: Option<Connections>,
+    senders: SenderCounts,
 }
 
 /// Why a datagram or a connection was refused before a byte of it was looked at.
@@ -177,6 +179,7 @@ impl ListenerStats {
             kernel: Mutex::default(),
             refused: Default::default(),
             connections: None,
+            senders: SenderCounts::default(),
         }
     }
 
@@ -224,6 +227,12 @@ impl ListenerStats {
         for (own, gone) in self.refused.iter().zip(&gone.refused) {
             own.fetch_add(gone.load(Ordering::Relaxed), Ordering::Relaxed);
         }
+    }
+
+    /// Who sends how much, while somebody wants to know.
+    #[must_use]
+    pub fn senders(&self) -> &SenderCounts {
+        &self.senders
     }
 
     /// All numbers at one moment.

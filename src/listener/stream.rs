@@ -25,6 +25,7 @@ use super::allow::{AllowList, Gate};
 use super::config::{Endpoint, StreamConfig};
 use super::lines::{LineCutter, Part};
 use super::recorder::{Change, Recorder};
+use super::senders::{Sender, Sent};
 use super::stats::{Closed, ListenerStats, Refusal};
 use super::unix::SocketFile;
 use super::wake::Waker;
@@ -158,6 +159,19 @@ impl fmt::Display for Peer {
             Self::Unix { path, process: None } => formatter.write_str(path),
         }
     }
+}
+
+/// Counts what a connection brought since the last batch was published.
+#[cold]
+fn count_sender(stats: &ListenerStats, peer: &Peer, bytes: usize, recorder: &Recorder) {
+    let (messages, rejected) = recorder.received_in_batch();
+    let sender = match peer {
+        Peer::Ip(address) => Sender::of_address(*address),
+        Peer::Unix { process: Some(process), .. } => Sender::Process(*process),
+        Peer::Unix { process: None, .. } => Sender::Unnamed,
+    };
+    let sent = Sent { datagrams: 0, bytes: bytes as u64, messages, rejected };
+    stats.senders().count(&[(sender, sent)]);
 }
 
 /// The thread's state.
@@ -344,6 +358,7 @@ impl Server {
         recorder.begin_batch();
         recorder.count_read(0, length);
         let (max, peer) = (self.config.max_line, &connection.peer);
+        let is_watched = self.stats.senders().is_watched();
         let has_ended_line =
             connection.lines.feed(&self.buffer[..length], max, &mut |part| match part {
                 Part::Lines(lines) => recorder.lines(lines, peer),
@@ -353,6 +368,9 @@ impl Server {
                     recorder.reject(rejection, line, peer);
                 }
             });
+        if is_watched {
+            count_sender(&self.stats, peer, length, recorder);
+        }
         recorder.publish();
         if has_ended_line {
             connection.alive = Instant::now();
@@ -372,6 +390,9 @@ impl Server {
                 let (reason, offset) = (RejectReason::Unfinished, line.len());
                 let rejection = Rejection { reason, offset, expected: "the line's end" };
                 self.recorder.reject(rejection, &line, &connection.peer);
+            }
+            if self.stats.senders().is_watched() {
+                count_sender(&self.stats, &connection.peer, 0, &self.recorder);
             }
             self.recorder.publish();
         }
