@@ -567,6 +567,40 @@ fn the_schema_of_the_status_is_that_of_a_real_one_and_of_the_example() {
     assert_eq!(schema::complaints(&schema, &wrong).len(), 5);
 }
 
+#[test]
+fn what_there_is_most_of_is_as_it_is_shown() {
+    let text = std::fs::read_to_string(markdown::root().join("docs/top.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    let daemon = Daemon::start("interval: 200ms\n");
+    let top = || -> Value { serde_json::from_str(&daemon.get("/api/v1/top").1).unwrap() };
+    // Somebody looks, so senders are counted. What the tags are is told again for some seconds.
+    assert_eq!(daemon.get("/api/v1/top?parts=senders").0, 200);
+    let message = r#"{"metric_name":"m","metric_type":"counter","stage":"login"}"#;
+    daemon.send(message);
+    daemon.wait_for("its window", |status| status["windows"]["points"] == 1);
+    let is_whole = |top: &Value| {
+        ["metrics", "tag_keys", "senders"].iter().all(|part| top[part]["top"][0].is_object())
+    };
+    let mut real = top();
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    while !is_whole(&real) {
+        assert!(std::time::Instant::now() < deadline, "{real:#}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        real = top();
+    }
+    assert_eq!(schema::complaints(&schema, &real), [""; 0]);
+    let [(block, example)] = &blocks_of("top")[..] else { panic!("there is one") };
+    assert_eq!(schema::complaints(&schema, example), [""; 0]);
+    assert_eq!(shape(example), shape(&real), "{block}");
+    assert_eq!(schema::members(&schema), shape(example));
+    let admin = document("docs/admin.md");
+    let told: Vec<&str> = admin.rows().flat_map(|row| row.concat().leak().split('`')).collect();
+    for path in shape(&real) {
+        let member = path.rsplit('.').next().unwrap().trim_end_matches("[]");
+        assert!(told.contains(&member), "docs/admin.md on {path}");
+    }
+}
+
 fn ledger_adds_up(block: &Block, status: &Value) {
     let sum = |counts: &Value| -> u64 {
         counts.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
@@ -25,6 +25,7 @@ use crate::own;
 
 use self::history::History;
 use self::hosts::Hosts;
+use self::top::{Asked, TopConfig, TopView};
 
 mod health;
 mod history;
@@ -32,7 +33,8 @@ mod hosts;
 mod page;
 mod reload;
 mod server;
-mod status;
+pub(crate) mod status;
+pub mod top;
 
 /// `admin`: the HTTP endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -45,6 +47,8 @@ pub struct AdminConfig {
     /// besides addresses, `localhost` and the system's own name. Others are refused: any web page
     /// could point a name of its own at this address. Defaults to none.
     pub hosts: Vec<String>,
+    /// What `/api/v1/top` may take.
+    pub top: TopConfig,
 }
 
 /// Where the endpoint listens.
@@ -89,7 +93,7 @@ impl Admin {
     /// Answers there until it is dropped.
     #[must_use]
     pub fn start(config: &AdminConfig, bound: Bound, observed: Arc<Observed>) -> Self {
-        let shared = Shared { observed, history: Arc::default() };
+        let shared = Shared { observed, history: Arc::default(), top: Arc::default() };
         let hosts = Hosts::new(&config.hosts);
         let mut admin = Self { listen: config.listen, hosts, shared, serving: None };
         admin.serve(bound);
@@ -121,9 +125,9 @@ impl Admin {
         self.stop();
         let Some(socket) = socket else { return };
         if let Ok(address) = socket.local_addr() {
-            info!(%address, "admin endpoint: / /healthz /readyz /metrics /api/v1/status /api/v1/rejected");
+            info!(%address, "admin endpoint: / /healthz /readyz /metrics /api/v1/status /api/v1/rejected /api/v1/top");
         }
-        let Shared { observed, history } = self.shared.clone();
+        let Shared { observed, history, .. } = self.shared.clone();
         let router = router(&self.hosts, self.shared.clone());
         self.serving = Some(tokio::spawn(async move {
             tokio::select! {
@@ -151,6 +155,7 @@ impl Drop for Admin {
 struct Shared {
     observed: Arc<Observed>,
     history: Arc<History>,
+    top: Arc<TopView>,
 }
 
 fn router(hosts: &Hosts, shared: Shared) -> Router {
@@ -161,6 +166,7 @@ fn router(hosts: &Hosts, shared: Shared) -> Router {
         .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/history", get(history))
         .route("/api/v1/reload", get(reload::show))
+        .route("/api/v1/top", get(top))
         .layer(middleware::from_fn_with_state(hosts.clone(), hosts::check));
     Router::new()
         .route("/healthz", get(healthz))
@@ -204,13 +210,23 @@ async fn rejected(State(shared): State<Shared>) -> Json<status::Rejected> {
     Json(status::Rejected::of(&shared.observed))
 }
 
-async fn history(State(Shared { observed, history }): State<Shared>) -> Json<history::Shown> {
+async fn history(State(Shared { observed, history, .. }): State<Shared>) -> Json<history::Shown> {
     Json(history.show(&observed))
+}
+
+async fn top(
+    State(Shared { observed, top, .. }): State<Shared>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    match top.answer(&asked, &observed).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err(refused) => refused.into_response(),
+    }
 }
 
 async fn not_found() -> (StatusCode, &'static str) {
     let paths = "try /, /healthz, /readyz, /metrics, /api/v1/status, /api/v1/rejected, \
-                 /api/v1/history or /api/v1/reload\n";
+                 /api/v1/history, /api/v1/reload or /api/v1/top\n";
     (StatusCode::NOT_FOUND, paths)
 }
 

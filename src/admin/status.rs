@@ -378,11 +378,11 @@ impl Message {
     }
 }
 
-fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     rfc3339_ms(unix_ms(time))
 }
 
-fn rfc3339_ms(time_ms: u64) -> String {
+pub(super) fn rfc3339_ms(time_ms: u64) -> String {
     let mut text = Vec::new();
     write_rfc3339(&mut text, time_ms);
     String::from_utf8_lossy(&text).into_owned()
