@@ -123,6 +123,12 @@ fn a_poison_series_costs_nothing_but_itself_and_is_shown_with_the_servers_words(
         status["forwarders"]["influxdb"]["spool"]["quarantined"] == 1
     });
     assert_eq!(status["forwarders"]["influxdb"]["spool"]["not_quarantined"], 0);
+    let (_, own) = daemon.get("/metrics");
+    assert!(own.contains("tallyd_points_quarantined_total{forwarder=\"influxdb\"} 1\n"), "{own}");
+    assert!(
+        own.contains("tallyd_points_not_quarantined_total{forwarder=\"influxdb\"} 0\n"),
+        "{own}"
+    );
     assert_balanced(&status);
     let stopped = daemon.stop();
     let is_told = |entry: &Value| {

@@ -59,6 +59,9 @@ fn connections_beyond_the_limit_are_closed_and_shown_in_the_status() {
         assert_eq!(connect().read(&mut [0; 1]).unwrap_or(0), 0, "closed at once");
         assert_eq!(refused(&daemon.status()), count);
     }
+    let (_, own) = daemon.get("/metrics");
+    let line = "tallyd_page_connections_refused_total{forwarder=\"prometheus\"} 2\n";
+    assert!(own.contains(line), "{own}");
     assert!(daemon.status()["forwarders"]["console"].get("refused_connections").is_none());
     let stopped = daemon.stop();
     let told: Vec<_> =

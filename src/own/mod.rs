@@ -343,6 +343,13 @@ impl Own {
                 Some((forwarder(name), unix_seconds(now.last_error.as_ref()?.0)))
             }),
         );
+        self.counter(
+            "tallyd_page_connections_refused_total",
+            "Connections to the page for Prometheus that were closed at once, because there were too many",
+            forwarders
+                .iter()
+                .filter_map(|(name, now)| Some((forwarder(name), now.refused_connections?))),
+        );
     }
 
     fn points(&mut self, forwarders: &[(&str, forwarding::Counts)]) {
@@ -407,6 +414,16 @@ impl Own {
             "tallyd_spool_write_failures_total",
             "Times that a write, or opening the folder, failed",
             spools.iter().map(|(name, spool)| (forwarder(name), spool.failures)),
+        );
+        self.counter(
+            "tallyd_points_quarantined_total",
+            "Points that were refused and put into the quarantine",
+            spools.iter().map(|(name, spool)| (forwarder(name), spool.quarantined)),
+        );
+        self.counter(
+            "tallyd_points_not_quarantined_total",
+            "Points that were refused and not put into the quarantine",
+            spools.iter().map(|(name, spool)| (forwarder(name), spool.not_quarantined)),
         );
     }
 }
