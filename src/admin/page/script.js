@@ -303,6 +303,10 @@ function showListeners({ listeners }, before) {
 function forwarderNotes(one) {
   const notes = [];
   if (one.spool && one.spool.files > 0) notes.push(`Spool: ${count(one.spool.files)} windows, ${bytes(one.spool.file_bytes)}, the oldest of ${clock(one.spool.oldest)}, in ${one.spool.folder}`);
+  if (one.spool && one.spool.quarantined + one.spool.not_quarantined > 0) {
+    notes.push(`Of the points that it refused, ${count(one.spool.quarantined)} are in quarantine, ${count(one.spool.not_quarantined)} are not`);
+  }
+  if (one.refused_connections > 0) notes.push(`Connections to the page closed at once, because there were too many: ${count(one.refused_connections)}`);
   if (one.last_error) notes.push(`Last error at ${clock(one.last_error_at)}: ${one.last_error}`);
   return notes.map((words) => el("p", "name", words));
 }
@@ -349,18 +353,28 @@ function showKamailio({ kamailio }) {
   })));
 }
 
+// Rows of a name, a bar and a number, the largest first.
+function bars(rows, shown, overflowed) {
+  const most = rows.length > 0 ? rows[0][1] : 1;
+  const bar = (n) => svg("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" },
+    svg("rect", { width: Math.max(.5, n / most * 100), height: 6, rx: 1 }));
+  return el("div", "bars", ...rows.flatMap(([name, n]) => [
+    el("span", "name", name, overflowed[name] ? el("span", "tag warn", "overflows") : null),
+    bar(n),
+    el("span", "count", shown(n)),
+  ]));
+}
+
+function others(n, isMore) {
+  return n > 0 ? el("p", "facts", `and ${count(n)}${isMore ? " or more" : ""} other metrics`) : null;
+}
+
 function showSeries({ series, windows }) {
   const sorted = Object.entries(series.by_metric).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
   const top = sorted.slice(0, METRICS_SHOWN);
-  const most = top.length > 0 ? top[0][1] : 1;
-  const bar = (n) => svg("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" },
-    svg("rect", { width: Math.max(.5, n / most * 100), height: 6, rx: 1 }));
-  const bars = top.flatMap(([name, n]) => [
-    el("span", "name", name, series.overflowed_by_metric[name] ? el("span", "tag warn", "overflows") : null),
-    bar(n),
-    el("span", "count", count(n)),
-  ]);
-  const rest = sorted.length - top.length;
+  const overflowed = series.overflowed_by_metric;
+  const perSecond = (n) => `${short(n / busiest.interval_s)} /s`;
+  const loud = busiest ? busiest.top.map((one) => [one.name, one.window_samples]) : [];
   place("series").replaceChildren(el("div", "card",
     el("div", "facts",
       fact("series", count(series.total)),
@@ -368,8 +382,11 @@ function showSeries({ series, windows }) {
       fact("points in the last window", windows.points === null ? "–" : count(windows.points)),
       fact("windows of", `${windows.interval_s} s`),
       fact("late by", windows.lag_s === null ? "–" : `${count(windows.lag_s * 1000)} ms`)),
-    el("div", "bars", ...bars),
-    rest > 0 ? el("p", "facts", `and ${count(rest)}${sorted.length >= 1000 ? " or more" : ""} other metrics`) : null));
+    el("div", "pair",
+      el("div", "", el("h3", "", "Most samples, last window"),
+        loud.length > 0 ? bars(loud, perSecond, overflowed) : el("p", "quiet", "None.")),
+      el("div", "", el("h3", "", "Most series"), bars(top, count, overflowed),
+        others(sorted.length - top.length, sorted.length >= 1000)))));
 }
 
 function showRejected({ rejected }) {
@@ -398,6 +415,8 @@ function showAbout(status, before) {
 // ---- Live ----
 
 let current = null;
+// The metrics with the most samples, as of a window.
+let busiest = null;
 let rejectedSeen = null;
 let goneSince = null;
 
@@ -417,6 +436,9 @@ async function poll() {
   instance = status.instance;
   interval = status.windows.interval_s;
   current = status;
+  if (!isSameRun || status.windows.last_end !== busiest.window_end) {
+    busiest = (await ask(`api/v1/top?parts=metrics&sort=samples&limit=${METRICS_SHOWN}`)).metrics;
+  }
   remember(totalsOf(status));
   show(status, before);
   const rejected = sum(status.ledger.rejected);
