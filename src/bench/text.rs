@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::report::{DaemonFacts, LedgerFacts, Report, SentFacts};
+use crate::client::numbers::grouped;
 
 /// Fewer messages than this say little about what a million costs.
 const FEW: u64 = 100_000;
@@ -230,28 +231,12 @@ fn signed(number: i64) -> String {
     format!("{:>12}", format!("{sign}{}", grouped(number.unsigned_abs())))
 }
 
-/// `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_grouped_by_thousands() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
+    fn a_negative_number_has_its_sign_before_its_groups() {
         assert_eq!(signed(-1234).trim(), "-1,234");
     }
 

@@ -268,7 +268,11 @@ impl Admin {
         self.get("/api/v1/reload")
     }
 
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, LedgerError> {
+    /// What a path answers.
+    ///
+    /// # Errors
+    /// As for the status.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, LedgerError> {
         let url = format!("{}{path}", self.url);
         let body = self.agent.get(&url).call().and_then(|mut reply| reply.body_mut().read_to_vec());
         match body {

@@ -1,7 +1,9 @@
 //! What commands need that speak to a daemon: where it listens, a way there, and what it tells.
 
+pub(crate) mod configured;
 pub(crate) mod connect;
 pub mod endpoint;
 pub(crate) mod ledger;
+pub(crate) mod numbers;
 pub(crate) mod settle;
 pub(crate) mod terminal;

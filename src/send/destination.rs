@@ -1,15 +1,10 @@
 //! Where messages go, and by which limits the daemon there reads them.
 
-use std::io::ErrorKind;
-
-use forwarders::address::Listen;
-
 use super::SendError;
 use super::options::SendArgs;
-use crate::cli::ConfigArgs;
+use crate::client::configured;
 use crate::client::endpoint::{Endpoint, Place};
-use crate::client::ledger::DEFAULT_ADMIN;
-use crate::config::{self, LoadError, Loaded};
+use crate::config::Loaded;
 use crate::listener::Protocol;
 use crate::protocol::Limits;
 
@@ -26,42 +21,27 @@ pub(super) fn find(args: &SendArgs) -> Result<Destination, SendError> {
     let loaded = load(args)?;
     let endpoint = match (&args.to, &loaded) {
         (Some(endpoint), _) => endpoint.clone(),
-        (None, Some(loaded)) => configured(loaded, args.protocol())?,
+        (None, Some(loaded)) => listener(loaded, args.protocol())?,
         (None, None) if args.statsd => return Err(no_listener("the built-in defaults", "statsd")),
         (None, None) => Endpoint::default(),
     };
-    let admin = match (&args.admin, loaded.as_ref().map(|loaded| &loaded.config.admin.listen)) {
-        (Some(url), _) => url.clone(),
-        (None, None) => DEFAULT_ADMIN.to_owned(),
-        (None, Some(Listen::Address(address))) => {
-            format!("http://{}", Endpoint::reachable(*address))
-        }
-        (None, Some(Listen::None)) if args.verify => return Err(SendError::NoAdmin),
-        (None, Some(Listen::None)) => String::new(),
+    let admin = match configured::admin(args.admin.as_deref(), loaded.as_ref()) {
+        None if args.verify => return Err(SendError::NoAdmin),
+        admin => admin.unwrap_or_default(),
     };
     let limits = loaded.map(|loaded| loaded.config.limits).unwrap_or_default();
     Ok(Destination { endpoint, limits, admin })
 }
 
-/// The configuration. One that is not named is of no use where all is said without it, and no
-/// obstacle to those who may not read it.
+/// The configuration. One that is not named is of no use where all is said without it.
 fn load(args: &SendArgs) -> Result<Option<Loaded>, SendError> {
-    let is_named = args.config.config.is_some();
-    if !is_named && args.to.is_some() {
+    if args.config.config.is_none() && args.to.is_some() {
         return Ok(None);
     }
-    match config::load(&ConfigArgs { config: args.config.config.clone() }) {
-        Ok(loaded) => Ok(Some(loaded)),
-        Err(LoadError::Unreadable { source, .. })
-            if !is_named && source.kind() == ErrorKind::PermissionDenied =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(SendError::Config(error)),
-    }
+    configured::load(&args.config).map_err(SendError::Config)
 }
 
-fn configured(loaded: &Loaded, protocol: Protocol) -> Result<Endpoint, SendError> {
+fn listener(loaded: &Loaded, protocol: Protocol) -> Result<Endpoint, SendError> {
     let mut named = loaded.listeners.iter().filter(|listener| listener.protocol == protocol);
     let listener =
         named.next().ok_or_else(|| no_listener(loaded.source.name(), protocol.as_str()))?;
