@@ -8,6 +8,7 @@ use forwarders::units::Span;
 
 use crate::bench::options::BenchArgs;
 use crate::send::options::SendArgs;
+use crate::top::options::TopArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -43,6 +44,9 @@ pub enum Command {
     Kamailio(KamailioArgs),
     /// Look into the spools, where windows wait on disk for destinations that are away
     Spool(SpoolArgs),
+    /// Show a running daemon live: rates, ledger, metrics, tag keys, senders, destinations
+    #[command(after_help = TOP_HELP)]
+    Top(TopArgs),
 }
 
 const LONG_ABOUT: &str = "\
@@ -107,6 +111,16 @@ Examples:
 An argument that is a whole number is sent as an int, one with decimals as a double, all else as text;
 behind `s:` everything is text.
 Exit status: 0 after a reply, 1 after a fault or without an answer, 2 for wrong usage.";
+
+const TOP_HELP: &str = "\
+Examples:
+  tallyd top                                      the daemon of this host
+  tallyd top --admin http://10.0.0.7:9495 --view senders
+  tallyd top --once --limit 20 > top.txt          the same as text, with 20 rows of each list
+  tallyd top --once --view metrics --filter user.
+
+`?` tells the keys. Senders are counted while somebody looks at them.
+Exit status: 0 after `q`, 1 if there is nothing to see, 2 for wrong usage.";
 
 /// Which configuration file.
 #[derive(Clone, Debug, Args)]

@@ -38,3 +38,4 @@ pub mod spool;
 mod sys;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+pub mod top;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tallyd::cli::{Cli, Command};
-use tallyd::{bench, check, daemon, explain, kamailio, reload, send, spool};
+use tallyd::{bench, check, daemon, explain, kamailio, reload, send, spool, top};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -16,5 +16,6 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::command(&args),
         Command::Kamailio(args) => kamailio::command::command(&args),
         Command::Spool(args) => spool::command(&args),
+        Command::Top(args) => top::command(&args),
     }
 }

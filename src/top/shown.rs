@@ -1,0 +1,111 @@
+//! Text of clients and daemons on a terminal: nothing in it is obeyed, and it takes the room that it
+//! is given.
+
+use ratatui::text::Span;
+
+/// What stands for what was left out.
+const CUT: &str = "…";
+
+/// The text without anything that a terminal would obey or that has no width: such characters are
+/// written as escapes.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || is_invisible(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Marks of direction, joiners and the like: they would move or hide their neighbours.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Columns of a terminal that the text takes.
+pub(super) fn width(text: &str) -> usize {
+    Span::raw(text).width()
+}
+
+/// The text in at most so many columns, cut in the middle: names often begin alike, and end alike.
+pub(super) fn cut(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let Some(room) = columns.checked_sub(1) else { return String::new() };
+    let head = beginning(text.chars(), room.div_ceil(2));
+    let tail = beginning(text.chars().rev(), room / 2);
+    let tail: String = tail.chars().rev().collect();
+    format!("{head}{CUT}{tail}")
+}
+
+/// The same, cut at the end: for sentences.
+pub(super) fn cut_end(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let Some(room) = columns.checked_sub(1) else { return String::new() };
+    format!("{}{CUT}", beginning(text.chars(), room))
+}
+
+/// As many characters as have room.
+fn beginning(characters: impl Iterator<Item = char>, columns: usize) -> String {
+    let (mut taken, mut used) = (String::new(), 0);
+    let mut buffer = [0; 4];
+    for c in characters {
+        used += width(c.encode_utf8(&mut buffer));
+        if used > columns {
+            break;
+        }
+        taken.push(c);
+    }
+    taken
+}
+
+/// The text with spaces up to so many columns, in front of a number and behind all else.
+pub(super) fn padded(text: &str, columns: usize, is_number: bool) -> String {
+    let spaces = " ".repeat(columns.saturating_sub(width(text)));
+    if is_number { format!("{spaces}{text}") } else { format!("{text}{spaces}") }
+}
+
+/// The time of day in a time of the daemon's, in UTC as all of its times are.
+pub(super) fn time_of_day(rfc3339: &str) -> &str {
+    rfc3339.get(11..19).unwrap_or("?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_that_a_terminal_would_obey() {
+        assert_eq!(printable("a\u{1b}[31mb\n\u{202e}c\u{9b}"), "a\\u{1b}[31mb\\n\\u{202e}c\\u{9b}");
+        assert_eq!(printable("größe 度"), "größe 度");
+    }
+
+    #[test]
+    fn a_name_is_cut_in_the_middle_to_the_columns_that_there_are() {
+        assert_eq!(cut("short", 5), "short");
+        assert_eq!(cut("service.requests.count", 11), "servi…count");
+        assert_eq!(cut("abcdef", 4), "ab…f");
+        // Characters that take two columns.
+        for columns in 0..12 {
+            assert!(width(&cut("度度度度度度度", columns)) <= columns);
+            assert!(width(&cut_end("度度度度度度度", columns)) <= columns);
+        }
+        assert_eq!(cut_end("a sentence", 6), "a sen…");
+    }
+
+    #[test]
+    fn columns_are_filled_up() {
+        assert_eq!(padded("度", 4, false), "度  ");
+        assert_eq!(padded("12", 4, true), "  12");
+        assert_eq!(padded("12345", 4, true), "12345");
+    }
+}

@@ -1,0 +1,249 @@
+//! The screen and the model, without a terminal and without a daemon.
+
+use std::time::{Duration, SystemTime};
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use serde_json::{Value, json};
+
+use super::draw::{Look, draw};
+use super::keys::{Outcome, press};
+use super::model::Model;
+use super::replies::Reply;
+use super::views::View;
+
+const LOOK: Look = Look { has_colours: false, interval: Duration::from_secs(1) };
+
+fn reply_of(status: &Value, top: &Value) -> Reply {
+    Reply {
+        status: serde_json::from_value(status.clone()).unwrap(),
+        top: serde_json::from_value(top.clone()).unwrap(),
+        rejected: None,
+        history: None,
+    }
+}
+
+fn status(uptime_s: f64, received: u64) -> Value {
+    json!({
+        "version": "9.9.9", "instance": "a", "uptime_s": uptime_s,
+        "process": { "pid": 7, "cpu_s": uptime_s / 4.0, "resident_bytes": 1048576, "resident_peak_bytes": 1 },
+        "windows": { "interval_s": 10.0, "lag_s": 0.001, "points": 8 },
+        "ledger": { "received": received, "aggregated": received, "rejected": {}, "kernel_drops": 0, "bytes": 10 },
+        "listeners": [{
+            "listener": "json/udp 127.0.0.1:5090", "received": received, "aggregated": received,
+            "rejected": {}, "kernel_drops": 0, "bytes": 10, "refused": {}
+        }],
+        "series": { "total": 3, "overflowed": 0 },
+        "forwarders": { "kafka": {
+            "kind": "kafka", "up": true, "flushed": 8, "recovered": 0, "delivered": 8, "queued": 0,
+            "spooled": 0, "dropped": {}, "failures": 0, "last_error": null, "last_error_at": null, "spool": null
+        } }
+    })
+}
+
+fn metrics(names: &[&str]) -> Value {
+    let row = |(place, name): (usize, &&str)| {
+        let n = names.len() - place;
+        json!({ "name": name, "samples": n * 10, "window_samples": n, "series": n, "new_series": 0, "overflowed": 0 })
+    };
+    let top: Vec<Value> = names.iter().enumerate().map(row).collect();
+    json!({ "metrics": {
+        "window_end": "2026-01-31T12:01:00.000Z", "interval_s": 10.0, "new_within_s": 60.0,
+        "total": names.len(), "window_samples": 1, "sort": "samples", "top": top
+    } })
+}
+
+fn model(view: View, status: &Value, top: &Value) -> Model {
+    let mut model = Model::new("http://127.0.0.1:9495", view, None);
+    model.take(Ok(reply_of(status, top)), SystemTime::now());
+    model
+}
+
+fn screen(model: &mut Model, columns: u16, lines: u16) -> Vec<String> {
+    let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
+    terminal.draw(|frame| draw(frame, model, LOOK)).unwrap();
+    let buffer = terminal.backend().buffer();
+    let line = |y: u16| (0..columns).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+    (0..lines).map(|y| line(y).trim_end().to_owned()).collect()
+}
+
+fn key(model: &mut Model, code: KeyCode) -> Outcome {
+    press(model, KeyEvent::new(code, KeyModifiers::NONE))
+}
+
+fn keys(model: &mut Model, keys: &str) {
+    for c in keys.chars() {
+        assert_eq!(key(model, KeyCode::Char(c)), Outcome::Draw);
+    }
+}
+
+#[test]
+fn rates_are_between_two_looks_and_one_out_of_turn_takes_the_place_of_the_last() {
+    let top = metrics(&["m"]);
+    let mut model = model(View::Metrics, &status(100.0, 1_000), &top);
+    assert!(screen(&mut model, 80, 24)[1].starts_with("in …"), "one look has no rate");
+    model.take(Ok(reply_of(&status(102.0, 1_500), &top)), SystemTime::now());
+    let lines = screen(&mut model, 80, 24);
+    assert!(lines[1].starts_with("in 250/s"), "{lines:#?}");
+    assert!(lines[0].ends_with("pid 7  cpu 25.0 %  mem 1 MiB"), "{lines:#?}");
+    // Asked for by a key, 0.1 s later: the rate is not over 0.1 s.
+    model.take(Ok(reply_of(&status(102.1, 1_710), &top)), SystemTime::now());
+    let lines = screen(&mut model, 80, 24);
+    assert!(lines[1].starts_with("in 338/s"), "710 in 2.1 s: {lines:#?}");
+}
+
+#[test]
+fn another_run_of_the_daemon_begins_anew() {
+    let top = metrics(&["m"]);
+    let mut model = model(View::Metrics, &status(100.0, 1_000), &top);
+    let mut other = status(5.0, 10);
+    other["instance"] = "b".into();
+    model.take(Ok(reply_of(&other, &top)), SystemTime::now());
+    let lines = screen(&mut model, 80, 24);
+    assert!(lines[1].starts_with("in …"), "no rate over a restart: {lines:#?}");
+}
+
+#[test]
+fn names_of_clients_cannot_break_the_screen() {
+    let names = [
+        "plain",
+        "\u{1b}[2J\u{1b}[31mred\r\n",
+        "a\u{202e}b\u{200b}c",
+        "度".repeat(100).leak(),
+        "x".repeat(10_000).leak(),
+        "e\u{301}\u{301}\u{301}\u{301}",
+        "",
+    ];
+    for (columns, lines) in [(80, 24), (40, 12), (24, 10), (200, 60)] {
+        let mut model = model(View::Metrics, &status(1.0, 1), &metrics(&names));
+        let shown = screen(&mut model, columns, lines);
+        let text = shown.join("\n");
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
+        assert!(shown.last().unwrap().starts_with("q quit"), "{text}");
+        // Each name has its line, and the numbers stand below their titles.
+        let samples = shown[6].find("SAMPLES/s").map(|at| shown[6][..at].chars().count());
+        if columns >= 80 {
+            assert!(samples.is_some(), "{text}");
+            assert_eq!(shown[7..14].iter().filter(|line| !line.is_empty()).count(), 7, "{text}");
+            assert!(text.contains("\\u{1b}[2J"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn any_size_can_be_drawn() {
+    for columns in (0..130).step_by(13) {
+        for lines in (0..30).step_by(3) {
+            for view in View::ALL {
+                let mut model = model(view, &status(1.0, 1), &metrics(&["one", "two"]));
+                screen(&mut model, columns, lines);
+                keys(&mut model, "?");
+                screen(&mut model, columns, lines);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_an_operator_should_know_first_is_said_first() {
+    let top = metrics(&["m"]);
+    let notice = |change: fn(&mut Value)| {
+        let mut model = model(View::Metrics, &status(100.0, 1_000), &top);
+        let mut now = status(101.0, 1_000);
+        change(&mut now);
+        model.take(Ok(reply_of(&now, &top)), SystemTime::now());
+        screen(&mut model, 80, 24)[4].clone()
+    };
+    assert_eq!(notice(|_| {}), "all is well");
+    assert_eq!(
+        notice(|now| now["ledger"]["rejected"] = json!({ "bad_json": 5 })),
+        "5 messages a second are rejected: see the view Rejected"
+    );
+    let down = notice(|now| {
+        now["ledger"]["rejected"] = json!({ "bad_json": 5 });
+        now["forwarders"]["kafka"]["up"] = false.into();
+        now["forwarders"]["kafka"]["last_error"] = "no\nbroker".into();
+    });
+    assert_eq!(down, "kafka is down: no\\nbroker  (and 1 more)");
+    let meant = notice(|now| now["forwarders"]["kafka"]["dropped"] = json!({ "debug_mode": 5 }));
+    assert_eq!(meant, "all is well", "somebody wants it so");
+    let lost = notice(|now| now["forwarders"]["kafka"]["dropped"] = json!({ "queue_full": 5 }));
+    assert!(lost.starts_with("points are dropped"), "{lost}");
+}
+
+#[test]
+fn a_silence_keeps_what_is_known_and_says_since_when() {
+    let mut model = model(View::Metrics, &status(100.0, 1_000), &metrics(&["m"]));
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(12 * 3600 + 34);
+    model.take(Err("gone".to_owned()), at);
+    model.take(Err("gone for longer".to_owned()), at + Duration::from_secs(9));
+    let lines = screen(&mut model, 80, 24);
+    assert_eq!(lines[4], "no answer since 12:00:34 UTC, asking again: gone for longer");
+    assert!(lines[7].starts_with("m "), "{lines:#?}");
+    assert!(model.question().wants_history);
+}
+
+#[test]
+fn the_daemon_is_asked_for_what_is_on_the_screen_and_no_more() {
+    let mut model = model(View::Metrics, &status(1.0, 1), &metrics(&["m"]));
+    let asked = |model: &Model| {
+        let question = model.question();
+        (question.parts, question.sort, question.limit, question.wants_rejected)
+    };
+    let part = |name: &str| Some(name.to_owned());
+    assert_eq!(asked(&model), (part("metrics"), "samples", 200, false));
+    keys(&mut model, "ss");
+    assert_eq!(asked(&model).1, "series");
+    keys(&mut model, "s");
+    assert_eq!(asked(&model).1, "new_series");
+    keys(&mut model, "3");
+    assert_eq!(asked(&model).0, part("senders"));
+    keys(&mut model, "6");
+    assert_eq!((asked(&model).0, asked(&model).3), (None, true));
+    keys(&mut model, "1/");
+    assert_eq!(asked(&model).2, 1_000, "a filter looks through all that the daemon tells");
+}
+
+#[test]
+fn a_filter_that_is_given_up_leaves_the_one_before() {
+    let mut model = model(View::Metrics, &status(1.0, 1), &metrics(&["Alpha", "beta", "alphabet"]));
+    let shown = |model: &Model| model.table().rows.len();
+    keys(&mut model, "/ALPHA");
+    assert_eq!(shown(&model), 2);
+    key(&mut model, KeyCode::Enter);
+    keys(&mut model, "/bet");
+    assert_eq!(shown(&model), 1, "it is written behind the one that there was");
+    key(&mut model, KeyCode::Esc);
+    assert_eq!(shown(&model), 2);
+    key(&mut model, KeyCode::Esc);
+    assert_eq!(shown(&model), 3);
+    // While it is written, letters are no commands.
+    keys(&mut model, "/q");
+    assert_eq!(model.typed.as_deref(), Some("q"));
+}
+
+#[test]
+fn rows_are_sorted_by_any_column_and_equals_by_name() {
+    let mut model = model(View::Metrics, &status(1.0, 1), &metrics(&["c", "a", "b"]));
+    let order = |model: &Model| -> String {
+        model.table().rows.iter().map(|row| row.cells[0].text.as_str()).collect()
+    };
+    assert_eq!(order(&model), "cab", "by samples a second");
+    keys(&mut model, "r");
+    assert_eq!(order(&model), "bac");
+    keys(&mut model, "S");
+    assert_eq!(order(&model), "abc", "by name");
+    keys(&mut model, "ssss");
+    assert_eq!(order(&model), "abc", "nothing is new: by name");
+}
+
+#[test]
+fn where_there_is_little_room_columns_go_and_the_name_stays() {
+    let mut model = model(View::Metrics, &status(1.0, 1), &metrics(&["service.requests.count"]));
+    let wide = screen(&mut model, 80, 24);
+    assert!(wide[6].contains("FOLDED") && wide[7].contains("service.requests.count"), "{wide:#?}");
+    let narrow = screen(&mut model, 40, 24);
+    assert!(!narrow[6].contains("FOLDED") && narrow[6].contains("SAMPLES/s"), "{narrow:#?}");
+    assert!(narrow[7].starts_with("servi") && narrow[7].contains('…'), "{narrow:#?}");
+}
