@@ -66,13 +66,54 @@ fn a_browser_shows_the_numbers_of_the_ledger() {
     assert!(forwarders.contains("screen") && forwarders.contains("1,234"), "{forwarders}");
     assert!(!forwarders.contains('✗'), "{forwarders}");
     let series = part(&document, "series");
-    for metric in ["m0", "m1", "m2"] {
-        assert!(series.contains(&format!("{metric}</span>")), "{series}");
+    let (loud, wide) = series.split_once("Most series").unwrap();
+    for (metric, samples) in [("m0", 412), ("m1", 411), ("m2", 411)] {
+        assert!(wide.contains(&format!("{metric}</span>")), "{wide}");
+        assert!(wide.contains(&format!(">{samples}</span>")), "{wide}");
     }
+    assert!(loud.contains("Most samples, last window"), "{loud}");
     assert!(part(&document, "rejected").contains("nonsense"));
     // Each of the four charts has a line.
     assert_eq!(document.matches("class=\"line\" d=\"M").count(), 4);
     assert!(document.contains("1 thing to look at"), "the rejected message");
+}
+
+#[test]
+fn a_browser_shows_the_metrics_with_the_most_samples() {
+    let Some(browser) = real_server("TALLYD_TEST_CHROMIUM") else { return };
+    let daemon = Daemon::start("interval: 10s\nforwarders: { file: { path: DIR/points } }\n");
+    let of = |name: &'static str, count: usize| {
+        (0..count).map(move |_| format!(r#"{{"metric_name":"{name}","metric_type":"counter"}}"#))
+    };
+    let last_window = || {
+        let (_, top) = daemon.get("/api/v1/top?parts=metrics");
+        let metrics = serde_json::from_str::<serde_json::Value>(&top).unwrap()["metrics"].take();
+        let rows = metrics["top"].as_array().unwrap().iter();
+        let samples: Vec<_> = rows.map(|row| row["window_samples"].as_u64().unwrap()).collect();
+        (samples, metrics["window_end"].clone())
+    };
+    // A window may end while they are sent, or while the browser looks.
+    for _attempt in 0..6 {
+        let before = daemon.status()["windows"]["closed"].clone();
+        daemon.send_paced(of("quiet", 60).chain(of("loud", 1200)));
+        daemon.wait_for("the window", |status| status["windows"]["closed"] != before);
+        let (samples, end) = last_window();
+        if samples != [1200, 60] {
+            continue;
+        }
+        let (document, console) = opened(&browser, daemon.admin);
+        assert_eq!(console, "", "the browser complains");
+        if last_window().1 != end {
+            continue;
+        }
+        let series = part(&document, "series");
+        let (loud, _) = series.split_once("Most series").unwrap();
+        let (first, second) = loud.split_once("quiet</span>").unwrap();
+        assert!(first.contains("loud</span>") && first.contains(">120 /s</span>"), "{loud}");
+        assert!(second.contains(">6 /s</span>"), "{loud}");
+        return;
+    }
+    panic!("never was all in one window");
 }
 
 #[test]
