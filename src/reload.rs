@@ -6,12 +6,11 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use forwarders::address::Listen;
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
 use crate::cli::{ConfigArgs, ReloadArgs};
-use crate::client::endpoint::Endpoint;
+use crate::client::configured;
 use crate::client::ledger::{Admin, DEFAULT_ADMIN, LedgerError, Reload, Status};
 use crate::config::{self, LoadError};
 
@@ -81,13 +80,9 @@ pub fn words(what: &str, changes: &[String]) -> String {
 /// Where a daemon with this configuration answers; the usual place if that cannot be read, as it may
 /// be just what is wrong.
 pub(crate) fn admin_of(named: Option<&str>, args: &ConfigArgs) -> Result<Admin, LedgerError> {
-    let configured = || match config::load(args).map(|loaded| loaded.config.admin.listen) {
-        Ok(Listen::Address(address)) => format!("http://{}", Endpoint::reachable(address)),
-        Ok(Listen::None) | Err(LoadError::Wrong(_) | LoadError::Unreadable { .. }) => {
-            DEFAULT_ADMIN.to_owned()
-        }
-    };
-    Admin::new(&named.map_or_else(configured, str::to_owned))
+    let loaded = config::load(args).ok();
+    let url = configured::admin(named, loaded.as_ref());
+    Admin::new(url.as_deref().unwrap_or(DEFAULT_ADMIN))
 }
 
 /// Tells the daemon and waits; `None` if nobody says what came of it.
