@@ -114,8 +114,12 @@ launch() { # PIDFILE LOG COMMAND...
 wait_until() { # DEADLINE PIDFILE ARGUMENT CHECK...
     local deadline=$1 pid_file=$2 argument=$3
     shift 3
-    # The program's own command line may take a moment to appear.
-    sleep 0.1
+    # The program's own command line takes a moment to appear, on a busy machine a long one: until
+    # then it looks as if something else had its number.
+    while ((SECONDS < deadline)) && kill -0 "$(<"$pid_file")" 2>/dev/null &&
+        [[ -z $(running_pid "$pid_file" "$argument") ]]; do
+        sleep 0.1
+    done
     while ((SECONDS < deadline)); do
         if [[ -z $(running_pid "$pid_file" "$argument") ]]; then return 1; fi
         if "$@"; then return; fi
