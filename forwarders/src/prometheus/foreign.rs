@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::config::{MergeConfig, RelayConfig};
 use super::exposition;
+use super::page::Page;
 use crate::http::{HttpClient, HttpSettings, HttpUrl, Reply, TlsConfig};
 use crate::seldom::Seldom;
 use crate::units::{ByteSize, Span};
@@ -52,9 +53,9 @@ impl Merge {
         source.map(Self).map_err(|error| format!("merge: {error}"))
     }
 
-    /// The metrics of the page that are not among `own`; none if it cannot be had.
-    pub(super) async fn metrics(&self, own: &HashSet<String>) -> Bytes {
-        match self.0.fetch().await.and_then(|reply| beside(own, &reply.body)) {
+    /// The metrics of the page that `own` has not; none if it cannot be had.
+    pub(super) async fn metrics(&self, own: &Arc<Page>) -> Bytes {
+        match self.read(own).await {
             Ok((metrics, clash)) => {
                 if let Some(name) = clash {
                     let error = format!("it has `{name}`, which the page has already");
@@ -67,6 +68,15 @@ impl Merge {
                 Bytes::new()
             }
         }
+    }
+
+    /// A page may be large, and to take it apart must not hold up the forwarders that share the
+    /// thread.
+    async fn read(&self, own: &Arc<Page>) -> Result<(Bytes, Option<String>), String> {
+        let (reply, own) = (self.0.fetch().await?, Arc::clone(own));
+        let read = tokio::task::spawn_blocking(move || beside(own.names(), &reply.body));
+        // It fails only when the runtime ends, and this connection with it.
+        read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 

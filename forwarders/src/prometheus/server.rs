@@ -231,7 +231,7 @@ async fn show(headers: &HeaderMap, site: &Site) -> Response<Pieces> {
         format = PageFormat::Text;
     }
     let merged = match &site.merge {
-        Some(merge) => merge.metrics(page.names()).await,
+        Some(merge) => merge.metrics(&page).await,
         None => Bytes::new(),
     };
     // Compressed once for all who ask; with something of one scrape behind it, it would be for each.
