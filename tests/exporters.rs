@@ -235,7 +235,7 @@ fn a_bad_page_to_merge_is_counted_and_costs_no_other_line() {
     let daemon = Daemon::start(&format!(
         "interval: 200ms\n\
          forwarders: {{ prometheus: {{ listen: \"127.0.0.1:0\", \
-         merge: {{ url: \"http://{}/\", timeout: 300ms, max_bytes: 1KiB }} }} }}\n",
+         merge: {{ url: \"http://{}/\", timeout: 2s, max_bytes: 1KiB }} }} }}\n",
         server.address
     ));
     daemon.send(r#"{"metric_name":"user.logins","metric_type":"counter","count":3}"#);
@@ -250,7 +250,8 @@ fn a_bad_page_to_merge_is_counted_and_costs_no_other_line() {
     assert_eq!(page(&daemon), format!("{own}# TYPE good gauge\ngood{{a=\"b\"}} 1e+09 17\n"));
     assert_eq!(daemon.status()["forwarders"]["prometheus"]["failed_fetches"], 6);
     let stopped = daemon.stop();
-    let told = stopped.warnings();
+    let told: Vec<_> =
+        stopped.warnings().into_iter().filter(|line| line.contains("another program")).collect();
     assert_eq!(told.len(), 1, "once a minute: {told:?}");
     assert!(told[0].contains("404 Not Found") && told[0].contains("no such page"), "{told:?}");
 }
@@ -267,7 +268,7 @@ fn a_page_is_handed_on_as_it_is_or_else_there_is_none() {
     });
     let daemon = Daemon::start(&format!(
         "forwarders: {{ prometheus: {{ listen: \"127.0.0.1:0\", \
-         relay: {{ path: /rtpengine, url: \"http://{}/metrics\", timeout: 300ms }} }} }}\n",
+         relay: {{ path: /rtpengine, url: \"http://{}/metrics\", timeout: 2s }} }} }}\n",
         server.address
     ));
     let get = |path: &str| {
@@ -283,7 +284,7 @@ fn a_page_is_handed_on_as_it_is_or_else_there_is_none() {
     assert!(words.starts_with("500 Internal Server Error from http://127.0.0.1"), "{words}");
     let (status, _, words) = get("/rtpengine");
     assert_eq!(status, 503);
-    assert!(words.contains("within 300ms (timeout)"), "{words}");
+    assert!(words.contains("within 2s (timeout)"), "{words}");
     assert_eq!(get("/metrics").0, 200);
     assert_eq!(get("/rtp").0, 404);
     assert_eq!(daemon.status()["forwarders"]["prometheus"]["failed_fetches"], 2);
