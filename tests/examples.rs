@@ -295,6 +295,16 @@ fn ask(socket: &UdpSocket, method: &str, number: usize, wait: Duration) -> Optio
     Some(String::from_utf8_lossy(&answer[..length]).into_owned())
 }
 
+/// An address that nobody has, below those that Linux gives to whoever asks for any: so that nobody
+/// takes it before Kamailio does.
+fn free_address() -> std::net::SocketAddr {
+    let first = 20_000 + std::process::id() % 10_000;
+    let free = (first..30_000).chain(20_000..first).find_map(|port| {
+        UdpSocket::bind(("127.0.0.1", u16::try_from(port).unwrap())).ok()?.local_addr().ok()
+    });
+    free.unwrap()
+}
+
 #[test]
 #[cfg(feature = "prometheus")]
 fn what_the_script_of_a_kamailio_counts_and_what_kamailio_counts_arrive_together() {
@@ -309,7 +319,7 @@ fn what_the_script_of_a_kamailio_counts_and_what_kamailio_counts_arrive_together
         .replace("/run/kamailio/kamailio_ctl", &format!("{}\n    interval: 200ms", ctl.display()));
     let daemon = Daemon::start(&format!("# bind_port: is not opened\ninterval: 500ms\n{config}"));
 
-    let sip = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let sip = free_address();
     let child = Command::new(script)
         .arg("run")
         .arg(examples().join("kamailio/kamailio.cfg"))

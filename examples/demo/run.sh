@@ -80,7 +80,17 @@ logged() { # MESSAGE
     sed -n "s/^.*$1.*address=\([^ ]*\).*/\1/p" "$log" | head -n 1
 }
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+# A port where nobody listens, below those that Linux gives to outgoing connections.
+free_port() {
+    local port
+    while true; do
+        port=$((20000 + RANDOM % 10000))
+        (: >"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    echo "$port"
+}
+
+port=$(free_port)
 export DEMO_INFLUXDB=127.0.0.1:$port
 
 "$tallyd" run --config "$here/tallyd.yaml" >"$DEMO_DIR/stdout" 2>"$log" &

@@ -28,7 +28,7 @@ export class Metrics {
     this.#socket.unref(); // nor does the socket keep it from ending
   }
 
-  /** How many datagrams did not get out. */
+  /** How many messages had no JSON, and how many datagrams did not get out. */
   get dropped() {
     return this.#dropped;
   }
@@ -69,7 +69,13 @@ export class Metrics {
     let lines = [];
     let bytes = 0;
     for (const one of messages) {
-      const line = Buffer.from(`${JSON.stringify(one)}\n`); // has no other line break in it
+      let line;
+      try {
+        line = Buffer.from(`${JSON.stringify(one)}\n`); // has no other line break in it
+      } catch {
+        this.#dropped += 1; // a value that JSON has no word for
+        continue;
+      }
       if (lines.length > 0 && bytes + line.length > MAX_DATAGRAM) {
         this.#out(lines);
         [lines, bytes] = [[], 0];

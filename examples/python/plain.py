@@ -46,7 +46,10 @@ class Metrics:
         """Sends messages, as many to a datagram as fit."""
         datagram = b""
         for one in messages:
-            line = json.dumps(one).encode()  # has no line break in it
+            try:
+                line = json.dumps(one).encode()  # has no line break in it
+            except (TypeError, ValueError):
+                continue  # a value that JSON has no word for
             if datagram and len(datagram) + 1 + len(line) > self.MAX_DATAGRAM:
                 self._out(datagram)
                 datagram = b""
