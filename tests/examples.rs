@@ -106,17 +106,23 @@ fn run(example: &Example, json: &str, statsd: &str) {
     assert!(output.status.success() && said.is_empty(), "{command:?}: {}\n{said}", output.status);
 }
 
-/// What arrives of an example that sends so many samples in at most so many datagrams.
+/// What arrives of an example that sends so many samples in at most so many datagrams. The daemon is not
+/// where messages to nowhere (0.0.0.0) would come.
 fn arrives(example: &Example, samples: u64, datagrams: u64) -> Vec<String> {
+    arrives_at("127.0.0.2", example, samples, datagrams)
+}
+
+fn arrives_at(host: &str, example: &Example, samples: u64, datagrams: u64) -> Vec<String> {
     let daemon = Daemon::start(&format!(
         "# bind_port: is not opened\n\
-         listeners: [{{ address: '127.0.0.1:0' }}, {{ protocol: statsd, address: '127.0.0.1:0' }}]\n\
+         listeners:\n- {{ address: '127.0.0.1:0' }}\n- {{ address: '{host}:0' }}\n\
+         - {{ protocol: statsd, address: '{host}:0' }}\n\
          forwarders: {{ file: {{ path: DIR/out, format: json }} }}\n\
          interval: {}s\n",
         interval_without_an_edge()
     ));
-    let address = |protocol: &str| daemon.address(protocol).to_string();
-    run(example, &address("json/udp"), &address("statsd/udp"));
+    let address = |protocol: &str| daemon.address(&format!("{protocol}/udp {host}")).to_string();
+    run(example, &address("json"), &address("statsd"));
     let status = daemon.wait_received(samples);
     let ledger = &status["ledger"];
     let rejected = daemon.get("/api/v1/rejected").1;
@@ -214,6 +220,15 @@ fn the_program_with_nc() {
         return;
     }
     assert_eq!(arrives(&NC, 7 + 5, 2), SHOP_TWICE);
+}
+
+#[test]
+fn the_programs_with_a_client_send_over_ipv6_too() {
+    for example in [&PYTHON, &PYTHON_CLIENT, &NODE, &GO, &RUST] {
+        if real_program(example.needs) {
+            assert_eq!(arrives_at("[::1]", example, SHOP_SAMPLES, SHOP_SAMPLES), SHOP);
+        }
+    }
 }
 
 #[test]

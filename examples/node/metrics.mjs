@@ -105,6 +105,8 @@ function lookupOnce() {
   let known;
   let askAt = 0;
   return (host, options, done) => {
+    // Also asked for the address to bind to.
+    if (net.isIP(host)) return done(null, host, net.isIP(host));
     if (known) return done(null, known.address, known.family);
     if (Date.now() < askAt) return done(new Error(`${host} could not be looked up`));
     dns.lookup(host, options, (error, address, family) => {

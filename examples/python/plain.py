@@ -21,7 +21,8 @@ class Metrics:
         host, _, port = address.rpartition(":")
         # Looked up once, here: a name that is looked up with each message makes each one wait.
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
-        family, _, _, _, self.place = found[0]
+        # `localhost` may be ::1 first, where tallyd is not unless it is told to.
+        family, _, _, _, self.place = min(found, key=lambda one: one[0] != socket.AF_INET)
         # Not connected: else, after a restart of the daemon, the first message would be lost.
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setblocking(False)

@@ -21,7 +21,9 @@ pub struct Metrics {
 impl Metrics {
     /// Sends to a `HOST:PORT`. The name is looked up once, here.
     pub fn new(address: &str) -> io::Result<Self> {
-        let to = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
+        // `localhost` may be ::1 first, where tallyd is not unless it is told to.
+        let to = address.to_socket_addrs()?.min_by_key(|one| !one.is_ipv4());
+        let to = to.ok_or(io::ErrorKind::NotFound)?;
         let any = match to {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
