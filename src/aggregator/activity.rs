@@ -54,7 +54,8 @@ pub struct Busiest {
     pub metrics: u64,
     /// Samples in the window, of all metrics.
     pub window_samples: u64,
-    /// Those with the most samples in the window; none without any.
+    /// Those with the most samples in the window, and behind them those with the most since they have
+    /// series.
     pub by_samples: Vec<MetricActivity>,
     /// Those with the most series.
     pub by_series: Vec<MetricActivity>,
@@ -170,14 +171,16 @@ impl Activity {
             end_ms,
             metrics: with_series.clone().count() as u64,
             window_samples: touched().map(|(_, metric)| metric.window_samples).sum(),
-            by_samples: self.first(touched().map(|(id, metric)| (metric.window_samples, id))),
+            by_samples: self.first(
+                with_series.clone().map(|(id, one)| ((one.window_samples, one.samples), id)),
+            ),
             by_series: self.first(with_series.map(|(id, metric)| (u64::from(metric.series), id))),
             by_new_series: self
                 .first(with_new.map(|(id, metric)| (u64::from(metric.new_series), id))),
         }
     }
 
-    fn first(&self, metrics: impl Iterator<Item = (u64, MetricId)>) -> Vec<MetricActivity> {
+    fn first<K: Ord>(&self, metrics: impl Iterator<Item = (K, MetricId)>) -> Vec<MetricActivity> {
         let name = |id: MetricId| {
             let metric = self.metrics[id as usize].as_ref();
             (metric.map_or("", |metric| metric.named_by.name()), id)
@@ -270,7 +273,8 @@ mod tests {
 
         activity.count(wide, 5);
         let busiest = activity.close(20);
-        assert_eq!(shown(&busiest.by_samples, |metric| metric.samples), [("wide", 8)]);
+        let totals = shown(&busiest.by_samples, |metric| metric.samples);
+        assert_eq!(totals, [("wide", 8), ("loud", 1_000)], "the last window counts");
         let totals = shown(&busiest.by_series, |metric| metric.samples);
         assert_eq!(totals, [("wide", 8), ("loud", 1_000)], "totals stay without samples");
     }

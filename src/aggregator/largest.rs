@@ -5,16 +5,16 @@ use std::collections::BinaryHeap;
 
 /// The items with the largest numbers, at most `most` of them and the largest first; among equals the
 /// one comes first whose name does. Most names are never asked for.
-pub(crate) fn largest<I: Copy, N: Ord>(
-    items: impl IntoIterator<Item = (u64, I)>,
+pub(crate) fn largest<K: Ord, I: Copy, N: Ord>(
+    items: impl IntoIterator<Item = (K, I)>,
     most: usize,
     name: impl Fn(I) -> N,
-) -> Vec<(u64, N)> {
+) -> Vec<(K, N)> {
     // The least of those that are in it so far is at the top.
-    let mut top: BinaryHeap<(Reverse<u64>, N)> = BinaryHeap::with_capacity(most.min(1_024) + 1);
+    let mut top: BinaryHeap<(Reverse<K>, N)> = BinaryHeap::with_capacity(most.min(1_024) + 1);
     for (number, item) in items {
         // Of a million metrics, most have one series: they are not worth being looked up.
-        let is_among = |(Reverse(least), _): &(Reverse<u64>, N)| number >= *least;
+        let is_among = |(Reverse(least), _): &(Reverse<K>, N)| number >= *least;
         if top.len() < most || top.peek().is_some_and(is_among) {
             top.push((Reverse(number), name(item)));
         }

@@ -21,6 +21,11 @@ const FILTER_MAX: usize = 200;
 
 /// Does what a key is for.
 pub(super) fn press(model: &mut Model, key: KeyEvent) -> Outcome {
+    if key.modifiers.contains(KeyModifiers::ALT) {
+        // Escape and a key that came together: over a slow line, or typed fast.
+        press(model, KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE));
+        return press(model, KeyEvent { modifiers: key.modifiers - KeyModifiers::ALT, ..key });
+    }
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         match key.code {
             KeyCode::Char('c') => return Outcome::Quit,

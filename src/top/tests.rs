@@ -218,6 +218,11 @@ fn a_filter_that_is_given_up_leaves_the_one_before() {
     assert_eq!(shown(&model), 2);
     key(&mut model, KeyCode::Esc);
     assert_eq!(shown(&model), 3);
+    // Escape and a letter that came together are two keys.
+    keys(&mut model, "/x");
+    press(&mut model, KeyEvent::new(KeyCode::Char('?'), KeyModifiers::ALT));
+    assert!(model.typed.is_none() && model.shows_help);
+    key(&mut model, KeyCode::Esc);
     // While it is written, letters are no commands.
     keys(&mut model, "/q");
     assert_eq!(model.typed.as_deref(), Some("q"));

@@ -374,7 +374,7 @@ function showSeries({ series, windows }) {
   const top = sorted.slice(0, METRICS_SHOWN);
   const overflowed = series.overflowed_by_metric;
   const perSecond = (n) => `${short(n / busiest.interval_s)} /s`;
-  const loud = busiest ? busiest.top.map((one) => [one.name, one.window_samples]) : [];
+  const loud = busiest ? busiest.top.map((one) => [one.name, one.window_samples]).filter(([, n]) => n > 0) : [];
   place("series").replaceChildren(el("div", "card",
     el("div", "facts",
       fact("series", count(series.total)),
