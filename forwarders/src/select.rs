@@ -45,10 +45,11 @@ impl Globs {
     ///
     /// # Errors
     /// At the first that is none, with what is wrong.
-    pub fn compile(texts: Vec<String>) -> Result<Self, String> {
+    pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, String> {
         if texts.is_empty() {
             return Ok(Self::default());
         }
+        let texts: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
         let mut builder = GlobSetBuilder::new();
         for text in &texts {
             let glob = Glob::new(text);
@@ -58,14 +59,16 @@ impl Globs {
         Ok(Self { texts, compiled: Some(compiled) })
     }
 
-    fn matches(&self, name: &str) -> Option<bool> {
+    /// Whether a name matches one of them; `None` if there are none.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> Option<bool> {
         self.compiled.as_ref().map(|globs| globs.is_match(name))
     }
 }
 
 impl<'de> Deserialize<'de> for Globs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::compile(Vec::deserialize(deserializer)?).map_err(D::Error::custom)
+        Self::parse(&Vec::<String>::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
@@ -129,7 +132,7 @@ mod tests {
     use crate::testing::{point, snapshot_of};
 
     fn globs(texts: &[&str]) -> Globs {
-        Globs::compile(texts.iter().map(|text| (*text).to_owned()).collect()).unwrap()
+        Globs::parse(texts).unwrap()
     }
 
     fn shown(snapshot: &Snapshot) -> Vec<String> {

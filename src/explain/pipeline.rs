@@ -11,7 +11,7 @@ use forwarders::payload::Batch;
 
 use super::report::{
     AgentTag, Bytes, Explained, ForwarderFacts, Outcome, PayloadFacts, PointFacts, RejectionFacts,
-    SampleFacts, SeriesFacts, meaning,
+    SampleFacts, SeriesFacts, added,
 };
 use crate::aggregator::clock::{WindowClock, unix_ms};
 use crate::aggregator::store::Store;
@@ -157,11 +157,10 @@ fn describe<'a>(shared: &'a Shared, sample: &Sample<'a>) -> (SampleFacts, Series
         message: own(key),
         wins: series.tag(key) == Some(value),
     });
-    let (means, value) = meaning(&sample.value);
     let facts = SampleFacts {
         series: SeriesFacts::of(&series),
-        means,
-        value,
+        means: sample.value.means(),
+        value: added(&sample.value),
         weight: sample.weight,
         agent_tags: agent_tags.collect(),
         folded: false,

@@ -183,17 +183,16 @@ impl RejectionFacts {
     }
 }
 
-/// What a sample adds to its series, and the word for it.
-pub(super) fn meaning(value: &SampleValue<'_>) -> (&'static str, Value) {
+/// What a sample adds to its series.
+pub(super) fn added(value: &SampleValue<'_>) -> Value {
     match value {
         // No message makes a total: servers that are polled do.
-        SampleValue::Counter(count) | SampleValue::Total { added: count, .. } => {
-            ("count", (*count).into())
-        }
-        SampleValue::GaugeSet(level) => ("set", (*level).into()),
-        SampleValue::GaugeAdd(change) => ("add", (*change).into()),
-        SampleValue::Timer(value) => ("value", (*value).into()),
-        SampleValue::Set(member) => ("member", member.as_ref().into()),
-        SampleValue::Trace => ("occurrence", Value::Null),
+        SampleValue::Counter(number)
+        | SampleValue::Total { added: number, .. }
+        | SampleValue::GaugeSet(number)
+        | SampleValue::GaugeAdd(number)
+        | SampleValue::Timer(number) => (*number).into(),
+        SampleValue::Set(member) => member.as_ref().into(),
+        SampleValue::Trace => Value::Null,
     }
 }

@@ -66,6 +66,19 @@ impl SampleValue<'_> {
             Self::Trace => MetricKind::Trace,
         }
     }
+
+    /// What it adds to its series, in a word.
+    #[must_use]
+    pub const fn means(&self) -> &'static str {
+        match self {
+            Self::Counter(_) | Self::Total { .. } => "count",
+            Self::GaugeSet(_) => "set",
+            Self::GaugeAdd(_) => "add",
+            Self::Timer(_) => "value",
+            Self::Set(_) => "member",
+            Self::Trace => "occurrence",
+        }
+    }
 }
 
 /// Why a message is not a sample. Carries no text of the message: it is made for every bad one,
