@@ -9,6 +9,7 @@ use forwarders::units::Span;
 use crate::bench::options::BenchArgs;
 use crate::send::options::SendArgs;
 use crate::top::options::TopArgs;
+use crate::tap::options::TapArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -33,6 +34,9 @@ pub enum Command {
     /// Send metrics to a daemon, and ask it whether they were accepted
     #[command(override_usage = SEND_USAGE, after_help = SEND_HELP)]
     Send(SendArgs),
+    /// Show the samples that a running daemon receives, live
+    #[command(after_help = TAP_HELP)]
+    Tap(TapArgs),
     /// Say what becomes of messages: the series and value, or why not, and what each destination gets
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainArgs),
@@ -81,6 +85,20 @@ Examples:
 The daemon's own decoder looks at each message first. One that the daemon would reject is not sent,
 unless --force says so.
 Exit status: 0 if all was sent and, with --verify, accepted; 1 if not; 2 for wrong usage.";
+
+const TAP_HELP: &str = "\
+Examples:
+  tallyd tap
+  tallyd tap --match 'user.*' --tag stage=login --type counter,timer
+  tallyd tap --rejected                           why messages are rejected, and which
+  tallyd tap --from 10.1.0.0/16 --with-rejected   all that a network sends
+  tallyd tap --match user.logins --count 1 --duration 1m      whether it arrives
+  tallyd tap --format json | jq .tags
+
+A tag with a + is the agent's. Of more samples than it may show the daemon shows a random part, and it
+is told how many there were. Nothing is taken from the daemon: it aggregates all of them as ever.
+Exit status: 0, also after Ctrl-C; 1 if no daemon shows anything, it breaks off, or there were fewer than
+--count; 2 for wrong usage.";
 
 const EXPLAIN_HELP: &str = "\
 Examples:

@@ -36,6 +36,7 @@ pub mod send;
 pub mod service;
 pub mod spool;
 mod sys;
+pub mod tap;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 pub mod top;

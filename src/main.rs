@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tallyd::cli::{Cli, Command};
-use tallyd::{bench, check, daemon, explain, kamailio, reload, send, spool, top};
+use tallyd::{bench, check, daemon, explain, kamailio, reload, send, spool, tap, top};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::command(&args),
         Command::Reload(args) => reload::command(&args),
         Command::Send(args) => send::command(&args),
+        Command::Tap(args) => tap::command::command(&args),
         Command::Explain(args) => explain::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Kamailio(args) => kamailio::command::command(&args),

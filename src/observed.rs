@@ -12,6 +12,7 @@ use crate::config::reload::Configured;
 use crate::kamailio::stats::PollerStats;
 use crate::listener::rejected::RejectedLog;
 use crate::listener::stats::ListenerStats;
+use crate::tap::taps::Taps;
 
 /// All of it. The parts do not know who looks; nothing below reaches up to report.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Observed {
     pub registry: Arc<Registry>,
     /// The latest rejected messages.
     pub rejected: Arc<RejectedLog>,
+    /// Who looks on at what comes.
+    pub taps: Arc<Taps>,
     /// Whether every listener is bound and none is stopping.
     pub is_ready: AtomicBool,
     /// What a reload may change.

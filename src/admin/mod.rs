@@ -22,6 +22,7 @@ use tracing::info;
 
 use crate::observed::Observed;
 use crate::own;
+use crate::tap::TapConfig;
 
 use self::history::History;
 use self::hosts::Hosts;
@@ -34,6 +35,7 @@ mod page;
 mod reload;
 mod server;
 pub(crate) mod status;
+mod tap;
 pub mod top;
 
 /// `admin`: the HTTP endpoint.
@@ -49,6 +51,8 @@ pub struct AdminConfig {
     pub hosts: Vec<String>,
     /// What `/api/v1/top` may take.
     pub top: TopConfig,
+    /// Who may look on at what listeners receive, live, and what that may cost.
+    pub tap: TapConfig,
 }
 
 /// Where the endpoint listens.
@@ -125,7 +129,7 @@ impl Admin {
         self.stop();
         let Some(socket) = socket else { return };
         if let Ok(address) = socket.local_addr() {
-            info!(%address, "admin endpoint: / /healthz /readyz /metrics /api/v1/status /api/v1/rejected /api/v1/top");
+            info!(%address, "admin endpoint: / /healthz /readyz /metrics /api/v1/status /api/v1/rejected /api/v1/top /api/v1/tap");
         }
         let Shared { observed, history, .. } = self.shared.clone();
         let router = router(&self.hosts, self.shared.clone());
@@ -167,6 +171,7 @@ fn router(hosts: &Hosts, shared: Shared) -> Router {
         .route("/api/v1/history", get(history))
         .route("/api/v1/reload", get(reload::show))
         .route("/api/v1/top", get(top))
+        .route("/api/v1/tap", get(tap::stream))
         .layer(middleware::from_fn_with_state(hosts.clone(), hosts::check));
     Router::new()
         .route("/healthz", get(healthz))
@@ -226,7 +231,7 @@ async fn top(
 
 async fn not_found() -> (StatusCode, &'static str) {
     let paths = "try /, /healthz, /readyz, /metrics, /api/v1/status, /api/v1/rejected, \
-                 /api/v1/history, /api/v1/reload or /api/v1/top\n";
+                 /api/v1/history, /api/v1/reload, /api/v1/top or /api/v1/tap\n";
     (StatusCode::NOT_FOUND, paths)
 }
 

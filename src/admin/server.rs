@@ -1,7 +1,8 @@
 //! The endpoint's HTTP server: whoever connects can hold little, and not for long.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -27,8 +28,41 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const CONNECTION_MAX: Duration = Duration::from_secs(60);
 /// How long that may take.
 const LAST_REPLY_MAX: Duration = Duration::from_secs(5);
+/// How long the reader of a long reply may read nothing.
+const STALL_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked at whether a connection has been there for too long.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long not to accept after an error, such as no descriptor being left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Says of a reply, as an extension of it, that it may take as long as its reader reads it. It is the
+/// last of its connection.
+#[derive(Clone, Debug)]
+pub(super) struct LongReply(Arc<Progress>);
+
+#[derive(Debug)]
+struct Progress {
+    began: Instant,
+    /// When there was last room for more of it, in milliseconds since it began.
+    latest_ms: AtomicU64,
+}
+
+impl LongReply {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Progress { began: Instant::now(), latest_ms: AtomicU64::new(0) }))
+    }
+
+    /// Notes that its reader has made room for more.
+    pub(super) fn progress(&self) {
+        let now_ms = self.0.began.elapsed().as_millis() as u64;
+        self.0.latest_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    fn stalls(&self) -> bool {
+        let latest = Duration::from_millis(self.0.latest_ms.load(Ordering::Relaxed));
+        self.0.began.elapsed().saturating_sub(latest) > STALL_MAX
+    }
+}
 
 /// Serves until it is dropped, with all its connections.
 pub(super) async fn serve(socket: TcpListener, router: Router) {
@@ -56,10 +90,14 @@ pub(super) async fn serve(socket: TcpListener, router: Router) {
 async fn connection(stream: TcpStream, router: Router) {
     let began = Instant::now();
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let reply = router.call(request);
+    let long: OnceLock<LongReply> = OnceLock::new();
+    let service = service_fn(|request: Request<Incoming>| {
+        let (reply, long) = (router.call(request), &long);
         async move {
             let mut reply = reply.await?;
+            if let Some(reply) = reply.extensions_mut().remove::<LongReply>() {
+                let _is_the_only_one = long.set(reply);
+            }
             if began.elapsed() > CONNECTION_MAX {
                 // Said with a reply and not by closing, which could cross the next request.
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -73,9 +111,22 @@ async fn connection(stream: TcpStream, router: Router) {
         .max_header_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     // Whoever does not read is cut off.
-    match tokio::time::timeout(CONNECTION_MAX + HEAD_MAX + LAST_REPLY_MAX, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "a connection to the admin endpoint"),
-        Err(_) => debug!("a connection to the admin endpoint took too long"),
+    let too_long = async {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let is_over = match long.get() {
+                Some(reply) => reply.stalls(),
+                None => began.elapsed() > CONNECTION_MAX + HEAD_MAX + LAST_REPLY_MAX,
+            };
+            if is_over {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            debug!(%error, "a connection to the admin endpoint");
+        },
+        () = too_long => debug!("a connection to the admin endpoint took too long"),
     }
 }

@@ -15,6 +15,7 @@ use crate::listener::rejected::RejectedMessage;
 use crate::listener::stats::{ConnectionCounts, Counts, ListenerStats};
 use crate::observed::{Observed, ObservedForwarder};
 use crate::process;
+use crate::tap::taps::TapStatus;
 
 /// Metrics that `by_metric` names: those with the most series.
 const METRICS_MAX: usize = 1_000;
@@ -32,6 +33,7 @@ pub(super) struct Status {
     listeners: Vec<Listener>,
     kamailio: Vec<Kamailio>,
     series: Series,
+    taps: Taps,
     forwarders: BTreeMap<String, Forwarder>,
 }
 
@@ -128,6 +130,16 @@ struct Series {
     overflowed_by_metric: BTreeMap<String, u64>,
 }
 
+/// Who looks on at what comes.
+#[derive(Debug, Serialize)]
+struct Taps {
+    open: u64,
+    accepted: u64,
+    refused: u64,
+    shown: u64,
+    dropped: u64,
+}
+
 /// Where every point went: `flushed` + `recovered` = `delivered` + `queued` + `spooled` + the sum of
 /// `dropped`.
 #[derive(Debug, Serialize)]
@@ -189,12 +201,20 @@ impl Status {
             listeners,
             kamailio: parts.kamailio.iter().map(|stats| Kamailio::of(stats)).collect(),
             series: Series::of(observed),
+            taps: Taps::of(observed.taps.status()),
             forwarders: parts
                 .forwarders
                 .iter()
                 .map(|forwarder| (forwarder.name.clone(), Forwarder::of(forwarder)))
                 .collect(),
         }
+    }
+}
+
+impl Taps {
+    fn of(status: TapStatus) -> Self {
+        let TapStatus { open, accepted, refused, shown, dropped } = status;
+        Self { open, accepted, refused, shown, dropped }
     }
 }
 

@@ -244,6 +244,11 @@ impl Admin {
         &self.url
     }
 
+    /// What asks it.
+    pub(super) fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
     /// The status right now.
     ///
     /// # Errors

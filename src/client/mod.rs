@@ -3,6 +3,7 @@
 pub(crate) mod configured;
 pub(crate) mod connect;
 pub mod endpoint;
+pub(crate) mod events;
 pub(crate) mod ledger;
 pub(crate) mod numbers;
 pub(crate) mod settle;

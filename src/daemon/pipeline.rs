@@ -17,6 +17,7 @@ use crate::listener::passed::PassedSockets;
 use crate::listener::recorder::{Change, Recorder, Shared};
 use crate::listener::stats::ListenerStats;
 use crate::listener::wake::Waker;
+use crate::tap::taps::Taps;
 
 /// All of them.
 pub(super) struct Pipeline {
@@ -25,6 +26,8 @@ pub(super) struct Pipeline {
     commands: flume::Sender<Command>,
     listeners: Vec<Listening>,
     intake: Option<Intake>,
+    /// Who looks on at what listeners receive.
+    taps: Arc<Taps>,
     /// Listeners' threads so far.
     threads: usize,
 }
@@ -70,14 +73,15 @@ enum Bound {
 
 impl Pipeline {
     /// Starts the aggregator; no listener yet.
-    pub(super) fn start(aggregator: AggregatorThread) -> io::Result<Self> {
+    pub(super) fn start(aggregator: AggregatorThread, taps: Arc<Taps>) -> io::Result<Self> {
         let (commands, received) = flume::unbounded();
         let thread = thread::Builder::new().name("aggregate".to_owned());
         let aggregator = thread.spawn(move || {
             super::give_way();
             aggregator.run(&received);
         })?;
-        Ok(Self { aggregator, commands, listeners: Vec::new(), intake: None, threads: 0 })
+        let listeners = Vec::new();
+        Ok(Self { aggregator, commands, listeners, intake: None, taps, threads: 0 })
     }
 
     /// Binds what is to be read and is not; nothing that runs is changed. `receive_buffer` is the
@@ -185,6 +189,7 @@ impl Pipeline {
         let handover = self.add_listener(name, &waker).await?;
         let (changes, changed) = flume::unbounded();
         let (sender, intake) = intake::new(shared.clone(), changed, handover, Arc::clone(&waker));
+        let intake = intake.with_taps(Arc::clone(&self.taps));
         let woken = Arc::clone(&waker);
         let thread = thread::Builder::new().name(name.to_owned());
         let thread = thread.spawn(move || intake.run(&woken))?;
@@ -232,7 +237,8 @@ impl Pipeline {
         let stats = Arc::clone(bound.stats());
         let recorder =
             Recorder::new(shared.clone(), bound.protocol(), Arc::clone(&stats), handover)
-                .with_changes(changed);
+                .with_changes(changed)
+                .with_taps(Arc::clone(&self.taps));
         info!(listener = stats.label(), buffer = stats.receive_buffer(), "listening");
         let woken = Arc::clone(&waker);
         let thread =

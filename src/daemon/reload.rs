@@ -109,6 +109,7 @@ impl Daemon {
         let mut gone = ended.await.unwrap_or_default();
         gone.extend(gone_polls);
         self.absorb(&gone);
+        self.observed.taps.set_config(config.admin.tap);
         self.admin.apply(&config.admin, admin);
         self.observed.configured.applied(Arc::clone(&loaded), changes);
         self.show_parts();

@@ -26,6 +26,7 @@ use crate::logging::Log;
 use crate::observed::{Observed, Parts, PartsNow};
 use crate::own::pipeline::SelfMetrics;
 use crate::service;
+use crate::tap::taps::Taps;
 
 /// A daemon that runs.
 pub(super) struct Daemon {
@@ -63,6 +64,7 @@ impl Daemon {
             windows: Arc::new(WindowStats::new(interval)),
             registry: Arc::clone(&shared.registry),
             rejected: Arc::clone(&shared.rejected),
+            taps: Arc::new(Taps::new(config.admin.tap)),
             is_ready: AtomicBool::new(false),
             parts: Parts::default(),
         });
@@ -77,7 +79,7 @@ impl Daemon {
                 .with_stats(Arc::clone(&observed.windows))
                 .with_self_metrics(own)
                 .with_pulse(pulse());
-        let mut pipeline = Pipeline::start(aggregator)?;
+        let mut pipeline = Pipeline::start(aggregator, Arc::clone(&observed.taps))?;
         let passed = PassedSockets::from_environment()?;
         let buffer = config.receive_buffer.get();
         let listeners = pipeline.prepare(&loaded.listeners, buffer, passed)?;
@@ -118,6 +120,7 @@ impl Daemon {
         if stopped.is_err() {
             error!("a thread of the pipeline had panicked; its open window is lost");
         }
+        observed.taps.close().await;
         delivery.stop(until).await;
         beside.abort_all();
         drop(admin);

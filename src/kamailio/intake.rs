@@ -9,6 +9,8 @@ use crate::listener::recorder::Shared;
 use crate::listener::stats::{Counts, ListenerStats};
 use crate::listener::wake::Waker;
 use crate::protocol::{Sample, SampleValue, Tags, normalize_tags};
+use crate::tap::listener::ListenerTap;
+use crate::tap::taps::Taps;
 
 use super::reading::{Measured, Reading};
 
@@ -62,6 +64,8 @@ pub struct Intake {
     batches: flume::Receiver<Batch>,
     handover: ListenerEnd,
     table: Table,
+    /// Whoever looks on.
+    tap: ListenerTap,
 }
 
 /// An intake and the end to send to. Whenever the aggregator calls, it follows what is left in
@@ -76,10 +80,18 @@ pub fn new(
     let (sender, batches) = flume::bounded(WAITING_MAX);
     // Nothing comes as lines here.
     let table = Table::new(shared.exact_samples, 0);
-    (IntakeSender { batches: sender, waker }, Intake { shared, changes, batches, handover, table })
+    let tap = ListenerTap::default();
+    let intake = Intake { shared, changes, batches, handover, table, tap };
+    (IntakeSender { batches: sender, waker }, intake)
 }
 
 impl Intake {
+    /// With those who look on at what comes.
+    #[must_use]
+    pub fn with_taps(self, taps: Arc<Taps>) -> Self {
+        Self { tap: ListenerTap::new(taps), ..self }
+    }
+
     /// Records what comes until the waker says that it stops, then what is left.
     pub fn run(mut self, waker: &Waker) {
         loop {
@@ -107,10 +119,17 @@ impl Intake {
         let arrival_ns = self.shared.started.elapsed().as_nanos() as u64;
         let mut counts =
             Counts { datagrams: batch.replies, bytes: batch.bytes, ..Counts::default() };
+        self.tap.begin_batch(arrival_ns);
         for reading in &batch.readings {
-            self.shared.record(&mut self.table, sample(reading, &source.tags), arrival_ns);
+            let sample = sample(reading, &source.tags);
+            if self.tap.is_on() {
+                let label = source.stats.label();
+                self.tap.show(&self.shared.identifier, sample.clone(), &label, label);
+            }
+            self.shared.record(&mut self.table, sample, arrival_ns);
             counts.aggregated += 1;
         }
+        self.tap.end_batch(&counts);
         source.stats.add(&counts);
     }
 }

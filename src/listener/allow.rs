@@ -28,14 +28,17 @@ impl AllowList {
 
 /// Addresses that share their first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Network {
+pub(crate) enum Network {
     V4 { first: u32, mask: u32 },
     V6 { first: u128, mask: u128 },
 }
 
 impl Network {
     /// Reads `10.1.0.0/16`, `fd00::/8` or a single address.
-    fn parse(text: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
                 "a network is an address with the number of its leading bits, such as 10.1.0.0/16 \
@@ -87,7 +90,8 @@ impl Network {
         }
     }
 
-    fn contains(self, address: IpAddr) -> bool {
+    /// Whether a canonical address is in it.
+    pub(crate) fn contains(self, address: IpAddr) -> bool {
         match (self, address) {
             (Self::V4 { first, mask }, IpAddr::V4(address)) => address.to_bits() & mask == first,
             (Self::V6 { first, mask }, IpAddr::V6(address)) => address.to_bits() & mask == first,

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::Protocol;
 use super::allow::{AllowList, Gate};
 use super::config::Endpoint;
 use super::recorder::{Ahead, Change, Recorder};
@@ -17,6 +17,7 @@ use super::stats::ListenerStats;
 use super::udp;
 use super::unix::SocketFile;
 use super::wake::Waker;
+use super::{Origin, Protocol};
 use crate::protocol::{RejectReason, Rejection};
 use crate::sys::{self, BATCH, Datagram, ReceiveBatch};
 
@@ -81,7 +82,8 @@ impl BoundDatagrams {
                 break;
             }
             let is_watched = self.stats.senders().is_watched();
-            match batch.receive(self.socket.as_fd(), is_watched || curiosity.asks()) {
+            let asks_senders = is_watched || recorder.is_tapped() || curiosity.asks();
+            match batch.receive(self.socket.as_fd(), asks_senders) {
                 Ok(received) => {
                     recorder.begin_batch();
                     if is_watched {
@@ -218,6 +220,12 @@ impl Curiosity {
 struct Sender<'a> {
     sender: sys::Sender<'a>,
     origin: &'a str,
+}
+
+impl Origin for Sender<'_> {
+    fn ip(&self) -> Option<IpAddr> {
+        self.sender.address().map(|address| address.ip())
+    }
 }
 
 impl fmt::Display for Sender<'_> {

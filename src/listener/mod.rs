@@ -4,6 +4,9 @@
 //! own, which runs [`datagram`] or [`stream`], with a [`Recorder`](recorder::Recorder): it decodes, adds
 //! the agent's tags, records into its table and counts. Nothing downstream can hold it up.
 
+use std::fmt;
+use std::net::IpAddr;
+
 use serde::Deserialize;
 
 use crate::protocol::split::Split;
@@ -26,6 +29,25 @@ mod unix;
 pub mod wake;
 
 pub use self::config::{ListenerConfig, ListenerSection};
+
+/// Who sent something: shown as text to whoever looks, and only then made into it.
+pub trait Origin: fmt::Display {
+    /// Its canonical IP address; `None` if it has none or it was not asked for.
+    fn ip(&self) -> Option<IpAddr>;
+}
+
+/// A name alone.
+impl Origin for str {
+    fn ip(&self) -> Option<IpAddr> {
+        None
+    }
+}
+
+impl<O: Origin + ?Sized> Origin for &O {
+    fn ip(&self) -> Option<IpAddr> {
+        (**self).ip()
+    }
+}
 
 /// What clients speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

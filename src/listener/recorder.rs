@@ -1,15 +1,14 @@
 //! What every listener does with a datagram: decode, tag, record, count.
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::Protocol;
 use super::config::Endpoint;
 use super::rejected::{EXCERPT_BYTES, RejectedLog};
 use super::stats::{Counts, ListenerStats};
+use super::{Origin, Protocol};
 use crate::aggregator::handover::ListenerEnd;
 use crate::aggregator::identity::Identifier;
 use crate::aggregator::registry::Registry;
@@ -17,6 +16,8 @@ use crate::aggregator::shapes::{Known, Look, Meaning};
 use crate::aggregator::table::Table;
 use crate::protocol::split::Split;
 use crate::protocol::{Limits, Rejection, Sample, json, lines};
+use crate::tap::listener::{Decoding, ListenerTap};
+use crate::tap::taps::Taps;
 
 /// Lines that are looked up together: enough that the processor waits for memory once and not for
 /// each, few enough that what it fetched is still there when it is used.
@@ -109,6 +110,8 @@ pub struct Recorder {
     changes: flume::Receiver<Change>,
     /// Those that the recorder has followed and the listener has not.
     changed: Option<Change>,
+    /// Whoever looks on.
+    tap: ListenerTap,
 }
 
 impl Recorder {
@@ -132,7 +135,21 @@ impl Recorder {
             arrival_ns: 0,
             changes,
             changed: None,
+            tap: ListenerTap::default(),
         }
+    }
+
+    /// With those who look on at what comes.
+    #[must_use]
+    pub fn with_taps(self, taps: Arc<Taps>) -> Self {
+        Self { tap: ListenerTap::new(taps), ..self }
+    }
+
+    /// Whether anybody looks on, and wants to know who sends.
+    #[inline]
+    #[must_use]
+    pub fn is_tapped(&self) -> bool {
+        self.tap.is_wanted()
     }
 
     /// Has it follow the changes that are left there, whenever the aggregator calls.
@@ -149,16 +166,20 @@ impl Recorder {
     /// Notes that what follows was read just now.
     pub fn begin_batch(&mut self) {
         self.arrival_ns = self.shared.started.elapsed().as_nanos() as u64;
+        self.tap.begin_batch(self.arrival_ns);
     }
 
     /// Records all messages of a datagram, some of them not before [`Recorder::catch_up`].
-    pub fn datagram<'b, S: Display + Copy>(
+    pub fn datagram<'b, S: Origin + Copy>(
         &mut self,
         datagram: &'b [u8],
         sender: S,
         ahead: &mut Ahead<'b, S>,
     ) {
         self.count_read(1, datagram.len());
+        if self.tap.is_on() {
+            self.tap(datagram, &sender);
+        }
         if self.protocol.is_array(datagram) {
             self.catch_up(ahead);
             return self.array(datagram, &sender);
@@ -171,10 +192,13 @@ impl Recorder {
 
     /// Records the messages of complete lines of a stream. What a datagram may hold, a line may;
     /// bytes are counted by whoever reads them.
-    pub fn lines(&mut self, bytes: &[u8], sender: impl Display + Copy) {
+    pub fn lines(&mut self, bytes: &[u8], sender: impl Origin + Copy) {
         let mut ahead = Ahead::new();
         for place in lines(bytes) {
             let line = &bytes[place];
+            if self.tap.is_on() {
+                self.tap(line, &sender);
+            }
             if self.protocol.is_array(line) {
                 self.catch_up(&mut ahead);
                 self.array(line, &sender);
@@ -186,7 +210,7 @@ impl Recorder {
     }
 
     /// Records the lines that were looked at so far.
-    pub fn catch_up<S: Display>(&mut self, ahead: &mut Ahead<'_, S>) {
+    pub fn catch_up<S: Origin>(&mut self, ahead: &mut Ahead<'_, S>) {
         for LookedAt { known, .. } in &mut ahead.lines {
             if let Some((split, look)) = known {
                 self.table.find_shape(look, split);
@@ -200,11 +224,11 @@ impl Recorder {
 
     /// Counts a message that was rejected before it could be decoded; `bytes` is what there is of
     /// it.
-    pub fn reject(&mut self, rejection: Rejection, bytes: &[u8], sender: impl Display) {
+    pub fn reject(&mut self, rejection: Rejection, bytes: &[u8], sender: impl Origin) {
         // Its beginning tells more than the place where it became too much.
         let beginning = &bytes[..bytes.len().min(EXCERPT_BYTES)];
-        let Self { shared, stats, counts, .. } = self;
-        shared.reject(rejection, beginning, &sender, stats, counts);
+        let Self { shared, stats, counts, tap, .. } = self;
+        shared.reject(rejection, beginning, &sender, stats, counts, tap);
     }
 
     /// Counts what was read.
@@ -213,9 +237,20 @@ impl Recorder {
         self.counts.bytes += bytes as u64;
     }
 
+    /// Shows the samples of a datagram or line to whoever looks on. They are decoded for that alone,
+    /// beside their recording, which goes on as ever.
+    #[cold]
+    #[inline(never)]
+    fn tap(&mut self, bytes: &[u8], sender: &impl Origin) {
+        let Self { shared, protocol, stats, tap, .. } = self;
+        let (identifier, limits) = (&shared.identifier, &shared.limits);
+        let decoding = Decoding { protocol: *protocol, identifier, limits };
+        tap.look(&decoding, bytes, sender, stats.label());
+    }
+
     /// Finds out what memory a line will need, to be recorded when there are enough of them.
     #[inline]
-    fn look_at<'b, S: Display>(&mut self, line: Line<'b, S>, ahead: &mut Ahead<'b, S>) {
+    fn look_at<'b, S: Origin>(&mut self, line: Line<'b, S>, ahead: &mut Ahead<'b, S>) {
         if ahead.lines.len() == LINES_AHEAD {
             self.catch_up(ahead);
         }
@@ -229,7 +264,7 @@ impl Recorder {
     }
 
     #[inline]
-    fn line<S: Display>(&mut self, LookedAt { line, known }: &LookedAt<'_, S>) {
+    fn line<S: Origin>(&mut self, LookedAt { line, known }: &LookedAt<'_, S>) {
         if let Some((split, look)) = known
             && self.table.record_known(*look, split, self.arrival_ns)
         {
@@ -240,8 +275,8 @@ impl Recorder {
     }
 
     /// Decodes a line and remembers its shape where it is a plain one.
-    fn decode_line<S: Display>(&mut self, line: &Line<'_, S>, split: Option<&(Split<'_>, Look)>) {
-        let Self { shared, protocol, stats, table, counts, arrival_ns, .. } = self;
+    fn decode_line<S: Origin>(&mut self, line: &Line<'_, S>, split: Option<&(Split<'_>, Look)>) {
+        let Self { shared, protocol, stats, table, counts, arrival_ns, tap, .. } = self;
         let (mut samples, mut known) = (0, None);
         let limits = &shared.limits;
         let number_is_at = split.map(|(split, _)| split);
@@ -254,7 +289,7 @@ impl Recorder {
                 }
                 Err(rejection) => {
                     let rejection = rejection.behind(line.at);
-                    shared.reject(rejection, line.shown, &line.sender, stats, counts);
+                    shared.reject(rejection, line.shown, &line.sender, stats, counts, tap);
                 }
             }
         });
@@ -267,14 +302,14 @@ impl Recorder {
     }
 
     /// Records the messages of an array.
-    fn array(&mut self, array: &[u8], sender: &impl Display) {
-        let Self { shared, stats, table, counts, arrival_ns, .. } = self;
+    fn array(&mut self, array: &[u8], sender: &impl Origin) {
+        let Self { shared, stats, table, counts, arrival_ns, tap, .. } = self;
         json::decode(array, &shared.limits, &mut |message| match message {
             Ok(sample) => {
                 shared.record(table, sample, *arrival_ns);
                 counts.aggregated += 1;
             }
-            Err(rejection) => shared.reject(rejection, array, sender, stats, counts),
+            Err(rejection) => shared.reject(rejection, array, sender, stats, counts, tap),
         });
     }
 
@@ -293,6 +328,7 @@ impl Recorder {
 
     /// Makes the counts of a batch visible.
     pub fn publish(&mut self) {
+        self.tap.end_batch(&self.counts);
         self.stats.add(&std::mem::take(&mut self.counts));
     }
 
@@ -343,11 +379,15 @@ impl Shared {
         &self,
         rejection: Rejection,
         bytes: &[u8],
-        sender: &impl Display,
+        sender: &impl Origin,
         stats: &ListenerStats,
         counts: &mut Counts,
+        tap: &mut ListenerTap,
     ) {
         counts.rejected[rejection.reason as usize] += 1;
+        if tap.is_on() {
+            tap.rejected(rejection, bytes, sender, stats.label());
+        }
         self.rejected.note(rejection, bytes, sender, stats.label());
     }
 }

@@ -152,7 +152,7 @@ impl Budget {
 }
 
 /// Up to 200 bytes around the offset.
-fn excerpt(datagram: &[u8], offset: usize) -> String {
+pub(crate) fn excerpt(datagram: &[u8], offset: usize) -> String {
     let end = (offset + EXCERPT_BYTES / 2).max(EXCERPT_BYTES).min(datagram.len());
     let start = end.saturating_sub(EXCERPT_BYTES).min(offset);
     escaped(&datagram[start..end])

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::Socket;
 use tracing::warn;
 
-use super::Protocol;
 use super::allow::{AllowList, Gate};
 use super::config::{Endpoint, StreamConfig};
 use super::lines::{LineCutter, Part};
@@ -29,6 +28,7 @@ use super::senders::{Sender, Sent};
 use super::stats::{Closed, ListenerStats, Refusal};
 use super::unix::SocketFile;
 use super::wake::Waker;
+use super::{Origin, Protocol};
 use crate::protocol::{RejectReason, Rejection};
 
 /// Connections that may wait to be accepted; the system has a bound of its own.
@@ -146,6 +146,15 @@ struct Connection {
 enum Peer {
     Ip(Option<SocketAddr>),
     Unix { path: Arc<str>, process: Option<i32> },
+}
+
+impl Origin for Peer {
+    fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(address) => address.map(|address| address.ip()),
+            Self::Unix { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Peer {

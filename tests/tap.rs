@@ -1,0 +1,605 @@
+//! `tallyd tap` against the real daemon: it shows what comes, and changes nothing of what becomes of
+//! it.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Child, ChildStdout, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use common::replay::Replay;
+use common::{Daemon, PATIENCE, shown, tallyd, write_config};
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+
+/// A running `tallyd tap`. Killed when dropped.
+struct Tap {
+    child: Child,
+    lines: Receiver<String>,
+    notes: Receiver<String>,
+}
+
+impl Tap {
+    /// Starts it, and waits until the daemon has it.
+    fn start(daemon: &Daemon, args: &[&str]) -> Self {
+        let before = accepted(&daemon.status());
+        let mut tap = Self::spawn(daemon, args);
+        tap.lines = lines(tap.child.stdout.take().unwrap());
+        wait_accepted(daemon, before + 1);
+        tap
+    }
+
+    fn spawn(daemon: &Daemon, args: &[&str]) -> Self {
+        let admin = format!("http://{}", daemon.admin);
+        let mut command = tallyd();
+        command.args(["tap", "--admin", &admin]).args(args).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let notes = lines(child.stderr.take().unwrap());
+        Self { child, lines: channel().1, notes }
+    }
+
+    /// The next line.
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("another line")
+    }
+
+    /// The next object of a tap with `--format json`.
+    fn object(&self) -> Value {
+        serde_json::from_str(&self.line()).unwrap()
+    }
+
+    /// The next line of standard error.
+    fn note(&self) -> String {
+        self.notes.recv_timeout(PATIENCE).expect("another note")
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success()
+        );
+    }
+
+    /// Waits for its end; gives its status and the lines that were not read.
+    fn end(mut self) -> (i32, Vec<String>, Vec<String>) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the tap does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        (status.code().unwrap(), self.lines.iter().collect(), self.notes.iter().collect())
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn accepted(status: &Value) -> u64 {
+    status["taps"]["accepted"].as_u64().unwrap()
+}
+
+fn wait_accepted(daemon: &Daemon, count: u64) {
+    daemon.wait_for("the tap", |status| accepted(status) >= count);
+}
+
+/// The events of the endpoint itself.
+struct Events(BufReader<reqwest::blocking::Response>);
+
+impl Events {
+    fn open(daemon: &Daemon, query: &str) -> Self {
+        let client = reqwest::blocking::Client::builder().timeout(None).build().unwrap();
+        let url = format!("http://{}/api/v1/tap?{query}", daemon.admin);
+        let reply = client.get(url).send().unwrap();
+        assert_eq!(reply.status().as_u16(), 200);
+        assert_eq!(reply.headers()["content-type"], "text/event-stream");
+        Self(BufReader::new(reply))
+    }
+
+    /// The next one's name and data.
+    fn next(&mut self) -> Option<(String, Value)> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            match line.trim_end() {
+                "" => break,
+                line => lines.push(line.to_owned()),
+            }
+        }
+        let [name, data] = &lines[..] else { panic!("{lines:?}") };
+        let data = data.strip_prefix("data: ").unwrap();
+        Some((
+            name.strip_prefix("event: ").unwrap().to_owned(),
+            serde_json::from_str(data).unwrap(),
+        ))
+    }
+}
+
+/// What counts tell, added up.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    received: u64,
+    unseen: u64,
+    matched: u64,
+    shown: u64,
+    dropped: u64,
+}
+
+impl Counts {
+    fn add(&mut self, counts: &Value) {
+        for (sum, name) in [
+            (&mut self.received, "received"),
+            (&mut self.unseen, "unseen"),
+            (&mut self.matched, "matched"),
+            (&mut self.shown, "shown"),
+            (&mut self.dropped, "dropped"),
+        ] {
+            *sum += counts[name].as_u64().unwrap();
+        }
+    }
+}
+
+fn counter(name: &str, tags: &str) -> String {
+    format!(r#"{{"metric_name": "{name}", "metric_type": "counter"{tags}}}"#)
+}
+
+/// Runs `tallyd tap` to its end.
+fn tap(args: &[&str]) -> Output {
+    tallyd().arg("tap").args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn error_of(output: &Output, status: i32) -> String {
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(status), "{stderr}");
+    assert_eq!(output.stdout, b"", "{stderr}");
+    stderr
+}
+
+// ---- What is shown -------------------------------------------------------------------------
+
+#[test]
+fn a_sample_is_shown_as_it_is_recorded() {
+    let daemon = Daemon::start("agent: { tags: { env: stage, role: web } }\n");
+    let tap = Tap::start(&daemon, &["--format", "json"]);
+    daemon.send(
+        r#"{"metric_name": "user.latency", "metric_type": "timer", "value": "12.5",
+           "sample_rate": 0.25, "stage": "login", "role": "db"}"#
+            .replace('\n', " "),
+    );
+    let mut sample = tap.object();
+    assert!(sample["time"].as_str().unwrap().ends_with('Z'));
+    assert!(sample["sender"].as_str().unwrap().starts_with("127.0.0.1:"));
+    for member in ["time", "sender"] {
+        sample[member] = Value::Null;
+    }
+    assert_eq!(
+        sample,
+        json!({
+            "event": "sample", "time": null, "sender": null,
+            "listener": format!("json/udp {}", daemon.udp),
+            "type": "timer", "name": "user.latency", "means": "value", "value": 12.5,
+            "sample_rate": 0.25, "tags": { "env": "stage", "role": "web", "stage": "login" },
+            "agent_tags": ["env", "role"], "replaced": { "role": "db" },
+        })
+    );
+    let values = [
+        (r#""gauge", "value": -3"#, "set", json!(-3)),
+        (r#""gauge", "value": "-3""#, "add", json!(-3)),
+        (r#""set", "value": "a b""#, "member", json!("a b")),
+        (r#""trace""#, "occurrence", Value::Null),
+        (r#""counter", "count": 1.5"#, "count", json!(1.5)),
+    ];
+    for (rest, means, value) in values {
+        // Again and again, so that its line is one that the listener knows and does not decode.
+        for _ in 0..3 {
+            daemon.send(format!(r#"{{"metric_name": "m", "metric_type": {rest}}}"#));
+            let sample = tap.object();
+            assert_eq!((&sample["means"], &sample["value"]), (&means.into(), &value), "{rest}");
+        }
+    }
+}
+
+#[test]
+fn only_what_is_wanted_is_shown() {
+    let daemon = Daemon::start("agent: { tags: { env: stage } }\n");
+    let args = ["--match", "user.*", "-m", "db", "--type", "counter,gauge", "--tag", "stage=log*"];
+    let tap = Tap::start(&daemon, &[&args[..], &["-t", "env=stage", "--format", "json"]].concat());
+    let login = r#", "stage": "login""#;
+    for message in [
+        counter("user.a", login),
+        counter("other", login),
+        counter("db", login),
+        counter("db.x", login),
+        counter("user.b", r#", "stage": "search""#),
+        counter("user.c", ""),
+        counter("user.d", login).replace("counter", "trace"),
+        counter(r"us\u0065r.e", login),
+        counter("user.f.g", r#", "stage": "logout", "env": "prod""#),
+    ] {
+        daemon.send(message);
+    }
+    // Several in a datagram, as lines and in an array.
+    let two = format!("{}\n{}", counter("user.h", login), counter("no", login));
+    daemon.send(&two);
+    daemon.send(format!("[{}]", two.replace("user.h", "user.i").replace('\n', ",")));
+    let names: Vec<_> = (0..6).map(|_| tap.object()["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names, ["user.a", "db", "user.e", "user.f.g", "user.h", "user.i"]);
+    tap.signal("INT");
+    let (status, lines, notes) = tap.end();
+    assert_eq!((status, lines, notes), (0, vec![], vec![]));
+}
+
+#[test]
+fn senders_are_chosen_by_their_address_and_shown() {
+    let daemon = Daemon::start("");
+    let tap = Tap::start(&daemon, &["--from", "127.0.0.2", "--with-rejected"]);
+    let other = UdpSocket::bind("127.0.0.2:0").unwrap();
+    let from = format!(" from {}", other.local_addr().unwrap());
+    for (message, part) in [("bad", " rejected bad_json at byte 0: "), (&counter("a", ""), " a 1 ")]
+    {
+        daemon.send(message);
+        other.send_to(message.as_bytes(), daemon.udp).unwrap();
+        let line = tap.line();
+        assert!(line.contains(part) && line.ends_with(&from), "{line}");
+        if message == "bad" {
+            assert_eq!(tap.line().trim_start(), "bad");
+        }
+    }
+}
+
+#[test]
+fn every_transport_is_shown_with_who_sent() {
+    let daemon = Daemon::start(
+        "bind_port: 0\n\
+         listeners:\n\
+         \x20 - { protocol: statsd, transport: tcp, address: \"127.0.0.1:0\" }\n\
+         \x20 - { transport: unix, path: DIR/stream.sock }\n\
+         \x20 - { transport: unix_datagram, path: DIR/datagram.sock }\n",
+    );
+    let tap = Tap::start(&daemon, &["--format", "json"]);
+    let mut tcp = TcpStream::connect(daemon.address("statsd/tcp ")).unwrap();
+    tcp.write_all(b"a:1:2|c|#x:y\n").unwrap();
+    for value in [1, 2] {
+        let sample = tap.object();
+        assert_eq!(sample["sender"], tcp.local_addr().unwrap().to_string());
+        assert_eq!((&sample["value"], &sample["tags"]["x"]), (&json!(value), &json!("y")));
+    }
+    let path = daemon.path("stream.sock");
+    let mut unix = UnixStream::connect(&path).unwrap();
+    unix.write_all(format!("{}\n", counter("b", "")).as_bytes()).unwrap();
+    let sample = tap.object();
+    let sender = format!("unix:{} (pid {})", path.display(), std::process::id());
+    assert_eq!(sample["sender"], sender);
+    assert_eq!(sample["listener"], format!("json/unix {}", path.display()));
+    let path = daemon.path("datagram.sock");
+    UnixDatagram::unbound().unwrap().send_to(counter("c", "").as_bytes(), &path).unwrap();
+    assert_eq!(tap.object()["sender"], format!("unix:{}", path.display()));
+}
+
+#[test]
+fn what_polls_of_kamailio_bring_is_shown_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    let daemon = Daemon::start(&format!(
+        "kamailio: [{{ endpoint: \"{}\", interval: 1s, tags: {{ node: edge-1 }} }}]\n",
+        replay.unix
+    ));
+    let tap = Tap::start(&daemon, &["-m", "kamailio.core.uptime*", "-n", "1", "--format", "json"]);
+    let sample = tap.object();
+    assert_eq!(sample["listener"], format!("kamailio {}", replay.unix));
+    assert_eq!((&sample["type"], &sample["tags"]["node"]), (&json!("gauge"), &json!("edge-1")));
+}
+
+#[test]
+fn rejected_messages_are_shown_with_reason_and_place_and_obeyed_by_no_terminal() {
+    let daemon = Daemon::start("");
+    let people = Tap::start(&daemon, &["--rejected"]);
+    let programs = Tap::start(&daemon, &["--rejected", "--format", "json"]);
+    daemon.send(counter("good", ""));
+    daemon.send("{\"metric_name\": \"\x1b[31m\", \"metric_type\": \"timr\"}");
+    let line = people.line();
+    assert!(line.contains(" rejected bad_json at byte 17: expected "), "{line}");
+    let line = people.line();
+    assert_eq!(line.trim_start(), r#"{"metric_name": "\u{1b}[31m", "metric_type": "timr"}"#);
+    let told = programs.object();
+    let list: Value = serde_json::from_str(&daemon.get("/api/v1/rejected").1).unwrap();
+    for member in ["listener", "sender", "reason", "offset", "expected", "excerpt"] {
+        assert_eq!(told[member], list["rejected"][0][member], "{member}");
+    }
+    // All of them, where the list of the endpoint has twenty a second.
+    for _ in 0..50 {
+        daemon.send("x");
+    }
+    (0..50).for_each(|_| assert_eq!(programs.object()["excerpt"], "x"));
+}
+
+#[test]
+fn members_of_events_are_those_that_are_told_of() {
+    let daemon = Daemon::start("agent: { tags: { env: stage } }\n");
+    let mut events = Events::open(&daemon, "rejected=also");
+    daemon.send("x");
+    daemon.send(format!("{}\n{}", counter("a", ""), counter(&"n".repeat(5000), "")));
+    let admin = include_str!("../docs/admin.md");
+    let mut seen = BTreeSet::new();
+    let stop = std::thread::scope(|scope| {
+        let mut stopped = None;
+        let mut daemon = Some(daemon);
+        while let Some((name, data)) = events.next() {
+            seen.insert(name.clone());
+            for member in data.as_object().unwrap().keys().chain([&name]) {
+                assert!(admin.contains(&format!("`{member}`")) || name == "end", "{member}");
+            }
+            if name == "sample" && data["cut"] == true {
+                let daemon = daemon.take().unwrap();
+                stopped = Some(scope.spawn(move || daemon.stop()));
+            }
+        }
+        stopped.unwrap().join().unwrap()
+    });
+    assert!(stop.status.success());
+    let all = ["counts", "end", "rejected", "sample", "start"];
+    assert!(seen.iter().eq(all), "{seen:?}");
+}
+
+// ---- More than can be shown ----------------------------------------------------------------
+
+#[test]
+fn of_a_flood_a_part_is_shown_and_all_of_it_is_counted() {
+    let daemon = Daemon::start("admin: { listen: \"127.0.0.1:0\", tap: { max_rate: 10 } }\n");
+    let tap = Tap::start(&daemon, &[]);
+    let mut all = Events::open(&daemon, "rate=1000000");
+    let mut some = Events::open(&daemon, "match=*.7&type=counter&rate=5");
+    let messages = 5_000;
+    daemon.send_paced((0..messages).map(|n| counter(&format!("m.{}", n % 10), "")));
+    let (mut counts, mut samples, mut names) = (Counts::default(), 0, BTreeSet::new());
+    while counts.received < messages {
+        let (name, data) = all.next().unwrap();
+        match name.as_str() {
+            "start" => assert_eq!(data["rate"], 10, "no more than is configured"),
+            "sample" => {
+                samples += 1;
+                names.insert(data["name"].to_string());
+            }
+            _ => counts.add(&data),
+        }
+    }
+    assert_eq!((counts.received, counts.matched), (messages, messages), "{counts:?}");
+    assert!(counts.unseen == 0 && counts.dropped == 0, "{counts:?}");
+    assert!(counts.shown == samples && samples >= 10 && samples < 2_500, "{counts:?}");
+    assert!(names.len() > 1, "not the same one each time: {names:?}");
+
+    let (mut counts, mut samples) = (Counts::default(), 0);
+    while counts.received < messages {
+        let (name, data) = some.next().unwrap();
+        match name.as_str() {
+            "start" => assert_eq!(data["rate"], 5),
+            "sample" => {
+                samples += 1;
+                assert_eq!(data["name"], "m.7");
+            }
+            _ => counts.add(&data),
+        }
+    }
+    // What there was no time to look at is told, and what was looked at is exact.
+    assert!(counts.matched <= 500 && counts.matched + counts.unseen >= 500, "{counts:?}");
+    assert!(counts.shown == samples && samples < counts.matched, "{counts:?}");
+
+    let note = tap.note();
+    let shape: String = note.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert!(shape.starts_with("sampling: 0"), "{note}");
+    assert!(note.ends_with(" samples a second are shown"), "{note}");
+    tap.signal("TERM");
+    let (status, lines, notes) = tap.end();
+    assert_eq!(status, 0);
+    let shown: usize = lines.iter().filter(|line| line.contains(" counter  m.")).count();
+    assert!(shown >= 10, "{lines:?}");
+    let last = notes.last().unwrap();
+    assert!(last.starts_with("shown: ") && last.ends_with(" samples"), "{notes:?}");
+    drop((all, some));
+    let status = daemon.wait_for("the clients to be gone", |status| status["taps"]["open"] == 0);
+    assert_eq!(status["ledger"]["aggregated"], messages);
+}
+
+#[test]
+fn what_becomes_of_samples_is_the_same_with_and_without_taps() {
+    let config = "interval: 1h\nforwarders: { file: { path: DIR/points, format: json } }\n";
+    let run = |is_tapped: bool| {
+        let daemon = Daemon::start(config);
+        let taps: Vec<_> = ["", "match=*.7", "tag=host=h3&rejected=also", "rejected=only"]
+            .iter()
+            .filter(|_| is_tapped)
+            .map(|query| {
+                let mut events = Events::open(&daemon, query);
+                std::thread::spawn(move || {
+                    let mut ended = false;
+                    while let Some((name, _)) = events.next() {
+                        ended = name == "end";
+                    }
+                    assert!(ended, "the last event says that it is the last");
+                })
+            })
+            .collect();
+        daemon.send_paced((0..12_000).map(|n| match n % 50 {
+            0 => "nonsense".to_owned(),
+            1 => format!("[{}, {}]", counter("array", ""), counter("array", "")),
+            _ => counter(&format!("m.{}", n % 10), &format!(r#", "host": "h{}""#, n % 7)),
+        }));
+        let ledger = daemon.status()["ledger"].clone();
+        let stopped = daemon.stop();
+        taps.into_iter().for_each(|tap| tap.join().unwrap());
+        (ledger, shown(&stopped.points("points")))
+    };
+    let (without, with) = (run(false), run(true));
+    assert_eq!(without.0["received"], 12_240);
+    assert_eq!(without.0["kernel_drops"], 0);
+    assert_eq!(with, without);
+}
+
+#[test]
+fn a_client_that_does_not_read_costs_nothing_but_its_own_samples() {
+    let daemon = Daemon::start("admin: { listen: \"127.0.0.1:0\", tap: { max_rate: 10000 } }\n");
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&daemon.admin.into()).unwrap();
+    let mut stalled = TcpStream::from(socket);
+    let request = format!("GET /api/v1/tap HTTP/1.1\r\nHost: {}\r\n\r\n", daemon.admin);
+    stalled.write_all(request.as_bytes()).unwrap();
+    wait_accepted(&daemon, 1);
+    let reader = Tap::start(&daemon, &["--match", "last", "--count", "1"]);
+
+    let long = format!(r#", "tag": "{}""#, "x".repeat(6_000));
+    let mut sent = 0;
+    let deadline = Instant::now() + PATIENCE;
+    while daemon.status()["taps"]["dropped"] == 0 {
+        daemon.send_paced((0..500).map(|_| counter("m", &long)));
+        sent += 500;
+        assert!(Instant::now() < deadline, "nothing is dropped: {:#}", daemon.status()["taps"]);
+    }
+    let status = daemon.wait_for("the client to be closed", |status| status["taps"]["open"] == 1);
+    assert_eq!(status["ledger"]["aggregated"], sent);
+    assert_eq!(status["ledger"]["kernel_drops"], 0);
+    let resident = status["process"]["resident_peak_bytes"].as_u64().unwrap();
+    assert!(resident < 200 << 20, "{resident}");
+    daemon.send(counter("last", ""));
+    assert_eq!(reader.end().0, 0);
+    drop(stalled);
+}
+
+#[test]
+fn so_many_taps_may_be_there_and_no_more() {
+    let daemon = Daemon::start("admin: { listen: \"127.0.0.1:0\", tap: { max_clients: 1 } }\n");
+    let admin = format!("http://{}", daemon.admin);
+    let first = Tap::start(&daemon, &[]);
+    let error = error_of(&tap(&["--admin", &admin]), 1);
+    assert!(error.contains("there are 1 taps already"), "{error}");
+    assert!(error.contains("`admin: {tap: {max_clients}}`"), "{error}");
+    first.signal("INT");
+    assert_eq!(first.end().0, 0);
+    let status = daemon.wait_for("the first to be gone", |status| status["taps"]["open"] == 0);
+    assert_eq!(status["taps"]["refused"], 1);
+    drop(Tap::start(&daemon, &[]));
+
+    let without = Daemon::start("admin: { listen: \"127.0.0.1:0\", tap: { max_clients: 0 } }\n");
+    let error = error_of(&tap(&["--admin", &format!("http://{}", without.admin)]), 1);
+    assert!(error.contains("taps are turned off"), "{error}");
+}
+
+// ---- How it ends ---------------------------------------------------------------------------
+
+#[test]
+fn the_daemons_stop_ends_a_tap_with_all_that_came() {
+    let daemon = Daemon::start("shutdown_timeout: 30s\n");
+    let tap = Tap::start(&daemon, &["--format", "json"]);
+    for _ in 0..100 {
+        daemon.send(counter("m", ""));
+    }
+    let stopped = daemon.stop();
+    assert!(stopped.status.success(), "{:?}", stopped.warnings());
+    let (status, lines, notes) = tap.end();
+    assert_eq!((status, lines.len()), (0, 100));
+    assert_eq!(notes, ["the daemon stops"]);
+}
+
+#[test]
+fn it_ends_after_so_many_or_so_long_and_says_by_its_status_which() {
+    let daemon = Daemon::start("");
+    let tap = Tap::start(&daemon, &["--count", "2", "--duration", "1h"]);
+    for _ in 0..3 {
+        daemon.send(counter("m", ""));
+    }
+    let (status, lines, _) = tap.end();
+    assert_eq!((status, lines.len()), (0, 2));
+    let tap = Tap::start(&daemon, &["--count", "2", "--duration", "200ms"]);
+    assert_eq!(tap.end().0, 1, "fewer than were asked for");
+    let tap = Tap::start(&daemon, &["--duration", "200ms"]);
+    assert_eq!(tap.end().0, 0);
+    let tap = Tap::start(&daemon, &["-n", "2"]);
+    drop(daemon);
+    let (status, _, notes) = tap.end();
+    assert_eq!(status, 1);
+    assert!(notes[0].contains(" the connection") || notes[0].contains("not answer"), "{notes:?}");
+}
+
+#[test]
+fn it_ends_quietly_when_nobody_reads_it_any_more() {
+    let daemon = Daemon::start("");
+    let mut tap = Tap::spawn(&daemon, &[]);
+    wait_accepted(&daemon, 1);
+    // Nothing is sent: that nobody reads is not noticed by writing.
+    drop::<ChildStdout>(tap.child.stdout.take().unwrap());
+    let (status, _, notes) = tap.end();
+    assert_eq!((status, notes), (0, vec![]));
+}
+
+#[test]
+fn what_is_wrong_is_told_with_what_to_do() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = error_of(&tap(&["--admin", &nobody.to_string()]), 1);
+    assert!(error.contains("is one running? `admin.listen`"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_config(&folder, "admin: { listen: none }\n");
+    let error = error_of(&tap(&["--config", path.to_str().unwrap()]), 1);
+    assert!(error.contains("no admin endpoint (`admin: {listen: none}`)"), "{error}");
+    for (args, words) in [
+        (&["--type", "timr"][..], "`timr` is no type: counter, gauge"),
+        (&["--from", "10.0.0.1/8"], "for the network write 10.0.0.0/8"),
+        (&["--rejected", "--match", "a"], "goes with `from` alone"),
+        (&["--rejected", "--with-rejected"], "cannot be used with"),
+        (&["--match", "["], "is not a glob"),
+        (&["--tag", "="], "KEY or KEY=VALUE"),
+        (&["--count", "0"], "--count"),
+    ] {
+        let error = error_of(&tap(args), 2);
+        assert!(error.contains(words), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn it_finds_the_daemon_by_its_configuration() {
+    let daemon = Daemon::start("");
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_config(&folder, &format!("admin: {{ listen: \"{}\" }}\n", daemon.admin));
+    let output = tap(&["--config", path.to_str().unwrap(), "--duration", "100ms"]);
+    assert_eq!(error_of(&output, 0), "");
+}
+
+#[test]
+fn pages_of_other_sites_get_nothing_to_see() {
+    let daemon = Daemon::start("");
+    let client = reqwest::blocking::Client::new();
+    let url = format!("http://{}/api/v1/tap", daemon.admin);
+    for (header, value) in [("sec-fetch-site", "cross-site"), ("host", "evil.example")] {
+        let reply = client.get(&url).header(header, value).send().unwrap();
+        assert_eq!(reply.status().as_u16(), 403, "{header}");
+    }
+    assert_eq!(daemon.get("/api/v1/tap?mtch=a").0, 400);
+    assert_eq!(accepted(&daemon.status()), 0);
+}
