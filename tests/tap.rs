@@ -410,7 +410,7 @@ fn of_a_flood_a_part_is_shown_and_all_of_it_is_counted() {
     }
     // What there was no time to look at is told, and what was looked at is exact.
     assert!(counts.matched <= 500 && counts.matched + counts.unseen >= 500, "{counts:?}");
-    assert!(counts.shown == samples && samples < counts.matched, "{counts:?}");
+    assert!(counts.shown == samples && samples <= counts.matched, "{counts:?}");
 
     let note = tap.note();
     let shape: String = note.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
@@ -465,7 +465,11 @@ fn what_becomes_of_samples_is_the_same_with_and_without_taps() {
 
 #[test]
 fn a_client_that_does_not_read_costs_nothing_but_its_own_samples() {
-    let daemon = Daemon::start("admin: { listen: \"127.0.0.1:0\", tap: { max_rate: 10000 } }\n");
+    let daemon = Daemon::start(
+        "admin: { listen: \"127.0.0.1:0\", tap: { max_rate: 10000, max_cpu: 50 } }\n\
+         bind_port: 0\n\
+         listeners: [{ transport: tcp, address: \"127.0.0.1:0\" }]\n",
+    );
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&daemon.admin.into()).unwrap();
@@ -475,17 +479,23 @@ fn a_client_that_does_not_read_costs_nothing_but_its_own_samples() {
     wait_accepted(&daemon, 1);
     let reader = Tap::start(&daemon, &["--match", "last", "--count", "1"]);
 
-    let long = format!(r#", "tag": "{}""#, "x".repeat(6_000));
+    // Until its queue is full or, on a machine that is slower than that, it is closed.
+    let long = counter("m", &format!(r#", "tag": "{}""#, "x".repeat(6_000)));
+    let lines = format!("{long}\n").repeat(500);
+    let mut tcp = TcpStream::connect(daemon.address("json/tcp ")).unwrap();
     let mut sent = 0;
     let deadline = Instant::now() + PATIENCE;
-    while daemon.status()["taps"]["dropped"] == 0 {
-        daemon.send_paced((0..500).map(|_| counter("m", &long)));
+    loop {
+        tcp.write_all(lines.as_bytes()).unwrap();
         sent += 500;
-        assert!(Instant::now() < deadline, "nothing is dropped: {:#}", daemon.status()["taps"]);
+        let status = daemon.wait_received(sent);
+        if status["taps"]["dropped"] != 0 || status["taps"]["open"] == 1 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "all of it waits: {:#}", status["taps"]);
     }
     let status = daemon.wait_for("the client to be closed", |status| status["taps"]["open"] == 1);
     assert_eq!(status["ledger"]["aggregated"], sent);
-    assert_eq!(status["ledger"]["kernel_drops"], 0);
     let resident = status["process"]["resident_peak_bytes"].as_u64().unwrap();
     assert!(resident < 200 << 20, "{resident}");
     daemon.send(counter("last", ""));

@@ -106,8 +106,9 @@ impl TapBody {
 
     /// What waits, up to the bytes of a frame.
     fn gather(&mut self) -> Vec<u8> {
-        // Asked first: what comes before the end is in the queue then.
+        // Asked first: what comes before the end, or is counted as shown, is in the queue then.
         let is_closing = self.subscription.is_closing();
+        let counts = self.subscription.counts();
         let mut frame = Vec::new();
         self.has_more = true;
         while frame.len() < FRAME_BYTES {
@@ -119,8 +120,7 @@ impl TapBody {
         }
         let passed = self.counted_at.elapsed();
         let is_last = is_closing && !self.has_more;
-        if passed >= COUNTS || is_last {
-            let counts = self.subscription.counts();
+        if (passed >= COUNTS && !self.has_more) || is_last {
             let since = counts.since(&self.counted);
             frame.extend_from_slice(&event::counts(passed.as_secs_f64(), &since));
             (self.counted, self.counted_at) = (counts, Instant::now());

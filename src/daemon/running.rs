@@ -120,8 +120,8 @@ impl Daemon {
         if stopped.is_err() {
             error!("a thread of the pipeline had panicked; its open window is lost");
         }
-        observed.taps.close().await;
-        delivery.stop(until).await;
+        // Whoever looks on hears of it meanwhile.
+        tokio::join!(delivery.stop(until), observed.taps.close());
         beside.abort_all();
         drop(admin);
         log_ledger(&observed);

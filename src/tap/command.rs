@@ -28,6 +28,8 @@ use crate::config::LoadError;
 const STATUS_USAGE: u8 = 2;
 /// What a shell gives as the status of a program that SIGINT ended.
 const STATUS_INTERRUPTED: i32 = 130;
+const YELLOW: &str = "\x1b[33m";
+const PLAIN: &str = "\x1b[0m";
 /// Pause between two looks whether a line is written.
 const LINE_LOOK: Duration = Duration::from_millis(10);
 /// How often it is told again that there are more than are shown, if it has become another number.
@@ -272,7 +274,7 @@ struct Sampling {
 impl Sampling {
     /// Learns of a second; gives words when there is something new to tell.
     fn learn(&mut self, counts: &ShownCounts, what: &str, now: Instant) -> Option<String> {
-        let ShownCounts { seconds, matched, shown, unseen, dropped, .. } = *counts;
+        let ShownCounts { seconds, received, matched, shown, unseen, dropped } = *counts;
         self.shown += shown;
         self.matched += matched;
         self.unseen += unseen;
@@ -294,20 +296,22 @@ impl Sampling {
         }
         self.told = Some((share, now));
         let a_second = |count: u64| grouped((count as f64 / seconds).round() as u64);
-        let (shown, matched) = (a_second(shown), a_second(matched));
-        let mut words = format!("sampling: {shown} of {matched} {what} a second are shown");
-        if unseen > 0 {
-            let unseen = a_second(unseen);
-            words += &format!(
-                "; {unseen} messages a second were not looked at, for lack of time (`max_cpu`)"
-            );
+        let mut parts = Vec::new();
+        if matched > shown {
+            let (shown, matched) = (a_second(shown), a_second(matched));
+            parts.push(format!("{shown} of {matched} {what} a second are shown"));
         }
         if dropped > 0 {
-            words += &format!(
-                "; {} a second are left out because they are read too slowly here",
-                a_second(dropped)
-            );
+            let dropped = a_second(dropped);
+            parts.push(format!("{dropped} a second are left out because they are read too slowly"));
         }
+        if unseen > 0 {
+            let (unseen, received) = (a_second(unseen), a_second(received));
+            parts.push(format!(
+                "{unseen} of {received} messages a second are not looked at (`admin.tap.max_cpu`)"
+            ));
+        }
+        let words = format!("sampling: {}", parts.join("; "));
         Some(words)
     }
 }
@@ -315,6 +319,11 @@ impl Sampling {
 /// A word to whoever runs the command, which is not what was asked for.
 fn tell(words: &str) {
     let mut stderr = io::stderr().lock();
+    let words = if terminal::has_colours(&stderr) {
+        format!("{YELLOW}{words}{PLAIN}")
+    } else {
+        words.to_owned()
+    };
     let _nobody_looks = writeln!(stderr, "{words}");
 }
 
@@ -356,7 +365,7 @@ mod tests {
         let later = start + Duration::from_secs(60);
         let words = sampling.learn(&second(3_000_000, 1_000, 20), "samples", later).unwrap();
         assert!(words.starts_with("sampling: 1,000 of 3,000,000 "), "{words}");
-        assert!(words.contains("; 20 messages a second were not looked at"), "{words}");
+        assert!(words.contains("; 20 of 3,000,020 messages a second are not looked at"), "{words}");
         let later = later + TELL_AGAIN;
         assert_eq!(sampling.learn(&second(2_900_000, 1_000, 0), "samples", later), None);
         assert!(sampling.learn(&second(2_000, 1_000, 0), "samples", later).is_some());

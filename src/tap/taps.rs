@@ -18,7 +18,7 @@ const QUEUE_MAX: u64 = 4_096;
 /// Most bytes of them.
 const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// How long a stop waits for clients to hear of it.
-const FAREWELL_MAX: Duration = Duration::from_millis(250);
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// Pause between two looks whether they have.
 const FAREWELL_LOOK: Duration = Duration::from_millis(5);
 

@@ -81,7 +81,9 @@ impl Lines {
         line.add(&time_of_day(time), TIME_COLUMN, DIM);
         line.add("rejected", TYPE_COLUMN, RED);
         line.add(&shown(reason), 0, BOLD);
-        line.add(&format!("at byte {offset}: expected {}", shown(expected)), 0, NO_COLOUR);
+        for word in format!("at byte {offset}: expected {}", shown(expected)).split(' ') {
+            line.add(word, 0, NO_COLOUR);
+        }
         line.add(&format!("from {}", shown(sender)), 0, DIM);
         let mut text = line.finish();
         if !excerpt.is_empty() {
