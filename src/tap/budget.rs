@@ -5,10 +5,10 @@ use std::time::Duration;
 
 /// Time that a listener may save up.
 const CREDIT_MAX_NS: i64 = 10_000_000;
-/// When samples are many, each of them has one chance in so many to be the next that is shown. With
-/// the first that comes taken each time, it would be the first of each datagram, or always the same
-/// of a program that repeats itself.
-const CHANCE: u64 = 16;
+/// When samples are many, up to so many are passed over behind one that is shown. With the first that
+/// comes taken each time, it would be the first of each datagram, or always the same of a program that
+/// repeats itself.
+const SKIP_MAX: u64 = 32;
 
 /// So many samples a second, and as many at once after a pause. Shared by all listeners.
 #[derive(Debug)]
@@ -34,13 +34,14 @@ impl Rate {
         self.next_ns.load(Ordering::Relaxed) <= now_ns + self.burst_ns
     }
 
-    /// Takes room for one if there is any and, when there is little, if it is its turn.
-    pub fn take(&self, now_ns: u64, random: &mut Random) -> bool {
-        let after_ns = self.next_ns.load(Ordering::Relaxed) + self.step_ns;
-        let is_short = after_ns > now_ns + self.burst_ns / 16 * 15;
-        if is_short && !random.next().is_multiple_of(CHANCE) {
-            return false;
-        }
+    /// How many samples to pass over before the next is taken: some where there is little room.
+    pub fn skip(&self, now_ns: u64, random: &mut Random) -> u64 {
+        let is_short = self.next_ns.load(Ordering::Relaxed) > now_ns + self.burst_ns / 16 * 15;
+        if is_short { random.next() % SKIP_MAX } else { 0 }
+    }
+
+    /// Takes room for one if there is any.
+    pub fn take(&self, now_ns: u64) -> bool {
         let take = |next_ns: u64| {
             let has_room = next_ns <= now_ns + self.burst_ns;
             has_room.then(|| next_ns.max(now_ns) + self.step_ns)
@@ -83,6 +84,11 @@ impl Credit {
         self.left_ns <= 0
     }
 
+    /// Takes an estimate of what looking took, where to ask the clock would take longer.
+    pub fn spend_ns(&mut self, time_ns: u64) {
+        self.spend(Duration::from_nanos(time_ns));
+    }
+
     /// Takes what looking took. That may be more than there was, and is earned before the next look.
     pub fn spend(&mut self, time: Duration) {
         let time_ns = i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
@@ -115,43 +121,68 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// How many of so many samples, evenly spread over a second, are taken in each of some seconds.
-    fn taken(rate: &Rate, a_second: u64, seconds: u64) -> Vec<usize> {
-        let mut random = Random::new(7);
-        let moments = |second| (0..a_second).map(move |n| second * SECOND + n * SECOND / a_second);
-        (10..10 + seconds)
-            .map(|second| moments(second).filter(|now| rate.take(*now, &mut random)).count())
-            .collect()
+    /// Takes as a listener does.
+    struct Taker {
+        rate: Rate,
+        random: Random,
+        skip: u64,
+    }
+
+    impl Taker {
+        fn new(a_second: u64, burst: u64) -> Self {
+            Self { rate: Rate::new(a_second, burst), random: Random::new(7), skip: 0 }
+        }
+
+        fn take(&mut self, now_ns: u64) -> bool {
+            if self.skip > 0 {
+                self.skip -= u64::from(self.rate.has_room(now_ns));
+                return false;
+            }
+            let is_taken = self.rate.take(now_ns);
+            if is_taken {
+                self.skip = self.rate.skip(now_ns, &mut self.random);
+            }
+            is_taken
+        }
+
+        /// How many of so many samples, evenly spread over a second, are taken in each of some seconds.
+        fn taken(mut self, a_second: u64, seconds: u64) -> Vec<usize> {
+            let moments =
+                |second| (0..a_second).map(move |n| second * SECOND + n * SECOND / a_second);
+            (10..10 + seconds)
+                .map(|second| moments(second).filter(|now| self.take(*now)).count())
+                .collect()
+        }
     }
 
     #[test]
     fn all_are_taken_that_the_rate_allows_and_of_more_just_so_many() {
-        assert_eq!(taken(&Rate::new(1000, 1000), 900, 3), [900, 900, 900]);
-        let flood = taken(&Rate::new(1000, 1000), 100_000, 4);
+        assert_eq!(Taker::new(1000, 1000).taken(900, 3), [900, 900, 900]);
+        let flood = Taker::new(1000, 1000).taken(100_000, 4);
         // The first second has the burst in it.
         assert!((1900..=2001).contains(&flood[0]), "{flood:?}");
-        assert!(flood[1..].iter().all(|taken| (950..=1001).contains(taken)), "{flood:?}");
-        let little_more = taken(&Rate::new(1000, 1000), 2_000, 6);
-        assert!((900..=1001).contains(&little_more[5]), "{little_more:?}");
+        assert!(flood[1..].iter().all(|taken| (950..=1020).contains(taken)), "{flood:?}");
+        let little_more = Taker::new(1000, 1000).taken(2_000, 6);
+        assert!((900..=1020).contains(&little_more[5]), "{little_more:?}");
     }
 
     #[test]
     fn as_many_as_the_burst_come_at_once() {
-        let (rate, mut random) = (Rate::new(100, 100), Random::new(7));
-        let at_once = (0..10_000).filter(|_| rate.take(SECOND, &mut random)).count();
+        let mut taker = Taker::new(100, 100);
+        let at_once = (0..10_000).filter(|_| taker.take(SECOND)).count();
         assert_eq!(at_once, 100);
-        assert!(!rate.has_room(SECOND));
-        assert!(rate.has_room(SECOND + SECOND / 100));
+        assert!(!taker.rate.has_room(SECOND));
+        assert!(taker.rate.has_room(SECOND + SECOND / 100));
     }
 
     #[test]
     fn in_a_flood_each_of_a_datagram_has_its_turn() {
         for burst in [1, 1000] {
-            let (rate, mut random) = (Rate::new(1000, burst), Random::new(7));
+            let mut taker = Taker::new(1000, burst);
             let mut turns = [0_u32; 10];
             for datagram in 1..200_000_u64 {
                 for turn in &mut turns {
-                    *turn += u32::from(rate.take(datagram * 100_000, &mut random));
+                    *turn += u32::from(taker.take(datagram * 100_000));
                 }
             }
             let total: u32 = turns.iter().sum();

@@ -36,6 +36,10 @@ struct Tapped {
     /// Whether it wants every sample: then those that it does not get need not be decoded to be
     /// counted.
     wants_all: bool,
+    /// Samples to pass over before the next that is shown.
+    skip: u64,
+    /// Whether the messages that are being looked at are of no use to it.
+    is_passing: bool,
     counts: TapCounts,
 }
 
@@ -121,25 +125,44 @@ impl ListenerTap {
         sender: &dyn Origin,
         listener: &str,
     ) {
-        if self.clients.iter().all(|one| one.has_enough(self.now_ns)) {
+        // How many an array has is not known before it is decoded.
+        let is_array = decoding.protocol.is_array(bytes);
+        let messages = if is_array { None } else { Some(lines(bytes).count() as u64) };
+        if !self.is_of_use(messages) {
             return;
         }
         if self.credit.is_spent() {
-            self.unseen += lines(bytes).count() as u64;
+            self.unseen += messages.unwrap_or(1);
+            return;
+        }
+        let source = Source { listener, sender, ip: sender.ip() };
+        let (mut may_want, mut glance_ns) = (false, 0);
+        for Tapped { client, is_passing, .. } in &self.clients {
+            glance_ns += client.filter.glance_ns(bytes.len());
+            may_want |= !is_passing && client.filter.may_want(bytes, source.ip);
+        }
+        self.credit.spend_ns(glance_ns);
+        if !may_want {
             return;
         }
         let began = Instant::now();
-        let source = Source { listener, sender, ip: sender.ip() };
-        let wants = |one: &Tapped| one.client.filter.may_want(bytes, source.ip);
-        if self.clients.iter().any(wants) {
-            decoding.protocol.decode(bytes, decoding.limits, &mut |message| {
-                // Rejections are shown where they are counted.
-                if let Ok(sample) = message {
-                    self.sample(decoding.identifier, sample, source);
-                }
-            });
-        }
+        decoding.protocol.decode(bytes, decoding.limits, &mut |message| {
+            // Rejections are shown where they are counted.
+            if let Ok(sample) = message {
+                self.sample(decoding.identifier, sample, source);
+            }
+        });
         self.credit.spend(began.elapsed().min(plausible(bytes.len())));
+    }
+
+    /// Whether messages of this moment, if it is known how many, can be of use to anybody.
+    fn is_of_use(&mut self, messages: Option<u64>) -> bool {
+        let mut is_of_use = false;
+        for one in &mut self.clients {
+            one.is_passing = one.passes(self.now_ns, messages);
+            is_of_use |= !one.is_passing;
+        }
+        is_of_use
     }
 
     /// Shows a sample that was not decoded from bytes to whoever wants it.
@@ -151,6 +174,9 @@ impl ListenerTap {
         sender: &dyn Origin,
         listener: &str,
     ) {
+        if !self.is_of_use(Some(1)) {
+            return;
+        }
         if self.credit.is_spent() {
             self.unseen += 1;
             return;
@@ -166,8 +192,11 @@ impl ListenerTap {
         let mut tags = None;
         let mut event: Option<Bytes> = None;
         for one in clients {
-            let Tapped { client, wants_all, counts } = one;
+            let Tapped { client, wants_all, is_passing, counts, .. } = one;
             let filter = &client.filter;
+            if *is_passing {
+                continue;
+            }
             let wants = *wants_all
                 || filter.wants_samples()
                     && filter.wants_from(source.ip)
@@ -186,7 +215,7 @@ impl ListenerTap {
                 }
                 counts.matched += 1;
             }
-            if client.rate.take(*now_ns, random) {
+            if one.takes(*now_ns, random) {
                 let event = event.get_or_insert_with(|| {
                     event::sample(&sample, tags, identifier, source.listener, source.sender)
                 });
@@ -212,7 +241,7 @@ impl ListenerTap {
                 continue;
             }
             one.counts.matched += 1;
-            if one.client.rate.take(*now_ns, random) {
+            if one.takes(*now_ns, random) {
                 let event = event
                     .get_or_insert_with(|| event::rejected(rejection, bytes, listener, sender));
                 one.push(event);
@@ -253,13 +282,40 @@ fn plausible(bytes: usize) -> Duration {
 impl Tapped {
     fn new(client: Arc<Client>) -> Self {
         let wants_all = client.filter.wants_all();
-        Self { client, wants_all, counts: TapCounts::default() }
+        Self { client, wants_all, skip: 0, is_passing: false, counts: TapCounts::default() }
     }
 
-    /// Whether no sample of this moment could be of use.
-    fn has_enough(&self, now_ns: u64) -> bool {
-        let Self { client, wants_all, .. } = self;
-        !client.filter.wants_samples() || *wants_all && !client.rate.has_room(now_ns)
+    /// Whether it can do without these messages: because it wants none, or because it would not show
+    /// one of them.
+    fn passes(&mut self, now_ns: u64, messages: Option<u64>) -> bool {
+        if !self.wants_all {
+            return !self.client.filter.wants_samples();
+        }
+        if !self.client.rate.has_room(now_ns) {
+            return true;
+        }
+        match messages {
+            Some(messages) if messages <= self.skip => {
+                self.skip -= messages;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether to show it this one.
+    fn takes(&mut self, now_ns: u64, random: &mut Random) -> bool {
+        let rate = &self.client.rate;
+        if self.skip > 0 {
+            // Passed over are those that could be shown: those before there is room are none.
+            self.skip -= u64::from(rate.has_room(now_ns));
+            return false;
+        }
+        let is_taken = rate.take(now_ns);
+        if is_taken {
+            self.skip = rate.skip(now_ns, random);
+        }
+        is_taken
     }
 
     fn push(&mut self, event: &Bytes) {
