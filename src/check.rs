@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
+use forwarders::advice::advice;
 use forwarders::driver::Destination;
 
 use crate::cli::CheckArgs;
 use crate::config::{self, Loaded};
-use crate::kamailio::{KamailioSection, poller};
+use crate::kamailio::{KamailioSection, command, poller};
 use crate::reload;
 
 /// Runs the command: status 0 if all is good, 1 if not.
@@ -95,6 +96,14 @@ fn summary(loaded: &Loaded, destinations: &[Destination]) -> String {
     )
 }
 
+/// An error, and behind it what to do about it, if anybody knows.
+fn with_advice(words: &str) -> String {
+    match advice(words) {
+        Some(advice) => format!("{words}; {advice}"),
+        None => words.to_owned(),
+    }
+}
+
 /// Asks every destination and every Kamailio, one after the other, so that the answers read in order.
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> ExitCode {
@@ -113,11 +122,12 @@ fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> Exi
         match runtime.block_on(probe) {
             Ok(Ok(())) => println!("  {name}: answers"),
             Ok(Err(error)) => {
-                println!("  {name}: {error}");
+                println!("  {name}: {}", with_advice(&error.to_string()));
                 status = ExitCode::FAILURE;
             }
             Err(_) => {
-                println!("  {name}: no answer within {limit:?} (delivery.timeout)");
+                let words = format!("no answer within {limit:?} (delivery.timeout)");
+                println!("  {name}: {}", with_advice(&words));
                 status = ExitCode::FAILURE;
             }
         }
@@ -127,7 +137,7 @@ fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> Exi
         match runtime.block_on(poller::probe(instance)) {
             Ok(version) => println!("  {endpoint}: answers, {version}"),
             Err(error) => {
-                println!("  {endpoint}: {error}");
+                println!("  {endpoint}: {error}{}", command::next_step(&error));
                 status = ExitCode::FAILURE;
             }
         }

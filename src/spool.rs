@@ -272,7 +272,10 @@ fn find(folder: &Path, file: &str) -> Result<Entry, String> {
         entry.path == path || short == path || Path::new(&entry.file) == path
     });
     match (found.pop(), found.len()) {
-        (None, _) => Err(format!("{file}: no such file in the spools of {}", folder.display())),
+        (None, _) => Err(format!(
+            "{file}: no such file in the spools of {}; `tallyd spool list` shows their names",
+            folder.display()
+        )),
         (Some(entry), 0) => Ok(entry),
         (Some(entry), _) => Err(format!(
             "{file}: several destinations have a file of this name; write {}/{file} for this one",

@@ -12,6 +12,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
+use crate::advice::advice;
 use crate::backlog::{Backlog, Taken};
 use crate::backoff::Backoff;
 use crate::config::RetryConfig;
@@ -344,10 +345,13 @@ impl Courier {
 
     /// Logs the first of a row of failures; the rest is counted and shown in the status.
     fn report(&self, error: &SendError) {
-        if self.stats.failed(error.to_string()) {
+        let words = error.to_string();
+        let advice = advice(&words);
+        if self.stats.failed(words) {
             warn!(
                 forwarder = self.name,
                 error = %error,
+                advice,
                 "cannot deliver; trying again until it works, the data is kept"
             );
         }

@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
 use serde::Deserialize;
 
 use crate::config::DeliveryConfig;
@@ -83,12 +85,19 @@ impl Forwarder for FileForwarder {
             OpenOptions::new().append(true).open(&self.path).map(|_| ())
         } else {
             let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            folder.unwrap_or(Path::new(".")).metadata().and_then(|folder| {
-                if folder.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
+            let folder = folder.unwrap_or(Path::new("."));
+            folder.metadata().and_then(|found| {
+                if found.is_dir() { can_be_written(folder) } else { Err(Errno::NOTDIR.into()) }
             })
         };
         looked.map_err(|error| SendError::operator(format!("{}: {error}", self.path.display())))
     }
+}
+
+/// Whether this process may make a file in a folder.
+fn can_be_written(folder: &Path) -> io::Result<()> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    Ok(accessat(CWD, folder, access, AtFlags::EACCESS)?)
 }
 
 /// Appends lines; what a full disk cut short is taken back, so that a line is in the file once or not

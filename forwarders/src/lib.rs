@@ -35,6 +35,7 @@
 compile_error!("a daemon without a destination is of no use: turn on a feature such as `console`");
 
 pub mod address;
+pub mod advice;
 mod backlog;
 pub mod backoff;
 pub mod config;

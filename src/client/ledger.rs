@@ -24,7 +24,7 @@ pub(crate) enum LedgerError {
     #[error("`{0}` is no address of an admin endpoint: it is http://HOST:PORT, without TLS")]
     Url(String),
     /// Nothing answers, or not with a status.
-    #[error("no daemon tells its status at {url}: {source}")]
+    #[error("no daemon tells its status at {url}: {source}; start one with `tallyd run`")]
     Request {
         url: String,
         #[source]

@@ -200,7 +200,7 @@ pub struct Loaded {
 #[derive(Debug, ThisError)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read: {source}{}", path.display(), next_step(source))]
     Unreadable {
         /// Which file.
         path: PathBuf,
@@ -210,6 +210,19 @@ pub enum LoadError {
     /// The file says something that is not allowed.
     #[error(transparent)]
     Wrong(#[from] ConfigError),
+}
+
+/// What to do about a file that cannot be read, behind the error.
+fn next_step(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; correct --config, or leave it out for the default",
+        io::ErrorKind::PermissionDenied => {
+            "; ask as root or as the user of the service, such as by `sudo -u tallyd`"
+        }
+        io::ErrorKind::IsADirectory => "; name the file in it",
+        io::ErrorKind::InvalidData => "; save it as UTF-8",
+        _ => "",
+    }
 }
 
 /// Reads the named file, else the default one, else takes the built-in defaults.

@@ -98,7 +98,9 @@ fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
         }
     }
     if number == 0 {
-        eprintln!("there is no message in the input");
+        eprintln!(
+            "there is no message in the input: give one as an argument, or in a file, or on standard input"
+        );
     }
     Ok(is_good && number > 0)
 }

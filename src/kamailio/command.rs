@@ -35,13 +35,32 @@ pub fn command(args: &KamailioArgs) -> ExitCode {
             (printed, ExitCode::FAILURE)
         }
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{error}{}", next_step(&error));
             return ExitCode::FAILURE;
         }
     };
     // A reader that has seen enough is no failure.
     let _reader_left = io::stdout().write_all(&printed);
     status
+}
+
+/// What to do where nobody answers, behind the error.
+pub(crate) fn next_step(error: &CallError) -> &'static str {
+    match error {
+        CallError::Connect { source, .. } => match source.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "; the module ctl says who may use its socket (`mode`, `user`, `group`): join that \
+                 group"
+            }
+            _ => {
+                "; does Kamailio run, with the module ctl and this address as its parameter `binrpc`?"
+            }
+        },
+        CallError::TimedOut { .. } => {
+            "; is that Kamailio's BINRPC, and does it have time? --timeout waits longer"
+        }
+        _ => "",
+    }
 }
 
 fn show(reply: &Reply, as_json: bool) -> Vec<u8> {

@@ -77,8 +77,12 @@ fn bind_error(path: &Path, source: io::Error) -> BindError {
             "; another program answers there: stop it or change the listener's `path`"
         }
         io::ErrorKind::AlreadyExists => "; remove it or change the listener's `path`",
-        io::ErrorKind::NotFound => "; its folder does not exist",
-        io::ErrorKind::PermissionDenied => "; this user may not make a socket in that folder",
+        io::ErrorKind::NotFound => {
+            "; its folder does not exist: make it, or change the listener's `path`"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; this user may not make a socket in that folder: change its owner, or the listener's `path`"
+        }
         _ => "",
     };
     BindError { place: path.display().to_string(), source, hint }

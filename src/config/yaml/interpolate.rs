@@ -109,7 +109,7 @@ impl<'a> Expander<'a> {
             }
             Reference::Variable { name, default: None } => (self.env)(name).ok_or_else(|| {
                 format!(
-                    "the environment variable {name} is not set, and `${{{name}}}` has no default"
+                    "the environment variable {name} is not set: set it, or give a default, `${{{name}:-…}}`"
                 )
             }),
             Reference::Variable { name, default: Some(default) } => {

@@ -644,7 +644,7 @@ percentiles, range, endpoint, workers
     ),
     (
         "bind_port: ${NONE}\n",
-        "f:1:12: the environment variable NONE is not set, and `${NONE}` has no default
+        "f:1:12: the environment variable NONE is not set: set it, or give a default, `${NONE:-…}`
   |
 1 | bind_port: ${NONE}
   |            ^^^^^^^",

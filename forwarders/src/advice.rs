@@ -1,0 +1,78 @@
+//! What an operator can do about an error of a destination.
+//!
+//! The system and the client libraries say what failed. Most of it fails for one of a few reasons,
+//! and whoever reads the log at night wants the next step.
+
+/// What to do about an error with these words; `None` if they say it themselves, or nobody knows.
+#[must_use]
+pub fn advice(words: &str) -> Option<&'static str> {
+    /// Words of the system and of libraries, the most telling first.
+    const KNOWN: [(&[&str], &str); 10] = [
+        (
+            &["certificate verify failed", "invalid peer certificate"],
+            "name the authority that signed the certificate (`tls: { ca_file }`, for Kafka \
+             `ssl.ca.location`), and use a name that is in it",
+        ),
+        (
+            &["failed to lookup address", "dns error", "Failed to resolve"],
+            "this host does not know the name: correct it, or see to the resolver",
+        ),
+        (&["Connection refused"], "nothing listens there: start it, or correct address and port"),
+        (&["Address already in use"], "another program listens there: stop it, or change the port"),
+        (
+            &["No route to host", "Network is unreachable"],
+            "the host cannot be reached from here: correct the address, or see to the network",
+        ),
+        (
+            &["timed out", "no answer within"],
+            "is the host up, and does every firewall on the way let it through?",
+        ),
+        (&["No space left on device", "Disk quota exceeded"], "make room on that disk"),
+        (
+            &["Permission denied", "Read-only file system"],
+            "let the user of tallyd write there (under systemd also `ReadWritePaths=`), or choose \
+             another place",
+        ),
+        (&["No such file or directory", "Not a directory"], "make the folder, or correct the path"),
+        (&["Is a directory"], "name a file in it"),
+    ];
+    let known = KNOWN.iter().find(|(says, _)| says.iter().any(|says| words.contains(says)));
+    known.map(|(_, advice)| *advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_has_a_next_step() {
+        for errno in [
+            Errno::CONNREFUSED,
+            Errno::ADDRINUSE,
+            Errno::HOSTUNREACH,
+            Errno::NETUNREACH,
+            Errno::TIMEDOUT,
+            Errno::NOSPC,
+            Errno::DQUOT,
+            Errno::ACCESS,
+            Errno::ROFS,
+            Errno::NOENT,
+            Errno::NOTDIR,
+            Errno::ISDIR,
+        ] {
+            let words = io::Error::from(errno).to_string();
+            assert!(advice(&words).is_some(), "{words}");
+        }
+        assert_eq!(advice("the server says something of its own"), None);
+    }
+
+    #[test]
+    fn a_certificate_is_told_before_the_connection_that_it_broke() {
+        let words = "connection refused: certificate verify failed: Connection refused";
+        assert!(advice(words).unwrap().contains("ca_file"));
+    }
+}

@@ -1,0 +1,139 @@
+//! What fails says what to do next.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use common::tallyd;
+
+/// What a command that fails says, on both streams.
+fn said(arguments: &[&str]) -> String {
+    let output = tallyd().args(arguments).stdin(Stdio::null()).output().unwrap();
+    assert!(!output.status.success(), "{arguments:?} succeeds");
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+fn assert_says(arguments: &[&str], what: &str, next: &str) {
+    let said = said(arguments);
+    assert!(said.contains(what), "{arguments:?} does not say `{what}`: {said}");
+    assert!(said.contains(next), "{arguments:?} does not say to `{next}`: {said}");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let there = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (missing, folder_itself, latin1) = (there("none.yaml"), there(""), there("latin1.yaml"));
+    fs::write(&latin1, b"agent: { tags: { city: K\xf6ln } }\n").unwrap();
+    for command in ["run", "check", "spool", "explain"] {
+        let with = |path| vec![command, "--config", path];
+        assert_says(&with(&missing), "No such file", "correct --config");
+        assert_says(&with(&folder_itself), "Is a directory", "name the file in it");
+        assert_says(&with(&latin1), "UTF-8", "save it as UTF-8");
+    }
+}
+
+/// With a configuration of this text.
+fn with(text: &str, command: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tallyd.yaml");
+    fs::write(&path, text.replace("DIR", folder.path().to_str().unwrap())).unwrap();
+    said(&[command, &["--config", path.to_str().unwrap()]].concat())
+}
+
+#[test]
+fn a_destination_that_does_not_answer() {
+    for (forwarders, what, next) in [
+        ("file: { path: DIR/none/points }", "No such file", "make the folder"),
+        ("file: { path: DIR }", "Is a directory", "name a file in it"),
+        #[cfg(feature = "graphite")]
+        ("graphite: { address: \"127.0.0.1:1\" }", "Connection refused", "nothing listens there"),
+        #[cfg(feature = "graphite")]
+        (
+            "graphite: { address: no-such-host.invalid }",
+            "lookup",
+            "this host does not know the name",
+        ),
+        #[cfg(feature = "influxdb")]
+        (
+            "influxdb: { url: \"http://127.0.0.1:1\", database: d }",
+            "Connection refused",
+            "nothing listens there",
+        ),
+        #[cfg(feature = "kafka")]
+        (
+            "kafka: { kafka_broker: \"127.0.0.1:1\", kafka_topic: t }",
+            "Connection refused",
+            "nothing listens there",
+        ),
+        #[cfg(feature = "statsd")]
+        ("statsd: { address: DIR/none, transport: unix }", "No such file", "correct the path"),
+    ] {
+        let text = format!("state_dir: DIR/state\nforwarders: {{ {forwarders} }}\n");
+        let said = with(&text, &["check", "--connect"]);
+        assert!(said.contains(what) && said.contains(next), "{forwarders}: {said}");
+    }
+}
+
+#[test]
+fn an_address_that_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let listener = "listeners: [{ transport: tcp, address: \"127.0.0.1:0\" }]\n";
+    for (text, next) in [
+        (
+            format!("listeners: [{{ transport: tcp, address: \"{address}\" }}]\n"),
+            "stop it or change",
+        ),
+        (format!("{listener}admin: {{ listen: \"{address}\" }}\n"), "change `admin: {listen}`"),
+        #[cfg(feature = "prometheus")]
+        (
+            format!(
+                "{listener}admin: {{ listen: none }}\nforwarders: {{ prometheus: {{ listen: \"{address}\" }} }}\n"
+            ),
+            "change `prometheus: {listen}`",
+        ),
+    ] {
+        let said = with(&text, &["run"]);
+        assert!(said.contains("Address already in use") && said.contains(next), "{text}: {said}");
+    }
+}
+
+#[test]
+fn a_socket_that_cannot_be_made() {
+    let listener = |path| format!("listeners: [{{ transport: unix, path: {path} }}]\n");
+    let said = with(&listener("DIR/none/socket"), &["run"]);
+    assert!(said.contains("its folder does not exist: make it"), "{said}");
+    let said = with(&listener("DIR/tallyd.yaml"), &["run"]);
+    assert!(said.contains("remove it or change the listener's `path`"), "{said}");
+}
+
+#[test]
+fn nobody_who_answers() {
+    let nobody = "http://127.0.0.1:1";
+    let metric = ["send", "--to", "127.0.0.1:1", "--verify", "--admin", nobody, "m", "counter"];
+    assert_says(&metric, "Connection refused", "start one with `tallyd run`");
+    let stream = ["send", "--to", "tcp://127.0.0.1:1", "m", "counter"];
+    assert_says(&stream, "Connection refused", "start one with `tallyd run`");
+    let kamailio = ["kamailio", "unix:/nonexistent/ctl", "core.uptime"];
+    assert_says(&kamailio, "No such file", "does Kamailio run, with the module ctl");
+}
+
+#[test]
+fn nothing_to_work_on() {
+    assert_says(&["explain"], "no message", "give one as an argument");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tallyd.yaml");
+    fs::write(&path, format!("state_dir: {}\n", folder.path().display())).unwrap();
+    let config = path.to_str().unwrap();
+    for command in ["show", "remove"] {
+        let arguments = ["spool", command, "--config", config, "none.b"];
+        assert_says(&arguments, "no such file in the spools", "`tallyd spool list`");
+    }
+    fs::write(&path, "agent: { tags: { rack: \"${TALLYD_TEST_NOT_SET}\" } }\n").unwrap();
+    assert_says(&["check", "--config", config], "is not set", "give a default");
+}
