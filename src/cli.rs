@@ -8,8 +8,8 @@ use forwarders::units::Span;
 
 use crate::bench::options::BenchArgs;
 use crate::send::options::SendArgs;
-use crate::top::options::TopArgs;
 use crate::tap::options::TapArgs;
+use crate::top::options::TopArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]

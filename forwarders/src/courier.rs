@@ -19,6 +19,7 @@ use crate::config::RetryConfig;
 use crate::forwarder::{ErrorClass, Forwarder, SendError};
 use crate::model::Snapshot;
 use crate::payload::{Batch, PointRanges};
+use crate::replay::{Replay, Said};
 use crate::seldom::Seldom;
 use crate::spool::{Directory, FileError, FileName, ReadError};
 use crate::stats::{ForwarderStats, reason};
@@ -58,6 +59,7 @@ pub(crate) struct Courier {
     stats: Arc<ForwarderStats>,
     /// Drops by reason: all are counted, and not all are logged.
     drops: BTreeMap<&'static str, Seldom>,
+    replay: Replay,
 }
 
 /// A forwarder that takes another's place.
@@ -115,6 +117,7 @@ impl Courier {
             backlog,
             stats,
             drops: BTreeMap::new(),
+            replay: Replay::default(),
         }
     }
 
@@ -155,7 +158,9 @@ impl Courier {
         let late_at = Instant::now() + LATE_AFTER;
         loop {
             if self.part.is_none() {
-                let Some((snapshot, start)) = self.rest.take() else { return };
+                let Some((snapshot, start)) = self.rest.take() else {
+                    return self.tell_of_the_spool();
+                };
                 self.encode_from(start, snapshot);
             }
             let is_wanted = self.deliver(late_at).await;
@@ -166,6 +171,19 @@ impl Courier {
             }
             // A destination that never waits would keep others from their turn.
             yield_now().await;
+        }
+    }
+
+    /// Tells whoever looks on how far it is with what waited on disk.
+    fn tell_of_the_spool(&mut self) {
+        match self.replay.delivered(self.backlog.spooled()) {
+            Some(Said::Left(points)) => {
+                info!(forwarder = self.name, points, "working off the spool; these are left");
+            }
+            Some(Said::Done) => {
+                info!(forwarder = self.name, "worked off the spool: all that waited is delivered");
+            }
+            None => {}
         }
     }
 

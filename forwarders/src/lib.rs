@@ -45,6 +45,7 @@ pub mod format;
 mod leb128;
 pub mod model;
 pub mod payload;
+mod replay;
 pub mod seldom;
 pub mod select;
 pub mod settings;

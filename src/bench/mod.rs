@@ -163,7 +163,7 @@ fn measure(
     witness: Witness,
     stop: &AtomicBool,
 ) -> (Sent, Result<Looks, String>) {
-    let mut progress = Progress::new(load.batch);
+    let mut progress = Progress::new(load.batch, args.amount());
     let sent = sender::run(outgoing, args.amount(), args.payload_rate(), stop, |sent| {
         progress.sending(sent);
     });
