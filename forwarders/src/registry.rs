@@ -270,7 +270,7 @@ impl Built<'_> {
         let remote_write = config.remote_write.take();
         if let PageListen::Address(address) = config.listen {
             let page = PrometheusPage::new(&config, common.name.clone(), address, limits);
-            let section = Section::Prometheus(config.clone());
+            let section = Section::Prometheus(Box::new(config.clone()));
             self.add_unlimited(kind, index, common.clone(), section, page.map_err(wrong)?);
         } else if remote_write.is_none() {
             return Err(wrong("without `listen` and `remote_write` nothing is to be done".into()));
@@ -284,7 +284,7 @@ impl Built<'_> {
             let forwarder = RemoteWrite::new(&remote_write, &common.name, timeout, limits, naming);
             let forwarder = forwarder.map_err(wrong)?;
             config.remote_write = Some(remote_write);
-            let section = Section::Prometheus(config);
+            let section = Section::Prometheus(Box::new(config));
             self.add_unlimited(kind, index, common, section, forwarder);
         }
         Ok(())

@@ -24,7 +24,7 @@ pub enum Section {
     Kafka(crate::kafka::KafkaConfig),
     /// A page for Prometheus, or its remote write.
     #[cfg(feature = "prometheus")]
-    Prometheus(crate::prometheus::PrometheusConfig),
+    Prometheus(Box<crate::prometheus::PrometheusConfig>),
     /// statsd.
     #[cfg(feature = "statsd")]
     Statsd(crate::statsd::StatsdConfig),
