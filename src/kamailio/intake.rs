@@ -124,7 +124,7 @@ impl Intake {
             let sample = sample(reading, &source.tags);
             if self.tap.is_on() {
                 let label = source.stats.label();
-                self.tap.show(&self.shared.identifier, sample.clone(), &label, label);
+                self.tap.show(&self.shared.identifier, &sample, &label, label);
             }
             self.shared.record(&mut self.table, sample, arrival_ns);
             counts.aggregated += 1;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use forwarders::units::Span;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::tcgetwinsize;
 use serde::de::DeserializeOwned;
@@ -100,8 +101,7 @@ fn run(args: &TapArgs) -> Result<bool, TapError> {
         .map_err(TapError::Usage)?;
     let admin = Admin::new(&find(args)?)?;
     let session = Arc::new(Mutex::new(Session::new(args, admin.url())));
-    end_in_time(Arc::clone(&session), args.duration.map(|duration| duration.get()))
-        .map_err(TapError::System)?;
+    end_in_time(Arc::clone(&session), args.duration.map(Span::get)).map_err(TapError::System)?;
     let mut events = Events::open(&admin, "/api/v1/tap", &parameters)?;
     while let Some(event) = events.next()? {
         let mut session = lock(&session);

@@ -149,7 +149,7 @@ impl ListenerTap {
         decoding.protocol.decode(bytes, decoding.limits, &mut |message| {
             // Rejections are shown where they are counted.
             if let Ok(sample) = message {
-                self.sample(decoding.identifier, sample, source);
+                self.sample(decoding.identifier, &sample, source);
             }
         });
         self.credit.spend(began.elapsed().min(plausible(bytes.len())));
@@ -170,7 +170,7 @@ impl ListenerTap {
     pub(crate) fn show<'a>(
         &mut self,
         identifier: &'a Identifier,
-        sample: Sample<'a>,
+        sample: &Sample<'a>,
         sender: &dyn Origin,
         listener: &str,
     ) {
@@ -186,7 +186,7 @@ impl ListenerTap {
         self.credit.spend(began.elapsed().min(plausible(0)));
     }
 
-    fn sample<'a>(&mut self, identifier: &'a Identifier, sample: Sample<'a>, source: Source<'_>) {
+    fn sample<'a>(&mut self, identifier: &'a Identifier, sample: &Sample<'a>, source: Source<'_>) {
         let kind = sample.value.kind();
         let Self { clients, random, now_ns, .. } = self;
         let mut tags = None;
@@ -217,7 +217,7 @@ impl ListenerTap {
             }
             if one.takes(*now_ns, random) {
                 let event = event.get_or_insert_with(|| {
-                    event::sample(&sample, tags, identifier, source.listener, source.sender)
+                    event::sample(sample, tags, identifier, source.listener, source.sender)
                 });
                 one.push(event);
             }

@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    fn sample(name: &str, means: &str, value: serde_json::Value) -> ShownSample {
+    fn sample(name: &str, means: &str, value: &serde_json::Value) -> ShownSample {
         serde_json::from_value(json!({
             "time": "2026-01-31T12:00:03.191Z", "listener": "json/udp 127.0.0.1:5090",
             "sender": "127.0.0.1:54975", "type": "gauge", "name": name, "means": means,
@@ -177,9 +177,9 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_what_they_held() {
         let mut lines = Lines::new(false, false, None);
-        let mut written = lines.sample(&sample("queue.depth", "set", json!(12.75)));
-        written += &lines.sample(&sample("q", "add", json!(-3)));
-        written += &lines.sample(&sample("q", "set", json!(1)));
+        let mut written = lines.sample(&sample("queue.depth", "set", &json!(12.75)));
+        written += &lines.sample(&sample("q", "add", &json!(-3)));
+        written += &lines.sample(&sample("q", "set", &json!(1)));
         assert_eq!(
             written,
             "12:00:03.191 gauge    queue.depth 12.75 stage=login from 127.0.0.1:54975\n\
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn of_the_agents_tags_those_are_shown_that_say_something_else_than_the_message() {
-        let mut changed = sample("q", "set", json!(1));
+        let mut changed = sample("q", "set", &json!(1));
         changed.tags.insert("env".to_owned(), "stage".to_owned());
         changed.agent_tags.push("env".to_owned());
         changed.replaced.insert("role".to_owned(), "db".to_owned());
@@ -205,20 +205,20 @@ mod tests {
     #[test]
     fn a_line_goes_on_below_where_the_terminal_ends() {
         let mut lines = Lines::new(false, true, Some(60));
-        let written = lines.sample(&sample("queue.depth", "add", json!(3)));
+        let written = lines.sample(&sample("queue.depth", "add", &json!(3)));
         assert_eq!(
             written,
             "12:00:03.191 gauge    queue.depth by +3 +role=web\n             \
              stage=login from 127.0.0.1:54975\n"
         );
         let mut lines = Lines::new(false, true, Some(20));
-        let long = lines.sample(&sample(&"x".repeat(100), "set", json!(1)));
+        let long = lines.sample(&sample(&"x".repeat(100), "set", &json!(1)));
         assert!(long.lines().any(|line| line.ends_with(&"x".repeat(100))), "{long}");
     }
 
     #[test]
     fn nothing_that_clients_sent_is_obeyed_by_a_terminal() {
-        let mut bad = sample("a\x1b[31m", "member", json!("\x1b]0;title\x07"));
+        let mut bad = sample("a\x1b[31m", "member", &json!("\x1b]0;title\x07"));
         bad.tags.insert("k\r".to_owned(), "\u{9b}1m".to_owned());
         bad.sender = "\x1b[2J".to_owned();
         let written = Lines::new(false, true, None).sample(&bad);
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_sample_rate_is_told() {
-        let mut sampled = sample("a", "count", json!(1));
+        let mut sampled = sample("a", "count", &json!(1));
         sampled.sample_rate = 0.1;
         let written = Lines::new(false, true, None).sample(&sampled);
         assert!(written.contains(" a 1 @0.1 +role=web stage=login"), "{written}");
