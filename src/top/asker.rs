@@ -71,11 +71,19 @@ impl Asker {
                 Err(flume::RecvTimeoutError::Disconnected) => return,
             }
             let asked = Instant::now();
-            if !answer(self.ask(&question).map_err(|error| error.to_string())) {
+            if !answer(self.ask(&question).map_err(shortened)) {
                 return;
             }
             // A daemon that takes longer than the interval has a pause all the same.
             next = (asked + interval).max(Instant::now() + asked.elapsed().min(interval));
         }
+    }
+}
+
+/// Why there is no answer, without the address: that is on the screen.
+fn shortened(error: LedgerError) -> String {
+    match error {
+        LedgerError::Request { source, .. } => source.to_string(),
+        other => other.to_string(),
     }
 }

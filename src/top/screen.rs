@@ -78,9 +78,6 @@ pub(super) fn run(
             Ok(Happening::Event(Event::Key(key))) if key.kind != KeyEventKind::Release => {
                 outcome = press(&mut model, key);
             }
-            Ok(Happening::Event(Event::Resize(..))) => {
-                screen.begin().map_err(TopError::Terminal)?
-            }
             Ok(Happening::Event(_)) | Err(flume::RecvTimeoutError::Timeout) => {}
             Ok(Happening::Deaf(error)) => return Err(TopError::Terminal(error)),
             Ok(Happening::Stop) | Err(flume::RecvTimeoutError::Disconnected) => return Ok(()),
@@ -145,26 +142,33 @@ fn watch_signals(to: flume::Sender<Happening>) -> io::Result<()> {
 /// The terminal, in raw mode and on its other screen. Given back when dropped, and by a panic.
 struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Columns and lines that it was made for.
+    size: (u16, u16),
 }
 
 impl Screen {
     fn take() -> io::Result<Self> {
         give_back_after_a_panic();
         enter()?;
-        let screen = blank();
+        let screen = size().and_then(|size| Ok(Self { terminal: blank(size)?, size }));
         if screen.is_err() {
             leave();
         }
-        Ok(Self { terminal: screen? })
+        screen
     }
 
     fn draw(&mut self, model: &mut Model, look: Look) -> io::Result<()> {
+        // The word that the size has changed may have come before anybody listened for it.
+        if size()? != self.size {
+            self.begin()?;
+        }
         self.terminal.draw(|frame| draw(frame, model, look)).map(drop)
     }
 
     /// Forgets what was drawn: after a change of size nobody knows what is left of it.
     fn begin(&mut self) -> io::Result<()> {
-        self.terminal = blank()?;
+        self.size = size()?;
+        self.terminal = blank(self.size)?;
         Ok(())
     }
 
@@ -183,10 +187,9 @@ impl Drop for Screen {
     }
 }
 
-/// A screen of the size that the terminal has now, with nothing on it. It is of a fixed size: one that
-/// follows the terminal's would ask for the cursor's place, and the answer comes among the keys.
-fn blank() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
-    let (width, height) = size()?;
+/// A screen with nothing on it. It is of a fixed size: one that follows the terminal's would ask for the
+/// cursor's place, and the answer comes among the keys.
+fn blank((width, height): (u16, u16)) -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
     execute!(io::stdout(), Clear(ClearType::All))?;
     let viewport = Viewport::Fixed(Rect::new(0, 0, width, height));
     let backend = CrosstermBackend::new(io::stdout());

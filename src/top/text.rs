@@ -49,7 +49,7 @@ pub(super) fn run(args: &TopArgs, asker: &Asker, model: Model) -> Result<(), Top
             by_order.push(asker.ask(&question)?.top.metrics);
         }
     }
-    let text = write(args, &mut model, second, by_order);
+    let text = write(args, &mut model, second, &by_order);
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Whoever reads only the first lines has what they wanted.
@@ -77,12 +77,7 @@ fn question(args: &TopArgs) -> Question {
     }
 }
 
-fn write(
-    args: &TopArgs,
-    model: &mut Model,
-    second: Reply,
-    by_order: Vec<Option<Metrics>>,
-) -> String {
+fn write(args: &TopArgs, model: &mut Model, second: Reply, by_order: &[Option<Metrics>]) -> String {
     let mut text = String::new();
     model.take(Ok(second), SystemTime::now());
     header(model, &mut text);
@@ -92,7 +87,7 @@ fn write(
             section(view.title(), model.table(), args.limit, &mut text);
             continue;
         }
-        for ((_, column, title), metrics) in ORDERS.into_iter().zip(by_order.iter()) {
+        for ((_, column, title), metrics) in ORDERS.into_iter().zip(by_order) {
             model.looks.replace_metrics(metrics.clone());
             model.sort_by(column);
             section(title, model.table(), args.limit, &mut text);
