@@ -179,7 +179,7 @@ impl TopView {
             match part {
                 "metrics" => metrics = Some(Metrics::of(observed, asked)),
                 "tag_keys" => {
-                    tag_keys = Some(self.tags(&observed.registry, max_tag_keys, asked.limit).await)
+                    tag_keys = Some(self.tags(&observed.registry, max_tag_keys, asked.limit).await);
                 }
                 "senders" => senders = Some(senders_of(observed, max_senders, asked.limit)),
                 _ => return Err(refused("parts are metrics, tag_keys and senders, with commas")),
