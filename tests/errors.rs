@@ -48,7 +48,9 @@ fn with(text: &str, command: &[&str]) -> String {
 #[test]
 fn a_destination_that_does_not_answer() {
     for (forwarders, what, next) in [
+        #[cfg(feature = "file")]
         ("file: { path: DIR/none/points }", "No such file", "make the folder"),
+        #[cfg(feature = "file")]
         ("file: { path: DIR }", "Is a directory", "name a file in it"),
         #[cfg(feature = "graphite")]
         ("graphite: { address: \"127.0.0.1:1\" }", "Connection refused", "nothing listens there"),

@@ -96,6 +96,7 @@ fn follow_inside(test: &str) {
 }
 
 #[test]
+#[cfg(all(feature = "file", feature = "graphite"))]
 fn the_tutorial_works() {
     follow("the_tutorial_works", "docs/tutorial.md", Of::All);
 }
@@ -117,6 +118,7 @@ fn series_are_limited_as_it_is_told() {
 }
 
 #[test]
+#[cfg(feature = "file")]
 fn it_runs_without_root_as_it_is_told() {
     follow("it_runs_without_root_as_it_is_told", "docs/how-to/run-without-root.md", Of::Marked);
 }
