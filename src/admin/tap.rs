@@ -52,7 +52,7 @@ pub(super) async fn stream(
         }
         Err(Refused::TooMany(max)) => {
             let words = format!(
-                "there are {max} taps already, as many as `admin: {{tap: {{max_clients}}}}` allows"
+                "there are as many taps as `admin: {{tap: {{max_clients}}}}` allows: {max}"
             );
             return refusal(StatusCode::TOO_MANY_REQUESTS, &words);
         }
