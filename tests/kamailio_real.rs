@@ -516,22 +516,26 @@ fn kafka_influxdb_and_graphite_get_the_same_numbers_of_the_same_polls() {
     };
     let topic = format!("tallyd-kamailio-{}", std::process::id());
     // Graphite keeps a point for each second.
-    let daemon = Daemon::start(&format!(
+    let to_all = format!(
         "interval: 1s\n\
          agent: {{ tags: {{ dc: north }} }}\n\
-         kamailio: [{{ endpoint: \"{}\", interval: 1s, tags: {{ node: edge-1 }} }}]\n\
          forwarders:\n  \
          file: {{ path: DIR/points, format: json }}\n  \
          kafka: {{ kafka_broker: \"{broker}\", kafka_topic: {topic}, format: json }}\n  \
          influxdb: {{ url: \"{}\", database: {} }}\n  \
          graphite: {{ address: \"{}\" }}\n",
-        kamailio.endpoint("UNIX"),
-        influx.url,
-        influx.database,
-        carbon.line
+        influx.url, influx.database, carbon.line
+    );
+    let daemon = Daemon::start(&format!(
+        "{to_all}kamailio: [{{ endpoint: \"{}\", interval: 1s, tags: {{ node: edge-1 }} }}]\n",
+        kamailio.endpoint("UNIX")
     ));
     kamailio.traffic("10");
     wait_polls(&daemon, "polls", 3);
+    // The window that a stop ends early would share its second with the one before it.
+    let closed = daemon.reload(&to_all)["windows"]["closed"].as_u64().unwrap();
+    daemon
+        .wait_for("the last window", |status| status["windows"]["closed"].as_u64() > Some(closed));
     let stopped = daemon.stop();
     let ledger = stopped.log.iter().filter(|entry| entry["message"] == "ledger of a forwarder");
     assert_eq!(ledger.clone().count(), 4);

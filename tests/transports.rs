@@ -290,11 +290,16 @@ fn wait_acknowledged(stream: &TcpStream) {
         SocketAddr::V6(_) => panic!("not in this table"),
     };
     // Local and remote address, then the state: 05 is FIN_WAIT2.
-    let ends = (hex(stream.local_addr().unwrap()), hex(stream.peer_addr().unwrap()));
-    let acknowledged = format!("{} {} 05", ends.0, ends.1);
+    let (local, peer) = (hex(stream.local_addr().unwrap()), hex(stream.peer_addr().unwrap()));
+    let acknowledged = format!("{local} {peer} 05");
     let deadline = Instant::now() + PATIENCE;
-    while !fs::read_to_string("/proc/net/tcp").unwrap().contains(&acknowledged) {
-        assert!(Instant::now() < deadline, "no acknowledgement");
+    loop {
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        if table.contains(&acknowledged) {
+            return;
+        }
+        let mut ends = table.lines().filter(|line| line.contains(&local) && line.contains(&peer));
+        assert!(Instant::now() < deadline, "no acknowledgement: {:?}", ends.next());
         std::thread::sleep(Duration::from_millis(1));
     }
 }
