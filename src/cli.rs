@@ -37,6 +37,9 @@ pub enum Command {
     /// Show the samples that a running daemon receives, live
     #[command(after_help = TAP_HELP)]
     Tap(TapArgs),
+    /// Show a running daemon live: rates, ledger, metrics, tag keys, senders, destinations
+    #[command(after_help = TOP_HELP)]
+    Top(TopArgs),
     /// Say what becomes of messages: the series and value, or why not, and what each destination gets
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainArgs),
@@ -48,9 +51,6 @@ pub enum Command {
     Kamailio(KamailioArgs),
     /// Look into the spools, where windows wait on disk for destinations that are away
     Spool(SpoolArgs),
-    /// Show a running daemon live: rates, ledger, metrics, tag keys, senders, destinations
-    #[command(after_help = TOP_HELP)]
-    Top(TopArgs),
 }
 
 const LONG_ABOUT: &str = "\

@@ -243,7 +243,7 @@ impl Session {
 
     /// Says how many there were, if that was more than were shown.
     fn farewell(&self) {
-        let Sampling { shown, matched, unseen, .. } = self.sampling;
+        let Sampling { shown, matched, unseen, received, .. } = self.sampling;
         if matched > shown || unseen > 0 {
             let (shown, matched) = (grouped(shown), grouped(matched));
             let unseen = match unseen {
@@ -251,6 +251,8 @@ impl Session {
                 unseen => format!(", and {} messages were not looked at", grouped(unseen)),
             };
             tell(&format!("shown: {shown} of {matched} {}{unseen}", self.what));
+        } else if shown == 0 && received > 0 {
+            tell(&format!("none of the {} messages that came is wanted", grouped(received)));
         }
     }
 
@@ -263,6 +265,7 @@ impl Session {
 /// Whether all are shown, and what was said of it.
 #[derive(Debug, Default)]
 struct Sampling {
+    received: u64,
     shown: u64,
     matched: u64,
     unseen: u64,
@@ -275,6 +278,7 @@ impl Sampling {
     /// Learns of a second; gives words when there is something new to tell.
     fn learn(&mut self, counts: &ShownCounts, what: &str, now: Instant) -> Option<String> {
         let ShownCounts { seconds, received, matched, shown, unseen, dropped } = *counts;
+        self.received += received;
         self.shown += shown;
         self.matched += matched;
         self.unseen += unseen;
