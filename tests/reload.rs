@@ -389,6 +389,7 @@ fn limits_percentiles_and_own_metrics_follow_the_file() {
     applied(&daemon.reload(&format!(
         "{FILE}aggregation: {{ max_series: 5, percentiles: [75] }}\nself_metrics: true\n"
     )));
+    // 5 came before its own metrics were wanted.
     daemon.send(r#"{"metric_name":"m0","metric_type":"timer","value":4}"#);
     let status = daemon.wait_for("the overflow", |status| status["series"]["overflowed"] != 0);
     assert_eq!(status["forwarders"]["file"]["dropped"], json!({}));
@@ -402,6 +403,11 @@ fn limits_percentiles_and_own_metrics_follow_the_file() {
         ["timer t {} {count:1,max:4,mean:4,min:4,p75:4,rate:10,stddev:0,sum:4}"]
     );
     assert!(points.iter().any(|point| point["tags"]["overflow"] == "true"));
+    let own = points.iter().filter(|point| point["name"] == "tallyd.samples_received");
+    let counted: Vec<f64> = own.map(|point| point["fields"]["count"].as_f64().unwrap()).collect();
+    assert!(!counted.is_empty(), "its own metrics were wanted for a while");
+    let sum: f64 = counted.iter().sum();
+    assert!(sum <= 1.0, "{sum} of 7 came in that while");
 }
 
 #[test]

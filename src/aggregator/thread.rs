@@ -157,7 +157,9 @@ impl AggregatorThread {
                 known.metrics.set_identifier(identifier);
                 Some(known)
             }
-            (None, Some(observed)) => Some(OwnTally::new(SelfMetrics::new(observed, identifier))),
+            (None, Some(observed)) => {
+                Some(OwnTally::new(SelfMetrics::new(observed, identifier).from_now_on()))
+            }
             (_, None) => {
                 self.store.forget_listener(OWN);
                 None

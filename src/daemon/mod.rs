@@ -131,7 +131,16 @@ async fn run(
     let name = loop {
         match signals.next().await {
             Told::Stop(name) => break name,
-            Told::Reload => daemon.reload().await,
+            Told::Reload => {
+                service::reloading();
+                // To read the file may take long, where names are looked up.
+                let prepared = tokio::select! {
+                    prepared = daemon.prepare() => prepared,
+                    name = signals.stop() => break name,
+                };
+                daemon.reload(prepared).await;
+                service::ready();
+            }
         }
     };
     info!(signal = name, "stopping: reading what the sockets hold, flushing, delivering");
@@ -190,6 +199,14 @@ impl Signals {
             _ = self.terminate.recv() => Told::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Told::Stop("SIGINT"),
             _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+
+    /// Waits for one that ends the daemon; others wait.
+    async fn stop(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }

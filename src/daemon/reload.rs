@@ -18,14 +18,13 @@ use crate::config::{Config, Loaded};
 use crate::listener::passed::PassedSockets;
 use crate::listener::recorder::Shared;
 use crate::listener::stats::ListenerStats;
-use crate::service;
 
 /// What the status calls listeners that are gone, all together.
 const GONE: &str = "removed";
 
-/// Why a reload changed nothing.
+/// Why a reload changes nothing.
 #[derive(Debug, Error)]
-enum Refused {
+pub(super) enum Refused {
     #[error(transparent)]
     Unfit(#[from] Unfit),
     #[error(transparent)]
@@ -37,7 +36,7 @@ enum Refused {
 }
 
 /// All that a configuration needs, ready to take its place.
-struct Prepared {
+pub(super) struct Prepared {
     loaded: Arc<Loaded>,
     changes: Vec<String>,
     listeners: pipeline::Prepared,
@@ -46,25 +45,8 @@ struct Prepared {
 }
 
 impl Daemon {
-    /// Reads the configuration anew; log and status tell what came of it.
-    pub(super) async fn reload(&mut self) {
-        service::reloading();
-        match self.prepare().await {
-            Ok(prepared) => {
-                let changes = prepared.changes.clone();
-                self.apply(prepared).await;
-                info!(changes = ?changes, "reloaded");
-            }
-            Err(refused) => {
-                let words = refused.to_string();
-                error!("reload refused, nothing was changed: {words}");
-                self.observed.configured.refused(words);
-            }
-        }
-        service::ready();
-    }
-
-    async fn prepare(&self) -> Result<Prepared, Refused> {
+    /// Reads the configuration anew. Nothing is changed yet, and this may be dropped at any await.
+    pub(super) async fn prepare(&self) -> Result<Prepared, Refused> {
         let configured = Arc::clone(&self.observed.configured);
         let candidate = tokio::task::spawn_blocking(move || configured.candidate()).await??;
         let Candidate { loaded, destinations, changes } = candidate;
@@ -77,6 +59,22 @@ impl Daemon {
             loaded: Arc::new(loaded),
             changes,
         })
+    }
+
+    /// Goes on with it or, if it was refused, as before; log and status tell.
+    pub(super) async fn reload(&mut self, prepared: Result<Prepared, Refused>) {
+        match prepared {
+            Ok(prepared) => {
+                let changes = prepared.changes.clone();
+                self.apply(prepared).await;
+                info!(?changes, "reloaded");
+            }
+            Err(refused) => {
+                let words = refused.to_string();
+                error!("reload refused, nothing was changed: {words}");
+                self.observed.configured.refused(words);
+            }
+        }
     }
 
     async fn apply(&mut self, prepared: Prepared) {
@@ -111,8 +109,9 @@ impl Daemon {
         self.absorb(&gone);
         self.observed.taps.set_config(config.admin.tap);
         self.admin.apply(&config.admin, admin);
-        self.observed.configured.applied(Arc::clone(&loaded), changes);
+        // In this order: whoever waits for the reload sees all of it.
         self.show_parts();
+        self.observed.configured.applied(Arc::clone(&loaded), changes);
     }
 
     /// What listeners share from now on, and whether that is anything else than before.

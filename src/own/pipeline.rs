@@ -39,6 +39,17 @@ impl SelfMetrics {
         Self { observed, identifier, registry, table, recorded: HashMap::new() }
     }
 
+    /// Counts from now on, and not from the start of the process.
+    #[must_use]
+    pub fn from_now_on(mut self) -> Self {
+        for family in gather(&self.observed) {
+            for sample in &family.samples {
+                let _before = self.value(&family, sample);
+            }
+        }
+        self
+    }
+
     /// Merges other tags of the agent from now on.
     pub fn set_identifier(&mut self, identifier: Arc<Identifier>) {
         self.identifier = identifier;
