@@ -350,6 +350,13 @@ impl Own {
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.refused_connections?))),
         );
+        self.counter(
+            "tallyd_page_fetches_failed_total",
+            "Pages of other programs that could not be fetched or read, for merge or relay",
+            forwarders
+                .iter()
+                .filter_map(|(name, now)| Some((forwarder(name), now.failed_fetches?))),
+        );
     }
 
     fn points(&mut self, forwarders: &[(&str, forwarding::Counts)]) {
