@@ -1,7 +1,7 @@
 //! `tallyd top`: a daemon's rates and ledger, its metrics, tag keys, senders and destinations, live.
 //!
-//! [`asker`] asks the daemon on a thread of its own. [`model`] is what is known and what was chosen with
-//! keys; [`tables`] makes rows of it, and [`draw`] a screen or [`text`] plain text. [`screen`] has the
+//! `asker` asks the daemon on a thread of its own. `model` is what is known and what was chosen with
+//! keys; `tables` makes rows of it, and `draw` a screen or `text` plain text. `screen` has the
 //! terminal.
 
 use std::io::{self, IsTerminal};
