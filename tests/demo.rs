@@ -29,7 +29,9 @@ impl Demo {
             return None;
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/run.sh");
-        let mut command = Command::new(script);
+        // Whoever starts the tests in the background has SIGINT ignored, and a shell cannot take that back.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(script);
         command.args(["--admin", "127.0.0.1:0"]).args(options);
         command.env("TALLYD", env!("CARGO_BIN_EXE_tallyd")).env("PYTHONDONTWRITEBYTECODE", "1");
         std::os::unix::process::CommandExt::process_group(&mut command, 0);

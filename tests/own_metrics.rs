@@ -76,7 +76,8 @@ fn busy(more: &str) -> Daemon {
         config += "  graphite: { address: \"127.0.0.1:1\" }\n";
     }
     if cfg!(feature = "prometheus") {
-        config += "  prometheus: { listen: \"127.0.0.1:0\", merge: { url: \"http://127.0.0.1:1/\" } }\n";
+        config +=
+            "  prometheus: { listen: \"127.0.0.1:0\", merge: { url: \"http://127.0.0.1:1/\" } }\n";
     }
     let daemon = Daemon::start(&config);
     daemon.send(r#"{"metric_name":"m","metric_type":"counter","count":3}"#);
