@@ -204,6 +204,24 @@ impl Daemon {
         let sent =
             Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());
+        if name == "STOP" {
+            self.wait_stopped();
+        }
+    }
+
+    /// Waits until none of its threads runs any more: on a busy machine one may go on for a moment.
+    fn wait_stopped(&self) {
+        let is_stopped = |task: std::io::Result<fs::DirEntry>| {
+            let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+            // Behind the name, which is in brackets.
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        };
+        let tasks = format!("/proc/{}/task", self.pid());
+        let deadline = Instant::now() + PATIENCE;
+        while !fs::read_dir(&tasks).unwrap().all(is_stopped) {
+            assert!(Instant::now() < deadline, "it does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Writes another configuration, as [`Daemon::start`] does.
