@@ -53,6 +53,7 @@ tallyd=$(program)
 DEMO_DIR=$(mktemp -d -t tallyd-demo.XXXXXX)
 export DEMO_DIR
 log=$DEMO_DIR/tallyd.log
+: >"$log"
 daemon='' load='' is_over=false
 
 # Ends both, the load first, and says what it came to. Whatever ends this script comes by here.
