@@ -71,7 +71,7 @@ async fn a_server_that_hangs_is_given_up_in_time() {
     let server = ScriptedServer::start(|_, _| Answer::Hang);
     let start = Instant::now();
     let error = shown(ask(&server, SHORT).await.unwrap_err());
-    assert!(start.elapsed() >= SHORT && start.elapsed() < SHORT * 20);
+    assert!(start.elapsed() >= SHORT && start.elapsed() < SHORT * 200);
     assert!(error.contains("no reply from http://127.0.0.1:"), "{error}");
     assert!(error.ends_with("within 300ms (delivery.timeout)"), "{error}");
 }
