@@ -21,7 +21,7 @@ import time
 from receiver import ROOT, build, socket_of, wait_until
 
 PORT, ADMIN = 15097, 15098
-PATHS = ["/", "/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/rejected", "/api/v1/history"]
+PATHS = ["/", "/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/rejected", "/api/v1/history", "/api/v1/top", "/api/v1/reload"]
 CONFIG = f"""
 interval: 3s
 listeners: [{{ protocol: statsd, address: "127.0.0.1:{PORT}" }}]
