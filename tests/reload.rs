@@ -380,16 +380,13 @@ fn what_is_refused_changes_nothing_and_log_status_and_metrics_say_why() {
 }
 
 #[test]
-fn limits_percentiles_and_own_metrics_follow_the_file() {
+fn limits_and_percentiles_follow_the_file() {
     let daemon = Daemon::start(FILE);
     for n in 0..5 {
         daemon.send(counter(&format!("m{n}")));
     }
     daemon.wait_received(5);
-    applied(&daemon.reload(&format!(
-        "{FILE}aggregation: {{ max_series: 5, percentiles: [75] }}\nself_metrics: true\n"
-    )));
-    // 5 came before its own metrics were wanted.
+    applied(&daemon.reload(&format!("{FILE}aggregation: {{ max_series: 5 }}\n")));
     daemon.send(r#"{"metric_name":"m0","metric_type":"timer","value":4}"#);
     let status = daemon.wait_for("the overflow", |status| status["series"]["overflowed"] != 0);
     assert_eq!(status["forwarders"]["file"]["dropped"], json!({}));
@@ -403,11 +400,29 @@ fn limits_percentiles_and_own_metrics_follow_the_file() {
         ["timer t {} {count:1,max:4,mean:4,min:4,p75:4,rate:10,stddev:0,sum:4}"]
     );
     assert!(points.iter().any(|point| point["tags"]["overflow"] == "true"));
+}
+
+#[test]
+fn own_metrics_count_from_when_they_are_wanted_until_they_are_not() {
+    let daemon = Daemon::start(FILE);
+    for _ in 0..5 {
+        daemon.send(counter("c"));
+    }
+    daemon.wait_received(5);
+    applied(&daemon.reload(&format!("{FILE}self_metrics: true\n")));
+    let wanted = daemon.status()["windows"]["closed"].as_u64();
+    daemon.send(counter("c"));
+    daemon.wait_received(6);
+    daemon.wait_for("two windows", |status| {
+        status["windows"]["closed"].as_u64() > wanted.map(|closed| closed + 1)
+    });
+    applied(&daemon.reload(FILE));
+    daemon.send(counter("c"));
+    daemon.wait_received(7);
+    let points = daemon.stop().points("out");
     let own = points.iter().filter(|point| point["name"] == "tallyd.samples_received");
     let counted: Vec<f64> = own.map(|point| point["fields"]["count"].as_f64().unwrap()).collect();
-    assert!(!counted.is_empty(), "its own metrics were wanted for a while");
-    let sum: f64 = counted.iter().sum();
-    assert!(sum <= 1.0, "{sum} of 7 came in that while");
+    assert_eq!(counted.iter().sum::<f64>(), 1.0, "one came in between");
 }
 
 #[test]
