@@ -10,6 +10,7 @@ use super::StartError;
 use crate::aggregator::handover::ListenerEnd;
 use crate::aggregator::thread::{AggregatorThread, Command, Reconfiguration};
 use crate::config::reload::same_places;
+use crate::kamailio::KamailioSection;
 use crate::kamailio::intake::{self, IntakeSender};
 use crate::listener::ListenerConfig;
 use crate::listener::bind::{self, BoundListener, Terms};
@@ -125,16 +126,14 @@ impl Pipeline {
     }
 
     /// Has them read; those that run already follow when the aggregator calls. Returns what the next
-    /// configuration does not have.
-    ///
-    /// # Errors
-    /// When the system refuses a thread or a descriptor.
+    /// configuration does not have, and whether all could be started: if not, the system refused a
+    /// thread or a descriptor.
     pub(super) async fn apply(
         &mut self,
         Prepared(prepared): Prepared,
         shared: &Shared,
         is_shared_changed: bool,
-    ) -> io::Result<Vec<Removed>> {
+    ) -> (Vec<Removed>, io::Result<()>) {
         let mut before: Vec<Option<Listening>> =
             std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
         let mut outcome = Ok(());
@@ -167,22 +166,24 @@ impl Pipeline {
             // It lives as long as the pipeline.
             let _never_gone = intake.changes.send(shared.clone());
         }
-        outcome?;
-        Ok(before
-            .into_iter()
-            .flatten()
-            .flat_map(|listening| listening.sockets)
-            .map(Removed)
-            .collect())
+        let removed = before.into_iter().flatten().flat_map(|listening| listening.sockets);
+        (removed.map(Removed).collect(), outcome)
     }
 
-    /// The way for what is polled; its thread starts with the first who asks for it.
+    /// The way for what these polls bring, if there are any; its thread starts with the first.
     ///
     /// # Errors
     /// When the system refuses a thread or a descriptor.
-    pub(super) async fn intake(&mut self, shared: &Shared) -> io::Result<IntakeSender> {
+    pub(super) async fn intake_for(
+        &mut self,
+        polled: &[KamailioSection],
+        shared: &Shared,
+    ) -> io::Result<Option<IntakeSender>> {
+        if polled.is_empty() {
+            return Ok(None);
+        }
         if let Some(intake) = &self.intake {
-            return Ok(intake.sender.clone());
+            return Ok(Some(intake.sender.clone()));
         }
         let name = "kamailio";
         let waker = Arc::new(Waker::new()?);
@@ -194,7 +195,7 @@ impl Pipeline {
         let thread = thread::Builder::new().name(name.to_owned());
         let thread = thread.spawn(move || intake.run(&woken))?;
         self.intake = Some(Intake { sender: sender.clone(), waker, changes, thread });
-        Ok(sender)
+        Ok(Some(sender))
     }
 
     /// Has the aggregator go on with other settings, and call all listeners.

@@ -85,11 +85,11 @@ impl Daemon {
         self.shared = shared;
         self.log.change(&config.log);
 
-        let listened = self.pipeline.apply(listeners, &self.shared, is_shared_changed).await;
-        let removed = listened.unwrap_or_else(|error| {
-            error!(%error, "a listener could not be started: reload again, or restart the daemon");
-            Vec::new()
-        });
+        let (removed, listening) =
+            self.pipeline.apply(listeners, &self.shared, is_shared_changed).await;
+        if let Err(error) = listening {
+            error!(%error, "a listener could not be started: restart the daemon");
+        }
         let gone_polls = self.poll(config).await;
         let (outlets, removed_destinations) = self.delivery.apply(destinations);
         let settings = Reconfiguration {
@@ -132,16 +132,11 @@ impl Daemon {
     }
 
     async fn poll(&mut self, config: &Config) -> Vec<Arc<ListenerStats>> {
-        let intake = match config.kamailio.is_empty() {
-            true => None,
-            false => self.pipeline.intake(&self.shared).await.map_or_else(
-                |error| {
-                    error!(%error, "Kamailio is not polled: reload again, or restart the daemon");
-                    None
-                },
-                Some,
-            ),
-        };
+        let intake = self.pipeline.intake_for(&config.kamailio, &self.shared).await;
+        let intake = intake.unwrap_or_else(|error| {
+            error!(%error, "Kamailio is not polled: reload again, or restart the daemon");
+            None
+        });
         self.polling.apply(&config.kamailio, intake).await
     }
 

@@ -84,11 +84,9 @@ impl Daemon {
         let buffer = config.receive_buffer.get();
         let listeners = pipeline.prepare(&loaded.listeners, buffer, passed)?;
         let bound = Bound::new(config.admin.listen).await?;
-        let _none_before = pipeline.apply(listeners, &shared, false).await?;
-        let intake = match config.kamailio.is_empty() {
-            true => None,
-            false => Some(pipeline.intake(&shared).await?),
-        };
+        let (_none_before, listening) = pipeline.apply(listeners, &shared, false).await;
+        listening?;
+        let intake = pipeline.intake_for(&config.kamailio, &shared).await?;
         let mut polling = Polling::default();
         polling.apply(&config.kamailio, intake).await;
         // Whoever may ask sees all of it.
