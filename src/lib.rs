@@ -26,6 +26,7 @@ mod diagnosis;
 pub mod explain;
 pub mod kamailio;
 pub mod listener;
+mod lock;
 pub mod logging;
 pub mod observed;
 pub mod own;

@@ -1,7 +1,7 @@
 //! What may be looked at while the daemon runs: the parts' own counters, shared.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use forwarders::stats::ForwarderStats;
@@ -12,6 +12,7 @@ use crate::config::reload::Configured;
 use crate::kamailio::stats::PollerStats;
 use crate::listener::rejected::RejectedLog;
 use crate::listener::stats::ListenerStats;
+use crate::lock::lock;
 use crate::tap::taps::Taps;
 
 /// All of it. The parts do not know who looks; nothing below reaches up to report.
@@ -56,12 +57,12 @@ impl Parts {
     /// Those of this moment.
     #[must_use]
     pub fn now(&self) -> Arc<PartsNow> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&lock(&self.0))
     }
 
     /// Puts others in their place, all at once.
     pub fn replace(&self, parts: PartsNow) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(parts);
+        *lock(&self.0) = Arc::new(parts);
     }
 }
 

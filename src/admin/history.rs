@@ -2,12 +2,13 @@
 //! soon as it is opened.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use forwarders::stats::reason;
 use serde::Serialize;
 
+use crate::lock::lock;
 use crate::observed::Observed;
 
 /// How often totals are taken.
@@ -64,7 +65,7 @@ impl History {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Totals>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

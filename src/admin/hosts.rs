@@ -4,13 +4,15 @@
 //! answers there ("DNS rebinding"). It cannot change the name that it asks for.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::HOST;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+
+use crate::lock::lock;
 
 /// The names, besides addresses and `localhost`. A clone shares them.
 #[derive(Clone, Debug)]
@@ -32,7 +34,7 @@ impl Hosts {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn has(&self, host: &str) -> bool {

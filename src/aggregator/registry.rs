@@ -1,7 +1,7 @@
 //! Every live series, once, and the limits on their number.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use forwarders::model::Series;
@@ -10,6 +10,7 @@ use super::AggregationConfig;
 use super::identity::{Identifier, Identity};
 use super::metrics::{MetricUsage, Metrics};
 use super::spread::Spread;
+use crate::lock::lock;
 use crate::protocol::Tags;
 
 /// The tag that marks a series into which others were folded.
@@ -198,7 +199,7 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 

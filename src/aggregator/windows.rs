@@ -1,9 +1,11 @@
 //! How the windows go: how many were closed, how late the last one was, and who was busy in it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::activity::Busiest;
+
+use crate::lock::lock;
 
 /// Shared between the aggregator, which writes once a window, and whoever reports.
 #[derive(Debug)]
@@ -55,12 +57,12 @@ impl WindowStats {
 
     /// Windows are of another length from now on.
     pub fn set_interval(&self, interval: Duration) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).interval = interval;
+        lock(&self.inner).interval = interval;
     }
 
     /// The forwarders have a window.
     pub fn closed(&self, window: LastWindow) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = lock(&self.inner);
         inner.closed += 1;
         inner.last = Some(window);
         inner.handed_on = Instant::now();
@@ -68,19 +70,19 @@ impl WindowStats {
 
     /// Who was busy in the last window.
     pub fn tell_busiest(&self, busiest: Busiest) {
-        *self.busiest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(busiest));
+        *lock(&self.busiest) = Some(Arc::new(busiest));
     }
 
     /// The metrics that stood out in the last window; `None` before the first one is closed.
     #[must_use]
     pub fn busiest(&self) -> Option<Arc<Busiest>> {
-        self.busiest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.busiest).clone()
     }
 
     /// How it stands.
     #[must_use]
     pub fn counts(&self) -> WindowCounts {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = lock(&self.inner);
         WindowCounts {
             interval: inner.interval,
             closed: inner.closed,

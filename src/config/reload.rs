@@ -1,7 +1,7 @@
 //! What a reload would change, and how reloads went.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use forwarders::driver::Destination;
@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::{LoadError, Loaded};
 use crate::cli::ConfigArgs;
 use crate::listener::ListenerConfig;
+use crate::lock::lock;
 
 /// Most changes that are told.
 const CHANGES_MAX: usize = 100;
@@ -137,10 +138,6 @@ impl Configured {
         let last = LastReload { at: SystemTime::now(), changes: Vec::new(), error: Some(error) };
         reloads.last = Some(last);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn few(mut changes: Vec<String>) -> Vec<String> {

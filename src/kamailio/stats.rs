@@ -1,8 +1,10 @@
 //! What is known of an instance while it is polled, for whoever reports.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
+
+use crate::lock::lock;
 
 /// Shared between an instance's poller and the status.
 #[derive(Debug)]
@@ -58,6 +60,6 @@ impl PollerStats {
 
     /// To change it.
     pub(super) fn lock(&self) -> MutexGuard<'_, PollerState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::warn;
 
+use crate::lock::lock;
 use crate::protocol::{RejectReason, Rejection};
 
 /// Messages that are remembered.
@@ -85,7 +86,7 @@ impl RejectedLog {
         sender: impl Display,
         listener: &str,
     ) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = lock(&self.inner);
         let budget = &mut inner.reasons[rejection.reason as usize];
         budget.unlogged += 1;
         if !budget.may_look(now) {
@@ -122,7 +123,7 @@ impl RejectedLog {
     /// The latest rejected messages, newest first.
     #[must_use]
     pub fn latest(&self) -> Vec<RejectedMessage> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = lock(&self.inner);
         inner.latest.iter().cloned().collect()
     }
 }

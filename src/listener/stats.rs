@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::net::sockopt;
 
 use super::senders::SenderCounts;
+use crate::lock::lock;
 use crate::protocol::RejectReason;
 use crate::sys;
 
@@ -314,8 +315,4 @@ fn by_word<const N: usize>(
 ) -> BTreeMap<&'static str, u64> {
     let counts = counts.iter().map(|count| count.load(Ordering::Acquire));
     words.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

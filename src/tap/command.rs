@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::{self, ExitCode};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use crate::client::ledger::{Admin, LedgerError};
 use crate::client::numbers::grouped;
 use crate::client::terminal;
 use crate::config::LoadError;
+use crate::lock::lock;
 
 /// Wrong usage.
 const STATUS_USAGE: u8 = 2;
@@ -336,10 +337,6 @@ fn is_closed(stdout: &io::Stdout) -> bool {
     let mut look = [PollFd::new(stdout, PollFlags::empty())];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut look, Some(&at_once)).is_ok() && look[0].revents().contains(PollFlags::ERR)
-}
-
-fn lock(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
-    session.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::body::Bytes;
@@ -11,6 +11,8 @@ use hyper::body::Bytes;
 use super::TapConfig;
 use super::budget::Rate;
 use super::filter::{Filter, Wish};
+
+use crate::lock::lock;
 
 /// Bounds of the events that may wait for a client.
 const QUEUE_MIN: u64 = 64;
@@ -297,10 +299,6 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         self.taps.leave(&self.client);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
