@@ -1,15 +1,17 @@
 //! What can be said on the command line.
 
-use std::path::PathBuf;
+use clap::{Args, Parser, Subcommand};
 
-use binrpc::Endpoint;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
-use forwarders::units::Span;
-
-use crate::bench::options::BenchArgs;
-use crate::send::options::SendArgs;
-use crate::tap::options::TapArgs;
-use crate::top::options::TopArgs;
+use crate::commands::bench::options::BenchArgs;
+use crate::commands::check::CheckArgs;
+use crate::commands::client::configured::ConfigArgs;
+use crate::commands::explain::ExplainArgs;
+use crate::commands::kamailio::KamailioArgs;
+use crate::commands::reload::ReloadArgs;
+use crate::commands::send::options::SendArgs;
+use crate::commands::spool::SpoolArgs;
+use crate::commands::tap::options::TapArgs;
+use crate::commands::top::options::TopArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -140,138 +142,10 @@ Examples:
 `?` tells the keys. Senders are counted while somebody looks at them.
 Exit status: 0 after `q`, 1 if there is nothing to see, 2 for wrong usage.";
 
-/// Which configuration file.
-#[derive(Clone, Debug, Args)]
-pub struct ConfigArgs {
-    /// Configuration file [default: /etc/tallyd/tallyd.yaml if it exists, else built-in defaults]
-    #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub config: Option<PathBuf>,
-}
-
 /// `tallyd run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Which configuration file.
     #[command(flatten)]
     pub config: ConfigArgs,
-}
-
-/// `tallyd check`.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// Which configuration file.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// Also ask each destination whether it answers
-    #[arg(long)]
-    pub connect: bool,
-    /// Also ask the running daemon what a reload would change
-    #[arg(long)]
-    pub diff: bool,
-    /// The daemon's admin endpoint, for --diff [default: as configured, else http://127.0.0.1:9495]
-    #[arg(long, value_name = "URL", requires = "diff")]
-    pub admin: Option<String>,
-}
-
-/// `tallyd reload`.
-#[derive(Debug, Args)]
-pub struct ReloadArgs {
-    /// Which configuration file: it says where the daemon answers. The daemon reads the one that it
-    /// was started with.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// The daemon's admin endpoint [default: as configured, else http://127.0.0.1:9495]
-    #[arg(long, value_name = "URL")]
-    pub admin: Option<String>,
-    /// The daemon's process number, for one without an admin endpoint
-    #[arg(long, value_name = "NUMBER")]
-    pub pid: Option<u32>,
-}
-
-/// `tallyd explain`.
-#[derive(Debug, Args)]
-pub struct ExplainArgs {
-    /// Files of messages, one a line; or messages themselves, which begin with `{` or `[` or, with
-    /// --statsd, have a `|`; or `-` for standard input, as without any
-    pub inputs: Vec<String>,
-    /// Which configuration file: it says which tags, limits and destinations there are.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// The messages are statsd lines
-    #[arg(long)]
-    pub statsd: bool,
-    /// Answer in JSON, an object a line for each message
-    #[arg(long)]
-    pub json: bool,
-    /// Show secrets that a destination writes into its payloads (kafka_apikey), in place of ***
-    #[arg(long)]
-    pub show_secrets: bool,
-}
-
-/// `tallyd kamailio`.
-#[derive(Debug, Args)]
-pub struct KamailioArgs {
-    /// Where it answers: unix:/path, unixd:/path (datagrams), tcp:host:port or udp:host:port
-    pub endpoint: Endpoint,
-    /// The method; system.listMethods tells which there are
-    pub method: String,
-    /// What the method is given
-    #[arg(allow_negative_numbers = true)]
-    pub arguments: Vec<String>,
-    /// Answer in JSON: a list of the records
-    #[arg(long)]
-    pub json: bool,
-    /// How long it may take, for each of connecting, asking and the reply
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = Span::parse)]
-    pub timeout: Span,
-}
-
-/// `tallyd spool`.
-#[derive(Debug, Args)]
-pub struct SpoolArgs {
-    /// Which configuration file: it says where the spools are.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// Answer in JSON
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// What to do; without it, list.
-    #[command(subcommand)]
-    pub action: Option<SpoolAction>,
-}
-
-/// What can be done with spools. All of it is safe while the daemon runs.
-#[derive(Debug, Subcommand)]
-pub enum SpoolAction {
-    /// List the windows that wait, and what is in quarantine
-    List {
-        /// Only this destination's
-        #[arg(long, value_name = "NAME")]
-        forwarder: Option<String>,
-    },
-    /// Show the points in a window
-    Show {
-        /// The window, by its name in the list or by its path
-        file: String,
-    },
-    /// Remove windows; a daemon that runs counts them as dropped, reason `removed`
-    Remove(SpoolRemoveArgs),
-}
-
-/// `tallyd spool remove`.
-#[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").required(true).multiple(false))]
-pub struct SpoolRemoveArgs {
-    /// These windows, by their names in the list or by their paths
-    #[arg(group = "what")]
-    pub files: Vec<String>,
-    /// Windows that began longer ago than this, such as 2h
-    #[arg(long, group = "what", value_name = "TIME", value_parser = Span::parse)]
-    pub older_than: Option<Span>,
-    /// All windows, and what is in quarantine
-    #[arg(long, group = "what")]
-    pub all: bool,
-    /// Only this destination's
-    #[arg(long, value_name = "NAME")]
-    pub forwarder: Option<String>,
 }

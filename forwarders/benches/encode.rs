@@ -4,9 +4,9 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use forwarders::model::Snapshot;
 use forwarders::payload::Batch;
 use forwarders::testing::{encoders, load};
+use model::Snapshot;
 
 /// Windows that are encoded before the clock runs: what an encoder keeps has its size then, and the
 /// allocator knows that large blocks come back.

@@ -9,7 +9,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::select::SelectConfig;
-use crate::units::{ByteSize, Span};
+use basics::units::{ByteSize, Span};
 
 /// Default of `delivery.spool.max_files`.
 const FILES_MAX: NonZeroU32 = NonZeroU32::new(50_000).expect("above zero");

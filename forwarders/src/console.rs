@@ -9,10 +9,10 @@ use tokio::io::{AsyncWriteExt, Stdout, stdout};
 use crate::config::DeliveryConfig;
 use crate::format::LineFormat;
 use crate::forwarder::{Forwarder, SendError};
-use crate::model::Snapshot;
 use crate::payload::Batch;
 use crate::select::SelectConfig;
 use crate::stats::reason;
+use model::Snapshot;
 
 /// `forwarders.console`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -5,9 +5,9 @@ use tracing::info;
 
 use crate::format::LineFormat;
 use crate::forwarder::{Forwarder, SendError};
-use crate::model::Snapshot;
 use crate::payload::Batch;
 use crate::stats::reason;
+use model::Snapshot;
 
 /// Logs each point with names, values and tags instead of sending it.
 #[derive(Debug)]

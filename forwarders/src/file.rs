@@ -13,9 +13,9 @@ use serde::Deserialize;
 use crate::config::DeliveryConfig;
 use crate::format::LineFormat;
 use crate::forwarder::{Forwarder, SendError};
-use crate::model::Snapshot;
 use crate::payload::Batch;
 use crate::select::SelectConfig;
+use model::Snapshot;
 
 /// `forwarders.file`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -128,7 +128,7 @@ fn reopen_if_moved<'a>(path: &Path, open: &'a mut Option<Open>) -> io::Result<&'
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::snapshot_of_counters;
+    use model::testing::snapshot_of_counters;
 
     async fn write(forwarder: &mut FileForwarder, points: usize) -> Result<(), SendError> {
         let mut batch = Batch::default();

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::model::{MetricKind, Series, Snapshot, Value};
+use model::{MetricKind, Series, Snapshot, Value};
 
 /// The points of a window by what a destination shows of their series.
 ///

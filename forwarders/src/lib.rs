@@ -34,24 +34,16 @@
 )))]
 compile_error!("a daemon without a destination is of no use: turn on a feature such as `console`");
 
-pub mod address;
 pub mod advice;
-mod backlog;
-pub mod backoff;
 pub mod config;
-mod courier;
-pub mod driver;
+pub mod delivery;
 pub mod format;
 mod leb128;
-pub mod model;
 pub mod payload;
-mod replay;
-pub mod seldom;
 pub mod select;
 pub mod settings;
 pub mod spool;
 pub mod stats;
-pub mod units;
 
 #[cfg(feature = "console")]
 pub mod console;
@@ -76,7 +68,6 @@ mod registry;
 pub mod statsd;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
-pub mod text;
 
 pub use forwarder::{ErrorClass, Forwarder, SendError};
 pub use registry::{BuildContext, BuildError, ForwardersConfig, KeyError};

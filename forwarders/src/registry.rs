@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::config::SpoolOrder;
 use crate::config::{Common, Misfit, OneOrMany};
 use crate::debug::DebugForwarder;
-use crate::driver::Destination;
+use crate::delivery::driver::Destination;
 use crate::forwarder::Forwarder;
 #[cfg(feature = "prometheus")]
 use crate::prometheus::{PageListen, PipelineLimits, PrometheusPage, RemoteWrite};
@@ -116,7 +116,7 @@ impl ForwardersConfig {
         #[cfg(feature = "kafka")]
         for config in &mut self.kafka.0 {
             if !config.kafka_apikey.reveal().is_empty() {
-                config.kafka_apikey = crate::text::Secret::new("***");
+                config.kafka_apikey = basics::text::Secret::new("***");
                 masked = true;
             }
         }
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn what_is_pending_names_the_points_that_are_left_in_every_destination() {
-        let snapshot = crate::testing::snapshot_of_counters(7);
+        let snapshot = model::testing::snapshot_of_counters(7);
         // Remote write sends totals: what it makes of a point depends on what came before.
         for section in EACH.iter().filter(|section| !section.contains("remote_write")) {
             let mut built = build(section);

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use basics::globs::Globs;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error};
 
-use crate::model::{Point, Series, Snapshot};
+use model::{Point, Series, Snapshot};
 
 /// `select`: what of a snapshot goes to a destination.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -26,57 +25,11 @@ pub struct SelectConfig {
     pub prefix: String,
 }
 
-/// A list of globs, compiled.
-#[derive(Clone, Debug, Default)]
-pub struct Globs {
-    texts: Vec<String>,
-    /// `None` if there are none.
-    compiled: Option<GlobSet>,
-}
-
-impl PartialEq for Globs {
-    fn eq(&self, other: &Self) -> bool {
-        self.texts == other.texts
-    }
-}
-
-impl Globs {
-    /// Compiles them.
-    ///
-    /// # Errors
-    /// At the first that is none, with what is wrong.
-    pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, String> {
-        if texts.is_empty() {
-            return Ok(Self::default());
-        }
-        let texts: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
-        let mut builder = GlobSetBuilder::new();
-        for text in &texts {
-            let glob = Glob::new(text);
-            builder.add(glob.map_err(|e| format!("`{text}` is not a glob: {}", e.kind()))?);
-        }
-        let compiled = builder.build().map_err(|error| error.to_string())?;
-        Ok(Self { texts, compiled: Some(compiled) })
-    }
-
-    /// Whether a name matches one of them; `None` if there are none.
-    #[must_use]
-    pub fn matches(&self, name: &str) -> Option<bool> {
-        self.compiled.as_ref().map(|globs| globs.is_match(name))
-    }
-}
-
-impl<'de> Deserialize<'de> for Globs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::parse(&Vec::<String>::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
 impl SelectConfig {
     /// What the destination gets of a snapshot; the same one where nothing is to be changed.
     #[must_use]
     pub fn apply(&self, snapshot: &Arc<Snapshot>) -> Arc<Snapshot> {
-        let filters = self.include.compiled.is_some() || self.exclude.compiled.is_some();
+        let filters = !self.include.is_empty() || !self.exclude.is_empty();
         let renames =
             !self.drop_tags.is_empty() || !self.tags.is_empty() || !self.prefix.is_empty();
         if !filters && !renames {
@@ -128,8 +81,8 @@ impl SelectConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MetricKind, Percentile, Sum, Timer, Value};
-    use crate::testing::{point, snapshot_of};
+    use model::testing::{point, snapshot_of};
+    use model::{MetricKind, Percentile, Sum, Timer, Value};
 
     fn globs(texts: &[&str]) -> Globs {
         Globs::parse(texts).unwrap()

@@ -1,9 +1,10 @@
 //! The ledger of one forwarder: where every point that was flushed to it is.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::forwarder::Forwarder;
@@ -181,7 +182,7 @@ impl ForwarderStats {
     }
 
     fn continued(&self) -> MutexGuard<'_, Continued> {
-        self.continued.lock().unwrap_or_else(PoisonError::into_inner)
+        self.continued.lock()
     }
 
     /// All numbers at one moment.
@@ -272,6 +273,6 @@ impl ForwarderStats {
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
         // Every update leaves the numbers whole, so a panic elsewhere does not spoil them.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::aggregator::windows::WindowCounts;
+use engine::aggregator::windows::WindowCounts;
 
 /// How much longer than two windows it may take until one is closed: listeners have 5 s to hand over
 /// what they have, and a large window takes a while.

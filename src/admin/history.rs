@@ -1,15 +1,15 @@
 //! The totals of the last minutes, a set of them each second: so that the status page has charts as
 //! soon as it is opened.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forwarders::stats::reason;
 use serde::Serialize;
 
-use crate::lock::lock;
-use crate::observed::Observed;
+use crate::runtime::Observed;
 
 /// How often totals are taken.
 const STEP: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ impl History {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Totals>> {
-        lock(&self.0)
+        self.0.lock()
     }
 }
 

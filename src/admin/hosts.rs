@@ -3,16 +3,15 @@
 //! A web page anywhere can have its own name point at 127.0.0.1, and then its script may read what
 //! answers there ("DNS rebinding"). It cannot change the name that it asks for.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::HOST;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-
-use crate::lock::lock;
 
 /// The names, besides addresses and `localhost`. A clone shares them.
 #[derive(Clone, Debug)]
@@ -34,7 +33,7 @@ impl Hosts {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        lock(&self.0)
+        self.0.lock()
     }
 
     fn has(&self, host: &str) -> bool {

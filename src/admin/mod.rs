@@ -13,20 +13,18 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
-use forwarders::address::Listen;
-use serde::Deserialize;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tracing::info;
 
-use crate::observed::Observed;
-use crate::own;
-use crate::tap::TapConfig;
+use crate::config::admin::{AdminConfig, AdminListen};
+use crate::runtime::Observed;
+use crate::runtime::self_metrics;
 
 use self::history::History;
 use self::hosts::Hosts;
-use self::top::{Asked, TopConfig, TopView};
+use self::top::{Asked, TopView};
 
 mod health;
 mod history;
@@ -37,26 +35,6 @@ mod server;
 pub(crate) mod status;
 mod tap;
 pub mod top;
-
-/// `admin`: the HTTP endpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdminConfig {
-    /// `host:port`, or `none` for no endpoint. It has no password: on another address than loopback
-    /// everybody who reaches it can read it. Defaults to `127.0.0.1:9495`.
-    pub listen: AdminListen,
-    /// Names of this host by which a browser may ask for the status page and for what clients sent,
-    /// besides addresses, `localhost` and the system's own name. Others are refused: any web page
-    /// could point a name of its own at this address. Defaults to none.
-    pub hosts: Vec<String>,
-    /// What `/api/v1/top` may take.
-    pub top: TopConfig,
-    /// Who may look on at what listeners receive, live, and what that may cost.
-    pub tap: TapConfig,
-}
-
-/// Where the endpoint listens.
-pub type AdminListen = Listen<9495>;
 
 /// Why the endpoint cannot be bound.
 #[derive(Debug, Error)]
@@ -207,8 +185,8 @@ async fn status(State(shared): State<Shared>) -> Json<status::Status> {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    let page = own::page::write(&own::gather(&shared.observed));
-    ([(CONTENT_TYPE, own::page::CONTENT_TYPE)], page).into_response()
+    let page = self_metrics::page::write(&self_metrics::gather(&shared.observed));
+    ([(CONTENT_TYPE, self_metrics::page::CONTENT_TYPE)], page).into_response()
 }
 
 async fn rejected(State(shared): State<Shared>) -> Json<status::Rejected> {

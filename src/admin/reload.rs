@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::Shared;
-use crate::config::reload::{Candidate, Configured};
+use crate::runtime::configured::{Candidate, Configured};
 
 /// One look at a time: each reads files and looks up names.
 static LOOKS: Semaphore = Semaphore::const_new(1);

@@ -1,21 +1,19 @@
 //! What `/api/v1/status` and `/api/v1/rejected` say. Counts are samples and points.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
-use forwarders::format::timestamp::write_rfc3339;
+use basics::time::{rfc3339, rfc3339_ms};
 use forwarders::stats::SpoolCounts;
 use serde::Serialize;
 
-use crate::aggregator::clock::unix_ms;
-use crate::aggregator::windows::WindowCounts;
-use crate::config::reload::{self, Configured, Reloads};
-use crate::kamailio::stats::PollerStats;
-use crate::listener::rejected::RejectedMessage;
-use crate::listener::stats::{ConnectionCounts, Counts, ListenerStats};
-use crate::observed::{Observed, ObservedForwarder};
 use crate::process;
-use crate::tap::taps::TapStatus;
+use crate::runtime::configured::{self, Configured, Reloads};
+use crate::runtime::{Observed, ObservedForwarder};
+use engine::aggregator::windows::WindowCounts;
+use engine::listener::rejected::RejectedMessage;
+use engine::listener::stats::{ConnectionCounts, Counts, ListenerStats};
+use engine::listener::tap::taps::TapStatus;
+use kamailio::stats::PollerStats;
 
 /// Metrics that `by_metric` names: those with the most series.
 const METRICS_MAX: usize = 1_000;
@@ -237,7 +235,7 @@ impl Reload {
             file: configured.file().map(|file| file.display().to_string()),
             applied,
             refused,
-            last: last.map(|reload::LastReload { at, changes, error }| LastReload {
+            last: last.map(|configured::LastReload { at, changes, error }| LastReload {
                 at: rfc3339(at),
                 changes,
                 error,
@@ -396,14 +394,4 @@ impl Message {
             excerpt: message.excerpt,
         }
     }
-}
-
-pub(crate) fn rfc3339(time: SystemTime) -> String {
-    rfc3339_ms(unix_ms(time))
-}
-
-pub(super) fn rfc3339_ms(time_ms: u64) -> String {
-    let mut text = Vec::new();
-    write_rfc3339(&mut text, time_ms);
-    String::from_utf8_lossy(&text).into_owned()
 }

@@ -15,9 +15,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Shared;
 use super::server::LongReply;
-use crate::tap::event;
-use crate::tap::filter::Wish;
-use crate::tap::taps::{Refused, Subscription, TapCounts};
+use engine::listener::tap::event;
+use engine::listener::tap::filter::Wish;
+use engine::listener::tap::taps::{Refused, Subscription, TapCounts};
 
 /// How often waiting events are sent, those of one moment together.
 const TICK: Duration = Duration::from_millis(50);

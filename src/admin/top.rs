@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tracing::error;
 
-use super::status::rfc3339_ms;
-use crate::aggregator::activity::{BUSIEST_MAX, Busiest, GROWTH_WINDOWS, MetricActivity};
-use crate::aggregator::largest::largest;
-use crate::aggregator::registry::Registry;
-use crate::aggregator::tags;
-use crate::listener::senders::Sent;
-use crate::observed::Observed;
+use crate::config::admin::TopConfig;
+use crate::runtime::Observed;
+use basics::largest::largest;
+use basics::time::rfc3339_ms;
+use engine::aggregator::activity::{BUSIEST_MAX, Busiest, GROWTH_WINDOWS, MetricActivity};
+use engine::aggregator::registry::Registry;
+use engine::aggregator::tags;
+use engine::listener::senders::Sent;
 
 /// Rows of each list unless somebody asks for another number, at most [`BUSIEST_MAX`].
 const LIMIT: usize = 100;
@@ -25,25 +26,6 @@ const TAGS_KEPT: Duration = Duration::from_secs(10);
 const TAGS_KEPT_TIMES: u32 = 20;
 /// A look at the tags ends after this long, wherever it is.
 const TAGS_LOOK_MAX: Duration = Duration::from_secs(5);
-
-/// `admin.top`: what `/api/v1/top` may take.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TopConfig {
-    /// Tag keys whose values are counted; of further keys only their number is told. Costs up to
-    /// 64 KiB for each key with thousands of values, for as long as somebody asks. Defaults to `500`.
-    pub max_tag_keys: usize,
-    /// Senders of each listening socket that are told apart, those that send the most; the rest is
-    /// counted together. They are counted while somebody looks at them, which costs a listener that has
-    /// more to do than it can some 6 %. `0` asks for none. Defaults to `256`.
-    pub max_senders: usize,
-}
-
-impl Default for TopConfig {
-    fn default() -> Self {
-        Self { max_tag_keys: 500, max_senders: 256 }
-    }
-}
 
 /// What stands behind the `?`.
 #[derive(Debug, Deserialize)]

@@ -5,28 +5,31 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 use std::{env, fs, io};
 
-use forwarders::address;
-use forwarders::driver::Destination;
-use forwarders::units::{ByteSize, Span, between};
+use basics::address;
+use basics::units::{ByteSize, Span, between};
+use forwarders::delivery::driver::Destination;
 use forwarders::{BuildContext, ForwardersConfig};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use thiserror::Error as ThisError;
 
-use self::yaml::{ConfigError, Leaves, Source, Spanned};
-use crate::admin::AdminConfig;
-use crate::aggregator::AggregationConfig;
-use crate::aggregator::identity::AgentConfig;
-use crate::cli::ConfigArgs;
-use crate::kamailio::{self, KamailioSection};
-use crate::listener::{ListenerConfig, ListenerSection};
-use crate::logging::LogConfig;
-use crate::protocol::Limits;
+use self::admin::AdminConfig;
+use self::log::LogConfig;
+use engine::aggregator::AggregationConfig;
+use engine::aggregator::identity::{AgentConfig, Identifier};
+use engine::aggregator::registry::Registry;
+use engine::listener::recorder::Shared;
+use engine::listener::{ListenerConfig, ListenerSection};
+use engine::protocol::Limits;
+use kamailio::{self, KamailioSection};
+use yaml::{ConfigError, Leaves, Source, Spanned};
 
-pub mod reload;
-pub mod yaml;
+pub mod admin;
+pub mod log;
 
 /// Where the file is looked for if none is named.
 const DEFAULT_PATH: &str = "/etc/tallyd/tallyd.yaml";
@@ -147,6 +150,21 @@ impl Config {
         Ok(listeners)
     }
 
+    /// What all listeners share; `started` is the moment from which they count time.
+    #[must_use]
+    pub fn shared(&self, started: Instant) -> Shared {
+        let identifier = Arc::new(Identifier::new(&self.agent));
+        Shared {
+            registry: Arc::new(Registry::new(&self.aggregation, Arc::clone(&identifier))),
+            identifier,
+            rejected: Arc::default(),
+            started,
+            limits: self.limits.clone(),
+            exact_samples: self.aggregation.exact_samples,
+            line_cache: self.aggregation.line_cache.get() as usize,
+        }
+    }
+
     /// Where the destinations' spools are.
     #[must_use]
     pub fn spool_folder(&self) -> PathBuf {
@@ -229,9 +247,9 @@ fn next_step(error: &io::Error) -> &'static str {
 ///
 /// # Errors
 /// When the file cannot be read or is wrong in any way.
-pub fn load(args: &ConfigArgs) -> Result<Loaded, LoadError> {
+pub fn load(path: Option<&Path>) -> Result<Loaded, LoadError> {
     let default_path = Path::new(DEFAULT_PATH);
-    let path = args.config.as_deref().or_else(|| default_path.exists().then_some(default_path));
+    let path = path.or_else(|| default_path.exists().then_some(default_path));
     let Some(path) = path else {
         let source = Source::new("built-in defaults", "");
         return loaded(Config::default(), source, false);
@@ -274,8 +292,11 @@ fn environment(name: &str) -> Option<String> {
 ///
 /// # Errors
 /// When the file cannot be read, is wrong in any way, or a destination refuses its settings.
-pub fn prepare(args: &ConfigArgs, instance: &str) -> Result<(Loaded, Vec<Destination>), LoadError> {
-    let loaded = load(args)?;
+pub fn prepare(
+    path: Option<&Path>,
+    instance: &str,
+) -> Result<(Loaded, Vec<Destination>), LoadError> {
+    let loaded = load(path)?;
     let destinations = loaded.config.destinations(&loaded.source, instance)?;
     Ok((loaded, destinations))
 }

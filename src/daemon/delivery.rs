@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use forwarders::driver::{Destination, Outlet, Running};
+use engine::aggregator::thread::Emit;
+use forwarders::delivery::driver::{Destination, Outlet, Running};
 use forwarders::spool::SpoolPlace;
 use forwarders::stats::ForwarderStats;
 use tokio::sync::watch;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::StartError;
-use crate::observed::ObservedForwarder;
+use crate::runtime::ObservedForwarder;
 
 /// All of them, in the order of the configuration.
 pub(super) struct Delivery {
@@ -76,9 +77,9 @@ impl Delivery {
         Ok(Prepared(prepared))
     }
 
-    /// Has them run. Returns the ends to push into from now on; what is removed ends when those from
-    /// before are dropped.
-    pub(super) fn apply(&mut self, Prepared(prepared): Prepared) -> (Vec<Outlet>, Removed) {
+    /// Has them run. Returns the function that pushes each window into their queues; removed
+    /// destinations end when the previous one is dropped.
+    pub(super) fn apply(&mut self, Prepared(prepared): Prepared) -> (Emit, Removed) {
         let mut before: Vec<Option<Delivering>> =
             std::mem::take(&mut self.destinations).into_iter().map(Some).collect();
         let mut outlets = Vec::new();
@@ -102,7 +103,9 @@ impl Delivery {
         }
         let removed: Vec<_> = before.into_iter().flatten().collect();
         removed.iter().for_each(|one| one.is_removed.store(true, Ordering::Release));
-        (outlets, Removed(removed))
+        let emit =
+            move |snapshot: &_| outlets.iter().for_each(|outlet: &Outlet| outlet.push(snapshot));
+        (Box::new(emit), Removed(removed))
     }
 
     /// As the status shows them.

@@ -2,39 +2,37 @@
 //! takes them apart in the order of the data.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use forwarders::SendError;
-use forwarders::driver::Destination;
+use forwarders::delivery::driver::Destination;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::admin::AdminError;
-use crate::aggregator::identity::Identifier;
-use crate::aggregator::pulse::{Pulse, RuntimeCall};
-use crate::aggregator::registry::Registry;
-use crate::cli::RunArgs;
-use crate::config::reload::Configured;
-use crate::config::{self, Config};
-use crate::listener::bind::BindError;
-use crate::listener::passed::PassedError;
-use crate::listener::recorder::Shared;
-use crate::listener::stats::Counts;
-use crate::logging::Log;
-use crate::observed::Observed;
-use crate::service;
-use crate::sys;
+use crate::config;
+use crate::daemon::logging::Log;
+use crate::runtime::Observed;
+use crate::runtime::configured::Configured;
+use engine::aggregator::pulse::{Pulse, RuntimeCall};
+use engine::listener::bind::BindError;
+use engine::listener::passed::PassedError;
+use engine::listener::stats::Counts;
+use engine::sys;
 
 use self::running::Daemon;
 
 mod delivery;
+pub mod logging;
 mod pipeline;
 mod polling;
 mod reload;
 mod running;
+mod service;
 
 /// Threads for the forwarders and the admin endpoint: one that encodes a large window must not keep
 /// the others waiting.
@@ -76,10 +74,10 @@ pub enum StartError {
 /// Runs the command: status 0 after a stop by signal, 1 if it could not start.
 #[must_use]
 #[allow(clippy::print_stderr)]
-pub fn command(args: &RunArgs) -> ExitCode {
+pub fn command(config: Option<PathBuf>) -> ExitCode {
     sys::keep_large_allocations_apart();
     let instance = format!("{:016x}", random_id());
-    let (loaded, destinations) = match config::prepare(&args.config, &instance) {
+    let (loaded, destinations) = match config::prepare(config.as_deref(), &instance) {
         Ok(prepared) => prepared,
         Err(error) => {
             eprintln!("{error}");
@@ -87,7 +85,7 @@ pub fn command(args: &RunArgs) -> ExitCode {
         }
     };
     let log = Log::start(&loaded.config.log);
-    let configured = Configured::new(args.config.clone(), instance, Arc::new(loaded));
+    let configured = Configured::new(config, instance, Arc::new(loaded));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("forward")
@@ -155,20 +153,6 @@ fn pulse() -> Option<Pulse> {
     let responding = Arc::clone(&runtime);
     tokio::spawn(async move { responding.respond().await });
     Some(Pulse::new(period, runtime, service::feed_watchdog))
-}
-
-/// What all listeners share.
-pub(crate) fn shared(config: &Config, started: Instant) -> Shared {
-    let identifier = Arc::new(Identifier::new(&config.agent));
-    Shared {
-        registry: Arc::new(Registry::new(&config.aggregation, Arc::clone(&identifier))),
-        identifier,
-        rejected: Arc::default(),
-        started,
-        limits: config.limits.clone(),
-        exact_samples: config.aggregation.exact_samples,
-        line_cache: config.aggregation.line_cache.get() as usize,
-    }
 }
 
 /// Has the listeners go before this thread where there are too few cores: what they cannot take at

@@ -7,18 +7,18 @@ use std::thread::{self, JoinHandle};
 use tracing::{error, info};
 
 use super::StartError;
-use crate::aggregator::handover::ListenerEnd;
-use crate::aggregator::thread::{AggregatorThread, Command, Reconfiguration};
-use crate::config::reload::same_places;
-use crate::kamailio::KamailioSection;
-use crate::kamailio::intake::{self, IntakeSender};
-use crate::listener::ListenerConfig;
-use crate::listener::bind::{self, BoundListener, Terms};
-use crate::listener::passed::PassedSockets;
-use crate::listener::recorder::{Change, Recorder, Shared};
-use crate::listener::stats::ListenerStats;
-use crate::listener::wake::Waker;
-use crate::tap::taps::Taps;
+use crate::runtime::configured::same_places;
+use engine::aggregator::handover::ListenerEnd;
+use engine::aggregator::thread::{AggregatorThread, Command, Reconfiguration};
+use engine::listener::ListenerConfig;
+use engine::listener::bind::{self, BoundListener, Terms};
+use engine::listener::passed::PassedSockets;
+use engine::listener::recorder::{Change, Recorder, Shared};
+use engine::listener::stats::ListenerStats;
+use engine::listener::tap::taps::Taps;
+use engine::wake::Waker;
+use kamailio::KamailioSection;
+use kamailio::intake::{self, IntakeSender};
 
 /// All of them.
 pub(super) struct Pipeline {

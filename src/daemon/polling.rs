@@ -6,11 +6,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::info;
 
-use crate::kamailio::KamailioSection;
-use crate::kamailio::intake::{IntakeSender, Source};
-use crate::kamailio::poller::Poller;
-use crate::kamailio::stats::PollerStats;
-use crate::listener::stats::ListenerStats;
+use engine::listener::stats::ListenerStats;
+use kamailio::KamailioSection;
+use kamailio::intake::{IntakeSender, Source};
+use kamailio::poller::Poller;
+use kamailio::stats::PollerStats;
 
 /// All of them, in the order of the configuration.
 #[derive(Default)]

@@ -12,12 +12,13 @@ use tracing::{error, info};
 use super::running::Daemon;
 use super::{StartError, delivery, pipeline};
 use crate::admin::{self, AdminError};
-use crate::aggregator::thread::Reconfiguration;
-use crate::config::reload::{Candidate, Unfit};
 use crate::config::{Config, Loaded};
-use crate::listener::passed::PassedSockets;
-use crate::listener::recorder::Shared;
-use crate::listener::stats::ListenerStats;
+use crate::runtime::configured::{Candidate, Unfit};
+use crate::runtime::self_metrics::pipeline::SelfMetrics;
+use engine::aggregator::thread::{NewSelfMetrics, Reconfiguration};
+use engine::listener::passed::PassedSockets;
+use engine::listener::recorder::Shared;
+use engine::listener::stats::ListenerStats;
 
 /// What the status calls listeners that are gone, all together.
 const GONE: &str = "removed";
@@ -91,13 +92,13 @@ impl Daemon {
             error!(%error, "a listener could not be started: restart the daemon");
         }
         let gone_polls = self.poll(config).await;
-        let (outlets, removed_destinations) = self.delivery.apply(destinations);
+        let (emit, removed_destinations) = self.delivery.apply(destinations);
         let settings = Reconfiguration {
-            outlets,
+            emit,
             interval: config.interval.get(),
             aggregation: config.aggregation.clone(),
             identifier: Arc::clone(&self.shared.identifier),
-            own: config.self_metrics.then(|| Arc::clone(&self.observed)),
+            self_metrics: config.self_metrics.then(|| self.new_self_metrics()),
         };
         self.pipeline.reconfigure(settings).await;
         removed_destinations.end_within(before.config.shutdown_timeout.get());
@@ -112,6 +113,12 @@ impl Daemon {
         // In this order: whoever waits for the reload sees all of it.
         self.show_parts();
         self.observed.configured.applied(Arc::clone(&loaded), changes);
+    }
+
+    /// Counts from the reload on, not from the start of the process.
+    fn new_self_metrics(&self) -> NewSelfMetrics {
+        let observed = Arc::clone(&self.observed);
+        Box::new(|identifier| Box::new(SelfMetrics::new(observed, identifier).from_now_on()))
     }
 
     /// What listeners share from now on, and whether that is anything else than before.

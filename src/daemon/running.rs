@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use forwarders::driver::Destination;
+use forwarders::delivery::driver::Destination;
 use forwarders::spool::SpoolPlace;
 use tokio::task::JoinSet;
 use tracing::error;
@@ -12,21 +12,21 @@ use tracing::error;
 use super::delivery::Delivery;
 use super::pipeline::Pipeline;
 use super::polling::Polling;
-use super::{StartError, log_ledger, pulse, shared, watch_drops};
+use super::service;
+use super::{StartError, log_ledger, pulse, watch_drops};
 use crate::admin::{Admin, Bound};
-use crate::aggregator::handover::AggregatorEnd;
-use crate::aggregator::store::Store;
-use crate::aggregator::thread::AggregatorThread;
-use crate::aggregator::windows::WindowStats;
-use crate::config::reload::Configured;
-use crate::listener::passed::PassedSockets;
-use crate::listener::recorder::Shared;
-use crate::listener::stats::ListenerStats;
-use crate::logging::Log;
-use crate::observed::{Observed, Parts, PartsNow};
-use crate::own::pipeline::SelfMetrics;
-use crate::service;
-use crate::tap::taps::Taps;
+use crate::daemon::logging::Log;
+use crate::runtime::configured::Configured;
+use crate::runtime::self_metrics::pipeline::SelfMetrics;
+use crate::runtime::{Observed, Parts, PartsNow};
+use engine::aggregator::handover::AggregatorEnd;
+use engine::aggregator::store::Store;
+use engine::aggregator::thread::AggregatorThread;
+use engine::aggregator::windows::WindowStats;
+use engine::listener::passed::PassedSockets;
+use engine::listener::recorder::Shared;
+use engine::listener::stats::ListenerStats;
+use engine::listener::tap::taps::Taps;
 
 /// A daemon that runs.
 pub(super) struct Daemon {
@@ -56,7 +56,7 @@ impl Daemon {
         let destinations = delivery.prepare(destinations).await?;
 
         let interval = config.interval.get();
-        let shared = shared(config, Instant::now());
+        let shared = config.shared(Instant::now());
         let observed = Arc::new(Observed {
             started: shared.started,
             instance,
@@ -70,14 +70,16 @@ impl Daemon {
         });
         let store = Store::new(&config.aggregation, interval, Arc::clone(&shared.registry));
         let registry = Arc::clone(&shared.registry);
-        let own = config
-            .self_metrics
-            .then(|| SelfMetrics::new(Arc::clone(&observed), Arc::clone(&shared.identifier)));
-        let (outlets, _none_before) = delivery.apply(destinations);
+        let identifier = Arc::clone(&shared.identifier);
+        let self_metrics =
+            config.self_metrics.then(|| -> Box<dyn engine::aggregator::thread::SelfMetrics> {
+                Box::new(SelfMetrics::new(Arc::clone(&observed), identifier))
+            });
+        let (emit, _none_before) = delivery.apply(destinations);
         let aggregator =
-            AggregatorThread::new(store, interval, AggregatorEnd::new(), registry, outlets)
+            AggregatorThread::new(store, interval, AggregatorEnd::new(), registry, emit)
                 .with_stats(Arc::clone(&observed.windows))
-                .with_self_metrics(own)
+                .with_self_metrics(self_metrics)
                 .with_pulse(pulse());
         let mut pipeline = Pipeline::start(aggregator, Arc::clone(&observed.taps))?;
         let passed = PassedSockets::from_environment()?;

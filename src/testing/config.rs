@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::config::yaml::{ConfigError, Position, Source, parse};
+use yaml::{ConfigError, Position, Source, parse};
 
 /// What every variable of the environment holds. It stands for a secret: no error may show it.
 const INSERTED: &str = "hunter2-of-the-environment";

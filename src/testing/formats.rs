@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use forwarders::format::influx;
 use forwarders::format::pystatsd::Envelope;
 use forwarders::format::{LineFormat, json};
-use forwarders::model::{Point, Snapshot};
+use model::{Point, Snapshot};
 use serde_json::value::RawValue;
 
-use super::recorder::{decoded, protocol_of};
-use crate::aggregator::AggregationConfig;
+use engine::aggregator::AggregationConfig;
+use engine::testing::recorder::{decoded, protocol_of};
 
 /// The first byte stands for the protocol, the others are a datagram that is recorded and written
 /// in each format.

@@ -1,114 +1,18 @@
-//! What the code has to keep for any input: the bodies of the fuzz targets in `fuzz/`, and the
-//! references that they and the property tests compare with.
-//!
-//! Each `check` takes any bytes and panics where a promise is broken. The tests here replay the
-//! committed inputs through them, so that what a fuzzer found once is looked at with every
-//! `cargo test`.
+//! The bodies of the fuzz targets that need more than one crate. Those of a single crate are in its
+//! `testing` module.
 
-// A check ends where something is wrong, as a test does.
 #![allow(clippy::missing_panics_doc, reason = "to panic is what a check is for")]
 
-use crate::protocol::{Sample, SampleValue};
-
-pub mod binrpc;
 pub mod config;
 pub mod formats;
-pub mod json;
-pub mod lines;
-pub mod recorder;
-pub mod statsd;
-
-/// A text without the blanks around that are none of a message.
-fn trim(text: &[u8]) -> &[u8] {
-    let is_text = |byte: &u8| !b" \t\r\n".contains(byte);
-    let first = text.iter().position(is_text).unwrap_or(text.len());
-    let end = text.iter().rposition(is_text).map_or(first, |last| last + 1);
-    &text[first..end]
-}
-
-/// Fails where two samples differ, be it in the sign of a zero.
-fn assert_same_sample(ours: &Sample<'_>, expected: &Sample<'_>) {
-    assert_eq!((&ours.name, &ours.value), (&expected.name, &expected.value));
-    assert_eq!(ours.weight.to_bits(), expected.weight.to_bits(), "{ours:?}, not {expected:?}");
-    assert!(tags(ours).eq(tags(expected)), "{ours:?}, not {expected:?}");
-    assert_eq!(number(&ours.value).to_bits(), number(&expected.value).to_bits(), "{ours:?}");
-}
-
-fn tags<'s>(sample: &'s Sample<'_>) -> impl Iterator<Item = (&'s str, &'s str)> {
-    sample.tags.iter().map(|(key, value)| (key.as_ref(), value.as_ref()))
-}
-
-fn number(value: &SampleValue<'_>) -> f64 {
-    match value {
-        SampleValue::Counter(number)
-        | SampleValue::Total { added: number, .. }
-        | SampleValue::GaugeSet(number)
-        | SampleValue::GaugeAdd(number)
-        | SampleValue::Timer(number) => *number,
-        SampleValue::Set(_) | SampleValue::Trace => 0.0,
-    }
-}
-
-/// Fails where a sample does not keep what its type promises.
-fn assert_promises(sample: &Sample<'_>) {
-    assert!(!sample.name.is_empty(), "{sample:?}");
-    assert!(sample.weight.is_finite() && sample.weight >= 1.0, "{sample:?}");
-    assert!(number(&sample.value).is_finite(), "{sample:?}");
-    assert!(sample.tags.is_sorted_by(|a, b| a.0 < b.0), "{sample:?}");
-    assert!(tags(sample).all(|(key, value)| !key.is_empty() && !value.is_empty()), "{sample:?}");
-}
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::{Path, PathBuf};
-
-    /// Feeds `check` the committed corpus of a target and what once was a finding.
-    fn replay(target: &str, check: fn(&[u8])) {
-        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
-        let corpus = files(&fuzz.join("corpus").join(target));
-        assert!(!corpus.is_empty(), "no corpus of {target}");
-        for path in corpus.into_iter().chain(files(&fuzz.join("regressions").join(target))) {
-            // Shown should the check fail.
-            println!("{}", path.display());
-            check(&fs::read(&path).unwrap());
-        }
-    }
-
-    /// The files of a folder, which need not exist.
-    fn files(folder: &Path) -> Vec<PathBuf> {
-        let entries = fs::read_dir(folder).into_iter().flatten();
-        entries.map(|entry| entry.unwrap().path()).collect()
-    }
-
-    #[test]
-    fn the_corpus_of_json_passes() {
-        replay("json", super::json::check);
-    }
-
-    #[test]
-    fn the_corpus_of_statsd_passes() {
-        replay("statsd", super::statsd::check);
-    }
-
-    #[test]
-    fn the_corpus_of_the_recorder_passes() {
-        replay("recorder", super::recorder::check);
-    }
+    use engine::testing::replay;
 
     #[test]
     fn the_corpus_of_the_configuration_passes() {
         replay("config", super::config::check);
-    }
-
-    #[test]
-    fn the_corpus_of_stream_lines_passes() {
-        replay("lines", super::lines::check);
-    }
-
-    #[test]
-    fn the_corpus_of_binrpc_passes() {
-        replay("binrpc", super::binrpc::check);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! All fields are floats: a field that is an integer one day and a float the next is a type
 //! conflict, the commonest way to lose points in InfluxDB.
 
-use crate::model::{Point, Series, Snapshot};
+use model::{Point, Series, Snapshot};
 
 use super::number;
 
@@ -126,8 +126,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{MetricKind, Sum, Value};
-    use crate::testing::{point, snapshot_of};
+    use model::testing::{point, snapshot_of};
+    use model::{MetricKind, Sum, Value};
 
     fn line(name: &str, tags: &[(&str, &str)]) -> String {
         let value = Value::Counter(Sum::of(1.0));

@@ -1,6 +1,6 @@
 //! One JSON object a point: `{"name","type","timestamp","interval","tags":{},"fields":{}}`.
 
-use crate::model::{Point, Snapshot};
+use model::{Point, Snapshot};
 
 use super::number;
 
@@ -64,8 +64,8 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MetricKind, Sum, Value};
-    use crate::testing::{point, snapshot_of};
+    use model::testing::{point, snapshot_of};
+    use model::{MetricKind, Sum, Value};
 
     #[test]
     fn a_point_is_one_object() {

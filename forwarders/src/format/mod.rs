@@ -2,15 +2,14 @@
 
 use serde::Deserialize;
 
-use crate::model::{Point, Snapshot};
 use crate::payload::Batch;
+use model::{Point, Snapshot};
 
 pub mod influx;
 pub mod json;
 pub mod number;
 pub mod pystatsd;
 pub mod text;
-pub mod timestamp;
 
 /// The line formats of console and file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -12,10 +12,11 @@
 
 use std::fmt;
 
-use crate::model::{Point, Snapshot, TimerValue, Value};
+use basics::time::write_rfc3339;
+use model::{Point, Snapshot, TimerValue, Value};
 
 use super::json::{self, Members};
-use super::{number, timestamp};
+use super::number;
 
 /// What a tag cannot be called.
 const ENVELOPE: [&str; 7] =
@@ -49,7 +50,7 @@ impl Envelope {
         out.extend_from_slice(b",\"value\":");
         number::write(out, point.value.headline());
         out.extend_from_slice(b",\"@version\":\"1\",\"@timestamp\":\"");
-        timestamp::write_rfc3339(out, snapshot.window.end_ms);
+        write_rfc3339(out, snapshot.window.end_ms);
         out.push(b'"');
         if let Value::Timer(timer) = &point.value {
             write_stats(out, snapshot, timer);
@@ -115,8 +116,8 @@ mod tests {
     use serde_json::Value as Json;
 
     use super::*;
-    use crate::model::{MetricKind, Sum, Timer};
-    use crate::testing::{point, snapshot_of};
+    use model::testing::{point, snapshot_of};
+    use model::{MetricKind, Sum, Timer};
 
     fn written(point: Point) -> String {
         let snapshot = snapshot_of(vec![point]);

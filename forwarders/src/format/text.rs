@@ -1,13 +1,14 @@
 //! One line a point for people: `TIME KIND NAME tag=value … field=value …`.
 
-use crate::model::{Point, Snapshot};
+use basics::time::write_rfc3339;
+use model::{Point, Snapshot};
 
-use super::{json, number, timestamp};
+use super::{json, number};
 
 /// Appends a point. Words with blanks, quotes, `=` or control characters are quoted as in JSON, so
 /// that a point is always one line.
 pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
-    timestamp::write_rfc3339(out, snapshot.window.end_ms);
+    write_rfc3339(out, snapshot.window.end_ms);
     out.push(b' ');
     out.extend_from_slice(point.series.kind().as_str().as_bytes());
     out.push(b' ');
@@ -57,8 +58,8 @@ fn write_quoted(out: &mut Vec<u8>, word: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MetricKind, Timer, Value};
-    use crate::testing::{point, snapshot_of};
+    use model::testing::{point, snapshot_of};
+    use model::{MetricKind, Timer, Value};
 
     #[test]
     fn a_point_is_one_line_whatever_its_tags_hold() {

@@ -8,10 +8,10 @@ use serde::de::{Deserializer, Error, Visitor};
 use super::limits::PART_BYTES_MAX;
 use super::name::is_path;
 use super::template::Template;
-use crate::address::host_and_port;
 use crate::config::DeliveryConfig;
 use crate::select::SelectConfig;
-use crate::units::ByteSize;
+use basics::address::host_and_port;
+use basics::units::ByteSize;
 
 /// Room for the largest UDP payload that an Ethernet carries in one piece, less some for tunnels.
 const PACKET_BYTES_DEFAULT: u64 = 1432;

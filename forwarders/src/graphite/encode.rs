@@ -7,9 +7,9 @@ use super::path::Shape;
 use super::pickle;
 use crate::format::number;
 use crate::groups::Groups;
-use crate::model::{MetricKind, Snapshot, Value, finite};
 use crate::payload::Batch;
 use crate::stats::reason;
+use model::{MetricKind, Snapshot, Value, finite};
 
 /// How much of a path that is refused is shown.
 const SHOWN_BYTES_MAX: usize = 100;

@@ -3,7 +3,7 @@
 //! Sums are taken in statsd's order and without compensation, so that a timer's numbers are the
 //! same to the last bit. A test sends the same input to statsd and compares every line.
 
-use crate::model::{Snapshot, TimerValue, Value};
+use model::{Snapshot, TimerValue, Value};
 
 use super::config::{EtsyConfig, PercentThreshold};
 
@@ -271,8 +271,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Sum, Timer};
-    use crate::testing::snapshot_of;
+    use model::testing::snapshot_of;
+    use model::{Sum, Timer};
 
     fn fields(config: &EtsyConfig, value: &Value) -> BTreeMap<String, f64> {
         let mut fields = BTreeMap::new();

@@ -40,8 +40,8 @@ pub use config::{
 pub use template::Template;
 
 use crate::forwarder::{Forwarder, SendError};
-use crate::model::Snapshot;
 use crate::payload::Batch;
+use model::Snapshot;
 
 use address::Target;
 use encode::Encoder;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::config::{GraphiteConfig, Naming, TagMode};
 use super::name::{Alphabet, finish_path};
 use super::template::Template;
-use crate::model::Series;
+use model::Series;
 
 /// How a series becomes a path.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 use super::name::{Alphabet, is_path};
-use crate::model::Series;
+use model::Series;
 
 /// What stands for a tag that a series has not.
 const MISSING: &str = "none";
@@ -142,7 +142,7 @@ impl<'de> Deserialize<'de> for Template {
 mod tests {
     use super::super::name::finish_path;
     use super::*;
-    use crate::model::MetricKind;
+    use model::MetricKind;
 
     fn path(template: &Template, tags: &[(&str, &str)]) -> String {
         let series = Series::new(MetricKind::Counter, "user.logins", tags);

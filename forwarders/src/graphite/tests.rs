@@ -9,12 +9,11 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use super::limits::{LINE_BYTES_MAX, PART_BYTES_MAX};
 use super::pickle::tests::unpickle;
 use super::*;
-use crate::model::{DistinctSet, MetricKind, Point, Sum, Value};
-use crate::payload::PointRanges;
 use crate::stats::reason;
-use crate::testing::{
-    self, counter, encoded, point, section, snapshot_of, snapshot_of_counters, text_of,
-};
+use crate::testing::{encoded, section, text_of};
+use model::PointRanges;
+use model::testing::{counter, point, snapshot_of, snapshot_of_counters};
+use model::{DistinctSet, MetricKind, Point, Sum, Value};
 
 /// A destination of these members of its section, with an address unless they have one.
 fn graphite(members: &str) -> Graphite {
@@ -31,7 +30,7 @@ fn lines(members: &str, points: Vec<Point>) -> String {
 
 fn timer(name: &str, tags: &[(&str, &str)], values: &[f64]) -> Point {
     let samples: Vec<_> = values.iter().map(|value| (*value, 1.0)).collect();
-    testing::timer(name, tags, &samples)
+    model::testing::timer(name, tags, &samples)
 }
 
 /// One series of each kind.

@@ -24,7 +24,7 @@ use super::tls::{self, TlsConfig, TlsError};
 use super::url::HttpUrl;
 use super::veil::Veil;
 use crate::forwarder::SendError;
-use crate::text::Secret;
+use basics::text::Secret;
 
 /// How long a connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(5);

@@ -1,8 +1,9 @@
 //! A server for tests that answers as it is told, also in ways that no server should.
 
+use parking_lot::Mutex;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ impl ScriptedServer {
     /// What was asked so far.
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.asked.lock().clone()
     }
 
     fn listen(tls: Option<Arc<ServerConfig>>, script: Arc<Script>) -> Self {
@@ -123,7 +124,7 @@ fn serve(
     let mut stream = BufReader::new(stream);
     while let Some(asked) = read(&mut stream)? {
         let answer = {
-            let mut all_asked = all_asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all_asked = all_asked.lock();
             all_asked.push(asked);
             script(all_asked.len() - 1, &all_asked[all_asked.len() - 1])
         };

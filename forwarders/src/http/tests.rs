@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::scripted::{Answer, SHORT, ScriptedServer};
 use super::*;
-use crate::text::Secret;
+use basics::text::Secret;
 
 fn client(url: &HttpUrl, tls: &TlsConfig, timeout: Duration) -> HttpClient {
     let authorization = Some(Secret::new("Token canary"));

@@ -7,7 +7,7 @@ use hyper::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::{Deserialize, Deserializer};
 
-use crate::text::Text;
+use basics::text::Text;
 
 /// What needs no escape in a parameter of a URL (RFC 3986, "unreserved").
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

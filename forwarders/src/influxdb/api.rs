@@ -8,8 +8,8 @@ use hyper::Uri;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 
-use crate::model::Window;
-use crate::text::Secret;
+use basics::text::Secret;
+use model::Window;
 
 /// Where requests go, and in whose name.
 #[derive(Debug)]

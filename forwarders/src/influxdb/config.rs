@@ -10,8 +10,8 @@ use super::api::Api;
 use crate::config::{DeliveryConfig, Misfit};
 use crate::http::{HttpUrl, TlsConfig};
 use crate::select::SelectConfig;
-use crate::text::Secret;
-use crate::units::{ByteSize, between};
+use basics::text::Secret;
+use basics::units::{ByteSize, between};
 
 /// Least of `max_bytes`: most lines are shorter.
 const BYTES_MIN: ByteSize = ByteSize::from_bytes(1 << 10);

@@ -32,9 +32,9 @@ use self::api::Precision;
 use crate::format::influx;
 use crate::forwarder::{Forwarder, SendError};
 use crate::http::{HttpClient, HttpSettings, Verdict};
-use crate::model::Snapshot;
 use crate::payload::Batch;
 use crate::stats::reason;
+use model::Snapshot;
 
 /// Longest measurement and tags together; InfluxDB refuses a longer key, and repeats it whole in
 /// its complaint.

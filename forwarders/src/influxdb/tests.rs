@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::forwarder::ErrorClass;
 use crate::http::scripted::{Answer, Asked, ScriptedServer};
-use crate::model::{DistinctSet, MetricKind, Point, Sum, Timer, Value};
 use crate::payload::Settled;
-use crate::testing::{insert, point, snapshot_of, snapshot_of_counters};
+use model::testing::{insert, point, snapshot_of, snapshot_of_counters};
+use model::{DistinctSet, MetricKind, Point, Sum, Timer, Value};
 
 /// A forwarder to a server, with more settings.
 fn influxdb(url: &str, settings: &str) -> InfluxDb {

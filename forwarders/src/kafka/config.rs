@@ -6,7 +6,7 @@ use serde::de::Deserializer;
 use super::properties::Properties;
 use crate::config::DeliveryConfig;
 use crate::select::SelectConfig;
-use crate::text::{Secret, Text};
+use basics::text::{Secret, Text};
 
 /// Longest topic name that brokers take.
 const TOPIC_BYTES_MAX: usize = 249;

@@ -1,8 +1,8 @@
 //! What the client library says besides delivery reports: its log and its errors.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -103,7 +103,7 @@ impl Journal {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every update leaves the state whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What partitions a record by.
 
 use super::config::RecordKey;
-use crate::model::Series;
+use model::Series;
 
 impl RecordKey {
     /// Appends the key of a series; nothing for records without one.
@@ -41,7 +41,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::MetricKind;
+    use model::MetricKind;
 
     fn key_of(how: RecordKey, name: &str, tags: &[(&str, &str)]) -> String {
         let mut out = Vec::new();

@@ -54,8 +54,8 @@ pub use properties::Properties;
 use crate::format::pystatsd::Envelope;
 use crate::format::{influx, json};
 use crate::forwarder::{Forwarder, SendError};
-use crate::model::{MetricKind, Point, Snapshot};
 use crate::payload::Batch;
+use model::{MetricKind, Point, Snapshot};
 
 use custody::Custody;
 use journal::Journal;

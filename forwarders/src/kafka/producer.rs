@@ -5,8 +5,9 @@
 //! The future producer would allocate a channel and an owned copy of the record for each of the
 //! 100,000 records of a window to say the same.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -126,9 +127,9 @@ impl Drop for Producer {
 }
 
 impl Inbox {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Report>> {
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Vec<Report>> {
         // A push is all that happens under the lock.
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reports.lock()
     }
 }
 

@@ -9,7 +9,7 @@ use rdkafka::types::RDKafkaConfRes;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
-use crate::text::{Secret, Text};
+use basics::text::{Secret, Text};
 
 /// What tallyd sets unless the operator does.
 ///

@@ -7,8 +7,8 @@ mod real;
 use bench::*;
 
 use super::*;
-use crate::model::{Sum, Timer, Value};
-use crate::testing::{insert, point, snapshot_of, snapshot_of_counters};
+use model::testing::{insert, point, snapshot_of, snapshot_of_counters};
+use model::{Sum, Timer, Value};
 
 /// One point of three kinds, two of one name and tags.
 fn small_snapshot() -> Snapshot {

@@ -6,12 +6,12 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use crate::address::Listen;
 use crate::config::{DeliveryConfig, Misfit};
 use crate::http::{HttpUrl, TlsConfig};
 use crate::select::SelectConfig;
-use crate::text::Secret;
-use crate::units::{ByteSize, Span, between};
+use basics::address::Listen;
+use basics::text::Secret;
+use basics::units::{ByteSize, Span, between};
 
 /// Most connections that may be asked for.
 const CONNECTIONS_MAX: u32 = 65_536;

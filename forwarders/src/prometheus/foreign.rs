@@ -1,9 +1,10 @@
 //! Pages of other programs on this host that are fetched with a scrape: one whose metrics are put
 //! behind our own, and one that is handed on as it is.
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::StatusCode;
 use hyper::body::Bytes;
@@ -14,8 +15,8 @@ use super::config::{MergeConfig, RelayConfig};
 use super::exposition;
 use super::page::Page;
 use crate::http::{HttpClient, HttpSettings, HttpUrl, Reply, TlsConfig};
-use crate::seldom::Seldom;
-use crate::units::{ByteSize, Span};
+use basics::log_throttle::LogThrottle;
+use basics::units::{ByteSize, Span};
 
 /// What a page has that says nothing of its type.
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -36,7 +37,7 @@ struct Source {
     client: HttpClient,
     bytes_max: usize,
     failed: Arc<AtomicU64>,
-    told: Mutex<Seldom>,
+    told: Mutex<LogThrottle>,
 }
 
 impl Merge {
@@ -145,7 +146,7 @@ impl Source {
 
     fn failed(&self, error: &str) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        if let Some(times) = self.told.lock().unwrap_or_else(PoisonError::into_inner).count(1) {
+        if let Some(times) = self.told.lock().count(1) {
             warn!(url = %self.url, error, times, "a page of another program is not what it should be");
         }
     }

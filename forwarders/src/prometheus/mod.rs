@@ -22,10 +22,10 @@ use self::page::{Page, PageFormat};
 use self::server::{SERVER_NAME, ServerLimits, Site};
 use self::state::{Limits, State};
 use crate::forwarder::{Forwarder, SendError};
-use crate::model::Snapshot;
 use crate::payload::Batch;
 use crate::stats::reason;
-use crate::units::Span;
+use basics::units::Span;
+use model::Snapshot;
 
 pub mod config;
 mod exposition;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use crate::model::{MetricKind, Percentile, Series};
+use model::{MetricKind, Percentile, Series};
 
 /// What the name of a counter's samples ends with.
 const TOTAL: &str = "_total";

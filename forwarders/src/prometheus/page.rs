@@ -12,7 +12,7 @@ use hyper::body::Bytes;
 use super::names::{FamilyName, quantile};
 use super::state::{Shown, Slot, State};
 use crate::format::number;
-use crate::model::{MetricKind, Percentile};
+use model::{MetricKind, Percentile};
 
 /// What ends every OpenMetrics page.
 const EOF: &[u8] = b"# EOF\n";

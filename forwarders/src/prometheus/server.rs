@@ -1,10 +1,11 @@
 //! The HTTP server of the page. It reads nothing but the head of a request, and a connection has
 //! one request, one reply and one time limit: so whoever connects can hold little, and not for long.
 
+use parking_lot::RwLock;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use tracing::{debug, warn};
 use super::foreign::{Merge, Relay};
 use super::negotiate;
 use super::page::{Page, PageFormat};
-use crate::seldom::Seldom;
+use basics::log_throttle::LogThrottle;
 
 /// What the reply calls the program; `tallyd check --connect` knows its page by it.
 pub(super) const SERVER_NAME: &str = "tallyd";
@@ -44,12 +45,12 @@ impl CurrentPage {
     /// Replies that begin from now on have this page. Returns the one before, which others may
     /// still be reading.
     pub(super) fn replace(&self, page: Page) -> Arc<Page> {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.0.write();
         std::mem::replace(&mut current, Arc::new(page))
     }
 
     fn get(&self) -> Arc<Page> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.read())
     }
 }
 
@@ -130,8 +131,8 @@ impl From<Bytes> for Pieces {
 pub(super) async fn serve(socket: TcpListener, site: Arc<Site>) {
     let places = Arc::new(Semaphore::new(site.limits.connections_max));
     let mut connections = JoinSet::new();
-    let mut refused = Seldom::default();
-    let mut failed = Seldom::default();
+    let mut refused = LogThrottle::default();
+    let mut failed = LogThrottle::default();
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,

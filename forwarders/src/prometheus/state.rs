@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::config::Naming;
 use super::names::{self, FamilyName, page_series};
 use super::naming::{self, Given, OwnTags, Placing, Scheme};
-use crate::model::{MetricKind, Point, Series, Snapshot, Sum, Value};
+use model::{MetricKind, Point, Series, Snapshot, Sum, Value};
 
 /// Everything that Prometheus may see, from the first window on. Without clock and socket: only
 /// [`State::apply`] changes it.

@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::leb128;
-use crate::model::{
+use model::PointRanges;
+use model::{
     Bins, DistinctSet, MetricKind, Percentile, Point, Series, SetParts, SketchParts, Snapshot, Sum,
     Timer, TimerParts, Value, Window,
 };
-use crate::payload::PointRanges;
 
 /// Kinds as they are on disk, by their place.
 const KINDS: [MetricKind; 5] =
@@ -300,7 +300,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::format::{influx, json};
-    use crate::testing::snapshot_of;
+    use model::testing::snapshot_of;
 
     /// Any value of any kind.
     fn value() -> impl Strategy<Value = Value> {
@@ -416,7 +416,7 @@ pub(super) mod tests {
 
     #[test]
     fn only_the_points_that_are_left_are_written() {
-        let all = crate::testing::snapshot_of_counters(6);
+        let all = model::testing::snapshot_of_counters(6);
         let mut batch = crate::payload::Batch::default();
         (0..6).for_each(|_| batch.push(1, |_| (), |_| ()));
         [0, 3, 4].into_iter().for_each(|id| batch.delivered(id));

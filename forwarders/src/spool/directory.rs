@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use super::file::{self, FileError};
 use super::name::FileName;
-use crate::model::Snapshot;
+use model::Snapshot;
 
 /// Most bytes in quarantine; the oldest go first. Enough to look into, too little to fill a disk.
 const QUARANTINE_MAX: u64 = 16 << 20;
@@ -344,8 +344,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::payload::PointRanges;
-    use crate::testing::snapshot_of_counters;
+    use model::PointRanges;
+    use model::testing::snapshot_of_counters;
 
     fn put(directory: &Directory, seq: u64, points: usize) -> FileName {
         let snapshot = snapshot_of_counters(points);

@@ -13,8 +13,8 @@ use thiserror::Error;
 
 use super::codec;
 use super::name::FileName;
-use crate::model::Snapshot;
-use crate::payload::PointRanges;
+use model::PointRanges;
+use model::Snapshot;
 
 const MAGIC: &[u8; 8] = b"tallydsp";
 const VERSION: u8 = 1;
@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
     use crate::spool::codec::tests::{shown, snapshot};
-    use crate::testing::snapshot_of_counters;
+    use model::testing::snapshot_of_counters;
 
     fn whole(snapshot: &Snapshot) -> (FileName, Vec<u8>) {
         write(7, snapshot, &PointRanges::first(snapshot.points.len()), "run-1")

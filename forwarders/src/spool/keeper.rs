@@ -13,10 +13,10 @@ use tracing::{debug, info, warn};
 use super::directory::Directory;
 use super::file;
 use super::quarantine::{Allowance, fitting};
-use crate::backlog::{Backlog, Chore, Refused, Tidy};
-use crate::model::Snapshot;
-use crate::payload::PointRanges;
-use crate::seldom::Seldom;
+use crate::delivery::backlog::{Backlog, Chore, Refused, Tidy};
+use basics::log_throttle::LogThrottle;
+use model::PointRanges;
+use model::Snapshot;
 
 /// Pause after trouble with the disk, and how often it is looked whether windows got too old or
 /// were removed.
@@ -40,9 +40,9 @@ pub(crate) struct Keeper {
     may_write_at: Instant,
     look_at: Instant,
     is_in_trouble: bool,
-    drops: Seldom,
+    drops: LogThrottle,
     allowance: Allowance,
-    quarantine_failures: Seldom,
+    quarantine_failures: LogThrottle,
 }
 
 impl Keeper {
@@ -57,9 +57,9 @@ impl Keeper {
             may_write_at: Instant::now(),
             look_at: Instant::now() + PAUSE,
             is_in_trouble: false,
-            drops: Seldom::default(),
+            drops: LogThrottle::default(),
             allowance: Allowance::new(Instant::now()),
-            quarantine_failures: Seldom::default(),
+            quarantine_failures: LogThrottle::default(),
         }
     }
 

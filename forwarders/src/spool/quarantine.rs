@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::file;
 use super::name::FileName;
-use crate::model::Snapshot;
-use crate::payload::PointRanges;
+use model::PointRanges;
+use model::Snapshot;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Most files of refused points in a minute: one for each window of the default interval, and some.
@@ -65,7 +65,7 @@ pub(super) fn fitting(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::snapshot_of_counters;
+    use model::testing::snapshot_of_counters;
 
     fn file_of(points: usize, room: u64) -> Option<(FileName, Vec<u8>)> {
         fitting(7, &snapshot_of_counters(points), PointRanges::first(points), "run-1", room)

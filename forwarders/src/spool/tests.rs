@@ -1,12 +1,13 @@
 //! A destination with a spool, from the push to the delivery, with everything that can happen in
 //! between.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -18,16 +19,16 @@ use tokio::time::{Instant, sleep};
 
 use super::SpoolPlace;
 use crate::config::{Common, DeliveryConfig, SpoolConfig, SpoolOrder, SpoolWrite};
-use crate::courier::PART_POINTS;
-use crate::driver::{Destination, Outlet, Running};
+use crate::delivery::courier::PART_POINTS;
+use crate::delivery::driver::{Destination, Outlet, Running};
 use crate::forwarder::{Forwarder, SendError};
-use crate::model::{Point, Snapshot};
 use crate::payload::Batch;
 use crate::select::SelectConfig;
 use crate::settings::Settings;
 use crate::stats::{Counts, reason};
-use crate::testing::snapshot_of_counters;
-use crate::units::{ByteSize, Span};
+use basics::units::{ByteSize, Span};
+use model::testing::snapshot_of_counters;
+use model::{Point, Snapshot};
 
 /// Time for the keeper to write what has to be written, and to look around once.
 const A_WHILE: Duration = Duration::from_secs(40);
@@ -60,15 +61,15 @@ impl Peer {
     }
 
     fn refuses(&self, points: impl IntoIterator<Item = usize>, reason: &'static str) {
-        self.refuses.lock().unwrap().extend(points.into_iter().map(|point| (point, reason)));
+        self.refuses.lock().extend(points.into_iter().map(|point| (point, reason)));
     }
 
     fn is(&self, mode: Mode) {
-        *self.mode.lock().unwrap() = mode;
+        *self.mode.lock() = mode;
     }
 
     fn got(&self) -> Vec<Got> {
-        self.got.lock().unwrap().clone()
+        self.got.lock().clone()
     }
 
     /// The windows in the order in which their first points came.
@@ -90,7 +91,7 @@ impl Forwarder for Fake {
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
-        let mode = *self.0.mode.lock().unwrap();
+        let mode = *self.0.mode.lock();
         let pending: Vec<(usize, String)> = batch
             .pending()
             .map(|payload| (payload.id, String::from_utf8(payload.bytes.to_vec()).unwrap()))
@@ -104,11 +105,11 @@ impl Forwarder for Fake {
         for (id, text) in &pending[..taken] {
             let (end, number) = text.split_once('/').unwrap();
             let number = number.parse().unwrap();
-            if let Some(reason) = self.0.refuses.lock().unwrap().get(&number) {
+            if let Some(reason) = self.0.refuses.lock().get(&number) {
                 batch.refused(*id, reason, "no");
                 continue;
             }
-            self.0.got.lock().unwrap().push((end.parse().unwrap(), number));
+            self.0.got.lock().push((end.parse().unwrap(), number));
             batch.delivered(*id);
         }
         if batch.is_settled() { Ok(()) } else { Err(SendError::transient("refused")) }
@@ -880,7 +881,7 @@ proptest! {
                 }
                 Step::Peer(mode) => peer.is(mode),
                 Step::Refuses(points) => {
-                    peer.refuses.lock().unwrap().clear();
+                    peer.refuses.lock().clear();
                     peer.refuses(points, reason::REFUSED);
                 }
                 Step::Wait => drop(run.wait()),

@@ -4,10 +4,10 @@ use std::num::NonZeroU32;
 
 use serde::Deserialize;
 
-use crate::address::host_and_port;
 use crate::config::DeliveryConfig;
 use crate::select::SelectConfig;
-use crate::units::ByteSize;
+use basics::address::host_and_port;
+use basics::units::ByteSize;
 
 /// Bytes of a datagram.
 const PACKET_BYTES: std::ops::RangeInclusive<u64> = 512..=65_507;

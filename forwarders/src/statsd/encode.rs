@@ -9,9 +9,9 @@ use super::name;
 use super::samples::Samples;
 use crate::format::number;
 use crate::groups::{Group, Groups};
-use crate::model::{SetValue, Snapshot, Value, finite};
 use crate::payload::Batch;
 use crate::stats::reason;
+use model::{SetValue, Snapshot, Value, finite};
 
 /// How much of a name that is refused is shown.
 const SHOWN_BYTES_MAX: usize = 100;

@@ -33,9 +33,9 @@ use tokio::time::timeout;
 pub use config::{Dialect, StatsdConfig, Transport};
 
 use crate::forwarder::{Forwarder, SendError};
-use crate::model::Snapshot;
 use crate::payload::Batch;
 use crate::stats::reason;
+use model::Snapshot;
 
 use config::Address;
 use encode::Encoder;

@@ -1,7 +1,7 @@
 //! Names and tags as the dialects can carry them: what would end them early becomes `_`.
 
 use super::config::Dialect;
-use crate::model::Series;
+use model::Series;
 
 /// Appends what stands before the values, then what stands behind them; returns where the second
 /// begins.

@@ -7,7 +7,7 @@
 //! The slices in which a percentile lies that tallyd is to compute send that percentile instead,
 //! and what the sum would gain by it is taken from the others within the bounds of their slices.
 
-use crate::model::{Percentile, TimerValue, finite};
+use model::{Percentile, TimerValue, finite};
 
 /// How far a representative may be moved out of its slice, as a part of the slice's bound.
 const GIVE: f64 = 0.004;
@@ -144,7 +144,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Timer, Value};
+    use model::{Timer, Value};
 
     fn timer(samples: &[(f64, f64)]) -> (Box<TimerValue>, Vec<Percentile>) {
         let percentiles: Vec<_> =

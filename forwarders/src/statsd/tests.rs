@@ -7,10 +7,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, UdpSocket, UnixDatagram, UnixListener};
 
 use super::*;
-use crate::model::{DistinctSet, MetricKind, Point, Sum, Value};
-use crate::testing::{
-    counter, encoded, point, section, snapshot_of, snapshot_of_counters, text_of, timer,
-};
+use crate::testing::{encoded, section, text_of};
+use model::testing::{counter, point, snapshot_of, snapshot_of_counters, timer};
+use model::{DistinctSet, MetricKind, Point, Sum, Value};
 
 /// A destination of these members of its section, with an address unless they have one.
 fn statsd(members: &str) -> Statsd {

@@ -7,10 +7,10 @@ use crate::BuildContext;
 use crate::Forwarder;
 use crate::ForwardersConfig;
 use crate::format::pystatsd::Envelope;
-use crate::model::Snapshot;
 use crate::payload::Batch;
 #[cfg(feature = "prometheus")]
 use crate::prometheus::{PipelineLimits, PrometheusConfig, PrometheusPage};
+use model::Snapshot;
 
 const EXPIRE_AFTER: Duration = Duration::from_secs(600);
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::snapshot_of;
-use crate::model::{MetricKind, Point, Series, Snapshot, Sum, Timer, Value};
+use model::{MetricKind, Point, Series, Snapshot, Sum, Timer, Value};
 
 /// Samples of a series in a window.
 const SAMPLES_PER_POINT: usize = 20;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::model::Snapshot;
-use crate::payload::PointRanges;
 use crate::spool::{Directory, FileName, pack as pack_file, unpack as unpack_file};
+use model::PointRanges;
+use model::Snapshot;
 
 /// The file of a window.
 #[must_use]

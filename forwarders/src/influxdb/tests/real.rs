@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::http::{HttpUrl, TlsConfig};
 use crate::testing::real_server;
-use crate::text::Secret;
+use basics::text::Secret;
 
 const ADMIN: &str = "Basic YWRtaW46YWRtaW4gcGFzc3dvcmQ=";
 
@@ -214,7 +214,7 @@ async fn victoriametrics_gives_the_same_back_over_both_of_its_endpoints() {
             let mut tags: Vec<(&str, &str)> = point.series.tags().collect();
             tags.push(("~run", &run));
             let name = point.series.name();
-            crate::testing::point(MetricKind::Gauge, name, &tags, point.value.clone())
+            model::testing::point(MetricKind::Gauge, name, &tags, point.value.clone())
         };
         let snapshot = snapshot_of(hostile().points.iter().map(of_this_run).collect());
         let (sent, settled) = deliver(&mut forwarder, &snapshot).await;

@@ -22,13 +22,13 @@ pub(super) use crate::payload::Settled;
 pub(super) use crate::stats::Counts;
 
 use crate::config::{Common, DeliveryConfig};
-use crate::driver::{self, Destination, Outlet};
+use crate::delivery::driver::{self, Destination, Outlet};
 use crate::forwarder::Forwarder;
 use crate::kafka::{Kafka, KafkaConfig};
-use crate::model::Snapshot;
 use crate::payload::Batch;
 use crate::select::SelectConfig;
 use crate::settings::Settings;
+use model::Snapshot;
 
 pub(super) type Cluster = MockCluster<'static, DefaultProducerContext>;
 

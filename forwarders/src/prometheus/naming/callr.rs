@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Metric, Named, counter, gauge, one, with};
-use crate::model::{MetricKind, Series};
+use model::{MetricKind, Series};
 
 /// What `stats.fetch` answers, each with its group and its name.
 const STATISTIC: &str = "kamailio_stats_fetch_value";

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::config::Naming;
 use super::names::{label_name, page_labels};
-use crate::model::{MetricKind, Series};
+use model::{MetricKind, Series};
 
 mod callr;
 mod pascom;

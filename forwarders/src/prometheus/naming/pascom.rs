@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::{From, Metric, Named, counter, each, gauge, one, with};
-use crate::model::{MetricKind, Series};
+use model::{MetricKind, Series};
 
 /// Ends of the names of what a script counts, where it only grows. By the name as the script has it.
 const COUNTED: [&str; 3] = ["_total", "_seconds", "_bytes"];

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Point, Sum, TotalValue, Value};
 use crate::prometheus::page::{Page, PageFormat};
 use crate::prometheus::state::{Limits, State};
-use crate::testing::{point, snapshot_of};
+use model::testing::{point, snapshot_of};
+use model::{Point, Sum, TotalValue, Value};
 
 const LIMITS: Limits = Limits {
     expire_after: Duration::from_secs(600),

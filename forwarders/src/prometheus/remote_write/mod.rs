@@ -20,10 +20,10 @@ use super::config::{Naming, RemoteWriteConfig};
 use super::state::{Limits, Placed, State};
 use crate::forwarder::{Forwarder, SendError};
 use crate::http::{HttpClient, HttpSettings, HttpUrl, Reply, Verdict};
-use crate::model::Snapshot;
 use crate::payload::Batch;
 use crate::stats::reason;
-use crate::text::Secret;
+use basics::text::Secret;
+use model::Snapshot;
 
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,9 @@ use prost::Message;
 use super::*;
 use crate::forwarder::ErrorClass;
 use crate::http::scripted::{Answer, Asked, ScriptedServer};
-use crate::model::{MetricKind, Point, Sum, Timer, Value};
 use crate::prometheus::{PipelineLimits, PrometheusConfig};
-use crate::testing::{point, snapshot_of, snapshot_of_counters};
+use model::testing::{point, snapshot_of, snapshot_of_counters};
+use model::{MetricKind, Point, Sum, Timer, Value};
 
 #[derive(Clone, PartialEq, Message)]
 struct WriteRequest {

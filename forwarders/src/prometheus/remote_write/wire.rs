@@ -12,10 +12,10 @@
 //! other are a `WriteRequest`.
 
 use crate::leb128;
-use crate::model::Percentile;
 use crate::prometheus::names::{FamilyName, quantile};
 use crate::prometheus::page::whole;
 use crate::prometheus::state::{Shown, Slot};
+use model::Percentile;
 
 /// The value that says that a series ends here, a NaN that no calculation yields.
 pub(super) const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);

@@ -9,10 +9,8 @@ use super::config::Naming;
 use super::names::{Family, assign, metric_name, page_series, quantile};
 use super::page::{Page, PageFormat};
 use super::state::{Limits, State};
-use crate::model::{
-    DistinctSet, MetricKind, Percentile, Point, Series, Sum, Timer, TotalValue, Value,
-};
-use crate::testing::{point, snapshot_of};
+use model::testing::{point, snapshot_of};
+use model::{DistinctSet, MetricKind, Percentile, Point, Series, Sum, Timer, TotalValue, Value};
 
 mod parser;
 mod server;

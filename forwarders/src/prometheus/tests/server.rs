@@ -1,8 +1,9 @@
 //! The page over a real socket.
 
+use parking_lot::Mutex;
 use std::io::Read;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
@@ -139,7 +140,7 @@ async fn a_reply_is_always_one_whole_page_whenever_it_is_replaced() {
                         super::samples(reply.text()).iter().map(|line| value(line)).collect();
                     assert!(values.is_empty() || values.len() == 300, "{}", values.len());
                     assert!(values.iter().all(|value| *value == values[0]));
-                    *served.lock().unwrap() += 1;
+                    *served.lock() += 1;
                 }
             })
         })
@@ -153,7 +154,7 @@ async fn a_reply_is_always_one_whole_page_whenever_it_is_replaced() {
     for task in scraping {
         task.await.unwrap();
     }
-    assert_eq!(*served.lock().unwrap(), 200);
+    assert_eq!(*served.lock(), 200);
 }
 
 fn value(line: &str) -> &str {

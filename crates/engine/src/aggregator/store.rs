@@ -1,0 +1,319 @@
+//! All tallies together: merges them at the window's edge and makes the snapshot.
+
+use std::sync::Arc;
+
+use model::{Percentile, Point, Series, Snapshot, Window};
+
+use super::AggregationConfig;
+use super::activity::{Activity, Busiest, MetricId};
+use super::cell::Cell;
+use super::places::{Placed, Places};
+use super::registry::{Registry, SeriesId};
+use super::tally::Tally;
+use super::windows_in;
+
+/// What lives longer than a window: every live series, a gauge's last value, when a series was
+/// last seen. Owned by the aggregator thread.
+#[derive(Debug)]
+pub struct Store {
+    live: Vec<Option<Live>>,
+    /// By number of the listener.
+    places: Vec<Places>,
+    touched: Vec<SeriesId>,
+    activity: Activity,
+    registry: Arc<Registry>,
+    percentiles: Arc<[Percentile]>,
+    exact_samples: usize,
+    expire_after_windows: u64,
+    /// Number of the open window.
+    window: u64,
+    /// Number of the window in which series were last forgotten; listeners that were told before
+    /// then may still hold them.
+    last_expiry: u64,
+}
+
+#[derive(Debug)]
+struct Live {
+    series: Arc<Series>,
+    cell: Cell,
+    gauge: f64,
+    /// Number of the latest window with samples; there are not 2^32 of them.
+    last_window: u32,
+    metric: MetricId,
+}
+
+impl Store {
+    /// An empty store for windows of this length.
+    #[must_use]
+    pub fn new(
+        config: &AggregationConfig,
+        interval: std::time::Duration,
+        registry: Arc<Registry>,
+    ) -> Self {
+        Self {
+            live: Vec::new(),
+            places: Vec::new(),
+            touched: Vec::new(),
+            activity: Activity::default(),
+            registry,
+            percentiles: config.percentiles.clone().into(),
+            exact_samples: config.exact_samples,
+            expire_after_windows: windows_in(config.expire_after.get(), interval),
+            window: 1,
+            last_expiry: 0,
+        }
+    }
+
+    /// Takes other settings, from the open window on.
+    pub fn reconfigure(&mut self, config: &AggregationConfig, interval: std::time::Duration) {
+        self.percentiles = config.percentiles.clone().into();
+        self.exact_samples = config.exact_samples;
+        self.expire_after_windows = windows_in(config.expire_after.get(), interval);
+    }
+
+    /// Forgets what it knew of a listener that has ended: its number may be given to another.
+    pub fn forget_listener(&mut self, listener: usize) {
+        if let Some(places) = self.places.get_mut(listener) {
+            *places = Places::default();
+        }
+    }
+
+    /// Adds all that a listener gathered and leaves the tally empty for it.
+    pub fn merge(&mut self, listener: usize, tally: &mut Tally) {
+        if self.places.len() <= listener {
+            self.places.resize_with(listener + 1, Places::default);
+        }
+        let mut places = std::mem::take(&mut self.places[listener]);
+        places.update(tally);
+        tally.drain(|place, cell| {
+            if let Some(placed) = places.get_mut(place) {
+                self.merge_series(placed, cell);
+            }
+        });
+        if places.cleaned < self.last_expiry {
+            let is_all = places.forget(tally, |placed| self.is_known(placed.id, &placed.series));
+            if is_all {
+                places.cleaned = self.window;
+            }
+        }
+        self.places[listener] = places;
+    }
+
+    /// Closes the window: a snapshot of what was merged since the last one.
+    #[must_use]
+    pub fn flush(&mut self, window: Window) -> Snapshot {
+        let mut points = Vec::with_capacity(self.touched.len());
+        for id in self.touched.drain(..) {
+            let Some(live) = &mut self.live[id as usize] else { continue };
+            let cell = std::mem::take(&mut live.cell);
+            if let Some(value) = cell.into_value(&mut live.gauge, &self.percentiles) {
+                points.push(Point { series: Arc::clone(&live.series), value });
+            }
+        }
+        self.window += 1;
+        Snapshot {
+            window,
+            percentiles: Arc::clone(&self.percentiles),
+            exact_samples: self.exact_samples,
+            instance: None,
+            points: points.into(),
+        }
+    }
+
+    /// The metrics that stand out in the window that was closed last. To be asked for once after
+    /// each flush: it begins the counts of the next window.
+    #[must_use]
+    pub fn busiest(&mut self, window: Window) -> Busiest {
+        self.activity.close(window.end_ms)
+    }
+
+    /// Forgets the series that have been idle for too long. Called between a flush and the next
+    /// merge. Returns how many.
+    pub fn expire(&mut self) -> usize {
+        let (window, after) = (self.window, self.expire_after_windows);
+        let mut expired = Vec::new();
+        for (id, entry) in self.live.iter_mut().enumerate() {
+            let is_idle = |live: &mut Live| u64::from(live.last_window) + after < window;
+            if let Some(live) = entry.take_if(is_idle) {
+                self.activity.remove(live.metric);
+                expired.push(id as SeriesId);
+            }
+        }
+        if !expired.is_empty() {
+            self.registry.forget(&expired);
+            self.last_expiry = self.window;
+        }
+        expired.len()
+    }
+
+    fn merge_series(&mut self, placed: &mut Placed, cell: Cell) {
+        if !self.is_known(placed.id, &placed.series)
+            && !self.registry.is_current(placed.id, &placed.series)
+        {
+            // Forgotten while the listener still had it: its number may belong to another by now.
+            let admitted = self.registry.readmit(&placed.series);
+            (placed.id, placed.series) = (admitted.id, admitted.series);
+        }
+        let Placed { id, ref series, .. } = *placed;
+        let window = self.window as u32;
+        let Self { live, touched, activity, exact_samples, .. } = self;
+        if live.len() <= id as usize {
+            live.resize_with(id as usize + 1, || None);
+        }
+        let entry = live[id as usize].get_or_insert_with(|| Live {
+            series: Arc::clone(series),
+            cell: Cell::Empty,
+            gauge: 0.0,
+            last_window: window,
+            metric: activity.add(series),
+        });
+        activity.count(entry.metric, cell.samples());
+        if matches!(entry.cell, Cell::Empty) {
+            touched.push(id);
+        }
+        entry.last_window = window;
+        entry.cell.merge(cell, *exact_samples);
+    }
+
+    fn is_known(&self, id: SeriesId, series: &Arc<Series>) -> bool {
+        match self.live.get(id as usize) {
+            Some(Some(live)) => Arc::ptr_eq(&live.series, series),
+            Some(None) | None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use basics::units::Span;
+    use model::MetricKind;
+
+    use super::*;
+    use crate::aggregator::identity::{AgentConfig, Identifier};
+    use crate::aggregator::table::Table;
+    use crate::protocol::SampleValue;
+
+    struct Bench {
+        identifier: Arc<Identifier>,
+        registry: Arc<Registry>,
+        store: Store,
+        tables: Vec<Table>,
+        spare: Vec<Option<Box<Tally>>>,
+        ends: u64,
+    }
+
+    fn bench(tables: usize, config: &AggregationConfig) -> Bench {
+        let identifier = Arc::new(Identifier::new(&AgentConfig::default()));
+        let registry = Arc::new(Registry::new(config, Arc::clone(&identifier)));
+        let store = Store::new(config, Duration::from_secs(10), Arc::clone(&registry));
+        let spare = (0..tables).map(|_| None).collect();
+        let tables = (0..tables).map(|_| Table::new(config.exact_samples, 1 << 20)).collect();
+        Bench { identifier, registry, store, tables, spare, ends: 0 }
+    }
+
+    impl Bench {
+        fn record(&mut self, table: usize, kind: MetricKind, name: &str, value: &SampleValue<'_>) {
+            let identity = self.identifier.identify(kind, name, &[]);
+            self.tables[table].record(&identity, value, 1.0, 0, &self.registry);
+        }
+
+        fn count(&mut self, table: usize, name: &str, count: f64) {
+            self.record(table, MetricKind::Counter, name, &SampleValue::Counter(count));
+        }
+
+        fn merge(&mut self, table: usize) {
+            let spare = self.spare[table].take().unwrap_or_default();
+            let mut tally = self.tables[table].replace_tally(spare);
+            self.store.merge(table, &mut tally);
+            self.spare[table] = Some(tally);
+        }
+
+        fn flush(&mut self) -> Vec<String> {
+            (0..self.tables.len()).for_each(|table| self.merge(table));
+            self.ends += 10_000;
+            let window = Window { end_ms: self.ends, interval: Duration::from_secs(10) };
+            let snapshot = self.store.flush(window);
+            self.store.expire();
+            let mut points: Vec<String> = snapshot
+                .points
+                .iter()
+                .map(|point| format!("{} = {}", point.series, point.value.headline()))
+                .collect();
+            points.sort();
+            points
+        }
+    }
+
+    #[test]
+    fn what_two_listeners_saw_is_one_series_with_the_sum() {
+        let mut bench = bench(2, &AggregationConfig::default());
+        bench.count(0, "m", 2.0);
+        bench.count(1, "m", 3.0);
+        bench.count(1, "n", 1.0);
+        assert_eq!(bench.flush(), ["counter m = 5", "counter n = 1"]);
+        assert_eq!(bench.flush(), [""; 0], "a window without samples has no points");
+        bench.count(0, "m", 7.0);
+        assert_eq!(bench.flush(), ["counter m = 7"]);
+        assert_eq!(bench.registry.series_count(), 2);
+    }
+
+    #[test]
+    fn a_gauge_keeps_its_value_for_deltas_over_windows() {
+        let mut bench = bench(1, &AggregationConfig::default());
+        bench.record(0, MetricKind::Gauge, "g", &SampleValue::GaugeSet(10.0));
+        assert_eq!(bench.flush(), ["gauge g = 10"]);
+        assert_eq!(bench.flush(), [""; 0]);
+        bench.record(0, MetricKind::Gauge, "g", &SampleValue::GaugeAdd(-4.0));
+        assert_eq!(bench.flush(), ["gauge g = 6"]);
+    }
+
+    #[test]
+    fn an_idle_series_is_forgotten_and_may_come_back() {
+        let config =
+            AggregationConfig { expire_after: Span::from_secs(20), ..AggregationConfig::default() };
+        let mut bench = bench(2, &config);
+        bench.count(0, "idle", 1.0);
+        bench.record(1, MetricKind::Gauge, "g", &SampleValue::GaugeSet(5.0));
+        for _ in 0..5 {
+            bench.count(1, "busy", 1.0);
+            bench.flush();
+        }
+        assert_eq!(bench.registry.series_count(), 1);
+        assert_eq!(bench.tables[0].series_count(), 0);
+        bench.count(0, "idle", 2.0);
+        bench.record(0, MetricKind::Gauge, "g", &SampleValue::GaugeAdd(1.0));
+        assert_eq!(bench.flush(), ["counter idle = 2", "gauge g = 1"]);
+    }
+
+    #[test]
+    fn a_number_that_was_given_away_does_not_mix_two_series() {
+        let config =
+            AggregationConfig { expire_after: Span::from_secs(10), ..AggregationConfig::default() };
+        let mut bench = bench(2, &config);
+        bench.count(0, "old", 1.0);
+        bench.flush();
+        bench.flush();
+        // Table 0 gets samples of `old` again before it was rid of it; meanwhile `new` takes over
+        // the number through table 1.
+        bench.count(0, "old", 2.0);
+        bench.merge(1);
+        bench.store.expire();
+        bench.count(1, "new", 3.0);
+        assert_eq!(bench.flush(), ["counter new = 3", "counter old = 2"]);
+    }
+
+    #[test]
+    fn samples_over_the_limit_are_in_the_total() {
+        let config = AggregationConfig { max_series: 2, ..AggregationConfig::default() };
+        let mut bench = bench(1, &config);
+        for (name, count) in [("a", 1.0), ("b", 2.0), ("c", 4.0), ("c", 8.0), ("a", 16.0)] {
+            bench.count(0, name, count);
+        }
+        assert_eq!(
+            bench.flush(),
+            ["counter a = 17", "counter b = 2", "counter c overflow=true = 12"]
+        );
+    }
+}

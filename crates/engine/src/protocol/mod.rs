@@ -1,0 +1,309 @@
+//! What arrives: bytes of a datagram in, samples or rejections out.
+//!
+//! Everything here is synchronous and pure: no socket, no clock, no lock. A sample borrows from
+//! the datagram; nothing is copied unless a JSON escape forces it.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use model::MetricKind;
+use serde::Deserialize;
+use smallvec::SmallVec;
+
+pub mod json;
+pub mod split;
+pub mod statsd;
+
+/// Tags of a sample. Eight fit without an allocation.
+pub type Tags<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 8]>;
+
+/// One observation, as a client sent it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample<'a> {
+    /// The metric name, never empty.
+    pub name: Cow<'a, str>,
+    /// What was observed.
+    pub value: SampleValue<'a>,
+    /// How many samples it stands for: 1/sample rate, at least 1.
+    pub weight: f64,
+    /// Tags sorted by key; no key twice, no value empty.
+    pub tags: Tags<'a>,
+}
+
+/// What a sample says, by metric kind. Every number is finite.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SampleValue<'a> {
+    /// An increment.
+    Counter(f64),
+    /// The same to a counter that whoever reports it keeps, and what that is.
+    Total {
+        /// The increment.
+        added: f64,
+        /// The counter.
+        total: f64,
+    },
+    /// A new level.
+    GaugeSet(f64),
+    /// A change of the level.
+    GaugeAdd(f64),
+    /// A measured value.
+    Timer(f64),
+    /// A member.
+    Set(Cow<'a, str>),
+    /// An occurrence.
+    Trace,
+}
+
+impl SampleValue<'_> {
+    /// The kind of metric that it belongs to.
+    #[must_use]
+    pub fn kind(&self) -> MetricKind {
+        match self {
+            Self::Counter(_) | Self::Total { .. } => MetricKind::Counter,
+            Self::GaugeSet(_) | Self::GaugeAdd(_) => MetricKind::Gauge,
+            Self::Timer(_) => MetricKind::Timer,
+            Self::Set(_) => MetricKind::Set,
+            Self::Trace => MetricKind::Trace,
+        }
+    }
+
+    /// What it adds to its series, in a word.
+    #[must_use]
+    pub const fn means(&self) -> &'static str {
+        match self {
+            Self::Counter(_) | Self::Total { .. } => "count",
+            Self::GaugeSet(_) => "set",
+            Self::GaugeAdd(_) => "add",
+            Self::Timer(_) => "value",
+            Self::Set(_) => "member",
+            Self::Trace => "occurrence",
+        }
+    }
+}
+
+/// Why a message is not a sample. Carries no text of the message: it is made for every bad one,
+/// and bad ones come by the million.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The ledger's word.
+    pub reason: RejectReason,
+    /// Where in the datagram the trouble starts, in bytes.
+    pub offset: usize,
+    /// What was expected there, for whoever looks at the rejected messages.
+    pub expected: &'static str,
+}
+
+impl Rejection {
+    /// The same, where its bytes stand behind others.
+    #[must_use]
+    pub fn behind(self, bytes: usize) -> Self {
+        Self { offset: self.offset + bytes, ..self }
+    }
+}
+
+/// The ledger's words for a rejected message. Stable: dashboards and alerts name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectReason {
+    /// Not JSON: syntax, encoding, something behind the message.
+    BadJson,
+    /// No statsd line: something of `name:value|type` is not there, or the encoding is wrong.
+    BadLine,
+    /// Nested deeper than any message needs.
+    TooDeep,
+    /// JSON, but no object.
+    NotAnObject,
+    /// No `metric_name`.
+    MissingName,
+    /// The name is empty or no string.
+    BadName,
+    /// No type.
+    MissingType,
+    /// The type is no word that is known.
+    UnknownType,
+    /// No `value` where the type needs one.
+    MissingValue,
+    /// The value is no finite number.
+    BadValue,
+    /// The sample rate is no number above 0 and up to 1.
+    BadSampleRate,
+    /// A tag's value is an object or an array.
+    NestedTag,
+    /// A tag has no name.
+    BadTag,
+    /// More tags than `limits.max_tags`.
+    TooManyTags,
+    /// More values on a line than `limits.max_values`.
+    TooManyValues,
+    /// A line of a stream that is longer than `max_line`, or a datagram that did not fit.
+    TooLong,
+    /// A connection was closed or broke off within a line.
+    Unfinished,
+}
+
+impl RejectReason {
+    /// Every reason, in the order in which listings show them.
+    pub const ALL: [Self; 17] = [
+        Self::BadJson,
+        Self::BadLine,
+        Self::TooDeep,
+        Self::NotAnObject,
+        Self::MissingName,
+        Self::BadName,
+        Self::MissingType,
+        Self::UnknownType,
+        Self::MissingValue,
+        Self::BadValue,
+        Self::BadSampleRate,
+        Self::NestedTag,
+        Self::BadTag,
+        Self::TooManyTags,
+        Self::TooManyValues,
+        Self::TooLong,
+        Self::Unfinished,
+    ];
+
+    /// The word that the ledger uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadJson => "bad_json",
+            Self::BadLine => "bad_line",
+            Self::TooDeep => "too_deep",
+            Self::NotAnObject => "not_an_object",
+            Self::MissingName => "missing_name",
+            Self::BadName => "bad_name",
+            Self::MissingType => "missing_type",
+            Self::UnknownType => "unknown_type",
+            Self::MissingValue => "missing_value",
+            Self::BadValue => "bad_value",
+            Self::BadSampleRate => "bad_sample_rate",
+            Self::NestedTag => "nested_tag",
+            Self::BadTag => "bad_tag",
+            Self::TooManyTags => "too_many_tags",
+            Self::TooManyValues => "too_many_values",
+            Self::TooLong => "too_long",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}
+
+/// `limits`: what one message may cost.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Most tags of a message; one with more is rejected as `too_many_tags`. More tags make every
+    /// lookup dearer. Defaults to `256`.
+    pub max_tags: usize,
+    /// Most values of a statsd line; one with more is rejected as `too_many_values`. Each value is a
+    /// sample with all of the line's tags, so values times tags is what a line costs. Defaults to
+    /// `4096`, which a packet of 8 KiB, the largest that DogStatsD clients send, cannot exceed.
+    pub max_values: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_tags: 256, max_values: 4_096 }
+    }
+}
+
+/// The lines that hold more than blanks, without surrounding blanks.
+pub fn lines(datagram: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut rest = 0;
+    std::iter::from_fn(move || {
+        while rest < datagram.len() {
+            let start = rest;
+            let end = memchr::memchr(b'\n', &datagram[start..])
+                .map_or(datagram.len(), |length| start + length);
+            rest = end + 1;
+            let line = without_blanks(datagram, start..end);
+            if !line.is_empty() {
+                return Some(line);
+            }
+        }
+        None
+    })
+}
+
+#[inline]
+fn without_blanks(bytes: &[u8], Range { mut start, mut end }: Range<usize>) -> Range<usize> {
+    while start < end && is_blank(bytes[start]) {
+        start += 1;
+    }
+    while start < end && is_blank(bytes[end - 1]) {
+        end -= 1;
+    }
+    start..end
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// Reads a number as clients write it in a string: decimal, with sign, fraction and exponent, and
+/// finite. `NaN`, `inf` and blanks are none.
+pub fn parse_finite(text: &str) -> Option<f64> {
+    let starts_like_a_number = text
+        .bytes()
+        .find(|byte| !matches!(byte, b'+' | b'-'))
+        .is_some_and(|byte| byte.is_ascii_digit() || byte == b'.');
+    if !starts_like_a_number {
+        return None;
+    }
+    text.parse::<f64>().ok().filter(|number| number.is_finite())
+}
+
+/// How many samples one stands for that was sent at this rate; none if the rate is not above 0 and
+/// up to 1.
+fn weight_at(rate: f64) -> Option<f64> {
+    // The weight of the smallest rates is beyond a double.
+    (rate > 0.0 && rate <= 1.0).then(|| rate.recip()).filter(|weight| weight.is_finite())
+}
+
+/// Sorts tags by key, lets the last of equal keys win and drops what is empty: an empty value means
+/// "no such tag".
+pub fn normalize_tags(tags: &mut Tags<'_>) {
+    // Stable, so that of equal keys the one that came last stays last.
+    tags.sort_by(|a, b| a.0.cmp(&b.0));
+    let is_sorted_set = tags.windows(2).all(|pair| pair[0].0 != pair[1].0);
+    if !is_sorted_set {
+        tags.reverse();
+        tags.dedup_by(|later, kept| later.0 == kept.0);
+        tags.reverse();
+    }
+    tags.retain(|(_, value)| !value.is_empty());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_finite_decimal_number_is_a_number() {
+        for (text, number) in [
+            ("43", 43.0),
+            ("-1.5", -1.5),
+            ("+4", 4.0),
+            ("1e3", 1000.0),
+            (".5", 0.5),
+            ("1e-400", 0.0),
+        ] {
+            assert_eq!(parse_finite(text), Some(number), "{text}");
+        }
+        for text in
+            ["", " 43", "43 ", "4_3", "0x10", "NaN", "inf", "-inf", "1e400", "--1", "+", "1,5"]
+        {
+            assert_eq!(parse_finite(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_equal_tags_wins_even_to_say_that_there_is_none() {
+        let mut tags = Tags::new();
+        for (key, value) in [("b", "1"), ("a", "2"), ("b", "3"), ("c", "4"), ("c", "")] {
+            tags.push((key.into(), value.into()));
+        }
+        normalize_tags(&mut tags);
+        let tags: Vec<_> = tags.iter().map(|(key, value)| (&**key, &**value)).collect();
+        assert_eq!(tags, [("a", "2"), ("b", "3")]);
+    }
+}

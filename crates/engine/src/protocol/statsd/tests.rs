@@ -1,0 +1,512 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn decoded(datagram: &[u8]) -> Vec<Result<Sample<'_>, Rejection>> {
+    let mut messages = Vec::new();
+    decode(datagram, &Limits::default(), &mut |message| messages.push(message));
+    messages
+}
+
+fn skipped(datagram: &[u8]) -> u64 {
+    decode(datagram, &Limits::default(), &mut |_| {})
+}
+
+fn one(line: &str) -> Sample<'_> {
+    let mut messages = decoded(line.as_bytes());
+    assert_eq!(messages.len(), 1, "{line}");
+    messages.remove(0).unwrap_or_else(|rejection| panic!("{line}: {rejection:?}"))
+}
+
+/// `name kind value`, then the weight if it is not 1, then the tags.
+fn shown(sample: &Sample<'_>) -> String {
+    use std::fmt::Write as _;
+
+    let mut shown = match &sample.value {
+        SampleValue::Counter(count) => format!("{} counter {count}", sample.name),
+        SampleValue::Total { .. } => panic!("no line says a total"),
+        SampleValue::GaugeSet(value) => format!("{} gauge {value}", sample.name),
+        SampleValue::GaugeAdd(value) => format!("{} gauge {value:+}", sample.name),
+        SampleValue::Timer(value) => format!("{} timer {value}", sample.name),
+        SampleValue::Set(member) => format!("{} set {member}", sample.name),
+        SampleValue::Trace => format!("{} trace", sample.name),
+    };
+    if sample.weight != 1.0 {
+        write!(shown, " x{}", sample.weight).unwrap();
+    }
+    for (key, value) in &sample.tags {
+        write!(shown, " {key}={value}").unwrap();
+    }
+    shown
+}
+
+/// What becomes of a datagram: its samples, and its rejections as `reason@offset`.
+fn outcome(datagram: impl AsRef<[u8]>) -> Vec<String> {
+    decoded(datagram.as_ref())
+        .iter()
+        .map(|message| match message {
+            Ok(sample) => shown(sample),
+            Err(rejection) => format!("{}@{}", rejection.reason.as_str(), rejection.offset),
+        })
+        .collect()
+}
+
+#[test]
+fn the_lines_on_which_the_peers_disagree() {
+    let table: &[(&str, &[&str])] = &[
+        // Names are kept.
+        ("foo/bar baz:1|c", &["foo/bar baz counter 1"]),
+        ("gl+ork:1|ms", &["gl+ork timer 1"]),
+        ("né:1|c", &["né counter 1"]),
+        ("a;b=c:1|c", &["a;b=c counter 1"]),
+        // Sections come in any order, and nothing is deleted from a tag.
+        ("a.b:1|c|#env:prod,dc:us", &["a.b counter 1 dc=us env=prod"]),
+        ("a:1|c|@0.1|#x:y:z", &["a counter 1 x10 x=y:z"]),
+        ("a:1|c|#x:y|@0.1", &["a counter 1 x10 x=y"]),
+        // Several values, as DogStatsD packs them and as the first statsd does.
+        ("a:1:2|c", &["a counter 1", "a counter 2"]),
+        ("a:1:2:3|ms|@0.5", &["a timer 1 x2", "a timer 2 x2", "a timer 3 x2"]),
+        ("a:1:+2:-3|g", &["a gauge 1", "a gauge +2", "a gauge -3"]),
+        ("a:1|c:2|c", &["a counter 1", "a counter 2"]),
+        (
+            "a:1|c|@0.1:2:3|ms:x|s|#k:v",
+            &["a counter 1 x10 k=v", "a timer 2 k=v", "a timer 3 k=v", "a set x k=v"],
+        ),
+        // A bad value is one rejection, and an empty one too; their neighbours stay.
+        ("a:1:x:3|c", &["a counter 1", "bad_value@4", "a counter 3"]),
+        ("a:1::3|c", &["a counter 1", "missing_value@4", "a counter 3"]),
+        ("a:1:2:x|c", &["a counter 1", "a counter 2", "bad_value@6"]),
+        ("a:1:|c", &["a counter 1", "missing_value@4"]),
+        ("a:|c", &["missing_value@2"]),
+        ("a:|s", &["missing_value@2"]),
+        // Types.
+        ("a:1|h", &["a timer 1"]),
+        ("a:1|d", &["a timer 1"]),
+        ("a:1|zz", &["unknown_type@4"]),
+        ("a:1|m", &["unknown_type@4"]),
+        ("a:1|C", &["unknown_type@4"]),
+        ("a:1| c", &["unknown_type@4"]),
+        ("a:1|", &["missing_type@4"]),
+        // Rates.
+        ("a:1|c|@0", &["bad_sample_rate@7"]),
+        ("a:1|c|@0x10", &["bad_sample_rate@7"]),
+        ("a:1|c|@2", &["bad_sample_rate@7"]),
+        ("a:1|c|@-0.5", &["bad_sample_rate@7"]),
+        ("a:1|c|@nan", &["bad_sample_rate@7"]),
+        ("a:1|c|@", &["bad_sample_rate@7"]),
+        ("a:1|c|@5e-324", &["bad_sample_rate@7"]),
+        ("a:1:2|c|@0", &["bad_sample_rate@9"]),
+        ("a:1|c|@1e-3", &["a counter 1 x1000"]),
+        ("a:1|c|@1", &["a counter 1"]),
+        ("a:1|c|@0.3", &["a counter 1 x3.3333333333333335"]),
+        ("a:5|ms|@0.6", &["a timer 5 x1.6666666666666667"]),
+        ("a:5|ms|@1.5", &["bad_sample_rate@8"]),
+        ("a:5|ms|@0.000000001", &["a timer 5 x999999999.9999999"]),
+        ("a:5|g|@0.1", &["a gauge 5"]),
+        ("a:5|s|@0.1", &["a set 5"]),
+        ("a:5|g|@0", &["bad_sample_rate@7"]),
+        ("a:1|c|@0.5|@0.1", &["a counter 1 x10"]),
+        // Values.
+        ("a:1.7|c", &["a counter 1.7"]),
+        ("a:-1|c", &["a counter -1"]),
+        ("a:+1|c", &["a counter 1"]),
+        ("a:1e3|c", &["a counter 1000"]),
+        ("a:-5|ms", &["a timer -5"]),
+        ("a:0x10|c", &["bad_value@2"]),
+        ("a:Infinity|g", &["bad_value@2"]),
+        ("a:NaN|g", &["bad_value@2"]),
+        ("a:1e400|ms", &["bad_value@2"]),
+        ("a: 1|c", &["bad_value@2"]),
+        ("a:1 |c", &["bad_value@2"]),
+        ("a:333|g\na:-10|g\na:+4|g", &["a gauge 333", "a gauge -10", "a gauge +4"]),
+        // Members of sets may look like anything.
+        ("a:abc|s", &["a set abc"]),
+        ("a:+4930123|s\na:-x|s", &["a set +4930123", "a set -x"]),
+        ("a:2001:db8::1|s", &["a set 2001:db8::1"]),
+        ("a:http://h:80/|s", &["a set http://h:80/"]),
+        ("a: b |s", &["a set  b "]),
+        // What newer clients send besides.
+        ("a:1|c|c:ci-0123,in-4|T1656581400", &["a counter 1"]),
+        ("a:1|c|#k:v|e:it-false|card:low|T1|@0.5", &["a counter 1 x2 k=v"]),
+        ("a:1|g|c:5|c", &["a gauge 1"]),
+        ("a:1|c|", &["a counter 1"]),
+        ("a:1|c||?|@0.5", &["a counter 1 x2"]),
+    ];
+    for (datagram, expected) in table {
+        assert_eq!(outcome(datagram), *expected, "{datagram}");
+    }
+}
+
+#[test]
+fn tags_are_read_in_all_dialects() {
+    let table: &[(&str, &[&str])] = &[
+        ("a:1|c|#k:v,k2:v2", &["a counter 1 k=v k2=v2"]),
+        ("a,k=v,k2=v2:1|c", &["a counter 1 k=v k2=v2"]),
+        ("a[k=v,k2=v2]:1|c", &["a counter 1 k=v k2=v2"]),
+        ("a[k=v],k2=v2:1|c|#k3:v3", &["a counter 1 k=v k2=v2 k3=v3"]),
+        ("a,k=v:1:2|c", &["a counter 1 k=v", "a counter 2 k=v"]),
+        // Of equal tags the last wins, in one dialect and over all.
+        ("a:1|c|#k:1,k:2", &["a counter 1 k=2"]),
+        ("a:1|c|#k:1|#k:2,l:3", &["a counter 1 k=2 l=3"]),
+        ("a[k=1],k=2:1|c|#k:3", &["a counter 1 k=3"]),
+        // They split at the first separator, of their own dialect.
+        ("a:1|c|#k:v=w:x", &["a counter 1 k=v=w:x"]),
+        ("a,k=v=w:1|c", &["a counter 1 k=v=w"]),
+        ("a[k=v=w]:1|c", &["a counter 1 k=v=w"]),
+        ("a:1|c|#k=v", &["a counter 1 k=v=true"]),
+        // Without a value they are true, with an empty one they are none.
+        ("a:1|c|#urgent,k:v", &["a counter 1 k=v urgent=true"]),
+        ("a,urgent:1|c", &["a counter 1 urgent=true"]),
+        ("a[urgent]:1|c", &["a counter 1 urgent=true"]),
+        ("a:1|c|#k:,l:1", &["a counter 1 l=1"]),
+        ("a,k=:1|c", &["a counter 1"]),
+        ("a[k=]:1|c", &["a counter 1"]),
+        ("a,k=v:1|c|#k:", &["a counter 1"]),
+        // Nothing between commas is nothing.
+        ("a:1|c|#", &["a counter 1"]),
+        ("a:1|c|#,k:v,,l:w,", &["a counter 1 k=v l=w"]),
+        ("a,:1|c", &["a counter 1"]),
+        ("a[]:1|c", &["a counter 1"]),
+        // A tag has a name.
+        ("a:1|c|#k:v,:w", &["bad_tag@11"]),
+        ("a,=v:1|c", &["bad_tag@2"]),
+        ("a[k=v,=w]:1|c", &["bad_tag@6"]),
+        // Brackets hold colons and stand anywhere in the name.
+        ("a[peer=10.0.0.1:80]:1|c", &["a counter 1 peer=10.0.0.1:80"]),
+        ("foo.[k=v]test:1|c", &["foo.test counter 1 k=v"]),
+        ("[k=v]test:1|c", &["test counter 1 k=v"]),
+        // Others are part of a name, of a tag or of a member.
+        ("a[b:1|c", &["a[b counter 1"]),
+        ("a]b:1|c", &["a]b counter 1"]),
+        ("a[b:x]|s", &["a[b set x]"]),
+        ("a[b:1|c|#k:]", &["a[b counter 1 k=]"]),
+        ("a,k=[0-9]:1|c", &["a counter 1 k=[0-9]"]),
+        ("a:[x]|s", &["a set [x]"]),
+        // As Kamailio's own documentation has it.
+        ("methodINVITE:+1|g|#node:10.0.0.1\n", &["methodINVITE gauge +1 node=10.0.0.1"]),
+    ];
+    for (datagram, expected) in table {
+        assert_eq!(outcome(datagram), *expected, "{datagram}");
+    }
+}
+
+#[test]
+fn every_reason_says_where() {
+    for (datagram, expected) in [
+        ("nonsense", "bad_line@8"),
+        // The length of a packet in a DogStatsD stream.
+        ("\u{8}\0\0\0hits:1|c", "bad_line@1"),
+        ("\r\0\0\0_sc|db|0|m:x", "bad_line@1"),
+        ("  nonsense \n", "bad_line@10"),
+        ("a|c", "bad_line@1"),
+        ("a:1", "bad_line@3"),
+        ("a:1|c:2", "bad_line@7"),
+        ("{\"metric_name\":\"m\"}", "bad_line@19"),
+        ("a,k=v|c", "bad_line@5"),
+        ("|", "bad_line@0"),
+        (":1|c", "bad_name@0"),
+        (" :1|c", "bad_name@1"),
+        (",k=v:1|c", "bad_name@0"),
+        ("[k=v]:1|c", "bad_name@0"),
+        ("a:1|", "missing_type@4"),
+        ("a:1||@0.1", "missing_type@4"),
+        ("a:1|x|@0.1", "unknown_type@4"),
+        ("a:1|c:2|x", "unknown_type@8"),
+        ("a:|g", "missing_value@2"),
+        ("a:x|g", "bad_value@2"),
+        ("a:1|c|@x", "bad_sample_rate@7"),
+        ("a:1|c|#:x", "bad_tag@7"),
+    ] {
+        assert_eq!(outcome(datagram), [expected], "{datagram}");
+    }
+}
+
+#[test]
+fn too_many_tags_are_refused_and_the_limit_itself_is_not() {
+    let tags = |count: usize| (0..count).map(|tag| format!("t{tag}:v,")).collect::<String>();
+    assert_eq!(one(&format!("a:1|c|#{}", tags(256))).tags.len(), 256);
+    let line = format!("a:1|c|#{}", tags(257));
+    let last = line.find("t256").unwrap();
+    assert_eq!(outcome(&line), [format!("too_many_tags@{last}")]);
+    // All dialects count together.
+    let line = format!("a[x=1],y=2:1|c|#{}", tags(255));
+    let last = line.find("t254").unwrap();
+    assert_eq!(outcome(&line), [format!("too_many_tags@{last}")]);
+}
+
+#[test]
+fn too_many_values_are_refused_and_the_limit_itself_is_not() {
+    let values = |count: usize| format!("a:{}|ms|#k:v", vec!["1"; count].join(":"));
+    assert_eq!(outcome(values(4_096)).len(), 4_096);
+    assert_eq!(outcome(values(4_097)), ["too_many_values@2"]);
+    let runs = format!("a:{}|c:{}|ms", vec!["1"; 4_000].join(":"), vec!["1"; 97].join(":"));
+    assert_eq!(outcome(&runs), ["too_many_values@2"]);
+    // A set's member may hold as many colons as it likes.
+    assert_eq!(outcome(format!("a:{}|s", ":".repeat(5_000))).len(), 1);
+}
+
+#[test]
+fn nothing_is_copied() {
+    let is_borrowed = |text: &Cow<'_, str>| matches!(text, Cow::Borrowed(_));
+    for line in ["a:x|s|#k:v,bare", "a,k=v,bare:x|s", "a[k=v,bare]:x|s"] {
+        let sample = one(line);
+        assert!(is_borrowed(&sample.name));
+        assert!(matches!(sample.value, SampleValue::Set(Cow::Borrowed("x"))));
+        assert!(sample.tags.iter().all(|(key, value)| is_borrowed(key) && is_borrowed(value)));
+        assert!(!sample.tags.spilled());
+    }
+    for sample in decoded(b"a:1:2:3|c|#k:v") {
+        assert!(is_borrowed(&sample.unwrap().name));
+    }
+}
+
+#[test]
+fn lines_are_messages_and_a_bad_one_costs_its_neighbours_nothing() {
+    assert_eq!(
+        outcome("\r\na:1|c\r\n\n  b:2|c  \nbad\nc:x|g\n:\nd:3|s"),
+        ["a counter 1", "b counter 2", "bad_line@23", "bad_value@26", "bad_name@30", "d set 3"]
+    );
+    for nothing in ["", " ", "\n", "\r\n\t\n"] {
+        assert_eq!(outcome(nothing), [""; 0]);
+    }
+    assert_eq!(outcome("a:x|s\r\n"), ["a set x"], "a carriage return is in no value");
+}
+
+#[test]
+fn broken_utf8_costs_only_its_own_line() {
+    assert_eq!(
+        outcome(b"\xff:1|c\na:1|c\nb\xc3:1|c\nc:1|x\nd:\xe2\x82|s\n"),
+        ["bad_line@0", "a counter 1", "bad_line@13", "unknown_type@23", "bad_line@27"]
+    );
+}
+
+#[test]
+fn events_and_service_checks_are_skipped_and_counted() {
+    let datagram = "_e{5,9}:title|te\\nxt|x|t:error|#k:v\na:1|c\n\
+        _sc|Redis connection|2|#env:dev|m:Error: timeout|retrying\r\n_e{broken\n";
+    assert_eq!(outcome(datagram), ["a counter 1"]);
+    assert_eq!(skipped(datagram.as_bytes()), 3);
+    // Their text may be anything.
+    assert_eq!((outcome(b"_e{1,1}:\xff|x"), skipped(b"_e{1,1}:\xff|x")), (vec![], 1));
+    // Names that only look like them.
+    assert_eq!(
+        outcome("_score:1|c\n_sc:1|c\n_e:2|c\n_events:3|g"),
+        ["_score counter 1", "_sc counter 1", "_e counter 2", "_events gauge 3"]
+    );
+    assert_eq!(skipped(b"_score:1|c"), 0);
+}
+
+#[test]
+fn what_a_real_kamailio_sent() {
+    macro_rules! capture {
+        ($name:literal) => {
+            include_bytes!(concat!("../../../../../tests/fixtures/statsd/kamailio_", $name, ".bin"))
+        };
+    }
+    let captures: [(&[u8], &str); 11] = [
+        (capture!("counter"), "testbed.requests counter 1"),
+        (capture!("set"), "testbed.aor set 4711"),
+        (capture!("gauge"), "testbed.load gauge 42"),
+        (capture!("timer"), "testbed.route_time timer 0"),
+        (capture!("negative_counter"), "testbed.credit counter -1"),
+        (capture!("gauge_up"), "testbed.level gauge +3"),
+        (capture!("histogram"), "testbed.size timer 250"),
+        (capture!("other_counter"), "testbed.other counter 1"),
+        (capture!("gauge_down"), "testbed.level gauge -1"),
+        (capture!("fraction"), "testbed.ratio gauge 0.75"),
+        // A script that forgot to expand its variables: `method.$rm:$ml|g`.
+        (capture!("unexpanded"), "bad_value@11"),
+    ];
+    for (datagram, expected) in captures {
+        assert_eq!(outcome(datagram), [expected]);
+        // Some of its datagrams end without a newline.
+        assert_eq!(outcome(datagram.trim_ascii_end()), [expected]);
+    }
+}
+
+#[test]
+fn a_datagram_of_one_character_is_read_to_its_end() {
+    for byte in 0..=255_u8 {
+        let datagram = vec![byte; 65_507];
+        assert!(decoded(&datagram).len() <= 1);
+    }
+    for piece in ["a:1|c\n", "a:", "|#", ",", "a|c:", "1:", "[", "a[]", "@1|"] {
+        decoded(piece.repeat(65_507 / piece.len()).as_bytes());
+        decoded(format!("a:1|c|#{}", piece.repeat(20_000)).as_bytes());
+        decoded(format!("a:1|c:{}|c", piece.repeat(20_000)).as_bytes());
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Dialect {
+    DogStatsD,
+    Influx,
+    SignalFx,
+}
+
+/// Any text but for these characters and blanks at its ends; never empty.
+fn text(without: &'static [char]) -> impl Strategy<Value = String> {
+    "[\\PC\\t]{1,8}|[a-z.]{1,12}".prop_map(move |text| {
+        let text = text.replace(without, "_");
+        format!("{}.", text.trim_matches([' ', '\t']))
+    })
+}
+
+/// A tag and how it is written.
+fn tag() -> impl Strategy<Value = (Dialect, String, String)> {
+    prop_oneof![
+        (text(&[',', '|', ':']), text(&[',', '|'])).prop_map(|(key, value)| (
+            Dialect::DogStatsD,
+            key,
+            value
+        )),
+        (text(&[',', '|', ':', '=']), text(&[',', '|', ':'])).prop_map(|(key, value)| (
+            Dialect::Influx,
+            key,
+            value
+        )),
+        (text(&[',', '|', ']', '=']), text(&[',', '|', ']'])).prop_map(|(key, value)| (
+            Dialect::SignalFx,
+            key,
+            value
+        )),
+    ]
+}
+
+/// A type, values of it, and what each of them must become.
+fn values() -> impl Strategy<Value = (&'static str, Vec<(String, SampleValue<'static>)>)> {
+    let number = || {
+        prop_oneof![any::<f64>(), (-1000..1000).prop_map(f64::from), 0.0..1.0]
+            .prop_filter("finite", |number| number.is_finite())
+    };
+    let written = |number: f64| number.to_string();
+    let counter = number().prop_map(move |n| (written(n), SampleValue::Counter(n)));
+    let gauge = number().prop_map(move |n| {
+        let value =
+            if n.is_sign_negative() { SampleValue::GaugeAdd(n) } else { SampleValue::GaugeSet(n) };
+        (written(n), value)
+    });
+    let delta = number().prop_map(|n| (format!("{n:+}"), SampleValue::GaugeAdd(n)));
+    let timer = number().prop_map(move |n| (written(n), SampleValue::Timer(n)));
+    let member = text(&['|']).prop_map(|m| (m.clone(), SampleValue::Set(Cow::Owned(m))));
+    prop_oneof![
+        prop::collection::vec(counter, 1..4).prop_map(|values| ("c", values)),
+        prop::collection::vec(prop_oneof![gauge, delta], 1..4).prop_map(|values| ("g", values)),
+        (prop::sample::select(vec!["ms", "h", "d"]), prop::collection::vec(timer, 1..4)),
+        member.prop_map(|member| ("s", vec![member])),
+    ]
+}
+
+fn list(tags: &[(Dialect, String, String)], dialect: Dialect, separator: &str) -> String {
+    let of_dialect = tags.iter().filter(|tag| tag.0 == dialect);
+    let written: Vec<_> =
+        of_dialect.map(|(_, key, value)| format!("{key}{separator}{value}")).collect();
+    written.join(",")
+}
+
+/// Pieces of which lines and near-lines are made.
+fn fragment() -> impl Strategy<Value = String> {
+    let words = [
+        "a", "né", "_e{", "_sc|", ":", ":", ":", "|", "|", "|", "|c", "|g", "|ms", "|h", "|d",
+        "|s", "|x", "|@0.5", "|@", "|@0", "|#", ",", "=", "[", "]", "1", "-2.5", "+3", "x", " ",
+        "\r", "\n", "\n", "k:v", "k=v", "|c:id", "|T1",
+    ];
+    prop::sample::select(words.to_vec()).prop_map(str::to_owned)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn what_a_client_writes_is_what_it_meant(
+        name in text(&[':', '|', ',', '[']),
+        (kind, values) in values(),
+        rate in prop::option::of(0.001..=1.0),
+        tags in prop::collection::vec(tag(), 0..6),
+        is_rate_first in any::<bool>(),
+    ) {
+        prop_assume!(!name.starts_with("_e{"));
+        let mut line = name.clone();
+        let signalfx = list(&tags, Dialect::SignalFx, "=");
+        let influx = list(&tags, Dialect::Influx, "=");
+        let dogstatsd = list(&tags, Dialect::DogStatsD, ":");
+        if !signalfx.is_empty() {
+            line += &format!("[{signalfx}]");
+        }
+        if !influx.is_empty() {
+            line += &format!(",{influx}");
+        }
+        let written: Vec<&str> = values.iter().map(|(text, _)| text.as_str()).collect();
+        line += &format!(":{}|{kind}", written.join(":"));
+        let rate_section = rate.map_or_else(String::new, |rate: f64| format!("|@{rate}"));
+        let tag_section =
+            if dogstatsd.is_empty() { String::new() } else { format!("|#{dogstatsd}") };
+        line += &if is_rate_first {
+            rate_section + &tag_section
+        } else {
+            tag_section + &rate_section
+        };
+
+        let weight = if kind == "g" || kind == "s" { 1.0 } else { rate.map_or(1.0, f64::recip) };
+        let mut meant = BTreeMap::new();
+        for dialect in [Dialect::SignalFx, Dialect::Influx, Dialect::DogStatsD] {
+            for (_, key, value) in tags.iter().filter(|tag| tag.0 == dialect) {
+                meant.insert(key.as_str(), value.as_str());
+            }
+        }
+        let messages = decoded(line.as_bytes());
+        prop_assert_eq!(messages.len(), values.len(), "{}", line);
+        for (message, (_, value)) in messages.into_iter().zip(values) {
+            let sample = message.unwrap();
+            prop_assert_eq!(&sample.name, &name);
+            prop_assert_eq!(&sample.value, &value);
+            prop_assert_eq!(sample.weight, weight);
+            let tags: Vec<_> = sample.tags.iter().map(|(k, v)| (&**k, &**v)).collect();
+            prop_assert_eq!(tags, meant.clone().into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn lines_together_mean_what_each_means_alone(
+        lines in prop::collection::vec(prop::collection::vec(fragment(), 0..12), 0..6),
+        newline in prop::sample::select(vec!["\n", "\r\n", "\n\n"]),
+    ) {
+        let lines: Vec<String> = lines.iter().map(|pieces| pieces.concat()).collect();
+        let datagram = lines.join(newline);
+        let (mut messages, mut skips, mut start) = (Vec::new(), 0, 0);
+        for line in &lines {
+            messages.extend(decoded(line.as_bytes()).into_iter().map(|message| {
+                message.map_err(|bad| Rejection { offset: bad.offset + start, ..bad })
+            }));
+            skips += skipped(line.as_bytes());
+            start += line.len() + newline.len();
+        }
+        prop_assert_eq!(decoded(datagram.as_bytes()), messages);
+        prop_assert_eq!(skipped(datagram.as_bytes()), skips);
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        decoded(&bytes);
+    }
+
+    #[test]
+    fn every_offset_lies_in_the_datagram_and_every_sample_keeps_its_promises(
+        pieces in prop::collection::vec(fragment(), 0..30),
+    ) {
+        let datagram = pieces.concat();
+        for message in decoded(datagram.as_bytes()) {
+            match message {
+                Ok(sample) => {
+                    prop_assert!(!sample.name.is_empty());
+                    prop_assert!(sample.weight.is_finite() && sample.weight >= 1.0);
+                    prop_assert!(sample.tags.windows(2).all(|pair| pair[0].0 < pair[1].0));
+                    prop_assert!(sample.tags.iter().all(|(k, v)| !k.is_empty() && !v.is_empty()));
+                }
+                Err(rejection) => prop_assert!(rejection.offset <= datagram.len()),
+            }
+        }
+    }
+}

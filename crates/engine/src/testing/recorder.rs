@@ -1,0 +1,176 @@
+//! The recorder with its short way past decoding, held against decoding each line.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::{Point, Snapshot, Window};
+
+use crate::aggregator::AggregationConfig;
+use crate::aggregator::handover::AggregatorEnd;
+use crate::aggregator::identity::{AgentConfig, Identifier};
+use crate::aggregator::registry::Registry;
+use crate::aggregator::store::Store;
+use crate::aggregator::table::Table;
+use crate::listener::Protocol;
+use crate::listener::recorder::{Ahead, Recorder, Shared};
+use crate::listener::stats::{Counts, ListenerStats};
+use crate::protocol::{Limits, Rejection, Sample, json, statsd};
+use crate::wake::Waker;
+
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// What became of some windows: their points, and the counts of all.
+pub type Outcome = (Vec<Snapshot>, Counts);
+
+/// The lines behind the first byte, which stands for the protocol, mean the same whether they are
+/// new or known, in the window in which they were first seen and in later ones.
+pub fn check(input: &[u8]) {
+    let Some((protocol, lines)) = input.split_first() else { return };
+    let protocol = protocol_of(*protocol);
+    let all: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').collect();
+    let twice = [all.as_slice(), &all].concat();
+    let some = all.iter().rev().step_by(2).copied().collect();
+    // Long enough for series to be forgotten in between.
+    let windows = [twice, some, vec![], all.clone(), all];
+    agrees(protocol, &windows, &short_of_series());
+}
+
+/// `j` is JSON, `s` is statsd; any other byte is one of them.
+#[must_use]
+pub fn protocol_of(byte: u8) -> Protocol {
+    if byte.is_multiple_of(2) { Protocol::Json } else { Protocol::Statsd }
+}
+
+/// Fails where the recorder makes something else of these windows of datagrams than decoding each.
+pub fn agrees(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) {
+    let (ours, our_counts) = recorded(protocol, windows, config);
+    let (expected, counts) = decoded(protocol, windows, config);
+    assert_eq!(our_counts.aggregated, counts.aggregated, "aggregated");
+    assert_eq!(our_counts.rejected, counts.rejected, "rejected");
+    assert_eq!(our_counts.skipped, counts.skipped, "skipped");
+    for (number, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+        assert_eq!(shown(ours), shown(expected), "window {number}");
+    }
+    assert_eq!(ours.len(), expected.len());
+}
+
+/// The points of a window in an order of their own: series, and each field to the last bit.
+fn shown(snapshot: &Snapshot) -> Vec<String> {
+    let show = |point: &Point| {
+        let tags: Vec<_> = point.series.tags().collect();
+        let mut shown = format!("{} {:?} {tags:?}", point.series.kind(), point.series.name());
+        point.value.for_each_field(snapshot, |field, number| {
+            assert!(number.is_finite(), "{field} of {shown} is {number}");
+            shown += &format!(" {field}={number:?}");
+        });
+        shown
+    };
+    let mut points: Vec<String> = snapshot.points.iter().map(show).collect();
+    points.sort();
+    points
+}
+
+/// Few series and lines, so that a short input reaches the limits, and a short memory.
+fn short_of_series() -> AggregationConfig {
+    AggregationConfig {
+        max_series: 12,
+        max_series_per_metric: 4,
+        line_cache: basics::units::ByteSize::from_bytes(17_000),
+        expire_after: basics::units::Span::from_secs(10),
+        ..AggregationConfig::default()
+    }
+}
+
+fn shared(config: &AggregationConfig) -> Shared {
+    let agent = AgentConfig {
+        tags: [("env".to_owned(), "stage".to_owned())].into(),
+        ..AgentConfig::default()
+    };
+    let identifier = Arc::new(Identifier::new(&agent));
+    Shared {
+        registry: Arc::new(Registry::new(config, Arc::clone(&identifier))),
+        identifier,
+        rejected: Arc::default(),
+        started: Instant::now(),
+        limits: Limits { max_tags: 12, max_values: 12 },
+        exact_samples: config.exact_samples,
+        line_cache: config.line_cache.get() as usize,
+    }
+}
+
+fn flush(store: &mut Store) -> Snapshot {
+    let snapshot = store.flush(Window { end_ms: 1_490_114_074_000, interval: INTERVAL });
+    store.expire();
+    snapshot
+}
+
+/// What a recorder makes of these windows.
+fn recorded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) -> Outcome {
+    let shared = shared(config);
+    let mut store = Store::new(config, INTERVAL, Arc::clone(&shared.registry));
+    let mut aggregator = AggregatorEnd::new();
+    let waker = Waker::new().unwrap_or_else(|error| panic!("no waker: {error}"));
+    let handover = aggregator.add_listener("fuzz", Arc::new(waker));
+    let stats = Arc::new(ListenerStats::without_drops("fuzz".to_owned()));
+    let mut recorder = Recorder::new(shared, protocol, Arc::clone(&stats), handover);
+    let mut snapshots = Vec::new();
+    for datagrams in windows {
+        let mut ahead = Ahead::new();
+        for datagram in datagrams {
+            recorder.datagram(datagram, "fuzz", &mut ahead);
+        }
+        recorder.catch_up(&mut ahead);
+        assert_eq!(aggregator.announce_edge(), 1);
+        recorder.at_edge();
+        let Ok(mut handed) = aggregator.tallies().try_recv() else { panic!("no tally came") };
+        store.merge(handed.listener, &mut handed.tally);
+        aggregator.give_back(handed);
+        snapshots.push(flush(&mut store));
+    }
+    recorder.publish();
+    (snapshots, stats.counts())
+}
+
+/// What decoding each line and recording its samples makes of them.
+pub fn decoded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) -> Outcome {
+    let shared = shared(config);
+    let mut store = Store::new(config, INTERVAL, Arc::clone(&shared.registry));
+    let mut table = Table::new(config.exact_samples, 0);
+    // A listener has two in turn: one is with the aggregator while it fills the other.
+    let mut spare = Box::default();
+    let (mut snapshots, mut counts) = (Vec::new(), Counts::default());
+    for datagrams in windows {
+        for datagram in datagrams {
+            record_all(&shared, protocol, datagram, &mut table, &mut counts);
+        }
+        let mut tally = table.replace_tally(spare);
+        store.merge(0, &mut tally);
+        spare = tally;
+        snapshots.push(flush(&mut store));
+    }
+    (snapshots, counts)
+}
+
+fn record_all<'a>(
+    shared: &'a Shared,
+    protocol: Protocol,
+    datagram: &'a [u8],
+    table: &mut Table,
+    counts: &mut Counts,
+) {
+    let mut each = |message: Result<Sample<'a>, Rejection>| match message {
+        Ok(Sample { name, value, weight, mut tags }) => {
+            shared.identifier.add_agent_tags(&mut tags);
+            let identity = shared.identifier.identify(value.kind(), &name, &tags);
+            table.record(&identity, &value, weight, 0, &shared.registry);
+            counts.aggregated += 1;
+        }
+        Err(rejection) => counts.rejected[rejection.reason as usize] += 1,
+    };
+    match protocol {
+        Protocol::Json => json::decode(datagram, &shared.limits, &mut each),
+        Protocol::Statsd => {
+            counts.skipped += statsd::decode(datagram, &shared.limits, &mut each);
+        }
+    }
+}

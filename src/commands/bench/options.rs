@@ -1,0 +1,327 @@
+//! What can be said behind `tallyd bench`, and whether it goes together.
+
+use std::num::NonZeroU64;
+use std::str::FromStr;
+use std::time::Duration;
+
+use basics::units::Span;
+use clap::Args;
+use model::MetricKind;
+
+use crate::commands::client::endpoint::Endpoint;
+use engine::listener::{Protocol, Transport};
+
+/// Most series, and most distinct values: each is in a message that is built beforehand.
+const DISTINCT_MAX: u32 = 1_000_000;
+/// Most tags: with the one that fills a message up, the default of `limits.max_tags`.
+const TAGS_MAX: u16 = 255;
+/// Most source sockets: each costs a file descriptor.
+const SOCKETS_MAX: u16 = 512;
+/// Largest payload: what UDP over IPv4 carries.
+pub(super) const PAYLOAD_BYTES_MAX: usize = 65_507;
+
+/// `tallyd bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Where to send: udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH or unix_datagram:///PATH
+    #[arg(value_name = "ENDPOINT", default_value = "udp://127.0.0.1:5090")]
+    pub endpoint: Endpoint,
+
+    /// Start a daemon for the measurement, with a configuration of its own on free ports, and stop
+    /// it afterwards; it listens on UDP unless a TRANSPORT is given
+    #[arg(long, value_name = "TRANSPORT", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "udp", value_parser = transport)]
+    #[arg(conflicts_with_all = ["endpoint", "admin", "no_admin"], help_heading = "Daemon")]
+    pub spawn: Option<Transport>,
+    /// The daemon's HTTP endpoint, which tells what became of the messages
+    /// [default: http://127.0.0.1:9495]
+    #[arg(long, value_name = "URL", help_heading = "Daemon")]
+    pub admin: Option<String>,
+    /// Do not ask a daemon what became of the messages
+    #[arg(long, conflicts_with = "admin", help_heading = "Daemon")]
+    pub no_admin: bool,
+
+    /// What the listener speaks: json or statsd
+    #[arg(long, default_value = "json", value_parser = protocol, help_heading = "Messages")]
+    pub protocol: Protocol,
+    /// Types, each with its share of the series: trace, gauge, counter, timer, set
+    #[arg(long, value_name = "TYPE[=SHARE],…", default_value = "counter=80,gauge=10,timer=10")]
+    #[arg(help_heading = "Messages")]
+    pub types: Types,
+    /// Series, 1 to 1M
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = distinct)]
+    #[arg(help_heading = "Messages")]
+    pub series: u32,
+    /// Tags of each message; with 0 the series is in the metric's name
+    #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Messages")]
+    #[arg(value_parser = clap::value_parser!(u16).range(..=i64::from(TAGS_MAX)))]
+    pub tags: u16,
+    /// Distinct values of gauges and timers, and members of sets, 1 to 1M
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = distinct)]
+    #[arg(help_heading = "Messages")]
+    pub values: u32,
+    /// Fill each message up to this size with a tag, in bytes
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Messages")]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=PAYLOAD_BYTES_MAX as i64))]
+    pub message_bytes: u32,
+    /// Messages in a datagram
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Messages")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch: u32,
+    /// The same seed and options make the same messages
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Messages")]
+    pub seed: u64,
+
+    /// Messages a second, such as 200k, or `max` for as fast as one core sends
+    #[arg(long, value_name = "N", default_value = "100k", help_heading = "Pace")]
+    pub rate: Rate,
+    /// How long to send
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = Span::parse)]
+    #[arg(help_heading = "Pace")]
+    pub duration: Span,
+    /// Messages to send instead, however long it takes; rounded up to whole datagrams
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = number)]
+    #[arg(help_heading = "Pace")]
+    pub count: Option<NonZeroU64>,
+    /// Source sockets or connections, which take turns
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Pace")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=i64::from(SOCKETS_MAX)))]
+    pub sockets: u16,
+    /// Keep the sender on one core and, with --spawn, the daemon on another
+    #[arg(long, value_name = "CORE[,CORE]", help_heading = "Pace")]
+    pub pin: Option<Pin>,
+
+    /// Print the report as JSON
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Exit with status 1 also if a message was rejected, refused or dropped by the kernel
+    #[arg(long, help_heading = "Output")]
+    pub strict: bool,
+    /// Print this many datagrams or lines of the load and send nothing
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub print: Option<usize>,
+}
+
+/// What is sent, wherever it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// What the messages are written in.
+    pub protocol: Protocol,
+    /// How messages travel: in datagrams or as lines of a stream.
+    pub is_datagram: bool,
+    /// Metric types by share.
+    pub types: Types,
+    /// Distinct series.
+    pub series: u32,
+    /// Tags of a message.
+    pub tags: u16,
+    /// Distinct values.
+    pub values: u32,
+    /// Least size of a message.
+    pub message_bytes: usize,
+    /// Messages in a payload: a datagram, or a line.
+    pub batch: u32,
+    /// Where the random numbers start.
+    pub seed: u64,
+}
+
+/// How much is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// Until this time has passed.
+    Time(Duration),
+    /// So many payloads.
+    Payloads(u64),
+}
+
+impl BenchArgs {
+    /// The load that these options mean, to an endpoint of this transport.
+    ///
+    /// # Errors
+    /// A sentence about two options that do not go together.
+    pub fn load(&self, transport: Transport) -> Result<Load, String> {
+        let is_datagram = matches!(transport, Transport::Udp | Transport::UnixDatagram);
+        if self.protocol == Protocol::Statsd && self.types.has(MetricKind::Trace) {
+            return Err("statsd has no traces: leave `trace` out of --types, or send \
+                        --protocol json"
+                .to_owned());
+        }
+        if self.batch > 1 && !is_datagram {
+            return Err(format!(
+                "--batch is for datagrams: over {} each message is a line of a stream",
+                transport.as_str()
+            ));
+        }
+        if self.pin.is_some_and(|pin| pin.daemon.is_some()) && self.spawn.is_none() {
+            return Err(
+                "the second core of --pin is for the daemon of --spawn; pin another daemon \
+                        with taskset(1)"
+                    .to_owned(),
+            );
+        }
+        Ok(Load {
+            protocol: self.protocol,
+            is_datagram,
+            types: self.types.clone(),
+            series: self.series,
+            tags: self.tags,
+            values: self.values,
+            message_bytes: self.message_bytes as usize,
+            batch: self.batch,
+            seed: self.seed,
+        })
+    }
+
+    /// How much to send.
+    #[must_use]
+    pub fn amount(&self) -> Amount {
+        match self.count {
+            Some(messages) => Amount::Payloads(messages.get().div_ceil(u64::from(self.batch))),
+            None => Amount::Time(self.duration.get()),
+        }
+    }
+
+    /// Payloads a second; `None` for no limit.
+    #[must_use]
+    pub fn payload_rate(&self) -> Option<f64> {
+        self.rate.0.map(|messages| messages.get() as f64 / f64::from(self.batch))
+    }
+}
+
+/// Messages a second; `None` for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate(pub Option<NonZeroU64>);
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Self(None));
+        }
+        number(text).map(|number| Self(Some(number))).map_err(|error| format!("{error}, or `max`"))
+    }
+}
+
+/// Metric types, each with its share of the series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Types(Vec<(MetricKind, u32)>);
+
+impl Types {
+    /// Types and shares, in the order in which they were given.
+    #[must_use]
+    pub fn shares(&self) -> &[(MetricKind, u32)] {
+        &self.0
+    }
+
+    fn has(&self, kind: MetricKind) -> bool {
+        self.0.iter().any(|(other, _)| *other == kind)
+    }
+}
+
+impl FromStr for Types {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut types = Self(Vec::new());
+        for part in text.split(',') {
+            let (word, share) = part.split_once('=').unwrap_or((part, "1"));
+            let kind = MetricKind::ALL.into_iter().find(|kind| kind.as_str() == word);
+            let kind = kind.ok_or_else(|| {
+                format!("`{word}` is no type: trace, gauge, counter, timer or set")
+            })?;
+            let share = share.parse().ok().filter(|share| (1..=1000).contains(share));
+            let share = share.ok_or_else(|| format!("the share of `{word}` is 1 to 1000"))?;
+            if types.has(kind) {
+                return Err(format!("`{word}` is given twice"));
+            }
+            types.0.push((kind, share));
+        }
+        Ok(types)
+    }
+}
+
+/// The cores to stay on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The sender's.
+    pub sender: usize,
+    /// The daemon's.
+    pub daemon: Option<usize>,
+}
+
+impl FromStr for Pin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let core = |text: &str| {
+            let core = text.parse().ok().filter(|core| *core < rustix::thread::CpuSet::MAX_CPU);
+            core.ok_or_else(|| format!("`{text}` is no core; they are numbered from 0"))
+        };
+        let (sender, daemon) = match text.split_once(',') {
+            Some((sender, daemon)) => (sender, Some(daemon)),
+            None => (text, None),
+        };
+        Ok(Self { sender: core(sender)?, daemon: daemon.map(core).transpose()? })
+    }
+}
+
+/// A number above zero, with `k` for thousands or `M` for millions.
+fn number(text: &str) -> Result<NonZeroU64, String> {
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1_000),
+        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1_000_000)),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let number = number.and_then(|number| number.checked_mul(unit)).and_then(NonZeroU64::new);
+    number.ok_or_else(|| "a number above 0, such as 500, 200k or 10M".to_owned())
+}
+
+fn distinct(text: &str) -> Result<u32, String> {
+    let number = number(text)?.get();
+    let number = u32::try_from(number).ok().filter(|number| *number <= DISTINCT_MAX);
+    number.ok_or_else(|| "at most 1M".to_owned())
+}
+
+fn protocol(word: &str) -> Result<Protocol, String> {
+    Protocol::from_word(word).ok_or_else(|| "json or statsd".to_owned())
+}
+
+fn transport(word: &str) -> Result<Transport, String> {
+    Transport::from_word(word).ok_or_else(|| "udp, tcp, unix or unix_datagram".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_may_be_written_in_thousands_and_millions() {
+        for (text, value) in [("1", 1), ("200k", 200_000), ("10M", 10_000_000)] {
+            assert_eq!(number(text).map(NonZeroU64::get), Ok(value), "{text}");
+        }
+        for wrong in ["", "0", "k", "-1", "1.5k", "99999999999999999999", "18446744073709551615k"] {
+            assert!(number(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!("max".parse(), Ok(Rate(None)));
+        assert!(distinct("1M").is_ok() && distinct("1000001").is_err());
+    }
+
+    #[test]
+    fn types_have_shares_and_occur_once() {
+        let types: Types = "set,timer=3".parse().unwrap();
+        assert_eq!(types.shares(), [(MetricKind::Set, 1), (MetricKind::Timer, 3)]);
+        for wrong in ["", "meter", "timer,timer=2", "set=0", "set=x", "set,"] {
+            assert!(wrong.parse::<Types>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn cores_are_numbers() {
+        assert_eq!("1".parse(), Ok(Pin { sender: 1, daemon: None }));
+        assert_eq!("1,0".parse(), Ok(Pin { sender: 1, daemon: Some(0) }));
+        for wrong in ["", "a", "0,", "0,1,2", "1024"] {
+            assert!(wrong.parse::<Pin>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What a measurement came to.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::options::Load;
+use super::sender::Sent;
+use crate::commands::client::endpoint::Endpoint;
+use crate::commands::client::ledger::{Ledger, ProcessFacts, Scope, Status};
+
+/// The report as programs read it. Its members are documented in docs/commands.md.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) endpoint: String,
+    pub(super) protocol: &'static str,
+    pub(super) load: LoadFacts,
+    pub(super) sent: SentFacts,
+    /// What became of the messages; absent where no daemon told.
+    pub(super) ledger: Option<LedgerFacts>,
+    pub(super) daemon: Option<DaemonFacts>,
+    /// Whether each message that was sent is in the ledger, and only these.
+    pub(super) accounted: bool,
+}
+
+/// What was to be sent.
+#[derive(Debug, Serialize)]
+pub(super) struct LoadFacts {
+    pub(super) types: BTreeMap<&'static str, u32>,
+    pub(super) series: u32,
+    pub(super) tags: u16,
+    pub(super) values: u32,
+    pub(super) batch: u32,
+    pub(super) seed: u64,
+    pub(super) sockets: u16,
+    /// Messages a second; `None` for no limit.
+    pub(super) rate: Option<u64>,
+}
+
+/// What was sent.
+#[derive(Debug, Serialize)]
+pub(super) struct SentFacts {
+    pub(super) messages: u64,
+    /// Absent for streams, which have none.
+    pub(super) datagrams: Option<u64>,
+    pub(super) bytes: u64,
+    pub(super) seconds: f64,
+    pub(super) messages_a_second: f64,
+    /// Messages that the system did not take, by reason.
+    pub(super) errors: BTreeMap<&'static str, u64>,
+    /// Messages that were due and given up because the sender was late.
+    pub(super) slipped: u64,
+    pub(super) interrupted: bool,
+    pub(super) broken: Option<String>,
+    pub(super) cpu_s: f64,
+    pub(super) cpu_s_per_million: Option<f64>,
+}
+
+/// What the daemon's ledger grew by.
+#[derive(Debug, Serialize)]
+pub(super) struct LedgerFacts {
+    /// The listeners whose ledger it is; empty for all of the daemon's.
+    pub(super) listeners: Vec<String>,
+    pub(super) received: u64,
+    /// `aggregated` of the daemon's ledger.
+    pub(super) accepted: u64,
+    pub(super) rejected: BTreeMap<String, u64>,
+    /// Datagrams.
+    pub(super) kernel_drops: u64,
+    /// Datagrams or connections.
+    pub(super) refused: BTreeMap<String, u64>,
+    /// Messages that were sent and are in none of these; below zero if others sent too.
+    pub(super) unaccounted: i64,
+    pub(super) overflowed: u64,
+    pub(super) receive_buffer: Option<u64>,
+}
+
+/// What it cost the daemon.
+#[derive(Debug, Serialize)]
+pub(super) struct DaemonFacts {
+    pub(super) version: String,
+    pub(super) instance: String,
+    pub(super) pid: u32,
+    pub(super) cpu_s: f64,
+    /// By messages received.
+    pub(super) cpu_s_per_million: Option<f64>,
+    pub(super) resident_bytes: Option<u64>,
+    pub(super) resident_peak_bytes: Option<u64>,
+}
+
+/// Two looks at the daemon: before the first message and after the last.
+#[derive(Debug)]
+pub(super) struct Looks {
+    pub(super) scope: Scope,
+    pub(super) before: Status,
+    pub(super) after: Status,
+}
+
+impl Report {
+    /// Puts it together. `looks` are at one run of one daemon.
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        load: &Load,
+        (sockets, rate): (u16, Option<u64>),
+        sent: Sent,
+        looks: Option<&Looks>,
+    ) -> Self {
+        let sent = SentFacts::of(sent, load);
+        let ledger = looks.map(|looks| LedgerFacts::of(looks, &sent, load.batch));
+        let daemon = looks.zip(ledger.as_ref()).map(|(looks, ledger)| {
+            let ProcessFacts { pid, cpu_s, resident_bytes, resident_peak_bytes } =
+                looks.after.process.clone();
+            let cpu_s = cpu_s - looks.before.process.cpu_s;
+            DaemonFacts {
+                version: looks.after.version.clone(),
+                instance: looks.after.instance.clone(),
+                pid,
+                cpu_s,
+                cpu_s_per_million: per_million(cpu_s, ledger.received),
+                resident_bytes,
+                resident_peak_bytes,
+            }
+        });
+        Self {
+            endpoint: endpoint.to_string(),
+            protocol: load.protocol.as_str(),
+            load: LoadFacts {
+                types: load.types.shares().iter().map(|(kind, n)| (kind.as_str(), *n)).collect(),
+                series: load.series,
+                tags: load.tags,
+                values: load.values,
+                batch: load.batch,
+                seed: load.seed,
+                sockets,
+                rate,
+            },
+            accounted: ledger.as_ref().is_some_and(|ledger| ledger.unaccounted == 0),
+            sent,
+            ledger,
+            daemon,
+        }
+    }
+
+    /// Messages that were sent and are known not to have got through.
+    pub(super) fn lost(&self) -> u64 {
+        self.ledger.as_ref().map_or(0, |ledger| {
+            let dropped = ledger.dropped_messages(self.sent.datagrams, self.load.batch);
+            ledger.rejected.values().sum::<u64>() + dropped
+        })
+    }
+
+    /// Whether the exit status is 0. `asked` is whether a ledger was asked for, `strict` whether a
+    /// loss that is accounted for is a failure too.
+    pub(super) fn is_good(&self, asked: bool, strict: bool) -> bool {
+        let went_out = self.sent.messages > 0 && self.sent.broken.is_none();
+        let got_through = self.lost() == 0 && self.sent.errors.is_empty();
+        went_out && (self.accounted || !asked) && (got_through || !strict)
+    }
+}
+
+impl SentFacts {
+    fn of(sent: Sent, load: &Load) -> Self {
+        let batch = u64::from(load.batch);
+        let messages = sent.payloads * batch;
+        let seconds = sent.elapsed.as_secs_f64();
+        let errors = sent.errors.into_iter().map(|(reason, count)| (reason, count * batch));
+        Self {
+            messages,
+            datagrams: load.is_datagram.then_some(sent.payloads),
+            bytes: sent.bytes,
+            seconds,
+            messages_a_second: if seconds > 0.0 { messages as f64 / seconds } else { 0.0 },
+            errors: errors.collect(),
+            slipped: sent.slipped * batch,
+            interrupted: sent.interrupted,
+            broken: sent.broken,
+            cpu_s: sent.cpu.as_secs_f64(),
+            cpu_s_per_million: per_million(sent.cpu.as_secs_f64(), messages),
+        }
+    }
+}
+
+impl LedgerFacts {
+    fn of(looks: &Looks, sent: &SentFacts, batch: u32) -> Self {
+        let before = Ledger::of(&looks.before, &looks.scope);
+        let grown = Ledger::of(&looks.after, &looks.scope).since(&before);
+        let mut facts = Self {
+            listeners: match &looks.scope {
+                Scope::Listeners(names) => names.clone(),
+                Scope::All => Vec::new(),
+            },
+            received: grown.received,
+            accepted: grown.aggregated,
+            rejected: grown.rejected,
+            kernel_drops: grown.kernel_drops,
+            refused: grown.refused,
+            unaccounted: 0,
+            overflowed: looks.after.series.overflowed - looks.before.series.overflowed,
+            receive_buffer: grown.receive_buffer,
+        };
+        let accounted = facts.received + facts.dropped_messages(sent.datagrams, batch);
+        facts.unaccounted = sent.messages.cast_signed() - accounted.cast_signed();
+        facts
+    }
+
+    /// Messages in datagrams that nobody read. A connection that was refused is none.
+    fn dropped_messages(&self, datagrams: Option<u64>, batch: u32) -> u64 {
+        let unread = self.kernel_drops + self.refused.values().sum::<u64>();
+        datagrams.map_or(0, |_| unread * u64::from(batch))
+    }
+}
+
+/// `None` where there is nothing to divide by.
+fn per_million(seconds: f64, messages: u64) -> Option<f64> {
+    (messages > 0).then(|| seconds * 1e6 / messages as f64)
+}

@@ -1,0 +1,165 @@
+//! `tallyd check`: whether the configuration is good.
+
+use crate::commands::client::configured::ConfigArgs;
+use clap::Args;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use forwarders::advice::advice;
+use forwarders::delivery::driver::Destination;
+
+use crate::commands::kamailio as command;
+use crate::commands::reload;
+use crate::config::{self, Loaded};
+use kamailio::{KamailioSection, poller};
+
+/// `tallyd check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Which configuration file.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Also ask each destination whether it answers
+    #[arg(long)]
+    pub connect: bool,
+    /// Also ask the running daemon what a reload would change
+    #[arg(long)]
+    pub diff: bool,
+    /// The daemon's admin endpoint, for --diff [default: as configured, else http://127.0.0.1:9495]
+    #[arg(long, value_name = "URL", requires = "diff")]
+    pub admin: Option<String>,
+}
+
+/// Runs the command: status 0 if all is good, 1 if not.
+#[must_use]
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+pub fn command(args: &CheckArgs) -> ExitCode {
+    let (loaded, destinations) = match config::prepare(args.config.path(), "check") {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("{}", summary(&loaded, &destinations));
+    if args.diff && !diff(args, &loaded) {
+        return ExitCode::FAILURE;
+    }
+    if !args.connect {
+        return ExitCode::SUCCESS;
+    }
+    // With `debug_mode` nothing is sent, but Kamailio is asked all the same.
+    let destinations = if loaded.config.debug_mode { Vec::new() } else { destinations };
+    connect(destinations, &loaded.config.kamailio)
+}
+
+/// Prints what a reload of the running daemon would change; whether it could be done.
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+fn diff(args: &CheckArgs, loaded: &Loaded) -> bool {
+    let admin = reload::admin_of(args.admin.as_deref(), &args.config);
+    let forecast = match admin.and_then(|admin| admin.forecast()) {
+        Ok(forecast) => forecast,
+        Err(error) => {
+            eprintln!("{error}");
+            return false;
+        }
+    };
+    let same = |file: &Path| fs::canonicalize(file).ok();
+    let reads = forecast.file.as_deref();
+    if reads.and_then(same) != same(Path::new(loaded.source.name())) {
+        let reads = reads.map_or("none".into(), Path::to_string_lossy);
+        eprintln!("the daemon there reads another file: {reads}");
+        return false;
+    }
+    match &forecast.error {
+        None => println!("{}", reload::words("a reload would change", &forecast.changes)),
+        Some(error) => eprintln!("a reload would be refused:\n{error}"),
+    }
+    forecast.error.is_none()
+}
+
+fn summary(loaded: &Loaded, destinations: &[Destination]) -> String {
+    let Loaded { config, listeners, source, .. } = loaded;
+    let listeners: Vec<String> = listeners.iter().map(ToString::to_string).collect();
+    let names: Vec<&str> =
+        destinations.iter().map(|destination| destination.common.name.as_str()).collect();
+    let debug = if config.debug_mode { " (debug_mode: logged, not sent)" } else { "" };
+    let spool = if destinations.iter().any(Destination::may_spool) {
+        let folder = config.spool_folder();
+        match forwarders::spool::usable(&folder) {
+            Ok(()) => format!("\n  spool in {}", folder.display()),
+            Err(error) => format!(
+                "\n  NO SPOOL: {}: {error}: what cannot be delivered would wait in memory only, and \
+                 be lost with the process (state_dir)",
+                folder.display()
+            ),
+        }
+    } else {
+        String::new()
+    };
+    let polls: String = config
+        .kamailio
+        .iter()
+        .map(|kamailio| {
+            let KamailioSection { endpoint, interval, methods, .. } = kamailio;
+            format!("\n  polls Kamailio at {endpoint} every {interval}, {} methods", methods.len())
+        })
+        .collect();
+    format!(
+        "{}: good\n  listens on {}{polls}\n  every {} to {}{debug}{spool}",
+        source.name(),
+        listeners.join(", "),
+        config.interval,
+        names.join(", ")
+    )
+}
+
+/// An error, and behind it what to do about it, if anybody knows.
+fn with_advice(words: &str) -> String {
+    match advice(words) {
+        Some(advice) => format!("{words}; {advice}"),
+        None => words.to_owned(),
+    }
+}
+
+/// Asks every destination and every Kamailio, one after the other, so that the answers read in order.
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut status = ExitCode::SUCCESS;
+    for mut destination in destinations {
+        let limit = destination.common.delivery.timeout.get();
+        let probe = async { tokio::time::timeout(limit, destination.forwarder.probe()).await };
+        let name = &destination.common.name;
+        match runtime.block_on(probe) {
+            Ok(Ok(())) => println!("  {name}: answers"),
+            Ok(Err(error)) => {
+                println!("  {name}: {}", with_advice(&error.to_string()));
+                status = ExitCode::FAILURE;
+            }
+            Err(_) => {
+                let words = format!("no answer within {limit:?} (delivery.timeout)");
+                println!("  {name}: {}", with_advice(&words));
+                status = ExitCode::FAILURE;
+            }
+        }
+    }
+    for instance in instances {
+        let endpoint = &instance.endpoint;
+        match runtime.block_on(poller::probe(instance)) {
+            Ok(version) => println!("  {endpoint}: answers, {version}"),
+            Err(error) => {
+                println!("  {endpoint}: {error}{}", command::next_step(&error));
+                status = ExitCode::FAILURE;
+            }
+        }
+    }
+    status
+}

@@ -1,0 +1,152 @@
+//! Where messages go, as it is written on the command line and as a listener names itself.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use basics::address;
+
+use crate::config::DEFAULT_PORT;
+use engine::listener::{Protocol, Transport};
+
+/// A listener's transport and place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// How messages go there.
+    pub transport: Transport,
+    /// Its address or path.
+    pub place: Place,
+}
+
+/// An address or a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Of `udp` and `tcp`.
+    Address(SocketAddr),
+    /// Of `unix` and `unix_datagram`.
+    Path(PathBuf),
+}
+
+impl Endpoint {
+    /// Reads what follows the protocol in a listener's name: `udp 127.0.0.1:5090`.
+    fn parse(transport: &str, place: &str) -> Result<Self, String> {
+        let transport = Transport::from_word(transport).ok_or_else(|| {
+            format!("`{transport}` is no transport: udp, tcp, unix or unix_datagram")
+        })?;
+        let place = if transport.has_address() {
+            Place::Address(address::resolve(place)?)
+        } else if place.starts_with('/') {
+            Place::Path(place.into())
+        } else {
+            return Err(format!("a socket's path starts with `/`, not `{place}`"));
+        };
+        Ok(Self { transport, place })
+    }
+
+    /// The protocol and endpoint of a listener by its name in the status, such as
+    /// `json/udp 127.0.0.1:5090`; `None` for a name that this version does not know.
+    #[must_use]
+    pub fn of_listener(name: &str) -> Option<(Protocol, Self)> {
+        let (protocol, rest) = name.split_once('/')?;
+        let (transport, place) = rest.split_once(' ')?;
+        Some((Protocol::from_word(protocol)?, Self::parse(transport, place).ok()?))
+    }
+
+    /// Whether what is sent here comes in at that listener.
+    #[must_use]
+    pub fn leads_to(&self, listener: &Self) -> bool {
+        self.transport == listener.transport
+            && match (&self.place, &listener.place) {
+                (Place::Address(to), Place::Address(at)) => {
+                    to.port() == at.port() && (at.ip().is_unspecified() || to.ip() == at.ip())
+                }
+                (to, at) => to == at,
+            }
+    }
+
+    /// Where to reach a listener of this host: one that listens everywhere does on loopback.
+    #[must_use]
+    pub fn reachable(listens_at: SocketAddr) -> SocketAddr {
+        let ip = match listens_at.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        SocketAddr::new(ip, listens_at.port())
+    }
+
+    /// Whether messages go in datagrams, and not in a stream of lines.
+    #[must_use]
+    pub fn is_datagram(&self) -> bool {
+        matches!(self.transport, Transport::Udp | Transport::UnixDatagram)
+    }
+}
+
+impl Default for Endpoint {
+    /// The listener that a daemon has without configuration.
+    fn default() -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT));
+        Self { transport: Transport::Udp, place: Place::Address(address) }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    /// Reads `udp://host:port`, `tcp://host:port`, `unix:///path` or `unix_datagram:///path`;
+    /// without a transport it is UDP.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (transport, place) = text.split_once("://").unwrap_or(("udp", text));
+        Self::parse(transport, place)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}://", self.transport.as_str())?;
+        match &self.place {
+            Place::Address(address) => address.fmt(formatter),
+            Place::Path(path) => path.display().fmt(formatter),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(text: &str) -> Endpoint {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn endpoints_are_written_as_listeners_are_configured() {
+        for text in [
+            "udp://127.0.0.1:5090",
+            "tcp://[::1]:8125",
+            "unix:///run/tallyd.sock",
+            "unix_datagram:///run/a b.sock",
+        ] {
+            assert_eq!(endpoint(text).to_string(), text);
+        }
+        assert_eq!(endpoint("127.0.0.1:5090"), endpoint("udp://127.0.0.1:5090"));
+        for wrong in ["http://127.0.0.1:80", "udp://127.0.0.1", "unix://run/x", "tcp://", ""] {
+            assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_listener_is_found_by_its_name() {
+        let (protocol, listener) = Endpoint::of_listener("statsd/udp 0.0.0.0:8125").unwrap();
+        assert_eq!(protocol, Protocol::Statsd);
+        assert!(endpoint("udp://127.0.0.1:8125").leads_to(&listener));
+        assert!(!endpoint("udp://127.0.0.1:8126").leads_to(&listener));
+        assert!(!endpoint("tcp://127.0.0.1:8125").leads_to(&listener));
+        let (_, listener) = Endpoint::of_listener("json/udp 127.0.0.1:5090").unwrap();
+        assert!(!endpoint("udp://127.0.0.2:5090").leads_to(&listener));
+        let (_, listener) = Endpoint::of_listener("json/unix /run/a b.sock").unwrap();
+        assert!(endpoint("unix:///run/a b.sock").leads_to(&listener));
+        assert_eq!(Endpoint::of_listener("collectd/udp 127.0.0.1:1"), None);
+    }
+}

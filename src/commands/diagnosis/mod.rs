@@ -1,0 +1,229 @@
+//! What is wrong with a rejected message, for the one who wrote it: the place, what stands there,
+//! and what was probably meant.
+//!
+//! The daemon only notes a [`Rejection`], as bad messages come by the million. This looks at one of
+//! them at leisure.
+
+use std::fmt;
+
+use basics::escape::escaped;
+use engine::listener::Protocol;
+use engine::protocol::{RejectReason, Rejection};
+
+mod advice;
+mod place;
+
+/// Bytes that are shown before and behind the place.
+const SHOWN_BEFORE: usize = 48;
+const SHOWN_BEHIND: usize = 32;
+/// Characters that are shown of what stands at the place.
+const GOT_CHARS_MAX: usize = 40;
+
+/// A rejection with its circumstances. Shown, it is one sentence, safe for a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Diagnosis {
+    /// What the daemon notes.
+    pub(crate) rejection: Rejection,
+    /// JSON Pointer (RFC 6901) to the value, as far as the text could be read; empty for the message
+    /// as a whole.
+    pub(crate) pointer: Option<String>,
+    /// What stands there, escaped; none where something is missing.
+    pub(crate) got: Option<String>,
+    /// What to do.
+    pub(crate) advice: Option<Advice>,
+}
+
+/// What was probably meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Advice {
+    /// The right word, where one is near.
+    pub(crate) nearest: Option<String>,
+    /// The same as a clause.
+    pub(crate) words: String,
+}
+
+impl Diagnosis {
+    /// Looks at a rejected message: a line, or an array as a whole. The offset is into it.
+    pub(crate) fn of(protocol: Protocol, message: &[u8], rejection: Rejection) -> Self {
+        let offset = rejection.offset.min(message.len());
+        let pointer = (protocol == Protocol::Json).then(|| place::pointer(message, offset));
+        let token = place::token(protocol, message, offset);
+        let is_missing = matches!(
+            rejection.reason,
+            RejectReason::MissingName | RejectReason::MissingType | RejectReason::MissingValue
+        );
+        let got = (!is_missing).then(|| got(&token));
+        let advice = advice::advice(protocol, &message[offset..], &token, &rejection);
+        Self { rejection, pointer, got, advice }
+    }
+
+    /// The line around the place, and below it a mark.
+    pub(crate) fn excerpt(&self, message: &[u8]) -> [String; 2] {
+        let offset = self.rejection.offset.min(message.len());
+        let is_boundary = |at: &usize| message.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
+        let start = (0..=offset.saturating_sub(SHOWN_BEFORE)).rev().find(is_boundary);
+        let end = (offset.saturating_add(SHOWN_BEHIND)..message.len()).find(is_boundary);
+        let (start, end) = (start.unwrap_or(0), end.unwrap_or(message.len()));
+        let before = escaped(&message[start..offset]);
+        let mark = format!("{}^", " ".repeat(before.chars().count()));
+        [before + &escaped(&message[offset..end]), mark]
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rejection { reason, offset, expected } = self.rejection;
+        write!(formatter, "{} at byte {offset}", reason.as_str())?;
+        if let Some(pointer) = self.pointer.as_ref().filter(|pointer| !pointer.is_empty()) {
+            write!(formatter, " ({})", escaped(pointer.as_bytes()))?;
+        }
+        write!(formatter, ": expected {expected}")?;
+        if let Some(got) = &self.got {
+            write!(formatter, ", got {got}")?;
+        }
+        if let Some(advice) = &self.advice {
+            write!(formatter, "; {}", escaped(advice.words.as_bytes()))?;
+        }
+        Ok(())
+    }
+}
+
+fn got(token: &[u8]) -> String {
+    match token.first() {
+        None => return "the end".to_owned(),
+        Some(b'{') => return "an object".to_owned(),
+        Some(b'[') => return "an array".to_owned(),
+        Some(_) => {}
+    }
+    let shown = escaped(token);
+    if shown.chars().count() <= GOT_CHARS_MAX {
+        return shown;
+    }
+    shown.chars().take(GOT_CHARS_MAX).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::protocol::Limits;
+
+    /// What is said of the one message in `text`.
+    fn said(protocol: Protocol, text: &str) -> String {
+        let mut said = Vec::new();
+        protocol.decode(text.as_bytes(), &Limits::default(), &mut |message| {
+            if let Err(rejection) = message {
+                let diagnosis = Diagnosis::of(protocol, text.as_bytes(), rejection);
+                let [_, mark] = diagnosis.excerpt(text.as_bytes());
+                assert!(mark.ends_with('^'));
+                said.push(diagnosis.to_string());
+            }
+        });
+        assert_eq!(said.len(), 1, "{text}: {said:?}");
+        said.remove(0)
+    }
+
+    #[test]
+    fn a_json_message_is_told_where_it_is_wrong_and_what_was_meant() {
+        for (message, told) in [
+            (
+                r#"{"metric_name": "m", "metric_type": "timr", "value": 1}"#,
+                "unknown_type at byte 36 (/metric_type): expected `trace`, `gauge`, `counter`, \
+                 `timer` or `set`, got \"timr\"; did you mean \"timer\"?",
+            ),
+            (
+                r#"{"metricName": "m", "metric_type": "trace"}"#,
+                "missing_name at byte 0: expected `metric_name`; did you mean `metric_name` where it \
+                 says `metricName`?",
+            ),
+            (
+                r#"{"metric_name": "m", "type": "trace"}"#,
+                "missing_type at byte 0: expected `metric_type`; did you mean `metric_type` where it \
+                 says `type`?",
+            ),
+            (
+                r#"{"metric_name": "m", "metric_type": "gauge", "count": 1}"#,
+                "missing_value at byte 0: expected `value`; did you mean `value` where it says \
+                 `count`?",
+            ),
+            (
+                r#"[{"metric_name": "m", "metric_type": "gauge", "value": "1,5"}]"#,
+                "bad_value at byte 55 (/0/value): expected a finite number, got \"1,5\"; did you mean \
+                 1.5?",
+            ),
+            (
+                r#"{"metric_name": "m", "metric_type": "timer", "value": "12ms"}"#,
+                "bad_value at byte 54 (/value): expected a finite number, got \"12ms\"; did you mean \
+                 12?",
+            ),
+            (
+                r#"{"metric_name": "m", "metric_type": "counter", "sample_rate": 10}"#,
+                "bad_sample_rate at byte 62 (/sample_rate): expected a number above 0 and up to 1, \
+                 got 10; did you mean 0.1, for one in 10?",
+            ),
+            (
+                r#"{"metric_name": "m", "metric_type": "trace", "tags": {"a/b~": [1]}}"#,
+                "nested_tag at byte 62 (/tags/a~1b~0): expected a string, number, boolean or null as \
+                 a tag's value, got an array; make a tag of each part",
+            ),
+            (
+                "{'metric_name': 'm'}",
+                "bad_json at byte 1: expected a key in quotes, got 'metric_name'; JSON has double \
+                 quotes",
+            ),
+            (
+                r#"{"metric_name": "m", "ok": True}"#,
+                "bad_json at byte 27 (/ok): expected a value, got True; did you mean true?",
+            ),
+            (
+                r#"{"metric_name": "m","#,
+                "bad_json at byte 20: expected a key in quotes, got the end; the message breaks off \
+                 here: it has to stand on one line",
+            ),
+            (
+                r#"{"metric_name": "m", }"#,
+                "bad_json at byte 21: expected a key in quotes, got }; there is a comma too many",
+            ),
+            (
+                r#"{"a": "\x"}"#,
+                "bad_json at byte 8 (/a): expected an escape that JSON knows, got x",
+            ),
+            ("42", "not_an_object at byte 0: expected an object, got 42"),
+        ] {
+            assert_eq!(said(Protocol::Json, message), told, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_statsd_line_is_told_where_it_is_wrong_and_what_was_meant() {
+        for (line, told) in [
+            (
+                "page.views:1|counter",
+                "unknown_type at byte 13: expected `c`, `g`, `ms`, `h`, `d` or `s`, got counter; did \
+                 you mean `c`?",
+            ),
+            (
+                "page.views:1,5|c",
+                "bad_value at byte 11: expected a finite number, got 1,5; did you mean 1.5?",
+            ),
+            ("page.views", "bad_line at byte 10: expected `:` and a value, got the end"),
+            (
+                "page.views:1|c|@5",
+                "bad_sample_rate at byte 16: expected a number above 0 and up to 1, got 5; did you \
+                 mean 0.2, for one in 5?",
+            ),
+        ] {
+            assert_eq!(said(Protocol::Statsd, line), told, "{line}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_message_reaches_a_terminal_as_it_is() {
+        let message = "{\"\u{1b}[31m\": [\u{1b}";
+        for offset in 0..=message.len() {
+            let rejection = Rejection { reason: RejectReason::BadJson, offset, expected: "x" };
+            let diagnosis = Diagnosis::of(Protocol::Json, message.as_bytes(), rejection);
+            let shown = format!("{diagnosis} {:?}", diagnosis.excerpt(message.as_bytes()));
+            assert!(!shown.contains('\u{1b}'), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Where in a message an offset lies. All before it could be read; what follows need not be JSON.
+
+use engine::listener::Protocol;
+
+/// A container around the place.
+enum Level<'a> {
+    /// With its latest key, in quotes.
+    Object {
+        key: Option<&'a [u8]>,
+        is_key_next: bool,
+    },
+    Array {
+        index: usize,
+    },
+}
+
+/// The JSON Pointer to the value at `offset`, or to the latest one before it.
+pub(super) fn pointer(message: &[u8], offset: usize) -> String {
+    let mut levels = Vec::new();
+    let mut at = 0;
+    while at < offset {
+        let end = if message[at] == b'"' { string_end(message, at) } else { at + 1 };
+        match (message[at], levels.last_mut()) {
+            (b'{', _) => levels.push(Level::Object { key: None, is_key_next: true }),
+            (b'[', _) => levels.push(Level::Array { index: 0 }),
+            (b'}' | b']', _) => drop(levels.pop()),
+            (b',', Some(Level::Array { index })) => *index += 1,
+            (b',', Some(Level::Object { key, is_key_next })) => {
+                (*key, *is_key_next) = (None, true);
+            }
+            (b'"', Some(Level::Object { key, is_key_next: is_key_next @ true })) => {
+                (*key, *is_key_next) = (Some(&message[at..end]), false);
+            }
+            _ => {}
+        }
+        at = end;
+    }
+    // What is wrong may be a key itself.
+    if let Some(Level::Object { key, is_key_next: true }) = levels.last_mut()
+        && at == offset
+        && message.get(at) == Some(&b'"')
+    {
+        *key = Some(&message[at..string_end(message, at)]);
+    }
+    levels.iter().map_while(step).collect()
+}
+
+/// What stands at `offset`: a word, a number, a string with its quotes, or a bracket.
+pub(super) fn token(protocol: Protocol, message: &[u8], offset: usize) -> Vec<u8> {
+    let rest = &message[offset..];
+    let quoted = |quote: u8| {
+        let length = rest[1..].iter().position(|byte| *byte == quote);
+        length.map_or(rest.len(), |length| length + 2)
+    };
+    let end = match (protocol, rest.first()) {
+        (_, None) => 0,
+        (Protocol::Json, Some(b'"')) => string_end(rest, 0),
+        (Protocol::Json, Some(b'\'')) => quoted(b'\''),
+        (Protocol::Json, Some(b'{' | b'[' | b'}' | b']' | b',' | b':')) => 1,
+        (Protocol::Json, Some(_)) => ends_before(rest, b" \t\r\n,:{}[]\""),
+        (Protocol::Statsd, Some(_)) => ends_before(rest, b"|:\n"),
+    };
+    rest[..end].to_vec()
+}
+
+fn ends_before(rest: &[u8], stops: &[u8]) -> usize {
+    rest.iter().position(|byte| stops.contains(byte)).unwrap_or(rest.len())
+}
+
+/// Behind the closing quote of a string that starts at `start`, or the end.
+fn string_end(message: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(byte) = message.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    message.len()
+}
+
+fn step(level: &Level<'_>) -> Option<String> {
+    match level {
+        Level::Array { index } => Some(format!("/{index}")),
+        Level::Object { key, .. } => {
+            let quoted = (*key)?;
+            let key = serde_json::from_slice::<String>(quoted)
+                .unwrap_or_else(|_| String::from_utf8_lossy(quoted).into_owned());
+            Some(format!("/{}", key.replace('~', "~0").replace('/', "~1")))
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! `tallyd explain`: what becomes of messages, and what each destination gets of them. It asks no
+//! daemon and sends nothing.
+
+use crate::commands::client::configured::ConfigArgs;
+use clap::Args;
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use forwarders::ForwardersConfig;
+use thiserror::Error;
+
+use self::pipeline::{Message, Pipeline};
+use crate::commands::client::terminal;
+use crate::config::{self, LoadError};
+use engine::listener::Protocol;
+use engine::protocol::lines;
+use yaml::Spanned;
+
+/// `tallyd explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Files of messages, one a line; or messages themselves, which begin with `{` or `[` or, with
+    /// --statsd, have a `|`; or `-` for standard input, as without any
+    pub inputs: Vec<String>,
+    /// Which configuration file: it says which tags, limits and destinations there are.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The messages are statsd lines
+    #[arg(long)]
+    pub statsd: bool,
+    /// Answer in JSON, an object a line for each message
+    #[arg(long)]
+    pub json: bool,
+    /// Show secrets that a destination writes into its payloads (kafka_apikey), in place of ***
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+mod pipeline;
+mod report;
+mod text;
+
+/// Wrong usage.
+const STATUS_USAGE: u8 = 2;
+/// Most of one input: it is read as a whole, as an array may be.
+const INPUT_BYTES_MAX: u64 = 64 << 20;
+/// Standard input by its name.
+const STDIN: &str = "-";
+
+/// Why nothing more is explained.
+#[derive(Debug, Error)]
+enum ExplainError {
+    /// What was named is neither a file nor a message.
+    #[error(
+        "`{0}` is neither a file nor a message: messages begin with `{{` or `[` or, with --statsd, \
+         have a `|`"
+    )]
+    Usage(String),
+    /// There is no configuration.
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    /// An input cannot be read.
+    #[error("{name}: cannot be read: {source}")]
+    Input { name: String, source: io::Error },
+    /// An input is too large.
+    #[error("{0}: larger than 64 MiB: explain a part of it, as with head(1)")]
+    TooLarge(String),
+    /// Standard output takes nothing.
+    #[error("cannot write: {0}")]
+    Output(#[source] io::Error),
+}
+
+/// Runs the command: status 0 if every message is accepted, 1 if not, 2 for wrong usage.
+#[must_use]
+#[allow(clippy::print_stderr)]
+pub fn command(args: &ExplainArgs) -> ExitCode {
+    match run(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Whoever reads has seen enough.
+        Err(ExplainError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            let is_usage = matches!(error, ExplainError::Usage(_));
+            if is_usage { ExitCode::from(STATUS_USAGE) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+#[allow(clippy::print_stderr)]
+fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
+    let protocol = if args.statsd { Protocol::Statsd } else { Protocol::Json };
+    let mut loaded = config::load(args.config.path())?;
+    let is_debug = std::mem::take(&mut loaded.config.debug_mode);
+    let is_masked = !args.show_secrets && mask_secrets(&mut loaded.config.forwarders);
+    let destinations =
+        loaded.config.destinations(&loaded.source, "explain").map_err(LoadError::from)?;
+    let mut pipeline = Pipeline::new(protocol, &loaded.config, destinations);
+    if is_debug {
+        eprintln!("note: with `debug_mode` the daemon sends nothing of this");
+    }
+    if is_masked {
+        eprintln!("note: *** stands for a secret of the configuration; --show-secrets shows it");
+    }
+    let stdin = [STDIN.to_owned()];
+    let inputs = if args.inputs.is_empty() { &stdin[..] } else { &args.inputs };
+    let (mut number, mut is_good) = (0, true);
+    for input in inputs {
+        let (name, bytes) = read(input, protocol)?;
+        for (line, bytes) in messages(protocol, &bytes) {
+            number += 1;
+            let explained = pipeline.explain(Message { bytes, source: &name, line, number });
+            is_good &= explained.is_good();
+            show(&explained, args.json).map_err(ExplainError::Output)?;
+        }
+    }
+    if number == 0 {
+        eprintln!(
+            "there is no message in the input: give one as an argument, or in a file, or on standard input"
+        );
+    }
+    Ok(is_good && number > 0)
+}
+
+/// Takes secrets out of what destinations write; whether there were any.
+fn mask_secrets(forwarders: &mut Spanned<ForwardersConfig>) -> bool {
+    let mut masked = forwarders.get().clone();
+    let is_masked = masked.mask_payload_secrets();
+    *forwarders = Spanned::new(masked, forwarders.span());
+    is_masked
+}
+
+/// An input's name and bytes.
+#[allow(clippy::print_stderr)]
+fn read(input: &str, protocol: Protocol) -> Result<(String, Vec<u8>), ExplainError> {
+    let failed = |source| ExplainError::Input { name: input.to_owned(), source };
+    let mut bytes = Vec::new();
+    let limit = INPUT_BYTES_MAX + 1;
+    if input == STDIN {
+        if io::stdin().is_terminal() {
+            eprintln!("messages from standard input, one a line; Ctrl-D ends them");
+        }
+        io::stdin().take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    } else {
+        let is_message = match protocol {
+            Protocol::Json => input.trim_start().starts_with(['{', '[']),
+            Protocol::Statsd => input.contains('|'),
+        };
+        match File::open(Path::new(input)) {
+            Ok(file) => file.take(limit).read_to_end(&mut bytes).map_err(failed)?,
+            Err(_) if is_message => return Ok(("argument".to_owned(), input.into())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(ExplainError::Usage(input.to_owned()));
+            }
+            Err(error) => return Err(failed(error)),
+        };
+    }
+    if bytes.len() as u64 > INPUT_BYTES_MAX {
+        return Err(ExplainError::TooLarge(input.to_owned()));
+    }
+    Ok((input.to_owned(), bytes))
+}
+
+/// The messages of an input, as a datagram holds them, each with its line: lines, or an array.
+fn messages(protocol: Protocol, input: &[u8]) -> Vec<(u64, &[u8])> {
+    if protocol.is_array(input) {
+        return vec![(1, input.trim_ascii_end())];
+    }
+    let (mut number, mut counted) = (1, 0);
+    let each = |place: std::ops::Range<usize>| {
+        number += memchr::memchr_iter(b'\n', &input[counted..place.start]).count() as u64;
+        counted = place.start;
+        (number, &input[place])
+    };
+    lines(input).map(each).collect()
+}
+
+fn show(explained: &report::Explained, as_json: bool) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    if as_json {
+        serde_json::to_writer(&mut stdout, explained)?;
+        stdout.write_all(b"\n")?;
+    } else {
+        let with_colours = terminal::has_colours(&stdout);
+        stdout.write_all(text::write(explained, with_colours).as_bytes())?;
+    }
+    stdout.flush()
+}

@@ -1,0 +1,169 @@
+//! The daemon's own way from a message to the bytes of each destination, on one thread: its decoder,
+//! its identifier, its table and store, its selection and its encoders.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use forwarders::delivery::driver::Destination;
+use forwarders::payload::Batch;
+use model::{Series, Snapshot, Window};
+
+use super::report::{
+    AgentTag, Bytes, Explained, ForwarderFacts, Outcome, PayloadFacts, PointFacts, RejectionFacts,
+    SampleFacts, SeriesFacts, added,
+};
+use crate::commands::diagnosis::Diagnosis;
+use crate::config::Config;
+use basics::time::unix_ms;
+use engine::aggregator::clock::WindowClock;
+use engine::aggregator::store::Store;
+use engine::aggregator::table::Table;
+use engine::aggregator::tally::Tally;
+use engine::listener::Protocol;
+use engine::listener::recorder::Shared;
+use engine::protocol::Sample;
+
+/// A daemon without sockets. Messages go through it one after the other, each in a window of its own.
+pub(super) struct Pipeline {
+    protocol: Protocol,
+    shared: Shared,
+    table: Table,
+    spare: Box<Tally>,
+    store: Store,
+    interval: Duration,
+    /// The end of the latest window.
+    clock: WindowClock,
+    now_ms: u64,
+    destinations: Vec<Destination>,
+}
+
+/// A message and where it is from.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) source: &'a str,
+    pub(super) line: u64,
+    pub(super) number: u64,
+}
+
+impl Pipeline {
+    /// With what a daemon of this configuration has.
+    pub(super) fn new(protocol: Protocol, config: &Config, destinations: Vec<Destination>) -> Self {
+        let shared = config.shared(Instant::now());
+        let interval = config.interval.get();
+        let now_ms = unix_ms(SystemTime::now());
+        Self {
+            protocol,
+            table: Table::new(shared.exact_samples, 0),
+            spare: Box::default(),
+            store: Store::new(&config.aggregation, interval, Arc::clone(&shared.registry)),
+            shared,
+            interval,
+            clock: WindowClock::new(interval, now_ms),
+            now_ms,
+            destinations,
+        }
+    }
+
+    /// What becomes of a message.
+    pub(super) fn explain(&mut self, message: Message<'_>) -> Explained {
+        let Self { protocol, shared, table, .. } = self;
+        let mut outcomes = Vec::new();
+        let mut recorded = Vec::new();
+        let skipped =
+            protocol.decode(message.bytes, &shared.limits, &mut |decoded| match decoded {
+                Ok(sample) => {
+                    let (facts, series) = describe(shared, &sample);
+                    recorded.push((outcomes.len(), series));
+                    outcomes.push(Outcome::Sample(facts));
+                    shared.record(table, sample, 0);
+                }
+                Err(rejection) => {
+                    let diagnosis = Diagnosis::of(*protocol, message.bytes, rejection);
+                    let facts = RejectionFacts::of(diagnosis, message.bytes);
+                    outcomes.push(Outcome::Rejected(facts));
+                }
+            });
+        let snapshot = Arc::new(self.flush());
+        for (place, series) in recorded {
+            if let Outcome::Sample(facts) = &mut outcomes[place] {
+                facts.folded = !snapshot.points.iter().any(|point| *point.series == series);
+            }
+        }
+        Explained {
+            message: message.number,
+            source: message.source.to_owned(),
+            line: message.line,
+            text: String::from_utf8_lossy(message.bytes).into_owned(),
+            outcomes,
+            skipped,
+            points: snapshot.points.iter().map(|point| PointFacts::of(&snapshot, point)).collect(),
+            forwarders: self.encode(&snapshot),
+        }
+    }
+
+    /// Closes the window. Nothing is forgotten: between messages passes no time.
+    fn flush(&mut self) -> Snapshot {
+        let mut tally = self.table.replace_tally(std::mem::take(&mut self.spare));
+        self.store.merge(0, &mut tally);
+        self.spare = tally;
+        let end_ms = self.clock.close(self.now_ms).end_ms;
+        self.now_ms = end_ms;
+        self.store.flush(Window { end_ms, interval: self.interval })
+    }
+
+    /// What each destination makes of a window. One that nothing was added to is shown to none.
+    fn encode(&mut self, snapshot: &Arc<Snapshot>) -> Vec<ForwarderFacts> {
+        if snapshot.points.is_empty() {
+            return Vec::new();
+        }
+        let each = |destination: &mut Destination| {
+            let name = destination.common.name.clone();
+            let kind = destination.kind;
+            let chosen = destination.common.select.apply(snapshot);
+            let selected = !chosen.points.is_empty();
+            let (mut payloads, mut page) = (Vec::new(), None);
+            if selected {
+                let mut batch = Batch::default();
+                destination.forwarder.encode(&chosen, &mut batch);
+                // A payload may hold a place alone, for points that end as another's.
+                let full = batch.pending().filter(|payload| !payload.bytes.is_empty());
+                payloads.extend(full.map(|payload| PayloadFacts {
+                    key: (!payload.key.is_empty()).then(|| Bytes::of(payload.key)),
+                    body: Bytes::of(payload.bytes),
+                }));
+                page = destination.forwarder.served().map(|page| Bytes::of(&page));
+            }
+            ForwarderFacts { name, kind, selected, payloads, page }
+        };
+        self.destinations.iter_mut().map(each).collect()
+    }
+}
+
+/// What a sample becomes, before it is recorded.
+fn describe<'a>(shared: &'a Shared, sample: &Sample<'a>) -> (SampleFacts, Series) {
+    let mut tags = sample.tags.clone();
+    shared.identifier.add_agent_tags(&mut tags);
+    let identity = shared.identifier.identify(sample.value.kind(), &sample.name, &tags);
+    let series = identity.to_series();
+    let own = |key: &str| {
+        let found = sample.tags.iter().find(|(other, _)| other == key);
+        found.map(|(_, value)| Cow::clone(value).into_owned())
+    };
+    let agent_tags = shared.identifier.agent_tags().iter().map(|(key, value)| AgentTag {
+        key: key.clone(),
+        value: value.clone(),
+        message: own(key),
+        wins: series.tag(key) == Some(value),
+    });
+    let facts = SampleFacts {
+        series: SeriesFacts::of(&series),
+        means: sample.value.means(),
+        value: added(&sample.value),
+        weight: sample.weight,
+        agent_tags: agent_tags.collect(),
+        folded: false,
+    };
+    (facts, series)
+}

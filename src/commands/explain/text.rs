@@ -1,0 +1,159 @@
+//! What people read of a message. Nothing in it is obeyed by a terminal.
+
+use std::fmt::Write;
+
+use super::report::{
+    AgentTag, Bytes, Explained, ForwarderFacts, Outcome, PointFacts, RejectionFacts, SampleFacts,
+    SeriesFacts,
+};
+use basics::escape::escaped;
+
+/// Bytes of a message that are shown; all of it is in the input.
+const MESSAGE_BYTES: usize = 200;
+/// Bytes of a line of hexadecimal digits.
+const HEX_BYTES: usize = 32;
+
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const PLAIN: &str = "\x1b[0m";
+
+/// Writes it, a blank line behind it.
+pub(super) fn write(explained: &Explained, with_colours: bool) -> String {
+    let Explained { source, line, text, outcomes, skipped, points, forwarders, .. } = explained;
+    let mut lines = Lines { text: String::new(), with_colours };
+    let end = text.floor_char_boundary(MESSAGE_BYTES);
+    let more = if end < text.len() { "…" } else { "" };
+    let shown = escaped(&text.as_bytes()[..end]);
+    lines.add(0, &format!("{}:{line}: {shown}{more}", escaped(source.as_bytes())));
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Sample(sample) => lines.sample(sample),
+            Outcome::Rejected(rejection) => lines.rejection(rejection),
+        }
+    }
+    if *skipped > 0 {
+        lines.add(2, "skipped: an event or a service check, which is no sample");
+    } else if outcomes.is_empty() {
+        lines.add(2, "nothing: there is no message in it");
+    }
+    for point in points {
+        lines.point(point);
+    }
+    for forwarder in forwarders {
+        lines.forwarder(forwarder);
+    }
+    lines.text.push('\n');
+    lines.text
+}
+
+struct Lines {
+    text: String,
+    with_colours: bool,
+}
+
+impl Lines {
+    fn add(&mut self, indent: usize, line: &str) {
+        // Writing into a string cannot fail.
+        let _infallible = writeln!(self.text, "{:indent$}{line}", "");
+    }
+
+    fn coloured(&self, word: &str, colour: &str) -> String {
+        if self.with_colours { format!("{colour}{word}{PLAIN}") } else { word.to_owned() }
+    }
+
+    fn sample(&mut self, sample: &SampleFacts) {
+        let SampleFacts { series, means, value, weight, agent_tags, folded } = sample;
+        let value = match value {
+            serde_json::Value::Null => "1".to_owned(),
+            serde_json::Value::String(member) => format!("\"{}\"", escaped(member.as_bytes())),
+            number => number.to_string(),
+        };
+        let weight = if *weight > 1.0 { format!(", for {weight} samples") } else { String::new() };
+        let accepted = self.coloured("accepted", GREEN);
+        self.add(2, &format!("{accepted}: {}, {means} {value}{weight}", named(series)));
+        if !agent_tags.is_empty() {
+            let tags: Vec<_> = agent_tags.iter().map(agent_tag).collect();
+            self.add(4, &format!("tags of the agent: {}", tags.join(", ")));
+        }
+        if *folded {
+            self.add(4, "folded into another series: a limit is reached, see `aggregation`");
+        }
+    }
+
+    fn rejection(&mut self, rejection: &RejectionFacts) {
+        let rejected = self.coloured("rejected", RED);
+        let (sentence, [excerpt, mark]) = &rejection.shown;
+        self.add(2, &format!("{rejected}: {sentence}"));
+        self.add(4, excerpt);
+        self.add(4, mark);
+    }
+
+    fn point(&mut self, point: &PointFacts) {
+        let fields = point.fields.iter().map(|(field, value)| format!("{field}={value}"));
+        let fields: Vec<_> = fields.collect();
+        self.add(2, &format!("point: {}: {}", named(&point.series), fields.join(" ")));
+    }
+
+    fn forwarder(&mut self, forwarder: &ForwarderFacts) {
+        let name = escaped(forwarder.name.as_bytes());
+        if !forwarder.selected {
+            return self.add(2, &format!("{name}: nothing, `select` leaves it out"));
+        }
+        if let Some(page) = &forwarder.page {
+            self.add(2, &format!("{name}: a page of {} bytes", page.count()));
+            self.bytes(page);
+        } else if forwarder.payloads.is_empty() {
+            self.add(2, &format!("{name}: nothing, it cannot carry this point"));
+        }
+        for payload in &forwarder.payloads {
+            let key = payload.key.as_ref().map_or(String::new(), |key| match key {
+                Bytes::Text(text) => format!(", key \"{}\"", escaped(text.as_bytes())),
+                Bytes::Hex(digits) => format!(", key {digits}"),
+            });
+            self.add(2, &format!("{name}: {} bytes{key}", payload.body.count()));
+            self.bytes(&payload.body);
+        }
+    }
+
+    fn bytes(&mut self, bytes: &Bytes) {
+        match bytes {
+            Bytes::Text(text) => {
+                text.split_terminator('\n').for_each(|line| self.add(4, &escaped(line.as_bytes())));
+            }
+            Bytes::Hex(digits) => {
+                let digits: Vec<char> = digits.chars().collect();
+                for row in digits.chunks(2 * HEX_BYTES) {
+                    let pairs: Vec<String> =
+                        row.chunks(2).map(|pair| pair.iter().collect()).collect();
+                    self.add(4, &pairs.join(" "));
+                }
+            }
+        }
+    }
+}
+
+fn named(series: &SeriesFacts) -> String {
+    let mut name = format!("{} {}", series.r#type, escaped(series.name.as_bytes()));
+    for (key, value) in &series.tags {
+        // Writing into a string cannot fail.
+        let _infallible =
+            write!(name, " {}={}", escaped(key.as_bytes()), escaped(value.as_bytes()));
+    }
+    name
+}
+
+fn agent_tag(tag: &AgentTag) -> String {
+    let AgentTag { key, value, message, wins } = tag;
+    let shown = escaped(format!("{key}={value}").as_bytes());
+    match message {
+        Some(message) if message != value => {
+            let message = escaped(message.as_bytes());
+            if *wins {
+                format!("{shown} (not {message}, as the message says)")
+            } else {
+                format!("not {shown}, as the message says {message}")
+            }
+        }
+        _ => shown,
+    }
+}

@@ -1,0 +1,13 @@
+//! The commands: one module each, and the code that several of them share.
+
+pub mod bench;
+pub mod check;
+pub mod client;
+mod diagnosis;
+pub mod explain;
+pub mod kamailio;
+pub mod reload;
+pub mod send;
+pub mod spool;
+pub mod tap;
+pub mod top;

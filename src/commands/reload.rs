@@ -1,0 +1,162 @@
+//! `tallyd reload`: has a daemon read its configuration anew, and tells what came of it.
+
+use crate::commands::client::configured::ConfigArgs;
+use clap::Args;
+use std::fs;
+use std::io;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use thiserror::Error;
+
+use crate::commands::client::configured;
+use crate::commands::client::ledger::{Admin, DEFAULT_ADMIN, LedgerError, Reload, Status};
+use crate::config::{self, LoadError};
+
+/// `tallyd reload`.
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// Which configuration file: it says where the daemon answers. The daemon reads the one that it
+    /// was started with.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The daemon's admin endpoint [default: as configured, else http://127.0.0.1:9495]
+    #[arg(long, value_name = "URL")]
+    pub admin: Option<String>,
+    /// The daemon's process number, for one without an admin endpoint
+    #[arg(long, value_name = "NUMBER")]
+    pub pid: Option<u32>,
+}
+
+/// How long a reload may take: names are looked up, and what is removed is read to its end.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Why a reload did not come about, or is not known to have.
+#[derive(Debug, Error)]
+enum ReloadError {
+    #[error(
+        "{0}; a daemon whose `admin: {{listen}}` is elsewhere needs --admin, one without needs --pid"
+    )]
+    NoDaemon(#[source] LedgerError),
+    #[error(
+        "{0}\nno daemon was told: where it answers cannot be read from this file; --admin says it"
+    )]
+    File(#[source] LoadError),
+    #[error(
+        "the daemon says that its process number is {0}, but here that is not tallyd: if it runs in \
+         a container, reload it there"
+    )]
+    NotHere(u32),
+    #[error("process {pid} cannot be told: {source}{}", hint(*.source))]
+    Signal { pid: u32, source: rustix::io::Errno },
+    #[error("the daemon was told, and has ended or answers no more: look into its log: {0}")]
+    Ended(#[source] LedgerError),
+    #[error("the daemon was told, and has said nothing within {PATIENCE:?}: look into its log")]
+    Silent,
+}
+
+/// Runs the command: status 0 if the daemon goes on with what its file says now, 1 if not.
+#[must_use]
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+pub fn command(args: &ReloadArgs) -> ExitCode {
+    match reload(args) {
+        Ok(Some(Reload { error: None, changes, .. })) => {
+            println!("{}", words("reloaded", &changes));
+            ExitCode::SUCCESS
+        }
+        Ok(Some(Reload { error: Some(error), .. })) => {
+            eprintln!("refused, nothing was changed:\n{error}");
+            ExitCode::FAILURE
+        }
+        Ok(None) => {
+            println!("told to reload; without an admin endpoint only its log says what came of it");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is different, below a line that says what of it.
+#[must_use]
+pub fn words(what: &str, changes: &[String]) -> String {
+    if changes.is_empty() {
+        return format!("{what}: nothing is different");
+    }
+    let lines = changes.iter().map(|change| format!("\n  {change}"));
+    format!("{what}:{}", lines.collect::<String>())
+}
+
+/// Where a daemon with this configuration answers; the usual place if that cannot be read, as it may
+/// be just what is wrong.
+pub(crate) fn admin_of(named: Option<&str>, args: &ConfigArgs) -> Result<Admin, LedgerError> {
+    let loaded = config::load(args.path()).ok();
+    let url = configured::admin(named, loaded.as_ref());
+    Admin::new(url.as_deref().unwrap_or(DEFAULT_ADMIN))
+}
+
+/// Tells the daemon and waits; `None` if nobody says what came of it.
+fn reload(args: &ReloadArgs) -> Result<Option<Reload>, ReloadError> {
+    let admin = admin_of(args.admin.as_deref(), &args.config).map_err(ReloadError::NoDaemon)?;
+    let before = match (admin.status(), args.pid) {
+        (Ok(status), _) => status,
+        (Err(_), Some(pid)) => return tell(pid).map(|()| None),
+        (Err(error), None) => {
+            let wrong = config::load(args.config.path()).err().filter(|_| args.admin.is_none());
+            return Err(wrong.map_or(ReloadError::NoDaemon(error), ReloadError::File));
+        }
+    };
+    let pid = args.pid.unwrap_or(before.process.pid);
+    if args.pid.is_none() && !is_tallyd(pid) {
+        return Err(ReloadError::NotHere(pid));
+    }
+    tell(pid)?;
+    // Its endpoint may be elsewhere now.
+    let moved = admin_of(None, &args.config).ok();
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        thread::sleep(PAUSE);
+        let status = match (admin.status(), &moved) {
+            (Err(_), Some(moved)) => moved.status(),
+            (status, _) => status,
+        };
+        let status = status.map_err(ReloadError::Ended)?;
+        if status.instance == before.instance && count(&status) > count(&before) {
+            return Ok(status.reload.last);
+        }
+    }
+    Err(ReloadError::Silent)
+}
+
+fn count(status: &Status) -> u64 {
+    status.reload.applied + status.reload.refused
+}
+
+fn tell(pid: u32) -> Result<(), ReloadError> {
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let told =
+        process.map_or(Err(rustix::io::Errno::SRCH), |process| kill_process(process, Signal::HUP));
+    told.map_err(|source| ReloadError::Signal { pid, source })
+}
+
+/// A signal for another process would do harm: most end when they hear of it.
+fn is_tallyd(pid: u32) -> bool {
+    let name: io::Result<String> = fs::read_to_string(format!("/proc/{pid}/comm"));
+    name.is_ok_and(|name| name.trim_end() == "tallyd")
+}
+
+fn hint(error: rustix::io::Errno) -> &'static str {
+    match error {
+        rustix::io::Errno::PERM => {
+            "; ask as root or as its user, or with `systemctl reload tallyd`"
+        }
+        rustix::io::Errno::SRCH => "; it does not run any more",
+        _ => "",
+    }
+}

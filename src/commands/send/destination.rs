@@ -1,0 +1,62 @@
+//! Where messages go, and by which limits the daemon there reads them.
+
+use super::SendError;
+use super::options::SendArgs;
+use crate::commands::client::configured;
+use crate::commands::client::endpoint::{Endpoint, Place};
+use crate::config::Loaded;
+use engine::listener::Protocol;
+use engine::protocol::Limits;
+
+/// A listener of a daemon.
+pub(super) struct Destination {
+    pub(super) endpoint: Endpoint,
+    pub(super) limits: Limits,
+    /// Its HTTP endpoint.
+    pub(super) admin: String,
+}
+
+/// Finds it by the options and the configuration.
+pub(super) fn find(args: &SendArgs) -> Result<Destination, SendError> {
+    let loaded = load(args)?;
+    let endpoint = match (&args.to, &loaded) {
+        (Some(endpoint), _) => endpoint.clone(),
+        (None, Some(loaded)) => listener(loaded, args.protocol())?,
+        (None, None) if args.statsd => return Err(no_listener("the built-in defaults", "statsd")),
+        (None, None) => Endpoint::default(),
+    };
+    let admin = match configured::admin(args.admin.as_deref(), loaded.as_ref()) {
+        None if args.verify => return Err(SendError::NoAdmin),
+        admin => admin.unwrap_or_default(),
+    };
+    let limits = loaded.map(|loaded| loaded.config.limits).unwrap_or_default();
+    Ok(Destination { endpoint, limits, admin })
+}
+
+/// The configuration. One that is not named is of no use where all is said without it.
+fn load(args: &SendArgs) -> Result<Option<Loaded>, SendError> {
+    if args.config.config.is_none() && args.to.is_some() {
+        return Ok(None);
+    }
+    configured::load(&args.config).map_err(SendError::Config)
+}
+
+fn listener(loaded: &Loaded, protocol: Protocol) -> Result<Endpoint, SendError> {
+    let mut named = loaded.listeners.iter().filter(|listener| listener.protocol == protocol);
+    let listener =
+        named.next().ok_or_else(|| no_listener(loaded.source.name(), protocol.as_str()))?;
+    let name = listener.to_string();
+    let (_, mut endpoint) =
+        Endpoint::of_listener(&name).ok_or_else(|| SendError::Unknown(name.clone()))?;
+    if let Place::Address(address) = &mut endpoint.place {
+        if address.port() == 0 {
+            return Err(SendError::Unknown(name));
+        }
+        *address = Endpoint::reachable(*address);
+    }
+    Ok(endpoint)
+}
+
+fn no_listener(file: &str, protocol: &'static str) -> SendError {
+    SendError::NoListener { file: file.to_owned(), protocol }
+}

@@ -1,0 +1,65 @@
+//! What can be said behind `tallyd send`.
+
+use clap::Args;
+
+use crate::commands::bench::options::Rate;
+use crate::commands::client::configured::ConfigArgs;
+use crate::commands::client::endpoint::Endpoint;
+use engine::listener::Protocol;
+
+/// `tallyd send`.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// A metric's name, its type (counter, gauge, timer, set, trace), its value and its tags, as
+    /// KEY=VALUE; or whole messages, which begin with `{` or `[` or, with --statsd, have a `|`; or
+    /// `-` for messages from standard input, one a line
+    #[arg(value_name = "WORD", required = true, allow_negative_numbers = true)]
+    pub words: Vec<String>,
+
+    /// Where to send: udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH or unix_datagram:///PATH
+    /// [default: the first listener of the configuration that speaks the protocol, else
+    /// udp://127.0.0.1:5090]
+    #[arg(long, value_name = "ENDPOINT", help_heading = "Where to")]
+    pub to: Option<Endpoint>,
+    /// Which configuration file.
+    #[command(flatten, next_help_heading = "Where to")]
+    pub config: ConfigArgs,
+
+    /// Send statsd lines in place of JSON
+    #[arg(long, help_heading = "Message")]
+    pub statsd: bool,
+    /// The sample stands for 1/RATE samples; counters and timers
+    #[arg(long, value_name = "RATE", help_heading = "Message")]
+    pub sample_rate: Option<String>,
+    /// Change the gauge by VALUE instead of setting it
+    #[arg(long, help_heading = "Message")]
+    pub delta: bool,
+
+    /// Send also what the daemon will reject
+    #[arg(long, help_heading = "Sending")]
+    pub force: bool,
+    /// Messages a second over UDP, such as 200k, or `max` for as fast as it goes
+    #[arg(long, value_name = "N", default_value = "50k", help_heading = "Sending")]
+    pub rate: Rate,
+    /// Print what would be sent, and send nothing
+    #[arg(long, conflicts_with_all = ["verify", "admin"], help_heading = "Sending")]
+    pub print: bool,
+    /// Say nothing of what went well
+    #[arg(short, long, help_heading = "Sending")]
+    pub quiet: bool,
+
+    /// Ask the daemon what became of the messages; exit with status 1 unless all were accepted
+    #[arg(long, help_heading = "Verifying")]
+    pub verify: bool,
+    /// The daemon's HTTP endpoint [default: as configured, else http://127.0.0.1:9495]
+    #[arg(long, value_name = "URL", requires = "verify", help_heading = "Verifying")]
+    pub admin: Option<String>,
+}
+
+impl SendArgs {
+    /// What is spoken.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        if self.statsd { Protocol::Statsd } else { Protocol::Json }
+    }
+}

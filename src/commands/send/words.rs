@@ -1,0 +1,323 @@
+//! From the words of a command line to messages.
+
+use serde_json::Value;
+
+use super::options::SendArgs;
+use engine::listener::Protocol;
+use engine::protocol::{Limits, SampleValue};
+
+/// Keys of a message that are no tags.
+const RESERVED: [&str; 7] =
+    ["metric_name", "metric_type", "value", "count", "sample_rate", "timestamp", "tags"];
+
+/// Where messages come from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// The command line.
+    Messages(Vec<Vec<u8>>),
+    /// Standard input.
+    Lines,
+}
+
+/// A metric as it was written on the command line.
+struct Metric<'a> {
+    name: &'a str,
+    kind: &'a str,
+    value: Option<&'a str>,
+    tags: Vec<(&'a str, &'a str)>,
+    sample_rate: Option<&'a str>,
+    is_delta: bool,
+}
+
+/// Reads the words.
+///
+/// # Errors
+/// A sentence about words or options that do not go together.
+pub(super) fn read(args: &SendArgs) -> Result<Input, String> {
+    let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
+    let is_message = |word: &str| match args.protocol() {
+        Protocol::Json => word.trim_start().starts_with(['{', '[']),
+        Protocol::Statsd => word.contains('|'),
+    };
+    let made_of_words = args.sample_rate.is_some() || args.delta;
+    match words.as_slice() {
+        ["-"] | [] if !made_of_words => Ok(Input::Lines),
+        [first, ..] if is_message(first) && !made_of_words => {
+            Ok(Input::Messages(words.iter().map(|word| word.as_bytes().to_vec()).collect()))
+        }
+        ["-"] | [] => {
+            Err("--sample-rate and --delta go with NAME TYPE VALUE; a whole message says \
+                           so itself"
+                .to_owned())
+        }
+        [first, ..] if is_message(first) => {
+            Err("--sample-rate and --delta go with NAME TYPE VALUE; a whole message says so itself"
+                .to_owned())
+        }
+        [_] => Err("a metric is NAME TYPE [VALUE] [KEY=VALUE]…: the type is missing (counter, \
+                    gauge, timer, set or trace)"
+            .to_owned()),
+        [name, kind, rest @ ..] => {
+            let metric = Metric::read(name, kind, rest, args)?;
+            let message = match args.protocol() {
+                Protocol::Json => metric.json(),
+                Protocol::Statsd => metric.statsd()?,
+            };
+            Ok(Input::Messages(vec![message]))
+        }
+    }
+}
+
+impl<'a> Metric<'a> {
+    fn read(
+        name: &'a str,
+        kind: &'a str,
+        rest: &[&'a str],
+        args: &'a SendArgs,
+    ) -> Result<Self, String> {
+        // A member of a set may hold anything. Elsewhere a value has no `=`, but a tag has.
+        let has_value = match rest.first() {
+            Some(first) => !is_trace(kind) && (is_set(kind) || !first.contains('=')),
+            None => false,
+        };
+        let (value, tags) = rest.split_at(usize::from(has_value));
+        let mut metric = Self {
+            name,
+            kind,
+            value: value.first().copied(),
+            tags: Vec::new(),
+            sample_rate: args.sample_rate.as_deref(),
+            is_delta: args.delta,
+        };
+        for word in tags {
+            let (key, value) = word.split_once('=').ok_or_else(|| {
+                format!("`{word}` is no tag: behind the value stand tags, as KEY=VALUE")
+            })?;
+            if RESERVED.contains(&key) {
+                return Err(format!(
+                    "`{key}` is a key of the message and no tag: the value is the third word, a \
+                     rate is --sample-rate; a tag of this name goes into `tags` of a JSON message"
+                ));
+            }
+            metric.tags.push((key, value));
+        }
+        if args.delta && !is_gauge(kind) {
+            return Err("--delta is for gauges".to_owned());
+        }
+        Ok(metric)
+    }
+
+    /// As JSON. The decoder says what is wrong with it, not this.
+    fn json(&self) -> Vec<u8> {
+        let mut message = format!(
+            "{{\"metric_name\": {}, \"metric_type\": {}",
+            quoted(self.name),
+            quoted(self.kind)
+        );
+        if let Some(value) = self.value {
+            let value = if self.is_delta && !value.starts_with(['+', '-']) {
+                quoted(&format!("+{value}"))
+            } else if self.is_delta || is_set(self.kind) {
+                quoted(value)
+            } else {
+                number(value)
+            };
+            message += &format!(", \"value\": {value}");
+        }
+        if let Some(rate) = self.sample_rate {
+            message += &format!(", \"sample_rate\": {}", number(rate));
+        }
+        for (key, value) in &self.tags {
+            message += &format!(", {}: {}", quoted(key), quoted(value));
+        }
+        message.push('}');
+        message.into_bytes()
+    }
+
+    /// As a line of statsd, if it can carry all of it.
+    fn statsd(&self) -> Result<Vec<u8>, String> {
+        let kind = match self.kind {
+            "counter" => "c",
+            "gauge" | "guage" => "g",
+            "timer" => "ms",
+            "histogram" => "h",
+            "set" => "s",
+            "trace" => return Err("statsd has no traces: send it as JSON".to_owned()),
+            other => other,
+        };
+        let mut value = self.value.map(str::to_owned).unwrap_or_default();
+        if kind == "c" && self.value.is_none() {
+            value.push('1');
+        }
+        if kind == "g" {
+            let has_sign = value.starts_with(['+', '-']);
+            if self.is_delta && !has_sign {
+                value.insert(0, '+');
+            } else if !self.is_delta && value.starts_with('-') {
+                return Err(
+                    "statsd cannot set a gauge below zero: a sign means a change; send it \
+                            as JSON, or add --delta"
+                        .to_owned(),
+                );
+            }
+        }
+        let mut line = format!("{}:{value}|{kind}", self.name);
+        if let Some(rate) = self.sample_rate {
+            line += &format!("|@{rate}");
+        }
+        for (index, (key, value)) in self.tags.iter().enumerate() {
+            let mark = if index == 0 { "|#" } else { "," };
+            line += &format!("{mark}{key}:{value}");
+        }
+        self.is_carried_by(&line)?;
+        Ok(line.into_bytes())
+    }
+
+    /// A line has no escapes: what a name, a member or a tag must not hold would mean something else.
+    /// Lines that are rejected are left to those who tell why.
+    fn is_carried_by(&self, line: &str) -> Result<(), String> {
+        let (mut samples, mut is_same) = (0, true);
+        let mut tags: Vec<_> = self.tags.iter().filter(|(_, value)| !value.is_empty()).collect();
+        tags.sort();
+        let mut each = |message: Result<engine::protocol::Sample<'_>, _>| {
+            let Ok(sample) = message else { return };
+            samples += 1;
+            let read = sample.tags.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
+            is_same &= sample.name == self.name && read.eq(tags.iter().map(|tag| **tag));
+            if let SampleValue::Set(member) = &sample.value {
+                is_same &= self.value == Some(member.as_ref());
+            }
+        };
+        let skipped = Protocol::Statsd.decode(line.as_bytes(), &Limits::default(), &mut each);
+        let breaks_line = |text: &str| text.contains(['|', '\n']);
+        let is_cut = breaks_line(self.name) || self.value.is_some_and(breaks_line);
+        if !is_cut && skipped == 0 && (samples == 0 || (samples == 1 && is_same)) {
+            return Ok(());
+        }
+        Err(format!(
+            "a line of statsd cannot carry this: `{line}` means something else; send it as JSON"
+        ))
+    }
+}
+
+fn is_trace(kind: &str) -> bool {
+    kind == "trace"
+}
+
+fn is_set(kind: &str) -> bool {
+    matches!(kind, "set" | "s")
+}
+
+fn is_gauge(kind: &str) -> bool {
+    matches!(kind, "gauge" | "guage" | "g")
+}
+
+/// A number as it was written, if JSON has numbers like this one; else a string, of which a gauge
+/// with a `+` is a change.
+fn number(text: &str) -> String {
+    let is_number = serde_json::from_str::<serde_json::Number>(text).is_ok();
+    if is_number && text.trim() == text { text.to_owned() } else { quoted(text) }
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn made(words: &[&str]) -> Result<String, String> {
+        let line = ["tallyd", "send"].iter().chain(words);
+        let Command::Send(args) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+        read(&args).map(|input| match input {
+            Input::Lines => "-".to_owned(),
+            Input::Messages(messages) => {
+                let shown = messages.iter().map(|message| String::from_utf8_lossy(message));
+                shown.collect::<Vec<_>>().join("\n")
+            }
+        })
+    }
+
+    #[test]
+    fn words_become_a_json_message() {
+        for (words, message) in [
+            (
+                &["user.latency", "timer", "12.50", "stage=login"][..],
+                r#"{"metric_name": "user.latency", "metric_type": "timer", "value": 12.50, "stage": "login"}"#,
+            ),
+            (&["a", "counter"], r#"{"metric_name": "a", "metric_type": "counter"}"#),
+            (
+                &["a", "counter", "x=1=2", "--sample-rate", "0.1"],
+                r#"{"metric_name": "a", "metric_type": "counter", "sample_rate": 0.1, "x": "1=2"}"#,
+            ),
+            (&["a", "gauge", "-4"], r#"{"metric_name": "a", "metric_type": "gauge", "value": -4}"#),
+            (
+                &["a", "gauge", "+4"],
+                r#"{"metric_name": "a", "metric_type": "gauge", "value": "+4"}"#,
+            ),
+            (
+                &["a", "gauge", "--delta", "-4"],
+                r#"{"metric_name": "a", "metric_type": "gauge", "value": "-4"}"#,
+            ),
+            (
+                &["a", "gauge", "4", "--delta"],
+                r#"{"metric_name": "a", "metric_type": "gauge", "value": "+4"}"#,
+            ),
+            (
+                &["a", "set", "k=v", "x=\"\n"],
+                r#"{"metric_name": "a", "metric_type": "set", "value": "k=v", "x": "\"\n"}"#,
+            ),
+            (
+                &["a", "timer", "stage=login"],
+                r#"{"metric_name": "a", "metric_type": "timer", "stage": "login"}"#,
+            ),
+            (
+                &["a", "trace", "stage=login"],
+                r#"{"metric_name": "a", "metric_type": "trace", "stage": "login"}"#,
+            ),
+            (&["{\"a\": 1}", "[]"], "{\"a\": 1}\n[]"),
+            (&["-"], "-"),
+        ] {
+            assert_eq!(made(words).as_deref(), Ok(message), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn words_become_a_line_of_statsd() {
+        for (words, line) in [
+            (&["a", "timer", "1.5", "k=v", "x=y"][..], "a:1.5|ms|#k:v,x:y"),
+            (&["a", "counter", "--sample-rate", "0.1"], "a:1|c|@0.1"),
+            (&["a", "gauge", "4", "--delta"], "a:+4|g"),
+            (&["a", "set", "k=v:1"], "a:k=v:1|s"),
+            (&["a", "h", "7"], "a:7|h"),
+            (&["a", "meter", "7"], "a:7|meter"),
+            (&["a:1|c", "b:2|c"], "a:1|c\nb:2|c"),
+        ] {
+            assert_eq!(made(&[words, &["--statsd"]].concat()).as_deref(), Ok(line), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_wrong_usage() {
+        for (words, told) in [
+            (&["a"][..], "the type is missing"),
+            (&["a", "counter", "1", "stage"], "`stage` is no tag"),
+            (&["a", "counter", "value=3"], "`value` is a key of the message"),
+            (&["a", "timer", "1", "--delta"], "--delta is for gauges"),
+            (&["-", "--delta"], "go with NAME TYPE VALUE"),
+            (&["{}", "--sample-rate", "1"], "go with NAME TYPE VALUE"),
+            (&["a", "trace", "--statsd"], "statsd has no traces"),
+            (&["a", "gauge", "-4", "--statsd"], "cannot set a gauge below zero"),
+            (&["a:b", "counter", "1", "--statsd"], "means something else"),
+            (&["a", "counter", "1", "k=v,w", "--statsd"], "means something else"),
+            (&["a", "set", "x|y", "--statsd"], "means something else"),
+        ] {
+            let error = made(words).unwrap_err();
+            assert!(error.contains(told), "{words:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What can be said behind `tallyd tap`.
+
+use basics::units::Span;
+use clap::{Args, ValueEnum};
+
+use crate::commands::client::configured::ConfigArgs;
+use engine::listener::tap::filter::parameter;
+
+/// `tallyd tap`.
+#[derive(Debug, Args)]
+pub struct TapArgs {
+    /// Only metrics whose name matches this glob; `*` matches dots too. May be given several times:
+    /// one of them has to match
+    #[arg(short = 'm', long = "match", value_name = "GLOB", help_heading = "Which samples")]
+    pub names: Vec<String>,
+    /// Only samples with this tag, and this value of it, which may be a glob. The agent's tags count.
+    /// May be given several times: all have to be there
+    #[arg(short = 't', long = "tag", value_name = "KEY[=GLOB]", help_heading = "Which samples")]
+    pub tags: Vec<String>,
+    /// Only these types: counter, gauge, timer, set, trace
+    #[arg(
+        long = "type",
+        value_name = "TYPE",
+        value_delimiter = ',',
+        help_heading = "Which samples"
+    )]
+    pub types: Vec<String>,
+    /// Only what comes from this network or address, such as 10.1.0.0/16. May be given several
+    /// times: one of them has to be it
+    #[arg(long, value_name = "NETWORK", help_heading = "Which samples")]
+    pub from: Vec<String>,
+    /// Show rejected messages in place of samples: why, where in the message, and an excerpt
+    #[arg(long, conflicts_with = "with_rejected", help_heading = "Which samples")]
+    pub rejected: bool,
+    /// Show rejected messages besides samples
+    #[arg(long, help_heading = "Which samples")]
+    pub with_rejected: bool,
+
+    /// Show at most so many a second, chosen at random [default: as many as the daemon shows, see
+    /// `admin.tap.max_rate`]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "How many")]
+    pub rate: Option<u64>,
+    /// End after so many
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "How many")]
+    pub count: Option<u64>,
+    /// End after this time, such as 30s; with --count, exit with status 1 if there were fewer by then
+    #[arg(long, value_name = "TIME", value_parser = Span::parse, help_heading = "How many")]
+    pub duration: Option<Span>,
+
+    /// How they are shown: text for people, json for an object a line
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub format: TapFormat,
+    /// Show the agent's tags on each line of text, marked with a +; without, only where they replace
+    /// what the message says
+    #[arg(long)]
+    pub agent_tags: bool,
+
+    /// The daemon's HTTP endpoint [default: as configured, else http://127.0.0.1:9495]
+    #[arg(long, value_name = "URL", help_heading = "Which daemon")]
+    pub admin: Option<String>,
+    /// Which configuration file.
+    #[command(flatten, next_help_heading = "Which daemon")]
+    pub config: ConfigArgs,
+}
+
+/// How samples are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TapFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// An object a line.
+    Json,
+}
+
+impl TapArgs {
+    /// What is asked of the daemon.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let mut parameters = Vec::new();
+        for (key, values) in [
+            (parameter::MATCH, &self.names),
+            (parameter::TAG, &self.tags),
+            (parameter::TYPE, &self.types),
+            (parameter::FROM, &self.from),
+        ] {
+            parameters.extend(values.iter().map(|value| (key, value.clone())));
+        }
+        if self.rejected || self.with_rejected {
+            let word = if self.rejected { "only" } else { "also" };
+            parameters.push((parameter::REJECTED, word.to_owned()));
+        }
+        if let Some(rate) = self.rate {
+            parameters.push((parameter::RATE, rate.to_string()));
+        }
+        parameters
+    }
+}

@@ -1,0 +1,50 @@
+//! What can be said behind `tallyd top`.
+
+use std::time::Duration;
+
+use basics::units::Span;
+use clap::Args;
+
+use super::views::View;
+use crate::commands::client::configured::ConfigArgs;
+
+/// Shortest pause between two looks: a rate over less would be noise.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Longest pause.
+const INTERVAL_MAX: Duration = Duration::from_secs(3600);
+
+/// `tallyd top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// The daemon's HTTP endpoint [default: as configured, else http://127.0.0.1:9495]
+    #[arg(long, value_name = "URL")]
+    pub admin: Option<String>,
+    /// Which configuration file.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Pause between two looks, 100ms to 1h
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub interval: Span,
+    /// View to begin with; with --once, the only one that is printed
+    #[arg(long, value_enum)]
+    pub view: Option<View>,
+    /// Show only rows that have this text in them, in upper or lower case
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Look twice, an interval apart, print it as text and end; so it is too where standard output is
+    /// no terminal
+    #[arg(long)]
+    pub once: bool,
+    /// With --once: rows of each list
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub limit: u16,
+}
+
+fn interval(text: &str) -> Result<Span, String> {
+    let span = Span::parse(text)?;
+    if (INTERVAL_MIN..=INTERVAL_MAX).contains(&span.get()) {
+        return Ok(span);
+    }
+    Err("must be 100ms to 1h".to_owned())
+}

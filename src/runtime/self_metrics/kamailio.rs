@@ -1,0 +1,75 @@
+//! What the daemon counts of its polls of Kamailio servers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::{Labels, Own, flag, unix_seconds};
+use kamailio::stats::PollerStats;
+
+const ENDPOINT: &str = "endpoint";
+
+/// How the polls of an endpoint go; sections that name the same one are one.
+struct PollsNow {
+    is_up: bool,
+    polls: u64,
+    failures: u64,
+    duration: Duration,
+    last_success: Option<SystemTime>,
+}
+
+fn by_endpoint(pollers: &[Arc<PollerStats>]) -> BTreeMap<&str, PollsNow> {
+    let mut by_endpoint: BTreeMap<&str, PollsNow> = BTreeMap::new();
+    for poller in pollers {
+        let state = poller.state();
+        let now = by_endpoint.entry(poller.endpoint()).or_insert(PollsNow {
+            is_up: true,
+            polls: 0,
+            failures: 0,
+            duration: Duration::ZERO,
+            last_success: None,
+        });
+        now.is_up &= state.up;
+        now.polls += state.polls;
+        now.failures += state.failures;
+        now.duration = now.duration.max(state.duration);
+        now.last_success = now.last_success.max(state.last_success);
+    }
+    by_endpoint
+}
+
+impl Own {
+    pub(super) fn kamailio(&mut self, pollers: &[Arc<PollerStats>]) {
+        let endpoints = by_endpoint(pollers);
+        let each = || endpoints.iter().map(|(endpoint, now)| (label(endpoint), now));
+        self.gauge(
+            "tallyd_kamailio_up",
+            "1 if the latest poll got all answers, else 0",
+            each().map(|(label, now)| (label, flag(now.is_up))),
+        );
+        self.counter(
+            "tallyd_kamailio_polls_total",
+            "Polls so far",
+            each().map(|(label, now)| (label, now.polls)),
+        );
+        self.counter(
+            "tallyd_kamailio_failures_total",
+            "Polls that broke off",
+            each().map(|(label, now)| (label, now.failures)),
+        );
+        self.gauge(
+            "tallyd_kamailio_poll_duration_seconds",
+            "How long the latest poll took",
+            each().map(|(label, now)| (label, now.duration.as_secs_f64())),
+        );
+        self.gauge(
+            "tallyd_kamailio_last_success_timestamp_seconds",
+            "When a poll last got all answers, in Unix seconds",
+            each().filter_map(|(label, now)| Some((label, unix_seconds(now.last_success?)))),
+        );
+    }
+}
+
+fn label(endpoint: &str) -> Labels<1> {
+    [(ENDPOINT, endpoint.to_owned())]
+}
