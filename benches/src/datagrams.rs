@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::ops::Range;
 
+use engine::listener::Protocol;
+use engine::protocol::{Limits, Rejection, Sample, json, statsd};
 use forwarders::testing::load::{Metric, scramble};
-use tallyd::listener::Protocol;
-use tallyd::protocol::{Limits, Rejection, Sample, json, statsd};
 
 use crate::wording::Wording;
 

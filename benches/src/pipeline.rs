@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forwarders::model::{Snapshot, Window};
-use tallyd::aggregator::AggregationConfig;
-use tallyd::aggregator::handover::{AggregatorEnd, HandedOver};
-use tallyd::aggregator::identity::{AgentConfig, Identifier};
-use tallyd::aggregator::registry::Registry;
-use tallyd::aggregator::seed;
-use tallyd::aggregator::store::Store;
-use tallyd::listener::Protocol;
-use tallyd::listener::recorder::{Ahead, Recorder, Shared};
-use tallyd::listener::stats::ListenerStats;
-use tallyd::listener::wake::Waker;
-use tallyd::protocol::Limits;
+use engine::aggregator::AggregationConfig;
+use engine::aggregator::handover::{AggregatorEnd, HandedOver};
+use engine::aggregator::identity::{AgentConfig, Identifier};
+use engine::aggregator::registry::Registry;
+use engine::aggregator::seed;
+use engine::aggregator::store::Store;
+use engine::listener::Protocol;
+use engine::listener::recorder::{Ahead, Recorder, Shared};
+use engine::listener::stats::ListenerStats;
+use engine::protocol::Limits;
+use engine::wake::Waker;
+use model::{Snapshot, Window};
 
 use crate::datagrams::Datagrams;
 use crate::wording::Wording;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tallyd::listener::Protocol;
+use engine::listener::Protocol;
 
 use crate::datagrams::Datagrams;
 

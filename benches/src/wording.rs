@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io::Write;
 
-use forwarders::model::MetricKind;
+use engine::listener::Protocol;
 use forwarders::testing::load::Metric;
-use tallyd::listener::Protocol;
+use model::MetricKind;
 
 /// Values of a line that packs several.
 const VALUES_PACKED: usize = 5;

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| tallyd::testing::recorder::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| engine::testing::recorder::check(input));
