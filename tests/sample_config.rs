@@ -2,16 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-#[path = "documents/keys.rs"]
-mod keys;
-
 use std::process::Command;
 
 use forwarders::ForwardersConfig;
 use tallyd::config::Config;
-use tallyd::config::yaml::{Source, Spanned};
+use yaml::{Source, Spanned};
 
-use keys::Line;
+use common::keys::Line;
 
 /// Everything that a configuration says, as text. What stands where in the file does not count.
 fn meaning(config: &Config) -> String {
@@ -32,7 +29,7 @@ fn read(text: &str) -> Config {
 }
 
 fn tallyd_check(path: &str) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+    let output = Command::new(common::tallyd_path())
         .args(["check", "--config", path])
         .env("TALLYD_KAFKA_PASSWORD", "example")
         .output()
@@ -83,16 +80,15 @@ fn it_is_no_wider_than_the_code() {
 
 #[test]
 fn the_program_takes_it() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/tallyd.yaml");
+    let path = common::root().join("etc/tallyd.yaml");
     let (status, stdout, stderr) = tallyd_check(path);
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
     assert!(stdout.contains("json/udp 127.0.0.1:5090"), "{stdout}");
 }
 
 #[test]
-#[cfg(feature = "kafka")]
 fn a_deployed_pystatsd_conf_is_taken_as_it_is() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pystatsd.conf");
+    let path = common::root().join("tests/fixtures/pystatsd.conf");
     let (status, stdout, stderr) = tallyd_check(path);
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
     assert!(stdout.contains("every 10s to kafka"), "{stdout}");

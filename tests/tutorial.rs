@@ -7,8 +7,6 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
-#[path = "documents/markdown.rs"]
-mod markdown;
 #[path = "documents/session.rs"]
 mod session;
 #[path = "documents/times.rs"]
@@ -58,7 +56,7 @@ fn follow(test: &str, path: &str, of: Of) {
 /// The programs that the documents name and that are not the system's. What cargo would build is
 /// built already.
 fn install(folder: &Path) {
-    let tallyd = env!("CARGO_BIN_EXE_tallyd");
+    let tallyd = common::tallyd_path();
     symlink(tallyd, folder.join("tallyd")).unwrap();
     let cargo = folder.join("cargo");
     let script = format!(
@@ -96,7 +94,6 @@ fn follow_inside(test: &str) {
 }
 
 #[test]
-#[cfg(all(feature = "file", feature = "graphite"))]
 fn the_tutorial_works() {
     follow("the_tutorial_works", "docs/tutorial.md", Of::All);
 }
@@ -118,7 +115,6 @@ fn series_are_limited_as_it_is_told() {
 }
 
 #[test]
-#[cfg(feature = "file")]
 fn it_runs_without_root_as_it_is_told() {
     follow("it_runs_without_root_as_it_is_told", "docs/how-to/run-without-root.md", Of::Marked);
 }

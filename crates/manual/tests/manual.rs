@@ -3,9 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-#[path = "documents/keys.rs"]
-mod keys;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
