@@ -10,6 +10,8 @@ mod schema;
 #[path = "documents/times.rs"]
 mod times;
 
+use common::keys;
+use common::markdown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

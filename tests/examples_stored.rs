@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
+use common::markdown;
 use std::fs;
 use std::process::Command;
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use common::markdown;
 use engine::protocol::{Limits, json::decode};
 use jsonschema::Validator;
 use proptest::prelude::*;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
+use common::markdown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 

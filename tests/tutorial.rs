@@ -12,6 +12,7 @@ mod session;
 #[path = "documents/times.rs"]
 mod times;
 
+use common::markdown;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};

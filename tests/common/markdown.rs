@@ -43,7 +43,6 @@ impl fmt::Display for Block {
     }
 }
 
-
 /// Every document: those of the root, those in `docs/`, `examples/` and their folders, and that of the
 /// client.
 pub fn documents() -> Vec<Document> {

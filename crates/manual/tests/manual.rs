@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
 use clap::{Command, CommandFactory};
+use common::keys;
 use tallyd::cli::Cli;
 use tempfile::TempDir;
 
