@@ -106,40 +106,6 @@ fn links_that_lead_out_of_the_book_lead_to_the_repository() {
 }
 
 #[test]
-fn the_code_map_has_every_file() {
-    let map = document("ARCHITECTURE.md");
-    let mut files = Vec::new();
-    for folder in ["src", "binrpc/src", "forwarders/src", "forwarders/benches", "benches"] {
-        find_code(Path::new(folder), &mut files);
-    }
-    let mapped: BTreeSet<&str> =
-        map.rows().filter_map(|row| row[0].strip_prefix('`')?.strip_suffix('`')).collect();
-    for file in &files {
-        assert!(mapped.contains(file.as_str()), "ARCHITECTURE.md does not tell of {file}");
-    }
-    for file in mapped.iter().filter(|file| file.ends_with(".rs")) {
-        assert!(files.iter().any(|there| there == file), "ARCHITECTURE.md: {file} is not there");
-    }
-}
-
-/// All Rust files below a folder, without those that are tests only.
-fn find_code(folder: &Path, files: &mut Vec<String>) {
-    for entry in common::root().join(folder).read_dir().unwrap() {
-        let entry = entry.unwrap();
-        let path: PathBuf = folder.join(entry.file_name());
-        let stem = path.file_stem().unwrap();
-        if stem == "tests" {
-            continue;
-        }
-        if entry.file_type().unwrap().is_dir() {
-            find_code(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path.to_str().unwrap().to_owned());
-        }
-    }
-}
-
-#[test]
 fn every_key_is_in_the_reference_with_the_default_of_the_sample() {
     let reference = document("docs/configuration.md");
     let shown: Vec<_> = keys::shown()
