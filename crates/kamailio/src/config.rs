@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use basics::units::{ByteSize, Span, between};
-use binrpc::{Endpoint, Request, Value};
+use binrpc::{BinrpcEndpoint, BinrpcValue, CallRequest};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
@@ -41,7 +41,7 @@ pub struct KamailioSection {
     /// Where its `ctl` module answers: `unix:/path`, `unixd:/path` (datagrams), `tcp:host:port` or
     /// `udp:host:port`. Over UDP, replies longer than a datagram do not come. Required.
     #[serde(deserialize_with = "endpoint")]
-    pub endpoint: Endpoint,
+    pub endpoint: BinrpcEndpoint,
     /// How often it is asked. Shorter sees more, at the cost of its control process, which asks all
     /// others to wait. 100ms to 1h. Defaults to `10s`.
     #[serde(default = "default_interval", deserialize_with = "interval")]
@@ -116,13 +116,13 @@ impl Method {
 
     /// What to send. Whole numbers are sent as such.
     #[must_use]
-    pub fn request(&self) -> Request {
+    pub fn request(&self) -> CallRequest {
         let value = |argument: &String| match argument.parse::<i32>() {
-            Ok(int) => Value::Int(int),
-            Err(_) => Value::from(argument.as_str()),
+            Ok(int) => BinrpcValue::Int(int),
+            Err(_) => BinrpcValue::from(argument.as_str()),
         };
         let parameters = self.arguments.iter().map(value).collect();
-        Request { method: self.name.clone(), parameters }
+        CallRequest { method: self.name.clone(), parameters }
     }
 }
 
@@ -171,7 +171,7 @@ pub fn check(instances: &[KamailioSection]) -> Option<(usize, String)> {
     None
 }
 
-fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Endpoint, D::Error> {
+fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BinrpcEndpoint, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
@@ -232,7 +232,7 @@ mod tests {
     fn a_method_has_its_arguments_behind_its_name() {
         let method = Method::parse(" pkg.stats  index 0 ").unwrap();
         assert_eq!((method.name(), method.arguments().as_str()), ("pkg.stats", "index 0"));
-        assert_eq!(method.request(), Request::new("pkg.stats").with("index").with(0));
+        assert_eq!(method.request(), CallRequest::new("pkg.stats").with("index").with(0));
         assert_eq!(Method::parse("stats.fetch").unwrap().to_string(), "stats.fetch all");
         assert_eq!(Method::parse("stats.fetch core:").unwrap().to_string(), "stats.fetch core:");
         assert!(Method::parse(" ").is_err());

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use binrpc::{CallError, Client, Fault, Limits, Options, Reply, Request, Timeouts, Value};
+use binrpc::{
+    BinrpcClient, BinrpcValue, CallError, CallReply, CallRequest, CallTimeouts, ClientOptions,
+    DecodeLimits, Fault,
+};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -32,7 +35,7 @@ pub struct Poller {
 #[derive(Debug)]
 struct Asked {
     method: Method,
-    request: Request,
+    request: CallRequest,
     /// Not asked before, because it was not answered.
     not_before: Option<Instant>,
     /// Whether it was told of.
@@ -122,12 +125,13 @@ impl Poller {
     /// Asks for everything that is due, over one connection. What was answered before a failure is
     /// in `polled`.
     async fn ask(&mut self, polled: &mut Polled) -> Result<(), CallError> {
-        let timeouts = Timeouts::all(self.config.timeout.get());
+        let timeouts = CallTimeouts::all(self.config.timeout.get());
         let bytes = self.config.max_reply.get() as usize;
-        let limits = Limits { bytes, ..Limits::default() };
-        let mut client = Client::new(self.config.endpoint.clone(), Options { timeouts, limits });
+        let limits = DecodeLimits { bytes, ..DecodeLimits::default() };
+        let mut client =
+            BinrpcClient::new(self.config.endpoint.clone(), ClientOptions { timeouts, limits });
         // First, because it tells a restart. It is part of what is asked for only where it is listed.
-        let uptime = match client.call(&Request::new("core.uptime")).await {
+        let uptime = match client.call(&CallRequest::new("core.uptime")).await {
             Ok(reply) => Some(reply),
             Err(CallError::Fault { .. }) => None,
             Err(error) => return Err(error),
@@ -246,7 +250,7 @@ fn methods(config: &KamailioSection) -> Vec<Asked> {
 
 /// When Kamailio started, in its own words. They stay the same while it runs, also where the clock of
 /// the host is set.
-fn up_since(reply: &Reply) -> Option<String> {
+fn up_since(reply: &CallReply) -> Option<String> {
     let since = reply.records.first()?.member("up_since")?;
     since.text().filter(|text| !text.is_empty()).map(Into::into)
 }
@@ -263,11 +267,11 @@ fn until_middle(now_ms: u64, interval: Duration) -> Duration {
 /// # Errors
 /// Why it does not.
 pub async fn probe(config: &KamailioSection) -> Result<String, CallError> {
-    let timeouts = Timeouts::all(config.timeout.get());
-    let options = Options { timeouts, ..Options::default() };
-    let mut client = Client::new(config.endpoint.clone(), options);
-    let reply = client.call(&Request::new("core.version")).await?;
-    let version = reply.records.first().and_then(Value::text).unwrap_or_default();
+    let timeouts = CallTimeouts::all(config.timeout.get());
+    let options = ClientOptions { timeouts, ..ClientOptions::default() };
+    let mut client = BinrpcClient::new(config.endpoint.clone(), options);
+    let reply = client.call(&CallRequest::new("core.version")).await?;
+    let version = reply.records.first().and_then(BinrpcValue::text).unwrap_or_default();
     Ok(version.into_owned())
 }
 

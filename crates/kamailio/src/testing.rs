@@ -1,13 +1,13 @@
 //! BINRPC: packets from a peer that may send anything.
 
-use binrpc::{Header, Kind, Limits, Member, Value, decode, encode, text};
+use binrpc::{BinrpcValue, DecodeLimits, Member, PacketHeader, PacketKind, decode, encode, text};
 
 use crate::config::Method;
 use crate::mapping;
 use crate::reading::{Measured, Readings};
 
 /// What the limits are here: low, so that they are reached.
-const LIMITS: Limits = Limits { bytes: 2_048, values: 200, depth: 6 };
+const LIMITS: DecodeLimits = DecodeLimits { bytes: 2_048, values: 200, depth: 6 };
 /// Methods with a mapping of their own, and one without.
 const METHODS: [&str; 13] = [
     "tm.stats",
@@ -34,7 +34,7 @@ pub fn check(input: &[u8]) {
     let Ok(values) = decoded else { return };
     let mut again = Vec::new();
     values.iter().for_each(|value| encode(value, &mut again));
-    let unlimited = Limits { bytes: usize::MAX, ..LIMITS };
+    let unlimited = DecodeLimits { bytes: usize::MAX, ..LIMITS };
     assert_eq!(decode(&again, &unlimited).as_ref(), Ok(&values));
     let mut printed = Vec::new();
     text::write_reply(&values, &mut printed);
@@ -44,23 +44,23 @@ pub fn check(input: &[u8]) {
 
 /// A header is the same however its bytes come, and comes back.
 fn check_header(bytes: &[u8]) {
-    let whole = Header::decode(bytes);
+    let whole = PacketHeader::decode(bytes);
     for end in 0..bytes.len().min(10) {
-        match Header::decode(&bytes[..end]) {
+        match PacketHeader::decode(&bytes[..end]) {
             Ok(None) => {}
             part => assert_eq!(part, whole),
         }
     }
     if let Ok(Some((header, _))) = whole {
-        assert!([Kind::Request, Kind::Reply, Kind::Fault].contains(&header.kind));
+        assert!([PacketKind::Request, PacketKind::Reply, PacketKind::Fault].contains(&header.kind));
         let mut again = Vec::new();
         header.encode(&mut again);
-        assert_eq!(Header::decode(&again), Ok(Some((header, again.len()))));
+        assert_eq!(PacketHeader::decode(&again), Ok(Some((header, again.len()))));
     }
 }
 
 /// Whatever a method answers, what comes out is samples.
-fn check_mapping(method: &Method, values: &[Value]) {
+fn check_mapping(method: &Method, values: &[BinrpcValue]) {
     let mut readings = Readings::default();
     mapping::map(method, values, &mut readings);
     for reading in readings.0 {
@@ -74,7 +74,7 @@ fn check_mapping(method: &Method, values: &[Value]) {
 }
 
 /// The records once more, by recursion.
-fn reference(bytes: &[u8]) -> Option<Vec<Value>> {
+fn reference(bytes: &[u8]) -> Option<Vec<BinrpcValue>> {
     if bytes.len() > LIMITS.bytes {
         return None;
     }
@@ -115,12 +115,12 @@ fn list<'a>(
     }
 }
 
-fn value<'a>(bytes: &'a [u8], depth: usize, left: &mut usize) -> Rest<'a, Value> {
+fn value<'a>(bytes: &'a [u8], depth: usize, left: &mut usize) -> Rest<'a, BinrpcValue> {
     let (head, rest) = bytes.split_first()?;
     let value = match head & 0x0F {
         2 => {
             let number = rest.get(..usize::from(head >> 4)).filter(|number| number.len() <= 8)?;
-            let double = Value::Double(binrpc::Thousandths(number_of(number) as i64));
+            let double = BinrpcValue::Double(binrpc::Thousandths(number_of(number) as i64));
             (double, &rest[number.len()..])
         }
         kind @ (3 | 4) if head >> 4 == 0 => {
@@ -130,22 +130,23 @@ fn value<'a>(bytes: &'a [u8], depth: usize, left: &mut usize) -> Rest<'a, Value>
             }
             let (members, rest) = list(rest, Some(kind), depth + 1, left)?;
             let value = match kind {
-                3 => Value::Struct(members),
-                _ => Value::Array(members.into_iter().map(|member| member.value).collect()),
+                3 => BinrpcValue::Struct(members),
+                _ => BinrpcValue::Array(members.into_iter().map(|member| member.value).collect()),
             };
             return Some((value, rest));
         }
         0 => {
             let (number, rest) = bytes_of(bytes)?;
-            (number.len() <= 4).then_some((Value::Int(number_of(number) as u32 as i32), rest))?
+            (number.len() <= 4)
+                .then_some((BinrpcValue::Int(number_of(number) as u32 as i32), rest))?
         }
         1 => {
             let (text, rest) = bytes_of(bytes)?;
-            (Value::Text(text.strip_suffix(&[0])?.into()), rest)
+            (BinrpcValue::Text(text.strip_suffix(&[0])?.into()), rest)
         }
         6 => {
             let (bytes, rest) = bytes_of(bytes)?;
-            (Value::Bytes(bytes.to_vec()), rest)
+            (BinrpcValue::Bytes(bytes.to_vec()), rest)
         }
         _ => return None,
     };

@@ -1,6 +1,6 @@
 //! `dispatcher.list`: the gateways, whether they take calls, and how fast they answer.
 
-use binrpc::Value;
+use binrpc::BinrpcValue;
 
 use super::{label, total};
 use crate::reading::{Labels, Readings};
@@ -14,9 +14,9 @@ const LATENCIES: [(&str, &str); 4] = [
 ];
 
 /// Adds the readings of each gateway of each set.
-pub(super) fn map(records: &[Value], readings: &mut Readings) {
+pub(super) fn map(records: &[BinrpcValue], readings: &mut Readings) {
     for list in records {
-        if let Some(sets) = list.member("NRSETS").and_then(Value::number) {
+        if let Some(sets) = list.member("NRSETS").and_then(BinrpcValue::number) {
             readings.level("kamailio.dispatcher.list.sets", &[], sets);
         }
         for set in list.member("RECORDS").into_iter().flat_map(|sets| sets.members_named("SET")) {
@@ -29,7 +29,7 @@ pub(super) fn map(records: &[Value], readings: &mut Readings) {
     }
 }
 
-fn destination(set: &str, gateway: &Value, readings: &mut Readings) {
+fn destination(set: &str, gateway: &BinrpcValue, readings: &mut Readings) {
     let (uri, flags) = (label(gateway, "URI"), label(gateway, "FLAGS"));
     if uri.is_empty() {
         return;
@@ -45,21 +45,21 @@ fn destination(set: &str, gateway: &Value, readings: &mut Readings) {
             f64::from(u8::from(state < 2.0)),
         );
     }
-    if let Some(priority) = gateway.member("PRIORITY").and_then(Value::number) {
+    if let Some(priority) = gateway.member("PRIORITY").and_then(BinrpcValue::number) {
         readings.level("kamailio.dispatcher.list.priority", &labels, priority);
     }
     if let Some(latency) = gateway.member("LATENCY") {
         latencies(latency, &labels, readings);
     }
     let load = gateway.member("RUNTIME").and_then(|runtime| runtime.member("DLGLOAD"));
-    if let Some(load) = load.and_then(Value::number) {
+    if let Some(load) = load.and_then(BinrpcValue::number) {
         readings.level("kamailio.dispatcher.list.dialogs", &labels, load);
     }
 }
 
-fn latencies(latency: &Value, labels: Labels<'_>, readings: &mut Readings) {
+fn latencies(latency: &BinrpcValue, labels: Labels<'_>, readings: &mut Readings) {
     for (field, name) in LATENCIES {
-        if let Some(number) = latency.member(field).and_then(Value::number) {
+        if let Some(number) = latency.member(field).and_then(BinrpcValue::number) {
             readings.level(name, labels, number);
         }
     }

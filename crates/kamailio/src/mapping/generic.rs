@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use binrpc::{Member, Value};
+use binrpc::{BinrpcValue, Member};
 
 use crate::config::Method;
 use crate::reading::{Measured, Reading, Readings};
@@ -18,12 +18,12 @@ type Tags = Vec<(Cow<'static, str>, String)>;
 /// Each number is a level, named by the method and the names of the structs around it. The fields that
 /// name a struct are its tags instead; one of several that has none has its place as a tag. Arguments
 /// are a tag too.
-pub(super) fn map(method: &Method, records: &[Value], readings: &mut Readings) {
+pub(super) fn map(method: &Method, records: &[BinrpcValue], readings: &mut Readings) {
     let prefix = format!("kamailio.{}", method.name());
     let arguments = method.arguments();
     let tags: Tags =
         if arguments.is_empty() { vec![] } else { vec![("arguments".into(), arguments)] };
-    let structs = records.iter().filter(|record| matches!(record, Value::Struct(_)));
+    let structs = records.iter().filter(|record| matches!(record, BinrpcValue::Struct(_)));
     let is_list = structs.clone().count() > 1;
     for (place, record) in structs.enumerate() {
         let tags = with_name(&tags, record, is_list.then_some(place));
@@ -38,13 +38,13 @@ pub(super) fn map(method: &Method, records: &[Value], readings: &mut Readings) {
 fn walk(prefix: &str, tags: &Tags, members: &[Member], readings: &mut Readings) {
     let mut place = 0;
     for member in members {
-        let name = member.name.as_ref().map(binrpc::Text::to_str);
+        let name = member.name.as_ref().map(binrpc::BinrpcText::to_str);
         let path = match name.as_deref() {
             None | Some("") => prefix.to_owned(),
             Some(name) => format!("{prefix}.{name}"),
         };
         match &member.value {
-            Value::Struct(inner) => {
+            BinrpcValue::Struct(inner) => {
                 let is_listed = is_one_of_many(member, members);
                 let tags = with_name(tags, &member.value, is_listed.then_some(place));
                 place += usize::from(is_listed);
@@ -59,13 +59,13 @@ fn walk(prefix: &str, tags: &Tags, members: &[Member], readings: &mut Readings) 
 
 /// Whether a struct has others beside it, or could have: a list may happen to hold one.
 fn is_one_of_many(member: &Member, members: &[Member]) -> bool {
-    let structs = || members.iter().filter(|other| matches!(other.value, Value::Struct(_)));
+    let structs = || members.iter().filter(|other| matches!(other.value, BinrpcValue::Struct(_)));
     member.name.is_none()
         || structs().filter(|other| other.name == member.name).count() > 1
         || (members.len() == 1 && structs().count() == 1)
 }
 
-fn with_name(tags: &Tags, record: &Value, place: Option<usize>) -> Tags {
+fn with_name(tags: &Tags, record: &BinrpcValue, place: Option<usize>) -> Tags {
     let mut tags = tags.clone();
     let before = tags.len();
     for name in NAMING {
@@ -82,10 +82,10 @@ fn with_name(tags: &Tags, record: &Value, place: Option<usize>) -> Tags {
     tags
 }
 
-fn add(name: &str, tags: &Tags, value: &Value, readings: &mut Readings) {
+fn add(name: &str, tags: &Tags, value: &BinrpcValue, readings: &mut Readings) {
     let number = match value {
         // Nothing says what is unsigned here, so a number is what `kamcmd` prints.
-        Value::Int(int) => Some(f64::from(*int)),
+        BinrpcValue::Int(int) => Some(f64::from(*int)),
         value => value.number(),
     };
     if let Some(number) = number {

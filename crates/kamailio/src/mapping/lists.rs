@@ -1,12 +1,12 @@
 //! Lists of peers: nodes of a DMQ bus, media proxies.
 
-use binrpc::Value;
+use binrpc::BinrpcValue;
 
 use super::label;
 use crate::reading::Readings;
 
 /// `dmq.list_nodes`.
-pub(super) fn nodes(records: &[Value], readings: &mut Readings) {
+pub(super) fn nodes(records: &[BinrpcValue], readings: &mut Readings) {
     for node in records {
         let [host, port, status, local] =
             ["host", "port", "status", "local"].map(|name| label(node, name));
@@ -26,7 +26,7 @@ pub(super) fn nodes(records: &[Value], readings: &mut Readings) {
 }
 
 /// `rtpengine.show`.
-pub(super) fn media_proxies(records: &[Value], readings: &mut Readings) {
+pub(super) fn media_proxies(records: &[BinrpcValue], readings: &mut Readings) {
     for proxy in records {
         let [url, set, index, weight] =
             ["url", "set", "index", "weight"].map(|name| label(proxy, name));
@@ -36,7 +36,7 @@ pub(super) fn media_proxies(records: &[Value], readings: &mut Readings) {
         let labels = [("index", index.as_str()), ("set", set.as_str()), ("url", url.as_str())];
         let with_weight = [labels[0], labels[1], labels[2], ("weight", weight.as_str())];
         readings.level("kamailio.rtpengine.show.enabled", &with_weight, is_enabled(proxy));
-        if let Some(weight) = proxy.member("weight").and_then(Value::number) {
+        if let Some(weight) = proxy.member("weight").and_then(BinrpcValue::number) {
             readings.level("kamailio.rtpengine.show.weight", &labels, weight);
         }
     }
@@ -44,9 +44,9 @@ pub(super) fn media_proxies(records: &[Value], readings: &mut Readings) {
 
 /// 0 where it is switched off, by hand (`1(permanent)` before Kamailio 6.0) or not; else what
 /// `active` says, which there is from 6.0 on.
-fn is_enabled(proxy: &Value) -> f64 {
+fn is_enabled(proxy: &BinrpcValue) -> f64 {
     if label(proxy, "disabled").starts_with('1') {
         return 0.0;
     }
-    proxy.member("active").and_then(Value::number).unwrap_or(1.0)
+    proxy.member("active").and_then(BinrpcValue::number).unwrap_or(1.0)
 }

@@ -1,12 +1,12 @@
 //! Memory: shared by all processes, and private to each.
 
-use binrpc::Value;
+use binrpc::BinrpcValue;
 
 use super::{field, label};
 use crate::reading::Readings;
 
 /// `core.shmmem`, `shm.stats`: its levels, and how much room is left.
-pub(super) fn shared(prefix: &str, records: &[Value], readings: &mut Readings) {
+pub(super) fn shared(prefix: &str, records: &[BinrpcValue], readings: &mut Readings) {
     super::levels(prefix, records, readings);
     let Some(record) = records.first() else { return };
     if let Some(room) = headroom(record, "real_used", "total") {
@@ -19,7 +19,7 @@ pub(super) fn shared(prefix: &str, records: &[Value], readings: &mut Readings) {
 
 /// `pkg.stats`: the same for each process. Its number and what it is tell one from another; its pid
 /// would make new series with each start.
-pub(super) fn private(records: &[Value], readings: &mut Readings) {
+pub(super) fn private(records: &[BinrpcValue], readings: &mut Readings) {
     let mut least: Option<f64> = None;
     for record in records {
         let (entry, process) = (label(record, "entry"), label(record, "desc"));
@@ -46,7 +46,7 @@ pub(super) fn private(records: &[Value], readings: &mut Readings) {
 }
 
 /// The part of the memory that is not used, from 0 to 1.
-fn headroom(record: &Value, used: &str, total: &str) -> Option<f64> {
+fn headroom(record: &BinrpcValue, used: &str, total: &str) -> Option<f64> {
     let used = record.member(used)?.number()?;
     let total = record.member(total)?.number()?;
     (total > 0.0).then(|| (1.0 - used / total).clamp(0.0, 1.0))

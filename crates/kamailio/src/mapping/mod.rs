@@ -7,15 +7,15 @@ mod lists;
 mod memory;
 mod statistics;
 
-use binrpc::Value;
+use binrpc::BinrpcValue;
 
 use super::config::Method;
 use super::reading::{Labels, Measured, Readings};
 
 /// Adds the readings of a reply. Fields that hold no number are left out, and so are records of
 /// another shape than the method's: a later Kamailio may answer differently.
-pub fn map(method: &Method, records: &[Value], readings: &mut Readings) {
-    let record = || records.first().map_or(&[][..], Value::members).iter();
+pub fn map(method: &Method, records: &[BinrpcValue], readings: &mut Readings) {
+    let record = || records.first().map_or(&[][..], BinrpcValue::members).iter();
     match method.name() {
         "tm.stats" => {
             for member in record() {
@@ -78,8 +78,8 @@ fn is_code(name: &str) -> bool {
 }
 
 /// Each number of a struct as a level.
-fn levels(prefix: &str, records: &[Value], readings: &mut Readings) {
-    for member in records.first().map_or(&[][..], Value::members) {
+fn levels(prefix: &str, records: &[BinrpcValue], readings: &mut Readings) {
+    for member in records.first().map_or(&[][..], BinrpcValue::members) {
         if let Some((name, number)) = field(member) {
             readings.level(format!("{prefix}.{name}"), &[], number);
         }
@@ -96,17 +96,22 @@ fn field(member: &binrpc::Member) -> Option<(std::borrow::Cow<'_, str>, f64)> {
 }
 
 /// Adds a total; one that came as an int is of 32 bits.
-fn total(name: impl Into<String>, labels: Labels<'_>, value: &Value, readings: &mut Readings) {
+fn total(
+    name: impl Into<String>,
+    labels: Labels<'_>,
+    value: &BinrpcValue,
+    readings: &mut Readings,
+) {
     if let Some(number) = value.number() {
-        let wraps = matches!(value, Value::Int(_));
+        let wraps = matches!(value, BinrpcValue::Int(_));
         readings.add(name.into(), labels, Measured::Total { total: number, wraps });
     }
 }
 
 /// The text of a member, or its number as text; empty where there is none, or where Kamailio says so.
-fn label(record: &Value, name: &str) -> String {
+fn label(record: &BinrpcValue, name: &str) -> String {
     match record.member(name) {
-        Some(Value::Int(int)) => int.to_string(),
+        Some(BinrpcValue::Int(int)) => int.to_string(),
         Some(value) => {
             value.text().filter(|text| text != "<null string>").unwrap_or_default().into()
         }

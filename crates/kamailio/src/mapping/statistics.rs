@@ -1,6 +1,6 @@
 //! `stats.fetch`: statistics of all modules, and those that the script counts.
 
-use binrpc::{Member, Value};
+use binrpc::{BinrpcValue, Member};
 
 use super::{field, total};
 use crate::reading::Readings;
@@ -14,8 +14,8 @@ const SUFFIXES: [&str; 3] = ["_total", "_seconds", "_bytes"];
 const OVERFLOWN: f64 = -9e15;
 
 /// Adds each statistic under its own name.
-pub(super) fn map(records: &[Value], readings: &mut Readings) {
-    for member in records.iter().flat_map(Value::members) {
+pub(super) fn map(records: &[BinrpcValue], readings: &mut Readings) {
+    for member in records.iter().flat_map(BinrpcValue::members) {
         statistic(member, readings);
     }
 }
