@@ -311,8 +311,10 @@ fn a_method_that_is_not_there_is_told_of_once_and_asked_again_after_a_while() {
     let stopped = daemon.stop();
     let told: Vec<_> = stopped.log.iter().filter(|line| line["method"] == "tm.stats").collect();
     let messages: Vec<_> = told.iter().map(|line| line["message"].as_str().unwrap()).collect();
-    let expected =
-        ["Kamailio has no such method; asking again every 1h", "Kamailio answers the method now"];
+    let expected = [
+        "Kamailio does not have the method; will retry every 1h",
+        "Kamailio now accepts the method",
+    ];
     assert_eq!(messages, expected);
 }
 
@@ -366,7 +368,7 @@ fn a_kamailio_that_hangs_is_left_in_time_and_delays_nothing_else() {
     // Each poll had a connection of its own, and each was closed.
     assert!(replay.connections() >= 3);
     let stopped = daemon.stop();
-    let told = stopped.warnings().iter().filter(|line| line.contains("does not answer")).count();
+    let told = stopped.warnings().iter().filter(|line| line.contains("not responding")).count();
     assert_eq!(told, 1, "the log hears of it once");
     let points = stopped.points("points");
     assert_eq!(named(&points, "m").len(), 1);
