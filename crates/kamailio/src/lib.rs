@@ -21,6 +21,7 @@ pub mod intake;
 mod mapping;
 mod method_state;
 pub mod methods;
+pub mod naming;
 mod poll_metrics;
 pub mod poller;
 pub mod reading;

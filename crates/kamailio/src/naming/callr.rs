@@ -1,14 +1,17 @@
-//! The exporter that calls a list of methods: a metric is its method and its field.
+//! The exporter that calls a list of methods: a metric is named by its method and field.
 
 use std::borrow::Cow;
 
-use super::{Metric, Named, counter, gauge, one, with};
-use model::{MetricKind, Series};
+use model::{AssignedName, MetricKind, OwnTags, Series};
 
-/// What `stats.fetch` answers, each with its group and its name.
+use super::table::{ExporterMetric, counter, gauge, one, with};
+use crate::mapping::statistics;
+use crate::poll_metrics;
+
+/// The metric of all statistics of `stats.fetch`, which have their group and name as labels.
 const STATISTIC: &str = "kamailio_stats_fetch_value";
 
-pub(super) const TABLE: &[Metric] = &[
+pub(super) const TABLE: &[ExporterMetric] = &[
     counter(
         "kamailio_tm_stats_codes_total",
         "Per-code counters.",
@@ -170,28 +173,27 @@ pub(super) const TABLE: &[Metric] = &[
     counter(
         "kamailio_exporter_failed_scrapes",
         "Number of failed kamailio scrapes",
-        &[one("kamailio.poll.incomplete")],
+        &[one(poll_metrics::INCOMPLETE)],
     ),
     counter(
         "kamailio_exporter_total_scrapes",
         "Number of total kamailio scrapes",
-        &[one("kamailio.poll.count")],
+        &[one(poll_metrics::COUNT)],
     ),
-    gauge("kamailio_up", "Was the last scrape successful.", &[one("kamailio.poll.complete")]),
+    gauge("kamailio_up", "Was the last scrape successful.", &[one(poll_metrics::COMPLETE)]),
 ];
 
-/// A statistic of whatever group: it is a level there, also if it only grows.
-pub(super) fn statistic(series: &Series) -> Option<Named> {
-    let (group, name) = super::statistic(series.name())?;
-    if matches!(group, "poll" | "method") {
+/// Names a statistic of any group. The exporter declared all of them gauges.
+pub(super) fn statistic(series: &Series) -> Option<AssignedName> {
+    if poll_metrics::ALL.contains(&series.name()) {
         return None;
     }
-    Some(Named {
+    let (group, name) = statistics::group_and_name(series.name())?;
+    Some(AssignedName {
         name: Cow::Borrowed(STATISTIC),
         kind: MetricKind::Gauge,
         help: Cow::Borrowed("Statistic value."),
-        adds: vec![("group", group.to_owned()), ("name", name.to_owned())],
-        keeps: &[],
-        drops: &[],
+        added_labels: vec![("group", group.to_owned()), ("name", name.to_owned())],
+        own_tags: OwnTags::default(),
     })
 }

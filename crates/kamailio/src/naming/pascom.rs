@@ -1,20 +1,14 @@
-//! The exporter that reads the statistics of all modules: a metric is a group of them, which a label
-//! tells apart.
+//! The exporter that reads the statistics of all modules: a metric is a group of statistics, which a
+//! label distinguishes.
 
 use std::borrow::Cow;
 
-use super::{From, Metric, Named, counter, each, gauge, one, with};
-use model::{MetricKind, Series};
+use model::{AssignedName, MetricKind, OwnTags, Series};
 
-/// Ends of the names of what a script counts, where it only grows. By the name as the script has it.
-const COUNTED: [&str; 3] = ["_total", "_seconds", "_bytes"];
+use super::table::{ExporterMetric, counter, each, gauge, of_process, one, with};
+use crate::mapping::statistics;
 
-/// A metric for each process: the exporter knew it by its number alone.
-const fn of_process(name: &'static str) -> From {
-    From::Metric { name, keeps: &["entry"], drops: &["process"] }
-}
-
-pub(super) const TABLE: &[Metric] = &[
+pub(super) const TABLE: &[ExporterMetric] = &[
     counter(
         "kamailio_core_request_total",
         "Request counters",
@@ -172,7 +166,7 @@ pub(super) const TABLE: &[Metric] = &[
             &["absorbed", "generated", "received", "relayed", "sent"],
         )],
     ),
-    // Two of them are levels, and the exporter called them counters.
+    // The exporter declared all of them counters, although two are levels.
     counter(
         "kamailio_dialog",
         "Ongoing Dialogs",
@@ -228,22 +222,22 @@ pub(super) const TABLE: &[Metric] = &[
     ),
 ];
 
-/// What a script counts: its name in lower case. One that is no name for Prometheus is not shown.
-pub(super) fn scripted(series: &Series) -> Option<Named> {
-    let own = series.name().strip_prefix("kamailio.script.")?;
-    let lower = own.to_lowercase();
+/// Names a statistic of a script: its name in lower case. A statistic whose name is not valid for
+/// Prometheus gets none.
+pub(super) fn scripted(series: &Series) -> Option<AssignedName> {
+    let name = series.name().strip_prefix("kamailio.script.")?;
+    let lower = name.to_lowercase();
     let is_valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
     if lower.is_empty() || !lower.chars().all(is_valid) {
         return None;
     }
-    let field = format!("script.{own}");
-    let only_grows = COUNTED.iter().any(|end| field.ends_with(end));
-    Some(Named {
+    // As the exporter did, by the name before it is converted to lower case.
+    let is_counter = statistics::has_counter_suffix(&format!("script.{name}"));
+    Some(AssignedName {
         name: Cow::Owned(format!("kamailio_{lower}")),
-        kind: if only_grows { MetricKind::Counter } else { MetricKind::Gauge },
+        kind: if is_counter { MetricKind::Counter } else { MetricKind::Gauge },
         help: Cow::Owned(format!("Scripted metric {lower}")),
-        adds: vec![],
-        keeps: &[],
-        drops: &[],
+        added_labels: vec![],
+        own_tags: OwnTags::default(),
     })
 }
