@@ -12,6 +12,7 @@ use std::{env, fs, io};
 use basics::address;
 use basics::units::{ByteSize, Span, between};
 use forwarders::delivery::driver::Destination;
+use forwarders::naming::PageNaming;
 use forwarders::{BuildContext, ForwardersConfig};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
@@ -26,6 +27,7 @@ use engine::listener::recorder::Shared;
 use engine::listener::{ListenerConfig, ListenerSection};
 use engine::protocol::Limits;
 use kamailio::{self, KamailioSection};
+use model::SeriesNaming;
 use yaml::{ConfigError, Leaves, Source, Spanned};
 
 pub mod admin;
@@ -184,6 +186,7 @@ impl Config {
             debug_mode: self.debug_mode,
             instance: instance.to_owned(),
             expire_after: self.aggregation.expire_after.get(),
+            naming: exporter_naming,
         };
         let forwarders: &ForwardersConfig = &self.forwarders;
         forwarders.check().map_err(|error| {
@@ -272,6 +275,15 @@ fn loaded(config: Config, source: Source, is_file: bool) -> Result<Loaded, LoadE
     }
     let leaves = Leaves::of(&source, &environment)?;
     Ok(Loaded { config, listeners, source, leaves, is_file })
+}
+
+/// The names of the series of Kamailio on a page for Prometheus.
+fn exporter_naming(naming: PageNaming) -> Option<Arc<dyn SeriesNaming>> {
+    match naming {
+        PageNaming::Tallyd => None,
+        PageNaming::Callr => Some(kamailio::naming::callr()),
+        PageNaming::Pascom => Some(kamailio::naming::pascom()),
+    }
 }
 
 /// What systemd gives with `StateDirectory=`, else the usual place.

@@ -1,4 +1,4 @@
-//! The Kamailio servers that are polled: a task each, so that one that hangs delays no other.
+//! The pollers of Kamailio servers: a task each, so that a server that hangs does not delay the others.
 
 use std::sync::Arc;
 
@@ -8,27 +8,27 @@ use tracing::info;
 
 use engine::listener::stats::ListenerStats;
 use kamailio::KamailioSection;
-use kamailio::intake::{IntakeSender, Source};
+use kamailio::intake::{IntakeSender, PolledServer};
 use kamailio::poller::Poller;
 use kamailio::stats::PollerStats;
 
-/// All of them, in the order of the configuration.
+/// All pollers, in the order of the configuration.
 #[derive(Default)]
-pub(super) struct Polling(Vec<Polled>);
+pub(super) struct Polling(Vec<PollerTask>);
 
-/// One that is polled.
-struct Polled {
+/// A running poller.
+struct PollerTask {
     config: watch::Sender<KamailioSection>,
-    /// How its polls go.
+    /// The state of its polls.
     polls: Arc<PollerStats>,
-    /// Its place in the ledger.
+    /// Its counters in the ledger.
     ledger: Arc<ListenerStats>,
     task: JoinHandle<()>,
 }
 
 impl Polling {
-    /// Polls these from now on. One whose series are the same goes on with its totals. Returns the
-    /// ledgers of those that are not polled any more.
+    /// Polls exactly these servers from now on. A poller whose server and tags stay the same keeps
+    /// running with its totals. Returns the counters of the pollers that stopped.
     pub(super) async fn apply(
         &mut self,
         sections: &[KamailioSection],
@@ -36,63 +36,67 @@ impl Polling {
     ) -> Vec<Arc<ListenerStats>> {
         let mut before = std::mem::take(&mut self.0);
         for section in sections {
-            let is_same = |polled: &Polled| {
-                let known = polled.config.borrow();
+            let is_same = |poller: &PollerTask| {
+                let known = poller.config.borrow();
                 (&known.endpoint, &known.tags) == (&section.endpoint, &section.tags)
             };
             if let Some(place) = before.iter().position(is_same) {
-                let polled = before.remove(place);
-                polled.config.send_if_modified(|known| {
+                let poller = before.remove(place);
+                poller.config.send_if_modified(|known| {
                     let is_other = known != section;
                     known.clone_from(section);
                     is_other
                 });
-                self.0.push(polled);
+                self.0.push(poller);
             } else if let Some(intake) = &intake {
-                self.0.push(Polled::start(section, intake.clone()));
+                self.0.push(PollerTask::start(section, intake.clone()));
             }
         }
-        let mut gone = Vec::new();
-        for polled in before {
-            info!(endpoint = polled.polls.endpoint(), "removed: not polled any more");
-            gone.push(polled.end().await);
+        let mut stopped = Vec::new();
+        for poller in before {
+            info!(
+                endpoint = poller.polls.endpoint(),
+                "removed from the configuration; polling stopped"
+            );
+            stopped.push(poller.stop().await);
         }
-        gone
+        stopped
     }
 
-    /// Their ledgers.
+    /// The counters of all pollers.
     pub(super) fn ledgers(&self) -> impl Iterator<Item = Arc<ListenerStats>> {
-        self.0.iter().map(|polled| Arc::clone(&polled.ledger))
+        self.0.iter().map(|poller| Arc::clone(&poller.ledger))
     }
 
-    /// How their polls go.
+    /// The states of all pollers.
     pub(super) fn polls(&self) -> Vec<Arc<PollerStats>> {
-        self.0.iter().map(|polled| Arc::clone(&polled.polls)).collect()
+        self.0.iter().map(|poller| Arc::clone(&poller.polls)).collect()
     }
 
-    /// Polls no more.
+    /// Stops all pollers.
     pub(super) async fn stop(self) {
-        for polled in self.0 {
-            polled.end().await;
+        for poller in self.0 {
+            poller.stop().await;
         }
     }
 }
 
-impl Polled {
+impl PollerTask {
     fn start(section: &KamailioSection, intake: IntakeSender) -> Self {
         let endpoint = section.endpoint.to_string();
         info!(endpoint, interval = %section.interval, "polling Kamailio");
         let ledger = Arc::new(ListenerStats::without_drops(format!("kamailio {endpoint}")));
         let polls = Arc::new(PollerStats::new(endpoint, section.tags.clone()));
-        let source =
-            Source { tags: section.tags.clone().into_iter().collect(), stats: Arc::clone(&ledger) };
+        let tags = section.tags.clone().into_iter().collect();
+        let server = PolledServer { tags, stats: Arc::clone(&ledger) };
         let (config, changes) = watch::channel(section.clone());
-        let poller = Poller::new(changes, Arc::new(source), Arc::clone(&polls), intake);
+        let poller = Poller::new(changes, Arc::new(server), Arc::clone(&polls), intake);
         Self { config, polls, ledger, task: tokio::spawn(poller.run()) }
     }
 
-    /// Ends it between two of its steps: what it has handed over is whole.
-    async fn end(self) -> Arc<ListenerStats> {
+    /// Stops the task at its next await. The intake receives the readings of a poll completely or not at
+    /// all.
+    async fn stop(self) -> Arc<ListenerStats> {
         self.task.abort();
         let _aborted = self.task.await;
         self.ledger

@@ -4,6 +4,7 @@
 //! can change without touching it and the other way round.
 
 mod estimator;
+mod naming;
 mod points;
 mod ranges;
 mod series;
@@ -15,6 +16,7 @@ mod sum;
 pub mod testing;
 mod timer;
 
+pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};
 pub use points::Points;
 pub use ranges::PointRanges;
 pub use series::{MetricKind, Series};

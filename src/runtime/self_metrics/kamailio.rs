@@ -1,4 +1,4 @@
-//! What the daemon counts of its polls of Kamailio servers.
+//! The self-metrics about polls of Kamailio servers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use kamailio::stats::PollerStats;
 
 const ENDPOINT: &str = "endpoint";
 
-/// How the polls of an endpoint go; sections that name the same one are one.
-struct PollsNow {
+/// The polls of an endpoint, combined over all sections that name it.
+struct EndpointPolls {
     is_up: bool,
     polls: u64,
     failures: u64,
@@ -18,11 +18,11 @@ struct PollsNow {
     last_success: Option<SystemTime>,
 }
 
-fn by_endpoint(pollers: &[Arc<PollerStats>]) -> BTreeMap<&str, PollsNow> {
-    let mut by_endpoint: BTreeMap<&str, PollsNow> = BTreeMap::new();
+fn by_endpoint(pollers: &[Arc<PollerStats>]) -> BTreeMap<&str, EndpointPolls> {
+    let mut by_endpoint: BTreeMap<&str, EndpointPolls> = BTreeMap::new();
     for poller in pollers {
         let state = poller.state();
-        let now = by_endpoint.entry(poller.endpoint()).or_insert(PollsNow {
+        let now = by_endpoint.entry(poller.endpoint()).or_insert(EndpointPolls {
             is_up: true,
             polls: 0,
             failures: 0,
@@ -44,27 +44,27 @@ impl Own {
         let each = || endpoints.iter().map(|(endpoint, now)| (label(endpoint), now));
         self.gauge(
             "tallyd_kamailio_up",
-            "1 if the latest poll got all answers, else 0",
+            "1 if the latest poll succeeded, else 0",
             each().map(|(label, now)| (label, flag(now.is_up))),
         );
         self.counter(
             "tallyd_kamailio_polls_total",
-            "Polls so far",
+            "Polls",
             each().map(|(label, now)| (label, now.polls)),
         );
         self.counter(
             "tallyd_kamailio_failures_total",
-            "Polls that broke off",
+            "Failed polls",
             each().map(|(label, now)| (label, now.failures)),
         );
         self.gauge(
             "tallyd_kamailio_poll_duration_seconds",
-            "How long the latest poll took",
+            "Duration of the latest poll",
             each().map(|(label, now)| (label, now.duration.as_secs_f64())),
         );
         self.gauge(
             "tallyd_kamailio_last_success_timestamp_seconds",
-            "When a poll last got all answers, in Unix seconds",
+            "Time of the latest successful poll, in Unix seconds",
             each().filter_map(|(label, now)| Some((label, unix_seconds(now.last_success?)))),
         );
     }
