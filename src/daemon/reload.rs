@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use super::running::Daemon;
 use super::{StartError, delivery, pipeline};
-use crate::admin::{self, AdminError};
+use crate::admin::{AdminError, AdminSocket};
 use crate::config::{Config, Loaded};
 use crate::runtime::configured::{Candidate, Unfit};
 use crate::runtime::self_metrics::pipeline::SelfMetrics;
@@ -42,7 +42,7 @@ pub(super) struct Prepared {
     changes: Vec<String>,
     listeners: pipeline::Prepared,
     destinations: delivery::Prepared,
-    admin: Option<admin::Bound>,
+    admin: Option<AdminSocket>,
 }
 
 impl Daemon {

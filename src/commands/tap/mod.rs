@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use api::path::AdminPath;
+use api::tap::{CountsEvent, RejectedEvent, SampleEvent, StartEvent, event};
 use basics::units::Span;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::tcgetwinsize;
@@ -26,8 +28,7 @@ use crate::commands::client::ledger::{Admin, LedgerError};
 use crate::commands::client::numbers::grouped;
 use crate::commands::client::terminal;
 use crate::config::LoadError;
-use engine::listener::tap::event::{self, ShownCounts, ShownStart};
-use engine::listener::tap::filter::Wish;
+use engine::listener::tap::filter::TapQuery;
 
 /// Wrong usage.
 const STATUS_USAGE: u8 = 2;
@@ -101,12 +102,12 @@ pub fn command(args: &TapArgs) -> ExitCode {
 fn run(args: &TapArgs) -> Result<bool, TapError> {
     let parameters = args.parameters();
     // The daemon looks as well; what is wrong here it need not be asked for.
-    let _wish = Wish::parse(parameters.iter().map(|(key, value)| (*key, value.as_str())))
+    let _query = TapQuery::parse(parameters.iter().map(|(key, value)| (*key, value.as_str())))
         .map_err(TapError::Usage)?;
     let admin = Admin::new(&find(args)?)?;
     let session = Arc::new(Mutex::new(Session::new(args, admin.url())));
     end_in_time(Arc::clone(&session), args.duration.map(Span::get)).map_err(TapError::System)?;
-    let mut events = Events::open(&admin, "/api/v1/tap", &parameters)?;
+    let mut events = Events::open(&admin, AdminPath::Tap.as_str(), &parameters)?;
     while let Some(event) = events.next()? {
         let mut session = session.lock();
         if session.take(&event)? {
@@ -195,7 +196,7 @@ impl Session {
     fn take(&mut self, event: &Event) -> Result<bool, TapError> {
         match event.name.as_str() {
             event::START => {
-                let ShownStart { rate, .. } = self.read(&event.data)?;
+                let StartEvent { rate, .. } = self.read(&event.data)?;
                 if io::stderr().is_terminal() {
                     let (what, url) = (self.what, &self.url);
                     let rate = grouped(rate);
@@ -206,10 +207,13 @@ impl Session {
                 let text = match self.format {
                     TapFormat::Json => format!("{}\n", event.data),
                     TapFormat::Text if event.name == event::SAMPLE => {
-                        let sample = self.read(&event.data)?;
+                        let sample: SampleEvent<'_> = self.read(&event.data)?;
                         self.lines.sample(&sample)
                     }
-                    TapFormat::Text => self.lines.rejection(&self.read(&event.data)?),
+                    TapFormat::Text => {
+                        let rejected: RejectedEvent<'_> = self.read(&event.data)?;
+                        self.lines.rejection(&rejected.message)
+                    }
                 };
                 let mut stdout = io::stdout().lock();
                 let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
@@ -218,7 +222,7 @@ impl Session {
                 return Ok(self.left == Some(0));
             }
             event::COUNTS => {
-                let counts: ShownCounts = self.read(&event.data)?;
+                let counts: CountsEvent = self.read(&event.data)?;
                 if let Some(words) = self.sampling.learn(&counts, self.what, Instant::now()) {
                     tell(&words);
                 }
@@ -278,8 +282,8 @@ struct Sampling {
 
 impl Sampling {
     /// Learns of a second; gives words when there is something new to tell.
-    fn learn(&mut self, counts: &ShownCounts, what: &str, now: Instant) -> Option<String> {
-        let ShownCounts { seconds, received, matched, shown, unseen, dropped } = *counts;
+    fn learn(&mut self, counts: &CountsEvent, what: &str, now: Instant) -> Option<String> {
+        let CountsEvent { seconds, received, matched, shown, unseen, dropped } = *counts;
         self.received += received;
         self.shown += shown;
         self.matched += matched;
@@ -344,8 +348,8 @@ fn is_closed(stdout: &io::Stdout) -> bool {
 mod tests {
     use super::*;
 
-    fn second(matched: u64, shown: u64, unseen: u64) -> ShownCounts {
-        ShownCounts { seconds: 1.0, received: matched + unseen, unseen, matched, shown, dropped: 0 }
+    fn second(matched: u64, shown: u64, unseen: u64) -> CountsEvent {
+        CountsEvent { seconds: 1.0, received: matched + unseen, unseen, matched, shown, dropped: 0 }
     }
 
     #[test]

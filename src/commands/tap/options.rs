@@ -1,10 +1,10 @@
 //! What can be said behind `tallyd tap`.
 
+use api::tap::parameter;
 use basics::units::Span;
 use clap::{Args, ValueEnum};
 
 use crate::commands::client::configured::ConfigArgs;
-use engine::listener::tap::filter::parameter;
 
 /// `tallyd tap`.
 #[derive(Debug, Args)]

@@ -1,8 +1,9 @@
 //! Samples and rejected messages for people: a line each, wider than the terminal only where a word
 //! is. Nothing in it is obeyed by a terminal.
 
+use api::rejected::RejectedEntry;
+use api::tap::SampleEvent;
 use basics::escape::escaped;
-use engine::listener::tap::event::{ShownRejection, ShownSample};
 
 /// Widest column for names and for values; what is longer pushes the rest of its own line.
 const NAME_COLUMN_MAX: usize = 32;
@@ -38,7 +39,7 @@ impl Lines {
     }
 
     /// A line, its end included.
-    pub(super) fn sample(&mut self, sample: &ShownSample) -> String {
+    pub(super) fn sample(&mut self, sample: &SampleEvent<'_>) -> String {
         let name = escaped(sample.name.as_bytes());
         let value = value(sample);
         let is_wide = |text: &str, max| if chars(text) <= max { chars(text) } else { 0 };
@@ -53,8 +54,8 @@ impl Lines {
         if sample.sample_rate < 1.0 {
             line.add(&format!("@{}", sample.sample_rate), 0, NO_COLOUR);
         }
-        for (key, value) in &sample.tags {
-            let is_agents = sample.agent_tags.contains(key);
+        for (key, value) in sample.tags.iter() {
+            let is_agents = sample.agent_tags.iter().any(|agents| agents == key);
             let tag = escaped(format!("{key}={value}").as_bytes());
             match sample.replaced.get(key) {
                 Some(own) => {
@@ -74,8 +75,8 @@ impl Lines {
     }
 
     /// Two lines: why, and what it was.
-    pub(super) fn rejection(&self, rejection: &ShownRejection) -> String {
-        let ShownRejection { time, sender, reason, offset, expected, excerpt } = rejection;
+    pub(super) fn rejection(&self, rejection: &RejectedEntry<'_>) -> String {
+        let RejectedEntry { time, sender, reason, offset, expected, excerpt, .. } = rejection;
         let shown = |text: &str| escaped(text.as_bytes());
         let mut line = Line::new(self.with_colours, self.width);
         line.add(&time_of_day(time), TIME_COLUMN, DIM);
@@ -135,10 +136,10 @@ impl Line {
     }
 }
 
-fn value(sample: &ShownSample) -> String {
+fn value(sample: &SampleEvent<'_>) -> String {
     use serde_json::Value;
 
-    match (&sample.value, sample.means.as_str()) {
+    match (&sample.value, &*sample.means) {
         (Value::Null, _) => "1".to_owned(),
         (Value::String(member), _) => format!("\"{}\"", escaped(member.as_bytes())),
         // Not to be taken for a level, which may be below zero.
@@ -164,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    fn sample(name: &str, means: &str, value: &serde_json::Value) -> ShownSample {
+    fn sample(name: &str, means: &str, value: &serde_json::Value) -> SampleEvent<'static> {
         serde_json::from_value(json!({
             "time": "2026-01-31T12:00:03.191Z", "listener": "json/udp 127.0.0.1:5090",
             "sender": "127.0.0.1:54975", "type": "gauge", "name": name, "means": means,
@@ -191,9 +192,9 @@ mod tests {
     #[test]
     fn of_the_agents_tags_those_are_shown_that_say_something_else_than_the_message() {
         let mut changed = sample("q", "set", &json!(1));
-        changed.tags.insert("env".to_owned(), "stage".to_owned());
-        changed.agent_tags.push("env".to_owned());
-        changed.replaced.insert("role".to_owned(), "db".to_owned());
+        changed.tags.0.insert(0, ("env".into(), "stage".into()));
+        changed.agent_tags.push("env".into());
+        changed.replaced.0.push(("role".into(), "db".into()));
         let tags = |with_agent_tags| {
             let line = Lines::new(false, with_agent_tags, None).sample(&changed);
             line.split_once(" q 1 ").unwrap().1.split_once(" from ").unwrap().0.to_owned()
@@ -219,17 +220,18 @@ mod tests {
     #[test]
     fn nothing_that_clients_sent_is_obeyed_by_a_terminal() {
         let mut bad = sample("a\x1b[31m", "member", &json!("\x1b]0;title\x07"));
-        bad.tags.insert("k\r".to_owned(), "\u{9b}1m".to_owned());
-        bad.sender = "\x1b[2J".to_owned();
+        bad.tags.0.push(("k\r".into(), "\u{9b}1m".into()));
+        bad.sender = "\x1b[2J".into();
         let written = Lines::new(false, true, None).sample(&bad);
         assert!(!written.trim_end().contains(char::is_control), "{written:?}");
-        let rejection = ShownRejection {
-            time: "2026-01-31T12:00:03.191Z".to_owned(),
-            sender: "127.0.0.1:1".to_owned(),
-            reason: "bad_json".to_owned(),
+        let rejection = RejectedEntry {
+            time: "2026-01-31T12:00:03.191Z".into(),
+            listener: "".into(),
+            sender: "127.0.0.1:1".into(),
+            reason: "bad_json".into(),
             offset: 6,
-            expected: "a value".to_owned(),
-            excerpt: "{\"a\": \\u{1b}".to_owned(),
+            expected: "a value".into(),
+            excerpt: "{\"a\": \\u{1b}".into(),
         };
         assert_eq!(
             Lines::new(false, true, None).rejection(&rejection),
