@@ -180,8 +180,8 @@ impl TagFilter {
 }
 
 fn kind(word: &str) -> Result<MetricKind, String> {
-    let found = MetricKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-    found.ok_or_else(|| format!("`{word}` is no type: counter, gauge, timer, set or trace"))
+    MetricKind::from_word(word)
+        .ok_or_else(|| format!("`{word}` is no type: {}", MetricKind::listed()))
 }
 
 fn rejected(word: &str) -> Result<Shows, String> {
