@@ -31,7 +31,7 @@ if ((${#kinds[@]} == 0)); then kinds=(deb rpm); fi
 
 build() {
     env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u CARGO_BUILD_RUSTFLAGS \
-        cargo build --release --locked --features manual --bins
+        cargo build --release --locked --package tallyd --package manual --bins
 }
 
 # The program without its symbols. gdb finds them in tallyd.debug beside it.

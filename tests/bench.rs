@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-
 use std::net::{TcpListener, UdpSocket};
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -139,7 +137,7 @@ fn the_report_has_these_members() {
         "endpoint": 0, "protocol": 0, "load": 0, "sent": 0, "ledger": 0, "daemon": 0, "accounted": 0,
     });
     assert_eq!(members(&report), members(&expected));
-    let page = std::fs::read_to_string("docs/commands.md").unwrap();
+    let page = std::fs::read_to_string(common::root().join("docs/commands.md")).unwrap();
     for part in ["load", "sent", "ledger", "daemon"] {
         for member in members(&report[part]) {
             assert!(page.contains(&format!("`{member}`")), "docs/commands.md on {part}.{member}");

@@ -3,11 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-#[path = "documents/markdown.rs"]
-#[allow(dead_code, reason = "it is for all tests that read documents")]
-mod markdown;
-
+use common::markdown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -91,7 +87,7 @@ impl Client {
             command.env("NODE_PATH", libraries);
         }
         // Our own client, which is not installed.
-        command.env("PYTHONPATH", markdown::root().join("clients/python"));
+        command.env("PYTHONPATH", common::root().join("clients/python"));
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         let Output { status, stdout, stderr } =
             command.arg(script).args(arguments).output().unwrap();
@@ -112,7 +108,7 @@ impl Client {
 }
 
 fn in_tests(path: &str) -> PathBuf {
-    markdown::root().join("tests").join(path)
+    common::root().join("tests").join(path)
 }
 
 /// Waits for all that was sent, and says what became of it: the points of each prefix.

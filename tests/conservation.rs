@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-
 use common::{Daemon, total};
 
 /// Deterministic and uneven: neither a constant nor a power of two hides a mistake.

@@ -3,11 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-#[allow(dead_code, reason = "only the tables are needed")]
-#[path = "documents/markdown.rs"]
-mod markdown;
-
+use common::markdown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -21,7 +17,7 @@ use serde_json::{Value, json};
 const DASHBOARDS: [&str; 2] = ["tallyd", "kamailio"];
 
 fn read(name: &str) -> Value {
-    let path = markdown::root().join(format!("examples/grafana/{name}.json"));
+    let path = common::root().join(format!("examples/grafana/{name}.json"));
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -191,7 +187,7 @@ fn every_metric_of_a_kamailio_is_told_of() {
 }
 
 fn rules() -> String {
-    fs::read_to_string(markdown::root().join("etc/prometheus-alerts.yaml")).unwrap()
+    fs::read_to_string(common::root().join("etc/prometheus-alerts.yaml")).unwrap()
 }
 
 // ---- Prometheus' own words -------------------------------------------------------------------
@@ -219,7 +215,7 @@ fn promtool_accepts_every_expression() {
 #[test]
 fn each_alert_rises_and_stays_away_as_it_should() {
     let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };
-    let cases = markdown::root().join("tests/alerts.yaml");
+    let cases = common::root().join("tests/alerts.yaml");
     let output = Command::new(program).args(["test", "rules"]).arg(&cases).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let cases = fs::read_to_string(cases).unwrap();
@@ -242,7 +238,6 @@ impl Drop for Targets {
 const MAY_BE_EMPTY: [&str; 3] = ["Connections", "Restarts", "Stateless replies"];
 
 #[test]
-#[cfg(all(feature = "graphite", feature = "prometheus"))]
 fn a_real_prometheus_has_an_answer_for_every_panel() {
     let Some(url) = real_server("TALLYD_TEST_PROMETHEUS") else { return };
     let Some(targets) = real_server("TALLYD_TEST_PROMETHEUS_TARGETS") else { return };

@@ -1,9 +1,6 @@
 //! The demo shows what it promises, and leaves nothing behind.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
-#![cfg(all(feature = "graphite", feature = "influxdb", feature = "prometheus"))]
-
-mod common;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -28,12 +25,12 @@ impl Demo {
         if !real_program("python3") {
             return None;
         }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/run.sh");
+        let script = common::root().join("examples/demo/run.sh");
         // Whoever starts the tests in the background has SIGINT ignored, and a shell cannot take that back.
         let mut command = Command::new("env");
         command.arg("--default-signal=INT").arg(script);
         command.args(["--admin", "127.0.0.1:0"]).args(options);
-        command.env("TALLYD", env!("CARGO_BIN_EXE_tallyd")).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env("TALLYD", common::tallyd_path()).env("PYTHONDONTWRITEBYTECODE", "1");
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
@@ -138,10 +135,10 @@ fn an_address_that_is_taken_is_told_of() {
         return;
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/run.sh");
+    let script = common::root().join("examples/demo/run.sh");
     let mut command = Command::new(script);
     command.args(["--admin", &taken.local_addr().unwrap().to_string()]);
-    let output = command.env("TALLYD", env!("CARGO_BIN_EXE_tallyd")).output().unwrap();
+    let output = command.env("TALLYD", common::tallyd_path()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("--admin 127.0.0.1:0"), "{said}");

@@ -5,25 +5,22 @@
 
 #[path = "documents/bounds.rs"]
 mod bounds;
-mod common;
-#[path = "documents/keys.rs"]
-mod keys;
-#[path = "documents/markdown.rs"]
-mod markdown;
 #[path = "documents/schema.rs"]
 mod schema;
 #[path = "documents/times.rs"]
 mod times;
 
+use common::keys;
+use common::markdown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use common::Daemon;
+use common::markdown::{Block, Document, all_blocks, document, documents};
+use engine::listener::Protocol;
+use engine::protocol::{Limits, RejectReason, Rejection, Sample, json, statsd};
 use forwarders::stats::reason;
-use markdown::{Block, Document, all_blocks, document, documents};
 use serde_json::Value;
-use tallyd::listener::Protocol;
-use tallyd::protocol::{Limits, RejectReason, Rejection, Sample, json, statsd};
 use times::without_times;
 
 // ---- Links and completeness ----------------------------------------------------------------
@@ -38,7 +35,7 @@ fn every_link_leads_somewhere() {
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             let folder = document.path.parent().unwrap();
             let target = if file.is_empty() { document.path.clone() } else { folder.join(file) };
-            let there = markdown::root().join(&target);
+            let there = common::root().join(&target);
             assert!(there.exists(), "{}: nothing is at {link}", document.path.display());
             if !anchor.is_empty() {
                 let anchors = markdown::document(there.to_str().unwrap()).anchors();
@@ -68,7 +65,7 @@ fn links_that_lead_out_of_the_book_lead_to_the_repository() {
     use std::io::Write;
     use std::process::{Command, Stdio};
 
-    let script = markdown::root().join("scripts/book-links.py");
+    let script = common::root().join("scripts/book-links.py");
     let spawned =
         Command::new("python3").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let Ok(mut child) = spawned else {
@@ -95,51 +92,17 @@ fn links_that_lead_out_of_the_book_lead_to_the_repository() {
         for link in page.links() {
             if let Some(target) = link.strip_prefix("https://github.com/tallyd/tallyd/blob/main/") {
                 let file = target.split('#').next().unwrap();
-                assert!(markdown::root().join(file).exists(), "{path}: {link}");
+                assert!(common::root().join(file).exists(), "{path}: {link}");
                 led_out += 1;
             } else if !link.starts_with("https://") && !link.starts_with('#') {
                 let target = page.path.parent().unwrap().join(link.split('#').next().unwrap());
-                let target = markdown::root().join(target).canonicalize().unwrap();
-                let docs = markdown::root().join("docs").canonicalize().unwrap();
+                let target = common::root().join(target).canonicalize().unwrap();
+                let docs = common::root().join("docs").canonicalize().unwrap();
                 assert!(target.starts_with(docs), "{path}: {link} leads out of the book");
             }
         }
     }
     assert!(led_out > 4, "{led_out}");
-}
-
-#[test]
-fn the_code_map_has_every_file() {
-    let map = document("ARCHITECTURE.md");
-    let mut files = Vec::new();
-    for folder in ["src", "binrpc/src", "forwarders/src", "forwarders/benches", "benches"] {
-        find_code(Path::new(folder), &mut files);
-    }
-    let mapped: BTreeSet<&str> =
-        map.rows().filter_map(|row| row[0].strip_prefix('`')?.strip_suffix('`')).collect();
-    for file in &files {
-        assert!(mapped.contains(file.as_str()), "ARCHITECTURE.md does not tell of {file}");
-    }
-    for file in mapped.iter().filter(|file| file.ends_with(".rs")) {
-        assert!(files.iter().any(|there| there == file), "ARCHITECTURE.md: {file} is not there");
-    }
-}
-
-/// All Rust files below a folder, without those that are tests only.
-fn find_code(folder: &Path, files: &mut Vec<String>) {
-    for entry in markdown::root().join(folder).read_dir().unwrap() {
-        let entry = entry.unwrap();
-        let path: PathBuf = folder.join(entry.file_name());
-        let stem = path.file_stem().unwrap();
-        if stem == "tests" {
-            continue;
-        }
-        if entry.file_type().unwrap().is_dir() {
-            find_code(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path.to_str().unwrap().to_owned());
-        }
-    }
 }
 
 #[test]
@@ -405,7 +368,6 @@ fn sorted(lines: &str) -> Vec<String> {
 }
 
 #[test]
-#[cfg(feature = "prometheus")]
 fn the_page_for_prometheus_is_as_it_is_shown() {
     let blocks = document("docs/forwarders/prometheus.md").blocks();
     let sent = blocks.iter().find(|block| block.is("json", "sent")).unwrap();
@@ -425,7 +387,7 @@ fn the_page_for_prometheus_is_as_it_is_shown() {
 #[test]
 fn what_kafka_readers_get_is_as_it_is_shown() {
     use forwarders::format::pystatsd::Envelope;
-    use forwarders::model::{MetricKind, Percentile, Point, Series, Snapshot, Sum, Timer, Window};
+    use model::{MetricKind, Percentile, Point, Series, Snapshot, Sum, Timer, Window};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -433,8 +395,8 @@ fn what_kafka_readers_get_is_as_it_is_shown() {
         ["50", "90", "95", "99"].iter().map(|text| Percentile::parse(text).unwrap()).collect();
     let mut timer = Timer::default();
     timer.record(12.75, 1.0, 1000);
-    let timer = forwarders::model::Value::timer(timer, &percentiles);
-    let counter = forwarders::model::Value::Counter(Sum::of(5.0));
+    let timer = model::Value::timer(timer, &percentiles);
+    let counter = model::Value::Counter(Sum::of(5.0));
     let point = |kind, name: &str, tags: &[(&str, &str)], value| Point {
         series: Arc::new(Series::new(kind, name, tags)),
         value,
@@ -549,7 +511,7 @@ fn the_status_is_as_it_is_shown() {
 
 #[test]
 fn the_schema_of_the_status_is_that_of_a_real_one_and_of_the_example() {
-    let text = std::fs::read_to_string(markdown::root().join("docs/status.schema.json")).unwrap();
+    let text = std::fs::read_to_string(common::root().join("docs/status.schema.json")).unwrap();
     let schema: Value = serde_json::from_str(&text).unwrap();
     let daemon = Daemon::start("kamailio: [{ endpoint: \"unix:/nonexistent/ctl\" }]\n");
     daemon.send("nonsense");
@@ -579,7 +541,7 @@ fn the_schema_of_the_status_is_that_of_a_real_one_and_of_the_example() {
 
 #[test]
 fn what_there_is_most_of_is_as_it_is_shown() {
-    let text = std::fs::read_to_string(markdown::root().join("docs/top.schema.json")).unwrap();
+    let text = std::fs::read_to_string(common::root().join("docs/top.schema.json")).unwrap();
     let schema: Value = serde_json::from_str(&text).unwrap();
     let daemon = Daemon::start("interval: 200ms\n");
     let top = || -> Value { serde_json::from_str(&daemon.get("/api/v1/top").1).unwrap() };

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-
 use common::{Daemon, PATIENCE, points, shown, total};
 use serde_json::json;
 

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-
 use std::fs;
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -48,31 +46,24 @@ fn with(text: &str, command: &[&str]) -> String {
 #[test]
 fn a_destination_that_does_not_answer() {
     for (forwarders, what, next) in [
-        #[cfg(feature = "file")]
         ("file: { path: DIR/none/points }", "No such file", "make the folder"),
-        #[cfg(feature = "file")]
         ("file: { path: DIR }", "Is a directory", "name a file in it"),
-        #[cfg(feature = "graphite")]
         ("graphite: { address: \"127.0.0.1:1\" }", "Connection refused", "nothing listens there"),
-        #[cfg(feature = "graphite")]
         (
             "graphite: { address: no-such-host.invalid }",
             "lookup",
             "this host does not know the name",
         ),
-        #[cfg(feature = "influxdb")]
         (
             "influxdb: { url: \"http://127.0.0.1:1\", database: d }",
             "Connection refused",
             "nothing listens there",
         ),
-        #[cfg(feature = "kafka")]
         (
             "kafka: { kafka_broker: \"127.0.0.1:1\", kafka_topic: t }",
             "Connection refused",
             "nothing listens there",
         ),
-        #[cfg(feature = "statsd")]
         ("statsd: { address: DIR/none, transport: unix }", "No such file", "correct the path"),
     ] {
         let text = format!("state_dir: DIR/state\nforwarders: {{ {forwarders} }}\n");
@@ -92,7 +83,6 @@ fn an_address_that_is_taken() {
             "stop it or change",
         ),
         (format!("{listener}admin: {{ listen: \"{address}\" }}\n"), "change `admin: {listen}`"),
-        #[cfg(feature = "prometheus")]
         (
             format!(
                 "{listener}admin: {{ listen: none }}\nforwarders: {{ prometheus: {{ listen: \"{address}\" }} }}\n"

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-
 use std::fs;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -15,7 +13,7 @@ use forwarders::testing::{real_program, real_server};
 use serde_json::{Value, json};
 
 fn examples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+    common::root().join("examples")
 }
 
 // ---- Clients ---------------------------------------------------------------------------------
@@ -258,7 +256,6 @@ fn the_readme_of_the_examples_tells_of_each_folder() {
 // ---- Configurations --------------------------------------------------------------------------
 
 /// All files called tallyd.yaml below examples/.
-#[cfg(all(feature = "graphite", feature = "influxdb", feature = "prometheus"))]
 fn configurations() -> Vec<PathBuf> {
     let folders = examples().read_dir().unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<_> =
@@ -268,7 +265,6 @@ fn configurations() -> Vec<PathBuf> {
 }
 
 #[test]
-#[cfg(all(feature = "graphite", feature = "influxdb", feature = "prometheus"))]
 fn each_configuration_is_good() {
     let found = configurations();
     assert!(!found.is_empty());
@@ -321,7 +317,6 @@ fn free_address() -> std::net::SocketAddr {
 }
 
 #[test]
-#[cfg(feature = "prometheus")]
 fn what_the_script_of_a_kamailio_counts_and_what_kamailio_counts_arrive_together() {
     let Some(script) = real_server("TALLYD_TEST_KAMAILIO") else { return };
     let config = fs::read_to_string(examples().join("kamailio/tallyd.yaml")).unwrap();

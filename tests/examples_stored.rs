@@ -2,28 +2,20 @@
 //! configurations is found by the queries that they show.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
-#![cfg(all(feature = "influxdb", feature = "graphite"))]
 
-mod common;
-#[path = "documents/markdown.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod markdown;
-#[path = "graphite/servers.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod servers;
-
+use common::markdown;
 use std::fs;
 use std::process::Command;
 
+use common::carbon::Carbon;
 use common::{Daemon, interval_without_an_edge};
 use forwarders::testing::{real_program, real_server};
 use serde_json::{Value, json};
-use servers::Carbon;
 
 /// Starts a daemon with a configuration of examples/, in which words are replaced, has plain.py send
 /// to it, and stops it: everything is delivered then.
 fn send_the_shop(example: &str, replaced: &[(&str, &str)]) {
-    let root = markdown::root();
+    let root = common::root();
     let file = root.join(format!("examples/{example}/tallyd.yaml"));
     let mut config = fs::read_to_string(file).unwrap();
     for (word, by) in replaced {

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -228,7 +226,6 @@ fn people_read_all_of_it_and_a_terminal_obeys_none() {
 }
 
 #[test]
-#[cfg(feature = "kafka")]
 fn a_secret_in_a_payload_is_shown_only_to_those_who_ask() {
     const SECRET: &str = "7444-s3cr3t";
     let config = format!(
@@ -251,7 +248,6 @@ fn a_secret_in_a_payload_is_shown_only_to_those_who_ask() {
 }
 
 #[test]
-#[cfg(all(feature = "graphite", feature = "influxdb", feature = "prometheus", feature = "statsd"))]
 fn each_kind_of_destination_tells_what_it_gets() {
     let config = "\
 forwarders:

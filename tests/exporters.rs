@@ -2,9 +2,6 @@
 //! they got exactly the recorded replies.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
-#![cfg(feature = "prometheus")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,9 +19,9 @@ use reqwest::blocking::Client;
 const METHODS: &str = "tm.stats, sl.stats, core.shmmem, core.uptime, core.tcp_info, \
                        dispatcher.list, tls.info, dlg.stats_active";
 
-/// A page that was recorded, below `binrpc/tests/captures/exporters`.
+/// A page that was recorded, below `crates/binrpc/tests/captures/exporters`.
 fn recorded(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("binrpc/tests/captures/exporters");
+    let folder = common::root().join("crates/binrpc/tests/captures/exporters");
     fs::read_to_string(folder.join(name)).unwrap()
 }
 

@@ -2,19 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-#[path = "documents/markdown.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod markdown;
-#[path = "graphite/servers.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod servers;
-
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 
+use common::carbon::{Carbon, Catcher, Statsd};
 use common::{Daemon, tallyd};
-use servers::{Carbon, Catcher, Statsd};
 
 // ---- A real carbon -----------------------------------------------------------------------------
 
@@ -267,7 +259,7 @@ fn check_says_whether_carbon_answers() {
 fn what_graphite_gets_is_as_it_is_shown() {
     let mut sent = String::new();
     let mut shown = 0;
-    for block in markdown::document("docs/forwarders/graphite.md").blocks() {
+    for block in common::markdown::document("docs/forwarders/graphite.md").blocks() {
         if block.is("json", "graphite") {
             sent.clone_from(&block.text);
         }

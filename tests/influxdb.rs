@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::time::Instant;
 

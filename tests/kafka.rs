@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
 #[path = "kafka/topic.rs"]
 mod topic;
 

@@ -2,11 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-#[path = "documents/markdown.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod markdown;
-
+use common::markdown;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -249,7 +245,6 @@ fn totals_survive_a_restart_a_reset_and_the_end_of_32_bits() {
 }
 
 #[test]
-#[cfg(feature = "prometheus")]
 fn prometheus_sees_totals_as_kamailio_has_them() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());

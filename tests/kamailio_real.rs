@@ -3,10 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-#[path = "graphite/servers.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod servers;
 #[path = "kafka/topic.rs"]
 mod topic;
 
@@ -15,10 +11,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use common::carbon::Carbon;
 use common::{Daemon, PATIENCE, assert_balanced, tallyd};
 use forwarders::testing::real_server;
 use serde_json::Value;
-use servers::Carbon;
 use tempfile::TempDir;
 use topic::read_back;
 
@@ -366,7 +362,6 @@ fn killed_and_started_again_during_traffic_nothing_jumps() {
 }
 
 #[test]
-#[cfg(feature = "prometheus")]
 fn the_pages_in_the_place_of_exporters_show_what_kamcmd_says() {
     let Some(kamailio) = Kamailio::start() else { return };
     kamailio.traffic("3");
@@ -559,7 +554,7 @@ fn kafka_influxdb_and_graphite_get_the_same_numbers_of_the_same_polls() {
     };
     let expected: BTreeMap<(String, u64), f64> =
         expected.iter().map(|(key, value)| (path(key), *value)).collect();
-    let flat = |stored: &servers::Stored| -> BTreeMap<(String, u64), f64> {
+    let flat = |stored: &common::carbon::Stored| -> BTreeMap<(String, u64), f64> {
         let points = |(path, points): (&String, &Vec<(u64, f64)>)| {
             points.iter().map(|(time, value)| ((path.clone(), *time), *value)).collect::<Vec<_>>()
         };

@@ -3,16 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
-#[path = "documents/markdown.rs"]
-mod markdown;
-
+use common::markdown;
+use engine::protocol::{Limits, json::decode};
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use tallyd::protocol::{Limits, json::decode};
 
 fn schema() -> Validator {
-    let text = std::fs::read_to_string(markdown::root().join("docs/messages.schema.json")).unwrap();
+    let text = std::fs::read_to_string(common::root().join("docs/messages.schema.json")).unwrap();
     let schema: Value = serde_json::from_str(&text).unwrap();
     jsonschema::meta::validate(&schema).unwrap();
     jsonschema::draft202012::new(&schema).unwrap()

@@ -2,20 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-#[allow(dead_code, reason = "only the table is needed")]
-#[path = "documents/markdown.rs"]
-mod markdown;
-
+use common::markdown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use common::promtool::promtool;
 use common::{Daemon, total};
+use engine::protocol::RejectReason;
 use forwarders::stats::reason;
 use forwarders::testing::real_server;
 use serde_json::json;
-use tallyd::protocol::RejectReason;
 
 /// One that is not there.
 const KAMAILIO: &str = "kamailio: [{ endpoint: \"unix:/nonexistent/ctl\" }]\n";
@@ -166,7 +162,7 @@ fn promtool_has_nothing_to_say_of_the_page_and_of_the_alerts() {
     let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };
     let (_, text) = busy(KAMAILIO).get("/metrics");
     assert_eq!(promtool(&program, &text), (Some(0), String::new()));
-    let rules = markdown::root().join("etc/prometheus-alerts.yaml");
+    let rules = common::root().join("etc/prometheus-alerts.yaml");
     let output = Command::new(program).args(["check", "rules"]).arg(&rules).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     // Every metric that an alert names is one of the page.

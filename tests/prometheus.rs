@@ -2,9 +2,6 @@
 //! Prometheus; remote write read back from real servers.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
-#![cfg(feature = "prometheus")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +11,7 @@ use common::{Daemon, interval_without_an_edge, shown};
 use forwarders::testing::{real_client, real_program};
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    common::root()
 }
 
 fn client() -> PathBuf {

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;

@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-#[path = "documents/keys.rs"]
-mod keys;
-
+use common::keys;
 use std::process::Command;
 
 use forwarders::ForwardersConfig;
 use tallyd::config::Config;
-use tallyd::config::yaml::{Source, Spanned};
+use yaml::{Source, Spanned};
 
-use keys::Line;
+use common::keys::Line;
 
 /// Everything that a configuration says, as text. What stands where in the file does not count.
 fn meaning(config: &Config) -> String {
@@ -31,9 +29,10 @@ fn read(text: &str) -> Config {
     keys::read(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn tallyd_check(path: &str) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_tallyd"))
-        .args(["check", "--config", path])
+fn tallyd_check(path: &std::path::Path) -> (Option<i32>, String, String) {
+    let output = Command::new(common::tallyd_path())
+        .args(["check", "--config"])
+        .arg(path)
         .env("TALLYD_KAFKA_PASSWORD", "example")
         .output()
         .unwrap();
@@ -83,17 +82,16 @@ fn it_is_no_wider_than_the_code() {
 
 #[test]
 fn the_program_takes_it() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/tallyd.yaml");
-    let (status, stdout, stderr) = tallyd_check(path);
+    let path = common::root().join("etc/tallyd.yaml");
+    let (status, stdout, stderr) = tallyd_check(&path);
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
     assert!(stdout.contains("json/udp 127.0.0.1:5090"), "{stdout}");
 }
 
 #[test]
-#[cfg(feature = "kafka")]
 fn a_deployed_pystatsd_conf_is_taken_as_it_is() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pystatsd.conf");
-    let (status, stdout, stderr) = tallyd_check(path);
+    let path = common::root().join("tests/fixtures/pystatsd.conf");
+    let (status, stdout, stderr) = tallyd_check(&path);
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
     assert!(stdout.contains("every 10s to kafka"), "{stdout}");
     let config = read(include_str!("fixtures/pystatsd.conf"));

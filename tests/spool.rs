@@ -1,10 +1,8 @@
 //! The spool from end to end: the real binary, a real Kafka that goes away and comes back, and
 //! `kill -9` in between.
 
-#![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
 #[path = "kafka/topic.rs"]
 mod topic;
 
@@ -50,7 +48,7 @@ impl Broker {
     }
 
     fn script(&self, command: &str) -> String {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/kafka.sh");
+        let script = common::root().join("tests/servers/kafka.sh");
         let output = Command::new(script).arg(command).arg(self.folder.path()).output().unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()

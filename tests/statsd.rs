@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-
 use std::net::UdpSocket;
 use std::path::Path;
 
@@ -80,7 +78,7 @@ fn all_dialects_and_json_feed_one_series() {
 fn what_a_real_kamailio_sent() {
     let daemon = Daemon::start(STATSD);
     let client = Client::of(&daemon);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/statsd");
+    let folder = common::root().join("tests/fixtures/statsd");
     let captures: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
     for capture in captures {
         client.send(std::fs::read(capture.unwrap().path()).unwrap());

@@ -2,19 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-#[path = "documents/markdown.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod markdown;
-#[path = "graphite/servers.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod servers;
-
+use common::markdown;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use common::carbon::{Catcher, Statsd};
 use common::{Daemon, tallyd};
-use servers::{Catcher, Statsd};
 
 /// Values of a timer with a long tail, the same each time.
 fn latencies(count: usize) -> Vec<f64> {

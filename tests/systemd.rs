@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-
 use std::collections::HashMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -213,7 +211,7 @@ const WITH_SOCKET: &str =
 
 fn with_socket(config: &Path, socket: impl Into<OwnedFd>) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", WITH_SOCKET, env!("CARGO_BIN_EXE_tallyd"), config.to_str().unwrap()]);
+    command.args(["-c", WITH_SOCKET, common::tallyd_path(), config.to_str().unwrap()]);
     command.stdin(Stdio::from(socket.into()));
     command
 }
@@ -341,7 +339,7 @@ fn has(tool: &str) -> bool {
 fn activated(folder: TempDir, config: &Path, options: &[&str], addresses: &[&str]) -> Daemon {
     let mut command = Command::new("systemd-socket-activate");
     command.args(options).args(addresses.iter().flat_map(|address| ["--listen", address]));
-    command.args([env!("CARGO_BIN_EXE_tallyd"), "run", "--config", config.to_str().unwrap()]);
+    command.args([common::tallyd_path(), "run", "--config", config.to_str().unwrap()]);
     Daemon::start_command(folder, command.stdin(Stdio::null()))
 }
 
@@ -433,7 +431,13 @@ fn the_unit_exposes_little() {
     }
     let threshold = format!("--threshold={EXPOSURE_MAX}");
     let output = Command::new("systemd-analyze")
-        .args(["security", "--no-pager", "--offline=true", &threshold, "systemd/tallyd.service"])
+        .args([
+            "security",
+            "--no-pager",
+            "--offline=true",
+            &threshold,
+            common::root().join("systemd/tallyd.service").to_str().unwrap(),
+        ])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -447,9 +451,9 @@ fn the_units_are_what_systemd_understands() {
     let folder = tempfile::tempdir().unwrap();
     let mut paths = Vec::new();
     for name in ["tallyd.service", "tallyd.socket"] {
-        let unit = fs::read_to_string(Path::new("systemd").join(name)).unwrap();
+        let unit = fs::read_to_string(common::root().join("systemd").join(name)).unwrap();
         assert_eq!(unit.contains("/usr/bin/tallyd "), name == "tallyd.service");
-        let here = unit.replace("/usr/bin/tallyd", env!("CARGO_BIN_EXE_tallyd"));
+        let here = unit.replace("/usr/bin/tallyd", common::tallyd_path());
         paths.push(folder.path().join(name));
         fs::write(paths.last().unwrap(), here).unwrap();
     }

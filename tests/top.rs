@@ -2,17 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-mod common;
-#[path = "common/pty.rs"]
-mod pty;
-
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use common::pty::Terminal;
 use common::{Daemon, PATIENCE, tallyd};
-use pty::Terminal;
 use serde_json::Value;
 
 fn top(daemon: &Daemon, query: &str) -> Value {

@@ -7,13 +7,12 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
-#[path = "documents/markdown.rs"]
-mod markdown;
 #[path = "documents/session.rs"]
 mod session;
 #[path = "documents/times.rs"]
 mod times;
 
+use common::markdown;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -58,7 +57,7 @@ fn follow(test: &str, path: &str, of: Of) {
 /// The programs that the documents name and that are not the system's. What cargo would build is
 /// built already.
 fn install(folder: &Path) {
-    let tallyd = env!("CARGO_BIN_EXE_tallyd");
+    let tallyd = common::tallyd_path();
     symlink(tallyd, folder.join("tallyd")).unwrap();
     let cargo = folder.join("cargo");
     let script = format!(
@@ -96,7 +95,6 @@ fn follow_inside(test: &str) {
 }
 
 #[test]
-#[cfg(all(feature = "file", feature = "graphite"))]
 fn the_tutorial_works() {
     follow("the_tutorial_works", "docs/tutorial.md", Of::All);
 }
@@ -118,7 +116,6 @@ fn series_are_limited_as_it_is_told() {
 }
 
 #[test]
-#[cfg(feature = "file")]
 fn it_runs_without_root_as_it_is_told() {
     follow("it_runs_without_root_as_it_is_told", "docs/how-to/run-without-root.md", Of::Marked);
 }

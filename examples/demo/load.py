@@ -1,8 +1,8 @@
-"""A lifelike load on the tallyd of the demo: load.py STATUS_URL INFLUXDB_PORT [SECONDS]
+"""A realistic load on the tallyd of the demo: load.py STATUS_URL INFLUXDB_PORT [SECONDS]
 
-Some services of a shop, over days of two minutes each: quiet at night, busy at noon. A deployment now
-and then makes things slow and fail for some seconds. A few messages are wrong, as they are anywhere,
-and one metric has a tag that it should not have. A destination listens and goes away.
+Simulates the services of a shop, in days of two minutes each: quiet at night, busy at noon. From time to
+time a deployment makes requests slow and fail for some seconds. A few messages are malformed, and one
+metric has a tag that it should not have. A destination repeatedly goes down and recovers.
 """
 
 import http.server
@@ -25,9 +25,9 @@ STEP_S = 0.1
 ROUTES = [("/", 9), ("/search", 6), ("/product", 12), ("/cart", 3), ("/checkout", 1)]
 GATEWAYS = ["gw1", "gw2", "gw3"]
 
-# Wrong on purpose: each of another sort.
+# Malformed on purpose, each in a different way.
 MISTAKES = [
-    "{'metric_name': 'shop.orders', 'metric_type': 'counter'}",  # quotes of Python
+    "{'metric_name': 'shop.orders', 'metric_type': 'counter'}",  # Python's quotes
     '{"metric_name": "shop.orders", "metric_type": "counter", "count": 1,}',
     '{"metric_type": "gauge", "value": 3}',
     '{"metric_name": "queue.depth", "metric_type": "gauge", "value": "many"}',
@@ -43,24 +43,24 @@ def statuses(url):
 
 
 def listener(status, begin):
-    """The address of the listener whose name begins so."""
+    """Returns the address of the listener whose name starts with `begin`."""
     names = [one["listener"] for one in status["listeners"]]
     return next(name.split(" ", 1)[1] for name in names if name.startswith(begin))
 
 
 def busyness(now):
-    """From 0.2 at night to 1 at noon, with some noise."""
+    """Returns the load at a time, from 0.2 at night to 1 at noon, with some noise."""
     wave = 0.6 - 0.4 * math.cos(2 * math.pi * now / DAY_S)
     return wave * random.uniform(0.85, 1.15)
 
 
 def is_deploying(now):
-    """For six seconds out of each forty-five."""
+    """Returns true for six seconds out of each forty-five."""
     return now % 45 > 39
 
 
 class Shop:
-    """What its services send in a step."""
+    """Sends the metrics of the shop's services, step by step."""
 
     def __init__(self, json_address, statsd_address, statsd_path):
         self.metrics = Agent(json_address)
@@ -97,7 +97,7 @@ class Shop:
                 took = random.lognormvariate(math.log(35 if route != "/checkout" else 180), 0.5)
                 batch.timer("http.latency", took * (6 if slow else 1), {"route": route})
                 batch.set("http.visitors", f"192.0.2.{random.randrange(250)}")
-        # A session in a tag: each is a series of its own.
+        # A session id in a tag: each makes a separate series.
         for _ in range(6):
             self.session += 1
             batch.counter("session.pages", tags={"session": f"s{self.session}"})
@@ -121,7 +121,7 @@ class Shop:
         batch.gauge("host.load", round(busy * 3 + random.random(), 2))
 
     def calls_of_the_gateways(self, busy):
-        """As a Kamailio or any statsd client sends it."""
+        """Sends statsd lines, as Kamailio or any statsd client does."""
         lines = []
         for gateway in GATEWAYS:
             change = random.choice([-1, 1, 1] if self.calls < busy * 40 else [-1, -1, 1])
@@ -146,7 +146,7 @@ class Shop:
 
 
 class InfluxDB(http.server.BaseHTTPRequestHandler):
-    """Takes whatever is written."""
+    """Accepts all writes."""
 
     protocol_version = "HTTP/1.1"
 
@@ -161,7 +161,7 @@ class InfluxDB(http.server.BaseHTTPRequestHandler):
 
 
 def comes_and_goes(port):
-    """The destination that is there for 25 s and away for 15."""
+    """Runs a destination that is up for 25 s and down for 15 s, in turns."""
     while True:
         with http.server.HTTPServer(("127.0.0.1", port), InfluxDB) as server:
             server.timeout = 0.5
@@ -183,7 +183,7 @@ def main():
     began = time.monotonic()
     step = 0
     while (now := time.monotonic() - began) < seconds:
-        shop.step(now + DAY_S / 4)  # it begins in the morning
+        shop.step(now + DAY_S / 4)  # starts in the morning
         step += 1
         time.sleep(max(0.0, began + step * STEP_S - time.monotonic()))
 

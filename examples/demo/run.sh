@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A tallyd under a lifelike load, to look at: examples/demo/run.sh
+# Shows a tallyd under a realistic load: examples/demo/run.sh
 #
-# Starts a daemon with examples/demo/tallyd.yaml in a folder of its own, sends it what load.py
-# makes up, and says where the status page is. Ctrl-C ends it all and removes the folder.
+# Starts a daemon with examples/demo/tallyd.yaml in a temporary folder, sends it the simulated load of
+# load.py, and prints the URL of the status page. Ctrl-C stops everything and removes the folder.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -12,12 +12,12 @@ usage() {
     cat <<END
 usage: examples/demo/run.sh [--seconds N] [--admin HOST:PORT] [--keep]
 
-  --seconds N        end by itself after so long
-  --admin HOST:PORT  where the status page is (127.0.0.1:9495; port 0: any that is free)
-  --keep             leave the folder with the log, the points and the spool
+  --seconds N        stop after N seconds
+  --admin HOST:PORT  address of the status page (127.0.0.1:9495; port 0: any free port)
+  --keep             keep the folder with the log, the points and the spool
 
-Needs python3. The program is \$TALLYD, else that of a build in here, else the
-installed one, else it is built.
+Needs python3. Runs the program \$TALLYD, else a build in this checkout, else the
+installed program, else builds one.
 END
 }
 
@@ -43,12 +43,12 @@ program() { # -> path
             return
         fi
     done
-    echo "building tallyd; the first time this takes minutes" >&2
+    echo "building tallyd; the first build takes minutes" >&2
     cargo build --release --manifest-path "$root/Cargo.toml" >&2
     echo "$root/target/release/tallyd"
 }
 
-command -v python3 >/dev/null || { echo "the load needs python3" >&2 && exit 1; }
+command -v python3 >/dev/null || { echo "the load generator needs python3" >&2 && exit 1; }
 tallyd=$(program)
 DEMO_DIR=$(mktemp -d -t tallyd-demo.XXXXXX)
 export DEMO_DIR
@@ -56,7 +56,7 @@ log=$DEMO_DIR/tallyd.log
 : >"$log"
 daemon='' load='' is_over=false
 
-# Ends both, the load first, and says what it came to. Whatever ends this script comes by here.
+# Stops both, the load first, and prints the ledger. Runs however this script ends.
 finish() {
     local status=$?
     trap '' INT TERM
@@ -66,7 +66,7 @@ finish() {
         kill -TERM "$daemon" 2>/dev/null || true
         wait "$daemon" || status=1
         echo
-        echo "what it came to:"
+        echo "ledger:"
         sed -n 's/^.*\(ledger of\)/  \1/p' "$log"
     fi
     if $is_over; then status=0; fi
@@ -76,12 +76,12 @@ finish() {
 trap finish EXIT
 trap 'is_over=true; exit' INT TERM
 
-# What the log says behind a message, such as the address of the page for Prometheus.
+# Prints the address that the log reports with a message, such as that of the page for Prometheus.
 logged() { # MESSAGE
     sed -n "s/^.*$1.*address=\([^ ]*\).*/\1/p" "$log" | head -n 1
 }
 
-# A port where nobody listens, below those that Linux gives to outgoing connections.
+# Prints a free port, below those that Linux assigns to outgoing connections.
 free_port() {
     local port
     while true; do
@@ -100,21 +100,21 @@ until [[ -n $(logged 'admin endpoint') ]]; do
     if ! kill -0 "$daemon" 2>/dev/null; then
         cat "$log" >&2
         daemon=''
-        echo "the daemon did not start; if its address is in use: --admin 127.0.0.1:0" >&2
+        echo "the daemon did not start; if its address is in use, try --admin 127.0.0.1:0" >&2
         exit 1
     fi
     sleep 0.05
 done
 url=http://$(logged 'admin endpoint')
 
-echo "tallyd runs under load, with $tallyd"
+echo "running $tallyd under load"
 echo
 echo "  status page    $url/"
-echo "  for Prometheus http://$(logged 'Prometheus page')/metrics, and $url/metrics on itself"
+echo "  for Prometheus http://$(logged 'Prometheus page')/metrics, and $url/metrics for self-metrics"
 echo "  log, points    $DEMO_DIR"
 python3 "$here/load.py" "$url" "$port" ${seconds:+"$seconds"} &
 load=$!
 sleep 0.5
 echo
-echo "Ctrl-C ends it."
+echo "Press Ctrl-C to stop."
 wait "$load"

@@ -32,7 +32,7 @@ func main() {
 
 	checkout(client)
 
-	// Many at once: the client puts what waits into a few datagrams.
+	// Many at once: the client puts queued messages into a few datagrams.
 	for count := 0; count < 100; count++ {
 		client.Counter("shop.items", float64(count), metrics.Tags{"product": `Käse "alt"`})
 	}
@@ -43,5 +43,5 @@ func checkout(client *metrics.Client) {
 	defer func() {
 		client.Timer("shop.checkout", time.Since(began), metrics.Tags{"payment": "card"})
 	}()
-	// … what is measured …
+	// … the measured code …
 }

@@ -1,14 +1,15 @@
-// Metrics for Node.js with nothing but its own modules: copy this file into your program.
+// Metrics for Node.js using only its built-in modules: copy this file into your program.
 
 import dgram from 'node:dgram';
 import dns from 'node:dns';
 import net from 'node:net';
 
-// What an Ethernet frame carries. A longer datagram is sent in pieces, of which none may get lost.
+// The payload of an Ethernet frame. A longer datagram is fragmented, and is lost if any fragment is
+// lost.
 const MAX_DATAGRAM = 1432;
 const LOOK_UP_AGAIN_MS = 30_000;
 
-/** Sends messages to tallyd. Never waits and never throws. */
+/** Sends messages to tallyd. Never blocks and never throws. */
 export class Metrics {
   #host;
   #port;
@@ -25,10 +26,10 @@ export class Metrics {
       lookup: lookupOnce(),
     });
     this.#socket.on('error', () => {}); // without a listener, an error would end the process
-    this.#socket.unref(); // nor does the socket keep it from ending
+    this.#socket.unref(); // and the socket does not keep the process alive
   }
 
-  /** How many messages had no JSON, and how many datagrams did not get out. */
+  /** The number of messages without a JSON representation, plus the number of datagrams not sent. */
   get dropped() {
     return this.#dropped;
   }
@@ -54,7 +55,7 @@ export class Metrics {
     this.send([message(name, 'trace', tags)]);
   }
 
-  /** Measures a function, in milliseconds; one that returns a promise until that is settled. */
+  /** Measures a function, in milliseconds; if it returns a promise, until the promise is settled. */
   async timed(name, tags, work) {
     const began = performance.now();
     try {
@@ -71,9 +72,9 @@ export class Metrics {
     for (const one of messages) {
       let line;
       try {
-        line = Buffer.from(`${JSON.stringify(one)}\n`); // has no other line break in it
+        line = Buffer.from(`${JSON.stringify(one)}\n`); // contains no other line break
       } catch {
-        this.#dropped += 1; // a value that JSON has no word for
+        this.#dropped += 1; // a value without a JSON representation
         continue;
       }
       if (lines.length > 0 && bytes + line.length > MAX_DATAGRAM) {
@@ -88,7 +89,7 @@ export class Metrics {
 
   #out(lines) {
     if (lines.length === 0) return;
-    // With a callback, what goes wrong is given to it and not thrown: metrics are not worth a failure.
+    // With a callback, errors are passed to it and not thrown: metrics are not worth a failure.
     this.#socket.send(lines, this.#port, this.#host, (error) => {
       if (error) this.#dropped += 1;
     });
@@ -100,15 +101,15 @@ export function message(name, type, tags = {}, fields = {}) {
   return { metric_name: name, metric_type: type, tags, ...fields };
 }
 
-/** dgram looks a name up with every datagram; this remembers it. */
+/** Caches the address: dgram resolves the name with every datagram. */
 function lookupOnce() {
   let known;
   let askAt = 0;
   return (host, options, done) => {
-    // Also asked for the address to bind to.
+    // Also called for the address to bind to.
     if (net.isIP(host)) return done(null, host, net.isIP(host));
     if (known) return done(null, known.address, known.family);
-    if (Date.now() < askAt) return done(new Error(`${host} could not be looked up`));
+    if (Date.now() < askAt) return done(new Error(`${host} could not be resolved`));
     dns.lookup(host, options, (error, address, family) => {
       if (error) askAt = Date.now() + LOOK_UP_AGAIN_MS;
       else known = { address, family };

@@ -12,9 +12,9 @@ for (const customer of ['anna', 'bert', 'anna']) metrics.set('shop.customers', c
 metrics.trace('shop.signup', { step: 'confirm', browser: 'firefox' });
 
 await metrics.timed('shop.checkout', { payment: 'card' }, async () => {
-  // … what is measured …
+  // … the measured code …
 });
 
-// Many at once: a few datagrams in place of a hundred.
+// Many at once: a few datagrams instead of a hundred.
 const tags = { product: 'Käse "alt"' };
 metrics.send(Array.from({ length: 100 }, (_, count) => message('shop.items', 'counter', tags, { count })));

@@ -1,8 +1,8 @@
-"""Metrics with nothing but the standard library: copy `Metrics` into your program.
+"""Metrics using only the standard library: copy `Metrics` into your program.
 
     TALLYD_ADDRESS=127.0.0.1:5090 python3 plain.py
 
-`shop.py` does the same with the module of clients/python, which can do more.
+`shop.py` does the same with the module of clients/python, which has more features.
 """
 
 import json
@@ -12,18 +12,19 @@ import time
 
 
 class Metrics:
-    """Sends messages to tallyd. Never waits and never raises, once it is made."""
+    """Sends messages to tallyd. Never blocks, and never raises once it is created."""
 
-    # What an Ethernet frame carries. A longer datagram is sent in pieces, of which none may get lost.
+    # The payload of an Ethernet frame. A longer datagram is fragmented, and is lost if any
+    # fragment is lost.
     MAX_DATAGRAM = 1432
 
     def __init__(self, address="127.0.0.1:5090"):
         host, _, port = address.rpartition(":")
-        # Looked up once, here: a name that is looked up with each message makes each one wait.
+        # Resolved once, here: to resolve the name with each message would make each one wait.
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
-        # `localhost` may be ::1 first, where tallyd is not unless it is told to.
+        # `localhost` may be ::1 first, but tallyd does not listen there by default.
         family, _, _, _, self.place = min(found, key=lambda one: one[0] != socket.AF_INET)
-        # Not connected: else, after a restart of the daemon, the first message would be lost.
+        # Not connected: otherwise the first message after a restart of the daemon would be lost.
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
 
@@ -48,9 +49,9 @@ class Metrics:
         datagram = b""
         for one in messages:
             try:
-                line = json.dumps(one).encode()  # has no line break in it
+                line = json.dumps(one).encode()  # contains no line break
             except (TypeError, ValueError):
-                continue  # a value that JSON has no word for
+                continue  # a value without a JSON representation
             if datagram and len(datagram) + 1 + len(line) > self.MAX_DATAGRAM:
                 self._out(datagram)
                 datagram = b""
@@ -81,10 +82,10 @@ def main():
     metrics.trace("shop.signup", step="confirm", browser="firefox")
 
     began = time.perf_counter()
-    # … what is measured …
+    # … the measured code …
     metrics.timer("shop.checkout", (time.perf_counter() - began) * 1000, payment="card")
 
-    # Many at once: a few datagrams in place of a hundred.
+    # Many at once: a few datagrams instead of a hundred.
     tags = {"product": 'Käse "alt"'}
     metrics.send(message("shop.items", "counter", tags, count=count) for count in range(100))
 

@@ -25,7 +25,7 @@ def main():
 
     checkout()
 
-    # Many at once: a few datagrams in place of a hundred.
+    # Many at once: a few datagrams instead of a hundred.
     with metrics.batch() as batch:
         for count in range(100):
             batch.counter("shop.items", count, {"product": 'Käse "alt"'})

@@ -3,15 +3,15 @@
 #
 #   TALLYD_ADDRESS=127.0.0.1:5090 STATSD_ADDRESS=127.0.0.1:8125 ./nc.sh
 #
-# This is OpenBSD's nc, as Debian has it; -w0 makes it end when it has sent. Of other ones it may be
+# This is OpenBSD's nc, as in Debian; -w0 makes it end after sending. The option of other versions may be
 # `-q0` (Debian's netcat-traditional) or `--send-only` (Nmap's ncat).
 set -eu
 
 tallyd=${TALLYD_ADDRESS:-127.0.0.1:5090}
 statsd=${STATSD_ADDRESS:-127.0.0.1:8125}
 
-# Sends its input as one datagram, up to 16 KiB: nc cuts more into pieces, anywhere. That nobody
-# listens is no reason to end.
+# Sends its input as one datagram, up to 16 KiB: nc splits longer input at arbitrary places. If no
+# process listens, the script continues.
 datagram() { # HOST:PORT
     nc -u -w0 "${1%:*}" "${1##*:}" 2>/dev/null || true
 }

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Metrics from bash alone, by its /dev/udp: copy the functions into your script.
+# Metrics from bash alone, using its /dev/udp: copy the functions into your script.
 #
 #   TALLYD_ADDRESS=127.0.0.1:5090 STATSD_ADDRESS=127.0.0.1:8125 ./shop.sh
 #
-# A name in the address is looked up with every message: use the number.
+# A host name in the address is resolved with every message: use a numeric address.
 set -euo pipefail
 
 tallyd=${TALLYD_ADDRESS:-127.0.0.1:5090}
 statsd=${STATSD_ADDRESS:-127.0.0.1:8125}
 
-# Sends a datagram. Where nobody listens bash complains of it, and `set -e` would end the script: so
-# neither is let out. Bash writes up to the last newline, and then the rest: so that one is at the
-# end, as part of the text.
+# Sends a datagram. If no process listens, bash prints an error, and `set -e` would end the script: so
+# both are suppressed. Bash writes up to the last newline, and then the rest in a second datagram: so
+# the newline is at the end, as part of the text.
 datagram() { # HOST:PORT TEXT
     { printf '%s' "$2"$'\n' >"/dev/udp/${1%:*}/${1##*:}"; } 2>/dev/null || true
 }
@@ -27,8 +27,8 @@ quoted() { # TEXT
     printf '"%s"' "$text"
 }
 
-# Sends a message. A value is quoted: tallyd reads numbers from text as well, and "+4" and "-4"
-# change a gauge. (Set one to a value below 0 with a number without quotes.)
+# Sends a message. The value is quoted: tallyd also accepts numbers as text, and "+4" and "-4"
+# change a gauge. (To set a gauge to a value below 0, send a number without quotes.)
 metric() { # NAME TYPE VALUE [KEY=VALUE...]
     local message tag
     message="{\"metric_name\":$(quoted "$1"),\"metric_type\":\"$2\""
@@ -42,7 +42,7 @@ ms() { # MICROSECONDS
     printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000))
 }
 
-# Runs a command, measures it in milliseconds, and has its exit status.
+# Runs a command, measures it in milliseconds, and returns its exit status.
 timed() { # NAME COMMAND...
     local name=$1 status=0 began=${EPOCHREALTIME/[.,]/} ended
     shift

@@ -7,13 +7,13 @@ use std::time::Duration;
 use engine::aggregator::thread::Emit;
 use forwarders::delivery::driver::{Destination, Outlet, Running};
 use forwarders::spool::SpoolPlace;
-use forwarders::stats::ForwarderStats;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::StartError;
+use super::report::log_forwarder_ledger;
+use super::start_error::StartError;
 use crate::runtime::ObservedForwarder;
 
 /// All of them, in the order of the configuration.
@@ -134,7 +134,7 @@ impl Delivery {
         self.tasks.spawn(async move {
             task.run(watched).await;
             if removed.load(Ordering::Acquire) {
-                log_ledger(&name, &stats);
+                log_forwarder_ledger(&name, &stats);
             }
         });
         (outlet, Delivering { running, deadline, is_removed })
@@ -157,19 +157,4 @@ impl Removed {
             one.end_by(Instant::now() + time);
         }
     }
-}
-
-/// The last word on what was flushed to a destination.
-pub(super) fn log_ledger(name: &str, stats: &ForwarderStats) {
-    let counts = stats.counts();
-    info!(
-        forwarder = name,
-        flushed = counts.flushed,
-        recovered = counts.recovered,
-        delivered = counts.delivered,
-        queued = counts.queued,
-        spooled = counts.spooled,
-        dropped = ?counts.dropped,
-        "ledger of a forwarder"
-    );
 }

@@ -1,76 +1,38 @@
 //! `tallyd run`: puts the parts together, downstream first, changes them when it is told to, and
 //! takes them apart in the order of the data.
 
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use forwarders::SendError;
 use forwarders::delivery::driver::Destination;
-use thiserror::Error;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::admin::AdminError;
 use crate::config;
 use crate::daemon::logging::Log;
-use crate::runtime::Observed;
 use crate::runtime::configured::Configured;
-use engine::aggregator::pulse::{Pulse, RuntimeCall};
-use engine::listener::bind::BindError;
-use engine::listener::passed::PassedError;
-use engine::listener::stats::Counts;
 use engine::sys;
 
+use self::priority::give_way;
 use self::running::Daemon;
+use self::signals::{SignalRequest, Signals};
+use self::start_error::StartError;
 
 mod delivery;
 pub mod logging;
 mod pipeline;
 mod polling;
+mod priority;
 mod reload;
+mod report;
 mod running;
 mod service;
+mod signals;
+mod start_error;
 
 /// Threads for the forwarders and the admin endpoint: one that encodes a large window must not keep
 /// the others waiting.
 const WORKERS: usize = 2;
-/// How much nicer they and the aggregator are than the listeners: on a core that they share, they
-/// get a quarter of it and the listener three.
-const GIVE_WAY: i32 = 5;
-/// How often the log looks for new kernel drops.
-const DROPS_LOOK: Duration = Duration::from_secs(1);
-/// How often it tells of them at most.
-const DROPS_LOG_PAUSE: Duration = Duration::from_secs(60);
-
-/// Why the daemon does not start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// A listener cannot be bound.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// What the service manager passed does not go with the configuration.
-    #[error(transparent)]
-    Passed(#[from] PassedError),
-    /// The admin endpoint cannot be bound.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// A destination cannot have what it needs on this host.
-    #[error("forwarder {name}: {source}")]
-    Forwarder {
-        /// What ledger and log call it.
-        name: String,
-        /// What it needs, and what to change.
-        #[source]
-        source: SendError,
-    },
-    /// The system refuses a thread, a signal handler or a descriptor.
-    #[error("cannot start: {0}")]
-    System(#[from] io::Error),
-}
-
 /// Runs the command: status 0 after a stop by signal, 1 if it could not start.
 #[must_use]
 #[allow(clippy::print_stderr)]
@@ -128,8 +90,8 @@ async fn run(
     service::ready();
     let name = loop {
         match signals.next().await {
-            Told::Stop(name) => break name,
-            Told::Reload => {
+            SignalRequest::Stop(name) => break name,
+            SignalRequest::Reload => {
                 service::reloading();
                 // To read the file may take long, where names are looked up.
                 let prepared = tokio::select! {
@@ -144,103 +106,6 @@ async fn run(
     info!(signal = name, "stopping: reading what the sockets hold, flushing, delivering");
     daemon.stop().await;
     Ok(())
-}
-
-/// The signs of life that the service manager wants, if it does.
-fn pulse() -> Option<Pulse> {
-    let period = service::watchdog_period()?;
-    let runtime = Arc::new(RuntimeCall::default());
-    let responding = Arc::clone(&runtime);
-    tokio::spawn(async move { responding.respond().await });
-    Some(Pulse::new(period, runtime, service::feed_watchdog))
-}
-
-/// Has the listeners go before this thread where there are too few cores: what they cannot take at
-/// once the kernel drops, and everything behind them can wait.
-fn give_way() {
-    // Without it the daemon works as well.
-    let _not_allowed = rustix::process::nice(GIVE_WAY);
-}
-
-/// The signals that tell the daemon something.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
-            _ = self.hangup.recv() => Told::Reload,
-        }
-    }
-
-    /// Waits for one that ends the daemon; others wait.
-    async fn stop(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
-
-/// What a signal tells.
-enum Told {
-    /// To stop; with the signal's name.
-    Stop(&'static str),
-    /// To read the configuration anew.
-    Reload,
-}
-
-/// Tells of datagrams that the kernel dropped, with the cure, at most once a minute.
-async fn watch_drops(observed: Arc<Observed>) {
-    let mut told = 0;
-    let mut look = tokio::time::interval(DROPS_LOOK);
-    loop {
-        look.tick().await;
-        let parts = observed.parts.now();
-        let drops: u64 = parts.listeners.iter().map(|listener| listener.kernel_drops()).sum();
-        if drops > told {
-            warn!(
-                dropped = drops - told,
-                total = drops,
-                "the kernel dropped datagrams because a receive buffer was full; a larger one: \
-                 sysctl -w net.core.rmem_max=67108864 and `receive_buffer: 64MiB`"
-            );
-            told = drops;
-            tokio::time::sleep(DROPS_LOG_PAUSE).await;
-        }
-    }
-}
-
-/// The last word: where everything went.
-fn log_ledger(observed: &Observed) {
-    let parts = observed.parts.now();
-    let mut counts = Counts::default();
-    parts.listeners.iter().for_each(|listener| counts.add(&listener.counts()));
-    let kernel_drops: u64 = parts.listeners.iter().map(|listener| listener.kernel_drops()).sum();
-    info!(
-        received = counts.received(),
-        aggregated = counts.aggregated,
-        rejected = ?counts.rejected_by_reason(),
-        skipped = counts.skipped,
-        kernel_drops,
-        "ledger of the listeners"
-    );
-    for forwarder in &parts.forwarders {
-        delivery::log_ledger(&forwarder.name, &forwarder.stats);
-    }
 }
 
 /// A number that no other run has, as far as chance goes.

@@ -6,16 +6,18 @@ use std::thread::{self, JoinHandle};
 
 use tracing::{error, info};
 
-use super::StartError;
+use super::priority::give_way;
+use super::start_error::StartError;
 use crate::runtime::configured::same_places;
 use engine::aggregator::handover::ListenerEnd;
 use engine::aggregator::thread::{AggregatorThread, Command, Reconfiguration};
 use engine::listener::ListenerConfig;
-use engine::listener::bind::{self, BoundListener, Terms};
+use engine::listener::bind::{self, BoundListener};
 use engine::listener::passed::PassedSockets;
 use engine::listener::recorder::{Change, Recorder, Shared};
 use engine::listener::stats::ListenerStats;
 use engine::listener::tap::taps::Taps;
+use engine::listener::udp::UdpBindOptions;
 use engine::wake::Waker;
 use kamailio::KamailioSection;
 use kamailio::intake::{self, IntakeSender};
@@ -78,7 +80,7 @@ impl Pipeline {
         let (commands, received) = flume::unbounded();
         let thread = thread::Builder::new().name("aggregate".to_owned());
         let aggregator = thread.spawn(move || {
-            super::give_way();
+            give_way();
             aggregator.run(&received);
         })?;
         let listeners = Vec::new();
@@ -102,11 +104,11 @@ impl Pipeline {
         let leaving: Vec<_> = (0..old.len()).filter(|number| !stays(*number)).collect();
         // One that leaves may have the port of one that comes: both have it for a moment.
         self.share_addresses(&leaving, true);
-        let terms = Terms { receive_buffer, takes_over: !leaving.is_empty() };
+        let options = UdpBindOptions { receive_buffer, takes_over: !leaving.is_empty() };
         let prepared = configs.iter().zip(&places).map(|(config, place)| {
             let bound = match place {
                 Some(number) => Bound::Already(*number),
-                None => Bound::Now(bind::bind(config, terms, &mut passed)?),
+                None => Bound::Now(bind::bind(config, options, &mut passed)?),
             };
             let receive_buffer = config.endpoint.receive_buffer(receive_buffer);
             Ok(Next { config: config.clone(), receive_buffer, bound })

@@ -10,7 +10,8 @@ use thiserror::Error;
 use tracing::{error, info};
 
 use super::running::Daemon;
-use super::{StartError, delivery, pipeline};
+use super::start_error::StartError;
+use super::{delivery, pipeline};
 use crate::admin::{AdminError, AdminSocket};
 use crate::config::{Config, Loaded};
 use crate::runtime::configured::{Candidate, Unfit};

@@ -12,8 +12,9 @@ use tracing::error;
 use super::delivery::Delivery;
 use super::pipeline::Pipeline;
 use super::polling::Polling;
+use super::report::{log_ledger, watch_drops};
 use super::service;
-use super::{StartError, log_ledger, pulse, watch_drops};
+use super::start_error::StartError;
 use crate::admin::{AdminServer, AdminSocket};
 use crate::daemon::logging::Log;
 use crate::runtime::configured::Configured;
@@ -80,7 +81,7 @@ impl Daemon {
             AggregatorThread::new(store, interval, AggregatorEnd::new(), registry, emit)
                 .with_stats(Arc::clone(&observed.windows))
                 .with_self_metrics(self_metrics)
-                .with_pulse(pulse());
+                .with_pulse(service::pulse());
         let mut pipeline = Pipeline::start(aggregator, Arc::clone(&observed.taps))?;
         let passed = PassedSockets::from_environment()?;
         let buffer = config.receive_buffer.get();

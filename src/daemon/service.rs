@@ -2,6 +2,7 @@
 //! it is, that it stops. sd_notify(3) is the protocol; without a manager that speaks it nothing is
 //! told.
 
+use engine::aggregator::pulse::{Pulse, RuntimeCall};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,4 +99,13 @@ fn tell(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
         debug!(%error, "the service manager cannot be told how the daemon is (NOTIFY_SOCKET)");
     }
+}
+
+/// The signs of life that the service manager wants, if it does.
+pub(super) fn pulse() -> Option<Pulse> {
+    let period = watchdog_period()?;
+    let runtime = Arc::new(RuntimeCall::default());
+    let responding = Arc::clone(&runtime);
+    tokio::spawn(async move { responding.respond().await });
+    Some(Pulse::new(period, runtime, feed_watchdog))
 }

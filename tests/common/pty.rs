@@ -11,10 +11,10 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use vt100::Parser;
 
-use super::PATIENCE;
+use crate::PATIENCE;
 
 /// A program and its terminal. Killed when dropped.
-pub(crate) struct Terminal {
+pub struct Terminal {
     child: Child,
     master: File,
     /// Kept open, so that what the program left can be looked at when it has ended.
@@ -30,7 +30,7 @@ fn size(columns: u16, lines: u16) -> Winsize {
 
 impl Terminal {
     /// Starts it in a terminal of this size, which is its controlling terminal.
-    pub(crate) fn start(command: &Command, columns: u16, lines: u16) -> Self {
+    pub fn start(command: &Command, columns: u16, lines: u16) -> Self {
         let master =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
@@ -61,33 +61,33 @@ impl Terminal {
     }
 
     /// Types keys.
-    pub(crate) fn keys(&mut self, keys: &str) {
+    pub fn keys(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
     /// What is on the screen.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         self.screen.lock().unwrap().screen().contents()
     }
 
     /// What is on the screen, with what says how it looks.
-    pub(crate) fn formatted(&self) -> String {
+    pub fn formatted(&self) -> String {
         String::from_utf8(self.screen.lock().unwrap().screen().contents_formatted()).unwrap()
     }
 
     /// Makes the terminal larger or smaller.
-    pub(crate) fn resize(&self, columns: u16, lines: u16) {
+    pub fn resize(&self, columns: u16, lines: u16) {
         self.screen.lock().unwrap().screen_mut().set_size(lines, columns);
         tcsetwinsize(&self.slave, size(columns, lines)).unwrap();
     }
 
     /// Waits until the screen has this text, and gives the screen.
-    pub(crate) fn wait(&self, text: &str) -> String {
+    pub fn wait(&self, text: &str) -> String {
         self.wait_for(text, |screen| screen.contains(text))
     }
 
     /// Waits until the screen is so, and gives it.
-    pub(crate) fn wait_for(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
+    pub fn wait_for(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let screen = self.text();
@@ -100,13 +100,13 @@ impl Terminal {
     }
 
     /// Sends a signal.
-    pub(crate) fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// Waits for its end, and makes sure that it left the terminal as it found it.
-    pub(crate) fn end(mut self) -> ExitStatus {
+    pub fn end(mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {

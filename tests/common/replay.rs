@@ -53,9 +53,9 @@ struct State {
     answered: AtomicUsize,
 }
 
-/// All that was recorded in a folder below `binrpc/tests/captures`.
+/// All that was recorded in a folder below `crates/binrpc/tests/captures`.
 pub fn captures(folder: &str) -> Vec<Capture> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("binrpc/tests/captures").join(folder);
+    let top = crate::root().join("crates/binrpc/tests/captures").join(folder);
     let index = fs::read_to_string(top.join("index.tsv")).unwrap();
     let read = |name: &str, ending: &str| fs::read(top.join(format!("{name}{ending}"))).unwrap();
     let rows = index.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>());

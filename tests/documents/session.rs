@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::markdown::Block;
+use common::markdown::Block;
 
 /// Nothing that is shown takes this long to appear, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(60);

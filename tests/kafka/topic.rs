@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use serde_json::Value;
 
-use crate::common::PATIENCE;
+use common::PATIENCE;
 
 /// Reads a topic from its beginning until `enough` says so.
 pub(crate) fn read_back(

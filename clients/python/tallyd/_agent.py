@@ -1,4 +1,4 @@
-"""The agent: what programs call."""
+"""The agent: the interface for programs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ._message import Tags, encode, number
 
 _log = logging.getLogger("tallyd")
 
-# An Ethernet frame less the headers of IPv6 and UDP, and some room for tunnels. A larger datagram is
-# cut into pieces on the way, of which none may get lost.
+# An Ethernet frame minus the headers of IPv6 and UDP, and some room for tunnels. A larger datagram is
+# fragmented on the way, and is lost if any fragment is lost.
 _MAX_DATAGRAM = 1432
 
-# How long after a look-up that failed the name is asked for again.
+# The pause before a failed name resolution is retried.
 _LOOK_UP_AGAIN_S = 30.0
 _LOG_AGAIN_S = 60.0
 
@@ -31,7 +31,7 @@ _M = TypeVar("_M", bound="_Metrics")
 
 
 class _Metrics:
-    """A method for each type of metric. None of them waits, and none raises unless it is asked to."""
+    """A method for each type of metric. None blocks, and none raises unless ``strict`` is set."""
 
     def _record(self, name: str, kind: str, tags: Tags, **fields: Any) -> None:
         raise NotImplementedError
@@ -39,7 +39,7 @@ class _Metrics:
     def counter(
         self, name: str, count: float = 1, tags: Tags = None, *, sample_rate: float = 1
     ) -> None:
-        """Adds ``count``, which may be negative or have a fraction.
+        """Adds ``count``, which may be negative or fractional.
 
         With a ``sample_rate`` of 0.1 one call in ten is sent, and counts ten times.
         """
@@ -53,7 +53,7 @@ class _Metrics:
             self._record(name, "gauge", tags, value=value)
 
     def set(self, name: str, member: Any, tags: Tags = None) -> None:
-        """Notes a member: tallyd counts how many different ones there were."""
+        """Records a member: tallyd counts the distinct members."""
         self._record(name, "set", tags, member=member)
 
     def trace(self, name: str, tags: Tags = None) -> None:
@@ -73,9 +73,9 @@ class _Metrics:
     def timer(
         self, name: str, value: Any = None, tags: Tags = None, *, sample_rate: float = 1
     ) -> Optional[Timer]:
-        """Records how long something took: a number, by convention in milliseconds, or a timedelta.
+        """Records a duration: a number, by convention in milliseconds, or a timedelta.
 
-        Without a value, it measures by itself, in milliseconds::
+        Without a value, returns a :class:`Timer`, which measures in milliseconds::
 
             with metrics.timer("db.query", tags={"table": "users"}):
                 ...
@@ -91,12 +91,12 @@ class _Metrics:
     def _sampled(self, name: str, kind: str, tags: Tags, rate: float, **fields: Any) -> None:
         if rate == 1:
             self._record(name, kind, tags, **fields)
-        elif not 0 < rate < 1 or random.random() < rate:  # a wrong one is told of, not hidden
+        elif not 0 < rate < 1 or random.random() < rate:  # an invalid rate is reported, not hidden
             self._record(name, kind, tags, sample_rate=rate, **fields)
 
 
 class Timer:
-    """Measures a block or each call of a function, of an ``async`` one too.
+    """Measures a block or each call of a function, including ``async`` functions.
 
     A block that ends with an exception is measured as well.
     """
@@ -106,7 +106,7 @@ class Timer:
         self._name = name
         self._tags = tags
         self._sample_rate = sample_rate
-        # A block may be entered again before it is left.
+        # A stack, because a block may be entered again before it is left.
         self._began: List[float] = []
 
     def __enter__(self) -> Timer:
@@ -123,7 +123,7 @@ class Timer:
         self._metrics.timer(self._name, took, self._tags, sample_rate=self._sample_rate)
 
     def _again(self) -> Timer:
-        """Calls may overlap, in threads and tasks: each gets one of its own."""
+        """Returns a separate timer for one call: calls may overlap, in threads and tasks."""
         return Timer(self._metrics, self._name, self._tags, self._sample_rate)
 
     def __call__(self, function: _F) -> _F:
@@ -145,21 +145,21 @@ class Timer:
 
 
 class Agent(_Metrics):
-    """Sends each metric as a datagram, at once. Threads may share one.
+    """Sends each metric as a datagram, at once. Threads may share an agent.
 
     ``address``
-        ``HOST:PORT``, ``udp://HOST:PORT`` or ``unix_datagram:///PATH``; else what the environment's
-        ``TALLYD_ADDRESS`` says, else ``127.0.0.1:5090``. A name is looked up once, here.
+        ``HOST:PORT``, ``udp://HOST:PORT`` or ``unix_datagram:///PATH``; by default the environment
+        variable ``TALLYD_ADDRESS``, else ``127.0.0.1:5090``. A name is resolved once, here.
     ``tags``
-        Tags of every message. The host's own are better in the daemon's ``agent.tags``.
+        Tags of every message. Put the host's tags into the daemon's ``agent.tags``.
     ``prefix``
         Put before each name.
     ``max_datagram``
-        Most bytes of a datagram of several messages, see :meth:`batch`.
+        Maximum size of a datagram of several messages, in bytes, see :meth:`batch`.
     ``strict``
-        Raise what goes wrong instead of counting it: for tests.
+        Raise errors instead of counting them: for tests.
 
-    ``sent`` and ``dropped`` count messages. What was sent over UDP may still be lost on the way.
+    ``sent`` and ``dropped`` count messages. A message sent over UDP may still be lost on the way.
     """
 
     def __init__(
@@ -190,14 +190,14 @@ class Agent(_Metrics):
         except (OSError, ValueError) as error:
             self._failed(error, 0)
 
-    # ---- What programs call, besides the types -------------------------------------------------
+    # ---- Other public methods ------------------------------------------------------------------
 
     def guage(self, name: str, value: Any, tags: Tags = None) -> None:
-        """``gauge``, as programs spell it that were written for pystatsd."""
+        """``gauge``, in the spelling of programs that were written for pystatsd."""
         self.gauge(name, value, tags)
 
     def batch(self) -> Batch:
-        """Gathers messages, so that a datagram carries several of them::
+        """Collects messages, so that a datagram carries several of them::
 
         with metrics.batch() as batch:
             for queue in queues:
@@ -206,7 +206,7 @@ class Agent(_Metrics):
         return Batch(self)
 
     def close(self) -> None:
-        """Closes the socket. What is recorded afterwards is dropped."""
+        """Closes the socket. Messages recorded afterwards are dropped."""
         with self._lock:
             self._closed = True
             if self._socket is not None:
@@ -224,7 +224,7 @@ class Agent(_Metrics):
     ) -> None:
         self.close()
 
-    # ---- The way out ---------------------------------------------------------------------------
+    # ---- Sending -------------------------------------------------------------------------------
 
     def _record(self, name: str, kind: str, tags: Tags, **fields: Any) -> None:
         message = self._encode(name, kind, tags, fields)
@@ -234,12 +234,12 @@ class Agent(_Metrics):
     def _encode(
         self, name: str, kind: str, tags: Tags, fields: Mapping[str, Any]
     ) -> Optional[bytes]:
-        """The message, or None, counted, if there is no making one of it."""
+        """Returns the message, or counts it as dropped and returns None if it cannot be encoded."""
         try:
             all_tags = {**self.tags, **tags} if tags else self.tags
             name = self.prefix + name if self.prefix else name
             return encode(name, kind, all_tags, _checked(fields))
-        except Exception as error:  # whatever a value's own methods raise is not the program's fault
+        except Exception as error:  # a value's own methods may raise anything
             self._failed(error, 1)
             return None
 
@@ -248,11 +248,12 @@ class Agent(_Metrics):
             with self._lock:
                 if self._socket is None:
                     self._look_up_again()
-                    why = "the agent is closed" if self._closed else "no address, as yet"
+                    why = "the agent is closed" if self._closed else "the name is not resolved yet"
                     raise OSError(f"{self.address}: {why}")
                 out, place = self._socket, self._place
-            # Not connected, on purpose: a connected socket is told when nobody listens, and then
-            # loses the first datagram after the daemon is back.
+            # Not connected, on purpose: when no process listens, the kernel reports that to a
+            # connected socket by failing the next send, so the first datagram after a restart of
+            # the daemon would be lost.
             out.sendto(datagram, place)
         except OSError as error:
             self._failed(error, messages)
@@ -271,7 +272,7 @@ class Agent(_Metrics):
                 self._socket, self._place = out, place
 
     def _look_up_again(self) -> None:
-        """Asks for the name in a thread, if it is time: a look-up may take seconds."""
+        """Resolves the name in a thread, if it is time: a resolution may take seconds."""
         now = time.monotonic()
         if not self._closed and now >= self._look_up_at:
             self._look_up_at = now + _LOOK_UP_AGAIN_S
@@ -299,8 +300,8 @@ class Agent(_Metrics):
 
 
 class Batch(_Metrics):
-    """Messages of an agent, several to a datagram. Sends one when it is full, and at the end of the
-    block the rest; ``flush`` sends what is there. Threads may share one.
+    """Messages of an agent, several to a datagram. Sends a datagram when it is full, and the rest at the
+    end of the block; ``flush`` sends the collected messages at once. Threads may share a batch.
     """
 
     def __init__(self, agent: Agent) -> None:
@@ -317,10 +318,10 @@ class Batch(_Metrics):
             if self._bytes + len(message) > self._agent.max_datagram:
                 self._flush()
             self._messages.append(message)
-            self._bytes += len(message) + 1  # with the newline that ends it
+            self._bytes += len(message) + 1  # includes the newline that ends it
 
     def flush(self) -> None:
-        """Sends what there is."""
+        """Sends the collected messages."""
         with self._lock:
             self._flush()
 
@@ -342,10 +343,10 @@ class Batch(_Metrics):
 
 
 class PystatAgent(Agent):
-    """The class of that name which came with pystatsd: the same calls make the same messages.
+    """A replacement for pystatsd's class of this name: the same calls make the same messages.
 
-    It adds the tag ``host``, as that one did. The tags of the configuration file are added by the
-    daemon now, and ``trace_info`` stays as it was.
+    It adds the tag ``host``, as pystatsd's class did. The daemon now adds the tags of the configuration
+    file, and ``trace_info`` is not modified.
     """
 
     def __init__(self, address: Optional[str] = None, **options: Any) -> None:
@@ -357,26 +358,26 @@ class PystatAgent(Agent):
         super().trace(metric_name, self._as_it_was(trace_info))
 
     def guage(self, metric_name: str, value: Any, trace_info: Tags = None) -> None:
-        # The type was spelled like that too, and pystatsd knows no other.
+        # pystatsd spelled the type like this too, and knows no other spelling.
         self._record(metric_name, "guage", self._as_it_was(trace_info), value=value)
 
     def _as_it_was(self, trace_info: Tags) -> Tags:
-        """The host's name came after the caller's tags, and so replaced one called `host`."""
+        """Adds the tag ``host``, which replaces the caller's tag of that name, as in pystatsd."""
         return {**(trace_info or {}), "host": self.host}
 
 
 def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Fields as a message has them."""
+    """Validates fields and converts them to those of a message."""
     checked: Dict[str, Any] = {}
     for field, value in fields.items():
         if field == "member":
             if value is None:
-                raise ValueError("a member is a string or a number, not None")
+                raise ValueError("a member must be a string or a number, not None")
             checked["value"] = value if type(value) in (str, int) else str(value)
         elif field == "change":
             checked["value"] = f"{number(value):+}"
         elif field == "sample_rate" and not 0 < value <= 1:
-            raise ValueError(f"a sample rate is above 0 and up to 1, not {value}")
+            raise ValueError(f"a sample rate must be greater than 0 and at most 1, not {value}")
         else:
             checked[field] = number(value)
     return checked

@@ -1,4 +1,4 @@
-"""What leaves the socket, and that nothing comes back into the program."""
+"""Tests the messages that are sent, and that no error reaches the program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tallyd import Agent, PystatAgent, _agent
 
 
 class Listener:
-    """A socket of its own, and what came to it."""
+    """A listening socket and the messages that it received."""
 
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -213,7 +213,7 @@ class Batches(WithListener):
 
 
 class Harmlessness(WithListener):
-    """Nothing of metrics stops a program."""
+    """Metrics never stop a program."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -331,7 +331,7 @@ class Harmlessness(WithListener):
         while agent.dropped == 0:
             agent.counter("m")
         self.assertIsInstance(agent.last_error, BlockingIOError)
-        # Whether it is read again or made anew: the next one arrives.
+        # After the socket is read, the next message arrives.
         full.recv(65536)
         before = agent.sent
         agent.counter("m")

@@ -1,5 +1,4 @@
-// Package metrics sends metrics to tallyd with nothing but the standard library. Copy it into your
-// program.
+// Package metrics sends metrics to tallyd using only the standard library. Copy it into your program.
 package metrics
 
 import (
@@ -11,16 +10,17 @@ import (
 	"time"
 )
 
-// What an Ethernet frame carries. A longer datagram is sent in pieces, of which none may get lost.
+// The payload of an Ethernet frame. A longer datagram is fragmented, and is lost if any fragment is
+// lost.
 const maxDatagram = 1432
 
-// Messages that wait for the socket; when there is no room, further ones are dropped.
+// The maximum number of queued messages; when the queue is full, further ones are dropped.
 const queueLength = 4096
 
 // Tags of a message. A value is a string, a number or a boolean.
 type Tags map[string]any
 
-// Client sends messages. Its methods may be called by any number of goroutines; none of them waits,
+// Client sends messages. Its methods may be called by any number of goroutines; none of them blocks,
 // and none fails.
 type Client struct {
 	socket  *net.UDPConn
@@ -32,14 +32,14 @@ type Client struct {
 	dropped uint64
 }
 
-// New makes a client that sends to a HOST:PORT. The name is looked up once, here.
+// New creates a client that sends to a HOST:PORT. The name is resolved once, here.
 func New(address string) (*Client, error) {
 	to, err := net.ResolveUDPAddr("udp", address)
 	if err != nil {
 		return nil, err
 	}
-	// Not net.Dial: a connected socket is told when nobody listens, and then loses the first datagram
-	// after the daemon is back.
+	// Not net.Dial: when no process listens, the kernel reports that to a connected socket by failing
+	// the next send, so the first datagram after a restart of the daemon would be lost.
 	socket, err := net.ListenUDP("udp", nil)
 	if err != nil {
 		return nil, err
@@ -65,17 +65,17 @@ func (c *Client) Gauge(name string, value float64, tags Tags) {
 	c.send(message{Name: name, Type: "gauge", Value: value, Tags: tags})
 }
 
-// GaugeDelta changes a level: text with a sign does.
+// GaugeDelta changes a level, by sending text with a sign.
 func (c *Client) GaugeDelta(name string, change float64, tags Tags) {
 	c.send(message{Name: name, Type: "gauge", Value: fmt.Sprintf("%+g", change), Tags: tags})
 }
 
-// Timer records how long something took, in milliseconds.
+// Timer records a duration, in milliseconds.
 func (c *Client) Timer(name string, took time.Duration, tags Tags) {
 	c.send(message{Name: name, Type: "timer", Value: took.Seconds() * 1000, Tags: tags})
 }
 
-// Set notes a member of a set, whose different members are counted.
+// Set records a member of a set, whose distinct members are counted.
 func (c *Client) Set(name, member string, tags Tags) {
 	c.send(message{Name: name, Type: "set", Value: member, Tags: tags})
 }
@@ -85,16 +85,16 @@ func (c *Client) Trace(name string, tags Tags) {
 	c.send(message{Name: name, Type: "trace", Tags: tags})
 }
 
-// Dropped says how many messages did not get out.
+// Dropped returns the number of messages that could not be sent.
 func (c *Client) Dropped() uint64 { return atomic.LoadUint64(&c.dropped) }
 
-// Close sends what waits and ends the client. What is recorded afterwards is dropped.
+// Close sends the queued messages and ends the client. Messages recorded afterwards are dropped.
 func (c *Client) Close() {
 	c.once.Do(func() { close(c.stop) })
 	c.stopped.Wait()
 }
 
-// Tags have a place of their own in a message, so that they may be called like one of its keys.
+// Tags are a separate member of a message, so that they may be called like one of its keys.
 type message struct {
 	Name  string   `json:"metric_name"`
 	Type  string   `json:"metric_type"`
@@ -104,7 +104,7 @@ type message struct {
 }
 
 func (c *Client) send(message message) {
-	line, err := json.Marshal(message) // NaN, or a tag that has no JSON
+	line, err := json.Marshal(message) // fails for NaN, or a tag without a JSON representation
 	if err != nil {
 		c.drop(1)
 		return
@@ -118,7 +118,7 @@ func (c *Client) send(message message) {
 
 func (c *Client) drop(messages int) { atomic.AddUint64(&c.dropped, uint64(messages)) }
 
-// Waits for messages, and puts as many as there are into each datagram.
+// Waits for messages, and puts as many queued ones into each datagram as fit.
 func (c *Client) run() {
 	defer c.stopped.Done()
 	defer c.socket.Close()

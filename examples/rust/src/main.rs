@@ -22,10 +22,10 @@ fn main() -> std::io::Result<()> {
     metrics.trace("shop.signup", &[("step", "confirm"), ("browser", "firefox")]);
 
     let began = Instant::now();
-    // … what is measured …
+    // … the measured code …
     metrics.timer("shop.checkout", began.elapsed(), &[("payment", "card")]);
 
-    // Many at once: a few datagrams in place of a hundred.
+    // Many at once: a few datagrams instead of a hundred.
     let item = |count| {
         message("shop.items", "counter", &[("product", "Käse \"alt\"")], json!({ "count": count }))
     };

@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-/// What an Ethernet frame carries. A longer datagram is sent in pieces, of which none may get lost.
+/// The payload of an Ethernet frame. A longer datagram is fragmented, and is lost if any fragment is
+/// lost.
 const MAX_DATAGRAM: usize = 1432;
 
 /// Tags: keys and values, such as `&[("stage", "login")]`.
 pub type Tags<'a> = &'a [(&'a str, &'a str)];
 
-/// Sends messages. Its methods never wait and never fail. Threads may share one.
+/// Sends messages. Its methods never block and never fail. Threads may share a `Metrics`.
 pub struct Metrics {
     socket: UdpSocket,
     to: SocketAddr,
 }
 
 impl Metrics {
-    /// Sends to a `HOST:PORT`. The name is looked up once, here.
+    /// Sends to a `HOST:PORT`. The name is resolved once, here.
     pub fn new(address: &str) -> io::Result<Self> {
-        // `localhost` may be ::1 first, where tallyd is not unless it is told to.
+        // `localhost` may be ::1 first, but tallyd does not listen there by default.
         let to = address.to_socket_addrs()?.min_by_key(|one| !one.is_ipv4());
         let to = to.ok_or(io::ErrorKind::NotFound)?;
         let any = match to {
@@ -43,19 +44,19 @@ impl Metrics {
         self.send(&[message(name, "gauge", tags, json!({ "value": value }))]);
     }
 
-    /// Changes a level: text with a sign does.
+    /// Changes a level, by sending text with a sign.
     pub fn gauge_delta(&self, name: &str, change: f64, tags: Tags<'_>) {
         let change = format!("{change:+}");
         self.send(&[message(name, "gauge", tags, json!({ "value": change }))]);
     }
 
-    /// Records how long something took, in milliseconds.
+    /// Records a duration, in milliseconds.
     pub fn timer(&self, name: &str, took: Duration, tags: Tags<'_>) {
         let ms = took.as_secs_f64() * 1000.0;
         self.send(&[message(name, "timer", tags, json!({ "value": ms }))]);
     }
 
-    /// Notes a member of a set, whose different members are counted.
+    /// Records a member of a set, whose distinct members are counted.
     pub fn set(&self, name: &str, member: &str, tags: Tags<'_>) {
         self.send(&[message(name, "set", tags, json!({ "value": member }))]);
     }
@@ -69,7 +70,7 @@ impl Metrics {
     pub fn send(&self, messages: &[Value]) {
         let mut datagram = String::new();
         for message in messages {
-            let line = message.to_string(); // has no line break in it
+            let line = message.to_string(); // contains no line break
             if !datagram.is_empty() {
                 if datagram.len() + 1 + line.len() > MAX_DATAGRAM {
                     self.out(&datagram);
@@ -84,8 +85,9 @@ impl Metrics {
     }
 
     fn out(&self, datagram: &str) {
-        // Not connected: a connected socket is told when nobody listens, and then loses the first
-        // datagram after the daemon is back. No room, or too long: metrics are not worth a failure.
+        // Not connected: when no process listens, the kernel reports that to a connected socket by
+        // failing the next send, so the first datagram after a restart of the daemon would be lost.
+        // Errors (no room, too long) are ignored: metrics are not worth a failure.
         let _lost = self.socket.send_to(datagram.as_bytes(), self.to);
     }
 }

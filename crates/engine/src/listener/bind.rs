@@ -1,10 +1,8 @@
 //! From a listener's configuration to bound sockets.
 
-use std::io;
 use std::sync::Arc;
 
-use thiserror::Error;
-
+use super::bind_error::BindError;
 use super::config::{Endpoint, ListenerConfig};
 use super::datagram::BoundDatagrams;
 use super::passed::PassedSockets;
@@ -13,16 +11,6 @@ use super::stats::ListenerStats;
 use super::stream::BoundStream;
 use super::{Protocol, tcp, udp, unix};
 use crate::wake::Waker;
-
-/// Why a listener cannot be bound.
-#[derive(Debug, Error)]
-#[error("cannot listen on {place}: {source}{hint}")]
-pub struct BindError {
-    pub(super) place: String,
-    #[source]
-    pub(super) source: io::Error,
-    pub(super) hint: &'static str,
-}
 
 /// A bound socket, not read yet. Until it is, the kernel holds what comes.
 #[derive(Debug)]
@@ -33,15 +21,6 @@ pub enum BoundListener {
     Stream(BoundStream),
 }
 
-/// How sockets are bound.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms {
-    /// The general one, in bytes, for listeners without one of their own.
-    pub receive_buffer: u64,
-    /// Whether another socket of this process may have the same port until this one takes over.
-    pub takes_over: bool,
-}
-
 /// Binds the sockets of a listener: a `udp` one has as many as threads, others have one. What was
 /// passed for its place is bound already.
 ///
@@ -49,13 +28,13 @@ pub struct Terms {
 /// When the place is taken, not of this host, or needs a privilege.
 pub fn bind(
     config: &ListenerConfig,
-    terms: Terms,
+    options: udp::UdpBindOptions,
     passed: &mut PassedSockets,
 ) -> Result<Vec<BoundListener>, BindError> {
     let protocol = config.protocol;
     Ok(match &config.endpoint {
         Endpoint::Udp(udp) => {
-            let bound = udp::bind(protocol, udp, terms, passed)?;
+            let bound = udp::bind(protocol, udp, options, passed)?;
             bound.into_iter().map(BoundListener::Datagrams).collect()
         }
         Endpoint::Tcp(tcp) => vec![BoundListener::Stream(tcp::bind(protocol, tcp, passed)?)],
@@ -93,21 +72,5 @@ impl BoundListener {
             Self::Datagrams(bound) => bound.run(recorder, waker),
             Self::Stream(bound) => bound.run(recorder, waker),
         }
-    }
-}
-
-/// What to do when an IP address cannot be bound.
-pub(super) fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another program listens there: stop it or change `bind_port` or `listeners`"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "; no interface of this host has that address: change `bind_address` or `listeners`"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one"
-        }
-        _ => "",
     }
 }

@@ -11,11 +11,11 @@ use tracing::warn;
 
 use super::allow::{AllowList, Gate};
 use super::config::Endpoint;
+use super::receive_buffer;
 use super::recorder::{Ahead, Change, Recorder};
 use super::senders::{self, Sent};
+use super::socket_file::SocketFile;
 use super::stats::ListenerStats;
-use super::udp;
-use super::unix::SocketFile;
 use super::{Origin, Protocol};
 use crate::protocol::{RejectReason, Rejection};
 use crate::sys::{self, BATCH, Datagram, ReceiveBatch};
@@ -112,7 +112,7 @@ impl BoundDatagrams {
             gate.set_allow(udp.allow.clone());
         }
         if let Some(buffer) = change.receive_buffer {
-            match udp::resize(&self.socket, buffer) {
+            match receive_buffer::resize(&self.socket, buffer) {
                 Ok(granted) => self.stats.set_receive_buffer(granted),
                 Err(error) => {
                     warn!(listener = self.stats.label(), %error, "the receive buffer stays as it is");

@@ -14,18 +14,21 @@ use crate::protocol::{Limits, Rejection, Sample, json, statsd};
 
 pub mod allow;
 pub mod bind;
+pub mod bind_error;
 pub mod config;
 pub mod datagram;
 pub(crate) mod lines;
 pub mod passed;
+mod receive_buffer;
 pub mod recorder;
 pub mod rejected;
 pub mod senders;
+mod socket_file;
 pub mod stats;
 pub mod stream;
 pub mod tap;
 mod tcp;
-mod udp;
+pub mod udp;
 mod unix;
 
 pub use self::config::{ListenerConfig, ListenerSection};

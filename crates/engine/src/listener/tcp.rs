@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 
-use super::bind::{BindError, hint};
+use super::bind_error::{BindError, hint};
 use super::config::{Endpoint, ListenerConfig, TcpConfig};
 use super::passed::{self, PassedSockets};
 use super::stream::{BACKLOG, BoundStream, Place};

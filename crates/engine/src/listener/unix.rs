@@ -3,18 +3,19 @@
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use socket2::{Domain, SockAddr, Socket, Type};
-use tracing::{info, warn};
+use tracing::info;
 
-use super::bind::BindError;
+use super::bind_error::BindError;
 use super::config::{Endpoint, ListenerConfig, UnixConfig, UnixDatagramConfig};
 use super::datagram::BoundDatagrams;
 use super::passed::{self, PassedSockets};
+use super::socket_file::SocketFile;
 use super::stats::ListenerStats;
 use super::stream::{BACKLOG, BoundStream, Place};
 use super::{Protocol, Transport};
@@ -124,44 +125,4 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(kind @ io::ErrorKind::PermissionDenied) => Err(kind.into()),
         Ok(()) | Err(_) => Err(io::ErrorKind::AddrInUse.into()),
     }
-}
-
-/// The file of a bound socket. Removed when dropped, unless another program has put its own there.
-#[derive(Debug)]
-pub(super) struct SocketFile {
-    path: PathBuf,
-    /// Device and number: while the socket is open, no other file has them. `None` if the file is
-    /// another program's from the start.
-    identity: Option<(u64, u64)>,
-}
-
-impl SocketFile {
-    fn new(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: Some(identity(path)?) })
-    }
-
-    /// The file of a socket that was passed: whoever bound it goes on using it.
-    fn of_another(path: &Path) -> Self {
-        Self { path: path.to_owned(), identity: None }
-    }
-}
-
-/// How senders are shown: they have no address of their own.
-impl std::fmt::Display for SocketFile {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "unix:{}", self.path.display())
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let is_ours = self.identity.is_some() && identity(&self.path).ok() == self.identity;
-        if is_ours && let Err(error) = fs::remove_file(&self.path) {
-            warn!(path = %self.path.display(), %error, "cannot remove the socket's file");
-        }
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }

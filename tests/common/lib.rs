@@ -1,10 +1,13 @@
 //! Starts the real binary, sends it real datagrams and reads what it says and writes.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(missing_docs, reason = "the names of test helpers say it")]
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
-#![allow(unreachable_pub, reason = "a module of a test has no outside")]
 
+pub mod carbon;
+pub mod keys;
+pub mod markdown;
 pub mod promtool;
+pub mod pty;
 pub mod replay;
 
 use std::fs;
@@ -12,6 +15,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -53,9 +57,42 @@ pub struct Stopped {
     pub folder: TempDir,
 }
 
-/// The binary under test.
+/// The project's top folder.
+#[must_use]
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The binary under test: `cargo test --workspace` builds it, because the package `tallyd` has an
+/// integration test, before it runs any test.
+///
+/// # Panics
+/// If it is missing or older than its sources, so that no test passes with another program.
+#[must_use]
+pub fn tallyd_path() -> &'static str {
+    static PATH: LazyLock<String> = LazyLock::new(|| {
+        let test = std::env::current_exe().unwrap();
+        // target/debug/deps/NAME, or target/debug/NAME.
+        let folder = test.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).unwrap();
+        let path = folder.join("tallyd");
+        assert!(is_current(&path), "{} is missing or stale: run `cargo build`", path.display());
+        path.into_os_string().into_string().unwrap()
+    });
+    &PATH
+}
+
+/// Whether the program is newer than every source that cargo lists beside it.
+fn is_current(program: &Path) -> bool {
+    let modified = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+    let Some(built) = modified(program) else { return false };
+    let listed = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
+    let sources = listed.split_once(": ").map_or("", |(_, sources)| sources).split_whitespace();
+    sources.map(Path::new).all(|source| modified(source).is_none_or(|changed| changed <= built))
+}
+
+/// The binary under test, as a command without arguments.
 pub fn tallyd() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_tallyd"))
+    Command::new(tallyd_path())
 }
 
 impl Daemon {

@@ -7,16 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tallyd::config::Config;
-use tallyd::config::yaml::{ConfigError, Source, parse};
+use yaml::{ConfigError, Source, parse};
 
 /// The documented sample.
-pub(crate) const SAMPLE: &str = include_str!("../../etc/tallyd.yaml");
+pub const SAMPLE: &str = include_str!("../../etc/tallyd.yaml");
 
 /// A key that nobody will ever add.
 const BOGUS: &str = "no_such_key";
 
 /// Reads a configuration as the program does. Every environment variable is set.
-pub(crate) fn read(text: &str) -> Result<Config, ConfigError> {
+pub fn read(text: &str) -> Result<Config, ConfigError> {
     let source = Source::new("example.yaml", text);
     let config: Config = parse(&source, &|_| Some("example".to_owned()))?;
     config.listeners(&source)?;
@@ -26,7 +26,7 @@ pub(crate) fn read(text: &str) -> Result<Config, ConfigError> {
 
 /// The path of every key that the code accepts, such as `forwarders.kafka.format` and
 /// `listeners[].address`. Sections are in it as well.
-pub(crate) fn accepted() -> BTreeSet<String> {
+pub fn accepted() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     let top = allowed(&format!("{BOGUS}: 1")).expect("the top level refuses unknown keys");
     collect("", top, &|inner| inner, &mut keys);
@@ -54,13 +54,13 @@ fn collect(
 }
 
 /// What is wrong with a configuration.
-pub(crate) struct Trouble {
-    pub(crate) message: String,
-    pub(crate) help: Vec<String>,
+pub struct Trouble {
+    pub message: String,
+    pub help: Vec<String>,
 }
 
 /// What is wrong with a configuration, if anything.
-pub(crate) fn trouble(text: &str) -> Option<Trouble> {
+pub fn trouble(text: &str) -> Option<Trouble> {
     let error = read(text).err()?;
     Some(Trouble {
         message: error.message().to_string(),
@@ -80,7 +80,7 @@ fn allowed(text: &str) -> Option<Vec<String>> {
 
 /// The path under which the documents tell of a key. What every kind of destination shares is told
 /// of once, without the kind.
-pub(crate) fn documented_as(path: &str) -> String {
+pub fn documented_as(path: &str) -> String {
     let shared = ["name", "select", "delivery"];
     // A list of destinations of a kind has the keys of one.
     let path = &path.replace("[].", if path.starts_with("forwarders.") { "." } else { "[]." });
@@ -92,7 +92,7 @@ pub(crate) fn documented_as(path: &str) -> String {
 
 /// What a line of the sample is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub enum Line {
     /// `# text`, or nothing.
     Prose,
     /// `#key: value`.
@@ -102,7 +102,7 @@ pub(crate) enum Line {
 }
 
 /// Every line of the sample with what it is and, unless it is prose, the YAML in it.
-pub(crate) fn lines() -> impl Iterator<Item = (Line, &'static str)> {
+pub fn lines() -> impl Iterator<Item = (Line, &'static str)> {
     SAMPLE.lines().map(|line| {
         let Some(commented) = line.strip_prefix('#') else {
             assert!(line.trim().is_empty(), "everything in the sample is commented out: {line}");
@@ -120,21 +120,11 @@ pub(crate) fn lines() -> impl Iterator<Item = (Line, &'static str)> {
     })
 }
 
-/// The sample with the lines of these kinds uncommented. Sections that this build has no feature
-/// for are left out.
-pub(crate) fn uncommented(kinds: &[Line]) -> String {
+/// The sample with the lines of these kinds uncommented.
+pub fn uncommented(kinds: &[Line]) -> String {
     let mut text = String::new();
-    let mut left_out = false;
     for (kind, yaml) in lines().filter(|(kind, _)| *kind != Line::Prose) {
-        let indent = yaml.len() - yaml.trim_start().len();
-        if indent <= 2 {
-            left_out = (yaml == "  kafka:" && !cfg!(feature = "kafka"))
-                || (yaml == "  graphite:" && !cfg!(feature = "graphite"))
-                || (yaml == "  influxdb:" && !cfg!(feature = "influxdb"))
-                || (yaml == "  prometheus:" && !cfg!(feature = "prometheus"))
-                || (yaml == "  statsd:" && !cfg!(feature = "statsd"));
-        }
-        if kinds.contains(&kind) && !left_out {
+        if kinds.contains(&kind) {
             text.push_str(yaml);
             text.push('\n');
         }
@@ -143,7 +133,7 @@ pub(crate) fn uncommented(kinds: &[Line]) -> String {
 }
 
 /// Every key that the sample shows: its path, whether the value is the default, and the value.
-pub(crate) fn shown() -> BTreeMap<String, (Line, String)> {
+pub fn shown() -> BTreeMap<String, (Line, String)> {
     let mut shown = BTreeMap::new();
     let mut sections: Vec<(usize, String)> = Vec::new();
     for (kind, yaml) in lines().filter(|(kind, _)| *kind != Line::Prose) {

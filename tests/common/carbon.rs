@@ -11,7 +11,7 @@ use std::time::Instant;
 use forwarders::testing::real_server;
 use tempfile::TempDir;
 
-use crate::common::PATIENCE;
+use crate::PATIENCE;
 
 /// Runs a script of tests/servers, which prints lines of VARIABLE=VALUE.
 fn script(script: &Path, args: &[&str]) -> BTreeMap<String, String> {
@@ -24,20 +24,20 @@ fn script(script: &Path, args: &[&str]) -> BTreeMap<String, String> {
 }
 
 /// A real carbon-cache of this test's own. Stopped when dropped.
-pub(crate) struct Carbon {
+pub struct Carbon {
     script: PathBuf,
     folder: TempDir,
-    pub(crate) line: String,
-    pub(crate) pickle: String,
+    pub line: String,
+    pub pickle: String,
     pid: Mutex<String>,
 }
 
 /// What carbon has stored: times and values by their paths.
-pub(crate) type Stored = BTreeMap<String, Vec<(u64, f64)>>;
+pub type Stored = BTreeMap<String, Vec<(u64, f64)>>;
 
 impl Carbon {
     /// `None` when the test is to be skipped.
-    pub(crate) fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let program = PathBuf::from(real_server("TALLYD_TEST_CARBON")?);
         let folder = tempfile::tempdir().unwrap();
         let mut printed = script(&program, &["start", folder.path().to_str().unwrap()]);
@@ -48,19 +48,19 @@ impl Carbon {
     }
 
     /// Starts it where it was, after it was killed.
-    pub(crate) fn start_again(&self) {
+    pub fn start_again(&self) {
         let printed = script(&self.script, &["start", self.path()]);
         assert_eq!(printed["CARBON"], self.line);
         self.pid.lock().unwrap().clone_from(&printed["CARBON_PID"]);
     }
 
-    pub(crate) fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let pid = self.pid.lock().unwrap().clone();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// Waits until what is stored is as it should be, and gives it.
-    pub(crate) fn wait_for(&self, what: &str, is_there: impl Fn(&Stored) -> bool) -> Stored {
+    pub fn wait_for(&self, what: &str, is_there: impl Fn(&Stored) -> bool) -> Stored {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let output = Command::new(&self.script).args(["dump", self.path()]).output().unwrap();
@@ -74,7 +74,7 @@ impl Carbon {
     }
 
     /// What Graphite's web application renders of what is stored, for each query.
-    pub(crate) fn render(&self, queries: &[String]) -> Vec<serde_json::Value> {
+    pub fn render(&self, queries: &[String]) -> Vec<serde_json::Value> {
         let mut command = Command::new(&self.script);
         let output = command.args(["render", self.path()]).args(queries).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -83,7 +83,7 @@ impl Carbon {
     }
 
     /// What its log says of trouble.
-    pub(crate) fn complaints(&self) -> Vec<String> {
+    pub fn complaints(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
         let words = ["invalid", "rror", "Traceback", "xception", "lost", "too long", "ignoring"];
         let bad = |line: &&str| words.iter().any(|word| line.contains(word));
@@ -103,15 +103,15 @@ impl Drop for Carbon {
 }
 
 /// A real statsd of this test's own. Stopped when dropped.
-pub(crate) struct Statsd {
+pub struct Statsd {
     script: PathBuf,
     folder: TempDir,
-    pub(crate) address: String,
+    pub address: String,
 }
 
 impl Statsd {
     /// Starts it with a configuration as statsd takes it; `None` when the test is to be skipped.
-    pub(crate) fn start(config: &str) -> Option<Self> {
+    pub fn start(config: &str) -> Option<Self> {
         let program = PathBuf::from(real_server("TALLYD_TEST_STATSD")?);
         let folder = tempfile::tempdir().unwrap();
         let mut printed = script(&program, &["start", folder.path().to_str().unwrap(), config]);
@@ -129,8 +129,8 @@ impl Drop for Statsd {
 }
 
 /// Takes connections and keeps what comes, connection by connection.
-pub(crate) struct Catcher {
-    pub(crate) address: String,
+pub struct Catcher {
+    pub address: String,
     caught: Arc<(Mutex<Vec<Caught>>, Condvar)>,
 }
 
@@ -141,7 +141,7 @@ struct Caught {
 }
 
 impl Catcher {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let caught: Arc<(Mutex<Vec<Caught>>, Condvar)> = Arc::default();
@@ -174,7 +174,7 @@ impl Catcher {
     }
 
     /// Waits until a whole line has come with this in it.
-    pub(crate) fn wait_for(&self, marker: &str) {
+    pub fn wait_for(&self, marker: &str) {
         let has = |caught: &Caught| {
             let whole = caught.text.rfind('\n').map_or("", |end| &caught.text[..=end]);
             whole.contains(marker)
@@ -183,7 +183,7 @@ impl Catcher {
     }
 
     /// All that came, connection by connection, when all of them have ended.
-    pub(crate) fn connections(&self) -> Vec<String> {
+    pub fn connections(&self) -> Vec<String> {
         let caught = self.wait_until(|caught| caught.iter().all(|caught| caught.ended), "the end");
         caught.into_iter().filter(|text| !text.is_empty()).collect()
     }

@@ -7,31 +7,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// One document.
-pub(crate) struct Document {
+pub struct Document {
     /// Its path from the root of the repository.
-    pub(crate) path: PathBuf,
-    pub(crate) text: String,
+    pub path: PathBuf,
+    pub text: String,
 }
 
 /// A fenced block.
-pub(crate) struct Block {
+pub struct Block {
     /// What stands behind the opening fence: the language, then marks for the tests.
-    pub(crate) marks: Vec<String>,
-    pub(crate) text: String,
+    pub marks: Vec<String>,
+    pub text: String,
     place: String,
 }
 
 impl Block {
-    pub(crate) fn is(&self, language: &str, mark: &str) -> bool {
+    pub fn is(&self, language: &str, mark: &str) -> bool {
         self.language() == language && self.marks.iter().skip(1).any(|given| given == mark)
     }
 
-    pub(crate) fn language(&self) -> &str {
+    pub fn language(&self) -> &str {
         self.marks.first().map_or("", String::as_str)
     }
 
     /// The value of a mark such as `format=json`.
-    pub(crate) fn option(&self, name: &str) -> Option<&str> {
+    pub fn option(&self, name: &str) -> Option<&str> {
         self.marks.iter().find_map(|mark| mark.strip_prefix(name)?.strip_prefix('='))
     }
 }
@@ -43,14 +43,9 @@ impl fmt::Display for Block {
     }
 }
 
-/// The root of the repository.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 /// Every document: those of the root, those in `docs/`, `examples/` and their folders, and that of the
 /// client.
-pub(crate) fn documents() -> Vec<Document> {
+pub fn documents() -> Vec<Document> {
     let mut paths = pages(Path::new(""));
     paths.extend(pages(Path::new("clients/python")));
     paths.extend(pages_below(Path::new("docs")));
@@ -62,7 +57,7 @@ pub(crate) fn documents() -> Vec<Document> {
 
 /// The paths of the documents in a folder.
 fn pages(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(root().join(folder)).unwrap();
+    let entries = fs::read_dir(crate::root().join(folder)).unwrap();
     let names = entries.map(|entry| folder.join(entry.unwrap().file_name()));
     names.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
 }
@@ -70,7 +65,7 @@ fn pages(folder: &Path) -> Vec<PathBuf> {
 /// The same with those in the folders of it.
 fn pages_below(folder: &Path) -> Vec<PathBuf> {
     let mut paths = pages(folder);
-    for entry in fs::read_dir(root().join(folder)).unwrap() {
+    for entry in fs::read_dir(crate::root().join(folder)).unwrap() {
         let entry = entry.unwrap();
         if entry.file_type().unwrap().is_dir() {
             paths.extend(pages_below(&folder.join(entry.file_name())));
@@ -80,19 +75,19 @@ fn pages_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// One document by its path from the root.
-pub(crate) fn document(path: &str) -> Document {
-    let text = fs::read_to_string(root().join(path)).unwrap();
+pub fn document(path: &str) -> Document {
+    let text = fs::read_to_string(crate::root().join(path)).unwrap();
     Document { path: path.into(), text }
 }
 
 /// Every fenced block of every document.
-pub(crate) fn all_blocks() -> Vec<Block> {
+pub fn all_blocks() -> Vec<Block> {
     documents().iter().flat_map(Document::blocks).collect()
 }
 
 impl Document {
     /// Its fenced blocks, in order. One in a list loses the list's indentation.
-    pub(crate) fn blocks(&self) -> Vec<Block> {
+    pub fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut open: Option<(usize, Block)> = None;
         for (number, line) in self.text.lines().enumerate() {
@@ -116,7 +111,7 @@ impl Document {
     }
 
     /// The lines that are in no fenced block.
-    pub(crate) fn prose(&self) -> impl Iterator<Item = &str> {
+    pub fn prose(&self) -> impl Iterator<Item = &str> {
         let mut inside = false;
         self.text.lines().filter(move |line| {
             let is_fence = line.trim_start().starts_with("```");
@@ -126,19 +121,19 @@ impl Document {
     }
 
     /// Where its links lead to.
-    pub(crate) fn links(&self) -> Vec<&str> {
+    pub fn links(&self) -> Vec<&str> {
         let ends = self.prose().flat_map(|line| line.split("](").skip(1));
         ends.filter_map(|rest| Some(rest.split_once(')')?.0)).collect()
     }
 
     /// Its headings as links name them.
-    pub(crate) fn anchors(&self) -> Vec<String> {
+    pub fn anchors(&self) -> Vec<String> {
         let headings = self.prose().filter(|line| line.starts_with('#'));
         headings.map(|heading| anchor(heading.trim_start_matches('#').trim())).collect()
     }
 
     /// The rows of its tables: the cells, trimmed.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
+    pub fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
         self.prose().filter_map(|line| {
             let cells = line.strip_prefix("| ")?.strip_suffix('|')?;
             Some(cells.split(" | ").map(str::trim).collect())

@@ -3,14 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
-#[path = "documents/keys.rs"]
-mod keys;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
 use clap::{Command, CommandFactory};
+use common::keys;
 use tallyd::cli::Cli;
 use tempfile::TempDir;
 

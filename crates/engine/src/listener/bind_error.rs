@@ -1,0 +1,31 @@
+//! Why a listener cannot be bound, and what the operator can do.
+
+use std::io;
+
+use thiserror::Error;
+
+/// Why a listener cannot be bound.
+#[derive(Debug, Error)]
+#[error("cannot listen on {place}: {source}{hint}")]
+pub struct BindError {
+    pub(super) place: String,
+    #[source]
+    pub(super) source: io::Error,
+    pub(super) hint: &'static str,
+}
+
+/// What to do when an IP address cannot be bound.
+pub(super) fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program listens there: stop it or change `bind_port` or `listeners`"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; no interface of this host has that address: change `bind_address` or `listeners`"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one"
+        }
+        _ => "",
+    }
+}

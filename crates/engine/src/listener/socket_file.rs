@@ -1,0 +1,47 @@
+//! The file of a bound Unix socket, removed with the socket.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use tracing::warn;
+
+/// The file of a bound socket. Removed when dropped, unless another program has put its own there.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device and number: while the socket is open, no other file has them. `None` if the file is
+    /// another program's from the start.
+    identity: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: Some(identity(path)?) })
+    }
+
+    /// The file of a socket that was passed: whoever bound it goes on using it.
+    pub(super) fn of_another(path: &Path) -> Self {
+        Self { path: path.to_owned(), identity: None }
+    }
+}
+
+/// How senders are shown: they have no address of their own.
+impl std::fmt::Display for SocketFile {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "unix:{}", self.path.display())
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_ours = self.identity.is_some() && identity(&self.path).ok() == self.identity;
+        if is_ours && let Err(error) = fs::remove_file(&self.path) {
+            warn!(path = %self.path.display(), %error, "cannot remove the socket's file");
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}

@@ -1,0 +1,13 @@
+//! The program starts and answers. Everything else about it is tested in the package of this folder.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+use std::process::Command;
+
+#[test]
+fn the_program_reports_its_version() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tallyd")).arg("--version").output().unwrap();
+    assert!(output.status.success());
+    let version = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(version, concat!("tallyd ", env!("CARGO_PKG_VERSION"), "\n"));
+}

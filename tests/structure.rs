@@ -1,0 +1,140 @@
+//! Dependencies inside the crates point one way. Cargo rejects a cycle between crates; these tests
+//! reject cycles between the folders of a crate, and between more than two of its files.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod imports;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use imports::{Module, imports};
+
+/// The folders of the package `tallyd`, each allowed to import from those before it only.
+const LAYERS: [&str; 7] = ["process", "config", "runtime", "admin", "daemon", "commands", "cli"];
+
+type Edges<T> = BTreeMap<T, BTreeSet<T>>;
+
+/// The `src` folder of every crate of the daemon.
+fn crates() -> Vec<PathBuf> {
+    let root = common::root();
+    let inner = fs::read_dir(root.join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    let mut folders: Vec<_> = inner.map(|folder| folder.join("src")).collect();
+    folders.extend([root.join("src"), root.join("forwarders/src")]);
+    assert!(folders.iter().all(|folder| folder.is_dir()) && folders.len() > 8, "{folders:?}");
+    folders
+}
+
+/// Which files of a crate import from which others; tests are left out, and so is the crate's root,
+/// which only declares modules.
+fn files(source: &Path) -> Edges<String> {
+    let modules = Module::all_below(source);
+    let is_root = |path: &str| ["lib.rs", "main.rs"].contains(&path);
+    let mut edges = Edges::new();
+    for module in &modules {
+        let imported = imports(module, &modules).into_iter().filter(|path| !is_root(path));
+        edges.insert(module.path.clone(), imported.collect());
+    }
+    edges
+}
+
+/// The same between the top-level folders and files of the crate.
+fn folders(files: &Edges<String>) -> Edges<String> {
+    let top = |path: &str| path.split(['/', '.']).next().unwrap().to_owned();
+    let mut edges = Edges::new();
+    for (from, imported) in files {
+        let others = imported.iter().map(|path| top(path)).filter(|to| *to != top(from));
+        edges.entry(top(from)).or_insert_with(BTreeSet::new).extend(others);
+    }
+    edges
+}
+
+/// All that `start` reaches.
+fn reached<'e>(edges: &'e Edges<String>, start: &str) -> BTreeSet<&'e str> {
+    let mut reached = BTreeSet::new();
+    let mut open: Vec<&str> = edges.get(start).into_iter().flatten().map(String::as_str).collect();
+    while let Some(next) = open.pop() {
+        if reached.insert(next) {
+            open.extend(edges.get(next).into_iter().flatten().map(String::as_str));
+        }
+    }
+    reached
+}
+
+/// Groups of places that reach each other.
+fn cycles(edges: &Edges<String>) -> BTreeSet<Vec<&str>> {
+    let reach: BTreeMap<_, _> = edges.keys().map(|at| (at.as_str(), reached(edges, at))).collect();
+    let mut cycles = BTreeSet::new();
+    for (at, there) in &reach {
+        let group: Vec<&str> = there
+            .iter()
+            .copied()
+            .filter(|other| other == at || reach.get(other).is_some_and(|back| back.contains(at)))
+            .collect();
+        if group.len() > 1 {
+            cycles.insert(group);
+        }
+    }
+    cycles
+}
+
+#[test]
+fn no_folders_import_each_other() {
+    for source in crates() {
+        let files = files(&source);
+        let folders = folders(&files);
+        let cycles = cycles(&folders);
+        // Two files at the top of a small crate are no folders.
+        let of_folders =
+            cycles.iter().filter(|cycle| cycle.iter().any(|at| source.join(at).is_dir()));
+        assert_eq!(of_folders.collect::<Vec<_>>(), Vec::<&Vec<&str>>::new(), "{source:?}");
+    }
+}
+
+#[test]
+fn no_more_than_two_files_import_each_other() {
+    for source in crates() {
+        let files = files(&source);
+        let large: Vec<_> = cycles(&files).into_iter().filter(|cycle| cycle.len() > 2).collect();
+        assert!(large.is_empty(), "{}: {large:#?}", source.display());
+    }
+}
+
+#[test]
+fn the_daemon_imports_only_from_lower_layers() {
+    let folders = folders(&files(&common::root().join("src")));
+    let place = |folder: &str| LAYERS.iter().position(|layer| *layer == folder);
+    for (from, imported) in
+        folders.iter().filter(|(from, _)| !["lib", "main"].contains(&from.as_str()))
+    {
+        let at = place(from).unwrap_or_else(|| panic!("`{from}` is in no layer"));
+        let upward: Vec<_> = imported.iter().filter(|to| place(to) >= Some(at)).collect();
+        assert!(upward.is_empty(), "src/{from} imports from {upward:?}");
+    }
+}
+
+/// Without this, the tests above could pass because they see nothing.
+#[test]
+fn imports_are_seen() {
+    let files = files(&common::root().join("src"));
+    assert!(files["daemon/running.rs"].contains("admin/mod.rs"), "{files:#?}");
+    let number: usize = files.values().map(BTreeSet::len).sum();
+    assert!(number > 100, "{number}");
+}
+
+/// `autotests` is off because the folder is a package of its own.
+#[test]
+fn every_test_of_this_folder_is_run() {
+    let folder = common::root().join("tests");
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let root = fs::read_to_string(common::root().join("Cargo.toml")).unwrap();
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".rs") {
+            let is_listed = manifest.contains(&format!("path = \"{name}\""))
+                || root.contains(&format!("path = \"tests/{name}\""));
+            assert!(is_listed, "tests/Cargo.toml does not list {name}");
+        }
+    }
+}
