@@ -57,7 +57,7 @@ fn values(line: &str) -> Result<Vec<Meaning>, RejectReason> {
         return Err(RejectReason::BadName);
     }
     let runs = runs(values, sections.ok_or(RejectReason::BadLine)?, &mut tags)?;
-    let values: Vec<(&str, &str, f64)> = runs
+    let values: Vec<(MetricKind, &str, f64)> = runs
         .iter()
         .flat_map(|run| split_values(run).into_iter().map(|value| (run.kind, value, run.weight)))
         .collect();
