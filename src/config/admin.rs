@@ -1,5 +1,6 @@
 //! `admin`: the section of the HTTP endpoint.
 
+use api::path::DEFAULT_PORT;
 use basics::address::Listen;
 use engine::listener::tap::TapConfig;
 use serde::Deserialize;
@@ -22,7 +23,7 @@ pub struct AdminConfig {
 }
 
 /// Where the endpoint listens.
-pub type AdminListen = Listen<9495>;
+pub type AdminListen = Listen<DEFAULT_PORT>;
 
 /// `admin.top`: what `/api/v1/top` may take.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

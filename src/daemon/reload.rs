@@ -12,7 +12,7 @@ use tracing::{error, info};
 use super::running::Daemon;
 use super::start_error::StartError;
 use super::{delivery, pipeline};
-use crate::admin::{self, AdminError};
+use crate::admin::{AdminError, AdminSocket};
 use crate::config::{Config, Loaded};
 use crate::runtime::configured::{Candidate, Unfit};
 use crate::runtime::self_metrics::pipeline::SelfMetrics;
@@ -43,7 +43,7 @@ pub(super) struct Prepared {
     changes: Vec<String>,
     listeners: pipeline::Prepared,
     destinations: delivery::Prepared,
-    admin: Option<admin::Bound>,
+    admin: Option<AdminSocket>,
 }
 
 impl Daemon {

@@ -15,7 +15,7 @@ use super::polling::Polling;
 use super::report::{log_ledger, watch_drops};
 use super::service;
 use super::start_error::StartError;
-use crate::admin::{Admin, Bound};
+use crate::admin::{AdminServer, AdminSocket};
 use crate::daemon::logging::Log;
 use crate::runtime::configured::Configured;
 use crate::runtime::self_metrics::pipeline::SelfMetrics;
@@ -37,7 +37,7 @@ pub(super) struct Daemon {
     pub(super) delivery: Delivery,
     pub(super) pipeline: Pipeline,
     pub(super) polling: Polling,
-    pub(super) admin: Admin,
+    pub(super) admin: AdminServer,
     /// What became of the samples of all listeners that are gone.
     pub(super) gone: Option<Arc<ListenerStats>>,
     beside: JoinSet<()>,
@@ -86,7 +86,7 @@ impl Daemon {
         let passed = PassedSockets::from_environment()?;
         let buffer = config.receive_buffer.get();
         let listeners = pipeline.prepare(&loaded.listeners, buffer, passed)?;
-        let bound = Bound::new(config.admin.listen).await?;
+        let socket = AdminSocket::bind(config.admin.listen).await?;
         let (_none_before, listening) = pipeline.apply(listeners, &shared, false).await;
         listening?;
         let intake = pipeline.intake_for(&config.kamailio, &shared).await?;
@@ -95,7 +95,7 @@ impl Daemon {
         // Whoever may ask sees all of it.
         observed.parts.replace(parts(&pipeline, &polling, &delivery, None));
         observed.is_ready.store(true, Ordering::Release);
-        let admin = Admin::start(&config.admin, bound, Arc::clone(&observed));
+        let admin = AdminServer::start(&config.admin, socket, Arc::clone(&observed));
         let mut beside = JoinSet::new();
         beside.spawn(watch_drops(Arc::clone(&observed)));
         beside.spawn(service::tell_status(Arc::clone(&observed)));

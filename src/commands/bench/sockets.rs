@@ -1,4 +1,4 @@
-//! The sockets of a load: payloads out, in a ring, over sockets that take turns.
+//! The sockets of a load. They take turns, and the payloads are sent in a ring.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -15,28 +15,28 @@ use engine::sys::SendRing;
 const DATAGRAMS_A_CALL: u64 = 64;
 /// Bytes of one write to a stream at most.
 const BYTES_A_WRITE: usize = 64 << 10;
-/// How long a stream has to take the rest of a line at the end.
+/// How long a stream may take for the rest of a line at the end.
 const LAST_LINE_MAX: Duration = Duration::from_secs(5);
 
-/// Connected sockets, and what goes out over them.
-pub(super) enum Outgoing {
-    /// Over sockets that keep datagrams apart.
-    Datagrams(Datagrams),
-    /// Over connections.
-    Streams(Streams),
+/// Connected sockets, with the payloads.
+pub(super) enum LoadSockets {
+    /// A payload is a datagram.
+    Datagrams(DatagramSockets),
+    /// A payload is a line.
+    Streams(StreamSockets),
 }
 
-/// What went out.
+/// Payloads and bytes that the system took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Passed {
-    /// Payloads that went out whole.
+    /// Whole payloads.
     pub(super) payloads: u64,
-    /// Bytes, those of payloads that did not go out whole yet included.
+    /// Bytes, those of incomplete payloads included.
     pub(super) bytes: u64,
 }
 
-impl Outgoing {
-    /// Opens so many sockets or connections.
+impl LoadSockets {
+    /// Opens this number of sockets.
     pub(super) fn connect(
         endpoint: &Endpoint,
         sockets: u16,
@@ -45,18 +45,24 @@ impl Outgoing {
         let sockets = (0..sockets).map(|_| connect(endpoint)).collect::<Result<Vec<_>, _>>()?;
         Ok(if endpoint.is_datagram() {
             let ring = SendRing::new(payloads.bytes, &payloads.ends);
-            Self::Datagrams(Datagrams { ring, ends: payloads.ends, next: 0, sockets, turn: 0 })
+            Self::Datagrams(DatagramSockets {
+                ring,
+                ends: payloads.ends,
+                next: 0,
+                sockets,
+                turn: 0,
+            })
         } else {
-            let connection = |socket| Connection { socket, next: 0, within: 0 };
+            let connection = |socket| StreamConnection { socket, next: 0, within: 0 };
             let connections = sockets.into_iter().map(connection).collect();
-            Self::Streams(Streams { payloads, connections, turn: 0 })
+            Self::Streams(StreamSockets { payloads, connections, turn: 0 })
         })
     }
 
-    /// Sends up to so many payloads, at least one; what a system call takes.
+    /// Sends up to `most` payloads, at least one, with one system call.
     ///
     /// # Errors
-    /// What the system says; a datagram that it refused is passed over.
+    /// The error of the system; a datagram that it refused is skipped.
     pub(super) fn send(&mut self, most: u64) -> io::Result<Passed> {
         match self {
             Self::Datagrams(datagrams) => datagrams.send(most),
@@ -64,7 +70,7 @@ impl Outgoing {
         }
     }
 
-    /// Completes what went out in part, and closes the sockets.
+    /// Completes incomplete lines, and closes the sockets.
     ///
     /// # Errors
     /// When a line could not be completed.
@@ -76,8 +82,8 @@ impl Outgoing {
     }
 }
 
-/// Sockets that keep datagrams apart.
-pub(super) struct Datagrams {
+/// Sockets whose payloads are datagrams.
+pub(super) struct DatagramSockets {
     ring: SendRing,
     ends: Vec<usize>,
     next: usize,
@@ -85,7 +91,7 @@ pub(super) struct Datagrams {
     turn: usize,
 }
 
-impl Datagrams {
+impl DatagramSockets {
     fn send(&mut self, most: u64) -> io::Result<Passed> {
         let first = self.next;
         let most = most.min(DATAGRAMS_A_CALL) as usize;
@@ -105,23 +111,23 @@ impl Datagrams {
     }
 }
 
-/// Connections.
-pub(super) struct Streams {
+/// Sockets whose payloads are lines.
+pub(super) struct StreamSockets {
     payloads: Payloads,
-    connections: Vec<Connection>,
+    connections: Vec<StreamConnection>,
     turn: usize,
 }
 
-/// A connection, and how far it is in the ring.
-struct Connection {
+/// A connection, and its place in the ring.
+struct StreamConnection {
     socket: Socket,
-    /// The line that is next or has gone out in part.
+    /// The line that is next or incomplete.
     next: usize,
-    /// Bytes of it that are out.
+    /// Bytes of it that are sent.
     within: usize,
 }
 
-impl Streams {
+impl StreamSockets {
     fn send(&mut self, most: u64) -> io::Result<Passed> {
         let turn = self.turn;
         self.turn = (turn + 1) % self.connections.len();
@@ -147,8 +153,8 @@ impl Streams {
     }
 }
 
-impl Connection {
-    /// Writes up to so many lines, what is left of one that has gone out in part included.
+impl StreamConnection {
+    /// Writes up to `most` lines, the rest of an incomplete one included.
     fn write(&mut self, payloads: &Payloads, most: u64) -> io::Result<Passed> {
         let start = payloads.start(self.next) + self.within;
         let last = payloads.len().min(self.next.saturating_add(most as usize));
@@ -182,8 +188,8 @@ mod tests {
         let line = [vec![b'x'; 999], vec![b'\n']].concat();
         let payloads =
             Payloads { bytes: line.repeat(7), ends: (1..=7).map(|n| n * 1000).collect() };
-        let connections = vec![Connection { socket, next: 0, within: 0 }];
-        let mut outgoing = Outgoing::Streams(Streams { payloads, connections, turn: 0 });
+        let connections = vec![StreamConnection { socket, next: 0, within: 0 }];
+        let mut sockets = LoadSockets::Streams(StreamSockets { payloads, connections, turn: 0 });
         let reading = std::thread::spawn(move || {
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes).unwrap();
@@ -191,7 +197,7 @@ mod tests {
         });
         let mut sent = Passed::default();
         while sent.payloads < 2000 {
-            match outgoing.send(2000 - sent.payloads) {
+            match sockets.send(2000 - sent.payloads) {
                 Ok(passed) => {
                     sent.payloads += passed.payloads;
                     sent.bytes += passed.bytes;
@@ -199,7 +205,7 @@ mod tests {
                 Err(error) => assert!(is_passing(&error), "{error}"),
             }
         }
-        let (rest, outcome) = outgoing.finish();
+        let (rest, outcome) = sockets.finish();
         outcome.unwrap();
         sent.payloads += rest.payloads;
         sent.bytes += rest.bytes;

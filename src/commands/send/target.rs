@@ -1,6 +1,6 @@
-//! Where messages go, and by which limits the daemon there reads them.
+//! The daemon that messages go to: its listener, its limits and its admin endpoint.
 
-use super::SendError;
+use super::error::SendCommandError;
 use super::options::SendArgs;
 use crate::commands::client::configured;
 use crate::commands::client::endpoint::{Endpoint, Place};
@@ -9,15 +9,15 @@ use engine::listener::Protocol;
 use engine::protocol::Limits;
 
 /// A listener of a daemon.
-pub(super) struct Destination {
+pub(super) struct SendTarget {
     pub(super) endpoint: Endpoint,
     pub(super) limits: Limits,
-    /// Its HTTP endpoint.
+    /// The URL of the admin endpoint; empty if there is none.
     pub(super) admin: String,
 }
 
-/// Finds it by the options and the configuration.
-pub(super) fn find(args: &SendArgs) -> Result<Destination, SendError> {
+/// Finds the listener by the options and the configuration.
+pub(super) fn find(args: &SendArgs) -> Result<SendTarget, SendCommandError> {
     let loaded = load(args)?;
     let endpoint = match (&args.to, &loaded) {
         (Some(endpoint), _) => endpoint.clone(),
@@ -26,37 +26,37 @@ pub(super) fn find(args: &SendArgs) -> Result<Destination, SendError> {
         (None, None) => Endpoint::default(),
     };
     let admin = match configured::admin(args.admin.as_deref(), loaded.as_ref()) {
-        None if args.verify => return Err(SendError::NoAdmin),
+        None if args.verify => return Err(SendCommandError::NoAdmin),
         admin => admin.unwrap_or_default(),
     };
     let limits = loaded.map(|loaded| loaded.config.limits).unwrap_or_default();
-    Ok(Destination { endpoint, limits, admin })
+    Ok(SendTarget { endpoint, limits, admin })
 }
 
-/// The configuration. One that is not named is of no use where all is said without it.
-fn load(args: &SendArgs) -> Result<Option<Loaded>, SendError> {
+/// The configuration. Without `--config` it is not needed when `--to` names the endpoint.
+fn load(args: &SendArgs) -> Result<Option<Loaded>, SendCommandError> {
     if args.config.config.is_none() && args.to.is_some() {
         return Ok(None);
     }
-    configured::load(&args.config).map_err(SendError::Config)
+    configured::load(&args.config).map_err(SendCommandError::Config)
 }
 
-fn listener(loaded: &Loaded, protocol: Protocol) -> Result<Endpoint, SendError> {
+fn listener(loaded: &Loaded, protocol: Protocol) -> Result<Endpoint, SendCommandError> {
     let mut named = loaded.listeners.iter().filter(|listener| listener.protocol == protocol);
     let listener =
         named.next().ok_or_else(|| no_listener(loaded.source.name(), protocol.as_str()))?;
     let name = listener.to_string();
     let (_, mut endpoint) =
-        Endpoint::of_listener(&name).ok_or_else(|| SendError::Unknown(name.clone()))?;
+        Endpoint::of_listener(&name).ok_or_else(|| SendCommandError::Unknown(name.clone()))?;
     if let Place::Address(address) = &mut endpoint.place {
         if address.port() == 0 {
-            return Err(SendError::Unknown(name));
+            return Err(SendCommandError::Unknown(name));
         }
         *address = Endpoint::reachable(*address);
     }
     Ok(endpoint)
 }
 
-fn no_listener(file: &str, protocol: &'static str) -> SendError {
-    SendError::NoListener { file: file.to_owned(), protocol }
+fn no_listener(file: &str, protocol: &'static str) -> SendCommandError {
+    SendCommandError::NoListener { file: file.to_owned(), protocol }
 }

@@ -1,4 +1,4 @@
-//! The socket that messages go out over, at a pace that suits it.
+//! The socket that messages are sent over, at a pace that suits it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -7,39 +7,38 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use crate::commands::bench::options::Rate;
-use crate::commands::bench::pacer::Pacer;
 use crate::commands::client::connect::{ConnectError, connect, is_passing};
 use crate::commands::client::endpoint::Endpoint;
+use crate::commands::client::pace::{Pacer, SendRate};
 use engine::listener::Transport;
 
-/// Lines that are written together to a stream.
+/// Bytes of lines that are written to a stream together.
 const BYTES_A_WRITE: usize = 64 << 10;
-/// A daemon that takes nothing for so long will not.
+/// How long a daemon may read nothing.
 const STUCK: Duration = Duration::from_secs(10);
 
-/// An open way to a daemon.
-pub(super) struct Outgoing {
+/// An open socket to a daemon.
+pub(super) struct MessageSocket {
     socket: Socket,
     is_datagram: bool,
-    /// Only where nothing else makes a sender wait.
+    /// Only for UDP: every other transport makes a sender wait itself.
     pacer: Option<(Pacer, Instant)>,
-    /// Lines that are still to be written.
+    /// Lines that are not written yet.
     pending: Vec<u8>,
-    /// Messages, datagrams or lines, that went out.
+    /// Messages sent, each in a datagram or a line.
     pub(super) payloads: u64,
-    /// Bytes of them.
+    /// Their size, in bytes.
     pub(super) bytes: u64,
 }
 
-impl Outgoing {
-    /// Opens it.
+impl MessageSocket {
+    /// Opens a socket.
     ///
     /// # Errors
-    /// When, as far as this host can tell, nobody listens there.
-    pub(super) fn open(endpoint: &Endpoint, rate: Rate) -> Result<Self, ConnectError> {
+    /// When this host can tell that no daemon listens there.
+    pub(super) fn open(endpoint: &Endpoint, rate: SendRate) -> Result<Self, ConnectError> {
         let pacer = match (endpoint.transport, rate) {
-            (Transport::Udp, Rate(Some(rate))) => {
+            (Transport::Udp, SendRate(Some(rate))) => {
                 Some((Pacer::new(rate.get() as f64), Instant::now()))
             }
             _ => None,
@@ -49,16 +48,16 @@ impl Outgoing {
         Ok(Self { socket, is_datagram, pacer, pending: Vec::new(), payloads: 0, bytes: 0 })
     }
 
-    /// This end, as the daemon sees it; none of a Unix socket.
+    /// The address of this end, as the daemon sees it; `None` for a Unix socket.
     pub(super) fn local(&self) -> Option<String> {
         let address = self.socket.local_addr().ok()?;
         address.as_socket().map(|address| address.to_string())
     }
 
-    /// Sends a message, over a stream perhaps not before [`Outgoing::flush`].
+    /// Sends a message; over a stream it may wait for [`MessageSocket::flush`].
     ///
     /// # Errors
-    /// When the daemon is gone or takes nothing.
+    /// When the daemon is gone or reads nothing.
     pub(super) fn send(&mut self, message: &[u8]) -> io::Result<()> {
         if self.is_datagram {
             self.wait_until_due();
@@ -77,10 +76,10 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Brings out what waits here.
+    /// Sends the lines that wait.
     ///
     /// # Errors
-    /// When the daemon is gone or takes nothing.
+    /// When the daemon is gone or reads nothing.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let mut rest = self.pending.as_slice();
         while !rest.is_empty() {
@@ -91,7 +90,8 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Sends the rest and makes sure, as far as the transport tells, that the daemon has it.
+    /// Sends the lines that wait and makes sure, as far as the transport tells, that the daemon has
+    /// read them.
     ///
     /// # Errors
     /// When it has not.
@@ -101,7 +101,7 @@ impl Outgoing {
         }
         self.flush()?;
         self.socket.shutdown(Shutdown::Write)?;
-        // The daemon closes its end when it has read all, and resets it when it has not.
+        // The daemon closes its end after reading everything, and otherwise resets the connection.
         self.socket.set_read_timeout(Some(STUCK))?;
         loop {
             match (&self.socket).read(&mut [0; 64]) {
@@ -122,7 +122,7 @@ impl Outgoing {
     }
 }
 
-/// Tries again while the system says so, but not for ever.
+/// Retries while the system says so, up to a time limit.
 fn while_passing(mut attempt: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     let start = Instant::now();
     loop {

@@ -1,36 +1,38 @@
-//! How much is due at a rate: by the clock, without catching up by a flood.
+//! The pace at which a command sends: a rate, and how much of it is due by the clock.
 
+use std::num::NonZeroU64;
+use std::str::FromStr;
 use std::time::Duration;
 
-/// What may be sent at once after the sender was kept off the CPU, as a time at the rate: more would
+/// The largest burst after the sender was kept off the CPU, as a time at the rate: a larger one would
 /// overflow buffers that the rate itself does not.
 const BURST: Duration = Duration::from_millis(2);
-/// At least so many payloads, or a low rate would slip at every hiccup of the scheduler.
+/// The least payloads of a burst, or a low rate would slip at every hiccup of the scheduler.
 const BURST_MIN: u64 = 64;
-/// Shortest sleep: shorter ones cost more than what they wait for.
+/// Shortest sleep: a shorter one costs more than it waits for.
 const SLEEP_MIN: Duration = Duration::from_micros(200);
 
-/// The schedule of a rate. It has no clock: the time since the start is an argument.
+/// The schedule of a rate. It has no clock: the caller passes the time since the start.
 #[derive(Debug)]
 pub(crate) struct Pacer {
     /// Payloads a second.
     rate: f64,
     burst_max: u64,
-    /// Payloads that were sent or given up.
+    /// Payloads sent or given up.
     done: u64,
-    /// Payloads that were given up.
+    /// Payloads given up.
     slipped: u64,
 }
 
 impl Pacer {
-    /// For so many payloads a second, above zero.
+    /// The schedule of so many payloads a second, more than zero.
     pub(crate) fn new(rate: f64) -> Self {
         let burst_max = ((rate * BURST.as_secs_f64()) as u64).max(BURST_MIN);
         Self { rate, burst_max, done: 0, slipped: 0 }
     }
 
-    /// Payloads that are due so long after the start. What is due beyond a burst is given up: the
-    /// schedule slips.
+    /// Payloads due at this time since the start. Those beyond a burst are given up: the schedule
+    /// slips.
     pub(crate) fn due(&mut self, elapsed: Duration) -> u64 {
         let due = (elapsed.as_secs_f64() * self.rate) as u64 + 1;
         let late = due.saturating_sub(self.done).saturating_sub(self.burst_max);
@@ -39,21 +41,47 @@ impl Pacer {
         due.saturating_sub(self.done)
     }
 
-    /// Notes what was sent of what was due.
+    /// Counts payloads that were sent.
     pub(crate) fn sent(&mut self, payloads: u64) {
         self.done += payloads;
     }
 
-    /// How long to sleep if nothing is due.
+    /// How long to sleep when nothing is due.
     pub(crate) fn pause(&self, elapsed: Duration) -> Duration {
         let next = Duration::from_secs_f64(self.done as f64 / self.rate);
         next.saturating_sub(elapsed).max(SLEEP_MIN)
     }
 
-    /// Payloads that were given up so far.
+    /// Payloads given up so far.
     pub(crate) fn slipped(&self) -> u64 {
         self.slipped
     }
+}
+
+/// Messages a second; `None` for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendRate(pub Option<NonZeroU64>);
+
+impl FromStr for SendRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Self(None));
+        }
+        number(text).map(|number| Self(Some(number))).map_err(|error| format!("{error}, or `max`"))
+    }
+}
+
+/// Reads a number above zero, with `k` for thousands or `M` for millions.
+pub(crate) fn number(text: &str) -> Result<NonZeroU64, String> {
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1_000),
+        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1_000_000)),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let number = number.and_then(|number| number.checked_mul(unit)).and_then(NonZeroU64::new);
+    number.ok_or_else(|| "a number above 0, such as 500, 200k or 10M".to_owned())
 }
 
 #[cfg(test)]
@@ -61,6 +89,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn numbers_may_be_written_in_thousands_and_millions() {
+        for (text, value) in [("1", 1), ("200k", 200_000), ("10M", 10_000_000)] {
+            assert_eq!(number(text).map(NonZeroU64::get), Ok(value), "{text}");
+        }
+        for wrong in ["", "0", "k", "-1", "1.5k", "99999999999999999999", "18446744073709551615k"] {
+            assert!(number(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!("max".parse(), Ok(SendRate(None)));
+    }
 
     #[test]
     fn a_late_sender_catches_up_with_a_burst_and_gives_up_the_rest() {
