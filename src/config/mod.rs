@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-use std::{env, fs, io};
+use std::{env, io};
 
 use basics::address;
 use basics::units::{ByteSize, Span, between};
@@ -191,12 +191,12 @@ impl Config {
         let forwarders: &ForwardersConfig = &self.forwarders;
         forwarders.check().map_err(|error| {
             let keys = ["forwarders", error.kind];
-            let span = yaml::key_span(source, &environment, &keys, error.index, error.misfit.key);
+            let span = yaml::key_span(source, &keys, error.index, error.misfit.key);
             source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
         })?;
         forwarders.clone().build(&context).map_err(|error| {
             let keys = ["forwarders", error.kind];
-            let span = yaml::section_span(source, &environment, &keys, error.index);
+            let span = yaml::section_span(source, &keys, error.index);
             source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
         })
     }
@@ -257,12 +257,8 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, LoadError> {
         let source = Source::new("built-in defaults", "");
         return loaded(Config::default(), source, false);
     };
-    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
-    let bytes = fs::read(path).map_err(unreadable)?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error().to_string()))
-    })?;
-    let source = Source::new(path.display().to_string(), text);
+    let source = Source::read(path)
+        .map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })?;
     let config = yaml::parse(&source, &environment)?;
     loaded(config, source, true)
 }
@@ -270,7 +266,7 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, LoadError> {
 fn loaded(config: Config, source: Source, is_file: bool) -> Result<Loaded, LoadError> {
     let listeners = config.listeners(&source)?;
     if let Some((index, wrong)) = kamailio::config::check(&config.kamailio) {
-        let span = yaml::section_span(&source, &environment, &["kamailio"], index);
+        let span = yaml::section_span(&source, &["kamailio"], index);
         return Err(source.error_at(span.unwrap_or(config.forwarders.span()), wrong).into());
     }
     let leaves = Leaves::of(&source, &environment)?;
