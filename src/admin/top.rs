@@ -13,12 +13,12 @@ use crate::config::admin::TopConfig;
 use crate::runtime::Observed;
 use basics::largest::largest;
 use basics::time::rfc3339_ms;
-use engine::aggregator::activity::{BUSIEST_MAX, Busiest, GROWTH_WINDOWS, MetricActivity};
+use engine::aggregator::activity::{GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX, TopMetrics};
 use engine::aggregator::registry::Registry;
 use engine::aggregator::tags;
 use engine::listener::senders::Sent;
 
-/// Rows of each list unless somebody asks for another number, at most [`BUSIEST_MAX`].
+/// Rows of each list unless somebody asks for another number, at most [`TOP_METRICS_MAX`].
 const LIMIT: usize = 100;
 /// What the tags were is told again for so long: to look at a million series takes a while.
 const TAGS_KEPT: Duration = Duration::from_secs(10);
@@ -151,8 +151,8 @@ type Refused = (StatusCode, String);
 
 impl TopView {
     pub(super) async fn answer(&self, asked: &Asked, observed: &Observed) -> Result<Top, Refused> {
-        if asked.limit == 0 || asked.limit > BUSIEST_MAX {
-            return Err(refused(&format!("limit must be 1 to {BUSIEST_MAX}")));
+        if asked.limit == 0 || asked.limit > TOP_METRICS_MAX {
+            return Err(refused(&format!("limit must be 1 to {TOP_METRICS_MAX}")));
         }
         let running = observed.configured.running();
         let TopConfig { max_tag_keys, max_senders } = running.config.admin.top;
@@ -234,11 +234,11 @@ fn refused(words: &str) -> Refused {
 /// Looks at all series, some at a time: a listener that meets a new one waits for none of this.
 fn look_at_tags(registry: &Registry, most: usize) -> TagsLook {
     let at = Instant::now();
-    let (mut keys, mut next) = (tags::TagKeys::new(most), Some(0));
+    let (mut keys, mut next) = (tags::TagCardinality::new(most), Some(0));
     while let Some(from) = next
         && at.elapsed() < TAGS_LOOK_MAX
     {
-        let (some, then) = registry.some_series(from);
+        let (some, then) = registry.series_page(from);
         some.iter().for_each(|series| keys.add(series));
         next = then;
     }
@@ -260,7 +260,7 @@ fn look_at_tags(registry: &Registry, most: usize) -> TagsLook {
 impl Metrics {
     fn of(observed: &Observed, asked: &Asked) -> Self {
         let interval_s = observed.windows.counts().interval.as_secs_f64();
-        let busiest = observed.windows.busiest();
+        let busiest = observed.windows.top_metrics();
         let rows = busiest.as_deref().map_or(&[][..], |busiest| sorted(busiest, asked.sort));
         let rows = &rows[..rows.len().min(asked.limit)];
         let overflowed = observed.registry.overflowed(rows.iter().map(MetricActivity::name));
@@ -277,7 +277,7 @@ impl Metrics {
     }
 }
 
-fn sorted(busiest: &Busiest, sort: Sort) -> &[MetricActivity] {
+fn sorted(busiest: &TopMetrics, sort: Sort) -> &[MetricActivity] {
     match sort {
         Sort::Samples => &busiest.by_samples,
         Sort::Series => &busiest.by_series,

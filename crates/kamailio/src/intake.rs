@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use engine::aggregator::handover::ListenerEnd;
-use engine::aggregator::table::Table;
+use engine::aggregator::table::SeriesTable;
 use engine::listener::recorder::Shared;
 use engine::listener::stats::{Counts, ListenerStats};
 use engine::listener::tap::listener::ListenerTap;
@@ -63,7 +63,7 @@ pub struct Intake {
     changes: flume::Receiver<Shared>,
     batches: flume::Receiver<Batch>,
     handover: ListenerEnd,
-    table: Table,
+    table: SeriesTable,
     /// Whoever looks on.
     tap: ListenerTap,
 }
@@ -79,7 +79,7 @@ pub fn new(
 ) -> (IntakeSender, Intake) {
     let (sender, batches) = flume::bounded(WAITING_MAX);
     // Nothing comes as lines here.
-    let table = Table::new(shared.exact_samples, 0);
+    let table = SeriesTable::new(shared.exact_samples, 0);
     let tap = ListenerTap::default();
     let intake = Intake { shared, changes, batches, handover, table, tap };
     (IntakeSender { batches: sender, waker }, intake)
