@@ -16,7 +16,7 @@ use crate::config::admin::TopConfig;
 use crate::runtime::Observed;
 use basics::largest::largest;
 use basics::time::rfc3339_ms;
-use engine::aggregator::activity::{BUSIEST_MAX, Busiest, GROWTH_WINDOWS, MetricActivity};
+use engine::aggregator::activity::{GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX, TopMetrics};
 use engine::aggregator::registry::Registry;
 use engine::aggregator::tags::TagKeys;
 use engine::listener::senders::Sent;
@@ -108,7 +108,7 @@ fn scan_tags(registry: &Registry, most: usize) -> TagScan {
     while let Some(from) = next
         && at.elapsed() < SCAN_MAX
     {
-        let (some, then) = registry.some_series(from);
+        let (some, then) = registry.series_page(from);
         some.iter().for_each(|series| keys.add(series));
         next = then;
     }

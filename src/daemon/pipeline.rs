@@ -10,7 +10,7 @@ use super::priority::give_way;
 use super::start_error::StartError;
 use crate::runtime::configured::same_places;
 use engine::aggregator::handover::ListenerEnd;
-use engine::aggregator::thread::{AggregatorThread, Command, Reconfiguration};
+use engine::aggregator::thread::{AggregatorCommand, AggregatorThread, Reconfiguration};
 use engine::listener::ListenerConfig;
 use engine::listener::bind::{self, BoundListener};
 use engine::listener::passed::PassedSockets;
@@ -26,7 +26,7 @@ use kamailio::intake::{self, IntakeSender};
 pub(super) struct Pipeline {
     aggregator: JoinHandle<()>,
     /// The aggregator ends when this is dropped.
-    commands: flume::Sender<Command>,
+    commands: flume::Sender<AggregatorCommand>,
     listeners: Vec<Listening>,
     intake: Option<Intake>,
     /// Who looks on at what listeners receive.
@@ -203,7 +203,7 @@ impl Pipeline {
     /// Has the aggregator go on with other settings, and call all listeners.
     pub(super) async fn reconfigure(&self, settings: Reconfiguration) {
         let (done, is_done) = flume::bounded(1);
-        let command = Command::Reconfigure(Box::new(settings), done);
+        let command = AggregatorCommand::Reconfigure(Box::new(settings), done);
         if self.commands.send(command).is_err() || is_done.recv_async().await.is_err() {
             error!("the aggregator has ended, which is a bug: restart the daemon");
         }
@@ -253,7 +253,9 @@ impl Pipeline {
         let gone = || io::Error::other("the aggregator has ended, which is a bug");
         let (end, added) = flume::bounded(1);
         let (name, waker) = (name.to_owned(), Arc::clone(waker));
-        self.commands.send(Command::AddListener { name, waker, end }).map_err(|_| gone())?;
+        self.commands
+            .send(AggregatorCommand::AddListener { name, waker, end })
+            .map_err(|_| gone())?;
         added.recv_async().await.map_err(|_| gone())
     }
 }

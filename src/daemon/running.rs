@@ -72,10 +72,11 @@ impl Daemon {
         let store = Store::new(&config.aggregation, interval, Arc::clone(&shared.registry));
         let registry = Arc::clone(&shared.registry);
         let identifier = Arc::clone(&shared.identifier);
-        let self_metrics =
-            config.self_metrics.then(|| -> Box<dyn engine::aggregator::thread::SelfMetrics> {
+        let self_metrics = config.self_metrics.then(
+            || -> Box<dyn engine::aggregator::thread::SelfMetricsSource> {
                 Box::new(SelfMetrics::new(Arc::clone(&observed), identifier))
-            });
+            },
+        );
         let (emit, _none_before) = delivery.apply(destinations);
         let aggregator =
             AggregatorThread::new(store, interval, AggregatorEnd::new(), registry, emit)

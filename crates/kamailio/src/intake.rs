@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use engine::aggregator::handover::ListenerEnd;
-use engine::aggregator::table::Table;
+use engine::aggregator::table::SeriesTable;
 use engine::listener::recorder::Shared;
 use engine::listener::stats::{Counts, ListenerStats};
 use engine::listener::tap::listener::ListenerTap;
@@ -63,7 +63,7 @@ pub struct PollIntake {
     changes: flume::Receiver<Shared>,
     polls: flume::Receiver<ServerReadings>,
     handover: ListenerEnd,
-    table: Table,
+    table: SeriesTable,
     tap: ListenerTap,
 }
 
@@ -78,7 +78,7 @@ pub fn new(
 ) -> (IntakeSender, PollIntake) {
     let (sender, polls) = flume::bounded(WAITING_MAX);
     // No line cache: readings do not arrive as lines.
-    let table = Table::new(shared.exact_samples, 0);
+    let table = SeriesTable::new(shared.exact_samples, 0);
     let tap = ListenerTap::default();
     let intake = PollIntake { shared, changes, polls, handover, table, tap };
     (IntakeSender { polls: sender, waker }, intake)

@@ -8,7 +8,7 @@ use super::{Family, Kind, OwnSample, REASON, gather};
 use crate::runtime::Observed;
 use engine::aggregator::identity::Identifier;
 use engine::aggregator::registry::Registry;
-use engine::aggregator::table::Table;
+use engine::aggregator::table::SeriesTable;
 use engine::aggregator::tally::Tally;
 use engine::protocol::{SampleValue, Tags};
 
@@ -24,7 +24,7 @@ pub struct SelfMetrics {
     observed: Arc<Observed>,
     identifier: Arc<Identifier>,
     registry: Arc<Registry>,
-    table: Table,
+    table: SeriesTable,
     /// What counters were when they were last recorded.
     recorded: HashMap<(&'static str, String), f64>,
 }
@@ -35,7 +35,7 @@ impl SelfMetrics {
     pub fn new(observed: Arc<Observed>, identifier: Arc<Identifier>) -> Self {
         let registry = Arc::clone(&observed.registry);
         // They are not lines, so none is recognised; and there are no timers.
-        let table = Table::new(1, 0);
+        let table = SeriesTable::new(1, 0);
         Self { observed, identifier, registry, table, recorded: HashMap::new() }
     }
 
@@ -77,7 +77,7 @@ impl SelfMetrics {
     }
 }
 
-impl engine::aggregator::thread::SelfMetrics for SelfMetrics {
+impl engine::aggregator::thread::SelfMetricsSource for SelfMetrics {
     fn set_identifier(&mut self, identifier: Arc<Identifier>) {
         self.identifier = identifier;
     }
