@@ -65,7 +65,7 @@ fn every_mistake_is_refused_at_its_own_place_by_check_and_run_alike() {
             "",
         ),
         ("forwarders: { file: { path: a, select: { include: [\"{\"] } } }", "FILE:1:", "glob"),
-        ("listeners: []", "FILE:1:12: `listeners`: must hold a listener", "bind_port"),
+        ("listeners: []", "FILE:1:12: `listeners`: must contain a listener", "bind_port"),
         ("listeners: [{ address: nowhere }]", "FILE:1:24: `listeners[0].address`", "host:port"),
         ("admin: { listen: 5 }", "FILE:1:18: `admin.listen`", "none"),
         ("agent:\n\ttags: {}", "FILE:2:", ""),

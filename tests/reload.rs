@@ -513,7 +513,8 @@ fn the_log_and_the_admin_endpoint_follow_the_file() {
     let messages: Vec<_> =
         stopped.log.iter().filter_map(|entry| entry["message"].as_str()).collect();
     assert!(
-        !messages.contains(&"reloaded") && !messages.contains(&"ledger of the listeners"),
+        !messages.contains(&"configuration reloaded")
+            && !messages.contains(&"ledger of the listeners"),
         "{messages:?}"
     );
 }

@@ -143,8 +143,8 @@ impl Config {
             listeners.push(section.check(source, index, section.span())?);
         }
         if listeners.is_empty() && self.kamailio.is_empty() {
-            let words = "`listeners`: must hold a listener where no `kamailio` is asked; leave it \
-                         out for the one at `bind_address` and `bind_port`";
+            let words = "`listeners`: must contain a listener unless `kamailio` is polled; omit the \
+                         key for the default listener at `bind_address` and `bind_port`";
             return Err(source.error_at(sections.span(), words));
         }
         Ok(listeners)
@@ -233,9 +233,9 @@ pub enum LoadError {
 /// What to do about a file that cannot be read, behind the error.
 fn next_step(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::NotFound => "; correct --config, or leave it out for the default",
+        io::ErrorKind::NotFound => "; correct --config, or omit it for the default",
         io::ErrorKind::PermissionDenied => {
-            "; ask as root or as the user of the service, such as by `sudo -u tallyd`"
+            "; run this as root or as the user of the service, such as with `sudo -u tallyd`"
         }
         io::ErrorKind::IsADirectory => "; name the file in it",
         io::ErrorKind::InvalidData => "; save it as UTF-8",

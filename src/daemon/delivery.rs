@@ -153,7 +153,10 @@ impl Removed {
     /// there is no spool, counted as dropped, and the log tells.
     pub(super) fn end_within(self, time: Duration) {
         for one in self.0 {
-            info!(forwarder = one.running.name(), "removed: delivering what is left");
+            info!(
+                forwarder = one.running.name(),
+                "forwarder removed; delivering its remaining points"
+            );
             one.end_by(Instant::now() + time);
         }
     }

@@ -103,7 +103,7 @@ async fn run(
             }
         }
     };
-    info!(signal = name, "stopping: reading what the sockets hold, flushing, delivering");
+    info!(signal = name, "stopping: draining the sockets, flushing the last window, delivering");
     daemon.stop().await;
     Ok(())
 }

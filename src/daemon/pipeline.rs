@@ -205,7 +205,7 @@ impl Pipeline {
         let (done, is_done) = flume::bounded(1);
         let command = Command::Reconfigure(Box::new(settings), done);
         if self.commands.send(command).is_err() || is_done.recv_async().await.is_err() {
-            error!("the aggregator has ended, which is a bug: restart the daemon");
+            error!("aggregator thread exited unexpectedly (bug); restart the daemon");
         }
     }
 
@@ -250,7 +250,7 @@ impl Pipeline {
     }
 
     async fn add_listener(&self, name: &str, waker: &Arc<Waker>) -> io::Result<ListenerEnd> {
-        let gone = || io::Error::other("the aggregator has ended, which is a bug");
+        let gone = || io::Error::other("aggregator thread exited unexpectedly (bug)");
         let (end, added) = flume::bounded(1);
         let (name, waker) = (name.to_owned(), Arc::clone(waker));
         self.commands.send(Command::AddListener { name, waker, end }).map_err(|_| gone())?;
@@ -268,7 +268,10 @@ impl Listening {
                 receive_buffer: other_buffer,
             };
             if changes.send(change).is_err() {
-                error!(listener = stats.label(), "has ended, which is a bug: restart the daemon");
+                error!(
+                    listener = stats.label(),
+                    "listener thread exited unexpectedly (bug); restart the daemon"
+                );
             }
         }
     }
@@ -281,10 +284,10 @@ impl Removed {
     /// Reads what the kernel still holds and closes the socket. Waits for that, up to some seconds.
     pub(super) fn end(self) -> Arc<ListenerStats> {
         let Socket { stats, waker, thread, .. } = self.0;
-        info!(listener = stats.label(), "removed: reading what the socket holds");
+        info!(listener = stats.label(), "listener removed; draining its socket");
         waker.stop();
         if thread.join().is_err() {
-            error!(listener = stats.label(), "had panicked, which is a bug");
+            error!(listener = stats.label(), "listener thread panicked (bug)");
         }
         stats
     }

@@ -54,7 +54,7 @@ impl Polling {
         }
         let mut gone = Vec::new();
         for polled in before {
-            info!(endpoint = polled.polls.endpoint(), "removed: not polled any more");
+            info!(endpoint = polled.polls.endpoint(), "Kamailio removed; polling stopped");
             gone.push(polled.end().await);
         }
         gone

@@ -33,7 +33,7 @@ pub(super) enum Refused {
     Start(#[from] StartError),
     #[error(transparent)]
     Admin(#[from] AdminError),
-    #[error("reading the configuration did not end: {0}")]
+    #[error("loading the configuration failed (bug): {0}")]
     Panicked(#[from] tokio::task::JoinError),
 }
 
@@ -69,7 +69,7 @@ impl Daemon {
             Ok(prepared) => {
                 let changes = prepared.changes.clone();
                 self.apply(prepared).await;
-                info!(?changes, "reloaded");
+                info!(?changes, "configuration reloaded");
             }
             Err(refused) => {
                 let words = refused.to_string();
@@ -90,7 +90,7 @@ impl Daemon {
         let (removed, listening) =
             self.pipeline.apply(listeners, &self.shared, is_shared_changed).await;
         if let Err(error) = listening {
-            error!(%error, "a listener could not be started: restart the daemon");
+            error!(%error, "cannot start a listener; restart the daemon");
         }
         let gone_polls = self.poll(config).await;
         let (emit, removed_destinations) = self.delivery.apply(destinations);
@@ -142,7 +142,7 @@ impl Daemon {
     async fn poll(&mut self, config: &Config) -> Vec<Arc<ListenerStats>> {
         let intake = self.pipeline.intake_for(&config.kamailio, &self.shared).await;
         let intake = intake.unwrap_or_else(|error| {
-            error!(%error, "Kamailio is not polled: reload again, or restart the daemon");
+            error!(%error, "cannot poll Kamailio; reload again or restart the daemon");
             None
         });
         self.polling.apply(&config.kamailio, intake).await

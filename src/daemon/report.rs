@@ -26,7 +26,7 @@ pub(super) async fn watch_drops(observed: Arc<Observed>) {
             warn!(
                 dropped = drops - told,
                 total = drops,
-                "the kernel dropped datagrams because a receive buffer was full; a larger one: \
+                "the kernel dropped datagrams because a receive buffer was full; to enlarge it: \
                  sysctl -w net.core.rmem_max=67108864 and `receive_buffer: 64MiB`"
             );
             told = drops;

@@ -119,7 +119,7 @@ impl Daemon {
         polling.stop().await;
         let stopped = tokio::task::spawn_blocking(move || pipeline.stop()).await;
         if stopped.is_err() {
-            error!("a thread of the pipeline had panicked; its open window is lost");
+            error!("a pipeline thread panicked (bug); the open window is lost");
         }
         // Whoever looks on hears of it meanwhile.
         tokio::join!(delivery.stop(until), observed.taps.close());

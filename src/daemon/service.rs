@@ -29,7 +29,7 @@ pub(super) fn ready() {
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => debug!(%error, "the service manager is not told of a reload"),
+        Err(error) => debug!(%error, "cannot notify the service manager of the reload"),
     }
 }
 
@@ -39,7 +39,7 @@ pub(super) fn stopping(shutdown_timeout: Duration) {
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     tell(&[
         NotifyState::Stopping,
-        NotifyState::Status("stopping: delivering what is left"),
+        NotifyState::Status("stopping: delivering the remaining points"),
         NotifyState::ExtendTimeoutUsec(limit),
     ]);
 }
@@ -97,7 +97,7 @@ fn status(observed: &Observed) -> String {
 /// next beat, and says so. Here a line each time would be one every few seconds.
 fn tell(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
-        debug!(%error, "the service manager cannot be told how the daemon is (NOTIFY_SOCKET)");
+        debug!(%error, "cannot notify the service manager (NOTIFY_SOCKET)");
     }
 }
 

@@ -65,7 +65,7 @@ pub enum Unfit {
     /// A running daemon cannot follow.
     #[error(
         "{file}: {} cannot be changed while the daemon runs, so nothing was changed: restart it \
-         (systemctl restart tallyd), or take the change back", keys.join(", ")
+         (systemctl restart tallyd) or revert the change", keys.join(", ")
     )]
     NeedsRestart {
         /// The file.

@@ -44,27 +44,27 @@ impl Own {
         let each = || endpoints.iter().map(|(endpoint, now)| (label(endpoint), now));
         self.gauge(
             "tallyd_kamailio_up",
-            "1 if the latest poll got all answers, else 0",
+            "1 if the latest poll received all replies, otherwise 0",
             each().map(|(label, now)| (label, flag(now.is_up))),
         );
         self.counter(
             "tallyd_kamailio_polls_total",
-            "Polls so far",
+            "Polls, including failed ones",
             each().map(|(label, now)| (label, now.polls)),
         );
         self.counter(
             "tallyd_kamailio_failures_total",
-            "Polls that broke off",
+            "Polls that failed",
             each().map(|(label, now)| (label, now.failures)),
         );
         self.gauge(
             "tallyd_kamailio_poll_duration_seconds",
-            "How long the latest poll took",
+            "Duration of the latest poll, in seconds",
             each().map(|(label, now)| (label, now.duration.as_secs_f64())),
         );
         self.gauge(
             "tallyd_kamailio_last_success_timestamp_seconds",
-            "When a poll last got all answers, in Unix seconds",
+            "Time of the last poll that received all replies, in Unix seconds",
             each().filter_map(|(label, now)| Some((label, unix_seconds(now.last_success?)))),
         );
     }

@@ -145,11 +145,11 @@ impl Own {
 
     fn process(&mut self, observed: &Observed) {
         let version = [("version", env!("CARGO_PKG_VERSION").to_owned())];
-        self.gauge("tallyd_build_info", "1, with the version", [(version, 1.0)]);
+        self.gauge("tallyd_build_info", "1, with the version as a label", [(version, 1.0)]);
         let started = SystemTime::now().checked_sub(observed.started.elapsed());
         self.gauge(
             "tallyd_start_time_seconds",
-            "When the process started, in Unix seconds",
+            "Start time of the process, in Unix seconds",
             started.map(|started| ([], unix_seconds(started).round())),
         );
         let is_ready = observed.is_ready.load(std::sync::atomic::Ordering::Acquire);
@@ -161,18 +161,18 @@ impl Own {
         self.add(
             Kind::Counter,
             "tallyd_process_cpu_seconds_total",
-            "CPU time of all threads, user and system together",
+            "User and system CPU time of all threads, in seconds",
             [([], process::cpu_time().as_secs_f64())],
         );
         let memory = process::memory();
         self.gauge(
             "tallyd_process_resident_memory_bytes",
-            "Memory that the process has now",
+            "Resident memory, in bytes",
             memory.map(|memory| ([], memory.resident as f64)),
         );
         self.gauge(
             "tallyd_process_resident_memory_peak_bytes",
-            "The most memory that it ever had",
+            "Peak resident memory, in bytes",
             memory.map(|memory| ([], memory.resident_peak as f64)),
         );
     }
@@ -180,24 +180,24 @@ impl Own {
     fn windows(&mut self, windows: &WindowCounts) {
         self.gauge(
             "tallyd_window_interval_seconds",
-            "Length of a window, as configured",
+            "Configured length of a window, in seconds",
             [([], windows.interval.as_secs_f64())],
         );
-        self.counter("tallyd_windows_total", "Windows that were closed", [([], windows.closed)]);
+        self.counter("tallyd_windows_total", "Closed windows", [([], windows.closed)]);
         let last = windows.last.as_ref();
         self.gauge(
             "tallyd_window_end_timestamp_seconds",
-            "When the last window ended, in Unix seconds",
+            "End of the last window, in Unix seconds",
             last.map(|last| ([], last.end_ms as f64 / 1e3)),
         );
         self.gauge(
             "tallyd_window_lag_seconds",
-            "From the end of the last window until the forwarders had it",
+            "Delay between the end of the last window and its handover to the forwarders",
             last.map(|last| ([], last.lag.as_secs_f64())),
         );
         self.gauge(
             "tallyd_window_points",
-            "Points of the last window, before any select",
+            "Points in the last window, before any select",
             last.map(|last| ([], last.points as f64)),
         );
     }
@@ -209,16 +209,18 @@ impl Own {
         };
         count(
             "tallyd_samples_received_total",
-            "Messages read: those aggregated and those rejected",
+            "Aggregated samples plus rejected messages",
             |now| now.counts.received(),
         );
-        count("tallyd_samples_aggregated_total", "Samples that are in a window", |now| {
+        count("tallyd_samples_aggregated_total", "Samples added to a window", |now| {
             now.counts.aggregated
         });
-        count("tallyd_messages_skipped_total", "DogStatsD events and service checks", |now| {
-            now.counts.skipped
-        });
-        count("tallyd_datagrams_read_total", "Datagrams read, empty ones too", |now| {
+        count(
+            "tallyd_messages_skipped_total",
+            "Skipped DogStatsD events and service checks",
+            |now| now.counts.skipped,
+        );
+        count("tallyd_datagrams_read_total", "Datagrams read, including empty ones", |now| {
             now.counts.datagrams
         });
         count("tallyd_read_bytes_total", "Bytes read", |now| now.counts.bytes);
@@ -230,7 +232,7 @@ impl Own {
         self.listeners_by_reason(listeners);
         self.gauge(
             "tallyd_receive_buffer_bytes",
-            "The socket's buffer, as the kernel granted it",
+            "Receive buffer that the kernel granted, in bytes",
             listeners
                 .iter()
                 .filter_map(|(label, now)| Some((label_of(label), now.receive_buffer? as f64))),
@@ -241,7 +243,7 @@ impl Own {
     fn listeners_by_reason(&mut self, listeners: &BTreeMap<&str, ListenerNow>) {
         self.counter(
             "tallyd_samples_rejected_total",
-            "Messages that were rejected",
+            "Rejected messages",
             listeners.iter().flat_map(|(label, now)| {
                 let reasons = RejectReason::ALL.iter().zip(now.counts.rejected);
                 reasons
@@ -250,7 +252,7 @@ impl Own {
         );
         self.counter(
             "tallyd_refused_total",
-            "Datagrams or connections of which nothing was read",
+            "Datagrams or connections turned away unread",
             listeners.iter().flat_map(|(label, now)| {
                 let words = Refusal::ALL.map(Refusal::as_str);
                 by_reason(&label_of(label), words, &now.refused)
@@ -265,17 +267,17 @@ impl Own {
             .collect();
         self.gauge(
             "tallyd_connections_open",
-            "Connections that are there",
+            "Open connections",
             connections.iter().map(|(label, now)| (label_of(label), now.open as f64)),
         );
         self.counter(
             "tallyd_connections_accepted_total",
-            "Connections that were let in",
+            "Accepted connections",
             connections.iter().map(|(label, now)| (label_of(label), now.accepted)),
         );
         self.counter(
             "tallyd_connections_closed_total",
-            "Connections that ended",
+            "Closed connections",
             connections.iter().flat_map(|(label, now)| {
                 by_reason(&label_of(label), Closed::ALL.map(Closed::as_str), &now.closed)
             }),
@@ -287,13 +289,13 @@ impl Own {
         let counts = [("applied", reloads.applied), ("refused", reloads.refused)];
         self.counter(
             "tallyd_reloads_total",
-            "Times that the configuration was read anew",
+            "Configuration reloads",
             counts.map(|(word, count)| (outcome(word), count)),
         );
         let is_good = reloads.last.as_ref().is_none_or(|last| last.error.is_none());
         self.gauge(
             "tallyd_reload_successful",
-            "0 from a refused reload until one is applied, else 1",
+            "0 after a refused reload until one is applied, otherwise 1",
             [([], flag(is_good))],
         );
     }
@@ -302,17 +304,17 @@ impl Own {
         let registry = &observed.registry;
         self.gauge(
             "tallyd_series",
-            "Series that are remembered, overflow series included",
+            "Current series, overflow series included",
             [([], registry.series_count() as f64)],
         );
         self.gauge(
             "tallyd_series_limit",
-            "The most series without the overflow ones, as configured",
+            "Configured limit on series, overflow series excluded",
             [([], registry.series_max() as f64)],
         );
         self.counter(
             "tallyd_samples_overflowed_total",
-            "Samples that lost their tags because a limit on series was reached",
+            "Samples added to an overflow series because a limit on series was reached",
             [([], registry.overflowed_samples())],
         );
     }
@@ -321,38 +323,38 @@ impl Own {
         self.points(forwarders);
         self.gauge(
             "tallyd_forwarder_up",
-            "0 from a failed attempt until one succeeds, else 1",
+            "0 after a failed attempt until one succeeds, otherwise 1",
             forwarders.iter().map(|(name, now)| (forwarder(name), flag(!now.down))),
         );
         self.counter(
             "tallyd_forwarder_failures_total",
-            "Attempts that failed",
+            "Failed delivery attempts",
             forwarders.iter().map(|(name, now)| (forwarder(name), now.failures)),
         );
         self.gauge(
             "tallyd_forwarder_last_success_timestamp_seconds",
-            "When points were last delivered, in Unix seconds",
+            "Time of the last successful delivery, in Unix seconds",
             forwarders
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), unix_seconds(now.last_success?)))),
         );
         self.gauge(
             "tallyd_forwarder_last_error_timestamp_seconds",
-            "When an attempt last failed or points were refused, in Unix seconds",
+            "Time of the last failed attempt or refused points, in Unix seconds",
             forwarders.iter().filter_map(|(name, now)| {
                 Some((forwarder(name), unix_seconds(now.last_error.as_ref()?.0)))
             }),
         );
         self.counter(
             "tallyd_page_connections_refused_total",
-            "Connections to the page for Prometheus that were closed at once, because there were too many",
+            "Connections to the page for Prometheus closed at once because too many were open",
             forwarders
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.refused_connections?))),
         );
         self.counter(
             "tallyd_page_fetches_failed_total",
-            "Pages of other programs that could not be fetched or read, for merge or relay",
+            "Pages of other programs that could not be fetched or parsed for merge or relay",
             forwarders
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.failed_fetches?))),
@@ -367,27 +369,25 @@ impl Own {
         count("tallyd_points_flushed_total", "Points handed to the forwarder", |now| now.flushed);
         count(
             "tallyd_points_recovered_total",
-            "Points that an earlier run left in the spool",
+            "Points recovered from the spool of an earlier run",
             |now| now.recovered,
         );
-        count("tallyd_points_delivered_total", "Points that the destination has", |now| {
-            now.delivered
-        });
+        count("tallyd_points_delivered_total", "Points delivered", |now| now.delivered);
         self.counter(
             "tallyd_points_dropped_total",
-            "Points that will never arrive",
+            "Points dropped: they will never be delivered",
             forwarders.iter().flat_map(|(name, now)| {
                 by_reason(&forwarder(name), forwarding::reason::ALL, &now.dropped)
             }),
         );
         self.gauge(
             "tallyd_points_queued",
-            "Points in memory only, those being sent included",
+            "Points in memory only, including those in flight",
             forwarders.iter().map(|(name, now)| (forwarder(name), now.queued as f64)),
         );
         self.gauge(
             "tallyd_points_spooled",
-            "Points on disk, those being sent included",
+            "Points on disk, including those in flight",
             forwarders.iter().map(|(name, now)| (forwarder(name), now.spooled as f64)),
         );
     }
@@ -402,34 +402,34 @@ impl Own {
         );
         self.gauge(
             "tallyd_spool_bytes",
-            "Bytes of the spool's files",
+            "Size of the spool's files, in bytes",
             spools.iter().map(|(name, spool)| (forwarder(name), spool.bytes as f64)),
         );
         self.gauge(
             "tallyd_spool_oldest_timestamp_seconds",
-            "When the oldest window in the spool began, in Unix seconds",
+            "Start of the oldest window in the spool, in Unix seconds",
             spools
                 .iter()
                 .filter_map(|(name, spool)| Some((forwarder(name), spool.oldest_ms? as f64 / 1e3))),
         );
         self.gauge(
             "tallyd_spool_degraded",
-            "1 while nothing can be written to the spool, else 0",
+            "1 while the spool cannot be written, otherwise 0",
             spools.iter().map(|(name, spool)| (forwarder(name), flag(spool.degraded.is_some()))),
         );
         self.counter(
             "tallyd_spool_write_failures_total",
-            "Times that a write, or opening the folder, failed",
+            "Failed attempts to write a file or open the folder",
             spools.iter().map(|(name, spool)| (forwarder(name), spool.failures)),
         );
         self.counter(
             "tallyd_points_quarantined_total",
-            "Points that were refused and put into the quarantine",
+            "Refused points that were put into the quarantine",
             spools.iter().map(|(name, spool)| (forwarder(name), spool.quarantined)),
         );
         self.counter(
             "tallyd_points_not_quarantined_total",
-            "Points that were refused and not put into the quarantine",
+            "Refused points that were not put into the quarantine",
             spools.iter().map(|(name, spool)| (forwarder(name), spool.not_quarantined)),
         );
     }
