@@ -9,7 +9,7 @@ use std::time::Duration;
 use forwarders::stats::reason;
 use serde::Serialize;
 
-use crate::runtime::Observed;
+use crate::runtime::RuntimeState;
 
 /// How often totals are taken.
 const STEP: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub(super) struct Shown {
 
 impl History {
     /// Takes the totals until it is dropped.
-    pub(super) async fn keep(self: Arc<Self>, observed: Arc<Observed>) {
+    pub(super) async fn keep(self: Arc<Self>, observed: Arc<RuntimeState>) {
         let mut step = tokio::time::interval(STEP);
         step.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -58,7 +58,7 @@ impl History {
         }
     }
 
-    pub(super) fn show(&self, observed: &Observed) -> Shown {
+    pub(super) fn show(&self, observed: &RuntimeState) -> Shown {
         let mut totals: Vec<Totals> = self.lock().iter().copied().collect();
         totals.push(Totals::of(observed));
         Shown { totals }
@@ -70,7 +70,7 @@ impl History {
 }
 
 impl Totals {
-    fn of(observed: &Observed) -> Self {
+    fn of(observed: &RuntimeState) -> Self {
         let mut totals = Self {
             uptime_s: observed.started.elapsed().as_secs_f64(),
             received: 0,
@@ -80,7 +80,7 @@ impl Totals {
             dropped: 0,
             waiting: 0,
         };
-        let parts = observed.parts.now();
+        let parts = observed.components.now();
         for listener in &parts.listeners {
             let counts = listener.counts();
             totals.received += counts.received();

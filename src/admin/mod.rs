@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tracing::info;
 
 use crate::config::admin::{AdminConfig, AdminListen};
-use crate::runtime::Observed;
+use crate::runtime::RuntimeState;
 use crate::runtime::self_metrics;
 
 use self::history::History;
@@ -74,7 +74,7 @@ impl Bound {
 impl Admin {
     /// Answers there until it is dropped.
     #[must_use]
-    pub fn start(config: &AdminConfig, bound: Bound, observed: Arc<Observed>) -> Self {
+    pub fn start(config: &AdminConfig, bound: Bound, observed: Arc<RuntimeState>) -> Self {
         let shared = Shared { observed, history: Arc::default(), top: Arc::default() };
         let hosts = Hosts::new(&config.hosts);
         let mut admin = Self { listen: config.listen, hosts, shared, serving: None };
@@ -135,7 +135,7 @@ impl Drop for Admin {
 /// What the paths show.
 #[derive(Clone, Debug)]
 struct Shared {
-    observed: Arc<Observed>,
+    observed: Arc<RuntimeState>,
     history: Arc<History>,
     top: Arc<TopView>,
 }
@@ -185,7 +185,7 @@ async fn status(State(shared): State<Shared>) -> Json<status::Status> {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    let page = self_metrics::page::write(&self_metrics::gather(&shared.observed));
+    let page = self_metrics::page::write(&self_metrics::collect(&shared.observed));
     ([(CONTENT_TYPE, self_metrics::page::CONTENT_TYPE)], page).into_response()
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::Shared;
-use crate::runtime::configured::{Candidate, Configured};
+use crate::runtime::running_config::{ReloadPlan, RunningConfig};
 
 /// One look at a time: each reads files and looks up names.
 static LOOKS: Semaphore = Semaphore::const_new(1);
@@ -30,7 +30,7 @@ pub(super) async fn show(State(Shared { observed, .. }): State<Shared>) -> Respo
         let words = "somebody else asks at the moment: try again\n";
         return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
     };
-    let configured = Arc::clone(&observed.configured);
+    let configured = Arc::clone(&observed.config);
     match tokio::task::spawn_blocking(move || Forecast::of(&configured)).await {
         Ok(forecast) => Json(forecast).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -38,10 +38,10 @@ pub(super) async fn show(State(Shared { observed, .. }): State<Shared>) -> Respo
 }
 
 impl Forecast {
-    fn of(configured: &Configured) -> Self {
+    fn of(configured: &RunningConfig) -> Self {
         let file = configured.file().map(|file| file.display().to_string());
-        match configured.candidate() {
-            Ok(Candidate { changes, .. }) => Self { file, changes, error: None },
+        match configured.plan_reload() {
+            Ok(ReloadPlan { changes, .. }) => Self { file, changes, error: None },
             Err(unfit) => Self { file, changes: Vec::new(), error: Some(unfit.to_string()) },
         }
     }

@@ -7,8 +7,8 @@ use forwarders::stats::SpoolCounts;
 use serde::Serialize;
 
 use crate::process;
-use crate::runtime::configured::{self, Configured, Reloads};
-use crate::runtime::{Observed, ObservedForwarder};
+use crate::runtime::running_config::{self, ReloadStats, RunningConfig};
+use crate::runtime::{ForwarderInfo, RuntimeState};
 use engine::aggregator::windows::WindowCounts;
 use engine::listener::rejected::RejectedMessage;
 use engine::listener::stats::{ConnectionCounts, Counts, ListenerStats};
@@ -178,10 +178,10 @@ struct Spool {
 
 impl Status {
     /// Looks at everything.
-    pub(super) fn of(observed: &Observed) -> Self {
+    pub(super) fn of(observed: &RuntimeState) -> Self {
         let (mut total, mut kernel_drops) = (Counts::default(), 0);
         let mut listeners = Vec::new();
-        let parts = observed.parts.now();
+        let parts = observed.components.now();
         for stats in &parts.listeners {
             let (counts, drops) = (stats.counts(), stats.kernel_drops());
             total.add(&counts);
@@ -193,7 +193,7 @@ impl Status {
             instance: observed.instance.clone(),
             uptime_s: observed.started.elapsed().as_secs_f64(),
             process: Process::now(),
-            reload: Reload::of(&observed.configured),
+            reload: Reload::of(&observed.config),
             windows: Windows::of(&observed.windows.counts()),
             ledger: Ledger::of(&total, kernel_drops),
             listeners,
@@ -229,13 +229,13 @@ impl Process {
 }
 
 impl Reload {
-    fn of(configured: &Configured) -> Self {
-        let Reloads { applied, refused, last } = configured.reloads();
+    fn of(configured: &RunningConfig) -> Self {
+        let ReloadStats { applied, refused, last } = configured.reloads();
         Self {
             file: configured.file().map(|file| file.display().to_string()),
             applied,
             refused,
-            last: last.map(|configured::LastReload { at, changes, error }| LastReload {
+            last: last.map(|running_config::ReloadOutcome { at, changes, error }| LastReload {
                 at: rfc3339(at),
                 changes,
                 error,
@@ -305,7 +305,7 @@ impl Kamailio {
 }
 
 impl Series {
-    fn of(observed: &Observed) -> Self {
+    fn of(observed: &RuntimeState) -> Self {
         let usage = observed.registry.usage(METRICS_MAX);
         let overflowed = usage.iter().filter(|metric| metric.overflowed > 0);
         Self {
@@ -320,7 +320,7 @@ impl Series {
 }
 
 impl Forwarder {
-    fn of(forwarder: &ObservedForwarder) -> Self {
+    fn of(forwarder: &ForwarderInfo) -> Self {
         let counts = forwarder.stats.counts();
         let (last_error_at, last_error) = counts.last_error.unzip();
         Self {
@@ -377,7 +377,7 @@ struct Message {
 
 impl Rejected {
     /// Looks at them.
-    pub(super) fn of(observed: &Observed) -> Self {
+    pub(super) fn of(observed: &RuntimeState) -> Self {
         Self { rejected: observed.rejected.latest().into_iter().map(Message::of).collect() }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tracing::error;
 
 use crate::config::admin::TopConfig;
-use crate::runtime::Observed;
+use crate::runtime::RuntimeState;
 use basics::largest::largest;
 use basics::time::rfc3339_ms;
 use engine::aggregator::activity::{BUSIEST_MAX, Busiest, GROWTH_WINDOWS, MetricActivity};
@@ -150,11 +150,15 @@ struct TagsLook {
 type Refused = (StatusCode, String);
 
 impl TopView {
-    pub(super) async fn answer(&self, asked: &Asked, observed: &Observed) -> Result<Top, Refused> {
+    pub(super) async fn answer(
+        &self,
+        asked: &Asked,
+        observed: &RuntimeState,
+    ) -> Result<Top, Refused> {
         if asked.limit == 0 || asked.limit > BUSIEST_MAX {
             return Err(refused(&format!("limit must be 1 to {BUSIEST_MAX}")));
         }
-        let running = observed.configured.running();
+        let running = observed.config.current();
         let TopConfig { max_tag_keys, max_senders } = running.config.admin.top;
         let (mut metrics, mut tag_keys, mut senders) = (None, None, None);
         for part in asked.parts.split(',') {
@@ -190,8 +194,8 @@ impl TopView {
     }
 }
 
-fn senders_of(observed: &Observed, most: usize, limit: usize) -> Senders {
-    let parts = observed.parts.now();
+fn senders_of(observed: &RuntimeState, most: usize, limit: usize) -> Senders {
+    let parts = observed.components.now();
     let (mut counted_for, mut others) = (Duration::ZERO, Sent::default());
     let mut by_sender: BTreeMap<(&str, String), Sent> = BTreeMap::new();
     if most > 0 {
@@ -258,7 +262,7 @@ fn look_at_tags(registry: &Registry, most: usize) -> TagsLook {
 }
 
 impl Metrics {
-    fn of(observed: &Observed, asked: &Asked) -> Self {
+    fn of(observed: &RuntimeState, asked: &Asked) -> Self {
         let interval_s = observed.windows.counts().interval.as_secs_f64();
         let busiest = observed.windows.busiest();
         let rows = busiest.as_deref().map_or(&[][..], |busiest| sorted(busiest, asked.sort));

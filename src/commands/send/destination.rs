@@ -4,7 +4,7 @@ use super::SendError;
 use super::options::SendArgs;
 use crate::commands::client::configured;
 use crate::commands::client::endpoint::{Endpoint, Place};
-use crate::config::Loaded;
+use crate::config::ConfigFile;
 use engine::listener::Protocol;
 use engine::protocol::Limits;
 
@@ -34,14 +34,14 @@ pub(super) fn find(args: &SendArgs) -> Result<Destination, SendError> {
 }
 
 /// The configuration. One that is not named is of no use where all is said without it.
-fn load(args: &SendArgs) -> Result<Option<Loaded>, SendError> {
+fn load(args: &SendArgs) -> Result<Option<ConfigFile>, SendError> {
     if args.config.config.is_none() && args.to.is_some() {
         return Ok(None);
     }
     configured::load(&args.config).map_err(SendError::Config)
 }
 
-fn listener(loaded: &Loaded, protocol: Protocol) -> Result<Endpoint, SendError> {
+fn listener(loaded: &ConfigFile, protocol: Protocol) -> Result<Endpoint, SendError> {
     let mut named = loaded.listeners.iter().filter(|listener| listener.protocol == protocol);
     let listener =
         named.next().ok_or_else(|| no_listener(loaded.source.name(), protocol.as_str()))?;

@@ -1,15 +1,15 @@
-//! What the daemon counts of its polls of Kamailio servers.
+//! The self-metrics of the polls of Kamailio servers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Labels, Own, flag, unix_seconds};
+use super::{SelfMetricFamilies, SelfMetricLabels, flag, unix_seconds};
 use kamailio::stats::PollerStats;
 
 const ENDPOINT: &str = "endpoint";
 
-/// How the polls of an endpoint go; sections that name the same one are one.
+/// The polls of an endpoint, combined over the sections of the configuration that name it.
 struct PollsNow {
     is_up: bool,
     polls: u64,
@@ -18,6 +18,7 @@ struct PollsNow {
     last_success: Option<SystemTime>,
 }
 
+/// Combines the polls of each endpoint.
 fn by_endpoint(pollers: &[Arc<PollerStats>]) -> BTreeMap<&str, PollsNow> {
     let mut by_endpoint: BTreeMap<&str, PollsNow> = BTreeMap::new();
     for poller in pollers {
@@ -38,7 +39,7 @@ fn by_endpoint(pollers: &[Arc<PollerStats>]) -> BTreeMap<&str, PollsNow> {
     by_endpoint
 }
 
-impl Own {
+impl SelfMetricFamilies {
     pub(super) fn kamailio(&mut self, pollers: &[Arc<PollerStats>]) {
         let endpoints = by_endpoint(pollers);
         let each = || endpoints.iter().map(|(endpoint, now)| (label(endpoint), now));
@@ -70,6 +71,6 @@ impl Own {
     }
 }
 
-fn label(endpoint: &str) -> Labels<1> {
+fn label(endpoint: &str) -> SelfMetricLabels<1> {
     [(ENDPOINT, endpoint.to_owned())]
 }

@@ -1,17 +1,19 @@
-//! The daemon's own metrics: what it counts of itself, as Prometheus names it.
+//! The daemon's self-metrics: metrics about the daemon itself, with Prometheus names.
 //!
-//! One list for two ways out: [`page`] writes it for whoever scrapes the admin endpoint, and
-//! [`SelfMetrics`](pipeline::SelfMetrics) sends it through the pipeline. `docs/metrics.md` tells of
-//! every one of them.
+//! [`collect`] returns the one list of them, which leaves the daemon in two ways: [`page`] renders it
+//! for a Prometheus that scrapes the admin endpoint, and
+//! [`SelfMetricsRecorder`](pipeline::SelfMetricsRecorder) sends it through the pipeline.
+//! `docs/metrics.md` documents each metric; a test compares the two.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use forwarders::stats as forwarding;
 
 use crate::process;
-use crate::runtime::Observed;
-use crate::runtime::configured::Reloads;
+use crate::runtime::RuntimeState;
+use crate::runtime::running_config::ReloadStats;
 use basics::time::unix_ms;
 use engine::aggregator::windows::WindowCounts;
 use engine::listener::stats::{Closed, ConnectionCounts, Counts, ListenerStats, Refusal};
@@ -21,64 +23,65 @@ mod kamailio;
 pub mod page;
 pub mod pipeline;
 
-/// Label of what a listener counts: its name in log and status.
+/// Label with the name of a listener, as in log and status.
 const LISTENER: &str = "listener";
-/// Label of what a forwarder counts.
+/// Label with the name of a forwarder.
 const FORWARDER: &str = "forwarder";
-/// Label of what has a reason. Such a sample is there from the start, at 0.
+/// Label with the reason of an event. A sample for each reason exists from the start, at 0.
 pub const REASON: &str = "reason";
 
-/// What a family's numbers do.
+/// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// They grow, from 0 at the start of the process.
+pub enum SelfMetricKind {
+    /// A total that starts at 0 with the process and never decreases.
     Counter,
-    /// They go up and down.
+    /// A value that rises and falls.
     Gauge,
 }
 
-/// A metric with all its label values.
+/// A self-metric with its samples, one for each combination of label values.
 #[derive(Clone, Debug)]
-pub struct Family {
-    /// `tallyd_…`, with the unit last, and `_total` behind that of a counter.
+pub struct SelfMetricFamily {
+    /// The name: `tallyd_…`, ending in the unit, and for a counter in `_total`.
     pub name: &'static str,
     /// Counter or gauge.
-    pub kind: Kind,
-    /// A sentence without a full stop.
+    pub kind: SelfMetricKind,
+    /// The help text, a phrase without a full stop.
     pub help: &'static str,
-    /// One for each combination of label values; may be none.
-    pub samples: Vec<OwnSample>,
+    /// The samples; empty if the metric does not apply.
+    pub samples: Vec<SelfMetricSample>,
 }
 
-/// One number of a family.
+/// One value of a family.
 #[derive(Clone, Debug)]
-pub struct OwnSample {
-    /// Names and values, in the same order in all samples of a family.
+pub struct SelfMetricSample {
+    /// Label names and values, in the same order in all samples of a family.
     pub labels: Vec<(&'static str, String)>,
-    /// The number.
+    /// The current value.
     pub value: f64,
 }
 
-/// Looks at everything.
+/// Reads the current values of all self-metrics.
 #[must_use]
-pub fn gather(observed: &Observed) -> Vec<Family> {
-    let mut own = Own::default();
-    own.process(observed);
-    own.windows(&observed.windows.counts());
-    own.reloads(&observed.configured.reloads());
-    let parts = observed.parts.now();
-    own.listeners(&by_label(&parts.listeners));
-    own.kamailio(&parts.kamailio);
-    own.series(observed);
-    let forwarders = parts.forwarders.iter();
+pub fn collect(state: &RuntimeState) -> Vec<SelfMetricFamily> {
+    let mut families = SelfMetricFamilies::default();
+    families.process(state);
+    families.windows(&state.windows.counts());
+    families.reloads(&state.config.reloads());
+    let components = state.components.now();
+    families.listeners(&by_label(&components.listeners));
+    families.kamailio(&components.kamailio);
+    families.series(state);
+    // One reading of each forwarder for all its metrics, so that the ledger's equation holds.
+    let forwarders = components.forwarders.iter();
     let forwarders: Vec<_> =
-        forwarders.map(|one| (one.name.as_str(), one.stats.counts())).collect();
-    own.forwarders(&forwarders);
-    own.spools(&forwarders);
-    own.0
+        forwarders.map(|info| (info.name.as_str(), info.stats.counts())).collect();
+    families.forwarders(&forwarders);
+    families.spools(&forwarders);
+    families.0
 }
 
-/// What a listener counts; threads that share an address are one.
+/// The counters of a listener, summed over the threads that share its address.
 #[derive(Default)]
 struct ListenerNow {
     counts: Counts,
@@ -88,7 +91,8 @@ struct ListenerNow {
     connections: Option<ConnectionCounts>,
 }
 
-fn by_label(listeners: &[std::sync::Arc<ListenerStats>]) -> BTreeMap<&str, ListenerNow> {
+/// Combines the ledgers of each listener, by its label.
+fn by_label(listeners: &[Arc<ListenerStats>]) -> BTreeMap<&str, ListenerNow> {
     let mut by_label: BTreeMap<&str, ListenerNow> = BTreeMap::new();
     for stats in listeners {
         let now = by_label.entry(stats.label()).or_default();
@@ -98,68 +102,70 @@ fn by_label(listeners: &[std::sync::Arc<ListenerStats>]) -> BTreeMap<&str, Liste
         for (reason, count) in stats.refused() {
             *now.refused.entry(reason).or_default() += count;
         }
-        // Connections are not shared: there is one thread for all of them.
+        // Only datagram listeners have several threads; one thread serves all connections.
         now.connections = stats.connections();
     }
     by_label
 }
 
-/// The families so far.
+/// The families collected so far.
 #[derive(Default)]
-struct Own(Vec<Family>);
+struct SelfMetricFamilies(Vec<SelfMetricFamily>);
 
-type Labels<const N: usize> = [(&'static str, String); N];
+/// The labels of a sample with `N` of them.
+type SelfMetricLabels<const N: usize> = [(&'static str, String); N];
 
-impl Own {
+impl SelfMetricFamilies {
     fn add<const N: usize>(
         &mut self,
-        kind: Kind,
+        kind: SelfMetricKind,
         name: &'static str,
         help: &'static str,
-        samples: impl IntoIterator<Item = (Labels<N>, f64)>,
+        samples: impl IntoIterator<Item = (SelfMetricLabels<N>, f64)>,
     ) {
         let samples = samples.into_iter();
-        let samples =
-            samples.map(|(labels, value)| OwnSample { labels: labels.into(), value }).collect();
-        self.0.push(Family { name, kind, help, samples });
+        let samples = samples
+            .map(|(labels, value)| SelfMetricSample { labels: labels.into(), value })
+            .collect();
+        self.0.push(SelfMetricFamily { name, kind, help, samples });
     }
 
     fn counter<const N: usize>(
         &mut self,
         name: &'static str,
         help: &'static str,
-        samples: impl IntoIterator<Item = (Labels<N>, u64)>,
+        samples: impl IntoIterator<Item = (SelfMetricLabels<N>, u64)>,
     ) {
         let samples = samples.into_iter().map(|(labels, value)| (labels, value as f64));
-        self.add(Kind::Counter, name, help, samples);
+        self.add(SelfMetricKind::Counter, name, help, samples);
     }
 
     fn gauge<const N: usize>(
         &mut self,
         name: &'static str,
         help: &'static str,
-        samples: impl IntoIterator<Item = (Labels<N>, f64)>,
+        samples: impl IntoIterator<Item = (SelfMetricLabels<N>, f64)>,
     ) {
-        self.add(Kind::Gauge, name, help, samples);
+        self.add(SelfMetricKind::Gauge, name, help, samples);
     }
 
-    fn process(&mut self, observed: &Observed) {
+    fn process(&mut self, state: &RuntimeState) {
         let version = [("version", env!("CARGO_PKG_VERSION").to_owned())];
         self.gauge("tallyd_build_info", "1, with the version as a label", [(version, 1.0)]);
-        let started = SystemTime::now().checked_sub(observed.started.elapsed());
+        let started = SystemTime::now().checked_sub(state.started.elapsed());
         self.gauge(
             "tallyd_start_time_seconds",
             "Start time of the process, in Unix seconds",
             started.map(|started| ([], unix_seconds(started).round())),
         );
-        let is_ready = observed.is_ready.load(std::sync::atomic::Ordering::Acquire);
+        let is_ready = state.is_ready.load(std::sync::atomic::Ordering::Acquire);
         self.gauge(
             "tallyd_ready",
             "1 while every listener is bound and read, 0 during a stop",
             [([], flag(is_ready))],
         );
         self.add(
-            Kind::Counter,
+            SelfMetricKind::Counter,
             "tallyd_process_cpu_seconds_total",
             "User and system CPU time of all threads, in seconds",
             [([], process::cpu_time().as_secs_f64())],
@@ -284,7 +290,7 @@ impl Own {
         );
     }
 
-    fn reloads(&mut self, reloads: &Reloads) {
+    fn reloads(&mut self, reloads: &ReloadStats) {
         let outcome = |outcome: &str| [("outcome", outcome.to_owned())];
         let counts = [("applied", reloads.applied), ("refused", reloads.refused)];
         self.counter(
@@ -300,8 +306,8 @@ impl Own {
         );
     }
 
-    fn series(&mut self, observed: &Observed) {
-        let registry = &observed.registry;
+    fn series(&mut self, state: &RuntimeState) {
+        let registry = &state.registry;
         self.gauge(
             "tallyd_series",
             "Current series, overflow series included",
@@ -435,24 +441,25 @@ impl Own {
     }
 }
 
-fn label_of(listener: &str) -> Labels<1> {
+fn label_of(listener: &str) -> SelfMetricLabels<1> {
     [(LISTENER, listener.to_owned())]
 }
 
-fn forwarder(name: &str) -> Labels<1> {
+fn forwarder(name: &str) -> SelfMetricLabels<1> {
     [(FORWARDER, name.to_owned())]
 }
 
-fn with_reason([first]: Labels<1>, reason: &str) -> Labels<2> {
+fn with_reason([first]: SelfMetricLabels<1>, reason: &str) -> SelfMetricLabels<2> {
     [first, (REASON, reason.to_owned())]
 }
 
-/// A count for every reason there is: an alert on growth must not miss the first one.
+/// Returns a count for every reason, including those that never occurred: an alert on an increase
+/// misses the first occurrence if the series starts with it.
 fn by_reason<const N: usize>(
-    label: &Labels<1>,
+    label: &SelfMetricLabels<1>,
     reasons: [&'static str; N],
     counts: &BTreeMap<&'static str, u64>,
-) -> impl Iterator<Item = (Labels<2>, u64)> + use<N> {
+) -> impl Iterator<Item = (SelfMetricLabels<2>, u64)> + use<N> {
     reasons
         .map(|reason| {
             let count = counts.get(reason).copied().unwrap_or_default();
@@ -461,8 +468,8 @@ fn by_reason<const N: usize>(
         .into_iter()
 }
 
-fn flag(is_so: bool) -> f64 {
-    if is_so { 1.0 } else { 0.0 }
+fn flag(is_set: bool) -> f64 {
+    if is_set { 1.0 } else { 0.0 }
 }
 
 fn unix_seconds(time: SystemTime) -> f64 {
