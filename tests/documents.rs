@@ -13,7 +13,7 @@ mod times;
 use common::keys;
 use common::markdown;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use common::Daemon;
 use common::markdown::{Block, Document, all_blocks, document, documents};

@@ -37,20 +37,17 @@ fn parrot() -> SocketAddr {
 /// A configuration with a secret in every key that may hold one, from every kind of source.
 fn config(folder: &TempDir, parrot: SocketAddr) -> String {
     fs::write(folder.path().join("secret"), "CANARY-file\n").unwrap();
-    let mut text = format!(
+    format!(
         "interval: 100ms\nlog: {{ format: json, level: trace }}\nself_metrics: true\nforwarders:\n  influxdb:\n    \
          - {{ name: v1, url: \"http://{parrot}\", database: d, username: u, password: CANARY-literal }}\n    \
          - {{ name: v2, url: \"http://{parrot}\", version: 2, org: o, bucket: b, token: \"${{CANARY_TOKEN}}\" }}\n    \
          - {{ name: v3, url: \"http://{parrot}\", version: 3, database: d, token: \"${{file:DIR/secret}}\" }}\n  \
          prometheus:\n    listen: 127.0.0.1:0\n    remote_write:\n      url: \"http://{parrot}/write\"\n      \
-         username: u\n      password: ${{credential:secret}}\n      headers: {{ X-Api-Token: CANARY-header }}\n"
-    );
-    if cfg!(feature = "kafka") {
-        text += "  kafka:\n    kafka_broker: 127.0.0.1:1\n    kafka_topic: t\n    kafka_apikey: CANARY-apikey\n    delivery: { timeout: 1s }\n    \
-                 librdkafka: { security.protocol: SASL_PLAINTEXT, sasl.mechanism: PLAIN, sasl.username: u, \
-                 sasl.password: CANARY-sasl }\n";
-    }
-    text
+         username: u\n      password: ${{credential:secret}}\n      headers: {{ X-Api-Token: CANARY-header }}\n  \
+         kafka:\n    kafka_broker: 127.0.0.1:1\n    kafka_topic: t\n    kafka_apikey: CANARY-apikey\n    \
+         delivery: {{ timeout: 1s }}\n    librdkafka: {{ security.protocol: SASL_PLAINTEXT, \
+         sasl.mechanism: PLAIN, sasl.username: u, sasl.password: CANARY-sasl }}\n"
+    )
 }
 
 fn environment(command: &mut Command, folder: &TempDir) {

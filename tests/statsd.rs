@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::UdpSocket;
-use std::path::Path;
 
 use common::{Daemon, shown, total};
 use serde_json::json;
