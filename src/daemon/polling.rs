@@ -1,4 +1,4 @@
-//! The pollers of Kamailio servers: a task each, so that a server that hangs does not delay the others.
+//! The pollers of Kamailio servers: one task for each, so that a server that hangs delays no other.
 
 use std::sync::Arc;
 
@@ -12,71 +12,68 @@ use kamailio::intake::{IntakeSender, PolledServer};
 use kamailio::poller::Poller;
 use kamailio::stats::PollerStats;
 
-/// All pollers, in the order of the configuration.
+/// All running pollers, in the order of the configuration.
 #[derive(Default)]
 pub(super) struct Polling(Vec<PollerTask>);
 
-/// A running poller.
+/// A running poller and the controls of its task.
 struct PollerTask {
     config: watch::Sender<KamailioSection>,
-    /// The state of its polls.
+    /// The counters of its polls.
     polls: Arc<PollerStats>,
-    /// Its counters in the ledger.
+    /// The ledger of its samples.
     ledger: Arc<ListenerStats>,
     task: JoinHandle<()>,
 }
 
 impl Polling {
-    /// Polls exactly these servers from now on. A poller whose server and tags stay the same keeps
-    /// running with its totals. Returns the counters of the pollers that stopped.
+    /// Replaces the polled servers. A server with the same endpoint and tags produces the same series,
+    /// so its poller continues with its totals. Returns the ledgers of the removed pollers.
     pub(super) async fn apply(
         &mut self,
         sections: &[KamailioSection],
         intake: Option<IntakeSender>,
     ) -> Vec<Arc<ListenerStats>> {
-        let mut before = std::mem::take(&mut self.0);
+        let mut previous = std::mem::take(&mut self.0);
         for section in sections {
             let is_same = |poller: &PollerTask| {
-                let known = poller.config.borrow();
-                (&known.endpoint, &known.tags) == (&section.endpoint, &section.tags)
+                let current = poller.config.borrow();
+                (&current.endpoint, &current.tags) == (&section.endpoint, &section.tags)
             };
-            if let Some(place) = before.iter().position(is_same) {
-                let poller = before.remove(place);
-                poller.config.send_if_modified(|known| {
-                    let is_other = known != section;
-                    known.clone_from(section);
-                    is_other
+            if let Some(index) = previous.iter().position(is_same) {
+                let poller = previous.remove(index);
+                poller.config.send_if_modified(|current| {
+                    let is_modified = current != section;
+                    current.clone_from(section);
+                    is_modified
                 });
                 self.0.push(poller);
             } else if let Some(intake) = &intake {
                 self.0.push(PollerTask::start(section, intake.clone()));
             }
         }
-        let mut stopped = Vec::new();
-        for poller in before {
-            info!(
-                endpoint = poller.polls.endpoint(),
-                "removed from the configuration; polling stopped"
-            );
-            stopped.push(poller.stop().await);
+        let mut removed = Vec::new();
+        for poller in previous {
+            info!(endpoint = poller.polls.endpoint(), "Kamailio removed; polling stopped");
+            removed.push(poller.end().await);
         }
-        stopped
+        removed
     }
 
-    /// The counters of all pollers.
+    /// Returns the ledgers of the polled samples.
     pub(super) fn ledgers(&self) -> impl Iterator<Item = Arc<ListenerStats>> {
         self.0.iter().map(|poller| Arc::clone(&poller.ledger))
     }
 
-    /// The states of all pollers.
+    /// Returns the counters of the polls.
     pub(super) fn polls(&self) -> Vec<Arc<PollerStats>> {
         self.0.iter().map(|poller| Arc::clone(&poller.polls)).collect()
     }
 
-    /// Stops all pollers.
+    /// Ends all pollers.
     pub(super) async fn stop(self) {
         for poller in self.0 {
-            poller.stop().await;
+            poller.end().await;
         }
     }
 }
@@ -94,9 +91,9 @@ impl PollerTask {
         Self { config, polls, ledger, task: tokio::spawn(poller.run()) }
     }
 
-    /// Stops the task at its next await. The intake receives the readings of a poll completely or not at
-    /// all.
-    async fn stop(self) -> Arc<ListenerStats> {
+    /// Ends the task and returns its ledger. An abort takes effect only at an `await`, so a batch is
+    /// either handed over completely or not at all.
+    async fn end(self) -> Arc<ListenerStats> {
         self.task.abort();
         let _aborted = self.task.await;
         self.ledger

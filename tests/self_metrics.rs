@@ -1,6 +1,6 @@
-//! The daemon's own metrics: on the admin endpoint's page, in the pipeline, and in the documents.
+//! The daemon's self-metrics: on the admin endpoint's page, in the pipeline, and in the documents.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use common::markdown;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use forwarders::stats::reason;
 use forwarders::testing::real_server;
 use serde_json::json;
 
-/// One that is not there.
+/// A Kamailio that does not exist.
 const KAMAILIO: &str = "kamailio: [{ endpoint: \"unix:/nonexistent/ctl\" }]\n";
 
 /// A family on the page.
@@ -22,11 +22,11 @@ struct Family {
     kind: String,
     help: String,
     labels: BTreeSet<String>,
-    /// By the labels, as they are written.
+    /// The values by label text.
     samples: BTreeMap<String, f64>,
 }
 
-/// Reads the page. Label values have no braces and commas here.
+/// Parses the page. Label values contain no braces or commas here.
 fn families(page: &str) -> BTreeMap<String, Family> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     for line in page.lines() {
@@ -56,8 +56,8 @@ fn page(daemon: &Daemon) -> BTreeMap<String, Family> {
     families(&page)
 }
 
-/// A daemon that has something of everything: listeners of both sorts, two of them with one
-/// address, and destinations that take points and that do not.
+/// A daemon with samples for almost every metric: datagram and stream listeners, two sockets with one
+/// address, and destinations that are up and down.
 fn busy(more: &str) -> Daemon {
     let mut config = "interval: 200ms\n\
         listeners:\n\
@@ -67,30 +67,26 @@ fn busy(more: &str) -> Daemon {
         forwarders:\n  file: { path: DIR/points }\n"
         .to_owned();
     config.insert_str(0, more);
-    // Nobody listens on port 1.
-    if cfg!(feature = "graphite") {
-        config += "  graphite: { address: \"127.0.0.1:1\" }\n";
-    }
-    if cfg!(feature = "prometheus") {
-        config +=
-            "  prometheus: { listen: \"127.0.0.1:0\", merge: { url: \"http://127.0.0.1:1/\" } }\n";
-    }
+    // Nothing listens on port 1.
+    config += "  graphite: { address: \"127.0.0.1:1\" }\n";
+    config +=
+        "  prometheus: { listen: \"127.0.0.1:0\", merge: { url: \"http://127.0.0.1:1/\" } }\n";
     let daemon = Daemon::start(&config);
     daemon.send(r#"{"metric_name":"m","metric_type":"counter","count":3}"#);
     daemon.send("nonsense");
     daemon.wait_for("a window on disk", |status| {
         let delivered = status["forwarders"]["file"]["delivered"].as_u64() >= Some(1);
         let spooled = status["forwarders"]["graphite"]["spooled"].as_u64() >= Some(1);
-        delivered && (spooled || !cfg!(feature = "graphite"))
+        delivered && spooled
     });
     daemon
 }
 
 #[test]
-fn every_own_metric_is_in_the_table_and_the_other_way_round() {
+fn the_document_lists_exactly_the_self_metrics() {
     let shown = page(&busy(KAMAILIO));
     let document = markdown::document("docs/metrics.md");
-    let mut told = BTreeSet::new();
+    let mut documented = BTreeSet::new();
     for row in document.rows() {
         let Some(name) = row[0].strip_prefix("`tallyd_").and_then(|name| name.strip_suffix('`'))
         else {
@@ -104,21 +100,19 @@ fn every_own_metric_is_in_the_table_and_the_other_way_round() {
             .map(|label| label.replace('`', ""))
             .filter(|label| label != "none")
             .collect();
-        let is_here = cfg!(feature = "graphite")
-            && !name.starts_with("tallyd_kamailio_last_success")
-            && (cfg!(feature = "prometheus") || !name.starts_with("tallyd_page_"));
-        let has_none = family.samples.is_empty() && !is_here;
+        let may_be_empty = name.starts_with("tallyd_kamailio_last_success");
+        let has_none = family.samples.is_empty() && may_be_empty;
         assert!(has_none || labels == family.labels, "the labels of {name}: {family:?}");
         assert_eq!(row[3], family.help, "the meaning of {name}");
         assert!(["no", "not yet", "of ", "**yes**"].iter().any(|word| row[4].starts_with(word)));
-        told.insert(name);
+        documented.insert(name);
     }
     let shown: BTreeSet<String> = shown.into_keys().collect();
-    assert_eq!(shown.difference(&told).collect::<Vec<_>>(), [""; 0], "not told of");
+    assert_eq!(shown.difference(&documented).collect::<Vec<_>>(), [""; 0], "not in the document");
 }
 
 #[test]
-fn the_page_says_what_the_status_says() {
+fn the_page_agrees_with_the_status() {
     let daemon = busy("");
     let mut tcp = std::net::TcpStream::connect(daemon.address("json/tcp")).unwrap();
     std::io::Write::write_all(&mut tcp, b"{\"metric_type\":\"trace\"}\n").unwrap();
@@ -140,17 +134,15 @@ fn the_page_says_what_the_status_says() {
     assert_eq!(sum("tallyd_window_interval_seconds"), 0.2);
     let labels = shown["tallyd_samples_received_total"].samples.len();
     assert_eq!(labels, 3, "threads that share an address are one: {:#}", status["listeners"]);
-    if cfg!(feature = "graphite") {
-        assert_eq!(sample("tallyd_forwarder_up", "forwarder=\"graphite\""), 0.0);
-        assert_eq!(sample("tallyd_points_spooled", "forwarder=\"graphite\""), 1.0);
-        assert_eq!(sample("tallyd_spool_files", "forwarder=\"graphite\""), 1.0);
-        assert_eq!(sample("tallyd_points_quarantined_total", "forwarder=\"graphite\""), 0.0);
-        assert_eq!(sample("tallyd_points_not_quarantined_total", "forwarder=\"graphite\""), 0.0);
-    }
+    assert_eq!(sample("tallyd_forwarder_up", "forwarder=\"graphite\""), 0.0);
+    assert_eq!(sample("tallyd_points_spooled", "forwarder=\"graphite\""), 1.0);
+    assert_eq!(sample("tallyd_spool_files", "forwarder=\"graphite\""), 1.0);
+    assert_eq!(sample("tallyd_points_quarantined_total", "forwarder=\"graphite\""), 0.0);
+    assert_eq!(sample("tallyd_points_not_quarantined_total", "forwarder=\"graphite\""), 0.0);
 }
 
 #[test]
-fn every_reason_is_there_before_it_occurs() {
+fn every_reason_has_a_sample_before_it_occurs() {
     let shown = page(&Daemon::start("forwarders: { file: { path: DIR/points } }\n"));
     let reasons = |name: &str| shown[name].samples.len();
     assert_eq!(reasons("tallyd_samples_rejected_total"), RejectReason::ALL.len());
@@ -158,14 +150,14 @@ fn every_reason_is_there_before_it_occurs() {
 }
 
 #[test]
-fn promtool_has_nothing_to_say_of_the_page_and_of_the_alerts() {
+fn promtool_accepts_the_page_and_the_alerts() {
     let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };
     let (_, text) = busy(KAMAILIO).get("/metrics");
     assert_eq!(promtool(&program, &text), (Some(0), String::new()));
     let rules = common::root().join("etc/prometheus-alerts.yaml");
     let output = Command::new(program).args(["check", "rules"]).arg(&rules).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    // Every metric that an alert names is one of the page.
+    // The alerts use only metrics of the page.
     let shown = families(&text);
     let rules = std::fs::read_to_string(rules).unwrap();
     let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -175,7 +167,7 @@ fn promtool_has_nothing_to_say_of_the_page_and_of_the_alerts() {
 }
 
 #[test]
-fn with_self_metrics_the_numbers_go_through_the_pipeline_and_not_into_received() {
+fn self_metrics_pass_through_the_pipeline_and_do_not_count_as_received() {
     let daemon = Daemon::start(
         "interval: 200ms\nself_metrics: true\nagent: { tags: { host: a } }\n\
          forwarders: { file: { path: DIR/points, format: json } }\n",
@@ -185,7 +177,7 @@ fn with_self_metrics_the_numbers_go_through_the_pipeline_and_not_into_received()
     daemon.wait_received(2);
     let stopped = daemon.stop();
     let points = stopped.points("points");
-    // The stop closes the last window after everything is counted.
+    // The stop closes the last window after all samples are counted.
     assert_eq!(total(&points, "tallyd.samples_received", "count"), 2.0);
     assert_eq!(total(&points, "tallyd.samples_aggregated", "count"), 1.0);
     assert_eq!(total(&points, "tallyd.datagrams_read", "count"), 2.0);
@@ -196,7 +188,7 @@ fn with_self_metrics_the_numbers_go_through_the_pipeline_and_not_into_received()
     let version = of("tallyd.build_info")[0];
     assert_eq!(version["type"], "gauge");
     assert_eq!(version["tags"], json!({"host": "a", "version": env!("CARGO_PKG_VERSION")}));
-    // Each window tells what became of those before it.
+    // The self-metrics of a window cover the windows before it.
     let delivered = total(&points, "tallyd.points_delivered", "count");
     let last = points.last().unwrap()["timestamp"].clone();
     let in_last = points.iter().filter(|point| point["timestamp"] == last).count();
@@ -206,7 +198,7 @@ fn with_self_metrics_the_numbers_go_through_the_pipeline_and_not_into_received()
 }
 
 #[test]
-fn without_self_metrics_there_are_no_points_of_them() {
+fn without_the_key_self_metrics_produce_no_points() {
     let daemon = Daemon::start(
         "interval: 200ms\nforwarders: { file: { path: DIR/points, format: json } }\n",
     );
