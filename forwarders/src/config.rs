@@ -149,7 +149,7 @@ impl Default for SpoolConfig {
 
 /// A key of a destination's section that does not go with the others, or one that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misfit {
+pub struct InvalidKey {
     /// The key; none where one is missing.
     pub key: Option<&'static str>,
     /// What is wrong with it, as the rest of a sentence that begins with the key; a whole sentence
@@ -157,7 +157,7 @@ pub struct Misfit {
     pub reason: String,
 }
 
-impl Misfit {
+impl InvalidKey {
     /// Something is wrong with a key.
     #[must_use]
     pub fn at(key: &'static str, reason: String) -> Self {
@@ -171,7 +171,7 @@ impl Misfit {
     }
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for InvalidKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.key {
             Some(key) => write!(formatter, "`{key}` {}", self.reason),

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use tokio::io::{AsyncWriteExt, Stdout, stdout};
 
 use crate::config::DeliveryConfig;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use crate::format::LineFormat;
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
 use crate::select::SelectConfig;
-use crate::stats::reason;
 use model::Snapshot;
 
 /// `forwarders.console`.

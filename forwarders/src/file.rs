@@ -11,9 +11,9 @@ use rustix::io::Errno;
 use serde::Deserialize;
 
 use crate::config::DeliveryConfig;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
 use crate::format::LineFormat;
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
 use crate::select::SelectConfig;
 use model::Snapshot;
 

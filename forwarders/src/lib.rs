@@ -7,8 +7,8 @@
 //! # The way of a snapshot
 //!
 //! ```text
-//! Outlet::push → SelectConfig::apply → Backlog → Courier → Forwarder::encode → send
-//!                                        ⇅ Keeper: the spool
+//! QueueHandle::push → SelectConfig::apply → Backlog → DeliveryLoop → Forwarder::encode → send
+//!                                        ⇅ SpoolWriter: the spool
 //! ```
 //!
 //! Each destination has its own backlog and its own task, so that one that is slow or down holds up
@@ -39,18 +39,15 @@ pub mod config;
 pub mod delivery;
 pub mod format;
 mod leb128;
-pub mod payload;
 pub mod select;
 pub mod settings;
 pub mod spool;
-pub mod stats;
 
 #[cfg(feature = "console")]
 pub mod console;
 pub mod debug;
 #[cfg(feature = "file")]
 pub mod file;
-mod forwarder;
 #[cfg(feature = "graphite")]
 pub mod graphite;
 #[cfg(any(feature = "graphite", feature = "statsd"))]
@@ -69,5 +66,7 @@ pub mod statsd;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 
-pub use forwarder::{ErrorClass, Forwarder, SendError};
+use delivery::forwarder;
+pub use delivery::forwarder::{ErrorClass, Forwarder, SendError};
+pub use delivery::{payload, stats};
 pub use registry::{BuildContext, BuildError, ForwardersConfig, KeyError};

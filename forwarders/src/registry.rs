@@ -8,10 +8,10 @@ use thiserror::Error;
 
 #[cfg(feature = "prometheus")]
 use crate::config::SpoolOrder;
-use crate::config::{Common, Misfit, OneOrMany};
+use crate::config::{Common, InvalidKey, OneOrMany};
 use crate::debug::DebugForwarder;
-use crate::delivery::driver::Destination;
-use crate::forwarder::Forwarder;
+use crate::delivery::destination::Destination;
+use crate::delivery::forwarder::Forwarder;
 #[cfg(feature = "prometheus")]
 use crate::prometheus::{PageListen, PipelineLimits, PrometheusPage, RemoteWrite};
 use crate::settings::{Section, Settings};
@@ -80,14 +80,14 @@ pub struct BuildError {
 
 /// A key in a destination's section that does not go with the others there.
 #[derive(Debug, Error)]
-#[error("{misfit}")]
+#[error("{invalid}")]
 pub struct KeyError {
     /// The kind of the section, its key in `forwarders`.
     pub kind: &'static str,
     /// Which one of that kind, counted from 0.
     pub index: usize,
     /// The key, and what is wrong with it.
-    pub misfit: Misfit,
+    pub invalid: InvalidKey,
 }
 
 impl ForwardersConfig {
@@ -98,11 +98,11 @@ impl ForwardersConfig {
     pub fn check(&self) -> Result<(), KeyError> {
         #[cfg(feature = "influxdb")]
         for (index, config) in self.influxdb.0.iter().enumerate() {
-            config.api().map_err(|misfit| KeyError { kind: "influxdb", index, misfit })?;
+            config.api().map_err(|invalid| KeyError { kind: "influxdb", index, invalid })?;
         }
         #[cfg(feature = "prometheus")]
         for (index, config) in self.prometheus.0.iter().enumerate() {
-            config.check().map_err(|misfit| KeyError { kind: "prometheus", index, misfit })?;
+            config.check().map_err(|invalid| KeyError { kind: "prometheus", index, invalid })?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::{env, fs, io};
 
 use basics::address;
 use basics::units::{ByteSize, Span, between};
-use forwarders::delivery::driver::Destination;
+use forwarders::delivery::destination::Destination;
 use forwarders::{BuildContext, ForwardersConfig};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
@@ -188,7 +188,7 @@ impl Config {
         let forwarders: &ForwardersConfig = &self.forwarders;
         forwarders.check().map_err(|error| {
             let keys = ["forwarders", error.kind];
-            let span = yaml::key_span(source, &environment, &keys, error.index, error.misfit.key);
+            let span = yaml::key_span(source, &environment, &keys, error.index, error.invalid.key);
             source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
         })?;
         forwarders.clone().build(&context).map_err(|error| {

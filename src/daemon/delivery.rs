@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::aggregator::thread::Emit;
-use forwarders::delivery::driver::{Destination, Outlet, Running};
+use forwarders::delivery::destination::{Destination, QueueHandle, Running};
 use forwarders::spool::SpoolPlace;
 use forwarders::stats::ForwarderStats;
 use tokio::sync::watch;
@@ -103,8 +103,9 @@ impl Delivery {
         }
         let removed: Vec<_> = before.into_iter().flatten().collect();
         removed.iter().for_each(|one| one.is_removed.store(true, Ordering::Release));
-        let emit =
-            move |snapshot: &_| outlets.iter().for_each(|outlet: &Outlet| outlet.push(snapshot));
+        let emit = move |snapshot: &_| {
+            outlets.iter().for_each(|outlet: &QueueHandle| outlet.push(snapshot))
+        };
         (Box::new(emit), Removed(removed))
     }
 
@@ -124,7 +125,7 @@ impl Delivery {
         self.tasks.join_all().await;
     }
 
-    fn begin(&mut self, destination: Destination) -> (Outlet, Delivering) {
+    fn begin(&mut self, destination: Destination) -> (QueueHandle, Delivering) {
         let (outlet, running, task) = destination.split_with_spool(&self.place);
         info!(forwarder = running.name(), kind = running.kind(), "forwarding");
         let (deadline, watched) = watch::channel(None);

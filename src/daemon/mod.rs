@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forwarders::SendError;
-use forwarders::delivery::driver::Destination;
+use forwarders::delivery::destination::Destination;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};

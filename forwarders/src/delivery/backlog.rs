@@ -11,9 +11,9 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::config::{DeliveryConfig, SpoolConfig, SpoolOrder, SpoolWrite};
-use crate::payload::Settled;
+use crate::delivery::payload::Settled;
+use crate::delivery::stats::{ForwarderStats, Place, reason};
 use crate::spool::{Directory, FileName, Found};
-use crate::stats::{ForwarderStats, Place, reason};
 use model::PointRanges;
 use model::Snapshot;
 

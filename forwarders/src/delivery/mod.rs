@@ -3,6 +3,9 @@
 
 pub(crate) mod backlog;
 pub mod backoff;
-pub(crate) mod courier;
-pub mod driver;
+pub(crate) mod delivery_loop;
+pub mod destination;
+pub(crate) mod forwarder;
+pub mod payload;
 pub(crate) mod replay;
+pub mod stats;

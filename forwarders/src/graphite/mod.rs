@@ -39,8 +39,8 @@ pub use config::{
 };
 pub use template::Template;
 
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
 use model::Snapshot;
 
 use address::Target;

@@ -417,7 +417,7 @@ pub(super) mod tests {
     #[test]
     fn only_the_points_that_are_left_are_written() {
         let all = model::testing::snapshot_of_counters(6);
-        let mut batch = crate::payload::Batch::default();
+        let mut batch = crate::delivery::payload::Batch::default();
         (0..6).for_each(|_| batch.push(1, |_| (), |_| ()));
         [0, 3, 4].into_iter().for_each(|id| batch.delivered(id));
         let mut out = Vec::new();

@@ -3,17 +3,17 @@
 mod codec;
 mod directory;
 mod file;
-mod keeper;
 mod name;
 mod quarantine;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub(crate) use directory::{Directory, Found};
 pub use directory::{ReadError, read, usable};
 pub use file::FileError;
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) use file::{read as unpack, write as pack};
-pub(crate) use keeper::Keeper;
-pub use keeper::SpoolPlace;
 pub use name::{FileName, folder_of};
+pub use writer::SpoolPlace;
+pub(crate) use writer::SpoolWriter;

@@ -19,13 +19,13 @@ use tokio::time::{Instant, sleep};
 
 use super::SpoolPlace;
 use crate::config::{Common, DeliveryConfig, SpoolConfig, SpoolOrder, SpoolWrite};
-use crate::delivery::courier::PART_POINTS;
-use crate::delivery::driver::{Destination, Outlet, Running};
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
+use crate::delivery::delivery_loop::PART_POINTS;
+use crate::delivery::destination::{Destination, QueueHandle, Running};
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::{Counts, reason};
 use crate::select::SelectConfig;
 use crate::settings::Settings;
-use crate::stats::{Counts, reason};
 use basics::units::{ByteSize, Span};
 use model::testing::snapshot_of_counters;
 use model::{Point, Snapshot};
@@ -131,7 +131,7 @@ fn now_ms() -> u64 {
 
 /// A daemon as far as one destination is concerned.
 struct Run {
-    outlet: Option<Outlet>,
+    outlet: Option<QueueHandle>,
     running: Running,
     deadline: watch::Sender<Option<Instant>>,
     task: Option<JoinHandle<()>>,

@@ -32,9 +32,9 @@ use tokio::time::timeout;
 
 pub use config::{Dialect, StatsdConfig, Transport};
 
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
-use crate::stats::reason;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use model::Snapshot;
 
 use config::Address;

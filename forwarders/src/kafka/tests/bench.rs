@@ -22,7 +22,7 @@ pub(super) use crate::payload::Settled;
 pub(super) use crate::stats::Counts;
 
 use crate::config::{Common, DeliveryConfig};
-use crate::delivery::driver::{self, Destination, Outlet};
+use crate::delivery::destination::{self, Destination, QueueHandle};
 use crate::forwarder::Forwarder;
 use crate::kafka::{Kafka, KafkaConfig};
 use crate::payload::Batch;
@@ -72,7 +72,7 @@ pub(super) async fn deliver(kafka: &mut Kafka, snapshot: &Snapshot) -> Settled {
 
 /// A forwarder that runs in its task.
 pub(super) struct Running {
-    outlet: Outlet,
+    outlet: QueueHandle,
     known: driver::Running,
     deadline: watch::Sender<Option<Instant>>,
     task: JoinHandle<()>,

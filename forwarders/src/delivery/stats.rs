@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use crate::forwarder::Forwarder;
-use crate::payload::Settled;
+use crate::delivery::forwarder::Forwarder;
+use crate::delivery::payload::Settled;
 
 /// Why points were dropped, as words for the ledger. Stable: dashboards and alerts name them.
 pub mod reason {

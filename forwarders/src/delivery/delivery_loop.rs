@@ -16,11 +16,11 @@ use crate::advice::advice;
 use crate::config::RetryConfig;
 use crate::delivery::backlog::{Backlog, Taken};
 use crate::delivery::backoff::Backoff;
+use crate::delivery::forwarder::{ErrorClass, Forwarder, SendError};
+use crate::delivery::payload::Batch;
 use crate::delivery::replay::{Replay, Said};
-use crate::forwarder::{ErrorClass, Forwarder, SendError};
-use crate::payload::Batch;
+use crate::delivery::stats::{ForwarderStats, reason};
 use crate::spool::{Directory, FileError, FileName, ReadError};
-use crate::stats::{ForwarderStats, reason};
 use basics::log_throttle::LogThrottle;
 use model::PointRanges;
 use model::Snapshot;
@@ -41,7 +41,7 @@ const READ_TRIES: u32 = 3;
 const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// Owns a forwarder, and what it is delivering.
-pub(crate) struct Courier {
+pub(crate) struct DeliveryLoop {
     name: String,
     forwarder: Box<dyn Forwarder>,
     attempt_max: Option<Duration>,
@@ -95,7 +95,7 @@ impl Part {
     }
 }
 
-impl Courier {
+impl DeliveryLoop {
     /// Delivers a backlog.
     pub(crate) fn new(
         name: String,
@@ -123,7 +123,7 @@ impl Courier {
     }
 
     /// Goes on with other pauses between attempts and, if there is one, with another forwarder, from
-    /// the next [`Courier::run`] on.
+    /// the next [`DeliveryLoop::run`] on.
     pub(crate) fn change(&mut self, retry: &RetryConfig, next: Option<NextForwarder>) {
         self.backoff = Backoff::new(retry);
         self.next = next.or(self.next.take());

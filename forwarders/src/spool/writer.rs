@@ -32,7 +32,7 @@ pub struct SpoolPlace {
 }
 
 /// Works for one destination.
-pub(crate) struct Keeper {
+pub(crate) struct SpoolWriter {
     name: String,
     root: PathBuf,
     instance: Arc<str>,
@@ -45,7 +45,7 @@ pub(crate) struct Keeper {
     quarantine_failures: LogThrottle,
 }
 
-impl Keeper {
+impl SpoolWriter {
     /// Works on the spool of the destination `name`.
     pub(crate) fn new(name: String, place: &SpoolPlace, backlog: Arc<Backlog>) -> Self {
         let root = place.folder.join(super::folder_of(&name));

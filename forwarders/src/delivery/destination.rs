@@ -10,12 +10,12 @@ use tracing::{error, info, warn};
 
 use crate::config::{Common, DeliveryConfig, RetryConfig, SpoolWrite};
 use crate::delivery::backlog::Backlog;
-use crate::delivery::courier::{Courier, NextForwarder};
-use crate::forwarder::Forwarder;
+use crate::delivery::delivery_loop::{DeliveryLoop, NextForwarder};
+use crate::delivery::forwarder::Forwarder;
+use crate::delivery::stats::ForwarderStats;
 use crate::select::SelectConfig;
 use crate::settings::Settings;
-use crate::spool::{Keeper, SpoolPlace};
-use crate::stats::ForwarderStats;
+use crate::spool::{SpoolPlace, SpoolWriter};
 use model::Snapshot;
 
 /// What is kept of the time for a stop to bring to disk what could not be delivered; at most a
@@ -41,7 +41,7 @@ pub struct Destination {
 /// The end of a running destination that the flush pushes into. When the last one is dropped, the
 /// destination ends.
 #[derive(Debug)]
-pub struct Outlet {
+pub struct QueueHandle {
     name: String,
     select: SelectConfig,
     input: Arc<Input>,
@@ -58,7 +58,7 @@ impl Drop for Input {
     }
 }
 
-impl Outlet {
+impl QueueHandle {
     /// Queues what the destination wants of a snapshot. Never waits.
     pub fn push(&self, snapshot: &Arc<Snapshot>) {
         let snapshot = self.select.apply(snapshot);
@@ -150,7 +150,7 @@ impl Running {
     ///
     /// The outlet takes the place of the one before, which is to be dropped only then.
     #[must_use]
-    pub fn become_this(&mut self, destination: Destination) -> Option<Outlet> {
+    pub fn become_this(&mut self, destination: Destination) -> Option<QueueHandle> {
         let is_started = !self.starts_by_itself(&destination);
         let Destination { common, settings, forwarder, attempt_max, .. } = destination;
         let input = self.input.upgrade()?;
@@ -172,12 +172,12 @@ impl Running {
 
     /// Another end to push into, like the one that there is.
     #[must_use]
-    pub fn another_outlet(&self) -> Option<Outlet> {
+    pub fn another_outlet(&self) -> Option<QueueHandle> {
         Some(self.outlet(self.input.upgrade()?))
     }
 
-    fn outlet(&self, input: Arc<Input>) -> Outlet {
-        Outlet {
+    fn outlet(&self, input: Arc<Input>) -> QueueHandle {
+        QueueHandle {
             name: self.name.clone(),
             select: self.select.clone(),
             input,
@@ -189,9 +189,9 @@ impl Running {
 /// Works off a destination's backlog until its outlet is dropped.
 pub struct ForwarderTask {
     name: String,
-    courier: Courier,
+    courier: DeliveryLoop,
     /// Only where there is a spool.
-    keeper: Option<Keeper>,
+    keeper: Option<SpoolWriter>,
     backlog: Arc<Backlog>,
     changes: mpsc::UnboundedReceiver<Change>,
 }
@@ -200,13 +200,13 @@ impl Destination {
     /// Splits it into the end to push into, what is known of it, and the task to spawn. All waits in
     /// memory.
     #[must_use]
-    pub fn split(self) -> (Outlet, Running, ForwarderTask) {
+    pub fn split(self) -> (QueueHandle, Running, ForwarderTask) {
         self.split_with(None)
     }
 
     /// The same with a spool in `place`, if the destination has a use for old data.
     #[must_use]
-    pub fn split_with_spool(self, place: &SpoolPlace) -> (Outlet, Running, ForwarderTask) {
+    pub fn split_with_spool(self, place: &SpoolPlace) -> (QueueHandle, Running, ForwarderTask) {
         let may_spool = self.may_spool();
         self.split_with(Some(place).filter(|_| may_spool))
     }
@@ -218,13 +218,13 @@ impl Destination {
         self.forwarder.wants_old_data() && write != SpoolWrite::Never
     }
 
-    fn split_with(self, place: Option<&SpoolPlace>) -> (Outlet, Running, ForwarderTask) {
+    fn split_with(self, place: Option<&SpoolPlace>) -> (QueueHandle, Running, ForwarderTask) {
         let may_spool = self.may_spool();
         let Self { kind, common, settings, forwarder, attempt_max, .. } = self;
         let Common { name, select, delivery } = common;
         let stats = Arc::new(ForwarderStats::new(&*forwarder));
         let backlog = Arc::new(Backlog::new(&delivery, place.is_some(), Arc::clone(&stats)));
-        let keeper = place.map(|place| Keeper::new(name.clone(), place, Arc::clone(&backlog)));
+        let keeper = place.map(|place| SpoolWriter::new(name.clone(), place, Arc::clone(&backlog)));
         if let Some(keeper) = &keeper {
             stats.spool(|spool| spool.folder.clone_from(keeper.root()));
         }
@@ -243,7 +243,7 @@ impl Destination {
             changes: sender,
             delivery,
         };
-        let courier = Courier::new(
+        let courier = DeliveryLoop::new(
             name.clone(),
             forwarder,
             attempt_max,
@@ -328,10 +328,10 @@ mod tests {
 
     use super::*;
     use crate::config::DeliveryConfig;
-    use crate::delivery::courier::PART_POINTS;
-    use crate::forwarder::SendError;
-    use crate::payload::Batch;
-    use crate::stats::reason;
+    use crate::delivery::delivery_loop::PART_POINTS;
+    use crate::delivery::forwarder::SendError;
+    use crate::delivery::payload::Batch;
+    use crate::delivery::stats::reason;
     use model::testing::snapshot_of_counters;
 
     /// Takes a payload for each point and follows a script, one word an attempt.
@@ -373,7 +373,7 @@ mod tests {
     }
 
     struct Bench {
-        outlet: Outlet,
+        outlet: QueueHandle,
         running: Running,
         seen: Arc<Mutex<Vec<usize>>>,
         deadline: watch::Sender<Option<Instant>>,
@@ -406,7 +406,7 @@ mod tests {
 
     impl Bench {
         /// Ends the input and waits for the task.
-        async fn finish(self) -> (crate::stats::Counts, Vec<usize>) {
+        async fn finish(self) -> (crate::delivery::stats::Counts, Vec<usize>) {
             let stats = Arc::clone(self.running.stats());
             drop(self.outlet);
             self.task.await.unwrap();
