@@ -25,6 +25,26 @@ pub struct Common {
     pub delivery: DeliveryConfig,
 }
 
+impl Common {
+    /// Takes the common keys out of a section; `kind` is the name of a destination without one.
+    ///
+    /// The rest of the section is what the forwarder is built from, and what a reload compares.
+    /// `delivery.timeout` stays in it, because some forwarders enforce the limit themselves.
+    pub(crate) fn take(
+        kind: &str,
+        name: Option<&str>,
+        select: &mut SelectConfig,
+        delivery: &mut DeliveryConfig,
+    ) -> Self {
+        let rest = DeliveryConfig { timeout: delivery.timeout, ..DeliveryConfig::default() };
+        Self {
+            name: name.unwrap_or(kind).to_owned(),
+            select: std::mem::take(select),
+            delivery: std::mem::replace(delivery, rest),
+        }
+    }
+}
+
 /// `delivery`: how snapshots are brought to a destination.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

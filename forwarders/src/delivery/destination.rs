@@ -12,9 +12,9 @@ use crate::config::{Common, DeliveryConfig, RetryConfig, SpoolWrite};
 use crate::delivery::backlog::Backlog;
 use crate::delivery::delivery_loop::{DeliveryLoop, NextForwarder};
 use crate::delivery::forwarder::Forwarder;
+use crate::delivery::settings::ForwarderSettings;
 use crate::delivery::stats::ForwarderStats;
 use crate::select::SelectConfig;
-use crate::settings::Settings;
 use crate::spool::{SpoolPlace, SpoolWriter};
 use model::Snapshot;
 
@@ -31,7 +31,7 @@ pub struct Destination {
     /// Name, selection and delivery settings.
     pub common: Common,
     /// What the forwarder was built from.
-    pub settings: Settings,
+    pub settings: ForwarderSettings,
     /// What encodes and sends.
     pub forwarder: Box<dyn Forwarder>,
     /// The limit of one attempt; `None` where giving up half-way would write things twice.
@@ -81,7 +81,7 @@ impl QueueHandle {
 pub struct Running {
     kind: &'static str,
     name: String,
-    settings: Settings,
+    settings: ForwarderSettings,
     delivery: DeliveryConfig,
     select: SelectConfig,
     may_spool: bool,
@@ -197,6 +197,27 @@ pub struct ForwarderTask {
 }
 
 impl Destination {
+    /// A destination whose attempts are not limited in time: an attempt on this host that ended
+    /// half-way would write data twice, and where each request has its own limit, an attempt may
+    /// take many of them and continues as long as they succeed.
+    #[must_use]
+    pub fn new(
+        kind: &'static str,
+        common: Common,
+        settings: ForwarderSettings,
+        forwarder: impl Forwarder + 'static,
+    ) -> Self {
+        let forwarder = Box::new(forwarder);
+        Self { kind, index: 0, common, settings, forwarder, attempt_max: None }
+    }
+
+    /// Limits each attempt to `delivery.timeout`, for a destination on the network: an attempt may
+    /// be given up and made again.
+    #[must_use]
+    pub fn with_attempt_limit(self) -> Self {
+        Self { attempt_max: Some(self.common.delivery.timeout.get()), ..self }
+    }
+
     /// Splits it into the end to push into, what is known of it, and the task to spawn. All waits in
     /// memory.
     #[must_use]
@@ -399,7 +420,7 @@ mod tests {
             index: 0,
             attempt_max: Some(common.delivery.timeout.get()),
             common,
-            settings: Settings::of_test(settings),
+            settings: ForwarderSettings::new(settings),
             forwarder: Box::new(forwarder),
         }
     }

@@ -8,4 +8,6 @@ pub mod destination;
 pub(crate) mod forwarder;
 pub mod payload;
 pub(crate) mod replay;
+pub mod section;
+pub mod settings;
 pub mod stats;

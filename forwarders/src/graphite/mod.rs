@@ -23,6 +23,7 @@ mod limits;
 mod name;
 mod path;
 mod pickle;
+mod section;
 mod tcp;
 mod template;
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod api;
 mod config;
 mod outcome;
 mod search;
+mod section;
 mod send;
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,7 @@ mod naming;
 mod negotiate;
 mod page;
 mod remote_write;
+mod section;
 mod server;
 mod state;
 #[cfg(test)]

@@ -23,9 +23,9 @@ use crate::delivery::delivery_loop::PART_POINTS;
 use crate::delivery::destination::{Destination, QueueHandle, Running};
 use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
+use crate::delivery::settings::ForwarderSettings;
 use crate::delivery::stats::{Counts, reason};
 use crate::select::SelectConfig;
-use crate::settings::Settings;
 use basics::units::{ByteSize, Span};
 use model::testing::snapshot_of_counters;
 use model::{Point, Snapshot};
@@ -210,7 +210,7 @@ fn destination(settings: u32, peer: &Peer, delivery: DeliveryConfig) -> Destinat
         index: 0,
         attempt_max: Some(delivery.timeout.get()),
         common: Common { name: "fake".into(), select: SelectConfig::default(), delivery },
-        settings: Settings::of_test(settings),
+        settings: ForwarderSettings::new(settings),
         forwarder: Box::new(Fake(peer.clone())),
     }
 }

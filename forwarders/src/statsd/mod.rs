@@ -19,6 +19,7 @@ mod encode;
 mod name;
 mod packet;
 mod samples;
+mod section;
 #[cfg(test)]
 mod tests;
 mod wire;

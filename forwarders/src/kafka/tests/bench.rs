@@ -23,11 +23,11 @@ pub(super) use crate::stats::Counts;
 
 use crate::config::{Common, DeliveryConfig};
 use crate::delivery::destination::{self, Destination, QueueHandle};
+use crate::delivery::settings::ForwarderSettings;
 use crate::forwarder::Forwarder;
 use crate::kafka::{Kafka, KafkaConfig};
 use crate::payload::Batch;
 use crate::select::SelectConfig;
-use crate::settings::Settings;
 use model::Snapshot;
 
 pub(super) type Cluster = MockCluster<'static, DefaultProducerContext>;
@@ -88,7 +88,7 @@ pub(super) fn start(kafka: Kafka, attempt_max: Duration) -> Running {
         kind: "kafka",
         index: 0,
         common,
-        settings: Settings::of_test(0),
+        settings: ForwarderSettings::new(0_u32),
         forwarder,
         attempt_max: Some(attempt_max),
     };
