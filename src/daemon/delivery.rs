@@ -1,11 +1,12 @@
-//! The destinations that run: a task each.
+//! The running destinations: a task each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::aggregator::thread::Emit;
-use forwarders::delivery::destination::{Destination, QueueHandle, Running};
+use forwarders::delivery::destination::Destination;
+use forwarders::delivery::handle::{DestinationHandle, QueueHandle};
 use forwarders::spool::SpoolPlace;
 use forwarders::stats::ForwarderStats;
 use tokio::sync::watch;
@@ -16,151 +17,156 @@ use tracing::info;
 use super::StartError;
 use crate::runtime::ObservedForwarder;
 
-/// All of them, in the order of the configuration.
+/// The running destinations, in the order of the configuration.
 pub(super) struct Delivery {
     place: SpoolPlace,
-    destinations: Vec<Delivering>,
+    destinations: Vec<RunningDestination>,
     tasks: JoinSet<()>,
 }
 
-/// One that runs.
-struct Delivering {
-    running: Running,
-    /// By when it has to end.
+/// A running destination.
+struct RunningDestination {
+    handle: DestinationHandle,
+    /// Tells its task by when to end.
     deadline: watch::Sender<Option<Instant>>,
     is_removed: Arc<AtomicBool>,
 }
 
-/// The destinations of a configuration, each with what it needs on this host.
-pub(super) struct Prepared(Vec<Next>);
+/// The destinations of the next configuration, each with the sockets that it needs on this host.
+pub(super) struct PreparedDestinations(Vec<PreparedDestination>);
 
-/// A destination of the next configuration; the number is that of the one that runs.
-enum Next {
+/// A destination of the next configuration; the number is the place of the running one.
+enum PreparedDestination {
     Stays(usize),
-    Becomes(usize, Destination),
-    Begins(Destination),
+    Changes(usize, Destination),
+    Starts(Destination),
 }
 
-/// Those that the next configuration does not have.
-#[must_use = "they go on trying until they are told by when to end"]
-pub(super) struct Removed(Vec<Delivering>);
+/// The destinations that the next configuration does not have.
+#[must_use = "they keep retrying until they get a deadline"]
+pub(super) struct RemovedDestinations(Vec<RunningDestination>);
 
 impl Delivery {
-    /// None yet; spools are in `place`.
+    /// Runs no destination yet; spools are in `place`.
     pub(super) fn new(place: SpoolPlace) -> Self {
         Self { place, destinations: Vec::new(), tasks: JoinSet::new() }
     }
 
-    /// Starts what is to run and does not; nothing that runs is changed.
+    /// Starts the forwarders of new and changed destinations; changes no running one.
     ///
     /// # Errors
-    /// When one cannot have what it needs on this host.
+    /// When a forwarder cannot have the sockets that it needs on this host.
     pub(super) async fn prepare(
         &self,
         destinations: Vec<Destination>,
-    ) -> Result<Prepared, StartError> {
+    ) -> Result<PreparedDestinations, StartError> {
         let mut prepared = Vec::new();
         for mut destination in destinations {
-            let mut running = self.destinations.iter().map(|one| &one.running).enumerate();
-            let same = running.find(|(_, running)| running.can_become(&destination));
-            if same.is_none_or(|(_, running)| !running.starts_by_itself(&destination)) {
+            let mut handles = self.destinations.iter().map(|running| &running.handle).enumerate();
+            let same = handles.find(|(_, handle)| handle.can_reconfigure(&destination));
+            if same.is_none_or(|(_, handle)| !handle.defers_start(&destination)) {
                 let started = destination.forwarder.start().await;
                 let name = &destination.common.name;
                 started.map_err(|source| StartError::Forwarder { name: name.clone(), source })?;
             }
             prepared.push(match same {
-                Some((number, running)) if running.is(&destination) => Next::Stays(number),
-                Some((number, _)) => Next::Becomes(number, destination),
-                None => Next::Begins(destination),
+                Some((number, handle)) if handle.same_config(&destination) => {
+                    PreparedDestination::Stays(number)
+                }
+                Some((number, _)) => PreparedDestination::Changes(number, destination),
+                None => PreparedDestination::Starts(destination),
             });
         }
-        Ok(Prepared(prepared))
+        Ok(PreparedDestinations(prepared))
     }
 
-    /// Has them run. Returns the function that pushes each window into their queues; removed
-    /// destinations end when the previous one is dropped.
-    pub(super) fn apply(&mut self, Prepared(prepared): Prepared) -> (Emit, Removed) {
-        let mut before: Vec<Option<Delivering>> =
-            std::mem::take(&mut self.destinations).into_iter().map(Some).collect();
-        let mut outlets = Vec::new();
+    /// Runs the prepared destinations. Returns the function that pushes each window into their
+    /// queues; removed destinations end when the previous one is dropped.
+    pub(super) fn apply(
+        &mut self,
+        PreparedDestinations(prepared): PreparedDestinations,
+    ) -> (Emit, RemovedDestinations) {
+        let before = std::mem::take(&mut self.destinations);
+        let mut before: Vec<Option<RunningDestination>> = before.into_iter().map(Some).collect();
+        let mut queues = Vec::new();
         for next in prepared {
-            let (outlet, delivering) = match next {
-                Next::Stays(number) => {
-                    let Some(delivering) = before[number].take() else { continue };
-                    (delivering.running.another_outlet(), delivering)
+            let (queue, running) = match next {
+                PreparedDestination::Stays(number) => {
+                    let Some(running) = before[number].take() else { continue };
+                    (running.handle.queue(), running)
                 }
-                Next::Becomes(number, destination) => {
-                    let Some(mut delivering) = before[number].take() else { continue };
-                    (delivering.running.become_this(destination), delivering)
+                PreparedDestination::Changes(number, destination) => {
+                    let Some(mut running) = before[number].take() else { continue };
+                    (running.handle.reconfigure(destination), running)
                 }
-                Next::Begins(destination) => {
-                    let (outlet, delivering) = self.begin(destination);
-                    (Some(outlet), delivering)
+                PreparedDestination::Starts(destination) => {
+                    let (queue, running) = self.start(destination);
+                    (Some(queue), running)
                 }
             };
-            outlets.extend(outlet);
-            self.destinations.push(delivering);
+            queues.extend(queue);
+            self.destinations.push(running);
         }
         let removed: Vec<_> = before.into_iter().flatten().collect();
-        removed.iter().for_each(|one| one.is_removed.store(true, Ordering::Release));
-        let emit = move |snapshot: &_| {
-            outlets.iter().for_each(|outlet: &QueueHandle| outlet.push(snapshot))
-        };
-        (Box::new(emit), Removed(removed))
+        removed.iter().for_each(|running| running.is_removed.store(true, Ordering::Release));
+        let emit =
+            move |snapshot: &_| queues.iter().for_each(|queue: &QueueHandle| queue.push(snapshot));
+        (Box::new(emit), RemovedDestinations(removed))
     }
 
-    /// As the status shows them.
+    /// The destinations as the status shows them.
     pub(super) fn observed(&self) -> Vec<ObservedForwarder> {
-        let observed = |Delivering { running, .. }: &Delivering| ObservedForwarder {
-            name: running.name().to_owned(),
-            kind: running.kind(),
-            stats: Arc::clone(running.stats()),
+        let observed = |RunningDestination { handle, .. }: &RunningDestination| ObservedForwarder {
+            name: handle.name().to_owned(),
+            kind: handle.kind(),
+            stats: Arc::clone(handle.stats()),
         };
         self.destinations.iter().map(observed).collect()
     }
 
-    /// Waits until all have ended, which they have to by then. Their input has ended already.
+    /// Waits until all destinations have ended, at the latest at `until`. Their input has ended
+    /// already.
     pub(super) async fn stop(self, until: Instant) {
-        self.destinations.iter().for_each(|one| one.end_by(until));
+        self.destinations.iter().for_each(|running| running.end_by(until));
         self.tasks.join_all().await;
     }
 
-    fn begin(&mut self, destination: Destination) -> (QueueHandle, Delivering) {
-        let (outlet, running, task) = destination.split_with_spool(&self.place);
-        info!(forwarder = running.name(), kind = running.kind(), "forwarding");
+    fn start(&mut self, destination: Destination) -> (QueueHandle, RunningDestination) {
+        let (queue, handle, task) = destination.split_with_spool(&self.place);
+        info!(forwarder = handle.name(), kind = handle.kind(), "forwarding");
         let (deadline, watched) = watch::channel(None);
         let is_removed = Arc::<AtomicBool>::default();
-        let (removed, stats) = (Arc::clone(&is_removed), Arc::clone(running.stats()));
-        let name = running.name().to_owned();
+        let (removed, stats) = (Arc::clone(&is_removed), Arc::clone(handle.stats()));
+        let name = handle.name().to_owned();
         self.tasks.spawn(async move {
             task.run(watched).await;
             if removed.load(Ordering::Acquire) {
                 log_ledger(&name, &stats);
             }
         });
-        (outlet, Delivering { running, deadline, is_removed })
+        (queue, RunningDestination { handle, deadline, is_removed })
     }
 }
 
-impl Delivering {
+impl RunningDestination {
     fn end_by(&self, until: Instant) {
-        // Nobody listens any more if it has ended already.
+        // A task that has ended no longer listens.
         let _has_ended = self.deadline.send(Some(until));
     }
 }
 
-impl Removed {
-    /// Gives them this long to deliver what they have. What they have not then is on disk or, where
-    /// there is no spool, counted as dropped, and the log tells.
+impl RemovedDestinations {
+    /// Gives the destinations this long to deliver their windows. The rest is on disk then or,
+    /// without a spool, is logged and counted as dropped.
     pub(super) fn end_within(self, time: Duration) {
-        for one in self.0 {
-            info!(forwarder = one.running.name(), "removed: delivering what is left");
-            one.end_by(Instant::now() + time);
+        for running in self.0 {
+            info!(forwarder = running.handle.name(), "removed: delivering what is left");
+            running.end_by(Instant::now() + time);
         }
     }
 }
 
-/// The last word on what was flushed to a destination.
+/// Logs the ledger of a destination that has ended.
 pub(super) fn log_ledger(name: &str, stats: &ForwarderStats) {
     let counts = stats.counts();
     info!(

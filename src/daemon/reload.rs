@@ -41,7 +41,7 @@ pub(super) struct Prepared {
     loaded: Arc<Loaded>,
     changes: Vec<String>,
     listeners: pipeline::Prepared,
-    destinations: delivery::Prepared,
+    destinations: delivery::PreparedDestinations,
     admin: Option<admin::Bound>,
 }
 

@@ -1,69 +1,20 @@
-//! The ledger of one forwarder: where every point that was flushed to it is.
+//! The counts of one forwarder, as the status and self-metrics show them.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
+
 use crate::delivery::forwarder::Forwarder;
+use crate::delivery::ledger::PointLedger;
 use crate::delivery::payload::Settled;
 
-/// Why points were dropped, as words for the ledger. Stable: dashboards and alerts name them.
-pub mod reason {
-    /// The memory queue was full; the oldest went.
-    pub const QUEUE_FULL: &str = "queue_full";
-    /// They could not be delivered before the daemon had to stop.
-    pub const SHUTDOWN: &str = "shutdown";
-    /// `debug_mode` logs instead of sending.
-    pub const DEBUG_MODE: &str = "debug_mode";
-    /// The destination takes no payload this large.
-    pub const TOO_LARGE: &str = "too_large";
-    /// The destination refuses the content for good.
-    pub const REFUSED: &str = "refused";
-    /// The page for Prometheus has no room for a new series.
-    pub const PAGE_FULL: &str = "page_full";
-    /// The spool was full; the oldest went.
-    pub const SPOOL_FULL: &str = "spool_full";
-    /// They were in the spool for longer than they may be.
-    pub const SPOOL_EXPIRED: &str = "spool_expired";
-    /// Their file in the spool cannot be read; it is in the quarantine.
-    pub const SPOOL_CORRUPT: &str = "spool_corrupt";
-    /// A newer version wrote their file in the spool; it is in the quarantine.
-    pub const SPOOL_NEWER: &str = "spool_newer";
-    /// Somebody removed their file from the spool.
-    pub const REMOVED: &str = "removed";
-    /// They may have left, or a part of them, and are not sent again: a repeat would count twice.
-    pub const LOST: &str = "lost";
-    /// They were being sent when a reload gave their destination other settings, and there is no
-    /// spool to keep them.
-    pub const REPLACED: &str = "replaced";
+pub use crate::delivery::reason;
 
-    /// Whether it is the destination that takes no such point, now or ever.
-    pub(crate) fn is_refusal(reason: &str) -> bool {
-        [REFUSED, TOO_LARGE].contains(&reason)
-    }
-
-    /// Every one of them.
-    pub const ALL: [&str; 13] = [
-        QUEUE_FULL,
-        SHUTDOWN,
-        DEBUG_MODE,
-        TOO_LARGE,
-        REFUSED,
-        PAGE_FULL,
-        SPOOL_FULL,
-        SPOOL_EXPIRED,
-        SPOOL_CORRUPT,
-        SPOOL_NEWER,
-        REMOVED,
-        LOST,
-        REPLACED,
-    ];
-}
-
-/// Counts of points and the latest outcome. At every moment `flushed` + `recovered` = `delivered` +
+/// Counts of points and the latest outcome. At any instant `flushed` + `recovered` = `delivered` +
 /// `queued` + `spooled` + the sum of `dropped`.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -73,9 +24,9 @@ pub struct Counts {
     pub recovered: u64,
     /// Points that the destination acknowledged (or, without acknowledgements, was given).
     pub delivered: u64,
-    /// Points in memory only, those that are being sent included.
+    /// Points in memory only, including those that are being sent.
     pub queued: u64,
-    /// Points on disk, those that are being sent included.
+    /// Points on disk, including those that are being sent.
     pub spooled: u64,
     /// Points that will never arrive, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
@@ -85,17 +36,17 @@ pub struct Counts {
     pub last_error: Option<(SystemTime, String)>,
     /// When points were last delivered.
     pub last_success: Option<SystemTime>,
-    /// Whether the latest attempt succeeded; none yet counts as up.
+    /// Whether the latest attempt failed; false before the first.
     pub down: bool,
-    /// Its spool; `None` where it has none.
+    /// The forwarder's spool; `None` if it has none.
     pub spool: Option<SpoolCounts>,
-    /// Connections that it closed because it had too many; `None` where nobody connects to it.
+    /// Connections that it closed because it had too many; `None` if it accepts none.
     pub refused_connections: Option<u64>,
-    /// Pages of other programs that it could not fetch or not use; `None` where it fetches none.
+    /// Pages of other programs that it could not fetch or not use; `None` if it fetches none.
     pub failed_fetches: Option<u64>,
 }
 
-/// How the spool of a forwarder is.
+/// The state of a forwarder's spool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpoolCounts {
     /// Its folder.
@@ -106,7 +57,7 @@ pub struct SpoolCounts {
     pub bytes: u64,
     /// Start of the oldest window in it, in Unix milliseconds.
     pub oldest_ms: Option<u64>,
-    /// Why nothing can be written at the moment: windows wait in memory only.
+    /// Why windows cannot be written at the moment and wait in memory only.
     pub degraded: Option<String>,
     /// Times that a write, or opening the folder, failed.
     pub failures: u64,
@@ -116,163 +67,110 @@ pub struct SpoolCounts {
     pub not_quarantined: u64,
 }
 
-/// Where points are as long as they are neither delivered nor dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In memory only.
-    Memory,
-    /// On disk.
-    Disk,
-}
-
 impl Counts {
-    fn at(&mut self, place: Place) -> &mut u64 {
-        match place {
-            Place::Memory => &mut self.queued,
-            Place::Disk => &mut self.spooled,
+    /// Takes over the counts of points.
+    pub(crate) fn set_ledger(&mut self, ledger: &PointLedger) {
+        self.flushed = ledger.flushed;
+        self.recovered = ledger.recovered;
+        self.delivered = ledger.delivered;
+        self.queued = ledger.queued;
+        self.spooled = ledger.spooled;
+        // Drops are rare, and this runs several times a window.
+        if self.dropped != ledger.dropped {
+            self.dropped.clone_from(&ledger.dropped);
         }
     }
 }
 
-/// Shared between the queue, the task and whoever reports. One lock around all the numbers, taken
-/// a few times a window, so that the equation holds at every moment and not just in between.
+/// The counts of one forwarder, shared between its tasks and the readers of the status.
 #[derive(Debug, Default)]
 pub struct ForwarderStats {
     counts: Mutex<Counts>,
-    continued: Mutex<Continued>,
+    continued: Mutex<ContinuedCounts>,
 }
 
-/// What forwarders count themselves, each of them that has been in the destination's place so far.
+/// Counts that forwarders keep themselves.
 #[derive(Debug, Default)]
-struct Continued {
-    refused_connections: OwnCount,
-    failed_fetches: OwnCount,
+struct ContinuedCounts {
+    refused_connections: ContinuedCount,
+    failed_fetches: ContinuedCount,
 }
 
-/// A count of the forwarder that is there now, and what those before it came to.
+/// A count of the current forwarder, added to the counts of the forwarders that a reload replaced.
 #[derive(Debug, Default)]
-struct OwnCount {
-    before: u64,
-    now: Option<Arc<AtomicU64>>,
+struct ContinuedCount {
+    replaced: u64,
+    current: Option<Arc<AtomicU64>>,
 }
 
-impl OwnCount {
+impl ContinuedCount {
     fn get(&self) -> Option<u64> {
-        self.now.as_ref().map(|now| self.before + now.load(Ordering::Relaxed))
+        self.current.as_ref().map(|current| self.replaced + current.load(Ordering::Relaxed))
     }
 
-    fn go_on_with(&mut self, now: Option<Arc<AtomicU64>>) {
-        *self = Self { before: self.get().unwrap_or_default(), now };
+    fn continue_with(&mut self, current: Option<Arc<AtomicU64>>) {
+        *self = Self { replaced: self.get().unwrap_or_default(), current };
     }
 }
 
 impl ForwarderStats {
-    /// Of a destination with this forwarder.
+    /// The counts of a destination with this forwarder.
     pub(crate) fn new(forwarder: &dyn Forwarder) -> Self {
         let stats = Self::default();
-        stats.go_on_with(forwarder);
+        stats.continue_with(forwarder);
         stats
     }
 
-    /// Another forwarder takes the place of the one before it; what it counts itself is added.
-    pub(crate) fn go_on_with(&self, forwarder: &dyn Forwarder) {
-        let mut continued = self.continued();
-        continued.refused_connections.go_on_with(forwarder.refused_connections());
-        continued.failed_fetches.go_on_with(forwarder.failed_fetches());
+    /// Another forwarder replaces the current one: its counts are added to the earlier ones.
+    pub(crate) fn continue_with(&self, forwarder: &dyn Forwarder) {
+        let mut continued = self.continued.lock();
+        continued.refused_connections.continue_with(forwarder.refused_connections());
+        continued.failed_fetches.continue_with(forwarder.failed_fetches());
     }
 
-    fn continued(&self) -> MutexGuard<'_, Continued> {
-        self.continued.lock()
-    }
-
-    /// All numbers at one moment.
+    /// All counts at one instant.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let continued = self.continued();
+        let continued = self.continued.lock();
         let refused_connections = continued.refused_connections.get();
         let failed_fetches = continued.failed_fetches.get();
         drop(continued);
-        Counts { refused_connections, failed_fetches, ..self.lock().clone() }
+        Counts { refused_connections, failed_fetches, ..self.counts.lock().clone() }
     }
 
-    /// Points in memory.
-    pub(crate) fn queued(&self) -> u64 {
-        self.lock().queued
+    /// Notes the folder of the spool.
+    pub(crate) fn set_spool_folder(&self, folder: &Path) {
+        self.counts.lock().spool.get_or_insert_default().folder = folder.to_owned();
     }
 
-    /// A snapshot of so many points goes into the queue.
-    pub(crate) fn flushed(&self, points: u64) {
-        let mut counts = self.lock();
-        counts.flushed += points;
-        counts.queued += points;
+    /// Changes counts that have to be consistent with each other, under one lock.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.counts.lock());
     }
 
-    /// Points leave a place for good without having been delivered.
-    pub(crate) fn dropped(&self, place: Place, reason: &'static str, points: u64) {
-        if points > 0 {
-            let mut counts = self.lock();
-            *counts.at(place) -= points;
-            *counts.dropped.entry(reason).or_default() += points;
-        }
-    }
-
-    /// Points that an earlier run left on disk.
-    pub(crate) fn recovered(&self, points: u64) {
-        let mut counts = self.lock();
-        counts.recovered += points;
-        counts.spooled += points;
-    }
-
-    /// Points are on disk from now on, or no longer.
-    pub(crate) fn moved(&self, from: Place, to: Place, points: u64) {
-        let mut counts = self.lock();
-        *counts.at(from) -= points;
-        *counts.at(to) += points;
-    }
-
-    /// Tells how the spool is.
-    pub(crate) fn spool(&self, tell: impl FnOnce(&mut SpoolCounts)) {
-        tell(self.lock().spool.get_or_insert_default());
-    }
-
-    /// The destination has taken points or refused them.
-    pub(crate) fn settled(&self, place: Place, settled: Settled) {
-        let refused: u64 = settled.refused.values().sum();
-        let words = settled.last_refusal().map(str::to_owned);
-        let mut counts = self.lock();
-        *counts.at(place) -= settled.delivered + refused;
-        counts.delivered += settled.delivered;
-        for (reason, points) in settled.refused {
-            *counts.dropped.entry(reason).or_default() += points;
-        }
-        if let Some(words) = words {
-            counts.last_error = Some((SystemTime::now(), words));
+    /// Notes when points were delivered, and why points were refused. The ledger counts them.
+    pub(crate) fn note_settled(&self, settled: &Settled) {
+        let mut counts = self.counts.lock();
+        if let Some(words) = settled.last_refusal() {
+            counts.last_error = Some((SystemTime::now(), words.to_owned()));
         }
         if settled.delivered > 0 {
             counts.last_success = Some(SystemTime::now());
         }
     }
 
-    /// An attempt failed. Returns whether the one before had not, so that it is logged once.
-    pub(crate) fn failed(&self, words: String) -> bool {
-        let mut counts = self.lock();
+    /// Counts a failed attempt.
+    pub(crate) fn note_failure(&self, words: String) {
+        let mut counts = self.counts.lock();
         counts.failures += 1;
         counts.last_error = Some((SystemTime::now(), words));
-        !std::mem::replace(&mut counts.down, true)
     }
 
-    /// Whether the latest attempt failed.
-    pub(crate) fn is_down(&self) -> bool {
-        self.lock().down
-    }
-
-    /// An attempt succeeded. Returns whether the one before had failed.
-    pub(crate) fn succeeded(&self) -> bool {
-        std::mem::take(&mut self.lock().down)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        // Every update leaves the numbers whole, so a panic elsewhere does not spoil them.
-        self.counts.lock()
+    /// Counts a failure of the spool; `words` say why windows cannot be written.
+    pub(crate) fn note_spool_failure(&self, words: String) {
+        let mut counts = self.counts.lock();
+        let spool = counts.spool.get_or_insert_default();
+        spool.failures += 1;
+        spool.degraded = Some(words);
     }
 }

@@ -1,208 +1,164 @@
-//! Brings windows to disk and removes them, beside the delivery: it never holds up an attempt, nor
-//! does a slow disk.
+//! Writes and removes the files of one destination's spool.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tokio::time::Instant;
+use tracing::{info, warn};
 
-use super::directory::Directory;
+use super::directory::SpoolDirectory;
 use super::file;
-use super::quarantine::{Allowance, fitting};
-use crate::delivery::backlog::{Backlog, Chore, Refused, Tidy};
+use super::name::{FileName, folder_of};
+use super::quarantine::{QuarantineAllowance, fitting};
+use super::reader::SpoolReader;
+use super::work::{DiscardedFiles, RefusedPoints, WriteJob};
 use basics::log_throttle::LogThrottle;
 use model::PointRanges;
-use model::Snapshot;
 
-/// Pause after trouble with the disk, and how often it is looked whether windows got too old or
-/// were removed.
-const PAUSE: Duration = Duration::from_secs(10);
-
-/// What a spool needs to know.
+/// Where spools are, and the run of the daemon that writes them.
 #[derive(Clone, Debug)]
 pub struct SpoolPlace {
-    /// The folder in which each destination has its own.
+    /// The folder in which each destination has a folder.
     pub folder: PathBuf,
-    /// The run of the daemon, which what it flushed is known by.
+    /// Identifies the run of the daemon that flushed a window.
     pub instance: String,
 }
 
-/// Works for one destination.
+/// A window in the form of a file that is not written yet.
+#[derive(Debug)]
+pub(crate) struct PackedWindow {
+    pub(crate) seq: u64,
+    pub(crate) name: FileName,
+    bytes: Vec<u8>,
+}
+
+/// Writes and removes the files of one destination's spool. Knows nothing of the order of windows
+/// and of their bounds.
+///
+/// The disk may be slow or hang: every access is on a thread for blocking tasks.
 pub(crate) struct SpoolWriter {
-    name: String,
+    /// The destination's name.
+    forwarder: String,
     root: PathBuf,
     instance: Arc<str>,
-    backlog: Arc<Backlog>,
-    may_write_at: Instant,
-    look_at: Instant,
-    is_in_trouble: bool,
-    drops: LogThrottle,
-    allowance: Allowance,
+    directory: Arc<OnceLock<SpoolDirectory>>,
+    allowance: QuarantineAllowance,
     quarantine_failures: LogThrottle,
 }
 
 impl SpoolWriter {
-    /// Works on the spool of the destination `name`.
-    pub(crate) fn new(name: String, place: &SpoolPlace, backlog: Arc<Backlog>) -> Self {
-        let root = place.folder.join(super::folder_of(&name));
+    /// Writes the spool of the destination `forwarder`.
+    pub(crate) fn new(forwarder: String, place: &SpoolPlace) -> Self {
         Self {
-            name,
-            root,
+            root: place.folder.join(folder_of(&forwarder)),
+            forwarder,
             instance: place.instance.as_str().into(),
-            backlog,
-            may_write_at: Instant::now(),
-            look_at: Instant::now() + PAUSE,
-            is_in_trouble: false,
-            drops: LogThrottle::default(),
-            allowance: Allowance::new(Instant::now()),
+            directory: Arc::default(),
+            allowance: QuarantineAllowance::new(Instant::now()),
             quarantine_failures: LogThrottle::default(),
         }
     }
 
     /// The destination's folder.
-    pub(crate) fn root(&self) -> &PathBuf {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Runs until the courier has ended and all that can be on disk is.
-    pub(crate) async fn run(mut self) {
-        loop {
-            match self.backlog.chore(Instant::now() >= self.may_write_at) {
-                Chore::Open => self.open().await,
-                Chore::Tidy(directory, files) => self.tidy(directory, files).await,
-                Chore::Write { directory, seq, snapshot, points } => {
-                    self.write(directory, seq, snapshot, points).await;
-                }
-                Chore::Quarantine(directory, refused) => self.quarantine(directory, refused).await,
-                Chore::Rest => self.rest().await,
-                // So that the last word on what is on disk is true.
-                Chore::End => return self.look_for_missing().await,
-            }
-            if Instant::now() >= self.look_at {
-                self.look().await;
-            }
-        }
+    /// Reads the windows of the spool, once it is open.
+    pub(crate) fn reader(&self) -> SpoolReader {
+        SpoolReader::new(Arc::clone(&self.directory))
     }
 
-    async fn rest(&self) {
-        let until = if self.may_write_at > Instant::now() {
-            self.may_write_at.min(self.look_at)
-        } else {
-            self.look_at
-        };
-        tokio::select! {
-            () = self.backlog.new_chore() => {}
-            () = sleep_until(until) => {}
-        }
-    }
-
-    async fn open(&mut self) {
+    /// Opens the folder. Returns the windows that an earlier run left in it, in order.
+    ///
+    /// # Errors
+    /// When the folder cannot be used: why, for the status.
+    pub(crate) async fn open(&self) -> Result<Vec<FileName>, String> {
         let root = self.root.clone();
-        match spawn_blocking(move || Directory::open(&root)).await {
-            Ok(Ok((directory, found))) => {
-                let (windows, folder) = (found.names.len(), self.root.display());
-                let points: u64 = found.names.iter().map(|name| name.points).sum();
-                if windows > 0 {
-                    info!(forwarder = self.name, windows, points, %folder, "found in the spool");
-                }
-                if found.strangers > 0 {
-                    let files = found.strangers;
-                    warn!(forwarder = self.name, files, %folder, "the spool held files that are no \
-                        windows; they are in its quarantine now");
-                }
-                self.backlog.opened(directory, &found);
-                self.out_of_trouble();
-            }
-            Ok(Err(error)) => self.trouble(error.to_string()),
-            Err(error) => self.trouble(error.to_string()),
+        let opened = spawn_blocking(move || SpoolDirectory::open(&root)).await;
+        let opened = opened.map_err(|error| error.to_string())?;
+        let (directory, found) = opened.map_err(|error| error.to_string())?;
+        let (windows, folder) = (found.names.len(), self.root.display());
+        let points: u64 = found.names.iter().map(|name| name.points).sum();
+        if windows > 0 {
+            info!(forwarder = self.forwarder, windows, points, %folder, "found in the spool");
         }
+        if found.strangers > 0 {
+            let files = found.strangers;
+            warn!(forwarder = self.forwarder, files, %folder, "moved files that are not windows \
+                from the spool to its quarantine");
+        }
+        // Opened once: a second directory could not have the lock.
+        let _is_open = self.directory.set(directory);
+        Ok(found.names)
     }
 
-    async fn tidy(&mut self, directory: Arc<Directory>, files: Tidy) {
-        let tidied = spawn_blocking(move || {
-            let mut trouble = None;
+    /// Removes files and moves unusable ones to the quarantine.
+    ///
+    /// A file that cannot be removed is delivered again after a restart, and nothing else can be
+    /// done about it.
+    pub(crate) async fn remove(&self, files: DiscardedFiles) {
+        let removed = self.blocking(move |directory| {
+            let mut outcome = Ok(());
             for name in files.remove {
-                trouble = directory.remove(name).err().or(trouble);
+                outcome = directory.remove(name).and(outcome);
             }
-            for (name, why) in files.set_aside {
-                trouble = directory.set_aside(name, why).err().or(trouble);
+            for (name, suffix) in files.set_aside {
+                outcome = directory.set_aside(name, suffix).and(outcome);
             }
-            trouble
+            outcome
         });
-        // A file that stays is delivered again after a restart; there is nothing else to try.
-        match tidied.await {
-            Ok(None) => {}
-            Ok(Some(error)) => {
-                warn!(forwarder = self.name, %error, "cannot remove a spooled window");
-            }
-            Err(error) => debug!(forwarder = self.name, %error, "removing did not end"),
+        if let Err(error) = removed.await {
+            warn!(forwarder = self.forwarder, %error, "cannot remove a spooled window");
         }
     }
 
-    async fn write(
-        &mut self,
-        directory: Arc<Directory>,
-        seq: u64,
-        snapshot: Arc<Snapshot>,
-        points: PointRanges,
-    ) {
-        let Some(spool) = self.backlog.spool() else { return };
-        let (bytes_max, min_free) = (spool.max_bytes, spool.min_free.get());
+    /// Packs points of a window; `None` if the runtime is shutting down.
+    pub(crate) async fn pack(&self, job: WriteJob) -> Option<PackedWindow> {
         let instance = Arc::clone(&self.instance);
-        let made = spawn_blocking(move || file::write(seq, &snapshot, &points, &instance)).await;
-        let Ok((name, bytes)) = made else { return };
-        if name.bytes > bytes_max.get() {
-            return self.trouble(format!(
-                "a window takes {} bytes on disk, and delivery.spool.max_bytes is {bytes_max}",
-                name.bytes
-            ));
-        }
-        let dropped = self.backlog.make_room(name.bytes);
-        self.dropped(dropped, "the spool is full, the oldest windows were dropped");
-        if let Some((directory, files)) = self.backlog.to_tidy() {
-            self.tidy(directory, files).await;
-        }
-        let written = spawn_blocking(move || directory.write(name, &bytes, min_free)).await;
-        match written {
-            Ok(Ok(())) => {
-                self.backlog.written(seq, name);
-                self.out_of_trouble();
-            }
-            Ok(Err(error)) => self.trouble(format!("{}: {error}", self.root.display())),
-            Err(error) => self.trouble(error.to_string()),
-        }
+        let WriteJob { seq, snapshot, points } = job;
+        let packed = spawn_blocking(move || file::write(seq, &snapshot, &points, &instance)).await;
+        packed.ok().map(|(name, bytes)| PackedWindow { seq, name, bytes })
     }
 
-    /// Puts into the quarantine what a destination has refused of a window.
-    async fn quarantine(&mut self, directory: Arc<Directory>, refused: Refused) {
+    /// Writes a window, if at least `min_free` bytes stay free on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be written: why, for the status.
+    pub(crate) async fn write(&self, window: PackedWindow, min_free: u64) -> Result<(), String> {
+        let PackedWindow { name, bytes, .. } = window;
+        let written = self.blocking(move |directory| directory.write(name, &bytes, min_free));
+        written.await.map_err(|error| format!("{}: {error}", self.root.display()))
+    }
+
+    /// Puts refused points into the quarantine, as many as it has room for. Returns how many.
+    pub(crate) async fn quarantine(&mut self, refused: RefusedPoints, min_free: u64) -> u64 {
+        let mut kept = 0;
         for (reason, points) in &refused.points {
-            let kept = self.put_aside(&directory, &refused, reason, points.clone()).await;
-            self.backlog.quarantined(kept, points.count() - kept);
+            kept += self.put_aside(&refused, reason, points.clone(), min_free).await;
         }
+        kept
     }
 
-    /// Puts points into the quarantine, as many as have room; returns how many these are.
     async fn put_aside(
         &mut self,
-        directory: &Arc<Directory>,
-        refused: &Refused,
+        refused: &RefusedPoints,
         reason: &'static str,
         points: PointRanges,
+        min_free: u64,
     ) -> u64 {
-        let Some(spool) = self.backlog.spool() else { return 0 };
-        let (room, min_free) = (self.allowance.room(Instant::now()), spool.min_free.get());
+        let room = self.allowance.room(Instant::now());
         let (seq, snapshot) = (refused.seq, Arc::clone(&refused.snapshot));
-        let (instance, directory) = (Arc::clone(&self.instance), Arc::clone(directory));
-        let put = spawn_blocking(move || {
+        let instance = Arc::clone(&self.instance);
+        let put = self.blocking(move |directory| {
             let file = fitting(seq, &snapshot, points, &instance, room);
             let Some((name, bytes)) = file else { return Ok(None) };
             directory.put_aside(name, reason, &bytes, min_free).map(|()| Some(name))
         });
-        match put.await.unwrap_or_else(|error| Err(error.into())) {
+        match put.await {
             Ok(Some(name)) => {
                 self.allowance.used(name);
                 name.points
@@ -210,7 +166,7 @@ impl SpoolWriter {
             Ok(None) => 0,
             Err(error) => {
                 if let Some(times) = self.quarantine_failures.count(1) {
-                    warn!(forwarder = self.name, %error, times, "refused points could not be put \
+                    warn!(forwarder = self.forwarder, %error, times, "cannot put refused points \
                         into the quarantine");
                 }
                 0
@@ -218,46 +174,21 @@ impl SpoolWriter {
         }
     }
 
-    /// Looks what got too old and what was removed.
-    async fn look(&mut self) {
-        self.look_at = Instant::now() + PAUSE;
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let expired = self.backlog.expire(now_ms as u64);
-        self.dropped(expired, "windows were in the spool for longer than max_age and were dropped");
-        self.look_for_missing().await;
+    /// The windows in the folder; `None` if it cannot be read or is not open.
+    pub(crate) async fn list(&self) -> Option<HashSet<FileName>> {
+        let names = self.blocking(SpoolDirectory::names).await.ok()?;
+        Some(names.into_iter().collect())
     }
 
-    async fn look_for_missing(&mut self) {
-        let Some(directory) = self.backlog.directory() else { return };
-        if let Ok(Ok(names)) = spawn_blocking(move || directory.names()).await {
-            let there: HashSet<_> = names.into_iter().collect();
-            let removed = self.backlog.missing(&there);
-            self.dropped(removed, "windows were removed from the spool");
-        }
-    }
-
-    /// Windows wait in memory until the next attempt.
-    fn trouble(&mut self, words: String) {
-        self.may_write_at = Instant::now() + PAUSE;
-        if !std::mem::replace(&mut self.is_in_trouble, true) {
-            warn!(
-                forwarder = self.name,
-                error = words,
-                "no spool at the moment: what cannot be delivered waits in memory only"
-            );
-        }
-        self.backlog.degraded(words);
-    }
-
-    fn out_of_trouble(&mut self) {
-        if std::mem::take(&mut self.is_in_trouble) {
-            info!(forwarder = self.name, "the spool works again");
-        }
-    }
-
-    fn dropped(&mut self, points: u64, why: &str) {
-        if let Some(points) = self.drops.count(points) {
-            warn!(forwarder = self.name, points, "{why}");
-        }
+    async fn blocking<T: Send + 'static>(
+        &self,
+        access: impl FnOnce(&SpoolDirectory) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let directory = Arc::clone(&self.directory);
+        let outcome = spawn_blocking(move || match directory.get() {
+            Some(directory) => access(directory),
+            None => Err(io::Error::other("the spool is not open")),
+        });
+        outcome.await.unwrap_or_else(|error| Err(error.into()))
     }
 }

@@ -22,7 +22,8 @@ pub(super) use crate::payload::Settled;
 pub(super) use crate::stats::Counts;
 
 use crate::config::{Common, DeliveryConfig};
-use crate::delivery::destination::{self, Destination, QueueHandle};
+use crate::delivery::destination::Destination;
+use crate::delivery::handle::{DestinationHandle, QueueHandle};
 use crate::delivery::settings::ForwarderSettings;
 use crate::forwarder::Forwarder;
 use crate::kafka::{Kafka, KafkaConfig};
@@ -72,8 +73,8 @@ pub(super) async fn deliver(kafka: &mut Kafka, snapshot: &Snapshot) -> Settled {
 
 /// A forwarder that runs in its task.
 pub(super) struct Running {
-    outlet: QueueHandle,
-    known: driver::Running,
+    queue: QueueHandle,
+    known: DestinationHandle,
     deadline: watch::Sender<Option<Instant>>,
     task: JoinHandle<()>,
 }
@@ -92,14 +93,14 @@ pub(super) fn start(kafka: Kafka, attempt_max: Duration) -> Running {
         forwarder,
         attempt_max: Some(attempt_max),
     };
-    let (outlet, known, task) = destination.split();
+    let (queue, known, task) = destination.split();
     let (deadline, watched) = watch::channel(None);
-    Running { outlet, known, deadline, task: tokio::spawn(task.run(watched)) }
+    Running { queue, known, deadline, task: tokio::spawn(task.run(watched)) }
 }
 
 impl Running {
     pub(super) fn push(&self, snapshot: Snapshot) {
-        self.outlet.push(&std::sync::Arc::new(snapshot));
+        self.queue.push(&std::sync::Arc::new(snapshot));
     }
 
     /// Its ledger.
@@ -119,7 +120,7 @@ impl Running {
     /// Ends the input, waits for the task and gives its ledger.
     pub(super) async fn finish(self) -> Counts {
         let stats = std::sync::Arc::clone(self.known.stats());
-        drop(self.outlet);
+        drop(self.queue);
         tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
         drop(self.deadline);
         stats.counts()
