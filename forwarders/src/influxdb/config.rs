@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 
 use super::api::Api;
-use crate::config::{DeliveryConfig, Misfit};
+use crate::config::{DeliveryConfig, InvalidKey};
 use crate::http::{HttpUrl, TlsConfig};
 use crate::select::SelectConfig;
 use basics::text::Secret;
@@ -112,7 +112,7 @@ impl InfluxdbConfig {
     ///
     /// # Errors
     /// At a key that does not go with the others, or without one if one is missing.
-    pub(crate) fn api(&self) -> Result<Api, Misfit> {
+    pub(crate) fn api(&self) -> Result<Api, InvalidKey> {
         self.refuse_keys_of_other_versions()?;
         self.refuse_useless_keys()?;
         let authorization = self.authorization()?;
@@ -128,7 +128,7 @@ impl InfluxdbConfig {
     }
 
     /// Where lines go whose timestamps have this precision.
-    fn uri(&self, precision: &str) -> Result<Uri, Misfit> {
+    fn uri(&self, precision: &str) -> Result<Uri, InvalidKey> {
         let database = given(self.database.as_ref());
         let policy = given(self.retention_policy.as_ref());
         let (org, bucket) = (given(self.org.as_ref()), given(self.bucket.as_ref()));
@@ -150,35 +150,39 @@ impl InfluxdbConfig {
         };
         let parameters: Vec<(&str, &str)> =
             parameters.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-        self.url.below(path, &parameters).map_err(|reason| Misfit::at("url", reason))
+        self.url.below(path, &parameters).map_err(|reason| InvalidKey::at("url", reason))
     }
 
     /// A value that has to be there.
-    fn required<'a>(&self, key: &str, value: Option<&'a str>) -> Result<Option<&'a str>, Misfit> {
+    fn required<'a>(
+        &self,
+        key: &str,
+        value: Option<&'a str>,
+    ) -> Result<Option<&'a str>, InvalidKey> {
         let number = self.version.number();
         let words = || format!("`{key}` is missing: version {number} writes into one");
-        value.map(Some).ok_or_else(|| Misfit::missing(words()))
+        value.map(Some).ok_or_else(|| InvalidKey::missing(words()))
     }
 
     /// The header `Authorization`.
-    fn authorization(&self) -> Result<Option<Secret>, Misfit> {
+    fn authorization(&self) -> Result<Option<Secret>, InvalidKey> {
         let token = self.token.as_ref().map(Secret::reveal).filter(|token| !token.is_empty());
         let password = self.password.as_ref().map(Secret::reveal);
         Ok(match (self.version, token, given(self.username.as_ref()), password) {
             (Version::One, _, Some(user), Some(password)) => {
                 if user.contains(':') {
-                    return Err(Misfit::at("username", "must hold no `:`".to_owned()));
+                    return Err(InvalidKey::at("username", "must hold no `:`".to_owned()));
                 }
                 let both = BASE64_STANDARD.encode(format!("{user}:{password}"));
                 Some(Secret::new(format!("Basic {both}")))
             }
             (Version::One, _, Some(_), None) => {
                 let reason = "needs a `password` beside it, which may be empty";
-                return Err(Misfit::at("username", reason.to_owned()));
+                return Err(InvalidKey::at("username", reason.to_owned()));
             }
             (Version::One, _, None, Some(password)) if !password.is_empty() => {
                 let reason = "needs a `username` beside it";
-                return Err(Misfit::at("password", reason.to_owned()));
+                return Err(InvalidKey::at("password", reason.to_owned()));
             }
             (Version::Two, Some(token), ..) => Some(Secret::new(format!("Token {token}"))),
             (Version::Three, Some(token), ..) => Some(Secret::new(format!("Bearer {token}"))),
@@ -186,7 +190,7 @@ impl InfluxdbConfig {
         })
     }
 
-    fn refuse_keys_of_other_versions(&self) -> Result<(), Misfit> {
+    fn refuse_keys_of_other_versions(&self) -> Result<(), InvalidKey> {
         use Version::{One, Three, Two};
         let keys: [(&'static str, bool, &[Version], &str); 7] = [
             ("database", self.database.is_some(), &[One, Three], "writes into a `bucket`"),
@@ -206,20 +210,20 @@ impl InfluxdbConfig {
                     "belongs to version {numbers}, and this is version {number}, which {instead}: \
                      change `version`, or leave it out"
                 );
-                return Err(Misfit::at(key, reason));
+                return Err(InvalidKey::at(key, reason));
             }
         }
         Ok(())
     }
 
-    fn refuse_useless_keys(&self) -> Result<(), Misfit> {
+    fn refuse_useless_keys(&self) -> Result<(), InvalidKey> {
         if self.url.has_query() {
             let reason = "must end before the `?`: database and precision are added to it";
-            return Err(Misfit::at("url", reason.to_owned()));
+            return Err(InvalidKey::at("url", reason.to_owned()));
         }
         if !self.url.is_https() && self.tls != TlsConfig::default() {
             let reason = "is for an https:// url, and this one is http://";
-            return Err(Misfit::at("tls", reason.to_owned()));
+            return Err(InvalidKey::at("tls", reason.to_owned()));
         }
         Ok(())
     }
@@ -264,8 +268,8 @@ mod tests {
         (api.in_seconds.to_string(), authorization)
     }
 
-    fn misfit(members: &str) -> (Option<&'static str>, String) {
-        let Misfit { key, reason } = config(members).api().unwrap_err();
+    fn invalid_key(members: &str) -> (Option<&'static str>, String) {
+        let InvalidKey { key, reason } = config(members).api().unwrap_err();
         (key, reason)
     }
 
@@ -340,7 +344,7 @@ mod tests {
             (r#""version": "2""#, None, "`bucket` is missing"),
             (r#""version": "3", "database": """#, None, "`database` is missing"),
         ] {
-            let (at, reason) = misfit(members);
+            let (at, reason) = invalid_key(members);
             assert_eq!(at, key, "{members}");
             assert!(reason.contains(words), "{members}: {reason}");
         }

@@ -18,6 +18,7 @@ mod api;
 mod config;
 mod outcome;
 mod search;
+mod section;
 mod send;
 #[cfg(test)]
 mod tests;
@@ -64,7 +65,7 @@ impl InfluxDb {
     /// When the settings do not go together, or a certificate cannot be used. A server that is away
     /// is no error.
     pub fn new(config: &InfluxdbConfig) -> Result<Self, String> {
-        let api = config.api().map_err(|misfit| misfit.to_string())?;
+        let api = config.api().map_err(|invalid| invalid.to_string())?;
         let name = config.name.clone().unwrap_or_else(|| "influxdb".to_owned());
         let client = HttpClient::new(HttpSettings {
             name: &name,
