@@ -38,7 +38,6 @@ pub mod advice;
 pub mod config;
 pub mod delivery;
 pub mod format;
-mod leb128;
 pub mod naming;
 pub mod payload;
 pub mod select;

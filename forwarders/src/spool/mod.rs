@@ -4,6 +4,7 @@ mod codec;
 mod directory;
 mod file;
 mod keeper;
+mod leb128;
 mod name;
 mod quarantine;
 #[cfg(test)]
