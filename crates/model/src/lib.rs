@@ -3,13 +3,13 @@
 //! The model knows nothing of wire formats and derives no serialisation, so that an output format
 //! can change without touching it and the other way round.
 
-mod estimator;
-mod naming;
 mod kind;
+mod naming;
 mod points;
 mod ranges;
 mod series;
 mod set;
+mod set_sketch;
 mod sketch;
 mod snapshot;
 mod sum;
@@ -17,8 +17,8 @@ mod sum;
 pub mod testing;
 mod timer;
 
-pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};
 pub use kind::{KindAlias, KindWords, METRIC_WORDS, MetricKind};
+pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};
 pub use points::Points;
 pub use ranges::PointRanges;
 pub use series::Series;

@@ -6,6 +6,8 @@ mod file;
 mod keeper;
 mod leb128;
 mod name;
+#[cfg(test)]
+mod old_files;
 mod quarantine;
 #[cfg(test)]
 mod tests;
