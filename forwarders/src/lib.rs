@@ -27,7 +27,6 @@ pub mod advice;
 pub mod config;
 pub mod delivery;
 pub mod format;
-mod leb128;
 pub mod naming;
 pub mod select;
 pub mod spool;

@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::leb128;
+use super::leb128;
 use model::PointRanges;
 use model::{
     Bins, DistinctSet, MetricKind, Percentile, Point, Series, SetParts, SketchParts, Snapshot, Sum,
@@ -27,10 +27,14 @@ use model::{
 const KINDS: [MetricKind; 5] =
     [MetricKind::Counter, MetricKind::Gauge, MetricKind::Timer, MetricKind::Set, MetricKind::Trace];
 
-/// A timer's values one by one, or a set's members.
+/// A timer's values or a set's members, one by one.
 const EXACT: u8 = 0;
-/// What stands for more of them than are kept.
+/// The sketch of a timer with more values.
 const SKETCH: u8 = 1;
+/// The registers by which tallyd 0.1.0 estimated a set with more members. Read, not written.
+const REGISTERS: u8 = 1;
+/// The HLL sketch of a set with more members, in the form of Apache DataSketches.
+const HLL: u8 = 2;
 
 /// The bytes are no snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,10 +149,10 @@ fn put_set(out: &mut Vec<u8>, parts: SetParts) {
             leb128::write(out, members.len() as u64);
             members.iter().for_each(|member| out.extend_from_slice(&member.to_le_bytes()));
         }
-        SetParts::Registers(registers) => {
-            out.push(SKETCH);
-            leb128::write(out, registers.len() as u64);
-            out.extend_from_slice(&registers);
+        SetParts::Sketch(bytes) => {
+            out.push(HLL);
+            leb128::write(out, bytes.len() as u64);
+            out.extend_from_slice(&bytes);
         }
     }
 }
@@ -225,15 +229,21 @@ impl<'a> SnapshotReader<'a> {
     }
 
     fn set(&mut self) -> Result<DistinctSet, MalformedSnapshot> {
-        let parts = match self.byte()? {
-            EXACT => SetParts::Members(self.list(|reader| reader.word().map(u64::from_le_bytes))?),
-            SKETCH => {
+        let set = match self.byte()? {
+            EXACT => DistinctSet::from_parts(SetParts::Members(
+                self.list(|reader| reader.word().map(u64::from_le_bytes))?,
+            )),
+            form => {
                 let length = self.length()?;
-                SetParts::Registers(self.take(length)?.into())
+                let bytes = self.take(length)?;
+                match form {
+                    REGISTERS => DistinctSet::from_registers_of_0_1(bytes),
+                    HLL => DistinctSet::from_parts(SetParts::Sketch(bytes.into())),
+                    _ => None,
+                }
             }
-            _ => return Err(MalformedSnapshot),
         };
-        DistinctSet::from_parts(parts).ok_or(MalformedSnapshot)
+        set.ok_or(MalformedSnapshot)
     }
 
     fn sum(&mut self) -> Result<Sum, MalformedSnapshot> {
@@ -323,7 +333,7 @@ pub(super) mod tests {
                 }
                 Value::timer(timer, &snapshot_of(vec![]).percentiles)
             }),
-            prop_oneof![0_u32..50, 5_000_u32..6_000].prop_map(|members| {
+            prop_oneof![0_u32..50, 5_000_u32..8_000].prop_map(|members| {
                 let mut set = DistinctSet::default();
                 (0..members).for_each(|member| set.insert(&member.to_le_bytes()));
                 Value::set(set)

@@ -6,7 +6,10 @@
 mod codec;
 mod directory;
 mod file;
+mod leb128;
 mod name;
+#[cfg(test)]
+mod old_files;
 mod quarantine;
 mod reader;
 mod work;
