@@ -380,7 +380,7 @@ fn the_page_for_prometheus_is_as_it_is_shown() {
         status["forwarders"]["prometheus"]["delivered"] == points
     });
     let url = format!("http://{}/metrics", daemon.page.unwrap());
-    let page = reqwest::blocking::get(url).unwrap().text().unwrap();
+    let page = common::get(url).unwrap().text().unwrap();
     assert_eq!(page.trim_end(), shown.text.trim_end());
 }
 

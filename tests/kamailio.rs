@@ -260,7 +260,7 @@ fn prometheus_sees_totals_as_kamailio_has_them() {
     });
     let page = format!("http://{}/metrics", daemon.page.unwrap());
     let shows = |line: &str| {
-        let text = reqwest::blocking::get(&page).unwrap().text().unwrap();
+        let text = common::get(&page).unwrap().text().unwrap();
         text.lines().any(|shown| shown == line)
     };
     for line in [
