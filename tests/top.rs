@@ -447,7 +447,7 @@ fn a_daemon_that_goes_away_and_comes_back_is_noticed() {
     terminal.wait("messages 121 =");
     drop(daemon);
     let screen = terminal.wait("no answer since ");
-    assert!(screen.contains(" UTC, asking again: io: Connection refused"), "{screen}");
+    assert!(screen.contains(" UTC, asking again: Connection refused"), "{screen}");
     assert!(screen.contains("messages 121 ="), "the last that is known stays: {screen}");
     let config = format!("admin: {{ listen: \"{admin}\" }}\n");
     let daemon = Daemon::start(&config);

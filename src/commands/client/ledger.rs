@@ -1,21 +1,19 @@
 //! The ledger of a running daemon, asked of its HTTP endpoint.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use ureq::Agent;
 
 use super::endpoint::Endpoint;
+use super::http::{AnswerError, HttpConnector};
 use engine::listener::Protocol;
 
 /// Where a daemon's HTTP endpoint is unless its configuration says otherwise.
 pub(crate) const DEFAULT_ADMIN: &str = "http://127.0.0.1:9495";
-/// How long an answer may take: a daemon whose cores are all busy answers late.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Why a daemon did not tell.
 #[derive(Debug, Error)]
@@ -28,7 +26,7 @@ pub(crate) enum LedgerError {
     Request {
         url: String,
         #[source]
-        source: Box<ureq::Error>,
+        source: AnswerError,
     },
     /// What answers is no status.
     #[error("what answers at {url} is no tallyd of this version: {source}")]
@@ -37,6 +35,9 @@ pub(crate) enum LedgerError {
         #[source]
         source: serde_json::Error,
     },
+    /// The system refuses a client.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
 }
 
 /// What of a status is looked at.
@@ -217,7 +218,7 @@ impl Ledger {
 /// A daemon's HTTP endpoint.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    agent: Agent,
+    http: HttpConnector,
     url: String,
 }
 
@@ -231,12 +232,7 @@ impl Admin {
         if place.is_empty() || place.contains("://") {
             return Err(LedgerError::Url(url.to_owned()));
         }
-        let config = Agent::config_builder()
-            .timeout_global(Some(ANSWER_MAX))
-            // What is asked is a host of one's own, not the outside.
-            .proxy(None)
-            .build();
-        Ok(Self { agent: config.into(), url: format!("http://{place}") })
+        Ok(Self { http: HttpConnector::new()?, url: format!("http://{place}") })
     }
 
     /// Where it is.
@@ -244,9 +240,9 @@ impl Admin {
         &self.url
     }
 
-    /// What asks it.
-    pub(super) fn agent(&self) -> &Agent {
-        &self.agent
+    /// The connection to it.
+    pub(super) fn http(&self) -> &HttpConnector {
+        &self.http
     }
 
     /// The status right now.
@@ -278,14 +274,10 @@ impl Admin {
     /// # Errors
     /// As for the status.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, LedgerError> {
-        let url = format!("{}{path}", self.url);
-        let body = self.agent.get(&url).call().and_then(|mut reply| reply.body_mut().read_to_vec());
-        match body {
+        match self.http.get(&format!("{}{path}", self.url)) {
             Ok(body) => serde_json::from_slice(&body)
                 .map_err(|source| LedgerError::Answer { url: self.url.clone(), source }),
-            Err(source) => {
-                Err(LedgerError::Request { url: self.url.clone(), source: Box::new(source) })
-            }
+            Err(source) => Err(LedgerError::Request { url: self.url.clone(), source }),
         }
     }
 }

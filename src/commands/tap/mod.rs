@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::options::{TapArgs, TapFormat};
 use self::text::Lines;
 use crate::commands::client::configured;
-use crate::commands::client::events::{Event, Events, EventsError};
+use crate::commands::client::events::{EventStream, EventsError, ServerSentEvent};
 use crate::commands::client::ledger::{Admin, LedgerError};
 use crate::commands::client::numbers::grouped;
 use crate::commands::client::terminal;
@@ -106,7 +106,7 @@ fn run(args: &TapArgs) -> Result<bool, TapError> {
     let admin = Admin::new(&find(args)?)?;
     let session = Arc::new(Mutex::new(Session::new(args, admin.url())));
     end_in_time(Arc::clone(&session), args.duration.map(Span::get)).map_err(TapError::System)?;
-    let mut events = Events::open(&admin, "/api/v1/tap", &parameters)?;
+    let mut events = EventStream::open(&admin, "/api/v1/tap", &parameters)?;
     while let Some(event) = events.next()? {
         let mut session = session.lock();
         if session.take(&event)? {
@@ -192,7 +192,7 @@ impl Session {
     }
 
     /// Shows an event; whether it was the last.
-    fn take(&mut self, event: &Event) -> Result<bool, TapError> {
+    fn take(&mut self, event: &ServerSentEvent) -> Result<bool, TapError> {
         match event.name.as_str() {
             event::START => {
                 let ShownStart { rate, .. } = self.read(&event.data)?;
