@@ -9,6 +9,7 @@ use prost::Message;
 use super::*;
 use crate::forwarder::ErrorClass;
 use crate::http::scripted::{RecordedRequest, ScriptedAnswer, ScriptedServer};
+use crate::prometheus::tests::naming::StubNaming;
 use crate::prometheus::{PipelineLimits, PrometheusConfig};
 use model::testing::{point, snapshot_of, snapshot_of_counters};
 use model::{MetricKind, Point, Sum, Timer, Value};
@@ -130,7 +131,7 @@ fn every_live_series_is_in_every_window_and_ends_with_a_stale_marker() {
 #[tokio::test]
 async fn series_have_the_names_of_the_page_and_what_it_does_not_show_is_not_sent() {
     let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(200, ""));
-    let mut forwarder = remote_write_as(Naming::Callr, &url(&server), "");
+    let mut forwarder = remote_write_as(Some(Arc::new(StubNaming)), &url(&server), "");
     let gauge = |name: &str, tags: &[(&str, &str)], value| {
         point(MetricKind::Gauge, name, tags, Value::Gauge { value, arrival_ns: 0 })
     };
