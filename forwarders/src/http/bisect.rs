@@ -1,9 +1,9 @@
 //! Finds the payload for which a server refuses a request, where the reply does not name it.
 //!
 //! Half of the suspects are sent again. If they pass, the culprit is in the other half; if not, it
-//! is in this half, and the other half goes with a later request. So each request halves the number of payloads that
-//! are dropped in the end. The number of requests is bounded: a server that refuses everything must
-//! not be asked about every payload.
+//! is in this half, and the other half goes with a later request. So each request halves the number
+//! of payloads that are dropped in the end. The number of requests is bounded: a server that refuses
+//! everything must not be asked about every payload.
 
 /// A search among the payloads of a refused request.
 #[derive(Debug)]
