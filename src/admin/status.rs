@@ -1,4 +1,4 @@
-//! What `/api/v1/status` and `/api/v1/rejected` say. Counts are samples and points.
+//! What `/api/v1/status` and `/api/v1/rejected` say. ListenerCounts are samples and points.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::runtime::configured::{self, Configured, Reloads};
 use crate::runtime::{Observed, ObservedForwarder};
 use engine::aggregator::windows::WindowCounts;
 use engine::listener::rejected::RejectedMessage;
-use engine::listener::stats::{ConnectionCounts, Counts, ListenerStats};
+use engine::listener::stats::{ConnectionCounts, ListenerCounts, ListenerStats};
 use engine::listener::tap::taps::TapStatus;
 use kamailio::stats::PollerStats;
 
@@ -179,7 +179,7 @@ struct Spool {
 impl Status {
     /// Looks at everything.
     pub(super) fn of(observed: &Observed) -> Self {
-        let (mut total, mut kernel_drops) = (Counts::default(), 0);
+        let (mut total, mut kernel_drops) = (ListenerCounts::default(), 0);
         let mut listeners = Vec::new();
         let parts = observed.parts.now();
         for stats in &parts.listeners {
@@ -258,7 +258,7 @@ impl Windows {
 }
 
 impl Ledger {
-    fn of(counts: &Counts, kernel_drops: u64) -> Self {
+    fn of(counts: &ListenerCounts, kernel_drops: u64) -> Self {
         Self {
             received: counts.received(),
             aggregated: counts.aggregated,
@@ -272,7 +272,7 @@ impl Ledger {
 }
 
 impl Listener {
-    fn of(stats: &ListenerStats, counts: &Counts, kernel_drops: u64) -> Self {
+    fn of(stats: &ListenerStats, counts: &ListenerCounts, kernel_drops: u64) -> Self {
         Self {
             listener: stats.label().to_owned(),
             receive_buffer: stats.receive_buffer(),

@@ -16,8 +16,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::Shared;
 use super::server::LongReply;
 use engine::listener::tap::event;
-use engine::listener::tap::filter::Wish;
-use engine::listener::tap::taps::{Refused, Subscription, TapCounts};
+use engine::listener::tap::filter::TapQuery;
+use engine::listener::tap::taps::{Subscription, TapCounts, TapRefused};
 
 /// How often waiting events are sent, those of one moment together.
 const TICK: Duration = Duration::from_millis(50);
@@ -40,23 +40,23 @@ pub(super) async fn stream(
     }
     let query = query.unwrap_or_default();
     let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
-    let wish = match Wish::parse(parameters.iter().map(|(key, value)| (&**key, &**value))) {
-        Ok(wish) => wish,
+    let query = match TapQuery::parse(parameters.iter().map(|(key, value)| (&**key, &**value))) {
+        Ok(query) => query,
         Err(words) => return refusal(StatusCode::BAD_REQUEST, &words),
     };
-    let subscription = match observed.taps.join(wish) {
+    let subscription = match observed.taps.join(query) {
         Ok(subscription) => subscription,
-        Err(Refused::TooMany(0)) => {
+        Err(TapRefused::TooMany(0)) => {
             let words = "taps are turned off: see `admin: {tap: {max_clients}}`";
             return refusal(StatusCode::FORBIDDEN, words);
         }
-        Err(Refused::TooMany(max)) => {
+        Err(TapRefused::TooMany(max)) => {
             let words = format!(
                 "there are as many taps as `admin: {{tap: {{max_clients}}}}` allows: {max}"
             );
             return refusal(StatusCode::TOO_MANY_REQUESTS, &words);
         }
-        Err(Refused::Stopping) => {
+        Err(TapRefused::Stopping) => {
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon stops");
         }
     };

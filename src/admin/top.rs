@@ -16,7 +16,7 @@ use basics::time::rfc3339_ms;
 use engine::aggregator::activity::{GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX, TopMetrics};
 use engine::aggregator::registry::Registry;
 use engine::aggregator::tags;
-use engine::listener::senders::Sent;
+use engine::listener::senders::SenderTraffic;
 
 /// Rows of each list unless somebody asks for another number, at most [`TOP_METRICS_MAX`].
 const LIMIT: usize = 100;
@@ -192,11 +192,11 @@ impl TopView {
 
 fn senders_of(observed: &Observed, most: usize, limit: usize) -> Senders {
     let parts = observed.parts.now();
-    let (mut counted_for, mut others) = (Duration::ZERO, Sent::default());
-    let mut by_sender: BTreeMap<(&str, String), Sent> = BTreeMap::new();
+    let (mut counted_for, mut others) = (Duration::ZERO, SenderTraffic::default());
+    let mut by_sender: BTreeMap<(&str, String), SenderTraffic> = BTreeMap::new();
     if most > 0 {
         for stats in &parts.listeners {
-            let seen = stats.senders().look(most);
+            let seen = stats.senders().report(most);
             counted_for = counted_for.max(seen.counted_for);
             others.add(&seen.others);
             for (who, sent) in seen.by_sender {
@@ -307,8 +307,8 @@ impl TagKeys {
 }
 
 impl Row {
-    fn of(sent: &Sent) -> Self {
-        let Sent { datagrams, bytes, messages, rejected } = *sent;
+    fn of(sent: &SenderTraffic) -> Self {
+        let SenderTraffic { datagrams, bytes, messages, rejected } = *sent;
         Self { datagrams, bytes, messages, rejected }
     }
 }

@@ -22,7 +22,7 @@ use self::log::LogConfig;
 use engine::aggregator::AggregationConfig;
 use engine::aggregator::identity::{AgentConfig, Identifier};
 use engine::aggregator::registry::Registry;
-use engine::listener::recorder::Shared;
+use engine::listener::recorder::RecorderContext;
 use engine::listener::{ListenerConfig, ListenerSection};
 use engine::protocol::Limits;
 use kamailio::{self, KamailioSection};
@@ -152,9 +152,9 @@ impl Config {
 
     /// What all listeners share; `started` is the moment from which they count time.
     #[must_use]
-    pub fn shared(&self, started: Instant) -> Shared {
+    pub fn shared(&self, started: Instant) -> RecorderContext {
         let identifier = Arc::new(Identifier::new(&self.agent));
-        Shared {
+        RecorderContext {
             registry: Arc::new(Registry::new(&self.aggregation, Arc::clone(&identifier))),
             identifier,
             rejected: Arc::default(),

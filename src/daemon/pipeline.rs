@@ -14,7 +14,7 @@ use engine::aggregator::thread::{AggregatorCommand, AggregatorThread, Reconfigur
 use engine::listener::ListenerConfig;
 use engine::listener::bind::{self, BoundListener};
 use engine::listener::passed::PassedSockets;
-use engine::listener::recorder::{Change, Recorder, Shared};
+use engine::listener::recorder::{ListenerUpdate, Recorder, RecorderContext};
 use engine::listener::stats::ListenerStats;
 use engine::listener::tap::taps::Taps;
 use engine::listener::udp::UdpBindOptions;
@@ -47,7 +47,7 @@ struct Listening {
 struct Socket {
     stats: Arc<ListenerStats>,
     waker: Arc<Waker>,
-    changes: flume::Sender<Change>,
+    changes: flume::Sender<ListenerUpdate>,
     thread: JoinHandle<()>,
 }
 
@@ -55,7 +55,7 @@ struct Socket {
 struct Intake {
     sender: IntakeSender,
     waker: Arc<Waker>,
-    changes: flume::Sender<Shared>,
+    changes: flume::Sender<RecorderContext>,
     thread: JoinHandle<()>,
 }
 
@@ -133,7 +133,7 @@ impl Pipeline {
     pub(super) async fn apply(
         &mut self,
         Prepared(prepared): Prepared,
-        shared: &Shared,
+        shared: &RecorderContext,
         is_shared_changed: bool,
     ) -> (Vec<Removed>, io::Result<()>) {
         let mut before: Vec<Option<Listening>> =
@@ -179,7 +179,7 @@ impl Pipeline {
     pub(super) async fn intake_for(
         &mut self,
         polled: &[KamailioSection],
-        shared: &Shared,
+        shared: &RecorderContext,
     ) -> io::Result<Option<IntakeSender>> {
         if polled.is_empty() {
             return Ok(None);
@@ -231,7 +231,11 @@ impl Pipeline {
         assert!(listeners.iter().all(Result::is_ok) && aggregator.is_ok(), "a thread panicked");
     }
 
-    async fn listen(&mut self, bound: BoundListener, shared: &Shared) -> io::Result<Socket> {
+    async fn listen(
+        &mut self,
+        bound: BoundListener,
+        shared: &RecorderContext,
+    ) -> io::Result<Socket> {
         let name = format!("listen-{}", self.threads);
         self.threads += 1;
         let waker = Arc::new(Waker::new()?);
@@ -240,7 +244,7 @@ impl Pipeline {
         let stats = Arc::clone(bound.stats());
         let recorder =
             Recorder::new(shared.clone(), bound.protocol(), Arc::clone(&stats), handover)
-                .with_changes(changed)
+                .with_updates(changed)
                 .with_taps(Arc::clone(&self.taps));
         info!(listener = stats.label(), buffer = stats.receive_buffer(), "listening");
         let woken = Arc::clone(&waker);
@@ -261,11 +265,16 @@ impl Pipeline {
 }
 
 impl Listening {
-    fn follow(&mut self, config: &ListenerConfig, receive_buffer: Option<u64>, shared: &Shared) {
+    fn follow(
+        &mut self,
+        config: &ListenerConfig,
+        receive_buffer: Option<u64>,
+        shared: &RecorderContext,
+    ) {
         let other_buffer = receive_buffer.filter(|_| receive_buffer != self.receive_buffer);
         for Socket { changes, stats, .. } in &self.sockets {
-            let change = Change {
-                shared: shared.clone(),
+            let change = ListenerUpdate {
+                context: shared.clone(),
                 endpoint: config.endpoint.clone(),
                 receive_buffer: other_buffer,
             };

@@ -18,7 +18,7 @@ use crate::runtime::configured::{Candidate, Unfit};
 use crate::runtime::self_metrics::pipeline::SelfMetrics;
 use engine::aggregator::thread::{NewSelfMetrics, Reconfiguration};
 use engine::listener::passed::PassedSockets;
-use engine::listener::recorder::Shared;
+use engine::listener::recorder::RecorderContext;
 use engine::listener::stats::ListenerStats;
 
 /// What the status calls listeners that are gone, all together.
@@ -123,7 +123,7 @@ impl Daemon {
     }
 
     /// What listeners share from now on, and whether that is anything else than before.
-    fn shared_with(&self, new: &Config, old: &Config) -> (Shared, bool) {
+    fn shared_with(&self, new: &Config, old: &Config) -> (RecorderContext, bool) {
         let (aggregation, before) = (&new.aggregation, &old.aggregation);
         let is_changed = new.agent != old.agent
             || new.limits != old.limits

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::listener::stats::Counts;
+use engine::listener::stats::ListenerCounts;
 use forwarders::stats::ForwarderStats;
 use tracing::{info, warn};
 
@@ -38,7 +38,7 @@ pub(super) async fn watch_drops(observed: Arc<Observed>) {
 /// The last word: where everything went.
 pub(super) fn log_ledger(observed: &Observed) {
     let parts = observed.parts.now();
-    let mut counts = Counts::default();
+    let mut counts = ListenerCounts::default();
     parts.listeners.iter().for_each(|listener| counts.add(&listener.counts()));
     let kernel_drops: u64 = parts.listeners.iter().map(|listener| listener.kernel_drops()).sum();
     info!(

@@ -25,14 +25,14 @@ use engine::aggregator::store::Store;
 use engine::aggregator::thread::AggregatorThread;
 use engine::aggregator::windows::WindowStats;
 use engine::listener::passed::PassedSockets;
-use engine::listener::recorder::Shared;
+use engine::listener::recorder::RecorderContext;
 use engine::listener::stats::ListenerStats;
 use engine::listener::tap::taps::Taps;
 
 /// A daemon that runs.
 pub(super) struct Daemon {
     pub(super) log: Log,
-    pub(super) shared: Shared,
+    pub(super) shared: RecorderContext,
     pub(super) observed: Arc<Observed>,
     pub(super) delivery: Delivery,
     pub(super) pipeline: Pipeline,

@@ -11,7 +11,7 @@ use sd_notify::NotifyState;
 use tracing::debug;
 
 use crate::runtime::Observed;
-use engine::listener::stats::Counts;
+use engine::listener::stats::ListenerCounts;
 
 /// How often the manager is told how the daemon is.
 const STATUS_PERIOD: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ pub(super) async fn tell_status(observed: Arc<Observed>) {
 /// The ledger in a line.
 fn status(observed: &Observed) -> String {
     let parts = observed.parts.now();
-    let mut counts = Counts::default();
+    let mut counts = ListenerCounts::default();
     parts.listeners.iter().for_each(|listener| counts.add(&listener.counts()));
     let kernel_drops: u64 = parts.listeners.iter().map(|listener| listener.kernel_drops()).sum();
     let (received, rejected) = (counts.received(), counts.received() - counts.aggregated);

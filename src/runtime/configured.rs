@@ -157,7 +157,7 @@ pub fn same_places(old: &[ListenerConfig], new: &[ListenerConfig]) -> Vec<Option
     let mut found = vec![None; new.len()];
     let mut is_taken = vec![false; old.len()];
     let is_equal: Pair = |old, new| old == new;
-    let is_at: Pair = |old, new| old.endpoint.is_at(&new.endpoint);
+    let is_at: Pair = |old, new| old.endpoint.is_same_socket(&new.endpoint);
     for belong_together in [is_equal, is_at] {
         for (number, new) in new.iter().enumerate() {
             if found[number].is_some() {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use engine::aggregator::handover::ListenerEnd;
 use engine::aggregator::table::SeriesTable;
-use engine::listener::recorder::Shared;
-use engine::listener::stats::{Counts, ListenerStats};
+use engine::listener::recorder::RecorderContext;
+use engine::listener::stats::{ListenerCounts, ListenerStats};
 use engine::listener::tap::listener::ListenerTap;
 use engine::listener::tap::taps::Taps;
 use engine::protocol::{Sample, SampleValue, Tags, normalize_tags};
@@ -58,9 +58,9 @@ pub struct Source {
 /// Owns the table of all instances' series.
 #[derive(Debug)]
 pub struct Intake {
-    shared: Shared,
+    shared: RecorderContext,
     /// Where other settings are left.
-    changes: flume::Receiver<Shared>,
+    changes: flume::Receiver<RecorderContext>,
     batches: flume::Receiver<Batch>,
     handover: ListenerEnd,
     table: SeriesTable,
@@ -72,8 +72,8 @@ pub struct Intake {
 /// `changes`.
 #[must_use]
 pub fn new(
-    shared: Shared,
-    changes: flume::Receiver<Shared>,
+    shared: RecorderContext,
+    changes: flume::Receiver<RecorderContext>,
     handover: ListenerEnd,
     waker: Arc<Waker>,
 ) -> (IntakeSender, Intake) {
@@ -117,8 +117,11 @@ impl Intake {
     fn record(&mut self, batch: &Batch) {
         let source = &batch.source;
         let arrival_ns = self.shared.started.elapsed().as_nanos() as u64;
-        let mut counts =
-            Counts { datagrams: batch.replies, bytes: batch.bytes, ..Counts::default() };
+        let mut counts = ListenerCounts {
+            datagrams: batch.replies,
+            bytes: batch.bytes,
+            ..ListenerCounts::default()
+        };
         self.tap.begin_batch(arrival_ns);
         for reading in &batch.readings {
             let sample = sample(reading, &source.tags);

@@ -27,7 +27,7 @@ use crate::commands::client::numbers::grouped;
 use crate::commands::client::terminal;
 use crate::config::LoadError;
 use engine::listener::tap::event::{self, ShownCounts, ShownStart};
-use engine::listener::tap::filter::Wish;
+use engine::listener::tap::filter::TapQuery;
 
 /// Wrong usage.
 const STATUS_USAGE: u8 = 2;
@@ -101,7 +101,7 @@ pub fn command(args: &TapArgs) -> ExitCode {
 fn run(args: &TapArgs) -> Result<bool, TapError> {
     let parameters = args.parameters();
     // The daemon looks as well; what is wrong here it need not be asked for.
-    let _wish = Wish::parse(parameters.iter().map(|(key, value)| (*key, value.as_str())))
+    let _query = TapQuery::parse(parameters.iter().map(|(key, value)| (*key, value.as_str())))
         .map_err(TapError::Usage)?;
     let admin = Admin::new(&find(args)?)?;
     let session = Arc::new(Mutex::new(Session::new(args, admin.url())));

@@ -14,7 +14,9 @@ use crate::runtime::Observed;
 use crate::runtime::configured::Reloads;
 use basics::time::unix_ms;
 use engine::aggregator::windows::WindowCounts;
-use engine::listener::stats::{Closed, ConnectionCounts, Counts, ListenerStats, Refusal};
+use engine::listener::stats::{
+    CloseReason, ConnectionCounts, ListenerCounts, ListenerStats, RefusalReason,
+};
 use engine::protocol::RejectReason;
 
 mod kamailio;
@@ -81,7 +83,7 @@ pub fn gather(observed: &Observed) -> Vec<Family> {
 /// What a listener counts; threads that share an address are one.
 #[derive(Default)]
 struct ListenerNow {
-    counts: Counts,
+    counts: ListenerCounts,
     kernel_drops: u64,
     receive_buffer: Option<usize>,
     refused: BTreeMap<&'static str, u64>,
@@ -252,7 +254,7 @@ impl Own {
             "tallyd_refused_total",
             "Datagrams or connections of which nothing was read",
             listeners.iter().flat_map(|(label, now)| {
-                let words = Refusal::ALL.map(Refusal::as_str);
+                let words = RefusalReason::ALL.map(RefusalReason::as_str);
                 by_reason(&label_of(label), words, &now.refused)
             }),
         );
@@ -277,7 +279,7 @@ impl Own {
             "tallyd_connections_closed_total",
             "Connections that ended",
             connections.iter().flat_map(|(label, now)| {
-                by_reason(&label_of(label), Closed::ALL.map(Closed::as_str), &now.closed)
+                by_reason(&label_of(label), CloseReason::ALL.map(CloseReason::as_str), &now.closed)
             }),
         );
     }

@@ -1,4 +1,4 @@
-//! What a client wants to see.
+//! The filter of a tap: which samples and rejected messages a client requests.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use model::MetricKind;
 use crate::listener::allow::Network;
 use crate::protocol::Tags;
 
-/// Most values of one parameter: each is compared with every sample.
+/// Maximum number of values per parameter, each of which is compared with every sample.
 const VALUES_MAX: usize = 16;
 
 /// Names of parameters, which a request and the command share.
@@ -28,9 +28,9 @@ pub mod parameter {
     pub const RATE: &str = "rate";
 }
 
-/// What of a listener's input a client sees.
+/// The kinds of events that a client receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shows {
+pub enum EventSelection {
     /// Samples.
     #[default]
     Samples,
@@ -40,46 +40,46 @@ pub enum Shows {
     Both,
 }
 
-/// Which samples and rejected messages a client wants.
+/// The samples and rejected messages that a client requests.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    shows: Shows,
+    shows: EventSelection,
     names: Globs,
-    /// A part that each name has which matches a glob; empty if one of the globs has none.
+    /// For each glob, a text that every matching name contains; empty if a glob has no such text.
     needles: Vec<Finder<'static>>,
     tags: Vec<TagFilter>,
-    /// Empty for all.
+    /// Empty for all kinds.
     kinds: Vec<MetricKind>,
-    /// Empty for everywhere.
+    /// Empty for all senders.
     from: Vec<Network>,
 }
 
-/// What a tap asks for.
+/// The request of a tap.
 #[derive(Clone, Debug, Default)]
-pub struct Wish {
+pub struct TapQuery {
     /// Which samples.
     pub filter: Filter,
-    /// How many a second; as many as the daemon shows if it is not said.
+    /// Most samples a second; `None` for as many as the daemon shows.
     pub rate: Option<u64>,
 }
 
-/// A tag that a sample has to have.
+/// A tag that a sample must have.
 #[derive(Clone, Debug)]
 struct TagFilter {
     key: String,
-    /// None for any value.
+    /// Empty for any value.
     values: Globs,
 }
 
-impl Wish {
-    /// Reads the parameters of a request.
+impl TapQuery {
+    /// Parses the parameters of a request.
     ///
     /// # Errors
-    /// Which one is wrong, and what is allowed.
+    /// A message for the user, which names the wrong parameter and the allowed values.
     pub fn parse<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
-        let mut wish = Self::default();
+        let mut query = Self::default();
         let mut names: Vec<&str> = Vec::new();
-        let (mut shows, filter) = (None, &mut wish.filter);
+        let (mut shows, filter) = (None, &mut query.filter);
         for (key, value) in parameters {
             match key {
                 parameter::MATCH => names.push(value),
@@ -87,47 +87,50 @@ impl Wish {
                 parameter::TYPE => filter.kinds.push(kind(value)?),
                 parameter::FROM => filter.from.push(Network::parse(value)?),
                 parameter::REJECTED => shows = Some(rejected(value)?),
-                parameter::RATE => wish.rate = Some(rate(value)?),
+                parameter::RATE => query.rate = Some(rate(value)?),
                 _ => {
                     return Err(format!(
-                        "`{key}` is no parameter: match, tag, type, from, rejected or rate"
+                        "unknown parameter `{key}`: expected match, tag, type, from, rejected or \
+                         rate"
                     ));
                 }
             }
         }
         let counts = [names.len(), filter.tags.len(), filter.kinds.len(), filter.from.len()];
         if counts.iter().any(|count| *count > VALUES_MAX) {
-            return Err(format!("at most {VALUES_MAX} of each parameter"));
+            return Err(format!("at most {VALUES_MAX} values are allowed for each parameter"));
         }
         filter.shows = shows.unwrap_or_default();
         let of_samples = names.len() + filter.tags.len() + filter.kinds.len();
-        if filter.shows == Shows::Rejected && of_samples > 0 {
-            return Err("a rejected message has no name, type or tags to go by: of these, \
-                        `rejected` goes with `from` alone"
-                .to_owned());
+        if filter.shows == EventSelection::Rejected && of_samples > 0 {
+            return Err(
+                "rejected messages have no name, type or tags: without samples, `from` is \
+                        the only filter"
+                    .to_owned(),
+            );
         }
         filter.names = Globs::parse(&names)?;
         let needles: Option<Vec<_>> = names.iter().map(|glob| literal_of(glob)).collect();
         let needles = needles.unwrap_or_default().into_iter();
         filter.needles = needles.map(|needle| Finder::new(needle).into_owned()).collect();
-        Ok(wish)
+        Ok(query)
     }
 }
 
 impl Filter {
-    /// Whether samples are wanted.
+    /// Whether the client requests samples.
     #[must_use]
     pub fn wants_samples(&self) -> bool {
-        self.shows != Shows::Rejected
+        self.shows != EventSelection::Rejected
     }
 
-    /// Whether rejected messages are wanted that are from there.
+    /// Whether the client requests rejected messages from this sender.
     #[must_use]
     pub fn wants_rejected(&self, from: Option<IpAddr>) -> bool {
-        self.shows != Shows::Samples && self.wants_from(from)
+        self.shows != EventSelection::Samples && self.wants_from(from)
     }
 
-    /// Whether every sample is wanted.
+    /// Whether the client requests every sample.
     #[must_use]
     pub fn wants_all(&self) -> bool {
         self.wants_samples()
@@ -137,38 +140,39 @@ impl Filter {
             && self.from.is_empty()
     }
 
-    /// Whether a sample may be in these bytes that is wanted. Much cheaper than to decode them.
+    /// Whether these bytes may contain a sample that the client requests. This is much faster than
+    /// decoding them.
     #[must_use]
     pub fn may_want(&self, bytes: &[u8], from: Option<IpAddr>) -> bool {
         if !self.wants_samples() || !self.wants_from(from) {
             return false;
         }
-        // A name may be written with escapes or, in statsd, around its tags.
+        // A name may contain escapes in JSON, and tags in brackets in statsd.
         self.needles.is_empty()
             || self.needles.iter().any(|needle| needle.find(bytes).is_some())
             || memchr::memchr2(b'\\', b'[', bytes).is_some()
     }
 
-    /// What [`Filter::may_want`] takes for so many bytes, roughly, in nanoseconds.
+    /// A rough estimate of the time that [`Filter::may_want`] takes for this many bytes.
     #[must_use]
     pub fn glance_ns(&self, bytes: usize) -> u64 {
         (self.needles.len() as u64 + 1) * (20 + bytes as u64 / 8)
     }
 
-    /// Whether a sample is wanted of this kind and name, as far as these tell.
+    /// Whether the client requests samples with this kind and name.
     #[must_use]
     pub fn wants_metric(&self, kind: MetricKind, name: &str) -> bool {
         (self.kinds.is_empty() || self.kinds.contains(&kind))
             && self.names.matches(name).unwrap_or(true)
     }
 
-    /// Whether it is wanted with these tags, the agent's among them.
+    /// Whether the client requests samples with these tags, which include the agent's.
     #[must_use]
     pub fn wants_tags(&self, tags: &Tags<'_>) -> bool {
         self.tags.iter().all(|wanted| wanted.is_in(tags))
     }
 
-    /// Whether it is wanted from there.
+    /// Whether the client requests messages from this sender.
     #[must_use]
     pub fn wants_from(&self, from: Option<IpAddr>) -> bool {
         self.from.is_empty()
@@ -183,7 +187,7 @@ impl TagFilter {
             None => (text, Globs::default()),
         };
         if key.is_empty() {
-            return Err(format!("a tag is KEY or KEY=VALUE, not `{text}`"));
+            return Err(format!("expected a tag as KEY or KEY=VALUE, not `{text}`"));
         }
         Ok(Self { key: key.to_owned(), values })
     }
@@ -196,23 +200,25 @@ impl TagFilter {
 
 fn kind(word: &str) -> Result<MetricKind, String> {
     let found = MetricKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-    found.ok_or_else(|| format!("`{word}` is no type: counter, gauge, timer, set or trace"))
+    found.ok_or_else(|| {
+        format!("unknown type `{word}`: expected counter, gauge, timer, set or trace")
+    })
 }
 
-fn rejected(word: &str) -> Result<Shows, String> {
+fn rejected(word: &str) -> Result<EventSelection, String> {
     match word {
-        "only" => Ok(Shows::Rejected),
-        "also" => Ok(Shows::Both),
-        _ => Err(format!("`rejected` is `only` or `also`, not `{word}`")),
+        "only" => Ok(EventSelection::Rejected),
+        "also" => Ok(EventSelection::Both),
+        _ => Err(format!("`rejected` must be `only` or `also`, not `{word}`")),
     }
 }
 
 fn rate(text: &str) -> Result<u64, String> {
     let rate = text.parse().ok().filter(|rate| *rate > 0);
-    rate.ok_or_else(|| format!("`rate` is a number of samples a second, not `{text}`"))
+    rate.ok_or_else(|| format!("`rate` must be a number of samples per second, not `{text}`"))
 }
 
-/// The longest text that is in everything that a glob matches; none if that is not plain to see.
+/// The longest text that every match of a glob contains; `None` for globs with sets or escapes.
 fn literal_of(glob: &str) -> Option<&str> {
     if glob.contains(['[', '{', '\\']) {
         return None;
@@ -225,7 +231,7 @@ mod tests {
     use super::*;
 
     fn filter(parameters: &[(&str, &str)]) -> Filter {
-        Wish::parse(parameters.iter().copied()).unwrap().filter
+        TapQuery::parse(parameters.iter().copied()).unwrap().filter
     }
 
     fn tags(tags: &[(&'static str, &'static str)]) -> Tags<'static> {
@@ -233,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_is_one_of_each_parameter_and_all_of_the_tags() {
+    fn a_sample_matches_any_value_of_a_parameter_and_all_tags() {
         let filter = filter(&[
             ("match", "user.*"),
             ("match", "db.queries"),
@@ -254,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn senders_are_chosen_by_their_network() {
+    fn senders_are_selected_by_network() {
         let filter = filter(&[("from", "10.1.0.0/16"), ("rejected", "also")]);
         let inside = Some("10.1.2.3".parse().unwrap());
         let outside = Some("10.2.2.3".parse().unwrap());
@@ -265,12 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_hold_the_name_need_not_be_decoded() {
+    fn bytes_that_cannot_contain_the_name_are_not_decoded() {
         let chosen = filter(&[("match", "*.logins.?"), ("match", "db.*")]);
         assert!(chosen.may_want(br#"{"metric_name":"user.logins.1"}"#, None));
         assert!(chosen.may_want(b"db.queries:1|c", None));
         assert!(!chosen.may_want(br#"{"metric_name":"other"}"#, None));
-        // What it is called is only known once it is decoded.
+        // The name is known only after decoding.
         assert!(chosen.may_want(br#"{"metric_name":"\u0064b.x"}"#, None));
         assert!(chosen.may_want(b"d[a=b]b.x:1|c", None));
         for glob in ["*", "?", "{a,b}", "[ab]", "a\\*"] {
@@ -279,22 +285,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_what_is_allowed() {
+    fn errors_name_the_allowed_values() {
         for (key, value, words) in [
             ("match", "[", "is not a glob"),
             ("tag", "=x", "KEY or KEY=VALUE"),
             ("type", "histogram", "counter, gauge, timer, set or trace"),
             ("from", "10.1.2.3/8", "10.0.0.0/8"),
             ("rejected", "yes", "`only` or `also`"),
-            ("rate", "0", "a number of samples a second"),
-            ("mtch", "a", "no parameter"),
+            ("rate", "0", "a number of samples per second"),
+            ("mtch", "a", "unknown parameter"),
         ] {
-            let error = Wish::parse([(key, value)].into_iter()).unwrap_err();
+            let error = TapQuery::parse([(key, value)].into_iter()).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
         let both = [("rejected", "only"), ("match", "a")];
-        assert!(Wish::parse(both.into_iter()).unwrap_err().contains("`from` alone"));
+        assert!(
+            TapQuery::parse(both.into_iter()).unwrap_err().contains("`from` is the only filter")
+        );
         let many = (0..=VALUES_MAX).map(|_| ("match", "a"));
-        assert!(Wish::parse(many).unwrap_err().contains("at most 16"));
+        assert!(TapQuery::parse(many).unwrap_err().contains("at most 16"));
     }
 }
