@@ -25,7 +25,7 @@ use engine::listener::recorder::RecorderContext;
 use engine::protocol::Sample;
 
 /// A daemon without sockets. Messages go through it one after the other, each in a window of its own.
-pub(super) struct Pipeline {
+pub(super) struct ExplainPipeline {
     protocol: Protocol,
     shared: RecorderContext,
     table: SeriesTable,
@@ -47,7 +47,7 @@ pub(super) struct Message<'a> {
     pub(super) number: u64,
 }
 
-impl Pipeline {
+impl ExplainPipeline {
     /// With what a daemon of this configuration has.
     pub(super) fn new(protocol: Protocol, config: &Config, destinations: Vec<Destination>) -> Self {
         let shared = config.shared(Instant::now());
