@@ -68,6 +68,8 @@ mod registry;
 pub mod statsd;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+#[cfg(any(feature = "graphite", feature = "statsd"))]
+mod udp;
 
 pub use forwarder::{ErrorClass, Forwarder, SendError};
 pub use registry::{BuildContext, BuildError, ForwardersConfig, KeyError};
