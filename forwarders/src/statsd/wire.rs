@@ -11,7 +11,8 @@ use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
 use tokio::time::timeout;
 
 use super::config::StatsdAddress;
-use basics::address::{open_udp, write_host_and_port};
+use crate::udp::open_udp;
+use basics::address::write_host_and_port;
 
 /// How long the host may take to say that nobody listens there.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
