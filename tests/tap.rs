@@ -110,7 +110,7 @@ struct Events(BufReader<reqwest::blocking::Response>);
 
 impl Events {
     fn open(daemon: &Daemon, query: &str) -> Self {
-        let client = reqwest::blocking::Client::builder().timeout(None).build().unwrap();
+        let client = common::http().timeout(None).build().unwrap();
         let url = format!("http://{}/api/v1/tap?{query}", daemon.admin);
         let reply = client.get(url).send().unwrap();
         assert_eq!(reply.status().as_u16(), 200);
@@ -577,9 +577,9 @@ fn errors_of_tap_have_advice() {
     let error = error_of(&tap(&["--config", path.to_str().unwrap()]), 1);
     assert!(error.contains("no admin endpoint (`admin: {listen: none}`)"), "{error}");
     for (args, words) in [
-        (&["--type", "timr"][..], "`timr` is no type: counter, gauge"),
+        (&["--type", "timr"][..], "unknown type `timr`: expected counter, gauge"),
         (&["--from", "10.0.0.1/8"], "for the network write 10.0.0.0/8"),
-        (&["--rejected", "--match", "a"], "goes with `from` alone"),
+        (&["--rejected", "--match", "a"], "`from` is the only filter"),
         (&["--rejected", "--with-rejected"], "cannot be used with"),
         (&["--match", "["], "is not a glob"),
         (&["--tag", "="], "KEY or KEY=VALUE"),
@@ -602,7 +602,7 @@ fn tap_finds_the_daemon_by_its_configuration() {
 #[test]
 fn a_tap_is_refused_to_pages_of_other_sites() {
     let daemon = Daemon::start("");
-    let client = reqwest::blocking::Client::new();
+    let client = common::http().build().unwrap();
     let url = format!("http://{}/api/v1/tap", daemon.admin);
     for (header, value) in [("sec-fetch-site", "cross-site"), ("host", "evil.example")] {
         let reply = client.get(&url).header(header, value).send().unwrap();

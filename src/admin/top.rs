@@ -16,10 +16,12 @@ use crate::config::admin::TopConfig;
 use crate::runtime::RuntimeState;
 use basics::largest::largest;
 use basics::time::rfc3339_ms;
-use engine::aggregator::activity::{GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX, TopMetrics};
+use engine::aggregator::activity::{
+    GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX, WindowTopMetrics,
+};
 use engine::aggregator::registry::Registry;
-use engine::aggregator::tags::TagKeys;
-use engine::listener::senders::Sent;
+use engine::aggregator::tags::TagCardinality;
+use engine::listener::senders::SenderTraffic;
 
 /// How long a scan of the tags is used at least: scanning a million series takes a while.
 const SCAN_KEPT: Duration = Duration::from_secs(10);
@@ -104,7 +106,7 @@ impl TopView {
 /// Scans all series, some at a time: a listener that meets a new series does not wait for the scan.
 fn scan_tags(registry: &Registry, most: usize) -> TagScan {
     let at = Instant::now();
-    let (mut keys, mut next) = (TagKeys::new(most), Some(0));
+    let (mut keys, mut next) = (TagCardinality::new(most), Some(0));
     while let Some(from) = next
         && at.elapsed() < SCAN_MAX
     {
@@ -128,15 +130,15 @@ fn scan_tags(registry: &Registry, most: usize) -> TagScan {
 }
 
 /// Counts by listener and sender.
-type BySender<'a> = BTreeMap<(&'a str, String), Sent>;
+type BySender<'a> = BTreeMap<(&'a str, String), SenderTraffic>;
 
 fn senders(observed: &RuntimeState, most: usize, limit: usize) -> TopSenders {
     let parts = observed.components.now();
-    let (mut counted_for, mut others) = (Duration::ZERO, Sent::default());
+    let (mut counted_for, mut others) = (Duration::ZERO, SenderTraffic::default());
     let mut by_sender = BySender::new();
     if most > 0 {
         for stats in &parts.listeners {
-            let seen = stats.senders().look(most);
+            let seen = stats.senders().report(most);
             counted_for = counted_for.max(seen.counted_for);
             others.add(&seen.others);
             for (sender, sent) in seen.by_sender {
@@ -157,34 +159,34 @@ fn senders(observed: &RuntimeState, most: usize, limit: usize) -> TopSenders {
     TopSenders { counted_for_s: counted_for.as_secs_f64(), top, others: counts(&others) }
 }
 
-fn counts(sent: &Sent) -> SentCounts {
-    let Sent { datagrams, bytes, messages, rejected } = *sent;
+fn counts(sent: &SenderTraffic) -> SentCounts {
+    let SenderTraffic { datagrams, bytes, messages, rejected } = *sent;
     SentCounts { datagrams, bytes, messages, rejected }
 }
 
 fn metrics(observed: &RuntimeState, query: &TopQuery) -> TopMetrics {
     let interval_s = observed.windows.counts().interval.as_secs_f64();
-    let busiest = observed.windows.busiest();
-    let rows = busiest.as_deref().map_or(&[][..], |busiest| sorted(busiest, query.sort));
+    let window = observed.windows.top_metrics();
+    let rows = window.as_deref().map_or(&[][..], |window| sorted(window, query.sort));
     let rows = &rows[..rows.len().min(query.limit)];
     let overflowed = observed.registry.overflowed(rows.iter().map(MetricActivity::name));
-    let busiest = busiest.as_deref();
+    let window = window.as_deref();
     TopMetrics {
-        window_end: busiest.map(|busiest| rfc3339_ms(busiest.end_ms)),
+        window_end: window.map(|window| rfc3339_ms(window.end_ms)),
         interval_s,
         new_within_s: interval_s * GROWTH_WINDOWS as f64,
-        total: busiest.map_or(0, |busiest| busiest.metrics),
-        window_samples: busiest.map_or(0, |busiest| busiest.window_samples),
+        total: window.map_or(0, |window| window.metrics),
+        window_samples: window.map_or(0, |window| window.window_samples),
         sort: query.sort.as_str().to_owned(),
         top: rows.iter().zip(overflowed).map(|(row, overflowed)| metric(row, overflowed)).collect(),
     }
 }
 
-fn sorted(busiest: &TopMetrics, sort: TopSort) -> &[MetricActivity] {
+fn sorted(window: &WindowTopMetrics, sort: TopSort) -> &[MetricActivity] {
     match sort {
-        TopSort::Samples => &busiest.by_samples,
-        TopSort::Series => &busiest.by_series,
-        TopSort::NewSeries => &busiest.by_new_series,
+        TopSort::Samples => &window.by_samples,
+        TopSort::Series => &window.by_series,
+        TopSort::NewSeries => &window.by_new_series,
     }
 }
 

@@ -16,7 +16,7 @@ use std::{env, io};
 
 use basics::address;
 use basics::units::{ByteSize, Span, between};
-use forwarders::delivery::driver::Destination;
+use forwarders::delivery::destination::Destination;
 use forwarders::naming::PageNaming;
 use forwarders::{BuildContext, ForwardersConfig};
 use serde::Deserialize;
@@ -28,7 +28,7 @@ use self::log::LogConfig;
 use engine::aggregator::AggregationConfig;
 use engine::aggregator::identity::{AgentConfig, Identifier};
 use engine::aggregator::registry::Registry;
-use engine::listener::recorder::Shared;
+use engine::listener::recorder::RecorderContext;
 use engine::listener::{ListenerConfig, ListenerSection};
 use engine::protocol::Limits;
 use kamailio::{self, KamailioSection};
@@ -159,9 +159,9 @@ impl Config {
 
     /// Creates the state that all listeners share; they measure time from `started`.
     #[must_use]
-    pub fn shared(&self, started: Instant) -> Shared {
+    pub fn shared(&self, started: Instant) -> RecorderContext {
         let identifier = Arc::new(Identifier::new(&self.agent));
-        Shared {
+        RecorderContext {
             registry: Arc::new(Registry::new(&self.aggregation, Arc::clone(&identifier))),
             identifier,
             rejected: Arc::default(),
@@ -196,7 +196,7 @@ impl Config {
         let forwarders: &ForwardersConfig = &self.forwarders;
         forwarders.check().map_err(|error| {
             let keys = ["forwarders", error.kind];
-            let span = yaml::key_span(source, &keys, error.index, error.misfit.key);
+            let span = yaml::key_span(source, &keys, error.index, error.invalid.key);
             source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
         })?;
         forwarders.clone().build(&context).map_err(|error| {

@@ -1,26 +1,6 @@
-//! One write request: what it says besides its lines.
+//! The timestamp of a window's lines.
 
-use std::io::{self, Write};
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use hyper::Uri;
-use hyper::body::Bytes;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
-
-use basics::text::Secret;
 use model::Window;
-
-/// Where requests go, and in whose name.
-#[derive(Debug)]
-pub(crate) struct Api {
-    /// For lines with seconds.
-    pub(super) in_seconds: Uri,
-    /// For lines with milliseconds.
-    pub(super) in_millis: Uri,
-    /// The header `Authorization`.
-    pub(super) authorization: Option<Secret>,
-}
 
 /// Unit of the timestamps of a window's lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +9,16 @@ pub(super) enum Precision {
     Milliseconds,
 }
 
-/// Shortest interval of whole seconds in which there is a second that no other window ends in.
+/// Shortest interval of whole seconds that contains a second in which no other window ends.
 const ROOM_MS: u64 = 2_000;
 
 /// The timestamp of a window's lines. A point replaces one of the same series and timestamp, so no
 /// two windows may share one.
 ///
-/// Windows end on whole seconds, but for two: those of an interval that is no number of seconds,
-/// and the one that a stop cuts short. That one gets the second that it ended in or, if a window
-/// ended there too, the next; where the interval leaves no second free, it gets milliseconds.
+/// Windows end on whole seconds, with two exceptions: an interval that is not a whole number of
+/// seconds, and the last window before a stop. The latter gets the second of its end or, if another
+/// window ended in that second, the next; where the interval leaves no second free, it gets
+/// milliseconds.
 pub(super) fn timestamp(window: Window) -> (Precision, u64) {
     let interval_ms = window.interval.as_millis() as u64;
     let (end_ms, second) = (window.end_ms, window.end_ms / 1000);
@@ -49,35 +30,6 @@ pub(super) fn timestamp(window: Window) -> (Precision, u64) {
     } else {
         (Precision::Milliseconds, end_ms)
     }
-}
-
-/// The headers of a request.
-pub(super) fn headers(gzip: bool) -> Vec<(HeaderName, HeaderValue)> {
-    let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    let mut headers = vec![(CONTENT_TYPE, text)];
-    if gzip {
-        headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
-    }
-    headers
-}
-
-/// The body with these lines, of so many bytes together.
-pub(super) fn body<'a>(
-    lines: impl Iterator<Item = &'a [u8]>,
-    bytes: usize,
-    gzip: bool,
-) -> io::Result<Bytes> {
-    if !gzip {
-        let mut body = Vec::with_capacity(bytes);
-        lines.for_each(|line| body.extend_from_slice(line));
-        return Ok(body.into());
-    }
-    // Line protocol repeats itself so much that more effort gains little.
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes / 8), Compression::fast());
-    for line in lines {
-        encoder.write_all(line)?;
-    }
-    Ok(encoder.finish()?.into())
 }
 
 #[cfg(test)]
