@@ -14,9 +14,9 @@ use crate::reading::Readings;
 /// The method that every poll calls first, because its reply reveals a restart.
 pub const UPTIME: &str = "core.uptime";
 
-/// Every method with default arguments, a mapping function of its own, or a place among the default
-/// methods. The default methods are those that the two older exporters together call; they are polled
-/// in this order.
+/// Every method with default arguments, a specific mapping function, or a place among the default
+/// methods. The default methods are the methods that the two older exporters call; they are polled in
+/// this order.
 pub const METHODS: &[KnownMethod] = &[
     KnownMethod::new("tm.stats", codes::transactions).by_default(),
     KnownMethod::new("sl.stats", codes::stateless_replies).by_default(),
