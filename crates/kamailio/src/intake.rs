@@ -67,7 +67,7 @@ pub struct PollIntake {
     tap: ListenerTap,
 }
 
-/// Creates an intake and its sending end. The intake applies settings from `changes` whenever it hands
+/// Creates an intake and its sending end. The intake applies settings from `changes` each time it hands
 /// its table over to the aggregator.
 #[must_use]
 pub fn new(
