@@ -147,7 +147,7 @@ fn senders(observed: &Observed, most: usize, limit: usize) -> TopSenders {
     }
     let counted = by_sender.iter().map(|(key, sent)| (sent.messages, key));
     let mut top = Vec::new();
-    for (_, key) in largest(counted, limit, |key| key.clone()) {
+    for (_, key) in largest(counted, limit, Clone::clone) {
         if let Some(sent) = by_sender.remove(&key) {
             let (listener, sender) = (key.0.to_owned(), key.1);
             top.push(TopSender { listener, sender, sent: counts(&sent) });
