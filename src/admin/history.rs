@@ -9,7 +9,7 @@ use std::time::Duration;
 use api::forwarders::lost;
 use api::history::{History, HistoryTotals};
 
-use crate::runtime::Observed;
+use crate::runtime::RuntimeState;
 
 /// Pause between two sets.
 const STEP: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ pub(super) struct TotalsRing(Mutex<VecDeque<HistoryTotals>>);
 
 impl TotalsRing {
     /// Adds a set a second until the future is dropped.
-    pub(super) async fn keep(self: Arc<Self>, observed: Arc<Observed>) {
+    pub(super) async fn keep(self: Arc<Self>, observed: Arc<RuntimeState>) {
         let mut step = tokio::time::interval(STEP);
         step.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -37,19 +37,19 @@ impl TotalsRing {
     }
 
     /// The reply of `/api/v1/history`.
-    pub(super) fn show(&self, observed: &Observed) -> History {
+    pub(super) fn show(&self, observed: &RuntimeState) -> History {
         let mut kept: Vec<HistoryTotals> = self.0.lock().iter().copied().collect();
         kept.push(totals(observed));
         History { totals: kept }
     }
 }
 
-fn totals(observed: &Observed) -> HistoryTotals {
+fn totals(observed: &RuntimeState) -> HistoryTotals {
     let mut totals = HistoryTotals {
         uptime_s: observed.started.elapsed().as_secs_f64(),
         ..HistoryTotals::default()
     };
-    let parts = observed.parts.now();
+    let parts = observed.components.now();
     for listener in &parts.listeners {
         let counts = listener.counts();
         totals.received += counts.received();

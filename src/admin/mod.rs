@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tracing::info;
 
 use crate::config::admin::{AdminConfig, AdminListen};
-use crate::runtime::Observed;
+use crate::runtime::RuntimeState;
 
 use self::hosts::Hosts;
 use self::state::AdminState;
@@ -67,7 +67,7 @@ impl AdminSocket {
 impl AdminServer {
     /// Serves the state of a daemon.
     #[must_use]
-    pub fn start(config: &AdminConfig, socket: AdminSocket, observed: Arc<Observed>) -> Self {
+    pub fn start(config: &AdminConfig, socket: AdminSocket, observed: Arc<RuntimeState>) -> Self {
         let state = AdminState::new(observed);
         let hosts = Hosts::new(&config.hosts);
         let mut server = Self { listen: config.listen, hosts, state, serving: None };

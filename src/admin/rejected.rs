@@ -4,10 +4,10 @@ use api::rejected::{RejectedEntry, RejectedList};
 use basics::time::rfc3339;
 use engine::listener::rejected::RejectedMessage;
 
-use crate::runtime::Observed;
+use crate::runtime::RuntimeState;
 
 /// The latest rejected messages, newest first.
-pub(super) fn latest(observed: &Observed) -> RejectedList {
+pub(super) fn latest(observed: &RuntimeState) -> RejectedList {
     RejectedList { rejected: observed.rejected.latest().into_iter().map(entry).collect() }
 }
 

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
 use super::state::AdminState;
-use crate::runtime::configured::{Candidate, Configured};
+use crate::runtime::running_config::{ReloadPlan, RunningConfig};
 
 /// One forecast at a time: each reads files and looks up names.
 static FORECASTS: Semaphore = Semaphore::const_new(1);
@@ -20,17 +20,17 @@ pub(super) async fn show(State(AdminState { observed, .. }): State<AdminState>) 
         let words = "somebody else asks at the moment: try again\n";
         return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
     };
-    let configured = Arc::clone(&observed.configured);
+    let configured = Arc::clone(&observed.config);
     match tokio::task::spawn_blocking(move || forecast(&configured)).await {
         Ok(forecast) => Json(forecast).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-fn forecast(configured: &Configured) -> ReloadForecast {
+fn forecast(configured: &RunningConfig) -> ReloadForecast {
     let file = configured.file().map(|file| file.display().to_string());
-    match configured.candidate() {
-        Ok(Candidate { changes, .. }) => ReloadForecast { file, changes, error: None },
+    match configured.plan_reload() {
+        Ok(ReloadPlan { changes, .. }) => ReloadForecast { file, changes, error: None },
         Err(error) => ReloadForecast { file, changes: Vec::new(), error: Some(error.to_string()) },
     }
 }

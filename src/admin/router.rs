@@ -90,7 +90,7 @@ async fn status(State(AdminState { observed, .. }): State<AdminState>) -> Json<S
 }
 
 async fn metrics(State(AdminState { observed, .. }): State<AdminState>) -> Response {
-    let page = self_metrics::page::write(&self_metrics::gather(&observed));
+    let page = self_metrics::page::write(&self_metrics::collect(&observed));
     ([(CONTENT_TYPE, self_metrics::page::CONTENT_TYPE)], page).into_response()
 }
 

@@ -12,8 +12,8 @@ use basics::time::{rfc3339, rfc3339_ms};
 use forwarders::stats::SpoolCounts;
 
 use crate::process;
-use crate::runtime::configured::{Configured, Reloads};
-use crate::runtime::{Observed, ObservedForwarder};
+use crate::runtime::running_config::{ReloadStats, RunningConfig};
+use crate::runtime::{RuntimeState, ForwarderInfo};
 use engine::aggregator::windows::WindowCounts;
 use engine::listener::stats::{ConnectionCounts, Counts, ListenerStats};
 use kamailio::stats::PollerStats;
@@ -22,10 +22,10 @@ use kamailio::stats::PollerStats;
 const METRICS_MAX: usize = 1_000;
 
 /// Everything at one moment.
-pub(super) fn of(observed: &Observed) -> Status {
+pub(super) fn of(observed: &RuntimeState) -> Status {
     let (mut total, mut kernel_drops) = (Counts::default(), 0);
     let mut listeners = Vec::new();
-    let parts = observed.parts.now();
+    let parts = observed.components.now();
     for stats in &parts.listeners {
         let (counts, drops) = (stats.counts(), stats.kernel_drops());
         total.add(&counts);
@@ -38,7 +38,7 @@ pub(super) fn of(observed: &Observed) -> Status {
         instance: observed.instance.clone(),
         uptime_s: observed.started.elapsed().as_secs_f64(),
         process: process(),
-        reload: reload(&observed.configured),
+        reload: reload(&observed.config),
         windows: windows(&observed.windows.counts()),
         ledger: ledger(&total, kernel_drops),
         listeners,
@@ -59,8 +59,8 @@ fn process() -> ProcessStatus {
     }
 }
 
-fn reload(configured: &Configured) -> ReloadStatus {
-    let Reloads { applied, refused, last } = configured.reloads();
+fn reload(configured: &RunningConfig) -> ReloadStatus {
+    let ReloadStats { applied, refused, last } = configured.reloads();
     let last = last.map(|last| LastReload {
         at: rfc3339(last.at),
         changes: last.changes,
@@ -122,7 +122,7 @@ fn kamailio(stats: &PollerStats) -> KamailioStatus {
     }
 }
 
-fn series(observed: &Observed) -> SeriesStatus {
+fn series(observed: &RuntimeState) -> SeriesStatus {
     let usage = observed.registry.usage(METRICS_MAX);
     let overflowed = usage.iter().filter(|metric| metric.overflowed > 0);
     let overflowed_by_metric =
@@ -135,7 +135,7 @@ fn series(observed: &Observed) -> SeriesStatus {
     }
 }
 
-fn forwarder(forwarder: &ObservedForwarder) -> ForwarderStatus {
+fn forwarder(forwarder: &ForwarderInfo) -> ForwarderStatus {
     let counts = forwarder.stats.counts();
     let (last_error_at, last_error) = counts.last_error.unzip();
     ForwarderStatus {

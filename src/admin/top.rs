@@ -13,10 +13,10 @@ use tokio::sync::Mutex;
 use tracing::error;
 
 use crate::config::admin::TopConfig;
-use crate::runtime::Observed;
+use crate::runtime::RuntimeState;
 use basics::largest::largest;
 use basics::time::rfc3339_ms;
-use engine::aggregator::activity::{BUSIEST_MAX, Busiest, GROWTH_WINDOWS, MetricActivity};
+use engine::aggregator::activity::{GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX, TopMetrics};
 use engine::aggregator::registry::Registry;
 use engine::aggregator::tags::TagKeys;
 use engine::listener::senders::Sent;
@@ -29,7 +29,7 @@ const SCAN_KEPT_TIMES: u32 = 20;
 const SCAN_MAX: Duration = Duration::from_secs(5);
 
 // What the aggregator keeps is what a query may ask for.
-const _: () = assert!(ROWS_MAX == BUSIEST_MAX);
+const _: () = assert!(ROWS_MAX == TOP_METRICS_MAX);
 
 /// Answers queries, and keeps the latest scan of the tags.
 #[derive(Debug, Default)]
@@ -59,13 +59,13 @@ impl TopView {
     pub(super) async fn answer(
         &self,
         query: &TopQuery,
-        observed: &Observed,
+        observed: &RuntimeState,
     ) -> Result<Top, String> {
         let limit = query.limit;
         if limit == 0 || limit > ROWS_MAX {
             return Err(format!("limit must be 1 to {ROWS_MAX}"));
         }
-        let running = observed.configured.running();
+        let running = observed.config.current();
         let TopConfig { max_tag_keys, max_senders } = running.config.admin.top;
         let uptime_s = observed.started.elapsed().as_secs_f64();
         let mut top = Top { instance: observed.instance.clone(), uptime_s, ..Top::default() };
@@ -108,7 +108,7 @@ fn scan_tags(registry: &Registry, most: usize) -> TagScan {
     while let Some(from) = next
         && at.elapsed() < SCAN_MAX
     {
-        let (some, then) = registry.some_series(from);
+        let (some, then) = registry.series_page(from);
         some.iter().for_each(|series| keys.add(series));
         next = then;
     }
@@ -130,8 +130,8 @@ fn scan_tags(registry: &Registry, most: usize) -> TagScan {
 /// Counts by listener and sender.
 type BySender<'a> = BTreeMap<(&'a str, String), Sent>;
 
-fn senders(observed: &Observed, most: usize, limit: usize) -> TopSenders {
-    let parts = observed.parts.now();
+fn senders(observed: &RuntimeState, most: usize, limit: usize) -> TopSenders {
+    let parts = observed.components.now();
     let (mut counted_for, mut others) = (Duration::ZERO, Sent::default());
     let mut by_sender = BySender::new();
     if most > 0 {
@@ -162,7 +162,7 @@ fn counts(sent: &Sent) -> SentCounts {
     SentCounts { datagrams, bytes, messages, rejected }
 }
 
-fn metrics(observed: &Observed, query: &TopQuery) -> TopMetrics {
+fn metrics(observed: &RuntimeState, query: &TopQuery) -> TopMetrics {
     let interval_s = observed.windows.counts().interval.as_secs_f64();
     let busiest = observed.windows.busiest();
     let rows = busiest.as_deref().map_or(&[][..], |busiest| sorted(busiest, query.sort));
@@ -180,7 +180,7 @@ fn metrics(observed: &Observed, query: &TopQuery) -> TopMetrics {
     }
 }
 
-fn sorted(busiest: &Busiest, sort: TopSort) -> &[MetricActivity] {
+fn sorted(busiest: &TopMetrics, sort: TopSort) -> &[MetricActivity] {
     match sort {
         TopSort::Samples => &busiest.by_samples,
         TopSort::Series => &busiest.by_series,

@@ -4,6 +4,7 @@
 //! can change without touching it and the other way round.
 
 mod estimator;
+mod naming;
 mod kind;
 mod points;
 mod ranges;
@@ -16,6 +17,7 @@ mod sum;
 pub mod testing;
 mod timer;
 
+pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};
 pub use kind::{KindAlias, KindWords, METRIC_WORDS, MetricKind};
 pub use points::Points;
 pub use ranges::PointRanges;

@@ -4,7 +4,7 @@ use super::error::SendCommandError;
 use super::options::SendArgs;
 use crate::commands::client::configured;
 use crate::commands::client::endpoint::{Endpoint, Place};
-use crate::config::Loaded;
+use crate::config::ConfigFile;
 use engine::listener::Protocol;
 use engine::protocol::Limits;
 
@@ -33,15 +33,24 @@ pub(super) fn find(args: &SendArgs) -> Result<SendTarget, SendCommandError> {
     Ok(SendTarget { endpoint, limits, admin })
 }
 
+<<<<<<< HEAD:src/commands/send/target.rs
 /// The configuration. Without `--config` it is not needed when `--to` names the endpoint.
 fn load(args: &SendArgs) -> Result<Option<Loaded>, SendCommandError> {
+=======
+/// The configuration. One that is not named is of no use where all is said without it.
+fn load(args: &SendArgs) -> Result<Option<ConfigFile>, SendError> {
+>>>>>>> lang-daemon:src/commands/send/destination.rs
     if args.config.config.is_none() && args.to.is_some() {
         return Ok(None);
     }
     configured::load(&args.config).map_err(SendCommandError::Config)
 }
 
+<<<<<<< HEAD:src/commands/send/target.rs
 fn listener(loaded: &Loaded, protocol: Protocol) -> Result<Endpoint, SendCommandError> {
+=======
+fn listener(loaded: &ConfigFile, protocol: Protocol) -> Result<Endpoint, SendError> {
+>>>>>>> lang-daemon:src/commands/send/destination.rs
     let mut named = loaded.listeners.iter().filter(|listener| listener.protocol == protocol);
     let listener =
         named.next().ok_or_else(|| no_listener(loaded.source.name(), protocol.as_str()))?;
