@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a reload did not come about, or is not known to have.
 #[derive(Debug, Error)]
-enum ReloadError {
+enum ReloadCommandError {
     #[error(
         "{0}; a daemon whose `admin: {{listen}}` is elsewhere needs --admin, one without needs --pid"
     )]
@@ -105,19 +105,20 @@ pub(crate) fn admin_of(named: Option<&str>, args: &ConfigArgs) -> Result<AdminCl
 }
 
 /// Tells the daemon and waits; `None` if nobody says what came of it.
-fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadError> {
-    let admin = admin_of(args.admin.as_deref(), &args.config).map_err(ReloadError::NoDaemon)?;
+fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
+    let admin =
+        admin_of(args.admin.as_deref(), &args.config).map_err(ReloadCommandError::NoDaemon)?;
     let before = match (admin.status(), args.pid) {
         (Ok(status), _) => status,
         (Err(_), Some(pid)) => return tell(pid).map(|()| None),
         (Err(error), None) => {
             let wrong = config::load(args.config.path()).err().filter(|_| args.admin.is_none());
-            return Err(wrong.map_or(ReloadError::NoDaemon(error), ReloadError::File));
+            return Err(wrong.map_or(ReloadCommandError::NoDaemon(error), ReloadCommandError::File));
         }
     };
     let pid = args.pid.unwrap_or(before.process.pid);
     if args.pid.is_none() && !is_tallyd(pid) {
-        return Err(ReloadError::NotHere(pid));
+        return Err(ReloadCommandError::NotHere(pid));
     }
     tell(pid)?;
     // Its endpoint may be elsewhere now.
@@ -129,23 +130,23 @@ fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadError> {
             (Err(_), Some(moved)) => moved.status(),
             (status, _) => status,
         };
-        let status = status.map_err(ReloadError::Ended)?;
+        let status = status.map_err(ReloadCommandError::Ended)?;
         if status.instance == before.instance && count(&status) > count(&before) {
             return Ok(status.reload.last);
         }
     }
-    Err(ReloadError::Silent)
+    Err(ReloadCommandError::Silent)
 }
 
 fn count(status: &Status) -> u64 {
     status.reload.applied + status.reload.refused
 }
 
-fn tell(pid: u32) -> Result<(), ReloadError> {
+fn tell(pid: u32) -> Result<(), ReloadCommandError> {
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let told =
         process.map_or(Err(rustix::io::Errno::SRCH), |process| kill_process(process, Signal::HUP));
-    told.map_err(|source| ReloadError::Signal { pid, source })
+    told.map_err(|source| ReloadCommandError::Signal { pid, source })
 }
 
 /// A signal for another process would do harm: most end when they hear of it.
