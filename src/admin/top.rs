@@ -16,9 +16,11 @@ use crate::config::admin::TopConfig;
 use crate::runtime::RuntimeState;
 use basics::largest::largest;
 use basics::time::rfc3339_ms;
-use engine::aggregator::activity::{GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX, TopMetrics};
+use engine::aggregator::activity::{
+    GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX, WindowTopMetrics,
+};
 use engine::aggregator::registry::Registry;
-use engine::aggregator::tags::TagKeys;
+use engine::aggregator::tags::TagCardinality;
 use engine::listener::senders::Sent;
 
 /// How long a scan of the tags is used at least: scanning a million series takes a while.
@@ -104,7 +106,7 @@ impl TopView {
 /// Scans all series, some at a time: a listener that meets a new series does not wait for the scan.
 fn scan_tags(registry: &Registry, most: usize) -> TagScan {
     let at = Instant::now();
-    let (mut keys, mut next) = (TagKeys::new(most), Some(0));
+    let (mut keys, mut next) = (TagCardinality::new(most), Some(0));
     while let Some(from) = next
         && at.elapsed() < SCAN_MAX
     {
@@ -164,27 +166,27 @@ fn counts(sent: &Sent) -> SentCounts {
 
 fn metrics(observed: &RuntimeState, query: &TopQuery) -> MetricRanking {
     let interval_s = observed.windows.counts().interval.as_secs_f64();
-    let busiest = observed.windows.busiest();
-    let rows = busiest.as_deref().map_or(&[][..], |busiest| sorted(busiest, query.sort));
+    let window = observed.windows.top_metrics();
+    let rows = window.as_deref().map_or(&[][..], |window| sorted(window, query.sort));
     let rows = &rows[..rows.len().min(query.limit)];
     let overflowed = observed.registry.overflowed(rows.iter().map(MetricActivity::name));
-    let busiest = busiest.as_deref();
+    let window = window.as_deref();
     MetricRanking {
-        window_end: busiest.map(|busiest| rfc3339_ms(busiest.end_ms)),
+        window_end: window.map(|window| rfc3339_ms(window.end_ms)),
         interval_s,
         new_within_s: interval_s * GROWTH_WINDOWS as f64,
-        total: busiest.map_or(0, |busiest| busiest.metrics),
-        window_samples: busiest.map_or(0, |busiest| busiest.window_samples),
+        total: window.map_or(0, |window| window.metrics),
+        window_samples: window.map_or(0, |window| window.window_samples),
         sort: query.sort.as_str().to_owned(),
         top: rows.iter().zip(overflowed).map(|(row, overflowed)| metric(row, overflowed)).collect(),
     }
 }
 
-fn sorted(busiest: &TopMetrics, sort: TopSort) -> &[MetricActivity] {
+fn sorted(window: &WindowTopMetrics, sort: TopSort) -> &[MetricActivity] {
     match sort {
-        TopSort::Samples => &busiest.by_samples,
-        TopSort::Series => &busiest.by_series,
-        TopSort::NewSeries => &busiest.by_new_series,
+        TopSort::Samples => &window.by_samples,
+        TopSort::Series => &window.by_series,
+        TopSort::NewSeries => &window.by_new_series,
     }
 }
 
