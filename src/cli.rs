@@ -148,3 +148,23 @@ pub struct RunArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use model::MetricKind;
+
+    use super::*;
+
+    #[test]
+    fn help_names_every_metric_type() {
+        for name in ["send", "tap", "bench"] {
+            let mut cli = Cli::command();
+            let command = cli.find_subcommand_mut(name).unwrap();
+            let help = command.render_long_help().to_string();
+            for kind in MetricKind::ALL {
+                assert!(help.contains(kind.as_str()), "`tallyd {name} --help` lacks {kind}");
+            }
+        }
+    }
+}

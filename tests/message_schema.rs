@@ -6,6 +6,7 @@
 use common::markdown;
 use engine::protocol::{Limits, json::decode};
 use jsonschema::Validator;
+use model::METRIC_WORDS;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -14,6 +15,14 @@ fn schema() -> Validator {
     let schema: Value = serde_json::from_str(&text).unwrap();
     jsonschema::meta::validate(&schema).unwrap();
     jsonschema::draft202012::new(&schema).unwrap()
+}
+
+/// Every word that `metric_type` may be.
+fn json_words() -> Vec<&'static str> {
+    let words = METRIC_WORDS
+        .iter()
+        .flat_map(|words| words.json_aliases.iter().map(|alias| alias.word).chain([words.word]));
+    words.collect()
 }
 
 /// Whether the decoder accepts every message of a datagram. An empty array has no message, so it counts
@@ -85,9 +94,8 @@ fn values() -> impl Strategy<Value = Value> {
 
 /// In most cases an existing type.
 fn types() -> impl Strategy<Value = Value> {
-    let known = ["trace", "gauge", "counter", "timer", "set", "guage", "histogram"];
     prop_oneof![
-        9 => proptest::sample::select(known.to_vec()).prop_map(Value::from),
+        9 => proptest::sample::select(json_words()).prop_map(Value::from),
         1 => values(),
     ]
 }
@@ -124,6 +132,15 @@ fn messages() -> impl Strategy<Value = Value> {
         message.extend(other);
         Value::Object(message)
     })
+}
+
+#[test]
+fn the_document_on_messages_names_every_word_for_a_type() {
+    let text = std::fs::read_to_string(common::root().join("docs/messages.md")).unwrap();
+    let statsd = METRIC_WORDS.iter().flat_map(|words| words.statsd).copied();
+    for word in json_words().into_iter().chain(statsd) {
+        assert!(text.contains(&format!("`{word}`")), "docs/messages.md lacks {word}");
+    }
 }
 
 proptest! {

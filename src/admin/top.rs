@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::top::{
-    ROWS_MAX, SentCounts, Top, TopMetric, TopMetrics, TopPart, TopQuery, TopSender, TopSenders,
-    TopSort, TopTagKey, TopTagKeys,
+    MetricRanking, ROWS_MAX, SenderRanking, SentCounts, TagKeyRanking, Top, TopMetric, TopPart,
+    TopQuery, TopSender, TopSort, TopTagKey,
 };
 use tokio::sync::Mutex;
 use tracing::error;
@@ -44,7 +44,7 @@ pub(super) struct TopView {
 struct TagScan {
     at: Instant,
     took: Duration,
-    keys: TopTagKeys,
+    keys: TagKeyRanking,
 }
 
 impl TagScan {
@@ -86,7 +86,7 @@ impl TopView {
         Ok(top)
     }
 
-    async fn tag_keys(&self, registry: &Arc<Registry>, most: usize, limit: usize) -> TopTagKeys {
+    async fn tag_keys(&self, registry: &Arc<Registry>, most: usize, limit: usize) -> TagKeyRanking {
         let mut kept = self.scan.lock().await;
         if kept.as_ref().is_none_or(TagScan::is_old) {
             let registry = Arc::clone(registry);
@@ -96,10 +96,10 @@ impl TopView {
                 Err(error) => error!(%error, "cannot look at the tags"),
             }
         }
-        let Some(scan) = &*kept else { return TopTagKeys::default() };
+        let Some(scan) = &*kept else { return TagKeyRanking::default() };
         let age_s = scan.at.elapsed().as_secs_f64();
         let top = scan.keys.top.iter().take(limit).cloned().collect();
-        TopTagKeys { age_s, top, ..scan.keys }
+        TagKeyRanking { age_s, top, ..scan.keys }
     }
 }
 
@@ -116,7 +116,7 @@ fn scan_tags(registry: &Registry, most: usize) -> TagScan {
     }
     let top = keys.by_values().into_iter();
     let took = at.elapsed();
-    let keys = TopTagKeys {
+    let keys = TagKeyRanking {
         age_s: 0.0,
         took_s: took.as_secs_f64(),
         series: keys.series(),
@@ -132,7 +132,7 @@ fn scan_tags(registry: &Registry, most: usize) -> TagScan {
 /// Counts by listener and sender.
 type BySender<'a> = BTreeMap<(&'a str, String), SenderTraffic>;
 
-fn senders(observed: &RuntimeState, most: usize, limit: usize) -> TopSenders {
+fn senders(observed: &RuntimeState, most: usize, limit: usize) -> SenderRanking {
     let parts = observed.components.now();
     let (mut counted_for, mut others) = (Duration::ZERO, SenderTraffic::default());
     let mut by_sender = BySender::new();
@@ -149,14 +149,14 @@ fn senders(observed: &RuntimeState, most: usize, limit: usize) -> TopSenders {
     }
     let counted = by_sender.iter().map(|(key, sent)| (sent.messages, key));
     let mut top = Vec::new();
-    for (_, key) in largest(counted, limit, |key| key.clone()) {
+    for (_, key) in largest(counted, limit, Clone::clone) {
         if let Some(sent) = by_sender.remove(&key) {
             let (listener, sender) = (key.0.to_owned(), key.1);
             top.push(TopSender { listener, sender, sent: counts(&sent) });
         }
     }
     by_sender.values().for_each(|sent| others.add(sent));
-    TopSenders { counted_for_s: counted_for.as_secs_f64(), top, others: counts(&others) }
+    SenderRanking { counted_for_s: counted_for.as_secs_f64(), top, others: counts(&others) }
 }
 
 fn counts(sent: &SenderTraffic) -> SentCounts {
@@ -164,14 +164,14 @@ fn counts(sent: &SenderTraffic) -> SentCounts {
     SentCounts { datagrams, bytes, messages, rejected }
 }
 
-fn metrics(observed: &RuntimeState, query: &TopQuery) -> TopMetrics {
+fn metrics(observed: &RuntimeState, query: &TopQuery) -> MetricRanking {
     let interval_s = observed.windows.counts().interval.as_secs_f64();
     let window = observed.windows.top_metrics();
     let rows = window.as_deref().map_or(&[][..], |window| sorted(window, query.sort));
     let rows = &rows[..rows.len().min(query.limit)];
     let overflowed = observed.registry.overflowed(rows.iter().map(MetricActivity::name));
     let window = window.as_deref();
-    TopMetrics {
+    MetricRanking {
         window_end: window.map(|window| rfc3339_ms(window.end_ms)),
         interval_s,
         new_within_s: interval_s * GROWTH_WINDOWS as f64,

@@ -88,7 +88,7 @@ struct SpoolEntry {
 
 /// What `remove` did.
 #[derive(Debug, Default, Serialize)]
-struct Removed {
+struct SpoolSum {
     files: u64,
     points: u64,
     bytes: u64,
@@ -168,14 +168,14 @@ fn count(number: u64, one: &str) -> String {
 
 /// A line for each destination and for the quarantine.
 fn totals(entries: &[SpoolEntry]) -> String {
-    let mut totals = BTreeMap::<(&str, bool), Removed>::new();
+    let mut totals = BTreeMap::<(&str, bool), SpoolSum>::new();
     for entry in entries {
         let total = totals.entry((&entry.forwarder, entry.quarantine.is_some())).or_default();
         total.files += 1;
         total.points += entry.points.unwrap_or(0);
         total.bytes += entry.bytes;
     }
-    let line = |((forwarder, quarantine), Removed { files, points, bytes }): (_, Removed)| {
+    let line = |((forwarder, quarantine), SpoolSum { files, points, bytes }): (_, SpoolSum)| {
         let place = if quarantine { "in quarantine" } else { "wait" };
         let (files, points) = (count(files, "window"), count(points, "point"));
         format!("{forwarder}: {files} with {points}, {bytes} bytes, {place}\n")
@@ -212,7 +212,7 @@ fn remove(
             what.files.iter().map(|file| find(folder, file)).collect();
         found?
     };
-    let mut removed = Removed::default();
+    let mut removed = SpoolSum::default();
     for entry in chosen {
         match fs::remove_file(&entry.path) {
             Ok(()) => {
@@ -228,7 +228,7 @@ fn remove(
     if json {
         return put_json(&removed, out);
     }
-    let Removed { files, points, bytes } = removed;
+    let SpoolSum { files, points, bytes } = removed;
     let (files, points) = (count(files, "window"), count(points, "point"));
     let words = format!("removed {files} with {points}, {bytes} bytes\n");
     out.extend_from_slice(words.as_bytes());

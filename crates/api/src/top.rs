@@ -56,18 +56,18 @@ pub struct Top {
     pub uptime_s: f64,
     /// Metrics, as of the latest window.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub metrics: Option<TopMetrics>,
+    pub metrics: Option<MetricRanking>,
     /// Tag keys, as of the latest scan of all series.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tag_keys: Option<TopTagKeys>,
+    pub tag_keys: Option<TagKeyRanking>,
     /// Senders, as long as clients ask for them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub senders: Option<TopSenders>,
+    pub senders: Option<SenderRanking>,
 }
 
 /// Metrics, as of the latest window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TopMetrics {
+pub struct MetricRanking {
     /// When the window ended; `None` before the first.
     pub window_end: Option<String>,
     /// Length of a window, in seconds.
@@ -105,7 +105,7 @@ pub struct TopMetric {
 
 /// Tag keys, as of the latest scan of all series.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TopTagKeys {
+pub struct TagKeyRanking {
     /// Time since the scan, in seconds.
     pub age_s: f64,
     /// How long the scan took, in seconds.
@@ -134,7 +134,7 @@ pub struct TopTagKey {
 
 /// Senders, as long as clients ask for them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TopSenders {
+pub struct SenderRanking {
     /// How long the listeners have been counting by sender, in seconds.
     pub counted_for_s: f64,
     /// The senders with the most messages.

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::spawn::SpawnError;
 use crate::commands::client::connect::ConnectError;
-use crate::commands::client::endpoint::Endpoint;
+use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::ledger::LedgerError;
 
 /// Why there is no measurement.
@@ -17,7 +17,7 @@ pub(super) enum BenchError {
     Usage(String),
     /// The listener at the endpoint speaks another protocol.
     #[error("the listener at {endpoint} speaks {spoken}: add --protocol {spoken}")]
-    Protocol { endpoint: Endpoint, spoken: &'static str },
+    Protocol { endpoint: SendEndpoint, spoken: &'static str },
     /// The system refuses the core, or has none of this number.
     #[error("cannot stay on core {core}: {source}; see --pin")]
     Pin { core: usize, source: io::Error },

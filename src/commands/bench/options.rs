@@ -8,7 +8,7 @@ use basics::units::Span;
 use clap::Args;
 use model::MetricKind;
 
-use crate::commands::client::endpoint::Endpoint;
+use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::pace::{SendRate, number};
 use engine::listener::{Protocol, Transport};
 
@@ -26,7 +26,7 @@ pub(super) const PAYLOAD_BYTES_MAX: usize = 65_507;
 pub struct BenchArgs {
     /// Where to send: udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH or unix_datagram:///PATH
     #[arg(value_name = "ENDPOINT", default_value = "udp://127.0.0.1:5090")]
-    pub endpoint: Endpoint,
+    pub endpoint: SendEndpoint,
 
     /// Start a daemon for the measurement, with a configuration of its own on free ports, and stop
     /// it afterwards; it listens on UDP unless a TRANSPORT is given

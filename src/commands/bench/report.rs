@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::options::Load;
 use super::sender::SentLoad;
-use crate::commands::client::endpoint::Endpoint;
+use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::scope::Scope;
 use crate::commands::client::watched::WatchedDaemon;
 
@@ -101,7 +101,7 @@ pub(super) struct StatusPair {
 impl BenchReport {
     /// Puts the report together.
     pub(super) fn new(
-        endpoint: &Endpoint,
+        endpoint: &SendEndpoint,
         load: &Load,
         (sockets, rate): (u16, Option<u64>),
         sent: SentLoad,

@@ -8,7 +8,7 @@ use socket2::Socket;
 
 use super::payloads::Payloads;
 use crate::commands::client::connect::{ConnectError, connect, is_passing};
-use crate::commands::client::endpoint::Endpoint;
+use crate::commands::client::endpoint::SendEndpoint;
 use engine::sys::SendRing;
 
 /// Datagrams of one system call at most.
@@ -38,7 +38,7 @@ pub(super) struct Passed {
 impl LoadSockets {
     /// Opens this number of sockets.
     pub(super) fn connect(
-        endpoint: &Endpoint,
+        endpoint: &SendEndpoint,
         sockets: u16,
         payloads: Payloads,
     ) -> Result<Self, ConnectError> {

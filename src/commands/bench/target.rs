@@ -4,7 +4,7 @@ use super::error::BenchError;
 use super::options::{BenchArgs, Load};
 use super::report::StatusPair;
 use super::spawn::SpawnedDaemon;
-use crate::commands::client::endpoint::Endpoint;
+use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::ledger::AdminClient;
 use crate::commands::client::watched::{AwaitedMessages, WatchedDaemon};
 use api::path::DEFAULT_URL;
@@ -15,11 +15,11 @@ use engine::listener::Protocol;
 pub(super) fn endpoint(
     args: &BenchArgs,
     spawned: Option<&SpawnedDaemon>,
-) -> Result<Endpoint, BenchError> {
+) -> Result<SendEndpoint, BenchError> {
     let Some(spawned) = spawned else { return Ok(args.endpoint.clone()) };
     let status = AdminClient::new(spawned.admin())?.status()?;
     let mut listeners = status.listeners.iter();
-    let listener = listeners.find_map(|listener| Endpoint::of_listener(&listener.listener));
+    let listener = listeners.find_map(|listener| SendEndpoint::of_listener(&listener.listener));
     listener.map(|(_, endpoint)| endpoint).ok_or(BenchError::NoListener)
 }
 
@@ -39,7 +39,7 @@ impl Witness {
     pub(super) fn find(
         args: &BenchArgs,
         spawned: Option<&SpawnedDaemon>,
-        endpoint: &Endpoint,
+        endpoint: &SendEndpoint,
         protocol: Protocol,
     ) -> Result<Self, BenchError> {
         if args.no_admin {

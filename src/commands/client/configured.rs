@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use api::path::DEFAULT_URL;
 use basics::address::Listen;
 
-use super::endpoint::Endpoint;
+use super::endpoint::SendEndpoint;
 use crate::config::{self, ConfigFile, LoadError};
 
 /// Which configuration file.
@@ -49,7 +49,7 @@ pub(crate) fn admin(named: Option<&str>, loaded: Option<&ConfigFile>) -> Option<
         (Some(url), _) => Some(url.to_owned()),
         (None, None) => Some(DEFAULT_URL.to_owned()),
         (None, Some(Listen::Address(address))) => {
-            Some(format!("http://{}", Endpoint::reachable(*address)))
+            Some(format!("http://{}", SendEndpoint::reachable(*address)))
         }
         (None, Some(Listen::None)) => None,
     }

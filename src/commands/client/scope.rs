@@ -3,7 +3,7 @@
 use api::CountsByReason;
 use api::status::Status;
 
-use super::endpoint::Endpoint;
+use super::endpoint::SendEndpoint;
 use engine::listener::Protocol;
 
 /// The messages and datagrams of some listeners, added up.
@@ -39,13 +39,13 @@ impl Scope {
     /// The protocol of the listener there, when messages will be in another one.
     pub(crate) fn of(
         status: &Status,
-        endpoint: &Endpoint,
+        endpoint: &SendEndpoint,
         protocol: Protocol,
     ) -> Result<Self, Protocol> {
         let there: Vec<_> = status
             .listeners
             .iter()
-            .filter_map(|listener| Some((listener, Endpoint::of_listener(&listener.listener)?)))
+            .filter_map(|listener| Some((listener, SendEndpoint::of_listener(&listener.listener)?)))
             .filter(|(_, (_, listener))| endpoint.leads_to(listener))
             .collect();
         let Some((_, (first, _))) = there.first() else { return Ok(Self::All) };
@@ -134,13 +134,13 @@ mod tests {
     #[test]
     fn the_listeners_at_the_endpoint_are_added_up_and_no_others() {
         let status = status();
-        let udp: Endpoint = "udp://127.0.0.1:5090".parse().unwrap();
+        let udp: SendEndpoint = "udp://127.0.0.1:5090".parse().unwrap();
         let scope = Scope::of(&status, &udp, Protocol::Json).unwrap();
         let ledger = ScopeLedger::of(&status, &scope);
         assert_eq!((ledger.received, ledger.aggregated, ledger.kernel_drops), (15, 13, 1));
         assert_eq!(ledger.rejected, [("bad_json".to_owned(), 2)].into());
         assert_eq!(ledger.receive_buffer, Some(4));
-        let elsewhere: Endpoint = "udp://127.0.0.1:1".parse().unwrap();
+        let elsewhere: SendEndpoint = "udp://127.0.0.1:1".parse().unwrap();
         let scope = Scope::of(&status, &elsewhere, Protocol::Json).unwrap();
         assert_eq!(scope, Scope::All);
         assert_eq!(ScopeLedger::of(&status, &scope).received, 115);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_listener_that_speaks_something_else_is_found() {
-        let tcp: Endpoint = "tcp://127.0.0.1:8125".parse().unwrap();
+        let tcp: SendEndpoint = "tcp://127.0.0.1:8125".parse().unwrap();
         assert_eq!(Scope::of(&status(), &tcp, Protocol::Json), Err(Protocol::Statsd));
         assert!(Scope::of(&status(), &tcp, Protocol::Statsd).is_ok());
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use api::status::Status;
 use engine::listener::Protocol;
 
-use super::endpoint::Endpoint;
+use super::endpoint::SendEndpoint;
 use super::ledger::{AdminClient, LedgerError};
 use super::scope::{Scope, ScopeLedger};
 
@@ -41,7 +41,7 @@ impl WatchedDaemon {
     pub(crate) fn new(
         admin: AdminClient,
         before: Status,
-        endpoint: &Endpoint,
+        endpoint: &SendEndpoint,
         protocol: Protocol,
     ) -> Result<Self, Protocol> {
         let scope = Scope::of(&before, endpoint, protocol)?;

@@ -10,8 +10,8 @@ use forwarders::payload::Batch;
 use model::{Series, Snapshot, Window};
 
 use super::report::{
-    AgentTag, Bytes, Explained, ForwarderFacts, Outcome, PayloadFacts, PointFacts, RejectionFacts,
-    SampleFacts, SeriesFacts, added,
+    AgentTag, Bytes, Explained, ForwarderFacts, MessageOutcome, PayloadFacts, PointFacts,
+    RejectionFacts, SampleFacts, SeriesFacts, added,
 };
 use crate::commands::diagnosis::Diagnosis;
 use crate::config::Config;
@@ -76,18 +76,18 @@ impl ExplainPipeline {
                 Ok(sample) => {
                     let (facts, series) = describe(shared, &sample);
                     recorded.push((outcomes.len(), series));
-                    outcomes.push(Outcome::Sample(facts));
+                    outcomes.push(MessageOutcome::Sample(facts));
                     shared.record(table, sample, 0);
                 }
                 Err(rejection) => {
                     let diagnosis = Diagnosis::of(*protocol, message.bytes, rejection);
                     let facts = RejectionFacts::of(diagnosis, message.bytes);
-                    outcomes.push(Outcome::Rejected(facts));
+                    outcomes.push(MessageOutcome::Rejected(facts));
                 }
             });
         let snapshot = Arc::new(self.flush());
         for (place, series) in recorded {
-            if let Outcome::Sample(facts) = &mut outcomes[place] {
+            if let MessageOutcome::Sample(facts) = &mut outcomes[place] {
                 facts.folded = !snapshot.points.iter().any(|point| *point.series == series);
             }
         }

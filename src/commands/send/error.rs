@@ -5,7 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use crate::commands::client::connect::ConnectError;
-use crate::commands::client::endpoint::Endpoint;
+use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::ledger::LedgerError;
 use crate::config::LoadError;
 use engine::listener::{Protocol, Transport};
@@ -35,13 +35,13 @@ pub(super) enum SendCommandError {
     NoAdmin,
     /// The listener at the endpoint speaks another protocol.
     #[error("the listener at {endpoint} speaks {spoken}: {}", spoken_hint(.spoken))]
-    Protocol { endpoint: Endpoint, spoken: &'static str },
+    Protocol { endpoint: SendEndpoint, spoken: &'static str },
     /// The endpoint refuses the connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The connection broke.
     #[error("cannot send to {endpoint}: {source}{}", broken_hint(.endpoint))]
-    Broken { endpoint: Endpoint, source: io::Error },
+    Broken { endpoint: SendEndpoint, source: io::Error },
     /// The admin endpoint does not answer.
     #[error("{0}; --admin names another endpoint")]
     Ledger(#[from] LedgerError),
@@ -54,7 +54,7 @@ fn spoken_hint(spoken: &str) -> &'static str {
     if spoken == Protocol::Statsd.as_str() { "add --statsd" } else { "leave out --statsd" }
 }
 
-fn broken_hint(endpoint: &Endpoint) -> &'static str {
+fn broken_hint(endpoint: &SendEndpoint) -> &'static str {
     match endpoint.transport {
         Transport::Udp => "; no daemon listens there any more",
         Transport::UnixDatagram => "",

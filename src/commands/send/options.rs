@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::commands::client::configured::ConfigArgs;
-use crate::commands::client::endpoint::Endpoint;
+use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::pace::SendRate;
 use engine::listener::Protocol;
 
@@ -20,7 +20,7 @@ pub struct SendArgs {
     /// [default: the first listener of the configuration that speaks the protocol, else
     /// udp://127.0.0.1:5090]
     #[arg(long, value_name = "ENDPOINT", help_heading = "Where to")]
-    pub to: Option<Endpoint>,
+    pub to: Option<SendEndpoint>,
     /// Which configuration file.
     #[command(flatten, next_help_heading = "Where to")]
     pub config: ConfigArgs,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use crate::commands::client::connect::{ConnectError, connect, is_passing};
-use crate::commands::client::endpoint::Endpoint;
+use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::pace::{Pacer, SendRate};
 use engine::listener::Transport;
 
@@ -36,7 +36,7 @@ impl MessageSocket {
     ///
     /// # Errors
     /// When this host can tell that no daemon listens there.
-    pub(super) fn open(endpoint: &Endpoint, rate: SendRate) -> Result<Self, ConnectError> {
+    pub(super) fn open(endpoint: &SendEndpoint, rate: SendRate) -> Result<Self, ConnectError> {
         let pacer = match (endpoint.transport, rate) {
             (Transport::Udp, SendRate(Some(rate))) => {
                 Some((Pacer::new(rate.get() as f64), Instant::now()))

@@ -3,14 +3,14 @@
 use super::error::SendCommandError;
 use super::options::SendArgs;
 use crate::commands::client::configured;
-use crate::commands::client::endpoint::{Endpoint, Place};
+use crate::commands::client::endpoint::{SendEndpoint, SocketPlace};
 use crate::config::ConfigFile;
 use engine::listener::Protocol;
 use engine::protocol::Limits;
 
 /// A listener of a daemon.
 pub(super) struct SendTarget {
-    pub(super) endpoint: Endpoint,
+    pub(super) endpoint: SendEndpoint,
     pub(super) limits: Limits,
     /// The URL of the admin endpoint; empty if there is none.
     pub(super) admin: String,
@@ -23,7 +23,7 @@ pub(super) fn find(args: &SendArgs) -> Result<SendTarget, SendCommandError> {
         (Some(endpoint), _) => endpoint.clone(),
         (None, Some(loaded)) => listener(loaded, args.protocol())?,
         (None, None) if args.statsd => return Err(no_listener("the built-in defaults", "statsd")),
-        (None, None) => Endpoint::default(),
+        (None, None) => SendEndpoint::default(),
     };
     let admin = match configured::admin(args.admin.as_deref(), loaded.as_ref()) {
         None if args.verify => return Err(SendCommandError::NoAdmin),
@@ -41,18 +41,18 @@ fn load(args: &SendArgs) -> Result<Option<ConfigFile>, SendCommandError> {
     configured::load(&args.config).map_err(SendCommandError::Config)
 }
 
-fn listener(loaded: &ConfigFile, protocol: Protocol) -> Result<Endpoint, SendCommandError> {
+fn listener(loaded: &ConfigFile, protocol: Protocol) -> Result<SendEndpoint, SendCommandError> {
     let mut named = loaded.listeners.iter().filter(|listener| listener.protocol == protocol);
     let listener =
         named.next().ok_or_else(|| no_listener(loaded.source.name(), protocol.as_str()))?;
     let name = listener.to_string();
     let (_, mut endpoint) =
-        Endpoint::of_listener(&name).ok_or_else(|| SendCommandError::Unknown(name.clone()))?;
-    if let Place::Address(address) = &mut endpoint.place {
+        SendEndpoint::of_listener(&name).ok_or_else(|| SendCommandError::Unknown(name.clone()))?;
+    if let SocketPlace::Address(address) = &mut endpoint.place {
         if address.port() == 0 {
             return Err(SendCommandError::Unknown(name));
         }
-        *address = Endpoint::reachable(*address);
+        *address = SendEndpoint::reachable(*address);
     }
     Ok(endpoint)
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use api::history::HistoryTotals;
-use api::top::TopMetrics;
+use api::top::MetricRanking;
 
 use super::reply::TopReply;
 
@@ -68,7 +68,7 @@ impl Polls {
     }
 
     /// Replaces the metrics of the latest poll: another order of the same.
-    pub(super) fn replace_metrics(&mut self, metrics: Option<TopMetrics>) {
+    pub(super) fn replace_metrics(&mut self, metrics: Option<MetricRanking>) {
         if let Some(latest) = &mut self.latest {
             latest.top.metrics = metrics;
         }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use api::forwarders::ForwarderStatus;
 use api::sum;
-use api::top::{ROWS_MAX, TopMetrics, TopPart, TopQuery, TopSort};
+use api::top::{MetricRanking, ROWS_MAX, TopPart, TopQuery, TopSort};
 
 use super::error::TopError;
 use super::grid::widths;
@@ -84,7 +84,7 @@ fn write(
     args: &TopArgs,
     model: &mut Model,
     second: TopReply,
-    by_order: &[Option<TopMetrics>],
+    by_order: &[Option<MetricRanking>],
 ) -> String {
     let mut text = String::new();
     model.take(Ok(second), SystemTime::now());
