@@ -46,7 +46,7 @@ enum StagedDestination {
 pub(super) struct RemovedDestinations(Vec<DestinationTask>);
 
 impl Delivery {
-    /// Creates it without destinations; their spools are in `place`.
+    /// Creates a delivery without destinations; their spools will be in `place`.
     pub(super) fn new(place: SpoolPlace) -> Self {
         Self { place, destinations: Vec::new(), tasks: JoinSet::new() }
     }
@@ -64,8 +64,8 @@ impl Delivery {
         for mut destination in destinations {
             let mut running = self.destinations.iter().map(|task| &task.running).enumerate();
             let same = running.find(|(_, running)| running.can_become(&destination));
-            // Two forwarders are not started here: one with unchanged settings, which runs already, and
-            // one that listens at its predecessor's address, which its task starts after that one.
+            // Not started here: a forwarder with unchanged settings, which runs already, and one that
+            // listens at its predecessor's address, which its task starts when that one has stopped.
             if same.is_none_or(|(_, running)| !running.starts_by_itself(&destination)) {
                 let started = destination.forwarder.start().await;
                 let name = &destination.common.name;
