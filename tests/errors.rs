@@ -112,7 +112,7 @@ fn a_daemon_that_does_not_answer_has_advice() {
     let stream = ["send", "--to", "tcp://127.0.0.1:1", "m", "counter"];
     assert_says(&stream, "Connection refused", "start one with `tallyd run`");
     let kamailio = ["kamailio", "unix:/nonexistent/ctl", "core.uptime"];
-    assert_says(&kamailio, "No such file", "does Kamailio run, with the module ctl");
+    assert_says(&kamailio, "No such file", "check that Kamailio is running");
 }
 
 #[test]

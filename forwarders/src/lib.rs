@@ -39,6 +39,7 @@ pub mod config;
 pub mod delivery;
 pub mod format;
 mod leb128;
+pub mod naming;
 pub mod payload;
 pub mod select;
 pub mod settings;

@@ -12,6 +12,7 @@ use crate::config::{Common, Misfit, OneOrMany};
 use crate::debug::DebugForwarder;
 use crate::delivery::driver::Destination;
 use crate::forwarder::Forwarder;
+use crate::naming::NamingProvider;
 #[cfg(feature = "prometheus")]
 use crate::prometheus::{PageListen, PipelineLimits, PrometheusPage, RemoteWrite};
 use crate::settings::{Section, Settings};
@@ -64,6 +65,8 @@ pub struct BuildContext {
     pub instance: String,
     /// When the daemon forgets an idle series.
     pub expire_after: Duration,
+    /// Provides the names for `forwarders.prometheus.naming`.
+    pub naming: NamingProvider,
 }
 
 /// Why the destinations cannot be built.
@@ -267,9 +270,11 @@ impl Built<'_> {
         let common = take_common!(kind, config);
         let wrong = |reason| BuildError { kind, index, reason };
         let limits = PipelineLimits::new(&config, self.context.expire_after);
+        let naming = (self.context.naming)(config.naming);
         let remote_write = config.remote_write.take();
         if let PageListen::Address(address) = config.listen {
-            let page = PrometheusPage::new(&config, common.name.clone(), address, limits);
+            let name = common.name.clone();
+            let page = PrometheusPage::new(&config, name, address, limits, naming.clone());
             let section = Section::Prometheus(Box::new(config.clone()));
             self.add_unlimited(kind, index, common.clone(), section, page.map_err(wrong)?);
         } else if remote_write.is_none() {
@@ -280,7 +285,6 @@ impl Built<'_> {
             // A total that is as of now must not be sent before one that is as of then.
             common.delivery.spool.order = SpoolOrder::Oldest;
             let timeout = common.delivery.timeout.get();
-            let naming = config.naming;
             let forwarder = RemoteWrite::new(&remote_write, &common.name, timeout, limits, naming);
             let forwarder = forwarder.map_err(wrong)?;
             config.remote_write = Some(remote_write);
@@ -325,6 +329,7 @@ mod tests {
             debug_mode: false,
             instance: "test".into(),
             expire_after: Duration::from_secs(600),
+            naming: |_| None,
         }
     }
 

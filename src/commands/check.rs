@@ -66,7 +66,7 @@ fn diff(args: &CheckArgs, loaded: &ConfigFile) -> bool {
         }
     };
     let same = |file: &Path| fs::canonicalize(file).ok();
-    let reads = forecast.file.as_deref();
+    let reads = forecast.file.as_deref().map(Path::new);
     if reads.and_then(same) != same(Path::new(loaded.source.name())) {
         let reads = reads.map_or("none".into(), Path::to_string_lossy);
         eprintln!("the daemon there reads another file: {reads}");

@@ -8,11 +8,14 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use api::path::DEFAULT_URL;
+use api::reload::LastReload;
+use api::status::Status;
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
 use crate::commands::client::configured;
-use crate::commands::client::ledger::{Admin, DEFAULT_ADMIN, LedgerError, Reload, Status};
+use crate::commands::client::ledger::{AdminClient, LedgerError};
 use crate::config::{self, LoadError};
 
 /// `tallyd reload`.
@@ -64,11 +67,11 @@ enum ReloadError {
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub fn command(args: &ReloadArgs) -> ExitCode {
     match reload(args) {
-        Ok(Some(Reload { error: None, changes, .. })) => {
+        Ok(Some(LastReload { error: None, changes, .. })) => {
             println!("{}", words("reloaded", &changes));
             ExitCode::SUCCESS
         }
-        Ok(Some(Reload { error: Some(error), .. })) => {
+        Ok(Some(LastReload { error: Some(error), .. })) => {
             eprintln!("refused, nothing was changed:\n{error}");
             ExitCode::FAILURE
         }
@@ -95,14 +98,14 @@ pub fn words(what: &str, changes: &[String]) -> String {
 
 /// Where a daemon with this configuration answers; the usual place if that cannot be read, as it may
 /// be just what is wrong.
-pub(crate) fn admin_of(named: Option<&str>, args: &ConfigArgs) -> Result<Admin, LedgerError> {
+pub(crate) fn admin_of(named: Option<&str>, args: &ConfigArgs) -> Result<AdminClient, LedgerError> {
     let loaded = config::load(args.path()).ok();
     let url = configured::admin(named, loaded.as_ref());
-    Admin::new(url.as_deref().unwrap_or(DEFAULT_ADMIN))
+    AdminClient::new(url.as_deref().unwrap_or(DEFAULT_URL))
 }
 
 /// Tells the daemon and waits; `None` if nobody says what came of it.
-fn reload(args: &ReloadArgs) -> Result<Option<Reload>, ReloadError> {
+fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadError> {
     let admin = admin_of(args.admin.as_deref(), &args.config).map_err(ReloadError::NoDaemon)?;
     let before = match (admin.status(), args.pid) {
         (Ok(status), _) => status,

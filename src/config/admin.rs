@@ -1,5 +1,6 @@
 //! `admin`: the settings of the HTTP endpoint.
 
+use api::path::DEFAULT_PORT;
 use basics::address::Listen;
 use engine::listener::tap::TapConfig;
 use serde::Deserialize;
@@ -22,7 +23,7 @@ pub struct AdminConfig {
 }
 
 /// The address of the endpoint.
-pub type AdminListen = Listen<9495>;
+pub type AdminListen = Listen<DEFAULT_PORT>;
 
 /// `admin.top`: the bounds of `/api/v1/top`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

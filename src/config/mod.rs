@@ -12,11 +12,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-use std::{env, fs, io};
+use std::{env, io};
 
 use basics::address;
 use basics::units::{ByteSize, Span, between};
 use forwarders::delivery::driver::Destination;
+use forwarders::naming::PageNaming;
 use forwarders::{BuildContext, ForwardersConfig};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
@@ -31,6 +32,7 @@ use engine::listener::recorder::Shared;
 use engine::listener::{ListenerConfig, ListenerSection};
 use engine::protocol::Limits;
 use kamailio::{self, KamailioSection};
+use model::SeriesNaming;
 use yaml::{ConfigError, Leaves, Source, Spanned};
 
 pub mod admin;
@@ -189,16 +191,17 @@ impl Config {
             debug_mode: self.debug_mode,
             instance: instance.to_owned(),
             expire_after: self.aggregation.expire_after.get(),
+            naming: exporter_naming,
         };
         let forwarders: &ForwardersConfig = &self.forwarders;
         forwarders.check().map_err(|error| {
             let keys = ["forwarders", error.kind];
-            let span = yaml::key_span(source, &environment, &keys, error.index, error.misfit.key);
+            let span = yaml::key_span(source, &keys, error.index, error.misfit.key);
             source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
         })?;
         forwarders.clone().build(&context).map_err(|error| {
             let keys = ["forwarders", error.kind];
-            let span = yaml::section_span(source, &environment, &keys, error.index);
+            let span = yaml::section_span(source, &keys, error.index);
             source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
         })
     }
@@ -260,12 +263,8 @@ pub fn load(path: Option<&Path>) -> Result<ConfigFile, LoadError> {
         let source = Source::new("built-in defaults", "");
         return checked(Config::default(), source, false);
     };
-    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
-    let bytes = fs::read(path).map_err(unreadable)?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error().to_string()))
-    })?;
-    let source = Source::new(path.display().to_string(), text);
+    let source = Source::read(path)
+        .map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })?;
     let config = yaml::parse(&source, &environment)?;
     checked(config, source, true)
 }
@@ -274,11 +273,20 @@ pub fn load(path: Option<&Path>) -> Result<ConfigFile, LoadError> {
 fn checked(config: Config, source: Source, is_file: bool) -> Result<ConfigFile, LoadError> {
     let listeners = config.listeners(&source)?;
     if let Some((index, problem)) = kamailio::config::check(&config.kamailio) {
-        let span = yaml::section_span(&source, &environment, &["kamailio"], index);
+        let span = yaml::section_span(&source, &["kamailio"], index);
         return Err(source.error_at(span.unwrap_or(config.forwarders.span()), problem).into());
     }
     let leaves = Leaves::of(&source, &environment)?;
     Ok(ConfigFile { config, listeners, source, leaves, is_file })
+}
+
+/// The names of Kamailio's series on a page for Prometheus.
+fn exporter_naming(naming: PageNaming) -> Option<Arc<dyn SeriesNaming>> {
+    match naming {
+        PageNaming::Tallyd => None,
+        PageNaming::Callr => Some(kamailio::naming::callr()),
+        PageNaming::Pascom => Some(kamailio::naming::pascom()),
+    }
 }
 
 /// The folder that systemd passes for `StateDirectory=`, else the conventional one.

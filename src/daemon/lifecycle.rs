@@ -15,7 +15,7 @@ use super::polling::Polling;
 use super::report::{log_ledger, watch_drops};
 use super::service;
 use super::start_error::StartError;
-use crate::admin::{Admin, Bound};
+use crate::admin::{AdminServer, AdminSocket};
 use crate::daemon::logging::LogHandle;
 use crate::runtime::running_config::RunningConfig;
 use crate::runtime::self_metrics::pipeline::SelfMetricsRecorder;
@@ -37,7 +37,7 @@ pub(super) struct Daemon {
     pub(super) delivery: Delivery,
     pub(super) pipeline: PipelineThreads,
     pub(super) polling: Polling,
-    pub(super) admin: Admin,
+    pub(super) admin: AdminServer,
     /// The combined ledger of all removed listeners, so that the totals never decrease.
     pub(super) removed: Option<Arc<ListenerStats>>,
     background: JoinSet<()>,
@@ -91,7 +91,7 @@ impl Daemon {
         // All sockets are bound before the first one is read: a daemon that cannot start takes no
         // datagrams.
         let listeners = pipeline.stage(&file.listeners, buffer, passed)?;
-        let admin_socket = Bound::new(config.admin.listen).await?;
+        let admin_socket = AdminSocket::bind(config.admin.listen).await?;
         let (_none_removed, listening) = pipeline.apply(listeners, &shared, false).await;
         listening?;
         let intake = pipeline.intake_for(&config.kamailio, &shared).await?;
@@ -100,7 +100,7 @@ impl Daemon {
         // The endpoint starts last, so that its first reply already shows all components.
         state.components.replace(components(&pipeline, &polling, &delivery, None));
         state.is_ready.store(true, Ordering::Release);
-        let admin = Admin::start(&config.admin, admin_socket, Arc::clone(&state));
+        let admin = AdminServer::start(&config.admin, admin_socket, Arc::clone(&state));
         let mut background = JoinSet::new();
         background.spawn(watch_drops(Arc::clone(&state)));
         background.spawn(service::report_status(Arc::clone(&state)));

@@ -11,7 +11,7 @@ use super::priority::lower_priority;
 use super::start_error::StartError;
 use crate::runtime::running_config::match_listeners;
 use engine::aggregator::handover::ListenerEnd;
-use engine::aggregator::thread::{AggregatorThread, Command, Reconfiguration};
+use engine::aggregator::thread::{AggregatorCommand, AggregatorThread, Reconfiguration};
 use engine::listener::ListenerConfig;
 use engine::listener::bind::{self, BoundListener};
 use engine::listener::passed::PassedSockets;
@@ -27,7 +27,7 @@ use kamailio::intake::{self, IntakeSender};
 pub(super) struct PipelineThreads {
     aggregator: JoinHandle<()>,
     /// The aggregator ends when this is dropped, after the listeners have ended.
-    commands: flume::Sender<Command>,
+    commands: flume::Sender<AggregatorCommand>,
     listeners: Vec<RunningListener>,
     intake: Option<IntakeThread>,
     /// The open taps, which every listener shows its samples.
@@ -216,7 +216,7 @@ impl PipelineThreads {
     /// when the aggregator has done so.
     pub(super) async fn reconfigure(&self, settings: Reconfiguration) {
         let (done, is_done) = flume::bounded(1);
-        let command = Command::Reconfigure(Box::new(settings), done);
+        let command = AggregatorCommand::Reconfigure(Box::new(settings), done);
         if self.commands.send(command).is_err() || is_done.recv_async().await.is_err() {
             error!("aggregator thread exited unexpectedly (bug); restart the daemon");
         }
@@ -272,7 +272,7 @@ impl PipelineThreads {
         let exited = || io::Error::other("aggregator thread exited unexpectedly (bug)");
         let (end, added) = flume::bounded(1);
         let (name, waker) = (name.to_owned(), Arc::clone(waker));
-        self.commands.send(Command::AddListener { name, waker, end }).map_err(|_| exited())?;
+        self.commands.send(AggregatorCommand::AddListener { name, waker, end }).map_err(|_| exited())?;
         added.recv_async().await.map_err(|_| exited())
     }
 }

@@ -8,7 +8,7 @@ use tracing::info;
 
 use engine::listener::stats::ListenerStats;
 use kamailio::KamailioSection;
-use kamailio::intake::{IntakeSender, Source};
+use kamailio::intake::{IntakeSender, PolledServer};
 use kamailio::poller::Poller;
 use kamailio::stats::PollerStats;
 
@@ -84,10 +84,10 @@ impl PollerTask {
         info!(endpoint, interval = %section.interval, "polling Kamailio");
         let ledger = Arc::new(ListenerStats::without_drops(format!("kamailio {endpoint}")));
         let polls = Arc::new(PollerStats::new(endpoint, section.tags.clone()));
-        let source =
-            Source { tags: section.tags.clone().into_iter().collect(), stats: Arc::clone(&ledger) };
+        let tags = section.tags.clone().into_iter().collect();
+        let server = PolledServer { tags, stats: Arc::clone(&ledger) };
         let (config, changes) = watch::channel(section.clone());
-        let poller = Poller::new(changes, Arc::new(source), Arc::clone(&polls), intake);
+        let poller = Poller::new(changes, Arc::new(server), Arc::clone(&polls), intake);
         Self { config, polls, ledger, task: tokio::spawn(poller.run()) }
     }
 

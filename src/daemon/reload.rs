@@ -13,7 +13,7 @@ use super::delivery::StagedDestinations;
 use super::lifecycle::Daemon;
 use super::pipeline::{RemovedSocket, StagedListeners};
 use super::start_error::StartError;
-use crate::admin::{self, AdminError};
+use crate::admin::{AdminError, AdminSocket};
 use crate::config::{Config, ConfigFile};
 use crate::runtime::running_config::{ReloadPlan, ReloadPlanError};
 use crate::runtime::self_metrics::pipeline::SelfMetricsRecorder;
@@ -45,7 +45,7 @@ pub(super) struct StagedReload {
     changes: Vec<String>,
     listeners: StagedListeners,
     destinations: StagedDestinations,
-    admin: Option<admin::Bound>,
+    admin: Option<AdminSocket>,
 }
 
 impl Daemon {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use binrpc::{Header, Kind, Limits, Value, decode, encode};
+use binrpc::{BinrpcValue, DecodeLimits, PacketHeader, PacketKind, decode, encode};
 
 /// A recorded exchange.
 pub struct Capture {
@@ -45,7 +45,7 @@ pub struct Replay {
 
 #[derive(Default)]
 struct State {
-    replies: Mutex<HashMap<String, (Kind, Vec<u8>)>>,
+    replies: Mutex<HashMap<String, (PacketKind, Vec<u8>)>>,
     answer: Mutex<Answer>,
     requests: Mutex<Vec<(String, Vec<u8>)>>,
     connections: AtomicUsize,
@@ -70,8 +70,8 @@ pub fn captures(folder: &str) -> Vec<Capture> {
 }
 
 /// The kind and the payload of a packet.
-pub fn payload(packet: &[u8]) -> (Kind, &[u8]) {
-    let (header, start) = Header::decode(packet).unwrap().unwrap();
+pub fn payload(packet: &[u8]) -> (PacketKind, &[u8]) {
+    let (header, start) = PacketHeader::decode(packet).unwrap().unwrap();
     (header.kind, &packet[start..])
 }
 
@@ -110,10 +110,10 @@ impl Replay {
     }
 
     /// Replies to this command with these records.
-    pub fn set(&self, command: &str, records: &[Value]) {
+    pub fn set(&self, command: &str, records: &[BinrpcValue]) {
         let mut payload = Vec::new();
         records.iter().for_each(|record| encode(record, &mut payload));
-        self.state.replies.lock().unwrap().insert(command.to_owned(), (Kind::Reply, payload));
+        self.state.replies.lock().unwrap().insert(command.to_owned(), (PacketKind::Reply, payload));
     }
 
     /// Replies to this command with the fault for an unknown method.
@@ -173,24 +173,24 @@ fn serve(mut stream: impl Read + Write + Send + 'static, state: &Arc<State>) {
 }
 
 fn recorded(state: &State, request: &[u8]) -> Vec<u8> {
-    let (header, start) = Header::decode(request).unwrap().unwrap();
-    let records = decode(&request[start..], &Limits::default()).unwrap();
+    let (header, start) = PacketHeader::decode(request).unwrap().unwrap();
+    let records = decode(&request[start..], &DecodeLimits::default()).unwrap();
     let words: Vec<String> = records.iter().map(word).collect();
     let command = words.join(" ");
     state.requests.lock().unwrap().push((command.clone(), request[start..].to_vec()));
     let replies = state.replies.lock().unwrap();
     let (kind, payload) = replies.get(&command).cloned().unwrap_or_else(|| {
         let mut payload = Vec::new();
-        encode(&Value::Int(500), &mut payload);
+        encode(&BinrpcValue::Int(500), &mut payload);
         encode(&format!("command {} not found", words[0]).as_str().into(), &mut payload);
-        (Kind::Fault, payload)
+        (PacketKind::Fault, payload)
     });
     encode::packet(kind, header.cookie, &payload)
 }
 
-fn word(value: &Value) -> String {
+fn word(value: &BinrpcValue) -> String {
     match value {
-        Value::Int(int) => int.to_string(),
+        BinrpcValue::Int(int) => int.to_string(),
         other => other.text().unwrap().into_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! Waking a listener thread that waits for its socket.
+//! Wakes a listener thread that waits for its socket.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,27 +8,27 @@ use std::time::Instant;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::{read, write};
 
-/// A bell that ends [`Waker::wait`], and the flag that says that it was the last time.
+/// An event that ends [`Waker::wait`], and a flag that asks the listener to end.
 #[derive(Debug)]
 pub struct Waker {
-    bell: OwnedFd,
+    event: OwnedFd,
     stopping: AtomicBool,
 }
 
 impl Waker {
-    /// Makes the bell.
+    /// Creates a waker.
     ///
     /// # Errors
     /// When the process has no file descriptors left.
     pub fn new() -> io::Result<Self> {
-        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self { bell, stopping: AtomicBool::new(false) })
+        let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        Ok(Self { event, stopping: AtomicBool::new(false) })
     }
 
     /// Ends the current wait, or the next one.
     pub fn wake(&self) {
-        // Fails only if the bell has rung 2^64 - 2 times unheard, and then it rings already.
-        let _rings_already = write(&self.bell, &1_u64.to_ne_bytes());
+        // Fails only if the counter is at its maximum, and then the event is pending anyway.
+        let _is_pending = write(&self.event, &1_u64.to_ne_bytes());
     }
 
     /// Asks the listener to read what its socket still holds, and to end.
@@ -43,32 +43,32 @@ impl Waker {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Waits until the bell rings.
+    /// Waits until woken.
     pub fn wait_alone(&self) {
-        let mut watched = [PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN)];
-        // Whoever waits looks again anyway, also after an interrupt.
-        let _looks_again = poll(&mut watched, None);
-        let _silenced = read(&self.bell, &mut [0; 8]);
+        let mut watched = [PollFd::from_borrowed_fd(self.event.as_fd(), PollFlags::IN)];
+        // An interrupt ends the wait as well, which callers tolerate: they check why they were woken.
+        let _interrupted = poll(&mut watched, None);
+        let _counter = read(&self.event, &mut [0; 8]);
     }
 
-    /// Waits until the socket has something, the bell rings or it is `until`.
+    /// Waits until the socket is readable, the thread is woken, or `until` has passed.
     ///
     /// # Errors
-    /// What the system says; an interrupt by a signal is none.
+    /// The error of `poll(2)`. An interrupt by a signal is not an error.
     pub fn wait(&self, socket: BorrowedFd<'_>, until: Option<Instant>) -> io::Result<()> {
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut watched = [
             PollFd::from_borrowed_fd(socket, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.event.as_fd(), PollFlags::IN),
         ];
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         if watched[1].revents().contains(PollFlags::IN) {
-            // Nobody else reads, so there is something to read.
-            let _silenced = read(&self.bell, &mut [0; 8]);
+            // Resets the counter. No other thread reads it, so this cannot fail.
+            let _counter = read(&self.event, &mut [0; 8]);
         }
         Ok(())
     }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bell_that_rang_before_the_wait_ends_it() {
+    fn a_wake_before_the_wait_ends_it() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let waker = Waker::new().unwrap();
         waker.wake();
@@ -93,8 +93,9 @@ mod tests {
         waker.wait(socket.as_fd(), None).unwrap();
         assert!(waker.is_stopping());
     }
+
     #[test]
-    fn a_wait_ends_in_time_even_if_the_time_is_past() {
+    fn a_wait_ends_on_time_even_if_the_time_is_past() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let waker = Waker::new().unwrap();
         let start = Instant::now();

@@ -4,6 +4,8 @@
 //! can change without touching it and the other way round.
 
 mod estimator;
+mod naming;
+mod kind;
 mod points;
 mod ranges;
 mod series;
@@ -15,9 +17,11 @@ mod sum;
 pub mod testing;
 mod timer;
 
+pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};
+pub use kind::{KindAlias, KindWords, METRIC_WORDS, MetricKind};
 pub use points::Points;
 pub use ranges::PointRanges;
-pub use series::{MetricKind, Series};
+pub use series::Series;
 pub use set::DistinctSet;
 pub use set::SetParts;
 pub use sketch::Bins;

@@ -2,43 +2,7 @@
 
 use std::fmt;
 
-/// What a metric measures; `a.b` as a counter and `a.b` as a gauge are two series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum MetricKind {
-    /// Increments, summed over the window.
-    Counter,
-    /// A level; the last value wins.
-    Gauge,
-    /// A distribution of measured values.
-    Timer,
-    /// A number of distinct members.
-    Set,
-    /// How often an exact combination of tags occurred.
-    Trace,
-}
-
-impl MetricKind {
-    /// Every kind, in the order in which listings show them.
-    pub const ALL: [Self; 5] = [Self::Counter, Self::Gauge, Self::Timer, Self::Set, Self::Trace];
-
-    /// The word that outputs use: `counter`, `gauge`, `timer`, `set` or `trace`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Timer => "timer",
-            Self::Set => "set",
-            Self::Trace => "trace",
-        }
-    }
-}
-
-impl fmt::Display for MetricKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
+use crate::kind::MetricKind;
 
 /// A series: its kind, metric name and tags, sorted by tag key.
 ///

@@ -8,6 +8,7 @@ use serde::de::{Deserializer, Error};
 
 use crate::config::{DeliveryConfig, Misfit};
 use crate::http::{HttpUrl, TlsConfig};
+use crate::naming::PageNaming;
 use crate::select::SelectConfig;
 use basics::address::Listen;
 use basics::text::Secret;
@@ -33,9 +34,9 @@ pub struct PrometheusConfig {
     pub listen: PageListen,
     /// Path of the page. Defaults to `/metrics`.
     pub path: PagePath,
-    /// How Kamailio's series are named: `tallyd`, or as one of two older exporters names them, `callr`
-    /// or `pascom`. All others are named tallyd's way. Defaults to `tallyd`.
-    pub naming: Naming,
+    /// The names of Kamailio's series: `tallyd`, or `callr` or `pascom` for the names of an older
+    /// exporter. All other series have tallyd's names. Defaults to `tallyd`.
+    pub naming: PageNaming,
     /// A series without samples for this long leaves the page. A longer time bridges longer pauses,
     /// at the cost of showing values that are long past. Defaults to `aggregation.expire_after`.
     pub expire_after: Option<Span>,
@@ -82,7 +83,7 @@ impl Default for PrometheusConfig {
             name: None,
             listen: PageListen::default(),
             path: PagePath::default(),
-            naming: Naming::default(),
+            naming: PageNaming::default(),
             expire_after: None,
             max_series: 200_000,
             max_page: ByteSize::from_mib(256),
@@ -213,19 +214,6 @@ impl PrometheusConfig {
         }
         Ok(())
     }
-}
-
-/// How series are named on the page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Naming {
-    /// The metric's own name, with `_` for what Prometheus does not take.
-    #[default]
-    Tallyd,
-    /// As the exporter that calls methods: `kamailio_tm_stats_current`.
-    Callr,
-    /// As the exporter that reads statistics: `kamailio_core_request_total{method="rcv"}`.
-    Pascom,
 }
 
 /// Where the page is.

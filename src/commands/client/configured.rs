@@ -4,11 +4,11 @@ use clap::{Args, ValueHint};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use api::path::DEFAULT_URL;
 use basics::address::Listen;
 
 use super::endpoint::Endpoint;
-use super::ledger::DEFAULT_ADMIN;
-use crate::config::{self, ConfigFile, LoadError};
+use crate::config::{self, LoadError, Loaded};
 
 /// Which configuration file.
 #[derive(Clone, Debug, Args)]
@@ -47,7 +47,7 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Option<ConfigFile>, LoadError> {
 pub(crate) fn admin(named: Option<&str>, loaded: Option<&ConfigFile>) -> Option<String> {
     match (named, loaded.map(|loaded| &loaded.config.admin.listen)) {
         (Some(url), _) => Some(url.to_owned()),
-        (None, None) => Some(DEFAULT_ADMIN.to_owned()),
+        (None, None) => Some(DEFAULT_URL.to_owned()),
         (None, Some(Listen::Address(address))) => {
             Some(format!("http://{}", Endpoint::reachable(*address)))
         }

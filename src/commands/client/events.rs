@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 use ureq::BodyReader;
 
-use super::ledger::Admin;
+use super::ledger::AdminClient;
 
 /// How long the daemon may take to begin.
 const BEGIN_MAX: Duration = Duration::from_secs(10);
@@ -64,7 +64,7 @@ impl Events {
     /// # Errors
     /// When nothing answers, or not with events.
     pub(crate) fn open(
-        admin: &Admin,
+        admin: &AdminClient,
         path: &str,
         parameters: &[(&str, String)],
     ) -> Result<Self, EventsError> {

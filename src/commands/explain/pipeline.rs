@@ -18,7 +18,7 @@ use crate::config::Config;
 use basics::time::unix_ms;
 use engine::aggregator::clock::WindowClock;
 use engine::aggregator::store::Store;
-use engine::aggregator::table::Table;
+use engine::aggregator::table::SeriesTable;
 use engine::aggregator::tally::Tally;
 use engine::listener::Protocol;
 use engine::listener::recorder::Shared;
@@ -28,7 +28,7 @@ use engine::protocol::Sample;
 pub(super) struct Pipeline {
     protocol: Protocol,
     shared: Shared,
-    table: Table,
+    table: SeriesTable,
     spare: Box<Tally>,
     store: Store,
     interval: Duration,
@@ -55,7 +55,7 @@ impl Pipeline {
         let now_ms = unix_ms(SystemTime::now());
         Self {
             protocol,
-            table: Table::new(shared.exact_samples, 0),
+            table: SeriesTable::new(shared.exact_samples, 0),
             spare: Box::default(),
             store: Store::new(&config.aggregation, interval, Arc::clone(&shared.registry)),
             shared,

@@ -23,7 +23,7 @@ fn by_endpoint(pollers: &[Arc<PollerStats>]) -> BTreeMap<&str, PollsNow> {
     let mut by_endpoint: BTreeMap<&str, PollsNow> = BTreeMap::new();
     for poller in pollers {
         let state = poller.state();
-        let now = by_endpoint.entry(poller.endpoint()).or_insert(PollsNow {
+        let now = by_endpoint.entry(poller.endpoint()).or_insert(EndpointPolls {
             is_up: true,
             polls: 0,
             failures: 0,

@@ -8,7 +8,7 @@ use super::{REASON, SelfMetricFamily, SelfMetricKind, SelfMetricSample, collect}
 use crate::runtime::RuntimeState;
 use engine::aggregator::identity::Identifier;
 use engine::aggregator::registry::Registry;
-use engine::aggregator::table::Table;
+use engine::aggregator::table::SeriesTable;
 use engine::aggregator::tally::Tally;
 use engine::protocol::{SampleValue, Tags};
 
@@ -24,7 +24,7 @@ pub struct SelfMetricsRecorder {
     state: Arc<RuntimeState>,
     identifier: Arc<Identifier>,
     registry: Arc<Registry>,
-    table: Table,
+    table: SeriesTable,
     /// The counters' values at the previous recording, by name and label values.
     recorded: HashMap<(&'static str, String), f64>,
 }
@@ -36,7 +36,7 @@ impl SelfMetricsRecorder {
         let registry = Arc::clone(&state.registry);
         // Self-metrics are not lines, so there is no line cache; none of them is a timer, so the number
         // of exact values does not matter.
-        let table = Table::new(1, 0);
+        let table = SeriesTable::new(1, 0);
         Self { state, identifier, registry, table, recorded: HashMap::new() }
     }
 
@@ -83,7 +83,7 @@ impl SelfMetricsRecorder {
     }
 }
 
-impl engine::aggregator::thread::SelfMetrics for SelfMetricsRecorder {
+impl engine::aggregator::thread::SelfMetricsSource for SelfMetricsRecorder {
     fn set_identifier(&mut self, identifier: Arc<Identifier>) {
         self.identifier = identifier;
     }

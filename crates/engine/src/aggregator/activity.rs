@@ -1,7 +1,7 @@
-//! How much comes in by metric: samples, series, new series.
+//! Activity by metric: samples, series and new series.
 //!
-//! The aggregator counts what the tallies hold, once a window and for each series that has samples; a
-//! listener has nothing to do with it.
+//! The aggregator counts while it merges tallies, once per window for each series that has samples.
+//! Listeners do no work for it.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -10,30 +10,30 @@ use std::sync::Arc;
 use hashbrown::hash_table::Entry;
 use model::Series;
 
+use super::incremental_map::IncrementalMap;
 use super::seed::{self, Seeded};
-use super::spread::Spread;
 use basics::largest::largest;
 
 /// Windows over which new series are counted.
 pub const GROWTH_WINDOWS: usize = 6;
-/// Metrics that are told of, in each order.
-pub const BUSIEST_MAX: usize = 1_000;
+/// Maximum length of each list in [`TopMetrics`].
+pub const TOP_METRICS_MAX: usize = 1_000;
 
-/// Number of a metric; free numbers are used again.
+/// The number of a metric; free numbers are reused.
 pub(super) type MetricId = u32;
 
-/// What one metric brought.
+/// The activity of one metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricActivity {
-    /// A series of it, for its name.
+    /// One of its series, which has its name.
     named_by: Arc<Series>,
-    /// Samples since it has series.
+    /// Samples since the metric appeared.
     pub samples: u64,
-    /// Those of the window.
+    /// Samples in the window.
     pub window_samples: u64,
-    /// Live series, of all kinds.
+    /// Live series of all kinds.
     pub series: u64,
-    /// Series that are new, in this window or in one of those just before it.
+    /// Series that appeared in the last [`GROWTH_WINDOWS`] windows.
     pub new_series: u64,
 }
 
@@ -45,83 +45,83 @@ impl MetricActivity {
     }
 }
 
-/// The metrics that stand out in a window. Each list has at most [`BUSIEST_MAX`] of them.
+/// The top metrics of a window in three orders. Each list has at most [`TOP_METRICS_MAX`] entries.
 #[derive(Clone, Debug)]
-pub struct Busiest {
+pub struct TopMetrics {
     /// The window's end, in Unix milliseconds.
     pub end_ms: u64,
-    /// Metrics that have series, altogether.
+    /// Number of metrics that have series.
     pub metrics: u64,
     /// Samples in the window, of all metrics.
     pub window_samples: u64,
-    /// Those with the most samples in the window, and behind them those with the most since they have
-    /// series.
+    /// Ordered by samples in the window, then by samples since the metric appeared.
     pub by_samples: Vec<MetricActivity>,
-    /// Those with the most series.
+    /// Ordered by series.
     pub by_series: Vec<MetricActivity>,
-    /// Those with the most new series; none without any.
+    /// Ordered by new series; metrics without new series are left out.
     pub by_new_series: Vec<MetricActivity>,
 }
 
-/// Counts by metric. There may be as many metrics as there are series, so each takes little and has
-/// its name from one of its series.
+/// Counts by metric. There may be as many metrics as series, so an entry is small: it shares its
+/// name with one of its series.
 #[derive(Debug)]
 pub(super) struct Activity {
-    index: Spread<MetricId>,
-    metrics: Vec<Option<Metric>>,
+    index: IncrementalMap<MetricId>,
+    metrics: Vec<Option<ActivityEntry>>,
     free: Vec<MetricId>,
     seed: Seeded,
     /// Metrics with samples in the open window.
     touched: Vec<MetricId>,
-    /// A number for each new series of the last windows, that of its metric; the open window last.
-    newcomers: VecDeque<Vec<MetricId>>,
+    /// For each of the last windows, the metric of each series that appeared in it. The open window
+    /// comes last.
+    recent_series: VecDeque<Vec<MetricId>>,
 }
 
 #[derive(Debug)]
-struct Metric {
+struct ActivityEntry {
     named_by: Arc<Series>,
-    /// Of closed windows.
+    /// Samples of closed windows.
     samples: u64,
-    /// Of the open window.
+    /// Samples of the open window.
     window_samples: u64,
     series: u32,
-    /// How often it is in `newcomers`.
+    /// Number of times it occurs in `recent_series`.
     new_series: u32,
 }
 
 impl Default for Activity {
     fn default() -> Self {
         Self {
-            index: Spread::default(),
+            index: IncrementalMap::default(),
             metrics: Vec::new(),
             free: Vec::new(),
             seed: seed::draw(),
             touched: Vec::new(),
-            newcomers: [Vec::new()].into(),
+            recent_series: [Vec::new()].into(),
         }
     }
 }
 
 impl Activity {
-    /// Counts a series that is new. Returns the number of its metric, for [`Activity::count`].
+    /// Counts a new series. Returns the number of its metric, for [`Activity::count`].
     pub(super) fn add(&mut self, series: &Arc<Series>) -> MetricId {
         let id = self.find_or_insert(series);
         if let Some(metric) = &mut self.metrics[id as usize] {
             metric.series += 1;
             metric.new_series += 1;
         }
-        if let Some(open) = self.newcomers.back_mut() {
+        if let Some(open) = self.recent_series.back_mut() {
             open.push(id);
         }
         id
     }
 
-    /// Counts a series that is no more.
+    /// Counts the removal of a series.
     pub(super) fn remove(&mut self, id: MetricId) {
         if let Some(metric) = &mut self.metrics[id as usize] {
             metric.series -= 1;
         }
-        self.forget_if_gone(id);
+        self.remove_if_unused(id);
     }
 
     /// Counts samples of a metric in the open window.
@@ -135,29 +135,31 @@ impl Activity {
         }
     }
 
-    /// Closes the window and says who stands out in it.
-    pub(super) fn close(&mut self, end_ms: u64) -> Busiest {
-        let busiest = self.busiest(end_ms);
+    /// Closes the window and returns its top metrics.
+    pub(super) fn close(&mut self, end_ms: u64) -> TopMetrics {
+        // First, because the ranking needs the counts of the window separately.
+        let top_metrics = self.top_metrics(end_ms);
         for id in self.touched.drain(..) {
             if let Some(metric) = &mut self.metrics[id as usize] {
                 metric.samples += metric.window_samples;
                 metric.window_samples = 0;
             }
         }
-        self.newcomers.push_back(Vec::new());
-        while self.newcomers.len() > GROWTH_WINDOWS {
-            for id in self.newcomers.pop_front().unwrap_or_default() {
+        self.recent_series.push_back(Vec::new());
+        while self.recent_series.len() > GROWTH_WINDOWS {
+            // The series of the oldest window no longer count as new.
+            for id in self.recent_series.pop_front().unwrap_or_default() {
                 if let Some(metric) = &mut self.metrics[id as usize] {
                     metric.new_series -= 1;
                 }
-                self.forget_if_gone(id);
+                self.remove_if_unused(id);
             }
         }
-        busiest
+        top_metrics
     }
 
-    fn busiest(&self, end_ms: u64) -> Busiest {
-        let known = || {
+    fn top_metrics(&self, end_ms: u64) -> TopMetrics {
+        let all = || {
             let numbered = self.metrics.iter().enumerate();
             numbered.filter_map(|(id, metric)| Some((id as MetricId, metric.as_ref()?)))
         };
@@ -165,28 +167,28 @@ impl Activity {
             let ids = self.touched.iter();
             ids.filter_map(|id| Some((*id, self.metrics[*id as usize].as_ref()?)))
         };
-        let with_new = known().filter(|(_, metric)| metric.new_series > 0);
-        let with_series = known().filter(|(_, metric)| metric.series > 0);
-        Busiest {
+        let with_new = all().filter(|(_, metric)| metric.new_series > 0);
+        let with_series = all().filter(|(_, metric)| metric.series > 0);
+        TopMetrics {
             end_ms,
             metrics: with_series.clone().count() as u64,
             window_samples: touched().map(|(_, metric)| metric.window_samples).sum(),
-            by_samples: self.first(
+            by_samples: self.largest(
                 with_series.clone().map(|(id, one)| ((one.window_samples, one.samples), id)),
             ),
-            by_series: self.first(with_series.map(|(id, metric)| (u64::from(metric.series), id))),
+            by_series: self.largest(with_series.map(|(id, metric)| (u64::from(metric.series), id))),
             by_new_series: self
-                .first(with_new.map(|(id, metric)| (u64::from(metric.new_series), id))),
+                .largest(with_new.map(|(id, metric)| (u64::from(metric.new_series), id))),
         }
     }
 
-    fn first<K: Ord>(&self, metrics: impl Iterator<Item = (K, MetricId)>) -> Vec<MetricActivity> {
+    fn largest<K: Ord>(&self, metrics: impl Iterator<Item = (K, MetricId)>) -> Vec<MetricActivity> {
         let name = |id: MetricId| {
             let metric = self.metrics[id as usize].as_ref();
             (metric.map_or("", |metric| metric.named_by.name()), id)
         };
-        let first = largest(metrics, BUSIEST_MAX, name).into_iter();
-        first.filter_map(|(_, (_, id))| self.activity(id)).collect()
+        let found = largest(metrics, TOP_METRICS_MAX, name).into_iter();
+        found.filter_map(|(_, (_, id))| self.activity(id)).collect()
     }
 
     fn activity(&self, id: MetricId) -> Option<MetricActivity> {
@@ -210,18 +212,18 @@ impl Activity {
         match index.entry(seed.hash_one(series.name()), is_it, hash) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
-                // There are no more metrics than series, and their numbers are as large.
+                // There are at most as many metrics as series, whose numbers are as wide.
                 let id = free.pop().unwrap_or(metrics.len() as MetricId);
                 entry.insert(id);
-                let metric = Some(Metric {
+                let metric = Some(ActivityEntry {
                     named_by: Arc::clone(series),
                     samples: 0,
                     window_samples: 0,
                     series: 0,
                     new_series: 0,
                 });
-                if let Some(place) = metrics.get_mut(id as usize) {
-                    *place = metric;
+                if let Some(entry) = metrics.get_mut(id as usize) {
+                    *entry = metric;
                 } else {
                     metrics.push(metric);
                 }
@@ -230,12 +232,14 @@ impl Activity {
         }
     }
 
-    /// Its number is free as soon as no series has it and it is no newcomer's any more.
-    fn forget_if_gone(&mut self, id: MetricId) {
-        let is_gone = |metric: &mut Metric| {
+    /// Removes a metric without series, and frees its number.
+    fn remove_if_unused(&mut self, id: MetricId) {
+        // While `recent_series` or `touched` still hold the number, it must not go to another
+        // metric, whose counts they would then change.
+        let is_unused = |metric: &mut ActivityEntry| {
             metric.series == 0 && metric.new_series == 0 && metric.window_samples == 0
         };
-        if let Some(metric) = self.metrics[id as usize].take_if(is_gone) {
+        if let Some(metric) = self.metrics[id as usize].take_if(is_unused) {
             self.index.remove(self.seed.hash_one(metric.named_by.name()), |other| *other == id);
             self.free.push(id);
         }
@@ -257,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn each_order_tells_of_those_that_stand_out_in_it() {
+    fn each_list_has_its_own_order() {
         let mut activity = Activity::default();
         let loud = activity.add(&series("loud"));
         let wide = activity.add(&series("wide"));
@@ -265,18 +269,24 @@ mod tests {
         activity.count(loud, 1_000);
         activity.count(wide, 1);
         activity.count(wide, 2);
-        let busiest = activity.close(10);
-        assert_eq!((busiest.end_ms, busiest.metrics, busiest.window_samples), (10, 2, 1_003));
-        let samples = shown(&busiest.by_samples, |metric| metric.window_samples);
+        let top_metrics = activity.close(10);
+        assert_eq!(
+            (top_metrics.end_ms, top_metrics.metrics, top_metrics.window_samples),
+            (10, 2, 1_003)
+        );
+        let samples = shown(&top_metrics.by_samples, |metric| metric.window_samples);
         assert_eq!(samples, [("loud", 1_000), ("wide", 3)]);
-        assert_eq!(shown(&busiest.by_series, |metric| metric.series), [("wide", 2), ("loud", 1)]);
+        assert_eq!(
+            shown(&top_metrics.by_series, |metric| metric.series),
+            [("wide", 2), ("loud", 1)]
+        );
 
         activity.count(wide, 5);
-        let busiest = activity.close(20);
-        let totals = shown(&busiest.by_samples, |metric| metric.samples);
-        assert_eq!(totals, [("wide", 8), ("loud", 1_000)], "the last window counts");
-        let totals = shown(&busiest.by_series, |metric| metric.samples);
-        assert_eq!(totals, [("wide", 8), ("loud", 1_000)], "totals stay without samples");
+        let top_metrics = activity.close(20);
+        let totals = shown(&top_metrics.by_samples, |metric| metric.samples);
+        assert_eq!(totals, [("wide", 8), ("loud", 1_000)], "the window comes before the total");
+        let totals = shown(&top_metrics.by_series, |metric| metric.samples);
+        assert_eq!(totals, [("wide", 8), ("loud", 1_000)], "totals outlive the window");
     }
 
     #[test]
@@ -286,29 +296,29 @@ mod tests {
         activity.close(0);
         activity.add(&series("m"));
         for window in 1..GROWTH_WINDOWS as u64 {
-            let busiest = activity.close(window);
-            assert_eq!(shown(&busiest.by_new_series, |metric| metric.new_series), [("m", 2)]);
+            let top_metrics = activity.close(window);
+            assert_eq!(shown(&top_metrics.by_new_series, |metric| metric.new_series), [("m", 2)]);
         }
-        let busiest = activity.close(10);
-        assert_eq!(shown(&busiest.by_new_series, |metric| metric.new_series), [("m", 1)]);
+        let top_metrics = activity.close(10);
+        assert_eq!(shown(&top_metrics.by_new_series, |metric| metric.new_series), [("m", 1)]);
         assert_eq!(activity.close(11).by_new_series, []);
     }
 
     #[test]
-    fn a_metric_without_series_is_gone_and_its_number_is_used_again() {
+    fn a_metric_without_series_is_removed_and_its_number_is_reused() {
         let mut activity = Activity::default();
         let gone = activity.add(&series("gone"));
         activity.count(gone, 7);
         activity.close(0);
         activity.remove(gone);
-        assert_ne!(activity.add(&series("other")), gone, "it is still among the newcomers");
+        assert_ne!(activity.add(&series("other")), gone, "its series still counts as new");
         (0..GROWTH_WINDOWS).for_each(|_| drop(activity.close(0)));
         assert_eq!(activity.add(&series("again")), gone);
-        let busiest = activity.close(0);
+        let top_metrics = activity.close(0);
         assert_eq!(
-            shown(&busiest.by_series, |metric| metric.samples),
+            shown(&top_metrics.by_series, |metric| metric.samples),
             [("again", 0), ("other", 0)],
-            "it does not have what the one before had"
+            "it does not inherit the counts of the removed metric"
         );
     }
 }

@@ -1,14 +1,14 @@
-//! What one series has gathered in the open window.
+//! The state of one series in the open window.
 
 use model::{DistinctSet, MetricKind, Percentile, Sum, Timer, TotalValue, Value};
 
 use crate::protocol::SampleValue;
 
-/// Most operations of one gauge that are remembered one by one; the oldest changes are added up
-/// beyond.
+/// Maximum number of operations that are kept individually per gauge; beyond it, the oldest changes
+/// are merged.
 const GAUGE_OPS_MAX: usize = 1_024;
 
-/// The state of a series within a window, in one tally.
+/// The state of a series in one tally of the open window.
 #[derive(Debug, Default)]
 pub enum Cell {
     /// No sample yet.
@@ -18,52 +18,52 @@ pub enum Cell {
     Counter {
         /// Their sum.
         sum: Sum,
-        /// How many there were.
+        /// Number of samples.
         samples: u32,
     },
-    /// The same, and the counter itself as whoever keeps it reported it.
+    /// A counter reported as a running total by its source: the increments and the latest total.
     Total {
-        /// Sum and counter.
+        /// Sum of the increments, and latest total.
         both: Box<TotalValue>,
-        /// How many reports there were.
+        /// Number of samples.
         samples: u32,
     },
-    /// How often it occurred.
+    /// Number of occurrences.
     Trace(Sum),
-    /// A gauge that was only set: the latest value and when it arrived.
+    /// A gauge that was set but not changed by deltas.
     Gauge {
-        /// The value.
+        /// The latest value.
         value: f64,
-        /// When, in nanoseconds of the process's monotonic clock.
+        /// Its arrival, in nanoseconds of the process's monotonic clock.
         arrival_ns: u64,
-        /// How often it was set.
+        /// Number of samples.
         samples: u32,
     },
-    /// A gauge that was changed by deltas as well.
+    /// A gauge that was changed by deltas.
     GaugeOps(Box<GaugeOps>),
     /// The values of a timer.
     Timer(Box<Timer>),
-    /// Members of a set.
+    /// The members of a set.
     Set {
-        /// The distinct ones.
+        /// The distinct members.
         set: Box<DistinctSet>,
-        /// How many there were.
+        /// Number of samples.
         samples: u32,
     },
 }
 
-/// The number of samples has its place beside the tag, where it costs no memory.
+/// The number of samples fits next to the enum's tag, where it takes no additional memory.
 const _: () = assert!(size_of::<Cell>() == 24, "a cell has grown");
 
-/// Sets and changes of a gauge with their arrival.
+/// The sets and changes of a gauge with their arrival times.
 ///
-/// Two listeners may see the two ends of one conversation: a set here, a change there. What the
-/// gauge is in the end depends on which came first, so the order is kept until the tallies meet.
+/// Two listeners may receive parts of one sequence: a set here, a change there. The final value
+/// depends on which came first, so the order is kept until the tallies are merged.
 #[derive(Debug, Default)]
 pub struct GaugeOps {
-    /// In the order of arrival within a tally; joined tallies are sorted when resolved.
+    /// In order of arrival within a tally; merged lists are sorted by [`GaugeOps::resolve`].
     ops: Vec<(u64, GaugeOp)>,
-    /// How many there were, those included that are added up or do not matter any more.
+    /// Number of operations received, including merged and overridden ones.
     samples: u32,
 }
 
@@ -74,7 +74,7 @@ enum GaugeOp {
 }
 
 impl Cell {
-    /// Adds a sample of the kind that the cell has or, if empty, gets by it.
+    /// Adds a sample of the cell's kind; an empty cell takes on the kind of the sample.
     #[inline]
     pub fn record(
         &mut self,
@@ -98,7 +98,8 @@ impl Cell {
                 let both = Box::new(TotalValue { added: Sum::of(*added), total: *total });
                 *self = Self::Total { both, samples: 1 };
             }
-            // Others count in the same series: nobody keeps what it is.
+            // A second source counts into the same series. No running total describes both, so the
+            // cell becomes a plain counter, in whichever order the two arrive.
             (Self::Counter { sum, samples }, SampleValue::Total { added, .. }) => {
                 sum.add(*added);
                 *samples = samples.saturating_add(1);
@@ -114,6 +115,8 @@ impl Cell {
                 set.insert(member.as_bytes());
                 *samples = samples.saturating_add(1);
             }
+            // As long as a gauge is only set, it needs no list: within a tally, samples come in
+            // order of arrival.
             (Self::Gauge { value, arrival_ns: latest_ns, samples }, SampleValue::GaugeSet(new)) => {
                 (*value, *latest_ns) = (*new, arrival_ns);
                 *samples = samples.saturating_add(1);
@@ -124,6 +127,8 @@ impl Cell {
             (Self::GaugeOps(ops), SampleValue::GaugeSet(value)) => {
                 ops.push(arrival_ns, GaugeOp::Set(*value));
             }
+            // The base of a change may be a set in another tally, or the value before the window.
+            // So the change itself is kept, even in an empty cell.
             (_, SampleValue::GaugeAdd(change)) => {
                 self.gauge_ops().push(arrival_ns, GaugeOp::Add(*change));
             }
@@ -143,7 +148,7 @@ impl Cell {
         }
     }
 
-    /// Adds what another tally gathered for the same series.
+    /// Merges the cell of the same series in another tally.
     pub fn merge(&mut self, other: Self, exact_samples: usize) {
         match (&mut *self, other) {
             (_, Self::Empty) => {}
@@ -160,6 +165,8 @@ impl Cell {
                 Self::Total { both, samples },
                 Self::Total { both: other, samples: other_samples },
             ) => {
+                // All totals come through one tally, that of the Kamailio poller, so the other cell
+                // is the later one.
                 both.added.merge(other.added);
                 both.total = other.total;
                 *samples = samples.saturating_add(other_samples);
@@ -188,12 +195,14 @@ impl Cell {
                 Self::Gauge { value, arrival_ns, samples },
                 Self::Gauge { value: other, arrival_ns: other_ns, samples: other_samples },
             ) => {
+                // Listeners share one monotonic clock, so their arrival times are comparable.
                 if other_ns > *arrival_ns {
                     (*value, *arrival_ns) = (other, other_ns);
                 }
                 *samples = samples.saturating_add(other_samples);
             }
             (Self::Gauge { .. } | Self::GaugeOps(_), mut other) => {
+                // Left unsorted: `resolve` sorts once, however many tallies were merged.
                 let (own, other) = (self.gauge_ops(), other.gauge_ops());
                 own.ops.append(&mut other.ops);
                 own.samples = own.samples.saturating_add(other.samples);
@@ -204,7 +213,7 @@ impl Cell {
         }
     }
 
-    /// Samples that it was made of, whatever their weights.
+    /// Number of samples received, regardless of their weights.
     #[inline]
     #[must_use]
     pub fn samples(&self) -> u64 {
@@ -215,14 +224,14 @@ impl Cell {
             | Self::Gauge { samples, .. }
             | Self::Set { samples, .. } => u64::from(*samples),
             Self::GaugeOps(ops) => u64::from(ops.samples),
-            // Each of them adds one.
+            // Each sample adds one.
             Self::Trace(sum) => sum.value() as u64,
             Self::Timer(timer) => timer.value_count(),
         }
     }
 
-    /// The value for the snapshot; `None` without samples. `gauge` is the gauge's value before this
-    /// window and becomes the one after it.
+    /// Returns the value for the snapshot, or `None` without samples. `gauge` holds the gauge's
+    /// value before this window, and its value after the window on return.
     pub fn into_value(self, gauge: &mut f64, percentiles: &[Percentile]) -> Option<Value> {
         Some(match self {
             Self::Empty => return None,
@@ -243,7 +252,7 @@ impl Cell {
         })
     }
 
-    /// Turns a plain or empty gauge into one with a list of operations.
+    /// Returns the list of operations; converts a plain or empty gauge to one first.
     fn gauge_ops(&mut self) -> &mut GaugeOps {
         if let Self::Empty | Self::Gauge { .. } = self {
             let mut ops = Box::<GaugeOps>::default();
@@ -264,8 +273,10 @@ impl GaugeOps {
     fn push(&mut self, arrival_ns: u64, op: GaugeOp) {
         self.samples = self.samples.saturating_add(1);
         match (op, self.ops.last_mut()) {
-            // What came before a set does not matter any more, whatever other tallies hold.
+            // A set overrides all operations before it, including those in other tallies.
             (GaugeOp::Set(_), _) => self.ops.clear(),
+            // Samples of one batch have the same arrival time, so no set in another tally comes
+            // between them: one sum is exact.
             (GaugeOp::Add(change), Some((last_ns, GaugeOp::Add(sum))))
                 if *last_ns == arrival_ns =>
             {
@@ -280,9 +291,10 @@ impl GaugeOps {
         self.ops.push((arrival_ns, op));
     }
 
-    /// Makes room by joining the two oldest changes; only a set by another listener between just
-    /// these two would have told them apart.
+    /// Makes room by merging the two oldest changes. The result differs only if another listener
+    /// received a set between exactly these two.
     fn fold_oldest(&mut self) {
+        // After a set, the list starts with it; everything else in it is a change.
         let first_add = usize::from(matches!(self.ops.first(), Some((_, GaugeOp::Set(_)))));
         if let (_, GaugeOp::Add(change)) = self.ops.remove(first_add)
             && let Some((_, GaugeOp::Add(sum))) = self.ops.get_mut(first_add)
@@ -291,8 +303,9 @@ impl GaugeOps {
         }
     }
 
-    /// The gauge after all operations, and when the last one arrived.
+    /// Returns the gauge's value after all operations, and the arrival time of the last one.
     fn resolve(mut self, before: f64) -> (f64, u64) {
+        // A stable sort: operations with equal times stay in the order of their tally.
         self.ops.sort_by_key(|(arrival_ns, _)| *arrival_ns);
         let after = self.ops.iter().fold(before, |gauge, (_, op)| match op {
             GaugeOp::Set(value) => *value,
@@ -302,12 +315,12 @@ impl GaugeOps {
     }
 }
 
-/// A sum that stays finite: two infinities would make a gauge no number at all.
+/// Adds, and stays finite: opposite infinities would add up to NaN.
 fn added(number: f64, change: f64) -> f64 {
     (number + change).clamp(f64::MIN, f64::MAX)
 }
 
-/// An increment times its weight, finite.
+/// Multiplies an increment by its weight, and stays finite.
 fn weighted(count: f64, weight: f64) -> f64 {
     if weight == 1.0 { count } else { (count * weight).clamp(f64::MIN, f64::MAX) }
 }
@@ -339,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_joined_in_the_order_of_arrival() {
+    fn tallies_are_merged_in_order_of_arrival() {
         // One client through two listeners: +5, set 10, +7, set 100, +1.
         let mut left = cell(&[(1, GaugeAdd(5.0)), (3, GaugeAdd(7.0)), (5, GaugeAdd(1.0))]);
         let right = cell(&[(2, GaugeSet(10.0)), (4, GaugeSet(100.0))]);
@@ -352,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_that_is_changed_without_end_stays_small_and_exact() {
+    fn a_gauge_with_endless_changes_stays_small_and_exact() {
         let mut cell = Cell::default();
         cell.record(&GaugeSet(1.0), 1.0, 0, 1000);
         for arrival in 1..=100_000 {
@@ -363,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_weighed_and_stay_finite() {
+    fn counters_are_weighted_and_stay_finite() {
         let mut counter = Cell::default();
         counter.record(&SampleValue::Counter(1.0), 1.0, 0, 1000);
         counter.record(&SampleValue::Counter(1.0), 10.0, 0, 1000);
@@ -374,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_are_counted_whatever_they_weigh_and_wherever_they_came_in() {
+    fn samples_are_counted_regardless_of_weight_and_tally() {
         let record = |values: &[SampleValue<'_>]| {
             let mut cell = Cell::default();
             values.iter().for_each(|value| cell.record(value, 10.0, 0, 1000));
@@ -409,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_total_goes_along_until_somebody_else_counts_too() {
+    fn a_total_is_kept_until_a_second_source_counts() {
         let total = |added, total| SampleValue::Total { added, total };
         let recorded = |samples: &[SampleValue<'_>]| {
             let mut cell = Cell::default();
@@ -430,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_stays_a_number_whatever_is_added_and_joined() {
+    fn a_gauge_stays_finite_under_any_changes_and_merges() {
         let mut samples = Vec::new();
         for arrival in 0..2_000 {
             let change = if arrival % 2 == 0 { f64::MAX } else { f64::MIN };

@@ -1,58 +1,58 @@
-//! How a listener's tally comes to the aggregator at the window's edge, and an empty one back.
+//! Hands a listener's tally to the aggregator at the end of the window, and an empty one back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::pulse::Answer;
-use super::table::Table;
+use super::pulse::CallReply;
+use super::table::SeriesTable;
 use super::tally::Tally;
 use crate::wake::Waker;
 
-/// The number of the daemon's own metrics among those of the listeners.
-pub const OWN: usize = 0;
-/// That of the first listener.
-const FIRST: usize = OWN + 1;
+/// The listener number of the daemon's self-metrics.
+pub const SELF_METRICS: usize = 0;
+/// The number of the first listener.
+const FIRST_LISTENER: usize = SELF_METRICS + 1;
 
 /// A tally on its way to the aggregator.
 #[derive(Debug)]
 pub struct HandedOver {
-    /// Number of the listener; those of listeners that have ended are given to others.
+    /// Number of the listener. Numbers of ended listeners are reused.
     pub listener: usize,
-    /// What it gathered.
+    /// The samples of the window.
     pub tally: Box<Tally>,
-    /// Whether the listener has ended and no other tally will follow.
+    /// Whether the listener has ended, and no other tally follows.
     pub is_last: bool,
 }
 
-/// What the aggregator calls out to the listeners.
+/// The calls of the aggregator to all listeners.
 #[derive(Debug, Default)]
 struct Calls {
-    /// Number of the latest call: for an edge, or for a sign of life. The only one that a listener
-    /// looks at between two batches.
+    /// Number of the latest call, for a tally or for a sign of life. Between two batches, a
+    /// listener checks only this.
     latest: AtomicU64,
-    /// How many of them were edges.
+    /// Number of the calls that asked for a tally.
     edges: AtomicU64,
 }
 
-/// The listener's end.
+/// The listener's side.
 ///
-/// Handing over costs a pointer: a listener with a million series is not held up.
+/// Handing over moves one pointer, so a listener with a million series is not held up.
 #[derive(Debug)]
 pub struct ListenerEnd {
     listener: usize,
     calls: Arc<Calls>,
     call_seen: u64,
     edges_seen: u64,
-    answer: Arc<Answer>,
-    full: flume::Sender<HandedOver>,
+    answer: Arc<CallReply>,
+    filled: flume::Sender<HandedOver>,
     spare: flume::Receiver<Box<Tally>>,
 }
 
 impl ListenerEnd {
-    /// Answers the aggregator if it has called, and says whether it has. If that was for the
-    /// window's edge, hands over the table's tally; the table goes on with a spare.
+    /// Answers the aggregator if it has called, and returns whether it has. If the window has
+    /// ended, hands over the table's tally and gives the table a spare one.
     #[inline]
-    pub fn hand_over_at_edge(&mut self, table: &mut Table) -> bool {
+    pub fn hand_over_at_edge(&mut self, table: &mut SeriesTable) -> bool {
         let call = self.calls.latest.load(Ordering::Acquire);
         let is_called = call != self.call_seen;
         if is_called {
@@ -63,67 +63,73 @@ impl ListenerEnd {
     }
 
     #[cold]
-    fn reply(&mut self, call: u64, table: &mut Table) {
-        // Before the tally: whoever has that must not miss the answer.
+    fn reply(&mut self, call: u64, table: &mut SeriesTable) {
+        // Before the tally: once the aggregator has the tally, it must also see the answer.
         self.answer.give(call);
         let edges = self.calls.edges.load(Ordering::Acquire);
+        // A listener that missed the end of a window sends one tally for both windows.
         if edges != self.edges_seen {
             self.edges_seen = edges;
+            // Without a spare, as at the end of the first window, start with a new tally: never
+            // wait.
             let spare = self.spare.try_recv().unwrap_or_default();
             self.send(table.replace_tally(spare), false);
         }
     }
 
     /// Hands over the last tally.
-    pub fn finish(self, table: Table) {
+    pub fn finish(self, table: SeriesTable) {
         self.answer.end();
         self.send(table.into_tally(), true);
     }
 
     fn send(&self, tally: Box<Tally>, is_last: bool) {
-        // The aggregator outlives the listeners; should it be gone, nobody can use the tally.
-        let _nobody_left = self.full.send(HandedOver { listener: self.listener, tally, is_last });
+        // The aggregator outlives the listeners. If it is gone nonetheless, the tally is of no use.
+        let _aggregator_gone =
+            self.filled.send(HandedOver { listener: self.listener, tally, is_last });
     }
 }
 
-/// The aggregator's end, for all listeners.
+/// The aggregator's side, for all listeners.
 #[derive(Debug)]
 pub struct AggregatorEnd {
     calls: Arc<Calls>,
-    full: flume::Receiver<HandedOver>,
-    full_sender: flume::Sender<HandedOver>,
-    listeners: Vec<Listener>,
+    filled: flume::Receiver<HandedOver>,
+    filled_sender: flume::Sender<HandedOver>,
+    listeners: Vec<ListenerHandle>,
 }
 
 #[derive(Debug)]
-struct Listener {
-    /// What its thread is called.
+struct ListenerHandle {
+    /// The name of its thread.
     name: String,
     waker: Arc<Waker>,
     spare: flume::Sender<Box<Tally>>,
-    answer: Arc<Answer>,
+    answer: Arc<CallReply>,
     is_open: bool,
 }
 
 impl AggregatorEnd {
-    /// No listeners yet.
+    /// Creates the aggregator's side, without listeners.
     #[must_use]
     pub fn new() -> Self {
-        let (full_sender, full) = flume::unbounded();
-        Self { calls: Arc::default(), full, full_sender, listeners: Vec::new() }
+        let (filled_sender, filled) = flume::unbounded();
+        Self { calls: Arc::default(), filled, filled_sender, listeners: Vec::new() }
     }
 
-    /// Adds a listener whose thread is called `name` and that `waker` wakes.
+    /// Adds a listener whose thread has this name, and returns the listener's side.
     pub fn add_listener(&mut self, name: &str, waker: Arc<Waker>) -> ListenerEnd {
         let (spare_sender, spare) = flume::unbounded();
-        let answer = Arc::<Answer>::default();
-        let listener = Listener {
+        let answer = Arc::<CallReply>::default();
+        let listener = ListenerHandle {
             name: name.to_owned(),
             waker,
             spare: spare_sender,
             answer: Arc::clone(&answer),
             is_open: true,
         };
+        // Numbers of ended listeners are reused: the store keeps state by number, and reloads may
+        // replace listeners any number of times.
         let index = match self.listeners.iter().position(|listener| !listener.is_open) {
             Some(ended) => {
                 self.listeners[ended] = listener;
@@ -135,19 +141,21 @@ impl AggregatorEnd {
             }
         };
         ListenerEnd {
-            listener: FIRST + index,
+            listener: FIRST_LISTENER + index,
             calls: Arc::clone(&self.calls),
             call_seen: self.calls.latest.load(Ordering::Acquire),
             edges_seen: self.calls.edges.load(Ordering::Acquire),
             answer,
-            full: self.full_sender.clone(),
+            filled: self.filled_sender.clone(),
             spare,
         }
     }
 
-    /// Asks every listener for its tally. Returns how many will answer.
+    /// Asks every listener for its tally. Returns the number of tallies to expect.
     #[must_use]
     pub fn announce_edge(&self) -> usize {
+        // Before `latest`: a listener that sees the new call must also see that it asks for a
+        // tally.
         self.calls.edges.fetch_add(1, Ordering::Release);
         self.call();
         self.open().count()
@@ -159,30 +167,30 @@ impl AggregatorEnd {
         self.open().for_each(|listener| listener.waker.wake());
     }
 
-    /// The names of the listeners that have not answered the latest call.
-    pub fn silent(&self) -> impl Iterator<Item = &str> {
+    /// The names of the threads of listeners that have not answered the latest call.
+    pub fn unresponsive(&self) -> impl Iterator<Item = &str> {
         let latest = self.calls.latest.load(Ordering::Acquire);
-        let silent = self.open().filter(move |listener| !listener.answer.is_given(latest));
-        silent.map(|listener| listener.name.as_str())
+        let unresponsive = self.open().filter(move |listener| !listener.answer.is_given(latest));
+        unresponsive.map(|listener| listener.name.as_str())
     }
 
-    fn open(&self) -> impl Iterator<Item = &Listener> {
+    fn open(&self) -> impl Iterator<Item = &ListenerHandle> {
         self.listeners.iter().filter(|listener| listener.is_open)
     }
 
     /// The channel on which tallies arrive.
     #[must_use]
     pub fn tallies(&self) -> &flume::Receiver<HandedOver> {
-        &self.full
+        &self.filled
     }
 
-    /// Gives a merged tally back to its listener.
+    /// Returns a merged tally to its listener.
     pub fn give_back(&mut self, handed: HandedOver) {
-        let listener = &mut self.listeners[handed.listener - FIRST];
+        let listener = &mut self.listeners[handed.listener - FIRST_LISTENER];
         if handed.is_last {
             listener.is_open = false;
         } else {
-            // A listener that has ended meanwhile needs no spare.
+            // A listener that has ended in the meantime needs no spare.
             let _not_needed = listener.spare.send(handed.tally);
         }
     }

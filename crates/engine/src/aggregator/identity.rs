@@ -1,4 +1,4 @@
-//! Which series a sample belongs to.
+//! Identifies the series of a sample.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,18 +10,18 @@ use serde::Deserialize;
 use super::seed::{self, Seeded};
 use crate::protocol::Tags;
 
-/// `agent`: the host's own tags.
+/// The `agent` section: the tags of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentConfig {
-    /// Tags that every series gets; an empty value means no tag. Defaults to none.
+    /// Tags that are added to every series; an empty value means no tag. Defaults to none.
     pub tags: BTreeMap<String, String>,
-    /// Who wins when a message has a tag of the same key: `agent` (a client cannot claim another
-    /// environment) or `message`. Defaults to `agent`.
+    /// Whose value wins when a message has a tag with the same key: `agent` (a client cannot claim
+    /// another environment) or `message`. Defaults to `agent`.
     pub on_conflict: OnConflict,
 }
 
-/// Who wins when a message and the agent both have a tag.
+/// Whose value wins when a message and the agent have a tag with the same key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnConflict {
@@ -32,10 +32,10 @@ pub enum OnConflict {
     Message,
 }
 
-/// Merges the agent's tags into a sample's, and hashes the result.
+/// Merges the agent's tags into the tags of a sample, and hashes the result.
 ///
-/// The hash is seeded at start: names and tags come from the network, and whoever knew the seed
-/// could make all series collide. All threads share one seed, so that a series has one hash.
+/// The hash is seeded at start: names and tags come from the network, and a sender that knew the
+/// seed could make all series collide. All threads share one seed, so that a series has one hash.
 #[derive(Clone, Debug)]
 pub struct Identifier {
     agent: Vec<(String, String)>,
@@ -46,9 +46,10 @@ pub struct Identifier {
 /// Kind, name and effective tags of a sample, with their hash.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
-    /// Seeded hash over all of it; the order of tags does not matter.
+    /// Seeded hash over kind, name and tags. As tags are sorted, their original order does not
+    /// matter.
     pub hash: u64,
-    /// What is measured.
+    /// The kind of metric.
     pub kind: MetricKind,
     /// The metric name.
     pub name: &'a str,
@@ -57,13 +58,14 @@ pub struct Identity<'a> {
 }
 
 impl Identifier {
-    /// Takes the agent's tags; draws the seed.
+    /// Takes the agent's tags and draws a seed.
     #[must_use]
     pub fn new(config: &AgentConfig) -> Self {
         Self::with_seed(config, seed::draw())
     }
 
-    /// With other tags of the agent. A series that has the same tags as before has the same hash.
+    /// Returns an identifier with other tags and the same seed: a series whose tags stay the same
+    /// keeps its hash.
     #[must_use]
     pub fn with_agent(&self, config: &AgentConfig) -> Self {
         Self::with_seed(config, self.seed.clone())
@@ -84,20 +86,20 @@ impl Identifier {
         &self.agent
     }
 
-    /// Merges the agent's tags into sorted tags; they stay sorted.
+    /// Merges the agent's tags into sorted tags, which stay sorted.
     pub fn add_agent_tags<'a>(&'a self, tags: &mut Tags<'a>) {
         for (key, value) in &self.agent {
             match tags.binary_search_by(|(other, _)| other.as_ref().cmp(key)) {
-                Ok(place) if self.on_conflict == OnConflict::Agent => {
-                    tags[place].1 = Cow::Borrowed(value);
+                Ok(index) if self.on_conflict == OnConflict::Agent => {
+                    tags[index].1 = Cow::Borrowed(value);
                 }
                 Ok(_) => {}
-                Err(place) => tags.insert(place, (Cow::Borrowed(key), Cow::Borrowed(value))),
+                Err(index) => tags.insert(index, (Cow::Borrowed(key), Cow::Borrowed(value))),
             }
         }
     }
 
-    /// Hashes what identifies a series; `tags` are the effective ones.
+    /// Hashes kind, name and effective tags.
     #[must_use]
     pub fn identify<'a>(
         &self,
@@ -119,7 +121,8 @@ impl Identifier {
 impl Identity<'_> {
     /// Whether this is the identity of `series`.
     #[must_use]
-    pub fn is_of(&self, series: &Series) -> bool {
+    pub fn matches(&self, series: &Series) -> bool {
+        // Cheap comparisons first.
         self.kind == series.kind()
             && self.tags.len() == series.tag_count()
             && self.name == series.name()
@@ -130,7 +133,7 @@ impl Identity<'_> {
                 .all(|((key, value), (other_key, other))| key == other_key && value == other)
     }
 
-    /// An owned series.
+    /// Returns an owned series.
     #[must_use]
     pub fn to_series(&self) -> Series {
         Series::new(self.kind, self.name, self.tags)
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agents_tag_wins_a_clash_unless_told_otherwise() {
+    fn the_agents_tag_wins_a_conflict_by_default() {
         let sent = [("a", "1"), ("env", "prod"), ("z", "2")];
         assert_eq!(
             effective(&identifier(OnConflict::Agent), &sent),
@@ -167,23 +170,23 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_the_agent_would_add_anyway_makes_no_second_series() {
+    fn sending_the_agents_own_tag_makes_no_second_series() {
         let identifier = identifier(OnConflict::Message);
         assert_eq!(effective(&identifier, &[("env", "stage")]), effective(&identifier, &[]));
     }
 
     #[test]
-    fn an_identity_knows_its_series_and_no_other() {
+    fn an_identity_matches_its_series_and_no_other() {
         let identifier = identifier(OnConflict::Agent);
         let tags: Tags<'_> = [("a".into(), "bc".into())].into_iter().collect();
         let identity = identifier.identify(MetricKind::Counter, "m", &tags);
-        assert!(identity.is_of(&identity.to_series()));
+        assert!(identity.matches(&identity.to_series()));
         let others = [
             Series::new(MetricKind::Gauge, "m", &[("a", "bc")]),
             Series::new(MetricKind::Counter, "n", &[("a", "bc")]),
             Series::new(MetricKind::Counter, "m", &[("ab", "c")]),
             Series::new::<&str, &str>(MetricKind::Counter, "m", &[]),
         ];
-        assert!(!others.iter().any(|other| identity.is_of(other)));
+        assert!(!others.iter().any(|other| identity.matches(other)));
     }
 }

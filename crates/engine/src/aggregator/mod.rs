@@ -1,11 +1,11 @@
 //! From samples to snapshots.
 //!
-//! Each listener thread owns a [`Table`](table::Table) of the series that it knows and records into
-//! its [`Tally`](tally::Tally) without a lock. At the window's edge it hands the tally over and goes
-//! on with a spare one; the aggregator thread merges the tallies into the [`Store`](store::Store)
-//! and makes a snapshot of it. The
-//! [`Registry`](registry::Registry) is asked only when a listener sees a series for the first time:
-//! it knows every live series and keeps their number within the limits.
+//! Each listener thread owns a [`SeriesTable`](table::SeriesTable) of the series that it knows and
+//! records into its [`Tally`](tally::Tally) without a lock. At the end of the window it hands over
+//! the tally and continues with a spare one; the aggregator thread merges the tallies into the
+//! [`Store`](store::Store) and takes a snapshot of it. A listener asks the
+//! [`Registry`](registry::Registry) only about series that are not in its table: the registry knows
+//! every live series and enforces the limits.
 
 use std::time::Duration;
 
@@ -19,49 +19,51 @@ pub mod cell;
 pub mod clock;
 pub mod handover;
 pub mod identity;
-mod metrics;
-pub mod places;
+mod incremental_map;
+pub mod listener_series;
 pub mod pulse;
 pub mod registry;
 pub mod seed;
 pub mod shapes;
-mod spread;
 pub mod store;
 pub mod table;
 pub mod tags;
 pub mod tally;
 pub mod thread;
+mod usage;
 pub mod windows;
 
-/// `aggregation`: how samples become points.
+/// The `aggregation` section: how samples become points.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AggregationConfig {
-    /// Percentiles of timers, each above 0 and up to 100. More of them cost a field each in every
+    /// Percentiles of timers, each greater than 0 and at most 100. Each adds a field to every
     /// output. Defaults to `[50, 90, 95, 99]`.
     #[serde(deserialize_with = "percentiles")]
     pub percentiles: Vec<Percentile>,
-    /// Most series that are remembered. Samples of further series are folded into one series of
-    /// their metric with the tag `overflow=true`, so that totals stay right. A series costs some
+    /// Maximum number of live series. Samples of further series go to the overflow series of their
+    /// metric, which has the tag `overflow=true`, so that totals stay correct. A series takes about
     /// 250 bytes. Defaults to `100000`.
     #[serde(deserialize_with = "at_least_one")]
     pub max_series: usize,
-    /// Most series of one metric name and type; beyond, the same happens. Protects the others from
-    /// a metric that explodes. Defaults to `10000`.
+    /// Maximum number of series per metric name and type; samples of further series overflow as
+    /// well. Protects other metrics from one whose cardinality explodes. Defaults to `10000`.
     #[serde(deserialize_with = "at_least_one")]
     pub max_series_per_metric: usize,
-    /// Most memory for the names and tags of all series: senders choose how long they are. Beyond,
-    /// the same happens. Defaults to `256MiB`.
+    /// Maximum memory for the names and tags of all series, whose lengths senders choose; samples
+    /// of further series overflow as well. Defaults to `256MiB`.
     pub max_series_bytes: ByteSize,
-    /// Most memory, for each listening socket, for lines seen before: a line that differs from one of
-    /// them in its number alone is not decoded again, which is three times as fast. A line takes its
-    /// length and some 50 bytes. `1KiB` is as good as none. Defaults to `32MiB`.
+    /// Maximum memory for the line cache of each listening socket: a line that differs from a
+    /// cached one only in its number is not decoded again, which is three times as fast. A line
+    /// takes its length plus about 50 bytes. `1KiB` practically disables the cache. Defaults to
+    /// `32MiB`.
     pub line_cache: ByteSize,
-    /// A series without samples for this long is forgotten, and a gauge's value with it. Longer
-    /// keeps the base of gauge deltas longer at the cost of memory. Defaults to `10m`.
+    /// Time without samples after which a series expires, and a gauge's value with it. A longer
+    /// time keeps the base of gauge deltas for longer, at the cost of memory. Defaults to `10m`.
     pub expire_after: Span,
-    /// Values of a timer that are kept one by one in a window, at least 1000; up to here
-    /// percentiles are exact, beyond they are within 1 %. Costs 8 bytes each. Defaults to `1000`.
+    /// Values of a timer that are kept individually in a window, at least 1000. Up to this number
+    /// percentiles are exact, beyond it they are within 1 %. A value takes 8 bytes. Defaults to
+    /// `1000`.
     #[serde(deserialize_with = "at_least_exact")]
     pub exact_samples: usize,
 }
@@ -99,7 +101,7 @@ fn percentiles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Percent
     Ok(percentiles)
 }
 
-/// A percentile by its decimal text, so that `99.9` names its field.
+/// A percentile that is read from its decimal text, which also names its field: `99.9`.
 struct ListedPercentile(Percentile);
 
 impl<'de> Deserialize<'de> for ListedPercentile {
@@ -124,7 +126,7 @@ fn at_least<'de, D: Deserializer<'de>>(deserializer: D, least: usize) -> Result<
     }
 }
 
-/// How many windows of a length make up a span, at least one.
+/// The number of windows of this length in a span, rounded up, at least one.
 fn windows_in(span: Duration, interval: Duration) -> u64 {
     (span.as_nanos().div_ceil(interval.as_nanos().max(1)) as u64).max(1)
 }

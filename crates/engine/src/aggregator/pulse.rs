@@ -1,7 +1,7 @@
-//! Signs of life: whether every thread that data passes through still goes round its loop.
+//! Liveness: whether every thread that data passes through still runs its loop.
 //!
-//! The aggregator asks for them, and passes them on when it has one from everyone. It goes through
-//! its own loop to do so. So nothing is passed on while any of them hangs, itself included.
+//! The aggregator calls all threads, and reports a sign of life once all have answered. It does so
+//! from its own loop. So no sign is reported while any of the threads hangs, itself included.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,48 +12,48 @@ use tracing::{error, info};
 
 use super::handover::AggregatorEnd;
 
-/// Where one that was called leaves its answer.
+/// The answer of one thread: the number of the latest call that it has seen.
 #[derive(Debug, Default)]
-pub struct Answer(AtomicU64);
+pub struct CallReply(AtomicU64);
 
-impl Answer {
-    /// Answers this call.
+impl CallReply {
+    /// Answers the call with this number.
     pub fn give(&self, call: u64) {
         self.0.store(call, Ordering::Release);
     }
 
-    /// Answers all that may come: there is nobody any more who could hang.
+    /// Answers all future calls, because a thread that has ended cannot hang.
     pub fn end(&self) {
         self.give(u64::MAX);
     }
 
-    /// Whether this call was answered, or one after it.
+    /// Whether this call or a later one was answered.
     #[must_use]
     pub fn is_given(&self, call: u64) -> bool {
         self.0.load(Ordering::Acquire) >= call
     }
 }
 
-/// Calls the async runtime, which has the forwarders' tasks.
+/// The calls to the async runtime, which runs the forwarders' tasks.
 #[derive(Debug, Default)]
 pub struct RuntimeCall {
     latest: AtomicU64,
-    bell: Notify,
-    answer: Answer,
+    notify: Notify,
+    answer: CallReply,
 }
 
 impl RuntimeCall {
-    /// Answers for the runtime as long as the daemon runs.
+    /// Answers on behalf of the runtime until the task is dropped.
     pub async fn respond(&self) {
         loop {
-            self.bell.notified().await;
+            self.notify.notified().await;
             self.answer.give(self.latest.load(Ordering::Acquire));
         }
     }
 
     fn call(&self) {
         self.latest.fetch_add(1, Ordering::Release);
-        self.bell.notify_one();
+        self.notify.notify_one();
     }
 
     fn is_answered(&self) -> bool {
@@ -61,26 +61,27 @@ impl RuntimeCall {
     }
 }
 
-/// The aggregator's side.
+/// The aggregator's side: calls all threads periodically.
 pub struct Pulse {
     period: Duration,
     next: Instant,
     runtime: Arc<RuntimeCall>,
-    pass_on: Box<dyn FnMut() + Send>,
-    is_missing_some: bool,
+    report: Box<dyn FnMut() + Send>,
+    is_stalled: bool,
 }
 
 impl Pulse {
-    /// Asks all threads once in a period, which each has to answer, and calls `pass_on` if they did.
+    /// Creates a pulse that calls all threads once per period, and runs `report` each time that all
+    /// of them have answered within the period.
     #[must_use]
     pub fn new(
         period: Duration,
         runtime: Arc<RuntimeCall>,
-        pass_on: impl FnMut() + Send + 'static,
+        report: impl FnMut() + Send + 'static,
     ) -> Self {
         let next = Instant::now() + period;
-        let pass_on = Box::new(pass_on);
-        Self { period, next, runtime, pass_on, is_missing_some: false }
+        let report = Box::new(report);
+        Self { period, next, runtime, report, is_stalled: false }
     }
 
     /// When [`Pulse::beat`] is due.
@@ -89,27 +90,29 @@ impl Pulse {
         self.next
     }
 
-    /// Passes on that all answered the last call, if they did, and calls again.
+    /// Reports a sign of life if all threads answered the last call, and calls again.
     pub fn beat(&mut self, listeners: &AggregatorEnd) {
-        let mut silent: Vec<&str> = listeners.silent().collect();
+        let mut unresponsive: Vec<&str> = listeners.unresponsive().collect();
         if !self.runtime.is_answered() {
-            silent.push("forward");
+            // The name of the runtime's threads.
+            unresponsive.push("forward");
         }
-        let is_missing_some = !silent.is_empty();
-        if !is_missing_some {
-            (self.pass_on)();
+        let is_stalled = !unresponsive.is_empty();
+        if !is_stalled {
+            (self.report)();
         }
-        if is_missing_some && !self.is_missing_some {
+        if is_stalled && !self.is_stalled {
             error!(
-                threads = ?silent,
+                threads = ?unresponsive,
                 silent_for = ?self.period,
-                "threads hang: unless they go on, the service manager's watchdog ends the daemon"
+                "threads not responding; the systemd watchdog will kill the daemon unless they \
+                 recover"
             );
         }
-        if !is_missing_some && self.is_missing_some {
-            info!("all threads go on");
+        if !is_stalled && self.is_stalled {
+            info!("all threads respond again");
         }
-        self.is_missing_some = is_missing_some;
+        self.is_stalled = is_stalled;
         listeners.call();
         self.runtime.call();
         self.next = Instant::now() + self.period;
@@ -119,7 +122,7 @@ impl Pulse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregator::table::Table;
+    use crate::aggregator::table::SeriesTable;
     use crate::wake::Waker;
 
     /// A pulse whose beats are counted.
@@ -137,12 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn a_beat_is_passed_on_only_if_every_listener_answered_the_last_call() {
+    fn a_sign_of_life_is_reported_only_if_every_listener_answered_the_last_call() {
         let mut tallies = AggregatorEnd::new();
         let mut ends: Vec<_> = ["a", "b"]
             .map(|name| tallies.add_listener(name, Arc::new(Waker::new().unwrap())))
             .into();
-        let mut table = Table::new(1000, 1 << 20);
+        let mut table = SeriesTable::new(1000, 1 << 20);
         let runtime = Arc::new(RuntimeCall::default());
         let (mut pulse, beats) = pulse(&runtime);
         let mut beat = |tallies: &AggregatorEnd| {
@@ -150,23 +153,23 @@ mod tests {
             beats.load(Ordering::Relaxed)
         };
 
-        assert_eq!(beat(&tallies), 1, "nothing was asked yet");
+        assert_eq!(beat(&tallies), 1, "no call was made yet");
         answer(&runtime);
         assert_eq!(beat(&tallies), 1, "no listener answered");
         answer(&runtime);
         ends[0].hand_over_at_edge(&mut table);
-        assert_eq!(tallies.silent().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(tallies.unresponsive().collect::<Vec<_>>(), ["b"]);
         assert_eq!(beat(&tallies), 1, "one listener did not answer");
         answer(&runtime);
         for end in &mut ends {
             end.hand_over_at_edge(&mut table);
         }
         assert_eq!(beat(&tallies), 2);
-        assert!(tallies.tallies().is_empty(), "a sign of life is no edge");
+        assert!(tallies.tallies().is_empty(), "the window has not ended");
 
-        // One that has ended cannot hang.
+        // A listener that has ended cannot hang.
         answer(&runtime);
-        ends.pop().unwrap().finish(Table::new(1000, 1 << 20));
+        ends.pop().unwrap().finish(SeriesTable::new(1000, 1 << 20));
         ends[0].hand_over_at_edge(&mut table);
         assert_eq!(beat(&tallies), 3);
     }
@@ -188,14 +191,14 @@ mod tests {
     fn an_edge_is_handed_over_and_answered_at_once() {
         let mut tallies = AggregatorEnd::new();
         let mut end = tallies.add_listener("a", Arc::new(Waker::new().unwrap()));
-        let mut table = Table::new(1000, 1 << 20);
+        let mut table = SeriesTable::new(1000, 1 << 20);
         tallies.call();
         assert_eq!(tallies.announce_edge(), 1);
-        assert_eq!(tallies.silent().count(), 1);
+        assert_eq!(tallies.unresponsive().count(), 1);
         end.hand_over_at_edge(&mut table);
-        assert_eq!(tallies.silent().count(), 0);
+        assert_eq!(tallies.unresponsive().count(), 0);
         assert_eq!(tallies.tallies().len(), 1);
         end.hand_over_at_edge(&mut table);
-        assert_eq!(tallies.tallies().len(), 1, "each edge has one tally");
+        assert_eq!(tallies.tallies().len(), 1, "one tally per window");
     }
 }

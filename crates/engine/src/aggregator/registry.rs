@@ -1,4 +1,4 @@
-//! Every live series, once, and the limits on their number.
+//! All live series, and the limits on their number.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::borrow::Cow;
@@ -9,28 +9,28 @@ use model::Series;
 
 use super::AggregationConfig;
 use super::identity::{Identifier, Identity};
-use super::metrics::{MetricUsage, Metrics};
-use super::spread::Spread;
+use super::incremental_map::IncrementalMap;
+use super::usage::{MetricUsage, UsageByMetric};
 use crate::protocol::Tags;
 
-/// The tag that marks a series into which others were folded.
+/// The tag that marks an overflow series.
 const OVERFLOW_TAG: (&str, &str) = ("overflow", "true");
-/// Metric name for what cannot even be folded by name, because the names themselves explode.
+/// The metric name of the last overflow series, which takes samples when there are too many names.
 const OVERFLOW_NAME: &str = "tallyd.overflow";
-/// Overflow series may be so many times fewer than the limit for ordinary ones allows, and their
-/// names so many times shorter altogether.
+/// The limits on overflow series, and on the bytes of their names, are this fraction of the limits
+/// on ordinary series.
 const OVERFLOW_SHARE: usize = 10;
 
-/// Series that are forgotten under one lock.
-const FORGOTTEN_AT_ONCE: usize = 1_024;
+/// Series that are removed while the lock is held.
+const REMOVED_PER_LOCK: usize = 1_024;
 
-/// Series that are looked at under one lock.
-const LOOKED_AT_AT_ONCE: usize = 1_024;
+/// Series that are listed while the lock is held.
+const LISTED_PER_LOCK: usize = 1_024;
 
-/// A number for a live series; free numbers are used again.
+/// The number of a live series; free numbers are reused.
 pub type SeriesId = u32;
 
-/// A series as a table remembers it.
+/// A series to record into.
 #[derive(Clone, Debug)]
 pub struct Admitted {
     /// Its number in the store.
@@ -39,17 +39,17 @@ pub struct Admitted {
     pub hash: u64,
     /// The series itself, shared by all tables and snapshots.
     pub series: Arc<Series>,
-    /// Whether the sample's own series had to be folded into this one.
-    pub folded: bool,
+    /// Whether it is an overflow series that takes the place of the requested one.
+    pub overflowed: bool,
 }
 
 /// The live series of all tables.
 ///
-/// A lock guards it, which listeners take when they meet a series for the first time, and then no
-/// more.
+/// A lock guards it. A listener takes the lock when it sees a series for the first time, and for
+/// each sample that overflows.
 #[derive(Debug)]
 pub struct Registry {
-    inner: Mutex<Inner>,
+    state: Mutex<RegistryState>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,23 +61,29 @@ struct SeriesLimits {
 }
 
 #[derive(Debug)]
-struct Inner {
+struct RegistryState {
     identifier: Arc<Identifier>,
     limits: SeriesLimits,
-    index: Spread<SeriesId>,
-    entries: Vec<Option<Entry>>,
+    /// The number of each series, by the hash of its identity.
+    index: IncrementalMap<SeriesId>,
+    /// By number; `None` where the number is free.
+    entries: Vec<Option<RegistryEntry>>,
     free: Vec<SeriesId>,
-    metrics: Metrics,
+    metrics: UsageByMetric,
+    /// Number of ordinary series.
     ordinary: usize,
+    /// Number of overflow series.
     overflow: usize,
+    /// Bytes of names and tags of ordinary series.
     text_bytes: u64,
+    /// Bytes of names and tags of overflow series.
     overflow_text_bytes: u64,
     overflowed_samples: u64,
     newly_overflowing: Vec<String>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct RegistryEntry {
     hash: u64,
     series: Arc<Series>,
     is_overflow: bool,
@@ -95,74 +101,75 @@ impl SeriesLimits {
 }
 
 impl Registry {
-    /// An empty registry with the configured limits.
+    /// Creates an empty registry with the configured limits.
     #[must_use]
     pub fn new(config: &AggregationConfig, identifier: Arc<Identifier>) -> Self {
-        Self { inner: Mutex::new(Inner::new(SeriesLimits::new(config), identifier)) }
+        Self { state: Mutex::new(RegistryState::new(SeriesLimits::new(config), identifier)) }
     }
 
-    /// Takes other limits and other tags of the agent, with the same seed. Series beyond a limit
-    /// stay; no other is admitted as long as there are too many.
+    /// Applies other limits and other tags of the agent; the seed must be the same. Series above a
+    /// lower limit stay, and no other is admitted until enough of them have expired.
     pub fn reconfigure(&self, config: &AggregationConfig, identifier: Arc<Identifier>) {
-        let mut inner = self.lock();
-        inner.limits = SeriesLimits::new(config);
-        inner.identifier = identifier;
+        let mut state = self.lock();
+        state.limits = SeriesLimits::new(config);
+        state.identifier = identifier;
     }
 
-    /// Finds the series or admits it; over a limit, finds or makes the one to fold it into.
+    /// Finds the series or admits it. If a limit is reached, returns an overflow series instead.
     #[must_use]
     pub fn admit(&self, identity: &Identity<'_>) -> Admitted {
-        let mut inner = self.lock();
-        if let Some(known) = inner.find(identity) {
+        let mut state = self.lock();
+        if let Some(known) = state.find(identity) {
             return known;
         }
-        if inner.has_room(identity) {
-            return inner.insert(identity.hash, Arc::new(identity.to_series()), false);
+        if state.has_room(identity) {
+            return state.insert(identity.hash, Arc::new(identity.to_series()), false);
         }
-        let folded_into = inner.overflow(identity);
-        inner.count_overflowed(folded_into.series.name());
-        folded_into
+        let overflow = state.overflow(identity);
+        state.count_overflowed(overflow.series.name());
+        overflow
     }
 
-    /// Admits a series again that was forgotten while a table still held samples of it.
+    /// Admits a series again that expired while a table still held samples of it.
     #[must_use]
     pub fn readmit(&self, series: &Series) -> Admitted {
+        // These are effective tags: the agent's must not be merged a second time.
         let tags: Tags<'_> = series.tags().map(|(key, value)| (key.into(), value.into())).collect();
         let identifier = Arc::clone(&self.lock().identifier);
         self.admit(&identifier.identify(series.kind(), series.name(), &tags))
     }
 
-    /// Whether `id` is still the number of `series`.
+    /// Whether `id` is still the number of this series.
     #[must_use]
     pub fn is_current(&self, id: SeriesId, series: &Arc<Series>) -> bool {
         self.lock().entry(id).is_some_and(|entry| Arc::ptr_eq(&entry.series, series))
     }
 
-    /// Forgets series; their numbers may be given to others.
-    pub fn forget(&self, ids: &[SeriesId]) {
-        for some in ids.chunks(FORGOTTEN_AT_ONCE) {
-            let mut inner = self.lock();
-            some.iter().for_each(|id| inner.remove(*id));
-            drop(inner);
-            // A listener that waits for the lock is not to wait for all of them.
+    /// Removes series, whose numbers are then reused.
+    pub fn remove(&self, ids: &[SeriesId]) {
+        for some in ids.chunks(REMOVED_PER_LOCK) {
+            let mut state = self.lock();
+            some.iter().for_each(|id| state.remove(*id));
+            drop(state);
+            // Unlocking does not pass the lock on, so let a waiting listener take it.
             thread::yield_now();
         }
     }
 
-    /// Live series, the overflow ones included.
+    /// The number of live series, including overflow series.
     #[must_use]
     pub fn series_count(&self) -> usize {
-        let inner = self.lock();
-        inner.ordinary + inner.overflow
+        let state = self.lock();
+        state.ordinary + state.overflow
     }
 
-    /// The most series without the overflow ones.
+    /// The limit on the number of series, without overflow series.
     #[must_use]
     pub fn series_max(&self) -> usize {
         self.lock().limits.series
     }
 
-    /// Samples that were folded into an overflow series since the start.
+    /// The number of samples that overflowed since the start.
     #[must_use]
     pub fn overflowed_samples(&self) -> u64 {
         self.lock().overflowed_samples
@@ -174,44 +181,44 @@ impl Registry {
         self.lock().metrics.usage(most)
     }
 
-    /// Samples of these metrics that were folded, in the same order.
+    /// The number of samples that overflowed, for each of these metrics.
     #[must_use]
     pub fn overflowed<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<u64> {
-        let inner = self.lock();
-        names.map(|name| inner.metrics.overflowed(name)).collect()
+        let state = self.lock();
+        names.map(|name| state.metrics.overflowed(name)).collect()
     }
 
-    /// Live series with numbers from `from` on, up to a thousand of them; and the number to go on
-    /// with, as long as there are more. So all of them can be looked at, and no listener has to wait.
+    /// A page of the live series: about a thousand numbers starting at `from`, and the start of the
+    /// next page if there is one. A page at a time, listing all series does not hold up listeners.
     #[must_use]
-    pub fn some_series(&self, from: usize) -> (Vec<Arc<Series>>, Option<usize>) {
-        let inner = self.lock();
-        let until = (from + LOOKED_AT_AT_ONCE).min(inner.entries.len());
-        let entries = inner.entries.get(from..until).unwrap_or_default();
+    pub fn series_page(&self, from: usize) -> (Vec<Arc<Series>>, Option<usize>) {
+        let state = self.lock();
+        let until = (from + LISTED_PER_LOCK).min(state.entries.len());
+        let entries = state.entries.get(from..until).unwrap_or_default();
         let some = entries.iter().flatten().map(|entry| Arc::clone(&entry.series)).collect();
-        (some, (until < inner.entries.len()).then_some(until))
+        (some, (until < state.entries.len()).then_some(until))
     }
 
-    /// Metrics that overflowed for the first time since last asked.
+    /// The metrics that began to overflow since the previous call, at most ten.
     #[must_use]
     pub fn take_newly_overflowing(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().newly_overflowing)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock()
+    fn lock(&self) -> MutexGuard<'_, RegistryState> {
+        self.state.lock()
     }
 }
 
-impl Inner {
+impl RegistryState {
     fn new(limits: SeriesLimits, identifier: Arc<Identifier>) -> Self {
         Self {
             identifier,
             limits,
-            index: Spread::default(),
+            index: IncrementalMap::default(),
             entries: Vec::new(),
             free: Vec::new(),
-            metrics: Metrics::default(),
+            metrics: UsageByMetric::default(),
             ordinary: 0,
             overflow: 0,
             text_bytes: 0,
@@ -221,8 +228,8 @@ impl Inner {
         }
     }
 
-    /// The series of the same name and kind whose only tags are the agent's and `overflow=true`.
-    /// Should the names explode as well, one name stands for all that have no such series yet.
+    /// The overflow series for a name and kind: its only tags are the agent's and `overflow=true`.
+    /// When there are too many names as well, all further names share one series per kind.
     fn overflow(&mut self, identity: &Identity<'_>) -> Admitted {
         let identifier = Arc::clone(&self.identifier);
         let tags = overflow_tags(&identifier);
@@ -235,16 +242,16 @@ impl Inner {
             self.find(&nameless)
                 .unwrap_or_else(|| self.insert(nameless.hash, Arc::new(nameless.to_series()), true))
         });
-        Admitted { folded: true, ..admitted }
+        Admitted { overflowed: true, ..admitted }
     }
 
     fn find(&self, identity: &Identity<'_>) -> Option<Admitted> {
         let id = *self.index.find(identity.hash, |id| {
             self.entry(*id)
-                .is_some_and(|entry| entry.hash == identity.hash && identity.is_of(&entry.series))
+                .is_some_and(|entry| entry.hash == identity.hash && identity.matches(&entry.series))
         })?;
         let series = Arc::clone(&self.entry(id)?.series);
-        Some(Admitted { id, hash: identity.hash, series, folded: false })
+        Some(Admitted { id, hash: identity.hash, series, overflowed: false })
     }
 
     fn has_room(&self, identity: &Identity<'_>) -> bool {
@@ -273,20 +280,20 @@ impl Inner {
             self.ordinary += 1;
             self.text_bytes += series.text_bytes() as u64;
         }
-        let entry = Entry { hash, series: Arc::clone(&series), is_overflow };
+        let entry = RegistryEntry { hash, series: Arc::clone(&series), is_overflow };
         let id = if let Some(id) = self.free.pop() {
             self.entries[id as usize] = Some(entry);
             id
         } else {
             self.entries.push(Some(entry));
-            // A series costs far more than its number: memory ends before 2^32 of them.
+            // No truncation: memory would run out long before 2^32 series.
             (self.entries.len() - 1) as SeriesId
         };
         let Self { index, entries, .. } = self;
         index.insert_unique(hash, id, |id| {
             entries[*id as usize].as_ref().map_or(0, |entry| entry.hash)
         });
-        Admitted { id, hash, series, folded: false }
+        Admitted { id, hash, series, overflowed: false }
     }
 
     fn remove(&mut self, id: SeriesId) {
@@ -310,18 +317,19 @@ impl Inner {
         }
     }
 
-    fn entry(&self, id: SeriesId) -> Option<&Entry> {
+    fn entry(&self, id: SeriesId) -> Option<&RegistryEntry> {
         self.entries.get(id as usize)?.as_ref()
     }
 }
 
+/// The agent's tags with `overflow=true`, sorted.
 fn overflow_tags(identifier: &Identifier) -> Tags<'_> {
     let (key, value) = OVERFLOW_TAG;
     let agent = identifier.agent_tags().iter().filter(|(agent_key, _)| agent_key != key);
     let mut tags: Tags<'_> =
         agent.map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value))).collect();
-    let place = tags.partition_point(|(other, _)| other.as_ref() < key);
-    tags.insert(place, (key.into(), value.into()));
+    let index = tags.partition_point(|(other, _)| other.as_ref() < key);
+    tags.insert(index, (key.into(), value.into()));
     tags
 }
 
@@ -364,17 +372,20 @@ mod tests {
     }
 
     #[test]
-    fn over_the_limit_new_series_fold_into_one_of_the_metric_and_known_ones_go_on() {
+    fn over_the_limit_new_series_overflow_and_known_ones_continue() {
         let bench = bench(3, 2);
         let known = bench.admit(MetricKind::Counter, "m", 1);
-        assert!(!bench.admit(MetricKind::Counter, "m", 2).folded);
+        assert!(!bench.admit(MetricKind::Counter, "m", 2).overflowed);
         for host in 3..10 {
-            let folded = bench.admit(MetricKind::Counter, "m", host);
-            assert!(folded.folded);
-            assert_eq!(folded.series.to_string(), "counter m env=stage overflow=true");
+            let admitted = bench.admit(MetricKind::Counter, "m", host);
+            assert!(admitted.overflowed);
+            assert_eq!(admitted.series.to_string(), "counter m env=stage overflow=true");
         }
         assert_eq!(bench.admit(MetricKind::Counter, "m", 1).id, known.id);
-        assert!(!bench.admit(MetricKind::Gauge, "m", 1).folded, "the limit is by name and type");
+        assert!(
+            !bench.admit(MetricKind::Gauge, "m", 1).overflowed,
+            "the limit is by name and type"
+        );
         let other = bench.admit(MetricKind::Counter, "n", 1);
         assert_eq!(other.series.to_string(), "counter n env=stage overflow=true");
         assert_eq!(bench.registry.overflowed_samples(), 8);
@@ -384,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_explode_end_in_one_series_a_kind() {
+    fn too_many_names_share_one_overflow_series_per_kind() {
         let bench = bench(1, 1);
         for number in 0..1000 {
             let _ = bench.admit(MetricKind::Counter, &format!("m{number}"), 1);
@@ -395,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_cannot_use_more_memory_than_allowed() {
+    fn long_names_cannot_exceed_the_memory_limit() {
         let config = AggregationConfig {
             max_series_bytes: basics::units::ByteSize::from_bytes(100),
             ..AggregationConfig::default()
@@ -403,19 +414,19 @@ mod tests {
         let identifier = Arc::new(Identifier::new(&AgentConfig::default()));
         let registry = Registry::new(&config, Arc::clone(&identifier));
         let name = "x".repeat(101);
-        assert!(registry.admit(&identifier.identify(MetricKind::Trace, &name, &[])).folded);
-        assert!(!registry.admit(&identifier.identify(MetricKind::Trace, "x", &[])).folded);
+        assert!(registry.admit(&identifier.identify(MetricKind::Trace, &name, &[])).overflowed);
+        assert!(!registry.admit(&identifier.identify(MetricKind::Trace, "x", &[])).overflowed);
     }
 
     #[test]
-    fn a_forgotten_series_makes_room() {
+    fn a_removed_series_makes_room() {
         let bench = bench(1, 1);
         let first = bench.admit(MetricKind::Counter, "m", 1);
-        bench.registry.forget(&[first.id]);
+        bench.registry.remove(&[first.id]);
         assert_eq!(bench.registry.series_count(), 0);
         let second = bench.admit(MetricKind::Counter, "m", 2);
-        assert!(!second.folded);
-        assert_eq!(second.id, first.id, "numbers are used again");
-        assert!(bench.registry.readmit(&first.series).folded);
+        assert!(!second.overflowed);
+        assert_eq!(second.id, first.id, "numbers are reused");
+        assert!(bench.registry.readmit(&first.series).overflowed);
     }
 }

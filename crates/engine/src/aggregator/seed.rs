@@ -1,14 +1,14 @@
 //! The seeds of the hashes over names, tags and lines.
 //!
-//! These come from the network: whoever knew a seed could choose them so that all collide, and make
-//! each lookup a search.
+//! These come from the network: a sender that knew a seed could choose them so that all collide,
+//! which would turn each lookup into a linear search.
 
 use foldhash::fast::SeedableRandomState;
 
-/// A hash with its seed.
+/// A seeded hash function.
 pub type Seeded = SeedableRandomState;
 
-/// A hash with a seed that nobody can know.
+/// Returns a hash function with an unpredictable seed.
 #[must_use]
 pub fn draw() -> Seeded {
     #[cfg(feature = "fixed-seed")]
@@ -27,8 +27,8 @@ mod fixed {
 
     static FIXED: AtomicBool = AtomicBool::new(false);
 
-    /// From now on [`draw`](super::draw) gives the same seed in every process, so that a program
-    /// that counts instructions counts the same each time. The daemon never calls it: the feature
+    /// Makes [`draw`](super::draw) return the same seed in every process, so that a program that
+    /// counts instructions gets the same count each time. The daemon never calls it: the feature
     /// alone changes nothing.
     pub fn fix() {
         FIXED.store(true, Ordering::Relaxed);

@@ -1,24 +1,26 @@
-//! All tallies together: merges them at the window's edge and makes the snapshot.
+//! Merges the tallies of all listeners at the end of the window, and creates the snapshot.
 
 use std::sync::Arc;
 
 use model::{Percentile, Point, Series, Snapshot, Window};
 
 use super::AggregationConfig;
-use super::activity::{Activity, Busiest, MetricId};
+use super::activity::{Activity, MetricId, TopMetrics};
 use super::cell::Cell;
-use super::places::{Placed, Places};
+use super::listener_series::{KnownSeries, ListenerSeries};
 use super::registry::{Registry, SeriesId};
 use super::tally::Tally;
 use super::windows_in;
 
-/// What lives longer than a window: every live series, a gauge's last value, when a series was
-/// last seen. Owned by the aggregator thread.
+/// The state that outlives a window: every live series, the last value of gauges, and when a series
+/// was last seen. Owned by the aggregator thread.
 #[derive(Debug)]
 pub struct Store {
-    live: Vec<Option<Live>>,
+    /// By number of the series.
+    live: Vec<Option<LiveSeries>>,
     /// By number of the listener.
-    places: Vec<Places>,
+    listeners: Vec<ListenerSeries>,
+    /// The series with samples in the open window.
     touched: Vec<SeriesId>,
     activity: Activity,
     registry: Arc<Registry>,
@@ -27,23 +29,23 @@ pub struct Store {
     expire_after_windows: u64,
     /// Number of the open window.
     window: u64,
-    /// Number of the window in which series were last forgotten; listeners that were told before
-    /// then may still hold them.
+    /// Number of the window in which series last expired. Listeners that were cleaned before may
+    /// still hold them.
     last_expiry: u64,
 }
 
 #[derive(Debug)]
-struct Live {
+struct LiveSeries {
     series: Arc<Series>,
     cell: Cell,
     gauge: f64,
-    /// Number of the latest window with samples; there are not 2^32 of them.
+    /// Number of the latest window with samples. 32 bits last for more than a century.
     last_window: u32,
     metric: MetricId,
 }
 
 impl Store {
-    /// An empty store for windows of this length.
+    /// Creates an empty store for windows of this length.
     #[must_use]
     pub fn new(
         config: &AggregationConfig,
@@ -52,7 +54,7 @@ impl Store {
     ) -> Self {
         Self {
             live: Vec::new(),
-            places: Vec::new(),
+            listeners: Vec::new(),
             touched: Vec::new(),
             activity: Activity::default(),
             registry,
@@ -64,42 +66,45 @@ impl Store {
         }
     }
 
-    /// Takes other settings, from the open window on.
+    /// Applies other settings, starting with the open window.
     pub fn reconfigure(&mut self, config: &AggregationConfig, interval: std::time::Duration) {
         self.percentiles = config.percentiles.clone().into();
         self.exact_samples = config.exact_samples;
         self.expire_after_windows = windows_in(config.expire_after.get(), interval);
     }
 
-    /// Forgets what it knew of a listener that has ended: its number may be given to another.
-    pub fn forget_listener(&mut self, listener: usize) {
-        if let Some(places) = self.places.get_mut(listener) {
-            *places = Places::default();
+    /// Drops the state of a listener that has ended, whose number may be reused.
+    pub fn remove_listener(&mut self, listener: usize) {
+        if let Some(series) = self.listeners.get_mut(listener) {
+            *series = ListenerSeries::default();
         }
     }
 
-    /// Adds all that a listener gathered and leaves the tally empty for it.
+    /// Adds the samples of a listener, and leaves the tally empty for it.
     pub fn merge(&mut self, listener: usize, tally: &mut Tally) {
-        if self.places.len() <= listener {
-            self.places.resize_with(listener + 1, Places::default);
+        if self.listeners.len() <= listener {
+            self.listeners.resize_with(listener + 1, ListenerSeries::default);
         }
-        let mut places = std::mem::take(&mut self.places[listener]);
-        places.update(tally);
-        tally.drain(|place, cell| {
-            if let Some(placed) = places.get_mut(place) {
-                self.merge_series(placed, cell);
+        // Taken out of `self`, which is borrowed to merge each series.
+        let mut series = std::mem::take(&mut self.listeners[listener]);
+        // Before the cells, because these may belong to series that the tally introduces.
+        series.update(tally);
+        tally.drain(|slot, cell| {
+            if let Some(known) = series.get_mut(slot) {
+                self.merge_series(known, cell);
             }
         });
-        if places.cleaned < self.last_expiry {
-            let is_all = places.forget(tally, |placed| self.is_known(placed.id, &placed.series));
+        // The empty tally is about to go back, and can take expired series to the listener.
+        if series.cleaned < self.last_expiry {
+            let is_all = series.list_expired(tally, |known| self.is_known(known.id, &known.series));
             if is_all {
-                places.cleaned = self.window;
+                series.cleaned = self.window;
             }
         }
-        self.places[listener] = places;
+        self.listeners[listener] = series;
     }
 
-    /// Closes the window: a snapshot of what was merged since the last one.
+    /// Closes the window, and returns a snapshot of all samples merged since the previous one.
     #[must_use]
     pub fn flush(&mut self, window: Window) -> Snapshot {
         let mut points = Vec::with_capacity(self.touched.len());
@@ -120,47 +125,50 @@ impl Store {
         }
     }
 
-    /// The metrics that stand out in the window that was closed last. To be asked for once after
-    /// each flush: it begins the counts of the next window.
+    /// Returns the top metrics of the window that was closed last. Must be called once after each
+    /// flush, because it starts the counts of the next window.
     #[must_use]
-    pub fn busiest(&mut self, window: Window) -> Busiest {
+    pub fn top_metrics(&mut self, window: Window) -> TopMetrics {
         self.activity.close(window.end_ms)
     }
 
-    /// Forgets the series that have been idle for too long. Called between a flush and the next
-    /// merge. Returns how many.
+    /// Removes series that were idle for too long, and returns their number. Called between a flush
+    /// and the next merge, while all cells are empty.
     pub fn expire(&mut self) -> usize {
         let (window, after) = (self.window, self.expire_after_windows);
         let mut expired = Vec::new();
         for (id, entry) in self.live.iter_mut().enumerate() {
-            let is_idle = |live: &mut Live| u64::from(live.last_window) + after < window;
+            let is_idle = |live: &mut LiveSeries| u64::from(live.last_window) + after < window;
             if let Some(live) = entry.take_if(is_idle) {
                 self.activity.remove(live.metric);
                 expired.push(id as SeriesId);
             }
         }
         if !expired.is_empty() {
-            self.registry.forget(&expired);
+            self.registry.remove(&expired);
             self.last_expiry = self.window;
         }
         expired.len()
     }
 
-    fn merge_series(&mut self, placed: &mut Placed, cell: Cell) {
-        if !self.is_known(placed.id, &placed.series)
-            && !self.registry.is_current(placed.id, &placed.series)
+    fn merge_series(&mut self, known: &mut KnownSeries, cell: Cell) {
+        // The store knows most series, so the registry's lock is rarely needed. A new series is
+        // only in the registry as yet.
+        if !self.is_known(known.id, &known.series)
+            && !self.registry.is_current(known.id, &known.series)
         {
-            // Forgotten while the listener still had it: its number may belong to another by now.
-            let admitted = self.registry.readmit(&placed.series);
-            (placed.id, placed.series) = (admitted.id, admitted.series);
+            // It expired while the listener still held samples of it, and its number may belong to
+            // another series by now.
+            let admitted = self.registry.readmit(&known.series);
+            (known.id, known.series) = (admitted.id, admitted.series);
         }
-        let Placed { id, ref series, .. } = *placed;
+        let KnownSeries { id, ref series, .. } = *known;
         let window = self.window as u32;
         let Self { live, touched, activity, exact_samples, .. } = self;
         if live.len() <= id as usize {
             live.resize_with(id as usize + 1, || None);
         }
-        let entry = live[id as usize].get_or_insert_with(|| Live {
+        let entry = live[id as usize].get_or_insert_with(|| LiveSeries {
             series: Arc::clone(series),
             cell: Cell::Empty,
             gauge: 0.0,
@@ -176,6 +184,7 @@ impl Store {
     }
 
     fn is_known(&self, id: SeriesId, series: &Arc<Series>) -> bool {
+        // By pointer: an equal series that was admitted again is another one, with its own number.
         match self.live.get(id as usize) {
             Some(Some(live)) => Arc::ptr_eq(&live.series, series),
             Some(None) | None => false,
@@ -192,14 +201,14 @@ mod tests {
 
     use super::*;
     use crate::aggregator::identity::{AgentConfig, Identifier};
-    use crate::aggregator::table::Table;
+    use crate::aggregator::table::SeriesTable;
     use crate::protocol::SampleValue;
 
     struct Bench {
         identifier: Arc<Identifier>,
         registry: Arc<Registry>,
         store: Store,
-        tables: Vec<Table>,
+        tables: Vec<SeriesTable>,
         spare: Vec<Option<Box<Tally>>>,
         ends: u64,
     }
@@ -209,7 +218,7 @@ mod tests {
         let registry = Arc::new(Registry::new(config, Arc::clone(&identifier)));
         let store = Store::new(config, Duration::from_secs(10), Arc::clone(&registry));
         let spare = (0..tables).map(|_| None).collect();
-        let tables = (0..tables).map(|_| Table::new(config.exact_samples, 1 << 20)).collect();
+        let tables = (0..tables).map(|_| SeriesTable::new(config.exact_samples, 1 << 20)).collect();
         Bench { identifier, registry, store, tables, spare, ends: 0 }
     }
 
@@ -247,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_listeners_saw_is_one_series_with_the_sum() {
+    fn samples_of_two_listeners_add_up_in_one_series() {
         let mut bench = bench(2, &AggregationConfig::default());
         bench.count(0, "m", 2.0);
         bench.count(1, "m", 3.0);
@@ -260,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_keeps_its_value_for_deltas_over_windows() {
+    fn a_gauge_keeps_its_value_for_deltas_in_later_windows() {
         let mut bench = bench(1, &AggregationConfig::default());
         bench.record(0, MetricKind::Gauge, "g", &SampleValue::GaugeSet(10.0));
         assert_eq!(bench.flush(), ["gauge g = 10"]);
@@ -270,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_series_is_forgotten_and_may_come_back() {
+    fn an_idle_series_expires_and_may_come_back() {
         let config =
             AggregationConfig { expire_after: Span::from_secs(20), ..AggregationConfig::default() };
         let mut bench = bench(2, &config);
@@ -288,15 +297,15 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_was_given_away_does_not_mix_two_series() {
+    fn a_reused_number_does_not_mix_two_series() {
         let config =
             AggregationConfig { expire_after: Span::from_secs(10), ..AggregationConfig::default() };
         let mut bench = bench(2, &config);
         bench.count(0, "old", 1.0);
         bench.flush();
         bench.flush();
-        // Table 0 gets samples of `old` again before it was rid of it; meanwhile `new` takes over
-        // the number through table 1.
+        // Table 0 receives samples of `old` before it has removed the series, while `new` takes
+        // over its number through table 1.
         bench.count(0, "old", 2.0);
         bench.merge(1);
         bench.store.expire();
@@ -305,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_over_the_limit_are_in_the_total() {
+    fn samples_over_the_limit_count_in_the_overflow_series() {
         let config = AggregationConfig { max_series: 2, ..AggregationConfig::default() };
         let mut bench = bench(1, &config);
         for (name, count) in [("a", 1.0), ("b", 2.0), ("c", 4.0), ("c", 8.0), ("a", 16.0)] {

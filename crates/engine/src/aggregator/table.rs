@@ -1,44 +1,46 @@
-//! The series that one listener knows.
+//! The table of series that one listener knows.
 
 use std::sync::Arc;
 
 use model::Series;
 
 use super::identity::Identity;
+use super::incremental_map::IncrementalMap;
 use super::registry::{Admitted, Registry};
-use super::shapes::{Look, Meaning, Shapes};
-use super::spread::Spread;
-use super::tally::{Met, Place, Tally};
+use super::shapes::{NumberMeaning, ShapeLookup, Shapes};
+use super::tally::{NewSeries, Slot, Tally};
 use crate::protocol::SampleValue;
 use crate::protocol::split::Split;
 
-/// The series that a listener knows, with the tally of the open window.
+/// The series that a listener knows, and the tally of the open window.
 ///
-/// One thread owns it, so nothing in it is locked. Series stay in it from window to window: a known
-/// series costs no allocation.
+/// One thread owns it, so nothing in it needs a lock. Series stay in it from window to window, so
+/// samples of known series need no allocation.
 #[derive(Debug)]
-pub struct Table {
-    index: Spread<Place>,
-    entries: Vec<Option<Entry>>,
-    free: Vec<Place>,
+pub struct SeriesTable {
+    /// The slot of each series, by the hash of its identity.
+    index: IncrementalMap<Slot>,
+    /// By slot; `None` where the slot is free.
+    entries: Vec<Option<TableEntry>>,
+    free: Vec<Slot>,
     shapes: Shapes,
     tally: Box<Tally>,
     exact_samples: usize,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct TableEntry {
     hash: u64,
     series: Arc<Series>,
 }
 
-impl Table {
-    /// An empty table; timers keep so many values one by one, and lines seen before may take so
-    /// many bytes.
+impl SeriesTable {
+    /// Creates an empty table. Timers keep up to `exact_samples` values individually, and the line
+    /// cache takes at most `line_cache` bytes.
     #[must_use]
     pub fn new(exact_samples: usize, line_cache: usize) -> Self {
         Self {
-            index: Spread::default(),
+            index: IncrementalMap::default(),
             entries: Vec::new(),
             free: Vec::new(),
             shapes: Shapes::new(line_cache),
@@ -47,14 +49,15 @@ impl Table {
         }
     }
 
-    /// Takes other settings. Lines are forgotten: what one means may have changed.
+    /// Applies other settings. Empties the line cache, because new tags of the agent may have
+    /// changed the series of a line.
     pub fn reconfigure(&mut self, exact_samples: usize, line_cache: usize) {
         self.exact_samples = exact_samples;
         self.shapes = Shapes::new(line_cache);
     }
 
-    /// Adds a sample. Asks the registry only for a series that this table has not seen. Returns the
-    /// series' place, unless the sample was folded into another series.
+    /// Adds a sample. Asks the registry only about a series that is not in this table. Returns the
+    /// slot of the series, or `None` if the sample overflowed.
     #[inline]
     pub fn record(
         &mut self,
@@ -63,131 +66,142 @@ impl Table {
         weight: f64,
         arrival_ns: u64,
         registry: &Registry,
-    ) -> Option<Place> {
-        let (place, is_own) = match self.find(identity) {
-            Some(place) => (place, true),
-            None => self.meet(identity, registry),
+    ) -> Option<Slot> {
+        let (slot, is_requested) = match self.find(identity) {
+            Some(slot) => (slot, true),
+            None => self.insert(identity, registry),
         };
-        if !is_own && let SampleValue::Total { added, .. } = value {
-            // Of what is folded together nobody keeps a total.
+        if !is_requested && let SampleValue::Total { added, .. } = value {
+            // The totals of several series are no total of the overflow series: count increments.
             let added = SampleValue::Counter(*added);
-            self.tally.record(place, &added, weight, arrival_ns, self.exact_samples);
+            self.tally.record(slot, &added, weight, arrival_ns, self.exact_samples);
             return None;
         }
-        self.tally.record(place, value, weight, arrival_ns, self.exact_samples);
-        is_own.then_some(place)
+        self.tally.record(slot, value, weight, arrival_ns, self.exact_samples);
+        // Without a slot, the line is not cached: each overflowed sample has to ask the registry,
+        // which counts it, and which admits the series once there is room.
+        is_requested.then_some(slot)
     }
 
-    /// Looks up a line's shape, for [`Table::record_known`].
+    /// Finds the candidate for a line's shape, and prefetches the cell that
+    /// [`SeriesTable::record_known`] will need.
     #[inline]
-    pub fn find_shape(&self, look: &mut Look, split: &Split<'_>) {
-        if let Some(place) = self.shapes.find(look, split) {
-            self.tally.prefetch(place);
+    pub fn find_shape(&self, lookup: &mut ShapeLookup, split: &Split<'_>) {
+        if let Some(slot) = self.shapes.find_candidate(lookup, split) {
+            self.tally.prefetch(slot);
         }
     }
 
-    /// Adds the sample of a line whose shape is known; says whether it is.
+    /// Adds the sample of a line if its shape is known, and returns whether it is.
     #[inline]
-    pub fn record_known(&mut self, look: Look, split: &Split<'_>, arrival_ns: u64) -> bool {
-        let Some(known) = self.shapes.check(look, split) else { return false };
+    pub fn record_known(
+        &mut self,
+        lookup: ShapeLookup,
+        split: &Split<'_>,
+        arrival_ns: u64,
+    ) -> bool {
+        let Some(known) = self.shapes.verify(lookup, split) else { return false };
         let value = match known.meaning {
-            Meaning::Counter => SampleValue::Counter(split.number),
-            Meaning::Gauge => SampleValue::GaugeSet(split.number),
-            Meaning::Timer => SampleValue::Timer(split.number),
-            Meaning::Trace => SampleValue::Trace,
+            NumberMeaning::Counter => SampleValue::Counter(split.number),
+            NumberMeaning::Gauge => SampleValue::GaugeSet(split.number),
+            NumberMeaning::Timer => SampleValue::Timer(split.number),
+            NumberMeaning::Trace => SampleValue::Trace,
         };
-        self.tally.record(known.place, &value, known.weight, arrival_ns, self.exact_samples);
+        self.tally.record(known.slot, &value, known.weight, arrival_ns, self.exact_samples);
         true
     }
 
-    /// The shapes of lines that lead straight to a place.
+    /// The line cache.
     pub fn shapes(&mut self) -> &mut Shapes {
         &mut self.shapes
     }
 
-    /// Goes on with an empty tally, one that came back or a new one, and gives away the one that it
-    /// had.
+    /// Continues with an empty tally, either a returned or a new one, and returns the filled one.
     #[must_use]
     pub fn replace_tally(&mut self, mut next: Box<Tally>) -> Box<Tally> {
-        debug_assert!(next.is_empty(), "what it holds would count twice");
-        self.forget(&next.forgotten);
+        debug_assert!(next.is_empty(), "its samples would count twice");
+        // Only now, when `next` has no samples yet, can slots be freed. The list stays in `next`,
+        // which thereby confirms the removals to the aggregator.
+        self.remove_expired(&next.expired);
         next.grow(self.entries.len());
         std::mem::replace(&mut self.tally, next)
     }
 
-    /// The last tally.
+    /// Returns the last tally.
     #[must_use]
     pub fn into_tally(self) -> Box<Tally> {
         self.tally
     }
 
-    /// Series that the table remembers.
+    /// The number of series in the table.
     #[must_use]
     pub fn series_count(&self) -> usize {
         self.entries.len() - self.free.len()
     }
 
-    fn forget(&mut self, places: &[Place]) {
-        if places.is_empty() {
+    fn remove_expired(&mut self, slots: &[Slot]) {
+        if slots.is_empty() {
             return;
         }
-        for place in places {
-            let Some(entry) = self.entries[*place as usize].take() else { continue };
-            self.index.remove(entry.hash, |other| other == place);
-            self.free.push(*place);
+        for slot in slots {
+            let Some(entry) = self.entries[*slot as usize].take() else { continue };
+            self.index.remove(entry.hash, |other| other == slot);
+            self.free.push(*slot);
         }
+        // A shape must not outlive its slot, which the next new series takes.
         let entries = &self.entries;
-        self.shapes.retain(|place| entries[place as usize].is_some());
+        self.shapes.retain(|slot| entries[slot as usize].is_some());
     }
 
     #[inline]
-    fn find(&self, identity: &Identity<'_>) -> Option<Place> {
-        let is_it = |place: &Place| {
-            self.entry(*place)
-                .is_some_and(|entry| entry.hash == identity.hash && identity.is_of(&entry.series))
+    fn find(&self, identity: &Identity<'_>) -> Option<Slot> {
+        let is_it = |slot: &Slot| {
+            self.entry(*slot)
+                .is_some_and(|entry| entry.hash == identity.hash && identity.matches(&entry.series))
         };
         self.index.find(identity.hash, is_it).copied()
     }
 
-    /// The place of a series that this table has not seen, or of the one into which the registry
-    /// folds it; and whether it is the series' own.
+    /// Adds a series, or the overflow series that the registry returns instead. Returns the slot,
+    /// and whether it belongs to the requested series.
     #[cold]
-    fn meet(&mut self, identity: &Identity<'_>, registry: &Registry) -> (Place, bool) {
-        let Admitted { id, hash, series, folded } = registry.admit(identity);
-        if folded {
-            // Only the overflow series is remembered, not who was folded into it.
-            let known = self.index.find(hash, |place| {
-                self.entry(*place)
+    fn insert(&mut self, identity: &Identity<'_>, registry: &Registry) -> (Slot, bool) {
+        let Admitted { id, hash, series, overflowed } = registry.admit(identity);
+        if overflowed {
+            // The table keeps the overflow series, not the series that overflow: their number has
+            // no limit.
+            let known = self.index.find(hash, |slot| {
+                self.entry(*slot)
                     .is_some_and(|entry| entry.hash == hash && *entry.series == *series)
             });
-            if let Some(place) = known {
-                return (*place, false);
+            if let Some(slot) = known {
+                return (*slot, false);
             }
         }
-        let place = self.add(Entry { hash, series: Arc::clone(&series) });
-        self.tally.met.push(Met { place, id, series });
-        (place, !folded)
+        let slot = self.insert_entry(TableEntry { hash, series: Arc::clone(&series) });
+        self.tally.new_series.push(NewSeries { slot, id, series });
+        (slot, !overflowed)
     }
 
-    fn add(&mut self, entry: Entry) -> Place {
+    fn insert_entry(&mut self, entry: TableEntry) -> Slot {
         let hash = entry.hash;
-        let place = if let Some(place) = self.free.pop() {
-            self.entries[place as usize] = Some(entry);
-            place
+        let slot = if let Some(slot) = self.free.pop() {
+            self.entries[slot as usize] = Some(entry);
+            slot
         } else {
             self.entries.push(Some(entry));
-            // A series costs far more than its number: memory ends before 2^32 of them.
-            (self.entries.len() - 1) as Place
+            // No truncation: memory would run out long before 2^32 series.
+            (self.entries.len() - 1) as Slot
         };
         self.tally.grow(self.entries.len());
         let Self { index, entries, .. } = self;
-        index.insert_unique(hash, place, |place| {
-            entries[*place as usize].as_ref().map_or(0, |entry| entry.hash)
+        index.insert_unique(hash, slot, |slot| {
+            entries[*slot as usize].as_ref().map_or(0, |entry| entry.hash)
         });
-        place
+        slot
     }
 
-    fn entry(&self, place: Place) -> Option<&Entry> {
-        self.entries.get(place as usize)?.as_ref()
+    fn entry(&self, slot: Slot) -> Option<&TableEntry> {
+        self.entries.get(slot as usize)?.as_ref()
     }
 }

@@ -1,4 +1,4 @@
-//! How many values each tag key has: what makes series many.
+//! The cardinality of tag keys, which multiplies series.
 
 use std::collections::HashMap;
 
@@ -6,43 +6,43 @@ use model::{DistinctSet, Series};
 
 use basics::largest::largest;
 
-/// The keys of the series that were looked at, each with its distinct values.
+/// Counts the distinct values of each tag key over a number of series.
 #[derive(Debug)]
-pub struct TagKeys {
-    /// Keys that are told apart.
+pub struct TagCardinality {
+    /// Maximum number of keys that are counted individually.
     most: usize,
-    by_key: HashMap<Box<str>, Key>,
-    /// Of the others, their names.
+    by_key: HashMap<Box<str>, TagValues>,
+    /// The names of all other keys.
     others: DistinctSet,
     series: u64,
 }
 
 #[derive(Debug, Default)]
-struct Key {
-    /// Up to some thousands exact, an estimate of fixed size beyond.
+struct TagValues {
+    /// Exact up to some thousands, an estimate of fixed size beyond.
     values: DistinctSet,
     series: u64,
 }
 
-/// What is known of one key.
+/// The cardinality of one tag key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TagKey {
+pub struct TagKeyUsage {
     /// The key.
     pub key: String,
-    /// Distinct values that it has; within 1 % beyond some thousands.
+    /// Number of distinct values; within 1 % beyond some thousands.
     pub values: u64,
-    /// Series that have the key.
+    /// Number of series that have the key.
     pub series: u64,
 }
 
-impl TagKeys {
-    /// No series yet. Keys beyond the first `most` are only counted.
+impl TagCardinality {
+    /// Creates an empty count. Only the first `most` keys are counted individually.
     #[must_use]
     pub fn new(most: usize) -> Self {
         Self { most, by_key: HashMap::new(), others: DistinctSet::default(), series: 0 }
     }
 
-    /// Looks at a series.
+    /// Adds the tags of a series.
     pub fn add(&mut self, series: &Series) {
         self.series += 1;
         for (key, value) in series.tags() {
@@ -56,32 +56,33 @@ impl TagKeys {
         }
     }
 
-    /// Series that were looked at.
+    /// The number of series added.
     #[must_use]
     pub fn series(&self) -> u64 {
         self.series
     }
 
-    /// Keys that there are besides those that are told apart.
+    /// The number of keys that are not counted individually.
     #[must_use]
     pub fn other_keys(&self) -> u64 {
         self.others.count() as u64
     }
 
-    /// All keys that are told apart, those with the most values first.
+    /// The keys that are counted individually, those with the most values first.
     #[must_use]
-    pub fn by_values(&self) -> Vec<TagKey> {
-        let counted = self.by_key.iter().map(|(key, found)| (found.values.count() as u64, &**key));
-        let shown = |(values, key): (u64, &str)| TagKey {
+    pub fn by_values(&self) -> Vec<TagKeyUsage> {
+        let counted =
+            self.by_key.iter().map(|(key, key_values)| (key_values.values.count() as u64, &**key));
+        let shown = |(values, key): (u64, &str)| TagKeyUsage {
             key: key.to_owned(),
             values,
-            series: self.by_key.get(key).map_or(0, |found| found.series),
+            series: self.by_key.get(key).map_or(0, |key_values| key_values.series),
         };
         largest(counted, self.most, |key| key).into_iter().map(shown).collect()
     }
 }
 
-impl Key {
+impl TagValues {
     fn add(&mut self, value: &str) {
         self.series += 1;
         self.values.insert(value.as_bytes());
@@ -99,20 +100,20 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_by_how_many_values_they_have() {
-        let mut keys = TagKeys::new(10);
+    fn keys_are_ordered_by_their_number_of_values() {
+        let mut keys = TagCardinality::new(10);
         for user in 0..100 {
             keys.add(&series(&[("host", "a"), ("user", &user.to_string())]));
         }
         keys.add(&series(&[("host", "b")]));
-        let key = |key: &str, values, series| TagKey { key: key.to_owned(), values, series };
+        let key = |key: &str, values, series| TagKeyUsage { key: key.to_owned(), values, series };
         assert_eq!(keys.by_values(), [key("user", 100, 100), key("host", 2, 101)]);
         assert_eq!((keys.series(), keys.other_keys()), (101, 0));
     }
 
     #[test]
-    fn keys_without_end_take_no_memory_without_end() {
-        let mut keys = TagKeys::new(2);
+    fn any_number_of_keys_takes_bounded_memory() {
+        let mut keys = TagCardinality::new(2);
         for number in 0..50 {
             keys.add(&series(&[(&format!("key{number:02}"), "x")]));
             keys.add(&series(&[(&format!("key{number:02}"), "y")]));

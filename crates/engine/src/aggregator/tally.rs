@@ -1,4 +1,4 @@
-//! What one listener gathered in the open window.
+//! The samples that one listener gathered in the open window.
 
 use std::sync::Arc;
 
@@ -8,74 +8,75 @@ use super::cell::Cell;
 use super::registry::SeriesId;
 use crate::protocol::SampleValue;
 
-/// Where a listener keeps a series: its table's entry, and the cell in each of its tallies.
-pub type Place = u32;
+/// The index of a series within one listener: of the entry in its table, and of the cell in each of
+/// its tallies.
+pub type Slot = u32;
 
 /// The cells of a listener's series in one window.
 ///
-/// It goes to the aggregator at the window's edge and comes back empty. The series themselves stay
-/// with the listener; what the aggregator has to know of them travels along, in both directions.
+/// It goes to the aggregator at the end of the window and comes back empty. The series themselves
+/// stay with the listener; changes to them travel with the tally, in both directions.
 #[derive(Debug, Default)]
 pub struct Tally {
     cells: Vec<Cell>,
     /// The cells with samples, so that idle series cost a flush nothing.
-    touched: Vec<Place>,
-    /// The series that the listener met in this window.
-    pub(super) met: Vec<Met>,
-    /// On the way back: places whose series are forgotten. The listener frees them before it uses
-    /// the tally again, and the list tells the aggregator, next time, that it did.
-    pub(super) forgotten: Vec<Place>,
+    touched: Vec<Slot>,
+    /// The series that the listener added to its table in this window.
+    pub(super) new_series: Vec<NewSeries>,
+    /// On the way back: slots whose series have expired. The listener frees them before it uses the
+    /// tally again; at the next handover, the list confirms that to the aggregator.
+    pub(super) expired: Vec<Slot>,
 }
 
-/// A series that got a place.
+/// A series that was added to a listener's table.
 #[derive(Debug)]
-pub struct Met {
-    /// The place, perhaps another series' before.
-    pub place: Place,
-    /// The number by which the store knows the series.
+pub struct NewSeries {
+    /// Its slot, which may have belonged to another series before.
+    pub slot: Slot,
+    /// Its number in the store.
     pub id: SeriesId,
     /// The series itself.
     pub series: Arc<Series>,
 }
 
 impl Tally {
-    /// Makes room for so many places.
-    pub fn grow(&mut self, places: usize) {
-        if self.cells.len() < places {
-            self.cells.resize_with(places, Cell::default);
+    /// Grows to this many slots.
+    pub fn grow(&mut self, slots: usize) {
+        if self.cells.len() < slots {
+            self.cells.resize_with(slots, Cell::default);
         }
     }
 
-    /// Adds a sample; there is room for its place.
+    /// Adds a sample. The slot must exist: see [`Tally::grow`].
     #[inline]
     pub fn record(
         &mut self,
-        place: Place,
+        slot: Slot,
         value: &SampleValue<'_>,
         weight: f64,
         arrival_ns: u64,
         exact_samples: usize,
     ) {
-        let cell = &mut self.cells[place as usize];
+        let cell = &mut self.cells[slot as usize];
         if matches!(cell, Cell::Empty) {
-            self.touched.push(place);
+            self.touched.push(slot);
         }
         cell.record(value, weight, arrival_ns, exact_samples);
     }
 
-    /// Asks the processor to have the cell at hand soon.
+    /// Prefetches the cell of a slot.
     #[inline]
-    pub fn prefetch(&self, place: Place) {
-        if let Some(cell) = self.cells.get(place as usize) {
+    pub fn prefetch(&self, slot: Slot) {
+        if let Some(cell) = self.cells.get(slot as usize) {
             crate::sys::prefetch(cell);
         }
     }
 
-    /// Hands over what every series gathered.
-    pub fn drain(&mut self, mut each: impl FnMut(Place, Cell)) {
+    /// Passes each cell with samples to `each`, and leaves the tally empty.
+    pub fn drain(&mut self, mut each: impl FnMut(Slot, Cell)) {
         let Self { cells, touched, .. } = self;
-        for place in touched.drain(..) {
-            each(place, std::mem::take(&mut cells[place as usize]));
+        for slot in touched.drain(..) {
+            each(slot, std::mem::take(&mut cells[slot as usize]));
         }
     }
 

@@ -1,4 +1,5 @@
-//! The aggregator thread: waits for the window's edge, merges, flushes, hands to the forwarders.
+//! The aggregator thread: waits for the end of the window, merges the tallies, flushes, and passes
+//! the snapshot to the forwarders.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,7 +9,7 @@ use tracing::{error, warn};
 
 use super::AggregationConfig;
 use super::clock::{Edge, WindowClock};
-use super::handover::{AggregatorEnd, HandedOver, ListenerEnd, OWN};
+use super::handover::{AggregatorEnd, HandedOver, ListenerEnd, SELF_METRICS};
 use super::identity::Identifier;
 use super::pulse::Pulse;
 use super::registry::Registry;
@@ -18,29 +19,29 @@ use super::windows::{LastWindow, WindowStats};
 use crate::wake::Waker;
 use basics::time::unix_ms;
 
-/// How long a listener may take to hand over its tally. It is asked between two batches, so this
-/// is long; a tally that comes later is merged into the next window.
+/// Maximum time for listeners to hand over their tallies. They respond between two batches, so this
+/// is generous. A tally that comes later is merged into the next window.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 
-/// What the aggregator is told while it runs.
-pub enum Command {
-    /// Add a listener whose thread is called `name` and that `waker` wakes.
+/// A command to the running aggregator.
+pub enum AggregatorCommand {
+    /// Add a listener.
     AddListener {
-        /// What its thread is called.
+        /// The name of its thread.
         name: String,
-        /// What wakes it.
+        /// Wakes the thread.
         waker: Arc<Waker>,
-        /// Where its end goes.
+        /// Receives the listener's side of the handover.
         end: flume::Sender<ListenerEnd>,
     },
-    /// Go on with other settings; the open window stays open. Listeners that have been left a word
-    /// are woken. Answers when that is done.
+    /// Apply other settings. The open window stays open. All listeners are woken, so that they
+    /// apply their own changes. The sender is notified when that is done.
     Reconfigure(Box<Reconfiguration>, flume::Sender<()>),
 }
 
-/// Other settings.
+/// The settings that a reload may change.
 pub struct Reconfiguration {
-    /// Takes each window from now on; the previous one is dropped.
+    /// Receives each window from now on; the previous receiver is dropped.
     pub emit: Emit,
     /// Length of a window.
     pub interval: Duration,
@@ -48,26 +49,26 @@ pub struct Reconfiguration {
     pub aggregation: AggregationConfig,
     /// Merges the agent's tags.
     pub identifier: Arc<Identifier>,
-    /// Makes the self-metrics if there are none yet; `None` turns them off.
+    /// Creates the self-metrics if they are off; `None` turns them off.
     pub self_metrics: Option<NewSelfMetrics>,
 }
 
-/// Takes each closed window. It must not block: windows are late for as long as it takes.
+/// Receives each closed window. It must not block, because it delays the windows.
 pub type Emit = Box<dyn FnMut(&Arc<Snapshot>) + Send>;
 
-/// Makes [`SelfMetrics`] that merge the agent's tags by this identifier.
-pub type NewSelfMetrics = Box<dyn FnOnce(Arc<Identifier>) -> Box<dyn SelfMetrics> + Send>;
+/// Creates [`SelfMetricsSource`] that merge the agent's tags with this identifier.
+pub type NewSelfMetrics = Box<dyn FnOnce(Arc<Identifier>) -> Box<dyn SelfMetricsSource> + Send>;
 
-/// Records the daemon's metrics about itself into each window.
-pub trait SelfMetrics: Send {
-    /// Merges other tags of the agent from now on.
+/// Records the daemon's self-metrics into each window.
+pub trait SelfMetricsSource: Send {
+    /// Merges the tags of another agent section from now on.
     fn set_identifier(&mut self, identifier: Arc<Identifier>);
 
-    /// Records the current values. `empty` is an empty tally to use again.
+    /// Records the current values and returns them. `empty` is an empty tally to reuse.
     fn record(&mut self, empty: Box<Tally>) -> Box<Tally>;
 }
 
-/// Owns the store and everything between the tallies and the forwarders' queues.
+/// The aggregator: owns the store and everything between the tallies and the forwarders' queues.
 pub struct AggregatorThread {
     store: Store,
     clock: WindowClock,
@@ -80,20 +81,20 @@ pub struct AggregatorThread {
     self_tally: Option<SelfTally>,
 }
 
-/// The self-metrics, and the tally that goes to and fro.
+/// The self-metrics, and the empty tally for their next window.
 struct SelfTally {
-    metrics: Box<dyn SelfMetrics>,
+    metrics: Box<dyn SelfMetricsSource>,
     spare: Box<Tally>,
 }
 
 impl SelfTally {
-    fn new(metrics: Box<dyn SelfMetrics>) -> Self {
+    fn new(metrics: Box<dyn SelfMetricsSource>) -> Self {
         Self { metrics, spare: Box::default() }
     }
 }
 
 impl AggregatorThread {
-    /// Puts the parts together; nothing runs yet.
+    /// Assembles the aggregator without starting it.
     #[must_use]
     pub fn new(
         store: Store,
@@ -117,27 +118,27 @@ impl AggregatorThread {
         }
     }
 
-    /// Has it report how the windows go.
+    /// Reports statistics of the windows here.
     #[must_use]
     pub fn with_stats(self, windows: Arc<WindowStats>) -> Self {
         Self { windows, ..self }
     }
 
-    /// Adds the daemon's own metrics to each window, if there are any.
+    /// Adds the daemon's self-metrics to each window, if they are on.
     #[must_use]
-    pub fn with_self_metrics(self, metrics: Option<Box<dyn SelfMetrics>>) -> Self {
+    pub fn with_self_metrics(self, metrics: Option<Box<dyn SelfMetricsSource>>) -> Self {
         Self { self_tally: metrics.map(SelfTally::new), ..self }
     }
 
-    /// Has it look after this as well: the pulse stops when this thread or a listener's hangs.
+    /// Drives this pulse, which stops when this thread or the thread of a listener hangs.
     #[must_use]
     pub fn with_pulse(self, pulse: Option<Pulse>) -> Self {
         Self { pulse, ..self }
     }
 
-    /// Runs until the other end of `commands` is dropped, which happens after the listeners have
-    /// ended; then flushes the open window and closes the queues.
-    pub fn run(mut self, commands: &flume::Receiver<Command>) {
+    /// Runs until the sender of `commands` is dropped, which happens after the listeners have
+    /// ended. Then flushes the open window and closes the queues.
+    pub fn run(mut self, commands: &flume::Receiver<AggregatorCommand>) {
         let mut edge_at = self.edge_at();
         loop {
             let beat_at = self.pulse.as_ref().map(Pulse::next);
@@ -148,20 +149,21 @@ impl AggregatorThread {
                     self.close_window();
                     edge_at = self.edge_at();
                 }
-                Ok(Command::AddListener { name, waker, end }) => {
-                    // Whoever asked may have given up; then the end is dropped, and the listener is
-                    // one that never says anything.
+                Ok(AggregatorCommand::AddListener { name, waker, end }) => {
+                    // If the sender has given up, the listener's side is dropped, and the listener
+                    // counts as one that never answers.
                     let _gave_up = end.send(self.tallies.add_listener(&name, waker));
                 }
-                Ok(Command::Reconfigure(settings, done)) => {
+                Ok(AggregatorCommand::Reconfigure(settings, done)) => {
                     if self.reconfigure(*settings) {
                         edge_at = self.edge_at();
                     }
-                    let _nobody_waits = done.send(());
+                    let _requester_gone = done.send(());
                 }
                 Err(flume::RecvTimeoutError::Disconnected) => break,
             }
         }
+        // All listeners have handed over their last tally.
         while let Ok(handed) = self.tallies.tallies().try_recv() {
             self.merge(handed);
         }
@@ -169,23 +171,24 @@ impl AggregatorThread {
         self.flush(edge);
     }
 
-    /// Goes on with other settings; says whether the open window ends at another time.
+    /// Applies other settings. Returns whether the end of the open window may have moved.
     fn reconfigure(&mut self, settings: Reconfiguration) -> bool {
         let Reconfiguration { emit, interval, aggregation, identifier, self_metrics } = settings;
         self.registry.reconfigure(&aggregation, Arc::clone(&identifier));
         self.store.reconfigure(&aggregation, interval);
         self.emit = emit;
         self.self_tally = match (self.self_tally.take(), self_metrics) {
-            (Some(mut known), Some(_)) => {
-                known.metrics.set_identifier(identifier);
-                Some(known)
+            (Some(mut current), Some(_)) => {
+                current.metrics.set_identifier(identifier);
+                Some(current)
             }
             (None, Some(make)) => Some(SelfTally::new(make(identifier))),
             (_, None) => {
-                self.store.forget_listener(OWN);
+                self.store.remove_listener(SELF_METRICS);
                 None
             }
         };
+        // Listeners apply their own changes when they see a call.
         self.tallies.call();
         let is_other_interval = interval != self.interval;
         if is_other_interval {
@@ -196,8 +199,8 @@ impl AggregatorThread {
         is_other_interval
     }
 
-    /// When the open window ends. Looked up once a window, and not again after each beat: were the
-    /// wall clock set back in between, the edge would move away with every look.
+    /// When the open window ends. Computed once per window and not after each beat: if the wall
+    /// clock were set back in between, the end would move away with every beat.
     fn edge_at(&self) -> Instant {
         Instant::now() + self.clock.until_edge(unix_ms(SystemTime::now()))
     }
@@ -209,31 +212,34 @@ impl AggregatorThread {
     }
 
     fn close_window(&mut self) {
-        self.gather();
+        self.collect_tallies();
         let edge = self.clock.close(unix_ms(SystemTime::now()));
         if edge.clock_stepped {
-            warn!(window_end_ms = edge.end_ms, "the wall clock was set; windows go on from here");
+            warn!(window_end_ms = edge.end_ms, "wall clock stepped; windows continue from here");
         }
         self.flush(edge);
         self.store.expire();
         for metric in self.registry.take_newly_overflowing() {
             warn!(
                 metric,
-                "too many series: samples of new ones are folded into `overflow=true` \
+                "series limit reached; samples of new series go to the series with `overflow=true` \
                  (aggregation.max_series, max_series_per_metric, max_series_bytes)"
             );
         }
     }
 
     /// Merges a tally from every listener.
-    fn gather(&mut self) {
+    fn collect_tallies(&mut self) {
         let mut awaited = self.tallies.announce_edge();
         let deadline = Instant::now() + HAND_OVER_MAX;
         while awaited > 0 {
             match self.tallies.tallies().recv_deadline(deadline) {
                 Ok(handed) => self.merge(handed),
                 Err(_) => {
-                    error!(listeners = awaited, "did not hand over their samples in time");
+                    error!(
+                        listeners = awaited,
+                        "listeners not responding; their samples will count in a later window"
+                    );
                     return;
                 }
             }
@@ -244,7 +250,7 @@ impl AggregatorThread {
     fn merge(&mut self, mut handed: HandedOver) {
         self.store.merge(handed.listener, &mut handed.tally);
         if handed.is_last {
-            self.store.forget_listener(handed.listener);
+            self.store.remove_listener(handed.listener);
         }
         self.tallies.give_back(handed);
     }
@@ -260,14 +266,14 @@ impl AggregatorThread {
             lag: Duration::from_millis(late_ms),
             points: snapshot.points.len() as u64,
         });
-        // The forwarders have the window: nobody waits for this.
-        self.windows.tell_busiest(self.store.busiest(window));
+        // Only now, when the forwarders have the window: nothing waits for the top metrics.
+        self.windows.set_top_metrics(self.store.top_metrics(window));
     }
 
     fn add_self_metrics(&mut self) {
-        let Some(own) = &mut self.self_tally else { return };
-        let mut tally = own.metrics.record(std::mem::take(&mut own.spare));
-        self.store.merge(OWN, &mut tally);
-        own.spare = tally;
+        let Some(SelfTally { metrics, spare }) = &mut self.self_tally else { return };
+        let mut tally = metrics.record(std::mem::take(spare));
+        self.store.merge(SELF_METRICS, &mut tally);
+        *spare = tally;
     }
 }

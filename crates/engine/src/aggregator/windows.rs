@@ -1,92 +1,92 @@
-//! How the windows go: how many were closed, how late the last one was, and who was busy in it.
+//! Statistics of the windows: how many were closed, how late the last one was, its top metrics.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::activity::Busiest;
+use super::activity::TopMetrics;
 
-/// Shared between the aggregator, which writes once a window, and whoever reports.
+/// The statistics of the windows. The aggregator updates them once per window.
 #[derive(Debug)]
 pub struct WindowStats {
-    inner: Mutex<Inner>,
-    busiest: Mutex<Option<Arc<Busiest>>>,
+    state: Mutex<WindowState>,
+    top_metrics: Mutex<Option<Arc<TopMetrics>>>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct WindowState {
     interval: Duration,
     closed: u64,
     last: Option<LastWindow>,
-    /// When the last one was handed on, at first when the aggregator was made.
+    /// When the forwarders received the last window; initially when the aggregator was created.
     handed_on: Instant,
 }
 
-/// All of it at one moment.
+/// A copy of the statistics.
 #[derive(Clone, Copy, Debug)]
 pub struct WindowCounts {
     /// Length of a window.
     pub interval: Duration,
-    /// Windows that were closed since the start.
+    /// Number of windows closed since the start.
     pub closed: u64,
-    /// The last one of them.
+    /// The last closed window.
     pub last: Option<LastWindow>,
-    /// How long ago that was, or the start.
+    /// Time since the forwarders received it, or since the start.
     pub silent_for: Duration,
 }
 
-/// A window that was closed.
+/// The last closed window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastWindow {
     /// Its end, in Unix milliseconds.
     pub end_ms: u64,
-    /// From then until the forwarders had it.
+    /// Time from its end until the forwarders received it.
     pub lag: Duration,
-    /// Points in it.
+    /// Number of points in it.
     pub points: u64,
 }
 
 impl WindowStats {
-    /// No window yet.
+    /// Creates statistics without a closed window.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
-        let inner = Inner { interval, closed: 0, last: None, handed_on: Instant::now() };
-        Self { inner: Mutex::new(inner), busiest: Mutex::default() }
+        let state = WindowState { interval, closed: 0, last: None, handed_on: Instant::now() };
+        Self { state: Mutex::new(state), top_metrics: Mutex::default() }
     }
 
-    /// Windows are of another length from now on.
+    /// Changes the length of windows.
     pub fn set_interval(&self, interval: Duration) {
-        self.inner.lock().interval = interval;
+        self.state.lock().interval = interval;
     }
 
-    /// The forwarders have a window.
+    /// Counts a window that the forwarders have received.
     pub fn closed(&self, window: LastWindow) {
-        let mut inner = self.inner.lock();
-        inner.closed += 1;
-        inner.last = Some(window);
-        inner.handed_on = Instant::now();
+        let mut state = self.state.lock();
+        state.closed += 1;
+        state.last = Some(window);
+        state.handed_on = Instant::now();
     }
 
-    /// Who was busy in the last window.
-    pub fn tell_busiest(&self, busiest: Busiest) {
-        *self.busiest.lock() = Some(Arc::new(busiest));
+    /// Sets the top metrics of the last window.
+    pub fn set_top_metrics(&self, top_metrics: TopMetrics) {
+        *self.top_metrics.lock() = Some(Arc::new(top_metrics));
     }
 
-    /// The metrics that stood out in the last window; `None` before the first one is closed.
+    /// The top metrics of the last window; `None` before the first window is closed.
     #[must_use]
-    pub fn busiest(&self) -> Option<Arc<Busiest>> {
-        self.busiest.lock().clone()
+    pub fn top_metrics(&self) -> Option<Arc<TopMetrics>> {
+        self.top_metrics.lock().clone()
     }
 
-    /// How it stands.
+    /// A copy of the statistics, without the top metrics.
     #[must_use]
     pub fn counts(&self) -> WindowCounts {
-        let inner = self.inner.lock();
+        let state = self.state.lock();
         WindowCounts {
-            interval: inner.interval,
-            closed: inner.closed,
-            last: inner.last,
-            silent_for: inner.handed_on.elapsed(),
+            interval: state.interval,
+            closed: state.closed,
+            last: state.last,
+            silent_for: state.handed_on.elapsed(),
         }
     }
 }

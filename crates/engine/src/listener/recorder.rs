@@ -12,8 +12,8 @@ use super::{Origin, Protocol};
 use crate::aggregator::handover::ListenerEnd;
 use crate::aggregator::identity::Identifier;
 use crate::aggregator::registry::Registry;
-use crate::aggregator::shapes::{Known, Look, Meaning};
-use crate::aggregator::table::Table;
+use crate::aggregator::shapes::{KnownLine, NumberMeaning, ShapeLookup};
+use crate::aggregator::table::SeriesTable;
 use crate::listener::tap::listener::{Decoding, ListenerTap};
 use crate::listener::tap::taps::Taps;
 use crate::protocol::split::Split;
@@ -72,7 +72,7 @@ struct Line<'b, S> {
 /// A line, and if it may be known: split, with what was found by its shape.
 struct LookedAt<'b, S> {
     line: Line<'b, S>,
-    known: Option<(Split<'b>, Look)>,
+    known: Option<(Split<'b>, ShapeLookup)>,
 }
 
 impl<S> Ahead<'_, S> {
@@ -102,7 +102,7 @@ pub struct Recorder {
     protocol: Protocol,
     stats: Arc<ListenerStats>,
     handover: ListenerEnd,
-    table: Table,
+    table: SeriesTable,
     /// Counted since the last [`Recorder::publish`].
     counts: Counts,
     /// When the current batch was read, in nanoseconds since the start.
@@ -124,7 +124,7 @@ impl Recorder {
         stats: Arc<ListenerStats>,
         handover: ListenerEnd,
     ) -> Self {
-        let table = Table::new(shared.exact_samples, shared.line_cache);
+        let table = SeriesTable::new(shared.exact_samples, shared.line_cache);
         let (_, changes) = flume::bounded(0);
         Self {
             shared,
@@ -256,9 +256,9 @@ impl Recorder {
             self.catch_up(ahead);
         }
         let shapes = self.table.shapes();
-        let split = if shapes.is_worth_a_look() { self.protocol.split(line.line) } else { None };
+        let split = if shapes.should_look_up() { self.protocol.split(line.line) } else { None };
         let known = split.map(|split| {
-            let look = shapes.look(&split);
+            let look = shapes.start_lookup(&split);
             (split, look)
         });
         ahead.lines.push(LookedAt { line, known });
@@ -276,7 +276,11 @@ impl Recorder {
     }
 
     /// Decodes a line and remembers its shape where it is a plain one.
-    fn decode_line<S: Origin>(&mut self, line: &Line<'_, S>, split: Option<&(Split<'_>, Look)>) {
+    fn decode_line<S: Origin>(
+        &mut self,
+        line: &Line<'_, S>,
+        split: Option<&(Split<'_>, ShapeLookup)>,
+    ) {
         let Self { shared, protocol, stats, table, counts, arrival_ns, tap, .. } = self;
         let (mut samples, mut known) = (0, None);
         let limits = &shared.limits;
@@ -364,15 +368,15 @@ impl Shared {
     /// Records a sample; what is then known of its line, if its number is all that may change.
     pub fn record<'a>(
         &'a self,
-        table: &mut Table,
+        table: &mut SeriesTable,
         sample: Sample<'a>,
         arrival_ns: u64,
-    ) -> Option<Known> {
+    ) -> Option<KnownLine> {
         let Sample { name, value, weight, mut tags } = sample;
         self.identifier.add_agent_tags(&mut tags);
         let identity = self.identifier.identify(value.kind(), &name, &tags);
-        let place = table.record(&identity, &value, weight, arrival_ns, &self.registry)?;
-        Some(Known { place, meaning: Meaning::of(&value)?, weight })
+        let slot = table.record(&identity, &value, weight, arrival_ns, &self.registry)?;
+        Some(KnownLine { slot, meaning: NumberMeaning::of(&value)?, weight })
     }
 
     /// Counts a rejection and shows it with the bytes that its offset is in.

@@ -10,7 +10,7 @@ use crate::aggregator::handover::AggregatorEnd;
 use crate::aggregator::identity::{AgentConfig, Identifier};
 use crate::aggregator::registry::Registry;
 use crate::aggregator::store::Store;
-use crate::aggregator::table::Table;
+use crate::aggregator::table::SeriesTable;
 use crate::listener::Protocol;
 use crate::listener::recorder::{Ahead, Recorder, Shared};
 use crate::listener::stats::{Counts, ListenerStats};
@@ -135,7 +135,7 @@ fn recorded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConf
 pub fn decoded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) -> Outcome {
     let shared = shared(config);
     let mut store = Store::new(config, INTERVAL, Arc::clone(&shared.registry));
-    let mut table = Table::new(config.exact_samples, 0);
+    let mut table = SeriesTable::new(config.exact_samples, 0);
     // A listener has two in turn: one is with the aggregator while it fills the other.
     let mut spare = Box::default();
     let (mut snapshots, mut counts) = (Vec::new(), Counts::default());
@@ -155,7 +155,7 @@ fn record_all<'a>(
     shared: &'a Shared,
     protocol: Protocol,
     datagram: &'a [u8],
-    table: &mut Table,
+    table: &mut SeriesTable,
     counts: &mut Counts,
 ) {
     let mut each = |message: Result<Sample<'a>, Rejection>| match message {

@@ -9,6 +9,8 @@
 //! sent, so that a window that waited is as of its own time. For that its spool keeps to the order,
 //! whatever `delivery.spool.order` says.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -16,14 +18,14 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use tracing::warn;
 
 use self::wire::Encoder;
-use super::config::{Naming, RemoteWriteConfig};
+use super::config::RemoteWriteConfig;
 use super::state::{Limits, Placed, State};
 use crate::forwarder::{Forwarder, SendError};
 use crate::http::{HttpClient, HttpSettings, HttpUrl, Reply, Verdict};
 use crate::payload::Batch;
 use crate::stats::reason;
 use basics::text::Secret;
-use model::Snapshot;
+use model::{SeriesNaming, Snapshot};
 
 #[cfg(test)]
 mod tests;
@@ -71,7 +73,7 @@ impl RemoteWrite {
         name: &str,
         timeout: std::time::Duration,
         limits: super::PipelineLimits,
-        naming: Naming,
+        naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Result<Self, String> {
         let settings = HttpSettings {
             name,

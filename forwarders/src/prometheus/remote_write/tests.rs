@@ -9,6 +9,7 @@ use prost::Message;
 use super::*;
 use crate::forwarder::ErrorClass;
 use crate::http::scripted::{Answer, Asked, ScriptedServer};
+use crate::prometheus::tests::naming::StubNaming;
 use crate::prometheus::{PipelineLimits, PrometheusConfig};
 use model::testing::{point, snapshot_of, snapshot_of_counters};
 use model::{MetricKind, Point, Sum, Timer, Value};
@@ -44,10 +45,10 @@ struct Sample {
 }
 
 fn remote_write(url: &str, more: &str) -> RemoteWrite {
-    remote_write_as(Naming::Tallyd, url, more)
+    remote_write_as(None, url, more)
 }
 
-fn remote_write_as(naming: Naming, url: &str, more: &str) -> RemoteWrite {
+fn remote_write_as(naming: Option<Arc<dyn SeriesNaming>>, url: &str, more: &str) -> RemoteWrite {
     let text = format!(r#"{{"url": "{url}"{more}}}"#);
     let config: RemoteWriteConfig = serde_json::from_str(&text).unwrap();
     let expire_after = Duration::from_secs(20);
@@ -130,26 +131,23 @@ fn every_live_series_is_in_every_window_and_ends_with_a_stale_marker() {
 #[tokio::test]
 async fn series_have_the_names_of_the_page_and_what_it_does_not_show_is_not_sent() {
     let server = ScriptedServer::start(|_, _| Answer::status(200, ""));
-    let mut forwarder = remote_write_as(Naming::Callr, &url(&server), "");
+    let mut forwarder = remote_write_as(Some(Arc::new(StubNaming)), &url(&server), "");
     let gauge = |name: &str, tags: &[(&str, &str)], value| {
         point(MetricKind::Gauge, name, tags, Value::Gauge { value, arrival_ns: 0 })
     };
-    let flags = |flags| {
-        let tags = [("flags", flags), ("setid", "1"), ("uri", "sip:x")];
-        gauge("kamailio.dispatcher.list.target", &tags, 1.0)
-    };
-    let hidden = || gauge("kamailio.core.shmmem.headroom", &[], 0.5);
-    let poll = || counter("kamailio.poll.count", &[], 1.0);
+    let flags = |flags| gauge("source.target", &[("flags", flags), ("uri", "sip:x")], 1.0);
+    let hidden = || gauge("source.other", &[], 0.5);
+    let poll = || counter("source.poll", &[("uri", "sip:x")], 1.0);
     let mut batch = Batch::default();
     forwarder.encode(&snapshot_of(vec![hidden(), flags("AP"), poll()]), &mut batch);
     send(&mut forwarder, &mut batch).await.unwrap();
     assert_eq!((batch.points(), batch.points_pending()), (3, 0));
-    let target = "__name__=kamailio_dispatcher_list_target flags=AP setid=1 uri=sip:x";
-    let scrapes = "__name__=kamailio_exporter_total_scrapes";
-    assert_eq!(shown(&asked(&server.asked()[0])), [format!("{target} 1"), format!("{scrapes} 1")]);
+    let target = "__name__=other_target flags=AP uri=sip:x";
+    let polls = "__name__=other_polls uri=sip:x";
+    assert_eq!(shown(&asked(&server.asked()[0])), [format!("{target} 1"), format!("{polls} 1")]);
     let (lines, points) = encoded(&mut forwarder, vec![flags("IP"), poll(), hidden()]);
     let inactive = target.replace("AP", "IP");
-    let expected = [format!("{target} stale"), format!("{inactive} 1"), format!("{scrapes} 2")];
+    let expected = [format!("{target} stale"), format!("{inactive} 1"), format!("{polls} 2")];
     assert_eq!((lines, points), (expected.to_vec(), 3));
 }
 
@@ -327,8 +325,7 @@ fn credentials_and_headers_that_do_not_go_together_are_refused() {
         let text = format!(r#"{{"url": "http://127.0.0.1:1/"{more}}}"#);
         let config: RemoteWriteConfig = serde_json::from_str(&text).unwrap();
         let limits = PipelineLimits::new(&PrometheusConfig::default(), Duration::from_secs(1));
-        let error =
-            RemoteWrite::new(&config, "test", Duration::from_secs(1), limits, Naming::Tallyd);
+        let error = RemoteWrite::new(&config, "test", Duration::from_secs(1), limits, None);
         let error = error.err().unwrap();
         assert!(error.contains(word) && !error.contains("\"p\""), "{error}");
     }

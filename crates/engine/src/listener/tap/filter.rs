@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use api::tap::parameter;
 use basics::globs::Globs;
 use memchr::memmem::Finder;
 use model::MetricKind;
@@ -11,22 +12,6 @@ use crate::protocol::Tags;
 
 /// Most values of one parameter: each is compared with every sample.
 const VALUES_MAX: usize = 16;
-
-/// Names of parameters, which a request and the command share.
-pub mod parameter {
-    /// A glob on the metric name.
-    pub const MATCH: &str = "match";
-    /// `KEY` or `KEY=GLOB`.
-    pub const TAG: &str = "tag";
-    /// A metric's type.
-    pub const TYPE: &str = "type";
-    /// A network.
-    pub const FROM: &str = "from";
-    /// Whether rejected messages are shown.
-    pub const REJECTED: &str = "rejected";
-    /// Samples a second.
-    pub const RATE: &str = "rate";
-}
 
 /// What of a listener's input a client sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,12 +39,12 @@ pub struct Filter {
     from: Vec<Network>,
 }
 
-/// What a tap asks for.
+/// The request of a tap.
 #[derive(Clone, Debug, Default)]
-pub struct Wish {
+pub struct TapQuery {
     /// Which samples.
     pub filter: Filter,
-    /// How many a second; as many as the daemon shows if it is not said.
+    /// Most samples a second; `None` for as many as the daemon shows.
     pub rate: Option<u64>,
 }
 
@@ -71,15 +56,15 @@ struct TagFilter {
     values: Globs,
 }
 
-impl Wish {
+impl TapQuery {
     /// Reads the parameters of a request.
     ///
     /// # Errors
     /// Which one is wrong, and what is allowed.
     pub fn parse<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
-        let mut wish = Self::default();
+        let mut query = Self::default();
         let mut names: Vec<&str> = Vec::new();
-        let (mut shows, filter) = (None, &mut wish.filter);
+        let (mut shows, filter) = (None, &mut query.filter);
         for (key, value) in parameters {
             match key {
                 parameter::MATCH => names.push(value),
@@ -87,7 +72,7 @@ impl Wish {
                 parameter::TYPE => filter.kinds.push(kind(value)?),
                 parameter::FROM => filter.from.push(Network::parse(value)?),
                 parameter::REJECTED => shows = Some(rejected(value)?),
-                parameter::RATE => wish.rate = Some(rate(value)?),
+                parameter::RATE => query.rate = Some(rate(value)?),
                 _ => {
                     return Err(format!(
                         "`{key}` is no parameter: match, tag, type, from, rejected or rate"
@@ -110,7 +95,7 @@ impl Wish {
         let needles: Option<Vec<_>> = names.iter().map(|glob| literal_of(glob)).collect();
         let needles = needles.unwrap_or_default().into_iter();
         filter.needles = needles.map(|needle| Finder::new(needle).into_owned()).collect();
-        Ok(wish)
+        Ok(query)
     }
 }
 
@@ -195,8 +180,8 @@ impl TagFilter {
 }
 
 fn kind(word: &str) -> Result<MetricKind, String> {
-    let found = MetricKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-    found.ok_or_else(|| format!("`{word}` is no type: counter, gauge, timer, set or trace"))
+    MetricKind::from_word(word)
+        .ok_or_else(|| format!("`{word}` is no type: {}", MetricKind::listed()))
 }
 
 fn rejected(word: &str) -> Result<Shows, String> {
@@ -225,7 +210,7 @@ mod tests {
     use super::*;
 
     fn filter(parameters: &[(&str, &str)]) -> Filter {
-        Wish::parse(parameters.iter().copied()).unwrap().filter
+        TapQuery::parse(parameters.iter().copied()).unwrap().filter
     }
 
     fn tags(tags: &[(&'static str, &'static str)]) -> Tags<'static> {
@@ -289,12 +274,12 @@ mod tests {
             ("rate", "0", "a number of samples a second"),
             ("mtch", "a", "no parameter"),
         ] {
-            let error = Wish::parse([(key, value)].into_iter()).unwrap_err();
+            let error = TapQuery::parse([(key, value)].into_iter()).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
         let both = [("rejected", "only"), ("match", "a")];
-        assert!(Wish::parse(both.into_iter()).unwrap_err().contains("`from` alone"));
+        assert!(TapQuery::parse(both.into_iter()).unwrap_err().contains("`from` alone"));
         let many = (0..=VALUES_MAX).map(|_| ("match", "a"));
-        assert!(Wish::parse(many).unwrap_err().contains("at most 16"));
+        assert!(TapQuery::parse(many).unwrap_err().contains("at most 16"));
     }
 }

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use api::status::TapStatus;
 use bytes::Bytes;
 
 use super::TapConfig;
 use super::budget::Rate;
-use super::filter::{Filter, Wish};
+use super::filter::{Filter, TapQuery};
 
 /// Bounds of the events that may wait for a client.
 const QUEUE_MIN: u64 = 64;
@@ -79,28 +80,13 @@ pub struct TapCounts {
     pub dropped: u64,
 }
 
-/// Why nobody more may look on.
+/// Why a client is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// There are as many as may be.
+pub enum TapRefused {
+    /// So many clients are connected, the most that the configuration allows.
     TooMany(usize),
     /// The daemon stops.
     Stopping,
-}
-
-/// All of it for the status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TapStatus {
-    /// Clients that are there.
-    pub open: u64,
-    /// Those that came.
-    pub accepted: u64,
-    /// Those turned away because there were too many.
-    pub refused: u64,
-    /// Samples and rejected messages that were put into a queue, of all clients.
-    pub shown: u64,
-    /// Those that had no room there because the client read too slowly.
-    pub dropped: u64,
 }
 
 impl TapCounts {
@@ -147,14 +133,14 @@ impl Taps {
     ///
     /// # Errors
     /// When there are too many, or the daemon stops.
-    pub fn join(self: &Arc<Self>, wish: Wish) -> Result<Subscription, Refused> {
+    pub fn join(self: &Arc<Self>, query: TapQuery) -> Result<Subscription, TapRefused> {
         let TapConfig { max_rate, max_clients, .. } = self.config();
-        let rate = wish.rate.unwrap_or(u64::MAX).min(max_rate);
+        let rate = query.rate.unwrap_or(u64::MAX).min(max_rate);
         let burst = rate.clamp(QUEUE_MIN, QUEUE_MAX);
         // Twice the burst, so that one just after another finds room.
         let (sender, events) = sync_channel(burst as usize * 2);
         let client = Arc::new(Client {
-            filter: wish.filter,
+            filter: query.filter,
             rate: Rate::new(rate, burst.min(rate)),
             events: sender,
             queued_bytes: AtomicUsize::new(0),
@@ -162,11 +148,11 @@ impl Taps {
         });
         let mut clients = self.clients.lock();
         if self.is_closing() {
-            return Err(Refused::Stopping);
+            return Err(TapRefused::Stopping);
         }
         if clients.present.len() >= max_clients {
             clients.refused += 1;
-            return Err(Refused::TooMany(max_clients));
+            return Err(TapRefused::TooMany(max_clients));
         }
         clients.accepted += 1;
         clients.present.push(Arc::clone(&client));
@@ -311,14 +297,14 @@ mod tests {
     #[test]
     fn so_many_may_look_on_and_the_next_when_one_has_gone() {
         let taps = taps(1);
-        let first = taps.join(Wish::default()).unwrap();
+        let first = taps.join(TapQuery::default()).unwrap();
         let version = taps.version();
-        assert_eq!(taps.join(Wish::default()).unwrap_err(), Refused::TooMany(1));
+        assert_eq!(taps.join(TapQuery::default()).unwrap_err(), TapRefused::TooMany(1));
         assert_eq!(taps.version(), version, "listeners need not look");
         drop(first);
         assert_ne!(taps.version(), version);
         assert!(taps.clients().1.is_empty());
-        drop(taps.join(Wish::default()).unwrap());
+        drop(taps.join(TapQuery::default()).unwrap());
         let status = taps.status();
         assert_eq!((status.open, status.accepted, status.refused), (0, 2, 1));
     }
@@ -326,7 +312,7 @@ mod tests {
     #[test]
     fn what_waits_for_a_client_is_bounded_in_number_and_in_bytes() {
         let taps = taps(1);
-        let subscription = taps.join(Wish::default()).unwrap();
+        let subscription = taps.join(TapQuery::default()).unwrap();
         let client = &taps.clients().1[0];
         let taken = (0..10_000).filter(|_| client.push(Bytes::from_static(b"x"))).count();
         assert_eq!(taken, 2_000);
