@@ -13,7 +13,7 @@ use forwarders::stats::SpoolCounts;
 
 use crate::process;
 use crate::runtime::running_config::{ReloadStats, RunningConfig};
-use crate::runtime::{RuntimeState, ForwarderInfo};
+use crate::runtime::{ForwarderInfo, RuntimeState};
 use engine::aggregator::windows::WindowCounts;
 use engine::listener::stats::{ConnectionCounts, Counts, ListenerStats};
 use kamailio::stats::PollerStats;

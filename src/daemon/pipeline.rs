@@ -272,7 +272,9 @@ impl PipelineThreads {
         let exited = || io::Error::other("aggregator thread exited unexpectedly (bug)");
         let (end, added) = flume::bounded(1);
         let (name, waker) = (name.to_owned(), Arc::clone(waker));
-        self.commands.send(AggregatorCommand::AddListener { name, waker, end }).map_err(|_| exited())?;
+        self.commands
+            .send(AggregatorCommand::AddListener { name, waker, end })
+            .map_err(|_| exited())?;
         added.recv_async().await.map_err(|_| exited())
     }
 }

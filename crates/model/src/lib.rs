@@ -4,8 +4,8 @@
 //! can change without touching it and the other way round.
 
 mod estimator;
-mod naming;
 mod kind;
+mod naming;
 mod points;
 mod ranges;
 mod series;
@@ -17,8 +17,8 @@ mod sum;
 pub mod testing;
 mod timer;
 
-pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};
 pub use kind::{KindAlias, KindWords, METRIC_WORDS, MetricKind};
+pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};
 pub use points::Points;
 pub use ranges::PointRanges;
 pub use series::Series;

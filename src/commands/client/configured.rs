@@ -8,7 +8,7 @@ use api::path::DEFAULT_URL;
 use basics::address::Listen;
 
 use super::endpoint::Endpoint;
-use crate::config::{self, LoadError, Loaded};
+use crate::config::{self, ConfigFile, LoadError};
 
 /// Which configuration file.
 #[derive(Clone, Debug, Args)]

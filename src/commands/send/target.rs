@@ -33,24 +33,15 @@ pub(super) fn find(args: &SendArgs) -> Result<SendTarget, SendCommandError> {
     Ok(SendTarget { endpoint, limits, admin })
 }
 
-<<<<<<< HEAD:src/commands/send/target.rs
 /// The configuration. Without `--config` it is not needed when `--to` names the endpoint.
-fn load(args: &SendArgs) -> Result<Option<Loaded>, SendCommandError> {
-=======
-/// The configuration. One that is not named is of no use where all is said without it.
-fn load(args: &SendArgs) -> Result<Option<ConfigFile>, SendError> {
->>>>>>> lang-daemon:src/commands/send/destination.rs
+fn load(args: &SendArgs) -> Result<Option<ConfigFile>, SendCommandError> {
     if args.config.config.is_none() && args.to.is_some() {
         return Ok(None);
     }
     configured::load(&args.config).map_err(SendCommandError::Config)
 }
 
-<<<<<<< HEAD:src/commands/send/target.rs
-fn listener(loaded: &Loaded, protocol: Protocol) -> Result<Endpoint, SendCommandError> {
-=======
-fn listener(loaded: &ConfigFile, protocol: Protocol) -> Result<Endpoint, SendError> {
->>>>>>> lang-daemon:src/commands/send/destination.rs
+fn listener(loaded: &ConfigFile, protocol: Protocol) -> Result<Endpoint, SendCommandError> {
     let mut named = loaded.listeners.iter().filter(|listener| listener.protocol == protocol);
     let listener =
         named.next().ok_or_else(|| no_listener(loaded.source.name(), protocol.as_str()))?;
