@@ -16,9 +16,9 @@ use crate::config::admin::TopConfig;
 use crate::runtime::RuntimeState;
 use basics::largest::largest;
 use basics::time::rfc3339_ms;
-use engine::aggregator::activity::{GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX, TopMetrics};
+use engine::aggregator::activity::{self, GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX};
 use engine::aggregator::registry::Registry;
-use engine::aggregator::tags::TagKeys;
+use engine::aggregator::tags::TagCardinality;
 use engine::listener::senders::Sent;
 
 /// How long a scan of the tags is used at least: scanning a million series takes a while.
@@ -59,26 +59,26 @@ impl TopView {
     pub(super) async fn answer(
         &self,
         query: &TopQuery,
-        observed: &RuntimeState,
+        runtime: &RuntimeState,
     ) -> Result<Top, String> {
         let limit = query.limit;
         if limit == 0 || limit > ROWS_MAX {
             return Err(format!("limit must be 1 to {ROWS_MAX}"));
         }
-        let running = observed.config.current();
+        let running = runtime.config.current();
         let TopConfig { max_tag_keys, max_senders } = running.config.admin.top;
-        let uptime_s = observed.started.elapsed().as_secs_f64();
-        let mut top = Top { instance: observed.instance.clone(), uptime_s, ..Top::default() };
+        let uptime_s = runtime.started.elapsed().as_secs_f64();
+        let mut top = Top { instance: runtime.instance.clone(), uptime_s, ..Top::default() };
         for part in query.parts.split(',') {
             let part = TopPart::from_word(part)
                 .ok_or("parts are metrics, tag_keys and senders, with commas")?;
             match part {
-                TopPart::Metrics => top.metrics = Some(metrics(observed, query)),
+                TopPart::Metrics => top.metrics = Some(metrics(runtime, query)),
                 TopPart::TagKeys => {
-                    let keys = self.tag_keys(&observed.registry, max_tag_keys, limit).await;
+                    let keys = self.tag_keys(&runtime.registry, max_tag_keys, limit).await;
                     top.tag_keys = Some(keys);
                 }
-                TopPart::Senders => top.senders = Some(senders(observed, max_senders, limit)),
+                TopPart::Senders => top.senders = Some(senders(runtime, max_senders, limit)),
             }
         }
         Ok(top)
@@ -104,7 +104,7 @@ impl TopView {
 /// Scans all series, some at a time: a listener that meets a new series does not wait for the scan.
 fn scan_tags(registry: &Registry, most: usize) -> TagScan {
     let at = Instant::now();
-    let (mut keys, mut next) = (TagKeys::new(most), Some(0));
+    let (mut keys, mut next) = (TagCardinality::new(most), Some(0));
     while let Some(from) = next
         && at.elapsed() < SCAN_MAX
     {
@@ -130,12 +130,12 @@ fn scan_tags(registry: &Registry, most: usize) -> TagScan {
 /// Counts by listener and sender.
 type BySender<'a> = BTreeMap<(&'a str, String), Sent>;
 
-fn senders(observed: &RuntimeState, most: usize, limit: usize) -> TopSenders {
-    let parts = observed.components.now();
+fn senders(runtime: &RuntimeState, most: usize, limit: usize) -> TopSenders {
+    let components = runtime.components.now();
     let (mut counted_for, mut others) = (Duration::ZERO, Sent::default());
     let mut by_sender = BySender::new();
     if most > 0 {
-        for stats in &parts.listeners {
+        for stats in &components.listeners {
             let seen = stats.senders().look(most);
             counted_for = counted_for.max(seen.counted_for);
             others.add(&seen.others);
@@ -162,29 +162,29 @@ fn counts(sent: &Sent) -> SentCounts {
     SentCounts { datagrams, bytes, messages, rejected }
 }
 
-fn metrics(observed: &RuntimeState, query: &TopQuery) -> TopMetrics {
-    let interval_s = observed.windows.counts().interval.as_secs_f64();
-    let busiest = observed.windows.busiest();
-    let rows = busiest.as_deref().map_or(&[][..], |busiest| sorted(busiest, query.sort));
+fn metrics(runtime: &RuntimeState, query: &TopQuery) -> TopMetrics {
+    let interval_s = runtime.windows.counts().interval.as_secs_f64();
+    let latest = runtime.windows.top_metrics();
+    let rows = latest.as_deref().map_or(&[][..], |latest| sorted(latest, query.sort));
     let rows = &rows[..rows.len().min(query.limit)];
-    let overflowed = observed.registry.overflowed(rows.iter().map(MetricActivity::name));
-    let busiest = busiest.as_deref();
+    let overflowed = runtime.registry.overflowed(rows.iter().map(MetricActivity::name));
+    let latest = latest.as_deref();
     TopMetrics {
-        window_end: busiest.map(|busiest| rfc3339_ms(busiest.end_ms)),
+        window_end: latest.map(|latest| rfc3339_ms(latest.end_ms)),
         interval_s,
         new_within_s: interval_s * GROWTH_WINDOWS as f64,
-        total: busiest.map_or(0, |busiest| busiest.metrics),
-        window_samples: busiest.map_or(0, |busiest| busiest.window_samples),
+        total: latest.map_or(0, |latest| latest.metrics),
+        window_samples: latest.map_or(0, |latest| latest.window_samples),
         sort: query.sort.as_str().to_owned(),
         top: rows.iter().zip(overflowed).map(|(row, overflowed)| metric(row, overflowed)).collect(),
     }
 }
 
-fn sorted(busiest: &TopMetrics, sort: TopSort) -> &[MetricActivity] {
+fn sorted(latest: &activity::TopMetrics, sort: TopSort) -> &[MetricActivity] {
     match sort {
-        TopSort::Samples => &busiest.by_samples,
-        TopSort::Series => &busiest.by_series,
-        TopSort::NewSeries => &busiest.by_new_series,
+        TopSort::Samples => &latest.by_samples,
+        TopSort::Series => &latest.by_series,
+        TopSort::NewSeries => &latest.by_new_series,
     }
 }
 

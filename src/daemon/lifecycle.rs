@@ -22,7 +22,7 @@ use crate::runtime::self_metrics::pipeline::SelfMetricsRecorder;
 use crate::runtime::{Components, RuntimeState, SharedComponents};
 use engine::aggregator::handover::AggregatorEnd;
 use engine::aggregator::store::Store;
-use engine::aggregator::thread::{AggregatorThread, SelfMetrics};
+use engine::aggregator::thread::{AggregatorThread, SelfMetricsSource};
 use engine::aggregator::windows::WindowStats;
 use engine::listener::passed::PassedSockets;
 use engine::listener::recorder::Shared;
@@ -76,7 +76,7 @@ impl Daemon {
         let store = Store::new(&config.aggregation, interval, Arc::clone(&shared.registry));
         let registry = Arc::clone(&shared.registry);
         let identifier = Arc::clone(&shared.identifier);
-        let self_metrics = config.self_metrics.then(|| -> Box<dyn SelfMetrics> {
+        let self_metrics = config.self_metrics.then(|| -> Box<dyn SelfMetricsSource> {
             Box::new(SelfMetricsRecorder::new(Arc::clone(&state), identifier))
         });
         let (emit, _none_removed) = delivery.apply(destinations);
