@@ -269,7 +269,7 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
         .iter()
         .map(|one| text(one, "listener").rsplit(' ').next().unwrap().to_owned())
         .collect::<Vec<_>>();
-    let http = reqwest::blocking::Client::new();
+    let http = common::http().build().unwrap();
     let answers = |expression: &str| {
         let url = format!("{url}/api/v1/query");
         let query = [("query", filled(expression, &job))];

@@ -49,7 +49,7 @@ impl Demo {
     }
 
     fn status(&self) -> Value {
-        reqwest::blocking::get(format!("{}/api/v1/status", self.url)).unwrap().json().unwrap()
+        common::get(format!("{}/api/v1/status", self.url)).unwrap().json().unwrap()
     }
 
     /// Sends a signal to all processes of the demo, as Ctrl-C does.
@@ -105,7 +105,7 @@ fn the_demo_shows_rejections_a_series_leak_and_a_down_destination_until_ctrl_c()
         assert!(Instant::now() < deadline, "{status:#}");
         std::thread::sleep(Duration::from_millis(100));
     }
-    let page = reqwest::blocking::get(format!("{}/", demo.url)).unwrap();
+    let page = common::get(format!("{}/", demo.url)).unwrap();
     assert_eq!(page.status(), 200);
     assert!(page.text().unwrap().contains("<title>tallyd</title>"));
 
@@ -117,7 +117,7 @@ fn the_demo_shows_rejections_a_series_leak_and_a_down_destination_until_ctrl_c()
     assert!(said.contains("ledger of the listeners received="), "{said}");
     assert!(said.contains("forwarder=\"graphite-down\""), "{said}");
     assert!(!folder.exists(), "its folder is removed");
-    assert!(reqwest::blocking::get(url).is_err(), "the daemon has ended");
+    assert!(common::get(url).is_err(), "the daemon has ended");
 }
 
 #[test]

@@ -369,7 +369,7 @@ fn the_prometheus_document_shows_the_real_page() {
         status["forwarders"]["prometheus"]["delivered"] == points
     });
     let url = format!("http://{}/metrics", daemon.page.unwrap());
-    let page = reqwest::blocking::get(url).unwrap().text().unwrap();
+    let page = common::get(url).unwrap().text().unwrap();
     assert_eq!(page.trim_end(), shown.text.trim_end());
 }
 

@@ -382,7 +382,7 @@ fn kamailio_script_counters_and_polled_statistics_arrive_together() {
     ];
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let page = reqwest::blocking::get(&url).unwrap().text().unwrap();
+        let page = common::get(&url).unwrap().text().unwrap();
         if wanted.iter().all(|line| page.lines().any(|there| there == *line))
             && page.contains("sip_request_time_count{role=\"edge\"}")
         {

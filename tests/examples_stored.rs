@@ -47,7 +47,7 @@ fn influxdb_answers_every_query_that_is_shown() {
         return;
     }
     let database = format!("example_{}", std::process::id());
-    let http = reqwest::blocking::Client::new();
+    let http = common::http().build().unwrap();
     let query = |text: &str| -> Vec<Value> {
         let parameters = [("db", database.as_str()), ("q", text)];
         let url = reqwest::Url::parse_with_params(&format!("{url}/query"), &parameters).unwrap();

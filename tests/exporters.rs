@@ -10,9 +10,8 @@ use std::time::Instant;
 use common::promtool::promtool;
 use common::replay::{Answer, Replay};
 use common::{Daemon, PATIENCE, assert_balanced, tallyd};
-use forwarders::http::scripted::{Answer as Says, ScriptedServer};
+use forwarders::http::scripted::{ScriptedAnswer as Says, ScriptedServer};
 use forwarders::testing::real_server;
-use reqwest::blocking::Client;
 
 /// The methods that the exporter polled when its page was recorded.
 const METHODS: &str = "tm.stats, sl.stats, core.shmmem, core.uptime, core.tcp_info, \
@@ -38,7 +37,7 @@ fn page(daemon: &Daemon) -> String {
     let url = format!("http://{}/metrics", daemon.page.unwrap());
     // As Prometheus requests it, which prefers OpenMetrics.
     let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
-    let reply = Client::new().get(url).header("Accept", accept).send().unwrap();
+    let reply = common::http().build().unwrap().get(url).header("Accept", accept).send().unwrap();
     assert_eq!(reply.status(), 200);
     assert_eq!(reply.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     reply.text().unwrap()
@@ -269,7 +268,7 @@ fn a_page_is_relayed_unchanged_or_not_at_all() {
     ));
     let get = |path: &str| {
         let url = format!("http://{}{path}", daemon.page.unwrap());
-        let reply = reqwest::blocking::get(url).unwrap();
+        let reply = common::get(url).unwrap();
         let kind = reply.headers()["content-type"].to_str().unwrap().to_owned();
         (reply.status().as_u16(), kind, reply.text().unwrap())
     };

@@ -22,7 +22,7 @@ impl Influx {
     fn find(variable: &str, test: &str) -> Option<Self> {
         let url = real_server(variable)?;
         let database = format!("{test}_{}", std::process::id());
-        let influx = Self { url, database, http: reqwest::blocking::Client::new() };
+        let influx = Self { url, database, http: common::http().build().unwrap() };
         influx.query(&format!("CREATE DATABASE {}", influx.database));
         Some(influx)
     }
@@ -254,7 +254,7 @@ fn version_2_arrives_in_victoriametrics() {
 
 /// The sum of each series, by the value of its tag `n`.
 fn sums_in_victoriametrics(url: &str, selector: &str) -> BTreeMap<String, f64> {
-    let get = |path: &str| reqwest::blocking::get(format!("{url}{path}")).unwrap().text().unwrap();
+    let get = |path: &str| common::get(format!("{url}{path}")).unwrap().text().unwrap();
     get("/internal/force_flush");
     let mut sums: BTreeMap<String, f64> = BTreeMap::new();
     for line in get(&format!("/api/v1/export?match[]={selector}")).lines() {

@@ -263,7 +263,7 @@ fn prometheus_sees_the_totals_of_kamailio() {
     });
     let page = format!("http://{}/metrics", daemon.page.unwrap());
     let shows = |line: &str| {
-        let text = reqwest::blocking::get(&page).unwrap().text().unwrap();
+        let text = common::get(&page).unwrap().text().unwrap();
         text.lines().any(|shown| shown == line)
     };
     for line in [

@@ -398,7 +398,7 @@ fn the_exporter_pages_show_the_values_of_kamcmd() {
         };
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let page = reqwest::blocking::get(&url).unwrap().text().unwrap();
+            let page = common::get(&url).unwrap().text().unwrap();
             let says: BTreeMap<_, _> =
                 fields(&kamailio.kamcmd(&["stats.fetch", "all"])).into_iter().collect();
             let is_same =
@@ -431,7 +431,7 @@ impl Influx {
     fn query(&self, query: &str) -> Value {
         let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
         let url = format!("{}/query?db={}&epoch=s&q={escaped}", self.url, self.database);
-        let reply = reqwest::blocking::Client::new().post(url).send().unwrap();
+        let reply = common::http().build().unwrap().post(url).send().unwrap();
         let reply: Value = reply.json().unwrap();
         assert!(reply["results"][0]["error"].is_null(), "{query}: {reply}");
         reply

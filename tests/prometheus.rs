@@ -13,7 +13,6 @@ use std::time::Instant;
 use common::promtool::promtool;
 use common::{Daemon, PATIENCE, tallyd};
 use forwarders::testing::real_server;
-use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
 const PAGE: &str = "interval: 200ms\nforwarders: { prometheus: { listen: \"127.0.0.1:0\" } }\n";
@@ -21,7 +20,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 
 fn page(daemon: &Daemon, accept: &str) -> String {
     let url = format!("http://{}/metrics", daemon.page.unwrap());
-    let reply = Client::new().get(url).header("Accept", accept).send().unwrap();
+    let reply = common::http().build().unwrap().get(url).header("Accept", accept).send().unwrap();
     assert_eq!(reply.status(), 200);
     reply.text().unwrap()
 }
@@ -291,7 +290,7 @@ impl Drop for Prometheus {
 fn query(url: &str, expression: &str) -> BTreeMap<String, f64> {
     let url = format!("{url}/api/v1/query");
     let url = reqwest::Url::parse_with_params(&url, &[("query", expression)]).unwrap();
-    let reply: Value = Client::new().get(url).send().unwrap().json().unwrap();
+    let reply: Value = common::http().build().unwrap().get(url).send().unwrap().json().unwrap();
     assert_eq!(reply["status"], "success", "{reply}");
     let series = reply["data"]["result"].as_array().unwrap();
     series
@@ -419,7 +418,7 @@ fn read_back_remote_write(write: &str, read: &str, flush: impl Fn()) {
 fn remote_write_delivers_to_victoriametrics() {
     let Some(url) = real_server("TALLYD_TEST_VICTORIAMETRICS") else { return };
     read_back_remote_write(&format!("{url}/api/v1/write"), &url, || {
-        Client::new().get(format!("{url}/internal/force_flush")).send().unwrap();
+        common::http().build().unwrap().get(format!("{url}/internal/force_flush")).send().unwrap();
     });
 }
 

@@ -289,7 +289,7 @@ fn a_page_keeps_its_totals_unless_its_own_keys_change() {
     let daemon = Daemon::start(&page(""));
     let read = || {
         let url = format!("http://{}/metrics", daemon.page.unwrap());
-        reqwest::blocking::get(url).and_then(reqwest::blocking::Response::text)
+        common::get(url).and_then(reqwest::blocking::Response::text)
     };
     let wait = |wanted: &str| {
         let deadline = Instant::now() + PATIENCE;
@@ -317,7 +317,7 @@ fn a_page_whose_own_keys_change_is_served_at_the_same_address() {
     applied(&daemon.reload(&page("/b")));
     let deadline = Instant::now() + PATIENCE;
     let is_served = || {
-        let reply = reqwest::blocking::get(format!("http://127.0.0.1:{port}/b"));
+        let reply = common::get(format!("http://127.0.0.1:{port}/b"));
         reply.is_ok_and(|reply| reply.status().is_success())
     };
     while !is_served() {
@@ -498,13 +498,12 @@ fn the_log_and_the_admin_endpoint_follow_the_file() {
     ));
     daemon.signal("HUP");
     let deadline = Instant::now() + PATIENCE;
-    let moved =
-        || reqwest::blocking::get(format!("http://{free}/readyz")).is_ok_and(|r| r.status() == 200);
+    let moved = || common::get(format!("http://{free}/readyz")).is_ok_and(|r| r.status() == 200);
     while !moved() {
         assert!(Instant::now() < deadline, "the endpoint did not move");
         thread::sleep(Duration::from_millis(5));
     }
-    let gone = || reqwest::blocking::get(format!("http://{old}/readyz")).is_err();
+    let gone = || common::get(format!("http://{old}/readyz")).is_err();
     while !gone() {
         assert!(Instant::now() < deadline, "the old endpoint still answers");
         thread::sleep(Duration::from_millis(5));

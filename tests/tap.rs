@@ -110,7 +110,7 @@ struct Events(BufReader<reqwest::blocking::Response>);
 
 impl Events {
     fn open(daemon: &Daemon, query: &str) -> Self {
-        let client = reqwest::blocking::Client::builder().timeout(None).build().unwrap();
+        let client = common::http().timeout(None).build().unwrap();
         let url = format!("http://{}/api/v1/tap?{query}", daemon.admin);
         let reply = client.get(url).send().unwrap();
         assert_eq!(reply.status().as_u16(), 200);
@@ -602,7 +602,7 @@ fn tap_finds_the_daemon_by_its_configuration() {
 #[test]
 fn a_tap_is_refused_to_pages_of_other_sites() {
     let daemon = Daemon::start("");
-    let client = reqwest::blocking::Client::new();
+    let client = common::http().build().unwrap();
     let url = format!("http://{}/api/v1/tap", daemon.admin);
     for (header, value) in [("sec-fetch-site", "cross-site"), ("host", "evil.example")] {
         let reply = client.get(&url).header(header, value).send().unwrap();

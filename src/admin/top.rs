@@ -16,7 +16,9 @@ use crate::config::admin::TopConfig;
 use crate::runtime::RuntimeState;
 use basics::largest::largest;
 use basics::time::rfc3339_ms;
-use engine::aggregator::activity::{self, GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX};
+use engine::aggregator::activity::{
+    GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX, WindowTopMetrics,
+};
 use engine::aggregator::registry::Registry;
 use engine::aggregator::tags::TagCardinality;
 use engine::listener::senders::Sent;
@@ -164,27 +166,27 @@ fn counts(sent: &Sent) -> SentCounts {
 
 fn metrics(runtime: &RuntimeState, query: &TopQuery) -> TopMetrics {
     let interval_s = runtime.windows.counts().interval.as_secs_f64();
-    let latest = runtime.windows.top_metrics();
-    let rows = latest.as_deref().map_or(&[][..], |latest| sorted(latest, query.sort));
+    let window = runtime.windows.top_metrics();
+    let rows = window.as_deref().map_or(&[][..], |window| sorted(window, query.sort));
     let rows = &rows[..rows.len().min(query.limit)];
     let overflowed = runtime.registry.overflowed(rows.iter().map(MetricActivity::name));
-    let latest = latest.as_deref();
+    let window = window.as_deref();
     TopMetrics {
-        window_end: latest.map(|latest| rfc3339_ms(latest.end_ms)),
+        window_end: window.map(|window| rfc3339_ms(window.end_ms)),
         interval_s,
         new_within_s: interval_s * GROWTH_WINDOWS as f64,
-        total: latest.map_or(0, |latest| latest.metrics),
-        window_samples: latest.map_or(0, |latest| latest.window_samples),
+        total: window.map_or(0, |window| window.metrics),
+        window_samples: window.map_or(0, |window| window.window_samples),
         sort: query.sort.as_str().to_owned(),
         top: rows.iter().zip(overflowed).map(|(row, overflowed)| metric(row, overflowed)).collect(),
     }
 }
 
-fn sorted(latest: &activity::TopMetrics, sort: TopSort) -> &[MetricActivity] {
+fn sorted(window: &WindowTopMetrics, sort: TopSort) -> &[MetricActivity] {
     match sort {
-        TopSort::Samples => &latest.by_samples,
-        TopSort::Series => &latest.by_series,
-        TopSort::NewSeries => &latest.by_new_series,
+        TopSort::Samples => &window.by_samples,
+        TopSort::Series => &window.by_series,
+        TopSort::NewSeries => &window.by_new_series,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use forwarders::advice::advice;
-use forwarders::delivery::driver::Destination;
+use forwarders::delivery::destination::Destination;
 
 use crate::commands::kamailio as command;
 use crate::commands::reload;

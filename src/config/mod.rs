@@ -16,7 +16,7 @@ use std::{env, io};
 
 use basics::address;
 use basics::units::{ByteSize, Span, between};
-use forwarders::delivery::driver::Destination;
+use forwarders::delivery::destination::Destination;
 use forwarders::naming::PageNaming;
 use forwarders::{BuildContext, ForwardersConfig};
 use serde::Deserialize;
@@ -196,7 +196,7 @@ impl Config {
         let forwarders: &ForwardersConfig = &self.forwarders;
         forwarders.check().map_err(|error| {
             let keys = ["forwarders", error.kind];
-            let span = yaml::key_span(source, &keys, error.index, error.misfit.key);
+            let span = yaml::key_span(source, &keys, error.index, error.invalid.key);
             source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
         })?;
         forwarders.clone().build(&context).map_err(|error| {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::aggregator::thread::Emit;
-use forwarders::delivery::driver::{Destination, Outlet, Running};
+use forwarders::delivery::destination::Destination;
+use forwarders::delivery::handle::{DestinationHandle, QueueHandle};
 use forwarders::spool::SpoolPlace;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,7 +26,7 @@ pub(super) struct Delivery {
 
 /// A running destination and the controls of its task.
 struct DestinationTask {
-    running: Running,
+    handle: DestinationHandle,
     /// The time by which the task has to end; unset while the destination is in use.
     deadline: watch::Sender<Option<Instant>>,
     is_removed: Arc<AtomicBool>,
@@ -46,12 +47,12 @@ enum StagedDestination {
 pub(super) struct RemovedDestinations(Vec<DestinationTask>);
 
 impl Delivery {
-    /// Creates a delivery without destinations; their spools will be in `place`.
+    /// Creates it without destinations; their spools are in `place`.
     pub(super) fn new(place: SpoolPlace) -> Self {
         Self { place, destinations: Vec::new(), tasks: JoinSet::new() }
     }
 
-    /// Starts the forwarders of new and reconfigured destinations. Running destinations are not
+    /// Starts the forwarders of new and reconfigured destinations. DestinationHandle destinations are not
     /// changed.
     ///
     /// # Errors
@@ -62,17 +63,17 @@ impl Delivery {
     ) -> Result<StagedDestinations, StartError> {
         let mut staged = Vec::new();
         for mut destination in destinations {
-            let mut running = self.destinations.iter().map(|task| &task.running).enumerate();
-            let same = running.find(|(_, running)| running.can_become(&destination));
+            let mut handles = self.destinations.iter().map(|task| &task.handle).enumerate();
+            let same = handles.find(|(_, handle)| handle.can_reconfigure(&destination));
             // Not started here: a forwarder with unchanged settings, which runs already, and one that
             // listens at its predecessor's address, which its task starts when that one has stopped.
-            if same.is_none_or(|(_, running)| !running.starts_by_itself(&destination)) {
+            if same.is_none_or(|(_, handle)| !handle.defers_start(&destination)) {
                 let started = destination.forwarder.start().await;
                 let name = &destination.common.name;
                 started.map_err(|source| StartError::Forwarder { name: name.clone(), source })?;
             }
             staged.push(match same {
-                Some((index, running)) if running.is(&destination) => {
+                Some((index, handle)) if handle.same_config(&destination) => {
                     StagedDestination::Unchanged(index)
                 }
                 Some((index, _)) => StagedDestination::Reconfigured(index, destination),
@@ -90,23 +91,23 @@ impl Delivery {
     ) -> (Emit, RemovedDestinations) {
         let mut previous: Vec<Option<DestinationTask>> =
             std::mem::take(&mut self.destinations).into_iter().map(Some).collect();
-        let mut outlets = Vec::new();
+        let mut queues = Vec::new();
         for destination in staged {
-            let (outlet, task) = match destination {
+            let (queue, task) = match destination {
                 StagedDestination::Unchanged(index) => {
                     let Some(task) = previous[index].take() else { continue };
-                    (task.running.another_outlet(), task)
+                    (task.handle.queue(), task)
                 }
                 StagedDestination::Reconfigured(index, destination) => {
                     let Some(mut task) = previous[index].take() else { continue };
-                    (task.running.become_this(destination), task)
+                    (task.handle.reconfigure(destination), task)
                 }
                 StagedDestination::Added(destination) => {
-                    let (outlet, task) = self.spawn(destination);
-                    (Some(outlet), task)
+                    let (queue, task) = self.spawn(destination);
+                    (Some(queue), task)
                 }
             };
-            outlets.extend(outlet);
+            queues.extend(queue);
             self.destinations.push(task);
         }
         let removed: Vec<_> = previous.into_iter().flatten().collect();
@@ -114,16 +115,16 @@ impl Delivery {
         // log at the end of the daemon will not contain.
         removed.iter().for_each(|task| task.is_removed.store(true, Ordering::Release));
         let emit =
-            move |snapshot: &_| outlets.iter().for_each(|outlet: &Outlet| outlet.push(snapshot));
+            move |snapshot: &_| queues.iter().for_each(|queue: &QueueHandle| queue.push(snapshot));
         (Box::new(emit), RemovedDestinations(removed))
     }
 
     /// Names, kinds and ledgers of the running destinations.
     pub(super) fn info(&self) -> Vec<ForwarderInfo> {
-        let info = |DestinationTask { running, .. }: &DestinationTask| ForwarderInfo {
-            name: running.name().to_owned(),
-            kind: running.kind(),
-            stats: Arc::clone(running.stats()),
+        let info = |DestinationTask { handle, .. }: &DestinationTask| ForwarderInfo {
+            name: handle.name().to_owned(),
+            kind: handle.kind(),
+            stats: Arc::clone(handle.stats()),
         };
         self.destinations.iter().map(info).collect()
     }
@@ -135,20 +136,20 @@ impl Delivery {
         self.tasks.join_all().await;
     }
 
-    fn spawn(&mut self, destination: Destination) -> (Outlet, DestinationTask) {
-        let (outlet, running, task) = destination.split_with_spool(&self.place);
-        info!(forwarder = running.name(), kind = running.kind(), "forwarding");
+    fn spawn(&mut self, destination: Destination) -> (QueueHandle, DestinationTask) {
+        let (queue, handle, task) = destination.split_with_spool(&self.place);
+        info!(forwarder = handle.name(), kind = handle.kind(), "forwarding");
         let (deadline, watched) = watch::channel(None);
         let is_removed = Arc::<AtomicBool>::default();
-        let (removed, stats) = (Arc::clone(&is_removed), Arc::clone(running.stats()));
-        let name = running.name().to_owned();
+        let (removed, stats) = (Arc::clone(&is_removed), Arc::clone(handle.stats()));
+        let name = handle.name().to_owned();
         self.tasks.spawn(async move {
             task.run(watched).await;
             if removed.load(Ordering::Acquire) {
                 log_forwarder_ledger(&name, &stats);
             }
         });
-        (outlet, DestinationTask { running, deadline, is_removed })
+        (queue, DestinationTask { handle, deadline, is_removed })
     }
 }
 
@@ -165,7 +166,7 @@ impl RemovedDestinations {
     pub(super) fn end_within(self, time: Duration) {
         for task in self.0 {
             info!(
-                forwarder = task.running.name(),
+                forwarder = task.handle.name(),
                 "forwarder removed; delivering its remaining points"
             );
             task.end_by(Instant::now() + time);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use forwarders::delivery::driver::Destination;
+use forwarders::delivery::destination::Destination;
 use forwarders::spool::SpoolPlace;
 use tokio::task::JoinSet;
 use tracing::error;

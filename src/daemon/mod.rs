@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use forwarders::delivery::driver::Destination;
+use forwarders::delivery::destination::Destination;
 use tracing::info;
 
 use crate::config;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use forwarders::delivery::driver::Destination;
+use forwarders::delivery::destination::Destination;
 use thiserror::Error;
 
 use crate::config::{self, ConfigFile, LoadError};

@@ -58,6 +58,16 @@ pub struct Stopped {
     pub folder: TempDir,
 }
 
+/// A client as the daemon's commands have it.
+pub fn http() -> reqwest::blocking::ClientBuilder {
+    httpclient::plain().unwrap().into()
+}
+
+/// Gets a page with a client of its own.
+pub fn get(url: impl reqwest::IntoUrl) -> reqwest::Result<reqwest::blocking::Response> {
+    http().build()?.get(url).send()
+}
+
 /// The root folder of the repository.
 #[must_use]
 pub fn root() -> &'static Path {
@@ -139,7 +149,7 @@ impl Daemon {
         let (udp, admin, page) = addresses(&lines);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(udp).unwrap();
-        let http = reqwest::blocking::Client::new();
+        let http = http().build().unwrap();
         Self {
             child,
             udp,

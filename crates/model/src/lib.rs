@@ -3,13 +3,13 @@
 //! The model knows nothing of wire formats and derives no serialisation, so that an output format
 //! can change without touching it and the other way round.
 
-mod estimator;
 mod kind;
 mod naming;
 mod points;
 mod ranges;
 mod series;
 mod set;
+mod set_sketch;
 mod sketch;
 mod snapshot;
 mod sum;

@@ -5,10 +5,10 @@ use super::etsy::Etsy;
 use super::limits::{LINE_BYTES_MAX, PART_BYTES_MAX, SERIES_BYTES_MAX};
 use super::path::Shape;
 use super::pickle;
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use crate::format::number;
 use crate::groups::Groups;
-use crate::payload::Batch;
-use crate::stats::reason;
 use model::{MetricKind, Snapshot, Value, finite};
 
 /// How much of a path that is refused is shown.

@@ -23,6 +23,7 @@ mod limits;
 mod name;
 mod path;
 mod pickle;
+mod section;
 mod tcp;
 mod template;
 #[cfg(test)]
@@ -39,8 +40,8 @@ pub use config::{
 };
 pub use template::Template;
 
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
 use model::Snapshot;
 
 use address::Target;

@@ -1,14 +1,11 @@
 //! `forwarders.influxdb`: what an operator writes, and whether it goes together.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use hyper::Uri;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::api::Api;
-use crate::config::{DeliveryConfig, Misfit};
-use crate::http::{HttpUrl, TlsConfig};
+use super::write::WriteApi;
+use crate::config::{DeliveryConfig, InvalidKey};
+use crate::http::{HttpUrl, TlsConfig, Url, authorization};
 use crate::select::SelectConfig;
 use basics::text::Secret;
 use basics::units::{ByteSize, between};
@@ -32,7 +29,7 @@ pub struct InfluxdbConfig {
     pub url: HttpUrl,
     /// Which of its HTTP APIs to use: `1`, `2` or `3`. Defaults to `1`.
     #[serde(default)]
-    pub version: Version,
+    pub version: InfluxdbVersion,
     /// Versions 1 and 3: the database to write into. Version 3 makes one that is missing, version 1
     /// does not. Required there.
     #[serde(default)]
@@ -83,7 +80,7 @@ pub struct InfluxdbConfig {
 
 /// Which HTTP API a server is spoken to with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum Version {
+pub enum InfluxdbVersion {
     /// `/write` with a database and, perhaps, a user: InfluxDB 1, and most servers that can be
     /// written to as if they were InfluxDB.
     #[default]
@@ -97,7 +94,7 @@ pub enum Version {
     Three,
 }
 
-impl Version {
+impl InfluxdbVersion {
     fn number(self) -> u8 {
         match self {
             Self::One => 1,
@@ -112,37 +109,37 @@ impl InfluxdbConfig {
     ///
     /// # Errors
     /// At a key that does not go with the others, or without one if one is missing.
-    pub(crate) fn api(&self) -> Result<Api, Misfit> {
+    pub(crate) fn api(&self) -> Result<WriteApi, InvalidKey> {
         self.refuse_keys_of_other_versions()?;
         self.refuse_useless_keys()?;
         let authorization = self.authorization()?;
         let [in_seconds, in_millis] = match self.version {
-            Version::One | Version::Two => ["s", "ms"],
-            Version::Three => ["second", "millisecond"],
+            InfluxdbVersion::One | InfluxdbVersion::Two => ["s", "ms"],
+            InfluxdbVersion::Three => ["second", "millisecond"],
         };
-        Ok(Api {
-            in_seconds: self.uri(in_seconds)?,
-            in_millis: self.uri(in_millis)?,
+        Ok(WriteApi {
+            in_seconds: self.address(in_seconds)?,
+            in_millis: self.address(in_millis)?,
             authorization,
         })
     }
 
     /// Where lines go whose timestamps have this precision.
-    fn uri(&self, precision: &str) -> Result<Uri, Misfit> {
+    fn address(&self, precision: &str) -> Result<Url, InvalidKey> {
         let database = given(self.database.as_ref());
         let policy = given(self.retention_policy.as_ref());
         let (org, bucket) = (given(self.org.as_ref()), given(self.bucket.as_ref()));
         let precision = Some(precision);
         let (path, parameters) = match self.version {
-            Version::One => {
+            InfluxdbVersion::One => {
                 let database = self.required("database", database)?;
                 ("/write", [("db", database), ("rp", policy), ("precision", precision)])
             }
-            Version::Two => {
+            InfluxdbVersion::Two => {
                 let bucket = self.required("bucket", bucket)?;
                 ("/api/v2/write", [("org", org), ("bucket", bucket), ("precision", precision)])
             }
-            Version::Three => {
+            InfluxdbVersion::Three => {
                 let database = self.required("database", database)?;
                 let partial = ("accept_partial", Some("true"));
                 ("/api/v3/write_lp", [("db", database), ("precision", precision), partial])
@@ -150,45 +147,48 @@ impl InfluxdbConfig {
         };
         let parameters: Vec<(&str, &str)> =
             parameters.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-        self.url.below(path, &parameters).map_err(|reason| Misfit::at("url", reason))
+        self.url.below(path, &parameters).map_err(|reason| InvalidKey::at("url", reason))
     }
 
     /// A value that has to be there.
-    fn required<'a>(&self, key: &str, value: Option<&'a str>) -> Result<Option<&'a str>, Misfit> {
+    fn required<'a>(
+        &self,
+        key: &str,
+        value: Option<&'a str>,
+    ) -> Result<Option<&'a str>, InvalidKey> {
         let number = self.version.number();
         let words = || format!("`{key}` is missing: version {number} writes into one");
-        value.map(Some).ok_or_else(|| Misfit::missing(words()))
+        value.map(Some).ok_or_else(|| InvalidKey::missing(words()))
     }
 
     /// The header `Authorization`.
-    fn authorization(&self) -> Result<Option<Secret>, Misfit> {
+    fn authorization(&self) -> Result<Option<Secret>, InvalidKey> {
         let token = self.token.as_ref().map(Secret::reveal).filter(|token| !token.is_empty());
         let password = self.password.as_ref().map(Secret::reveal);
         Ok(match (self.version, token, given(self.username.as_ref()), password) {
-            (Version::One, _, Some(user), Some(password)) => {
+            (InfluxdbVersion::One, _, Some(user), Some(password)) => {
                 if user.contains(':') {
-                    return Err(Misfit::at("username", "must hold no `:`".to_owned()));
+                    return Err(InvalidKey::at("username", "must hold no `:`".to_owned()));
                 }
-                let both = BASE64_STANDARD.encode(format!("{user}:{password}"));
-                Some(Secret::new(format!("Basic {both}")))
+                Some(authorization::basic(user, password))
             }
-            (Version::One, _, Some(_), None) => {
+            (InfluxdbVersion::One, _, Some(_), None) => {
                 let reason = "needs a `password` beside it, which may be empty";
-                return Err(Misfit::at("username", reason.to_owned()));
+                return Err(InvalidKey::at("username", reason.to_owned()));
             }
-            (Version::One, _, None, Some(password)) if !password.is_empty() => {
+            (InfluxdbVersion::One, _, None, Some(password)) if !password.is_empty() => {
                 let reason = "needs a `username` beside it";
-                return Err(Misfit::at("password", reason.to_owned()));
+                return Err(InvalidKey::at("password", reason.to_owned()));
             }
-            (Version::Two, Some(token), ..) => Some(Secret::new(format!("Token {token}"))),
-            (Version::Three, Some(token), ..) => Some(Secret::new(format!("Bearer {token}"))),
+            (InfluxdbVersion::Two, Some(token), ..) => Some(Secret::new(format!("Token {token}"))),
+            (InfluxdbVersion::Three, Some(token), ..) => Some(authorization::bearer(token)),
             _ => None,
         })
     }
 
-    fn refuse_keys_of_other_versions(&self) -> Result<(), Misfit> {
-        use Version::{One, Three, Two};
-        let keys: [(&'static str, bool, &[Version], &str); 7] = [
+    fn refuse_keys_of_other_versions(&self) -> Result<(), InvalidKey> {
+        use InfluxdbVersion::{One, Three, Two};
+        let keys: [(&'static str, bool, &[InfluxdbVersion], &str); 7] = [
             ("database", self.database.is_some(), &[One, Three], "writes into a `bucket`"),
             ("retention_policy", self.retention_policy.is_some(), &[One], "has no such thing"),
             ("username", self.username.is_some(), &[One], "asks for a `token`"),
@@ -206,20 +206,20 @@ impl InfluxdbConfig {
                     "belongs to version {numbers}, and this is version {number}, which {instead}: \
                      change `version`, or leave it out"
                 );
-                return Err(Misfit::at(key, reason));
+                return Err(InvalidKey::at(key, reason));
             }
         }
         Ok(())
     }
 
-    fn refuse_useless_keys(&self) -> Result<(), Misfit> {
+    fn refuse_useless_keys(&self) -> Result<(), InvalidKey> {
         if self.url.has_query() {
             let reason = "must end before the `?`: database and precision are added to it";
-            return Err(Misfit::at("url", reason.to_owned()));
+            return Err(InvalidKey::at("url", reason.to_owned()));
         }
         if !self.url.is_https() && self.tls != TlsConfig::default() {
             let reason = "is for an https:// url, and this one is http://";
-            return Err(Misfit::at("tls", reason.to_owned()));
+            return Err(InvalidKey::at("tls", reason.to_owned()));
         }
         Ok(())
     }
@@ -264,8 +264,8 @@ mod tests {
         (api.in_seconds.to_string(), authorization)
     }
 
-    fn misfit(members: &str) -> (Option<&'static str>, String) {
-        let Misfit { key, reason } = config(members).api().unwrap_err();
+    fn invalid_key(members: &str) -> (Option<&'static str>, String) {
+        let InvalidKey { key, reason } = config(members).api().unwrap_err();
         (key, reason)
     }
 
@@ -340,7 +340,7 @@ mod tests {
             (r#""version": "2""#, None, "`bucket` is missing"),
             (r#""version": "3", "database": """#, None, "`database` is missing"),
         ] {
-            let (at, reason) = misfit(members);
+            let (at, reason) = invalid_key(members);
             assert_eq!(at, key, "{members}");
             assert!(reason.contains(words), "{members}: {reason}");
         }
@@ -367,6 +367,6 @@ mod tests {
         assert!(!shown.contains("canary"), "{shown}");
         let api = self::config(r#""database": "m", "username": "u", "password": "canary""#);
         let shown = format!("{:?}", api.api().unwrap());
-        assert!(!shown.contains(&BASE64_STANDARD.encode("u:canary")), "{shown}");
+        assert!(!shown.contains("dTpjYW5hcnk="), "{shown}");
     }
 }

@@ -30,6 +30,7 @@ mod journal;
 mod key;
 mod producer;
 mod properties;
+mod section;
 mod send;
 mod sieve;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use crate::config::{DeliveryConfig, Misfit};
+use crate::config::{DeliveryConfig, InvalidKey};
 use crate::http::{HttpUrl, TlsConfig};
 use crate::naming::PageNaming;
 use crate::select::SelectConfig;
@@ -192,7 +192,7 @@ impl PrometheusConfig {
     ///
     /// # Errors
     /// At the first that does not.
-    pub fn check(&self) -> Result<(), Misfit> {
+    pub fn check(&self) -> Result<(), InvalidKey> {
         let fetches = [
             ("merge", self.merge.as_ref().map(|merge| merge.timeout)),
             ("relay", self.relay.as_ref().map(|relay| relay.timeout)),
@@ -200,17 +200,20 @@ impl PrometheusConfig {
         for (key, timeout) in fetches {
             let Some(timeout) = timeout else { continue };
             if self.listen == PageListen::None {
-                return Err(Misfit::at(key, "needs a page to be on: see `listen`".to_owned()));
+                return Err(InvalidKey::at(key, "needs a page to be on: see `listen`".to_owned()));
             }
             if timeout >= self.request_timeout {
                 let most = self.request_timeout;
                 let reason = format!("has a `timeout` that is not below `request_timeout`, {most}");
-                return Err(Misfit::at(key, reason));
+                return Err(InvalidKey::at(key, reason));
             }
         }
         if self.relay.as_ref().is_some_and(|relay| relay.path == self.path) {
             let path = self.path.as_str();
-            return Err(Misfit::at("relay", format!("has the `path` of the page itself, {path}")));
+            return Err(InvalidKey::at(
+                "relay",
+                format!("has the `path` of the page itself, {path}"),
+            ));
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ mod names;
 mod negotiate;
 mod page;
 mod remote_write;
+mod section;
 mod server;
 mod state;
 #[cfg(test)]

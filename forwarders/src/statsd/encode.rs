@@ -7,10 +7,10 @@ use memchr::memchr2;
 use super::config::{Dialect, StatsdConfig};
 use super::name;
 use super::samples::Samples;
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use crate::format::number;
 use crate::groups::{Group, Groups};
-use crate::payload::Batch;
-use crate::stats::reason;
 use model::{SetValue, Snapshot, Value, finite};
 
 /// How much of a name that is refused is shown.

@@ -19,6 +19,7 @@ mod encode;
 mod name;
 mod packet;
 mod samples;
+mod section;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -32,9 +33,9 @@ use tokio::time::timeout;
 
 pub use config::{Dialect, StatsdConfig, Transport};
 
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
-use crate::stats::reason;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use model::Snapshot;
 
 use config::Address;

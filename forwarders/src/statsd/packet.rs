@@ -2,7 +2,7 @@
 
 use memchr::memrchr;
 
-use crate::payload::Batch;
+use crate::delivery::payload::Batch;
 
 /// How far a batch has been sent. Only goes forward: what may have left is not sent again.
 #[derive(Debug, Default)]

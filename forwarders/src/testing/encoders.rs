@@ -6,8 +6,8 @@ use crate::BuildContext;
 #[cfg(feature = "prometheus")]
 use crate::Forwarder;
 use crate::ForwardersConfig;
+use crate::delivery::payload::Batch;
 use crate::format::pystatsd::Envelope;
-use crate::payload::Batch;
 #[cfg(feature = "prometheus")]
 use crate::prometheus::{PipelineLimits, PrometheusConfig, PrometheusPage};
 use model::Snapshot;

@@ -1,6 +1,6 @@
 //! A client of the admin endpoint of a running daemon.
 
-use std::time::Duration;
+use std::io;
 
 use api::path::AdminPath;
 use api::rejected::{RejectedEntry, RejectedList};
@@ -8,10 +8,8 @@ use api::reload::ReloadForecast;
 use api::status::Status;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use ureq::Agent;
 
-/// How long an answer may take: a daemon whose cores are all busy answers late.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+use super::http::{AnswerError, HttpConnector};
 
 /// Why a daemon did not tell.
 #[derive(Debug, Error)]
@@ -24,7 +22,7 @@ pub(crate) enum LedgerError {
     Request {
         url: String,
         #[source]
-        source: Box<ureq::Error>,
+        source: AnswerError,
     },
     /// What answers is no status.
     #[error("what answers at {url} is no tallyd of this version: {source}")]
@@ -33,12 +31,15 @@ pub(crate) enum LedgerError {
         #[source]
         source: serde_json::Error,
     },
+    /// The system refuses a client.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
 }
 
 /// A daemon's HTTP endpoint.
 #[derive(Debug)]
 pub(crate) struct AdminClient {
-    agent: Agent,
+    http: HttpConnector,
     url: String,
 }
 
@@ -52,12 +53,7 @@ impl AdminClient {
         if place.is_empty() || place.contains("://") {
             return Err(LedgerError::Url(url.to_owned()));
         }
-        let config = Agent::config_builder()
-            .timeout_global(Some(ANSWER_MAX))
-            // What is asked is a host of one's own, not the outside.
-            .proxy(None)
-            .build();
-        Ok(Self { agent: config.into(), url: format!("http://{place}") })
+        Ok(Self { http: HttpConnector::new()?, url: format!("http://{place}") })
     }
 
     /// Where it is.
@@ -65,9 +61,9 @@ impl AdminClient {
         &self.url
     }
 
-    /// What asks it.
-    pub(super) fn agent(&self) -> &Agent {
-        &self.agent
+    /// The connection to it.
+    pub(super) fn http(&self) -> &HttpConnector {
+        &self.http
     }
 
     /// The status right now.
@@ -99,14 +95,10 @@ impl AdminClient {
     /// # Errors
     /// As for the status.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, LedgerError> {
-        let url = format!("{}{path}", self.url);
-        let body = self.agent.get(&url).call().and_then(|mut reply| reply.body_mut().read_to_vec());
-        match body {
+        match self.http.get(&format!("{}{path}", self.url)) {
             Ok(body) => serde_json::from_slice(&body)
                 .map_err(|source| LedgerError::Answer { url: self.url.clone(), source }),
-            Err(source) => {
-                Err(LedgerError::Request { url: self.url.clone(), source: Box::new(source) })
-            }
+            Err(source) => Err(LedgerError::Request { url: self.url.clone(), source }),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod configured;
 pub(crate) mod connect;
 pub mod endpoint;
 pub(crate) mod events;
+mod http;
 pub(crate) mod ledger;
 pub(crate) mod numbers;
 pub mod pace;

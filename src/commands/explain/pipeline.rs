@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use forwarders::delivery::driver::Destination;
+use forwarders::delivery::destination::Destination;
 use forwarders::payload::Batch;
 use model::{Series, Snapshot, Window};
 

@@ -16,7 +16,7 @@ use self::error::TapError;
 use self::options::TapArgs;
 use self::session::Session;
 use crate::commands::client::configured;
-use crate::commands::client::events::Events;
+use crate::commands::client::events::EventStream;
 use crate::commands::client::ledger::AdminClient;
 use engine::listener::tap::filter::TapQuery;
 
@@ -59,7 +59,7 @@ fn run(args: &TapArgs) -> Result<bool, TapError> {
     let admin = AdminClient::new(&find(args)?)?;
     let session = Arc::new(Mutex::new(Session::new(args, admin.url())));
     end_in_time(Arc::clone(&session), args.duration.map(Span::get)).map_err(TapError::System)?;
-    let mut events = Events::open(&admin, AdminPath::Tap.as_str(), &parameters)?;
+    let mut events = EventStream::open(&admin, AdminPath::Tap.as_str(), &parameters)?;
     while let Some(event) = events.next()? {
         let mut session = session.lock();
         if session.take(&event)? {

@@ -13,7 +13,7 @@ use super::error::TapError;
 use super::options::{TapArgs, TapFormat};
 use super::sampling::Sampling;
 use super::text::TapLines;
-use crate::commands::client::events::Event;
+use crate::commands::client::events::ServerSentEvent;
 use crate::commands::client::numbers::grouped;
 use crate::commands::client::terminal;
 
@@ -54,7 +54,7 @@ impl Session {
     ///
     /// # Errors
     /// When the event cannot be read, or standard output cannot be written.
-    pub(super) fn take(&mut self, event: &Event) -> Result<bool, TapError> {
+    pub(super) fn take(&mut self, event: &ServerSentEvent) -> Result<bool, TapError> {
         match event.name.as_str() {
             event::START => {
                 let StartEvent { rate, .. } = self.read(&event.data)?;

@@ -186,7 +186,7 @@ impl SelfMetricFamilies {
     fn windows(&mut self, windows: &WindowCounts) {
         self.gauge(
             "tallyd_window_interval_seconds",
-            "RunningConfig length of a window, in seconds",
+            "Configured length of a window, in seconds",
             [([], windows.interval.as_secs_f64())],
         );
         self.counter("tallyd_windows_total", "Closed windows", [([], windows.closed)]);
@@ -315,7 +315,7 @@ impl SelfMetricFamilies {
         );
         self.gauge(
             "tallyd_series_limit",
-            "RunningConfig limit on series, overflow series excluded",
+            "Configured limit on series, overflow series excluded",
             [([], registry.series_max() as f64)],
         );
         self.counter(

@@ -17,15 +17,17 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::SpoolPlace;
 use crate::config::{Common, DeliveryConfig, SpoolConfig, SpoolOrder, SpoolWrite};
-use crate::delivery::courier::PART_POINTS;
-use crate::delivery::driver::{Destination, Outlet, Running};
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
+use crate::delivery::destination::Destination;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::handle::{DestinationHandle, QueueHandle};
+use crate::delivery::payload::Batch;
+use crate::delivery::reason;
+use crate::delivery::settings::ForwarderSettings;
+use crate::delivery::stats::Counts;
+use crate::delivery::window_parts::PART_POINTS;
 use crate::select::SelectConfig;
-use crate::settings::Settings;
-use crate::stats::{Counts, reason};
+use crate::spool::SpoolPlace;
 use basics::units::{ByteSize, Span};
 use model::testing::snapshot_of_counters;
 use model::{Point, Snapshot};
@@ -131,8 +133,8 @@ fn now_ms() -> u64 {
 
 /// A daemon as far as one destination is concerned.
 struct Run {
-    outlet: Option<Outlet>,
-    running: Running,
+    queue: Option<QueueHandle>,
+    running: DestinationHandle,
     deadline: watch::Sender<Option<Instant>>,
     task: Option<JoinHandle<()>>,
     runtime: Runtime,
@@ -145,24 +147,24 @@ impl Run {
         let entered = runtime.enter();
         let destination = destination(0, peer, delivery);
         let place = SpoolPlace { folder: folder.into(), instance: "run-1".into() };
-        let (outlet, running, task) = destination.split_with_spool(&place);
+        let (queue, running, task) = destination.split_with_spool(&place);
         let (deadline, watched) = watch::channel(None);
         let task = runtime.spawn(task.run(watched));
         drop(entered);
-        Self { outlet: Some(outlet), running, deadline, task: Some(task), runtime }
+        Self { queue: Some(queue), running, deadline, task: Some(task), runtime }
     }
 
     /// Reloads the configuration: the destination is now this one.
     fn change(&mut self, settings: u32, peer: &Peer, delivery: DeliveryConfig) {
         let next = destination(settings, peer, delivery);
-        assert!(self.running.can_become(&next));
-        self.outlet = self.running.become_this(next);
+        assert!(self.running.can_reconfigure(&next));
+        self.queue = self.running.reconfigure(next);
     }
 
     fn push(&self, end_ms: u64, points: usize) {
         let mut snapshot = snapshot_of_counters(points);
         snapshot.window.end_ms = end_ms;
-        self.outlet.as_ref().unwrap().push(&Arc::new(snapshot));
+        self.queue.as_ref().unwrap().push(&Arc::new(snapshot));
         self.check();
     }
 
@@ -183,7 +185,7 @@ impl Run {
 
     fn stop(mut self) -> Counts {
         let stats = Arc::clone(self.running.stats());
-        drop(self.outlet.take());
+        drop(self.queue.take());
         let task = self.task.take().unwrap();
         self.runtime.block_on(async {
             self.deadline.send_replace(Some(Instant::now() + Duration::from_secs(10)));
@@ -210,7 +212,7 @@ fn destination(settings: u32, peer: &Peer, delivery: DeliveryConfig) -> Destinat
         index: 0,
         attempt_max: Some(delivery.timeout.get()),
         common: Common { name: "fake".into(), select: SelectConfig::default(), delivery },
-        settings: Settings::of_test(settings),
+        settings: ForwarderSettings::new(settings),
         forwarder: Box::new(Fake(peer.clone())),
     }
 }
@@ -233,7 +235,7 @@ fn quarantine(folder: &Path) -> Vec<(String, u64, Vec<usize>)> {
     let entries = fs::read_dir(folder.join("fake/quarantine")).unwrap();
     let file = |path: PathBuf| {
         let (name, reason) = path.file_name().unwrap().to_str().unwrap().rsplit_once('.').unwrap();
-        let snapshot = super::read(&path, name.parse().unwrap()).unwrap();
+        let snapshot = crate::spool::read(&path, name.parse().unwrap()).unwrap();
         let tag = |point: &Point| point.series.tag("n").unwrap().parse().unwrap();
         (reason.to_owned(), snapshot.window.end_ms, snapshot.points.iter().map(tag).collect())
     };
@@ -844,7 +846,7 @@ struct Model {
 
 fn points_of(file: &Path) -> u64 {
     let name = file.file_name().unwrap().to_str().unwrap();
-    name.parse::<super::FileName>().unwrap().points
+    name.parse::<crate::spool::FileName>().unwrap().points
 }
 
 fn spool_of(write: bool, order: bool, tight: bool) -> SpoolConfig {

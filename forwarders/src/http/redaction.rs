@@ -1,38 +1,38 @@
-//! Takes credentials out of what a server says: some repeat the request that they complain of, and
-//! their words go to log and status.
+//! Removes credentials from replies: some servers repeat the request that they refuse, and their text
+//! goes to the log and the status.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hyper::header::{HeaderMap, HeaderValue};
+use httpclient::reqwest::header::{HeaderMap, HeaderValue};
 use memchr::memmem;
 
-/// What stands in their place.
+/// The text that replaces a secret.
 const MASK: &[u8] = b"***";
-/// A shorter text is no secret, and would be found everywhere.
+/// Shorter texts are not treated as secrets: they would match everywhere.
 const SECRET_MIN: usize = 4;
 
 /// The secrets of a request.
-pub(super) struct Veil(Vec<Vec<u8>>);
+pub(super) struct Redaction(Vec<Vec<u8>>);
 
-impl Veil {
-    /// Of the headers that are marked as sensitive: their values, and what these are made of.
-    pub(super) fn over(headers: &HeaderMap) -> Self {
+impl Redaction {
+    /// The values of the headers that are marked as sensitive, and the parts of these values.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
         let sensitive = headers.values().filter(|value| value.is_sensitive());
         let mut secrets: Vec<Vec<u8>> = sensitive.flat_map(parts).collect();
         secrets.retain(|secret| secret.len() >= SECRET_MIN);
-        // The longest first: one may be in another.
+        // The longest first: one secret may contain another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self(secrets)
     }
 
-    /// The text without them.
-    pub(super) fn hide(&self, text: Vec<u8>) -> Vec<u8> {
+    /// The text without the secrets.
+    pub(super) fn redact(&self, text: Vec<u8>) -> Vec<u8> {
         self.0.iter().fold(text, |text, secret| replaced(text, secret))
     }
 
-    /// The same of a text.
-    pub(super) fn hide_in(&self, text: String) -> String {
-        String::from_utf8_lossy(&self.hide(text.into_bytes())).into_owned()
+    /// [`Redaction::redact`] for a string.
+    pub(super) fn redact_text(&self, text: String) -> String {
+        String::from_utf8_lossy(&self.redact(text.into_bytes())).into_owned()
     }
 }
 
@@ -50,22 +50,22 @@ fn parts(value: &HeaderValue) -> Vec<Vec<u8>> {
 
 fn replaced(text: Vec<u8>, secret: &[u8]) -> Vec<u8> {
     let mut rest = 0;
-    let mut hidden = Vec::new();
+    let mut redacted = Vec::new();
     for at in memmem::find_iter(&text, secret) {
-        hidden.extend_from_slice(&text[rest..at]);
-        hidden.extend_from_slice(MASK);
+        redacted.extend_from_slice(&text[rest..at]);
+        redacted.extend_from_slice(MASK);
         rest = at + secret.len();
     }
     if rest == 0 {
         return text;
     }
-    hidden.extend_from_slice(&text[rest..]);
-    hidden
+    redacted.extend_from_slice(&text[rest..]);
+    redacted
 }
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::{AUTHORIZATION, COOKIE, USER_AGENT};
+    use httpclient::reqwest::header::{AUTHORIZATION, COOKIE, USER_AGENT};
 
     use super::*;
 
@@ -76,24 +76,27 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_repeats_of_credentials_is_hidden_and_the_rest_stays() {
+    fn credentials_in_a_reply_are_redacted_and_the_rest_stays() {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, sensitive("Basic dXNlcjpodW50ZXIy"));
         headers.insert(COOKIE, sensitive("s3cret"));
         headers.insert(USER_AGENT, HeaderValue::from_static("tallyd"));
-        let veil = Veil::over(&headers);
-        let said =
+        let redaction = Redaction::of(&headers);
+        let reply =
             "tallyd: user with hunter2 (Basic dXNlcjpodW50ZXIy, dXNlcjpodW50ZXIy), s3crets3cret";
-        assert_eq!(veil.hide_in(said.to_owned()), "tallyd: user with *** (***, ***), ******");
-        assert_eq!(veil.hide(b"nothing \xff".to_vec()), b"nothing \xff");
+        assert_eq!(
+            redaction.redact_text(reply.to_owned()),
+            "tallyd: user with *** (***, ***), ******"
+        );
+        assert_eq!(redaction.redact(b"nothing \xff".to_vec()), b"nothing \xff");
     }
 
     #[test]
-    fn a_token_is_hidden_with_and_without_its_scheme_and_a_short_text_is_no_secret() {
+    fn a_token_is_redacted_with_and_without_its_scheme_and_a_short_text_is_not() {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, sensitive("Token abcdef"));
         headers.insert(COOKIE, sensitive("x"));
-        let veil = Veil::over(&headers);
-        assert_eq!(veil.hide_in("Token abcdef, abcdef, x".into()), "***, ***, x");
+        let redaction = Redaction::of(&headers);
+        assert_eq!(redaction.redact_text("Token abcdef, abcdef, x".into()), "***, ***, x");
     }
 }

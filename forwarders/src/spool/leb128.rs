@@ -1,7 +1,7 @@
-//! Whole numbers as LEB128, which protobuf calls varint: seven bits a byte, the lowest first.
+//! Whole numbers as LEB128: seven bits a byte, the lowest first.
 
 /// Appends a number.
-pub(crate) fn write(out: &mut Vec<u8>, mut number: u64) {
+pub(super) fn write(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;

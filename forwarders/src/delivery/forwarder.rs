@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::payload::Batch;
+use crate::delivery::payload::Batch;
 use model::Snapshot;
 
 /// The longest pause that a destination can ask for.
@@ -17,7 +17,7 @@ const AFTER_MAX: Duration = Duration::from_secs(300);
 
 /// A destination: turns snapshots into payloads and sends them.
 ///
-/// A [`ForwarderTask`](crate::delivery::driver::ForwarderTask) owns it and calls it from one task, never
+/// A [`ForwarderTask`](crate::delivery::task::ForwarderTask) owns it and calls it from one task, never
 /// twice at a time: `encode` for each snapshot or part of one, then `send` until the batch is settled.
 /// Payloads are pushed in the order of the snapshot's points, each with how many of them it holds; or
 /// the batch is told where these are. So what is pending names the points that are not delivered yet,
