@@ -22,12 +22,12 @@ pub(super) struct TotalsRing(Mutex<VecDeque<HistoryTotals>>);
 
 impl TotalsRing {
     /// Adds a set a second until the future is dropped.
-    pub(super) async fn keep(self: Arc<Self>, observed: Arc<RuntimeState>) {
+    pub(super) async fn keep(self: Arc<Self>, runtime: Arc<RuntimeState>) {
         let mut step = tokio::time::interval(STEP);
         step.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             step.tick().await;
-            let now = totals(&observed);
+            let now = totals(&runtime);
             let mut kept = self.0.lock();
             if kept.len() == KEPT {
                 kept.pop_front();
@@ -37,26 +37,26 @@ impl TotalsRing {
     }
 
     /// The reply of `/api/v1/history`.
-    pub(super) fn show(&self, observed: &RuntimeState) -> History {
+    pub(super) fn show(&self, runtime: &RuntimeState) -> History {
         let mut kept: Vec<HistoryTotals> = self.0.lock().iter().copied().collect();
-        kept.push(totals(observed));
+        kept.push(totals(runtime));
         History { totals: kept }
     }
 }
 
-fn totals(observed: &RuntimeState) -> HistoryTotals {
+fn totals(runtime: &RuntimeState) -> HistoryTotals {
     let mut totals = HistoryTotals {
-        uptime_s: observed.started.elapsed().as_secs_f64(),
+        uptime_s: runtime.started.elapsed().as_secs_f64(),
         ..HistoryTotals::default()
     };
-    let parts = observed.components.now();
-    for listener in &parts.listeners {
+    let components = runtime.components.now();
+    for listener in &components.listeners {
         let counts = listener.counts();
         totals.received += counts.received();
         totals.rejected += counts.rejected.iter().sum::<u64>();
         totals.kernel_drops += listener.kernel_drops();
     }
-    for forwarder in &parts.forwarders {
+    for forwarder in &components.forwarders {
         let counts = forwarder.stats.counts();
         totals.delivered += counts.delivered;
         totals.waiting += counts.queued + counts.spooled;

@@ -67,8 +67,8 @@ impl AdminSocket {
 impl AdminServer {
     /// Serves the state of a daemon.
     #[must_use]
-    pub fn start(config: &AdminConfig, socket: AdminSocket, observed: Arc<RuntimeState>) -> Self {
-        let state = AdminState::new(observed);
+    pub fn start(config: &AdminConfig, socket: AdminSocket, runtime: Arc<RuntimeState>) -> Self {
+        let state = AdminState::new(runtime);
         let hosts = Hosts::new(&config.hosts);
         let mut server = Self { listen: config.listen, hosts, state, serving: None };
         server.serve(socket);
@@ -102,12 +102,12 @@ impl AdminServer {
         if let Ok(address) = socket.local_addr() {
             info!(%address, "admin endpoint: {}", AdminPath::ALL.map(AdminPath::as_str).join(" "));
         }
-        let (history, observed) = (Arc::clone(&self.state.history), self.state.observed.clone());
+        let (history, runtime) = (Arc::clone(&self.state.history), self.state.runtime.clone());
         let router = router::router(&self.hosts, self.state.clone());
         self.serving = Some(tokio::spawn(async move {
             tokio::select! {
                 () = server::serve(socket, router) => {}
-                () = history.keep(observed) => {}
+                () = history.keep(runtime) => {}
             }
         }));
     }

@@ -7,8 +7,8 @@ use engine::listener::rejected::RejectedMessage;
 use crate::runtime::RuntimeState;
 
 /// The latest rejected messages, newest first.
-pub(super) fn latest(observed: &RuntimeState) -> RejectedList {
-    RejectedList { rejected: observed.rejected.latest().into_iter().map(entry).collect() }
+pub(super) fn latest(runtime: &RuntimeState) -> RejectedList {
+    RejectedList { rejected: runtime.rejected.latest().into_iter().map(entry).collect() }
 }
 
 fn entry(message: RejectedMessage) -> RejectedEntry<'static> {

@@ -15,21 +15,21 @@ use crate::runtime::running_config::{ReloadPlan, RunningConfig};
 /// One forecast at a time: each reads files and looks up names.
 static FORECASTS: Semaphore = Semaphore::const_new(1);
 
-pub(super) async fn show(State(AdminState { observed, .. }): State<AdminState>) -> Response {
+pub(super) async fn show(State(AdminState { runtime, .. }): State<AdminState>) -> Response {
     let Ok(_permit) = FORECASTS.try_acquire() else {
         let words = "somebody else asks at the moment: try again\n";
         return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
     };
-    let configured = Arc::clone(&observed.config);
-    match tokio::task::spawn_blocking(move || forecast(&configured)).await {
+    let config = Arc::clone(&runtime.config);
+    match tokio::task::spawn_blocking(move || forecast(&config)).await {
         Ok(forecast) => Json(forecast).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-fn forecast(configured: &RunningConfig) -> ReloadForecast {
-    let file = configured.file().map(|file| file.display().to_string());
-    match configured.plan_reload() {
+fn forecast(config: &RunningConfig) -> ReloadForecast {
+    let file = config.file().map(|file| file.display().to_string());
+    match config.plan_reload() {
         Ok(ReloadPlan { changes, .. }) => ReloadForecast { file, changes, error: None },
         Err(error) => ReloadForecast { file, changes: Vec::new(), error: Some(error.to_string()) },
     }

@@ -67,17 +67,17 @@ fn handler(path: AdminPath) -> MethodRouter<AdminState> {
 }
 
 /// Healthy while windows are closed. A stop closes the last one.
-async fn healthz(State(AdminState { observed, .. }): State<AdminState>) -> Response {
-    let complaint = health::complaint(&observed.windows.counts());
-    match complaint.filter(|_| observed.is_ready.load(Ordering::Acquire)) {
+async fn healthz(State(AdminState { runtime, .. }): State<AdminState>) -> Response {
+    let complaint = health::complaint(&runtime.windows.counts());
+    match complaint.filter(|_| runtime.is_ready.load(Ordering::Acquire)) {
         Some(complaint) => (StatusCode::SERVICE_UNAVAILABLE, complaint).into_response(),
         None => "ok\n".into_response(),
     }
 }
 
 /// Ready while every listener is bound and read.
-async fn readyz(State(AdminState { observed, .. }): State<AdminState>) -> Response {
-    if observed.is_ready.load(Ordering::Acquire) {
+async fn readyz(State(AdminState { runtime, .. }): State<AdminState>) -> Response {
+    if runtime.is_ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ready\n").into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping: the listeners are not read any more\n")
@@ -85,28 +85,28 @@ async fn readyz(State(AdminState { observed, .. }): State<AdminState>) -> Respon
     }
 }
 
-async fn status(State(AdminState { observed, .. }): State<AdminState>) -> Json<Status> {
-    Json(status::of(&observed))
+async fn status(State(AdminState { runtime, .. }): State<AdminState>) -> Json<Status> {
+    Json(status::of(&runtime))
 }
 
-async fn metrics(State(AdminState { observed, .. }): State<AdminState>) -> Response {
-    let page = self_metrics::page::write(&self_metrics::collect(&observed));
+async fn metrics(State(AdminState { runtime, .. }): State<AdminState>) -> Response {
+    let page = self_metrics::page::write(&self_metrics::collect(&runtime));
     ([(CONTENT_TYPE, self_metrics::page::CONTENT_TYPE)], page).into_response()
 }
 
-async fn rejected(State(AdminState { observed, .. }): State<AdminState>) -> Json<RejectedList> {
-    Json(rejected::latest(&observed))
+async fn rejected(State(AdminState { runtime, .. }): State<AdminState>) -> Json<RejectedList> {
+    Json(rejected::latest(&runtime))
 }
 
-async fn history(State(AdminState { observed, history, .. }): State<AdminState>) -> Json<History> {
-    Json(history.show(&observed))
+async fn history(State(AdminState { runtime, history, .. }): State<AdminState>) -> Json<History> {
+    Json(history.show(&runtime))
 }
 
 async fn top(
-    State(AdminState { observed, top, .. }): State<AdminState>,
+    State(AdminState { runtime, top, .. }): State<AdminState>,
     Query(query): Query<TopQuery>,
 ) -> Response {
-    match top.answer(&query, &observed).await {
+    match top.answer(&query, &runtime).await {
         Ok(answer) => Json(answer).into_response(),
         Err(words) => (StatusCode::BAD_REQUEST, format!("{words}\n")).into_response(),
     }

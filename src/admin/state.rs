@@ -6,17 +6,17 @@ use super::history::TotalsRing;
 use super::top::TopView;
 use crate::runtime::RuntimeState;
 
-/// The observed daemon, and the results that are kept between requests. A clone shares them.
+/// The state of the daemon, and the results that are kept between requests. A clone shares them.
 #[derive(Clone, Debug)]
 pub(super) struct AdminState {
-    pub(super) observed: Arc<RuntimeState>,
+    pub(super) runtime: Arc<RuntimeState>,
     pub(super) history: Arc<TotalsRing>,
     pub(super) top: Arc<TopView>,
 }
 
 impl AdminState {
     /// The state of an endpoint that has not answered yet.
-    pub(super) fn new(observed: Arc<RuntimeState>) -> Self {
-        Self { observed, history: Arc::default(), top: Arc::default() }
+    pub(super) fn new(runtime: Arc<RuntimeState>) -> Self {
+        Self { runtime, history: Arc::default(), top: Arc::default() }
     }
 }

@@ -22,29 +22,29 @@ use kamailio::stats::PollerStats;
 const METRICS_MAX: usize = 1_000;
 
 /// Everything at one moment.
-pub(super) fn of(observed: &RuntimeState) -> Status {
+pub(super) fn of(runtime: &RuntimeState) -> Status {
     let (mut total, mut kernel_drops) = (ListenerCounts::default(), 0);
     let mut listeners = Vec::new();
-    let parts = observed.components.now();
-    for stats in &parts.listeners {
+    let components = runtime.components.now();
+    for stats in &components.listeners {
         let (counts, drops) = (stats.counts(), stats.kernel_drops());
         total.add(&counts);
         kernel_drops += drops;
         listeners.push(listener(stats, &counts, drops));
     }
-    let forwarders = parts.forwarders.iter();
+    let forwarders = components.forwarders.iter();
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        instance: observed.instance.clone(),
-        uptime_s: observed.started.elapsed().as_secs_f64(),
+        instance: runtime.instance.clone(),
+        uptime_s: runtime.started.elapsed().as_secs_f64(),
         process: process(),
-        reload: reload(&observed.config),
-        windows: windows(&observed.windows.counts()),
+        reload: reload(&runtime.config),
+        windows: windows(&runtime.windows.counts()),
         ledger: ledger(&total, kernel_drops),
         listeners,
-        kamailio: parts.kamailio.iter().map(|stats| kamailio(stats)).collect(),
-        series: series(observed),
-        taps: observed.taps.status(),
+        kamailio: components.kamailio.iter().map(|stats| kamailio(stats)).collect(),
+        series: series(runtime),
+        taps: runtime.taps.status(),
         forwarders: forwarders.map(|one| (one.name.clone(), forwarder(one))).collect(),
     }
 }
@@ -59,14 +59,14 @@ fn process() -> ProcessStatus {
     }
 }
 
-fn reload(configured: &RunningConfig) -> ReloadStatus {
-    let ReloadStats { applied, refused, last } = configured.reloads();
+fn reload(config: &RunningConfig) -> ReloadStatus {
+    let ReloadStats { applied, refused, last } = config.reloads();
     let last = last.map(|last| LastReload {
         at: rfc3339(last.at),
         changes: last.changes,
         error: last.error,
     });
-    let file = configured.file().map(|file| file.display().to_string());
+    let file = config.file().map(|file| file.display().to_string());
     ReloadStatus { file, applied, refused, last }
 }
 
@@ -122,14 +122,14 @@ fn kamailio(stats: &PollerStats) -> KamailioStatus {
     }
 }
 
-fn series(observed: &RuntimeState) -> SeriesStatus {
-    let usage = observed.registry.usage(METRICS_MAX);
+fn series(runtime: &RuntimeState) -> SeriesStatus {
+    let usage = runtime.registry.usage(METRICS_MAX);
     let overflowed = usage.iter().filter(|metric| metric.overflowed > 0);
     let overflowed_by_metric =
         overflowed.map(|metric| (metric.name.clone(), metric.overflowed)).collect();
     SeriesStatus {
-        total: observed.registry.series_count() as u64,
-        overflowed: observed.registry.overflowed_samples(),
+        total: runtime.registry.series_count() as u64,
+        overflowed: runtime.registry.overflowed_samples(),
         overflowed_by_metric,
         by_metric: usage.into_iter().map(|metric| (metric.name, metric.series)).collect(),
     }

@@ -31,7 +31,7 @@ const FRAME_BYTES: usize = 64 << 10;
 const SITE: &str = "sec-fetch-site";
 
 pub(super) async fn stream(
-    State(AdminState { observed, .. }): State<AdminState>,
+    State(AdminState { runtime, .. }): State<AdminState>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
@@ -44,8 +44,8 @@ pub(super) async fn stream(
         Ok(query) => query,
         Err(words) => return refusal(StatusCode::BAD_REQUEST, &words),
     };
-    match observed.taps.join(query) {
-        Ok(subscription) => events(subscription, &observed.instance),
+    match runtime.taps.join(query) {
+        Ok(subscription) => events(subscription, &runtime.instance),
         Err(refused) => turn_away(refused),
     }
 }

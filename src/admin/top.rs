@@ -61,26 +61,26 @@ impl TopView {
     pub(super) async fn answer(
         &self,
         query: &TopQuery,
-        observed: &RuntimeState,
+        runtime: &RuntimeState,
     ) -> Result<Top, String> {
         let limit = query.limit;
         if limit == 0 || limit > ROWS_MAX {
             return Err(format!("limit must be 1 to {ROWS_MAX}"));
         }
-        let running = observed.config.current();
+        let running = runtime.config.current();
         let TopConfig { max_tag_keys, max_senders } = running.config.admin.top;
-        let uptime_s = observed.started.elapsed().as_secs_f64();
-        let mut top = Top { instance: observed.instance.clone(), uptime_s, ..Top::default() };
+        let uptime_s = runtime.started.elapsed().as_secs_f64();
+        let mut top = Top { instance: runtime.instance.clone(), uptime_s, ..Top::default() };
         for part in query.parts.split(',') {
             let part = TopPart::from_word(part)
                 .ok_or("parts are metrics, tag_keys and senders, with commas")?;
             match part {
-                TopPart::Metrics => top.metrics = Some(metrics(observed, query)),
+                TopPart::Metrics => top.metrics = Some(metrics(runtime, query)),
                 TopPart::TagKeys => {
-                    let keys = self.tag_keys(&observed.registry, max_tag_keys, limit).await;
+                    let keys = self.tag_keys(&runtime.registry, max_tag_keys, limit).await;
                     top.tag_keys = Some(keys);
                 }
-                TopPart::Senders => top.senders = Some(senders(observed, max_senders, limit)),
+                TopPart::Senders => top.senders = Some(senders(runtime, max_senders, limit)),
             }
         }
         Ok(top)
@@ -132,12 +132,12 @@ fn scan_tags(registry: &Registry, most: usize) -> TagScan {
 /// Counts by listener and sender.
 type BySender<'a> = BTreeMap<(&'a str, String), SenderTraffic>;
 
-fn senders(observed: &RuntimeState, most: usize, limit: usize) -> SenderRanking {
-    let parts = observed.components.now();
+fn senders(runtime: &RuntimeState, most: usize, limit: usize) -> SenderRanking {
+    let components = runtime.components.now();
     let (mut counted_for, mut others) = (Duration::ZERO, SenderTraffic::default());
     let mut by_sender = BySender::new();
     if most > 0 {
-        for stats in &parts.listeners {
+        for stats in &components.listeners {
             let seen = stats.senders().report(most);
             counted_for = counted_for.max(seen.counted_for);
             others.add(&seen.others);
@@ -164,12 +164,12 @@ fn counts(sent: &SenderTraffic) -> SentCounts {
     SentCounts { datagrams, bytes, messages, rejected }
 }
 
-fn metrics(observed: &RuntimeState, query: &TopQuery) -> MetricRanking {
-    let interval_s = observed.windows.counts().interval.as_secs_f64();
-    let window = observed.windows.top_metrics();
+fn metrics(runtime: &RuntimeState, query: &TopQuery) -> MetricRanking {
+    let interval_s = runtime.windows.counts().interval.as_secs_f64();
+    let window = runtime.windows.top_metrics();
     let rows = window.as_deref().map_or(&[][..], |window| sorted(window, query.sort));
     let rows = &rows[..rows.len().min(query.limit)];
-    let overflowed = observed.registry.overflowed(rows.iter().map(MetricActivity::name));
+    let overflowed = runtime.registry.overflowed(rows.iter().map(MetricActivity::name));
     let window = window.as_deref();
     MetricRanking {
         window_end: window.map(|window| rfc3339_ms(window.end_ms)),

@@ -65,8 +65,8 @@ impl Delivery {
         for mut destination in destinations {
             let mut handles = self.destinations.iter().map(|task| &task.handle).enumerate();
             let same = handles.find(|(_, handle)| handle.can_reconfigure(&destination));
-            // Two forwarders are not started here: one with unchanged settings, which runs already, and
-            // one that listens at its predecessor's address, which its task starts after that one.
+            // Not started here: a forwarder with unchanged settings, which runs already, and one that
+            // listens at its predecessor's address, which its task starts when that one has stopped.
             if same.is_none_or(|(_, handle)| !handle.defers_start(&destination)) {
                 let started = destination.forwarder.start().await;
                 let name = &destination.common.name;

@@ -23,7 +23,7 @@ use engine::wake::Waker;
 use kamailio::KamailioSection;
 use kamailio::intake::{self, IntakeSender};
 
-/// The running threads.
+/// The running threads of the pipeline.
 pub(super) struct PipelineThreads {
     aggregator: JoinHandle<()>,
     /// The aggregator ends when this is dropped, after the listeners have ended.

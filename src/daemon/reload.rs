@@ -15,7 +15,7 @@ use super::pipeline::{RemovedSocket, StagedListeners};
 use super::start_error::StartError;
 use crate::admin::{AdminError, AdminSocket};
 use crate::config::{Config, ConfigFile};
-use crate::runtime::running_config::{ReloadError, ReloadPlan};
+use crate::runtime::running_config::{ReloadPlan, ReloadPlanError};
 use crate::runtime::self_metrics::pipeline::SelfMetricsRecorder;
 use engine::aggregator::thread::{NewSelfMetrics, Reconfiguration};
 use engine::listener::passed::PassedSockets;
@@ -29,7 +29,7 @@ const REMOVED: &str = "removed";
 #[derive(Debug, Error)]
 pub(super) enum ReloadRefusal {
     #[error(transparent)]
-    Config(#[from] ReloadError),
+    Config(#[from] ReloadPlanError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
@@ -49,8 +49,8 @@ pub(super) struct StagedReload {
 }
 
 impl Daemon {
-    /// Rereads the configuration and acquires all that it needs. Changes nothing that runs, so the
-    /// future may be dropped at any `await`.
+    /// Rereads the configuration and acquires all its resources. Changes no running part, so the future
+    /// may be dropped at any `await`.
     ///
     /// # Errors
     /// When the configuration cannot replace the running one.
@@ -137,7 +137,8 @@ impl Daemon {
         Box::new(|identifier| Box::new(SelfMetricsRecorder::new(state, identifier).starting_now()))
     }
 
-    /// Returns the state that listeners share under the new configuration, and whether it differs.
+    /// Returns the state that listeners share under the new configuration, and whether it differs from
+    /// the current one.
     fn shared_with(&self, new: &Config, old: &Config) -> (RecorderContext, bool) {
         let (aggregation, previous) = (&new.aggregation, &old.aggregation);
         let is_changed = new.agent != old.agent

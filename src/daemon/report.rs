@@ -11,7 +11,7 @@ use crate::runtime::{Components, RuntimeState};
 
 /// How often the sockets are checked for new kernel drops.
 const DROPS_CHECK_PERIOD: Duration = Duration::from_secs(1);
-/// Minimum pause between two messages about them.
+/// Minimum time between two messages about kernel drops.
 const DROPS_LOG_PAUSE: Duration = Duration::from_secs(60);
 
 /// Logs datagrams that the kernel dropped, with advice, at most once a minute.

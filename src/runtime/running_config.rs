@@ -58,7 +58,7 @@ pub struct ReloadPlan {
 
 /// Why a configuration cannot replace the running one.
 #[derive(Debug, Error)]
-pub enum ReloadError {
+pub enum ReloadPlanError {
     /// The daemon would not start with it either.
     #[error(transparent)]
     Invalid(#[from] LoadError),
@@ -76,8 +76,8 @@ pub enum ReloadError {
 }
 
 impl RunningConfig {
-    /// The configuration of a daemon that was started with `path`, or without one, and found `file`
-    /// there.
+    /// Creates the running configuration of a daemon that was started with `file`, which it read from
+    /// `path` or, without a path, from the default place.
     #[must_use]
     pub fn new(path: Option<PathBuf>, instance: String, file: Arc<ConfigFile>) -> Self {
         Self { path, instance, current: Mutex::new(file), reloads: Mutex::default() }
@@ -113,12 +113,15 @@ impl RunningConfig {
     ///
     /// # Errors
     /// When it is invalid, or changes a key that needs a restart.
-    pub fn plan_reload(&self) -> Result<ReloadPlan, ReloadError> {
+    pub fn plan_reload(&self) -> Result<ReloadPlan, ReloadPlanError> {
         let (file, destinations) = config::load_and_build(self.path.as_deref(), &self.instance)?;
         let current = self.current();
         let keys = keys_that_need_a_restart(&current, &file);
         if !keys.is_empty() {
-            return Err(ReloadError::NeedsRestart { file: file.source.name().to_owned(), keys });
+            return Err(ReloadPlanError::NeedsRestart {
+                file: file.source.name().to_owned(),
+                keys,
+            });
         }
         let changes = limited(current.leaves.changes(&file.leaves));
         Ok(ReloadPlan { file, destinations, changes })

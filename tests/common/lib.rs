@@ -92,7 +92,7 @@ pub fn tallyd_path() -> &'static str {
     &PATH
 }
 
-/// Whether the program is newer than every source that cargo lists beside it.
+/// Whether the program is newer than all sources in cargo's dependency file next to it.
 fn is_current(program: &Path) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
     let Some(built) = modified(program) else { return false };

@@ -10,7 +10,7 @@ use kamailio::stats::PollerStats;
 const ENDPOINT: &str = "endpoint";
 
 /// The polls of an endpoint, combined over the sections of the configuration that name it.
-struct PollsNow {
+struct EndpointPolls {
     is_up: bool,
     polls: u64,
     failures: u64,
@@ -19,11 +19,11 @@ struct PollsNow {
 }
 
 /// Combines the polls of each endpoint.
-fn by_endpoint(pollers: &[Arc<PollerStats>]) -> BTreeMap<&str, PollsNow> {
-    let mut by_endpoint: BTreeMap<&str, PollsNow> = BTreeMap::new();
+fn by_endpoint(pollers: &[Arc<PollerStats>]) -> BTreeMap<&str, EndpointPolls> {
+    let mut by_endpoint: BTreeMap<&str, EndpointPolls> = BTreeMap::new();
     for poller in pollers {
         let state = poller.state();
-        let now = by_endpoint.entry(poller.endpoint()).or_insert(PollsNow {
+        let now = by_endpoint.entry(poller.endpoint()).or_insert(EndpointPolls {
             is_up: true,
             polls: 0,
             failures: 0,
