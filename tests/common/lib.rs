@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "the names of test helpers are self-explanatory")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::missing_errors_doc, clippy::must_use_candidate, reason = "only tests call these")]
 
 pub mod carbon;
 pub mod keys;

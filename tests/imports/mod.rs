@@ -126,7 +126,7 @@ fn read_tree<'c>(
         match code.strip_prefix("::") {
             Some(rest) if rest.starts_with('{') => return read_group(&rest[1..], &names, found),
             Some(rest) if rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') => {
-                code = rest
+                code = rest;
             }
             _ => {
                 found.push(names);

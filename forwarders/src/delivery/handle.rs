@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::config::{Common, DeliveryConfig};
+use crate::delivery::backlog::Backlog;
 use crate::delivery::delivery_loop::{DeliveryChange, NextForwarder};
 use crate::delivery::destination::Destination;
 use crate::delivery::forwarder::Forwarder;
@@ -38,7 +39,7 @@ impl BacklogInput {
 
 impl Drop for BacklogInput {
     fn drop(&mut self) {
-        self.0.apply(|backlog| backlog.close());
+        self.0.apply(Backlog::close);
     }
 }
 

@@ -55,7 +55,7 @@ impl Kafka {
                     Ok(Progress::More) => tokio::task::yield_now().await,
                     Ok(Progress::Enough) => self.wait(&producer, deadline).await?,
                     Err(code) => {
-                        KafkaProblem::add(&mut trouble, DeliveryErrorClass::of(code), code)
+                        KafkaProblem::add(&mut trouble, DeliveryErrorClass::of(code), code);
                     }
                 },
             }
@@ -107,7 +107,7 @@ impl Kafka {
                     delivered = true;
                 }
                 Err((DeliveryErrorClass::Content(reason), code)) => {
-                    self.doubt(id, reason, code, batch)
+                    self.doubt(id, reason, code, batch);
                 }
                 Err((verdict, code)) => {
                     self.custody.came_back(id);

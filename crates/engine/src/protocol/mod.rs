@@ -241,6 +241,7 @@ const fn is_blank(byte: u8) -> bool {
 
 /// Reads a number as clients write it in a string: decimal, with sign, fraction and exponent, and
 /// finite. `NaN`, `inf` and blanks are none.
+#[must_use]
 pub fn parse_finite(text: &str) -> Option<f64> {
     let starts_like_a_number = text
         .bytes()

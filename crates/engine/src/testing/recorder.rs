@@ -132,6 +132,7 @@ fn recorded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConf
 }
 
 /// What decoding each line and recording its samples makes of them.
+#[must_use]
 pub fn decoded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) -> Outcome {
     let context = context(config);
     let mut store = Store::new(config, INTERVAL, Arc::clone(&context.registry));

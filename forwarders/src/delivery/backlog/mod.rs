@@ -25,7 +25,7 @@ mod limits;
 mod model;
 mod spool_side;
 mod spool_use;
-mod state;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 mod turns;

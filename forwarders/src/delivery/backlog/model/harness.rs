@@ -137,6 +137,7 @@ impl Harness {
     }
 
     /// Lets something happen, to both sides.
+    #[allow(clippy::needless_pass_by_value, reason = "an event happens once")]
     pub(super) fn apply(&mut self, event: ModelEvent) {
         match event {
             ModelEvent::Push(points) => self.push(points),

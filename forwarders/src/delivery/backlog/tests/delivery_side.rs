@@ -270,13 +270,13 @@ fn the_end_drops_points_that_are_not_on_disk() {
             row(
                 "the delivery loop ends: points stay where they are",
                 &[open, push_4, next, push_3],
-                |b| b.end_delivery(),
+                Backlog::end_delivery,
                 "flushed 7, queued 7, memory 1:3, flight 0:4, wake spool",
             ),
             row(
                 "a revoked window is dropped",
                 &[open_with_2, next, |b| lose(b, 6)],
-                |b| b.end_delivery(),
+                Backlog::end_delivery,
                 "recovered 3, spooled 2, removed 1, disk 7:2, discard 6, wake spool",
             ),
             row(

@@ -73,7 +73,7 @@ fn a_close_and_new_limits_concern_every_task() {
             row(
                 "closed",
                 &[push_3],
-                |b| b.close(),
+                Backlog::close,
                 "flushed 3, queued 3, memory 0:3, wake delivery spool stop",
             ),
             row(
@@ -83,7 +83,7 @@ fn a_close_and_new_limits_concern_every_task() {
                     b.set_limits(&DeliveryConfig {
                         queue: QueueConfig { max_points: 1 },
                         ..limits()
-                    })
+                    });
                 },
                 "flushed 8, queued 8, memory 0:4 1:4, wake delivery spool",
             ),

@@ -22,7 +22,7 @@ fn the_folder_is_opened_with_windows_that_come_before_all_others() {
             ),
             row(
                 "also the one in flight",
-                &[|b| b.write_failed(), push_3, next, push_4],
+                &[Backlog::write_failed, push_3, next, push_4],
                 open_with_2,
                 "flushed 7, recovered 3, queued 7, spooled 3, disk 6:1 7:2, memory 9:4, \
                  flight 8:3, wake delivery stop",
@@ -30,7 +30,7 @@ fn the_folder_is_opened_with_windows_that_come_before_all_others() {
             row(
                 "it cannot be opened",
                 &[push_3],
-                |b| b.write_failed(),
+                Backlog::write_failed,
                 "flushed 3, queued 3, memory 0:3, wake delivery",
             ),
         ],
