@@ -8,13 +8,13 @@ pub struct Percentile {
 }
 
 impl Percentile {
-    /// Takes the decimal text of a percentile, above 0 and up to 100, such as `99.9`.
+    /// Parses the decimal text of a percentile, above 0 and up to 100, such as `99.9`.
     ///
     /// The output field is `p` and this text with `_` for the dot (`p99_9`), so that no two
     /// percentiles share a field.
     ///
     /// # Errors
-    /// A sentence that says what is allowed.
+    /// When the text is not such a number. The error says which numbers are allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
         let trimmed = match text.split_once('.') {
             Some((whole, fraction)) => match fraction.trim_end_matches('0') {

@@ -37,7 +37,7 @@ impl Series {
         Self { kind, tag_count: tags.len() as u32, text: text.into_boxed_str() }
     }
 
-    /// What the series measures.
+    /// The kind of the metric.
     #[must_use]
     pub fn kind(&self) -> MetricKind {
         self.kind

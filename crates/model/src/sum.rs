@@ -1,4 +1,4 @@
-//! Sums that keep small increments beside large ones.
+//! Sums that lose no small increments.
 
 /// A running sum of doubles with Neumaier's compensation.
 ///

@@ -1,9 +1,9 @@
 //! Estimates the number of distinct members of a large set with a HyperLogLog sketch of Apache
 //! DataSketches.
 //!
-//! The bytes of a sketch are those that the DataSketches libraries for Java, C++ and Python, and so
-//! Druid and Pinot, read and merge. They are a function of the members alone: neither the order of
-//! the members nor the way in which parts were merged changes a byte.
+//! The DataSketches libraries for Java, C++ and Python, and so Druid and Pinot, read and merge the
+//! bytes of a sketch. The bytes depend on the members alone: neither the order of the members nor the
+//! order in which parts were merged changes one.
 
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 
@@ -12,7 +12,7 @@ const LG_REGISTERS: u8 = 16;
 const REGISTERS: usize = 1 << LG_REGISTERS;
 
 // The layout of the bytes. Up to 6,144 members are stored as coupons, 32 bits of each hash, whose
-// number is the count but for a few in a million; more members as registers.
+// number is within 0.03 % of the count; more members are stored as registers.
 
 /// Of a sketch with registers: words before these, version, family, size.
 const PREAMBLE: [u8; 4] = [10, 1, 7, LG_REGISTERS];
