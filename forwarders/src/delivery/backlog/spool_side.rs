@@ -90,8 +90,15 @@ impl Backlog {
         }
         found.iter().for_each(|file| self.spool.add(*file));
         self.ledger.recover(found.iter().map(|file| file.points).sum());
+        self.works();
+    }
+
+    /// Windows can be written: the delivery loop may take windows that had to be on disk first, and
+    /// a stop can leave them there.
+    fn works(&mut self) {
         self.spool.works();
         self.wakes.delivery = true;
+        self.wakes.stop = true;
     }
 
     /// The folder could not be opened, or a write failed.
@@ -155,8 +162,7 @@ impl Backlog {
         } else {
             self.spool.discard(file);
         }
-        self.spool.works();
-        self.wakes.delivery = true;
+        self.works();
     }
 
     fn in_flight_written(&mut self, file: FileName) {
