@@ -157,6 +157,7 @@ impl Harness {
             ModelEvent::List => self.list(),
             ModelEvent::SetLimits(limits) => self.set_limits(limits),
             ModelEvent::Close => self.close(),
+            ModelEvent::EndDelivery => self.end_delivery(),
             ModelEvent::Stop => self.stop(),
             ModelEvent::Crash => self.crash(),
         }
@@ -253,8 +254,8 @@ impl Harness {
         are_places_known: bool,
     ) {
         let Some(Flight::Sending(snapshot, left)) = &mut self.flight else { return };
-        let (delivered, reason) = (delivered.min(left.len()), reason.word());
-        let refused = refused.min(left.len() - delivered);
+        let (refused, reason) = (refused.min(left.len()), reason.word());
+        let delivered = delivered.min(left.len() - refused);
         let mut settled = Settled::default();
         settled.delivered = delivered as u64;
         settled.refused.insert(reason, refused as u64);

@@ -29,6 +29,7 @@ enum ModelEvent {
     List,
     SetLimits(ModelLimits),
     Close,
+    EndDelivery,
     Stop,
     Crash,
 }
@@ -99,7 +100,7 @@ fn limits() -> impl Strategy<Value = ModelLimits> {
 
 fn settle() -> impl Strategy<Value = ModelEvent> {
     let reasons = vec![LossReason::Refused, LossReason::TooLarge, LossReason::Lost];
-    // All of a window half of the time, or long backlogs are never delivered.
+    // All that is not refused half of the time, or long backlogs are never delivered.
     let delivered = prop_oneof![Just(9_usize), 0_usize..6];
     (delivered, 0_usize..4, prop::sample::select(reasons), prop::bool::weighted(0.8)).prop_map(
         |(delivered, refused, reason, are_places_known)| ModelEvent::Settle {
@@ -112,7 +113,7 @@ fn settle() -> impl Strategy<Value = ModelEvent> {
 }
 
 fn spool_step() -> impl Strategy<Value = ModelEvent> {
-    (prop::bool::weighted(0.9), prop::bool::weighted(0.1))
+    (prop::bool::weighted(0.9), prop::bool::weighted(0.15))
         .prop_map(|(may_write, fails)| ModelEvent::SpoolStep { may_write, fails })
 }
 
@@ -127,14 +128,15 @@ fn event() -> impl Strategy<Value = ModelEvent> {
         3 => Just(ModelEvent::Late),
         1 => Just(ModelEvent::AttemptFails),
         1 => Just(ModelEvent::AttemptSucceeds),
-        1 => Just(ModelEvent::ReplaceForwarder),
+        2 => Just(ModelEvent::ReplaceForwarder),
         1 => Just(ModelEvent::TakeRevoked),
         1 => (0_u64..12).prop_map(|windows_left| ModelEvent::Expire { windows_left }),
         1 => any::<Index>().prop_map(ModelEvent::RemoveFile),
         1 => Just(ModelEvent::List),
         1 => limits().prop_map(ModelEvent::SetLimits),
-        1 => prop_oneof![
-            2 => Just(ModelEvent::Close),
+        3 => prop_oneof![
+            1 => Just(ModelEvent::Close),
+            1 => Just(ModelEvent::EndDelivery),
             2 => Just(ModelEvent::Stop),
             1 => Just(ModelEvent::Crash),
         ],

@@ -231,7 +231,10 @@ fn another_forwarder_gets_the_points_that_are_left() {
     let Some(WindowSource::Memory(left)) = backlog.restart_in_flight() else { panic!() };
     let tags: Vec<_> = left.points.iter().map(|point| point.series.tag("n").unwrap()).collect();
     assert_eq!(tags, ["1", "2", "3"]);
-    // Places are those of the new snapshot from here on.
+    // Places are those of the new snapshot from here on, also for the spool.
+    late(&mut backlog);
+    let SpoolWork::Write(job) = backlog.next_spool_work(true) else { panic!() };
+    assert_eq!((job.snapshot.points.len(), job.points), (3, PointRanges::first(3)));
     settle(&mut backlog, 3, &[]);
     assert_eq!(shown(&mut backlog), "flushed 4, delivered 4, wake delivery spool stop");
     let mut backlog = Backlog::new(&limits(), true);
