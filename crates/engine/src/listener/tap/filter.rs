@@ -1,4 +1,4 @@
-//! What a client wants to see.
+//! The samples and rejected messages that a client wants.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use crate::protocol::Tags;
 /// Most values of one parameter: each is compared with every sample.
 const VALUES_MAX: usize = 16;
 
-/// What of a listener's input a client sees.
+/// Which part of a listener's input a client sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shows {
     /// Samples.
@@ -30,12 +30,12 @@ pub enum Shows {
 pub struct Filter {
     shows: Shows,
     names: Globs,
-    /// A part that each name has which matches a glob; empty if one of the globs has none.
+    /// A text that every name has that matches a glob; empty if one of the globs has none.
     needles: Vec<Finder<'static>>,
     tags: Vec<TagFilter>,
-    /// Empty for all.
+    /// Empty for all kinds.
     kinds: Vec<MetricKind>,
-    /// Empty for everywhere.
+    /// Empty for all networks.
     from: Vec<Network>,
 }
 
@@ -52,15 +52,15 @@ pub struct TapQuery {
 #[derive(Clone, Debug)]
 struct TagFilter {
     key: String,
-    /// None for any value.
+    /// Empty for any value.
     values: Globs,
 }
 
 impl TapQuery {
-    /// Reads the parameters of a request.
+    /// Parses the parameters of a request.
     ///
     /// # Errors
-    /// Which one is wrong, and what is allowed.
+    /// A sentence that names the wrong parameter and its valid values.
     pub fn parse<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
         let mut query = Self::default();
         let mut names: Vec<&str> = Vec::new();
@@ -106,7 +106,7 @@ impl Filter {
         self.shows != Shows::Rejected
     }
 
-    /// Whether rejected messages are wanted that are from there.
+    /// Whether rejected messages from this address are wanted.
     #[must_use]
     pub fn wants_rejected(&self, from: Option<IpAddr>) -> bool {
         self.shows != Shows::Samples && self.wants_from(from)
@@ -122,7 +122,7 @@ impl Filter {
             && self.from.is_empty()
     }
 
-    /// Whether a sample may be in these bytes that is wanted. Much cheaper than to decode them.
+    /// Whether these bytes may contain a wanted sample. Much cheaper than decoding them.
     #[must_use]
     pub fn may_want(&self, bytes: &[u8], from: Option<IpAddr>) -> bool {
         if !self.wants_samples() || !self.wants_from(from) {
@@ -134,26 +134,27 @@ impl Filter {
             || memchr::memchr2(b'\\', b'[', bytes).is_some()
     }
 
-    /// What [`Filter::may_want`] takes for so many bytes, roughly, in nanoseconds.
+    /// A rough estimate of the time that [`Filter::may_want`] takes for this number of bytes, in
+    /// nanoseconds.
     #[must_use]
     pub fn glance_ns(&self, bytes: usize) -> u64 {
         (self.needles.len() as u64 + 1) * (20 + bytes as u64 / 8)
     }
 
-    /// Whether a sample is wanted of this kind and name, as far as these tell.
+    /// Whether a sample of this kind and name may be wanted.
     #[must_use]
     pub fn wants_metric(&self, kind: MetricKind, name: &str) -> bool {
         (self.kinds.is_empty() || self.kinds.contains(&kind))
             && self.names.matches(name).unwrap_or(true)
     }
 
-    /// Whether it is wanted with these tags, the agent's among them.
+    /// Whether a sample with these tags, including the agent's, is wanted.
     #[must_use]
     pub fn wants_tags(&self, tags: &Tags<'_>) -> bool {
         self.tags.iter().all(|wanted| wanted.is_in(tags))
     }
 
-    /// Whether it is wanted from there.
+    /// Whether a sample from this address is wanted.
     #[must_use]
     pub fn wants_from(&self, from: Option<IpAddr>) -> bool {
         self.from.is_empty()
@@ -197,7 +198,7 @@ fn rate(text: &str) -> Result<u64, String> {
     rate.ok_or_else(|| format!("`rate` is a number of samples a second, not `{text}`"))
 }
 
-/// The longest text that is in everything that a glob matches; none if that is not plain to see.
+/// The longest text that every match of a glob contains; `None` if the glob is not simple.
 fn literal_of(glob: &str) -> Option<&str> {
     if glob.contains(['[', '{', '\\']) {
         return None;
