@@ -99,7 +99,7 @@ fn an_address_in_use_has_advice() {
 fn a_socket_that_cannot_be_created_has_advice() {
     let listener = |path| format!("listeners: [{{ transport: unix, path: {path} }}]\n");
     let said = with(&listener("DIR/none/socket"), &["run"]);
-    assert!(said.contains("its folder does not exist: make it"), "{said}");
+    assert!(said.contains("its folder does not exist: create it"), "{said}");
     let said = with(&listener("DIR/tallyd.yaml"), &["run"]);
     assert!(said.contains("remove it or change the listener's `path`"), "{said}");
 }

@@ -577,9 +577,9 @@ fn errors_of_tap_have_advice() {
     let error = error_of(&tap(&["--config", path.to_str().unwrap()]), 1);
     assert!(error.contains("no admin endpoint (`admin: {listen: none}`)"), "{error}");
     for (args, words) in [
-        (&["--type", "timr"][..], "`timr` is no type: counter, gauge"),
+        (&["--type", "timr"][..], "unknown type `timr`: expected counter, gauge"),
         (&["--from", "10.0.0.1/8"], "for the network write 10.0.0.0/8"),
-        (&["--rejected", "--match", "a"], "goes with `from` alone"),
+        (&["--rejected", "--match", "a"], "`from` is the only filter"),
         (&["--rejected", "--with-rejected"], "cannot be used with"),
         (&["--match", "["], "is not a glob"),
         (&["--tag", "="], "KEY or KEY=VALUE"),

@@ -483,7 +483,7 @@ fn an_address_in_use_is_refused() {
             let path = daemon.path(name);
             let said = refusal(&format!("{{ transport: {transport}, path: {} }}", path.display()));
             assert!(said.starts_with(&format!("cannot listen on {}: ", path.display())), "{said}");
-            assert!(said.contains("another program answers there"), "{said}");
+            assert!(said.contains("another program listens there"), "{said}");
             assert!(path.metadata().unwrap().file_type().is_socket());
         }
     }
@@ -493,7 +493,7 @@ fn an_address_in_use_is_refused() {
 
     let path = daemon.path("tallyd.yaml");
     let said = refusal(&format!("{{ transport: unix, path: {} }}", path.display()));
-    assert!(said.contains("a file is there that is no socket; remove it"), "{said}");
+    assert!(said.contains("path exists and is not a socket; remove it"), "{said}");
     assert!(fs::read_to_string(&path).unwrap().contains("listeners"));
     let path = daemon.path("missing/socket");
     let said = refusal(&format!("{{ transport: unix, path: {} }}", path.display()));
@@ -510,17 +510,17 @@ fn contradictory_keys_are_refused_at_their_position() {
     for (text, first_line, more) in [
         (
             "listeners:\n  - transport: unix\n    address: 127.0.0.1:1",
-            "FILE:3:14: `listeners[0].address` does not go with `transport: unix`",
+            "FILE:3:14: `listeners[0].address` cannot be used with `transport: unix`",
             "`address` is for `udp` and `tcp`; `unix` listens on a `path`",
         ),
         (
             "listeners:\n  - path: /run/x\n    transport: tcp\n    address: 127.0.0.1:1",
-            "FILE:2:11: `listeners[0].path` does not go with `transport: tcp`",
+            "FILE:2:11: `listeners[0].path` cannot be used with `transport: tcp`",
             "`path` is for `unix` and `unix_datagram`; `tcp` listens on an `address`",
         ),
         (
             "listeners:\n  - address: 127.0.0.1:1\n  - { path: /run/x }",
-            "FILE:3:13: `listeners[1].path` does not go with `transport: udp`",
+            "FILE:3:13: `listeners[1].path` cannot be used with `transport: udp`",
             "3 |   - { path: /run/x }",
         ),
         (
@@ -532,17 +532,17 @@ fn contradictory_keys_are_refused_at_their_position() {
         ("listeners: [{}]", "FILE:1:13: `listeners[0].address` is missing", ""),
         (
             "listeners:\n  - transport: unix\n    path: /run/x\n    allow:\n      - 10.0.0.0/8",
-            "FILE:4:5: `listeners[0].allow` does not go with `transport: unix`",
+            "FILE:4:5: `listeners[0].allow` cannot be used with `transport: unix`",
             "",
         ),
         (
             "listeners:\n  - { transport: tcp, address: \"[::]:1\", threads: 2 }",
-            "FILE:2:51: `listeners[0].threads` does not go with `transport: tcp`",
+            "FILE:2:51: `listeners[0].threads` cannot be used with `transport: tcp`",
             "`threads` is for `udp`;",
         ),
         (
             "listeners: [{ address: \"[::]:1\", max_line: 1KiB }]",
-            "FILE:1:44: `listeners[0].max_line` does not go with `transport: udp`",
+            "FILE:1:44: `listeners[0].max_line` cannot be used with `transport: udp`",
             "`max_line` is for `tcp` and `unix`;",
         ),
         (
@@ -552,18 +552,18 @@ fn contradictory_keys_are_refused_at_their_position() {
         ),
         (
             "listeners:\n  - address: 127.0.0.1:1\n    allow: [127.0.0.0/8, 10.0.0.1/8]",
-            "FILE:3:26: `listeners[0].allow[1]`: `10.0.0.1/8` has bits behind its first 8: for the \
+            "FILE:3:26: `listeners[0].allow[1]`: `10.0.0.1/8` has bits set after the first 8: for the \
              network write 10.0.0.0/8",
             "^^^^^^^^^^",
         ),
         (
             "listeners:\n  - address: 127.0.0.1:1\n    allow: [localhost]",
-            "FILE:3:13: `listeners[0].allow[0]`: a network is an address",
+            "FILE:3:13: `listeners[0].allow[0]`: expected a network such as",
             "",
         ),
         (
             "listeners: [{ transport: unix, path: /run/x, mode: 0680 }]",
-            "FILE:1:52: `listeners[0].mode`: permissions are up to three digits in base eight",
+            "FILE:1:52: `listeners[0].mode`: expected octal permissions of up to three digits",
             "",
         ),
         (
@@ -581,7 +581,11 @@ fn contradictory_keys_are_refused_at_their_position() {
             "FILE:1:64: `listeners[0].idle_timeout`: a duration is a number with a unit",
             "",
         ),
-        (&long, "FILE:3:11: `listeners[0].path`: a socket's path has 1 to 107 bytes, not 125", ""),
+        (
+            &long,
+            "FILE:3:11: `listeners[0].path`: the path of a socket must have 1 to 107 bytes, not 125",
+            "",
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tallyd.yaml");

@@ -10,7 +10,7 @@ use engine::aggregator::registry::Registry;
 use engine::aggregator::seed;
 use engine::aggregator::store::Store;
 use engine::listener::Protocol;
-use engine::listener::recorder::{Ahead, Recorder, Shared};
+use engine::listener::recorder::{PendingLines, Recorder, RecorderContext};
 use engine::listener::stats::ListenerStats;
 use engine::protocol::Limits;
 use engine::wake::Waker;
@@ -50,7 +50,7 @@ impl Pipeline {
         let agent = AgentConfig { tags, ..AgentConfig::default() };
         let identifier = Arc::new(Identifier::new(&agent));
         let registry = Arc::new(Registry::new(&config, Arc::clone(&identifier)));
-        let shared = Shared {
+        let shared = RecorderContext {
             identifier,
             registry: Arc::clone(&registry),
             rejected: Arc::default(),
@@ -85,13 +85,13 @@ impl Pipeline {
         let mut datagrams = datagrams.iter();
         while datagrams.len() > 0 {
             self.recorder.begin_batch();
-            let mut ahead = Ahead::new();
+            let mut ahead = PendingLines::new();
             for datagram in datagrams.by_ref().take(BATCH) {
-                self.recorder.datagram(datagram, "a benchmark", &mut ahead);
+                self.recorder.record_datagram(datagram, "a benchmark", &mut ahead);
             }
-            self.recorder.catch_up(&mut ahead);
+            self.recorder.record_pending(&mut ahead);
             self.recorder.publish();
-            self.recorder.at_edge();
+            self.recorder.hand_over_at_edge();
         }
     }
 
@@ -100,7 +100,7 @@ impl Pipeline {
     pub fn hand_over(&mut self) -> HandedOver {
         let awaited = self.tallies.announce_edge();
         assert_eq!(awaited, 1, "tallies that will come");
-        self.recorder.at_edge();
+        self.recorder.hand_over_at_edge();
         self.tallies.tallies().try_recv().expect("the tally")
     }
 

@@ -53,6 +53,8 @@ mod registry;
 pub mod statsd;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+#[cfg(any(feature = "graphite", feature = "statsd"))]
+mod udp;
 
 use delivery::forwarder;
 pub use delivery::forwarder::{ErrorClass, Forwarder, SendError};

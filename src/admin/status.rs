@@ -15,7 +15,7 @@ use crate::process;
 use crate::runtime::running_config::{ReloadStats, RunningConfig};
 use crate::runtime::{ForwarderInfo, RuntimeState};
 use engine::aggregator::windows::WindowCounts;
-use engine::listener::stats::{ConnectionCounts, Counts, ListenerStats};
+use engine::listener::stats::{ConnectionCounts, ListenerCounts, ListenerStats};
 use kamailio::stats::PollerStats;
 
 /// Metrics that `by_metric` names: those with the most series.
@@ -23,7 +23,7 @@ const METRICS_MAX: usize = 1_000;
 
 /// Everything at one moment.
 pub(super) fn of(observed: &RuntimeState) -> Status {
-    let (mut total, mut kernel_drops) = (Counts::default(), 0);
+    let (mut total, mut kernel_drops) = (ListenerCounts::default(), 0);
     let mut listeners = Vec::new();
     let parts = observed.components.now();
     for stats in &parts.listeners {
@@ -81,7 +81,7 @@ fn windows(counts: &WindowCounts) -> WindowStatus {
     }
 }
 
-fn ledger(counts: &Counts, kernel_drops: u64) -> MessageLedger {
+fn ledger(counts: &ListenerCounts, kernel_drops: u64) -> MessageLedger {
     MessageLedger {
         received: counts.received(),
         aggregated: counts.aggregated,
@@ -93,7 +93,7 @@ fn ledger(counts: &Counts, kernel_drops: u64) -> MessageLedger {
     }
 }
 
-fn listener(stats: &ListenerStats, counts: &Counts, kernel_drops: u64) -> ListenerStatus {
+fn listener(stats: &ListenerStats, counts: &ListenerCounts, kernel_drops: u64) -> ListenerStatus {
     ListenerStatus {
         listener: stats.label().to_owned(),
         receive_buffer: stats.receive_buffer().map(|bytes| bytes as u64),

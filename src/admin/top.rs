@@ -21,7 +21,7 @@ use engine::aggregator::activity::{
 };
 use engine::aggregator::registry::Registry;
 use engine::aggregator::tags::TagCardinality;
-use engine::listener::senders::Sent;
+use engine::listener::senders::SenderTraffic;
 
 /// How long a scan of the tags is used at least: scanning a million series takes a while.
 const SCAN_KEPT: Duration = Duration::from_secs(10);
@@ -130,15 +130,15 @@ fn scan_tags(registry: &Registry, most: usize) -> TagScan {
 }
 
 /// Counts by listener and sender.
-type BySender<'a> = BTreeMap<(&'a str, String), Sent>;
+type BySender<'a> = BTreeMap<(&'a str, String), SenderTraffic>;
 
 fn senders(observed: &RuntimeState, most: usize, limit: usize) -> SenderRanking {
     let parts = observed.components.now();
-    let (mut counted_for, mut others) = (Duration::ZERO, Sent::default());
+    let (mut counted_for, mut others) = (Duration::ZERO, SenderTraffic::default());
     let mut by_sender = BySender::new();
     if most > 0 {
         for stats in &parts.listeners {
-            let seen = stats.senders().look(most);
+            let seen = stats.senders().report(most);
             counted_for = counted_for.max(seen.counted_for);
             others.add(&seen.others);
             for (sender, sent) in seen.by_sender {
@@ -159,8 +159,8 @@ fn senders(observed: &RuntimeState, most: usize, limit: usize) -> SenderRanking 
     SenderRanking { counted_for_s: counted_for.as_secs_f64(), top, others: counts(&others) }
 }
 
-fn counts(sent: &Sent) -> SentCounts {
-    let Sent { datagrams, bytes, messages, rejected } = *sent;
+fn counts(sent: &SenderTraffic) -> SentCounts {
+    let SenderTraffic { datagrams, bytes, messages, rejected } = *sent;
     SentCounts { datagrams, bytes, messages, rejected }
 }
 

@@ -28,7 +28,7 @@ use self::log::LogConfig;
 use engine::aggregator::AggregationConfig;
 use engine::aggregator::identity::{AgentConfig, Identifier};
 use engine::aggregator::registry::Registry;
-use engine::listener::recorder::Shared;
+use engine::listener::recorder::RecorderContext;
 use engine::listener::{ListenerConfig, ListenerSection};
 use engine::protocol::Limits;
 use kamailio::{self, KamailioSection};
@@ -159,9 +159,9 @@ impl Config {
 
     /// Creates the state that all listeners share; they measure time from `started`.
     #[must_use]
-    pub fn shared(&self, started: Instant) -> Shared {
+    pub fn shared(&self, started: Instant) -> RecorderContext {
         let identifier = Arc::new(Identifier::new(&self.agent));
-        Shared {
+        RecorderContext {
             registry: Arc::new(Registry::new(&self.aggregation, Arc::clone(&identifier))),
             identifier,
             rejected: Arc::default(),

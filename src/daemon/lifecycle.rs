@@ -25,14 +25,14 @@ use engine::aggregator::store::Store;
 use engine::aggregator::thread::{AggregatorThread, SelfMetricsSource};
 use engine::aggregator::windows::WindowStats;
 use engine::listener::passed::PassedSockets;
-use engine::listener::recorder::Shared;
+use engine::listener::recorder::RecorderContext;
 use engine::listener::stats::ListenerStats;
 use engine::listener::tap::taps::Taps;
 
 /// A running daemon.
 pub(super) struct Daemon {
     pub(super) log: LogHandle,
-    pub(super) shared: Shared,
+    pub(super) shared: RecorderContext,
     pub(super) state: Arc<RuntimeState>,
     pub(super) delivery: Delivery,
     pub(super) pipeline: PipelineThreads,

@@ -15,7 +15,7 @@ use engine::aggregator::thread::{AggregatorCommand, AggregatorThread, Reconfigur
 use engine::listener::ListenerConfig;
 use engine::listener::bind::{self, BoundListener};
 use engine::listener::passed::PassedSockets;
-use engine::listener::recorder::{Change, Recorder, Shared};
+use engine::listener::recorder::{ListenerUpdate, Recorder, RecorderContext};
 use engine::listener::stats::ListenerStats;
 use engine::listener::tap::taps::Taps;
 use engine::listener::udp::UdpBindOptions;
@@ -48,7 +48,7 @@ struct RunningListener {
 struct SocketThread {
     stats: Arc<ListenerStats>,
     waker: Arc<Waker>,
-    changes: flume::Sender<Change>,
+    changes: flume::Sender<ListenerUpdate>,
     thread: JoinHandle<()>,
 }
 
@@ -56,7 +56,7 @@ struct SocketThread {
 struct IntakeThread {
     sender: IntakeSender,
     waker: Arc<Waker>,
-    changes: flume::Sender<Shared>,
+    changes: flume::Sender<RecorderContext>,
     thread: JoinHandle<()>,
 }
 
@@ -144,7 +144,7 @@ impl PipelineThreads {
     pub(super) async fn apply(
         &mut self,
         StagedListeners(staged): StagedListeners,
-        shared: &Shared,
+        shared: &RecorderContext,
         is_shared_changed: bool,
     ) -> (Vec<RemovedSocket>, io::Result<()>) {
         let mut previous: Vec<Option<RunningListener>> =
@@ -191,7 +191,7 @@ impl PipelineThreads {
     pub(super) async fn intake_for(
         &mut self,
         polled: &[KamailioSection],
-        shared: &Shared,
+        shared: &RecorderContext,
     ) -> io::Result<Option<IntakeSender>> {
         if polled.is_empty() {
             return Ok(None);
@@ -248,7 +248,11 @@ impl PipelineThreads {
     }
 
     /// Starts the thread that reads a bound socket.
-    async fn listen(&mut self, bound: BoundListener, shared: &Shared) -> io::Result<SocketThread> {
+    async fn listen(
+        &mut self,
+        bound: BoundListener,
+        shared: &RecorderContext,
+    ) -> io::Result<SocketThread> {
         let name = format!("listen-{}", self.threads);
         self.threads += 1;
         let waker = Arc::new(Waker::new()?);
@@ -257,7 +261,7 @@ impl PipelineThreads {
         let stats = Arc::clone(bound.stats());
         let recorder =
             Recorder::new(shared.clone(), bound.protocol(), Arc::clone(&stats), handover)
-                .with_changes(changed)
+                .with_updates(changed)
                 .with_taps(Arc::clone(&self.taps));
         info!(listener = stats.label(), buffer = stats.receive_buffer(), "listening");
         let woken = Arc::clone(&waker);
@@ -281,11 +285,16 @@ impl PipelineThreads {
 
 impl RunningListener {
     /// Sends the listener's threads its new settings, which they apply when they are next called.
-    fn send_change(&self, config: &ListenerConfig, receive_buffer: Option<u64>, shared: &Shared) {
+    fn send_change(
+        &self,
+        config: &ListenerConfig,
+        receive_buffer: Option<u64>,
+        shared: &RecorderContext,
+    ) {
         let new_buffer = receive_buffer.filter(|_| receive_buffer != self.receive_buffer);
         for SocketThread { changes, stats, .. } in &self.sockets {
-            let change = Change {
-                shared: shared.clone(),
+            let change = ListenerUpdate {
+                context: shared.clone(),
                 endpoint: config.endpoint.clone(),
                 receive_buffer: new_buffer,
             };

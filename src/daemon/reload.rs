@@ -19,7 +19,7 @@ use crate::runtime::running_config::{ReloadError, ReloadPlan};
 use crate::runtime::self_metrics::pipeline::SelfMetricsRecorder;
 use engine::aggregator::thread::{NewSelfMetrics, Reconfiguration};
 use engine::listener::passed::PassedSockets;
-use engine::listener::recorder::Shared;
+use engine::listener::recorder::RecorderContext;
 use engine::listener::stats::ListenerStats;
 
 /// The label of the combined ledger of removed listeners.
@@ -138,7 +138,7 @@ impl Daemon {
     }
 
     /// Returns the state that listeners share under the new configuration, and whether it differs.
-    fn shared_with(&self, new: &Config, old: &Config) -> (Shared, bool) {
+    fn shared_with(&self, new: &Config, old: &Config) -> (RecorderContext, bool) {
         let (aggregation, previous) = (&new.aggregation, &old.aggregation);
         let is_changed = new.agent != old.agent
             || new.limits != old.limits

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::listener::stats::Counts;
+use engine::listener::stats::ListenerCounts;
 use forwarders::stats::ForwarderStats;
 use tracing::{info, warn};
 
@@ -40,8 +40,8 @@ pub(super) fn kernel_drops(components: &Components) -> u64 {
 }
 
 /// The messages of all listeners.
-pub(super) fn message_counts(components: &Components) -> Counts {
-    let mut counts = Counts::default();
+pub(super) fn message_counts(components: &Components) -> ListenerCounts {
+    let mut counts = ListenerCounts::default();
     components.listeners.iter().for_each(|listener| counts.add(&listener.counts()));
     counts
 }

@@ -160,7 +160,7 @@ pub fn match_listeners(old: &[ListenerConfig], new: &[ListenerConfig]) -> Vec<Op
     let mut found = vec![None; new.len()];
     let mut is_taken = vec![false; old.len()];
     let is_equal: ListenerMatch = |old, new| old == new;
-    let is_at_same_place: ListenerMatch = |old, new| old.endpoint.is_at(&new.endpoint);
+    let is_at_same_place: ListenerMatch = |old, new| old.endpoint.is_same_socket(&new.endpoint);
     // Several listeners may have port 0, so the place alone is ambiguous: equal listeners are paired
     // first, and keep their sockets.
     for is_match in [is_equal, is_at_same_place] {

@@ -19,7 +19,20 @@ impl Module {
     pub(crate) fn all_below(source: &Path) -> Vec<Self> {
         let mut modules = Vec::new();
         find(source, source, &mut modules);
+        let of_tests: Vec<Vec<String>> = modules.iter().flat_map(Self::test_modules).collect();
+        modules.retain(|module| !of_tests.iter().any(|test| module.names.starts_with(test)));
         modules
+    }
+
+    /// The modules that this file declares for tests only.
+    fn test_modules(&self) -> Vec<Vec<String>> {
+        let declared = self.code.split("#[cfg(test)]\nmod ").skip(1);
+        let names = declared.filter_map(|rest| rest.split_once(';')).map(|(name, _)| name);
+        let is_name = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        names
+            .filter(is_name)
+            .map(|name| self.names.iter().cloned().chain([name.to_owned()]).collect())
+            .collect()
     }
 
     fn new(source: &Path, path: &Path) -> Self {
@@ -51,7 +64,8 @@ fn find(source: &Path, folder: &Path, modules: &mut Vec<Module>) {
 
 /// The code before the tests at its end, without comments.
 fn code_of(text: &str) -> String {
-    let end = text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len());
+    let tests = ["\n#[cfg(test)]\nmod tests {", "\n#[cfg(test)]\npub(super) mod tests {"];
+    let end = tests.iter().filter_map(|start| text.find(start)).min().unwrap_or(text.len());
     let lines = text[..end].lines().map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -41,7 +41,7 @@ impl Default for CallTimeouts {
     }
 }
 
-/// Bounds on what a server can cost the client.
+/// Bounds on the time and memory that a call can take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientOptions {
     /// Bounds on time.

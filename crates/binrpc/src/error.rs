@@ -8,11 +8,11 @@ use thiserror::Error;
 pub struct DecodeError {
     /// Where decoding stopped, counted from the first record, or from the first byte of a header.
     pub offset: usize,
-    /// What is wrong there.
+    /// The kind of the error.
     pub kind: DecodeErrorKind,
 }
 
-/// What is wrong with the bytes.
+/// The kind of a [`DecodeError`].
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum DecodeErrorKind {
     /// The first byte does not start a packet.

@@ -49,7 +49,7 @@ pub struct ReceiveBatch {
     _vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
     /// Whether the headers have room for senders.
-    asks_senders: bool,
+    with_senders: bool,
     filled: usize,
 }
 
@@ -72,22 +72,22 @@ impl ReceiveBatch {
             .map(|place| libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: room })
             .collect();
         let headers = vectors.iter_mut().map(header_of).collect();
-        let asks_senders = false;
-        Self { buffer, stride, addresses, _vectors: vectors, headers, asks_senders, filled: 0 }
+        let with_senders = false;
+        Self { buffer, stride, addresses, _vectors: vectors, headers, with_senders, filled: 0 }
     }
 
     /// Takes what the socket holds, up to the size of the batch, without waiting. Without
-    /// `asks_senders`, who sent it stays unknown, which spares a twentieth of the time.
+    /// `with_senders`, who sent it stays unknown, which spares a twentieth of the time.
     ///
     /// # Errors
     /// `WouldBlock` when it holds nothing, else what the system says.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, asks_senders: bool) -> io::Result<usize> {
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, with_senders: bool) -> io::Result<usize> {
         // The kernel overwrites the lengths that it was given, in the slots that it fills.
-        let stale = if asks_senders == self.asks_senders { self.filled } else { BATCH };
-        self.asks_senders = asks_senders;
+        let stale = if with_senders == self.with_senders { self.filled } else { BATCH };
+        self.with_senders = with_senders;
         for (header, address) in self.headers.iter_mut().zip(&mut self.addresses).take(stale) {
             let header = &mut header.msg_hdr;
-            (header.msg_name, header.msg_namelen) = if asks_senders {
+            (header.msg_name, header.msg_namelen) = if with_senders {
                 (ptr::from_mut(address).cast(), ADDRESS_BYTES)
             } else {
                 (ptr::null_mut(), 0)
@@ -115,7 +115,9 @@ impl ReceiveBatch {
             let start = slot * self.stride;
             Datagram {
                 bytes: &self.buffer[start..start + header.msg_len as usize],
-                sender: Sender((header.msg_hdr.msg_namelen > 0).then(|| &self.addresses[slot])),
+                sender: SenderAddress(
+                    (header.msg_hdr.msg_namelen > 0).then(|| &self.addresses[slot]),
+                ),
                 is_cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             }
         })
@@ -137,7 +139,7 @@ pub struct Datagram<'a> {
     /// Its content, as far as there was room.
     pub bytes: &'a [u8],
     /// Who sent it.
-    pub sender: Sender<'a>,
+    pub sender: SenderAddress<'a>,
     /// Whether there was more of it than room.
     pub is_cut: bool,
 }
@@ -224,9 +226,9 @@ pub fn passed_descriptors() -> io::Result<Vec<OwnedFd>> {
 
 /// A sender as the kernel wrote it down; made into an address only for whoever asks.
 #[derive(Clone, Copy)]
-pub struct Sender<'a>(Option<&'a libc::sockaddr_storage>);
+pub struct SenderAddress<'a>(Option<&'a libc::sockaddr_storage>);
 
-impl Sender<'_> {
+impl SenderAddress<'_> {
     /// Its address; `None` if it has none, is not over IP or was not asked for.
     #[must_use]
     pub fn address(self) -> Option<SocketAddr> {

@@ -2,7 +2,7 @@
 //! data elsewhere or twice.
 //!
 //! No proxy, no redirects, no cookies, no retries, and HTTP/1.1 only. The callers set time limits and
-//! bounds: this crate reads no more of a reply than it is told.
+//! the bound of a body.
 
 use std::error::Error;
 use std::io;
@@ -13,7 +13,7 @@ use reqwest::{ClientBuilder, Response, redirect, retry};
 /// A client for `http://` URLs.
 ///
 /// # Errors
-/// Never: see the other variant.
+/// Never. Where TLS is compiled, its settings can fail.
 #[cfg(not(feature = "tls"))]
 pub fn plain() -> io::Result<ClientBuilder> {
     Ok(restricted())
@@ -110,4 +110,59 @@ pub fn reason(error: &reqwest::Error) -> String {
 fn is_wrapper(error: &(dyn Error + 'static), text: &str) -> bool {
     let is_of_library = ["client error (", "error resolving DNS"];
     error.is::<reqwest::Error>() || is_of_library.iter().any(|start| text.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Gets a page from a server that gives this answer once.
+    fn get(answer: &'static str, bytes_max: usize) -> Result<BoundedBody, reqwest::Error> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _request = stream.read(&mut [0; 1024]).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let client = plain().unwrap().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let body = async { read_body(client.get(url).send().await?, bytes_max).await };
+        runtime.block_on(body)
+    }
+
+    #[test]
+    fn a_body_is_read_up_to_the_bound() {
+        for (answer, bytes_max, expected, is_cut) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody", 5, "body", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody", 4, "body", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody", 3, "bod", true),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\nbody", 3, "bod", true),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nbo\r\n", 1, "b", true),
+            ("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\n\r\n", 9, "", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 0, "", false),
+        ] {
+            let body = get(answer, bytes_max).unwrap();
+            assert_eq!(body, BoundedBody { bytes: expected.into(), is_cut }, "{answer}");
+        }
+    }
+
+    #[test]
+    fn the_reason_of_an_error_names_only_what_happened() {
+        for (answer, reason) in [
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbody",
+                "error reading a body from connection",
+            ),
+            ("", "connection closed before message completed"),
+            ("SSH-2.0-OpenSSH_9.2\r\n\r\n", "invalid HTTP version parsed"),
+        ] {
+            let error = get(answer, 9).unwrap_err();
+            assert!(super::reason(&error).starts_with(reason), "{}", super::reason(&error));
+        }
+    }
 }

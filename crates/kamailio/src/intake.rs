@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use engine::aggregator::handover::ListenerEnd;
 use engine::aggregator::table::SeriesTable;
-use engine::listener::recorder::Shared;
-use engine::listener::stats::{Counts, ListenerStats};
+use engine::listener::recorder::RecorderContext;
+use engine::listener::stats::{ListenerCounts, ListenerStats};
 use engine::listener::tap::listener::ListenerTap;
 use engine::listener::tap::taps::Taps;
 use engine::protocol::{Sample, SampleValue, Tags, normalize_tags};
@@ -58,21 +58,21 @@ pub struct PolledServer {
 /// Records the readings of all servers in one table.
 #[derive(Debug)]
 pub struct PollIntake {
-    shared: Shared,
+    shared: RecorderContext,
     /// Receives other settings.
-    changes: flume::Receiver<Shared>,
+    changes: flume::Receiver<RecorderContext>,
     polls: flume::Receiver<ServerReadings>,
     handover: ListenerEnd,
     table: SeriesTable,
     tap: ListenerTap,
 }
 
-/// Creates an intake and its sending end. The intake applies settings from `changes` whenever it hands
+/// Creates an intake and its sending end. The intake applies settings from `changes` each time it hands
 /// its table over to the aggregator.
 #[must_use]
 pub fn new(
-    shared: Shared,
-    changes: flume::Receiver<Shared>,
+    shared: RecorderContext,
+    changes: flume::Receiver<RecorderContext>,
     handover: ListenerEnd,
     waker: Arc<Waker>,
 ) -> (IntakeSender, PollIntake) {
@@ -116,7 +116,11 @@ impl PollIntake {
     fn record(&mut self, poll: &ServerReadings) {
         let server = &poll.server;
         let arrival_ns = self.shared.started.elapsed().as_nanos() as u64;
-        let mut counts = Counts { datagrams: poll.replies, bytes: poll.bytes, ..Counts::default() };
+        let mut counts = ListenerCounts {
+            datagrams: poll.replies,
+            bytes: poll.bytes,
+            ..ListenerCounts::default()
+        };
         self.tap.begin_batch(arrival_ns);
         for reading in &poll.readings {
             let sample = sample(reading, &server.tags);

@@ -12,8 +12,8 @@
 //!
 //! [`methods::METHODS`] is the only list of methods. A method that answers with numbers in structs
 //! needs no entry: `methods` in the configuration accepts it, and the generic mapping names its
-//! readings. An entry gives it default arguments, a mapping function of its own, or a place among the
-//! default methods.
+//! readings. An entry gives it default arguments, a specific mapping function, or a place among the default
+//! methods.
 
 pub mod call;
 pub mod config;

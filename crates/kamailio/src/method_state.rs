@@ -55,7 +55,7 @@ impl MethodState {
         std::mem::take(&mut self.is_reported) || was_paused
     }
 
-    /// Notes a refusal. Returns whether it is to be reported, as only the first one is.
+    /// Notes a refusal. Returns whether to report it: only the first one is reported.
     pub(crate) fn note_refusal(&mut self, retry_at: Instant) -> bool {
         self.retry_at = Some(retry_at);
         !std::mem::replace(&mut self.is_reported, true)

@@ -14,9 +14,9 @@ use crate::reading::Readings;
 /// The method that every poll calls first, because its reply reveals a restart.
 pub const UPTIME: &str = "core.uptime";
 
-/// Every method with default arguments, a mapping function of its own, or a place among the default
-/// methods. The default methods are those that the two older exporters together call; they are polled
-/// in this order.
+/// Every method with default arguments, a specific mapping function, or a place among the default
+/// methods. The default methods are the methods that the two older exporters call; they are polled in
+/// this order.
 pub const METHODS: &[KnownMethod] = &[
     KnownMethod::new("tm.stats", codes::transactions).by_default(),
     KnownMethod::new("sl.stats", codes::stateless_replies).by_default(),
@@ -89,7 +89,8 @@ impl KnownMethod {
             None => {
                 let field =
                     reading.strip_prefix("kamailio.").and_then(|r| r.strip_prefix(self.name));
-                field.is_some_and(|field| field.starts_with('.'))
+                // A reply that is a number alone becomes a reading with the name of the method.
+                field.is_some_and(|field| field.is_empty() || field.starts_with('.'))
             }
         }
     }
@@ -166,7 +167,7 @@ mod tests {
     fn a_method_yields_names_that_begin_with_its_own() {
         let method = find("tls.info").unwrap();
         assert!(method.yields("kamailio.tls.info.opened_connections"));
-        assert!(!method.yields("kamailio.tls.info") && !method.yields("kamailio.tls.infos.x"));
+        assert!(method.yields("kamailio.tls.info") && !method.yields("kamailio.tls.infos.x"));
         let statistics = find("stats.fetchn").unwrap();
         assert!(statistics.yields("kamailio.tls.info") && statistics.yields("kamailio.script.a.b"));
         assert!(!statistics.yields("kamailio.tls.info.opened_connections"));

@@ -34,7 +34,7 @@ pub enum SeriesPlacement<'a> {
 pub struct AssignedName {
     /// The metric name.
     pub name: Cow<'static, str>,
-    /// The type to declare, whatever the kind of the series is.
+    /// The type to declare, independent of the kind of the series.
     pub kind: MetricKind,
     /// The description of the metric.
     pub help: Cow<'static, str>,

@@ -1,7 +1,7 @@
 //! Deserializes from the tree.
 //!
-//! A value that does not fit is passed to the visitor as what it is, so that the visitor's own
-//! error says what it expects. Whoever passes a node on adds it to an error that has none yet.
+//! A visitor gets a value that does not fit in the value's own type, so that the visitor's error
+//! names its expectation. The code that passes a node on adds the node to an error without one.
 
 use std::slice;
 
@@ -12,56 +12,48 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use crate::mismatch::{Mismatch, MismatchReason};
-use crate::scalar;
+use crate::scalar::{ScalarValue, WantedType};
 use crate::spanned::SPANNED;
-use crate::tree::{NodeContent, YamlNode, YamlScalar};
+use crate::tree::{NodeContent, SectionEntry, YamlNode};
 
-macro_rules! deserialize_as {
-    ($visit:ident: $($method:ident($($argument:ty),*))*) => {$(
-        fn $method<V: Visitor<'de>>(self, $(_: $argument,)* visitor: V) -> Outcome<'de, V::Value> {
-            self.$visit(visitor)
+macro_rules! forward {
+    ($($method:ident($($argument:ty),*) => $visit:ident($($wanted:ident)?);)*) => {$(
+        fn $method<V: Visitor<'de>>(self, $(_: $argument,)* visitor: V) -> NodeResult<'de, V::Value> {
+            self.$visit($(WantedType::$wanted,)? visitor)
         }
     )*};
 }
 
-type Outcome<'de, T> = Result<T, Mismatch<'de>>;
-type Entry = (YamlNode, YamlNode);
+/// The result of reading a node.
+type NodeResult<'de, T> = Result<T, Mismatch<'de>>;
 
 impl YamlNode {
     fn is_null(&self) -> bool {
         self.scalar().is_some_and(|scalar| scalar.is_null)
     }
 
-    /// The text of any scalar, as it is written. An expanded value that is empty is empty text.
-    fn visit_text<'de, V: Visitor<'de>>(&'de self, visitor: V) -> Outcome<'de, V::Value> {
-        match self.scalar() {
-            Some(scalar) if !scalar.is_null || scalar.references.is_some() => {
-                visitor.visit_borrowed_str(&scalar.text)
-            }
-            _ => self.deserialize_any(visitor),
-        }
-    }
-
-    fn visit_integer<'de, V: Visitor<'de>>(&'de self, visitor: V) -> Outcome<'de, V::Value> {
-        match self.scalar() {
-            Some(scalar) if scalar.is_ambiguous() => visitor.visit_borrowed_str(&scalar.text),
-            Some(YamlScalar { text, .. }) => match scalar::whole_number(text) {
-                Some(number) => visit_whole_number(number, text, visitor),
-                None => self.deserialize_any(visitor),
-            },
-            None => self.deserialize_any(visitor),
-        }
-    }
-
-    fn visit_number<'de, V: Visitor<'de>>(&'de self, visitor: V) -> Outcome<'de, V::Value> {
-        match scalar::number(self.text()) {
-            Some(number) => visitor.visit_f64(number),
-            None => self.deserialize_any(visitor),
+    fn visit<'de, V: Visitor<'de>>(
+        &'de self,
+        wanted: WantedType,
+        visitor: V,
+    ) -> NodeResult<'de, V::Value> {
+        let scalar = match &self.content {
+            NodeContent::List(_) => return self.visit_list(visitor),
+            NodeContent::Section(_) => return self.visit_section(visitor),
+            NodeContent::Scalar(scalar) => scalar,
+        };
+        match scalar.value(wanted) {
+            ScalarValue::Null => visitor.visit_unit(),
+            ScalarValue::Boolean(value) => visitor.visit_bool(value),
+            ScalarValue::Unsigned(value) => visitor.visit_u64(value),
+            ScalarValue::Signed(value) => visitor.visit_i64(value),
+            ScalarValue::Float(value) => visitor.visit_f64(value),
+            ScalarValue::Text(text) => visitor.visit_borrowed_str(text),
         }
     }
 
     /// A list; nothing is an empty one.
-    fn visit_list<'de, V: Visitor<'de>>(&'de self, visitor: V) -> Outcome<'de, V::Value> {
+    fn visit_list<'de, V: Visitor<'de>>(&'de self, visitor: V) -> NodeResult<'de, V::Value> {
         let items: &[Self] = match &self.content {
             NodeContent::List(items) => items,
             NodeContent::Scalar(scalar) if scalar.is_null => &[],
@@ -78,8 +70,8 @@ impl YamlNode {
     }
 
     /// A section; nothing is an empty one.
-    fn visit_section<'de, V: Visitor<'de>>(&'de self, visitor: V) -> Outcome<'de, V::Value> {
-        let entries: &[Entry] = match &self.content {
+    fn visit_section<'de, V: Visitor<'de>>(&'de self, visitor: V) -> NodeResult<'de, V::Value> {
+        let entries: &[SectionEntry] = match &self.content {
             NodeContent::Section(entries) => entries,
             NodeContent::Scalar(scalar) if scalar.is_null => &[],
             NodeContent::Scalar(_) => return self.deserialize_any(visitor),
@@ -97,75 +89,35 @@ impl YamlNode {
     }
 }
 
-/// Passes on a number in the type that fits. To lose digits silently would be worse than text.
-fn visit_whole_number<'de, V: Visitor<'de>>(
-    number: i128,
-    text: &'de str,
-    visitor: V,
-) -> Outcome<'de, V::Value> {
-    if let Ok(number) = u64::try_from(number) {
-        visitor.visit_u64(number)
-    } else if let Ok(number) = i64::try_from(number) {
-        visitor.visit_i64(number)
-    } else {
-        visitor.visit_borrowed_str(text)
-    }
-}
-
 impl<'de> Deserializer<'de> for &'de YamlNode {
     type Error = Mismatch<'de>;
 
     forward_to_deserialize_any! { i128 u128 bytes byte_buf unit unit_struct }
 
-    deserialize_as! { visit_integer:
-        deserialize_i8() deserialize_i16() deserialize_i32() deserialize_i64()
-        deserialize_u8() deserialize_u16() deserialize_u32() deserialize_u64()
-    }
-    deserialize_as! { visit_number: deserialize_f32() deserialize_f64() }
-    deserialize_as! { visit_text:
-        deserialize_char() deserialize_str() deserialize_string() deserialize_identifier()
-    }
-    deserialize_as! { visit_list: deserialize_seq() deserialize_tuple(usize) }
-    deserialize_as! { visit_section:
-        deserialize_map() deserialize_struct(&'static str, &'static [&'static str])
-    }
-
-    /// Types a plain scalar by the core schema of YAML 1.2. `yes` and `on` are text: only a reader
-    /// that asks for a boolean gets one of those.
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Outcome<'de, V::Value> {
-        let scalar = match &self.content {
-            NodeContent::List(_) => return self.visit_list(visitor),
-            NodeContent::Section(_) => return self.visit_section(visitor),
-            NodeContent::Scalar(scalar) => scalar,
-        };
-        let text = scalar.text.as_str();
-        let is_fraction = text.contains(['.', 'e', 'E']);
-        if scalar.is_null {
-            visitor.visit_unit()
-        } else if !scalar.is_plain {
-            visitor.visit_borrowed_str(text)
-        } else if let "true" | "True" | "TRUE" | "false" | "False" | "FALSE" = text {
-            visitor.visit_bool(scalar::boolean(text) == Some(true))
-        } else if let Some(number) = scalar::whole_number(text) {
-            visit_whole_number(number, text, visitor)
-        } else if let Some(number) = scalar::number(text).filter(|_| is_fraction) {
-            visitor.visit_f64(number)
-        } else {
-            visitor.visit_borrowed_str(text)
-        }
+    forward! {
+        deserialize_any() => visit(Any);
+        deserialize_bool() => visit(Boolean);
+        deserialize_i8() => visit(Integer);
+        deserialize_i16() => visit(Integer);
+        deserialize_i32() => visit(Integer);
+        deserialize_i64() => visit(Integer);
+        deserialize_u8() => visit(Integer);
+        deserialize_u16() => visit(Integer);
+        deserialize_u32() => visit(Integer);
+        deserialize_u64() => visit(Integer);
+        deserialize_f32() => visit(Number);
+        deserialize_f64() => visit(Number);
+        deserialize_char() => visit(Text);
+        deserialize_str() => visit(Text);
+        deserialize_string() => visit(Text);
+        deserialize_identifier() => visit(Text);
+        deserialize_seq() => visit_list();
+        deserialize_tuple(usize) => visit_list();
+        deserialize_map() => visit_section();
+        deserialize_struct(&'static str, &'static [&'static str]) => visit_section();
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Outcome<'de, V::Value> {
-        // Quotes make text, but not around a `${…}`.
-        let is_typed = |scalar: &&YamlScalar| scalar.is_plain || scalar.references.is_some();
-        let scalar = self.scalar().filter(is_typed);
-        match scalar.and_then(|scalar| scalar::boolean(&scalar.text)) {
-            Some(value) => visitor.visit_bool(value),
-            None => self.deserialize_any(visitor),
-        }
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Outcome<'de, V::Value> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> NodeResult<'de, V::Value> {
         if self.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
@@ -173,7 +125,7 @@ impl<'de> Deserializer<'de> for &'de YamlNode {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Outcome<'de, V::Value> {
+    ) -> NodeResult<'de, V::Value> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -182,7 +134,7 @@ impl<'de> Deserializer<'de> for &'de YamlNode {
         name: &'static str,
         _: usize,
         visitor: V,
-    ) -> Outcome<'de, V::Value> {
+    ) -> NodeResult<'de, V::Value> {
         if name == SPANNED {
             return visitor.visit_seq(SpanAndValue { node: self, given: 0 });
         }
@@ -194,7 +146,7 @@ impl<'de> Deserializer<'de> for &'de YamlNode {
         _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Outcome<'de, V::Value> {
+    ) -> NodeResult<'de, V::Value> {
         match &self.content {
             NodeContent::Scalar(scalar) if !scalar.is_null => {
                 visitor.visit_enum(BorrowedStrDeserializer::new(&scalar.text))
@@ -207,7 +159,7 @@ impl<'de> Deserializer<'de> for &'de YamlNode {
         }
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Outcome<'de, V::Value> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> NodeResult<'de, V::Value> {
         visitor.visit_unit()
     }
 }
@@ -221,7 +173,7 @@ impl<'de> SeqAccess<'de> for ListItems<'de> {
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Outcome<'de, Option<S::Value>> {
+    ) -> NodeResult<'de, Option<S::Value>> {
         let Some(item) = self.0.next() else { return Ok(None) };
         seed.deserialize(item).map(Some).map_err(|mismatch| mismatch.at(item))
     }
@@ -229,8 +181,8 @@ impl<'de> SeqAccess<'de> for ListItems<'de> {
 
 /// The entries of a section that are left, and the one whose key was read last.
 struct SectionEntries<'de> {
-    left: slice::Iter<'de, Entry>,
-    current: Option<&'de Entry>,
+    left: slice::Iter<'de, SectionEntry>,
+    current: Option<&'de SectionEntry>,
 }
 
 impl<'de> MapAccess<'de> for SectionEntries<'de> {
@@ -239,13 +191,13 @@ impl<'de> MapAccess<'de> for SectionEntries<'de> {
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Outcome<'de, Option<S::Value>> {
+    ) -> NodeResult<'de, Option<S::Value>> {
         self.current = self.left.next();
         let Some((key, _)) = self.current else { return Ok(None) };
         seed.deserialize(key).map(Some).map_err(|mismatch| mismatch.at(key))
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Outcome<'de, S::Value> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> NodeResult<'de, S::Value> {
         let Some((_, value)) = self.current else {
             return Err(Mismatch::custom("a value was asked for before its key"));
         };
@@ -265,7 +217,7 @@ impl<'de> SeqAccess<'de> for SpanAndValue<'de> {
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Outcome<'de, Option<S::Value>> {
+    ) -> NodeResult<'de, Option<S::Value>> {
         self.given += 1;
         match self.given {
             1 => {

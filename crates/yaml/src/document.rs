@@ -6,9 +6,10 @@ use crate::error::ConfigError;
 use crate::interpolate::{Env, Expander, Expansion};
 use crate::position::SourceSpan;
 use crate::quote::quoted;
+use crate::scalar::YamlScalar;
 use crate::source::{Source, TEXT_BYTES_MAX};
 use crate::syntax;
-use crate::tree::{self, NodeContent, YamlNode, YamlScalar};
+use crate::tree::{self, NodeContent, SectionEntry, YamlNode};
 
 /// Reads the only document of `source`.
 pub(crate) fn read(source: &Source, env: Env<'_>) -> Result<YamlNode, ConfigError> {
@@ -46,7 +47,7 @@ fn complete(
     }
 }
 
-fn check_keys(entries: &[(YamlNode, YamlNode)], source: &Source) -> Result<(), ConfigError> {
+fn check_keys(entries: &[SectionEntry], source: &Source) -> Result<(), ConfigError> {
     let mut lines = HashMap::new();
     for (key, _) in entries {
         if key.bytes.is_empty() {

@@ -75,8 +75,8 @@ impl fmt::Display for ConfigError {
         let margin = " ".repeat(line.to_string().len());
         writeln!(f, "{file}:{line}:{column}: {message}")?;
         writeln!(f, "{margin} |")?;
-        writeln!(f, "{}", format!("{line} | {}", excerpt.line()).trim_end())?;
-        write!(f, "{margin} | {}", excerpt.carets())?;
+        writeln!(f, "{}", format!("{line} | {}", excerpt.line).trim_end())?;
+        write!(f, "{margin} | {}", excerpt.carets)?;
         for help in help {
             write!(f, "\n{margin} = {help}")?;
         }

@@ -15,8 +15,10 @@ const TAB: &str = "    ";
 /// A line ready to print, and the part of it that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Excerpt {
-    line: String,
-    carets: Range<usize>,
+    /// The line, without a line break.
+    pub(crate) line: String,
+    /// The carets, moved below the part that is wrong.
+    pub(crate) carets: String,
 }
 
 impl Excerpt {
@@ -41,16 +43,6 @@ impl Excerpt {
         let end = offsets[(inside.map_or(columns.end, |mask| mask.end) - 1).min(line.len())];
         cut(&shown, start..end.max(start + 1))
     }
-
-    /// The line, without a line break.
-    pub(crate) fn line(&self) -> &str {
-        &self.line
-    }
-
-    /// The carets, moved below the part that is wrong.
-    pub(crate) fn carets(&self) -> String {
-        " ".repeat(self.carets.start) + &"^".repeat(self.carets.len())
-    }
 }
 
 /// A control character must not reach a terminal.
@@ -64,18 +56,18 @@ fn push_printable(shown: &mut Vec<char>, character: char) {
 
 /// Keeps the part of a long line around the carets.
 fn cut(shown: &[char], carets: Range<usize>) -> Excerpt {
-    if shown.len() <= LINE_CHARS_MAX {
-        return Excerpt { line: shown.iter().collect(), carets };
-    }
-    let last_start = shown.len() - LINE_CHARS_MAX;
+    let last_start = shown.len().saturating_sub(LINE_CHARS_MAX);
     let start = carets.start.saturating_sub(CHARS_BEFORE_CARET).min(last_start);
-    let end = start + LINE_CHARS_MAX;
+    let end = shown.len().min(start + LINE_CHARS_MAX);
     let before = if start > 0 { "…" } else { "" };
     let after = if end < shown.len() { "…" } else { "" };
-    let middle: String = shown[start..end].iter().collect();
-    let shift = |offset: usize| offset.min(end.max(carets.start + 1)) - start + before.len().min(1);
-    let carets = shift(carets.start)..shift(carets.end);
-    Excerpt { line: format!("{before}{middle}{after}"), carets }
+    let line: String = shown[start..end].iter().collect();
+    let width = carets.end.min(end.max(carets.start + 1)) - carets.start;
+    let margin = carets.start - start + before.chars().count();
+    Excerpt {
+        line: format!("{before}{line}{after}"),
+        carets: " ".repeat(margin) + &"^".repeat(width),
+    }
 }
 
 #[cfg(test)]
@@ -85,7 +77,7 @@ mod tests {
     fn excerpt(line: &str, columns: Range<usize>, masks: &[Range<usize>]) -> (String, String) {
         let line: Vec<char> = line.chars().collect();
         let excerpt = Excerpt::new(&line, columns, masks);
-        (excerpt.line().to_owned(), excerpt.carets())
+        (excerpt.line, excerpt.carets)
     }
 
     #[test]

@@ -8,8 +8,9 @@ use crate::document;
 use crate::error::ConfigError;
 use crate::interpolate::Env;
 use crate::quote::MASK;
+use crate::scalar::YamlScalar;
 use crate::source::Source;
-use crate::tree::{YamlNode, YamlScalar};
+use crate::tree::YamlNode;
 
 /// Every value by its path, such as `forwarders.kafka.kafka_topic` or `listeners[0].address`.
 #[derive(Clone, Default, PartialEq, Eq)]

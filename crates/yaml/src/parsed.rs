@@ -10,8 +10,11 @@ use crate::position::{Position, SourceSpan};
 
 /// The most sections and lists inside each other.
 pub(crate) const DEPTH_MAX: usize = 64;
-/// The most keys and values, counting those of an alias each time that it is used.
+/// The most keys and values. The content of an alias counts each time that it is used.
 pub(crate) const NODES_MAX: usize = 100_000;
+
+/// The most bytes of all keys and values, counted alike.
+const SCALAR_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A value and its position.
 pub(crate) type ParsedNode = Spanned<ParsedContent>;
@@ -32,6 +35,7 @@ pub(crate) fn parse(text: &str) -> Result<ParsedNode, serde_yaml::Error> {
         budget: serde_yaml::budget! {
             max_depth: DEPTH_MAX,
             max_nodes: NODES_MAX,
+            max_total_scalar_bytes: SCALAR_BYTES_MAX,
             enforce_alias_anchor_ratio: false,
         },
         // Our error about a repeated key names the line of the first.

@@ -1,8 +1,9 @@
 //! Keeps secrets out of messages about values.
 
 use crate::quote::{MASK, quoted};
+use crate::scalar::YamlScalar;
 use crate::secrets::looks_like_a_secret_line;
-use crate::tree::{NodeContent, YamlNode, YamlScalar};
+use crate::tree::{NodeContent, YamlNode};
 
 /// A value of fewer characters than this is too common a word to look for within others.
 const TELLING_CHARS: usize = 4;
@@ -19,8 +20,13 @@ pub(crate) fn shown(node: &YamlNode) -> Option<String> {
     }
 }
 
+/// Whether the value must not be shown.
+pub(crate) fn is_hidden(node: &YamlNode) -> bool {
+    node.scalar().and_then(replacement).is_some()
+}
+
 /// The words for a value that must not be shown.
-pub(crate) fn replacement(scalar: &YamlScalar) -> Option<String> {
+fn replacement(scalar: &YamlScalar) -> Option<String> {
     if let Some(references) = &scalar.references {
         return Some(format!("the value of {references}"));
     }

@@ -1,4 +1,84 @@
-//! The meaning of a scalar's text as a number or a boolean.
+//! The meaning of a scalar's text for the type that a field has.
+
+/// A key or a single value.
+#[derive(Default)]
+pub(crate) struct YamlScalar {
+    /// The text as it is written or, once expanded, the expanded one.
+    pub(crate) text: String,
+    /// Whether it has no quotes, so that `true` is a boolean.
+    pub(crate) is_plain: bool,
+    /// Whether it stands for "nothing".
+    pub(crate) is_null: bool,
+    /// Whether it is below a key that is named like a secret, here or where an alias refers to.
+    pub(crate) is_secret: bool,
+    /// The `${…}` that the text comes from, if any, such as `${VAR}`.
+    pub(crate) references: Option<String>,
+}
+
+/// The type that a visitor asks for.
+#[derive(Clone, Copy)]
+pub(crate) enum WantedType {
+    Any,
+    Text,
+    Boolean,
+    Integer,
+    Number,
+}
+
+/// A scalar in one of the types of serde.
+pub(crate) enum ScalarValue<'a> {
+    Null,
+    Boolean(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Text(&'a str),
+}
+
+impl YamlScalar {
+    /// The value for a visitor. One that does not fit stays text, which the visitor rejects.
+    pub(crate) fn value(&self, wanted: WantedType) -> ScalarValue<'_> {
+        let text = self.text.as_str();
+        let is_expanded = self.references.is_some();
+        let value = match wanted {
+            // An expanded value that is empty is empty text.
+            WantedType::Text if is_expanded => None,
+            _ if self.is_null => Some(ScalarValue::Null),
+            WantedType::Text => None,
+            // Quotes make text, but not around a `${…}`.
+            WantedType::Boolean if !self.is_plain && !is_expanded => None,
+            WantedType::Boolean => boolean(text).map(ScalarValue::Boolean),
+            WantedType::Integer if self.is_ambiguous() => None,
+            WantedType::Integer => integer(text),
+            WantedType::Number => number(text).map(ScalarValue::Float),
+            WantedType::Any => Some(text).filter(|_| self.is_plain).and_then(core_schema),
+        };
+        value.unwrap_or(ScalarValue::Text(text))
+    }
+
+    /// Whether YAML 1.1, and so the program that read these files before, read another number.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        self.is_plain && self.references.is_none() && is_old_octal(&self.text)
+    }
+}
+
+/// The type of a plain scalar in YAML 1.2. `yes` and `on` are text: only a field that is a boolean
+/// takes them for one.
+fn core_schema(text: &str) -> Option<ScalarValue<'_>> {
+    if let "true" | "True" | "TRUE" | "false" | "False" | "FALSE" = text {
+        return boolean(text).map(ScalarValue::Boolean);
+    }
+    let is_fraction = text.contains(['.', 'e', 'E']);
+    let float = || number(text).filter(|_| is_fraction).map(ScalarValue::Float);
+    integer(text).or_else(float)
+}
+
+/// A whole number of 64 bits. A greater one stays text: to lose digits silently would be worse.
+fn integer(text: &str) -> Option<ScalarValue<'_>> {
+    let number = whole_number(text)?;
+    let signed = || i64::try_from(number).map(ScalarValue::Signed);
+    u64::try_from(number).map(ScalarValue::Unsigned).or_else(|_| signed()).ok()
+}
 
 /// The boolean words of YAML 1.2, and those of YAML 1.1 as PyYAML knows them (it takes no `y`).
 pub(crate) fn boolean(text: &str) -> Option<bool> {
@@ -20,7 +100,7 @@ pub(crate) fn whole_number(text: &str) -> Option<i128> {
 }
 
 /// Whether YAML 1.1 read this number in base eight and YAML 1.2 reads it in base ten.
-pub(crate) fn is_old_octal(text: &str) -> bool {
+fn is_old_octal(text: &str) -> bool {
     let digits = text.trim_start_matches(['+', '-']);
     digits.starts_with('0')
         && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'))
@@ -28,7 +108,7 @@ pub(crate) fn is_old_octal(text: &str) -> bool {
 }
 
 /// A finite decimal number, perhaps with a fraction and an exponent.
-pub(crate) fn number(text: &str) -> Option<f64> {
+fn number(text: &str) -> Option<f64> {
     // `parse` would also take words such as `inf`, `infinity` and `nan`.
     let decimal = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E'));
     text.parse().ok().filter(|number: &f64| decimal && number.is_finite())

@@ -38,9 +38,10 @@ pub(crate) fn error(source: &Source, mut error: &Error) -> ConfigError {
         Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
             at(span, &format!("sections and lists stand more than {DEPTH_MAX} inside each other"))
         }
-        Error::Budget { .. } => {
+        Error::Budget { breach: BudgetBreach::Nodes { .. }, .. } => {
             at(span, &format!("the file holds more than {NODES_MAX} keys and values"))
         }
+        Error::Budget { .. } => at(span, "aliases and merge keys make the file too large"),
         Error::MultipleDocuments { .. } => {
             let message = "a second document begins here, but the file must hold only one";
             at(last_before(source, "---", span), message)

@@ -804,6 +804,9 @@ fn what_would_fill_the_memory_is_refused() {
     assert!(error_of::<Any>(&laughs).contains("more than 100000 keys and values"));
     assert!(error_of::<Any>(&chain).contains("more than 64 inside each other"));
 
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(16));
+    assert!(error_of::<Any>(&long).contains("f:1:7: aliases and merge keys make the file too"));
+
     let wide = "- 1\n".repeat(100_000);
     assert!(error_of::<Vec<u8>>(&wide).contains("f:100000:3: the file holds more than 100000"));
     let large = "#".repeat((4 << 20) + 1);

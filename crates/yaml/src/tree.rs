@@ -7,7 +7,7 @@ use serde_yaml::{Location, Spanned};
 
 use crate::parsed::{self, ParsedContent, ParsedNode, bytes, span};
 use crate::position::SourceSpan;
-use crate::scalar::is_old_octal;
+use crate::scalar::YamlScalar;
 use crate::secrets::is_secret_key;
 
 /// A key or a value.
@@ -29,29 +29,17 @@ pub(crate) struct YamlNode {
 pub(crate) enum NodeContent {
     Scalar(YamlScalar),
     List(Vec<YamlNode>),
-    /// Keys, which are always scalars, and their values.
-    Section(Vec<(YamlNode, YamlNode)>),
+    Section(Vec<SectionEntry>),
 }
 
-/// A key or a single value.
-#[derive(Default)]
-pub(crate) struct YamlScalar {
-    /// The text as it is written or, once expanded, the expanded one.
-    pub(crate) text: String,
-    /// Whether it has no quotes, so that `true` is a boolean.
-    pub(crate) is_plain: bool,
-    /// Whether it stands for "nothing".
-    pub(crate) is_null: bool,
-    /// Whether it is below a key that is named like a secret, here or where an alias refers to.
-    pub(crate) is_secret: bool,
-    /// The `${…}` that the text comes from, if any, such as `${VAR}`.
-    pub(crate) references: Option<String>,
-}
+/// A key, which is always a scalar, and its value.
+pub(crate) type SectionEntry = (YamlNode, YamlNode);
 
 /// Parses the only document of a text. Without content it is an empty section.
 pub(crate) fn parse(text: &str) -> Result<YamlNode, serde_yaml::Error> {
     let mut builder = TreeBuilder { text, secrets: HashSet::new() };
-    let root = builder.node(parsed::parse(text)?, NodeContext::default());
+    let context = NodeContext { key: None, is_secret: false, used_at: Location::UNKNOWN };
+    let root = builder.node(parsed::parse(text)?, context);
     let is_empty = root.scalar().is_some_and(|scalar| scalar.is_null);
     Ok(if is_empty { YamlNode::EMPTY } else { root })
 }
@@ -93,16 +81,9 @@ impl YamlNode {
     }
 
     /// A key of a section, and its value.
-    pub(crate) fn entry(&self, name: &str) -> Option<&(Self, Self)> {
+    pub(crate) fn entry(&self, name: &str) -> Option<&SectionEntry> {
         let NodeContent::Section(entries) = &self.content else { return None };
         entries.iter().find(|(key, _)| key.text() == name)
-    }
-}
-
-impl YamlScalar {
-    /// Whether YAML 1.1, and so the program that read these files before, read another number.
-    pub(crate) fn is_ambiguous(&self) -> bool {
-        self.is_plain && self.references.is_none() && is_old_octal(&self.text)
     }
 }
 
@@ -114,20 +95,19 @@ struct TreeBuilder<'a> {
 }
 
 /// The facts about a node that the nodes around it decide.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct NodeContext {
     key: Option<SourceSpan>,
     is_secret: bool,
-    /// Whether an alias or a merge key around it repeats the node, which is written elsewhere.
-    is_repeated: bool,
+    /// Where the section or list, or the key, is used. Inside of an alias, all that it repeats is
+    /// used where the alias is.
+    used_at: Location,
 }
 
 impl TreeBuilder<'_> {
     fn node(&mut self, parsed: ParsedNode, context: NodeContext) -> YamlNode {
         let Spanned { value, referenced, defined, .. } = parsed;
-        let is_alias = !context.is_repeated && referenced != defined;
-        let is_repeated = context.is_repeated || is_alias;
-        let inner = NodeContext { key: None, is_repeated, ..context };
+        let inner = NodeContext { key: None, used_at: referenced, ..context };
         let content = match value {
             ParsedContent::List(items) => {
                 NodeContent::List(items.into_iter().map(|item| self.node(item, inner)).collect())
@@ -137,6 +117,8 @@ impl TreeBuilder<'_> {
             ),
             value => NodeContent::Scalar(self.scalar(value, bytes(defined), context.is_secret)),
         };
+        // The operator looks for a value where it is written, and for an alias where that is.
+        let is_alias = referenced != defined && referenced != context.used_at;
         self.place(content, if is_alias { referenced } else { defined }, context.key)
     }
 
@@ -145,12 +127,11 @@ impl TreeBuilder<'_> {
         key: Spanned<String>,
         value: ParsedNode,
         context: NodeContext,
-    ) -> (YamlNode, YamlNode) {
-        let is_merged = key.referenced != key.defined;
+    ) -> SectionEntry {
         let context = NodeContext {
             key: Some(span(self.text, key.defined)),
             is_secret: context.is_secret || is_secret_key(&key.value),
-            is_repeated: context.is_repeated || is_merged,
+            used_at: key.referenced,
         };
         // A key counts as quoted: `~` and `true` are names.
         let scalar = YamlScalar { text: key.value, ..YamlScalar::default() };

@@ -44,12 +44,6 @@ impl PointLedger {
         self.spooled += points;
     }
 
-    /// Points that were on disk are in memory only.
-    pub(crate) fn unspool(&mut self, points: u64) {
-        self.spooled -= points;
-        self.queued += points;
-    }
-
     /// The destination has points.
     pub(crate) fn deliver(&mut self, storage: PointStorage, points: u64) {
         *self.stored(storage) -= points;

@@ -8,7 +8,8 @@ use tokio::time::timeout;
 
 use super::config::{Address, Protocol};
 use crate::delivery::forwarder::SendError;
-use basics::address::{NO_ADDRESS, open_udp, write_host_and_port};
+use crate::udp::{NO_ADDRESS, open_udp};
+use basics::address::write_host_and_port;
 
 /// Where to send, and how to say so.
 #[derive(Clone, Debug)]

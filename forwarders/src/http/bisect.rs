@@ -1,9 +1,9 @@
 //! Finds the payload for which a server refuses a request, where the reply does not name it.
 //!
-//! Half of the suspects are sent again. If they pass, the other half is to blame; if not, they are,
-//! and the other half goes with a later request. So each request halves the number of payloads that
-//! are dropped in the end. The number of requests is bounded: a server that refuses everything must
-//! not be asked about every payload.
+//! Half of the suspects are sent again. If they pass, the culprit is in the other half; if not, it
+//! is in this half, and the other half goes with a later request. So each request halves the number
+//! of payloads that are dropped in the end. The number of requests is bounded: a server that refuses
+//! everything must not be asked about every payload.
 
 /// A search among the payloads of a refused request.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Bisect {
         self.is_proven = true;
     }
 
-    /// The payloads of the latest request are settled: one of the others is to blame.
+    /// The payloads of the latest request are settled: the culprit is among the others.
     pub(super) fn passed(&mut self) {
         self.suspects.drain(..self.trying);
         self.is_proven = false;

@@ -1,12 +1,12 @@
 //! HTTP for destinations: one client, one classification of replies, one way to deliver a batch.
 //!
-//! [`HttpClient`] sends a request and returns a bounded [`HttpReply`] within a time limit, whatever
-//! the server does. [`StatusClass`] is the meaning of a status for the data that was sent.
+//! [`HttpClient`] sends a request and returns a bounded [`HttpReply`] within a time limit,
+//! however the server behaves. [`StatusClass`] is the meaning of a status for the data that was sent.
 //! [`HttpSender`] delivers a batch: it groups payloads into requests, makes requests smaller where a
 //! server refuses their size, and finds the payload for which a server refuses a request.
 //!
 //! A destination supplies an encoder, which is its `Forwarder::encode`, and an [`HttpProtocol`]: the
-//! request that carries some payloads and, where a status says too little, what a reply means for
+//! request that carries some payloads and, where a status says too little, the meaning of a reply for
 //! them.
 //!
 //! # Deliberate omissions

@@ -3,7 +3,7 @@
 use super::reply::HttpReply;
 use super::status_class::StatusClass;
 
-/// What a reply means for the payloads of its request. Places count from 0 in the order of the
+/// The meaning of a reply for the payloads of its request. Places count from 0 in the order of the
 /// payloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
@@ -13,7 +13,7 @@ pub enum RequestOutcome {
     Partial {
         /// How many the server refused, at least 1.
         refused: usize,
-        /// The places of those that the reply names, in order.
+        /// The places of the payloads that the reply names, in order.
         named: Vec<usize>,
     },
     /// The server refuses the payloads at these places, and may have refused the others because of

@@ -1,15 +1,15 @@
-//! Which payloads go into the next request, and what a reply changes. No clock and no socket: the
+//! Chooses the payloads of the next request, and applies the reply. No clock and no socket: the
 //! driver is [`HttpSender`](super::HttpSender).
 //!
-//! ```text
-//!            ┌────────────────────────────── part settled ─┐
-//! next group ─→ request ─ refused, not named ─→ half of the suspects ─→ … ─→ suspects refused
-//!    ↑             │ delivered, or refused by name                                   │
-//!    └─────────────┴─ too large: smaller groups ←────────────────────────────────────┘
-//! ```
+//! - The next group of pending payloads is one request.
+//! - Delivered, or refused by name: these payloads are settled, and the next group follows.
+//! - Too large: later groups have at most half as many bytes.
+//! - Refused without a name: a search begins. Each of its requests is a part of the group; at its end
+//!   the suspects are refused.
+//! - The server is down, or an operator has to act: the attempt ends, and pending payloads are kept.
 //!
-//! Each reply settles a payload, halves the size of requests or halves the suspects, so a delivery
-//! ends whatever the server answers.
+//! Each reply but the last settles a payload, halves the size of requests or halves the suspects, so
+//! every attempt ends.
 
 use super::bisect::Bisect;
 use super::group::{RequestLimits, next_group};
@@ -162,7 +162,7 @@ impl DeliveryPlan {
 }
 
 impl AnsweredRequest<'_> {
-    /// Notes in the batch what is known about each payload.
+    /// Notes the outcome of each payload in the batch.
     fn note(&self, batch: &mut Batch) {
         match &self.outcome {
             RequestOutcome::Named(places) => {

@@ -90,7 +90,7 @@ impl HttpReply {
     }
 
     /// The reason that the server gives: member `error` or `message` of a JSON body, or a body that
-    /// is text. Empty when there is none, and for a page for browsers.
+    /// is text. Empty when the server gives no reason, and for a page for browsers.
     #[must_use]
     pub fn reason(&self) -> String {
         if let Ok(ErrorBody { error, message }) = serde_json::from_slice(&self.body) {

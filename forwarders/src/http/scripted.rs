@@ -1,4 +1,4 @@
-//! A server for tests that answers as it is told, also in ways that no server should.
+//! A server for tests that answers by a script, also in ways that no server should.
 
 use parking_lot::Mutex;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// What it does with a request.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub enum ScriptedAnswer {
     /// A reply: status, headers, body.
@@ -28,14 +28,14 @@ impl ScriptedAnswer {
     }
 }
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Clone, Debug)]
 pub struct RecordedRequest {
     /// `POST /path?query HTTP/1.1`
     pub line: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
-    /// As it was sent, perhaps compressed.
+    /// The body as it was sent, perhaps compressed.
     pub body: Vec<u8>,
 }
 
@@ -47,12 +47,12 @@ impl RecordedRequest {
     }
 }
 
-/// Decides on the answer to a request; counts from 0.
+/// Chooses the answer to a request by its number, from 0, and its content.
 type Script = dyn Fn(usize, &RecordedRequest) -> ScriptedAnswer + Send + Sync;
 
-/// Listens on a port of its own until the process ends.
+/// A server on a free port, until the process ends.
 pub struct ScriptedServer {
-    /// Where it listens.
+    /// The address of its socket.
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<RecordedRequest>>>,
 }
@@ -81,7 +81,7 @@ impl ScriptedServer {
         Self::listen(Some(Arc::new(tls)), Arc::new(script))
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     #[must_use]
     pub fn asked(&self) -> Vec<RecordedRequest> {
         self.asked.lock().clone()
@@ -95,7 +95,7 @@ impl ScriptedServer {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (tls, script, asked) = (tls.clone(), Arc::clone(&script), Arc::clone(&asked));
-                // A client that goes away ends its connection's thread.
+                // The thread of a connection ends when its client closes it.
                 thread::spawn(move || drop(connection(stream, tls, &*script, &asked)));
             }
         });
@@ -138,7 +138,7 @@ fn serve(
                     reply.push_str(&format!("{name}: {value}\r\n"));
                 }
                 reply.push_str("\r\n");
-                // In one piece: small ones after each other wait for an acknowledgement.
+                // In one piece: a second small write would wait for an acknowledgement.
                 stream.get_mut().write_all(&[reply.as_bytes(), &body].concat())?;
                 stream.get_mut().flush()?;
             }
@@ -146,14 +146,14 @@ fn serve(
                 stream.get_mut().write_all(&bytes)?;
                 return stream.get_mut().flush();
             }
-            // Until the client goes: it sends nothing more.
+            // Until the client closes the connection: it sends nothing more.
             ScriptedAnswer::Hang => drop(stream.read(&mut [0])?),
         }
     }
     Ok(())
 }
 
-/// Reads a request; nothing when the client has gone.
+/// Reads a request; `None` when the client has closed the connection.
 fn read(stream: &mut impl BufRead) -> io::Result<Option<RecordedRequest>> {
     let mut line = String::new();
     if stream.read_line(&mut line)? == 0 {
@@ -173,5 +173,5 @@ fn read(stream: &mut impl BufRead) -> io::Result<Option<RecordedRequest>> {
     Ok(Some(asked))
 }
 
-/// How long a test's client waits for a server that hangs.
+/// Time limit of a test's client for a server that hangs.
 pub const SHORT: Duration = Duration::from_millis(300);

@@ -19,7 +19,7 @@ pub trait HttpProtocol: Sync {
     /// When they cannot be compressed.
     fn request(&self, payloads: &[&[u8]]) -> Result<HttpRequest, SendError>;
 
-    /// What a reply means for the payloads of its request. By default the status decides.
+    /// The meaning of a reply for the payloads of its request. By default the status decides.
     fn outcome(&self, reply: &HttpReply, _payloads: &[&[u8]]) -> RequestOutcome {
         RequestOutcome::of(reply)
     }
@@ -46,7 +46,7 @@ impl HttpSender {
     }
 
     /// Most bytes of the next request, as learned from the server.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "influxdb"))]
     pub(crate) fn bytes_max(&self) -> usize {
         self.size.bytes_max()
     }

@@ -2,7 +2,7 @@
 
 use httpclient::reqwest::StatusCode;
 
-/// What a status means for the data that was sent. Data is never dropped for a status that may not
+/// The meaning of a status for the data that was sent. Data is never dropped for a status that may not
 /// be final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusClass {

@@ -24,8 +24,8 @@ pub struct TlsConfig {
     pub cert_file: PathBuf,
     /// A PEM file with that certificate's key. Defaults to `""`, none.
     pub key_file: PathBuf,
-    /// Takes any certificate. Whoever is in between can then read the metrics and the credentials;
-    /// the log warns of it at every start. Defaults to `false`.
+    /// Accepts any certificate. Anyone on the network path can then read the metrics and the
+    /// credentials; the log warns of it at every start. Defaults to `false`.
     pub insecure_skip_verify: bool,
 }
 
@@ -39,7 +39,7 @@ pub enum TlsError {
         key: &'static str,
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
     /// Only one of two keys that belong together is set.

@@ -7,7 +7,7 @@ use httpclient::reqwest::Url;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::{Deserialize, Deserializer};
 
-use basics::text::Text;
+use basics::text::TextVisitor;
 
 /// The characters that need no escape in a parameter of a URL (RFC 3986, "unreserved").
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -121,7 +121,7 @@ impl fmt::Debug for HttpUrl {
 
 impl<'de> Deserialize<'de> for HttpUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text::new("an http:// or https:// URL", Self::parse))
+        deserializer.deserialize_str(TextVisitor::new("an http:// or https:// URL", Self::parse))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `forwarders.influxdb`: what an operator writes, and whether it goes together.
+//! `forwarders.influxdb`: its keys, and the checks across them.
 
 use serde::Deserialize;
 use serde::de::Deserializer;
@@ -12,7 +12,7 @@ use basics::units::{ByteSize, between};
 
 /// Least of `max_bytes`: most lines are shorter.
 const BYTES_MIN: ByteSize = ByteSize::from_bytes(1 << 10);
-/// Most of `max_bytes`: no server takes more by default.
+/// Most of `max_bytes`: no server accepts more by default.
 const BYTES_MAX: ByteSize = ByteSize::from_mib(64);
 /// Most of `max_lines`.
 const LINES_MAX: usize = 1_000_000;
@@ -21,37 +21,39 @@ const LINES_MAX: usize = 1_000_000;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InfluxdbConfig {
-    /// What ledger and log call it; two destinations need two names. Defaults to `influxdb`.
+    /// The destination's name in the ledger and the log, unique among all destinations. Defaults to
+    /// `influxdb`.
     #[serde(default)]
     pub name: Option<String>,
-    /// Where the server is: `http://` or `https://`, host and port, and the path of a proxy before
-    /// it, if there is one. Required.
+    /// The server's address: `http://` or `https://`, host and port, and the path of a proxy in front
+    /// of it, if there is one. Required.
     pub url: HttpUrl,
-    /// Which of its HTTP APIs to use: `1`, `2` or `3`. Defaults to `1`.
+    /// The server's HTTP API: `1`, `2` or `3`. Defaults to `1`.
     #[serde(default)]
     pub version: InfluxdbVersion,
-    /// Versions 1 and 3: the database to write into. Version 3 makes one that is missing, version 1
+    /// Versions 1 and 3: the database to write into. Version 3 creates a missing one, version 1
     /// does not. Required there.
     #[serde(default)]
     pub database: Option<String>,
     /// Version 1: the retention policy to write into. Defaults to the database's own default.
     #[serde(default)]
     pub retention_policy: Option<String>,
-    /// Version 1: who writes; it needs `password`. Defaults to nobody, for a server that asks for
-    /// no password.
+    /// Version 1: the user that writes; it needs `password`. Defaults to none, for a server that asks
+    /// for no password.
     #[serde(default)]
     pub username: Option<String>,
     /// Version 1: that user's password.
     #[serde(default)]
     pub password: Option<Secret>,
-    /// Version 2: the organisation, by name or id. Defaults to none, for servers that know no
+    /// Version 2: the organisation, by name or id. Defaults to none, for servers without
     /// organisations, such as VictoriaMetrics.
     #[serde(default)]
     pub org: Option<String>,
     /// Version 2: the bucket to write into, by name or id. Required there.
     #[serde(default)]
     pub bucket: Option<String>,
-    /// Versions 2 and 3: a token that may write. Defaults to none, for a server that asks for none.
+    /// Versions 2 and 3: a token with permission to write. Defaults to none, for a server that asks
+    /// for none.
     #[serde(default)]
     pub token: Option<Secret>,
     /// Compress requests: a tenth of the traffic at the cost of some 10 ms of computing for 10,000
@@ -63,26 +65,26 @@ pub struct InfluxdbConfig {
     #[serde(default = "default_max_lines", deserialize_with = "max_lines")]
     pub max_lines: usize,
     /// Most bytes of a request before compression; a longer line is dropped and counted as
-    /// `too_large`. Keep it below what the server and proxies before it take. 1KiB to 64MiB.
+    /// `too_large`. Keep it below the limits of the server and of proxies in front of it. 1KiB to 64MiB.
     /// Defaults to `1MiB`.
     #[serde(default = "default_max_bytes", deserialize_with = "max_bytes")]
     pub max_bytes: ByteSize,
-    /// How an `https://` server proves who it is.
+    /// The trusted certificates of an `https://` server.
     #[serde(default)]
     pub tls: TlsConfig,
-    /// Which series are sent.
+    /// The series that are sent.
     #[serde(default)]
     pub select: SelectConfig,
-    /// How hard it is tried. `timeout` bounds each request; a window may take several.
+    /// Time limit, retries and queue. `timeout` bounds each request; a window may take several.
     #[serde(default)]
     pub delivery: DeliveryConfig,
 }
 
-/// Which HTTP API a server is spoken to with.
+/// The HTTP API of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum InfluxdbVersion {
-    /// `/write` with a database and, perhaps, a user: InfluxDB 1, and most servers that can be
-    /// written to as if they were InfluxDB.
+    /// `/write` with a database and, perhaps, a user: InfluxDB 1, and most servers with an endpoint
+    /// for InfluxDB clients.
     #[default]
     #[serde(rename = "1")]
     One,
@@ -105,10 +107,10 @@ impl InfluxdbVersion {
 }
 
 impl InfluxdbConfig {
-    /// What requests look like.
+    /// Addresses and credentials of requests.
     ///
     /// # Errors
-    /// At a key that does not go with the others, or without one if one is missing.
+    /// At a key that conflicts with others, or without a key if one is missing.
     pub(crate) fn api(&self) -> Result<WriteApi, InvalidKey> {
         self.refuse_keys_of_other_versions()?;
         self.refuse_useless_keys()?;
@@ -124,7 +126,7 @@ impl InfluxdbConfig {
         })
     }
 
-    /// Where lines go whose timestamps have this precision.
+    /// The address for lines with timestamps of this precision.
     fn address(&self, precision: &str) -> Result<Url, InvalidKey> {
         let database = given(self.database.as_ref());
         let policy = given(self.retention_policy.as_ref());
@@ -150,7 +152,7 @@ impl InfluxdbConfig {
         self.url.below(path, &parameters).map_err(|reason| InvalidKey::at("url", reason))
     }
 
-    /// A value that has to be there.
+    /// A value that this version requires.
     fn required<'a>(
         &self,
         key: &str,
@@ -225,7 +227,7 @@ impl InfluxdbConfig {
     }
 }
 
-/// A text that is there and not empty, as `${VAR:-}` may leave it.
+/// A text that is not empty, as `${VAR:-}` may leave it.
 fn given(text: Option<&String>) -> Option<&str> {
     text.map(String::as_str).filter(|text| !text.is_empty())
 }

@@ -13,7 +13,7 @@ pub(super) fn of(reply: &HttpReply, lines: &[&[u8]]) -> RequestOutcome {
     match reply.class() {
         StatusClass::InvalidData => of_content(reply, &reason, lines),
         StatusClass::Transient if is_about_the_policy(&reason) => RequestOutcome::Operator,
-        // InfluxDB 3 refuses the size of a request with the status of its own failures.
+        // InfluxDB 3 refuses the size of a request with the status of a failure of the server.
         StatusClass::Transient
             if reply.status == StatusCode::INTERNAL_SERVER_ERROR
                 && reason.contains("max request size") =>
@@ -58,14 +58,14 @@ fn of_content(reply: &HttpReply, reason: &str, lines: &[&[u8]]) -> RequestOutcom
     }
 }
 
-/// Whether it is not the lines that are wrong: something that is no database answers with a page,
-/// and a server with TLS says what it thinks of a request without.
+/// Whether the request and not the lines are at fault: a server that is not a database answers with a
+/// page for browsers, and a server with TLS refuses a request without.
 fn is_about_the_request(reply: &HttpReply, reason: &str) -> bool {
     let is_page = reason.is_empty() && reply.body.trim_ascii_start().starts_with(b"<");
     is_page || reason.contains("HTTP request to an HTTPS server")
 }
 
-/// `{"error": …, "data": …}` of InfluxDB 3: all lines that were refused, or the first one.
+/// `{"error": …, "data": …}` of InfluxDB 3: all refused lines, or the first one.
 #[derive(Deserialize)]
 struct LineErrors {
     data: OneOrAll,
@@ -78,13 +78,13 @@ enum OneOrAll {
     One(LineError),
 }
 
-/// A line that was refused, counted from 1.
+/// A refused line, counted from 1.
 #[derive(Deserialize)]
 struct LineError {
     line_number: usize,
 }
 
-/// `{"code": …, "line": …, "message": …}` of InfluxDB Cloud: the first line that was refused.
+/// `{"code": …, "line": …, "message": …}` of InfluxDB Cloud: the first refused line.
 #[derive(Deserialize)]
 struct FirstLine {
     line: usize,
@@ -99,7 +99,7 @@ fn named_by_number(body: &[u8], lines: usize) -> Vec<usize> {
         Ok(LineErrors { data: OneOrAll::One(error) }) => vec![error.line_number],
         Err(_) => match serde_json::from_slice(body) {
             Ok(FirstLine { line }) => vec![line],
-            Err(_) => numbers_in_what_is_left(body),
+            Err(_) => numbers_in_cut_list(body),
         },
     };
     let mut places: Vec<usize> =
@@ -111,7 +111,7 @@ fn named_by_number(body: &[u8], lines: usize) -> Vec<usize> {
 }
 
 /// The numbers in a list of line errors that was cut.
-fn numbers_in_what_is_left(body: &[u8]) -> Vec<usize> {
+fn numbers_in_cut_list(body: &[u8]) -> Vec<usize> {
     let text = String::from_utf8_lossy(body);
     let Some((_, mut list)) = text.split_once("\"data\":[") else { return Vec::new() };
     let mut numbers = Vec::new();
@@ -144,8 +144,8 @@ fn named_by_text(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
     places
 }
 
-/// The lines of the measurement that InfluxDB 1 says has a field of another type, if these are as many
-/// as it says it dropped: else it is not known which of them it means.
+/// The lines of the measurement that has a field of another type in InfluxDB 1, if there are as many
+/// as the reason says were dropped. If not, it is not known which of them the reason means.
 fn named_by_conflict(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
     let is_of = |line: &[u8]| {
         let name = String::from_utf8_lossy(measurement(line)).replace('\\', "");
@@ -156,7 +156,7 @@ fn named_by_conflict(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
     if dropped(reason) == Some(places.len()) { places } else { Vec::new() }
 }
 
-/// What stands before the tags, as it is escaped.
+/// The escaped measurement before the tags.
 fn measurement(line: &[u8]) -> &[u8] {
     let mut escaped = false;
     let end = line.iter().position(|byte| {

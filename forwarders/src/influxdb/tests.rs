@@ -1,4 +1,4 @@
-//! The forwarder against a scripted server, for every reply that one may give.
+//! The forwarder against a scripted server, for every kind of reply.
 
 mod real;
 
@@ -180,7 +180,7 @@ async fn a_strict_server_is_asked_at_most_eight_times_more_and_gets_the_good_lin
     let lost = settled.refused["refused"];
     assert!((1..=40).contains(&lost), "{lost}");
     assert_eq!(settled.delivered, 5_000 - lost);
-    // Of those that it took, it took each once.
+    // It accepted each of the accepted lines once.
     let asked = server.asked();
     let taken = asked.iter().filter(|asked| !is_bad(asked)).flat_map(lines_of);
     let taken: Vec<String> = taken.collect();
@@ -426,7 +426,7 @@ proptest! {
     }
 }
 
-/// Prints what a window of 100,000 points costs; in a release build it is a measurement.
+/// Prints the cost of a window of 100,000 points; in a release build it is a measurement.
 #[tokio::test]
 async fn a_window_of_100000_points_goes_through() {
     let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));

@@ -9,15 +9,16 @@ pub(super) enum Precision {
     Milliseconds,
 }
 
-/// Shortest interval of whole seconds in which there is a second that no other window ends in.
+/// Shortest interval of whole seconds that contains a second in which no other window ends.
 const ROOM_MS: u64 = 2_000;
 
 /// The timestamp of a window's lines. A point replaces one of the same series and timestamp, so no
 /// two windows may share one.
 ///
-/// Windows end on whole seconds, but for two: those of an interval that is no number of seconds,
-/// and the one that a stop cuts short. That one gets the second that it ended in or, if a window
-/// ended there too, the next; where the interval leaves no second free, it gets milliseconds.
+/// Windows end on whole seconds, with two exceptions: an interval that is not a whole number of
+/// seconds, and the last window before a stop. The latter gets the second of its end or, if another
+/// window ended in that second, the next; where the interval leaves no second free, it gets
+/// milliseconds.
 pub(super) fn timestamp(window: Window) -> (Precision, u64) {
     let interval_ms = window.interval.as_millis() as u64;
     let (end_ms, second) = (window.end_ms, window.end_ms / 1000);

@@ -7,12 +7,12 @@ use thiserror::Error;
 use super::http::{AnswerError, OpenAnswer};
 use super::ledger::AdminClient;
 
-/// Longest line: far above what a daemon sends.
+/// Longest line: far longer than the lines of a daemon.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Most bytes of a refusal.
 const WORDS_BYTES_MAX: u64 = 4 << 10;
 
-/// Why there are no events.
+/// Why no event arrives.
 #[derive(Debug, Error)]
 pub(crate) enum EventsError {
     /// Nothing answers.

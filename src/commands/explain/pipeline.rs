@@ -21,13 +21,13 @@ use engine::aggregator::store::Store;
 use engine::aggregator::table::SeriesTable;
 use engine::aggregator::tally::Tally;
 use engine::listener::Protocol;
-use engine::listener::recorder::Shared;
+use engine::listener::recorder::RecorderContext;
 use engine::protocol::Sample;
 
 /// A daemon without sockets. It takes one message after the other, each in its own window.
 pub(super) struct ExplainPipeline {
     protocol: Protocol,
-    shared: Shared,
+    shared: RecorderContext,
     table: SeriesTable,
     spare: Box<Tally>,
     store: Store,
@@ -142,7 +142,7 @@ impl ExplainPipeline {
 }
 
 /// Describes a sample, and its series, before it is recorded.
-fn describe<'a>(shared: &'a Shared, sample: &Sample<'a>) -> (SampleFacts, Series) {
+fn describe<'a>(shared: &'a RecorderContext, sample: &Sample<'a>) -> (SampleFacts, Series) {
     let mut tags = sample.tags.clone();
     shared.identifier.add_agent_tags(&mut tags);
     let identity = shared.identifier.identify(sample.value.kind(), &sample.name, &tags);

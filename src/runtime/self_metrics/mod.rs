@@ -16,7 +16,9 @@ use crate::runtime::RuntimeState;
 use crate::runtime::running_config::ReloadStats;
 use basics::time::unix_ms;
 use engine::aggregator::windows::WindowCounts;
-use engine::listener::stats::{Closed, ConnectionCounts, Counts, ListenerStats, Refusal};
+use engine::listener::stats::{
+    CloseReason, ConnectionCounts, ListenerCounts, ListenerStats, RefusalReason,
+};
 use engine::protocol::RejectReason;
 
 mod kamailio;
@@ -84,7 +86,7 @@ pub fn collect(state: &RuntimeState) -> Vec<SelfMetricFamily> {
 /// The counters of a listener, summed over the threads that share its address.
 #[derive(Default)]
 struct ListenerNow {
-    counts: Counts,
+    counts: ListenerCounts,
     kernel_drops: u64,
     receive_buffer: Option<usize>,
     refused: BTreeMap<&'static str, u64>,
@@ -186,7 +188,7 @@ impl SelfMetricFamilies {
     fn windows(&mut self, windows: &WindowCounts) {
         self.gauge(
             "tallyd_window_interval_seconds",
-            "RunningConfig length of a window, in seconds",
+            "Configured length of a window, in seconds",
             [([], windows.interval.as_secs_f64())],
         );
         self.counter("tallyd_windows_total", "Closed windows", [([], windows.closed)]);
@@ -260,7 +262,7 @@ impl SelfMetricFamilies {
             "tallyd_refused_total",
             "Datagrams or connections turned away unread",
             listeners.iter().flat_map(|(label, now)| {
-                let words = Refusal::ALL.map(Refusal::as_str);
+                let words = RefusalReason::ALL.map(RefusalReason::as_str);
                 by_reason(&label_of(label), words, &now.refused)
             }),
         );
@@ -285,7 +287,7 @@ impl SelfMetricFamilies {
             "tallyd_connections_closed_total",
             "Closed connections",
             connections.iter().flat_map(|(label, now)| {
-                by_reason(&label_of(label), Closed::ALL.map(Closed::as_str), &now.closed)
+                by_reason(&label_of(label), CloseReason::ALL.map(CloseReason::as_str), &now.closed)
             }),
         );
     }
@@ -315,7 +317,7 @@ impl SelfMetricFamilies {
         );
         self.gauge(
             "tallyd_series_limit",
-            "RunningConfig limit on series, overflow series excluded",
+            "Configured limit on series, overflow series excluded",
             [([], registry.series_max() as f64)],
         );
         self.counter(

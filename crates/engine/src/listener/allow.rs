@@ -1,4 +1,4 @@
-//! `allow`: who may send to a listener.
+//! The `allow` list: who may send to a listener.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,25 +8,24 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use tracing::warn;
 
-use super::stats::{ListenerStats, Refusal};
+use super::stats::{ListenerStats, RefusalReason};
 
-/// The networks that may send. An empty list lets everyone in who can reach the socket.
+/// The networks that may send. An empty list admits everyone who can reach the socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct AllowList(Vec<Network>);
 
 impl AllowList {
-    /// Whether an address is in one of the networks. It must be canonical: an IPv4 address that is
+    /// Whether an address is in one of the networks. The address must be canonical: an IPv4 address
     /// mapped into IPv6 counts as IPv6.
-    ///
-    /// A list is short and a comparison cheap, so there is nothing to gain from sorting it.
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
+        // Lists are short and comparisons cheap, so a search tree would gain nothing.
         self.0.is_empty() || self.0.iter().any(|network| network.contains(address))
     }
 }
 
-/// Addresses that share their first bits.
+/// The addresses that share their first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Network {
     V4 { first: u32, mask: u32 },
@@ -34,15 +33,15 @@ pub(crate) enum Network {
 }
 
 impl Network {
-    /// Reads `10.1.0.0/16`, `fd00::/8` or a single address.
+    /// Parses `10.1.0.0/16`, `fd00::/8` or a single address.
     ///
     /// # Errors
-    /// A sentence that says what is allowed.
+    /// A message for the user, which shows the correct form.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "a network is an address with the number of its leading bits, such as 10.1.0.0/16 \
-                 or fd00::/8, or a single address, not `{text}`"
+                "expected a network such as 10.1.0.0/16 or fd00::/8, or a single address, \
+                 not `{text}`"
             )
         };
         let (address, bits) = match text.split_once('/') {
@@ -68,16 +67,17 @@ impl Network {
             }
         };
         if first != address {
-            // More likely a slip than meant: which of the two is wrong, only the user knows.
+            // Probably a mistake, and only the user knows whether the address or the length is
+            // wrong.
             let bits = text.rsplit('/').next().unwrap_or_default();
             return Err(format!(
-                "`{text}` has bits behind its first {bits}: for the network write {first}/{bits}"
+                "`{text}` has bits set after the first {bits}: for the network write {first}/{bits}"
             ));
         }
         Ok(network.canonical())
     }
 
-    /// IPv4 networks that are mapped into IPv6 as what they are, like senders' addresses.
+    /// Converts IPv4 networks mapped into IPv6 to IPv4, as is done with the addresses of senders.
     fn canonical(self) -> Self {
         const MAPPED: u128 = 0xffff << 32;
         match self {
@@ -90,7 +90,7 @@ impl Network {
         }
     }
 
-    /// Whether a canonical address is in it.
+    /// Whether a canonical address is in the network.
     pub(crate) fn contains(self, address: IpAddr) -> bool {
         match (self, address) {
             (Self::V4 { first, mask }, IpAddr::V4(address)) => address.to_bits() & mask == first,
@@ -100,7 +100,7 @@ impl Network {
     }
 }
 
-/// So many ones in front, then zeros, in a number of `width` bits.
+/// A number of `width` bits that starts with this many ones, followed by zeros.
 fn leading_ones(bits: u32, width: u32) -> Option<u128> {
     let zeros = width.checked_sub(bits)?;
     let all = u128::MAX >> (128 - width);
@@ -114,31 +114,30 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
-/// Asks for each sender before a byte of it is looked at; counts those turned away and tells of
-/// them.
+/// Checks each sender before any of its bytes are read, and counts and logs refused ones.
 #[derive(Debug)]
 pub(super) struct Gate {
     allow: AllowList,
     stats: Arc<ListenerStats>,
-    told: LogThrottle,
+    throttle: LogThrottle,
 }
 
 impl Gate {
     pub(super) fn new(allow: AllowList, stats: Arc<ListenerStats>) -> Self {
-        Self { allow, stats, told: LogThrottle::default() }
+        Self { allow, stats, throttle: LogThrottle::default() }
     }
 
-    /// Lets these in from now on.
+    /// Applies another list from now on.
     pub(super) fn set_allow(&mut self, allow: AllowList) {
         self.allow = allow;
     }
 
-    /// Whether not everyone may send.
+    /// Whether the list restricts who may send.
     pub(super) fn is_closed(&self) -> bool {
         !self.allow.0.is_empty()
     }
 
-    /// Whether to go on with what this sender sent. Its address is only asked for if it matters.
+    /// Whether this sender may send. `sender` is called only if the list restricts that.
     #[inline]
     pub(super) fn admits(&mut self, sender: impl FnOnce() -> Option<SocketAddr>) -> bool {
         self.allow.0.is_empty() || self.is_allowed(sender())
@@ -154,13 +153,13 @@ impl Gate {
 
     #[cold]
     fn refuse(&mut self, sender: Option<SocketAddr>) {
-        self.stats.refuse(Refusal::NotAllowed);
-        if let Some(count) = self.told.count(1) {
+        self.stats.refuse(RefusalReason::NotAllowed);
+        if let Some(count) = self.throttle.count(1) {
             warn!(
                 listener = self.stats.label(),
                 count,
                 sender = sender.map(|sender| sender.to_string()),
-                "refused what is not in the listener's `allow`; this is the latest sender"
+                "refused senders that are not in the listener's `allow`; this is the latest one"
             );
         }
     }
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_in_a_network_when_its_first_bits_are() {
+    fn an_address_is_in_a_network_when_its_first_bits_match() {
         let list =
             list(&["10.1.0.0/16", "192.0.2.7", "fd00::/8", "::1", "::ffff:198.51.100.0/120"]);
         for inside in ["10.1.0.0", "10.1.255.255", "192.0.2.7", "fdff::1", "::1", "198.51.100.9"] {
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn everyone_may_be_allowed_by_family_or_by_no_list() {
+    fn an_empty_list_allows_everyone_and_a_zero_prefix_its_family() {
         let (v4, v6) = ("192.0.2.7".parse().unwrap(), "2001:db8::1".parse().unwrap());
         assert!(list(&[]).allows(v4) && list(&[]).allows(v6));
         assert!(list(&["0.0.0.0/0"]).allows(v4) && !list(&["0.0.0.0/0"]).allows(v6));
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused_with_the_right_one_if_there_is_one() {
+    fn an_invalid_network_is_refused_with_a_correction_if_possible() {
         for wrong in [
             "",
             "10.0.0.0/33",

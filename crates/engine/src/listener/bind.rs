@@ -1,9 +1,9 @@
-//! From a listener's configuration to bound sockets.
+//! Binds the sockets of a listener.
 
 use std::sync::Arc;
 
 use super::bind_error::BindError;
-use super::config::{Endpoint, ListenerConfig};
+use super::config::{ListenerConfig, ListenerEndpoint};
 use super::datagram::BoundDatagrams;
 use super::passed::PassedSockets;
 use super::recorder::Recorder;
@@ -12,20 +12,20 @@ use super::stream::BoundStream;
 use super::{Protocol, tcp, udp, unix};
 use crate::wake::Waker;
 
-/// A bound socket, not read yet. Until it is, the kernel holds what comes.
+/// A bound socket. Until it is read, the kernel buffers incoming data.
 #[derive(Debug)]
 pub enum BoundListener {
-    /// Datagrams, over IP or on this host.
+    /// A datagram socket, UDP or Unix.
     Datagrams(BoundDatagrams),
-    /// Connections, over IP or on this host.
+    /// A listening socket, TCP or Unix.
     Stream(BoundStream),
 }
 
-/// Binds the sockets of a listener: a `udp` one has as many as threads, others have one. What was
-/// passed for its place is bound already.
+/// Binds the sockets of a listener: one per thread for `udp`, otherwise one. Uses sockets passed by
+/// the service manager for the same address first.
 ///
 /// # Errors
-/// When the place is taken, not of this host, or needs a privilege.
+/// When the address is in use, does not belong to this host, or requires a privilege.
 pub fn bind(
     config: &ListenerConfig,
     options: udp::UdpBindOptions,
@@ -33,22 +33,24 @@ pub fn bind(
 ) -> Result<Vec<BoundListener>, BindError> {
     let protocol = config.protocol;
     Ok(match &config.endpoint {
-        Endpoint::Udp(udp) => {
+        ListenerEndpoint::Udp(udp) => {
             let bound = udp::bind(protocol, udp, options, passed)?;
             bound.into_iter().map(BoundListener::Datagrams).collect()
         }
-        Endpoint::Tcp(tcp) => vec![BoundListener::Stream(tcp::bind(protocol, tcp, passed)?)],
-        Endpoint::Unix(unix) => {
+        ListenerEndpoint::Tcp(tcp) => {
+            vec![BoundListener::Stream(tcp::bind(protocol, tcp, passed)?)]
+        }
+        ListenerEndpoint::Unix(unix) => {
             vec![BoundListener::Stream(unix::bind_stream(protocol, unix, passed)?)]
         }
-        Endpoint::UnixDatagram(unix) => {
+        ListenerEndpoint::UnixDatagram(unix) => {
             vec![BoundListener::Datagrams(unix::bind_datagrams(protocol, unix, passed)?)]
         }
     })
 }
 
 impl BoundListener {
-    /// What its clients speak.
+    /// The protocol of its clients.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         match self {
@@ -66,7 +68,7 @@ impl BoundListener {
         }
     }
 
-    /// Reads until stopped, then what the kernel still holds.
+    /// Reads until stopped, then drains the data that the kernel has buffered.
     pub fn run(self, recorder: Recorder, waker: &Waker) {
         match self {
             Self::Datagrams(bound) => bound.run(recorder, waker),

@@ -1,20 +1,20 @@
-//! Why a listener cannot be bound, and what the operator can do.
+//! The error of a listener that cannot be bound, with advice for the operator.
 
 use std::io;
 
 use thiserror::Error;
 
-/// Why a listener cannot be bound.
+/// The reason why a listener cannot be bound.
 #[derive(Debug, Error)]
-#[error("cannot listen on {place}: {source}{hint}")]
+#[error("cannot listen on {address}: {source}{hint}")]
 pub struct BindError {
-    pub(super) place: String,
+    pub(super) address: String,
     #[source]
     pub(super) source: io::Error,
     pub(super) hint: &'static str,
 }
 
-/// What to do when an IP address cannot be bound.
+/// Advice for an IP address that cannot be bound.
 pub(super) fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {

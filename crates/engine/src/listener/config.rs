@@ -1,4 +1,4 @@
-//! One of `listeners` as it stands in the file, and what it comes to once its keys go together.
+//! An entry of `listeners`: its keys in the configuration file, and the checked settings.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,65 +13,66 @@ use super::allow::AllowList;
 use super::{Protocol, Transport};
 use yaml::{ConfigError, Source, SourceSpan, Spanned};
 
-/// Most threads that share a listener's address.
+/// Maximum number of threads that share a listener's address.
 const THREADS_MAX: usize = 64;
-/// Most connections of a listener: each costs a file descriptor, which the system limits too.
+/// Maximum number of connections of a listener. Each takes a file descriptor, which the system
+/// limits as well.
 const CONNECTIONS_MAX: usize = 65_536;
-/// Longest path that a socket's address has room for.
+/// Maximum length of the path in a Unix socket address.
 const PATH_BYTES_MAX: usize = 107;
 /// Bounds of `max_line`.
 const LINE_MIN: ByteSize = ByteSize::from_bytes(256);
 const LINE_MAX: ByteSize = ByteSize::from_mib(16);
 
-/// One of `listeners`: where samples come in.
+/// An entry of `listeners`: a socket that receives samples.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerSection {
-    /// What clients speak. Defaults to `json`.
+    /// The protocol of the clients. Defaults to `json`.
     #[serde(default)]
     pub protocol: Protocol,
-    /// How it comes. Defaults to `udp`.
+    /// The kind of socket. Defaults to `udp`.
     #[serde(default)]
     pub transport: Transport,
-    /// For `udp` and `tcp`: where to listen, as `host:port`, `[::]:port` (IPv4 too) or with port 0
-    /// for any free one.
+    /// For `udp` and `tcp`: the address to listen on, as `host:port` or `[::]:port` (which includes
+    /// IPv4). Port 0 selects a free port.
     pub address: Option<Spanned<ListenAddress>>,
-    /// For `unix` and `unix_datagram`: the socket's file. One that is left over from a program that
-    /// is gone is replaced.
+    /// For `unix` and `unix_datagram`: the path of the socket. A stale socket file, left by a
+    /// program that no longer runs, is replaced.
     pub path: Option<Spanned<SocketPath>>,
-    /// For `udp` and `tcp`: networks or addresses that may send, such as `10.1.0.0/16`; all others
-    /// are counted and not looked at. Defaults to everyone who can reach the address.
+    /// For `udp` and `tcp`: networks or addresses that may send, such as `10.1.0.0/16`; data from
+    /// all others is counted and not read. Defaults to everyone who can reach the address.
     pub allow: Option<Spanned<AllowList>>,
-    /// For `unix` and `unix_datagram`: the permissions of the file, in base eight; who may write to
-    /// it may send. Defaults to `0660`.
+    /// For `unix` and `unix_datagram`: the octal permissions of the socket file; senders need write
+    /// permission. Defaults to `0660`.
     pub mode: Option<Spanned<FileMode>>,
-    /// For `udp`: threads that share the address, each with a socket of its own; the kernel deals
-    /// senders out to them. One thread takes more than a million messages a second, so more of them
-    /// are for hosts with cores to spare; two daemons could then share the address by mistake. 1 to
-    /// 64. Defaults to `1`.
+    /// For `udp`: threads that share the address, each with its own socket; the kernel distributes
+    /// senders among them. One thread receives more than a million messages per second, so more
+    /// threads are for hosts with cores to spare. With more than one, a second daemon can bind the
+    /// same address by mistake. 1 to 64. Defaults to `1`.
     pub threads: Option<Spanned<UpTo<THREADS_MAX>>>,
-    /// For `udp`: what to ask of the kernel as the socket's buffer, instead of the general
+    /// For `udp`: size of the socket's kernel buffer to request, instead of the general
     /// `receive_buffer`.
     pub receive_buffer: Option<Spanned<ByteSize>>,
-    /// For `tcp` and `unix`: most connections at a time; beyond, a new one is closed at once and
-    /// counted. More of them cost file descriptors, and memory up to `max_line` each. 1 to 65536.
-    /// Defaults to `1024`.
+    /// For `tcp` and `unix`: maximum number of open connections; further ones are closed at once
+    /// and counted. A connection takes a file descriptor and up to `max_line` of memory. 1 to
+    /// 65536. Defaults to `1024`.
     pub max_connections: Option<Spanned<UpTo<CONNECTIONS_MAX>>>,
-    /// For `tcp` and `unix`: a connection that has completed no line for so long is closed and
-    /// counted. A longer time suits clients that keep a connection for rare messages, at the cost
-    /// of keeping those of clients that are gone. Defaults to `60s`.
+    /// For `tcp` and `unix`: a connection that completes no line within this time is closed and
+    /// counted. A longer time suits clients that rarely send, but keeps the connections of clients
+    /// that are gone for longer. Defaults to `60s`.
     pub idle_timeout: Option<Spanned<Duration>>,
-    /// For `tcp` and `unix`: longest line; a longer one is rejected as `too_long`. Longer ones cost
-    /// memory for each connection. 256B to 16MiB. Defaults to `64KiB`.
+    /// For `tcp` and `unix`: maximum length of a line; a longer one is rejected as `too_long`. Each
+    /// connection may take this much memory. 256B to 16MiB. Defaults to `64KiB`.
     pub max_line: Option<Spanned<LineLength>>,
 }
 
 impl ListenerSection {
-    /// Checks that the keys go together. `index` is the section's place in the list, `span` its
-    /// place in the file.
+    /// Checks that the keys fit the transport. `index` is the position of the entry in the list,
+    /// `span` its position in the file.
     ///
     /// # Errors
-    /// At a key that the transport has no use for, or at the section if a key is missing.
+    /// At a key that the transport does not have, or at the entry if a key is missing.
     pub fn check(
         &self,
         source: &Source,
@@ -84,13 +85,13 @@ impl ListenerSection {
                 && !transports.contains(&transport)
             {
                 let message = format!(
-                    "`listeners[{index}].{key}` does not go with `transport: {}`",
+                    "`listeners[{index}].{key}` cannot be used with `transport: {}`",
                     transport.as_str()
                 );
                 let needs = if transport.has_address() { "an `address`" } else { "a `path`" };
                 return Err(source.error_at(key_span, message).with_help(format!(
                     "`{key}` is for {}; `{}` listens on {needs}",
-                    words(transports),
+                    transport_list(transports),
                     transport.as_str()
                 )));
             }
@@ -101,26 +102,29 @@ impl ListenerSection {
         let allow = self.allow.as_ref().map(|allow| allow.get().clone()).unwrap_or_default();
         let mode = self.mode.map_or(FileMode::DEFAULT, Spanned::into_inner).0;
         let endpoint = match transport {
-            Transport::Udp => Endpoint::Udp(UdpConfig {
+            Transport::Udp => ListenerEndpoint::Udp(UdpConfig {
                 address: address()?,
                 allow,
                 threads: self.threads.map_or(1, |threads| threads.get().0),
                 receive_buffer: self.receive_buffer.map(Spanned::into_inner),
             }),
-            Transport::Tcp => {
-                Endpoint::Tcp(TcpConfig { address: address()?, allow, stream: self.stream() })
-            }
+            Transport::Tcp => ListenerEndpoint::Tcp(TcpConfig {
+                address: address()?,
+                allow,
+                stream: self.stream(),
+            }),
             Transport::Unix => {
-                Endpoint::Unix(UnixConfig { path: path()?, mode, stream: self.stream() })
+                ListenerEndpoint::Unix(UnixConfig { path: path()?, mode, stream: self.stream() })
             }
             Transport::UnixDatagram => {
-                Endpoint::UnixDatagram(UnixDatagramConfig { path: path()?, mode })
+                ListenerEndpoint::UnixDatagram(UnixDatagramConfig { path: path()?, mode })
             }
         };
         Ok(ListenerConfig { protocol: self.protocol, endpoint })
     }
 
-    /// The keys that not every transport has: name, span if given, and the transports.
+    /// The keys that depend on the transport: the name, the position if present, and the
+    /// transports.
     fn keys_by_transport(&self) -> [(&'static str, Option<SourceSpan>, &'static [Transport]); 9] {
         use Transport::{Tcp, Udp, Unix, UnixDatagram};
 
@@ -151,50 +155,50 @@ impl ListenerSection {
 }
 
 /// `` `udp` and `tcp` ``.
-fn words(transports: &[Transport]) -> String {
-    let words: Vec<_> = transports.iter().map(|t| format!("`{}`", t.as_str())).collect();
-    words.join(" and ")
+fn transport_list(transports: &[Transport]) -> String {
+    let names: Vec<_> = transports.iter().map(|t| format!("`{}`", t.as_str())).collect();
+    names.join(" and ")
 }
 
-/// A listener whose keys go together.
+/// The checked settings of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
-    /// What clients speak.
+    /// The protocol of the clients.
     pub protocol: Protocol,
-    /// Where it comes in.
-    pub endpoint: Endpoint,
+    /// The socket.
+    pub endpoint: ListenerEndpoint,
 }
 
-/// Where samples come in, with what belongs to that way.
+/// The socket of a listener, with the settings of its transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub enum ListenerEndpoint {
     /// Datagrams over IP.
     Udp(UdpConfig),
     /// Lines over IP.
     Tcp(TcpConfig),
-    /// Lines from programs of this host.
+    /// Lines from programs on this host.
     Unix(UnixConfig),
-    /// Datagrams from programs of this host.
+    /// Datagrams from programs on this host.
     UnixDatagram(UnixDatagramConfig),
 }
 
-/// What a `udp` listener needs.
+/// The settings of a `udp` listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UdpConfig {
-    /// Where to listen.
+    /// The address to listen on.
     pub address: SocketAddr,
     /// Who may send.
     pub allow: AllowList,
-    /// Threads that share the address, at least one.
+    /// Number of threads that share the address, at least one.
     pub threads: usize,
-    /// What to ask of the kernel as buffer, if not the general one.
+    /// Size of the kernel buffer to request; `None` for the general setting.
     pub receive_buffer: Option<ByteSize>,
 }
 
-/// What a `tcp` listener needs.
+/// The settings of a `tcp` listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpConfig {
-    /// Where to listen.
+    /// The address to listen on.
     pub address: SocketAddr,
     /// Who may connect.
     pub allow: AllowList,
@@ -202,10 +206,10 @@ pub struct TcpConfig {
     pub stream: StreamConfig,
 }
 
-/// What a `unix` listener needs.
+/// The settings of a `unix` listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnixConfig {
-    /// The socket's file.
+    /// The socket file.
     pub path: PathBuf,
     /// Its permissions.
     pub mode: u32,
@@ -213,23 +217,23 @@ pub struct UnixConfig {
     pub stream: StreamConfig,
 }
 
-/// What a `unix_datagram` listener needs.
+/// The settings of a `unix_datagram` listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnixDatagramConfig {
-    /// The socket's file.
+    /// The socket file.
     pub path: PathBuf,
     /// Its permissions.
     pub mode: u32,
 }
 
-/// Limits of connections.
+/// The limits on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamConfig {
-    /// Most at a time.
+    /// Maximum number of open connections.
     pub max_connections: usize,
-    /// Time without a line after which one is closed.
+    /// Time without a complete line after which a connection is closed.
     pub idle_timeout: Duration,
-    /// Longest line, without its end.
+    /// Maximum length of a line, without its end.
     pub max_line: usize,
 }
 
@@ -239,10 +243,10 @@ impl Default for StreamConfig {
     }
 }
 
-impl Endpoint {
-    /// Whether it is the same socket or sockets, perhaps with other settings.
+impl ListenerEndpoint {
+    /// Whether both are the same socket, perhaps with different settings.
     #[must_use]
-    pub fn is_at(&self, other: &Self) -> bool {
+    pub fn is_same_socket(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Udp(this), Self::Udp(other)) => this.address == other.address,
             (Self::Tcp(this), Self::Tcp(other)) => this.address == other.address,
@@ -252,7 +256,7 @@ impl Endpoint {
         }
     }
 
-    /// The key whose change a socket that is bound cannot follow, if there is one.
+    /// The key that differs and that cannot be changed while the socket is bound, if any.
     #[must_use]
     pub fn fixed_key(&self, other: &Self) -> Option<&'static str> {
         match (self, other) {
@@ -265,7 +269,8 @@ impl Endpoint {
         }
     }
 
-    /// What to ask of the kernel as buffer, where it matters; `general` is what all others ask for.
+    /// The size of the kernel buffer to request, for transports that have one; `general` is the
+    /// setting for all listeners.
     #[must_use]
     pub fn receive_buffer(&self, general: u64) -> Option<u64> {
         match self {
@@ -276,12 +281,12 @@ impl Endpoint {
 }
 
 impl ListenerConfig {
-    /// A JSON listener over UDP.
+    /// Creates a listener for JSON over UDP.
     #[must_use]
     pub fn json_udp(address: SocketAddr) -> Self {
         let allow = AllowList::default();
         let udp = UdpConfig { address, allow, threads: 1, receive_buffer: None };
-        Self { protocol: Protocol::Json, endpoint: Endpoint::Udp(udp) }
+        Self { protocol: Protocol::Json, endpoint: ListenerEndpoint::Udp(udp) }
     }
 }
 
@@ -291,7 +296,7 @@ impl fmt::Display for ListenerConfig {
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for ListenerEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let transport = match self {
             Self::Udp(_) => Transport::Udp,
@@ -310,7 +315,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// An address to listen on; a name is looked up when the configuration is read.
+/// An address to listen on. A host name is resolved when the configuration is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenAddress(pub SocketAddr);
 
@@ -321,7 +326,7 @@ impl<'de> Deserialize<'de> for ListenAddress {
     }
 }
 
-/// A path that fits into a socket's address.
+/// A path that fits into a Unix socket address.
 #[derive(Clone, Debug)]
 pub struct SocketPath(pub PathBuf);
 
@@ -329,16 +334,18 @@ impl<'de> Deserialize<'de> for SocketPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         match text.len() {
-            _ if text.contains('\0') => Err(D::Error::custom("a path has no NUL character")),
+            _ if text.contains('\0') => {
+                Err(D::Error::custom("a path must not contain a NUL character"))
+            }
             1..=PATH_BYTES_MAX => Ok(Self(text.into())),
             length => Err(D::Error::custom(format!(
-                "a socket's path has 1 to {PATH_BYTES_MAX} bytes, not {length}"
+                "the path of a socket must have 1 to {PATH_BYTES_MAX} bytes, not {length}"
             ))),
         }
     }
 }
 
-/// Permissions of a file.
+/// The permissions of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileMode(pub u32);
 
@@ -354,7 +361,7 @@ impl<'de> Deserialize<'de> for FileMode {
         match u32::from_str_radix(digits, 8) {
             Ok(mode) if is_octal && mode <= 0o777 => Ok(Self(mode)),
             _ => Err(D::Error::custom(format!(
-                "permissions are up to three digits in base eight, such as 0660, not `{text}`"
+                "expected octal permissions of up to three digits, such as 0660, not `{text}`"
             ))),
         }
     }
@@ -370,7 +377,7 @@ impl<'de, const MAX: usize> Deserialize<'de> for UpTo<MAX> {
     }
 }
 
-/// Bytes of a line.
+/// The length of a line in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineLength(pub usize);
 

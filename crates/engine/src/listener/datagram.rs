@@ -1,4 +1,4 @@
-//! Datagrams, over UDP or from programs of this host.
+//! Receives datagrams, over UDP or from programs on this host.
 
 use std::fmt;
 use std::io;
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use super::allow::{AllowList, Gate};
-use super::config::Endpoint;
+use super::config::ListenerEndpoint;
 use super::receive_buffer;
-use super::recorder::{Ahead, Change, Recorder};
-use super::senders::{self, Sent};
+use super::recorder::{ListenerUpdate, PendingLines, Recorder};
+use super::senders::{SenderId, SenderTraffic};
 use super::socket_file::SocketFile;
 use super::stats::ListenerStats;
 use super::{Origin, Protocol};
@@ -21,15 +21,15 @@ use crate::protocol::{RejectReason, Rejection};
 use crate::sys::{self, BATCH, Datagram, ReceiveBatch};
 use crate::wake::Waker;
 
-/// After a stop a socket is read until it is empty, but no longer than this: whoever goes on
-/// sending must not keep the daemon from stopping.
+/// After a stop, a socket is read until it is empty, but no longer than this: a busy sender must
+/// not keep the daemon from stopping.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
-/// After a rejection, senders are asked for in so many batches.
-const CURIOUS_BATCHES: u32 = 1_000;
-/// Pause after an error of the socket, so that one that stays does not burn a core.
+/// Number of batches after a rejection for which senders are looked up.
+const LOOKUP_BATCHES: u32 = 1_000;
+/// Pause after a socket error, so that a persistent error does not occupy a core.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// A bound socket, not read yet.
+/// A bound datagram socket that is not read yet.
 #[derive(Debug)]
 pub struct BoundDatagrams {
     pub(super) socket: OwnedFd,
@@ -37,16 +37,16 @@ pub struct BoundDatagrams {
     pub(super) stats: Arc<ListenerStats>,
     /// Who may send.
     pub(super) allow: AllowList,
-    /// Largest datagram that can come.
+    /// Maximum size of a datagram.
     pub(super) datagram_max: usize,
-    /// What to call senders that have no address.
+    /// The name shown for senders without an address.
     pub(super) origin: String,
-    /// The socket's file, if it has one.
+    /// The socket file, if it has one.
     pub(super) file: Option<SocketFile>,
 }
 
 impl BoundDatagrams {
-    /// What its clients speak.
+    /// The protocol of its clients.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.protocol
@@ -58,32 +58,33 @@ impl BoundDatagrams {
         &self.stats
     }
 
-    /// Reads datagrams until stopped, then what the socket still holds.
+    /// Reads datagrams until stopped, then drains the datagrams that the kernel has buffered.
     pub fn run(mut self, mut recorder: Recorder, waker: &Waker) {
         let mut batch = ReceiveBatch::new(self.datagram_max);
         let mut gate = Gate::new(std::mem::take(&mut self.allow), Arc::clone(&self.stats));
         let mut drain_until = None;
-        let mut curiosity = Curiosity::new(gate.is_closed());
+        let mut lookup = SenderLookup::new(gate.is_closed());
         loop {
-            recorder.at_edge();
-            if let Some(change) = recorder.take_change() {
-                self.follow(&change, &mut gate);
-                curiosity.always = gate.is_closed();
+            recorder.hand_over_at_edge();
+            if let Some(update) = recorder.take_update() {
+                self.apply_update(&update, &mut gate);
+                lookup.always = gate.is_closed();
             }
             if drain_until.is_none() && waker.is_stopping() {
+                // The file is removed first, so that no new sender finds the socket.
                 drain_until = Some(Instant::now() + DRAIN_MAX);
                 drop(self.file.take());
             }
             if drain_until.is_some_and(|until| Instant::now() > until) {
                 warn!(
                     listener = self.stats.label(),
-                    "senders go on; the rest is not read any more"
+                    "drain deadline reached; remaining datagrams left unread"
                 );
                 break;
             }
             let is_watched = self.stats.senders().is_watched();
-            let asks_senders = is_watched || recorder.is_tapped() || curiosity.asks();
-            match batch.receive(self.socket.as_fd(), asks_senders) {
+            let with_senders = is_watched || recorder.is_tapped() || lookup.is_needed();
+            match batch.receive(self.socket.as_fd(), with_senders) {
                 Ok(received) => {
                     recorder.begin_batch();
                     if is_watched {
@@ -91,7 +92,7 @@ impl BoundDatagrams {
                     } else {
                         self.record(&batch, &mut gate, &mut recorder);
                     }
-                    curiosity.learn(received, recorder.rejected_in_batch());
+                    lookup.update(received, recorder.rejected_in_batch());
                     recorder.publish();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -107,32 +108,33 @@ impl BoundDatagrams {
         recorder.finish();
     }
 
-    fn follow(&self, change: &Change, gate: &mut Gate) {
-        if let Endpoint::Udp(udp) = &change.endpoint {
+    fn apply_update(&self, update: &ListenerUpdate, gate: &mut Gate) {
+        if let ListenerEndpoint::Udp(udp) = &update.endpoint {
             gate.set_allow(udp.allow.clone());
         }
-        if let Some(buffer) = change.receive_buffer {
+        if let Some(buffer) = update.receive_buffer {
             match receive_buffer::resize(&self.socket, buffer) {
                 Ok(granted) => self.stats.set_receive_buffer(granted),
                 Err(error) => {
-                    warn!(listener = self.stats.label(), %error, "the receive buffer stays as it is");
+                    let listener = self.stats.label();
+                    warn!(listener, %error, "cannot change the receive buffer");
                 }
             }
         }
     }
 
     fn record(&self, batch: &ReceiveBatch, gate: &mut Gate, recorder: &mut Recorder) {
-        let mut ahead = Ahead::new();
+        let mut pending = PendingLines::new();
         for datagram in batch.datagrams() {
             if gate.admits(|| datagram.sender.address()) {
-                self.record_datagram(&datagram, recorder, &mut ahead);
+                self.record_datagram(&datagram, recorder, &mut pending);
             }
         }
-        recorder.catch_up(&mut ahead);
+        recorder.record_pending(&mut pending);
     }
 
-    /// The same, and counts who sent how much: one datagram after the other, so that it is known whose
-    /// each message is.
+    /// Records a batch like [`BoundDatagrams::record`], and counts its messages by sender. Each
+    /// datagram is finished before the next, so that its messages can be attributed to its sender.
     #[cold]
     fn record_watched(&self, batch: &ReceiveBatch, gate: &mut Gate, recorder: &mut Recorder) {
         let mut sent_by = Vec::with_capacity(BATCH);
@@ -142,17 +144,17 @@ impl BoundDatagrams {
                 continue;
             }
             let (messages_before, rejected_before) = recorder.received_in_batch();
-            let mut ahead = Ahead::new();
-            self.record_datagram(&datagram, recorder, &mut ahead);
-            recorder.catch_up(&mut ahead);
+            let mut pending = PendingLines::new();
+            self.record_datagram(&datagram, recorder, &mut pending);
+            recorder.record_pending(&mut pending);
             let (messages, rejected) = recorder.received_in_batch();
-            let sent = Sent {
+            let traffic = SenderTraffic {
                 datagrams: 1,
                 bytes: datagram.bytes.len() as u64,
                 messages: messages - messages_before,
                 rejected: rejected - rejected_before,
             };
-            sent_by.push((senders::Sender::of_address(address), sent));
+            sent_by.push((SenderId::of_address(address), traffic));
         }
         self.stats.senders().count(&sent_by);
     }
@@ -162,9 +164,9 @@ impl BoundDatagrams {
         &'b self,
         datagram: &Datagram<'b>,
         recorder: &mut Recorder,
-        ahead: &mut Ahead<'b, Sender<'b>>,
+        pending: &mut PendingLines<'b, DatagramOrigin<'b>>,
     ) {
-        let sender = Sender { sender: datagram.sender, origin: &self.origin };
+        let sender = DatagramOrigin { sender: datagram.sender, origin: &self.origin };
         if datagram.is_cut {
             let offset = datagram.bytes.len();
             let reason = RejectReason::TooLong;
@@ -172,7 +174,7 @@ impl BoundDatagrams {
             recorder.count_read(1, offset);
             recorder.reject(rejection, datagram.bytes, sender);
         } else {
-            recorder.datagram(datagram.bytes, sender, ahead);
+            recorder.record_datagram(datagram.bytes, sender, pending);
         }
     }
 
@@ -183,52 +185,53 @@ impl BoundDatagrams {
     }
 
     fn pause_after(&self, error: &io::Error) {
-        warn!(listener = self.stats.label(), %error, "cannot read from the socket; trying again");
+        warn!(listener = self.stats.label(), %error, "cannot read from the socket, will retry");
         std::thread::sleep(ERROR_PAUSE);
     }
 }
 
-/// Whether to ask the kernel for the senders.
+/// Decides whether to ask the kernel for the senders of a batch.
 ///
-/// They matter to `allow` and to whoever looks at a rejected message. To everyone else they only
-/// cost time, and so a listener that has more to do than it can does without: until it rejects
-/// something, for then it is good to know who goes on sending that.
-struct Curiosity {
+/// Senders matter only to `allow` and in rejected messages, and asking for them takes time. So a
+/// listener under full load does not ask, except for a while after it has rejected a message: then
+/// the operator needs to know who sends such messages.
+struct SenderLookup {
     always: bool,
+    /// Whether the last batch was full, which means that the listener is under load.
     was_full: bool,
-    /// Batches for which a rejection makes curious.
+    /// Remaining batches after a rejection.
     left: u32,
 }
 
-impl Curiosity {
+impl SenderLookup {
     fn new(always: bool) -> Self {
         Self { always, was_full: false, left: 0 }
     }
 
-    fn asks(&self) -> bool {
+    fn is_needed(&self) -> bool {
         self.always || !self.was_full || self.left > 0
     }
 
-    fn learn(&mut self, received: usize, rejected: bool) {
+    fn update(&mut self, received: usize, rejected: bool) {
         self.was_full = received == BATCH;
-        self.left = if rejected { CURIOUS_BATCHES } else { self.left.saturating_sub(1) };
+        self.left = if rejected { LOOKUP_BATCHES } else { self.left.saturating_sub(1) };
     }
 }
 
-/// Shows a sender; only made into text where somebody looks.
+/// The sender of a datagram, converted to text only where it is shown.
 #[derive(Clone, Copy)]
-struct Sender<'a> {
-    sender: sys::Sender<'a>,
+struct DatagramOrigin<'a> {
+    sender: sys::SenderAddress<'a>,
     origin: &'a str,
 }
 
-impl Origin for Sender<'_> {
+impl Origin for DatagramOrigin<'_> {
     fn ip(&self) -> Option<IpAddr> {
         self.sender.address().map(|address| address.ip())
     }
 }
 
-impl fmt::Display for Sender<'_> {
+impl fmt::Display for DatagramOrigin<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.sender.address() {
             Some(address) => address.fmt(formatter),
@@ -242,21 +245,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn senders_are_asked_for_unless_there_is_more_to_do_and_nothing_wrong() {
-        let mut curiosity = Curiosity::new(false);
-        assert!(curiosity.asks());
-        curiosity.learn(BATCH, false);
-        assert!(!curiosity.asks());
-        curiosity.learn(BATCH, true);
-        assert!(curiosity.asks());
-        for _ in 0..CURIOUS_BATCHES {
-            curiosity.learn(BATCH, false);
+    fn senders_are_looked_up_unless_the_listener_is_under_load_and_rejects_nothing() {
+        let mut lookup = SenderLookup::new(false);
+        assert!(lookup.is_needed());
+        lookup.update(BATCH, false);
+        assert!(!lookup.is_needed());
+        lookup.update(BATCH, true);
+        assert!(lookup.is_needed());
+        for _ in 0..LOOKUP_BATCHES {
+            lookup.update(BATCH, false);
         }
-        assert!(!curiosity.asks());
-        curiosity.learn(BATCH - 1, false);
-        assert!(curiosity.asks());
-        let mut always = Curiosity::new(true);
-        always.learn(BATCH, false);
-        assert!(always.asks());
+        assert!(!lookup.is_needed());
+        lookup.update(BATCH - 1, false);
+        assert!(lookup.is_needed());
+        let mut always = SenderLookup::new(true);
+        always.update(BATCH, false);
+        assert!(always.is_needed());
     }
 }

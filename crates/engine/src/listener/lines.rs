@@ -1,60 +1,60 @@
-//! Cutting what comes over a connection into lines.
+//! Splits the bytes of a connection into lines.
 
 use memchr::{memchr, memrchr};
 
-/// A part of a stream.
+/// A part of a stream, passed to the caller of [`LineBuffer::feed`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Part<'a> {
+pub(crate) enum LineChunk<'a> {
     /// One or more complete lines.
     Lines(&'a [u8]),
-    /// The beginning of a line that is too long; the rest of it is passed over.
+    /// The beginning of a line that is too long; the rest of it is skipped.
     TooLong(&'a [u8]),
 }
 
-/// What a connection has brought of a line that is not complete. Takes memory only while there is
-/// such a line.
+/// The incomplete line of a connection. It takes memory only while there is such a line.
 #[derive(Debug, Default)]
-pub(crate) struct LineCutter {
+pub(crate) struct LineBuffer {
     partial: Vec<u8>,
-    /// Whether the rest of the line is passed over.
+    /// Whether the rest of the line is skipped.
     is_skipping: bool,
 }
 
-impl LineCutter {
-    /// Gives all lines that end within `chunk` to `each`, in order, and keeps the beginning of the
+impl LineBuffer {
+    /// Passes all lines that end within `chunk` to `each`, in order, and keeps the beginning of the
     /// next one. A line has at most `max` bytes without its end. Returns whether a line ended.
     pub(crate) fn feed(
         &mut self,
         chunk: &[u8],
         max: usize,
-        each: &mut impl FnMut(Part<'_>),
+        each: &mut impl FnMut(LineChunk<'_>),
     ) -> bool {
         let Some(last) = memrchr(b'\n', chunk) else {
             self.keep(chunk, max, each);
             return false;
         };
         let (mut complete, beginning) = chunk.split_at(last + 1);
+        // Only the first line continues an earlier chunk. The others are passed on without a copy.
         if self.is_skipping || !self.partial.is_empty() {
             let end = memchr(b'\n', complete).unwrap_or(last);
             let rest_of_line = complete.split_off(..=end).unwrap_or_default();
             self.keep(&rest_of_line[..end], max, each);
             if !std::mem::take(&mut self.is_skipping) {
-                each(Part::Lines(&std::mem::take(&mut self.partial)));
+                each(LineChunk::Lines(&std::mem::take(&mut self.partial)));
             }
         }
         if !complete.is_empty() {
-            give(complete, max, each);
+            emit(complete, max, each);
         }
         self.keep(beginning, max, each);
         true
     }
 
-    /// What there is of a line that did not end, and nothing any more.
+    /// Takes the incomplete line.
     pub(crate) fn finish(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.partial)
     }
 
-    fn keep(&mut self, piece: &[u8], max: usize, each: &mut impl FnMut(Part<'_>)) {
+    fn keep(&mut self, piece: &[u8], max: usize, each: &mut impl FnMut(LineChunk<'_>)) {
         if self.is_skipping {
             return;
         }
@@ -62,37 +62,37 @@ impl LineCutter {
         let piece_kept = &piece[..piece.len().min(room)];
         let length = self.partial.len() + piece_kept.len();
         if length > self.partial.capacity() {
-            // Grows in steps, but never beyond what a line may have.
+            // Grows in powers of two, but never beyond the maximum length of a line.
             self.partial.reserve_exact(length.next_power_of_two().min(max) - self.partial.len());
         }
         self.partial.extend_from_slice(piece_kept);
         if piece.len() > room {
             self.is_skipping = true;
-            each(Part::TooLong(&std::mem::take(&mut self.partial)));
+            each(LineChunk::TooLong(&std::mem::take(&mut self.partial)));
         }
     }
 }
 
-/// Gives complete lines away, those that are too long apart from the others.
-fn give(complete: &[u8], max: usize, each: &mut impl FnMut(Part<'_>)) {
-    // With the usual limit no line can be too long in what one read brings.
+/// Passes on complete lines; each line that is too long separates the others.
+fn emit(complete: &[u8], max: usize, each: &mut impl FnMut(LineChunk<'_>)) {
+    // With the default limit, one read never returns a line that is too long.
     if complete.len() <= max {
-        return each(Part::Lines(complete));
+        return each(LineChunk::Lines(complete));
     }
-    let mut given = 0;
+    let mut emitted = 0;
     let mut start = 0;
     for end in memchr::memchr_iter(b'\n', complete) {
         if end - start > max {
-            if given < start {
-                each(Part::Lines(&complete[given..start]));
+            if emitted < start {
+                each(LineChunk::Lines(&complete[emitted..start]));
             }
-            each(Part::TooLong(&complete[start..start + max]));
-            given = end + 1;
+            each(LineChunk::TooLong(&complete[start..start + max]));
+            emitted = end + 1;
         }
         start = end + 1;
     }
-    if given < complete.len() {
-        each(Part::Lines(&complete[given..]));
+    if emitted < complete.len() {
+        each(LineChunk::Lines(&complete[emitted..]));
     }
 }
 
@@ -102,24 +102,24 @@ mod tests {
 
     use super::*;
 
-    /// Feeds a stream in chunks and notes its lines, `!` and the beginning for those too long, and
-    /// `…` for what was left.
+    /// Feeds a stream in chunks and returns its lines: with `!` if they were too long, with `…` if
+    /// incomplete.
     fn cut(chunks: &[&[u8]], max: usize) -> Vec<String> {
-        let (mut cutter, mut seen) = (LineCutter::default(), Vec::new());
+        let (mut buffer, mut seen) = (LineBuffer::default(), Vec::new());
         for chunk in chunks {
-            cutter.feed(chunk, max, &mut |part| match part {
-                Part::Lines(lines) => {
+            buffer.feed(chunk, max, &mut |part| match part {
+                LineChunk::Lines(lines) => {
                     let text = String::from_utf8_lossy(lines).into_owned();
                     let text = text.strip_suffix('\n').map_or(text.clone(), str::to_owned);
                     seen.extend(text.split('\n').map(str::to_owned));
                 }
-                Part::TooLong(beginning) => {
+                LineChunk::TooLong(beginning) => {
                     seen.push(format!("!{}", String::from_utf8_lossy(beginning)));
                 }
             });
-            assert!(cutter.partial.capacity() <= max);
+            assert!(buffer.partial.capacity() <= max);
         }
-        let rest = cutter.finish();
+        let rest = buffer.finish();
         if !rest.is_empty() {
             seen.push(format!("…{}", String::from_utf8_lossy(&rest)));
         }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_however_it_comes() {
+    fn lines_do_not_depend_on_chunks() {
         let whole = cut(&[b"one\ntwo\r\n\nthree"], 64);
         assert_eq!(whole, ["one", "two\r", "", "…three"]);
         let bytes: Vec<&[u8]> = b"one\ntwo\r\n\nthree".chunks(1).collect();
@@ -136,19 +136,19 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_costs_its_neighbours_nothing() {
+    fn a_line_that_is_too_long_leaves_its_neighbours_intact() {
         let stream = b"good\n123456789\nfine\n1234567890\nlast\n";
         let whole = cut(&[stream], 8);
         assert_eq!(whole, ["good", "!12345678", "fine", "!12345678", "last"]);
         let bytes: Vec<&[u8]> = stream.chunks(1).collect();
         assert_eq!(cut(&bytes, 8), whole);
         assert_eq!(cut(&[b"12345678\n", b"1234", b"5678\n"], 8), ["12345678", "12345678"]);
-        assert_eq!(cut(&[b"123456789"], 8), ["!12345678"], "what is left of it is nothing");
+        assert_eq!(cut(&[b"123456789"], 8), ["!12345678"], "its rest is skipped");
     }
 
     proptest! {
         #[test]
-        fn the_cuts_between_chunks_make_no_difference(
+        fn any_chunks_give_the_same_lines(
             lines in prop::collection::vec("[ab]{0,12}", 0..20),
             sizes in prop::collection::vec(1_usize..30, 1..40),
             max in 1_usize..12,

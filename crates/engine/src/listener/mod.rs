@@ -1,8 +1,9 @@
-//! Sockets: from the kernel's datagrams and streams to samples in a table.
+//! Listeners: from the kernel's datagrams and streams to samples in a table.
 //!
-//! [`config`] says what to open, [`bind`] opens it. Each socket that was bound has a thread of its
-//! own, which runs [`datagram`] or [`stream`], with a [`Recorder`](recorder::Recorder): it decodes, adds
-//! the agent's tags, records into its table and counts. Nothing downstream can hold it up.
+//! [`config`] has the settings of a socket, and [`bind`] opens it. Each bound socket has its own
+//! thread, which runs [`datagram`] or [`stream`] with a [`Recorder`](recorder::Recorder). The
+//! recorder decodes, adds the agent's tags, records into its table and counts. Nothing downstream
+//! can block it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -33,13 +34,13 @@ mod unix;
 
 pub use self::config::{ListenerConfig, ListenerSection};
 
-/// Who sent something: shown as text to whoever looks, and only then made into it.
+/// The sender of a message, converted to text only where it is shown.
 pub trait Origin: fmt::Display {
-    /// Its canonical IP address; `None` if it has none or it was not asked for.
+    /// The canonical IP address; `None` if the sender has none, or if it was not looked up.
     fn ip(&self) -> Option<IpAddr>;
 }
 
-/// A name alone.
+/// A name without an address.
 impl Origin for str {
     fn ip(&self) -> Option<IpAddr> {
         None
@@ -52,7 +53,7 @@ impl<O: Origin + ?Sized> Origin for &O {
     }
 }
 
-/// What clients speak.
+/// The protocol of the clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -64,16 +65,16 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Every one.
+    /// All protocols.
     pub const ALL: [Self; 2] = [Self::Json, Self::Statsd];
 
-    /// The one of this word.
+    /// The protocol with this name in the configuration.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.as_str() == word)
     }
 
-    /// The word for it.
+    /// The name in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -82,7 +83,7 @@ impl Protocol {
         }
     }
 
-    /// Whether the bytes are to be decoded as a whole and not line by line.
+    /// Whether the bytes must be decoded as a whole, not line by line.
     #[must_use]
     pub fn is_array(self, bytes: &[u8]) -> bool {
         match self {
@@ -91,7 +92,7 @@ impl Protocol {
         }
     }
 
-    /// Splits a line around its number, where it is easy to find.
+    /// Splits a line around its number, if that is easy to find.
     #[inline]
     #[must_use]
     pub fn split(self, line: &[u8]) -> Option<Split<'_>> {
@@ -101,8 +102,8 @@ impl Protocol {
         }
     }
 
-    /// Decodes a datagram and hands each sample or rejection to `each`, in order. Returns how many
-    /// lines are neither.
+    /// Decodes a datagram and passes each sample or rejection to `each`, in order. Returns the
+    /// number of lines that are neither.
     pub fn decode<'a>(
         self,
         datagram: &'a [u8],
@@ -118,8 +119,8 @@ impl Protocol {
         }
     }
 
-    /// Decodes one line, split as [`Protocol::split`] did, and hands each of its samples or
-    /// rejections to `each`.
+    /// Decodes one line and passes each of its samples or rejections to `each`. `split` is the
+    /// result of [`Protocol::split`].
     pub fn decode_line<'a>(
         self,
         line: &'a [u8],
@@ -140,7 +141,7 @@ impl Protocol {
                     DecodedLine { skipped: 0, is_split_right: false }
                 }
             },
-            // A line that is split at all is so plain that it can only be split rightly.
+            // Only lines of the simplest form are split at all, and their split is always right.
             Self::Statsd => DecodedLine {
                 skipped: statsd::decode(line, limits, each),
                 is_split_right: split.is_some(),
@@ -149,41 +150,42 @@ impl Protocol {
     }
 }
 
-/// What decoding a line told besides its samples.
+/// The result of decoding a line, besides its samples.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodedLine {
-    /// Lines that are no samples and no mistake either.
+    /// Number of skipped lines, such as events.
     pub skipped: u64,
-    /// Whether, if there is one sample, the split took just the number that it was made of.
+    /// Whether the split found the number from which the sample was made, given that there is one
+    /// sample.
     pub is_split_right: bool,
 }
 
-/// How messages come.
+/// The kind of socket on which messages arrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
     /// UDP over IPv4 or IPv6.
     #[default]
     Udp,
-    /// TCP over IPv4 or IPv6: a message a line.
+    /// TCP over IPv4 or IPv6, with a message per line.
     Tcp,
-    /// A Unix stream socket: a message a line.
+    /// A Unix stream socket, with a message per line.
     Unix,
     /// A Unix datagram socket.
     UnixDatagram,
 }
 
 impl Transport {
-    /// Every one.
+    /// All transports.
     pub const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Unix, Self::UnixDatagram];
 
-    /// The one of this word.
+    /// The transport with this name in the configuration.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|transport| transport.as_str() == word)
     }
 
-    /// The word for it.
+    /// The name in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -194,7 +196,7 @@ impl Transport {
         }
     }
 
-    /// Whether it has an IP address, and not a path.
+    /// Whether it has an IP address, as opposed to a path.
     #[must_use]
     pub const fn has_address(self) -> bool {
         matches!(self, Self::Udp | Self::Tcp)

@@ -1,5 +1,5 @@
-//! Sockets that the service manager bound before the daemon ran, and keeps when it stops: what is
-//! sent to them over a restart waits in the kernel.
+//! Sockets passed by the service manager, which binds them before the daemon starts and keeps them
+//! when it stops. During a restart, the kernel buffers the data sent to them.
 
 use std::fmt;
 use std::io;
@@ -15,55 +15,55 @@ use tracing::info;
 use super::Transport;
 use crate::sys;
 
-/// Why what the service manager passed is of no use.
+/// The reason why the passed sockets cannot be used.
 #[derive(Debug, Error)]
 pub enum PassedError {
-    /// The environment names descriptors that are not there.
-    #[error("the service manager's sockets cannot be taken (LISTEN_FDS): {0}")]
+    /// The environment promises descriptors that do not exist.
+    #[error("cannot use the sockets of the service manager (LISTEN_FDS): {0}")]
     Missing(#[source] io::Error),
-    /// One is nothing that a listener reads from.
+    /// A descriptor is not a socket that a listener can read.
     #[error(
-        "descriptor {0} from the service manager is no socket that a listener can have: UDP, TCP, \
-         or Unix with a path, and with `Accept=no` in the socket unit"
+        "descriptor {0} from the service manager is not a socket that a listener can use: it must \
+         be UDP, TCP, or Unix with a path, with `Accept=no` in the socket unit"
     )]
     Unusable(usize),
-    /// One is what no listener asks for: what is sent there would be read by nobody.
+    /// No listener has the address of a socket, so data sent to it would never be read.
     #[error(
-        "the service manager passed the socket `{0}`, but no listener is configured there: add it \
-         to `listeners`, or take it out of the socket unit"
+        "the service manager passed the socket `{0}`, but no listener has this address: add it to \
+         `listeners`, or remove it from the socket unit"
     )]
-    Unwanted(Place),
+    Unwanted(BindTarget),
 }
 
-/// What a socket is bound to.
+/// The transport and address of a bound socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct BindTarget {
     transport: Transport,
-    name: Name,
+    location: BindLocation,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Name {
+enum BindLocation {
     Address(SocketAddr),
     Path(PathBuf),
 }
 
-impl Place {
-    /// A place with an IP address.
+impl BindTarget {
+    /// A socket with an IP address.
     #[must_use]
     pub fn address(transport: Transport, address: SocketAddr) -> Self {
-        // Flow and scope are not what tells two sockets apart here.
+        // Without flow and scope, which the configuration does not have.
         let address = SocketAddr::new(address.ip(), address.port());
-        Self { transport, name: Name::Address(address) }
+        Self { transport, location: BindLocation::Address(address) }
     }
 
-    /// A place with a path.
+    /// A socket with a path.
     #[must_use]
     pub fn path(transport: Transport, path: &Path) -> Self {
-        Self { transport, name: Name::Path(path.to_owned()) }
+        Self { transport, location: BindLocation::Path(path.to_owned()) }
     }
 
-    /// Where a socket that was passed is bound, if it can be read by a listener.
+    /// Asks the kernel for the address of a passed socket. `None` if a listener cannot read it.
     fn of(socket: &Socket) -> Option<Self> {
         let is_stream = match sockopt::socket_type(socket).ok()? {
             SocketType::STREAM if sockopt::socket_acceptconn(socket).ok()? => true,
@@ -80,54 +80,54 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for BindTarget {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} ", self.transport.as_str())?;
-        match &self.name {
-            Name::Address(address) => address.fmt(formatter),
-            Name::Path(path) => path.display().fmt(formatter),
+        match &self.location {
+            BindLocation::Address(address) => address.fmt(formatter),
+            BindLocation::Path(path) => path.display().fmt(formatter),
         }
     }
 }
 
-/// Those that no listener has taken yet.
+/// The passed sockets that no listener has taken yet.
 #[derive(Debug, Default)]
-pub struct PassedSockets(Vec<(Place, Socket)>);
+pub struct PassedSockets(Vec<(BindTarget, Socket)>);
 
 impl PassedSockets {
-    /// Takes what the environment says was passed; nothing without a service manager.
+    /// Takes the descriptors that the environment announces; none without a service manager.
     ///
     /// # Errors
-    /// When something is missing, or is no socket for a listener.
+    /// When a descriptor does not exist, or is not a socket that a listener can read.
     pub fn from_environment() -> Result<Self, PassedError> {
         Self::new(sys::passed_descriptors().map_err(PassedError::Missing)?)
     }
 
     fn new(descriptors: Vec<OwnedFd>) -> Result<Self, PassedError> {
-        /// The first that is passed.
+        /// The number of the first passed descriptor.
         const FIRST: usize = 3;
         let sockets = descriptors.into_iter().enumerate().map(|(number, descriptor)| {
             let socket = Socket::from(descriptor);
-            let place = Place::of(&socket).ok_or(PassedError::Unusable(FIRST + number))?;
-            Ok((place, socket))
+            let target = BindTarget::of(&socket).ok_or(PassedError::Unusable(FIRST + number))?;
+            Ok((target, socket))
         });
         sockets.collect::<Result<_, _>>().map(Self)
     }
 
-    /// The socket for a listener at this place, if one was passed.
-    pub fn take(&mut self, place: &Place) -> Option<Socket> {
-        let found = self.0.iter().position(|(passed, _)| passed == place)?;
-        info!(socket = %place, "taking the socket that the service manager passed");
+    /// Takes the socket with this address, if one was passed.
+    pub fn take(&mut self, target: &BindTarget) -> Option<Socket> {
+        let found = self.0.iter().position(|(passed, _)| passed == target)?;
+        info!(socket = %target, "using the socket passed by the service manager");
         Some(self.0.swap_remove(found).1)
     }
 
-    /// Makes sure that each has its listener.
+    /// Checks that a listener has taken each socket.
     ///
     /// # Errors
-    /// When one has none.
+    /// When a socket is left.
     pub fn finish(mut self) -> Result<(), PassedError> {
         match self.0.pop() {
-            Some((place, _)) => Err(PassedError::Unwanted(place)),
+            Some((target, _)) => Err(PassedError::Unwanted(target)),
             None => Ok(()),
         }
     }
@@ -141,16 +141,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_are_known_by_transport_and_address() {
+    fn sockets_are_found_by_transport_and_address() {
         let folder = tempfile::tempdir().unwrap();
         let (stream, datagram) = (folder.path().join("stream"), folder.path().join("datagram"));
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let tcp = TcpListener::bind("[::1]:0").unwrap();
-        let places = [
-            Place::address(Transport::Udp, udp.local_addr().unwrap()),
-            Place::address(Transport::Tcp, tcp.local_addr().unwrap()),
-            Place::path(Transport::Unix, &stream),
-            Place::path(Transport::UnixDatagram, &datagram),
+        let targets = [
+            BindTarget::address(Transport::Udp, udp.local_addr().unwrap()),
+            BindTarget::address(Transport::Tcp, tcp.local_addr().unwrap()),
+            BindTarget::path(Transport::Unix, &stream),
+            BindTarget::path(Transport::UnixDatagram, &datagram),
         ];
         let mut passed = PassedSockets::new(vec![
             UnixDatagram::bind(&datagram).unwrap().into(),
@@ -159,10 +159,10 @@ mod tests {
             udp.into(),
         ])
         .unwrap();
-        for place in &places {
-            let socket = passed.take(place).unwrap();
-            assert_eq!(Place::of(&socket).as_ref(), Some(place));
-            assert!(passed.take(place).is_none(), "each is taken once");
+        for target in &targets {
+            let socket = passed.take(target).unwrap();
+            assert_eq!(BindTarget::of(&socket).as_ref(), Some(target));
+            assert!(passed.take(target).is_none(), "each is taken once");
         }
         passed.finish().unwrap();
     }
@@ -172,13 +172,13 @@ mod tests {
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = udp.local_addr().unwrap();
         let mut passed = PassedSockets::new(vec![udp.into()]).unwrap();
-        assert!(passed.take(&Place::address(Transport::Tcp, address)).is_none());
+        assert!(passed.take(&BindTarget::address(Transport::Tcp, address)).is_none());
         let error = passed.finish().unwrap_err().to_string();
         assert!(error.contains(&format!("`udp {address}`")), "{error}");
     }
 
     #[test]
-    fn what_cannot_be_listened_on_is_an_error() {
+    fn a_descriptor_that_no_listener_can_read_is_an_error() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let nameless = UnixDatagram::unbound().unwrap();

@@ -1,358 +1,370 @@
-//! What every listener does with a datagram: decode, tag, record, count.
+//! Decodes messages, adds the agent's tags, records samples and counts, for every listener.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::config::Endpoint;
+use super::config::ListenerEndpoint;
 use super::rejected::RejectedLog;
-use super::stats::{Counts, ListenerStats};
+use super::stats::{ListenerCounts, ListenerStats};
 use super::{Origin, Protocol};
 use crate::aggregator::handover::ListenerEnd;
 use crate::aggregator::identity::Identifier;
 use crate::aggregator::registry::Registry;
 use crate::aggregator::shapes::{KnownLine, NumberMeaning, ShapeLookup};
 use crate::aggregator::table::SeriesTable;
-use crate::listener::tap::listener::{Decoding, ListenerTap};
+use crate::listener::tap::listener::{DecodeContext, ListenerTap};
 use crate::listener::tap::taps::Taps;
 use crate::protocol::split::Split;
 use crate::protocol::{Limits, Rejection, Sample, json, lines};
 use basics::escape::EXCERPT_BYTES;
 
-/// Lines that are looked up together: enough that the processor waits for memory once and not for
-/// each, few enough that what it fetched is still there when it is used.
-const LINES_AHEAD: usize = 16;
+/// Number of lines that are looked up together: enough that their waits for memory overlap, few
+/// enough that prefetched data is still in the cache when it is used.
+const PENDING_MAX: usize = 16;
 
-/// What all listeners share.
+/// The state and settings that all listeners share.
 #[derive(Clone, Debug)]
-pub struct Shared {
+pub struct RecorderContext {
     /// Merges the agent's tags.
     pub identifier: Arc<Identifier>,
     /// Knows every live series.
     pub registry: Arc<Registry>,
-    /// Remembers rejected messages.
+    /// Keeps the latest rejected messages.
     pub rejected: Arc<RejectedLog>,
-    /// When the process started: arrivals are measured from here, so that those of two listeners
-    /// can be compared.
+    /// The start of the process. Arrival times count from here, so that those of two listeners are
+    /// comparable.
     pub started: Instant,
-    /// What a message may cost.
+    /// The limits on a message.
     pub limits: Limits,
-    /// Values of a timer that are kept one by one.
+    /// Values of a timer that are kept individually.
     pub exact_samples: usize,
-    /// Bytes that lines seen before may take, for each listener.
+    /// Maximum size of the line cache of each listener, in bytes.
     pub line_cache: usize,
 }
 
-/// Other settings for a listener that runs.
+/// New settings for a running listener.
 #[derive(Debug)]
-pub struct Change {
-    /// What it shares with the others from now on.
-    pub shared: Shared,
-    /// Its own settings; its place and its protocol are the same.
-    pub endpoint: Endpoint,
-    /// What to ask of the kernel as buffer, in bytes, where it matters and is another.
+pub struct ListenerUpdate {
+    /// The state and settings that it shares with other listeners.
+    pub context: RecorderContext,
+    /// Its own settings. The address and the protocol stay the same.
+    pub endpoint: ListenerEndpoint,
+    /// The kernel buffer to request, in bytes, if the size has changed.
     pub receive_buffer: Option<u64>,
 }
 
-/// Lines that were looked at but not recorded yet.
-pub struct Ahead<'b, S> {
-    lines: SmallVec<[LookedAt<'b, S>; LINES_AHEAD]>,
+/// Lines whose lookup has started, but which are not recorded yet.
+pub struct PendingLines<'b, S> {
+    lines: SmallVec<[PendingLine<'b, S>; PENDING_MAX]>,
 }
 
-/// A line on its way.
-struct Line<'b, S> {
+/// A received line.
+struct SourceLine<'b, S> {
     line: &'b [u8],
-    /// What a rejection shows, and where the line starts in it.
+    /// The bytes that a rejection shows.
     shown: &'b [u8],
+    /// The start of the line in `shown`.
     at: usize,
     sender: S,
 }
 
-/// A line, and if it may be known: split, with what was found by its shape.
-struct LookedAt<'b, S> {
-    line: Line<'b, S>,
-    known: Option<(Split<'b>, ShapeLookup)>,
+/// A line, with its split and its lookup if it may be in the line cache.
+struct PendingLine<'b, S> {
+    line: SourceLine<'b, S>,
+    shape: Option<(Split<'b>, ShapeLookup)>,
 }
 
-impl<S> Ahead<'_, S> {
-    /// None so far.
+impl<S> PendingLines<'_, S> {
+    /// Creates an empty list.
     #[must_use]
     pub fn new() -> Self {
         Self { lines: SmallVec::new() }
     }
 }
 
-impl<S> Default for Ahead<'_, S> {
+impl<S> Default for PendingLines<'_, S> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<S> Drop for Ahead<'_, S> {
+impl<S> Drop for PendingLines<'_, S> {
     fn drop(&mut self) {
-        debug_assert!(self.lines.is_empty(), "a line was looked at and not recorded");
+        debug_assert!(self.lines.is_empty(), "a line was not recorded");
     }
 }
 
-/// Owns a listener's table and its counts.
+/// Records the messages of one listener. Owns the listener's table and counts.
 #[derive(Debug)]
 pub struct Recorder {
-    shared: Shared,
+    context: RecorderContext,
     protocol: Protocol,
     stats: Arc<ListenerStats>,
     handover: ListenerEnd,
     table: SeriesTable,
-    /// Counted since the last [`Recorder::publish`].
-    counts: Counts,
-    /// When the current batch was read, in nanoseconds since the start.
+    /// The counts since the last [`Recorder::publish`].
+    counts: ListenerCounts,
+    /// Arrival time of the current batch, in nanoseconds since the start.
     arrival_ns: u64,
-    /// Where other settings are left.
-    changes: flume::Receiver<Change>,
-    /// Those that the recorder has followed and the listener has not.
-    changed: Option<Change>,
-    /// Whoever looks on.
+    /// Receives new settings.
+    updates: flume::Receiver<ListenerUpdate>,
+    /// Settings that the recorder has applied and the listener has not.
+    applied: Option<ListenerUpdate>,
+    /// Shows messages to tap clients.
     tap: ListenerTap,
 }
 
 impl Recorder {
-    /// A recorder with an empty table.
+    /// Creates a recorder with an empty table.
     #[must_use]
     pub fn new(
-        shared: Shared,
+        context: RecorderContext,
         protocol: Protocol,
         stats: Arc<ListenerStats>,
         handover: ListenerEnd,
     ) -> Self {
-        let table = SeriesTable::new(shared.exact_samples, shared.line_cache);
-        let (_, changes) = flume::bounded(0);
+        let table = SeriesTable::new(context.exact_samples, context.line_cache);
+        let (_, updates) = flume::bounded(0);
         Self {
-            shared,
+            context,
             protocol,
             stats,
             handover,
             table,
-            counts: Counts::default(),
+            counts: ListenerCounts::default(),
             arrival_ns: 0,
-            changes,
-            changed: None,
+            updates,
+            applied: None,
             tap: ListenerTap::default(),
         }
     }
 
-    /// With those who look on at what comes.
+    /// Shows messages to the clients of these taps.
     #[must_use]
     pub fn with_taps(self, taps: Arc<Taps>) -> Self {
         Self { tap: ListenerTap::new(taps), ..self }
     }
 
-    /// Whether anybody looks on, and wants to know who sends.
+    /// Whether a tap client is connected, which needs to know the senders.
     #[inline]
     #[must_use]
     pub fn is_tapped(&self) -> bool {
         self.tap.is_wanted()
     }
 
-    /// Has it follow the changes that are left there, whenever the aggregator calls.
+    /// Applies new settings from this channel each time that the aggregator calls.
     #[must_use]
-    pub fn with_changes(self, changes: flume::Receiver<Change>) -> Self {
-        Self { changes, ..self }
+    pub fn with_updates(self, updates: flume::Receiver<ListenerUpdate>) -> Self {
+        Self { updates, ..self }
     }
 
-    /// What the listener has to follow as well.
-    pub fn take_change(&mut self) -> Option<Change> {
-        self.changed.take()
+    /// Takes the new settings, so that the listener can apply its part of them.
+    pub fn take_update(&mut self) -> Option<ListenerUpdate> {
+        self.applied.take()
     }
 
-    /// Notes that what follows was read just now.
+    /// Starts a batch of messages that were read just now.
     pub fn begin_batch(&mut self) {
-        self.arrival_ns = self.shared.started.elapsed().as_nanos() as u64;
+        self.arrival_ns = self.context.started.elapsed().as_nanos() as u64;
         self.tap.begin_batch(self.arrival_ns);
     }
 
-    /// Records all messages of a datagram, some of them not before [`Recorder::catch_up`].
-    pub fn datagram<'b, S: Origin + Copy>(
+    /// Records all messages of a datagram. Some of them wait in `pending` until
+    /// [`Recorder::record_pending`].
+    pub fn record_datagram<'b, S: Origin + Copy>(
         &mut self,
         datagram: &'b [u8],
         sender: S,
-        ahead: &mut Ahead<'b, S>,
+        pending: &mut PendingLines<'b, S>,
     ) {
         self.count_read(1, datagram.len());
         if self.tap.is_on() {
-            self.tap(datagram, &sender);
+            self.show_in_taps(datagram, &sender);
         }
         if self.protocol.is_array(datagram) {
-            self.catch_up(ahead);
-            return self.array(datagram, &sender);
+            self.record_pending(pending);
+            return self.record_array(datagram, &sender);
         }
-        for place in lines(datagram) {
-            let line = &datagram[place.clone()];
-            self.look_at(Line { line, shown: datagram, at: place.start, sender }, ahead);
+        for range in lines(datagram) {
+            let line = &datagram[range.clone()];
+            self.enqueue(SourceLine { line, shown: datagram, at: range.start, sender }, pending);
         }
     }
 
-    /// Records the messages of complete lines of a stream. What a datagram may hold, a line may;
-    /// bytes are counted by whoever reads them.
-    pub fn lines(&mut self, bytes: &[u8], sender: impl Origin + Copy) {
-        let mut ahead = Ahead::new();
-        for place in lines(bytes) {
-            let line = &bytes[place];
+    /// Records complete lines of a stream. A line may hold the same as a datagram, such as an
+    /// array. The caller counts the bytes.
+    pub fn record_lines(&mut self, bytes: &[u8], sender: impl Origin + Copy) {
+        let mut pending = PendingLines::new();
+        for range in lines(bytes) {
+            let line = &bytes[range];
             if self.tap.is_on() {
-                self.tap(line, &sender);
+                self.show_in_taps(line, &sender);
             }
             if self.protocol.is_array(line) {
-                self.catch_up(&mut ahead);
-                self.array(line, &sender);
+                // Samples are recorded in the order in which they arrived.
+                self.record_pending(&mut pending);
+                self.record_array(line, &sender);
             } else {
-                self.look_at(Line { line, shown: line, at: 0, sender }, &mut ahead);
+                self.enqueue(SourceLine { line, shown: line, at: 0, sender }, &mut pending);
             }
         }
-        self.catch_up(&mut ahead);
+        self.record_pending(&mut pending);
     }
 
-    /// Records the lines that were looked at so far.
-    pub fn catch_up<S: Origin>(&mut self, ahead: &mut Ahead<'_, S>) {
-        for LookedAt { known, .. } in &mut ahead.lines {
-            if let Some((split, look)) = known {
-                self.table.find_shape(look, split);
+    /// Records the pending lines.
+    pub fn record_pending<S: Origin>(&mut self, pending: &mut PendingLines<'_, S>) {
+        // One step of the lookup for all lines before the next step, so that the waits for memory
+        // overlap: the buckets were prefetched by `enqueue`; this loop prefetches stored lines and
+        // cells for the second.
+        for PendingLine { shape, .. } in &mut pending.lines {
+            if let Some((split, lookup)) = shape {
+                self.table.find_shape(lookup, split);
             }
         }
-        for line in &ahead.lines {
-            self.line(line);
+        for line in &pending.lines {
+            self.record_line(line);
         }
-        ahead.lines.clear();
+        pending.lines.clear();
     }
 
-    /// Counts a message that was rejected before it could be decoded; `bytes` is what there is of
-    /// it.
+    /// Counts a message that was rejected before it could be decoded; `bytes` is the part
+    /// received.
     pub fn reject(&mut self, rejection: Rejection, bytes: &[u8], sender: impl Origin) {
-        // Its beginning tells more than the place where it became too much.
+        // The beginning of a message says more about it than the place where it became too long.
         let beginning = &bytes[..bytes.len().min(EXCERPT_BYTES)];
-        let Self { shared, stats, counts, tap, .. } = self;
-        shared.reject(rejection, beginning, &sender, stats, counts, tap);
+        let Self { context, stats, counts, tap, .. } = self;
+        context.reject(rejection, beginning, &sender, stats, counts, tap);
     }
 
-    /// Counts what was read.
+    /// Counts datagrams and bytes that were read.
     pub fn count_read(&mut self, datagrams: u64, bytes: usize) {
         self.counts.datagrams += datagrams;
         self.counts.bytes += bytes as u64;
     }
 
-    /// Shows the samples of a datagram or line to whoever looks on. They are decoded for that alone,
-    /// beside their recording, which goes on as ever.
+    /// Shows the samples of a datagram or line to tap clients. They are decoded separately for
+    /// that, so that recording stays the same with and without taps.
     #[cold]
     #[inline(never)]
-    fn tap(&mut self, bytes: &[u8], sender: &impl Origin) {
-        let Self { shared, protocol, stats, tap, .. } = self;
-        let (identifier, limits) = (&shared.identifier, &shared.limits);
-        let decoding = Decoding { protocol: *protocol, identifier, limits };
-        tap.look(&decoding, bytes, sender, stats.label());
+    fn show_in_taps(&mut self, bytes: &[u8], sender: &impl Origin) {
+        let Self { context, protocol, stats, tap, .. } = self;
+        let (identifier, limits) = (&context.identifier, &context.limits);
+        let decoding = DecodeContext { protocol: *protocol, identifier, limits };
+        tap.show_samples(&decoding, bytes, sender, stats.label());
     }
 
-    /// Finds out what memory a line will need, to be recorded when there are enough of them.
+    /// Starts the lookup of a line, which is recorded once enough lines are pending.
     #[inline]
-    fn look_at<'b, S: Origin>(&mut self, line: Line<'b, S>, ahead: &mut Ahead<'b, S>) {
-        if ahead.lines.len() == LINES_AHEAD {
-            self.catch_up(ahead);
+    fn enqueue<'b, S: Origin>(
+        &mut self,
+        line: SourceLine<'b, S>,
+        pending: &mut PendingLines<'b, S>,
+    ) {
+        if pending.lines.len() == PENDING_MAX {
+            self.record_pending(pending);
         }
         let shapes = self.table.shapes();
         let split = if shapes.should_look_up() { self.protocol.split(line.line) } else { None };
-        let known = split.map(|split| {
-            let look = shapes.start_lookup(&split);
-            (split, look)
+        let shape = split.map(|split| {
+            let lookup = shapes.start_lookup(&split);
+            (split, lookup)
         });
-        ahead.lines.push(LookedAt { line, known });
+        pending.lines.push(PendingLine { line, shape });
     }
 
     #[inline]
-    fn line<S: Origin>(&mut self, LookedAt { line, known }: &LookedAt<'_, S>) {
-        if let Some((split, look)) = known
-            && self.table.record_known(*look, split, self.arrival_ns)
+    fn record_line<S: Origin>(&mut self, PendingLine { line, shape }: &PendingLine<'_, S>) {
+        if let Some((split, lookup)) = shape
+            && self.table.record_known(*lookup, split, self.arrival_ns)
         {
             self.counts.aggregated += 1;
             return;
         }
-        self.decode_line(line, known.as_ref());
+        self.decode_line(line, shape.as_ref());
     }
 
-    /// Decodes a line and remembers its shape where it is a plain one.
+    /// Decodes a line that is not in the line cache, and adds it if possible.
     fn decode_line<S: Origin>(
         &mut self,
-        line: &Line<'_, S>,
+        line: &SourceLine<'_, S>,
         split: Option<&(Split<'_>, ShapeLookup)>,
     ) {
-        let Self { shared, protocol, stats, table, counts, arrival_ns, tap, .. } = self;
+        let Self { context, protocol, stats, table, counts, arrival_ns, tap, .. } = self;
         let (mut samples, mut known) = (0, None);
-        let limits = &shared.limits;
+        let limits = &context.limits;
         let number_is_at = split.map(|(split, _)| split);
         let decoded = protocol.decode_line(line.line, number_is_at, limits, &mut |message| {
             samples += 1;
             match message {
                 Ok(sample) => {
-                    known = shared.record(table, sample, *arrival_ns);
+                    known = context.record(table, sample, *arrival_ns);
                     counts.aggregated += 1;
                 }
                 Err(rejection) => {
                     let rejection = rejection.behind(line.at);
-                    shared.reject(rejection, line.shown, &line.sender, stats, counts, tap);
+                    context.reject(rejection, line.shown, &line.sender, stats, counts, tap);
                 }
             }
         });
         counts.skipped += decoded.skipped;
-        if let (1, Some((split, look)), Some(known)) = (samples, split, known)
+        // A shape stands for exactly one sample, which depends on nothing but the number that the
+        // split found.
+        if let (1, Some((split, lookup)), Some(known)) = (samples, split, known)
             && decoded.is_split_right
         {
-            table.shapes().learn(*look, split, known);
+            table.shapes().learn(*lookup, split, known);
         }
     }
 
     /// Records the messages of an array.
-    fn array(&mut self, array: &[u8], sender: &impl Origin) {
-        let Self { shared, stats, table, counts, arrival_ns, tap, .. } = self;
-        json::decode(array, &shared.limits, &mut |message| match message {
+    fn record_array(&mut self, array: &[u8], sender: &impl Origin) {
+        let Self { context, stats, table, counts, arrival_ns, tap, .. } = self;
+        json::decode(array, &context.limits, &mut |message| match message {
             Ok(sample) => {
-                shared.record(table, sample, *arrival_ns);
+                context.record(table, sample, *arrival_ns);
                 counts.aggregated += 1;
             }
-            Err(rejection) => shared.reject(rejection, array, sender, stats, counts, tap),
+            Err(rejection) => context.reject(rejection, array, sender, stats, counts, tap),
         });
     }
 
-    /// Whether something was rejected since the last [`Recorder::publish`].
+    /// Whether a message was rejected since the last [`Recorder::publish`].
     #[must_use]
     pub fn rejected_in_batch(&self) -> bool {
         self.counts.rejected.iter().any(|count| *count > 0)
     }
 
-    /// Messages received and rejected since the last [`Recorder::publish`]; without lines that are
-    /// only looked at so far.
+    /// The numbers of messages received and rejected since the last [`Recorder::publish`], without
+    /// pending lines.
     #[must_use]
     pub fn received_in_batch(&self) -> (u64, u64) {
         (self.counts.received(), self.counts.rejected.iter().sum())
     }
 
-    /// Makes the counts of a batch visible.
+    /// Publishes the counts of a batch.
     pub fn publish(&mut self) {
         self.tap.end_batch(&self.counts);
         self.stats.add(&std::mem::take(&mut self.counts));
     }
 
-    /// Hands over the tally if the window's edge has come, and follows a change if there is one. To
-    /// be called between batches.
+    /// Hands over the tally if the window has ended, and applies new settings if there are any.
+    /// Must be called between batches.
     #[inline]
-    pub fn at_edge(&mut self) {
+    pub fn hand_over_at_edge(&mut self) {
         if self.handover.hand_over_at_edge(&mut self.table) {
-            self.follow();
+            self.apply_update();
         }
     }
 
     #[cold]
-    fn follow(&mut self) {
-        // Of several the last one says it all.
-        if let Some(change) = self.changes.try_iter().last() {
-            self.shared = change.shared.clone();
-            self.table.reconfigure(self.shared.exact_samples, self.shared.line_cache);
-            self.changed = Some(change);
+    fn apply_update(&mut self) {
+        // Each update is complete, so the last one is enough.
+        if let Some(update) = self.updates.try_iter().last() {
+            self.context = update.context.clone();
+            self.table.reconfigure(self.context.exact_samples, self.context.line_cache);
+            self.applied = Some(update);
         }
     }
 
@@ -364,8 +376,8 @@ impl Recorder {
     }
 }
 
-impl Shared {
-    /// Records a sample; what is then known of its line, if its number is all that may change.
+impl RecorderContext {
+    /// Records a sample. Returns the properties of its line, if such lines can be cached.
     pub fn record<'a>(
         &'a self,
         table: &mut SeriesTable,
@@ -379,21 +391,21 @@ impl Shared {
         Some(KnownLine { slot, meaning: NumberMeaning::of(&value)?, weight })
     }
 
-    /// Counts a rejection and shows it with the bytes that its offset is in.
+    /// Counts and logs a rejection. Its offset refers to `bytes`.
     fn reject(
         &self,
         rejection: Rejection,
         bytes: &[u8],
         sender: &impl Origin,
         stats: &ListenerStats,
-        counts: &mut Counts,
+        counts: &mut ListenerCounts,
         tap: &mut ListenerTap,
     ) {
         counts.rejected[rejection.reason as usize] += 1;
         if tap.is_on() {
             tap.rejected(rejection, bytes, sender, stats.label());
         }
-        self.rejected.note(rejection, bytes, sender, stats.label());
+        self.rejected.add(rejection, bytes, sender, stats.label());
     }
 }
 
@@ -405,7 +417,7 @@ mod tests {
     use crate::aggregator::AggregationConfig;
     use crate::testing::recorder::agrees;
 
-    /// Lines that are made to be taken for one another.
+    /// Lines that are easily mistaken for one another.
     fn json_line() -> impl Strategy<Value = String> {
         let number = prop_oneof![
             (0_u8..4).prop_map(|n| n.to_string()),
@@ -455,14 +467,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_json_line_seen_before_means_what_it_meant(
+        fn a_cached_json_line_keeps_its_meaning(
             lines in prop::collection::vec(json_line(), 1..60),
         ) {
             agree(Protocol::Json, &lines);
         }
 
         #[test]
-        fn a_statsd_line_seen_before_means_what_it_meant(
+        fn a_cached_statsd_line_keeps_its_meaning(
             lines in prop::collection::vec(statsd_line(), 1..60),
         ) {
             agree(Protocol::Statsd, &lines);

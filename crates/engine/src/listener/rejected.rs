@@ -1,4 +1,4 @@
-//! The latest rejected messages, for whoever wants to know why; and a line in the log now and then.
+//! Keeps the latest rejected messages for the operator, and logs some of them.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -10,73 +10,67 @@ use tracing::warn;
 
 use crate::protocol::{RejectReason, Rejection};
 
-/// Messages that are remembered.
-const REMEMBERED_MAX: usize = 100;
-/// Of each reason, at most so many a second are looked at more closely; all are counted.
-const LOOKED_AT_PER_SECOND: u32 = 20;
-/// A reason is logged at most this often.
+/// Maximum number of messages that are kept.
+const KEPT_MAX: usize = 100;
+/// Maximum number of messages per reason and second that are kept; all are counted.
+const KEPT_PER_SECOND: u32 = 20;
+/// Minimum time between two log messages for the same reason.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
-/// A rejected message as an operator sees it.
+/// A rejected message, as shown to the operator.
 #[derive(Clone, Debug)]
 pub struct RejectedMessage {
-    /// When it came.
+    /// Time of arrival.
     pub time: SystemTime,
-    /// Through which listener.
+    /// The listener that received it.
     pub listener: String,
-    /// Who sent it.
+    /// The sender.
     pub sender: String,
-    /// Why it was rejected.
+    /// The reason for the rejection.
     pub reason: RejectReason,
-    /// Where in the datagram the trouble starts, in bytes.
+    /// Position of the error in the datagram, in bytes.
     pub offset: usize,
-    /// What was expected there.
+    /// The input expected at this position.
     pub expected: &'static str,
-    /// The bytes around it, with everything unprintable escaped.
+    /// The bytes around this position, with unprintable ones escaped.
     pub excerpt: String,
 }
 
-/// Remembers and logs; a flood of bad messages costs it almost nothing.
+/// Keeps and logs rejected messages. A flood of them takes almost no time here.
 #[derive(Debug)]
 pub struct RejectedLog {
-    inner: Mutex<Inner>,
+    state: Mutex<RejectedState>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct RejectedState {
     latest: VecDeque<RejectedMessage>,
-    reasons: [Budget; RejectReason::ALL.len()],
+    reasons: [ReasonThrottle; RejectReason::ALL.len()],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Budget {
+struct ReasonThrottle {
     second: Option<Instant>,
-    looked_at: u32,
+    kept: u32,
     logged: Option<Instant>,
     unlogged: u64,
 }
 
 impl RejectedLog {
-    /// Nothing rejected yet.
+    /// Creates an empty log.
     #[must_use]
     pub fn new() -> Self {
-        let latest = VecDeque::with_capacity(REMEMBERED_MAX);
-        let reasons = [Budget::default(); RejectReason::ALL.len()];
-        Self { inner: Mutex::new(Inner { latest, reasons }) }
+        let latest = VecDeque::with_capacity(KEPT_MAX);
+        let reasons = [ReasonThrottle::default(); RejectReason::ALL.len()];
+        Self { state: Mutex::new(RejectedState { latest, reasons }) }
     }
 
-    /// Notes a rejection; `datagram` is the one that it occurred in.
-    pub fn note(
-        &self,
-        rejection: Rejection,
-        datagram: &[u8],
-        sender: impl Display,
-        listener: &str,
-    ) {
-        self.note_at(Instant::now(), rejection, datagram, sender, listener);
+    /// Adds a rejection. Its offset refers to `datagram`.
+    pub fn add(&self, rejection: Rejection, datagram: &[u8], sender: impl Display, listener: &str) {
+        self.add_at(Instant::now(), rejection, datagram, sender, listener);
     }
 
-    fn note_at(
+    fn add_at(
         &self,
         now: Instant,
         rejection: Rejection,
@@ -84,13 +78,14 @@ impl RejectedLog {
         sender: impl Display,
         listener: &str,
     ) {
-        let mut inner = self.inner.lock();
-        let budget = &mut inner.reasons[rejection.reason as usize];
-        budget.unlogged += 1;
-        if !budget.may_look(now) {
+        let mut state = self.state.lock();
+        let throttle = &mut state.reasons[rejection.reason as usize];
+        throttle.unlogged += 1;
+        // Before any text is built: a sender may cause millions of rejections.
+        if !throttle.may_keep(now) {
             return;
         }
-        let unlogged = budget.may_log(now).then(|| std::mem::take(&mut budget.unlogged));
+        let unlogged = throttle.may_log(now).then(|| std::mem::take(&mut throttle.unlogged));
         let message = RejectedMessage {
             time: SystemTime::now(),
             listener: listener.to_owned(),
@@ -109,20 +104,20 @@ impl RejectedLog {
                 offset = message.offset,
                 expected = message.expected,
                 excerpt = message.excerpt,
-                "messages rejected; this is the latest of them"
+                "messages rejected; this is the latest one"
             );
         }
-        if inner.latest.len() == REMEMBERED_MAX {
-            inner.latest.pop_back();
+        if state.latest.len() == KEPT_MAX {
+            state.latest.pop_back();
         }
-        inner.latest.push_front(message);
+        state.latest.push_front(message);
     }
 
     /// The latest rejected messages, newest first.
     #[must_use]
     pub fn latest(&self) -> Vec<RejectedMessage> {
-        let inner = self.inner.lock();
-        inner.latest.iter().cloned().collect()
+        let state = self.state.lock();
+        state.latest.iter().cloned().collect()
     }
 }
 
@@ -132,13 +127,13 @@ impl Default for RejectedLog {
     }
 }
 
-impl Budget {
-    fn may_look(&mut self, now: Instant) -> bool {
+impl ReasonThrottle {
+    fn may_keep(&mut self, now: Instant) -> bool {
         if self.second.is_none_or(|second| now.duration_since(second) >= Duration::from_secs(1)) {
-            (self.second, self.looked_at) = (Some(now), 0);
+            (self.second, self.kept) = (Some(now), 0);
         }
-        self.looked_at += 1;
-        self.looked_at <= LOOKED_AT_PER_SECOND
+        self.kept += 1;
+        self.kept <= KEPT_PER_SECOND
     }
 
     fn may_log(&mut self, now: Instant) -> bool {
@@ -159,32 +154,26 @@ mod tests {
     }
 
     #[test]
-    fn only_the_latest_are_remembered_and_a_flood_is_sampled() {
+    fn only_the_latest_are_kept_and_a_flood_is_sampled() {
         let log = RejectedLog::new();
         let start = Instant::now();
         for second in 0..10 {
             for number in 0..1000 {
                 let now = start + Duration::from_secs(second) + Duration::from_micros(number);
-                log.note_at(
-                    now,
-                    rejection(0),
-                    format!("{second}").as_bytes(),
-                    "sender",
-                    "listener",
-                );
+                log.add_at(now, rejection(0), format!("{second}").as_bytes(), "sender", "listener");
             }
         }
         let latest = log.latest();
-        assert_eq!(latest.len(), REMEMBERED_MAX);
+        assert_eq!(latest.len(), KEPT_MAX);
         assert_eq!(latest[0].excerpt, "9");
         assert_eq!(latest[99].excerpt, "5");
     }
 
     #[test]
     fn a_reason_is_logged_once_a_minute() {
-        let mut budget = Budget::default();
+        let mut throttle = ReasonThrottle::default();
         let start = Instant::now();
-        let logged = (0..180).filter(|s| budget.may_log(start + Duration::from_secs(*s))).count();
+        let logged = (0..180).filter(|s| throttle.may_log(start + Duration::from_secs(*s))).count();
         assert_eq!(logged, 3);
     }
 }

@@ -6,12 +6,12 @@ use std::{fs, io};
 
 use tracing::warn;
 
-/// The file of a bound socket. Removed when dropped, unless another program has put its own there.
+/// The file of a bound socket. Removed when dropped, unless another program has replaced it.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and number: while the socket is open, no other file has them. `None` if the file is
-    /// another program's from the start.
+    /// Device and inode, which no other file has while the socket is open. `None` if the file
+    /// belongs to another program.
     identity: Option<(u64, u64)>,
 }
 
@@ -20,13 +20,13 @@ impl SocketFile {
         Ok(Self { path: path.to_owned(), identity: Some(identity(path)?) })
     }
 
-    /// The file of a socket that was passed: whoever bound it goes on using it.
+    /// The file of a passed socket, which the service manager continues to use.
     pub(super) fn of_another(path: &Path) -> Self {
         Self { path: path.to_owned(), identity: None }
     }
 }
 
-/// How senders are shown: they have no address of their own.
+/// Shown as the address of senders, which have none of their own.
 impl std::fmt::Display for SocketFile {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "unix:{}", self.path.display())
@@ -37,7 +37,7 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let is_ours = self.identity.is_some() && identity(&self.path).ok() == self.identity;
         if is_ours && let Err(error) = fs::remove_file(&self.path) {
-            warn!(path = %self.path.display(), %error, "cannot remove the socket's file");
+            warn!(path = %self.path.display(), %error, "cannot remove the socket file");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The ledger of the listeners: what became of every message that was received.
+//! The ledger of a listener: the outcome of every message received.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -13,30 +13,30 @@ use crate::sys;
 
 const REASONS: usize = RejectReason::ALL.len();
 
-/// Counts of one listener. At every moment `received()` = `aggregated` + the sum of `rejected`.
+/// The counts of one listener. At any instant `received()` = `aggregated` + the sum of `rejected`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Datagrams read, empty ones included.
+pub struct ListenerCounts {
+    /// Datagrams read, including empty ones.
     pub datagrams: u64,
-    /// Bytes in them.
+    /// Bytes read.
     pub bytes: u64,
-    /// Samples that were recorded.
+    /// Samples recorded.
     pub aggregated: u64,
-    /// Messages that were rejected, by [`RejectReason`].
+    /// Messages rejected, by [`RejectReason`].
     pub rejected: [u64; REASONS],
-    /// Messages of a kind that is passed over, and which are not received: see
+    /// Messages skipped because of their kind, which do not count as received: see
     /// [`statsd`](crate::protocol::statsd).
     pub skipped: u64,
 }
 
-impl Counts {
-    /// Samples received: recorded or rejected, there is no third fate.
+impl ListenerCounts {
+    /// Messages received, each of which was either recorded or rejected.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.aggregated + self.rejected.iter().sum::<u64>()
     }
 
-    /// The rejections that occurred, by the ledger's words.
+    /// The rejections by reason, without reasons that did not occur.
     #[must_use]
     pub fn rejected_by_reason(&self) -> BTreeMap<&'static str, u64> {
         RejectReason::ALL
@@ -59,35 +59,35 @@ impl Counts {
     }
 }
 
-/// Shared between a listener thread and whoever reports.
+/// The statistics of a listener, shared with everything that reports them.
 ///
-/// The thread counts in a local and adds it once a batch; one lock around all the numbers makes the
-/// ledger's equation hold at every moment.
+/// The listener's thread adds its counts once per batch. One lock guards all of them, so that the
+/// ledger's equation holds at any instant.
 #[derive(Debug)]
 pub struct ListenerStats {
     label: String,
     receive_buffer: Option<AtomicUsize>,
-    counts: Mutex<Counts>,
+    counts: Mutex<ListenerCounts>,
     kernel: Mutex<KernelDrops>,
-    refused: [AtomicU64; Refusal::ALL.len()],
-    connections: Option<Connections>,
+    refused: [AtomicU64; RefusalReason::ALL.len()],
+    connections: Option<ConnectionStats>,
     senders: SenderCounts,
 }
 
-/// Why a datagram or a connection was refused before a byte of it was looked at.
+/// The reason why a datagram or a connection was refused before any of its bytes were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RefusalReason {
     /// Its sender is not in the listener's `allow`.
     NotAllowed,
-    /// There were as many connections as `max_connections` allows.
+    /// There were `max_connections` open connections.
     TooMany,
 }
 
-impl Refusal {
-    /// Every reason, in the order in which listings show them.
+impl RefusalReason {
+    /// All reasons, in the order of listings.
     pub const ALL: [Self; 2] = [Self::NotAllowed, Self::TooMany];
 
-    /// The word that the status uses.
+    /// The name in the status.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -97,12 +97,12 @@ impl Refusal {
     }
 }
 
-/// Why a connection ended.
+/// The reason why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
-    /// Its peer said that it was all.
+pub enum CloseReason {
+    /// The peer closed it.
     ByPeer,
-    /// No line came for `idle_timeout`.
+    /// It completed no line for `idle_timeout`.
     Idle,
     /// The system reported an error.
     Failed,
@@ -110,11 +110,11 @@ pub enum Closed {
     Stopped,
 }
 
-impl Closed {
-    /// Every reason, in the order in which listings show them.
+impl CloseReason {
+    /// All reasons, in the order of listings.
     pub const ALL: [Self; 4] = [Self::ByPeer, Self::Idle, Self::Failed, Self::Stopped];
 
-    /// The word that the status uses.
+    /// The name in the status.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -127,35 +127,36 @@ impl Closed {
 }
 
 #[derive(Debug, Default)]
-struct Connections {
+struct ConnectionStats {
     accepted: AtomicU64,
-    closed: [AtomicU64; Closed::ALL.len()],
+    closed: [AtomicU64; CloseReason::ALL.len()],
 }
 
-/// What became of connections: `accepted` = `open` + the sum of `closed`.
+/// The counts of connections: `accepted` = `open` + the sum of `closed`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionCounts {
-    /// Those that are there.
+    /// Open connections.
     pub open: u64,
-    /// All that were let in.
+    /// Accepted connections.
     pub accepted: u64,
-    /// Those that ended, by the status's words.
+    /// Closed connections, by reason.
     pub closed: BTreeMap<&'static str, u64>,
 }
 
-/// The kernel's own count, unwrapped to 64 bits.
+/// The kernel's count of dropped datagrams, extended to 64 bits.
 #[derive(Debug, Default)]
 struct KernelDrops {
-    /// Closed, and the count final, when the listener has ended; sockets that drop nothing are not
-    /// asked.
+    /// `None` for sockets that drop nothing, and once the listener has ended, when the count is
+    /// final.
     socket: Option<OwnedFd>,
     last: u32,
     total: u64,
 }
 
 impl ListenerStats {
-    /// For a datagram listener shown as `label` on this socket (a duplicate of its descriptor),
-    /// whose buffer the kernel made this large. What it had dropped before this run is not counted.
+    /// Creates the statistics of a datagram listener. `socket` is a duplicate of its descriptor,
+    /// and `receive_buffer` the size that the kernel granted. Datagrams dropped before this run do
+    /// not count.
     #[must_use]
     pub fn of_datagrams(
         label: String,
@@ -169,7 +170,7 @@ impl ListenerStats {
         Self { receive_buffer, kernel, ..Self::without_drops(label) }
     }
 
-    /// For a datagram listener whose socket makes senders wait instead of dropping anything.
+    /// Creates the statistics of a listener whose socket never drops data, but makes senders wait.
     #[must_use]
     pub fn without_drops(label: String) -> Self {
         Self {
@@ -183,36 +184,37 @@ impl ListenerStats {
         }
     }
 
-    /// For a listener that accepts connections.
+    /// Creates the statistics of a listener that accepts connections.
     #[must_use]
     pub fn of_connections(label: String) -> Self {
-        Self { connections: Some(Connections::default()), ..Self::without_drops(label) }
+        Self { connections: Some(ConnectionStats::default()), ..Self::without_drops(label) }
     }
 
-    /// How logs and status name the listener.
+    /// The name of the listener in logs and in the status.
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// The buffer that the kernel granted, in bytes of its own accounting, where it matters.
+    /// The granted size of the kernel buffer, in bytes of the kernel's accounting, if it can
+    /// overflow.
     #[must_use]
     pub fn receive_buffer(&self) -> Option<usize> {
         self.receive_buffer.as_ref().map(|bytes| bytes.load(Ordering::Relaxed))
     }
 
-    /// The kernel granted another buffer.
+    /// Sets the size of the kernel buffer after a change.
     pub fn set_receive_buffer(&self, bytes: usize) {
         if let Some(known) = &self.receive_buffer {
             known.store(bytes, Ordering::Relaxed);
         }
     }
 
-    /// Lets another socket have the address too, or no longer: for the moment in which one takes
-    /// over from the other. Of sockets that lose nothing, none is shared.
+    /// Allows another socket to bind the same address, or forbids it again: for the moment in which
+    /// one socket takes over from the other. Has no effect on sockets that never drop data.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of `setsockopt(2)`.
     pub fn share_address(&self, shares: bool) -> std::io::Result<()> {
         match &self.kernel.lock().socket {
             Some(socket) => Ok(sockopt::set_socket_reuseaddr(socket, shares)?),
@@ -220,7 +222,7 @@ impl ListenerStats {
         }
     }
 
-    /// Adds what became of another listener, which is gone.
+    /// Adds the counts of another listener, which has ended.
     pub fn absorb(&self, gone: &Self) {
         self.add(&gone.counts());
         self.kernel.lock().total += gone.kernel_drops();
@@ -229,65 +231,65 @@ impl ListenerStats {
         }
     }
 
-    /// Who sends how much, while somebody wants to know.
+    /// The traffic by sender.
     #[must_use]
     pub fn senders(&self) -> &SenderCounts {
         &self.senders
     }
 
-    /// All numbers at one moment.
+    /// The counts at one instant.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> ListenerCounts {
         *self.counts.lock()
     }
 
-    /// Adds a batch.
-    pub fn add(&self, batch: &Counts) {
+    /// Adds the counts of a batch.
+    pub fn add(&self, batch: &ListenerCounts) {
         self.counts.lock().add(batch);
     }
 
     /// Counts a datagram or a connection that was refused.
-    pub fn refuse(&self, why: Refusal) {
+    pub fn refuse(&self, why: RefusalReason) {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The refusals that occurred, by the status's words.
+    /// The refusals by reason, without reasons that did not occur.
     #[must_use]
     pub fn refused(&self) -> BTreeMap<&'static str, u64> {
-        by_word(Refusal::ALL.map(Refusal::as_str), &self.refused)
+        by_word(RefusalReason::ALL.map(RefusalReason::as_str), &self.refused)
     }
 
-    /// Counts a connection that was let in.
+    /// Counts an accepted connection.
     pub fn connection_accepted(&self) {
         if let Some(connections) = &self.connections {
             connections.accepted.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// Counts a connection that ended.
-    pub fn connection_closed(&self, why: Closed) {
+    /// Counts a closed connection.
+    pub fn connection_closed(&self, why: CloseReason) {
         if let Some(connections) = &self.connections {
             connections.closed[why as usize].fetch_add(1, Ordering::Release);
         }
     }
 
-    /// What became of connections, if the listener has any.
+    /// The counts of connections, for listeners that accept them.
     #[must_use]
     pub fn connections(&self) -> Option<ConnectionCounts> {
         let connections = self.connections.as_ref()?;
-        // In this order none is counted as closed that is not counted as accepted.
-        let closed = by_word(Closed::ALL.map(Closed::as_str), &connections.closed);
+        // In this order, every connection counted as closed is also counted as accepted.
+        let closed = by_word(CloseReason::ALL.map(CloseReason::as_str), &connections.closed);
         let accepted = connections.accepted.load(Ordering::Acquire);
         let open = accepted - closed.values().sum::<u64>();
         Some(ConnectionCounts { open, accepted, closed })
     }
 
-    /// Datagrams that the kernel dropped because the socket's buffer was full: asked right now.
+    /// Asks the kernel how many datagrams it dropped because the socket's buffer was full.
     pub fn kernel_drops(&self) -> u64 {
         self.kernel.lock().read()
     }
 
-    /// Reads the kernel's count for the last time and lets go of the socket.
+    /// Reads the kernel's count for the last time, and closes the duplicate of the socket.
     pub fn close(&self) {
         let mut kernel = self.kernel.lock();
         kernel.read();
@@ -307,7 +309,7 @@ impl KernelDrops {
     }
 }
 
-/// The counts above zero.
+/// The counts by name, without zeros.
 fn by_word<const N: usize>(
     words: [&'static str; N],
     counts: &[AtomicU64; N],

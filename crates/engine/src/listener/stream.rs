@@ -1,8 +1,8 @@
-//! Connections, over TCP or from programs of this host: a message a line.
+//! Receives messages over connections, TCP or Unix: one message per line.
 //!
-//! One thread serves all connections of a listener. It never waits for any of them, takes at most
-//! so much from one before the next has its turn, and leaves what it does not get to in the kernel,
-//! which makes the sender wait.
+//! One thread serves all connections of a listener. It never blocks on any of them, and reads a
+//! bounded number of bytes from one before the next has its turn. Data that it has not read yet
+//! stays in the kernel, which makes the sender wait.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,58 +21,58 @@ use socket2::Socket;
 use tracing::warn;
 
 use super::allow::{AllowList, Gate};
-use super::config::{Endpoint, StreamConfig};
-use super::lines::{LineCutter, Part};
-use super::recorder::{Change, Recorder};
-use super::senders::{Sender, Sent};
+use super::config::{ListenerEndpoint, StreamConfig};
+use super::lines::{LineBuffer, LineChunk};
+use super::recorder::{ListenerUpdate, Recorder};
+use super::senders::{SenderId, SenderTraffic};
 use super::socket_file::SocketFile;
-use super::stats::{Closed, ListenerStats, Refusal};
+use super::stats::{CloseReason, ListenerStats, RefusalReason};
 use super::{Origin, Protocol};
 use crate::protocol::{RejectReason, Rejection};
 use crate::wake::Waker;
 
-/// Connections that may wait to be accepted; the system has a bound of its own.
+/// Maximum number of connections that wait to be accepted; the system has its own limit.
 pub(super) const BACKLOG: i32 = 4096;
-/// Most bytes that a connection brings in one turn.
+/// Maximum number of bytes read from a connection per turn.
 const TURN_BYTES: usize = 64 << 10;
-/// Most connections that are accepted in one turn.
+/// Maximum number of connections accepted per turn.
 const TURN_ACCEPTS: usize = 64;
-/// Most sockets that one look brings; those left over come first at the next.
+/// Maximum number of sockets served per turn; the kernel returns the others first in the next turn.
 const TURN_SOCKETS: usize = 256;
-/// How long nothing is accepted after the system had no means for another connection.
+/// Pause in accepting when the system has no resources for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Pause after an error of the listener, so that one that stays does not burn a core.
+/// Pause after an error of the listening socket, so that a persistent error does not occupy a core.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
-/// Bounds of the time between two looks for idle connections.
+/// Bounds of the time between two searches for idle connections.
 const SWEEP_MIN: Duration = Duration::from_millis(10);
 const SWEEP_MAX: Duration = Duration::from_secs(15);
-/// After a stop connections are read until nothing has come for so long: what a sender's kernel
-/// held back because ours was full needs a moment to arrive.
+/// After a stop, connections are read until no data has arrived for this long: data that a sender's
+/// kernel held back because our buffer was full needs a moment to arrive.
 const DRAIN_QUIET: Duration = Duration::from_millis(50);
-/// But no longer than this: whoever goes on sending must not keep the daemon from stopping.
+/// Maximum time to read after a stop: a busy sender must not keep the daemon from stopping.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
-/// File descriptors for everything but connections.
+/// File descriptors reserved for everything but connections.
 const OTHER_DESCRIPTORS: u64 = 128;
-/// The listening socket among the connections, whose numbers start above it.
+/// The number of the listening socket. Connections have higher numbers.
 const LISTENER: u64 = 0;
 
-/// What the two kinds of listeners do not share.
+/// The parts that differ between TCP and Unix listeners.
 #[derive(Debug)]
-pub(super) enum Place {
-    /// Peers have addresses, some of which may connect.
-    Ip(AllowList),
-    /// The file says who may connect.
-    File(SocketFile),
+pub(super) enum StreamTransport {
+    /// Peers have addresses, which the list may restrict.
+    Tcp(AllowList),
+    /// The permissions of the file restrict who may connect.
+    Unix(SocketFile),
 }
 
-/// A listening socket; nothing is accepted yet.
+/// A bound listening socket that does not accept connections yet.
 #[derive(Debug)]
 pub struct BoundStream {
     socket: OwnedFd,
     poll: OwnedFd,
     protocol: Protocol,
     stats: Arc<ListenerStats>,
-    place: Place,
+    transport: StreamTransport,
     config: StreamConfig,
 }
 
@@ -81,18 +81,18 @@ impl BoundStream {
         socket: Socket,
         protocol: Protocol,
         label: String,
-        place: Place,
+        transport: StreamTransport,
         config: StreamConfig,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         watch(&poll, &socket, LISTENER)?;
-        make_room(config.max_connections);
+        raise_file_limit(config.max_connections);
         let stats = Arc::new(ListenerStats::of_connections(label));
-        Ok(Self { socket: socket.into(), poll, protocol, stats, place, config })
+        Ok(Self { socket: socket.into(), poll, protocol, stats, transport, config })
     }
 
-    /// What its clients speak.
+    /// The protocol of its clients.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.protocol
@@ -104,7 +104,7 @@ impl BoundStream {
         &self.stats
     }
 
-    /// Accepts and reads until stopped, then what connections have brought by then.
+    /// Accepts and reads until stopped, then drains the open connections.
     pub fn run(self, recorder: Recorder, waker: &Waker) {
         Server::new(self, recorder).run(waker);
     }
@@ -115,9 +115,9 @@ fn watch(poll: &OwnedFd, socket: impl AsFd, number: u64) -> io::Result<()> {
     Ok(epoll::add(poll, socket, data, epoll::EventFlags::IN)?)
 }
 
-/// Lets the process have as many files as the system allows it: the usual limit of 1,024 is for
-/// programs that use `select`.
-fn make_room(connections: usize) {
+/// Raises the limit on open files to the maximum that the system allows. The usual limit of 1,024
+/// exists for programs that use `select`.
+fn raise_file_limit(connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let needed = connections as u64 + OTHER_DESCRIPTORS;
     if current.is_some_and(|current| current < needed) {
@@ -127,22 +127,22 @@ fn make_room(connections: usize) {
         warn!(
             max_connections = connections,
             limit = maximum,
-            "the system allows fewer open files than `max_connections` needs; for more: LimitNOFILE="
+            "the limit on open files is too low for `max_connections`; raise LimitNOFILE="
         );
     }
 }
 
-/// One that connected.
-struct Connection {
+/// An open connection.
+struct StreamConnection {
     socket: OwnedFd,
     peer: Peer,
-    lines: LineCutter,
-    /// When it was accepted or its last line ended. Single bytes are no sign of life: with one now
-    /// and then, somebody could hold all connections for ever.
+    lines: LineBuffer,
+    /// When it was accepted, or when its last line ended. Single bytes do not count: an attacker
+    /// could otherwise hold all connections forever with a byte now and then.
     alive: Instant,
 }
 
-/// How a connection's sender is shown.
+/// The sender of a connection.
 enum Peer {
     Ip(Option<SocketAddr>),
     Unix { path: Arc<str>, process: Option<i32> },
@@ -170,45 +170,45 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Counts what a connection brought since the last batch was published.
+/// Counts the traffic of a connection since the last batch was published.
 #[cold]
 fn count_sender(stats: &ListenerStats, peer: &Peer, bytes: usize, recorder: &Recorder) {
     let (messages, rejected) = recorder.received_in_batch();
     let sender = match peer {
-        Peer::Ip(address) => Sender::of_address(*address),
-        Peer::Unix { process: Some(process), .. } => Sender::Process(*process),
-        Peer::Unix { process: None, .. } => Sender::Unnamed,
+        Peer::Ip(address) => SenderId::of_address(*address),
+        Peer::Unix { process: Some(process), .. } => SenderId::Process(*process),
+        Peer::Unix { process: None, .. } => SenderId::Unnamed,
     };
-    let sent = Sent { datagrams: 0, bytes: bytes as u64, messages, rejected };
-    stats.senders().count(&[(sender, sent)]);
+    let traffic = SenderTraffic { datagrams: 0, bytes: bytes as u64, messages, rejected };
+    stats.senders().count(&[(sender, traffic)]);
 }
 
-/// The thread's state.
+/// The state of the listener's thread.
 struct Server {
-    /// Gone once the daemon stops.
+    /// `None` once the daemon stops.
     listening: Option<OwnedFd>,
     file: Option<SocketFile>,
-    /// The file as a sender is shown.
+    /// The file, as shown for senders.
     origin: Option<Arc<str>>,
     poll: OwnedFd,
     config: StreamConfig,
     stats: Arc<ListenerStats>,
     gate: Gate,
     recorder: Recorder,
-    connections: HashMap<u64, Connection>,
+    connections: HashMap<u64, StreamConnection>,
     last_number: u64,
     buffer: Box<[u8]>,
     sweep_at: Option<Instant>,
     accept_at: Option<Instant>,
-    full: LogThrottle,
-    no_means: LogThrottle,
+    full_throttle: LogThrottle,
+    accept_throttle: LogThrottle,
 }
 
 impl Server {
     fn new(bound: BoundStream, recorder: Recorder) -> Self {
-        let (allow, file) = match bound.place {
-            Place::Ip(allow) => (allow, None),
-            Place::File(file) => (AllowList::default(), Some(file)),
+        let (allow, file) = match bound.transport {
+            StreamTransport::Tcp(allow) => (allow, None),
+            StreamTransport::Unix(file) => (AllowList::default(), Some(file)),
         };
         Self {
             listening: Some(bound.socket),
@@ -224,47 +224,47 @@ impl Server {
             buffer: vec![0; TURN_BYTES].into_boxed_slice(),
             sweep_at: None,
             accept_at: None,
-            full: LogThrottle::default(),
-            no_means: LogThrottle::default(),
+            full_throttle: LogThrottle::default(),
+            accept_throttle: LogThrottle::default(),
         }
     }
 
     fn run(mut self, waker: &Waker) {
         while !waker.is_stopping() {
-            self.recorder.at_edge();
-            if let Some(change) = self.recorder.take_change() {
-                self.follow(change);
+            self.recorder.hand_over_at_edge();
+            if let Some(update) = self.recorder.take_update() {
+                self.apply_update(update);
             }
             match self.turn() {
-                Ok(0) => self.wait(waker, self.next_duty()),
+                Ok(0) => self.wait(waker, self.next_timer()),
                 Ok(_) => {}
                 Err(error) => self.pause_after(&error),
             }
-            self.see_to_duties();
+            self.run_timers();
         }
         self.drain(waker);
         let left: Vec<_> = self.connections.keys().copied().collect();
-        left.into_iter().for_each(|number| self.close(number, Closed::Stopped));
+        left.into_iter().for_each(|number| self.close(number, CloseReason::Stopped));
         self.recorder.finish();
     }
 
-    /// Connections that are there stay, whatever is allowed from now on.
-    fn follow(&mut self, change: Change) {
-        match change.endpoint {
-            Endpoint::Tcp(tcp) => {
+    /// Applies new settings. Open connections stay, even if a new one would now be refused.
+    fn apply_update(&mut self, update: ListenerUpdate) {
+        match update.endpoint {
+            ListenerEndpoint::Tcp(tcp) => {
                 self.gate.set_allow(tcp.allow);
                 self.config = tcp.stream;
             }
-            Endpoint::Unix(unix) => self.config = unix.stream,
-            Endpoint::Udp(_) | Endpoint::UnixDatagram(_) => {}
+            ListenerEndpoint::Unix(unix) => self.config = unix.stream,
+            ListenerEndpoint::Udp(_) | ListenerEndpoint::UnixDatagram(_) => {}
         }
-        make_room(self.config.max_connections);
+        raise_file_limit(self.config.max_connections);
         if self.sweep_at.is_some() {
             self.sweep_at = Some(Instant::now() + self.sweep_pause());
         }
     }
 
-    /// Serves every socket that has something, once. Returns how many had.
+    /// Serves every readable socket once. Returns the number of sockets served.
     fn turn(&mut self) -> io::Result<usize> {
         let mut events = [const { std::mem::MaybeUninit::uninit() }; TURN_SOCKETS];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -291,7 +291,7 @@ impl Server {
                     self.admit(socket, address);
                 }
                 Err(Errno::AGAIN) => return,
-                // One that was gone again, or that a firewall stopped.
+                // The peer is gone already, or a firewall rejected the connection.
                 Err(Errno::INTR | Errno::CONNABORTED | Errno::PERM) => {}
                 Err(error) => return self.pause_accepting(error),
             }
@@ -304,20 +304,20 @@ impl Server {
             return;
         }
         if self.connections.len() >= self.config.max_connections {
-            self.stats.refuse(Refusal::TooMany);
-            if let Some(count) = self.full.count(1) {
+            self.stats.refuse(RefusalReason::TooMany);
+            if let Some(count) = self.full_throttle.count(1) {
                 warn!(
                     listener = self.stats.label(),
                     count,
                     max_connections = self.config.max_connections,
-                    "connections refused: there are as many as `max_connections` allows"
+                    "connections refused: `max_connections` reached"
                 );
             }
             return;
         }
         let number = self.last_number + 1;
         if let Err(error) = watch(&self.poll, &socket, number) {
-            // Tried again with the next one.
+            // This connection is lost; accepting resumes after the pause.
             return self.pause_accepting(Errno::from_io_error(&error).unwrap_or(Errno::NOMEM));
         }
         self.last_number = number;
@@ -329,16 +329,18 @@ impl Server {
             None => Peer::Ip(address),
         };
         let alive = Instant::now();
-        let connection = Connection { socket, peer, lines: LineCutter::default(), alive };
+        let connection = StreamConnection { socket, peer, lines: LineBuffer::default(), alive };
         self.connections.insert(number, connection);
         self.stats.connection_accepted();
         self.sweep_at.get_or_insert(alive + self.sweep_pause());
     }
 
-    /// The system is out of file descriptors or memory: whoever waits is accepted later.
+    /// Stops accepting for a while, because the system is out of file descriptors or memory.
+    /// Waiting connections are accepted later.
     fn pause_accepting(&mut self, error: Errno) {
-        if let Some(count) = self.no_means.count(1) {
-            warn!(listener = self.stats.label(), count, %error, "cannot accept connections; trying again");
+        if let Some(count) = self.accept_throttle.count(1) {
+            let listener = self.stats.label();
+            warn!(listener, count, %error, "cannot accept connections, will retry");
         }
         self.set_accepting(false);
         self.accept_at = Some(Instant::now() + ACCEPT_PAUSE);
@@ -348,21 +350,21 @@ impl Server {
         let flags = if is_accepting { epoll::EventFlags::IN } else { epoll::EventFlags::empty() };
         if let Some(listening) = &self.listening {
             let data = epoll::EventData::new_u64(LISTENER);
-            // It is watched already, which is all that can be wrong.
+            // Fails only for a socket that is not watched, and this one is.
             let _cannot_fail = epoll::modify(&self.poll, listening, data, flags);
         }
     }
 
-    /// Takes a connection's turn.
+    /// Reads from a connection once.
     fn read(&mut self, number: u64) {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         let recorder = &mut self.recorder;
-        recorder.at_edge();
+        recorder.hand_over_at_edge();
         let length = match rustix::io::read(&connection.socket, &mut self.buffer[..]) {
-            Ok(0) => return self.close(number, Closed::ByPeer),
+            Ok(0) => return self.close(number, CloseReason::ByPeer),
             Ok(length) => length,
             Err(Errno::AGAIN | Errno::INTR) => return,
-            Err(_) => return self.close(number, Closed::Failed),
+            Err(_) => return self.close(number, CloseReason::Failed),
         };
         recorder.begin_batch();
         recorder.count_read(0, length);
@@ -370,8 +372,8 @@ impl Server {
         let is_watched = self.stats.senders().is_watched();
         let has_ended_line =
             connection.lines.feed(&self.buffer[..length], max, &mut |part| match part {
-                Part::Lines(lines) => recorder.lines(lines, peer),
-                Part::TooLong(line) => {
+                LineChunk::Lines(lines) => recorder.record_lines(lines, peer),
+                LineChunk::TooLong(line) => {
                     let reason = RejectReason::TooLong;
                     let rejection = Rejection { reason, offset: max, expected: "the line's end" };
                     recorder.reject(rejection, line, peer);
@@ -386,15 +388,16 @@ impl Server {
         }
     }
 
-    /// Lets go of a connection. A last line without an end counts if the sender said that it was
-    /// all; else it may be half of one, which could pass for another message.
-    fn close(&mut self, number: u64, why: Closed) {
+    /// Closes a connection. A last line without an end is recorded if the peer closed the
+    /// connection. Otherwise the line may be incomplete, and half a line could be a different valid
+    /// message, so it is rejected.
+    fn close(&mut self, number: u64, why: CloseReason) {
         let Some(mut connection) = self.connections.remove(&number) else { return };
         let line = connection.lines.finish();
         if !line.trim_ascii().is_empty() {
             self.recorder.begin_batch();
-            if matches!(why, Closed::ByPeer) {
-                self.recorder.lines(&line, &connection.peer);
+            if matches!(why, CloseReason::ByPeer) {
+                self.recorder.record_lines(&line, &connection.peer);
             } else {
                 let (reason, offset) = (RejectReason::Unfinished, line.len());
                 let rejection = Rejection { reason, offset, expected: "the line's end" };
@@ -408,15 +411,15 @@ impl Server {
         self.stats.connection_closed(why);
     }
 
-    /// When there is something to do though no socket has anything.
-    fn next_duty(&self) -> Option<Instant> {
+    /// The next time at which there is work even if no socket is readable.
+    fn next_timer(&self) -> Option<Instant> {
         [self.sweep_at, self.accept_at].into_iter().flatten().min()
     }
 
-    fn see_to_duties(&mut self) {
-        let Some(duty) = self.next_duty() else { return };
+    fn run_timers(&mut self) {
+        let Some(timer) = self.next_timer() else { return };
         let now = Instant::now();
-        if now < duty {
+        if now < timer {
             return;
         }
         if self.accept_at.is_some_and(|at| at <= now) {
@@ -429,8 +432,8 @@ impl Server {
         }
     }
 
-    /// A look at all connections now and then is simpler than a timer each; one is found at most a
-    /// quarter too late.
+    /// The time between two searches for idle connections. A periodic search is simpler than a
+    /// timer per connection, and closes one late by at most a quarter of the timeout.
     fn sweep_pause(&self) -> Duration {
         (self.config.idle_timeout.get() / 4).clamp(SWEEP_MIN, SWEEP_MAX)
     }
@@ -442,7 +445,7 @@ impl Server {
             .filter(|(_, connection)| now.duration_since(connection.alive) >= limit)
             .map(|(number, _)| *number)
             .collect();
-        idle.into_iter().for_each(|number| self.close(number, Closed::Idle));
+        idle.into_iter().for_each(|number| self.close(number, CloseReason::Idle));
     }
 
     fn wait(&self, waker: &Waker, until: Option<Instant>) {
@@ -452,19 +455,20 @@ impl Server {
     }
 
     fn pause_after(&self, error: &io::Error) {
-        warn!(listener = self.stats.label(), %error, "cannot wait for connections; trying again");
+        warn!(listener = self.stats.label(), %error, "cannot wait for connections, will retry");
         std::thread::sleep(ERROR_PAUSE);
     }
 
-    /// Accepts whoever has connected so far and reads what connections have brought.
+    /// Accepts the connections made so far, and reads the data that all connections have sent.
     fn drain(&mut self, waker: &Waker) {
+        // Without the file, no new sender finds the socket.
         self.file = None;
         self.accept(usize::MAX);
         self.listening = None;
         let end = Instant::now() + DRAIN_MAX;
         let mut quiet_at = Instant::now() + DRAIN_QUIET;
         while !self.connections.is_empty() {
-            self.recorder.at_edge();
+            self.recorder.hand_over_at_edge();
             match self.turn() {
                 Ok(0) if Instant::now() >= quiet_at => return,
                 Ok(0) => self.wait(waker, Some(quiet_at)),
@@ -474,7 +478,7 @@ impl Server {
             if Instant::now() > end {
                 warn!(
                     listener = self.stats.label(),
-                    "senders go on; the rest is not read any more"
+                    "drain deadline reached; remaining data left unread"
                 );
                 return;
             }

@@ -1,4 +1,4 @@
-//! Binding UDP sockets.
+//! Binds UDP sockets.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,9 +9,9 @@ use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 use tracing::info;
 
 use super::bind_error::{BindError, hint};
-use super::config::{Endpoint, ListenerConfig, UdpConfig};
+use super::config::{ListenerConfig, ListenerEndpoint, UdpConfig};
 use super::datagram::BoundDatagrams;
-use super::passed::{PassedSockets, Place};
+use super::passed::{BindTarget, PassedSockets};
 use super::receive_buffer;
 use super::stats::ListenerStats;
 use super::tcp::bound_address;
@@ -21,20 +21,20 @@ use crate::sys;
 /// The largest UDP payload is 65,507 bytes over IPv4 and 65,527 over IPv6.
 const DATAGRAM_MAX: usize = 65_536;
 
-/// What to do when an address has a socket that was passed, and `threads` asks for more.
-const SHARING_HINT: &str = "; the service manager passed fewer sockets than `threads` asks for: the \
-    socket unit needs a ListenDatagram= for each, and ReusePort=yes";
+/// Advice for an address with fewer passed sockets than `threads`.
+const SHARING_HINT: &str = "; the service manager passed fewer sockets than `threads` requires: \
+    the socket unit needs a ListenDatagram= for each, and ReusePort=yes";
 
-/// How UDP sockets are bound.
+/// Options for binding UDP sockets.
 #[derive(Clone, Copy, Debug)]
 pub struct UdpBindOptions {
-    /// The general one, in bytes, for listeners without one of their own.
+    /// The general `receive_buffer` in bytes, for listeners that do not set their own.
     pub receive_buffer: u64,
-    /// Whether another socket of this process may have the same port until this one takes over.
+    /// Whether another socket of this process has the same port until this one takes over.
     pub takes_over: bool,
 }
 
-/// Binds the sockets of a listener, one for each of its threads, but for those that were passed.
+/// Binds the sockets of a listener, one per thread, unless the service manager passed them.
 pub(super) fn bind(
     protocol: Protocol,
     config: &UdpConfig,
@@ -46,21 +46,21 @@ pub(super) fn bind(
     let mut bound = Vec::with_capacity(config.threads);
     let mut shares_passed = false;
     for _ in 0..config.threads {
-        let socket = match passed.take(&Place::address(Transport::Udp, config.address)) {
+        let socket = match passed.take(&BindTarget::address(Transport::Udp, config.address)) {
             Some(socket) => {
                 shares_passed = true;
                 adopt(socket, buffer)
             }
             None => bind_one(&mut config, buffer, options.takes_over),
         };
-        let socket = socket.and_then(|Opened { socket, granted, dropped }| {
-            let endpoint = Endpoint::Udp(config.clone());
+        let socket = socket.and_then(|OpenedSocket { socket, granted, dropped }| {
+            let endpoint = ListenerEndpoint::Udp(config.clone());
             let label = ListenerConfig { protocol, endpoint }.to_string();
             let stats = ListenerStats::of_datagrams(label, socket.try_clone()?, granted, dropped);
             Ok((socket, Arc::new(stats)))
         });
         let (socket, stats) = socket.map_err(|source| BindError {
-            place: config.address.to_string(),
+            address: config.address.to_string(),
             hint: if shares_passed { SHARING_HINT } else { hint(&source) },
             source,
         })?;
@@ -77,48 +77,54 @@ pub(super) fn bind(
     Ok(bound)
 }
 
-/// A socket, ready to be read.
-struct Opened {
+/// A bound socket.
+struct OpenedSocket {
     socket: OwnedFd,
-    /// What the kernel granted as buffer.
+    /// The size of the buffer that the kernel granted.
     granted: usize,
-    /// What the kernel had dropped before.
+    /// Number of datagrams that the kernel dropped before this run.
     dropped: u32,
 }
 
-/// Binds a socket and notes its address: with port 0 the first socket's port is the one to share.
-fn bind_one(config: &mut UdpConfig, buffer: u64, takes_over: bool) -> io::Result<Opened> {
+/// Binds a socket and stores its address: with port 0, all threads share the port of the first
+/// socket.
+fn bind_one(config: &mut UdpConfig, buffer: u64, takes_over: bool) -> io::Result<OpenedSocket> {
     let domain = Domain::for_address(config.address);
     let socket = Socket::new(domain, Type::DGRAM, Some(IpProtocol::UDP))?;
-    // Sharing an address is asked for only where it is used: otherwise a second daemon would bind
-    // it too and silently take its share of the datagrams.
+    // Only if it is needed: otherwise a second daemon could bind the same address and silently
+    // receive a part of the datagrams.
     if config.threads > 1 {
         socket.set_reuse_port(true)?;
     }
     receive_buffer::request(&socket, buffer)?;
     receive_buffer::log_if_smaller(&socket, buffer)?;
+    // Only while binding, for the same reason.
     socket.set_reuse_address(takes_over)?;
     config.address = bound_address(&socket, config.address)?;
     if takes_over {
         socket.set_reuse_address(false)?;
     }
-    Ok(Opened { granted: receive_buffer::granted(&socket)?, socket: socket.into(), dropped: 0 })
+    Ok(OpenedSocket {
+        granted: receive_buffer::granted(&socket)?,
+        socket: socket.into(),
+        dropped: 0,
+    })
 }
 
-/// Takes a socket that was passed, with what it holds.
-fn adopt(socket: Socket, buffer: u64) -> io::Result<Opened> {
+/// Prepares a passed socket, which may hold datagrams already.
+fn adopt(socket: Socket, buffer: u64) -> io::Result<OpenedSocket> {
     let dropped = sys::socket_drops(socket.as_fd())?;
     if dropped > 0 {
-        // Those of earlier runs were told then; those in between, nobody was there to tell.
-        info!(dropped, "the kernel had dropped datagrams of this socket before this start");
+        // Earlier runs have reported theirs, but nothing reports drops between two runs.
+        info!(dropped, "the kernel dropped datagrams on this socket before this start");
     }
-    // The service manager may give more than this process can get, and to ask for less than is
-    // there takes it away. So another socket is asked first.
+    // The service manager may have set a larger buffer than this process may request, and a request
+    // for less would shrink it. So try the request with another socket first.
     let other = Socket::new(socket.domain()?, Type::DGRAM, Some(IpProtocol::UDP))?;
     receive_buffer::request(&other, buffer)?;
     if receive_buffer::granted(&other)? > receive_buffer::granted(&socket)? {
         receive_buffer::request(&socket, buffer)?;
     }
     receive_buffer::log_if_smaller(&socket, buffer)?;
-    Ok(Opened { granted: receive_buffer::granted(&socket)?, socket: socket.into(), dropped })
+    Ok(OpenedSocket { granted: receive_buffer::granted(&socket)?, socket: socket.into(), dropped })
 }

@@ -1,4 +1,4 @@
-//! Binding sockets that have a file instead of an address.
+//! Binds Unix sockets.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -12,25 +12,25 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tracing::info;
 
 use super::bind_error::BindError;
-use super::config::{Endpoint, ListenerConfig, UnixConfig, UnixDatagramConfig};
+use super::config::{ListenerConfig, ListenerEndpoint, UnixConfig, UnixDatagramConfig};
 use super::datagram::BoundDatagrams;
-use super::passed::{self, PassedSockets};
+use super::passed::{BindTarget, PassedSockets};
 use super::socket_file::SocketFile;
 use super::stats::ListenerStats;
-use super::stream::{BACKLOG, BoundStream, Place};
+use super::stream::{BACKLOG, BoundStream, StreamTransport};
 use super::{Protocol, Transport};
 
-/// Room for a datagram. How large one may be is up to the sender's buffer, 208 KiB unless it or
-/// the host's administrator says otherwise.
+/// Maximum size of a datagram. Datagrams are limited by the sender's buffer, which has 208 KiB
+/// unless the sender or the administrator of the host has changed it.
 const DATAGRAM_MAX: usize = 256 << 10;
 
-/// Binds the socket of a `unix` listener, unless it was passed.
+/// Binds the socket of a `unix` listener, unless the service manager passed it.
 pub(super) fn bind_stream(
     protocol: Protocol,
     config: &UnixConfig,
     passed: &mut PassedSockets,
 ) -> Result<BoundStream, BindError> {
-    let listening = match passed.take(&passed::Place::path(Transport::Unix, &config.path)) {
+    let listening = match passed.take(&BindTarget::path(Transport::Unix, &config.path)) {
         Some(socket) => Ok((socket, SocketFile::of_another(&config.path))),
         None => bind(&config.path, config.mode, Type::STREAM).and_then(|(socket, file)| {
             socket.listen(BACKLOG)?;
@@ -40,30 +40,32 @@ pub(super) fn bind_stream(
     listening
         .and_then(|(socket, file)| {
             let label =
-                ListenerConfig { protocol, endpoint: Endpoint::Unix(config.clone()) }.to_string();
-            BoundStream::new(socket, protocol, label, Place::File(file), config.stream)
+                ListenerConfig { protocol, endpoint: ListenerEndpoint::Unix(config.clone()) }
+                    .to_string();
+            BoundStream::new(socket, protocol, label, StreamTransport::Unix(file), config.stream)
         })
         .map_err(|source| bind_error(&config.path, source))
 }
 
-/// Binds the socket of a `unix_datagram` listener, unless it was passed.
+/// Binds the socket of a `unix_datagram` listener, unless the service manager passed it.
 pub(super) fn bind_datagrams(
     protocol: Protocol,
     config: &UnixDatagramConfig,
     passed: &mut PassedSockets,
 ) -> Result<BoundDatagrams, BindError> {
-    let place = passed::Place::path(Transport::UnixDatagram, &config.path);
-    let (socket, file) = match passed.take(&place) {
+    let target = BindTarget::path(Transport::UnixDatagram, &config.path);
+    let (socket, file) = match passed.take(&target) {
         Some(socket) => (socket, SocketFile::of_another(&config.path)),
         None => bind(&config.path, config.mode, Type::DGRAM)
             .map_err(|source| bind_error(&config.path, source))?,
     };
     let label =
-        ListenerConfig { protocol, endpoint: Endpoint::UnixDatagram(config.clone()) }.to_string();
+        ListenerConfig { protocol, endpoint: ListenerEndpoint::UnixDatagram(config.clone()) }
+            .to_string();
     Ok(BoundDatagrams {
         socket: socket.into(),
         protocol,
-        // The kernel lets senders wait where it would drop a UDP datagram.
+        // When the buffer is full, the kernel makes senders wait instead of dropping datagrams.
         stats: Arc::new(ListenerStats::without_drops(label)),
         allow: super::allow::AllowList::default(),
         datagram_max: DATAGRAM_MAX,
@@ -75,27 +77,28 @@ pub(super) fn bind_datagrams(
 fn bind_error(path: &Path, source: io::Error) -> BindError {
     let hint = match source.kind() {
         io::ErrorKind::AddrInUse => {
-            "; another program answers there: stop it or change the listener's `path`"
+            "; another program listens there: stop it or change the listener's `path`"
         }
         io::ErrorKind::AlreadyExists => "; remove it or change the listener's `path`",
         io::ErrorKind::NotFound => {
-            "; its folder does not exist: make it, or change the listener's `path`"
+            "; its folder does not exist: create it, or change the listener's `path`"
         }
         io::ErrorKind::PermissionDenied => {
-            "; this user may not make a socket in that folder: change its owner, or the listener's `path`"
+            "; this user may not create a socket in that folder: change its owner, or the \
+             listener's `path`"
         }
         _ => "",
     };
-    BindError { place: path.display().to_string(), source, hint }
+    BindError { address: path.display().to_string(), source, hint }
 }
 
-/// Binds to `path`. At no time has the file more permissions than `mode` says.
+/// Binds to `path`. At no instant does the file have more permissions than `mode`.
 fn bind(path: &Path, mode: u32, kind: Type) -> io::Result<(Socket, SocketFile)> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, kind, None)?;
     let permissions = Permissions::from_mode(mode);
-    // The file takes after the socket, less what the umask takes away, which is then given back.
-    // To change the umask itself would be felt by other threads.
+    // The file gets the permissions of the socket minus the umask. The rest is added below.
+    // Changing the umask instead would affect other threads.
     File::from(socket.as_fd().try_clone_to_owned()?).set_permissions(permissions.clone())?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile::new(path)?;
@@ -103,22 +106,22 @@ fn bind(path: &Path, mode: u32, kind: Type) -> io::Result<(Socket, SocketFile)> 
     Ok((socket, file))
 }
 
-/// Makes way if the socket at `path` is left over from a program that is gone.
+/// Removes the socket file at `path` if no program listens on it.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let there = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         there => there?,
     };
     if !there.file_type().is_socket() {
-        let words = "a file is there that is no socket";
+        let words = "path exists and is not a socket";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, words));
     }
-    // To connect a datagram socket disturbs nobody, and says of other kinds too whether somebody
-    // has them open: then the kinds do not match.
+    // Connecting a datagram socket has no effect on a program that listens there. It also works for
+    // stream sockets: if a program has one open, the error is a mismatch of types, not a refusal.
     let answer = UnixDatagram::unbound()?.connect(path).map_err(|error| error.kind());
     match answer {
         Err(io::ErrorKind::ConnectionRefused) => {
-            info!(path = %path.display(), "removing a socket's file that nobody listens on");
+            info!(path = %path.display(), "removing a stale socket file");
             fs::remove_file(path)
         }
         Err(io::ErrorKind::NotFound) => Ok(()),

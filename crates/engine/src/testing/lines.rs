@@ -1,6 +1,6 @@
 //! Streams: however their bytes come, the lines are the same.
 
-use crate::listener::lines::{LineCutter, Part};
+use crate::listener::lines::{LineBuffer, LineChunk};
 
 /// What a stream came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,21 +33,21 @@ fn chunks(mut stream: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
 }
 
 fn cut<'a>(chunks: impl Iterator<Item = &'a [u8]>, max: usize) -> Vec<Cut> {
-    let (mut cutter, mut cuts) = (LineCutter::default(), Vec::new());
+    let (mut buffer, mut cuts) = (LineBuffer::default(), Vec::new());
     for chunk in chunks {
         let mut has_ended = false;
-        let ended = cutter.feed(chunk, max, &mut |part| match part {
-            Part::Lines(lines) => {
+        let ended = buffer.feed(chunk, max, &mut |part| match part {
+            LineChunk::Lines(lines) => {
                 has_ended = true;
                 let lines = lines.strip_suffix(b"\n").unwrap_or(lines);
                 cuts.extend(lines.split(|byte| *byte == b'\n').map(|line| Cut::Line(line.into())));
             }
-            Part::TooLong(beginning) => cuts.push(Cut::TooLong(beginning.into())),
+            LineChunk::TooLong(beginning) => cuts.push(Cut::TooLong(beginning.into())),
         });
         assert_eq!(ended, chunk.contains(&b'\n'));
         assert!(ended || !has_ended);
     }
-    let rest = cutter.finish();
+    let rest = buffer.finish();
     if !rest.is_empty() {
         cuts.push(Cut::Rest(rest));
     }

@@ -12,15 +12,15 @@ use crate::aggregator::registry::Registry;
 use crate::aggregator::store::Store;
 use crate::aggregator::table::SeriesTable;
 use crate::listener::Protocol;
-use crate::listener::recorder::{Ahead, Recorder, Shared};
-use crate::listener::stats::{Counts, ListenerStats};
+use crate::listener::recorder::{PendingLines, Recorder, RecorderContext};
+use crate::listener::stats::{ListenerCounts, ListenerStats};
 use crate::protocol::{Limits, Rejection, Sample, json, statsd};
 use crate::wake::Waker;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// What became of some windows: their points, and the counts of all.
-pub type Outcome = (Vec<Snapshot>, Counts);
+pub type Outcome = (Vec<Snapshot>, ListenerCounts);
 
 /// The lines behind the first byte, which stands for the protocol, mean the same whether they are
 /// new or known, in the window in which they were first seen and in later ones.
@@ -81,13 +81,13 @@ fn short_of_series() -> AggregationConfig {
     }
 }
 
-fn shared(config: &AggregationConfig) -> Shared {
+fn context(config: &AggregationConfig) -> RecorderContext {
     let agent = AgentConfig {
         tags: [("env".to_owned(), "stage".to_owned())].into(),
         ..AgentConfig::default()
     };
     let identifier = Arc::new(Identifier::new(&agent));
-    Shared {
+    RecorderContext {
         registry: Arc::new(Registry::new(config, Arc::clone(&identifier))),
         identifier,
         rejected: Arc::default(),
@@ -106,22 +106,22 @@ fn flush(store: &mut Store) -> Snapshot {
 
 /// What a recorder makes of these windows.
 fn recorded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) -> Outcome {
-    let shared = shared(config);
-    let mut store = Store::new(config, INTERVAL, Arc::clone(&shared.registry));
+    let context = context(config);
+    let mut store = Store::new(config, INTERVAL, Arc::clone(&context.registry));
     let mut aggregator = AggregatorEnd::new();
     let waker = Waker::new().unwrap_or_else(|error| panic!("no waker: {error}"));
     let handover = aggregator.add_listener("fuzz", Arc::new(waker));
     let stats = Arc::new(ListenerStats::without_drops("fuzz".to_owned()));
-    let mut recorder = Recorder::new(shared, protocol, Arc::clone(&stats), handover);
+    let mut recorder = Recorder::new(context, protocol, Arc::clone(&stats), handover);
     let mut snapshots = Vec::new();
     for datagrams in windows {
-        let mut ahead = Ahead::new();
+        let mut pending = PendingLines::new();
         for datagram in datagrams {
-            recorder.datagram(datagram, "fuzz", &mut ahead);
+            recorder.record_datagram(datagram, "fuzz", &mut pending);
         }
-        recorder.catch_up(&mut ahead);
+        recorder.record_pending(&mut pending);
         assert_eq!(aggregator.announce_edge(), 1);
-        recorder.at_edge();
+        recorder.hand_over_at_edge();
         let Ok(mut handed) = aggregator.tallies().try_recv() else { panic!("no tally came") };
         store.merge(handed.listener, &mut handed.tally);
         aggregator.give_back(handed);
@@ -133,15 +133,15 @@ fn recorded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConf
 
 /// What decoding each line and recording its samples makes of them.
 pub fn decoded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) -> Outcome {
-    let shared = shared(config);
-    let mut store = Store::new(config, INTERVAL, Arc::clone(&shared.registry));
+    let context = context(config);
+    let mut store = Store::new(config, INTERVAL, Arc::clone(&context.registry));
     let mut table = SeriesTable::new(config.exact_samples, 0);
     // A listener has two in turn: one is with the aggregator while it fills the other.
     let mut spare = Box::default();
-    let (mut snapshots, mut counts) = (Vec::new(), Counts::default());
+    let (mut snapshots, mut counts) = (Vec::new(), ListenerCounts::default());
     for datagrams in windows {
         for datagram in datagrams {
-            record_all(&shared, protocol, datagram, &mut table, &mut counts);
+            record_all(&context, protocol, datagram, &mut table, &mut counts);
         }
         let mut tally = table.replace_tally(spare);
         store.merge(0, &mut tally);
@@ -152,25 +152,25 @@ pub fn decoded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationC
 }
 
 fn record_all<'a>(
-    shared: &'a Shared,
+    context: &'a RecorderContext,
     protocol: Protocol,
     datagram: &'a [u8],
     table: &mut SeriesTable,
-    counts: &mut Counts,
+    counts: &mut ListenerCounts,
 ) {
     let mut each = |message: Result<Sample<'a>, Rejection>| match message {
         Ok(Sample { name, value, weight, mut tags }) => {
-            shared.identifier.add_agent_tags(&mut tags);
-            let identity = shared.identifier.identify(value.kind(), &name, &tags);
-            table.record(&identity, &value, weight, 0, &shared.registry);
+            context.identifier.add_agent_tags(&mut tags);
+            let identity = context.identifier.identify(value.kind(), &name, &tags);
+            table.record(&identity, &value, weight, 0, &context.registry);
             counts.aggregated += 1;
         }
         Err(rejection) => counts.rejected[rejection.reason as usize] += 1,
     };
     match protocol {
-        Protocol::Json => json::decode(datagram, &shared.limits, &mut each),
+        Protocol::Json => json::decode(datagram, &context.limits, &mut each),
         Protocol::Statsd => {
-            counts.skipped += statsd::decode(datagram, &shared.limits, &mut each);
+            counts.skipped += statsd::decode(datagram, &context.limits, &mut each);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `stats.fetch` and `stats.fetchn`: statistics of all modules, including those that scripts count.
+//! `stats.fetch` and `stats.fetchn`: statistics of all modules, including those of scripts.
 
 use binrpc::{BinrpcValue, Member};
 
@@ -14,7 +14,7 @@ const COUNTER_SUFFIXES: [&str; 3] = ["_total", "_seconds", "_bytes"];
 /// `stats.fetchn` sends a statistic below zero as a number below this one, without its value.
 const UNDERFLOW: f64 = -9e15;
 
-/// Maps each statistic to a reading of its own name, `kamailio.GROUP.NAME`.
+/// Maps each statistic to a reading with the same name, `kamailio.GROUP.NAME`.
 pub(crate) fn map(reply: &MethodReply<'_>, readings: &mut Readings) {
     for member in reply.records.iter().flat_map(BinrpcValue::members) {
         add(member, readings);

@@ -7,7 +7,7 @@ use model::{AssignedName, MetricKind, OwnTags};
 /// A metric of an exporter.
 pub(super) struct ExporterMetric {
     pub(super) name: &'static str,
-    /// The declared type: counter or gauge, whatever the kind of the sources is.
+    /// The declared type, counter or gauge, independent of the kind of the sources.
     kind: MetricKind,
     help: &'static str,
     sources: &'static [MetricSource],
@@ -15,7 +15,7 @@ pub(super) struct ExporterMetric {
 
 /// Metrics of the pipeline that an exporter shows as one metric.
 pub(super) enum MetricSource {
-    /// One metric with its own labels.
+    /// One metric, with the labels of its own tags.
     One { name: &'static str, own_tags: OwnTags },
     /// Several metrics, which a label distinguishes. Its value replaces `*` in their names.
     Each { label: &'static str, names: &'static str, values: &'static [&'static str] },
@@ -39,12 +39,12 @@ pub(super) const fn counter(
     ExporterMetric { name, kind: MetricKind::Counter, help, sources }
 }
 
-/// A metric without labels of its own.
+/// A metric without labels.
 pub(super) const fn one(name: &'static str) -> MetricSource {
     with(name, &[])
 }
 
-/// A metric that keeps its own labels.
+/// A metric that keeps these labels.
 pub(super) const fn with(name: &'static str, kept: &'static [&'static str]) -> MetricSource {
     MetricSource::One { name, own_tags: OwnTags { kept, dropped: &[] } }
 }

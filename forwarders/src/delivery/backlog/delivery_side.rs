@@ -138,6 +138,7 @@ impl Backlog {
     ///
     /// Ledger: unchanged.
     pub(crate) fn attempt_failed(&mut self) -> bool {
+        self.wakes.stop = true;
         !std::mem::replace(&mut self.phase.is_down, true)
     }
 
@@ -150,14 +151,12 @@ impl Backlog {
 
     /// The window in flight was not delivered at once.
     ///
-    /// Ledger: unchanged. The spool loop writes the window and all later ones, and while the
-    /// destination is down a stop need not wait.
+    /// Ledger: unchanged. The spool loop writes the window and all later ones.
     pub(crate) fn mark_late(&mut self) {
         if let Some(window) = &mut self.in_flight {
             window.is_late = true;
         }
         self.wakes.spool = true;
-        self.wakes.stop = true;
     }
 
     /// Points of the window in flight were settled; these are `left`. When it `is_done`, it is no

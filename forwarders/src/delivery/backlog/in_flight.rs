@@ -107,9 +107,9 @@ impl InFlightWindow {
         Some(WriteJob { seq: self.seq, snapshot, points })
     }
 
-    /// Gives up the file. Returns it, if there was one.
+    /// Gives up the file, unless it holds the only copy of the window. Returns the file.
     pub(super) fn give_way(&mut self) -> Option<FileName> {
-        let file = self.file.take()?;
+        let file = self.file.take_if(|_| self.snapshot.is_some())?;
         self.gave_way = true;
         Some(file)
     }

@@ -90,8 +90,15 @@ impl Backlog {
         }
         found.iter().for_each(|file| self.spool.add(*file));
         self.ledger.recover(found.iter().map(|file| file.points).sum());
+        self.works();
+    }
+
+    /// Windows can be written: the delivery loop may take windows that had to be on disk first, and
+    /// a stop can leave them there.
+    fn works(&mut self) {
         self.spool.works();
         self.wakes.delivery = true;
+        self.wakes.stop = true;
     }
 
     /// The folder could not be opened, or a write failed.
@@ -130,7 +137,6 @@ impl Backlog {
         let in_flight = self.in_flight.as_mut().filter(|_| !self.phase.has_ended);
         let Some(window) = in_flight else { return false };
         let Some(file) = window.give_way() else { return false };
-        self.ledger.unspool(window.left.count());
         self.spool.discard(file);
         true
     }
@@ -155,8 +161,7 @@ impl Backlog {
         } else {
             self.spool.discard(file);
         }
-        self.spool.works();
-        self.wakes.delivery = true;
+        self.works();
     }
 
     fn in_flight_written(&mut self, file: FileName) {

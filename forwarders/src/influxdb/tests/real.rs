@@ -1,4 +1,4 @@
-//! The same against real servers, which judge what is written and give it back.
+//! The forwarder against real servers: they judge the lines, and return them.
 //!
 //! `TALLYD_TEST_INFLUXDB`, `TALLYD_TEST_INFLUXDB_AUTH` and `TALLYD_TEST_VICTORIAMETRICS` name them,
 //! as `tests/servers/influxdb.sh` and `tests/servers/victoriametrics.sh` print them.
@@ -22,7 +22,7 @@ struct Server {
 }
 
 impl Server {
-    /// The server that a variable names; `None` when the test is to be skipped.
+    /// The server that a variable names; `None` skips the test.
     fn find(variable: &str) -> Option<Self> {
         let url = HttpUrl::parse(&real_server(variable)?).unwrap();
         let tls = TlsConfig::default();
@@ -55,7 +55,7 @@ impl Server {
         reply["results"][0]["series"].clone()
     }
 
-    /// A database of its own for a test.
+    /// A new database for a test.
     async fn database(&self, test: &str) -> String {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -245,7 +245,7 @@ async fn victoriametrics_gives_the_same_back_over_both_of_its_endpoints() {
         let selector = format!(r#"{{\~run="{run}"}}"#);
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         let mut stored = exported(&server, &selector).await;
-        // What was written last may take a moment to be seen.
+        // The latest points take a moment to become visible.
         while stored.len() < expected.len() && std::time::Instant::now() < deadline {
             stored = exported(&server, &selector).await;
         }

@@ -1,13 +1,13 @@
-//! Remote write 1.0: pushes to a server what the page would show.
+//! Remote write 1.0: pushes the series of the page to a server.
 //!
-//! Each window's request holds every series that is live, like a scrape, also those that had no
-//! sample in it: a server shows a series only as long as it gets some. A series that expires gets a
-//! stale marker, so that it ends at once. The payload of a series that had no point in the window
-//! counts no points.
+//! The requests of a window hold every live series, like a scrape, including series without a sample
+//! in the window: a server shows a series only while it receives samples of it. A series that expires
+//! gets a stale marker, so that it ends at once. The payload of a series without a point in the
+//! window counts no points.
 //!
-//! The totals are this destination's own: they follow the windows in the order in which they are
-//! sent, so that a window that waited is as of its own time. For that its spool keeps to the order,
-//! whatever `delivery.spool.order` says.
+//! This destination has its own totals. They follow the windows in the order in which these are sent,
+//! so that the totals of a window that waited are those at its own time. Therefore its spool keeps
+//! the order, and `delivery.spool.order` has no effect.
 
 use std::sync::Arc;
 
@@ -130,7 +130,7 @@ impl Forwarder for RemoteWrite {
         true
     }
 
-    /// Not quite pure: totals are of all windows so far. The same windows give the same bytes.
+    /// Not pure: totals cover all windows so far. The same windows give the same bytes.
     fn wants_whole_windows(&self) -> bool {
         true
     }

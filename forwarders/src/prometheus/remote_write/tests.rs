@@ -1,4 +1,4 @@
-//! Remote write against a decoder that is not ours, and against a server that answers as told.
+//! Remote write against an independent decoder, and against a scripted server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

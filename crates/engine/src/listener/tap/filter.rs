@@ -1,4 +1,4 @@
-//! The samples and rejected messages that a client wants.
+//! The filter of a tap: which samples and rejected messages a client requests.
 
 use std::net::IpAddr;
 
@@ -10,12 +10,12 @@ use model::MetricKind;
 use crate::listener::allow::Network;
 use crate::protocol::Tags;
 
-/// Most values of one parameter: each is compared with every sample.
+/// Maximum number of values per parameter, each of which is compared with every sample.
 const VALUES_MAX: usize = 16;
 
-/// Which part of a listener's input a client sees.
+/// The kinds of events that a client receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shows {
+pub enum EventSelection {
     /// Samples.
     #[default]
     Samples,
@@ -25,17 +25,17 @@ pub enum Shows {
     Both,
 }
 
-/// Which samples and rejected messages a client wants.
+/// The samples and rejected messages that a client requests.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    shows: Shows,
+    shows: EventSelection,
     names: Globs,
-    /// A text that every name has that matches a glob; empty if one of the globs has none.
+    /// For each glob, a text that every matching name contains; empty if a glob has no such text.
     needles: Vec<Finder<'static>>,
     tags: Vec<TagFilter>,
     /// Empty for all kinds.
     kinds: Vec<MetricKind>,
-    /// Empty for all networks.
+    /// Empty for all senders.
     from: Vec<Network>,
 }
 
@@ -48,7 +48,7 @@ pub struct TapQuery {
     pub rate: Option<u64>,
 }
 
-/// A tag that a sample has to have.
+/// A tag that a sample must have.
 #[derive(Clone, Debug)]
 struct TagFilter {
     key: String,
@@ -60,7 +60,7 @@ impl TapQuery {
     /// Parses the parameters of a request.
     ///
     /// # Errors
-    /// A sentence that names the wrong parameter and its valid values.
+    /// A message for the user, which names the wrong parameter and the allowed values.
     pub fn parse<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
         let mut query = Self::default();
         let mut names: Vec<&str> = Vec::new();
@@ -75,21 +75,24 @@ impl TapQuery {
                 parameter::RATE => query.rate = Some(rate(value)?),
                 _ => {
                     return Err(format!(
-                        "`{key}` is no parameter: match, tag, type, from, rejected or rate"
+                        "unknown parameter `{key}`: expected match, tag, type, from, rejected or \
+                         rate"
                     ));
                 }
             }
         }
         let counts = [names.len(), filter.tags.len(), filter.kinds.len(), filter.from.len()];
         if counts.iter().any(|count| *count > VALUES_MAX) {
-            return Err(format!("at most {VALUES_MAX} of each parameter"));
+            return Err(format!("at most {VALUES_MAX} values are allowed for each parameter"));
         }
         filter.shows = shows.unwrap_or_default();
         let of_samples = names.len() + filter.tags.len() + filter.kinds.len();
-        if filter.shows == Shows::Rejected && of_samples > 0 {
-            return Err("a rejected message has no name, type or tags to go by: of these, \
-                        `rejected` goes with `from` alone"
-                .to_owned());
+        if filter.shows == EventSelection::Rejected && of_samples > 0 {
+            return Err(
+                "rejected messages have no name, type or tags: without samples, `from` is \
+                        the only filter"
+                    .to_owned(),
+            );
         }
         filter.names = Globs::parse(&names)?;
         let needles: Option<Vec<_>> = names.iter().map(|glob| literal_of(glob)).collect();
@@ -100,19 +103,19 @@ impl TapQuery {
 }
 
 impl Filter {
-    /// Whether samples are wanted.
+    /// Whether the client requests samples.
     #[must_use]
     pub fn wants_samples(&self) -> bool {
-        self.shows != Shows::Rejected
+        self.shows != EventSelection::Rejected
     }
 
-    /// Whether rejected messages from this address are wanted.
+    /// Whether the client requests rejected messages from this sender.
     #[must_use]
     pub fn wants_rejected(&self, from: Option<IpAddr>) -> bool {
-        self.shows != Shows::Samples && self.wants_from(from)
+        self.shows != EventSelection::Samples && self.wants_from(from)
     }
 
-    /// Whether every sample is wanted.
+    /// Whether the client requests every sample.
     #[must_use]
     pub fn wants_all(&self) -> bool {
         self.wants_samples()
@@ -122,39 +125,39 @@ impl Filter {
             && self.from.is_empty()
     }
 
-    /// Whether these bytes may contain a wanted sample. Much cheaper than decoding them.
+    /// Whether these bytes may contain a sample that the client requests. This is much faster than
+    /// decoding them.
     #[must_use]
     pub fn may_want(&self, bytes: &[u8], from: Option<IpAddr>) -> bool {
         if !self.wants_samples() || !self.wants_from(from) {
             return false;
         }
-        // A name may be written with escapes or, in statsd, around its tags.
+        // A name may contain escapes in JSON, and tags in brackets in statsd.
         self.needles.is_empty()
             || self.needles.iter().any(|needle| needle.find(bytes).is_some())
             || memchr::memchr2(b'\\', b'[', bytes).is_some()
     }
 
-    /// A rough estimate of the time that [`Filter::may_want`] takes for this number of bytes, in
-    /// nanoseconds.
+    /// A rough estimate of the time that [`Filter::may_want`] takes for this many bytes.
     #[must_use]
     pub fn glance_ns(&self, bytes: usize) -> u64 {
         (self.needles.len() as u64 + 1) * (20 + bytes as u64 / 8)
     }
 
-    /// Whether a sample of this kind and name may be wanted.
+    /// Whether the client requests samples with this kind and name.
     #[must_use]
     pub fn wants_metric(&self, kind: MetricKind, name: &str) -> bool {
         (self.kinds.is_empty() || self.kinds.contains(&kind))
             && self.names.matches(name).unwrap_or(true)
     }
 
-    /// Whether a sample with these tags, including the agent's, is wanted.
+    /// Whether the client requests samples with these tags, which include the agent's.
     #[must_use]
     pub fn wants_tags(&self, tags: &Tags<'_>) -> bool {
         self.tags.iter().all(|wanted| wanted.is_in(tags))
     }
 
-    /// Whether a sample from this address is wanted.
+    /// Whether the client requests messages from this sender.
     #[must_use]
     pub fn wants_from(&self, from: Option<IpAddr>) -> bool {
         self.from.is_empty()
@@ -169,7 +172,7 @@ impl TagFilter {
             None => (text, Globs::default()),
         };
         if key.is_empty() {
-            return Err(format!("a tag is KEY or KEY=VALUE, not `{text}`"));
+            return Err(format!("expected a tag as KEY or KEY=VALUE, not `{text}`"));
         }
         Ok(Self { key: key.to_owned(), values })
     }
@@ -185,20 +188,20 @@ fn kind(word: &str) -> Result<MetricKind, String> {
         .ok_or_else(|| format!("`{word}` is no type: {}", MetricKind::listed()))
 }
 
-fn rejected(word: &str) -> Result<Shows, String> {
+fn rejected(word: &str) -> Result<EventSelection, String> {
     match word {
-        "only" => Ok(Shows::Rejected),
-        "also" => Ok(Shows::Both),
-        _ => Err(format!("`rejected` is `only` or `also`, not `{word}`")),
+        "only" => Ok(EventSelection::Rejected),
+        "also" => Ok(EventSelection::Both),
+        _ => Err(format!("`rejected` must be `only` or `also`, not `{word}`")),
     }
 }
 
 fn rate(text: &str) -> Result<u64, String> {
     let rate = text.parse().ok().filter(|rate| *rate > 0);
-    rate.ok_or_else(|| format!("`rate` is a number of samples a second, not `{text}`"))
+    rate.ok_or_else(|| format!("`rate` must be a number of samples per second, not `{text}`"))
 }
 
-/// The longest text that every match of a glob contains; `None` if the glob is not simple.
+/// The longest text that every match of a glob contains; `None` for globs with sets or escapes.
 fn literal_of(glob: &str) -> Option<&str> {
     if glob.contains(['[', '{', '\\']) {
         return None;
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_is_one_of_each_parameter_and_all_of_the_tags() {
+    fn a_sample_matches_any_value_of_a_parameter_and_all_tags() {
         let filter = filter(&[
             ("match", "user.*"),
             ("match", "db.queries"),
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn senders_are_chosen_by_their_network() {
+    fn senders_are_selected_by_network() {
         let filter = filter(&[("from", "10.1.0.0/16"), ("rejected", "also")]);
         let inside = Some("10.1.2.3".parse().unwrap());
         let outside = Some("10.2.2.3".parse().unwrap());
@@ -251,12 +254,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_hold_the_name_need_not_be_decoded() {
+    fn bytes_that_cannot_contain_the_name_are_not_decoded() {
         let chosen = filter(&[("match", "*.logins.?"), ("match", "db.*")]);
         assert!(chosen.may_want(br#"{"metric_name":"user.logins.1"}"#, None));
         assert!(chosen.may_want(b"db.queries:1|c", None));
         assert!(!chosen.may_want(br#"{"metric_name":"other"}"#, None));
-        // What it is called is only known once it is decoded.
+        // The name is known only after decoding.
         assert!(chosen.may_want(br#"{"metric_name":"\u0064b.x"}"#, None));
         assert!(chosen.may_want(b"d[a=b]b.x:1|c", None));
         for glob in ["*", "?", "{a,b}", "[ab]", "a\\*"] {
@@ -265,21 +268,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_what_is_allowed() {
+    fn errors_name_the_allowed_values() {
         for (key, value, words) in [
             ("match", "[", "is not a glob"),
             ("tag", "=x", "KEY or KEY=VALUE"),
             ("type", "histogram", "counter, gauge, timer, set or trace"),
             ("from", "10.1.2.3/8", "10.0.0.0/8"),
             ("rejected", "yes", "`only` or `also`"),
-            ("rate", "0", "a number of samples a second"),
-            ("mtch", "a", "no parameter"),
+            ("rate", "0", "a number of samples per second"),
+            ("mtch", "a", "unknown parameter"),
         ] {
             let error = TapQuery::parse([(key, value)].into_iter()).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
         let both = [("rejected", "only"), ("match", "a")];
-        assert!(TapQuery::parse(both.into_iter()).unwrap_err().contains("`from` alone"));
+        assert!(
+            TapQuery::parse(both.into_iter()).unwrap_err().contains("`from` is the only filter")
+        );
         let many = (0..=VALUES_MAX).map(|_| ("match", "a"));
         assert!(TapQuery::parse(many).unwrap_err().contains("at most 16"));
     }

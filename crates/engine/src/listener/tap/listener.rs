@@ -1,4 +1,4 @@
-//! What a listener does for those who look on: nothing while there is nobody, and never wait.
+//! The listener's part of taps: no work without clients, and never waiting for them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::budget::{Credit, Random};
+use super::budget::{TimeBudget, Xorshift};
 use super::event;
-use super::taps::{Client, TapCounts, Taps};
+use super::taps::{TapClient, TapCounts, Taps};
 use crate::aggregator::identity::Identifier;
-use crate::listener::stats::Counts;
+use crate::listener::stats::ListenerCounts;
 use crate::listener::{Origin, Protocol};
 use crate::protocol::{Limits, Rejection, Sample, lines};
 
@@ -18,130 +18,132 @@ use crate::protocol::{Limits, Rejection, Sample, lines};
 #[derive(Debug)]
 pub struct ListenerTap {
     taps: Arc<Taps>,
-    /// That of `clients`.
+    /// The version of `clients`.
     version: u64,
-    clients: Vec<Tapped>,
+    clients: Vec<ClientState>,
     /// When the current batch was read, in nanoseconds since the start.
     now_ns: u64,
-    credit: Credit,
-    random: Random,
-    /// Messages of this batch that there was no time to look at.
+    budget: TimeBudget,
+    random: Xorshift,
+    /// Messages of this batch that were not decoded for lack of time.
     unseen: u64,
 }
 
-/// A client, and what this batch brought it.
+/// A client, and its counts in the current batch.
 #[derive(Debug)]
-struct Tapped {
-    client: Arc<Client>,
-    /// Whether it wants every sample: then those that it does not get need not be decoded to be
-    /// counted.
+struct ClientState {
+    client: Arc<TapClient>,
+    /// Whether it requests every sample. Then samples need not be decoded in order to be counted.
     wants_all: bool,
-    /// Samples to pass over before the next that is shown.
+    /// Samples to skip before the next one is shown.
     skip: u64,
-    /// Whether the messages that are being looked at are of no use to it.
-    is_passing: bool,
+    /// Whether it does not need the current messages.
+    is_skipping: bool,
     counts: TapCounts,
 }
 
-/// How bytes become samples as they are recorded.
+/// The settings with which the listener decodes.
 #[derive(Debug)]
-pub struct Decoding<'a> {
+pub struct DecodeContext<'a> {
+    /// The protocol of the clients.
     pub protocol: Protocol,
+    /// Merges the agent's tags.
     pub identifier: &'a Identifier,
+    /// The limits on a message.
     pub limits: &'a Limits,
 }
 
-/// Where something came from.
+/// The origin of a message.
 #[derive(Clone, Copy)]
-struct Source<'a> {
+struct EventSource<'a> {
     listener: &'a str,
     sender: &'a dyn Origin,
     ip: Option<IpAddr>,
 }
 
 impl Default for ListenerTap {
-    /// Nobody will ever look on.
+    /// Creates a view without taps.
     fn default() -> Self {
         Self::new(Arc::default())
     }
 }
 
 impl ListenerTap {
-    /// For those who will look on.
+    /// Creates the view of these taps.
     #[must_use]
     pub fn new(taps: Arc<Taps>) -> Self {
-        let credit = Credit::new(taps.max_cpu(), 0);
+        let budget = TimeBudget::new(taps.max_cpu(), 0);
         let seed = Arc::as_ptr(&taps) as usize as u64;
         Self {
             taps,
             version: 0,
             clients: Vec::new(),
             now_ns: 0,
-            credit,
-            random: Random::new(seed),
+            budget,
+            random: Xorshift::new(seed),
             unseen: 0,
         }
     }
 
-    /// Whether somebody looks on at this batch.
+    /// Whether a client is connected in this batch.
     #[inline]
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.clients.is_empty()
     }
 
-    /// Whether somebody will look on at the next batch.
+    /// Whether a client may be connected in the next batch.
     #[inline]
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.is_on() || self.taps.version() != self.version
     }
 
-    /// Looks who looks on; `now_ns` is the time since the process started.
+    /// Updates the clients; `now_ns` is the time since the process started.
     #[inline]
     pub fn begin_batch(&mut self, now_ns: u64) {
         if self.is_wanted() {
-            self.meet(now_ns);
+            self.update_clients(now_ns);
         }
     }
 
     #[cold]
-    fn meet(&mut self, now_ns: u64) {
+    fn update_clients(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
-        self.credit.earn(now_ns);
+        self.budget.earn(now_ns);
         if self.taps.version() != self.version {
             let (version, clients) = self.taps.clients();
             self.version = version;
-            self.credit.set_percent(self.taps.max_cpu());
-            self.clients = clients.into_iter().map(Tapped::new).collect();
+            self.budget.set_percent(self.taps.max_cpu());
+            self.clients = clients.into_iter().map(ClientState::new).collect();
         }
     }
 
-    /// Shows samples of a datagram or a line to whoever wants them.
-    pub fn look(
+    /// Shows the samples of a datagram or line to the clients that request them.
+    pub fn show_samples(
         &mut self,
-        decoding: &Decoding<'_>,
+        decoding: &DecodeContext<'_>,
         bytes: &[u8],
         sender: &dyn Origin,
         listener: &str,
     ) {
-        // How many an array has is not known before it is decoded.
+        // The number of messages in an array is not known before it is decoded.
         let is_array = decoding.protocol.is_array(bytes);
         let messages = if is_array { None } else { Some(lines(bytes).count() as u64) };
-        if !self.is_of_use(messages) {
+        if !self.is_needed(messages) {
             return;
         }
-        if self.credit.is_spent() {
+        if self.budget.is_spent() {
             self.unseen += messages.unwrap_or(1);
             return;
         }
-        let source = Source { listener, sender, ip: sender.ip() };
+        let source = EventSource { listener, sender, ip: sender.ip() };
         let (mut may_want, mut glance_ns) = (false, 0);
-        for Tapped { client, is_passing, .. } in &self.clients {
+        for ClientState { client, is_skipping, .. } in &self.clients {
             glance_ns += client.filter.glance_ns(bytes.len());
-            may_want |= !is_passing && client.filter.may_want(bytes, source.ip);
+            may_want |= !is_skipping && client.filter.may_want(bytes, source.ip);
         }
-        self.credit.spend_ns(glance_ns);
+        self.budget.spend_ns(glance_ns);
         if !may_want {
             return;
         }
@@ -149,23 +151,23 @@ impl ListenerTap {
         decoding.protocol.decode(bytes, decoding.limits, &mut |message| {
             // Rejections are shown where they are counted.
             if let Ok(sample) = message {
-                self.sample(decoding.identifier, &sample, source);
+                self.show_to_matching(decoding.identifier, &sample, source);
             }
         });
-        self.credit.spend(began.elapsed().min(plausible(bytes.len())));
+        self.budget.spend(began.elapsed().min(plausible(bytes.len())));
     }
 
-    /// Whether messages of this moment, if it is known how many, can be of use to anybody.
-    fn is_of_use(&mut self, messages: Option<u64>) -> bool {
-        let mut is_of_use = false;
-        for one in &mut self.clients {
-            one.is_passing = one.passes(self.now_ns, messages);
-            is_of_use |= !one.is_passing;
+    /// Whether any client needs the current messages. `messages` is their number, if known.
+    fn is_needed(&mut self, messages: Option<u64>) -> bool {
+        let mut is_needed = false;
+        for state in &mut self.clients {
+            state.is_skipping = state.can_skip(self.now_ns, messages);
+            is_needed |= !state.is_skipping;
         }
-        is_of_use
+        is_needed
     }
 
-    /// Shows a sample that was not decoded from bytes to whoever wants it.
+    /// Shows a sample that was not decoded from bytes to the clients that request it.
     #[cold]
     pub fn show<'a>(
         &mut self,
@@ -174,27 +176,37 @@ impl ListenerTap {
         sender: &dyn Origin,
         listener: &str,
     ) {
-        if !self.is_of_use(Some(1)) {
+        if !self.is_needed(Some(1)) {
             return;
         }
-        if self.credit.is_spent() {
+        if self.budget.is_spent() {
             self.unseen += 1;
             return;
         }
         let began = Instant::now();
-        self.sample(identifier, sample, Source { listener, sender, ip: sender.ip() });
-        self.credit.spend(began.elapsed().min(plausible(0)));
+        self.show_to_matching(
+            identifier,
+            sample,
+            EventSource { listener, sender, ip: sender.ip() },
+        );
+        self.budget.spend(began.elapsed().min(plausible(0)));
     }
 
-    fn sample<'a>(&mut self, identifier: &'a Identifier, sample: &Sample<'a>, source: Source<'_>) {
+    fn show_to_matching<'a>(
+        &mut self,
+        identifier: &'a Identifier,
+        sample: &Sample<'a>,
+        source: EventSource<'_>,
+    ) {
         let kind = sample.value.kind();
         let Self { clients, random, now_ns, .. } = self;
+        // Merged and written at most once, for the first client that needs them.
         let mut tags = None;
         let mut event: Option<Bytes> = None;
-        for one in clients {
-            let Tapped { client, wants_all, is_passing, counts, .. } = one;
+        for state in clients {
+            let ClientState { client, wants_all, is_skipping, counts, .. } = state;
             let filter = &client.filter;
-            if *is_passing {
+            if *is_skipping {
                 continue;
             }
             let wants = *wants_all
@@ -215,16 +227,16 @@ impl ListenerTap {
                 }
                 counts.matched += 1;
             }
-            if one.takes(*now_ns, random) {
+            if state.takes(*now_ns, random) {
                 let event = event.get_or_insert_with(|| {
                     event::sample(sample, tags, identifier, source.listener, source.sender)
                 });
-                one.push(event);
+                state.push(event);
             }
         }
     }
 
-    /// Shows a rejected message to whoever wants that; `bytes` are those that its offset is in.
+    /// Shows a rejected message to the clients that request it. Its offset refers to `bytes`.
     #[cold]
     pub fn rejected(
         &mut self,
@@ -236,58 +248,59 @@ impl ListenerTap {
         let ip = sender.ip();
         let Self { clients, random, now_ns, .. } = self;
         let mut event: Option<Bytes> = None;
-        for one in clients {
-            if !one.client.filter.wants_rejected(ip) {
+        for state in clients {
+            if !state.client.filter.wants_rejected(ip) {
                 continue;
             }
-            one.counts.matched += 1;
-            if one.takes(*now_ns, random) {
+            state.counts.matched += 1;
+            if state.takes(*now_ns, random) {
                 let event = event
                     .get_or_insert_with(|| event::rejected(rejection, bytes, listener, sender));
-                one.push(event);
+                state.push(event);
             }
         }
     }
 
-    /// Makes the counts of a batch visible; `counts` are the listener's own of it.
+    /// Publishes the counts of a batch. `counts` are the listener's counts of the same batch.
     #[inline]
-    pub fn end_batch(&mut self, counts: &Counts) {
+    pub fn end_batch(&mut self, counts: &ListenerCounts) {
         if self.is_on() {
             self.account(counts);
         }
     }
 
     #[cold]
-    fn account(&mut self, counts: &Counts) {
+    fn account(&mut self, counts: &ListenerCounts) {
         let unseen = std::mem::take(&mut self.unseen);
-        for one in &mut self.clients {
-            let mut tapped = std::mem::take(&mut one.counts);
+        for state in &mut self.clients {
+            let mut tapped = std::mem::take(&mut state.counts);
             tapped.received = counts.received();
-            if one.wants_all {
+            if state.wants_all {
+                // Every sample matches, decoded for the tap or not.
                 tapped.matched += counts.aggregated;
-            } else if one.client.filter.wants_samples() {
+            } else if state.client.filter.wants_samples() {
                 tapped.unseen = unseen;
             }
-            one.client.count(&tapped);
+            state.client.count(&tapped);
         }
     }
 }
 
-/// The most that looking at so many bytes takes. What took longer was the system, which let others
-/// run meanwhile, and a tap need not be blind for that.
+/// The maximum plausible time for this many bytes. If it took longer, the system ran another thread
+/// in between, and that time must not exhaust the budget.
 fn plausible(bytes: usize) -> Duration {
     Duration::from_micros(20 + bytes as u64)
 }
 
-impl Tapped {
-    fn new(client: Arc<Client>) -> Self {
+impl ClientState {
+    fn new(client: Arc<TapClient>) -> Self {
         let wants_all = client.filter.wants_all();
-        Self { client, wants_all, skip: 0, is_passing: false, counts: TapCounts::default() }
+        Self { client, wants_all, skip: 0, is_skipping: false, counts: TapCounts::default() }
     }
 
-    /// Whether it can do without these messages: because it wants none, or because it would not show
-    /// one of them.
-    fn passes(&mut self, now_ns: u64, messages: Option<u64>) -> bool {
+    /// Whether the client does not need these messages, because it requests no samples, or because
+    /// none of them would be shown.
+    fn can_skip(&mut self, now_ns: u64, messages: Option<u64>) -> bool {
         if !self.wants_all {
             return !self.client.filter.wants_samples();
         }
@@ -303,11 +316,11 @@ impl Tapped {
         }
     }
 
-    /// Whether to show it this one.
-    fn takes(&mut self, now_ns: u64, random: &mut Random) -> bool {
+    /// Whether to show this sample to the client.
+    fn takes(&mut self, now_ns: u64, random: &mut Xorshift) -> bool {
         let rate = &self.client.rate;
         if self.skip > 0 {
-            // Passed over are those that could be shown: those before there is room are none.
+            // Only samples that could have been shown count as skipped.
             self.skip -= u64::from(rate.has_room(now_ns));
             return false;
         }

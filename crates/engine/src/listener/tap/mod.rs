@@ -1,10 +1,10 @@
-//! Taps: what listeners receive, shown live to whoever asks a running daemon.
+//! Taps: a live view of the messages that listeners receive.
 //!
-//! [`taps`] knows who looks on, and [`filter`] what each wants to see. A listener looks at one number
-//! a batch ([`listener`]). While nobody looks on, that is all; else it decodes what it received a
-//! second time, beside recording it, as far as its [`budget`] goes, and puts what is wanted into a
-//! bounded queue as an [`event`]. It never waits. The admin endpoint takes the queue to the client,
-//! which is the [`command`] `tallyd tap`, a browser, or curl.
+//! [`taps`] keeps the connected clients, each with its [`filter`]. A listener checks one number per
+//! batch ([`listener`]). Without clients, that is all. With clients, it decodes the messages a
+//! second time, independently of recording them and within its [`budget`], and puts each match as
+//! an [`event`] into a bounded queue. It never waits. The admin endpoint sends the events to the
+//! client, which is the command `tallyd tap`, a browser, or curl.
 
 use basics::units::between;
 use serde::Deserialize;
@@ -16,26 +16,27 @@ pub mod filter;
 pub mod listener;
 pub mod taps;
 
-/// Each is a connection of the admin endpoint, which has others to answer.
+/// Each client occupies a connection of the admin endpoint, which has other requests to answer.
 const CLIENTS_MAX: usize = 32;
-/// More than anybody reads; what has to be counted is in the points.
+/// More than any reader can follow; exact counts are in the points.
 const RATE_MAX: u64 = 10_000;
 
-/// `admin.tap`: who may look on, and what that may cost.
+/// The `admin.tap` section: the limits on taps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TapConfig {
-    /// Most taps at a time; with `0` there are none. Each may keep up to 4 MiB waiting for a client
-    /// that does not read. 0 to 32. Defaults to `4`.
+    /// Maximum number of connected taps; `0` disables them. Up to 4 MiB of events are queued for a
+    /// client that does not read. 0 to 32. Defaults to `4`.
     #[serde(deserialize_with = "max_clients")]
     pub max_clients: usize,
-    /// Most samples a second that a tap shows; of more it shows a random part, and says so. A
-    /// higher rate costs the listeners and the endpoint more. 1 to 10000. Defaults to `1000`.
+    /// Maximum number of samples per second that a tap shows; of more it shows a random part, and
+    /// says so. A higher rate costs the listeners and the endpoint more time. 1 to 10000. Defaults
+    /// to `1000`.
     #[serde(deserialize_with = "max_rate")]
     pub max_rate: u64,
-    /// Most of a listener's time that may go into taps, in percent. What there was no time to look
-    /// at is recorded as ever, and counted. More finds rarer samples in a flood, at the cost of what
-    /// the listener can take. 1 to 50. Defaults to `5`.
+    /// Maximum share of a listener's time that is spent on taps, in percent. Samples beyond it are
+    /// recorded as usual but not shown, and the tap counts them. A larger share finds rare samples
+    /// in a flood, at the expense of the listener's capacity. 1 to 50. Defaults to `5`.
     #[serde(deserialize_with = "max_cpu")]
     pub max_cpu: u64,
 }

@@ -1,4 +1,5 @@
-//! Who looks on. Lives as long as the process; listeners, admin endpoint and status share it.
+//! The connected tap clients, shared by the listeners, the admin endpoint and the status for as
+//! long as the process runs.
 
 use parking_lot::Mutex;
 use std::fmt;
@@ -11,72 +12,72 @@ use api::status::TapStatus;
 use bytes::Bytes;
 
 use super::TapConfig;
-use super::budget::Rate;
+use super::budget::RateLimiter;
 use super::filter::{Filter, TapQuery};
 
-/// Bounds of the events that may wait for a client.
+/// Bounds of the number of events queued for a client.
 const QUEUE_MIN: u64 = 64;
 const QUEUE_MAX: u64 = 4_096;
-/// Most bytes of them.
+/// Maximum number of bytes queued for a client.
 const QUEUE_BYTES_MAX: usize = 4 << 20;
-/// How long a stop waits for clients to hear of it.
-const FAREWELL_MAX: Duration = Duration::from_secs(2);
-/// Pause between two looks whether they have.
-const FAREWELL_LOOK: Duration = Duration::from_millis(5);
+/// Maximum time that a shutdown waits for clients to disconnect.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Pause between two checks whether all clients have disconnected.
+const CLOSE_POLL_PAUSE: Duration = Duration::from_millis(5);
 
-/// All clients.
+/// All tap clients.
 #[derive(Debug, Default)]
 pub struct Taps {
-    /// Another number whenever a client comes or goes: all that a listener looks at while there is
-    /// none.
+    /// Incremented when a client connects or disconnects, and when the configuration changes.
+    /// Without clients, a listener checks only this.
     version: AtomicU64,
     config: Mutex<TapConfig>,
     is_closing: AtomicBool,
-    clients: Mutex<Clients>,
+    clients: Mutex<TapClients>,
 }
 
 #[derive(Debug, Default)]
-struct Clients {
-    present: Vec<Arc<Client>>,
-    /// Those that came.
+struct TapClients {
+    present: Vec<Arc<TapClient>>,
+    /// Number of clients accepted.
     accepted: u64,
-    /// Those turned away because there were too many.
+    /// Number of clients refused because there were too many.
     refused: u64,
-    /// What became of the samples for clients that are gone.
-    gone: TapCounts,
+    /// The counts of clients that have disconnected.
+    disconnected: TapCounts,
 }
 
-/// One that looks on, as a listener sees it.
+/// A connected client, as seen by a listener.
 #[derive(Debug)]
-pub struct Client {
+pub struct TapClient {
     pub(super) filter: Filter,
-    pub(super) rate: Rate,
+    pub(super) rate: RateLimiter,
     events: SyncSender<Bytes>,
     queued_bytes: AtomicUsize,
     counts: Mutex<TapCounts>,
 }
 
-/// The same as the endpoint sees it. The client is gone when this is dropped.
+/// A connected client, as seen by the admin endpoint. Dropping it disconnects the client.
 pub struct Subscription {
     taps: Arc<Taps>,
-    client: Arc<Client>,
+    client: Arc<TapClient>,
     events: Receiver<Bytes>,
-    /// Most samples a second.
+    /// Maximum number of samples per second.
     rate: u64,
 }
 
-/// What became of what a client could have seen.
+/// The counts of a client: the messages that it could have seen, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TapCounts {
     /// Messages that listeners received.
     pub received: u64,
-    /// Those that there was no time to look at.
+    /// Messages that were not decoded for lack of time.
     pub unseen: u64,
-    /// Samples and rejected messages that the client wants.
+    /// Samples and rejected messages that match the filter.
     pub matched: u64,
-    /// Those that were put into its queue.
+    /// Matches that were put into the queue.
     pub shown: u64,
-    /// Those that had no room there.
+    /// Matches for which the queue had no room.
     pub dropped: u64,
 }
 
@@ -90,7 +91,7 @@ pub enum TapRefused {
 }
 
 impl TapCounts {
-    /// Adds others.
+    /// Adds other counts.
     pub fn add(&mut self, other: &Self) {
         self.received += other.received;
         self.unseen += other.unseen;
@@ -99,7 +100,7 @@ impl TapCounts {
         self.dropped += other.dropped;
     }
 
-    /// What has come since an earlier look.
+    /// The difference to earlier counts.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self {
@@ -113,13 +114,13 @@ impl TapCounts {
 }
 
 impl Taps {
-    /// Nobody looks on yet.
+    /// Creates taps without clients.
     #[must_use]
     pub fn new(config: TapConfig) -> Self {
         Self { config: Mutex::new(config), ..Self::default() }
     }
 
-    /// Goes by other bounds: the rate for those who come from now on, all else at once.
+    /// Applies other limits: the rate to clients that connect from now on, all others at once.
     pub fn set_config(&self, config: TapConfig) {
         *self.config.lock() = config;
         self.version.fetch_add(1, Ordering::Release);
@@ -129,7 +130,7 @@ impl Taps {
         *self.config.lock()
     }
 
-    /// Lets somebody look on.
+    /// Connects a client.
     ///
     /// # Errors
     /// When there are too many, or the daemon stops.
@@ -137,11 +138,11 @@ impl Taps {
         let TapConfig { max_rate, max_clients, .. } = self.config();
         let rate = query.rate.unwrap_or(u64::MAX).min(max_rate);
         let burst = rate.clamp(QUEUE_MIN, QUEUE_MAX);
-        // Twice the burst, so that one just after another finds room.
+        // Twice the burst, so that two bursts in quick succession fit.
         let (sender, events) = sync_channel(burst as usize * 2);
-        let client = Arc::new(Client {
+        let client = Arc::new(TapClient {
             filter: query.filter,
-            rate: Rate::new(rate, burst.min(rate)),
+            rate: RateLimiter::new(rate, burst.min(rate)),
             events: sender,
             queued_bytes: AtomicUsize::new(0),
             counts: Mutex::default(),
@@ -161,17 +162,17 @@ impl Taps {
         Ok(Subscription { taps: Arc::clone(self), client, events, rate })
     }
 
-    /// Most of a listener's time that they may take, in percent.
+    /// Maximum share of a listener's time, in percent.
     #[must_use]
     pub fn max_cpu(&self) -> u64 {
         self.config().max_cpu
     }
 
-    /// What the status tells.
+    /// The counts for the status.
     #[must_use]
     pub fn status(&self) -> TapStatus {
         let clients = self.clients.lock();
-        let mut counts = clients.gone;
+        let mut counts = clients.disconnected;
         clients.present.iter().for_each(|client| counts.add(&client.counts()));
         TapStatus {
             open: clients.present.len() as u64,
@@ -188,43 +189,43 @@ impl Taps {
         self.is_closing.load(Ordering::Acquire)
     }
 
-    /// Tells all clients that it was all, and waits until they have heard, but not for those that do
-    /// not listen.
+    /// Announces the shutdown to all tap clients, and waits for a bounded time for them to
+    /// disconnect.
     pub async fn close(&self) {
         self.is_closing.store(true, Ordering::Release);
-        let gone = async {
+        let disconnected = async {
             while !self.clients.lock().present.is_empty() {
-                tokio::time::sleep(FAREWELL_LOOK).await;
+                tokio::time::sleep(CLOSE_POLL_PAUSE).await;
             }
         };
-        let _some_do_not_listen = tokio::time::timeout(FAREWELL_MAX, gone).await;
+        let _some_do_not_read = tokio::time::timeout(CLOSE_WAIT_MAX, disconnected).await;
     }
 
-    /// Another number than before when somebody came or went.
+    /// A number that changes when a client connects or disconnects, or the configuration changes.
     #[inline]
     pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::Relaxed)
     }
 
-    /// The clients, and the number that goes with them.
-    pub(super) fn clients(&self) -> (u64, Vec<Arc<Client>>) {
+    /// The clients, and the version of this list.
+    pub(super) fn clients(&self) -> (u64, Vec<Arc<TapClient>>) {
         let clients = self.clients.lock();
         (self.version(), clients.present.clone())
     }
 
-    fn leave(&self, client: &Arc<Client>) {
+    fn leave(&self, client: &Arc<TapClient>) {
         let mut clients = self.clients.lock();
         clients.present.retain(|other| !Arc::ptr_eq(other, client));
-        clients.gone.add(&client.counts());
+        clients.disconnected.add(&client.counts());
         self.version.fetch_add(1, Ordering::Release);
     }
 }
 
-impl Client {
-    /// Puts an event into the queue; whether there was room.
+impl TapClient {
+    /// Puts an event into the queue. Returns whether there was room.
     pub(super) fn push(&self, event: Bytes) -> bool {
         let bytes = event.len();
-        // Several listeners may go over the bound together, by an event each.
+        // Check and update are not atomic: each listener may exceed the limit by one event.
         if self.queued_bytes.load(Ordering::Relaxed) + bytes > QUEUE_BYTES_MAX {
             return false;
         }
@@ -236,7 +237,7 @@ impl Client {
         is_taken
     }
 
-    /// Adds what a batch brought.
+    /// Adds the counts of a batch.
     pub(super) fn count(&self, batch: &TapCounts) {
         self.counts.lock().add(batch);
     }
@@ -247,7 +248,7 @@ impl Client {
 }
 
 impl Subscription {
-    /// The next event, if there is one.
+    /// Takes the next event, if there is one.
     #[must_use]
     pub fn next(&self) -> Option<Bytes> {
         let event = self.events.try_recv().ok()?;
@@ -255,13 +256,13 @@ impl Subscription {
         Some(event)
     }
 
-    /// What became of everything so far.
+    /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> TapCounts {
         self.client.counts()
     }
 
-    /// Most samples a second that it gets.
+    /// Maximum number of samples per second that the client receives.
     #[must_use]
     pub fn rate(&self) -> u64 {
         self.rate
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_may_look_on_and_the_next_when_one_has_gone() {
+    fn a_client_beyond_the_limit_is_refused_until_another_disconnects() {
         let taps = taps(1);
         let first = taps.join(TapQuery::default()).unwrap();
         let version = taps.version();
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_client_is_bounded_in_number_and_in_bytes() {
+    fn the_queue_of_a_client_is_bounded_in_events_and_in_bytes() {
         let taps = taps(1);
         let subscription = taps.join(TapQuery::default()).unwrap();
         let client = &taps.clients().1[0];

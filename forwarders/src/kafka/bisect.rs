@@ -13,14 +13,14 @@ const FIRST_BYTES_MAX: usize = 500_000;
 pub(super) struct Sieve {
     /// Most bytes of the next group; `None` as long as there was none.
     budget: Option<usize>,
-    group: Group,
+    group: RecordGroup,
     largest_passed: usize,
     refused_alone: u64,
 }
 
 /// The records that are with the brokers at the same time.
 #[derive(Debug, Default)]
-struct Group {
+struct RecordGroup {
     records: usize,
     bytes: usize,
     failed: bool,
@@ -58,7 +58,7 @@ impl Sieve {
 
     /// All of the group was reported on.
     pub(super) fn close(&mut self) {
-        let Group { records, bytes, failed } = std::mem::take(&mut self.group);
+        let RecordGroup { records, bytes, failed } = std::mem::take(&mut self.group);
         if failed {
             self.budget = Some((bytes / 2).max(1));
         } else {
@@ -71,7 +71,7 @@ impl Sieve {
 
     /// The group says nothing, as something else went wrong with it.
     pub(super) fn call_off(&mut self) {
-        self.group = Group::default();
+        self.group = RecordGroup::default();
     }
 
     /// All suspects are delivered or refused. When none of them was to blame, the batch as such was

@@ -33,7 +33,7 @@ const REGISTER_MAX: u8 = 63;
 
 /// A sketch of the members' hashes.
 #[derive(Clone)]
-pub(crate) struct SetSketch(HllUnion);
+pub(super) struct SetSketch(HllUnion);
 
 impl Default for SetSketch {
     fn default() -> Self {
@@ -43,24 +43,24 @@ impl Default for SetSketch {
 
 impl SetSketch {
     /// Adds the hash of a member.
-    pub(crate) fn insert(&mut self, hash: u64) {
+    pub(super) fn insert(&mut self, hash: u64) {
         self.0.update_value(hash);
     }
 
     /// Adds the members of another sketch.
-    pub(crate) fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         self.0.update(&other.sketch());
     }
 
     /// The estimated number of distinct members.
-    pub(crate) fn count(&self) -> f64 {
+    pub(super) fn count(&self) -> f64 {
         // The library's other estimate is better by a fifth, but depends on the order of the
         // members, and is lost when sketches are merged.
         self.0.composite_estimate()
     }
 
     /// The sketch in the form that all DataSketches libraries read.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.sketch().serialize();
         match bytes[MODE_AT] {
             FULL => {
@@ -74,14 +74,14 @@ impl SetSketch {
     }
 
     /// Reads the bytes of [`SetSketch::to_bytes`]; `None` for any others.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let sketch = Self::from_registers_or_coupons(bytes)?;
         (sketch.to_bytes() == bytes).then_some(sketch)
     }
 
     /// Reads the registers of tallyd 0.1.0, which have the meaning of these, but were chosen by
     /// another hash; `None` for any other bytes.
-    pub(crate) fn from_registers_of_0_1(registers: &[u8]) -> Option<Self> {
+    pub(super) fn from_registers_of_0_1(registers: &[u8]) -> Option<Self> {
         if registers.len() != REGISTERS {
             return None;
         }

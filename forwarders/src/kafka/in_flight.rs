@@ -4,7 +4,7 @@
 //! `send` was dropped. So where each payload is outlives a `send`: what the library still holds is
 //! waited for by the next one and not handed over again.
 
-use super::sieve::Sieve;
+use super::bisect::Sieve;
 
 /// Where a payload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

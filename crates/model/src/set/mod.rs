@@ -1,11 +1,13 @@
 //! Distinct members of a set in one window.
 
+mod sketch;
+
 use std::fmt;
 
 use hashbrown::HashSet;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::set_sketch::SetSketch;
+use self::sketch::SetSketch;
 
 /// A set counts exactly up to this many members; beyond, a sketch of fixed size replaces them.
 const EXACT_MEMBERS_MAX: usize = 4_096;

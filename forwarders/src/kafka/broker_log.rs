@@ -16,13 +16,13 @@ const COMPLAINTS_MAX: usize = 64;
 /// A record that could not be delivered is reported as timed out and no more; that its broker has
 /// no address or refuses the certificate is said here.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct BrokerLog {
     forwarder: String,
-    state: Mutex<State>,
+    state: Mutex<BrokerLogState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BrokerLogState {
     cause: Option<Cause>,
     /// How often each complaint came since the brokers last took something.
     complaints: BTreeMap<String, u64>,
@@ -42,7 +42,7 @@ impl fmt::Display for Cause {
     }
 }
 
-impl Journal {
+impl BrokerLog {
     pub(super) fn new(forwarder: String) -> Self {
         Self { forwarder, state: Mutex::default() }
     }
@@ -84,7 +84,7 @@ impl Journal {
 
     /// The brokers took something: what was wrong is over, and worth a line when it comes back.
     pub(super) fn recovered(&self) {
-        let State { complaints, .. } = std::mem::take(&mut *self.lock());
+        let BrokerLogState { complaints, .. } = std::mem::take(&mut *self.lock());
         let times: u64 = complaints.values().sum();
         if times > 0 {
             info!(forwarder = self.forwarder, complaints = times, "librdkafka delivers again");
@@ -92,7 +92,7 @@ impl Journal {
     }
 
     /// Counts `times` of a complaint; the same may come by log and by error, which is one.
-    fn complain(&self, state: &mut State, words: &str, times: u64) {
+    fn complain(&self, state: &mut BrokerLogState, words: &str, times: u64) {
         if let Some(count) = state.complaints.get_mut(words) {
             *count += times;
         } else if state.complaints.len() < COMPLAINTS_MAX {
@@ -101,7 +101,7 @@ impl Journal {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BrokerLogState> {
         // Every update leaves the state whole.
         self.state.lock()
     }
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_complaint_that_comes_again_is_counted_and_not_another_one() {
-        let journal = Journal::new("kafka".into());
+        let journal = BrokerLog::new("kafka".into());
         for after in 0..5 {
             let words = format!("{REFUSED} (after {after}ms in state CONNECT)");
             let line = format!("[thrd:b:1/bootstrap]: {words}");
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_cause_is_the_latest_error_that_tells_something() {
-        let journal = Journal::new("kafka".into());
+        let journal = BrokerLog::new("kafka".into());
         journal.error(Code::BrokerTransportFailure, REFUSED);
         journal.error(Code::AllBrokersDown, "1/1 brokers are down");
         assert_eq!(journal.cause().unwrap().to_string(), REFUSED);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn complaints_take_no_more_than_their_bound() {
-        let journal = Journal::new("kafka".into());
+        let journal = BrokerLog::new("kafka".into());
         for number in 0..1000 {
             journal.line(RDKafkaLogLevel::Warning, "X", &format!("complaint {number}"));
         }

@@ -6,7 +6,7 @@ use crate::stats::reason;
 
 /// How to go on with a record that was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verdict {
+pub(super) enum DeliveryErrorClass {
     /// The brokers refuse the batch that it was in because of some record's content; the word is
     /// the ledger's for the record that it was.
     Content(&'static str),
@@ -18,7 +18,7 @@ pub(super) enum Verdict {
     Fatal,
 }
 
-impl Verdict {
+impl DeliveryErrorClass {
     /// Judges an error code, by exclusion: what is not known to be final is tried again.
     pub(super) fn of(code: Code) -> Self {
         match code {

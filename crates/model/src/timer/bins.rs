@@ -1,40 +1,44 @@
-//! The bins of a sketch, out of the library and back in.
+//! The bins of a DDSketch, read from the library's sketch and written back to one.
 //!
-//! The library shows its bins only in the binary format that all of DataDog's sketch libraries
-//! share, so that is what is read here. Back in, each bin is added as a value from its middle.
+//! The library exports its bins only in the binary format that all of Datadog's sketch libraries
+//! share, so they are read from that. To restore a sketch, each bin is added as a value in the middle
+//! of the bin.
 
 use sketches_ddsketch::{Config, DDSketch};
 
-/// What a sketch counted: values of each order of magnitude, as (index, count), by index.
+/// The counts of a sketch, which divides the values into bins of equal relative width.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bins {
+    /// The count of values that are zero, or too small for a bin.
     pub zero: u64,
+    /// The bins of positive values as (index, count), sorted by index.
     pub positive: Vec<(i32, u64)>,
+    /// The bins of negative values by their magnitude, in the same form.
     pub negative: Vec<(i32, u64)>,
 }
 
-/// More would overflow a sketch's counters.
+/// A larger total would overflow a sketch's counters.
 const COUNT_MAX: u64 = 1 << 63;
 
 impl Bins {
     /// The bins of a sketch.
-    pub fn of(sketch: &DDSketch) -> Self {
+    pub(super) fn of(sketch: &DDSketch) -> Self {
         let bytes = sketch.to_java_bytes();
-        let bins = Reader(&bytes).bins();
-        debug_assert!(bins.is_some(), "the library writes another format");
+        let bins = BinsReader(&bytes).bins();
+        debug_assert!(bins.is_some(), "the library has changed its format");
         bins.unwrap_or_default()
     }
 
     /// The bins in the order of their values, as (value in the middle of the bin, count).
-    pub fn in_order(&self, config: &Config) -> impl Iterator<Item = (f64, u64)> {
+    pub(super) fn in_order(&self, config: &Config) -> impl Iterator<Item = (f64, u64)> {
         let negative = self.negative.iter().rev().map(|bin| (-config.value(bin.0), bin.1));
         let zero = Some((0.0, self.zero)).filter(|(_, count)| *count > 0);
         let positive = self.positive.iter().map(|bin| (config.value(bin.0), bin.1));
         negative.chain(zero).chain(positive)
     }
 
-    /// A sketch with these bins; `None` if no sketch of this configuration has such.
-    pub fn into_sketch(self, config: Config) -> Option<DDSketch> {
+    /// A sketch with these bins; `None` if their counts would overflow it.
+    pub(super) fn into_sketch(self, config: Config) -> Option<DDSketch> {
         let mut total = self.zero;
         for (_, count) in self.positive.iter().chain(&self.negative) {
             total = total.checked_add(*count).filter(|total| *total < COUNT_MAX)?;
@@ -54,9 +58,9 @@ impl Bins {
 }
 
 /// Reads the shared binary format as `to_java_bytes` writes it: flags, each followed by its value.
-struct Reader<'a>(&'a [u8]);
+struct BinsReader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl BinsReader<'_> {
     fn bins(&mut self) -> Option<Bins> {
         let mut bins = Bins::default();
         while !self.0.is_empty() {
@@ -99,7 +103,7 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// Seven bits a byte, the lowest first; a ninth byte has eight.
+    /// An integer of seven bits a byte, the lowest first; a ninth byte has eight.
     fn var_int(&mut self) -> Option<u64> {
         let (mut value, mut shift) = (0, 0);
         loop {
@@ -112,7 +116,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The bits of a double plus one, turned so that small whole numbers are short; seven bits a
+    /// The bits of a double plus one, rotated so that small whole numbers are short; seven bits a
     /// byte, the highest first.
     fn var_double(&mut self) -> Option<f64> {
         let (mut bits, mut shift) = (0, 57);
@@ -151,7 +155,7 @@ mod tests {
         let counted = bins.positive.iter().chain(&bins.negative).map(|(_, count)| count);
         assert_eq!(bins.zero + counted.sum::<u64>(), total);
         for step in 1..100 {
-            // The ends are the exact smallest and largest value, which bins do not have.
+            // At the ends a sketch has the exact smallest and largest value, which bins do not have.
             let quantile = f64::from(step) / 100.0;
             let got = (again.quantile(quantile).unwrap(), sketch.quantile(quantile).unwrap());
             assert_eq!(got.0, got.1, "{quantile}");
@@ -159,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn bins_come_in_the_order_of_their_values() {
+    fn bins_are_in_the_order_of_their_values() {
         let mut sketch = DDSketch::new(config());
         for (value, count) in [(3.0, 1), (-2.0, 4), (0.0, 7), (5.0, 2), (-9.0, 3)] {
             sketch.add_with_count(value, count);
@@ -177,16 +181,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sketch_is_refused() {
+    fn bins_that_would_overflow_a_sketch_are_refused() {
         let many = Bins { zero: u64::MAX, positive: vec![(1, 1)], negative: vec![] };
         assert!(many.into_sketch(config()).is_none());
         let far = Bins { zero: 0, positive: vec![(i32::MAX, 1), (i32::MIN, 1)], negative: vec![] };
-        assert!(far.into_sketch(config()).is_some(), "far away is at the end, and no panic");
+        assert!(
+            far.into_sketch(config()).is_some(),
+            "values beyond the range are at its end, without a panic"
+        );
     }
 
     proptest! {
         #[test]
-        fn bins_come_back_as_they_were(
+        fn restored_bins_are_equal(
             values in prop::collection::vec((-1e9_f64..1e9, 1_u64..1 << 45), 1..300),
             small in prop::collection::vec((-1e-3_f64..1e-3, 1_u64..5), 0..20),
         ) {
