@@ -1,4 +1,4 @@
-//! The HTTP server of the endpoint. It bounds what a client can hold, and for how long.
+//! The HTTP server of the endpoint. It bounds the resources of a client, and how long it holds them.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! What the handlers of the endpoint share.
+//! The state that the handlers of the endpoint share.
 
 use std::sync::Arc;
 

@@ -21,7 +21,7 @@ use engine::listener::tap::taps::{Subscription, TapCounts, TapRefused};
 
 /// Pause between two frames: events that wait are sent together.
 const TICK: Duration = Duration::from_millis(50);
-/// Pause between two counts events. They also tell the client that the daemon is alive, and the
+/// Pause between two counts events. They also show the client that the daemon is alive, and the
 /// daemon that the client is.
 const COUNTS: Duration = Duration::from_secs(1);
 /// Size from which a frame takes no further event.

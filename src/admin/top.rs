@@ -30,7 +30,7 @@ const SCAN_KEPT_TIMES: u32 = 20;
 /// A scan ends after this time, complete or not.
 const SCAN_MAX: Duration = Duration::from_secs(5);
 
-// What the aggregator keeps is what a query may ask for.
+// The aggregator keeps as many metrics as a query may ask for.
 const _: () = assert!(ROWS_MAX == TOP_METRICS_MAX);
 
 /// Answers queries, and keeps the latest scan of the tags.
@@ -57,7 +57,7 @@ impl TopView {
     /// Answers a query.
     ///
     /// # Errors
-    /// What is wrong with the query, and what is allowed.
+    /// A sentence that names the wrong parameter and its valid values.
     pub(super) async fn answer(
         &self,
         query: &TopQuery,

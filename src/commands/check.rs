@@ -1,4 +1,4 @@
-//! `tallyd check`: whether the configuration is good.
+//! `tallyd check`: validates the configuration.
 
 use crate::commands::client::configured::ConfigArgs;
 use clap::Args;
@@ -31,7 +31,7 @@ pub struct CheckArgs {
     pub admin: Option<String>,
 }
 
-/// Runs the command: status 0 if all is good, 1 if not.
+/// Runs the command: status 0 if everything is valid and reachable, 1 if not.
 #[must_use]
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub fn command(args: &CheckArgs) -> ExitCode {
@@ -49,12 +49,12 @@ pub fn command(args: &CheckArgs) -> ExitCode {
     if !args.connect {
         return ExitCode::SUCCESS;
     }
-    // With `debug_mode` nothing is sent, but Kamailio is asked all the same.
+    // With `debug_mode` the daemon sends nothing, but it polls Kamailio.
     let destinations = if loaded.config.debug_mode { Vec::new() } else { destinations };
     connect(destinations, &loaded.config.kamailio)
 }
 
-/// Prints what a reload of the running daemon would change; whether it could be done.
+/// Prints the changes of a reload of the running daemon; whether it would be applied.
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 fn diff(args: &CheckArgs, loaded: &ConfigFile) -> bool {
     let admin = reload::admin_of(args.admin.as_deref(), &args.config);
@@ -115,7 +115,7 @@ fn summary(loaded: &ConfigFile, destinations: &[Destination]) -> String {
     )
 }
 
-/// An error, and behind it what to do about it, if anybody knows.
+/// An error, followed by advice if there is any.
 fn with_advice(words: &str) -> String {
     match advice(words) {
         Some(advice) => format!("{words}; {advice}"),
@@ -123,7 +123,8 @@ fn with_advice(words: &str) -> String {
     }
 }
 
-/// Asks every destination and every Kamailio, one after the other, so that the answers read in order.
+/// Probes every destination and every Kamailio server, one after the other, so that the output is in
+/// the order of the configuration.
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

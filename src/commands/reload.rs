@@ -1,4 +1,4 @@
-//! `tallyd reload`: has a daemon read its configuration anew, and tells what came of it.
+//! `tallyd reload`: makes a daemon reload its configuration, and reports the outcome.
 
 use crate::commands::client::configured::ConfigArgs;
 use clap::Args;
@@ -33,12 +33,12 @@ pub struct ReloadArgs {
     pub pid: Option<u32>,
 }
 
-/// How long a reload may take: names are looked up, and what is removed is read to its end.
+/// How long a reload may take: it looks up names, and drains the listeners that it removes.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Pause between two looks.
+/// Pause between two requests for the status.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Why a reload did not come about, or is not known to have.
+/// Why a reload failed, or its outcome is unknown.
 #[derive(Debug, Error)]
 enum ReloadCommandError {
     #[error(
@@ -62,7 +62,7 @@ enum ReloadCommandError {
     Silent,
 }
 
-/// Runs the command: status 0 if the daemon goes on with what its file says now, 1 if not.
+/// Runs the command: status 0 if the daemon runs with the configuration file as it is now, 1 if not.
 #[must_use]
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub fn command(args: &ReloadArgs) -> ExitCode {
@@ -86,7 +86,7 @@ pub fn command(args: &ReloadArgs) -> ExitCode {
     }
 }
 
-/// What is different, below a line that says what of it.
+/// The changes, a line each, below a title.
 #[must_use]
 pub fn words(what: &str, changes: &[String]) -> String {
     if changes.is_empty() {
@@ -96,15 +96,15 @@ pub fn words(what: &str, changes: &[String]) -> String {
     format!("{what}:{}", lines.collect::<String>())
 }
 
-/// Where a daemon with this configuration answers; the usual place if that cannot be read, as it may
-/// be just what is wrong.
+/// The admin endpoint of a daemon with this configuration; the default one if the file cannot be
+/// loaded, as an error in it may be the reason for the reload.
 pub(crate) fn admin_of(named: Option<&str>, args: &ConfigArgs) -> Result<AdminClient, LedgerError> {
     let loaded = config::load(args.path()).ok();
     let url = configured::admin(named, loaded.as_ref());
     AdminClient::new(url.as_deref().unwrap_or(DEFAULT_URL))
 }
 
-/// Tells the daemon and waits; `None` if nobody says what came of it.
+/// Signals the daemon and waits for the outcome; `None` without an admin endpoint.
 fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
     let admin =
         admin_of(args.admin.as_deref(), &args.config).map_err(ReloadCommandError::NoDaemon)?;
@@ -121,7 +121,7 @@ fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
         return Err(ReloadCommandError::NotHere(pid));
     }
     tell(pid)?;
-    // Its endpoint may be elsewhere now.
+    // The reload may move the endpoint.
     let moved = admin_of(None, &args.config).ok();
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
@@ -149,7 +149,7 @@ fn tell(pid: u32) -> Result<(), ReloadCommandError> {
     told.map_err(|source| ReloadCommandError::Signal { pid, source })
 }
 
-/// A signal for another process would do harm: most end when they hear of it.
+/// Whether a process is tallyd: the signal would end most other processes.
 fn is_tallyd(pid: u32) -> bool {
     let name: io::Result<String> = fs::read_to_string(format!("/proc/{pid}/comm"));
     name.is_ok_and(|name| name.trim_end() == "tallyd")

@@ -1,5 +1,5 @@
-//! `tallyd spool`: what waits on disk. It needs no daemon, and does not disturb one: files appear
-//! and vanish whole, and the daemon notices when one is gone.
+//! `tallyd spool`: the windows that wait on disk. It needs no daemon and does not disturb one: files
+//! appear and disappear whole, and the daemon notices when one is missing.
 
 use crate::commands::client::configured::ConfigArgs;
 use clap::{ArgGroup, Args, Subcommand};
@@ -72,21 +72,21 @@ pub struct SpoolRemoveArgs {
 /// A file in a spool.
 #[derive(Debug, Serialize)]
 struct SpoolEntry {
-    /// The destination's folder, which is its name unless that has unusual characters.
+    /// The folder of the destination: its name unless that has unusual characters.
     forwarder: String,
     file: String,
-    /// Start of the window.
+    /// The start of the window.
     start: Option<String>,
     age_s: Option<u64>,
     points: Option<u64>,
     bytes: u64,
-    /// Why it is in quarantine; none of those that wait.
+    /// Why it is in quarantine; `None` for a file that waits.
     quarantine: Option<String>,
     #[serde(skip)]
     path: PathBuf,
 }
 
-/// What `remove` did.
+/// Files, points and bytes, added up.
 #[derive(Debug, Default, Serialize)]
 struct SpoolSum {
     files: u64,
@@ -94,7 +94,7 @@ struct SpoolSum {
     bytes: u64,
 }
 
-/// Runs the command: status 0 if it could be done, 1 if not.
+/// Runs the command: status 0 on success, 1 on failure.
 #[must_use]
 #[allow(clippy::print_stderr)]
 pub fn command(args: &SpoolArgs) -> ExitCode {
@@ -115,7 +115,7 @@ pub fn command(args: &SpoolArgs) -> ExitCode {
         Some(SpoolAction::Show { file }) => show(&folder, file, args.json, &mut out),
         Some(SpoolAction::Remove(what)) => remove(&folder, what, args.json, &mut out),
     };
-    // Whoever reads may have enough before the end.
+    // The reader may have closed the pipe.
     let _closed = io::stdout().write_all(&out);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -161,7 +161,7 @@ fn list(
     Ok(())
 }
 
-/// So many of them, in words.
+/// A number with its noun.
 fn count(number: u64, one: &str) -> String {
     format!("{number} {one}{}", if number == 1 { "" } else { "s" })
 }
@@ -220,7 +220,7 @@ fn remove(
                 removed.points += entry.points.unwrap_or(0);
                 removed.bytes += entry.bytes;
             }
-            // Delivered in this moment.
+            // Delivered a moment ago.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(format!("{}: {error}", entry.path.display())),
         }
@@ -260,7 +260,7 @@ fn entries(folder: &Path, forwarder: Option<&str>) -> Result<Vec<SpoolEntry>, St
             let Ok(files) = fs::read_dir(&part) else { continue };
             for file in files {
                 let file = file.map_err(at(&part))?;
-                // One that is gone by now was delivered.
+                // A file that has disappeared was delivered.
                 if let Ok(metadata) = file.metadata()
                     && !metadata.is_dir()
                 {
@@ -305,7 +305,7 @@ impl SpoolEntry {
     }
 }
 
-/// What a file's name says; in quarantine a reason stands behind it.
+/// The parsed name of a file, without the reason that a name in quarantine ends with.
 fn window_of(entry: &SpoolEntry) -> Option<FileName> {
     let name = match &entry.quarantine {
         Some(reason) => entry.file.strip_suffix(reason.as_str())?.strip_suffix('.')?,
@@ -314,7 +314,7 @@ fn window_of(entry: &SpoolEntry) -> Option<FileName> {
     name.parse().ok()
 }
 
-/// The file that somebody means: a path, or a name that one of the spools has.
+/// The file of a path, or of a name in one of the spools.
 fn find(folder: &Path, file: &str) -> Result<SpoolEntry, String> {
     let path = Path::new(file);
     let mut found: Vec<SpoolEntry> = entries(folder, None)?;

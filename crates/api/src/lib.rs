@@ -2,7 +2,7 @@
 //! both serde derives. The daemon writes these types; `tallyd top`, `tap`, `send`, `bench`, `check`
 //! and `reload` read them.
 //!
-//! Members may be added to the JSON, and those that exist keep name and meaning. So a reader ignores
+//! Members may be added to the JSON, and existing ones keep name and meaning. So a reader ignores
 //! unknown members, and a member that a command can do without has a default: a command works with a
 //! daemon that is somewhat older or newer. `tests/recorded` holds the replies of released versions.
 //!
@@ -22,7 +22,7 @@ pub mod status;
 pub mod tap;
 pub mod top;
 
-/// Counts by reason, without those that are 0.
+/// Counts by reason, without zeros.
 pub type CountsByReason = BTreeMap<String, u64>;
 
 /// All counts of a map added up.

@@ -25,7 +25,7 @@ pub struct RejectedEntry<'a> {
     pub reason: Cow<'a, str>,
     /// Where in the datagram or line the error starts, in bytes from 0.
     pub offset: u64,
-    /// What is expected there.
+    /// The decoder's expectation at the offset, such as `a value`.
     pub expected: Cow<'a, str>,
     /// The bytes around the offset, with everything escaped that a terminal would obey.
     pub excerpt: Cow<'a, str>,

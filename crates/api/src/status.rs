@@ -19,7 +19,7 @@ pub struct Status {
     /// Time since the start, in seconds.
     #[serde(default)]
     pub uptime_s: f64,
-    /// What the process costs this host.
+    /// The cost of the process.
     pub process: ProcessStatus,
     /// Which file a reload reads, and the outcome of reloads.
     #[serde(default)]
@@ -46,7 +46,7 @@ pub struct Status {
     pub forwarders: BTreeMap<String, ForwarderStatus>,
 }
 
-/// What the process costs this host.
+/// The cost of the process on this host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStatus {
     /// The process number.

@@ -73,7 +73,7 @@ pub struct SampleEvent<'a> {
     pub r#type: Cow<'a, str>,
     /// The metric name.
     pub name: Cow<'a, str>,
-    /// What the value means to the series: `count`, `set`, `add`, `value`, `member` or `occurrence`.
+    /// The meaning of the value: `count`, `set`, `add`, `value`, `member` or `occurrence`.
     pub means: Cow<'a, str>,
     /// A number, a member of a set, or null of a trace.
     pub value: Value,
@@ -114,9 +114,9 @@ pub struct CountsEvent {
     pub unseen: u64,
     /// Samples and rejected messages that match the request.
     pub matched: u64,
-    /// Of these, those shown.
+    /// Of these, the number shown.
     pub shown: u64,
-    /// Of these, those that did not fit into the queue because the client read too slowly.
+    /// Of these, the number that did not fit into the queue because the client read too slowly.
     pub dropped: u64,
 }
 

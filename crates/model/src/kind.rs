@@ -1,12 +1,12 @@
 //! The kinds of metrics, and the words for them.
 //!
 //! [`METRIC_WORDS`] is the only list of these words. The decoders' matches are generated from it, and
-//! commands, filters and advice read it. To add a word is to edit the table below and the documents,
-//! which tests compare with it.
+//! commands, filters and advice read it. A new word takes an edit of the table below and of the
+//! documents, which tests compare with it.
 
 use std::fmt;
 
-/// What a metric measures; `a.b` as a counter and `a.b` as a gauge are two series.
+/// The kind of a metric; `a.b` as a counter and `a.b` as a gauge are two series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MetricKind {
     /// Increments, summed over the window.

@@ -12,7 +12,7 @@ use crate::commands::client::ledger::LedgerError;
 /// Why there is no measurement.
 #[derive(Debug, Error)]
 pub(super) enum BenchError {
-    /// The options do not go together.
+    /// Two options contradict each other.
     #[error("{0}")]
     Usage(String),
     /// The listener at the endpoint speaks another protocol.

@@ -1,34 +1,34 @@
-//! What one message of a load looks like.
+//! The messages of a load.
 
 use model::MetricKind;
 
 use super::options::Load;
 use engine::listener::Protocol;
 
-/// The first words for tags; what more there are is numbered. The first says which series it is; a
-/// word of its own, for one that the agent's tags have would make one series of all.
+/// The keys of the first tags; further keys are numbered. The first tag tells the series apart. The
+/// agent must not have a tag of this key, which would make one series of all.
 const TAG_KEYS: [&str; 8] =
     ["series", "stage", "region", "service", "version", "zone", "team", "route"];
 /// Series of one metric name: below the default of `aggregation.max_series_per_metric`.
 const SERIES_PER_NAME: u32 = 1_000;
-/// Mean of the timers' values, which are distributed exponentially.
+/// Mean of the values of timers, which are distributed exponentially.
 const TIMER_MEAN: f64 = 10.0;
 
 /// Writes the messages of a load.
 #[derive(Debug)]
 pub(super) struct Messages<'a> {
     load: &'a Load,
-    /// The type of each series: one series has one.
+    /// The type of each series.
     kinds: Vec<MetricKind>,
 }
 
 impl<'a> Messages<'a> {
-    /// Deals out types to the series.
+    /// Assigns types to the series.
     pub(super) fn new(load: &'a Load) -> Self {
         Self { load, kinds: interleaved(load.types.shares(), load.series as usize) }
     }
 
-    /// Appends one: a sample of this series with this one of the distinct values.
+    /// Appends a message: a sample of this series with this one of the distinct values.
     pub(super) fn write(&self, out: &mut Vec<u8>, series: u32, value: u32) {
         let start = out.len();
         let kind = self.kinds[series as usize];
@@ -36,7 +36,7 @@ impl<'a> Messages<'a> {
         let value = self.value(kind, value);
         match self.load.protocol {
             Protocol::Json => {
-                // Nothing of it needs an escape.
+                // No character needs an escape.
                 put(out, &format!(r#"{{"metric_name":"{name}","metric_type":"{kind}""#));
                 put(out, &json_value(kind, &value));
                 self.each_tag(series, |key, value| put(out, &format!(r#","{key}":"{value}""#)));
@@ -94,7 +94,7 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// Ends a message; with a tag before the end if it is too short without.
+    /// Ends a message, after a padding tag if it is too short.
     fn fill(&self, out: &mut Vec<u8>, start: usize, tag: &str, end: &str) {
         let is_json = self.load.protocol == Protocol::Json;
         let plain_end = if is_json { "}" } else { "" };
@@ -122,8 +122,8 @@ fn json_value(kind: MetricKind, value: &str) -> String {
     }
 }
 
-/// So many types in these shares, evenly mixed: each place goes to the type that is furthest behind
-/// its share.
+/// `count` types in these shares, evenly mixed: the next type is always the one furthest below its
+/// share.
 fn interleaved(shares: &[(MetricKind, u32)], count: usize) -> Vec<MetricKind> {
     let total: i64 = shares.iter().map(|(_, share)| i64::from(*share)).sum();
     let mut credit = vec![0_i64; shares.len()];

@@ -107,20 +107,21 @@ fn print(payloads: &Payloads, most: usize) -> io::Result<()> {
 fn spawn(args: &BenchArgs, load: &Load) -> Result<Option<SpawnedDaemon>, BenchError> {
     let Some(transport) = args.spawn else { return Ok(None) };
     if let Some(core) = args.pin.and_then(|pin| pin.daemon) {
-        // A child starts out on the cores of its parent.
+        // A child inherits the cores of its parent.
         stay_on(core)?;
     }
     Ok(Some(SpawnedDaemon::start(transport, load)?))
 }
 
-/// Keeps this thread and what it starts on one core.
+/// Pins this thread, and those that it starts, to one core.
 fn stay_on(core: usize) -> Result<(), BenchError> {
     let mut cores = CpuSet::new();
     cores.set(core);
     sched_setaffinity(None, &cores).map_err(|error| BenchError::Pin { core, source: error.into() })
 }
 
-/// Sends, waits for the daemon to settle, and gives its status before and after, or why there is none.
+/// Sends the load and waits for the daemon to settle; returns its status before and after, or the
+/// reason why it is unknown.
 fn measure(
     args: &BenchArgs,
     load: &Load,

@@ -1,4 +1,4 @@
-//! What can be said behind `tallyd bench`, and whether it goes together.
+//! The options of `tallyd bench`, and the checks across them.
 
 use std::num::NonZeroU64;
 use std::str::FromStr;
@@ -12,13 +12,13 @@ use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::pace::{SendRate, number};
 use engine::listener::{Protocol, Transport};
 
-/// Most series, and most distinct values: each is in a message that is built beforehand.
+/// Most series, and most distinct values: a message is built beforehand for each.
 const DISTINCT_MAX: u32 = 1_000_000;
-/// Most tags: with the one that fills a message up, the default of `limits.max_tags`.
+/// Most tags: with the padding tag, the default of `limits.max_tags`.
 const TAGS_MAX: u16 = 255;
 /// Most source sockets: each costs a file descriptor.
 const SOCKETS_MAX: u16 = 512;
-/// Largest payload: what UDP over IPv4 carries.
+/// Largest payload: the most that UDP over IPv4 carries.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 65_507;
 
 /// `tallyd bench`.
@@ -103,12 +103,12 @@ pub struct BenchArgs {
     pub print: Option<usize>,
 }
 
-/// What is sent, wherever it goes.
+/// The load, whatever the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// What the messages are written in.
+    /// The protocol of the messages.
     pub protocol: Protocol,
-    /// How messages travel: in datagrams or as lines of a stream.
+    /// Whether messages are datagrams, and not lines of a stream.
     pub is_datagram: bool,
     /// Metric types by share.
     pub types: Types,
@@ -122,24 +122,24 @@ pub struct Load {
     pub message_bytes: usize,
     /// Messages in a payload: a datagram, or a line.
     pub batch: u32,
-    /// Where the random numbers start.
+    /// The seed of the random numbers.
     pub seed: u64,
 }
 
-/// How much is sent.
+/// The amount to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
-    /// Until this time has passed.
+    /// As much as this time allows.
     Time(Duration),
-    /// So many payloads.
+    /// This number of payloads.
     Payloads(u64),
 }
 
 impl BenchArgs {
-    /// The load that these options mean, to an endpoint of this transport.
+    /// The load of these options, for an endpoint of this transport.
     ///
     /// # Errors
-    /// A sentence about two options that do not go together.
+    /// A sentence about two options that contradict each other.
     pub fn load(&self, transport: Transport) -> Result<Load, String> {
         let is_datagram = matches!(transport, Transport::Udp | Transport::UnixDatagram);
         if self.protocol == Protocol::Statsd && self.types.has(MetricKind::Trace) {
@@ -173,7 +173,7 @@ impl BenchArgs {
         })
     }
 
-    /// How much to send.
+    /// The amount to send.
     #[must_use]
     pub fn amount(&self) -> Amount {
         match self.count {
@@ -194,7 +194,7 @@ impl BenchArgs {
 pub struct Types(Vec<(MetricKind, u32)>);
 
 impl Types {
-    /// Types and shares, in the order in which they were given.
+    /// Types and shares, in the order of the option.
     #[must_use]
     pub fn shares(&self) -> &[(MetricKind, u32)] {
         &self.0
@@ -225,12 +225,12 @@ impl FromStr for Types {
     }
 }
 
-/// The cores to stay on.
+/// The cores to pin to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pin {
-    /// The sender's.
+    /// The core of the sender.
     pub sender: usize,
-    /// The daemon's.
+    /// The core of the daemon.
     pub daemon: Option<usize>,
 }
 

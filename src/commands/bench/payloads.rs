@@ -1,34 +1,34 @@
-//! The payloads of a load, built before the first is sent: a sender that formats while it sends
+//! The payloads of a load, built before the first is sent: a sender that formats messages meanwhile
 //! would measure itself.
 
 use super::message::Messages;
 use super::options::{Load, PAYLOAD_BYTES_MAX};
 use super::random::{Deck, SeededRandom};
 
-/// At least so many messages differ before they come again, if they fit into memory.
+/// Least number of messages before they repeat, if they fit into [`BYTES_WANTED`].
 const MESSAGES_MIN: u32 = 8_192;
-/// Memory for that. More series or values may take more.
+/// Memory for these messages. More series or values may take more.
 const BYTES_WANTED: usize = 64 << 20;
 /// Most memory.
 const BYTES_MAX: usize = 2 << 30;
 
-/// Datagrams, or lines of a stream, one behind the other. They are sent in a ring: behind the last
-/// comes the first.
+/// Datagrams, or lines of a stream, one after the other. They are sent in a ring: the first follows
+/// the last.
 #[derive(Debug)]
 pub(super) struct Payloads {
-    /// All bytes. The lines of a stream end with newlines, datagrams do not.
+    /// All bytes. Lines of a stream end with newlines, datagrams do not.
     pub(super) bytes: Vec<u8>,
-    /// Where each payload ends.
+    /// The end of each payload.
     pub(super) ends: Vec<usize>,
 }
 
 impl Payloads {
-    /// Builds them. In one round each series and each distinct value comes equally often, in an
-    /// order that the seed decides; only where the round does not end with a datagram, some come
-    /// once more.
+    /// Builds the payloads. In one round, every series and every distinct value occurs equally often, in
+    /// an order that the seed decides; where the round does not end with a datagram, some occur once
+    /// more.
     ///
     /// # Errors
-    /// When a datagram or all of them become too large: a sentence that names the options.
+    /// A sentence that names the options, when one payload or all of them become too large.
     pub(super) fn build(load: &Load) -> Result<Self, String> {
         let messages = Messages::new(load);
         let mut random = SeededRandom::new(load.seed);
@@ -68,17 +68,17 @@ impl Payloads {
         Ok(payloads)
     }
 
-    /// How many there are before they come again.
+    /// The number of payloads in the ring.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Where one starts.
+    /// The start of a payload.
     pub(super) fn start(&self, index: usize) -> usize {
         if index == 0 { 0 } else { self.ends[index - 1] }
     }
 
-    /// The bytes of one.
+    /// The bytes of a payload.
     pub(super) fn get(&self, index: usize) -> &[u8] {
         &self.bytes[self.start(index)..self.ends[index]]
     }

@@ -1,4 +1,4 @@
-//! A line on the terminal that tells how far it is.
+//! The progress line.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use super::sender::SentLoad;
 use crate::commands::client::numbers::grouped;
 use crate::commands::client::terminal::ProgressLine;
 
-/// The line; nothing where standard error is no terminal.
+/// The progress line; nothing where standard error is no terminal.
 #[derive(Debug)]
 pub(super) struct BenchProgress {
     line: ProgressLine,
-    /// Messages of a payload.
+    /// Messages in a payload.
     batch: u64,
     amount: Amount,
 }
 
 impl BenchProgress {
-    /// For this amount of payloads of so many messages.
+    /// The line for an amount of payloads, each of `batch` messages.
     pub(super) fn new(batch: u32, amount: Amount) -> Self {
         Self { line: ProgressLine::new(), batch: u64::from(batch), amount }
     }
 
-    /// While sending.
+    /// Shows the progress of sending.
     pub(super) fn sending(&mut self, sent: &SentLoad) {
         self.line.show(|| {
             let messages = sent.payloads * self.batch;
@@ -37,7 +37,7 @@ impl BenchProgress {
         });
     }
 
-    /// While the daemon reads what was sent.
+    /// Shows the messages that the daemon has not accounted for.
     pub(super) fn waiting(&mut self, messages: u64) {
         self.line.show(|| {
             let messages = grouped(messages);
@@ -45,13 +45,13 @@ impl BenchProgress {
         });
     }
 
-    /// Takes the line away.
+    /// Clears the line.
     pub(super) fn clear(&mut self) {
         self.line.clear();
     }
 }
 
-/// Which part of the amount is out, from 0 to 1.
+/// The share of the amount that is sent, from 0 to 1.
 fn share(amount: Amount, payloads: u64, elapsed: Duration) -> f64 {
     let share = match amount {
         Amount::Time(time) => elapsed.as_secs_f64() / time.as_secs_f64(),

@@ -1,12 +1,12 @@
-//! Numbers that are the same with the same seed, in every version and on every machine.
+//! Random numbers that depend on the seed alone, in every version and on every machine.
 
-/// SplitMix64 (Steele, Lea and Flood 2014). Not the `rand` crate, whose generators may differ from
-/// version to version: a load has to be the same load in a year.
+/// SplitMix64 (Steele, Lea and Flood 2014). The generators of the `rand` crate may change from version
+/// to version, but a load must stay the same over the years.
 #[derive(Clone, Debug)]
 pub(super) struct SeededRandom(u64);
 
 impl SeededRandom {
-    /// Starts at this seed.
+    /// A generator with a seed.
     pub(super) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -18,14 +18,14 @@ impl SeededRandom {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, which is above zero.
+    /// A number less than `bound`, which is greater than zero.
     fn below(&mut self, bound: usize) -> usize {
-        // The upper half of the product: even enough for bounds far below 2^64.
+        // The upper half of the product is uniform enough for bounds far below 2^64.
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 }
 
-/// Deals the numbers below a bound in random order, each once before any comes again.
+/// Deals the numbers below a bound in random order, each once before any repeats.
 #[derive(Clone, Debug)]
 pub(super) struct Deck {
     cards: Vec<u32>,
@@ -33,14 +33,14 @@ pub(super) struct Deck {
 }
 
 impl Deck {
-    /// Of so many numbers, at least one.
+    /// A deck of `size` numbers, at least one.
     pub(super) fn new(size: u32) -> Self {
         Self { cards: (0..size).collect(), dealt: 0 }
     }
 
     /// The next number.
     pub(super) fn deal(&mut self, random: &mut SeededRandom) -> u32 {
-        // A step of Fisher and Yates' shuffle at a time.
+        // One step of the Fisher-Yates shuffle.
         let other = self.dealt + random.below(self.cards.len() - self.dealt);
         self.cards.swap(self.dealt, other);
         let card = self.cards[self.dealt];

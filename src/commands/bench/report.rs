@@ -1,4 +1,4 @@
-//! What a measurement came to.
+//! The result of a measurement.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::scope::Scope;
 use crate::commands::client::watched::WatchedDaemon;
 
-/// The report as programs read it. Its members are documented in docs/commands.md.
+/// The report. Its members in JSON are documented in docs/commands.md.
 #[derive(Debug, Serialize)]
 pub(super) struct BenchReport {
     pub(super) endpoint: String,
     pub(super) protocol: &'static str,
     pub(super) load: LoadFacts,
     pub(super) sent: SentFacts,
-    /// What became of the messages; absent where no daemon told.
+    /// What became of the messages; `None` without a ledger.
     pub(super) ledger: Option<LedgerFacts>,
     pub(super) daemon: Option<DaemonFacts>,
-    /// Whether each message that was sent is in the ledger, and only these.
+    /// Whether the ledger has every message sent, and no others.
     pub(super) accounted: bool,
 }
 
-/// What was to be sent.
+/// The load.
 #[derive(Debug, Serialize)]
 pub(super) struct LoadFacts {
     pub(super) types: BTreeMap<&'static str, u32>,
@@ -40,18 +40,18 @@ pub(super) struct LoadFacts {
     pub(super) rate: Option<u64>,
 }
 
-/// What was sent.
+/// The messages sent.
 #[derive(Debug, Serialize)]
 pub(super) struct SentFacts {
     pub(super) messages: u64,
-    /// Absent for streams, which have none.
+    /// `None` for streams.
     pub(super) datagrams: Option<u64>,
     pub(super) bytes: u64,
     pub(super) seconds: f64,
     pub(super) messages_a_second: f64,
-    /// Messages that the system did not take, by reason.
+    /// Messages that the system refused, by reason.
     pub(super) errors: BTreeMap<&'static str, u64>,
-    /// Messages that were due and given up because the sender was late.
+    /// Messages given up because the sender was late.
     pub(super) slipped: u64,
     pub(super) interrupted: bool,
     pub(super) broken: Option<String>,
@@ -59,33 +59,33 @@ pub(super) struct SentFacts {
     pub(super) cpu_s_per_million: Option<f64>,
 }
 
-/// What the daemon's ledger grew by.
+/// The increase of the daemon's ledger.
 #[derive(Debug, Serialize)]
 pub(super) struct LedgerFacts {
-    /// The listeners whose ledger it is; empty for all of the daemon's.
+    /// The listeners that the ledger is of; empty for all listeners.
     pub(super) listeners: Vec<String>,
     pub(super) received: u64,
-    /// `aggregated` of the daemon's ledger.
+    /// `aggregated` in the daemon's ledger.
     pub(super) accepted: u64,
     pub(super) rejected: CountsByReason,
     /// Datagrams.
     pub(super) kernel_drops: u64,
     /// Datagrams or connections.
     pub(super) refused: CountsByReason,
-    /// Messages that were sent and are in none of these; below zero if others sent too.
+    /// Messages sent that are in none of these counts; negative if other clients sent too.
     pub(super) unaccounted: i64,
     pub(super) overflowed: u64,
     pub(super) receive_buffer: Option<u64>,
 }
 
-/// What it cost the daemon.
+/// What the load cost the daemon.
 #[derive(Debug, Serialize)]
 pub(super) struct DaemonFacts {
     pub(super) version: String,
     pub(super) instance: String,
     pub(super) pid: u32,
     pub(super) cpu_s: f64,
-    /// By messages received.
+    /// CPU time of a million received messages.
     pub(super) cpu_s_per_million: Option<f64>,
     pub(super) resident_bytes: Option<u64>,
     pub(super) resident_peak_bytes: Option<u64>,
@@ -131,7 +131,7 @@ impl BenchReport {
         }
     }
 
-    /// Messages that were sent and are known not to have got through.
+    /// Messages known to be lost.
     pub(super) fn lost(&self) -> u64 {
         self.ledger.as_ref().map_or(0, |ledger| {
             let dropped = ledger.dropped_messages(self.sent.datagrams, self.load.batch);
@@ -139,8 +139,8 @@ impl BenchReport {
         })
     }
 
-    /// Whether the exit status is 0. `asked` is whether a ledger was asked for, `strict` whether a
-    /// loss that is accounted for is a failure too.
+    /// Whether the exit status is 0. Without `asked` a ledger is not required; with `strict` a loss that
+    /// is accounted for is a failure too.
     pub(super) fn is_good(&self, asked: bool, strict: bool) -> bool {
         let went_out = self.sent.messages > 0 && self.sent.broken.is_none();
         let got_through = self.lost() == 0 && self.sent.errors.is_empty();
@@ -193,7 +193,7 @@ impl LedgerFacts {
         facts
     }
 
-    /// Messages in datagrams that nobody read. A connection that was refused is none.
+    /// Messages in unread datagrams. A refused connection has no messages.
     fn dropped_messages(&self, datagrams: Option<u64>, batch: u32) -> u64 {
         let unread = self.kernel_drops + api::sum(&self.refused);
         datagrams.map_or(0, |_| unread * u64::from(batch))
@@ -201,7 +201,7 @@ impl LedgerFacts {
 }
 
 impl DaemonFacts {
-    /// The cost of so many received messages.
+    /// The cost of a number of received messages.
     fn of(pair: &StatusPair, received: u64) -> Self {
         let StatusPair { watched, after } = pair;
         let ProcessStatus { pid, cpu_s, resident_bytes, resident_peak_bytes } = after.process;

@@ -1,4 +1,4 @@
-//! Sends a load at its pace, and counts what went out.
+//! Sends a load at its pace, and counts payloads and bytes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -100,7 +100,7 @@ fn left(amount: Amount, sent: &SentLoad) -> u64 {
     }
 }
 
-/// How long a sleep may be.
+/// The longest sleep.
 fn time_left(amount: Amount, elapsed: Duration) -> Duration {
     match amount {
         Amount::Time(time) => time.saturating_sub(elapsed),

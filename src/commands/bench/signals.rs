@@ -1,5 +1,4 @@
-//! SIGINT and SIGTERM: the first ends the sending and is followed by the report, the second ends the
-//! process.
+//! SIGINT and SIGTERM: the first ends the sending, before the report; the second ends the process.
 
 use std::io;
 use std::process;
@@ -10,10 +9,10 @@ use std::thread;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What a shell gives as the status of a program that SIGINT ended.
+/// The status that a shell reports for a program that SIGINT ended.
 const STATUS_INTERRUPTED: i32 = 130;
 
-/// Gives what becomes true with the first signal.
+/// Returns a flag that the first signal sets.
 ///
 /// # Errors
 /// When the system refuses a thread or a handler.

@@ -11,9 +11,9 @@ use crate::commands::client::connect::{ConnectError, connect, is_passing};
 use crate::commands::client::endpoint::SendEndpoint;
 use engine::sys::SendRing;
 
-/// Datagrams of one system call at most.
+/// Most datagrams of one system call.
 const DATAGRAMS_A_CALL: u64 = 64;
-/// Bytes of one write to a stream at most.
+/// Most bytes of one write to a stream.
 const BYTES_A_WRITE: usize = 64 << 10;
 /// How long a stream may take for the rest of a line at the end.
 const LAST_LINE_MAX: Duration = Duration::from_secs(5);
@@ -26,12 +26,12 @@ pub(super) enum LoadSockets {
     Streams(StreamSockets),
 }
 
-/// Payloads and bytes that the system took.
+/// Payloads and bytes that the system accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Passed {
     /// Whole payloads.
     pub(super) payloads: u64,
-    /// Bytes, those of incomplete payloads included.
+    /// Bytes, including those of incomplete payloads.
     pub(super) bytes: u64,
 }
 

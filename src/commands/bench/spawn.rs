@@ -1,4 +1,4 @@
-//! A daemon for the measurement: started from the same binary, with a configuration of its own.
+//! A daemon for the measurement, started from the same binary with a temporary configuration.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -21,7 +21,7 @@ use engine::sys;
 const START_MAX: Duration = Duration::from_secs(30);
 /// How long a stop may take before the daemon is killed.
 const STOP_MAX: Duration = Duration::from_secs(15);
-/// Pause between two looks whether it has ended.
+/// Pause between two checks whether it has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Why there is no daemon.
@@ -30,12 +30,12 @@ pub(super) enum SpawnError {
     /// The system refuses a process, a thread or a folder.
     #[error("cannot start a daemon: {0}")]
     System(#[from] io::Error),
-    /// It did not get ready.
+    /// The daemon did not become ready.
     #[error("the daemon did not start; its last word: {0}")]
     Silent(String),
 }
 
-/// A daemon that is stopped, and its folder removed, when this is dropped.
+/// A daemon. Dropping it stops the daemon and removes its folder.
 #[derive(Debug)]
 pub(super) struct SpawnedDaemon {
     child: Child,
@@ -45,11 +45,11 @@ pub(super) struct SpawnedDaemon {
 }
 
 impl SpawnedDaemon {
-    /// Starts one with a listener for the load. Its points go nowhere; what costs is aggregating
-    /// them and writing them as text.
+    /// Starts a daemon with a listener for the load. It writes its points to /dev/null, so the cost is
+    /// that of aggregating and formatting.
     ///
     /// # Errors
-    /// When it does not say where its admin endpoint is.
+    /// When it does not report its admin endpoint.
     pub(super) fn start(transport: Transport, load: &Load) -> Result<Self, SpawnError> {
         let folder = tempfile::Builder::new().prefix("tallyd-bench-").tempdir()?;
         let path = folder.path().join("tallyd.yaml");
@@ -62,11 +62,11 @@ impl SpawnedDaemon {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         sys::end_with_parent(&mut command);
-        // Ctrl-C in a terminal is for the load generator: the daemon still has to tell its ledger.
+        // Ctrl-C in a terminal is for the load generator: the daemon has to report its ledger first.
         command.process_group(0);
         let mut child = command.spawn()?;
         let log = follow_log(&mut child)?;
-        // Made before the wait, so that whatever happens the daemon is stopped.
+        // Built before the wait, so that an error stops the daemon.
         let mut daemon = Self { child, admin: String::new(), _folder: folder };
         daemon.admin = wait_for_admin(&log)?;
         Ok(daemon)
@@ -90,16 +90,16 @@ impl Drop for SpawnedDaemon {
     }
 }
 
-/// The defaults, but for where it listens, limits that the load does not hit, and a destination
-/// that keeps nothing.
+/// The defaults, except for the addresses, limits that the load does not reach, and a destination that
+/// keeps nothing.
 fn configuration(transport: Transport, load: &Load, folder: &TempDir) -> String {
     let place = if transport.has_address() {
         "address: \"127.0.0.1:0\"".to_owned()
     } else {
-        // JSON strings are YAML strings: the folder's name may hold what YAML has a use for.
+        // A JSON string is a YAML string, so characters of the folder's name need no other escapes.
         format!("path: {}", Value::from(folder.path().join("socket").display().to_string()))
     };
-    // Without the file, the console writes to where nobody reads.
+    // Without the forwarder `file`, the console writes to /dev/null.
     let forwarders =
         if cfg!(feature = "file") { "forwarders: { file: { path: /dev/null } }\n" } else { "" };
     format!(
@@ -113,7 +113,7 @@ fn configuration(transport: Transport, load: &Load, folder: &TempDir) -> String 
     )
 }
 
-/// Reads the daemon's log as long as it runs: a pipe that nobody reads would stop it.
+/// Reads the daemon's log while it runs: a full pipe would block it.
 fn follow_log(child: &mut Child) -> io::Result<Receiver<String>> {
     let (sender, lines): (Sender<String>, _) = mpsc::channel();
     if let Some(stderr) = child.stderr.take() {
@@ -126,7 +126,7 @@ fn follow_log(child: &mut Child) -> io::Result<Receiver<String>> {
     Ok(lines)
 }
 
-/// Reads the log up to the line that tells where the admin endpoint is, which is bound last.
+/// Reads the log up to the line with the address of the admin endpoint, which is bound last.
 fn wait_for_admin(lines: &Receiver<String>) -> Result<String, SpawnError> {
     let deadline = Instant::now() + START_MAX;
     let mut last = "nothing".to_owned();

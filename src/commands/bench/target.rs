@@ -59,7 +59,7 @@ impl Witness {
     }
 }
 
-/// Waits until the daemon accounts for so many messages, or its ledger does not change any more; gives
+/// Waits until the daemon accounts for this number of messages, or its ledger stops changing; gives
 /// `progress` the number of messages that are missing.
 ///
 /// # Errors

@@ -1,11 +1,11 @@
-//! The report as people read it.
+//! The report as text.
 
 use std::fmt::Write;
 
 use super::report::{BenchReport, DaemonFacts, LedgerFacts, SentFacts};
 use crate::commands::client::numbers::grouped;
 
-/// Fewer messages than this say little about what a million costs.
+/// Least number of messages from which the cost of a million can be estimated.
 const FEW: u64 = 100_000;
 
 const RED: &str = "\x1b[31m";
@@ -13,7 +13,7 @@ const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
 
-/// Writes it; `unknown` is why no daemon told what became of the messages.
+/// Writes the report; `unknown` is the reason why there is no ledger.
 pub(super) fn write(report: &BenchReport, unknown: Option<&str>, with_colours: bool) -> String {
     let mut text = String::new();
     let mut row = |label: &str, value: String| {
@@ -105,7 +105,7 @@ fn cost(daemon: &DaemonFacts, report: &BenchReport) -> String {
     text
 }
 
-/// What somebody who reads the numbers should know or do.
+/// Notes on the numbers.
 fn notes(report: &BenchReport) -> Vec<String> {
     let (sent, mut notes) = (&report.sent, Vec::new());
     if sent.interrupted {
@@ -213,7 +213,7 @@ fn share_of(part: u64, whole: u64) -> String {
         return String::new();
     }
     let percent = part as f64 * 100.0 / whole as f64;
-    // A few of a million are neither nothing nor everything.
+    // A few of a million are neither 0 % nor 100 %.
     if part > 0 && part < whole {
         format!(" ({:.3} %)", percent.clamp(0.001, 99.999))
     } else {

@@ -1,4 +1,4 @@
-//! Where a daemon's HTTP endpoint is, by the options and the configuration.
+//! The admin endpoint of a daemon, by the options and the configuration.
 
 use clap::{Args, ValueHint};
 use std::io::ErrorKind;
@@ -19,17 +19,17 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// The file, if one is named.
+    /// The file that `--config` names.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.config.as_deref()
     }
 }
 
-/// Reads the configuration. One that is not named is no obstacle to those who may not read it.
+/// Loads the configuration; `None` if the default file exists but this user may not read it.
 ///
 /// # Errors
-/// When it is wrong, or one that is named cannot be read.
+/// When the file is invalid, or the named one cannot be read.
 pub(crate) fn load(args: &ConfigArgs) -> Result<Option<ConfigFile>, LoadError> {
     match config::load(args.path()) {
         Ok(loaded) => Ok(Some(loaded)),
@@ -42,8 +42,8 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Option<ConfigFile>, LoadError> {
     }
 }
 
-/// The one that is named, else the configured one, else the default; `None` if the configuration
-/// turns it off.
+/// The URL of the named endpoint, else of the configured one, else of the default; `None` if the
+/// configuration disables the endpoint.
 pub(crate) fn admin(named: Option<&str>, loaded: Option<&ConfigFile>) -> Option<String> {
     match (named, loaded.map(|loaded| &loaded.config.admin.listen)) {
         (Some(url), _) => Some(url.to_owned()),

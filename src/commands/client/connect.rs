@@ -9,10 +9,10 @@ use thiserror::Error;
 
 use super::endpoint::{SendEndpoint, SocketPlace};
 
-/// A socket that takes nothing for so long gives way to a look at the clock and at the signals.
+/// How long a write may block before the sender checks the clock and the signals.
 const WAIT_MAX: Duration = Duration::from_millis(200);
 
-/// Why nothing can be sent.
+/// Why a socket cannot be opened.
 #[derive(Debug, Error)]
 #[error("cannot send to {endpoint}: {source}{hint}")]
 pub(crate) struct ConnectError {
@@ -22,15 +22,15 @@ pub(crate) struct ConnectError {
     hint: &'static str,
 }
 
-/// Whether the same can be tried again: a signal came, or the time to wait was over.
+/// Whether the operation can be retried: a signal interrupted it, or it timed out.
 pub(crate) fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
 }
 
-/// Opens a socket and makes sure, as far as this host can tell, that somebody listens there.
+/// Opens a socket and checks, as far as this host can, that a daemon listens there.
 ///
 /// # Errors
-/// What the system says, and what to do about it.
+/// The error of the system, with advice.
 pub(crate) fn connect(endpoint: &SendEndpoint) -> Result<Socket, ConnectError> {
     open(endpoint).map_err(|source| ConnectError {
         endpoint: endpoint.clone(),
@@ -56,8 +56,8 @@ fn open(endpoint: &SendEndpoint) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Sends an empty datagram, which means nothing to a listener: on this host the answer that nobody
-/// listens is there when the call returns.
+/// Sends an empty datagram, which listeners ignore. On this host, the error that no socket listens is
+/// available when the call returns.
 fn knock(socket: &Socket, address: &SocketAddr) -> io::Result<()> {
     if !address.ip().is_loopback() {
         return Ok(());

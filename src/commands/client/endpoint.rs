@@ -1,4 +1,5 @@
-//! Where messages go, as it is written on the command line and as a listener names itself.
+//! The endpoints that messages are sent to, as written on the command line and in the names of
+//! listeners.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,26 +11,26 @@ use basics::address;
 use crate::config::DEFAULT_PORT;
 use engine::listener::{Protocol, Transport};
 
-/// A listener's transport and place.
+/// The transport and the place of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendEndpoint {
-    /// How messages go there.
+    /// The transport.
     pub transport: Transport,
-    /// Its address or path.
+    /// The address or path.
     pub place: SocketPlace,
 }
 
 /// An address or a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SocketPlace {
-    /// Of `udp` and `tcp`.
+    /// For `udp` and `tcp`.
     Address(SocketAddr),
-    /// Of `unix` and `unix_datagram`.
+    /// For `unix` and `unix_datagram`.
     Path(PathBuf),
 }
 
 impl SendEndpoint {
-    /// Reads what follows the protocol in a listener's name: `udp 127.0.0.1:5090`.
+    /// Parses the part of a listener's name after its protocol: `udp 127.0.0.1:5090`.
     fn parse(transport: &str, place: &str) -> Result<Self, String> {
         let transport = Transport::from_word(transport).ok_or_else(|| {
             format!("`{transport}` is no transport: udp, tcp, unix or unix_datagram")
@@ -53,7 +54,7 @@ impl SendEndpoint {
         Some((Protocol::from_word(protocol)?, Self::parse(transport, place).ok()?))
     }
 
-    /// Whether what is sent here comes in at that listener.
+    /// Whether messages to this endpoint arrive at a listener.
     #[must_use]
     pub fn leads_to(&self, listener: &Self) -> bool {
         self.transport == listener.transport
@@ -65,7 +66,8 @@ impl SendEndpoint {
             }
     }
 
-    /// Where to reach a listener of this host: one that listens everywhere does on loopback.
+    /// The address at which a listener of this host is reached: the loopback address if it listens on
+    /// all addresses.
     #[must_use]
     pub fn reachable(listens_at: SocketAddr) -> SocketAddr {
         let ip = match listens_at.ip() {
@@ -76,7 +78,7 @@ impl SendEndpoint {
         SocketAddr::new(ip, listens_at.port())
     }
 
-    /// Whether messages go in datagrams, and not in a stream of lines.
+    /// Whether messages are datagrams, and not lines of a stream.
     #[must_use]
     pub fn is_datagram(&self) -> bool {
         matches!(self.transport, Transport::Udp | Transport::UnixDatagram)
@@ -84,7 +86,7 @@ impl SendEndpoint {
 }
 
 impl Default for SendEndpoint {
-    /// The listener that a daemon has without configuration.
+    /// The listener of a daemon without configuration.
     fn default() -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT));
         Self { transport: Transport::Udp, place: SocketPlace::Address(address) }
@@ -94,8 +96,8 @@ impl Default for SendEndpoint {
 impl FromStr for SendEndpoint {
     type Err = String;
 
-    /// Reads `udp://host:port`, `tcp://host:port`, `unix:///path` or `unix_datagram:///path`;
-    /// without a transport it is UDP.
+    /// Parses `udp://host:port`, `tcp://host:port`, `unix:///path` or `unix_datagram:///path`; without a
+    /// transport it is UDP.
     fn from_str(text: &str) -> Result<Self, String> {
         let (transport, place) = text.split_once("://").unwrap_or(("udp", text));
         Self::parse(transport, place)

@@ -11,20 +11,20 @@ use thiserror::Error;
 
 use super::http::{AnswerError, HttpConnector};
 
-/// Why a daemon did not tell.
+/// Why the admin endpoint gives no reply.
 #[derive(Debug, Error)]
 pub(crate) enum LedgerError {
-    /// The URL is none.
+    /// The URL is invalid.
     #[error("`{0}` is no address of an admin endpoint: it is http://HOST:PORT, without TLS")]
     Url(String),
-    /// Nothing answers, or not with a status.
+    /// The request failed.
     #[error("no daemon tells its status at {url}: {source}; start one with `tallyd run`")]
     Request {
         url: String,
         #[source]
         source: AnswerError,
     },
-    /// What answers is no status.
+    /// The reply cannot be read.
     #[error("what answers at {url} is no tallyd of this version: {source}")]
     Answer {
         url: String,
@@ -36,7 +36,7 @@ pub(crate) enum LedgerError {
     System(#[from] io::Error),
 }
 
-/// A daemon's HTTP endpoint.
+/// A client of the admin endpoint of one daemon.
 #[derive(Debug)]
 pub(crate) struct AdminClient {
     http: HttpConnector,
@@ -44,10 +44,10 @@ pub(crate) struct AdminClient {
 }
 
 impl AdminClient {
-    /// At `http://host:port`, or just `host:port`.
+    /// A client of `http://host:port`, or just `host:port`.
     ///
     /// # Errors
-    /// When it is something else.
+    /// When the URL is invalid.
     pub(crate) fn new(url: &str) -> Result<Self, LedgerError> {
         let place = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
         if place.is_empty() || place.contains("://") {
@@ -56,7 +56,7 @@ impl AdminClient {
         Ok(Self { http: HttpConnector::new()?, url: format!("http://{place}") })
     }
 
-    /// Where it is.
+    /// The URL.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
@@ -66,10 +66,10 @@ impl AdminClient {
         &self.http
     }
 
-    /// The status right now.
+    /// The current status.
     ///
     /// # Errors
-    /// When there is no answer, or none that can be understood.
+    /// When there is no reply, or none of a compatible daemon.
     pub(crate) fn status(&self) -> Result<Status, LedgerError> {
         self.get(AdminPath::Status.as_str())
     }
@@ -82,7 +82,7 @@ impl AdminClient {
         self.get(AdminPath::Rejected.as_str()).map(|list: RejectedList| list.rejected)
     }
 
-    /// What a reload would change right now.
+    /// The changes that a reload would make now.
     ///
     /// # Errors
     /// As for the status.
@@ -90,7 +90,7 @@ impl AdminClient {
         self.get(AdminPath::Reload.as_str())
     }
 
-    /// What a path answers.
+    /// The reply of a path.
     ///
     /// # Errors
     /// As for the status.

@@ -1,4 +1,4 @@
-//! What was probably meant.
+//! The probable intention behind an error.
 
 use model::METRIC_WORDS;
 use serde_json::{Map, Value};
@@ -8,11 +8,11 @@ use engine::listener::Protocol;
 use engine::protocol::{RejectReason, Rejection, parse_finite};
 use yaml::suggest::nearest;
 
-/// Keys that mean something themselves, so that nothing else was meant by them.
+/// Keys with a meaning, which are no misspelling of another key.
 const MEANINGFUL: [&str; 6] =
     ["metric_name", "metric_type", "value", "sample_rate", "tags", "timestamp"];
 
-/// Advice on a rejection; `rest` is the message from its place on, `token` what stands there.
+/// Advice on a rejection; `rest` is the message from the offset on, `token` the token at the offset.
 pub(super) fn advice(
     protocol: Protocol,
     rest: &[u8],
@@ -41,7 +41,7 @@ fn meant(word: &str, shown: &str) -> Advice {
     Advice { nearest: Some(word.to_owned()), words: format!("did you mean {shown}?") }
 }
 
-/// A string without its quotes, all else as it is.
+/// A token as text: a string without its quotes.
 fn token_text(token: &[u8]) -> String {
     serde_json::from_slice::<String>(token)
         .unwrap_or_else(|_| String::from_utf8_lossy(token).into_owned())
@@ -65,8 +65,8 @@ fn known_type(protocol: Protocol, word: &str) -> Option<Advice> {
 /// A word for a type, and the word that the protocol has for it.
 type TypeWord = (&'static str, &'static str);
 
-/// The words for types of JSON messages, the canonical ones first: of equally near words the first is
-/// advised.
+/// The words for types of JSON messages, the canonical ones first: the first of equally near words
+/// wins.
 fn json_types() -> Vec<TypeWord> {
     let canonical = METRIC_WORDS.iter().map(|words| (words.word, words.word));
     let others = METRIC_WORDS.iter().flat_map(|words| {
@@ -86,7 +86,7 @@ fn statsd_types() -> Vec<TypeWord> {
     accepted.chain(others).collect()
 }
 
-/// A key that is there in place of the one that is not.
+/// The key that a message has in place of a missing one.
 fn key(rest: &[u8], wanted: &str, others: &[&str]) -> Option<Advice> {
     let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<Map<String, Value>>();
     let members = values.next()?.ok()?;
@@ -97,7 +97,7 @@ fn key(rest: &[u8], wanted: &str, others: &[&str]) -> Option<Advice> {
     Some(meant(wanted, &format!("`{wanted}` where it says `{found}`")))
 }
 
-/// The number in a text, without blanks, with a point, without a unit.
+/// The number in a text that has blanks, a decimal comma or a unit.
 fn number(text: &str) -> Option<Advice> {
     let text = text.trim().replace(',', ".");
     let bare = text.trim_end_matches(|c: char| c.is_alphabetic() || matches!(c, '%' | ' ' | 'µ'));

@@ -1,8 +1,7 @@
-//! What is wrong with a rejected message, for the one who wrote it: the place, what stands there,
-//! and what was probably meant.
+//! Explains a rejected message to its author: the place of the error, the token there, and the
+//! probable intention.
 //!
-//! The daemon only notes a [`Rejection`], as bad messages come by the million. This looks at one of
-//! them at leisure.
+//! The daemon itself only notes a [`Rejection`], because rejected messages may come by the million.
 
 use std::fmt;
 
@@ -13,37 +12,37 @@ use engine::protocol::{RejectReason, Rejection};
 mod advice;
 mod place;
 
-/// Bytes that are shown before and behind the place.
+/// Bytes that an excerpt shows before and after the place.
 const SHOWN_BEFORE: usize = 48;
 const SHOWN_BEHIND: usize = 32;
-/// Characters that are shown of what stands at the place.
+/// Characters of the token that are shown.
 const GOT_CHARS_MAX: usize = 40;
 
-/// A rejection with its circumstances. Shown, it is one sentence, safe for a terminal.
+/// A rejection with its context. Displayed, it is one sentence, safe for a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Diagnosis {
-    /// What the daemon notes.
+    /// The rejection as the daemon notes it.
     pub(crate) rejection: Rejection,
-    /// JSON Pointer (RFC 6901) to the value, as far as the text could be read; empty for the message
-    /// as a whole.
+    /// The JSON Pointer (RFC 6901) to the value, as far as the text can be parsed; empty for the whole
+    /// message.
     pub(crate) pointer: Option<String>,
-    /// What stands there, escaped; none where something is missing.
+    /// The token at the offset, escaped; `None` where something is missing.
     pub(crate) got: Option<String>,
-    /// What to do.
+    /// Advice.
     pub(crate) advice: Option<Advice>,
 }
 
-/// What was probably meant.
+/// The probable intention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Advice {
-    /// The right word, where one is near.
+    /// The nearest valid word, if one is near.
     pub(crate) nearest: Option<String>,
     /// The same as a clause.
     pub(crate) words: String,
 }
 
 impl Diagnosis {
-    /// Looks at a rejected message: a line, or an array as a whole. The offset is into it.
+    /// Examines a rejected message: a line or a whole array, which the offset is into.
     pub(crate) fn of(protocol: Protocol, message: &[u8], rejection: Rejection) -> Self {
         let offset = rejection.offset.min(message.len());
         let pointer = (protocol == Protocol::Json).then(|| place::pointer(message, offset));
@@ -57,7 +56,7 @@ impl Diagnosis {
         Self { rejection, pointer, got, advice }
     }
 
-    /// The line around the place, and below it a mark.
+    /// The text around the place, and a line with a mark below it.
     pub(crate) fn excerpt(&self, message: &[u8]) -> [String; 2] {
         let offset = self.rejection.offset.min(message.len());
         let is_boundary = |at: &usize| message.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
@@ -107,7 +106,7 @@ mod tests {
     use super::*;
     use engine::protocol::Limits;
 
-    /// What is said of the one message in `text`.
+    /// The diagnosis of the one message in `text`.
     fn said(protocol: Protocol, text: &str) -> String {
         let mut said = Vec::new();
         protocol.decode(text.as_bytes(), &Limits::default(), &mut |message| {

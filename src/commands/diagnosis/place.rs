@@ -1,8 +1,8 @@
-//! Where in a message an offset lies. All before it could be read; what follows need not be JSON.
+//! The place of an offset in a message. The text before it is valid; the rest need not be JSON.
 
 use engine::listener::Protocol;
 
-/// A container around the place.
+/// A container around the offset.
 enum JsonLevel<'a> {
     /// With its latest key, in quotes.
     Object {
@@ -35,7 +35,7 @@ pub(super) fn pointer(message: &[u8], offset: usize) -> String {
         }
         at = end;
     }
-    // What is wrong may be a key itself.
+    // The error may be in a key.
     if let Some(JsonLevel::Object { key, is_key_next: true }) = levels.last_mut()
         && at == offset
         && message.get(at) == Some(&b'"')
@@ -45,7 +45,7 @@ pub(super) fn pointer(message: &[u8], offset: usize) -> String {
     levels.iter().map_while(step).collect()
 }
 
-/// What stands at `offset`: a word, a number, a string with its quotes, or a bracket.
+/// The token at `offset`: a word, a number, a string with its quotes, or a bracket.
 pub(super) fn token(protocol: Protocol, message: &[u8], offset: usize) -> Vec<u8> {
     let rest = &message[offset..];
     let quoted = |quote: u8| {
@@ -67,7 +67,7 @@ fn ends_before(rest: &[u8], stops: &[u8]) -> usize {
     rest.iter().position(|byte| stops.contains(byte)).unwrap_or(rest.len())
 }
 
-/// Behind the closing quote of a string that starts at `start`, or the end.
+/// The offset after the closing quote of a string that starts at `start`, or the end of the message.
 fn string_end(message: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = message.get(at) {

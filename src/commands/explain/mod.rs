@@ -1,4 +1,4 @@
-//! `tallyd explain`: what becomes of messages, and what each destination gets of them. It asks no
+//! `tallyd explain`: shows how messages are recorded, and what each destination would get. It needs no
 //! daemon and sends nothing.
 
 use crate::commands::client::configured::ConfigArgs;
@@ -44,21 +44,21 @@ mod text;
 
 /// Wrong usage.
 const STATUS_USAGE: u8 = 2;
-/// Most of one input: it is read as a whole, as an array may be.
+/// Largest input: it is read as a whole, because it may be an array.
 const INPUT_BYTES_MAX: u64 = 64 << 20;
-/// Standard input by its name.
+/// The name of standard input.
 const STDIN: &str = "-";
 
-/// Why nothing more is explained.
+/// Why the command ends.
 #[derive(Debug, Error)]
 enum ExplainError {
-    /// What was named is neither a file nor a message.
+    /// An argument is neither a file nor a message.
     #[error(
         "`{0}` is neither a file nor a message: messages begin with `{{` or `[` or, with --statsd, \
          have a `|`"
     )]
     Usage(String),
-    /// There is no configuration.
+    /// The configuration cannot be loaded.
     #[error(transparent)]
     Config(#[from] LoadError),
     /// An input cannot be read.
@@ -67,7 +67,7 @@ enum ExplainError {
     /// An input is too large.
     #[error("{0}: larger than 64 MiB: explain a part of it, as with head(1)")]
     TooLarge(String),
-    /// Standard output takes nothing.
+    /// Standard output cannot be written.
     #[error("cannot write: {0}")]
     Output(#[source] io::Error),
 }
@@ -79,7 +79,7 @@ pub fn command(args: &ExplainArgs) -> ExitCode {
     match run(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        // Whoever reads has seen enough.
+        // The reader has closed the pipe.
         Err(ExplainError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
@@ -126,7 +126,7 @@ fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
     Ok(is_good && number > 0)
 }
 
-/// Takes secrets out of what destinations write; whether there were any.
+/// Masks the secrets that destinations write into payloads; whether there were any.
 fn mask_secrets(forwarders: &mut Spanned<ForwardersConfig>) -> bool {
     let mut masked = forwarders.get().clone();
     let is_masked = masked.mask_payload_secrets();
@@ -134,7 +134,7 @@ fn mask_secrets(forwarders: &mut Spanned<ForwardersConfig>) -> bool {
     is_masked
 }
 
-/// An input's name and bytes.
+/// The name and the bytes of an input.
 #[allow(clippy::print_stderr)]
 fn read(input: &str, protocol: Protocol) -> Result<(String, Vec<u8>), ExplainError> {
     let failed = |source| ExplainError::Input { name: input.to_owned(), source };
@@ -165,7 +165,7 @@ fn read(input: &str, protocol: Protocol) -> Result<(String, Vec<u8>), ExplainErr
     Ok((input.to_owned(), bytes))
 }
 
-/// The messages of an input, as a datagram holds them, each with its line: lines, or an array.
+/// The messages of an input, each with its line number: one a line, or one array.
 fn messages(protocol: Protocol, input: &[u8]) -> Vec<(u64, &[u8])> {
     if protocol.is_array(input) {
         return vec![(1, input.trim_ascii_end())];

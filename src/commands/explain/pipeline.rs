@@ -1,5 +1,5 @@
-//! The daemon's own way from a message to the bytes of each destination, on one thread: its decoder,
-//! its identifier, its table and store, its selection and its encoders.
+//! The daemon's path from a message to the bytes for each destination, on one thread: decoder,
+//! identifier, table, store, selection and encoders.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use engine::listener::Protocol;
 use engine::listener::recorder::RecorderContext;
 use engine::protocol::Sample;
 
-/// A daemon without sockets. Messages go through it one after the other, each in a window of its own.
+/// A daemon without sockets. It takes one message after the other, each in its own window.
 pub(super) struct ExplainPipeline {
     protocol: Protocol,
     shared: RecorderContext,
@@ -32,13 +32,13 @@ pub(super) struct ExplainPipeline {
     spare: Box<Tally>,
     store: Store,
     interval: Duration,
-    /// The end of the latest window.
+    /// The clock of the windows.
     clock: WindowClock,
     now_ms: u64,
     destinations: Vec<Destination>,
 }
 
-/// A message and where it is from.
+/// A message and its source.
 #[derive(Clone, Copy)]
 pub(super) struct Message<'a> {
     pub(super) bytes: &'a [u8],
@@ -48,7 +48,7 @@ pub(super) struct Message<'a> {
 }
 
 impl ExplainPipeline {
-    /// With what a daemon of this configuration has.
+    /// The pipeline of a daemon with this configuration.
     pub(super) fn new(protocol: Protocol, config: &Config, destinations: Vec<Destination>) -> Self {
         let shared = config.shared(Instant::now());
         let interval = config.interval.get();
@@ -66,7 +66,7 @@ impl ExplainPipeline {
         }
     }
 
-    /// What becomes of a message.
+    /// Explains a message.
     pub(super) fn explain(&mut self, message: Message<'_>) -> Explained {
         let Self { protocol, shared, table, .. } = self;
         let mut outcomes = Vec::new();
@@ -103,7 +103,7 @@ impl ExplainPipeline {
         }
     }
 
-    /// Closes the window. Nothing is forgotten: between messages passes no time.
+    /// Closes the window. No series expires: no time passes between messages.
     fn flush(&mut self) -> Snapshot {
         let mut tally = self.table.replace_tally(std::mem::take(&mut self.spare));
         self.store.merge(0, &mut tally);
@@ -113,7 +113,7 @@ impl ExplainPipeline {
         self.store.flush(Window { end_ms, interval: self.interval })
     }
 
-    /// What each destination makes of a window. One that nothing was added to is shown to none.
+    /// The payloads of each destination; none for an empty window.
     fn encode(&mut self, snapshot: &Arc<Snapshot>) -> Vec<ForwarderFacts> {
         if snapshot.points.is_empty() {
             return Vec::new();
@@ -127,7 +127,7 @@ impl ExplainPipeline {
             if selected {
                 let mut batch = Batch::default();
                 destination.forwarder.encode(&chosen, &mut batch);
-                // A payload may hold a place alone, for points that end as another's.
+                // A payload is empty when its points end up in another one.
                 let full = batch.pending().filter(|payload| !payload.bytes.is_empty());
                 payloads.extend(full.map(|payload| PayloadFacts {
                     key: (!payload.key.is_empty()).then(|| Bytes::of(payload.key)),
@@ -141,7 +141,7 @@ impl ExplainPipeline {
     }
 }
 
-/// What a sample becomes, before it is recorded.
+/// Describes a sample, and its series, before it is recorded.
 fn describe<'a>(shared: &'a RecorderContext, sample: &Sample<'a>) -> (SampleFacts, Series) {
     let mut tags = sample.tags.clone();
     shared.identifier.add_agent_tags(&mut tags);

@@ -1,4 +1,4 @@
-//! What is told of a message; as JSON, the names here are its members.
+//! The explanation of a message. Its fields are the members of the JSON output.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +9,24 @@ use serde_json::Value;
 use crate::commands::diagnosis::Diagnosis;
 use engine::protocol::SampleValue;
 
-/// A line, or an array as a whole, and what becomes of it.
+/// A line or a whole array, with its explanation.
 #[derive(Debug, Serialize)]
 pub(super) struct Explained {
     /// Its number, from 1.
     pub(super) message: u64,
-    /// Where it is from: a file, `-` or `argument`.
+    /// Its source: a file, `-` or `argument`.
     pub(super) source: String,
-    /// The line in it, from 1; where an array starts.
+    /// The line in the source, from 1; for an array, its first line.
     pub(super) line: u64,
-    /// The message itself; what is no UTF-8 is replaced.
+    /// The message itself, with replacements for invalid UTF-8.
     pub(super) text: String,
     /// Each sample or rejection in it, in order.
     pub(super) outcomes: Vec<MessageOutcome>,
-    /// ExplainLines that are neither: events and service checks.
+    /// Lines that are neither: events and service checks.
     pub(super) skipped: u64,
-    /// What its window holds.
+    /// The points of its window.
     pub(super) points: Vec<PointFacts>,
-    /// What each destination gets of that.
+    /// The payloads of each destination.
     pub(super) forwarders: Vec<ForwarderFacts>,
 }
 
@@ -42,26 +42,26 @@ pub(super) enum MessageOutcome {
 #[derive(Debug, Serialize)]
 pub(super) struct SampleFacts {
     pub(super) series: SeriesFacts,
-    /// What it adds: `count`, `set`, `add`, `value`, `member` or `occurrence`.
+    /// The meaning of the value: `count`, `set`, `add`, `value`, `member` or `occurrence`.
     pub(super) means: &'static str,
     /// A number, or a member of a set.
     pub(super) value: Value,
-    /// How many samples it stands for.
+    /// The number of samples that it stands for.
     pub(super) weight: f64,
-    /// Tags of the agent.
+    /// The tags of the agent.
     pub(super) agent_tags: Vec<AgentTag>,
-    /// Whether a limit on series folded it into another series.
+    /// Whether it overflowed: a limit on series put it into an overflow series.
     pub(super) folded: bool,
 }
 
-/// A tag of the agent, and what became of it.
+/// A tag of the agent, and whether it is used.
 #[derive(Debug, Serialize)]
 pub(super) struct AgentTag {
     pub(super) key: String,
     pub(super) value: String,
-    /// What the message said of the key, if it said anything.
+    /// The value of the key in the message, if it has one.
     pub(super) message: Option<String>,
-    /// Whether the agent's value counts, and not the message's.
+    /// Whether the agent's value replaces the message's.
     pub(super) wins: bool,
 }
 
@@ -73,7 +73,7 @@ pub(super) struct SeriesFacts {
     pub(super) tags: BTreeMap<String, String>,
 }
 
-/// Why a message is no sample.
+/// Why a message is rejected.
 #[derive(Debug, Serialize)]
 pub(super) struct RejectionFacts {
     pub(super) reason: &'static str,
@@ -82,7 +82,7 @@ pub(super) struct RejectionFacts {
     pub(super) expected: &'static str,
     pub(super) got: Option<String>,
     pub(super) nearest: Option<String>,
-    /// All of it as a sentence, and the place in the message with a mark below.
+    /// The same as a sentence, and an excerpt with a mark below.
     #[serde(skip)]
     pub(super) shown: (String, [String; 2]),
 }
@@ -94,27 +94,27 @@ pub(super) struct PointFacts {
     pub(super) fields: BTreeMap<String, f64>,
 }
 
-/// What a destination gets.
+/// The output of a destination.
 #[derive(Debug, Serialize)]
 pub(super) struct ForwarderFacts {
     pub(super) name: String,
     pub(super) kind: &'static str,
-    /// Whether `select` leaves it any point.
+    /// Whether `select` leaves any point.
     pub(super) selected: bool,
     pub(super) payloads: Vec<PayloadFacts>,
-    /// What it shows to whoever asks, in place of payloads.
+    /// The page that it serves in place of payloads.
     pub(super) page: Option<Bytes>,
 }
 
-/// One sendable unit.
+/// One payload.
 #[derive(Debug, Serialize)]
 pub(super) struct PayloadFacts {
-    /// What partitions by it.
+    /// The partition key.
     pub(super) key: Option<Bytes>,
     pub(super) body: Bytes,
 }
 
-/// Exact bytes: as text where they are text.
+/// Exact bytes, as text if they are UTF-8.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Bytes {
@@ -130,7 +130,7 @@ impl Bytes {
         }
     }
 
-    /// How many there are.
+    /// The number of bytes.
     pub(super) fn count(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -140,7 +140,7 @@ impl Bytes {
 }
 
 impl Explained {
-    /// Whether nothing in it is rejected.
+    /// Whether no part of it is rejected.
     pub(super) fn is_good(&self) -> bool {
         self.outcomes.iter().all(|outcome| matches!(outcome, MessageOutcome::Sample(_)))
     }
@@ -183,10 +183,10 @@ impl RejectionFacts {
     }
 }
 
-/// What a sample adds to its series.
+/// The value that a sample adds to its series.
 pub(super) fn added(value: &SampleValue<'_>) -> Value {
     match value {
-        // No message makes a total: servers that are polled do.
+        // No message makes a total: only polled servers do.
         SampleValue::Counter(number)
         | SampleValue::Total { added: number, .. }
         | SampleValue::GaugeSet(number)

@@ -1,4 +1,4 @@
-//! What people read of a message. Nothing in it is obeyed by a terminal.
+//! The explanation of a message as text, without anything that a terminal would obey.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use super::report::{
 };
 use basics::escape::escaped;
 
-/// Bytes of a message that are shown; all of it is in the input.
+/// Bytes of a message that are shown.
 const MESSAGE_BYTES: usize = 200;
 /// Bytes of a line of hexadecimal digits.
 const HEX_BYTES: usize = 32;
@@ -17,7 +17,7 @@ const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
 const PLAIN: &str = "\x1b[0m";
 
-/// Writes it, a blank line behind it.
+/// Writes an explanation and a blank line.
 pub(super) fn write(explained: &Explained, with_colours: bool) -> String {
     let Explained { source, line, text, outcomes, skipped, points, forwarders, .. } = explained;
     let mut lines = ExplainLines { text: String::new(), with_colours };

@@ -1,4 +1,4 @@
-//! Sends messages, and holds back those that the daemon would reject.
+//! Sends messages, except those that the daemon would reject.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -38,7 +38,7 @@ pub(super) struct Sending<'a> {
     /// `None` without `--verify`.
     verification: Option<Verification>,
     progress: ProgressLine,
-    /// Samples, and messages that will be rejected, in what was sent.
+    /// Samples sent, and messages that will be rejected.
     messages: u64,
     /// Messages or lines that were not sent.
     held_back: u64,

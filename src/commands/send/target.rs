@@ -12,7 +12,7 @@ use engine::protocol::Limits;
 pub(super) struct SendTarget {
     pub(super) endpoint: SendEndpoint,
     pub(super) limits: Limits,
-    /// The URL of the admin endpoint; empty if there is none.
+    /// The URL of the admin endpoint; empty if it is disabled.
     pub(super) admin: String,
 }
 

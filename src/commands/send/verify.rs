@@ -214,7 +214,7 @@ mod tests {
             ),
             (ledger(0, 0, 0), false, "2 of 2 messages did not arrive"),
             (ledger(7, 0, 0), true, "others sent as well"),
-            // Somebody else's.
+            // The rejected message is of another sender.
             (ledger(7, 1, 0), true, "others sent as well"),
             (ledger(7, 0, 1), false, "not known"),
         ] {

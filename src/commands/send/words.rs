@@ -23,7 +23,7 @@ pub(super) enum SendInput {
 /// A metric as written on the command line.
 struct MetricWords<'a> {
     name: &'a str,
-    /// The type as written, and what it means if it is known.
+    /// The type as written, and its kind if it is known.
     word: &'a str,
     kind: Option<MetricKind>,
     value: Option<&'a str>,
@@ -35,7 +35,7 @@ struct MetricWords<'a> {
 /// Reads the words.
 ///
 /// # Errors
-/// A sentence about words or options that do not go together.
+/// A sentence about words or options that contradict each other.
 pub(super) fn read(args: &SendArgs) -> Result<SendInput, String> {
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
     let is_message = |word: &str| match args.protocol() {
@@ -80,7 +80,7 @@ impl<'a> MetricWords<'a> {
         args: &'a SendArgs,
     ) -> Result<Self, String> {
         let kind = MetricKind::from_json_word(word).or(MetricKind::from_statsd_type(word));
-        // A member of a set may hold anything. Elsewhere a value has no `=`, but a tag has.
+        // A member of a set may contain any character; other values have no `=`, but tags have.
         let has_value = match rest.first() {
             Some(first) => match kind {
                 Some(MetricKind::Trace) => false,
@@ -117,7 +117,7 @@ impl<'a> MetricWords<'a> {
         Ok(metric)
     }
 
-    /// As JSON. The decoder says what is wrong with it, not this.
+    /// The metric as JSON. Errors in it are left to the decoder.
     fn json(&self) -> Vec<u8> {
         let mut message = format!(
             "{{\"metric_name\": {}, \"metric_type\": {}",
@@ -144,7 +144,10 @@ impl<'a> MetricWords<'a> {
         message.into_bytes()
     }
 
-    /// As a line of statsd, if it can carry all of it.
+    /// The metric as a statsd line.
+    ///
+    /// # Errors
+    /// When a line cannot express the metric.
     fn statsd(&self) -> Result<Vec<u8>, String> {
         let statsd_type = self.statsd_type()?;
         let mut value = self.value.map(str::to_owned).unwrap_or_default();
@@ -175,7 +178,7 @@ impl<'a> MetricWords<'a> {
         Ok(line.into_bytes())
     }
 
-    /// The type of the line: the one that a JSON word stands for, else the word as written.
+    /// The type of the line: the statsd type for a JSON word, else the word as written.
     fn statsd_type(&self) -> Result<&'a str, String> {
         let Some(kind) = self.kind else { return Ok(self.word) };
         let words = kind.words();
@@ -215,8 +218,7 @@ impl<'a> MetricWords<'a> {
     }
 }
 
-/// A number as it was written, if JSON has numbers like this one; else a string, of which a gauge
-/// with a `+` is a change.
+/// A number as written if it is valid JSON, else a string: `+4` for a gauge is a change.
 fn number(text: &str) -> String {
     let is_number = serde_json::from_str::<serde_json::Number>(text).is_ok();
     if is_number && text.trim() == text { text.to_owned() } else { quoted(text) }

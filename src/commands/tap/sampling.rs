@@ -11,7 +11,7 @@ const REPORT_PAUSE: Duration = Duration::from_secs(10);
 /// Counts in a row in which every sample is shown, after which that is reported.
 const CALM_COUNTS: u32 = 3;
 
-/// Whether every sample is shown, and what was reported about it.
+/// The counts so far, and the latest report about them.
 #[derive(Debug, Default)]
 pub(super) struct Sampling {
     pub(super) received: u64,

@@ -75,7 +75,7 @@ pub(super) fn widths(table: &TopTable, columns: Option<usize>) -> Vec<usize> {
         .iter()
         .enumerate()
         .map(|(place, column)| {
-            // The title of the sorted column has a mark behind it.
+            // Room for the mark of the sorted column.
             let title = column.title.len() + 1;
             let cells = table.rows.iter().map(|row| width(&row.cells[place].text));
             cells.max().unwrap_or(0).max(title)

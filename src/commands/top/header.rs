@@ -186,7 +186,7 @@ fn first_to_know(model: &Model, style: ScreenStyle) -> (Mood, String) {
     }
 }
 
-/// Problems that lose data, and those that may need attention.
+/// Problems that lose data, and warnings.
 fn complaints(model: &Model, status: &Status) -> (Vec<String>, Vec<String>) {
     let (mut bad, mut warn) = (Vec::new(), Vec::new());
     let grows = |of: fn(&Status) -> u64| {

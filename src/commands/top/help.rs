@@ -2,7 +2,7 @@
 
 use super::views::View;
 
-/// Keys and what they do.
+/// The keys and their effects.
 pub(super) const KEYS: [(&str, &str); 9] = [
     ("1-6, Tab", "another view"),
     ("s, S", "sort by the next, the previous column; also > < and the arrows"),
@@ -15,7 +15,7 @@ pub(super) const KEYS: [(&str, &str); 9] = [
     ("q, Ctrl-C", "quit"),
 ];
 
-/// What the columns of a view are.
+/// The meanings of the columns of a view.
 pub(super) const fn columns(view: View) -> &'static [(&'static str, &'static str)] {
     match view {
         View::Metrics => &[

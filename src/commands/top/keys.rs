@@ -5,7 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::model::Model;
 use super::views::View;
 
-/// What the screen has to do after a key.
+/// The action of the screen after a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyOutcome {
     /// Draw.

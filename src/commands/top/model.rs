@@ -78,7 +78,7 @@ impl Model {
         Self { polls: Polls::new(interval), ..self }
     }
 
-    /// What the next poll has to ask for.
+    /// The request of the next poll.
     pub(super) fn request(&self) -> PollRequest {
         let is_filtered = !self.filter.is_empty() || self.typed.is_some();
         let limit = if is_filtered { ROWS_MAX } else { ROWS };
@@ -132,7 +132,7 @@ impl Model {
         }
     }
 
-    /// Sorts by the column so many places to the right, wrapping around.
+    /// Sorts by the column `places` to the right, wrapping around.
     pub(super) fn sort_by_next(&mut self, places: usize) {
         let columns = tables::columns(self.view).len();
         let sorting = &mut self.sorting[self.view.number()];

@@ -1,4 +1,4 @@
-//! What can be said behind `tallyd top`.
+//! The options of `tallyd top`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use clap::Args;
 use super::views::View;
 use crate::commands::client::configured::ConfigArgs;
 
-/// Shortest pause between two looks: a rate over less would be noise.
+/// Shortest pause between two polls: a rate over less would be noise.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Longest pause.
 const INTERVAL_MAX: Duration = Duration::from_secs(3600);

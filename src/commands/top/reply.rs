@@ -1,4 +1,4 @@
-//! What one poll of the daemon returns.
+//! The replies of one poll.
 
 use api::history::HistoryTotals;
 use api::rejected::RejectedEntry;

@@ -1,4 +1,4 @@
-//! The terminal: switched to another screen, drawn on, and restored whatever happens.
+//! The terminal: switched to its alternate screen, drawn on, and always restored.
 
 use std::io::{self, Stdout, Write};
 use std::sync::Once;
@@ -168,7 +168,7 @@ impl Screen {
         self.terminal.draw(|frame| draw(frame, model, style)).map(drop)
     }
 
-    /// Clears the screen: after a change of size, what is left on it is unknown.
+    /// Clears the screen: after a change of size its content is unknown.
     fn begin(&mut self) -> io::Result<()> {
         self.size = size()?;
         self.terminal = blank(self.size)?;

@@ -12,7 +12,7 @@ use super::shown::{printable, time_of_day};
 use super::views::View;
 use crate::commands::client::numbers::{bytes, grouped, short, span};
 
-/// How a cell is to be read.
+/// The importance of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Mood {
     #[default]
@@ -298,7 +298,7 @@ fn forwarders(reply: &TopReply, table: &mut TopTable) {
 fn listeners(reply: &TopReply, polls: &Polls, table: &mut TopTable) {
     let listeners = &reply.status.listeners;
     let row = |(place, one): (usize, &ListenerStatus)| {
-        // Threads that share an address have the same name, so they are told apart by their place.
+        // Threads that share an address have the same name, so the place identifies them.
         let received = |reply: &TopReply| {
             let same = reply.status.listeners.get(place)?;
             (same.listener == one.listener).then_some(same.ledger.received)

@@ -61,7 +61,7 @@ impl View {
         }
     }
 
-    /// The view so many places further, wrapping around.
+    /// The view `places` further, wrapping around.
     #[must_use]
     pub(super) fn step(self, places: usize) -> Self {
         Self::ALL[(self.number() + places) % Self::ALL.len()]

@@ -35,7 +35,7 @@ fn write(name: &str, data: &impl Serialize) -> Bytes {
     bytes.into()
 }
 
-/// The event of a sample as it is recorded: `tags` are those of `sample` with the agent's.
+/// The event of a sample as it is recorded: `tags` are its tags with the agent's.
 pub fn sample(
     sample: &Sample<'_>,
     tags: &Tags<'_>,
@@ -74,8 +74,7 @@ pub fn sample(
     write(event::SAMPLE, &data)
 }
 
-/// Of `tags`, the keys that the agent added or replaced; and what the sample has in the place of
-/// those replaced.
+/// The keys of `tags` that the agent added or replaced, and the tags of the sample that it replaced.
 fn agent_tags<'a>(
     sample: &'a Sample<'_>,
     tags: &TagPairs<'_>,
@@ -153,7 +152,7 @@ pub fn start(instance: &str, rate: u64) -> Bytes {
     write(event::START, &StartEvent { version, instance: instance.into(), rate })
 }
 
-/// The event of what became of the messages of so many seconds.
+/// The event with the counts of a number of seconds.
 #[must_use]
 pub fn counts(seconds: f64, counts: &TapCounts) -> Bytes {
     let TapCounts { received, unseen, matched, shown, dropped } = *counts;
