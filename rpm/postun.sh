@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# $1 is how many versions are left: with one, this was an upgrade.
+# $1 is the number of remaining versions: 1 after an upgrade.
 if [ -d /run/systemd/system ]; then
     systemctl --system daemon-reload >/dev/null 2>&1 || :
     if [ "$1" -ge 1 ]; then

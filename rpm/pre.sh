@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The user that the daemon runs as; it stays when the package goes.
+# Creates the daemon's user, which stays when the package is erased.
 getent group tallyd >/dev/null || groupadd --system tallyd || exit 1
 getent passwd tallyd >/dev/null ||
     useradd --system --gid tallyd --no-create-home --home-dir /var/lib/tallyd \

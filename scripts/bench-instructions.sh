@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Counts the instructions of the hot paths under callgrind, and compares with the
-# committed figures: times differ from minute to minute, these do not.
+# Counts the instructions of the hot paths under callgrind and compares them with the
+# committed figures. Unlike times, instruction counts are reproducible.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -14,11 +14,11 @@ usage() {
     cat <<EOF
 usage: scripts/bench-instructions.sh [--accept | BEGINNING...]
 
-Prints how many instructions a message, series or point takes, beside the figures
-in $committed. Fails if one is more than $tolerance % worse, or has no
-figure there. Needs valgrind.
+Prints the instructions per message, series or point and the figures in
+$committed. Fails if one is more than $tolerance % worse or has no figure
+there. Needs valgrind.
 
-  BEGINNING  only benchmarks whose names begin so: decode, record/json
+  BEGINNING  run only benchmarks whose names begin with this: decode, record/json
   --accept   write the new figures to $committed and $document
 EOF
 }
@@ -36,21 +36,21 @@ done
 if $accept && ((${#beginnings[@]} > 0)); then usage >&2 && exit 2; fi
 
 if ! have valgrind; then
-    echo "needs valgrind, which scripts/setup.sh --lint installs" >&2
+    echo "valgrind is missing; scripts/setup.sh --lint installs it" >&2
     exit 1
 fi
 
 # --- counting --------------------------------------------------------------------
 
-# The release profile, and no flags from outside. The package is apart from the
-# tests, so that librdkafka is not built.
+# Builds with the release profile, without flags from the environment. The benchmarks
+# are a separate package, so that librdkafka is not built.
 build() {
     env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u CARGO_BUILD_RUSTFLAGS \
         cargo build --release --locked --package benches --bin instructions
 }
 
-# What the counts depend on besides the code. The C library and memchr choose by
-# what the CPU has.
+# Prints the tools and the CPU features on which the counts depend. The C library and
+# memchr select code by CPU features.
 tools() {
     local avx2=without
     if grep --quiet --word-regexp avx2 /proc/cpuinfo; then avx2=with; fi
@@ -67,8 +67,8 @@ names() {
     done
 }
 
-# Writes "NAME INSTRUCTIONS" to a file in $run. A process for each benchmark, so
-# that a new one does not change the counts of the others.
+# Writes "NAME INSTRUCTIONS" to a file in $run. Each benchmark runs in a separate
+# process, so that a new one does not change the counts of the others.
 count() { # NAME
     local profile units
     profile=$run/$(tr / - <<<"$1").callgrind
@@ -80,7 +80,7 @@ count() { # NAME
             if (!total || !units) exit 1
             printf "%s %.1f\n", name, total / units
         }' "$profile" >"${profile%.callgrind}.count" || {
-        echo "$1: nothing was counted" >&2
+        echo "$1: no instructions were counted" >&2
         return 1
     }
 }
@@ -101,8 +101,8 @@ count_all() { # NAME... -> lines of count, in this order
 
 # --- comparing -------------------------------------------------------------------
 
-# Reads two files of lines "NAME INSTRUCTIONS" and prints the table. Status 1: a
-# figure is worse, or in one file only. Status 3: all is well, and one is better.
+# Reads two files of lines "NAME INSTRUCTIONS" and prints a table. Status 1: a figure is
+# worse, or in one file only. Status 3: none is worse, and at least one is better.
 compare() { # OLD NEW
     awk -v tolerance="$tolerance" -v all="$((${#beginnings[@]} == 0))" '
         function row(name, old, new, change) {
@@ -140,17 +140,17 @@ compare() { # OLD NEW
         }' "$1" "$2"
 }
 
-# Whatever the tools are, the figures are compared, and one that is worse fails: a
-# compiler that makes the daemon slower has to be noticed too, and a check that
-# passes whenever a tool is new would soon check nothing.
+# Figures are compared, and a worse one fails, even if the tools differ: a compiler that
+# makes the daemon slower must be noticed too, and a check that passes after every
+# update of a tool would soon check nothing.
 note_other_tools() {
     local noted
     noted=$(sed -n 's/^# counted with: //p' "$committed")
     if [[ $noted == "$(tools)" ]]; then return; fi
     cat <<EOF
 
-ATTENTION: the committed figures were counted with other tools, so a change may
-be theirs. To know, count the commit before with these tools.
+ATTENTION: the committed figures were counted with other tools, which may explain a
+change. To find out, count the previous commit with these tools.
   committed: $noted
   now:       $(tools)
 EOF
@@ -160,7 +160,7 @@ EOF
 
 write_committed() { # NEW
     cat >"$committed" <<EOF
-# Instructions a message, series or point: scripts/bench-instructions.sh compares
+# Instructions per message, series or point. scripts/bench-instructions.sh compares
 # with these figures, and --accept writes them.
 # counted with: $(tools)
 $(cat "$1")
@@ -205,17 +205,17 @@ if $accept; then
     compare "$committed" "$run/new" || true
     write_committed "$run/new"
     write_table "$run/new"
-    echo "The figures are in $committed and $document now."
+    echo "Wrote the figures to $committed and $document."
     exit
 fi
 status=0
 compare "$committed" "$run/new" || status=$?
 note_other_tools
 case $status in
-0) echo "All as committed." ;;
-1) echo "If it has to be so, run scripts/bench-instructions.sh --accept, and commit the figures." ;;
+0) echo "No change." ;;
+1) echo "If the change is intended, run scripts/bench-instructions.sh --accept and commit the figures." ;;
 3)
-    echo "Please run scripts/bench-instructions.sh --accept, and commit the figures: so it stays."
+    echo "To keep the improvement, run scripts/bench-instructions.sh --accept and commit the figures."
     status=0
     ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A preprocessor of mdbook: makes links that lead out of docs/ lead to the repository.
+"""A preprocessor for mdbook: redirects links out of docs/ to the repository.
 
-In the repository such a link is a path, ../etc/tallyd.yaml; the book has no such file.
+Such a link is a relative path, like ../etc/tallyd.yaml, to a file that the book does not contain.
 """
 
 import json
@@ -14,7 +14,7 @@ LINK = re.compile(r"\]\((\.\./[^)\s]*)\)")
 
 
 def outward(page, text):
-    """The text of a page with links that the book can follow."""
+    """Returns the text of a page with links out of docs/ replaced by URLs of the repository."""
 
     def replace(link):
         target = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), link[1]))
@@ -25,7 +25,8 @@ def outward(page, text):
 
 
 def walk(node):
-    """Changes every chapter below a node, whatever the version of mdbook calls what is between."""
+    """Changes all chapters below a node. Independent of the structure in between, which depends on the
+    version of mdbook."""
     if isinstance(node, list):
         for item in node:
             walk(item)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Checks the licences and sources of all dependencies, and for unwanted ones,
-# against deny.toml. Installs cargo-deny below target/ unless it is there.
+# Checks all dependencies against deny.toml: licences, sources, and banned crates.
+# Installs cargo-deny below target/ if it is missing.
 #
-# It does not look for security advisories: their database must be cloned from
-# GitHub at every run, and a new entry would fail a commit that passed before.
+# It does not check security advisories: their database would be cloned from GitHub
+# in every run, and a new entry would fail a commit that has passed before.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

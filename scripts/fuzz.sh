@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Fuzzes what reads or writes other people's bytes. Needs neither a nightly
-# toolchain nor cargo-fuzz: libFuzzer comes with the crate libfuzzer-sys, and the
-# coverage that guides it is a stable option of rustc.
+# Fuzzes the code that reads untrusted bytes or writes them to outputs. Needs neither a
+# nightly toolchain nor cargo-fuzz: the crate libfuzzer-sys contains libFuzzer, and its
+# coverage instrumentation is a stable option of rustc.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -15,11 +15,11 @@ usage: scripts/fuzz.sh [--seconds N] [--jobs N] [TARGET...]
        scripts/fuzz.sh --minimize [TARGET...]
 
 Builds the fuzz targets and runs each (default: all) for N seconds (default:
-60), as many at a time as there are cores (--jobs). Fails on a finding, keeps
-the input and says how to run it again.
+60), one per core at a time (--jobs). Fails on a finding, keeps the input and
+prints how to run it again.
 
---minimize makes the committed corpus anew: the fewest inputs of it and of all
-local runs that together reach the same code. What once was a finding stays in
+--minimize replaces the committed corpus by the fewest inputs, from it and from
+all local runs, that together reach the same code. Earlier findings stay in
 fuzz/regressions.
 
 Targets: ${all[*]}
@@ -28,7 +28,7 @@ EOF
 
 number() { # OPTION VALUE
     if [[ ! ${2:-} =~ ^[1-9][0-9]*$ ]]; then
-        echo "fuzz: $1 needs a number above 0" >&2
+        echo "fuzz: $1 needs a number greater than 0" >&2
         exit 2
     fi
     echo "$2"
@@ -64,9 +64,9 @@ if ((${#targets[@]} == 0)); then targets=("${all[@]}"); fi
 build=$root/target/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 
-# What cargo-fuzz passes with `--sanitizer none`. AddressSanitizer would need an
-# unstable option and halve the speed, to find what safe code does not have: all
-# of our `unsafe` is in src/sys.rs, whose sockets no target opens.
+# The flags of cargo-fuzz with `--sanitizer none`. AddressSanitizer would need an
+# unstable option and halve the speed, to find errors that safe code cannot have: no
+# target reaches the `unsafe` blocks of the project, which are system calls for sockets.
 coverage=(
     -Cpasses=sancov-module
     -Cllvm-args=-sanitizer-coverage-level=4
@@ -77,7 +77,7 @@ coverage=(
 )
 
 build_targets() {
-    # With --target, procedural macros and build scripts are built without the flags.
+    # With --target, the flags do not apply to procedural macros and build scripts.
     RUSTFLAGS=${coverage[*]} cargo build --manifest-path fuzz/Cargo.toml --locked --release \
         --target "$host" --target-dir "$build"
 }
@@ -86,8 +86,8 @@ binary() { echo "$build/$host/release/$1"; } # TARGET
 
 # --- running -------------------------------------------------------------------
 
-# Longer inputs cost speed and reach nothing that these do not. An input that
-# takes seconds or a gigabyte is a finding.
+# Longer inputs cost speed and reach no further code. An input that takes seconds or a
+# gigabyte is a finding.
 limits=(-max_len=4096 -timeout=10 -rss_limit_mb=1024)
 
 fuzz() { # TARGET
@@ -96,8 +96,8 @@ fuzz() { # TARGET
     if [[ -f fuzz/dictionaries/$target.dict ]]; then
         options+=("-dict=fuzz/dictionaries/$target.dict")
     fi
-    # New inputs go into the first folder, so not into the committed one. It has
-    # to `exec`: then a signal to it ends the fuzzer.
+    # libFuzzer writes new inputs to the first folder, which is not the committed one.
+    # With `exec`, a signal to this process ends the fuzzer.
     exec "$(binary "$target")" "${options[@]}" -max_total_time="$seconds" \
         -artifact_prefix="fuzz/artifacts/$target/" \
         "$found" "fuzz/corpus/$target" "fuzz/regressions/$target" &>"$build/$target.log"
@@ -114,9 +114,9 @@ report() { # TARGET EXIT_STATUS
     finding=$(sed -n 's/.*Test unit written to \(.*\)/\1/p' "$log" | tail -n 1)
     if [[ -z $finding ]]; then return; fi
     cat <<EOF
-    once more:  $(binary "$target") $finding
-    smaller:    $(binary "$target") -minimize_crash=1 -runs=100000 $finding
-    kept, once it is fixed:  mv $finding fuzz/regressions/$target/
+    run again:  $(binary "$target") $finding
+    minimize:   $(binary "$target") -minimize_crash=1 -runs=100000 $finding
+    keep it after the fix:  mv $finding fuzz/regressions/$target/
 EOF
 }
 
@@ -125,7 +125,7 @@ run_all() {
     local -a failed=()
     local target pid status
     for target in "${targets[@]}" ''; do
-        # The empty one at the end waits for all that still run.
+        # The empty target at the end waits for all fuzzers that still run.
         while ((${#running[@]} >= (${#target} > 0 ? jobs : 1))); do
             status=0
             wait -n -p pid "${!running[@]}" || status=$?
@@ -151,7 +151,7 @@ minimize_all() {
         corpus=fuzz/corpus/$target new=$build/minimized/$target
         rm -rf "$new"
         mkdir -p "$new" "$corpus" "$build/corpus/$target"
-        # Without counting how often code is reached: that takes thousands of inputs.
+        # Without counters of how often code is reached, which would keep thousands of inputs.
         "$(binary "$target")" -set_cover_merge=1 -use_counters=0 "${limits[@]}" \
             -artifact_prefix="$build/" "$new" "$corpus" "$build/corpus/$target" \
             &>"$build/$target.log"
@@ -161,7 +161,7 @@ minimize_all() {
     done
 }
 
-# What was started must not go on when this ends, be it by Ctrl-C.
+# No fuzzer may outlive this script, even if Ctrl-C ends it.
 trap 'jobs -p | xargs -r kill 2>/dev/null || true' EXIT
 build_targets
 if $minimize; then minimize_all; else run_all; fi

@@ -11,9 +11,9 @@ usage() {
 usage: scripts/package.sh [deb] [rpm]
 
 Builds a .deb, an .rpm or, without an argument, both, in $staging, from a release
-build with all forwarders. Beside them it leaves the debug symbols. Installs the
-tools for it (scripts/setup.sh --packages). The packages run where the C library is
-at least as new as here.
+build with all forwarders, and puts the debug symbols next to them. Installs the
+required tools (scripts/setup.sh --packages). The packages run on systems whose C
+library is at least as new as that of this host.
 EOF
 }
 
@@ -27,14 +27,14 @@ for argument in "$@"; do
 done
 if ((${#kinds[@]} == 0)); then kinds=(deb rpm); fi
 
-# --- what goes in ------------------------------------------------------------------
+# --- contents ----------------------------------------------------------------------
 
 build() {
     env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u CARGO_BUILD_RUSTFLAGS \
         cargo build --release --locked --package tallyd --package manual --bins
 }
 
-# The program without its symbols. gdb finds them in tallyd.debug beside it.
+# Strips the program. gdb finds the symbols in tallyd.debug in the same folder.
 separate_symbols() {
     objcopy --only-keep-debug --compress-debug-sections target/release/tallyd \
         "$staging/tallyd.debug"
@@ -65,8 +65,8 @@ stage() {
 
 # --- packing -----------------------------------------------------------------------
 
-# Files in the packages have the time of the commit. Not set for the build: with another time, C
-# libraries would be built anew.
+# Gives the files in the packages the time of the commit, for reproducible packages. The build does not
+# use it: a changed time would rebuild the C libraries.
 at_commit() { # COMMAND...
     env "SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || date +%s)" "$@"
 }
@@ -83,7 +83,7 @@ stage
 for kind in "${kinds[@]}"; do "pack_$kind"; done
 
 echo
-echo "libraries that have to be there: $(objdump -p "$staging/tallyd" |
+echo "required libraries: $(objdump -p "$staging/tallyd" |
     sed -n 's/^ *NEEDED *//p' | paste -sd ' ')"
 find "$staging" -maxdepth 1 \( -name '*.deb' -o -name '*.rpm' -o -name 'tallyd*' \) \
     -size +100k -exec ls -lh {} + | awk '{ print $5 "\t" $9 }'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a fresh Debian or Ubuntu machine able to build and test tallyd.
-# Installs only what is missing, and says each thing before it does it.
+# Prepares a fresh Debian or Ubuntu machine for building and testing tallyd.
+# Installs only missing packages, and prints each command before it runs it.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -9,13 +9,13 @@ usage() {
     cat <<EOF
 usage: scripts/setup.sh [--build-only | --packages | --lint]
 
-  (no option)   what building and testing needs
-  --build-only  only what building needs
-  --packages    what building needs, and what building and testing packages needs
-  --lint        all of it, and what the checks of .ci/run need
+  (no option)   the requirements of building and testing
+  --build-only  only those of building
+  --packages    those of building, and of building and testing packages
+  --lint        all of these, and those of the checks of .ci/run
 
-On Debian and Ubuntu, installs the packages that are missing (with sudo unless
-you are root). Elsewhere, names what is missing.
+On Debian and Ubuntu, installs the missing packages (with sudo unless you are
+root). On other systems, lists them.
 EOF
 }
 
@@ -38,12 +38,12 @@ run() {
     "$@" </dev/null
 }
 
-# --- what is missing -----------------------------------------------------------
+# --- missing packages ----------------------------------------------------------
 
 packages=() # Debian packages to install
-wanted=()   # the same for people: "mvn (fetches the Kafka broker)"
+wanted=()   # their descriptions: "mvn (fetches the Kafka broker)"
 
-# Notes PACKAGE as missing unless all COMMANDS are there.
+# Notes PACKAGE as missing unless all COMMANDS exist.
 need() { # PACKAGE WHAT_FOR COMMAND...
     local package=$1 what_for=$2 command
     shift 2
@@ -55,12 +55,12 @@ need() { # PACKAGE WHAT_FOR COMMAND...
     done
 }
 
-# The same for a module of the system's Python, the only one that packages are for.
+# Does the same for a module of the system's Python, the only one that packages extend.
 need_python_module() { # PACKAGE MODULE WHAT_FOR
     /usr/bin/python3 -c "import $2" 2>/dev/null || note "$1" "python3: $2 ($3)"
 }
 
-# The same for a shared library.
+# Does the same for a shared library.
 need_library() { # PACKAGE LIBRARY WHAT_FOR
     PATH=$PATH:/usr/sbin ldconfig -p | grep -F "$2 " >/dev/null || note "$1" "$2 ($3)"
 }
@@ -81,7 +81,7 @@ java_is_new_enough() {
     [[ -n $version ]] && ((version >= 17))
 }
 
-# Debian has it in a package of its own.
+# Debian has venv in a separate package.
 python_makes_environments() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
 node_is_new_enough() {
@@ -93,41 +93,41 @@ node_is_new_enough() {
 find_missing() {
     need build-essential "compile the Kafka client library" gcc g++ make
     need perl "builds C libraries" perl
-    need curl "for trying tallyd out" curl
+    need curl "for trying out tallyd" curl
     if on_debian && [[ ! -s /etc/ssl/certs/ca-certificates.crt ]]; then
-        note ca-certificates "the certificates that downloads are checked with"
+        note ca-certificates "certificates for verifying downloads"
     fi
     if $packages_too; then find_missing_for_packages; fi
     if $build_only; then return; fi
 
-    need systemd "its tools test sockets that are passed, and the units" \
+    need systemd "its tools test passed sockets and the units" \
         systemd-socket-activate systemd-analyze
     need groff "reads the manual pages" groff
     need python3 "runs helpers of the tests" python3
     python_makes_environments ||
-        note python3-venv "Python's venv (for the Python clients that the tests send with)"
+        note python3-venv "Python's venv (for the Python clients of the tests)"
     node_is_new_enough ||
-        note nodejs "node 18 or later (runs the Node.js client that the tests send with)"
+        note nodejs "node 18 or later (runs the Node.js client of the tests)"
     need npm "fetches the Node.js client" npm
     need golang-go "compiles the example in Go" go
     need netcat-openbsd "sends test metrics" nc
-    need iproute2 "gives the tutorial's test a network of its own" ip
+    need iproute2 "creates the network namespace of the tutorial's test" ip
     [[ -n $(browser) ]] || note chromium "chromium or google-chrome (opens the status page)"
     need maven "fetches the Kafka broker" mvn
     java_is_new_enough || note JAVA "java 17 or later (runs the Kafka broker)"
     need_python_module python3-twisted twisted "runs carbon, Graphite's storage"
-    need_python_module python3-whisper whisper "reads what carbon stores"
+    need_python_module python3-whisper whisper "reads the data of carbon"
     need_python_module python3-cachetools cachetools "carbon needs it"
     need_python_module python3-urllib3 urllib3 "carbon needs it"
     need openssl "makes a certificate for Kamailio" openssl
-    need_python_module python3-django django "graphite-web, which shows what carbon stores, needs it"
+    need_python_module python3-django django "graphite-web, which renders the data of carbon, needs it"
     need_python_module python3-django-tagging tagging "graphite-web needs it"
     need_python_module python3-cairocffi cairocffi "graphite-web needs it"
     need_python_module python3-pyparsing pyparsing "graphite-web needs it"
     need_python_module python3-simplejson simplejson "graphite-web needs it"
     need_python_module python3-tz pytz "graphite-web needs it"
     need sip-tester "sends SIP traffic through Kamailio" sipp
-    # The package itself is unpacked only: installed, it would start a service.
+    # Kamailio itself is not installed but only unpacked, because its package starts a service.
     need_library libpcre3 libpcre.so.3 "Kamailio needs it"
     if $lint; then
         need shellcheck "checks the shell scripts" shellcheck
@@ -139,10 +139,10 @@ find_missing_for_packages() {
     need dpkg-dev "finds what a .deb depends on" dpkg-shlibdeps
     need binutils "separates debug symbols" objcopy
     need xz-utils "packs a .deb" xz
-    need python3 "gathers licences" python3
+    need python3 "collects licences" python3
     need rpm "installs an .rpm" rpm
     need lintian "checks a .deb" lintian
-    need debootstrap "makes a Debian to install packages in" debootstrap
+    need debootstrap "creates a Debian for testing packages" debootstrap
     need systemd-container "boots it" systemd-nspawn
 }
 
@@ -156,7 +156,7 @@ as_root() {
     elif have sudo; then
         run sudo "$@"
     else
-        say "neither root nor sudo: run this as root, then start again: $*"
+        say "neither root nor sudo; run this as root, then restart the script: $*"
         exit 1
     fi
 }
@@ -171,7 +171,7 @@ update_lists() {
 in_apt() { apt-cache policy "$1" | grep 'Candidate: [0-9]' >/dev/null; } # PACKAGE
 
 apt_install() { # PACKAGE...
-    # Errors are on stderr; stdout would be some hundred lines per package.
+    # Errors go to stderr; stdout would be hundreds of lines per package.
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends "$@" >/dev/null
 }
@@ -191,12 +191,12 @@ java_package() {
 install_missing() {
     local i
     if ((${#packages[@]} == 0)); then
-        say "all needed tools are installed"
+        say "all required tools are installed"
         return
     fi
     for i in "${wanted[@]}"; do say "missing: $i"; done
     if ! on_debian; then
-        say "this is not Debian or Ubuntu: please install these yourself, then start again"
+        say "this is not Debian or Ubuntu: install these yourself, then restart the script"
         exit 1
     fi
     update_lists
@@ -211,14 +211,14 @@ install_missing() {
         exit 1
     fi
     if ! $build_only && ! node_is_new_enough; then
-        say "node is still $(node --version): please install version 18 or later, then start again"
+        say "node is still $(node --version): install version 18 or later, then restart the script"
         exit 1
     fi
 }
 
 # --- Rust ----------------------------------------------------------------------
 
-# Not `have cargo`: rustup's cargo is there before any toolchain is.
+# Not `have cargo`, because rustup's cargo exists even without a toolchain.
 cargo_works() { cargo --version >/dev/null 2>&1; }
 
 install_rust() {
@@ -229,11 +229,11 @@ install_rust() {
         if in_apt rustup; then apt_install rustup; fi
     fi
     if ! have rustup; then
-        say "please install Rust as https://rustup.rs says, then start again"
+        say "install Rust as described at https://rustup.rs, then restart the script"
         exit 1
     fi
     if ! run rustup default stable || ! cargo_works; then
-        say "that did not work; please install Rust as https://rustup.rs says, then start again"
+        say "that failed; install Rust as described at https://rustup.rs, then restart the script"
         exit 1
     fi
 }
@@ -243,17 +243,17 @@ check_rust_version() {
     needed=$(sed -n 's/^rust-version *= *"\([0-9.]*\)".*/\1/p' Cargo.toml | head -n 1)
     found=$(rustc --version | sed 's/^rustc \([0-9.]*\).*/\1/')
     if [[ $(printf '%s\n' "$needed" "$found" | sort -V | head -n 1) != "$needed" ]]; then
-        say "Rust $found is too old, $needed is needed; with rustup: rustup update stable"
+        say "Rust $found is too old, $needed is required; with rustup: rustup update stable"
         exit 1
     fi
-    say "Rust $found is there (needed: ${needed:-any})"
+    say "Rust $found is installed (required: ${needed:-any})"
 }
 
 install_rust_lints() {
     if cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1; then return; fi
     say "missing: rustfmt or clippy"
     if ! have rustup; then
-        say "please install both for your Rust toolchain, then start again"
+        say "install both for your Rust toolchain, then restart the script"
         exit 1
     fi
     run rustup component add rustfmt clippy
@@ -262,7 +262,7 @@ install_rust_lints() {
 # --- main ----------------------------------------------------------------------
 
 if ! on_debian; then
-    say "needed: gcc g++ make perl curl; Rust; for the tests also"
+    say "required: gcc g++ make perl curl; Rust; for the tests also"
     say "chromium, python3 with venv, twisted, whisper, cachetools, urllib3, django, django-tagging,"
     say "cairocffi, pyparsing, simplejson and pytz, node 18 or later, npm, nc (OpenBSD's), go, mvn"
     say "(Maven), java 17 or later, openssl, sipp, libpcre 3, systemd's tools, groff; for --packages"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the packages and tests them for real, in a Debian of their own.
+# Builds the packages and tests them in a separate Debian system.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -13,12 +13,12 @@ usage() {
     cat <<EOF
 usage: scripts/test-packages.sh [--no-build]
 
-Builds the packages, unless told not to, and then:
-  - lintian looks at the .deb;
-  - a Debian is made with debootstrap (once) and booted, and in it the .deb is
-    installed, used under systemd, upgraded, removed and purged;
-  - in another copy of it the .rpm is installed, upgraded and erased.
-Needs root for these systems, and asks sudo for it unless it is.
+Builds the packages, except with --no-build, and then:
+  - checks the .deb with lintian;
+  - creates a Debian with debootstrap (once), boots it, and in it installs the .deb,
+    uses it under systemd, upgrades, removes and purges it;
+  - installs, upgrades and erases the .rpm in another copy of that system.
+These systems need root; without it the script uses sudo.
 EOF
 }
 
@@ -36,7 +36,7 @@ begin() {
 
 # --- the packages ------------------------------------------------------------------
 
-# A later version, with another configuration and all else the same.
+# Builds packages of a later version that differ only in the configuration.
 make_second() {
     local second=$work/two
     mkdir -p "$second"
@@ -51,12 +51,12 @@ make_second() {
 
 # --- the systems -------------------------------------------------------------------
 
-# Whichever mirror this host uses, and its own release: the packages are built for that.
+# Uses this host's release, for which the packages are built, and its mirror.
 make_base() {
     local codename mirror
     if [[ -e $work/base.done ]]; then return; fi
     codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    # shellcheck disable=SC2016 # it is apt that expands this
+    # shellcheck disable=SC2016 # apt expands this
     mirror=$(apt-get indextargets --format '$(SITE)' "Codename: $codename" | sed -n 1p)
     rm -rf "$work/base"
     debootstrap --variant=minbase --include=systemd,systemd-sysv,adduser "$codename" \
@@ -77,7 +77,7 @@ test_deb() {
     cp "$staging"/*.deb "$system/packages/one/"
     cp "$work"/two/*.deb "$system/packages/two/"
     cp tests/packages/deb.sh "$system/packages/"
-    # The system ends with the test, and its boot with the test's status.
+    # The system shuts down after the test, with the test's status.
     cat >"$system/etc/systemd/system/package-test.service" <<EOF
 [Unit]
 After=systemd-user-sessions.service
@@ -101,7 +101,7 @@ EOF
 
 test_rpm() {
     copy_base rpm
-    # For what the scripts of the package ask.
+    # The scripts of the package read /proc.
     mount --bind /proc "$work/rpm/proc"
     tests/packages/rpm.sh "$work/rpm" "$staging"/*.rpm "$work"/two/*.rpm || result=$?
     umount "$work/rpm/proc"
@@ -116,7 +116,7 @@ if $build; then
     scripts/package.sh
 fi
 if ((EUID != 0)); then
-    begin "the rest as root"
+    begin "continuing as root"
     exec sudo env "PATH=$PATH" "HOME=$HOME" "$0" --no-build
 fi
 mkdir -p "$work"
@@ -126,13 +126,13 @@ make_second
 begin "lintian"
 lintian --allow-root --fail-on error,warning --display-level '>=warning' "$staging"/*.deb
 
-begin "making a Debian"
+begin "creating a Debian system"
 make_base
 
-begin "the .deb in it"
+begin "testing the .deb"
 test_deb
 
-begin "the .rpm in it"
+begin "testing the .rpm"
 test_rpm
 
 rm -rf "$work"/{deb,rpm,two}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs all tests of tallyd, those against real servers and with real clients
-# included: installs what they need, starts the servers while cargo compiles,
-# and stops them afterwards.
+# Runs all tests of tallyd, including those against real servers and with real
+# clients: installs their requirements, starts the servers while cargo compiles, and
+# stops them afterwards.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -10,7 +10,7 @@ usage() {
     cat <<EOF
 usage: scripts/test.sh [ARGUMENT...]
 
-ARGUMENTs are passed on to cargo test:
+ARGUMENTs are passed to cargo test:
   scripts/test.sh                         everything
   scripts/test.sh kafka                   the tests with "kafka" in their name
   scripts/test.sh --test NAME -- --nocapture
@@ -38,12 +38,12 @@ finish() {
 # For each NAME in `servers` there are three functions:
 #   start_NAME  runs in the background while cargo compiles, and ends when the server
 #               answers; its stdout goes to $run/NAME.out, its stderr to $run/NAME.err.
-#               It has to `exec`: then a signal to it ends what it is doing.
-#   export_NAME tells the tests, after start_NAME, where the server is.
+#               It must `exec`, so that a signal to it ends the command.
+#   export_NAME exports the address of the server to the tests, after start_NAME.
 #   stop_NAME   stops the server, or does nothing if it does not run.
 
 servers=(kafka influxdb prometheus victoriametrics carbon statsd kamailio)
-declare -A starting # NAME -> pid of what goes on in the background for it
+declare -A starting # NAME -> pid of its background process
 
 start_kafka() { exec tests/servers/kafka.sh start "$run/kafka"; }
 export_kafka() {
@@ -82,12 +82,12 @@ stop_victoriametrics() {
         tests/servers/victoriametrics.sh stop "$run/victoriametrics"
 }
 
-# Exports what a server's script printed under another name.
+# Exports a value from the output of a server's script under another name.
 export_as() { # VARIABLE SERVER PRINTED
     export "$1=$(sed -n "s/^$3=//p" "$run/$2.out")"
     echo "$1=${!1}"
 }
-# Tests start these themselves, each its own: they stop them, or need settings of their own.
+# Each test starts its own instance of these, because it stops the server or needs special settings.
 start_carbon() { exec tests/servers/carbon.sh install; }
 export_carbon() { export TALLYD_TEST_CARBON=$root/tests/servers/carbon.sh; }
 stop_carbon() { :; }
@@ -123,7 +123,7 @@ wait_for_servers() {
         return 1
     fi
     for server in "${servers[@]}"; do "export_$server"; done
-    # Without this, tests pass over a server that is not there.
+    # Without this, tests skip a missing server.
     export TALLYD_REQUIRE_SERVERS=1
 }
 
@@ -138,7 +138,7 @@ stop_servers() {
 
 # --- the clients -------------------------------------------------------------------
 #
-# The libraries that tests send with, installed while cargo compiles.
+# The client libraries of the tests, which are installed while cargo compiles.
 
 install_clients() {
     tests/clients/install.sh target/test-clients >"$run/clients.out" 2>"$run/clients.err" &
@@ -191,7 +191,8 @@ case ${1:-} in
 -h | --help) usage && exit ;;
 esac
 
-# What comes after -- is for the test programs, which are only compiled at first.
+# The first run of cargo only compiles, so it does not get the arguments after --, which
+# are for the test programs.
 cargo_args=()
 for arg in "$@"; do
     if [[ $arg == -- ]]; then break; fi
@@ -202,7 +203,7 @@ trap at_exit EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-begin "looking for the tools that are needed, and installing missing ones"
+begin "installing missing tools"
 scripts/setup.sh
 finish
 
@@ -220,7 +221,7 @@ wait_for_servers
 wait_for_clients
 finish
 
-# Not a server, but just as real.
+# A real browser, for the status page.
 TALLYD_TEST_CHROMIUM=$(browser)
 export TALLYD_TEST_CHROMIUM
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints the licences of all that is linked into the program, crate by crate.
+"""Prints the licences of all code that is linked into the program, crate by crate.
 
 Reads the output of `cargo metadata` from standard input.
 """
@@ -9,7 +9,7 @@ import pathlib
 import sys
 
 PREFIXES = ("license", "licence", "copying", "notice", "copyright")
-# What crates bring along in another language, with a licence of its own.
+# Libraries in other languages that crates contain, with separate licences.
 BUNDLED = {
     "rdkafka-sys": ["librdkafka/LICENSES.txt"],
     "openssl-src": ["openssl/LICENSE.txt"],
@@ -19,7 +19,7 @@ BUNDLED = {
 
 
 def linked(metadata):
-    """The packages that the root needs other than for building and testing."""
+    """Returns the packages that are linked into the root package."""
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     found, waiting = set(), [metadata["resolve"]["root"]]
     while waiting:
@@ -29,7 +29,7 @@ def linked(metadata):
         found.add(package)
         for dependency in nodes[package]["deps"]:
             kinds = {kind["kind"] for kind in dependency["dep_kinds"]}
-            # Build dependencies too: openssl-src is one, and what it builds is linked.
+            # Including build dependencies: openssl-src is one, and the library that it builds is linked.
             if kinds & {None, "build"}:
                 waiting.append(dependency["pkg"])
     return [package for package in metadata["packages"] if package["id"] in found]
@@ -42,7 +42,7 @@ def texts(package):
     for bundled in BUNDLED.get(package["name"], []):
         path = folder / bundled
         if not path.is_file():
-            sys.exit(f"{package['name']}: {bundled} is not where it was: see {sys.argv[0]}")
+            sys.exit(f"{package['name']}: {bundled} not found: see {sys.argv[0]}")
         files.append(path)
     return [(path.relative_to(folder), path.read_text(errors="replace")) for path in files]
 
@@ -60,7 +60,7 @@ def main():
         for name, text in texts(package):
             where = f"{package['name']} {package['version']}, {name}"
             print("-" * 80)
-            # The same text stands in many crates.
+            # Many crates have the same text.
             if text in seen:
                 print(f"{name}: as in {seen[text]}")
             else:

@@ -1,7 +1,8 @@
 //! tallyd: a metrics daemon for one host.
 //!
-//! This package is the daemon and its commands. What they consist of is in other crates: `engine`
-//! makes a snapshot of what clients send, `forwarders` delivers it, `kamailio` polls.
+//! This package contains the daemon and its commands, and assembles them from other crates: `engine`
+//! aggregates samples into snapshots, `forwarders` delivers these, and `kamailio` polls Kamailio
+//! servers.
 //!
 //! `ARCHITECTURE.md` explains how the crates and folders depend on each other.
 

@@ -1,4 +1,4 @@
-//! Arguments in, exit status out.
+//! Parses the command line, runs the command and returns its exit status.
 
 use std::process::ExitCode;
 

@@ -1,38 +1,39 @@
-//! What this process costs its host: CPU time and memory.
+//! CPU time and memory of this process.
 
 use std::fs;
 use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// CPU time of all threads since the start, user and system together, to the nanosecond.
+/// Returns the user and system CPU time of all threads since the start of the process, to the
+/// nanosecond.
 #[must_use]
 pub fn cpu_time() -> Duration {
     duration(clock_gettime(ClockId::ProcessCPUTime))
 }
 
-/// CPU time of the calling thread since its start, user and system together.
+/// Returns the user and system CPU time of the calling thread since its start.
 #[must_use]
 pub fn thread_cpu_time() -> Duration {
     duration(clock_gettime(ClockId::ThreadCPUTime))
 }
 
-/// Memory that is not swapped out, in bytes.
+/// Resident memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Now.
+    /// The current amount.
     pub resident: u64,
-    /// The most since the start.
+    /// The peak since the start of the process.
     pub resident_peak: u64,
 }
 
-/// The memory of this process; `None` where /proc cannot be read.
+/// Returns the memory of this process, or `None` if /proc cannot be read.
 #[must_use]
 pub fn memory() -> Option<Memory> {
     parse_memory(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// Reads proc_pid_status(5), which gives kibibytes.
+/// Parses the format of proc_pid_status(5), which is in kibibytes.
 fn parse_memory(status: &str) -> Option<Memory> {
     let bytes = |field: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(field))?;
@@ -42,7 +43,7 @@ fn parse_memory(status: &str) -> Option<Memory> {
     Some(Memory { resident: bytes("VmRSS:")?, resident_peak: bytes("VmHWM:")? })
 }
 
-/// Both parts of a clock's reading are zero or more.
+/// Converts a reading of a CPU clock, which is never negative.
 fn duration(reading: Timespec) -> Duration {
     Duration::new(reading.tv_sec.unsigned_abs(), reading.tv_nsec as u32)
 }
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_process_costs_is_told() {
+    fn the_costs_of_this_process_are_measured() {
         let memory = memory().unwrap();
         assert!(memory.resident > 100_000 && memory.resident_peak >= memory.resident);
         let before = thread_cpu_time();

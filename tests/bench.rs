@@ -1,6 +1,6 @@
-//! `tallyd bench` against the real daemon: what it says was sent is what the daemon has.
+//! `tallyd bench` against the real daemon: its report agrees with the daemon's ledger.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::{TcpListener, UdpSocket};
 use std::process::Output;
@@ -14,7 +14,7 @@ fn bench(args: &[&str]) -> Output {
     tallyd().arg("bench").args(args).env_remove("NO_COLOR").output().unwrap()
 }
 
-/// Runs it against a daemon and gives the report; the exit status has to be this.
+/// Runs `tallyd bench` with this expected exit status and returns its JSON report.
 fn report(args: &[&str], status: i32) -> Value {
     let output = bench(&[args, &["--json"]].concat());
     let told = String::from_utf8_lossy(&output.stderr);
@@ -30,7 +30,7 @@ fn url(daemon: &Daemon) -> String {
     format!("http://{}", daemon.admin)
 }
 
-/// What every run without a loss says.
+/// Checks the report of a run without loss.
 fn assert_all_accepted(report: &Value, messages: u64) {
     assert_eq!(report["sent"]["messages"], messages, "{report:#}");
     assert_eq!(report["ledger"]["received"], messages, "{report:#}");
@@ -39,11 +39,11 @@ fn assert_all_accepted(report: &Value, messages: u64) {
     assert_eq!(report["accounted"], true, "{report:#}");
 }
 
-/// Slow enough for the smallest receive buffer that a host grants by default.
+/// Slow enough for the smallest receive buffer that hosts grant by default.
 const GENTLE: [&str; 2] = ["--rate", "2000"];
 
 #[test]
-fn what_was_sent_as_json_is_what_the_daemon_aggregated() {
+fn the_daemon_aggregates_every_json_message_sent() {
     let daemon = Daemon::start("forwarders: { file: { path: DIR/points, format: json } }\n");
     let (to, admin) = (format!("udp://{}", daemon.udp), url(&daemon));
     let types = "counter=2,gauge=1,timer=1,set=1,trace=1";
@@ -58,7 +58,7 @@ fn what_was_sent_as_json_is_what_the_daemon_aggregated() {
     assert_eq!(report["daemon"]["instance"], status["instance"]);
 
     let points = daemon.stop().points("points");
-    // 600 messages of 12 series, 4 of them counters, each in its turn.
+    // 600 messages, round-robin over 12 series, of which 4 are counters.
     assert_eq!(common::total(&points, "bench.counter.0", "count"), 200.0);
     assert_eq!(common::total(&points, "bench.timer.0", "count"), 100.0);
     assert_eq!(common::total(&points, "bench.trace.0", "count"), 100.0);
@@ -73,14 +73,14 @@ fn batches_of_statsd_lines_are_counted_by_line() {
     let args = [&to, "--admin", &admin, "--protocol", "statsd", "--batch", "10"];
     let args = [&args[..], &["--count", "1001", "--series", "7"], &GENTLE].concat();
     let report = report(&args, 0);
-    // Whole datagrams.
+    // Only whole datagrams are sent.
     assert_all_accepted(&report, 1010);
     assert_eq!(report["sent"]["datagrams"], 101);
     assert_eq!(daemon.status()["series"]["total"], 7);
 }
 
 #[test]
-fn each_transport_brings_all_that_was_sent() {
+fn each_transport_delivers_every_message() {
     for transport in ["udp", "tcp", "unix", "unix_datagram"] {
         let spawn = format!("--spawn={transport}");
         let args = [&spawn, "--count", "3000", "--rate", "20k", "--sockets", "3"];
@@ -107,14 +107,14 @@ fn the_rate_is_not_exceeded() {
     let report = report(&args, 0);
     let (sent, seconds) = (&report["sent"], report["sent"]["seconds"].as_f64().unwrap());
     assert!(seconds >= 0.3, "{sent}");
-    // One datagram is due at the very start.
+    // The first datagram is due immediately.
     let messages = sent["messages"].as_f64().unwrap();
     assert!(messages >= 3.0 && messages <= 1000.0 * seconds + 3.0, "{sent}");
     assert_eq!(report["load"]["rate"], 1000);
 }
 
 #[test]
-fn a_daemon_of_its_own_is_measured_and_gone_afterwards() {
+fn a_spawned_daemon_is_measured_and_stopped() {
     let report = report(&["--spawn", "--count", "2000", "--rate", "20k"], 0);
     assert_all_accepted(&report, 2000);
     let daemon = &report["daemon"];
@@ -129,7 +129,7 @@ fn a_daemon_of_its_own_is_measured_and_gone_afterwards() {
 }
 
 #[test]
-fn the_report_has_these_members() {
+fn the_json_report_has_its_documented_members() {
     let report = report(&["--spawn", "--count", "10"], 0);
     let members =
         |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
@@ -146,7 +146,7 @@ fn the_report_has_these_members() {
 }
 
 #[test]
-fn people_read_what_was_sent_accepted_dropped_and_what_it_cost() {
+fn the_text_report_shows_counts_losses_and_costs() {
     let output = bench(&["--spawn", "--count", "1000", "--rate", "10k"]);
     assert!(output.status.success());
     let text = text(&output.stdout);
@@ -159,7 +159,7 @@ fn people_read_what_was_sent_accepted_dropped_and_what_it_cost() {
 }
 
 #[test]
-fn messages_that_the_daemon_rejects_are_told_by_reason() {
+fn rejected_messages_are_reported_by_reason() {
     let daemon = Daemon::start("limits: { max_tags: 2 }\n");
     let (to, admin) = (format!("udp://{}", daemon.udp), url(&daemon));
     let args = [&[&to, "--admin", &admin, "--count", "50"][..], &GENTLE].concat();
@@ -172,7 +172,7 @@ fn messages_that_the_daemon_rejects_are_told_by_reason() {
 
 #[test]
 fn datagrams_that_the_kernel_drops_are_accounted_for() {
-    // Less than the datagrams of one system call find room.
+    // The buffer is smaller than the datagrams of one system call.
     let daemon = Daemon::start("receive_buffer: 4KiB\n");
     let (to, admin) = (format!("udp://{}", daemon.udp), url(&daemon));
     let args = [&to, "--admin", &admin, "--count", "20k", "--batch", "5", "--rate", "max"];
@@ -185,8 +185,8 @@ fn datagrams_that_the_kernel_drops_are_accounted_for() {
 }
 
 #[test]
-fn messages_that_reach_nobody_are_missing() {
-    // The daemon that is asked is not the one that is sent to.
+fn messages_that_no_daemon_receives_are_reported_missing() {
+    // The ledger is read from another daemon than the one that receives the messages.
     let daemon = Daemon::start("");
     let elsewhere = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = elsewhere.local_addr().unwrap().to_string();
@@ -197,7 +197,7 @@ fn messages_that_reach_nobody_are_missing() {
 }
 
 #[test]
-fn where_nobody_listens_nothing_is_measured() {
+fn a_target_that_does_not_listen_fails_before_the_measurement() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for to in [format!("udp://{udp}"), format!("tcp://{tcp}"), "unix:///nowhere".to_owned()] {
@@ -210,7 +210,7 @@ fn where_nobody_listens_nothing_is_measured() {
 }
 
 #[test]
-fn without_a_ledger_only_the_sending_is_told() {
+fn without_an_admin_endpoint_only_the_sending_is_reported() {
     let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap().to_string();
     let told = report(&[&to, "--no-admin", "--count", "10"], 0);
@@ -223,7 +223,7 @@ fn without_a_ledger_only_the_sending_is_told() {
 }
 
 #[test]
-fn wrong_usage_is_told_before_anything_is_sent() {
+fn wrong_usage_is_reported_before_anything_is_sent() {
     let daemon = Daemon::start(
         "listeners: [{ protocol: statsd, address: \"127.0.0.1:0\" }]\n# bind_port: none\n",
     );
@@ -246,7 +246,7 @@ fn wrong_usage_is_told_before_anything_is_sent() {
 }
 
 #[test]
-fn a_seed_makes_the_same_messages_again() {
+fn the_same_seed_generates_the_same_messages() {
     let print = |seed: &str| bench(&["--print", "200", "--seed", seed]).stdout;
     let messages = print("7");
     assert_eq!(text(&messages).lines().count(), 200);
@@ -279,7 +279,7 @@ fn a_signal_ends_the_sending_and_the_report_follows() {
 }
 
 #[test]
-fn a_load_generator_that_is_killed_takes_its_daemon_along() {
+fn a_killed_load_generator_takes_its_daemon_along() {
     let mut generator = tallyd()
         .args(["bench", "--spawn", "--rate", "100", "--duration", "1h"])
         .stdout(std::process::Stdio::null())
@@ -299,7 +299,7 @@ fn a_load_generator_that_is_killed_takes_its_daemon_along() {
     wait_for("its end", || (!is_daemon(&daemon)).then_some(()));
 }
 
-/// Looks until there is something.
+/// Polls until there is a result.
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -1,7 +1,7 @@
-//! Real clients, as people have them: what they send arrives to the unit, by every way that they
-//! know. `tests/clients/` has a program for each of them, which sends the same every time.
+//! Real client libraries: every message arrives exactly, over each transport that a library supports.
+//! `tests/clients/` contains a program for each library, which always sends the same messages.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use common::markdown;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,9 +12,9 @@ use common::{Daemon, interval_without_an_edge, shown};
 use forwarders::testing::real_client;
 use serde_json::{Value, json};
 
-// ---- Running them --------------------------------------------------------------------------
+// ---- Running the clients -------------------------------------------------------------------
 
-/// Where the clients send to.
+/// The listeners that the clients send to.
 const LISTENERS: &str = "# bind_port: is not opened
 listeners:
   - { address: '127.0.0.1:0' }
@@ -28,12 +28,12 @@ listeners:
 forwarders: { file: { path: DIR/out, format: json } }
 ";
 
-/// A daemon with all listeners, in whose first window the test lies.
+/// A daemon with all listeners, whose first window lasts longer than the test.
 fn daemon() -> Daemon {
     Daemon::start(&format!("{LISTENERS}interval: {}s\n", interval_without_an_edge()))
 }
 
-/// A way in: the label that its listener begins with, and how the clients' programs name it.
+/// A transport: the beginning of its listener's label, and the name that the client programs use.
 enum Way {
     Ip(&'static str, &'static str),
     Unix(&'static str, &'static str),
@@ -46,7 +46,7 @@ const TCP_V6: Way = Way::Ip("statsd/tcp [::1]", "tcp");
 const UNIX: Way = Way::Unix("stream", "");
 
 impl Way {
-    /// The arguments that name it.
+    /// The arguments of a client program that select it.
     fn arguments(&self, daemon: &Daemon) -> Vec<String> {
         match self {
             Self::Ip(label, word) => {
@@ -67,26 +67,26 @@ struct Client {
 }
 
 impl Client {
-    /// None, and a word about it, where the library is not installed.
+    /// `None`, and a message on standard error, if the library is not installed.
     fn python() -> Option<Self> {
         let program = real_client("TALLYD_TEST_CLIENTS_PYTHON")?;
         Some(Self { program, libraries: None })
     }
 
-    /// None, and a word about it, where the library is not installed.
+    /// `None`, and a message on standard error, if the library is not installed.
     fn node() -> Option<Self> {
         let libraries = real_client("TALLYD_TEST_CLIENTS_NODE_PATH")?;
         Some(Self { program: "node".to_owned(), libraries: Some(libraries) })
     }
 
-    /// Runs a script to its end. The environment is empty, as the libraries look for words in it.
+    /// Runs a script to its end, with an empty environment, because the libraries read settings from it.
     fn run(&self, script: &Path, arguments: &[String]) {
         let mut command = Command::new(&self.program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         if let Some(libraries) = &self.libraries {
             command.env("NODE_PATH", libraries);
         }
-        // Our own client, which is not installed.
+        // tallyd's Python client, which is not installed.
         command.env("PYTHONPATH", common::root().join("clients/python"));
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         let Output { status, stdout, stderr } =
@@ -96,7 +96,7 @@ impl Client {
         assert!(status.success() && said.is_empty(), "{script:?} {arguments:?}: {status}\n{said}");
     }
 
-    /// Sends what a program of `tests/clients/` sends, by several ways, each under its own prefix.
+    /// Runs a program of `tests/clients/` over several transports, each with its own prefix.
     fn send(&self, daemon: &Daemon, program: &str, mode: &[&str], ways: &[(&str, Way)]) {
         for (prefix, way) in ways {
             let mut arguments: Vec<String> = mode.iter().map(|&word| word.to_owned()).collect();
@@ -111,7 +111,7 @@ fn in_tests(path: &str) -> PathBuf {
     common::root().join("tests").join(path)
 }
 
-/// Waits for all that was sent, and says what became of it: the points of each prefix.
+/// Waits for all samples, stops the daemon and returns the points by prefix.
 fn arrived(daemon: Daemon, samples: u64, skipped: u64) -> BTreeMap<String, Vec<String>> {
     let status = daemon.wait_for("all that was sent", |status| {
         let ledger = &status["ledger"];
@@ -124,7 +124,7 @@ fn arrived(daemon: Daemon, samples: u64, skipped: u64) -> BTreeMap<String, Vec<S
     by_prefix(daemon.stop().points("out"))
 }
 
-/// The points as text under the first part of their names.
+/// The points as text, by the first part of their names.
 fn by_prefix(points: Vec<Value>) -> BTreeMap<String, Vec<String>> {
     let windows: BTreeSet<u64> =
         points.iter().map(|point| point["timestamp"].as_u64().unwrap()).collect();
@@ -140,10 +140,10 @@ fn by_prefix(points: Vec<Value>) -> BTreeMap<String, Vec<String>> {
     by_prefix.into_iter().map(|(prefix, points)| (prefix, shown(&points))).collect()
 }
 
-/// The fields that are the same every time, of which no other follows.
+/// The fields that are the same in every run and independent of each other.
 fn steady(name: &str, fields: &Value) -> Value {
     let mut kept = fields.as_object().unwrap().clone();
-    // How long a block took is not ours to know.
+    // The measured duration of a block differs from run to run.
     let is_measured = name == "block";
     kept.retain(|field, _| match field.as_str() {
         "count" | "value" => true,
@@ -153,7 +153,7 @@ fn steady(name: &str, fields: &Value) -> Value {
     kept.into()
 }
 
-/// Compares what arrived under each prefix.
+/// Checks that each prefix has the expected points.
 fn assert_each(arrived: &BTreeMap<String, Vec<String>>, prefixes: &[&str], expected: &[&str]) {
     let seen: Vec<&str> = arrived.keys().map(String::as_str).collect();
     assert_eq!(seen, prefixes);
@@ -165,7 +165,7 @@ fn assert_each(arrived: &BTreeMap<String, Vec<String>>, prefixes: &[&str], expec
 // ---- The classic client --------------------------------------------------------------------
 
 #[test]
-fn the_classic_python_client_by_all_its_ways() {
+fn the_classic_python_client_over_all_its_transports() {
     let Some(python) = Client::python() else { return };
     let daemon = daemon();
     let ways = [("tcp4", TCP), ("tcp6", TCP_V6), ("udp4", UDP), ("udp6", UDP_V6), ("unix", UNIX)];
@@ -208,7 +208,7 @@ const DOGSTATSD: [&str; 13] = [
 ];
 
 #[test]
-fn the_dogstatsd_client_by_all_its_ways() {
+fn the_dogstatsd_client_over_all_its_transports() {
     let Some(python) = Client::python() else { return };
     let daemon = daemon();
     let ways = [
@@ -234,12 +234,12 @@ fn the_dogstatsd_client_with_many_lines_in_a_datagram() {
 }
 
 #[test]
-fn the_dogstatsd_client_that_aggregates_itself() {
+fn the_dogstatsd_client_with_client_side_aggregation() {
     let Some(python) = Client::python() else { return };
     let daemon = daemon();
     python.send(&daemon, "python/dogstatsd.py", &["aggregated"], &[("udp", UDP)]);
-    // It adds up all 100 calls and says that they are one in ten: DogStatsD's own server makes 1000
-    // of that too.
+    // The client sums all 100 calls and sends the sum with sample rate 0.1: DogStatsD's own server
+    // computes 1000 from that too.
     let expected = DOGSTATSD.map(|point| {
         if point.contains(" sampled ") { point.replace("100", "1000") } else { point.to_owned() }
     });
@@ -248,7 +248,7 @@ fn the_dogstatsd_client_that_aggregates_itself() {
 }
 
 #[test]
-fn the_dogstatsd_client_on_a_stream_is_rejected_and_told_what_to_change() {
+fn the_dogstatsd_client_on_a_stream_is_rejected_with_advice() {
     let Some(python) = Client::python() else { return };
     let daemon = daemon();
     let way = Way::Unix("stream", "unix://");
@@ -260,7 +260,7 @@ fn the_dogstatsd_client_on_a_stream_is_rejected_and_told_what_to_change() {
     assert!(rejected.contains("DogStatsD clients need a `unix_datagram` listener"), "{rejected}");
 }
 
-/// What a client says of itself: its own counters, with the tags that name it.
+/// The telemetry of a client: its own counters, with the tags that identify it.
 fn telemetry(arrived: &BTreeMap<String, Vec<String>>, tags: &str) -> Vec<String> {
     let prefix = "counter dogstatsd.client.";
     let own = arrived["datadog"].iter().map(|point| point.strip_prefix(prefix).unwrap());
@@ -268,7 +268,7 @@ fn telemetry(arrived: &BTreeMap<String, Vec<String>>, tags: &str) -> Vec<String>
 }
 
 #[test]
-fn the_dogstatsd_clients_telemetry_is_counters_like_any_other() {
+fn telemetry_of_the_dogstatsd_client_is_counted_like_any_metric() {
     let Some(python) = Client::python() else { return };
     let daemon = daemon();
     python.send(&daemon, "python/dogstatsd.py", &["telemetry"], &[("udp", UDP)]);
@@ -313,7 +313,7 @@ const HOT_SHOTS: [&str; 13] = [
 ];
 
 #[test]
-fn hot_shots_by_all_its_ways() {
+fn hot_shots_over_all_its_transports() {
     let Some(node) = Client::node() else { return };
     let daemon = daemon();
     let ways = [("tcp4", TCP), ("tcp6", TCP_V6), ("udp4", UDP), ("udp6", UDP_V6), ("unix", UNIX)];
@@ -333,7 +333,7 @@ fn hot_shots_with_many_lines_in_a_datagram() {
 }
 
 #[test]
-fn hot_shots_that_aggregates_itself() {
+fn hot_shots_with_client_side_aggregation() {
     let Some(node) = Client::node() else { return };
     let daemon = daemon();
     node.send(&daemon, "node/hot_shots.js", &["aggregated"], &[("udp", UDP)]);
@@ -355,7 +355,7 @@ fn hot_shots_in_telegrafs_dialect() {
 }
 
 #[test]
-fn the_telemetry_of_hot_shots_is_counters_like_any_other() {
+fn telemetry_of_hot_shots_is_counted_like_any_metric() {
     let Some(node) = Client::node() else { return };
     let daemon = daemon();
     node.send(&daemon, "node/hot_shots.js", &["telemetry"], &[("udp", UDP)]);
@@ -371,8 +371,8 @@ fn the_telemetry_of_hot_shots_is_counters_like_any_other() {
 // ---- Programs written for pystatsd ---------------------------------------------------------
 
 #[test]
-fn programs_that_send_json_as_pystatsd_took_it() {
-    // It has no library, so that any Python will do; but where there is none it is skipped too.
+fn programs_that_send_json_for_pystatsd() {
+    // The program needs no library, only Python; without Python the test is skipped.
     let Some(python) = Client::python() else { return };
     let daemon = daemon();
     for label in ["json/udp 127.0.0.1", "json/udp [::1]"] {
@@ -399,8 +399,8 @@ fn programs_that_send_json_as_pystatsd_took_it() {
 
 // ---- Kamailio ------------------------------------------------------------------------------
 
-/// What datagrams come to by the simplest arithmetic: name and type, how many there were, and the
-/// sum of their numbers, if they are numbers.
+/// The expected totals, computed with the simplest arithmetic: by name and type, the number of datagrams
+/// and the sum of their values, if these are numbers.
 fn totals(datagrams: &str) -> BTreeMap<(&str, &str), (u64, Option<f64>)> {
     let mut totals = BTreeMap::new();
     for datagram in datagrams.lines() {
@@ -418,7 +418,7 @@ fn every_datagram_of_kamailios_statsd_module() {
     let datagrams = std::fs::read_to_string(in_tests("fixtures/kamailio/statsd.txt")).unwrap();
     let totals = totals(&datagrams);
     let sent = datagrams.lines().count() as u64;
-    // What its script wrote for a variable that the module does not expand.
+    // The Kamailio script used a variable that the module does not expand.
     let (unexpanded, no_sum) = totals[&("method.$rm", "g")];
     assert_eq!((sent, unexpanded, no_sum), (1974, 129, None));
 
@@ -452,7 +452,7 @@ fn every_datagram_of_kamailios_statsd_module() {
                     (&json!(count), &json!(*sum as i64))
                 );
             }
-            // All of these are one member, and one level.
+            // All of these are the same set member and the same gauge value.
             "s" => assert_eq!(fields("set", name)["count"], 1),
             "g" if *name == "testbed.level" => {
                 assert_eq!(fields("gauge", name)["value"], json!(*sum as i64), "changes add up");
@@ -464,14 +464,14 @@ fn every_datagram_of_kamailios_statsd_module() {
     assert_eq!(points.len(), totals.len() - 1);
 }
 
-/// A number as the output writes it: whole ones without a fraction.
+/// A number as the output writes it: whole numbers without a fraction.
 fn level(number: f64) -> Value {
     if number.fract() == 0.0 { json!(number as i64) } else { json!(number) }
 }
 
 // ---- docs/clients.md -----------------------------------------------------------------------
 
-/// A program of the page and what is said to arrive.
+/// The programs of the page, each with the shown result.
 fn programs(page: &markdown::Document) -> Vec<(markdown::Block, String)> {
     let mut blocks = page.blocks().into_iter();
     let mut programs = Vec::new();
@@ -485,7 +485,7 @@ fn programs(page: &markdown::Document) -> Vec<(markdown::Block, String)> {
     programs
 }
 
-/// A daemon with the page's configuration, on free ports and in a folder of its own.
+/// A daemon with the page's configuration, on free ports and in a temporary folder.
 fn daemon_of(page: &markdown::Document) -> Daemon {
     let blocks = page.blocks();
     let config = &blocks.iter().find(|block| block.language() == "yaml").unwrap().text;
@@ -493,8 +493,8 @@ fn daemon_of(page: &markdown::Document) -> Daemon {
     Daemon::start(&format!("# bind_port: is not opened\n{config}"))
 }
 
-/// Runs a program against a daemon of its own; what arrives, sorted, as the page shows it. Again if
-/// it met a window's edge.
+/// Runs a program against a new daemon and returns the sorted points as the page shows them. Repeats
+/// the run if a window ended during it.
 fn run_program(client: &Client, page: &markdown::Document, program: &str) -> Vec<String> {
     for _attempt in 0..5 {
         let daemon = daemon_of(page);
@@ -519,7 +519,7 @@ fn run_program(client: &Client, page: &markdown::Document, program: &str) -> Vec
 }
 
 #[test]
-fn the_programs_of_the_page_on_clients_do_what_it_says() {
+fn the_programs_in_the_clients_document_send_what_it_shows() {
     let (Some(python), Some(node)) = (Client::python(), Client::node()) else { return };
     let page = markdown::document("docs/clients.md");
     let programs = programs(&page);

@@ -1,13 +1,15 @@
-//! A broken configuration never starts, and says where it is broken; a good one never warns.
+//! The daemon refuses an invalid configuration with the position of the error, and does not warn about
+//! a valid one.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::process::Output;
 
 use common::{Daemon, tallyd};
 
-/// Runs a command on a configuration file and gives its outcome with the file called `FILE`.
+/// Runs a command on a configuration file and returns its status and standard error, with `FILE` for
+/// the path.
 fn outcome(command: &str, text: &str) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tallyd.yaml");
@@ -19,7 +21,7 @@ fn outcome(command: &str, text: &str) -> (i32, String) {
 }
 
 #[test]
-fn every_mistake_is_refused_at_its_own_place_by_check_and_run_alike() {
+fn check_and_run_refuse_every_mistake_at_its_position() {
     for (text, first_line, more) in [
         ("bind_prt: 5090", "FILE:1:1: unknown key `bind_prt`", "did you mean `bind_port`?"),
         (
@@ -65,7 +67,7 @@ fn every_mistake_is_refused_at_its_own_place_by_check_and_run_alike() {
             "",
         ),
         ("forwarders: { file: { path: a, select: { include: [\"{\"] } } }", "FILE:1:", "glob"),
-        ("listeners: []", "FILE:1:12: `listeners`: must hold a listener", "bind_port"),
+        ("listeners: []", "FILE:1:12: `listeners`: must contain a listener", "bind_port"),
         ("listeners: [{ address: nowhere }]", "FILE:1:24: `listeners[0].address`", "host:port"),
         ("admin: { listen: 5 }", "FILE:1:18: `admin.listen`", "none"),
         ("agent:\n\ttags: {}", "FILE:2:", ""),
@@ -87,7 +89,7 @@ fn every_mistake_is_refused_at_its_own_place_by_check_and_run_alike() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     let output = tallyd().args(["check", "--config", "/nowhere/tallyd.yaml"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -133,7 +135,7 @@ forwarders:
 }
 
 #[test]
-fn an_address_that_is_taken_is_said_so() {
+fn an_address_in_use_is_reported() {
     let daemon = Daemon::start("");
     let text = format!("bind_port: {}\nadmin: {{ listen: none }}\n", daemon.udp.port());
     let (status, stderr) = outcome("run", &text);

@@ -1,10 +1,10 @@
-//! Nothing is lost or counted twice: what was sent is what comes out.
+//! No sample is lost or counted twice: the sum of the points equals the sum of the samples.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use common::{Daemon, total};
 
-/// Deterministic and uneven: neither a constant nor a power of two hides a mistake.
+/// A deterministic, uneven increment: a constant or a power of two could mask an error.
 fn increment(number: u64) -> u64 {
     number * 7919 % 1000
 }
@@ -68,7 +68,7 @@ fn a_stop_right_after_a_burst_loses_nothing() {
 }
 
 #[test]
-fn the_ledger_balances_at_every_moment() {
+fn the_ledger_balances_at_any_instant() {
     let daemon =
         Daemon::start("interval: 100ms\nforwarders: { file: { path: DIR/out, format: json } }\n");
     let messages = |number: u64| {
@@ -95,7 +95,7 @@ fn the_ledger_balances_at_every_moment() {
 }
 
 #[test]
-fn what_the_kernel_dropped_is_known_to_the_unit() {
+fn every_datagram_dropped_by_the_kernel_is_counted() {
     const SENT: u64 = 5_000;
     let daemon = Daemon::start("receive_buffer: 4KiB\nforwarders: { file: { path: DIR/out } }\n");
     daemon.signal("STOP");

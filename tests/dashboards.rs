@@ -1,7 +1,7 @@
-//! The dashboards of examples/grafana and the rules of etc/prometheus-alerts.yaml: of one piece, about
-//! metrics that there are, and with an answer of a real Prometheus for every panel.
+//! The dashboards of examples/grafana and the rules of etc/prometheus-alerts.yaml are consistent, use
+//! only existing metrics, and a real Prometheus has data for every panel.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use common::markdown;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_else(|| panic!("no {key} in {value:#}"))
 }
 
-/// All panels, those in rows that are folded included, without the rows.
+/// All panels, including those in collapsed rows, without the rows themselves.
 fn panels(dashboard: &Value) -> Vec<&Value> {
     let rows = list(dashboard, "panels").iter();
     let with_folded = rows
@@ -37,7 +37,7 @@ fn panels(dashboard: &Value) -> Vec<&Value> {
     with_folded.filter(|panel| panel["type"] != "row").collect()
 }
 
-/// Every expression, with where it stands.
+/// All expressions, each with its location.
 fn expressions(dashboard: &Value) -> Vec<(String, &str)> {
     let title = text(dashboard, "title");
     let mut found = Vec::new();
@@ -53,7 +53,7 @@ fn expressions(dashboard: &Value) -> Vec<(String, &str)> {
     found
 }
 
-/// An expression as Grafana would send it, for a job.
+/// An expression as Grafana would send it, with its variables replaced for a job.
 fn filled(expression: &str, job: &str) -> String {
     expression
         .replace("$__rate_interval", "10s")
@@ -63,16 +63,16 @@ fn filled(expression: &str, job: &str) -> String {
         .replace("$node", ".*")
 }
 
-/// The names of metrics in an expression that begin so.
+/// The metric names in an expression that begin with a prefix.
 fn metrics<'a>(expression: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(move |word| word.starts_with(prefix))
 }
 
-// ---- Of one piece ----------------------------------------------------------------------------
+// ---- Consistency -----------------------------------------------------------------------------
 
 #[test]
-fn every_panel_says_what_it_shows_in_which_unit_and_from_which_source() {
+fn every_panel_has_a_description_a_unit_and_a_source() {
     for name in DASHBOARDS {
         let dashboard = read(name);
         assert!(text(&dashboard, "uid").starts_with("tallyd"));
@@ -109,7 +109,7 @@ fn every_panel_says_what_it_shows_in_which_unit_and_from_which_source() {
 }
 
 #[test]
-fn no_panel_lies_over_another() {
+fn panels_do_not_overlap() {
     for name in DASHBOARDS {
         let dashboard = read(name);
         let mut taken: BTreeMap<(u64, u64), String> = BTreeMap::new();
@@ -126,10 +126,10 @@ fn no_panel_lies_over_another() {
     }
 }
 
-// ---- About metrics that there are ------------------------------------------------------------
+// ---- Existing metrics ------------------------------------------------------------------------
 
-/// The names of docs/metrics.md.
-fn own_metrics() -> BTreeSet<String> {
+/// The metric names in docs/metrics.md.
+fn self_metrics() -> BTreeSet<String> {
     let document = markdown::document("docs/metrics.md");
     let names = document
         .rows()
@@ -146,10 +146,10 @@ fn the_dashboard_of_the_daemon_shows_all_its_metrics_and_no_others() {
         .flat_map(|(_, expression)| metrics(expression, "tallyd_"))
         .map(str::to_owned)
         .collect();
-    assert_eq!(shown, own_metrics());
+    assert_eq!(shown, self_metrics());
 }
 
-/// The metrics of docs/kamailio.md as the page for Prometheus calls them. A `*` stays one.
+/// The metrics of docs/kamailio.md with their names on the page for Prometheus; `*` is kept.
 fn kamailio_metrics() -> Vec<String> {
     let document = markdown::document("docs/kamailio.md");
     let rows = document.rows().filter_map(|row| {
@@ -175,7 +175,7 @@ fn is_of(name: &str, pattern: &str) -> bool {
 }
 
 #[test]
-fn every_metric_of_a_kamailio_is_told_of() {
+fn dashboard_and_alerts_use_only_documented_kamailio_metrics() {
     let told = kamailio_metrics();
     let (dashboard, rules) = (read("kamailio"), rules());
     let expressions = expressions(&dashboard).into_iter().map(|(_, expression)| expression);
@@ -190,7 +190,7 @@ fn rules() -> String {
     fs::read_to_string(common::root().join("etc/prometheus-alerts.yaml")).unwrap()
 }
 
-// ---- Prometheus' own words -------------------------------------------------------------------
+// ---- Prometheus' own tools -------------------------------------------------------------------
 
 #[test]
 fn promtool_accepts_every_expression() {
@@ -205,7 +205,7 @@ fn promtool_accepts_every_expression() {
     assert!(rules.len() > 100, "{}", rules.len());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rules.yaml");
-    // What is JSON is YAML.
+    // JSON is valid YAML.
     let group = json!({ "groups": [{ "name": "dashboards", "rules": rules }] });
     fs::write(&file, group.to_string()).unwrap();
     let output = Command::new(program).args(["check", "rules"]).arg(&file).output().unwrap();
@@ -213,7 +213,7 @@ fn promtool_accepts_every_expression() {
 }
 
 #[test]
-fn each_alert_rises_and_stays_away_as_it_should() {
+fn each_alert_fires_only_when_it_should() {
     let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };
     let cases = common::root().join("tests/alerts.yaml");
     let output = Command::new(program).args(["test", "rules"]).arg(&cases).output().unwrap();
@@ -224,17 +224,17 @@ fn each_alert_rises_and_stays_away_as_it_should() {
     }
 }
 
-/// Removes the file when dropped: Prometheus ceases to scrape what it names.
+/// Removes the file when dropped, so that Prometheus stops scraping its targets.
 struct Targets(PathBuf);
 
 impl Drop for Targets {
     fn drop(&mut self) {
-        // Another run may have removed it.
+        // Another run may have removed it already.
         let _gone_already = fs::remove_file(&self.0);
     }
 }
 
-/// What shows nothing as long as nothing went wrong.
+/// Panels without data as long as no error occurs.
 const MAY_BE_EMPTY: [&str; 3] = ["Connections", "Restarts", "Stateless replies"];
 
 #[test]
@@ -244,7 +244,7 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
     let folder = tempfile::Builder::new().prefix("k").tempdir().unwrap();
     let kamailio = common::replay::Replay::start(folder.path());
     kamailio.learn("");
-    // Nobody listens on port 1.
+    // Nothing listens on port 1.
     let daemon = Daemon::start(&format!(
         "interval: 200ms\nbind_port: 0\n\
          listeners:\n\
@@ -269,7 +269,7 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
         .iter()
         .map(|one| text(one, "listener").rsplit(' ').next().unwrap().to_owned())
         .collect::<Vec<_>>();
-    let http = reqwest::blocking::Client::new();
+    let http = common::http().build().unwrap();
     let answers = |expression: &str| {
         let url = format!("{url}/api/v1/query");
         let query = [("query", filled(expression, &job))];
@@ -290,8 +290,8 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
         daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
         daemon.send("nonsense");
         for address in &allows_others {
-            // A listener of streams has nobody on that port of UDP.
-            let _nobody_listens = refused.send_to(b"{}", address);
+            // Fails for a stream listener, which has no UDP socket on that port.
+            let _is_sent = refused.send_to(b"{}", address);
         }
         left.retain(|(_, expression)| !answers(expression));
         assert!(Instant::now() < deadline, "no answer for {left:#?}");

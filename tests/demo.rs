@@ -1,9 +1,9 @@
-//! The demo shows what it promises, and leaves nothing behind.
+//! The demo shows what its documentation promises, and cleans up after itself.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use common::{PATIENCE, assert_balanced};
 use forwarders::testing::real_program;
 use serde_json::Value;
 
-/// A demo that runs, with all its processes in a group of their own. Killed when dropped.
+/// A running demo, with all its processes in a separate process group. Killed when dropped.
 struct Demo {
     child: Child,
     said: BufReader<ChildStdout>,
@@ -20,13 +20,13 @@ struct Demo {
 }
 
 impl Demo {
-    /// Starts it and reads where its page and its folder are; `None` without Python.
+    /// Starts the demo and reads the address of its page and its folder; `None` without Python.
     fn start(options: &[&str]) -> Option<Self> {
         if !real_program("python3") {
             return None;
         }
         let script = common::root().join("examples/demo/run.sh");
-        // Whoever starts the tests in the background has SIGINT ignored, and a shell cannot take that back.
+        // A test run in the background ignores SIGINT, and a shell cannot undo that for its commands.
         let mut command = Command::new("env");
         command.arg("--default-signal=INT").arg(script);
         command.args(["--admin", "127.0.0.1:0"]).args(options);
@@ -49,19 +49,19 @@ impl Demo {
     }
 
     fn status(&self) -> Value {
-        reqwest::blocking::get(format!("{}/api/v1/status", self.url)).unwrap().json().unwrap()
+        common::get(format!("{}/api/v1/status", self.url)).unwrap().json().unwrap()
     }
 
-    /// Sends a signal to all its processes, as Ctrl-C does.
+    /// Sends a signal to all processes of the demo, as Ctrl-C does.
     fn signal(&self, name: &str) {
         let group = format!("-{}", self.child.id());
         assert!(Command::new("kill").args(["-s", name, "--", &group]).status().unwrap().success());
     }
 
-    /// Waits for its end; what it said last.
+    /// Waits for the end of the demo and returns its remaining output.
     fn wait(mut self) -> (ExitStatus, String) {
         let mut rest = String::new();
-        // As long as one of its processes lives, the pipe is open.
+        // The pipe stays open as long as any of its processes runs.
         self.said.read_to_string(&mut rest).unwrap();
         (self.child.wait().unwrap(), rest)
     }
@@ -70,7 +70,7 @@ impl Demo {
 impl Drop for Demo {
     fn drop(&mut self) {
         let group = format!("-{}", self.child.id());
-        // Most often all have ended already.
+        // Fails if all processes have already ended.
         let _killed =
             Command::new("kill").args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status();
         let _reaped = self.child.wait();
@@ -78,7 +78,7 @@ impl Drop for Demo {
 }
 
 #[test]
-fn it_shows_a_load_with_mistakes_a_leak_and_a_destination_that_is_down_until_ctrl_c() {
+fn the_demo_shows_rejections_a_series_leak_and_a_down_destination_until_ctrl_c() {
     let Some(demo) = Demo::start(&[]) else { return };
     let deadline = Instant::now() + PATIENCE;
     let number = |value: &Value| value.as_u64().unwrap_or(0);
@@ -105,7 +105,7 @@ fn it_shows_a_load_with_mistakes_a_leak_and_a_destination_that_is_down_until_ctr
         assert!(Instant::now() < deadline, "{status:#}");
         std::thread::sleep(Duration::from_millis(100));
     }
-    let page = reqwest::blocking::get(format!("{}/", demo.url)).unwrap();
+    let page = common::get(format!("{}/", demo.url)).unwrap();
     assert_eq!(page.status(), 200);
     assert!(page.text().unwrap().contains("<title>tallyd</title>"));
 
@@ -117,11 +117,11 @@ fn it_shows_a_load_with_mistakes_a_leak_and_a_destination_that_is_down_until_ctr
     assert!(said.contains("ledger of the listeners received="), "{said}");
     assert!(said.contains("forwarder=\"graphite-down\""), "{said}");
     assert!(!folder.exists(), "its folder is removed");
-    assert!(reqwest::blocking::get(url).is_err(), "the daemon has ended");
+    assert!(common::get(url).is_err(), "the daemon has ended");
 }
 
 #[test]
-fn it_ends_by_itself_after_the_seconds_that_are_asked_for() {
+fn the_demo_ends_after_the_requested_seconds() {
     let Some(demo) = Demo::start(&["--seconds", "1"]) else { return };
     let folder = demo.folder.clone();
     let (status, said) = demo.wait();
@@ -130,7 +130,7 @@ fn it_ends_by_itself_after_the_seconds_that_are_asked_for() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_told_of() {
+fn the_demo_reports_an_address_in_use() {
     if !real_program("python3") {
         return;
     }

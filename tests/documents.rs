@@ -1,7 +1,7 @@
-//! What README.md, ARCHITECTURE.md and docs/ say is so: links lead somewhere, examples do what is
-//! said of them, and nothing that has to be told of is missing.
+//! README.md, ARCHITECTURE.md and docs/ are true: links have targets, examples have the shown results,
+//! and the references are complete.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "documents/bounds.rs"]
 mod bounds;
@@ -13,7 +13,7 @@ mod times;
 use common::keys;
 use common::markdown;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use common::Daemon;
 use common::markdown::{Block, Document, all_blocks, document, documents};
@@ -26,7 +26,7 @@ use times::without_times;
 // ---- Links and completeness ----------------------------------------------------------------
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     for document in documents() {
         for link in document.links() {
             if link.starts_with("https://") {
@@ -36,7 +36,7 @@ fn every_link_leads_somewhere() {
             let folder = document.path.parent().unwrap();
             let target = if file.is_empty() { document.path.clone() } else { folder.join(file) };
             let there = common::root().join(&target);
-            assert!(there.exists(), "{}: nothing is at {link}", document.path.display());
+            assert!(there.exists(), "{}: {link} does not exist", document.path.display());
             if !anchor.is_empty() {
                 let anchors = markdown::document(there.to_str().unwrap()).anchors();
                 let found = anchors.iter().any(|other| other == anchor);
@@ -47,7 +47,7 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
-fn the_contents_of_the_book_have_every_page_once() {
+fn the_table_of_contents_lists_every_page_once() {
     let contents = document("docs/SUMMARY.md");
     let mut listed: Vec<String> = contents.links().into_iter().map(str::to_owned).collect();
     listed.push("SUMMARY.md".to_owned());
@@ -61,7 +61,7 @@ fn the_contents_of_the_book_have_every_page_once() {
 }
 
 #[test]
-fn links_that_lead_out_of_the_book_lead_to_the_repository() {
+fn links_out_of_the_book_point_to_the_repository() {
     use std::io::Write;
     use std::process::{Command, Stdio};
 
@@ -69,7 +69,7 @@ fn links_that_lead_out_of_the_book_lead_to_the_repository() {
     let spawned =
         Command::new("python3").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let Ok(mut child) = spawned else {
-        let _nobody_listens = writeln!(std::io::stderr(), "SKIPPED: it needs python3");
+        let _written = writeln!(std::io::stderr(), "SKIPPED: python3 is missing");
         return;
     };
     let chapters: Vec<Value> = documents()
@@ -116,7 +116,7 @@ fn every_key_is_in_the_reference_with_the_default_of_the_sample() {
         let path = keys::documented_as(&path);
         let cell = format!("`{path}`");
         let row = reference.rows().find(|row| row[0] == cell);
-        let row = row.unwrap_or_else(|| panic!("docs/configuration.md does not tell of {cell}"));
+        let row = row.unwrap_or_else(|| panic!("docs/configuration.md lacks {cell}"));
         let sample = shown.iter().find(|(other, _)| *other == path);
         if let Some((_, (keys::Line::Default, value))) = sample
             && !value.is_empty()
@@ -127,14 +127,13 @@ fn every_key_is_in_the_reference_with_the_default_of_the_sample() {
 }
 
 /// The row of the reference for a key.
-fn told<'a>(reference: &'a Document, key: &str) -> Vec<&'a str> {
+fn row_of<'a>(reference: &'a Document, key: &str) -> Vec<&'a str> {
     let cell = format!("`{key}`");
     reference.rows().find(|row| row[0] == cell).unwrap()
 }
 
-/// The keys that the rows of a page tell of: `key`, default, meaning.
-#[allow(dead_code, reason = "only a build with everything can look for what is too much")]
-fn keys_told(page: &Document) -> Vec<String> {
+/// The keys in the tables of a page, with rows of key, default and meaning.
+fn listed_keys(page: &Document) -> Vec<String> {
     let is_key =
         |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || b"_.[]".contains(&byte));
     page.rows()
@@ -144,27 +143,18 @@ fn keys_told(page: &Document) -> Vec<String> {
 }
 
 #[test]
-#[cfg(all(
-    feature = "console",
-    feature = "file",
-    feature = "graphite",
-    feature = "influxdb",
-    feature = "kafka",
-    feature = "prometheus",
-    feature = "statsd"
-))]
-fn the_reference_tells_of_no_key_that_there_is_not() {
+fn the_reference_lists_only_accepted_keys_and_each_once() {
     let accepted = documented();
-    let told = keys_told(&document("docs/configuration.md"));
-    assert!(told.len() > 100, "{told:?}");
-    for (place, key) in told.iter().enumerate() {
-        assert!(accepted.contains_key(key), "there is no `{key}`");
-        assert!(!told[..place].contains(key), "`{key}` is told of twice");
+    let listed = listed_keys(&document("docs/configuration.md"));
+    assert!(listed.len() > 100, "{listed:?}");
+    for (index, key) in listed.iter().enumerate() {
+        assert!(accepted.contains_key(key), "the key `{key}` does not exist");
+        assert!(!listed[..index].contains(key), "`{key}` is listed twice");
     }
 }
 
-/// Every accepted key of which the reference tells in a row of its own. What all destinations share
-/// is here once.
+/// The accepted keys by the path under which the reference lists them, which is the same for keys that
+/// all forwarders share.
 fn documented() -> BTreeMap<String, String> {
     let accepted = keys::accepted();
     accepted.into_iter().map(|path| (keys::documented_as(&path), path)).collect()
@@ -175,10 +165,10 @@ fn every_choice_is_in_the_reference() {
     let reference = document("docs/configuration.md");
     let mut seen = 0;
     for (key, path) in documented() {
-        let row = told(&reference, &key);
+        let row = row_of(&reference, &key);
         for choice in bounds::choices(&path) {
-            let is_told = row[1..].iter().any(|cell| cell.contains(&format!("`{choice}`")));
-            assert!(is_told, "docs/configuration.md on `{key}` does not tell of `{choice}`");
+            let is_listed = row[1..].iter().any(|cell| cell.contains(&format!("`{choice}`")));
+            assert!(is_listed, "docs/configuration.md on `{key}` lacks `{choice}`");
             seen += 1;
         }
     }
@@ -186,13 +176,13 @@ fn every_choice_is_in_the_reference() {
 }
 
 #[test]
-fn every_bound_is_in_the_reference_and_is_the_codes() {
+fn every_bound_in_the_reference_is_that_of_the_code() {
     let reference = document("docs/configuration.md");
     let mut seen = 0;
     let mut complaints = Vec::new();
     for (key, path) in documented() {
         if let Some(quantity) = bounds::quantity(&path) {
-            complaints.extend(quantity.complaints(&path, told(&reference, &key).last().unwrap()));
+            complaints.extend(quantity.complaints(&path, row_of(&reference, &key).last().unwrap()));
             seen += 1;
         }
     }
@@ -217,20 +207,20 @@ fn every_option_of_a_forwarder_is_on_its_page() {
 }
 
 #[test]
-fn every_reason_is_told_of() {
-    let tells = |page: &Document, word: &str| page.rows().any(|row| row[0] == format!("`{word}`"));
+fn every_reason_is_documented() {
+    let lists = |page: &Document, word: &str| page.rows().any(|row| row[0] == format!("`{word}`"));
     let messages = document("docs/messages.md");
     for reason in RejectReason::ALL {
-        assert!(tells(&messages, reason.as_str()), "docs/messages.md on {}", reason.as_str());
+        assert!(lists(&messages, reason.as_str()), "docs/messages.md on {}", reason.as_str());
     }
     let ledger = document("docs/ledger.md");
     for word in reason::ALL {
-        assert!(tells(&ledger, word), "docs/ledger.md on {word}");
+        assert!(lists(&ledger, word), "docs/ledger.md on {word}");
     }
 }
 
 #[test]
-fn the_changelog_of_the_deb_is_of_this_version() {
+fn the_debian_changelog_has_this_version() {
     let changelog = include_str!("../debian/changelog");
     let version = env!("CARGO_PKG_VERSION");
     assert!(changelog.starts_with(&format!("tallyd ({version}-1) ")), "debian/changelog");
@@ -238,7 +228,7 @@ fn the_changelog_of_the_deb_is_of_this_version() {
 
 // ---- Examples ------------------------------------------------------------------------------
 
-/// What becomes of the messages of a datagram: nothing for a sample, the reason for a rejection.
+/// The outcomes of the messages of a datagram: the reason of a rejection, or `None` for a sample.
 fn outcomes(protocol: Protocol, datagram: &str) -> Vec<Option<&'static str>> {
     let mut outcomes = Vec::new();
     let mut each = |message: Result<Sample<'_>, Rejection>| {
@@ -253,7 +243,7 @@ fn outcomes(protocol: Protocol, datagram: &str) -> Vec<Option<&'static str>> {
 }
 
 #[test]
-fn messages_are_accepted_and_rejected_as_they_are_marked() {
+fn marked_messages_are_accepted_and_rejected() {
     let mut seen = 0;
     for block in all_blocks() {
         let protocol = if block.marks.iter().any(|mark| mark == "statsd") {
@@ -280,11 +270,10 @@ fn messages_are_accepted_and_rejected_as_they_are_marked() {
 }
 
 #[test]
-fn every_configuration_is_accepted() {
+fn every_configuration_in_the_documents_is_accepted() {
     let mut seen = 0;
     for block in all_blocks() {
-        if block.language() != "yaml" || (!cfg!(feature = "kafka") && block.text.contains("kafka:"))
-        {
+        if block.language() != "yaml" {
             continue;
         }
         let text = without_files(&block.text);
@@ -296,8 +285,8 @@ fn every_configuration_is_accepted() {
     assert!(seen >= 3, "{seen}");
 }
 
-/// The text with `example` in place of each `${file:…}` and `${credential:…}`, and without the files that
-/// librdkafka is to read, as they are not there.
+/// Replaces each `${file:…}` and `${credential:…}` by `example`, and removes the files for librdkafka,
+/// because none of these files exists.
 fn without_files(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.contains(".location: /"));
     let text = lines.collect::<Vec<_>>().join("\n");
@@ -311,26 +300,26 @@ fn without_files(text: &str) -> String {
     replaced
 }
 
-/// Blocks of input, each with the blocks of output that follow it.
+/// The blocks of input, each with the following blocks of output.
 fn exchanges() -> Vec<(Block, Vec<Block>)> {
     let mut exchanges: Vec<(Block, Vec<Block>)> = Vec::new();
     for block in all_blocks() {
         if block.is("json", "input") || block.is("text", "input") {
             exchanges.push((block, Vec::new()));
         } else if block.is("text", "output") {
-            let what = "output without input";
-            exchanges.last_mut().unwrap_or_else(|| panic!("{block}: {what}")).1.push(block);
+            let problem = "output without input";
+            exchanges.last_mut().unwrap_or_else(|| panic!("{block}: {problem}")).1.push(block);
         }
     }
     exchanges
 }
 
 #[test]
-fn what_goes_in_comes_out_as_it_is_shown() {
+fn inputs_produce_the_outputs_that_the_documents_show() {
     let exchanges = exchanges();
     assert!(exchanges.len() > 5);
     for (input, outputs) in exchanges {
-        assert!(!outputs.is_empty(), "{input}: nothing comes out");
+        assert!(!outputs.is_empty(), "{input}: no output is shown");
         for output in outputs {
             let mut config = String::new();
             if let Some(format) = output.option("format") {
@@ -349,8 +338,8 @@ fn what_goes_in_comes_out_as_it_is_shown() {
     }
 }
 
-/// What the daemon writes of one datagram, which lies in one window: lines, sorted, with `TIME` for
-/// the window's end. So many lines of it are skipped.
+/// The output of the daemon for one datagram in one window: sorted lines with `TIME` for the window's
+/// end. `skipped` lines of the datagram are not samples.
 fn sent_to_the_daemon(config: &str, datagram: &str, skipped: u64) -> Vec<String> {
     let daemon = Daemon::start(config);
     let messages = datagram.lines().count() as u64 - skipped;
@@ -368,7 +357,7 @@ fn sorted(lines: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_page_for_prometheus_is_as_it_is_shown() {
+fn the_prometheus_document_shows_the_real_page() {
     let blocks = document("docs/forwarders/prometheus.md").blocks();
     let sent = blocks.iter().find(|block| block.is("json", "sent")).unwrap();
     let shown = blocks.iter().find(|block| block.is("text", "page")).unwrap();
@@ -380,12 +369,12 @@ fn the_page_for_prometheus_is_as_it_is_shown() {
         status["forwarders"]["prometheus"]["delivered"] == points
     });
     let url = format!("http://{}/metrics", daemon.page.unwrap());
-    let page = reqwest::blocking::get(url).unwrap().text().unwrap();
+    let page = common::get(url).unwrap().text().unwrap();
     assert_eq!(page.trim_end(), shown.text.trim_end());
 }
 
 #[test]
-fn what_kafka_readers_get_is_as_it_is_shown() {
+fn the_kafka_document_shows_the_real_records() {
     use forwarders::format::pystatsd::Envelope;
     use model::{MetricKind, Percentile, Point, Series, Snapshot, Sum, Timer, Window};
     use std::sync::Arc;
@@ -426,7 +415,7 @@ fn what_kafka_readers_get_is_as_it_is_shown() {
 
 // ---- The status ----------------------------------------------------------------------------
 
-/// The paths of the members of a status. Names that operators and clients choose are left out.
+/// The paths of the members of a status, without the names that operators and clients choose.
 fn shape(value: &Value) -> BTreeSet<String> {
     fn walk(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
         let last = path.rsplit('.').next().unwrap_or_default();
@@ -471,13 +460,11 @@ fn blocks_of(mark: &str) -> Vec<(Block, Value)> {
 }
 
 #[test]
-fn the_status_is_as_it_is_shown() {
+fn the_admin_document_shows_the_real_status() {
     let mut config = "listeners: [{ transport: tcp, address: \"127.0.0.1:0\" }]\n".to_owned();
     config += "kamailio: [{ endpoint: \"unix:/nonexistent/ctl\" }]\n";
-    // Of the destinations with a spool. Nobody listens on port 1.
-    if cfg!(feature = "kafka") {
-        config += "forwarders: { kafka: { kafka_broker: \"127.0.0.1:1\", kafka_topic: t } }\n";
-    }
+    // A destination with a spool; nothing listens on port 1.
+    config += "forwarders: { kafka: { kafka_broker: \"127.0.0.1:1\", kafka_topic: t } }\n";
     let daemon = Daemon::start(&config);
     daemon.send("nonsense");
     daemon.wait_received(1);
@@ -488,8 +475,7 @@ fn the_status_is_as_it_is_shown() {
 
     let admin = document("docs/admin.md");
     for (block, example) in blocks_of("status") {
-        let mut shown = shape(&example);
-        shown.retain(|path| cfg!(feature = "kafka") || !path.contains(".spool."));
+        let shown = shape(&example);
         if block.to_string().starts_with("docs/admin.md") {
             assert_eq!(shown, real, "{block}");
         } else {
@@ -497,20 +483,22 @@ fn the_status_is_as_it_is_shown() {
         }
         ledger_adds_up(&block, &example);
     }
-    let [(block, example)] = &blocks_of("rejected-list")[..] else { panic!("there is one") };
+    let [(block, example)] = &blocks_of("rejected-list")[..] else {
+        panic!("not exactly one block")
+    };
     assert_eq!(shape(example), shape(&list), "{block}");
-    let [(block, example)] = &blocks_of("history")[..] else { panic!("there is one") };
+    let [(block, example)] = &blocks_of("history")[..] else { panic!("not exactly one block") };
     assert_eq!(shape(example), shape(&history), "{block}");
 
-    let told: Vec<&str> = admin.rows().flat_map(|row| row.concat().leak().split('`')).collect();
+    let listed: Vec<&str> = admin.rows().flat_map(|row| row.concat().leak().split('`')).collect();
     for path in real.iter().chain(&shape(&list)).chain(&shape(&history)) {
         let member = path.rsplit('.').next().unwrap().trim_end_matches("[]");
-        assert!(member == "*" || told.contains(&member), "docs/admin.md on {path}");
+        assert!(member == "*" || listed.contains(&member), "docs/admin.md on {path}");
     }
 }
 
 #[test]
-fn the_schema_of_the_status_is_that_of_a_real_one_and_of_the_example() {
+fn the_status_schema_matches_a_real_status_and_the_example() {
     let text = std::fs::read_to_string(common::root().join("docs/status.schema.json")).unwrap();
     let schema: Value = serde_json::from_str(&text).unwrap();
     let daemon = Daemon::start("kamailio: [{ endpoint: \"unix:/nonexistent/ctl\" }]\n");
@@ -522,14 +510,14 @@ fn the_schema_of_the_status_is_that_of_a_real_one_and_of_the_example() {
     let (_, example) = whole.unwrap();
     assert_eq!(schema::complaints(&schema, example), [""; 0]);
     let mut known = schema::members(&schema);
-    // The example has no page that others connect to, nor one that is fetched.
+    // The example has no forwarder with a page or a merge.
     let not_shown =
         [".forwarders.*", ".forwarders.*.refused_connections", ".forwarders.*.failed_fetches"];
     known.retain(|path| !not_shown.contains(&path.as_str()));
     let mut shown = shape(example);
     shown.retain(|path| path != ".forwarders.*");
     assert_eq!(known, shown);
-    // A check that lets everything pass would not have seen these.
+    // The check finds violations.
     let mut wrong = example.clone();
     wrong["uptime_s"] = Value::from("61");
     wrong["ledger"]["received"] = Value::from(-1);
@@ -540,12 +528,12 @@ fn the_schema_of_the_status_is_that_of_a_real_one_and_of_the_example() {
 }
 
 #[test]
-fn what_there_is_most_of_is_as_it_is_shown() {
+fn the_admin_document_shows_the_real_top_metrics() {
     let text = std::fs::read_to_string(common::root().join("docs/top.schema.json")).unwrap();
     let schema: Value = serde_json::from_str(&text).unwrap();
     let daemon = Daemon::start("interval: 200ms\n");
     let top = || -> Value { serde_json::from_str(&daemon.get("/api/v1/top").1).unwrap() };
-    // Somebody looks, so senders are counted. What the tags are is told again for some seconds.
+    // The first request starts the counting of senders. Tag keys are cached for some seconds.
     assert_eq!(daemon.get("/api/v1/top?parts=senders").0, 200);
     let message = r#"{"metric_name":"m","metric_type":"counter","stage":"login"}"#;
     daemon.send(message);
@@ -561,15 +549,15 @@ fn what_there_is_most_of_is_as_it_is_shown() {
         real = top();
     }
     assert_eq!(schema::complaints(&schema, &real), [""; 0]);
-    let [(block, example)] = &blocks_of("top")[..] else { panic!("there is one") };
+    let [(block, example)] = &blocks_of("top")[..] else { panic!("not exactly one block") };
     assert_eq!(schema::complaints(&schema, example), [""; 0]);
     assert_eq!(shape(example), shape(&real), "{block}");
     assert_eq!(schema::members(&schema), shape(example));
     let admin = document("docs/admin.md");
-    let told: Vec<&str> = admin.rows().flat_map(|row| row.concat().leak().split('`')).collect();
+    let listed: Vec<&str> = admin.rows().flat_map(|row| row.concat().leak().split('`')).collect();
     for path in shape(&real) {
         let member = path.rsplit('.').next().unwrap().trim_end_matches("[]");
-        assert!(told.contains(&member), "docs/admin.md on {path}");
+        assert!(listed.contains(&member), "docs/admin.md on {path}");
     }
 }
 

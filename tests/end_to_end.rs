@@ -1,11 +1,11 @@
 //! Datagrams in, points out, through the real binary.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use common::{Daemon, PATIENCE, points, shown, total};
 use serde_json::json;
 
-/// Windows of a second into a file as JSON.
+/// One-second windows, written to a file as JSON.
 const TO_FILE: &str = "interval: 1s\nforwarders: { file: { path: DIR/out, format: json } }\n";
 
 #[test]
@@ -54,7 +54,7 @@ fn the_order_of_tags_never_matters() {
 }
 
 #[test]
-fn lines_and_arrays_are_as_good_as_single_messages() {
+fn lines_and_arrays_are_equivalent_to_single_messages() {
     let daemon = Daemon::start(TO_FILE);
     let message = r#"{"metric_name":"m","metric_type":"counter"}"#;
     daemon.send(message);
@@ -103,7 +103,7 @@ fn all_five_types_have_their_fields() {
 }
 
 #[test]
-fn a_window_ends_on_the_wall_clock_and_carries_its_end() {
+fn windows_are_aligned_to_the_wall_clock_and_carry_their_end() {
     let daemon = Daemon::start(TO_FILE);
     daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
     let path = daemon.path("out");
@@ -114,7 +114,7 @@ fn a_window_ends_on_the_wall_clock_and_carries_its_end() {
 }
 
 #[test]
-fn every_reason_of_rejection_is_counted_under_its_name() {
+fn every_rejection_reason_is_counted() {
     let daemon = Daemon::start(&format!("limits: {{ max_tags: 2 }}\n{TO_FILE}"));
     let cases = [
         ("bad_json", r#"{"metric_name":"m","metric_type":"#),
@@ -151,7 +151,7 @@ fn every_reason_of_rejection_is_counted_under_its_name() {
 }
 
 #[test]
-fn over_the_limit_series_fold_into_one_and_no_sample_is_lost() {
+fn beyond_the_limit_samples_overflow_into_one_series_and_none_is_lost() {
     let daemon = Daemon::start(&format!(
         "agent: {{ tags: {{ env: stage }} }}\naggregation: {{ max_series_per_metric: 3 }}\n{TO_FILE}"
     ));
@@ -176,7 +176,7 @@ fn over_the_limit_series_fold_into_one_and_no_sample_is_lost() {
 }
 
 #[test]
-fn a_gauge_keeps_its_value_for_deltas_over_windows() {
+fn deltas_change_a_gauge_across_windows() {
     let daemon = Daemon::start(&TO_FILE.replace("1s", "200ms"));
     let gauge =
         |value: &str| format!(r#"{{"metric_name":"g","metric_type":"gauge","value":{value}}}"#);
@@ -191,7 +191,7 @@ fn a_gauge_keeps_its_value_for_deltas_over_windows() {
 }
 
 #[test]
-fn the_console_is_on_when_nothing_is_configured() {
+fn the_console_is_the_default_destination() {
     let daemon = Daemon::start("");
     daemon.send(r#"{"metric_name":"m","metric_type":"counter","note":"two words"}"#);
     daemon.wait_received(1);
@@ -215,7 +215,7 @@ fn debug_mode_logs_points_with_values_and_tags_and_sends_nothing() {
 }
 
 #[test]
-fn a_rotated_file_is_opened_anew_on_hangup() {
+fn a_hangup_reopens_a_rotated_file() {
     let daemon = Daemon::start(&TO_FILE.replace("1s", "200ms"));
     let (path, moved) = (daemon.path("out"), daemon.path("out.1"));
     let counter = r#"{"metric_name":"m","metric_type":"counter"}"#;
@@ -230,7 +230,7 @@ fn a_rotated_file_is_opened_anew_on_hangup() {
 }
 
 #[test]
-fn the_admin_endpoint_says_how_it_is() {
+fn the_admin_endpoint_reports_health_and_status() {
     let daemon = Daemon::start(TO_FILE);
     assert_eq!(daemon.get("/healthz"), (200, "ok\n".to_owned()));
     assert_eq!(daemon.get("/readyz").0, 200);
@@ -250,7 +250,7 @@ fn two_threads_share_an_address_and_their_samples_are_one_series() {
             .replace("bind_port_is_not_named: 0\n", "# no bind_port: here\n"),
     );
     for _ in 0..64 {
-        // A sender of its own each: the kernel deals them out to the two sockets.
+        // A separate sender for each datagram, so that the kernel distributes them to both sockets.
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(br#"{"metric_name":"m","metric_type":"counter"}"#, daemon.udp).unwrap();
     }

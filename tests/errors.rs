@@ -1,6 +1,6 @@
-//! What fails says what to do next.
+//! Error messages say what to do next.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use common::tallyd;
 
-/// What a command that fails says, on both streams.
+/// Runs a command that must fail; returns the output of both streams.
 fn said(arguments: &[&str]) -> String {
     let output = tallyd().args(arguments).stdin(Stdio::null()).output().unwrap();
     assert!(!output.status.success(), "{arguments:?} succeeds");
@@ -22,7 +22,7 @@ fn assert_says(arguments: &[&str], what: &str, next: &str) {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read() {
+fn an_unreadable_configuration_has_advice() {
     let folder = tempfile::tempdir().unwrap();
     let there = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (missing, folder_itself, latin1) = (there("none.yaml"), there(""), there("latin1.yaml"));
@@ -35,7 +35,7 @@ fn a_configuration_that_cannot_be_read() {
     }
 }
 
-/// With a configuration of this text.
+/// Runs a command with a configuration file of this text.
 fn with(text: &str, command: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tallyd.yaml");
@@ -44,7 +44,7 @@ fn with(text: &str, command: &[&str]) -> String {
 }
 
 #[test]
-fn a_destination_that_does_not_answer() {
+fn a_destination_that_does_not_answer_has_advice() {
     for (forwarders, what, next) in [
         ("file: { path: DIR/none/points }", "No such file", "make the folder"),
         ("file: { path: DIR }", "Is a directory", "name a file in it"),
@@ -73,7 +73,7 @@ fn a_destination_that_does_not_answer() {
 }
 
 #[test]
-fn an_address_that_is_taken() {
+fn an_address_in_use_has_advice() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let listener = "listeners: [{ transport: tcp, address: \"127.0.0.1:0\" }]\n";
@@ -96,7 +96,7 @@ fn an_address_that_is_taken() {
 }
 
 #[test]
-fn a_socket_that_cannot_be_made() {
+fn a_socket_that_cannot_be_created_has_advice() {
     let listener = |path| format!("listeners: [{{ transport: unix, path: {path} }}]\n");
     let said = with(&listener("DIR/none/socket"), &["run"]);
     assert!(said.contains("its folder does not exist: create it"), "{said}");
@@ -105,18 +105,18 @@ fn a_socket_that_cannot_be_made() {
 }
 
 #[test]
-fn nobody_who_answers() {
+fn a_daemon_that_does_not_answer_has_advice() {
     let nobody = "http://127.0.0.1:1";
     let metric = ["send", "--to", "127.0.0.1:1", "--verify", "--admin", nobody, "m", "counter"];
     assert_says(&metric, "Connection refused", "start one with `tallyd run`");
     let stream = ["send", "--to", "tcp://127.0.0.1:1", "m", "counter"];
     assert_says(&stream, "Connection refused", "start one with `tallyd run`");
     let kamailio = ["kamailio", "unix:/nonexistent/ctl", "core.uptime"];
-    assert_says(&kamailio, "No such file", "does Kamailio run, with the module ctl");
+    assert_says(&kamailio, "No such file", "check that Kamailio is running");
 }
 
 #[test]
-fn nothing_to_work_on() {
+fn missing_input_has_advice() {
     assert_says(&["explain"], "no message", "give one as an argument");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tallyd.yaml");

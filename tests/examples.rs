@@ -1,6 +1,6 @@
-//! The programs of examples/ do what they say, each in its own language, against the real daemon.
+//! The programs in examples/, in each language, produce their documented points in the real daemon.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::net::UdpSocket;
@@ -18,7 +18,7 @@ fn examples() -> PathBuf {
 
 // ---- Clients ---------------------------------------------------------------------------------
 
-/// How an example is run; what it needs, its command, and what goes before that.
+/// How to run an example: its requirements, its command, and the steps before it.
 struct Example {
     needs: &'static str,
     command: fn(folder: &Path) -> Command,
@@ -85,7 +85,7 @@ const BASH: Example =
 const NC: Example =
     Example { needs: "nc", command: |_| Command::new(examples().join("shell/nc.sh")) };
 
-/// The same program, folder and environment, for other arguments.
+/// A command with the same program, folder and environment, without arguments.
 fn copy(command: &Command) -> Command {
     let mut copy = Command::new(command.get_program());
     copy.current_dir(command.get_current_dir().unwrap());
@@ -93,7 +93,7 @@ fn copy(command: &Command) -> Command {
     copy
 }
 
-/// Runs an example to its end. It says nothing, whatever becomes of its messages.
+/// Runs an example to its end. It must print nothing, whether or not its messages arrive.
 fn run(example: &Example, json: &str, statsd: &str) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = (example.command)(folder.path());
@@ -104,8 +104,8 @@ fn run(example: &Example, json: &str, statsd: &str) {
     assert!(output.status.success() && said.is_empty(), "{command:?}: {}\n{said}", output.status);
 }
 
-/// What arrives of an example that sends so many samples in at most so many datagrams. The daemon is not
-/// where messages to nowhere (0.0.0.0) would come.
+/// The points of an example that sends this number of samples in at most this number of datagrams. The
+/// daemon listens on 127.0.0.2, which messages to the unspecified address (0.0.0.0) do not reach.
 fn arrives(example: &Example, samples: u64, datagrams: u64) -> Vec<String> {
     arrives_at("127.0.0.2", example, samples, datagrams)
 }
@@ -133,13 +133,13 @@ fn arrives_at(host: &str, example: &Example, samples: u64, datagrams: u64) -> Ve
     let mut points = daemon.stop().points("out");
     for point in &mut points {
         let fields = point["fields"].as_object_mut().unwrap();
-        // How long a block took is not ours to know, and what is per second follows from the rest.
+        // Durations differ from run to run, and rates follow from the other fields.
         fields.retain(|field, _| field == "count" || field == "value");
     }
     shown(&points)
 }
 
-/// What all programs with a client of their own send.
+/// The points of all programs with a client of their own.
 const SHOP: [&str; 6] = [
     r"counter shop.items {product:Käse \alt\} {count:4950}",
     "counter shop.orders {payment:card} {count:3}",
@@ -149,7 +149,7 @@ const SHOP: [&str; 6] = [
     "trace shop.signup {browser:firefox,step:confirm} {count:1}",
 ];
 
-/// The messages of these: nine by themselves, and a hundred in some ten datagrams.
+/// The samples of these programs: nine single ones, and a hundred in about ten datagrams.
 const SHOP_SAMPLES: u64 = 109;
 const SHOP_DATAGRAMS: u64 = 9 + 12;
 
@@ -193,8 +193,8 @@ fn the_rust_program() {
     assert_eq!(arrives(&RUST, SHOP_SAMPLES, SHOP_DATAGRAMS), SHOP);
 }
 
-/// What the programs for shells send: once as JSON, and the same but the trace and the items as
-/// statsd, which comes to the same series.
+/// The points of the shell programs, which send once as JSON and, without the trace and the items, once
+/// as statsd; both contribute to the same series.
 const SHOP_TWICE: [&str; 6] = [
     r"counter shop.items {product:Käse \alt\} {count:4950}",
     "counter shop.orders {payment:card} {count:6}",
@@ -230,8 +230,8 @@ fn the_programs_with_a_client_send_over_ipv6_too() {
 }
 
 #[test]
-fn a_daemon_that_is_away_does_no_program_any_harm() {
-    // Nobody has this port any more.
+fn no_program_fails_without_a_daemon() {
+    // The port is closed again.
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for example in [&PYTHON, &PYTHON_CLIENT, &NODE, &GO, &RUST, &BASH, &NC] {
         if real_program(example.needs) {
@@ -241,7 +241,7 @@ fn a_daemon_that_is_away_does_no_program_any_harm() {
 }
 
 #[test]
-fn the_readme_of_the_examples_tells_of_each_folder() {
+fn the_readme_of_the_examples_lists_each_folder() {
     let readme = fs::read_to_string(examples().join("README.md")).unwrap();
     for entry in examples().read_dir().unwrap() {
         let entry = entry.unwrap();
@@ -255,7 +255,7 @@ fn the_readme_of_the_examples_tells_of_each_folder() {
 
 // ---- Configurations --------------------------------------------------------------------------
 
-/// All files called tallyd.yaml below examples/.
+/// All files named tallyd.yaml below examples/.
 fn configurations() -> Vec<PathBuf> {
     let folders = examples().read_dir().unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<_> =
@@ -265,12 +265,12 @@ fn configurations() -> Vec<PathBuf> {
 }
 
 #[test]
-fn each_configuration_is_good() {
+fn each_example_configuration_is_valid() {
     let found = configurations();
     assert!(!found.is_empty());
     for file in found {
         let mut check = tallyd();
-        // What examples/demo/run.sh sets.
+        // The variables that examples/demo/run.sh sets.
         check.env("DEMO_DIR", "/tmp/demo");
         let output = check.args(["check", "--config"]).arg(&file).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -280,7 +280,7 @@ fn each_configuration_is_good() {
 
 // ---- Kamailio --------------------------------------------------------------------------------
 
-/// A Kamailio with the configuration of the example. Ended when dropped.
+/// A Kamailio with the configuration of the example. Stopped when dropped.
 struct Kamailio(std::process::Child);
 
 impl Drop for Kamailio {
@@ -291,7 +291,7 @@ impl Drop for Kamailio {
     }
 }
 
-/// Sends a request and waits for its answer, for so long.
+/// Sends a request and waits up to `wait` for its reply.
 fn ask(socket: &UdpSocket, method: &str, number: usize, wait: Duration) -> Option<String> {
     let port = socket.local_addr().unwrap().port();
     let request = format!(
@@ -306,8 +306,8 @@ fn ask(socket: &UdpSocket, method: &str, number: usize, wait: Duration) -> Optio
     Some(String::from_utf8_lossy(&answer[..length]).into_owned())
 }
 
-/// An address that nobody has, below those that Linux gives to whoever asks for any: so that nobody
-/// takes it before Kamailio does.
+/// A free address below the range of ephemeral ports, so that no other program is given it before
+/// Kamailio binds it.
 fn free_address() -> std::net::SocketAddr {
     let first = 20_000 + std::process::id() % 10_000;
     let free = (first..30_000).chain(20_000..first).find_map(|port| {
@@ -317,10 +317,10 @@ fn free_address() -> std::net::SocketAddr {
 }
 
 #[test]
-fn what_the_script_of_a_kamailio_counts_and_what_kamailio_counts_arrive_together() {
+fn kamailio_script_counters_and_polled_statistics_arrive_together() {
     let Some(script) = real_server("TALLYD_TEST_KAMAILIO") else { return };
     let config = fs::read_to_string(examples().join("kamailio/tallyd.yaml")).unwrap();
-    // The path of a socket has to be short.
+    // The path of a socket must be short.
     let folder = tempfile::Builder::new().prefix("k").tempdir().unwrap();
     let ctl = folder.path().join("ctl");
     let config = config
@@ -361,7 +361,7 @@ fn what_the_script_of_a_kamailio_counts_and_what_kamailio_counts_arrive_together
             ask(&socket, method, number + 1, Duration::from_millis(1));
             continue;
         }
-        // What answers to INFO came late is passed over.
+        // Late replies to INFO are skipped.
         let expected = format!("SIP/2.0 {code}");
         let mut answer = ask(&socket, method, number + 1, PATIENCE).unwrap();
         while !answer.contains(&format!("Call-ID: {}\r\n", number + 1)) {
@@ -382,7 +382,7 @@ fn what_the_script_of_a_kamailio_counts_and_what_kamailio_counts_arrive_together
     ];
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let page = reqwest::blocking::get(&url).unwrap().text().unwrap();
+        let page = common::get(&url).unwrap().text().unwrap();
         if wanted.iter().all(|line| page.lines().any(|there| there == *line))
             && page.contains("sip_request_time_count{role=\"edge\"}")
         {

@@ -1,7 +1,7 @@
-//! examples/influxdb and examples/graphite against real servers: what is sent with their
-//! configurations is found by the queries that they show.
+//! examples/influxdb and examples/graphite against real servers: the shown queries find the points that
+//! are sent with the example configurations.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use common::markdown;
 use std::fs;
@@ -12,8 +12,8 @@ use common::{Daemon, interval_without_an_edge};
 use forwarders::testing::{real_program, real_server};
 use serde_json::{Value, json};
 
-/// Starts a daemon with a configuration of examples/, in which words are replaced, has plain.py send
-/// to it, and stops it: everything is delivered then.
+/// Starts a daemon with a configuration of examples/ after replacing some text, runs plain.py against
+/// it, and stops it, which delivers everything.
 fn send_the_shop(example: &str, replaced: &[(&str, &str)]) {
     let root = common::root();
     let file = root.join(format!("examples/{example}/tallyd.yaml"));
@@ -33,7 +33,7 @@ fn send_the_shop(example: &str, replaced: &[(&str, &str)]) {
     assert_eq!(stopped.warnings(), [""; 0]);
 }
 
-/// The lines of the blocks of an example's README that are marked so.
+/// The lines of the blocks with a mark in an example's README.
 fn lines(example: &str, language: &str, mark: &str) -> Vec<String> {
     let blocks = markdown::document(&format!("examples/{example}/README.md")).blocks();
     let marked = blocks.iter().filter(|block| block.is(language, mark));
@@ -47,7 +47,7 @@ fn influxdb_answers_every_query_that_is_shown() {
         return;
     }
     let database = format!("example_{}", std::process::id());
-    let http = reqwest::blocking::Client::new();
+    let http = common::http().build().unwrap();
     let query = |text: &str| -> Vec<Value> {
         let parameters = [("db", database.as_str()), ("q", text)];
         let url = reqwest::Url::parse_with_params(&format!("{url}/query"), &parameters).unwrap();
@@ -69,7 +69,7 @@ fn influxdb_answers_every_query_that_is_shown() {
         assert!(!found.is_empty() || text.starts_with("CREATE"), "nothing: {text}");
     }
     let value = |text: &str| query(text)[0]["values"][0][1].clone();
-    // The new default policy is empty: what was sent is in the one that was there.
+    // The new default policy is empty: the points are in the previous one.
     for (field, measurement, expected) in [
         ("sum(count)", "shop.orders", json!(3)),
         ("last(value)", "shop.carts", json!(15)),

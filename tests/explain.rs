@@ -1,6 +1,6 @@
-//! `tallyd explain` with the real binary, held against what the real daemon makes of the same.
+//! `tallyd explain` with the real binary, compared with the real daemon's results for the same input.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -10,7 +10,7 @@ use common::{Daemon, tallyd, write_config};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Runs `tallyd explain` with these arguments and this as standard input.
+/// Runs `tallyd explain` with these arguments and this standard input.
 fn explain(args: &[&str], input: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("input");
@@ -19,14 +19,14 @@ fn explain(args: &[&str], input: &str) -> Output {
     tallyd().arg("explain").args(args).stdin(Stdio::from(stdin)).output().unwrap()
 }
 
-/// A configuration, and the arguments that name it.
+/// Writes a configuration and returns its folder and path.
 fn with_config(config: &str) -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = write_config(&folder, config);
     (folder, path.to_str().unwrap().to_owned())
 }
 
-/// The same as objects; the exit status has to be this.
+/// The JSON objects of a run with this expected exit status.
 fn explained(config: &str, args: &[&str], input: &str, status: i32) -> Vec<Value> {
     let (_folder, path) = with_config(config);
     let output = explain(&[&["--json", "--config", &path], args].concat(), input);
@@ -40,7 +40,7 @@ fn told(output: &Output) -> (i32, &str, &str) {
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
-/// A message's bytes for a destination, one payload behind the other.
+/// The bytes of a message for a destination, all payloads concatenated.
 fn payloads(message: &Value, forwarder: &str) -> String {
     let forwarders = message["forwarders"].as_array().unwrap();
     let found = forwarders.iter().find(|one| one["name"] == forwarder).unwrap();
@@ -57,7 +57,7 @@ forwarders:
     - { name: some, path: DIR/some, format: text, select: { include: [\"user.*\"], drop_tags: [role] } }
 ";
 
-/// Every kind of metric, changes of a gauge, several values, what is not selected.
+/// Every kind of metric, changes of a gauge, several values, and series that are not selected.
 const MESSAGES: &str = r#"{"metric_name": "user.latency", "metric_type": "timer", "value": 12.5, "role": "x"}
 {"metric_name": "user.logins", "metric_type": "counter", "count": 2, "sample_rate": 0.5}
 {"metric_name": "user.signup", "metric_type": "trace", "tags": {"stage": "a b"}}
@@ -67,10 +67,10 @@ const MESSAGES: &str = r#"{"metric_name": "user.latency", "metric_type": "timer"
 "#;
 
 #[test]
-fn the_bytes_are_those_that_the_daemon_writes() {
+fn explain_prints_the_bytes_that_the_daemon_writes() {
     let messages = explained(AGENT, &[], MESSAGES, 0);
     let daemon = Daemon::start(&format!("interval: 10s\n{AGENT}"));
-    // All in one window, unless it ends meanwhile; of the gauge the last value counts.
+    // All in one window, unless a window ends in between; the gauge has its last value.
     daemon.send(MESSAGES);
     daemon.wait_received(6);
     let stopped = daemon.stop();
@@ -86,7 +86,7 @@ fn the_bytes_are_those_that_the_daemon_writes() {
     };
     for (name, is_json) in [("all", true), ("some", false)] {
         let mut told = Vec::new();
-        // Of the gauge's two windows the daemon has one.
+        // `explain` has two windows with the gauge, the daemon one.
         for message in messages.iter().filter(|message| message["line"] != 5) {
             let text = payloads(message, name);
             told.extend(text.lines().map(|line| without_time(line, is_json)));
@@ -100,7 +100,7 @@ fn the_bytes_are_those_that_the_daemon_writes() {
 }
 
 #[test]
-fn a_sample_is_told_with_its_series_its_value_and_the_tags_of_the_agent() {
+fn a_sample_is_explained_with_its_series_value_and_agent_tags() {
     let messages = explained(AGENT, &[], MESSAGES, 0);
     assert_eq!(
         messages[0]["outcomes"],
@@ -129,7 +129,7 @@ fn a_sample_is_told_with_its_series_its_value_and_the_tags_of_the_agent() {
     assert_eq!(means(2), ("occurrence".to_owned(), Value::Null));
     assert_eq!(means(3), ("member".to_owned(), json!("+4930")));
     assert_eq!(means(5), ("add".to_owned(), json!(-4.0)));
-    // What came before holds: 10, less 4.
+    // The previous message counts: 10 minus 4.
     assert_eq!(messages[5]["points"][0]["fields"], json!({ "value": 6.0 }));
     let selected = |place: usize| messages[place]["forwarders"][1]["selected"].clone();
     assert_eq!((selected(0), selected(3)), (json!(true), json!(false)));
@@ -137,7 +137,7 @@ fn a_sample_is_told_with_its_series_its_value_and_the_tags_of_the_agent() {
 }
 
 #[test]
-fn with_on_conflict_the_message_keeps_its_tag() {
+fn on_conflict_message_keeps_the_tag_of_the_message() {
     let config = "agent: { tags: { role: broker }, on_conflict: message }\n";
     let message = r#"{"metric_name": "m", "metric_type": "trace", "role": "x"}"#;
     let messages = explained(config, &[message], "", 0);
@@ -147,7 +147,7 @@ fn with_on_conflict_the_message_keeps_its_tag() {
 }
 
 #[test]
-fn a_rejection_has_place_reason_and_the_nearest_word() {
+fn a_rejection_has_its_position_reason_and_a_suggestion() {
     let input = "\n{\"metric_name\": \"m\", \"metric_type\": \"guauge\", \"value\": 1}\r\n\
                  {\"metric_name\": \"m\", \"metric_type\": \"trace\"}\n";
     let messages = explained("", &[], input, 1);
@@ -169,7 +169,7 @@ fn a_rejection_has_place_reason_and_the_nearest_word() {
 }
 
 #[test]
-fn an_array_is_one_message_with_an_outcome_for_each_element() {
+fn an_array_has_an_outcome_for_each_element() {
     let input = "[{\"metric_name\": \"a\", \"metric_type\": \"counter\"},\n {\"metric_type\": \"trace\"}]\n";
     let messages = explained("", &[], input, 1);
     assert_eq!(messages.len(), 1);
@@ -202,7 +202,7 @@ fn the_limits_of_the_configuration_hold() {
 }
 
 #[test]
-fn people_read_all_of_it_and_a_terminal_obeys_none() {
+fn text_output_is_complete_and_has_no_control_characters() {
     let (_folder, path) = with_config(AGENT);
     let input = "{\"metric_name\": \"user.a\", \"metric_type\": \"counter\", \"k\": \"\\u001b[31m\"}\n\
                  {\"metric_name\": \"user.b\", \"metric_type\": \"cuonter\", \"role\": \"\u{9b}\"}\n";
@@ -226,7 +226,7 @@ fn people_read_all_of_it_and_a_terminal_obeys_none() {
 }
 
 #[test]
-fn a_secret_in_a_payload_is_shown_only_to_those_who_ask() {
+fn a_secret_in_a_payload_is_masked_unless_requested() {
     const SECRET: &str = "7444-s3cr3t";
     let config = format!(
         "forwarders: {{ kafka: {{ kafka_broker: \"localhost:1\", kafka_topic: t, kafka_apikey: {SECRET} }} }}\n"
@@ -248,7 +248,7 @@ fn a_secret_in_a_payload_is_shown_only_to_those_who_ask() {
 }
 
 #[test]
-fn each_kind_of_destination_tells_what_it_gets() {
+fn each_kind_of_destination_has_a_payload() {
     let config = "\
 forwarders:
   graphite: { address: \"localhost:2003\" }
@@ -271,7 +271,7 @@ debug_mode: true
 }
 
 #[test]
-fn the_exit_status_tells_wrong_usage_from_a_rejected_message() {
+fn the_exit_status_distinguishes_wrong_usage_from_a_rejection() {
     let good = r#"{"metric_name": "m", "metric_type": "trace"}"#;
     for (args, input, status, said) in [
         (&[good][..], "", 0, ""),

@@ -1,31 +1,29 @@
-//! Pages in the place of the two older exporters for Kamailio: line by line what these printed when
-//! they got exactly the recorded replies.
+//! Pages that replace the two older exporters for Kamailio: line by line equal to the exporters' output
+//! for the same recorded replies.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::time::Instant;
 
 use common::promtool::promtool;
 use common::replay::{Answer, Replay};
 use common::{Daemon, PATIENCE, assert_balanced, tallyd};
-use forwarders::http::scripted::{Answer as Says, ScriptedServer};
+use forwarders::http::scripted::{ScriptedAnswer as Says, ScriptedServer};
 use forwarders::testing::real_server;
-use reqwest::blocking::Client;
 
-/// What the exporter of methods was told to ask for when its page was recorded.
+/// The methods that the exporter polled when its page was recorded.
 const METHODS: &str = "tm.stats, sl.stats, core.shmmem, core.uptime, core.tcp_info, \
                        dispatcher.list, tls.info, dlg.stats_active";
 
-/// A page that was recorded, below `crates/binrpc/tests/captures/exporters`.
+/// A recorded page below `crates/binrpc/tests/captures/exporters`.
 fn recorded(name: &str) -> String {
     let folder = common::root().join("crates/binrpc/tests/captures/exporters");
     fs::read_to_string(folder.join(name)).unwrap()
 }
 
-/// A daemon that polls `replay`, with a page of this section.
+/// A daemon that polls `replay` and has a page with this section.
 fn daemon(replay: &Replay, instance: &str, section: &str) -> Daemon {
     Daemon::start(&format!(
         "interval: 200ms\n\
@@ -37,15 +35,15 @@ fn daemon(replay: &Replay, instance: &str, section: &str) -> Daemon {
 
 fn page(daemon: &Daemon) -> String {
     let url = format!("http://{}/metrics", daemon.page.unwrap());
-    // As Prometheus asks, which would rather have OpenMetrics.
+    // As Prometheus requests it, which prefers OpenMetrics.
     let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
-    let reply = Client::new().get(url).header("Accept", accept).send().unwrap();
+    let reply = common::http().build().unwrap().get(url).header("Accept", accept).send().unwrap();
     assert_eq!(reply.status(), 200);
     assert_eq!(reply.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     reply.text().unwrap()
 }
 
-/// Waits for a page that is so.
+/// Waits until the page meets a condition, and returns it.
 fn wait_page(daemon: &Daemon, what: &str, is_so: impl Fn(&str) -> bool) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -72,11 +70,11 @@ fn families(page: &str) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn the_page_of_methods_is_the_exporters_line_by_line() {
+fn the_methods_page_equals_that_of_the_exporter() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.learn("");
-    // The page was recorded with the second scrape.
+    // The recording is of the second scrape.
     replay.answer_only(2);
     let instance = format!("methods: [{METHODS}], timeout: 1h");
     let daemon = daemon(&replay, &instance, "naming: callr");
@@ -91,7 +89,7 @@ fn the_page_of_methods_is_the_exporters_line_by_line() {
 }
 
 #[test]
-fn methods_that_the_second_release_added_are_there_too() {
+fn methods_added_in_the_second_release_are_present() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.learn("");
@@ -109,14 +107,14 @@ fn methods_that_the_second_release_added_are_there_too() {
     ] {
         assert!(page.contains(lines), "{lines}: {page}");
     }
-    // Nothing that the exporter has not.
+    // No metric that the exporter lacks.
     let mut names: Vec<String> = families(&page).into_keys().collect();
     names.retain(|name| !recorded("methods_v1.metrics.txt").contains(&format!("# TYPE {name} ")));
     assert_eq!(names, ["kamailio_dmq_list_nodes_node", "kamailio_stats_fetch_value"]);
 }
 
 #[test]
-fn the_page_of_statistics_is_the_exporters_line_by_line() {
+fn the_statistics_page_equals_that_of_the_exporter() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.learn("");
@@ -127,7 +125,7 @@ fn the_page_of_statistics_is_the_exporters_line_by_line() {
     let page = wait_page(&daemon, "a poll", |page| page.contains("kamailio_"));
     assert_eq!(defined.asked()[0].line, "GET /x HTTP/1.1");
     let recorded = recorded("pascom.metrics.txt");
-    // Behind its own families stand those that the operator defined, in no certain order.
+    // Its own families are followed by those that the operator defined, in any order.
     let mark = "# TYPE kamuser";
     let (own, theirs) = (page.split_once(mark).unwrap().0, recorded.split_once(mark).unwrap().0);
     for (line, recorded) in own.lines().zip(theirs.lines()) {
@@ -142,7 +140,7 @@ fn the_page_of_statistics_is_the_exporters_line_by_line() {
 }
 
 #[test]
-fn promtool_reads_the_pages_and_dislikes_what_it_disliked_of_the_exporters() {
+fn promtool_reports_the_same_as_for_the_exporters() {
     let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
@@ -158,7 +156,7 @@ fn promtool_reads_the_pages_and_dislikes_what_it_disliked_of_the_exporters() {
             daemon(&replay, &format!("methods: [{METHODS}, stats.fetch, pkg.stats]"), &section);
         let page = wait_page(&daemon, "a poll", |page| page.contains("kamailio_"));
         let (status, words) = promtool(&program, &page);
-        // 3: it was read. 1 would be a page that breaks.
+        // Status 3: the page was parsed, with lint warnings. 1 would be a page that does not parse.
         assert_eq!(status, Some(3), "{words}");
         let (_, of_exporter) = promtool(&program, &recorded(name));
         let new = |word: &&str| !of_exporter.lines().any(|line| line == *word);
@@ -167,7 +165,7 @@ fn promtool_reads_the_pages_and_dislikes_what_it_disliked_of_the_exporters() {
 }
 
 #[test]
-fn a_kamailio_that_is_away_leaves_what_the_exporters_left() {
+fn a_down_kamailio_leaves_the_same_lines_as_the_exporters() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.learn("");
@@ -202,7 +200,7 @@ fn a_kamailio_that_is_away_leaves_what_the_exporters_left() {
 }
 
 #[test]
-fn a_method_that_was_listed_and_is_refused_is_a_failed_scrape_and_one_of_the_default_is_none() {
+fn only_a_refused_method_from_the_configuration_fails_the_scrape() {
     for (methods, up) in [("[default]", 1), ("[tm.stats, tls.info]", 0)] {
         let folder = tempfile::tempdir().unwrap();
         let replay = Replay::start(folder.path());
@@ -218,14 +216,14 @@ fn a_method_that_was_listed_and_is_refused_is_a_failed_scrape_and_one_of_the_def
 }
 
 #[test]
-fn a_bad_page_to_merge_is_counted_and_costs_no_other_line() {
+fn an_invalid_page_to_merge_is_counted_and_costs_no_other_line() {
     let server = ScriptedServer::start(|number, _| match number {
         0 => Says::status(404, "no such page"),
         1 => Says::status(200, "good 1\nbad\n"),
         2 => Says::status(200, &format!("# {}\ngood 1\n", "x".repeat(2_000))),
         3 => Says::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\ngood 1\n".to_vec()),
         4 => Says::Hang,
-        // The page has a metric of that name.
+        // The page already has a metric of that name.
         5 => Says::status(200, "user_logins_total 5\ngood 1\n"),
         _ => Says::status(200, "# TYPE good gauge\ngood{a=\"b\"} 1e9 17\n"),
     });
@@ -254,7 +252,7 @@ fn a_bad_page_to_merge_is_counted_and_costs_no_other_line() {
 }
 
 #[test]
-fn a_page_is_handed_on_as_it_is_or_else_there_is_none() {
+fn a_page_is_relayed_unchanged_or_not_at_all() {
     let server = ScriptedServer::start(|number, _| match number {
         0 => {
             let kind = ("Content-Type", "text/plain; version=0.0.4; odd".to_owned());
@@ -270,7 +268,7 @@ fn a_page_is_handed_on_as_it_is_or_else_there_is_none() {
     ));
     let get = |path: &str| {
         let url = format!("http://{}{path}", daemon.page.unwrap());
-        let reply = reqwest::blocking::get(url).unwrap();
+        let reply = common::get(url).unwrap();
         let kind = reply.headers()["content-type"].to_str().unwrap().to_owned();
         (reply.status().as_u16(), kind, reply.text().unwrap())
     };
@@ -288,7 +286,7 @@ fn a_page_is_handed_on_as_it_is_or_else_there_is_none() {
 }
 
 #[test]
-fn what_does_not_go_together_is_found_in_the_configuration() {
+fn contradictory_keys_of_a_page_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tallyd.yaml");
     let url = "url: \"http://127.0.0.1:1/\"";

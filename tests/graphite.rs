@@ -1,6 +1,6 @@
-//! Graphite from end to end: a real carbon, and a real statsd to compare with.
+//! Graphite from end to end, with a real carbon, and compared with a real statsd.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
@@ -10,7 +10,7 @@ use common::{Daemon, tallyd};
 
 // ---- A real carbon -----------------------------------------------------------------------------
 
-/// What each destination is called, and how it sends to the same carbon.
+/// A configuration with one destination for each way to send to the same carbon.
 fn every_way(carbon: &Carbon) -> String {
     let Carbon { line, pickle, .. } = carbon;
     format!(
@@ -24,7 +24,7 @@ fn every_way(carbon: &Carbon) -> String {
 }
 
 #[test]
-fn carbon_stores_what_was_sent_on_every_way() {
+fn carbon_stores_every_point_over_every_transport() {
     let Some(carbon) = Carbon::start() else { return };
     let daemon = Daemon::start(&every_way(&carbon));
     daemon.send(
@@ -104,7 +104,7 @@ fn carbon_stores_what_was_sent_on_every_way() {
 }
 
 #[test]
-fn nothing_that_a_client_sends_makes_carbon_complain_or_costs_a_neighbour() {
+fn hostile_names_neither_upset_carbon_nor_affect_other_points() {
     let Some(carbon) = Carbon::start() else { return };
     let daemon = Daemon::start(&every_way(&carbon));
     let names = [
@@ -160,7 +160,7 @@ fn nothing_that_a_client_sends_makes_carbon_complain_or_costs_a_neighbour() {
         stopped.log.iter().filter(|entry| entry["message"] == "ledger of a forwarder").collect();
     assert_eq!(ledgers.len(), 5);
     for ledger in ledgers {
-        // Its template has no place for the two long tags.
+        // The template of this destination omits the two long tags.
         let dropped = if ledger["forwarder"] == "path" { 2 } else { 4 };
         assert_eq!(ledger["dropped"], format!("{{\"too_large\": {dropped}}}"), "{ledger}");
         let flushed = ledger["flushed"].as_u64().unwrap();
@@ -169,7 +169,7 @@ fn nothing_that_a_client_sends_makes_carbon_complain_or_costs_a_neighbour() {
 }
 
 #[test]
-fn a_window_that_carbon_had_not_read_when_it_died_arrives_after_all() {
+fn a_window_that_carbon_had_not_read_when_it_died_arrives_later() {
     let Some(carbon) = Carbon::start() else { return };
     let daemon = Daemon::start(&format!(
         "interval: 1s\nforwarders: {{ graphite: {{ address: \"{}\" }} }}\n",
@@ -186,12 +186,12 @@ fn a_window_that_carbon_had_not_read_when_it_died_arrives_after_all() {
     let has = |name: &'static str| carbon.wait_for(name, |stored| stored.contains_key(name));
     count("read");
     has("read");
-    // It takes no more, though its kernel does.
+    // The stopped carbon reads nothing more, but its kernel still accepts data.
     carbon.signal("STOP");
     count("unread");
     delivered(2);
     carbon.signal("KILL");
-    carbon.start_again();
+    carbon.restart();
     count("after");
     has("after");
     let stored = has("unread");
@@ -203,7 +203,7 @@ fn a_window_that_carbon_had_not_read_when_it_died_arrives_after_all() {
 }
 
 #[test]
-fn points_wait_while_carbon_is_away_and_keep_their_times() {
+fn points_wait_while_carbon_is_down_and_keep_their_times() {
     let Some(carbon) = Carbon::start() else { return };
     let daemon = Daemon::start(&format!(
         "interval: 1s\nforwarders: {{ graphite: {{ address: \"{}\", delivery: {{ retry: {{ max: 1s }} }} }} }}\n",
@@ -225,7 +225,7 @@ fn points_wait_while_carbon_is_away_and_keep_their_times() {
         count(increment);
         flushed(u64::from(u8::try_from(increment).unwrap().trailing_zeros()) + 1);
     }
-    carbon.start_again();
+    carbon.restart();
     let stored = carbon.wait_for("all of them", |stored| stored["c"].len() == 4);
     let values: Vec<f64> = stored["c"].iter().map(|(_, value)| *value).collect();
     assert_eq!(values, [1.0, 2.0, 4.0, 8.0]);
@@ -236,7 +236,7 @@ fn points_wait_while_carbon_is_away_and_keep_their_times() {
 }
 
 #[test]
-fn check_says_whether_carbon_answers() {
+fn check_reports_whether_carbon_answers() {
     let catcher = Catcher::start();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tallyd.yaml");
@@ -256,7 +256,7 @@ fn check_says_whether_carbon_answers() {
 }
 
 #[test]
-fn what_graphite_gets_is_as_it_is_shown() {
+fn the_graphite_document_shows_the_bytes_that_are_sent() {
     let mut sent = String::new();
     let mut shown = 0;
     for block in common::markdown::document("docs/forwarders/graphite.md").blocks() {
@@ -291,10 +291,10 @@ fn what_graphite_gets_is_as_it_is_shown() {
 
 // ---- A real statsd -----------------------------------------------------------------------------
 
-/// Numbers by their paths.
+/// Numbers by path.
 type Lines = BTreeMap<String, f64>;
 
-/// A statsd and a tallyd that get the same datagrams.
+/// A statsd and a tallyd that receive the same datagrams.
 struct Pair {
     statsd: Statsd,
     from_statsd: Catcher,
@@ -304,7 +304,7 @@ struct Pair {
     rounds: usize,
 }
 
-/// What both wrote of one datagram.
+/// The lines that both wrote for one datagram.
 struct Round {
     statsd: Lines,
     daemon: Lines,
@@ -326,7 +326,7 @@ impl Pair {
         Some(Self { statsd, from_statsd, daemon, from_daemon, socket, rounds: 0 })
     }
 
-    /// Sends the same lines to both, in one datagram so that no flush comes in between.
+    /// Sends the same lines to both, in one datagram so that no flush divides them.
     fn round(&mut self, lines: &[String]) {
         self.rounds += 1;
         let datagram = format!("{}\nround.{}:1|c", lines.join("\n"), self.rounds);
@@ -340,11 +340,11 @@ impl Pair {
         }
     }
 
-    /// What came of each datagram, and what came of none.
+    /// The lines for each datagram, and those of flushes without input.
     fn finish(self) -> (Vec<Round>, Vec<Lines>) {
         let stopped = self.daemon.stop();
         assert!(stopped.status.success());
-        // A connection of statsd is a flush; tallyd keeps one, where the time tells windows apart.
+        // statsd opens a connection for each flush; tallyd keeps one, and the times separate windows.
         let mut of_statsd: Vec<Lines> = Vec::new();
         for text in self.from_statsd.connections() {
             of_statsd.push(text.lines().map(read).map(|(p, v, _)| (p, v)).collect());
@@ -369,7 +369,7 @@ impl Pair {
     }
 }
 
-/// A line's path, with its tags sorted as carbon sorts them, its number and its time.
+/// Parses a line: the path with its tags in carbon's order, the number and the time.
 fn read(line: &str) -> (String, f64, u64) {
     let words: Vec<&str> = line.split(' ').collect();
     let [path, value, time] = words[..] else { panic!("{line}") };
@@ -382,17 +382,17 @@ fn read(line: &str) -> (String, f64, u64) {
     (path, value, time.parse().unwrap())
 }
 
-/// What the comparison found.
+/// The result of the comparison.
 #[derive(Debug, Default)]
 struct Compared {
     equal: usize,
-    /// Equal but for the last digits: statsd adds increments up without compensation.
+    /// Equal except for the last digits: statsd sums increments without compensation.
     last_digits: Vec<String>,
-    /// Levels that statsd writes again though nobody set them.
+    /// Gauges that statsd writes again without new samples.
     repeated_gauges: usize,
-    /// What statsd says of itself.
+    /// statsd's metrics about itself.
     of_itself: usize,
-    /// Where statsd writes NaN.
+    /// Lines in which statsd writes NaN.
     not_a_number: usize,
     different: Vec<String>,
 }
@@ -442,12 +442,12 @@ fn is_its_own(path: &str) -> bool {
     own.iter().any(|own| path.contains(&format!("statsd.{own}")))
 }
 
-/// Numbers that are the same in every run.
+/// A pseudo-random sequence that is the same in every run.
 struct Random(u64);
 
 impl Random {
     fn next(&mut self, below: u64) -> u64 {
-        // Knuth's multiplier for 64 bits.
+        // Knuth's multiplier for 64-bit linear congruential generators.
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
@@ -529,7 +529,7 @@ fn input() -> Vec<Vec<String>> {
             let scale = 10_u64.pow(random.next(7) as u32);
             add(format!("t.skewed:{}|ms|@0.{}", random.next(scale) + 1, random.next(9) + 1));
         }
-        // Series that are idle in some of the windows.
+        // Series without samples in some of the windows.
         if number % 2 == 0 {
             add(format!("c.now_and_then:{number}|c"));
             add(format!("t.now_and_then:{number}|ms"));
@@ -555,10 +555,10 @@ fn compare(statsd: &str, etsy: &str) {
     eprintln!("{etsy}: {compared:?}");
     assert_eq!(compared.different, [""; 0]);
     assert!(compared.equal > 1000, "{compared:?}");
-    // Counts that add up fractions: ten times 0.1, or sample rates of which 1/rate is none.
+    // Counts that sum fractions: ten times 0.1, or sample rates for which 1/rate is not an integer.
     let of_fractions = |path: &String| path.contains("c.tenths") || path.contains("t.skewed.count");
     assert!(compared.last_digits.iter().all(of_fractions), "{:?}", compared.last_digits);
-    // Flushes without input have nothing but levels and statsd's own metrics.
+    // Flushes without input contain only gauges and statsd's metrics about itself.
     for lines in between {
         let others = lines.keys().filter(|path| !is_its_own(path) && !path.contains(".gauges."));
         assert_eq!(others.collect::<Vec<_>>(), [""; 0]);
@@ -591,9 +591,9 @@ fn statsd_and_tallyd_write_the_same_lines_with_other_prefixes() {
     );
 }
 
-/// The rows of the table in docs/migrating-from-statsd.md that input can show.
+/// Covers the rows of the table in docs/migrating-from-statsd.md that depend on the input.
 #[test]
-fn what_differs_from_statsd_is_what_is_documented() {
+fn the_documented_differences_from_statsd_are_real() {
     let graphite = "graphite: { legacyNamespace: false }, percentThreshold: [-90]";
     let Some(mut pair) = Pair::start(graphite, "percent_threshold: [-90]") else { return };
     let lines = [
@@ -646,7 +646,7 @@ fn what_differs_from_statsd_is_what_is_documented() {
         assert!(same(of(statsd, path), by_statsd), "statsd: {path}: {:?}", of(statsd, path));
         assert!(same(of(ours, path), by_us), "tallyd: {path}: {:?}", of(ours, path));
     }
-    // statsd goes on with what is idle.
+    // statsd keeps writing idle series.
     let idle = &rounds[1];
     assert_eq!(of(&idle.statsd, "stats.counters.idle.count"), Some(0.0));
     assert_eq!(of(&idle.statsd, "stats.timers.top.count"), Some(0.0));

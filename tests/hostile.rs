@@ -1,6 +1,6 @@
-//! Whatever comes from the network: counted, bounded, survived.
+//! Hostile input from the network is counted, bounded and survived.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ fn hostile() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn bad_input_of_any_kind_never_stops_it_and_its_neighbours_are_exact() {
+fn invalid_input_never_stops_the_daemon_and_valid_samples_stay_exact() {
     let daemon = Daemon::start(
         "interval: 1s\nforwarders: { file: { path: DIR/out, format: json, select: { include: [good] } } }\n",
     );
@@ -80,7 +80,7 @@ fn bad_input_of_any_kind_never_stops_it_and_its_neighbours_are_exact() {
 }
 
 #[test]
-fn a_flood_of_new_series_stays_within_its_memory() {
+fn a_flood_of_new_series_stays_within_the_memory_limit() {
     let daemon = Daemon::start(
         "interval: 1s\nbind_port: 0\naggregation: { max_series: 1000 }\nforwarders: { file: { path: DIR/out, format: json } }\n",
     );

@@ -1,7 +1,7 @@
 //! InfluxDB from end to end: the real binary against real servers, read back through their own
 //! APIs.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use common::{Daemon, PATIENCE, assert_balanced, tallyd};
 use forwarders::testing::real_server;
 use serde_json::Value;
 
-/// A server and a database of its own for a test.
+/// A server, with a separate database for one test.
 struct Influx {
     url: String,
     database: String,
@@ -18,16 +18,16 @@ struct Influx {
 }
 
 impl Influx {
-    /// `None` when the test is to be skipped.
+    /// `None` if the test must be skipped.
     fn find(variable: &str, test: &str) -> Option<Self> {
         let url = real_server(variable)?;
         let database = format!("{test}_{}", std::process::id());
-        let influx = Self { url, database, http: reqwest::blocking::Client::new() };
+        let influx = Self { url, database, http: common::http().build().unwrap() };
         influx.query(&format!("CREATE DATABASE {}", influx.database));
         Some(influx)
     }
 
-    /// The rows of the first series of the answer.
+    /// Returns the rows of the first series in the response.
     fn query(&self, query: &str) -> Vec<Value> {
         let escaped: String =
             query.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
@@ -54,7 +54,7 @@ fn config(url: &str, settings: &str) -> String {
 }
 
 #[test]
-fn a_hundred_thousand_messages_arrive_in_influxdb_to_the_unit() {
+fn a_hundred_thousand_messages_arrive_exactly_in_influxdb() {
     const SENT: u64 = 100_000;
     let Some(influx) = Influx::find("TALLYD_TEST_INFLUXDB", "unit") else { return };
     let daemon = Daemon::start(&config(
@@ -94,12 +94,12 @@ fn a_hundred_thousand_messages_arrive_in_influxdb_to_the_unit() {
 }
 
 #[test]
-fn a_poison_series_costs_nothing_but_itself_and_is_shown_with_the_servers_words() {
+fn a_refused_series_costs_no_other_and_is_shown_with_the_servers_error() {
     let Some(influx) = Influx::find("TALLYD_TEST_INFLUXDB", "poison") else { return };
-    // Gauges are floats, and here one is text already.
+    // Gauges are floats, but this field already exists as text.
     influx.write("poison value=\"text\" 1490114074");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    // A conflict is one within a shard, which holds some days: put the text into today's.
+    // Types conflict only within a shard, which covers some days: write the text into today's.
     influx.write(&format!("poison value=\"text\" {}", now.as_secs()));
     let daemon =
         Daemon::start(&config(&influx.url, &format!("    database: {}\n", influx.database)));
@@ -158,7 +158,7 @@ fn a_poison_series_costs_nothing_but_itself_and_is_shown_with_the_servers_words(
 }
 
 #[test]
-fn a_poison_series_is_delivered_after_all_once_the_server_takes_it() {
+fn a_refused_series_is_delivered_once_the_server_accepts_it() {
     let Some(influx) = Influx::find("TALLYD_TEST_INFLUXDB", "mended") else { return };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     influx.write(&format!("poison value=\"text\" {}", now.as_secs()));
@@ -184,7 +184,7 @@ fn a_poison_series_is_delivered_after_all_once_the_server_takes_it() {
 }
 
 #[test]
-fn a_wrong_password_keeps_the_data_and_is_shown_to_nobody() {
+fn a_wrong_password_keeps_the_data_and_is_never_shown() {
     let Some(influx) = Influx::find("TALLYD_TEST_INFLUXDB_AUTH", "auth") else { return };
     let settings = format!("    database: {}\n    username: admin\n", influx.database);
     let wrong = config(&influx.url, &format!("{settings}    password: canary\n"));
@@ -199,12 +199,12 @@ fn a_wrong_password_keeps_the_data_and_is_shown_to_nobody() {
     assert!(words.starts_with("401 Unauthorized from http://"), "{words}");
     let stopped = daemon.stop();
     let shown = format!("{status}{:?}{}", stopped.log, stopped.stdout);
-    // As it is, and as the header has it.
+    // Neither in plain text nor encoded as in the header.
     assert!(!shown.contains("canary") && !shown.contains("YWRtaW46Y2FuYXJ5"), "{shown}");
 }
 
 #[test]
-fn check_says_whether_a_server_would_take_data() {
+fn check_reports_whether_a_server_would_accept_data() {
     let Some(influx) = Influx::find("TALLYD_TEST_INFLUXDB_AUTH", "check") else { return };
     let Some(victoria) = real_server("TALLYD_TEST_VICTORIAMETRICS") else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -245,16 +245,16 @@ fn version_2_arrives_in_victoriametrics() {
     assert!(daemon.stop().status.success());
     let sums = || sums_in_victoriametrics(&url, &format!("two_count{{run=%22{run}%22}}"));
     let deadline = Instant::now() + PATIENCE;
-    // What was written last may take a moment to be seen.
+    // The latest data may take a moment to become visible.
     while sums().values().sum::<f64>() < 30_000.0 && Instant::now() < deadline {}
     let sums = sums();
     assert_eq!(sums.len(), 40);
     assert!(sums.values().all(|sum| *sum == 750.0), "{sums:?}");
 }
 
-/// The sum of each series, by its tag `n`.
+/// The sum of each series, by the value of its tag `n`.
 fn sums_in_victoriametrics(url: &str, selector: &str) -> BTreeMap<String, f64> {
-    let get = |path: &str| reqwest::blocking::get(format!("{url}{path}")).unwrap().text().unwrap();
+    let get = |path: &str| common::get(format!("{url}{path}")).unwrap().text().unwrap();
     get("/internal/force_flush");
     let mut sums: BTreeMap<String, f64> = BTreeMap::new();
     for line in get(&format!("/api/v1/export?match[]={selector}")).lines() {
@@ -267,7 +267,7 @@ fn sums_in_victoriametrics(url: &str, selector: &str) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn keys_that_do_not_go_together_are_shown_at_their_place() {
+fn contradictory_keys_are_reported_at_their_position() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tallyd.yaml");
     let text = "forwarders:\n  influxdb:\n    - name: eu\n      url: http://eu:8086\n      database: m\n    - name: us\n      url: http://us:8086\n      bucket: m\n";
@@ -281,8 +281,8 @@ fn keys_that_do_not_go_together_are_shown_at_their_place() {
 }
 
 #[test]
-fn it_starts_and_keeps_ingesting_with_influxdb_down_from_the_first_second() {
-    // Nobody listens on port 1.
+fn the_daemon_starts_and_aggregates_while_influxdb_is_down() {
+    // Nothing listens on port 1.
     let text = config("http://127.0.0.1:1", "    database: m\n");
     let daemon = Daemon::start(&format!("shutdown_timeout: 1s\n{text}"));
     daemon.send_paced((0..2_000).map(|number| {

@@ -1,6 +1,6 @@
-//! Kafka from end to end: a real broker where there is one, none at all otherwise.
+//! Kafka from end to end, with a real broker if there is one, and with a broker that is down.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "kafka/topic.rs"]
 mod topic;
@@ -12,7 +12,7 @@ use forwarders::testing::real_server;
 use serde_json::Value;
 use topic::read_back;
 
-/// The deployed configuration, pointed at a broker.
+/// A deployed pystatsd configuration with another broker and topic.
 fn pystatsd_conf(broker: &str, topic: &str, more: &str) -> String {
     format!(
         r#"---
@@ -33,13 +33,13 @@ forwarders:
     )
 }
 
-/// The broker to test against; `None` when the test is to be skipped.
+/// The broker to test against; `None` if the test must be skipped.
 fn broker() -> Option<String> {
     real_server("TALLYD_TEST_KAFKA")
 }
 
 #[test]
-fn a_million_datagrams_arrive_in_kafka_to_the_unit() {
+fn a_million_datagrams_arrive_exactly_in_kafka() {
     const SENT: u64 = 1_000_000;
     let Some(broker) = broker() else { return };
     let topic = format!("tallyd-million-{}", std::process::id());
@@ -83,7 +83,7 @@ fn a_million_datagrams_arrive_in_kafka_to_the_unit() {
 }
 
 #[test]
-fn the_deployed_configuration_makes_the_records_that_consumers_know() {
+fn a_pystatsd_configuration_produces_the_records_that_consumers_expect() {
     let Some(broker) = broker() else { return };
     let topic = format!("tallyd-deployed-{}", std::process::id());
     let daemon = Daemon::start(&pystatsd_conf(&broker, &topic, "interval: 1s\n"));
@@ -129,8 +129,8 @@ fn the_deployed_configuration_makes_the_records_that_consumers_know() {
 }
 
 #[test]
-fn it_starts_and_keeps_ingesting_with_kafka_down_from_the_first_second() {
-    // Nobody listens on port 1.
+fn the_daemon_starts_and_aggregates_while_kafka_is_down() {
+    // Nothing listens on port 1.
     let more = "interval: 200ms\nshutdown_timeout: 1s\n";
     let daemon = Daemon::start(&pystatsd_conf("127.0.0.1:1", "metrics", more));
     assert_eq!(daemon.get("/readyz").0, 200);

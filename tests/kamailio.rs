@@ -1,6 +1,6 @@
-//! Kamailio, played from recordings: the command that calls a method, and the poller.
+//! The command `tallyd kamailio` and the poller, against recorded replies of Kamailio.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use common::markdown;
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ fn run(args: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
-fn the_command_sends_and_prints_what_kamcmd_does() {
+fn the_command_sends_and_prints_the_same_as_kamcmd() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     let mut compared = 0;
@@ -31,7 +31,7 @@ fn the_command_sends_and_prints_what_kamcmd_does() {
             let args: Vec<&str> = std::iter::once(replay.unix.as_str()).chain(words).collect();
             let (status, printed, _) = run(&args);
             assert_eq!(printed, capture.printed, "{}", capture.name);
-            let is_fault = payload(&capture.reply).0 == binrpc::Kind::Fault;
+            let is_fault = payload(&capture.reply).0 == binrpc::PacketKind::Fault;
             assert_eq!(status, i32::from(is_fault), "{}", capture.name);
             assert_eq!(replay.last_request(), payload(&capture.request).1, "{}", capture.name);
             compared += 1;
@@ -55,7 +55,7 @@ fn the_command_prints_json() {
     let first = &gateways[0]["RECORDS"][0]["SET"];
     assert_eq!(first["ID"], 2);
     assert_eq!(first["TARGETS"][0]["DEST"]["URI"], "sip:127.0.0.1:25463");
-    // A set with one gateway looks like one with several.
+    // A set with one gateway has the same structure as one with several.
     let second = &gateways[0]["RECORDS"][1]["SET"];
     assert_eq!(second["TARGETS"][0]["DEST"]["FLAGS"], "AP");
     assert_eq!(json(&["dmq.list_nodes"]).as_array().unwrap().len(), 2);
@@ -65,7 +65,7 @@ fn the_command_prints_json() {
 }
 
 #[test]
-fn without_an_answer_the_command_says_why() {
+fn without_an_answer_the_command_reports_why() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     let nowhere = format!("unix:{}/nowhere", folder.path().display());
@@ -76,7 +76,7 @@ fn without_an_answer_the_command_says_why() {
     replay.answer(Answer::Hang);
     let (status, _, said) = run(&[&replay.unix, "core.uptime", "--timeout", "50ms"]);
     assert_eq!(status, 1);
-    assert!(said.contains("gave no whole reply within 0.05s"), "{said}");
+    assert!(said.contains("did not send a complete reply within 0.05s"), "{said}");
 
     let (status, _, said) = run(&["localhost", "core.uptime"]);
     assert_eq!(status, 2);
@@ -85,7 +85,7 @@ fn without_an_answer_the_command_says_why() {
 
 // ---- The poller ----------------------------------------------------------------------------
 
-/// A daemon that polls `replay` often, and writes its points to a file.
+/// A daemon that polls `replay` frequently and writes its points to a file.
 fn polling(replay: &Replay, more: &str) -> Daemon {
     Daemon::start(&format!(
         "interval: 200ms\n\
@@ -95,7 +95,7 @@ fn polling(replay: &Replay, more: &str) -> Daemon {
     ))
 }
 
-/// Waits until so many polls have begun after now, so that at least one of them saw what there is now.
+/// Waits until this number of polls has begun, so that at least one of them saw the current state.
 fn wait_polls(daemon: &Daemon, polls: u64) -> Value {
     let before = daemon.status()["kamailio"][0]["polls"].as_u64().unwrap();
     daemon.wait_for("polls", |status| {
@@ -103,16 +103,16 @@ fn wait_polls(daemon: &Daemon, polls: u64) -> Value {
     })
 }
 
-fn uptime(started: &str, seconds: i32) -> Vec<binrpc::Value> {
-    vec![binrpc::Value::Struct(vec![
+fn uptime(started: &str, seconds: i32) -> Vec<binrpc::BinrpcValue> {
+    vec![binrpc::BinrpcValue::Struct(vec![
         Member::named("now", "Fri Nov 21 13:51:33 2025".into()),
         Member::named("up_since", started.into()),
         Member::named("uptime", seconds.into()),
     ])]
 }
 
-fn created(total: i32) -> Vec<binrpc::Value> {
-    vec![binrpc::Value::Struct(vec![Member::named("created", total.into())])]
+fn created(total: i32) -> Vec<binrpc::BinrpcValue> {
+    vec![binrpc::BinrpcValue::Struct(vec![Member::named("created", total.into())])]
 }
 
 fn named<'a>(points: &'a [Value], name: &str) -> Vec<&'a Value> {
@@ -120,22 +120,25 @@ fn named<'a>(points: &'a [Value], name: &str) -> Vec<&'a Value> {
 }
 
 #[test]
-fn what_is_polled_is_what_the_page_says() {
+fn polled_metrics_are_those_of_the_document() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.learn("");
-    // What only other settings of Kamailio answer with.
-    let runtime = binrpc::Value::Struct(vec![Member::named("DLGLOAD", 3.into())]);
+    // Metrics that require other settings of Kamailio.
+    let runtime = binrpc::BinrpcValue::Struct(vec![Member::named("DLGLOAD", 3.into())]);
     let gateway = vec![
         Member::named("URI", "sip:a".into()),
         Member::named("FLAGS", "AX".into()),
         Member::named("RUNTIME", runtime),
     ];
-    let targets =
-        binrpc::Value::Struct(vec![Member::named("DEST", binrpc::Value::Struct(gateway))]);
+    let targets = binrpc::BinrpcValue::Struct(vec![Member::named(
+        "DEST",
+        binrpc::BinrpcValue::Struct(gateway),
+    )]);
     let set = vec![Member::named("ID", 7.into()), Member::named("TARGETS", targets)];
-    let sets = binrpc::Value::Struct(vec![Member::named("SET", binrpc::Value::Struct(set))]);
-    let list = binrpc::Value::Struct(vec![Member::named("RECORDS", sets)]);
+    let sets =
+        binrpc::BinrpcValue::Struct(vec![Member::named("SET", binrpc::BinrpcValue::Struct(set))]);
+    let list = binrpc::BinrpcValue::Struct(vec![Member::named("RECORDS", sets)]);
     replay.set("dispatcher.list more", &[list]);
 
     let daemon = polling(&replay, "methods: [default, dispatcher.list more, no.such_method]");
@@ -152,7 +155,7 @@ fn what_is_polled_is_what_the_page_says() {
     assert!(points.len() > 300 && unseen.len() > 70, "{} and {}", points.len(), unseen.len());
     for point in &points {
         let name = point["name"].as_str().unwrap();
-        // The row that says the most of the name.
+        // The most specific row for the name.
         let row = rows
             .iter()
             .filter(|row| {
@@ -179,7 +182,7 @@ fn what_is_polled_is_what_the_page_says() {
 }
 
 #[test]
-fn the_numbers_are_those_of_the_replies() {
+fn polled_values_equal_those_of_the_replies() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.learn("");
@@ -216,13 +219,13 @@ fn totals_survive_a_restart_a_reset_and_the_end_of_32_bits() {
     replay.set("tm.stats", &created(end - 4));
     let daemon = polling(&replay, "methods: [tm.stats]");
     wait_polls(&daemon, 2);
-    // Beyond 2^32: 4 to its end, 1 to 0, and 2.
+    // The counter wraps at 2^32: 4 up to the maximum, 1 to 0, and 2 more.
     replay.set("tm.stats", &created(2));
     wait_polls(&daemon, 2);
-    // It was set to 0 and counted 1.
+    // The counter was reset to 0 and then counted 1.
     replay.set("tm.stats", &created(1));
     wait_polls(&daemon, 2);
-    // Away, and back with more than before.
+    // Kamailio restarts and counts more than before.
     replay.answer(Answer::HangUp);
     wait_polls(&daemon, 4);
     replay.set("core.uptime", &uptime("b", 1));
@@ -245,7 +248,7 @@ fn totals_survive_a_restart_a_reset_and_the_end_of_32_bits() {
 }
 
 #[test]
-fn prometheus_sees_totals_as_kamailio_has_them() {
+fn prometheus_sees_the_totals_of_kamailio() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.learn("");
@@ -260,7 +263,7 @@ fn prometheus_sees_totals_as_kamailio_has_them() {
     });
     let page = format!("http://{}/metrics", daemon.page.unwrap());
     let shows = |line: &str| {
-        let text = reqwest::blocking::get(&page).unwrap().text().unwrap();
+        let text = common::get(&page).unwrap().text().unwrap();
         text.lines().any(|shown| shown == line)
     };
     for line in [
@@ -273,7 +276,7 @@ fn prometheus_sees_totals_as_kamailio_has_them() {
     ] {
         assert!(shows(line), "{line}");
     }
-    // It was started anew.
+    // Kamailio was restarted.
     replay.set("core.uptime", &uptime("anew", 1));
     replay.set("tm.stats", &created(3));
     daemon.wait_for("the next windows", |_| {
@@ -282,7 +285,7 @@ fn prometheus_sees_totals_as_kamailio_has_them() {
 }
 
 #[test]
-fn a_method_that_is_not_there_is_told_of_once_and_asked_again_after_a_while() {
+fn a_missing_method_is_logged_once_and_retried_later() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.set("core.uptime", &uptime("a", 100));
@@ -295,7 +298,7 @@ fn a_method_that_is_not_there_is_told_of_once_and_asked_again_after_a_while() {
     let asked = |method: &str| replay.requests().iter().filter(|asked| *asked == method).count();
     assert_eq!(asked("tm.stats"), 1);
     assert!(asked("sl.stats") >= 4);
-    // A restart may have loaded its module.
+    // A restart of Kamailio may load the module of the method.
     replay.set("tm.stats", &created(3));
     replay.set("core.uptime", &uptime("b", 1));
     wait_polls(&daemon, 3);
@@ -303,13 +306,15 @@ fn a_method_that_is_not_there_is_told_of_once_and_asked_again_after_a_while() {
     let stopped = daemon.stop();
     let told: Vec<_> = stopped.log.iter().filter(|line| line["method"] == "tm.stats").collect();
     let messages: Vec<_> = told.iter().map(|line| line["message"].as_str().unwrap()).collect();
-    let expected =
-        ["Kamailio has no such method; asking again every 1h", "Kamailio answers the method now"];
+    let expected = [
+        "Kamailio does not have the method; will retry every 1h",
+        "Kamailio now accepts the method",
+    ];
     assert_eq!(messages, expected);
 }
 
 #[test]
-fn without_a_listener_kamailio_alone_is_asked() {
+fn without_a_listener_only_kamailio_is_polled() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.learn("");
@@ -330,7 +335,7 @@ fn without_a_listener_kamailio_alone_is_asked() {
 }
 
 #[test]
-fn a_kamailio_that_hangs_is_left_in_time_and_delays_nothing_else() {
+fn a_kamailio_that_hangs_times_out_and_delays_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.answer(Answer::Hang);
@@ -355,10 +360,10 @@ fn a_kamailio_that_hangs_is_left_in_time_and_delays_nothing_else() {
     let error = hung["last_error"].as_str().unwrap();
     assert!(error.contains("0.1s"), "{error}");
     assert_eq!(answered["failures"], 0);
-    // Each poll had a connection of its own, and each was closed.
+    // Each poll opened a new connection and closed it.
     assert!(replay.connections() >= 3);
     let stopped = daemon.stop();
-    let told = stopped.warnings().iter().filter(|line| line.contains("does not answer")).count();
+    let told = stopped.warnings().iter().filter(|line| line.contains("not responding")).count();
     assert_eq!(told, 1, "the log hears of it once");
     let points = stopped.points("points");
     assert_eq!(named(&points, "m").len(), 1);
@@ -370,7 +375,7 @@ fn a_kamailio_that_hangs_is_left_in_time_and_delays_nothing_else() {
 }
 
 #[test]
-fn what_is_polled_is_in_the_ledger() {
+fn polled_samples_are_in_the_ledger() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.learn("");
@@ -388,7 +393,7 @@ fn what_is_polled_is_in_the_ledger() {
 }
 
 #[test]
-fn a_reload_adds_changes_and_removes_instances_and_totals_go_on() {
+fn a_reload_adds_changes_and_removes_instances_and_totals_continue() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.set("core.uptime", &uptime("long ago", 1000));

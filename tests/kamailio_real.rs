@@ -1,7 +1,7 @@
-//! A real Kamailio under real SIP traffic, started by tests/servers/kamailio.sh: what `kamcmd` says is
-//! what we say.
+//! A real Kamailio under real SIP traffic, started by tests/servers/kamailio.sh: tallyd's values equal
+//! those of `kamcmd`.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "kafka/topic.rs"]
 mod topic;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use topic::read_back;
 
-/// A Kamailio of this test alone. Stopped when dropped.
+/// A Kamailio for one test. Stopped when dropped.
 struct Kamailio {
     script: String,
     folder: TempDir,
@@ -28,14 +28,14 @@ struct Kamailio {
 impl Kamailio {
     fn start() -> Option<Self> {
         let script = real_server("TALLYD_TEST_KAMAILIO")?;
-        // The path of a socket has to be short.
+        // The path of a socket must be short.
         let folder = tempfile::Builder::new().prefix("k").tempdir().unwrap();
         let mut kamailio = Self { script, folder, endpoints: BTreeMap::new() };
-        kamailio.start_again();
+        kamailio.restart();
         Some(kamailio)
     }
 
-    fn start_again(&mut self) {
+    fn restart(&mut self) {
         let printed = self.run(&["start"], &[]);
         let lines = printed.lines().filter_map(|line| line.split_once('='));
         self.endpoints = lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -58,22 +58,22 @@ impl Kamailio {
         &self.endpoints[&format!("KAMAILIO_{name}")]
     }
 
-    /// What `kamcmd` prints.
+    /// Runs `kamcmd` and returns its output.
     fn kamcmd(&self, method: &[&str]) -> String {
         self.run(&["rpc"], method)
     }
 
-    /// Sends traffic, and comes back when all of it went through.
+    /// Sends traffic and waits until all calls are complete.
     fn traffic(&self, calls: &str) {
         self.run(&["traffic"], &[calls]);
     }
 
-    /// Sends traffic until that is dropped.
-    fn traffic_beside(&self, calls: &str) -> Traffic {
+    /// Sends traffic in the background until the result is dropped.
+    fn background_traffic(&self, calls: &str) -> Traffic {
         Traffic(self.command(&["traffic"], &[calls]).process_group(0).spawn().unwrap())
     }
 
-    /// Connects over TLS, and stays connected until that is dropped.
+    /// Connects over TLS until the result is dropped.
     fn connect_tls(&self) -> Caller {
         let mut client = Command::new("openssl");
         client.args(["s_client", "-quiet", "-connect", self.endpoint("TLS")]);
@@ -86,7 +86,7 @@ impl Kamailio {
         caller
     }
 
-    /// The totals that there are, as `kamcmd` prints them, under the names of our metrics.
+    /// The totals that `kamcmd` prints, by the names of tallyd's metrics.
     fn totals(&self) -> BTreeMap<String, f64> {
         let mut totals = BTreeMap::new();
         for (name, number) in fields(&self.kamcmd(&["stats.fetch", "all"])) {
@@ -108,19 +108,19 @@ struct Caller(Child);
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // Fails if it has ended already.
         let _ended_already = self.0.kill();
         let _reaped = self.0.wait();
     }
 }
 
-/// Traffic that goes on beside the test, with a process group of its own.
+/// Background traffic, in a separate process group.
 struct Traffic(Child);
 
 impl Drop for Traffic {
     fn drop(&mut self) {
         let group = format!("-{}", self.0.id());
-        // It may have ended by itself.
+        // Fails if it has ended already.
         let _killed = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _reaped = self.0.wait();
     }
@@ -128,12 +128,12 @@ impl Drop for Traffic {
 
 impl Drop for Kamailio {
     fn drop(&mut self) {
-        // It may have been stopped by the test.
+        // Fails if the test has stopped it already.
         let _stopped = self.command(&["stop"], &[]).output();
     }
 }
 
-/// The numbers of a struct, as `kamcmd` prints it.
+/// Parses the numbers of a struct in the output of `kamcmd`.
 fn fields(printed: &str) -> Vec<(String, f64)> {
     let pairs = printed.lines().filter_map(|line| line.trim().split_once(": "));
     pairs.filter_map(|(name, text)| Some((name.to_owned(), text.parse().ok()?))).collect()
@@ -160,7 +160,7 @@ fn wait_polls(daemon: &Daemon, member: &str, more: u64) {
     });
 }
 
-/// The sum of each counter over all windows, under its name with its code.
+/// The sum of each counter over all windows, by name and tag `code`.
 fn sums(points: &[Value]) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
     for point in points.iter().filter(|point| point["type"] == "counter") {
@@ -177,7 +177,7 @@ fn sums(points: &[Value]) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn the_command_prints_what_kamcmd_prints_over_every_transport() {
+fn the_command_prints_the_same_as_kamcmd_over_every_transport() {
     let Some(kamailio) = Kamailio::start() else { return };
     kamailio.traffic("2");
     for transport in ["UNIX", "UNIXD", "TCP", "UDP"] {
@@ -193,7 +193,7 @@ fn the_command_prints_what_kamcmd_prints_over_every_transport() {
             &["cnt.get", "script", "my_negative"],
             &["no.such_method"],
         ] {
-            // What changes by itself is compared when it stood still for a moment.
+            // Values that change by themselves are compared when they were stable for a moment.
             let same = (0..100).any(|_| {
                 let before = print(&kamailio, method);
                 let ours = ours(kamailio.endpoint(transport), method);
@@ -206,7 +206,7 @@ fn the_command_prints_what_kamcmd_prints_over_every_transport() {
     }
 }
 
-/// What `kamcmd` prints, be it a fault.
+/// The output of `kamcmd`, which may be a fault.
 fn print(kamailio: &Kamailio, method: &[&str]) -> String {
     let output = kamailio.command(&["rpc"], method).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
@@ -221,14 +221,14 @@ fn a_reply_in_hundreds_of_pieces_is_whole() {
     }
     let expected = print(&kamailio, &["htable.dump", "big"]);
     assert!(expected.len() > 30_000, "{}", expected.len());
-    // Not over UDP, where the datagrams behind the first have nothing that says whose they are.
+    // Not over UDP, where only the first datagram of a reply identifies its request.
     for transport in ["UNIX", "UNIXD", "TCP"] {
         assert_eq!(ours(kamailio.endpoint(transport), &["htable.dump", "big"]), expected);
     }
 }
 
 #[test]
-fn what_traffic_counts_is_what_kamcmd_counts() {
+fn counters_of_traffic_equal_those_of_kamcmd() {
     let Some(kamailio) = Kamailio::start() else { return };
     kamailio.traffic("2");
     let first_not_before = kamailio.totals();
@@ -248,7 +248,7 @@ fn what_traffic_counts_is_what_kamcmd_counts() {
     let points = stopped.points("points");
     let (mut exact, mut moved) = (0, 0);
     for (name, sum) in sums(&points) {
-        // What our own polls are counted in is not of Kamailio.
+        // Excludes metrics about the polls themselves.
         let Some(at_start) = first_not_before.get(&name) else { continue };
         let most = last_not_after[&name] - at_start;
         let least = last_not_before[&name] - first_not_after[&name];
@@ -256,14 +256,14 @@ fn what_traffic_counts_is_what_kamcmd_counts() {
         exact += u32::from(least == most);
         moved += u32::from(sum > 0.0);
     }
-    // Kamailio probes gateways all the time, but most of its statistics stand still meanwhile.
+    // Kamailio probes gateways all the time, but that leaves most of its statistics unchanged.
     assert!(exact > 100 && moved > 30, "{exact} of them exact, {moved} moved");
     let invites = sums(&points)["kamailio.core.rcv_requests_invite"];
     assert_eq!(invites, 10.0 * 5.0);
 }
 
 #[test]
-fn levels_are_what_kamcmd_says_in_the_same_moment() {
+fn gauges_equal_those_of_kamcmd_at_the_same_time() {
     let Some(kamailio) = Kamailio::start() else { return };
     kamailio.traffic("5");
     let daemon = polling(&kamailio);
@@ -275,7 +275,7 @@ fn levels_are_what_kamcmd_says_in_the_same_moment() {
         ("kamailio.dlg.stats_active", "dlg.stats_active"),
         ("kamailio.core.uptime", "core.uptime"),
     ];
-    // Compared in a window in which they stood still. Transactions and dialogs end by themselves.
+    // Compared in a window in which they did not change. Transactions and dialogs end by themselves.
     let same = (0..20).any(|_| {
         let read = || -> Vec<(String, f64)> {
             let of = |(prefix, method): (&str, &str)| {
@@ -322,20 +322,20 @@ fn levels_are_what_kamcmd_says_in_the_same_moment() {
 }
 
 #[test]
-fn killed_and_started_again_during_traffic_nothing_jumps() {
+fn totals_do_not_jump_when_kamailio_is_killed_and_restarted_under_traffic() {
     let Some(mut kamailio) = Kamailio::start() else { return };
     let daemon = polling(&kamailio);
     wait_polls(&daemon, "polls", 1);
     let mut counted = BTreeMap::new();
     for _ in 0..2 {
-        let traffic = kamailio.traffic_beside("40");
+        let traffic = kamailio.background_traffic("40");
         wait_polls(&daemon, "polls", 10);
         let totals = kamailio.totals();
         kamailio.run(&["kill"], &[]);
         wait_polls(&daemon, "failures", 2);
         totals.into_iter().for_each(|(name, total)| *counted.entry(name).or_insert(0.0) += total);
         drop(traffic);
-        kamailio.start_again();
+        kamailio.restart();
         wait_polls(&daemon, "polls", 3);
     }
     kamailio.traffic("5");
@@ -347,14 +347,14 @@ fn killed_and_started_again_during_traffic_nothing_jumps() {
     assert_balanced(&status);
     for (name, sum) in sums(&points) {
         let (Some(before), Some(last)) = (counted.get(&name), last.get(&name)) else { continue };
-        // A request adds that much, and until it was killed there were some more.
+        // Each request adds this much, and there were some more requests before the kill.
         let step = match name.as_str() {
             "kamailio.script.my_big_total" => 1e9,
             "kamailio.script.media_bytes" => 172.0,
             _ => 2.0,
         };
         assert!(sum <= before + last + 100.0 * step, "{name}: {sum}, of {before} and {last}");
-        // The last run is known from its start on.
+        // The last run was observed from its start.
         assert!(sum >= *last, "{name}: {sum}, the last run alone {last}");
     }
     let up: Vec<_> = points.iter().filter(|point| point["name"] == "kamailio.up").collect();
@@ -362,7 +362,7 @@ fn killed_and_started_again_during_traffic_nothing_jumps() {
 }
 
 #[test]
-fn the_pages_in_the_place_of_exporters_show_what_kamcmd_says() {
+fn the_exporter_pages_show_the_values_of_kamcmd() {
     let Some(kamailio) = Kamailio::start() else { return };
     kamailio.traffic("3");
     let endpoint = kamailio.endpoint("UNIX");
@@ -398,7 +398,7 @@ fn the_pages_in_the_place_of_exporters_show_what_kamcmd_says() {
         };
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let page = reqwest::blocking::get(&url).unwrap().text().unwrap();
+            let page = common::get(&url).unwrap().text().unwrap();
             let says: BTreeMap<_, _> =
                 fields(&kamailio.kamcmd(&["stats.fetch", "all"])).into_iter().collect();
             let is_same =
@@ -414,7 +414,7 @@ fn the_pages_in_the_place_of_exporters_show_what_kamcmd_says() {
 
 // ---- One poll, several destinations ----------------------------------------------------------
 
-/// A database of this test's own in a real InfluxDB.
+/// A separate database in a real InfluxDB for one test.
 struct Influx {
     url: String,
     database: String,
@@ -431,19 +431,19 @@ impl Influx {
     fn query(&self, query: &str) -> Value {
         let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
         let url = format!("{}/query?db={}&epoch=s&q={escaped}", self.url, self.database);
-        let reply = reqwest::blocking::Client::new().post(url).send().unwrap();
+        let reply = common::http().build().unwrap().post(url).send().unwrap();
         let reply: Value = reply.json().unwrap();
         assert!(reply["results"][0]["error"].is_null(), "{query}: {reply}");
         reply
     }
 
-    /// Everything that is stored.
+    /// All stored values.
     fn numbers(&self) -> Numbers {
         let reply = self.query("SELECT * FROM /kamailio/ GROUP BY *");
         let mut numbers = Numbers::new();
         for series in reply["results"][0]["series"].as_array().into_iter().flatten() {
             let tags = series["tags"].as_object().into_iter().flatten();
-            // A tag that a series has not is empty.
+            // A tag that a series lacks is empty.
             let tags = tags.map(|(key, tag)| (key.as_str(), tag.as_str().unwrap()));
             let name =
                 shown(series["name"].as_str().unwrap(), tags.filter(|tag| !tag.1.is_empty()));
@@ -465,7 +465,7 @@ impl Influx {
 /// Values by time in seconds, series and field.
 type Numbers = BTreeMap<(u64, String, String), f64>;
 
-/// A series as Graphite writes it: by its name and tags, in which some characters are made safe.
+/// A series in Graphite's notation: name and tags, in which some characters are replaced.
 fn shown<'a>(name: &str, tags: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut tags: Vec<_> = tags.collect();
     tags.sort_unstable();
@@ -474,7 +474,7 @@ fn shown<'a>(name: &str, tags: impl Iterator<Item = (&'a str, &'a str)>) -> Stri
     format!("{name}{}", tags.collect::<String>())
 }
 
-/// The numbers of points as the file and Kafka have them in JSON.
+/// The values of points in JSON, as the file and Kafka have them.
 fn numbers_of<'a>(points: impl IntoIterator<Item = &'a Value>) -> Numbers {
     let mut numbers = Numbers::new();
     for point in points {
@@ -489,7 +489,7 @@ fn numbers_of<'a>(points: impl IntoIterator<Item = &'a Value>) -> Numbers {
     numbers
 }
 
-/// Compares all, and shows the first that differs.
+/// Compares all values and reports the first difference.
 fn assert_same<K: Ord + std::fmt::Debug>(
     place: &str,
     stored: &BTreeMap<K, f64>,
@@ -503,14 +503,14 @@ fn assert_same<K: Ord + std::fmt::Debug>(
 }
 
 #[test]
-fn kafka_influxdb_and_graphite_get_the_same_numbers_of_the_same_polls() {
+fn kafka_influxdb_and_graphite_get_the_same_values_from_the_same_polls() {
     let (Some(kamailio), Some(broker), Some(influx), Some(carbon)) =
         (Kamailio::start(), real_server("TALLYD_TEST_KAFKA"), Influx::create(), Carbon::start())
     else {
         return;
     };
     let topic = format!("tallyd-kamailio-{}", std::process::id());
-    // Graphite keeps a point for each second.
+    // Graphite stores one point per second.
     let to_all = format!(
         "interval: 1s\n\
          agent: {{ tags: {{ dc: north }} }}\n\
@@ -527,7 +527,7 @@ fn kafka_influxdb_and_graphite_get_the_same_numbers_of_the_same_polls() {
     ));
     kamailio.traffic("10");
     wait_polls(&daemon, "polls", 3);
-    // The window that a stop ends early would share its second with the one before it.
+    // A stop ends the open window early: it would share its second with the preceding window.
     let closed = daemon.reload(&to_all)["windows"]["closed"].as_u64().unwrap();
     daemon
         .wait_for("the last window", |status| status["windows"]["closed"].as_u64() > Some(closed));
@@ -543,7 +543,7 @@ fn kafka_influxdb_and_graphite_get_the_same_numbers_of_the_same_polls() {
     let records = read_back(&broker, &topic, |records| records.len() >= points.len());
     assert_same("Kafka", &numbers_of(records.iter().map(|(_, record)| record)), &expected);
     assert_same("InfluxDB", &influx.numbers(), &expected);
-    // What is one number has no field there.
+    // Graphite writes values with a single number without a field.
     let path = |(time, series, field): &(u64, String, String)| {
         let (name, tags) = series.split_at(series.find(';').unwrap());
         let path = match field.as_str() {

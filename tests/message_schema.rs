@@ -1,11 +1,12 @@
-//! `docs/messages.schema.json` says of a message what the decoder says of it.
+//! `docs/messages.schema.json` accepts the same messages as the decoder.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use common::markdown;
 use engine::protocol::{Limits, json::decode};
 use jsonschema::Validator;
+use model::METRIC_WORDS;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -16,20 +17,29 @@ fn schema() -> Validator {
     jsonschema::draft202012::new(&schema).unwrap()
 }
 
-/// Whether the decoder takes every message of a datagram. An empty array is no message, and good.
+/// Every word that `metric_type` may be.
+fn json_words() -> Vec<&'static str> {
+    let words = METRIC_WORDS
+        .iter()
+        .flat_map(|words| words.json_aliases.iter().map(|alias| alias.word).chain([words.word]));
+    words.collect()
+}
+
+/// Whether the decoder accepts every message of a datagram. An empty array has no message, so it counts
+/// as accepted.
 fn is_accepted(datagram: &str) -> bool {
     let mut all = true;
     decode(datagram.as_bytes(), &Limits::default(), &mut |message| all &= message.is_ok());
     all
 }
 
-/// Whether the schema takes it; what is no JSON, or not for a double, it never sees.
+/// Whether the schema accepts a datagram; `false` if it is not JSON or has a number that is no double.
 fn is_valid(schema: &Validator, datagram: &str) -> bool {
     serde_json::from_str(datagram).is_ok_and(|value| schema.is_valid(&value))
 }
 
 #[test]
-fn the_examples_of_the_documents_are_valid_as_they_are_marked() {
+fn the_schema_accepts_and_rejects_the_documents_examples_as_marked() {
     let schema = schema();
     let mut seen = 0;
     let mut check = |place: &dyn std::fmt::Display, datagram: &str, expected: bool| {
@@ -55,7 +65,7 @@ fn the_examples_of_the_documents_are_valid_as_they_are_marked() {
     assert!(seen > 40, "{seen}");
 }
 
-/// Values that some member has a use for, and such as come close.
+/// Values that are valid for some member, and values that are almost valid.
 fn values() -> impl Strategy<Value = Value> {
     let words = [
         "", "x", "login", "43", "+4", "-4", "1e3", "1.", ".5", "1.10", " 43", "4_3", "0x10", "NaN",
@@ -82,16 +92,15 @@ fn values() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// A type that there is, as a rule.
+/// In most cases an existing type.
 fn types() -> impl Strategy<Value = Value> {
-    let known = ["trace", "gauge", "counter", "timer", "set", "guage", "histogram"];
     prop_oneof![
-        9 => proptest::sample::select(known.to_vec()).prop_map(Value::from),
+        9 => proptest::sample::select(json_words()).prop_map(Value::from),
         1 => values(),
     ]
 }
 
-/// An object that has what a message has, as a rule, and some of what it may have.
+/// An object with, in most cases, the required members of a message, and some of the optional ones.
 fn messages() -> impl Strategy<Value = Value> {
     let some = |strategy: BoxedStrategy<Value>| proptest::option::of(strategy);
     let required = |strategy| proptest::option::weighted(0.95, strategy);
@@ -125,13 +134,22 @@ fn messages() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn the_document_on_messages_names_every_word_for_a_type() {
+    let text = std::fs::read_to_string(common::root().join("docs/messages.md")).unwrap();
+    let statsd = METRIC_WORDS.iter().flat_map(|words| words.statsd).copied();
+    for word in json_words().into_iter().chain(statsd) {
+        assert!(text.contains(&format!("`{word}`")), "docs/messages.md lacks {word}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 4_000, failure_persistence: None, ..ProptestConfig::default()
     })]
 
     #[test]
-    fn a_message_is_valid_if_it_is_accepted(
+    fn accepted_messages_are_valid(
         datagram in prop_oneof![
             8 => messages(),
             1 => proptest::collection::vec(messages(), 0..3).prop_map(Value::from),
@@ -139,7 +157,7 @@ proptest! {
         ]
     ) {
         thread_local!(static SCHEMA: Validator = schema());
-        // Its range is one of the things that the schema cannot say.
+        // The range of a timestamp is one of the rules that the schema cannot express.
         let is_power = |rate: &Value| rate.as_str().is_some_and(|text| text.contains('e'));
         let all = datagram.as_array().map_or(std::slice::from_ref(&datagram), Vec::as_slice);
         prop_assume!(!all.iter().filter_map(|one| one.get("sample_rate")).any(is_power));
@@ -149,7 +167,7 @@ proptest! {
     }
 }
 
-/// A message with so many tags at the top level and so many in `tags`.
+/// A message with this number of tags at the top level and in `tags`.
 fn tagged(outer: usize, inner: usize) -> String {
     let many = |prefix: &str, count: usize| -> Map<String, Value> {
         (0..count).map(|n| (format!("{prefix}{n}"), Value::from("x"))).collect()
@@ -178,7 +196,7 @@ fn the_limit_on_tags_is_that_of_the_schema() {
 }
 
 #[test]
-fn what_the_schema_says_that_it_cannot_say_is_all_that_differs() {
+fn schema_and_decoder_differ_only_as_documented() {
     let schema = schema();
     let deep = format!("{}{}", "[".repeat(64), "]".repeat(64));
     let rejected = [

@@ -1,7 +1,7 @@
-//! Prometheus from end to end: the real daemon's page, read by hand, by `promtool` and by a real
-//! Prometheus; remote write read back from real servers.
+//! Prometheus from end to end: the real daemon's page, read by the tests, by `promtool` and by a real
+//! Prometheus; data of remote write, read back from real servers.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,6 @@ use std::time::Instant;
 use common::promtool::promtool;
 use common::{Daemon, PATIENCE, tallyd};
 use forwarders::testing::real_server;
-use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
 const PAGE: &str = "interval: 200ms\nforwarders: { prometheus: { listen: \"127.0.0.1:0\" } }\n";
@@ -21,12 +20,12 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 
 fn page(daemon: &Daemon, accept: &str) -> String {
     let url = format!("http://{}/metrics", daemon.page.unwrap());
-    let reply = Client::new().get(url).header("Accept", accept).send().unwrap();
+    let reply = common::http().build().unwrap().get(url).header("Accept", accept).send().unwrap();
     assert_eq!(reply.status(), 200);
     reply.text().unwrap()
 }
 
-/// Waits for a page that has all of these lines.
+/// Waits until the page contains all of these lines, and returns it.
 fn wait_for_lines(daemon: &Daemon, lines: &[&str]) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -66,7 +65,7 @@ fn connections_beyond_the_limit_are_closed_and_shown_in_the_status() {
     assert_eq!(told.len(), 1, "{told:?}");
 }
 
-/// Samples of every kind, and the lines that they make.
+/// Sends samples of every type and returns the lines that they produce.
 fn send_each_kind(daemon: &Daemon) -> [&'static str; 8] {
     for message in [
         r#"{"metric_name":"user.login","metric_type":"counter","count":3,"stage":"a"}"#,
@@ -91,7 +90,7 @@ fn send_each_kind(daemon: &Daemon) -> [&'static str; 8] {
 }
 
 #[test]
-fn the_page_shows_what_was_sent_in_both_formats_and_the_ledger_counts_it() {
+fn the_page_shows_all_points_in_both_formats_and_the_ledger_counts_them() {
     let daemon = Daemon::start(&format!("{PAGE}agent: {{ tags: {{ environment: test }} }}\n"));
     assert_eq!(page(&daemon, "*/*"), "", "empty before the first window");
     assert_eq!(page(&daemon, OPENMETRICS), "# EOF\n");
@@ -103,7 +102,7 @@ fn the_page_shows_what_was_sent_in_both_formats_and_the_ledger_counts_it() {
     assert!(openmetrics.contains("# TYPE user_login counter\n"), "{openmetrics}");
     assert!(openmetrics.ends_with("# EOF\n"));
 
-    // Totals are of all windows.
+    // Totals cover all windows.
     daemon.send(r#"{"metric_name":"user.login","metric_type":"counter","count":5,"stage":"a"}"#);
     wait_for_lines(&daemon, &["user_login_total{environment=\"test\",stage=\"a\"} 8"]);
     let status = daemon.wait_for("all points on the page", |status| {
@@ -115,7 +114,7 @@ fn the_page_shows_what_was_sent_in_both_formats_and_the_ledger_counts_it() {
 }
 
 #[test]
-fn a_series_that_expires_leaves_the_page_also_when_nothing_else_comes() {
+fn an_expired_series_leaves_the_page_even_without_further_samples() {
     let config = format!("{PAGE}aggregation: {{ expire_after: 600ms }}\n");
     let daemon = Daemon::start(&config);
     daemon.send(r#"{"metric_name":"gone","metric_type":"counter","count":5}"#);
@@ -146,7 +145,7 @@ fn a_page_address_in_use_keeps_the_daemon_from_starting_and_check_does_not_bind(
     let expected =
         format!("forwarder prometheus: cannot listen on {address} for the page: Address already");
     assert!(stderr.contains(&expected), "{stderr}");
-    // Nobody answers there.
+    // No server answers there.
     assert_eq!(run(&["check", "--connect"]).status.code(), Some(1));
 }
 
@@ -168,7 +167,8 @@ fn without_a_page_and_without_remote_write_the_section_is_an_error() {
     }
 }
 
-/// Names that become the same, that two kinds want, and that break a format which is not escaped.
+/// Sends names that become equal on the page, names with two types, and names that break an unescaped
+/// format.
 fn send_hostile(daemon: &Daemon) -> u64 {
     let names = [
         "a.b",
@@ -210,7 +210,7 @@ fn send_hostile(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-fn promtool_has_nothing_to_say_of_plain_names_and_reads_hostile_ones() {
+fn promtool_accepts_plain_names_and_parses_hostile_ones() {
     let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };
     let daemon = Daemon::start(PAGE);
     for message in [
@@ -233,22 +233,23 @@ fn promtool_has_nothing_to_say_of_plain_names_and_reads_hostile_ones() {
         status["forwarders"]["prometheus"]["delivered"].as_u64() >= Some(sent + 3)
     });
     let hostile = page(&daemon, "text/plain");
-    // 3: it was read, and does not like names such as `a_b_count`. 1 would be a page that breaks.
+    // Status 3: the page was parsed, with lint warnings about names such as `a_b_count`. 1 would be a
+    // page that does not parse.
     let (status, words) = promtool(&program, &hostile);
     assert_eq!(status, Some(3), "{words}");
     assert!(!words.contains("error while linting"), "{words}");
 }
 
-/// A real Prometheus that scrapes what files in a folder name.
+/// A real Prometheus that scrapes the targets in the files of a folder.
 struct Prometheus {
     url: String,
     file: PathBuf,
-    /// A label of the target that no other run has: the server may outlive a run.
+    /// A label of the target that is unique to this run, because the server may outlive a run.
     test: String,
 }
 
 impl Prometheus {
-    /// Has it scrape the daemon's page.
+    /// Makes it scrape the daemon's page.
     fn scraping(daemon: &Daemon, test: &str) -> Option<Self> {
         let url = real_server("TALLYD_TEST_PROMETHEUS")?;
         let folder = PathBuf::from(real_server("TALLYD_TEST_PROMETHEUS_TARGETS")?);
@@ -261,7 +262,7 @@ impl Prometheus {
         Some(Self { url, file, test })
     }
 
-    /// What an expression is: the labels, without the target's own, and the value of each series.
+    /// Evaluates an expression; returns the value of each series by labels, without those of the target.
     fn query(&self, expression: &str) -> BTreeMap<String, f64> {
         query(&self.url, &expression.replace("TEST", &format!("test=\"{}\"", self.test)))
     }
@@ -281,7 +282,7 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // Another run may have removed it.
+        // Another run may have removed it already.
         let _gone_already = fs::remove_file(&self.file);
     }
 }
@@ -289,7 +290,7 @@ impl Drop for Prometheus {
 fn query(url: &str, expression: &str) -> BTreeMap<String, f64> {
     let url = format!("{url}/api/v1/query");
     let url = reqwest::Url::parse_with_params(&url, &[("query", expression)]).unwrap();
-    let reply: Value = Client::new().get(url).send().unwrap().json().unwrap();
+    let reply: Value = common::http().build().unwrap().get(url).send().unwrap().json().unwrap();
     assert_eq!(reply["status"], "success", "{reply}");
     let series = reply["data"]["result"].as_array().unwrap();
     series
@@ -306,7 +307,7 @@ fn query(url: &str, expression: &str) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn a_real_prometheus_sees_every_value_to_the_unit() {
+fn a_real_prometheus_sees_every_value_exactly() {
     let daemon = Daemon::start(&format!("{PAGE}agent: {{ tags: {{ environment: test }} }}\n"));
     let Some(prometheus) = Prometheus::scraping(&daemon, "values") else { return };
     let lines = send_each_kind(&daemon);
@@ -328,7 +329,8 @@ fn a_real_prometheus_sees_every_value_to_the_unit() {
     prometheus.wait_for(all, |found| *found == expected);
     prometheus.wait_for("up{TEST}", |found| found.values().eq([&1.0]));
 
-    // Load while it scrapes; what rate() and increase() are made of ends at the exact total.
+    // Samples arrive between scrapes; the totals, from which rate() and increase() are computed, are
+    // exact at the end.
     const SENT: u64 = 50_000;
     daemon.send_paced((0..SENT).map(|number| {
         format!(
@@ -370,8 +372,8 @@ fn remote_write_conf(url: &str) -> String {
     )
 }
 
-/// Sends through remote write and reads back until the totals are there, then waits for the end of
-/// the series.
+/// Sends through remote write and reads back until the totals are correct, then waits until the series
+/// end.
 fn read_back_remote_write(write: &str, read: &str, flush: impl Fn()) {
     let daemon = Daemon::start(&remote_write_conf(write));
     assert!(daemon.page.is_none());
@@ -386,7 +388,7 @@ fn read_back_remote_write(write: &str, read: &str, flush: impl Fn()) {
     let run = std::process::id();
     let deadline = Instant::now() + PATIENCE;
     let wait_for = |expression: &str, wanted: Option<f64>| loop {
-        // What is live has a sample in each window, so that it does not end before it is read.
+        // A sample in each window keeps the series from expiring before they are read.
         daemon.send(r#"{"metric_name":"alive","metric_type":"counter"}"#);
         flush();
         let found: Vec<f64> = query(read, expression).into_values().collect();
@@ -401,7 +403,8 @@ fn read_back_remote_write(write: &str, read: &str, flush: impl Fn()) {
     wait_for(&peak("pushed_timer_sum"), Some(20_000.0));
     wait_for(&peak("pushed_timer_count"), Some(10_000.0));
     wait_for(&format!("count(max_over_time(pushed_timer{{run=\"{run}\"}}[10m]))"), Some(80.0));
-    // Idle for longer than expire_after: a stale marker ends them, not the five minutes of lookback.
+    // After expire_after without samples, a stale marker ends the series at once, and not only the five
+    // minutes of lookback.
     wait_for(&format!("count({{__name__=~\"pushed.*\",run=\"{run}\"}})"), None);
     wait_for(&format!("count(alive_total{{run=\"{run}\"}})"), Some(1.0));
     let status = daemon.status();
@@ -412,15 +415,15 @@ fn read_back_remote_write(write: &str, read: &str, flush: impl Fn()) {
 }
 
 #[test]
-fn what_remote_write_pushes_is_in_victoriametrics() {
+fn remote_write_delivers_to_victoriametrics() {
     let Some(url) = real_server("TALLYD_TEST_VICTORIAMETRICS") else { return };
     read_back_remote_write(&format!("{url}/api/v1/write"), &url, || {
-        Client::new().get(format!("{url}/internal/force_flush")).send().unwrap();
+        common::http().build().unwrap().get(format!("{url}/internal/force_flush")).send().unwrap();
     });
 }
 
 #[test]
-fn what_remote_write_pushes_is_in_prometheus() {
+fn remote_write_delivers_to_prometheus() {
     let Some(url) = real_server("TALLYD_TEST_PROMETHEUS") else { return };
     read_back_remote_write(&format!("{url}/api/v1/write"), &url, || ());
 }

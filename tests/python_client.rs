@@ -1,7 +1,7 @@
-//! The client for Python, clients/python: its own tests, what it sends to the real daemon, its package
-//! and its types.
+//! The Python client in clients/python: its unit tests, its messages in the real daemon, its package and
+//! its types.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn client() -> PathBuf {
     root().join("clients/python")
 }
 
-/// Runs Python to its end; what it printed.
+/// Runs Python to its end and returns its output.
 fn python(program: &str, folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
     command.current_dir(folder).args(["-W", "error::ResourceWarning"]).args(arguments);
@@ -39,7 +39,7 @@ fn its_own_tests_pass() {
 }
 
 #[test]
-fn calls_that_were_written_for_pystatsd_make_their_series_and_new_ones_theirs() {
+fn calls_written_for_pystatsd_and_new_calls_produce_their_series() {
     if !real_program("python3") {
         return;
     }
@@ -94,7 +94,7 @@ with agent.batch() as batch:
 }
 
 #[test]
-fn it_is_packed_whole_and_its_types_hold() {
+fn the_package_is_complete_and_passes_type_checks() {
     let Some(program) = real_client("TALLYD_TEST_CLIENTS_PYTHON") else { return };
     let folder = tempfile::tempdir().unwrap();
     let to = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -104,7 +104,7 @@ fn it_is_packed_whole_and_its_types_hold() {
     let wheel = to(&format!("dist/tallyd-{version}-py3-none-any.whl"));
     assert!(fs::exists(to(&format!("dist/tallyd-{version}.tar.gz"))).unwrap());
 
-    // As somebody has it who installed it.
+    // The installed package, as users have it.
     let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"];
     python(&program, folder.path(), &[&install[..], &[&to("site"), &wheel]].concat());
     let show = "import tallyd; print(tallyd.__version__, tallyd.PystatAgent.__mro__[1].__name__)";

@@ -1,6 +1,6 @@
-//! Reloads: what is different changes, everything else goes on, and nothing is lost.
+//! Reloads apply the differences, leave everything else running, and lose nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +28,7 @@ fn refusal(status: &Value) -> String {
     status["reload"]["last"]["error"].as_str().expect("a refusal").to_owned()
 }
 
-/// The number of the socket that is bound to a UDP port.
+/// The inode number of the socket that is bound to a UDP port.
 fn socket_at(port: u16) -> String {
     let table = fs::read_to_string("/proc/net/udp").unwrap();
     let bound = format!(":{port:04X}");
@@ -38,7 +38,7 @@ fn socket_at(port: u16) -> String {
 }
 
 #[test]
-fn twenty_reloads_under_load_good_and_broken_lose_no_sample_and_keep_the_sockets() {
+fn twenty_valid_and_invalid_reloads_under_load_lose_no_sample_and_keep_the_sockets() {
     let daemon = Daemon::start(FILE);
     let socket = socket_at(daemon.udp.port());
     let is_over = AtomicBool::new(false);
@@ -91,7 +91,7 @@ fn twenty_reloads_under_load_good_and_broken_lose_no_sample_and_keep_the_sockets
 }
 
 #[test]
-fn gauges_and_the_open_window_outlive_a_reload() {
+fn gauges_and_the_open_window_survive_a_reload() {
     let daemon =
         Daemon::start(&format!("{FILE}interval: 1h\n").replacen("interval: 100ms\n", "", 1));
     daemon.send(r#"{"metric_name":"g","metric_type":"gauge","value":10}"#);
@@ -114,7 +114,7 @@ fn gauges_and_the_open_window_outlive_a_reload() {
 }
 
 #[test]
-fn listeners_come_and_go_and_the_ledger_keeps_what_they_received() {
+fn the_ledger_keeps_the_counts_of_removed_listeners() {
     let daemon = Daemon::start(FILE);
     daemon.send(counter("a"));
     daemon.wait_received(1);
@@ -173,7 +173,7 @@ fn a_listener_moves_to_all_addresses_of_the_same_port_without_a_gap() {
 }
 
 #[test]
-fn who_may_send_and_how_much_a_connection_may_bring_changes_under_an_open_socket() {
+fn a_reload_changes_allow_and_max_line_of_open_sockets() {
     let listeners = |allow: &str, max_line: &str| {
         format!(
             "{FILE}listeners:\n  - {{ address: \"127.0.0.1:0\", allow: [{allow}] }}\n  \
@@ -203,7 +203,7 @@ fn who_may_send_and_how_much_a_connection_may_bring_changes_under_an_open_socket
 }
 
 #[test]
-fn a_destination_that_is_changed_gets_what_waited_for_the_wrong_one() {
+fn a_changed_destination_gets_the_points_that_waited_for_the_previous_one() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let carbon = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = |address: std::net::SocketAddr| {
@@ -247,7 +247,7 @@ fn a_destination_that_is_changed_gets_what_waited_for_the_wrong_one() {
 }
 
 #[test]
-fn destinations_come_and_go_and_each_window_is_whole_in_those_that_are_there() {
+fn each_window_is_complete_in_all_destinations_of_its_time() {
     let daemon = Daemon::start(FILE);
     daemon.send(counter("c"));
     daemon.wait_for("the first", |status| status["forwarders"]["file"]["delivered"] == 1);
@@ -289,7 +289,7 @@ fn a_page_keeps_its_totals_unless_its_own_keys_change() {
     let daemon = Daemon::start(&page(""));
     let read = || {
         let url = format!("http://{}/metrics", daemon.page.unwrap());
-        reqwest::blocking::get(url).and_then(reqwest::blocking::Response::text)
+        common::get(url).and_then(reqwest::blocking::Response::text)
     };
     let wait = |wanted: &str| {
         let deadline = Instant::now() + PATIENCE;
@@ -317,7 +317,7 @@ fn a_page_whose_own_keys_change_is_served_at_the_same_address() {
     applied(&daemon.reload(&page("/b")));
     let deadline = Instant::now() + PATIENCE;
     let is_served = || {
-        let reply = reqwest::blocking::get(format!("http://127.0.0.1:{port}/b"));
+        let reply = common::get(format!("http://127.0.0.1:{port}/b"));
         reply.is_ok_and(|reply| reply.status().is_success())
     };
     while !is_served() {
@@ -327,7 +327,7 @@ fn a_page_whose_own_keys_change_is_served_at_the_same_address() {
 }
 
 #[test]
-fn what_is_refused_changes_nothing_and_log_status_and_metrics_say_why() {
+fn a_refused_reload_changes_nothing_and_is_reported_in_log_status_and_metrics() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let taken_tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let daemon = Daemon::start(FILE);
@@ -401,7 +401,7 @@ fn limits_and_percentiles_follow_the_file() {
 }
 
 #[test]
-fn own_metrics_count_from_when_they_are_wanted_until_they_are_not() {
+fn self_metrics_count_from_the_reload_that_enables_them() {
     let daemon = Daemon::start(FILE);
     for _ in 0..5 {
         daemon.send(counter("c"));
@@ -424,7 +424,7 @@ fn own_metrics_count_from_when_they_are_wanted_until_they_are_not() {
 }
 
 #[test]
-fn the_commands_tell_what_would_change_what_did_and_what_is_wrong_without_a_secret() {
+fn check_and_reload_report_changes_and_errors_without_secrets() {
     let config = |key: &str, interval: &str| {
         format!(
             "interval: {interval}\nforwarders:\n  influxdb:\n    url: http://127.0.0.1:1\n    version: 2\n    \
@@ -468,7 +468,7 @@ fn the_commands_tell_what_would_change_what_did_and_what_is_wrong_without_a_secr
 }
 
 #[test]
-fn without_a_daemon_reload_says_where_it_looked() {
+fn without_a_daemon_reload_reports_the_address() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f.yaml");
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -498,13 +498,12 @@ fn the_log_and_the_admin_endpoint_follow_the_file() {
     ));
     daemon.signal("HUP");
     let deadline = Instant::now() + PATIENCE;
-    let moved =
-        || reqwest::blocking::get(format!("http://{free}/readyz")).is_ok_and(|r| r.status() == 200);
+    let moved = || common::get(format!("http://{free}/readyz")).is_ok_and(|r| r.status() == 200);
     while !moved() {
         assert!(Instant::now() < deadline, "the endpoint did not move");
         thread::sleep(Duration::from_millis(5));
     }
-    let gone = || reqwest::blocking::get(format!("http://{old}/readyz")).is_err();
+    let gone = || common::get(format!("http://{old}/readyz")).is_err();
     while !gone() {
         assert!(Instant::now() < deadline, "the old endpoint still answers");
         thread::sleep(Duration::from_millis(5));
@@ -513,13 +512,14 @@ fn the_log_and_the_admin_endpoint_follow_the_file() {
     let messages: Vec<_> =
         stopped.log.iter().filter_map(|entry| entry["message"].as_str()).collect();
     assert!(
-        !messages.contains(&"reloaded") && !messages.contains(&"ledger of the listeners"),
+        !messages.contains(&"configuration reloaded")
+            && !messages.contains(&"ledger of the listeners"),
         "{messages:?}"
     );
 }
 
 #[test]
-fn a_file_from_before_is_found_again_by_the_next_points() {
+fn a_reload_reopens_a_rotated_file() {
     let daemon = Daemon::start(FILE);
     daemon.send(counter("a"));
     daemon.wait_for("the first", |status| status["forwarders"]["file"]["delivered"] == 1);

@@ -1,6 +1,6 @@
-//! `etc/tallyd.yaml` shows every key, and the defaults in it are the defaults of the code.
+//! `etc/tallyd.yaml` shows every key, with the defaults of the code.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use common::keys;
 use std::process::Command;
@@ -11,7 +11,7 @@ use yaml::{Source, Spanned};
 
 use common::keys::Line;
 
-/// Everything that a configuration says, as text. What stands where in the file does not count.
+/// All settings of a configuration as text, without their positions in the file.
 fn meaning(config: &Config) -> String {
     let forwarders: &ForwardersConfig = &config.forwarders;
     let listeners = config.listeners(&Source::new("sample", "")).unwrap();
@@ -41,16 +41,16 @@ fn tallyd_check(path: &std::path::Path) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn as_it_is_the_sample_changes_nothing() {
+fn the_unchanged_sample_equals_the_defaults() {
     assert_eq!(meaning(&read(keys::SAMPLE)), meaning(&Config::default()));
 }
 
 #[test]
-fn the_defaults_that_it_shows_are_the_defaults() {
-    // Alone where their sections need no example, and beside the examples everywhere.
+fn the_sample_shows_the_real_defaults() {
+    // The defaults are compared alone, for sections that need no example, and together with the examples.
     let mut examples = read(&keys::uncommented(&[Line::Example]));
     let mut all = read(&keys::uncommented(&[Line::Default, Line::Example]));
-    // With `listeners`, naming the first listener means to have both.
+    // With `listeners`, these keys would add the first listener.
     for config in [&mut examples, &mut all] {
         (config.bind_address, config.bind_port) = (None, None);
     }
@@ -62,7 +62,7 @@ fn the_defaults_that_it_shows_are_the_defaults() {
 }
 
 #[test]
-fn it_shows_every_key_that_the_code_accepts() {
+fn the_sample_shows_every_accepted_key() {
     let shown: Vec<String> = keys::shown().keys().map(|path| keys::documented_as(path)).collect();
     let accepted = keys::accepted();
     assert!(accepted.contains("forwarders.file.delivery.queue.max_points"), "{accepted:?}");
@@ -74,14 +74,14 @@ fn it_shows_every_key_that_the_code_accepts() {
 }
 
 #[test]
-fn it_is_no_wider_than_the_code() {
+fn the_sample_is_at_most_100_columns_wide() {
     for line in keys::SAMPLE.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
 }
 
 #[test]
-fn the_program_takes_it() {
+fn tallyd_check_accepts_the_sample() {
     let path = common::root().join("etc/tallyd.yaml");
     let (status, stdout, stderr) = tallyd_check(&path);
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
@@ -89,7 +89,7 @@ fn the_program_takes_it() {
 }
 
 #[test]
-fn a_deployed_pystatsd_conf_is_taken_as_it_is() {
+fn an_existing_pystatsd_conf_is_accepted_unchanged() {
     let path = common::root().join("tests/fixtures/pystatsd.conf");
     let (status, stdout, stderr) = tallyd_check(&path);
     assert_eq!((status, stderr.as_str()), (Some(0), ""));

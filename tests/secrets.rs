@@ -1,7 +1,7 @@
-//! Secrets: canaries in every place of the configuration that may hold one, destinations that give
-//! them back in their errors, and a look at all that anybody can read.
+//! Secrets never leak: every key that may hold one contains a canary, destinations repeat it in their
+//! errors, and the tests search all output.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,10 +12,10 @@ use std::thread;
 use common::{Daemon, tallyd, write_config};
 use tempfile::TempDir;
 
-/// Every secret has this in it, and nothing else has.
+/// Every secret contains this text, and nothing else does.
 const CANARY: &str = "CANARY";
 
-/// A server that refuses all requests, and repeats them in its reply.
+/// A server that refuses all requests and repeats each in its response.
 fn parrot() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -34,30 +34,27 @@ fn parrot() -> SocketAddr {
     address
 }
 
-/// A configuration with a secret in each of its places, from every source.
+/// A configuration with a secret in every key that may hold one, from every kind of source.
 fn config(folder: &TempDir, parrot: SocketAddr) -> String {
     fs::write(folder.path().join("secret"), "CANARY-file\n").unwrap();
-    let mut text = format!(
+    format!(
         "interval: 100ms\nlog: {{ format: json, level: trace }}\nself_metrics: true\nforwarders:\n  influxdb:\n    \
          - {{ name: v1, url: \"http://{parrot}\", database: d, username: u, password: CANARY-literal }}\n    \
          - {{ name: v2, url: \"http://{parrot}\", version: 2, org: o, bucket: b, token: \"${{CANARY_TOKEN}}\" }}\n    \
          - {{ name: v3, url: \"http://{parrot}\", version: 3, database: d, token: \"${{file:DIR/secret}}\" }}\n  \
          prometheus:\n    listen: 127.0.0.1:0\n    remote_write:\n      url: \"http://{parrot}/write\"\n      \
-         username: u\n      password: ${{credential:secret}}\n      headers: {{ X-Api-Token: CANARY-header }}\n"
-    );
-    if cfg!(feature = "kafka") {
-        text += "  kafka:\n    kafka_broker: 127.0.0.1:1\n    kafka_topic: t\n    kafka_apikey: CANARY-apikey\n    delivery: { timeout: 1s }\n    \
-                 librdkafka: { security.protocol: SASL_PLAINTEXT, sasl.mechanism: PLAIN, sasl.username: u, \
-                 sasl.password: CANARY-sasl }\n";
-    }
-    text
+         username: u\n      password: ${{credential:secret}}\n      headers: {{ X-Api-Token: CANARY-header }}\n  \
+         kafka:\n    kafka_broker: 127.0.0.1:1\n    kafka_topic: t\n    kafka_apikey: CANARY-apikey\n    \
+         delivery: {{ timeout: 1s }}\n    librdkafka: {{ security.protocol: SASL_PLAINTEXT, \
+         sasl.mechanism: PLAIN, sasl.username: u, sasl.password: CANARY-sasl }}\n"
+    )
 }
 
 fn environment(command: &mut Command, folder: &TempDir) {
     command.env("CANARY_TOKEN", "CANARY-environment").env("CREDENTIALS_DIRECTORY", folder.path());
 }
 
-/// What a command prints, both streams.
+/// The output of a command on both streams.
 fn printed(folder: &TempDir, args: &[&str]) -> String {
     let mut command = tallyd();
     environment(&mut command, folder);
@@ -68,17 +65,17 @@ fn printed(folder: &TempDir, args: &[&str]) -> String {
 #[track_caller]
 fn assert_silent(what: &str, text: &str) {
     let found = text.find(CANARY).map(|at| &text[at.saturating_sub(80)..(at + 80).min(text.len())]);
-    // The name of the environment variable is no secret.
+    // The name of the environment variable is not secret.
     let found = found.filter(|_| text.replace("CANARY_TOKEN", "").contains(CANARY));
     assert_eq!(found, None, "{what} shows a secret");
-    // Nor as it is in a header.
+    // Nor encoded as in a header.
     for encoded in ["dTpDQU5BUlk", "VENBTkFSWQ"] {
         assert!(!text.contains(encoded), "{what} shows a secret in base 64: {text}");
     }
 }
 
 #[test]
-fn no_secret_is_anywhere_where_somebody_may_look() {
+fn no_secret_is_in_the_log_the_endpoint_or_the_files() {
     let folder = tempfile::tempdir().unwrap();
     let text = config(&folder, parrot());
     let path = write_config(&folder, &text);
@@ -105,7 +102,7 @@ fn no_secret_is_anywhere_where_somebody_may_look() {
     ] {
         assert_silent(path, &daemon.get(path).1);
     }
-    // A reload that changes secrets, and one that is refused right at one.
+    // A reload that changes secrets, and one that is refused at the position of a secret.
     let status = daemon.reload(&text.replace("CANARY-literal", "CANARY-other"));
     assert!(
         status["reload"]["last"]["changes"].to_string().contains("password: ***"),

@@ -1,6 +1,6 @@
-//! `tallyd send` against the real daemon: what it says became of messages is what the daemon has.
+//! `tallyd send` against the real daemon: its reports agree with the daemon's ledger.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -9,7 +9,7 @@ use std::process::{Output, Stdio};
 
 use common::{Daemon, shown, tallyd, write_config};
 
-/// A listener of each kind beside the one for JSON over UDP.
+/// One listener of each kind in addition to the one for JSON over UDP.
 const LISTENERS: &str = "\
 bind_port: 0
 listeners:
@@ -25,7 +25,7 @@ fn send(args: &[&str]) -> Output {
     tallyd().arg("send").args(args).stdin(Stdio::null()).output().unwrap()
 }
 
-/// The same with a file as standard input.
+/// Runs `tallyd send` with a file as standard input.
 fn send_input(args: &[&str], input: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("input");
@@ -39,7 +39,7 @@ fn told(output: &Output) -> (i32, &str, &str) {
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
-/// Sends and verifies; gives what is said after what was sent.
+/// Sends with `--verify`; returns the output after the line about the sent message.
 fn verified(daemon: &Daemon, to: &str, words: &[&str], status: i32) -> String {
     let admin = format!("http://{}", daemon.admin);
     let output = send(&[words, &["--to", to, "--verify", "--admin", &admin]].concat());
@@ -52,7 +52,7 @@ fn verified(daemon: &Daemon, to: &str, words: &[&str], status: i32) -> String {
 }
 
 #[test]
-fn what_is_verified_over_each_transport_is_what_the_daemon_aggregated() {
+fn verified_messages_are_aggregated_over_each_transport() {
     let daemon = Daemon::start(LISTENERS);
     let udp = format!("udp://{}", daemon.udp);
     let tcp = format!("tcp://{}", daemon.address("json/tcp "));
@@ -71,7 +71,7 @@ fn what_is_verified_over_each_transport_is_what_the_daemon_aggregated() {
     }
     let line = [&word("statsd")[..], &["--statsd", "--sample-rate", "0.5"]].concat();
     assert!(verified(&daemon, &statsd, &line, 0).starts_with("accepted by statsd/udp "));
-    // Over a stream a newline would end the message, in an array it is a blank.
+    // On a stream a newline would end the message, but within an array it is whitespace.
     let array = "[{\"metric_name\": \"array\", \"metric_type\": \"trace\"},\n \
                  {\"metric_name\": \"array\", \"metric_type\": \"trace\"}]";
     assert!(verified(&daemon, &tcp, &[array], 0).starts_with("accepted"));
@@ -106,21 +106,21 @@ fn a_message_that_the_daemon_would_reject_is_not_sent() {
 }
 
 #[test]
-fn what_is_forced_is_sent_and_the_daemons_reason_is_told() {
+fn a_forced_message_is_sent_and_the_daemons_reason_is_reported() {
     let daemon = Daemon::start("limits: { max_tags: 1 }\n");
     let to = format!("udp://{}", daemon.udp);
     let told = verified(&daemon, &to, &["--force", "m", "gauge", "1,5"], 1);
     for part in ["rejected by json/udp ", "bad_value: 1", "expected a finite number", "\"1,5\""] {
         assert!(told.contains(part), "{part}: {told}");
     }
-    // Nothing is wrong with this one but for the limit of this daemon.
+    // This message only exceeds the limit of this daemon.
     let told = verified(&daemon, &to, &["m", "gauge", "1", "a=1", "b=2"], 1);
     assert!(told.contains("too_many_tags: 1"), "{told}");
     assert_eq!(daemon.status()["ledger"]["aggregated"], 0);
 }
 
 #[test]
-fn the_configuration_tells_where_to_send_and_which_limits_hold() {
+fn the_address_and_limits_come_from_the_configuration() {
     let daemon = Daemon::start(LISTENERS);
     let folder = tempfile::tempdir().unwrap();
     let statsd = daemon.address("statsd/udp ");
@@ -148,7 +148,7 @@ fn the_configuration_tells_where_to_send_and_which_limits_hold() {
 }
 
 #[test]
-fn lines_of_standard_input_are_sent_and_bad_ones_are_told_by_number() {
+fn lines_of_standard_input_are_sent_and_invalid_ones_are_reported_by_number() {
     let daemon = Daemon::start(LISTENERS);
     let admin = format!("http://{}", daemon.admin);
     let mut input = String::new();
@@ -172,7 +172,7 @@ fn lines_of_standard_input_are_sent_and_bad_ones_are_told_by_number() {
 }
 
 #[test]
-fn a_line_that_comes_slowly_does_not_wait_for_the_next() {
+fn each_line_of_slow_input_is_sent_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = format!("tcp://{}", listener.local_addr().unwrap());
     let mut child = tallyd()
@@ -195,10 +195,10 @@ fn a_line_that_comes_slowly_does_not_wait_for_the_next() {
 }
 
 #[test]
-fn messages_that_do_not_arrive_are_told() {
+fn messages_that_do_not_arrive_are_reported() {
     let daemon = Daemon::start(LISTENERS);
     let admin = format!("http://{}", daemon.admin);
-    // Somebody else's socket, which takes messages that the daemon never sees.
+    // Another program's socket, which receives messages that the daemon never sees.
     let elsewhere = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = format!("udp://{}", elsewhere.local_addr().unwrap());
     let output = send(&["m", "counter", "--to", &to, "--verify", "--admin", &admin]);
@@ -215,7 +215,7 @@ fn messages_that_do_not_arrive_are_told() {
 }
 
 #[test]
-fn a_connection_that_the_daemon_does_not_take_is_a_failure() {
+fn a_refused_connection_is_a_failure() {
     let daemon = Daemon::start(
         "bind_port: 0\nlisteners: [{ transport: tcp, address: \"127.0.0.1:0\", allow: [10.9.8.7] }]\n",
     );
@@ -228,7 +228,7 @@ fn a_connection_that_the_daemon_does_not_take_is_a_failure() {
 }
 
 #[test]
-fn nothing_is_sent_where_it_is_only_printed() {
+fn print_sends_nothing() {
     let output = send(&["m", "set", "a=b", "k=v", "--print", "--to", "127.0.0.1:9"]);
     let printed =
         "{\"metric_name\": \"m\", \"metric_type\": \"set\", \"value\": \"a=b\", \"k\": \"v\"}\n";
@@ -236,7 +236,7 @@ fn nothing_is_sent_where_it_is_only_printed() {
 }
 
 #[test]
-fn the_exit_status_tells_wrong_usage_from_failure() {
+fn the_exit_status_distinguishes_wrong_usage_from_failure() {
     let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let to = format!("udp://{gone}");
     for (args, status, said) in [
@@ -261,7 +261,7 @@ fn the_exit_status_tells_wrong_usage_from_failure() {
 }
 
 #[test]
-fn a_message_that_no_datagram_carries_is_not_sent() {
+fn a_message_larger_than_a_datagram_is_not_sent() {
     let line = format!("{}:1|c", "x".repeat(70_000));
     let args = ["-", "--statsd", "--print", "--to", "127.0.0.1:9"];
     let (code, stdout, stderr) = (send_input(&args, &line), "", "line 1: not sent: too_long: udp");

@@ -1,6 +1,7 @@
-//! The program starts and answers. Everything else about it is tested in the package of this folder.
+//! The program starts and prints its version. The package `black-box-tests` in this folder tests
+//! everything else.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
 

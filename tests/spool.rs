@@ -1,7 +1,7 @@
-//! The spool from end to end: the real binary, a real Kafka that goes away and comes back, and
-//! `kill -9` in between.
+//! The spool from end to end: the real binary, a real Kafka that stops and restarts, and `kill -9` in
+//! between.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "kafka/topic.rs"]
 mod topic;
@@ -18,10 +18,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use topic::read_back;
 
-/// Series of each window.
+/// Number of series in each window.
 const SERIES: u64 = 10_000;
 
-/// A broker of this test's own, which it may stop.
+/// A broker for one test, which may stop it.
 struct Broker {
     folder: TempDir,
     address: String,
@@ -30,12 +30,12 @@ struct Broker {
 impl Broker {
     fn start() -> Self {
         let mut broker = Self { folder: tempfile::tempdir().unwrap(), address: String::new() };
-        broker.address = broker.start_again();
+        broker.address = broker.restart();
         broker
     }
 
-    /// Starts it where it was before.
-    fn start_again(&self) -> String {
+    /// Starts the broker again with the same data and address.
+    fn restart(&self) -> String {
         let output = self.script("start");
         let told = output.lines().find_map(|line| line.strip_prefix("KAFKA_BROKER="));
         let address = told.expect("it says where it is").to_owned();
@@ -78,7 +78,7 @@ forwarders:
     )
 }
 
-/// Every series once, each with its own increment, in datagrams of 50 lines.
+/// The messages of a round, in datagrams of 50 lines: one for each series, with distinct increments.
 fn round(number: u64) -> impl Iterator<Item = String> {
     (0..SERIES / 50).map(move |datagram| {
         let line = |series: u64| {
@@ -103,12 +103,13 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap()
 }
 
-/// Sends a round, and waits until it is flushed and nothing of it is in memory only.
+/// Sends a round and waits until it is flushed and no point of it is in memory only.
 fn send_and_keep(daemon: &Daemon, number_of_round: u64, received: &mut u64) -> Value {
     *received += SERIES;
     daemon.send_paced(round(number_of_round));
     daemon.wait_received(*received);
-    // Each round's series may be in two windows, and no more points than samples.
+    // A round may be divided over two windows, so it has at least one point per series and at most one
+    // per sample.
     let of_file = |status: &Value| status["forwarders"]["file"]["delivered"].clone();
     let status = daemon.wait_for("all is on disk", |status| {
         let kafka = &status["forwarders"]["kafka"];
@@ -120,14 +121,14 @@ fn send_and_keep(daemon: &Daemon, number_of_round: u64, received: &mut u64) -> V
     status
 }
 
-/// As the kernel does it: nothing is said, nothing is flushed.
+/// Kills the daemon as the kernel would: without notice, and without a flush.
 fn kill(daemon: Daemon) -> TempDir {
     daemon.signal("KILL");
     daemon.wait().folder
 }
 
 #[test]
-fn kafka_goes_away_tallyd_is_killed_twice_and_every_flushed_point_arrives_in_order() {
+fn every_flushed_point_arrives_in_order_despite_kafka_downtime_and_two_kills() {
     if real_server("TALLYD_TEST_KAFKA").is_none() {
         return;
     }
@@ -156,12 +157,12 @@ fn kafka_goes_away_tallyd_is_killed_twice_and_every_flushed_point_arrives_in_ord
             status["forwarders"]["kafka"]["recovered"].as_u64() >= Some(1)
         });
         assert_balanced(&status);
-        // What was half delivered counts whole again after a crash.
+        // After a crash, a partly delivered window counts as completely undelivered.
         assert!(number(&status["forwarders"]["kafka"]["recovered"]) >= spooled, "{status:#}");
     }
     assert_eq!(in_file, sum_of(0..7) as f64, "the other destination missed nothing");
 
-    broker.start_again();
+    broker.restart();
     let status = daemon.wait_for("an empty spool", |status| {
         assert_balanced(status);
         let kafka = &status["forwarders"]["kafka"];
@@ -183,8 +184,8 @@ fn kafka_goes_away_tallyd_is_killed_twice_and_every_flushed_point_arrives_in_ord
     let (mut last, mut sum, mut repeats) = (HashMap::<String, Value>::new(), 0, 0);
     for (key, record) in &records {
         let before = last.insert(key.clone(), record.clone());
-        // What the broker took without a word, because it was stopped or tallyd was killed before
-        // it could say so, comes again as it was.
+        // Points that the broker stored but did not acknowledge, because it was stopped or tallyd was
+        // killed first, are delivered again unchanged.
         if before.as_ref() == Some(record) {
             repeats += 1;
             continue;
@@ -199,7 +200,7 @@ fn kafka_goes_away_tallyd_is_killed_twice_and_every_flushed_point_arrives_in_ord
 }
 
 #[test]
-fn one_that_never_answers_costs_the_others_nothing_and_memory_stays_flat() {
+fn a_destination_that_never_answers_costs_the_others_nothing_and_memory_stays_flat() {
     let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = hanging.local_addr().unwrap().to_string();
     let daemon = Daemon::start(&config(&address, "shutdown_timeout: 2s\n"));
@@ -213,7 +214,7 @@ fn one_that_never_answers_costs_the_others_nothing_and_memory_stays_flat() {
     }
     let grown = memory(daemon.pid()).saturating_sub(before);
     println!("25 windows of {SERIES} series: {} KiB more", grown >> 10);
-    // In memory, each window would be half a megabyte at least.
+    // In memory, each window would take at least half a megabyte.
     assert!(grown < 6 << 20, "{grown} bytes more");
     let status = daemon.status();
     assert_eq!(status["ledger"]["kernel_drops"], 0);
@@ -228,9 +229,9 @@ fn memory(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
-// ---- Trouble with the disk, and the command ---------------------------------------------------
+// ---- Disk errors, and the command -------------------------------------------------------------
 
-/// A daemon whose Kafka is away; nobody listens on port 1.
+/// A configuration with Kafka down; nothing listens on port 1.
 fn away(more: &str) -> String {
     config("127.0.0.1:1", more)
 }
@@ -299,7 +300,7 @@ fn the_spool_command_lists_shows_and_removes_while_the_daemon_runs() {
 }
 
 #[test]
-fn a_second_daemon_on_one_state_dir_says_so_and_goes_on() {
+fn a_second_daemon_with_the_same_state_dir_logs_it_and_continues() {
     let first = Daemon::start(&away("shutdown_timeout: 1s\n"));
     first.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
     spooled(&first, 1);
@@ -321,7 +322,7 @@ fn a_second_daemon_on_one_state_dir_says_so_and_goes_on() {
 }
 
 #[test]
-fn a_state_dir_that_cannot_be_used_costs_the_spool_only_and_check_says_so() {
+fn an_unusable_state_dir_costs_only_the_spool_and_check_reports_it() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("state"), "a file is in the way").unwrap();
     let daemon = Daemon::start_in(folder, &away("shutdown_timeout: 1s\n"));

@@ -1,18 +1,17 @@
 //! statsd lines in, points out, through the real binary.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::UdpSocket;
-use std::path::Path;
 
 use common::{Daemon, shown, total};
 use serde_json::json;
 
-/// A statsd listener beside the one for JSON, and windows of a second into a file.
+/// A statsd listener in addition to the one for JSON, and one-second windows, written to a file.
 const STATSD: &str = "listeners: [{ protocol: statsd, address: \"127.0.0.1:0\" }]\n\
     interval: 1s\nforwarders: { file: { path: DIR/out, format: json } }\n";
 
-/// Sends datagrams to the listener for statsd.
+/// A socket that sends datagrams to the statsd listener.
 struct Client(UdpSocket);
 
 impl Client {
@@ -75,7 +74,7 @@ fn all_dialects_and_json_feed_one_series() {
 }
 
 #[test]
-fn what_a_real_kamailio_sent() {
+fn recorded_datagrams_of_a_real_kamailio_are_aggregated() {
     let daemon = Daemon::start(STATSD);
     let client = Client::of(&daemon);
     let folder = common::root().join("tests/fixtures/statsd");
@@ -97,7 +96,7 @@ fn what_a_real_kamailio_sent() {
 }
 
 #[test]
-fn events_and_service_checks_are_counted_apart() {
+fn events_and_service_checks_are_counted_as_skipped() {
     let daemon = Daemon::start(STATSD);
     let client = Client::of(&daemon);
     client.send("_e{5,4}:title|text|t:error\nm:1|c\n_sc|db|2|m:down\nbad\n");
@@ -111,7 +110,7 @@ fn events_and_service_checks_are_counted_apart() {
 }
 
 #[test]
-fn every_reason_of_rejection_is_counted_under_its_name() {
+fn every_rejection_reason_is_counted() {
     let daemon = Daemon::start(&format!("limits: {{ max_tags: 2, max_values: 3 }}\n{STATSD}"));
     let client = Client::of(&daemon);
     let cases = [

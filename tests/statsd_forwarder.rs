@@ -1,6 +1,6 @@
-//! Forwarding to statsd from end to end: into a real one, and from tallyd to tallyd.
+//! Forwarding to statsd from end to end: to a real statsd, and from tallyd to tallyd.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use common::markdown;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::fmt::Write;
 use common::carbon::{Catcher, Statsd};
 use common::{Daemon, tallyd};
 
-/// Values of a timer with a long tail, the same each time.
+/// Values of a timer with a long tail, the same in every run.
 fn latencies(count: usize) -> Vec<f64> {
     let share = |index: usize| ((index * 7919) % count) as f64 / count as f64 + 0.5 / count as f64;
     (0..count).map(|index| (-1200.0 * (1.0 - share(index)).ln()).round() / 100.0).collect()
@@ -25,7 +25,7 @@ fn assert_close(what: &str, found: f64, expected: f64, part: f64) {
     assert!((found - expected).abs() <= part * expected.abs(), "{what}: {found}, not {expected}");
 }
 
-/// Datagrams of timers, each with many values.
+/// Datagrams with many values of a timer each.
 fn timers(name: &str, values: &[f64]) -> Vec<String> {
     let datagram = |values: &[f64]| {
         let mut text = String::new();
@@ -42,7 +42,7 @@ fn timers(name: &str, values: &[f64]) -> Vec<String> {
 }
 
 #[test]
-fn a_real_statsd_computes_what_was_measured() {
+fn a_real_statsd_computes_the_same_statistics() {
     let catcher = Catcher::start();
     let (_, port) = catcher.address.split_once(':').unwrap();
     let config = format!(
@@ -51,7 +51,7 @@ fn a_real_statsd_computes_what_was_measured() {
          graphite: {{ legacyNamespace: false }} }}"
     );
     let Some(statsd) = Statsd::start(&config) else { return };
-    // One window for all, which the stop ends.
+    // One window for all samples, which the stop ends.
     let daemon = Daemon::start(&format!(
         "interval: 1h\nforwarders: {{ statsd: {{ address: \"{}\", dialect: plain }} }}\n",
         statsd.address
@@ -82,7 +82,7 @@ fn a_real_statsd_computes_what_was_measured() {
             let words: Vec<&str> = line.split(' ').collect();
             let path = words[0].strip_prefix("stats.").unwrap_or_default();
             let value: f64 = words[1].parse().unwrap();
-            // Two flushes may share what came; counts and sums add up.
+            // The samples may be divided over two flushes, so counts and sums are added.
             let adds = path.ends_with(".count") || path.ends_with(".sum");
             let known = found.entry(path.to_owned()).or_default();
             *known = if adds { *known + value } else { value };
@@ -102,7 +102,7 @@ fn a_real_statsd_computes_what_was_measured() {
     assert_eq!(found["timers.few.count"], 900.0);
     assert_close("few", found["timers.few.sum"], few.iter().sum(), 1e-9);
     assert_close("many", found["timers.many.count"], 20_000.0, 1e-9);
-    // statsd adds the values up without their rates: a thousand values for twenty thousand.
+    // statsd sums values without their sample rates: a thousand values stand for twenty thousand.
     assert_close("many", found["timers.many.sum"] * 20.0, many.iter().sum(), 1e-9);
     assert_close("many", found["timers.many.mean"], many.iter().sum::<f64>() / 20_000.0, 0.01);
     for rank in ["50", "90", "95", "99"] {
@@ -114,7 +114,7 @@ fn a_real_statsd_computes_what_was_measured() {
 }
 
 #[test]
-fn another_tallyd_finds_the_same_in_every_dialect_over_every_transport() {
+fn another_tallyd_aggregates_the_same_in_every_dialect_over_every_transport() {
     for (dialect, transport) in
         [("dogstatsd", "udp"), ("influx", "tcp"), ("signalfx", "unix"), ("plain", "unix_datagram")]
     {
@@ -189,7 +189,7 @@ fn another_tallyd_finds_the_same_in_every_dialect_over_every_transport() {
 }
 
 #[test]
-fn what_statsd_gets_is_as_it_is_shown() {
+fn the_statsd_document_shows_the_lines_that_are_sent() {
     let mut sent = String::new();
     let mut shown = 0;
     for block in markdown::document("docs/forwarders/statsd.md").blocks() {
@@ -219,7 +219,7 @@ fn what_statsd_gets_is_as_it_is_shown() {
 }
 
 #[test]
-fn check_says_whether_statsd_listens() {
+fn check_reports_whether_statsd_listens() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tallyd.yaml");
     let check = |section: &str| {

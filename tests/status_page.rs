@@ -1,6 +1,6 @@
-//! The status page in a real browser, and what keeps others out of it.
+//! The status page in a real browser, and its protection against other sites.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,8 +10,8 @@ use common::{Daemon, PATIENCE};
 use forwarders::testing::real_server;
 use serde_json::json;
 
-/// The document that a browser makes of the page of a daemon, after some seconds of its script, and
-/// what its console says.
+/// Opens the page of a daemon in a browser; returns the document after some seconds of its script, and
+/// the messages on the console.
 fn opened(browser: &str, address: SocketAddr) -> (String, String) {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new(browser)
@@ -29,7 +29,7 @@ fn opened(browser: &str, address: SocketAddr) -> (String, String) {
     (text(output.stdout), console.collect::<Vec<_>>().join("\n"))
 }
 
-/// What an element with this `id` holds, as markup.
+/// The markup inside the element with this `id`.
 fn part<'a>(document: &'a str, id: &str) -> &'a str {
     let (_, rest) = document.split_once(&format!("id=\"{id}\"")).unwrap();
     rest.split("<h2>").next().unwrap()
@@ -71,7 +71,7 @@ fn a_browser_shows_the_numbers_of_the_ledger() {
     }
     assert!(loud.contains("Most samples, last window"), "{loud}");
     assert!(part(&document, "rejected").contains("nonsense"));
-    // Each of the four charts has a line.
+    // All four charts have a line.
     assert_eq!(document.matches("class=\"line\" d=\"M").count(), 4);
     assert!(document.contains("1 thing to look at"), "the rejected message");
 }
@@ -90,7 +90,7 @@ fn a_browser_shows_the_metrics_with_the_most_samples() {
         let samples: Vec<_> = rows.map(|row| row["window_samples"].as_u64().unwrap()).collect();
         (samples, metrics["window_end"].clone())
     };
-    // A window may end while they are sent, or while the browser looks.
+    // A window may end during the sending, or while the page is open.
     for _attempt in 0..6 {
         let before = daemon.status()["windows"]["closed"].clone();
         daemon.send_paced(of("quiet", 60).chain(of("loud", 1200)));
@@ -115,7 +115,7 @@ fn a_browser_shows_the_metrics_with_the_most_samples() {
 }
 
 #[test]
-fn what_clients_sent_is_text_and_nothing_else() {
+fn client_data_is_shown_as_text_only() {
     let Some(browser) = real_server("TALLYD_TEST_CHROMIUM") else { return };
     let daemon = Daemon::start("interval: 200ms\n");
     let attack =
@@ -135,17 +135,17 @@ fn what_clients_sent_is_text_and_nothing_else() {
 }
 
 #[test]
-fn the_page_says_when_the_daemon_does_not_answer() {
+fn the_page_reports_that_the_daemon_does_not_answer() {
     let Some(browser) = real_server("TALLYD_TEST_CHROMIUM") else { return };
     let page = get(&Daemon::start(""), "/", "localhost");
-    // All that is left of the daemon is the page that was loaded from it.
+    // The page was loaded from a daemon that no longer exists.
     let left = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = left.local_addr().unwrap();
     std::thread::spawn(move || {
         for mut stream in left.incoming().map_while(Result::ok) {
             let mut head = [0; 6];
             if stream.read_exact(&mut head).is_ok() && head == *b"GET / " {
-                // The browser may have what it needs before the end of it.
+                // The browser may close the connection early.
                 let _enough = stream.write_all(page.as_bytes());
             }
         }
@@ -155,7 +155,7 @@ fn the_page_says_when_the_daemon_does_not_answer() {
     assert!(document.contains("no answer</p>"), "{document}");
 }
 
-/// Sends a request as it is and gives the reply as it is.
+/// Sends a raw request and returns the raw response.
 fn raw(daemon: &Daemon, request: &str) -> String {
     let mut stream = TcpStream::connect(daemon.admin).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -170,7 +170,7 @@ fn get(daemon: &Daemon, path: &str, host: &str) -> String {
 }
 
 #[test]
-fn the_page_is_one_document_that_runs_nothing_but_its_own_script() {
+fn the_page_is_one_document_that_runs_only_its_own_script() {
     let daemon = Daemon::start("");
     let reply = get(&daemon, "/", "localhost");
     let (head, body) = reply.split_once("\r\n\r\n").unwrap();
@@ -189,7 +189,7 @@ fn the_page_is_one_document_that_runs_nothing_but_its_own_script() {
 }
 
 #[test]
-fn what_clients_sent_is_not_shown_by_a_foreign_name() {
+fn client_data_is_not_served_under_a_foreign_name() {
     let daemon = Daemon::start("admin: { listen: \"127.0.0.1:0\", hosts: [metrics.example] }\n");
     for path in ["/", "/api/v1/status", "/api/v1/rejected", "/api/v1/history"] {
         let reply = get(&daemon, path, "evil.example:9495");
@@ -205,7 +205,7 @@ fn what_clients_sent_is_not_shown_by_a_foreign_name() {
 }
 
 #[test]
-fn the_endpoint_only_shows_and_never_changes() {
+fn the_endpoint_is_read_only() {
     let daemon = Daemon::start("");
     for method in ["POST", "PUT", "DELETE", "PATCH"] {
         let request = format!(
@@ -219,9 +219,9 @@ fn the_endpoint_only_shows_and_never_changes() {
 }
 
 #[test]
-fn connections_that_say_nothing_are_closed_and_keep_nobody_out() {
+fn silent_connections_are_closed_and_lock_no_client_out() {
     let daemon = Daemon::start("");
-    // More than there are places, and each with half a request.
+    // More connections than the limit, each with half a request.
     let mut idle: Vec<TcpStream> = (0..100)
         .map(|_| {
             let mut stream = TcpStream::connect(daemon.admin).unwrap();
@@ -230,14 +230,14 @@ fn connections_that_say_nothing_are_closed_and_keep_nobody_out() {
         })
         .collect();
     assert!(get(&daemon, "/healthz", "localhost").starts_with("HTTP/1.1 200"));
-    // The first were closed for that.
+    // The first connections were closed for their incomplete requests.
     let mut rest = Vec::new();
     idle[0].set_read_timeout(Some(PATIENCE)).unwrap();
     idle[0].read_to_end(&mut rest).unwrap();
 }
 
 #[test]
-fn the_history_is_there_when_the_page_is_opened() {
+fn the_history_is_available_when_the_page_is_opened() {
     let daemon = Daemon::start("");
     daemon.send("nonsense");
     daemon.wait_received(1);

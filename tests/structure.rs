@@ -1,7 +1,7 @@
 //! Dependencies inside the crates point one way. Cargo rejects a cycle between crates; these tests
 //! reject cycles between the folders of a crate, and between more than two of its files.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod imports;
 
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use imports::{Module, imports};
 
-/// The folders of the package `tallyd`, each allowed to import from those before it only.
+/// The folders of the package `tallyd`; each may import only from the preceding ones.
 const LAYERS: [&str; 7] = ["process", "config", "runtime", "admin", "daemon", "commands", "cli"];
 
 type Edges<T> = BTreeMap<T, BTreeSet<T>>;
@@ -26,8 +26,8 @@ fn crates() -> Vec<PathBuf> {
     folders
 }
 
-/// Which files of a crate import from which others; tests are left out, and so is the crate's root,
-/// which only declares modules.
+/// The imports between the files of a crate, without tests and without the crate's root, which only
+/// declares modules.
 fn files(source: &Path) -> Edges<String> {
     let modules = Module::all_below(source);
     let is_root = |path: &str| ["lib.rs", "main.rs"].contains(&path);
@@ -39,7 +39,7 @@ fn files(source: &Path) -> Edges<String> {
     edges
 }
 
-/// The same between the top-level folders and files of the crate.
+/// The imports between the top-level folders and files of a crate.
 fn folders(files: &Edges<String>) -> Edges<String> {
     let top = |path: &str| path.split(['/', '.']).next().unwrap().to_owned();
     let mut edges = Edges::new();
@@ -50,7 +50,7 @@ fn folders(files: &Edges<String>) -> Edges<String> {
     edges
 }
 
-/// All that `start` reaches.
+/// All files that `start` imports directly or indirectly.
 fn reached<'e>(edges: &'e Edges<String>, start: &str) -> BTreeSet<&'e str> {
     let mut reached = BTreeSet::new();
     let mut open: Vec<&str> = edges.get(start).into_iter().flatten().map(String::as_str).collect();
@@ -62,7 +62,7 @@ fn reached<'e>(edges: &'e Edges<String>, start: &str) -> BTreeSet<&'e str> {
     reached
 }
 
-/// Groups of places that reach each other.
+/// Groups of files or folders that import each other.
 fn cycles(edges: &Edges<String>) -> BTreeSet<Vec<&str>> {
     let reach: BTreeMap<_, _> = edges.keys().map(|at| (at.as_str(), reached(edges, at))).collect();
     let mut cycles = BTreeSet::new();
@@ -80,12 +80,12 @@ fn cycles(edges: &Edges<String>) -> BTreeSet<Vec<&str>> {
 }
 
 #[test]
-fn no_folders_import_each_other() {
+fn folders_have_no_import_cycles() {
     for source in crates() {
         let files = files(&source);
         let folders = folders(&files);
         let cycles = cycles(&folders);
-        // Two files at the top of a small crate are no folders.
+        // A cycle of two files at the top of a small crate is allowed.
         let of_folders =
             cycles.iter().filter(|cycle| cycle.iter().any(|at| source.join(at).is_dir()));
         assert_eq!(of_folders.collect::<Vec<_>>(), Vec::<&Vec<&str>>::new(), "{source:?}");
@@ -93,7 +93,7 @@ fn no_folders_import_each_other() {
 }
 
 #[test]
-fn no_more_than_two_files_import_each_other() {
+fn import_cycles_have_at_most_two_files() {
     for source in crates() {
         let files = files(&source);
         let large: Vec<_> = cycles(&files).into_iter().filter(|cycle| cycle.len() > 2).collect();
@@ -114,18 +114,18 @@ fn the_daemon_imports_only_from_lower_layers() {
     }
 }
 
-/// Without this, the tests above could pass because they see nothing.
+/// The tests above would pass if no import were found.
 #[test]
-fn imports_are_seen() {
+fn the_tests_find_imports() {
     let files = files(&common::root().join("src"));
-    assert!(files["daemon/running.rs"].contains("admin/mod.rs"), "{files:#?}");
+    assert!(files["daemon/lifecycle.rs"].contains("admin/mod.rs"), "{files:#?}");
     let number: usize = files.values().map(BTreeSet::len).sum();
     assert!(number > 100, "{number}");
 }
 
-/// `autotests` is off because the folder is a package of its own.
+/// Because `autotests` is off in this package, a file that is not listed would never run.
 #[test]
-fn every_test_of_this_folder_is_run() {
+fn the_manifest_lists_every_test_file() {
     let folder = common::root().join("tests");
     let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
     let root = fs::read_to_string(common::root().join("Cargo.toml")).unwrap();

@@ -1,7 +1,7 @@
-//! The daemon under a service manager: readiness, the watchdog, sockets that are passed to it and
-//! outlive it, and the units. The manager's side is played by the test, or by systemd's own tools.
+//! The daemon under a service manager: readiness, the watchdog, passed sockets that outlive it, and the
+//! units. The tests or systemd's own tools act as the service manager.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,11 +20,11 @@ use nix::unistd::Pid;
 use socket2::{Domain, SockRef, Socket, Type};
 use tempfile::TempDir;
 
-/// One window, which the stop closes.
+/// A single window, which the stop closes.
 const TO_FILE: &str = "interval: 1h\nforwarders: { file: { path: DIR/out, format: json } }\n";
 const COUNTER: &str = "{\"metric_name\":\"m\",\"metric_type\":\"counter\"}";
 
-// --- what the daemon tells ---------------------------------------------------------------------
+// --- notifications -----------------------------------------------------------------------------
 
 /// The service manager's end of sd_notify(3).
 struct Manager(UnixDatagram);
@@ -34,7 +34,7 @@ impl Manager {
         Self(UnixDatagram::bind(folder.path().join("notify")).unwrap())
     }
 
-    /// The next message's assignments, unless none comes in this time.
+    /// The assignments of the next message, or `None` if none arrives in this time.
     fn hear(&self, patience: Duration) -> Option<HashMap<String, String>> {
         let mut message = [0; 4096];
         self.0.set_read_timeout(Some(patience)).unwrap();
@@ -52,7 +52,7 @@ impl Manager {
         }
     }
 
-    /// The next message that assigns this.
+    /// The next message that assigns this key.
     fn wait_for(&self, key: &str) -> HashMap<String, String> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -64,7 +64,7 @@ impl Manager {
     }
 }
 
-/// A daemon that knows of the manager in its folder.
+/// A daemon that notifies the service manager in its folder.
 fn start_managed(folder: TempDir, config: &str, environment: &[(&str, &str)]) -> Daemon {
     let config = write_config(&folder, config);
     let mut command = tallyd();
@@ -75,7 +75,7 @@ fn start_managed(folder: TempDir, config: &str, environment: &[(&str, &str)]) ->
 }
 
 #[test]
-fn a_reload_is_told_when_it_begins_and_when_it_is_over() {
+fn the_start_and_the_end_of_a_reload_are_notified() {
     let folder = tempfile::tempdir().unwrap();
     let manager = Manager::new(&folder);
     let daemon = start_managed(folder, TO_FILE, &[]);
@@ -90,13 +90,13 @@ fn a_reload_is_told_when_it_begins_and_when_it_is_over() {
 }
 
 #[test]
-fn it_is_ready_once_its_sockets_are_bound_and_tells_when_it_stops() {
+fn readiness_is_notified_once_sockets_are_bound_and_so_is_the_stop() {
     let folder = tempfile::tempdir().unwrap();
     let manager = Manager::new(&folder);
     let path = folder.path().join("stream");
     let waiting = thread::spawn(move || {
         assert_eq!(manager.wait_for("READY")["READY"], "1");
-        // Whoever waited for readiness can connect and send.
+        // A sender that waited for readiness can connect and send.
         UnixStream::connect(path).unwrap().write_all(COUNTER.as_bytes()).unwrap();
         manager
     });
@@ -110,11 +110,11 @@ fn it_is_ready_once_its_sockets_are_bound_and_tells_when_it_stops() {
     let stopped = daemon.stop();
     assert!(stopped.status.success());
     let said = manager.wait_for("STOPPING");
-    assert_eq!(said["EXTEND_TIMEOUT_USEC"], "17000000", "shutdown_timeout and what is around it");
+    assert_eq!(said["EXTEND_TIMEOUT_USEC"], "17000000", "shutdown_timeout and a margin");
 }
 
 #[test]
-fn it_is_not_ready_if_a_socket_cannot_be_bound() {
+fn readiness_is_not_notified_if_a_socket_cannot_be_bound() {
     let folder = tempfile::tempdir().unwrap();
     let manager = Manager::new(&folder);
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -132,10 +132,10 @@ fn it_is_not_ready_if_a_socket_cannot_be_bound() {
 // --- the watchdog ------------------------------------------------------------------------------
 
 const WATCHDOG: Duration = Duration::from_millis(800);
-/// A thread that hangs may have answered just before, and so has the beat after that.
+/// A thread may have answered just before it hangs, so up to two more beats follow.
 const LAST_BEATS: usize = 2;
 
-/// Stops single threads of a daemon, as a debugger does.
+/// Stops a single thread of a daemon, as a debugger does.
 struct Hang(Vec<Pid>);
 
 impl Hang {
@@ -165,7 +165,7 @@ impl Hang {
     }
 }
 
-/// How many beats come before they stay away for longer than the watchdog waits.
+/// Number of beats before a pause that is longer than the watchdog timeout.
 fn beats_until_silence(manager: &Manager) -> usize {
     let mut beats = 0;
     while let Some(message) = manager.hear(WATCHDOG) {
@@ -176,7 +176,7 @@ fn beats_until_silence(manager: &Manager) -> usize {
 }
 
 #[test]
-fn the_watchdog_is_fed_though_no_window_ends_and_not_while_a_thread_hangs() {
+fn the_watchdog_is_fed_between_windows_but_not_while_a_thread_hangs() {
     let folder = tempfile::tempdir().unwrap();
     let manager = Manager::new(&folder);
     let config = format!(
@@ -189,7 +189,7 @@ fn the_watchdog_is_fed_though_no_window_ends_and_not_while_a_thread_hangs() {
     }
     for name in ["listen-0", "listen-1", "aggregate", "forward"] {
         let hang = Hang::of(&daemon, name);
-        // What was said until then.
+        // The beats until then.
         while manager.hear(Duration::from_millis(1)).is_some() {}
         let beats = beats_until_silence(&manager);
         assert!(beats <= LAST_BEATS, "{beats} beats while {name} hung");
@@ -203,9 +203,10 @@ fn the_watchdog_is_fed_though_no_window_ends_and_not_while_a_thread_hangs() {
     }
 }
 
-// --- sockets that are passed -------------------------------------------------------------------
+// --- passed sockets ----------------------------------------------------------------------------
 
-/// Becomes the daemon, with its standard input as descriptor 3, the first that is passed.
+/// A shell script that becomes the daemon, with its standard input as descriptor 3, the first passed
+/// one.
 const WITH_SOCKET: &str =
     "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" run --config \"$1\"";
 
@@ -216,8 +217,8 @@ fn with_socket(config: &Path, socket: impl Into<OwnedFd>) -> Command {
     command
 }
 
-/// A counter a millisecond, whoever reads it: as many as fit into the smallest buffer that a socket
-/// has.
+/// Sends a counter per millisecond, whether or not a daemon reads: as many as fit into the smallest
+/// buffer of a socket.
 fn send_on(to: SocketAddr, datagrams: usize) -> JoinHandle<()> {
     thread::spawn(move || {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -229,7 +230,7 @@ fn send_on(to: SocketAddr, datagrams: usize) -> JoinHandle<()> {
 }
 
 #[test]
-fn no_datagram_is_lost_over_a_restart_with_a_socket_that_is_passed() {
+fn a_restart_with_a_passed_socket_loses_no_datagram() {
     const A_RESTART: usize = 150;
     let held = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = held.local_addr().unwrap();
@@ -239,7 +240,7 @@ fn no_datagram_is_lost_over_a_restart_with_a_socket_that_is_passed() {
         let command = &mut with_socket(&config, held.try_clone().unwrap());
         let daemon = Daemon::start_command(folder, command);
         assert_eq!(daemon.udp, address);
-        // Some are read, some are under way at the stop, and some come while nobody reads.
+        // Some datagrams are read, some arrive during the stop, and some while no daemon runs.
         let sending = send_on(address, A_RESTART);
         daemon.wait_received(1);
         let stopped = daemon.stop();
@@ -247,7 +248,7 @@ fn no_datagram_is_lost_over_a_restart_with_a_socket_that_is_passed() {
         sending.join().unwrap();
         folder = stopped.folder;
     }
-    // What came while nobody read is still there, and the next run's.
+    // The datagrams that arrived while no daemon ran belong to the next run.
     let left = A_RESTART * 3 - total(&points(&folder.path().join("out")), "m", "count") as usize;
     let command = &mut with_socket(&config, held.try_clone().unwrap());
     let daemon = Daemon::start_command(folder, command);
@@ -257,7 +258,7 @@ fn no_datagram_is_lost_over_a_restart_with_a_socket_that_is_passed() {
 }
 
 #[test]
-fn a_passed_socket_keeps_a_buffer_that_is_larger_than_the_daemon_could_have() {
+fn a_passed_socket_keeps_a_buffer_larger_than_the_daemon_may_request() {
     let held = UdpSocket::bind("127.0.0.1:0").unwrap();
     let options = SockRef::from(&held);
     options.set_recv_buffer_size(256 << 10).unwrap();
@@ -290,14 +291,11 @@ fn drops_of_earlier_runs_are_not_counted_again() {
     let status = daemon.wait_received(1);
     assert_eq!(status["ledger"]["kernel_drops"], 0);
     let log = daemon.stop().log;
-    assert!(
-        log.iter().any(|line| line["dropped"].as_u64() > Some(100)),
-        "they are told once: {log:#?}"
-    );
+    assert!(log.iter().any(|line| line["dropped"].as_u64() > Some(100)), "logged once: {log:#?}");
 }
 
 #[test]
-fn a_passed_socket_that_is_not_configured_ends_the_start() {
+fn a_passed_socket_without_a_listener_fails_the_start() {
     let held = UdpSocket::bind("127.0.0.1:0").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let config = write_config(&folder, TO_FILE);
@@ -309,7 +307,7 @@ fn a_passed_socket_that_is_not_configured_ends_the_start() {
 }
 
 #[test]
-fn a_listener_with_more_threads_than_sockets_that_share_says_what_the_unit_lacks() {
+fn a_listener_with_more_threads_than_passed_sockets_has_advice() {
     let held = UdpSocket::bind("127.0.0.1:0").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let listener = format!("{{ address: \"{}\", threads: 2 }}", held.local_addr().unwrap());
@@ -321,7 +319,8 @@ fn a_listener_with_more_threads_than_sockets_that_share_says_what_the_unit_lacks
     assert!(said.contains("ReusePort=yes"), "{said}");
 }
 
-/// Whether systemd's tool is there; the machine that has to have all of them says so.
+/// Whether a tool of systemd is installed. A machine that must have all of them sets a variable, and
+/// then a missing tool fails the test.
 fn has(tool: &str) -> bool {
     let found = Command::new(tool).arg("--version").output().is_ok();
     assert!(
@@ -330,12 +329,13 @@ fn has(tool: &str) -> bool {
     );
     if !found {
         let words = format!("SKIPPED: needs {tool}, which scripts/setup.sh installs");
-        let _nobody_listens = writeln!(std::io::stderr(), "{words}");
+        let _written = writeln!(std::io::stderr(), "{words}");
     }
     found
 }
 
-/// systemd's own tool waits at these addresses, and becomes the daemon when something comes.
+/// Starts systemd's tool for socket activation, which waits at these addresses and becomes the daemon
+/// when data arrives.
 fn activated(folder: TempDir, config: &Path, options: &[&str], addresses: &[&str]) -> Daemon {
     let mut command = Command::new("systemd-socket-activate");
     command.args(options).args(addresses.iter().flat_map(|address| ["--listen", address]));
@@ -343,14 +343,14 @@ fn activated(folder: TempDir, config: &Path, options: &[&str], addresses: &[&str
     Daemon::start_command(folder, command.stdin(Stdio::null()))
 }
 
-/// An address on this host that nobody else will think of: the tool takes no port 0.
+/// An address of this host that no other program is likely to use: the tool does not accept port 0.
 fn quiet_address() -> SocketAddr {
     let number = std::process::id().to_be_bytes();
     let ip = Ipv4Addr::new(127, 1 + number[1] % 254, number[2], 1 + number[3] % 254);
     UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 
-/// Tries until the tool is there to be sent to.
+/// Retries until the tool is listening.
 fn when_there<T: Send + 'static>(
     attempt: impl Fn() -> std::io::Result<T> + Send + 'static,
 ) -> JoinHandle<T> {
@@ -367,7 +367,7 @@ fn when_there<T: Send + 'static>(
 }
 
 #[test]
-fn what_activates_it_is_read_too_datagrams() {
+fn the_activating_datagram_is_received() {
     if !has("systemd-socket-activate") {
         return;
     }
@@ -392,7 +392,7 @@ fn what_activates_it_is_read_too_datagrams() {
 }
 
 #[test]
-fn what_activates_it_is_read_too_connections() {
+fn the_activating_connection_is_received() {
     if !has("systemd-socket-activate") {
         return;
     }
@@ -421,11 +421,11 @@ fn what_activates_it_is_read_too_connections() {
 
 // --- the units ---------------------------------------------------------------------------------
 
-/// The most that `systemd-analyze security` may say of the unit, in tenths.
+/// Maximum exposure of the unit in `systemd-analyze security`, in tenths.
 const EXPOSURE_MAX: &str = "15";
 
 #[test]
-fn the_unit_exposes_little() {
+fn the_unit_passes_the_security_audit() {
     if !has("systemd-analyze") {
         return;
     }
@@ -444,7 +444,7 @@ fn the_unit_exposes_little() {
 }
 
 #[test]
-fn the_units_are_what_systemd_understands() {
+fn systemd_verifies_the_units() {
     if !has("systemd-analyze") {
         return;
     }
@@ -463,7 +463,7 @@ fn the_units_are_what_systemd_understands() {
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    // Of units that this host has not, it says something that is not about ours.
+    // The output may contain warnings about other units that this host lacks.
     let about_ours: Vec<_> = said.lines().filter(|line| line.contains("tallyd")).collect();
     assert!(output.status.success() && about_ours.is_empty(), "{said}");
 }

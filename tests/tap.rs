@@ -1,7 +1,7 @@
-//! `tallyd tap` against the real daemon: it shows what comes, and changes nothing of what becomes of
-//! it.
+//! `tallyd tap` against the real daemon: it shows the received samples and does not affect their
+//! aggregation.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,7 +24,7 @@ struct Tap {
 }
 
 impl Tap {
-    /// Starts it, and waits until the daemon has it.
+    /// Starts a tap and waits until the daemon has accepted it.
     fn start(daemon: &Daemon, args: &[&str]) -> Self {
         let before = accepted(&daemon.status());
         let mut tap = Self::spawn(daemon, args);
@@ -64,7 +64,7 @@ impl Tap {
         );
     }
 
-    /// Waits for its end; gives its status and the lines that were not read.
+    /// Waits for the end of the tap; returns its status and the remaining lines.
     fn end(mut self) -> (i32, Vec<String>, Vec<String>) {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
@@ -105,12 +105,12 @@ fn wait_accepted(daemon: &Daemon, count: u64) {
     daemon.wait_for("the tap", |status| accepted(status) >= count);
 }
 
-/// The events of the endpoint itself.
+/// A client of the endpoint that reads its events.
 struct Events(BufReader<reqwest::blocking::Response>);
 
 impl Events {
     fn open(daemon: &Daemon, query: &str) -> Self {
-        let client = reqwest::blocking::Client::builder().timeout(None).build().unwrap();
+        let client = common::http().timeout(None).build().unwrap();
         let url = format!("http://{}/api/v1/tap?{query}", daemon.admin);
         let reply = client.get(url).send().unwrap();
         assert_eq!(reply.status().as_u16(), 200);
@@ -118,7 +118,7 @@ impl Events {
         Self(BufReader::new(reply))
     }
 
-    /// The next one's name and data.
+    /// The name and data of the next event.
     fn next(&mut self) -> Option<(String, Value)> {
         let mut lines = Vec::new();
         loop {
@@ -140,7 +140,7 @@ impl Events {
     }
 }
 
-/// What counts tell, added up.
+/// The sum of `counts` events.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counts {
     received: u64,
@@ -183,7 +183,7 @@ fn error_of(output: &Output, status: i32) -> String {
 // ---- What is shown -------------------------------------------------------------------------
 
 #[test]
-fn a_sample_is_shown_as_it_is_recorded() {
+fn a_sample_is_shown_as_recorded() {
     let daemon = Daemon::start("agent: { tags: { env: stage, role: web } }\n");
     let tap = Tap::start(&daemon, &["--format", "json"]);
     daemon.send(
@@ -215,7 +215,7 @@ fn a_sample_is_shown_as_it_is_recorded() {
         (r#""counter", "count": 1.5"#, "count", json!(1.5)),
     ];
     for (rest, means, value) in values {
-        // Again and again, so that its line is one that the listener knows and does not decode.
+        // Repeated, so that the line is in the listener's line cache and is not decoded again.
         for _ in 0..3 {
             daemon.send(format!(r#"{{"metric_name": "m", "metric_type": {rest}}}"#));
             let sample = tap.object();
@@ -225,7 +225,7 @@ fn a_sample_is_shown_as_it_is_recorded() {
 }
 
 #[test]
-fn only_what_is_wanted_is_shown() {
+fn only_matching_samples_are_shown() {
     let daemon = Daemon::start("agent: { tags: { env: stage } }\n");
     let args = ["--match", "user.*", "-m", "db", "--type", "counter,gauge", "--tag", "stage=log*"];
     let tap = Tap::start(&daemon, &[&args[..], &["-t", "env=stage", "--format", "json"]].concat());
@@ -243,7 +243,7 @@ fn only_what_is_wanted_is_shown() {
     ] {
         daemon.send(message);
     }
-    // Several in a datagram, as lines and in an array.
+    // Several messages in a datagram, as lines and in an array.
     let two = format!("{}\n{}", counter("user.h", login), counter("no", login));
     daemon.send(&two);
     daemon.send(format!("[{}]", two.replace("user.h", "user.i").replace('\n', ",")));
@@ -255,7 +255,7 @@ fn only_what_is_wanted_is_shown() {
 }
 
 #[test]
-fn senders_are_chosen_by_their_address_and_shown() {
+fn senders_are_filtered_by_address_and_shown() {
     let daemon = Daemon::start("");
     let tap = Tap::start(&daemon, &["--from", "127.0.0.2", "--with-rejected"]);
     let other = UdpSocket::bind("127.0.0.2:0").unwrap();
@@ -273,7 +273,7 @@ fn senders_are_chosen_by_their_address_and_shown() {
 }
 
 #[test]
-fn every_transport_is_shown_with_who_sent() {
+fn samples_of_every_transport_are_shown_with_their_sender() {
     let daemon = Daemon::start(
         "bind_port: 0\n\
          listeners:\n\
@@ -302,7 +302,7 @@ fn every_transport_is_shown_with_who_sent() {
 }
 
 #[test]
-fn what_polls_of_kamailio_bring_is_shown_too() {
+fn polled_samples_of_kamailio_are_shown() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());
     replay.learn("");
@@ -317,7 +317,7 @@ fn what_polls_of_kamailio_bring_is_shown_too() {
 }
 
 #[test]
-fn rejected_messages_are_shown_with_reason_and_place_and_obeyed_by_no_terminal() {
+fn rejected_messages_are_shown_with_reason_and_position_and_are_escaped() {
     let daemon = Daemon::start("");
     let people = Tap::start(&daemon, &["--rejected"]);
     let programs = Tap::start(&daemon, &["--rejected", "--format", "json"]);
@@ -332,7 +332,7 @@ fn rejected_messages_are_shown_with_reason_and_place_and_obeyed_by_no_terminal()
     for member in ["listener", "sender", "reason", "offset", "expected", "excerpt"] {
         assert_eq!(told[member], list["rejected"][0][member], "{member}");
     }
-    // All of them, where the list of the endpoint has twenty a second.
+    // All of them, whereas the endpoint's list records twenty a second.
     for _ in 0..50 {
         daemon.send("x");
     }
@@ -340,7 +340,7 @@ fn rejected_messages_are_shown_with_reason_and_place_and_obeyed_by_no_terminal()
 }
 
 #[test]
-fn members_of_events_are_those_that_are_told_of() {
+fn events_have_their_documented_members() {
     let daemon = Daemon::start("agent: { tags: { env: stage } }\n");
     let mut events = Events::open(&daemon, "rejected=also");
     daemon.send("x");
@@ -370,7 +370,7 @@ fn members_of_events_are_those_that_are_told_of() {
 // ---- More than can be shown ----------------------------------------------------------------
 
 #[test]
-fn of_a_flood_a_part_is_shown_and_all_of_it_is_counted() {
+fn a_flood_is_sampled_and_counted_completely() {
     let daemon = Daemon::start("admin: { listen: \"127.0.0.1:0\", tap: { max_rate: 10 } }\n");
     let tap = Tap::start(&daemon, &[]);
     let mut all = Events::open(&daemon, "rate=1000000");
@@ -406,7 +406,7 @@ fn of_a_flood_a_part_is_shown_and_all_of_it_is_counted() {
             _ => counts.add(&data),
         }
     }
-    // What there was no time to look at is told, and what was looked at is exact.
+    // Samples that the tap skipped are reported, and the counts of the others are exact.
     assert!(counts.matched <= 500 && counts.matched + counts.unseen >= 500, "{counts:?}");
     assert!(counts.shown == samples && samples <= counts.matched, "{counts:?}");
 
@@ -427,7 +427,7 @@ fn of_a_flood_a_part_is_shown_and_all_of_it_is_counted() {
 }
 
 #[test]
-fn what_becomes_of_samples_is_the_same_with_and_without_taps() {
+fn taps_do_not_affect_aggregation() {
     let config = "interval: 1h\nforwarders: { file: { path: DIR/points, format: json } }\n";
     let run = |is_tapped: bool| {
         let daemon = Daemon::start(config);
@@ -462,7 +462,7 @@ fn what_becomes_of_samples_is_the_same_with_and_without_taps() {
 }
 
 #[test]
-fn a_client_that_does_not_read_costs_nothing_but_its_own_samples() {
+fn a_client_that_does_not_read_loses_only_its_own_samples() {
     let daemon = Daemon::start(
         "admin: { listen: \"127.0.0.1:0\", tap: { max_rate: 10000, max_cpu: 50 } }\n\
          bind_port: 0\n\
@@ -477,7 +477,7 @@ fn a_client_that_does_not_read_costs_nothing_but_its_own_samples() {
     wait_accepted(&daemon, 1);
     let reader = Tap::start(&daemon, &["--match", "last", "--count", "1"]);
 
-    // Until its queue is full or, on a machine that is slower than that, it is closed.
+    // Until the client's queue is full or, on a slow machine, the client is closed.
     let long = counter("m", &format!(r#", "tag": "{}""#, "x".repeat(6_000)));
     let lines = format!("{long}\n").repeat(500);
     let mut tcp = TcpStream::connect(daemon.address("json/tcp ")).unwrap();
@@ -502,7 +502,7 @@ fn a_client_that_does_not_read_costs_nothing_but_its_own_samples() {
 }
 
 #[test]
-fn so_many_taps_may_be_there_and_no_more() {
+fn the_number_of_taps_is_limited() {
     let daemon = Daemon::start("admin: { listen: \"127.0.0.1:0\", tap: { max_clients: 1 } }\n");
     let admin = format!("http://{}", daemon.admin);
     let first = Tap::start(&daemon, &[]);
@@ -523,7 +523,7 @@ fn so_many_taps_may_be_there_and_no_more() {
 // ---- How it ends ---------------------------------------------------------------------------
 
 #[test]
-fn the_daemons_stop_ends_a_tap_with_all_that_came() {
+fn a_stop_of_the_daemon_ends_a_tap_after_the_last_sample() {
     let daemon = Daemon::start("shutdown_timeout: 30s\n");
     let tap = Tap::start(&daemon, &["--format", "json"]);
     for _ in 0..100 {
@@ -537,7 +537,7 @@ fn the_daemons_stop_ends_a_tap_with_all_that_came() {
 }
 
 #[test]
-fn it_ends_after_so_many_or_so_long_and_says_by_its_status_which() {
+fn count_and_duration_end_a_tap_with_different_statuses() {
     let daemon = Daemon::start("");
     let tap = Tap::start(&daemon, &["--count", "2", "--duration", "1h"]);
     for _ in 0..3 {
@@ -557,18 +557,18 @@ fn it_ends_after_so_many_or_so_long_and_says_by_its_status_which() {
 }
 
 #[test]
-fn it_ends_quietly_when_nobody_reads_it_any_more() {
+fn a_tap_ends_quietly_when_its_reader_closes_the_pipe() {
     let daemon = Daemon::start("");
     let mut tap = Tap::spawn(&daemon, &[]);
     wait_accepted(&daemon, 1);
-    // Nothing is sent: that nobody reads is not noticed by writing.
+    // Nothing is sent, so the closed pipe is not noticed by a failed write.
     drop::<ChildStdout>(tap.child.stdout.take().unwrap());
     let (status, _, notes) = tap.end();
     assert_eq!((status, notes), (0, vec![]));
 }
 
 #[test]
-fn what_is_wrong_is_told_with_what_to_do() {
+fn errors_of_tap_have_advice() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = error_of(&tap(&["--admin", &nobody.to_string()]), 1);
     assert!(error.contains("is one running? `admin.listen`"), "{error}");
@@ -591,7 +591,7 @@ fn what_is_wrong_is_told_with_what_to_do() {
 }
 
 #[test]
-fn it_finds_the_daemon_by_its_configuration() {
+fn tap_finds_the_daemon_by_its_configuration() {
     let daemon = Daemon::start("");
     let folder = tempfile::tempdir().unwrap();
     let path = write_config(&folder, &format!("admin: {{ listen: \"{}\" }}\n", daemon.admin));
@@ -600,9 +600,9 @@ fn it_finds_the_daemon_by_its_configuration() {
 }
 
 #[test]
-fn pages_of_other_sites_get_nothing_to_see() {
+fn a_tap_is_refused_to_pages_of_other_sites() {
     let daemon = Daemon::start("");
-    let client = reqwest::blocking::Client::new();
+    let client = common::http().build().unwrap();
     let url = format!("http://{}/api/v1/tap", daemon.admin);
     for (header, value) in [("sec-fetch-site", "cross-site"), ("host", "evil.example")] {
         let reply = client.get(&url).header(header, value).send().unwrap();

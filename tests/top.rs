@@ -1,6 +1,6 @@
-//! `/api/v1/top` and `tallyd top`: what there is most of, exactly, and on a screen.
+//! `/api/v1/top` and `tallyd top`: exact top lists in the API, as text and on a terminal.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -17,7 +17,7 @@ fn top(daemon: &Daemon, query: &str) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-/// Asks until it is so.
+/// Polls until the response meets a condition, and returns it.
 fn wait_top(daemon: &Daemon, query: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -30,7 +30,7 @@ fn wait_top(daemon: &Daemon, query: &str, is_so: impl Fn(&Value) -> bool) -> Val
     }
 }
 
-/// Waits until so many samples are in windows that have ended; all rows by name.
+/// Waits until this number of samples is in ended windows; returns all rows.
 fn wait_samples(daemon: &Daemon, query: &str, samples: u64) -> Value {
     wait_top(daemon, query, |answer| sum(&answer["metrics"]["top"], "samples") == samples)
 }
@@ -50,7 +50,7 @@ fn row<'a>(rows: &'a Value, name: &str) -> &'a Value {
 // ---- The endpoint ----------------------------------------------------------------------------
 
 #[test]
-fn samples_are_counted_by_metric_as_many_as_were_sent_whatever_they_are() {
+fn samples_of_every_type_are_counted_exactly_by_metric() {
     let daemon = Daemon::start(
         "interval: 200ms\nbind_port: 0\n\
          listeners: [{ protocol: statsd, transport: tcp, address: \"127.0.0.1:0\" }]\n\
@@ -64,7 +64,7 @@ fn samples_are_counted_by_metric_as_many_as_were_sent_whatever_they_are() {
         })
     });
     daemon.send_paced(messages);
-    // The same metrics through another listener: sampled, changed by deltas, packed.
+    // The same metrics through another listener, with sample rates, deltas and packed values.
     let mut tcp = TcpStream::connect(daemon.address("statsd/tcp")).unwrap();
     for _ in 0..50 {
         tcp.write_all(b"m.counter:5|c|@0.1\nm.gauge:+3|g\nm.timer:1:2:3|ms\nonly.here:1|c\n")
@@ -93,7 +93,7 @@ fn samples_are_counted_by_metric_as_many_as_were_sent_whatever_they_are() {
 }
 
 #[test]
-fn the_orders_of_metrics_are_by_the_last_window_by_series_and_by_new_series() {
+fn metrics_are_ordered_by_last_window_series_or_new_series() {
     let daemon = Daemon::start("interval: 1s\nforwarders: { file: { path: DIR/points } }\n");
     let message = |name: &str, host: u32| {
         format!(r#"{{"metric_name":"{name}","metric_type":"counter","host":"{host}"}}"#)
@@ -109,12 +109,12 @@ fn the_orders_of_metrics_are_by_the_last_window_by_series_and_by_new_series() {
     assert_eq!(new["new_within_s"], 6.0);
     let one = top(&daemon, "?parts=metrics&sort=series&limit=1");
     assert_eq!(names(&one["metrics"]["top"], "name"), ["wide"]);
-    // In a window without samples the totals stay.
+    // A window without samples leaves the totals unchanged.
     let quiet = wait_top(&daemon, "", |answer| answer["metrics"]["window_samples"] == 0);
     assert_eq!(names(&quiet["metrics"]["top"], "name"), ["loud", "wide"]);
     assert_eq!(sum(&quiet["metrics"]["top"], "samples"), 140);
     assert_eq!(sum(&quiet["metrics"]["top"], "window_samples"), 0);
-    // Nothing new for six windows.
+    // No new series for six windows.
     let old = wait_top(&daemon, "?parts=metrics&sort=new_series", |answer| {
         answer["metrics"]["top"].as_array().unwrap().is_empty()
     });
@@ -122,7 +122,7 @@ fn the_orders_of_metrics_are_by_the_last_window_by_series_and_by_new_series() {
 }
 
 #[test]
-fn tag_keys_are_told_by_their_distinct_values() {
+fn tag_keys_are_ordered_by_their_distinct_values() {
     let daemon = Daemon::start(
         "interval: 200ms\nagent: { tags: { dc: a } }\nadmin: { listen: \"127.0.0.1:0\", top: { max_tag_keys: 3 } }\n",
     );
@@ -146,7 +146,7 @@ fn tag_keys_are_told_by_their_distinct_values() {
 }
 
 #[test]
-fn senders_are_counted_from_the_first_look_on_and_exactly() {
+fn senders_are_counted_exactly_from_the_first_request_on() {
     let daemon = Daemon::start(
         "interval: 200ms\nbind_port: 0\n\
          listeners: [{ transport: tcp, address: \"127.0.0.1:0\" }, { transport: unix, path: DIR/s }]\n",
@@ -155,7 +155,7 @@ fn senders_are_counted_from_the_first_look_on_and_exactly() {
     daemon.send(message);
     daemon.wait_received(1);
     let first = top(&daemon, "?parts=senders")["senders"].clone();
-    assert_eq!(first["top"], Value::Array(Vec::new()), "nobody had looked");
+    assert_eq!(first["top"], Value::Array(Vec::new()), "counting had not started");
     let socket = || {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(daemon.udp).unwrap();
@@ -170,7 +170,7 @@ fn senders_are_counted_from_the_first_look_on_and_exactly() {
     let lines = format!("{message}\n[{message},{message}]\n");
     tcp.write_all(lines.as_bytes()).unwrap();
     let mut unix = std::os::unix::net::UnixStream::connect(daemon.path("s")).unwrap();
-    // Without a newline at its end: it counts when the connection is closed.
+    // The last line has no newline: it counts when the connection is closed.
     unix.write_all(message.as_bytes()).unwrap();
     drop(unix);
     daemon.wait_received(1 + 1 + 60 + 3 + 1);
@@ -197,13 +197,13 @@ fn senders_are_counted_from_the_first_look_on_and_exactly() {
     }
     assert_eq!(senders["top"].as_array().unwrap().len(), 4);
     assert_eq!(senders["top"][0]["sender"], expected[0].0, "the most messages first");
-    // What is not listed is in the rest.
+    // Senders that are not listed are in the rest.
     let one = top(&daemon, "?parts=senders&limit=1")["senders"].clone();
     assert_eq!(one["others"]["messages"], 5);
 }
 
 #[test]
-fn senders_without_end_are_counted_together() {
+fn senders_beyond_the_limit_are_counted_together() {
     let daemon = Daemon::start("admin: { listen: \"127.0.0.1:0\", top: { max_senders: 2 } }\n");
     top(&daemon, "?parts=senders");
     let message = r#"{"metric_name":"m","metric_type":"counter"}"#;
@@ -230,7 +230,7 @@ fn senders_without_end_are_counted_together() {
 }
 
 #[test]
-fn a_question_that_is_wrong_is_refused_in_words() {
+fn an_invalid_query_is_refused_with_a_message() {
     let daemon = Daemon::start("");
     for (query, words) in [
         ("?limit=0", "1 to 1000"),
@@ -256,7 +256,7 @@ fn once(daemon: &Daemon, more: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// A daemon with something in each view.
+/// A daemon with data for each view.
 fn busy() -> Daemon {
     let daemon = Daemon::start(
         "interval: 200ms\nforwarders:\n  file: { path: DIR/points }\n  console: { name: screen }\n",
@@ -300,7 +300,7 @@ fn once_prints_all_views_as_plain_text() {
 }
 
 #[test]
-fn once_prints_the_view_and_the_rows_that_are_asked_for() {
+fn once_prints_the_requested_view_and_rows() {
     let daemon = busy();
     let output = once(&daemon, &["--once", "--view", "metrics", "--filter", "M07", "--limit", "3"]);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -309,7 +309,7 @@ fn once_prints_the_view_and_the_rows_that_are_asked_for() {
 }
 
 #[test]
-fn without_a_daemon_it_says_so() {
+fn without_a_daemon_top_reports_it() {
     let mut command = tallyd();
     let output = command.args(["top", "--admin", "127.0.0.1:1", "--once"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -324,7 +324,7 @@ fn without_a_daemon_it_says_so() {
 }
 
 #[test]
-fn it_finds_the_daemon_by_the_configuration() {
+fn top_finds_the_daemon_by_the_configuration() {
     let daemon = Daemon::start("");
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("tallyd.yaml");
@@ -337,7 +337,7 @@ fn it_finds_the_daemon_by_the_configuration() {
 
 // ---- On a terminal ---------------------------------------------------------------------------
 
-/// `tallyd top` on the daemon, in 80 columns and 24 lines.
+/// Starts `tallyd top` in a terminal of 80 columns and 24 lines.
 fn watch(daemon: &Daemon, more: &[&str]) -> Terminal {
     Terminal::start(&command(&daemon.admin.to_string(), more), 80, 24)
 }
@@ -428,7 +428,7 @@ fn a_paused_screen_stays_as_it_is() {
     daemon
         .send_paced((0..9).map(|_| r#"{"metric_name":"new","metric_type":"counter"}"#.to_owned()));
     wait_samples(&daemon, "?parts=metrics&sort=series", 129);
-    // A view that was not shown before has its rows all the same; behind it the answers went on.
+    // A view that was not open before has its rows too: polling continued during the pause.
     terminal.keys("2");
     let screen = terminal.wait("host ");
     let header = |screen: &str| screen.lines().take(4).collect::<Vec<_>>().join("\n");
@@ -440,14 +440,14 @@ fn a_paused_screen_stays_as_it_is() {
 }
 
 #[test]
-fn a_daemon_that_goes_away_and_comes_back_is_noticed() {
+fn top_notices_that_a_daemon_disappears_and_returns() {
     let daemon = busy();
     let admin = daemon.admin;
     let mut terminal = watch(&daemon, &[]);
     terminal.wait("messages 121 =");
     drop(daemon);
     let screen = terminal.wait("no answer since ");
-    assert!(screen.contains(" UTC, asking again: io: Connection refused"), "{screen}");
+    assert!(screen.contains(" UTC, asking again: Connection refused"), "{screen}");
     assert!(screen.contains("messages 121 ="), "the last that is known stays: {screen}");
     let config = format!("admin: {{ listen: \"{admin}\" }}\n");
     let daemon = Daemon::start(&config);
@@ -459,7 +459,7 @@ fn a_daemon_that_goes_away_and_comes_back_is_noticed() {
 }
 
 #[test]
-fn any_size_of_the_terminal_is_drawn_and_a_change_followed() {
+fn any_terminal_size_is_drawn_and_a_resize_redraws() {
     let daemon = busy();
     let mut terminal = watch(&daemon, &["--view", "listeners"]);
     terminal.wait("CONNS");
@@ -481,7 +481,7 @@ fn any_size_of_the_terminal_is_drawn_and_a_change_followed() {
 }
 
 #[test]
-fn a_signal_gives_the_terminal_back() {
+fn a_signal_restores_the_terminal() {
     let daemon = busy();
     for signal in ["TERM", "INT", "HUP"] {
         let terminal = watch(&daemon, &[]);
@@ -492,10 +492,10 @@ fn a_signal_gives_the_terminal_back() {
 }
 
 #[test]
-fn it_can_be_suspended_and_continued() {
+fn top_can_be_suspended_and_continued() {
     let daemon = busy();
     let top = command(&daemon.admin.to_string(), &[]);
-    // Only a shell with job control can continue it, so the kernel stops it under none else.
+    // The kernel stops a process only if a shell with job control can continue it.
     let mut shell = Command::new("bash");
     shell.args(["-c", "set -m; \"$0\" \"$@\"; echo stopped; read -r line; fg"]);
     shell.arg(top.get_program()).args(top.get_args());
@@ -511,7 +511,7 @@ fn it_can_be_suspended_and_continued() {
 }
 
 #[test]
-fn colours_are_left_out_where_nobody_wants_them() {
+fn no_color_disables_colours() {
     let daemon = busy();
     let is_coloured = |terminal: &Terminal| {
         ["[32", "[31", ";31m", ";32m"].iter().any(|colour| terminal.formatted().contains(colour))
@@ -527,13 +527,13 @@ fn colours_are_left_out_where_nobody_wants_them() {
 }
 
 #[test]
-fn a_daemon_that_says_nothing_is_told_of_and_keeps_no_key_waiting() {
+fn a_daemon_that_hangs_is_reported_and_keys_still_work() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let daemon = busy();
     let status = daemon.get("/api/v1/status").1;
     let (top, history) = (daemon.get("/api/v1/top").1, daemon.get("/api/v1/history").1);
-    // It answers what is asked first, and then not any more.
+    // The server answers the first requests and then hangs.
     std::thread::spawn(move || {
         let mut open = Vec::new();
         let mut is_done = false;
@@ -552,7 +552,7 @@ fn a_daemon_that_says_nothing_is_told_of_and_keeps_no_key_waiting() {
                 let length = body.len();
                 let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
                 stream.write_all(reply.as_bytes()).unwrap();
-                // The status is what is asked for last.
+                // The status is the last request of a round.
                 is_done = body == &status;
             }
             open.push(stream);

@@ -1,7 +1,7 @@
-//! Every way in, through the real binary: UDP, TCP and Unix sockets, who may send, and what a
-//! connection may cost.
+//! Every transport through the real binary: UDP, TCP and Unix sockets, allowed senders, and the limits
+//! on connections.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -15,16 +15,16 @@ use common::{Daemon, PATIENCE, tallyd, total};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-/// Windows of a second into a file as JSON.
+/// One-second windows, written to a file as JSON.
 const TO_FILE: &str = "interval: 1s\nforwarders: { file: { path: DIR/out, format: json } }\n";
 const COUNTER: &str = "{\"metric_name\":\"m\",\"metric_type\":\"counter\"}\n";
 
-/// A daemon with these listeners beside the one for JSON over UDP.
+/// A daemon with these listeners in addition to the one for JSON over UDP.
 fn start(listeners: &[&str]) -> Daemon {
     Daemon::start(&format!("listeners: [{}]\n{TO_FILE}", listeners.join(", ")))
 }
 
-/// The first listener whose label begins so.
+/// The first listener whose label begins with `label`.
 fn listener<'a>(status: &'a Value, label: &str) -> &'a Value {
     let mut listeners = status["listeners"].as_array().unwrap().iter();
     let found = listeners.find(|one| one["listener"].as_str().unwrap().starts_with(label));
@@ -48,7 +48,7 @@ fn wait_closed(stream: &mut TcpStream) {
 }
 
 #[test]
-fn every_transport_takes_lines_and_arrays_of_both_protocols() {
+fn every_transport_accepts_lines_and_arrays_of_both_protocols() {
     let daemon = start(&[
         "{ transport: tcp, address: \"127.0.0.1:0\" }",
         "{ transport: unix, path: DIR/stream }",
@@ -100,7 +100,7 @@ fn every_transport_takes_lines_and_arrays_of_both_protocols() {
 }
 
 #[test]
-fn a_line_is_a_message_however_it_is_cut() {
+fn a_line_is_a_message_however_it_is_fragmented() {
     let daemon = start(&["{ transport: tcp, address: \"127.0.0.1:0\" }"]);
     let mut stream = connect(&daemon);
     for byte in format!("{}\r\n{COUNTER}", COUNTER.trim_end()).bytes() {
@@ -114,7 +114,7 @@ fn a_line_is_a_message_however_it_is_cut() {
     daemon.wait_received(5);
     stream.write_all(format!("{tail}{}", COUNTER.trim_end()).as_bytes()).unwrap();
     daemon.wait_received(6);
-    // The last line has no end but that of the connection.
+    // The last line is ended only by the end of the connection.
     stream.shutdown(Shutdown::Write).unwrap();
     let status = daemon.wait_received(7);
     assert_eq!(status["ledger"]["aggregated"], 7);
@@ -123,7 +123,7 @@ fn a_line_is_a_message_however_it_is_cut() {
 }
 
 #[test]
-fn a_rejected_line_is_shown_by_itself_with_its_sender() {
+fn a_rejected_line_is_shown_alone_with_its_sender() {
     let daemon = start(&[
         "{ transport: tcp, address: \"127.0.0.1:0\" }",
         "{ transport: unix, path: DIR/stream }",
@@ -157,7 +157,7 @@ fn a_line_that_is_too_long_is_rejected_and_its_neighbours_stay() {
     let long = format!("{{\"metric_name\":\"{}\"}}\n", "x".repeat(100_000));
     stream.write_all(format!("{COUNTER}{long}{COUNTER}").as_bytes()).unwrap();
     daemon.wait_received(3);
-    // It is known to be too long before its end has come.
+    // The line is rejected before its end has arrived.
     stream.write_all(&long.as_bytes()[..2000]).unwrap();
     let status = daemon.wait_received(4);
     assert_eq!(status["ledger"]["rejected"], json!({"too_long": 2}));
@@ -175,7 +175,7 @@ fn a_line_that_is_too_long_is_rejected_and_its_neighbours_stay() {
 }
 
 #[test]
-fn slow_connections_delay_nobody() {
+fn slow_connections_delay_no_other() {
     let daemon = start(&["{ transport: tcp, address: \"127.0.0.1:0\" }"]);
     let to = daemon.address("json/tcp ");
     let slow: Vec<TcpStream> = (0..200)
@@ -193,7 +193,7 @@ fn slow_connections_delay_nobody() {
     daemon.send(COUNTER);
     let status = daemon.wait_received(1001);
     assert_eq!(listener(&status, "json/tcp")["connections"]["open"], 201);
-    // The window is handed over too while they are there.
+    // The window is handed over although they are open.
     let path = daemon.path("out");
     daemon.wait_for("a window", |_| path.exists());
     drop(slow);
@@ -219,7 +219,7 @@ fn connections_above_the_limit_are_refused_and_counted() {
     assert_eq!(counted["connections"], json!({"open": 3, "accepted": 3, "closed": {}}));
     within[0].write_all(COUNTER.as_bytes()).unwrap();
     daemon.wait_received(4);
-    // One that leaves makes room.
+    // A closed connection makes room for another.
     within.pop();
     daemon.wait_for("room", |status| listener(status, "json/tcp")["connections"]["open"] == 2);
     connect(&daemon).write_all(COUNTER.as_bytes()).unwrap();
@@ -230,7 +230,7 @@ fn connections_above_the_limit_are_refused_and_counted() {
 }
 
 #[test]
-fn idle_connections_are_closed_even_if_a_byte_comes_now_and_then() {
+fn idle_connections_are_closed_even_if_single_bytes_arrive() {
     let daemon = start(&["{ transport: tcp, address: \"127.0.0.1:0\", idle_timeout: 200ms }"]);
     let mut silent = connect(&daemon);
     silent.write_all(COUNTER.as_bytes()).unwrap();
@@ -251,13 +251,13 @@ fn idle_connections_are_closed_even_if_a_byte_comes_now_and_then() {
     let status = daemon.wait_for("both", |status| {
         listener(status, "json/tcp")["connections"]["closed"]["idle"] == 2
     });
-    // What there was of a line is not taken for a whole one.
+    // The beginning of a line is not recorded as a whole one.
     assert_eq!(status["ledger"]["aggregated"], 1);
     assert_eq!(status["ledger"]["rejected"], json!({"unfinished": 1}));
 }
 
 #[test]
-fn a_burst_over_connections_is_received_whole() {
+fn a_burst_over_connections_is_received_completely() {
     const CONNECTIONS: usize = 4;
     const MESSAGES: usize = 50_000;
     let daemon = start(&["{ transport: tcp, address: \"127.0.0.1:0\" }"]);
@@ -279,7 +279,7 @@ fn a_burst_over_connections_is_received_whole() {
     assert_eq!(stopped.warnings(), [""; 0]);
 }
 
-/// Waits until the other side's kernel has acknowledged everything, the end included.
+/// Waits until the peer's kernel has acknowledged all data and the end.
 fn wait_acknowledged(stream: &TcpStream) {
     let hex = |address: SocketAddr| match address {
         SocketAddr::V4(v4) => {
@@ -287,7 +287,7 @@ fn wait_acknowledged(stream: &TcpStream) {
         }
         SocketAddr::V6(_) => panic!("not in this table"),
     };
-    // Local and remote address, then the state: 05 is FIN_WAIT2.
+    // The columns are local address, remote address and state; 05 is FIN_WAIT2.
     let (local, peer) = (hex(stream.local_addr().unwrap()), hex(stream.peer_addr().unwrap()));
     let acknowledged = format!("{local} {peer} 05");
     let deadline = Instant::now() + PATIENCE;
@@ -303,7 +303,7 @@ fn wait_acknowledged(stream: &TcpStream) {
 }
 
 #[test]
-fn what_the_kernel_holds_at_a_stop_is_received() {
+fn data_in_kernel_buffers_at_a_stop_is_received() {
     let daemon = start(&[
         "{ transport: tcp, address: \"127.0.0.1:0\" }",
         "{ transport: unix, path: DIR/stream }",
@@ -315,7 +315,7 @@ fn what_the_kernel_holds_at_a_stop_is_received() {
     daemon.wait_received(1);
 
     daemon.signal("STOP");
-    // Some that are not even accepted, and one that stays open.
+    // Some connections that are not accepted yet, and one that stays open.
     let streams: Vec<TcpStream> = (0..20)
         .map(|_| {
             let mut stream = TcpStream::connect(to).unwrap();
@@ -347,7 +347,7 @@ fn what_the_kernel_holds_at_a_stop_is_received() {
     assert!(!stopped.folder.path().join("datagram").exists());
 }
 
-/// Connects from an address.
+/// Connects from a source address.
 fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
@@ -358,7 +358,7 @@ fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
 }
 
 #[test]
-fn only_allowed_senders_are_looked_at() {
+fn only_messages_of_allowed_senders_are_decoded() {
     let daemon = start(&[
         "{ transport: tcp, address: \"127.0.0.1:0\", allow: [127.0.0.2, \"fd00::/8\"] }",
         "{ protocol: statsd, address: \"[::]:0\", allow: [127.0.0.2/31, \"::1\"] }",
@@ -368,7 +368,7 @@ fn only_allowed_senders_are_looked_at() {
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..50 {
         stranger.send_to(b"m:1|c", udp).unwrap();
-        // What is refused is not even decoded, so that it cannot be rejected either.
+        // A refused message is not decoded, so it is not counted as rejected.
         stranger.send_to(b"nonsense", udp).unwrap();
         wait_closed(&mut connect_from([127, 0, 0, 1].into(), tcp));
     }
@@ -382,7 +382,7 @@ fn only_allowed_senders_are_looked_at() {
             assert_eq!(listener[count], 0, "{count} in {listener:#}");
         }
     }
-    // IPv4 through a socket for both is IPv4.
+    // Over a dual-stack socket, an IPv4 sender still matches IPv4 networks.
     let friend = UdpSocket::bind("127.0.0.2:0").unwrap();
     friend.send_to(b"m:1|c", udp).unwrap();
     let friend = UdpSocket::bind("[::1]:0").unwrap();
@@ -399,7 +399,7 @@ fn only_allowed_senders_are_looked_at() {
 }
 
 #[test]
-fn both_families_of_addresses_work_alone_and_together() {
+fn ipv4_and_ipv6_work_alone_and_together() {
     let daemon = start(&[
         "{ transport: tcp, address: \"[::1]:0\" }",
         "{ protocol: statsd, address: \"[::1]:0\" }",
@@ -427,10 +427,10 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_socket_left_over_is_replaced_and_ours_is_removed_at_the_stop() {
+fn a_stale_socket_file_is_replaced_and_removed_at_the_stop() {
     let folder = tempfile::tempdir().unwrap();
     let (stream, datagram) = (folder.path().join("stream"), folder.path().join("datagram"));
-    // To drop them leaves the files.
+    // Dropping the sockets leaves their files.
     drop(UnixListener::bind(&stream).unwrap());
     drop(UnixDatagram::bind(&datagram).unwrap());
     let daemon = start(&[
@@ -440,7 +440,7 @@ fn a_socket_left_over_is_replaced_and_ours_is_removed_at_the_stop() {
     assert_eq!((mode(&stream), mode(&datagram)), (0o660, 0o602));
     UnixStream::connect(&stream).unwrap().write_all(COUNTER.as_bytes()).unwrap();
     let sender = UnixDatagram::unbound().unwrap();
-    // As large as the system lets anyone send without asking for more.
+    // The largest datagram that the default send buffer allows.
     let most = COUNTER.repeat(200_000 / COUNTER.len());
     sender.send_to(most.as_bytes(), &datagram).unwrap();
     let sent = 1 + most.lines().count() as u64;
@@ -450,7 +450,7 @@ fn a_socket_left_over_is_replaced_and_ours_is_removed_at_the_stop() {
 }
 
 #[test]
-fn a_file_that_is_not_ours_is_left_alone() {
+fn a_file_that_is_not_a_socket_is_kept() {
     let daemon = start(&["{ transport: unix, path: DIR/stream }"]);
     let (path, moved) = (daemon.path("stream"), daemon.path("moved"));
     fs::rename(&path, &moved).unwrap();
@@ -461,7 +461,7 @@ fn a_file_that_is_not_ours_is_left_alone() {
     drop(other);
 }
 
-/// What the daemon says when it does not start.
+/// The error of a daemon that must not start with this listener.
 fn refusal(listener: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tallyd.yaml");
@@ -472,7 +472,7 @@ fn refusal(listener: &str) -> String {
 }
 
 #[test]
-fn a_place_that_is_taken_is_refused_and_not_taken_over() {
+fn an_address_in_use_is_refused() {
     let daemon = start(&[
         "{ transport: tcp, address: \"127.0.0.1:0\" }",
         "{ transport: unix, path: DIR/stream }",
@@ -505,7 +505,7 @@ fn a_place_that_is_taken_is_refused_and_not_taken_over() {
 }
 
 #[test]
-fn keys_that_do_not_go_together_are_refused_at_their_own_place() {
+fn contradictory_keys_are_refused_at_their_position() {
     let long = format!("listeners:\n  - transport: unix\n    path: /run/{}", "x".repeat(120));
     for (text, first_line, more) in [
         (

@@ -1,10 +1,9 @@
-//! README.md, docs/tutorial.md and the pages of docs/how-to that say so are followed to the letter:
-//! every command is run, and prints what they show.
+//! README.md, docs/tutorial.md and marked blocks of docs/how-to are followed to the letter: every command
+//! is run, and its output is compared with the document.
 //!
-//! It happens in a network of its own, where the ports of the defaults are free whatever else runs on
-//! this host.
+//! Each test runs in a separate network namespace, where the default ports are always free.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 #[path = "documents/session.rs"]
@@ -21,19 +20,19 @@ use std::process::Command;
 
 use session::Session;
 
-/// Set for a test that runs in a network of its own.
+/// The variable that is set inside the network namespace.
 const INSIDE: &str = "TALLYD_TEST_INSIDE";
 
-/// Which blocks are to be followed.
+/// The blocks of a document to follow.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Of {
-    /// All but those that other tests look at.
+    /// All blocks except those that other tests check.
     All,
-    /// Those that are marked for it.
+    /// The marked blocks.
     Marked,
 }
 
-/// Follows a document in a network of its own. `test` is who asks.
+/// Follows a document in a separate network namespace; `test` is the name of the calling test.
 fn follow(test: &str, path: &str, of: Of) {
     if std::env::var_os(INSIDE).is_none() {
         return follow_inside(test);
@@ -48,14 +47,14 @@ fn follow(test: &str, path: &str, of: Of) {
         } else if of == Of::All {
             let other_tests_do =
                 ["yaml", "json"].contains(&block.language()) || block.is("text", "equation");
-            assert!(other_tests_do, "{block}: nobody runs or compares this");
+            assert!(other_tests_do, "{block}: no test runs or compares this");
         }
     }
     assert!(followed > 3, "{path}");
 }
 
-/// The programs that the documents name and that are not the system's. What cargo would build is
-/// built already.
+/// Installs the programs of the documents that are not part of the system: stand-ins for build
+/// commands, because everything is built already, and the program itself.
 fn install(folder: &Path) {
     let tallyd = common::tallyd_path();
     symlink(tallyd, folder.join("tallyd")).unwrap();
@@ -68,7 +67,7 @@ fn install(folder: &Path) {
     fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Runs the test once more, where nobody else is.
+/// Runs the test again inside a new network namespace.
 fn follow_inside(test: &str) {
     let unshare = |script: &str| {
         let mut command = Command::new("unshare");
@@ -80,8 +79,8 @@ fn follow_inside(test: &str) {
         let what = "needs curl, nc, ip, and a network namespace (unshare --map-root-user --net)";
         let is_required = std::env::var("TALLYD_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
         assert!(!is_required, "{test} {what}, and TALLYD_REQUIRE_SERVERS is 1");
-        // Not by `eprintln!`: cargo keeps to itself what a passing test prints.
-        let _nobody_listens = writeln!(std::io::stderr(), "SKIPPED: {test}: {what}");
+        // Not with `eprintln!`, because cargo captures its output when a test passes.
+        let _written = writeln!(std::io::stderr(), "SKIPPED: {test}: {what}");
         return;
     }
     let output = unshare("ip link set lo up && exec \"$0\" \"$@\"")
@@ -105,17 +104,21 @@ fn the_readme_works() {
 }
 
 #[test]
-fn rejected_messages_are_found_out_as_it_is_told() {
-    let test = "rejected_messages_are_found_out_as_it_is_told";
+fn the_how_to_on_rejected_messages_works() {
+    let test = "the_how_to_on_rejected_messages_works";
     follow(test, "docs/how-to/debug-rejected-messages.md", Of::Marked);
 }
 
 #[test]
-fn series_are_limited_as_it_is_told() {
-    follow("series_are_limited_as_it_is_told", "docs/how-to/limit-series.md", Of::Marked);
+fn the_how_to_on_limiting_series_works() {
+    follow("the_how_to_on_limiting_series_works", "docs/how-to/limit-series.md", Of::Marked);
 }
 
 #[test]
-fn it_runs_without_root_as_it_is_told() {
-    follow("it_runs_without_root_as_it_is_told", "docs/how-to/run-without-root.md", Of::Marked);
+fn the_how_to_on_running_without_root_works() {
+    follow(
+        "the_how_to_on_running_without_root_works",
+        "docs/how-to/run-without-root.md",
+        Of::Marked,
+    );
 }

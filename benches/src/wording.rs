@@ -67,7 +67,10 @@ pub const STATSD: Wording = Wording {
         let metric = &metrics[0];
         // Without tags, the name alone tells the series.
         let (_, host) = &metric.tags[0];
-        write(out, format_args!("{}.{host}:{}|{}", metric.name, metric.value(round), kind(metric)));
+        write(
+            out,
+            format_args!("{}.{host}:{}|{}", metric.name, metric.value(round), statsd_type(metric)),
+        );
     },
 };
 
@@ -108,7 +111,7 @@ pub const TELEGRAF: Wording = Wording {
         for (key, value) in &metric.tags {
             write(out, format_args!(",{key}={value}"));
         }
-        write(out, format_args!(":{}|{}", metric.value(round), kind(metric)));
+        write(out, format_args!(":{}|{}", metric.value(round), statsd_type(metric)));
     },
     ..STATSD
 };
@@ -122,7 +125,7 @@ pub const SIGNALFX: Wording = Wording {
         for (place, (key, value)) in metric.tags.iter().enumerate() {
             write(out, format_args!("{}{key}={value}", if place == 0 { '[' } else { ',' }));
         }
-        write(out, format_args!("]:{}|{}", metric.value(round), kind(metric)));
+        write(out, format_args!("]:{}|{}", metric.value(round), statsd_type(metric)));
     },
     ..STATSD
 };
@@ -171,21 +174,17 @@ fn dogstatsd(out: &mut Vec<u8>, metric: &Metric, rounds: std::ops::Range<usize>,
     for round in rounds {
         write(out, format_args!(":{}", metric.value(round)));
     }
-    write(out, format_args!("|{}", kind(metric)));
+    write(out, format_args!("|{}", statsd_type(metric)));
     for (place, (key, value)) in metric.tags.iter().enumerate() {
         write(out, format_args!("{}{key}:{value}", if place == 0 { "|#" } else { "," }));
     }
     out.extend_from_slice(more.as_bytes());
 }
 
-/// statsd's letters for the kind.
-fn kind(metric: &Metric) -> &'static str {
-    match metric.kind {
-        MetricKind::Gauge => "g",
-        MetricKind::Timer => "ms",
-        MetricKind::Set => "s",
-        MetricKind::Counter | MetricKind::Trace => "c",
-    }
+/// The statsd type of the metric; a trace is sent as a counter.
+fn statsd_type(metric: &Metric) -> &'static str {
+    let counter = MetricKind::Counter.statsd_type();
+    metric.kind.statsd_type().or(counter).unwrap_or_default()
 }
 
 fn write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {

@@ -25,6 +25,26 @@ pub struct Common {
     pub delivery: DeliveryConfig,
 }
 
+impl Common {
+    /// Takes the common keys out of a section; `kind` is the name of a destination without one.
+    ///
+    /// The rest of the section is what the forwarder is built from, and what a reload compares.
+    /// `delivery.timeout` stays in it, because some forwarders enforce the limit themselves.
+    pub(crate) fn take(
+        kind: &str,
+        name: Option<&str>,
+        select: &mut SelectConfig,
+        delivery: &mut DeliveryConfig,
+    ) -> Self {
+        let rest = DeliveryConfig { timeout: delivery.timeout, ..DeliveryConfig::default() };
+        Self {
+            name: name.unwrap_or(kind).to_owned(),
+            select: std::mem::take(select),
+            delivery: std::mem::replace(delivery, rest),
+        }
+    }
+}
+
 /// `delivery`: how snapshots are brought to a destination.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -149,7 +169,7 @@ impl Default for SpoolConfig {
 
 /// A key of a destination's section that does not go with the others, or one that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misfit {
+pub struct InvalidKey {
     /// The key; none where one is missing.
     pub key: Option<&'static str>,
     /// What is wrong with it, as the rest of a sentence that begins with the key; a whole sentence
@@ -157,7 +177,7 @@ pub struct Misfit {
     pub reason: String,
 }
 
-impl Misfit {
+impl InvalidKey {
     /// Something is wrong with a key.
     #[must_use]
     pub fn at(key: &'static str, reason: String) -> Self {
@@ -171,7 +191,7 @@ impl Misfit {
     }
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for InvalidKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.key {
             Some(key) => write!(formatter, "`{key}` {}", self.reason),

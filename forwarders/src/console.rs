@@ -6,12 +6,15 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use tokio::io::{AsyncWriteExt, Stdout, stdout};
 
-use crate::config::DeliveryConfig;
+use crate::config::{Common, DeliveryConfig};
+use crate::delivery::destination::Destination;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
+use crate::delivery::section::{BuildContext, ForwarderSection};
+use crate::delivery::settings::ForwarderSettings;
+use crate::delivery::stats::reason;
 use crate::format::LineFormat;
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
 use crate::select::SelectConfig;
-use crate::stats::reason;
 use model::Snapshot;
 
 /// `forwarders.console`.
@@ -26,6 +29,21 @@ pub struct ConsoleConfig {
     pub select: SelectConfig,
     /// `queue` and `retry` matter: a terminal that takes nothing is tried again.
     pub delivery: DeliveryConfig,
+}
+
+impl ForwarderSection for ConsoleConfig {
+    const KIND: &'static str = "console";
+
+    #[cfg(test)]
+    const EXAMPLE: &'static str = "{}";
+
+    fn build(mut self, _: &BuildContext) -> Result<Vec<Destination>, String> {
+        let name = self.name.as_deref();
+        let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
+        let forwarder = Console::new(self.format);
+        let settings = ForwarderSettings::new(self);
+        Ok(vec![Destination::new(Self::KIND, common, settings, forwarder)])
+    }
 }
 
 /// Writes each window to standard output.

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use tracing::info;
 
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use crate::format::LineFormat;
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
-use crate::stats::reason;
 use model::Snapshot;
 
 /// Logs each point with names, values and tags instead of sending it.

@@ -10,10 +10,13 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 use serde::Deserialize;
 
-use crate::config::DeliveryConfig;
+use crate::config::{Common, DeliveryConfig};
+use crate::delivery::destination::Destination;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
+use crate::delivery::section::{BuildContext, ForwarderSection};
+use crate::delivery::settings::ForwarderSettings;
 use crate::format::LineFormat;
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
 use crate::select::SelectConfig;
 use model::Snapshot;
 
@@ -37,17 +40,32 @@ pub struct FileConfig {
     pub delivery: DeliveryConfig,
 }
 
+impl ForwarderSection for FileConfig {
+    const KIND: &'static str = "file";
+
+    #[cfg(test)]
+    const EXAMPLE: &'static str = r#"{"path": "/dev/null", "format": "json"}"#;
+
+    fn build(mut self, _: &BuildContext) -> Result<Vec<Destination>, String> {
+        let name = self.name.as_deref();
+        let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
+        let forwarder = FileForwarder::new(self.path.clone(), self.format);
+        let settings = ForwarderSettings::new(self);
+        Ok(vec![Destination::new(Self::KIND, common, settings, forwarder)])
+    }
+}
+
 /// Appends each payload whole, or not at all.
 #[derive(Debug)]
 pub struct FileForwarder {
     path: PathBuf,
     format: LineFormat,
-    open: Option<Open>,
+    open: Option<OpenFile>,
 }
 
 /// The open file and who it is, to notice that it was moved away.
 #[derive(Debug)]
-struct Open {
+struct OpenFile {
     file: File,
     identity: (u64, u64),
 }
@@ -102,7 +120,7 @@ fn can_be_written(folder: &Path) -> io::Result<()> {
 
 /// Appends lines; what a full disk cut short is taken back, so that a line is in the file once or not
 /// at all.
-fn append(path: &Path, open: &mut Option<Open>, lines: &[u8]) -> io::Result<()> {
+fn append(path: &Path, open: &mut Option<OpenFile>, lines: &[u8]) -> io::Result<()> {
     let file = reopen_if_moved(path, open)?;
     let length = file.metadata()?.len();
     file.write_all(lines).inspect_err(|_| {
@@ -112,12 +130,12 @@ fn append(path: &Path, open: &mut Option<Open>, lines: &[u8]) -> io::Result<()> 
 }
 
 /// The file at `path`: whoever rotates logs only has to move the old one away.
-fn reopen_if_moved<'a>(path: &Path, open: &'a mut Option<Open>) -> io::Result<&'a mut File> {
+fn reopen_if_moved<'a>(path: &Path, open: &'a mut Option<OpenFile>) -> io::Result<&'a mut File> {
     let there = path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
     if open.as_ref().map(|open| open.identity) != there || open.is_none() {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         let metadata = file.metadata()?;
-        *open = Some(Open { file, identity: (metadata.dev(), metadata.ino()) });
+        *open = Some(OpenFile { file, identity: (metadata.dev(), metadata.ino()) });
     }
     match open {
         Some(open) => Ok(&mut open.file),

@@ -30,7 +30,7 @@ pub(crate) struct Groups {
 
 /// Points that look the same.
 #[derive(Debug)]
-pub(crate) struct Group<'a> {
+pub(crate) struct MergedPoints<'a> {
     /// What the series look like, in the two parts that were written.
     pub(crate) front: &'a [u8],
     pub(crate) back: &'a [u8],
@@ -84,8 +84,11 @@ impl Groups {
     }
 
     /// The groups in the order of their first points; `snapshot` is the one that they are of.
-    pub(crate) fn iter<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = Group<'a>> {
-        self.list.iter().map(|entered| Group {
+    pub(crate) fn iter<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+    ) -> impl Iterator<Item = MergedPoints<'a>> {
+        self.list.iter().map(|entered| MergedPoints {
             front: &self.text[entered.front.clone()],
             back: &self.text[entered.back.clone()],
             points: entered.points,

@@ -7,8 +7,8 @@
 //! # The way of a snapshot
 //!
 //! ```text
-//! Outlet::push → SelectConfig::apply → Backlog → Courier → Forwarder::encode → send
-//!                                        ⇅ Keeper: the spool
+//! QueueHandle::push → SelectConfig::apply → Backlog → DeliveryLoop → Forwarder::encode → send
+//!                                        ⇅ SpoolWriter: the spool
 //! ```
 //!
 //! Each destination has its own backlog and its own task, so that one that is slow or down holds up
@@ -23,34 +23,19 @@
 //!    compile as long as a section is declared and not built.
 //! 4. Its section in `etc/tallyd.yaml`, a page in `docs/forwarders/`, tests beside the code.
 
-#[cfg(not(any(
-    feature = "console",
-    feature = "file",
-    feature = "graphite",
-    feature = "influxdb",
-    feature = "kafka",
-    feature = "prometheus",
-    feature = "statsd"
-)))]
-compile_error!("a daemon without a destination is of no use: turn on a feature such as `console`");
-
 pub mod advice;
 pub mod config;
 pub mod delivery;
 pub mod format;
-mod leb128;
-pub mod payload;
+pub mod naming;
 pub mod select;
-pub mod settings;
 pub mod spool;
-pub mod stats;
 
 #[cfg(feature = "console")]
 pub mod console;
 pub mod debug;
 #[cfg(feature = "file")]
 pub mod file;
-mod forwarder;
 #[cfg(feature = "graphite")]
 pub mod graphite;
 #[cfg(any(feature = "graphite", feature = "statsd"))]
@@ -68,6 +53,11 @@ mod registry;
 pub mod statsd;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+#[cfg(any(feature = "graphite", feature = "statsd"))]
+mod udp;
 
-pub use forwarder::{ErrorClass, Forwarder, SendError};
-pub use registry::{BuildContext, BuildError, ForwardersConfig, KeyError};
+use delivery::forwarder;
+pub use delivery::forwarder::{ErrorClass, Forwarder, SendError};
+pub use delivery::section::BuildContext;
+pub use delivery::{payload, stats};
+pub use registry::{BuildError, ForwardersConfig, KeyError};

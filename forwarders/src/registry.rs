@@ -1,330 +1,204 @@
-//! The one place that lists the destinations.
+//! The list of destinations: the only place outside a destination's folder that names it.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
 
-#[cfg(feature = "prometheus")]
-use crate::config::SpoolOrder;
-use crate::config::{Common, Misfit, OneOrMany};
+use crate::config::{InvalidKey, OneOrMany};
 use crate::debug::DebugForwarder;
-use crate::delivery::driver::Destination;
-use crate::forwarder::Forwarder;
-#[cfg(feature = "prometheus")]
-use crate::prometheus::{PageListen, PipelineLimits, PrometheusPage, RemoteWrite};
-use crate::settings::{Section, Settings};
+use crate::delivery::destination::Destination;
+use crate::delivery::section::{BuildContext, ForwarderSection};
+use crate::delivery::settings::ForwarderSettings;
 
-/// `forwarders`: a section for each kind of destination, each a mapping or a list of mappings.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ForwardersConfig {
+/// Declares [`ForwardersConfig`] and calls each of its sections. A line is the feature that the
+/// section needs, its key and its type.
+macro_rules! sections {
+    ($($(#[doc = $doc:literal])+ $feature:tt $key:ident: $section:ty,)+) => {
+        /// `forwarders`: a section for each kind of destination, each a mapping or a list of
+        /// mappings.
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct ForwardersConfig {
+            $($(#[doc = $doc])+ #[cfg(feature = $feature)] pub $key: OneOrMany<$section>,)+
+        }
+
+        /// The kinds of destination in this build.
+        const KINDS: &[&str] =
+            &[$(#[cfg(feature = $feature)] <$section as ForwarderSection>::KIND,)+];
+
+        impl ForwardersConfig {
+            fn check_all(&self) -> Result<(), KeyError> {
+                $(#[cfg(feature = $feature)] check_each(&self.$key)?;)+
+                Ok(())
+            }
+
+            fn mask_all(&mut self) -> bool {
+                let mut has_masked = false;
+                $(#[cfg(feature = $feature)] { has_masked |= mask_each(&mut self.$key); })+
+                has_masked
+            }
+
+            fn build_all(self, context: &BuildContext) -> Result<Vec<Destination>, BuildError> {
+                let mut built = Vec::new();
+                $(#[cfg(feature = $feature)] build_each(self.$key, context, &mut built)?;)+
+                Ok(built)
+            }
+        }
+
+        /// The smallest valid section of each kind of destination, in its place.
+        #[cfg(test)]
+        fn examples() -> Vec<String> {
+            let example = |kind, section| format!("{{\"{kind}\": {section}}}");
+            vec![$(
+                #[cfg(feature = $feature)]
+                example(stringify!($key), <$section as ForwarderSection>::EXAMPLE),
+            )+]
+        }
+    };
+}
+
+sections! {
     /// Standard output.
-    #[cfg(feature = "console")]
-    pub console: OneOrMany<crate::console::ConsoleConfig>,
+    "console" console: crate::console::ConsoleConfig,
     /// A local file.
-    #[cfg(feature = "file")]
-    pub file: OneOrMany<crate::file::FileConfig>,
+    "file" file: crate::file::FileConfig,
     /// Graphite.
-    #[cfg(feature = "graphite")]
-    pub graphite: OneOrMany<crate::graphite::GraphiteConfig>,
+    "graphite" graphite: crate::graphite::GraphiteConfig,
     /// InfluxDB.
-    #[cfg(feature = "influxdb")]
-    pub influxdb: OneOrMany<crate::influxdb::InfluxdbConfig>,
+    "influxdb" influxdb: crate::influxdb::InfluxdbConfig,
     /// Apache Kafka.
-    #[cfg(feature = "kafka")]
-    pub kafka: OneOrMany<crate::kafka::KafkaConfig>,
+    "kafka" kafka: crate::kafka::KafkaConfig,
     /// A page for Prometheus.
-    #[cfg(feature = "prometheus")]
-    pub prometheus: OneOrMany<crate::prometheus::PrometheusConfig>,
+    "prometheus" prometheus: crate::prometheus::PrometheusConfig,
     /// statsd.
-    #[cfg(feature = "statsd")]
-    pub statsd: OneOrMany<crate::statsd::StatsdConfig>,
+    "statsd" statsd: crate::statsd::StatsdConfig,
 }
 
-/// Takes out of a section what is not the forwarder's business, by which the rest can be compared.
-/// How long an attempt may take stays: some forwarders see to it themselves.
-macro_rules! take_common {
-    ($kind:expr, $config:ident) => {{
-        let delivery = std::mem::take(&mut $config.delivery);
-        $config.delivery.timeout = delivery.timeout;
-        let select = std::mem::take(&mut $config.select);
-        let name = $config.name.clone().unwrap_or_else(|| $kind.to_owned());
-        Common { name, select, delivery }
-    }};
-}
+const _: () = assert!(
+    !KINDS.is_empty(),
+    "a daemon without a destination is useless: enable a feature such as `console`"
+);
 
-/// What the destinations have to know of the daemon.
-#[derive(Clone, Debug)]
-pub struct BuildContext {
-    /// Log instead of send.
-    pub debug_mode: bool,
-    /// Identifies this run of the daemon to consumers that look for repeats.
-    pub instance: String,
-    /// When the daemon forgets an idle series.
-    pub expire_after: Duration,
-}
-
-/// Why the destinations cannot be built.
+/// The reason why the destinations cannot be built.
 #[derive(Debug, Error)]
 #[error("{reason}")]
 pub struct BuildError {
-    /// The kind of the section that is wrong, its key in `forwarders`.
+    /// The kind of the invalid section, its key in `forwarders`.
     pub kind: &'static str,
-    /// Which one of that kind, counted from 0.
+    /// The section's place among those of its kind, counted from 0.
     pub index: usize,
     /// What is wrong, and what to change.
     pub reason: String,
 }
 
-/// A key in a destination's section that does not go with the others there.
+/// A key in a destination's section that does not fit the other keys there.
 #[derive(Debug, Error)]
-#[error("{misfit}")]
+#[error("{invalid}")]
 pub struct KeyError {
     /// The kind of the section, its key in `forwarders`.
     pub kind: &'static str,
-    /// Which one of that kind, counted from 0.
+    /// The section's place among those of its kind, counted from 0.
     pub index: usize,
     /// The key, and what is wrong with it.
-    pub misfit: Misfit,
+    pub invalid: InvalidKey,
 }
 
 impl ForwardersConfig {
-    /// Looks for keys that do not go together, before anything is built.
+    /// Checks that the keys of each section fit together, before anything is built.
     ///
     /// # Errors
-    /// At the first.
+    /// At the first key that does not fit.
     pub fn check(&self) -> Result<(), KeyError> {
-        #[cfg(feature = "influxdb")]
-        for (index, config) in self.influxdb.0.iter().enumerate() {
-            config.api().map_err(|misfit| KeyError { kind: "influxdb", index, misfit })?;
-        }
-        #[cfg(feature = "prometheus")]
-        for (index, config) in self.prometheus.0.iter().enumerate() {
-            config.check().map_err(|misfit| KeyError { kind: "prometheus", index, misfit })?;
-        }
-        Ok(())
+        self.check_all()
     }
 
-    /// Puts `***` in place of secrets that destinations write into their payloads, so that these can
-    /// be shown; whether there are any.
+    /// Replaces secrets that destinations write into their payloads with `***`, so that payloads can
+    /// be shown. Returns whether there were any.
     pub fn mask_payload_secrets(&mut self) -> bool {
-        #[cfg_attr(not(feature = "kafka"), expect(unused_mut, reason = "no other has one"))]
-        let mut masked = false;
-        // Credentials are sent beside a payload, not in it.
-        #[cfg(feature = "kafka")]
-        for config in &mut self.kafka.0 {
-            if !config.kafka_apikey.reveal().is_empty() {
-                config.kafka_apikey = basics::text::Secret::new("***");
-                masked = true;
-            }
-        }
-        masked
+        self.mask_all()
     }
 
     /// Builds every declared destination; with none declared, the console.
     ///
-    /// Nothing is connected yet: a destination that is away does not keep the daemon from starting.
+    /// Connects to nothing: an unreachable destination does not keep the daemon from starting.
     ///
     /// # Errors
-    /// When two destinations share a name or one refuses its settings.
+    /// When two destinations share a name or one rejects its settings.
     pub fn build(self, context: &BuildContext) -> Result<Vec<Destination>, BuildError> {
-        // Without `..`: a section that is declared but not built does not compile.
-        let Self {
-            #[cfg(feature = "console")]
-            console,
-            #[cfg(feature = "file")]
-            file,
-            #[cfg(feature = "graphite")]
-            graphite,
-            #[cfg(feature = "influxdb")]
-            influxdb,
-            #[cfg(feature = "kafka")]
-            kafka,
-            #[cfg(feature = "prometheus")]
-            prometheus,
-            #[cfg(feature = "statsd")]
-            statsd,
-        } = self;
-        let mut built = Built { context, destinations: Vec::new() };
-
+        let mut destinations = self.build_all(context)?;
         #[cfg(feature = "console")]
-        for (index, mut config) in console.0.into_iter().enumerate() {
-            let common = take_common!("console", config);
-            let forwarder = crate::console::Console::new(config.format);
-            built.add_unlimited("console", index, common, Section::Console(config), forwarder);
+        if destinations.is_empty() {
+            let default = OneOrMany(vec![crate::console::ConsoleConfig::default()]);
+            build_each(default, context, &mut destinations)?;
         }
-        #[cfg(feature = "file")]
-        for (index, mut config) in file.0.into_iter().enumerate() {
-            let common = take_common!("file", config);
-            let forwarder = crate::file::FileForwarder::new(config.path.clone(), config.format);
-            built.add_unlimited("file", index, common, Section::File(config), forwarder);
-        }
-        #[cfg(feature = "graphite")]
-        for (index, mut config) in graphite.0.into_iter().enumerate() {
-            let common = take_common!("graphite", config);
-            let forwarder = crate::graphite::Graphite::new(&config)
-                .map_err(|reason| BuildError { kind: "graphite", index, reason })?;
-            built.add("graphite", index, common, Section::Graphite(config), forwarder);
-        }
-        #[cfg(feature = "influxdb")]
-        for (index, mut config) in influxdb.0.into_iter().enumerate() {
-            let common = take_common!("influxdb", config);
-            let forwarder = crate::influxdb::InfluxDb::new(&config)
-                .map_err(|reason| BuildError { kind: "influxdb", index, reason })?;
-            built.add_unlimited("influxdb", index, common, Section::Influxdb(config), forwarder);
-        }
-        #[cfg(feature = "kafka")]
-        for (index, mut config) in kafka.0.into_iter().enumerate() {
-            let common = take_common!("kafka", config);
-            let forwarder = crate::kafka::Kafka::new(config.clone(), &context.instance)
-                .map_err(|error| BuildError { kind: "kafka", index, reason: error.to_string() })?;
-            built.add("kafka", index, common, Section::Kafka(config), forwarder);
-        }
-        #[cfg(feature = "prometheus")]
-        for (index, config) in prometheus.0.into_iter().enumerate() {
-            built.add_prometheus(index, config)?;
-        }
-        #[cfg(feature = "statsd")]
-        for (index, mut config) in statsd.0.into_iter().enumerate() {
-            let common = take_common!("statsd", config);
-            let forwarder = crate::statsd::Statsd::new(&config).map_err(|reason| BuildError {
-                kind: "statsd",
-                index,
-                reason,
-            })?;
-            built.add("statsd", index, common, Section::Statsd(config), forwarder);
-        }
-
-        #[cfg(feature = "console")]
-        if built.destinations.is_empty() {
-            let mut config = crate::console::ConsoleConfig::default();
-            let common = take_common!("console", config);
-            let forwarder = crate::console::Console::new(config.format);
-            built.add_unlimited("console", 0, common, Section::Console(config), forwarder);
-        }
-        built.finish()
+        check_names(&destinations)?;
+        Ok(destinations.into_iter().map(|destination| in_mode(destination, context)).collect())
     }
 }
 
-struct Built<'a> {
-    context: &'a BuildContext,
-    destinations: Vec<Destination>,
+fn check_each<S: ForwarderSection>(sections: &OneOrMany<S>) -> Result<(), KeyError> {
+    for (index, section) in sections.0.iter().enumerate() {
+        section.check().map_err(|invalid| KeyError { kind: S::KIND, index, invalid })?;
+    }
+    Ok(())
 }
 
-impl Built<'_> {
-    #[cfg(any(feature = "graphite", feature = "kafka", feature = "statsd"))]
-    /// A destination on the network: an attempt may be given up and made again.
-    fn add(
-        &mut self,
-        kind: &'static str,
-        index: usize,
-        common: Common,
-        section: Section,
-        forwarder: impl Forwarder + 'static,
-    ) {
-        let attempt_max = Some(common.delivery.timeout.get());
-        self.add_unlimited(kind, index, common, section, forwarder);
-        if let Some(added) = self.destinations.last_mut() {
-            added.attempt_max = attempt_max;
-        }
-    }
+fn mask_each<S: ForwarderSection>(sections: &mut OneOrMany<S>) -> bool {
+    sections.0.iter_mut().fold(false, |masked, section| section.mask_payload_secrets() | masked)
+}
 
-    /// A destination whose attempts are not given up. On this host, what was given up half-way would
-    /// be written twice. Where each request has its own limit, an attempt may take many of them, and
-    /// goes on as long as they succeed.
-    fn add_unlimited(
-        &mut self,
-        kind: &'static str,
-        index: usize,
-        common: Common,
-        section: Section,
-        forwarder: impl Forwarder + 'static,
-    ) {
-        let forwarder = self.or_log(&common, forwarder);
-        let settings = Settings::new(section, self.context);
-        let attempt_max = None;
-        self.destinations.push(Destination {
-            kind,
-            index,
-            common,
-            settings,
-            forwarder,
-            attempt_max,
-        });
+fn build_each<S: ForwarderSection>(
+    sections: OneOrMany<S>,
+    context: &BuildContext,
+    built: &mut Vec<Destination>,
+) -> Result<(), BuildError> {
+    for (index, section) in sections.0.into_iter().enumerate() {
+        let destinations = section.build(context);
+        let destinations =
+            destinations.map_err(|reason| BuildError { kind: S::KIND, index, reason })?;
+        built.extend(destinations.into_iter().map(|one| Destination { index, ..one }));
     }
+    Ok(())
+}
 
-    #[cfg(feature = "prometheus")]
-    /// The page and remote write, each with a queue of its own: trouble of the one is none of the
-    /// other.
-    fn add_prometheus(
-        &mut self,
-        index: usize,
-        mut config: crate::prometheus::PrometheusConfig,
-    ) -> Result<(), BuildError> {
-        let kind = "prometheus";
-        let common = take_common!(kind, config);
-        let wrong = |reason| BuildError { kind, index, reason };
-        let limits = PipelineLimits::new(&config, self.context.expire_after);
-        let remote_write = config.remote_write.take();
-        if let PageListen::Address(address) = config.listen {
-            let page = PrometheusPage::new(&config, common.name.clone(), address, limits);
-            let section = Section::Prometheus(Box::new(config.clone()));
-            self.add_unlimited(kind, index, common.clone(), section, page.map_err(wrong)?);
-        } else if remote_write.is_none() {
-            return Err(wrong("without `listen` and `remote_write` nothing is to be done".into()));
+fn check_names(destinations: &[Destination]) -> Result<(), BuildError> {
+    let mut names = HashSet::new();
+    for Destination { kind, index, common, .. } in destinations {
+        let name = &common.name;
+        if !names.insert(name) {
+            let reason =
+                format!("two destinations are called `{name}`: give each a `name` of its own");
+            return Err(BuildError { kind, index: *index, reason });
         }
-        if let Some(remote_write) = remote_write {
-            let mut common = Common { name: format!("{}.remote_write", common.name), ..common };
-            // A total that is as of now must not be sent before one that is as of then.
-            common.delivery.spool.order = SpoolOrder::Oldest;
-            let timeout = common.delivery.timeout.get();
-            let naming = config.naming;
-            let forwarder = RemoteWrite::new(&remote_write, &common.name, timeout, limits, naming);
-            let forwarder = forwarder.map_err(wrong)?;
-            config.remote_write = Some(remote_write);
-            let section = Section::Prometheus(Box::new(config));
-            self.add_unlimited(kind, index, common, section, forwarder);
-        }
-        Ok(())
     }
+    Ok(())
+}
 
-    fn or_log(&self, common: &Common, forwarder: impl Forwarder + 'static) -> Box<dyn Forwarder> {
-        if self.context.debug_mode {
-            Box::new(DebugForwarder::new(common.name.clone()))
-        } else {
-            Box::new(forwarder)
-        }
+/// Replaces the forwarder in `debug_mode`. The mode is a part of the settings, so that a reload that
+/// changes it replaces the forwarder as well.
+fn in_mode(mut destination: Destination, context: &BuildContext) -> Destination {
+    if context.debug_mode {
+        destination.forwarder = Box::new(DebugForwarder::new(destination.common.name.clone()));
     }
-
-    fn finish(self) -> Result<Vec<Destination>, BuildError> {
-        let mut names = HashSet::new();
-        for destination in &self.destinations {
-            let name = &destination.common.name;
-            if !names.insert(name.as_str()) {
-                let reason =
-                    format!("two destinations are called `{name}`: give each a `name` of its own");
-                return Err(BuildError {
-                    kind: destination.kind,
-                    index: destination.index,
-                    reason,
-                });
-            }
-        }
-        Ok(self.destinations)
-    }
+    let settings = (destination.settings, context.debug_mode);
+    Destination { settings: ForwarderSettings::new(settings), ..destination }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use std::time::Duration;
+
+    use crate::config::SpoolOrder;
+
     fn context() -> BuildContext {
         BuildContext {
             debug_mode: false,
             instance: "test".into(),
             expire_after: Duration::from_secs(600),
+            naming: |_| None,
         }
     }
 
@@ -345,24 +219,6 @@ mod tests {
         assert_eq!(error, "two destinations are called `file`: give each a `name` of its own");
     }
 
-    /// A section of each kind of destination.
-    const EACH: &[&str] = &[
-        #[cfg(feature = "console")]
-        r#"{"console": {}}"#,
-        #[cfg(feature = "file")]
-        r#"{"file": {"path": "/dev/null", "format": "json"}}"#,
-        #[cfg(feature = "graphite")]
-        r#"{"graphite": {"address": "localhost:2003"}}"#,
-        #[cfg(feature = "influxdb")]
-        r#"{"influxdb": {"url": "http://localhost:1", "database": "m"}}"#,
-        #[cfg(feature = "kafka")]
-        r#"{"kafka": {"kafka_broker": "localhost:1", "kafka_topic": "t"}}"#,
-        #[cfg(feature = "prometheus")]
-        r#"{"prometheus": {"listen": "none", "remote_write": {"url": "http://localhost:1/"}}}"#,
-        #[cfg(feature = "statsd")]
-        r#"{"statsd": {"address": "localhost:8125"}}"#,
-    ];
-
     fn build(section: &str) -> Vec<Destination> {
         let config: ForwardersConfig = serde_json::from_str(section).unwrap();
         config.build(&context()).unwrap()
@@ -372,7 +228,7 @@ mod tests {
     fn what_is_pending_names_the_points_that_are_left_in_every_destination() {
         let snapshot = model::testing::snapshot_of_counters(7);
         // Remote write sends totals: what it makes of a point depends on what came before.
-        for section in EACH.iter().filter(|section| !section.contains("remote_write")) {
+        for section in examples().iter().filter(|section| !section.contains("remote_write")) {
             let mut built = build(section);
             crate::testing::assert_payloads_follow_points(&mut *built[0].forwarder, &snapshot);
         }
@@ -380,8 +236,8 @@ mod tests {
 
     #[test]
     fn windows_wait_on_disk_only_for_destinations_that_want_old_data() {
-        for section in EACH {
-            let destination = &build(section)[0];
+        for section in examples() {
+            let destination = &build(&section)[0];
             let wants = ["graphite", "influxdb", "kafka", "prometheus"].contains(&destination.kind);
             assert_eq!(destination.may_spool(), wants, "{section}");
         }
@@ -395,5 +251,43 @@ mod tests {
         assert_eq!(names, ["prometheus", "prometheus.remote_write"]);
         assert!(!built[0].may_spool() && built[1].may_spool());
         assert_eq!(built[1].common.delivery.spool.order, SpoolOrder::Oldest);
+    }
+
+    #[test]
+    fn a_forwarder_is_built_anew_only_for_other_settings_of_its_own() {
+        let settings = |section: &str, context: &BuildContext| {
+            let config: ForwardersConfig = serde_json::from_str(section).unwrap();
+            config.build(context).unwrap().remove(0).settings
+        };
+        let of = |section: &str| settings(section, &context());
+        let plain = of(r#"{"file": {"path": "/a"}}"#);
+        assert_eq!(plain, of(r#"{"file": {"path": "/a", "select": {"prefix": "x."}}}"#));
+        assert_eq!(
+            plain,
+            of(r#"{"file": {"path": "/a", "delivery": {"queue": {"max_points": 1}}}}"#)
+        );
+        assert_ne!(plain, of(r#"{"file": {"path": "/a", "delivery": {"timeout": "1s"}}}"#));
+        assert_ne!(plain, of(r#"{"file": {"path": "/b"}}"#));
+        assert_ne!(plain, of(r#"{"console": {}}"#));
+        let debug = BuildContext { debug_mode: true, ..context() };
+        assert_ne!(plain, settings(r#"{"file": {"path": "/a"}}"#, &debug));
+        let later = BuildContext { expire_after: Duration::from_secs(7), ..context() };
+        assert_eq!(plain, settings(r#"{"file": {"path": "/a"}}"#, &later));
+    }
+
+    #[test]
+    #[cfg(feature = "prometheus")]
+    fn a_page_is_built_anew_when_series_expire_later_but_not_for_its_remote_write() {
+        let page = |section: &str, seconds: u64| {
+            let config: ForwardersConfig = serde_json::from_str(section).unwrap();
+            let expire_after = Duration::from_secs(seconds);
+            let context = BuildContext { expire_after, ..context() };
+            config.build(&context).unwrap().remove(0).settings
+        };
+        let with_remote_write =
+            r#"{"prometheus": {"remote_write": {"url": "http://localhost:1"}}}"#;
+        let plain = page(r#"{"prometheus": {}}"#, 600);
+        assert_eq!(plain, page(with_remote_write, 600));
+        assert_ne!(plain, page(r#"{"prometheus": {}}"#, 601));
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::de::DeserializeOwned;
 
 use crate::Forwarder;
-use crate::payload::Batch;
+use crate::delivery::payload::Batch;
 use model::testing::snapshot_of;
 use model::{Point, Snapshot};
 
@@ -53,7 +53,7 @@ pub fn assert_payloads_follow_points(forwarder: &mut dyn Forwarder, snapshot: &S
     let mut encode = |points: &[Point]| {
         let mut batch = Batch::default();
         forwarder.encode(&snapshot_of(points.to_vec()), &mut batch);
-        let payload = |payload: crate::payload::Payload<'_>| {
+        let payload = |payload: crate::delivery::payload::Payload<'_>| {
             (payload.points as usize, payload.key.to_vec(), payload.bytes.to_vec())
         };
         batch.pending().map(payload).collect::<Vec<_>>()

@@ -1,14 +1,14 @@
-//! Whether the process is well: `/healthz`.
+//! `/healthz`: whether windows are closed in time.
 
 use std::time::Duration;
 
 use engine::aggregator::windows::WindowCounts;
 
-/// How much longer than two windows it may take until one is closed: listeners have 5 s to hand over
-/// what they have, and a large window takes a while.
+/// Time that may pass without a closed window, beyond two windows: listeners have 5 s to hand over
+/// their samples, and a large window takes a while.
 const SLACK: Duration = Duration::from_secs(15);
 
-/// What is wrong with the pipeline, if anything is.
+/// The reason why the pipeline is unhealthy, if it is.
 pub(super) fn complaint(windows: &WindowCounts) -> Option<String> {
     let limit = windows.interval * 2 + SLACK;
     (windows.silent_for > limit).then(|| {
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipeline_without_windows_is_not_well() {
+    fn a_pipeline_that_closes_no_window_is_unhealthy() {
         let silent_for = |seconds| WindowCounts {
             interval: Duration::from_secs(10),
             closed: 3,

@@ -1,9 +1,9 @@
-//! By which names a browser may ask for what clients sent.
+//! The host names by which a browser may ask for data that clients sent.
 //!
-//! A web page anywhere can have its own name point at 127.0.0.1, and then its script may read what
-//! answers there ("DNS rebinding"). It cannot change the name that it asks for.
+//! Any web page can have its own name resolve to 127.0.0.1, and its script may then read the replies
+//! from there ("DNS rebinding"). It cannot change the name in the request.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -13,37 +13,35 @@ use axum::http::header::HOST;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// The names, besides addresses and `localhost`. A clone shares them.
+/// The names that are allowed besides addresses and `localhost`. A clone shares them.
 #[derive(Clone, Debug)]
 pub(super) struct Hosts(Arc<Mutex<Vec<String>>>);
 
 impl Hosts {
-    /// Those of the configuration, and that of this host.
+    /// The configured names, and the name of this host.
     pub(super) fn new(configured: &[String]) -> Self {
         let hosts = Self(Arc::default());
         hosts.replace(configured);
         hosts
     }
 
-    /// Others, for all that share these.
+    /// Replaces the configured names, in all clones.
     pub(super) fn replace(&self, configured: &[String]) {
         let node = rustix::system::uname();
         let node = node.nodename().to_string_lossy().into_owned();
-        *self.lock() = configured.iter().cloned().chain([node]).collect();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.lock()
+        *self.0.lock() = configured.iter().cloned().chain([node]).collect();
     }
 
     fn has(&self, host: &str) -> bool {
         let name = name_of(host);
         let is_local = name.eq_ignore_ascii_case("localhost");
-        is_local || is_address(name) || self.lock().iter().any(|own| own.eq_ignore_ascii_case(name))
+        is_local
+            || is_address(name)
+            || self.0.lock().iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 }
 
-/// Refuses a request by a name that is not this host's. A program that names none is no browser.
+/// Refuses a request by a foreign name. A request without a host comes from no browser.
 pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
     let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or_default());
     if host.is_none_or(|host| hosts.has(host)) {
@@ -71,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_own_names_are_let_in_and_no_other() {
+    fn addresses_and_names_of_this_host_are_allowed_and_no_others() {
         let hosts = Hosts::new(&["Metrics.Example.net".to_owned()]);
         for host in [
             "127.0.0.1",

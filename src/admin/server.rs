@@ -1,4 +1,4 @@
-//! The endpoint's HTTP server: whoever connects can hold little, and not for long.
+//! The HTTP server of the endpoint. It bounds what a client can hold, and for how long.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,41 +18,41 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{debug, error};
 
-/// Connections at a time. Further ones wait in the kernel until one of these ends.
+/// Most open connections. Further ones wait in the kernel until one of these ends.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a request's head may take, and a connection wait for its next request.
+/// How long the head of a request may take, and a connection may wait for its next request.
 const HEAD_MAX: Duration = Duration::from_secs(5);
-/// How long a request's head may be.
+/// Longest head of a request.
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// After this long the next reply is the last one of its connection. A browser opens another.
+/// Age from which the next reply is the last of its connection. A browser opens another one.
 const CONNECTION_MAX: Duration = Duration::from_secs(60);
-/// How long that may take.
+/// How long that reply may take.
 const LAST_REPLY_MAX: Duration = Duration::from_secs(5);
-/// How long the reader of a long reply may read nothing.
+/// How long the client of a long reply may read nothing.
 const STALL_MAX: Duration = Duration::from_secs(10);
-/// How often it is looked at whether a connection has been there for too long.
+/// Pause between two checks of the age of a connection.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long not to accept after an error, such as no descriptor being left.
+/// Pause after a failed accept, such as for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Says of a reply, as an extension of it, that it may take as long as its reader reads it. It is the
-/// last of its connection.
+/// An extension of a reply that may take as long as its client reads. The reply is the last of its
+/// connection.
 #[derive(Clone, Debug)]
-pub(super) struct LongReply(Arc<Progress>);
+pub(super) struct LongReply(Arc<ReplyProgress>);
 
 #[derive(Debug)]
-struct Progress {
+struct ReplyProgress {
     began: Instant,
-    /// When there was last room for more of it, in milliseconds since it began.
+    /// When the client last made room, in milliseconds since the beginning.
     latest_ms: AtomicU64,
 }
 
 impl LongReply {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Progress { began: Instant::now(), latest_ms: AtomicU64::new(0) }))
+        Self(Arc::new(ReplyProgress { began: Instant::now(), latest_ms: AtomicU64::new(0) }))
     }
 
-    /// Notes that its reader has made room for more.
+    /// Notes that the client has made room.
     pub(super) fn progress(&self) {
         let now_ms = self.0.began.elapsed().as_millis() as u64;
         self.0.latest_ms.store(now_ms, Ordering::Relaxed);
@@ -64,11 +64,11 @@ impl LongReply {
     }
 }
 
-/// Serves until it is dropped, with all its connections.
+/// Serves until the future is dropped, and closes all connections then.
 pub(super) async fn serve(socket: TcpListener, router: Router) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
-    // It is never closed, so there always comes a place.
+    // The semaphore is never closed, so this never fails.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         while connections.try_join_next().is_some() {}
         match socket.accept().await {
@@ -99,7 +99,7 @@ async fn connection(stream: TcpStream, router: Router) {
                 let _is_the_only_one = long.set(reply);
             }
             if began.elapsed() > CONNECTION_MAX {
-                // Said with a reply and not by closing, which could cross the next request.
+                // In a header: a close without notice could cross the next request.
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(reply)
@@ -110,7 +110,7 @@ async fn connection(stream: TcpStream, router: Router) {
         .header_read_timeout(HEAD_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    // Whoever does not read is cut off.
+    // Cuts off a client that does not read.
     let too_long = async {
         loop {
             tokio::time::sleep(LOOK).await;

@@ -13,25 +13,25 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::{Body as HttpBody, Bytes, Frame};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::Shared;
 use super::server::LongReply;
+use super::state::AdminState;
 use engine::listener::tap::event;
 use engine::listener::tap::filter::TapQuery;
 use engine::listener::tap::taps::{Subscription, TapCounts, TapRefused};
 
-/// How often waiting events are sent, those of one moment together.
+/// Pause between two frames: events that wait are sent together.
 const TICK: Duration = Duration::from_millis(50);
-/// How often it is told what became of the messages. So a client also notices that the daemon is
-/// gone, and the daemon that the client is.
+/// Pause between two counts events. They also tell the client that the daemon is alive, and the
+/// daemon that the client is.
 const COUNTS: Duration = Duration::from_secs(1);
-/// Most bytes that are sent together, and an event.
+/// Size from which a frame takes no further event.
 const FRAME_BYTES: usize = 64 << 10;
-/// Browsers say where a script is from that asks: those of other sites have no business here, even
-/// where they cannot read what is answered.
+/// The header in which a browser says where a request comes from. Scripts of other sites are refused
+/// even though they could not read the reply.
 const SITE: &str = "sec-fetch-site";
 
 pub(super) async fn stream(
-    State(Shared { observed, .. }): State<Shared>,
+    State(AdminState { runtime, .. }): State<AdminState>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
@@ -44,44 +44,52 @@ pub(super) async fn stream(
         Ok(query) => query,
         Err(words) => return refusal(StatusCode::BAD_REQUEST, &words),
     };
-    let subscription = match observed.taps.join(query) {
-        Ok(subscription) => subscription,
-        Err(TapRefused::TooMany(0)) => {
-            let words = "taps are turned off: see `admin: {tap: {max_clients}}`";
-            return refusal(StatusCode::FORBIDDEN, words);
-        }
-        Err(TapRefused::TooMany(max)) => {
-            let words = format!(
-                "there are as many taps as `admin: {{tap: {{max_clients}}}}` allows: {max}"
-            );
-            return refusal(StatusCode::TOO_MANY_REQUESTS, &words);
-        }
-        Err(TapRefused::Stopping) => {
-            return refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon stops");
-        }
-    };
-    let start = event::start(&observed.instance, subscription.rate());
+    match runtime.taps.join(query) {
+        Ok(subscription) => events(subscription, &runtime.instance),
+        Err(refused) => turn_away(refused),
+    }
+}
+
+/// The reply that lasts as long as the client reads it.
+fn events(subscription: Subscription, instance: &str) -> Response {
+    let start = event::start(instance, subscription.rate());
     let reply = LongReply::new();
     let body = Body::new(TapBody::new(subscription, start, reply.clone()));
-    // A connection is given to this alone: nothing comes behind it.
+    // The connection ends with this reply.
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CONNECTION, "close")];
     let mut response = (headers, body).into_response();
     response.extensions_mut().insert(reply);
     response
 }
 
+fn turn_away(refused: TapRefused) -> Response {
+    match refused {
+        TapRefused::TooMany(0) => {
+            let words = "taps are turned off: see `admin: {tap: {max_clients}}`";
+            refusal(StatusCode::FORBIDDEN, words)
+        }
+        TapRefused::TooMany(max) => {
+            let words = format!(
+                "there are as many taps as `admin: {{tap: {{max_clients}}}}` allows: {max}"
+            );
+            refusal(StatusCode::TOO_MANY_REQUESTS, &words)
+        }
+        TapRefused::Stopping => refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon stops"),
+    }
+}
+
 fn refusal(status: StatusCode, words: &str) -> Response {
     (status, format!("{words}\n")).into_response()
 }
 
-/// The events of a client, as long as it reads them.
+/// The events for one client.
 struct TapBody {
     subscription: Subscription,
     reply: LongReply,
     tick: Interval,
     /// The first event, until it is sent.
     start: Option<Bytes>,
-    /// Whether more waits than was sent together.
+    /// Whether events are left that did not fit into the latest frame.
     has_more: bool,
     counted: TapCounts,
     counted_at: Instant,
@@ -104,9 +112,10 @@ impl TapBody {
         }
     }
 
-    /// What waits, up to the bytes of a frame.
+    /// The next frame: the events that wait, and the counts when they are due.
     fn gather(&mut self) -> Vec<u8> {
-        // Asked first: what comes before the end, or is counted as shown, is in the queue then.
+        // In this order: an event that is counted as shown, or that precedes the end, is in the queue
+        // by now.
         let is_closing = self.subscription.is_closing();
         let counts = self.subscription.counts();
         let mut frame = Vec::new();
@@ -141,7 +150,7 @@ impl HttpBody for TapBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        // It is asked for more when there is room, that is when the client reads.
+        // The server polls when its buffer has room, that is when the client reads.
         self.reply.progress();
         if let Some(start) = self.start.take() {
             return Poll::Ready(Some(Ok(Frame::data(start))));

@@ -1,242 +1,114 @@
-//! What `/api/v1/top` says: which metrics, tag keys and senders there is most of.
+//! The reply of `/api/v1/top`: the metrics, tag keys and senders with the most samples, values and
+//! messages.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use api::top::{
+    MetricRanking, ROWS_MAX, SenderRanking, SentCounts, TagKeyRanking, Top, TopMetric, TopPart,
+    TopQuery, TopSender, TopSort, TopTagKey,
+};
 use tokio::sync::Mutex;
 use tracing::error;
 
 use crate::config::admin::TopConfig;
-use crate::runtime::Observed;
+use crate::runtime::RuntimeState;
 use basics::largest::largest;
 use basics::time::rfc3339_ms;
-use engine::aggregator::activity::{GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX, TopMetrics};
+use engine::aggregator::activity::{
+    GROWTH_WINDOWS, MetricActivity, TOP_METRICS_MAX, WindowTopMetrics,
+};
 use engine::aggregator::registry::Registry;
-use engine::aggregator::tags;
+use engine::aggregator::tags::TagCardinality;
 use engine::listener::senders::SenderTraffic;
 
-/// Rows of each list unless somebody asks for another number, at most [`TOP_METRICS_MAX`].
-const LIMIT: usize = 100;
-/// What the tags were is told again for so long: to look at a million series takes a while.
-const TAGS_KEPT: Duration = Duration::from_secs(10);
-/// And for so many times as long as the look took.
-const TAGS_KEPT_TIMES: u32 = 20;
-/// A look at the tags ends after this long, wherever it is.
-const TAGS_LOOK_MAX: Duration = Duration::from_secs(5);
+/// How long a scan of the tags is used at least: scanning a million series takes a while.
+const SCAN_KEPT: Duration = Duration::from_secs(10);
+/// How long it is used as a multiple of the time that it took.
+const SCAN_KEPT_TIMES: u32 = 20;
+/// A scan ends after this time, complete or not.
+const SCAN_MAX: Duration = Duration::from_secs(5);
 
-/// What stands behind the `?`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Asked {
-    limit: usize,
-    sort: Sort,
-    parts: String,
-}
+// What the aggregator keeps is what a query may ask for.
+const _: () = assert!(ROWS_MAX == TOP_METRICS_MAX);
 
-impl Default for Asked {
-    fn default() -> Self {
-        Self { limit: LIMIT, sort: Sort::default(), parts: "metrics,tag_keys,senders".to_owned() }
-    }
-}
-
-/// By what metrics are sorted.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Sort {
-    /// Samples in the last window.
-    #[default]
-    Samples,
-    /// Series.
-    Series,
-    /// Series that are new.
-    NewSeries,
-}
-
-/// All that was asked for.
-#[derive(Debug, Serialize)]
-pub(super) struct Top {
-    instance: String,
-    uptime_s: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metrics: Option<Metrics>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tag_keys: Option<TagKeys>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    senders: Option<Senders>,
-}
-
-/// As of the last window.
-#[derive(Debug, Serialize)]
-struct Metrics {
-    window_end: Option<String>,
-    interval_s: f64,
-    new_within_s: f64,
-    total: u64,
-    window_samples: u64,
-    sort: Sort,
-    top: Vec<Metric>,
-}
-
-#[derive(Debug, Serialize)]
-struct Metric {
-    name: String,
-    samples: u64,
-    window_samples: u64,
-    series: u64,
-    new_series: u64,
-    overflowed: u64,
-}
-
-/// As of the latest look at all series.
-#[derive(Clone, Debug, Serialize)]
-struct TagKeys {
-    age_s: f64,
-    took_s: f64,
-    series: u64,
-    is_complete: bool,
-    other_keys: u64,
-    top: Vec<TagKey>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct TagKey {
-    key: String,
-    values: u64,
-    series: u64,
-}
-
-/// Since somebody began to ask for them.
-#[derive(Debug, Serialize)]
-struct Senders {
-    counted_for_s: f64,
-    top: Vec<Sender>,
-    others: Row,
-}
-
-#[derive(Debug, Serialize)]
-struct Sender {
-    listener: String,
-    sender: String,
-    #[serde(flatten)]
-    row: Row,
-}
-
-#[derive(Debug, Serialize)]
-struct Row {
-    datagrams: u64,
-    bytes: u64,
-    messages: u64,
-    rejected: u64,
-}
-
-/// Answers, and keeps what the tags were for a while.
+/// Answers queries, and keeps the latest scan of the tags.
 #[derive(Debug, Default)]
 pub(super) struct TopView {
-    /// The lock is held during a look, so that there is one at a time.
-    tags: Mutex<Option<TagsLook>>,
+    /// The lock is held during a scan, so that only one runs at a time.
+    scan: Mutex<Option<TagScan>>,
 }
 
 #[derive(Debug)]
-struct TagsLook {
+struct TagScan {
     at: Instant,
     took: Duration,
-    tags: TagKeys,
+    keys: TagKeyRanking,
 }
 
-/// What is wrong with a question.
-type Refused = (StatusCode, String);
+impl TagScan {
+    fn is_old(&self) -> bool {
+        self.at.elapsed() > SCAN_KEPT.max(self.took * SCAN_KEPT_TIMES)
+    }
+}
 
 impl TopView {
-    pub(super) async fn answer(&self, asked: &Asked, observed: &Observed) -> Result<Top, Refused> {
-        if asked.limit == 0 || asked.limit > TOP_METRICS_MAX {
-            return Err(refused(&format!("limit must be 1 to {TOP_METRICS_MAX}")));
+    /// Answers a query.
+    ///
+    /// # Errors
+    /// What is wrong with the query, and what is allowed.
+    pub(super) async fn answer(
+        &self,
+        query: &TopQuery,
+        runtime: &RuntimeState,
+    ) -> Result<Top, String> {
+        let limit = query.limit;
+        if limit == 0 || limit > ROWS_MAX {
+            return Err(format!("limit must be 1 to {ROWS_MAX}"));
         }
-        let running = observed.configured.running();
+        let running = runtime.config.current();
         let TopConfig { max_tag_keys, max_senders } = running.config.admin.top;
-        let (mut metrics, mut tag_keys, mut senders) = (None, None, None);
-        for part in asked.parts.split(',') {
+        let uptime_s = runtime.started.elapsed().as_secs_f64();
+        let mut top = Top { instance: runtime.instance.clone(), uptime_s, ..Top::default() };
+        for part in query.parts.split(',') {
+            let part = TopPart::from_word(part)
+                .ok_or("parts are metrics, tag_keys and senders, with commas")?;
             match part {
-                "metrics" => metrics = Some(Metrics::of(observed, asked)),
-                "tag_keys" => {
-                    tag_keys = Some(self.tags(&observed.registry, max_tag_keys, asked.limit).await);
+                TopPart::Metrics => top.metrics = Some(metrics(runtime, query)),
+                TopPart::TagKeys => {
+                    let keys = self.tag_keys(&runtime.registry, max_tag_keys, limit).await;
+                    top.tag_keys = Some(keys);
                 }
-                "senders" => senders = Some(senders_of(observed, max_senders, asked.limit)),
-                _ => return Err(refused("parts are metrics, tag_keys and senders, with commas")),
+                TopPart::Senders => top.senders = Some(senders(runtime, max_senders, limit)),
             }
         }
-        let uptime_s = observed.started.elapsed().as_secs_f64();
-        Ok(Top { instance: observed.instance.clone(), uptime_s, metrics, tag_keys, senders })
+        Ok(top)
     }
 
-    async fn tags(&self, registry: &Arc<Registry>, most: usize, limit: usize) -> TagKeys {
-        let mut kept = self.tags.lock().await;
-        let is_old =
-            |look: &TagsLook| look.at.elapsed() > TAGS_KEPT.max(look.took * TAGS_KEPT_TIMES);
-        if kept.as_ref().is_none_or(is_old) {
+    async fn tag_keys(&self, registry: &Arc<Registry>, most: usize, limit: usize) -> TagKeyRanking {
+        let mut kept = self.scan.lock().await;
+        if kept.as_ref().is_none_or(TagScan::is_old) {
             let registry = Arc::clone(registry);
-            // The runtime's threads have forwarders to run.
-            match tokio::task::spawn_blocking(move || look_at_tags(&registry, most)).await {
-                Ok(look) => *kept = Some(look),
+            // The threads of the runtime have forwarders to run.
+            match tokio::task::spawn_blocking(move || scan_tags(&registry, most)).await {
+                Ok(scan) => *kept = Some(scan),
                 Err(error) => error!(%error, "cannot look at the tags"),
             }
         }
-        let Some(look) = &*kept else { return TagKeys::none() };
-        let age_s = look.at.elapsed().as_secs_f64();
-        let top = look.tags.top.iter().take(limit).cloned().collect();
-        TagKeys { age_s, top, ..look.tags }
+        let Some(scan) = &*kept else { return TagKeyRanking::default() };
+        let age_s = scan.at.elapsed().as_secs_f64();
+        let top = scan.keys.top.iter().take(limit).cloned().collect();
+        TagKeyRanking { age_s, top, ..scan.keys }
     }
 }
 
-fn senders_of(observed: &Observed, most: usize, limit: usize) -> Senders {
-    let parts = observed.parts.now();
-    let (mut counted_for, mut others) = (Duration::ZERO, SenderTraffic::default());
-    let mut by_sender: BTreeMap<(&str, String), SenderTraffic> = BTreeMap::new();
-    if most > 0 {
-        for stats in &parts.listeners {
-            let seen = stats.senders().report(most);
-            counted_for = counted_for.max(seen.counted_for);
-            others.add(&seen.others);
-            for (who, sent) in seen.by_sender {
-                // Threads of one listener share its name, and may share a sender.
-                by_sender.entry((stats.label(), who.to_string())).or_default().add(&sent);
-            }
-        }
-    }
-    let counted = by_sender.iter().map(|(who, sent)| (sent.messages, (who, sent)));
-    let most = largest(counted, limit, |(who, sent)| (who, sent.bytes));
-    let top: Vec<_> = most
-        .into_iter()
-        .filter_map(|(_, (who, _))| Some((who.clone(), by_sender.get(who)?)))
-        .map(|((listener, sender), sent)| Sender {
-            listener: listener.to_owned(),
-            sender,
-            row: Row::of(sent),
-        })
-        .collect();
-    if by_sender.len() > top.len() {
-        for (who, sent) in &by_sender {
-            let is_shown = top.iter().any(|one| one.listener == who.0 && one.sender == who.1);
-            if !is_shown {
-                others.add(sent);
-            }
-        }
-    }
-    Senders { counted_for_s: counted_for.as_secs_f64(), top, others: Row::of(&others) }
-}
-
-fn refused(words: &str) -> Refused {
-    (StatusCode::BAD_REQUEST, format!("{words}\n"))
-}
-
-/// Looks at all series, some at a time: a listener that meets a new one waits for none of this.
-fn look_at_tags(registry: &Registry, most: usize) -> TagsLook {
+/// Scans all series, some at a time: a listener that meets a new series does not wait for the scan.
+fn scan_tags(registry: &Registry, most: usize) -> TagScan {
     let at = Instant::now();
-    let (mut keys, mut next) = (tags::TagCardinality::new(most), Some(0));
+    let (mut keys, mut next) = (TagCardinality::new(most), Some(0));
     while let Some(from) = next
-        && at.elapsed() < TAGS_LOOK_MAX
+        && at.elapsed() < SCAN_MAX
     {
         let (some, then) = registry.series_page(from);
         some.iter().for_each(|series| keys.add(series));
@@ -244,71 +116,87 @@ fn look_at_tags(registry: &Registry, most: usize) -> TagsLook {
     }
     let top = keys.by_values().into_iter();
     let took = at.elapsed();
-    let tags = TagKeys {
+    let keys = TagKeyRanking {
+        age_s: 0.0,
         took_s: took.as_secs_f64(),
         series: keys.series(),
         is_complete: next.is_none(),
         other_keys: keys.other_keys(),
         top: top
-            .map(|one| TagKey { key: one.key, values: one.values, series: one.series })
+            .map(|one| TopTagKey { key: one.key, values: one.values, series: one.series })
             .collect(),
-        ..TagKeys::none()
     };
-    TagsLook { at, took, tags }
+    TagScan { at, took, keys }
 }
 
-impl Metrics {
-    fn of(observed: &Observed, asked: &Asked) -> Self {
-        let interval_s = observed.windows.counts().interval.as_secs_f64();
-        let busiest = observed.windows.top_metrics();
-        let rows = busiest.as_deref().map_or(&[][..], |busiest| sorted(busiest, asked.sort));
-        let rows = &rows[..rows.len().min(asked.limit)];
-        let overflowed = observed.registry.overflowed(rows.iter().map(MetricActivity::name));
-        let busiest = busiest.as_deref();
-        Self {
-            window_end: busiest.map(|busiest| rfc3339_ms(busiest.end_ms)),
-            interval_s,
-            new_within_s: interval_s * GROWTH_WINDOWS as f64,
-            total: busiest.map_or(0, |busiest| busiest.metrics),
-            window_samples: busiest.map_or(0, |busiest| busiest.window_samples),
-            sort: asked.sort,
-            top: rows.iter().zip(overflowed).map(|(row, folded)| Metric::of(row, folded)).collect(),
+/// Counts by listener and sender.
+type BySender<'a> = BTreeMap<(&'a str, String), SenderTraffic>;
+
+fn senders(runtime: &RuntimeState, most: usize, limit: usize) -> SenderRanking {
+    let components = runtime.components.now();
+    let (mut counted_for, mut others) = (Duration::ZERO, SenderTraffic::default());
+    let mut by_sender = BySender::new();
+    if most > 0 {
+        for stats in &components.listeners {
+            let seen = stats.senders().report(most);
+            counted_for = counted_for.max(seen.counted_for);
+            others.add(&seen.others);
+            for (sender, sent) in seen.by_sender {
+                // The threads of one listener share its name, and may share a sender.
+                by_sender.entry((stats.label(), sender.to_string())).or_default().add(&sent);
+            }
         }
+    }
+    let counted = by_sender.iter().map(|(key, sent)| (sent.messages, key));
+    let mut top = Vec::new();
+    for (_, key) in largest(counted, limit, Clone::clone) {
+        if let Some(sent) = by_sender.remove(&key) {
+            let (listener, sender) = (key.0.to_owned(), key.1);
+            top.push(TopSender { listener, sender, sent: counts(&sent) });
+        }
+    }
+    by_sender.values().for_each(|sent| others.add(sent));
+    SenderRanking { counted_for_s: counted_for.as_secs_f64(), top, others: counts(&others) }
+}
+
+fn counts(sent: &SenderTraffic) -> SentCounts {
+    let SenderTraffic { datagrams, bytes, messages, rejected } = *sent;
+    SentCounts { datagrams, bytes, messages, rejected }
+}
+
+fn metrics(runtime: &RuntimeState, query: &TopQuery) -> MetricRanking {
+    let interval_s = runtime.windows.counts().interval.as_secs_f64();
+    let window = runtime.windows.top_metrics();
+    let rows = window.as_deref().map_or(&[][..], |window| sorted(window, query.sort));
+    let rows = &rows[..rows.len().min(query.limit)];
+    let overflowed = runtime.registry.overflowed(rows.iter().map(MetricActivity::name));
+    let window = window.as_deref();
+    MetricRanking {
+        window_end: window.map(|window| rfc3339_ms(window.end_ms)),
+        interval_s,
+        new_within_s: interval_s * GROWTH_WINDOWS as f64,
+        total: window.map_or(0, |window| window.metrics),
+        window_samples: window.map_or(0, |window| window.window_samples),
+        sort: query.sort.as_str().to_owned(),
+        top: rows.iter().zip(overflowed).map(|(row, overflowed)| metric(row, overflowed)).collect(),
     }
 }
 
-fn sorted(busiest: &TopMetrics, sort: Sort) -> &[MetricActivity] {
+fn sorted(window: &WindowTopMetrics, sort: TopSort) -> &[MetricActivity] {
     match sort {
-        Sort::Samples => &busiest.by_samples,
-        Sort::Series => &busiest.by_series,
-        Sort::NewSeries => &busiest.by_new_series,
+        TopSort::Samples => &window.by_samples,
+        TopSort::Series => &window.by_series,
+        TopSort::NewSeries => &window.by_new_series,
     }
 }
 
-impl Metric {
-    fn of(metric: &MetricActivity, overflowed: u64) -> Self {
-        Self {
-            name: metric.name().to_owned(),
-            samples: metric.samples,
-            window_samples: metric.window_samples,
-            series: metric.series,
-            new_series: metric.new_series,
-            overflowed,
-        }
-    }
-}
-
-impl TagKeys {
-    /// As long as nobody has looked.
-    fn none() -> Self {
-        let top = Vec::new();
-        Self { age_s: 0.0, took_s: 0.0, series: 0, is_complete: false, other_keys: 0, top }
-    }
-}
-
-impl Row {
-    fn of(sent: &SenderTraffic) -> Self {
-        let SenderTraffic { datagrams, bytes, messages, rejected } = *sent;
-        Self { datagrams, bytes, messages, rejected }
+fn metric(metric: &MetricActivity, overflowed: u64) -> TopMetric {
+    TopMetric {
+        name: metric.name().to_owned(),
+        samples: metric.samples,
+        window_samples: metric.window_samples,
+        series: metric.series,
+        new_series: metric.new_series,
+        overflowed,
     }
 }

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use forwarders::advice::advice;
-use forwarders::delivery::driver::Destination;
+use forwarders::delivery::destination::Destination;
 
 use crate::commands::kamailio as command;
 use crate::commands::reload;
-use crate::config::{self, Loaded};
+use crate::config::{self, ConfigFile};
 use kamailio::{KamailioSection, poller};
 
 /// `tallyd check`.
@@ -35,7 +35,7 @@ pub struct CheckArgs {
 #[must_use]
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub fn command(args: &CheckArgs) -> ExitCode {
-    let (loaded, destinations) = match config::prepare(args.config.path(), "check") {
+    let (loaded, destinations) = match config::load_and_build(args.config.path(), "check") {
         Ok(prepared) => prepared,
         Err(error) => {
             eprintln!("{error}");
@@ -56,7 +56,7 @@ pub fn command(args: &CheckArgs) -> ExitCode {
 
 /// Prints what a reload of the running daemon would change; whether it could be done.
 #[allow(clippy::print_stdout, clippy::print_stderr)]
-fn diff(args: &CheckArgs, loaded: &Loaded) -> bool {
+fn diff(args: &CheckArgs, loaded: &ConfigFile) -> bool {
     let admin = reload::admin_of(args.admin.as_deref(), &args.config);
     let forecast = match admin.and_then(|admin| admin.forecast()) {
         Ok(forecast) => forecast,
@@ -66,7 +66,7 @@ fn diff(args: &CheckArgs, loaded: &Loaded) -> bool {
         }
     };
     let same = |file: &Path| fs::canonicalize(file).ok();
-    let reads = forecast.file.as_deref();
+    let reads = forecast.file.as_deref().map(Path::new);
     if reads.and_then(same) != same(Path::new(loaded.source.name())) {
         let reads = reads.map_or("none".into(), Path::to_string_lossy);
         eprintln!("the daemon there reads another file: {reads}");
@@ -79,8 +79,8 @@ fn diff(args: &CheckArgs, loaded: &Loaded) -> bool {
     forecast.error.is_none()
 }
 
-fn summary(loaded: &Loaded, destinations: &[Destination]) -> String {
-    let Loaded { config, listeners, source, .. } = loaded;
+fn summary(loaded: &ConfigFile, destinations: &[Destination]) -> String {
+    let ConfigFile { config, listeners, source, .. } = loaded;
     let listeners: Vec<String> = listeners.iter().map(ToString::to_string).collect();
     let names: Vec<&str> =
         destinations.iter().map(|destination| destination.common.name.as_str()).collect();

@@ -8,11 +8,14 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use api::path::DEFAULT_URL;
+use api::reload::LastReload;
+use api::status::Status;
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
 use crate::commands::client::configured;
-use crate::commands::client::ledger::{Admin, DEFAULT_ADMIN, LedgerError, Reload, Status};
+use crate::commands::client::ledger::{AdminClient, LedgerError};
 use crate::config::{self, LoadError};
 
 /// `tallyd reload`.
@@ -37,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a reload did not come about, or is not known to have.
 #[derive(Debug, Error)]
-enum ReloadError {
+enum ReloadCommandError {
     #[error(
         "{0}; a daemon whose `admin: {{listen}}` is elsewhere needs --admin, one without needs --pid"
     )]
@@ -64,11 +67,11 @@ enum ReloadError {
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub fn command(args: &ReloadArgs) -> ExitCode {
     match reload(args) {
-        Ok(Some(Reload { error: None, changes, .. })) => {
+        Ok(Some(LastReload { error: None, changes, .. })) => {
             println!("{}", words("reloaded", &changes));
             ExitCode::SUCCESS
         }
-        Ok(Some(Reload { error: Some(error), .. })) => {
+        Ok(Some(LastReload { error: Some(error), .. })) => {
             eprintln!("refused, nothing was changed:\n{error}");
             ExitCode::FAILURE
         }
@@ -95,26 +98,27 @@ pub fn words(what: &str, changes: &[String]) -> String {
 
 /// Where a daemon with this configuration answers; the usual place if that cannot be read, as it may
 /// be just what is wrong.
-pub(crate) fn admin_of(named: Option<&str>, args: &ConfigArgs) -> Result<Admin, LedgerError> {
+pub(crate) fn admin_of(named: Option<&str>, args: &ConfigArgs) -> Result<AdminClient, LedgerError> {
     let loaded = config::load(args.path()).ok();
     let url = configured::admin(named, loaded.as_ref());
-    Admin::new(url.as_deref().unwrap_or(DEFAULT_ADMIN))
+    AdminClient::new(url.as_deref().unwrap_or(DEFAULT_URL))
 }
 
 /// Tells the daemon and waits; `None` if nobody says what came of it.
-fn reload(args: &ReloadArgs) -> Result<Option<Reload>, ReloadError> {
-    let admin = admin_of(args.admin.as_deref(), &args.config).map_err(ReloadError::NoDaemon)?;
+fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
+    let admin =
+        admin_of(args.admin.as_deref(), &args.config).map_err(ReloadCommandError::NoDaemon)?;
     let before = match (admin.status(), args.pid) {
         (Ok(status), _) => status,
         (Err(_), Some(pid)) => return tell(pid).map(|()| None),
         (Err(error), None) => {
             let wrong = config::load(args.config.path()).err().filter(|_| args.admin.is_none());
-            return Err(wrong.map_or(ReloadError::NoDaemon(error), ReloadError::File));
+            return Err(wrong.map_or(ReloadCommandError::NoDaemon(error), ReloadCommandError::File));
         }
     };
     let pid = args.pid.unwrap_or(before.process.pid);
     if args.pid.is_none() && !is_tallyd(pid) {
-        return Err(ReloadError::NotHere(pid));
+        return Err(ReloadCommandError::NotHere(pid));
     }
     tell(pid)?;
     // Its endpoint may be elsewhere now.
@@ -126,23 +130,23 @@ fn reload(args: &ReloadArgs) -> Result<Option<Reload>, ReloadError> {
             (Err(_), Some(moved)) => moved.status(),
             (status, _) => status,
         };
-        let status = status.map_err(ReloadError::Ended)?;
+        let status = status.map_err(ReloadCommandError::Ended)?;
         if status.instance == before.instance && count(&status) > count(&before) {
             return Ok(status.reload.last);
         }
     }
-    Err(ReloadError::Silent)
+    Err(ReloadCommandError::Silent)
 }
 
 fn count(status: &Status) -> u64 {
     status.reload.applied + status.reload.refused
 }
 
-fn tell(pid: u32) -> Result<(), ReloadError> {
+fn tell(pid: u32) -> Result<(), ReloadCommandError> {
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let told =
         process.map_or(Err(rustix::io::Errno::SRCH), |process| kill_process(process, Signal::HUP));
-    told.map_err(|source| ReloadError::Signal { pid, source })
+    told.map_err(|source| ReloadCommandError::Signal { pid, source })
 }
 
 /// A signal for another process would do harm: most end when they hear of it.

@@ -71,7 +71,7 @@ pub struct SpoolRemoveArgs {
 
 /// A file in a spool.
 #[derive(Debug, Serialize)]
-struct Entry {
+struct SpoolEntry {
     /// The destination's folder, which is its name unless that has unusual characters.
     forwarder: String,
     file: String,
@@ -88,7 +88,7 @@ struct Entry {
 
 /// What `remove` did.
 #[derive(Debug, Default, Serialize)]
-struct Removed {
+struct SpoolSum {
     files: u64,
     points: u64,
     bytes: u64,
@@ -146,7 +146,7 @@ fn list(
         "FORWARDER", "START", "POINTS", "BYTES", "AGE"
     );
     for entry in &entries {
-        let Entry { forwarder, file, start, age_s, points, bytes, quarantine, .. } = entry;
+        let SpoolEntry { forwarder, file, start, age_s, points, bytes, quarantine, .. } = entry;
         let start = start.as_deref().unwrap_or("-");
         let points = points.map_or("-".to_owned(), |points| points.to_string());
         let age = age_s.map_or("-".to_owned(), age);
@@ -167,15 +167,15 @@ fn count(number: u64, one: &str) -> String {
 }
 
 /// A line for each destination and for the quarantine.
-fn totals(entries: &[Entry]) -> String {
-    let mut totals = BTreeMap::<(&str, bool), Removed>::new();
+fn totals(entries: &[SpoolEntry]) -> String {
+    let mut totals = BTreeMap::<(&str, bool), SpoolSum>::new();
     for entry in entries {
         let total = totals.entry((&entry.forwarder, entry.quarantine.is_some())).or_default();
         total.files += 1;
         total.points += entry.points.unwrap_or(0);
         total.bytes += entry.bytes;
     }
-    let line = |((forwarder, quarantine), Removed { files, points, bytes }): (_, Removed)| {
+    let line = |((forwarder, quarantine), SpoolSum { files, points, bytes }): (_, SpoolSum)| {
         let place = if quarantine { "in quarantine" } else { "wait" };
         let (files, points) = (count(files, "window"), count(points, "point"));
         format!("{forwarder}: {files} with {points}, {bytes} bytes, {place}\n")
@@ -202,17 +202,17 @@ fn remove(
 ) -> Result<(), String> {
     let chosen = if what.files.is_empty() {
         let entries = entries(folder, what.forwarder.as_deref())?;
-        let is_old = |entry: &Entry| {
+        let is_old = |entry: &SpoolEntry| {
             let age_s = entry.age_s.unwrap_or(0);
             what.older_than.is_none_or(|than: Span| age_s > than.get().as_secs())
         };
         entries.into_iter().filter(is_old).collect()
     } else {
-        let found: Result<Vec<Entry>, String> =
+        let found: Result<Vec<SpoolEntry>, String> =
             what.files.iter().map(|file| find(folder, file)).collect();
         found?
     };
-    let mut removed = Removed::default();
+    let mut removed = SpoolSum::default();
     for entry in chosen {
         match fs::remove_file(&entry.path) {
             Ok(()) => {
@@ -228,7 +228,7 @@ fn remove(
     if json {
         return put_json(&removed, out);
     }
-    let Removed { files, points, bytes } = removed;
+    let SpoolSum { files, points, bytes } = removed;
     let (files, points) = (count(files, "window"), count(points, "point"));
     let words = format!("removed {files} with {points}, {bytes} bytes\n");
     out.extend_from_slice(words.as_bytes());
@@ -236,7 +236,7 @@ fn remove(
 }
 
 /// All files of all spools, or of one, in the order of delivery.
-fn entries(folder: &Path, forwarder: Option<&str>) -> Result<Vec<Entry>, String> {
+fn entries(folder: &Path, forwarder: Option<&str>) -> Result<Vec<SpoolEntry>, String> {
     let at = |path: &Path| {
         let path = path.display().to_string();
         move |error: io::Error| format!("{path}: {error}")
@@ -264,13 +264,13 @@ fn entries(folder: &Path, forwarder: Option<&str>) -> Result<Vec<Entry>, String>
                 if let Ok(metadata) = file.metadata()
                     && !metadata.is_dir()
                 {
-                    entries.push(Entry::of(&name, &file.path(), metadata.len(), now_ms));
+                    entries.push(SpoolEntry::of(&name, &file.path(), metadata.len(), now_ms));
                 }
             }
         }
     }
     entries.sort_by(|a, b| {
-        let key = |entry: &Entry| {
+        let key = |entry: &SpoolEntry| {
             (entry.forwarder.clone(), entry.quarantine.is_some(), entry.file.clone())
         };
         key(a).cmp(&key(b))
@@ -278,7 +278,7 @@ fn entries(folder: &Path, forwarder: Option<&str>) -> Result<Vec<Entry>, String>
     Ok(entries)
 }
 
-impl Entry {
+impl SpoolEntry {
     fn of(forwarder: &str, path: &Path, bytes: u64, now_ms: u64) -> Self {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_aside = path.parent().is_some_and(|folder| folder.ends_with("quarantine"));
@@ -306,7 +306,7 @@ impl Entry {
 }
 
 /// What a file's name says; in quarantine a reason stands behind it.
-fn window_of(entry: &Entry) -> Option<FileName> {
+fn window_of(entry: &SpoolEntry) -> Option<FileName> {
     let name = match &entry.quarantine {
         Some(reason) => entry.file.strip_suffix(reason.as_str())?.strip_suffix('.')?,
         None => &entry.file,
@@ -315,9 +315,9 @@ fn window_of(entry: &Entry) -> Option<FileName> {
 }
 
 /// The file that somebody means: a path, or a name that one of the spools has.
-fn find(folder: &Path, file: &str) -> Result<Entry, String> {
+fn find(folder: &Path, file: &str) -> Result<SpoolEntry, String> {
     let path = Path::new(file);
-    let mut found: Vec<Entry> = entries(folder, None)?;
+    let mut found: Vec<SpoolEntry> = entries(folder, None)?;
     found.retain(|entry| {
         let short = Path::new(&entry.forwarder).join(&entry.file);
         entry.path == path || short == path || Path::new(&entry.file) == path

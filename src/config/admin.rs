@@ -1,5 +1,6 @@
-//! `admin`: the section of the HTTP endpoint.
+//! `admin`: the settings of the HTTP endpoint.
 
+use api::path::DEFAULT_PORT;
 use basics::address::Listen;
 use engine::listener::tap::TapConfig;
 use serde::Deserialize;
@@ -8,32 +9,32 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
-    /// `host:port`, or `none` for no endpoint. It has no password: on another address than loopback
-    /// everybody who reaches it can read it. Defaults to `127.0.0.1:9495`.
+    /// `host:port`, or `none` for no endpoint. It has no authentication: at an address other than
+    /// loopback, every client that reaches it can read it. Defaults to `127.0.0.1:9495`.
     pub listen: AdminListen,
-    /// Names of this host by which a browser may ask for the status page and for what clients sent,
-    /// besides addresses, `localhost` and the system's own name. Others are refused: any web page
-    /// could point a name of its own at this address. Defaults to none.
+    /// Names of this host under which a browser may open the status page and read client data, in
+    /// addition to addresses, `localhost` and the system's host name. Requests under other names are
+    /// refused, because any web page can point its domain at this address. Defaults to none.
     pub hosts: Vec<String>,
-    /// What `/api/v1/top` may take.
+    /// Bounds of `/api/v1/top`.
     pub top: TopConfig,
-    /// Who may look on at what listeners receive, live, and what that may cost.
+    /// Bounds of the live taps on the listeners.
     pub tap: TapConfig,
 }
 
-/// Where the endpoint listens.
-pub type AdminListen = Listen<9495>;
+/// The address of the endpoint.
+pub type AdminListen = Listen<DEFAULT_PORT>;
 
-/// `admin.top`: what `/api/v1/top` may take.
+/// `admin.top`: the bounds of `/api/v1/top`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopConfig {
-    /// Tag keys whose values are counted; of further keys only their number is told. Costs up to
-    /// 64 KiB for each key with thousands of values, for as long as somebody asks. Defaults to `500`.
+    /// Number of tag keys whose values are counted; further keys are only counted themselves. A key
+    /// with thousands of values costs up to 64 KiB while clients request it. Defaults to `500`.
     pub max_tag_keys: usize,
-    /// Senders of each listening socket that are told apart, those that send the most; the rest is
-    /// counted together. They are counted while somebody looks at them, which costs a listener that has
-    /// more to do than it can some 6 %. `0` asks for none. Defaults to `256`.
+    /// Number of senders per listening socket that are counted separately, those that send the most;
+    /// the rest is counted together. Counting runs only while a client requests it, and costs an
+    /// overloaded listener about 6 % of its throughput. `0` disables it. Defaults to `256`.
     pub max_senders: usize,
 }
 

@@ -1,8 +1,8 @@
-//! `log`: the section of the log.
+//! `log`: the settings of the daemon's log.
 
 use serde::Deserialize;
 
-/// `log`: what the daemon says about itself.
+/// `log`: level and format of the daemon's log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
@@ -13,30 +13,30 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
-/// How much is logged.
+/// The least severe messages that are logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// What lost data or needs somebody.
+    /// Data was lost, or an operator has to act.
     Error,
-    /// What may need somebody.
+    /// An operator may have to act.
     Warn,
-    /// What an operator wants to know.
+    /// Events of interest to an operator.
     #[default]
     Info,
-    /// What a developer wants to know.
+    /// Events of interest to a developer.
     Debug,
-    /// Everything.
+    /// All events.
     Trace,
 }
 
-/// How it is logged.
+/// The format of a log message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// A line for people.
+    /// A line of text.
     #[default]
     Text,
-    /// A JSON object a line.
+    /// A JSON object on one line.
     Json,
 }

@@ -1,17 +1,23 @@
-//! The configuration file: one YAML file, a superset of the deployed `pystatsd.conf`.
+//! The configuration: one YAML file, in a superset of the format of pystatsd's `pystatsd.conf`.
 //!
-//! Each section's struct stands where it is used; this module puts them together, reads the file
-//! and checks what no section can check alone.
+//! Each section's struct is defined where it is used. This module combines them, reads the file and
+//! performs the checks that span several sections.
+//!
+//! A configuration has three forms: [`Config`] is the deserialized settings, [`ConfigFile`] the
+//! settings after all checks together with their source, and
+//! [`RunningConfig`](crate::runtime::running_config::RunningConfig) the file that the daemon runs
+//! with.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-use std::{env, fs, io};
+use std::{env, io};
 
 use basics::address;
 use basics::units::{ByteSize, Span, between};
-use forwarders::delivery::driver::Destination;
+use forwarders::delivery::destination::Destination;
+use forwarders::naming::PageNaming;
 use forwarders::{BuildContext, ForwardersConfig};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
@@ -26,62 +32,63 @@ use engine::listener::recorder::RecorderContext;
 use engine::listener::{ListenerConfig, ListenerSection};
 use engine::protocol::Limits;
 use kamailio::{self, KamailioSection};
+use model::SeriesNaming;
 use yaml::{ConfigError, Leaves, Source, Spanned};
 
 pub mod admin;
 pub mod log;
 
-/// Where the file is looked for if none is named.
+/// The file that is read if it exists and no other is given.
 const DEFAULT_PATH: &str = "/etc/tallyd/tallyd.yaml";
 const DEFAULT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// Port of the listener that is there without configuration.
+/// Port of the listener that exists without configuration.
 pub(crate) const DEFAULT_PORT: u16 = 5090;
-/// Shortest interval: below, windows cost more than samples.
+/// Shortest interval: windows shorter than this cost more than their samples.
 const INTERVAL_MIN: Span = Span::from_millis(100);
 /// Longest interval.
 const INTERVAL_MAX: Span = Span::from_secs(3600);
 
-/// The whole configuration.
+/// The settings of all sections, as deserialized.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Address of the JSON listener over UDP, or a name of this host. Defaults to `127.0.0.1`.
     pub bind_address: Option<BindAddress>,
-    /// Its port; 0 takes any free one. Defaults to `5090`.
+    /// Port of that listener; 0 picks any free port. Defaults to `5090`.
     pub bind_port: Option<u16>,
     /// Log each window's points instead of sending them. Defaults to `false`.
     pub debug_mode: bool,
-    /// The host's own tags.
+    /// The tags of this host.
     pub agent: AgentConfig,
-    /// Where the points go; with none, to standard output.
+    /// The destinations of the points; without any, standard output.
     pub forwarders: Spanned<ForwardersConfig>,
-    /// Length of a window; windows end on multiples of it on the wall clock. Longer ones make fewer
-    /// points at the cost of seeing less. 100ms to 1h. Defaults to `10s`.
+    /// Length of a window; windows end at multiples of it on the wall clock. Longer windows produce
+    /// fewer points at a coarser resolution. 100ms to 1h. Defaults to `10s`.
     #[serde(deserialize_with = "interval")]
     pub interval: Span,
-    /// Listeners in place of the one at `bind_address` and `bind_port`, or besides it if one of
-    /// these two is given as well. None at all (`[]`) where Kamailio alone is asked.
+    /// Listeners that replace the one at `bind_address` and `bind_port`, or are added to it if one
+    /// of these two keys is present. `[]` for none, if Kamailio is polled.
     pub listeners: Option<Spanned<Vec<Spanned<ListenerSection>>>>,
-    /// Kamailio servers that are asked for their statistics. Defaults to none.
+    /// Kamailio servers to poll for their statistics. Defaults to none.
     pub kamailio: Vec<KamailioSection>,
     /// How samples become points.
     pub aggregation: AggregationConfig,
-    /// What one message may cost.
+    /// Bounds of a message.
     pub limits: Limits,
-    /// What to ask of the kernel as the buffer of each socket; more of it outlasts longer bursts at
-    /// the cost of kernel memory. Defaults to `8MiB`.
+    /// Receive buffer to request from the kernel for each socket. A larger one absorbs longer bursts
+    /// at the cost of kernel memory. Defaults to `8MiB`.
     pub receive_buffer: ByteSize,
-    /// Folder for what has to outlive the process: the spools. Made when it is missing. Defaults to
-    /// the one that systemd names in `STATE_DIRECTORY`, else `/var/lib/tallyd`.
+    /// Folder for the data that outlives the process: the spools. Created if it is missing. Defaults
+    /// to the folder that systemd passes in `STATE_DIRECTORY`, else `/var/lib/tallyd`.
     pub state_dir: PathBuf,
-    /// The daemon's own HTTP endpoint.
+    /// The daemon's HTTP endpoint.
     pub admin: AdminConfig,
-    /// Send the daemon's own metrics through the pipeline too, as `tallyd.*` of each window, with
-    /// the agent's tags, at the cost of some dozens of series. Defaults to `false`.
+    /// Also send the daemon's self-metrics through the pipeline, as `tallyd.*` in each window and
+    /// with the agent's tags. Costs a few dozen series. Defaults to `false`.
     pub self_metrics: bool,
-    /// What the daemon says about itself.
+    /// The daemon's log.
     pub log: LogConfig,
-    /// How long a stop may take to deliver what is left. Defaults to `10s`.
+    /// How long a stop may take to deliver the remaining points. Defaults to `10s`.
     pub shutdown_timeout: Span,
 }
 
@@ -108,7 +115,7 @@ impl Default for Config {
     }
 }
 
-/// An address without a port; a name is looked up when the configuration is read.
+/// An IP address without a port. A host name is resolved when the configuration is read.
 #[derive(Clone, Copy, Debug)]
 pub struct BindAddress(IpAddr);
 
@@ -125,11 +132,11 @@ impl<'de> Deserialize<'de> for BindAddress {
 }
 
 impl Config {
-    /// The sockets to open.
+    /// Returns the sockets to open.
     ///
     /// # Errors
-    /// At a key of a listener that does not go with its others, or at the listener if one is
-    /// missing; at the list if nothing would ever come in.
+    /// At a key of a listener that contradicts another key, at a listener that lacks a key, or at
+    /// the list if the daemon would have no input at all.
     pub fn listeners(&self, source: &Source) -> Result<Vec<ListenerConfig>, ConfigError> {
         let mut listeners = Vec::new();
         let names_one = self.bind_address.is_some() || self.bind_port.is_some();
@@ -143,14 +150,14 @@ impl Config {
             listeners.push(section.check(source, index, section.span())?);
         }
         if listeners.is_empty() && self.kamailio.is_empty() {
-            let words = "`listeners`: must hold a listener where no `kamailio` is asked; leave it \
-                         out for the one at `bind_address` and `bind_port`";
-            return Err(source.error_at(sections.span(), words));
+            let message = "`listeners`: must contain a listener unless `kamailio` is polled; omit the \
+                         key for the default listener at `bind_address` and `bind_port`";
+            return Err(source.error_at(sections.span(), message));
         }
         Ok(listeners)
     }
 
-    /// What all listeners share; `started` is the moment from which they count time.
+    /// Creates the state that all listeners share; they measure time from `started`.
     #[must_use]
     pub fn shared(&self, started: Instant) -> RecorderContext {
         let identifier = Arc::new(Identifier::new(&self.agent));
@@ -165,16 +172,16 @@ impl Config {
         }
     }
 
-    /// Where the destinations' spools are.
+    /// The folder that contains the destinations' spools.
     #[must_use]
     pub fn spool_folder(&self) -> PathBuf {
         self.state_dir.join("spool")
     }
 
-    /// Builds the destinations.
+    /// Builds the destinations, without starting them.
     ///
     /// # Errors
-    /// At the section of the first that refuses its settings or has the name of another.
+    /// At the first section with invalid settings or the name of another.
     pub fn destinations(
         &self,
         source: &Source,
@@ -184,58 +191,59 @@ impl Config {
             debug_mode: self.debug_mode,
             instance: instance.to_owned(),
             expire_after: self.aggregation.expire_after.get(),
+            naming: exporter_naming,
         };
         let forwarders: &ForwardersConfig = &self.forwarders;
         forwarders.check().map_err(|error| {
             let keys = ["forwarders", error.kind];
-            let span = yaml::key_span(source, &environment, &keys, error.index, error.misfit.key);
+            let span = yaml::key_span(source, &keys, error.index, error.invalid.key);
             source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
         })?;
         forwarders.clone().build(&context).map_err(|error| {
             let keys = ["forwarders", error.kind];
-            let span = yaml::section_span(source, &environment, &keys, error.index);
+            let span = yaml::section_span(source, &keys, error.index);
             source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
         })
     }
 }
 
-/// A configuration and the file that it came from.
+/// A configuration file that was read and checked, or the built-in defaults.
 #[derive(Debug)]
-pub struct Loaded {
-    /// What it says.
+pub struct ConfigFile {
+    /// The settings.
     pub config: Config,
     /// The sockets to open.
     pub listeners: Vec<ListenerConfig>,
-    /// The file, for errors that are found later.
+    /// The text of the file, to show where an error is that is found later.
     pub source: Source,
-    /// All that it says, to be compared with what another says.
+    /// The keys and values of the file, for comparison with another file.
     pub leaves: Leaves,
-    /// Whether there was a file at all.
+    /// Whether a file was read; `false` for the built-in defaults.
     pub is_file: bool,
 }
 
-/// Why there is no configuration.
+/// Why a configuration cannot be loaded.
 #[derive(Debug, ThisError)]
 pub enum LoadError {
     /// The file cannot be read.
     #[error("{}: cannot be read: {source}{}", path.display(), next_step(source))]
     Unreadable {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file says something that is not allowed.
+    /// The content of the file is invalid.
     #[error(transparent)]
-    Wrong(#[from] ConfigError),
+    Invalid(#[from] ConfigError),
 }
 
-/// What to do about a file that cannot be read, behind the error.
+/// Advice that is appended to the error for an unreadable file.
 fn next_step(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::NotFound => "; correct --config, or leave it out for the default",
+        io::ErrorKind::NotFound => "; correct --config, or omit it for the default",
         io::ErrorKind::PermissionDenied => {
-            "; ask as root or as the user of the service, such as by `sudo -u tallyd`"
+            "; run this as root or as the user of the service, such as with `sudo -u tallyd`"
         }
         io::ErrorKind::IsADirectory => "; name the file in it",
         io::ErrorKind::InvalidData => "; save it as UTF-8",
@@ -243,62 +251,70 @@ fn next_step(error: &io::Error) -> &'static str {
     }
 }
 
-/// Reads the named file, else the default one, else takes the built-in defaults.
+/// Reads and checks the file at `path`. Without a path, reads the default file if it exists, else
+/// returns the built-in defaults.
 ///
 /// # Errors
-/// When the file cannot be read or is wrong in any way.
-pub fn load(path: Option<&Path>) -> Result<Loaded, LoadError> {
+/// When the file cannot be read or is invalid.
+pub fn load(path: Option<&Path>) -> Result<ConfigFile, LoadError> {
     let default_path = Path::new(DEFAULT_PATH);
     let path = path.or_else(|| default_path.exists().then_some(default_path));
     let Some(path) = path else {
         let source = Source::new("built-in defaults", "");
-        return loaded(Config::default(), source, false);
+        return checked(Config::default(), source, false);
     };
-    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
-    let bytes = fs::read(path).map_err(unreadable)?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error().to_string()))
-    })?;
-    let source = Source::new(path.display().to_string(), text);
+    let source = Source::read(path)
+        .map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })?;
     let config = yaml::parse(&source, &environment)?;
-    loaded(config, source, true)
+    checked(config, source, true)
 }
 
-fn loaded(config: Config, source: Source, is_file: bool) -> Result<Loaded, LoadError> {
+/// Performs the checks that span several sections.
+fn checked(config: Config, source: Source, is_file: bool) -> Result<ConfigFile, LoadError> {
     let listeners = config.listeners(&source)?;
-    if let Some((index, wrong)) = kamailio::config::check(&config.kamailio) {
-        let span = yaml::section_span(&source, &environment, &["kamailio"], index);
-        return Err(source.error_at(span.unwrap_or(config.forwarders.span()), wrong).into());
+    if let Some((index, problem)) = kamailio::config::check(&config.kamailio) {
+        let span = yaml::section_span(&source, &["kamailio"], index);
+        return Err(source.error_at(span.unwrap_or(config.forwarders.span()), problem).into());
     }
     let leaves = Leaves::of(&source, &environment)?;
-    Ok(Loaded { config, listeners, source, leaves, is_file })
+    Ok(ConfigFile { config, listeners, source, leaves, is_file })
 }
 
-/// What systemd gives with `StateDirectory=`, else the usual place.
+/// The names of Kamailio's series on a page for Prometheus.
+fn exporter_naming(naming: PageNaming) -> Option<Arc<dyn SeriesNaming>> {
+    match naming {
+        PageNaming::Tallyd => None,
+        PageNaming::Callr => Some(kamailio::naming::callr()),
+        PageNaming::Pascom => Some(kamailio::naming::pascom()),
+    }
+}
+
+/// The folder that systemd passes for `StateDirectory=`, else the conventional one.
 fn default_state_dir() -> PathBuf {
     let given = env::var_os("STATE_DIRECTORY").filter(|given| !given.is_empty());
-    // Several are separated by colons; the first is the service's own.
+    // A unit may list several folders, which systemd separates by colons. The first is tallyd's; a
+    // drop-in adds further ones after it.
     let first = given.and_then(|given| env::split_paths(&given).next());
     first.unwrap_or_else(|| PathBuf::from("/var/lib/tallyd"))
 }
 
-/// What the environment says, for `${VAR}`.
+/// The value of an environment variable, for `${VAR}`.
 fn environment(name: &str) -> Option<String> {
     env::var(name).ok()
 }
 
-/// Reads the configuration and builds what it declares: all that `check` and `run` refuse alike.
-/// `instance` identifies this run to consumers.
+/// Reads the configuration and builds its destinations. `check`, `run` and a reload share this, so
+/// that they refuse the same files. `instance` identifies this run to the consumers of its points.
 ///
 /// # Errors
-/// When the file cannot be read, is wrong in any way, or a destination refuses its settings.
-pub fn prepare(
+/// When the file cannot be read or is invalid, or a destination's settings are.
+pub fn load_and_build(
     path: Option<&Path>,
     instance: &str,
-) -> Result<(Loaded, Vec<Destination>), LoadError> {
-    let loaded = load(path)?;
-    let destinations = loaded.config.destinations(&loaded.source, instance)?;
-    Ok((loaded, destinations))
+) -> Result<(ConfigFile, Vec<Destination>), LoadError> {
+    let file = load(path)?;
+    let destinations = file.config.destinations(&file.source, instance)?;
+    Ok((file, destinations))
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {

@@ -1,11 +1,12 @@
-//! The destinations that run: a task each.
+//! The running destinations: one task for each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::aggregator::thread::Emit;
-use forwarders::delivery::driver::{Destination, Outlet, Running};
+use forwarders::delivery::destination::Destination;
+use forwarders::delivery::handle::{DestinationHandle, QueueHandle};
 use forwarders::spool::SpoolPlace;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -14,147 +15,161 @@ use tracing::info;
 
 use super::report::log_forwarder_ledger;
 use super::start_error::StartError;
-use crate::runtime::ObservedForwarder;
+use crate::runtime::ForwarderInfo;
 
-/// All of them, in the order of the configuration.
+/// All running destinations, in the order of the configuration.
 pub(super) struct Delivery {
     place: SpoolPlace,
-    destinations: Vec<Delivering>,
+    destinations: Vec<DestinationTask>,
     tasks: JoinSet<()>,
 }
 
-/// One that runs.
-struct Delivering {
-    running: Running,
-    /// By when it has to end.
+/// A running destination and the controls of its task.
+struct DestinationTask {
+    handle: DestinationHandle,
+    /// The time by which the task has to end; unset while the destination is in use.
     deadline: watch::Sender<Option<Instant>>,
     is_removed: Arc<AtomicBool>,
 }
 
-/// The destinations of a configuration, each with what it needs on this host.
-pub(super) struct Prepared(Vec<Next>);
+/// The destinations of a configuration, each ready to run on this host.
+pub(super) struct StagedDestinations(Vec<StagedDestination>);
 
-/// A destination of the next configuration; the number is that of the one that runs.
-enum Next {
-    Stays(usize),
-    Becomes(usize, Destination),
-    Begins(Destination),
+/// A destination of the next configuration; the index is that of the running destination.
+enum StagedDestination {
+    Unchanged(usize),
+    Reconfigured(usize, Destination),
+    Added(Destination),
 }
 
-/// Those that the next configuration does not have.
-#[must_use = "they go on trying until they are told by when to end"]
-pub(super) struct Removed(Vec<Delivering>);
+/// The running destinations that the next configuration does not contain.
+#[must_use = "without a deadline their tasks retry forever"]
+pub(super) struct RemovedDestinations(Vec<DestinationTask>);
 
 impl Delivery {
-    /// None yet; spools are in `place`.
+    /// Creates it without destinations; their spools are in `place`.
     pub(super) fn new(place: SpoolPlace) -> Self {
         Self { place, destinations: Vec::new(), tasks: JoinSet::new() }
     }
 
-    /// Starts what is to run and does not; nothing that runs is changed.
+    /// Starts the forwarders of new and reconfigured destinations. DestinationHandle destinations are not
+    /// changed.
     ///
     /// # Errors
-    /// When one cannot have what it needs on this host.
-    pub(super) async fn prepare(
+    /// When a forwarder lacks something that it needs on this host.
+    pub(super) async fn stage(
         &self,
         destinations: Vec<Destination>,
-    ) -> Result<Prepared, StartError> {
-        let mut prepared = Vec::new();
+    ) -> Result<StagedDestinations, StartError> {
+        let mut staged = Vec::new();
         for mut destination in destinations {
-            let mut running = self.destinations.iter().map(|one| &one.running).enumerate();
-            let same = running.find(|(_, running)| running.can_become(&destination));
-            if same.is_none_or(|(_, running)| !running.starts_by_itself(&destination)) {
+            let mut handles = self.destinations.iter().map(|task| &task.handle).enumerate();
+            let same = handles.find(|(_, handle)| handle.can_reconfigure(&destination));
+            // Not started here: a forwarder with unchanged settings, which runs already, and one that
+            // listens at its predecessor's address, which its task starts when that one has stopped.
+            if same.is_none_or(|(_, handle)| !handle.defers_start(&destination)) {
                 let started = destination.forwarder.start().await;
                 let name = &destination.common.name;
                 started.map_err(|source| StartError::Forwarder { name: name.clone(), source })?;
             }
-            prepared.push(match same {
-                Some((number, running)) if running.is(&destination) => Next::Stays(number),
-                Some((number, _)) => Next::Becomes(number, destination),
-                None => Next::Begins(destination),
+            staged.push(match same {
+                Some((index, handle)) if handle.same_config(&destination) => {
+                    StagedDestination::Unchanged(index)
+                }
+                Some((index, _)) => StagedDestination::Reconfigured(index, destination),
+                None => StagedDestination::Added(destination),
             });
         }
-        Ok(Prepared(prepared))
+        Ok(StagedDestinations(staged))
     }
 
-    /// Has them run. Returns the function that pushes each window into their queues; removed
-    /// destinations end when the previous one is dropped.
-    pub(super) fn apply(&mut self, Prepared(prepared): Prepared) -> (Emit, Removed) {
-        let mut before: Vec<Option<Delivering>> =
+    /// Replaces the running destinations. Returns the function that pushes each window into their
+    /// queues; the removed destinations receive windows until the previous function is dropped.
+    pub(super) fn apply(
+        &mut self,
+        StagedDestinations(staged): StagedDestinations,
+    ) -> (Emit, RemovedDestinations) {
+        let mut previous: Vec<Option<DestinationTask>> =
             std::mem::take(&mut self.destinations).into_iter().map(Some).collect();
-        let mut outlets = Vec::new();
-        for next in prepared {
-            let (outlet, delivering) = match next {
-                Next::Stays(number) => {
-                    let Some(delivering) = before[number].take() else { continue };
-                    (delivering.running.another_outlet(), delivering)
+        let mut queues = Vec::new();
+        for destination in staged {
+            let (queue, task) = match destination {
+                StagedDestination::Unchanged(index) => {
+                    let Some(task) = previous[index].take() else { continue };
+                    (task.handle.queue(), task)
                 }
-                Next::Becomes(number, destination) => {
-                    let Some(mut delivering) = before[number].take() else { continue };
-                    (delivering.running.become_this(destination), delivering)
+                StagedDestination::Reconfigured(index, destination) => {
+                    let Some(mut task) = previous[index].take() else { continue };
+                    (task.handle.reconfigure(destination), task)
                 }
-                Next::Begins(destination) => {
-                    let (outlet, delivering) = self.begin(destination);
-                    (Some(outlet), delivering)
+                StagedDestination::Added(destination) => {
+                    let (queue, task) = self.spawn(destination);
+                    (Some(queue), task)
                 }
             };
-            outlets.extend(outlet);
-            self.destinations.push(delivering);
+            queues.extend(queue);
+            self.destinations.push(task);
         }
-        let removed: Vec<_> = before.into_iter().flatten().collect();
-        removed.iter().for_each(|one| one.is_removed.store(true, Ordering::Release));
+        let removed: Vec<_> = previous.into_iter().flatten().collect();
+        // Set before the task can end: it decides by this flag whether to log its ledger, which the
+        // log at the end of the daemon will not contain.
+        removed.iter().for_each(|task| task.is_removed.store(true, Ordering::Release));
         let emit =
-            move |snapshot: &_| outlets.iter().for_each(|outlet: &Outlet| outlet.push(snapshot));
-        (Box::new(emit), Removed(removed))
+            move |snapshot: &_| queues.iter().for_each(|queue: &QueueHandle| queue.push(snapshot));
+        (Box::new(emit), RemovedDestinations(removed))
     }
 
-    /// As the status shows them.
-    pub(super) fn observed(&self) -> Vec<ObservedForwarder> {
-        let observed = |Delivering { running, .. }: &Delivering| ObservedForwarder {
-            name: running.name().to_owned(),
-            kind: running.kind(),
-            stats: Arc::clone(running.stats()),
+    /// Names, kinds and ledgers of the running destinations.
+    pub(super) fn info(&self) -> Vec<ForwarderInfo> {
+        let info = |DestinationTask { handle, .. }: &DestinationTask| ForwarderInfo {
+            name: handle.name().to_owned(),
+            kind: handle.kind(),
+            stats: Arc::clone(handle.stats()),
         };
-        self.destinations.iter().map(observed).collect()
+        self.destinations.iter().map(info).collect()
     }
 
-    /// Waits until all have ended, which they have to by then. Their input has ended already.
+    /// Waits until all tasks have ended, at the latest at `until`. Their input must have ended: a task
+    /// ends when no further window can arrive and all points are delivered.
     pub(super) async fn stop(self, until: Instant) {
-        self.destinations.iter().for_each(|one| one.end_by(until));
+        self.destinations.iter().for_each(|task| task.end_by(until));
         self.tasks.join_all().await;
     }
 
-    fn begin(&mut self, destination: Destination) -> (Outlet, Delivering) {
-        let (outlet, running, task) = destination.split_with_spool(&self.place);
-        info!(forwarder = running.name(), kind = running.kind(), "forwarding");
+    fn spawn(&mut self, destination: Destination) -> (QueueHandle, DestinationTask) {
+        let (queue, handle, task) = destination.split_with_spool(&self.place);
+        info!(forwarder = handle.name(), kind = handle.kind(), "forwarding");
         let (deadline, watched) = watch::channel(None);
         let is_removed = Arc::<AtomicBool>::default();
-        let (removed, stats) = (Arc::clone(&is_removed), Arc::clone(running.stats()));
-        let name = running.name().to_owned();
+        let (removed, stats) = (Arc::clone(&is_removed), Arc::clone(handle.stats()));
+        let name = handle.name().to_owned();
         self.tasks.spawn(async move {
             task.run(watched).await;
             if removed.load(Ordering::Acquire) {
                 log_forwarder_ledger(&name, &stats);
             }
         });
-        (outlet, Delivering { running, deadline, is_removed })
+        (queue, DestinationTask { handle, deadline, is_removed })
     }
 }
 
-impl Delivering {
+impl DestinationTask {
     fn end_by(&self, until: Instant) {
-        // Nobody listens any more if it has ended already.
+        // Sending fails if the task has already ended.
         let _has_ended = self.deadline.send(Some(until));
     }
 }
 
-impl Removed {
-    /// Gives them this long to deliver what they have. What they have not then is on disk or, where
-    /// there is no spool, counted as dropped, and the log tells.
+impl RemovedDestinations {
+    /// Gives the tasks this time to deliver their remaining points, without waiting for them. Points
+    /// that are still undelivered then stay on disk or, without a spool, are counted as dropped.
     pub(super) fn end_within(self, time: Duration) {
-        for one in self.0 {
-            info!(forwarder = one.running.name(), "removed: delivering what is left");
-            one.end_by(Instant::now() + time);
+        for task in self.0 {
+            info!(
+                forwarder = task.handle.name(),
+                "forwarder removed; delivering its remaining points"
+            );
+            task.end_by(Instant::now() + time);
         }
     }
 }

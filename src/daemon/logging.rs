@@ -1,4 +1,4 @@
-//! The daemon's log, on standard error.
+//! The daemon's log, written to standard error.
 
 use std::io::{self, IsTerminal};
 
@@ -10,17 +10,19 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::log::{LogConfig, LogFormat, LogLevel};
 
-/// The log that was started, to change it.
+/// Handles for changing the level and the format of the running log.
 #[allow(missing_debug_implementations)]
-pub struct Log {
+pub struct LogHandle {
     level: reload::Handle<LevelFilter, Registry>,
-    format: reload::Handle<Boxed, Layered<reload::Layer<LevelFilter, Registry>, Registry>>,
+    format: reload::Handle<FormatLayer, Layered<reload::Layer<LevelFilter, Registry>, Registry>>,
 }
 
-type Boxed = Box<dyn Layer<Layered<reload::Layer<LevelFilter, Registry>, Registry>> + Send + Sync>;
+/// A layer that writes text or JSON; boxed, because a reload exchanges one for the other.
+type FormatLayer =
+    Box<dyn Layer<Layered<reload::Layer<LevelFilter, Registry>, Registry>> + Send + Sync>;
 
-impl Log {
-    /// Starts the log; to be called once.
+impl LogHandle {
+    /// Starts the log. A process can start it only once.
     #[must_use]
     pub fn start(config: &LogConfig) -> Self {
         let (level, level_handle) = reload::Layer::new(level(config));
@@ -29,11 +31,11 @@ impl Log {
         Self { level: level_handle, format: format_handle }
     }
 
-    /// Goes on with other settings.
-    pub fn change(&self, config: &LogConfig) {
-        // The log lives as long as the process.
-        let _never_gone = self.level.reload(level(config));
-        let _never_gone = self.format.reload(format(config));
+    /// Applies other settings to the running log.
+    pub fn reconfigure(&self, config: &LogConfig) {
+        // Fails only after the log has ended, and it lives as long as the process.
+        let _is_alive = self.level.reload(level(config));
+        let _is_alive = self.format.reload(format(config));
     }
 }
 
@@ -47,7 +49,7 @@ fn level(config: &LogConfig) -> LevelFilter {
     }
 }
 
-fn format(config: &LogConfig) -> Boxed {
+fn format(config: &LogConfig) -> FormatLayer {
     let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = layer().with_writer(io::stderr).with_ansi(colors).with_target(false);
     match config.format {

@@ -1,4 +1,5 @@
-//! The threads between the sockets and the destinations' queues.
+//! The threads of the pipeline: from the sockets through the aggregator to the queues of the
+//! destinations.
 
 use std::io;
 use std::sync::Arc;
@@ -6,9 +7,9 @@ use std::thread::{self, JoinHandle};
 
 use tracing::{error, info};
 
-use super::priority::give_way;
+use super::priority::lower_priority;
 use super::start_error::StartError;
-use crate::runtime::configured::same_places;
+use crate::runtime::running_config::match_listeners;
 use engine::aggregator::handover::ListenerEnd;
 use engine::aggregator::thread::{AggregatorCommand, AggregatorThread, Reconfiguration};
 use engine::listener::ListenerConfig;
@@ -22,37 +23,37 @@ use engine::wake::Waker;
 use kamailio::KamailioSection;
 use kamailio::intake::{self, IntakeSender};
 
-/// All of them.
-pub(super) struct Pipeline {
+/// The running threads of the pipeline.
+pub(super) struct PipelineThreads {
     aggregator: JoinHandle<()>,
-    /// The aggregator ends when this is dropped.
+    /// The aggregator ends when this is dropped, after the listeners have ended.
     commands: flume::Sender<AggregatorCommand>,
-    listeners: Vec<Listening>,
-    intake: Option<Intake>,
-    /// Who looks on at what listeners receive.
+    listeners: Vec<RunningListener>,
+    intake: Option<IntakeThread>,
+    /// The open taps, which every listener shows its samples.
     taps: Arc<Taps>,
-    /// Listeners' threads so far.
+    /// Number of listener threads started so far, for unique thread names.
     threads: usize,
 }
 
-/// A listener of the configuration.
-struct Listening {
+/// A listener of the configuration; it has several sockets if it has several threads.
+struct RunningListener {
     config: ListenerConfig,
-    /// What was asked of the kernel, where it matters.
+    /// The receive buffer requested from the kernel, in bytes; `None` for transports without one.
     receive_buffer: Option<u64>,
-    sockets: Vec<Socket>,
+    sockets: Vec<SocketThread>,
 }
 
-/// One of its sockets and the thread that reads it.
-struct Socket {
+/// A socket of a listener and the thread that reads it.
+struct SocketThread {
     stats: Arc<ListenerStats>,
     waker: Arc<Waker>,
     changes: flume::Sender<ListenerUpdate>,
     thread: JoinHandle<()>,
 }
 
-/// What takes the polls of all Kamailio servers.
-struct Intake {
+/// The thread that records the polls of all Kamailio servers.
+struct IntakeThread {
     sender: IntakeSender,
     waker: Arc<Waker>,
     changes: flume::Sender<RecorderContext>,
@@ -60,98 +61,108 @@ struct Intake {
 }
 
 /// The listeners of a configuration, all bound.
-pub(super) struct Prepared(Vec<Next>);
+pub(super) struct StagedListeners(Vec<StagedListener>);
 
-/// A listener of the next configuration; the number is that of the one that runs.
-struct Next {
+/// A listener of the next configuration.
+struct StagedListener {
     config: ListenerConfig,
     receive_buffer: Option<u64>,
-    bound: Bound,
+    sockets: StagedSockets,
 }
 
-enum Bound {
-    Already(usize),
-    Now(Vec<BoundListener>),
+/// The sockets of a staged listener.
+enum StagedSockets {
+    /// Those of the running listener with this index.
+    Running(usize),
+    /// New ones, which are not read yet.
+    New(Vec<BoundListener>),
 }
 
-impl Pipeline {
-    /// Starts the aggregator; no listener yet.
+impl PipelineThreads {
+    /// Starts the aggregator, without listeners.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
     pub(super) fn start(aggregator: AggregatorThread, taps: Arc<Taps>) -> io::Result<Self> {
         let (commands, received) = flume::unbounded();
         let thread = thread::Builder::new().name("aggregate".to_owned());
         let aggregator = thread.spawn(move || {
-            give_way();
+            lower_priority();
             aggregator.run(&received);
         })?;
         let listeners = Vec::new();
         Ok(Self { aggregator, commands, listeners, intake: None, taps, threads: 0 })
     }
 
-    /// Binds what is to be read and is not; nothing that runs is changed. `receive_buffer` is the
-    /// general one.
+    /// Binds the sockets of new listeners. Running listeners are not changed. `receive_buffer` is the
+    /// buffer of listeners that do not configure one.
     ///
     /// # Errors
-    /// When something cannot be bound, or a socket was passed that nobody wants.
-    pub(super) fn prepare(
+    /// When a socket cannot be bound, or no listener uses one of the `passed` sockets.
+    pub(super) fn stage(
         &self,
         configs: &[ListenerConfig],
         receive_buffer: u64,
         mut passed: PassedSockets,
-    ) -> Result<Prepared, StartError> {
+    ) -> Result<StagedListeners, StartError> {
         let old: Vec<_> = self.listeners.iter().map(|listener| listener.config.clone()).collect();
-        let places = same_places(&old, configs);
-        let stays = |number: usize| places.contains(&Some(number));
-        let leaving: Vec<_> = (0..old.len()).filter(|number| !stays(*number)).collect();
-        // One that leaves may have the port of one that comes: both have it for a moment.
+        let matches = match_listeners(&old, configs);
+        let stays = |index: usize| matches.contains(&Some(index));
+        let leaving: Vec<_> = (0..old.len()).filter(|index| !stays(*index)).collect();
+        // A new listener may have the port of one that will be removed, for example when only the
+        // address changes from 127.0.0.1 to 0.0.0.0. Closing the old socket first would lose datagrams
+        // and could not be undone if a later step failed, so both share the port for a moment.
         self.share_addresses(&leaving, true);
         let options = UdpBindOptions { receive_buffer, takes_over: !leaving.is_empty() };
-        let prepared = configs.iter().zip(&places).map(|(config, place)| {
-            let bound = match place {
-                Some(number) => Bound::Already(*number),
-                None => Bound::Now(bind::bind(config, options, &mut passed)?),
+        let staged = configs.iter().zip(&matches).map(|(config, same)| {
+            let sockets = match same {
+                Some(index) => StagedSockets::Running(*index),
+                None => StagedSockets::New(bind::bind(config, options, &mut passed)?),
             };
             let receive_buffer = config.endpoint.receive_buffer(receive_buffer);
-            Ok(Next { config: config.clone(), receive_buffer, bound })
+            Ok(StagedListener { config: config.clone(), receive_buffer, sockets })
         });
-        let prepared: Result<Vec<_>, StartError> = prepared.collect();
+        let staged: Result<Vec<_>, StartError> = staged.collect();
+        // Sharing ends at once: otherwise another process could bind the port as well.
         self.share_addresses(&leaving, false);
         passed.finish()?;
-        prepared.map(Prepared)
+        staged.map(StagedListeners)
     }
 
     fn share_addresses(&self, listeners: &[usize], shares: bool) {
-        let leaving = listeners.iter().filter_map(|number| self.listeners.get(*number));
+        let leaving = listeners.iter().filter_map(|index| self.listeners.get(*index));
         for socket in leaving.flat_map(|listener| &listener.sockets) {
-            // Then the other one cannot be bound, and says so.
-            let _cannot = socket.stats.share_address(shares);
+            // After a failure the new socket cannot be bound either, and that error is reported.
+            let _is_set = socket.stats.share_address(shares);
         }
     }
 
-    /// Has them read; those that run already follow when the aggregator calls. Returns what the next
-    /// configuration does not have, and whether all could be started: if not, the system refused a
-    /// thread or a descriptor.
+    /// Replaces the listeners: starts threads for new sockets, and leaves running ones their changes,
+    /// which they apply when the aggregator calls them ([`PipelineThreads::reconfigure`]). Returns the
+    /// sockets that the next configuration does not contain, and an error if the system refused a
+    /// thread or a descriptor. The other listeners run in any case.
     pub(super) async fn apply(
         &mut self,
-        Prepared(prepared): Prepared,
+        StagedListeners(staged): StagedListeners,
         shared: &RecorderContext,
         is_shared_changed: bool,
-    ) -> (Vec<Removed>, io::Result<()>) {
-        let mut before: Vec<Option<Listening>> =
+    ) -> (Vec<RemovedSocket>, io::Result<()>) {
+        let mut previous: Vec<Option<RunningListener>> =
             std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
         let mut outcome = Ok(());
-        for Next { config, receive_buffer, bound } in prepared {
-            let sockets = match bound {
-                Bound::Already(number) => {
-                    let Some(mut listening) = before[number].take() else { continue };
+        for StagedListener { config, receive_buffer, sockets } in staged {
+            let sockets = match sockets {
+                StagedSockets::Running(index) => {
+                    let Some(listener) = previous[index].take() else { continue };
                     if is_shared_changed
-                        || listening.config != config
-                        || listening.receive_buffer != receive_buffer
+                        || listener.config != config
+                        || listener.receive_buffer != receive_buffer
                     {
-                        listening.follow(&config, receive_buffer, shared);
+                        listener.send_change(&config, receive_buffer, shared);
                     }
-                    listening.sockets
+                    listener.sockets
                 }
-                Bound::Now(bound) => {
+                StagedSockets::New(bound) => {
                     let mut sockets = Vec::new();
                     for bound in bound {
                         match self.listen(bound, shared).await {
@@ -162,17 +173,18 @@ impl Pipeline {
                     sockets
                 }
             };
-            self.listeners.push(Listening { config, receive_buffer, sockets });
+            self.listeners.push(RunningListener { config, receive_buffer, sockets });
         }
         if is_shared_changed && let Some(intake) = &self.intake {
-            // It lives as long as the pipeline.
-            let _never_gone = intake.changes.send(shared.clone());
+            // Fails only after the thread has ended, and it lives as long as the pipeline.
+            let _is_alive = intake.changes.send(shared.clone());
         }
-        let removed = before.into_iter().flatten().flat_map(|listening| listening.sockets);
-        (removed.map(Removed).collect(), outcome)
+        let removed = previous.into_iter().flatten().flat_map(|listener| listener.sockets);
+        (removed.map(RemovedSocket).collect(), outcome)
     }
 
-    /// The way for what these polls bring, if there are any; its thread starts with the first.
+    /// Returns the input for the polls of Kamailio, or `None` if no server is polled. The first call
+    /// that needs it starts its thread.
     ///
     /// # Errors
     /// When the system refuses a thread or a descriptor.
@@ -196,46 +208,51 @@ impl Pipeline {
         let woken = Arc::clone(&waker);
         let thread = thread::Builder::new().name(name.to_owned());
         let thread = thread.spawn(move || intake.run(&woken))?;
-        self.intake = Some(Intake { sender: sender.clone(), waker, changes, thread });
+        self.intake = Some(IntakeThread { sender: sender.clone(), waker, changes, thread });
         Ok(Some(sender))
     }
 
-    /// Has the aggregator go on with other settings, and call all listeners.
+    /// Applies other settings in the aggregator, which then calls all listeners to apply theirs. Returns
+    /// when the aggregator has done so.
     pub(super) async fn reconfigure(&self, settings: Reconfiguration) {
         let (done, is_done) = flume::bounded(1);
         let command = AggregatorCommand::Reconfigure(Box::new(settings), done);
         if self.commands.send(command).is_err() || is_done.recv_async().await.is_err() {
-            error!("the aggregator has ended, which is a bug: restart the daemon");
+            error!("aggregator thread exited unexpectedly (bug); restart the daemon");
         }
     }
 
-    /// The ledgers of all sockets.
+    /// Returns the ledgers of all sockets.
     pub(super) fn ledgers(&self) -> impl Iterator<Item = Arc<ListenerStats>> {
-        let sockets = self.listeners.iter().flat_map(|listening| &listening.sockets);
+        let sockets = self.listeners.iter().flat_map(|listener| &listener.sockets);
         sockets.map(|socket| Arc::clone(&socket.stats))
     }
 
-    /// Stops upstream first: each part ends because its input has ended.
+    /// Stops the threads in the order of the data, so that nothing is lost: the listeners read their
+    /// sockets to the end and hand over their last samples, then the aggregator flushes the open window.
     ///
     /// # Panics
     /// If a thread panicked, which is a bug.
     pub(super) fn stop(self) {
-        let sockets = self.listeners.into_iter().flat_map(|listening| listening.sockets);
+        let sockets = self.listeners.into_iter().flat_map(|listener| listener.sockets);
         let sockets = sockets.map(|socket| (socket.waker, socket.thread));
         let intake = self.intake.map(|intake| (intake.waker, intake.thread));
         let (wakers, threads): (Vec<_>, Vec<_>) = sockets.chain(intake).unzip();
+        // All are asked before the first is joined, so that they drain their sockets in parallel.
         wakers.iter().for_each(|waker| waker.stop());
         let listeners: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
+        // The aggregator must outlive the listeners, whose last samples it merges.
         drop(self.commands);
         let aggregator = self.aggregator.join();
         assert!(listeners.iter().all(Result::is_ok) && aggregator.is_ok(), "a thread panicked");
     }
 
+    /// Starts the thread that reads a bound socket.
     async fn listen(
         &mut self,
         bound: BoundListener,
         shared: &RecorderContext,
-    ) -> io::Result<Socket> {
+    ) -> io::Result<SocketThread> {
         let name = format!("listen-{}", self.threads);
         self.threads += 1;
         let waker = Arc::new(Waker::new()?);
@@ -250,52 +267,59 @@ impl Pipeline {
         let woken = Arc::clone(&waker);
         let thread =
             thread::Builder::new().name(name).spawn(move || bound.run(recorder, &woken))?;
-        Ok(Socket { stats, waker, changes, thread })
+        Ok(SocketThread { stats, waker, changes, thread })
     }
 
+    /// Registers a listener with the aggregator and returns the end through which it hands over its
+    /// samples.
     async fn add_listener(&self, name: &str, waker: &Arc<Waker>) -> io::Result<ListenerEnd> {
-        let gone = || io::Error::other("the aggregator has ended, which is a bug");
+        let exited = || io::Error::other("aggregator thread exited unexpectedly (bug)");
         let (end, added) = flume::bounded(1);
         let (name, waker) = (name.to_owned(), Arc::clone(waker));
         self.commands
             .send(AggregatorCommand::AddListener { name, waker, end })
-            .map_err(|_| gone())?;
-        added.recv_async().await.map_err(|_| gone())
+            .map_err(|_| exited())?;
+        added.recv_async().await.map_err(|_| exited())
     }
 }
 
-impl Listening {
-    fn follow(
-        &mut self,
+impl RunningListener {
+    /// Sends the listener's threads its new settings, which they apply when they are next called.
+    fn send_change(
+        &self,
         config: &ListenerConfig,
         receive_buffer: Option<u64>,
         shared: &RecorderContext,
     ) {
-        let other_buffer = receive_buffer.filter(|_| receive_buffer != self.receive_buffer);
-        for Socket { changes, stats, .. } in &self.sockets {
+        let new_buffer = receive_buffer.filter(|_| receive_buffer != self.receive_buffer);
+        for SocketThread { changes, stats, .. } in &self.sockets {
             let change = ListenerUpdate {
                 context: shared.clone(),
                 endpoint: config.endpoint.clone(),
-                receive_buffer: other_buffer,
+                receive_buffer: new_buffer,
             };
             if changes.send(change).is_err() {
-                error!(listener = stats.label(), "has ended, which is a bug: restart the daemon");
+                error!(
+                    listener = stats.label(),
+                    "listener thread exited unexpectedly (bug); restart the daemon"
+                );
             }
         }
     }
 }
 
-/// A socket that is not to be read any more.
-pub(super) struct Removed(Socket);
+/// A socket that the configuration no longer contains, and its thread.
+pub(super) struct RemovedSocket(SocketThread);
 
-impl Removed {
-    /// Reads what the kernel still holds and closes the socket. Waits for that, up to some seconds.
+impl RemovedSocket {
+    /// Reads the remaining data from the socket and closes it. Blocks until that is done, which takes
+    /// up to some seconds. Returns the ledger.
     pub(super) fn end(self) -> Arc<ListenerStats> {
-        let Socket { stats, waker, thread, .. } = self.0;
-        info!(listener = stats.label(), "removed: reading what the socket holds");
+        let SocketThread { stats, waker, thread, .. } = self.0;
+        info!(listener = stats.label(), "listener removed; draining its socket");
         waker.stop();
         if thread.join().is_err() {
-            error!(listener = stats.label(), "had panicked, which is a bug");
+            error!(listener = stats.label(), "listener thread panicked (bug)");
         }
         stats
     }

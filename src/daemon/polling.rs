@@ -1,4 +1,4 @@
-//! The Kamailio servers that are polled: a task each, so that one that hangs delays no other.
+//! The pollers of Kamailio servers: one task for each, so that a server that hangs delays no other.
 
 use std::sync::Arc;
 
@@ -8,90 +8,91 @@ use tracing::info;
 
 use engine::listener::stats::ListenerStats;
 use kamailio::KamailioSection;
-use kamailio::intake::{IntakeSender, Source};
+use kamailio::intake::{IntakeSender, PolledServer};
 use kamailio::poller::Poller;
 use kamailio::stats::PollerStats;
 
-/// All of them, in the order of the configuration.
+/// All running pollers, in the order of the configuration.
 #[derive(Default)]
-pub(super) struct Polling(Vec<Polled>);
+pub(super) struct Polling(Vec<PollerTask>);
 
-/// One that is polled.
-struct Polled {
+/// A running poller and the controls of its task.
+struct PollerTask {
     config: watch::Sender<KamailioSection>,
-    /// How its polls go.
+    /// The counters of its polls.
     polls: Arc<PollerStats>,
-    /// Its place in the ledger.
+    /// The ledger of its samples.
     ledger: Arc<ListenerStats>,
     task: JoinHandle<()>,
 }
 
 impl Polling {
-    /// Polls these from now on. One whose series are the same goes on with its totals. Returns the
-    /// ledgers of those that are not polled any more.
+    /// Replaces the polled servers. A server with the same endpoint and tags produces the same series,
+    /// so its poller continues with its totals. Returns the ledgers of the removed pollers.
     pub(super) async fn apply(
         &mut self,
         sections: &[KamailioSection],
         intake: Option<IntakeSender>,
     ) -> Vec<Arc<ListenerStats>> {
-        let mut before = std::mem::take(&mut self.0);
+        let mut previous = std::mem::take(&mut self.0);
         for section in sections {
-            let is_same = |polled: &Polled| {
-                let known = polled.config.borrow();
-                (&known.endpoint, &known.tags) == (&section.endpoint, &section.tags)
+            let is_same = |poller: &PollerTask| {
+                let current = poller.config.borrow();
+                (&current.endpoint, &current.tags) == (&section.endpoint, &section.tags)
             };
-            if let Some(place) = before.iter().position(is_same) {
-                let polled = before.remove(place);
-                polled.config.send_if_modified(|known| {
-                    let is_other = known != section;
-                    known.clone_from(section);
-                    is_other
+            if let Some(index) = previous.iter().position(is_same) {
+                let poller = previous.remove(index);
+                poller.config.send_if_modified(|current| {
+                    let is_modified = current != section;
+                    current.clone_from(section);
+                    is_modified
                 });
-                self.0.push(polled);
+                self.0.push(poller);
             } else if let Some(intake) = &intake {
-                self.0.push(Polled::start(section, intake.clone()));
+                self.0.push(PollerTask::start(section, intake.clone()));
             }
         }
-        let mut gone = Vec::new();
-        for polled in before {
-            info!(endpoint = polled.polls.endpoint(), "removed: not polled any more");
-            gone.push(polled.end().await);
+        let mut removed = Vec::new();
+        for poller in previous {
+            info!(endpoint = poller.polls.endpoint(), "Kamailio removed; polling stopped");
+            removed.push(poller.end().await);
         }
-        gone
+        removed
     }
 
-    /// Their ledgers.
+    /// Returns the ledgers of the polled samples.
     pub(super) fn ledgers(&self) -> impl Iterator<Item = Arc<ListenerStats>> {
-        self.0.iter().map(|polled| Arc::clone(&polled.ledger))
+        self.0.iter().map(|poller| Arc::clone(&poller.ledger))
     }
 
-    /// How their polls go.
+    /// Returns the counters of the polls.
     pub(super) fn polls(&self) -> Vec<Arc<PollerStats>> {
-        self.0.iter().map(|polled| Arc::clone(&polled.polls)).collect()
+        self.0.iter().map(|poller| Arc::clone(&poller.polls)).collect()
     }
 
-    /// Polls no more.
+    /// Ends all pollers.
     pub(super) async fn stop(self) {
-        for polled in self.0 {
-            polled.end().await;
+        for poller in self.0 {
+            poller.end().await;
         }
     }
 }
 
-impl Polled {
+impl PollerTask {
     fn start(section: &KamailioSection, intake: IntakeSender) -> Self {
         let endpoint = section.endpoint.to_string();
         info!(endpoint, interval = %section.interval, "polling Kamailio");
         let ledger = Arc::new(ListenerStats::without_drops(format!("kamailio {endpoint}")));
         let polls = Arc::new(PollerStats::new(endpoint, section.tags.clone()));
-        let source =
-            Source { tags: section.tags.clone().into_iter().collect(), stats: Arc::clone(&ledger) };
+        let tags = section.tags.clone().into_iter().collect();
+        let server = PolledServer { tags, stats: Arc::clone(&ledger) };
         let (config, changes) = watch::channel(section.clone());
-        let poller = Poller::new(changes, Arc::new(source), Arc::clone(&polls), intake);
+        let poller = Poller::new(changes, Arc::new(server), Arc::clone(&polls), intake);
         Self { config, polls, ledger, task: tokio::spawn(poller.run()) }
     }
 
-    /// Ends it between two of its steps: what it has handed over is whole.
+    /// Ends the task and returns its ledger. An abort takes effect only at an `await`, so a batch is
+    /// either handed over completely or not at all.
     async fn end(self) -> Arc<ListenerStats> {
         self.task.abort();
         let _aborted = self.task.await;

@@ -1,12 +1,12 @@
-//! Which threads get the CPU first.
+//! Thread priorities: the listeners get the CPU first.
 
-/// How much nicer the runtime's threads and the aggregator are than the listeners: on a core that they share, they
-/// get a quarter of it and the listener three.
+/// The niceness of the runtime's threads and of the aggregator relative to the listeners. On a shared
+/// core, the scheduler gives them a quarter of the time and the listener three quarters.
 const GIVE_WAY: i32 = 5;
 
-/// Has the listeners go before this thread where there are too few cores: what they cannot take at
-/// once the kernel drops, and everything behind them can wait.
-pub(super) fn give_way() {
-    // Without it the daemon works as well.
-    let _not_allowed = rustix::process::nice(GIVE_WAY);
+/// Lowers the priority of the calling thread below that of the listeners. When CPU time is short, a
+/// listener that does not run loses datagrams in the kernel; all later stages can wait.
+pub(super) fn lower_priority() {
+    // If the system forbids it, the daemon works with equal priorities.
+    let _is_allowed = rustix::process::nice(GIVE_WAY);
 }

@@ -1,99 +1,109 @@
-//! A reload: reads the configuration anew and changes what is different, or nothing at all.
+//! A reload: rereads the configuration and applies the differences, or changes nothing at all.
 //!
-//! First all that can fail: the file is read and checked, new sockets are bound, new destinations
-//! started. Only then is anything changed that runs. Sockets, the open window, gauges, queues and
-//! spools stay.
+//! It has two steps. [`Daemon::stage_reload`] does everything that can fail: it reads and checks the
+//! file, binds new sockets and starts new destinations. Only then does [`Daemon::reload`] change the
+//! running daemon. Sockets, the open window, gauges, queues and spools stay.
 
 use std::sync::Arc;
 
 use thiserror::Error;
 use tracing::{error, info};
 
-use super::running::Daemon;
+use super::delivery::StagedDestinations;
+use super::lifecycle::Daemon;
+use super::pipeline::{RemovedSocket, StagedListeners};
 use super::start_error::StartError;
-use super::{delivery, pipeline};
-use crate::admin::{self, AdminError};
-use crate::config::{Config, Loaded};
-use crate::runtime::configured::{Candidate, Unfit};
-use crate::runtime::self_metrics::pipeline::SelfMetrics;
+use crate::admin::{AdminError, AdminSocket};
+use crate::config::{Config, ConfigFile};
+use crate::runtime::running_config::{ReloadPlan, ReloadPlanError};
+use crate::runtime::self_metrics::pipeline::SelfMetricsRecorder;
 use engine::aggregator::thread::{NewSelfMetrics, Reconfiguration};
 use engine::listener::passed::PassedSockets;
 use engine::listener::recorder::RecorderContext;
 use engine::listener::stats::ListenerStats;
 
-/// What the status calls listeners that are gone, all together.
-const GONE: &str = "removed";
+/// The label of the combined ledger of removed listeners.
+const REMOVED: &str = "removed";
 
-/// Why a reload changes nothing.
+/// Why a reload was refused. Nothing was changed.
 #[derive(Debug, Error)]
-pub(super) enum Refused {
+pub(super) enum ReloadRefusal {
     #[error(transparent)]
-    Unfit(#[from] Unfit),
+    Config(#[from] ReloadPlanError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
     Admin(#[from] AdminError),
-    #[error("reading the configuration did not end: {0}")]
+    #[error("loading the configuration failed (bug): {0}")]
     Panicked(#[from] tokio::task::JoinError),
 }
 
-/// All that a configuration needs, ready to take its place.
-pub(super) struct Prepared {
-    loaded: Arc<Loaded>,
+/// A configuration with all its resources, ready to replace the running one. Dropping it releases
+/// them.
+pub(super) struct StagedReload {
+    file: Arc<ConfigFile>,
     changes: Vec<String>,
-    listeners: pipeline::Prepared,
-    destinations: delivery::Prepared,
-    admin: Option<admin::Bound>,
+    listeners: StagedListeners,
+    destinations: StagedDestinations,
+    admin: Option<AdminSocket>,
 }
 
 impl Daemon {
-    /// Reads the configuration anew. Nothing is changed yet, and this may be dropped at any await.
-    pub(super) async fn prepare(&self) -> Result<Prepared, Refused> {
-        let configured = Arc::clone(&self.observed.configured);
-        let candidate = tokio::task::spawn_blocking(move || configured.candidate()).await??;
-        let Candidate { loaded, destinations, changes } = candidate;
-        let config = &loaded.config;
+    /// Rereads the configuration and acquires all its resources. Changes no running part, so the future
+    /// may be dropped at any `await`.
+    ///
+    /// # Errors
+    /// When the configuration cannot replace the running one.
+    pub(super) async fn stage_reload(&self) -> Result<StagedReload, ReloadRefusal> {
+        let running = Arc::clone(&self.state.config);
+        let plan = tokio::task::spawn_blocking(move || running.plan_reload()).await??;
+        let ReloadPlan { file, destinations, changes } = plan;
+        let config = &file.config;
+        // The service manager passes sockets only at the start.
         let (buffer, passed) = (config.receive_buffer.get(), PassedSockets::default());
-        Ok(Prepared {
-            listeners: self.pipeline.prepare(&loaded.listeners, buffer, passed)?,
+        Ok(StagedReload {
+            listeners: self.pipeline.stage(&file.listeners, buffer, passed)?,
             admin: self.admin.prepare(&config.admin).await?,
-            destinations: self.delivery.prepare(destinations).await?,
-            loaded: Arc::new(loaded),
+            destinations: self.delivery.stage(destinations).await?,
+            file: Arc::new(file),
             changes,
         })
     }
 
-    /// Goes on with it or, if it was refused, as before; log and status tell.
-    pub(super) async fn reload(&mut self, prepared: Result<Prepared, Refused>) {
-        match prepared {
-            Ok(prepared) => {
-                let changes = prepared.changes.clone();
-                self.apply(prepared).await;
-                info!(?changes, "reloaded");
+    /// Applies a staged reload, or records why it was refused; log and status report either.
+    pub(super) async fn reload(&mut self, staged: Result<StagedReload, ReloadRefusal>) {
+        match staged {
+            Ok(staged) => {
+                let changes = staged.changes.clone();
+                self.apply(staged).await;
+                info!(?changes, "configuration reloaded");
             }
-            Err(refused) => {
-                let words = refused.to_string();
-                error!("reload refused, nothing was changed: {words}");
-                self.observed.configured.refused(words);
+            Err(refusal) => {
+                let reason = refusal.to_string();
+                error!("reload refused, nothing was changed: {reason}");
+                self.state.config.record_refused(reason);
             }
         }
     }
 
-    async fn apply(&mut self, prepared: Prepared) {
-        let Prepared { loaded, changes, listeners, destinations, admin } = prepared;
-        let config = &loaded.config;
-        let before = self.observed.configured.running();
-        let (shared, is_shared_changed) = self.shared_with(config, &before.config);
+    /// Changes the running parts. The order matters: see the comments.
+    async fn apply(&mut self, staged: StagedReload) {
+        let StagedReload { file, changes, listeners, destinations, admin } = staged;
+        let config = &file.config;
+        let previous = self.state.config.current();
+        let (shared, is_shared_changed) = self.shared_with(config, &previous.config);
         self.shared = shared;
-        self.log.change(&config.log);
+        self.log.reconfigure(&config.log);
 
         let (removed, listening) =
             self.pipeline.apply(listeners, &self.shared, is_shared_changed).await;
         if let Err(error) = listening {
-            error!(%error, "a listener could not be started: restart the daemon");
+            error!(%error, "cannot start a listener; restart the daemon");
         }
-        let gone_polls = self.poll(config).await;
+        let removed_pollers = self.poll(config).await;
         let (emit, removed_destinations) = self.delivery.apply(destinations);
+        // The change-over: the aggregator drops the previous `emit`, which closes the input of removed
+        // destinations, and calls the listeners, which then apply their changes.
         let settings = Reconfiguration {
             emit,
             interval: config.interval.get(),
@@ -102,33 +112,39 @@ impl Daemon {
             self_metrics: config.self_metrics.then(|| self.new_self_metrics()),
         };
         self.pipeline.reconfigure(settings).await;
-        removed_destinations.end_within(before.config.shutdown_timeout.get());
+        // After the change-over, when no further window can reach them.
+        removed_destinations.end_within(previous.config.shutdown_timeout.get());
+        // New sockets are read by now, so datagrams for a shared port are not lost while the old
+        // socket is drained. Joining its thread blocks.
         let ended = tokio::task::spawn_blocking(|| {
-            removed.into_iter().map(pipeline::Removed::end).collect::<Vec<_>>()
+            removed.into_iter().map(RemovedSocket::end).collect::<Vec<_>>()
         });
-        let mut gone = ended.await.unwrap_or_default();
-        gone.extend(gone_polls);
-        self.absorb(&gone);
-        self.observed.taps.set_config(config.admin.tap);
+        let mut ledgers = ended.await.unwrap_or_default();
+        ledgers.extend(removed_pollers);
+        self.absorb(&ledgers);
+        self.state.taps.set_config(config.admin.tap);
         self.admin.apply(&config.admin, admin);
-        // In this order: whoever waits for the reload sees all of it.
-        self.show_parts();
-        self.observed.configured.applied(Arc::clone(&loaded), changes);
+        // Recorded last: a client that waits for the number of reloads to change then sees all of its
+        // effects.
+        self.publish_components();
+        self.state.config.record_applied(Arc::clone(&file), changes);
     }
 
-    /// Counts from the reload on, not from the start of the process.
+    /// Makes self-metrics that count from this reload on: the increase since the start of the process
+    /// would appear as a spike in the first window.
     fn new_self_metrics(&self) -> NewSelfMetrics {
-        let observed = Arc::clone(&self.observed);
-        Box::new(|identifier| Box::new(SelfMetrics::new(observed, identifier).from_now_on()))
+        let state = Arc::clone(&self.state);
+        Box::new(|identifier| Box::new(SelfMetricsRecorder::new(state, identifier).starting_now()))
     }
 
-    /// What listeners share from now on, and whether that is anything else than before.
+    /// Returns the state that listeners share under the new configuration, and whether it differs from
+    /// the current one.
     fn shared_with(&self, new: &Config, old: &Config) -> (RecorderContext, bool) {
-        let (aggregation, before) = (&new.aggregation, &old.aggregation);
+        let (aggregation, previous) = (&new.aggregation, &old.aggregation);
         let is_changed = new.agent != old.agent
             || new.limits != old.limits
-            || aggregation.exact_samples != before.exact_samples
-            || aggregation.line_cache != before.line_cache;
+            || aggregation.exact_samples != previous.exact_samples
+            || aggregation.line_cache != previous.line_cache;
         let mut shared = self.shared.clone();
         shared.exact_samples = aggregation.exact_samples;
         shared.line_cache = aggregation.line_cache.get() as usize;
@@ -139,23 +155,25 @@ impl Daemon {
         (shared, is_changed)
     }
 
+    /// Replaces the pollers; returns the ledgers of the removed ones.
     async fn poll(&mut self, config: &Config) -> Vec<Arc<ListenerStats>> {
         let intake = self.pipeline.intake_for(&config.kamailio, &self.shared).await;
         let intake = intake.unwrap_or_else(|error| {
-            error!(%error, "Kamailio is not polled: reload again, or restart the daemon");
+            error!(%error, "cannot poll Kamailio; reload again or restart the daemon");
             None
         });
         self.polling.apply(&config.kamailio, intake).await
     }
 
-    /// Keeps what became of the samples of listeners that are gone.
-    fn absorb(&mut self, gone: &[Arc<ListenerStats>]) {
-        if gone.is_empty() {
+    /// Adds the ledgers of removed listeners to the combined one.
+    fn absorb(&mut self, ledgers: &[Arc<ListenerStats>]) {
+        if ledgers.is_empty() {
             return;
         }
-        // A new one, so that nobody sees a sample twice or not at all.
-        let all = ListenerStats::without_drops(GONE.to_owned());
-        self.gone.iter().chain(gone).for_each(|one| all.absorb(one));
-        self.gone = Some(Arc::new(all));
+        // A new ledger, because readers still see the current one together with those being absorbed,
+        // until the components are replaced: adding to it would count these samples twice.
+        let combined = ListenerStats::without_drops(REMOVED.to_owned());
+        self.removed.iter().chain(ledgers).for_each(|ledger| combined.absorb(ledger));
+        self.removed = Some(Arc::new(combined));
     }
 }

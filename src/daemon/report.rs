@@ -1,4 +1,4 @@
-//! What the log says about drops while the daemon runs, and the ledgers at the end.
+//! Log messages about kernel drops while the daemon runs, and the ledgers at its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,54 +7,63 @@ use engine::listener::stats::ListenerCounts;
 use forwarders::stats::ForwarderStats;
 use tracing::{info, warn};
 
-use crate::runtime::Observed;
+use crate::runtime::{Components, RuntimeState};
 
-/// How often the log looks for new kernel drops.
-const DROPS_LOOK: Duration = Duration::from_secs(1);
-/// How often it tells of them at most.
+/// How often the sockets are checked for new kernel drops.
+const DROPS_CHECK_PERIOD: Duration = Duration::from_secs(1);
+/// Minimum time between two messages about kernel drops.
 const DROPS_LOG_PAUSE: Duration = Duration::from_secs(60);
 
-/// Tells of datagrams that the kernel dropped, with the cure, at most once a minute.
-pub(super) async fn watch_drops(observed: Arc<Observed>) {
-    let mut told = 0;
-    let mut look = tokio::time::interval(DROPS_LOOK);
+/// Logs datagrams that the kernel dropped, with advice, at most once a minute.
+pub(super) async fn watch_drops(state: Arc<RuntimeState>) {
+    let mut reported = 0;
+    let mut period = tokio::time::interval(DROPS_CHECK_PERIOD);
     loop {
-        look.tick().await;
-        let parts = observed.parts.now();
-        let drops: u64 = parts.listeners.iter().map(|listener| listener.kernel_drops()).sum();
-        if drops > told {
+        period.tick().await;
+        let drops = kernel_drops(&state.components.now());
+        if drops > reported {
             warn!(
-                dropped = drops - told,
+                dropped = drops - reported,
                 total = drops,
-                "the kernel dropped datagrams because a receive buffer was full; a larger one: \
+                "the kernel dropped datagrams because a receive buffer was full; to enlarge it: \
                  sysctl -w net.core.rmem_max=67108864 and `receive_buffer: 64MiB`"
             );
-            told = drops;
+            reported = drops;
             tokio::time::sleep(DROPS_LOG_PAUSE).await;
         }
     }
 }
 
-/// The last word: where everything went.
-pub(super) fn log_ledger(observed: &Observed) {
-    let parts = observed.parts.now();
+/// The datagrams that the kernel dropped at all listeners.
+pub(super) fn kernel_drops(components: &Components) -> u64 {
+    components.listeners.iter().map(|listener| listener.kernel_drops()).sum()
+}
+
+/// The messages of all listeners.
+pub(super) fn message_counts(components: &Components) -> ListenerCounts {
     let mut counts = ListenerCounts::default();
-    parts.listeners.iter().for_each(|listener| counts.add(&listener.counts()));
-    let kernel_drops: u64 = parts.listeners.iter().map(|listener| listener.kernel_drops()).sum();
+    components.listeners.iter().for_each(|listener| counts.add(&listener.counts()));
+    counts
+}
+
+/// Logs the final ledgers of the daemon.
+pub(super) fn log_ledger(state: &RuntimeState) {
+    let components = state.components.now();
+    let counts = message_counts(&components);
     info!(
         received = counts.received(),
         aggregated = counts.aggregated,
         rejected = ?counts.rejected_by_reason(),
         skipped = counts.skipped,
-        kernel_drops,
+        kernel_drops = kernel_drops(&components),
         "ledger of the listeners"
     );
-    for forwarder in &parts.forwarders {
+    for forwarder in &components.forwarders {
         log_forwarder_ledger(&forwarder.name, &forwarder.stats);
     }
 }
 
-/// The last word on what was flushed to a destination.
+/// Logs the final ledger of a forwarder.
 pub(super) fn log_forwarder_ledger(name: &str, stats: &ForwarderStats) {
     let counts = stats.counts();
     info!(

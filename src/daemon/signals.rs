@@ -12,6 +12,10 @@ pub(super) struct Signals {
 }
 
 impl Signals {
+    /// Installs the handlers.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -20,6 +24,7 @@ impl Signals {
         })
     }
 
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) -> SignalRequest {
         tokio::select! {
             _ = self.terminate.recv() => SignalRequest::Stop("SIGTERM"),
@@ -28,7 +33,8 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal that stops the daemon; a reload request stays pending.
+    /// Waits for a signal that stops the daemon and returns its name. A SIGHUP in the meantime stays
+    /// pending for [`Signals::next`].
     pub(super) async fn stop(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -37,10 +43,10 @@ impl Signals {
     }
 }
 
-/// What a signal requests.
+/// The request of a signal.
 pub(super) enum SignalRequest {
-    /// To stop; with the signal's name.
+    /// Stop the daemon; with the name of the signal.
     Stop(&'static str),
-    /// To reload the configuration.
+    /// Reload the configuration.
     Reload,
 }

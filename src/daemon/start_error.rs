@@ -1,4 +1,4 @@
-//! Why the daemon does not start.
+//! Why the daemon cannot start.
 
 use std::io;
 
@@ -9,24 +9,24 @@ use thiserror::Error;
 
 use crate::admin::AdminError;
 
-/// Why the daemon does not start.
+/// Why the daemon cannot start.
 #[derive(Debug, Error)]
 pub(super) enum StartError {
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// What the service manager passed does not go with the configuration.
+    /// The sockets from the service manager do not match the configuration.
     #[error(transparent)]
     Passed(#[from] PassedError),
     /// The admin endpoint cannot be bound.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// A destination cannot have what it needs on this host.
+    /// A forwarder lacks something that it needs on this host.
     #[error("forwarder {name}: {source}")]
     Forwarder {
-        /// What ledger and log call it.
+        /// The name of the forwarder in ledger and log.
         name: String,
-        /// What it needs, and what to change.
+        /// The missing resource, and the setting to change.
         #[source]
         source: SendError,
     },

@@ -1,6 +1,6 @@
-//! What may be looked at while the daemon runs: the parts' own counters, shared.
+//! The state of a running daemon, for the admin endpoint, the self-metrics and the log.
 
-pub mod configured;
+pub mod running_config;
 pub mod self_metrics;
 
 use parking_lot::Mutex;
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use forwarders::stats::ForwarderStats;
 
-use crate::runtime::configured::Configured;
+use crate::runtime::running_config::RunningConfig;
 use engine::aggregator::registry::Registry;
 use engine::aggregator::windows::WindowStats;
 use engine::listener::rejected::RejectedLog;
@@ -18,63 +18,66 @@ use engine::listener::stats::ListenerStats;
 use engine::listener::tap::taps::Taps;
 use kamailio::stats::PollerStats;
 
-/// All of it. The parts do not know who looks; nothing below reaches up to report.
+/// The state that all parts of a running daemon share with its readers.
+///
+/// Each part updates only its own counters and does not know who reads them, so that no dependency
+/// points from the engine or the forwarders up to the daemon.
 #[derive(Debug)]
-pub struct Observed {
-    /// When it started.
+pub struct RuntimeState {
+    /// When the daemon started.
     pub started: Instant,
-    /// Identifies this run to consumers.
+    /// Identifies this run to the consumers of its points.
     pub instance: String,
-    /// What it runs with, and how reloads went.
-    pub configured: Arc<Configured>,
-    /// How the windows go.
+    /// The running configuration, and the outcomes of reloads.
+    pub config: Arc<RunningConfig>,
+    /// The counters of closed windows.
     pub windows: Arc<WindowStats>,
     /// Every live series.
     pub registry: Arc<Registry>,
     /// The latest rejected messages.
     pub rejected: Arc<RejectedLog>,
-    /// Who looks on at what comes.
+    /// The open taps.
     pub taps: Arc<Taps>,
-    /// Whether every listener is bound and none is stopping.
+    /// Whether every listener is bound and the daemon is not stopping.
     pub is_ready: AtomicBool,
-    /// What a reload may change.
-    pub parts: Parts,
+    /// The components that a reload adds and removes.
+    pub components: SharedComponents,
 }
 
-/// The parts that come and go with a reload.
+/// The current [`Components`]; a reload replaces them all at once.
 #[derive(Debug, Default)]
-pub struct Parts(Mutex<Arc<PartsNow>>);
+pub struct SharedComponents(Mutex<Arc<Components>>);
 
-/// Those of one moment.
+/// The counters of the components that run between two reloads.
 #[derive(Clone, Debug, Default)]
-pub struct PartsNow {
-    /// A ledger for each socket and for each Kamailio, and one for all that are gone.
+pub struct Components {
+    /// The ledger of each socket and of each Kamailio server, and one for all removed listeners.
     pub listeners: Vec<Arc<ListenerStats>>,
-    /// How the polls of each Kamailio go.
+    /// The polls of each Kamailio server.
     pub kamailio: Vec<Arc<PollerStats>>,
-    /// A ledger for each destination.
-    pub forwarders: Vec<ObservedForwarder>,
+    /// The ledger of each forwarder.
+    pub forwarders: Vec<ForwarderInfo>,
 }
 
-impl Parts {
-    /// Those of this moment.
+impl SharedComponents {
+    /// Returns the current components.
     #[must_use]
-    pub fn now(&self) -> Arc<PartsNow> {
+    pub fn now(&self) -> Arc<Components> {
         Arc::clone(&self.0.lock())
     }
 
-    /// Puts others in their place, all at once.
-    pub fn replace(&self, parts: PartsNow) {
-        *self.0.lock() = Arc::new(parts);
+    /// Replaces the components. A reader sees either the old or the new ones, never a mixture.
+    pub fn replace(&self, components: Components) {
+        *self.0.lock() = Arc::new(components);
     }
 }
 
-/// A destination as the status shows it.
+/// A forwarder, for status and self-metrics.
 #[derive(Clone, Debug)]
-pub struct ObservedForwarder {
-    /// Its name.
+pub struct ForwarderInfo {
+    /// The name of the forwarder in log, status and metrics.
     pub name: String,
-    /// Its section's kind.
+    /// The key of its section: `kafka`, `file`…
     pub kind: &'static str,
     /// Its ledger.
     pub stats: Arc<ForwarderStats>,

@@ -1,4 +1,4 @@
-//! Configuration files: any text is read, or refused at a place in it.
+//! The check of the configuration: any text is either accepted or refused at a position in it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,13 +7,13 @@ use serde_json::Value;
 use crate::config::Config;
 use yaml::{ConfigError, Position, Source, parse};
 
-/// What every variable of the environment holds. It stands for a secret: no error may show it.
+/// The value of every environment variable. It stands for a secret, so no error may show it.
 const INSERTED: &str = "hunter2-of-the-environment";
-/// Most characters of a line of an error that repeats something of the file.
+/// Maximum length, in characters, of a line of an error that quotes the file.
 const LINE_CHARS_MAX: usize = 1_000;
 
-/// An error stands at a place in the file, shows nothing that came from the environment and sends
-/// no control character to the terminal.
+/// Checks that an error has a position in the file, shows no value from the environment and contains
+/// no control character.
 pub fn check(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let result = Source::from_bytes("f", input.to_vec()).and_then(|source| load(&source));
@@ -26,9 +26,9 @@ fn environment(name: &str) -> Option<String> {
     (name != "NONE").then(|| INSERTED.to_owned())
 }
 
-/// Does what the daemon does with a file, but opens nothing.
+/// Processes a file as the daemon does, without opening sockets or files.
 fn load(source: &Source) -> Result<(), ConfigError> {
-    // Files of this machine have no place in a test; some of them never end.
+    // `${file:/…}` would read files of this machine; some of them, such as /dev/zero, never end.
     if source.text().contains("file:/") {
         return Ok(());
     }
@@ -42,7 +42,7 @@ fn load(source: &Source) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Whether reading the configuration would ask the network for the address of a name.
+/// Whether reading the configuration would resolve a host name over the network.
 fn names_a_host(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().any(names_a_host),
@@ -63,10 +63,10 @@ fn is<T: std::str::FromStr>(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.parse::<T>().is_ok())
 }
 
-/// Fails where an error does not keep what every error of a file promises.
+/// Panics if an error breaks a promise that every error of a configuration file makes.
 pub fn check_error(error: &ConfigError, text: &str) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // The line ends of YAML.
+    // YAML accepts all three kinds of line endings.
     let unified = text.replace("\r\n", "\n").replace('\r', "\n");
     let lines: Vec<&str> = unified.split('\n').collect();
     let Position { line, column } = error.position();

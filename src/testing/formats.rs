@@ -1,5 +1,5 @@
-//! The formats of the outputs: whatever names, tags and numbers clients send, a reader gets one
-//! line a point, and in it the point.
+//! The check of the output formats: for any names, tags and numbers that clients send, a reader gets
+//! one line per point, which contains exactly the point.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use engine::aggregator::AggregationConfig;
 use engine::testing::recorder::{decoded, protocol_of};
 
-/// The first byte stands for the protocol, the others are a datagram that is recorded and written
-/// in each format.
+/// Records a datagram and writes its points in each format. The first byte of the input selects the
+/// protocol, the others are the datagram.
 pub fn check(input: &[u8]) {
     let Some((protocol, datagram)) = input.split_first() else { return };
     let config = AggregationConfig::default();
@@ -28,7 +28,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// What `write` appends, which has to be text.
+/// Returns the output of `write`, which must be UTF-8.
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::new();
     write(&mut out);
@@ -39,25 +39,25 @@ fn tags(point: &Point) -> BTreeMap<String, String> {
     point.series.tags().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// The fields of a point, which are finite.
+/// Returns the fields of a point, which must be finite.
 fn fields(snapshot: &Snapshot, point: &Point) -> BTreeMap<String, f64> {
     let mut fields = BTreeMap::new();
     point.value.for_each_field(snapshot, |field, number| {
         assert!(number.is_finite(), "{field} is {number}");
-        // Zero is written without its sign.
+        // The formats write negative zero as zero.
         fields.insert(field.to_owned(), number + 0.0);
     });
     fields
 }
 
-/// One line, and nothing that a terminal would obey.
+/// Text: one line without control characters, which a terminal might execute.
 fn check_text(snapshot: &Snapshot, point: &Point) {
     let line = written(|out| LineFormat::Text.write_line(out, snapshot, point));
     let line = line.strip_suffix('\n').unwrap_or_else(|| panic!("no end: {line:?}"));
     assert!(!line.contains(char::is_control), "{line:?}");
 }
 
-/// The object has just the point's name, tags and fields.
+/// JSON: the object contains exactly the point's name, tags and fields.
 fn check_json(snapshot: &Snapshot, point: &Point) {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -77,7 +77,7 @@ fn check_json(snapshot: &Snapshot, point: &Point) {
     assert_eq!((read.name.as_str(), &read.tags), (point.series.name(), &tags(point)));
     assert_eq!(read.r#type, point.series.kind().as_str());
     assert_eq!((read.timestamp, read.interval), (snapshot.window.end_ms, 10.0));
-    // `serde_json` itself may miss the last digit.
+    // `serde_json` itself may round the last digit differently.
     let number = |(field, text): (String, &RawValue)| {
         (field, text.get().parse().unwrap_or_else(|_| panic!("{line}")))
     };
@@ -85,7 +85,7 @@ fn check_json(snapshot: &Snapshot, point: &Point) {
     assert_eq!(read, fields(snapshot, point));
 }
 
-/// The envelope is what it has to be, and each tag stands beside it under a key of its own.
+/// pystatsd's JSON: the envelope is complete, and each tag is a separate member next to it.
 fn check_pystatsd(snapshot: &Snapshot, point: &Point) {
     let envelope = Envelope::new("key", "tenant");
     let line = written(|out| envelope.write_point(out, snapshot, point));
@@ -102,12 +102,12 @@ fn check_pystatsd(snapshot: &Snapshot, point: &Point) {
     assert_eq!(text("@version"), "1");
     assert_eq!(text("@timestamp"), "2017-03-21T16:34:34.000Z");
     assert_eq!(read["value"].get().parse().ok(), Some(point.value.headline() + 0.0));
-    let own = if read.contains_key("stats") { 7 } else { 6 };
-    assert_eq!(read.len(), own + point.series.tag_count(), "{line}");
+    let envelope_members = if read.contains_key("stats") { 7 } else { 6 };
+    assert_eq!(read.len(), envelope_members + point.series.tag_count(), "{line}");
 }
 
-/// The line has a measurement, tags that are something, and all fields; what has a meaning in line
-/// protocol is escaped, so that splitting finds just these.
+/// Line protocol: the line has a measurement, non-empty tags and all fields. Its special characters are
+/// escaped, so that splitting at them finds exactly these.
 fn check_influx(snapshot: &Snapshot, point: &Point) {
     let line = written(|out| influx::write_point(out, snapshot, point));
     assert!(!line.contains(|c: char| c.is_ascii_control()), "{line:?}");
@@ -134,7 +134,7 @@ fn check_influx(snapshot: &Snapshot, point: &Point) {
     assert_eq!(read, fields(snapshot, point));
 }
 
-/// Splits where a separator has no backslash before it, as InfluxDB's own parser does.
+/// Splits at each separator without a preceding backslash, as InfluxDB's parser does.
 fn split_unescaped(text: &str, separator: char) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut start = 0;

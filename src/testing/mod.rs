@@ -1,7 +1,7 @@
-//! The bodies of the fuzz targets that need more than one crate. Those of a single crate are in its
-//! `testing` module.
+//! The checks behind the fuzz targets that span several crates. A check of a single crate is in that
+//! crate's `testing` module.
 
-#![allow(clippy::missing_panics_doc, reason = "to panic is what a check is for")]
+#![allow(clippy::missing_panics_doc, reason = "a check fails by panicking")]
 
 pub mod config;
 pub mod formats;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the client libraries that tests/clients.rs sends with, into DIR: of
-# exactly the versions, and with the contents, that the lock files beside this
-# script name. What is there already is not asked for again.
+# Installs the client libraries for tests/clients.rs into DIR, with exactly the versions
+# and contents in the lock files next to this script. Installed ones are not fetched
+# again.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -18,10 +18,10 @@ EOF
 
 say() { echo "clients: $*" >&2; }
 
-# The stamps are copies of the lock files; they come last.
+# The stamps are copies of the lock files, written last.
 python_is_there() {
     cmp -s "$here/python/requirements.txt" "$dir/python/installed.txt" &&
-        # A virtual environment dies with the Python that it was made with.
+        # A virtual environment stops working without the Python that created it.
         "$dir/python/bin/python" -c 'import build, datadog.dogstatsd, mypy, statsd' 2>/dev/null
 }
 

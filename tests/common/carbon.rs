@@ -1,4 +1,4 @@
-//! The servers that the tests of Graphite talk to.
+//! The servers for the tests of Graphite: a real carbon, a real statsd, and a TCP server that records.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -16,14 +16,14 @@ use crate::PATIENCE;
 /// Runs a script of tests/servers, which prints lines of VARIABLE=VALUE.
 fn script(script: &Path, args: &[&str]) -> BTreeMap<String, String> {
     let output = Command::new(script).args(args).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{} {args:?}: {said}", script.display());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} {args:?}: {stderr}", script.display());
     let printed = String::from_utf8(output.stdout).unwrap();
     let variables = printed.lines().filter_map(|line| line.split_once('='));
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// A real carbon-cache of this test's own. Stopped when dropped.
+/// A real carbon-cache for one test. Stopped when dropped.
 pub struct Carbon {
     script: PathBuf,
     folder: TempDir,
@@ -32,11 +32,11 @@ pub struct Carbon {
     pid: Mutex<String>,
 }
 
-/// What carbon has stored: times and values by their paths.
+/// The stored data of carbon: times and values by path.
 pub type Stored = BTreeMap<String, Vec<(u64, f64)>>;
 
 impl Carbon {
-    /// `None` when the test is to be skipped.
+    /// Starts carbon; `None` if the test must be skipped.
     pub fn start() -> Option<Self> {
         let program = PathBuf::from(real_server("TALLYD_TEST_CARBON")?);
         let folder = tempfile::tempdir().unwrap();
@@ -47,8 +47,8 @@ impl Carbon {
         Some(Self { script: program, folder, line, pickle, pid })
     }
 
-    /// Starts it where it was, after it was killed.
-    pub fn start_again(&self) {
+    /// Starts carbon at the same address, after it was killed.
+    pub fn restart(&self) {
         let printed = script(&self.script, &["start", self.path()]);
         assert_eq!(printed["CARBON"], self.line);
         self.pid.lock().unwrap().clone_from(&printed["CARBON_PID"]);
@@ -59,21 +59,21 @@ impl Carbon {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// Waits until what is stored is as it should be, and gives it.
-    pub fn wait_for(&self, what: &str, is_there: impl Fn(&Stored) -> bool) -> Stored {
+    /// Waits until the stored data meets a condition, and returns it.
+    pub fn wait_for(&self, what: &str, is_met: impl Fn(&Stored) -> bool) -> Stored {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let output = Command::new(&self.script).args(["dump", self.path()]).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             let stored: Stored = serde_json::from_slice(&output.stdout).unwrap();
-            if is_there(&stored) {
+            if is_met(&stored) {
                 return stored;
             }
-            assert!(Instant::now() < deadline, "{what} did not come: {stored:?}");
+            assert!(Instant::now() < deadline, "timeout waiting for {what}: {stored:?}");
         }
     }
 
-    /// What Graphite's web application renders of what is stored, for each query.
+    /// The output of Graphite's web application for each query.
     pub fn render(&self, queries: &[String]) -> Vec<serde_json::Value> {
         let mut command = Command::new(&self.script);
         let output = command.args(["render", self.path()]).args(queries).output().unwrap();
@@ -82,12 +82,12 @@ impl Carbon {
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// What its log says of trouble.
+    /// The lines of carbon's log that report problems.
     pub fn complaints(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
         let words = ["invalid", "rror", "Traceback", "xception", "lost", "too long", "ignoring"];
-        let bad = |line: &&str| words.iter().any(|word| line.contains(word));
-        log.lines().filter(bad).map(str::to_owned).collect()
+        let is_problem = |line: &&str| words.iter().any(|word| line.contains(word));
+        log.lines().filter(is_problem).map(str::to_owned).collect()
     }
 
     fn path(&self) -> &str {
@@ -102,7 +102,7 @@ impl Drop for Carbon {
     }
 }
 
-/// A real statsd of this test's own. Stopped when dropped.
+/// A real statsd for one test. Stopped when dropped.
 pub struct Statsd {
     script: PathBuf,
     folder: TempDir,
@@ -110,7 +110,7 @@ pub struct Statsd {
 }
 
 impl Statsd {
-    /// Starts it with a configuration as statsd takes it; `None` when the test is to be skipped.
+    /// Starts statsd with a configuration in its format; `None` if the test must be skipped.
     pub fn start(config: &str) -> Option<Self> {
         let program = PathBuf::from(real_server("TALLYD_TEST_STATSD")?);
         let folder = tempfile::tempdir().unwrap();
@@ -128,7 +128,7 @@ impl Drop for Statsd {
     }
 }
 
-/// Takes connections and keeps what comes, connection by connection.
+/// Accepts connections and records the data of each.
 pub struct Catcher {
     pub address: String,
     caught: Arc<(Mutex<Vec<Caught>>, Condvar)>,
@@ -159,7 +159,7 @@ impl Catcher {
                     loop {
                         let count = stream.read(&mut bytes).unwrap_or(0);
                         let mut caught = shared.0.lock().unwrap();
-                        // All that is sent here is ASCII.
+                        // The tests send only ASCII.
                         caught[place].text += std::str::from_utf8(&bytes[..count]).unwrap();
                         caught[place].ended = count == 0;
                         shared.1.notify_all();
@@ -173,7 +173,7 @@ impl Catcher {
         Self { address, caught }
     }
 
-    /// Waits until a whole line has come with this in it.
+    /// Waits until a complete line that contains `marker` was received.
     pub fn wait_for(&self, marker: &str) {
         let has = |caught: &Caught| {
             let whole = caught.text.rfind('\n').map_or("", |end| &caught.text[..=end]);
@@ -182,18 +182,18 @@ impl Catcher {
         self.wait_until(|caught| caught.iter().any(has), marker);
     }
 
-    /// All that came, connection by connection, when all of them have ended.
+    /// Waits until all connections have ended, and returns the data of each.
     pub fn connections(&self) -> Vec<String> {
         let caught = self.wait_until(|caught| caught.iter().all(|caught| caught.ended), "the end");
         caught.into_iter().filter(|text| !text.is_empty()).collect()
     }
 
-    fn wait_until(&self, is_there: impl Fn(&[Caught]) -> bool, what: &str) -> Vec<String> {
+    fn wait_until(&self, is_met: impl Fn(&[Caught]) -> bool, what: &str) -> Vec<String> {
         let (caught, changed) = &*self.caught;
         let waiting = caught.lock().unwrap();
         let (caught, waited) =
-            changed.wait_timeout_while(waiting, PATIENCE, |caught| !is_there(caught)).unwrap();
-        assert!(!waited.timed_out(), "{what} did not come");
+            changed.wait_timeout_while(waiting, PATIENCE, |caught| !is_met(caught)).unwrap();
+        assert!(!waited.timed_out(), "timeout waiting for {what}");
         caught.iter().map(|caught| caught.text.clone()).collect()
     }
 }

@@ -1,8 +1,8 @@
-//! Which keys the configuration accepts, found out by asking for one that it does not; and which
-//! ones the sample file shows.
+//! The keys that the configuration accepts, determined from the errors for an unknown key, and the
+//! keys that the sample file shows.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(dead_code, reason = "each test file uses a part of them")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use yaml::{ConfigError, Source, parse};
 /// The documented sample.
 pub const SAMPLE: &str = include_str!("../../etc/tallyd.yaml");
 
-/// A key that nobody will ever add.
-const BOGUS: &str = "no_such_key";
+/// A key that does not exist.
+const UNKNOWN: &str = "no_such_key";
 
-/// Reads a configuration as the program does. Every environment variable is set.
+/// Reads a configuration as the program does, with every environment variable set.
 pub fn read(text: &str) -> Result<Config, ConfigError> {
     let source = Source::new("example.yaml", text);
     let config: Config = parse(&source, &|_| Some("example".to_owned()))?;
@@ -24,16 +24,16 @@ pub fn read(text: &str) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// The path of every key that the code accepts, such as `forwarders.kafka.format` and
-/// `listeners[].address`. Sections are in it as well.
+/// The paths of all keys that the code accepts, such as `forwarders.kafka.format` and
+/// `listeners[].address`, including those of sections.
 pub fn accepted() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
-    let top = allowed(&format!("{BOGUS}: 1")).expect("the top level refuses unknown keys");
+    let top = allowed(&format!("{UNKNOWN}: 1")).expect("the top level refuses unknown keys");
     collect("", top, &|inner| inner, &mut keys);
     keys
 }
 
-/// Adds the keys of one section and of the sections in it; `wrap` puts it where it belongs.
+/// Adds the keys of a section and of its inner sections; `wrap` places text inside the section.
 fn collect(
     path: &str,
     found: Vec<String>,
@@ -45,30 +45,30 @@ fn collect(
         keys.insert(path.clone());
         let as_section = |inner: String| wrap(format!("{key}: {{ {inner} }}"));
         let as_list = |inner: String| wrap(format!("{key}: [{{ {inner} }}]"));
-        if let Some(found) = allowed(&as_section(format!("{BOGUS}: 1"))) {
+        if let Some(found) = allowed(&as_section(format!("{UNKNOWN}: 1"))) {
             collect(&path, found, &as_section, keys);
-        } else if let Some(found) = allowed(&as_list(format!("{BOGUS}: 1"))) {
+        } else if let Some(found) = allowed(&as_list(format!("{UNKNOWN}: 1"))) {
             collect(&format!("{path}[]"), found, &as_list, keys);
         }
     }
 }
 
-/// What is wrong with a configuration.
-pub struct Trouble {
+/// The error for a configuration.
+pub struct KeyError {
     pub message: String,
     pub help: Vec<String>,
 }
 
-/// What is wrong with a configuration, if anything.
-pub fn trouble(text: &str) -> Option<Trouble> {
+/// The error for a configuration, if it is invalid.
+pub fn key_error(text: &str) -> Option<KeyError> {
     let error = read(text).err()?;
-    Some(Trouble {
+    Some(KeyError {
         message: error.message().to_string(),
         help: error.help().iter().map(ToString::to_string).collect(),
     })
 }
 
-/// The keys that are allowed beside an unknown one, if that is what is wrong with the text.
+/// The keys that the error for an unknown key lists, if the text has that error.
 fn allowed(text: &str) -> Option<Vec<String>> {
     let error = read(text).err()?;
     if !error.message().starts_with("unknown key") {
@@ -78,11 +78,11 @@ fn allowed(text: &str) -> Option<Vec<String>> {
     Some(list.split(", ").map(str::to_owned).collect())
 }
 
-/// The path under which the documents tell of a key. What every kind of destination shares is told
-/// of once, without the kind.
+/// The path under which the documents list a key. They list the keys that all kinds of forwarders
+/// share once, without the kind.
 pub fn documented_as(path: &str) -> String {
     let shared = ["name", "select", "delivery"];
-    // A list of destinations of a kind has the keys of one.
+    // A list of forwarders has the same keys as a single one.
     let path = &path.replace("[].", if path.starts_with("forwarders.") { "." } else { "[]." });
     match path.strip_prefix("forwarders.").and_then(|rest| rest.split_once('.')) {
         Some((_, key)) if shared.contains(&key.split('.').next().unwrap()) => key.to_owned(),
@@ -90,10 +90,10 @@ pub fn documented_as(path: &str) -> String {
     }
 }
 
-/// What a line of the sample is.
+/// The kind of a line of the sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// `# text`, or nothing.
+    /// `# text`, or an empty line.
     Prose,
     /// `#key: value`.
     Default,
@@ -101,7 +101,7 @@ pub enum Line {
     Example,
 }
 
-/// Every line of the sample with what it is and, unless it is prose, the YAML in it.
+/// All lines of the sample with their kinds and, except for prose, the YAML in them.
 pub fn lines() -> impl Iterator<Item = (Line, &'static str)> {
     SAMPLE.lines().map(|line| {
         let Some(commented) = line.strip_prefix('#') else {
@@ -120,7 +120,7 @@ pub fn lines() -> impl Iterator<Item = (Line, &'static str)> {
     })
 }
 
-/// The sample with the lines of these kinds uncommented.
+/// The lines of these kinds, uncommented.
 pub fn uncommented(kinds: &[Line]) -> String {
     let mut text = String::new();
     for (kind, yaml) in lines().filter(|(kind, _)| *kind != Line::Prose) {
@@ -132,7 +132,7 @@ pub fn uncommented(kinds: &[Line]) -> String {
     text
 }
 
-/// Every key that the sample shows: its path, whether the value is the default, and the value.
+/// All keys that the sample shows: the path, whether the value is the default, and the value.
 pub fn shown() -> BTreeMap<String, (Line, String)> {
     let mut shown = BTreeMap::new();
     let mut sections: Vec<(usize, String)> = Vec::new();
@@ -156,7 +156,7 @@ pub fn shown() -> BTreeMap<String, (Line, String)> {
             None => key.to_owned(),
         };
         sections.push((indent, path.clone()));
-        // Items of a list repeat keys: where one shows the default, that is what counts.
+        // Items of a list repeat keys; the default takes precedence over examples.
         match shown.get(&path) {
             Some((Line::Default, _)) => {
                 assert_ne!(kind, Line::Default, "the sample shows the default of `{path}` twice");

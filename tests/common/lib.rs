@@ -1,7 +1,9 @@
-//! Starts the real binary, sends it real datagrams and reads what it says and writes.
+//! Helpers of the black-box tests: they start the real binary, send it real datagrams and read its
+//! log, status and files.
 
-#![allow(missing_docs, reason = "the names of test helpers say it")]
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(missing_docs, reason = "the names of test helpers are self-explanatory")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::missing_errors_doc, clippy::must_use_candidate, reason = "only tests call these")]
 
 pub mod carbon;
 pub mod keys;
@@ -24,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Nothing that a test waits for takes this long, however busy the machine is.
+/// Timeout of every wait of a test, long enough for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running daemon. Killed when dropped.
@@ -38,7 +40,7 @@ pub struct Daemon {
     http: reqwest::blocking::Client,
     /// Datagrams sent so far.
     sent: AtomicU64,
-    /// Taken when it has stopped.
+    /// Taken when the daemon has stopped.
     parts: Option<Parts>,
 }
 
@@ -48,16 +50,26 @@ struct Parts {
     stdout: JoinHandle<String>,
 }
 
-/// What is left of a daemon that has stopped.
+/// The exit status and the output of a daemon that has stopped.
 pub struct Stopped {
     pub status: ExitStatus,
-    /// The log, a JSON object a line.
+    /// The log, one JSON object per line.
     pub log: Vec<Value>,
     pub stdout: String,
     pub folder: TempDir,
 }
 
-/// The project's top folder.
+/// A client as the daemon's commands have it.
+pub fn http() -> reqwest::blocking::ClientBuilder {
+    httpclient::plain().unwrap().into()
+}
+
+/// Gets a page with a client of its own.
+pub fn get(url: impl reqwest::IntoUrl) -> reqwest::Result<reqwest::blocking::Response> {
+    http().build()?.get(url).send()
+}
+
+/// The root folder of the repository.
 #[must_use]
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -81,7 +93,7 @@ pub fn tallyd_path() -> &'static str {
     &PATH
 }
 
-/// Whether the program is newer than every source that cargo lists beside it.
+/// Whether the program is newer than all sources in cargo's dependency file next to it.
 fn is_current(program: &Path) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
     let Some(built) = modified(program) else { return false };
@@ -96,25 +108,25 @@ pub fn tallyd() -> Command {
 }
 
 impl Daemon {
-    /// Starts it with a configuration; ports are chosen by the system unless the text says
-    /// otherwise, and `DIR` in it becomes the daemon's own folder.
+    /// Starts a daemon with a configuration. The system chooses the ports that the text does not, and
+    /// `DIR` in the text becomes the daemon's folder.
     pub fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::start_in(folder, config)
     }
 
-    /// The same in a folder that there is already, such as that of a daemon that has stopped.
+    /// Starts a daemon in an existing folder, such as that of a stopped daemon.
     pub fn start_in(folder: TempDir, config: &str) -> Self {
         let path = write_config(&folder, config);
         Self::start_with(folder, &["run", "--config", path.to_str().unwrap()])
     }
 
-    /// Starts it with these arguments; its log must be JSON.
+    /// Starts a daemon with these arguments; its log must be JSON.
     pub fn start_with(folder: TempDir, args: &[&str]) -> Self {
         Self::start_command(folder, tallyd().args(args).stdin(Stdio::null()))
     }
 
-    /// Starts it with a command that becomes the daemon; its log must be JSON.
+    /// Starts a daemon with a command that becomes it; its log must be JSON.
     pub fn start_command(folder: TempDir, command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (line_sender, lines) = channel();
@@ -124,7 +136,7 @@ impl Daemon {
             for line in stderr.lines().map_while(Result::ok) {
                 let entry: Value = serde_json::from_str(&line)
                     .unwrap_or_else(|_| serde_json::json!({ "message": line }));
-                let _nobody_waits_any_more = line_sender.send(entry.clone());
+                let _is_received = line_sender.send(entry.clone());
                 log.push(entry);
             }
             log
@@ -138,7 +150,7 @@ impl Daemon {
         let (udp, admin, page) = addresses(&lines);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(udp).unwrap();
-        let http = reqwest::blocking::Client::new();
+        let http = http().build().unwrap();
         Self {
             child,
             udp,
@@ -151,12 +163,12 @@ impl Daemon {
         }
     }
 
-    /// The daemon's folder.
+    /// The path of a file in the daemon's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.parts.as_ref().unwrap().folder.path().join(name)
     }
 
-    /// The process number.
+    /// The process ID.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -167,7 +179,7 @@ impl Daemon {
         self.sent.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A path of the admin endpoint: status and body.
+    /// Requests a path of the admin endpoint: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
         let reply = self.http.get(format!("http://{}{path}", self.admin)).send().unwrap();
         (reply.status().as_u16(), reply.text().unwrap())
@@ -178,7 +190,7 @@ impl Daemon {
         serde_json::from_str(&self.get("/api/v1/status").1).unwrap()
     }
 
-    /// The address of the first listener whose label, such as `statsd/tcp `, begins so.
+    /// The address of the first listener whose label begins with `label`, such as `statsd/tcp `.
     pub fn address(&self, label: &str) -> SocketAddr {
         let status = self.status();
         let mut labels = status["listeners"].as_array().unwrap().iter();
@@ -189,35 +201,35 @@ impl Daemon {
         found.unwrap_or_else(|| panic!("no {label} in {status:#}"))
     }
 
-    /// Waits until the status says so, and gives it.
-    pub fn wait_for(&self, what: &str, says_so: impl Fn(&Value) -> bool) -> Value {
+    /// Waits until the status meets a condition, and returns it.
+    pub fn wait_for(&self, what: &str, is_met: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let status = self.status();
-            if says_so(&status) {
+            if is_met(&status) {
                 return status;
             }
-            assert!(Instant::now() < deadline, "{what} did not come: {status:#}");
+            assert!(Instant::now() < deadline, "timeout waiting for {what}: {status:#}");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Waits until so many samples were received.
+    /// Waits until this number of samples was received.
     pub fn wait_received(&self, samples: u64) -> Value {
         self.wait_for(&format!("{samples} samples"), |status| {
             status["ledger"]["received"].as_u64() >= Some(samples)
         })
     }
 
-    /// How many small datagrams the socket's buffer holds for sure.
+    /// Number of small datagrams that surely fit into the socket's buffer.
     pub fn burst(&self) -> u64 {
         let buffer = self.status()["listeners"][0]["receive_buffer"].as_u64().unwrap();
-        // The kernel charges some 800 bytes for a small datagram.
+        // The kernel accounts about 800 bytes for a small datagram.
         (buffer / 1024).min(4096)
     }
 
-    /// Sends datagrams as fast as the daemon takes them, so that the kernel has none to drop. Two
-    /// threads may do so at a time.
+    /// Sends datagrams as fast as the daemon reads them, so that the kernel drops none. Two threads may
+    /// do so at the same time.
     pub fn send_paced(&self, datagrams: impl Iterator<Item = String>) {
         let burst = (self.burst() / 4) as usize;
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -246,27 +258,27 @@ impl Daemon {
         }
     }
 
-    /// Waits until none of its threads runs any more: on a busy machine one may go on for a moment.
+    /// Waits until all threads are stopped: on a busy machine one may keep running for a moment.
     fn wait_stopped(&self) {
         let is_stopped = |task: std::io::Result<fs::DirEntry>| {
             let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
-            // Behind the name, which is in brackets.
+            // The state follows the name, which is in parentheses.
             stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
         };
         let tasks = format!("/proc/{}/task", self.pid());
         let deadline = Instant::now() + PATIENCE;
         while !fs::read_dir(&tasks).unwrap().all(is_stopped) {
-            assert!(Instant::now() < deadline, "it does not stop");
+            assert!(Instant::now() < deadline, "timeout waiting for the threads to stop");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Writes another configuration, as [`Daemon::start`] does.
+    /// Replaces the configuration file; the text is completed as in [`Daemon::start`].
     pub fn write_config(&self, config: &str) {
         write_config(&self.parts.as_ref().unwrap().folder, config);
     }
 
-    /// Has it read this configuration, and gives the status when it has.
+    /// Reloads the daemon with this configuration and returns the status afterwards.
     pub fn reload(&self, config: &str) -> Value {
         let count = |status: &Value| {
             let reload = &status["reload"];
@@ -278,13 +290,13 @@ impl Daemon {
         self.wait_for("the reload", |status| count(status) > before)
     }
 
-    /// Stops it as a service manager does and collects what it left.
+    /// Stops the daemon as a service manager does and collects its output.
     pub fn stop(self) -> Stopped {
         self.signal("TERM");
         self.wait()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the daemon and collects its output.
     pub fn wait(mut self) -> Stopped {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
@@ -304,7 +316,7 @@ impl Daemon {
     }
 }
 
-/// Writes what [`Daemon::start`] starts with, and says where it is.
+/// Writes the configuration file of [`Daemon::start`] and returns its path.
 pub fn write_config(folder: &TempDir, config: &str) -> PathBuf {
     let mut text = config.replace("DIR", folder.path().to_str().unwrap());
     let state_dir = format!("state_dir: {}/state\n", folder.path().display());
@@ -327,15 +339,15 @@ pub fn write_config(folder: &TempDir, config: &str) -> PathBuf {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if self.parts.is_some() {
-            // It may have ended by itself.
-            let _ended_already = self.child.kill();
+            // Fails if it has already ended.
+            let _is_killed = self.child.kill();
             let _reaped = self.child.wait();
         }
     }
 }
 
 impl Stopped {
-    /// The log's messages of this level or worse, as text.
+    /// The log's warnings and errors, as text.
     pub fn warnings(&self) -> Vec<String> {
         self.log
             .iter()
@@ -344,7 +356,7 @@ impl Stopped {
             .collect()
     }
 
-    /// A file of its folder.
+    /// The content of a file in the daemon's folder; empty if it is missing.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
@@ -361,7 +373,7 @@ pub fn interval_without_an_edge() -> u64 {
     (600..=3600).find(|interval| now % interval < interval - 300).unwrap()
 }
 
-/// Checks that every point of every forwarder is in one place.
+/// Checks the ledger's equation of every forwarder.
 pub fn assert_balanced(status: &Value) {
     let number = |value: &Value| value.as_u64().unwrap();
     for (name, forwarder) in status["forwarders"].as_object().unwrap() {
@@ -389,7 +401,7 @@ pub fn total(points: &[Value], name: &str, field: &str) -> f64 {
     of_metric.map(|point| point["fields"][field].as_f64().unwrap()).sum()
 }
 
-/// Points without their times, as text, sorted.
+/// The points without their times, as sorted text.
 pub fn shown(points: &[Value]) -> Vec<String> {
     let mut shown: Vec<String> = points
         .iter()
@@ -402,13 +414,13 @@ pub fn shown(points: &[Value]) -> Vec<String> {
     shown
 }
 
-/// Reads the log until both addresses are known. That of a page comes before them.
+/// Reads the log until it has shown both addresses. That of a Prometheus page precedes them.
 fn addresses(lines: &Receiver<Value>) -> (SocketAddr, SocketAddr, Option<SocketAddr>) {
     let (mut udp, mut admin, mut page) = (None, None, None);
     let deadline = Instant::now() + PATIENCE;
     while udp.is_none() || admin.is_none() {
         let left = deadline.saturating_duration_since(Instant::now());
-        let entry = lines.recv_timeout(left).expect("the daemon says where it listens");
+        let entry = lines.recv_timeout(left).expect("the daemon logs its addresses");
         let message = entry["message"].as_str().unwrap_or_default();
         if message == "listening" {
             let listener = entry["listener"].as_str().unwrap();

@@ -1,6 +1,6 @@
-//! The documents, and the fenced blocks and links in them.
+//! The documents with their fenced blocks, links, headings and tables.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fmt;
 use std::fs;
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 /// One document.
 pub struct Document {
-    /// Its path from the root of the repository.
+    /// The path relative to the root of the repository.
     pub path: PathBuf,
     pub text: String,
 }
 
 /// A fenced block.
 pub struct Block {
-    /// What stands behind the opening fence: the language, then marks for the tests.
+    /// The words after the opening fence: the language, then marks for the tests.
     pub marks: Vec<String>,
     pub text: String,
     place: String,
@@ -36,15 +36,15 @@ impl Block {
     }
 }
 
-/// Where the block stands.
+/// Writes the file and line of the block.
 impl fmt::Display for Block {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.place)
     }
 }
 
-/// Every document: those of the root, those in `docs/`, `examples/` and their folders, and that of the
-/// client.
+/// All documents: those in the root, in `docs/` and `examples/` with their subfolders, and that of the
+/// Python client.
 pub fn documents() -> Vec<Document> {
     let mut paths = pages(Path::new(""));
     paths.extend(pages(Path::new("clients/python")));
@@ -62,7 +62,7 @@ fn pages(folder: &Path) -> Vec<PathBuf> {
     names.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
 }
 
-/// The same with those in the folders of it.
+/// The paths of the documents in a folder and its subfolders.
 fn pages_below(folder: &Path) -> Vec<PathBuf> {
     let mut paths = pages(folder);
     for entry in fs::read_dir(crate::root().join(folder)).unwrap() {
@@ -74,19 +74,19 @@ fn pages_below(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// One document by its path from the root.
+/// Reads one document by its path relative to the root.
 pub fn document(path: &str) -> Document {
     let text = fs::read_to_string(crate::root().join(path)).unwrap();
     Document { path: path.into(), text }
 }
 
-/// Every fenced block of every document.
+/// All fenced blocks of all documents.
 pub fn all_blocks() -> Vec<Block> {
     documents().iter().flat_map(Document::blocks).collect()
 }
 
 impl Document {
-    /// Its fenced blocks, in order. One in a list loses the list's indentation.
+    /// The fenced blocks in order, without the indentation of a surrounding list.
     pub fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut open: Option<(usize, Block)> = None;
@@ -110,7 +110,7 @@ impl Document {
         blocks
     }
 
-    /// The lines that are in no fenced block.
+    /// The lines outside fenced blocks.
     pub fn prose(&self) -> impl Iterator<Item = &str> {
         let mut inside = false;
         self.text.lines().filter(move |line| {
@@ -120,19 +120,19 @@ impl Document {
         })
     }
 
-    /// Where its links lead to.
+    /// The targets of the links.
     pub fn links(&self) -> Vec<&str> {
         let ends = self.prose().flat_map(|line| line.split("](").skip(1));
         ends.filter_map(|rest| Some(rest.split_once(')')?.0)).collect()
     }
 
-    /// Its headings as links name them.
+    /// The anchors of the headings.
     pub fn anchors(&self) -> Vec<String> {
         let headings = self.prose().filter(|line| line.starts_with('#'));
         headings.map(|heading| anchor(heading.trim_start_matches('#').trim())).collect()
     }
 
-    /// The rows of its tables: the cells, trimmed.
+    /// The rows of all tables, as trimmed cells.
     pub fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
         self.prose().filter_map(|line| {
             let cells = line.strip_prefix("| ")?.strip_suffix('|')?;

@@ -1,9 +1,9 @@
-//! What Prometheus' own tool says of a page.
+//! Checks of a page with Prometheus' `promtool`.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// `promtool check metrics` of a page: its exit status and what it complains of.
+/// Runs `promtool check metrics` on a page; returns the exit status and the complaints.
 pub fn promtool(program: &str, page: &str) -> (Option<i32>, String) {
     let mut promtool = Command::new(program)
         .args(["check", "metrics"])

@@ -1,4 +1,4 @@
-//! A program in a terminal of its own, and what is on its screen.
+//! A program in a separate terminal, and the content of its screen.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use crate::PATIENCE;
 pub struct Terminal {
     child: Child,
     master: File,
-    /// Kept open, so that what the program left can be looked at when it has ended.
+    /// Kept open, so that its settings can be checked after the program has ended.
     slave: File,
     before: Termios,
     screen: Arc<Mutex<Parser>>,
@@ -29,7 +29,7 @@ fn size(columns: u16, lines: u16) -> Winsize {
 }
 
 impl Terminal {
-    /// Starts it in a terminal of this size, which is its controlling terminal.
+    /// Starts a program in a new terminal of this size, which becomes its controlling terminal.
     pub fn start(command: &Command, columns: u16, lines: u16) -> Self {
         let master =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
@@ -39,7 +39,7 @@ impl Terminal {
         let slave = OpenOptions::new().read(true).write(true).open(path.to_str().unwrap()).unwrap();
         tcsetwinsize(&slave, size(columns, lines)).unwrap();
         let before = tcgetattr(&slave).unwrap();
-        // It becomes the program: no process stands between.
+        // `setsid` executes the program in its place, so the process ID is that of the program.
         let mut inner = Command::new("setsid");
         inner.arg("--ctty").arg(command.get_program()).args(command.get_args());
         inner.env("TERM", "xterm-256color").env_remove("NO_COLOR");
@@ -65,36 +65,36 @@ impl Terminal {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// What is on the screen.
+    /// The text on the screen.
     pub fn text(&self) -> String {
         self.screen.lock().unwrap().screen().contents()
     }
 
-    /// What is on the screen, with what says how it looks.
+    /// The text on the screen with its escape sequences for style.
     pub fn formatted(&self) -> String {
         String::from_utf8(self.screen.lock().unwrap().screen().contents_formatted()).unwrap()
     }
 
-    /// Makes the terminal larger or smaller.
+    /// Changes the size of the terminal.
     pub fn resize(&self, columns: u16, lines: u16) {
         self.screen.lock().unwrap().screen_mut().set_size(lines, columns);
         tcsetwinsize(&self.slave, size(columns, lines)).unwrap();
     }
 
-    /// Waits until the screen has this text, and gives the screen.
+    /// Waits until the screen contains a text, and returns the screen.
     pub fn wait(&self, text: &str) -> String {
         self.wait_for(text, |screen| screen.contains(text))
     }
 
-    /// Waits until the screen is so, and gives it.
-    pub fn wait_for(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
+    /// Waits until the screen meets a condition, and returns it.
+    pub fn wait_for(&self, what: &str, is_met: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let screen = self.text();
-            if is_so(&screen) {
+            if is_met(&screen) {
                 return screen;
             }
-            assert!(Instant::now() < deadline, "{what} did not come:\n{screen}");
+            assert!(Instant::now() < deadline, "timeout waiting for {what}:\n{screen}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -105,24 +105,24 @@ impl Terminal {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// Waits for its end, and makes sure that it left the terminal as it found it.
+    /// Waits for the end of the program and checks that it restored the terminal.
     pub fn end(mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(Instant::now() < deadline, "it does not end:\n{}", self.text());
+            assert!(Instant::now() < deadline, "timeout waiting for its end:\n{}", self.text());
             std::thread::sleep(Duration::from_millis(5));
         };
         let after = tcgetattr(&self.slave).unwrap();
         assert_eq!(after.local_modes, self.before.local_modes, "raw mode");
         assert_eq!(after.input_modes, self.before.input_modes, "raw mode");
-        // What it wrote last may still be on its way.
+        // The reader thread may not have processed its last output yet.
         let is_restored =
             |parser: &Parser| !parser.screen().alternate_screen() && !parser.screen().hide_cursor();
         while !is_restored(&self.screen.lock().unwrap()) {
-            assert!(Instant::now() < deadline, "not the first screen, or no cursor");
+            assert!(Instant::now() < deadline, "main screen or cursor not restored");
             std::thread::sleep(Duration::from_millis(5));
         }
         status
@@ -131,8 +131,8 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended_already = self.child.kill();
+        // Fails if it has already ended.
+        let _is_killed = self.child.kill();
         let _reaped = self.child.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! Stands in for Kamailio: answers from recorded replies, or not at all.
+//! A stand-in for Kamailio that replies with recordings, or not at all.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use binrpc::{Header, Kind, Limits, Value, decode, encode};
+use binrpc::{BinrpcValue, DecodeLimits, PacketHeader, PacketKind, decode, encode};
 
 /// A recorded exchange.
 pub struct Capture {
@@ -19,19 +19,19 @@ pub struct Capture {
     pub command: String,
     pub request: Vec<u8>,
     pub reply: Vec<u8>,
-    /// What `kamcmd` printed.
+    /// The output of `kamcmd`.
     pub printed: String,
 }
 
-/// What is done with a request.
+/// The reaction to a request.
 #[derive(Clone, Default)]
 pub enum Answer {
-    /// It is answered as it was recorded, or with the fault for an unknown method.
+    /// The recorded reply, or the fault for an unknown method.
     #[default]
     Recorded,
-    /// Nothing comes.
+    /// No reply.
     Hang,
-    /// The connection is closed.
+    /// Closing the connection.
     HangUp,
 }
 
@@ -45,15 +45,15 @@ pub struct Replay {
 
 #[derive(Default)]
 struct State {
-    replies: Mutex<HashMap<String, (Kind, Vec<u8>)>>,
+    replies: Mutex<HashMap<String, (PacketKind, Vec<u8>)>>,
     answer: Mutex<Answer>,
     requests: Mutex<Vec<(String, Vec<u8>)>>,
     connections: AtomicUsize,
-    /// Connections behind this many hang; 0: none does.
+    /// Number of connections that are answered, the others hang; 0 for all.
     answered: AtomicUsize,
 }
 
-/// All that was recorded in a folder below `crates/binrpc/tests/captures`.
+/// The recorded exchanges of a folder below `crates/binrpc/tests/captures`.
 pub fn captures(folder: &str) -> Vec<Capture> {
     let top = crate::root().join("crates/binrpc/tests/captures").join(folder);
     let index = fs::read_to_string(top.join("index.tsv")).unwrap();
@@ -69,14 +69,14 @@ pub fn captures(folder: &str) -> Vec<Capture> {
     .collect()
 }
 
-/// What stands behind the header of a packet.
-pub fn payload(packet: &[u8]) -> (Kind, &[u8]) {
-    let (header, start) = Header::decode(packet).unwrap().unwrap();
+/// The kind and the payload of a packet.
+pub fn payload(packet: &[u8]) -> (PacketKind, &[u8]) {
+    let (header, start) = PacketHeader::decode(packet).unwrap().unwrap();
     (header.kind, &packet[start..])
 }
 
 impl Replay {
-    /// Starts one in a folder that lives as long as the test does.
+    /// Starts one in a folder that outlives it.
     pub fn start(folder: &Path) -> Self {
         let path: PathBuf = folder.join("ctl");
         let unix = UnixListener::bind(&path).unwrap();
@@ -95,9 +95,9 @@ impl Replay {
         replay
     }
 
-    /// Answers as was recorded in a folder.
+    /// Replies with the recordings of a folder.
     pub fn learn(&self, folder: &str) {
-        // Of two with one command, the first: the second was recorded in another state.
+        // Of two recordings of one command the first wins: the second is from another state.
         for capture in captures(folder).iter().rev() {
             self.learn_one(capture);
         }
@@ -109,29 +109,29 @@ impl Replay {
         self.state.replies.lock().unwrap().insert(capture.command.clone(), reply);
     }
 
-    /// Answers this command so.
-    pub fn set(&self, command: &str, records: &[Value]) {
+    /// Replies to this command with these records.
+    pub fn set(&self, command: &str, records: &[BinrpcValue]) {
         let mut payload = Vec::new();
         records.iter().for_each(|record| encode(record, &mut payload));
-        self.state.replies.lock().unwrap().insert(command.to_owned(), (Kind::Reply, payload));
+        self.state.replies.lock().unwrap().insert(command.to_owned(), (PacketKind::Reply, payload));
     }
 
-    /// Has no such method any more.
+    /// Replies to this command with the fault for an unknown method.
     pub fn forget(&self, command: &str) {
         self.state.replies.lock().unwrap().remove(command);
     }
 
-    /// What is done with the requests that follow.
+    /// Sets the reaction to further requests.
     pub fn answer(&self, answer: Answer) {
         *self.state.answer.lock().unwrap() = answer;
     }
 
-    /// Answers on so many connections; those that follow hang.
+    /// Replies on the first connections only; later ones hang.
     pub fn answer_only(&self, connections: usize) {
         self.state.answered.store(connections, Ordering::SeqCst);
     }
 
-    /// What was asked for so far.
+    /// The commands requested so far.
     pub fn requests(&self) -> Vec<String> {
         self.state.requests.lock().unwrap().iter().map(|(command, _)| command.clone()).collect()
     }
@@ -151,7 +151,7 @@ fn serve(mut stream: impl Read + Write + Send + 'static, state: &Arc<State>) {
     let state = Arc::clone(state);
     thread::spawn(move || {
         let mut buffer = vec![0; 65_536];
-        // Requests of the tests come in one read.
+        // A request of the tests fits into one read.
         while let Ok(size @ 1..) = stream.read(&mut buffer) {
             let answered = state.answered.load(Ordering::SeqCst);
             let answer = match answered > 0 && before >= answered {
@@ -173,24 +173,24 @@ fn serve(mut stream: impl Read + Write + Send + 'static, state: &Arc<State>) {
 }
 
 fn recorded(state: &State, request: &[u8]) -> Vec<u8> {
-    let (header, start) = Header::decode(request).unwrap().unwrap();
-    let records = decode(&request[start..], &Limits::default()).unwrap();
+    let (header, start) = PacketHeader::decode(request).unwrap().unwrap();
+    let records = decode(&request[start..], &DecodeLimits::default()).unwrap();
     let words: Vec<String> = records.iter().map(word).collect();
     let command = words.join(" ");
     state.requests.lock().unwrap().push((command.clone(), request[start..].to_vec()));
     let replies = state.replies.lock().unwrap();
     let (kind, payload) = replies.get(&command).cloned().unwrap_or_else(|| {
         let mut payload = Vec::new();
-        encode(&Value::Int(500), &mut payload);
+        encode(&BinrpcValue::Int(500), &mut payload);
         encode(&format!("command {} not found", words[0]).as_str().into(), &mut payload);
-        (Kind::Fault, payload)
+        (PacketKind::Fault, payload)
     });
     encode::packet(kind, header.cookie, &payload)
 }
 
-fn word(value: &Value) -> String {
+fn word(value: &BinrpcValue) -> String {
     match value {
-        Value::Int(int) => int.to_string(),
+        BinrpcValue::Int(int) => int.to_string(),
         other => other.text().unwrap().into_owned(),
     }
 }

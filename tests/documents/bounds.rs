@@ -1,10 +1,11 @@
-//! What the code allows as the value of a key, found out by trying; and what the reference says of it.
+//! The values that the code accepts for a key, determined by trying them, and their description in the
+//! reference.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::keys;
 
-/// What a key's value is, as far as it has bounds.
+/// The type of a key's value, if it has bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quantity {
     /// A whole number.
@@ -15,13 +16,13 @@ pub(crate) enum Quantity {
     Duration,
 }
 
-/// What a section needs beside the key that is tried.
+/// The keys that a section requires in addition to the one that is tried.
 const NEEDED: [(&str, &str); 11] = [
     ("forwarders.file", "path: x"),
     ("forwarders.graphite", "address: \"a:1\""),
     ("forwarders.influxdb", "url: \"http://a\", database: x"),
     ("forwarders.kafka", "kafka_broker: \"a:1\", kafka_topic: x"),
-    // What `merge` and `relay` may take is less than this.
+    // An upper bound of the timeouts of `merge` and `relay`.
     ("forwarders.prometheus", "request_timeout: 1000h"),
     ("forwarders.prometheus.merge", "url: \"http://a\""),
     ("forwarders.prometheus.relay", "path: /a"),
@@ -31,8 +32,8 @@ const NEEDED: [(&str, &str); 11] = [
     ("listeners[]", "address: \"127.0.0.1:1\""),
 ];
 
-/// What is wrong with a value at a key, if anything.
-fn trouble(path: &str, value: &str) -> Option<keys::Trouble> {
+/// The error for a value of a key, if it is invalid.
+fn key_error(path: &str, value: &str) -> Option<keys::KeyError> {
     let mut yaml = String::new();
     let (mut section, mut rest) = (String::new(), path);
     let mut closing = String::new();
@@ -57,22 +58,22 @@ fn trouble(path: &str, value: &str) -> Option<keys::Trouble> {
         }
         rest = inner;
     }
-    keys::trouble(&format!("{yaml}{rest}: {value} {closing}"))
+    keys::key_error(&format!("{yaml}{rest}: {value} {closing}"))
 }
 
-/// The words that a key's value may be, if it is one of some words.
+/// The allowed values of a key, if they are a list of words.
 pub(crate) fn choices(path: &str) -> Vec<String> {
-    let Some(trouble) = trouble(path, "no such") else { return Vec::new() };
-    if !trouble.message.contains(" cannot be ") {
+    let Some(error) = key_error(path, "no such") else { return Vec::new() };
+    if !error.message.contains(" cannot be ") {
         return Vec::new();
     }
-    let list = trouble.help.iter().find_map(|help| help.strip_prefix("allowed: ")).unwrap();
+    let list = error.help.iter().find_map(|help| help.strip_prefix("allowed: ")).unwrap();
     list.split(", ").map(str::to_owned).collect()
 }
 
-/// What a key's value is, if it has bounds.
+/// The type of a key's value, if it has bounds.
 pub(crate) fn quantity(path: &str) -> Option<Quantity> {
-    let message = trouble(path, "no such")?.message;
+    let message = key_error(path, "no such")?.message;
     [
         ("must be a whole number", Quantity::Number),
         ("a size is a number", Quantity::Size),
@@ -83,7 +84,7 @@ pub(crate) fn quantity(path: &str) -> Option<Quantity> {
 }
 
 impl Quantity {
-    /// A number of these as a configuration has it.
+    /// A number of this type as it is written in a configuration.
     fn shown(self, number: u64) -> String {
         match self {
             Self::Number => number.to_string(),
@@ -92,7 +93,7 @@ impl Quantity {
         }
     }
 
-    /// What a word of the reference says; none if it is no such quantity.
+    /// Parses a word of the reference; `None` if it is not of this type.
     fn read(self, word: &str) -> Option<u64> {
         let word = word.trim_end_matches(['.', ',', ';', ':']);
         let digits = word.bytes().take_while(u8::is_ascii_digit).count();
@@ -109,8 +110,8 @@ impl Quantity {
         Some(number.parse::<u64>().ok()? * factor)
     }
 
-    /// The bounds that the reference tells: `1 to 64`, or `at least 1`.
-    fn told(self, meaning: &str) -> (Option<u64>, Option<u64>) {
+    /// Parses the bounds in the reference: `1 to 64`, or `at least 1`.
+    fn documented_bounds(self, meaning: &str) -> (Option<u64>, Option<u64>) {
         let words: Vec<&str> = meaning.split_whitespace().collect();
         for three in words.windows(3) {
             match (self.read(three[0]), three[1], self.read(three[2])) {
@@ -122,21 +123,21 @@ impl Quantity {
         (None, None)
     }
 
-    /// How what is told differs from what the code takes: the bounds themselves, and nothing beyond
-    /// them; where none is told, anything but nothing at all.
+    /// The differences between the reference and the code. The code must accept the documented bounds
+    /// and refuse values beyond them; without documented bounds, it must accept any value but zero.
     pub(crate) fn complaints(self, path: &str, meaning: &str) -> Vec<String> {
-        let (least, most) = self.told(meaning);
-        // Of no size and no time is refused everywhere.
+        let (least, most) = self.documented_bounds(meaning);
+        // Every key refuses a size or duration of zero.
         let smallest = least.unwrap_or(u64::from(self != Self::Number));
         let largest = most.unwrap_or(1_000_000_000);
         let mut expected = vec![(smallest, true), (largest, true)];
         expected.extend(least.and_then(|least| Some((least.checked_sub(1)?, false))));
         expected.extend(most.map(|most| (most + 1, false)));
-        let differs = |(number, is_good): (u64, bool)| {
+        let differs = |(number, is_valid): (u64, bool)| {
             let value = self.shown(number);
-            let is_taken = trouble(path, &value).is_none();
-            let words = if is_taken { "is" } else { "is not" };
-            (is_taken != is_good).then(|| format!("{path}: {value} {words} taken: {meaning}"))
+            let is_accepted = key_error(path, &value).is_none();
+            let verb = if is_accepted { "is" } else { "is not" };
+            (is_accepted != is_valid).then(|| format!("{path}: {value} {verb} accepted: {meaning}"))
         };
         expected.into_iter().filter_map(differs).collect()
     }

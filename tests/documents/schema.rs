@@ -1,11 +1,11 @@
-//! JSON Schema, as much of it as docs/status.schema.json uses.
+//! The subset of JSON Schema that docs/status.schema.json uses.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// What a value has that its schema does not allow, each with its path. A word that is not known
-/// here is a failure too: what is not looked at must not pass.
+/// The violations of a schema by a value, each with its path. An unknown keyword is a violation too,
+/// because it would not be checked.
 pub(crate) fn complaints(schema: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check("", schema, value, &mut found);
@@ -31,7 +31,7 @@ fn check(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
             "format" if *wanted == "date-time" => {
                 let text = value.as_str().unwrap_or("2026-01-31T12:00:00.000Z");
                 if text.len() != 24 || !text.ends_with('Z') || text.as_bytes()[10] != b'T' {
-                    complain(format!("{text} is no time"));
+                    complain(format!("{text} is not a time"));
                 }
             }
             "required" => {
@@ -41,7 +41,7 @@ fn check(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
                     }
                 }
             }
-            _ => complain(format!("`{word}` is not looked at")),
+            _ => complain(format!("the keyword `{word}` is not supported")),
         }
     }
     for (name, value) in value.as_object().into_iter().flatten() {
@@ -72,7 +72,7 @@ fn has_type(wanted: &Value, value: &Value) -> bool {
     }
 }
 
-/// The paths of all members, as `shape` has those of a value.
+/// The paths of all members that a schema describes; `shape` returns those of a value.
 pub(crate) fn members(schema: &Value) -> BTreeSet<String> {
     fn walk(path: &str, schema: &Value, paths: &mut BTreeSet<String>) {
         for (name, inner) in schema["properties"].as_object().into_iter().flatten() {

@@ -1,21 +1,21 @@
-//! Does what a document tells its reader to do: writes the files, runs the commands in a shell, and
-//! holds what they print against what the document shows.
+//! Follows the instructions of a document: writes its files, runs its commands in a shell, and compares
+//! their output with the output that the document shows.
 //!
-//! Blocks are marked behind their language:
+//! Marks after the language of a block select the step:
 //!
-//! | block | is |
+//! | block | step |
 //! | --- | --- |
-//! | `sh run` | a command that ends, with status 0 or that of `exit=N` |
-//! | `sh run again` | the same, repeated until it prints what is shown |
-//! | `sh run=1` | a command that goes on, in terminal 1, once what ran there has ended |
-//! | `text shows` | what the last command printed, all of it |
-//! | `text shows=1` | what terminal 1 prints next; with `after=ctrl-c`, once it was interrupted |
-//! | `yaml file=NAME` | a file |
+//! | `sh run` | run a command to its end, with exit status 0 or that of `exit=N` |
+//! | `sh run again` | repeat a command until it prints the shown output |
+//! | `sh run=1` | start a command in terminal 1, after the previous one there has ended |
+//! | `text shows` | compare with the complete output of the last command |
+//! | `text shows=1` | compare with the next output of terminal 1; with `after=ctrl-c`, interrupt it first |
+//! | `yaml file=NAME` | write a file |
 //!
-//! In what is shown, `…` stands for any text of a line, and a line of `…` alone for any lines. Times
-//! are any times.
+//! In shown output, `…` stands for any text within a line, a line of only `…` for any number of lines,
+//! and a time for any time.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,49 +30,49 @@ use tempfile::TempDir;
 
 use common::markdown::Block;
 
-/// Nothing that is shown takes this long to appear, however busy the machine is.
+/// Timeout of every wait for shown output, long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The reader's folder, and the terminals in which something runs.
+/// The folder of a reader who follows a document, and the terminals with running commands.
 pub(crate) struct Session {
     folder: TempDir,
-    /// Where the programs are that the document names.
+    /// The search path for the programs that the document names.
     path: String,
     terminals: BTreeMap<String, Terminal>,
-    /// The last command that ends.
-    last: Option<Last>,
+    /// The last command that was not started in a terminal.
+    last: Option<LastCommand>,
 }
 
-/// A command that ends.
-enum Last {
-    /// It has, and has printed this.
+/// A command that runs to its end.
+enum LastCommand {
+    /// It has ended with this output.
     Printed(String),
-    /// It is to be run until it prints what is shown.
-    Again(String),
+    /// This command must be repeated until it prints the shown output.
+    Repeat(String),
 }
 
-/// A command that goes on. Ended with all that it started when dropped.
+/// A running command. It is killed with all its processes when dropped.
 struct Terminal {
     child: Child,
     lines: Receiver<String>,
-    /// What it has printed and the document has not shown yet.
+    /// The output that the document has not shown yet.
     unseen: String,
 }
 
 impl Session {
-    /// In an empty folder, with the programs of `programs` before those of the system.
+    /// Creates a session in an empty folder; `programs` takes precedence in the search path.
     pub(crate) fn new(programs: &Path) -> Self {
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         let folder = tempfile::tempdir().unwrap();
         Self { folder, path, terminals: BTreeMap::new(), last: None }
     }
 
-    /// Does what a block says. Whether it is one that says something.
+    /// Performs the step of a block; returns whether the block is a step.
     pub(crate) fn follow(&mut self, block: &Block) -> bool {
         if let Some(name) = block.option("file") {
             fs::write(self.folder.path().join(name), &block.text).unwrap();
         } else if let Some(terminal) = block.option("run") {
-            // Nobody types there before the prompt is back.
+            // A reader types the next command when the prompt is back.
             if let Some(before) = self.terminals.remove(terminal) {
                 before.end();
             }
@@ -81,9 +81,9 @@ impl Session {
         } else if block.is("sh", "run") {
             let again = block.marks.iter().any(|mark| mark == "again");
             self.last = Some(if again {
-                Last::Again(block.text.clone())
+                LastCommand::Repeat(block.text.clone())
             } else {
-                Last::Printed(self.run(block))
+                LastCommand::Printed(self.run(block))
             });
         } else if let Some(terminal) = block.option("shows") {
             let running = self.terminals.get_mut(terminal).unwrap();
@@ -95,9 +95,9 @@ impl Session {
                 running.wait_for(&block.text, &block.to_string());
             }
         } else if block.is("text", "shows") {
-            match self.last.take().unwrap_or_else(|| panic!("{block}: of what?")) {
-                Last::Printed(printed) => assert_shown(block, &printed),
-                Last::Again(command) => self.repeat(&command, block),
+            match self.last.take().unwrap_or_else(|| panic!("{block}: no command precedes it")) {
+                LastCommand::Printed(printed) => assert_shown(block, &printed),
+                LastCommand::Repeat(command) => self.repeat(&command, block),
             }
         } else {
             return false;
@@ -105,7 +105,7 @@ impl Session {
         true
     }
 
-    /// Runs a command to its end, and tells what it printed.
+    /// Runs a command to its end and returns its output.
     fn run(&self, block: &Block) -> String {
         let mut child = self.shell(&block.text).spawn().unwrap();
         let mut printed = String::new();
@@ -116,13 +116,13 @@ impl Session {
         without_blank_end(&printed)
     }
 
-    /// Runs a command until it prints what is shown.
+    /// Repeats a command until it prints the shown output.
     fn repeat(&self, command: &str, shown: &Block) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let output = self.shell(command).output().unwrap();
             let printed = without_blank_end(&String::from_utf8(output.stdout).unwrap());
-            if behind(&shown.text, &printed) == Some("") {
+            if after_shown(&shown.text, &printed) == Some("") {
                 return;
             }
             if Instant::now() > deadline {
@@ -132,8 +132,8 @@ impl Session {
         }
     }
 
-    /// A shell with a command to run; what it says on standard error is printed too, as in a
-    /// terminal. It leads a process group of its own, as there.
+    /// A shell that runs a command. As in a terminal, standard error is part of the output, and the
+    /// command has its own process group.
     fn shell(&self, text: &str) -> Command {
         let mut shell = Command::new("bash");
         shell
@@ -156,43 +156,43 @@ impl Terminal {
         std::thread::spawn(move || {
             let mut line = String::new();
             while output.read_line(&mut line).is_ok_and(|length| length > 0) {
-                let _nobody_waits_any_more = sender.send(std::mem::take(&mut line));
+                let _is_received = sender.send(std::mem::take(&mut line));
             }
         });
         Self { child, lines, unseen: String::new() }
     }
 
-    /// Waits until it has printed what is shown.
+    /// Waits until the command has printed the shown output.
     fn wait_for(&mut self, shown: &str, place: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(rest) = behind(shown, &self.unseen) {
+            if let Some(rest) = after_shown(shown, &self.unseen) {
                 self.unseen = rest.to_owned();
                 return;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => self.unseen.push_str(&line),
-                Err(_) => panic!("{place} shows\n{shown}and this came:\n{}", self.unseen),
+                Err(_) => panic!("{place} shows\n{shown}but the output is:\n{}", self.unseen),
             }
         }
     }
 
-    /// What Ctrl-C in a terminal does.
+    /// Interrupts the command as Ctrl-C does.
     fn interrupt(&self) {
         self.signal("INT");
     }
 
     fn signal(&self, name: &str) {
         let group = format!("-{}", self.child.id());
-        let _gone_already = Command::new("kill").args(["-s", name, "--", &group]).status();
+        let _is_sent = Command::new("kill").args(["-s", name, "--", &group]).status();
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the command.
     fn end(mut self) {
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "what runs in the terminal does not end");
+            assert!(Instant::now() < deadline, "timeout waiting for the end of the command");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -207,32 +207,32 @@ impl Drop for Terminal {
     }
 }
 
-/// A document shows no empty lines at the end.
+/// Removes empty lines at the end, which documents do not show.
 fn without_blank_end(printed: &str) -> String {
     if printed.is_empty() { String::new() } else { format!("{}\n", printed.trim_end()) }
 }
 
 fn assert_shown(block: &Block, printed: &str) {
-    let all = behind(&block.text, printed) == Some("");
-    assert!(all, "{block} shows\n{}and this is printed:\n{printed}", block.text);
+    let all = after_shown(&block.text, printed) == Some("");
+    assert!(all, "{block} shows\n{}but the output is:\n{printed}", block.text);
 }
 
-/// What stands behind the shown lines in what was printed; `None` if these are not at its beginning.
-/// A line of `…` takes as few lines as it can, and all that is left at the end.
-fn behind<'a>(shown: &str, printed: &'a str) -> Option<&'a str> {
+/// The output after the shown lines; `None` if it does not begin with them. A line of `…` matches as few
+/// lines as possible, and at the end all remaining ones.
+fn after_shown<'a>(shown: &str, printed: &'a str) -> Option<&'a str> {
     let Some((line, more)) = shown.split_once('\n') else { return Some(printed) };
     if line == "…" {
         if more.is_empty() {
             return Some("");
         }
         let starts = std::iter::once(0).chain(printed.match_indices('\n').map(|(at, _)| at + 1));
-        return starts.into_iter().find_map(|start| behind(more, &printed[start..]));
+        return starts.into_iter().find_map(|start| after_shown(more, &printed[start..]));
     }
     let (first, rest) = printed.split_once('\n')?;
-    is_shown(line, first).then(|| behind(more, rest))?
+    is_shown(line, first).then(|| after_shown(more, rest))?
 }
 
-/// Whether a line is as it is shown.
+/// Whether a line matches the shown one.
 fn is_shown(shown: &str, line: &str) -> bool {
     let (shown, line) = (crate::times::without_times(shown), crate::times::without_times(line));
     let mut parts = shown.split('…');
@@ -252,7 +252,7 @@ fn is_shown(shown: &str, line: &str) -> bool {
 }
 
 #[test]
-fn a_line_is_compared_but_for_times_and_what_is_left_out() {
+fn lines_are_compared_except_for_times_and_ellipses() {
     let line = "2026-01-31T12:00:10.000Z counter a count=1";
     assert!(is_shown("2027-02-28T00:00:00.000Z counter a count=1", line));
     assert!(is_shown("… counter … count=…", line));
@@ -264,11 +264,11 @@ fn a_line_is_compared_but_for_times_and_what_is_left_out() {
 
 #[test]
 fn lines_are_compared_in_order() {
-    assert_eq!(behind("a\nb\n", "a\nb\nc\n"), Some("c\n"));
-    assert_eq!(behind("a\n…\nc\n", "a\nb\nb\nc\n"), Some(""));
-    assert_eq!(behind("a\n…\n", "a\nb\n"), Some(""));
-    assert_eq!(behind("…\nb\n", "b\nc\n"), Some("c\n"));
-    assert_eq!(behind("a\nc\n", "a\nb\nc\n"), None);
-    assert_eq!(behind("a\n", ""), None);
-    assert_eq!(behind("a\n", "a"), None, "the line is not complete yet");
+    assert_eq!(after_shown("a\nb\n", "a\nb\nc\n"), Some("c\n"));
+    assert_eq!(after_shown("a\n…\nc\n", "a\nb\nb\nc\n"), Some(""));
+    assert_eq!(after_shown("a\n…\n", "a\nb\n"), Some(""));
+    assert_eq!(after_shown("…\nb\n", "b\nc\n"), Some("c\n"));
+    assert_eq!(after_shown("a\nc\n", "a\nb\nc\n"), None);
+    assert_eq!(after_shown("a\n", ""), None);
+    assert_eq!(after_shown("a\n", "a"), None, "the line is not complete yet");
 }

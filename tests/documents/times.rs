@@ -1,7 +1,7 @@
-//! Times in what is shown and printed, which differ from run to run.
+//! Masks times, which differ from run to run, in documents and output.
 
-/// A text with `TIME` for `2026-01-31T12:00:10.000Z`, with three digits of the second or six, and for
-/// Unix seconds, milliseconds and nanoseconds.
+/// Replaces by `TIME` each time such as `2026-01-31T12:00:10.000Z`, with three or six decimals, and
+/// each Unix time in seconds, milliseconds or nanoseconds.
 pub(crate) fn without_times(text: &str) -> String {
     let mut masked = String::new();
     let mut rest = text;
@@ -19,7 +19,7 @@ pub(crate) fn without_times(text: &str) -> String {
     masked
 }
 
-/// How long the time is that a text begins with.
+/// The length of the time at the beginning of a text.
 fn rfc3339(text: &str) -> Option<usize> {
     ["2026-01-31T12:00:10.000Z", "2026-01-31T12:00:10.000000Z"]
         .into_iter()

@@ -1,4 +1,4 @@
-//! Which files of a crate a file imports from, read from its text.
+//! Extracts from the text of a file the other files of its crate that it imports from.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,20 +6,33 @@ use std::path::Path;
 
 /// A file of a crate.
 pub(crate) struct Module {
-    /// Its path below the crate's `src`.
+    /// The path relative to the crate's `src`.
     pub(crate) path: String,
-    /// The names of the modules that lead to it.
+    /// The module path, as names.
     names: Vec<String>,
-    /// Its code without comments, strings and tests.
+    /// The code without comments and tests.
     code: String,
 }
 
 impl Module {
-    /// All files of a crate but those that are tests only.
+    /// All files of a crate except those that contain only tests.
     pub(crate) fn all_below(source: &Path) -> Vec<Self> {
         let mut modules = Vec::new();
         find(source, source, &mut modules);
+        let of_tests: Vec<Vec<String>> = modules.iter().flat_map(Self::test_modules).collect();
+        modules.retain(|module| !of_tests.iter().any(|test| module.names.starts_with(test)));
         modules
+    }
+
+    /// The modules that this file declares for tests only.
+    fn test_modules(&self) -> Vec<Vec<String>> {
+        let declared = self.code.split("#[cfg(test)]\nmod ").skip(1);
+        let names = declared.filter_map(|rest| rest.split_once(';')).map(|(name, _)| name);
+        let is_name = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        names
+            .filter(is_name)
+            .map(|name| self.names.iter().cloned().chain([name.to_owned()]).collect())
+            .collect()
     }
 
     fn new(source: &Path, path: &Path) -> Self {
@@ -49,9 +62,10 @@ fn find(source: &Path, folder: &Path, modules: &mut Vec<Module>) {
     }
 }
 
-/// The code up to the tests at its end, without comments and without what strings hold.
+/// The code before the tests at its end, without comments.
 fn code_of(text: &str) -> String {
-    let end = text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len());
+    let tests = ["\n#[cfg(test)]\nmod tests {", "\n#[cfg(test)]\npub(super) mod tests {"];
+    let end = tests.iter().filter_map(|start| text.find(start)).min().unwrap_or(text.len());
     let lines = text[..end].lines().map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -61,7 +75,7 @@ pub(crate) fn imports(module: &Module, all: &[Module]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for path in paths(&module.code) {
         let Some(names) = absolute(&path, &module.names) else { continue };
-        // The longest beginning that is a file: the rest names items in it.
+        // The longest prefix that is a file; the remaining names are items in it.
         let target = (0..=names.len()).rev().find_map(|length| {
             all.iter().find(|other| other.names == names[..length] && other.names.len() == length)
         });
@@ -70,7 +84,7 @@ pub(crate) fn imports(module: &Module, all: &[Module]) -> BTreeSet<String> {
     found
 }
 
-/// `crate::a`, `self::a` and `super::a` as the names from the crate's root.
+/// Resolves `crate::a`, `self::a` and `super::a` to names relative to the crate's root.
 fn absolute(path: &[String], here: &[String]) -> Option<Vec<String>> {
     let supers = path.iter().take_while(|name| *name == "super").count();
     let base = match path.first()?.as_str() {
@@ -82,8 +96,7 @@ fn absolute(path: &[String], here: &[String]) -> Option<Vec<String>> {
     Some(base.iter().chain(&path[supers.max(1)..]).cloned().collect())
 }
 
-/// Every path in the code that begins with `crate`, `self` or `super`, with trees in braces taken
-/// apart.
+/// All paths in the code that begin with `crate`, `self` or `super`; `{…}` groups are expanded.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for start in ["crate::", "self::", "super::"] {
@@ -98,7 +111,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// Reads `a::b::{c, d::e}` and returns what follows it.
+/// Reads `a::b::{c, d::e}` and returns the remaining code.
 fn read_tree<'c>(
     mut code: &'c str,
     mut names: Vec<String>,
@@ -113,7 +126,7 @@ fn read_tree<'c>(
         match code.strip_prefix("::") {
             Some(rest) if rest.starts_with('{') => return read_group(&rest[1..], &names, found),
             Some(rest) if rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') => {
-                code = rest
+                code = rest;
             }
             _ => {
                 found.push(names);
@@ -130,7 +143,7 @@ fn read_group<'c>(mut code: &'c str, names: &[String], found: &mut Vec<Vec<Strin
             return rest;
         }
         let rest = read_tree(code, names.to_vec(), found);
-        // `as name` is passed over; so is anything unknown, so that the loop always moves on.
+        // `as name` is skipped, and so is unknown text, so that the loop always advances.
         let after = rest.trim_start().strip_prefix("as ").unwrap_or(rest);
         let moved = if after.len() == code.len() { &code[1.min(code.len())..] } else { after };
         if moved.is_empty() {

@@ -1,7 +1,7 @@
 #!/bin/bash
-# What scripts/test-packages.sh runs as root in a Debian that was booted for it: installs the
-# package, uses the service as its unit makes it, upgrades, removes, purges.
-# /packages has one/*.deb, and two/*.deb, a later version with another configuration.
+# Installs the package, uses the service under its unit, upgrades, removes and purges it.
+# scripts/test-packages.sh runs this as root in a freshly booted Debian. /packages contains one/*.deb,
+# and two/*.deb, a later version with another configuration.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs, upgrades and erases the .rpm in a folder with a system: rpm.sh FOLDER ONE TWO.
-# scripts/test-packages.sh calls it. The system is a Debian, whose packages rpm does not know:
-# hence --nodeps. What the package needs is looked at by itself.
+# scripts/test-packages.sh calls this. The system is a Debian, whose packages rpm does not know,
+# hence --nodeps. The dependencies of the package are checked separately.
 set -euo pipefail
 
 root=$1 one=$2 two=$3
@@ -43,7 +43,7 @@ step "erase"
 rpm_in --erase tallyd
 expect "the change, kept" grep --quiet '^interval: 1s$' "$root/etc/tallyd/tallyd.yaml.rpmsave"
 rm "$root"/etc/tallyd/tallyd.yaml.*
-# cargo-generate-rpm's packages own files only, so folders stay, empty.
+# Packages of cargo-generate-rpm own only files, so empty folders stay.
 left=$(find "$root/usr" "$root/etc" -path '*tallyd*' ! -type d | sort)
 expect "that nothing is left: $left" test -z "$left"
 echo "rpm: passed"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs, starts and stops a real carbon-cache, Graphite's storage, for the tests; asks Graphite's
-# web application for what is in it.
+# Installs, starts and stops a real carbon-cache, Graphite's storage, for the tests, and renders its
+# data with Graphite's web application.
 # `carbon.sh help` lists the commands.
 set -euo pipefail
 name=carbon
 # shellcheck source=tests/servers/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# Debian's: the packages that carbon needs are there for no other Python.
+# Debian's Python: the packages that carbon needs exist only for it.
 python=/usr/bin/python3
 
 usage() {
@@ -40,7 +40,7 @@ cmd_install() {
         2>/dev/null || die "packages that graphite-web needs are missing; scripts/setup.sh installs them"
 }
 
-# Where the program's own modules are, installed or unpacked.
+# Prints the folder of the program's modules, installed or unpacked.
 modules() {
     local program
     program=$(program graphite-carbon carbon-cache)
@@ -85,10 +85,10 @@ CACHE_QUERY_PORT = $query
 MAX_CACHE_SIZE = inf
 MAX_UPDATES_PER_SECOND = inf
 MAX_CREATES_PER_MINUTE = inf
-# Its own metrics would be among ours, and there is no web application to tell of tags.
+# Without carbon's metrics about itself, and without a web application to notify of tags.
 CARBON_METRIC_INTERVAL = 0
 ENABLE_TAGS = False
-# The file is named as the series, so that dump can say what it is.
+# The file has the name of the series, so that dump can print it.
 TAG_HASH_FILENAMES = False
 EOF
     : >"$dir/storage-aggregation.conf" # without, it complains
@@ -145,7 +145,7 @@ json.dump(stored, sys.stdout)
 EOF
 }
 
-# Without a server: what a request would get is asked of the application itself.
+# Without a web server: the application is called directly.
 cmd_render() { # DIR QUERY...
     PYTHONPATH=$(web_modules) "$python" -W ignore - "$@" <<'EOF'
 import os, sys, tempfile

@@ -42,7 +42,7 @@ dir = "$dir/$1/meta"
 [data]
 dir = "$dir/$1/data"
 wal-dir = "$dir/$1/wal"
-# Tests write names that differ everywhere.
+# No limits on series, because tests write many different names.
 max-series-per-database = 0
 max-values-per-tag = 0
 [http]
@@ -61,7 +61,7 @@ start_one() { # open | auth
     local deadline=$((SECONDS + start_limit)) attempt
     [[ -z $(running_pid "$dir/$1.pid" "$(config "$1")") ]] || return 0
     for attempt in 1 2; do
-        # It ends by itself where somebody has taken its port meanwhile.
+        # The server ends by itself if another program has taken its port in between.
         if [[ ! -e $dir/$1.port || $attempt == 2 ]] || listens "$(cat "$dir/$1.port")"; then
             free_port >"$dir/$1.port"
         fi
@@ -74,10 +74,10 @@ start_one() { # open | auth
     die "does not start; see $dir/$1.log"
 }
 
-# The first user may be made without a password; afterwards this is refused.
+# The first user can be created without authentication; after that it is required.
 make_admin() {
     local query="CREATE USER admin WITH PASSWORD 'admin password' WITH ALL PRIVILEGES"
-    # The server makes hashing a password slow, and other programs may be compiling.
+    # Hashing a password is deliberately slow, and other programs may be compiling.
     status "$(url auth)/query" -m 120 --data-urlencode "q=$query" >/dev/null ||
         die "cannot make the user that tests log in as"
 }

@@ -66,7 +66,7 @@ cmd_install() {
 
 fetch_jars() {
     local began=$SECONDS new=$libs.new
-    # Whatever KAFKA_LIBS says, never delete a directory that is not our own.
+    # Regardless of KAFKA_LIBS, never delete a directory that this script did not create.
     if [[ -e $libs && ! -e $libs/.installed-pom.xml ]]; then
         die "$libs exists, but was not made by this script"
     fi
@@ -103,10 +103,11 @@ tool() { # CLASS [ARGUMENT...]
         -cp "$libs/*" "$@"
 }
 
-# --- a running broker, its directory being $dir -------------------------------
+# --- a running broker, with the directory $dir ---------------------------------
 
-# The pid of the broker of $dir, or nothing. A pid alone proves nothing (it may
-# have been given to another process since), but its command line names our file.
+# Prints the pid of the broker of $dir, or nothing. The pid in the file alone is not
+# enough (another process may have it by now), but the command line names the broker's
+# configuration file.
 running_pid() {
     local pid
     pid=$(cat "$dir/broker.pid" 2>/dev/null) || return 0
@@ -127,8 +128,8 @@ cluster_id() { sed -n 's/^cluster\.id=//p' "$dir/data/meta.properties"; }
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# True once the broker answers a metadata request with the id of its own cluster:
-# whoever else may have taken the port would give another one, or none.
+# Succeeds once the broker answers a metadata request with the ID of its cluster. Another
+# program on this port would return another ID, or none.
 answers() {
     local address reply
     address=$(broker_address)
@@ -156,7 +157,7 @@ cmd_start() { # DIR
         return
     fi
 
-    # Whatever ends this script from here on ends the broker too, until it is ready.
+    # Until the broker is ready, an end of this script for any reason ends the broker too.
     trap 'stop_broker' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -179,8 +180,8 @@ cmd_start() { # DIR
     echo "KAFKA_BROKER=$(broker_address)"
 }
 
-# A broker that comes back should do so where its clients look for it: "last"
-# takes the ports of the last time, if there are any and they are still free.
+# A restarted broker should be where its clients expect it: "last" takes the previous
+# ports, if there are any and they are still free.
 choose_ports() { # last | new
     local broker controller
     if [[ $1 == last && -e $dir/ports ]]; then
@@ -193,8 +194,8 @@ choose_ports() { # last | new
     echo "$broker $controller" >"$dir/ports"
 }
 
-# A port where nobody listens. It lies below the range from which Linux serves
-# outgoing connections, so these do not take it before the broker does.
+# Prints a free port below the range of ephemeral ports, so that no outgoing connection
+# takes it before the broker binds it.
 free_port() { # [BUT_NOT_THIS_ONE]
     local port
     while true; do
@@ -220,8 +221,8 @@ log.dirs=$dir/data
 auto.create.topics.enable=true
 num.partitions=1
 
-# There is one broker: nothing can be replicated, and Kafka's own topics need
-# no more than one partition (the first consumer waits until they exist).
+# With one broker nothing can be replicated, and Kafka's internal topics need only one
+# partition (the first consumer waits until they exist).
 default.replication.factor=1
 min.insync.replicas=1
 offsets.topic.replication.factor=1
@@ -257,9 +258,9 @@ launch() {
     mkdir -p "$dir/tmp"
     touch "$dir/broker.log"
     log_from=$(($(wc -c <"$dir/broker.log") + 1)) # where this launch's log begins
-    # A session of its own: Ctrl-C in the terminal is for the tests, which stop the broker
-    # then. And no descriptor of ours may live on in it: whoever reads the output
-    # of this script, or waits for its lock, would wait for the broker to end.
+    # In a separate session, because Ctrl-C in the terminal is for the tests, which then stop
+    # the broker. It must not inherit descriptors: a reader of this script's output,
+    # or a waiter for its lock, would wait for the broker to end.
     setsid "$java" -Xms64m -Xmx512m -XX:-UsePerfData \
         -Djava.io.tmpdir="$dir/tmp" \
         -Dorg.slf4j.simpleLogger.showDateTime=true \
@@ -283,7 +284,7 @@ wait_until_ready() { # DEADLINE
 }
 
 port_was_taken() {
-    # Not grep -q: it would end at the first match, and pipefail see tail's SIGPIPE.
+    # Not grep -q, which ends at the first match: pipefail would then see tail's SIGPIPE.
     this_launch_log | grep -E 'BindException|Address already in use' >/dev/null
 }
 
@@ -344,7 +345,7 @@ cmd_consume() { # BROKER TOPIC [MAX]
     if [[ -n ${3:-} ]]; then options+=(--max-messages "$3"); fi
     need_java
     cmd_install
-    # Reading must not create the topic: a test may want to see that it is not there.
+    # Reading must not create the topic: a test may check that it does not exist.
     tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server "$1" --topic "$2" \
         --from-beginning --timeout-ms "$idle_ms" \
         --command-property allow.auto.create.topics=false \
@@ -353,7 +354,7 @@ cmd_consume() { # BROKER TOPIC [MAX]
         "${options[@]}"
 }
 
-# Not in the usage text: `start` calls it, to put a time limit on it.
+# Not in the usage text: `start` calls this with a time limit.
 cmd_cluster_id() { # BROKER
     tool org.apache.kafka.tools.ClusterTool cluster-id --bootstrap-server "$1"
 }

@@ -45,7 +45,7 @@ cmd_install() {
 
 have_sipp() { command -v sipp >/dev/null; }
 
-# Where its libraries and modules are, installed or unpacked.
+# Prints the folder of Kamailio's libraries and modules, installed or unpacked.
 lib() {
     local program
     program=$(program kamailio kamailio)
@@ -55,7 +55,7 @@ lib() {
     die "the modules of $program are not found"
 }
 
-# Debian has this module in a package of its own.
+# Debian has this module in a separate package.
 provide_tls() {
     tls_modules >/dev/null && return
     mkdir -p "$packages"
@@ -97,7 +97,7 @@ fill() { # TEMPLATE
     sed "${expressions[@]}" "$templates/$1" >"$dir/$1"
 }
 
-# A key and a certificate that nobody trusts.
+# Creates a key and a self-signed certificate.
 make_certificate() {
     [[ -s $dir/tls.crt ]] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \
         -nodes -days 3650 -subj /CN=testbed.invalid -keyout "$dir/tls.key" -out "$dir/tls.crt" \
@@ -127,7 +127,7 @@ cmd_start() { # DIR
     echo "KAMAILIO_PID=$(cat "$dir/pid")"
 }
 
-# Runs a scenario of SIPp against it; its output goes to a log.
+# Runs a scenario of SIPp against Kamailio; its output goes to a log.
 scenario() { # NAME CALLS [OPTION...]
     local scenario=$1 calls=$2
     shift 2
@@ -144,7 +144,7 @@ cmd_traffic() { # DIR [N]
     go_to "$1"
     local calls=${2:-10} code failed=0
     mkdir -p "$dir/sipp"
-    # SIPp writes its own logs where it is.
+    # SIPp writes its logs to the current folder.
     cd "$dir/sipp"
     scenario register "$calls" || failed=1
     scenario options "$calls" || failed=1
@@ -170,7 +170,7 @@ cmd_kill() { # DIR
     local pid
     pid=$(running_pid "$dir/pid" "$(argument)")
     [[ -n $pid ]] || die "does not run in $dir"
-    # It was started in a session of its own, so the group is its own too.
+    # It was started in a separate session, so it has a separate process group.
     kill -KILL -- "-$pid"
 }
 

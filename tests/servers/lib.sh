@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# What the scripts share that run a server out of a Debian package; they source it.
-# Such a script sets `name`, and `dir` before it starts or stops anything.
+# Functions for the scripts that run a server from a Debian package, which source it.
+# Such a script sets `name`, and before it starts or stops a server also `dir`.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 packages=$root/target/servers # where packages are unpacked
-# shellcheck disable=SC2034  # used by those who source this
+# shellcheck disable=SC2034  # used by the scripts that source this
 start_limit=${SERVER_START_SECONDS:-300}
 stop_limit=10 # from TERM to KILL
 
@@ -17,10 +17,10 @@ die() {
 
 # --- packages ------------------------------------------------------------------
 #
-# A package is unpacked below target/ instead of being installed: that needs no
-# root, makes no users, and starts no service.
+# Packages are unpacked below target/ instead of installed, which needs no root,
+# creates no users and starts no services.
 
-# Says where PROGRAM of PACKAGE is: an installed one, or the one that is unpacked.
+# Prints the path of PROGRAM of PACKAGE: the installed one, or the unpacked one.
 program() { # PACKAGE PROGRAM
     command -v "$2" && return
     local path=$packages/$1/usr/sbin/$2
@@ -28,7 +28,7 @@ program() { # PACKAGE PROGRAM
     echo "$path"
 }
 
-# Makes PROGRAM available. Several scripts may want to at the same time.
+# Makes PROGRAM available. Several scripts may do so at the same time.
 provide() { # PACKAGE PROGRAM
     [[ -x $(program "$1" "$2") ]] && return
     mkdir -p "$packages"
@@ -54,7 +54,7 @@ unpack() { # PACKAGE PROGRAM
 
 download() { # PACKAGE DIRECTORY
     local options=()
-    # Root would let apt's own user write here, who may not.
+    # As root, apt would download as its own user, which must not write here.
     if ((EUID == 0)); then options=(-o APT::Sandbox::User=root); fi
     (cd "$2" && apt-get download -qq "${options[@]}" "$1" >&2)
 }
@@ -77,8 +77,8 @@ any_listens() { # PORTS, apart by blanks
     return 1
 }
 
-# A port where nobody listens. It lies below the range from which Linux serves
-# outgoing connections, so these do not take it before the server does.
+# Prints a free port below the range of ephemeral ports, so that no outgoing connection
+# takes it before the server binds it.
 free_port() {
     local port
     while true; do
@@ -88,10 +88,10 @@ free_port() {
     echo "$port"
 }
 
-# --- a running server, its directory being $dir ----------------------------------
+# --- a running server, with the directory $dir -----------------------------------
 
-# The pid of the server whose command line has ARGUMENT, or nothing. A pid alone
-# proves nothing: it may have been given to another process since.
+# Prints the pid of the server whose command line contains ARGUMENT, or nothing. The pid
+# in the file alone is not enough: another process may have it by now.
 running_pid() { # PIDFILE ARGUMENT
     local pid
     pid=$(cat "$1" 2>/dev/null) || return 0
@@ -100,9 +100,9 @@ running_pid() { # PIDFILE ARGUMENT
     fi
 }
 
-# Starts a server in a session of its own: Ctrl-C in the terminal is for the tests,
-# which stop it then. No descriptor of ours may live on in it: whoever reads the
-# output of this script would wait for the server to end.
+# Starts a server in a separate session, because Ctrl-C in the terminal is for the tests,
+# which then stop the server. It must not inherit descriptors: a reader of this
+# script's output would wait for the server to end.
 launch() { # PIDFILE LOG COMMAND...
     local pid_file=$1 log=$2
     shift 2
@@ -110,12 +110,12 @@ launch() { # PIDFILE LOG COMMAND...
     echo $! >"$pid_file"
 }
 
-# Waits until CHECK succeeds; fails when the server ends before, or at DEADLINE.
+# Waits until CHECK succeeds; fails if the server ends first, or at DEADLINE.
 wait_until() { # DEADLINE PIDFILE ARGUMENT CHECK...
     local deadline=$1 pid_file=$2 argument=$3
     shift 3
-    # The program's own command line takes a moment to appear, on a busy machine a long one: until
-    # then it looks as if something else had its number.
+    # The command line of the program takes a moment to appear, on a busy machine a long one. Until
+    # then the pid seems to belong to another process.
     while ((SECONDS < deadline)) && kill -0 "$(<"$pid_file")" 2>/dev/null &&
         [[ -z $(running_pid "$pid_file" "$argument") ]]; do
         sleep 0.1
@@ -144,13 +144,14 @@ stop_server() { # PIDFILE ARGUMENT
     rm -f "$1"
 }
 
-# --- starting and stopping one ------------------------------------------------------
+# --- starting and stopping a server -------------------------------------------------
 #
-# For a server that keeps its ports in $dir/ports, its pid in $dir/pid and its log in
-# $dir/log. Its script says `ports_wanted`, how many it needs, and has the functions
-# `argument`, which prints what tells its command line, `launch_once`, and `answers`.
+# For a server with its ports in $dir/ports, its pid in $dir/pid and its log in $dir/log.
+# Its script sets `ports_wanted`, the number of ports, and defines the functions
+# `argument`, which prints the distinctive part of its command line, `launch_once`, and
+# `answers`.
 
-# Makes DIR if it is missing, and keeps other starts in it out until this one ends.
+# Creates DIR if it is missing, and locks it until this start ends.
 enter() { # DIR
     mkdir -p "$1"
     dir=$(cd "$1" && pwd -P)
@@ -172,14 +173,14 @@ choose_ports() { # last | new
     echo "${chosen[*]}" >"$dir/ports"
 }
 
-# Starts it unless it runs, on its last ports if nobody has taken these.
+# Starts the server unless it runs, on its previous ports if these are free.
 start_server() {
     local deadline=$((SECONDS + start_limit)) use=last
     [[ -z $(running_pid "$dir/pid" "$(argument)") ]] || return 0
     trap 'stop_server "$dir/pid" "$(argument)"' EXIT
     until choose_ports "$use" && launch_once &&
         wait_until "$deadline" "$dir/pid" "$(argument)" answers; do
-        # It ends by itself where somebody has taken a port meanwhile.
+        # The server ends by itself if another program has taken a port in between.
         stop_server "$dir/pid" "$(argument)"
         if ((SECONDS >= deadline)) || [[ $use == "new" ]]; then
             tail -n 20 "$dir/log" >&2

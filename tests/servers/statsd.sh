@@ -47,7 +47,7 @@ fetch() {
     mkdir -p "$new"
     cp "$package"/package*.json "$new"
     say "fetching what $package/package-lock.json names"
-    # Its optional packages are for syslog, for a proxy and for Windows.
+    # Its optional packages are for syslog, a proxy and Windows.
     npm --prefix "$new" ci --omit=optional --ignore-scripts --no-audit --no-fund --silent >&2
     cp "$package/package-lock.json" "$new/.installed-lock.json"
     rm -rf "$installed"
@@ -56,7 +56,7 @@ fetch() {
 
 argument() { echo "$dir/config.js"; }
 
-# It answers on its console once it listens everywhere.
+# statsd answers on its console once it listens on all ports.
 answers() {
     local port reply
     read -r _ port < <(ports)
@@ -65,7 +65,7 @@ answers() {
     [[ $reply == "health: up" ]]
 }
 
-# The caller's configuration is an expression of JavaScript, as statsd's own files are.
+# The caller's configuration is a JavaScript expression, like statsd's configuration files.
 write_config() { # CONFIG
     local udp admin
     read -r udp admin < <(ports)

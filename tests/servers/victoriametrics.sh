@@ -38,7 +38,7 @@ answers() {
 launch_once() {
     local http graphite
     read -r http graphite < <(ports)
-    # Points of years ago are kept, and the latest ones are shown at once.
+    # Keeps points from years ago, and shows the latest ones immediately.
     launch "$dir/pid" "$dir/log" "$(program victoria-metrics victoria-metrics)" "$(argument)" \
         -httpListenAddr="127.0.0.1:$http" -graphiteListenAddr="127.0.0.1:$graphite" \
         -retentionPeriod=100y -search.latencyOffset=0s -memory.allowedBytes=128MB \

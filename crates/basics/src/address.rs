@@ -1,4 +1,4 @@
-//! Addresses as people write them.
+//! Addresses in a configuration.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-/// Looks up `host:port`.
+/// Resolves `host:port` to its first address.
 ///
 /// # Errors
-/// A sentence that says what is allowed or what the lookup said.
+/// When the text has another form, or the lookup fails. The error says which form is allowed.
 pub fn resolve(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -24,11 +24,11 @@ pub fn resolve(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| format!("`{host}` has no address"))
 }
 
-/// Reads `host`, `host:port`, `address:port` or `[ipv6]:port` without looking it up: the host, without
-/// brackets, and the port if there is one. `such_as` is what an error shows.
+/// Splits `host`, `host:port`, `address:port` or `[ipv6]:port` into the host, without brackets, and the
+/// port, without a lookup. `such_as` is the example in the error.
 ///
 /// # Errors
-/// A sentence that says what is allowed.
+/// When the text has another form. The error says which form is allowed.
 pub fn host_and_port(text: &str, such_as: &str) -> Result<(String, Option<u16>), String> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -52,7 +52,10 @@ pub fn host_and_port(text: &str, such_as: &str) -> Result<(String, Option<u16>),
     Ok((bare.unwrap_or(host).to_owned(), port))
 }
 
-/// Writes `host:port`, or `[ipv6]:port`, of what [`host_and_port`] has read.
+/// Writes the parts that [`host_and_port`] returned as `host:port` or `[ipv6]:port`.
+///
+/// # Errors
+/// When the formatter fails.
 pub fn write_host_and_port(
     formatter: &mut fmt::Formatter<'_>,
     host: &str,
@@ -65,28 +68,12 @@ pub fn write_host_and_port(
     }
 }
 
-/// What is said of a name that exists and leads nowhere.
-pub const NO_ADDRESS: &str = "the name has no address";
-
-/// A socket that sends to the first address of a host, and hears when nobody listens there.
-pub async fn open_udp(host: &str, port: u16) -> std::io::Result<tokio::net::UdpSocket> {
-    let address = tokio::net::lookup_host((host, port)).await?.next();
-    let address = address.ok_or_else(|| std::io::Error::other(NO_ADDRESS))?;
-    let any: SocketAddr = match address {
-        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-        SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
-    };
-    let socket = tokio::net::UdpSocket::bind(any).await?;
-    socket.connect(address).await?;
-    Ok(socket)
-}
-
-/// Where an HTTP endpoint listens: `host:port`, or `none`. Not set, it is on loopback at `PORT`.
+/// The listening address of an HTTP endpoint: `host:port` or `none`. The default is `PORT` on loopback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen<const PORT: u16> {
-    /// On this address.
+    /// The endpoint listens on this address.
     Address(SocketAddr),
-    /// Nowhere.
+    /// The endpoint is disabled.
     None,
 }
 
@@ -114,5 +101,38 @@ impl<const PORT: u16> fmt::Display for Listen<PORT> {
             Self::Address(address) => address.fmt(formatter),
             Self::None => formatter.write_str("none"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports_are_split_without_a_lookup() {
+        for (text, host, port) in [
+            ("eu", "eu", None),
+            ("eu.example.net:2003", "eu.example.net", Some(2003)),
+            ("10.0.0.1:1", "10.0.0.1", Some(1)),
+            ("[::1]:65535", "::1", Some(65_535)),
+            ("[::1]", "::1", None),
+        ] {
+            assert_eq!(host_and_port(text, "eu:1"), Ok((host.to_owned(), port)), "{text}");
+        }
+        for wrong in ["", ":1", "eu:", "eu:0", "eu:+1", "eu:65536", "::1", "[eu]:1", "a b", "a/b:1"]
+        {
+            let error = host_and_port(wrong, "eu:1").unwrap_err();
+            assert_eq!(error, format!("an address is host:port, such as eu:1, not `{wrong}`"));
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_on_loopback_unless_it_is_elsewhere_or_disabled() {
+        let listen = |text: &str| serde_json::from_str::<Listen<9102>>(text);
+        assert_eq!(Listen::<9102>::default().to_string(), "127.0.0.1:9102");
+        assert_eq!(listen(r#""[::]:80""#).unwrap().to_string(), "[::]:80");
+        assert_eq!(listen(r#""none""#).unwrap(), Listen::None);
+        let error = listen(r#""9102""#).unwrap_err().to_string();
+        assert!(error.contains("not `9102`, or `none`"), "{error}");
     }
 }

@@ -1,9 +1,9 @@
-//! Foreign bytes as text that is safe to print into a log or a terminal.
+//! Escapes bytes of senders, so that they are safe to print to a log or a terminal.
 
-/// Most bytes of a message that an excerpt shows.
+/// The maximum number of bytes that an excerpt shows.
 pub const EXCERPT_BYTES: usize = 200;
 
-/// Up to [`EXCERPT_BYTES`] around the offset.
+/// Up to [`EXCERPT_BYTES`] of a message around the offset, escaped.
 #[must_use]
 pub fn excerpt(datagram: &[u8], offset: usize) -> String {
     let end = (offset + EXCERPT_BYTES / 2).max(EXCERPT_BYTES).min(datagram.len());
@@ -11,7 +11,8 @@ pub fn excerpt(datagram: &[u8], offset: usize) -> String {
     escaped(&datagram[start..end])
 }
 
-/// Bytes as text, unprintable ones escaped so that a sender cannot write into a log or a terminal.
+/// The bytes as text. Control characters and invalid UTF-8 are escaped, so that a sender cannot
+/// control a terminal or forge log lines.
 #[must_use]
 pub fn escaped(bytes: &[u8]) -> String {
     let mut shown = String::new();
@@ -35,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_excerpt_shows_the_place_and_nothing_that_a_terminal_would_obey() {
+    fn an_excerpt_is_around_the_offset_and_has_no_control_characters() {
         assert_eq!(excerpt(b"{\"a\": \x1b[31m\xff\n", 6), "{\"a\": \\u{1b}[31m\\xff\\n");
         let long = [b'x'; 70_000];
         for offset in [0, 50, 35_000, 69_999, 70_000] {

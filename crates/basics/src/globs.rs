@@ -1,14 +1,14 @@
-//! Globs as operators write them in a configuration.
+//! Globs in a configuration.
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-/// A list of globs, compiled.
+/// A compiled list of globs.
 #[derive(Clone, Debug, Default)]
 pub struct Globs {
     texts: Vec<String>,
-    /// `None` if there are none.
+    /// `None` if the list is empty.
     compiled: Option<GlobSet>,
 }
 
@@ -19,10 +19,10 @@ impl PartialEq for Globs {
 }
 
 impl Globs {
-    /// Compiles them.
+    /// Compiles the globs.
     ///
     /// # Errors
-    /// At the first that is none, with what is wrong.
+    /// When a text is not a glob. The error names the first one.
     pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, String> {
         if texts.is_empty() {
             return Ok(Self::default());
@@ -43,7 +43,7 @@ impl Globs {
         self.compiled.is_none()
     }
 
-    /// Whether a name matches one of them; `None` if there are none.
+    /// Whether a name matches one of the globs; `None` if the list is empty.
     #[must_use]
     pub fn matches(&self, name: &str) -> Option<bool> {
         self.compiled.as_ref().map(|globs| globs.is_match(name))

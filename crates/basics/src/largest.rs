@@ -1,19 +1,19 @@
-//! The few largest of many.
+//! Selects the largest of many items.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The items with the largest numbers, at most `most` of them and the largest first; among equals the
-/// one comes first whose name does. Most names are never asked for.
+/// The names of the items with the largest numbers, at most `most`, sorted by number (largest first)
+/// and then by name. `name` is called only for items that may be among them.
 pub fn largest<K: Ord, I: Copy, N: Ord>(
     items: impl IntoIterator<Item = (K, I)>,
     most: usize,
     name: impl Fn(I) -> N,
 ) -> Vec<(K, N)> {
-    // The least of those that are in it so far is at the top.
+    // A heap whose top is the smallest of the items selected so far.
     let mut top: BinaryHeap<(Reverse<K>, N)> = BinaryHeap::with_capacity(most.min(1_024) + 1);
     for (number, item) in items {
-        // Of a million metrics, most have one series: they are not worth being looked up.
+        // Names are expensive to look up, and of a million metrics most have a single series.
         let is_among = |(Reverse(least), _): &(Reverse<K>, N)| number >= *least;
         if top.len() < most || top.peek().is_some_and(is_among) {
             top.push((Reverse(number), name(item)));
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_come_first_and_equals_by_name() {
+    fn the_largest_are_first_and_equal_ones_are_sorted_by_name() {
         let items = [(1, "few"), (5, "z"), (3, "c"), (5, "a"), (3, "b"), (3, "d")];
         assert_eq!(largest(items, 4, |name| name), [(5, "a"), (5, "z"), (3, "b"), (3, "c")]);
         assert_eq!(largest(items, 100, |name| name).len(), 6);

@@ -1,7 +1,7 @@
-//! Leaf types that every other crate shares.
+//! Small types that all other crates share: durations and sizes, addresses, globs, secrets, times,
+//! escaped text.
 //!
-//! This crate depends on nothing of tallyd and knows nothing of metrics: durations and sizes as
-//! operators write them, addresses, globs, secrets, times, escaped text.
+//! This crate depends on no other crate of tallyd, and has no notion of metrics.
 
 pub mod address;
 pub mod escape;

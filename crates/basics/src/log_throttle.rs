@@ -1,31 +1,31 @@
-//! Telling of something that may happen a million times a second.
+//! Limits log lines about events that may happen a million times a second.
 
 use std::time::{Duration, Instant};
 
-/// At most one line in the log for each of these.
+/// The minimum time between two lines.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Counts events and says when to tell of them: at once, then once a minute at most.
+/// Counts events and decides when to log them: the first at once, then at most once a minute.
 #[derive(Debug, Default)]
 pub struct LogThrottle {
-    told: Option<Instant>,
-    untold: u64,
+    reported_at: Option<Instant>,
+    unreported: u64,
 }
 
 impl LogThrottle {
-    /// Counts so many events. Gives the number of those not told of yet if it is time to tell.
+    /// Counts `events`. Returns the number of events to report now, if it is time for a line.
     pub fn count(&mut self, events: u64) -> Option<u64> {
         self.count_at(Instant::now(), events)
     }
 
     fn count_at(&mut self, now: Instant, events: u64) -> Option<u64> {
-        self.untold += events;
-        let is_soon = self.told.is_some_and(|told| now.duration_since(told) < PAUSE);
-        if self.untold == 0 || is_soon {
+        self.unreported += events;
+        let is_too_soon = self.reported_at.is_some_and(|time| now.duration_since(time) < PAUSE);
+        if self.unreported == 0 || is_too_soon {
             return None;
         }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        self.reported_at = Some(now);
+        Some(std::mem::take(&mut self.unreported))
     }
 }
 
@@ -34,17 +34,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_told_at_once_and_the_others_once_a_minute() {
-        let (mut seldom, start) = (LogThrottle::default(), Instant::now());
-        let told: Vec<_> = (0..=120)
-            .filter_map(|second| seldom.count_at(start + Duration::from_secs(second), 2))
+    fn the_first_event_is_reported_at_once_and_the_others_once_a_minute() {
+        let (mut throttle, start) = (LogThrottle::default(), Instant::now());
+        let reported: Vec<_> = (0..=120)
+            .filter_map(|second| throttle.count_at(start + Duration::from_secs(second), 2))
             .collect();
-        assert_eq!(told, [2, 120, 120]);
+        assert_eq!(reported, [2, 120, 120]);
     }
 
     #[test]
-    fn nothing_is_not_told() {
-        let mut seldom = LogThrottle::default();
-        assert_eq!((seldom.count(0), seldom.count(3), seldom.count(0)), (None, Some(3), None));
+    fn no_events_are_not_reported() {
+        let mut throttle = LogThrottle::default();
+        assert_eq!(
+            (throttle.count(0), throttle.count(3), throttle.count(0)),
+            (None, Some(3), None)
+        );
     }
 }

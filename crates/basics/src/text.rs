@@ -1,4 +1,4 @@
-//! Texts in a configuration: checked where they stand, and kept secret where they have to be.
+//! Texts in a configuration: secrets, and texts that are parsed.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,18 +6,18 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-/// A text that no log and no error message may show.
+/// A text that no log line and no error shows.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps a text from being shown.
+    /// Protects a text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for the one place that has to have it.
+    /// The text, for the code that sends it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -32,24 +32,26 @@ impl fmt::Debug for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text::new("a text", |text| Ok(Self::new(text))))
+        deserializer.deserialize_str(TextVisitor::new("a text", |text| Ok(Self::new(text))))
     }
 }
 
-/// Reads a text, which the configuration also has of numbers, and refuses it where it stands.
-pub struct Text<T, F> {
+/// Parses a text while a configuration is deserialized, so that an error has its place.
+pub struct TextVisitor<T, F> {
     expecting: &'static str,
     parse: F,
     parsed: PhantomData<T>,
 }
 
-impl<T, F: FnOnce(&str) -> Result<T, String>> Text<T, F> {
+impl<T, F: FnOnce(&str) -> Result<T, String>> TextVisitor<T, F> {
+    /// A visitor that applies `parse` to the text. `expecting` names the value in errors, such as
+    /// "a URL".
     pub fn new(expecting: &'static str, parse: F) -> Self {
         Self { expecting, parse, parsed: PhantomData }
     }
 }
 
-impl<T, F: FnOnce(&str) -> Result<T, String>> Visitor<'_> for Text<T, F> {
+impl<T, F: FnOnce(&str) -> Result<T, String>> Visitor<'_> for TextVisitor<T, F> {
     type Value = T;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

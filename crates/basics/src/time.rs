@@ -1,4 +1,4 @@
-//! Points in time: as Unix milliseconds, and as text.
+//! Points in time, as Unix milliseconds and as text.
 
 use std::time::SystemTime;
 
@@ -29,7 +29,7 @@ pub fn rfc3339_ms(unix_ms: u64) -> String {
 pub fn write_rfc3339(out: &mut Vec<u8>, unix_ms: u64) {
     let moment = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let time = Offset::UTC.to_datetime(moment.unwrap_or(Timestamp::MAX));
-    // Digit by digit, since this is done for every point.
+    // Digit by digit, because some formats write the time of every point.
     let mut text = *b"0000-00-00T00:00:00.000Z";
     write_digits(&mut text[0..4], time.year());
     write_digits(&mut text[5..7], time.month().into());
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn milliseconds_are_always_there() {
+    fn milliseconds_are_always_written() {
         for (ms, text) in [
             (1_490_114_074_000, "2017-03-21T16:34:34.000Z"),
             (1_490_114_074_250, "2017-03-21T16:34:34.250Z"),

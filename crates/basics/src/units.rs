@@ -1,4 +1,4 @@
-//! Durations and sizes as people write them in a configuration: `250ms`, `10s`, `24h`, `256MiB`.
+//! Durations and sizes in a configuration: `250ms`, `10s`, `24h`, `256MiB`.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-/// Reads a value that has to lie within bounds, these included.
+/// Deserializes a value within inclusive bounds.
 ///
 /// # Errors
-/// When it is no such value, or beyond the bounds: these, and what it is.
+/// When the value has another type, or is out of bounds. The error names the bounds and the value.
 pub fn between<'de, T, D>(deserializer: D, bounds: RangeInclusive<T>) -> Result<T, D::Error>
 where
     T: Deserialize<'de> + PartialOrd + fmt::Display,
@@ -23,34 +23,34 @@ where
     Err(de::Error::custom(format!("must be between {least} and {most}, not {value}")))
 }
 
-/// A length of time above zero, written with a unit: `ms`, `s`, `m`, `h` or `d`. A bare number
-/// means seconds.
+/// A duration greater than zero, written with a unit: `ms`, `s`, `m`, `h` or `d`. A number without a
+/// unit is in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(Duration);
 
 impl Span {
-    /// So many milliseconds.
+    /// A duration in milliseconds.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
     }
 
-    /// So many seconds.
+    /// A duration in seconds.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self(Duration::from_secs(secs))
     }
 
-    /// The length itself.
+    /// The duration.
     #[must_use]
     pub const fn get(self) -> Duration {
         self.0
     }
 
-    /// Reads `250ms`, `1.5s`, `10m`, `24h`, `7d` or a bare number of seconds.
+    /// Parses `250ms`, `1.5s`, `10m`, `24h`, `7d`, or a number of seconds without a unit.
     ///
     /// # Errors
-    /// A sentence that says what is allowed.
+    /// When the text has another form. The error says which form is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
         let units =
             [("ms", 0.001), ("us", 1e-6), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
@@ -75,18 +75,18 @@ impl fmt::Display for Span {
 }
 
 /// A number of bytes, written with a unit: `B`, `KiB`, `MiB`, `GiB` (or `KB`, `MB`, `GB` for powers
-/// of 1,000). A bare number means bytes.
+/// of 1,000). A number without a unit is in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(u64);
 
 impl ByteSize {
-    /// So many bytes.
+    /// A size in bytes.
     #[must_use]
     pub const fn from_bytes(bytes: u64) -> Self {
         Self(bytes)
     }
 
-    /// So many units of 1,048,576 bytes.
+    /// A size in units of 1,048,576 bytes.
     #[must_use]
     pub const fn from_mib(mib: u64) -> Self {
         Self(mib << 20)
@@ -98,10 +98,10 @@ impl ByteSize {
         self.0
     }
 
-    /// Reads `65507`, `64KiB`, `256MiB` or `1GB`.
+    /// Parses `65507`, `64KiB`, `256MiB` or `1GB`.
     ///
     /// # Errors
-    /// A sentence that says what is allowed.
+    /// When the text has another form. The error says which form is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
         let units = [
             ("KiB", 1024.0),
@@ -136,7 +136,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// Splits `10 s` into number and unit and multiplies; `None` for anything else.
+/// The number times its unit, of a text such as `10 s`; `None` for any other text.
 fn number_with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -150,7 +150,7 @@ fn number_with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     Some(number * factor).filter(|product| *product < 1e18)
 }
 
-/// Reads a unit type from a string or a bare number.
+/// Parses a value from a string or a number.
 struct UnitVisitor<T> {
     expecting: &'static str,
     parse: fn(&str) -> Result<T, String>,
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_have_units_and_a_bare_number_is_seconds() {
+    fn durations_have_units_and_a_number_without_one_is_in_seconds() {
         for (text, millis) in
             [("250ms", 250), ("10s", 10_000), ("10", 10_000), ("1.5 s", 1500), ("5m", 300_000)]
         {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn they_print_as_they_are_written() {
+    fn printed_values_can_be_parsed() {
         for text in ["250ms", "10s", "5m", "24h"] {
             let shown = Span::parse(text).unwrap().to_string();
             assert_eq!(Span::parse(&shown), Span::parse(text));

@@ -1,215 +1,218 @@
 //! Calls a method and waits for its reply.
 
+use std::fmt;
 use std::future::Future;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::decode::{DecodeError, Limits, decode};
-use crate::encode::{REQUEST_MAX, Request};
-use crate::endpoint::Endpoint;
-use crate::packet::{Fault, HEADER_MAX, Header, Kind};
-use crate::socket::Socket;
-use crate::value::Value;
+use crate::decode::{DecodeLimits, decode};
+use crate::encode::{CallRequest, REQUEST_MAX};
+use crate::endpoint::BinrpcEndpoint;
+use crate::error::{DecodeError, DecodeErrorKind};
+use crate::packet::{Fault, HEADER_MAX, PacketHeader, PacketKind};
+use crate::random::random;
+use crate::socket::ClientSocket;
+use crate::value::BinrpcValue;
 
-/// How long each step of a call may take.
+/// Time limits for the steps of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// To connect, the lookup of a name included.
+pub struct CallTimeouts {
+    /// Limit for connecting, including the name lookup.
     pub connect: Duration,
-    /// To hand the request over.
+    /// Limit for sending the request.
     pub write: Duration,
-    /// From then until the whole reply is there, in however many parts it comes.
+    /// Limit for receiving the complete reply, however many reads it takes.
     pub read: Duration,
 }
 
-impl Timeouts {
-    /// The same for each step.
+impl CallTimeouts {
+    /// Uses one limit for every step.
     #[must_use]
-    pub fn all(time: Duration) -> Self {
-        Self { connect: time, write: time, read: time }
+    pub fn all(limit: Duration) -> Self {
+        Self { connect: limit, write: limit, read: limit }
     }
 }
 
-impl Default for Timeouts {
+impl Default for CallTimeouts {
     fn default() -> Self {
         Self::all(Duration::from_secs(5))
     }
 }
 
-/// What a client allows its peer.
+/// Bounds on the time and memory that a call can take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// In time.
-    pub timeouts: Timeouts,
-    /// In memory.
-    pub limits: Limits,
+pub struct ClientOptions {
+    /// Bounds on time.
+    pub timeouts: CallTimeouts,
+    /// Bounds on memory.
+    pub limits: DecodeLimits,
 }
 
-/// What a method answered.
+/// The reply to a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// The records; a list with nothing in it has none.
-    pub records: Vec<Value>,
-    /// How many bytes they came in.
+pub struct CallReply {
+    /// The records; an empty list has none.
+    pub records: Vec<BinrpcValue>,
+    /// Number of bytes of the records.
     pub bytes: usize,
 }
 
-/// Why a call has no reply.
+/// Why a call failed.
 #[derive(Debug, Error)]
 pub enum CallError {
-    /// The request is longer than Kamailio takes.
-    #[error("a request of {0} bytes is too long, Kamailio takes {REQUEST_MAX}")]
+    /// The request is longer than Kamailio accepts.
+    #[error("the request has {0} bytes, Kamailio accepts at most {REQUEST_MAX}")]
     RequestTooLong(usize),
-    /// Nobody is there.
+    /// The client cannot connect.
     #[error("cannot connect to {endpoint}: {source}")]
     Connect {
-        /// Where.
-        endpoint: Endpoint,
-        /// What the system says.
+        /// The address.
+        endpoint: BinrpcEndpoint,
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The connection failed.
     #[error("the connection to {endpoint} failed: {source}")]
     Failed {
-        /// Which one.
-        endpoint: Endpoint,
-        /// What the system says.
+        /// The address.
+        endpoint: BinrpcEndpoint,
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A step took too long.
+    /// A step exceeded its time limit.
     #[error("{endpoint} {step} within {}s", limit.as_secs_f64())]
     TimedOut {
-        /// Who.
-        endpoint: Endpoint,
-        /// What did not happen.
-        step: Step,
-        /// How long it could take.
+        /// The address.
+        endpoint: BinrpcEndpoint,
+        /// The step that did not complete.
+        step: CallStep,
+        /// Its time limit.
         limit: Duration,
     },
-    /// The other end closed the connection before the reply was there. Kamailio does so when it has
-    /// 128 connections, and when it stops.
+    /// The server closed the connection before the end of the reply. Kamailio does so when it stops,
+    /// and when it has 128 connections.
     #[error("{0} closed the connection")]
-    Closed(Endpoint),
-    /// A reply to another request.
-    #[error("the reply is to another request")]
+    Closed(BinrpcEndpoint),
+    /// The reply belongs to another request.
+    #[error("received the reply to another request")]
     WrongCookie,
-    /// No reply, but a request.
-    #[error("a request came where a reply should")]
+    /// The server sent a request.
+    #[error("received a request instead of a reply")]
     WrongKind,
-    /// A reply that goes on behind its only datagram.
-    #[error("the reply is longer than a datagram; ask over tcp or a unix stream socket")]
-    Cut,
-    /// Bytes that are no reply, or too large a one.
-    #[error("the reply cannot be read: {0}")]
-    Garbled(#[from] DecodeError),
-    /// A fault that is none.
-    #[error("a fault without code and reason")]
-    GarbledFault,
-    /// Kamailio's own answer that it cannot; the connection goes on.
+    /// The reply continues after its only datagram.
+    #[error("the reply does not fit into a datagram; use tcp or a unix stream socket")]
+    Truncated,
+    /// The bytes are not a reply, or exceed a limit.
+    #[error("malformed reply: {0}")]
+    Malformed(#[from] DecodeError),
+    /// The fault lacks its code or reason.
+    #[error("malformed fault: no code and reason")]
+    MalformedFault,
+    /// Kamailio refused the call. The connection stays usable.
     #[error("{} ({})", fault.reason.to_str().trim(), fault.code)]
     Fault {
-        /// What it says.
+        /// Code and reason.
         fault: Fault,
     },
 }
 
-/// What takes its time.
+/// A step of a call that has a time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum CallStep {
     /// Connecting.
     Connect,
     /// Sending the request.
     Write,
-    /// Waiting for the whole reply.
+    /// Receiving the complete reply.
     Read,
 }
 
-impl std::fmt::Display for Step {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for CallStep {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Connect => "took no connection",
-            Self::Write => "took no request",
-            Self::Read => "gave no whole reply",
+            Self::Connect => "did not accept the connection",
+            Self::Write => "did not accept the request",
+            Self::Read => "did not send a complete reply",
         })
     }
 }
 
-/// One end of a connection, which is opened with the first call and used for all that follow.
+/// A client with at most one connection, which it opens for the first call and reuses.
 ///
-/// After anything but a reply or a fault the connection is closed: a reply that comes late or was cut
-/// would be taken for the next one. The next call opens another.
+/// After any error other than a fault the client closes the connection, because it could take the
+/// rest of a late or truncated reply for the reply to the next call. The next call reconnects.
 #[derive(Debug)]
-pub struct Client {
-    endpoint: Endpoint,
-    options: Options,
-    socket: Option<Socket>,
+pub struct BinrpcClient {
+    endpoint: BinrpcEndpoint,
+    options: ClientOptions,
+    socket: Option<ClientSocket>,
     cookie: u32,
 }
 
-impl Client {
-    /// Not connected yet.
+impl BinrpcClient {
+    /// Creates a client without connecting.
     #[must_use]
-    pub fn new(endpoint: Endpoint, options: Options) -> Self {
+    pub fn new(endpoint: BinrpcEndpoint, options: ClientOptions) -> Self {
         Self { endpoint, options, socket: None, cookie: random() }
     }
 
-    /// Whom it calls.
+    /// The address of the server.
     #[must_use]
-    pub fn endpoint(&self) -> &Endpoint {
+    pub fn endpoint(&self) -> &BinrpcEndpoint {
         &self.endpoint
     }
 
-    /// Whether there is a connection for the next call.
+    /// Whether a connection is open for the next call.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// Calls a method. Whoever drops the future closes the connection.
+    /// Calls a method. Dropping the future closes the connection.
     ///
     /// # Errors
-    /// Whenever there is no reply. Only after a [`CallError::Fault`] the connection goes on.
-    pub async fn call(&mut self, request: &Request) -> Result<Reply, CallError> {
+    /// When there is no reply. The connection stays open only after a [`CallError::Fault`].
+    pub async fn call(&mut self, request: &CallRequest) -> Result<CallReply, CallError> {
         let cookie = self.next_cookie();
         let packet = request.encode(cookie);
         if packet.len() > REQUEST_MAX {
             return Err(CallError::RequestTooLong(packet.len()));
         }
-        // Taken out: it comes back only when nothing of the reply is left in it.
+        // Taken out, and put back only when no part of the reply is left in the socket.
         let mut socket = match self.socket.take() {
             Some(socket) => socket,
             None => self.connect().await?,
         };
-        let Timeouts { write, read, .. } = self.options.timeouts;
-        self.within(write, Step::Write, socket.send(&packet)).await?.map_err(|e| self.failed(e))?;
+        let CallTimeouts { write, read, .. } = self.options.timeouts;
+        let sent = self.within(write, CallStep::Write, socket.send(&packet)).await?;
+        sent.map_err(|error| self.failed(error))?;
         let receiving = self.receive(&mut socket, cookie);
-        let (header, payload, is_clean) = self.within(read, Step::Read, receiving).await??;
+        let (kind, payload, is_clean) = self.within(read, CallStep::Read, receiving).await??;
         let records = decode(&payload, &self.options.limits)?;
-        if header.kind == Kind::Fault {
-            let fault = Fault::of(&records).ok_or(CallError::GarbledFault)?;
+        if kind == PacketKind::Fault {
+            let fault = Fault::from_records(&records).ok_or(CallError::MalformedFault)?;
             self.socket = is_clean.then_some(socket);
             return Err(CallError::Fault { fault });
         }
         self.socket = is_clean.then_some(socket);
-        Ok(Reply { records, bytes: payload.len() })
+        Ok(CallReply { records, bytes: payload.len() })
     }
 
-    async fn connect(&self) -> Result<Socket, CallError> {
-        let connecting = Socket::connect(&self.endpoint);
-        let connected =
-            self.within(self.options.timeouts.connect, Step::Connect, connecting).await?;
+    async fn connect(&self) -> Result<ClientSocket, CallError> {
+        let connecting = ClientSocket::connect(&self.endpoint);
+        let limit = self.options.timeouts.connect;
+        let connected = self.within(limit, CallStep::Connect, connecting).await?;
         connected.map_err(|source| CallError::Connect { endpoint: self.endpoint.clone(), source })
     }
 
-    /// Reads until the packet is whole: its header, its records, and whether nothing came behind it.
+    /// Receives a complete packet: its kind, its records, and whether no bytes follow it.
     async fn receive(
         &self,
-        socket: &mut Socket,
+        socket: &mut ClientSocket,
         cookie: u32,
-    ) -> Result<(Header, Vec<u8>, bool), CallError> {
+    ) -> Result<(PacketKind, Vec<u8>, bool), CallError> {
         let mut buffer = Vec::new();
         let mut header = None;
         loop {
@@ -220,26 +223,31 @@ impl Client {
             if header.is_none() {
                 header = self.header(&buffer, cookie)?;
             }
-            if let Some((header, start)) = header {
-                let end = start + header.length;
+            if let Some((PacketHeader { kind, length, .. }, start)) = header {
+                let end = start + length;
                 if buffer.len() >= end {
                     let is_clean = buffer.len() == end;
                     buffer.truncate(end);
                     buffer.drain(..start);
-                    return Ok((header, buffer, is_clean));
+                    return Ok((kind, buffer, is_clean));
                 }
             }
-            if !socket.may_go_on() {
-                return Err(CallError::Cut);
+            if !socket.can_continue_packet() {
+                return Err(CallError::Truncated);
             }
         }
     }
 
-    /// The header, once it is there, if it is that of the reply.
-    fn header(&self, bytes: &[u8], cookie: u32) -> Result<Option<(Header, usize)>, CallError> {
-        let found = Header::decode(&bytes[..bytes.len().min(HEADER_MAX)])?;
-        let Some((header, start)) = found else { return Ok(None) };
-        if header.kind == Kind::Request {
+    /// The header and its size once it is complete. Checks it before any of the records arrive, so
+    /// that a length beyond the limit is never buffered.
+    fn header(
+        &self,
+        bytes: &[u8],
+        cookie: u32,
+    ) -> Result<Option<(PacketHeader, usize)>, CallError> {
+        let found = PacketHeader::decode(&bytes[..bytes.len().min(HEADER_MAX)])?;
+        let Some((header, size)) = found else { return Ok(None) };
+        if header.kind == PacketKind::Request {
             return Err(CallError::WrongKind);
         }
         if header.cookie != cookie {
@@ -247,16 +255,16 @@ impl Client {
         }
         let max = self.options.limits.bytes;
         if header.length > max {
-            let trouble = crate::decode::Trouble::TooLong;
-            return Err(DecodeError { offset: max, trouble }.into());
+            let kind = DecodeErrorKind::TooManyBytes;
+            return Err(DecodeError { offset: max, kind }.into());
         }
-        Ok(Some((header, start)))
+        Ok(Some((header, size)))
     }
 
     async fn within<F: Future>(
         &self,
         limit: Duration,
-        step: Step,
+        step: CallStep,
         future: F,
     ) -> Result<F::Output, CallError> {
         let timed_out = |_| CallError::TimedOut { endpoint: self.endpoint.clone(), step, limit };
@@ -267,14 +275,9 @@ impl Client {
         CallError::Failed { endpoint: self.endpoint.clone(), source }
     }
 
-    /// Never 0, which Kamailio answers with where it could not read the header.
+    /// The next cookie, never 0: Kamailio uses 0 in faults for headers that it cannot decode.
     fn next_cookie(&mut self) -> u32 {
         self.cookie = self.cookie.wrapping_add(1).max(1);
         self.cookie
     }
-}
-
-/// A number that a stranger does not guess.
-pub(crate) fn random() -> u32 {
-    RandomState::new().build_hasher().finish() as u32
 }

@@ -1,43 +1,43 @@
-//! Where a Kamailio answers.
+//! The address of a Kamailio server.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The port that Kamailio's `ctl` module has unless told otherwise.
+/// The default port of Kamailio's `ctl` module.
 pub const DEFAULT_PORT: u16 = 2049;
-/// Longest path that a socket's address has room for.
+/// Longest path that fits into a Unix socket address.
 const PATH_BYTES_MAX: usize = 107;
 
-/// The other end of a connection.
+/// The address of a Kamailio server and the transport to use.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// A Unix stream socket: what Kamailio opens by default.
+pub enum BinrpcEndpoint {
+    /// A Unix stream socket, which Kamailio opens by default.
     Unix(PathBuf),
     /// A Unix datagram socket.
     UnixDatagram(PathBuf),
     /// TCP.
-    Tcp(Host),
-    /// UDP. A reply is one datagram there, so long ones do not come.
-    Udp(Host),
+    Tcp(HostPort),
+    /// UDP. A reply is a single datagram, so long replies are lost.
+    Udp(HostPort),
 }
 
-/// A host's name or address, and a port.
+/// A host name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Host {
-    /// Name or address, an IPv6 address without its brackets.
+pub struct HostPort {
+    /// Name or address; an IPv6 address without its brackets.
     pub name: String,
     /// The port.
     pub port: u16,
 }
 
-impl FromStr for Endpoint {
+impl FromStr for BinrpcEndpoint {
     type Err = String;
 
-    /// Reads what `kamcmd -s` takes, `unix:/path`, `unixs:/path`, `unixd:/path`, `tcp:host:port` or
-    /// `udp:host:port`, also with `//` behind the colon, and a path alone as a Unix stream socket.
+    /// Parses what `kamcmd -s` accepts: `unix:/path`, `unixs:/path`, `unixd:/path`, `tcp:host:port` or
+    /// `udp:host:port`, optionally with `//` after the colon, or a path alone for a Unix stream socket.
     fn from_str(text: &str) -> Result<Self, String> {
-        let shape = || {
+        let expected = || {
             format!(
                 "an endpoint is unix:/path, unixd:/path (datagrams), tcp:host:port or udp:host:port, \
                  not `{text}`"
@@ -46,48 +46,48 @@ impl FromStr for Endpoint {
         if text.starts_with('/') {
             return path(text).map(Self::Unix);
         }
-        let (transport, place) = text.split_once(':').ok_or_else(shape)?;
+        let (transport, place) = text.split_once(':').ok_or_else(expected)?;
         let place = place.strip_prefix("//").unwrap_or(place);
         match transport {
             "unix" | "unixs" => path(place).map(Self::Unix),
             "unixd" => path(place).map(Self::UnixDatagram),
-            "tcp" => Ok(Self::Tcp(host(place).ok_or_else(shape)?)),
-            "udp" => Ok(Self::Udp(host(place).ok_or_else(shape)?)),
-            _ => Err(shape()),
+            "tcp" => Ok(Self::Tcp(host(place).ok_or_else(expected)?)),
+            "udp" => Ok(Self::Udp(host(place).ok_or_else(expected)?)),
+            _ => Err(expected()),
         }
     }
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {
     if !text.starts_with('/') {
-        return Err(format!("the path of a socket begins with `/`, not `{text}`"));
+        return Err(format!("the path of a socket must begin with `/`, not `{text}`"));
     }
     if text.len() > PATH_BYTES_MAX {
         return Err(format!(
-            "the path of a socket has at most {PATH_BYTES_MAX} bytes, this one has {}",
+            "the path of a socket can have at most {PATH_BYTES_MAX} bytes, this one has {}",
             text.len()
         ));
     }
     Ok(PathBuf::from(text))
 }
 
-fn host(text: &str) -> Option<Host> {
+fn host(text: &str) -> Option<HostPort> {
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()?),
         _ => (text, DEFAULT_PORT),
     };
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    let is_right = match bare {
+    let is_valid = match bare {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {
-            let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-            !name.is_empty() && name.bytes().all(of_name)
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            !name.is_empty() && name.bytes().all(is_name)
         }
     };
-    (is_right && port > 0).then(|| Host { name: bare.unwrap_or(name).to_owned(), port })
+    (is_valid && port > 0).then(|| HostPort { name: bare.unwrap_or(name).to_owned(), port })
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for BinrpcEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
@@ -98,7 +98,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for HostPort {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, port } = self;
         if name.contains(':') {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoints_are_read_as_kamcmd_reads_them() {
+    fn endpoints_are_parsed_as_kamcmd_parses_them() {
         for (text, shown) in [
             ("unix:/run/k/ctl", "unix:/run/k/ctl"),
             ("unixs:/run/k/ctl", "unix:/run/k/ctl"),
@@ -127,22 +127,22 @@ mod tests {
             ("udp:[::1]:2046", "udp:[::1]:2046"),
             ("udp:[::1]", "udp:[::1]:2049"),
         ] {
-            let endpoint: Endpoint = text.parse().unwrap();
+            let endpoint: BinrpcEndpoint = text.parse().unwrap();
             assert_eq!(endpoint.to_string(), shown);
             assert_eq!(shown.parse(), Ok(endpoint), "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_endpoint_is_refused_with_what_one_is() {
+    fn an_invalid_endpoint_is_rejected_with_the_accepted_forms() {
         for text in
             ["", "localhost", "unix:", "unix:ctl", "tcp:", "tcp::2046", "tcp:a:b", "tcp:a:0"]
         {
-            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+            assert!(text.parse::<BinrpcEndpoint>().is_err(), "{text}");
         }
-        let error = "http://a".parse::<Endpoint>().unwrap_err();
+        let error = "http://a".parse::<BinrpcEndpoint>().unwrap_err();
         assert!(error.contains("tcp:host:port"), "{error}");
-        let error = format!("unix:/{}", "x".repeat(107)).parse::<Endpoint>().unwrap_err();
+        let error = format!("unix:/{}", "x".repeat(107)).parse::<BinrpcEndpoint>().unwrap_err();
         assert!(error.contains("107"), "{error}");
     }
 }

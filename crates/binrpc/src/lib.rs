@@ -1,40 +1,45 @@
 //! BINRPC, the protocol of Kamailio's `ctl` module: a codec and an async client.
 //!
-//! The codec is pure: bytes in, values out, and the other way round. Whatever the bytes are, it does
-//! not panic, does not recurse, and holds no more than [`Limits`] allow. The client (feature `client`,
-//! on by default) speaks it over Unix sockets, TCP and UDP, within [`Timeouts`].
+//! The codec is pure: bytes in, values out, and vice versa. The decoder accepts arbitrary bytes without
+//! panicking or recursing, and uses no more memory than [`DecodeLimits`] allow. The client (feature
+//! `client`, on by default) uses Unix sockets, TCP or UDP, within [`CallTimeouts`].
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use binrpc::{Client, Options, Request};
+//! use binrpc::{BinrpcClient, CallRequest, ClientOptions};
 //!
 //! let endpoint = "unix:/var/run/kamailio/kamailio_ctl".parse()?;
-//! let mut client = Client::new(endpoint, Options::default());
-//! let reply = client.call(&Request::new("core.uptime")).await?;
+//! let mut client = BinrpcClient::new(endpoint, ClientOptions::default());
+//! let reply = client.call(&CallRequest::new("core.uptime")).await?;
 //! println!("{:?}", reply.records.first().and_then(|uptime| uptime.member("uptime")));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Missing
+//! # Not supported
 //!
-//! Calls that overlap on one connection: Kamailio answers one after the other anyway.
+//! Concurrent calls on one connection: Kamailio would execute them one after the other anyway.
 
 #[cfg(feature = "client")]
 pub mod client;
 pub mod decode;
 pub mod encode;
 pub mod endpoint;
+mod error;
 pub mod packet;
+#[cfg(feature = "client")]
+mod random;
 #[cfg(feature = "client")]
 mod socket;
 pub mod text;
 pub mod value;
+mod wire;
 
 #[cfg(feature = "client")]
-pub use client::{CallError, Client, Options, Reply, Timeouts};
-pub use decode::{DecodeError, Limits, decode};
-pub use encode::{Request, encode};
-pub use endpoint::Endpoint;
-pub use packet::{Fault, Header, Kind};
-pub use value::{Member, Text, Thousandths, Value};
+pub use client::{BinrpcClient, CallError, CallReply, CallStep, CallTimeouts, ClientOptions};
+pub use decode::{DecodeLimits, decode};
+pub use encode::{CallRequest, encode};
+pub use endpoint::BinrpcEndpoint;
+pub use error::{DecodeError, DecodeErrorKind};
+pub use packet::{Fault, PacketHeader, PacketKind};
+pub use value::{BinrpcText, BinrpcValue, Member, Thousandths};

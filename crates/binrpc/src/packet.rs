@@ -1,61 +1,62 @@
-//! The header of a packet.
+//! Packet headers and faults.
 
-use crate::decode::{DecodeError, Trouble};
-use crate::value::{Text, Value};
+use crate::error::{DecodeError, DecodeErrorKind};
+use crate::value::{BinrpcText, BinrpcValue};
+use crate::wire::{big_endian, push_big_endian, size_of};
 
 /// First byte: the magic number and the version of the protocol.
 const MAGIC: u8 = 0xA1;
-/// Most bytes of a header: two, four of the length, four of the cookie.
+/// Most bytes of a header: two, four for the length, four for the cookie.
 pub const HEADER_MAX: usize = 10;
 
-/// What a packet is.
+/// The kind of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PacketKind {
     /// A method and its parameters.
     Request,
-    /// What the method answered.
+    /// The reply of a method.
     Reply,
-    /// Why it did not.
+    /// The reason why a method did not reply.
     Fault,
 }
 
-/// What stands before the records of a packet.
+/// The header of a packet, which precedes its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
-    /// What the packet is.
-    pub kind: Kind,
-    /// Bytes of the records.
+pub struct PacketHeader {
+    /// The kind of the packet.
+    pub kind: PacketKind,
+    /// Number of bytes of the records.
     pub length: usize,
-    /// Tells which request a reply belongs to. It is a number: Kamailio sends back `00 00 00 05` as
-    /// `05`.
+    /// Identifies the request that a reply belongs to. It is a number, not a byte string: Kamailio
+    /// returns `00 00 00 05` as `05`.
     pub cookie: u32,
 }
 
-/// What Kamailio says instead of a reply.
+/// An error that Kamailio returns instead of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// A number in the manner of SIP: 400, 404, 500.
+    /// A status code as in SIP: 400, 404, 500.
     pub code: i32,
-    /// A sentence, at times with a newline at its end.
-    pub reason: Text,
+    /// A sentence, sometimes with a trailing newline.
+    pub reason: BinrpcText,
 }
 
-impl Header {
-    /// Reads a header: it and its length, or `None` if there is more to come.
+impl PacketHeader {
+    /// Decodes a header and returns it with its size in bytes, or `None` if it is incomplete.
     ///
     /// # Errors
-    /// When these bytes begin no packet.
+    /// When the bytes do not start a packet.
     pub fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, DecodeError> {
         let Some(magic) = bytes.first() else { return Ok(None) };
         if *magic != MAGIC {
-            return Err(DecodeError { offset: 0, trouble: Trouble::BadMagic });
+            return Err(DecodeError { offset: 0, kind: DecodeErrorKind::BadMagic });
         }
         let Some(second) = bytes.get(1) else { return Ok(None) };
         let kind = match second >> 4 {
-            0 => Kind::Request,
-            1 => Kind::Reply,
-            3 => Kind::Fault,
-            _ => return Err(DecodeError { offset: 1, trouble: Trouble::BadKind }),
+            0 => PacketKind::Request,
+            1 => PacketKind::Reply,
+            3 => PacketKind::Fault,
+            _ => return Err(DecodeError { offset: 1, kind: DecodeErrorKind::BadPacketKind }),
         };
         let length_size = usize::from(second >> 2 & 3) + 1;
         let cookie_size = usize::from(second & 3) + 1;
@@ -67,15 +68,15 @@ impl Header {
         Ok(Some((header, end)))
     }
 
-    /// Writes it, in the fewest bytes.
+    /// Appends the header in as few bytes as possible.
     ///
-    /// The length has to fit 32 bits, as all packets do that Kamailio takes.
+    /// The length must fit 32 bits, as it does for every packet that Kamailio accepts.
     pub fn encode(&self, out: &mut Vec<u8>) {
         debug_assert!(u32::try_from(self.length).is_ok(), "a packet of {} bytes", self.length);
         let kind = match self.kind {
-            Kind::Request => 0,
-            Kind::Reply => 1,
-            Kind::Fault => 3,
+            PacketKind::Request => 0,
+            PacketKind::Reply => 1,
+            PacketKind::Fault => 3,
         };
         let (length, cookie) = (self.length as u64, u64::from(self.cookie));
         let (length_size, cookie_size) = (size_of(length).max(1), size_of(cookie).max(1));
@@ -87,18 +88,18 @@ impl Header {
 }
 
 impl Fault {
-    /// Reads the records of a fault.
+    /// Reads a fault from the records of its packet.
     #[must_use]
-    pub fn of(records: &[Value]) -> Option<Self> {
+    pub fn from_records(records: &[BinrpcValue]) -> Option<Self> {
         match records {
-            [Value::Int(code), Value::Text(reason), ..] => {
+            [BinrpcValue::Int(code), BinrpcValue::Text(reason), ..] => {
                 Some(Self { code: *code, reason: reason.clone() })
             }
             _ => None,
         }
     }
 
-    /// Whether it says that there is no such method: its module is not loaded.
+    /// Whether Kamailio does not know the method, because the method's module is not loaded.
     #[must_use]
     pub fn is_unknown_method(&self) -> bool {
         let reason = self.reason.to_str();
@@ -108,21 +109,6 @@ impl Fault {
     }
 }
 
-/// How many bytes a number takes: none for 0.
-pub(crate) fn size_of(number: u64) -> usize {
-    8 - number.leading_zeros() as usize / 8
-}
-
-/// The last `size` bytes of a number.
-pub(crate) fn push_big_endian(out: &mut Vec<u8>, number: u64, size: usize) {
-    out.extend_from_slice(&number.to_be_bytes()[8 - size..]);
-}
-
-/// The number in up to eight bytes.
-pub(crate) fn big_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -130,37 +116,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_is_asked_for_until_it_is_there() {
+    fn a_header_is_incomplete_until_its_last_byte() {
         let bytes = [0xA1, 0x13, 0x02, 0xAA, 0xBB, 0xCC, 0xDD, 0x99];
         for end in 0..7 {
-            assert_eq!(Header::decode(&bytes[..end]), Ok(None), "{end} bytes");
+            assert_eq!(PacketHeader::decode(&bytes[..end]), Ok(None), "{end} bytes");
         }
-        let header = Header { kind: Kind::Reply, length: 2, cookie: 0xAABB_CCDD };
-        assert_eq!(Header::decode(&bytes), Ok(Some((header, 7))));
+        let header = PacketHeader { kind: PacketKind::Reply, length: 2, cookie: 0xAABB_CCDD };
+        assert_eq!(PacketHeader::decode(&bytes), Ok(Some((header, 7))));
     }
 
     #[test]
-    fn what_begins_no_packet_is_told_at_once() {
-        assert!(Header::decode(b"HTTP/1.1 200 OK").is_err());
-        assert!(Header::decode(&[0xA2]).is_err());
-        assert!(Header::decode(&[0xA1, 0x20]).is_err());
+    fn other_protocols_are_rejected_at_the_first_byte() {
+        assert!(PacketHeader::decode(b"HTTP/1.1 200 OK").is_err());
+        assert!(PacketHeader::decode(&[0xA2]).is_err());
+        assert!(PacketHeader::decode(&[0xA1, 0x20]).is_err());
     }
 
     #[test]
-    fn a_cookie_is_a_number_however_many_bytes_it_has() {
-        let cookie = |bytes: &[u8]| Header::decode(bytes).unwrap().unwrap().0.cookie;
+    fn a_cookie_is_compared_as_a_number() {
+        let cookie = |bytes: &[u8]| PacketHeader::decode(bytes).unwrap().unwrap().0.cookie;
         assert_eq!(cookie(&[0xA1, 0x13, 0, 0, 0, 0, 5]), cookie(&[0xA1, 0x10, 0, 5]));
     }
 
     proptest! {
         #[test]
-        fn a_header_comes_back(kind in 0..3_u8, length in any::<u32>(), cookie in any::<u32>()) {
-            let kind = [Kind::Request, Kind::Reply, Kind::Fault][usize::from(kind)];
-            let header = Header { kind, length: length as usize, cookie };
+        fn a_header_survives_encoding(kind in 0..3_u8, length in any::<u32>(), cookie in any::<u32>()) {
+            let kind = [PacketKind::Request, PacketKind::Reply, PacketKind::Fault][usize::from(kind)];
+            let header = PacketHeader { kind, length: length as usize, cookie };
             let mut bytes = Vec::new();
             header.encode(&mut bytes);
             prop_assert!(bytes.len() <= HEADER_MAX);
-            prop_assert_eq!(Header::decode(&bytes), Ok(Some((header, bytes.len()))));
+            prop_assert_eq!(PacketHeader::decode(&bytes), Ok(Some((header, bytes.len()))));
         }
     }
 }

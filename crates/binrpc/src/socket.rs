@@ -1,4 +1,4 @@
-//! The four kinds of sockets, and how a packet comes through each.
+//! A client socket of any of the four transports.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -9,35 +9,36 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
 
-use crate::endpoint::{Endpoint, Host};
+use crate::endpoint::{BinrpcEndpoint, HostPort};
+use crate::random::random;
 
-/// What a read asks for.
+/// Bytes reserved for a read from a stream.
 const CHUNK: usize = 64 << 10;
 /// Longest datagram over UDP.
 const UDP_MAX: usize = 65_535;
-/// Longest datagram that a Unix socket sends with the buffer that Linux gives it.
+/// Longest datagram that fits into the default buffer of a Unix socket on Linux.
 const UNIX_DATAGRAM_MAX: usize = 256 << 10;
 
 /// A connected socket.
 #[derive(Debug)]
-pub(crate) enum Socket {
+pub(crate) enum ClientSocket {
     Unix(UnixStream),
     Tcp(TcpStream),
     UnixDatagram(UnixDatagram),
     Udp(UdpSocket),
 }
 
-impl Socket {
-    pub(crate) async fn connect(endpoint: &Endpoint) -> io::Result<Self> {
+impl ClientSocket {
+    pub(crate) async fn connect(endpoint: &BinrpcEndpoint) -> io::Result<Self> {
         match endpoint {
-            Endpoint::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
-            Endpoint::UnixDatagram(path) => unix_datagram(path).map(Self::UnixDatagram),
-            Endpoint::Tcp(Host { name, port }) => {
+            BinrpcEndpoint::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            BinrpcEndpoint::UnixDatagram(path) => unix_datagram(path).map(Self::UnixDatagram),
+            BinrpcEndpoint::Tcp(HostPort { name, port }) => {
                 let stream = TcpStream::connect((name.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
-            Endpoint::Udp(Host { name, port }) => udp(name, *port).await.map(Self::Udp),
+            BinrpcEndpoint::Udp(HostPort { name, port }) => udp(name, *port).await.map(Self::Udp),
         }
     }
 
@@ -51,7 +52,7 @@ impl Socket {
         }
     }
 
-    /// Appends what there is, or waits for it. 0 bytes are the end of a stream.
+    /// Waits for bytes and appends them. 0 bytes mean the end of a stream.
     pub(crate) async fn receive(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match self {
             Self::Unix(stream) => {
@@ -73,24 +74,24 @@ impl Socket {
         }
     }
 
-    /// Whether nothing but the packet's own length says where it ends.
+    /// Whether the transport is a byte stream, which has no datagram boundaries.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self, Self::Unix(_) | Self::Tcp(_))
     }
 
-    /// Whether a packet that goes on in another datagram can be put together: over UDP datagrams get
-    /// lost, and nothing would tell which.
-    pub(crate) fn may_go_on(&self) -> bool {
+    /// Whether a packet may continue in another datagram. Over UDP it may not: datagrams can be lost or
+    /// reordered, and a packet does not number them.
+    pub(crate) fn can_continue_packet(&self) -> bool {
         !matches!(self, Self::Udp(_))
     }
 }
 
-/// A reply needs an address to go to. One in the abstract namespace needs no file that Kamailio's user
-/// would have to reach.
+/// Connects a datagram socket that is bound to an address for replies. The address is in the abstract
+/// namespace, so it needs no file that Kamailio's user can access.
 fn unix_datagram(path: &Path) -> io::Result<UnixDatagram> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("binrpc-{}-{number}-{:08x}", std::process::id(), crate::client::random());
+    let name = format!("binrpc-{}-{number}-{:08x}", std::process::id(), random());
     let socket = StdUnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
     socket.connect(path)?;
     socket.set_nonblocking(true)?;

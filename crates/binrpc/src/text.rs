@@ -1,10 +1,10 @@
-//! Values as `kamcmd` prints them.
+//! Prints values as `kamcmd` does.
 
 use crate::packet::Fault;
-use crate::value::{Text, Value};
+use crate::value::{BinrpcText, BinrpcValue};
 
-/// Appends each record, as `kamcmd` prints a reply.
-pub fn write_reply(records: &[Value], out: &mut Vec<u8>) {
+/// Appends the records of a reply, as `kamcmd` prints them.
+pub fn write_reply(records: &[BinrpcValue], out: &mut Vec<u8>) {
     records.iter().for_each(|record| write_value(None, record, 0, out));
 }
 
@@ -15,20 +15,20 @@ pub fn write_fault(fault: &Fault, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// It goes as deep as the value does: that of a value which [`decode`](crate::decode()) gave is
-/// bounded.
-fn write_value(name: Option<&Text>, value: &Value, depth: usize, out: &mut Vec<u8>) {
+/// Appends a value. Recurses as deep as the value is nested, which [`decode`](crate::decode())
+/// bounds.
+fn write_value(name: Option<&BinrpcText>, value: &BinrpcValue, depth: usize, out: &mut Vec<u8>) {
     indent(depth, out);
     if let Some(name) = name {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b": ");
     }
     match value {
-        Value::Int(int) => out.extend_from_slice(int.to_string().as_bytes()),
-        Value::Text(text) => out.extend_from_slice(text.as_bytes()),
-        Value::Double(double) => write_double(double.to_f64(), out),
-        Value::Bytes(bytes) => out.extend_from_slice(bytes),
-        Value::Struct(members) => {
+        BinrpcValue::Int(int) => out.extend_from_slice(int.to_string().as_bytes()),
+        BinrpcValue::Text(text) => out.extend_from_slice(text.as_bytes()),
+        BinrpcValue::Double(double) => write_double(double.to_f64(), out),
+        BinrpcValue::Bytes(bytes) => out.extend_from_slice(bytes),
+        BinrpcValue::Struct(members) => {
             out.extend_from_slice(b"{\n");
             for member in members {
                 write_value(member.name.as_ref(), &member.value, depth + 1, out);
@@ -36,7 +36,7 @@ fn write_value(name: Option<&Text>, value: &Value, depth: usize, out: &mut Vec<u
             indent(depth, out);
             out.push(b'}');
         }
-        Value::Array(values) => {
+        BinrpcValue::Array(values) => {
             out.extend_from_slice(b"[\n");
             values.iter().for_each(|value| write_value(None, value, depth + 1, out));
             indent(depth, out);
@@ -61,13 +61,13 @@ mod tests {
     use crate::value::{Member, Thousandths};
 
     #[test]
-    fn members_are_indented_and_numbers_have_six_decimals_if_any() {
+    fn members_are_indented_and_fractions_have_six_decimals() {
         let records = [
-            Value::Struct(vec![
-                Member::named("a", Value::Double(Thousandths(1_500))),
-                Member::bare(Value::Array(vec![Value::Double(Thousandths(-1_000))])),
+            BinrpcValue::Struct(vec![
+                Member::named("a", BinrpcValue::Double(Thousandths(1_500))),
+                Member::unnamed(BinrpcValue::Array(vec![BinrpcValue::Double(Thousandths(-1_000))])),
             ]),
-            Value::from(""),
+            BinrpcValue::from(""),
         ];
         let mut text = Vec::new();
         write_reply(&records, &mut text);
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_keeps_the_newline_that_kamailio_gave_it() {
+    fn a_fault_keeps_its_trailing_newline() {
         let mut text = Vec::new();
         write_fault(&Fault { code: 400, reason: "no such counter\n".into() }, &mut text);
         assert_eq!(text, b"error: 400 - no such counter\n\n");

@@ -1,13 +1,13 @@
-//! What a real Kamailio said, and what its own `kamcmd` made of it.
+//! Recorded replies of a real Kamailio, compared with the output of its own `kamcmd`.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use binrpc::{Fault, Header, Kind, Limits, Value, decode, encode, text};
+use binrpc::{BinrpcValue, DecodeLimits, Fault, PacketHeader, PacketKind, decode, encode, text};
 
-/// Every file with this ending, below the recorded exchanges.
+/// The recorded files with this ending, in all folders.
 fn recorded(ending: &str) -> Vec<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
     let mut found = Vec::new();
@@ -26,11 +26,11 @@ fn recorded(ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The one packet of a file.
-fn packet(bytes: &[u8]) -> (Header, Vec<Value>) {
-    let (header, start) = Header::decode(bytes).unwrap().unwrap();
+/// Decodes a file that holds exactly one packet.
+fn packet(bytes: &[u8]) -> (PacketHeader, Vec<BinrpcValue>) {
+    let (header, start) = PacketHeader::decode(bytes).unwrap().unwrap();
     assert_eq!(bytes.len(), start + header.length);
-    (header, decode(&bytes[start..], &Limits::default()).unwrap())
+    (header, decode(&bytes[start..], &DecodeLimits::default()).unwrap())
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -39,16 +39,18 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 #[test]
-fn every_recorded_reply_reads_as_kamcmd_prints_it() {
+fn every_recorded_reply_is_printed_as_kamcmd_printed_it() {
     let replies = recorded(".reply.bin");
     assert_eq!(replies.len(), 79);
     for path in replies {
         let (header, records) = packet(&fs::read(&path).unwrap());
         let mut printed = Vec::new();
         match header.kind {
-            Kind::Reply => text::write_reply(&records, &mut printed),
-            Kind::Fault => text::write_fault(&Fault::of(&records).unwrap(), &mut printed),
-            Kind::Request => panic!("{} is a request", path.display()),
+            PacketKind::Reply => text::write_reply(&records, &mut printed),
+            PacketKind::Fault => {
+                text::write_fault(&Fault::from_records(&records).unwrap(), &mut printed);
+            }
+            PacketKind::Request => panic!("{} is a request", path.display()),
         }
         let expected = fs::read(beside(&path, ".kamcmd.txt")).unwrap();
         assert_eq!(
@@ -77,18 +79,18 @@ fn every_recorded_request_is_encoded_as_kamcmd_encoded_it() {
     for path in recorded(".request.bin") {
         let bytes = fs::read(&path).unwrap();
         let (header, mut records) = packet(&bytes);
-        assert_eq!(header.kind, Kind::Request);
+        assert_eq!(header.kind, PacketKind::Request);
         let parameters = records.split_off(1);
         let method = records[0].text().unwrap().into_owned();
-        let again = binrpc::Request { method, parameters }.encode(header.cookie);
-        // kamcmd sends all four bytes of the cookie, whatever it is.
+        let again = binrpc::CallRequest { method, parameters }.encode(header.cookie);
+        // kamcmd always sends four bytes for the cookie.
         assert_eq!(packet(&again), packet(&bytes), "{}", path.display());
     }
 }
 
-/// The answers to requests made by hand: packets behind each other, faults, odd cookies.
+/// The replies to handmade requests: several packets in a row, faults, odd cookies.
 #[test]
-fn the_answers_to_odd_requests_read_as_they_should() {
+fn replies_to_odd_requests_are_decoded() {
     let answers = recorded(".received.bin");
     assert_eq!(answers.len(), 26);
     for path in answers {
@@ -97,13 +99,13 @@ fn the_answers_to_odd_requests_read_as_they_should() {
         let expected: serde_json::Value = serde_json::from_slice(&expected.unwrap()).unwrap();
         let mut rest = bytes.as_slice();
         for packet in expected["packets"].as_array().unwrap() {
-            let (header, start) = Header::decode(rest).unwrap().unwrap();
+            let (header, start) = PacketHeader::decode(rest).unwrap().unwrap();
             let end = start + header.length;
-            let records = decode(&rest[start..end], &Limits::default()).unwrap();
+            let records = decode(&rest[start..end], &DecodeLimits::default()).unwrap();
             let kind = match header.kind {
-                Kind::Request => 0,
-                Kind::Reply => 1,
-                Kind::Fault => 3,
+                PacketKind::Request => 0,
+                PacketKind::Reply => 1,
+                PacketKind::Fault => 3,
             };
             assert_eq!(packet[0], kind, "{}", path.display());
             let cookie = u32::from_str_radix(packet[1].as_str().unwrap(), 16).unwrap();
@@ -116,15 +118,15 @@ fn the_answers_to_odd_requests_read_as_they_should() {
     }
 }
 
-/// As the expectations are written: a struct is a list, its named members pairs.
-fn json(value: &Value) -> serde_json::Value {
+/// Converts a value to the form of the expectations: a struct is a list, a named member a pair.
+fn json(value: &BinrpcValue) -> serde_json::Value {
     match value {
-        Value::Int(int) => (*int).into(),
-        Value::Double(double) => double.to_f64().into(),
-        Value::Text(text) => text.to_str().into(),
-        Value::Bytes(bytes) => format!("{bytes:02x?}").into(),
-        Value::Array(values) => values.iter().map(json).collect(),
-        Value::Struct(members) => members
+        BinrpcValue::Int(int) => (*int).into(),
+        BinrpcValue::Double(double) => double.to_f64().into(),
+        BinrpcValue::Text(text) => text.to_str().into(),
+        BinrpcValue::Bytes(bytes) => format!("{bytes:02x?}").into(),
+        BinrpcValue::Array(values) => values.iter().map(json).collect(),
+        BinrpcValue::Struct(members) => members
             .iter()
             .map(|member| match &member.name {
                 Some(name) => vec![name.to_str().into(), json(&member.value)].into(),

@@ -1,169 +1,79 @@
-//! One of `kamailio`: an instance, how often it is asked, and what.
+//! The section of one Kamailio server: its address, the methods to poll, and how often.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use basics::units::{ByteSize, Span, between};
-use binrpc::{Endpoint, Request, Value};
+use binrpc::BinrpcEndpoint;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-/// What is asked for unless `methods` says otherwise: what the two older exporters together show.
-const METHODS: [&str; 12] = [
-    "tm.stats",
-    "sl.stats",
-    "core.shmmem",
-    "core.uptime",
-    "core.tcp_info",
-    "stats.fetch all",
-    "pkg.stats",
-    "dispatcher.list",
-    "tls.info",
-    "dlg.stats_active",
-    "dmq.list_nodes",
-    "rtpengine.show all",
-];
-/// Stands for these in `methods`.
+use crate::call::MethodCall;
+use crate::methods::{self, KnownMethod};
+
+/// Stands for the default methods in `methods`.
 const DEFAULT: &str = "default";
-/// Shortest interval: Kamailio answers one request after the other, its scripts' included.
+/// Shortest interval: a single process of Kamailio executes all calls, also those of other clients.
 const INTERVAL_MIN: Span = Span::from_millis(100);
 /// Longest interval.
 const INTERVAL_MAX: Span = Span::from_secs(3600);
-/// Most bytes of a reply; Kamailio's own limits allow some hundred KiB for a hash table.
+/// Largest `max_reply`; the reply for a hash table can have several hundred KiB.
 const REPLY_MAX: ByteSize = ByteSize::from_mib(64);
-/// Fewest bytes of one.
+/// Smallest `max_reply`.
 const REPLY_MIN: ByteSize = ByteSize::from_bytes(1024);
 
-/// One of `kamailio`: a server that is asked for its statistics.
+/// One of `kamailio`: a server whose statistics are polled.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KamailioSection {
-    /// Where its `ctl` module answers: `unix:/path`, `unixd:/path` (datagrams), `tcp:host:port` or
-    /// `udp:host:port`. Over UDP, replies longer than a datagram do not come. Required.
+    /// Address of its `ctl` module: `unix:/path`, `unixd:/path` (datagrams), `tcp:host:port` or
+    /// `udp:host:port`. Over UDP, replies longer than a datagram are lost. Required.
     #[serde(deserialize_with = "endpoint")]
-    pub endpoint: Endpoint,
-    /// How often it is asked. Shorter sees more, at the cost of its control process, which asks all
-    /// others to wait. 100ms to 1h. Defaults to `10s`.
+    pub endpoint: BinrpcEndpoint,
+    /// How often it is polled. A shorter interval shows more detail, but takes more time of its control
+    /// process, which executes one call at a time. 100ms to 1h. Defaults to `10s`.
     #[serde(default = "default_interval", deserialize_with = "interval")]
     pub interval: Span,
-    /// How long all of a poll may take: connecting, asking, and the last reply. Beyond, the connection
-    /// is closed, and what was read by then counts. Polls of an instance do not overlap: one that
-    /// takes longer than `interval` delays the next. Defaults to `5s`.
+    /// Time limit for a whole poll, from connecting to the last reply. A poll that exceeds it closes the
+    /// connection and keeps the replies that it has. Polls of a server do not overlap: a poll that takes
+    /// longer than `interval` delays the next. Defaults to `5s`.
     #[serde(default = "default_timeout")]
     pub timeout: Span,
-    /// What is asked, each with its arguments, such as `stats.fetch core: shmem:`. Each costs
-    /// Kamailio some 0.1 ms. `default` stands for what both of the older exporters show. Defaults to
-    /// `[default]`.
+    /// The methods to call, each with its arguments, such as `stats.fetch core: shmem:`. Each takes
+    /// about 0.1 ms of Kamailio's time. `default` stands for the methods of both older exporters.
+    /// Defaults to `[default]`.
     #[serde(default = "default_methods", deserialize_with = "methods")]
-    pub methods: Vec<Method>,
-    /// Tags of all its series. Two instances need some that differ. Defaults to none.
+    pub methods: Vec<MethodCall>,
+    /// Tags of all its series. Two servers must differ in their tags. Defaults to none.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// A method that Kamailio does not have, or refuses, is asked again only after this long; a
-    /// restart of Kamailio makes it be asked at once. Defaults to `10m`.
+    /// Pause before a method that Kamailio lacks or refuses is called again. A restart of Kamailio ends
+    /// the pause. Defaults to `10m`.
     #[serde(default = "default_retry_methods")]
     pub retry_methods: Span,
-    /// Longest reply that is read; a longer one ends the poll. Values take some 20 times the memory
-    /// of their bytes for a moment. 1KiB to 64MiB. Defaults to `8MiB`.
+    /// Longest accepted reply; a longer one fails the poll. A reply needs about 20 times its size in
+    /// memory while it is mapped. 1KiB to 64MiB. Defaults to `8MiB`.
     #[serde(default = "default_max_reply", deserialize_with = "max_reply")]
     pub max_reply: ByteSize,
 }
 
-/// A method and its arguments.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Method {
-    name: String,
-    arguments: Vec<String>,
-    is_listed: bool,
-}
-
-impl Method {
-    /// Reads `name argument argument`.
-    ///
-    /// # Errors
-    /// When there is no name.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut words = text.split_ascii_whitespace().map(str::to_owned);
-        let name = words.next().ok_or("a method has a name, such as tm.stats")?;
-        let mut arguments: Vec<String> = words.collect();
-        if name.starts_with("stats.fetch") && arguments.is_empty() {
-            arguments.push("all".to_owned());
-        }
-        if name == "rtpengine.show" && arguments.is_empty() {
-            arguments.push("all".to_owned());
-        }
-        Ok(Self { name, arguments, is_listed: true })
-    }
-
-    /// The method's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What it is given, as one text; empty if nothing.
-    #[must_use]
-    pub fn arguments(&self) -> String {
-        self.arguments.join(" ")
-    }
-
-    /// Whether an operator listed it, and so expects an answer. Many servers lack some of the default
-    /// methods.
-    #[must_use]
-    pub fn is_listed(&self) -> bool {
-        self.is_listed
-    }
-
-    /// What to send. Whole numbers are sent as such.
-    #[must_use]
-    pub fn request(&self) -> Request {
-        let value = |argument: &String| match argument.parse::<i32>() {
-            Ok(int) => Value::Int(int),
-            Err(_) => Value::from(argument.as_str()),
-        };
-        let parameters = self.arguments.iter().map(value).collect();
-        Request { method: self.name.clone(), parameters }
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.name)?;
-        self.arguments.iter().try_for_each(|argument| write!(formatter, " {argument}"))
-    }
-}
-
-impl fmt::Debug for Method {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?}", self.to_string())
-    }
-}
-
-impl<'de> Deserialize<'de> for Method {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
 impl KamailioSection {
-    /// What tells its series from those of another.
+    /// The tags that distinguish its series from those of another server.
     fn effective_tags(&self) -> Vec<(&String, &String)> {
         self.tags.iter().filter(|(_, value)| !value.is_empty()).collect()
     }
 }
 
-/// The place in the list, and what is wrong with it, of the first instance whose series could not be
-/// told from those of one before it.
+/// Finds the first server that has the same tags as an earlier one: its index, and the error.
 #[must_use]
-pub fn check(instances: &[KamailioSection]) -> Option<(usize, String)> {
-    for (index, instance) in instances.iter().enumerate() {
-        let same = |other: &KamailioSection| other.effective_tags() == instance.effective_tags();
-        if let Some(other) = instances[..index].iter().position(same) {
+pub fn check(servers: &[KamailioSection]) -> Option<(usize, String)> {
+    for (index, server) in servers.iter().enumerate() {
+        let same = |other: &KamailioSection| other.effective_tags() == server.effective_tags();
+        if let Some(other) = servers[..index].iter().position(same) {
             return Some((
                 index,
                 format!(
                     "`kamailio[{index}]` has the tags of `kamailio[{other}]`, so their series would \
-                     be one; give it `tags` of its own, such as `{{ node: edge-{index} }}`"
+                     be the same; give it different `tags`, such as `{{ node: edge-{index} }}`"
                 ),
             ));
         }
@@ -171,28 +81,38 @@ pub fn check(instances: &[KamailioSection]) -> Option<(usize, String)> {
     None
 }
 
-fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Endpoint, D::Error> {
+fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BinrpcEndpoint, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
-fn methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Method>, D::Error> {
-    let mut methods = Vec::new();
-    for method in Vec::<Method>::deserialize(deserializer)? {
-        if method.name == DEFAULT {
-            methods.extend(default_methods());
-        } else {
-            methods.push(method);
+/// An element of `methods`.
+enum MethodsElement {
+    Defaults,
+    Call(MethodCall),
+}
+
+impl<'de> Deserialize<'de> for MethodsElement {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let call = methods::parse_call(&String::deserialize(deserializer)?);
+        let call = call.map_err(D::Error::custom)?;
+        Ok(if call.name() == DEFAULT { Self::Defaults } else { Self::Call(call) })
+    }
+}
+
+fn methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MethodCall>, D::Error> {
+    let mut calls = Vec::new();
+    for element in Vec::<MethodsElement>::deserialize(deserializer)? {
+        match element {
+            MethodsElement::Defaults => calls.extend(default_methods()),
+            MethodsElement::Call(call) => calls.push(call),
         }
     }
-    let is_same = |one: &Method, other: &Method| {
-        (&one.name, &one.arguments) == (&other.name, &other.arguments)
-    };
-    for (index, method) in methods.iter().enumerate() {
-        if methods[..index].iter().any(|other| is_same(method, other)) {
-            return Err(D::Error::custom(format!("`{method}` is listed twice")));
+    for (index, call) in calls.iter().enumerate() {
+        if calls[..index].iter().any(|other| call.is_same_request(other)) {
+            return Err(D::Error::custom(format!("`{call}` is listed twice")));
         }
     }
-    Ok(methods)
+    Ok(calls)
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
@@ -203,9 +123,8 @@ fn max_reply<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::
     between(deserializer, REPLY_MIN..=REPLY_MAX)
 }
 
-fn default_methods() -> Vec<Method> {
-    let methods = METHODS.iter().filter_map(|method| Method::parse(method).ok());
-    methods.map(|method| Method { is_listed: false, ..method }).collect()
+fn default_methods() -> Vec<MethodCall> {
+    methods::defaults().map(KnownMethod::default_call).collect()
 }
 
 const fn default_interval() -> Span {
@@ -228,13 +147,39 @@ const fn default_max_reply() -> ByteSize {
 mod tests {
     use super::*;
 
+    fn section(methods: &str) -> Result<KamailioSection, String> {
+        let text = format!(r#"{{"endpoint": "unix:/a", "methods": {methods}}}"#);
+        serde_json::from_str(&text).map_err(|error| error.to_string())
+    }
+
+    fn calls(methods: &str) -> Vec<(String, bool)> {
+        let calls = section(methods).unwrap().methods;
+        calls.iter().map(|call| (call.to_string(), call.is_listed())).collect()
+    }
+
     #[test]
-    fn a_method_has_its_arguments_behind_its_name() {
-        let method = Method::parse(" pkg.stats  index 0 ").unwrap();
-        assert_eq!((method.name(), method.arguments().as_str()), ("pkg.stats", "index 0"));
-        assert_eq!(method.request(), Request::new("pkg.stats").with("index").with(0));
-        assert_eq!(Method::parse("stats.fetch").unwrap().to_string(), "stats.fetch all");
-        assert_eq!(Method::parse("stats.fetch core:").unwrap().to_string(), "stats.fetch core:");
-        assert!(Method::parse(" ").is_err());
+    fn a_method_without_arguments_gets_its_default_arguments() {
+        let listed = calls(r#"["stats.fetch", "stats.fetchn script:", " pkg.stats  index 0 "]"#);
+        let expected = ["stats.fetch all", "stats.fetchn script:", "pkg.stats index 0"];
+        assert_eq!(listed, expected.map(|call| (call.to_owned(), true)));
+        assert!(section(r#"[" "]"#).unwrap_err().contains("a method has a name"));
+    }
+
+    #[test]
+    fn default_stands_for_the_default_methods() {
+        let text = r#"{"endpoint": "unix:/a"}"#;
+        let omitted: KamailioSection = serde_json::from_str(text).unwrap();
+        let with_another = calls(r#"["htable.stats", "default"]"#);
+        assert_eq!(with_another[0], ("htable.stats".to_owned(), true));
+        assert_eq!(with_another[1..], calls(r#"["default"]"#));
+        assert_eq!(omitted, section(r#"["default"]"#).unwrap());
+        assert!(with_another.contains(&("stats.fetch all".to_owned(), false)));
+    }
+
+    #[test]
+    fn a_request_that_is_listed_twice_is_rejected() {
+        let error = section(r#"["default", "stats.fetch"]"#).unwrap_err();
+        assert!(error.contains("`stats.fetch all` is listed twice"), "{error}");
+        assert!(section(r#"["default", "stats.fetch core:"]"#).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! From the pollers to the aggregator: to it, this is a listener.
+//! Feeds the readings of all pollers to the aggregator, as a listener.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,87 +12,86 @@ use engine::listener::tap::taps::Taps;
 use engine::protocol::{Sample, SampleValue, Tags, normalize_tags};
 use engine::wake::Waker;
 
-use super::reading::{Measured, Reading};
+use crate::reading::{Reading, ReadingValue};
 
-/// Polls that may wait here; a poller with one more waits itself.
+/// Most polls in the channel; pollers wait while it is full.
 const WAITING_MAX: usize = 16;
 
-/// What one poll read.
+/// The readings of one poll.
 #[derive(Debug)]
-pub struct Batch {
-    /// Whose it is.
-    pub source: Arc<Source>,
-    /// Its readings; totals are differences by now.
+pub struct ServerReadings {
+    /// The server.
+    pub server: Arc<PolledServer>,
+    /// The readings, with totals converted to growths.
     pub readings: Vec<Reading>,
-    /// How many replies they are from.
+    /// Number of replies.
     pub replies: u64,
-    /// How many bytes these had.
+    /// Number of bytes of the replies.
     pub bytes: u64,
 }
 
-/// The pollers' end.
+/// The sending end of the channel to the intake.
 #[derive(Clone, Debug)]
 pub struct IntakeSender {
-    batches: flume::Sender<Batch>,
+    polls: flume::Sender<ServerReadings>,
     waker: Arc<Waker>,
 }
 
 impl IntakeSender {
-    /// Hands over what a poll read; waits while too many wait.
-    pub async fn send(&self, batch: Batch) {
-        // The intake outlives the pollers; should it be gone, nobody can use the batch.
-        let _nobody_left = self.batches.send_async(batch).await;
+    /// Sends the readings of a poll; waits while the channel is full.
+    pub async fn send(&self, poll: ServerReadings) {
+        // Fails only without an intake. The intake outlives the pollers, except at a shutdown.
+        let _no_intake = self.polls.send_async(poll).await;
         self.waker.wake();
     }
 }
 
-/// One instance, as the intake knows it.
+/// A polled server, as the intake sees it.
 #[derive(Debug)]
-pub struct Source {
+pub struct PolledServer {
     /// Tags of all its series.
     pub tags: Vec<(String, String)>,
-    /// Its place in the ledger.
+    /// Its counters in the ledger.
     pub stats: Arc<ListenerStats>,
 }
 
-/// Owns the table of all instances' series.
+/// Records the readings of all servers in one table.
 #[derive(Debug)]
-pub struct Intake {
+pub struct PollIntake {
     shared: RecorderContext,
-    /// Where other settings are left.
+    /// Receives other settings.
     changes: flume::Receiver<RecorderContext>,
-    batches: flume::Receiver<Batch>,
+    polls: flume::Receiver<ServerReadings>,
     handover: ListenerEnd,
     table: SeriesTable,
-    /// Whoever looks on.
     tap: ListenerTap,
 }
 
-/// An intake and the end to send to. Whenever the aggregator calls, it follows what is left in
-/// `changes`.
+/// Creates an intake and its sending end. The intake applies settings from `changes` each time it hands
+/// its table over to the aggregator.
 #[must_use]
 pub fn new(
     shared: RecorderContext,
     changes: flume::Receiver<RecorderContext>,
     handover: ListenerEnd,
     waker: Arc<Waker>,
-) -> (IntakeSender, Intake) {
-    let (sender, batches) = flume::bounded(WAITING_MAX);
-    // Nothing comes as lines here.
+) -> (IntakeSender, PollIntake) {
+    let (sender, polls) = flume::bounded(WAITING_MAX);
+    // No line cache: readings do not arrive as lines.
     let table = SeriesTable::new(shared.exact_samples, 0);
     let tap = ListenerTap::default();
-    let intake = Intake { shared, changes, batches, handover, table, tap };
-    (IntakeSender { batches: sender, waker }, intake)
+    let intake = PollIntake { shared, changes, polls, handover, table, tap };
+    (IntakeSender { polls: sender, waker }, intake)
 }
 
-impl Intake {
-    /// With those who look on at what comes.
+impl PollIntake {
+    /// Shows the readings to taps as well.
     #[must_use]
     pub fn with_taps(self, taps: Arc<Taps>) -> Self {
         Self { tap: ListenerTap::new(taps), ..self }
     }
 
-    /// Records what comes until the waker says that it stops, then what is left.
+    /// Records readings until the waker stops, and then those that are still in the channel.
     pub fn run(mut self, waker: &Waker) {
         loop {
             if self.handover.hand_over_at_edge(&mut self.table)
@@ -101,10 +100,10 @@ impl Intake {
                 self.table.reconfigure(shared.exact_samples, 0);
                 self.shared = shared;
             }
-            // Asked before the channel is: what comes between is found with the last look.
+            // Before the channel is checked, so that readings sent before the stop are not lost.
             let is_stopping = waker.is_stopping();
-            if let Ok(batch) = self.batches.try_recv() {
-                self.record(&batch);
+            if let Ok(poll) = self.polls.try_recv() {
+                self.record(&poll);
             } else if is_stopping {
                 break;
             } else {
@@ -114,43 +113,44 @@ impl Intake {
         self.handover.finish(self.table);
     }
 
-    fn record(&mut self, batch: &Batch) {
-        let source = &batch.source;
+    fn record(&mut self, poll: &ServerReadings) {
+        let server = &poll.server;
         let arrival_ns = self.shared.started.elapsed().as_nanos() as u64;
         let mut counts = ListenerCounts {
-            datagrams: batch.replies,
-            bytes: batch.bytes,
+            datagrams: poll.replies,
+            bytes: poll.bytes,
             ..ListenerCounts::default()
         };
         self.tap.begin_batch(arrival_ns);
-        for reading in &batch.readings {
-            let sample = sample(reading, &source.tags);
+        for reading in &poll.readings {
+            let sample = sample(reading, &server.tags);
             if self.tap.is_on() {
-                let label = source.stats.label();
+                let label = server.stats.label();
                 self.tap.show(&self.shared.identifier, &sample, &label, label);
             }
             self.shared.record(&mut self.table, sample, arrival_ns);
             counts.aggregated += 1;
         }
         self.tap.end_batch(&counts);
-        source.stats.add(&counts);
+        server.stats.add(&counts);
     }
 }
 
-/// A reading with its instance's tags. A label of Kamailio's wins over a tag of the same key: without
-/// it two series would be one.
-fn sample<'a>(reading: &'a Reading, own: &'a [(String, String)]) -> Sample<'a> {
-    let own = own.iter().map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value)));
-    let labels = reading.tags.iter();
-    let labels = labels.map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value)));
-    let mut tags: Tags<'a> = own.chain(labels).collect();
+/// A reading as a sample with the tags of its server. A tag from the reply wins over a configured tag
+/// with the same key, because without it two series would become the same.
+fn sample<'a>(reading: &'a Reading, server_tags: &'a [(String, String)]) -> Sample<'a> {
+    let of_server =
+        server_tags.iter().map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value)));
+    let own = reading.tags.iter();
+    let own = own.map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value)));
+    let mut tags: Tags<'a> = of_server.chain(own).collect();
     normalize_tags(&mut tags);
     let value = match reading.value {
-        Measured::Level(level) => SampleValue::GaugeSet(level),
-        Measured::Growth { added, total } => SampleValue::Total { added, total },
-        // A total has its growth by now: without, nothing is known to have been added.
-        Measured::Total { total, .. } => SampleValue::Total { added: 0.0, total },
-        Measured::Increment(count) => SampleValue::Counter(count),
+        ReadingValue::Level(level) => SampleValue::GaugeSet(level),
+        ReadingValue::Growth { added, total } => SampleValue::Total { added, total },
+        // The poller has converted totals to growths; nothing is known to have been added to one.
+        ReadingValue::Total { total, .. } => SampleValue::Total { added: 0.0, total },
+        ReadingValue::Increment(count) => SampleValue::Counter(count),
     };
     Sample { name: Cow::Borrowed(&reading.name), value, weight: 1.0, tags }
 }

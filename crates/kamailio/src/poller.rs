@@ -1,215 +1,218 @@
-//! Asks one instance, again and again.
+//! Polls one server at an interval.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use binrpc::{CallError, Client, Fault, Limits, Options, Reply, Request, Timeouts, Value};
+use basics::time::unix_ms;
+use binrpc::{
+    BinrpcClient, BinrpcValue, CallError, CallReply, CallRequest, CallTimeouts, ClientOptions,
+    DecodeLimits, Fault,
+};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::config::{KamailioSection, Method};
-use super::intake::{Batch, IntakeSender, Source};
-use super::mapping;
-use super::reading::{Measured, Readings};
-use super::stats::PollerStats;
-use super::totals::Totals;
-use basics::time::unix_ms;
+use crate::config::KamailioSection;
+use crate::intake::{IntakeSender, PolledServer, ServerReadings};
+use crate::method_state::MethodState;
+use crate::methods;
+use crate::poll_metrics;
+use crate::reading::{ReadingValue, Readings};
+use crate::stats::PollerStats;
+use crate::totals::RunningTotals;
 
-/// Asks one instance and sends on what it says.
+/// Polls one server and sends its readings to the intake.
 #[derive(Debug)]
 pub struct Poller {
-    source: Arc<Source>,
-    /// Other settings for the same instance, with the same tags.
+    server: Arc<PolledServer>,
+    /// Other settings for the same server and tags.
     changes: watch::Receiver<KamailioSection>,
     config: KamailioSection,
-    methods: Vec<Asked>,
-    totals: Totals,
+    methods: Vec<MethodState>,
+    totals: RunningTotals,
     stats: Arc<PollerStats>,
     intake: IntakeSender,
 }
 
-/// A method and whether it is answered.
-#[derive(Debug)]
-struct Asked {
-    method: Method,
-    request: Request,
-    /// Not asked before, because it was not answered.
-    not_before: Option<Instant>,
-    /// Whether it was told of.
-    is_told: bool,
-}
-
-/// What one poll came to.
+/// The replies of one poll.
 #[derive(Debug, Default)]
-struct Polled {
+struct PollReplies {
     readings: Readings,
     replies: u64,
     bytes: u64,
 }
 
 impl Poller {
-    /// Asks nothing yet; `config` is what `changes` holds.
+    /// Creates a poller with the current settings of `changes`, without polling.
     #[must_use]
     pub fn new(
         mut changes: watch::Receiver<KamailioSection>,
-        source: Arc<Source>,
+        server: Arc<PolledServer>,
         stats: Arc<PollerStats>,
         intake: IntakeSender,
     ) -> Self {
         let config = changes.borrow_and_update().clone();
-        let methods = methods(&config);
-        Self { source, changes, config, methods, totals: Totals::default(), stats, intake }
+        let methods = method_states(&config);
+        let totals = RunningTotals::default();
+        Self { server, changes, config, methods, totals, stats, intake }
     }
 
-    /// Polls at once, and then in the middle of each interval of the wall clock until it is dropped:
-    /// so that, where the interval is that of the windows, each has one poll.
+    /// Polls at once, and then in the middle of each interval of the wall clock until dropped. So if the
+    /// interval is the length of a window, each window has exactly one poll.
     pub async fn run(mut self) {
         loop {
             self.poll().await;
-            self.rest().await;
+            self.wait_for_next_poll().await;
         }
     }
 
-    /// Waits for the next poll, with other settings if they come meanwhile.
-    async fn rest(&mut self) {
+    /// Waits for the next poll, and applies changes of the settings in the meantime.
+    async fn wait_for_next_poll(&mut self) {
         loop {
             let now_ms = unix_ms(SystemTime::now());
             tokio::select! {
                 () = tokio::time::sleep(until_middle(now_ms, self.config.interval.get())) => return,
-                Ok(()) = self.changes.changed() => self.follow(),
+                Ok(()) = self.changes.changed() => self.apply_changes(),
             }
         }
     }
 
-    /// What is known of methods that were not answered is asked anew; totals go on where they were.
-    fn follow(&mut self) {
+    /// Applies other settings. Forgets which methods Kamailio refused, but keeps the totals.
+    fn apply_changes(&mut self) {
         self.config = self.changes.borrow_and_update().clone();
-        self.methods = methods(&self.config);
+        self.methods = method_states(&self.config);
         self.stats.lock().faults.clear();
     }
 
     async fn poll(&mut self) {
         let started = Instant::now();
-        let limit = self.config.timeout.get();
-        let mut polled = Polled::default();
-        let asked = tokio::time::timeout(limit, self.ask(&mut polled)).await;
+        let mut poll = PollReplies::default();
+        let failure = self.call_within_timeout(&mut poll).await;
         let took = started.elapsed();
-        let failure = match asked {
+        let PollReplies { mut readings, replies, bytes } = poll;
+        self.add_poll_metrics(&mut readings, failure.is_some(), took);
+        self.resolve_totals(&mut readings);
+        let (server, Readings(readings)) = (Arc::clone(&self.server), readings);
+        self.intake.send(ServerReadings { server, readings, replies, bytes }).await;
+        self.record_outcome(failure, took);
+    }
+
+    /// Calls the methods. Returns why the poll failed, if it did.
+    async fn call_within_timeout(&mut self, poll: &mut PollReplies) -> Option<String> {
+        let limit = self.config.timeout.get();
+        match tokio::time::timeout(limit, self.call_methods(poll)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some(format!(
                 "the poll took longer than {}s (kamailio[].timeout)",
                 limit.as_secs_f64()
             )),
-        };
-        let Polled { mut readings, replies, bytes } = polled;
-        readings.level("kamailio.up", &[], f64::from(u8::from(failure.is_none())));
-        readings.level("kamailio.poll.duration_seconds", &[], took.as_secs_f64());
-        readings.increment("kamailio.poll.count", &[], 1.0);
-        let failures = f64::from(u8::from(failure.is_some()));
-        readings.increment("kamailio.poll.failures", &[], failures);
-        let is_complete = failure.is_none() && !self.misses_a_method();
-        readings.level("kamailio.poll.complete", &[], f64::from(u8::from(is_complete)));
-        let incomplete = f64::from(u8::from(!is_complete));
-        readings.increment("kamailio.poll.incomplete", &[], incomplete);
-        self.differences(&mut readings);
-        let Readings(readings) = readings;
-        let source = Arc::clone(&self.source);
-        self.intake.send(Batch { source, readings, replies, bytes }).await;
-        self.note(failure, took);
+        }
     }
 
-    /// Asks for everything that is due, over one connection. What was answered before a failure is
-    /// in `polled`.
-    async fn ask(&mut self, polled: &mut Polled) -> Result<(), CallError> {
-        let timeouts = Timeouts::all(self.config.timeout.get());
+    /// Calls every method that is due, over one connection. After a failure, or when the future is
+    /// dropped, `poll` has the replies received so far.
+    async fn call_methods(&mut self, poll: &mut PollReplies) -> Result<(), CallError> {
         let bytes = self.config.max_reply.get() as usize;
-        let limits = Limits { bytes, ..Limits::default() };
-        let mut client = Client::new(self.config.endpoint.clone(), Options { timeouts, limits });
-        // First, because it tells a restart. It is part of what is asked for only where it is listed.
-        let uptime = match client.call(&Request::new("core.uptime")).await {
-            Ok(reply) => Some(reply),
-            Err(CallError::Fault { .. }) => None,
-            Err(error) => return Err(error),
+        let options = ClientOptions {
+            timeouts: CallTimeouts::all(self.config.timeout.get()),
+            limits: DecodeLimits { bytes, ..DecodeLimits::default() },
         };
-        let started = uptime.as_ref().and_then(up_since);
-        if self.totals.begin(started) {
-            info!(endpoint = %self.config.endpoint, "Kamailio was started anew");
-            // Perhaps with other modules.
-            self.methods.iter_mut().for_each(|asked| asked.not_before = None);
-        }
+        let mut client = BinrpcClient::new(self.config.endpoint.clone(), options);
+        let uptime = self.detect_restart(&mut client).await?;
         for index in 0..self.methods.len() {
-            let asked = &mut self.methods[index];
-            if asked.not_before.is_some_and(|time| Instant::now() < time) {
+            let method = &self.methods[index];
+            if !method.is_due(Instant::now()) {
                 continue;
             }
-            let answer = match (&uptime, asked.method.name()) {
-                (Some(reply), "core.uptime") => Ok(reply.clone()),
-                _ => client.call(&asked.request).await,
+            let reply = match &uptime {
+                Some(reply) if method.call().name() == methods::UPTIME => Ok(reply.clone()),
+                _ => client.call(method.request()).await,
             };
-            match answer {
-                Ok(reply) => {
-                    polled.replies += 1;
-                    polled.bytes += reply.bytes as u64;
-                    mapping::map(&asked.method, &reply.records, &mut polled.readings);
-                    self.answered(index);
-                }
-                Err(CallError::Fault { fault }) => self.refused(index, &fault, polled),
+            match reply {
+                Ok(reply) => self.handle_reply(index, &reply, poll),
+                Err(CallError::Fault { fault }) => self.handle_fault(index, &fault, poll),
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Whether Kamailio refuses a method that an operator listed.
-    fn misses_a_method(&self) -> bool {
-        self.methods.iter().any(|asked| asked.method.is_listed() && asked.not_before.is_some())
+    /// Finds out whether Kamailio restarted since the previous poll. Called before all other methods,
+    /// because it decides how their totals are understood. Its reply becomes readings only if the method
+    /// is among the polled ones.
+    async fn detect_restart(
+        &mut self,
+        client: &mut BinrpcClient,
+    ) -> Result<Option<CallReply>, CallError> {
+        let uptime = match client.call(&CallRequest::new(methods::UPTIME)).await {
+            Ok(reply) => Some(reply),
+            Err(CallError::Fault { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if self.totals.begin_poll(uptime.as_ref().and_then(start_time)) {
+            info!(endpoint = %self.config.endpoint, "Kamailio restarted");
+            // It may have loaded other modules.
+            self.methods.iter_mut().for_each(MethodState::end_pause);
+        }
+        Ok(uptime)
     }
 
-    fn answered(&mut self, index: usize) {
-        let asked = &mut self.methods[index];
-        if asked.not_before.take().is_some() || asked.is_told {
-            asked.is_told = false;
-            let method = asked.method.to_string();
-            info!(endpoint = %self.config.endpoint, method, "Kamailio answers the method now");
+    fn handle_reply(&mut self, index: usize, reply: &CallReply, poll: &mut PollReplies) {
+        let method = &mut self.methods[index];
+        poll.replies += 1;
+        poll.bytes += reply.bytes as u64;
+        methods::map_reply(method.call(), &reply.records, &mut poll.readings);
+        if method.note_reply() {
+            let method = method.call().to_string();
+            info!(endpoint = %self.config.endpoint, method, "Kamailio now accepts the method");
             self.stats.lock().faults.remove(&method);
         }
     }
 
-    fn refused(&mut self, index: usize, fault: &Fault, polled: &mut Polled) {
+    fn handle_fault(&mut self, index: usize, fault: &Fault, poll: &mut PollReplies) {
         let pause = self.config.retry_methods;
-        let asked = &mut self.methods[index];
-        asked.not_before = Some(Instant::now() + pause.get());
-        let method = asked.method.to_string();
+        let is_news = self.methods[index].note_refusal(Instant::now() + pause.get());
+        let method = self.methods[index].call().to_string();
         let reason = format!("{} ({})", fault.reason.to_str().trim(), fault.code);
-        if !std::mem::replace(&mut asked.is_told, true) {
+        if is_news {
             let endpoint = &self.config.endpoint;
-            // Some of the default methods are of modules that few servers load.
+            // Not a warning: few servers load the modules of all default methods.
             if fault.is_unknown_method() {
-                info!(%endpoint, method, "Kamailio has no such method; asking again every {pause}");
+                info!(%endpoint, method, "Kamailio does not have the method; will retry every {pause}");
             } else {
-                warn!(%endpoint, method, reason, "Kamailio refuses; asking again every {pause}");
+                warn!(%endpoint, method, reason, "Kamailio refused the method; will retry every {pause}");
             }
         }
-        polled.readings.increment("kamailio.method.faults", &[("method", &method)], 1.0);
+        poll.readings.increment(poll_metrics::FAULTS, &[("method", &method)], 1.0);
         self.stats.lock().faults.insert(method, reason);
     }
 
-    /// Totals get what they grew by; those that this poll had twice go.
-    fn differences(&mut self, readings: &mut Readings) {
+    fn add_poll_metrics(&self, readings: &mut Readings, has_failed: bool, took: Duration) {
+        let flag = |is_true: bool| f64::from(u8::from(is_true));
+        let is_incomplete = has_failed || self.methods.iter().any(MethodState::is_missed);
+        readings.level(poll_metrics::UP, &[], flag(!has_failed));
+        readings.level(poll_metrics::DURATION, &[], took.as_secs_f64());
+        readings.increment(poll_metrics::COUNT, &[], 1.0);
+        readings.increment(poll_metrics::FAILURES, &[], flag(has_failed));
+        readings.level(poll_metrics::COMPLETE, &[], flag(!is_incomplete));
+        readings.increment(poll_metrics::INCOMPLETE, &[], flag(is_incomplete));
+    }
+
+    /// Adds to each total its increase, and drops totals that this poll already had.
+    fn resolve_totals(&mut self, readings: &mut Readings) {
         let now = Instant::now();
         readings.0.retain_mut(|reading| {
-            let Measured::Total { total, wraps } = reading.value else { return true };
+            let ReadingValue::Total { total, wraps } = reading.value else { return true };
             let Some(added) = self.totals.increase(reading, total, wraps, now) else {
                 return false;
             };
-            reading.value = Measured::Growth { added, total };
+            reading.value = ReadingValue::Growth { added, total };
             true
         });
     }
 
-    /// Notes how it went; the log hears of it when it changes.
-    fn note(&self, failure: Option<String>, took: Duration) {
+    /// Records the outcome for the status, and logs it if it differs from that of the previous poll.
+    fn record_outcome(&self, failure: Option<String>, took: Duration) {
         let endpoint = &self.config.endpoint;
         let mut state = self.stats.lock();
         let (was_up, is_first) = (state.up, state.polls == 0);
@@ -220,13 +223,13 @@ impl Poller {
             None => {
                 state.last_success = Some(SystemTime::now());
                 if !was_up && !is_first {
-                    info!(%endpoint, failures = state.failures, "Kamailio answers again");
+                    info!(%endpoint, failures = state.failures, "Kamailio responding again");
                 }
             }
             Some(error) => {
                 state.failures += 1;
                 if was_up || is_first {
-                    warn!(%endpoint, error, "Kamailio does not answer; asking on");
+                    warn!(%endpoint, error, "Kamailio not responding; will keep polling");
                 }
                 state.last_error = Some((SystemTime::now(), error));
             }
@@ -234,40 +237,34 @@ impl Poller {
     }
 }
 
-fn methods(config: &KamailioSection) -> Vec<Asked> {
-    let asked = |method: &Method| Asked {
-        method: method.clone(),
-        request: method.request(),
-        not_before: None,
-        is_told: false,
-    };
-    config.methods.iter().map(asked).collect()
+fn method_states(config: &KamailioSection) -> Vec<MethodState> {
+    config.methods.iter().cloned().map(MethodState::new).collect()
 }
 
-/// When Kamailio started, in its own words. They stay the same while it runs, also where the clock of
-/// the host is set.
-fn up_since(reply: &Reply) -> Option<String> {
+/// The start time of Kamailio as it prints it. It identifies a run: it does not change while Kamailio
+/// runs, even when the clock of the host is set.
+fn start_time(reply: &CallReply) -> Option<String> {
     let since = reply.records.first()?.member("up_since")?;
     since.text().filter(|text| !text.is_empty()).map(Into::into)
 }
 
-/// How long it is until the next middle of an interval on the wall clock.
+/// The time until the next middle of an interval of the wall clock.
 fn until_middle(now_ms: u64, interval: Duration) -> Duration {
     let interval_ms = (interval.as_millis() as u64).max(1);
     let into = (now_ms + interval_ms / 2) % interval_ms;
     Duration::from_millis(interval_ms - into)
 }
 
-/// Whether an instance answers at all: its version, in its own words.
+/// Calls a server once and returns its version, as Kamailio prints it.
 ///
 /// # Errors
-/// Why it does not.
+/// When the server does not reply.
 pub async fn probe(config: &KamailioSection) -> Result<String, CallError> {
-    let timeouts = Timeouts::all(config.timeout.get());
-    let options = Options { timeouts, ..Options::default() };
-    let mut client = Client::new(config.endpoint.clone(), options);
-    let reply = client.call(&Request::new("core.version")).await?;
-    let version = reply.records.first().and_then(Value::text).unwrap_or_default();
+    let timeouts = CallTimeouts::all(config.timeout.get());
+    let options = ClientOptions { timeouts, ..ClientOptions::default() };
+    let mut client = BinrpcClient::new(config.endpoint.clone(), options);
+    let reply = client.call(&CallRequest::new("core.version")).await?;
+    let version = reply.records.first().and_then(BinrpcValue::text).unwrap_or_default();
     Ok(version.into_owned())
 }
 

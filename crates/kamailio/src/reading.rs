@@ -1,68 +1,99 @@
-//! What a poll read: numbers with their names, before they are samples.
+//! The readings of a poll: named numbers, before they become samples.
 
 use std::borrow::Cow;
 
-/// A number of Kamailio's.
+/// A number that Kamailio reported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// The metric's name, with dots.
+    /// The metric name, with dots.
     pub name: String,
-    /// Kamailio's labels, as tags.
-    pub tags: Vec<(Cow<'static, str>, String)>,
+    /// Tags from the reply.
+    pub tags: ReadingTags,
     /// The number.
-    pub value: Measured,
+    pub value: ReadingValue,
 }
 
-/// A number, by what can be done with it. It is finite.
+/// The tags of a reading: keys and values.
+pub type ReadingTags = Vec<(Cow<'static, str>, String)>;
+
+/// Tags in the form in which mapping functions pass them.
+pub(crate) type BorrowedTags<'a> = &'a [(&'static str, &'a str)];
+
+/// A finite number, by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Measured {
+pub enum ReadingValue {
     /// A level.
     Level(f64),
-    /// A total since Kamailio's start.
+    /// A total since the start of Kamailio.
     Total {
         /// The total.
         total: f64,
-        /// Whether it is of 32 bits, and so begins at 0 again after 2^32 - 1.
+        /// Whether it has 32 bits, so that it restarts from 0 after 2^32 - 1.
         wraps: bool,
     },
-    /// A total and how much it grew since the last poll.
+    /// A total and its increase since the previous poll.
     Growth {
-        /// What was added.
+        /// The increase.
         added: f64,
         /// The total.
         total: f64,
     },
-    /// Something that happened since the last poll.
+    /// A number of events since the previous poll.
     Increment(f64),
 }
 
-/// Collects readings under names.
+impl ReadingValue {
+    /// The number itself; of a growth, the total.
+    #[must_use]
+    pub fn number(self) -> f64 {
+        match self {
+            Self::Level(number)
+            | Self::Total { total: number, .. }
+            | Self::Growth { total: number, .. }
+            | Self::Increment(number) => number,
+        }
+    }
+}
+
+/// Collects readings.
 #[derive(Debug, Default)]
 pub struct Readings(pub Vec<Reading>);
 
-/// The tags of a reading.
-pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
-
 impl Readings {
-    /// Adds one, unless its number is none.
-    pub(super) fn add(&mut self, name: String, labels: Labels<'_>, value: Measured) {
-        let (Measured::Level(number)
-        | Measured::Total { total: number, .. }
-        | Measured::Growth { total: number, .. }
-        | Measured::Increment(number)) = value;
-        if number.is_finite() {
-            let tags = labels.iter().map(|(key, tag)| (Cow::Borrowed(*key), (*tag).to_owned()));
-            self.0.push(Reading { name, tags: tags.collect(), value });
+    /// Adds a reading if its number is finite.
+    pub(crate) fn add(&mut self, name: String, tags: ReadingTags, value: ReadingValue) {
+        if value.number().is_finite() {
+            self.0.push(Reading { name, tags, value });
         }
     }
 
     /// Adds a level.
-    pub(super) fn level(&mut self, name: impl Into<String>, labels: Labels<'_>, number: f64) {
-        self.add(name.into(), labels, Measured::Level(number));
+    pub(crate) fn level(&mut self, name: impl Into<String>, tags: BorrowedTags<'_>, level: f64) {
+        self.add(name.into(), owned(tags), ReadingValue::Level(level));
     }
 
-    /// Adds something that happened.
-    pub(super) fn increment(&mut self, name: impl Into<String>, labels: Labels<'_>, number: f64) {
-        self.add(name.into(), labels, Measured::Increment(number));
+    /// Adds a total.
+    pub(crate) fn total(
+        &mut self,
+        name: impl Into<String>,
+        tags: BorrowedTags<'_>,
+        total: f64,
+        wraps: bool,
+    ) {
+        self.add(name.into(), owned(tags), ReadingValue::Total { total, wraps });
     }
+
+    /// Adds a number of events.
+    pub(crate) fn increment(
+        &mut self,
+        name: impl Into<String>,
+        tags: BorrowedTags<'_>,
+        count: f64,
+    ) {
+        self.add(name.into(), owned(tags), ReadingValue::Increment(count));
+    }
+}
+
+fn owned(tags: BorrowedTags<'_>) -> ReadingTags {
+    tags.iter().map(|(key, value)| (Cow::Borrowed(*key), (*value).to_owned())).collect()
 }

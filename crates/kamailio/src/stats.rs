@@ -1,10 +1,11 @@
-//! What is known of an instance while it is polled, for whoever reports.
+//! The state of the polls of a server, for the status and the self-metrics.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-/// Shared between an instance's poller and the status.
+use parking_lot::{Mutex, MutexGuard};
+
+/// The state of the polls of one server, shared between its poller and its readers.
 #[derive(Debug)]
 pub struct PollerStats {
     endpoint: String,
@@ -12,52 +13,52 @@ pub struct PollerStats {
     state: Mutex<PollerState>,
 }
 
-/// How the polls of an instance went.
+/// The outcomes of the polls of a server.
 #[derive(Clone, Debug, Default)]
 pub struct PollerState {
-    /// Whether the latest poll got answers to the end; before the first, no.
+    /// Whether the latest poll succeeded; false before the first.
     pub up: bool,
-    /// Polls so far.
+    /// Number of polls.
     pub polls: u64,
-    /// Those among them that broke off.
+    /// Number of polls that failed.
     pub failures: u64,
-    /// How long the latest took.
+    /// Duration of the latest poll.
     pub duration: Duration,
-    /// The latest failure and its time.
+    /// Time and reason of the latest failure.
     pub last_error: Option<(SystemTime, String)>,
-    /// When a poll last got answers to the end.
+    /// Time of the latest successful poll.
     pub last_success: Option<SystemTime>,
-    /// Methods that are not answered at the moment, each with Kamailio's reason.
+    /// Methods that Kamailio currently refuses, each with its reason.
     pub faults: BTreeMap<String, String>,
 }
 
 impl PollerStats {
-    /// Before the first poll.
+    /// The state before the first poll.
     #[must_use]
     pub fn new(endpoint: String, tags: BTreeMap<String, String>) -> Self {
         Self { endpoint, tags, state: Mutex::default() }
     }
 
-    /// Where the instance answers.
+    /// The address of the server.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// The tags of its series.
+    /// The tags of the server's series.
     #[must_use]
     pub fn tags(&self) -> &BTreeMap<String, String> {
         &self.tags
     }
 
-    /// All of it at one moment.
+    /// A consistent copy of the state.
     #[must_use]
     pub fn state(&self) -> PollerState {
         self.lock().clone()
     }
 
-    /// To change it.
-    pub(super) fn lock(&self) -> MutexGuard<'_, PollerState> {
+    /// Locks the state to change it.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PollerState> {
         self.state.lock()
     }
 }

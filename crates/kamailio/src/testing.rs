@@ -1,31 +1,19 @@
-//! BINRPC: packets from a peer that may send anything.
+//! The body of the fuzz target `binrpc`: packets from an untrusted peer.
 
-use binrpc::{Header, Kind, Limits, Member, Value, decode, encode, text};
+use binrpc::{BinrpcValue, DecodeLimits, Member, PacketHeader, PacketKind, decode, encode, text};
 
-use crate::config::Method;
-use crate::mapping;
-use crate::reading::{Measured, Readings};
+use crate::call::MethodCall;
+use crate::methods::{self, METHODS};
+use crate::reading::Readings;
 
-/// What the limits are here: low, so that they are reached.
-const LIMITS: Limits = Limits { bytes: 2_048, values: 200, depth: 6 };
-/// Methods with a mapping of their own, and one without.
-const METHODS: [&str; 13] = [
-    "tm.stats",
-    "sl.stats",
-    "core.shmmem",
-    "core.uptime",
-    "core.tcp_info",
-    "stats.fetch",
-    "pkg.stats",
-    "dispatcher.list",
-    "dlg.stats_active",
-    "dmq.list_nodes",
-    "rtpengine.show",
-    "shm.stats",
-    "other.method argument",
-];
+/// Low limits, so that inputs reach them.
+const LIMITS: DecodeLimits = DecodeLimits { bytes: 2_048, values: 200, depth: 6 };
 
-/// The first byte chooses a method, the others are its reply: first records alone, then a packet.
+/// Checks an input: the first byte chooses a method, the rest is its reply. The rest is decoded as
+/// records, and as a packet with a header.
+///
+/// # Panics
+/// If a check fails.
 pub fn check(input: &[u8]) {
     let [method, records @ ..] = input else { return };
     check_header(records);
@@ -34,47 +22,51 @@ pub fn check(input: &[u8]) {
     let Ok(values) = decoded else { return };
     let mut again = Vec::new();
     values.iter().for_each(|value| encode(value, &mut again));
-    let unlimited = Limits { bytes: usize::MAX, ..LIMITS };
+    let unlimited = DecodeLimits { bytes: usize::MAX, ..LIMITS };
     assert_eq!(decode(&again, &unlimited).as_ref(), Ok(&values));
     let mut printed = Vec::new();
     text::write_reply(&values, &mut printed);
-    let method = METHODS[usize::from(*method) % METHODS.len()];
-    check_mapping(&Method::parse(method).expect("it has a name"), &values);
+    check_mapping(&call(*method), &values);
 }
 
-/// A header is the same however its bytes come, and comes back.
+/// The call of a method in the table. Numbers beyond the table stand for an unknown method, so that the
+/// inputs keep their meaning when the table grows.
+fn call(number: u8) -> MethodCall {
+    match METHODS.get(usize::from(number)) {
+        Some(method) => method.default_call(),
+        None => MethodCall::listed("other.method", vec!["argument".to_owned()]),
+    }
+}
+
+/// Checks that a header is decoded alike from any number of bytes, and survives encoding.
 fn check_header(bytes: &[u8]) {
-    let whole = Header::decode(bytes);
+    let whole = PacketHeader::decode(bytes);
     for end in 0..bytes.len().min(10) {
-        match Header::decode(&bytes[..end]) {
+        match PacketHeader::decode(&bytes[..end]) {
             Ok(None) => {}
             part => assert_eq!(part, whole),
         }
     }
     if let Ok(Some((header, _))) = whole {
-        assert!([Kind::Request, Kind::Reply, Kind::Fault].contains(&header.kind));
+        assert!([PacketKind::Request, PacketKind::Reply, PacketKind::Fault].contains(&header.kind));
         let mut again = Vec::new();
         header.encode(&mut again);
-        assert_eq!(Header::decode(&again), Ok(Some((header, again.len()))));
+        assert_eq!(PacketHeader::decode(&again), Ok(Some((header, again.len()))));
     }
 }
 
-/// Whatever a method answers, what comes out is samples.
-fn check_mapping(method: &Method, values: &[Value]) {
+/// Checks that any reply of a method becomes valid readings.
+fn check_mapping(call: &MethodCall, values: &[BinrpcValue]) {
     let mut readings = Readings::default();
-    mapping::map(method, values, &mut readings);
+    methods::map_reply(call, values, &mut readings);
     for reading in readings.0 {
         assert!(reading.name.starts_with("kamailio."), "{reading:?}");
-        let (Measured::Level(number)
-        | Measured::Total { total: number, .. }
-        | Measured::Growth { total: number, .. }
-        | Measured::Increment(number)) = reading.value;
-        assert!(number.is_finite(), "{reading:?}");
+        assert!(reading.value.number().is_finite(), "{reading:?}");
     }
 }
 
-/// The records once more, by recursion.
-fn reference(bytes: &[u8]) -> Option<Vec<Value>> {
+/// Decodes records by recursion, as a reference.
+fn reference(bytes: &[u8]) -> Option<Vec<BinrpcValue>> {
     if bytes.len() > LIMITS.bytes {
         return None;
     }
@@ -83,15 +75,15 @@ fn reference(bytes: &[u8]) -> Option<Vec<Value>> {
     rest.is_empty().then(|| members.into_iter().map(|member| member.value).collect())
 }
 
-type Rest<'a, T> = Option<(T, &'a [u8])>;
+type Decoded<'a, T> = Option<(T, &'a [u8])>;
 
-/// Members up to the end mark of `kind`, or of all bytes.
+/// Decodes members up to the end of a container of type `kind`, or up to the end of the bytes.
 fn list<'a>(
     mut bytes: &'a [u8],
     kind: Option<u8>,
     depth: usize,
     left: &mut usize,
-) -> Rest<'a, Vec<Member>> {
+) -> Decoded<'a, Vec<Member>> {
     let mut members = Vec::new();
     loop {
         let Some((head, rest)) = bytes.split_first() else {
@@ -115,12 +107,12 @@ fn list<'a>(
     }
 }
 
-fn value<'a>(bytes: &'a [u8], depth: usize, left: &mut usize) -> Rest<'a, Value> {
+fn value<'a>(bytes: &'a [u8], depth: usize, left: &mut usize) -> Decoded<'a, BinrpcValue> {
     let (head, rest) = bytes.split_first()?;
     let value = match head & 0x0F {
         2 => {
             let number = rest.get(..usize::from(head >> 4)).filter(|number| number.len() <= 8)?;
-            let double = Value::Double(binrpc::Thousandths(number_of(number) as i64));
+            let double = BinrpcValue::Double(binrpc::Thousandths(number_of(number) as i64));
             (double, &rest[number.len()..])
         }
         kind @ (3 | 4) if head >> 4 == 0 => {
@@ -130,22 +122,23 @@ fn value<'a>(bytes: &'a [u8], depth: usize, left: &mut usize) -> Rest<'a, Value>
             }
             let (members, rest) = list(rest, Some(kind), depth + 1, left)?;
             let value = match kind {
-                3 => Value::Struct(members),
-                _ => Value::Array(members.into_iter().map(|member| member.value).collect()),
+                3 => BinrpcValue::Struct(members),
+                _ => BinrpcValue::Array(members.into_iter().map(|member| member.value).collect()),
             };
             return Some((value, rest));
         }
         0 => {
             let (number, rest) = bytes_of(bytes)?;
-            (number.len() <= 4).then_some((Value::Int(number_of(number) as u32 as i32), rest))?
+            (number.len() <= 4)
+                .then_some((BinrpcValue::Int(number_of(number) as u32 as i32), rest))?
         }
         1 => {
             let (text, rest) = bytes_of(bytes)?;
-            (Value::Text(text.strip_suffix(&[0])?.into()), rest)
+            (BinrpcValue::Text(text.strip_suffix(&[0])?.into()), rest)
         }
         6 => {
             let (bytes, rest) = bytes_of(bytes)?;
-            (Value::Bytes(bytes.to_vec()), rest)
+            (BinrpcValue::Bytes(bytes.to_vec()), rest)
         }
         _ => return None,
     };
@@ -153,8 +146,8 @@ fn value<'a>(bytes: &'a [u8], depth: usize, left: &mut usize) -> Rest<'a, Value>
     Some(value)
 }
 
-/// The bytes of a record, by the rule that all types but doubles and lists have.
-fn bytes_of(bytes: &[u8]) -> Rest<'_, &[u8]> {
+/// The bytes of a record of any type except doubles, structs and arrays.
+fn bytes_of(bytes: &[u8]) -> Decoded<'_, &[u8]> {
     let (head, rest) = bytes.split_first()?;
     let size = usize::from(head >> 4 & 7);
     let (size, rest) = match (head & 0x80, size) {

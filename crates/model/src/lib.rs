@@ -1,28 +1,29 @@
-//! What a snapshot is: the immutable result of one window, shared by every forwarder.
+//! The snapshot, which is the immutable result of one window, and its parts: series, sums, timers,
+//! sets.
 //!
-//! The model knows nothing of wire formats and derives no serialisation, so that an output format
-//! can change without touching it and the other way round.
+//! The model knows no wire format and derives no serialization, so that the model and an output
+//! format can change independently. Counters, timers and sets have parts that the spool stores.
 
-mod estimator;
+mod kind;
+mod naming;
+mod percentile;
 mod points;
 mod ranges;
 mod series;
 mod set;
-mod sketch;
 mod snapshot;
 mod sum;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 mod timer;
 
+pub use kind::{KindAlias, KindWords, METRIC_WORDS, MetricKind};
+pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};
+pub use percentile::Percentile;
 pub use points::Points;
 pub use ranges::PointRanges;
-pub use series::{MetricKind, Series};
-pub use set::DistinctSet;
-pub use set::SetParts;
-pub use sketch::Bins;
+pub use series::Series;
+pub use set::{DistinctSet, SetParts};
 pub use snapshot::{Point, SetValue, Snapshot, TimerValue, TotalValue, Value, Window};
-pub use sum::Sum;
-pub use sum::finite;
-pub use timer::{EXACT_SAMPLES_DEFAULT, Percentile, Timer, TimerSummary};
-pub use timer::{SketchParts, TimerParts};
+pub use sum::{Sum, finite};
+pub use timer::{Bins, EXACT_SAMPLES_DEFAULT, SketchParts, Timer, TimerParts, TimerSummary};

@@ -6,21 +6,22 @@ use std::sync::Arc;
 
 use super::Point;
 
-/// Points in a fixed order, shared by whoever looks at them: a part of a window costs no copy.
+/// Points in a fixed order. Clones and parts share them, so a part of a window is not a copy.
 #[derive(Clone, Debug)]
 pub struct Points {
     all: Arc<Vec<Point>>,
-    seen: Range<usize>,
+    /// The indexes of the part in `all`.
+    part: Range<usize>,
 }
 
 impl Points {
-    /// These of the points; what lies beyond the end is none.
+    /// A part of the points. Indexes beyond the end are ignored.
     #[must_use]
-    pub fn part(&self, places: Range<usize>) -> Self {
-        let end = self.len().min(places.end);
-        let start = end.min(places.start);
-        let seen = self.seen.start + start..self.seen.start + end;
-        Self { all: Arc::clone(&self.all), seen }
+    pub fn part(&self, indexes: Range<usize>) -> Self {
+        let end = self.len().min(indexes.end);
+        let start = end.min(indexes.start);
+        let part = self.part.start + start..self.part.start + end;
+        Self { all: Arc::clone(&self.all), part }
     }
 }
 
@@ -28,13 +29,13 @@ impl Deref for Points {
     type Target = [Point];
 
     fn deref(&self) -> &[Point] {
-        &self.all[self.seen.clone()]
+        &self.all[self.part.clone()]
     }
 }
 
 impl From<Vec<Point>> for Points {
     fn from(points: Vec<Point>) -> Self {
-        Self { seen: 0..points.len(), all: Arc::new(points) }
+        Self { part: 0..points.len(), all: Arc::new(points) }
     }
 }
 
@@ -58,7 +59,7 @@ mod tests {
     use crate::testing::snapshot_of_counters;
 
     #[test]
-    fn a_part_of_a_part_is_one_of_the_whole_and_never_more_than_there_is() {
+    fn a_part_of_a_part_is_a_part_of_the_whole_and_ends_with_it() {
         let all = snapshot_of_counters(10).points;
         let named = |points: &super::Points| -> Vec<String> {
             points.iter().map(|point| point.series.to_string()).collect()

@@ -1,13 +1,13 @@
-//! Some points of a snapshot, by their places in it.
+//! A selection of a snapshot's points.
 
 use std::ops::Range;
 
-/// Points of a snapshot by their places in it: ranges in order, none of which touch.
+/// A selection of a snapshot's points: ranges of their indexes, sorted, with gaps between them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PointRanges(Vec<Range<usize>>);
 
 impl PointRanges {
-    /// The first so many points.
+    /// The first `points` points.
     #[must_use]
     pub fn first(points: usize) -> Self {
         let mut ranges = Self::default();
@@ -15,7 +15,7 @@ impl PointRanges {
         ranges
     }
 
-    /// Adds points that come after all others.
+    /// Adds points that follow all selected ones.
     pub fn add(&mut self, points: Range<usize>) {
         match self.0.last_mut() {
             Some(last) if last.end == points.start => last.end = points.end,
@@ -24,7 +24,7 @@ impl PointRanges {
         }
     }
 
-    /// Adds points that are none of these.
+    /// Adds the points of another selection; no point is in both.
     pub fn join(&mut self, other: Self) {
         let mut all = std::mem::take(&mut self.0);
         all.extend(other.0);
@@ -32,7 +32,7 @@ impl PointRanges {
         all.into_iter().for_each(|range| self.add(range));
     }
 
-    /// At most so many of them, from the beginning.
+    /// The first points of the selection, at most `points` of them.
     #[must_use]
     pub fn at_most(&self, points: usize) -> Self {
         let (mut few, mut room) = (Self::default(), points);
@@ -44,7 +44,7 @@ impl PointRanges {
         few
     }
 
-    /// The same points, where so many come before them.
+    /// The same points in a snapshot that has `points` more at its beginning.
     #[must_use]
     pub fn behind(mut self, points: usize) -> Self {
         for range in &mut self.0 {
@@ -53,19 +53,19 @@ impl PointRanges {
         self
     }
 
-    /// The ranges themselves, in order.
+    /// The ranges, in order.
     #[must_use]
     pub fn ranges(&self) -> &[Range<usize>] {
         &self.0
     }
 
-    /// How many points these are.
+    /// The number of selected points.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.iter().map(|range| range.len() as u64).sum()
     }
 
-    /// These of all the points; a place beyond the end is none.
+    /// The selected ones of `points`. Indexes beyond the end are ignored.
     pub fn of<'a, T>(&'a self, points: &'a [T]) -> impl Iterator<Item = &'a T> {
         self.0.iter().flat_map(|range| points.get(range.clone()).unwrap_or_default())
     }

@@ -2,48 +2,12 @@
 
 use std::fmt;
 
-/// What a metric measures; `a.b` as a counter and `a.b` as a gauge are two series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum MetricKind {
-    /// Increments, summed over the window.
-    Counter,
-    /// A level; the last value wins.
-    Gauge,
-    /// A distribution of measured values.
-    Timer,
-    /// A number of distinct members.
-    Set,
-    /// How often an exact combination of tags occurred.
-    Trace,
-}
-
-impl MetricKind {
-    /// Every kind, in the order in which listings show them.
-    pub const ALL: [Self; 5] = [Self::Counter, Self::Gauge, Self::Timer, Self::Set, Self::Trace];
-
-    /// The word that outputs use: `counter`, `gauge`, `timer`, `set` or `trace`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Timer => "timer",
-            Self::Set => "set",
-            Self::Trace => "trace",
-        }
-    }
-}
-
-impl fmt::Display for MetricKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
+use crate::kind::MetricKind;
 
 /// A series: its kind, metric name and tags, sorted by tag key.
 ///
-/// Name, keys and values lie behind each other in one string, each behind its length, because there
-/// may be a million series and an allocation for each tag would cost more than the tags.
+/// Name, keys and values are in one string, each after its length, because there may be a million
+/// series, and an allocation for each tag would cost more memory than the tags.
 #[derive(PartialEq, Eq, Hash)]
 pub struct Series {
     kind: MetricKind,
@@ -94,7 +58,7 @@ impl Series {
             .map(move |_| (parts.next().unwrap_or_default(), parts.next().unwrap_or_default()))
     }
 
-    /// How many tags there are.
+    /// The number of tags.
     #[must_use]
     pub fn tag_count(&self) -> usize {
         self.tag_count as usize
@@ -106,24 +70,24 @@ impl Series {
         self.tags().find(|(candidate, _)| *candidate == key).map(|(_, value)| value)
     }
 
-    /// Bytes that name, keys and values take together.
+    /// The memory that name, keys and values take together, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         self.text.len()
     }
 
-    fn parts(&self) -> Parts<'_> {
-        Parts { rest: &self.text }
+    fn parts(&self) -> TextParts<'_> {
+        TextParts { rest: &self.text }
     }
 }
 
-/// Reads the parts of a series' text one by one.
+/// The name, keys and values in a series' text.
 #[derive(Clone)]
-struct Parts<'a> {
+struct TextParts<'a> {
     rest: &'a str,
 }
 
-impl<'a> Iterator for Parts<'a> {
+impl<'a> Iterator for TextParts<'a> {
     type Item = &'a str;
 
     #[inline]
@@ -135,9 +99,9 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
-// A length is written in base 64, the lowest digit first, each in a byte of which bit 6 says that
-// more follow. So it is ASCII, and the whole text remains a string that can be cut without checking
-// it again.
+// A length is written in base 64, the lowest digit first, each digit in a byte whose bit 6 is set if
+// more digits follow. So it is ASCII, and the whole text is a string that can be split without
+// checking it again.
 
 const DIGIT_BITS: u32 = 6;
 const MORE: u8 = 1 << DIGIT_BITS;
@@ -150,12 +114,12 @@ fn push_length(text: &mut String, mut length: usize) {
     text.push(char::from(length as u8));
 }
 
-/// Bytes that [`push_length`] writes.
+/// The number of bytes that [`push_length`] writes.
 fn length_digits(length: usize) -> usize {
     (length.max(1).ilog2() / DIGIT_BITS + 1) as usize
 }
 
-/// A length and how many bytes it took.
+/// A length and the number of its bytes.
 #[inline]
 fn read_length(text: &[u8]) -> Option<(usize, usize)> {
     let mut length = 0;
@@ -189,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_series_gives_back_its_parts() {
+    fn a_series_returns_its_parts() {
         let series = Series::new(MetricKind::Timer, "user.latency", &[("a", "1"), ("b", "zwei")]);
         assert_eq!(series.name(), "user.latency");
         assert_eq!(series.tags().collect::<Vec<_>>(), [("a", "1"), ("b", "zwei")]);
@@ -199,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_any_length_are_given_back() {
+    fn parts_of_any_length_are_returned() {
         for length in [0, 1, 63, 64, 65, 4_095, 4_096, 70_000, 300_000] {
             let (name, value) = ("n".repeat(length + 1), "v".repeat(length));
             let series = Series::new(MetricKind::Timer, &name, &[("key", &value), ("z", &value)]);
@@ -210,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_run_together_alike_are_still_different_series() {
+    fn tags_whose_concatenation_is_equal_are_different_series() {
         let one = Series::new(MetricKind::Trace, "m", &[("a", "bc")]);
         let other = Series::new(MetricKind::Trace, "m", &[("ab", "c")]);
         assert_ne!(one, other);

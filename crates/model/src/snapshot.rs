@@ -1,4 +1,4 @@
-//! One window's points.
+//! A snapshot, its points and their values.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,53 +7,53 @@ use crate::PointRanges;
 
 use super::{DistinctSet, MetricKind, Percentile, Points, Series, Sum, Timer, TimerSummary};
 
-/// The span of time that a snapshot covers.
+/// The period that a snapshot covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// End of the window in Unix milliseconds; outputs use it as the timestamp. Strictly
-    /// increasing over the snapshots of one process.
+    /// End of the window in Unix milliseconds, which outputs use as the timestamp. It strictly
+    /// increases over the snapshots of one process.
     pub end_ms: u64,
-    /// The configured length. Rates are per this length, also in a window that a shutdown cut
-    /// short, so that rate times interval is always the count.
+    /// The configured length. Rates are computed with it also in a window that a shutdown cut short,
+    /// so that rate times interval is always the count.
     pub interval: Duration,
 }
 
 impl Window {
-    /// Length in seconds.
+    /// The configured length in seconds.
     #[must_use]
     pub fn interval_s(&self) -> f64 {
         self.interval.as_secs_f64()
     }
 }
 
-/// All series that saw samples in a window. Immutable once made; a clone shares what it holds.
+/// All series that had samples in a window. A snapshot never changes; its clones share the points.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// What span of time it covers.
+    /// The period that it covers.
     pub window: Window,
-    /// Which percentiles the timers' summaries hold.
+    /// The percentiles in the timers' summaries.
     pub percentiles: Arc<[Percentile]>,
-    /// Values of a timer that are kept one by one, also where two timers become one.
+    /// The number of values that a timer keeps one by one, also when two timers are merged.
     pub exact_samples: usize,
-    /// The run of the daemon that made it, where that was an earlier one: a repeat has to say the
-    /// same as what it repeats.
+    /// The run of the daemon that made the snapshot, if it was an earlier one. A repeated delivery
+    /// has to name the same run as the first.
     pub instance: Option<Arc<str>>,
     /// A point for each series; no two points share a series.
     pub points: Points,
 }
 
 impl Snapshot {
-    /// The same with these of its points alone.
+    /// The snapshot with only the selected points.
     #[must_use]
     pub fn only(&self, points: &PointRanges) -> Self {
         Self { points: points.of(&self.points).cloned().collect(), ..self.clone() }
     }
 }
 
-/// What one series was in one window.
+/// The value of one series in one window.
 #[derive(Clone, Debug)]
 pub struct Point {
-    /// Whose value it is.
+    /// The series.
     pub series: Arc<Series>,
     /// The aggregated value.
     pub value: Value,
@@ -64,53 +64,53 @@ pub struct Point {
 pub enum Value {
     /// Sum of the increments.
     Counter(Sum),
-    /// A counter that somebody else keeps: what was added to it, and what it is.
+    /// A counter reported as a running total by its source: the increment and the latest total.
     Total(Box<TotalValue>),
     /// The last value.
     Gauge {
         /// The value itself.
         value: f64,
-        /// When it arrived, in nanoseconds of an arbitrary clock: where two gauges become one
-        /// series, the later one wins.
+        /// The time of arrival in nanoseconds of an arbitrary clock: when two gauges are merged, the
+        /// later one wins.
         arrival_ns: u64,
     },
-    /// Distribution and its statistics.
+    /// A distribution and its statistics.
     Timer(Box<TimerValue>),
     /// Distinct members.
     Set(Box<SetValue>),
-    /// How often it occurred.
+    /// The number of occurrences.
     Trace(Sum),
 }
 
-/// A counter that is kept where it is measured, as a server's statistics are.
+/// A counter that its source reports as a running total, such as a statistic of a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TotalValue {
-    /// Sum of the increments; a counter that begins anew has no negative one.
+    /// Sum of the increments. A restart of the counter is no negative increment.
     pub added: Sum,
-    /// The counter itself at the end of the window. It falls when it begins anew.
+    /// The latest total. It falls when the counter restarts.
     pub total: f64,
 }
 
 /// A sealed timer with its statistics.
 #[derive(Clone, Debug)]
 pub struct TimerValue {
-    /// The values themselves.
+    /// The values.
     pub timer: Timer,
     /// Their statistics, with the snapshot's percentiles.
     pub summary: TimerSummary,
 }
 
-/// A set with its size.
+/// A set with the number of its members.
 #[derive(Clone, Debug)]
 pub struct SetValue {
     /// The members.
     pub set: DistinctSet,
-    /// How many distinct ones.
+    /// The number of distinct members.
     pub count: f64,
 }
 
 impl Value {
-    /// Seals a timer and computes its statistics.
+    /// The value of a timer, with its statistics.
     #[must_use]
     pub fn timer(mut timer: Timer, percentiles: &[Percentile]) -> Self {
         timer.seal();
@@ -118,14 +118,14 @@ impl Value {
         Self::Timer(Box::new(TimerValue { timer, summary }))
     }
 
-    /// Counts a set.
+    /// The value of a set, with the number of its members.
     #[must_use]
     pub fn set(set: DistinctSet) -> Self {
         let count = set.count();
         Self::Set(Box::new(SetValue { set, count }))
     }
 
-    /// The kind of metric that has such a value.
+    /// The kind of the metric.
     #[must_use]
     pub fn kind(&self) -> MetricKind {
         match self {
@@ -137,15 +137,15 @@ impl Value {
         }
     }
 
-    /// Joins the value of a series that became the same one, as when a tag is dropped: counts add
-    /// up, the later gauge wins, distributions and sets merge. Values of two kinds do not mix: the
-    /// first stays.
+    /// Adds the value of another series that became the same one because a tag was dropped. Counts
+    /// add up, the later gauge wins, distributions and sets are merged. A value of another kind
+    /// changes nothing.
     pub fn merge(&mut self, other: Self, snapshot: &Snapshot) {
         match (&mut *self, other) {
             (Self::Counter(own), Self::Counter(other)) | (Self::Trace(own), Self::Trace(other)) => {
                 own.merge(other);
             }
-            // What two counters are together nobody keeps: what was added is left.
+            // The sum of two totals is the total of no source, so only the increments are kept.
             (Self::Counter(own), Self::Total(other)) => own.merge(other.added),
             (Self::Total(own), other @ (Self::Counter(_) | Self::Total(_))) => {
                 let added = own.added;
@@ -173,8 +173,8 @@ impl Value {
         }
     }
 
-    /// The one number that stands for the value where an output has room for one: the count of a
-    /// counter, trace or set, the value of a gauge, the mean of a timer.
+    /// The number that represents the value in an output with one number for each series: the count
+    /// of a counter, trace or set, the value of a gauge, the mean of a timer.
     #[must_use]
     pub fn headline(&self) -> f64 {
         match self {

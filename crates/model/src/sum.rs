@@ -1,10 +1,10 @@
-//! Sums that do not lose the small change.
+//! Sums that keep small increments beside large ones.
 
 /// A running sum of doubles with Neumaier's compensation.
 ///
 /// A plain `+=` over ten increments of 0.1 gives 0.9999999999999999, and the order in which the
-/// tables of two listeners are merged would show in the last digits. The second word carries what
-/// each addition rounded away.
+/// tables of two listeners are merged would change the last digits. The second word holds the
+/// rounding errors of all additions.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sum {
     high: f64,
@@ -12,7 +12,7 @@ pub struct Sum {
 }
 
 impl Sum {
-    /// A sum that already holds `value`.
+    /// A sum that starts at `value`.
     #[must_use]
     pub const fn of(value: f64) -> Self {
         Self { high: value, low: 0.0 }
@@ -37,25 +37,27 @@ impl Sum {
         self.low += other.low;
     }
 
-    /// Both words, for whoever stores it.
+    /// Both words, to be stored.
+    #[must_use]
     pub const fn parts(self) -> (f64, f64) {
         (self.high, self.low)
     }
 
-    /// Puts it together again.
+    /// The sum of two stored words.
+    #[must_use]
     pub const fn from_parts((high, low): (f64, f64)) -> Self {
         Self { high, low }
     }
 
-    /// The sum, always finite: beyond the range of a double it stays at the largest one.
+    /// The sum. Always finite: a sum beyond the range of a double is the largest double.
     #[must_use]
     pub fn value(self) -> f64 {
         if self.high.is_finite() { finite(self.high + self.low) } else { finite(self.high) }
     }
 }
 
-/// The nearest finite double: outputs cannot carry infinities, and a reader would take a missing
-/// point for silence. A NaN (infinity minus infinity) becomes 0.
+/// The nearest finite double. Outputs cannot carry infinities, and readers would understand a
+/// missing point as no activity. A NaN (infinity minus infinity) becomes 0.
 #[must_use]
 pub fn finite(value: f64) -> f64 {
     if value.is_nan() { 0.0 } else { value.clamp(f64::MIN, f64::MAX) }
@@ -83,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn merging_gives_what_adding_one_by_one_gives() {
+    fn a_merged_sum_equals_one_that_was_added_up() {
         let (mut left, mut right, mut all) = (Sum::default(), Sum::default(), Sum::default());
         for step in 0..1000 {
             let value = f64::from(step) * 0.1;

@@ -1,4 +1,4 @@
-//! Snapshots for the tests and benchmarks of this and of other crates.
+//! Snapshots for tests and benchmarks of all crates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub fn snapshot_of(points: Vec<Point>) -> Snapshot {
     }
 }
 
-/// One point.
+/// A point.
 #[must_use]
 pub fn point(kind: MetricKind, name: &str, tags: &[(&str, &str)], value: Value) -> Point {
     Point { series: Arc::new(Series::new(kind, name, tags)), value }
@@ -33,7 +33,7 @@ pub fn counter(name: &str, tags: &[(&str, &str)], count: f64) -> Point {
     point(MetricKind::Counter, name, tags, Value::Counter(Sum::of(count)))
 }
 
-/// A timer of values with their weights, and the percentiles of [`snapshot_of`].
+/// A timer with these (value, weight) samples, and the percentiles of [`snapshot_of`].
 #[must_use]
 pub fn timer(name: &str, tags: &[(&str, &str)], samples: &[(f64, f64)]) -> Point {
     let mut timer = Timer::default();
@@ -43,7 +43,7 @@ pub fn timer(name: &str, tags: &[(&str, &str)], samples: &[(f64, f64)]) -> Point
     point(MetricKind::Timer, name, tags, Value::timer(timer, &snapshot_of(vec![]).percentiles))
 }
 
-/// A snapshot of so many counters, each counting 1.
+/// A snapshot of `points` counters, each with a count of 1.
 #[must_use]
 pub fn snapshot_of_counters(points: usize) -> Snapshot {
     let counter = |index: usize| {
@@ -54,7 +54,7 @@ pub fn snapshot_of_counters(points: usize) -> Snapshot {
     snapshot_of((0..points).map(counter).collect())
 }
 
-/// Puts a point among those of a snapshot: one that is not like its neighbours.
+/// Inserts a point into a snapshot.
 pub fn insert(snapshot: &mut Snapshot, place: usize, point: Point) {
     let mut points = snapshot.points.to_vec();
     points.insert(place, point);

@@ -1,22 +1,22 @@
-//! The error that a user reads: where the file is wrong, why, and what would be right.
+//! The error that an operator reads: where the file is wrong, why, and what would be right.
 
 use std::fmt;
 
-use super::excerpt::Excerpt;
-use super::source::Position;
+use crate::excerpt::Excerpt;
+use crate::position::Position;
 
-/// What is wrong with a configuration file, and where.
+/// An error in a configuration file, with its position.
 ///
 /// Its `Display` begins with `FILE:LINE:COLUMN: ` and the message, then shows the line of the file
-/// with a caret, then what may help. Values of secrets and of `${…}` are masked in all of it.
+/// with carets, then lines that may help. Values of secrets and of `${…}` are masked in all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     // Boxed, because errors are rare and a `Result` should stay small.
-    details: Box<Details>,
+    parts: Box<ErrorParts>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Details {
+struct ErrorParts {
     file: String,
     position: Position,
     message: String,
@@ -25,58 +25,58 @@ struct Details {
 }
 
 impl ConfigError {
-    pub(super) fn new(file: &str, position: Position, excerpt: Excerpt, message: String) -> Self {
+    pub(crate) fn new(file: &str, position: Position, excerpt: Excerpt, message: String) -> Self {
         let (file, message) = (file.to_owned(), printable(message));
-        let details = Details { file, position, message, excerpt, help: Vec::new() };
-        Self { details: Box::new(details) }
+        let parts = ErrorParts { file, position, message, excerpt, help: Vec::new() };
+        Self { parts: Box::new(parts) }
     }
 
     /// Adds a line below the excerpt, such as what is allowed.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
-        self.details.help.push(printable(help.into()));
+        self.parts.help.push(printable(help.into()));
         self
     }
 
-    /// The name of the file, as its `Source` was given it.
+    /// The name of the file, as its `Source` got it.
     #[must_use]
     pub fn file(&self) -> &str {
-        &self.details.file
+        &self.parts.file
     }
 
-    /// Where the key or value that is wrong begins.
+    /// The beginning of the wrong key or value.
     #[must_use]
     pub fn position(&self) -> Position {
-        self.details.position
+        self.parts.position
     }
 
     /// The message alone: one line, lower case, without a full stop.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.details.message
+        &self.parts.message
     }
 
     /// The lines that may help.
     #[must_use]
     pub fn help(&self) -> &[String] {
-        &self.details.help
+        &self.parts.help
     }
 }
 
-/// What repeats something of the file must not send its control characters to a terminal.
+/// A text that may repeat a part of the file, without control characters for the terminal.
 fn printable(text: String) -> String {
     if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Details { file, position: Position { line, column }, message, excerpt, help } =
-            &*self.details;
+        let ErrorParts { file, position: Position { line, column }, message, excerpt, help } =
+            &*self.parts;
         let margin = " ".repeat(line.to_string().len());
         writeln!(f, "{file}:{line}:{column}: {message}")?;
         writeln!(f, "{margin} |")?;
-        writeln!(f, "{}", format!("{line} | {}", excerpt.line()).trim_end())?;
-        write!(f, "{margin} | {}", excerpt.carets())?;
+        writeln!(f, "{}", format!("{line} | {}", excerpt.line).trim_end())?;
+        write!(f, "{margin} | {}", excerpt.carets)?;
         for help in help {
             write!(f, "\n{margin} = {help}")?;
         }
@@ -88,15 +88,15 @@ impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Source, Span};
     use super::*;
+    use crate::{Source, SourceSpan};
 
     #[test]
     fn the_margin_is_as_wide_as_the_line_number() {
         let source = Source::new("dir/f.yaml", "\n".repeat(99) + "key: abc");
         let start = Position { line: 100, column: 6 };
         let end = Position { line: 100, column: 9 };
-        let error = source.error_at(Span { start, end }, "wrong").with_help("allowed: a, b");
+        let error = source.error_at(SourceSpan { start, end }, "wrong").with_help("allowed: a, b");
         assert_eq!(
             error.to_string(),
             "dir/f.yaml:100:6: wrong\n    |\n100 | key: abc\n    |      ^^^\n    = allowed: a, b"
@@ -109,7 +109,8 @@ mod tests {
     #[test]
     fn a_control_character_of_the_file_reaches_no_terminal() {
         let source = Source::new("f", "a: \u{1b}[2J");
-        let error = source.error_at(Span::START, "not `\u{1b}[2J\n`").with_help("or `\u{9b}m`");
+        let error =
+            source.error_at(SourceSpan::START, "not `\u{1b}[2J\n`").with_help("or `\u{9b}m`");
         assert_eq!(
             error.to_string(),
             "f:1:1: not `\u{fffd}[2J\u{fffd}`\n  |\n1 | a: \u{fffd}[2J\n  | ^\n  = or `\u{fffd}m`"

@@ -1,60 +1,47 @@
-//! One line of a file as an error shows it: masked, cut to a bearable length, with carets below.
+//! One line of a file as an error shows it: masked, cut to a readable length, with carets below.
 
+use std::iter;
 use std::ops::Range;
+
+use crate::quote::MASK;
 
 /// The most characters of a line that an error shows.
 const LINE_CHARS_MAX: usize = 120;
-/// How much of a line that is cut stays before the caret.
+/// The part of a cut line that stays before the carets.
 const CHARS_BEFORE_CARET: usize = 40;
-/// What stands for a secret, whatever its length.
-pub(super) const MASK: &str = "***";
-/// What stands for a tab, so that the caret below counts the same width.
+/// The replacement for a tab, so that the caret below counts the same width.
 const TAB: &str = "    ";
 
-/// A line ready to print, and the part of it that is meant.
+/// A line ready to print, and the part of it that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Excerpt {
-    line: String,
-    carets: Range<usize>,
+pub(crate) struct Excerpt {
+    /// The line, without a line break.
+    pub(crate) line: String,
+    /// The carets, moved below the part that is wrong.
+    pub(crate) carets: String,
 }
 
 impl Excerpt {
     /// Shows `line` with carets below `columns`. Columns count from 1 with the end exclusive; the
     /// `masks` are in order and do not overlap.
-    pub(super) fn new(line: &[char], columns: Range<usize>, masks: &[Range<usize>]) -> Self {
-        let mut shown: Vec<char> = Vec::with_capacity(line.len());
-        // For each column, where it begins in what is shown.
+    pub(crate) fn new(line: &[char], columns: Range<usize>, masks: &[Range<usize>]) -> Self {
+        let mut shown = Vec::with_capacity(line.len());
+        // For each column, where it begins in `shown`.
         let mut offsets = Vec::with_capacity(line.len() + 1);
-        let mut masks_left = masks.iter().peekable();
-        for (column, &character) in (1..).zip(line) {
-            while masks_left.next_if(|mask| mask.end <= column).is_some() {}
-            match masks_left.peek().filter(|mask| mask.contains(&column)) {
-                Some(mask) if mask.start == column => {
-                    offsets.push(shown.len());
-                    shown.extend(MASK.chars());
-                }
-                Some(_) => offsets.push(shown.len() - MASK.len()),
-                None => {
-                    offsets.push(shown.len());
-                    push_printable(&mut shown, character);
-                }
+        let end = line.len() + 1..line.len() + 1;
+        for mask in masks.iter().chain(iter::once(&end)) {
+            for character in &line[offsets.len()..mask.start - 1] {
+                offsets.push(shown.len());
+                push_printable(&mut shown, *character);
             }
+            offsets.extend(iter::repeat_n(shown.len(), mask.len()));
+            shown.extend(MASK.chars().filter(|_| !mask.is_empty()));
         }
         offsets.push(shown.len());
         let start = offsets[(columns.start - 1).min(line.len())];
         let inside = masks.iter().find(|m| m.start < columns.end && columns.end < m.end);
         let end = offsets[(inside.map_or(columns.end, |mask| mask.end) - 1).min(line.len())];
         cut(&shown, start..end.max(start + 1))
-    }
-
-    /// The line, without a line break.
-    pub(super) fn line(&self) -> &str {
-        &self.line
-    }
-
-    /// The carets, moved below what is meant.
-    pub(super) fn carets(&self) -> String {
-        " ".repeat(self.carets.start) + &"^".repeat(self.carets.len())
     }
 }
 
@@ -69,18 +56,18 @@ fn push_printable(shown: &mut Vec<char>, character: char) {
 
 /// Keeps the part of a long line around the carets.
 fn cut(shown: &[char], carets: Range<usize>) -> Excerpt {
-    if shown.len() <= LINE_CHARS_MAX {
-        return Excerpt { line: shown.iter().collect(), carets };
-    }
-    let last_start = shown.len() - LINE_CHARS_MAX;
+    let last_start = shown.len().saturating_sub(LINE_CHARS_MAX);
     let start = carets.start.saturating_sub(CHARS_BEFORE_CARET).min(last_start);
-    let end = start + LINE_CHARS_MAX;
+    let end = shown.len().min(start + LINE_CHARS_MAX);
     let before = if start > 0 { "…" } else { "" };
-    let behind = if end < shown.len() { "…" } else { "" };
-    let middle: String = shown[start..end].iter().collect();
-    let shift = |offset: usize| offset.min(end.max(carets.start + 1)) - start + before.len().min(1);
-    let carets = shift(carets.start)..shift(carets.end);
-    Excerpt { line: format!("{before}{middle}{behind}"), carets }
+    let after = if end < shown.len() { "…" } else { "" };
+    let line: String = shown[start..end].iter().collect();
+    let width = carets.end.min(end.max(carets.start + 1)) - carets.start;
+    let margin = carets.start - start + before.chars().count();
+    Excerpt {
+        line: format!("{before}{line}{after}"),
+        carets: " ".repeat(margin) + &"^".repeat(width),
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +77,7 @@ mod tests {
     fn excerpt(line: &str, columns: Range<usize>, masks: &[Range<usize>]) -> (String, String) {
         let line: Vec<char> = line.chars().collect();
         let excerpt = Excerpt::new(&line, columns, masks);
-        (excerpt.line().to_owned(), excerpt.carets())
+        (excerpt.line, excerpt.carets)
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! - `${VAR}`: an environment variable that must be set;
 //! - `${VAR:-default}`: the same, or the default when it is unset or empty;
 //! - `${file:/path}`: the content of a file, without one line break at its end;
-//! - `${credential:NAME}`: the same of a credential that systemd gives the service;
+//! - `${credential:NAME}`: the same of a credential that systemd passes to the service;
 //! - `$${`: a literal `${`. Every other `$` stays as it is.
 //!
-//! What was inserted is not expanded again, and an error never repeats it.
+//! Inserted text is not expanded again, and an error never repeats it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -17,176 +17,146 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// The most bytes that all values of one configuration may expand to.
 const EXPANDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Where systemd says that the credentials are, and where those of the service are for whoever looks
-/// from outside of it.
+/// The variable in which systemd passes the folder of the credentials, and the folder of the
+/// service's credentials, for commands that run outside of the service.
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 const CREDENTIALS_FOLDER: &str = "/run/credentials/tallyd.service";
 
-/// Answers what an environment variable holds.
-pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+const UNKNOWN_FORM: &str = "a `${…}` must be `${VAR}`, `${VAR:-default}`, `${file:/path}` or \
+                            `${credential:NAME}`; write `$${` for a literal `${`";
+
+/// Looks up an environment variable.
+pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A text with every `${…}` replaced.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Expansion {
-    /// The text that counts.
-    pub(super) text: String,
-    /// What was replaced, without defaults, such as `${VAR} and ${file:/path}`. `None` when there
-    /// were escapes only, and so nothing to hide.
-    pub(super) from: Option<String>,
+pub(crate) struct Expansion {
+    /// The text to use.
+    pub(crate) text: String,
+    /// The references in it, without their defaults, such as `${VAR} and ${file:/path}`. `None`
+    /// when there were escapes only, and so nothing to hide.
+    pub(crate) references: Option<String>,
 }
 
-/// Why a text cannot be expanded: a message that shows nothing of what was inserted.
-pub(super) type Refusal = String;
-
-/// Expands the values of one configuration.
-pub(super) struct Expander<'a> {
+/// Expands the values of one configuration. An error says why a text cannot be expanded, and shows
+/// nothing of the inserted text.
+pub(crate) struct Expander<'a> {
     env: Env<'a>,
     bytes_left: usize,
 }
 
-/// One `${…}`, taken apart.
-enum Reference<'a> {
-    Variable { name: &'a str, default: Option<&'a str> },
-    File { path: &'a str },
-    Credential { name: &'a str },
-}
+/// A `${…}` as an error names it, and its value. The default is left out of the name: it may be
+/// secret.
+type NamedValue = (String, String);
 
 impl<'a> Expander<'a> {
-    pub(super) fn new(env: Env<'a>) -> Self {
+    pub(crate) fn new(env: Env<'a>) -> Self {
         Self { env, bytes_left: EXPANDED_BYTES_MAX }
     }
 
-    /// Expands `text`, or returns `None` when it holds nothing to expand.
-    pub(super) fn expand(&mut self, text: &str) -> Result<Option<Expansion>, Refusal> {
+    /// Expands `text`, or returns `None` when it has nothing to expand.
+    pub(crate) fn expand(&mut self, text: &str) -> Result<Option<Expansion>, String> {
         if !text.contains("${") {
             return Ok(None);
         }
-        let mut expanded = String::new();
-        let mut from: Vec<String> = Vec::new();
-        let mut rest = text;
-        while let Some(at) = rest.find("${") {
-            if rest[..at].ends_with('$') {
-                expanded.push_str(&rest[..at - 1]);
-                expanded.push_str("${");
-                rest = &rest[at + 2..];
+        let (mut expanded, mut references, mut rest) = (String::new(), Vec::new(), text);
+        while let Some((before, after)) = rest.split_once("${") {
+            if let Some(before) = before.strip_suffix('$') {
+                expanded += before;
+                expanded += "${";
+                rest = after;
                 continue;
             }
-            expanded.push_str(&rest[..at]);
-            let (inside, behind) = rest[at + 2..]
-                .split_once('}')
-                .ok_or("a `${` has no `}`; write `$${` for a literal `${`")?;
-            let reference = Reference::parse(inside)?;
-            expanded.push_str(&self.value_of(&reference)?);
-            self.check_size(expanded.len())?;
-            let shown = reference.shown();
-            if !from.contains(&shown) {
-                from.push(shown);
+            let (reference, after) =
+                after.split_once('}').ok_or("a `${` has no `}`; write `$${` for a literal `${`")?;
+            let (name, value) = self.resolve(reference)?;
+            expanded += before;
+            expanded += &value;
+            self.bytes_left_after(&expanded)?;
+            if !references.contains(&name) {
+                references.push(name);
             }
-            rest = behind;
+            rest = after;
         }
-        expanded.push_str(rest);
-        self.check_size(expanded.len())?;
-        self.bytes_left -= expanded.len();
-        let from = (!from.is_empty()).then(|| from.join(" and "));
-        Ok(Some(Expansion { text: expanded, from }))
+        expanded += rest;
+        self.bytes_left = self.bytes_left_after(&expanded)?;
+        let references = (!references.is_empty()).then(|| references.join(" and "));
+        Ok(Some(Expansion { text: expanded, references }))
     }
 
-    fn value_of(&self, reference: &Reference<'_>) -> Result<String, Refusal> {
-        match *reference {
-            Reference::File { path } => {
-                read_file(path).map_err(|reason| format!("cannot read `{path}`: {reason}"))
-            }
-            Reference::Credential { name } => {
-                let folder = (self.env)(CREDENTIALS_VARIABLE).filter(|folder| !folder.is_empty());
-                let folder = folder.unwrap_or_else(|| CREDENTIALS_FOLDER.to_owned());
-                let path = format!("{folder}/{name}");
-                read_file(&path).map_err(|reason| {
-                    format!(
-                        "cannot read the credential `{name}` at {path}: {reason}; the unit has to \
-                         name it in LoadCredential= or SetCredential="
-                    )
-                })
-            }
-            Reference::Variable { name, default: None } => (self.env)(name).ok_or_else(|| {
+    fn bytes_left_after(&self, expanded: &str) -> Result<usize, String> {
+        self.bytes_left.checked_sub(expanded.len()).ok_or_else(|| {
+            format!("the `${{…}}` of this file expand to more than {EXPANDED_BYTES_MAX} bytes")
+        })
+    }
+
+    /// Looks up the text between the braces of a reference.
+    fn resolve(&self, reference: &str) -> Result<NamedValue, String> {
+        let (name, value) = if let Some(path) = reference.strip_prefix("file:") {
+            (reference, file_content(path)?)
+        } else if let Some(name) = reference.strip_prefix("credential:") {
+            (reference, self.credential(name)?)
+        } else {
+            let (name, default) = match reference.split_once(":-") {
+                Some((name, default)) => (name, Some(default)),
+                None => (reference, None),
+            };
+            (name, self.variable(name, default)?)
+        };
+        Ok((format!("${{{name}}}"), value))
+    }
+
+    fn variable(&self, name: &str, default: Option<&str>) -> Result<String, String> {
+        // The name is not repeated unless it is one: a secret may contain a `${` by accident.
+        if !is_variable_name(name) {
+            return Err(UNKNOWN_FORM.to_owned());
+        }
+        let Some(default) = default else {
+            return (self.env)(name).ok_or_else(|| {
                 format!(
                     "the environment variable {name} is not set: set it, or give a default, `${{{name}:-…}}`"
                 )
-            }),
-            Reference::Variable { name, default: Some(default) } => {
-                let value = (self.env)(name).filter(|value| !value.is_empty());
-                Ok(value.unwrap_or_else(|| default.to_owned()))
-            }
-        }
-    }
-
-    fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
-        if bytes > self.bytes_left {
-            return Err(format!(
-                "the `${{…}}` of this file expand to more than {EXPANDED_BYTES_MAX} bytes"
-            ));
-        }
-        Ok(())
-    }
-}
-
-impl<'a> Reference<'a> {
-    fn parse(inside: &'a str) -> Result<Self, Refusal> {
-        if let Some(path) = inside.strip_prefix("file:") {
-            if !Path::new(path).is_absolute() || path.contains("${") {
-                return Err(
-                    "`${file:…}` needs an absolute path, such as `${file:/run/token}`".into()
-                );
-            }
-            return Ok(Self::File { path });
-        }
-        if let Some(name) = inside.strip_prefix("credential:") {
-            let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-            if name.is_empty() || name.starts_with('.') || !name.bytes().all(is_allowed) {
-                return Err("`${credential:…}` needs the name of a credential, such as \
-                            `${credential:kafka_apikey}`"
-                    .into());
-            }
-            return Ok(Self::Credential { name });
-        }
-        let (name, default) = match inside.split_once(":-") {
-            Some((name, default)) => (name, Some(default)),
-            None => (inside, None),
+            });
         };
-        // What stands in the braces is not repeated: a secret may hold a `${` by accident.
-        if !is_variable_name(name) {
-            return Err("a `${…}` must be `${VAR}`, `${VAR:-default}`, `${file:/path}` or \
-                        `${credential:NAME}`; write `$${` for a literal `${`"
-                .into());
-        }
-        if default.is_some_and(|default| default.contains("${")) {
+        if default.contains("${") {
             return Err(format!("the default of `${{{name}:-…}}` cannot hold another `${{`"));
         }
-        Ok(Self::Variable { name, default })
+        let value = (self.env)(name).filter(|value| !value.is_empty());
+        Ok(value.unwrap_or_else(|| default.to_owned()))
     }
 
-    /// The reference as an error names it. The default is left out: it may be secret.
-    fn shown(&self) -> String {
-        match self {
-            Self::Variable { name, .. } => format!("${{{name}}}"),
-            Self::File { path } => format!("${{file:{path}}}"),
-            Self::Credential { name } => format!("${{credential:{name}}}"),
+    fn credential(&self, name: &str) -> Result<String, String> {
+        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        if name.is_empty() || name.starts_with('.') || !name.bytes().all(is_allowed) {
+            return Err("`${credential:…}` needs the name of a credential, such as \
+                        `${credential:kafka_apikey}`"
+                .to_owned());
         }
+        let folder = (self.env)(CREDENTIALS_VARIABLE).filter(|folder| !folder.is_empty());
+        let folder = folder.unwrap_or_else(|| CREDENTIALS_FOLDER.to_owned());
+        let path = format!("{folder}/{name}");
+        read_text(&path).map_err(|reason| {
+            format!(
+                "cannot read the credential `{name}` at {path}: {reason}; the unit has to name it \
+                 in LoadCredential= or SetCredential="
+            )
+        })
     }
 }
 
-/// Whether a text is one reference without a default, and so holds nothing secret itself.
-pub(super) fn is_bare_reference(text: &str) -> bool {
+fn file_content(path: &str) -> Result<String, String> {
+    if !Path::new(path).is_absolute() || path.contains("${") {
+        return Err("`${file:…}` needs an absolute path, such as `${file:/run/token}`".to_owned());
+    }
+    read_text(path).map_err(|reason| format!("cannot read `{path}`: {reason}"))
+}
+
+/// Whether a text is one reference without a default, and so has no secret in it.
+pub(crate) fn is_bare_reference(text: &str) -> bool {
     let inside = text.trim().strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     inside.is_some_and(|inside| {
-        let reference = if inside.contains('}') { None } else { Reference::parse(inside).ok() };
-        matches!(
-            reference,
-            Some(
-                Reference::File { .. }
-                    | Reference::Credential { .. }
-                    | Reference::Variable { default: None, .. }
-            )
-        )
+        let is_source = inside.starts_with("file:/") || inside.starts_with("credential:");
+        is_variable_name(inside) || (is_source && !inside.contains(['$', '{', '}']))
     })
 }
 
@@ -195,9 +165,9 @@ fn is_variable_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Reads a small file of text. The reason of a failure never holds content.
-fn read_file(path: &str) -> Result<String, String> {
-    // Asked before opening, because to open a FIFO waits for its writer.
+/// Reads a small file of text. The reason for a failure has nothing of the content.
+fn read_text(path: &str) -> Result<String, String> {
+    // Checked before opening, because opening a FIFO waits for its writer.
     if !fs::metadata(path).map_err(|error| reason(&error))?.is_file() {
         return Err("not a regular file".to_owned());
     }
@@ -207,17 +177,12 @@ fn read_file(path: &str) -> Result<String, String> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(format!("larger than {} KiB", FILE_BYTES_MAX / 1024));
     }
-    let mut text = String::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned())?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    Ok(text)
+    let text = String::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned())?;
+    let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    Ok(line.unwrap_or(&text).to_owned())
 }
 
-/// An error of the system without the number that only a programmer knows.
+/// An error of the system without its number, which means nothing to operators.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
@@ -239,7 +204,7 @@ mod tests {
         }
     }
 
-    fn expand(text: &str) -> Result<Option<Expansion>, Refusal> {
+    fn expand(text: &str) -> Result<Option<Expansion>, String> {
         Expander::new(&env).expand(text)
     }
 
@@ -271,7 +236,7 @@ mod tests {
     #[test]
     fn a_doubled_dollar_before_a_brace_is_a_literal_one() {
         let expansion = expand("$${HOST} $5 $$ $").unwrap().unwrap();
-        assert_eq!(expansion, Expansion { text: "${HOST} $5 $$ $".to_owned(), from: None });
+        assert_eq!(expansion, Expansion { text: "${HOST} $5 $$ $".to_owned(), references: None });
         assert_eq!(text("$$${HOST}"), "$${HOST}");
         assert_eq!(text("$${${HOST}"), "${broker");
         assert_eq!(expand("$5 and $HOST").unwrap(), None);
@@ -280,7 +245,7 @@ mod tests {
     #[test]
     fn the_origin_names_each_reference_once_and_no_default() {
         let expansion = expand("${HOST}${NONE:-s3cret}${HOST}").unwrap().unwrap();
-        assert_eq!(expansion.from.as_deref(), Some("${HOST} and ${NONE}"));
+        assert_eq!(expansion.references.as_deref(), Some("${HOST} and ${NONE}"));
     }
 
     #[test]
@@ -316,8 +281,11 @@ mod tests {
         let (folder, name) = path.rsplit_once('/').unwrap();
         let env = |variable: &str| (variable == CREDENTIALS_VARIABLE).then(|| folder.to_owned());
         let expansion = Expander::new(&env).expand(&format!("${{credential:{name}}}"));
-        let Expansion { text, from } = expansion.unwrap().unwrap();
-        assert_eq!((text.as_str(), from), ("s3cret", Some(format!("${{credential:{name}}}"))));
+        let Expansion { text, references } = expansion.unwrap().unwrap();
+        assert_eq!(
+            (text.as_str(), references),
+            ("s3cret", Some(format!("${{credential:{name}}}")))
+        );
         let refusal = Expander::new(&env).expand("${credential:none}").unwrap_err();
         assert!(refusal.contains(&format!("{folder}/none: no such file")), "{refusal}");
         assert!(refusal.contains("LoadCredential="), "{refusal}");

@@ -1,117 +1,87 @@
-//! A file as a list of what it says: every single value and the way to it. So that two versions of a
-//! file can be compared, and the difference be shown without a secret.
+//! The values of a file by their paths, to compare two versions of the file and to show the
+//! differences without secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::rc::Rc;
 
-use super::error::ConfigError;
-use super::interpolate::Env;
-use super::source::Source;
-use super::tree::{self, Kind, Node, Scalar};
+use crate::document;
+use crate::error::ConfigError;
+use crate::interpolate::Env;
+use crate::quote::MASK;
+use crate::scalar::YamlScalar;
+use crate::source::Source;
+use crate::tree::YamlNode;
 
-/// Every value by the way to it, such as `forwarders.kafka.kafka_topic` or `listeners[0].address`.
+/// Every value by its path, such as `forwarders.kafka.kafka_topic` or `listeners[0].address`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Leaves(BTreeMap<String, Leaf>);
 
 #[derive(Clone, PartialEq, Eq)]
 struct Leaf {
-    /// What counts, after expansion.
+    /// The text after expansion.
     text: String,
-    shown: Shown,
-}
-
-/// How a value may be shown.
-#[derive(Clone, PartialEq, Eq)]
-enum Shown {
-    /// As it is.
-    Plain,
-    /// As the `${…}` that it comes from.
-    Reference(String),
-    /// Not at all.
-    Secret,
+    /// The text without secrets.
+    shown: String,
 }
 
 impl Leaves {
-    /// What a file says; nothing for one without content.
+    /// The values of a file; none for one without content.
     ///
     /// # Errors
-    /// When it is no valid YAML, or a `${…}` cannot be expanded.
+    /// When it is not valid YAML, or a `${…}` cannot be expanded.
     pub fn of(source: &Source, env: Env<'_>) -> Result<Self, ConfigError> {
         let mut leaves = Self::default();
-        leaves.add(String::new(), &tree::build(source, env)?);
+        leaves.add("", &document::read(source, env)?);
         Ok(leaves)
     }
 
-    /// What is different in `new`, a line each: `interval: 10s -> 5s`, or with `not set` on one side.
+    /// The differences to `new`, a line each: `interval: 10s -> 5s`, or with `not set` on one side.
     #[must_use]
     pub fn changes(&self, new: &Self) -> Vec<String> {
-        let mut paths: Vec<&String> = self.0.keys().chain(new.0.keys()).collect();
-        paths.sort();
-        paths.dedup();
-        let change = |path: &&String| {
-            let (old, new) = (self.0.get(*path), new.0.get(*path));
-            let is_same = old.map(|leaf| &leaf.text) == new.map(|leaf| &leaf.text);
-            (!is_same).then(|| change(path, old, new))
-        };
-        paths.iter().filter_map(change).collect()
+        let paths: BTreeSet<&String> = self.0.keys().chain(new.0.keys()).collect();
+        let change = |path: &String| change(path, self.0.get(path), new.0.get(path));
+        paths.into_iter().filter_map(change).collect()
     }
 
-    fn add(&mut self, path: String, node: &Rc<Node>) {
-        match &node.kind {
-            Kind::Scalar(scalar) => {
-                self.0.insert(path, Leaf::of(scalar));
-            }
-            Kind::Sequence(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    self.add(format!("{path}[{index}]"), item);
-                }
-            }
-            Kind::Mapping(entries) => {
-                for (key, value) in entries {
-                    let dot = if path.is_empty() { "" } else { "." };
-                    self.add(format!("{path}{dot}{}", key.text().escape_debug()), value);
-                }
-            }
+    fn add(&mut self, path: &str, node: &YamlNode) {
+        if let Some(scalar) = node.scalar() {
+            let path = path.strip_prefix('.').unwrap_or(path).escape_debug().to_string();
+            self.0.insert(path, Leaf::of(scalar));
+        }
+        for (step, _, child) in node.children() {
+            self.add(&format!("{path}{step}"), child);
         }
     }
 }
 
 impl Leaf {
-    fn of(scalar: &Scalar) -> Self {
-        let shown = match &scalar.expanded_from {
-            Some(reference) => Shown::Reference(reference.to_string()),
-            None if scalar.is_secret => Shown::Secret,
-            None => Shown::Plain,
+    fn of(scalar: &YamlScalar) -> Self {
+        let shown = match &scalar.references {
+            Some(references) => references.clone(),
+            None if scalar.is_secret => MASK.to_owned(),
+            None => scalar.text.escape_debug().to_string(),
         };
-        Self { text: scalar.text.to_string(), shown }
+        Self { text: scalar.text.clone(), shown }
     }
 }
 
-impl fmt::Display for Leaf {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.shown {
-            Shown::Plain => write!(formatter, "{}", self.text.escape_debug()),
-            Shown::Reference(reference) => formatter.write_str(reference),
-            Shown::Secret => formatter.write_str("***"),
-        }
+fn change(path: &str, old: Option<&Leaf>, new: Option<&Leaf>) -> Option<String> {
+    if old.map(|leaf| &leaf.text) == new.map(|leaf| &leaf.text) {
+        return None;
     }
-}
-
-fn change(path: &str, old: Option<&Leaf>, new: Option<&Leaf>) -> String {
-    let side = |leaf: Option<&Leaf>| leaf.map_or("not set".to_owned(), ToString::to_string);
+    let side = |leaf: Option<&Leaf>| leaf.map_or("not set".to_owned(), |leaf| leaf.shown.clone());
     let (old, new) = (side(old), side(new));
-    if old == new {
+    Some(if old == new {
         format!("{path}: {old} has another value")
     } else {
         format!("{path}: {old} -> {new}")
-    }
+    })
 }
 
-/// As little as errors give away.
+/// Shows as little as errors do.
 impl fmt::Debug for Leaves {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.iter().map(|(path, leaf)| (path, leaf.to_string()));
+        let shown = self.0.iter().map(|(path, leaf)| (path, &leaf.shown));
         formatter.debug_map().entries(shown).finish()
     }
 }

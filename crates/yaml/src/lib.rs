@@ -1,34 +1,47 @@
-//! Loads one YAML file into serde types, and says exactly where it is wrong.
+//! Loads one YAML file into serde types, and reports exactly where it is wrong.
 //!
-//! We parse YAML events into a tree that remembers where every key and value stands, expand `${…}`
-//! in the values, and deserialize from that tree. We do this instead of using a ready-made crate
-//! because of four things that the crates do not give together:
+//! serde-saphyr parses the file. We keep its result as a tree in which every key and value knows
+//! its position, expand `${…}` in the values, and deserialize from that tree. We do not deserialize
+//! with serde-saphyr itself because of five things that it does not do:
 //!
-//! 1. Every error, and every later validation of ours, names file, line and column of exactly the
-//!    key or value that is wrong, shows the line, lists what is allowed and suggests the nearest.
-//! 2. A text field gets the scalar's own text: `version: 1.10` is `1.10`, and an all-digit key
-//!    such as `0123e4` stays as it is written.
+//! 1. Every error, and every later check of ours, names file, line and column of exactly the key or
+//!    value that is wrong with its path, shows the line, lists what is allowed and suggests the
+//!    nearest. serde-saphyr's errors have a position but neither the path nor the value, and its
+//!    excerpts show the neighbouring lines with their secrets.
+//! 2. A section whose content is commented out is an empty section; serde-saphyr 2 rejects it.
 //! 3. `${VAR}` is expanded after parsing, so that the content of a secret can neither change the
-//!    structure of the file nor show up in an error.
+//!    structure of the file nor appear in an error. serde-saphyr's properties do so too, but either
+//!    not within quotes, or with a meaning for every other `$`; they know no `${file:…}`; and an
+//!    optional value that expands to nothing is not absent.
 //! 4. The deployed files were read by PyYAML (YAML 1.1): where a boolean is asked for, `yes`, `no`,
-//!    `on`, `off`, `True` and the like work.
+//!    `on`, `off`, `True` and the like work, but not in quotes; and `0755` is rejected rather than
+//!    read as another number than before.
+//! 5. Two versions of a file are compared value by value ([`Leaves`]).
 //!
-//! The way of a file: [`Source`] → `tree` (with `interpolate` and, for errors, `syntax`) → `de`
-//! (with `scalar`) → the caller's types, in which [`Spanned`] fields keep their place for later
-//! checks. On any error: `failure` → [`ConfigError`] (with `secrets`, `excerpt` and `suggest`).
+//! The path of a file: [`Source`] → `parsed` (serde-saphyr) → `tree` → `document` (with
+//! `interpolate`) → `de` (with `scalar`) → the caller's types, in which [`Spanned`] fields keep
+//! their position for later checks. Errors of the parser become a [`ConfigError`] in `syntax`, and
+//! values that do not fit in `explain` (with `mismatch`, `redact` and `suggest`).
 //!
-//! # Missing
+//! # Limitations
 //!
 //! Types that serde buffers (`flatten`, `untagged`, internally tagged enums) work, but an error in
 //! them points at their section, and their scalars are typed before a field can ask for its text.
 //! Do not use them in configuration types.
 
 mod de;
+mod document;
 mod error;
 mod excerpt;
-mod failure;
+mod explain;
 mod interpolate;
 mod leaves;
+mod masks;
+mod mismatch;
+mod parsed;
+mod position;
+mod quote;
+mod redact;
 mod scalar;
 mod secrets;
 mod source;
@@ -40,69 +53,57 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-use std::rc::Rc;
-
 use serde::de::DeserializeOwned;
 
 pub use self::error::ConfigError;
 pub use self::leaves::Leaves;
-pub use self::source::{Position, Source, Span};
+pub use self::position::{Position, SourceSpan};
+pub use self::source::Source;
 pub use self::spanned::Spanned;
 pub use self::suggest::nearest;
+use self::tree::{NodeContent, YamlNode};
 
-/// Reads `source` into a `T`. `env` answers what an environment variable holds; the program passes
-/// one that reads the real environment, and tests pass their own.
+/// Reads `source` into a `T`. `env` looks up environment variables; the program passes the real
+/// environment, and tests pass their own.
 ///
 /// A file without content is an empty section, so that a `T` whose every field has a default can
 /// be read from it.
 ///
 /// # Errors
 ///
-/// The first thing that is wrong with the file, with its place: broken YAML, a limit exceeded, a
-/// `${…}` that cannot be expanded, an unknown key, a missing one, or a value that does not fit.
+/// The first error in the file, with its position: broken YAML, a limit exceeded, a `${…}` that
+/// cannot be expanded, an unknown key, a missing one, or a value that does not fit.
 pub fn parse<T: DeserializeOwned>(
     source: &Source,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<T, ConfigError> {
-    let root = tree::build(source, env)?;
-    de::read(&root).map_err(|failure| failure.into_error(source))
+    let root = document::read(source, env)?;
+    T::deserialize(&root).map_err(|mismatch| explain::error(source, &root, &mismatch))
 }
 
-/// Where a section stands that is reached by these keys; where a list stands there, its item number
-/// `index`. For errors that are found when the types have forgotten their places.
-pub fn section_span(
-    source: &Source,
-    env: &dyn Fn(&str) -> Option<String>,
-    keys: &[&str],
-    index: usize,
-) -> Option<Span> {
-    key_span(source, env, keys, index, None)
+/// The span of the section that these keys lead to; if they lead to a list, of its item number
+/// `index`. For errors that are found when the types no longer have their positions.
+#[must_use]
+pub fn section_span(source: &Source, keys: &[&str], index: usize) -> Option<SourceSpan> {
+    section(&document::parse(source).ok()?, keys, index).map(|section| section.owner)
 }
 
-/// Where a key of such a section stands, or the section itself without a key.
+/// The span of a key of such a section, or of the section itself without a key.
+#[must_use]
 pub fn key_span(
     source: &Source,
-    env: &dyn Fn(&str) -> Option<String>,
     keys: &[&str],
     index: usize,
     key: Option<&str>,
-) -> Option<Span> {
-    let mut section = tree::build(source, env).ok()?;
-    for key in keys {
-        section = entry(&section, key)?.1;
-    }
-    if let tree::Kind::Sequence(items) = &section.kind {
-        section = Rc::clone(items.get(index)?);
-    }
-    match key {
-        Some(key) => entry(&section, key).map(|(name, _)| name.span),
-        None => Some(section.owner),
-    }
+) -> Option<SourceSpan> {
+    let Some(key) = key else { return section_span(source, keys, index) };
+    section(&document::parse(source).ok()?, keys, index)?.entry(key).map(|(key, _)| key.span)
 }
 
-/// A key of a section and what stands below it.
-fn entry(section: &tree::Node, key: &str) -> Option<(Rc<tree::Node>, Rc<tree::Node>)> {
-    let tree::Kind::Mapping(entries) = &section.kind else { return None };
-    let (name, below) = entries.iter().find(|(name, _)| name.text() == key)?;
-    Some((Rc::clone(name), Rc::clone(below)))
+fn section<'a>(root: &'a YamlNode, keys: &[&str], index: usize) -> Option<&'a YamlNode> {
+    let found = keys.iter().try_fold(root, |section, key| Some(&section.entry(key)?.1))?;
+    match &found.content {
+        NodeContent::List(items) => items.get(index),
+        NodeContent::Section(_) | NodeContent::Scalar(_) => Some(found),
+    }
 }

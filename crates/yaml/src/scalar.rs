@@ -1,44 +1,87 @@
-//! What the text of a scalar means when something other than text is asked for.
+//! The meaning of a scalar's text for the type that a field has.
 
-/// The meaning of a plain scalar by the core schema of YAML 1.2, for a reader that takes anything.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Core<'a> {
+/// A key or a single value.
+#[derive(Default)]
+pub(crate) struct YamlScalar {
+    /// The text as it is written or, once expanded, the expanded one.
+    pub(crate) text: String,
+    /// Whether it has no quotes, so that `true` is a boolean.
+    pub(crate) is_plain: bool,
+    /// Whether it stands for "nothing".
+    pub(crate) is_null: bool,
+    /// Whether it is below a key that is named like a secret, here or where an alias refers to.
+    pub(crate) is_secret: bool,
+    /// The `${…}` that the text comes from, if any, such as `${VAR}`.
+    pub(crate) references: Option<String>,
+}
+
+/// The type that a visitor asks for.
+#[derive(Clone, Copy)]
+pub(crate) enum WantedType {
+    Any,
+    Text,
+    Boolean,
+    Integer,
+    Number,
+}
+
+/// A scalar in one of the types of serde.
+pub(crate) enum ScalarValue<'a> {
     Null,
-    Bool(bool),
+    Boolean(bool),
     Unsigned(u64),
     Signed(i64),
     Float(f64),
     Text(&'a str),
 }
 
-impl<'a> Core<'a> {
-    /// Resolves a plain scalar. A whole number that does not fit 64 bits, and an infinite number,
-    /// stay text: to lose digits silently is worse.
-    pub(super) fn resolve(text: &'a str) -> Self {
-        if is_null(text) {
-            return Self::Null;
-        }
-        // `yes` and `on` are text here: only a reader that asks for a boolean gets one of those.
-        if let "true" | "True" | "TRUE" | "false" | "False" | "FALSE" = text {
-            return Self::Bool(boolean(text) == Some(true));
-        }
-        if let Some(number) = whole_number(text) {
-            let unsigned = u64::try_from(number).map(Self::Unsigned);
-            let signed = || i64::try_from(number).map(Self::Signed);
-            return unsigned.or_else(|_| signed()).unwrap_or(Self::Text(text));
-        }
-        let is_float = text.contains(['.', 'e', 'E']);
-        number(text).filter(|_| is_float).map_or(Self::Text(text), Self::Float)
+impl YamlScalar {
+    /// The value for a visitor. One that does not fit stays text, which the visitor rejects.
+    pub(crate) fn value(&self, wanted: WantedType) -> ScalarValue<'_> {
+        let text = self.text.as_str();
+        let is_expanded = self.references.is_some();
+        let value = match wanted {
+            // An expanded value that is empty is empty text.
+            WantedType::Text if is_expanded => None,
+            _ if self.is_null => Some(ScalarValue::Null),
+            WantedType::Text => None,
+            // Quotes make text, but not around a `${…}`.
+            WantedType::Boolean if !self.is_plain && !is_expanded => None,
+            WantedType::Boolean => boolean(text).map(ScalarValue::Boolean),
+            WantedType::Integer if self.is_ambiguous() => None,
+            WantedType::Integer => integer(text),
+            WantedType::Number => number(text).map(ScalarValue::Float),
+            WantedType::Any => Some(text).filter(|_| self.is_plain).and_then(core_schema),
+        };
+        value.unwrap_or(ScalarValue::Text(text))
+    }
+
+    /// Whether YAML 1.1, and so the program that read these files before, read another number.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        self.is_plain && self.references.is_none() && is_old_octal(&self.text)
     }
 }
 
-/// Whether a plain scalar means "nothing".
-pub(super) fn is_null(text: &str) -> bool {
-    matches!(text, "" | "~" | "null" | "Null" | "NULL")
+/// The type of a plain scalar in YAML 1.2. `yes` and `on` are text: only a field that is a boolean
+/// takes them for one.
+fn core_schema(text: &str) -> Option<ScalarValue<'_>> {
+    if let "true" | "True" | "TRUE" | "false" | "False" | "FALSE" = text {
+        return boolean(text).map(ScalarValue::Boolean);
+    }
+    let is_fraction = text.contains(['.', 'e', 'E']);
+    let float = || number(text).filter(|_| is_fraction).map(ScalarValue::Float);
+    integer(text).or_else(float)
+}
+
+/// A whole number of 64 bits. A greater one stays text: to lose digits silently would be worse.
+fn integer(text: &str) -> Option<ScalarValue<'_>> {
+    let number = whole_number(text)?;
+    let signed = || i64::try_from(number).map(ScalarValue::Signed);
+    u64::try_from(number).map(ScalarValue::Unsigned).or_else(|_| signed()).ok()
 }
 
 /// The boolean words of YAML 1.2, and those of YAML 1.1 as PyYAML knows them (it takes no `y`).
-pub(super) fn boolean(text: &str) -> Option<bool> {
+pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text {
         "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
         "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
@@ -47,24 +90,17 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 }
 
 /// A whole number: decimal with an optional sign, `0x…` or `0o…`.
-pub(super) fn whole_number(text: &str) -> Option<i128> {
-    let (radix, digits, sign) = if let Some(digits) = text.strip_prefix("0x") {
-        (16, digits, 1)
-    } else if let Some(digits) = text.strip_prefix("0o") {
-        (8, digits, 1)
-    } else if let Some(digits) = text.strip_prefix('-') {
-        (10, digits, -1)
-    } else {
-        (10, text.strip_prefix('+').unwrap_or(text), 1)
-    };
-    // `from_str_radix` would take a second sign.
-    let all_digits = digits.chars().all(|c| c.is_digit(radix));
-    let number = i128::from_str_radix(digits, radix).ok().filter(|_| all_digits)?;
-    Some(sign * number)
+pub(crate) fn whole_number(text: &str) -> Option<i128> {
+    let with_prefix = |prefix, radix| Some((text.strip_prefix(prefix)?, radix));
+    let (digits, radix) =
+        with_prefix("0x", 16).or_else(|| with_prefix("0o", 8)).unwrap_or((text, 10));
+    // `from_str_radix` would take a sign after the prefix.
+    let has_inner_sign = radix != 10 && digits.starts_with(['+', '-']);
+    i128::from_str_radix(digits, radix).ok().filter(|_| !has_inner_sign)
 }
 
 /// Whether YAML 1.1 read this number in base eight and YAML 1.2 reads it in base ten.
-pub(super) fn is_old_octal(text: &str) -> bool {
+fn is_old_octal(text: &str) -> bool {
     let digits = text.trim_start_matches(['+', '-']);
     digits.starts_with('0')
         && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'))
@@ -72,7 +108,7 @@ pub(super) fn is_old_octal(text: &str) -> bool {
 }
 
 /// A finite decimal number, perhaps with a fraction and an exponent.
-pub(super) fn number(text: &str) -> Option<f64> {
+fn number(text: &str) -> Option<f64> {
     // `parse` would also take words such as `inf`, `infinity` and `nan`.
     let decimal = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E'));
     text.parse().ok().filter(|number: &f64| decimal && number.is_finite())
@@ -81,37 +117,6 @@ pub(super) fn number(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn plain_scalars_resolve_by_the_core_schema() {
-        for (text, meaning) in [
-            ("", Core::Null),
-            ("~", Core::Null),
-            ("null", Core::Null),
-            ("True", Core::Bool(true)),
-            ("false", Core::Bool(false)),
-            ("yes", Core::Text("yes")),
-            ("5090", Core::Unsigned(5090)),
-            ("-7", Core::Signed(-7)),
-            ("0x1F", Core::Unsigned(31)),
-            ("0o17", Core::Unsigned(15)),
-            ("1.10", Core::Float(1.1)),
-            ("-.5e3", Core::Float(-500.0)),
-            ("0123e4", Core::Float(1_230_000.0)),
-            (".inf", Core::Text(".inf")),
-            ("inf", Core::Text("inf")),
-            ("1e999", Core::Text("1e999")),
-            ("99999999999999999999999", Core::Text("99999999999999999999999")),
-            ("1.2.3", Core::Text("1.2.3")),
-            ("0x", Core::Text("0x")),
-            ("0x+5", Core::Text("0x+5")),
-            ("+-5", Core::Text("+-5")),
-            ("1_000", Core::Text("1_000")),
-            (".", Core::Text(".")),
-        ] {
-            assert_eq!(Core::resolve(text), meaning, "{text}");
-        }
-    }
 
     #[test]
     fn booleans_are_those_of_pyyaml() {

@@ -1,37 +1,35 @@
-//! A value that remembers its place in the file, for checks that come after deserialization.
+//! A value that remembers its position in the file, for checks that come after deserialization.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::ops::Deref;
 
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer};
 
-use super::source::{Position, Span};
+use crate::position::{Position, SourceSpan};
 
-/// The name by which `Spanned` asks our deserializer for a place. No struct of anyone else has it.
-pub(super) const SPANNED: &str = "$tallyd::config::Spanned";
+/// The name by which `Spanned` asks our deserializer for a span. No other struct has it.
+pub(crate) const SPANNED: &str = "$yaml::Spanned";
 
-/// A `T` and where it stands: the value or, for a section or a list in block style, its key.
+/// A `T` and its span: of the value or, for a section or a list in block style, of its key.
 ///
 /// It deserializes with [`parse`](super::parse) only. Pass its span to
-/// [`Source::error_at`](super::Source::error_at) to complain about the value later. Comparisons
-/// between two of them look at the values alone.
+/// [`Source::error_at`](super::Source::error_at) to report an error about the value later.
+/// Comparisons ignore the span.
 #[derive(Debug, Clone, Copy)]
 pub struct Spanned<T> {
     value: T,
-    span: Span,
+    span: SourceSpan,
 }
 
 impl<T> Spanned<T> {
-    /// Puts a value at a place.
+    /// Gives a value a span.
     #[must_use]
-    pub const fn new(value: T, span: Span) -> Self {
+    pub const fn new(value: T, span: SourceSpan) -> Self {
         Self { value, span }
     }
 
-    /// Where the value stands. A built-in default stands at the beginning of the file.
+    /// The span of the value. That of a built-in default is the beginning of the file.
     #[must_use]
-    pub const fn span(&self) -> Span {
+    pub const fn span(&self) -> SourceSpan {
         self.span
     }
 
@@ -41,7 +39,7 @@ impl<T> Spanned<T> {
         &self.value
     }
 
-    /// The value, without its place.
+    /// The value, without its span.
     #[must_use]
     pub fn into_inner(self) -> T {
         self.value
@@ -51,7 +49,7 @@ impl<T> Spanned<T> {
 /// A value that comes from no file.
 impl<T> From<T> for Spanned<T> {
     fn from(value: T) -> Self {
-        Self::new(value, Span::START)
+        Self::new(value, SourceSpan::START)
     }
 }
 
@@ -75,39 +73,17 @@ impl<T: PartialEq> PartialEq for Spanned<T> {
     }
 }
 
-impl<T: Eq> Eq for Spanned<T> {}
-
-impl<T: std::hash::Hash> std::hash::Hash for Spanned<T> {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.value.hash(state);
-    }
-}
+/// The form in which our deserializer gives a span and its value.
+#[derive(serde::Deserialize)]
+#[serde(rename = "$yaml::Spanned")]
+struct SpannedParts<T>([usize; 4], T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Spanned<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_struct(SPANNED, &[], SpannedVisitor(PhantomData))
-    }
-}
-
-/// Takes the four numbers of a span, then the value.
-struct SpannedVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for SpannedVisitor<T> {
-    type Value = Spanned<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value with its place")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut numbers = [0; 4];
-        for (index, number) in numbers.iter_mut().enumerate() {
-            *number = seq.next_element()?.ok_or_else(|| A::Error::invalid_length(index, &self))?;
-        }
-        let value = seq.next_element()?.ok_or_else(|| A::Error::invalid_length(4, &self))?;
-        let [line, column, end_line, end_column] = numbers;
+        let SpannedParts([line, column, end_line, end_column], value) =
+            SpannedParts::deserialize(deserializer)?;
         let start = Position { line, column };
         let end = Position { line: end_line, column: end_column };
-        Ok(Spanned { value, span: Span { start, end } })
+        Ok(Self { value, span: SourceSpan { start, end } })
     }
 }

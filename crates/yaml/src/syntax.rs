@@ -1,129 +1,188 @@
-//! Says what the parser's complaints mean to someone who writes a configuration file.
+//! Says what the parser's errors mean to someone who writes a configuration file.
 
-use saphyr_parser::{Marker, ScanError};
+use serde_yaml::budget::BudgetBreach;
+use serde_yaml::granit_parser::ErrorKind;
+use serde_yaml::{Error, ExternalMessageSource, MessageFormatter, UserMessageFormatter};
 
-use super::error::ConfigError;
-use super::source::{Position, Source, Span, content_indent, lines};
+use crate::error::ConfigError;
+use crate::parsed::{DEPTH_MAX, NODES_MAX, span};
+use crate::position::{Position, SourceSpan, content_indent, lines};
+use crate::quote::quoted;
+use crate::source::Source;
 
-/// For a part of the parser's message: what we say instead, and what may help. The first that
-/// fits counts.
-const MEANINGS: [(&str, &str, &str); 28] = [
-    ("unprintable", "a NUL character is not allowed", ""),
-    (TAB, "a tab cannot be used for indentation", "use spaces"),
-    (MISPLACED_COLON, "a `:` is not allowed here", "put a value that contains `: ` in quotes"),
-    (NO_COLON, "expected a `:` behind the key before this place", "write `key: value`"),
-    (NO_KEY, "expected `key: value` before this place", ""),
-    ("did not find expected key", OUTSIDE, "keys of one section are indented alike"),
-    ("expected <document start>", OUTSIDE, "keys of one section are indented alike"),
-    (
-        "did not find expected '-'",
-        "expected another item of the list",
-        "items of one list begin with `- ` and are indented alike, and so are the keys of an item",
-    ),
-    ("expected ',' or '}'", "expected `,` or `}`", QUOTE_BRACKETS),
-    ("expected ',' or ']'", "expected `,` or `]`", QUOTE_BRACKETS),
-    ("illegal placement of ':'", "a `:` is not allowed here", UNCLOSED_BRACKET),
-    ("indentation in flow", OUTSIDE, UNCLOSED_BRACKET),
-    ("expected node content", "expected a value", UNCLOSED_BRACKET),
-    ("unexpected end of plain scalar", "expected a value", UNCLOSED_BRACKET),
-    ("recursion limit", "brackets stand too deep inside each other", ""),
-    ("misplaced bracket", "this bracket was never opened", ""),
-    ("end of stream", UNCLOSED_QUOTES, ""),
-    ("document indicator", UNCLOSED_QUOTES, ""),
-    ("indentation in quoted", UNCLOSED_QUOTES, "lines that continue a value are indented deeper"),
-    ("unknown escape", "there is no such escape in double quotes", r"write `\\` for one `\`"),
-    (
-        "trailing content",
-        "nothing may follow the closing quotes",
-        r#"write `''` for one `'` in single quotes, `\"` for one `"` in double quotes"#,
-    ),
-    ("found unknown anchor", "there is no `&` anchor of this name before", ""),
-    ("unexpected character", "a value cannot begin with this character", "put it in quotes"),
-    ("block sequence entries are not allowed", "a list item cannot begin here", ""),
-    ("comment intercepting", "a comment cannot interrupt a value of several lines", ""),
-    ("':' must be followed by", "a space must follow the `:`", "use a space, not a tab"),
-    ("'-' must be followed by", "a space must follow the `-`", "use a space, not a tab"),
-    ("indentation", "this line is indented too little", "indent it deeper than its key"),
-];
+/// The messages for errors whose position is not where the mistake is.
+const NO_COLON: &str = "expected a `:` behind the key";
+const TAB: &str = "a tab cannot be used for indentation";
 
-const TAB: &str = "tab";
-const MISPLACED_COLON: &str = "mapping values are not allowed";
-const NO_COLON: &str = "simple key expect ':'";
-const NO_KEY: &str = "simple key expected";
-const OUTSIDE: &str = "this line does not belong to the section above it";
-const UNCLOSED_QUOTES: &str = "these quotes are never closed";
 const UNCLOSED_BRACKET: &str = "perhaps a `[` or `{` before is never closed";
 const QUOTE_BRACKETS: &str =
     "inside of brackets, a value with `{`, `}`, `[`, `]` or `,` needs quotes";
+const QUOTE_QUOTES: &str =
+    r#"write `''` for one `'` in single quotes, `\"` for one `"` in double quotes"#;
+const ITEMS: &str =
+    "items of one list begin with `- ` and are indented alike, and so are the keys of an item";
 
 /// Turns an error of the parser into ours.
-pub(super) fn error(source: &Source, error: &ScanError) -> ConfigError {
+pub(crate) fn error(source: &Source, mut error: &Error) -> ConfigError {
+    while let Error::AliasError { error: inner, .. } = error {
+        error = inner;
+    }
+    let span = error.location().map_or(SourceSpan::START, |at| span(source.text(), at));
+    let at = |span, message: &str| source.error_at(span, message);
+    match error {
+        Error::ExternalMessage { source: cause, .. }
+            if let ExternalMessageSource::Parser(error) = &**cause =>
+        {
+            syntax_error(source, error.kind(), span.start)
+        }
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            at(span, &format!("sections and lists stand more than {DEPTH_MAX} inside each other"))
+        }
+        Error::Budget { breach: BudgetBreach::Nodes { .. }, .. } => {
+            at(span, &format!("the file holds more than {NODES_MAX} keys and values"))
+        }
+        Error::Budget { .. } => at(span, "aliases and merge keys make the file too large"),
+        Error::MultipleDocuments { .. } => {
+            let message = "a second document begins here, but the file must hold only one";
+            at(last_before(source, "---", span), message)
+        }
+        Error::UnsupportedTag { tag, .. } => {
+            let message = format!("the tag {} is not supported here", quoted(tag));
+            at(last_before(source, tag, span), &message)
+        }
+        // A key is read as text; values may be anything.
+        Error::Unexpected { .. } => at(span, "a key must be a word, not a section or a list"),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            at(span, "this alias refers to the value it stands in")
+        }
+        Error::MergeValueNotMapOrSeqOfMaps { .. } => {
+            at(span, "`<<` must be a section or a list of sections")
+        }
+        Error::UnknownAnchor { .. } => at(span, "there is no `&` anchor of this name before"),
+        Error::InvalidScalar { .. }
+        | Error::InvalidBinaryBase64 { .. }
+        | Error::TaggedScalarCannotDeserializeIntoString { .. } => {
+            at(span, "this value does not fit its tag")
+        }
+        _ => at(span, &format!("not valid YAML: {}", UserMessageFormatter.format_message(error))),
+    }
+}
+
+/// The last `word` before `span`, on its line or on one above. Errors about a tag or a document
+/// point at the value after it.
+fn last_before(source: &Source, word: &str, span: SourceSpan) -> SourceSpan {
+    let text = source.text();
+    let lines = lines(text);
+    let place = |number: usize| {
+        let line = lines.get(number - 1)?;
+        let column = line[..line.rfind(word)?].chars().count() + 1;
+        let start = Position { line: number, column };
+        (start < span.start).then_some(SourceSpan { start, end: start.after(word) })
+    };
+    (1..=span.start.line).rev().find_map(place).unwrap_or(span)
+}
+
+fn syntax_error(source: &Source, kind: &ErrorKind, at: Position) -> ConfigError {
     let lines = lines(source.text());
-    let at = position(*error.marker());
-    let meaning = MEANINGS.iter().find(|(part, ..)| error.info().contains(part));
-    if let Some((NO_COLON | NO_KEY | MISPLACED_COLON, ..)) = meaning
-        && let Some((span, message)) = key_without_colon(&lines, at)
-    {
+    let swallowed = match kind {
+        ErrorKind::SimpleKeyExpected => Some(at),
+        ErrorKind::MappingValueNotAllowed => swallowed_key(&lines, at),
+        _ => None,
+    };
+    if let Some(key) = swallowed {
+        let line = lines.get(key.line - 1).unwrap_or(&"").trim_end();
+        let content: String = line.chars().skip(key.column - 1).collect();
+        let span = SourceSpan { start: key, end: key.after(&content) };
+        let message = if content.contains(':') { "a space must follow the `:`" } else { NO_COLON };
         return source.error_at(span, message).with_help("write `key: value`");
     }
-    match meaning {
-        Some((TAB, message, help)) => {
-            let at = first_tab(&lines, at).unwrap_or(at);
-            source.error_at(Span::at(at), *message).with_help(*help)
+    let Some((message, help)) = meaning(kind) else {
+        return source.error_at(SourceSpan::at(at), format!("not valid YAML: {kind}"));
+    };
+    let at = first_tab(&lines, at).filter(|_| message == TAB).unwrap_or(at);
+    let error = source.error_at(SourceSpan::at(at), message);
+    if help.is_empty() { error } else { error.with_help(help) }
+}
+
+/// The message for an error of the parser, and its help.
+fn meaning(kind: &ErrorKind) -> Option<(&'static str, &'static str)> {
+    use ErrorKind as E;
+
+    Some(match kind {
+        E::TabNotAllowed
+        | E::TabInBlockIndentation
+        | E::TabAtBlockScalarStart
+        | E::TabInIndentation
+        | E::TabInPlainScalar => (TAB, "use spaces"),
+        E::UnexpectedCharacter { character: '\0' } => ("a NUL character is not allowed", ""),
+        E::UnexpectedCharacter { .. } => {
+            ("a value cannot begin with this character", "put it in quotes")
         }
-        Some((_, message, "")) => source.error_at(Span::at(at), *message),
-        Some((_, message, help)) => source.error_at(Span::at(at), *message).with_help(*help),
-        None => source.error_at(Span::at(at), format!("not valid YAML: {}", error.info())),
-    }
+        E::MappingValueNotAllowed => {
+            ("a `:` is not allowed here", "put a value that contains `: ` in quotes")
+        }
+        E::InvalidColonPlacement => ("a `:` is not allowed here", UNCLOSED_BRACKET),
+        E::ExpectedBlockMappingKey | E::ExpectedDocumentStart => (
+            "this line does not belong to the section above it",
+            "keys of one section are indented alike",
+        ),
+        E::InvalidIndentation | E::InvalidBlockScalarIndent => {
+            ("this line is indented too little", "indent it deeper than its key")
+        }
+        E::ExpectedBlockSequenceEntry => ("expected another item of the list", ITEMS),
+        E::BlockSequenceEntryNotAllowed => ("a list item cannot begin here", ""),
+        E::ExpectedFlowMappingSeparator => ("expected `,` or `}`", QUOTE_BRACKETS),
+        E::ExpectedFlowSequenceSeparator => ("expected `,` or `]`", QUOTE_BRACKETS),
+        E::ExpectedNodeContent | E::UnexpectedEofImplicitFlowMapping => {
+            ("expected a value", UNCLOSED_BRACKET)
+        }
+        E::UnclosedFlowCollection { .. } => ("this bracket is never closed", ""),
+        E::MisplacedFlowCollectionEnd => ("this bracket was never opened", ""),
+        E::MismatchedFlowCollectionEnd { .. } => {
+            ("this bracket is closed by one of another kind", "")
+        }
+        E::RecursionLimitExceeded => ("brackets stand too deep inside each other", ""),
+        E::UnclosedQuotedScalar | E::DocumentIndicatorInQuotedScalar => {
+            ("these quotes are never closed", "")
+        }
+        E::InvalidTrailingSingleQuotedScalar | E::InvalidTrailingDoubleQuotedScalar => {
+            ("nothing may follow the closing quotes", QUOTE_QUOTES)
+        }
+        E::UnknownQuotedScalarEscape => {
+            ("there is no such escape in double quotes", r"write `\\` for one `\`")
+        }
+        E::CommentInterceptedScalar => ("a comment cannot interrupt a value of several lines", ""),
+        E::InvalidMappingValueWhitespace => {
+            ("a space must follow the `:`", "use a space, not a tab")
+        }
+        E::InvalidBlockEntryWhitespace => ("a space must follow the `-`", "use a space, not a tab"),
+        _ => return None,
+    })
 }
 
-/// The parser counts columns from 0.
-pub(super) fn position(marker: Marker) -> Position {
-    Position { line: marker.line(), column: marker.col() + 1 }
-}
-
-/// The parser's span as ours.
-pub(super) fn span(span: saphyr_parser::Span) -> Span {
-    Span { start: position(span.start), end: position(span.end) }
-}
-
-/// The line before, when it looks like a key whose `:`, or the space behind it, was forgotten. The
-/// parser takes such a line for the beginning of a longer value, and complains about the next.
-fn key_without_colon(lines: &[&str], at: Position) -> Option<(Span, &'static str)> {
+/// The key in the line above, if its `:`, or the space after it, is missing. The parser takes such
+/// a line for the beginning of a longer value, and complains about the next.
+fn swallowed_key(lines: &[&str], at: Position) -> Option<Position> {
     let has_content = |line: &&str| !matches!(line.trim_start().chars().next(), None | Some('#'));
-    let mut above = (1..at.line.min(lines.len() + 1))
-        .rev()
-        .map(|number| (number, lines[number - 1]))
-        .filter(|(_, line)| has_content(line));
-    let (number, line) = above.next()?;
+    let mut above = (1..at.line).rev().map(|number| (number, lines[number - 1]));
+    let (number, line) = above.find(|(_, line)| has_content(line))?;
     let indent = content_indent(line);
-    let is_beside = lines.get(at.line - 1).is_none_or(|next| content_indent(next) <= indent);
     // A line that is deeper than the one above continues the value there.
-    let begins_entry = above.next().is_none_or(|(_, before)| {
-        let is_item = before.get(indent..).is_some_and(|rest| rest.starts_with("- "));
-        (content_indent(before) >= indent && !is_item) || before.trim_end().ends_with(':')
+    let begins_entry = above.find(|(_, line)| has_content(line)).is_none_or(|(_, before)| {
+        content_indent(before) >= indent || before.trim_end().ends_with(':')
     });
     let content = line[indent..].trim_end();
     let is_entry = content.contains(": ") || content.ends_with(':');
-    if !is_beside || !begins_entry || is_entry || content.starts_with(['"', '\'', '[', '{']) {
-        return None;
-    }
-    let start = line[..indent].chars().count() + 1;
-    let place = |column| Position { line: number, column };
-    let span = Span { start: place(start), end: place(start + content.chars().count()) };
-    let has_colon = content.contains(':');
-    Some((
-        span,
-        if has_colon { "a space must follow the `:`" } else { "expected a `:` behind the key" },
-    ))
+    let is_beside = content_indent(lines.get(at.line - 1)?) <= indent;
+    let column = line[..indent].chars().count() + 1;
+    (begins_entry && is_beside && !is_entry).then_some(Position { line: number, column })
 }
 
-/// The first tab that indents a line. The parser notices some only where it stopped before them.
+/// The first tab that indents a line. The parser reports some at the value before them.
 fn first_tab(lines: &[&str], at: Position) -> Option<Position> {
     (at.line..=lines.len()).find_map(|line| {
         let text = lines[line - 1];
-        let blank = text.chars().take_while(|c| c.is_whitespace()).collect::<Vec<_>>();
-        let tab = blank.iter().position(|c| *c == '\t')?;
+        let tab = text.chars().take_while(|c| c.is_whitespace()).position(|c| c == '\t')?;
         (!text.trim().is_empty()).then_some(Position { line, column: tab + 1 })
     })
 }
@@ -132,11 +191,10 @@ fn first_tab(lines: &[&str], at: Position) -> Option<Position> {
 mod tests {
     use super::*;
 
-    /// The place and the message for a broken text.
+    /// The position and the message for a broken text.
     fn complaint(text: &str) -> (usize, usize, String) {
         let source = Source::new("f", text);
-        let wrong = saphyr_parser::Parser::new_from_str(text).find_map(Result::err).unwrap();
-        let error = error(&source, &wrong);
+        let error = crate::document::parse(&source).err().unwrap();
         (error.position().line, error.position().column, error.message().to_owned())
     }
 
@@ -146,30 +204,31 @@ mod tests {
             ("a: 1\n\tb: 2", 2, 1, "a tab cannot be used for indentation"),
             ("a:\n  b: c\n\td: e\n", 3, 1, "a tab cannot be used for indentation"),
             ("a: |\n\tb\n", 2, 1, "a tab cannot be used for indentation"),
-            ("a:\tb", 1, 4, "a space must follow the `:`"),
             ("a: b\nport 5\nc: d\n", 2, 1, "expected a `:` behind the key"),
             ("a: b\n\n# x\nport 5\n# y\n\nc: d\n", 4, 1, "expected a `:` behind the key"),
             ("port 5\nc: d\n", 1, 1, "expected a `:` behind the key"),
             ("port:5\nc: d\n", 1, 1, "a space must follow the `:`"),
             ("a:\n  port:5\n  c: d\n", 2, 3, "a space must follow the `:`"),
             ("a: b\nport 5", 2, 1, "expected a `:` behind the key"),
-            ("a:\n  - b\n  c", 3, 4, "expected `key: value` before this place"),
+            ("a:\n  - b\n  c", 3, 3, "expected a `:` behind the key"),
             ("a: b: c", 1, 5, "a `:` is not allowed here"),
             ("a: b\n  c: d", 2, 4, "a `:` is not allowed here"),
             ("a: b\n  c\n  d: e", 3, 4, "a `:` is not allowed here"),
-            ("a:\n    b:\n  c: d", 3, 3, OUTSIDE),
-            (" a: b\nc: d", 2, 1, OUTSIDE),
-            ("a: \"b\nc: d", 1, 4, UNCLOSED_QUOTES),
-            ("a: 'b", 1, 4, UNCLOSED_QUOTES),
+            ("a:\n    b:\n  c: d", 3, 3, "this line does not belong to the section above it"),
+            (" a: b\nc: d", 2, 1, "this line does not belong to the section above it"),
+            ("a: \"b\nc: d", 1, 4, "these quotes are never closed"),
+            ("a: 'b", 1, 4, "these quotes are never closed"),
             ("a: 'it's'", 1, 8, "nothing may follow the closing quotes"),
             ("a: \"\\q\"", 1, 4, "there is no such escape in double quotes"),
-            ("a: [b, c\n\n", 1, 9, "expected `,` or `]`"),
-            ("a: {b: c\n", 1, 9, "expected `,` or `}`"),
+            ("a: [b, c\n\n", 1, 4, "this bracket is never closed"),
+            ("a: {b: c\n", 1, 4, "this bracket is never closed"),
+            ("a: [b, {c: d]\n", 1, 8, "this bracket is closed by one of another kind"),
             ("a: [b, c\nd: e\n", 2, 2, "a `:` is not allowed here"),
             ("{a: ${B}}", 1, 6, "expected `,` or `}`"),
             (&"[".repeat(300), 1, 256, "brackets stand too deep inside each other"),
             ("a: ]", 1, 4, "this bracket was never opened"),
-            ("a: [", 1, 5, "expected a value"),
+            ("a: [", 1, 4, "this bracket is never closed"),
+            ("a: [,]", 1, 5, "expected a value"),
             ("a: *b", 1, 4, "there is no `&` anchor of this name before"),
             ("a: @b", 1, 4, "a value cannot begin with this character"),
             ("a: - b", 1, 4, "a list item cannot begin here"),

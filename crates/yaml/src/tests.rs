@@ -328,7 +328,7 @@ fn a_spanned_value_can_be_complained_about_later() {
         parse(&Source::new("f", "a:\n  - 1\nb: [2]\n"), &env).unwrap();
     assert_eq!(list["a"].span().start, Position { line: 1, column: 1 });
     assert_eq!(list["b"].span().start, Position { line: 3, column: 4 });
-    assert_eq!(Spanned::<u8>::default().span(), Span::START);
+    assert_eq!(Spanned::<u8>::default().span(), SourceSpan::START);
 }
 
 /// Broken files, and exactly what the user reads.
@@ -628,11 +628,10 @@ percentiles, range, endpoint, workers
     ),
     (
         "agent: {\n",
-        "f:1:9: expected a value
+        "f:1:8: this bracket is never closed
   |
 1 | agent: {
-  |         ^
-  = perhaps a `[` or `{` before is never closed",
+  |        ^",
     ),
     (
         "agent:\n\ttags: 5\n",
@@ -805,6 +804,9 @@ fn what_would_fill_the_memory_is_refused() {
     assert!(error_of::<Any>(&laughs).contains("more than 100000 keys and values"));
     assert!(error_of::<Any>(&chain).contains("more than 64 inside each other"));
 
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(16));
+    assert!(error_of::<Any>(&long).contains("f:1:7: aliases and merge keys make the file too"));
+
     let wide = "- 1\n".repeat(100_000);
     assert!(error_of::<Vec<u8>>(&wide).contains("f:100000:3: the file holds more than 100000"));
     let large = "#".repeat((4 << 20) + 1);
@@ -911,7 +913,7 @@ enum Anything {
 
 fn check_any_text(text: &str) -> Result<(), TestCaseError> {
     let source = Source::new("f", text);
-    let lines = super::source::lines(source.text());
+    let lines = super::position::lines(source.text());
     let results = [
         parse::<Config>(&source, &env).err(),
         parse::<Anything>(&source, &env).err(),
@@ -954,7 +956,7 @@ proptest! {
 
     #[test]
     fn a_plain_text_survives_unchanged(text in "[A-Za-z0-9_./+]{1,40}") {
-        prop_assume!(!super::scalar::is_null(&text));
+        prop_assume!(!text.eq_ignore_ascii_case("null"));
         prop_assert_eq!(value::<String>(&text), text);
     }
 

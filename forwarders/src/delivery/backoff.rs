@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use crate::config::RetryConfig;
+use crate::delivery::forwarder::{ErrorClass, SendError};
 
-/// No pause is shorter, so that a jitter near zero does not hammer.
+/// No pause is shorter, so that a jitter near zero does not hammer the destination.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The pause while an operator has to act first.
+const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
 
 /// Gives the pause before each next attempt.
 ///
-/// Full jitter (a pause anywhere between nothing and the exponential bound) spreads the hosts of a
-/// fleet evenly when a broker that they all wait for comes back.
+/// Full jitter (a random pause up to the exponential bound) spreads the hosts of a fleet evenly when
+/// a broker that they all wait for comes back.
 #[derive(Debug)]
 pub struct Backoff {
     initial: Duration,
@@ -32,10 +35,14 @@ impl Backoff {
         bound.mul_f64(unit.clamp(0.0, 1.0)).max(PAUSE_MIN.min(self.max))
     }
 
-    /// The longest pause that comes by itself.
-    #[must_use]
-    pub fn max(&self) -> Duration {
-        self.max
+    /// The pause after an error; `unit` is a random number from 0 to 1. The pause that a destination
+    /// asks for is the least, and a random part on top keeps a fleet from coming back at once.
+    pub(crate) fn pause_after(&mut self, error: &SendError, unit: f64) -> Duration {
+        let pause = self.next_pause(unit);
+        match error.class() {
+            ErrorClass::Transient { after } => after.unwrap_or_default() + pause,
+            ErrorClass::Operator => OPERATOR_PAUSE.min(self.max * 2) + pause,
+        }
     }
 
     /// Starts over after a success.
@@ -65,5 +72,29 @@ mod tests {
             backoff.next_pause(0.5);
         }
         assert_eq!(backoff.next_pause(0.5).as_secs(), 15);
+    }
+
+    fn pauses(error: &SendError, unit: f64) -> Vec<f64> {
+        let mut backoff = Backoff::new(&RetryConfig::default());
+        (0..10).map(|_| backoff.pause_after(error, unit).as_secs_f64()).collect()
+    }
+
+    #[test]
+    fn the_pause_that_a_destination_asks_for_is_the_least_and_is_bounded() {
+        let busy = SendError::transient_after("busy", Some(Duration::from_secs(2)));
+        assert_eq!(pauses(&busy, 0.0), [2.05; 10]);
+        assert_eq!(pauses(&busy, 1.0)[..3], [2.25, 2.5, 3.0]);
+        let absurd = SendError::transient_after("busy", Some(Duration::from_secs(86_400)));
+        assert_eq!(pauses(&absurd, 0.0)[0], 300.05);
+        let at_once = SendError::transient_after("busy", Some(Duration::ZERO));
+        assert_eq!(pauses(&at_once, 0.0)[0], 0.05);
+    }
+
+    #[test]
+    fn an_error_for_an_operator_is_retried_about_once_a_minute_and_not_in_step() {
+        let wrong = SendError::operator("unknown topic");
+        assert!(pauses(&wrong, 0.0).iter().all(|pause| (60.0..61.0).contains(pause)));
+        assert!(pauses(&wrong, 1.0).iter().all(|pause| (60.0..=90.0).contains(pause)));
+        assert!(pauses(&wrong, 1.0)[9] - pauses(&wrong, 0.0)[9] > 25.0);
     }
 }

@@ -1,44 +1,44 @@
-//! Telling how far a destination that came back is with what waited for it on disk.
+//! When to log the progress of delivering a spool.
 
 use std::time::{Duration, Instant};
 
-/// At most one line in the log for each of these.
+/// Time between two log lines.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Looks on while windows of the spool are delivered, and says when to tell of it. A backlog that is
-/// worked off sooner than it could be told of is none that anybody waits for.
+/// Decides when the log reports the progress of delivering the windows in a spool. A spool that is
+/// delivered before the first report is due is not reported at all.
 #[derive(Debug, Default)]
-pub(crate) struct Replay {
-    /// Since when, or when it was told last.
+pub(super) struct ReplayProgress {
+    /// The time of the latest report, or of the first window.
     since: Option<Instant>,
-    is_told: bool,
+    is_reported: bool,
 }
 
-/// What there is to tell.
+/// A report to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Said {
-    /// So many points are still on disk.
+pub(super) enum ReplayMessage {
+    /// This many points are left on disk.
     Left(u64),
-    /// None is any more.
+    /// The spool is empty.
     Done,
 }
 
-impl Replay {
-    /// After a window was delivered: so many points are left on disk.
-    pub(crate) fn delivered(&mut self, left: u64) -> Option<Said> {
+impl ReplayProgress {
+    /// A window was delivered, and `left` points are still on disk.
+    pub(super) fn delivered(&mut self, left: u64) -> Option<ReplayMessage> {
         self.delivered_at(Instant::now(), left)
     }
 
-    fn delivered_at(&mut self, now: Instant, left: u64) -> Option<Said> {
+    fn delivered_at(&mut self, now: Instant, left: u64) -> Option<ReplayMessage> {
         if left == 0 {
-            return std::mem::take(self).is_told.then_some(Said::Done);
+            return std::mem::take(self).is_reported.then_some(ReplayMessage::Done);
         }
         let since = *self.since.get_or_insert(now);
         if now.duration_since(since) < PAUSE {
             return None;
         }
-        *self = Self { since: Some(now), is_told: true };
-        Some(Said::Left(left))
+        *self = Self { since: Some(now), is_reported: true };
+        Some(ReplayMessage::Left(left))
     }
 }
 
@@ -46,24 +46,25 @@ impl Replay {
 mod tests {
     use super::*;
 
-    /// What is told when a window of ten points is delivered each second.
-    fn told(points: u64) -> Vec<Said> {
-        let (mut replay, start) = (Replay::default(), Instant::now());
+    /// The reports while a window of ten points is delivered each second.
+    fn reports(points: u64) -> Vec<ReplayMessage> {
+        let (mut progress, start) = (ReplayProgress::default(), Instant::now());
         let windows = (0..=points / 10).map(|window| {
             let now = start + Duration::from_secs(window);
-            replay.delivered_at(now, points - window * 10)
+            progress.delivered_at(now, points - window * 10)
         });
         windows.flatten().collect()
     }
 
     #[test]
-    fn a_long_backlog_is_told_of_now_and_then_and_at_its_end() {
-        assert_eq!(told(250), [Said::Left(150), Said::Left(50), Said::Done]);
+    fn a_long_replay_is_reported_every_ten_seconds_and_at_its_end() {
+        let expected = [ReplayMessage::Left(150), ReplayMessage::Left(50), ReplayMessage::Done];
+        assert_eq!(reports(250), expected);
     }
 
     #[test]
-    fn a_short_one_is_not() {
-        assert_eq!(told(50), []);
-        assert_eq!(told(0), []);
+    fn a_short_replay_is_not_reported() {
+        assert_eq!(reports(50), []);
+        assert_eq!(reports(0), []);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::payload::Batch;
+use crate::delivery::payload::Batch;
 use model::{Point, Snapshot};
 
 pub mod influx;

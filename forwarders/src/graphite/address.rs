@@ -7,8 +7,9 @@ use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::time::timeout;
 
 use super::config::{Address, Protocol};
-use crate::forwarder::SendError;
-use basics::address::{NO_ADDRESS, open_udp, write_host_and_port};
+use crate::delivery::forwarder::SendError;
+use crate::udp::{NO_ADDRESS, open_udp};
+use basics::address::write_host_and_port;
 
 /// Where to send, and how to say so.
 #[derive(Clone, Debug)]

@@ -5,10 +5,10 @@ use super::etsy::Etsy;
 use super::limits::{LINE_BYTES_MAX, PART_BYTES_MAX, SERIES_BYTES_MAX};
 use super::path::Shape;
 use super::pickle;
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use crate::format::number;
 use crate::groups::Groups;
-use crate::payload::Batch;
-use crate::stats::reason;
 use model::{MetricKind, Snapshot, Value, finite};
 
 /// How much of a path that is refused is shown.
@@ -16,7 +16,7 @@ const SHOWN_BYTES_MAX: usize = 100;
 
 /// Encodes windows; its memory is reused from one to the next.
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub(super) struct GraphiteEncoder {
     shape: Shape,
     names: Names,
     form: Form,
@@ -39,7 +39,7 @@ struct Form {
     line_bytes_max: usize,
 }
 
-impl Encoder {
+impl GraphiteEncoder {
     pub(super) fn new(config: &GraphiteConfig) -> Self {
         let suffix = config.etsy.global_suffix.as_str();
         let (names, suffix) = match config.naming {
@@ -88,7 +88,7 @@ impl Encoder {
                             snapshot,
                             time,
                         );
-                        trouble = (longest > self.form.line_bytes_max).then_some(Trouble::Line);
+                        trouble = (longest > self.form.line_bytes_max).then_some(PathProblem::Line);
                     }
                     if trouble.is_some() {
                         out.truncate(start);
@@ -121,16 +121,16 @@ struct Path<'a> {
 
 /// Why a path cannot be sent.
 #[derive(Clone, Copy)]
-enum Trouble {
+enum PathProblem {
     Part,
     Series,
     Line,
 }
 
 impl Path<'_> {
-    fn trouble(self) -> Option<Trouble> {
+    fn trouble(self) -> Option<PathProblem> {
         if self.base.len() + self.tags.len() > SERIES_BYTES_MAX {
-            return Some(Trouble::Series);
+            return Some(PathProblem::Series);
         }
         let long = |part: &[u8]| part.len() > PART_BYTES_MAX;
         let in_base = long(self.base) && self.base.split(|byte| *byte == b'.').any(long);
@@ -139,11 +139,11 @@ impl Path<'_> {
             long(&tag[..key]) || tag.get(key + 1..).is_some_and(long)
         };
         let in_tags = long(self.tags) && self.tags.split(|byte| *byte == b';').any(of_tag);
-        (in_base || in_tags).then_some(Trouble::Part)
+        (in_base || in_tags).then_some(PathProblem::Part)
     }
 }
 
-impl Trouble {
+impl PathProblem {
     fn words(self, form: &Form, path: Path<'_>) -> String {
         let whole = [path.base, path.tags].concat();
         let shown = String::from_utf8_lossy(&whole[..whole.len().min(SHOWN_BYTES_MAX)]);

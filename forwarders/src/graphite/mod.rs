@@ -23,6 +23,7 @@ mod limits;
 mod name;
 mod path;
 mod pickle;
+mod section;
 mod tcp;
 mod template;
 #[cfg(test)]
@@ -39,12 +40,12 @@ pub use config::{
 };
 pub use template::Template;
 
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
 use model::Snapshot;
 
 use address::Target;
-use encode::Encoder;
+use encode::GraphiteEncoder;
 use pickle::Frames;
 use tcp::Tcp;
 use udp::Udp;
@@ -52,16 +53,16 @@ use udp::Udp;
 /// Sends each window to carbon.
 #[derive(Debug)]
 pub struct Graphite {
-    encoder: Encoder,
+    encoder: GraphiteEncoder,
     protocol: Protocol,
-    wire: Wire,
+    wire: GraphiteWire,
     /// The bytes of the batch that is being sent, and their hash, by which it is known again.
     outgoing: Vec<u8>,
     hash: u64,
 }
 
 #[derive(Debug)]
-enum Wire {
+enum GraphiteWire {
     Tcp(Tcp),
     Udp(Udp),
 }
@@ -79,11 +80,11 @@ impl Graphite {
         let timeout = config.delivery.timeout.get();
         let attempt_max = timeout - timeout / 10;
         Ok(Self {
-            encoder: Encoder::new(config),
+            encoder: GraphiteEncoder::new(config),
             protocol: config.protocol,
             wire: match config.transport {
-                Transport::Tcp => Wire::Tcp(Tcp::new(target, name, attempt_max)),
-                Transport::Udp => Wire::Udp(Udp::new(target, config.max_packet.get())),
+                Transport::Tcp => GraphiteWire::Tcp(Tcp::new(target, name, attempt_max)),
+                Transport::Udp => GraphiteWire::Udp(Udp::new(target, config.max_packet.get())),
             },
             outgoing: Vec::new(),
             hash: 0,
@@ -125,11 +126,11 @@ impl Forwarder for Graphite {
         }
         let is_new = self.gather(batch);
         match &mut self.wire {
-            Wire::Tcp(tcp) => {
+            GraphiteWire::Tcp(tcp) => {
                 tcp.send(&self.outgoing, is_new).await?;
                 tcp.delivered(&mut self.outgoing);
             }
-            Wire::Udp(udp) => udp.send(&self.outgoing, is_new).await?,
+            GraphiteWire::Udp(udp) => udp.send(&self.outgoing, is_new).await?,
         }
         batch.all_delivered();
         // The next batch is another one, should it be of the same bytes.
@@ -143,8 +144,8 @@ impl Forwarder for Graphite {
 
     async fn probe(&mut self) -> Result<(), SendError> {
         match &mut self.wire {
-            Wire::Tcp(tcp) => tcp.probe().await,
-            Wire::Udp(udp) => udp.probe().await,
+            GraphiteWire::Tcp(tcp) => tcp.probe().await,
+            GraphiteWire::Udp(udp) => udp.probe().await,
         }
     }
 }

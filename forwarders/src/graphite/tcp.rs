@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::info;
 
 use super::address::Target;
-use crate::forwarder::SendError;
+use crate::delivery::forwarder::SendError;
 
 /// First and longest pause between two looks at what is unacknowledged: no event tells.
 const ACK_PAUSE: Duration = Duration::from_millis(1);

@@ -17,11 +17,11 @@ const MISSING: &str = "none";
 /// different tags could become one path, and a query would find a tag on different levels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    pieces: Vec<Piece>,
+    pieces: Vec<TemplatePiece>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum TemplatePiece {
     /// Text as it stands.
     Text(String),
     /// `{name}`: the metric name, of as many parts as it has.
@@ -35,7 +35,13 @@ enum Piece {
 impl Default for Template {
     /// `{tags}.{name}`.
     fn default() -> Self {
-        Self { pieces: vec![Piece::OtherTags, Piece::Text(".".to_owned()), Piece::Name] }
+        Self {
+            pieces: vec![
+                TemplatePiece::OtherTags,
+                TemplatePiece::Text(".".to_owned()),
+                TemplatePiece::Name,
+            ],
+        }
     }
 }
 
@@ -57,7 +63,7 @@ impl Template {
             rest = after;
         }
         push_text(&mut pieces, rest, text)?;
-        if pieces.iter().filter(|piece| matches!(piece, Piece::Name)).count() != 1 {
+        if pieces.iter().filter(|piece| matches!(piece, TemplatePiece::Name)).count() != 1 {
             return Err(format!(
                 "a template needs {{name}} once, as in {{environment}}.{{host}}.{{name}}, not \
                  `{text}`"
@@ -70,12 +76,12 @@ impl Template {
     pub(super) fn write(&self, out: &mut Vec<u8>, start: usize, series: &Series, safe: Alphabet) {
         for piece in &self.pieces {
             match piece {
-                Piece::Text(text) => safe.push_name(out, start, text),
-                Piece::Name => safe.push_name(out, start, series.name()),
-                Piece::Tag { key, missing } => {
+                TemplatePiece::Text(text) => safe.push_name(out, start, text),
+                TemplatePiece::Name => safe.push_name(out, start, series.name()),
+                TemplatePiece::Tag { key, missing } => {
                     safe.push_part(out, series.tag(key).unwrap_or(missing));
                 }
-                Piece::OtherTags => {
+                TemplatePiece::OtherTags => {
                     for (_, value) in series.tags().filter(|(key, _)| !self.names(key)) {
                         safe.push_name(out, start, ".");
                         safe.push_part(out, value);
@@ -88,11 +94,11 @@ impl Template {
     fn names(&self, key: &str) -> bool {
         self.pieces
             .iter()
-            .any(|piece| matches!(piece, Piece::Tag { key: named, .. } if named == key))
+            .any(|piece| matches!(piece, TemplatePiece::Tag { key: named, .. } if named == key))
     }
 }
 
-fn push_text(pieces: &mut Vec<Piece>, text: &str, template: &str) -> Result<(), String> {
+fn push_text(pieces: &mut Vec<TemplatePiece>, text: &str, template: &str) -> Result<(), String> {
     if text.is_empty() {
         return Ok(());
     }
@@ -103,20 +109,20 @@ fn push_text(pieces: &mut Vec<Piece>, text: &str, template: &str) -> Result<(), 
              `{template}`"
         ));
     }
-    pieces.push(Piece::Text(text.to_owned()));
+    pieces.push(TemplatePiece::Text(text.to_owned()));
     Ok(())
 }
 
-fn read_place(place: &str) -> Result<Piece, String> {
+fn read_place(place: &str) -> Result<TemplatePiece, String> {
     let (key, missing) = place.split_once(":-").unwrap_or((place, MISSING));
     match key {
         "" => Err("a place of a template names a tag, as in {host}, or is {name}".to_owned()),
-        "name" => Ok(Piece::Name),
-        "tags" => Ok(Piece::OtherTags),
+        "name" => Ok(TemplatePiece::Name),
+        "tags" => Ok(TemplatePiece::OtherTags),
         _ if missing.contains('.') || !is_path(missing) => Err(format!(
             "what stands for a missing tag is one part of a path, such as `none`, not `{missing}`"
         )),
-        _ => Ok(Piece::Tag { key: key.to_owned(), missing: missing.to_owned() }),
+        _ => Ok(TemplatePiece::Tag { key: key.to_owned(), missing: missing.to_owned() }),
     }
 }
 

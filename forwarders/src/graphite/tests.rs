@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use super::limits::{LINE_BYTES_MAX, PART_BYTES_MAX};
 use super::pickle::tests::unpickle;
 use super::*;
-use crate::stats::reason;
+use crate::delivery::stats::reason;
 use crate::testing::{encoded, section, text_of};
 use model::PointRanges;
 use model::testing::{counter, point, snapshot_of, snapshot_of_counters};

@@ -8,7 +8,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::address::Target;
-use crate::forwarder::SendError;
+use crate::delivery::forwarder::SendError;
 
 /// How long the host may take to say that nobody listens there.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);

@@ -1,70 +1,41 @@
-//! A server's reply, and what it means for the data that was sent.
+//! A server's reply, cut to a bounded size.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use hyper::StatusCode;
+use httpclient::reqwest::header::{CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use httpclient::reqwest::{Error, Response, StatusCode};
+use httpclient::{BoundedBody, read_body};
 use serde::Deserialize;
 
+use super::retry_after;
+use super::status_class::StatusClass;
+use super::url::origin;
 use crate::forwarder::SendError;
 
-/// Most characters of a server's words that log and status repeat.
+/// Most characters of a server's text that the log and the status repeat.
 const WORDS_CHARS_MAX: usize = 300;
 
 /// A reply, cut to a bounded size.
 #[derive(Debug)]
-pub struct Reply {
-    /// Its status.
+pub struct HttpReply {
+    /// The status.
     pub status: StatusCode,
-    /// How long the server asks to wait.
+    /// The pause that the server asks for.
     pub retry_after: Option<Duration>,
-    /// Where a redirect points to.
+    /// The target of a redirect.
     pub location: Option<String>,
-    /// What its body is.
+    /// The type of the body.
     pub content_type: Option<String>,
-    /// The body, or as much of it as was asked for: 64 KiB of what a server says to what it was sent.
+    /// The body, up to the limit of the request: 64 KiB for a POST.
     pub body: Vec<u8>,
-    /// Whether there was more of it.
+    /// Whether the body was longer.
     pub is_cut: bool,
-    /// What was asked, without its parameters.
+    /// The URL of the request without its parameters.
     pub(super) asked: String,
 }
 
-/// How to go on after a status. What is not known to be final is never dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The server has the data.
-    Done,
-    /// The server refuses the data for its content: it will never take it as it is.
-    Content,
-    /// The request is too large: smaller ones may pass.
-    TooLarge,
-    /// The server is away or busy: the same request may pass later.
-    Transient,
-    /// Somebody has to change something first, here or there.
-    Operator,
-}
-
-impl Verdict {
-    /// Judges a status.
-    #[must_use]
-    pub fn of(status: StatusCode) -> Self {
-        match status.as_u16() {
-            200..=299 => Self::Done,
-            400 | 422 => Self::Content,
-            413 => Self::TooLarge,
-            408 | 425 | 429 => Self::Transient,
-            // The server does not know the method, or the version of HTTP: it is another server.
-            501 | 505 => Self::Operator,
-            500..=599 => Self::Transient,
-            // Redirects, credentials, a wrong path: all of it is in the configuration, here or
-            // there, and none of it in the data.
-            _ => Self::Operator,
-        }
-    }
-}
-
-/// The members in which servers put the reason of an error.
+/// The members of a JSON body in which servers put the reason of an error.
 #[derive(Deserialize)]
 struct ErrorBody {
     #[serde(default)]
@@ -73,7 +44,31 @@ struct ErrorBody {
     message: Option<String>,
 }
 
-impl Reply {
+impl HttpReply {
+    /// Reads a reply, and up to `body_max` bytes of its body.
+    pub(super) async fn read(response: Response, body_max: usize) -> Result<Self, Error> {
+        let reply = Self::without_body(&response);
+        let BoundedBody { bytes, is_cut } = read_body(response, body_max).await?;
+        Ok(Self { body: bytes, is_cut, ..reply })
+    }
+
+    fn without_body(response: &Response) -> Self {
+        let header = |name: HeaderName| {
+            let value = response.headers().get(name)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        Self {
+            status: response.status(),
+            retry_after: header(RETRY_AFTER)
+                .and_then(|text| retry_after::parse(&text, SystemTime::now())),
+            location: header(LOCATION),
+            content_type: header(CONTENT_TYPE),
+            body: Vec::new(),
+            is_cut: false,
+            asked: format!("{}{}", origin(response.url()), response.url().path()),
+        }
+    }
+
     /// A reply without a body, for tests.
     #[cfg(test)]
     pub(crate) fn of(status: StatusCode) -> Self {
@@ -88,14 +83,14 @@ impl Reply {
         }
     }
 
-    /// What the status means.
+    /// The meaning of the status for the data of the request.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
-        Verdict::of(self.status)
+    pub fn class(&self) -> StatusClass {
+        StatusClass::of(self.status)
     }
 
     /// The reason that the server gives: member `error` or `message` of a JSON body, or a body that
-    /// is text. Empty when there is none, and for a page for browsers.
+    /// is text. Empty when the server gives no reason, and for a page for browsers.
     #[must_use]
     pub fn reason(&self) -> String {
         if let Ok(ErrorBody { error, message }) = serde_json::from_slice(&self.body) {
@@ -105,7 +100,7 @@ impl Reply {
         if text.trim_start().starts_with('<') { String::new() } else { text.trim().to_owned() }
     }
 
-    /// Status and reason for people: on one line, cut, nothing in it that a terminal would act on.
+    /// Status and reason for people, on one bounded line without control characters.
     #[must_use]
     pub fn words(&self) -> String {
         let mut words = format!("{} from {}", self.status, self.asked);
@@ -123,24 +118,26 @@ impl Reply {
         words
     }
 
-    /// The error for a reply after which the data is kept. `unit` is a random number from 0 to 1:
-    /// hosts that were told to wait equally long must not all come back in the same moment.
+    /// The error for a reply after which the data is kept. `unit` is a random number from 0 to 1: it
+    /// lengthens the pause of `Retry-After` by up to a quarter, so that hosts that were given the
+    /// same pause do not return at the same moment.
     #[must_use]
-    pub fn into_error(self, verdict: Verdict, unit: f64) -> SendError {
+    pub fn into_error(self, class: StatusClass, unit: f64) -> SendError {
         let words = self.words();
-        match verdict {
-            Verdict::Transient => {
+        match class {
+            StatusClass::Transient => {
                 let jitter = 1.0 + unit.clamp(0.0, 1.0) / 4.0;
                 SendError::transient_after(words, self.retry_after.map(|at| at.mul_f64(jitter)))
             }
-            Verdict::Operator | Verdict::Done | Verdict::Content | Verdict::TooLarge => {
-                SendError::operator(words)
-            }
+            StatusClass::Operator
+            | StatusClass::Success
+            | StatusClass::InvalidData
+            | StatusClass::TooLarge => SendError::operator(words),
         }
     }
 }
 
-/// Text from outside on one line, cut.
+/// Text of a server on one line, cut.
 fn one_line(text: &str) -> String {
     let mut line = String::new();
     for (count, char) in text.trim().chars().enumerate() {
@@ -153,7 +150,7 @@ fn one_line(text: &str) -> String {
     line
 }
 
-impl fmt::Display for Reply {
+impl fmt::Display for HttpReply {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.words())
     }
@@ -164,32 +161,14 @@ mod tests {
     use super::*;
     use crate::forwarder::ErrorClass;
 
-    fn reply(status: u16, body: &str) -> Reply {
-        let mut reply = Reply::of(StatusCode::from_u16(status).unwrap());
+    fn reply(status: u16, body: &str) -> HttpReply {
+        let mut reply = HttpReply::of(StatusCode::from_u16(status).unwrap());
         reply.body = body.as_bytes().to_vec();
         reply
     }
 
     #[test]
-    fn every_status_has_its_verdict() {
-        for (statuses, verdict) in [
-            (&[200, 202, 204][..], Verdict::Done),
-            (&[400, 422], Verdict::Content),
-            (&[413], Verdict::TooLarge),
-            (&[408, 425, 429, 500, 502, 503, 504, 507, 599], Verdict::Transient),
-            (
-                &[301, 302, 307, 308, 401, 403, 404, 405, 407, 410, 411, 415, 431, 501, 505],
-                Verdict::Operator,
-            ),
-        ] {
-            for status in statuses {
-                assert_eq!(reply(*status, "").verdict(), verdict, "{status}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_reason_is_found_where_servers_put_it() {
+    fn the_reason_is_found_in_each_servers_format() {
         for (body, reason) in [
             (r#"{"error":"database not found: \"nope\""}"#, r#"database not found: "nope""#),
             (
@@ -207,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_one_bounded_line() {
+    fn the_description_is_one_bounded_line() {
         let long = format!("{{\"error\":\"a\\nb\\u001b[31m{}\"}}", "x".repeat(70_000));
         let words = reply(400, &long).words();
         assert!(words.starts_with("400 Bad Request from http://eu:8086/write: a b [31mxx"));
@@ -215,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_says_where_to() {
+    fn a_redirect_names_its_target() {
         let mut reply = reply(307, "");
         reply.location = Some("https://eu/write".into());
         let words = reply.words();
@@ -226,12 +205,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_the_server_asks_for_gets_longer_by_chance_and_never_shorter() {
+    fn jitter_lengthens_the_pause_of_retry_after_and_never_shortens_it() {
         for (unit, millis) in [(0.0, 2000), (0.5, 2250), (1.0, 2500)] {
             let mut reply = reply(503, "");
             reply.retry_after = Some(Duration::from_secs(2));
             let after = Some(Duration::from_millis(millis));
-            let error = reply.into_error(Verdict::Transient, unit);
+            let error = reply.into_error(StatusClass::Transient, unit);
             assert_eq!(error.class(), ErrorClass::Transient { after });
         }
     }

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Nobody waits longer because a server says so: it may be wrong, or its clock.
+/// Longest pause that a server can ask for: it may be wrong, or its clock.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// How long the header asks to wait from `now` on; `None` for what is neither.
+/// The pause from `now` on that the header asks for; `None` if it is neither.
 pub(super) fn parse(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     let pause = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More seconds than a number holds are more than the most.
+        // A number of seconds that does not fit is above the longest pause.
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         let until = httpdate::parse_http_date(text).ok()?;

@@ -1,4 +1,4 @@
-//! A server for tests that answers as it is told, also in ways that no server should.
+//! A server for tests that answers by a script, also in ways that no server should.
 
 use parking_lot::Mutex;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// What it does with a request.
+/// The answer to a request.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub enum ScriptedAnswer {
     /// A reply: status, headers, body.
     Reply(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// These bytes, and the end of the connection.
@@ -20,7 +20,7 @@ pub enum Answer {
     Hang,
 }
 
-impl Answer {
+impl ScriptedAnswer {
     /// A reply with a body and no headers of interest.
     #[must_use]
     pub fn status(status: u16, body: &str) -> Self {
@@ -28,18 +28,18 @@ impl Answer {
     }
 }
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct RecordedRequest {
     /// `POST /path?query HTTP/1.1`
     pub line: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
-    /// As it was sent, perhaps compressed.
+    /// The body as it was sent, perhaps compressed.
     pub body: Vec<u8>,
 }
 
-impl Asked {
+impl RecordedRequest {
     /// The value of a header, by its name in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -47,14 +47,14 @@ impl Asked {
     }
 }
 
-/// Decides on the answer to a request; counts from 0.
-type Script = dyn Fn(usize, &Asked) -> Answer + Send + Sync;
+/// Chooses the answer to a request by its number, from 0, and its content.
+type Script = dyn Fn(usize, &RecordedRequest) -> ScriptedAnswer + Send + Sync;
 
-/// Listens on a port of its own until the process ends.
+/// A server on a free port, until the process ends.
 pub struct ScriptedServer {
-    /// Where it listens.
+    /// The address of its socket.
     pub address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
 impl ScriptedServer {
@@ -63,7 +63,9 @@ impl ScriptedServer {
     /// # Panics
     /// When there is no free port.
     #[must_use]
-    pub fn start(script: impl Fn(usize, &Asked) -> Answer + Send + Sync + 'static) -> Self {
+    pub fn start(
+        script: impl Fn(usize, &RecordedRequest) -> ScriptedAnswer + Send + Sync + 'static,
+    ) -> Self {
         Self::listen(None, Arc::new(script))
     }
 
@@ -74,14 +76,14 @@ impl ScriptedServer {
     #[must_use]
     pub fn start_tls(
         tls: ServerConfig,
-        script: impl Fn(usize, &Asked) -> Answer + Send + Sync + 'static,
+        script: impl Fn(usize, &RecordedRequest) -> ScriptedAnswer + Send + Sync + 'static,
     ) -> Self {
         Self::listen(Some(Arc::new(tls)), Arc::new(script))
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     #[must_use]
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<RecordedRequest> {
         self.asked.lock().clone()
     }
 
@@ -93,7 +95,7 @@ impl ScriptedServer {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (tls, script, asked) = (tls.clone(), Arc::clone(&script), Arc::clone(&asked));
-                // A client that goes away ends its connection's thread.
+                // The thread of a connection ends when its client closes it.
                 thread::spawn(move || drop(connection(stream, tls, &*script, &asked)));
             }
         });
@@ -105,7 +107,7 @@ fn connection(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
     script: &Script,
-    asked: &Mutex<Vec<Asked>>,
+    asked: &Mutex<Vec<RecordedRequest>>,
 ) -> io::Result<()> {
     match tls {
         None => serve(stream, script, asked),
@@ -119,7 +121,7 @@ fn connection(
 fn serve(
     stream: impl Read + Write,
     script: &Script,
-    all_asked: &Mutex<Vec<Asked>>,
+    all_asked: &Mutex<Vec<RecordedRequest>>,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(asked) = read(&mut stream)? {
@@ -129,30 +131,30 @@ fn serve(
             script(all_asked.len() - 1, &all_asked[all_asked.len() - 1])
         };
         match answer {
-            Answer::Reply(status, headers, body) => {
+            ScriptedAnswer::Reply(status, headers, body) => {
                 let mut reply =
                     format!("HTTP/1.1 {status} Reason\r\ncontent-length: {}\r\n", body.len());
                 for (name, value) in headers {
                     reply.push_str(&format!("{name}: {value}\r\n"));
                 }
                 reply.push_str("\r\n");
-                // In one piece: small ones after each other wait for an acknowledgement.
+                // In one piece: a second small write would wait for an acknowledgement.
                 stream.get_mut().write_all(&[reply.as_bytes(), &body].concat())?;
                 stream.get_mut().flush()?;
             }
-            Answer::Bytes(bytes) => {
+            ScriptedAnswer::Bytes(bytes) => {
                 stream.get_mut().write_all(&bytes)?;
                 return stream.get_mut().flush();
             }
-            // Until the client goes: it sends nothing more.
-            Answer::Hang => drop(stream.read(&mut [0])?),
+            // Until the client closes the connection: it sends nothing more.
+            ScriptedAnswer::Hang => drop(stream.read(&mut [0])?),
         }
     }
     Ok(())
 }
 
-/// Reads a request; nothing when the client has gone.
-fn read(stream: &mut impl BufRead) -> io::Result<Option<Asked>> {
+/// Reads a request; `None` when the client has closed the connection.
+fn read(stream: &mut impl BufRead) -> io::Result<Option<RecordedRequest>> {
     let mut line = String::new();
     if stream.read_line(&mut line)? == 0 {
         return Ok(None);
@@ -164,12 +166,12 @@ fn read(stream: &mut impl BufRead) -> io::Result<Option<Asked>> {
         let Some((name, value)) = header.trim_end().split_once(':') else { break };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut asked = Asked { line: line.trim_end().to_owned(), headers, body: Vec::new() };
+    let mut asked = RecordedRequest { line: line.trim_end().to_owned(), headers, body: Vec::new() };
     let length = asked.header("content-length").and_then(|length| length.parse().ok());
     asked.body.resize(length.unwrap_or(0), 0);
     stream.read_exact(&mut asked.body)?;
     Ok(Some(asked))
 }
 
-/// How long a test's client waits for a server that hangs.
+/// Time limit of a test's client for a server that hangs.
 pub const SHORT: Duration = Duration::from_millis(300);

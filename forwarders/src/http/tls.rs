@@ -1,11 +1,11 @@
-//! Which servers are trusted, and who we are to them.
+//! The servers that are trusted, and this host's own certificate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -24,8 +24,8 @@ pub struct TlsConfig {
     pub cert_file: PathBuf,
     /// A PEM file with that certificate's key. Defaults to `""`, none.
     pub key_file: PathBuf,
-    /// Takes any certificate. Whoever is in between can then read the metrics and the credentials;
-    /// the log warns of it at every start. Defaults to `false`.
+    /// Accepts any certificate. Anyone on the network path can then read the metrics and the
+    /// credentials; the log warns of it at every start. Defaults to `false`.
     pub insecure_skip_verify: bool,
 }
 
@@ -39,13 +39,13 @@ pub enum TlsError {
         key: &'static str,
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
-    /// One of two keys that belong together.
+    /// Only one of two keys that belong together is set.
     #[error("`tls.cert_file` and `tls.key_file` belong together: name both or none")]
     HalfIdentity,
-    /// There is nothing to check a certificate with.
+    /// There is no certificate to check a server with.
     #[error(
         "this system has no certificates to trust: install its ca-certificates, or name a file as \
          `tls.ca_file`"
@@ -59,11 +59,10 @@ pub enum TlsError {
 impl TlsConfig {
     /// The TLS library's settings.
     pub(super) fn client_config(&self) -> Result<ClientConfig, TlsError> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?;
+        let builder = httpclient::tls()?;
         let builder = if self.insecure_skip_verify {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+            let any = AnyServer(Arc::clone(builder.crypto_provider()));
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(any))
         } else {
             builder.with_root_certificates(self.roots()?)
         };
@@ -86,19 +85,11 @@ impl TlsConfig {
                 roots.add(certificate).map_err(|error| unusable("ca_file", path, &error))?;
             }
         } else {
-            // Some of the system's may be of a kind that nobody uses any more.
+            // Some of the system's certificates may be of an obsolete kind.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
         if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
     }
-}
-
-/// Settings for a URL without TLS: nothing is trusted, and no file is read.
-pub(super) fn unused() -> Result<ClientConfig, TlsError> {
-    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth())
 }
 
 fn given(path: &Path) -> Option<&Path> {

@@ -1,82 +1,83 @@
-//! Where an HTTP server is.
+//! The address of an HTTP server.
 
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
-use hyper::Uri;
+use httpclient::reqwest::Url;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::{Deserialize, Deserializer};
 
-use basics::text::Text;
+use basics::text::TextVisitor;
 
-/// What needs no escape in a parameter of a URL (RFC 3986, "unreserved").
+/// The characters that need no escape in a parameter of a URL (RFC 3986, "unreserved").
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Longest URL that the client sends.
+const URL_BYTES_MAX: usize = (64 << 10) - 2;
+const WRONG: &str = "must be a URL such as http://127.0.0.1:8086 or https://metrics.example.net";
 
 /// An `http://` or `https://` address, perhaps with a path, without credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl {
-    uri: Uri,
-    /// As it is written, without a `/` at its end.
+    url: Url,
+    /// The URL as it is written, without a `/` at its end.
     text: String,
 }
 
 impl HttpUrl {
-    /// Takes `http://host[:port][/path]`, or the same with `https`.
+    /// Reads `http://host[:port][/path]`, or the same with `https`.
     ///
     /// # Errors
     /// A sentence that says what is allowed. It does not repeat credentials.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let wrong = "must be a URL such as http://127.0.0.1:8086 or https://metrics.example.net";
-        let uri: Uri = text.parse().map_err(|_| wrong.to_owned())?;
-        let Some(authority) = uri.authority() else { return Err(wrong.to_owned()) };
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
-            return Err(wrong.to_owned());
-        }
-        if authority.as_str().contains('@') {
+        let url = Url::parse(text).map_err(|_| WRONG.to_owned())?;
+        // The parser repairs a lot of text that is not a URL: spaces, `\` for `/`, missing slashes.
+        let authority = authority(text).filter(|_| text.bytes().all(is_url_byte));
+        let Some(authority) = authority else { return Err(WRONG.to_owned()) };
+        if authority.contains('@') {
             return Err("must hold no credentials: they have keys of their own".to_owned());
         }
-        let has_port = authority.as_str().len() > authority.host().len();
-        if has_port && authority.port_u16().is_none_or(|port| port == 0) {
-            return Err(wrong.to_owned());
+        let is_http = matches!(url.scheme(), "http" | "https");
+        if !is_http || authority.ends_with(':') || url.port() == Some(0) {
+            return Err(WRONG.to_owned());
         }
-        if text.contains('#') {
+        if url.fragment().is_some() {
             return Err("must hold no `#`".to_owned());
         }
-        Ok(Self { text: text.trim_end_matches('/').to_owned(), uri })
+        Ok(Self { text: text.trim_end_matches('/').to_owned(), url })
     }
 
-    /// Whether what is sent is encrypted.
+    /// Whether requests are encrypted.
     #[must_use]
     pub fn is_https(&self) -> bool {
-        self.uri.scheme_str() == Some("https")
+        self.url.scheme() == "https"
     }
 
-    /// Whether it is on this host, so that nobody in between can read along.
+    /// Whether the server is on this host, so that requests do not cross a network.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        let host = self.uri.host().unwrap_or_default();
+        let host = self.url.host_str().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         bare == "localhost" || bare.parse().is_ok_and(|address: IpAddr| address.is_loopback())
     }
 
-    /// Whether it has parameters already.
+    /// Whether the URL has parameters.
     #[must_use]
     pub fn has_query(&self) -> bool {
-        self.uri.query().is_some()
+        self.url.query().is_some()
     }
 
     /// The URL itself, to send to.
     #[must_use]
-    pub fn uri(&self) -> &Uri {
-        &self.uri
+    pub fn url(&self) -> &Url {
+        &self.url
     }
 
     /// A URL below this one, with parameters, which may hold any text.
     ///
     /// # Errors
     /// When it would be longer than a URL can be (64 KiB).
-    pub fn below(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Uri, String> {
+    pub fn below(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Url, String> {
         let mut text = format!("{}{path}", self.text);
         let mut separator = '?';
         for (key, value) in parameters {
@@ -85,8 +86,25 @@ impl HttpUrl {
             debug_assert!(written.is_ok());
             separator = '&';
         }
-        text.parse().map_err(|_| "its parameters make the URL too long".to_owned())
+        let url = Url::parse(&text).ok().filter(|url| url.as_str().len() <= URL_BYTES_MAX);
+        url.ok_or_else(|| "its parameters make the URL too long".to_owned())
     }
+}
+
+/// Scheme, host and port.
+pub(super) fn origin(url: &Url) -> String {
+    format!("{}://{}", url.scheme(), url.authority())
+}
+
+/// The text between `://` and the path, if it is not empty.
+fn authority(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("://")?;
+    rest.split(['/', '?', '#']).next().filter(|authority| !authority.is_empty())
+}
+
+/// Whether a URL may hold the byte as it is (RFC 3986).
+fn is_url_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)
 }
 
 impl fmt::Display for HttpUrl {
@@ -103,7 +121,7 @@ impl fmt::Debug for HttpUrl {
 
 impl<'de> Deserialize<'de> for HttpUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text::new("an http:// or https:// URL", Self::parse))
+        deserializer.deserialize_str(TextVisitor::new("an http:// or https:// URL", Self::parse))
     }
 }
 
@@ -112,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_of_servers_are_taken_and_others_are_not() {
+    fn urls_of_servers_are_accepted_and_others_are_refused() {
         for good in [
             "http://127.0.0.1:8086",
             "https://metrics.example.net/",
@@ -131,6 +149,12 @@ mod tests {
             "http://eu:99999",
             "http://eu:x",
             "http://a b",
+            "http:eu",
+            "http:///eu",
+            "http:\\\\eu",
+            "http://eu:",
+            "http://é",
+            "http://a{b",
             "udp://eu:8089",
             "http://eu/#x",
         ] {
@@ -145,15 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_below_keeps_the_path_and_escapes_the_parameters() {
+    fn a_url_below_keeps_the_path_and_escapes_the_parameters() {
         let url = HttpUrl::parse("http://eu:8086/influx/").unwrap();
-        let uri = url.below("/write", &[("db", "a b&c=ä"), ("precision", "s")]).unwrap();
-        assert_eq!(uri, "http://eu:8086/influx/write?db=a%20b%26c%3D%C3%A4&precision=s");
+        let below = url.below("/write", &[("db", "a b&c=ä"), ("precision", "s")]).unwrap();
+        assert_eq!(below.as_str(), "http://eu:8086/influx/write?db=a%20b%26c%3D%C3%A4&precision=s");
         assert!(url.below("/write", &[("db", &"x".repeat(70_000))]).is_err());
     }
 
     #[test]
-    fn it_knows_this_host() {
+    fn loopback_addresses_are_recognized() {
         for (url, here) in [
             ("http://localhost", true),
             ("http://127.0.0.2:1", true),

@@ -1,21 +1,18 @@
-//! `forwarders.influxdb`: what an operator writes, and whether it goes together.
+//! `forwarders.influxdb`: its keys, and the checks across them.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use hyper::Uri;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::api::Api;
-use crate::config::{DeliveryConfig, Misfit};
-use crate::http::{HttpUrl, TlsConfig};
+use super::write::WriteApi;
+use crate::config::{DeliveryConfig, InvalidKey};
+use crate::http::{HttpUrl, TlsConfig, Url, authorization};
 use crate::select::SelectConfig;
 use basics::text::Secret;
 use basics::units::{ByteSize, between};
 
 /// Least of `max_bytes`: most lines are shorter.
 const BYTES_MIN: ByteSize = ByteSize::from_bytes(1 << 10);
-/// Most of `max_bytes`: no server takes more by default.
+/// Most of `max_bytes`: no server accepts more by default.
 const BYTES_MAX: ByteSize = ByteSize::from_mib(64);
 /// Most of `max_lines`.
 const LINES_MAX: usize = 1_000_000;
@@ -24,37 +21,39 @@ const LINES_MAX: usize = 1_000_000;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InfluxdbConfig {
-    /// What ledger and log call it; two destinations need two names. Defaults to `influxdb`.
+    /// The destination's name in the ledger and the log, unique among all destinations. Defaults to
+    /// `influxdb`.
     #[serde(default)]
     pub name: Option<String>,
-    /// Where the server is: `http://` or `https://`, host and port, and the path of a proxy before
-    /// it, if there is one. Required.
+    /// The server's address: `http://` or `https://`, host and port, and the path of a proxy in front
+    /// of it, if there is one. Required.
     pub url: HttpUrl,
-    /// Which of its HTTP APIs to use: `1`, `2` or `3`. Defaults to `1`.
+    /// The server's HTTP API: `1`, `2` or `3`. Defaults to `1`.
     #[serde(default)]
-    pub version: Version,
-    /// Versions 1 and 3: the database to write into. Version 3 makes one that is missing, version 1
+    pub version: InfluxdbVersion,
+    /// Versions 1 and 3: the database to write into. Version 3 creates a missing one, version 1
     /// does not. Required there.
     #[serde(default)]
     pub database: Option<String>,
     /// Version 1: the retention policy to write into. Defaults to the database's own default.
     #[serde(default)]
     pub retention_policy: Option<String>,
-    /// Version 1: who writes; it needs `password`. Defaults to nobody, for a server that asks for
-    /// no password.
+    /// Version 1: the user that writes; it needs `password`. Defaults to none, for a server that asks
+    /// for no password.
     #[serde(default)]
     pub username: Option<String>,
     /// Version 1: that user's password.
     #[serde(default)]
     pub password: Option<Secret>,
-    /// Version 2: the organisation, by name or id. Defaults to none, for servers that know no
+    /// Version 2: the organisation, by name or id. Defaults to none, for servers without
     /// organisations, such as VictoriaMetrics.
     #[serde(default)]
     pub org: Option<String>,
     /// Version 2: the bucket to write into, by name or id. Required there.
     #[serde(default)]
     pub bucket: Option<String>,
-    /// Versions 2 and 3: a token that may write. Defaults to none, for a server that asks for none.
+    /// Versions 2 and 3: a token with permission to write. Defaults to none, for a server that asks
+    /// for none.
     #[serde(default)]
     pub token: Option<Secret>,
     /// Compress requests: a tenth of the traffic at the cost of some 10 ms of computing for 10,000
@@ -66,26 +65,26 @@ pub struct InfluxdbConfig {
     #[serde(default = "default_max_lines", deserialize_with = "max_lines")]
     pub max_lines: usize,
     /// Most bytes of a request before compression; a longer line is dropped and counted as
-    /// `too_large`. Keep it below what the server and proxies before it take. 1KiB to 64MiB.
+    /// `too_large`. Keep it below the limits of the server and of proxies in front of it. 1KiB to 64MiB.
     /// Defaults to `1MiB`.
     #[serde(default = "default_max_bytes", deserialize_with = "max_bytes")]
     pub max_bytes: ByteSize,
-    /// How an `https://` server proves who it is.
+    /// The trusted certificates of an `https://` server.
     #[serde(default)]
     pub tls: TlsConfig,
-    /// Which series are sent.
+    /// The series that are sent.
     #[serde(default)]
     pub select: SelectConfig,
-    /// How hard it is tried. `timeout` bounds each request; a window may take several.
+    /// Time limit, retries and queue. `timeout` bounds each request; a window may take several.
     #[serde(default)]
     pub delivery: DeliveryConfig,
 }
 
-/// Which HTTP API a server is spoken to with.
+/// The HTTP API of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum Version {
-    /// `/write` with a database and, perhaps, a user: InfluxDB 1, and most servers that can be
-    /// written to as if they were InfluxDB.
+pub enum InfluxdbVersion {
+    /// `/write` with a database and, perhaps, a user: InfluxDB 1, and most servers with an endpoint
+    /// for InfluxDB clients.
     #[default]
     #[serde(rename = "1")]
     One,
@@ -97,7 +96,7 @@ pub enum Version {
     Three,
 }
 
-impl Version {
+impl InfluxdbVersion {
     fn number(self) -> u8 {
         match self {
             Self::One => 1,
@@ -108,41 +107,41 @@ impl Version {
 }
 
 impl InfluxdbConfig {
-    /// What requests look like.
+    /// Addresses and credentials of requests.
     ///
     /// # Errors
-    /// At a key that does not go with the others, or without one if one is missing.
-    pub(crate) fn api(&self) -> Result<Api, Misfit> {
+    /// At a key that conflicts with others, or without a key if one is missing.
+    pub(crate) fn api(&self) -> Result<WriteApi, InvalidKey> {
         self.refuse_keys_of_other_versions()?;
         self.refuse_useless_keys()?;
         let authorization = self.authorization()?;
         let [in_seconds, in_millis] = match self.version {
-            Version::One | Version::Two => ["s", "ms"],
-            Version::Three => ["second", "millisecond"],
+            InfluxdbVersion::One | InfluxdbVersion::Two => ["s", "ms"],
+            InfluxdbVersion::Three => ["second", "millisecond"],
         };
-        Ok(Api {
-            in_seconds: self.uri(in_seconds)?,
-            in_millis: self.uri(in_millis)?,
+        Ok(WriteApi {
+            in_seconds: self.address(in_seconds)?,
+            in_millis: self.address(in_millis)?,
             authorization,
         })
     }
 
-    /// Where lines go whose timestamps have this precision.
-    fn uri(&self, precision: &str) -> Result<Uri, Misfit> {
+    /// The address for lines with timestamps of this precision.
+    fn address(&self, precision: &str) -> Result<Url, InvalidKey> {
         let database = given(self.database.as_ref());
         let policy = given(self.retention_policy.as_ref());
         let (org, bucket) = (given(self.org.as_ref()), given(self.bucket.as_ref()));
         let precision = Some(precision);
         let (path, parameters) = match self.version {
-            Version::One => {
+            InfluxdbVersion::One => {
                 let database = self.required("database", database)?;
                 ("/write", [("db", database), ("rp", policy), ("precision", precision)])
             }
-            Version::Two => {
+            InfluxdbVersion::Two => {
                 let bucket = self.required("bucket", bucket)?;
                 ("/api/v2/write", [("org", org), ("bucket", bucket), ("precision", precision)])
             }
-            Version::Three => {
+            InfluxdbVersion::Three => {
                 let database = self.required("database", database)?;
                 let partial = ("accept_partial", Some("true"));
                 ("/api/v3/write_lp", [("db", database), ("precision", precision), partial])
@@ -150,45 +149,48 @@ impl InfluxdbConfig {
         };
         let parameters: Vec<(&str, &str)> =
             parameters.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-        self.url.below(path, &parameters).map_err(|reason| Misfit::at("url", reason))
+        self.url.below(path, &parameters).map_err(|reason| InvalidKey::at("url", reason))
     }
 
-    /// A value that has to be there.
-    fn required<'a>(&self, key: &str, value: Option<&'a str>) -> Result<Option<&'a str>, Misfit> {
+    /// A value that this version requires.
+    fn required<'a>(
+        &self,
+        key: &str,
+        value: Option<&'a str>,
+    ) -> Result<Option<&'a str>, InvalidKey> {
         let number = self.version.number();
         let words = || format!("`{key}` is missing: version {number} writes into one");
-        value.map(Some).ok_or_else(|| Misfit::missing(words()))
+        value.map(Some).ok_or_else(|| InvalidKey::missing(words()))
     }
 
     /// The header `Authorization`.
-    fn authorization(&self) -> Result<Option<Secret>, Misfit> {
+    fn authorization(&self) -> Result<Option<Secret>, InvalidKey> {
         let token = self.token.as_ref().map(Secret::reveal).filter(|token| !token.is_empty());
         let password = self.password.as_ref().map(Secret::reveal);
         Ok(match (self.version, token, given(self.username.as_ref()), password) {
-            (Version::One, _, Some(user), Some(password)) => {
+            (InfluxdbVersion::One, _, Some(user), Some(password)) => {
                 if user.contains(':') {
-                    return Err(Misfit::at("username", "must hold no `:`".to_owned()));
+                    return Err(InvalidKey::at("username", "must hold no `:`".to_owned()));
                 }
-                let both = BASE64_STANDARD.encode(format!("{user}:{password}"));
-                Some(Secret::new(format!("Basic {both}")))
+                Some(authorization::basic(user, password))
             }
-            (Version::One, _, Some(_), None) => {
+            (InfluxdbVersion::One, _, Some(_), None) => {
                 let reason = "needs a `password` beside it, which may be empty";
-                return Err(Misfit::at("username", reason.to_owned()));
+                return Err(InvalidKey::at("username", reason.to_owned()));
             }
-            (Version::One, _, None, Some(password)) if !password.is_empty() => {
+            (InfluxdbVersion::One, _, None, Some(password)) if !password.is_empty() => {
                 let reason = "needs a `username` beside it";
-                return Err(Misfit::at("password", reason.to_owned()));
+                return Err(InvalidKey::at("password", reason.to_owned()));
             }
-            (Version::Two, Some(token), ..) => Some(Secret::new(format!("Token {token}"))),
-            (Version::Three, Some(token), ..) => Some(Secret::new(format!("Bearer {token}"))),
+            (InfluxdbVersion::Two, Some(token), ..) => Some(Secret::new(format!("Token {token}"))),
+            (InfluxdbVersion::Three, Some(token), ..) => Some(authorization::bearer(token)),
             _ => None,
         })
     }
 
-    fn refuse_keys_of_other_versions(&self) -> Result<(), Misfit> {
-        use Version::{One, Three, Two};
-        let keys: [(&'static str, bool, &[Version], &str); 7] = [
+    fn refuse_keys_of_other_versions(&self) -> Result<(), InvalidKey> {
+        use InfluxdbVersion::{One, Three, Two};
+        let keys: [(&'static str, bool, &[InfluxdbVersion], &str); 7] = [
             ("database", self.database.is_some(), &[One, Three], "writes into a `bucket`"),
             ("retention_policy", self.retention_policy.is_some(), &[One], "has no such thing"),
             ("username", self.username.is_some(), &[One], "asks for a `token`"),
@@ -206,26 +208,26 @@ impl InfluxdbConfig {
                     "belongs to version {numbers}, and this is version {number}, which {instead}: \
                      change `version`, or leave it out"
                 );
-                return Err(Misfit::at(key, reason));
+                return Err(InvalidKey::at(key, reason));
             }
         }
         Ok(())
     }
 
-    fn refuse_useless_keys(&self) -> Result<(), Misfit> {
+    fn refuse_useless_keys(&self) -> Result<(), InvalidKey> {
         if self.url.has_query() {
             let reason = "must end before the `?`: database and precision are added to it";
-            return Err(Misfit::at("url", reason.to_owned()));
+            return Err(InvalidKey::at("url", reason.to_owned()));
         }
         if !self.url.is_https() && self.tls != TlsConfig::default() {
             let reason = "is for an https:// url, and this one is http://";
-            return Err(Misfit::at("tls", reason.to_owned()));
+            return Err(InvalidKey::at("tls", reason.to_owned()));
         }
         Ok(())
     }
 }
 
-/// A text that is there and not empty, as `${VAR:-}` may leave it.
+/// A text that is not empty, as `${VAR:-}` may leave it.
 fn given(text: Option<&String>) -> Option<&str> {
     text.map(String::as_str).filter(|text| !text.is_empty())
 }
@@ -264,8 +266,8 @@ mod tests {
         (api.in_seconds.to_string(), authorization)
     }
 
-    fn misfit(members: &str) -> (Option<&'static str>, String) {
-        let Misfit { key, reason } = config(members).api().unwrap_err();
+    fn invalid_key(members: &str) -> (Option<&'static str>, String) {
+        let InvalidKey { key, reason } = config(members).api().unwrap_err();
         (key, reason)
     }
 
@@ -340,7 +342,7 @@ mod tests {
             (r#""version": "2""#, None, "`bucket` is missing"),
             (r#""version": "3", "database": """#, None, "`database` is missing"),
         ] {
-            let (at, reason) = misfit(members);
+            let (at, reason) = invalid_key(members);
             assert_eq!(at, key, "{members}");
             assert!(reason.contains(words), "{members}: {reason}");
         }
@@ -367,6 +369,6 @@ mod tests {
         assert!(!shown.contains("canary"), "{shown}");
         let api = self::config(r#""database": "m", "username": "u", "password": "canary""#);
         let shown = format!("{:?}", api.api().unwrap());
-        assert!(!shown.contains(&BASE64_STANDARD.encode("u:canary")), "{shown}");
+        assert!(!shown.contains("dTpjYW5hcnk="), "{shown}");
     }
 }

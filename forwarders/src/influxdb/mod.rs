@@ -1,37 +1,36 @@
-//! InfluxDB: line protocol over HTTP, a line a point.
+//! InfluxDB: line protocol over HTTP, one line per point.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! At least once: a point counts as delivered when the server has acknowledged the request that it
-//! was in. A repeat does no harm, because a point of the same series and time replaces the first.
-//! What the server will never take is dropped and counted, with the server's own words, and what
-//! was beside it in the request arrives. What is wrong with the configuration, here or there, costs
-//! no data: it is kept and tried again at long intervals.
+//! At least once: a point counts as delivered when the server has acknowledged its request. A repeat
+//! does no harm, because a point of the same series and time replaces the first. Points that the
+//! server will never accept are dropped and counted, with the server's own words, and the other
+//! points of their request arrive. A wrong configuration, here or on the server, costs no data: the
+//! points are kept and sent again at long intervals.
 //!
-//! # What happens to a window
+//! # The path of a window
 //!
-//! `encode` makes a payload of each line. `send` groups consecutive ones into requests, up to
-//! `max_lines` and `max_bytes`, and settles them by what `outcome` reads out of the reply. `search`
-//! finds the part of a request that a server refuses without saying which line is to blame.
+//! `encode` makes one payload of each line. [`HttpSender`] groups consecutive ones into requests, up
+//! to `max_lines` and `max_bytes`; `write` builds a request, and `outcome` reads the meaning of a
+//! reply for each line.
 
-mod api;
 mod config;
 mod outcome;
-mod search;
-mod send;
+mod section;
 #[cfg(test)]
 mod tests;
+mod timestamp;
+mod write;
 
 use async_trait::async_trait;
-use hyper::Uri;
-use hyper::body::Bytes;
 
-pub use config::{InfluxdbConfig, Version};
+pub use config::{InfluxdbConfig, InfluxdbVersion};
 
-use self::api::Precision;
+use self::timestamp::Precision;
+use self::write::{LineProtocol, WriteApi};
 use crate::format::influx;
 use crate::forwarder::{Forwarder, SendError};
-use crate::http::{HttpClient, HttpSettings, Verdict};
+use crate::http::{HttpClient, HttpSender, HttpSettings, RequestLimits, StatusClass};
 use crate::payload::Batch;
 use crate::stats::reason;
 use model::Snapshot;
@@ -40,60 +39,49 @@ use model::Snapshot;
 /// its complaint.
 const KEY_BYTES_MAX: usize = 65_535;
 
+/// Most requests of one search for a line that the server refuses without naming it: each halves the
+/// number of lines that are dropped in the end, and a window of some MiB should not be sent more often.
+const BISECTIONS_MAX: usize = 7;
+
 /// Writes each point as a line to an InfluxDB server.
 #[derive(Debug)]
 pub struct InfluxDb {
-    name: String,
-    client: HttpClient,
-    in_seconds: Uri,
-    in_millis: Uri,
-    /// Of the window that is being sent.
-    precision: Precision,
-    gzip: bool,
-    max_lines: usize,
+    sender: HttpSender,
+    protocol: LineProtocol,
     /// Most bytes of a line, as configured.
     max_bytes: usize,
-    /// Most bytes of a request: less than `max_bytes` once the server has refused that much.
-    request_bytes: usize,
 }
 
 impl InfluxDb {
     /// A destination that connects with its first window.
     ///
     /// # Errors
-    /// When the settings do not go together, or a certificate cannot be used. A server that is away
-    /// is no error.
+    /// When settings conflict, or a certificate cannot be used. A server that is down is not an
+    /// error.
     pub fn new(config: &InfluxdbConfig) -> Result<Self, String> {
         let api = config.api().map_err(|misfit| misfit.to_string())?;
-        let name = config.name.clone().unwrap_or_else(|| "influxdb".to_owned());
+        let WriteApi { in_seconds, in_millis, authorization } = api;
         let client = HttpClient::new(HttpSettings {
-            name: &name,
+            name: config.name.as_deref().unwrap_or("influxdb"),
             url: &config.url,
             tls: &config.tls,
-            authorization: api.authorization,
+            authorization,
             timeout: config.delivery.timeout.get(),
         })
         .map_err(|error| error.to_string())?;
         let max_bytes = usize::try_from(config.max_bytes.get()).unwrap_or(usize::MAX);
-        Ok(Self {
-            name,
-            client,
-            in_seconds: api.in_seconds,
-            in_millis: api.in_millis,
-            precision: Precision::Seconds,
-            gzip: config.gzip,
-            max_lines: config.max_lines,
-            max_bytes,
-            request_bytes: max_bytes,
-        })
+        let limits =
+            RequestLimits { units: config.max_lines, bytes: max_bytes, bisections: BISECTIONS_MAX };
+        let (precision, gzip) = (Precision::Seconds, config.gzip);
+        let protocol = LineProtocol { in_seconds, in_millis, precision, gzip };
+        Ok(Self { sender: HttpSender::new(client, limits), protocol, max_bytes })
     }
 }
 
 #[async_trait]
 impl Forwarder for InfluxDb {
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
-        let (precision, timestamp) = api::timestamp(snapshot.window);
-        self.precision = precision;
+        let timestamp = self.protocol.start_window(snapshot.window);
         for (id, point) in snapshot.points.iter().enumerate() {
             let (mut key_bytes, mut line_bytes) = (0, 0);
             let line = |out: &mut Vec<u8>| {
@@ -122,29 +110,29 @@ impl Forwarder for InfluxDb {
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
-        self.deliver(batch).await
+        self.sender.deliver(batch, &self.protocol).await
     }
 
     fn wants_old_data(&self) -> bool {
         true
     }
 
-    /// Writes nothing: a request without lines gets as far as the check of credentials, database
-    /// and retention policy.
+    /// Writes nothing: the server checks credentials, database and retention policy of a request
+    /// without lines before it refuses it.
     async fn probe(&mut self) -> Result<(), SendError> {
-        let reply = self.client.post(&self.in_seconds, &api::headers(false), Bytes::new()).await?;
-        match reply.verdict() {
-            Verdict::Done => Ok(()),
-            Verdict::Content if is_about_emptiness(&reply.reason()) => Ok(()),
-            Verdict::Transient if outcome::is_about_the_policy(&reply.reason()) => {
-                Err(reply.into_error(Verdict::Operator, 0.0))
+        let reply = self.sender.post(self.protocol.probe()).await?;
+        match reply.class() {
+            StatusClass::Success => Ok(()),
+            StatusClass::InvalidData if is_about_emptiness(&reply.reason()) => Ok(()),
+            StatusClass::Transient if outcome::is_about_the_policy(&reply.reason()) => {
+                Err(reply.into_error(StatusClass::Operator, 0.0))
             }
-            verdict => Err(reply.into_error(verdict, 0.0)),
+            class => Err(reply.into_error(class, 0.0)),
         }
     }
 }
 
-/// Whether a server complains of nothing but the missing lines. Versions 2 and 3 do.
+/// Whether a server refuses a request only for its missing lines, as versions 2 and 3 do.
 fn is_about_emptiness(reason: &str) -> bool {
     reason.contains("requires points") || reason.contains("empty")
 }

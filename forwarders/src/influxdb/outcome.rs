@@ -1,76 +1,47 @@
-//! What a reply to a write means for each of its lines.
+//! The meaning of a reply to a write for each of its lines.
 
-use hyper::StatusCode;
 use serde::Deserialize;
 
-use crate::http::{Reply, Verdict};
+use crate::http::{HttpReply, RequestOutcome, StatusClass, StatusCode};
 
-/// With this InfluxDB 1 complains of a line, followed by the line.
+/// InfluxDB 1 complains of a line with this text, followed by the line.
 const UNPARSED: &str = "unable to parse '";
 
-/// What became of the lines of a request.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The server has them.
-    Stored,
-    /// The server has them but for some that it will never take, of which it names the places of
-    /// some or all.
-    Partial {
-        /// How many it refused, at least 1.
-        refused: usize,
-        /// Those that it names, in order.
-        named: Vec<usize>,
-    },
-    /// The server refused the lines at these places, and may have refused the others because of
-    /// them.
-    Named(Vec<usize>),
-    /// The server refused all of them because of some that it does not name.
-    Suspect,
-    /// They are too many for one request.
-    TooLarge,
-    /// Nothing is known about the lines: they are kept.
-    Kept(Verdict),
-}
-
-impl Outcome {
-    /// Judges a reply to a request with these lines.
-    pub(super) fn of(reply: &Reply, lines: &[&[u8]]) -> Self {
-        let reason = reply.reason();
-        match reply.verdict() {
-            Verdict::Done => Self::Stored,
-            Verdict::TooLarge => Self::TooLarge,
-            Verdict::Content => of_content(reply, &reason, lines),
-            Verdict::Transient if is_about_the_policy(&reason) => Self::Kept(Verdict::Operator),
-            // InfluxDB 3 says this with a status of its own failures.
-            Verdict::Transient
-                if reply.status == StatusCode::INTERNAL_SERVER_ERROR
-                    && reason.contains("max request size") =>
-            {
-                Self::TooLarge
-            }
-            verdict => Self::Kept(verdict),
+/// The meaning of a reply to a request with these lines.
+pub(super) fn of(reply: &HttpReply, lines: &[&[u8]]) -> RequestOutcome {
+    let reason = reply.reason();
+    match reply.class() {
+        StatusClass::InvalidData => of_content(reply, &reason, lines),
+        StatusClass::Transient if is_about_the_policy(&reason) => RequestOutcome::Operator,
+        // InfluxDB 3 refuses the size of a request with the status of a failure of the server.
+        StatusClass::Transient
+            if reply.status == StatusCode::INTERNAL_SERVER_ERROR
+                && reason.contains("max request size") =>
+        {
+            RequestOutcome::TooLarge
         }
+        class => class.into(),
     }
 }
 
-/// Whether a retention policy is missing, which InfluxDB 1 says with a status that looks as if it
-/// passed by itself.
+/// Whether a retention policy is missing, which InfluxDB 1 reports with the status of a failure that
+/// passes by itself.
 pub(super) fn is_about_the_policy(reason: &str) -> bool {
     reason.contains("retention policy not found")
 }
 
-fn of_content(reply: &Reply, reason: &str, lines: &[&[u8]]) -> Outcome {
+fn of_content(reply: &HttpReply, reason: &str, lines: &[&[u8]]) -> RequestOutcome {
     if is_about_the_request(reply, reason) {
-        return Outcome::Kept(Verdict::Operator);
+        return RequestOutcome::Operator;
     }
     let is_partial = reason.contains("partial write");
     let mut named = named_by_number(&reply.body, lines.len());
     if !named.is_empty() {
         // A list that was cut may name more than is seen of it.
         return if is_partial && names_all(&reply.body) {
-            Outcome::Partial { refused: named.len(), named }
+            RequestOutcome::Partial { refused: named.len(), named }
         } else {
-            Outcome::Named(named)
+            RequestOutcome::Named(named)
         };
     }
     named = named_by_text(reason, lines);
@@ -79,22 +50,22 @@ fn of_content(reply: &Reply, reason: &str, lines: &[&[u8]]) -> Outcome {
             named = named_by_conflict(reason, lines);
         }
         let refused = dropped(reason).unwrap_or(0).max(named.len()).clamp(1, lines.len().max(1));
-        Outcome::Partial { refused, named }
+        RequestOutcome::Partial { refused, named }
     } else if named.is_empty() {
-        Outcome::Suspect
+        RequestOutcome::Unnamed
     } else {
-        Outcome::Named(named)
+        RequestOutcome::Named(named)
     }
 }
 
-/// Whether it is not the lines that are wrong: something that is no database answers with a page,
-/// and a server with TLS says what it thinks of a request without.
-fn is_about_the_request(reply: &Reply, reason: &str) -> bool {
+/// Whether the request and not the lines are at fault: a server that is not a database answers with a
+/// page for browsers, and a server with TLS refuses a request without.
+fn is_about_the_request(reply: &HttpReply, reason: &str) -> bool {
     let is_page = reason.is_empty() && reply.body.trim_ascii_start().starts_with(b"<");
     is_page || reason.contains("HTTP request to an HTTPS server")
 }
 
-/// `{"error": …, "data": …}` of InfluxDB 3: all lines that were refused, or the first one.
+/// `{"error": …, "data": …}` of InfluxDB 3: all refused lines, or the first one.
 #[derive(Deserialize)]
 struct LineErrors {
     data: OneOrAll,
@@ -107,13 +78,13 @@ enum OneOrAll {
     One(LineError),
 }
 
-/// A line that was refused, counted from 1.
+/// A refused line, counted from 1.
 #[derive(Deserialize)]
 struct LineError {
     line_number: usize,
 }
 
-/// `{"code": …, "line": …, "message": …}` of InfluxDB Cloud: the first line that was refused.
+/// `{"code": …, "line": …, "message": …}` of InfluxDB Cloud: the first refused line.
 #[derive(Deserialize)]
 struct FirstLine {
     line: usize,
@@ -128,7 +99,7 @@ fn named_by_number(body: &[u8], lines: usize) -> Vec<usize> {
         Ok(LineErrors { data: OneOrAll::One(error) }) => vec![error.line_number],
         Err(_) => match serde_json::from_slice(body) {
             Ok(FirstLine { line }) => vec![line],
-            Err(_) => numbers_in_what_is_left(body),
+            Err(_) => numbers_in_cut_list(body),
         },
     };
     let mut places: Vec<usize> =
@@ -140,7 +111,7 @@ fn named_by_number(body: &[u8], lines: usize) -> Vec<usize> {
 }
 
 /// The numbers in a list of line errors that was cut.
-fn numbers_in_what_is_left(body: &[u8]) -> Vec<usize> {
+fn numbers_in_cut_list(body: &[u8]) -> Vec<usize> {
     let text = String::from_utf8_lossy(body);
     let Some((_, mut list)) = text.split_once("\"data\":[") else { return Vec::new() };
     let mut numbers = Vec::new();
@@ -173,8 +144,8 @@ fn named_by_text(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
     places
 }
 
-/// The lines of the measurement that InfluxDB 1 says has a field of another type, if these are as many
-/// as it says it dropped: else it is not known which of them it means.
+/// The lines of the measurement that has a field of another type in InfluxDB 1, if there are as many
+/// as the reason says were dropped. If not, it is not known which of them the reason means.
 fn named_by_conflict(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
     let is_of = |line: &[u8]| {
         let name = String::from_utf8_lossy(measurement(line)).replace('\\', "");
@@ -185,7 +156,7 @@ fn named_by_conflict(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
     if dropped(reason) == Some(places.len()) { places } else { Vec::new() }
 }
 
-/// What stands before the tags, as it is escaped.
+/// The escaped measurement before the tags.
 fn measurement(line: &[u8]) -> &[u8] {
     let mut escaped = false;
     let end = line.iter().position(|byte| {
@@ -210,21 +181,21 @@ mod tests {
     const LINES: [&[u8]; 4] =
         [b"cpu,h=a v=1 1\n", b"cpu,h=b v=2 1\n", b"bad 'line' here\n", b"cpu,h=c v=3 1\n"];
 
-    fn outcome(status: u16, body: &str) -> Outcome {
-        let mut reply = Reply::of(StatusCode::from_u16(status).unwrap());
+    fn outcome(status: u16, body: &str) -> RequestOutcome {
+        let mut reply = HttpReply::of(StatusCode::from_u16(status).unwrap());
         reply.body = body.into();
-        Outcome::of(&reply, &LINES)
+        of(&reply, &LINES)
     }
 
-    fn partial(refused: usize, named: &[usize]) -> Outcome {
-        Outcome::Partial { refused, named: named.to_vec() }
+    fn partial(refused: usize, named: &[usize]) -> RequestOutcome {
+        RequestOutcome::Partial { refused, named: named.to_vec() }
     }
 
     #[test]
     fn replies_of_influxdb_1_are_understood() {
-        let operator = Outcome::Kept(Verdict::Operator);
+        let operator = RequestOutcome::Operator;
         for (status, body, expected) in [
-            (204, "", Outcome::Stored),
+            (204, "", RequestOutcome::Delivered),
             (
                 400,
                 r#"{"error":"partial write: field type conflict: input field \"v\" on measurement \"cpu\" is type string, already exists as type float dropped=1"}"#,
@@ -254,19 +225,15 @@ mod tests {
             (
                 400,
                 r#"{"error":"unable to parse 'cpu,h=b v=2 1': invalid\nunable to parse 'cpu,h=c v=3 1': invalid"}"#,
-                Outcome::Named(vec![1, 3]),
+                RequestOutcome::Named(vec![1, 3]),
             ),
-            (400, r#"{"error":"time outside range"}"#, Outcome::Suspect),
+            (400, r#"{"error":"time outside range"}"#, RequestOutcome::Unnamed),
             (401, r#"{"error":"authorization failed"}"#, operator),
-            (404, r#"{"error":"database not found: \"nope\""}"#, Outcome::Kept(Verdict::Operator)),
-            (413, r#"{"error":"Request Entity Too Large"}"#, Outcome::TooLarge),
-            (
-                500,
-                r#"{"error":"retention policy not found: zz"}"#,
-                Outcome::Kept(Verdict::Operator),
-            ),
-            (500, r#"{"error":"timeout"}"#, Outcome::Kept(Verdict::Transient)),
-            (503, "", Outcome::Kept(Verdict::Transient)),
+            (404, r#"{"error":"database not found: \"nope\""}"#, RequestOutcome::Operator),
+            (413, r#"{"error":"Request Entity Too Large"}"#, RequestOutcome::TooLarge),
+            (500, r#"{"error":"retention policy not found: zz"}"#, RequestOutcome::Operator),
+            (500, r#"{"error":"timeout"}"#, RequestOutcome::Transient),
+            (503, "", RequestOutcome::Transient),
         ] {
             assert_eq!(outcome(status, body), expected, "{status} {body}");
         }
@@ -283,24 +250,24 @@ mod tests {
             (
                 400,
                 r#"{"code":"invalid","message":"unable to parse 'bad 'line' here': missing fields"}"#,
-                Outcome::Named(vec![2]),
+                RequestOutcome::Named(vec![2]),
             ),
             (
                 400,
                 r#"{"code":"invalid","line":2,"message":"line 2: schema conflict"}"#,
-                Outcome::Named(vec![1]),
+                RequestOutcome::Named(vec![1]),
             ),
             (
                 404,
                 r#"{"code":"not found","message":"bucket \"b\" not found"}"#,
-                Outcome::Kept(Verdict::Operator),
+                RequestOutcome::Operator,
             ),
             (
                 401,
                 r#"{"code":"unauthorized","message":"unauthorized access"}"#,
-                Outcome::Kept(Verdict::Operator),
+                RequestOutcome::Operator,
             ),
-            (429, "", Outcome::Kept(Verdict::Transient)),
+            (429, "", RequestOutcome::Transient),
         ] {
             assert_eq!(outcome(status, body), expected, "{status} {body}");
         }
@@ -322,10 +289,10 @@ mod tests {
         assert_eq!(outcome(422, &some), partial(2, &[0, 2]));
         let one =
             format!(r#"{{"error":"parsing failed for write_lp endpoint","data":{}}}"#, error(2));
-        assert_eq!(outcome(400, &one), Outcome::Named(vec![1]));
+        assert_eq!(outcome(400, &one), RequestOutcome::Named(vec![1]));
         // A list that was cut names some of the lines, and says nothing about the others.
         let cut = &some[..some.len() - 20];
-        assert_eq!(outcome(400, cut), Outcome::Named(vec![2]));
+        assert_eq!(outcome(400, cut), RequestOutcome::Named(vec![2]));
         // Numbers that cannot be are not believed.
         let wrong = some.replace(":3,", ":0,").replace(":1,", ":77,");
         assert_eq!(outcome(400, &wrong), partial(1, &[]));
@@ -334,17 +301,20 @@ mod tests {
                 422,
                 r#"{"error":"Update to schema would exceed number of columns","data":null}"#
             ),
-            Outcome::Suspect
+            RequestOutcome::Unnamed
         );
-        assert_eq!(outcome(500, "max request size (10485760 bytes) exceeded"), Outcome::TooLarge);
+        assert_eq!(
+            outcome(500, "max request size (10485760 bytes) exceeded"),
+            RequestOutcome::TooLarge
+        );
     }
 
     #[test]
     fn a_reply_that_is_not_about_the_lines_costs_none_of_them() {
         let page = "<html>\n<h1>400 The plain HTTP request was sent to HTTPS port</h1></html>";
         for body in [page, "Client sent an HTTP request to an HTTPS server.\n"] {
-            assert_eq!(outcome(400, body), Outcome::Kept(Verdict::Operator), "{body}");
+            assert_eq!(outcome(400, body), RequestOutcome::Operator, "{body}");
         }
-        assert_eq!(outcome(400, ""), Outcome::Suspect);
+        assert_eq!(outcome(400, ""), RequestOutcome::Unnamed);
     }
 }

@@ -1,4 +1,4 @@
-//! The forwarder against a scripted server, for every reply that one may give.
+//! The forwarder against a scripted server, for every kind of reply.
 
 mod real;
 
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::forwarder::ErrorClass;
-use crate::http::scripted::{Answer, Asked, ScriptedServer};
+use crate::http::scripted::{RecordedRequest, ScriptedAnswer, ScriptedServer};
 use crate::payload::Settled;
 use model::testing::{insert, point, snapshot_of, snapshot_of_counters};
 use model::{DistinctSet, MetricKind, Point, Sum, Timer, Value};
@@ -39,7 +39,7 @@ async fn deliver(
     (sent, batch.take_settled())
 }
 
-fn lines_of(asked: &Asked) -> Vec<String> {
+fn lines_of(asked: &RecordedRequest) -> Vec<String> {
     String::from_utf8(asked.body.clone()).unwrap().lines().map(str::to_owned).collect()
 }
 
@@ -72,7 +72,7 @@ fn all_kinds() -> Snapshot {
 
 #[tokio::test]
 async fn every_kind_is_written_as_the_golden_file_has_it() {
-    let server = ScriptedServer::start(|_, _| Answer::status(204, ""));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
     let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &all_kinds()).await;
     sent.unwrap();
     assert_eq!(settled.delivered, 6);
@@ -87,9 +87,9 @@ async fn every_kind_is_written_as_the_golden_file_has_it() {
 
 #[tokio::test]
 async fn a_compressed_request_holds_the_same() {
-    let server = ScriptedServer::start(|_, _| Answer::status(204, ""));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
     let mut forwarder = influxdb_at(&server, "");
-    forwarder.gzip = true;
+    forwarder.protocol.gzip = true;
     let (sent, settled) = deliver(&mut forwarder, &all_kinds()).await;
     sent.unwrap();
     assert_eq!(settled.delivered, 6);
@@ -102,20 +102,20 @@ async fn a_compressed_request_holds_the_same() {
 
 #[tokio::test]
 async fn an_empty_window_costs_no_request() {
-    let server = ScriptedServer::start(|_, _| Answer::status(204, ""));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
     deliver(&mut influxdb_at(&server, ""), &snapshot_of(vec![])).await.0.unwrap();
     assert!(server.asked().is_empty());
 }
 
 #[tokio::test]
 async fn a_window_goes_in_requests_of_at_most_so_many_lines_and_bytes() {
-    let server = ScriptedServer::start(|_, _| Answer::status(204, ""));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
     let mut by_lines = influxdb_at(&server, r#", "max_lines": 400"#);
     assert_eq!(deliver(&mut by_lines, &snapshot_of_counters(1_000)).await.1.delivered, 1_000);
     let sizes: Vec<usize> = server.asked().iter().map(|asked| lines_of(asked).len()).collect();
     assert_eq!(sizes, [400, 400, 200]);
 
-    let server = ScriptedServer::start(|_, _| Answer::status(204, ""));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
     let mut by_bytes = influxdb_at(&server, r#", "max_bytes": "4KiB""#);
     assert_eq!(deliver(&mut by_bytes, &snapshot_of_counters(1_000)).await.1.delivered, 1_000);
     let asked = server.asked();
@@ -137,10 +137,10 @@ async fn a_line_that_the_server_names_is_dropped_alone() {
             .map(|line| format!("unable to parse '{line}': bad"))
             .collect();
         if bad.is_empty() {
-            return Answer::status(204, "");
+            return ScriptedAnswer::status(204, "");
         }
         let body = serde_json::json!({"code": "invalid", "message": bad.join("\n")});
-        Answer::status(400, &body.to_string())
+        ScriptedAnswer::status(400, &body.to_string())
     });
     let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot_of_counters(500)).await;
     sent.unwrap();
@@ -153,7 +153,7 @@ async fn a_line_that_the_server_names_is_dropped_alone() {
 async fn a_partial_write_is_done_and_its_losses_are_counted() {
     let server = ScriptedServer::start(|_, _| {
         let error = "partial write: field type conflict: input field \"count\" dropped=3";
-        Answer::status(400, &serde_json::json!({ "error": error }).to_string())
+        ScriptedAnswer::status(400, &serde_json::json!({ "error": error }).to_string())
     });
     let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot_of_counters(10)).await;
     sent.unwrap();
@@ -164,9 +164,14 @@ async fn a_partial_write_is_done_and_its_losses_are_counted() {
 
 #[tokio::test]
 async fn a_strict_server_is_asked_at_most_eight_times_more_and_gets_the_good_lines() {
-    let is_bad = |asked: &Asked| lines_of(asked).iter().any(|line| line.starts_with("c,n=1234 "));
+    let is_bad =
+        |asked: &RecordedRequest| lines_of(asked).iter().any(|line| line.starts_with("c,n=1234 "));
     let server = ScriptedServer::start(move |_, asked| {
-        if is_bad(asked) { Answer::status(400, "no") } else { Answer::status(204, "") }
+        if is_bad(asked) {
+            ScriptedAnswer::status(400, "no")
+        } else {
+            ScriptedAnswer::status(204, "")
+        }
     });
     let (sent, settled) =
         deliver(&mut influxdb_at(&server, ""), &snapshot_of_counters(5_000)).await;
@@ -175,7 +180,7 @@ async fn a_strict_server_is_asked_at_most_eight_times_more_and_gets_the_good_lin
     let lost = settled.refused["refused"];
     assert!((1..=40).contains(&lost), "{lost}");
     assert_eq!(settled.delivered, 5_000 - lost);
-    // Of those that it took, it took each once.
+    // It accepted each of the accepted lines once.
     let asked = server.asked();
     let taken = asked.iter().filter(|asked| !is_bad(asked)).flat_map(lines_of);
     let taken: Vec<String> = taken.collect();
@@ -188,7 +193,7 @@ async fn a_strict_server_is_asked_at_most_eight_times_more_and_gets_the_good_lin
 
 #[tokio::test]
 async fn a_server_that_refuses_everything_is_not_asked_about_every_line() {
-    let server = ScriptedServer::start(|_, _| Answer::status(400, ""));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(400, ""));
     let mut forwarder = influxdb_at(&server, r#", "max_lines": 1000"#);
     let (sent, settled) = deliver(&mut forwarder, &snapshot_of_counters(10_000)).await;
     sent.unwrap();
@@ -199,7 +204,11 @@ async fn a_server_that_refuses_everything_is_not_asked_about_every_line() {
 #[tokio::test]
 async fn requests_are_halved_until_they_pass_and_the_size_is_remembered() {
     let server = ScriptedServer::start(|_, asked| {
-        if asked.body.len() > 5_000 { Answer::status(413, "") } else { Answer::status(204, "") }
+        if asked.body.len() > 5_000 {
+            ScriptedAnswer::status(413, "")
+        } else {
+            ScriptedAnswer::status(204, "")
+        }
     });
     let mut forwarder = influxdb_at(&server, "");
     let (sent, settled) = deliver(&mut forwarder, &snapshot_of_counters(1_000)).await;
@@ -212,7 +221,7 @@ async fn requests_are_halved_until_they_pass_and_the_size_is_remembered() {
 
 #[tokio::test]
 async fn a_server_to_which_everything_is_too_large_waits_for_its_operator() {
-    let server = ScriptedServer::start(|_, _| Answer::status(413, ""));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(413, ""));
     let mut forwarder = influxdb_at(&server, "");
     for _ in 0..2 {
         let (sent, settled) = deliver(&mut forwarder, &snapshot_of_counters(10_000)).await;
@@ -225,7 +234,11 @@ async fn a_server_to_which_everything_is_too_large_waits_for_its_operator() {
 #[tokio::test]
 async fn a_line_that_is_too_large_alone_is_dropped_alone() {
     let server = ScriptedServer::start(|_, asked| {
-        if asked.body.len() > 5_000 { Answer::status(413, "") } else { Answer::status(204, "") }
+        if asked.body.len() > 5_000 {
+            ScriptedAnswer::status(413, "")
+        } else {
+            ScriptedAnswer::status(204, "")
+        }
     });
     let mut snapshot = snapshot_of_counters(100);
     let value = Value::Counter(Sum::of(1.0));
@@ -238,7 +251,7 @@ async fn a_line_that_is_too_large_alone_is_dropped_alone() {
 
 #[tokio::test]
 async fn what_no_server_would_take_is_not_even_sent() {
-    let server = ScriptedServer::start(|_, _| Answer::status(204, ""));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
     let mut snapshot = snapshot_of_counters(2);
     insert(&mut snapshot, 1, gauge(&"k".repeat(65_536), 1.0));
     insert(&mut snapshot, 3, gauge(&"l".repeat(65_535), 1.0));
@@ -256,8 +269,8 @@ async fn what_no_server_would_take_is_not_even_sent() {
 #[tokio::test]
 async fn a_window_that_was_delivered_by_half_is_not_sent_twice() {
     let server = ScriptedServer::start(|count, _| match count {
-        1 => Answer::status(503, "busy"),
-        _ => Answer::status(204, ""),
+        1 => ScriptedAnswer::status(503, "busy"),
+        _ => ScriptedAnswer::status(204, ""),
     });
     let mut forwarder = influxdb_at(&server, r#", "max_lines": 10"#);
     let mut batch = Batch::default();
@@ -297,7 +310,7 @@ async fn every_other_reply_keeps_the_data_and_says_how_to_go_on() {
         (505, "", operator),
         (400, "<html>plain HTTP request was sent to HTTPS port</html>", operator),
     ] {
-        let server = ScriptedServer::start(move |_, _| Answer::status(status, body));
+        let server = ScriptedServer::start(move |_, _| ScriptedAnswer::status(status, body));
         let mut forwarder = influxdb_at(&server, "");
         let (sent, settled) = deliver(&mut forwarder, &snapshot_of_counters(3)).await;
         let error = sent.unwrap_err();
@@ -312,7 +325,7 @@ async fn every_other_reply_keeps_the_data_and_says_how_to_go_on() {
 #[tokio::test]
 async fn the_pause_that_a_server_asks_for_is_passed_on() {
     let server = ScriptedServer::start(|_, _| {
-        Answer::Reply(503, vec![("retry-after", "2".into())], Vec::new())
+        ScriptedAnswer::Reply(503, vec![("retry-after", "2".into())], Vec::new())
     });
     let error =
         deliver(&mut influxdb_at(&server, ""), &snapshot_of_counters(1)).await.0.unwrap_err();
@@ -323,9 +336,9 @@ async fn the_pause_that_a_server_asks_for_is_passed_on() {
 #[tokio::test]
 async fn a_reply_that_never_comes_or_breaks_off_keeps_the_data() {
     for answer in [
-        Answer::Hang,
-        Answer::Bytes(Vec::new()),
-        Answer::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n1".to_vec()),
+        ScriptedAnswer::Hang,
+        ScriptedAnswer::Bytes(Vec::new()),
+        ScriptedAnswer::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n1".to_vec()),
     ] {
         let server = ScriptedServer::start(move |_, _| answer.clone());
         let mut forwarder = influxdb_at(&server, r#", "delivery": {"timeout": "300ms"}"#);
@@ -354,9 +367,9 @@ async fn a_list_of_bad_lines_that_is_too_long_to_read_costs_no_good_line() {
         let error = "partial write of line protocol occurred";
         let body = serde_json::json!({ "error": error, "data": errors });
         if errors.is_empty() {
-            Answer::status(204, "")
+            ScriptedAnswer::status(204, "")
         } else {
-            Answer::status(400, &body.to_string())
+            ScriptedAnswer::status(400, &body.to_string())
         }
     });
     let points = (0..200).map(|number| {
@@ -377,11 +390,11 @@ async fn a_request_without_lines_is_what_a_server_is_probed_with() {
         (400, r#"{"code":"invalid","message":"writing requires points"}"#),
         (400, "incoming write was empty"),
     ] {
-        let server = ScriptedServer::start(move |_, _| Answer::status(status, body));
+        let server = ScriptedServer::start(move |_, _| ScriptedAnswer::status(status, body));
         influxdb_at(&server, "").probe().await.unwrap();
         assert!(server.asked()[0].body.is_empty());
     }
-    let server = ScriptedServer::start(|_, _| Answer::status(400, "database is required"));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(400, "database is required"));
     let error = influxdb_at(&server, "").probe().await.unwrap_err();
     assert!(error.to_string().contains("database is required"), "{error}");
 }
@@ -413,10 +426,10 @@ proptest! {
     }
 }
 
-/// Prints what a window of 100,000 points costs; in a release build it is a measurement.
+/// Prints the cost of a window of 100,000 points; in a release build it is a measurement.
 #[tokio::test]
 async fn a_window_of_100000_points_goes_through() {
-    let server = ScriptedServer::start(|_, _| Answer::status(204, ""));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
     let mut forwarder = influxdb_at(&server, r#", "delivery": {"timeout": "60s"}"#);
     let snapshot = {
         let counter = |number: usize| {
@@ -441,7 +454,7 @@ async fn a_window_of_100000_points_goes_through() {
     }
     let bytes: usize = batch.pending().map(|payload| payload.bytes.len()).sum();
     for gzip in [true, false] {
-        forwarder.gzip = gzip;
+        forwarder.protocol.gzip = gzip;
         batch.clear();
         forwarder.encode(&snapshot, &mut batch);
         let start = std::time::Instant::now();

@@ -6,7 +6,7 @@ use serde::de::Deserializer;
 use super::properties::Properties;
 use crate::config::DeliveryConfig;
 use crate::select::SelectConfig;
-use basics::text::{Secret, Text};
+use basics::text::{Secret, TextVisitor};
 
 /// Longest topic name that brokers take.
 const TOPIC_BYTES_MAX: usize = 249;
@@ -157,13 +157,13 @@ impl Topic {
 
 impl<'de> Deserialize<'de> for Brokers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text::new("host:port of a broker", Self::parse))
+        deserializer.deserialize_str(TextVisitor::new("host:port of a broker", Self::parse))
     }
 }
 
 impl<'de> Deserialize<'de> for Topic {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text::new("the name of a topic", Self::parse))
+        deserializer.deserialize_str(TextVisitor::new("the name of a topic", Self::parse))
     }
 }
 

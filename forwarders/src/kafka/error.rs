@@ -5,8 +5,8 @@ use std::time::Duration;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use thiserror::Error;
 
-use super::journal::Cause;
-use super::verdict::Verdict;
+use super::broker_log::Cause;
+use super::error_class::DeliveryErrorClass;
 use crate::forwarder::SendError;
 
 /// Why the settings cannot be used.
@@ -16,15 +16,15 @@ pub struct SettingsError(pub(super) String);
 
 /// What went wrong in one `send`: the worst of it, and how often.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Trouble {
-    pub(super) verdict: Verdict,
+pub(super) struct KafkaProblem {
+    pub(super) verdict: DeliveryErrorClass,
     pub(super) code: Code,
     pub(super) records: usize,
 }
 
-impl Trouble {
+impl KafkaProblem {
     /// Adds the failure of a record to what is known.
-    pub(super) fn add(known: &mut Option<Self>, verdict: Verdict, code: Code) {
+    pub(super) fn add(known: &mut Option<Self>, verdict: DeliveryErrorClass, code: Code) {
         let records = known.map_or(0, |trouble| trouble.records) + 1;
         match known {
             Some(trouble) if trouble.verdict >= verdict => trouble.records = records,
@@ -37,7 +37,7 @@ impl Trouble {
         let Self { verdict, code, records } = self;
         let words = format!("topic `{topic}`: {code} ({records} records)");
         match verdict {
-            Verdict::Operator => SendError::operator(with_cause(words, cause)),
+            DeliveryErrorClass::Operator => SendError::operator(with_cause(words, cause)),
             _ => of_class(cause, words),
         }
     }
@@ -62,7 +62,7 @@ pub(super) fn topic(code: Code, topic: &str) -> SendError {
         Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
             SendError::operator(format!("tallyd may not write to the topic `{topic}`: {code}"))
         }
-        code if Verdict::of(code) == Verdict::Operator => {
+        code if DeliveryErrorClass::of(code) == DeliveryErrorClass::Operator => {
             SendError::operator(format!("the topic `{topic}` cannot be used: {code}"))
         }
         code => SendError::transient(format!("the topic `{topic}` cannot be used now: {code}")),
@@ -72,16 +72,17 @@ pub(super) fn topic(code: Code, topic: &str) -> SendError {
 /// The producer failed for good; what to do depends on why.
 pub(super) fn fatal(code: Code, words: &str) -> SendError {
     let words = format!("the producer failed and is made anew: {words}");
-    match Verdict::of(code) {
-        Verdict::Operator => SendError::operator(words),
+    match DeliveryErrorClass::of(code) {
+        DeliveryErrorClass::Operator => SendError::operator(words),
         _ => SendError::transient(words),
     }
 }
 
 /// Wrong credentials show only in the cause: for the records it is all time-outs.
 fn of_class(cause: Option<Cause>, words: String) -> SendError {
-    let by_operator =
-        cause.as_ref().is_some_and(|cause| Verdict::of(cause.code) == Verdict::Operator);
+    let by_operator = cause
+        .as_ref()
+        .is_some_and(|cause| DeliveryErrorClass::of(cause.code) == DeliveryErrorClass::Operator);
     let words = with_cause(words, cause);
     if by_operator { SendError::operator(words) } else { SendError::transient(words) }
 }

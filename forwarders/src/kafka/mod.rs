@@ -23,18 +23,19 @@
 //! `sieve` finds the record for which a batch is refused, `verdict` says what an error means,
 //! `journal` remembers what the library said of its brokers.
 
+mod bisect;
+mod broker_log;
 mod config;
-mod custody;
 mod error;
-mod journal;
+mod error_class;
+mod in_flight;
 mod key;
 mod producer;
 mod properties;
+mod section;
 mod send;
-mod sieve;
 #[cfg(test)]
 mod tests;
-mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,8 +58,8 @@ use crate::forwarder::{Forwarder, SendError};
 use crate::payload::Batch;
 use model::{MetricKind, Point, Snapshot};
 
-use custody::Custody;
-use journal::Journal;
+use broker_log::BrokerLog;
+use in_flight::Custody;
 use producer::{Producer, code_of};
 
 /// Header with the run of the daemon that wrote the record.
@@ -83,7 +84,7 @@ pub struct Kafka {
     client: ClientConfig,
     /// How long one `send` waits for reports.
     patience: Duration,
-    journal: Arc<Journal>,
+    journal: Arc<BrokerLog>,
     /// `None` until the first window, and between a failed producer and the next attempt.
     producer: Option<Arc<Producer>>,
     custody: Custody,
@@ -132,7 +133,7 @@ impl Kafka {
             client,
             // Less than the task's limit, so that the reason is this side's and not just the time.
             patience: timeout - timeout / 10,
-            journal: Arc::new(Journal::new(name)),
+            journal: Arc::new(BrokerLog::new(name)),
             producer: None,
             custody: Custody::default(),
             window: Window::default(),

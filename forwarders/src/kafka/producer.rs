@@ -21,7 +21,7 @@ use rdkafka::producer::{
 use tokio::sync::Notify;
 use tracing::debug;
 
-use super::journal::Journal;
+use super::broker_log::BrokerLog;
 
 /// A record as it is handed over; the opaque is its payload's id.
 pub(super) type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
@@ -54,7 +54,7 @@ impl Producer {
     ///
     /// # Errors
     /// When librdkafka refuses the settings as a whole.
-    pub(super) fn start(config: &ClientConfig, journal: &Arc<Journal>) -> KafkaResult<Self> {
+    pub(super) fn start(config: &ClientConfig, journal: &Arc<BrokerLog>) -> KafkaResult<Self> {
         let inbox = Arc::<Inbox>::default();
         let context = Context { journal: Arc::clone(journal), inbox: Arc::clone(&inbox) };
         let inner = ThreadedProducer::from_config_and_context(config, context)?;
@@ -135,7 +135,7 @@ impl Inbox {
 
 /// What librdkafka calls back.
 struct Context {
-    journal: Arc<Journal>,
+    journal: Arc<BrokerLog>,
     inbox: Arc<Inbox>,
 }
 

@@ -9,7 +9,7 @@ use rdkafka::types::RDKafkaConfRes;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
-use basics::text::{Secret, Text};
+use basics::text::{Secret, TextVisitor};
 
 /// What tallyd sets unless the operator does.
 ///
@@ -212,7 +212,8 @@ impl<'de> DeserializeSeed<'de> for NameSeed {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
         let accepted = |name: &str| accept_name(name).map(|()| name.to_owned());
-        deserializer.deserialize_str(Text::new("the name of a property of librdkafka", accepted))
+        deserializer
+            .deserialize_str(TextVisitor::new("the name of a property of librdkafka", accepted))
     }
 }
 
@@ -228,7 +229,8 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let Self { properties, name } = self;
         let insert = |text: &str| properties.insert(name, Secret::new(text));
-        deserializer.deserialize_str(Text::new("the value of a property of librdkafka", insert))
+        deserializer
+            .deserialize_str(TextVisitor::new("the value of a property of librdkafka", insert))
     }
 }
 

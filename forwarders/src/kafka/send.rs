@@ -7,9 +7,9 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-use super::error::{self, Trouble};
+use super::error::{self, KafkaProblem};
+use super::error_class::DeliveryErrorClass;
 use super::producer::{Producer, Record, Report};
-use super::verdict::Verdict;
 use super::{Kafka, RecordKey};
 use crate::forwarder::SendError;
 use crate::payload::{Batch, Payload};
@@ -54,7 +54,9 @@ impl Kafka {
                 None => match self.hand_over(&producer, batch) {
                     Ok(Progress::More) => tokio::task::yield_now().await,
                     Ok(Progress::Enough) => self.wait(&producer, deadline).await?,
-                    Err(code) => Trouble::add(&mut trouble, Verdict::of(code), code),
+                    Err(code) => {
+                        KafkaProblem::add(&mut trouble, DeliveryErrorClass::of(code), code);
+                    }
                 },
             }
         }
@@ -90,7 +92,7 @@ impl Kafka {
         &mut self,
         producer: &Producer,
         batch: &mut Batch,
-        trouble: &mut Option<Trouble>,
+        trouble: &mut Option<KafkaProblem>,
     ) {
         let mut delivered = false;
         for Report { id, outcome } in producer.reports() {
@@ -98,16 +100,18 @@ impl Kafka {
                 debug_assert!(false, "a report for a record that was not handed over");
                 continue;
             }
-            match outcome.map_err(|code| (Verdict::of(code), code)) {
+            match outcome.map_err(|code| (DeliveryErrorClass::of(code), code)) {
                 Ok(()) => {
                     self.custody.settled(id);
                     batch.delivered(id);
                     delivered = true;
                 }
-                Err((Verdict::Content(reason), code)) => self.doubt(id, reason, code, batch),
+                Err((DeliveryErrorClass::Content(reason), code)) => {
+                    self.doubt(id, reason, code, batch);
+                }
                 Err((verdict, code)) => {
                     self.custody.came_back(id);
-                    Trouble::add(trouble, verdict, code);
+                    KafkaProblem::add(trouble, verdict, code);
                 }
             }
         }
@@ -231,8 +235,8 @@ impl Kafka {
     }
 
     /// Everything came back and some of it with an error.
-    fn gone(&mut self, trouble: Trouble) -> SendError {
-        if trouble.verdict == Verdict::Operator {
+    fn gone(&mut self, trouble: KafkaProblem) -> SendError {
+        if trouble.verdict == DeliveryErrorClass::Operator {
             // The library remembers for minutes what a topic was refused for; a new producer asks.
             self.producer = None;
         }
@@ -290,8 +294,8 @@ fn smaller_batch(given: usize, passed: usize) -> Option<usize> {
 }
 
 /// Why the producer is of no more use.
-fn failed(producer: &Producer, trouble: Option<Trouble>) -> Option<(Code, String)> {
-    let reported = || trouble.filter(|trouble| trouble.verdict == Verdict::Fatal);
+fn failed(producer: &Producer, trouble: Option<KafkaProblem>) -> Option<(Code, String)> {
+    let reported = || trouble.filter(|trouble| trouble.verdict == DeliveryErrorClass::Fatal);
     producer.fatal().or_else(|| reported().map(|trouble| (trouble.code, trouble.code.to_string())))
 }
 

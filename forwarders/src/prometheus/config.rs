@@ -6,8 +6,9 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use crate::config::{DeliveryConfig, Misfit};
+use crate::config::{DeliveryConfig, InvalidKey};
 use crate::http::{HttpUrl, TlsConfig};
+use crate::naming::PageNaming;
 use crate::select::SelectConfig;
 use basics::address::Listen;
 use basics::text::Secret;
@@ -33,9 +34,9 @@ pub struct PrometheusConfig {
     pub listen: PageListen,
     /// Path of the page. Defaults to `/metrics`.
     pub path: PagePath,
-    /// How Kamailio's series are named: `tallyd`, or as one of two older exporters names them, `callr`
-    /// or `pascom`. All others are named tallyd's way. Defaults to `tallyd`.
-    pub naming: Naming,
+    /// The names of Kamailio's series: `tallyd`, or `callr` or `pascom` for the names of an older
+    /// exporter. All other series have tallyd's names. Defaults to `tallyd`.
+    pub naming: PageNaming,
     /// A series without samples for this long leaves the page. A longer time bridges longer pauses,
     /// at the cost of showing values that are long past. Defaults to `aggregation.expire_after`.
     pub expire_after: Option<Span>,
@@ -82,7 +83,7 @@ impl Default for PrometheusConfig {
             name: None,
             listen: PageListen::default(),
             path: PagePath::default(),
-            naming: Naming::default(),
+            naming: PageNaming::default(),
             expire_after: None,
             max_series: 200_000,
             max_page: ByteSize::from_mib(256),
@@ -191,7 +192,7 @@ impl PrometheusConfig {
     ///
     /// # Errors
     /// At the first that does not.
-    pub fn check(&self) -> Result<(), Misfit> {
+    pub fn check(&self) -> Result<(), InvalidKey> {
         let fetches = [
             ("merge", self.merge.as_ref().map(|merge| merge.timeout)),
             ("relay", self.relay.as_ref().map(|relay| relay.timeout)),
@@ -199,33 +200,23 @@ impl PrometheusConfig {
         for (key, timeout) in fetches {
             let Some(timeout) = timeout else { continue };
             if self.listen == PageListen::None {
-                return Err(Misfit::at(key, "needs a page to be on: see `listen`".to_owned()));
+                return Err(InvalidKey::at(key, "needs a page to be on: see `listen`".to_owned()));
             }
             if timeout >= self.request_timeout {
                 let most = self.request_timeout;
                 let reason = format!("has a `timeout` that is not below `request_timeout`, {most}");
-                return Err(Misfit::at(key, reason));
+                return Err(InvalidKey::at(key, reason));
             }
         }
         if self.relay.as_ref().is_some_and(|relay| relay.path == self.path) {
             let path = self.path.as_str();
-            return Err(Misfit::at("relay", format!("has the `path` of the page itself, {path}")));
+            return Err(InvalidKey::at(
+                "relay",
+                format!("has the `path` of the page itself, {path}"),
+            ));
         }
         Ok(())
     }
-}
-
-/// How series are named on the page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Naming {
-    /// The metric's own name, with `_` for what Prometheus does not take.
-    #[default]
-    Tallyd,
-    /// As the exporter that calls methods: `kamailio_tm_stats_current`.
-    Callr,
-    /// As the exporter that reads statistics: `kamailio_core_request_total{method="rcv"}`.
-    Pascom,
 }
 
 /// Where the page is.

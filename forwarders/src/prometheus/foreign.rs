@@ -1,60 +1,59 @@
-//! Pages of other programs on this host that are fetched with a scrape: one whose metrics are put
-//! behind our own, and one that is handed on as it is.
+//! Pages of other programs on this host that are fetched with a scrape: one whose metrics are
+//! appended to tallyd's page, and one that is passed on unchanged.
 
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hyper::StatusCode;
-use hyper::body::Bytes;
-use hyper::header::HeaderValue;
+use bytes::Bytes;
 use tracing::warn;
 
 use super::config::{MergeConfig, RelayConfig};
 use super::exposition;
 use super::page::Page;
-use crate::http::{HttpClient, HttpSettings, HttpUrl, Reply, TlsConfig};
+use crate::http::header::HeaderValue;
+use crate::http::{HttpClient, HttpReply, HttpSettings, HttpUrl, StatusCode, TlsConfig};
 use basics::log_throttle::LogThrottle;
 use basics::units::{ByteSize, Span};
 
-/// What a page has that says nothing of its type.
+/// The type of a page that does not state one.
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// A page that is fetched with each scrape, whose metrics are put behind our own.
-pub(super) struct Merge(Source);
+/// A page that is fetched with each scrape; its metrics are appended to tallyd's.
+pub(super) struct Merge(ForeignPage);
 
-/// A page that is handed on as it is.
+/// A page that is passed on unchanged.
 pub(super) struct Relay {
-    /// Under which path.
+    /// The path at which it is served.
     pub(super) path: String,
-    source: Source,
+    source: ForeignPage,
 }
 
-/// Where a page of another program is.
-struct Source {
+/// The address of another program's page.
+struct ForeignPage {
     url: HttpUrl,
     client: HttpClient,
     bytes_max: usize,
     failed: Arc<AtomicU64>,
-    told: Mutex<LogThrottle>,
+    log: Mutex<LogThrottle>,
 }
 
 impl Merge {
-    /// Counts in `failed` what cannot be fetched, or not be read.
+    /// A page whose failures, to fetch or to parse it, are counted in `failed`.
     ///
     /// # Errors
-    /// When there can be no client: what to change.
+    /// When the client cannot be set up: what to change.
     pub(super) fn new(
         config: &MergeConfig,
         name: &str,
         failed: Arc<AtomicU64>,
     ) -> Result<Self, String> {
-        let source = Source::new(&config.url, name, config.timeout, config.max_bytes, failed);
+        let source = ForeignPage::new(&config.url, name, config.timeout, config.max_bytes, failed);
         source.map(Self).map_err(|error| format!("merge: {error}"))
     }
 
-    /// The metrics of the page that `own` has not; none if it cannot be had.
+    /// The metrics of the page whose names `own` does not have; none if it cannot be fetched.
     pub(super) async fn metrics(&self, own: &Arc<Page>) -> Bytes {
         match self.read(own).await {
             Ok((metrics, clash)) => {
@@ -71,27 +70,27 @@ impl Merge {
         }
     }
 
-    /// A page may be large, and to take it apart must not hold up the forwarders that share the
-    /// thread.
+    /// Fetches and parses the page. A page may be large: parsing it must not delay the forwarders
+    /// that share the thread.
     async fn read(&self, own: &Arc<Page>) -> Result<(Bytes, Option<String>), String> {
         let (reply, own) = (self.0.fetch().await?, Arc::clone(own));
-        let read = tokio::task::spawn_blocking(move || beside(own.names(), &reply.body));
-        // It fails only when the runtime ends, and this connection with it.
+        let read = tokio::task::spawn_blocking(move || foreign_metrics(own.names(), &reply.body));
+        // The task fails only when the runtime ends, and this connection with it.
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 
 impl Relay {
-    /// Counts in `failed` what cannot be fetched.
+    /// A page whose failed fetches are counted in `failed`.
     ///
     /// # Errors
-    /// When there can be no client: what to change.
+    /// When the client cannot be set up: what to change.
     pub(super) fn new(
         config: &RelayConfig,
         name: &str,
         failed: Arc<AtomicU64>,
     ) -> Result<Self, String> {
-        let source = Source::new(&config.url, name, config.timeout, config.max_bytes, failed);
+        let source = ForeignPage::new(&config.url, name, config.timeout, config.max_bytes, failed);
         let source = source.map_err(|error| format!("relay: {error}"))?;
         Ok(Self { path: config.path.as_str().to_owned(), source })
     }
@@ -99,7 +98,7 @@ impl Relay {
     /// The page and its type.
     ///
     /// # Errors
-    /// Why it cannot be had.
+    /// Why it cannot be fetched.
     pub(super) async fn page(&self) -> Result<(Bytes, HeaderValue), String> {
         match self.source.fetch().await {
             Ok(reply) => {
@@ -114,7 +113,7 @@ impl Relay {
     }
 }
 
-impl Source {
+impl ForeignPage {
     fn new(
         url: &HttpUrl,
         name: &str,
@@ -126,12 +125,12 @@ impl Source {
         let settings = HttpSettings { name, url, tls: &tls, authorization: None, timeout };
         let client = HttpClient::new(settings).map_err(|error| error.to_string())?;
         let bytes_max = usize::try_from(max_bytes.get()).unwrap_or(usize::MAX);
-        Ok(Self { url: url.clone(), client, bytes_max, failed, told: Mutex::default() })
+        Ok(Self { url: url.clone(), client, bytes_max, failed, log: Mutex::default() })
     }
 
-    async fn fetch(&self) -> Result<Reply, String> {
-        let reply = self.client.get(self.url.uri(), self.bytes_max).await;
-        let reply = reply.map_err(|error| crate::SendError::from(error).to_string())?;
+    async fn fetch(&self) -> Result<HttpReply, String> {
+        let reply = self.client.get(self.url.url(), self.bytes_max).await;
+        let reply = reply.map_err(|error| error.to_string())?;
         if reply.status != StatusCode::OK {
             return Err(reply.words());
         }
@@ -146,15 +145,15 @@ impl Source {
 
     fn failed(&self, error: &str) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        if let Some(times) = self.told.lock().count(1) {
+        if let Some(times) = self.log.lock().count(1) {
             warn!(url = %self.url, error, times, "a page of another program is not what it should be");
         }
     }
 }
 
-/// The metrics of a page beside our own, and the first that is not among them because it has a name
-/// of ours: a page with two metrics of one name is refused as a whole by some who read it.
-fn beside(own: &HashSet<String>, page: &[u8]) -> Result<(Bytes, Option<String>), String> {
+/// The metrics of a page without those that have a name of tallyd's, and the first name that both
+/// have: some readers refuse a page with two metrics of one name as a whole.
+fn foreign_metrics(own: &HashSet<String>, page: &[u8]) -> Result<(Bytes, Option<String>), String> {
     let text = std::str::from_utf8(page).map_err(|_| "it is not UTF-8".to_owned())?;
     let families = exposition::parse(text).map_err(|error| error.to_string())?;
     let (mut out, mut clash) = (Vec::new(), None);

@@ -25,16 +25,16 @@ use crate::forwarder::{Forwarder, SendError};
 use crate::payload::Batch;
 use crate::stats::reason;
 use basics::units::Span;
-use model::Snapshot;
+use model::{SeriesNaming, Snapshot};
 
 pub mod config;
 mod exposition;
 mod foreign;
 mod names;
-mod naming;
 mod negotiate;
 mod page;
 mod remote_write;
+mod section;
 mod server;
 mod state;
 #[cfg(test)]
@@ -86,7 +86,8 @@ pub struct PrometheusPage {
 }
 
 impl PrometheusPage {
-    /// A page at `address`, which is bound by [`Forwarder::start`].
+    /// A page at `address`, which is bound by [`Forwarder::start`]. `naming` provides other names
+    /// for some of its series.
     ///
     /// # Errors
     /// When pages of other programs cannot be fetched as they are configured: what to change.
@@ -95,8 +96,9 @@ impl PrometheusPage {
         name: String,
         address: SocketAddr,
         limits: PipelineLimits,
+        naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Result<Self, String> {
-        let state = State::new(Limits::from(limits), config.naming);
+        let state = State::new(Limits::from(limits), naming);
         let limits = ServerLimits {
             connections_max: config.max_connections as usize,
             request_max: config.request_timeout.get(),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use model::{MetricKind, Percentile, Series};
+use model::{AssignedName, MetricKind, Percentile, Series};
 
 /// What the name of a counter's samples ends with.
 const TOTAL: &str = "_total";
@@ -47,11 +47,26 @@ pub(super) fn page_series(series: &Series) -> Series {
     Series::new(series.kind(), &metric_name(series.name()), &labels)
 }
 
-/// Adds the labels that tags become to those that there are, and sorts them.
+/// The series on the page for a series of the pipeline with an assigned name. Its labels are the added
+/// labels and the tags that are kept, both unchanged, and then the sanitised tags of its source.
+pub(super) fn renamed_series(series: &Series, assigned: &AssignedName) -> Series {
+    let own = assigned.own_tags;
+    let added = assigned.added_labels.iter();
+    let mut labels: Vec<_> =
+        added.map(|(key, value)| (Cow::Borrowed(*key), value.as_str())).collect();
+    let is_kept = |(key, value): &(&str, &str)| own.kept.contains(key) && !value.is_empty();
+    let kept = series.tags().filter(is_kept);
+    labels.extend(kept.map(|(key, value)| (Cow::Borrowed(key), value)));
+    let of_source = series.tags().filter(|(key, _)| !own.contains(key));
+    page_labels(of_source, label_name, &mut labels);
+    Series::new(series.kind(), &assigned.name, &labels)
+}
+
+/// Adds the labels for tags to the existing labels, and sorts all.
 ///
-/// No label occurs twice: of the tags that want the same label the one that is called so gets it,
-/// and the others follow in order with `_2`, `_3`… A tag without a value is none.
-pub(super) fn page_labels<'a>(
+/// No label occurs twice: of the tags that map to one label, the tag with exactly this name gets it,
+/// and the others get `_2`, `_3`… in order. Tags with an empty value are left out.
+fn page_labels<'a>(
     tags: impl Iterator<Item = (&'a str, &'a str)>,
     label: impl Fn(&str) -> String,
     labels: &mut Vec<(Cow<'a, str>, &'a str)>,
@@ -60,8 +75,8 @@ pub(super) fn page_labels<'a>(
     let mut renamed: Vec<(String, &str)> = Vec::new();
     for (key, value) in tags.filter(|(_, value)| !value.is_empty()) {
         let label = label(key);
-        let is_given = labels[..given].iter().any(|(taken, _)| *taken == label);
-        if label == key && !is_given {
+        let is_renamed = labels[..given].iter().any(|(taken, _)| *taken == label);
+        if label == key && !is_renamed {
             labels.push((Cow::Borrowed(key), value));
         } else {
             renamed.push((label, value));
@@ -104,16 +119,16 @@ pub(super) fn quantile(percentile: &Percentile) -> String {
     format!("{}.{}", or_zero(ones), or_zero(decimals))
 }
 
-/// A metric family: all series of one kind whose names are sanitised to the same, or that a scheme
-/// gave one name.
+/// A metric family: all series of one kind whose names are sanitised to the same, or that a naming
+/// gave the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Family<'a> {
     /// Its name, without what its samples add to it.
     pub(super) base: &'a str,
     /// What it is shown as.
     pub(super) kind: MetricKind,
-    /// Whether a scheme gave it its name, to which samples add nothing.
-    pub(super) is_given: bool,
+    /// Whether a naming gave it its name, to which samples add nothing.
+    pub(super) is_renamed: bool,
 }
 
 /// The name that a family has on the page.
@@ -127,8 +142,8 @@ pub(super) struct FamilyName {
     /// Whether OpenMetrics may show its type. There a counter `a` is a family `a`, and a counter or
     /// summary `a` may have a sample `a_created`; another family may have one of these names.
     pub(super) typed_in_openmetrics: bool,
-    /// Whether a scheme gave it.
-    pub(super) is_given: bool,
+    /// Whether a naming gave it.
+    pub(super) is_renamed: bool,
 }
 
 /// Gives every family its name, so that no sample can be of two families. `families` has no
@@ -136,13 +151,13 @@ pub(super) struct FamilyName {
 ///
 /// Where two want the same sample name (a gauge and a timer `a`, a timer `a` and a gauge `a.sum`),
 /// the first by kind (counter, gauge, timer, set, trace) and then by name keeps it, and the other
-/// has its kind appended: `a_timer`. Names that a scheme gave come before all others. Only what is on
-/// the page decides, not who came first: so a restart does not change names.
+/// has its kind appended: `a_timer`. Names that a naming gave take precedence. Only the
+/// families on the page decide, not their order of arrival, so that a restart does not change names.
 pub(super) fn assign(families: &[Family<'_>]) -> Vec<FamilyName> {
     let mut order: Vec<usize> = (0..families.len()).collect();
     order.sort_unstable_by_key(|index| {
-        let Family { base, kind, is_given } = families[*index];
-        (!is_given, kind, base)
+        let Family { base, kind, is_renamed } = families[*index];
+        (!is_renamed, kind, base)
     });
     let mut taken = HashSet::new();
     let mut names: Vec<Option<String>> = vec![None; families.len()];
@@ -179,9 +194,9 @@ fn take(taken: &mut HashSet<String>, family: Family<'_>) -> bool {
 
 /// The names of a family's samples.
 fn wanted(family: Family<'_>) -> smallvec::SmallVec<[String; 3]> {
-    let Family { base, kind, is_given } = family;
+    let Family { base, kind, is_renamed } = family;
     match kind {
-        _ if is_given => [base.to_owned()].into_iter().collect(),
+        _ if is_renamed => [base.to_owned()].into_iter().collect(),
         MetricKind::Counter | MetricKind::Trace => [total(base)].into_iter().collect(),
         MetricKind::Gauge | MetricKind::Set => [base.to_owned()].into_iter().collect(),
         MetricKind::Timer => {
@@ -206,8 +221,8 @@ fn with_openmetrics(
         let sample = if is_counted(*family) { total(&base) } else { base.clone() };
         let typed_in_openmetrics =
             family.kind != MetricKind::Timer || taken.insert(format!("{base}_created"));
-        let is_given = family.is_given;
-        named.push(FamilyName { base, sample, typed_in_openmetrics, is_given });
+        let is_renamed = family.is_renamed;
+        named.push(FamilyName { base, sample, typed_in_openmetrics, is_renamed });
     }
     // After all timers, because a counter has a way out and a timer has none.
     for (name, _) in named.iter_mut().zip(families).filter(|(_, family)| is_counted(**family)) {
@@ -223,5 +238,5 @@ fn with_openmetrics(
 
 /// Whether its samples have `_total`.
 fn is_counted(family: Family<'_>) -> bool {
-    !family.is_given && matches!(family.kind, MetricKind::Counter | MetricKind::Trace)
+    !family.is_renamed && matches!(family.kind, MetricKind::Counter | MetricKind::Trace)
 }

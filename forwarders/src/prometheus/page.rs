@@ -43,8 +43,8 @@ pub(super) struct Page {
     samples: Vec<u8>,
     headers: Vec<u8>,
     families: Vec<FamilyOnPage>,
-    /// A timer has negative values, or a name that OpenMetrics keeps for itself, or a counter is called
-    /// otherwise than counters are: Prometheus takes them, OpenMetrics does not.
+    /// A timer has negative values or a name that OpenMetrics reserves, or series are renamed and so a
+    /// counter may lack its suffix: the text format allows these, OpenMetrics does not.
     breaks_openmetrics: bool,
     text: Rendered,
     openmetrics: Rendered,
@@ -79,7 +79,7 @@ impl Page {
             page.breaks_openmetrics |= kind == MetricKind::Timer && !name.typed_in_openmetrics;
             page.add_family(name, kind, origin, start);
         }
-        page.breaks_openmetrics |= writer.has_negative_timer || state.has_scheme();
+        page.breaks_openmetrics |= writer.has_negative_timer || state.has_naming();
         page
     }
 
@@ -163,12 +163,12 @@ impl Page {
             MetricKind::Timer => "summary",
         };
         let words = ["tallyd ", kind.as_str(), " "];
-        // A scheme has words of its own, which are the origin.
-        let help = if name.is_given { &[][..] } else { &words };
+        // The origin of a renamed family is its description.
+        let help = if name.is_renamed { &[][..] } else { &words };
         let text_header = self.add_header(&name.sample, word, help, origin);
         let openmetrics_header = if word != "counter" {
             text_header.clone()
-        } else if name.typed_in_openmetrics && !name.is_given {
+        } else if name.typed_in_openmetrics && !name.is_renamed {
             self.add_header(&name.base, word, help, origin)
         } else {
             self.add_header(&name.sample, "unknown", help, origin)
@@ -230,10 +230,10 @@ impl SampleWriter {
     }
 
     fn write(&mut self, out: &mut Vec<u8>, name: &FamilyName, slot: &Slot) {
-        let (name, is_given) = (name.sample.as_bytes(), name.is_given);
+        let (name, is_renamed) = (name.sample.as_bytes(), name.is_renamed);
         self.take_labels(slot);
         match &slot.shown {
-            Shown::Total { shown: value, .. } | Shown::Last(value) if is_given => {
+            Shown::Total { shown: value, .. } | Shown::Last(value) if is_renamed => {
                 line_of(out, &[name, &self.labels], |out| number::write_as_go(out, *value));
             }
             Shown::Total { shown, .. } => line(out, &[name, &self.labels], *shown),

@@ -9,23 +9,23 @@ use foldhash::quality::{FixedState, RandomState};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::config::Naming;
-use super::names::{self, FamilyName, page_series};
-use super::naming::{self, Given, OwnTags, Placing, Scheme};
-use model::{MetricKind, Point, Series, Snapshot, Sum, Value};
+use super::names::{self, FamilyName, page_series, renamed_series};
+use model::{
+    MetricKind, OwnTags, Point, Series, SeriesNaming, SeriesPlacement, Snapshot, Sum, Value,
+};
 
 /// Everything that Prometheus may see, from the first window on. Without clock and socket: only
 /// [`State::apply`] changes it.
 pub(super) struct State {
     limits: Limits,
-    /// How the series of the pipeline are named, where it is not tallyd's own way.
-    scheme: Option<Scheme>,
+    /// Provides other names for series of the pipeline; `None` where all keep tallyd's.
+    naming: Option<Arc<dyn SeriesNaming>>,
     /// The series of the pipeline that were seen lately, and where they are shown. Several may be
     /// shown as one.
     sources: HashMap<Arc<Series>, Source, RandomState>,
     slots: Vec<Option<Slot>>,
     free: Vec<SlotId>,
-    /// By series, and whether a scheme gave it its name.
+    /// By series, and whether a naming gave it its name.
     slot_of: HashMap<(Arc<Series>, bool), SlotId, RandomState>,
     families: HashMap<FamilyKey, Family, RandomState>,
     /// The families in the order of the page, and their names.
@@ -49,8 +49,8 @@ enum Place {
     First(SlotId),
     /// At a series that has a point of this window already.
     Merged,
-    /// Nowhere, because the page takes the place of one that did not have it.
-    Left,
+    /// Nowhere, because the naming hides it.
+    Hidden,
     /// Nowhere: there was no room.
     Nowhere,
 }
@@ -85,14 +85,14 @@ type SlotId = u32;
 struct FamilyKey {
     base: Arc<str>,
     kind: MetricKind,
-    is_given: bool,
+    is_renamed: bool,
 }
 
 /// A series that is to be on the page.
 struct Wanted {
     series: Arc<Series>,
     family: FamilyKey,
-    /// What the family says of itself, if a scheme gave it its name.
+    /// The description of the family, if a naming gave it its name.
     help: Option<Box<str>>,
     own_tags: Option<OwnTags>,
 }
@@ -102,8 +102,8 @@ struct Family {
     /// In the order of their labels, unless `is_stale`.
     slots: Vec<SlotId>,
     is_stale: bool,
-    /// The first, in the order of names, of the metrics that are shown as this one; or what a scheme
-    /// says of it.
+    /// The first, in the order of names, of the metrics that are shown as this one; or the description
+    /// that a naming gave it.
     origin: String,
     bytes: u64,
 }
@@ -112,7 +112,7 @@ struct Family {
 struct Source {
     slot: SlotId,
     last_window: u64,
-    /// Of one that a scheme named: it leaves with the first poll that does not have it.
+    /// `Some` for a renamed series, which leaves with the first poll that does not have it.
     own_tags: Option<OwnTags>,
 }
 
@@ -167,10 +167,10 @@ pub(super) struct Applied {
 }
 
 impl State {
-    pub(super) fn new(limits: Limits, naming: Naming) -> Self {
+    pub(super) fn new(limits: Limits, naming: Option<Arc<dyn SeriesNaming>>) -> Self {
         Self {
             limits,
-            scheme: Scheme::of(naming),
+            naming,
             sources: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -222,19 +222,19 @@ impl State {
             let Some(slot) = &mut self.slots[id as usize] else { continue };
             let alone = &snapshot.points[slot.point as usize].value;
             slot.shown.add(merged.get(&id).unwrap_or(alone), slot.is_shared);
-            if slot.family.is_given {
-                slot.shown.lose_sign();
+            if let Some(naming) = self.naming.as_deref().filter(|_| slot.family.is_renamed) {
+                slot.shown.convert(naming);
             }
         }
-        let polls = if self.scheme.is_some() { polls(snapshot) } else { Vec::new() };
+        let polls = self.naming.as_deref().map_or(vec![], |naming| polls(snapshot, naming));
         self.expire(windows_in(self.limits.expire_after, snapshot.window.interval), &polls);
         self.put_in_order();
         applied
     }
 
-    /// Whether series may have names that an exporter gave them.
-    pub(super) fn has_scheme(&self) -> bool {
-        self.scheme.is_some()
+    /// Whether series may be renamed.
+    pub(super) fn has_naming(&self) -> bool {
+        self.naming.is_some()
     }
 
     /// How many series of the pipeline are shown.
@@ -279,7 +279,7 @@ impl State {
                 // It was touched in this window, so it is live.
                 _ => Placed::Nowhere,
             },
-            Place::Merged | Place::Left => Placed::Merged,
+            Place::Merged | Place::Hidden => Placed::Merged,
             Place::Nowhere => Placed::Nowhere,
         })
     }
@@ -297,13 +297,13 @@ impl State {
             source.last_window = self.window;
             return Ok(source.slot);
         }
-        let wanted = self.wanted(&point.series).ok_or(Place::Left)?;
+        let wanted = self.wanted(&point.series).ok_or(Place::Hidden)?;
         if self.sources.len() >= self.limits.series_max {
             return Err(Place::Nowhere);
         }
         let (family, own_tags) = (wanted.family.clone(), wanted.own_tags);
         let origin: Box<str> = wanted.help.clone().unwrap_or_else(|| point.series.name().into());
-        let id = match self.slot_of.get(&(Arc::clone(&wanted.series), family.is_given)) {
+        let id = match self.slot_of.get(&(Arc::clone(&wanted.series), family.is_renamed)) {
             Some(id) => *id,
             None => self.admit(wanted, &origin, snapshot).ok_or(Place::Nowhere)?,
         };
@@ -316,17 +316,25 @@ impl State {
         Ok(id)
     }
 
-    /// What a series of the pipeline is shown as; `None` if it is not to be.
+    /// The series on the page for a series of the pipeline; `None` if the naming hides it.
     fn wanted(&self, series: &Series) -> Option<Wanted> {
-        let placing = self.scheme.as_ref().map_or(Placing::Other, |scheme| scheme.place(series));
-        let (series, kind, help, own_tags) = match placing {
-            Placing::Given(Given { series, kind, help, own_tags }) => {
-                (series, kind, Some(help.into()), Some(own_tags))
+        let placement = self.naming.as_ref().map(|naming| naming.place(series));
+        let (series, kind, help, own_tags) = match placement {
+            Some(SeriesPlacement::Renamed(assigned)) => {
+                let help = assigned.help.as_ref().into();
+                (
+                    renamed_series(series, &assigned),
+                    assigned.kind,
+                    Some(help),
+                    Some(assigned.own_tags),
+                )
             }
-            Placing::Other => (page_series(series), series.kind(), None, None),
-            Placing::Left => return None,
+            Some(SeriesPlacement::Hidden) => return None,
+            Some(SeriesPlacement::Unchanged) | None => {
+                (page_series(series), series.kind(), None, None)
+            }
         };
-        let family = FamilyKey { base: series.name().into(), kind, is_given: help.is_some() };
+        let family = FamilyKey { base: series.name().into(), kind, is_renamed: help.is_some() };
         Some(Wanted { series: Arc::new(series), family, help, own_tags })
     }
 
@@ -359,7 +367,7 @@ impl State {
             self.slots.push(None);
         }
         self.slots[id as usize] = Some(slot);
-        self.slot_of.insert((series, key.is_given), id);
+        self.slot_of.insert((series, key.is_renamed), id);
         self.order_is_stale |= is_new;
         let family = self.families.entry(key).or_default();
         family.slots.push(id);
@@ -382,7 +390,7 @@ impl State {
             let is_late = source.last_window < self.window
                 && source
                     .own_tags
-                    .is_some_and(|own| polls.iter().any(|poll| own.is_of(series, poll)));
+                    .is_some_and(|own| polls.iter().any(|poll| own.is_same_source(series, poll)));
             let is_idle = is_late || source.last_window + windows <= self.window;
             if is_idle {
                 idle.push(source.slot);
@@ -408,7 +416,7 @@ impl State {
             self.order.iter().map(|(key, name)| (key, name)).collect();
         let mut keys = Vec::new();
         for (id, slot) in gone {
-            self.slot_of.remove(&(Arc::clone(&slot.series), slot.family.is_given));
+            self.slot_of.remove(&(Arc::clone(&slot.series), slot.family.is_renamed));
             self.free.push(id);
             self.bytes -= slot.bytes;
             self.departed.remember(&slot);
@@ -453,7 +461,7 @@ impl State {
 
 impl FamilyKey {
     fn family(&self) -> names::Family<'_> {
-        names::Family { base: &self.base, kind: self.kind, is_given: self.is_given }
+        names::Family { base: &self.base, kind: self.kind, is_renamed: self.is_renamed }
     }
 }
 
@@ -499,18 +507,18 @@ impl Shown {
         }
     }
 
-    /// As those show it who read it without a sign.
-    fn lose_sign(&mut self) {
-        if let Self::Total { shown: number, .. } | Self::Last(number) = self {
-            *number = naming::unsigned(*number);
+    /// Converts the value of a renamed series to the form that its naming demands.
+    fn convert(&mut self, naming: &dyn SeriesNaming) {
+        if let Self::Total { shown: value, .. } | Self::Last(value) = self {
+            *value = naming.shown_value(*value);
         }
     }
 }
 
-/// The series of a window that say that an instance was polled.
-fn polls(snapshot: &Snapshot) -> Vec<&Series> {
+/// The series of a window that mark polls.
+fn polls<'a>(snapshot: &'a Snapshot, naming: &dyn SeriesNaming) -> Vec<&'a Series> {
     let series = snapshot.points.iter().map(|point| &*point.series);
-    series.filter(|series| naming::is_poll(series)).collect()
+    series.filter(|series| naming.marks_poll(series)).collect()
 }
 
 /// The totals of series that left, so that one that comes back goes on where it was: Prometheus

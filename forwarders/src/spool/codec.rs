@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::leb128;
+use super::leb128;
 use model::PointRanges;
 use model::{
     Bins, DistinctSet, MetricKind, Percentile, Point, Series, SetParts, SketchParts, Snapshot, Sum,
@@ -27,14 +27,18 @@ use model::{
 const KINDS: [MetricKind; 5] =
     [MetricKind::Counter, MetricKind::Gauge, MetricKind::Timer, MetricKind::Set, MetricKind::Trace];
 
-/// A timer's values one by one, or a set's members.
+/// A timer's values or a set's members, one by one.
 const EXACT: u8 = 0;
-/// What stands for more of them than are kept.
+/// The sketch of a timer with more values.
 const SKETCH: u8 = 1;
+/// The registers by which tallyd 0.1.0 estimated a set with more members. Read, not written.
+const REGISTERS: u8 = 1;
+/// The HLL sketch of a set with more members, in the form of Apache DataSketches.
+const HLL: u8 = 2;
 
 /// The bytes are no snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(super) struct MalformedSnapshot;
 
 /// Appends these points of a snapshot; `instance` is the run that made it.
 pub(super) fn encode(snapshot: &Snapshot, points: &PointRanges, instance: &str, out: &mut Vec<u8>) {
@@ -56,17 +60,18 @@ pub(super) fn encode(snapshot: &Snapshot, points: &PointRanges, instance: &str, 
 ///
 /// # Errors
 /// For any other bytes.
-pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot, Malformed> {
-    let mut reader = Reader(bytes);
+pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot, MalformedSnapshot> {
+    let mut reader = SnapshotReader(bytes);
     let instance: Arc<str> = reader.text()?.into();
     let end_ms = reader.number()?;
     let interval = Duration::from_nanos(reader.number()?);
-    let exact_samples = usize::try_from(reader.number()?).map_err(|_| Malformed)?;
-    let percentiles: Arc<[Percentile]> =
-        reader.list(|reader| Percentile::parse(reader.text()?).map_err(|_| Malformed))?.into();
+    let exact_samples = usize::try_from(reader.number()?).map_err(|_| MalformedSnapshot)?;
+    let percentiles: Arc<[Percentile]> = reader
+        .list(|reader| Percentile::parse(reader.text()?).map_err(|_| MalformedSnapshot))?
+        .into();
     let points = reader.list(|reader| reader.point(&percentiles))?;
     let made_of_nothing_else = reader.0.is_empty() && !interval.is_zero();
-    made_of_nothing_else.then_some(()).ok_or(Malformed)?;
+    made_of_nothing_else.then_some(()).ok_or(MalformedSnapshot)?;
     Ok(Snapshot {
         window: Window { end_ms, interval },
         percentiles,
@@ -144,10 +149,10 @@ fn put_set(out: &mut Vec<u8>, parts: SetParts) {
             leb128::write(out, members.len() as u64);
             members.iter().for_each(|member| out.extend_from_slice(&member.to_le_bytes()));
         }
-        SetParts::Registers(registers) => {
-            out.push(SKETCH);
-            leb128::write(out, registers.len() as u64);
-            out.extend_from_slice(&registers);
+        SetParts::Sketch(bytes) => {
+            out.push(HLL);
+            leb128::write(out, bytes.len() as u64);
+            out.extend_from_slice(&bytes);
         }
     }
 }
@@ -168,22 +173,22 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 /// What is left to read.
-struct Reader<'a>(&'a [u8]);
+struct SnapshotReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
-    fn point(&mut self, percentiles: &[Percentile]) -> Result<Point, Malformed> {
-        let kind = *KINDS.get(usize::from(self.byte()?)).ok_or(Malformed)?;
+impl<'a> SnapshotReader<'a> {
+    fn point(&mut self, percentiles: &[Percentile]) -> Result<Point, MalformedSnapshot> {
+        let kind = *KINDS.get(usize::from(self.byte()?)).ok_or(MalformedSnapshot)?;
         let name = self.text()?;
         let tags = self.list(|reader| Ok((reader.text()?, reader.text()?)))?;
         if name.is_empty() || !tags.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err(Malformed);
+            return Err(MalformedSnapshot);
         }
         let value = match kind {
             MetricKind::Counter => Value::Counter(self.sum()?),
             MetricKind::Trace => Value::Trace(self.sum()?),
             MetricKind::Gauge => {
                 let value = Some(self.double()?).filter(|value| value.is_finite());
-                Value::Gauge { value: value.ok_or(Malformed)?, arrival_ns: self.number()? }
+                Value::Gauge { value: value.ok_or(MalformedSnapshot)?, arrival_ns: self.number()? }
             }
             MetricKind::Timer => Value::timer(self.timer()?, percentiles),
             MetricKind::Set => Value::set(self.set()?),
@@ -191,7 +196,7 @@ impl<'a> Reader<'a> {
         Ok(Point { series: Arc::new(Series::new(kind, name, &tags)), value })
     }
 
-    fn timer(&mut self) -> Result<Timer, Malformed> {
+    fn timer(&mut self) -> Result<Timer, MalformedSnapshot> {
         let parts = match self.byte()? {
             EXACT => TimerParts::Exact {
                 values: self.list(Self::double)?,
@@ -208,74 +213,80 @@ impl<'a> Reader<'a> {
                 values: self.number()?,
                 bins: Bins { zero: self.number()?, positive: self.bins()?, negative: self.bins()? },
             })),
-            _ => return Err(Malformed),
+            _ => return Err(MalformedSnapshot),
         };
-        Timer::from_parts(parts).ok_or(Malformed)
+        Timer::from_parts(parts).ok_or(MalformedSnapshot)
     }
 
-    fn bins(&mut self) -> Result<Vec<(i32, u64)>, Malformed> {
+    fn bins(&mut self) -> Result<Vec<(i32, u64)>, MalformedSnapshot> {
         let mut index = 0_i64;
         self.list(|reader| {
             let zigzag = reader.number()?;
             let difference = ((zigzag >> 1) as i64) ^ -((zigzag & 1) as i64);
-            index = index.checked_add(difference).ok_or(Malformed)?;
-            Ok((i32::try_from(index).map_err(|_| Malformed)?, reader.number()?))
+            index = index.checked_add(difference).ok_or(MalformedSnapshot)?;
+            Ok((i32::try_from(index).map_err(|_| MalformedSnapshot)?, reader.number()?))
         })
     }
 
-    fn set(&mut self) -> Result<DistinctSet, Malformed> {
-        let parts = match self.byte()? {
-            EXACT => SetParts::Members(self.list(|reader| reader.word().map(u64::from_le_bytes))?),
-            SKETCH => {
+    fn set(&mut self) -> Result<DistinctSet, MalformedSnapshot> {
+        let set = match self.byte()? {
+            EXACT => DistinctSet::from_parts(SetParts::Members(
+                self.list(|reader| reader.word().map(u64::from_le_bytes))?,
+            )),
+            form => {
                 let length = self.length()?;
-                SetParts::Registers(self.take(length)?.into())
+                let bytes = self.take(length)?;
+                match form {
+                    REGISTERS => DistinctSet::from_registers_of_0_1(bytes),
+                    HLL => DistinctSet::from_parts(SetParts::Sketch(bytes.into())),
+                    _ => None,
+                }
             }
-            _ => return Err(Malformed),
         };
-        DistinctSet::from_parts(parts).ok_or(Malformed)
+        set.ok_or(MalformedSnapshot)
     }
 
-    fn sum(&mut self) -> Result<Sum, Malformed> {
+    fn sum(&mut self) -> Result<Sum, MalformedSnapshot> {
         Ok(Sum::from_parts((self.double()?, self.double()?)))
     }
 
-    fn double(&mut self) -> Result<f64, Malformed> {
+    fn double(&mut self) -> Result<f64, MalformedSnapshot> {
         self.word().map(f64::from_le_bytes)
     }
 
-    fn word(&mut self) -> Result<[u8; 8], Malformed> {
-        let (word, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
+    fn word(&mut self) -> Result<[u8; 8], MalformedSnapshot> {
+        let (word, rest) = self.0.split_first_chunk().ok_or(MalformedSnapshot)?;
         self.0 = rest;
         Ok(*word)
     }
 
-    fn text(&mut self) -> Result<&'a str, Malformed> {
+    fn text(&mut self) -> Result<&'a str, MalformedSnapshot> {
         let length = self.length()?;
-        std::str::from_utf8(self.take(length)?).map_err(|_| Malformed)
+        std::str::from_utf8(self.take(length)?).map_err(|_| MalformedSnapshot)
     }
 
     /// A length and so many items. Memory is taken as items are read: each has a byte at least, so
     /// that a length without them costs nothing.
     fn list<T>(
         &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<T, Malformed>,
-    ) -> Result<Vec<T>, Malformed> {
+        mut item: impl FnMut(&mut Self) -> Result<T, MalformedSnapshot>,
+    ) -> Result<Vec<T>, MalformedSnapshot> {
         (0..self.length()?).map(|_| item(self)).collect()
     }
 
     /// A length, which cannot be more than the bytes that are left.
-    fn length(&mut self) -> Result<usize, Malformed> {
-        let length = usize::try_from(self.number()?).map_err(|_| Malformed)?;
-        (length <= self.0.len()).then_some(length).ok_or(Malformed)
+    fn length(&mut self) -> Result<usize, MalformedSnapshot> {
+        let length = usize::try_from(self.number()?).map_err(|_| MalformedSnapshot)?;
+        (length <= self.0.len()).then_some(length).ok_or(MalformedSnapshot)
     }
 
-    fn take(&mut self, bytes: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(bytes).ok_or(Malformed)?;
+    fn take(&mut self, bytes: usize) -> Result<&'a [u8], MalformedSnapshot> {
+        let (taken, rest) = self.0.split_at_checked(bytes).ok_or(MalformedSnapshot)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn number(&mut self) -> Result<u64, Malformed> {
+    fn number(&mut self) -> Result<u64, MalformedSnapshot> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -284,11 +295,11 @@ impl<'a> Reader<'a> {
                 return Ok(number);
             }
         }
-        Err(Malformed)
+        Err(MalformedSnapshot)
     }
 
-    fn byte(&mut self) -> Result<u8, Malformed> {
-        let (byte, rest) = self.0.split_first().ok_or(Malformed)?;
+    fn byte(&mut self) -> Result<u8, MalformedSnapshot> {
+        let (byte, rest) = self.0.split_first().ok_or(MalformedSnapshot)?;
         self.0 = rest;
         Ok(*byte)
     }
@@ -322,7 +333,7 @@ pub(super) mod tests {
                 }
                 Value::timer(timer, &snapshot_of(vec![]).percentiles)
             }),
-            prop_oneof![0_u32..50, 5_000_u32..6_000].prop_map(|members| {
+            prop_oneof![0_u32..50, 5_000_u32..8_000].prop_map(|members| {
                 let mut set = DistinctSet::default();
                 (0..members).for_each(|member| set.insert(&member.to_le_bytes()));
                 Value::set(set)
@@ -399,7 +410,7 @@ pub(super) mod tests {
             let at = at.index(bytes.len());
             if cut {
                 bytes.truncate(at);
-                prop_assert_eq!(decode(&bytes).err(), Some(Malformed));
+                prop_assert_eq!(decode(&bytes).err(), Some(MalformedSnapshot));
             } else {
                 bytes[at] = byte;
                 if let Ok(other) = decode(&bytes) {
@@ -417,7 +428,7 @@ pub(super) mod tests {
     #[test]
     fn only_the_points_that_are_left_are_written() {
         let all = model::testing::snapshot_of_counters(6);
-        let mut batch = crate::payload::Batch::default();
+        let mut batch = crate::delivery::payload::Batch::default();
         (0..6).for_each(|_| batch.push(1, |_| (), |_| ()));
         [0, 3, 4].into_iter().for_each(|id| batch.delivered(id));
         let mut out = Vec::new();
@@ -433,6 +444,6 @@ pub(super) mod tests {
         put_text(&mut bytes, "run-1");
         [1, 1, 1].into_iter().for_each(|number| leb128::write(&mut bytes, number));
         leb128::write(&mut bytes, u64::MAX);
-        assert_eq!(decode(&bytes).err(), Some(Malformed));
+        assert_eq!(decode(&bytes).err(), Some(MalformedSnapshot));
     }
 }

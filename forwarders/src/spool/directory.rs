@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, OFlags};
 use thiserror::Error;
 
-use super::file::{self, FileError};
+use super::file::{self, SpoolFileError};
 use super::name::FileName;
 use model::Snapshot;
 
@@ -40,7 +40,7 @@ pub fn usable(folder: &Path) -> io::Result<()> {
 
 /// A spool's folder, locked.
 #[derive(Debug)]
-pub(crate) struct Directory {
+pub(crate) struct SpoolDirectory {
     root: PathBuf,
     /// Held, not used: the lock goes with it.
     _lock: File,
@@ -48,7 +48,7 @@ pub(crate) struct Directory {
 
 /// Why a spool cannot be worked with.
 #[derive(Debug, Error)]
-pub(crate) enum OpenError {
+pub(crate) enum SpoolOpenError {
     /// Another daemon does.
     #[error("{} is in use by another daemon (process {holder}): give each a `state_dir` or the \
              destination a `name` of its own", path.display())]
@@ -60,7 +60,7 @@ pub(crate) enum OpenError {
 
 /// What was there at the start.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundWindows {
     /// Windows, in order.
     pub(crate) names: Vec<FileName>,
     /// Other files, which were moved to the quarantine.
@@ -69,27 +69,27 @@ pub(crate) struct Found {
 
 /// Why a window could not be read.
 #[derive(Debug, Error)]
-pub enum ReadError {
+pub enum SpoolReadError {
     /// The file is gone.
     #[error("it was removed")]
     Gone,
     /// What is in the file is of no use.
     #[error(transparent)]
-    Content(#[from] FileError),
+    Content(#[from] SpoolFileError),
     /// The system refuses.
     #[error(transparent)]
     System(io::Error),
 }
 
-impl Directory {
+impl SpoolDirectory {
     /// Makes the folder if it is missing, locks it and looks what is there.
     ///
     /// # Errors
     /// When another daemon has it or the system refuses; never because of what is in it.
-    pub(crate) fn open(root: &Path) -> Result<(Self, Found), OpenError> {
+    pub(crate) fn open(root: &Path) -> Result<(Self, FoundWindows), SpoolOpenError> {
         let at = |path: &Path| {
             let path = path.to_owned();
-            |source| OpenError::System { path, source }
+            |source| SpoolOpenError::System { path, source }
         };
         make_folders(root).map_err(at(root))?;
         let lock = lock(&root.join("LOCK"))?;
@@ -110,7 +110,7 @@ impl Directory {
     /// Puts points that a destination refuses into the quarantine, with the reason behind the name.
     ///
     /// # Errors
-    /// As with [`Directory::write`], or when there is a file of that name with something else in it.
+    /// As with [`SpoolDirectory::write`], or when there is a file of that name with something else in it.
     pub(crate) fn put_aside(
         &self,
         name: FileName,
@@ -120,7 +120,7 @@ impl Directory {
     ) -> io::Result<()> {
         let file = format!("{name}.{reason}");
         match read_bytes(&self.root.join("quarantine").join(&file), name) {
-            Err(ReadError::Gone) => {}
+            Err(SpoolReadError::Gone) => {}
             // A run that crashed had it refused already.
             Ok(there) if there == bytes => return Ok(()),
             _ => return Err(io::Error::new(io::ErrorKind::AlreadyExists, file)),
@@ -165,7 +165,7 @@ impl Directory {
     ///
     /// # Errors
     /// When it is gone, damaged, of a newer version, or the system refuses.
-    pub(crate) fn read(&self, name: FileName) -> Result<Snapshot, ReadError> {
+    pub(crate) fn read(&self, name: FileName) -> Result<Snapshot, SpoolReadError> {
         read(&self.root.join("new").join(name.to_string()), name)
     }
 
@@ -216,8 +216,8 @@ impl Directory {
 
     /// Tells windows from strangers. Of two with one number, one was to replace the other when the
     /// process ended: the one with fewer points, as the others had been delivered.
-    fn look(&self) -> io::Result<Found> {
-        let mut found = Found::default();
+    fn look(&self) -> io::Result<FoundWindows> {
+        let mut found = FoundWindows::default();
         for entry in fs::read_dir(self.root.join("new"))? {
             let entry = entry?;
             let (kind, name) = (entry.file_type()?, entry.file_name());
@@ -276,22 +276,24 @@ impl Directory {
 ///
 /// # Errors
 /// When it is gone, damaged, of a newer version, or the system refuses.
-pub fn read(path: &Path, name: FileName) -> Result<Snapshot, ReadError> {
+pub fn read(path: &Path, name: FileName) -> Result<Snapshot, SpoolReadError> {
     Ok(file::read(name, &read_bytes(path, name)?)?)
 }
 
-fn read_bytes(path: &Path, name: FileName) -> Result<Vec<u8>, ReadError> {
+fn read_bytes(path: &Path, name: FileName) -> Result<Vec<u8>, SpoolReadError> {
     // A link could lead anywhere; what is opened is a file of this folder or nothing. Nor is a pipe
     // waited for.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
     let file = opened.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => ReadError::Gone,
-        _ => ReadError::System(error),
+        io::ErrorKind::NotFound => SpoolReadError::Gone,
+        _ => SpoolReadError::System(error),
     })?;
     let mut bytes = Vec::new();
     // One byte more than there should be shows that there is more, and no more is read.
-    file.take(name.bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(ReadError::System)?;
+    file.take(name.bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(SpoolReadError::System)?;
     Ok(bytes)
 }
 
@@ -316,8 +318,8 @@ fn make_folders(root: &Path) -> io::Result<()> {
     ["new", "tmp", "quarantine"].into_iter().try_for_each(make)
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let at = |source| OpenError::System { path: path.to_owned(), source };
+fn lock(path: &Path) -> Result<File, SpoolOpenError> {
+    let at = |source| SpoolOpenError::System { path: path.to_owned(), source };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path).map_err(at)?;
@@ -332,7 +334,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
             // Only for the words.
             let _unknown = file.take(20).read_to_string(&mut holder);
             let path = path.parent().unwrap_or(path).to_owned();
-            Err(OpenError::Locked { path, holder })
+            Err(SpoolOpenError::Locked { path, holder })
         }
         Err(TryLockError::Error(source)) => Err(at(source)),
     }
@@ -347,7 +349,7 @@ mod tests {
     use model::PointRanges;
     use model::testing::snapshot_of_counters;
 
-    fn put(directory: &Directory, seq: u64, points: usize) -> FileName {
+    fn put(directory: &SpoolDirectory, seq: u64, points: usize) -> FileName {
         let snapshot = snapshot_of_counters(points);
         let (name, bytes) = file::write(seq, &snapshot, &PointRanges::first(points), "run-1");
         directory.write(name, &bytes, 1).unwrap();
@@ -358,16 +360,16 @@ mod tests {
     fn windows_come_back_in_order_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("spool/kafka");
-        let (directory, found) = Directory::open(&root).unwrap();
+        let (directory, found) = SpoolDirectory::open(&root).unwrap();
         assert!(found.names.is_empty());
         let names = [put(&directory, 9, 1), put(&directory, 10, 2), put(&directory, 300, 3)];
         drop(directory);
-        let (directory, found) = Directory::open(&root).unwrap();
+        let (directory, found) = SpoolDirectory::open(&root).unwrap();
         assert_eq!(found.names, names);
         assert_eq!(directory.read(names[1]).unwrap().points.len(), 2);
         directory.remove(names[0]).unwrap();
         directory.remove(names[0]).unwrap();
-        assert!(matches!(directory.read(names[0]), Err(ReadError::Gone)));
+        assert!(matches!(directory.read(names[0]), Err(SpoolReadError::Gone)));
         assert_eq!(directory.names().unwrap(), names[1..]);
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&root), 0o700);
@@ -377,25 +379,25 @@ mod tests {
     #[test]
     fn a_second_daemon_is_told_who_has_it() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Directory::open(folder.path()).unwrap();
-        let error = Directory::open(folder.path()).unwrap_err().to_string();
+        let first = SpoolDirectory::open(folder.path()).unwrap();
+        let error = SpoolDirectory::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
-        Directory::open(folder.path()).unwrap();
+        SpoolDirectory::open(folder.path()).unwrap();
     }
 
     #[test]
     fn nothing_that_lies_there_keeps_it_from_starting() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        let name = put(&Directory::open(root).unwrap().0, 1, 1);
+        let name = put(&SpoolDirectory::open(root).unwrap().0, 1, 1);
         let new = root.join("new");
         fs::write(new.join("junk"), "junk").unwrap();
         fs::write(new.join("empty.b"), "").unwrap();
         fs::write(root.join("tmp/half"), "half").unwrap();
         fs::create_dir(new.join("folder")).unwrap();
         symlink("/etc/passwd", new.join("0000000000000002-1-1-1.b")).unwrap();
-        let (directory, found) = Directory::open(root).unwrap();
+        let (directory, found) = SpoolDirectory::open(root).unwrap();
         assert_eq!((found.names, found.strangers), (vec![name], 3));
         assert!(root.join("quarantine/junk.stranger").exists());
         assert_eq!(root.join("tmp").read_dir().unwrap().count(), 0);
@@ -405,35 +407,35 @@ mod tests {
     #[test]
     fn a_link_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
-        let (directory, _) = Directory::open(folder.path()).unwrap();
+        let (directory, _) = SpoolDirectory::open(folder.path()).unwrap();
         let name = put(&directory, 1, 1);
         let path = folder.path().join("new").join(name.to_string());
         fs::rename(&path, folder.path().join("elsewhere")).unwrap();
         symlink(folder.path().join("elsewhere"), &path).unwrap();
-        assert!(matches!(directory.read(name), Err(ReadError::System(_))));
+        assert!(matches!(directory.read(name), Err(SpoolReadError::System(_))));
     }
 
     #[test]
     fn a_file_that_was_to_replace_another_does() {
         let folder = tempfile::tempdir().unwrap();
-        let (directory, _) = Directory::open(folder.path()).unwrap();
+        let (directory, _) = SpoolDirectory::open(folder.path()).unwrap();
         put(&directory, 1, 10);
         let left = put(&directory, 1, 4);
         drop(directory);
-        let (directory, found) = Directory::open(folder.path()).unwrap();
+        let (directory, found) = SpoolDirectory::open(folder.path()).unwrap();
         assert_eq!((found.names, directory.names().unwrap()), (vec![left], vec![left]));
     }
 
     #[test]
     fn the_quarantine_is_bounded_and_the_oldest_go_first() {
         let folder = tempfile::tempdir().unwrap();
-        let (directory, _) = Directory::open(folder.path()).unwrap();
+        let (directory, _) = SpoolDirectory::open(folder.path()).unwrap();
         let old = put(&directory, 1, 1);
         directory.set_aside(old, "corrupt").unwrap();
         let big = folder.path().join("new/big");
         File::create(&big).unwrap().set_len(QUARANTINE_MAX).unwrap();
         drop(directory);
-        let (directory, _) = Directory::open(folder.path()).unwrap();
+        let (directory, _) = SpoolDirectory::open(folder.path()).unwrap();
         assert!(!folder.path().join(format!("quarantine/{old}.corrupt")).exists());
         assert!(folder.path().join("quarantine/big.stranger").exists());
         let next = put(&directory, 2, 1);
@@ -444,7 +446,7 @@ mod tests {
     #[test]
     fn the_quarantine_is_bounded_in_files_too_and_a_name_that_is_taken_stays_what_it_was() {
         let folder = tempfile::tempdir().unwrap();
-        let (directory, _) = Directory::open(folder.path()).unwrap();
+        let (directory, _) = SpoolDirectory::open(folder.path()).unwrap();
         let snapshot = snapshot_of_counters(1);
         let put = |seq| {
             let (name, bytes) = file::write(seq, &snapshot, &PointRanges::first(1), "run-1");
@@ -472,7 +474,7 @@ mod tests {
     #[test]
     fn a_disk_with_too_little_room_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let (directory, _) = Directory::open(folder.path()).unwrap();
+        let (directory, _) = SpoolDirectory::open(folder.path()).unwrap();
         let (name, bytes) = file::write(1, &snapshot_of_counters(1), &PointRanges::first(1), "run");
         let error = directory.write(name, &bytes, u64::MAX).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
@@ -483,7 +485,7 @@ mod tests {
     #[test]
     fn a_write_that_fails_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
-        let (directory, _) = Directory::open(folder.path()).unwrap();
+        let (directory, _) = SpoolDirectory::open(folder.path()).unwrap();
         fs::remove_dir(folder.path().join("new")).unwrap();
         fs::write(folder.path().join("new"), "a file is in the way").unwrap();
         let (name, bytes) = file::write(1, &snapshot_of_counters(1), &PointRanges::first(1), "run");
@@ -495,7 +497,7 @@ mod tests {
     fn folders_that_were_removed_are_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("kafka");
-        let (directory, _) = Directory::open(&root).unwrap();
+        let (directory, _) = SpoolDirectory::open(&root).unwrap();
         put(&directory, 1, 1);
         fs::remove_dir_all(&root).unwrap();
         assert!(directory.names().unwrap().is_empty());
@@ -506,13 +508,13 @@ mod tests {
     #[test]
     fn twenty_thousand_files_do_not_hold_up_a_start() {
         let folder = tempfile::tempdir().unwrap();
-        drop(Directory::open(folder.path()).unwrap());
+        drop(SpoolDirectory::open(folder.path()).unwrap());
         for seq in 0..20_000_u64 {
             let name = FileName { seq, start_ms: 1, points: 1, bytes: 1 };
             File::create(folder.path().join("new").join(name.to_string())).unwrap();
         }
         let started = Instant::now();
-        let (_, found) = Directory::open(folder.path()).unwrap();
+        let (_, found) = SpoolDirectory::open(folder.path()).unwrap();
         let took = started.elapsed();
         println!("20,000 files: {took:?}");
         assert_eq!(found.names.len(), 20_000);

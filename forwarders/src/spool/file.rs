@@ -30,7 +30,7 @@ const RATIO_MAX: u64 = 255;
 
 /// Why a file cannot be read.
 #[derive(Debug, Error)]
-pub enum FileError {
+pub enum SpoolFileError {
     /// It is not as it was written.
     #[error("damaged: {0}")]
     Damaged(&'static str),
@@ -71,8 +71,8 @@ pub(crate) fn write(
 ///
 /// # Errors
 /// When it is damaged, has another name's content, or is of a newer format.
-pub(crate) fn read(name: FileName, bytes: &[u8]) -> Result<Snapshot, FileError> {
-    let damaged = FileError::Damaged;
+pub(crate) fn read(name: FileName, bytes: &[u8]) -> Result<Snapshot, SpoolFileError> {
+    let damaged = SpoolFileError::Damaged;
     let header = bytes.get(..HEADER_BYTES).ok_or(damaged("shorter than a header"))?;
     if !header.starts_with(MAGIC) {
         return Err(damaged("no spool file"));
@@ -85,7 +85,7 @@ pub(crate) fn read(name: FileName, bytes: &[u8]) -> Result<Snapshot, FileError> 
         return Err(damaged("checksum of the header"));
     }
     if header[8] != VERSION || header[9] != LZ4 || header_bytes != HEADER_BYTES {
-        return Err(FileError::Newer(header[8]));
+        return Err(SpoolFileError::Newer(header[8]));
     }
     let mut numbers =
         header[NUMBERS_AT..].as_chunks().0.iter().map(|chunk| u64::from_le_bytes(*chunk));
@@ -132,7 +132,7 @@ mod tests {
                 let mut changed = bytes.clone();
                 changed[at] ^= change;
                 let outcome = read(name, &changed);
-                assert!(matches!(outcome, Err(FileError::Damaged(_))), "{at}: {outcome:?}");
+                assert!(matches!(outcome, Err(SpoolFileError::Damaged(_))), "{at}: {outcome:?}");
             }
         }
     }
@@ -142,11 +142,11 @@ mod tests {
         let (name, mut bytes) = whole(&snapshot_of_counters(5));
         for length in 0..bytes.len() {
             let name = FileName { bytes: length as u64, ..name };
-            assert!(matches!(read(name, &bytes[..length]), Err(FileError::Damaged(_))));
+            assert!(matches!(read(name, &bytes[..length]), Err(SpoolFileError::Damaged(_))));
         }
         bytes.push(0);
         let name = FileName { bytes: bytes.len() as u64, ..name };
-        assert!(matches!(read(name, &bytes), Err(FileError::Damaged(_))));
+        assert!(matches!(read(name, &bytes), Err(SpoolFileError::Damaged(_))));
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
             FileName { points: 6, ..name },
             FileName { bytes: 1, ..name },
         ] {
-            assert!(matches!(read(other, &bytes), Err(FileError::Damaged(_))));
+            assert!(matches!(read(other, &bytes), Err(SpoolFileError::Damaged(_))));
         }
     }
 
@@ -168,7 +168,7 @@ mod tests {
         bytes[8] = 2;
         let crc = crc32fast::hash(&bytes[..HEADER_BYTES]).to_le_bytes();
         bytes[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&crc);
-        assert!(matches!(read(name, &bytes), Err(FileError::Newer(2))));
+        assert!(matches!(read(name, &bytes), Err(SpoolFileError::Newer(2))));
     }
 
     proptest! {

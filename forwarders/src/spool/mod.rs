@@ -1,19 +1,28 @@
-//! What waits on disk while a destination is away: one file a window.
+//! The windows of one destination on disk, one file a window.
+//!
+//! This folder reads and writes files. Which windows are there, in which order they are delivered
+//! and which make room is decided by [`delivery`](crate::delivery).
 
 mod codec;
 mod directory;
 mod file;
-mod keeper;
+mod leb128;
 mod name;
-mod quarantine;
 #[cfg(test)]
-mod tests;
+mod old_files;
+mod quarantine;
+mod reader;
+mod work;
+mod writer;
 
-pub(crate) use directory::{Directory, Found};
-pub use directory::{ReadError, read, usable};
-pub use file::FileError;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) use directory::SpoolDirectory;
+pub use directory::{SpoolReadError, read, usable};
+pub use file::SpoolFileError;
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) use file::{read as unpack, write as pack};
-pub(crate) use keeper::Keeper;
-pub use keeper::SpoolPlace;
 pub use name::{FileName, folder_of};
+pub(crate) use reader::SpoolReader;
+pub(crate) use work::{DiscardedFiles, RefusedPoints, WriteJob};
+pub use writer::SpoolPlace;
+pub(crate) use writer::SpoolWriter;

@@ -28,18 +28,18 @@ impl fmt::Display for FileName {
 
 /// The text is no name of a spool file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoFileName;
+pub struct InvalidFileName;
 
 impl FromStr for FileName {
-    type Err = NoFileName;
+    type Err = InvalidFileName;
 
-    fn from_str(text: &str) -> Result<Self, NoFileName> {
-        let stem = text.strip_suffix(".b").ok_or(NoFileName)?;
+    fn from_str(text: &str) -> Result<Self, InvalidFileName> {
+        let stem = text.strip_suffix(".b").ok_or(InvalidFileName)?;
         let mut parts = stem.split('-');
-        let seq = parts.next().filter(|part| part.len() == 16).ok_or(NoFileName)?;
-        let seq = u64::from_str_radix(seq, 16).map_err(|_| NoFileName)?;
+        let seq = parts.next().filter(|part| part.len() == 16).ok_or(InvalidFileName)?;
+        let seq = u64::from_str_radix(seq, 16).map_err(|_| InvalidFileName)?;
         if seq > SEQ_MAX {
-            return Err(NoFileName);
+            return Err(InvalidFileName);
         }
         let mut number = || parts.next()?.parse::<u64>().ok();
         let (start_ms, points, bytes) = (number(), number(), number());
@@ -47,9 +47,9 @@ impl FromStr for FileName {
             (Some(start_ms), Some(points), Some(bytes), None) => {
                 let name = Self { seq, start_ms, points, bytes };
                 // One name for one file: no `+1`, no `007`.
-                (name.to_string() == text).then_some(name).ok_or(NoFileName)
+                (name.to_string() == text).then_some(name).ok_or(InvalidFileName)
             }
-            _ => Err(NoFileName),
+            _ => Err(InvalidFileName),
         }
     }
 }
@@ -106,7 +106,7 @@ mod tests {
             "000000000000002a-1--1.b",
             "+00000000000002a-1-1-1.b",
         ] {
-            assert_eq!(text.parse::<FileName>(), Err(NoFileName), "{text}");
+            assert_eq!(text.parse::<FileName>(), Err(InvalidFileName), "{text}");
         }
     }
 

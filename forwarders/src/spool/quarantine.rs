@@ -17,13 +17,13 @@ const BYTES_A_MINUTE: u64 = 1 << 20;
 
 /// What may still be written in this minute.
 #[derive(Debug)]
-pub(super) struct Allowance {
+pub(super) struct QuarantineAllowance {
     since: Instant,
     files: u32,
     bytes: u64,
 }
 
-impl Allowance {
+impl QuarantineAllowance {
     /// A minute's, from now on.
     pub(super) fn new(now: Instant) -> Self {
         Self { since: now, files: FILES_A_MINUTE, bytes: BYTES_A_MINUTE }
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_minute_has_so_many_files_and_bytes_and_the_next_one_has_them_again() {
         let start = Instant::now();
-        let mut allowance = Allowance::new(start);
+        let mut allowance = QuarantineAllowance::new(start);
         let name = FileName { seq: 1, start_ms: 1, points: 1, bytes: 1000 };
         for file in 0..10 {
             assert_eq!(allowance.room(start), BYTES_A_MINUTE - file * 1000);

@@ -11,7 +11,7 @@ use basics::units::ByteSize;
 
 /// Bytes of a datagram.
 const PACKET_BYTES: std::ops::RangeInclusive<u64> = 512..=65_507;
-/// Lines that a timer may have at most.
+/// StatsdLines that a timer may have at most.
 const TIMER_SAMPLES: std::ops::RangeInclusive<u32> = 100..=100_000;
 /// Where statsd listens.
 const PORT: u16 = 8125;
@@ -82,7 +82,7 @@ pub enum Dialect {
 
 /// Where to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
+pub(super) enum StatsdAddress {
     Udp(String, u16),
     Tcp(String, u16),
     Unix(String),
@@ -102,7 +102,7 @@ impl StatsdConfig {
     ///
     /// # Errors
     /// A sentence that says what to change.
-    pub(super) fn check(&self) -> Result<Address, String> {
+    pub(super) fn check(&self) -> Result<StatsdAddress, String> {
         let bytes = self.max_packet.get();
         if !PACKET_BYTES.contains(&bytes) {
             let (least, most) = PACKET_BYTES.into_inner();
@@ -115,12 +115,12 @@ impl StatsdConfig {
         }
         let text = self.address.as_str();
         match self.transport {
-            Transport::Unix if text.starts_with('/') => Ok(Address::Unix(text.to_owned())),
+            Transport::Unix if text.starts_with('/') => Ok(StatsdAddress::Unix(text.to_owned())),
             Transport::Unix => Err(format!(
                 "with `transport: unix` the address is a path that begins with `/`, not `{text}`"
             )),
-            Transport::Udp => host_port(text).map(|(host, port)| Address::Udp(host, port)),
-            Transport::Tcp => host_port(text).map(|(host, port)| Address::Tcp(host, port)),
+            Transport::Udp => host_port(text).map(|(host, port)| StatsdAddress::Udp(host, port)),
+            Transport::Tcp => host_port(text).map(|(host, port)| StatsdAddress::Tcp(host, port)),
         }
     }
 }
@@ -135,21 +135,21 @@ fn host_port(text: &str) -> Result<(String, u16), String> {
 mod tests {
     use super::*;
 
-    fn checked(members: &str) -> Result<Address, String> {
+    fn checked(members: &str) -> Result<StatsdAddress, String> {
         let config: Result<StatsdConfig, _> = serde_json::from_str(&format!("{{{members}}}"));
         config.map_err(|error| error.to_string())?.check()
     }
 
     #[test]
     fn addresses_go_with_the_transport() {
-        let udp = |host: &str, port| Ok(Address::Udp(host.to_owned(), port));
+        let udp = |host: &str, port| Ok(StatsdAddress::Udp(host.to_owned(), port));
         assert_eq!(checked(r#""address": "a-b.c""#), udp("a-b.c", 8125));
         assert_eq!(checked(r#""address": "[::1]:9""#), udp("::1", 9));
         assert_eq!(checked(r#""address": "[::1]""#), udp("::1", 8125));
         let tcp = checked(r#""address": "10.0.0.1:65535", "transport": "tcp""#);
-        assert_eq!(tcp, Ok(Address::Tcp("10.0.0.1".to_owned(), 65535)));
+        assert_eq!(tcp, Ok(StatsdAddress::Tcp("10.0.0.1".to_owned(), 65535)));
         let unix = checked(r#""address": "/run/dsd.socket", "transport": "unix""#);
-        assert_eq!(unix, Ok(Address::Unix("/run/dsd.socket".to_owned())));
+        assert_eq!(unix, Ok(StatsdAddress::Unix("/run/dsd.socket".to_owned())));
         assert!(checked(r#""address": "a:1", "transport": "unix""#).is_err());
         for wrong in ["", ":1", "a:", "a:0", "a:+1", "a:65536", "a b:1", "::1", "[x]:1", "/a:1"] {
             assert!(checked(&format!(r#""address": "{wrong}""#)).is_err(), "{wrong}");

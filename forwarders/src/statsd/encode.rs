@@ -7,10 +7,10 @@ use memchr::memchr2;
 use super::config::{Dialect, StatsdConfig};
 use super::name;
 use super::samples::Samples;
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use crate::format::number;
-use crate::groups::{Group, Groups};
-use crate::payload::Batch;
-use crate::stats::reason;
+use crate::groups::{Groups, MergedPoints};
 use model::{SetValue, Snapshot, Value, finite};
 
 /// How much of a name that is refused is shown.
@@ -18,7 +18,7 @@ const SHOWN_BYTES_MAX: usize = 100;
 
 /// Encodes windows; its memory is reused from one to the next.
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub(super) struct StatsdEncoder {
     dialect: Dialect,
     timer_samples: usize,
     packet_bytes_max: usize,
@@ -28,7 +28,7 @@ pub(super) struct Encoder {
     between: Vec<u8>,
 }
 
-impl Encoder {
+impl StatsdEncoder {
     pub(super) fn new(config: &StatsdConfig) -> Self {
         Self {
             dialect: config.dialect,
@@ -50,7 +50,7 @@ impl Encoder {
                 group.points,
                 |_| (),
                 |out| {
-                    let mut lines = Lines {
+                    let mut lines = StatsdLines {
                         start: out.len(),
                         out,
                         before: group.front,
@@ -75,7 +75,7 @@ impl Encoder {
         }
     }
 
-    fn words(&self, group: &Group<'_>) -> String {
+    fn words(&self, group: &MergedPoints<'_>) -> String {
         let name = [group.front, group.back].concat();
         let shown = String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES_MAX)]);
         let most = self.packet_bytes_max;
@@ -84,7 +84,7 @@ impl Encoder {
 }
 
 /// Writes the lines of a series.
-struct Lines<'a> {
+struct StatsdLines<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
     before: &'a [u8],
@@ -93,7 +93,7 @@ struct Lines<'a> {
     fits: bool,
 }
 
-impl Lines<'_> {
+impl StatsdLines<'_> {
     fn value(&mut self, value: &Value) {
         match value {
             Value::Counter(_) | Value::Total(_) | Value::Trace(_) => {

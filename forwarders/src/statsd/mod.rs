@@ -19,6 +19,7 @@ mod encode;
 mod name;
 mod packet;
 mod samples;
+mod section;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -32,28 +33,28 @@ use tokio::time::timeout;
 
 pub use config::{Dialect, StatsdConfig, Transport};
 
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
-use crate::stats::reason;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use model::Snapshot;
 
-use config::Address;
-use encode::Encoder;
-use packet::{Packet, Progress};
-use wire::{Outcome, Wire};
+use config::StatsdAddress;
+use encode::StatsdEncoder;
+use packet::{Packet, PacketProgress};
+use wire::{Outcome, StatsdWire};
 
 /// Sends each window to statsd.
 #[derive(Debug)]
 pub struct Statsd {
-    encoder: Encoder,
-    address: Address,
+    encoder: StatsdEncoder,
+    address: StatsdAddress,
     packet_bytes_max: usize,
     /// Less than the task's limit, so that the reason is this side's and not just the time.
     attempt_max: Duration,
-    wire: Option<Wire>,
+    wire: Option<StatsdWire>,
     /// Whether the last attempt failed: somebody may be there again, or not.
     failed: bool,
-    progress: Progress,
+    progress: PacketProgress,
     packet: Packet,
     /// Whether a part of `packet` has left.
     begun: bool,
@@ -68,12 +69,12 @@ impl Statsd {
         let timeout = config.delivery.timeout.get();
         Ok(Self {
             address: config.check()?,
-            encoder: Encoder::new(config),
+            encoder: StatsdEncoder::new(config),
             packet_bytes_max: config.max_packet.get() as usize,
             attempt_max: timeout - timeout / 10,
             wire: None,
             failed: false,
-            progress: Progress::default(),
+            progress: PacketProgress::default(),
             packet: Packet::default(),
             begun: false,
         })
@@ -102,8 +103,8 @@ impl Statsd {
         Ok(())
     }
 
-    async fn open(&self) -> io::Result<Wire> {
-        let wire = Wire::open(&self.address).await?;
+    async fn open(&self) -> io::Result<StatsdWire> {
+        let wire = StatsdWire::open(&self.address).await?;
         if self.failed {
             wire.ask().await?;
         }
@@ -155,7 +156,7 @@ impl Forwarder for Statsd {
     }
 
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
-        self.progress = Progress::default();
+        self.progress = PacketProgress::default();
         self.begun = false;
         self.encoder.encode(snapshot, batch);
     }
@@ -177,7 +178,7 @@ impl Forwarder for Statsd {
     }
 
     async fn probe(&mut self) -> Result<(), SendError> {
-        let asked = async { Wire::open(&self.address).await?.ask().await };
+        let asked = async { StatsdWire::open(&self.address).await?.ask().await };
         asked.await.map_err(|error| self.error(words(&error)))
     }
 }

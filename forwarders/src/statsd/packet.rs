@@ -2,11 +2,11 @@
 
 use memchr::memrchr;
 
-use crate::payload::Batch;
+use crate::delivery::payload::Batch;
 
 /// How far a batch has been sent. Only goes forward: what may have left is not sent again.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct PacketProgress {
     /// The first payload of which something is left.
     next: usize,
     /// How much of it was in packets before.
@@ -22,25 +22,30 @@ pub(super) struct Packet {
     pub(super) ends: Vec<usize>,
     /// One that goes on in the next.
     pub(super) goes_on: Option<usize>,
-    after: Progress,
+    after: PacketProgress,
 }
 
 impl Packet {
     /// Fills it with what comes next: payloads as a whole as long as they fit, and one that does
     /// not fit into any packet line by line. `bytes_max` does not count the newline at the end.
     /// Returns whether there is anything.
-    pub(super) fn fill(&mut self, batch: &Batch, progress: &Progress, bytes_max: usize) -> bool {
+    pub(super) fn fill(
+        &mut self,
+        batch: &Batch,
+        progress: &PacketProgress,
+        bytes_max: usize,
+    ) -> bool {
         self.bytes.clear();
         self.ends.clear();
         self.goes_on = None;
-        self.after = Progress { next: progress.next, offset: 0 };
+        self.after = PacketProgress { next: progress.next, offset: 0 };
         for payload in batch.pending_from(progress.next) {
             let begun = if payload.id == progress.next { progress.offset } else { 0 };
             let rest = payload.bytes.get(begun..).unwrap_or_default();
             if (self.bytes.len() + rest.len()).saturating_sub(1) <= bytes_max {
                 self.bytes.extend_from_slice(rest);
                 self.ends.push(payload.id);
-                self.after = Progress { next: payload.id + 1, offset: 0 };
+                self.after = PacketProgress { next: payload.id + 1, offset: 0 };
                 continue;
             }
             if self.bytes.is_empty() {
@@ -49,7 +54,7 @@ impl Packet {
                 let lines = memrchr(b'\n', room).map_or(rest.len(), |end| end + 1);
                 self.bytes.extend_from_slice(&rest[..lines]);
                 self.goes_on = Some(payload.id);
-                self.after = Progress { next: payload.id, offset: begun + lines };
+                self.after = PacketProgress { next: payload.id, offset: begun + lines };
             }
             break;
         }
@@ -67,7 +72,7 @@ impl Packet {
     }
 
     /// Notes that it is not to be sent again.
-    pub(super) fn is_behind(&mut self, progress: &mut Progress) {
+    pub(super) fn is_behind(&mut self, progress: &mut PacketProgress) {
         *progress = std::mem::take(&mut self.after);
     }
 }
@@ -98,7 +103,7 @@ mod tests {
             gone.iter().filter(|id| **id < payloads.len()).for_each(|id| batch.set_aside(*id, "x"));
             let expected: Vec<u8> =
                 batch.pending().flat_map(|payload| payload.bytes.to_vec()).collect();
-            let (mut packet, mut progress) = (Packet::default(), Progress::default());
+            let (mut packet, mut progress) = (Packet::default(), PacketProgress::default());
             let mut sent = Vec::new();
             while packet.fill(&batch, &progress, 500) {
                 prop_assert!(packet.datagram().len() <= 500);

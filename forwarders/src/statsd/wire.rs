@@ -10,15 +10,16 @@ use rustix::net::{RecvFlags, recv};
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
 use tokio::time::timeout;
 
-use super::config::Address;
-use basics::address::{open_udp, write_host_and_port};
+use super::config::StatsdAddress;
+use crate::udp::open_udp;
+use basics::address::write_host_and_port;
 
 /// How long the host may take to say that nobody listens there.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 
 /// An open way to statsd.
 #[derive(Debug)]
-pub(super) enum Wire {
+pub(super) enum StatsdWire {
     Udp(UdpSocket),
     Tcp(TcpStream),
     Datagrams(UnixDatagram),
@@ -38,14 +39,14 @@ pub(super) enum Outcome {
     Lost(io::Error),
 }
 
-impl Wire {
-    pub(super) async fn open(address: &Address) -> io::Result<Self> {
+impl StatsdWire {
+    pub(super) async fn open(address: &StatsdAddress) -> io::Result<Self> {
         match address {
-            Address::Udp(host, port) => open_udp(host, *port).await.map(Self::Udp),
-            Address::Tcp(host, port) => {
+            StatsdAddress::Udp(host, port) => open_udp(host, *port).await.map(Self::Udp),
+            StatsdAddress::Tcp(host, port) => {
                 TcpStream::connect((host.as_str(), *port)).await.map(Self::Tcp)
             }
-            Address::Unix(path) => {
+            StatsdAddress::Unix(path) => {
                 let socket = UnixDatagram::unbound()?;
                 match socket.connect(path) {
                     Ok(()) => Ok(Self::Datagrams(socket)),
@@ -173,7 +174,7 @@ fn is_open(stream: &impl AsFd) -> io::Result<()> {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for StatsdAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Udp(host, port) | Self::Tcp(host, port) => {

@@ -6,8 +6,8 @@ use crate::BuildContext;
 #[cfg(feature = "prometheus")]
 use crate::Forwarder;
 use crate::ForwardersConfig;
+use crate::delivery::payload::Batch;
 use crate::format::pystatsd::Envelope;
-use crate::payload::Batch;
 #[cfg(feature = "prometheus")]
 use crate::prometheus::{PipelineLimits, PrometheusConfig, PrometheusPage};
 use model::Snapshot;
@@ -89,6 +89,7 @@ pub fn encoder(name: &str) -> Encode {
         debug_mode: false,
         instance: "a benchmark".to_owned(),
         expire_after: EXPIRE_AFTER,
+        naming: |_| None,
     };
     let mut destinations = config.build(&context).expect("a destination");
     let mut forwarder = destinations.remove(0).forwarder;
@@ -109,7 +110,7 @@ fn prometheus_page(is_openmetrics: bool) -> Encode {
     let config = PrometheusConfig::default();
     let limits = PipelineLimits::new(&config, EXPIRE_AFTER);
     let address = ([127, 0, 0, 1], 9_102).into();
-    let page = PrometheusPage::new(&config, "a benchmark".to_owned(), address, limits);
+    let page = PrometheusPage::new(&config, "a benchmark".to_owned(), address, limits, None);
     let mut page = page.expect("fetches nothing");
     Box::new(move |snapshot, batch| {
         page.encode(snapshot, batch);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::spool::{Directory, FileName, pack as pack_file, unpack as unpack_file};
+use crate::spool::{FileName, SpoolDirectory, pack as pack_file, unpack as unpack_file};
 use model::PointRanges;
 use model::Snapshot;
 
@@ -26,7 +26,7 @@ pub fn unpack(file: &[u8]) -> usize {
 
 /// A spool's folder.
 #[derive(Debug)]
-pub struct Spool(Directory);
+pub struct Spool(SpoolDirectory);
 
 impl Spool {
     /// Opens it.
@@ -35,7 +35,7 @@ impl Spool {
     /// When the system refuses.
     #[must_use]
     pub fn open(folder: &Path) -> Self {
-        Self(Directory::open(folder).expect("a folder").0)
+        Self(SpoolDirectory::open(folder).expect("a folder").0)
     }
 
     /// Writes a window and removes it again.

@@ -1,7 +1,7 @@
-//! The status page at `/`: one document, put together from the files beside this one.
+//! The status page at `/`: one document, assembled from the files in this folder.
 //!
-//! What it shows comes from clients, so nothing in it may be markup. The script writes text only,
-//! and the browser is told to run nothing but this script.
+//! It shows data of clients, so nothing of that may become markup. The script writes text only, and a
+//! policy forbids the browser to run any other script.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -13,7 +13,7 @@ const HTML: &str = include_str!("page.html");
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// The page, with a word in it that nobody else knows: what does not carry it is not run.
+/// The page, with a nonce: the browser runs only the script that carries it.
 pub(super) async fn show() -> Response {
     let nonce = format!("{:016x}{:016x}", random(), random());
     let policy = format!(
@@ -24,14 +24,36 @@ pub(super) async fn show() -> Response {
     let html =
         HTML.replace("NONCE", &nonce).replace("/* STYLE */", STYLE).replace("/* SCRIPT */", SCRIPT);
     let mut response = Html(html).into_response();
-    // Letters, digits and quotes: it is a value of a header.
+    // Never fails: letters, digits and quotes are valid in a header.
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     }
     response
 }
 
-/// A number that cannot be guessed.
+/// An unpredictable number.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use api::path::AdminPath;
+
+    use super::*;
+
+    #[test]
+    fn the_page_asks_for_paths_of_the_endpoint() {
+        let mut found = 0;
+        for text in [HTML, SCRIPT] {
+            for (start, _) in text.match_indices("api/v1/") {
+                let rest = &text[start..];
+                let is_end = |c: char| !(c.is_ascii_alphanumeric() || c == '/');
+                let path = format!("/{}", &rest[..rest.find(is_end).unwrap()]);
+                assert!(AdminPath::ALL.iter().any(|one| one.as_str() == path), "{path}");
+                found += 1;
+            }
+        }
+        assert!(found > 5);
+    }
 }

@@ -8,7 +8,8 @@ use basics::units::Span;
 use clap::Args;
 use model::MetricKind;
 
-use crate::commands::client::endpoint::Endpoint;
+use crate::commands::client::endpoint::SendEndpoint;
+use crate::commands::client::pace::{SendRate, number};
 use engine::listener::{Protocol, Transport};
 
 /// Most series, and most distinct values: each is in a message that is built beforehand.
@@ -25,7 +26,7 @@ pub(super) const PAYLOAD_BYTES_MAX: usize = 65_507;
 pub struct BenchArgs {
     /// Where to send: udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH or unix_datagram:///PATH
     #[arg(value_name = "ENDPOINT", default_value = "udp://127.0.0.1:5090")]
-    pub endpoint: Endpoint,
+    pub endpoint: SendEndpoint,
 
     /// Start a daemon for the measurement, with a configuration of its own on free ports, and stop
     /// it afterwards; it listens on UDP unless a TRANSPORT is given
@@ -74,7 +75,7 @@ pub struct BenchArgs {
 
     /// Messages a second, such as 200k, or `max` for as fast as one core sends
     #[arg(long, value_name = "N", default_value = "100k", help_heading = "Pace")]
-    pub rate: Rate,
+    pub rate: SendRate,
     /// How long to send
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = Span::parse)]
     #[arg(help_heading = "Pace")]
@@ -188,21 +189,6 @@ impl BenchArgs {
     }
 }
 
-/// Messages a second; `None` for no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate(pub Option<NonZeroU64>);
-
-impl FromStr for Rate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "max" {
-            return Ok(Self(None));
-        }
-        number(text).map(|number| Self(Some(number))).map_err(|error| format!("{error}, or `max`"))
-    }
-}
-
 /// Metric types, each with its share of the series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Types(Vec<(MetricKind, u32)>);
@@ -226,10 +212,8 @@ impl FromStr for Types {
         let mut types = Self(Vec::new());
         for part in text.split(',') {
             let (word, share) = part.split_once('=').unwrap_or((part, "1"));
-            let kind = MetricKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-            let kind = kind.ok_or_else(|| {
-                format!("`{word}` is no type: trace, gauge, counter, timer or set")
-            })?;
+            let kind = MetricKind::from_word(word)
+                .ok_or_else(|| format!("`{word}` is no type: {}", MetricKind::listed()))?;
             let share = share.parse().ok().filter(|share| (1..=1000).contains(share));
             let share = share.ok_or_else(|| format!("the share of `{word}` is 1 to 1000"))?;
             if types.has(kind) {
@@ -266,17 +250,6 @@ impl FromStr for Pin {
     }
 }
 
-/// A number above zero, with `k` for thousands or `M` for millions.
-fn number(text: &str) -> Result<NonZeroU64, String> {
-    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
-        Some(digits) => (digits, 1_000),
-        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1_000_000)),
-    };
-    let number: Option<u64> = digits.parse().ok();
-    let number = number.and_then(|number| number.checked_mul(unit)).and_then(NonZeroU64::new);
-    number.ok_or_else(|| "a number above 0, such as 500, 200k or 10M".to_owned())
-}
-
 fn distinct(text: &str) -> Result<u32, String> {
     let number = number(text)?.get();
     let number = u32::try_from(number).ok().filter(|number| *number <= DISTINCT_MAX);
@@ -296,14 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_may_be_written_in_thousands_and_millions() {
-        for (text, value) in [("1", 1), ("200k", 200_000), ("10M", 10_000_000)] {
-            assert_eq!(number(text).map(NonZeroU64::get), Ok(value), "{text}");
-        }
-        for wrong in ["", "0", "k", "-1", "1.5k", "99999999999999999999", "18446744073709551615k"] {
-            assert!(number(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!("max".parse(), Ok(Rate(None)));
+    fn a_number_of_distinct_messages_is_bounded() {
         assert!(distinct("1M").is_ok() && distinct("1000001").is_err());
     }
 

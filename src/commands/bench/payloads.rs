@@ -3,7 +3,7 @@
 
 use super::message::Messages;
 use super::options::{Load, PAYLOAD_BYTES_MAX};
-use super::random::{Deck, Random};
+use super::random::{Deck, SeededRandom};
 
 /// At least so many messages differ before they come again, if they fit into memory.
 const MESSAGES_MIN: u32 = 8_192;
@@ -31,7 +31,7 @@ impl Payloads {
     /// When a datagram or all of them become too large: a sentence that names the options.
     pub(super) fn build(load: &Load) -> Result<Self, String> {
         let messages = Messages::new(load);
-        let mut random = Random::new(load.seed);
+        let mut random = SeededRandom::new(load.seed);
         let mut series = Deck::new(load.series);
         let mut values = Deck::new(load.values);
         let mut payloads = Self { bytes: Vec::new(), ends: Vec::new() };

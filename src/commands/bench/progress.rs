@@ -3,27 +3,27 @@
 use std::time::Duration;
 
 use super::options::Amount;
-use super::sender::Sent;
+use super::sender::SentLoad;
 use crate::commands::client::numbers::grouped;
 use crate::commands::client::terminal::ProgressLine;
 
 /// The line; nothing where standard error is no terminal.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct BenchProgress {
     line: ProgressLine,
     /// Messages of a payload.
     batch: u64,
     amount: Amount,
 }
 
-impl Progress {
+impl BenchProgress {
     /// For this amount of payloads of so many messages.
     pub(super) fn new(batch: u32, amount: Amount) -> Self {
         Self { line: ProgressLine::new(), batch: u64::from(batch), amount }
     }
 
     /// While sending.
-    pub(super) fn sending(&mut self, sent: &Sent) {
+    pub(super) fn sending(&mut self, sent: &SentLoad) {
         self.line.show(|| {
             let messages = sent.payloads * self.batch;
             let seconds = sent.elapsed.as_secs_f64();

@@ -3,9 +3,9 @@
 /// SplitMix64 (Steele, Lea and Flood 2014). Not the `rand` crate, whose generators may differ from
 /// version to version: a load has to be the same load in a year.
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub(super) struct SeededRandom(u64);
 
-impl Random {
+impl SeededRandom {
     /// Starts at this seed.
     pub(super) fn new(seed: u64) -> Self {
         Self(seed)
@@ -39,7 +39,7 @@ impl Deck {
     }
 
     /// The next number.
-    pub(super) fn deal(&mut self, random: &mut Random) -> u32 {
+    pub(super) fn deal(&mut self, random: &mut SeededRandom) -> u32 {
         // A step of Fisher and Yates' shuffle at a time.
         let other = self.dealt + random.below(self.cards.len() - self.dealt);
         self.cards.swap(self.dealt, other);
@@ -56,14 +56,14 @@ mod tests {
     #[test]
     fn the_generator_is_the_published_one() {
         // The first outputs of the reference implementation for this seed.
-        let mut random = Random::new(1_234_567);
+        let mut random = SeededRandom::new(1_234_567);
         assert_eq!(random.next(), 6_457_827_717_110_365_317);
         assert_eq!(random.next(), 3_203_168_211_198_807_973);
     }
 
     #[test]
     fn each_number_is_dealt_once_in_a_round_and_rounds_differ() {
-        let (mut deck, mut random) = (Deck::new(100), Random::new(1));
+        let (mut deck, mut random) = (Deck::new(100), SeededRandom::new(1));
         let mut round = || (0..100).map(|_| deck.deal(&mut random)).collect::<Vec<_>>();
         let rounds = [round(), round()];
         assert_ne!(rounds[0], rounds[1]);

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use api::CountsByReason;
+use api::status::{ProcessStatus, Status};
 use serde::Serialize;
 
 use super::options::Load;
-use super::sender::Sent;
-use crate::commands::client::endpoint::Endpoint;
-use crate::commands::client::ledger::{Ledger, ProcessFacts, Scope, Status};
+use super::sender::SentLoad;
+use crate::commands::client::endpoint::SendEndpoint;
+use crate::commands::client::scope::Scope;
+use crate::commands::client::watched::WatchedDaemon;
 
 /// The report as programs read it. Its members are documented in docs/commands.md.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct BenchReport {
     pub(super) endpoint: String,
     pub(super) protocol: &'static str,
     pub(super) load: LoadFacts,
@@ -64,11 +67,11 @@ pub(super) struct LedgerFacts {
     pub(super) received: u64,
     /// `aggregated` of the daemon's ledger.
     pub(super) accepted: u64,
-    pub(super) rejected: BTreeMap<String, u64>,
+    pub(super) rejected: CountsByReason,
     /// Datagrams.
     pub(super) kernel_drops: u64,
     /// Datagrams or connections.
-    pub(super) refused: BTreeMap<String, u64>,
+    pub(super) refused: CountsByReason,
     /// Messages that were sent and are in none of these; below zero if others sent too.
     pub(super) unaccounted: i64,
     pub(super) overflowed: u64,
@@ -88,39 +91,26 @@ pub(super) struct DaemonFacts {
     pub(super) resident_peak_bytes: Option<u64>,
 }
 
-/// Two looks at the daemon: before the first message and after the last.
+/// The status of a daemon before the first message and after the last, both of one run.
 #[derive(Debug)]
-pub(super) struct Looks {
-    pub(super) scope: Scope,
-    pub(super) before: Status,
+pub(super) struct StatusPair {
+    pub(super) watched: WatchedDaemon,
     pub(super) after: Status,
 }
 
-impl Report {
-    /// Puts it together. `looks` are at one run of one daemon.
+impl BenchReport {
+    /// Puts the report together.
     pub(super) fn new(
-        endpoint: &Endpoint,
+        endpoint: &SendEndpoint,
         load: &Load,
         (sockets, rate): (u16, Option<u64>),
-        sent: Sent,
-        looks: Option<&Looks>,
+        sent: SentLoad,
+        pair: Option<&StatusPair>,
     ) -> Self {
         let sent = SentFacts::of(sent, load);
-        let ledger = looks.map(|looks| LedgerFacts::of(looks, &sent, load.batch));
-        let daemon = looks.zip(ledger.as_ref()).map(|(looks, ledger)| {
-            let ProcessFacts { pid, cpu_s, resident_bytes, resident_peak_bytes } =
-                looks.after.process.clone();
-            let cpu_s = cpu_s - looks.before.process.cpu_s;
-            DaemonFacts {
-                version: looks.after.version.clone(),
-                instance: looks.after.instance.clone(),
-                pid,
-                cpu_s,
-                cpu_s_per_million: per_million(cpu_s, ledger.received),
-                resident_bytes,
-                resident_peak_bytes,
-            }
-        });
+        let ledger = pair.map(|pair| LedgerFacts::of(pair, &sent, load.batch));
+        let daemon = pair.zip(ledger.as_ref());
+        let daemon = daemon.map(|(pair, ledger)| DaemonFacts::of(pair, ledger.received));
         Self {
             endpoint: endpoint.to_string(),
             protocol: load.protocol.as_str(),
@@ -145,7 +135,7 @@ impl Report {
     pub(super) fn lost(&self) -> u64 {
         self.ledger.as_ref().map_or(0, |ledger| {
             let dropped = ledger.dropped_messages(self.sent.datagrams, self.load.batch);
-            ledger.rejected.values().sum::<u64>() + dropped
+            api::sum(&ledger.rejected) + dropped
         })
     }
 
@@ -159,7 +149,7 @@ impl Report {
 }
 
 impl SentFacts {
-    fn of(sent: Sent, load: &Load) -> Self {
+    fn of(sent: SentLoad, load: &Load) -> Self {
         let batch = u64::from(load.batch);
         let messages = sent.payloads * batch;
         let seconds = sent.elapsed.as_secs_f64();
@@ -181,11 +171,11 @@ impl SentFacts {
 }
 
 impl LedgerFacts {
-    fn of(looks: &Looks, sent: &SentFacts, batch: u32) -> Self {
-        let before = Ledger::of(&looks.before, &looks.scope);
-        let grown = Ledger::of(&looks.after, &looks.scope).since(&before);
+    fn of(pair: &StatusPair, sent: &SentFacts, batch: u32) -> Self {
+        let StatusPair { watched, after } = pair;
+        let grown = watched.grown(after);
         let mut facts = Self {
-            listeners: match &looks.scope {
+            listeners: match &watched.scope {
                 Scope::Listeners(names) => names.clone(),
                 Scope::All => Vec::new(),
             },
@@ -195,7 +185,7 @@ impl LedgerFacts {
             kernel_drops: grown.kernel_drops,
             refused: grown.refused,
             unaccounted: 0,
-            overflowed: looks.after.series.overflowed - looks.before.series.overflowed,
+            overflowed: watched.overflowed(after),
             receive_buffer: grown.receive_buffer,
         };
         let accounted = facts.received + facts.dropped_messages(sent.datagrams, batch);
@@ -205,12 +195,30 @@ impl LedgerFacts {
 
     /// Messages in datagrams that nobody read. A connection that was refused is none.
     fn dropped_messages(&self, datagrams: Option<u64>, batch: u32) -> u64 {
-        let unread = self.kernel_drops + self.refused.values().sum::<u64>();
+        let unread = self.kernel_drops + api::sum(&self.refused);
         datagrams.map_or(0, |_| unread * u64::from(batch))
     }
 }
 
-/// `None` where there is nothing to divide by.
+impl DaemonFacts {
+    /// The cost of so many received messages.
+    fn of(pair: &StatusPair, received: u64) -> Self {
+        let StatusPair { watched, after } = pair;
+        let ProcessStatus { pid, cpu_s, resident_bytes, resident_peak_bytes } = after.process;
+        let cpu_s = cpu_s - watched.before.process.cpu_s;
+        Self {
+            version: after.version.clone(),
+            instance: after.instance.clone(),
+            pid,
+            cpu_s,
+            cpu_s_per_million: per_million(cpu_s, received),
+            resident_bytes,
+            resident_peak_bytes,
+        }
+    }
+}
+
+/// CPU time of a million messages; `None` without messages.
 fn per_million(seconds: f64, messages: u64) -> Option<f64> {
     (messages > 0).then(|| seconds * 1e6 / messages as f64)
 }

@@ -6,54 +6,54 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::options::Amount;
-use super::outgoing::{Outgoing, Passed};
-use super::pacer::Pacer;
+use super::sockets::{LoadSockets, Passed};
 use crate::commands::client::connect::is_passing;
+use crate::commands::client::pace::Pacer;
 use crate::process;
 
-/// What a sender did.
+/// The outcome of sending a load.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sent {
+pub(super) struct SentLoad {
     /// Datagrams, or lines of a stream.
     pub(super) payloads: u64,
     /// Bytes in them.
     pub(super) bytes: u64,
-    /// Datagrams that the system did not take, by its reason.
+    /// Datagrams that the system refused, by reason.
     pub(super) errors: BTreeMap<&'static str, u64>,
-    /// Payloads that were due while the sender could not send, and were given up.
+    /// Payloads given up because they were due while the sender could not send.
     pub(super) slipped: u64,
-    /// From the first to the last.
+    /// Time from the first payload to the last.
     pub(super) elapsed: Duration,
-    /// CPU time of the sending thread, the kernel's share included.
+    /// CPU time of the sending thread, user and system together.
     pub(super) cpu: Duration,
-    /// Whether a signal ended it early.
+    /// Whether a signal ended the sending early.
     pub(super) interrupted: bool,
-    /// Why it ended early, if it was the system.
+    /// The error of the system that ended the sending early.
     pub(super) broken: Option<String>,
 }
 
-impl Sent {
+impl SentLoad {
     fn add(&mut self, passed: Passed) {
         self.payloads += passed.payloads;
         self.bytes += passed.bytes;
     }
 
-    /// Payloads that were tried.
+    /// Payloads sent or refused.
     fn tried(&self) -> u64 {
         self.payloads + self.errors.values().sum::<u64>()
     }
 }
 
-/// Sends until the amount is out, `stop` is set or the system refuses for good. `watch` is called
+/// Sends until the amount is sent, `stop` is set, or an error of the system persists. Calls `watch`
 /// before each system call.
 pub(super) fn run(
-    mut outgoing: Outgoing,
+    mut sockets: LoadSockets,
     amount: Amount,
     payload_rate: Option<f64>,
     stop: &AtomicBool,
-    mut watch: impl FnMut(&Sent),
-) -> Sent {
-    let mut sent = Sent::default();
+    mut watch: impl FnMut(&SentLoad),
+) -> SentLoad {
+    let mut sent = SentLoad::default();
     let mut pacer = payload_rate.map(Pacer::new);
     let cpu_before = process::thread_cpu_time();
     let start = Instant::now();
@@ -73,7 +73,7 @@ pub(super) fn run(
             continue;
         }
         let before = sent.tried();
-        match outgoing.send(due) {
+        match sockets.send(due) {
             Ok(passed) => sent.add(passed),
             Err(error) if is_passing(&error) => {}
             Err(error) => note(&mut sent, &error),
@@ -82,7 +82,7 @@ pub(super) fn run(
             pacer.sent(sent.tried() - before);
         }
     }
-    let (rest, outcome) = outgoing.finish();
+    let (rest, outcome) = sockets.finish();
     sent.add(rest);
     if let Err(error) = outcome {
         sent.broken.get_or_insert(error.to_string());
@@ -92,7 +92,7 @@ pub(super) fn run(
 }
 
 /// Payloads that may still be sent.
-fn left(amount: Amount, sent: &Sent) -> u64 {
+fn left(amount: Amount, sent: &SentLoad) -> u64 {
     match amount {
         Amount::Payloads(payloads) => payloads.saturating_sub(sent.tried()),
         Amount::Time(time) if sent.elapsed < time => u64::MAX,
@@ -108,10 +108,10 @@ fn time_left(amount: Amount, elapsed: Duration) -> Duration {
     }
 }
 
-/// Counts a datagram that the system did not take; what will not change ends the sending.
-fn note(sent: &mut Sent, error: &io::Error) {
+/// Counts a datagram that the system refused; an error that persists ends the sending.
+fn note(sent: &mut SentLoad, error: &io::Error) {
     let word = match error.kind() {
-        // The answer to an earlier datagram: over UDP a daemon may be back any moment.
+        // The reply to an earlier datagram. A daemon may start to listen again at any moment.
         io::ErrorKind::ConnectionRefused => "refused",
         _ if error.raw_os_error() == Some(libc::ENOBUFS) => "no_buffers",
         _ => {
@@ -130,17 +130,17 @@ mod tests {
     use crate::commands::bench::payloads::Payloads;
 
     /// A socket that takes nothing out, and a ring of three datagrams to it.
-    fn outgoing() -> (UdpSocket, Outgoing) {
+    fn sockets() -> (UdpSocket, LoadSockets) {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         let endpoint = receiver.local_addr().unwrap().to_string().parse().unwrap();
         let payloads = Payloads { bytes: b"abbccc".to_vec(), ends: vec![1, 3, 6] };
-        (receiver, Outgoing::connect(&endpoint, 2, payloads).unwrap())
+        (receiver, LoadSockets::connect(&endpoint, 2, payloads).unwrap())
     }
 
     #[test]
     fn exactly_the_amount_is_sent() {
-        let (receiver, outgoing) = outgoing();
-        let sent = run(outgoing, Amount::Payloads(7), None, &AtomicBool::new(false), |_| {});
+        let (receiver, sockets) = sockets();
+        let sent = run(sockets, Amount::Payloads(7), None, &AtomicBool::new(false), |_| {});
         assert_eq!((sent.payloads, sent.bytes, sent.slipped), (7, 13, 0));
         receiver.set_nonblocking(true).unwrap();
         let mut room = [0; 10];
@@ -154,9 +154,9 @@ mod tests {
 
     #[test]
     fn the_rate_is_kept_and_the_time_ends_it() {
-        let (_receiver, outgoing) = outgoing();
+        let (_receiver, sockets) = sockets();
         let time = Amount::Time(Duration::from_millis(50));
-        let sent = run(outgoing, time, Some(1000.0), &AtomicBool::new(false), |_| {});
+        let sent = run(sockets, time, Some(1000.0), &AtomicBool::new(false), |_| {});
         assert!(sent.elapsed >= Duration::from_millis(50));
         assert!(sent.payloads >= 1, "{sent:?}");
         assert!(sent.payloads as f64 <= sent.elapsed.as_secs_f64() * 1000.0 + 1.0, "{sent:?}");
@@ -164,10 +164,10 @@ mod tests {
 
     #[test]
     fn a_signal_ends_it() {
-        let (_receiver, outgoing) = outgoing();
+        let (_receiver, sockets) = sockets();
         let stop = AtomicBool::new(false);
         let hour = Amount::Time(Duration::from_secs(3600));
-        let sent = run(outgoing, hour, Some(1000.0), &stop, |sent| {
+        let sent = run(sockets, hour, Some(1000.0), &stop, |sent| {
             stop.store(sent.payloads > 2, Ordering::Relaxed);
         });
         assert!(sent.interrupted && sent.payloads > 2, "{sent:?}");
@@ -175,9 +175,9 @@ mod tests {
 
     #[test]
     fn datagrams_that_nobody_takes_are_counted_and_do_not_end_it() {
-        let (receiver, outgoing) = outgoing();
+        let (receiver, sockets) = sockets();
         drop(receiver);
-        let sent = run(outgoing, Amount::Payloads(10), None, &AtomicBool::new(false), |_| {});
+        let sent = run(sockets, Amount::Payloads(10), None, &AtomicBool::new(false), |_| {});
         assert_eq!(sent.tried(), 10);
         assert!(sent.errors["refused"] > 0, "{sent:?}");
     }

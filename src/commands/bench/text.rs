@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{DaemonFacts, LedgerFacts, Report, SentFacts};
+use super::report::{BenchReport, DaemonFacts, LedgerFacts, SentFacts};
 use crate::commands::client::numbers::grouped;
 
 /// Fewer messages than this say little about what a million costs.
@@ -14,7 +14,7 @@ const YELLOW: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
 
 /// Writes it; `unknown` is why no daemon told what became of the messages.
-pub(super) fn write(report: &Report, unknown: Option<&str>, with_colours: bool) -> String {
+pub(super) fn write(report: &BenchReport, unknown: Option<&str>, with_colours: bool) -> String {
     let mut text = String::new();
     let mut row = |label: &str, value: String| {
         // Writing into a string cannot fail.
@@ -48,7 +48,7 @@ pub(super) fn write(report: &Report, unknown: Option<&str>, with_colours: bool) 
     text
 }
 
-fn destination(report: &Report) -> String {
+fn destination(report: &BenchReport) -> String {
     let load = &report.load;
     let rate = match load.rate {
         Some(rate) => format!("{} messages a second", grouped(rate)),
@@ -84,7 +84,7 @@ fn sent(sent: &SentFacts) -> String {
     )
 }
 
-fn drops(ledger: &LedgerFacts, report: &Report) -> String {
+fn drops(ledger: &LedgerFacts, report: &BenchReport) -> String {
     let mut text = count(ledger.kernel_drops);
     if ledger.kernel_drops > 0 {
         let messages = ledger.kernel_drops * u64::from(report.load.batch);
@@ -93,7 +93,7 @@ fn drops(ledger: &LedgerFacts, report: &Report) -> String {
     text
 }
 
-fn cost(daemon: &DaemonFacts, report: &Report) -> String {
+fn cost(daemon: &DaemonFacts, report: &BenchReport) -> String {
     let Some(seconds) = daemon.cpu_s_per_million else { return "received nothing".to_owned() };
     let mut text = format!("{seconds:.2} CPU seconds per million messages");
     if let Some(peak) = daemon.resident_peak_bytes {
@@ -106,7 +106,7 @@ fn cost(daemon: &DaemonFacts, report: &Report) -> String {
 }
 
 /// What somebody who reads the numbers should know or do.
-fn notes(report: &Report) -> Vec<String> {
+fn notes(report: &BenchReport) -> Vec<String> {
     let (sent, mut notes) = (&report.sent, Vec::new());
     if sent.interrupted {
         notes.push("interrupted by a signal; the numbers are of what was sent until then".into());
@@ -164,7 +164,7 @@ fn ledger_notes(ledger: &LedgerFacts, notes: &mut Vec<String>) {
     }
 }
 
-fn verdict(report: &Report, unknown: Option<&str>) -> (&'static str, String) {
+fn verdict(report: &BenchReport, unknown: Option<&str>) -> (&'static str, String) {
     let rate = grouped(report.sent.messages_a_second.round() as u64);
     let Some(ledger) = &report.ledger else {
         let why = unknown.unwrap_or("no daemon was asked");

@@ -4,11 +4,11 @@ use clap::{Args, ValueHint};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use api::path::DEFAULT_URL;
 use basics::address::Listen;
 
-use super::endpoint::Endpoint;
-use super::ledger::DEFAULT_ADMIN;
-use crate::config::{self, LoadError, Loaded};
+use super::endpoint::SendEndpoint;
+use crate::config::{self, ConfigFile, LoadError};
 
 /// Which configuration file.
 #[derive(Clone, Debug, Args)]
@@ -30,7 +30,7 @@ impl ConfigArgs {
 ///
 /// # Errors
 /// When it is wrong, or one that is named cannot be read.
-pub(crate) fn load(args: &ConfigArgs) -> Result<Option<Loaded>, LoadError> {
+pub(crate) fn load(args: &ConfigArgs) -> Result<Option<ConfigFile>, LoadError> {
     match config::load(args.path()) {
         Ok(loaded) => Ok(Some(loaded)),
         Err(LoadError::Unreadable { source, .. })
@@ -44,12 +44,12 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Option<Loaded>, LoadError> {
 
 /// The one that is named, else the configured one, else the default; `None` if the configuration
 /// turns it off.
-pub(crate) fn admin(named: Option<&str>, loaded: Option<&Loaded>) -> Option<String> {
+pub(crate) fn admin(named: Option<&str>, loaded: Option<&ConfigFile>) -> Option<String> {
     match (named, loaded.map(|loaded| &loaded.config.admin.listen)) {
         (Some(url), _) => Some(url.to_owned()),
-        (None, None) => Some(DEFAULT_ADMIN.to_owned()),
+        (None, None) => Some(DEFAULT_URL.to_owned()),
         (None, Some(Listen::Address(address))) => {
-            Some(format!("http://{}", Endpoint::reachable(*address)))
+            Some(format!("http://{}", SendEndpoint::reachable(*address)))
         }
         (None, Some(Listen::None)) => None,
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
-use super::endpoint::{Endpoint, Place};
+use super::endpoint::{SendEndpoint, SocketPlace};
 
 /// A socket that takes nothing for so long gives way to a look at the clock and at the signals.
 const WAIT_MAX: Duration = Duration::from_millis(200);
@@ -16,7 +16,7 @@ const WAIT_MAX: Duration = Duration::from_millis(200);
 #[derive(Debug, Error)]
 #[error("cannot send to {endpoint}: {source}{hint}")]
 pub(crate) struct ConnectError {
-    endpoint: Endpoint,
+    endpoint: SendEndpoint,
     #[source]
     source: io::Error,
     hint: &'static str,
@@ -31,7 +31,7 @@ pub(crate) fn is_passing(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// What the system says, and what to do about it.
-pub(crate) fn connect(endpoint: &Endpoint) -> Result<Socket, ConnectError> {
+pub(crate) fn connect(endpoint: &SendEndpoint) -> Result<Socket, ConnectError> {
     open(endpoint).map_err(|source| ConnectError {
         endpoint: endpoint.clone(),
         hint: hint(&source),
@@ -39,16 +39,16 @@ pub(crate) fn connect(endpoint: &Endpoint) -> Result<Socket, ConnectError> {
     })
 }
 
-fn open(endpoint: &Endpoint) -> io::Result<Socket> {
+fn open(endpoint: &SendEndpoint) -> io::Result<Socket> {
     let (domain, address) = match &endpoint.place {
-        Place::Address(address) => (Domain::for_address(*address), SockAddr::from(*address)),
-        Place::Path(path) => (Domain::UNIX, SockAddr::unix(path)?),
+        SocketPlace::Address(address) => (Domain::for_address(*address), SockAddr::from(*address)),
+        SocketPlace::Path(path) => (Domain::UNIX, SockAddr::unix(path)?),
     };
     let kind = if endpoint.is_datagram() { Type::DGRAM } else { Type::STREAM };
     let socket = Socket::new(domain, kind, None)?;
     socket.connect(&address)?;
     socket.set_write_timeout(Some(WAIT_MAX))?;
-    if let Place::Address(address) = &endpoint.place
+    if let SocketPlace::Address(address) = &endpoint.place
         && endpoint.is_datagram()
     {
         knock(&socket, address)?;

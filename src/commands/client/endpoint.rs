@@ -12,32 +12,32 @@ use engine::listener::{Protocol, Transport};
 
 /// A listener's transport and place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct SendEndpoint {
     /// How messages go there.
     pub transport: Transport,
     /// Its address or path.
-    pub place: Place,
+    pub place: SocketPlace,
 }
 
 /// An address or a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SocketPlace {
     /// Of `udp` and `tcp`.
     Address(SocketAddr),
     /// Of `unix` and `unix_datagram`.
     Path(PathBuf),
 }
 
-impl Endpoint {
+impl SendEndpoint {
     /// Reads what follows the protocol in a listener's name: `udp 127.0.0.1:5090`.
     fn parse(transport: &str, place: &str) -> Result<Self, String> {
         let transport = Transport::from_word(transport).ok_or_else(|| {
             format!("`{transport}` is no transport: udp, tcp, unix or unix_datagram")
         })?;
         let place = if transport.has_address() {
-            Place::Address(address::resolve(place)?)
+            SocketPlace::Address(address::resolve(place)?)
         } else if place.starts_with('/') {
-            Place::Path(place.into())
+            SocketPlace::Path(place.into())
         } else {
             return Err(format!("a socket's path starts with `/`, not `{place}`"));
         };
@@ -58,7 +58,7 @@ impl Endpoint {
     pub fn leads_to(&self, listener: &Self) -> bool {
         self.transport == listener.transport
             && match (&self.place, &listener.place) {
-                (Place::Address(to), Place::Address(at)) => {
+                (SocketPlace::Address(to), SocketPlace::Address(at)) => {
                     to.port() == at.port() && (at.ip().is_unspecified() || to.ip() == at.ip())
                 }
                 (to, at) => to == at,
@@ -83,15 +83,15 @@ impl Endpoint {
     }
 }
 
-impl Default for Endpoint {
+impl Default for SendEndpoint {
     /// The listener that a daemon has without configuration.
     fn default() -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT));
-        Self { transport: Transport::Udp, place: Place::Address(address) }
+        Self { transport: Transport::Udp, place: SocketPlace::Address(address) }
     }
 }
 
-impl FromStr for Endpoint {
+impl FromStr for SendEndpoint {
     type Err = String;
 
     /// Reads `udp://host:port`, `tcp://host:port`, `unix:///path` or `unix_datagram:///path`;
@@ -102,12 +102,12 @@ impl FromStr for Endpoint {
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for SendEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}://", self.transport.as_str())?;
         match &self.place {
-            Place::Address(address) => address.fmt(formatter),
-            Place::Path(path) => path.display().fmt(formatter),
+            SocketPlace::Address(address) => address.fmt(formatter),
+            SocketPlace::Path(path) => path.display().fmt(formatter),
         }
     }
 }
@@ -116,7 +116,7 @@ impl fmt::Display for Endpoint {
 mod tests {
     use super::*;
 
-    fn endpoint(text: &str) -> Endpoint {
+    fn endpoint(text: &str) -> SendEndpoint {
         text.parse().unwrap()
     }
 
@@ -132,21 +132,21 @@ mod tests {
         }
         assert_eq!(endpoint("127.0.0.1:5090"), endpoint("udp://127.0.0.1:5090"));
         for wrong in ["http://127.0.0.1:80", "udp://127.0.0.1", "unix://run/x", "tcp://", ""] {
-            assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
+            assert!(wrong.parse::<SendEndpoint>().is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_listener_is_found_by_its_name() {
-        let (protocol, listener) = Endpoint::of_listener("statsd/udp 0.0.0.0:8125").unwrap();
+        let (protocol, listener) = SendEndpoint::of_listener("statsd/udp 0.0.0.0:8125").unwrap();
         assert_eq!(protocol, Protocol::Statsd);
         assert!(endpoint("udp://127.0.0.1:8125").leads_to(&listener));
         assert!(!endpoint("udp://127.0.0.1:8126").leads_to(&listener));
         assert!(!endpoint("tcp://127.0.0.1:8125").leads_to(&listener));
-        let (_, listener) = Endpoint::of_listener("json/udp 127.0.0.1:5090").unwrap();
+        let (_, listener) = SendEndpoint::of_listener("json/udp 127.0.0.1:5090").unwrap();
         assert!(!endpoint("udp://127.0.0.2:5090").leads_to(&listener));
-        let (_, listener) = Endpoint::of_listener("json/unix /run/a b.sock").unwrap();
+        let (_, listener) = SendEndpoint::of_listener("json/unix /run/a b.sock").unwrap();
         assert!(endpoint("unix:///run/a b.sock").leads_to(&listener));
-        assert_eq!(Endpoint::of_listener("collectd/udp 127.0.0.1:1"), None);
+        assert_eq!(SendEndpoint::of_listener("collectd/udp 127.0.0.1:1"), None);
     }
 }

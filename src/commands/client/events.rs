@@ -1,21 +1,18 @@
 //! Server-sent events of a daemon's HTTP endpoint.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::time::Duration;
 
 use thiserror::Error;
-use ureq::BodyReader;
 
-use super::ledger::Admin;
+use super::http::{AnswerError, OpenAnswer};
+use super::ledger::AdminClient;
 
-/// How long the daemon may take to begin.
-const BEGIN_MAX: Duration = Duration::from_secs(10);
-/// Longest line: far above what a daemon sends.
+/// Longest line: far longer than the lines of a daemon.
 const LINE_BYTES_MAX: u64 = 1 << 20;
-/// Most of what is said in place of events.
+/// Most bytes of a refusal.
 const WORDS_BYTES_MAX: u64 = 4 << 10;
 
-/// Why there are no events.
+/// Why no event arrives.
 #[derive(Debug, Error)]
 pub(crate) enum EventsError {
     /// Nothing answers.
@@ -26,15 +23,15 @@ pub(crate) enum EventsError {
     Unreachable {
         url: String,
         #[source]
-        source: Box<ureq::Error>,
+        source: AnswerError,
     },
-    /// The daemon says no.
+    /// The daemon refuses.
     #[error("the daemon at {url} refuses: {words}")]
     Refused { url: String, words: String },
-    /// It is none, or too old.
+    /// The server is not a tallyd, or another version.
     #[error("what answers at {url} is no tallyd of this version: status {status}")]
     Unknown { url: String, status: u16 },
-    /// They broke off.
+    /// The connection broke.
     #[error("the daemon at {url} does not answer any more: {source}")]
     Broken {
         url: String,
@@ -43,53 +40,45 @@ pub(crate) enum EventsError {
     },
 }
 
-/// One of them.
+/// A server-sent event.
 #[derive(Debug, Default)]
-pub(crate) struct Event {
-    /// What it is called.
+pub(crate) struct ServerSentEvent {
+    /// Its name.
     pub(crate) name: String,
-    /// What it says, without the line's end.
+    /// Its data, without the line's end.
     pub(crate) data: String,
 }
 
-/// Those that come.
-pub(crate) struct Events {
+/// The events of a path, as they arrive.
+pub(crate) struct EventStream<'a> {
     url: String,
-    reader: BufReader<BodyReader<'static>>,
+    reader: BufReader<OpenAnswer<'a>>,
 }
 
-impl Events {
-    /// Asks for them.
+impl<'a> EventStream<'a> {
+    /// Requests events.
     ///
     /// # Errors
-    /// When nothing answers, or not with events.
+    /// When nothing answers, or the answer is not a stream of events.
     pub(crate) fn open(
-        admin: &Admin,
+        admin: &'a AdminClient,
         path: &str,
         parameters: &[(&str, String)],
     ) -> Result<Self, EventsError> {
         let url = admin.url().to_owned();
-        let request = admin.agent().get(format!("{url}{path}"));
-        let parameters = parameters.iter().map(|(key, value)| (*key, value.as_str()));
-        let request = request
-            .query_pairs(parameters)
-            .config()
-            .timeout_global(None)
-            .timeout_connect(Some(BEGIN_MAX))
-            .timeout_recv_response(Some(BEGIN_MAX))
-            .http_status_as_error(false)
-            .build();
-        let reply = match request.call() {
-            Ok(reply) => reply,
-            Err(source) => return Err(EventsError::Unreachable { url, source: Box::new(source) }),
+        let query =
+            form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let answer = match admin.http().open(&format!("{url}{path}?{query}")) {
+            Ok(answer) => answer,
+            Err(source) => return Err(EventsError::Unreachable { url, source }),
         };
-        let status = reply.status();
-        let reader = BufReader::new(reply.into_body().into_reader());
-        match status.as_u16() {
+        let status = answer.status().as_u16();
+        let reader = BufReader::new(answer);
+        match status {
             200 => Ok(Self { url, reader }),
             400 | 403 | 429 | 503 => {
                 let mut words = Vec::new();
-                // Without its words it is refused all the same.
+                // An error in the middle of the text does not change that the daemon refuses.
                 let _rest = reader.take(WORDS_BYTES_MAX).read_to_end(&mut words);
                 let words = String::from_utf8_lossy(&words).trim().to_owned();
                 Err(EventsError::Refused { url, words })
@@ -98,19 +87,19 @@ impl Events {
         }
     }
 
-    /// Waits for the next; `None` when it was all.
+    /// Waits for the next event; `None` at the end of the stream.
     ///
     /// # Errors
     /// When the connection breaks.
-    pub(crate) fn next(&mut self) -> Result<Option<Event>, EventsError> {
+    pub(crate) fn next(&mut self) -> Result<Option<ServerSentEvent>, EventsError> {
         next(&mut self.reader)
             .map_err(|source| EventsError::Broken { url: self.url.clone(), source })
     }
 }
 
-/// Reads the fields of an event, up to the blank line behind it.
-fn next(reader: &mut impl BufRead) -> io::Result<Option<Event>> {
-    let mut event = Event::default();
+/// Reads the fields of an event, up to the blank line after it.
+fn next(reader: &mut impl BufRead) -> io::Result<Option<ServerSentEvent>> {
+    let mut event = ServerSentEvent::default();
     loop {
         let mut line = String::new();
         if reader.by_ref().take(LINE_BYTES_MAX).read_line(&mut line)? == 0 {
@@ -120,7 +109,7 @@ fn next(reader: &mut impl BufRead) -> io::Result<Option<Event>> {
         match line.split_once(':') {
             Some(("event", name)) => name.trim_start().clone_into(&mut event.name),
             Some(("data", data)) => data.trim_start().clone_into(&mut event.data),
-            // A comment, or a field that is none of ours.
+            // A comment, or an unknown field.
             Some(_) => {}
             None if event.data.is_empty() => {}
             None => return Ok(Some(event)),
@@ -137,7 +126,7 @@ mod tests {
         let text = "event: start\ndata: {\"a\": \":\"}\n\n: comment\n\nevent: b\r\ndata: 2\r\n\r\ndata: half";
         let mut reader = text.as_bytes();
         let mut seen = Vec::new();
-        while let Some(Event { name, data }) = next(&mut reader).unwrap() {
+        while let Some(ServerSentEvent { name, data }) = next(&mut reader).unwrap() {
             seen.push(format!("{name} {data}"));
         }
         assert_eq!(seen, ["start {\"a\": \":\"}", "b 2"]);

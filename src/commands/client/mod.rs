@@ -1,10 +1,14 @@
-//! What commands need that speak to a daemon: where it listens, a way there, and what it tells.
+//! Shared code of the commands that speak to a daemon: where it listens, how to connect, and what its
+//! admin endpoint reports.
 
 pub mod configured;
 pub(crate) mod connect;
 pub mod endpoint;
 pub(crate) mod events;
+mod http;
 pub(crate) mod ledger;
 pub(crate) mod numbers;
-pub(crate) mod settle;
+pub mod pace;
+pub(crate) mod scope;
 pub(crate) mod terminal;
+pub(crate) mod watched;

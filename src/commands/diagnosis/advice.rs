@@ -1,46 +1,12 @@
 //! What was probably meant.
 
+use model::METRIC_WORDS;
 use serde_json::{Map, Value};
 
 use super::Advice;
 use engine::listener::Protocol;
 use engine::protocol::{RejectReason, Rejection, parse_finite};
 use yaml::suggest::nearest;
-
-/// Types of JSON messages, behind what people call them.
-const JSON_TYPES: [(&str, &str); 15] = [
-    ("trace", "trace"),
-    ("gauge", "gauge"),
-    ("counter", "counter"),
-    ("timer", "timer"),
-    ("set", "set"),
-    ("histogram", "timer"),
-    ("count", "counter"),
-    ("timing", "timer"),
-    ("distribution", "timer"),
-    ("c", "counter"),
-    ("g", "gauge"),
-    ("ms", "timer"),
-    ("h", "timer"),
-    ("d", "timer"),
-    ("s", "set"),
-];
-/// Types of statsd lines, behind what people call them.
-const STATSD_TYPES: [(&str, &str); 13] = [
-    ("c", "c"),
-    ("g", "g"),
-    ("ms", "ms"),
-    ("h", "h"),
-    ("d", "d"),
-    ("s", "s"),
-    ("counter", "c"),
-    ("count", "c"),
-    ("gauge", "g"),
-    ("timer", "ms"),
-    ("timing", "ms"),
-    ("histogram", "h"),
-    ("set", "s"),
-];
 
 /// Keys that mean something themselves, so that nothing else was meant by them.
 const MEANINGFUL: [&str; 6] =
@@ -82,9 +48,9 @@ fn token_text(token: &[u8]) -> String {
 }
 
 fn known_type(protocol: Protocol, word: &str) -> Option<Advice> {
-    let types: &[(&str, &'static str)] = match protocol {
-        Protocol::Json => &JSON_TYPES,
-        Protocol::Statsd => &STATSD_TYPES,
+    let types = match protocol {
+        Protocol::Json => json_types(),
+        Protocol::Statsd => statsd_types(),
     };
     let words: Vec<&str> = types.iter().map(|(word, _)| *word).collect();
     let found = nearest(word, &words)?;
@@ -94,6 +60,30 @@ fn known_type(protocol: Protocol, word: &str) -> Option<Advice> {
         Protocol::Statsd => format!("`{right}`"),
     };
     Some(meant(right, &shown))
+}
+
+/// A word for a type, and the word that the protocol has for it.
+type TypeWord = (&'static str, &'static str);
+
+/// The words for types of JSON messages, the canonical ones first: of equally near words the first is
+/// advised.
+fn json_types() -> Vec<TypeWord> {
+    let canonical = METRIC_WORDS.iter().map(|words| (words.word, words.word));
+    let others = METRIC_WORDS.iter().flat_map(|words| {
+        let aliases = words.aliases().map(|alias| alias.word);
+        aliases.chain(words.statsd.iter().copied()).map(|word| (word, words.word))
+    });
+    canonical.chain(others).collect()
+}
+
+/// The words for types of statsd lines, the accepted ones first.
+fn statsd_types() -> Vec<TypeWord> {
+    let accepted = METRIC_WORDS.iter().flat_map(|words| words.statsd).map(|word| (*word, *word));
+    let others = METRIC_WORDS.iter().flat_map(|words| {
+        let canonical = words.statsd.first().map(|statsd| (words.word, *statsd));
+        canonical.into_iter().chain(words.aliases().map(|alias| (alias.word, alias.statsd)))
+    });
+    accepted.chain(others).collect()
 }
 
 /// A key that is there in place of the one that is not.

@@ -3,7 +3,7 @@
 use engine::listener::Protocol;
 
 /// A container around the place.
-enum Level<'a> {
+enum JsonLevel<'a> {
     /// With its latest key, in quotes.
     Object {
         key: Option<&'a [u8]>,
@@ -21,14 +21,14 @@ pub(super) fn pointer(message: &[u8], offset: usize) -> String {
     while at < offset {
         let end = if message[at] == b'"' { string_end(message, at) } else { at + 1 };
         match (message[at], levels.last_mut()) {
-            (b'{', _) => levels.push(Level::Object { key: None, is_key_next: true }),
-            (b'[', _) => levels.push(Level::Array { index: 0 }),
+            (b'{', _) => levels.push(JsonLevel::Object { key: None, is_key_next: true }),
+            (b'[', _) => levels.push(JsonLevel::Array { index: 0 }),
             (b'}' | b']', _) => drop(levels.pop()),
-            (b',', Some(Level::Array { index })) => *index += 1,
-            (b',', Some(Level::Object { key, is_key_next })) => {
+            (b',', Some(JsonLevel::Array { index })) => *index += 1,
+            (b',', Some(JsonLevel::Object { key, is_key_next })) => {
                 (*key, *is_key_next) = (None, true);
             }
-            (b'"', Some(Level::Object { key, is_key_next: is_key_next @ true })) => {
+            (b'"', Some(JsonLevel::Object { key, is_key_next: is_key_next @ true })) => {
                 (*key, *is_key_next) = (Some(&message[at..end]), false);
             }
             _ => {}
@@ -36,7 +36,7 @@ pub(super) fn pointer(message: &[u8], offset: usize) -> String {
         at = end;
     }
     // What is wrong may be a key itself.
-    if let Some(Level::Object { key, is_key_next: true }) = levels.last_mut()
+    if let Some(JsonLevel::Object { key, is_key_next: true }) = levels.last_mut()
         && at == offset
         && message.get(at) == Some(&b'"')
     {
@@ -80,10 +80,10 @@ fn string_end(message: &[u8], start: usize) -> usize {
     message.len()
 }
 
-fn step(level: &Level<'_>) -> Option<String> {
+fn step(level: &JsonLevel<'_>) -> Option<String> {
     match level {
-        Level::Array { index } => Some(format!("/{index}")),
-        Level::Object { key, .. } => {
+        JsonLevel::Array { index } => Some(format!("/{index}")),
+        JsonLevel::Object { key, .. } => {
             let quoted = (*key)?;
             let key = serde_json::from_slice::<String>(quoted)
                 .unwrap_or_else(|_| String::from_utf8_lossy(quoted).into_owned());

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use forwarders::ForwardersConfig;
 use thiserror::Error;
 
-use self::pipeline::{Message, Pipeline};
+use self::pipeline::{ExplainPipeline, Message};
 use crate::commands::client::terminal;
 use crate::config::{self, LoadError};
 use engine::listener::Protocol;
@@ -99,7 +99,7 @@ fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
     let is_masked = !args.show_secrets && mask_secrets(&mut loaded.config.forwarders);
     let destinations =
         loaded.config.destinations(&loaded.source, "explain").map_err(LoadError::from)?;
-    let mut pipeline = Pipeline::new(protocol, &loaded.config, destinations);
+    let mut pipeline = ExplainPipeline::new(protocol, &loaded.config, destinations);
     if is_debug {
         eprintln!("note: with `debug_mode` the daemon sends nothing of this");
     }

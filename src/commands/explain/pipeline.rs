@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use forwarders::delivery::driver::Destination;
+use forwarders::delivery::destination::Destination;
 use forwarders::payload::Batch;
 use model::{Series, Snapshot, Window};
 
 use super::report::{
-    AgentTag, Bytes, Explained, ForwarderFacts, Outcome, PayloadFacts, PointFacts, RejectionFacts,
-    SampleFacts, SeriesFacts, added,
+    AgentTag, Bytes, Explained, ForwarderFacts, MessageOutcome, PayloadFacts, PointFacts,
+    RejectionFacts, SampleFacts, SeriesFacts, added,
 };
 use crate::commands::diagnosis::Diagnosis;
 use crate::config::Config;
@@ -25,7 +25,7 @@ use engine::listener::recorder::RecorderContext;
 use engine::protocol::Sample;
 
 /// A daemon without sockets. Messages go through it one after the other, each in a window of its own.
-pub(super) struct Pipeline {
+pub(super) struct ExplainPipeline {
     protocol: Protocol,
     shared: RecorderContext,
     table: SeriesTable,
@@ -47,7 +47,7 @@ pub(super) struct Message<'a> {
     pub(super) number: u64,
 }
 
-impl Pipeline {
+impl ExplainPipeline {
     /// With what a daemon of this configuration has.
     pub(super) fn new(protocol: Protocol, config: &Config, destinations: Vec<Destination>) -> Self {
         let shared = config.shared(Instant::now());
@@ -76,18 +76,18 @@ impl Pipeline {
                 Ok(sample) => {
                     let (facts, series) = describe(shared, &sample);
                     recorded.push((outcomes.len(), series));
-                    outcomes.push(Outcome::Sample(facts));
+                    outcomes.push(MessageOutcome::Sample(facts));
                     shared.record(table, sample, 0);
                 }
                 Err(rejection) => {
                     let diagnosis = Diagnosis::of(*protocol, message.bytes, rejection);
                     let facts = RejectionFacts::of(diagnosis, message.bytes);
-                    outcomes.push(Outcome::Rejected(facts));
+                    outcomes.push(MessageOutcome::Rejected(facts));
                 }
             });
         let snapshot = Arc::new(self.flush());
         for (place, series) in recorded {
-            if let Outcome::Sample(facts) = &mut outcomes[place] {
+            if let MessageOutcome::Sample(facts) = &mut outcomes[place] {
                 facts.folded = !snapshot.points.iter().any(|point| *point.series == series);
             }
         }

@@ -21,8 +21,8 @@ pub(super) struct Explained {
     /// The message itself; what is no UTF-8 is replaced.
     pub(super) text: String,
     /// Each sample or rejection in it, in order.
-    pub(super) outcomes: Vec<Outcome>,
-    /// Lines that are neither: events and service checks.
+    pub(super) outcomes: Vec<MessageOutcome>,
+    /// ExplainLines that are neither: events and service checks.
     pub(super) skipped: u64,
     /// What its window holds.
     pub(super) points: Vec<PointFacts>,
@@ -33,7 +33,7 @@ pub(super) struct Explained {
 /// A sample or a rejection.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
+pub(super) enum MessageOutcome {
     Sample(SampleFacts),
     Rejected(RejectionFacts),
 }
@@ -142,7 +142,7 @@ impl Bytes {
 impl Explained {
     /// Whether nothing in it is rejected.
     pub(super) fn is_good(&self) -> bool {
-        self.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Sample(_)))
+        self.outcomes.iter().all(|outcome| matches!(outcome, MessageOutcome::Sample(_)))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::report::{
-    AgentTag, Bytes, Explained, ForwarderFacts, Outcome, PointFacts, RejectionFacts, SampleFacts,
-    SeriesFacts,
+    AgentTag, Bytes, Explained, ForwarderFacts, MessageOutcome, PointFacts, RejectionFacts,
+    SampleFacts, SeriesFacts,
 };
 use basics::escape::escaped;
 
@@ -20,15 +20,15 @@ const PLAIN: &str = "\x1b[0m";
 /// Writes it, a blank line behind it.
 pub(super) fn write(explained: &Explained, with_colours: bool) -> String {
     let Explained { source, line, text, outcomes, skipped, points, forwarders, .. } = explained;
-    let mut lines = Lines { text: String::new(), with_colours };
+    let mut lines = ExplainLines { text: String::new(), with_colours };
     let end = text.floor_char_boundary(MESSAGE_BYTES);
     let more = if end < text.len() { "…" } else { "" };
     let shown = escaped(&text.as_bytes()[..end]);
     lines.add(0, &format!("{}:{line}: {shown}{more}", escaped(source.as_bytes())));
     for outcome in outcomes {
         match outcome {
-            Outcome::Sample(sample) => lines.sample(sample),
-            Outcome::Rejected(rejection) => lines.rejection(rejection),
+            MessageOutcome::Sample(sample) => lines.sample(sample),
+            MessageOutcome::Rejected(rejection) => lines.rejection(rejection),
         }
     }
     if *skipped > 0 {
@@ -46,12 +46,12 @@ pub(super) fn write(explained: &Explained, with_colours: bool) -> String {
     lines.text
 }
 
-struct Lines {
+struct ExplainLines {
     text: String,
     with_colours: bool,
 }
 
-impl Lines {
+impl ExplainLines {
     fn add(&mut self, indent: usize, line: &str) {
         // Writing into a string cannot fail.
         let _infallible = writeln!(self.text, "{:indent$}{line}", "");

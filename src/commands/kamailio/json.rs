@@ -1,32 +1,32 @@
-//! Values as JSON.
+//! Converts replies and faults to JSON.
 
-use binrpc::{Fault, Member, Value};
+use binrpc::{BinrpcValue, Fault, Member};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-/// A value, as JSON shows it. It goes as deep as the value does, which the decoder bounds.
+/// Serializes a value. Recurses as deep as the value is nested, which the decoder bounds.
 ///
-/// BINRPC has one form for what JSON has two for. Members without names are a list. Members that all
-/// have one name and are structs are one too, of objects with one member each, as in Kamailio's own
-/// JSON-RPC; also where there is but one, so that the form does not depend on how many there are. All
-/// else is an object, unless a name occurs twice.
-pub(super) struct Json<'a>(pub(super) &'a Value);
+/// BINRPC uses structs for lists and for objects. A struct becomes a list if a member has no name, or
+/// if a name repeats. A struct whose only member is a non-empty struct becomes a list as well, so that
+/// the form of a list does not depend on its length. A named element of a list becomes an object with
+/// one member, as in Kamailio's own JSON-RPC. Any other struct becomes an object.
+pub(super) struct JsonValue<'a>(pub(super) &'a BinrpcValue);
 
-/// A fault, in the manner of JSON-RPC.
+/// Serializes a fault as an error of JSON-RPC.
 pub(super) struct JsonFault<'a>(pub(super) &'a Fault);
 
-impl Serialize for Json<'_> {
+impl Serialize for JsonValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            Value::Int(int) => serializer.serialize_i32(*int),
-            Value::Text(text) => serializer.serialize_str(&text.to_str()),
-            Value::Double(double) if double.0 % 1_000 == 0 => {
+            BinrpcValue::Int(int) => serializer.serialize_i32(*int),
+            BinrpcValue::Text(text) => serializer.serialize_str(&text.to_str()),
+            BinrpcValue::Double(double) if double.0 % 1_000 == 0 => {
                 serializer.serialize_i64(double.0 / 1_000)
             }
-            Value::Double(double) => serializer.serialize_f64(double.to_f64()),
-            Value::Bytes(bytes) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
-            Value::Array(values) => serializer.collect_seq(values.iter().map(Json)),
-            Value::Struct(members) if is_object(members) => object(members, serializer),
-            Value::Struct(members) => list(members, serializer),
+            BinrpcValue::Double(double) => serializer.serialize_f64(double.to_f64()),
+            BinrpcValue::Bytes(bytes) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
+            BinrpcValue::Array(values) => serializer.collect_seq(values.iter().map(JsonValue)),
+            BinrpcValue::Struct(members) if is_object(members) => object(members, serializer),
+            BinrpcValue::Struct(members) => list(members, serializer),
         }
     }
 }
@@ -51,7 +51,7 @@ fn is_object(members: &[Member]) -> bool {
     names.sort_unstable();
     let is_repeated = names.windows(2).any(|pair| pair[0] == pair[1]);
     let is_list_of_one =
-        matches!(members, [Member { value: Value::Struct(inner), .. }] if !inner.is_empty());
+        matches!(members, [Member { value: BinrpcValue::Struct(inner), .. }] if !inner.is_empty());
     !is_repeated && !is_list_of_one
 }
 
@@ -60,7 +60,7 @@ fn object<S: Serializer>(members: &[Member], serializer: S) -> Result<S::Ok, S::
     for Member { name, value } in members {
         map.serialize_entry(
             &name.as_ref().map_or_else(Default::default, |n| n.to_str()),
-            &Json(value),
+            &JsonValue(value),
         )?;
     }
     map.end()
@@ -70,17 +70,17 @@ fn list<S: Serializer>(members: &[Member], serializer: S) -> Result<S::Ok, S::Er
     let mut list = serializer.serialize_seq(Some(members.len()))?;
     for member in members {
         match &member.name {
-            Some(_) => list.serialize_element(&Named(member))?,
-            None => list.serialize_element(&Json(&member.value))?,
+            Some(_) => list.serialize_element(&NamedMember(member))?,
+            None => list.serialize_element(&JsonValue(&member.value))?,
         }
     }
     list.end()
 }
 
-/// An object of one member.
-struct Named<'a>(&'a Member);
+/// Serializes a member as an object with one member.
+struct NamedMember<'a>(&'a Member);
 
-impl Serialize for Named<'_> {
+impl Serialize for NamedMember<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         object(std::slice::from_ref(self.0), serializer)
     }
@@ -90,22 +90,22 @@ impl Serialize for Named<'_> {
 mod tests {
     use super::*;
 
-    fn shown(value: &Value) -> String {
-        serde_json::to_string(&Json(value)).unwrap()
+    fn shown(value: &BinrpcValue) -> String {
+        serde_json::to_string(&JsonValue(value)).unwrap()
     }
 
-    fn of(members: &[(&str, Value)]) -> Value {
-        Value::Struct(
+    fn of(members: &[(&str, BinrpcValue)]) -> BinrpcValue {
+        BinrpcValue::Struct(
             members.iter().map(|(name, value)| Member::named(name, value.clone())).collect(),
         )
     }
 
     #[test]
-    fn names_that_differ_make_an_object_in_their_order() {
-        let inner = of(&[("x", Value::Int(-1))]);
+    fn distinct_names_make_an_object_in_the_same_order() {
+        let inner = of(&[("x", BinrpcValue::Int(-1))]);
         let value = of(&[
             ("b", "t".into()),
-            ("a", Value::Double(binrpc::Thousandths(1_500))),
+            ("a", BinrpcValue::Double(binrpc::Thousandths(1_500))),
             ("c", inner),
         ]);
         assert_eq!(shown(&value), r#"{"b":"t","a":1.5,"c":{"x":-1}}"#);
@@ -113,16 +113,18 @@ mod tests {
     }
 
     #[test]
-    fn one_name_for_all_makes_a_list_however_many_there_are() {
-        let set = || ("SET", of(&[("ID", Value::Int(1))]));
+    fn a_repeated_name_makes_a_list_even_of_one_element() {
+        let set = || ("SET", of(&[("ID", BinrpcValue::Int(1))]));
         assert_eq!(shown(&of(&[set()])), r#"[{"SET":{"ID":1}}]"#);
         assert_eq!(shown(&of(&[set(), set()])), r#"[{"SET":{"ID":1}},{"SET":{"ID":1}}]"#);
     }
 
     #[test]
-    fn no_names_make_a_list() {
-        let value =
-            Value::Struct(vec![Member::bare("a".into()), Member::bare(of(&[("b", 1.into())]))]);
+    fn members_without_names_make_a_list() {
+        let value = BinrpcValue::Struct(vec![
+            Member::unnamed("a".into()),
+            Member::unnamed(of(&[("b", 1.into())])),
+        ]);
         assert_eq!(shown(&value), r#"["a",{"b":1}]"#);
     }
 }

@@ -1,36 +1,38 @@
-//! `tallyd kamailio`: one method of a Kamailio, printed.
+//! `tallyd kamailio`: calls a method of a Kamailio server and prints the reply.
 
 mod json;
 
-use basics::units::Span;
-use binrpc::Endpoint;
-use clap::Args;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use binrpc::{CallError, Client, Options, Reply, Request, Thousandths, Timeouts, Value, text};
+use basics::units::Span;
+use binrpc::{
+    BinrpcClient, BinrpcEndpoint, BinrpcValue, CallError, CallReply, CallRequest, CallTimeouts,
+    ClientOptions, Fault, Thousandths, text,
+};
+use clap::Args;
 
-use self::json::{Json, JsonFault};
+use self::json::{JsonFault, JsonValue};
 
 /// `tallyd kamailio`.
 #[derive(Debug, Args)]
 pub struct KamailioArgs {
-    /// Where it answers: unix:/path, unixd:/path (datagrams), tcp:host:port or udp:host:port
-    pub endpoint: Endpoint,
-    /// The method; system.listMethods tells which there are
+    /// Address of the server: unix:/path, unixd:/path (datagrams), tcp:host:port or udp:host:port
+    pub endpoint: BinrpcEndpoint,
+    /// The method; system.listMethods lists all
     pub method: String,
-    /// What the method is given
+    /// Arguments of the method
     #[arg(allow_negative_numbers = true)]
     pub arguments: Vec<String>,
-    /// Answer in JSON: a list of the records
+    /// Print JSON: a list of the records
     #[arg(long)]
     pub json: bool,
-    /// How long it may take, for each of connecting, asking and the reply
+    /// Time limit for each step: connecting, sending the request, receiving the reply
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = Span::parse)]
     pub timeout: Span,
 }
 
-/// Runs the command: status 0 after a reply, 1 after a fault or without an answer.
+/// Runs the command: status 0 after a reply, 1 after a fault or without a reply.
 #[must_use]
 #[allow(clippy::print_stderr)]
 pub fn command(args: &KamailioArgs) -> ExitCode {
@@ -41,56 +43,62 @@ pub fn command(args: &KamailioArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let timeouts = Timeouts::all(args.timeout.get());
-    let mut client = Client::new(args.endpoint.clone(), Options { timeouts, ..Options::default() });
+    let timeouts = CallTimeouts::all(args.timeout.get());
+    let mut client = BinrpcClient::new(
+        args.endpoint.clone(),
+        ClientOptions { timeouts, ..ClientOptions::default() },
+    );
     let parameters = args.arguments.iter().map(|argument| parameter(argument)).collect();
-    let request = Request { method: args.method.clone(), parameters };
+    let request = CallRequest { method: args.method.clone(), parameters };
     let (printed, status) = match runtime.block_on(client.call(&request)) {
         Ok(reply) => (show(&reply, args.json), ExitCode::SUCCESS),
-        Err(CallError::Fault { fault }) => {
-            let mut printed = Vec::new();
-            if args.json {
-                printed = json(&JsonFault(&fault));
-            } else {
-                text::write_fault(&fault, &mut printed);
-            }
-            (printed, ExitCode::FAILURE)
-        }
+        Err(CallError::Fault { fault }) => (show_fault(&fault, args.json), ExitCode::FAILURE),
         Err(error) => {
             eprintln!("{error}{}", next_step(&error));
             return ExitCode::FAILURE;
         }
     };
-    // A reader that has seen enough is no failure.
-    let _reader_left = io::stdout().write_all(&printed);
+    // A closed pipe, as of `| head`, is not a failure.
+    let _closed = io::stdout().write_all(&printed);
     status
 }
 
-/// What to do where nobody answers, behind the error.
+/// Advice to append to the error when there is no reply.
 pub(crate) fn next_step(error: &CallError) -> &'static str {
     match error {
         CallError::Connect { source, .. } => match source.kind() {
             io::ErrorKind::PermissionDenied => {
-                "; the module ctl says who may use its socket (`mode`, `user`, `group`): join that \
-                 group"
+                "; the ctl module's `mode`, `user` and `group` control access to the socket: join \
+                 that group"
             }
             _ => {
-                "; does Kamailio run, with the module ctl and this address as its parameter `binrpc`?"
+                "; check that Kamailio is running and that the parameter `binrpc` of its ctl module \
+                 has this address"
             }
         },
         CallError::TimedOut { .. } => {
-            "; is that Kamailio's BINRPC, and does it have time? --timeout waits longer"
+            "; check that this is Kamailio's BINRPC socket and that Kamailio is not overloaded; \
+             --timeout sets a longer limit"
         }
         _ => "",
     }
 }
 
-fn show(reply: &Reply, as_json: bool) -> Vec<u8> {
+fn show(reply: &CallReply, as_json: bool) -> Vec<u8> {
     if as_json {
-        return json(&reply.records.iter().map(Json).collect::<Vec<_>>());
+        return json(&reply.records.iter().map(JsonValue).collect::<Vec<_>>());
     }
     let mut printed = Vec::new();
     text::write_reply(&reply.records, &mut printed);
+    printed
+}
+
+fn show_fault(fault: &Fault, as_json: bool) -> Vec<u8> {
+    if as_json {
+        return json(&JsonFault(fault));
+    }
+    let mut printed = Vec::new();
+    text::write_fault(fault, &mut printed);
     printed
 }
 
@@ -100,10 +108,10 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
     printed
 }
 
-/// An argument as `kamcmd` takes it: a whole number is an int, one with decimals a double, and all
-/// else text, as is whatever stands behind `s:`. A number that is too large for an int, such as that
-/// of a telephone, is text; `kamcmd` would send its last 32 bits.
-fn parameter(argument: &str) -> Value {
+/// Types an argument as `kamcmd` does: a whole number is an int, a number with decimals a double, and
+/// anything else or anything after `s:` is text. Unlike with `kamcmd`, which truncates it to 32 bits, a
+/// number that is too large for an int, such as a telephone number, is text.
+fn parameter(argument: &str) -> BinrpcValue {
     if let Some(text) = argument.strip_prefix("s:") {
         return text.into();
     }
@@ -114,7 +122,7 @@ fn parameter(argument: &str) -> Value {
         && argument.bytes().any(|byte| byte.is_ascii_digit())
         && argument.bytes().all(|byte| byte.is_ascii_digit() || b"+-.".contains(&byte));
     match argument.parse::<f64>() {
-        Ok(number) if is_decimal => Value::Double(Thousandths::from_f64(number)),
+        Ok(number) if is_decimal => BinrpcValue::Double(Thousandths::from_f64(number)),
         _ => argument.into(),
     }
 }
@@ -126,17 +134,17 @@ mod tests {
     #[test]
     fn arguments_are_typed_as_kamcmd_types_them() {
         for (argument, value) in [
-            ("7", Value::Int(7)),
-            ("-7", Value::Int(-7)),
-            ("s:7", Value::from("7")),
-            ("2.5", Value::Double(Thousandths(2_500))),
-            ("-0.5", Value::Double(Thousandths(-500))),
-            ("1.2.3.4", Value::from("1.2.3.4")),
-            ("4930123456", Value::from("4930123456")),
-            ("script:", Value::from("script:")),
-            ("inf", Value::from("inf")),
-            (".", Value::from(".")),
-            ("", Value::from("")),
+            ("7", BinrpcValue::Int(7)),
+            ("-7", BinrpcValue::Int(-7)),
+            ("s:7", BinrpcValue::from("7")),
+            ("2.5", BinrpcValue::Double(Thousandths(2_500))),
+            ("-0.5", BinrpcValue::Double(Thousandths(-500))),
+            ("1.2.3.4", BinrpcValue::from("1.2.3.4")),
+            ("4930123456", BinrpcValue::from("4930123456")),
+            ("script:", BinrpcValue::from("script:")),
+            ("inf", BinrpcValue::from("inf")),
+            (".", BinrpcValue::from(".")),
+            ("", BinrpcValue::from("")),
         ] {
             assert_eq!(parameter(argument), value, "{argument}");
         }

@@ -1,10 +1,10 @@
-//! What can be said behind `tallyd send`.
+//! The options of `tallyd send`.
 
 use clap::Args;
 
-use crate::commands::bench::options::Rate;
 use crate::commands::client::configured::ConfigArgs;
-use crate::commands::client::endpoint::Endpoint;
+use crate::commands::client::endpoint::SendEndpoint;
+use crate::commands::client::pace::SendRate;
 use engine::listener::Protocol;
 
 /// `tallyd send`.
@@ -20,7 +20,7 @@ pub struct SendArgs {
     /// [default: the first listener of the configuration that speaks the protocol, else
     /// udp://127.0.0.1:5090]
     #[arg(long, value_name = "ENDPOINT", help_heading = "Where to")]
-    pub to: Option<Endpoint>,
+    pub to: Option<SendEndpoint>,
     /// Which configuration file.
     #[command(flatten, next_help_heading = "Where to")]
     pub config: ConfigArgs,
@@ -40,7 +40,7 @@ pub struct SendArgs {
     pub force: bool,
     /// Messages a second over UDP, such as 200k, or `max` for as fast as it goes
     #[arg(long, value_name = "N", default_value = "50k", help_heading = "Sending")]
-    pub rate: Rate,
+    pub rate: SendRate,
     /// Print what would be sent, and send nothing
     #[arg(long, conflicts_with_all = ["verify", "admin"], help_heading = "Sending")]
     pub print: bool,
@@ -57,7 +57,7 @@ pub struct SendArgs {
 }
 
 impl SendArgs {
-    /// What is spoken.
+    /// The protocol of the messages.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         if self.statsd { Protocol::Statsd } else { Protocol::Json }

@@ -1,115 +1,116 @@
-//! Whether a daemon has what was sent: its ledger before and after, and its rejected messages.
+//! Whether a daemon accepted the messages: by its ledger before and after, and by its rejected
+//! messages.
 
 use std::fmt::Write;
 
-use super::SendError;
-use super::destination::Destination;
-use crate::commands::client::ledger::{Admin, Ledger, LedgerError, Rejected, Scope, Status};
-use crate::commands::client::settle::{Awaited, settle};
+use api::rejected::RejectedEntry;
+
+use super::error::SendCommandError;
+use super::target::SendTarget;
+use crate::commands::client::ledger::{AdminClient, LedgerError};
+use crate::commands::client::scope::{Scope, ScopeLedger};
 use crate::commands::client::terminal::ProgressLine;
+use crate::commands::client::watched::{AwaitedMessages, WatchedDaemon};
 use basics::escape::escaped;
 use engine::listener::Protocol;
 
 /// Rejected messages that are shown.
 const SHOWN_MAX: usize = 5;
 
-/// A daemon before the first message.
-pub(super) struct Watched {
-    admin: Admin,
-    scope: Scope,
-    before: Status,
-    rejected_before: Vec<Rejected>,
+/// A daemon, with its ledger and its rejected messages before the first message.
+pub(super) struct Verification {
+    watched: WatchedDaemon,
+    rejected_before: Vec<RejectedEntry<'static>>,
 }
 
-/// What was sent.
-pub(super) struct Sent {
+/// The messages sent.
+pub(super) struct SentMessages {
     /// Samples and messages that will be rejected, as this side decoded them.
     pub(super) messages: u64,
-    /// Datagrams; 0 of a stream.
+    /// Datagrams; 0 over a stream.
     pub(super) datagrams: u64,
-    /// This end's address; none of a Unix socket.
+    /// The address of this end; `None` for a Unix socket.
     pub(super) sender: Option<String>,
 }
 
-/// What became of it.
+/// What became of the messages.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
-    /// Whether all was accepted, as far as can be known.
+pub(super) struct SendVerdict {
+    /// Whether all were accepted, as far as the daemon can tell.
     pub(super) is_good: bool,
-    /// The same in words.
+    /// The same as a sentence.
     pub(super) words: String,
 }
 
-impl Watched {
-    /// Looks at the daemon.
+impl Verification {
+    /// Asks for the status and for the rejected messages.
     ///
     /// # Errors
-    /// When it does not answer, or the listener there speaks something else.
-    pub(super) fn look(to: &Destination, protocol: Protocol) -> Result<Self, SendError> {
-        let admin = Admin::new(&to.admin)?;
+    /// When the daemon does not answer, or the listener speaks another protocol.
+    pub(super) fn start(to: &SendTarget, protocol: Protocol) -> Result<Self, SendCommandError> {
+        let admin = AdminClient::new(&to.admin)?;
         let before = admin.status()?;
-        let scope = Scope::of(&before, &to.endpoint, protocol).map_err(|spoken| {
-            SendError::Protocol { endpoint: to.endpoint.clone(), spoken: spoken.as_str() }
-        })?;
-        let rejected_before = admin.rejected()?;
-        Ok(Self { admin, scope, before, rejected_before })
+        let watched =
+            WatchedDaemon::new(admin, before, &to.endpoint, protocol).map_err(|spoken| {
+                SendCommandError::Protocol {
+                    endpoint: to.endpoint.clone(),
+                    spoken: spoken.as_str(),
+                }
+            })?;
+        let rejected_before = watched.admin.rejected()?;
+        Ok(Self { watched, rejected_before })
     }
 
-    /// Waits until the daemon has read so much or reads no more, and judges.
+    /// Waits until the daemon has read the messages or reads no more, and judges.
     ///
     /// # Errors
-    /// When the daemon does not answer any more.
+    /// When the daemon stops answering.
     pub(super) fn verdict(
         &self,
-        sent: &Sent,
+        sent: &SentMessages,
         progress: &mut ProgressLine,
-    ) -> Result<Verdict, LedgerError> {
-        let ledger = Ledger::of(&self.before, &self.scope);
-        let messages_a_datagram = sent.messages.checked_div(sent.datagrams).unwrap_or(0);
-        let awaited = Awaited {
-            scope: &self.scope,
-            before: &ledger,
-            messages: sent.messages,
-            messages_a_datagram,
-        };
-        let after = settle(&self.admin, &awaited, |missing| {
+    ) -> Result<SendVerdict, LedgerError> {
+        let a_datagram = sent.messages.checked_div(sent.datagrams).unwrap_or(0);
+        let awaited = AwaitedMessages { messages: sent.messages, a_datagram };
+        let after = self.watched.settle(awaited, |missing| {
             progress.show(|| format!("waiting: the daemon has not read {missing} messages yet"));
         })?;
         progress.clear();
-        if after.instance != self.before.instance {
-            return Ok(Verdict {
+        if !self.watched.is_same_run(&after) {
+            return Ok(SendVerdict {
                 is_good: false,
                 words: "not known: the daemon was started anew meanwhile".to_owned(),
             });
         }
-        let since = Ledger::of(&after, &self.scope).since(&ledger);
-        let rejected = self.admin.rejected()?;
+        let grown = self.watched.grown(&after);
+        let rejected = self.watched.admin.rejected()?;
         let new = rejected.iter().take_while(|one| self.rejected_before.first() != Some(one));
         let ours: Vec<_> = new.filter(|one| may_be_ours(one, sent)).collect();
-        let overflowed = after.series.overflowed.saturating_sub(self.before.series.overflowed);
-        Ok(judge(sent, &since, &ours, &self.scope, overflowed))
+        let overflowed = self.watched.overflowed(&after);
+        Ok(judge(sent, &grown, &ours, &self.watched.scope, overflowed))
     }
 }
 
-fn may_be_ours(rejected: &Rejected, sent: &Sent) -> bool {
+fn may_be_ours(rejected: &RejectedEntry<'_>, sent: &SentMessages) -> bool {
     let sender = sent.sender.as_deref();
-    // A busy listener does not always know who sent.
+    // A busy listener does not always look up the sender.
     sender.is_none_or(|sender| rejected.sender == sender || rejected.sender == "unknown")
 }
 
-/// Puts together what the daemon tells. Others may send to it as well: then its counters are of all.
+/// Judges by the ledger and by the rejected messages of this sender. Where others send to the same
+/// listener, the ledger counts their messages too.
 fn judge(
-    sent: &Sent,
-    since: &Ledger,
-    ours: &[&Rejected],
+    sent: &SentMessages,
+    since: &ScopeLedger,
+    ours: &[&RejectedEntry<'_>],
     scope: &Scope,
     overflowed: u64,
-) -> Verdict {
+) -> SendVerdict {
     let lost = since.received < sent.messages;
-    let rejected: u64 = since.rejected.values().sum();
+    let rejected = api::sum(&since.rejected);
     let others = since.received > sent.messages;
     let is_rejected = if others { !ours.is_empty() } else { rejected > 0 };
-    let dropped = since.kernel_drops + since.refused.values().sum::<u64>();
+    let dropped = since.kernel_drops + api::sum(&since.refused);
     let is_good = !lost && !is_rejected && dropped == 0;
     let by = match scope {
         Scope::Listeners(names) => {
@@ -155,7 +156,7 @@ fn judge(
             "; samples folded into an overflow series, see `aggregation`: {overflowed}"
         );
     }
-    for Rejected { reason, offset, expected, excerpt, .. } in ours.iter().take(SHOWN_MAX) {
+    for RejectedEntry { reason, offset, expected, excerpt, .. } in ours.iter().take(SHOWN_MAX) {
         let (reason, expected) = (escaped(reason.as_bytes()), escaped(expected.as_bytes()));
         let _infallible = write!(
             words,
@@ -163,41 +164,41 @@ fn judge(
             escaped(excerpt.as_bytes())
         );
     }
-    Verdict { is_good, words }
+    SendVerdict { is_good, words }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sent() -> Sent {
-        Sent { messages: 2, datagrams: 2, sender: Some("127.0.0.1:1".to_owned()) }
+    fn sent() -> SentMessages {
+        SentMessages { messages: 2, datagrams: 2, sender: Some("127.0.0.1:1".to_owned()) }
     }
 
     fn scope() -> Scope {
         Scope::Listeners(vec!["json/udp 127.0.0.1:5090".to_owned()])
     }
 
-    fn ledger(received: u64, rejected: u64, kernel_drops: u64) -> Ledger {
+    fn ledger(received: u64, rejected: u64, kernel_drops: u64) -> ScopeLedger {
         let reasons = (rejected > 0).then(|| ("bad_json".to_owned(), rejected));
-        Ledger {
+        ScopeLedger {
             received,
             aggregated: received - rejected,
             rejected: reasons.into_iter().collect(),
             kernel_drops,
-            ..Ledger::default()
+            ..ScopeLedger::default()
         }
     }
 
-    fn rejected(sender: &str) -> Rejected {
-        Rejected {
-            time: String::new(),
-            listener: String::new(),
-            sender: sender.to_owned(),
-            reason: "bad_json".to_owned(),
+    fn rejected(sender: &str) -> RejectedEntry<'_> {
+        RejectedEntry {
+            time: "".into(),
+            listener: "".into(),
+            sender: sender.into(),
+            reason: "bad_json".into(),
             offset: 1,
-            expected: "a value".to_owned(),
-            excerpt: "{x\u{1b}".to_owned(),
+            expected: "a value".into(),
+            excerpt: "{x\u{1b}".into(),
         }
     }
 

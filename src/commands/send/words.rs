@@ -1,28 +1,31 @@
-//! From the words of a command line to messages.
+//! Reads the words of the command line and makes messages of them.
 
+use model::MetricKind;
 use serde_json::Value;
 
 use super::options::SendArgs;
 use engine::listener::Protocol;
 use engine::protocol::{Limits, SampleValue};
 
-/// Keys of a message that are no tags.
+/// Keys of a message that are not tags.
 const RESERVED: [&str; 7] =
     ["metric_name", "metric_type", "value", "count", "sample_rate", "timestamp", "tags"];
 
-/// Where messages come from.
+/// The source of the messages.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Input {
+pub(super) enum SendInput {
     /// The command line.
     Messages(Vec<Vec<u8>>),
     /// Standard input.
     Lines,
 }
 
-/// A metric as it was written on the command line.
-struct Metric<'a> {
+/// A metric as written on the command line.
+struct MetricWords<'a> {
     name: &'a str,
-    kind: &'a str,
+    /// The type as written, and what it means if it is known.
+    word: &'a str,
+    kind: Option<MetricKind>,
     value: Option<&'a str>,
     tags: Vec<(&'a str, &'a str)>,
     sample_rate: Option<&'a str>,
@@ -33,7 +36,7 @@ struct Metric<'a> {
 ///
 /// # Errors
 /// A sentence about words or options that do not go together.
-pub(super) fn read(args: &SendArgs) -> Result<Input, String> {
+pub(super) fn read(args: &SendArgs) -> Result<SendInput, String> {
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
     let is_message = |word: &str| match args.protocol() {
         Protocol::Json => word.trim_start().starts_with(['{', '[']),
@@ -41,9 +44,9 @@ pub(super) fn read(args: &SendArgs) -> Result<Input, String> {
     };
     let made_of_words = args.sample_rate.is_some() || args.delta;
     match words.as_slice() {
-        ["-"] | [] if !made_of_words => Ok(Input::Lines),
+        ["-"] | [] if !made_of_words => Ok(SendInput::Lines),
         [first, ..] if is_message(first) && !made_of_words => {
-            Ok(Input::Messages(words.iter().map(|word| word.as_bytes().to_vec()).collect()))
+            Ok(SendInput::Messages(words.iter().map(|word| word.as_bytes().to_vec()).collect()))
         }
         ["-"] | [] => {
             Err("--sample-rate and --delta go with NAME TYPE VALUE; a whole message says \
@@ -54,35 +57,42 @@ pub(super) fn read(args: &SendArgs) -> Result<Input, String> {
             Err("--sample-rate and --delta go with NAME TYPE VALUE; a whole message says so itself"
                 .to_owned())
         }
-        [_] => Err("a metric is NAME TYPE [VALUE] [KEY=VALUE]…: the type is missing (counter, \
-                    gauge, timer, set or trace)"
-            .to_owned()),
+        [_] => Err(format!(
+            "a metric is NAME TYPE [VALUE] [KEY=VALUE]…: the type is missing ({})",
+            MetricKind::listed()
+        )),
         [name, kind, rest @ ..] => {
-            let metric = Metric::read(name, kind, rest, args)?;
+            let metric = MetricWords::read(name, kind, rest, args)?;
             let message = match args.protocol() {
                 Protocol::Json => metric.json(),
                 Protocol::Statsd => metric.statsd()?,
             };
-            Ok(Input::Messages(vec![message]))
+            Ok(SendInput::Messages(vec![message]))
         }
     }
 }
 
-impl<'a> Metric<'a> {
+impl<'a> MetricWords<'a> {
     fn read(
         name: &'a str,
-        kind: &'a str,
+        word: &'a str,
         rest: &[&'a str],
         args: &'a SendArgs,
     ) -> Result<Self, String> {
+        let kind = MetricKind::from_json_word(word).or(MetricKind::from_statsd_type(word));
         // A member of a set may hold anything. Elsewhere a value has no `=`, but a tag has.
         let has_value = match rest.first() {
-            Some(first) => !is_trace(kind) && (is_set(kind) || !first.contains('=')),
+            Some(first) => match kind {
+                Some(MetricKind::Trace) => false,
+                Some(MetricKind::Set) => true,
+                _ => !first.contains('='),
+            },
             None => false,
         };
         let (value, tags) = rest.split_at(usize::from(has_value));
         let mut metric = Self {
             name,
+            word,
             kind,
             value: value.first().copied(),
             tags: Vec::new(),
@@ -101,7 +111,7 @@ impl<'a> Metric<'a> {
             }
             metric.tags.push((key, value));
         }
-        if args.delta && !is_gauge(kind) {
+        if args.delta && kind != Some(MetricKind::Gauge) {
             return Err("--delta is for gauges".to_owned());
         }
         Ok(metric)
@@ -112,12 +122,12 @@ impl<'a> Metric<'a> {
         let mut message = format!(
             "{{\"metric_name\": {}, \"metric_type\": {}",
             quoted(self.name),
-            quoted(self.kind)
+            quoted(self.word)
         );
         if let Some(value) = self.value {
             let value = if self.is_delta && !value.starts_with(['+', '-']) {
                 quoted(&format!("+{value}"))
-            } else if self.is_delta || is_set(self.kind) {
+            } else if self.is_delta || self.kind == Some(MetricKind::Set) {
                 quoted(value)
             } else {
                 number(value)
@@ -136,20 +146,12 @@ impl<'a> Metric<'a> {
 
     /// As a line of statsd, if it can carry all of it.
     fn statsd(&self) -> Result<Vec<u8>, String> {
-        let kind = match self.kind {
-            "counter" => "c",
-            "gauge" | "guage" => "g",
-            "timer" => "ms",
-            "histogram" => "h",
-            "set" => "s",
-            "trace" => return Err("statsd has no traces: send it as JSON".to_owned()),
-            other => other,
-        };
+        let statsd_type = self.statsd_type()?;
         let mut value = self.value.map(str::to_owned).unwrap_or_default();
-        if kind == "c" && self.value.is_none() {
+        if self.kind == Some(MetricKind::Counter) && self.value.is_none() {
             value.push('1');
         }
-        if kind == "g" {
+        if self.kind == Some(MetricKind::Gauge) {
             let has_sign = value.starts_with(['+', '-']);
             if self.is_delta && !has_sign {
                 value.insert(0, '+');
@@ -161,7 +163,7 @@ impl<'a> Metric<'a> {
                 );
             }
         }
-        let mut line = format!("{}:{value}|{kind}", self.name);
+        let mut line = format!("{}:{value}|{statsd_type}", self.name);
         if let Some(rate) = self.sample_rate {
             line += &format!("|@{rate}");
         }
@@ -173,8 +175,21 @@ impl<'a> Metric<'a> {
         Ok(line.into_bytes())
     }
 
-    /// A line has no escapes: what a name, a member or a tag must not hold would mean something else.
-    /// Lines that are rejected are left to those who tell why.
+    /// The type of the line: the one that a JSON word stands for, else the word as written.
+    fn statsd_type(&self) -> Result<&'a str, String> {
+        let Some(kind) = self.kind else { return Ok(self.word) };
+        let words = kind.words();
+        let alias = words.json_aliases.iter().find(|alias| alias.word == self.word);
+        match (alias, kind.statsd_type()) {
+            (_, None) => Err("statsd has no traces: send it as JSON".to_owned()),
+            (Some(alias), _) => Ok(alias.statsd),
+            (None, Some(usual)) if self.word == words.word => Ok(usual),
+            (None, Some(_)) => Ok(self.word),
+        }
+    }
+
+    /// Checks that the decoder reads the same metric from the line, which has no escapes for characters
+    /// of a name, a member or a tag. A line that is rejected passes: the caller reports why.
     fn is_carried_by(&self, line: &str) -> Result<(), String> {
         let (mut samples, mut is_same) = (0, true);
         let mut tags: Vec<_> = self.tags.iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -200,18 +215,6 @@ impl<'a> Metric<'a> {
     }
 }
 
-fn is_trace(kind: &str) -> bool {
-    kind == "trace"
-}
-
-fn is_set(kind: &str) -> bool {
-    matches!(kind, "set" | "s")
-}
-
-fn is_gauge(kind: &str) -> bool {
-    matches!(kind, "gauge" | "guage" | "g")
-}
-
 /// A number as it was written, if JSON has numbers like this one; else a string, of which a gauge
 /// with a `+` is a change.
 fn number(text: &str) -> String {
@@ -234,8 +237,8 @@ mod tests {
         let line = ["tallyd", "send"].iter().chain(words);
         let Command::Send(args) = Cli::try_parse_from(line).unwrap().command else { panic!() };
         read(&args).map(|input| match input {
-            Input::Lines => "-".to_owned(),
-            Input::Messages(messages) => {
+            SendInput::Lines => "-".to_owned(),
+            SendInput::Messages(messages) => {
                 let shown = messages.iter().map(|message| String::from_utf8_lossy(message));
                 shown.collect::<Vec<_>>().join("\n")
             }

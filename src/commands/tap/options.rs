@@ -1,10 +1,10 @@
-//! What can be said behind `tallyd tap`.
+//! The options of `tallyd tap`.
 
+use api::tap::parameter;
 use basics::units::Span;
 use clap::{Args, ValueEnum};
 
 use crate::commands::client::configured::ConfigArgs;
-use engine::listener::tap::filter::parameter;
 
 /// `tallyd tap`.
 #[derive(Debug, Args)]
@@ -63,18 +63,18 @@ pub struct TapArgs {
     pub config: ConfigArgs,
 }
 
-/// How samples are shown.
+/// How events are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TapFormat {
-    /// A line for people.
+    /// A line of text.
     #[default]
     Text,
-    /// An object a line.
+    /// A JSON object a line.
     Json,
 }
 
 impl TapArgs {
-    /// What is asked of the daemon.
+    /// The parameters of the request.
     #[must_use]
     pub fn parameters(&self) -> Vec<(&'static str, String)> {
         let mut parameters = Vec::new();

@@ -1,16 +1,17 @@
-//! Samples and rejected messages for people: a line each, wider than the terminal only where a word
-//! is. Nothing in it is obeyed by a terminal.
+//! Samples and rejected messages as text: a line each, wrapped at the width of the terminal, without
+//! anything that a terminal would obey.
 
+use api::rejected::RejectedEntry;
+use api::tap::SampleEvent;
 use basics::escape::escaped;
-use engine::listener::tap::event::{ShownRejection, ShownSample};
 
-/// Widest column for names and for values; what is longer pushes the rest of its own line.
+/// Widest columns for names and values; a longer text shifts the rest of its line.
 const NAME_COLUMN_MAX: usize = 32;
 const VALUE_COLUMN_MAX: usize = 12;
-/// The first: a time of day in UTC, with milliseconds.
+/// The first column: a time of day in UTC, with milliseconds.
 const TIME_COLUMN: usize = 12;
 const TYPE_COLUMN: usize = 8;
-/// Where a line goes on that was too long.
+/// The indentation of a wrapped line.
 const INDENT: usize = TIME_COLUMN + 1;
 
 const BOLD: &str = "\x1b[1m";
@@ -20,31 +21,31 @@ const CYAN: &str = "\x1b[36m";
 const PLAIN: &str = "\x1b[0m";
 const NO_COLOUR: &str = "";
 
-/// Writes lines whose columns are as wide as what they have held so far.
+/// Writes lines whose columns are as wide as their widest text so far.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct TapLines {
     with_colours: bool,
-    /// Whether the agent's tags are shown, which are the same on each line.
+    /// Whether the agent's tags are shown, which are the same on every line.
     with_agent_tags: bool,
-    /// Of the terminal; lines are left as long as they are where there is none.
+    /// Columns of the terminal; `None` where lines are not wrapped.
     width: Option<usize>,
     name_column: usize,
     value_column: usize,
 }
 
-impl Lines {
+impl TapLines {
     pub(super) fn new(with_colours: bool, with_agent_tags: bool, width: Option<usize>) -> Self {
         Self { with_colours, with_agent_tags, width, name_column: 0, value_column: 0 }
     }
 
-    /// A line, its end included.
-    pub(super) fn sample(&mut self, sample: &ShownSample) -> String {
+    /// The line of a sample, with its newline.
+    pub(super) fn sample(&mut self, sample: &SampleEvent<'_>) -> String {
         let name = escaped(sample.name.as_bytes());
         let value = value(sample);
         let is_wide = |text: &str, max| if chars(text) <= max { chars(text) } else { 0 };
         self.name_column = self.name_column.max(is_wide(&name, NAME_COLUMN_MAX));
         self.value_column = self.value_column.max(is_wide(&value, VALUE_COLUMN_MAX));
-        let mut line = Line::new(self.with_colours, self.width);
+        let mut line = WrappedLine::new(self.with_colours, self.width);
         line.add(&time_of_day(&sample.time), TIME_COLUMN, DIM);
         line.add(&escaped(sample.r#type.as_bytes()), TYPE_COLUMN, CYAN);
         line.add(&name, self.name_column, BOLD);
@@ -53,8 +54,8 @@ impl Lines {
         if sample.sample_rate < 1.0 {
             line.add(&format!("@{}", sample.sample_rate), 0, NO_COLOUR);
         }
-        for (key, value) in &sample.tags {
-            let is_agents = sample.agent_tags.contains(key);
+        for (key, value) in sample.tags.iter() {
+            let is_agents = sample.agent_tags.iter().any(|agents| agents == key);
             let tag = escaped(format!("{key}={value}").as_bytes());
             match sample.replaced.get(key) {
                 Some(own) => {
@@ -73,11 +74,11 @@ impl Lines {
         line.finish()
     }
 
-    /// Two lines: why, and what it was.
-    pub(super) fn rejection(&self, rejection: &ShownRejection) -> String {
-        let ShownRejection { time, sender, reason, offset, expected, excerpt } = rejection;
+    /// The two lines of a rejected message: the reason and the excerpt.
+    pub(super) fn rejection(&self, rejection: &RejectedEntry<'_>) -> String {
+        let RejectedEntry { time, sender, reason, offset, expected, excerpt, .. } = rejection;
         let shown = |text: &str| escaped(text.as_bytes());
-        let mut line = Line::new(self.with_colours, self.width);
+        let mut line = WrappedLine::new(self.with_colours, self.width);
         line.add(&time_of_day(time), TIME_COLUMN, DIM);
         line.add("rejected", TYPE_COLUMN, RED);
         line.add(&shown(reason), 0, BOLD);
@@ -93,20 +94,20 @@ impl Lines {
     }
 }
 
-/// A line that goes on below where the terminal ends.
-struct Line {
+/// A line that is wrapped at the width of the terminal.
+struct WrappedLine {
     text: String,
     column: usize,
     with_colours: bool,
     width: Option<usize>,
 }
 
-impl Line {
+impl WrappedLine {
     fn new(with_colours: bool, width: Option<usize>) -> Self {
         Self { text: String::new(), column: 0, with_colours, width }
     }
 
-    /// Adds a word, and blanks behind it up to the width of its column.
+    /// Adds a word, padded to the width of its column.
     fn add(&mut self, word: &str, column: usize, colour: &str) {
         let length = chars(word);
         if self.width.is_some_and(|width| self.column + 1 + length > width) && self.column > INDENT
@@ -135,20 +136,20 @@ impl Line {
     }
 }
 
-fn value(sample: &ShownSample) -> String {
+fn value(sample: &SampleEvent<'_>) -> String {
     use serde_json::Value;
 
-    match (&sample.value, sample.means.as_str()) {
+    match (&sample.value, &*sample.means) {
         (Value::Null, _) => "1".to_owned(),
         (Value::String(member), _) => format!("\"{}\"", escaped(member.as_bytes())),
-        // Not to be taken for a level, which may be below zero.
+        // Marked as a change: a level may be negative too.
         (number, "add") if number.as_f64() >= Some(0.0) => format!("by +{number}"),
         (number, "add") => format!("by {number}"),
         (number, _) => escaped(number.to_string().as_bytes()),
     }
 }
 
-/// Of `2026-01-31T12:00:03.191Z`, what differs from line to line.
+/// The time of day in a time such as `2026-01-31T12:00:03.191Z`.
 fn time_of_day(time: &str) -> String {
     let time = time.split_once('T').map_or(time, |(_, time)| time);
     escaped(time.trim_end_matches('Z').as_bytes())
@@ -164,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    fn sample(name: &str, means: &str, value: &serde_json::Value) -> ShownSample {
+    fn sample(name: &str, means: &str, value: &serde_json::Value) -> SampleEvent<'static> {
         serde_json::from_value(json!({
             "time": "2026-01-31T12:00:03.191Z", "listener": "json/udp 127.0.0.1:5090",
             "sender": "127.0.0.1:54975", "type": "gauge", "name": name, "means": means,
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_what_they_held() {
-        let mut lines = Lines::new(false, false, None);
+        let mut lines = TapLines::new(false, false, None);
         let mut written = lines.sample(&sample("queue.depth", "set", &json!(12.75)));
         written += &lines.sample(&sample("q", "add", &json!(-3)));
         written += &lines.sample(&sample("q", "set", &json!(1)));
@@ -191,11 +192,11 @@ mod tests {
     #[test]
     fn of_the_agents_tags_those_are_shown_that_say_something_else_than_the_message() {
         let mut changed = sample("q", "set", &json!(1));
-        changed.tags.insert("env".to_owned(), "stage".to_owned());
-        changed.agent_tags.push("env".to_owned());
-        changed.replaced.insert("role".to_owned(), "db".to_owned());
+        changed.tags.0.insert(0, ("env".into(), "stage".into()));
+        changed.agent_tags.push("env".into());
+        changed.replaced.0.push(("role".into(), "db".into()));
         let tags = |with_agent_tags| {
-            let line = Lines::new(false, with_agent_tags, None).sample(&changed);
+            let line = TapLines::new(false, with_agent_tags, None).sample(&changed);
             line.split_once(" q 1 ").unwrap().1.split_once(" from ").unwrap().0.to_owned()
         };
         assert_eq!(tags(false), "+role=web (not db) stage=login");
@@ -204,14 +205,14 @@ mod tests {
 
     #[test]
     fn a_line_goes_on_below_where_the_terminal_ends() {
-        let mut lines = Lines::new(false, true, Some(60));
+        let mut lines = TapLines::new(false, true, Some(60));
         let written = lines.sample(&sample("queue.depth", "add", &json!(3)));
         assert_eq!(
             written,
             "12:00:03.191 gauge    queue.depth by +3 +role=web\n             \
              stage=login from 127.0.0.1:54975\n"
         );
-        let mut lines = Lines::new(false, true, Some(20));
+        let mut lines = TapLines::new(false, true, Some(20));
         let long = lines.sample(&sample(&"x".repeat(100), "set", &json!(1)));
         assert!(long.lines().any(|line| line.ends_with(&"x".repeat(100))), "{long}");
     }
@@ -219,20 +220,21 @@ mod tests {
     #[test]
     fn nothing_that_clients_sent_is_obeyed_by_a_terminal() {
         let mut bad = sample("a\x1b[31m", "member", &json!("\x1b]0;title\x07"));
-        bad.tags.insert("k\r".to_owned(), "\u{9b}1m".to_owned());
-        bad.sender = "\x1b[2J".to_owned();
-        let written = Lines::new(false, true, None).sample(&bad);
+        bad.tags.0.push(("k\r".into(), "\u{9b}1m".into()));
+        bad.sender = "\x1b[2J".into();
+        let written = TapLines::new(false, true, None).sample(&bad);
         assert!(!written.trim_end().contains(char::is_control), "{written:?}");
-        let rejection = ShownRejection {
-            time: "2026-01-31T12:00:03.191Z".to_owned(),
-            sender: "127.0.0.1:1".to_owned(),
-            reason: "bad_json".to_owned(),
+        let rejection = RejectedEntry {
+            time: "2026-01-31T12:00:03.191Z".into(),
+            listener: "".into(),
+            sender: "127.0.0.1:1".into(),
+            reason: "bad_json".into(),
             offset: 6,
-            expected: "a value".to_owned(),
-            excerpt: "{\"a\": \\u{1b}".to_owned(),
+            expected: "a value".into(),
+            excerpt: "{\"a\": \\u{1b}".into(),
         };
         assert_eq!(
-            Lines::new(false, true, None).rejection(&rejection),
+            TapLines::new(false, true, None).rejection(&rejection),
             "12:00:03.191 rejected bad_json at byte 6: expected a value from 127.0.0.1:1\n             \
              {\"a\": \\u{1b}\n"
         );
@@ -242,7 +244,7 @@ mod tests {
     fn a_sample_rate_is_told() {
         let mut sampled = sample("a", "count", &json!(1));
         sampled.sample_rate = 0.1;
-        let written = Lines::new(false, true, None).sample(&sampled);
+        let written = TapLines::new(false, true, None).sample(&sampled);
         assert!(written.contains(" a 1 @0.1 +role=web stage=login"), "{written}");
     }
 }

@@ -1,41 +1,41 @@
-//! What keys do.
+//! The keys.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::model::Model;
 use super::views::View;
 
-/// What is left to do after a key.
+/// What the screen has to do after a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum KeyOutcome {
     /// Draw.
     Draw,
     /// End.
     Quit,
-    /// Give the terminal back to the shell for a while.
+    /// Suspend the process.
     Suspend,
 }
 
 /// Longest filter.
 const FILTER_MAX: usize = 200;
 
-/// Does what a key is for.
-pub(super) fn press(model: &mut Model, key: KeyEvent) -> Outcome {
+/// Applies a key.
+pub(super) fn press(model: &mut Model, key: KeyEvent) -> KeyOutcome {
     if key.modifiers.contains(KeyModifiers::ALT) {
-        // Escape and a key that came together: over a slow line, or typed fast.
+        // Escape and a key that arrived together: over a slow line, or typed fast.
         press(model, KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE));
         return press(model, KeyEvent { modifiers: key.modifiers - KeyModifiers::ALT, ..key });
     }
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         match key.code {
-            KeyCode::Char('c') => return Outcome::Quit,
-            KeyCode::Char('z') => return Outcome::Suspend,
+            KeyCode::Char('c') => return KeyOutcome::Quit,
+            KeyCode::Char('z') => return KeyOutcome::Suspend,
             KeyCode::Char('u') if model.typed.is_some() => {
                 model.typed = Some(String::new());
-                return Outcome::Draw;
+                return KeyOutcome::Draw;
             }
-            // `l` draws everything anew, which happens anyway.
-            _ => return Outcome::Draw,
+            // `l` redraws the screen, which happens after every key.
+            _ => return KeyOutcome::Draw,
         }
     }
     if model.typed.is_some() {
@@ -48,16 +48,16 @@ pub(super) fn press(model: &mut Model, key: KeyEvent) -> Outcome {
             KeyCode::Esc | KeyCode::Enter | KeyCode::Char('?' | 'h' | 'q' | ' ')
         );
         if only_closes {
-            return Outcome::Draw;
+            return KeyOutcome::Draw;
         }
     }
     command(model, key.code)
 }
 
-fn command(model: &mut Model, code: KeyCode) -> Outcome {
+fn command(model: &mut Model, code: KeyCode) -> KeyOutcome {
     let page = model.page.max(1) as isize;
     match code {
-        KeyCode::Char('q') => return Outcome::Quit,
+        KeyCode::Char('q') => return KeyOutcome::Quit,
         KeyCode::Char('?' | 'h') => model.shows_help = true,
         KeyCode::Char('p' | ' ') => {
             model.is_paused = !model.is_paused;
@@ -84,15 +84,15 @@ fn command(model: &mut Model, code: KeyCode) -> Outcome {
         KeyCode::PageDown => model.scroll(page),
         KeyCode::PageUp => model.scroll(-page),
         KeyCode::Home | KeyCode::Char('g') => model.top_row = 0,
-        // Drawing knows where the end is.
+        // The drawing limits it to the last page.
         KeyCode::End | KeyCode::Char('G') => model.top_row = usize::MAX,
         _ => {}
     }
-    Outcome::Draw
+    KeyOutcome::Draw
 }
 
-fn write_filter(model: &mut Model, code: KeyCode) -> Outcome {
-    let Some(typed) = &mut model.typed else { return Outcome::Draw };
+fn write_filter(model: &mut Model, code: KeyCode) -> KeyOutcome {
+    let Some(typed) = &mut model.typed else { return KeyOutcome::Draw };
     match code {
         KeyCode::Enter => {
             model.filter = typed.trim().to_lowercase();
@@ -103,13 +103,13 @@ fn write_filter(model: &mut Model, code: KeyCode) -> Outcome {
             typed.pop();
         }
         KeyCode::Char(c) if typed.len() < FILTER_MAX => typed.push(c),
-        // One can look around while writing.
+        // The rows can be scrolled while the filter is typed.
         KeyCode::Down => model.scroll(1),
         KeyCode::Up => model.scroll(-1),
-        _ => return Outcome::Draw,
+        _ => return KeyOutcome::Draw,
     }
     if !matches!(code, KeyCode::Down | KeyCode::Up) {
         model.top_row = 0;
     }
-    Outcome::Draw
+    KeyOutcome::Draw
 }

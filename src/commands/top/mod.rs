@@ -1,31 +1,34 @@
-//! `tallyd top`: a daemon's rates and ledger, its metrics, tag keys, senders and destinations, live.
+//! `tallyd top`: the rates and the ledger of a daemon, its metrics, tag keys, senders and
+//! destinations, live.
 //!
-//! `asker` asks the daemon on a thread of its own. `model` is what is known and what was chosen with
-//! keys; `tables` makes rows of it, and `draw` a screen or `text` plain text. `screen` has the
-//! terminal.
+//! `poller` polls the daemon on a separate thread. `model` holds the polls and the choices made with
+//! keys, `tables` makes rows of them, and `draw` (with `header` and `grid`) draws these or `text` prints them.
+//! `screen` owns the terminal.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use thiserror::Error;
-
-use self::asker::Asker;
+use self::error::TopError;
 use self::model::Model;
 use self::options::TopArgs;
+use self::poller::TopPoller;
 use self::views::View;
 use crate::commands::client::configured;
-use crate::commands::client::ledger::{Admin, LedgerError};
+use crate::commands::client::ledger::AdminClient;
 use crate::commands::client::terminal::has_colours;
-use crate::config::LoadError;
 
-mod asker;
+mod canvas;
 mod draw;
+mod error;
+mod grid;
+mod header;
 mod help;
 mod keys;
-mod looks;
 mod model;
 pub mod options;
-mod replies;
+mod poller;
+mod polls;
+mod reply;
 mod screen;
 mod shown;
 mod tables;
@@ -34,35 +37,7 @@ mod tests;
 mod text;
 pub mod views;
 
-/// Why there is nothing to see.
-#[derive(Debug, Error)]
-pub enum TopError {
-    /// The configuration, which says where the endpoint is, is wrong.
-    #[error(transparent)]
-    Config(#[from] LoadError),
-    /// The configuration turns the endpoint off.
-    #[error(
-        "the configuration says `admin: {{listen: none}}`: top asks the daemon over that endpoint"
-    )]
-    NoAdmin,
-    /// The daemon does not answer.
-    #[error("{0}")]
-    Daemon(String),
-    /// The terminal cannot be used.
-    #[error("cannot use the terminal: {0}; --once prints the same as text")]
-    Terminal(#[source] io::Error),
-    /// Nothing can be written.
-    #[error("cannot write: {0}")]
-    Output(#[source] io::Error),
-}
-
-impl From<LedgerError> for TopError {
-    fn from(error: LedgerError) -> Self {
-        Self::Daemon(error.to_string())
-    }
-}
-
-/// Runs the command: status 0 when it was told to quit, 1 if there was nothing to see.
+/// Runs the command: status 0 after `q` or a signal, 1 if there is nothing to show.
 #[must_use]
 #[allow(clippy::print_stderr)]
 pub fn command(args: &TopArgs) -> ExitCode {
@@ -81,15 +56,15 @@ fn run(args: &TopArgs) -> Result<(), TopError> {
         None => configured::load(&args.config)?,
     };
     let url = configured::admin(args.admin.as_deref(), loaded.as_ref()).ok_or(TopError::NoAdmin)?;
-    let asker = Asker::new(Admin::new(&url)?);
-    let model = Model::new(asker.url(), args.view.unwrap_or(View::Metrics), args.filter.clone());
+    let poller = TopPoller::new(AdminClient::new(&url)?);
+    let model = Model::new(poller.url(), args.view.unwrap_or(View::Metrics), args.filter.clone());
     if args.once || !is_for_people() {
-        return text::run(args, &asker, model);
+        return text::run(args, &poller, model);
     }
-    screen::run(args, asker, model, has_colours(&io::stdout()))
+    screen::run(args, poller, model, has_colours(&io::stdout()))
 }
 
-/// Whether standard output is a terminal that can have a screen.
+/// Whether standard output is a terminal on which a screen can be drawn.
 fn is_for_people() -> bool {
     io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }

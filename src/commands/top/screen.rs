@@ -1,4 +1,4 @@
-//! The terminal: taken, drawn on, and given back whatever happens.
+//! The terminal: switched to another screen, drawn on, and restored whatever happens.
 
 use std::io::{self, Stdout, Write};
 use std::sync::Once;
@@ -19,79 +19,82 @@ use rustix::process::{Signal, getpid, kill_process};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::TopError;
-use super::asker::Asker;
-use super::draw::{Look, draw};
-use super::keys::{Outcome, press};
+use super::canvas::ScreenStyle;
+use super::draw::draw;
+use super::error::TopError;
+use super::keys::{KeyOutcome, press};
 use super::model::Model;
 use super::options::TopArgs;
-use super::replies::Reply;
+use super::poller::TopPoller;
+use super::reply::TopReply;
 
-/// At the latest after this long the screen is drawn again: ages on it grow.
+/// Longest time between two drawings: the ages on the screen grow.
 const REDRAW: Duration = Duration::from_secs(1);
 
-/// What the screen waits for.
-enum Happening {
-    Answer(Box<Result<Reply, String>>),
-    Event(Event),
-    /// Nothing can be read from the terminal any more.
-    Deaf(io::Error),
+/// An event that the screen waits for.
+enum ScreenEvent {
+    /// The outcome of a poll.
+    Polled(Box<Result<TopReply, String>>),
+    /// Input from the terminal.
+    Terminal(Event),
+    /// The terminal cannot be read.
+    Failed(io::Error),
     /// A signal to end.
     Stop,
 }
 
-/// Shows the daemon until it is told to quit.
+/// Shows the daemon until a key or a signal ends the command.
 ///
 /// # Errors
-/// When the daemon does not answer the first time, or the terminal cannot be used.
+/// When the daemon does not answer the first poll, or the terminal cannot be used.
 pub(super) fn run(
     args: &TopArgs,
-    asker: Asker,
+    poller: TopPoller,
     model: Model,
     has_colours: bool,
 ) -> Result<(), TopError> {
     let interval = args.interval.get();
     let mut model = model.with_interval(interval);
-    // Whoever has mistyped the address wants to know at once.
-    let first = asker.ask(&model.question())?;
+    // An error of the first poll ends the command: the address may be mistyped.
+    let first = poller.poll(&model.request())?;
     model.take(Ok(first), SystemTime::now());
 
-    let (sender, happenings) = flume::unbounded();
-    let (ask, questions) = flume::unbounded();
+    let (sender, events) = flume::unbounded();
+    let (ask, requests) = flume::unbounded();
     watch_signals(sender.clone()).map_err(TopError::Terminal)?;
-    let question = model.question();
-    let answers = sender.clone();
+    let request = model.request();
+    let replies = sender.clone();
     spawn("ask", move || {
-        asker.run(interval, question, &questions, |answer| {
-            answers.send(Happening::Answer(Box::new(answer))).is_ok()
+        poller.run(interval, request, &requests, |reply| {
+            replies.send(ScreenEvent::Polled(Box::new(reply))).is_ok()
         });
     })?;
     let mut screen = Screen::take().map_err(TopError::Terminal)?;
     spawn("keys", move || read_events(&sender))?;
-    let look = Look { has_colours, interval };
-    let mut asked = model.question();
+    let style = ScreenStyle { has_colours, interval };
+    let mut asked = model.request();
     loop {
-        screen.draw(&mut model, look).map_err(TopError::Terminal)?;
-        let mut outcome = Outcome::Draw;
-        match happenings.recv_timeout(REDRAW) {
-            Ok(Happening::Answer(answer)) => model.take(*answer, SystemTime::now()),
-            Ok(Happening::Event(Event::Key(key))) if key.kind != KeyEventKind::Release => {
+        screen.draw(&mut model, style).map_err(TopError::Terminal)?;
+        let mut outcome = KeyOutcome::Draw;
+        match events.recv_timeout(REDRAW) {
+            Ok(ScreenEvent::Polled(reply)) => model.take(*reply, SystemTime::now()),
+            Ok(ScreenEvent::Terminal(Event::Key(key))) if key.kind != KeyEventKind::Release => {
                 outcome = press(&mut model, key);
             }
-            Ok(Happening::Event(_)) | Err(flume::RecvTimeoutError::Timeout) => {}
-            Ok(Happening::Deaf(error)) => return Err(TopError::Terminal(error)),
-            Ok(Happening::Stop) | Err(flume::RecvTimeoutError::Disconnected) => return Ok(()),
+            Ok(ScreenEvent::Terminal(_)) | Err(flume::RecvTimeoutError::Timeout) => {}
+            Ok(ScreenEvent::Failed(error)) => return Err(TopError::Terminal(error)),
+            Ok(ScreenEvent::Stop) | Err(flume::RecvTimeoutError::Disconnected) => return Ok(()),
         }
         match outcome {
-            Outcome::Quit => return Ok(()),
-            Outcome::Suspend => screen.suspend().map_err(TopError::Terminal)?,
-            Outcome::Draw => {}
+            KeyOutcome::Quit => return Ok(()),
+            KeyOutcome::Suspend => screen.suspend().map_err(TopError::Terminal)?,
+            KeyOutcome::Draw => {}
         }
-        let question = model.question();
-        if question != asked {
-            // The thread that asks ends with this one.
-            let _nobody_asks = ask.send(question.clone());
-            asked = question;
+        let request = model.request();
+        if request != asked {
+            // The polling thread ends with this one, so the channel is open.
+            let _open = ask.send(request.clone());
+            asked = request;
         }
     }
 }
@@ -101,22 +104,22 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), TopError
     thread.map(drop).map_err(TopError::Terminal)
 }
 
-fn read_events(to: &flume::Sender<Happening>) {
+fn read_events(to: &flume::Sender<ScreenEvent>) {
     loop {
-        let happening = match event::read() {
-            Ok(event) => Happening::Event(event),
+        let next = match event::read() {
+            Ok(event) => ScreenEvent::Terminal(event),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => Happening::Deaf(error),
+            Err(error) => ScreenEvent::Failed(error),
         };
-        let is_last = matches!(happening, Happening::Deaf(_));
-        if to.send(happening).is_err() || is_last {
+        let is_last = matches!(next, ScreenEvent::Failed(_));
+        if to.send(next).is_err() || is_last {
             return;
         }
     }
 }
 
-/// SIGTERM, SIGINT and SIGHUP end it as `q` does.
-fn watch_signals(to: flume::Sender<Happening>) -> io::Result<()> {
+/// Makes SIGTERM, SIGINT and SIGHUP end the command as `q` does.
+fn watch_signals(to: flume::Sender<ScreenEvent>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let (mut terminate, mut interrupt, mut hangup) = {
         let _context = runtime.enter();
@@ -134,21 +137,21 @@ fn watch_signals(to: flume::Sender<Happening>) -> io::Result<()> {
                 _ = hangup.recv() => {}
             }
         });
-        let _ends_anyway = to.send(Happening::Stop);
+        let _ends_anyway = to.send(ScreenEvent::Stop);
     })?;
     Ok(())
 }
 
-/// The terminal, in raw mode and on its other screen. Given back when dropped, and by a panic.
+/// The terminal, in raw mode and on its alternate screen. Restored when dropped, and by a panic.
 struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
-    /// Columns and lines that it was made for.
+    /// Its columns and lines.
     size: (u16, u16),
 }
 
 impl Screen {
     fn take() -> io::Result<Self> {
-        give_back_after_a_panic();
+        restore_after_a_panic();
         enter()?;
         let screen = size().and_then(|size| Ok(Self { terminal: blank(size)?, size }));
         if screen.is_err() {
@@ -157,22 +160,22 @@ impl Screen {
         screen
     }
 
-    fn draw(&mut self, model: &mut Model, look: Look) -> io::Result<()> {
-        // The word that the size has changed may have come before anybody listened for it.
+    fn draw(&mut self, model: &mut Model, style: ScreenStyle) -> io::Result<()> {
+        // The event of a change of size may have been missed.
         if size()? != self.size {
             self.begin()?;
         }
-        self.terminal.draw(|frame| draw(frame, model, look)).map(drop)
+        self.terminal.draw(|frame| draw(frame, model, style)).map(drop)
     }
 
-    /// Forgets what was drawn: after a change of size nobody knows what is left of it.
+    /// Clears the screen: after a change of size, what is left on it is unknown.
     fn begin(&mut self) -> io::Result<()> {
         self.size = size()?;
         self.terminal = blank(self.size)?;
         Ok(())
     }
 
-    /// Stops the process, with the terminal as it was, until the shell continues it.
+    /// Restores the terminal and stops the process, until the shell continues it.
     fn suspend(&mut self) -> io::Result<()> {
         leave();
         kill_process(getpid(), Signal::TSTP)?;
@@ -187,8 +190,8 @@ impl Drop for Screen {
     }
 }
 
-/// A screen with nothing on it. It is of a fixed size: one that follows the terminal's would ask for the
-/// cursor's place, and the answer comes among the keys.
+/// A blank screen. Its size is fixed: a screen that follows the terminal's size would ask for the
+/// position of the cursor, and the reply would come among the keys.
 fn blank((width, height): (u16, u16)) -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
     execute!(io::stdout(), Clear(ClearType::All))?;
     let viewport = Viewport::Fixed(Rect::new(0, 0, width, height));
@@ -205,21 +208,21 @@ fn enter() -> io::Result<()> {
     entered
 }
 
-/// As far as it is possible: a terminal that is gone needs nothing.
+/// Restores the terminal, if it is still there.
 fn leave() {
     let _gone = execute!(io::stdout(), LeaveAlternateScreen, Show);
     let _gone = disable_raw_mode();
     let _gone = io::stdout().flush();
 }
 
-/// So that its message can be read.
-fn give_back_after_a_panic() {
+/// Makes a panic restore the terminal before it prints its message.
+fn restore_after_a_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let tell = std::panic::take_hook();
+        let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             leave();
-            tell(panic);
+            report(panic);
         }));
     });
 }

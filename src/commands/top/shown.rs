@@ -1,13 +1,12 @@
-//! Text of clients and daemons on a terminal: nothing in it is obeyed, and it takes the room that it
-//! is given.
+//! Text of clients and daemons on a terminal: without anything that a terminal would obey, and fitted
+//! to the columns.
 
 use ratatui::text::Span;
 
-/// What stands for what was left out.
+/// Marks the place of a cut.
 const CUT: &str = "…";
 
-/// The text without anything that a terminal would obey or that has no width: such characters are
-/// written as escapes.
+/// The text with escapes for all characters that a terminal would obey or that have no width.
 pub(super) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -20,7 +19,7 @@ pub(super) fn printable(text: &str) -> String {
     shown
 }
 
-/// Marks of direction, joiners and the like: they would move or hide their neighbours.
+/// Whether a character, such as a direction mark or a joiner, would move or hide its neighbours.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -28,12 +27,13 @@ fn is_invisible(c: char) -> bool {
         | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Columns of a terminal that the text takes.
+/// The columns of a terminal that a text takes.
 pub(super) fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// The text in at most so many columns, cut in the middle: names often begin alike, and end alike.
+/// The text in at most this number of columns, cut in the middle: names often share their beginning
+/// and their end.
 pub(super) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -45,7 +45,7 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
     format!("{head}{CUT}{tail}")
 }
 
-/// The same, cut at the end: for sentences.
+/// The text in at most this number of columns, cut at the end: for sentences.
 pub(super) fn cut_end(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -54,7 +54,7 @@ pub(super) fn cut_end(text: &str, columns: usize) -> String {
     format!("{}{CUT}", beginning(text.chars(), room))
 }
 
-/// As many characters as have room.
+/// The characters that fit.
 fn beginning(characters: impl Iterator<Item = char>, columns: usize) -> String {
     let (mut taken, mut used) = (String::new(), 0);
     let mut buffer = [0; 4];
@@ -68,13 +68,14 @@ fn beginning(characters: impl Iterator<Item = char>, columns: usize) -> String {
     taken
 }
 
-/// The text with spaces up to so many columns, in front of a number and behind all else.
+/// The text padded with spaces to this number of columns: a number on the left, other text on the
+/// right.
 pub(super) fn padded(text: &str, columns: usize, is_number: bool) -> String {
     let spaces = " ".repeat(columns.saturating_sub(width(text)));
     if is_number { format!("{spaces}{text}") } else { format!("{text}{spaces}") }
 }
 
-/// The time of day in a time of the daemon's, in UTC as all of its times are.
+/// The time of day of a time that the daemon writes, in UTC.
 pub(super) fn time_of_day(rfc3339: &str) -> &str {
     rfc3339.get(11..19).unwrap_or("?")
 }

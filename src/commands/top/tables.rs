@@ -1,50 +1,55 @@
-//! The rows of each view, not sorted yet.
+//! The rows of each view, unsorted.
 
-use super::looks::Looks;
-use super::replies::{Forwarder, Listener, Metric, Reply, Sender, sum};
+use api::forwarders::ForwarderStatus;
+use api::listeners::ListenerStatus;
+use api::rejected::RejectedEntry;
+use api::sum;
+use api::top::{TopMetric, TopSender, TopSort};
+
+use super::polls::Polls;
+use super::reply::TopReply;
 use super::shown::{printable, time_of_day};
 use super::views::View;
-use crate::commands::client::ledger::Rejected;
 use crate::commands::client::numbers::{bytes, grouped, short, span};
 
-/// What a cell says of how it is.
+/// How a cell is to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Mood {
     #[default]
     Plain,
-    /// As it should be.
+    /// Fine.
     Good,
-    /// To be looked at.
+    /// Worth a look.
     Warn,
-    /// Something is lost or down.
+    /// Data is lost, or a part is down.
     Bad,
-    /// Nothing to see.
+    /// Nothing of interest.
     Quiet,
 }
 
-/// By what a cell is sorted.
+/// The key by which a cell is sorted.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Key {
-    /// The largest first.
+pub(super) enum SortKey {
+    /// The largest number first.
     Number(f64),
-    /// The first by the alphabet first.
+    /// In alphabetical order.
     Text(String),
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Cell {
-    /// Printable.
+pub(super) struct TableCell {
+    /// Without characters that a terminal would obey.
     pub(super) text: String,
-    pub(super) key: Key,
+    pub(super) key: SortKey,
     pub(super) mood: Mood,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Row {
-    pub(super) cells: Vec<Cell>,
+pub(super) struct TableRow {
+    pub(super) cells: Vec<TableCell>,
     /// A line below it.
     pub(super) note: Option<(Mood, String)>,
-    /// It stands for all that are not told apart, below all others.
+    /// Whether it stands for all others together; then it is the last.
     pub(super) is_rest: bool,
 }
 
@@ -52,15 +57,15 @@ pub(super) struct Row {
 pub(super) struct Column {
     pub(super) title: &'static str,
     pub(super) is_number: bool,
-    /// Whether it goes first where there is little room.
+    /// Whether it is left out where there is little room.
     pub(super) may_go: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct TopTable {
     pub(super) columns: Vec<Column>,
-    pub(super) rows: Vec<Row>,
-    /// What it is of.
+    pub(super) rows: Vec<TableRow>,
+    /// A summary.
     pub(super) about: String,
 }
 
@@ -136,7 +141,7 @@ pub(super) const fn columns(view: View) -> &'static [Column] {
     }
 }
 
-/// The column that a view is sorted by unless somebody wants another.
+/// The column by which a view is sorted by default.
 pub(super) const fn sorted_by(view: View) -> usize {
     match view {
         View::Metrics | View::Tags | View::Listeners => 1,
@@ -145,32 +150,33 @@ pub(super) const fn sorted_by(view: View) -> usize {
     }
 }
 
-/// The order of metrics to ask the daemon for, of which only the first are told.
-pub(super) fn order_of_metrics(column: usize) -> &'static str {
+/// The order of metrics to ask for when the view is sorted by `column`: the daemon returns only the
+/// first rows.
+pub(super) fn order_of_metrics(column: usize) -> TopSort {
     match columns(View::Metrics).get(column).map(|column| column.title) {
-        Some("SERIES") => "series",
-        Some("NEW") => "new_series",
-        _ => "samples",
+        Some("SERIES") => TopSort::Series,
+        Some("NEW") => TopSort::NewSeries,
+        _ => TopSort::Samples,
     }
 }
 
-/// The rows of a view; none before there is an answer.
-pub(super) fn table(view: View, looks: &Looks) -> Table {
+/// The rows of a view; none before the first poll.
+pub(super) fn table(view: View, polls: &Polls) -> TopTable {
     let mut table =
-        Table { columns: columns(view).to_vec(), rows: Vec::new(), about: String::new() };
-    let Some(reply) = looks.latest() else { return table };
+        TopTable { columns: columns(view).to_vec(), rows: Vec::new(), about: String::new() };
+    let Some(reply) = polls.latest() else { return table };
     match view {
         View::Metrics => metrics(reply, &mut table),
         View::Tags => tags(reply, &mut table),
-        View::Senders => senders(reply, looks, &mut table),
+        View::Senders => senders(reply, polls, &mut table),
         View::Forwarders => forwarders(reply, &mut table),
-        View::Listeners => listeners(reply, looks, &mut table),
+        View::Listeners => listeners(reply, polls, &mut table),
         View::Rejected => rejected(reply, &mut table),
     }
     table
 }
 
-fn metrics(reply: &Reply, table: &mut Table) {
+fn metrics(reply: &TopReply, table: &mut TopTable) {
     let Some(metrics) = &reply.top.metrics else { return };
     table.about = match &metrics.window_end {
         None => "no window has ended yet".to_owned(),
@@ -181,21 +187,21 @@ fn metrics(reply: &Reply, table: &mut Table) {
             span(metrics.new_within_s)
         ),
     };
-    let row = |one: &Metric| {
-        let folded = cell_of_loss(one.overflowed, Mood::Warn);
+    let row = |one: &TopMetric| {
+        let overflowed = cell_of_loss(one.overflowed, Mood::Warn);
         row([
             name(&one.name),
             rate(Some(one.window_samples as f64 / metrics.interval_s), short),
             count(one.samples),
             count(one.series),
             count(one.new_series),
-            folded,
+            overflowed,
         ])
     };
     table.rows = metrics.top.iter().map(row).collect();
 }
 
-fn tags(reply: &Reply, table: &mut Table) {
+fn tags(reply: &TopReply, table: &mut TopTable) {
     let Some(tags) = &reply.top.tag_keys else { return };
     let others = match tags.other_keys {
         0 => String::new(),
@@ -213,26 +219,26 @@ fn tags(reply: &Reply, table: &mut Table) {
         rows.map(|one| row([name(&one.key), count(one.values), count(one.series)])).collect();
 }
 
-fn senders(reply: &Reply, looks: &Looks, table: &mut Table) {
+fn senders(reply: &TopReply, polls: &Polls, table: &mut TopTable) {
     let Some(senders) = &reply.top.senders else { return };
     table.about = format!(
         "counted for {}, as long as somebody looks; others: {}",
         span(senders.counted_for_s),
         counted(senders.others.messages, "message")
     );
-    let row = |one: &Sender| {
-        let then = |reply: &Reply, of: fn(&Sender) -> u64| {
+    let row = |one: &TopSender| {
+        let then = |reply: &TopReply, of: fn(&TopSender) -> u64| {
             let senders = reply.top.senders.as_ref()?;
-            // One that is new had sent nothing.
+            // A new sender had sent nothing.
             let is_it =
-                |other: &&Sender| other.sender == one.sender && other.listener == one.listener;
+                |other: &&TopSender| other.sender == one.sender && other.listener == one.listener;
             Some(senders.top.iter().find(is_it).map_or(0, of))
         };
         row([
             name(&one.sender),
             name(&one.listener),
-            rate(looks.rate(|reply| then(reply, |one| one.sent.messages)), short),
-            rate(looks.rate(|reply| then(reply, |one| one.sent.bytes)), bytes),
+            rate(polls.rate(|reply| then(reply, |one| one.sent.messages)), short),
+            rate(polls.rate(|reply| then(reply, |one| one.sent.bytes)), bytes),
             count(one.sent.messages),
             cell_of_loss(one.sent.rejected, Mood::Warn),
         ])
@@ -240,24 +246,24 @@ fn senders(reply: &Reply, looks: &Looks, table: &mut Table) {
     table.rows = senders.top.iter().map(row).collect();
     let others = &senders.others;
     if others.messages > 0 {
-        let rest = |reply: &Reply, bytes: bool| {
+        let rest = |reply: &TopReply, bytes: bool| {
             let others = &reply.top.senders.as_ref()?.others;
             Some(if bytes { others.bytes } else { others.messages })
         };
         let cells = [
             name("(all others)"),
             name(""),
-            rate(looks.rate(|reply| rest(reply, false)), short),
-            rate(looks.rate(|reply| rest(reply, true)), bytes),
+            rate(polls.rate(|reply| rest(reply, false)), short),
+            rate(polls.rate(|reply| rest(reply, true)), bytes),
             count(others.messages),
             cell_of_loss(others.rejected, Mood::Warn),
         ];
-        table.rows.push(Row { is_rest: true, ..self::row(cells) });
+        table.rows.push(TableRow { is_rest: true, ..self::row(cells) });
     }
 }
 
-fn forwarders(reply: &Reply, table: &mut Table) {
-    let row = |(called, one): (&String, &Forwarder)| {
+fn forwarders(reply: &TopReply, table: &mut TopTable) {
+    let row = |(called, one): (&String, &ForwarderStatus)| {
         let shown =
             if *called == one.kind { called.clone() } else { format!("{called} ({})", one.kind) };
         let (state, mood) = if one.up { ("up", Mood::Good) } else { ("down", Mood::Bad) };
@@ -265,7 +271,7 @@ fn forwarders(reply: &Reply, table: &mut Table) {
         let dropped = if one.lost() > 0 { Mood::Bad } else { Mood::Plain };
         let cells = [
             name(&shown),
-            Cell { mood, ..name(state) },
+            TableCell { mood, ..name(state) },
             count(one.delivered),
             cell_of_loss(one.queued, waits),
             cell_of_loss(one.spooled, waits),
@@ -283,34 +289,34 @@ fn forwarders(reply: &Reply, table: &mut Table) {
             (None, None) => None,
         };
         let note = note.map(|(mood, words)| (mood, printable(&words)));
-        Row { note, ..self::row(cells) }
+        TableRow { note, ..self::row(cells) }
     };
     table.rows = reply.status.forwarders.iter().map(row).collect();
     table.about = counted(table.rows.len() as u64, "forwarder");
 }
 
-fn listeners(reply: &Reply, looks: &Looks, table: &mut Table) {
+fn listeners(reply: &TopReply, polls: &Polls, table: &mut TopTable) {
     let listeners = &reply.status.listeners;
-    let row = |(place, one): (usize, &Listener)| {
-        // Threads that share an address share the name too: the place tells them apart.
-        let received = |reply: &Reply| {
+    let row = |(place, one): (usize, &ListenerStatus)| {
+        // Threads that share an address have the same name, so they are told apart by their place.
+        let received = |reply: &TopReply| {
             let same = reply.status.listeners.get(place)?;
             (same.listener == one.listener).then_some(same.ledger.received)
         };
         let connections = match &one.connections {
             Some(connections) => count(connections.open),
-            None => Cell { mood: Mood::Quiet, key: Key::Number(-1.0), ..name("-") },
+            None => TableCell { mood: Mood::Quiet, key: SortKey::Number(-1.0), ..name("-") },
         };
         let cells = [
             name(&one.listener),
-            rate(looks.rate(received), short),
+            rate(polls.rate(received), short),
             count(one.ledger.received),
             cell_of_loss(sum(&one.ledger.rejected), Mood::Warn),
             cell_of_loss(one.ledger.kernel_drops, Mood::Bad),
             cell_of_loss(sum(&one.refused), Mood::Warn),
             connections,
         ];
-        Row { note: complaint(reply, &one.listener), ..self::row(cells) }
+        TableRow { note: complaint(reply, &one.listener), ..self::row(cells) }
     };
     table.rows = listeners.iter().enumerate().map(row).collect();
     let read: u64 = listeners.iter().map(|one| one.ledger.bytes).sum();
@@ -318,60 +324,62 @@ fn listeners(reply: &Reply, looks: &Looks, table: &mut Table) {
     table.about = format!("{listeners}, {} read", bytes(read as f64));
 }
 
-/// Why a Kamailio that is polled under this name cannot be.
-fn complaint(reply: &Reply, listener: &str) -> Option<(Mood, String)> {
+/// Why the Kamailio server of this listener cannot be polled.
+fn complaint(reply: &TopReply, listener: &str) -> Option<(Mood, String)> {
     let endpoint = listener.strip_prefix("kamailio ")?;
     let polled = reply.status.kamailio.iter().find(|one| one.endpoint == endpoint)?;
     let words = polled.last_error.as_ref().filter(|_| !polled.up && polled.polls > 0)?;
     Some((Mood::Bad, printable(words)))
 }
 
-fn rejected(reply: &Reply, table: &mut Table) {
+fn rejected(reply: &TopReply, table: &mut TopTable) {
     let Some(rejected) = &reply.rejected else { return };
     table.about = match rejected.len() {
         0 => "none since the start".to_owned(),
         some => format!("the latest {some}"),
     };
-    let row = |(place, one): (usize, &Rejected)| {
-        // The newest first.
-        let key = Key::Number(-(place as f64));
+    let row = |(place, one): (usize, &RejectedEntry<'_>)| {
+        // Newest first.
+        let key = SortKey::Number(-(place as f64));
         let cells = [
-            Cell { key, ..name(time_of_day(&one.time)) },
-            Cell { mood: Mood::Warn, ..name(&one.reason) },
+            TableCell { key, ..name(time_of_day(&one.time)) },
+            TableCell { mood: Mood::Warn, ..name(&one.reason) },
             name(&one.sender),
             name(&one.excerpt),
         ];
         let words = format!("at byte {} should be: {}", one.offset, one.expected);
-        Row { note: Some((Mood::Quiet, printable(&words))), ..self::row(cells) }
+        TableRow { note: Some((Mood::Quiet, printable(&words))), ..self::row(cells) }
     };
     table.rows = rejected.iter().enumerate().map(row).collect();
 }
 
-fn row<const N: usize>(cells: [Cell; N]) -> Row {
-    Row { cells: cells.into(), note: None, is_rest: false }
+fn row<const N: usize>(cells: [TableCell; N]) -> TableRow {
+    TableRow { cells: cells.into(), note: None, is_rest: false }
 }
 
-fn name(text: &str) -> Cell {
+fn name(text: &str) -> TableCell {
     let text = printable(text);
-    Cell { key: Key::Text(text.to_lowercase()), text, mood: Mood::Plain }
+    TableCell { key: SortKey::Text(text.to_lowercase()), text, mood: Mood::Plain }
 }
 
-fn count(number: u64) -> Cell {
+fn count(number: u64) -> TableCell {
     let mood = if number == 0 { Mood::Quiet } else { Mood::Plain };
-    Cell { text: grouped(number), key: Key::Number(number as f64), mood }
+    TableCell { text: grouped(number), key: SortKey::Number(number as f64), mood }
 }
 
-/// A count that means something when it is not 0.
-fn cell_of_loss(number: u64, mood: Mood) -> Cell {
+/// A count with a mood unless it is 0.
+fn cell_of_loss(number: u64, mood: Mood) -> TableCell {
     let plain = count(number);
-    if number == 0 { plain } else { Cell { mood, ..plain } }
+    if number == 0 { plain } else { TableCell { mood, ..plain } }
 }
 
-fn rate(a_second: Option<f64>, shown: fn(f64) -> String) -> Cell {
+fn rate(a_second: Option<f64>, shown: fn(f64) -> String) -> TableCell {
     match a_second {
-        Some(0.0) => Cell { text: shown(0.0), key: Key::Number(0.0), mood: Mood::Quiet },
-        Some(rate) => Cell { text: shown(rate), key: Key::Number(rate), mood: Mood::Plain },
-        None => Cell { text: "…".to_owned(), key: Key::Number(-1.0), mood: Mood::Quiet },
+        Some(0.0) => TableCell { text: shown(0.0), key: SortKey::Number(0.0), mood: Mood::Quiet },
+        Some(rate) => {
+            TableCell { text: shown(rate), key: SortKey::Number(rate), mood: Mood::Plain }
+        }
+        None => TableCell { text: "…".to_owned(), key: SortKey::Number(-1.0), mood: Mood::Quiet },
     }
 }
 

@@ -7,16 +7,17 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use serde_json::{Value, json};
 
-use super::draw::{Look, draw};
-use super::keys::{Outcome, press};
+use super::canvas::ScreenStyle;
+use super::draw::draw;
+use super::keys::{KeyOutcome, press};
 use super::model::Model;
-use super::replies::Reply;
+use super::reply::TopReply;
 use super::views::View;
 
-const LOOK: Look = Look { has_colours: false, interval: Duration::from_secs(1) };
+const STYLE: ScreenStyle = ScreenStyle { has_colours: false, interval: Duration::from_secs(1) };
 
-fn reply_of(status: &Value, top: &Value) -> Reply {
-    Reply {
+fn reply_of(status: &Value, top: &Value) -> TopReply {
+    TopReply {
         status: serde_json::from_value(status.clone()).unwrap(),
         top: serde_json::from_value(top.clone()).unwrap(),
         rejected: None,
@@ -62,19 +63,19 @@ fn model(view: View, status: &Value, top: &Value) -> Model {
 
 fn screen(model: &mut Model, columns: u16, lines: u16) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
-    terminal.draw(|frame| draw(frame, model, LOOK)).unwrap();
+    terminal.draw(|frame| draw(frame, model, STYLE)).unwrap();
     let buffer = terminal.backend().buffer();
     let line = |y: u16| (0..columns).map(|x| buffer[(x, y)].symbol()).collect::<String>();
     (0..lines).map(|y| line(y).trim_end().to_owned()).collect()
 }
 
-fn key(model: &mut Model, code: KeyCode) -> Outcome {
+fn key(model: &mut Model, code: KeyCode) -> KeyOutcome {
     press(model, KeyEvent::new(code, KeyModifiers::NONE))
 }
 
 fn keys(model: &mut Model, keys: &str) {
     for c in keys.chars() {
-        assert_eq!(key(model, KeyCode::Char(c)), Outcome::Draw);
+        assert_eq!(key(model, KeyCode::Char(c)), KeyOutcome::Draw);
     }
 }
 
@@ -181,28 +182,27 @@ fn a_silence_keeps_what_is_known_and_says_since_when() {
     let lines = screen(&mut model, 80, 24);
     assert_eq!(lines[4], "no answer since 12:00:34 UTC, asking again: gone for longer");
     assert!(lines[7].starts_with("m "), "{lines:#?}");
-    assert!(model.question().wants_history);
+    assert!(model.request().wants_history);
 }
 
 #[test]
 fn the_daemon_is_asked_for_what_is_on_the_screen_and_no_more() {
     let mut model = model(View::Metrics, &status(1.0, 1), &metrics(&["m"]));
-    let asked = |model: &Model| {
-        let question = model.question();
-        (question.parts, question.sort, question.limit, question.wants_rejected)
-    };
-    let part = |name: &str| Some(name.to_owned());
-    assert_eq!(asked(&model), (part("metrics"), "samples", 200, false));
+    let asked = |model: &Model| model.request().top.map(|query| query.to_string());
+    let query = |query: &str| Some(query.to_owned());
+    assert_eq!(asked(&model), query("parts=metrics&sort=samples&limit=200"));
     keys(&mut model, "ss");
-    assert_eq!(asked(&model).1, "series");
+    assert_eq!(asked(&model), query("parts=metrics&sort=series&limit=200"));
     keys(&mut model, "s");
-    assert_eq!(asked(&model).1, "new_series");
+    assert_eq!(asked(&model), query("parts=metrics&sort=new_series&limit=200"));
     keys(&mut model, "3");
-    assert_eq!(asked(&model).0, part("senders"));
+    assert_eq!(asked(&model), query("parts=senders&sort=new_series&limit=200"));
+    assert!(!model.request().wants_rejected);
     keys(&mut model, "6");
-    assert_eq!((asked(&model).0, asked(&model).3), (None, true));
+    assert_eq!((asked(&model), model.request().wants_rejected), (None, true));
     keys(&mut model, "1/");
-    assert_eq!(asked(&model).2, 1_000, "a filter looks through all that the daemon tells");
+    let all = "parts=metrics&sort=new_series&limit=1000";
+    assert_eq!(asked(&model), query(all), "a filter looks through all that the daemon tells");
 }
 
 #[test]

@@ -1,58 +1,57 @@
-//! The same as plain text, once: for scripts, and for whoever wants to keep it.
+//! Plain text, printed once: for scripts and for reports.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::thread;
 use std::time::SystemTime;
 
-use super::TopError;
-use super::asker::{Asker, Question};
-use super::draw::widths;
+use api::forwarders::ForwarderStatus;
+use api::sum;
+use api::top::{MetricRanking, ROWS_MAX, TopPart, TopQuery, TopSort};
+
+use super::error::TopError;
+use super::grid::widths;
 use super::model::Model;
 use super::options::TopArgs;
-use super::replies::{Forwarder, Metrics, Reply, sum};
+use super::poller::{PollRequest, TopPoller};
+use super::reply::TopReply;
 use super::shown::{padded, printable};
-use super::tables::{Row, Table};
+use super::tables::{TableRow, TopTable};
 use super::views::View;
 use crate::commands::client::numbers::{bytes, grouped, short, span};
 
-/// Orders of metrics: that of the daemon, the column, and how it is headed.
-const ORDERS: [(&str, usize, &str); 3] = [
-    ("samples", 1, "Metrics by samples"),
-    ("series", 3, "Metrics by series"),
-    ("new_series", 4, "Metrics by new series"),
+/// Orders of metrics: the daemon's, the column, and the title.
+const ORDERS: [(TopSort, usize, &str); 3] = [
+    (TopSort::Samples, 1, "Metrics by samples"),
+    (TopSort::Series, 3, "Metrics by series"),
+    (TopSort::NewSeries, 4, "Metrics by new series"),
 ];
 
-/// Looks twice and prints.
+/// Polls twice and prints.
 ///
 /// # Errors
-/// When the daemon does not answer, or nothing can be written.
-pub(super) fn run(args: &TopArgs, asker: &Asker, model: Model) -> Result<(), TopError> {
+/// When the daemon does not answer, or standard output cannot be written.
+pub(super) fn run(args: &TopArgs, poller: &TopPoller, model: Model) -> Result<(), TopError> {
     let interval = args.interval.get();
     let mut model = model.with_interval(interval);
-    let question = question(args);
-    model.take(
-        Ok(asker.ask(&Question { wants_history: true, ..question.clone() })?),
-        SystemTime::now(),
-    );
+    let request = request(args);
+    let first = poller.poll(&PollRequest { wants_history: true, ..request.clone() })?;
+    model.take(Ok(first), SystemTime::now());
     thread::sleep(interval);
-    let second = asker.ask(&question)?;
+    let second = poller.poll(&request)?;
     let mut by_order = Vec::new();
     if shows(args, View::Metrics) {
         for (sort, ..) in ORDERS {
-            let question = Question {
-                parts: Some("metrics".to_owned()),
-                sort,
-                wants_rejected: false,
-                ..question.clone()
-            };
-            by_order.push(asker.ask(&question)?.top.metrics);
+            let query = query(TopPart::Metrics.as_str(), sort);
+            let request =
+                PollRequest { top: Some(query), wants_rejected: false, wants_history: false };
+            by_order.push(poller.poll(&request)?.top.metrics);
         }
     }
     let text = write(args, &mut model, second, &by_order);
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever reads only the first lines has what they wanted.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome.map_err(TopError::Output),
     }
@@ -62,22 +61,31 @@ fn shows(args: &TopArgs, view: View) -> bool {
     args.view.is_none_or(|only| only == view)
 }
 
-fn question(args: &TopArgs) -> Question {
+fn query(parts: &str, sort: TopSort) -> TopQuery {
+    TopQuery { parts: parts.to_owned(), sort, limit: ROWS_MAX }
+}
+
+/// The request for all views but the metrics, which are polled in each order.
+fn request(args: &TopArgs) -> PollRequest {
     let parts: Vec<&str> = View::ALL
         .into_iter()
         .filter(|view| shows(args, *view) && *view != View::Metrics)
         .filter_map(View::part)
+        .map(TopPart::as_str)
         .collect();
-    Question {
-        parts: (!parts.is_empty()).then(|| parts.join(",")),
-        sort: "samples",
-        limit: 1_000,
+    PollRequest {
+        top: (!parts.is_empty()).then(|| query(&parts.join(","), TopSort::Samples)),
         wants_rejected: shows(args, View::Rejected),
         wants_history: false,
     }
 }
 
-fn write(args: &TopArgs, model: &mut Model, second: Reply, by_order: &[Option<Metrics>]) -> String {
+fn write(
+    args: &TopArgs,
+    model: &mut Model,
+    second: TopReply,
+    by_order: &[Option<MetricRanking>],
+) -> String {
     let mut text = String::new();
     model.take(Ok(second), SystemTime::now());
     header(model, &mut text);
@@ -88,7 +96,7 @@ fn write(args: &TopArgs, model: &mut Model, second: Reply, by_order: &[Option<Me
             continue;
         }
         for ((_, column, title), metrics) in ORDERS.into_iter().zip(by_order) {
-            model.looks.replace_metrics(metrics.clone());
+            model.polls.replace_metrics(metrics.clone());
             model.sort_by(column);
             section(title, model.table(), args.limit, &mut text);
         }
@@ -98,11 +106,11 @@ fn write(args: &TopArgs, model: &mut Model, second: Reply, by_order: &[Option<Me
 
 /// Writing into a string cannot fail.
 fn header(model: &Model, text: &mut String) {
-    let Some(Reply { status, .. }) = model.looks.latest() else { return };
+    let Some(TopReply { status, .. }) = model.polls.latest() else { return };
     let rate = |rate: Option<f64>| rate.map_or("?".to_owned(), short);
-    let all = |of: fn(&Forwarder) -> u64| status.forwarders.values().map(of).sum::<u64>();
+    let all = |of: fn(&ForwarderStatus) -> u64| status.forwarders.values().map(of).sum::<u64>();
     let memory = status.process.resident_bytes;
-    let cpu = model.looks.cpu().map_or("?".to_owned(), |share| format!("{:.1}", share * 100.0));
+    let cpu = model.polls.cpu().map_or("?".to_owned(), |share| format!("{:.1}", share * 100.0));
     let _infallible = writeln!(
         text,
         "tallyd {} at {}, up {}, pid {}, cpu {cpu} %, memory {}",
@@ -112,12 +120,12 @@ fn header(model: &Model, text: &mut String) {
         status.process.pid,
         memory.map_or("?".to_owned(), |resident| bytes(resident as f64)),
     );
-    let received = model.looks.rate(|reply| Some(reply.status.ledger.received));
+    let received = model.polls.rate(|reply| Some(reply.status.ledger.received));
     let _infallible = writeln!(
         text,
         "in {}/s, out {}/s, series {}, samples folded {}",
         rate(received),
-        rate(model.looks.delivered()),
+        rate(model.polls.delivered()),
         grouped(status.series.total),
         grouped(status.series.overflowed),
     );
@@ -142,7 +150,7 @@ fn header(model: &Model, text: &mut String) {
     );
 }
 
-fn section(title: &str, mut table: Table, limit: u16, text: &mut String) {
+fn section(title: &str, mut table: TopTable, limit: u16, text: &mut String) {
     let about = if table.about.is_empty() { String::new() } else { format!(": {}", table.about) };
     let _infallible = writeln!(text, "\n{title}{about}");
     let all = table.rows.len();
@@ -167,7 +175,7 @@ fn section(title: &str, mut table: Table, limit: u16, text: &mut String) {
 
 fn line<'a>(
     cells: impl Iterator<Item = &'a str>,
-    table: &Table,
+    table: &TopTable,
     widths: &[usize],
     text: &mut String,
 ) {
@@ -179,7 +187,7 @@ fn line<'a>(
     text.push('\n');
 }
 
-fn note(row: &Row, text: &mut String) {
+fn note(row: &TableRow, text: &mut String) {
     if let Some((_, words)) = &row.note {
         let _infallible = writeln!(text, "      {words}");
     }

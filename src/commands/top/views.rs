@@ -1,8 +1,9 @@
-//! The views, and what each needs of the daemon.
+//! The views, and the part of `/api/v1/top` that each shows.
 
+use api::top::TopPart;
 use clap::ValueEnum;
 
-/// What is shown below the ledger.
+/// The table below the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum View {
     /// Metrics by samples, series, new series.
@@ -20,7 +21,7 @@ pub enum View {
 }
 
 impl View {
-    /// All of them, in the order of their number keys.
+    /// Every view, in the order of the number keys.
     pub const ALL: [Self; 6] = [
         Self::Metrics,
         Self::Tags,
@@ -30,13 +31,13 @@ impl View {
         Self::Rejected,
     ];
 
-    /// Its place among all.
+    /// Its place in [`View::ALL`].
     #[must_use]
     pub const fn number(self) -> usize {
         self as usize
     }
 
-    /// What it is called on the screen.
+    /// Its title on the screen.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -51,16 +52,16 @@ impl View {
 
     /// The part of `/api/v1/top` that it shows.
     #[must_use]
-    pub(super) const fn part(self) -> Option<&'static str> {
+    pub(super) const fn part(self) -> Option<TopPart> {
         match self {
-            Self::Metrics => Some("metrics"),
-            Self::Tags => Some("tag_keys"),
-            Self::Senders => Some("senders"),
+            Self::Metrics => Some(TopPart::Metrics),
+            Self::Tags => Some(TopPart::TagKeys),
+            Self::Senders => Some(TopPart::Senders),
             Self::Forwarders | Self::Listeners | Self::Rejected => None,
         }
     }
 
-    /// The one so many places further, round and round.
+    /// The view so many places further, wrapping around.
     #[must_use]
     pub(super) fn step(self, places: usize) -> Self {
         Self::ALL[(self.number() + places) % Self::ALL.len()]

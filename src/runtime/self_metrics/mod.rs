@@ -1,17 +1,19 @@
-//! The daemon's own metrics: what it counts of itself, as Prometheus names it.
+//! The daemon's self-metrics: metrics about the daemon itself, with Prometheus names.
 //!
-//! One list for two ways out: [`page`] writes it for whoever scrapes the admin endpoint, and
-//! [`SelfMetrics`](pipeline::SelfMetrics) sends it through the pipeline. `docs/metrics.md` tells of
-//! every one of them.
+//! [`collect`] returns the one list of them, which leaves the daemon in two ways: [`page`] renders it
+//! for a Prometheus that scrapes the admin endpoint, and
+//! [`SelfMetricsRecorder`](pipeline::SelfMetricsRecorder) sends it through the pipeline.
+//! `docs/metrics.md` documents each metric; a test compares the two.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use forwarders::stats as forwarding;
 
 use crate::process;
-use crate::runtime::Observed;
-use crate::runtime::configured::Reloads;
+use crate::runtime::RuntimeState;
+use crate::runtime::running_config::ReloadStats;
 use basics::time::unix_ms;
 use engine::aggregator::windows::WindowCounts;
 use engine::listener::stats::{
@@ -23,64 +25,65 @@ mod kamailio;
 pub mod page;
 pub mod pipeline;
 
-/// Label of what a listener counts: its name in log and status.
+/// Label with the name of a listener, as in log and status.
 const LISTENER: &str = "listener";
-/// Label of what a forwarder counts.
+/// Label with the name of a forwarder.
 const FORWARDER: &str = "forwarder";
-/// Label of what has a reason. Such a sample is there from the start, at 0.
+/// Label with the reason of an event. A sample for each reason exists from the start, at 0.
 pub const REASON: &str = "reason";
 
-/// What a family's numbers do.
+/// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// They grow, from 0 at the start of the process.
+pub enum SelfMetricKind {
+    /// A total that starts at 0 with the process and never decreases.
     Counter,
-    /// They go up and down.
+    /// A value that rises and falls.
     Gauge,
 }
 
-/// A metric with all its label values.
+/// A self-metric with its samples, one for each combination of label values.
 #[derive(Clone, Debug)]
-pub struct Family {
-    /// `tallyd_…`, with the unit last, and `_total` behind that of a counter.
+pub struct SelfMetricFamily {
+    /// The name: `tallyd_…`, ending in the unit, and for a counter in `_total`.
     pub name: &'static str,
     /// Counter or gauge.
-    pub kind: Kind,
-    /// A sentence without a full stop.
+    pub kind: SelfMetricKind,
+    /// The help text, a phrase without a full stop.
     pub help: &'static str,
-    /// One for each combination of label values; may be none.
-    pub samples: Vec<OwnSample>,
+    /// The samples; empty if the metric does not apply.
+    pub samples: Vec<SelfMetricSample>,
 }
 
-/// One number of a family.
+/// One value of a family.
 #[derive(Clone, Debug)]
-pub struct OwnSample {
-    /// Names and values, in the same order in all samples of a family.
+pub struct SelfMetricSample {
+    /// Label names and values, in the same order in all samples of a family.
     pub labels: Vec<(&'static str, String)>,
-    /// The number.
+    /// The current value.
     pub value: f64,
 }
 
-/// Looks at everything.
+/// Reads the current values of all self-metrics.
 #[must_use]
-pub fn gather(observed: &Observed) -> Vec<Family> {
-    let mut own = Own::default();
-    own.process(observed);
-    own.windows(&observed.windows.counts());
-    own.reloads(&observed.configured.reloads());
-    let parts = observed.parts.now();
-    own.listeners(&by_label(&parts.listeners));
-    own.kamailio(&parts.kamailio);
-    own.series(observed);
-    let forwarders = parts.forwarders.iter();
+pub fn collect(state: &RuntimeState) -> Vec<SelfMetricFamily> {
+    let mut families = SelfMetricFamilies::default();
+    families.process(state);
+    families.windows(&state.windows.counts());
+    families.reloads(&state.config.reloads());
+    let components = state.components.now();
+    families.listeners(&by_label(&components.listeners));
+    families.kamailio(&components.kamailio);
+    families.series(state);
+    // One reading of each forwarder for all its metrics, so that the ledger's equation holds.
+    let forwarders = components.forwarders.iter();
     let forwarders: Vec<_> =
-        forwarders.map(|one| (one.name.as_str(), one.stats.counts())).collect();
-    own.forwarders(&forwarders);
-    own.spools(&forwarders);
-    own.0
+        forwarders.map(|info| (info.name.as_str(), info.stats.counts())).collect();
+    families.forwarders(&forwarders);
+    families.spools(&forwarders);
+    families.0
 }
 
-/// What a listener counts; threads that share an address are one.
+/// The counters of a listener, summed over the threads that share its address.
 #[derive(Default)]
 struct ListenerNow {
     counts: ListenerCounts,
@@ -90,7 +93,8 @@ struct ListenerNow {
     connections: Option<ConnectionCounts>,
 }
 
-fn by_label(listeners: &[std::sync::Arc<ListenerStats>]) -> BTreeMap<&str, ListenerNow> {
+/// Combines the ledgers of each listener, by its label.
+fn by_label(listeners: &[Arc<ListenerStats>]) -> BTreeMap<&str, ListenerNow> {
     let mut by_label: BTreeMap<&str, ListenerNow> = BTreeMap::new();
     for stats in listeners {
         let now = by_label.entry(stats.label()).or_default();
@@ -100,81 +104,83 @@ fn by_label(listeners: &[std::sync::Arc<ListenerStats>]) -> BTreeMap<&str, Liste
         for (reason, count) in stats.refused() {
             *now.refused.entry(reason).or_default() += count;
         }
-        // Connections are not shared: there is one thread for all of them.
+        // Only datagram listeners have several threads; one thread serves all connections.
         now.connections = stats.connections();
     }
     by_label
 }
 
-/// The families so far.
+/// The families collected so far.
 #[derive(Default)]
-struct Own(Vec<Family>);
+struct SelfMetricFamilies(Vec<SelfMetricFamily>);
 
-type Labels<const N: usize> = [(&'static str, String); N];
+/// The labels of a sample with `N` of them.
+type SelfMetricLabels<const N: usize> = [(&'static str, String); N];
 
-impl Own {
+impl SelfMetricFamilies {
     fn add<const N: usize>(
         &mut self,
-        kind: Kind,
+        kind: SelfMetricKind,
         name: &'static str,
         help: &'static str,
-        samples: impl IntoIterator<Item = (Labels<N>, f64)>,
+        samples: impl IntoIterator<Item = (SelfMetricLabels<N>, f64)>,
     ) {
         let samples = samples.into_iter();
-        let samples =
-            samples.map(|(labels, value)| OwnSample { labels: labels.into(), value }).collect();
-        self.0.push(Family { name, kind, help, samples });
+        let samples = samples
+            .map(|(labels, value)| SelfMetricSample { labels: labels.into(), value })
+            .collect();
+        self.0.push(SelfMetricFamily { name, kind, help, samples });
     }
 
     fn counter<const N: usize>(
         &mut self,
         name: &'static str,
         help: &'static str,
-        samples: impl IntoIterator<Item = (Labels<N>, u64)>,
+        samples: impl IntoIterator<Item = (SelfMetricLabels<N>, u64)>,
     ) {
         let samples = samples.into_iter().map(|(labels, value)| (labels, value as f64));
-        self.add(Kind::Counter, name, help, samples);
+        self.add(SelfMetricKind::Counter, name, help, samples);
     }
 
     fn gauge<const N: usize>(
         &mut self,
         name: &'static str,
         help: &'static str,
-        samples: impl IntoIterator<Item = (Labels<N>, f64)>,
+        samples: impl IntoIterator<Item = (SelfMetricLabels<N>, f64)>,
     ) {
-        self.add(Kind::Gauge, name, help, samples);
+        self.add(SelfMetricKind::Gauge, name, help, samples);
     }
 
-    fn process(&mut self, observed: &Observed) {
+    fn process(&mut self, state: &RuntimeState) {
         let version = [("version", env!("CARGO_PKG_VERSION").to_owned())];
-        self.gauge("tallyd_build_info", "1, with the version", [(version, 1.0)]);
-        let started = SystemTime::now().checked_sub(observed.started.elapsed());
+        self.gauge("tallyd_build_info", "1, with the version as a label", [(version, 1.0)]);
+        let started = SystemTime::now().checked_sub(state.started.elapsed());
         self.gauge(
             "tallyd_start_time_seconds",
-            "When the process started, in Unix seconds",
+            "Start time of the process, in Unix seconds",
             started.map(|started| ([], unix_seconds(started).round())),
         );
-        let is_ready = observed.is_ready.load(std::sync::atomic::Ordering::Acquire);
+        let is_ready = state.is_ready.load(std::sync::atomic::Ordering::Acquire);
         self.gauge(
             "tallyd_ready",
             "1 while every listener is bound and read, 0 during a stop",
             [([], flag(is_ready))],
         );
         self.add(
-            Kind::Counter,
+            SelfMetricKind::Counter,
             "tallyd_process_cpu_seconds_total",
-            "CPU time of all threads, user and system together",
+            "User and system CPU time of all threads, in seconds",
             [([], process::cpu_time().as_secs_f64())],
         );
         let memory = process::memory();
         self.gauge(
             "tallyd_process_resident_memory_bytes",
-            "Memory that the process has now",
+            "Resident memory, in bytes",
             memory.map(|memory| ([], memory.resident as f64)),
         );
         self.gauge(
             "tallyd_process_resident_memory_peak_bytes",
-            "The most memory that it ever had",
+            "Peak resident memory, in bytes",
             memory.map(|memory| ([], memory.resident_peak as f64)),
         );
     }
@@ -182,24 +188,24 @@ impl Own {
     fn windows(&mut self, windows: &WindowCounts) {
         self.gauge(
             "tallyd_window_interval_seconds",
-            "Length of a window, as configured",
+            "Configured length of a window, in seconds",
             [([], windows.interval.as_secs_f64())],
         );
-        self.counter("tallyd_windows_total", "Windows that were closed", [([], windows.closed)]);
+        self.counter("tallyd_windows_total", "Closed windows", [([], windows.closed)]);
         let last = windows.last.as_ref();
         self.gauge(
             "tallyd_window_end_timestamp_seconds",
-            "When the last window ended, in Unix seconds",
+            "End of the last window, in Unix seconds",
             last.map(|last| ([], last.end_ms as f64 / 1e3)),
         );
         self.gauge(
             "tallyd_window_lag_seconds",
-            "From the end of the last window until the forwarders had it",
+            "Delay between the end of the last window and its handover to the forwarders",
             last.map(|last| ([], last.lag.as_secs_f64())),
         );
         self.gauge(
             "tallyd_window_points",
-            "Points of the last window, before any select",
+            "Points in the last window, before any select",
             last.map(|last| ([], last.points as f64)),
         );
     }
@@ -211,16 +217,18 @@ impl Own {
         };
         count(
             "tallyd_samples_received_total",
-            "Messages read: those aggregated and those rejected",
+            "Aggregated samples plus rejected messages",
             |now| now.counts.received(),
         );
-        count("tallyd_samples_aggregated_total", "Samples that are in a window", |now| {
+        count("tallyd_samples_aggregated_total", "Samples added to a window", |now| {
             now.counts.aggregated
         });
-        count("tallyd_messages_skipped_total", "DogStatsD events and service checks", |now| {
-            now.counts.skipped
-        });
-        count("tallyd_datagrams_read_total", "Datagrams read, empty ones too", |now| {
+        count(
+            "tallyd_messages_skipped_total",
+            "Skipped DogStatsD events and service checks",
+            |now| now.counts.skipped,
+        );
+        count("tallyd_datagrams_read_total", "Datagrams read, including empty ones", |now| {
             now.counts.datagrams
         });
         count("tallyd_read_bytes_total", "Bytes read", |now| now.counts.bytes);
@@ -232,7 +240,7 @@ impl Own {
         self.listeners_by_reason(listeners);
         self.gauge(
             "tallyd_receive_buffer_bytes",
-            "The socket's buffer, as the kernel granted it",
+            "Receive buffer that the kernel granted, in bytes",
             listeners
                 .iter()
                 .filter_map(|(label, now)| Some((label_of(label), now.receive_buffer? as f64))),
@@ -243,7 +251,7 @@ impl Own {
     fn listeners_by_reason(&mut self, listeners: &BTreeMap<&str, ListenerNow>) {
         self.counter(
             "tallyd_samples_rejected_total",
-            "Messages that were rejected",
+            "Rejected messages",
             listeners.iter().flat_map(|(label, now)| {
                 let reasons = RejectReason::ALL.iter().zip(now.counts.rejected);
                 reasons
@@ -252,7 +260,7 @@ impl Own {
         );
         self.counter(
             "tallyd_refused_total",
-            "Datagrams or connections of which nothing was read",
+            "Datagrams or connections turned away unread",
             listeners.iter().flat_map(|(label, now)| {
                 let words = RefusalReason::ALL.map(RefusalReason::as_str);
                 by_reason(&label_of(label), words, &now.refused)
@@ -267,54 +275,54 @@ impl Own {
             .collect();
         self.gauge(
             "tallyd_connections_open",
-            "Connections that are there",
+            "Open connections",
             connections.iter().map(|(label, now)| (label_of(label), now.open as f64)),
         );
         self.counter(
             "tallyd_connections_accepted_total",
-            "Connections that were let in",
+            "Accepted connections",
             connections.iter().map(|(label, now)| (label_of(label), now.accepted)),
         );
         self.counter(
             "tallyd_connections_closed_total",
-            "Connections that ended",
+            "Closed connections",
             connections.iter().flat_map(|(label, now)| {
                 by_reason(&label_of(label), CloseReason::ALL.map(CloseReason::as_str), &now.closed)
             }),
         );
     }
 
-    fn reloads(&mut self, reloads: &Reloads) {
+    fn reloads(&mut self, reloads: &ReloadStats) {
         let outcome = |outcome: &str| [("outcome", outcome.to_owned())];
         let counts = [("applied", reloads.applied), ("refused", reloads.refused)];
         self.counter(
             "tallyd_reloads_total",
-            "Times that the configuration was read anew",
+            "Configuration reloads",
             counts.map(|(word, count)| (outcome(word), count)),
         );
         let is_good = reloads.last.as_ref().is_none_or(|last| last.error.is_none());
         self.gauge(
             "tallyd_reload_successful",
-            "0 from a refused reload until one is applied, else 1",
+            "0 after a refused reload until one is applied, otherwise 1",
             [([], flag(is_good))],
         );
     }
 
-    fn series(&mut self, observed: &Observed) {
-        let registry = &observed.registry;
+    fn series(&mut self, state: &RuntimeState) {
+        let registry = &state.registry;
         self.gauge(
             "tallyd_series",
-            "Series that are remembered, overflow series included",
+            "Current series, overflow series included",
             [([], registry.series_count() as f64)],
         );
         self.gauge(
             "tallyd_series_limit",
-            "The most series without the overflow ones, as configured",
+            "Configured limit on series, overflow series excluded",
             [([], registry.series_max() as f64)],
         );
         self.counter(
             "tallyd_samples_overflowed_total",
-            "Samples that lost their tags because a limit on series was reached",
+            "Samples added to an overflow series because a limit on series was reached",
             [([], registry.overflowed_samples())],
         );
     }
@@ -323,38 +331,38 @@ impl Own {
         self.points(forwarders);
         self.gauge(
             "tallyd_forwarder_up",
-            "0 from a failed attempt until one succeeds, else 1",
+            "0 after a failed attempt until one succeeds, otherwise 1",
             forwarders.iter().map(|(name, now)| (forwarder(name), flag(!now.down))),
         );
         self.counter(
             "tallyd_forwarder_failures_total",
-            "Attempts that failed",
+            "Failed delivery attempts",
             forwarders.iter().map(|(name, now)| (forwarder(name), now.failures)),
         );
         self.gauge(
             "tallyd_forwarder_last_success_timestamp_seconds",
-            "When points were last delivered, in Unix seconds",
+            "Time of the last successful delivery, in Unix seconds",
             forwarders
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), unix_seconds(now.last_success?)))),
         );
         self.gauge(
             "tallyd_forwarder_last_error_timestamp_seconds",
-            "When an attempt last failed or points were refused, in Unix seconds",
+            "Time of the last failed attempt or refused points, in Unix seconds",
             forwarders.iter().filter_map(|(name, now)| {
                 Some((forwarder(name), unix_seconds(now.last_error.as_ref()?.0)))
             }),
         );
         self.counter(
             "tallyd_page_connections_refused_total",
-            "Connections to the page for Prometheus that were closed at once, because there were too many",
+            "Connections to the page for Prometheus closed at once because too many were open",
             forwarders
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.refused_connections?))),
         );
         self.counter(
             "tallyd_page_fetches_failed_total",
-            "Pages of other programs that could not be fetched or read, for merge or relay",
+            "Pages of other programs that could not be fetched or parsed for merge or relay",
             forwarders
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.failed_fetches?))),
@@ -369,27 +377,25 @@ impl Own {
         count("tallyd_points_flushed_total", "Points handed to the forwarder", |now| now.flushed);
         count(
             "tallyd_points_recovered_total",
-            "Points that an earlier run left in the spool",
+            "Points recovered from the spool of an earlier run",
             |now| now.recovered,
         );
-        count("tallyd_points_delivered_total", "Points that the destination has", |now| {
-            now.delivered
-        });
+        count("tallyd_points_delivered_total", "Points delivered", |now| now.delivered);
         self.counter(
             "tallyd_points_dropped_total",
-            "Points that will never arrive",
+            "Points dropped: they will never be delivered",
             forwarders.iter().flat_map(|(name, now)| {
                 by_reason(&forwarder(name), forwarding::reason::ALL, &now.dropped)
             }),
         );
         self.gauge(
             "tallyd_points_queued",
-            "Points in memory only, those being sent included",
+            "Points in memory only, including those in flight",
             forwarders.iter().map(|(name, now)| (forwarder(name), now.queued as f64)),
         );
         self.gauge(
             "tallyd_points_spooled",
-            "Points on disk, those being sent included",
+            "Points on disk, including those in flight",
             forwarders.iter().map(|(name, now)| (forwarder(name), now.spooled as f64)),
         );
     }
@@ -404,57 +410,58 @@ impl Own {
         );
         self.gauge(
             "tallyd_spool_bytes",
-            "Bytes of the spool's files",
+            "Size of the spool's files, in bytes",
             spools.iter().map(|(name, spool)| (forwarder(name), spool.bytes as f64)),
         );
         self.gauge(
             "tallyd_spool_oldest_timestamp_seconds",
-            "When the oldest window in the spool began, in Unix seconds",
+            "Start of the oldest window in the spool, in Unix seconds",
             spools
                 .iter()
                 .filter_map(|(name, spool)| Some((forwarder(name), spool.oldest_ms? as f64 / 1e3))),
         );
         self.gauge(
             "tallyd_spool_degraded",
-            "1 while nothing can be written to the spool, else 0",
+            "1 while the spool cannot be written, otherwise 0",
             spools.iter().map(|(name, spool)| (forwarder(name), flag(spool.degraded.is_some()))),
         );
         self.counter(
             "tallyd_spool_write_failures_total",
-            "Times that a write, or opening the folder, failed",
+            "Failed attempts to write a file or open the folder",
             spools.iter().map(|(name, spool)| (forwarder(name), spool.failures)),
         );
         self.counter(
             "tallyd_points_quarantined_total",
-            "Points that were refused and put into the quarantine",
+            "Refused points that were put into the quarantine",
             spools.iter().map(|(name, spool)| (forwarder(name), spool.quarantined)),
         );
         self.counter(
             "tallyd_points_not_quarantined_total",
-            "Points that were refused and not put into the quarantine",
+            "Refused points that were not put into the quarantine",
             spools.iter().map(|(name, spool)| (forwarder(name), spool.not_quarantined)),
         );
     }
 }
 
-fn label_of(listener: &str) -> Labels<1> {
+fn label_of(listener: &str) -> SelfMetricLabels<1> {
     [(LISTENER, listener.to_owned())]
 }
 
-fn forwarder(name: &str) -> Labels<1> {
+fn forwarder(name: &str) -> SelfMetricLabels<1> {
     [(FORWARDER, name.to_owned())]
 }
 
-fn with_reason([first]: Labels<1>, reason: &str) -> Labels<2> {
+fn with_reason([first]: SelfMetricLabels<1>, reason: &str) -> SelfMetricLabels<2> {
     [first, (REASON, reason.to_owned())]
 }
 
-/// A count for every reason there is: an alert on growth must not miss the first one.
+/// Returns a count for every reason, including those that never occurred: an alert on an increase
+/// misses the first occurrence if the series starts with it.
 fn by_reason<const N: usize>(
-    label: &Labels<1>,
+    label: &SelfMetricLabels<1>,
     reasons: [&'static str; N],
     counts: &BTreeMap<&'static str, u64>,
-) -> impl Iterator<Item = (Labels<2>, u64)> + use<N> {
+) -> impl Iterator<Item = (SelfMetricLabels<2>, u64)> + use<N> {
     reasons
         .map(|reason| {
             let count = counts.get(reason).copied().unwrap_or_default();
@@ -463,8 +470,8 @@ fn by_reason<const N: usize>(
         .into_iter()
 }
 
-fn flag(is_so: bool) -> f64 {
-    if is_so { 1.0 } else { 0.0 }
+fn flag(is_set: bool) -> f64 {
+    if is_set { 1.0 } else { 0.0 }
 }
 
 fn unix_seconds(time: SystemTime) -> f64 {

@@ -1,20 +1,21 @@
-//! The daemon's own metrics in Prometheus' text format 0.0.4.
+//! The self-metrics in Prometheus' text format 0.0.4.
 
 use forwarders::format::number;
 
-use super::{Family, Kind};
+use super::{SelfMetricFamily, SelfMetricKind};
 
-/// What `Content-Type` says.
+/// The `Content-Type` of the page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The page. A family without samples has its two comments: so whoever reads it sees what there is.
+/// Renders the page. A family without samples still has its two comments, so that a reader sees which
+/// metrics exist.
 #[must_use]
-pub fn write(families: &[Family]) -> Vec<u8> {
+pub fn write(families: &[SelfMetricFamily]) -> Vec<u8> {
     let mut out = Vec::with_capacity(32 << 10);
     for family in families {
         let kind = match family.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
+            SelfMetricKind::Counter => "counter",
+            SelfMetricKind::Gauge => "gauge",
         };
         for part in ["# HELP ", family.name, " ", family.help] {
             out.extend_from_slice(part.as_bytes());
@@ -55,25 +56,25 @@ fn write_labels(out: &mut Vec<u8>, labels: &[(&'static str, String)]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::OwnSample;
+    use super::super::SelfMetricSample;
     use super::*;
 
     #[test]
     fn a_label_cannot_break_its_line() {
         let labels = vec![("listener", "unix /run/a\"\\\nb 1".to_owned()), ("reason", "x".into())];
-        let family = Family {
+        let family = SelfMetricFamily {
             name: "tallyd_x_total",
-            kind: Kind::Counter,
-            help: "What it is",
+            kind: SelfMetricKind::Counter,
+            help: "Some help",
             samples: vec![
-                OwnSample { labels, value: 3.0 },
-                OwnSample { labels: Vec::new(), value: 0.25 },
+                SelfMetricSample { labels, value: 3.0 },
+                SelfMetricSample { labels: Vec::new(), value: 0.25 },
             ],
         };
         let page = String::from_utf8(write(&[family])).unwrap();
         assert_eq!(
             page,
-            "# HELP tallyd_x_total What it is\n# TYPE tallyd_x_total counter\n\
+            "# HELP tallyd_x_total Some help\n# TYPE tallyd_x_total counter\n\
              tallyd_x_total{listener=\"unix /run/a\\\"\\\\\\nb 1\",reason=\"x\"} 3\n\
              tallyd_x_total 0.25\n"
         );

@@ -1,58 +1,64 @@
-//! `self_metrics`: the daemon's own metrics as samples of each window, beside those of clients.
+//! `self_metrics: true`: the self-metrics as samples in each window, alongside those of senders.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Family, Kind, OwnSample, REASON, gather};
-use crate::runtime::Observed;
+use super::{REASON, SelfMetricFamily, SelfMetricKind, SelfMetricSample, collect};
+use crate::runtime::RuntimeState;
 use engine::aggregator::identity::Identifier;
 use engine::aggregator::registry::Registry;
 use engine::aggregator::table::SeriesTable;
 use engine::aggregator::tally::Tally;
 use engine::protocol::{SampleValue, Tags};
 
-/// What they are called on a page of Prometheus, and in the pipeline.
+/// The prefix of the names on the Prometheus page; the pipeline has [`PIPELINE_PREFIX`].
 const PAGE_PREFIX: &str = "tallyd_";
 const PIPELINE_PREFIX: &str = "tallyd.";
 const TOTAL: &str = "_total";
 
-/// Records the daemon's own metrics once a window. It has a table like a listener, but no place in
-/// the ledger: nobody sent these.
+/// Records the self-metrics once per window. It has a table like a listener, but no ledger: these
+/// samples were not received, so they must not count as `received`.
 #[derive(Debug)]
-pub struct SelfMetrics {
-    observed: Arc<Observed>,
+pub struct SelfMetricsRecorder {
+    state: Arc<RuntimeState>,
     identifier: Arc<Identifier>,
     registry: Arc<Registry>,
     table: SeriesTable,
-    /// What counters were when they were last recorded.
+    /// The counters' values at the previous recording, by name and label values.
     recorded: HashMap<(&'static str, String), f64>,
 }
 
-impl SelfMetrics {
-    /// Of all this.
+impl SelfMetricsRecorder {
+    /// Creates a recorder of the state's self-metrics; counters count from the start of the process.
     #[must_use]
-    pub fn new(observed: Arc<Observed>, identifier: Arc<Identifier>) -> Self {
-        let registry = Arc::clone(&observed.registry);
-        // They are not lines, so none is recognised; and there are no timers.
+    pub fn new(state: Arc<RuntimeState>, identifier: Arc<Identifier>) -> Self {
+        let registry = Arc::clone(&state.registry);
+        // Self-metrics are not lines, so there is no line cache; none of them is a timer, so the number
+        // of exact values does not matter.
         let table = SeriesTable::new(1, 0);
-        Self { observed, identifier, registry, table, recorded: HashMap::new() }
+        Self { state, identifier, registry, table, recorded: HashMap::new() }
     }
 
-    /// Counts from now on, and not from the start of the process.
+    /// Makes counters count from now on instead of from the start of the process.
     #[must_use]
-    pub fn from_now_on(mut self) -> Self {
-        for family in gather(&self.observed) {
+    pub fn starting_now(mut self) -> Self {
+        for family in collect(&self.state) {
             for sample in &family.samples {
-                let _before = self.value(&family, sample);
+                let _recorded = self.value(&family, sample);
             }
         }
         self
     }
 
-    /// What a sample adds to the window. A reason that never occurred is no series.
-    fn value(&mut self, family: &Family, sample: &OwnSample) -> Option<SampleValue<'static>> {
-        if family.kind == Kind::Gauge {
+    /// Returns the value to record for a sample: a gauge's value, or a counter's increase since the
+    /// previous recording. `None` for a reason that never occurred, which would only add a series.
+    fn value(
+        &mut self,
+        family: &SelfMetricFamily,
+        sample: &SelfMetricSample,
+    ) -> Option<SampleValue<'static>> {
+        if family.kind == SelfMetricKind::Gauge {
             return Some(SampleValue::GaugeSet(sample.value));
         }
         let has_reason = sample.labels.iter().any(|(name, _)| *name == REASON);
@@ -60,30 +66,30 @@ impl SelfMetrics {
             return None;
         }
         let values: Vec<&str> = sample.labels.iter().map(|(_, value)| value.as_str()).collect();
-        let before = self.recorded.entry((family.name, values.join("\n"))).or_default();
-        let added = sample.value - std::mem::replace(before, sample.value);
-        Some(SampleValue::Counter(added))
+        let previous = self.recorded.entry((family.name, values.join("\n"))).or_default();
+        let increase = sample.value - std::mem::replace(previous, sample.value);
+        Some(SampleValue::Counter(increase))
     }
 
-    fn add(&mut self, name: &str, sample: &OwnSample, value: &SampleValue<'_>) {
+    fn add(&mut self, name: &str, sample: &SelfMetricSample, value: &SampleValue<'_>) {
         let labels = sample.labels.iter();
         let mut tags: Tags<'_> =
             labels.map(|(label, value)| (Cow::Borrowed(*label), Cow::Borrowed(&**value))).collect();
         tags.sort();
         self.identifier.add_agent_tags(&mut tags);
         let identity = self.identifier.identify(value.kind(), name, &tags);
-        // Over the limit on series it is folded like any other.
+        // Beyond the limit on series, self-metrics overflow like any other sample.
         let _place = self.table.record(&identity, value, 1.0, 0, &self.registry);
     }
 }
 
-impl engine::aggregator::thread::SelfMetricsSource for SelfMetrics {
+impl engine::aggregator::thread::SelfMetricsSource for SelfMetricsRecorder {
     fn set_identifier(&mut self, identifier: Arc<Identifier>) {
         self.identifier = identifier;
     }
 
     fn record(&mut self, empty: Box<Tally>) -> Box<Tally> {
-        let families = gather(&self.observed);
+        let families = collect(&self.state);
         for family in &families {
             let name = pipeline_name(family.name);
             for sample in &family.samples {
@@ -96,8 +102,8 @@ impl engine::aggregator::thread::SelfMetricsSource for SelfMetrics {
     }
 }
 
-/// `tallyd.points_flushed` for `tallyd_points_flushed_total`: what a page of Prometheus makes the
-/// same name of again.
+/// Converts `tallyd_points_flushed_total` to `tallyd.points_flushed`, which the forwarder `prometheus`
+/// converts back to the original name.
 fn pipeline_name(name: &str) -> String {
     let base = name.strip_suffix(TOTAL).unwrap_or(name);
     format!("{PIPELINE_PREFIX}{}", base.strip_prefix(PAGE_PREFIX).unwrap_or(base))
@@ -108,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_in_the_pipeline_become_those_of_the_page_again() {
+    fn pipeline_names_have_a_dot_and_no_total() {
         assert_eq!(pipeline_name("tallyd_points_flushed_total"), "tallyd.points_flushed");
         assert_eq!(pipeline_name("tallyd_points_queued"), "tallyd.points_queued");
     }

@@ -10,7 +10,7 @@ const StatsD = require('hot-shots');
 
 const [mode, prefix, way, ...place] = process.argv.slice(2);
 
-// Chance, without the chance: of ten in a row, a rate of 0.1 takes one and 0.2 takes two.
+// Deterministic sampling: of ten calls in a row, a rate of 0.1 selects one and 0.2 two.
 let drawn = 0;
 Math.random = () => (drawn++ % 10) / 10 + 0.05;
 
@@ -22,10 +22,10 @@ const client = new StatsD({
   globalTags: { env: 'stage' },
   telegraf: mode === 'telegraf',
   maxBufferSize: mode === 'buffered' ? 1432 : 0,
-  // The flush at the end is to be the only one.
+  // Only the flush at the end sends.
   bufferFlushInterval: 3600000,
   aggregation: mode === 'aggregated' && { flushInterval: 3600000 },
-  // Each line carries these two, as in a container.
+  // Each line carries these two values, as in a container.
   datadog: mode !== 'telegraf',
   containerID: 'ci-4a1b',
   cardinality: 'low',
@@ -38,7 +38,7 @@ const client = new StatsD({
 
 function sendAll() {
   client.increment('hits');
-  // Telegraf's form has no room for a colon in a tag.
+  // In Telegraf's format a tag cannot contain a colon.
   const url = mode === 'telegraf' ? '/a' : 'http://example.net/a';
   client.increment('hits', 4, { stage: 'login', url });
   client.decrement('hits', 2);

@@ -1,6 +1,6 @@
-"""Sends JSON as the programs do that were written for pystatsd: agent.py HOST PORT.
+"""Sends JSON as programs written for pystatsd do: agent.py HOST PORT.
 
-These need no library: a dictionary, `json.dumps` and a UDP socket.
+It needs no library, only a dictionary, `json.dumps` and a UDP socket.
 """
 
 import json
@@ -29,10 +29,10 @@ metrics.send("user.logins", "counter", count=1, stage="login")
 metrics.send("user.logins", "counter", count="4", stage="login")
 metrics.send("user.logins", "counter", stage="login", ok=True, code=200, note=None)
 
-# Spelled like this, and numbers as text: so do the programs in use.
+# Existing programs use this spelling, and send numbers as text.
 metrics.send("broker.connections", "guage", value="43", host="192.0.2.7")
 metrics.send("broker.connections", "guage", value=41, host="192.0.2.7")
 metrics.send("broker.level", "guage", value=-4)
 
-# What json.dumps makes of other alphabets are escapes.
+# json.dumps escapes characters of other alphabets.
 metrics.send("user.city", "trace", city="Köln", emoji="\U0001f600")

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import statsd
 
-# Chance, without the chance: of ten in a row, a rate of 0.1 takes one and 0.2 takes two.
+# Deterministic sampling: of ten calls in a row, a rate of 0.1 selects one and 0.2 two.
 tenths = itertools.cycle([0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95])
 random.random = lambda: next(tenths)
 
@@ -37,7 +37,7 @@ for _ in range(100):
 client.gauge("depth", 17)
 client.gauge("depth", 3, delta=True)
 client.gauge("depth", -8, delta=True)
-# Twice: it is a level, and this client sets it by way of 0.
+# Twice, to check that it sets the value: this client sends a negative gauge as 0 and a decrement.
 client.gauge("temperature", -4)
 client.gauge("temperature", -4)
 
@@ -52,7 +52,7 @@ for _ in range(20):
 with client.timer("block"):
     pass
 
-# More than one datagram of 512 bytes, with several lines each.
+# Several datagrams of up to 512 bytes, with several lines each.
 with client.pipeline() as pipe:
     for count in range(100):
         pipe.incr("piped", count)

@@ -9,7 +9,7 @@ import sys
 
 from datadog.dogstatsd import DogStatsd, base
 
-# Chance, without the chance: of ten in a row, a rate of 0.1 takes one and 0.2 takes two.
+# Deterministic sampling: of ten calls in a row, a rate of 0.1 selects one and 0.2 two.
 tenths = itertools.cycle([0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95])
 base.random = lambda: next(tenths)
 
@@ -20,17 +20,17 @@ def connect(mode, prefix, way, *place):
         **where,
         namespace=prefix,
         constant_tags=["env:stage", "urgent"],
-        # Each line carries these two, as in a container.
+        # Each line carries these two values, as in a container.
         container_id="ci-4a1b",
         cardinality="low",
         disable_buffering=mode != "buffered",
         disable_aggregation=mode != "aggregated",
-        # The flush at the end is to be the only one.
+        # Only the flush at the end sends.
         flush_interval=3600,
         disable_telemetry=mode != "telemetry",
-        # With every datagram.
+        # Sends telemetry with every datagram.
         telemetry_min_flush_interval=-1,
-        # A Unix socket makes the sender wait; by default this client drops instead.
+        # A full Unix socket makes the sender wait, but by default this client drops instead.
         socket_timeout=None,
     )
 

@@ -16,7 +16,7 @@ use basics::largest::largest;
 
 /// Windows over which new series are counted.
 pub const GROWTH_WINDOWS: usize = 6;
-/// Maximum length of each list in [`TopMetrics`].
+/// Maximum length of each list in [`WindowTopMetrics`].
 pub const TOP_METRICS_MAX: usize = 1_000;
 
 /// The number of a metric; free numbers are reused.
@@ -47,7 +47,7 @@ impl MetricActivity {
 
 /// The top metrics of a window in three orders. Each list has at most [`TOP_METRICS_MAX`] entries.
 #[derive(Clone, Debug)]
-pub struct TopMetrics {
+pub struct WindowTopMetrics {
     /// The window's end, in Unix milliseconds.
     pub end_ms: u64,
     /// Number of metrics that have series.
@@ -136,7 +136,7 @@ impl Activity {
     }
 
     /// Closes the window and returns its top metrics.
-    pub(super) fn close(&mut self, end_ms: u64) -> TopMetrics {
+    pub(super) fn close(&mut self, end_ms: u64) -> WindowTopMetrics {
         // First, because the ranking needs the counts of the window separately.
         let top_metrics = self.top_metrics(end_ms);
         for id in self.touched.drain(..) {
@@ -158,7 +158,7 @@ impl Activity {
         top_metrics
     }
 
-    fn top_metrics(&self, end_ms: u64) -> TopMetrics {
+    fn top_metrics(&self, end_ms: u64) -> WindowTopMetrics {
         let all = || {
             let numbered = self.metrics.iter().enumerate();
             numbered.filter_map(|(id, metric)| Some((id as MetricId, metric.as_ref()?)))
@@ -169,7 +169,7 @@ impl Activity {
         };
         let with_new = all().filter(|(_, metric)| metric.new_series > 0);
         let with_series = all().filter(|(_, metric)| metric.series > 0);
-        TopMetrics {
+        WindowTopMetrics {
             end_ms,
             metrics: with_series.clone().count() as u64,
             window_samples: touched().map(|(_, metric)| metric.window_samples).sum(),

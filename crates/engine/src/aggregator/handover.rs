@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::pulse::CallReply;
+use super::pulse::PulseReply;
 use super::table::SeriesTable;
 use super::tally::Tally;
 use crate::wake::Waker;
@@ -43,7 +43,7 @@ pub struct ListenerEnd {
     calls: Arc<Calls>,
     call_seen: u64,
     edges_seen: u64,
-    answer: Arc<CallReply>,
+    answer: Arc<PulseReply>,
     filled: flume::Sender<HandedOver>,
     spare: flume::Receiver<Box<Tally>>,
 }
@@ -105,7 +105,7 @@ struct ListenerHandle {
     name: String,
     waker: Arc<Waker>,
     spare: flume::Sender<Box<Tally>>,
-    answer: Arc<CallReply>,
+    answer: Arc<PulseReply>,
     is_open: bool,
 }
 
@@ -120,7 +120,7 @@ impl AggregatorEnd {
     /// Adds a listener whose thread has this name, and returns the listener's side.
     pub fn add_listener(&mut self, name: &str, waker: Arc<Waker>) -> ListenerEnd {
         let (spare_sender, spare) = flume::unbounded();
-        let answer = Arc::<CallReply>::default();
+        let answer = Arc::<PulseReply>::default();
         let listener = ListenerHandle {
             name: name.to_owned(),
             waker,

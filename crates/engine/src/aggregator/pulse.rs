@@ -14,9 +14,9 @@ use super::handover::AggregatorEnd;
 
 /// The answer of one thread: the number of the latest call that it has seen.
 #[derive(Debug, Default)]
-pub struct CallReply(AtomicU64);
+pub struct PulseReply(AtomicU64);
 
-impl CallReply {
+impl PulseReply {
     /// Answers the call with this number.
     pub fn give(&self, call: u64) {
         self.0.store(call, Ordering::Release);
@@ -39,7 +39,7 @@ impl CallReply {
 pub struct RuntimeCall {
     latest: AtomicU64,
     notify: Notify,
-    answer: CallReply,
+    answer: PulseReply,
 }
 
 impl RuntimeCall {

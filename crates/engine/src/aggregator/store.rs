@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{Percentile, Point, Series, Snapshot, Window};
 
 use super::AggregationConfig;
-use super::activity::{Activity, MetricId, TopMetrics};
+use super::activity::{Activity, MetricId, WindowTopMetrics};
 use super::cell::Cell;
 use super::listener_series::{KnownSeries, ListenerSeries};
 use super::registry::{Registry, SeriesId};
@@ -128,7 +128,7 @@ impl Store {
     /// Returns the top metrics of the window that was closed last. Must be called once after each
     /// flush, because it starts the counts of the next window.
     #[must_use]
-    pub fn top_metrics(&mut self, window: Window) -> TopMetrics {
+    pub fn top_metrics(&mut self, window: Window) -> WindowTopMetrics {
         self.activity.close(window.end_ms)
     }
 

@@ -4,13 +4,13 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::activity::TopMetrics;
+use super::activity::WindowTopMetrics;
 
 /// The statistics of the windows. The aggregator updates them once per window.
 #[derive(Debug)]
 pub struct WindowStats {
     state: Mutex<WindowState>,
-    top_metrics: Mutex<Option<Arc<TopMetrics>>>,
+    top_metrics: Mutex<Option<Arc<WindowTopMetrics>>>,
 }
 
 #[derive(Debug)]
@@ -68,13 +68,13 @@ impl WindowStats {
     }
 
     /// Sets the top metrics of the last window.
-    pub fn set_top_metrics(&self, top_metrics: TopMetrics) {
+    pub fn set_top_metrics(&self, top_metrics: WindowTopMetrics) {
         *self.top_metrics.lock() = Some(Arc::new(top_metrics));
     }
 
     /// The top metrics of the last window; `None` before the first window is closed.
     #[must_use]
-    pub fn top_metrics(&self) -> Option<Arc<TopMetrics>> {
+    pub fn top_metrics(&self) -> Option<Arc<WindowTopMetrics>> {
         self.top_metrics.lock().clone()
     }
 

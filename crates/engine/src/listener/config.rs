@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Error};
 
 use super::allow::AllowList;
 use super::{Protocol, Transport};
-use yaml::{ConfigError, Source, Span, Spanned};
+use yaml::{ConfigError, Source, SourceSpan, Spanned};
 
 /// Maximum number of threads that share a listener's address.
 const THREADS_MAX: usize = 64;
@@ -77,11 +77,11 @@ impl ListenerSection {
         &self,
         source: &Source,
         index: usize,
-        span: Span,
+        span: SourceSpan,
     ) -> Result<ListenerConfig, ConfigError> {
         let transport = self.transport;
-        for (key, place, transports) in self.keys_by_transport() {
-            if let Some(place) = place
+        for (key, key_span, transports) in self.keys_by_transport() {
+            if let Some(key_span) = key_span
                 && !transports.contains(&transport)
             {
                 let message = format!(
@@ -89,7 +89,7 @@ impl ListenerSection {
                     transport.as_str()
                 );
                 let needs = if transport.has_address() { "an `address`" } else { "a `path`" };
-                return Err(source.error_at(place, message).with_help(format!(
+                return Err(source.error_at(key_span, message).with_help(format!(
                     "`{key}` is for {}; `{}` listens on {needs}",
                     transport_list(transports),
                     transport.as_str()
@@ -125,22 +125,22 @@ impl ListenerSection {
 
     /// The keys that depend on the transport: the name, the position if present, and the
     /// transports.
-    fn keys_by_transport(&self) -> [(&'static str, Option<Span>, &'static [Transport]); 9] {
+    fn keys_by_transport(&self) -> [(&'static str, Option<SourceSpan>, &'static [Transport]); 9] {
         use Transport::{Tcp, Udp, Unix, UnixDatagram};
 
-        fn place<T>(value: Option<&Spanned<T>>) -> Option<Span> {
+        fn span<T>(value: Option<&Spanned<T>>) -> Option<SourceSpan> {
             value.map(Spanned::span)
         }
         [
-            ("address", place(self.address.as_ref()), &[Udp, Tcp]),
-            ("path", place(self.path.as_ref()), &[Unix, UnixDatagram]),
-            ("allow", place(self.allow.as_ref()), &[Udp, Tcp]),
-            ("mode", place(self.mode.as_ref()), &[Unix, UnixDatagram]),
-            ("threads", place(self.threads.as_ref()), &[Udp]),
-            ("receive_buffer", place(self.receive_buffer.as_ref()), &[Udp]),
-            ("max_connections", place(self.max_connections.as_ref()), &[Tcp, Unix]),
-            ("idle_timeout", place(self.idle_timeout.as_ref()), &[Tcp, Unix]),
-            ("max_line", place(self.max_line.as_ref()), &[Tcp, Unix]),
+            ("address", span(self.address.as_ref()), &[Udp, Tcp]),
+            ("path", span(self.path.as_ref()), &[Unix, UnixDatagram]),
+            ("allow", span(self.allow.as_ref()), &[Udp, Tcp]),
+            ("mode", span(self.mode.as_ref()), &[Unix, UnixDatagram]),
+            ("threads", span(self.threads.as_ref()), &[Udp]),
+            ("receive_buffer", span(self.receive_buffer.as_ref()), &[Udp]),
+            ("max_connections", span(self.max_connections.as_ref()), &[Tcp, Unix]),
+            ("idle_timeout", span(self.idle_timeout.as_ref()), &[Tcp, Unix]),
+            ("max_line", span(self.max_line.as_ref()), &[Tcp, Unix]),
         ]
     }
 

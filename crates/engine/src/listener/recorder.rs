@@ -229,7 +229,7 @@ impl Recorder {
         pending.lines.clear();
     }
 
-    /// ListenerCounts a message that was rejected before it could be decoded; `bytes` is the part
+    /// Counts a message that was rejected before it could be decoded; `bytes` is the part
     /// received.
     pub fn reject(&mut self, rejection: Rejection, bytes: &[u8], sender: impl Origin) {
         // The beginning of a message says more about it than the place where it became too long.
@@ -238,7 +238,7 @@ impl Recorder {
         context.reject(rejection, beginning, &sender, stats, counts, tap);
     }
 
-    /// ListenerCounts datagrams and bytes that were read.
+    /// Counts datagrams and bytes that were read.
     pub fn count_read(&mut self, datagrams: u64, bytes: usize) {
         self.counts.datagrams += datagrams;
         self.counts.bytes += bytes as u64;
@@ -391,7 +391,7 @@ impl RecorderContext {
         Some(KnownLine { slot, meaning: NumberMeaning::of(&value)?, weight })
     }
 
-    /// ListenerCounts and logs a rejection. Its offset refers to `bytes`.
+    /// Counts and logs a rejection. Its offset refers to `bytes`.
     fn reject(
         &self,
         rejection: Rejection,

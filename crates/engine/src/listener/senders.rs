@@ -95,7 +95,7 @@ pub struct SenderCounts {
 struct Watch {
     /// When counting began, and when it ends unless there is another request.
     times: Option<(Instant, Instant)>,
-    top: TopSenders,
+    top: SenderTable,
 }
 
 impl SenderCounts {
@@ -118,7 +118,7 @@ impl SenderCounts {
         let began = match watch.times {
             Some((began, until)) if now <= until => began,
             _ => {
-                watch.top = TopSenders::default();
+                watch.top = SenderTable::default();
                 now
             }
         };
@@ -163,7 +163,7 @@ impl SenderCounts {
 /// rank. So a frequent sender enters the table and stays there, however many senders appear only
 /// once. The reported traffic of a sender counts from the moment at which it entered.
 #[derive(Debug, Default)]
-struct TopSenders {
+struct SenderTable {
     most: usize,
     by_sender: HashMap<SenderId, Ranked>,
     others: SenderTraffic,
@@ -182,7 +182,7 @@ impl Ranked {
     }
 }
 
-impl TopSenders {
+impl SenderTable {
     fn count(&mut self, id: SenderId, traffic: &SenderTraffic) {
         if let Some(known) = self.by_sender.get_mut(&id) {
             known.traffic.add(traffic);

@@ -248,7 +248,7 @@ impl ListenerStats {
         self.counts.lock().add(batch);
     }
 
-    /// ListenerCounts a datagram or a connection that was refused.
+    /// Counts a datagram or a connection that was refused.
     pub fn refuse(&self, why: RefusalReason) {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -259,14 +259,14 @@ impl ListenerStats {
         by_word(RefusalReason::ALL.map(RefusalReason::as_str), &self.refused)
     }
 
-    /// ListenerCounts an accepted connection.
+    /// Counts an accepted connection.
     pub fn connection_accepted(&self) {
         if let Some(connections) = &self.connections {
             connections.accepted.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// ListenerCounts a closed connection.
+    /// Counts a closed connection.
     pub fn connection_closed(&self, why: CloseReason) {
         if let Some(connections) = &self.connections {
             connections.closed[why as usize].fetch_add(1, Ordering::Release);

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+use model::MetricKind;
 
 use super::split::Split;
 use super::{
@@ -300,8 +301,10 @@ impl<'a, 'l> Reader<'a, 'l> {
             }
             None => return Err(at_start(RejectReason::MissingName, "`metric_name`")),
         };
-        let kind = match &reserved.kind {
-            Some(Value { raw: Raw::String(word), offset }) => (word.as_ref(), *offset),
+        let (kind, kind_offset) = match &reserved.kind {
+            Some(Value { raw: Raw::String(word), offset }) => {
+                (MetricKind::from_json_word(word), *offset)
+            }
             Some(other) => {
                 return Err(reject(RejectReason::UnknownType, other.offset, KNOWN_TYPES));
             }
@@ -311,16 +314,16 @@ impl<'a, 'l> Reader<'a, 'l> {
         let needed = |value: Option<Value<'a>>| {
             value.ok_or_else(|| at_start(RejectReason::MissingValue, "`value`"))
         };
-        let value = match kind.0 {
-            "counter" => match reserved.count.or(reserved.value) {
+        let value = match kind {
+            Some(MetricKind::Counter) => match reserved.count.or(reserved.value) {
                 Some(count) => SampleValue::Counter(number(&count)?),
                 None => SampleValue::Counter(1.0),
             },
-            "gauge" | "guage" => gauge(&needed(reserved.value)?)?,
-            "timer" | "histogram" => SampleValue::Timer(number(&needed(reserved.value)?)?),
-            "set" => SampleValue::Set(member(needed(reserved.value)?)?),
-            "trace" => SampleValue::Trace,
-            _ => return Err(reject(RejectReason::UnknownType, kind.1, KNOWN_TYPES)),
+            Some(MetricKind::Gauge) => gauge(&needed(reserved.value)?)?,
+            Some(MetricKind::Timer) => SampleValue::Timer(number(&needed(reserved.value)?)?),
+            Some(MetricKind::Set) => SampleValue::Set(member(needed(reserved.value)?)?),
+            Some(MetricKind::Trace) => SampleValue::Trace,
+            None => return Err(reject(RejectReason::UnknownType, kind_offset, KNOWN_TYPES)),
         };
         let is_weighed = matches!(value, SampleValue::Counter(_) | SampleValue::Timer(_));
         let weight = if is_weighed { weight } else { 1.0 };
@@ -595,6 +598,7 @@ fn plain_until(bytes: &[u8], start: usize) -> usize {
     at + hit.unwrap_or(rest.len())
 }
 
+/// The canonical words of all kinds; a test compares them with the table.
 const KNOWN_TYPES: &str = "`trace`, `gauge`, `counter`, `timer` or `set`";
 
 fn reject(reason: RejectReason, offset: usize, expected: &'static str) -> Rejection {

@@ -244,6 +244,7 @@ const fn is_blank(byte: u8) -> bool {
 
 /// Parses a number as clients write it in a string: decimal and finite, with an optional sign,
 /// fraction and exponent. `NaN`, `inf` and blanks are not accepted.
+#[must_use]
 pub fn parse_finite(text: &str) -> Option<f64> {
     let starts_like_a_number = text
         .bytes()

@@ -34,6 +34,7 @@
 use std::borrow::Cow;
 
 use memchr::{memchr, memchr_iter, memchr2, memchr3};
+use model::MetricKind;
 use smallvec::SmallVec;
 
 use super::split::Split;
@@ -111,8 +112,8 @@ fn decode_line<'a>(
         while let Some(values) = rest {
             let value;
             (value, rest) = match run.kind {
-                Kind::Set => (values, None),
-                Kind::Counter | Kind::Gauge | Kind::Timer => values.cut(b':'),
+                StatsdKind::Set => (values, None),
+                StatsdKind::Counter | StatsdKind::Gauge | StatsdKind::Timer => values.cut(b':'),
             };
             let is_last = rest.is_none() && number + 1 == runs.len();
             each(read_value(run.kind, value).map(|value| Sample {
@@ -161,40 +162,47 @@ impl<'a> Piece<'a> {
     }
 }
 
+/// The types of all kinds; a test compares them with the table.
+const KNOWN_TYPES: &str = "`c`, `g`, `ms`, `h`, `d` or `s`";
+
+/// A kind that statsd has.
 #[derive(Clone, Copy)]
-enum Kind {
+enum StatsdKind {
     Counter,
     Gauge,
     Timer,
     Set,
 }
 
-impl Kind {
+impl StatsdKind {
     fn read(word: Piece<'_>) -> Result<Self, Rejection> {
-        let reason = match word.text {
-            "c" => return Ok(Self::Counter),
-            "g" => return Ok(Self::Gauge),
-            "ms" | "h" | "d" => return Ok(Self::Timer),
-            "s" => return Ok(Self::Set),
-            "" => RejectReason::MissingType,
-            _ => RejectReason::UnknownType,
-        };
-        Err(word.reject(reason, "`c`, `g`, `ms`, `h`, `d` or `s`"))
+        match MetricKind::from_statsd_type(word.text) {
+            Some(MetricKind::Counter) => Ok(Self::Counter),
+            Some(MetricKind::Gauge) => Ok(Self::Gauge),
+            Some(MetricKind::Timer) => Ok(Self::Timer),
+            Some(MetricKind::Set) => Ok(Self::Set),
+            Some(MetricKind::Trace) | None => {
+                let is_missing = word.text.is_empty();
+                let reason =
+                    if is_missing { RejectReason::MissingType } else { RejectReason::UnknownType };
+                Err(word.reject(reason, KNOWN_TYPES))
+            }
+        }
     }
 }
 
 /// A run of values with a common type and rate.
 struct Run<'a> {
     values: Piece<'a>,
-    kind: Kind,
+    kind: StatsdKind,
     weight: f64,
 }
 
 impl Run<'_> {
     fn value_count(&self) -> usize {
         match self.kind {
-            Kind::Set => 1,
-            Kind::Counter | Kind::Gauge | Kind::Timer => {
+            StatsdKind::Set => 1,
+            StatsdKind::Counter | StatsdKind::Gauge | StatsdKind::Timer => {
                 1 + memchr_iter(b':', self.values.text.as_bytes()).count()
             }
         }
@@ -264,7 +272,7 @@ fn read_sections<'a>(
         if let Some(values) = untyped {
             let word;
             (word, untyped) = section.cut(b':');
-            runs.push(Run { values, kind: Kind::read(word)?, weight: 1.0 });
+            runs.push(Run { values, kind: StatsdKind::read(word)?, weight: 1.0 });
             continue;
         }
         match (section.text.as_bytes().first(), runs.last_mut()) {
@@ -272,7 +280,7 @@ fn read_sections<'a>(
                 let rate;
                 (rate, untyped) = section.from(1).cut(b':');
                 let weight = read_rate(rate)?;
-                if let Kind::Counter | Kind::Timer = run.kind {
+                if let StatsdKind::Counter | StatsdKind::Timer = run.kind {
                     run.weight = weight;
                 }
             }
@@ -315,7 +323,7 @@ impl<'a> TagReader<'a, '_> {
     }
 }
 
-fn read_value(kind: Kind, value: Piece<'_>) -> Result<SampleValue<'_>, Rejection> {
+fn read_value(kind: StatsdKind, value: Piece<'_>) -> Result<SampleValue<'_>, Rejection> {
     if value.text.is_empty() {
         return Err(value.reject(RejectReason::MissingValue, "a value"));
     }
@@ -324,11 +332,11 @@ fn read_value(kind: Kind, value: Piece<'_>) -> Result<SampleValue<'_>, Rejection
             .ok_or_else(|| value.reject(RejectReason::BadValue, "a finite number"))
     };
     Ok(match kind {
-        Kind::Counter => SampleValue::Counter(number()?),
-        Kind::Gauge if value.text.starts_with(['+', '-']) => SampleValue::GaugeAdd(number()?),
-        Kind::Gauge => SampleValue::GaugeSet(number()?),
-        Kind::Timer => SampleValue::Timer(number()?),
-        Kind::Set => SampleValue::Set(Cow::Borrowed(value.text)),
+        StatsdKind::Counter => SampleValue::Counter(number()?),
+        StatsdKind::Gauge if value.text.starts_with(['+', '-']) => SampleValue::GaugeAdd(number()?),
+        StatsdKind::Gauge => SampleValue::GaugeSet(number()?),
+        StatsdKind::Timer => SampleValue::Timer(number()?),
+        StatsdKind::Set => SampleValue::Set(Cow::Borrowed(value.text)),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::MetricKind;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -227,21 +228,20 @@ fn sample(reserved: &BTreeMap<String, &str>) -> Option<Sample<'static>> {
     if rate <= 0.0 || rate > 1.0 || rate.recip().is_infinite() {
         return None;
     }
-    let value = match kind.as_str() {
-        "counter" => {
+    let value = match MetricKind::from_json_word(&kind)? {
+        MetricKind::Counter => {
             let count = get("count").or(get("value"));
             SampleValue::Counter(count.map_or(Some(1.0), number)?)
         }
-        "gauge" | "guage" => match get("value")? {
+        MetricKind::Gauge => match get("value")? {
             change if change.starts_with("\"+") || change.starts_with("\"-") => {
                 SampleValue::GaugeAdd(number(change)?)
             }
             value => SampleValue::GaugeSet(number(value)?),
         },
-        "timer" | "histogram" => SampleValue::Timer(number(get("value")?)?),
-        "set" => SampleValue::Set(member(get("value")?)?.into()),
-        "trace" => SampleValue::Trace,
-        _ => return None,
+        MetricKind::Timer => SampleValue::Timer(number(get("value")?)?),
+        MetricKind::Set => SampleValue::Set(member(get("value")?)?.into()),
+        MetricKind::Trace => SampleValue::Trace,
     };
     let is_weighed = matches!(value, SampleValue::Counter(_) | SampleValue::Timer(_));
     let weight = if is_weighed { rate.recip() } else { 1.0 };

@@ -136,6 +136,7 @@ fn recorded(
 }
 
 /// The result of decoding every line and recording its samples.
+#[must_use]
 pub fn decoded(
     protocol: Protocol,
     windows: &[Vec<&[u8]>],

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use model::MetricKind;
+
 use super::{assert_invariants, assert_same_sample};
 use crate::protocol::{Limits, RejectReason, Sample, SampleValue, Tags, statsd};
 
@@ -55,7 +57,7 @@ fn values(line: &str) -> Result<Vec<ExpectedMessage>, RejectReason> {
         return Err(RejectReason::BadName);
     }
     let runs = runs(values, sections.ok_or(RejectReason::BadLine)?, &mut tags)?;
-    let values: Vec<(&str, &str, f64)> = runs
+    let values: Vec<(MetricKind, &str, f64)> = runs
         .iter()
         .flat_map(|run| split_values(run).into_iter().map(|value| (run.kind, value, run.weight)))
         .collect();
@@ -129,7 +131,7 @@ fn read_tags<'a>(
 /// A run of values with a common type and rate.
 struct Run<'a> {
     values: &'a str,
-    kind: &'a str,
+    kind: MetricKind,
     weight: f64,
 }
 
@@ -146,19 +148,22 @@ fn runs<'a>(
         let head = section.split(':').next().unwrap_or_default();
         let behind = section.split_once(':').map(|(_, behind)| behind);
         if let Some(values) = untyped.take() {
-            match head {
-                "c" | "g" | "ms" | "h" | "d" | "s" => {}
-                "" => return Err(RejectReason::MissingType),
-                _ => return Err(RejectReason::UnknownType),
-            }
-            runs.push(Run { values, kind: head, weight: 1.0 });
+            let kind = match MetricKind::from_statsd_type(head) {
+                Some(kind) => kind,
+                None if head.is_empty() => return Err(RejectReason::MissingType),
+                None => return Err(RejectReason::UnknownType),
+            };
+            runs.push(Run { values, kind, weight: 1.0 });
             untyped = behind;
         } else if let Some(rate) = head.strip_prefix('@') {
             let rate = number(rate).filter(|rate| *rate > 0.0 && *rate <= 1.0);
             let weight = rate.map(f64::recip).filter(|weight| weight.is_finite());
             let weight = weight.ok_or(RejectReason::BadSampleRate)?;
-            if let Some(run) = runs.last_mut().filter(|run| !matches!(run.kind, "g" | "s")) {
-                run.weight = weight;
+            if let Some(Run {
+                kind: MetricKind::Counter | MetricKind::Timer, weight: rated, ..
+            }) = runs.last_mut()
+            {
+                *rated = weight;
             }
             untyped = behind;
         } else if let Some(text) = section.strip_prefix('#') {
@@ -169,21 +174,21 @@ fn runs<'a>(
 }
 
 fn split_values<'a>(run: &Run<'a>) -> Vec<&'a str> {
-    if run.kind == "s" { vec![run.values] } else { run.values.split(':').collect() }
+    if run.kind == MetricKind::Set { vec![run.values] } else { run.values.split(':').collect() }
 }
 
-fn value(kind: &str, text: &str) -> Result<SampleValue<'static>, RejectReason> {
+fn value(kind: MetricKind, text: &str) -> Result<SampleValue<'static>, RejectReason> {
     if text.is_empty() {
         return Err(RejectReason::MissingValue);
     }
-    if kind == "s" {
+    if kind == MetricKind::Set {
         return Ok(SampleValue::Set(text.to_owned().into()));
     }
     let number = number(text).ok_or(RejectReason::BadValue)?;
     Ok(match kind {
-        "c" => SampleValue::Counter(number),
-        "g" if text.starts_with(['+', '-']) => SampleValue::GaugeAdd(number),
-        "g" => SampleValue::GaugeSet(number),
+        MetricKind::Counter => SampleValue::Counter(number),
+        MetricKind::Gauge if text.starts_with(['+', '-']) => SampleValue::GaugeAdd(number),
+        MetricKind::Gauge => SampleValue::GaugeSet(number),
         _ => SampleValue::Timer(number),
     })
 }

@@ -1,75 +1,74 @@
-//! Any other method that answers with numbers in structs.
+//! The mapping of any other method that replies with numbers in structs.
 
-use std::borrow::Cow;
+use binrpc::{BinrpcText, BinrpcValue, Member};
 
-use binrpc::{Member, Value};
+use super::MethodReply;
+use super::fields::text;
+use crate::reading::{ReadingTags, ReadingValue, Readings};
 
-use crate::config::Method;
-use crate::reading::{Measured, Reading, Readings};
-
-/// Fields that tell one struct of a list from another.
-const NAMING: [&str; 16] = [
+/// Fields that identify a struct of a list.
+const IDENTIFYING_FIELDS: [&str; 16] = [
     "name", "id", "ID", "key", "url", "uri", "URI", "host", "port", "entry", "index", "set",
     "domain", "Domain", "AoR", "IDX",
 ];
 
-type Tags = Vec<(Cow<'static, str>, String)>;
-
-/// Each number is a level, named by the method and the names of the structs around it. The fields that
-/// name a struct are its tags instead; one of several that has none has its place as a tag. Arguments
-/// are a tag too.
-pub(super) fn map(method: &Method, records: &[Value], readings: &mut Readings) {
-    let prefix = format!("kamailio.{}", method.name());
-    let arguments = method.arguments();
-    let tags: Tags =
-        if arguments.is_empty() { vec![] } else { vec![("arguments".into(), arguments)] };
-    let structs = records.iter().filter(|record| matches!(record, Value::Struct(_)));
+/// Maps each number to a level, named by the method and by the names of the structs around it. Fields
+/// that identify a struct become tags; a struct of a list without such fields gets its place as a tag.
+/// Arguments are a tag as well.
+pub(crate) fn map(reply: &MethodReply<'_>, readings: &mut Readings) {
+    let MethodReply { prefix, arguments, records } = reply;
+    let mut tags = ReadingTags::new();
+    if !arguments.is_empty() {
+        tags.push(("arguments".into(), arguments.clone()));
+    }
+    let structs = records.iter().filter(|record| matches!(record, BinrpcValue::Struct(_)));
     let is_list = structs.clone().count() > 1;
     for (place, record) in structs.enumerate() {
-        let tags = with_name(&tags, record, is_list.then_some(place));
-        walk(&prefix, &tags, record.members(), readings);
+        let tags = identified(&tags, record, is_list.then_some(place));
+        walk(prefix, &tags, record.members(), readings);
     }
-    // A number alone; several could not be told from each other.
+    // Only a single number: several would be the same series.
     if let [record] = records {
-        add(&prefix, &tags, record, readings);
+        add(prefix, &tags, record, readings);
     }
 }
 
-fn walk(prefix: &str, tags: &Tags, members: &[Member], readings: &mut Readings) {
+fn walk(prefix: &str, tags: &ReadingTags, members: &[Member], readings: &mut Readings) {
     let mut place = 0;
     for member in members {
-        let name = member.name.as_ref().map(binrpc::Text::to_str);
+        let name = member.name.as_ref().map(BinrpcText::to_str);
         let path = match name.as_deref() {
             None | Some("") => prefix.to_owned(),
             Some(name) => format!("{prefix}.{name}"),
         };
         match &member.value {
-            Value::Struct(inner) => {
-                let is_listed = is_one_of_many(member, members);
-                let tags = with_name(tags, &member.value, is_listed.then_some(place));
+            BinrpcValue::Struct(inner) => {
+                let is_listed = is_element(member, members);
+                let tags = identified(tags, &member.value, is_listed.then_some(place));
                 place += usize::from(is_listed);
                 walk(&path, &tags, inner, readings);
             }
-            // Without a name it would be the next one's rival; a name is a tag already.
-            _ if name.is_none_or(|name| NAMING.contains(&&*name)) => {}
+            // Numbers without names would be the same series, and an identifying field is a tag.
+            _ if name.is_none_or(|name| IDENTIFYING_FIELDS.contains(&&*name)) => {}
             value => add(&path, tags, value, readings),
         }
     }
 }
 
-/// Whether a struct has others beside it, or could have: a list may happen to hold one.
-fn is_one_of_many(member: &Member, members: &[Member]) -> bool {
-    let structs = || members.iter().filter(|other| matches!(other.value, Value::Struct(_)));
+/// Whether a struct is an element of a list, which may happen to have only one element.
+fn is_element(member: &Member, members: &[Member]) -> bool {
+    let structs = || members.iter().filter(|other| matches!(other.value, BinrpcValue::Struct(_)));
     member.name.is_none()
         || structs().filter(|other| other.name == member.name).count() > 1
         || (members.len() == 1 && structs().count() == 1)
 }
 
-fn with_name(tags: &Tags, record: &Value, place: Option<usize>) -> Tags {
+/// The tags with those that identify a struct.
+fn identified(tags: &ReadingTags, record: &BinrpcValue, place: Option<usize>) -> ReadingTags {
     let mut tags = tags.clone();
     let before = tags.len();
-    for name in NAMING {
-        let value = super::label(record, name);
+    for name in IDENTIFYING_FIELDS {
+        let value = text(record, name);
         if !value.is_empty() {
             tags.push((name.into(), value));
         }
@@ -82,14 +81,13 @@ fn with_name(tags: &Tags, record: &Value, place: Option<usize>) -> Tags {
     tags
 }
 
-fn add(name: &str, tags: &Tags, value: &Value, readings: &mut Readings) {
+fn add(name: &str, tags: &ReadingTags, value: &BinrpcValue, readings: &mut Readings) {
     let number = match value {
-        // Nothing says what is unsigned here, so a number is what `kamcmd` prints.
-        Value::Int(int) => Some(f64::from(*int)),
+        // Signed, as `kamcmd` prints it: the reply of an unknown method does not say which it is.
+        BinrpcValue::Int(int) => Some(f64::from(*int)),
         value => value.number(),
     };
     if let Some(number) = number {
-        let value = Measured::Level(number);
-        readings.0.push(Reading { name: name.to_owned(), tags: tags.clone(), value });
+        readings.add(name.to_owned(), tags.clone(), ReadingValue::Level(number));
     }
 }

@@ -1,42 +1,39 @@
 //! Memory: shared by all processes, and private to each.
 
-use binrpc::Value;
+use binrpc::BinrpcValue;
 
-use super::{field, label};
-use crate::reading::Readings;
+use super::MethodReply;
+use super::fields::{levels, named_number, text};
+use crate::reading::{BorrowedTags, Readings};
 
-/// `core.shmmem`, `shm.stats`: its levels, and how much room is left.
-pub(super) fn shared(prefix: &str, records: &[Value], readings: &mut Readings) {
-    super::levels(prefix, records, readings);
-    let Some(record) = records.first() else { return };
+/// The fields of `pkg.stats` that become readings.
+const PRIVATE_FIELDS: [&str; 5] = ["used", "free", "real_used", "total_size", "total_frags"];
+
+/// Maps `core.shmmem` and `shm.stats`: their fields, and the headroom now and at its lowest.
+pub(crate) fn shared(reply: &MethodReply<'_>, readings: &mut Readings) {
+    levels(reply, readings);
+    let Some(record) = reply.records.first() else { return };
     if let Some(room) = headroom(record, "real_used", "total") {
-        readings.level(format!("{prefix}.headroom"), &[], room);
+        readings.level(format!("{}.headroom", reply.prefix), &[], room);
     }
     if let Some(room) = headroom(record, "max_used", "total") {
-        readings.level(format!("{prefix}.headroom_least"), &[], room);
+        readings.level(format!("{}.headroom_least", reply.prefix), &[], room);
     }
 }
 
-/// `pkg.stats`: the same for each process. Its number and what it is tell one from another; its pid
-/// would make new series with each start.
-pub(super) fn private(records: &[Value], readings: &mut Readings) {
+/// Maps `pkg.stats`: the memory of each process, and the headroom of the process that has the least.
+/// Number and description identify a process; its pid would make new series with each start.
+pub(crate) fn private(reply: &MethodReply<'_>, readings: &mut Readings) {
     let mut least: Option<f64> = None;
-    for record in records {
-        let (entry, process) = (label(record, "entry"), label(record, "desc"));
+    for record in reply.records {
+        let (entry, process) = (text(record, "entry"), text(record, "desc"));
         if entry.is_empty() {
             continue;
         }
-        let labels = [("entry", entry.as_str()), ("process", process.as_str())];
-        for member in record.members() {
-            let of_interest = ["used", "free", "real_used", "total_size", "total_frags"];
-            if let Some((name, number)) = field(member)
-                && of_interest.contains(&&*name)
-            {
-                readings.level(format!("kamailio.pkg.stats.{name}"), &labels, number);
-            }
-        }
+        let tags = [("entry", entry.as_str()), ("process", process.as_str())];
+        add_fields(record, &tags, readings);
         if let Some(room) = headroom(record, "real_used", "total_size") {
-            readings.level("kamailio.pkg.stats.headroom", &labels, room);
+            readings.level("kamailio.pkg.stats.headroom", &tags, room);
             least = Some(least.map_or(room, |least| least.min(room)));
         }
     }
@@ -45,8 +42,15 @@ pub(super) fn private(records: &[Value], readings: &mut Readings) {
     }
 }
 
-/// The part of the memory that is not used, from 0 to 1.
-fn headroom(record: &Value, used: &str, total: &str) -> Option<f64> {
+fn add_fields(record: &BinrpcValue, tags: BorrowedTags<'_>, readings: &mut Readings) {
+    let numbers = record.members().iter().filter_map(named_number);
+    for (name, number) in numbers.filter(|(name, _)| PRIVATE_FIELDS.contains(&&**name)) {
+        readings.level(format!("kamailio.pkg.stats.{name}"), tags, number);
+    }
+}
+
+/// The unused part of the memory, from 0 to 1.
+fn headroom(record: &BinrpcValue, used: &str, total: &str) -> Option<f64> {
     let used = record.member(used)?.number()?;
     let total = record.member(total)?.number()?;
     (total > 0.0).then(|| (1.0 - used / total).clamp(0.0, 1.0))

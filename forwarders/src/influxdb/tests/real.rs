@@ -1,4 +1,4 @@
-//! The same against real servers, which judge what is written and give it back.
+//! The forwarder against real servers: they judge the lines, and return them.
 //!
 //! `TALLYD_TEST_INFLUXDB`, `TALLYD_TEST_INFLUXDB_AUTH` and `TALLYD_TEST_VICTORIAMETRICS` name them,
 //! as `tests/servers/influxdb.sh` and `tests/servers/victoriametrics.sh` print them.
@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::http::{HttpUrl, TlsConfig};
+use crate::http::header::HeaderMap;
+use crate::http::{HttpRequest, HttpUrl, TlsConfig};
 use crate::testing::real_server;
 use basics::text::Secret;
 
@@ -21,7 +22,7 @@ struct Server {
 }
 
 impl Server {
-    /// The server that a variable names; `None` when the test is to be skipped.
+    /// The server that a variable names; `None` skips the test.
     fn find(variable: &str) -> Option<Self> {
         let url = HttpUrl::parse(&real_server(variable)?).unwrap();
         let tls = TlsConfig::default();
@@ -36,10 +37,11 @@ impl Server {
     }
 
     async fn post(&self, path: &str, parameters: &[(&str, &str)], body: &str) -> String {
-        let uri = self.url.below(path, parameters).unwrap();
-        let body = Bytes::copy_from_slice(body.as_bytes());
-        let reply = self.client.post(&uri, &[], body).await.unwrap();
-        assert_eq!(reply.verdict(), Verdict::Done, "{reply}");
+        let url = self.url.below(path, parameters).unwrap();
+        let body = body.to_owned().into();
+        let request = HttpRequest { url, headers: HeaderMap::new(), body };
+        let reply = self.client.post(request).await.unwrap();
+        assert_eq!(reply.class(), StatusClass::Success, "{reply}");
         assert!(!reply.is_cut);
         String::from_utf8(reply.body).unwrap()
     }
@@ -53,7 +55,7 @@ impl Server {
         reply["results"][0]["series"].clone()
     }
 
-    /// A database of its own for a test.
+    /// A new database for a test.
     async fn database(&self, test: &str) -> String {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -243,7 +245,7 @@ async fn victoriametrics_gives_the_same_back_over_both_of_its_endpoints() {
         let selector = format!(r#"{{\~run="{run}"}}"#);
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         let mut stored = exported(&server, &selector).await;
-        // What was written last may take a moment to be seen.
+        // The latest points take a moment to become visible.
         while stored.len() < expected.len() && std::time::Instant::now() < deadline {
             stored = exported(&server, &selector).await;
         }
@@ -288,7 +290,7 @@ async fn influxdb_says_when_a_request_is_too_large_and_gets_smaller_ones() {
     }
     assert_eq!(attempts, 0);
     assert_eq!(batch.take_settled().delivered, 20_000);
-    assert!(forwarder.request_bytes <= 65_536 && forwarder.request_bytes > 16_384);
+    assert!((16_385..=65_536).contains(&forwarder.sender.bytes_max()));
     let count = server.query(&database, "SELECT SUM(\"count\") FROM c").await;
     assert_eq!(count[0]["values"][0][1], 20_000);
 }

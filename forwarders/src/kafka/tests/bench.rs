@@ -22,12 +22,13 @@ pub(super) use crate::payload::Settled;
 pub(super) use crate::stats::Counts;
 
 use crate::config::{Common, DeliveryConfig};
-use crate::delivery::driver::{self, Destination, Outlet};
+use crate::delivery::destination::Destination;
+use crate::delivery::handle::{DestinationHandle, QueueHandle};
+use crate::delivery::settings::ForwarderSettings;
 use crate::forwarder::Forwarder;
 use crate::kafka::{Kafka, KafkaConfig};
 use crate::payload::Batch;
 use crate::select::SelectConfig;
-use crate::settings::Settings;
 use model::Snapshot;
 
 pub(super) type Cluster = MockCluster<'static, DefaultProducerContext>;
@@ -72,8 +73,8 @@ pub(super) async fn deliver(kafka: &mut Kafka, snapshot: &Snapshot) -> Settled {
 
 /// A forwarder that runs in its task.
 pub(super) struct Running {
-    outlet: Outlet,
-    known: driver::Running,
+    queue: QueueHandle,
+    known: DestinationHandle,
     deadline: watch::Sender<Option<Instant>>,
     task: JoinHandle<()>,
 }
@@ -88,18 +89,18 @@ pub(super) fn start(kafka: Kafka, attempt_max: Duration) -> Running {
         kind: "kafka",
         index: 0,
         common,
-        settings: Settings::of_test(0),
+        settings: ForwarderSettings::new(0_u32),
         forwarder,
         attempt_max: Some(attempt_max),
     };
-    let (outlet, known, task) = destination.split();
+    let (queue, known, task) = destination.split();
     let (deadline, watched) = watch::channel(None);
-    Running { outlet, known, deadline, task: tokio::spawn(task.run(watched)) }
+    Running { queue, known, deadline, task: tokio::spawn(task.run(watched)) }
 }
 
 impl Running {
     pub(super) fn push(&self, snapshot: Snapshot) {
-        self.outlet.push(&std::sync::Arc::new(snapshot));
+        self.queue.push(&std::sync::Arc::new(snapshot));
     }
 
     /// Its ledger.
@@ -119,7 +120,7 @@ impl Running {
     /// Ends the input, waits for the task and gives its ledger.
     pub(super) async fn finish(self) -> Counts {
         let stats = std::sync::Arc::clone(self.known.stats());
-        drop(self.outlet);
+        drop(self.queue);
         tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
         drop(self.deadline);
         stats.counts()

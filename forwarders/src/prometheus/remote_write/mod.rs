@@ -1,187 +1,126 @@
-//! Remote write 1.0: pushes to a server what the page would show.
+//! Remote write 1.0: pushes the series of the page to a server.
 //!
-//! Each window's request holds every series that is live, like a scrape, also those that had no
-//! sample in it: a server shows a series only as long as it gets some. A series that expires gets a
-//! stale marker, so that it ends at once. The payload of a series that had no point in the window
-//! counts no points.
+//! The requests of a window hold every live series, like a scrape, including series without a sample
+//! in the window: a server shows a series only while it receives samples of it. A series that expires
+//! gets a stale marker, so that it ends at once. The payload of a series without a point in the
+//! window counts no points.
 //!
-//! The totals are this destination's own: they follow the windows in the order in which they are
-//! sent, so that a window that waited is as of its own time. For that its spool keeps to the order,
-//! whatever `delivery.spool.order` says.
+//! This destination has its own totals. They follow the windows in the order in which these are sent,
+//! so that the totals of a window that waited are those at its own time. Therefore its spool keeps
+//! the order, and `delivery.spool.order` has no effect.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
-use tracing::warn;
 
 use self::wire::Encoder;
-use super::config::{Naming, RemoteWriteConfig};
+use super::config::RemoteWriteConfig;
 use super::state::{Limits, Placed, State};
 use crate::forwarder::{Forwarder, SendError};
-use crate::http::{HttpClient, HttpSettings, HttpUrl, Reply, Verdict};
+use crate::http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
+use crate::http::{
+    HttpClient, HttpProtocol, HttpRequest, HttpSender, HttpSettings, RequestLimits, StatusClass,
+    Url, authorization,
+};
 use crate::payload::Batch;
 use crate::stats::reason;
 use basics::text::Secret;
-use model::Snapshot;
+use model::{SeriesNaming, Snapshot};
 
 #[cfg(test)]
 mod tests;
 mod wire;
 
-/// Requests that a window may cost on top, to find the series that the server refuses; then those
-/// that are not told apart yet are dropped together.
-const EXTRA_REQUESTS_MAX: usize = 64;
+/// Most requests of one search for a series that the server refuses: enough to find it among 65,536.
+const BISECTIONS_MAX: usize = 17;
 
-/// A server that does not even take so few bytes takes nothing: there is no use in smaller requests.
-const REQUEST_BYTES_MIN: usize = 4 << 10;
-
-/// The key of a payload without bytes whose point is part of the payload of another one, or not to be
-/// sent.
+/// The key of a payload without bytes whose point is part of another payload, or is not shown.
 const MERGED: &[u8] = b"merged";
 
 /// Sends to one server.
 pub struct RemoteWrite {
-    name: String,
-    url: HttpUrl,
-    client: HttpClient,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    sender: HttpSender,
+    protocol: WriteProtocol,
     state: State,
-    samples_max: usize,
-    /// Most bytes of a request, as configured.
-    bytes_configured: usize,
-    /// The same, as learned from the server.
-    bytes_max: usize,
+    /// Most bytes of a series, as configured.
+    max_bytes: usize,
 }
 
-/// Payloads for one request.
-#[derive(Default)]
-struct Group {
-    ids: Vec<usize>,
-    body: Vec<u8>,
+/// Requests with series.
+struct WriteProtocol {
+    url: Url,
+    headers: HeaderMap,
+}
+
+impl HttpProtocol for WriteProtocol {
+    fn request(&self, series: &[&[u8]]) -> Result<HttpRequest, SendError> {
+        let body = snap::raw::Encoder::new().compress_vec(&series.concat());
+        Ok(HttpRequest {
+            url: self.url.clone(),
+            headers: self.headers.clone(),
+            body: body.map_err(SendError::operator)?.into(),
+        })
+    }
+
+    fn units(&self, series: &[u8]) -> usize {
+        wire::samples(series)
+    }
 }
 
 impl RemoteWrite {
     /// Connects with the first window.
     ///
     /// # Errors
-    /// When settings do not go together or a file of `tls` cannot be used: what to change.
+    /// When settings conflict or a file of `tls` cannot be used: what to change.
     pub fn new(
         config: &RemoteWriteConfig,
         name: &str,
         timeout: std::time::Duration,
         limits: super::PipelineLimits,
-        naming: Naming,
+        naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Result<Self, String> {
         let settings = HttpSettings {
             name,
             url: &config.url,
             tls: &config.tls,
-            authorization: authorization(config)?,
+            authorization: credentials(config)?,
             timeout,
         };
-        let bytes_max = usize::try_from(config.max_bytes.get()).unwrap_or(usize::MAX);
+        let max_bytes = usize::try_from(config.max_bytes.get()).unwrap_or(usize::MAX);
         let client = HttpClient::new(settings).map_err(|error| format!("remote_write: {error}"))?;
+        let requests = RequestLimits {
+            units: config.max_samples,
+            bytes: max_bytes,
+            bisections: BISECTIONS_MAX,
+        };
         Ok(Self {
-            name: name.to_owned(),
-            url: config.url.clone(),
-            client,
-            headers: headers(config)?,
+            sender: HttpSender::new(client, requests),
+            protocol: WriteProtocol { url: config.url.url().clone(), headers: headers(config)? },
             state: State::new(Limits::from(limits), naming),
-            samples_max: config.max_samples,
-            bytes_configured: bytes_max,
-            bytes_max,
+            max_bytes,
         })
     }
 
-    /// Goes on until every payload is settled or the server is to be left alone. What is settled is
-    /// noted at once, so it may be dropped at each await.
-    async fn deliver(&mut self, batch: &mut Batch) -> Result<(), SendError> {
-        let (mut from, mut most, mut extra) = (0, usize::MAX, EXTRA_REQUESTS_MAX);
-        while let Some(group) = self.next_group(batch, &mut from, most) {
-            let bytes = group.body.len();
-            let reply = self.post(&group.body).await?;
-            match (reply.verdict(), &group.ids[..]) {
-                (Verdict::Done, ids) => {
-                    ids.iter().for_each(|id| batch.delivered(*id));
-                    most = most.saturating_mul(2);
-                }
-                (Verdict::TooLarge, _) if bytes <= REQUEST_BYTES_MIN => {
-                    self.bytes_max = self.bytes_configured;
-                    return Err(SendError::operator(reply.words()));
-                }
-                (Verdict::TooLarge, [id]) => batch.refused(*id, reason::TOO_LARGE, reply.words()),
-                (Verdict::TooLarge, _) => self.keep_below(bytes),
-                (Verdict::Content, ids) => {
-                    if ids.len() == 1 || extra == 0 {
-                        ids.iter()
-                            .for_each(|id| batch.refused(*id, reason::REFUSED, reply.words()));
-                    }
-                    extra = extra.saturating_sub(1);
-                    most = if extra == 0 { usize::MAX } else { (ids.len() / 2).max(1) };
-                }
-                (verdict @ (Verdict::Transient | Verdict::Operator), _) => {
-                    return Err(reply.into_error(verdict, rand::random()));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The next payloads that fit into one request, at most so many. Those that fit into none are
-    /// refused.
-    fn next_group(&self, batch: &mut Batch, from: &mut usize, most: usize) -> Option<Group> {
-        let mut group = Group::default();
-        let mut samples = 0;
-        let mut merged = Vec::new();
-        let mut refused = Vec::new();
-        for payload in batch.pending_from(*from) {
-            if payload.key == MERGED {
-                merged.push(payload.id);
-                continue;
-            }
-            if payload.bytes.is_empty() || payload.bytes.len() > self.bytes_max {
-                refused.push((payload.id, payload.bytes.len()));
-                continue;
-            }
-            samples += wire::samples(payload.bytes);
-            let bytes = group.body.len() + payload.bytes.len();
-            let is_full =
-                samples > self.samples_max || bytes > self.bytes_max || group.ids.len() >= most;
-            if is_full && !group.ids.is_empty() {
-                break;
-            }
-            group.ids.push(payload.id);
-            group.body.extend_from_slice(payload.bytes);
-        }
-        merged.iter().for_each(|id| batch.delivered(*id));
-        for (id, bytes) in &refused {
-            if *bytes == 0 {
-                batch.refused(*id, reason::PAGE_FULL, super::PAGE_FULL_WORDS);
+    /// Settles the payloads that are never sent: points that are part of another payload, points
+    /// for which the page has no room, and series that are larger than a request.
+    fn settle_unsent(&self, batch: &mut Batch) {
+        let unsent: Vec<(usize, bool, usize)> = batch
+            .pending()
+            .filter(|payload| payload.bytes.is_empty() || payload.bytes.len() > self.max_bytes)
+            .map(|payload| (payload.id, payload.key == MERGED, payload.bytes.len()))
+            .collect();
+        for (id, is_merged, bytes) in unsent {
+            if is_merged {
+                batch.delivered(id);
+            } else if bytes == 0 {
+                batch.refused(id, reason::PAGE_FULL, super::PAGE_FULL_WORDS);
             } else {
-                let words = format!("a series of {bytes} bytes (max_bytes: {})", self.bytes_max);
-                batch.refused(*id, reason::TOO_LARGE, words);
+                let words = format!("a series of {bytes} bytes (max_bytes: {})", self.max_bytes);
+                batch.refused(id, reason::TOO_LARGE, words);
             }
         }
-        *from = *group.ids.first()?;
-        Some(group)
-    }
-
-    async fn post(&self, body: &[u8]) -> Result<Reply, SendError> {
-        let body = snap::raw::Encoder::new().compress_vec(body).map_err(SendError::operator)?;
-        Ok(self.client.post(self.url.uri(), &self.headers, body.into()).await?)
-    }
-
-    /// Learns that the server takes no request of so many bytes.
-    fn keep_below(&mut self, bytes: usize) {
-        self.bytes_max = bytes / 2;
-        warn!(
-            forwarder = self.name,
-            refused = bytes,
-            bytes = self.bytes_max,
-            "the server takes no requests this large; from now on they have at most half as many \
-             bytes before compression (see max_bytes)"
-        );
     }
 }
 
@@ -191,7 +130,7 @@ impl Forwarder for RemoteWrite {
         true
     }
 
-    /// Not quite pure: totals are of all windows so far. The same windows give the same bytes.
+    /// Not pure: totals cover all windows so far. The same windows give the same bytes.
     fn wants_whole_windows(&self) -> bool {
         true
     }
@@ -222,50 +161,50 @@ impl Forwarder for RemoteWrite {
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
-        self.deliver(batch).await
+        self.settle_unsent(batch);
+        self.sender.deliver(batch, &self.protocol).await
     }
 
-    /// Sends a request without a series, which servers take.
+    /// Sends a request without a series, which servers accept.
     async fn probe(&mut self) -> Result<(), SendError> {
-        let reply = self.post(&[]).await?;
-        match reply.verdict() {
-            // Some refuse it for having no series, which is an answer as well.
-            Verdict::Done | Verdict::Content => Ok(()),
-            verdict => Err(reply.into_error(verdict, 0.0)),
+        let reply = self.sender.post(self.protocol.request(&[])?).await?;
+        match reply.class() {
+            // Some servers refuse it because it has no series, which is an answer too.
+            StatusClass::Success | StatusClass::InvalidData => Ok(()),
+            class => Err(reply.into_error(class, 0.0)),
         }
     }
 }
 
-fn authorization(config: &RemoteWriteConfig) -> Result<Option<Secret>, String> {
+fn credentials(config: &RemoteWriteConfig) -> Result<Option<Secret>, String> {
     match (&config.username, &config.password, &config.token) {
         (None, None, None) => Ok(None),
-        (None, None, Some(token)) => Ok(Some(Secret::new(format!("Bearer {}", token.reveal())))),
+        (None, None, Some(token)) => Ok(Some(authorization::bearer(token.reveal()))),
         (Some(user), Some(password), None) => {
-            let both = BASE64_STANDARD.encode(format!("{user}:{}", password.reveal()));
-            Ok(Some(Secret::new(format!("Basic {both}"))))
+            Ok(Some(authorization::basic(user, password.reveal())))
         }
         _ => Err("`remote_write` takes `username` with `password`, or `token`, or none".to_owned()),
     }
 }
 
-fn headers(config: &RemoteWriteConfig) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-    let mut headers = vec![
+fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::from_iter([
         (CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf")),
         (CONTENT_ENCODING, HeaderValue::from_static("snappy")),
         (
             HeaderName::from_static("x-prometheus-remote-write-version"),
             HeaderValue::from_static("0.1.0"),
         ),
-    ];
+    ]);
     for (name, value) in &config.headers {
         let wrong = || format!("`remote_write.headers`: `{name}` is none, or its value cannot be");
         let key: HeaderName = name.parse().map_err(|_| wrong())?;
-        if headers.iter().any(|(own, _)| *own == key) || key == hyper::header::AUTHORIZATION {
+        if headers.contains_key(&key) || key == AUTHORIZATION {
             return Err(format!("`remote_write.headers`: `{name}` is set by tallyd itself"));
         }
         let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| wrong())?;
         value.set_sensitive(true);
-        headers.push((key, value));
+        headers.insert(key, value);
     }
     Ok(headers)
 }

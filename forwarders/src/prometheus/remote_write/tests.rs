@@ -1,4 +1,4 @@
-//! Remote write against a decoder that is not ours, and against a server that answers as told.
+//! Remote write against an independent decoder, and against a scripted server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use prost::Message;
 
 use super::*;
 use crate::forwarder::ErrorClass;
-use crate::http::scripted::{Answer, Asked, ScriptedServer};
+use crate::http::scripted::{RecordedRequest, ScriptedAnswer, ScriptedServer};
+use crate::prometheus::tests::naming::StubNaming;
 use crate::prometheus::{PipelineLimits, PrometheusConfig};
 use model::testing::{point, snapshot_of, snapshot_of_counters};
 use model::{MetricKind, Point, Sum, Timer, Value};
@@ -44,10 +45,10 @@ struct Sample {
 }
 
 fn remote_write(url: &str, more: &str) -> RemoteWrite {
-    remote_write_as(Naming::Tallyd, url, more)
+    remote_write_as(None, url, more)
 }
 
-fn remote_write_as(naming: Naming, url: &str, more: &str) -> RemoteWrite {
+fn remote_write_as(naming: Option<Arc<dyn SeriesNaming>>, url: &str, more: &str) -> RemoteWrite {
     let text = format!(r#"{{"url": "{url}"{more}}}"#);
     let config: RemoteWriteConfig = serde_json::from_str(&text).unwrap();
     let expire_after = Duration::from_secs(20);
@@ -64,7 +65,7 @@ fn decode(body: &[u8]) -> Vec<TimeSeries> {
     series
 }
 
-fn asked(asked: &Asked) -> Vec<TimeSeries> {
+fn asked(asked: &RecordedRequest) -> Vec<TimeSeries> {
     decode(&snap::raw::Decoder::new().decompress_vec(&asked.body).unwrap())
 }
 
@@ -129,35 +130,32 @@ fn every_live_series_is_in_every_window_and_ends_with_a_stale_marker() {
 
 #[tokio::test]
 async fn series_have_the_names_of_the_page_and_what_it_does_not_show_is_not_sent() {
-    let server = ScriptedServer::start(|_, _| Answer::status(200, ""));
-    let mut forwarder = remote_write_as(Naming::Callr, &url(&server), "");
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(200, ""));
+    let mut forwarder = remote_write_as(Some(Arc::new(StubNaming)), &url(&server), "");
     let gauge = |name: &str, tags: &[(&str, &str)], value| {
         point(MetricKind::Gauge, name, tags, Value::Gauge { value, arrival_ns: 0 })
     };
-    let flags = |flags| {
-        let tags = [("flags", flags), ("setid", "1"), ("uri", "sip:x")];
-        gauge("kamailio.dispatcher.list.target", &tags, 1.0)
-    };
-    let hidden = || gauge("kamailio.core.shmmem.headroom", &[], 0.5);
-    let poll = || counter("kamailio.poll.count", &[], 1.0);
+    let flags = |flags| gauge("source.target", &[("flags", flags), ("uri", "sip:x")], 1.0);
+    let hidden = || gauge("source.other", &[], 0.5);
+    let poll = || counter("source.poll", &[("uri", "sip:x")], 1.0);
     let mut batch = Batch::default();
     forwarder.encode(&snapshot_of(vec![hidden(), flags("AP"), poll()]), &mut batch);
     send(&mut forwarder, &mut batch).await.unwrap();
     assert_eq!((batch.points(), batch.points_pending()), (3, 0));
-    let target = "__name__=kamailio_dispatcher_list_target flags=AP setid=1 uri=sip:x";
-    let scrapes = "__name__=kamailio_exporter_total_scrapes";
-    assert_eq!(shown(&asked(&server.asked()[0])), [format!("{target} 1"), format!("{scrapes} 1")]);
+    let target = "__name__=other_target flags=AP uri=sip:x";
+    let polls = "__name__=other_polls uri=sip:x";
+    assert_eq!(shown(&asked(&server.asked()[0])), [format!("{target} 1"), format!("{polls} 1")]);
     let (lines, points) = encoded(&mut forwarder, vec![flags("IP"), poll(), hidden()]);
     let inactive = target.replace("AP", "IP");
-    let expected = [format!("{target} stale"), format!("{inactive} 1"), format!("{scrapes} 2")];
+    let expected = [format!("{target} stale"), format!("{inactive} 1"), format!("{polls} 2")];
     assert_eq!((lines, points), (expected.to_vec(), 3));
 }
 
 #[tokio::test]
 async fn what_is_pending_names_the_points_that_are_left() {
     let server = ScriptedServer::start(|number, _| match number {
-        0 => Answer::status(200, ""),
-        _ => Answer::status(503, ""),
+        0 => ScriptedAnswer::status(200, ""),
+        _ => ScriptedAnswer::status(503, ""),
     });
     let mut forwarder = remote_write(&url(&server), r#", "max_samples": 1"#);
     encoded(&mut forwarder, vec![counter("idle", &[], 1.0)]);
@@ -185,7 +183,7 @@ fn url(server: &ScriptedServer) -> String {
 
 #[tokio::test]
 async fn requests_have_the_headers_and_keep_to_the_limits() {
-    let server = ScriptedServer::start(|_, _| Answer::status(204, ""));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
     let more = r#", "max_samples": 30, "max_bytes": "1KiB", "token": "t0p", "headers": {"X-Scope-OrgID": "7"}"#;
     let mut forwarder = remote_write(&url(&server), more);
     let mut batch = Batch::default();
@@ -215,10 +213,12 @@ async fn requests_have_the_headers_and_keep_to_the_limits() {
 
 #[tokio::test]
 async fn a_series_that_the_server_refuses_is_found_and_the_others_arrive() {
-    let is_bad = |request: &Asked| shown(&asked(request)).iter().any(|line| line.contains("n=37 "));
+    let is_bad = |request: &RecordedRequest| {
+        shown(&asked(request)).iter().any(|line| line.contains("n=37 "))
+    };
     let server = ScriptedServer::start(move |_, request| match is_bad(request) {
-        true => Answer::status(400, "out of order sample"),
-        false => Answer::status(200, ""),
+        true => ScriptedAnswer::status(400, "out of order sample"),
+        false => ScriptedAnswer::status(200, ""),
     });
     let mut forwarder = remote_write(&url(&server), "");
     let mut batch = Batch::default();
@@ -231,7 +231,7 @@ async fn a_series_that_the_server_refuses_is_found_and_the_others_arrive() {
 
 #[tokio::test]
 async fn where_all_is_refused_the_search_ends() {
-    let server = ScriptedServer::start(|_, _| Answer::status(400, "no"));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(400, "no"));
     let mut forwarder = remote_write(&url(&server), "");
     let mut batch = Batch::default();
     forwarder.encode(&snapshot_of_counters(5000), &mut batch);
@@ -243,8 +243,8 @@ async fn where_all_is_refused_the_search_ends() {
 #[tokio::test]
 async fn too_large_a_request_is_halved_and_the_limit_remembered() {
     let server = ScriptedServer::start(|_, request| match asked(request).len() {
-        0..=250 => Answer::status(200, ""),
-        _ => Answer::status(413, ""),
+        0..=250 => ScriptedAnswer::status(200, ""),
+        _ => ScriptedAnswer::status(413, ""),
     });
     let mut forwarder = remote_write(&url(&server), "");
     for _ in 0..2 {
@@ -260,8 +260,8 @@ async fn too_large_a_request_is_halved_and_the_limit_remembered() {
 #[tokio::test]
 async fn a_server_that_takes_nothing_at_all_costs_no_data() {
     let server = ScriptedServer::start(|number, _| match number {
-        0..20 => Answer::status(413, ""),
-        _ => Answer::status(200, ""),
+        0..20 => ScriptedAnswer::status(413, ""),
+        _ => ScriptedAnswer::status(200, ""),
     });
     let mut forwarder = remote_write(&url(&server), "");
     let mut batch = Batch::default();
@@ -278,10 +278,10 @@ async fn a_server_that_takes_nothing_at_all_costs_no_data() {
 #[tokio::test]
 async fn what_the_server_has_is_not_sent_again_after_a_failure() {
     let server = ScriptedServer::start(|number, _| match number {
-        1 => Answer::Reply(429, vec![("Retry-After", "7".to_owned())], Vec::new()),
-        2 => Answer::status(500, "oops"),
-        3 => Answer::status(401, "who are you"),
-        _ => Answer::status(200, ""),
+        1 => ScriptedAnswer::Reply(429, vec![("Retry-After", "7".to_owned())], Vec::new()),
+        2 => ScriptedAnswer::status(500, "oops"),
+        3 => ScriptedAnswer::status(401, "who are you"),
+        _ => ScriptedAnswer::status(200, ""),
     });
     let mut forwarder = remote_write(&url(&server), r#", "max_samples": 50"#);
     let mut batch = Batch::default();
@@ -303,7 +303,7 @@ async fn what_the_server_has_is_not_sent_again_after_a_failure() {
 
 #[tokio::test]
 async fn a_series_larger_than_a_request_is_dropped_and_its_neighbours_are_not() {
-    let server = ScriptedServer::start(|_, _| Answer::status(200, ""));
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(200, ""));
     let mut forwarder = remote_write(&url(&server), r#", "max_bytes": "1KiB""#);
     let long = "x".repeat(2000);
     let points =
@@ -327,8 +327,7 @@ fn credentials_and_headers_that_do_not_go_together_are_refused() {
         let text = format!(r#"{{"url": "http://127.0.0.1:1/"{more}}}"#);
         let config: RemoteWriteConfig = serde_json::from_str(&text).unwrap();
         let limits = PipelineLimits::new(&PrometheusConfig::default(), Duration::from_secs(1));
-        let error =
-            RemoteWrite::new(&config, "test", Duration::from_secs(1), limits, Naming::Tallyd);
+        let error = RemoteWrite::new(&config, "test", Duration::from_secs(1), limits, None);
         let error = error.err().unwrap();
         assert!(error.contains(word) && !error.contains("\"p\""), "{error}");
     }
@@ -337,8 +336,8 @@ fn credentials_and_headers_that_do_not_go_together_are_refused() {
 #[tokio::test]
 async fn a_probe_tells_a_wrong_path_from_a_server() {
     let server = ScriptedServer::start(|number, _| match number {
-        0 => Answer::status(404, "not here"),
-        _ => Answer::status(204, ""),
+        0 => ScriptedAnswer::status(404, "not here"),
+        _ => ScriptedAnswer::status(204, ""),
     });
     let mut forwarder = remote_write(&url(&server), "");
     assert!(forwarder.probe().await.unwrap_err().to_string().contains("404"));

@@ -1,65 +1,74 @@
-//! The protobuf messages of remote write 1.0, written by hand: there are four of them, and what a
-//! series has in common in all its samples is encoded once.
+//! The protobuf messages of remote write 1.0.
 //!
-//! ```text
-//! WriteRequest { repeated TimeSeries timeseries = 1 }
-//! TimeSeries   { repeated Label labels = 1; repeated Sample samples = 2 }
-//! Label        { string name = 1; string value = 2 }
-//! Sample       { double value = 1; int64 timestamp = 2 }
-//! ```
-//!
-//! A payload is one or more fields `timeseries` of a `WriteRequest`, so payloads one after the
-//! other are a `WriteRequest`.
+//! A payload is one or more fields `timeseries` of the message `WriteRequest`, so payloads in a row
+//! are a `WriteRequest` again. Each series has one sample.
 
-use crate::leb128;
+use prost::{Message, decode_length_delimiter};
+
 use crate::prometheus::names::{FamilyName, quantile};
 use crate::prometheus::page::whole;
 use crate::prometheus::state::{Shown, Slot};
 use model::Percentile;
 
-/// The value that says that a series ends here, a NaN that no calculation yields.
+/// The value that marks the end of a series, a NaN that no calculation yields.
 pub(super) const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 
-/// Field 1, length-delimited: `timeseries`, `labels`, `name`.
-const FIELD_1: u8 = 1 << 3 | 2;
-/// Field 2, length-delimited: `samples`, `value` of a label.
-const FIELD_2: u8 = 2 << 3 | 2;
-/// Field 1, 64 bits: the value of a sample.
-const VALUE: u8 = 1 << 3 | 1;
-/// Field 2, varint: the timestamp of a sample.
-const TIMESTAMP: u8 = 2 << 3;
+/// The key of the only field of `WriteRequest`: number 1, length-delimited.
+const TIMESERIES: u8 = 1 << 3 | 2;
+
+/// The label of the metric's name.
+const NAME: &str = "__name__";
+/// The label of a percentile.
+const QUANTILE: &str = "quantile";
+
+/// A series and its sample.
+#[derive(Clone, PartialEq, Message)]
+struct TimeSeries {
+    /// Sorted by name.
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Sample>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Sample {
+    #[prost(double, tag = "1")]
+    value: f64,
+    /// Unix milliseconds.
+    #[prost(int64, tag = "2")]
+    timestamp: i64,
+}
 
 /// Encodes series.
 pub(super) struct Encoder {
     quantiles: Vec<String>,
-    /// The labels of the series at hand, encoded, without those that differ between its samples.
-    labels: Vec<u8>,
-    /// Where in `labels` the metric's name belongs: labels are sorted.
-    name_at: usize,
-    /// Where the quantile belongs.
-    quantile_at: usize,
-    name: Vec<u8>,
-    quantile: Vec<u8>,
+    /// The message at hand. Its memory is reused for the next one.
+    message: TimeSeries,
 }
 
 impl Encoder {
     pub(super) fn new(percentiles: &[Percentile]) -> Self {
         Self {
             quantiles: percentiles.iter().map(quantile).collect(),
-            labels: Vec::new(),
-            name_at: 0,
-            quantile_at: 0,
-            name: Vec::new(),
-            quantile: Vec::new(),
+            message: TimeSeries { labels: Vec::new(), samples: vec![Sample::default()] },
         }
     }
 
-    /// Appends what the series shows, as of a moment in Unix milliseconds.
+    /// Appends the samples of a series, as of a time in Unix milliseconds.
     pub(super) fn write(&mut self, out: &mut Vec<u8>, name: &FamilyName, slot: &Slot, at_ms: u64) {
-        self.each_sample(name, slot, |encoder, value| encoder.time_series(out, value, at_ms));
+        self.for_each_sample(name, slot, |message, value| message.write(out, value, at_ms));
     }
 
-    /// Appends that the series has ended.
+    /// Appends the end of a series.
     pub(super) fn write_end(
         &mut self,
         out: &mut Vec<u8>,
@@ -67,119 +76,101 @@ impl Encoder {
         slot: &Slot,
         at_ms: u64,
     ) {
-        self.each_sample(name, slot, |encoder, _| encoder.time_series(out, STALE, at_ms));
+        self.for_each_sample(name, slot, |message, _| message.write(out, STALE, at_ms));
     }
 
-    fn each_sample(
+    /// Calls `each` with the labels and the value of each sample that the series shows.
+    fn for_each_sample(
         &mut self,
         name: &FamilyName,
         slot: &Slot,
-        mut each: impl FnMut(&mut Self, f64),
+        mut each: impl FnMut(&mut TimeSeries, f64),
     ) {
-        self.take_labels(slot);
-        self.take_name(&name.sample, "");
-        self.quantile.clear();
+        let Self { quantiles, message } = self;
+        let labels = || slot.series.tags().chain([(NAME, name.sample.as_str())]);
         match &slot.shown {
-            Shown::Total { shown, .. } => each(self, *shown),
-            Shown::Last(value) => each(self, *value),
+            Shown::Total { shown: value, .. } | Shown::Last(value) => {
+                message.set_labels(labels());
+                each(message, *value);
+            }
             Shown::Summary { count, sum, percentiles } => {
-                for (index, value) in percentiles.iter().enumerate().take(self.quantiles.len()) {
-                    self.quantile.clear();
-                    label(&mut self.quantile, "quantile", &self.quantiles[index]);
-                    each(self, *value);
+                message.set_labels(labels().chain([(QUANTILE, "")]));
+                for (quantile, value) in quantiles.iter().zip(percentiles) {
+                    message.label(QUANTILE).clone_from(quantile);
+                    each(message, *value);
                 }
-                self.quantile.clear();
-                self.take_name(&name.sample, "_sum");
-                each(self, sum.value());
-                self.take_name(&name.sample, "_count");
-                each(self, whole(count.value()));
+                message.labels.retain(|label| label.name != QUANTILE);
+                for (suffix, value) in [("_sum", sum.value()), ("_count", whole(count.value()))] {
+                    *message.label(NAME) = format!("{}{suffix}", name.sample);
+                    each(message, value);
+                }
             }
         }
-    }
-
-    fn take_labels(&mut self, slot: &Slot) {
-        self.labels.clear();
-        (self.name_at, self.quantile_at) = (0, 0);
-        for (name, value) in slot.series.tags() {
-            label(&mut self.labels, name, value);
-            if name < "__name__" {
-                self.name_at = self.labels.len();
-            }
-            if name < "quantile" {
-                self.quantile_at = self.labels.len();
-            }
-        }
-    }
-
-    fn take_name(&mut self, name: &str, suffix: &str) {
-        self.name.clear();
-        label_of(&mut self.name, "__name__", name, suffix);
-    }
-
-    /// One `TimeSeries` with one sample.
-    fn time_series(&self, out: &mut Vec<u8>, value: f64, at_ms: u64) {
-        let sample_len = 1 + size_of::<f64>() + 1 + varint_len(at_ms);
-        let labels_len = self.labels.len() + self.name.len() + self.quantile.len();
-        out.push(FIELD_1);
-        leb128::write(out, (labels_len + 1 + varint_len(sample_len as u64) + sample_len) as u64);
-        // `__name__` sorts before `quantile`, so its place is not behind.
-        out.extend_from_slice(&self.labels[..self.name_at]);
-        out.extend_from_slice(&self.name);
-        out.extend_from_slice(&self.labels[self.name_at..self.quantile_at]);
-        out.extend_from_slice(&self.quantile);
-        out.extend_from_slice(&self.labels[self.quantile_at..]);
-        out.push(FIELD_2);
-        leb128::write(out, sample_len as u64);
-        out.push(VALUE);
-        out.extend_from_slice(&value.to_le_bytes());
-        out.push(TIMESTAMP);
-        leb128::write(out, at_ms);
     }
 }
 
-/// How many `TimeSeries` a payload has, each with one sample.
+impl TimeSeries {
+    /// Replaces the labels. Their strings are reused, because allocating two for each label would
+    /// double the time that a window takes.
+    fn set_labels<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>) {
+        let mut count = 0;
+        for (name, value) in labels {
+            if count == self.labels.len() {
+                self.labels.push(Label::default());
+            }
+            let label = &mut self.labels[count];
+            name.clone_into(&mut label.name);
+            value.clone_into(&mut label.value);
+            count += 1;
+        }
+        self.labels.truncate(count);
+        self.labels.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// The value of a label, which has to exist.
+    fn label(&mut self, name: &str) -> &mut String {
+        let place = self.labels.iter().position(|label| label.name == name).unwrap_or_default();
+        &mut self.labels[place].value
+    }
+
+    /// Appends the series with one sample as a field of a request.
+    fn write(&mut self, out: &mut Vec<u8>, value: f64, at_ms: u64) {
+        self.samples[0] = Sample { value, timestamp: at_ms as i64 };
+        out.push(TIMESERIES);
+        let encoded = self.encode_length_delimited(out);
+        debug_assert!(encoded.is_ok(), "a vector has room");
+    }
+}
+
+/// The number of series in a payload, each of which has one sample.
 pub(super) fn samples(mut payload: &[u8]) -> usize {
     let mut count = 0;
-    while let [FIELD_1, rest @ ..] = payload {
-        let Some((len, used)) = read_varint(rest) else { break };
-        payload = rest.get(used + len..).unwrap_or_default();
+    while let [TIMESERIES, rest @ ..] = payload {
+        let mut rest = rest;
+        let Ok(bytes) = decode_length_delimiter(&mut rest) else { break };
+        payload = rest.get(bytes..).unwrap_or_default();
         count += 1;
     }
     count
 }
 
-fn label(out: &mut Vec<u8>, name: &str, value: &str) {
-    label_of(out, name, value, "");
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A label whose value is in two parts.
-fn label_of(out: &mut Vec<u8>, name: &str, value: &str, suffix: &str) {
-    let value_len = value.len() + suffix.len();
-    let (name_bytes, value_bytes) = (varint_len(name.len() as u64), varint_len(value_len as u64));
-    out.push(FIELD_1);
-    leb128::write(out, (1 + name_bytes + name.len() + 1 + value_bytes + value_len) as u64);
-    out.push(FIELD_1);
-    leb128::write(out, name.len() as u64);
-    out.extend_from_slice(name.as_bytes());
-    out.push(FIELD_2);
-    leb128::write(out, value_len as u64);
-    out.extend_from_slice(value.as_bytes());
-    out.extend_from_slice(suffix.as_bytes());
-}
-
-fn varint_len(number: u64) -> usize {
-    let bits = (u64::BITS - number.leading_zeros()).max(1) as usize;
-    bits.div_ceil(7)
-}
-
-/// A number and how many bytes it takes.
-fn read_varint(bytes: &[u8]) -> Option<(usize, usize)> {
-    let mut number = 0;
-    for (index, byte) in bytes.iter().enumerate().take(5) {
-        number |= usize::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Some((number, index + 1));
-        }
+    #[test]
+    fn a_series_has_the_bytes_that_the_protocol_defines() {
+        let mut message = TimeSeries { labels: Vec::new(), samples: vec![Sample::default()] };
+        message.set_labels([("b", "12345"), ("c", "x")].into_iter());
+        message.set_labels([("a", "1"), (NAME, "up")].into_iter());
+        let mut out = Vec::new();
+        message.write(&mut out, -1.5, 1_490_114_074_000);
+        let labels = [b"\x0a\x0e\x0a\x08__name__\x12\x02up", &b"\x0a\x06\x0a\x01a\x12\x011"[..]];
+        let sample = b"\x12\x10\x09\0\0\0\0\0\0\xf8\xbf\x10\x90\xab\xe1\x8d\xaf\x2b";
+        let series = [labels.concat(), sample.to_vec()].concat();
+        assert_eq!(out, [&[0x0a, series.len() as u8], &series[..]].concat());
+        message.write(&mut out, STALE, 1);
+        assert_eq!(samples(&out), 2);
+        assert_eq!(samples(&out[..out.len() - 1]), 2, "a cut payload is no reason to panic");
     }
-    None
 }

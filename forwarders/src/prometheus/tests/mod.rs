@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::config::Naming;
 use super::names::{Family, assign, metric_name, page_series, quantile};
 use super::page::{Page, PageFormat};
 use super::state::{Limits, State};
 use model::testing::{point, snapshot_of};
 use model::{DistinctSet, MetricKind, Percentile, Point, Series, Sum, Timer, TotalValue, Value};
 
+pub(super) mod naming;
 mod parser;
 mod server;
 
@@ -59,7 +59,7 @@ struct Bench {
 
 impl Bench {
     fn new(limits: Limits) -> Self {
-        Self { state: State::new(limits, Naming::Tallyd) }
+        Self { state: State::new(limits, None) }
     }
 
     fn window(&mut self, points: Vec<Point>) -> Page {
@@ -332,7 +332,7 @@ fn what_openmetrics_cannot_show_is_known() {
 #[test]
 fn a_full_page_takes_no_new_series_and_goes_on_with_the_others() {
     let points = |count| (0..5).map(|n| counter(&format!("c{n}"), &[], count)).collect();
-    let mut state = State::new(Limits { series_max: 3, ..LIMITS }, Naming::Tallyd);
+    let mut state = State::new(Limits { series_max: 3, ..LIMITS }, None);
     let snapshot = snapshot_of(points(1.0));
     for _ in 0..2 {
         let applied = state.apply(&snapshot);
@@ -410,7 +410,7 @@ fn a_name_that_gives_way_takes_none_that_another_has_by_right() {
         ("a_set", MetricKind::Gauge),
         ("a_set_2", MetricKind::Timer),
     ];
-    let families = families.map(|(base, kind)| Family { base, kind, is_given: false });
+    let families = families.map(|(base, kind)| Family { base, kind, is_renamed: false });
     let names: Vec<_> = assign(&families).into_iter().map(|name| name.base).collect();
     assert_eq!(names, ["a", "a_set_3", "a_set", "a_set_2"]);
 }

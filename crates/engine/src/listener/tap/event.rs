@@ -1,143 +1,41 @@
-//! What a tap shows, as server-sent events: each one a line of JSON.
+//! The events of a tap: server-sent events, each with one line of JSON.
 //!
-//! They are written by the listener's thread, and so only when there is a client that wants them.
+//! The listener's thread writes them, and only while a client wants them. So the events borrow their
+//! text.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::time::SystemTime;
 
-use basics::time::write_rfc3339;
+use api::rejected::RejectedEntry;
+use api::tap::{
+    CountsEvent, EndEvent, RejectedEvent, SampleEvent, StartEvent, TagPairs, event, number,
+};
+use basics::escape::excerpt;
+use basics::time::{unix_ms, write_rfc3339};
 use bytes::Bytes;
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::taps::TapCounts;
 use crate::aggregator::identity::Identifier;
 use crate::listener::Origin;
 use crate::protocol::{Rejection, Sample, SampleValue, Tags};
-use basics::escape::excerpt;
-use basics::time::unix_ms;
 
-/// Most text of a sample: of one that has more, tags are left out, or texts cut.
+/// Most text of a sample: a larger sample is shown without some of its tags, or with texts cut.
 const TEXT_BYTES_MAX: usize = 8 << 10;
-/// Most of its name, and of a member of a set.
+/// Most text of its name, and of a member of a set.
 const NAME_BYTES_MAX: usize = 1 << 10;
-/// Integral doubles up to here are written without a fraction.
-const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// The first event.
-pub const START: &str = "start";
-/// A sample.
-pub const SAMPLE: &str = "sample";
-/// A rejected message.
-pub const REJECTED: &str = "rejected";
-/// What became of the last second's messages.
-pub const COUNTS: &str = "counts";
-/// The last event.
-pub const END: &str = "end";
-
-#[derive(Serialize)]
-struct WrittenSample<'a> {
-    event: &'static str,
-    time: &'a str,
-    listener: &'a str,
-    sender: &'a str,
-    r#type: &'static str,
-    name: &'a str,
-    means: &'static str,
-    value: Value,
-    sample_rate: Value,
-    tags: Pairs<'a>,
-    agent_tags: Vec<&'a str>,
-    replaced: Pairs<'a>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    cut: bool,
-}
-
-/// A sample, as the command reads it.
-#[derive(Debug, Deserialize)]
-pub struct ShownSample {
-    pub time: String,
-    pub sender: String,
-    pub r#type: String,
-    pub name: String,
-    pub means: String,
-    pub value: Value,
-    pub sample_rate: f64,
-    pub tags: BTreeMap<String, String>,
-    pub agent_tags: Vec<String>,
-    pub replaced: BTreeMap<String, String>,
-    #[serde(default)]
-    pub cut: bool,
-}
-
-#[derive(Serialize)]
-struct WrittenRejection<'a> {
-    event: &'static str,
-    time: &'a str,
-    listener: &'a str,
-    sender: &'a str,
-    reason: &'static str,
-    offset: usize,
-    expected: &'static str,
-    excerpt: &'a str,
-}
-
-/// A rejected message, as the command reads it.
-#[derive(Debug, Deserialize)]
-pub struct ShownRejection {
-    pub time: String,
-    pub sender: String,
-    pub reason: String,
-    pub offset: u64,
-    pub expected: String,
-    pub excerpt: String,
-}
-
-/// What became of the messages since the counts before.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ShownCounts {
-    /// How long that is.
-    pub seconds: f64,
-    pub received: u64,
-    pub unseen: u64,
-    pub matched: u64,
-    pub shown: u64,
-    pub dropped: u64,
-}
-
-/// Who is asked, and how much it shows.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ShownStart {
-    pub version: String,
-    pub instance: String,
-    /// Most samples a second.
-    pub rate: u64,
-}
-
-/// Tags as an object, in their order.
-struct Pairs<'a>(Vec<(&'a str, &'a str)>);
-
-impl Serialize for Pairs<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (key, value) in &self.0 {
-            map.serialize_entry(key, value)?;
-        }
-        map.end()
-    }
-}
-
-/// An event of this name.
+/// Writes an event of this name.
 fn write(name: &str, data: &impl Serialize) -> Bytes {
     let mut bytes = format!("event: {name}\ndata: ").into_bytes();
-    // Text and numbers can always be written, and memory takes them.
+    // Neither the serializers of these types nor memory can fail.
     let _infallible = serde_json::to_writer(&mut bytes, data);
     bytes.extend_from_slice(b"\n\n");
     bytes.into()
 }
 
-/// A sample as it is recorded: `tags` are those of `sample` with the agent's.
+/// The event of a sample as it is recorded: `tags` are those of `sample` with the agent's.
 pub fn sample(
     sample: &Sample<'_>,
     tags: &Tags<'_>,
@@ -145,107 +43,127 @@ pub fn sample(
     listener: &str,
     sender: &dyn Origin,
 ) -> Bytes {
-    let mut room = TEXT_BYTES_MAX;
-    let mut cut = false;
-    let name = shortened(&sample.name, &mut cut);
-    room -= name.len();
+    let mut cut = Cut { room: TEXT_BYTES_MAX, is_cut: false };
+    let name = cut.name(&sample.name);
     let value = match &sample.value {
-        SampleValue::Counter(number)
-        | SampleValue::Total { added: number, .. }
-        | SampleValue::GaugeSet(number)
-        | SampleValue::GaugeAdd(number)
-        | SampleValue::Timer(number) => json_number(*number),
-        SampleValue::Set(member) => shortened(member, &mut cut).into(),
+        SampleValue::Counter(value)
+        | SampleValue::Total { added: value, .. }
+        | SampleValue::GaugeSet(value)
+        | SampleValue::GaugeAdd(value)
+        | SampleValue::Timer(value) => number(*value),
+        SampleValue::Set(member) => cut.text(member).into(),
         SampleValue::Trace => Value::Null,
     };
-    let mut pairs = Vec::with_capacity(tags.len());
-    for (key, value) in tags {
-        let bytes = key.len() + value.len();
-        if bytes > room {
-            cut = true;
-            continue;
-        }
-        room -= bytes;
-        pairs.push((&**key, &**value));
-    }
-    let (mut agent_tags, mut replaced) = (Vec::new(), Vec::new());
+    let tags = cut.tags(tags);
+    let (agent_tags, replaced) = agent_tags(sample, &tags, identifier, &mut cut);
+    let data = SampleEvent {
+        event: event::SAMPLE.into(),
+        time: now().into(),
+        listener: listener.into(),
+        sender: sender.to_string().into(),
+        r#type: sample.value.kind().as_str().into(),
+        name: name.into(),
+        means: sample.value.means().into(),
+        value,
+        sample_rate: sample.weight.recip(),
+        tags,
+        agent_tags,
+        replaced,
+        cut: cut.is_cut,
+    };
+    write(event::SAMPLE, &data)
+}
+
+/// Of `tags`, the keys that the agent added or replaced; and what the sample has in the place of
+/// those replaced.
+fn agent_tags<'a>(
+    sample: &'a Sample<'_>,
+    tags: &TagPairs<'_>,
+    identifier: &'a Identifier,
+    cut: &mut Cut,
+) -> (Vec<Cow<'a, str>>, TagPairs<'a>) {
+    let (mut added, mut replaced) = (Vec::new(), TagPairs::default());
     for (key, value) in identifier.agent_tags() {
         let own = sample.tags.iter().find(|(other, _)| other == key).map(|(_, own)| &**own);
-        if !pairs.contains(&(key, value)) || own == Some(value) {
+        if tags.get(key) != Some(value) || own == Some(value) {
             continue;
         }
-        agent_tags.push(key.as_str());
+        added.push(key.into());
         if let Some(own) = own {
-            replaced.push((key.as_str(), shortened(own, &mut cut)));
+            replaced.0.push((key.into(), cut.text(own).into()));
         }
     }
-    let data = WrittenSample {
-        event: SAMPLE,
-        time: &now(),
-        listener,
-        sender: &sender.to_string(),
-        r#type: sample.value.kind().as_str(),
-        name,
-        means: sample.value.means(),
-        value,
-        sample_rate: json_number(sample.weight.recip()),
-        tags: Pairs(pairs),
-        agent_tags,
-        replaced: Pairs(replaced),
-        cut,
-    };
-    write(SAMPLE, &data)
+    (added, replaced)
 }
 
-/// A rejected message; `bytes` are those that its offset is in.
+/// Bounds the text of an event.
+struct Cut {
+    /// Bytes left.
+    room: usize,
+    is_cut: bool,
+}
+
+impl Cut {
+    fn text<'a>(&mut self, text: &'a str) -> &'a str {
+        self.is_cut |= text.len() > NAME_BYTES_MAX;
+        &text[..text.floor_char_boundary(NAME_BYTES_MAX)]
+    }
+
+    fn name<'a>(&mut self, name: &'a str) -> &'a str {
+        let name = self.text(name);
+        self.room -= name.len();
+        name
+    }
+
+    /// The tags for which there is room.
+    fn tags<'a>(&mut self, tags: &'a Tags<'_>) -> TagPairs<'a> {
+        let mut pairs = Vec::with_capacity(tags.len());
+        for (key, value) in tags {
+            match self.room.checked_sub(key.len() + value.len()) {
+                Some(room) => {
+                    self.room = room;
+                    pairs.push((Cow::Borrowed(&**key), Cow::Borrowed(&**value)));
+                }
+                None => self.is_cut = true,
+            }
+        }
+        TagPairs(pairs)
+    }
+}
+
+/// The event of a rejected message; the offset is into `bytes`.
 pub fn rejected(rejection: Rejection, bytes: &[u8], listener: &str, sender: &dyn Origin) -> Bytes {
     let Rejection { reason, offset, expected } = rejection;
-    let data = WrittenRejection {
-        event: REJECTED,
-        time: &now(),
-        listener,
-        sender: &sender.to_string(),
-        reason: reason.as_str(),
-        offset,
-        expected,
-        excerpt: &excerpt(bytes, offset),
+    let message = RejectedEntry {
+        time: now().into(),
+        listener: listener.into(),
+        sender: sender.to_string().into(),
+        reason: reason.as_str().into(),
+        offset: offset as u64,
+        expected: expected.into(),
+        excerpt: excerpt(bytes, offset).into(),
     };
-    write(REJECTED, &data)
+    write(event::REJECTED, &RejectedEvent { event: event::REJECTED.into(), message })
 }
 
-/// Who is asked, and how many samples a second are shown.
+/// The first event: which daemon answers, and how many samples a second it shows.
 #[must_use]
 pub fn start(instance: &str, rate: u64) -> Bytes {
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    write(START, &ShownStart { version, instance: instance.to_owned(), rate })
+    let version = env!("CARGO_PKG_VERSION").into();
+    write(event::START, &StartEvent { version, instance: instance.into(), rate })
 }
 
-/// What became of the messages of so many seconds.
+/// The event of what became of the messages of so many seconds.
 #[must_use]
 pub fn counts(seconds: f64, counts: &TapCounts) -> Bytes {
     let TapCounts { received, unseen, matched, shown, dropped } = *counts;
-    write(COUNTS, &ShownCounts { seconds, received, unseen, matched, shown, dropped })
+    write(event::COUNTS, &CountsEvent { seconds, received, unseen, matched, shown, dropped })
 }
 
-/// That the daemon stops.
+/// The last event: the daemon stops.
 #[must_use]
 pub fn end() -> Bytes {
-    write(END, &serde_json::json!({ "reason": "stopping" }))
-}
-
-fn shortened<'a>(text: &'a str, cut: &mut bool) -> &'a str {
-    *cut |= text.len() > NAME_BYTES_MAX;
-    &text[..text.floor_char_boundary(NAME_BYTES_MAX)]
-}
-
-/// A number as people write it: 43 and not 43.0.
-fn json_number(number: f64) -> Value {
-    let integer = number as i64;
-    if integer as f64 == number && number.abs() <= INTEGER_MAX {
-        integer.into()
-    } else {
-        number.into()
-    }
+    write(event::END, &EndEvent { reason: "stopping".into() })
 }
 
 fn now() -> String {

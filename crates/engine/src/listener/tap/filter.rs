@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use api::tap::parameter;
 use basics::globs::Globs;
 use memchr::memmem::Finder;
 use model::MetricKind;
@@ -11,22 +12,6 @@ use crate::protocol::Tags;
 
 /// Maximum number of values per parameter, each of which is compared with every sample.
 const VALUES_MAX: usize = 16;
-
-/// Names of parameters, which a request and the command share.
-pub mod parameter {
-    /// A glob on the metric name.
-    pub const MATCH: &str = "match";
-    /// `KEY` or `KEY=GLOB`.
-    pub const TAG: &str = "tag";
-    /// A metric's type.
-    pub const TYPE: &str = "type";
-    /// A network.
-    pub const FROM: &str = "from";
-    /// Whether rejected messages are shown.
-    pub const REJECTED: &str = "rejected";
-    /// Samples a second.
-    pub const RATE: &str = "rate";
-}
 
 /// The kinds of events that a client receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -199,10 +184,8 @@ impl TagFilter {
 }
 
 fn kind(word: &str) -> Result<MetricKind, String> {
-    let found = MetricKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-    found.ok_or_else(|| {
-        format!("unknown type `{word}`: expected counter, gauge, timer, set or trace")
-    })
+    MetricKind::from_word(word)
+        .ok_or_else(|| format!("`{word}` is no type: {}", MetricKind::listed()))
 }
 
 fn rejected(word: &str) -> Result<EventSelection, String> {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use api::status::TapStatus;
 use bytes::Bytes;
 
 use super::TapConfig;
@@ -87,21 +88,6 @@ pub enum TapRefused {
     TooMany(usize),
     /// The daemon stops.
     Stopping,
-}
-
-/// All of it for the status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TapStatus {
-    /// TapClients that are there.
-    pub open: u64,
-    /// Those that came.
-    pub accepted: u64,
-    /// Those turned away because there were too many.
-    pub refused: u64,
-    /// Samples and rejected messages that were put into a queue, of all clients.
-    pub shown: u64,
-    /// Those that had no room there because the client read too slowly.
-    pub dropped: u64,
 }
 
 impl TapCounts {

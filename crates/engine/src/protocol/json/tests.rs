@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 
+use model::METRIC_WORDS;
 use proptest::prelude::*;
 
 use super::*;
@@ -85,6 +86,29 @@ fn each_type_takes_its_value() {
     ] {
         assert_eq!(one(&message(kind, members)).value, expected, "{kind} {members}");
     }
+}
+
+#[test]
+fn the_words_for_types_are_those_of_the_table() {
+    for words in METRIC_WORDS {
+        let accepted = words.json_aliases.iter().map(|alias| alias.word).chain([words.word]);
+        for word in accepted {
+            let with_value = message(word, r#","value":1"#);
+            assert_eq!(one(&with_value).value.kind(), words.kind, "{word}");
+            let expected = if words.needs_value { "missing_value" } else { "ok" };
+            assert_eq!(reasons(message(word, "").as_bytes()), [expected], "{word}");
+        }
+        let informal = words.informal.iter().map(|alias| alias.word);
+        for word in informal.chain(words.statsd.iter().copied()) {
+            let text = message(word, r#","value":1"#);
+            assert_eq!(reasons(text.as_bytes()), ["unknown_type"], "{word}");
+        }
+    }
+    let mut expected: Vec<&str> = KNOWN_TYPES.split('`').skip(1).step_by(2).collect();
+    expected.sort_unstable();
+    let mut canonical = METRIC_WORDS.map(|words| words.word);
+    canonical.sort_unstable();
+    assert_eq!(expected, canonical);
 }
 
 #[test]
@@ -334,7 +358,10 @@ fn near_message() -> impl Strategy<Value = String> {
     ];
     let member = (prop::sample::select(keys.to_vec()), value())
         .prop_map(|(key, value)| format!("\"{key}\":{value}"));
-    let kind = prop::sample::select(vec!["counter", "gauge", "guage", "timer", "set", "trace"]);
+    let known = METRIC_WORDS
+        .iter()
+        .flat_map(|words| words.json_aliases.iter().map(|alias| alias.word).chain([words.word]));
+    let kind = prop::sample::select(known.collect::<Vec<_>>());
     (kind, prop::collection::vec(member, 0..5), any::<prop::sample::Index>(), any::<bool>())
         .prop_map(|(kind, mut members, place, is_named)| {
             if is_named {

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use model::METRIC_WORDS;
 use proptest::prelude::*;
 
 use super::*;
@@ -51,6 +52,25 @@ fn outcome(datagram: impl AsRef<[u8]>) -> Vec<String> {
             Err(rejection) => format!("{}@{}", rejection.reason.as_str(), rejection.offset),
         })
         .collect()
+}
+
+#[test]
+fn the_types_are_those_of_the_table() {
+    for words in METRIC_WORDS {
+        for word in words.statsd {
+            let line = format!("m:1|{word}");
+            assert_eq!(one(&line).value.kind(), words.kind, "{word}");
+            assert_eq!(outcome(format!("m:|{word}")), ["missing_value@2"], "{word}");
+        }
+        for word in words.aliases().map(|alias| alias.word).chain([words.word]) {
+            assert_eq!(outcome(format!("m:1|{word}")), ["unknown_type@4"], "{word}");
+        }
+    }
+    let expected: Vec<&str> = KNOWN_TYPES.split('`').skip(1).step_by(2).collect();
+    assert_eq!(
+        expected,
+        METRIC_WORDS.iter().flat_map(|words| words.statsd).copied().collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -394,7 +414,10 @@ fn values() -> impl Strategy<Value = (&'static str, Vec<(String, SampleValue<'st
     prop_oneof![
         prop::collection::vec(counter, 1..4).prop_map(|values| ("c", values)),
         prop::collection::vec(prop_oneof![gauge, delta], 1..4).prop_map(|values| ("g", values)),
-        (prop::sample::select(vec!["ms", "h", "d"]), prop::collection::vec(timer, 1..4)),
+        (
+            prop::sample::select(MetricKind::Timer.words().statsd),
+            prop::collection::vec(timer, 1..4)
+        ),
         member.prop_map(|member| ("s", vec![member])),
     ]
 }

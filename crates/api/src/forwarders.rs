@@ -1,0 +1,84 @@
+//! The ledger of the destinations.
+
+use serde::{Deserialize, Serialize};
+
+use crate::CountsByReason;
+
+/// The reasons of `dropped` that an operator causes on purpose: with `debug_mode`, and with
+/// `tallyd spool remove`.
+pub const INTENDED_DROPS: [&str; 2] = ["debug_mode", "removed"];
+
+/// What became of every point for one destination: `flushed` + `recovered` = `delivered` + `queued` +
+/// `spooled` + the sum of `dropped`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ForwarderStatus {
+    /// The section that configures it.
+    pub kind: String,
+    /// Whether it delivers: false from a failed attempt until one succeeds.
+    pub up: bool,
+    /// Points of the windows closed since the start, as far as `select` chooses them.
+    pub flushed: u64,
+    /// Points that earlier runs of the process left in the spool.
+    pub recovered: u64,
+    /// Points delivered.
+    pub delivered: u64,
+    /// Points waiting in memory.
+    pub queued: u64,
+    /// Points waiting on disk.
+    pub spooled: u64,
+    /// Points dropped by reason.
+    pub dropped: CountsByReason,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// The latest failure or refusal, in the destination's words; `None` if there was none.
+    pub last_error: Option<String>,
+    /// When that was.
+    pub last_error_at: Option<String>,
+    /// When points were last delivered; `None` if never.
+    pub last_success: Option<String>,
+    /// Its spool; `None` if it has none.
+    pub spool: Option<SpoolStatus>,
+    /// Connections closed at once because `max_connections` were open; only `prometheus` with a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_connections: Option<u64>,
+    /// Pages of other programs that could not be fetched or used; only `prometheus` with `merge` or
+    /// `relay`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_fetches: Option<u64>,
+}
+
+/// The windows that wait on disk for one destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpoolStatus {
+    /// The folder.
+    pub folder: String,
+    /// Windows in it.
+    pub files: u64,
+    /// Their size, in bytes.
+    pub file_bytes: u64,
+    /// When the oldest window began; `None` if there is none.
+    pub oldest: Option<String>,
+    /// Why nothing can be written at the moment; `None` if it can.
+    pub degraded: Option<String>,
+    /// Times that a write, or opening the folder, failed.
+    pub write_failures: u64,
+    /// Points that the destination refused and that are in the quarantine.
+    pub quarantined: u64,
+    /// Points that the destination refused and that did not fit into the quarantine.
+    pub not_quarantined: u64,
+}
+
+impl ForwarderStatus {
+    /// Points lost: dropped for another reason than [`INTENDED_DROPS`].
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        lost(self.dropped.iter().map(|(reason, points)| (reason.as_str(), *points)))
+    }
+}
+
+/// Points lost, of those dropped by reason.
+pub fn lost<'a>(dropped: impl Iterator<Item = (&'a str, u64)>) -> u64 {
+    dropped.filter(|(reason, _)| !INTENDED_DROPS.contains(reason)).map(|(_, points)| points).sum()
+}

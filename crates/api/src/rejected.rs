@@ -1,0 +1,32 @@
+//! `/api/v1/rejected`: the latest rejected messages.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// The reply of `/api/v1/rejected`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedList {
+    /// The latest rejected messages, newest first.
+    pub rejected: Vec<RejectedEntry<'static>>,
+}
+
+/// A rejected message, as `/api/v1/rejected` and a tap show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedEntry<'a> {
+    /// When it was read.
+    pub time: Cow<'a, str>,
+    /// The listener that received it, as the status names it.
+    #[serde(default)]
+    pub listener: Cow<'a, str>,
+    /// The address or the process that sent it; `unknown` where a busy listener did not look.
+    pub sender: Cow<'a, str>,
+    /// The ledger's word for the reason.
+    pub reason: Cow<'a, str>,
+    /// Where in the datagram or line the error starts, in bytes from 0.
+    pub offset: u64,
+    /// What is expected there.
+    pub expected: Cow<'a, str>,
+    /// The bytes around the offset, with everything escaped that a terminal would obey.
+    pub excerpt: Cow<'a, str>,
+}

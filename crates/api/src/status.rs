@@ -1,0 +1,116 @@
+//! `/api/v1/status`: the ledger and the state of every part, at one moment.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::forwarders::ForwarderStatus;
+use crate::kamailio::KamailioStatus;
+use crate::listeners::{ListenerStatus, MessageLedger};
+use crate::reload::ReloadStatus;
+
+/// The reply of `/api/v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of tallyd.
+    pub version: String,
+    /// Identifies this run of the process.
+    pub instance: String,
+    /// Time since the start, in seconds.
+    #[serde(default)]
+    pub uptime_s: f64,
+    /// What the process costs this host.
+    pub process: ProcessStatus,
+    /// Which file a reload reads, and the outcome of reloads.
+    #[serde(default)]
+    pub reload: ReloadStatus,
+    /// The progress of windows.
+    #[serde(default)]
+    pub windows: WindowStatus,
+    /// All listeners together.
+    #[serde(default)]
+    pub ledger: MessageLedger,
+    /// One for each socket that is read, one for each Kamailio server that is polled, and one for all
+    /// listeners that a reload removed.
+    pub listeners: Vec<ListenerStatus>,
+    /// One for each Kamailio server that is polled.
+    #[serde(default)]
+    pub kamailio: Vec<KamailioStatus>,
+    /// The series in memory.
+    pub series: SeriesStatus,
+    /// The clients of `/api/v1/tap`.
+    #[serde(default)]
+    pub taps: TapStatus,
+    /// The destinations by name.
+    #[serde(default)]
+    pub forwarders: BTreeMap<String, ForwarderStatus>,
+}
+
+/// What the process costs this host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// The process number.
+    pub pid: u32,
+    /// CPU time of all threads since the start, user and system together, in seconds.
+    pub cpu_s: f64,
+    /// Resident memory, in bytes; `None` where /proc cannot be read.
+    pub resident_bytes: Option<u64>,
+    /// The largest resident memory so far, in bytes; `None` where /proc cannot be read.
+    pub resident_peak_bytes: Option<u64>,
+}
+
+/// The progress of windows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WindowStatus {
+    /// Length of a window, in seconds.
+    pub interval_s: f64,
+    /// Windows closed.
+    pub closed: u64,
+    /// The time at which the latest window ended; `None` before the first.
+    pub last_end: Option<String>,
+    /// Time from that end until the forwarders had the window, in seconds.
+    pub lag_s: Option<f64>,
+    /// Points in the latest window, before any `select`.
+    pub points: Option<u64>,
+}
+
+/// The series in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeriesStatus {
+    /// Series now, overflow series included.
+    #[serde(default)]
+    pub total: u64,
+    /// Samples that overflowed: they were added to an overflow series because a limit was reached.
+    pub overflowed: u64,
+    /// Series by metric name, all types together; the names with the most.
+    #[serde(default)]
+    pub by_metric: BTreeMap<String, u64>,
+    /// Samples that overflowed, by metric name.
+    #[serde(default)]
+    pub overflowed_by_metric: BTreeMap<String, u64>,
+}
+
+/// The clients of `/api/v1/tap`, and what became of the events for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TapStatus {
+    /// Clients connected now.
+    pub open: u64,
+    /// Clients admitted.
+    pub accepted: u64,
+    /// Clients turned away because `admin.tap.max_clients` were connected.
+    pub refused: u64,
+    /// Samples and rejected messages put into the queue of a client.
+    pub shown: u64,
+    /// Samples and rejected messages that did not fit into the queue of a client that read too slowly.
+    pub dropped: u64,
+}
+
+impl Status {
+    /// Datagrams and connections that the listeners refused.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.listeners.iter().map(|listener| crate::sum(&listener.refused)).sum()
+    }
+}

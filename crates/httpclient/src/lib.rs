@@ -1,0 +1,168 @@
+//! The HTTP client that destinations and commands share: reqwest, without everything that could send
+//! data elsewhere or twice.
+//!
+//! No proxy, no redirects, no cookies, no retries, and HTTP/1.1 only. The callers set time limits and
+//! the bound of a body.
+
+use std::error::Error;
+use std::io;
+
+pub use reqwest;
+use reqwest::{ClientBuilder, Response, redirect, retry};
+
+/// A client for `http://` URLs.
+///
+/// # Errors
+/// Never. Where TLS is compiled, its settings can fail.
+#[cfg(not(feature = "tls"))]
+pub fn plain() -> io::Result<ClientBuilder> {
+    Ok(restricted())
+}
+
+/// A client for `http://` URLs. Where TLS is compiled, reqwest needs settings for it even if they are
+/// never used; these trust no server, and load no certificates.
+///
+/// # Errors
+/// When the TLS library refuses its own defaults.
+#[cfg(feature = "tls")]
+pub fn plain() -> io::Result<ClientBuilder> {
+    let config = tls().map_err(io::Error::other)?;
+    let roots = rustls::RootCertStore::empty();
+    Ok(with_tls(config.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// A client for `https://` URLs too.
+#[cfg(feature = "tls")]
+pub fn with_tls(config: rustls::ClientConfig) -> ClientBuilder {
+    restricted().tls_backend_preconfigured(config)
+}
+
+/// The TLS library's settings up to the trusted certificates.
+///
+/// # Errors
+/// When the TLS library refuses its own defaults.
+#[cfg(feature = "tls")]
+pub fn tls()
+-> Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::WantsVerifier>, rustls::Error> {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+}
+
+fn restricted() -> ClientBuilder {
+    ClientBuilder::new()
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .http1_only()
+        // The caller's time limit is the only one.
+        .tcp_user_timeout(None)
+        .tcp_keepalive(None)
+}
+
+/// The start of a body.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct BoundedBody {
+    /// Its bytes, up to the bound.
+    pub bytes: Vec<u8>,
+    /// Whether the body is longer.
+    pub is_cut: bool,
+}
+
+/// Reads up to `bytes_max` bytes of a body. The connection of a longer body is closed: reading on
+/// could take forever.
+///
+/// # Errors
+/// When the connection breaks.
+pub async fn read_body(
+    mut response: Response,
+    bytes_max: usize,
+) -> Result<BoundedBody, reqwest::Error> {
+    let mut body = BoundedBody::default();
+    while let Some(chunk) = response.chunk().await? {
+        let room = bytes_max - body.bytes.len();
+        body.bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            body.is_cut = true;
+            break;
+        }
+    }
+    Ok(body)
+}
+
+/// The causes of an error, the innermost last, without the URL: its parameters may hold anything.
+#[must_use]
+pub fn reason(error: &reqwest::Error) -> String {
+    let mut reason = String::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some layers repeat the text of the layer below.
+        if !is_wrapper(error, &text) && !reason.ends_with(&text) {
+            reason.push_str(if reason.is_empty() { "" } else { ": " });
+            reason.push_str(&text);
+        }
+        cause = error.source();
+    }
+    if reason.is_empty() { "the request failed".to_owned() } else { reason }
+}
+
+/// Whether a layer of the library only adds that the layer below failed.
+fn is_wrapper(error: &(dyn Error + 'static), text: &str) -> bool {
+    let is_of_library = ["client error (", "error resolving DNS"];
+    error.is::<reqwest::Error>() || is_of_library.iter().any(|start| text.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Gets a page from a server that gives this answer once.
+    fn get(answer: &'static str, bytes_max: usize) -> Result<BoundedBody, reqwest::Error> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _request = stream.read(&mut [0; 1024]).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let client = plain().unwrap().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let body = async { read_body(client.get(url).send().await?, bytes_max).await };
+        runtime.block_on(body)
+    }
+
+    #[test]
+    fn a_body_is_read_up_to_the_bound() {
+        for (answer, bytes_max, expected, is_cut) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody", 5, "body", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody", 4, "body", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody", 3, "bod", true),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\nbody", 3, "bod", true),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nbo\r\n", 1, "b", true),
+            ("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\n\r\n", 9, "", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 0, "", false),
+        ] {
+            let body = get(answer, bytes_max).unwrap();
+            assert_eq!(body, BoundedBody { bytes: expected.into(), is_cut }, "{answer}");
+        }
+    }
+
+    #[test]
+    fn the_reason_of_an_error_names_only_what_happened() {
+        for (answer, reason) in [
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbody",
+                "error reading a body from connection",
+            ),
+            ("", "connection closed before message completed"),
+            ("SSH-2.0-OpenSSH_9.2\r\n\r\n", "invalid HTTP version parsed"),
+        ] {
+            let error = get(answer, 9).unwrap_err();
+            assert!(super::reason(&error).starts_with(reason), "{}", super::reason(&error));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The names that older exporters gave Kamailio's statistics, for pages that take their place.
+//!
+//! A naming is a table: a metric of the exporter, and the metrics of the pipeline that it shows. A rule
+//! names the metrics that no table can list. Series that are not Kamailio's keep tallyd's names.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use model::{AssignedName, MetricKind, Series, SeriesNaming, SeriesPlacement};
+
+use self::table::ExporterMetric;
+use crate::methods;
+use crate::poll_metrics;
+
+mod callr;
+mod pascom;
+mod table;
+#[cfg(test)]
+mod tests;
+
+/// The names of the exporter that calls methods (`florentchauveau/kamailio_exporter`).
+#[must_use]
+pub fn callr() -> Arc<dyn SeriesNaming> {
+    Arc::new(ExporterNaming::new(callr::TABLE, callr::statistic))
+}
+
+/// The names of the exporter that reads statistics (`pascomnet/kamailio_exporter`).
+#[must_use]
+pub fn pascom() -> Arc<dyn SeriesNaming> {
+    Arc::new(ExporterNaming::new(pascom::TABLE, pascom::scripted))
+}
+
+/// Names a series that is in no table.
+type NamingRule = fn(&Series) -> Option<AssignedName>;
+
+/// The names of one exporter.
+struct ExporterNaming {
+    /// By the metric of the pipeline.
+    table: HashMap<String, AssignedName>,
+    rule: NamingRule,
+}
+
+impl ExporterNaming {
+    fn new(table: &[ExporterMetric], rule: NamingRule) -> Self {
+        Self { table: table.iter().flat_map(ExporterMetric::assigned_names).collect(), rule }
+    }
+
+    /// The name by the rule. A script can give a statistic any name, also one of the table, which then
+    /// takes precedence.
+    fn by_rule(&self, series: &Series) -> Option<AssignedName> {
+        let is_free = |name: &str| self.table.values().all(|assigned| assigned.name != name);
+        (self.rule)(series).filter(|assigned| is_free(&assigned.name))
+    }
+}
+
+impl SeriesNaming for ExporterNaming {
+    /// A series that a poll with the default methods yields and the exporter did not show is hidden: a
+    /// page in the exporter's place shows nothing else of Kamailio.
+    fn place(&self, series: &Series) -> SeriesPlacement<'_> {
+        if !matches!(series.kind(), MetricKind::Counter | MetricKind::Gauge) {
+            return SeriesPlacement::Unchanged;
+        }
+        if let Some(assigned) = self.table.get(series.name()) {
+            return SeriesPlacement::Renamed(Cow::Borrowed(assigned));
+        }
+        match self.by_rule(series) {
+            Some(assigned) => SeriesPlacement::Renamed(Cow::Owned(assigned)),
+            None if is_polled_by_default(series.name()) => SeriesPlacement::Hidden,
+            None => SeriesPlacement::Unchanged,
+        }
+    }
+
+    fn marks_poll(&self, series: &Series) -> bool {
+        series.name() == poll_metrics::COUNT
+    }
+
+    /// The exporters read numbers as unsigned 64-bit numbers, so negative numbers are near 2^64 there.
+    fn shown_value(&self, value: f64) -> f64 {
+        const BITS_64: f64 = 18_446_744_073_709_551_616.0;
+        if value < 0.0 { value + BITS_64 } else { value }
+    }
+}
+
+impl fmt::Debug for ExporterNaming {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "ExporterNaming({} metrics)", self.table.len())
+    }
+}
+
+/// Whether a series comes from a poll with the default methods.
+fn is_polled_by_default(name: &str) -> bool {
+    poll_metrics::ALL.contains(&name) || methods::defaults().any(|method| method.yields(name))
+}

@@ -1,0 +1,99 @@
+//! The values of a timer, one by one.
+
+use smallvec::SmallVec;
+
+use super::sketch::TimerSketch;
+use super::summary::{TimerSummary, needed_weight};
+use crate::Sum;
+use crate::sum::finite;
+
+/// Values in the order of their arrival, or sorted. `weights` is empty while every weight is 1.
+#[derive(Clone, Default)]
+pub(super) struct ExactSamples {
+    pub(super) values: Vec<f64>,
+    pub(super) weights: Vec<f64>,
+}
+
+impl ExactSamples {
+    pub(super) fn push(&mut self, value: f64, weight: f64) {
+        if weight != 1.0 && self.weights.is_empty() {
+            self.weights = vec![1.0; self.values.len()];
+        }
+        if weight != 1.0 || !self.weights.is_empty() {
+            self.weights.push(weight);
+        }
+        self.values.push(value);
+    }
+
+    /// Each value with its weight.
+    pub(super) fn samples(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        self.values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| (*value, self.weights.get(index).copied().unwrap_or(1.0)))
+    }
+
+    pub(super) fn sort(&mut self) {
+        if self.weights.is_empty() {
+            self.values.sort_unstable_by(f64::total_cmp);
+        } else {
+            let mut samples: Vec<_> = self.samples().collect();
+            samples.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+            (self.values, self.weights) = samples.into_iter().unzip();
+        }
+    }
+
+    fn weight(&self) -> f64 {
+        if self.weights.is_empty() {
+            return self.values.len() as f64;
+        }
+        let mut weight = Sum::default();
+        self.weights.iter().for_each(|each| weight.add(*each));
+        weight.value()
+    }
+
+    /// The percentile of sorted values.
+    pub(super) fn percentile(&self, rank: f64) -> f64 {
+        let needed = needed_weight(rank, self.weight());
+        let mut seen = Sum::default();
+        for (value, weight) in self.samples() {
+            seen.add(weight);
+            if seen.value() >= needed {
+                return value;
+            }
+        }
+        self.values.last().copied().unwrap_or_default()
+    }
+
+    /// The statistics of sorted values.
+    pub(super) fn summary(&self, percentiles: SmallVec<[f64; 4]>) -> TimerSummary {
+        let count = self.weight();
+        let mut sum = Sum::default();
+        for (value, weight) in self.samples() {
+            sum.add(finite(value * weight));
+        }
+        let mean = finite(sum.value() / count);
+        let mut squares = Sum::default();
+        for (value, weight) in self.samples() {
+            let distance = value - mean;
+            squares.add(finite(weight * distance * distance));
+        }
+        TimerSummary {
+            count,
+            sum: sum.value(),
+            min: self.values.first().copied().unwrap_or_default(),
+            max: self.values.last().copied().unwrap_or_default(),
+            mean,
+            stddev: (squares.value() / count).sqrt(),
+            percentiles,
+        }
+    }
+
+    pub(super) fn to_sketch(&self) -> TimerSketch {
+        let mut sketch = TimerSketch::default();
+        for (value, weight) in self.samples() {
+            sketch.push(value, weight);
+        }
+        sketch
+    }
+}

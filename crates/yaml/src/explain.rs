@@ -1,0 +1,118 @@
+//! Explains a value that does not fit its type to someone who writes YAML.
+
+use std::ptr;
+
+use crate::error::ConfigError;
+use crate::mismatch::{Mismatch, MismatchReason, SECTION_OF_ONE_KEY, Words};
+use crate::quote::quoted_path;
+use crate::redact::{is_hidden, shown, without_secrets};
+use crate::scalar;
+use crate::source::Source;
+use crate::suggest::nearest;
+use crate::tree::YamlNode;
+
+/// The error that the operator reads.
+pub(crate) fn error(source: &Source, root: &YamlNode, mismatch: &Mismatch<'_>) -> ConfigError {
+    let node = mismatch.node.unwrap_or(root);
+    let is_missing = matches!(mismatch.reason, MismatchReason::MissingKey(_));
+    let span = if is_missing { node.owner } else { node.span };
+    let (message, help) = explanation(&mismatch.reason, node, root);
+    help.into_iter().fold(source.error_at(span, message), ConfigError::with_help)
+}
+
+/// The message and the lines that may help.
+fn explanation(reason: &MismatchReason, node: &YamlNode, root: &YamlNode) -> (String, Vec<String>) {
+    let path = path_of(reason, node, root);
+    let subject = if path.is_empty() { "the file".to_owned() } else { quoted_steps(&path) };
+    let quoted_key = |key: &str| quoted_steps(&format!("{path}.{key}"));
+    let message = match reason {
+        MismatchReason::Custom(message) => match without_secrets(message, node) {
+            message if path.is_empty() => message,
+            message => format!("{subject}: {message}"),
+        },
+        MismatchReason::UnknownKey(key, allowed) => {
+            return (format!("unknown key {}", quoted_key(key)), choices(key, allowed));
+        }
+        MismatchReason::MissingKey(key) => format!("{} is missing", quoted_key(key)),
+        MismatchReason::RepeatedKey(key) => format!("{} is given twice", quoted_key(key)),
+        MismatchReason::UnknownWord(word, allowed) => {
+            // How near a secret is to a word says something about the secret.
+            let help = choices(if is_hidden(node) { "" } else { word }, allowed);
+            let found = shown(node).map(|found| format!("{subject} cannot be {found}"));
+            return (found.unwrap_or_else(|| format!("{subject} needs a value")), help);
+        }
+        MismatchReason::WrongValue { expected, found } => {
+            let found = found.as_ref().filter(|_| node.scalar().is_none());
+            let found = found.map(|found| without_secrets(found, node)).or_else(|| shown(node));
+            let message = match found {
+                Some(found) => format!("{subject} must be {expected}, not {found}"),
+                None if expected == "text" => format!("{subject} needs a value"),
+                None => format!("{subject} needs a value: {expected}"),
+            };
+            return (message, Vec::from_iter(hint(expected, node)));
+        }
+    };
+    (message, Vec::new())
+}
+
+/// The path of the value that the message is about or, where it names a key, of the section.
+fn path_of(reason: &MismatchReason, node: &YamlNode, root: &YamlNode) -> String {
+    let mut steps = Vec::new();
+    let is_key = find(node, root, &mut steps) == Some(true);
+    let is_about_value =
+        matches!(reason, MismatchReason::Custom(_) | MismatchReason::WrongValue { .. });
+    if is_key && !is_about_value {
+        steps.pop();
+    }
+    steps.concat()
+}
+
+/// Finds a node below another: adds the steps to it, and returns whether it is a key.
+fn find(target: &YamlNode, from: &YamlNode, steps: &mut Vec<String>) -> Option<bool> {
+    if ptr::eq(from, target) {
+        return Some(false);
+    }
+    from.children().into_iter().find_map(|(step, key, value)| {
+        steps.push(step);
+        let is_key = key.is_some_and(|key| ptr::eq(key, target));
+        let found = if is_key { Some(true) } else { find(target, value, steps) };
+        if found.is_none() {
+            steps.pop();
+        }
+        found
+    })
+}
+
+fn quoted_steps(path: &str) -> String {
+    quoted_path(path.strip_prefix('.').unwrap_or(path))
+}
+
+/// The lines that name the allowed words and the one that was probably meant.
+fn choices(word: &str, allowed: Words) -> Vec<String> {
+    if allowed.is_empty() {
+        return Vec::new();
+    }
+    let suggestion = nearest(word, allowed).map(|meant| format!("did you mean `{meant}`?"));
+    std::iter::once(format!("allowed: {}", allowed.join(", "))).chain(suggestion).collect()
+}
+
+fn hint(expected: &str, node: &YamlNode) -> Option<String> {
+    let text = node.text();
+    let words = match expected {
+        SECTION_OF_ONE_KEY => "this word needs settings of its own below it",
+        "true or false" if scalar::boolean(text).is_some() => "a boolean stands without quotes",
+        "true or false" => "allowed: true, false, yes, no, on, off",
+        _ if !node.scalar()?.is_ambiguous() || !expected.starts_with("a whole number") => {
+            return None;
+        }
+        _ if is_hidden(node) => "write it without the leading 0",
+        _ => {
+            let digits = text.trim_start_matches(['+', '-', '0']);
+            let number = scalar::whole_number(text)?;
+            return Some(format!(
+                "a leading 0 used to mean base eight: write {number} or 0o{digits} to be clear"
+            ));
+        }
+    };
+    Some(words.to_owned())
+}

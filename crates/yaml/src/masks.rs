@@ -1,0 +1,179 @@
+//! Decides which columns of a line an error must not show.
+//!
+//! A literal value below a key that is named like a secret is masked. Where the parser understands
+//! the file, exactly such values are. Where it does not, we mask by the look of the lines, and
+//! rather too much.
+
+use std::ops::Range;
+
+use crate::interpolate::is_bare_reference;
+use crate::position::{SourceSpan, content_indent};
+use crate::secrets::{looks_like_a_secret_line, secret_words};
+use crate::tree::{self, YamlNode};
+
+/// The columns of line `number` to mask, in order and apart. Columns and lines count from 1.
+pub(crate) fn masked_columns(text: &str, lines: &[&str], number: usize) -> Vec<Range<usize>> {
+    let Ok(root) = tree::parse(text) else {
+        return Vec::from_iter(mask_by_look(lines, number - 1));
+    };
+    let line: Vec<char> = lines[number - 1].chars().collect();
+    let mut masks = Vec::new();
+    visit_secrets(&root, text, &mut |span| masks.extend(part_on_line(span, &line, number)));
+    masks.sort_by_key(|mask| mask.start);
+    // Each use of an alias repeats the secrets in it.
+    masks.dedup();
+    masks
+}
+
+/// Calls `visit` with the span of each literal secret.
+fn visit_secrets(node: &YamlNode, text: &str, visit: &mut impl FnMut(SourceSpan)) {
+    let is_secret = node.scalar().is_some_and(|scalar| {
+        let is_alias = text[node.bytes.start..].starts_with('*');
+        let is_shown = is_alias || scalar.text.is_empty() || is_bare_reference(&scalar.text);
+        (scalar.is_secret || looks_like_a_secret_line(&scalar.text)) && !is_shown
+    });
+    if is_secret {
+        visit(node.span);
+    }
+    for (_, _, child) in node.children() {
+        visit_secrets(child, text, visit);
+    }
+}
+
+/// The part of a span that is on a line, without blanks around.
+fn part_on_line(span: SourceSpan, line: &[char], number: usize) -> Option<Range<usize>> {
+    let (start, end) = (span.start.line, span.end.line);
+    let from = if start == number { span.start.column - 1 } else { 0 };
+    let to = if end == number { span.end.column - 1 } else { line.len() };
+    let inside = line.get(from..to).filter(|_| (start..=end).contains(&number))?;
+    let first = inside.iter().position(|c| !c.is_whitespace())?;
+    let last = inside.iter().rposition(|c| !c.is_whitespace())?;
+    Some(from + first + 1..from + last + 2)
+}
+
+/// Masks a line in a file that is not valid YAML: after the name of a secret, or the whole line
+/// when it may continue a secret from a line above.
+fn mask_by_look(lines: &[&str], index: usize) -> Option<Range<usize>> {
+    let (above, line) = (&lines[..index], lines[index]);
+    let start = if is_below_a_secret(above, content_indent(line)) || is_after_a_secret(above) {
+        line.len() - line.trim_start().len()
+    } else {
+        let (_, end) = secret_words(line).next()?;
+        end + line[end..].find(|c| !matches!(c, '"' | '\'' | ':' | '=' | ' ' | '\t'))?
+    };
+    Some(line[..start].chars().count() + 1..line.chars().count() + 1)
+}
+
+/// Whether a line with this indentation belongs to the section of a secret.
+fn is_below_a_secret(above: &[&str], mut indent: usize) -> bool {
+    above.iter().rev().filter(|line| !line.trim().is_empty()).any(|line| {
+        let is_around = content_indent(line) < indent;
+        indent = indent.min(content_indent(line));
+        is_around && secret_words(line).next().is_some()
+    })
+}
+
+/// Whether the last secret of the lines `above` may continue, as its quotes or brackets are open.
+fn is_after_a_secret(above: &[&str]) -> bool {
+    let last = above.iter().rposition(|line| secret_words(line).next().is_some());
+    let Some(text) = last.map(|last| above[last..].join("\n")) else { return false };
+    let value = secret_words(&text).next().map_or("", |(_, end)| &text[end..]);
+    let value = value.trim_start_matches(['"', '\'']).trim_start_matches([':', '=', ' ', '\t']);
+    let count = |characters: &[char]| text.matches(characters).count();
+    let is_quoted = |quote| value.starts_with(quote) && value.matches(quote).count() % 2 == 1;
+    is_quoted('"') || is_quoted('\'') || count(&['[', '{']) > count(&[']', '}'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::lines;
+
+    /// Every line of `text` with what is masked replaced by `#`.
+    fn masked(text: &str) -> Vec<String> {
+        let lines = lines(text);
+        let masked = |(number, line): (usize, &&str)| {
+            let masks = masked_columns(text, &lines, number);
+            let shown =
+                |(column, c)| if masks.iter().any(|m| m.contains(&column)) { '#' } else { c };
+            (1..).zip(line.chars()).map(shown).collect()
+        };
+        (1..).zip(&lines).map(masked).collect()
+    }
+
+    #[test]
+    fn in_a_valid_file_exactly_the_values_are_masked() {
+        assert_eq!(
+            masked(
+                "token: abc # x\na: {my_token: abc, b: c}\npassword: 'a b'\napikey:\n  - ab\n  - c: de\nx: abc\n"
+            ),
+            [
+                "token: ### # x",
+                "a: {my_token: ###, b: c}",
+                "password: #####",
+                "apikey:",
+                "  - ##",
+                "  - c: ##",
+                "x: abc",
+                ""
+            ]
+        );
+    }
+
+    #[test]
+    fn a_value_of_several_lines_is_masked_on_each() {
+        assert_eq!(
+            masked("token: |\n  abc\n  def\nx: y\nsecret: \"a\n  b\"\npassword: ab\n  cd\nz: 1"),
+            [
+                "token: |",
+                "  ###",
+                "  ###",
+                "x: y",
+                "secret: ##",
+                "  ##",
+                "password: ##",
+                "  ##",
+                "z: 1"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_reference_is_shown_but_its_default_is_not() {
+        assert_eq!(masked("token: ${TOKEN}"), ["token: ${TOKEN}"]);
+        assert_eq!(masked("token: ${TOKEN:-abc}"), ["token: #############"]);
+    }
+
+    #[test]
+    fn a_forgotten_space_or_colon_gives_nothing_away() {
+        assert_eq!(masked("kafka:\n  apikey:0123"), ["kafka:", "  ###########"]);
+        assert_eq!(masked("kafka:\n  apikey 0123"), ["kafka:", "  ###########"]);
+        assert_eq!(masked("note: the token of the day"), ["note: the token of the day"]);
+    }
+
+    #[test]
+    fn in_a_broken_file_rather_too_much_is_masked() {
+        assert_eq!(
+            masked("a: {token: abc, b: c}\ntoken: |\n  abc\nx: y\n- token: abc\n  name: x\n}"),
+            [
+                "a: {token: ##########",
+                "token: #",
+                "  ###",
+                "x: y",
+                "- token: ###",
+                "  name: x",
+                "}"
+            ]
+        );
+    }
+
+    #[test]
+    fn in_a_broken_file_the_rest_of_a_secret_with_open_quotes_or_brackets_is_masked() {
+        assert_eq!(masked("token: \"ab\nc\" d\n}")[1], "####");
+        assert_eq!(masked("token: 'ab\nc' d\n}")[1], "####");
+        assert_eq!(
+            masked("a: {token: ab\nc, d: e\nf: g}\n}"),
+            ["a: {token: ##", "#######", "#####", "}"]
+        );
+    }
+}

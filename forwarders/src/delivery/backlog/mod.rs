@@ -1,0 +1,38 @@
+//! The windows waiting for one destination, in memory or on disk, as a pure state machine.
+//!
+//! Three tasks meet at a backlog, and none waits for another: the flush pushes windows, the delivery
+//! loop takes and delivers them one at a time, and the spool loop writes windows to disk and removes
+//! them. Each calls methods for the events that it sees, and asks for its next action. The backlog
+//! itself has no lock, no clock and no file: [`SharedBacklog`](super::shared_backlog::SharedBacklog)
+//! is the lock around it.
+//!
+//! ```text
+//!             push             next_window              settle
+//!   flush ──────────▶ queued ──────────────▶ in flight ────────▶ delivered, dropped
+//!                       │                     ▲     │ written
+//!               written │         next_window │     ▼ make_room
+//!                       ▼                     │    (its file)
+//!                    spooled ─────────────────┘
+//!                       ▲ opened: windows of an earlier run
+//! ```
+//!
+//! At most one window is in flight. It may have a file as well: its points count as spooled then.
+
+mod delivery_side;
+mod in_flight;
+mod limits;
+#[cfg(test)]
+mod model;
+mod spool_side;
+mod spool_use;
+pub(crate) mod state;
+#[cfg(test)]
+mod tests;
+mod turns;
+mod waiting;
+mod wakes;
+
+pub(crate) use delivery_side::{NextWindow, WindowSource};
+pub(crate) use spool_side::SpoolWork;
+pub(crate) use state::Backlog;
+pub(crate) use wakes::Wakes;

@@ -1,0 +1,552 @@
+//! Drives a backlog and the naive model with the same events, and compares them after each.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use model::testing::snapshot_of_counters;
+use model::{Point, PointRanges, Snapshot};
+
+use super::naive::{Naive, NaiveNext, NaiveWork, PointId};
+use super::{LossReason, ModelEvent, ModelLimits, ReadOutcome};
+use crate::config::DeliveryConfig;
+use crate::delivery::backlog::{Backlog, NextWindow, SpoolWork, Wakes, WindowSource};
+use crate::delivery::payload::Settled;
+use crate::delivery::reason;
+use crate::spool::{DiscardedFiles, FileName, RefusedPoints, WriteJob};
+
+/// The time between two windows.
+const STEP_MS: u64 = 1_000;
+
+/// A backlog, the tasks and the disk around it, and what they should be.
+pub(super) struct Harness {
+    backlog: Backlog,
+    naive: Naive,
+    delivery: DeliveryConfig,
+    has_spool: bool,
+    disk: BTreeMap<FileName, Snapshot>,
+    /// Whether this run has opened the folder.
+    is_open: bool,
+    removed_by_others: BTreeSet<FileName>,
+    flight: Option<Flight>,
+    work: Work,
+    /// The end of the next window.
+    next_id: u64,
+    /// What the destination got, in all runs.
+    got: Vec<PointId>,
+    /// Whether points may be delivered twice: a run crashed, or the disk failed at its end.
+    may_repeat: bool,
+    /// Whether a window is too large for the spool: it is tried until the time is up.
+    is_stuck: bool,
+    waits: Waits,
+}
+
+/// The window in flight, as the delivery loop sees it.
+enum Flight {
+    Reading(FileName),
+    /// With the places of points that are not settled.
+    Sending(Arc<Snapshot>, Vec<usize>),
+}
+
+/// The work at hand, as the spool loop sees it.
+enum Work {
+    None,
+    Opening,
+    Removing(DiscardedFiles),
+    Packed(PackedFile),
+    Writing(PackedFile),
+    Quarantining(RefusedPoints),
+}
+
+struct PackedFile {
+    seq: u64,
+    name: FileName,
+    content: Snapshot,
+}
+
+/// Tasks that wait until they are woken.
+#[derive(Default)]
+struct Waits {
+    delivery: bool,
+    spool: bool,
+    stop: bool,
+}
+
+fn point_id(snapshot: &Snapshot, point: &Point) -> PointId {
+    (snapshot.window.end_ms, point.series.tag("n").unwrap().parse().unwrap())
+}
+
+pub(super) fn points_of(snapshot: &Snapshot) -> Vec<PointId> {
+    snapshot.points.iter().map(|point| point_id(snapshot, point)).collect()
+}
+
+fn ranges_of(places: &[usize]) -> PointRanges {
+    let mut ranges = PointRanges::default();
+    places.iter().for_each(|place| ranges.add(*place..place + 1));
+    ranges
+}
+
+fn pack(job: &WriteJob) -> PackedFile {
+    let content = job.snapshot.only(&job.points);
+    let points = content.points.len() as u64;
+    let start_ms = content.window.end_ms - content.window.interval.as_millis() as u64;
+    let name = FileName { seq: job.seq, start_ms, points, bytes: 20 + 10 * points };
+    PackedFile { seq: job.seq, name, content }
+}
+
+fn shown(work: &SpoolWork) -> NaiveWork {
+    match work {
+        SpoolWork::Open => NaiveWork::Open,
+        SpoolWork::Remove(files) => {
+            let set_aside = files.set_aside.iter().map(|(file, _)| *file).collect();
+            NaiveWork::Remove(files.remove.clone(), set_aside)
+        }
+        SpoolWork::Write(job) => NaiveWork::Write(points_of(&pack(job).content)),
+        SpoolWork::Quarantine(refused) => {
+            let mut all = Vec::new();
+            for (reason, places) in &refused.points {
+                let points = places.of(&refused.snapshot.points);
+                all.extend(points.map(|point| (*reason, point_id(&refused.snapshot, point))));
+            }
+            all.sort_unstable();
+            NaiveWork::Quarantine(all)
+        }
+        SpoolWork::Wait => NaiveWork::Wait,
+        SpoolWork::End => NaiveWork::End,
+    }
+}
+
+impl Harness {
+    pub(super) fn new(limits: ModelLimits, has_spool: bool) -> Self {
+        let delivery = limits.delivery();
+        Self {
+            backlog: Backlog::new(&delivery, has_spool),
+            naive: Naive::new(&delivery, has_spool),
+            delivery,
+            has_spool,
+            disk: BTreeMap::new(),
+            is_open: false,
+            removed_by_others: BTreeSet::new(),
+            flight: None,
+            work: Work::None,
+            next_id: 1_000_000,
+            got: Vec::new(),
+            may_repeat: false,
+            is_stuck: false,
+            waits: Waits::default(),
+        }
+    }
+
+    /// Lets something happen, to both sides.
+    #[allow(clippy::needless_pass_by_value, reason = "an event happens once")]
+    pub(super) fn apply(&mut self, event: ModelEvent) {
+        match event {
+            ModelEvent::Push(points) => self.push(points),
+            ModelEvent::Next => self.next(),
+            ModelEvent::Read(outcome) => self.read(outcome),
+            ModelEvent::Settle { delivered, refused, reason, are_places_known } => {
+                self.settle(delivered, refused, reason, are_places_known);
+            }
+            ModelEvent::AttemptFails => self.attempt_fails(),
+            ModelEvent::AttemptSucceeds => self.attempt_succeeds(),
+            ModelEvent::Late => self.late(),
+            ModelEvent::ReplaceForwarder => self.replace_forwarder(),
+            ModelEvent::TakeRevoked => self.take_revoked(),
+            ModelEvent::SpoolStep { may_write, fails } => self.spool_step(may_write, fails),
+            ModelEvent::Expire { windows_left } => self.expire(windows_left),
+            ModelEvent::RemoveFile(index) => self.remove_file(&index),
+            ModelEvent::List => self.list(),
+            ModelEvent::SetLimits(limits) => self.set_limits(limits),
+            ModelEvent::Close => self.close(),
+            ModelEvent::Stop => self.stop(),
+            ModelEvent::Crash => self.crash(),
+        }
+    }
+
+    // ---- The flush ----------------------------------------------------------------------------
+
+    fn push(&mut self, points: usize) {
+        if self.naive.is_closed {
+            return;
+        }
+        self.next_id += STEP_MS;
+        let mut snapshot = snapshot_of_counters(points);
+        snapshot.window.end_ms = self.next_id;
+        let evicted = self.naive.push(&snapshot);
+        assert_eq!(self.backlog.push(Arc::new(snapshot)), evicted);
+        self.check();
+    }
+
+    fn set_limits(&mut self, limits: ModelLimits) {
+        self.delivery = limits.delivery();
+        self.backlog.set_limits(&self.delivery);
+        self.naive.set_limits(&self.delivery);
+        self.check();
+    }
+
+    fn close(&mut self) {
+        self.backlog.close();
+        self.naive.close();
+        self.check();
+    }
+
+    // ---- The delivery loop --------------------------------------------------------------------
+
+    fn next(&mut self) {
+        if self.flight.is_some() || self.naive.has_ended {
+            return;
+        }
+        let expected = self.naive.next();
+        match self.backlog.next_window() {
+            NextWindow::Wait => assert_eq!(expected, NaiveNext::Wait),
+            NextWindow::End => {
+                assert_eq!(expected, NaiveNext::End);
+                self.end_delivery();
+            }
+            NextWindow::Deliver(source) => {
+                self.begin(source);
+                let id = self.naive.flight.as_ref().unwrap().window.id;
+                let is_in_memory = matches!(self.flight, Some(Flight::Sending(..)));
+                assert_eq!(expected, NaiveNext::Deliver { id, is_in_memory });
+            }
+        }
+        self.check();
+        self.waits.delivery = expected == NaiveNext::Wait;
+    }
+
+    fn begin(&mut self, source: WindowSource) {
+        self.flight = Some(match source {
+            WindowSource::File(file) => Flight::Reading(file),
+            WindowSource::Memory(snapshot) => {
+                let left = &self.naive.flight.as_ref().unwrap().window.left;
+                assert_eq!(&points_of(&snapshot), left, "the points to deliver");
+                let places = (0..snapshot.points.len()).collect();
+                Flight::Sending(snapshot, places)
+            }
+        });
+    }
+
+    fn read(&mut self, outcome: ReadOutcome) {
+        let Some(Flight::Reading(file)) = &self.flight else { return };
+        let content = self.disk.get(file).cloned();
+        let (reason, suffix) = match (content, outcome) {
+            (Some(content), ReadOutcome::Fine) => {
+                let snapshot = Arc::new(content);
+                self.backlog.window_read(&snapshot);
+                self.naive.read();
+                self.begin(WindowSource::Memory(snapshot));
+                return self.check();
+            }
+            (Some(_), ReadOutcome::Corrupt) => (reason::SPOOL_CORRUPT, Some("corrupt")),
+            (None, _) => (reason::REMOVED, None),
+        };
+        self.backlog.window_unreadable(reason, suffix);
+        self.naive.unreadable(reason, suffix.is_some());
+        self.flight = None;
+        self.check();
+    }
+
+    fn settle(
+        &mut self,
+        delivered: usize,
+        refused: usize,
+        reason: LossReason,
+        are_places_known: bool,
+    ) {
+        let Some(Flight::Sending(snapshot, left)) = &mut self.flight else { return };
+        let (delivered, reason) = (delivered.min(left.len()), reason.word());
+        let refused = refused.min(left.len() - delivered);
+        let mut settled = Settled::default();
+        settled.delivered = delivered as u64;
+        settled.refused.insert(reason, refused as u64);
+        if are_places_known {
+            settled.places.insert(reason, ranges_of(&left[delivered..delivered + refused]));
+        }
+        for place in left.drain(..delivered + refused).take(delivered) {
+            let point = point_id(snapshot, &snapshot.points[place]);
+            assert!(self.may_repeat || !self.got.contains(&point), "{point:?} came twice");
+            self.got.push(point);
+        }
+        let is_done = left.is_empty();
+        self.backlog.settle(settled, ranges_of(left), is_done);
+        self.naive.settle(delivered, refused, reason, are_places_known);
+        if is_done {
+            self.flight = None;
+        }
+        let this_run = &self.got[self.got.len() - self.naive.delivered.len()..];
+        assert_eq!(this_run, self.naive.delivered, "in the order of the model");
+        self.check();
+    }
+
+    fn attempt_fails(&mut self) {
+        assert_eq!(self.backlog.attempt_failed(), self.naive.attempt_failed());
+        self.check();
+    }
+
+    fn attempt_succeeds(&mut self) {
+        assert_eq!(self.backlog.attempt_succeeded(), self.naive.attempt_succeeded());
+        self.check();
+    }
+
+    fn late(&mut self) {
+        if matches!(self.flight, Some(Flight::Sending(..))) {
+            self.backlog.mark_late();
+            self.naive.late();
+            self.check();
+        }
+    }
+
+    fn replace_forwarder(&mut self) {
+        if self.naive.has_ended {
+            return;
+        }
+        if self.has_spool {
+            self.naive.restart();
+            let source = self.backlog.restart_in_flight();
+            assert_eq!(source.is_some(), self.flight.is_some());
+            source.into_iter().for_each(|source| self.begin(source));
+        } else {
+            let lost = self.naive.give_up(reason::REPLACED);
+            assert_eq!(self.backlog.give_up_in_flight(reason::REPLACED), lost);
+            self.flight = None;
+        }
+        self.check();
+    }
+
+    fn take_revoked(&mut self) {
+        if self.naive.has_ended {
+            return;
+        }
+        let is_revoked = self.naive.take_revoked();
+        assert_eq!(self.backlog.take_revoked(), is_revoked);
+        self.flight.take_if(|_| is_revoked);
+        self.check();
+    }
+
+    fn end_delivery(&mut self) {
+        if !self.naive.has_ended {
+            self.backlog.end_delivery();
+            self.naive.end_delivery();
+            self.flight = None;
+            self.check();
+        }
+    }
+
+    // ---- The spool loop -----------------------------------------------------------------------
+
+    fn spool_step(&mut self, may_write: bool, fails: bool) {
+        match std::mem::replace(&mut self.work, Work::None) {
+            Work::None => self.ask_for_work(may_write),
+            Work::Opening | Work::Writing(_) if fails => self.fail(),
+            Work::Opening => self.open(),
+            Work::Removing(files) => self.remove(&files),
+            Work::Packed(packed) => self.make_room(packed),
+            Work::Writing(packed) => self.write(packed),
+            Work::Quarantining(refused) => self.quarantine(&refused, fails),
+        }
+        self.check();
+    }
+
+    fn ask_for_work(&mut self, may_write: bool) {
+        let work = self.backlog.next_spool_work(may_write);
+        let expected = self.naive.next_work(may_write);
+        assert_eq!(shown(&work), expected);
+        self.work = match work {
+            SpoolWork::Open => Work::Opening,
+            SpoolWork::Remove(files) => Work::Removing(files),
+            SpoolWork::Write(job) => Work::Packed(pack(&job)),
+            SpoolWork::Quarantine(refused) => Work::Quarantining(refused),
+            SpoolWork::Wait | SpoolWork::End => Work::None,
+        };
+        self.check();
+        self.waits.spool = may_write && expected == NaiveWork::Wait;
+    }
+
+    fn fail(&mut self) {
+        self.backlog.write_failed();
+        self.naive.write_failed();
+    }
+
+    fn open(&mut self) {
+        let found: Vec<FileName> = self.disk.keys().copied().collect();
+        self.backlog.opened(&found);
+        self.is_open = true;
+        self.naive.opened(found.iter().map(|file| (*file, points_of(&self.disk[file]))).collect());
+    }
+
+    fn remove(&mut self, files: &DiscardedFiles) {
+        let set_aside = files.set_aside.iter().map(|(file, _)| file);
+        for file in files.remove.iter().chain(set_aside) {
+            self.disk.remove(file);
+        }
+    }
+
+    fn make_room(&mut self, packed: PackedFile) {
+        let bytes = packed.name.bytes;
+        if bytes > self.delivery.spool.max_bytes.get() {
+            // What is on disk of this window stays there, also what was delivered of it.
+            (self.may_repeat, self.is_stuck) = (true, true);
+            return self.fail();
+        }
+        assert_eq!(self.backlog.make_room(bytes), self.naive.make_room(bytes));
+        let files = self.backlog.take_discarded().unwrap_or_default();
+        let count = files.remove.len() + files.set_aside.len();
+        assert_eq!(self.naive.take_discarded().len(), count);
+        self.remove(&files);
+        self.work = Work::Writing(packed);
+    }
+
+    fn write(&mut self, packed: PackedFile) {
+        let PackedFile { seq, name, content } = packed;
+        let id = content.window.end_ms;
+        self.removed_by_others.remove(&name);
+        let before = self.disk.insert(name, content);
+        assert!(before.is_none(), "{name} is there already");
+        self.backlog.written(seq, name);
+        self.naive.written(id, name);
+    }
+
+    fn quarantine(&mut self, refused: &RefusedPoints, fails: bool) {
+        let all: u64 = refused.points.values().map(PointRanges::count).sum();
+        let kept = if fails { 0 } else { all };
+        self.backlog.quarantined(kept, all - kept);
+        self.naive.quarantined.0 += kept;
+        self.naive.quarantined.1 += all - kept;
+    }
+
+    /// So much time passes that of all windows these could still be on disk.
+    fn expire(&mut self, windows_left: u64) {
+        let max_age_ms = self.delivery.spool.max_age.get().as_millis() as u64;
+        let now_ms = self.next_id + max_age_ms - 10_000 - windows_left * STEP_MS;
+        assert_eq!(self.backlog.expire(now_ms), self.naive.expire(now_ms));
+        self.waits.spool = false;
+        self.check();
+    }
+
+    fn remove_file(&mut self, index: &proptest::sample::Index) {
+        if !self.disk.is_empty() {
+            let file = *self.disk.keys().nth(index.index(self.disk.len())).unwrap();
+            self.disk.remove(&file);
+            self.removed_by_others.insert(file);
+        }
+    }
+
+    fn list(&mut self) {
+        let present: Vec<FileName> = self.disk.keys().copied().collect();
+        let names: HashSet<FileName> = present.iter().copied().collect();
+        assert_eq!(self.backlog.files_listed(&names), self.naive.listed(&present));
+        self.waits.spool = false;
+        self.check();
+    }
+
+    // ---- The life of a daemon -----------------------------------------------------------------
+
+    fn stop(&mut self) {
+        self.close();
+        self.end_delivery();
+        self.is_stuck = false;
+        while !self.is_stuck && self.has_spool_work() {
+            self.spool_step(true, false);
+        }
+        let lost = self.naive.drop_unsaved();
+        assert_eq!(self.backlog.drop_unsaved(), lost);
+        self.check();
+        if !self.may_repeat {
+            self.check_that_files_hold_what_is_left();
+        }
+        self.restart();
+    }
+
+    fn has_spool_work(&self) -> bool {
+        self.naive.peek_work(true) != NaiveWork::End || !matches!(self.work, Work::None)
+    }
+
+    fn crash(&mut self) {
+        self.may_repeat = true;
+        self.restart();
+    }
+
+    fn restart(&mut self) {
+        self.backlog = Backlog::new(&self.delivery, self.has_spool);
+        self.naive = Naive::new(&self.delivery, self.has_spool);
+        self.removed_by_others.clear();
+        self.is_open = false;
+        (self.flight, self.work, self.waits) = (None, Work::None, Waits::default());
+        // Of two files of a window, the one with fewer points was to replace the other.
+        let mut kept = BTreeMap::<u64, FileName>::new();
+        for file in self.disk.keys() {
+            let fewest = kept.entry(file.seq).or_insert(*file);
+            *fewest = if file.points < fewest.points { *file } else { *fewest };
+        }
+        self.disk.retain(|file, _| kept[&file.seq] == *file);
+        self.check();
+    }
+
+    // ---- Comparison ---------------------------------------------------------------------------
+
+    fn check(&mut self) {
+        self.check_counts();
+        self.check_disk();
+        let wakes = self.backlog.take_wakes();
+        self.check_wakes(wakes);
+    }
+
+    fn check_counts(&self) {
+        let ledger = self.backlog.ledger();
+        assert_eq!(*ledger, self.naive.ledger());
+        assert!(ledger.is_balanced(), "{ledger:?}");
+        let (came, are) = self.naive.all_points();
+        assert_eq!(came, are, "every point is in one place");
+        assert!(came.windows(2).all(|pair| pair[0] != pair[1]), "{came:?}");
+        let Some(usage) = self.backlog.spool_usage() else { return assert!(!self.has_spool) };
+        let files = self.naive.files();
+        let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        assert_eq!((usage.files, usage.bytes), (files.len() as u64, bytes));
+        assert_eq!(usage.oldest_ms, self.naive.oldest_ms());
+        let quarantine = (usage.quarantine.kept, usage.quarantine.not_kept);
+        assert_eq!(quarantine, self.naive.quarantined);
+    }
+
+    /// A file is on disk if a window needs it or it is about to go, and holds the window's points.
+    fn check_disk(&self) {
+        if !self.is_open {
+            return;
+        }
+        let mut expected: BTreeSet<FileName> = self.naive.files().into_iter().collect();
+        expected.extend(self.naive.files_to_go());
+        if let Work::Removing(files) = &self.work {
+            expected.extend(&files.remove);
+            expected.extend(files.set_aside.iter().map(|(file, _)| file));
+        }
+        expected.retain(|file| !self.removed_by_others.contains(file));
+        assert_eq!(self.disk.keys().copied().collect::<BTreeSet<_>>(), expected);
+        for window in self.naive.windows() {
+            if let Some(content) = window.file.and_then(|file| self.disk.get(&file)) {
+                let content = points_of(content);
+                assert!(window.left.iter().all(|point| content.contains(point)), "{window:?}");
+            }
+        }
+    }
+
+    fn check_that_files_hold_what_is_left(&self) {
+        let on_disk: u64 = self.disk.values().map(|content| content.points.len() as u64).sum();
+        let removed: u64 = self.removed_by_others.iter().map(|file| file.points).sum();
+        let spooled = self.naive.ledger().spooled;
+        assert!(on_disk <= spooled && spooled <= on_disk + removed, "{on_disk} of {spooled}");
+    }
+
+    /// A task that waits is woken by the event that gives it something to do.
+    fn check_wakes(&mut self, wakes: Wakes) {
+        self.waits.delivery &= !wakes.delivery;
+        self.waits.spool &= !wakes.spool;
+        if self.waits.delivery && self.flight.is_none() && !self.naive.has_ended {
+            assert_eq!(self.naive.peek(), NaiveNext::Wait, "the delivery loop was not woken");
+        }
+        if self.waits.spool {
+            assert_eq!(self.naive.peek_work(true), NaiveWork::Wait, "the spool loop was not woken");
+        }
+        let is_stop_wanted = self.naive.is_stop_wanted();
+        assert_eq!(self.backlog.is_stop_wanted(), is_stop_wanted);
+        assert!(!is_stop_wanted || self.waits.stop || wakes.stop, "the stop was not noticed");
+        self.waits.stop = is_stop_wanted;
+    }
+}

@@ -1,0 +1,555 @@
+//! A backlog as simple as it can be: lists of windows and of points, and every count is counted.
+
+use model::Snapshot;
+
+use crate::config::{DeliveryConfig, SpoolConfig, SpoolOrder, SpoolWrite};
+use crate::delivery::ledger::PointLedger;
+use crate::delivery::reason;
+use crate::spool::FileName;
+
+/// A point: the end of its window and its number there. No two points are the same.
+pub(super) type PointId = (u64, usize);
+
+/// A window that is neither delivered nor dropped.
+#[derive(Clone, Debug)]
+pub(super) struct NaiveWindow {
+    /// The end of the window, which is higher for later windows.
+    pub(super) id: u64,
+    /// Points that are neither delivered nor dropped.
+    pub(super) left: Vec<PointId>,
+    pub(super) file: Option<FileName>,
+    /// Whether the snapshot is in memory.
+    pub(super) is_in_memory: bool,
+    is_from_earlier_run: bool,
+}
+
+/// The window in flight.
+#[derive(Clone, Debug)]
+pub(super) struct NaiveFlight {
+    pub(super) window: NaiveWindow,
+    refused: Vec<(&'static str, PointId)>,
+    is_late: bool,
+    gave_way: bool,
+    revoked: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NaiveHealth {
+    Unopened,
+    Unavailable,
+    Ready,
+    Degraded,
+}
+
+/// An answer of [`Naive::next`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NaiveNext {
+    Deliver { id: u64, is_in_memory: bool },
+    Wait,
+    End,
+}
+
+/// An answer of [`Naive::next_work`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NaiveWork {
+    Open,
+    Remove(Vec<FileName>, Vec<FileName>),
+    Write(Vec<PointId>),
+    Quarantine(Vec<(&'static str, PointId)>),
+    Wait,
+    End,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Naive {
+    pub(super) has_spool: bool,
+    queue_max: u64,
+    spool: SpoolConfig,
+    /// The oldest first.
+    waiting: Vec<NaiveWindow>,
+    pub(super) flight: Option<NaiveFlight>,
+    health: NaiveHealth,
+    pub(super) is_closed: bool,
+    pub(super) has_ended: bool,
+    is_down: bool,
+    /// Windows that were taken in turn (`None`) and before their turn.
+    taken: Vec<Option<u64>>,
+    flushed: Vec<PointId>,
+    recovered: Vec<PointId>,
+    pub(super) delivered: Vec<PointId>,
+    dropped: Vec<(&'static str, PointId)>,
+    to_remove: Vec<FileName>,
+    to_set_aside: Vec<FileName>,
+    to_quarantine: Vec<(&'static str, PointId)>,
+    pub(super) quarantined: (u64, u64),
+}
+
+fn points_of(snapshot: &Snapshot) -> Vec<PointId> {
+    super::harness::points_of(snapshot)
+}
+
+impl NaiveWindow {
+    fn is_on_disk(&self) -> bool {
+        self.file.is_some()
+    }
+}
+
+impl Naive {
+    pub(super) fn new(delivery: &DeliveryConfig, has_spool: bool) -> Self {
+        Self {
+            has_spool,
+            queue_max: delivery.queue.max_points,
+            spool: delivery.spool,
+            waiting: Vec::new(),
+            flight: None,
+            health: NaiveHealth::Unopened,
+            is_closed: false,
+            has_ended: false,
+            is_down: false,
+            taken: Vec::new(),
+            flushed: Vec::new(),
+            recovered: Vec::new(),
+            delivered: Vec::new(),
+            dropped: Vec::new(),
+            to_remove: Vec::new(),
+            to_set_aside: Vec::new(),
+            to_quarantine: Vec::new(),
+            quarantined: (0, 0),
+        }
+    }
+
+    // ---- Counts -------------------------------------------------------------------------------
+
+    pub(super) fn windows(&self) -> impl Iterator<Item = &NaiveWindow> {
+        self.flight.iter().map(|flight| &flight.window).chain(&self.waiting)
+    }
+
+    fn count(&self, is_wanted: impl Fn(&NaiveWindow) -> bool) -> u64 {
+        self.windows()
+            .filter(|window| is_wanted(window))
+            .map(|window| window.left.len() as u64)
+            .sum()
+    }
+
+    pub(super) fn ledger(&self) -> PointLedger {
+        let mut ledger = PointLedger {
+            flushed: self.flushed.len() as u64,
+            recovered: self.recovered.len() as u64,
+            delivered: self.delivered.len() as u64,
+            queued: self.count(|window| !window.is_on_disk()),
+            spooled: self.count(NaiveWindow::is_on_disk),
+            ..PointLedger::default()
+        };
+        for (reason, _) in &self.dropped {
+            *ledger.dropped.entry(reason).or_default() += 1;
+        }
+        ledger
+    }
+
+    /// Every point of this run, and where it is: each must be there once.
+    pub(super) fn all_points(&self) -> (Vec<PointId>, Vec<PointId>) {
+        let mut came = [self.flushed.clone(), self.recovered.clone()].concat();
+        let mut are = self.delivered.clone();
+        are.extend(self.dropped.iter().map(|(_, point)| *point));
+        are.extend(self.windows().flat_map(|window| window.left.clone()));
+        came.sort_unstable();
+        are.sort_unstable();
+        (came, are)
+    }
+
+    pub(super) fn files(&self) -> Vec<FileName> {
+        let mut files: Vec<_> = self.windows().filter_map(|window| window.file).collect();
+        files.sort_unstable();
+        files
+    }
+
+    /// Files that may be on disk although no window needs them.
+    pub(super) fn files_to_go(&self) -> Vec<FileName> {
+        [self.to_remove.clone(), self.to_set_aside.clone()].concat()
+    }
+
+    pub(super) fn oldest_ms(&self) -> Option<u64> {
+        Some(self.windows().find_map(|window| window.file)?.start_ms)
+    }
+
+    fn drop_all(&mut self, reason: &'static str, points: Vec<PointId>) -> u64 {
+        let count = points.len() as u64;
+        self.dropped.extend(points.into_iter().map(|point| (reason, point)));
+        count
+    }
+
+    // ---- The flush ----------------------------------------------------------------------------
+
+    pub(super) fn push(&mut self, snapshot: &Snapshot) -> u64 {
+        let left = points_of(snapshot);
+        if left.is_empty() && self.has_spool {
+            return 0;
+        }
+        let mut evicted = 0;
+        while self.count(|window| !window.is_on_disk()) + left.len() as u64 > self.queue_max {
+            let oldest = self.waiting.iter().position(|window| !window.is_on_disk());
+            let Some(oldest) = oldest else { break };
+            let window = self.waiting.remove(oldest);
+            evicted += self.drop_all(reason::QUEUE_FULL, window.left);
+        }
+        self.flushed.extend(&left);
+        let id = snapshot.window.end_ms;
+        let (file, is_in_memory, is_from_earlier_run) = (None, true, false);
+        self.waiting.push(NaiveWindow { id, left, file, is_in_memory, is_from_earlier_run });
+        evicted
+    }
+
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    pub(super) fn set_limits(&mut self, delivery: &DeliveryConfig) {
+        self.queue_max = delivery.queue.max_points;
+        self.spool = delivery.spool;
+    }
+
+    // ---- The delivery loop --------------------------------------------------------------------
+
+    fn writes_ahead(&self) -> bool {
+        self.spool.write == SpoolWrite::Always
+    }
+
+    /// Which window is next, and whether before its turn.
+    fn choose(&self) -> Result<(usize, bool), NaiveNext> {
+        let nothing = if self.is_closed { NaiveNext::End } else { NaiveNext::Wait };
+        if !self.has_spool {
+            return if self.waiting.is_empty() { Err(nothing) } else { Ok((0, false)) };
+        }
+        if self.health == NaiveHealth::Unopened {
+            return Err(NaiveNext::Wait);
+        }
+        let (Some(oldest), Some(newest)) = (self.waiting.first(), self.waiting.last()) else {
+            return Err(nothing);
+        };
+        let is_ready = self.health == NaiveHealth::Ready;
+        if self.writes_ahead() && is_ready && !oldest.is_on_disk() {
+            return Err(NaiveNext::Wait);
+        }
+        if self.is_closed && is_ready && (!oldest.is_in_memory || self.is_down) {
+            return Err(NaiveNext::End);
+        }
+        let old_in_a_row = self.taken.iter().rev().take_while(|taken| taken.is_none()).count();
+        let overtook = self.taken.iter().flatten().max().copied().unwrap_or(0);
+        let is_fresh = !newest.is_from_earlier_run && newest.id > overtook;
+        let may_overtake = !self.writes_ahead() || newest.is_on_disk();
+        let is_turn = self.spool.order == SpoolOrder::Fair && old_in_a_row >= 4;
+        if is_turn && is_fresh && may_overtake && self.waiting.len() > 1 {
+            return Ok((self.waiting.len() - 1, true));
+        }
+        Ok((0, false))
+    }
+
+    /// What the delivery loop is to do, without doing it.
+    pub(super) fn peek(&self) -> NaiveNext {
+        match self.choose() {
+            Err(next) => next,
+            Ok((place, _)) => {
+                let NaiveWindow { id, is_in_memory, .. } = self.waiting[place];
+                NaiveNext::Deliver { id, is_in_memory }
+            }
+        }
+    }
+
+    pub(super) fn next(&mut self) -> NaiveNext {
+        let next = self.peek();
+        if let Ok((place, is_fresh)) = self.choose() {
+            let window = self.waiting.remove(place);
+            self.taken.push(is_fresh.then_some(window.id));
+            self.flight = Some(NaiveFlight {
+                window,
+                refused: Vec::new(),
+                is_late: false,
+                gave_way: false,
+                revoked: None,
+            });
+        }
+        next
+    }
+
+    pub(super) fn read(&mut self) {
+        if let Some(flight) = &mut self.flight {
+            flight.window.is_in_memory = true;
+        }
+    }
+
+    pub(super) fn unreadable(&mut self, reason: &'static str, is_set_aside: bool) {
+        let Some(flight) = self.flight.take() else { return };
+        self.to_set_aside.extend(flight.window.file.filter(|_| is_set_aside));
+        self.drop_all(reason, flight.window.left);
+    }
+
+    pub(super) fn attempt_failed(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_down, true)
+    }
+
+    pub(super) fn attempt_succeeded(&mut self) -> bool {
+        std::mem::replace(&mut self.is_down, false)
+    }
+
+    pub(super) fn late(&mut self) {
+        if let Some(flight) = &mut self.flight {
+            flight.is_late = true;
+        }
+    }
+
+    /// The first points are delivered, the next ones refused.
+    pub(super) fn settle(
+        &mut self,
+        delivered: usize,
+        refused: usize,
+        reason: &'static str,
+        are_places_known: bool,
+    ) {
+        let Some(flight) = &mut self.flight else { return };
+        let refused: Vec<_> = flight.window.left.drain(delivered..delivered + refused).collect();
+        self.delivered.extend(flight.window.left.drain(..delivered));
+        let is_for_quarantine = [reason::REFUSED, reason::TOO_LARGE].contains(&reason);
+        if self.has_spool && is_for_quarantine {
+            if are_places_known {
+                flight.refused.extend(refused.iter().map(|point| (reason, *point)));
+            } else {
+                self.quarantined.1 += refused.len() as u64;
+            }
+        }
+        let is_done = flight.window.left.is_empty();
+        self.drop_all(reason, refused);
+        if is_done {
+            self.hand_over_refused();
+            self.end_flight();
+        }
+    }
+
+    fn end_flight(&mut self) {
+        let flight = self.flight.take();
+        self.to_remove.extend(flight.and_then(|flight| flight.window.file));
+    }
+
+    fn hand_over_refused(&mut self) {
+        let Some(flight) = &mut self.flight else { return };
+        let refused = std::mem::take(&mut flight.refused);
+        let is_ready = self.health == NaiveHealth::Ready;
+        if self.to_quarantine.is_empty() && is_ready && flight.window.is_in_memory {
+            self.to_quarantine = refused;
+            self.to_quarantine.sort_unstable();
+        } else {
+            self.quarantined.1 += refused.len() as u64;
+        }
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.hand_over_refused();
+    }
+
+    pub(super) fn give_up(&mut self, reason: &'static str) -> u64 {
+        let flight = self.flight.take_if(|flight| !flight.window.is_on_disk());
+        flight.map_or(0, |flight| self.drop_all(reason, flight.window.left))
+    }
+
+    pub(super) fn take_revoked(&mut self) -> bool {
+        let Some(reason) = self.flight.as_ref().and_then(|flight| flight.revoked) else {
+            return false;
+        };
+        self.hand_over_refused();
+        let left = self.flight.as_ref().map(|flight| flight.window.left.clone());
+        self.drop_all(reason, left.unwrap_or_default());
+        self.end_flight();
+        true
+    }
+
+    pub(super) fn is_stop_wanted(&self) -> bool {
+        self.has_spool && self.is_closed && self.is_down && self.health == NaiveHealth::Ready
+    }
+
+    pub(super) fn end_delivery(&mut self) {
+        self.take_revoked();
+        self.hand_over_refused();
+        self.has_ended = true;
+    }
+
+    pub(super) fn drop_unsaved(&mut self) -> u64 {
+        self.take_revoked();
+        let mut lost = self.give_up(reason::SHUTDOWN);
+        let (kept, unsaved) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition::<Vec<_>, _>(NaiveWindow::is_on_disk);
+        self.waiting = kept;
+        for window in unsaved {
+            lost += self.drop_all(reason::SHUTDOWN, window.left);
+        }
+        lost
+    }
+
+    // ---- The spool loop -----------------------------------------------------------------------
+
+    fn to_write(&self) -> Option<Vec<PointId>> {
+        if let Some(NaiveFlight { window, is_late, gave_way, revoked: None, .. }) = &self.flight
+            && window.is_in_memory
+            && !window.left.is_empty()
+        {
+            let is_missing = !window.is_on_disk() && (self.has_ended || (*is_late && !*gave_way));
+            let is_outdated =
+                window.file.is_some_and(|file| file.points != window.left.len() as u64);
+            if is_missing || (is_outdated && self.has_ended) {
+                return Some(window.left.clone());
+            }
+        }
+        let is_late = self.flight.as_ref().is_some_and(|flight| flight.is_late);
+        let is_wanted = is_late || self.waiting.len() > 1 || self.has_ended || self.writes_ahead();
+        let oldest = self.waiting.iter().find(|window| !window.is_on_disk());
+        oldest.filter(|_| is_wanted).map(|window| window.left.clone())
+    }
+
+    fn is_open(&self) -> bool {
+        [NaiveHealth::Ready, NaiveHealth::Degraded].contains(&self.health)
+    }
+
+    pub(super) fn peek_work(&self, may_write: bool) -> NaiveWork {
+        let nothing = if self.has_ended { NaiveWork::End } else { NaiveWork::Wait };
+        if !self.has_spool {
+            return NaiveWork::End;
+        }
+        if !self.is_open() {
+            return if may_write { NaiveWork::Open } else { nothing };
+        }
+        if !self.to_remove.is_empty() || !self.to_set_aside.is_empty() {
+            return NaiveWork::Remove(self.to_remove.clone(), self.to_set_aside.clone());
+        }
+        match self.to_write() {
+            Some(points) if may_write => NaiveWork::Write(points),
+            _ if self.to_quarantine.is_empty() => nothing,
+            _ => NaiveWork::Quarantine(self.to_quarantine.clone()),
+        }
+    }
+
+    pub(super) fn next_work(&mut self, may_write: bool) -> NaiveWork {
+        let work = self.peek_work(may_write);
+        match work {
+            NaiveWork::Remove(..) => drop(self.take_discarded()),
+            NaiveWork::Quarantine(_) => self.to_quarantine.clear(),
+            _ => {}
+        }
+        work
+    }
+
+    pub(super) fn take_discarded(&mut self) -> Vec<FileName> {
+        let files = self.files_to_go();
+        self.to_remove.clear();
+        self.to_set_aside.clear();
+        files
+    }
+
+    /// Opens the spool with these windows in it, in order.
+    pub(super) fn opened(&mut self, found: Vec<(FileName, Vec<PointId>)>) {
+        let found = found.into_iter().map(|(file, left)| {
+            self.recovered.extend(&left);
+            let id = left[0].0;
+            NaiveWindow {
+                id,
+                left,
+                file: Some(file),
+                is_in_memory: false,
+                is_from_earlier_run: true,
+            }
+        });
+        let found: Vec<_> = found.collect();
+        self.waiting.splice(0..0, found);
+        self.health = NaiveHealth::Ready;
+    }
+
+    pub(super) fn write_failed(&mut self) {
+        self.health = if self.is_open() { NaiveHealth::Degraded } else { NaiveHealth::Unavailable };
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        let files = self.files();
+        let used: u64 = files.iter().map(|file| file.bytes).sum();
+        files.len() < self.spool.max_files.get() as usize
+            && used + bytes <= self.spool.max_bytes.get()
+    }
+
+    pub(super) fn make_room(&mut self, bytes: u64) -> u64 {
+        let mut dropped = 0;
+        while !self.has_room(bytes) {
+            if let Some(flight) = &mut self.flight
+                && let Some(file) = flight.window.file
+                && flight.window.is_in_memory
+                && !self.has_ended
+            {
+                flight.window.file = None;
+                flight.gave_way = true;
+                self.to_remove.push(file);
+                continue;
+            }
+            let oldest = self.waiting.iter().position(NaiveWindow::is_on_disk);
+            let Some(oldest) = oldest else { break };
+            let window = self.waiting.remove(oldest);
+            self.to_remove.extend(window.file);
+            dropped += self.drop_all(reason::SPOOL_FULL, window.left);
+        }
+        dropped
+    }
+
+    /// A file of the window `id` was written.
+    pub(super) fn written(&mut self, id: u64, file: FileName) {
+        let is_first = !self.waiting.iter().any(NaiveWindow::is_on_disk);
+        let keeps = self.writes_ahead() && is_first;
+        let waiting =
+            self.waiting.iter_mut().find(|window| window.id == id && !window.is_on_disk());
+        if let Some(flight) = self.flight.as_mut().filter(|flight| flight.window.id == id) {
+            self.to_remove.extend(flight.window.file.replace(file));
+        } else if let Some(window) = waiting {
+            window.file = Some(file);
+            window.is_in_memory = keeps;
+        } else {
+            self.to_remove.push(file);
+        }
+        self.health = NaiveHealth::Ready;
+    }
+
+    /// Drops windows on disk whose file is no longer of use.
+    fn void(&mut self, reason: &'static str, is_void: impl Fn(&FileName) -> bool) -> Vec<FileName> {
+        let (void, kept) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition::<Vec<_>, _>(|window| window.file.as_ref().is_some_and(&is_void));
+        self.waiting = kept;
+        let files = void.iter().filter_map(|window| window.file).collect();
+        for window in void {
+            self.drop_all(reason, window.left);
+        }
+        files
+    }
+
+    fn revoke(&mut self, reason: &'static str, is_void: impl Fn(&FileName) -> bool) -> u64 {
+        match &mut self.flight {
+            Some(NaiveFlight { window, revoked: revoked @ None, .. })
+                if window.file.as_ref().is_some_and(is_void) =>
+            {
+                *revoked = Some(reason);
+                window.left.len() as u64
+            }
+            _ => 0,
+        }
+    }
+
+    pub(super) fn expire(&mut self, now_ms: u64) -> u64 {
+        let max_age_ms = self.spool.max_age.get().as_millis() as u64;
+        let is_old = |file: &FileName| file.start_ms + max_age_ms < now_ms;
+        let files = self.void(reason::SPOOL_EXPIRED, is_old);
+        let dropped: u64 = files.iter().map(|file| file.points).sum();
+        self.to_remove.extend(files);
+        dropped + if self.has_ended { 0 } else { self.revoke(reason::SPOOL_EXPIRED, is_old) }
+    }
+
+    pub(super) fn listed(&mut self, present: &[FileName]) -> u64 {
+        let is_gone = |file: &FileName| !present.contains(file);
+        let files = self.void(reason::REMOVED, is_gone);
+        let dropped: u64 = files.iter().map(|file| file.points).sum();
+        dropped + self.revoke(reason::REMOVED, is_gone)
+    }
+}

@@ -1,0 +1,160 @@
+//! The state of a backlog, and the flush's side of it.
+
+use std::sync::Arc;
+
+use super::in_flight::InFlightWindow;
+use super::limits::BacklogLimits;
+use super::spool_use::SpoolUse;
+use super::turns::TurnOrder;
+use super::waiting::WaitingWindows;
+use super::wakes::Wakes;
+use crate::config::{DeliveryConfig, SpoolConfig};
+use crate::delivery::ledger::{PointLedger, PointStorage};
+use crate::delivery::reason;
+use model::Snapshot;
+
+/// The windows waiting for one destination, in memory or on disk, and the count of their points.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    pub(super) limits: BacklogLimits,
+    pub(super) waiting: WaitingWindows,
+    pub(super) turns: TurnOrder,
+    pub(super) in_flight: Option<InFlightWindow>,
+    pub(super) spool: SpoolUse,
+    pub(super) ledger: PointLedger,
+    pub(super) quarantine: QuarantineCounts,
+    pub(super) phase: DeliveryPhase,
+    pub(super) wakes: Wakes,
+}
+
+/// How far the life of a destination has come, and whether its latest attempt failed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct DeliveryPhase {
+    /// No further window is pushed.
+    pub(super) is_closed: bool,
+    /// The delivery loop has ended: windows that are left belong on disk.
+    pub(super) has_ended: bool,
+    /// The latest attempt failed.
+    pub(super) is_down: bool,
+}
+
+/// Points that the destination refused, by whether the quarantine has them. They count as dropped
+/// in the ledger whether or not they are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct QuarantineCounts {
+    pub(crate) kept: u64,
+    /// There were too many of them, or the disk failed.
+    pub(crate) not_kept: u64,
+}
+
+/// The disk space of a backlog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SpoolUsage {
+    pub(crate) is_ready: bool,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    /// Start of the oldest window on disk, in Unix milliseconds.
+    pub(crate) oldest_ms: Option<u64>,
+    pub(crate) quarantine: QuarantineCounts,
+}
+
+impl Backlog {
+    /// An empty backlog; `has_spool` says whether windows may go to disk.
+    pub(crate) fn new(delivery: &DeliveryConfig, has_spool: bool) -> Self {
+        Self {
+            limits: BacklogLimits::new(delivery, has_spool),
+            waiting: WaitingWindows::default(),
+            turns: TurnOrder::default(),
+            in_flight: None,
+            spool: SpoolUse::default(),
+            ledger: PointLedger::default(),
+            quarantine: QuarantineCounts::default(),
+            phase: DeliveryPhase::default(),
+            wakes: Wakes::default(),
+        }
+    }
+
+    // ---- Events of the flush and of a reload --------------------------------------------------
+
+    /// A window was flushed. Returns how many points of older windows were dropped for it.
+    ///
+    /// Ledger: its points are flushed and queued. The oldest windows in memory go from queued to
+    /// dropped (`queue_full`) until it fits, because fresh metrics are worth more than old ones.
+    /// Windows on disk and the window in flight stay: the former cost no memory, the latter is
+    /// encoded already. A window beyond the bound alone is queued all the same.
+    #[must_use = "a drop is worth a line in the log"]
+    pub(crate) fn push(&mut self, snapshot: Arc<Snapshot>) -> u64 {
+        let points = snapshot.points.len() as u64;
+        // An idle window is a state to show now. On disk it would be worth nothing later.
+        if points == 0 && self.limits.has_spool {
+            return 0;
+        }
+        let mut evicted = 0;
+        while self.limits.exceed_memory(self.waiting.queued().len(), self.ledger.queued, points) {
+            // Only the window in flight is left in memory.
+            let Some(oldest) = self.waiting.take_oldest_queued() else { break };
+            self.ledger.drop_points(PointStorage::Memory, reason::QUEUE_FULL, oldest.points());
+            evicted += oldest.points();
+        }
+        self.ledger.flush(points);
+        self.waiting.push(snapshot);
+        self.wakes.delivery = true;
+        // With `write: always`, or behind another window, it has to be written.
+        self.wakes.spool = true;
+        evicted
+    }
+
+    /// No further window is pushed.
+    ///
+    /// Ledger: unchanged. The delivery loop ends once it has delivered the windows, or earlier where
+    /// they can stay on disk.
+    pub(crate) fn close(&mut self) {
+        self.phase.is_closed = true;
+        self.wakes = Wakes { delivery: true, spool: true, stop: true };
+    }
+
+    /// A reload changed the bounds.
+    ///
+    /// Ledger: unchanged. Windows beyond the new bounds are dropped when the next window is pushed
+    /// or written. Another order or `write` may let a task act at once.
+    pub(crate) fn set_limits(&mut self, delivery: &DeliveryConfig) {
+        self.limits = BacklogLimits::new(delivery, self.limits.has_spool);
+        self.wakes.delivery = true;
+        self.wakes.spool = true;
+    }
+
+    // ---- Reports ------------------------------------------------------------------------------
+
+    /// Takes the tasks to wake for the events since the last call.
+    pub(crate) fn take_wakes(&mut self) -> Wakes {
+        std::mem::take(&mut self.wakes)
+    }
+
+    /// Where every point is.
+    pub(crate) fn ledger(&self) -> &PointLedger {
+        &self.ledger
+    }
+
+    /// Whether the latest attempt failed.
+    pub(crate) fn is_down(&self) -> bool {
+        self.phase.is_down
+    }
+
+    /// The configured bounds of the spool.
+    pub(crate) fn spool_limits(&self) -> SpoolConfig {
+        self.limits.spool
+    }
+
+    /// The disk space in use; `None` without a spool.
+    pub(crate) fn spool_usage(&self) -> Option<SpoolUsage> {
+        let in_flight = self.in_flight.as_ref().and_then(|window| window.file);
+        let oldest = in_flight.or_else(|| self.waiting.spooled().front().map(|window| window.file));
+        self.limits.has_spool.then(|| SpoolUsage {
+            is_ready: self.spool.is_ready(),
+            files: self.spool.files(),
+            bytes: self.spool.bytes(),
+            oldest_ms: oldest.map(|file| file.start_ms),
+            quarantine: self.quarantine,
+        })
+    }
+}

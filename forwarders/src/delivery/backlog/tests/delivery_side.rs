@@ -1,0 +1,302 @@
+//! Transitions by the delivery loop.
+
+use super::*;
+
+#[test]
+fn a_window_that_is_taken_is_still_queued_or_spooled() {
+    check(
+        true,
+        &[
+            row("from memory", &[open, push_3], next, "flushed 3, queued 3, flight 0:3"),
+            row(
+                "the oldest first",
+                &[open, push_3, push_4],
+                next,
+                "flushed 7, queued 7, memory 1:4, flight 0:3",
+            ),
+            row(
+                "from disk, before those in memory",
+                &[open, push_3, push_4, write],
+                next,
+                "flushed 7, queued 4, spooled 3, memory 1:4, flight 0:3@3",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn the_delivery_loop_waits_or_ends_for_a_reason() {
+    let closed: Step = |b| b.close();
+    let cases: &[(&str, &[Step], &str)] = &[
+        ("nothing to deliver", &[open], "wait"),
+        ("nothing to deliver and nothing to come", &[open, closed], "end"),
+        ("older windows may be on disk", &[push_3], "wait"),
+        ("older windows may be on disk, also at the end", &[push_3, closed], "wait"),
+        (
+            "the disk does not open: deliver from memory",
+            &[push_3, |b| b.write_failed()],
+            "0 memory",
+        ),
+        ("to be written ahead", &[open, write_always, push_3], "wait"),
+        ("written ahead, and kept in memory", &[open, write_always, push_3, write], "0 memory"),
+        (
+            "written ahead, behind another window",
+            &[open, write_always, push_3, push_3, write, write, next, |b| settle(b, 3, &[])],
+            "1 file",
+        ),
+        (
+            "a disk that fails does not hold up a window that is to be written ahead",
+            &[open, write_always, push_3, |b| b.write_failed()],
+            "0 memory",
+        ),
+        ("the last windows are delivered from memory", &[open, push_3, closed], "0 memory"),
+        ("but not to a destination that is down", &[open, push_3, down, closed], "end"),
+        (
+            "unless they cannot be kept",
+            &[open, push_3, down, closed, |b| b.write_failed()],
+            "0 memory",
+        ),
+        ("and not from disk", &[open_with_2, closed], "end"),
+    ];
+    for (case, given, expected) in cases {
+        let mut backlog = Backlog::new(&limits(), true);
+        given.iter().for_each(|step| step(&mut backlog));
+        let next = match backlog.next_window() {
+            NextWindow::Wait => "wait".to_owned(),
+            NextWindow::End => "end".to_owned(),
+            NextWindow::Deliver(source) => {
+                let from_memory = matches!(source, WindowSource::Memory(_));
+                let seq = backlog.in_flight.unwrap().seq;
+                format!("{seq} {}", if from_memory { "memory" } else { "file" })
+            }
+        };
+        assert_eq!(next, *expected, "{case}");
+    }
+}
+
+#[test]
+fn a_fresh_window_has_its_turn_after_four_old_ones() {
+    let order = |order: SpoolOrder, found: u64| {
+        let mut delivery = limits();
+        delivery.spool.order = order;
+        let mut backlog = Backlog::new(&delivery, true);
+        backlog.opened(&(0..found).map(|seq| file(seq, 1)).collect::<Vec<_>>());
+        let mut taken = Vec::new();
+        for window in 0..12 {
+            if window < 3 {
+                push(&mut backlog, 1);
+            }
+            let NextWindow::Deliver(_) = backlog.next_window() else { break };
+            taken.push(backlog.in_flight.as_ref().unwrap().seq);
+            settle(&mut backlog, 1, &[]);
+        }
+        taken
+    };
+    assert_eq!(order(SpoolOrder::Fair, 8), [0, 1, 2, 3, 10, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(order(SpoolOrder::Oldest, 8), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    assert_eq!(order(SpoolOrder::Fair, 0), [0, 1, 2], "each was the only one");
+}
+
+#[test]
+fn settled_points_are_delivered_or_dropped_where_they_were() {
+    check(
+        true,
+        &[
+            row(
+                "a part of the window",
+                &[open, push_4, next],
+                |b| settle(b, 3, &[]),
+                "flushed 4, delivered 3, queued 1, flight 0:1",
+            ),
+            row(
+                "all of it, from memory",
+                &[open, push_4, next],
+                |b| settle(b, 4, &[]),
+                "flushed 4, delivered 4",
+            ),
+            row(
+                "all of it, from disk",
+                &[open_with_2, next],
+                |b| settle(b, 1, &[]),
+                "recovered 3, delivered 1, spooled 2, disk 7:2, discard 6, wake spool",
+            ),
+            row(
+                "refused points on their way to the quarantine",
+                &[open, push_4, next],
+                |b| settle(b, 1, &[(reason::REFUSED, 2), (reason::LOST, 1)]),
+                "flushed 4, delivered 1, lost 1, refused 2, wake spool",
+            ),
+            row(
+                "a file holds points that were delivered after it was written",
+                &[open, push_4, next, late, write],
+                |b| settle(b, 1, &[]),
+                "flushed 4, delivered 1, spooled 3, flight 0:3@4",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn refused_points_of_one_window_at_a_time_wait_for_the_quarantine() {
+    let mut backlog = Backlog::new(&limits(), true);
+    for step in [open, push_4, push_4, next] {
+        step(&mut backlog);
+    }
+    settle(&mut backlog, 2, &[(reason::REFUSED, 2)]);
+    next(&mut backlog);
+    settle(&mut backlog, 3, &[(reason::TOO_LARGE, 1)]);
+    let SpoolWork::Quarantine(refused) = backlog.next_spool_work(true) else { panic!() };
+    assert_eq!((refused.seq, refused.points[reason::REFUSED].count()), (0, 2));
+    let quarantine = backlog.spool_usage().unwrap().quarantine;
+    assert_eq!((quarantine.kept, quarantine.not_kept), (0, 1), "the second window had no room");
+    backlog.quarantined(2, 0);
+    assert_eq!(backlog.spool_usage().unwrap().quarantine.kept, 2);
+    assert_eq!(backlog.ledger().dropped[reason::REFUSED], 2);
+}
+
+#[test]
+fn points_that_are_refused_while_the_disk_fails_are_not_kept() {
+    let mut backlog = Backlog::new(&limits(), true);
+    for step in [open, push_4, next, |b| b.write_failed()] as [Step; 4] {
+        step(&mut backlog);
+    }
+    settle(&mut backlog, 0, &[(reason::REFUSED, 4)]);
+    assert_eq!(backlog.spool_usage().unwrap().quarantine.not_kept, 4);
+    assert!(matches!(backlog.next_spool_work(true), SpoolWork::Wait));
+}
+
+#[test]
+fn attempts_concern_the_stop_and_no_points() {
+    check(
+        true,
+        &[
+            row(
+                "failed",
+                &[open, push_3, next],
+                down,
+                "flushed 3, queued 3, flight 0:3, wake stop",
+            ),
+            row(
+                "succeeded",
+                &[open, push_3, next, down],
+                |b| assert!(b.attempt_succeeded() && !b.attempt_succeeded()),
+                "flushed 3, queued 3, flight 0:3",
+            ),
+            row("late", &[open, push_3, next], late, "flushed 3, queued 3, flight 0:3, wake spool"),
+        ],
+    );
+}
+
+#[test]
+fn a_stop_is_wanted_when_nothing_comes_nothing_goes_and_the_disk_keeps_it() {
+    let mut backlog = Backlog::new(&limits(), true);
+    open(&mut backlog);
+    assert!(!backlog.is_stop_wanted());
+    backlog.close();
+    assert!(!backlog.is_stop_wanted());
+    down(&mut backlog);
+    assert!(backlog.is_stop_wanted());
+    backlog.write_failed();
+    assert!(!backlog.is_stop_wanted());
+}
+
+#[test]
+fn a_file_that_cannot_be_used_costs_its_points() {
+    check(
+        true,
+        &[
+            row(
+                "damaged",
+                &[open_with_2, next],
+                |b| b.window_unreadable(reason::SPOOL_CORRUPT, Some("corrupt")),
+                "recovered 3, spooled 2, spool_corrupt 1, disk 7:2, discard 6!, wake spool",
+            ),
+            row(
+                "gone",
+                &[open_with_2, next],
+                |b| b.window_unreadable(reason::REMOVED, None),
+                "recovered 3, spooled 2, removed 1, disk 7:2, wake spool",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn another_forwarder_gets_the_points_that_are_left() {
+    let mut backlog = Backlog::new(&limits(), true);
+    for step in [open, push_4, next] {
+        step(&mut backlog);
+    }
+    settle(&mut backlog, 1, &[]);
+    let Some(WindowSource::Memory(left)) = backlog.restart_in_flight() else { panic!() };
+    let tags: Vec<_> = left.points.iter().map(|point| point.series.tag("n").unwrap()).collect();
+    assert_eq!(tags, ["1", "2", "3"]);
+    // Places are those of the new snapshot from here on.
+    settle(&mut backlog, 3, &[]);
+    assert_eq!(shown(&mut backlog), "flushed 4, delivered 4, wake delivery spool stop");
+    let mut backlog = Backlog::new(&limits(), true);
+    for step in [open_with_2, next] {
+        step(&mut backlog);
+    }
+    assert!(matches!(backlog.restart_in_flight(), Some(WindowSource::File(file)) if file.seq == 6));
+}
+
+#[test]
+fn without_a_spool_a_replaced_forwarder_costs_the_window_in_flight() {
+    check(
+        false,
+        &[
+            row(
+                "given up",
+                &[push_4, push_3, next, |b| settle(b, 1, &[])],
+                |b| assert_eq!(b.give_up_in_flight(reason::REPLACED), 3),
+                "flushed 7, delivered 1, queued 3, replaced 3, memory 1:3",
+            ),
+            row(
+                "nothing is kept to restart",
+                &[push_4, next],
+                |b| assert!(b.restart_in_flight().is_none()),
+                "flushed 4, queued 4, flight 0:4",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn the_end_drops_points_that_are_not_on_disk() {
+    check(
+        true,
+        &[
+            row(
+                "the delivery loop ends: points stay where they are",
+                &[open, push_4, next, push_3],
+                Backlog::end_delivery,
+                "flushed 7, queued 7, memory 1:3, flight 0:4, wake spool",
+            ),
+            row(
+                "a revoked window is dropped",
+                &[open_with_2, next, |b| lose(b, 6)],
+                Backlog::end_delivery,
+                "recovered 3, spooled 2, removed 1, disk 7:2, discard 6, wake spool",
+            ),
+            row(
+                "the time is up",
+                &[open_with_2, push_4, push_3, next, |b| b.end_delivery()],
+                |b| {
+                    b.take_wakes();
+                    assert_eq!(b.drop_unsaved(), 7);
+                },
+                "flushed 7, recovered 3, spooled 3, shutdown 7, disk 7:2, flight 6:1@1",
+            ),
+        ],
+    );
+    check(
+        false,
+        &[row(
+            "without a spool, everything",
+            &[push_4, push_3, next, |b| settle(b, 1, &[])],
+            |b| assert_eq!(b.drop_unsaved(), 6),
+            "flushed 7, delivered 1, shutdown 6",
+        )],
+    );
+}

@@ -1,0 +1,310 @@
+//! Transitions by the spool loop.
+
+use super::*;
+
+#[test]
+fn the_folder_is_opened_with_windows_that_come_before_all_others() {
+    check(
+        true,
+        &[
+            row(
+                "an empty one",
+                &[push_3],
+                open,
+                "flushed 3, queued 3, memory 0:3, wake delivery stop",
+            ),
+            row(
+                "windows are renumbered",
+                &[push_3, push_4],
+                open_with_2,
+                "flushed 7, recovered 3, queued 7, spooled 3, disk 6:1 7:2, memory 8:3 9:4, \
+                 wake delivery stop",
+            ),
+            row(
+                "also the one in flight",
+                &[Backlog::write_failed, push_3, next, push_4],
+                open_with_2,
+                "flushed 7, recovered 3, queued 7, spooled 3, disk 6:1 7:2, memory 9:4, \
+                 flight 8:3, wake delivery stop",
+            ),
+            row(
+                "it cannot be opened",
+                &[push_3],
+                Backlog::write_failed,
+                "flushed 3, queued 3, memory 0:3, wake delivery",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn windows_are_written_when_they_belong_on_disk() {
+    let never: Step = |b| assert!(matches!(b.next_spool_work(true), SpoolWork::Wait));
+    check(
+        true,
+        &[
+            row(
+                "a single window may be delivered first",
+                &[open, push_3],
+                never,
+                "flushed 3, queued 3, memory 0:3",
+            ),
+            row(
+                "so may the one in flight",
+                &[open, push_3, next],
+                never,
+                "flushed 3, queued 3, flight 0:3",
+            ),
+            row(
+                "of two, the oldest",
+                &[open, push_3, push_4],
+                write,
+                "flushed 7, queued 4, spooled 3, disk 0:3, memory 1:4, wake delivery stop",
+            ),
+            row(
+                "with `always`, each",
+                &[open, write_always, push_3],
+                write,
+                "flushed 3, spooled 3, disk 0:3, wake delivery stop",
+            ),
+            row(
+                "a late one in flight",
+                &[open, push_3, next, late],
+                write,
+                "flushed 3, spooled 3, flight 0:3@3, wake delivery stop",
+            ),
+            row(
+                "and all behind it",
+                &[open, push_3, next, push_4, late, write],
+                write,
+                "flushed 7, spooled 7, disk 1:4, flight 0:3@3, wake delivery stop",
+            ),
+            row(
+                "once the delivery loop has ended, each",
+                &[open, push_3, |b| b.end_delivery()],
+                write,
+                "flushed 3, spooled 3, disk 0:3, wake delivery stop",
+            ),
+            row(
+                "and what is left of the one in flight replaces its file",
+                &[open, push_4, next, late, write, |b| settle(b, 1, &[]), |b| b.end_delivery()],
+                write,
+                "flushed 4, delivered 1, spooled 3, flight 0:3@3, discard 0, wake delivery stop",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_window_that_left_during_its_write_leaves_a_file_to_remove() {
+    /// Something happens between the start of a write and its end.
+    fn while_writing(backlog: &mut Backlog, event: Step) {
+        let file = write_to_be(backlog);
+        event(backlog);
+        backlog.take_wakes();
+        backlog.written(file.seq, file);
+    }
+    check(
+        true,
+        &[
+            row(
+                "delivered",
+                &[open, push_4, next, late],
+                |b| while_writing(b, |b| settle(b, 4, &[])),
+                "flushed 4, delivered 4, discard 0, wake delivery stop",
+            ),
+            row(
+                "delivered in part: the file has more points than are left",
+                &[open, push_4, next, late],
+                |b| while_writing(b, |b| settle(b, 1, &[])),
+                "flushed 4, delivered 1, spooled 3, flight 0:3@4, wake delivery stop",
+            ),
+            row(
+                "evicted",
+                &[open, push_4, push_4],
+                |b| while_writing(b, push_3),
+                "flushed 11, queued 7, queue_full 4, memory 1:4 2:3, discard 0, wake delivery stop",
+            ),
+            row(
+                "taken",
+                &[open, push_4, push_4],
+                |b| while_writing(b, next),
+                "flushed 8, queued 4, spooled 4, memory 1:4, flight 0:4@4, wake delivery stop",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn room_is_made_by_the_window_in_flight_and_then_by_the_oldest() {
+    let make_200: Step = |b| make_room(b, 200);
+    let leave_one_file: Step = |b| {
+        let spool = SpoolConfig { max_files: 1.try_into().unwrap(), ..limits().spool };
+        b.set_limits(&DeliveryConfig { spool, ..limits() });
+        b.take_wakes();
+    };
+    check(
+        true,
+        &[
+            row("there is room", &[open_with_2], make_200, "recovered 3, spooled 3, disk 6:1 7:2"),
+            row(
+                "too many files",
+                &[open_with_2, leave_one_file],
+                make_200,
+                "recovered 3, spool_full 3, discard 6 7",
+            ),
+            row(
+                "too many bytes",
+                &[open_with_2],
+                |b| make_room(b, 700),
+                "recovered 3, spooled 2, spool_full 1, disk 7:2, discard 6",
+            ),
+            row(
+                "more than there can be",
+                &[open_with_2],
+                |b| make_room(b, 7_000),
+                "recovered 3, spool_full 3, discard 6 7",
+            ),
+            row(
+                "the one in flight is in memory",
+                &[open, push_4, next, late, write, leave_one_file],
+                make_200,
+                "flushed 4, queued 4, flight 0:4, discard 0",
+            ),
+            row(
+                "and is not written again",
+                &[open, push_4, next, late, write, leave_one_file, make_200, |b| {
+                    b.take_discarded();
+                }],
+                |b| assert!(matches!(b.next_spool_work(true), SpoolWork::Wait)),
+                "flushed 4, queued 4, flight 0:4",
+            ),
+            row(
+                "unless the delivery loop has ended",
+                &[open, push_4, next, late, write, leave_one_file, make_200, |b| {
+                    b.take_discarded();
+                    b.end_delivery();
+                }],
+                write,
+                "flushed 4, spooled 4, flight 0:4@4, wake delivery stop",
+            ),
+            row(
+                "one that is being read stays",
+                &[open_with_2, next, leave_one_file],
+                make_200,
+                "recovered 3, spooled 1, spool_full 2, flight 6:1@1, discard 7",
+            ),
+            row(
+                "after the delivery loop has ended, the one in flight stays",
+                &[open, push_4, next, late, write, leave_one_file, |b| b.end_delivery()],
+                |b| {
+                    b.take_wakes();
+                    make_room(b, 200);
+                },
+                "flushed 4, spooled 4, flight 0:4@4",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn windows_expire_on_disk_only() {
+    check(
+        true,
+        &[
+            row(
+                "the oldest",
+                &[open_with_2],
+                |b| expire_before(b, 7),
+                "recovered 3, spooled 2, spool_expired 1, disk 7:2, discard 6",
+            ),
+            row(
+                "the one in flight, between two attempts",
+                &[open_with_2, next, |b| expire_before(b, 7)],
+                |b| assert!(b.take_revoked()),
+                "recovered 3, spooled 2, spool_expired 1, disk 7:2, discard 6, wake spool",
+            ),
+            row(
+                "until then it is still spooled",
+                &[open_with_2, next],
+                |b| expire_before(b, 7),
+                "recovered 3, spooled 3, disk 7:2, flight 6:1@1",
+            ),
+            row(
+                "not at the end",
+                &[open_with_2, next, |b| b.end_delivery()],
+                |b| {
+                    b.take_wakes();
+                    expire_before(b, 7);
+                    assert!(!b.take_revoked());
+                },
+                "recovered 3, spooled 3, disk 7:2, flight 6:1@1",
+            ),
+            row(
+                "not in memory",
+                &[open, push_3, push_4],
+                |b| expire_before(b, 99),
+                "flushed 7, queued 7, memory 0:3 1:4",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn windows_whose_file_someone_removed_are_dropped() {
+    check(
+        true,
+        &[
+            row(
+                "one that waits",
+                &[open_with_2],
+                |b| lose(b, 7),
+                "recovered 3, spooled 1, removed 2, disk 6:1",
+            ),
+            row(
+                "the one in flight, between two attempts",
+                &[open_with_2, next, |b| lose(b, 6)],
+                |b| assert!(b.take_revoked() && !b.take_revoked()),
+                "recovered 3, spooled 2, removed 1, disk 7:2, discard 6, wake spool",
+            ),
+            row(
+                "all files are there",
+                &[open_with_2],
+                |b| lose(b, 99),
+                "recovered 3, spooled 3, disk 6:1 7:2",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn the_spool_loop_removes_then_writes_then_quarantines_then_ends() {
+    let work = |backlog: &mut Backlog, may_write| match backlog.next_spool_work(may_write) {
+        SpoolWork::Open => "open",
+        SpoolWork::Remove(_) => "remove",
+        SpoolWork::Write(_) => "write",
+        SpoolWork::Quarantine(_) => "quarantine",
+        SpoolWork::Wait => "wait",
+        SpoolWork::End => "end",
+    };
+    let mut backlog = Backlog::new(&limits(), true);
+    assert_eq!(work(&mut backlog, false), "wait", "after a failure there is a pause");
+    assert_eq!(work(&mut backlog, true), "open");
+    open_with_2(&mut backlog);
+    assert_eq!(work(&mut backlog, true), "wait");
+    next(&mut backlog);
+    let snapshot = Arc::<Snapshot>::new(snapshot_of_counters(1));
+    backlog.window_read(&snapshot);
+    settle(&mut backlog, 0, &[(reason::REFUSED, 1)]);
+    push_3(&mut backlog);
+    push_4(&mut backlog);
+    assert_eq!(work(&mut backlog, true), "remove");
+    assert_eq!(work(&mut backlog, true), "write");
+    assert_eq!(work(&mut backlog, false), "quarantine");
+    assert_eq!(work(&mut backlog, false), "wait");
+    backlog.end_delivery();
+    write(&mut backlog);
+    write(&mut backlog);
+    assert_eq!(work(&mut backlog, true), "end");
+    assert_eq!(work(&mut Backlog::new(&limits(), false), true), "end");
+}

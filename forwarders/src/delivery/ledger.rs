@@ -1,0 +1,77 @@
+//! Counts where every point of one destination is.
+
+use std::collections::BTreeMap;
+
+/// The storage of a point that is neither delivered nor dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PointStorage {
+    /// In memory only.
+    Memory,
+    /// On disk, whether or not it is in memory as well.
+    Disk,
+}
+
+/// Where every point is that was flushed to one destination.
+///
+/// Each method moves points from one column to another, so that `flushed` + `recovered` =
+/// `delivered` + `queued` + `spooled` + the sum of `dropped` holds after each of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PointLedger {
+    pub(crate) flushed: u64,
+    pub(crate) recovered: u64,
+    pub(crate) delivered: u64,
+    pub(crate) queued: u64,
+    pub(crate) spooled: u64,
+    pub(crate) dropped: BTreeMap<&'static str, u64>,
+}
+
+impl PointLedger {
+    /// New points wait in memory.
+    pub(crate) fn flush(&mut self, points: u64) {
+        self.flushed += points;
+        self.queued += points;
+    }
+
+    /// Points that an earlier run of the daemon flushed were found on disk.
+    pub(crate) fn recover(&mut self, points: u64) {
+        self.recovered += points;
+        self.spooled += points;
+    }
+
+    /// Points that were in memory only are on disk.
+    pub(crate) fn spool(&mut self, points: u64) {
+        self.queued -= points;
+        self.spooled += points;
+    }
+
+    /// The destination has points.
+    pub(crate) fn deliver(&mut self, storage: PointStorage, points: u64) {
+        *self.stored(storage) -= points;
+        self.delivered += points;
+    }
+
+    /// Points will never be delivered.
+    pub(crate) fn drop_points(&mut self, storage: PointStorage, reason: &'static str, points: u64) {
+        // A reason without points does not appear in the ledger.
+        if points > 0 {
+            *self.stored(storage) -= points;
+            *self.dropped.entry(reason).or_default() += points;
+        }
+    }
+
+    fn stored(&mut self, storage: PointStorage) -> &mut u64 {
+        match storage {
+            PointStorage::Memory => &mut self.queued,
+            PointStorage::Disk => &mut self.spooled,
+        }
+    }
+}
+
+#[cfg(test)]
+impl PointLedger {
+    /// Whether every point is in exactly one column.
+    pub(crate) fn is_balanced(&self) -> bool {
+        let dropped: u64 = self.dropped.values().sum();
+        self.flushed + self.recovered == self.delivered + self.queued + self.spooled + dropped
+    }
+}

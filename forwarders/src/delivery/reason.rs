@@ -1,0 +1,51 @@
+//! Why points were dropped, as words for the ledger. Stable: dashboards and alerts name them.
+
+/// The memory queue was full; the oldest window was dropped.
+pub const QUEUE_FULL: &str = "queue_full";
+/// The points could not be delivered before the daemon had to stop.
+pub const SHUTDOWN: &str = "shutdown";
+/// `debug_mode` logs points instead of sending them.
+pub const DEBUG_MODE: &str = "debug_mode";
+/// The destination takes no payload this large.
+pub const TOO_LARGE: &str = "too_large";
+/// The destination permanently rejects the content.
+pub const REFUSED: &str = "refused";
+/// The page for Prometheus has no room for a new series.
+pub const PAGE_FULL: &str = "page_full";
+/// The spool was full; the oldest window was dropped.
+pub const SPOOL_FULL: &str = "spool_full";
+/// The window was in the spool for longer than `max_age`.
+pub const SPOOL_EXPIRED: &str = "spool_expired";
+/// The window's file in the spool cannot be read; it is in the quarantine.
+pub const SPOOL_CORRUPT: &str = "spool_corrupt";
+/// A newer version wrote the window's file in the spool; it is in the quarantine.
+pub const SPOOL_NEWER: &str = "spool_newer";
+/// An operator or another program removed the window's file from the spool.
+pub const REMOVED: &str = "removed";
+/// The points may have left, at least in part, and are not sent again: a repeat would count twice.
+pub const LOST: &str = "lost";
+/// The points were being sent when a reload gave their destination other settings, and there is no
+/// spool to keep them.
+pub const REPLACED: &str = "replaced";
+
+/// Whether the destination rejects such a point, now and later.
+pub(crate) fn is_refusal(reason: &str) -> bool {
+    [REFUSED, TOO_LARGE].contains(&reason)
+}
+
+/// All reasons.
+pub const ALL: [&str; 13] = [
+    QUEUE_FULL,
+    SHUTDOWN,
+    DEBUG_MODE,
+    TOO_LARGE,
+    REFUSED,
+    PAGE_FULL,
+    SPOOL_FULL,
+    SPOOL_EXPIRED,
+    SPOOL_CORRUPT,
+    SPOOL_NEWER,
+    REMOVED,
+    LOST,
+    REPLACED,
+];

@@ -1,0 +1,55 @@
+//! The contract between the registry and the section of one kind of destination.
+
+use std::time::Duration;
+
+use crate::config::InvalidKey;
+use crate::delivery::destination::Destination;
+use crate::naming::NamingProvider;
+
+/// The daemon's settings that building a destination depends on.
+#[derive(Clone, Debug)]
+pub struct BuildContext {
+    /// Log points instead of sending them.
+    pub debug_mode: bool,
+    /// Identifies this run of the daemon to consumers that remove duplicates.
+    pub instance: String,
+    /// Time after which the daemon expires an idle series.
+    pub expire_after: Duration,
+    /// Provides the names for `forwarders.prometheus.naming`.
+    pub naming: NamingProvider,
+}
+
+/// A section of `forwarders` in the configuration file, which declares destinations of one kind.
+///
+/// A new kind of destination implements it for its configuration and adds one line to the
+/// registry.
+pub(crate) trait ForwarderSection: Sized {
+    /// The section's key in `forwarders`.
+    const KIND: &'static str;
+
+    /// The smallest valid section, as JSON.
+    #[cfg(test)]
+    const EXAMPLE: &'static str;
+
+    /// Checks that the keys of the section fit together, before anything is built.
+    ///
+    /// # Errors
+    /// At the first key that does not fit.
+    fn check(&self) -> Result<(), InvalidKey> {
+        Ok(())
+    }
+
+    /// Replaces secrets that the forwarder writes into its payloads with `***`, so that payloads can
+    /// be shown. Returns whether there were any.
+    ///
+    /// Credentials that are sent next to a payload, not in it, stay.
+    fn mask_payload_secrets(&mut self) -> bool {
+        false
+    }
+
+    /// Builds the section's destinations without connecting to anything.
+    ///
+    /// # Errors
+    /// When the settings are invalid: the reason, with the key to change.
+    fn build(self, context: &BuildContext) -> Result<Vec<Destination>, String>;
+}

@@ -1,0 +1,131 @@
+//! A backlog behind a lock, for the tasks that meet there.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::config::DeliveryConfig;
+use crate::delivery::backlog::{Backlog, NextWindow, Wakes, WindowSource};
+use crate::delivery::payload::Settled;
+use crate::delivery::stats::{Counts, ForwarderStats};
+use model::PointRanges;
+
+/// A [`Backlog`] behind a lock. After each event it publishes the counts and wakes the tasks that
+/// the event concerns. The lock is never held across an await or an access to the disk.
+#[derive(Debug)]
+pub(crate) struct SharedBacklog {
+    backlog: Mutex<Backlog>,
+    stats: Arc<ForwarderStats>,
+    for_delivery: Notify,
+    for_spool: Notify,
+    for_stop: Notify,
+}
+
+impl SharedBacklog {
+    /// Shares an empty backlog; `has_spool` says whether windows may go to disk.
+    pub(crate) fn new(
+        delivery: &DeliveryConfig,
+        has_spool: bool,
+        stats: Arc<ForwarderStats>,
+    ) -> Self {
+        Self {
+            backlog: Mutex::new(Backlog::new(delivery, has_spool)),
+            stats,
+            for_delivery: Notify::new(),
+            for_spool: Notify::new(),
+            for_stop: Notify::new(),
+        }
+    }
+
+    /// Applies an event to the backlog and returns its result.
+    pub(crate) fn apply<T>(&self, event: impl FnOnce(&mut Backlog) -> T) -> T {
+        let mut backlog = self.backlog.lock();
+        let result = event(&mut backlog);
+        let wakes = backlog.take_wakes();
+        // Under the lock, so that counts are published in the order of the events.
+        self.stats.update(|counts| publish(&backlog, counts));
+        drop(backlog);
+        self.wake(wakes);
+        result
+    }
+
+    /// Reads the state of the backlog.
+    pub(crate) fn read<T>(&self, question: impl FnOnce(&Backlog) -> T) -> T {
+        question(&self.backlog.lock())
+    }
+
+    fn wake(&self, wakes: Wakes) {
+        for (is_wanted, notify) in [
+            (wakes.delivery, &self.for_delivery),
+            (wakes.spool, &self.for_spool),
+            (wakes.stop, &self.for_stop),
+        ] {
+            if is_wanted {
+                notify.notify_one();
+            }
+        }
+    }
+
+    // ---- For the delivery loop ----------------------------------------------------------------
+
+    /// Waits for the next window to deliver. `None`: the delivery loop has to end.
+    pub(crate) async fn next_window(&self) -> Option<WindowSource> {
+        loop {
+            match self.apply(Backlog::next_window) {
+                NextWindow::Deliver(source) => return Some(source),
+                NextWindow::End => return None,
+                NextWindow::Wait => self.for_delivery.notified().await,
+            }
+        }
+    }
+
+    /// Waits until further attempts are useless.
+    pub(crate) async fn stop_wanted(&self) {
+        while !self.read(Backlog::is_stop_wanted) {
+            self.for_stop.notified().await;
+        }
+    }
+
+    /// Settles points of the window in flight, see [`Backlog::settle`].
+    pub(crate) fn settle(&self, settled: Settled, left: PointRanges, is_done: bool) {
+        self.stats.note_settled(&settled);
+        self.apply(|backlog| backlog.settle(settled, left, is_done));
+    }
+
+    /// Counts a failed attempt. Returns whether the one before it had succeeded.
+    pub(crate) fn attempt_failed(&self, words: String) -> bool {
+        self.stats.note_failure(words);
+        self.apply(Backlog::attempt_failed)
+    }
+
+    // ---- For the spool loop -------------------------------------------------------------------
+
+    /// Waits until there may be other work for the spool loop.
+    pub(crate) async fn spool_work_changed(&self) {
+        self.for_spool.notified().await;
+    }
+
+    /// Counts a failure of the spool.
+    pub(crate) fn spool_failed(&self, words: String) {
+        self.apply(|backlog| {
+            backlog.write_failed();
+            // Under the lock of the backlog: an event in between would publish a spool that works.
+            self.stats.note_spool_failure(words);
+        });
+    }
+}
+
+/// Copies the state of a backlog to the counts that the status shows.
+fn publish(backlog: &Backlog, counts: &mut Counts) {
+    counts.set_ledger(backlog.ledger());
+    counts.down = backlog.is_down();
+    let Some(usage) = backlog.spool_usage() else { return };
+    let spool = counts.spool.get_or_insert_default();
+    (spool.files, spool.bytes, spool.oldest_ms) = (usage.files, usage.bytes, usage.oldest_ms);
+    spool.quarantined = usage.quarantine.kept;
+    spool.not_quarantined = usage.quarantine.not_kept;
+    if usage.is_ready {
+        spool.degraded = None;
+    }
+}

@@ -1,0 +1,159 @@
+//! Keeps the spool of one destination as its backlog wants it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use crate::delivery::backlog::{Backlog, SpoolWork};
+use crate::delivery::shared_backlog::SharedBacklog;
+use crate::spool::{RefusedPoints, SpoolWriter, WriteJob};
+use basics::log_throttle::LogThrottle;
+
+/// The pause after a failure of the disk, and the interval of checks for windows that expired or
+/// were removed.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Does the work on disk that a backlog asks for, next to the delivery loop: a slow disk holds up no
+/// attempt, and an attempt no write.
+pub(crate) struct SpoolLoop {
+    /// The destination's name.
+    forwarder: String,
+    writer: SpoolWriter,
+    backlog: Arc<SharedBacklog>,
+    may_write_at: Instant,
+    next_check: Instant,
+    is_failing: bool,
+    drops: LogThrottle,
+}
+
+impl SpoolLoop {
+    /// Works for the backlog of the destination `forwarder`.
+    pub(crate) fn new(forwarder: String, writer: SpoolWriter, backlog: Arc<SharedBacklog>) -> Self {
+        Self {
+            forwarder,
+            writer,
+            backlog,
+            may_write_at: Instant::now(),
+            next_check: Instant::now() + PAUSE,
+            is_failing: false,
+            drops: LogThrottle::default(),
+        }
+    }
+
+    /// Runs until the delivery loop has ended and every window that can be on disk is there.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let may_write = Instant::now() >= self.may_write_at;
+            match self.backlog.apply(|backlog| backlog.next_spool_work(may_write)) {
+                SpoolWork::Open => self.open().await,
+                SpoolWork::Remove(files) => self.writer.remove(files).await,
+                SpoolWork::Write(job) => self.write(job).await,
+                SpoolWork::Quarantine(refused) => self.quarantine(refused).await,
+                SpoolWork::Wait => self.wait().await,
+                // A last look, so that the ledger's last line is true.
+                SpoolWork::End => return self.drop_missing().await,
+            }
+            if Instant::now() >= self.next_check {
+                self.check().await;
+            }
+        }
+    }
+
+    async fn wait(&self) {
+        let now = Instant::now();
+        let pause = Some(self.may_write_at).filter(|at| *at > now);
+        let until = pause.map_or(self.next_check, |at| at.min(self.next_check));
+        tokio::select! {
+            () = self.backlog.spool_work_changed() => {}
+            () = sleep_until(until) => {}
+        }
+    }
+
+    async fn open(&mut self) {
+        match self.writer.open().await {
+            Ok(found) => {
+                self.backlog.apply(|backlog| backlog.opened(&found));
+                self.recovered();
+            }
+            Err(words) => self.failed(words),
+        }
+    }
+
+    async fn write(&mut self, job: WriteJob) {
+        let Some(window) = self.writer.pack(job).await else { return };
+        let limits = self.backlog.read(Backlog::spool_limits);
+        let (seq, name) = (window.seq, window.name);
+        if name.bytes > limits.max_bytes.get() {
+            return self.failed(format!(
+                "a window takes {} bytes on disk, and delivery.spool.max_bytes is {}",
+                name.bytes, limits.max_bytes
+            ));
+        }
+        let dropped = self.backlog.apply(|backlog| backlog.make_room(name.bytes));
+        self.log_dropped(dropped, "the spool is full, the oldest windows were dropped");
+        // Before the write, which may need the space.
+        if let Some(files) = self.backlog.apply(Backlog::take_discarded) {
+            self.writer.remove(files).await;
+        }
+        match self.writer.write(window, limits.min_free.get()).await {
+            Ok(()) => {
+                self.backlog.apply(|backlog| backlog.written(seq, name));
+                self.recovered();
+            }
+            Err(words) => self.failed(words),
+        }
+    }
+
+    async fn quarantine(&mut self, refused: RefusedPoints) {
+        let all: u64 = refused.points.values().map(model::PointRanges::count).sum();
+        let min_free = self.backlog.read(Backlog::spool_limits).min_free.get();
+        let kept = self.writer.quarantine(refused, min_free).await;
+        self.backlog.apply(|backlog| backlog.quarantined(kept, all - kept));
+    }
+
+    /// Drops windows that expired or were removed.
+    async fn check(&mut self) {
+        self.next_check = Instant::now() + PAUSE;
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let expired = self.backlog.apply(|backlog| backlog.expire(now_ms as u64));
+        self.log_dropped(
+            expired,
+            "windows were in the spool for longer than max_age and were dropped",
+        );
+        self.drop_missing().await;
+    }
+
+    async fn drop_missing(&mut self) {
+        if let Some(present) = self.writer.list().await {
+            let removed = self.backlog.apply(|backlog| backlog.files_listed(&present));
+            self.log_dropped(removed, "windows were removed from the spool");
+        }
+    }
+
+    /// Windows wait in memory until the next attempt. Logs the first of several failures in a row.
+    fn failed(&mut self, words: String) {
+        self.may_write_at = Instant::now() + PAUSE;
+        if !std::mem::replace(&mut self.is_failing, true) {
+            warn!(
+                forwarder = self.forwarder,
+                error = words,
+                "no spool at the moment: what cannot be delivered waits in memory only"
+            );
+        }
+        self.backlog.spool_failed(words);
+    }
+
+    fn recovered(&mut self) {
+        if std::mem::take(&mut self.is_failing) {
+            info!(forwarder = self.forwarder, "the spool works again");
+        }
+    }
+
+    fn log_dropped(&mut self, points: u64, message: &str) {
+        if let Some(points) = self.drops.count(points) {
+            warn!(forwarder = self.forwarder, points, "{message}");
+        }
+    }
+}

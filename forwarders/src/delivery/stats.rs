@@ -1,0 +1,176 @@
+//! The counts of one forwarder, as the status and self-metrics show them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+use crate::delivery::forwarder::Forwarder;
+use crate::delivery::ledger::PointLedger;
+use crate::delivery::payload::Settled;
+
+pub use crate::delivery::reason;
+
+/// Counts of points and the latest outcome. At any instant `flushed` + `recovered` = `delivered` +
+/// `queued` + `spooled` + the sum of `dropped`.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Points handed to this forwarder.
+    pub flushed: u64,
+    /// Points found in the spool at the start: an earlier run of the daemon flushed them.
+    pub recovered: u64,
+    /// Points that the destination acknowledged (or, without acknowledgements, was given).
+    pub delivered: u64,
+    /// Points in memory only, including those that are being sent.
+    pub queued: u64,
+    /// Points on disk, including those that are being sent.
+    pub spooled: u64,
+    /// Points that will never arrive, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// The latest error and when it happened.
+    pub last_error: Option<(SystemTime, String)>,
+    /// When points were last delivered.
+    pub last_success: Option<SystemTime>,
+    /// Whether the latest attempt failed; false before the first.
+    pub down: bool,
+    /// The forwarder's spool; `None` if it has none.
+    pub spool: Option<SpoolCounts>,
+    /// Connections that it closed because it had too many; `None` if it accepts none.
+    pub refused_connections: Option<u64>,
+    /// Pages of other programs that it could not fetch or not use; `None` if it fetches none.
+    pub failed_fetches: Option<u64>,
+}
+
+/// The state of a forwarder's spool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpoolCounts {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Windows in it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Start of the oldest window in it, in Unix milliseconds.
+    pub oldest_ms: Option<u64>,
+    /// Why windows cannot be written at the moment and wait in memory only.
+    pub degraded: Option<String>,
+    /// Times that a write, or opening the folder, failed.
+    pub failures: u64,
+    /// Refused points that were put into the quarantine.
+    pub quarantined: u64,
+    /// Refused points that were not: they were too many for it, or it could not be written.
+    pub not_quarantined: u64,
+}
+
+impl Counts {
+    /// Takes over the counts of points.
+    pub(crate) fn set_ledger(&mut self, ledger: &PointLedger) {
+        self.flushed = ledger.flushed;
+        self.recovered = ledger.recovered;
+        self.delivered = ledger.delivered;
+        self.queued = ledger.queued;
+        self.spooled = ledger.spooled;
+        // Drops are rare, and this runs several times a window.
+        if self.dropped != ledger.dropped {
+            self.dropped.clone_from(&ledger.dropped);
+        }
+    }
+}
+
+/// The counts of one forwarder, shared between its tasks and the readers of the status.
+#[derive(Debug, Default)]
+pub struct ForwarderStats {
+    counts: Mutex<Counts>,
+    continued: Mutex<ContinuedCounts>,
+}
+
+/// Counts that forwarders keep themselves.
+#[derive(Debug, Default)]
+struct ContinuedCounts {
+    refused_connections: ContinuedCount,
+    failed_fetches: ContinuedCount,
+}
+
+/// A count of the current forwarder, added to the counts of the forwarders that a reload replaced.
+#[derive(Debug, Default)]
+struct ContinuedCount {
+    replaced: u64,
+    current: Option<Arc<AtomicU64>>,
+}
+
+impl ContinuedCount {
+    fn get(&self) -> Option<u64> {
+        self.current.as_ref().map(|current| self.replaced + current.load(Ordering::Relaxed))
+    }
+
+    fn continue_with(&mut self, current: Option<Arc<AtomicU64>>) {
+        *self = Self { replaced: self.get().unwrap_or_default(), current };
+    }
+}
+
+impl ForwarderStats {
+    /// The counts of a destination with this forwarder.
+    pub(crate) fn new(forwarder: &dyn Forwarder) -> Self {
+        let stats = Self::default();
+        stats.continue_with(forwarder);
+        stats
+    }
+
+    /// Another forwarder replaces the current one: its counts are added to the earlier ones.
+    pub(crate) fn continue_with(&self, forwarder: &dyn Forwarder) {
+        let mut continued = self.continued.lock();
+        continued.refused_connections.continue_with(forwarder.refused_connections());
+        continued.failed_fetches.continue_with(forwarder.failed_fetches());
+    }
+
+    /// All counts at one instant.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let continued = self.continued.lock();
+        let refused_connections = continued.refused_connections.get();
+        let failed_fetches = continued.failed_fetches.get();
+        drop(continued);
+        Counts { refused_connections, failed_fetches, ..self.counts.lock().clone() }
+    }
+
+    /// Notes the folder of the spool.
+    pub(crate) fn set_spool_folder(&self, folder: &Path) {
+        self.counts.lock().spool.get_or_insert_default().folder = folder.to_owned();
+    }
+
+    /// Changes counts that have to be consistent with each other, under one lock.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.counts.lock());
+    }
+
+    /// Notes when points were delivered, and why points were refused. The ledger counts them.
+    pub(crate) fn note_settled(&self, settled: &Settled) {
+        let mut counts = self.counts.lock();
+        if let Some(words) = settled.last_refusal() {
+            counts.last_error = Some((SystemTime::now(), words.to_owned()));
+        }
+        if settled.delivered > 0 {
+            counts.last_success = Some(SystemTime::now());
+        }
+    }
+
+    /// Counts a failed attempt.
+    pub(crate) fn note_failure(&self, words: String) {
+        let mut counts = self.counts.lock();
+        counts.failures += 1;
+        counts.last_error = Some((SystemTime::now(), words));
+    }
+
+    /// Counts a failure of the spool; `words` say why windows cannot be written.
+    pub(crate) fn note_spool_failure(&self, words: String) {
+        let mut counts = self.counts.lock();
+        let spool = counts.spool.get_or_insert_default();
+        spool.failures += 1;
+        spool.degraded = Some(words);
+    }
+}

@@ -1,0 +1,214 @@
+//! A destination without a spool, from the push to the delivery.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::config::{Common, DeliveryConfig};
+use crate::delivery::destination::Destination;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::handle::{DestinationHandle, QueueHandle};
+use crate::delivery::payload::Batch;
+use crate::delivery::reason;
+use crate::delivery::settings::ForwarderSettings;
+use crate::delivery::stats::Counts;
+use crate::delivery::window_parts::PART_POINTS;
+use crate::select::SelectConfig;
+use model::Snapshot;
+use model::testing::snapshot_of_counters;
+
+/// Takes a payload for each point and follows a script, one word an attempt.
+struct Scripted {
+    script: Vec<&'static str>,
+    seen: Arc<Mutex<Vec<usize>>>,
+}
+
+#[async_trait]
+impl Forwarder for Scripted {
+    fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        for _ in &snapshot.points {
+            batch.push(1, |_| (), |_| ());
+        }
+    }
+
+    async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
+        let pending: Vec<usize> = batch.pending().map(|payload| payload.id).collect();
+        self.seen.lock().push(pending.len());
+        match if self.script.is_empty() { "ok" } else { self.script.remove(0) } {
+            "half" => {
+                pending.iter().take(pending.len() / 2).for_each(|id| batch.delivered(*id));
+                Err(SendError::transient("half of it"))
+            }
+            "refuse one" => {
+                batch.refused(pending[0], reason::REFUSED, "malformed");
+                batch.all_delivered();
+                Ok(())
+            }
+            "down" => Err(SendError::transient("connection refused")),
+            "busy" => Err(SendError::transient_after("busy", Some(Duration::from_secs(7)))),
+            "hang" => std::future::pending().await,
+            _ => {
+                batch.all_delivered();
+                Ok(())
+            }
+        }
+    }
+}
+
+struct Bench {
+    queue: QueueHandle,
+    running: DestinationHandle,
+    seen: Arc<Mutex<Vec<usize>>>,
+    deadline: watch::Sender<Option<Instant>>,
+    task: JoinHandle<()>,
+}
+
+fn start(script: &[&'static str]) -> Bench {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let forwarder = Scripted { script: script.to_vec(), seen: Arc::clone(&seen) };
+    let (queue, running, task) = destination(0, forwarder).split();
+    let (deadline, watched) = watch::channel(None);
+    Bench { queue, running, seen, deadline, task: tokio::spawn(task.run(watched)) }
+}
+
+fn destination(settings: u32, forwarder: Scripted) -> Destination {
+    let common = Common {
+        name: "scripted".into(),
+        select: SelectConfig::default(),
+        delivery: DeliveryConfig::default(),
+    };
+    Destination {
+        kind: "scripted",
+        index: 0,
+        attempt_max: Some(common.delivery.timeout.get()),
+        common,
+        settings: ForwarderSettings::new(settings),
+        forwarder: Box::new(forwarder),
+    }
+}
+
+impl Bench {
+    /// Ends the input and waits for the task.
+    async fn finish(self) -> (Counts, Vec<usize>) {
+        let stats = Arc::clone(self.running.stats());
+        drop(self.queue);
+        self.task.await.unwrap();
+        let seen = self.seen.lock().clone();
+        (stats.counts(), seen)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_delivered_is_not_sent_again() {
+    let bench = start(&["half", "down"]);
+    bench.queue.push(&Arc::new(snapshot_of_counters(10)));
+    let (counts, seen) = bench.finish().await;
+    assert_eq!(seen, [10, 5, 5]);
+    assert_eq!((counts.flushed, counts.delivered, counts.queued), (10, 10, 0));
+    assert_eq!(counts.failures, 2);
+    assert!(!counts.down);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_window_goes_in_parts_and_those_that_are_delivered_do_not_go_again() {
+    let bench = start(&["ok", "half", "down"]);
+    bench.queue.push(&Arc::new(snapshot_of_counters(2 * PART_POINTS + 10)));
+    let (counts, seen) = bench.finish().await;
+    let half = PART_POINTS / 2;
+    assert_eq!(seen, [PART_POINTS, PART_POINTS, half, half, 10]);
+    assert_eq!((counts.delivered, counts.queued), (2 * PART_POINTS as u64 + 10, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_is_not_tried_before_the_time_that_it_named() {
+    let bench = start(&["busy", "busy"]);
+    let started = Instant::now();
+    bench.queue.push(&Arc::new(snapshot_of_counters(1)));
+    let (counts, seen) = bench.finish().await;
+    assert_eq!((counts.delivered, seen.len()), (1, 3));
+    let took = started.elapsed();
+    assert!((Duration::from_secs(14)..Duration::from_secs(15)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_destination_is_down_only_the_oldest_window_is_tried_with_growing_pauses() {
+    let bench = start(&["down"; 12]);
+    let started = Instant::now();
+    for points in [4, 3, 2] {
+        bench.queue.push(&Arc::new(snapshot_of_counters(points)));
+    }
+    let (counts, seen) = bench.finish().await;
+    let oldest_first: Vec<usize> = [4; 13].into_iter().chain([3, 2]).collect();
+    assert_eq!((counts.delivered, seen), (9, oldest_first));
+    assert!(started.elapsed() > Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_payload_is_counted_and_the_rest_goes_on() {
+    let bench = start(&["refuse one"]);
+    bench.queue.push(&Arc::new(snapshot_of_counters(3)));
+    let (counts, seen) = bench.finish().await;
+    assert_eq!(seen, [3]);
+    assert_eq!((counts.delivered, counts.dropped[reason::REFUSED]), (2, 1));
+    assert_eq!(counts.last_error.unwrap().1, "malformed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_hangs_is_given_up_and_made_again() {
+    let bench = start(&["hang"]);
+    bench.queue.push(&Arc::new(snapshot_of_counters(2)));
+    let (counts, seen) = bench.finish().await;
+    assert_eq!(seen, [2, 2]);
+    assert_eq!((counts.delivered, counts.failures), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_ends_a_task_that_cannot_deliver_and_the_loss_is_counted() {
+    let bench = start(&["down"; 1000]);
+    bench.queue.push(&Arc::new(snapshot_of_counters(4)));
+    bench.queue.push(&Arc::new(snapshot_of_counters(3)));
+    bench.deadline.send(Some(Instant::now() + Duration::from_secs(10))).unwrap();
+    let (counts, _) = bench.finish().await;
+    assert_eq!((counts.flushed, counts.queued, counts.delivered), (7, 0, 0));
+    assert_eq!(counts.dropped[reason::SHUTDOWN], 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_is_changed_gets_what_waited_and_the_ledger_goes_on() {
+    let mut bench = start(&["down"; 1000]);
+    for points in [4, 3] {
+        bench.queue.push(&Arc::new(snapshot_of_counters(points)));
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let seen = Arc::<Mutex<Vec<usize>>>::default();
+    let next = destination(1, Scripted { script: Vec::new(), seen: Arc::clone(&seen) });
+    assert!(bench.running.can_reconfigure(&next) && !bench.running.same_config(&next));
+    bench.queue = bench.running.reconfigure(next).unwrap();
+    bench.queue.push(&Arc::new(snapshot_of_counters(2)));
+    let (counts, _) = bench.finish().await;
+    // Without a spool, nobody has what the first one had encoded already.
+    assert_eq!(*seen.lock(), [3, 2]);
+    assert_eq!((counts.flushed, counts.delivered, counts.queued), (9, 5, 0));
+    assert_eq!(counts.dropped, [(reason::REPLACED, 4)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_pauses_and_another_selection_leave_the_forwarder_and_its_window_alone() {
+    let mut bench = start(&["half", "down"]);
+    bench.queue.push(&Arc::new(snapshot_of_counters(10)));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let mut same = destination(0, Scripted { script: Vec::new(), seen: Arc::default() });
+    same.common.delivery.retry.max = basics::units::Span::from_secs(1);
+    same.common.select.prefix = "new.".into();
+    assert!(!bench.running.same_config(&same) && bench.running.defers_start(&same));
+    bench.queue = bench.running.reconfigure(same).unwrap();
+    let (counts, seen) = bench.finish().await;
+    // What was interrupted is tried at once.
+    assert_eq!(seen, [10, 5, 5]);
+    assert_eq!((counts.flushed, counts.delivered), (10, 10));
+}

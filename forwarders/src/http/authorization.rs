@@ -1,0 +1,18 @@
+//! Values of the header `Authorization`.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use basics::text::Secret;
+
+/// A user and a password (RFC 7617). The user must hold no `:`.
+#[must_use]
+pub fn basic(user: &str, password: &str) -> Secret {
+    Secret::new(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))
+}
+
+/// A token (RFC 6750).
+#[must_use]
+pub fn bearer(token: &str) -> Secret {
+    Secret::new(format!("Bearer {token}"))
+}

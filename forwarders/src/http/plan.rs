@@ -1,0 +1,205 @@
+//! Chooses the payloads of the next request, and applies the reply. No clock and no socket: the
+//! driver is [`HttpSender`](super::HttpSender).
+//!
+//! - The next group of pending payloads is one request.
+//! - Delivered, or refused by name: these payloads are settled, and the next group follows.
+//! - Too large: later groups have at most half as many bytes.
+//! - Refused without a name: a search begins. Each of its requests is a part of the group; at its end
+//!   the suspects are refused.
+//! - The server is down, or an operator has to act: the attempt ends, and pending payloads are kept.
+//!
+//! Each reply but the last settles a payload, halves the size of requests or halves the suspects, so
+//! every attempt ends.
+
+use super::bisect::Bisect;
+use super::group::{RequestLimits, next_group};
+use super::outcome::RequestOutcome;
+use super::reply::HttpReply;
+use super::request_size::{REQUEST_BYTES_MIN, RequestSize};
+use super::status_class::StatusClass;
+use crate::payload::Batch;
+use crate::stats::reason;
+
+/// Requests that one delivery may cost on top because of payloads that the server refuses. After
+/// that, all payloads of a refused request are dropped.
+pub(super) const EXTRA_REQUESTS_MAX: usize = 64;
+
+/// The state of one delivery.
+#[derive(Debug)]
+pub(super) struct DeliveryPlan {
+    limits: RequestLimits,
+    size: RequestSize,
+    /// All payloads before this id are settled.
+    first: usize,
+    /// Extra requests that are left.
+    extra: usize,
+    search: Option<Search>,
+}
+
+/// A search for the payload that the server refuses.
+#[derive(Debug)]
+struct Search {
+    bisect: Bisect,
+    /// The server's text about the latest refusal.
+    words: String,
+}
+
+/// A request that the server has answered.
+#[derive(Debug)]
+pub(super) struct AnsweredRequest<'a> {
+    /// The payloads in it.
+    pub(super) ids: &'a [usize],
+    /// Their bytes.
+    pub(super) bytes: usize,
+    pub(super) outcome: RequestOutcome,
+    pub(super) reply: &'a HttpReply,
+}
+
+/// What follows from a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NextStep {
+    /// The next request.
+    Continue,
+    /// The next request; from now on, requests have at most this many bytes.
+    Shrink(usize),
+    /// The end of the attempt: pending payloads are kept.
+    Stop(StatusClass),
+}
+
+impl DeliveryPlan {
+    pub(super) fn new(limits: RequestLimits, size: RequestSize) -> Self {
+        Self { limits, size, first: 0, extra: EXTRA_REQUESTS_MAX, search: None }
+    }
+
+    /// The size of requests, as learned so far.
+    pub(super) fn size(&self) -> RequestSize {
+        self.size
+    }
+
+    /// The ids of the payloads of the next request; none when all are settled.
+    pub(super) fn next(&mut self, batch: &Batch, units_of: impl Fn(&[u8]) -> usize) -> Vec<usize> {
+        if let Some(suspects) = self.search.as_mut().and_then(|search| search.bisect.next()) {
+            return suspects.to_vec();
+        }
+        let limits = RequestLimits { bytes: self.size.bytes_max(), ..self.limits };
+        let ids = next_group(batch, self.first, limits, units_of);
+        self.first = ids.first().copied().unwrap_or(self.first);
+        ids
+    }
+
+    /// Notes the outcome of a request.
+    pub(super) fn settle(&mut self, batch: &mut Batch, sent: AnsweredRequest<'_>) -> NextStep {
+        let outcome = sent.outcome.within(sent.ids.len());
+        let sent = AnsweredRequest { outcome, ..sent };
+        match (&sent.outcome, self.search.take()) {
+            (RequestOutcome::Transient, _) => NextStep::Stop(StatusClass::Transient),
+            (RequestOutcome::Operator, _) => NextStep::Stop(StatusClass::Operator),
+            (_, Some(search)) => self.settle_part(search, batch, &sent),
+            (RequestOutcome::TooLarge, None) => self.shrink(batch, &sent),
+            (_, None) => self.settle_group(batch, &sent),
+        }
+    }
+
+    fn settle_group(&mut self, batch: &mut Batch, sent: &AnsweredRequest<'_>) -> NextStep {
+        match sent.outcome {
+            RequestOutcome::Named(_) | RequestOutcome::Unnamed if self.extra == 0 => {
+                refuse(batch, sent.ids, reason::REFUSED, &sent.reply.words());
+            }
+            RequestOutcome::Unnamed => {
+                let bisect = Bisect::new(sent.ids.to_vec(), self.limits.bisections);
+                self.continue_search(batch, Search { bisect, words: sent.reply.words() });
+            }
+            RequestOutcome::Named(_) => {
+                self.extra -= 1;
+                sent.note(batch);
+            }
+            _ => sent.note(batch),
+        }
+        NextStep::Continue
+    }
+
+    /// Notes the outcome of a request that is part of a search.
+    fn settle_part(
+        &mut self,
+        mut search: Search,
+        batch: &mut Batch,
+        sent: &AnsweredRequest<'_>,
+    ) -> NextStep {
+        if matches!(sent.outcome, RequestOutcome::Unnamed | RequestOutcome::TooLarge) {
+            search.words = sent.reply.words();
+            search.bisect.refused();
+        } else {
+            // Of a part that was refused by name, the other payloads stay pending and go with the
+            // next group.
+            sent.note(batch);
+            search.bisect.passed();
+        }
+        self.continue_search(batch, search);
+        NextStep::Continue
+    }
+
+    /// Continues a search, or ends it and refuses the payloads to blame.
+    fn continue_search(&mut self, batch: &mut Batch, search: Search) {
+        if search.bisect.is_over() {
+            refuse(batch, search.bisect.suspects(), reason::REFUSED, &search.words);
+            self.extra = self.extra.saturating_sub(search.bisect.requests());
+        } else {
+            self.search = Some(search);
+        }
+    }
+
+    /// Makes requests smaller. A payload that is too large alone will never pass.
+    fn shrink(&mut self, batch: &mut Batch, sent: &AnsweredRequest<'_>) -> NextStep {
+        if sent.ids.len() == 1 && sent.bytes > REQUEST_BYTES_MIN {
+            refuse(batch, sent.ids, reason::TOO_LARGE, &sent.reply.words());
+            return NextStep::Continue;
+        }
+        match self.size.halve(sent.bytes) {
+            Some(bytes) => NextStep::Shrink(bytes),
+            None => NextStep::Stop(StatusClass::Operator),
+        }
+    }
+}
+
+impl AnsweredRequest<'_> {
+    /// Notes the outcome of each payload in the batch.
+    fn note(&self, batch: &mut Batch) {
+        match &self.outcome {
+            RequestOutcome::Named(places) => {
+                refuse(batch, &self.at(places), reason::REFUSED, &self.reply.words());
+            }
+            RequestOutcome::Partial { refused, named } => {
+                let named = self.at(named);
+                refuse(batch, &named, reason::REFUSED, &self.reply.words());
+                self.refuse_unnamed(batch, &named, refused.saturating_sub(named.len()));
+                self.ids.iter().for_each(|id| batch.delivered(*id));
+            }
+            RequestOutcome::Delivered => self.ids.iter().for_each(|id| batch.delivered(*id)),
+            RequestOutcome::Unnamed
+            | RequestOutcome::TooLarge
+            | RequestOutcome::Transient
+            | RequestOutcome::Operator => {}
+        }
+    }
+
+    /// The ids at these places.
+    fn at(&self, places: &[usize]) -> Vec<usize> {
+        places.iter().filter_map(|place| self.ids.get(*place).copied()).collect()
+    }
+
+    /// Counts refusals of which the server does not say which payloads they are: the ledger needs
+    /// only their number.
+    fn refuse_unnamed(&self, batch: &mut Batch, named: &[usize], count: usize) {
+        let others = self.ids.iter().filter(|id| !named.contains(id));
+        for id in others.take(count) {
+            batch.one_refused(*id, reason::REFUSED, self.reply.words());
+        }
+    }
+}
+
+fn refuse(batch: &mut Batch, ids: &[usize], reason: &'static str, words: &str) {
+    ids.iter().for_each(|id| batch.refused(*id, reason, words));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! A write request: its address, headers and body.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::outcome;
+use super::timestamp::{Precision, timestamp};
+use crate::forwarder::SendError;
+use crate::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use crate::http::{HttpProtocol, HttpReply, HttpRequest, RequestOutcome, Url};
+use basics::text::Secret;
+use model::Window;
+
+/// Addresses and credentials of the HTTP API that the configuration chooses.
+#[derive(Debug)]
+pub(crate) struct WriteApi {
+    /// The address for lines with seconds.
+    pub(super) in_seconds: Url,
+    /// The address for lines with milliseconds.
+    pub(super) in_millis: Url,
+    /// The header `Authorization`.
+    pub(super) authorization: Option<Secret>,
+}
+
+/// Requests with lines.
+#[derive(Debug)]
+pub(super) struct LineProtocol {
+    pub(super) in_seconds: Url,
+    pub(super) in_millis: Url,
+    /// The unit of the timestamps in the current window.
+    pub(super) precision: Precision,
+    pub(super) gzip: bool,
+}
+
+impl LineProtocol {
+    /// Takes the unit of a window's timestamps; returns the timestamp of its lines.
+    pub(super) fn start_window(&mut self, window: Window) -> u64 {
+        let (precision, timestamp) = timestamp(window);
+        self.precision = precision;
+        timestamp
+    }
+
+    /// A request without lines.
+    pub(super) fn probe(&self) -> HttpRequest {
+        HttpRequest { url: self.in_seconds.clone(), headers: headers(false), body: Bytes::new() }
+    }
+}
+
+impl HttpProtocol for LineProtocol {
+    fn request(&self, lines: &[&[u8]]) -> Result<HttpRequest, SendError> {
+        let url = match self.precision {
+            Precision::Seconds => &self.in_seconds,
+            Precision::Milliseconds => &self.in_millis,
+        };
+        let body = if self.gzip { gzip(lines) } else { Ok(lines.concat()) };
+        Ok(HttpRequest {
+            url: url.clone(),
+            headers: headers(self.gzip),
+            body: body.map_err(SendError::transient)?.into(),
+        })
+    }
+
+    fn outcome(&self, reply: &HttpReply, lines: &[&[u8]]) -> RequestOutcome {
+        outcome::of(reply, lines)
+    }
+}
+
+fn headers(gzip: bool) -> HeaderMap {
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, text)]);
+    if gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    headers
+}
+
+/// Line protocol repeats itself so much that a higher level gains little.
+fn gzip(lines: &[&[u8]]) -> io::Result<Vec<u8>> {
+    let bytes: usize = lines.iter().map(|line| line.len()).sum();
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes / 8), Compression::fast());
+    for line in lines {
+        encoder.write_all(line)?;
+    }
+    encoder.finish()
+}

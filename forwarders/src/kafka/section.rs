@@ -1,0 +1,34 @@
+//! Builds Kafka destinations from their section.
+
+use basics::text::Secret;
+
+use super::{Kafka, KafkaConfig};
+use crate::config::Common;
+use crate::delivery::destination::Destination;
+use crate::delivery::section::{BuildContext, ForwarderSection};
+use crate::delivery::settings::ForwarderSettings;
+
+impl ForwarderSection for KafkaConfig {
+    const KIND: &'static str = "kafka";
+
+    #[cfg(test)]
+    const EXAMPLE: &'static str = r#"{"kafka_broker": "localhost:1", "kafka_topic": "t"}"#;
+
+    fn mask_payload_secrets(&mut self) -> bool {
+        let has_secret = !self.kafka_apikey.reveal().is_empty();
+        if has_secret {
+            self.kafka_apikey = Secret::new("***");
+        }
+        has_secret
+    }
+
+    fn build(mut self, context: &BuildContext) -> Result<Vec<Destination>, String> {
+        let name = self.name.as_deref();
+        let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
+        let forwarder = Kafka::new(self.clone(), &context.instance);
+        let forwarder = forwarder.map_err(|error| error.to_string())?;
+        let settings = ForwarderSettings::new(self);
+        let destination = Destination::new(Self::KIND, common, settings, forwarder);
+        Ok(vec![destination.with_attempt_limit()])
+    }
+}

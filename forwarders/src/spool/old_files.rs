@@ -1,0 +1,73 @@
+//! Files of earlier versions, which have to be readable after an update.
+//!
+//! `fixtures/` has the files as those versions wrote them.
+
+use model::{Snapshot, Value};
+
+use super::codec::tests::shown;
+use super::file::{read, write};
+use super::name::FileName;
+use crate::payload::Batch;
+use crate::testing::encoders;
+
+const NAME_0_1_0: &str = "0000000000000007-1490114064000-7-17056.b";
+const BYTES_0_1_0: &[u8] = include_bytes!("fixtures/0000000000000007-1490114064000-7-17056.b");
+
+fn snapshot_of_0_1_0() -> Snapshot {
+    let name: FileName = NAME_0_1_0.parse().unwrap();
+    read(name, BYTES_0_1_0).unwrap()
+}
+
+#[test]
+fn a_file_of_0_1_0_has_the_values_that_0_1_0_reported() {
+    let snapshot = snapshot_of_0_1_0();
+    let fields = snapshot.points.iter().map(|point| {
+        let mut fields = Vec::new();
+        point.value.for_each_field(&snapshot, |_, value| fields.push(value));
+        (point.series.to_string(), fields)
+    });
+    let small = [3.5, 0.35, 6.0, 1.0, 2.0, 6.0 / 3.5, 0.451_753_951_452_625_65];
+    let large = [1200.0, 120.0, 720_600.0, 1.0, 1200.0, 600.5, 346.410_041_232_448_5];
+    let large_percentiles = [
+        598.867_751_923_459_1,
+        1_080.355_798_641_229_3,
+        1_135.747_298_148_799_5,
+        1_182.098_418_711_815_6,
+    ];
+    let expected = [
+        ("counter c host=a", vec![3.0, 0.3]),
+        ("set set.small host=a", vec![3.0]),
+        ("set set.large host=a", vec![5001.0]),
+        ("timer timer.small host=a", [&small[..], &[2.0; 4]].concat()),
+        ("timer timer.large host=a", [&large[..], &large_percentiles].concat()),
+        ("gauge g host=a", vec![-0.5]),
+        ("trace tr host=a", vec![2.0]),
+    ];
+    let expected = expected.map(|(series, fields)| (series.to_owned(), fields));
+    assert_eq!(fields.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_file_of_0_1_0_can_be_written_again_and_sent_to_every_destination() {
+    let snapshot = snapshot_of_0_1_0();
+    let points = model::PointRanges::first(snapshot.points.len());
+    let (name, bytes) = write(7, &snapshot, &points, "this run");
+    assert_eq!(shown(&read(name, &bytes).unwrap()), shown(&snapshot));
+    for encoder in encoders::names() {
+        let mut batch = Batch::default();
+        encoders::encoder(encoder)(&snapshot, &mut batch);
+        assert_eq!(batch.points(), 7, "{encoder}");
+    }
+}
+
+#[test]
+fn large_sets_of_0_1_0_can_be_merged() {
+    let snapshot = snapshot_of_0_1_0();
+    let mut value = snapshot.points[2].value.clone();
+    value.merge(snapshot.points[2].value.clone(), &snapshot);
+    assert_eq!(value.headline(), 5001.0);
+    assert!(matches!(&value, Value::Set(set) if set.set.member_hashes().is_none()));
+    // No member is in both.
+    value.merge(snapshot.points[1].value.clone(), &snapshot);
+    assert!((5002.0..5006.0).contains(&value.headline()), "{}", value.headline());
+}

@@ -1,0 +1,23 @@
+//! Builds statsd destinations from their section.
+
+use super::{Statsd, StatsdConfig};
+use crate::config::Common;
+use crate::delivery::destination::Destination;
+use crate::delivery::section::{BuildContext, ForwarderSection};
+use crate::delivery::settings::ForwarderSettings;
+
+impl ForwarderSection for StatsdConfig {
+    const KIND: &'static str = "statsd";
+
+    #[cfg(test)]
+    const EXAMPLE: &'static str = r#"{"address": "localhost:8125"}"#;
+
+    fn build(mut self, _: &BuildContext) -> Result<Vec<Destination>, String> {
+        let name = self.name.as_deref();
+        let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
+        let forwarder = Statsd::new(&self)?;
+        let settings = ForwarderSettings::new(self);
+        let destination = Destination::new(Self::KIND, common, settings, forwarder);
+        Ok(vec![destination.with_attempt_limit()])
+    }
+}

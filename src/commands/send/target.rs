@@ -1,0 +1,62 @@
+//! The daemon that messages go to: its listener, its limits and its admin endpoint.
+
+use super::error::SendCommandError;
+use super::options::SendArgs;
+use crate::commands::client::configured;
+use crate::commands::client::endpoint::{SendEndpoint, SocketPlace};
+use crate::config::ConfigFile;
+use engine::listener::Protocol;
+use engine::protocol::Limits;
+
+/// A listener of a daemon.
+pub(super) struct SendTarget {
+    pub(super) endpoint: SendEndpoint,
+    pub(super) limits: Limits,
+    /// The URL of the admin endpoint; empty if there is none.
+    pub(super) admin: String,
+}
+
+/// Finds the listener by the options and the configuration.
+pub(super) fn find(args: &SendArgs) -> Result<SendTarget, SendCommandError> {
+    let loaded = load(args)?;
+    let endpoint = match (&args.to, &loaded) {
+        (Some(endpoint), _) => endpoint.clone(),
+        (None, Some(loaded)) => listener(loaded, args.protocol())?,
+        (None, None) if args.statsd => return Err(no_listener("the built-in defaults", "statsd")),
+        (None, None) => SendEndpoint::default(),
+    };
+    let admin = match configured::admin(args.admin.as_deref(), loaded.as_ref()) {
+        None if args.verify => return Err(SendCommandError::NoAdmin),
+        admin => admin.unwrap_or_default(),
+    };
+    let limits = loaded.map(|loaded| loaded.config.limits).unwrap_or_default();
+    Ok(SendTarget { endpoint, limits, admin })
+}
+
+/// The configuration. Without `--config` it is not needed when `--to` names the endpoint.
+fn load(args: &SendArgs) -> Result<Option<ConfigFile>, SendCommandError> {
+    if args.config.config.is_none() && args.to.is_some() {
+        return Ok(None);
+    }
+    configured::load(&args.config).map_err(SendCommandError::Config)
+}
+
+fn listener(loaded: &ConfigFile, protocol: Protocol) -> Result<SendEndpoint, SendCommandError> {
+    let mut named = loaded.listeners.iter().filter(|listener| listener.protocol == protocol);
+    let listener =
+        named.next().ok_or_else(|| no_listener(loaded.source.name(), protocol.as_str()))?;
+    let name = listener.to_string();
+    let (_, mut endpoint) =
+        SendEndpoint::of_listener(&name).ok_or_else(|| SendCommandError::Unknown(name.clone()))?;
+    if let SocketPlace::Address(address) = &mut endpoint.place {
+        if address.port() == 0 {
+            return Err(SendCommandError::Unknown(name));
+        }
+        *address = SendEndpoint::reachable(*address);
+    }
+    Ok(endpoint)
+}
+
+fn no_listener(file: &str, protocol: &'static str) -> SendCommandError {
+    SendCommandError::NoListener { file: file.to_owned(), protocol }
+}

@@ -1,0 +1,48 @@
+//! Why `tallyd tap` ends.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::commands::client::events::EventsError;
+use crate::commands::client::ledger::LedgerError;
+use crate::config::LoadError;
+
+/// Why the command ends.
+#[derive(Debug, Error)]
+pub(super) enum TapError {
+    /// An option is invalid, or contradicts another.
+    #[error("{0}\n\nFor more information, try '--help'.")]
+    Usage(String),
+    /// The configuration, which names the endpoint, cannot be loaded.
+    #[error("{0}\n--admin says where the daemon answers without a configuration")]
+    Config(#[source] LoadError),
+    /// `admin: { listen: none }`.
+    #[error(
+        "the configuration has no admin endpoint (`admin: {{listen: none}}`), and samples are shown \
+         over it; with `admin: {{listen: 127.0.0.1:9495}}` the daemon has one"
+    )]
+    NoAdmin,
+    /// The URL is invalid.
+    #[error(transparent)]
+    Url(#[from] LedgerError),
+    /// The daemon sends no events.
+    #[error(transparent)]
+    Events(#[from] EventsError),
+    /// The connection ended without an end event.
+    #[error("the daemon at {0} closed the connection")]
+    Closed(String),
+    /// An event cannot be read.
+    #[error("what answers at {url} is no tallyd of this version: {source}")]
+    Answer {
+        url: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Standard output cannot be written.
+    #[error("cannot write: {0}")]
+    Output(#[source] io::Error),
+    /// The system refuses a thread or a signal handler.
+    #[error("cannot start: {0}")]
+    System(#[source] io::Error),
+}

@@ -1,0 +1,153 @@
+//! The running daemon: start and stop of all its parts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use forwarders::delivery::destination::Destination;
+use forwarders::spool::SpoolPlace;
+use tokio::task::JoinSet;
+use tracing::error;
+
+use super::delivery::Delivery;
+use super::pipeline::PipelineThreads;
+use super::polling::Polling;
+use super::report::{log_ledger, watch_drops};
+use super::service;
+use super::start_error::StartError;
+use crate::admin::{AdminServer, AdminSocket};
+use crate::daemon::logging::LogHandle;
+use crate::runtime::running_config::RunningConfig;
+use crate::runtime::self_metrics::pipeline::SelfMetricsRecorder;
+use crate::runtime::{Components, RuntimeState, SharedComponents};
+use engine::aggregator::handover::AggregatorEnd;
+use engine::aggregator::store::Store;
+use engine::aggregator::thread::{AggregatorThread, SelfMetricsSource};
+use engine::aggregator::windows::WindowStats;
+use engine::listener::passed::PassedSockets;
+use engine::listener::recorder::RecorderContext;
+use engine::listener::stats::ListenerStats;
+use engine::listener::tap::taps::Taps;
+
+/// A running daemon.
+pub(super) struct Daemon {
+    pub(super) log: LogHandle,
+    pub(super) shared: RecorderContext,
+    pub(super) state: Arc<RuntimeState>,
+    pub(super) delivery: Delivery,
+    pub(super) pipeline: PipelineThreads,
+    pub(super) polling: Polling,
+    pub(super) admin: AdminServer,
+    /// The combined ledger of all removed listeners, so that the totals never decrease.
+    pub(super) removed: Option<Arc<ListenerStats>>,
+    background: JoinSet<()>,
+}
+
+impl Daemon {
+    /// Starts all parts, downstream first, so that every received sample has a consumer.
+    ///
+    /// # Errors
+    /// When an address is in use, a forwarder lacks something, or the system refuses a resource.
+    pub(super) async fn start(
+        running_config: Arc<RunningConfig>,
+        log: LogHandle,
+        destinations: Vec<Destination>,
+    ) -> Result<Self, StartError> {
+        let (file, instance) = (running_config.current(), running_config.instance().to_owned());
+        let config = &file.config;
+        let place = SpoolPlace { folder: config.spool_folder(), instance: instance.clone() };
+        let mut delivery = Delivery::new(place);
+        // A destination that cannot start fails the start before anything else runs.
+        let destinations = delivery.stage(destinations).await?;
+
+        let interval = config.interval.get();
+        let shared = config.shared(Instant::now());
+        let state = Arc::new(RuntimeState {
+            started: shared.started,
+            instance,
+            config: running_config,
+            windows: Arc::new(WindowStats::new(interval)),
+            registry: Arc::clone(&shared.registry),
+            rejected: Arc::clone(&shared.rejected),
+            taps: Arc::new(Taps::new(config.admin.tap)),
+            is_ready: AtomicBool::new(false),
+            components: SharedComponents::default(),
+        });
+        let store = Store::new(&config.aggregation, interval, Arc::clone(&shared.registry));
+        let registry = Arc::clone(&shared.registry);
+        let identifier = Arc::clone(&shared.identifier);
+        let self_metrics = config.self_metrics.then(|| -> Box<dyn SelfMetricsSource> {
+            Box::new(SelfMetricsRecorder::new(Arc::clone(&state), identifier))
+        });
+        let (emit, _none_removed) = delivery.apply(destinations);
+        let aggregator =
+            AggregatorThread::new(store, interval, AggregatorEnd::new(), registry, emit)
+                .with_stats(Arc::clone(&state.windows))
+                .with_self_metrics(self_metrics)
+                .with_pulse(service::pulse());
+        let mut pipeline = PipelineThreads::start(aggregator, Arc::clone(&state.taps))?;
+        let passed = PassedSockets::from_environment()?;
+        let buffer = config.receive_buffer.get();
+        // All sockets are bound before the first one is read: a daemon that cannot start takes no
+        // datagrams.
+        let listeners = pipeline.stage(&file.listeners, buffer, passed)?;
+        let admin_socket = AdminSocket::bind(config.admin.listen).await?;
+        let (_none_removed, listening) = pipeline.apply(listeners, &shared, false).await;
+        listening?;
+        let intake = pipeline.intake_for(&config.kamailio, &shared).await?;
+        let mut polling = Polling::default();
+        polling.apply(&config.kamailio, intake).await;
+        // The endpoint starts last, so that its first reply already shows all components.
+        state.components.replace(components(&pipeline, &polling, &delivery, None));
+        state.is_ready.store(true, Ordering::Release);
+        let admin = AdminServer::start(&config.admin, admin_socket, Arc::clone(&state));
+        let mut background = JoinSet::new();
+        background.spawn(watch_drops(Arc::clone(&state)));
+        background.spawn(service::report_status(Arc::clone(&state)));
+        let removed = None;
+        Ok(Self { log, shared, state, delivery, pipeline, polling, admin, removed, background })
+    }
+
+    /// Publishes the current components to the readers of the state.
+    pub(super) fn publish_components(&self) {
+        let Self { pipeline, polling, delivery, removed, .. } = self;
+        self.state.components.replace(components(pipeline, polling, delivery, removed.clone()));
+    }
+
+    /// Stops all parts in the order of the data, upstream first, and logs the ledgers.
+    pub(super) async fn stop(self) {
+        let Self { state, delivery, pipeline, polling, admin, mut background, .. } = self;
+        let limit = state.config.current().config.shutdown_timeout.get();
+        state.is_ready.store(false, Ordering::Release);
+        service::stopping(limit);
+        // Counted from here: time that the listeners take to drain is not available for delivery.
+        let until = tokio::time::Instant::now() + limit;
+        polling.stop().await;
+        // Joining threads blocks, while the forwarders need the runtime's workers to deliver.
+        let stopped = tokio::task::spawn_blocking(move || pipeline.stop()).await;
+        if stopped.is_err() {
+            error!("a pipeline thread panicked (bug); the open window is lost");
+        }
+        // The aggregator has ended and its queues are closed: the destinations end when they are empty.
+        // The taps close in parallel, bounded by their own timeout.
+        tokio::join!(delivery.stop(until), state.taps.close());
+        background.abort_all();
+        // The endpoint answers until here, so that the progress of a long stop is visible.
+        drop(admin);
+        log_ledger(&state);
+    }
+}
+
+/// The components of these parts, as the readers of the state see them.
+fn components(
+    pipeline: &PipelineThreads,
+    polling: &Polling,
+    delivery: &Delivery,
+    removed: Option<Arc<ListenerStats>>,
+) -> Components {
+    Components {
+        listeners: pipeline.ledgers().chain(polling.ledgers()).chain(removed).collect(),
+        kamailio: polling.polls(),
+        forwarders: delivery.info(),
+    }
+}
