@@ -105,12 +105,12 @@ fn got(token: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::protocol::Limits;
+    use engine::protocol::MessageLimits;
 
     /// What is said of the one message in `text`.
     fn said(protocol: Protocol, text: &str) -> String {
         let mut said = Vec::new();
-        protocol.decode(text.as_bytes(), &Limits::default(), &mut |message| {
+        protocol.decode(text.as_bytes(), &MessageLimits::default(), &mut |message| {
             if let Err(rejection) = message {
                 let diagnosis = Diagnosis::of(protocol, text.as_bytes(), rejection);
                 let [_, mark] = diagnosis.excerpt(text.as_bytes());

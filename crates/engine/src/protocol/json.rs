@@ -13,8 +13,8 @@ use model::MetricKind;
 
 use super::split::Split;
 use super::{
-    Limits, RejectReason, Rejection, Sample, SampleValue, Tags, is_blank, lines, normalize_tags,
-    parse_finite, weight_at,
+    MessageLimits, RejectReason, Rejection, Sample, SampleValue, Tags, is_blank, lines,
+    normalize_tags, parse_finite, weight_at,
 };
 
 /// Maximum nesting of a message, including its own level. No message needs more.
@@ -26,7 +26,7 @@ const DEPTH_MAX: usize = 64;
 /// rejection.
 pub fn decode<'a>(
     datagram: &'a [u8],
-    limits: &Limits,
+    limits: &MessageLimits,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) {
     if is_array(datagram) {
@@ -34,7 +34,7 @@ pub fn decode<'a>(
     }
     for line in lines(datagram) {
         let message = decode_line(&datagram[line.clone()], limits);
-        each(message.map(|(sample, _)| sample).map_err(|bad| bad.behind(line.start)));
+        each(message.map(|(sample, _)| sample).map_err(|bad| bad.shifted_by(line.start)));
     }
 }
 
@@ -45,10 +45,10 @@ pub fn decode<'a>(
 /// The reason why the line is not a sample.
 pub fn decode_line<'a>(
     line: &'a [u8],
-    limits: &Limits,
+    limits: &MessageLimits,
 ) -> Result<(Sample<'a>, Option<usize>), Rejection> {
     match std::str::from_utf8(line) {
-        Ok(text) => Reader::new(text, 0, limits).whole_message_and_number(),
+        Ok(text) => MessageParser::new(text, 0, limits).whole_message_and_number(),
         Err(error) => Err(not_utf8(error.valid_up_to())),
     }
 }
@@ -77,7 +77,7 @@ pub fn split(line: &[u8]) -> Option<Split<'_>> {
 
 fn decode_array<'a>(
     datagram: &'a [u8],
-    limits: &Limits,
+    limits: &MessageLimits,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) {
     let text = match std::str::from_utf8(datagram) {
@@ -86,11 +86,11 @@ fn decode_array<'a>(
     };
     // First to its end, so that no message of a truncated array is counted.
     let mut elements = Vec::new();
-    if let Err(rejection) = Reader::new(text, 0, limits).whole_array(&mut elements) {
+    if let Err(rejection) = MessageParser::new(text, 0, limits).whole_array(&mut elements) {
         return each(Err(rejection));
     }
     for element in elements {
-        each(Reader::new(&text[..element.end], element.start, limits).whole_message());
+        each(MessageParser::new(&text[..element.end], element.start, limits).whole_message());
     }
 }
 
@@ -99,7 +99,7 @@ fn not_utf8(offset: usize) -> Rejection {
 }
 
 /// A parsed value; numbers keep their text.
-enum Raw<'a> {
+enum RawJson<'a> {
     String(Cow<'a, str>),
     Number(&'a str),
     Bool(bool),
@@ -108,34 +108,34 @@ enum Raw<'a> {
 }
 
 /// A parsed value with the offset at which it starts.
-struct Value<'a> {
-    raw: Raw<'a>,
+struct JsonValue<'a> {
+    raw: RawJson<'a>,
     offset: usize,
 }
 
 /// The members of a message that are not tags. The last of equal keys wins.
 #[derive(Default)]
 struct Reserved<'a> {
-    name: Option<Value<'a>>,
-    kind: Option<Value<'a>>,
-    value: Option<Value<'a>>,
-    count: Option<Value<'a>>,
-    sample_rate: Option<Value<'a>>,
+    name: Option<JsonValue<'a>>,
+    kind: Option<JsonValue<'a>>,
+    value: Option<JsonValue<'a>>,
+    count: Option<JsonValue<'a>>,
+    sample_rate: Option<JsonValue<'a>>,
 }
 
 /// Parses `text` from `at`; all offsets refer to `text`.
-struct Reader<'a, 'l> {
+struct MessageParser<'a, 'l> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
     start: usize,
     /// Nesting around the current value, for the limit in `skip_nested`.
     depth: usize,
-    limits: &'l Limits,
+    limits: &'l MessageLimits,
 }
 
-impl<'a, 'l> Reader<'a, 'l> {
-    fn new(text: &'a str, at: usize, limits: &'l Limits) -> Self {
+impl<'a, 'l> MessageParser<'a, 'l> {
+    fn new(text: &'a str, at: usize, limits: &'l MessageLimits) -> Self {
         Self { text, bytes: text.as_bytes(), at, start: at, depth: 0, limits }
     }
 
@@ -198,28 +198,28 @@ impl<'a, 'l> Reader<'a, 'l> {
         self.depth = 1;
         // The tags that the latest `tags` member added. Another `tags` member replaces them.
         let mut from_tags = 0..0;
-        self.members(|reader, key, offset| {
+        self.members(|parser, key, offset| {
             let field = match key.as_ref() {
                 "metric_name" => &mut reserved.name,
                 "metric_type" => &mut reserved.kind,
                 "value" => &mut reserved.value,
                 "count" => &mut reserved.count,
                 "sample_rate" => &mut reserved.sample_rate,
-                "timestamp" => return reader.skip_value(),
+                "timestamp" => return parser.skip_value(),
                 "tags" => {
                     tags.drain(from_tags.clone());
                     let start = tags.len();
-                    if reader.peek() == Some(b'{') {
-                        reader.members(|reader, key, offset| reader.tag(key, offset, tags))?;
+                    if parser.peek() == Some(b'{') {
+                        parser.members(|parser, key, offset| parser.tag(key, offset, tags))?;
                     } else {
-                        reader.tag(key, offset, tags)?;
+                        parser.tag(key, offset, tags)?;
                     }
                     from_tags = start..tags.len();
                     return Ok(());
                 }
-                _ => return reader.tag(key, offset, tags),
+                _ => return parser.tag(key, offset, tags),
             };
-            *field = Some(reader.value()?);
+            *field = Some(parser.value()?);
             Ok(())
         })
     }
@@ -280,12 +280,12 @@ impl<'a, 'l> Reader<'a, 'l> {
             return Err(reject(RejectReason::TooManyTags, offset, "fewer tags (limits.max_tags)"));
         }
         let value = match value {
-            Raw::String(text) => text,
-            Raw::Number(text) => Cow::Borrowed(text),
-            Raw::Bool(true) => Cow::Borrowed("true"),
-            Raw::Bool(false) => Cow::Borrowed("false"),
+            RawJson::String(text) => text,
+            RawJson::Number(text) => Cow::Borrowed(text),
+            RawJson::Bool(true) => Cow::Borrowed("true"),
+            RawJson::Bool(false) => Cow::Borrowed("false"),
             // An empty value for now: it may override an earlier tag with the same key.
-            Raw::Null | Raw::Nested => Cow::Borrowed(""),
+            RawJson::Null | RawJson::Nested => Cow::Borrowed(""),
         };
         tags.push((key, value));
         Ok(())
@@ -295,14 +295,14 @@ impl<'a, 'l> Reader<'a, 'l> {
     fn sample(&self, reserved: Reserved<'a>) -> Result<Sample<'a>, Rejection> {
         let at_start = |reason, expected| reject(reason, self.start, expected);
         let name = match reserved.name {
-            Some(Value { raw: Raw::String(name), .. }) if !name.is_empty() => name,
+            Some(JsonValue { raw: RawJson::String(name), .. }) if !name.is_empty() => name,
             Some(other) => {
                 return Err(reject(RejectReason::BadName, other.offset, "a string with a name"));
             }
             None => return Err(at_start(RejectReason::MissingName, "`metric_name`")),
         };
         let (kind, kind_offset) = match &reserved.kind {
-            Some(Value { raw: Raw::String(word), offset }) => {
+            Some(JsonValue { raw: RawJson::String(word), offset }) => {
                 (MetricKind::from_json_word(word), *offset)
             }
             Some(other) => {
@@ -311,7 +311,7 @@ impl<'a, 'l> Reader<'a, 'l> {
             None => return Err(at_start(RejectReason::MissingType, "`metric_type`")),
         };
         let weight = weight(reserved.sample_rate)?;
-        let needed = |value: Option<Value<'a>>| {
+        let needed = |value: Option<JsonValue<'a>>| {
             value.ok_or_else(|| at_start(RejectReason::MissingValue, "`value`"))
         };
         let value = match kind {
@@ -330,18 +330,18 @@ impl<'a, 'l> Reader<'a, 'l> {
         Ok(Sample { name, value, weight, tags: Tags::new() })
     }
 
-    fn value(&mut self) -> Result<Value<'a>, Rejection> {
+    fn value(&mut self) -> Result<JsonValue<'a>, Rejection> {
         let offset = self.at;
         let raw = match self.peek() {
-            Some(b'"') => Raw::String(self.string()?),
-            Some(b'-' | b'0'..=b'9') => Raw::Number(self.number()?),
-            Some(b't') => self.word("true").map(|()| Raw::Bool(true))?,
-            Some(b'f') => self.word("false").map(|()| Raw::Bool(false))?,
-            Some(b'n') => self.word("null").map(|()| Raw::Null)?,
-            Some(b'{' | b'[') => self.skip_nested().map(|()| Raw::Nested)?,
+            Some(b'"') => RawJson::String(self.string()?),
+            Some(b'-' | b'0'..=b'9') => RawJson::Number(self.number()?),
+            Some(b't') => self.word("true").map(|()| RawJson::Bool(true))?,
+            Some(b'f') => self.word("false").map(|()| RawJson::Bool(false))?,
+            Some(b'n') => self.word("null").map(|()| RawJson::Null)?,
+            Some(b'{' | b'[') => self.skip_nested().map(|()| RawJson::Nested)?,
             _ => return Err(self.bad_json("a value")),
         };
-        Ok(Value { raw, offset })
+        Ok(JsonValue { raw, offset })
     }
 
     fn skip_value(&mut self) -> Result<(), Rejection> {
@@ -563,7 +563,7 @@ impl<'a, 'l> Reader<'a, 'l> {
         reject(RejectReason::BadJson, self.at.min(self.bytes.len()), expected)
     }
 
-    /// Rejects the byte that [`Reader::next`] has just consumed.
+    /// Rejects the byte that [`MessageParser::next`] has just consumed.
     fn bad_json_before(&self, expected: &'static str) -> Rejection {
         reject(RejectReason::BadJson, (self.at - 1).min(self.bytes.len()), expected)
     }
@@ -609,32 +609,32 @@ const fn closing(bracket: u8) -> u8 {
     if bracket == b'{' { b'}' } else { b']' }
 }
 
-fn number(value: &Value<'_>) -> Result<f64, Rejection> {
+fn number(value: &JsonValue<'_>) -> Result<f64, Rejection> {
     match &value.raw {
-        Raw::Number(text) => parse_finite(text),
-        Raw::String(text) => parse_finite(text),
-        Raw::Bool(_) | Raw::Null | Raw::Nested => None,
+        RawJson::Number(text) => parse_finite(text),
+        RawJson::String(text) => parse_finite(text),
+        RawJson::Bool(_) | RawJson::Null | RawJson::Nested => None,
     }
     .ok_or_else(|| reject(RejectReason::BadValue, value.offset, "a finite number"))
 }
 
-fn gauge<'a>(value: &Value<'_>) -> Result<SampleValue<'a>, Rejection> {
+fn gauge<'a>(value: &JsonValue<'_>) -> Result<SampleValue<'a>, Rejection> {
     let number = number(value)?;
-    let is_delta = matches!(&value.raw, Raw::String(text) if text.starts_with(['+', '-']));
+    let is_delta = matches!(&value.raw, RawJson::String(text) if text.starts_with(['+', '-']));
     Ok(if is_delta { SampleValue::GaugeAdd(number) } else { SampleValue::GaugeSet(number) })
 }
 
-fn member(value: Value<'_>) -> Result<Cow<'_, str>, Rejection> {
+fn member(value: JsonValue<'_>) -> Result<Cow<'_, str>, Rejection> {
     match value.raw {
-        Raw::String(text) => Ok(text),
-        Raw::Number(text) => Ok(Cow::Borrowed(text)),
-        Raw::Bool(_) | Raw::Null | Raw::Nested => {
+        RawJson::String(text) => Ok(text),
+        RawJson::Number(text) => Ok(Cow::Borrowed(text)),
+        RawJson::Bool(_) | RawJson::Null | RawJson::Nested => {
             Err(reject(RejectReason::BadValue, value.offset, "a string or a number"))
         }
     }
 }
 
-fn weight(sample_rate: Option<Value<'_>>) -> Result<f64, Rejection> {
+fn weight(sample_rate: Option<JsonValue<'_>>) -> Result<f64, Rejection> {
     let Some(value) = sample_rate else { return Ok(1.0) };
     number(&value).ok().and_then(weight_at).ok_or_else(|| {
         reject(RejectReason::BadSampleRate, value.offset, "a number greater than 0 and at most 1")

@@ -97,7 +97,7 @@ pub struct Rejection {
 impl Rejection {
     /// Moves the offset, for a message that starts after this many bytes.
     #[must_use]
-    pub fn behind(self, bytes: usize) -> Self {
+    pub fn shifted_by(self, bytes: usize) -> Self {
         Self { offset: self.offset + bytes, ..self }
     }
 }
@@ -192,7 +192,7 @@ impl RejectReason {
 /// The `limits` section: the limits on one message.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
+pub struct MessageLimits {
     /// Maximum number of tags of a message; one with more is rejected as `too_many_tags`. More tags
     /// make every lookup more expensive. Defaults to `256`.
     pub max_tags: usize,
@@ -203,7 +203,7 @@ pub struct Limits {
     pub max_values: usize,
 }
 
-impl Default for Limits {
+impl Default for MessageLimits {
     fn default() -> Self {
         Self { max_tags: 256, max_values: 4_096 }
     }

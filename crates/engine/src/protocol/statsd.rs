@@ -39,7 +39,7 @@ use smallvec::SmallVec;
 
 use super::split::Split;
 use super::{
-    Limits, RejectReason, Rejection, Sample, SampleValue, Tags, lines, normalize_tags,
+    MessageLimits, RejectReason, Rejection, Sample, SampleValue, Tags, lines, normalize_tags,
     parse_finite, weight_at,
 };
 
@@ -48,7 +48,7 @@ use super::{
 /// Returns the number of skipped lines: events and service checks, which are neither.
 pub fn decode<'a>(
     datagram: &'a [u8],
-    limits: &Limits,
+    limits: &MessageLimits,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) -> u64 {
     let mut tags = TagReader { tags: Tags::new(), limits };
@@ -83,27 +83,27 @@ pub fn split(line: &[u8]) -> Option<Split<'_>> {
 
 /// Returns the text of a line. A NUL belongs to a length that a DogStatsD client has put before a
 /// packet on a stream, which must not become part of a name.
-fn read_text(bytes: &[u8], at: usize) -> Result<Piece<'_>, Rejection> {
+fn read_text(bytes: &[u8], at: usize) -> Result<TextPart<'_>, Rejection> {
     let bad =
         |place, expected| Rejection { reason: RejectReason::BadLine, offset: at + place, expected };
     if let Some(place) = memchr(0, bytes) {
         return Err(bad(place, "no NUL; DogStatsD clients need a `unix_datagram` listener"));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| bad(error.valid_up_to(), "UTF-8"))?;
-    Ok(Piece { text, at })
+    Ok(TextPart { text, at })
 }
 
 /// Decodes a line. Fails if the whole line is invalid; invalid values of a valid line are passed to
 /// `each`.
 fn decode_line<'a>(
-    line: Piece<'a>,
+    line: TextPart<'a>,
     tags: &mut TagReader<'a, '_>,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) -> Result<(), Rejection> {
     tags.tags.clear();
     let (name, rest) = read_name(line, tags)?;
     let runs = read_sections(rest, tags)?;
-    if runs.iter().map(Run::value_count).sum::<usize>() > tags.limits.max_values {
+    if runs.iter().map(ValueRun::value_count).sum::<usize>() > tags.limits.max_values {
         return Err(rest.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
     }
     normalize_tags(&mut tags.tags);
@@ -130,12 +130,12 @@ fn decode_line<'a>(
 
 /// A part of the datagram, with its position.
 #[derive(Clone, Copy)]
-struct Piece<'a> {
+struct TextPart<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl<'a> Piece<'a> {
+impl<'a> TextPart<'a> {
     /// Splits at the first separator, an ASCII character. The second part is `None` if there is no
     /// separator.
     fn cut(self, separator: u8) -> (Self, Option<Self>) {
@@ -175,7 +175,7 @@ enum StatsdKind {
 }
 
 impl StatsdKind {
-    fn read(word: Piece<'_>) -> Result<Self, Rejection> {
+    fn read(word: TextPart<'_>) -> Result<Self, Rejection> {
         match MetricKind::from_statsd_type(word.text) {
             Some(MetricKind::Counter) => Ok(Self::Counter),
             Some(MetricKind::Gauge) => Ok(Self::Gauge),
@@ -192,13 +192,13 @@ impl StatsdKind {
 }
 
 /// A run of values with a common type and rate.
-struct Run<'a> {
-    values: Piece<'a>,
+struct ValueRun<'a> {
+    values: TextPart<'a>,
     kind: StatsdKind,
     weight: f64,
 }
 
-impl Run<'_> {
+impl ValueRun<'_> {
     fn value_count(&self) -> usize {
         match self.kind {
             StatsdKind::Set => 1,
@@ -211,9 +211,9 @@ impl Run<'_> {
 
 /// Reads up to the colon before the values. Returns the name and the rest after the colon.
 fn read_name<'a>(
-    line: Piece<'a>,
+    line: TextPart<'a>,
     tags: &mut TagReader<'a, '_>,
-) -> Result<(Cow<'a, str>, Piece<'a>), Rejection> {
+) -> Result<(Cow<'a, str>, TextPart<'a>), Rejection> {
     let (front, _) = line.cut(b'|');
     let brackets = Brackets::find(front);
     let rest = brackets.as_ref().map_or(front, |brackets| brackets.after);
@@ -241,14 +241,14 @@ fn read_name<'a>(
 
 /// The tags of SignalFx, and the parts of the name around them.
 struct Brackets<'a> {
-    before: Piece<'a>,
-    inside: Piece<'a>,
-    after: Piece<'a>,
+    before: TextPart<'a>,
+    inside: TextPart<'a>,
+    after: TextPart<'a>,
 }
 
 impl<'a> Brackets<'a> {
     /// Finds brackets in the name. Their content may contain colons.
-    fn find(front: Piece<'a>) -> Option<Self> {
+    fn find(front: TextPart<'a>) -> Option<Self> {
         let bytes = front.text.as_bytes();
         let open = memchr3(b'[', b',', b':', bytes).filter(|place| bytes[*place] == b'[')?;
         let (inside, after) = front.from(open + 1).cut(b']');
@@ -259,10 +259,10 @@ impl<'a> Brackets<'a> {
 
 /// Reads everything after the first colon, except the values, which are decoded later.
 fn read_sections<'a>(
-    rest: Piece<'a>,
+    rest: TextPart<'a>,
     tags: &mut TagReader<'a, '_>,
-) -> Result<SmallVec<[Run<'a>; 1]>, Rejection> {
-    let mut runs = SmallVec::<[Run<'a>; 1]>::new();
+) -> Result<SmallVec<[ValueRun<'a>; 1]>, Rejection> {
+    let mut runs = SmallVec::<[ValueRun<'a>; 1]>::new();
     let (values, mut rest) = rest.cut(b'|');
     // Values whose type comes next.
     let mut untyped = Some(values);
@@ -272,7 +272,7 @@ fn read_sections<'a>(
         if let Some(values) = untyped {
             let word;
             (word, untyped) = section.cut(b':');
-            runs.push(Run { values, kind: StatsdKind::read(word)?, weight: 1.0 });
+            runs.push(ValueRun { values, kind: StatsdKind::read(word)?, weight: 1.0 });
             continue;
         }
         match (section.text.as_bytes().first(), runs.last_mut()) {
@@ -297,11 +297,11 @@ fn read_sections<'a>(
 /// Collects the tags from all parts of a line.
 struct TagReader<'a, 'l> {
     tags: Tags<'a>,
-    limits: &'l Limits,
+    limits: &'l MessageLimits,
 }
 
 impl<'a> TagReader<'a, '_> {
-    fn read(&mut self, list: Piece<'a>, separator: u8) -> Result<(), Rejection> {
+    fn read(&mut self, list: TextPart<'a>, separator: u8) -> Result<(), Rejection> {
         let mut rest = Some(list);
         while let Some(list) = rest {
             let tag;
@@ -323,7 +323,7 @@ impl<'a> TagReader<'a, '_> {
     }
 }
 
-fn read_value(kind: StatsdKind, value: Piece<'_>) -> Result<SampleValue<'_>, Rejection> {
+fn read_value(kind: StatsdKind, value: TextPart<'_>) -> Result<SampleValue<'_>, Rejection> {
     if value.text.is_empty() {
         return Err(value.reject(RejectReason::MissingValue, "a value"));
     }
@@ -340,7 +340,7 @@ fn read_value(kind: StatsdKind, value: Piece<'_>) -> Result<SampleValue<'_>, Rej
     })
 }
 
-fn read_rate(rate: Piece<'_>) -> Result<f64, Rejection> {
+fn read_rate(rate: TextPart<'_>) -> Result<f64, Rejection> {
     parse_finite(rate.text).and_then(weight_at).ok_or_else(|| {
         rate.reject(RejectReason::BadSampleRate, "a number greater than 0 and at most 1")
     })

@@ -7,12 +7,12 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{assert_invariants, assert_same_sample, trim};
-use crate::protocol::{Limits, RejectReason, Sample, SampleValue, Tags, json};
+use crate::protocol::{MessageLimits, RejectReason, Sample, SampleValue, Tags, json};
 
 /// Maximum nesting of a message, including its own level.
 const LEVELS_MAX: usize = 64;
 /// Low limits, so that short inputs reach them, but more tags than fit without an allocation.
-const LIMITS: Limits = Limits { max_tags: 12, max_values: 12 };
+const LIMITS: MessageLimits = MessageLimits { max_tags: 12, max_values: 12 };
 
 /// The expected sample or rejection.
 pub type ExpectedMessage = Result<Sample<'static>, ExpectedRejection>;
@@ -32,7 +32,7 @@ pub fn check(input: &[u8]) {
 }
 
 /// Compares the decoder with the reference, message by message.
-pub fn compare(datagram: &[u8], limits: &Limits) {
+pub fn compare(datagram: &[u8], limits: &MessageLimits) {
     let mut ours = Vec::new();
     json::decode(datagram, limits, &mut |message| ours.push(message));
     let expected = decode(datagram, limits);
@@ -69,7 +69,7 @@ fn is_acceptable(reason: RejectReason, expected: ExpectedRejection) -> bool {
 
 /// Decodes a datagram with the reference.
 #[must_use]
-pub fn decode(datagram: &[u8], limits: &Limits) -> Vec<ExpectedMessage> {
+pub fn decode(datagram: &[u8], limits: &MessageLimits) -> Vec<ExpectedMessage> {
     if trim(datagram).starts_with(b"[") {
         return decode_array(datagram, limits);
     }
@@ -77,7 +77,7 @@ pub fn decode(datagram: &[u8], limits: &Limits) -> Vec<ExpectedMessage> {
     lines.filter(|line| !line.is_empty()).map(|line| decode_line(line, limits)).collect()
 }
 
-fn decode_array(datagram: &[u8], limits: &Limits) -> Vec<ExpectedMessage> {
+fn decode_array(datagram: &[u8], limits: &MessageLimits) -> Vec<ExpectedMessage> {
     let unreadable = || vec![Err(ExpectedRejection::Syntax)];
     let Ok(elements) = serde_json::from_slice::<Vec<&RawValue>>(datagram) else {
         return unreadable();
@@ -147,7 +147,7 @@ fn levels(value: &str, around: usize) -> Result<usize, ExpectedRejection> {
 ///
 /// # Errors
 /// If the message must be rejected.
-pub fn decode_line(line: &[u8], limits: &Limits) -> ExpectedMessage {
+pub fn decode_line(line: &[u8], limits: &MessageLimits) -> ExpectedMessage {
     let line = std::str::from_utf8(line).map_err(|_| ExpectedRejection::Syntax)?;
     if serde_json::from_str::<&RawValue>(line).is_err() {
         return Err(ExpectedRejection::Syntax);
@@ -159,7 +159,7 @@ pub fn decode_line(line: &[u8], limits: &Limits) -> ExpectedMessage {
 }
 
 /// Interprets a JSON value as a message; `None` if it is not a valid one.
-fn message(value: &str, limits: &Limits) -> Option<Sample<'static>> {
+fn message(value: &str, limits: &MessageLimits) -> Option<Sample<'static>> {
     let Members(members) = serde_json::from_str(value).ok()?;
     let mut reserved = BTreeMap::new();
     let mut tags = TagList { tags: Vec::new(), max: limits.max_tags };

@@ -14,7 +14,7 @@ use crate::aggregator::table::SeriesTable;
 use crate::listener::Protocol;
 use crate::listener::recorder::{PendingLines, Recorder, RecorderContext};
 use crate::listener::stats::{ListenerCounts, ListenerStats};
-use crate::protocol::{Limits, Rejection, Sample, json, statsd};
+use crate::protocol::{MessageLimits, Rejection, Sample, json, statsd};
 use crate::wake::Waker;
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -92,7 +92,7 @@ fn context(config: &AggregationConfig) -> RecorderContext {
         identifier,
         rejected: Arc::default(),
         started: Instant::now(),
-        limits: Limits { max_tags: 12, max_values: 12 },
+        limits: MessageLimits { max_tags: 12, max_values: 12 },
         exact_samples: config.exact_samples,
         line_cache: config.line_cache.get() as usize,
     }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use model::MetricKind;
 
 use super::{assert_invariants, assert_same_sample};
-use crate::protocol::{Limits, RejectReason, Sample, SampleValue, Tags, statsd};
+use crate::protocol::{MessageLimits, RejectReason, Sample, SampleValue, Tags, statsd};
 
 /// Low limits, so that short inputs reach them, but more tags than fit without an allocation.
-const LIMITS: Limits = Limits { max_tags: 12, max_values: 12 };
+const LIMITS: MessageLimits = MessageLimits { max_tags: 12, max_values: 12 };
 
 /// The expected sample or rejection of a line or value.
 type ExpectedMessage = Result<Sample<'static>, RejectReason>;

@@ -8,7 +8,7 @@ use crate::testing::json::compare;
 
 fn decoded(datagram: &[u8]) -> Vec<Result<Sample<'_>, Rejection>> {
     let mut messages = Vec::new();
-    decode(datagram, &Limits::default(), &mut |message| messages.push(message));
+    decode(datagram, &MessageLimits::default(), &mut |message| messages.push(message));
     messages
 }
 
@@ -377,7 +377,7 @@ proptest! {
 
     #[test]
     fn any_message_decodes_as_with_serde_json(line in near_message()) {
-        compare(line.as_bytes(), &Limits::default());
+        compare(line.as_bytes(), &MessageLimits::default());
     }
 
     #[test]
@@ -385,7 +385,7 @@ proptest! {
         pieces in prop::collection::vec(fragment(), 0..30),
     ) {
         let line = pieces.concat();
-        compare(line.as_bytes(), &Limits::default());
+        compare(line.as_bytes(), &MessageLimits::default());
     }
 
     #[test]

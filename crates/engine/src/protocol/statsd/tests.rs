@@ -7,12 +7,12 @@ use super::*;
 
 fn decoded(datagram: &[u8]) -> Vec<Result<Sample<'_>, Rejection>> {
     let mut messages = Vec::new();
-    decode(datagram, &Limits::default(), &mut |message| messages.push(message));
+    decode(datagram, &MessageLimits::default(), &mut |message| messages.push(message));
     messages
 }
 
 fn skipped(datagram: &[u8]) -> u64 {
-    decode(datagram, &Limits::default(), &mut |_| {})
+    decode(datagram, &MessageLimits::default(), &mut |_| {})
 }
 
 fn one(line: &str) -> Sample<'_> {
