@@ -18,7 +18,7 @@ use std::path::Path;
 use common::Daemon;
 use common::markdown::{Block, Document, all_blocks, document, documents};
 use engine::listener::Protocol;
-use engine::protocol::{Limits, RejectReason, Rejection, Sample, json, statsd};
+use engine::protocol::{MessageLimits, RejectReason, Rejection, Sample, json, statsd};
 use forwarders::stats::reason;
 use serde_json::Value;
 use times::without_times;
@@ -234,7 +234,7 @@ fn outcomes(protocol: Protocol, datagram: &str) -> Vec<Option<&'static str>> {
     let mut each = |message: Result<Sample<'_>, Rejection>| {
         outcomes.push(message.err().map(|rejection| rejection.reason.as_str()));
     };
-    let (datagram, limits) = (datagram.as_bytes(), Limits::default());
+    let (datagram, limits) = (datagram.as_bytes(), MessageLimits::default());
     match protocol {
         Protocol::Json => json::decode(datagram, &limits, &mut each),
         Protocol::Statsd => assert_eq!(statsd::decode(datagram, &limits, &mut each), 0),

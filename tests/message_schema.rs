@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use common::markdown;
-use engine::protocol::{Limits, json::decode};
+use engine::protocol::{MessageLimits, json::decode};
 use jsonschema::Validator;
 use model::METRIC_WORDS;
 use proptest::prelude::*;
@@ -29,7 +29,7 @@ fn json_words() -> Vec<&'static str> {
 /// as accepted.
 fn is_accepted(datagram: &str) -> bool {
     let mut all = true;
-    decode(datagram.as_bytes(), &Limits::default(), &mut |message| all &= message.is_ok());
+    decode(datagram.as_bytes(), &MessageLimits::default(), &mut |message| all &= message.is_ok());
     all
 }
 

@@ -1,8 +1,8 @@
-//! Bytes of datagrams into samples, or into rejections.
+//! Decodes bytes of datagrams into samples or rejections.
 
-use benches::datagrams::Datagrams;
+use benches::datagrams::DatagramList;
+use benches::message_format::{self, MessageFormat};
 use benches::rejects::{self, Rejects};
-use benches::wording::{self, Wording};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 
@@ -13,10 +13,10 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench(args = wording::ALL)]
-fn accepted(bencher: Bencher<'_, '_>, wording: &Wording) {
-    let datagrams = Datagrams::of_metrics(wording, METRICS, 0..1);
-    let samples = METRICS * wording.samples;
+#[divan::bench(args = message_format::ALL)]
+fn accepted(bencher: Bencher<'_, '_>, format: &MessageFormat) {
+    let datagrams = DatagramList::of_metrics(format, METRICS, 0..1);
+    let samples = METRICS * format.samples;
     assert_eq!(datagrams.decode(), (samples, 0), "samples, rejections");
     bencher.counter(ItemsCount::new(samples)).bench_local(|| black_box(&datagrams).decode());
 }

@@ -1,10 +1,10 @@
-//! The tables of a window into a snapshot: merge, summarise, forget.
+//! Turns the tallies of a window into a snapshot: merges, summarises, expires.
 
 use std::cell::RefCell;
 
-use benches::datagrams::Datagrams;
-use benches::pipeline::Pipeline;
-use benches::wording;
+use benches::datagrams::DatagramList;
+use benches::message_format;
+use benches::pipeline::BenchPipeline;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
@@ -17,7 +17,7 @@ fn series<const SERIES: usize>(bencher: Bencher<'_, '_>) {
     flush(bencher, SERIES, 5);
 }
 
-/// Takes a gigabyte and half a minute, so it has to be asked for: `--include-ignored`.
+/// Takes a gigabyte and half a minute, so it runs only with `--include-ignored`.
 #[divan::bench(consts = [1_000_000], sample_size = 1, sample_count = 10)]
 #[ignore = "takes long"]
 fn many_series<const SERIES: usize>(bencher: Bencher<'_, '_>) {
@@ -25,9 +25,9 @@ fn many_series<const SERIES: usize>(bencher: Bencher<'_, '_>) {
 }
 
 fn flush(bencher: Bencher<'_, '_>, series: usize, rounds: usize) {
-    let wording = &wording::DOGSTATSD;
-    let pipeline = RefCell::new(Pipeline::warm(wording, series));
-    let datagrams = Datagrams::of_metrics(wording, series, 0..rounds);
+    let format = &message_format::DOGSTATSD;
+    let pipeline = RefCell::new(BenchPipeline::warm(format, series));
+    let datagrams = DatagramList::of_metrics(format, series, 0..rounds);
     bencher
         .counter(ItemsCount::new(series))
         .with_inputs(|| {

@@ -1,14 +1,14 @@
-//! Datagrams into the table of a listener: decode, tag, look up, add.
+//! Records datagrams into the table of a listener: decodes, tags, looks up, adds.
 
 use std::cell::RefCell;
 
-use benches::datagrams::Datagrams;
-use benches::pipeline::Pipeline;
-use benches::wording::{self, Wording};
+use benches::datagrams::DatagramList;
+use benches::message_format::{self, MessageFormat};
+use benches::pipeline::BenchPipeline;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
-/// Samples of a series in a window.
+/// Samples per series and window.
 const ROUNDS: usize = 5;
 
 fn main() {
@@ -18,50 +18,50 @@ fn main() {
 /// Known series, the same lines again and again but for their numbers. With few series they are
 /// recognised, with many they are decoded.
 #[divan::bench(
-    args = [&wording::JSON, &wording::STATSD, &wording::DOGSTATSD],
+    args = [&message_format::JSON, &message_format::STATSD, &message_format::DOGSTATSD],
     consts = [1_000, 100_000],
     sample_count = 20,
     sample_size = 1,
 )]
-fn known_lines<const SERIES: usize>(bencher: Bencher<'_, '_>, wording: &Wording) {
-    known(bencher, wording, SERIES);
+fn known_lines<const SERIES: usize>(bencher: Bencher<'_, '_>, format: &MessageFormat) {
+    known(bencher, format, SERIES);
 }
 
-/// Known series, each line with a time of its own, so that it has to be decoded.
+/// Known series, but with a different time on each line, so that it must be decoded.
 #[divan::bench(
-    args = [&wording::JSON_TIMED, &wording::DOGSTATSD_TIMED],
+    args = [&message_format::JSON_TIMED, &message_format::DOGSTATSD_TIMED],
     consts = [1_000, 100_000],
     sample_count = 20,
     sample_size = 1,
 )]
-fn new_lines<const SERIES: usize>(bencher: Bencher<'_, '_>, wording: &Wording) {
-    known(bencher, wording, SERIES);
+fn new_lines<const SERIES: usize>(bencher: Bencher<'_, '_>, format: &MessageFormat) {
+    known(bencher, format, SERIES);
 }
 
-/// Series that nobody has seen before.
+/// New series.
 #[divan::bench(
-    args = [&wording::JSON, &wording::STATSD, &wording::DOGSTATSD],
+    args = [&message_format::JSON, &message_format::STATSD, &message_format::DOGSTATSD],
     consts = [1_000, 100_000],
     sample_count = 20,
     sample_size = 1,
 )]
-fn new_series<const SERIES: usize>(bencher: Bencher<'_, '_>, wording: &Wording) {
-    let datagrams = Datagrams::of_metrics(wording, SERIES, 0..1);
+fn new_series<const SERIES: usize>(bencher: Bencher<'_, '_>, format: &MessageFormat) {
+    let datagrams = DatagramList::of_metrics(format, SERIES, 0..1);
     bencher
         .counter(ItemsCount::new(SERIES))
-        .with_inputs(|| Pipeline::new(wording.protocol))
+        .with_inputs(|| BenchPipeline::new(format.protocol))
         .bench_local_values(|mut pipeline| {
             pipeline.record(&datagrams);
             pipeline
         });
 }
 
-fn known(bencher: Bencher<'_, '_>, wording: &Wording, series: usize) {
-    let pipeline = RefCell::new(Pipeline::warm(wording, series));
-    let datagrams = Datagrams::of_metrics(wording, series, 0..ROUNDS);
+fn known(bencher: Bencher<'_, '_>, format: &MessageFormat, series: usize) {
+    let pipeline = RefCell::new(BenchPipeline::warm(format, series));
+    let datagrams = DatagramList::of_metrics(format, series, 0..ROUNDS);
     bencher
         .counter(ItemsCount::new(series * ROUNDS))
-        // Each time into a new window.
+        // Each iteration records into a new window.
         .with_inputs(|| pipeline.borrow_mut().flush())
         .bench_local_values(|_window_before| pipeline.borrow_mut().record(&datagrams));
 }

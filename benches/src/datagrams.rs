@@ -1,41 +1,41 @@
-//! Datagrams that lie one behind the other.
+//! DatagramList, back to back in one buffer.
 
 use std::hint::black_box;
 use std::ops::Range;
 
 use engine::listener::Protocol;
-use engine::protocol::{Limits, Rejection, Sample, json, statsd};
+use engine::protocol::{MessageLimits, Rejection, Sample, json, statsd};
 use forwarders::testing::load::{Metric, scramble};
 
-use crate::wording::Wording;
+use crate::message_format::MessageFormat;
 
-/// Datagrams of one protocol.
+/// DatagramList of one protocol.
 ///
-/// In one buffer, as the kernel's are: with an allocation for each, a benchmark of a hundred
-/// thousand would for the most part wait for memory.
+/// They are in one buffer, like those that the kernel returns. With an allocation for each, a
+/// benchmark of a hundred thousand datagrams would mostly wait for memory.
 #[derive(Debug)]
-pub struct Datagrams {
+pub struct DatagramList {
     protocol: Protocol,
     bytes: Vec<u8>,
     places: Vec<Range<usize>>,
 }
 
-impl Datagrams {
-    /// None yet.
+impl DatagramList {
+    /// Creates an empty list.
     #[must_use]
     pub fn new(protocol: Protocol) -> Self {
         Self { protocol, bytes: Vec::new(), places: Vec::new() }
     }
 
-    /// What so many metrics report in so many rounds, in a different order each round.
+    /// The reports of `metrics` metrics in these rounds, in a different order each round.
     #[must_use]
-    pub fn of_metrics(wording: &Wording, metrics: usize, rounds: Range<usize>) -> Self {
-        let mut datagrams = Self::new(wording.protocol);
+    pub fn of_metrics(format: &MessageFormat, metrics: usize, rounds: Range<usize>) -> Self {
+        let mut datagrams = Self::new(format.protocol);
         let mut metrics: Vec<_> = (0..metrics).map(Metric::new).collect();
         for round in rounds {
             shuffle(&mut metrics, round);
-            for together in metrics.chunks(wording.metrics) {
-                datagrams.push(|bytes| wording.write(bytes, together, round));
+            for together in metrics.chunks(format.metrics) {
+                datagrams.push(|bytes| format.write(bytes, together, round));
             }
         }
         datagrams
@@ -54,10 +54,10 @@ impl Datagrams {
         self.places.iter().map(|place| &self.bytes[place.clone()])
     }
 
-    /// Decodes all of them; how many samples and how many rejections that makes.
+    /// Decodes all datagrams. Returns the numbers of samples and rejections.
     #[must_use]
     pub fn decode(&self) -> (usize, usize) {
-        let limits = Limits::default();
+        let limits = MessageLimits::default();
         let (mut samples, mut rejections) = (0, 0);
         let mut each = |message: Result<Sample<'_>, Rejection>| match black_box(message) {
             Ok(_) => samples += 1,
@@ -75,7 +75,7 @@ impl Datagrams {
     }
 }
 
-/// Fisher and Yates.
+/// The Fisher–Yates shuffle.
 fn shuffle<T>(list: &mut [T], seed: usize) {
     for last in (1..list.len()).rev() {
         let random = scramble((seed as u64) << 32 | last as u64);

@@ -1,10 +1,10 @@
-//! What the benchmarks share: what clients send, and the daemon's parts put together.
+//! Shared code of the benchmarks: input as sent by clients, and an assembly of the daemon's parts.
 //!
-//! [`Wording`](wording::Wording) writes what the metrics of [`forwarders::testing::load`] report, as
-//! clients of all dialects do; [`rejects`] is what must be turned away.
-//! [`Pipeline`](pipeline::Pipeline) is the way from a datagram to a snapshot.
+//! [`MessageFormat`](message_format::MessageFormat) writes the values of the metrics in
+//! [`forwarders::testing::load`] in the formats of all clients. [`rejects`] has input that must be
+//! rejected. [`BenchPipeline`](pipeline::BenchPipeline) leads from a datagram to a snapshot.
 
 pub mod datagrams;
+pub mod message_format;
 pub mod pipeline;
 pub mod rejects;
-pub mod wording;

@@ -1,4 +1,5 @@
-//! The daemon's parts from a datagram to a snapshot, put together as it does, without its threads.
+//! The daemon's parts from a datagram to a snapshot, assembled as in the daemon but without
+//! threads.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,21 +13,21 @@ use engine::aggregator::store::Store;
 use engine::listener::Protocol;
 use engine::listener::recorder::{PendingLines, Recorder, RecorderContext};
 use engine::listener::stats::ListenerStats;
-use engine::protocol::Limits;
+use engine::protocol::MessageLimits;
 use engine::wake::Waker;
 use model::{Snapshot, Window};
 
-use crate::datagrams::Datagrams;
-use crate::wording::Wording;
+use crate::datagrams::DatagramList;
+use crate::message_format::MessageFormat;
 
-/// Datagrams that one system call reads.
+/// DatagramList per batch, as with one system call.
 const BATCH: usize = 64;
 const INTERVAL: Duration = Duration::from_secs(10);
 /// More than any benchmark has.
 const MAX_SERIES: usize = 2_000_000;
 
 /// One listener and the aggregator, on one thread.
-pub struct Pipeline {
+pub struct BenchPipeline {
     recorder: Recorder,
     stats: Arc<ListenerStats>,
     tallies: AggregatorEnd,
@@ -34,8 +35,8 @@ pub struct Pipeline {
     end_ms: u64,
 }
 
-impl Pipeline {
-    /// Without a series yet, and with hashes that are the same in every process. The agent has two
+impl BenchPipeline {
+    /// Creates a pipeline without series, with the same hashes in every process. The agent has two
     /// tags.
     #[must_use]
     pub fn new(protocol: Protocol) -> Self {
@@ -55,7 +56,7 @@ impl Pipeline {
             registry: Arc::clone(&registry),
             rejected: Arc::default(),
             started: Instant::now(),
-            limits: Limits::default(),
+            limits: MessageLimits::default(),
             exact_samples: config.exact_samples,
             line_cache: config.line_cache.get() as usize,
         };
@@ -68,11 +69,11 @@ impl Pipeline {
         Self { recorder, stats, tallies, store, end_ms: 1_490_114_074_000 }
     }
 
-    /// With so many series, each of which the listener knows, by its line too.
+    /// Creates a pipeline whose listener knows this many series and their lines.
     #[must_use]
-    pub fn warm(wording: &Wording, series: usize) -> Self {
-        let mut pipeline = Self::new(wording.protocol);
-        let datagrams = Datagrams::of_metrics(wording, series, 0..2);
+    pub fn warm(format: &MessageFormat, series: usize) -> Self {
+        let mut pipeline = Self::new(format.protocol);
+        let datagrams = DatagramList::of_metrics(format, series, 0..2);
         for _ in 0..2 {
             pipeline.record(&datagrams);
             assert_eq!(pipeline.flush().points.len(), series, "series");
@@ -81,7 +82,7 @@ impl Pipeline {
     }
 
     /// Records datagrams, batch by batch.
-    pub fn record(&mut self, datagrams: &Datagrams) {
+    pub fn record(&mut self, datagrams: &DatagramList) {
         let mut datagrams = datagrams.iter();
         while datagrams.len() > 0 {
             self.recorder.begin_batch();
@@ -95,16 +96,17 @@ impl Pipeline {
         }
     }
 
-    /// Takes the listener's tally, as at a window's edge; the listener goes on with the other one.
+    /// Takes the listener's tally, as at the end of a window; the listener continues with the
+    /// other.
     #[must_use]
     pub fn hand_over(&mut self) -> HandedOver {
         let awaited = self.tallies.announce_edge();
-        assert_eq!(awaited, 1, "tallies that will come");
+        assert_eq!(awaited, 1, "expected tallies");
         self.recorder.hand_over_at_edge();
         self.tallies.tallies().try_recv().expect("the tally")
     }
 
-    /// Closes the window with a tally that was handed over, and gives it back.
+    /// Closes the window with a tally that was handed over, and returns the tally.
     #[must_use]
     pub fn flush_tally(&mut self, mut handed: HandedOver) -> Snapshot {
         self.store.merge(handed.listener, &mut handed.tally);
@@ -122,7 +124,7 @@ impl Pipeline {
         self.flush_tally(handed)
     }
 
-    /// Samples that were recorded.
+    /// The number of samples recorded.
     ///
     /// # Panics
     /// If a message was rejected.

@@ -1,26 +1,26 @@
-//! Messages that are rejected: mistakes of clients, and what somebody sends who means harm.
+//! Messages that are rejected: mistakes of clients, and attacks.
 
 use std::fmt;
 
 use engine::listener::Protocol;
 
-use crate::datagrams::Datagrams;
+use crate::datagrams::DatagramList;
 
-/// More than any message may have.
+/// More than the limit on a message.
 const TAGS: usize = 1_000;
 const VALUES: usize = 5_000;
-/// Deeper than any message may be.
+/// Deeper than the limit on a message.
 const DEPTH: usize = 10_000;
 
-/// Messages of which each is one rejection.
+/// Messages, each of which is rejected once.
 pub struct Rejects {
-    /// What benchmarks call them.
+    /// The name in benchmarks.
     pub name: &'static str,
     protocol: Protocol,
     messages: fn() -> Vec<Vec<u8>>,
 }
 
-/// All of them.
+/// All sets of messages.
 pub const ALL: [&Rejects; 4] = [
     &Rejects { name: "json-mistakes", protocol: Protocol::Json, messages: json_mistakes },
     &Rejects { name: "json-attacks", protocol: Protocol::Json, messages: json_attacks },
@@ -29,11 +29,11 @@ pub const ALL: [&Rejects; 4] = [
 ];
 
 impl Rejects {
-    /// All messages so many times.
+    /// All messages, repeated `rounds` times.
     #[must_use]
-    pub fn datagrams(&self, rounds: usize) -> Datagrams {
+    pub fn datagrams(&self, rounds: usize) -> DatagramList {
         let messages = (self.messages)();
-        let mut datagrams = Datagrams::new(self.protocol);
+        let mut datagrams = DatagramList::new(self.protocol);
         for _ in 0..rounds {
             for message in &messages {
                 datagrams.push(|bytes| bytes.extend_from_slice(message));

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""How fast the admin endpoint answers while the daemon takes a load, and what the load loses by it.
+"""Measures the admin endpoint's response times under load, and the datagrams lost meanwhile.
 
-Sends statsd lines at a rate, and meanwhile asks for each path in turn, over a connection that stays
-open as a browser's or a scraper's does. The time is from the first byte of a request to the last of
-the reply.
+Sends statsd lines at a constant rate and requests each path in turn, over a connection that stays
+open like that of a browser or a scraper. The time is measured from the first byte of a request to
+the last byte of the reply.
 
     cargo build --release && benches/udp/admin.py --rate 100000
 
-Needs gcc, and a core for the generator beside the daemon's.
+Needs gcc, and a separate core for the generator.
 """
 
 import argparse
@@ -30,8 +30,8 @@ forwarders: {{ file: {{ path: /dev/null }} }}
 """
 
 
-def ask(connection, path):
-    """(milliseconds, bytes)"""
+def request(connection, path):
+    """Requests a path. Returns (milliseconds, bytes)."""
     began = time.perf_counter()
     connection.request("GET", path)
     reply = connection.getresponse()
@@ -42,7 +42,10 @@ def ask(connection, path):
 
 
 def measure(daemon, folder, series, rate, seconds):
-    """Asks until the generator is done. Times by path, sizes by path, what the generator says."""
+    """Sends requests until the generator is done.
+
+    Returns (times by path, sizes by path, output of the generator, datagrams dropped).
+    """
     config = folder / "tallyd.yaml"
     config.write_text(CONFIG)
     process = subprocess.Popen([daemon, "run", "--config", config], stderr=subprocess.DEVNULL)
@@ -56,9 +59,9 @@ def measure(daemon, folder, series, rate, seconds):
         connection = http.client.HTTPConnection("127.0.0.1", ADMIN, timeout=30)
         while load.poll() is None:
             for path in PATHS:
-                took, sizes[path] = ask(connection, path)
+                took, sizes[path] = request(connection, path)
                 times[path].append(took)
-            # A browser asks once a second; this is 140 requests a second.
+            # A browser sends one request per second; this is 140 per second.
             time.sleep(0.05)
         dropped = socket_of(PORT)[1]
     finally:
@@ -70,7 +73,7 @@ def measure(daemon, folder, series, rate, seconds):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--series", type=int, default=10_000)
-    arguments.add_argument("--rate", type=int, default=100_000, help="datagrams a second (default 100000)")
+    arguments.add_argument("--rate", type=int, default=100_000, help="datagrams per second (default 100000)")
     arguments.add_argument("--seconds", type=int, default=30)
     arguments.add_argument("--daemon", default=ROOT / "target/release/tallyd", help="the binary")
     given = arguments.parse_args()

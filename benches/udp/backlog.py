@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""CPU a metric, beside a sink that only receives: the backlog method.
+"""Measures CPU time per metric, compared with a sink that only receives: the backlog method.
 
-The receiver is stopped (SIGSTOP), its socket filled, and then it is let go and timed until the
-socket is empty. So it is measured flat out, on one core, with no sender beside it, and nothing waits.
-The sink (one thread, recvmmsg, nothing done with the data) is what the kernel's share alone costs.
-Sink and daemon take turns, and the ratio of each pair is what to look at: times differ from machine
-to machine and from minute to minute.
+The receiver is stopped (SIGSTOP), its socket is filled, and then it continues and is timed until the
+socket is empty. So it runs at full speed, on one core, without a sender and without waiting.
+The sink (one thread, recvmmsg, data discarded) shows the cost of the kernel's part alone.
+Sink and daemon take turns. Compare the ratio of each pair: times differ between machines and from
+minute to minute.
 
     cargo build --release && benches/udp/backlog.py
 
@@ -53,14 +53,14 @@ def cpu_seconds(pid):
 
 
 def measure(command, port, folder, options, datagrams):
-    """(CPU seconds, datagrams dropped, peak memory in MiB) for one backlog."""
+    """Processes one backlog. Returns (CPU seconds, datagrams dropped, peak memory in MiB)."""
     send = ["taskset", "-c", "1", folder / "loadgen", "--dest", f"127.0.0.1:{port}", *options]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     receiver = subprocess.Popen(["taskset", "-c", "0", *command], **quiet)
     pid = receiver.pid
     try:
         wait_until("the receiver", lambda: socket_of(port) is not None)
-        # Every series once, so that none is new when it counts.
+        # Sends every series once, so that none is new during the measurement.
         warm_up = ["--count", str(min(datagrams, 120_000)), "--rate", "100000"]
         subprocess.run([*send, *warm_up], check=True, **quiet)
         wait_until("the warm-up", lambda: socket_of(port)[0] == 0)
@@ -70,7 +70,7 @@ def measure(command, port, folder, options, datagrams):
         before = cpu_seconds(pid)
         os.kill(pid, signal.SIGCONT)
         wait_until("the backlog", lambda: socket_of(port)[0] == 0)
-        time.sleep(0.02)  # The last batch was taken out, and is being worked on.
+        time.sleep(0.02)  # The last batch has left the socket and is being processed.
         used = cpu_seconds(pid) - before
         return used, socket_of(port)[1] - dropped, peak_memory(pid)
     finally:

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Memory with many series, and whether a window's end keeps the receiver from receiving.
+"""Measures memory with many series, and checks that the end of a window does not block the receiver.
 
-Sends each series so many times over windows of 3 s, at a rate, into a socket with the buffer that the
-daemon asks for by default. Peak memory has the flushes in it; what the kernel dropped tells of a
-receiver that was away for longer than its buffer lasts.
+Sends each series several times over windows of 3 s, at a constant rate, to a socket with the default
+buffer. Peak memory includes the flushes. Datagrams dropped by the kernel show that the receiver was
+blocked for longer than its buffer lasts.
 
     cargo build --release && benches/udp/many_series.py --rate 100000
 
-Needs gcc. At high rates, a core for the generator beside the daemon's.
+Needs gcc and, at high rates, a separate core for the generator.
 """
 
 import argparse
@@ -32,7 +32,7 @@ forwarders: {{ file: {{ path: /dev/null }} }}
 
 
 def measure(daemon, folder, protocol, series, times, rate):
-    """(datagrams sent a second, peak memory in MiB, datagrams received, datagrams dropped)."""
+    """Returns (datagrams sent per second, peak memory in MiB, datagrams received, datagrams dropped)."""
     config = folder / "tallyd.yaml"
     config.write_text(CONFIG.format(protocol=protocol, port=PORT))
     log = folder / "log"
@@ -44,7 +44,7 @@ def measure(daemon, folder, protocol, series, times, rate):
         send += ["--series", str(series), "--mix", "100,0,0,0", "--count", str(series * times)]
         sent = subprocess.run([*send, "--rate", str(rate)], check=True, capture_output=True, text=True)
         wait_until("the rest", lambda: socket_of(PORT)[0] == 0)
-        time.sleep(4)  # The window that holds the last of them is delivered.
+        time.sleep(4)  # Until the last window is delivered.
         peak = peak_memory(process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -60,7 +60,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--series", type=int, nargs="+", default=[100_000, 1_000_000])
     arguments.add_argument("--times", type=int, default=6, help="how often each is sent (default 6)")
-    arguments.add_argument("--rate", type=int, default=100_000, help="a second (default 100000)")
+    arguments.add_argument("--rate", type=int, default=100_000, help="datagrams per second (default 100000)")
     arguments.add_argument("--daemon", default=ROOT / "target/release/tallyd", help="the binary")
     given = arguments.parse_args()
     print("| series | sent | a second | received | kernel drops | peak MiB |\n| --- | --- | --- | --- | --- | --- |")
@@ -78,7 +78,7 @@ def main():
                     flush=True,
                 )
                 if received + dropped != sent:
-                    sys.exit("received and dropped are not what was sent")
+                    sys.exit("received and dropped datagrams do not add up to the datagrams sent")
 
 
 if __name__ == "__main__":

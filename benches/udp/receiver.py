@@ -1,4 +1,4 @@
-"""What the measurements here share: the generator and the sink, and a look at who receives."""
+"""Shared code of the measurements: builds the generator and the sink, and inspects receivers."""
 
 import pathlib
 import re
@@ -11,14 +11,14 @@ ROOT = HERE.parent.parent
 
 
 def build(folder):
-    """Compiles generator and sink."""
+    """Compiles the generator and the sink."""
     for name in ("loadgen", "sink"):
         source, program = HERE / f"{name}.c", folder / name
         subprocess.run(["gcc", "-O2", "-o", program, source, "-lm"], check=True)
 
 
 def socket_of(port):
-    """(bytes waiting, datagrams dropped) of the UDP socket on a port; None if there is none."""
+    """Returns (bytes waiting, datagrams dropped) of the UDP socket on a port, or None without one."""
     for line in pathlib.Path("/proc/net/udp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[1].endswith(f":{port:04X}"):
@@ -27,7 +27,7 @@ def socket_of(port):
 
 
 def wait_until(what, holds, seconds=30):
-    """Polls; a receiver that does not get there is an error."""
+    """Waits until a condition holds; exits if it does not in time."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
@@ -36,6 +36,6 @@ def wait_until(what, holds, seconds=30):
 
 
 def peak_memory(pid):
-    """The most memory that a process has had resident, in MiB."""
+    """Returns the peak resident memory of a process, in MiB."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""What reloads cost while the daemon takes a load: datagrams, samples, and time.
+"""Measures the cost of reloads under load: lost datagrams, lost samples, and time.
 
-Sends statsd lines at a rate. Meanwhile the configuration changes again and again (a tag of the agent,
+Sends statsd lines at a constant rate, while the configuration changes repeatedly (a tag of the agent,
 limits, a second listener, a second destination, the interval, a mistake), each time with a SIGHUP.
-At the end what was sent is compared with the ledger and with the sum over all windows in the file.
+At the end, the samples sent are compared with the ledger and with the sum over all windows in the
+file.
 
     cargo build --release && benches/udp/reload.py --rate 50000
 
-Needs gcc, and a core for the generator beside the daemon's.
+Needs gcc, and a separate core for the generator.
 """
 
 import argparse
@@ -28,7 +29,7 @@ PAUSE = 0.25
 
 
 def config(folder, turn):
-    """That of a turn: every fifth is wrong, the others differ from each other in many ways."""
+    """Returns the configuration of a turn. Every fifth is invalid, the others differ in many keys."""
     listeners = [f'{{ protocol: statsd, address: "127.0.0.1:{PORT}" }}']
     files = [f"{{ path: {folder}/points, format: json }}"]
     if turn % 2:
@@ -51,7 +52,7 @@ def status():
 
 
 def reload(process, folder, turn):
-    """Milliseconds from the signal until the status tells that it is over, and whether it was applied."""
+    """Reloads. Returns the milliseconds until the status shows the result, and whether it was applied."""
     (folder / "tallyd.yaml").write_text(config(folder, turn))
     before = status()["reload"]
     began = time.perf_counter()
@@ -62,7 +63,7 @@ def reload(process, folder, turn):
 
 
 def measure(daemon, folder, series, rate, seconds):
-    """The times of reloads that were applied and refused, the generator's words, the last status."""
+    """Returns (times of applied reloads, times of refused ones, generator's output, last status)."""
     (folder / "tallyd.yaml").write_text(config(folder, 0))
     process = subprocess.Popen([daemon, "run", "--config", folder / "tallyd.yaml"], stderr=subprocess.DEVNULL)
     applied, refused = [], []
@@ -87,7 +88,7 @@ def measure(daemon, folder, series, rate, seconds):
 
 
 def counted(path):
-    """The sum over all windows."""
+    """Returns the sum over all windows."""
     total = 0
     with open(path, encoding="utf-8") as lines:
         for line in lines:
@@ -98,7 +99,7 @@ def counted(path):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--series", type=int, default=1_000)
-    arguments.add_argument("--rate", type=int, default=50_000, help="datagrams a second (default 50000)")
+    arguments.add_argument("--rate", type=int, default=50_000, help="datagrams per second (default 50000)")
     arguments.add_argument("--seconds", type=int, default=30)
     arguments.add_argument("--daemon", default=ROOT / "target/release/tallyd", help="the binary")
     given = arguments.parse_args()
@@ -110,7 +111,7 @@ def main():
         )
         total = counted(folder / "points")
     print(said.strip())
-    # A gauge has a value and no count.
+    # Gauges have no count.
     with_count = sum(int(n) for n in re.findall(r"(?:counters|timers|traces)=(\d+)", said))
     ledger = last["ledger"]
     print(

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""What it costs a daemon that somebody looks on, and whether it takes a single message less.
+"""Measures the cost of taps, and checks that the daemon does not lose a message because of them.
 
-Sends datagrams at a rate to a daemon, once for each way of looking on and once with nobody, in turns.
-The clients are `tallyd tap`, whose output is read and counted. The CPU time is the daemon's whole
+Sends datagrams at a constant rate to a daemon, in turns without taps and with different taps. The
+clients are `tallyd tap`, whose output is read and counted. The CPU time is that of the daemon's whole
 process, from before the first datagram until it has read the last.
 
     cargo build --release && benches/udp/tap.py --rate 100000
 
-Needs gcc, and a core for the generator and the clients beside the daemon's.
+Needs gcc, and a separate core for the generator and the clients.
 """
 
 import argparse
@@ -31,13 +31,13 @@ listeners: [{{ protocol: {protocol}, address: "127.0.0.1:{port}" }}]
 admin: {{ listen: "127.0.0.1:{admin}" }}
 forwarders: {{ file: {{ path: /dev/null }} }}
 """
-# Names of the generator are api.requests, db.latency and the like, each with its series behind it.
-WAYS = {
-    "nobody": [],
+# The generator's names are api.requests, db.latency and the like, each followed by its series.
+TAPS = {
+    "none": [],
     "one, everything": [[]],
-    "one, a name that does not come": [["--match", "no.such.name"]],
+    "one, a name that does not occur": [["--match", "no.such.name"]],
     "one, 8 % of the samples": [["--match", "*queries*"]],
-    "one, a glob without a text": [["--match", "?[a-c]*"]],
+    "one, a glob without literal text": [["--match", "?[a-c]*"]],
     "four, all of these": [[], ["--match", "no.such.name"], ["--match", "*queries*"], ["--match", "?[a-c]*"]],
 }
 
@@ -56,7 +56,11 @@ def answers():
 
 
 def measure(daemon, folder, protocol, clients, series, rate, seconds):
-    """(sent, sent a second, accepted, kernel drops, CPU seconds, lines that clients saw, their last words)"""
+    """Runs one load.
+
+    Returns (sent, sent per second, accepted, kernel drops, CPU seconds, lines shown by each client,
+    last line that each client printed on standard error).
+    """
     config = folder / "tallyd.yaml"
     config.write_text(CONFIG.format(protocol=protocol, port=PORT, admin=ADMIN))
     process = subprocess.Popen([daemon, "run", "--config", config], stderr=subprocess.DEVNULL)
@@ -78,7 +82,7 @@ def measure(daemon, folder, protocol, clients, series, rate, seconds):
         reached = int(re.search(r" rate=(\d+)", load).group(1))
         ledger = after["ledger"]
         cpu = after["process"]["cpu_s"] - before
-        time.sleep(1.2)  # The last counts.
+        time.sleep(1.2)  # Until the clients have the last counts.
     finally:
         for tap in taps:
             tap.send_signal(signal.SIGINT)
@@ -93,37 +97,36 @@ def measure(daemon, folder, protocol, clients, series, rate, seconds):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--series", type=int, default=1_000)
-    arguments.add_argument("--rate", type=int, default=100_000, help="datagrams a second (default 100000)")
+    arguments.add_argument("--rate", type=int, default=100_000, help="datagrams per second (default 100000)")
     arguments.add_argument("--seconds", type=int, default=10)
     arguments.add_argument("--rounds", type=int, default=3, help="how often each is measured (default 3)")
     arguments.add_argument("--protocol", choices=["json", "statsd"], default="json")
     arguments.add_argument("--daemon", default=ROOT / "target/release/tallyd", help="the binary")
     given = arguments.parse_args()
-    costs, worst = {way: [] for way in WAYS}, 0
-    print("| who looks on | sent | a second | accepted | kernel drops | CPU s | shown |")
+    costs, worst = {name: [] for name in TAPS}, 0
+    print("| taps | sent | per second | accepted | kernel drops | CPU s | shown |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    words = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
+    said = {}
+    with tempfile.TemporaryDirectory() as path:
+        folder = pathlib.Path(path)
         build(folder)
         for _ in range(given.rounds):
-            for way, clients in WAYS.items():
-                sent, reached, accepted, drops, cpu, lines, words[way] = measure(
+            for name, clients in TAPS.items():
+                sent, reached, accepted, drops, cpu, lines, said[name] = measure(
                     given.daemon, folder, given.protocol, clients, given.series, given.rate, given.seconds
                 )
-                costs[way].append(cpu / sent * 1e6)
+                costs[name].append(cpu / sent * 1e6)
                 worst = max(worst, abs(sent - accepted))
                 shown = ", ".join(f"{count:,}" for count in lines)
-                print(f"| {way} | {sent:,} | {reached:,} | {accepted:,} | {drops} | {cpu:.2f} | {shown} |", flush=True)
-    print("\n| who looks on | CPU s a million | times nobody's |\n| --- | --- | --- |")
-    nobody = costs["nobody"]
-    for way, values in costs.items():
-        ratio = statistics.median(value / base for value, base in zip(values, nobody))
-        print(f"| {way} | {statistics.median(values):.3f} | {ratio:.2f} |")
+                print(f"| {name} | {sent:,} | {reached:,} | {accepted:,} | {drops} | {cpu:.2f} | {shown} |", flush=True)
+    print("\n| taps | CPU s per million | ratio to none |\n| --- | --- | --- |")
+    for name, values in costs.items():
+        ratio = statistics.median(value / base for value, base in zip(values, costs["none"]))
+        print(f"| {name} | {statistics.median(values):.3f} | {ratio:.2f} |")
     print()
-    for way, said in words.items():
-        for line in said:
-            print(f"{way}: {line}")
+    for name, last_lines in said.items():
+        for line in last_lines:
+            print(f"{name}: {line}")
     if worst:
         sys.exit(f"accepted and sent differ by up to {worst}")
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""How much more two listeners take than one, with a core for each.
+"""Measures the speed-up of two listeners over one, with a core for each.
 
-The backlog method with wall time: the daemon is stopped, the sockets are filled, and it is let go. With
-no sender beside it, two cores are enough. One listener's backlog is timed, then two such backlogs in
-two listeners; twice the first time over the second is how many times as much two take. Two sinks beside
-one sink tell how much of that the machine allows: cores share memory, and virtual ones more.
+The backlog method with wall time: the daemon is stopped, the sockets are filled, and then it continues.
+As no sender runs during the measurement, two cores are enough. The backlog of one listener is timed,
+then two such backlogs in two listeners; the speed-up is twice the first time divided by the second. Two
+sinks compared with one sink show the speed-up that the machine allows: cores share memory, and virtual
+cores share more.
 
     cargo build --release && benches/udp/two_listeners.py
 
@@ -38,7 +39,7 @@ LOADS = {
 
 
 def daemon_of(binary, folder, protocol, ports):
-    """The command of a daemon with a listener on each port."""
+    """Returns the command of a daemon with a listener on each port."""
     listeners = [f'{{ protocol: {protocol}, address: "127.0.0.1:{port}" }}' for port in ports]
     config = folder / "tallyd.yaml"
     config.write_text(CONFIG.format(listeners=", ".join(listeners)))
@@ -46,13 +47,13 @@ def daemon_of(binary, folder, protocol, ports):
 
 
 def sinks(folder, ports):
-    """The commands of a sink on each port."""
+    """Returns the commands of a sink on each port."""
     sink = [folder / "sink", "--rcvbuf", "1000000000", "--listen"]
     return [[*sink, f"127.0.0.1:{port}"] for port in ports]
 
 
 def drain(commands, ports, send, datagrams):
-    """Seconds until so many datagrams in each of the sockets are taken."""
+    """Returns the seconds until the backlog of `datagrams` datagrams in each socket is processed."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     processes = [subprocess.Popen(command, **quiet) for command in commands]
     sockets = lambda: [socket_of(port) for port in ports]
@@ -91,7 +92,7 @@ def main():
     arguments.add_argument("--datagrams", type=int, default=400_000, help="in each socket")
     arguments.add_argument("--daemon", default=ROOT / "target/release/tallyd", help="the binary")
     given = arguments.parse_args()
-    print("| load | who | one, s | two, s | times as much |\n| --- | --- | --- | --- | --- |")
+    print("| load | receiver | one, s | two, s | speed-up |\n| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         build(folder)

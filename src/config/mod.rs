@@ -30,7 +30,7 @@ use engine::aggregator::identity::{AgentConfig, Identifier};
 use engine::aggregator::registry::Registry;
 use engine::listener::recorder::RecorderContext;
 use engine::listener::{ListenerConfig, ListenerSection};
-use engine::protocol::Limits;
+use engine::protocol::MessageLimits;
 use kamailio::{self, KamailioSection};
 use model::SeriesNaming;
 use yaml::{ConfigError, Leaves, Source, Spanned};
@@ -74,7 +74,7 @@ pub struct Config {
     /// How samples become points.
     pub aggregation: AggregationConfig,
     /// Bounds of a message.
-    pub limits: Limits,
+    pub limits: MessageLimits,
     /// Receive buffer to request from the kernel for each socket. A larger one absorbs longer bursts
     /// at the cost of kernel memory. Defaults to `8MiB`.
     pub receive_buffer: ByteSize,
@@ -104,7 +104,7 @@ impl Default for Config {
             listeners: None,
             kamailio: Vec::new(),
             aggregation: AggregationConfig::default(),
-            limits: Limits::default(),
+            limits: MessageLimits::default(),
             receive_buffer: ByteSize::from_mib(8),
             state_dir: default_state_dir(),
             admin: AdminConfig::default(),

@@ -1,23 +1,25 @@
-//! What callgrind counts: `scripts/bench-instructions.sh` runs this once for each benchmark.
+//! The program whose instructions callgrind counts: `scripts/bench-instructions.sh` runs it once
+//! for each benchmark.
 //!
-//! Without an argument, it lists the benchmarks. With the name of one, it prepares it, runs it once
-//! within [`counted_region`], and prints of how many messages, samples, series or points it was.
+//! Without an argument, it lists the benchmarks. With the name of one, it prepares the benchmark,
+//! runs it once within [`counted_region`], and prints the number of messages, samples, series or
+//! points.
 
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::thread;
 
-use benches::datagrams::Datagrams;
-use benches::pipeline::Pipeline;
+use benches::datagrams::DatagramList;
+use benches::message_format::{self, MessageFormat};
+use benches::pipeline::BenchPipeline;
 use benches::rejects::{self, Rejects};
-use benches::wording::{self, Wording};
 use forwarders::payload::Batch;
 use forwarders::testing::{encoders, load};
 
 const METRICS: usize = 1_000;
 const ROUNDS: usize = 10;
 
-/// Prepares, counts, and tells of how many.
+/// Prepares and runs a benchmark, and returns the number of units.
 type Benchmark = Box<dyn FnOnce() -> usize + Send>;
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]
@@ -27,8 +29,9 @@ fn main() -> ExitCode {
         match &asked {
             None => println!("{name}"),
             Some(asked) if *asked == name => {
-                // On a thread, as in the daemon. And the main thread's stack begins behind the
-                // environment: copying takes other instructions if that is longer.
+                // On a thread, as in the daemon. The stack of the main thread would start after the
+                // environment, whose length changes its alignment and so the instructions of a
+                // copy.
                 let units = thread::spawn(benchmark).join();
                 println!("{}", units.expect("a benchmark that does not panic"));
                 return ExitCode::SUCCESS;
@@ -37,30 +40,30 @@ fn main() -> ExitCode {
         }
     }
     let Some(asked) = asked else { return ExitCode::SUCCESS };
-    eprintln!("there is no benchmark `{asked}`");
+    eprintln!("unknown benchmark `{asked}`");
     ExitCode::FAILURE
 }
 
 fn benchmarks() -> Vec<(String, Benchmark)> {
     let mut all: Vec<(String, Benchmark)> = Vec::new();
-    for wording in wording::ALL {
-        all.push((format!("decode/{wording}"), Box::new(|| decode(wording))));
+    for format in message_format::ALL {
+        all.push((format!("decode/{format}"), Box::new(|| decode(format))));
     }
     for rejects in rejects::ALL {
         all.push((format!("decode/{rejects}"), Box::new(|| reject(rejects))));
     }
-    for wording in [
-        &wording::JSON,
-        &wording::JSON_TIMED,
-        &wording::STATSD,
-        &wording::DOGSTATSD,
-        &wording::DOGSTATSD_TIMED,
+    for format in [
+        &message_format::JSON,
+        &message_format::JSON_TIMED,
+        &message_format::STATSD,
+        &message_format::DOGSTATSD,
+        &message_format::DOGSTATSD_TIMED,
     ] {
-        all.push((format!("record/{wording}"), Box::new(|| record(wording))));
+        all.push((format!("record/{format}"), Box::new(|| record(format))));
     }
-    for wording in [&wording::JSON, &wording::STATSD, &wording::DOGSTATSD] {
-        let name = format!("record/{wording}-new-series");
-        all.push((name, Box::new(|| record_new_series(wording))));
+    for format in [&message_format::JSON, &message_format::STATSD, &message_format::DOGSTATSD] {
+        let name = format!("record/{format}-new-series");
+        all.push((name, Box::new(|| record_new_series(format))));
     }
     for series in [1_000, 10_000] {
         all.push((format!("flush/{series}"), Box::new(move || flush(series))));
@@ -71,18 +74,18 @@ fn benchmarks() -> Vec<(String, Benchmark)> {
     all
 }
 
-/// All that is counted: callgrind is told to start when this function is entered and to stop when it
-/// is left.
+/// The counted code: callgrind starts counting when this function is entered, and stops when it is
+/// left.
 #[inline(never)]
 fn counted_region(work: &mut dyn FnMut()) {
     work();
-    // Something to do behind it: a jump into `work` would not come back to here.
+    // Prevents a tail call: a jump into `work` would not return to this function.
     black_box(work);
 }
 
-fn decode(wording: &Wording) -> usize {
-    let datagrams = Datagrams::of_metrics(wording, METRICS, 0..1);
-    decode_as(&datagrams, (METRICS * wording.samples, 0))
+fn decode(format: &MessageFormat) -> usize {
+    let datagrams = DatagramList::of_metrics(format, METRICS, 0..1);
+    decode_as(&datagrams, (METRICS * format.samples, 0))
 }
 
 fn reject(rejects: &Rejects) -> usize {
@@ -90,7 +93,7 @@ fn reject(rejects: &Rejects) -> usize {
     decode_as(&datagrams, (0, datagrams.iter().len()))
 }
 
-fn decode_as(datagrams: &Datagrams, expected: (usize, usize)) -> usize {
+fn decode_as(datagrams: &DatagramList, expected: (usize, usize)) -> usize {
     assert_eq!(datagrams.decode(), expected, "samples, rejections");
     counted_region(&mut || {
         black_box(datagrams.decode());
@@ -98,27 +101,27 @@ fn decode_as(datagrams: &Datagrams, expected: (usize, usize)) -> usize {
     expected.0 + expected.1
 }
 
-/// Known series; lines that can be recognised are.
-fn record(wording: &Wording) -> usize {
-    let mut pipeline = Pipeline::warm(wording, METRICS);
-    let datagrams = Datagrams::of_metrics(wording, METRICS, 0..ROUNDS);
+/// Known series, whose lines are in the line cache if the format allows it.
+fn record(format: &MessageFormat) -> usize {
+    let mut pipeline = BenchPipeline::warm(format, METRICS);
+    let datagrams = DatagramList::of_metrics(format, METRICS, 0..ROUNDS);
     record_into(&mut pipeline, &datagrams)
 }
 
-fn record_new_series(wording: &Wording) -> usize {
-    let datagrams = Datagrams::of_metrics(wording, METRICS, 0..1);
-    record_into(&mut Pipeline::new(wording.protocol), &datagrams)
+fn record_new_series(format: &MessageFormat) -> usize {
+    let datagrams = DatagramList::of_metrics(format, METRICS, 0..1);
+    record_into(&mut BenchPipeline::new(format.protocol), &datagrams)
 }
 
-fn record_into(pipeline: &mut Pipeline, datagrams: &Datagrams) -> usize {
+fn record_into(pipeline: &mut BenchPipeline, datagrams: &DatagramList) -> usize {
     let before = pipeline.recorded();
     counted_region(&mut || pipeline.record(datagrams));
     (pipeline.recorded() - before) as usize
 }
 
 fn flush(series: usize) -> usize {
-    let mut pipeline = Pipeline::warm(&wording::DOGSTATSD, series);
-    pipeline.record(&Datagrams::of_metrics(&wording::DOGSTATSD, series, 0..ROUNDS));
+    let mut pipeline = BenchPipeline::warm(&message_format::DOGSTATSD, series);
+    pipeline.record(&DatagramList::of_metrics(&message_format::DOGSTATSD, series, 0..ROUNDS));
     let mut handed = Some(pipeline.hand_over());
     let mut snapshot = None;
     counted_region(&mut || snapshot = handed.take().map(|handed| pipeline.flush_tally(handed)));
@@ -129,7 +132,7 @@ fn encode(encoder: &str) -> usize {
     let snapshot = load::snapshot(METRICS);
     let mut encode = encoders::encoder(encoder);
     let mut batch = Batch::default();
-    // Once before, so that the batch has its memory.
+    // Once before counting, so that the batch has allocated its memory.
     encode(&snapshot, &mut batch);
     batch.clear();
     counted_region(&mut || encode(&snapshot, &mut batch));

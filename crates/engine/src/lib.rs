@@ -1,12 +1,12 @@
-//! From sockets to snapshots.
+//! The engine: receives samples on sockets and aggregates them into snapshots.
 //!
 //! ```text
-//! listener::datagram → listener::recorder → protocol → aggregator::table    (a thread a socket)
+//! listener::datagram → listener::recorder → protocol → aggregator::table    (a thread per socket)
 //!     → aggregator::handover → aggregator::store → Snapshot                 (one thread)
 //! ```
 //!
-//! The engine knows no destination, no command and no configuration file: the daemon gives it its
-//! settings and a function that takes each snapshot.
+//! The engine does not know destinations, commands or the configuration file: the daemon passes it
+//! settings, and a function that receives each snapshot.
 
 pub mod aggregator;
 pub mod listener;

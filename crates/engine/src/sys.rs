@@ -1,4 +1,4 @@
-//! The system calls that no safe library offers. The only module with `unsafe` in it.
+//! System calls that no safe library offers. The only module of this crate with `unsafe` code.
 
 #![allow(unsafe_code)]
 
@@ -14,38 +14,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-/// Datagrams that one system call may bring.
+/// Maximum number of datagrams per system call.
 pub const BATCH: usize = 64;
-/// Room for a sender's address, of whatever family.
+/// Size of a sender's address of any family.
 const ADDRESS_BYTES: u32 = mem::size_of::<libc::sockaddr_storage>() as u32;
-/// Added to the distance between two datagrams: a power of two would map the start of every one to
-/// the same few cache lines.
+/// Added to the distance between two datagrams. If the distance were a power of two, the starts of
+/// all datagrams would map to the same few cache lines.
 const PADDING: usize = 320;
 
-/// From this size on an allocation has pages of its own.
+/// Allocations of at least this size have their own pages.
 #[cfg(target_env = "gnu")]
 const OWN_PAGES_FROM: libc::c_int = 256 << 10;
 
-/// Has large allocations in pages of their own for good: tables that grow then move without a copy,
-/// and what is freed goes back to the system. glibc would stop doing so with the first large one
-/// that is freed, which is a third of the memory at a million series.
+/// Makes the allocator give large allocations their own pages for good. Growing tables then move
+/// without a copy, and freed memory returns to the system. By default, glibc stops doing so when
+/// the first large allocation is freed, which costs a third of the memory at a million series.
 pub fn keep_large_allocations_apart() {
     #[cfg(target_env = "gnu")]
     // SAFETY: an option of the allocator, which takes its own lock.
     unsafe {
-        // It cannot fail with this value; if it did, nothing but memory would be lost.
+        // It cannot fail with this value. If it did, the daemon would only take more memory.
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES_FROM);
     }
 }
 
-/// Memory for `recvmmsg(2)`: one call brings up to 64 datagrams, which is what makes a call a
-/// datagram too dear (the kernel's share of receiving is the larger part of the whole daemon's).
+/// Buffers for `recvmmsg(2)`, which receives up to 64 datagrams per call. A call per datagram would
+/// be too expensive: the kernel's part of receiving is the larger part of the whole daemon's work.
 pub struct ReceiveBatch {
     buffer: Box<[u8]>,
-    /// Distance between the starts of two datagrams in it.
+    /// Distance between the starts of two datagrams in `buffer`.
     stride: usize,
     addresses: Box<[libc::sockaddr_storage]>,
-    // Pointed to by `headers`, hence kept and never moved.
+    // `headers` points to these, so they are kept and never move.
     _vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
     /// Whether the headers have room for senders.
@@ -58,8 +58,8 @@ pub struct ReceiveBatch {
 unsafe impl Send for ReceiveBatch {}
 
 impl ReceiveBatch {
-    /// Allocates memory for datagrams of up to `room` bytes; the system gives it page by page as
-    /// datagrams fill it.
+    /// Allocates buffers for datagrams of up to `room` bytes. The system provides the memory page
+    /// by page, as datagrams fill it.
     #[must_use]
     pub fn new(room: usize) -> Self {
         let stride = room + PADDING;
@@ -76,13 +76,14 @@ impl ReceiveBatch {
         Self { buffer, stride, addresses, _vectors: vectors, headers, with_senders, filled: 0 }
     }
 
-    /// Takes what the socket holds, up to the size of the batch, without waiting. Without
-    /// `with_senders`, who sent it stays unknown, which spares a twentieth of the time.
+    /// Receives the available datagrams, up to the size of the batch, without waiting. Without
+    /// `with_senders`, the senders stay unknown, which saves a twentieth of the time.
     ///
     /// # Errors
-    /// `WouldBlock` when it holds nothing, else what the system says.
+    /// `WouldBlock` if there is no datagram, otherwise the error of `recvmmsg(2)`.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, with_senders: bool) -> io::Result<usize> {
-        // The kernel overwrites the lengths that it was given, in the slots that it fills.
+        // The kernel overwrites the address lengths in the slots that it fills: restore only these,
+        // unless all slots change.
         let stale = if with_senders == self.with_senders { self.filled } else { BATCH };
         self.with_senders = with_senders;
         for (header, address) in self.headers.iter_mut().zip(&mut self.addresses).take(stale) {
@@ -124,7 +125,7 @@ impl ReceiveBatch {
     }
 }
 
-/// A message of one piece, without an address.
+/// A header for a message in one buffer, without an address.
 fn header_of(vector: &mut libc::iovec) -> libc::mmsghdr {
     // SAFETY: all-zero bytes are a valid mmsghdr: null pointers and zero lengths.
     let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
@@ -133,21 +134,21 @@ fn header_of(vector: &mut libc::iovec) -> libc::mmsghdr {
     header
 }
 
-/// What came.
+/// A received datagram.
 #[derive(Clone, Copy)]
 pub struct Datagram<'a> {
-    /// Its content, as far as there was room.
+    /// The content that fitted into the buffer.
     pub bytes: &'a [u8],
-    /// Who sent it.
+    /// The sender.
     pub sender: SenderAddress<'a>,
-    /// Whether there was more of it than room.
+    /// Whether the datagram was truncated.
     pub is_cut: bool,
 }
 
-/// Datagrams to send again and again with `sendmmsg(2)`: what a call needs is built once, so that
-/// sending costs little but the kernel's share.
+/// Datagrams to send repeatedly with `sendmmsg(2)`. The arguments of the call are built once, so
+/// that sending costs little more than the kernel's part.
 pub struct SendRing {
-    // Pointed to by the vectors, and these by the headers, hence kept and never moved.
+    // The headers point to the vectors and these to the bytes, so both are kept and never move.
     _bytes: Box<[u8]>,
     _vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
@@ -157,10 +158,10 @@ pub struct SendRing {
 unsafe impl Send for SendRing {}
 
 impl SendRing {
-    /// Takes the datagrams, one behind the other, and where each ends.
+    /// Takes the datagrams, back to back, and the end of each.
     ///
     /// # Panics
-    /// If the ends do not rise or lie behind the bytes.
+    /// If the ends are not in ascending order, or exceed the bytes.
     #[must_use]
     pub fn new(bytes: Vec<u8>, ends: &[usize]) -> Self {
         let mut bytes = bytes.into_boxed_slice();
@@ -177,18 +178,18 @@ impl SendRing {
         Self { _bytes: bytes, _vectors: vectors, headers }
     }
 
-    /// Sends datagrams of this range over a connected socket; gives how many went out. If not all
-    /// did, the first that did not has to be sent again: what the system says to that is lost.
+    /// Sends the datagrams of this range over a connected socket. Returns the number sent. If it is
+    /// lower than requested, send the rest again: the error of its first datagram is not known.
     ///
     /// # Errors
-    /// What the system says to the first.
+    /// The error of `sendmmsg(2)` for the first datagram.
     ///
     /// # Panics
     /// If the range is not within the ring.
     pub fn send(&mut self, socket: BorrowedFd<'_>, range: Range<usize>) -> io::Result<usize> {
         let headers = &mut self.headers[range];
-        // SAFETY: `headers` are valid and as many as is said. They point to memory of this struct
-        // that the kernel only reads; no address is given, as the socket is connected.
+        // SAFETY: `headers` are valid, and their number is correct. They point to memory of this
+        // struct, which the kernel only reads. They have no address, as the socket is connected.
         let sent = unsafe {
             libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as u32, 0)
         };
@@ -196,47 +197,47 @@ impl SendRing {
     }
 }
 
-/// Has the kernel end a child with SIGTERM when this thread ends, however it ends.
+/// Makes the kernel send SIGTERM to a child when this thread ends for any reason.
 pub fn end_with_parent(command: &mut Command) {
-    // SAFETY: what runs between fork and exec is one system call: it allocates nothing and takes no
-    // lock.
+    // SAFETY: the closure runs between fork and exec, and makes one system call: it allocates
+    // nothing and takes no lock.
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
     }
 }
 
-/// The descriptors that the service manager passed (sd_listen_fds(3)), in its order; none from the
-/// second call on.
+/// Takes the descriptors that the service manager passed (sd_listen_fds(3)), in its order. Returns
+/// none from the second call on.
 ///
 /// # Errors
-/// When the environment promises some that are not there.
+/// When the environment announces descriptors that do not exist.
 pub fn passed_descriptors() -> io::Result<Vec<OwnedFd>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Ok(Vec::new());
     }
-    // They are open: their flags could be set. They were before this process ran its first line, so
-    // it has them from nobody but the manager, which passes them to be owned; and nobody takes them
-    // a second time.
-    // SAFETY: hence each is open and has no other owner.
+    // The descriptors are open, because `listen_fds` has set their flags. They were open before
+    // this process started, so they come from the service manager, which passes ownership. `TAKEN`
+    // ensures that they are not taken twice. SAFETY: hence each descriptor is open and has no other
+    // owner.
     Ok(sd_notify::listen_fds()?
         .map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) })
         .collect())
 }
 
-/// A sender as the kernel wrote it down; made into an address only for whoever asks.
+/// The address of a sender as written by the kernel, converted only where it is needed.
 #[derive(Clone, Copy)]
 pub struct SenderAddress<'a>(Option<&'a libc::sockaddr_storage>);
 
 impl SenderAddress<'_> {
-    /// Its address; `None` if it has none, is not over IP or was not asked for.
+    /// The address; `None` if the sender has none, does not use IP, or was not asked for.
     #[must_use]
     pub fn address(self) -> Option<SocketAddr> {
         let storage = self.0?;
         match i32::from(storage.ss_family) {
             libc::AF_INET => {
-                // SAFETY: the kernel says that it wrote a sockaddr_in, which is smaller than and no
-                // stricter aligned than a sockaddr_storage.
+                // SAFETY: the family says that the kernel wrote a sockaddr_in, which is smaller
+                // than a sockaddr_storage and does not need stricter alignment.
                 let v4 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
                 let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
                 Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port)))
@@ -252,8 +253,8 @@ impl SenderAddress<'_> {
     }
 }
 
-/// Asks the processor to have `place` in its cache soon. Changes nothing but how long the next look
-/// at it takes: with 100,000 series, waiting for memory is most of what a sample costs.
+/// Prefetches a value into the processor's cache. This only changes the time of the next access:
+/// with 100,000 series, waiting for memory is most of the cost of a sample.
 #[inline]
 pub fn prefetch<T>(place: &T) {
     #[cfg(target_arch = "x86_64")]
@@ -266,14 +267,14 @@ pub fn prefetch<T>(place: &T) {
     let _ = place;
 }
 
-/// How many datagrams the kernel dropped because the socket's buffer was full, since the socket was
-/// made. Wraps at 2^32.
+/// Returns the number of datagrams that the kernel has dropped since the socket was created,
+/// because its buffer was full. Wraps at 2^32.
 ///
-/// Asked of the socket itself (`SO_MEMINFO`): exact at once and without privileges, whereas the
-/// counter that rides on datagrams (`SO_RXQ_OVFL`) misses those dropped at the end of a burst.
+/// The socket itself is asked (`SO_MEMINFO`), which is exact at once and needs no privileges. The
+/// counter attached to datagrams (`SO_RXQ_OVFL`) misses drops at the end of a burst.
 ///
 /// # Errors
-/// What the system says.
+/// The error of `getsockopt(2)`.
 pub fn socket_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     // linux/sock_diag.h: SK_MEMINFO_DROPS is the ninth of the variables.
     const DROPS: usize = 8;
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_datagrams_that_came_are_given() {
+    fn only_received_datagrams_are_returned() {
         let (receiver, sender) = pair("127.0.0.1:0");
         let mut batch = ReceiveBatch::new(65_536);
         for round in 0..3 {
@@ -322,11 +323,11 @@ mod tests {
         }
         let error = batch.receive(receiver.as_fd(), true).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(batch.datagrams().count(), 0, "nothing of the last batch is seen again");
+        assert_eq!(batch.datagrams().count(), 0, "datagrams of the last batch are gone");
     }
 
     #[test]
-    fn a_datagram_that_did_not_fit_is_told_apart_and_its_neighbours_are_whole() {
+    fn a_truncated_datagram_is_marked_and_its_neighbours_are_whole() {
         let (receiver, sender) = std::os::unix::net::UnixDatagram::pair().unwrap();
         let mut batch = ReceiveBatch::new(1000);
         for size in [1000, 1001, 999] {
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn senders_are_known_over_both_protocols() {
+    fn senders_are_known_over_ipv4_and_ipv6() {
         for bind in ["127.0.0.1:0", "[::1]:0"] {
             let (receiver, sender) = pair(bind);
             let mut batch = ReceiveBatch::new(65_536);
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_hears_that_nobody_listens() {
+    fn sending_to_a_closed_port_fails() {
         let (receiver, sender) = pair("127.0.0.1:0");
         drop(receiver);
         let mut ring = SendRing::new(b"x".to_vec(), &[1]);
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_tells_its_drops_without_another_datagram() {
+    fn drops_are_known_without_another_datagram() {
         let (receiver, sender) = pair("127.0.0.1:0");
         socket2::SockRef::from(&receiver).set_recv_buffer_size(4096).unwrap();
         for _ in 0..1000 {

@@ -46,7 +46,8 @@ impl Waker {
     /// Waits until woken.
     pub fn wait_alone(&self) {
         let mut watched = [PollFd::from_borrowed_fd(self.event.as_fd(), PollFlags::IN)];
-        // An interrupt ends the wait as well, which callers tolerate: they check why they were woken.
+        // An interrupt ends the wait as well, which callers tolerate: they check why they were
+        // woken.
         let _interrupted = poll(&mut watched, None);
         let _counter = read(&self.event, &mut [0; 8]);
     }

@@ -145,7 +145,7 @@ fn interleaved(shares: &[(MetricKind, u32)], count: usize) -> Vec<MetricKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::protocol::{Limits, Sample, json, statsd};
+    use engine::protocol::{MessageLimits, Sample, json, statsd};
 
     fn load(protocol: Protocol, types: &str) -> Load {
         Load {
@@ -200,7 +200,7 @@ mod tests {
                     assert_eq!(sample.unwrap().value.kind(), kind, "{text}");
                     samples += 1;
                 };
-                let limits = Limits::default();
+                let limits = MessageLimits::default();
                 match protocol {
                     Protocol::Json => json::decode(text.as_bytes(), &limits, &mut each),
                     Protocol::Statsd => {

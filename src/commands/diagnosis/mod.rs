@@ -104,12 +104,12 @@ fn got(token: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::protocol::Limits;
+    use engine::protocol::MessageLimits;
 
     /// The diagnosis of the one message in `text`.
     fn said(protocol: Protocol, text: &str) -> String {
         let mut said = Vec::new();
-        protocol.decode(text.as_bytes(), &Limits::default(), &mut |message| {
+        protocol.decode(text.as_bytes(), &MessageLimits::default(), &mut |message| {
             if let Err(rejection) = message {
                 let diagnosis = Diagnosis::of(protocol, text.as_bytes(), rejection);
                 let [_, mark] = diagnosis.excerpt(text.as_bytes());
@@ -156,8 +156,8 @@ mod tests {
             ),
             (
                 r#"{"metric_name": "m", "metric_type": "counter", "sample_rate": 10}"#,
-                "bad_sample_rate at byte 62 (/sample_rate): expected a number above 0 and up to 1, \
-                 got 10; did you mean 0.1, for one in 10?",
+                "bad_sample_rate at byte 62 (/sample_rate): expected a number greater than 0 and at \
+                 most 1, got 10; did you mean 0.1, for one in 10?",
             ),
             (
                 r#"{"metric_name": "m", "metric_type": "trace", "tags": {"a/b~": [1]}}"#,
@@ -182,10 +182,7 @@ mod tests {
                 r#"{"metric_name": "m", }"#,
                 "bad_json at byte 21: expected a key in quotes, got }; there is a comma too many",
             ),
-            (
-                r#"{"a": "\x"}"#,
-                "bad_json at byte 8 (/a): expected an escape that JSON knows, got x",
-            ),
+            (r#"{"a": "\x"}"#, "bad_json at byte 8 (/a): expected a valid JSON escape, got x"),
             ("42", "not_an_object at byte 0: expected an object, got 42"),
         ] {
             assert_eq!(said(Protocol::Json, message), told, "{message}");
@@ -207,8 +204,8 @@ mod tests {
             ("page.views", "bad_line at byte 10: expected `:` and a value, got the end"),
             (
                 "page.views:1|c|@5",
-                "bad_sample_rate at byte 16: expected a number above 0 and up to 1, got 5; did you \
-                 mean 0.2, for one in 5?",
+                "bad_sample_rate at byte 16: expected a number greater than 0 and at most 1, got 5; \
+                 did you mean 0.2, for one in 5?",
             ),
         ] {
             assert_eq!(said(Protocol::Statsd, line), told, "{line}");

@@ -13,7 +13,7 @@ use crate::commands::client::terminal::{self, ProgressLine};
 use crate::commands::diagnosis::Diagnosis;
 use basics::escape::escaped;
 use engine::listener::{Protocol, Transport};
-use engine::protocol::{Limits, Rejection};
+use engine::protocol::{MessageLimits, Rejection};
 
 /// Longest message: the most that `max_line` allows.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -243,7 +243,7 @@ impl<'a> Sending<'a> {
     }
 }
 
-fn check(protocol: Protocol, message: &[u8], limits: &Limits) -> Checked {
+fn check(protocol: Protocol, message: &[u8], limits: &MessageLimits) -> Checked {
     let mut checked = Checked { samples: 0, skipped: 0, rejections: Vec::new() };
     checked.skipped = protocol.decode(message, limits, &mut |message| match message {
         Ok(_) => checked.samples += 1,

@@ -6,12 +6,12 @@ use crate::commands::client::configured;
 use crate::commands::client::endpoint::{SendEndpoint, SocketPlace};
 use crate::config::ConfigFile;
 use engine::listener::Protocol;
-use engine::protocol::Limits;
+use engine::protocol::MessageLimits;
 
 /// A listener of a daemon.
 pub(super) struct SendTarget {
     pub(super) endpoint: SendEndpoint,
-    pub(super) limits: Limits,
+    pub(super) limits: MessageLimits,
     /// The URL of the admin endpoint; empty if it is disabled.
     pub(super) admin: String,
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::options::SendArgs;
 use engine::listener::Protocol;
-use engine::protocol::{Limits, SampleValue};
+use engine::protocol::{MessageLimits, SampleValue};
 
 /// Keys of a message that are not tags.
 const RESERVED: [&str; 7] =
@@ -206,7 +206,8 @@ impl<'a> MetricWords<'a> {
                 is_same &= self.value == Some(member.as_ref());
             }
         };
-        let skipped = Protocol::Statsd.decode(line.as_bytes(), &Limits::default(), &mut each);
+        let skipped =
+            Protocol::Statsd.decode(line.as_bytes(), &MessageLimits::default(), &mut each);
         let breaks_line = |text: &str| text.contains(['|', '\n']);
         let is_cut = breaks_line(self.name) || self.value.is_some_and(breaks_line);
         if !is_cut && skipped == 0 && (samples == 0 || (samples == 1 && is_same)) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::Series;
 
 use super::registry::SeriesId;
-use super::tally::{NewSeries, Slot, Tally};
+use super::tally::{NewSeries, SeriesSlot, Tally};
 
 /// Maximum number of series that a listener removes between two windows, which takes about 20 ms.
 const EXPIRED_PER_WINDOW: usize = 65_536;
@@ -51,7 +51,7 @@ impl ListenerSeries {
     }
 
     /// The series in a slot of a tally whose changes were applied.
-    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut KnownSeries> {
+    pub fn get_mut(&mut self, slot: SeriesSlot) -> Option<&mut KnownSeries> {
         let known = self.known.get_mut(slot as usize).and_then(Option::as_mut);
         debug_assert!(known.is_some(), "a slot is reported before it is used");
         known
@@ -76,7 +76,7 @@ impl ListenerSeries {
                 && !is_known(known)
             {
                 known.is_expired = true;
-                tally.expired.push(slot as Slot);
+                tally.expired.push(slot as SeriesSlot);
             }
         }
         true

@@ -8,7 +8,7 @@ use super::identity::Identity;
 use super::incremental_map::IncrementalMap;
 use super::registry::{Admitted, Registry};
 use super::shapes::{NumberMeaning, ShapeLookup, Shapes};
-use super::tally::{NewSeries, Slot, Tally};
+use super::tally::{NewSeries, SeriesSlot, Tally};
 use crate::protocol::SampleValue;
 use crate::protocol::split::Split;
 
@@ -19,10 +19,10 @@ use crate::protocol::split::Split;
 #[derive(Debug)]
 pub struct SeriesTable {
     /// The slot of each series, by the hash of its identity.
-    index: IncrementalMap<Slot>,
+    index: IncrementalMap<SeriesSlot>,
     /// By slot; `None` where the slot is free.
     entries: Vec<Option<TableEntry>>,
-    free: Vec<Slot>,
+    free: Vec<SeriesSlot>,
     shapes: Shapes,
     tally: Box<Tally>,
     exact_samples: usize,
@@ -66,7 +66,7 @@ impl SeriesTable {
         weight: f64,
         arrival_ns: u64,
         registry: &Registry,
-    ) -> Option<Slot> {
+    ) -> Option<SeriesSlot> {
         let (slot, is_requested) = match self.find(identity) {
             Some(slot) => (slot, true),
             None => self.insert(identity, registry),
@@ -139,7 +139,7 @@ impl SeriesTable {
         self.entries.len() - self.free.len()
     }
 
-    fn remove_expired(&mut self, slots: &[Slot]) {
+    fn remove_expired(&mut self, slots: &[SeriesSlot]) {
         if slots.is_empty() {
             return;
         }
@@ -154,8 +154,8 @@ impl SeriesTable {
     }
 
     #[inline]
-    fn find(&self, identity: &Identity<'_>) -> Option<Slot> {
-        let is_it = |slot: &Slot| {
+    fn find(&self, identity: &Identity<'_>) -> Option<SeriesSlot> {
+        let is_it = |slot: &SeriesSlot| {
             self.entry(*slot)
                 .is_some_and(|entry| entry.hash == identity.hash && identity.matches(&entry.series))
         };
@@ -165,7 +165,7 @@ impl SeriesTable {
     /// Adds a series, or the overflow series that the registry returns instead. Returns the slot,
     /// and whether it belongs to the requested series.
     #[cold]
-    fn insert(&mut self, identity: &Identity<'_>, registry: &Registry) -> (Slot, bool) {
+    fn insert(&mut self, identity: &Identity<'_>, registry: &Registry) -> (SeriesSlot, bool) {
         let Admitted { id, hash, series, overflowed } = registry.admit(identity);
         if overflowed {
             // The table keeps the overflow series, not the series that overflow: their number has
@@ -183,7 +183,7 @@ impl SeriesTable {
         (slot, !overflowed)
     }
 
-    fn insert_entry(&mut self, entry: TableEntry) -> Slot {
+    fn insert_entry(&mut self, entry: TableEntry) -> SeriesSlot {
         let hash = entry.hash;
         let slot = if let Some(slot) = self.free.pop() {
             self.entries[slot as usize] = Some(entry);
@@ -191,7 +191,7 @@ impl SeriesTable {
         } else {
             self.entries.push(Some(entry));
             // No truncation: memory would run out long before 2^32 series.
-            (self.entries.len() - 1) as Slot
+            (self.entries.len() - 1) as SeriesSlot
         };
         self.tally.grow(self.entries.len());
         let Self { index, entries, .. } = self;
@@ -201,7 +201,7 @@ impl SeriesTable {
         slot
     }
 
-    fn entry(&self, slot: Slot) -> Option<&TableEntry> {
+    fn entry(&self, slot: SeriesSlot) -> Option<&TableEntry> {
         self.entries.get(slot as usize)?.as_ref()
     }
 }

@@ -10,7 +10,7 @@ use crate::protocol::SampleValue;
 
 /// The index of a series within one listener: of the entry in its table, and of the cell in each of
 /// its tallies.
-pub type Slot = u32;
+pub type SeriesSlot = u32;
 
 /// The cells of a listener's series in one window.
 ///
@@ -20,19 +20,19 @@ pub type Slot = u32;
 pub struct Tally {
     cells: Vec<Cell>,
     /// The cells with samples, so that idle series cost a flush nothing.
-    touched: Vec<Slot>,
+    touched: Vec<SeriesSlot>,
     /// The series that the listener added to its table in this window.
     pub(super) new_series: Vec<NewSeries>,
     /// On the way back: slots whose series have expired. The listener frees them before it uses the
     /// tally again; at the next handover, the list confirms that to the aggregator.
-    pub(super) expired: Vec<Slot>,
+    pub(super) expired: Vec<SeriesSlot>,
 }
 
 /// A series that was added to a listener's table.
 #[derive(Debug)]
 pub struct NewSeries {
     /// Its slot, which may have belonged to another series before.
-    pub slot: Slot,
+    pub slot: SeriesSlot,
     /// Its number in the store.
     pub id: SeriesId,
     /// The series itself.
@@ -51,7 +51,7 @@ impl Tally {
     #[inline]
     pub fn record(
         &mut self,
-        slot: Slot,
+        slot: SeriesSlot,
         value: &SampleValue<'_>,
         weight: f64,
         arrival_ns: u64,
@@ -66,14 +66,14 @@ impl Tally {
 
     /// Prefetches the cell of a slot.
     #[inline]
-    pub fn prefetch(&self, slot: Slot) {
+    pub fn prefetch(&self, slot: SeriesSlot) {
         if let Some(cell) = self.cells.get(slot as usize) {
             crate::sys::prefetch(cell);
         }
     }
 
     /// Passes each cell with samples to `each`, and leaves the tally empty.
-    pub fn drain(&mut self, mut each: impl FnMut(Slot, Cell)) {
+    pub fn drain(&mut self, mut each: impl FnMut(SeriesSlot, Cell)) {
         let Self { cells, touched, .. } = self;
         for slot in touched.drain(..) {
             each(slot, std::mem::take(&mut cells[slot as usize]));

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use crate::protocol::split::Split;
-use crate::protocol::{Limits, Rejection, Sample, json, statsd};
+use crate::protocol::{MessageLimits, Rejection, Sample, json, statsd};
 
 pub mod allow;
 pub mod bind;
@@ -107,7 +107,7 @@ impl Protocol {
     pub fn decode<'a>(
         self,
         datagram: &'a [u8],
-        limits: &Limits,
+        limits: &MessageLimits,
         each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
     ) -> u64 {
         match self {
@@ -125,7 +125,7 @@ impl Protocol {
         self,
         line: &'a [u8],
         split: Option<&Split<'_>>,
-        limits: &Limits,
+        limits: &MessageLimits,
         each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
     ) -> DecodedLine {
         match self {

@@ -17,7 +17,7 @@ use crate::aggregator::table::SeriesTable;
 use crate::listener::tap::listener::{DecodeContext, ListenerTap};
 use crate::listener::tap::taps::Taps;
 use crate::protocol::split::Split;
-use crate::protocol::{Limits, Rejection, Sample, json, lines};
+use crate::protocol::{MessageLimits, Rejection, Sample, json, lines};
 use basics::escape::EXCERPT_BYTES;
 
 /// Number of lines that are looked up together: enough that their waits for memory overlap, few
@@ -37,7 +37,7 @@ pub struct RecorderContext {
     /// comparable.
     pub started: Instant,
     /// The limits on a message.
-    pub limits: Limits,
+    pub limits: MessageLimits,
     /// Values of a timer that are kept individually.
     pub exact_samples: usize,
     /// Maximum size of the line cache of each listener, in bytes.
@@ -303,7 +303,7 @@ impl Recorder {
                     counts.aggregated += 1;
                 }
                 Err(rejection) => {
-                    let rejection = rejection.behind(line.at);
+                    let rejection = rejection.shifted_by(line.at);
                     context.reject(rejection, line.shown, &line.sender, stats, counts, tap);
                 }
             }

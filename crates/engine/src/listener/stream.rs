@@ -133,7 +133,7 @@ fn raise_file_limit(connections: usize) {
 }
 
 /// An open connection.
-struct StreamConnection {
+struct OpenConnection {
     socket: OwnedFd,
     peer: Peer,
     lines: LineBuffer,
@@ -195,7 +195,7 @@ struct Server {
     stats: Arc<ListenerStats>,
     gate: Gate,
     recorder: Recorder,
-    connections: HashMap<u64, StreamConnection>,
+    connections: HashMap<u64, OpenConnection>,
     last_number: u64,
     buffer: Box<[u8]>,
     sweep_at: Option<Instant>,
@@ -329,7 +329,7 @@ impl Server {
             None => Peer::Ip(address),
         };
         let alive = Instant::now();
-        let connection = StreamConnection { socket, peer, lines: LineBuffer::default(), alive };
+        let connection = OpenConnection { socket, peer, lines: LineBuffer::default(), alive };
         self.connections.insert(number, connection);
         self.stats.connection_accepted();
         self.sweep_at.get_or_insert(alive + self.sweep_pause());

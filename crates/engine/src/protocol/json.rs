@@ -1,8 +1,8 @@
-//! JSON messages: one object, several on lines of their own, or an array of them.
+//! Decodes JSON messages: one object, several objects on separate lines, or an array of objects.
 //!
-//! A reader for exactly these messages. A general one builds a tree or asks a visitor for each
-//! value, and then the number's own text, which becomes a tag's value, is gone. The tests hold it
-//! against `serde_json` on every input that they can think of.
+//! This is a parser for exactly these messages. A general parser builds a tree or calls a visitor
+//! for each value, and loses the original text of numbers, which becomes the value of a tag. The
+//! tests compare it with `serde_json` on generated input.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,19 +13,20 @@ use model::MetricKind;
 
 use super::split::Split;
 use super::{
-    Limits, RejectReason, Rejection, Sample, SampleValue, Tags, is_blank, lines, normalize_tags,
-    parse_finite, weight_at,
+    MessageLimits, RejectReason, Rejection, Sample, SampleValue, Tags, is_blank, lines,
+    normalize_tags, parse_finite, weight_at,
 };
 
-/// Levels of a message, its own included. Deeper nesting is refused; no message has a use for it.
+/// Maximum nesting of a message, including its own level. No message needs more.
 const DEPTH_MAX: usize = 64;
 
-/// Decodes a datagram and hands each message to `each`, in order.
+/// Decodes a datagram and passes each message to `each`, in order.
 ///
-/// A bad message costs its neighbours nothing, but an array that cannot be read is one rejection.
+/// An invalid message does not affect the others, but an array that cannot be parsed is one
+/// rejection.
 pub fn decode<'a>(
     datagram: &'a [u8],
-    limits: &Limits,
+    limits: &MessageLimits,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) {
     if is_array(datagram) {
@@ -33,34 +34,34 @@ pub fn decode<'a>(
     }
     for line in lines(datagram) {
         let message = decode_line(&datagram[line.clone()], limits);
-        each(message.map(|(sample, _)| sample).map_err(|bad| bad.behind(line.start)));
+        each(message.map(|(sample, _)| sample).map_err(|bad| bad.shifted_by(line.start)));
     }
 }
 
-/// Decodes one line that is no array, and says where in it the value stands that the sample was made
-/// of, if it stands anywhere.
+/// Decodes one line that is not an array. Also returns the position of the value from which the
+/// sample was made, if there is one.
 ///
 /// # Errors
-/// Why it is no sample.
+/// The reason why the line is not a sample.
 pub fn decode_line<'a>(
     line: &'a [u8],
-    limits: &Limits,
+    limits: &MessageLimits,
 ) -> Result<(Sample<'a>, Option<usize>), Rejection> {
     match std::str::from_utf8(line) {
-        Ok(text) => Reader::new(text, 0, limits).whole_message_and_number(),
+        Ok(text) => MessageParser::new(text, 0, limits).whole_message_and_number(),
         Err(error) => Err(not_utf8(error.valid_up_to())),
     }
 }
 
-/// Whether the datagram is to be read as an array.
+/// Whether the datagram must be parsed as an array.
 #[must_use]
 pub fn is_array(datagram: &[u8]) -> bool {
     datagram.iter().find(|byte| !is_blank(**byte)) == Some(&b'[')
 }
 
-/// Splits a line around the number that its value most likely is, without decoding it.
+/// Splits a line around the number that is most likely its value, without decoding it.
 ///
-/// Only a guess: whoever uses it compares the rest of the line with one that was decoded.
+/// This is only a guess: callers must compare the rest of the line with one that was decoded.
 #[inline]
 #[must_use]
 pub fn split(line: &[u8]) -> Option<Split<'_>> {
@@ -76,20 +77,20 @@ pub fn split(line: &[u8]) -> Option<Split<'_>> {
 
 fn decode_array<'a>(
     datagram: &'a [u8],
-    limits: &Limits,
+    limits: &MessageLimits,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) {
     let text = match std::str::from_utf8(datagram) {
         Ok(text) => text,
         Err(error) => return each(Err(not_utf8(error.valid_up_to()))),
     };
-    // First to the end, so that nothing of an array that breaks off is counted.
+    // First to its end, so that no message of a truncated array is counted.
     let mut elements = Vec::new();
-    if let Err(rejection) = Reader::new(text, 0, limits).whole_array(&mut elements) {
+    if let Err(rejection) = MessageParser::new(text, 0, limits).whole_array(&mut elements) {
         return each(Err(rejection));
     }
     for element in elements {
-        each(Reader::new(&text[..element.end], element.start, limits).whole_message());
+        each(MessageParser::new(&text[..element.end], element.start, limits).whole_message());
     }
 }
 
@@ -97,8 +98,8 @@ fn not_utf8(offset: usize) -> Rejection {
     Rejection { reason: RejectReason::BadJson, offset, expected: "UTF-8" }
 }
 
-/// A value as it stands in the text, with the offset at which it starts.
-enum Raw<'a> {
+/// A parsed value; numbers keep their text.
+enum RawJson<'a> {
     String(Cow<'a, str>),
     Number(&'a str),
     Bool(bool),
@@ -106,43 +107,45 @@ enum Raw<'a> {
     Nested,
 }
 
-struct Value<'a> {
-    raw: Raw<'a>,
+/// A parsed value with the offset at which it starts.
+struct JsonValue<'a> {
+    raw: RawJson<'a>,
     offset: usize,
 }
 
-/// The members of a message that are not tags. Of equal keys the last wins.
+/// The members of a message that are not tags. The last of equal keys wins.
 #[derive(Default)]
 struct Reserved<'a> {
-    name: Option<Value<'a>>,
-    kind: Option<Value<'a>>,
-    value: Option<Value<'a>>,
-    count: Option<Value<'a>>,
-    sample_rate: Option<Value<'a>>,
+    name: Option<JsonValue<'a>>,
+    kind: Option<JsonValue<'a>>,
+    value: Option<JsonValue<'a>>,
+    count: Option<JsonValue<'a>>,
+    sample_rate: Option<JsonValue<'a>>,
 }
 
-/// Reads `text` from `at` on; all offsets are into `text`.
-struct Reader<'a, 'l> {
+/// Parses `text` from `at`; all offsets refer to `text`.
+struct MessageParser<'a, 'l> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
     start: usize,
-    /// Objects around what is read now, as far as they count as levels.
+    /// Nesting around the current value, for the limit in `skip_nested`.
     depth: usize,
-    limits: &'l Limits,
+    limits: &'l MessageLimits,
 }
 
-impl<'a, 'l> Reader<'a, 'l> {
-    fn new(text: &'a str, at: usize, limits: &'l Limits) -> Self {
+impl<'a, 'l> MessageParser<'a, 'l> {
+    fn new(text: &'a str, at: usize, limits: &'l MessageLimits) -> Self {
         Self { text, bytes: text.as_bytes(), at, start: at, depth: 0, limits }
     }
 
-    /// One message and nothing behind it.
+    /// Parses a message that takes up the rest of the text.
     fn whole_message(self) -> Result<Sample<'a>, Rejection> {
         self.whole_message_and_number().map(|(sample, _)| sample)
     }
 
-    /// The same, and where the value stands that the sample was made of, if it stands anywhere.
+    /// Parses a message that takes up the rest of the text. Also returns the position of the value
+    /// from which the sample was made, if there is one.
     fn whole_message_and_number(mut self) -> Result<(Sample<'a>, Option<usize>), Rejection> {
         if self.peek() != Some(b'{') {
             self.skip_value()?;
@@ -164,7 +167,7 @@ impl<'a, 'l> Reader<'a, 'l> {
         Ok((Sample { tags, ..sample }, number))
     }
 
-    /// An array and nothing behind it; notes where its elements are.
+    /// Parses an array that takes up the whole text, and collects the ranges of its elements.
     fn whole_array(mut self, elements: &mut Vec<Range<usize>>) -> Result<(), Rejection> {
         self.blanks();
         self.at += 1;
@@ -193,35 +196,35 @@ impl<'a, 'l> Reader<'a, 'l> {
         tags: &mut Tags<'a>,
     ) -> Result<(), Rejection> {
         self.depth = 1;
-        // Where the tags lie that the latest `tags` member made, should another one replace it.
+        // The tags that the latest `tags` member added. Another `tags` member replaces them.
         let mut from_tags = 0..0;
-        self.members(|reader, key, offset| {
+        self.members(|parser, key, offset| {
             let field = match key.as_ref() {
                 "metric_name" => &mut reserved.name,
                 "metric_type" => &mut reserved.kind,
                 "value" => &mut reserved.value,
                 "count" => &mut reserved.count,
                 "sample_rate" => &mut reserved.sample_rate,
-                "timestamp" => return reader.skip_value(),
+                "timestamp" => return parser.skip_value(),
                 "tags" => {
                     tags.drain(from_tags.clone());
                     let start = tags.len();
-                    if reader.peek() == Some(b'{') {
-                        reader.members(|reader, key, offset| reader.tag(key, offset, tags))?;
+                    if parser.peek() == Some(b'{') {
+                        parser.members(|parser, key, offset| parser.tag(key, offset, tags))?;
                     } else {
-                        reader.tag(key, offset, tags)?;
+                        parser.tag(key, offset, tags)?;
                     }
                     from_tags = start..tags.len();
                     return Ok(());
                 }
-                _ => return reader.tag(key, offset, tags),
+                _ => return parser.tag(key, offset, tags),
             };
-            *field = Some(reader.value()?);
+            *field = Some(parser.value()?);
             Ok(())
         })
     }
 
-    /// Reads an object and calls `each` at the start of each member's value.
+    /// Parses an object, and calls `each` at the start of each member's value.
     fn members(
         &mut self,
         mut each: impl FnMut(&mut Self, Cow<'a, str>, usize) -> Result<(), Rejection>,
@@ -277,29 +280,29 @@ impl<'a, 'l> Reader<'a, 'l> {
             return Err(reject(RejectReason::TooManyTags, offset, "fewer tags (limits.max_tags)"));
         }
         let value = match value {
-            Raw::String(text) => text,
-            Raw::Number(text) => Cow::Borrowed(text),
-            Raw::Bool(true) => Cow::Borrowed("true"),
-            Raw::Bool(false) => Cow::Borrowed("false"),
-            // Kept as an empty value for now: it may overrule an earlier one of the same key.
-            Raw::Null | Raw::Nested => Cow::Borrowed(""),
+            RawJson::String(text) => text,
+            RawJson::Number(text) => Cow::Borrowed(text),
+            RawJson::Bool(true) => Cow::Borrowed("true"),
+            RawJson::Bool(false) => Cow::Borrowed("false"),
+            // An empty value for now: it may override an earlier tag with the same key.
+            RawJson::Null | RawJson::Nested => Cow::Borrowed(""),
         };
         tags.push((key, value));
         Ok(())
     }
 
-    /// Makes the sample, still without tags.
+    /// Creates the sample, still without tags.
     fn sample(&self, reserved: Reserved<'a>) -> Result<Sample<'a>, Rejection> {
         let at_start = |reason, expected| reject(reason, self.start, expected);
         let name = match reserved.name {
-            Some(Value { raw: Raw::String(name), .. }) if !name.is_empty() => name,
+            Some(JsonValue { raw: RawJson::String(name), .. }) if !name.is_empty() => name,
             Some(other) => {
                 return Err(reject(RejectReason::BadName, other.offset, "a string with a name"));
             }
             None => return Err(at_start(RejectReason::MissingName, "`metric_name`")),
         };
         let (kind, kind_offset) = match &reserved.kind {
-            Some(Value { raw: Raw::String(word), offset }) => {
+            Some(JsonValue { raw: RawJson::String(word), offset }) => {
                 (MetricKind::from_json_word(word), *offset)
             }
             Some(other) => {
@@ -308,7 +311,7 @@ impl<'a, 'l> Reader<'a, 'l> {
             None => return Err(at_start(RejectReason::MissingType, "`metric_type`")),
         };
         let weight = weight(reserved.sample_rate)?;
-        let needed = |value: Option<Value<'a>>| {
+        let needed = |value: Option<JsonValue<'a>>| {
             value.ok_or_else(|| at_start(RejectReason::MissingValue, "`value`"))
         };
         let value = match kind {
@@ -327,32 +330,31 @@ impl<'a, 'l> Reader<'a, 'l> {
         Ok(Sample { name, value, weight, tags: Tags::new() })
     }
 
-    fn value(&mut self) -> Result<Value<'a>, Rejection> {
+    fn value(&mut self) -> Result<JsonValue<'a>, Rejection> {
         let offset = self.at;
         let raw = match self.peek() {
-            Some(b'"') => Raw::String(self.string()?),
-            Some(b'-' | b'0'..=b'9') => Raw::Number(self.number()?),
-            Some(b't') => self.word("true").map(|()| Raw::Bool(true))?,
-            Some(b'f') => self.word("false").map(|()| Raw::Bool(false))?,
-            Some(b'n') => self.word("null").map(|()| Raw::Null)?,
-            Some(b'{' | b'[') => self.skip_nested().map(|()| Raw::Nested)?,
+            Some(b'"') => RawJson::String(self.string()?),
+            Some(b'-' | b'0'..=b'9') => RawJson::Number(self.number()?),
+            Some(b't') => self.word("true").map(|()| RawJson::Bool(true))?,
+            Some(b'f') => self.word("false").map(|()| RawJson::Bool(false))?,
+            Some(b'n') => self.word("null").map(|()| RawJson::Null)?,
+            Some(b'{' | b'[') => self.skip_nested().map(|()| RawJson::Nested)?,
             _ => return Err(self.bad_json("a value")),
         };
-        Ok(Value { raw, offset })
+        Ok(JsonValue { raw, offset })
     }
 
     fn skip_value(&mut self) -> Result<(), Rejection> {
         self.value().map(|_| ())
     }
 
-    /// Reads past an object or array. A loop and not a recursion: how deep it goes is up to the
-    /// sender.
+    /// Skips an object or array. Not recursive, because the sender determines the depth.
     fn skip_nested(&mut self) -> Result<(), Rejection> {
         let mut open = [0_u8; DEPTH_MAX];
         let mut depth = 0;
         loop {
             self.blanks();
-            // Here a value starts, or a container ends that is still empty.
+            // A value starts here.
             match self.peek() {
                 Some(bracket @ (b'{' | b'[')) => {
                     if self.depth + depth == DEPTH_MAX {
@@ -369,7 +371,7 @@ impl<'a, 'l> Reader<'a, 'l> {
                 }
                 _ => self.skip_value()?,
             }
-            // Here a value has ended or the container that was just opened does.
+            // A value has ended here, or an empty container ends.
             loop {
                 self.blanks();
                 let Some(bracket) = depth.checked_sub(1).map(|top| open[top]) else {
@@ -408,7 +410,7 @@ impl<'a, 'l> Reader<'a, 'l> {
         }
     }
 
-    /// A string, from its opening quote on.
+    /// Parses a string, starting at its opening quote.
     fn string(&mut self) -> Result<Cow<'a, str>, Rejection> {
         let start = self.at + 1;
         self.at = plain_until(self.bytes, start);
@@ -423,7 +425,7 @@ impl<'a, 'l> Reader<'a, 'l> {
         }
     }
 
-    /// The rest of a string that has an escape at `self.at`.
+    /// Parses the rest of a string that has an escape at `self.at`.
     fn escaped_string(&mut self, start: usize) -> Result<String, Rejection> {
         let mut unescaped = String::from(&self.text[start..self.at]);
         loop {
@@ -440,7 +442,7 @@ impl<'a, 'l> Reader<'a, 'l> {
         }
     }
 
-    /// What an escape stands for, behind its backslash.
+    /// Parses an escape after its backslash.
     fn escape(&mut self) -> Result<char, Rejection> {
         Ok(match self.next() {
             Some(plain @ (b'"' | b'\\' | b'/')) => char::from(plain),
@@ -450,11 +452,11 @@ impl<'a, 'l> Reader<'a, 'l> {
             Some(b'r') => '\r',
             Some(b't') => '\t',
             Some(b'u') => return self.unicode_escape(),
-            _ => return Err(self.bad_json_before("an escape that JSON knows")),
+            _ => return Err(self.bad_json_before("a valid JSON escape")),
         })
     }
 
-    /// `XXXX` or `XXXX\uXXXX`, behind the `\u`.
+    /// Parses `XXXX` or `XXXX\uXXXX` after `\u`.
     fn unicode_escape(&mut self) -> Result<char, Rejection> {
         let first = self.hex()?;
         let code = match first {
@@ -491,7 +493,7 @@ impl<'a, 'l> Reader<'a, 'l> {
         Ok(code)
     }
 
-    /// A number's own text.
+    /// Parses a number and returns its text.
     fn number(&mut self) -> Result<&'a str, Rejection> {
         let start = self.at;
         if self.peek() == Some(b'-') {
@@ -561,17 +563,18 @@ impl<'a, 'l> Reader<'a, 'l> {
         reject(RejectReason::BadJson, self.at.min(self.bytes.len()), expected)
     }
 
-    /// For the byte that [`Reader::next`] has passed already.
+    /// Rejects the byte that [`MessageParser::next`] has just consumed.
     fn bad_json_before(&self, expected: &'static str) -> Rejection {
         reject(RejectReason::BadJson, (self.at - 1).min(self.bytes.len()), expected)
     }
 }
 
-/// Where, from `start` on, the first byte is that does not stand for itself in a string: a quote, a
-/// backslash or a control character. The end of `bytes` if there is none.
+/// Finds the first byte from `start` that does not stand for itself in a string: a quote, a
+/// backslash or a control character. Returns the end of `bytes` if there is none.
 ///
-/// Strings are most of a message, so eight bytes are looked at together. The tests for a byte borrow
-/// from the byte above, so only the lowest hit can be trusted; it is the only one that is used.
+/// Strings are most of a message, so eight bytes are tested at a time. The subtraction may borrow
+/// from the byte above a hit and make it look like another hit, so only the lowest hit is reliable;
+/// no other is used.
 fn plain_until(bytes: &[u8], start: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
@@ -606,35 +609,35 @@ const fn closing(bracket: u8) -> u8 {
     if bracket == b'{' { b'}' } else { b']' }
 }
 
-fn number(value: &Value<'_>) -> Result<f64, Rejection> {
+fn number(value: &JsonValue<'_>) -> Result<f64, Rejection> {
     match &value.raw {
-        Raw::Number(text) => parse_finite(text),
-        Raw::String(text) => parse_finite(text),
-        Raw::Bool(_) | Raw::Null | Raw::Nested => None,
+        RawJson::Number(text) => parse_finite(text),
+        RawJson::String(text) => parse_finite(text),
+        RawJson::Bool(_) | RawJson::Null | RawJson::Nested => None,
     }
     .ok_or_else(|| reject(RejectReason::BadValue, value.offset, "a finite number"))
 }
 
-fn gauge<'a>(value: &Value<'_>) -> Result<SampleValue<'a>, Rejection> {
+fn gauge<'a>(value: &JsonValue<'_>) -> Result<SampleValue<'a>, Rejection> {
     let number = number(value)?;
-    let is_delta = matches!(&value.raw, Raw::String(text) if text.starts_with(['+', '-']));
+    let is_delta = matches!(&value.raw, RawJson::String(text) if text.starts_with(['+', '-']));
     Ok(if is_delta { SampleValue::GaugeAdd(number) } else { SampleValue::GaugeSet(number) })
 }
 
-fn member(value: Value<'_>) -> Result<Cow<'_, str>, Rejection> {
+fn member(value: JsonValue<'_>) -> Result<Cow<'_, str>, Rejection> {
     match value.raw {
-        Raw::String(text) => Ok(text),
-        Raw::Number(text) => Ok(Cow::Borrowed(text)),
-        Raw::Bool(_) | Raw::Null | Raw::Nested => {
+        RawJson::String(text) => Ok(text),
+        RawJson::Number(text) => Ok(Cow::Borrowed(text)),
+        RawJson::Bool(_) | RawJson::Null | RawJson::Nested => {
             Err(reject(RejectReason::BadValue, value.offset, "a string or a number"))
         }
     }
 }
 
-fn weight(sample_rate: Option<Value<'_>>) -> Result<f64, Rejection> {
+fn weight(sample_rate: Option<JsonValue<'_>>) -> Result<f64, Rejection> {
     let Some(value) = sample_rate else { return Ok(1.0) };
     number(&value).ok().and_then(weight_at).ok_or_else(|| {
-        reject(RejectReason::BadSampleRate, value.offset, "a number above 0 and up to 1")
+        reject(RejectReason::BadSampleRate, value.offset, "a number greater than 0 and at most 1")
     })
 }
 

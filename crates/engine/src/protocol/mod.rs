@@ -1,7 +1,8 @@
-//! What arrives: bytes of a datagram in, samples or rejections out.
+//! Decoders: bytes of a datagram in, samples or rejections out.
 //!
 //! Everything here is synchronous and pure: no socket, no clock, no lock. A sample borrows from
-//! the datagram; nothing is copied unless a JSON escape forces it.
+//! the datagram. Text is copied only to resolve JSON escapes, or to join a statsd name around its
+//! brackets.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,7 +15,7 @@ pub mod json;
 pub mod split;
 pub mod statsd;
 
-/// Tags of a sample. Eight fit without an allocation.
+/// The tags of a sample. Eight fit without an allocation.
 pub type Tags<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 8]>;
 
 /// One observation, as a client sent it.
@@ -22,24 +23,24 @@ pub type Tags<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 8]>;
 pub struct Sample<'a> {
     /// The metric name, never empty.
     pub name: Cow<'a, str>,
-    /// What was observed.
+    /// The observed value.
     pub value: SampleValue<'a>,
-    /// How many samples it stands for: 1/sample rate, at least 1.
+    /// The number of samples that it stands for: 1/sample rate, at least 1.
     pub weight: f64,
-    /// Tags sorted by key; no key twice, no value empty.
+    /// Tags, sorted by key; keys are unique, and no value is empty.
     pub tags: Tags<'a>,
 }
 
-/// What a sample says, by metric kind. Every number is finite.
+/// The value of a sample, by kind of metric. All numbers are finite.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SampleValue<'a> {
     /// An increment.
     Counter(f64),
-    /// The same to a counter that whoever reports it keeps, and what that is.
+    /// A running total that the source keeps.
     Total {
-        /// The increment.
+        /// The increment since the previous report.
         added: f64,
-        /// The counter.
+        /// The total.
         total: f64,
     },
     /// A new level.
@@ -55,7 +56,7 @@ pub enum SampleValue<'a> {
 }
 
 impl SampleValue<'_> {
-    /// The kind of metric that it belongs to.
+    /// The kind of metric to which it belongs.
     #[must_use]
     pub fn kind(&self) -> MetricKind {
         match self {
@@ -67,7 +68,7 @@ impl SampleValue<'_> {
         }
     }
 
-    /// What it adds to its series, in a word.
+    /// Its effect on the series, in one word.
     #[must_use]
     pub const fn means(&self) -> &'static str {
         match self {
@@ -81,50 +82,51 @@ impl SampleValue<'_> {
     }
 }
 
-/// Why a message is not a sample. Carries no text of the message: it is made for every bad one,
-/// and bad ones come by the million.
+/// The rejection of a message that is not a sample. It holds no text of the message, because it
+/// must be cheap: invalid messages may arrive by the million.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// The ledger's word.
+    /// The reason, as counted in the ledger.
     pub reason: RejectReason,
-    /// Where in the datagram the trouble starts, in bytes.
+    /// Position of the error in the datagram, in bytes.
     pub offset: usize,
-    /// What was expected there, for whoever looks at the rejected messages.
+    /// The input expected at this position, for the operator.
     pub expected: &'static str,
 }
 
 impl Rejection {
-    /// The same, where its bytes stand behind others.
+    /// Moves the offset, for a message that starts after this many bytes.
     #[must_use]
-    pub fn behind(self, bytes: usize) -> Self {
+    pub fn shifted_by(self, bytes: usize) -> Self {
         Self { offset: self.offset + bytes, ..self }
     }
 }
 
-/// The ledger's words for a rejected message. Stable: dashboards and alerts name them.
+/// The reason for a rejection, as counted in the ledger. The names are stable: dashboards and
+/// alerts refer to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectReason {
-    /// Not JSON: syntax, encoding, something behind the message.
+    /// Not JSON: invalid syntax or encoding, or text after the message.
     BadJson,
-    /// No statsd line: something of `name:value|type` is not there, or the encoding is wrong.
+    /// Not a statsd line: a part of `name:value|type` is missing, or the encoding is invalid.
     BadLine,
-    /// Nested deeper than any message needs.
+    /// Nested more deeply than any message needs.
     TooDeep,
-    /// JSON, but no object.
+    /// JSON, but not an object.
     NotAnObject,
     /// No `metric_name`.
     MissingName,
-    /// The name is empty or no string.
+    /// The name is empty or not a string.
     BadName,
     /// No type.
     MissingType,
-    /// The type is no word that is known.
+    /// An unknown type.
     UnknownType,
-    /// No `value` where the type needs one.
+    /// No `value`, although the type requires one.
     MissingValue,
-    /// The value is no finite number.
+    /// The value is not a finite number.
     BadValue,
-    /// The sample rate is no number above 0 and up to 1.
+    /// The sample rate is not a number greater than 0 and at most 1.
     BadSampleRate,
     /// A tag's value is an object or an array.
     NestedTag,
@@ -134,14 +136,14 @@ pub enum RejectReason {
     TooManyTags,
     /// More values on a line than `limits.max_values`.
     TooManyValues,
-    /// A line of a stream that is longer than `max_line`, or a datagram that did not fit.
+    /// A line of a stream is longer than `max_line`, or a datagram did not fit into the buffer.
     TooLong,
-    /// A connection was closed or broke off within a line.
+    /// A connection ended within a line.
     Unfinished,
 }
 
 impl RejectReason {
-    /// Every reason, in the order in which listings show them.
+    /// All reasons, in the order of listings.
     pub const ALL: [Self; 17] = [
         Self::BadJson,
         Self::BadLine,
@@ -162,7 +164,7 @@ impl RejectReason {
         Self::Unfinished,
     ];
 
-    /// The word that the ledger uses.
+    /// The name in the ledger.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -187,26 +189,27 @@ impl RejectReason {
     }
 }
 
-/// `limits`: what one message may cost.
+/// The `limits` section: the limits on one message.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Most tags of a message; one with more is rejected as `too_many_tags`. More tags make every
-    /// lookup dearer. Defaults to `256`.
+pub struct MessageLimits {
+    /// Maximum number of tags of a message; one with more is rejected as `too_many_tags`. More tags
+    /// make every lookup more expensive. Defaults to `256`.
     pub max_tags: usize,
-    /// Most values of a statsd line; one with more is rejected as `too_many_values`. Each value is a
-    /// sample with all of the line's tags, so values times tags is what a line costs. Defaults to
-    /// `4096`, which a packet of 8 KiB, the largest that DogStatsD clients send, cannot exceed.
+    /// Maximum number of values on a statsd line; one with more is rejected as `too_many_values`.
+    /// Each value is a sample with all tags of the line, so a line costs its values times its tags.
+    /// Defaults to `4096`, which a packet of 8 KiB, the largest that DogStatsD clients send, cannot
+    /// exceed.
     pub max_values: usize,
 }
 
-impl Default for Limits {
+impl Default for MessageLimits {
     fn default() -> Self {
         Self { max_tags: 256, max_values: 4_096 }
     }
 }
 
-/// The lines that hold more than blanks, without surrounding blanks.
+/// The ranges of non-blank lines, trimmed.
 pub fn lines(datagram: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut rest = 0;
     std::iter::from_fn(move || {
@@ -239,8 +242,8 @@ const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// Reads a number as clients write it in a string: decimal, with sign, fraction and exponent, and
-/// finite. `NaN`, `inf` and blanks are none.
+/// Parses a number as clients write it in a string: decimal and finite, with an optional sign,
+/// fraction and exponent. `NaN`, `inf` and blanks are not accepted.
 #[must_use]
 pub fn parse_finite(text: &str) -> Option<f64> {
     let starts_like_a_number = text
@@ -253,20 +256,21 @@ pub fn parse_finite(text: &str) -> Option<f64> {
     text.parse::<f64>().ok().filter(|number| number.is_finite())
 }
 
-/// How many samples one stands for that was sent at this rate; none if the rate is not above 0 and
-/// up to 1.
+/// The number of samples for which one stands at this sample rate; `None` if the rate is not
+/// greater than 0 and at most 1.
 fn weight_at(rate: f64) -> Option<f64> {
-    // The weight of the smallest rates is beyond a double.
+    // For the smallest rates, the weight exceeds the range of a double.
     (rate > 0.0 && rate <= 1.0).then(|| rate.recip()).filter(|weight| weight.is_finite())
 }
 
-/// Sorts tags by key, lets the last of equal keys win and drops what is empty: an empty value means
-/// "no such tag".
+/// Sorts tags by key, keeps the last of equal keys, and removes tags with an empty value, which
+/// means "no such tag".
 pub fn normalize_tags(tags: &mut Tags<'_>) {
-    // Stable, so that of equal keys the one that came last stays last.
+    // A stable sort keeps equal keys in their original order.
     tags.sort_by(|a, b| a.0.cmp(&b.0));
     let is_sorted_set = tags.windows(2).all(|pair| pair[0].0 != pair[1].0);
     if !is_sorted_set {
+        // `dedup_by` keeps the first of equal keys; in reverse order, that is the last one.
         tags.reverse();
         tags.dedup_by(|later, kept| later.0 == kept.0);
         tags.reverse();
@@ -298,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_equal_tags_wins_even_to_say_that_there_is_none() {
+    fn the_last_of_equal_tags_wins_even_if_it_is_empty() {
         let mut tags = Tags::new();
         for (key, value) in [("b", "1"), ("a", "2"), ("b", "3"), ("c", "4"), ("c", "")] {
             tags.push((key.into(), value.into()));

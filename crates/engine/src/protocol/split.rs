@@ -1,13 +1,14 @@
-//! A line without its number: what stays the same from one sample of a series to the next.
+//! Splits a line around its number: the rest stays the same from one sample of a series to the
+//! next.
 
-/// A line with the place of its number, as a protocol finds it without decoding.
+/// A line with the position of its number, found without decoding.
 #[derive(Clone, Copy, Debug)]
 pub struct Split<'a> {
     /// The whole line.
     pub line: &'a [u8],
-    /// Where the number starts; the end of the line if there is none.
+    /// Start of the number; the end of the line if there is none.
     pub number_start: usize,
-    /// Where it ends.
+    /// End of the number.
     pub number_end: usize,
     /// The number; 1 if there is none.
     pub number: f64,
@@ -20,8 +21,8 @@ impl<'a> Split<'a> {
         Self { line, number_start: line.len(), number_end: line.len(), number: 1.0 }
     }
 
-    /// A line whose number starts at `start`, if it is of the plain kind: digits, perhaps a sign
-    /// and a fraction, few enough that the double is exact.
+    /// A line whose number starts at `start`. `None` unless the number is simple: digits with an
+    /// optional sign and fraction, few enough for the double to be exact.
     #[inline]
     #[must_use]
     pub fn at_number(line: &'a [u8], start: usize, may_be_negative: bool) -> Option<Self> {
@@ -29,13 +30,14 @@ impl<'a> Split<'a> {
         let first = start + usize::from(negative);
         let (whole, point) = digits(line, first, 0);
         let whole_digits = point - first;
-        // A leading zero is no JSON, and a sign of something odd anywhere.
+        // JSON does not allow leading zeros, and in statsd they are unusual: leave them to
+        // decoding.
         if whole_digits == 0 || (whole_digits > 1 && line[first] == b'0') {
             return None;
         }
         let (mantissa, end, fraction_digits) = if line.get(point) == Some(&b'.') {
             let (mantissa, end) = digits(line, point + 1, whole);
-            // A point without digits behind it.
+            // A point without digits.
             if end == point + 1 {
                 return None;
             }
@@ -47,7 +49,7 @@ impl<'a> Split<'a> {
         if goes_on || whole_digits + fraction_digits > EXACT_DIGITS {
             return None;
         }
-        // Both are exact doubles, so the quotient is the nearest one to the decimal.
+        // Both are exact doubles, so the quotient is the double nearest to the decimal number.
         let magnitude = match fraction_digits {
             0 => mantissa as f64,
             _ => mantissa as f64 / POWERS_OF_TEN[fraction_digits],
@@ -56,7 +58,7 @@ impl<'a> Split<'a> {
         Some(Self { line, number_start: start, number_end: end, number })
     }
 
-    /// The bytes before and behind the number.
+    /// The bytes before and after the number.
     #[inline]
     #[must_use]
     pub fn around(&self) -> (&'a [u8], &'a [u8]) {
@@ -64,13 +66,14 @@ impl<'a> Split<'a> {
     }
 }
 
-/// Decimal digits that always fit the 53 bits of a double.
+/// Number of decimal digits that always fit into the 53 bits of a double.
 const EXACT_DIGITS: usize = 15;
 
 const POWERS_OF_TEN: [f64; EXACT_DIGITS + 1] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
-/// Reads digits from `at` on, at most a few more than are exact; gives the number and their end.
+/// Reads digits from `at`, at most one more than are exact. Returns the number and the end of the
+/// digits.
 #[inline]
 fn digits(line: &[u8], at: usize, mut number: u64) -> (u64, usize) {
     let mut end = at;
@@ -79,7 +82,8 @@ fn digits(line: &[u8], at: usize, mut number: u64) -> (u64, usize) {
         if digit > 9 {
             break;
         }
-        // Not more than 32 digits, of which only 15 are used: what overflows is thrown away.
+        // At most 32 digits, before and after the point. A number of more than 15 is not used, so
+        // its overflow does no harm.
         number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
         end += 1;
     }
@@ -93,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_numbers_are_read_here() {
+    fn only_simple_numbers_are_accepted() {
         for odd in [
             "01",
             "1e3",
@@ -113,7 +117,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_number_is_what_the_standard_library_reads(text in "-?(0|[1-9][0-9]{0,9})(\\.[0-9]{1,5})?") {
+        fn a_number_equals_that_of_the_standard_library(text in "-?(0|[1-9][0-9]{0,9})(\\.[0-9]{1,5})?") {
             let split = Split::at_number(text.as_bytes(), 0, true).unwrap();
             prop_assert_eq!(split.number_end, text.len());
             prop_assert_eq!(split.number.to_bits(), text.parse::<f64>().unwrap().to_bits());

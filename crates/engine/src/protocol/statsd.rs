@@ -1,35 +1,35 @@
-//! statsd lines, and what has grown around them.
+//! Decodes statsd lines, including the extensions of common clients.
 //!
 //! ```text
-//! name:value|type                        one sample, newline separated
-//! name:value:value|type|@rate            several of them; each stands for 1/rate samples
-//! name:value|type|@rate:value|type       several runs under one name, as the first statsd reads it
-//! name:value|type|#tag:value,tag:value   tags as DogStatsD writes them,
-//! name,tag=value,tag=value:value|type    as Telegraf does
-//! name[tag=value,tag=value]:value|type   and as SignalFx does
+//! name:value|type                        one sample; lines are separated by newlines
+//! name:value:value|type|@rate            several samples, each of which stands for 1/rate samples
+//! name:value|type|@rate:value|type       several runs with one name, as in the original statsd
+//! name:value|type|#tag:value,tag:value   tags of DogStatsD
+//! name,tag=value,tag=value:value|type    tags of Telegraf
+//! name[tag=value,tag=value]:value|type   tags of SignalFx
 //! ```
 //!
-//! A type is `c` (counter), `g` (gauge), `ms`, `h`, `d` (timers) or `s` (set). Where the peers
-//! differ, it is like this:
+//! A type is `c` (counter), `g` (gauge), `ms`, `h`, `d` (timers) or `s` (set). Where
+//! implementations differ, this one behaves as follows:
 //!
-//! - A name is kept as it is. What an output cannot carry, that output makes safe. A bracket that
-//!   opens no tags is part of the name; a name that goes on behind its brackets is put together.
-//! - The sections behind the type come in any order. Unknown ones (`c:` a container, `T` a
-//!   timestamp, whatever comes next) are passed over, so that newer clients lose nothing.
-//! - All sections `#` of a line count, and all dialects: they are merged, and of equal tags the
-//!   last wins. A `#` section is for the whole line, a rate for its own run of values.
-//! - A tag splits at its first separator. One without a value, `urgent`, becomes `urgent=true`, as
-//!   with Telegraf and as the JSON `"urgent": true` does; one with an empty value, `urgent:`, means
-//!   "no such tag"; nothing between two commas is nothing.
-//! - Each value of a run is a sample of its own, and a bad one is one rejection that costs its
-//!   neighbours nothing. Whatever else is wrong with a line is one rejection of the whole line.
-//! - The members of a set are not split: DogStatsD does not pack them and no client does, but
-//!   addresses and URLs are members, and they have colons.
-//! - A gauge with a sign is a change of the level, so a negative level can only be set by going
-//!   through 0. A rate weighs counters and timers; with a gauge or a set it is only checked.
-//! - A line with a NUL is bad: it has the length that DogStatsD's clients put before each packet of
-//!   a stream, which is not read here.
-//! - Events (`_e{…`) and service checks (`_sc|…`) are no samples: they are skipped and counted.
+//! - A name is kept as it is; outputs replace characters that they cannot carry. A bracket that
+//!   opens no tags is part of the name. A name that continues after its brackets is joined.
+//! - The sections after the type may come in any order. Unknown ones (`c:` a container, `T` a
+//!   timestamp, future ones) are ignored, so that newer clients lose nothing.
+//! - The tags of all `#` sections and of all dialects are merged, and the last of equal tags wins.
+//!   A `#` section applies to the whole line, a rate to its own run of values.
+//! - A tag is split at its first separator. One without a value, `urgent`, becomes `urgent=true`,
+//!   as in Telegraf and as with the JSON `"urgent": true`; one with an empty value, `urgent:`,
+//!   means "no such tag"; empty text between two commas is ignored.
+//! - Each value of a run is a separate sample, and an invalid one is a rejection that does not
+//!   affect the others. Any other error is one rejection of the whole line.
+//! - The members of a set are not split: neither DogStatsD nor any client packs them, and members
+//!   such as addresses and URLs contain colons.
+//! - A gauge with a sign is a change of the level, so a negative level can be set only by way of 0.
+//!   A rate weights counters and timers; with a gauge or a set it is only validated.
+//! - A line with a NUL is invalid: it contains the length that DogStatsD clients put before each
+//!   packet of a stream, a format that is not supported here.
+//! - Events (`_e{…`) and service checks (`_sc|…`) are not samples: they are skipped and counted.
 
 use std::borrow::Cow;
 
@@ -39,16 +39,16 @@ use smallvec::SmallVec;
 
 use super::split::Split;
 use super::{
-    Limits, RejectReason, Rejection, Sample, SampleValue, Tags, lines, normalize_tags,
+    MessageLimits, RejectReason, Rejection, Sample, SampleValue, Tags, lines, normalize_tags,
     parse_finite, weight_at,
 };
 
-/// Decodes a datagram and hands each sample or rejection to `each`, in order.
+/// Decodes a datagram and passes each sample or rejection to `each`, in order.
 ///
-/// Returns how many lines were skipped: events and service checks, which are neither.
+/// Returns the number of skipped lines: events and service checks, which are neither.
 pub fn decode<'a>(
     datagram: &'a [u8],
-    limits: &Limits,
+    limits: &MessageLimits,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) -> u64 {
     let mut tags = TagReader { tags: Tags::new(), limits };
@@ -67,13 +67,13 @@ pub fn decode<'a>(
     skipped
 }
 
-/// Splits a line around its number, without decoding it; none where it is not as plain as
-/// `name:1|c`, with whatever behind.
+/// Splits a line around its number, without decoding it. `None` unless the line has the simple form
+/// `name:1|c`, with any further sections.
 #[inline]
 #[must_use]
 pub fn split(line: &[u8]) -> Option<Split<'_>> {
     let colon = memchr2(b':', b'[', line)?;
-    // A bracket may hold colons of its own. A sign would make a gauge's value a change.
+    // Brackets may contain colons. A sign would turn the value of a gauge into a change.
     if line[colon] == b'[' {
         return None;
     }
@@ -81,28 +81,29 @@ pub fn split(line: &[u8]) -> Option<Split<'_>> {
         .filter(|split| line.get(split.number_end) == Some(&b'|'))
 }
 
-/// The text of a line. None has a NUL, but the lengths have that DogStatsD's clients put before what
-/// they send over a stream: these must not become parts of names.
-fn read_text(bytes: &[u8], at: usize) -> Result<Piece<'_>, Rejection> {
+/// Returns the text of a line. A NUL belongs to a length that a DogStatsD client has put before a
+/// packet on a stream, which must not become part of a name.
+fn read_text(bytes: &[u8], at: usize) -> Result<TextPart<'_>, Rejection> {
     let bad =
         |place, expected| Rejection { reason: RejectReason::BadLine, offset: at + place, expected };
     if let Some(place) = memchr(0, bytes) {
         return Err(bad(place, "no NUL; DogStatsD clients need a `unix_datagram` listener"));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| bad(error.valid_up_to(), "UTF-8"))?;
-    Ok(Piece { text, at })
+    Ok(TextPart { text, at })
 }
 
-/// Fails if the whole line is bad; bad values of a good line are rejected here.
+/// Decodes a line. Fails if the whole line is invalid; invalid values of a valid line are passed to
+/// `each`.
 fn decode_line<'a>(
-    line: Piece<'a>,
+    line: TextPart<'a>,
     tags: &mut TagReader<'a, '_>,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) -> Result<(), Rejection> {
     tags.tags.clear();
     let (name, rest) = read_name(line, tags)?;
     let runs = read_sections(rest, tags)?;
-    if runs.iter().map(Run::value_count).sum::<usize>() > tags.limits.max_values {
+    if runs.iter().map(ValueRun::value_count).sum::<usize>() > tags.limits.max_values {
         return Err(rest.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
     }
     normalize_tags(&mut tags.tags);
@@ -119,7 +120,7 @@ fn decode_line<'a>(
                 name: name.clone(),
                 value,
                 weight: run.weight,
-                // Copied only for a line with more values to come.
+                // Copied only if the line has more values.
                 tags: if is_last { std::mem::take(&mut tags.tags) } else { tags.tags.clone() },
             }));
         }
@@ -127,16 +128,16 @@ fn decode_line<'a>(
     Ok(())
 }
 
-/// A piece of the datagram that knows where it lies in it.
+/// A part of the datagram, with its position.
 #[derive(Clone, Copy)]
-struct Piece<'a> {
+struct TextPart<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl<'a> Piece<'a> {
-    /// What is before the first separator, an ASCII character, and what is behind it if it is
-    /// there.
+impl<'a> TextPart<'a> {
+    /// Splits at the first separator, an ASCII character. The second part is `None` if there is no
+    /// separator.
     fn cut(self, separator: u8) -> (Self, Option<Self>) {
         match memchr(separator, self.text.as_bytes()) {
             Some(place) => (self.before(place), Some(self.from(place + 1))),
@@ -174,7 +175,7 @@ enum StatsdKind {
 }
 
 impl StatsdKind {
-    fn read(word: Piece<'_>) -> Result<Self, Rejection> {
+    fn read(word: TextPart<'_>) -> Result<Self, Rejection> {
         match MetricKind::from_statsd_type(word.text) {
             Some(MetricKind::Counter) => Ok(Self::Counter),
             Some(MetricKind::Gauge) => Ok(Self::Gauge),
@@ -190,14 +191,14 @@ impl StatsdKind {
     }
 }
 
-/// Values with their type and rate.
-struct Run<'a> {
-    values: Piece<'a>,
+/// A run of values with a common type and rate.
+struct ValueRun<'a> {
+    values: TextPart<'a>,
     kind: StatsdKind,
     weight: f64,
 }
 
-impl Run<'_> {
+impl ValueRun<'_> {
     fn value_count(&self) -> usize {
         match self.kind {
             StatsdKind::Set => 1,
@@ -208,11 +209,11 @@ impl Run<'_> {
     }
 }
 
-/// Reads up to the colon before the values; returns the name and what is behind that colon.
+/// Reads up to the colon before the values. Returns the name and the rest after the colon.
 fn read_name<'a>(
-    line: Piece<'a>,
+    line: TextPart<'a>,
     tags: &mut TagReader<'a, '_>,
-) -> Result<(Cow<'a, str>, Piece<'a>), Rejection> {
+) -> Result<(Cow<'a, str>, TextPart<'a>), Rejection> {
     let (front, _) = line.cut(b'|');
     let brackets = Brackets::find(front);
     let rest = brackets.as_ref().map_or(front, |brackets| brackets.after);
@@ -238,16 +239,16 @@ fn read_name<'a>(
     Ok((name, line.from(values.at - line.at)))
 }
 
-/// SignalFx's tags and what is around them.
+/// The tags of SignalFx, and the parts of the name around them.
 struct Brackets<'a> {
-    before: Piece<'a>,
-    inside: Piece<'a>,
-    after: Piece<'a>,
+    before: TextPart<'a>,
+    inside: TextPart<'a>,
+    after: TextPart<'a>,
 }
 
 impl<'a> Brackets<'a> {
-    /// Looks for them where a name would be. What is inside may hold colons.
-    fn find(front: Piece<'a>) -> Option<Self> {
+    /// Finds brackets in the name. Their content may contain colons.
+    fn find(front: TextPart<'a>) -> Option<Self> {
         let bytes = front.text.as_bytes();
         let open = memchr3(b'[', b',', b':', bytes).filter(|place| bytes[*place] == b'[')?;
         let (inside, after) = front.from(open + 1).cut(b']');
@@ -256,14 +257,14 @@ impl<'a> Brackets<'a> {
     }
 }
 
-/// Reads all that is behind the first colon but leaves the values for later.
+/// Reads everything after the first colon, except the values, which are decoded later.
 fn read_sections<'a>(
-    rest: Piece<'a>,
+    rest: TextPart<'a>,
     tags: &mut TagReader<'a, '_>,
-) -> Result<SmallVec<[Run<'a>; 1]>, Rejection> {
-    let mut runs = SmallVec::<[Run<'a>; 1]>::new();
+) -> Result<SmallVec<[ValueRun<'a>; 1]>, Rejection> {
+    let mut runs = SmallVec::<[ValueRun<'a>; 1]>::new();
     let (values, mut rest) = rest.cut(b'|');
-    // Values of which the type comes next.
+    // Values whose type comes next.
     let mut untyped = Some(values);
     while let Some(sections) = rest {
         let section;
@@ -271,7 +272,7 @@ fn read_sections<'a>(
         if let Some(values) = untyped {
             let word;
             (word, untyped) = section.cut(b':');
-            runs.push(Run { values, kind: StatsdKind::read(word)?, weight: 1.0 });
+            runs.push(ValueRun { values, kind: StatsdKind::read(word)?, weight: 1.0 });
             continue;
         }
         match (section.text.as_bytes().first(), runs.last_mut()) {
@@ -293,14 +294,14 @@ fn read_sections<'a>(
     }
 }
 
-/// Gathers tags from everywhere in a line.
+/// Collects the tags from all parts of a line.
 struct TagReader<'a, 'l> {
     tags: Tags<'a>,
-    limits: &'l Limits,
+    limits: &'l MessageLimits,
 }
 
 impl<'a> TagReader<'a, '_> {
-    fn read(&mut self, list: Piece<'a>, separator: u8) -> Result<(), Rejection> {
+    fn read(&mut self, list: TextPart<'a>, separator: u8) -> Result<(), Rejection> {
         let mut rest = Some(list);
         while let Some(list) = rest {
             let tag;
@@ -322,7 +323,7 @@ impl<'a> TagReader<'a, '_> {
     }
 }
 
-fn read_value(kind: StatsdKind, value: Piece<'_>) -> Result<SampleValue<'_>, Rejection> {
+fn read_value(kind: StatsdKind, value: TextPart<'_>) -> Result<SampleValue<'_>, Rejection> {
     if value.text.is_empty() {
         return Err(value.reject(RejectReason::MissingValue, "a value"));
     }
@@ -339,10 +340,10 @@ fn read_value(kind: StatsdKind, value: Piece<'_>) -> Result<SampleValue<'_>, Rej
     })
 }
 
-fn read_rate(rate: Piece<'_>) -> Result<f64, Rejection> {
-    parse_finite(rate.text)
-        .and_then(weight_at)
-        .ok_or_else(|| rate.reject(RejectReason::BadSampleRate, "a number above 0 and up to 1"))
+fn read_rate(rate: TextPart<'_>) -> Result<f64, Rejection> {
+    parse_finite(rate.text).and_then(weight_at).ok_or_else(|| {
+        rate.reject(RejectReason::BadSampleRate, "a number greater than 0 and at most 1")
+    })
 }
 
 #[cfg(test)]

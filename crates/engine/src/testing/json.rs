@@ -1,4 +1,4 @@
-//! JSON messages once more, on top of `serde_json`: what a datagram means.
+//! A reference decoder for JSON messages, based on `serde_json`.
 
 use std::collections::BTreeMap;
 
@@ -6,33 +6,33 @@ use model::MetricKind;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{assert_promises, assert_same_sample, trim};
-use crate::protocol::{Limits, RejectReason, Sample, SampleValue, Tags, json};
+use super::{assert_invariants, assert_same_sample, trim};
+use crate::protocol::{MessageLimits, RejectReason, Sample, SampleValue, Tags, json};
 
-/// Levels of objects and arrays that a message may have, itself included.
+/// Maximum nesting of a message, including its own level.
 const LEVELS_MAX: usize = 64;
-/// Few, so that a short input reaches the limit, but more than fit without an allocation.
-const LIMITS: Limits = Limits { max_tags: 12, max_values: 12 };
+/// Low limits, so that short inputs reach them, but more tags than fit without an allocation.
+const LIMITS: MessageLimits = MessageLimits { max_tags: 12, max_values: 12 };
 
-/// What a message means, or why it has to be rejected.
-pub type Meaning = Result<Sample<'static>, Refusal>;
+/// The expected sample or rejection.
+pub type ExpectedMessage = Result<Sample<'static>, ExpectedRejection>;
 
-/// Why a message has to be rejected.
+/// The kind of an expected rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It is no JSON.
+pub enum ExpectedRejection {
+    /// The message is not JSON.
     Syntax,
-    /// It is JSON, but no message.
+    /// The message is JSON, but not a valid message.
     Content,
 }
 
-/// Holds the decoder against the reference.
+/// Compares the decoder with the reference.
 pub fn check(input: &[u8]) {
     compare(input, &LIMITS);
 }
 
-/// The decoder and the reference say the same of each message.
-pub fn compare(datagram: &[u8], limits: &Limits) {
+/// Compares the decoder with the reference, message by message.
+pub fn compare(datagram: &[u8], limits: &MessageLimits) {
     let mut ours = Vec::new();
     json::decode(datagram, limits, &mut |message| ours.push(message));
     let expected = decode(datagram, limits);
@@ -40,32 +40,36 @@ pub fn compare(datagram: &[u8], limits: &Limits) {
     for (ours, expected) in ours.iter().zip(&expected) {
         match (ours, expected) {
             (Ok(ours), Ok(expected)) => {
-                assert_promises(ours);
+                assert_invariants(ours);
                 assert_same_sample(ours, expected);
             }
-            (Err(rejection), Err(refusal)) => {
+            (Err(rejection), Err(expected)) => {
                 assert!(rejection.offset <= datagram.len(), "{rejection:?}");
-                assert!(is_fair(rejection.reason, *refusal), "{rejection:?}, not {refusal:?}");
+                assert!(
+                    is_acceptable(rejection.reason, *expected),
+                    "{rejection:?}, not {expected:?}"
+                );
             }
             _ => panic!("{ours:#?}, not {expected:#?}"),
         }
     }
 }
 
-/// Whether the reason fits. What is wrong first is told, and this may come before the syntax error.
-fn is_fair(reason: RejectReason, refusal: Refusal) -> bool {
+/// Whether the reason is acceptable. The decoder reports the first error, which may come before the
+/// syntax error.
+fn is_acceptable(reason: RejectReason, expected: ExpectedRejection) -> bool {
     use RejectReason::{BadJson, BadTag, NestedTag, TooDeep, TooManyTags};
-    match refusal {
-        Refusal::Syntax => {
+    match expected {
+        ExpectedRejection::Syntax => {
             matches!(reason, BadJson | BadTag | NestedTag | TooDeep | TooManyTags)
         }
-        Refusal::Content => reason != BadJson,
+        ExpectedRejection::Content => reason != BadJson,
     }
 }
 
-/// What each message of a datagram means.
+/// Decodes a datagram with the reference.
 #[must_use]
-pub fn decode(datagram: &[u8], limits: &Limits) -> Vec<Meaning> {
+pub fn decode(datagram: &[u8], limits: &MessageLimits) -> Vec<ExpectedMessage> {
     if trim(datagram).starts_with(b"[") {
         return decode_array(datagram, limits);
     }
@@ -73,22 +77,23 @@ pub fn decode(datagram: &[u8], limits: &Limits) -> Vec<Meaning> {
     lines.filter(|line| !line.is_empty()).map(|line| decode_line(line, limits)).collect()
 }
 
-fn decode_array(datagram: &[u8], limits: &Limits) -> Vec<Meaning> {
-    let unreadable = || vec![Err(Refusal::Syntax)];
+fn decode_array(datagram: &[u8], limits: &MessageLimits) -> Vec<ExpectedMessage> {
+    let unreadable = || vec![Err(ExpectedRejection::Syntax)];
     let Ok(elements) = serde_json::from_slice::<Vec<&RawValue>>(datagram) else {
         return unreadable();
     };
-    let levels: Result<Vec<usize>, Refusal> = elements.iter().map(|e| levels(e.get(), 0)).collect();
+    let levels: Result<Vec<usize>, ExpectedRejection> =
+        elements.iter().map(|e| levels(e.get(), 0)).collect();
     match levels {
         Err(_) => unreadable(),
         Ok(levels) if levels.iter().any(|levels| *levels > LEVELS_MAX) => {
-            vec![Err(Refusal::Content)]
+            vec![Err(ExpectedRejection::Content)]
         }
         Ok(_) => elements.iter().map(|e| decode_line(e.get().as_bytes(), limits)).collect(),
     }
 }
 
-/// An object's members in their order, each value as its text.
+/// The members of an object in order, each value as text.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -111,11 +116,11 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// Levels of objects and arrays in a value, with `around` of them around it; fails where something
-/// in it is no JSON. `serde_json` by itself takes half a surrogate pair in what it skips, so each
-/// text is read. What is too deep is not looked into.
-fn levels(value: &str, around: usize) -> Result<usize, Refusal> {
-    let syntax = |_| Refusal::Syntax;
+/// The nesting of a value that has `around` levels around it. Fails if the value is not JSON:
+/// `serde_json` accepts half a surrogate pair in skipped values, so each string is parsed. Values
+/// that are too deep are not parsed.
+fn levels(value: &str, around: usize) -> Result<usize, ExpectedRejection> {
+    let syntax = |_| ExpectedRejection::Syntax;
     let below = |value: &RawValue| levels(value.get(), around + 1);
     let mut deepest = around;
     match value.as_bytes().first() {
@@ -138,23 +143,23 @@ fn levels(value: &str, around: usize) -> Result<usize, Refusal> {
     Ok(deepest)
 }
 
-/// What one message means; `line` has no blanks around.
+/// Decodes one message without surrounding blanks.
 ///
 /// # Errors
-/// Where it has to be rejected.
-pub fn decode_line(line: &[u8], limits: &Limits) -> Meaning {
-    let line = std::str::from_utf8(line).map_err(|_| Refusal::Syntax)?;
+/// If the message must be rejected.
+pub fn decode_line(line: &[u8], limits: &MessageLimits) -> ExpectedMessage {
+    let line = std::str::from_utf8(line).map_err(|_| ExpectedRejection::Syntax)?;
     if serde_json::from_str::<&RawValue>(line).is_err() {
-        return Err(Refusal::Syntax);
+        return Err(ExpectedRejection::Syntax);
     }
     if levels(line, 0)? > LEVELS_MAX {
-        return Err(Refusal::Content);
+        return Err(ExpectedRejection::Content);
     }
-    message(line, limits).ok_or(Refusal::Content)
+    message(line, limits).ok_or(ExpectedRejection::Content)
 }
 
-/// A JSON value as a message; none if it is not one.
-fn message(value: &str, limits: &Limits) -> Option<Sample<'static>> {
+/// Interprets a JSON value as a message; `None` if it is not a valid one.
+fn message(value: &str, limits: &MessageLimits) -> Option<Sample<'static>> {
     let Members(members) = serde_json::from_str(value).ok()?;
     let mut reserved = BTreeMap::new();
     let mut tags = TagList { tags: Vec::new(), max: limits.max_tags };
@@ -192,7 +197,7 @@ struct TagList {
 }
 
 struct Tag {
-    /// Whether the latest `tags` member made it.
+    /// Whether the latest `tags` member added it.
     is_from_tags: bool,
     key: String,
     value: String,
@@ -214,7 +219,7 @@ impl TagList {
     }
 }
 
-/// What the members say that are no tags.
+/// Creates the sample from the members that are not tags.
 fn sample(reserved: &BTreeMap<String, &str>) -> Option<Sample<'static>> {
     let get = |key: &str| reserved.get(key).copied();
     let name = get("metric_name").and_then(text).filter(|name| !name.is_empty())?;
@@ -243,7 +248,7 @@ fn sample(reserved: &BTreeMap<String, &str>) -> Option<Sample<'static>> {
     Some(Sample { name: name.into(), value, weight, tags: Tags::new() })
 }
 
-/// The text of a string; none of anything else.
+/// The content of a string; `None` for other values.
 fn text(value: &str) -> Option<String> {
     serde_json::from_str(value).ok()
 }
@@ -257,6 +262,6 @@ fn member(value: &str) -> Option<String> {
 }
 
 fn number(value: &str) -> Option<f64> {
-    // The standard library would also read `inf` and `nan`.
+    // The standard library also accepts `inf` and `nan`.
     member(value)?.parse().ok().filter(|number: &f64| number.is_finite())
 }

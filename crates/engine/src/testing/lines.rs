@@ -1,19 +1,19 @@
-//! Streams: however their bytes come, the lines are the same.
+//! Checks that the lines of a stream do not depend on its chunks.
 
 use crate::listener::lines::{LineBuffer, LineChunk};
 
-/// What a stream came to.
+/// A line of a stream.
 #[derive(Debug, PartialEq, Eq)]
 enum Cut {
     Line(Vec<u8>),
     /// The beginning of a line that is too long.
     TooLong(Vec<u8>),
-    /// A line that did not end.
+    /// An incomplete line at the end of the stream.
     Rest(Vec<u8>),
 }
 
-/// The first byte says how long a line may be, the second how long the chunks are, the others are
-/// the stream.
+/// Splits a stream in chunks and as a whole. The first byte is the maximum length of a line, the
+/// second determines the lengths of chunks, and the rest is the stream.
 pub fn check(input: &[u8]) {
     let [max, seed, stream @ ..] = input else { return };
     let max = usize::from(*max).max(1);
@@ -21,7 +21,7 @@ pub fn check(input: &[u8]) {
     assert_eq!(cut(std::iter::once(stream), max), lines(stream, max));
 }
 
-/// Chunks of lengths that vary with the bytes in them.
+/// Chunks whose lengths depend on the bytes in them.
 fn chunks(mut stream: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let first = *stream.first()?;
@@ -54,7 +54,7 @@ fn cut<'a>(chunks: impl Iterator<Item = &'a [u8]>, max: usize) -> Vec<Cut> {
     cuts
 }
 
-/// The same, when all of it is there at once.
+/// The reference: the lines of a complete stream.
 fn lines(stream: &[u8], max: usize) -> Vec<Cut> {
     let mut lines: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
     let rest = lines.pop().unwrap_or_default();

@@ -1,12 +1,11 @@
-//! What the code has to keep for any input: the bodies of the fuzz targets in `fuzz/`, and the
-//! references that they and the property tests compare with.
+//! Properties that hold for any input: the bodies of the fuzz targets in `fuzz/`, and the reference
+//! implementations with which fuzz targets and property tests compare.
 //!
-//! Each `check` takes any bytes and panics where a promise is broken. The tests here replay the
-//! committed inputs through them, so that what a fuzzer found once is looked at with every
-//! `cargo test`.
+//! Each `check` takes any bytes, and panics if a property is violated. The tests here run the
+//! checks on the committed inputs, so that every `cargo test` covers the findings of fuzzers.
 
-// A check ends where something is wrong, as a test does.
-#![allow(clippy::missing_panics_doc, reason = "to panic is what a check is for")]
+// A check panics on failure, like a test.
+#![allow(clippy::missing_panics_doc, reason = "a check panics on failure")]
 
 use std::path::{Path, PathBuf};
 use std::{fs, panic};
@@ -18,7 +17,7 @@ pub mod lines;
 pub mod recorder;
 pub mod statsd;
 
-/// A text without the blanks around that are none of a message.
+/// A text without surrounding blanks.
 fn trim(text: &[u8]) -> &[u8] {
     let is_text = |byte: &u8| !b" \t\r\n".contains(byte);
     let first = text.iter().position(is_text).unwrap_or(text.len());
@@ -26,7 +25,7 @@ fn trim(text: &[u8]) -> &[u8] {
     &text[first..end]
 }
 
-/// Fails where two samples differ, be it in the sign of a zero.
+/// Panics if two samples differ, even if only in the sign of a zero.
 fn assert_same_sample(ours: &Sample<'_>, expected: &Sample<'_>) {
     assert_eq!((&ours.name, &ours.value), (&expected.name, &expected.value));
     assert_eq!(ours.weight.to_bits(), expected.weight.to_bits(), "{ours:?}, not {expected:?}");
@@ -49,8 +48,8 @@ fn number(value: &SampleValue<'_>) -> f64 {
     }
 }
 
-/// Fails where a sample does not keep what its type promises.
-fn assert_promises(sample: &Sample<'_>) {
+/// Panics if a sample violates the invariants of its type.
+fn assert_invariants(sample: &Sample<'_>) {
     assert!(!sample.name.is_empty(), "{sample:?}");
     assert!(sample.weight.is_finite() && sample.weight >= 1.0, "{sample:?}");
     assert!(number(&sample.value).is_finite(), "{sample:?}");
@@ -58,7 +57,7 @@ fn assert_promises(sample: &Sample<'_>) {
     assert!(tags(sample).all(|(key, value)| !key.is_empty() && !value.is_empty()), "{sample:?}");
 }
 
-/// Feeds `check` the committed corpus of a fuzz target and its former findings.
+/// Runs `check` on the committed corpus of a fuzz target and on its former findings.
 ///
 /// # Panics
 /// If `check` does, or if the target has no corpus.
@@ -73,7 +72,7 @@ pub fn replay(target: &str, check: fn(&[u8])) {
     }
 }
 
-/// The files of a folder, which need not exist.
+/// The files of a folder, which may not exist.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     entries.filter_map(|entry| Some(entry.ok()?.path())).collect()

@@ -1,4 +1,4 @@
-//! The recorder with its short way past decoding, held against decoding each line.
+//! Compares the recorder, with its line cache, to decoding every line.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,34 +14,34 @@ use crate::aggregator::table::SeriesTable;
 use crate::listener::Protocol;
 use crate::listener::recorder::{PendingLines, Recorder, RecorderContext};
 use crate::listener::stats::{ListenerCounts, ListenerStats};
-use crate::protocol::{Limits, Rejection, Sample, json, statsd};
+use crate::protocol::{MessageLimits, Rejection, Sample, json, statsd};
 use crate::wake::Waker;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// What became of some windows: their points, and the counts of all.
-pub type Outcome = (Vec<Snapshot>, ListenerCounts);
+/// The result of some windows: their snapshots, and the counts of all of them.
+pub type RecordedWindows = (Vec<Snapshot>, ListenerCounts);
 
-/// The lines behind the first byte, which stands for the protocol, mean the same whether they are
-/// new or known, in the window in which they were first seen and in later ones.
+/// Checks that lines have the same meaning whether they are cached or not, in the window in which
+/// they first appear and in later ones. The first byte selects the protocol.
 pub fn check(input: &[u8]) {
     let Some((protocol, lines)) = input.split_first() else { return };
     let protocol = protocol_of(*protocol);
     let all: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').collect();
     let twice = [all.as_slice(), &all].concat();
     let some = all.iter().rev().step_by(2).copied().collect();
-    // Long enough for series to be forgotten in between.
+    // The empty window lets series expire.
     let windows = [twice, some, vec![], all.clone(), all];
     agrees(protocol, &windows, &short_of_series());
 }
 
-/// `j` is JSON, `s` is statsd; any other byte is one of them.
+/// `j` selects JSON, `s` selects statsd; every other byte selects one of them.
 #[must_use]
 pub fn protocol_of(byte: u8) -> Protocol {
     if byte.is_multiple_of(2) { Protocol::Json } else { Protocol::Statsd }
 }
 
-/// Fails where the recorder makes something else of these windows of datagrams than decoding each.
+/// Panics if the recorder's result for these windows of datagrams differs from decoding every line.
 pub fn agrees(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) {
     let (ours, our_counts) = recorded(protocol, windows, config);
     let (expected, counts) = decoded(protocol, windows, config);
@@ -54,7 +54,7 @@ pub fn agrees(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationCo
     assert_eq!(ours.len(), expected.len());
 }
 
-/// The points of a window in an order of their own: series, and each field to the last bit.
+/// The points of a window, sorted: the series, and each field to the last bit.
 fn shown(snapshot: &Snapshot) -> Vec<String> {
     let show = |point: &Point| {
         let tags: Vec<_> = point.series.tags().collect();
@@ -70,7 +70,7 @@ fn shown(snapshot: &Snapshot) -> Vec<String> {
     points
 }
 
-/// Few series and lines, so that a short input reaches the limits, and a short memory.
+/// Low limits on series and lines, so that short inputs reach them, and a short time to expiry.
 fn short_of_series() -> AggregationConfig {
     AggregationConfig {
         max_series: 12,
@@ -92,7 +92,7 @@ fn context(config: &AggregationConfig) -> RecorderContext {
         identifier,
         rejected: Arc::default(),
         started: Instant::now(),
-        limits: Limits { max_tags: 12, max_values: 12 },
+        limits: MessageLimits { max_tags: 12, max_values: 12 },
         exact_samples: config.exact_samples,
         line_cache: config.line_cache.get() as usize,
     }
@@ -104,8 +104,12 @@ fn flush(store: &mut Store) -> Snapshot {
     snapshot
 }
 
-/// What a recorder makes of these windows.
-fn recorded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) -> Outcome {
+/// The result of a recorder for these windows.
+fn recorded(
+    protocol: Protocol,
+    windows: &[Vec<&[u8]>],
+    config: &AggregationConfig,
+) -> RecordedWindows {
     let context = context(config);
     let mut store = Store::new(config, INTERVAL, Arc::clone(&context.registry));
     let mut aggregator = AggregatorEnd::new();
@@ -131,13 +135,17 @@ fn recorded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConf
     (snapshots, stats.counts())
 }
 
-/// What decoding each line and recording its samples makes of them.
+/// The result of decoding every line and recording its samples.
 #[must_use]
-pub fn decoded(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) -> Outcome {
+pub fn decoded(
+    protocol: Protocol,
+    windows: &[Vec<&[u8]>],
+    config: &AggregationConfig,
+) -> RecordedWindows {
     let context = context(config);
     let mut store = Store::new(config, INTERVAL, Arc::clone(&context.registry));
     let mut table = SeriesTable::new(config.exact_samples, 0);
-    // A listener has two in turn: one is with the aggregator while it fills the other.
+    // A listener alternates between two tallies: it fills one while the aggregator has the other.
     let mut spare = Box::default();
     let (mut snapshots, mut counts) = (Vec::new(), ListenerCounts::default());
     for datagrams in windows {

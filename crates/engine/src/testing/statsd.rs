@@ -1,19 +1,19 @@
-//! statsd lines once more, by splitting text again and again: what a datagram means.
+//! A reference decoder for statsd lines, which splits text step by step.
 
 use std::collections::BTreeMap;
 
 use model::MetricKind;
 
-use super::{assert_promises, assert_same_sample};
-use crate::protocol::{Limits, RejectReason, Sample, SampleValue, Tags, statsd};
+use super::{assert_invariants, assert_same_sample};
+use crate::protocol::{MessageLimits, RejectReason, Sample, SampleValue, Tags, statsd};
 
-/// Few, so that a short input reaches the limits, but more tags than fit without an allocation.
-const LIMITS: Limits = Limits { max_tags: 12, max_values: 12 };
+/// Low limits, so that short inputs reach them, but more tags than fit without an allocation.
+const LIMITS: MessageLimits = MessageLimits { max_tags: 12, max_values: 12 };
 
-/// What a line or one of its values means, or why it has to be rejected.
-type Meaning = Result<Sample<'static>, RejectReason>;
+/// The expected sample or rejection of a line or value.
+type ExpectedMessage = Result<Sample<'static>, RejectReason>;
 
-/// The decoder and the reference say the same of each line.
+/// Compares the decoder with the reference, line by line.
 pub fn check(input: &[u8]) {
     let mut ours = Vec::new();
     let ours_skipped = statsd::decode(input, &LIMITS, &mut |message| ours.push(message));
@@ -30,7 +30,7 @@ pub fn check(input: &[u8]) {
     for (ours, expected) in ours.iter().zip(&expected) {
         match (ours, expected) {
             (Ok(ours), Ok(expected)) => {
-                assert_promises(ours);
+                assert_invariants(ours);
                 assert_same_sample(ours, expected);
             }
             (Err(rejection), Err(reason)) => {
@@ -42,14 +42,14 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// What each value of a line means; one rejection if the whole line is bad.
-fn decode_line(line: &[u8]) -> Vec<Meaning> {
+/// Decodes each value of a line; one rejection if the whole line is invalid.
+fn decode_line(line: &[u8]) -> Vec<ExpectedMessage> {
     let text = std::str::from_utf8(line).ok().filter(|line| !line.contains('\0'));
     let Some(line) = text else { return vec![Err(RejectReason::BadLine)] };
     values(line).unwrap_or_else(|reason| vec![Err(reason)])
 }
 
-fn values(line: &str) -> Result<Vec<Meaning>, RejectReason> {
+fn values(line: &str) -> Result<Vec<ExpectedMessage>, RejectReason> {
     let (front, sections) = line.split_once('|').map_or((line, None), |(f, s)| (f, Some(s)));
     let (name, tags, values) = read_front(front)?;
     let mut tags = tag_list(tags)?;
@@ -64,7 +64,7 @@ fn values(line: &str) -> Result<Vec<Meaning>, RejectReason> {
     if values.len() > LIMITS.max_values {
         return Err(RejectReason::TooManyValues);
     }
-    // Of equal keys the last wins; an empty value is none.
+    // The last of equal keys wins; an empty value means no tag.
     let mut set: BTreeMap<&str, &str> = tags.into_iter().collect();
     set.retain(|_, value| !value.is_empty());
     let owned = |text: &str| text.to_owned().into();
@@ -76,10 +76,10 @@ fn values(line: &str) -> Result<Vec<Meaning>, RejectReason> {
     Ok(values.into_iter().map(sample).collect())
 }
 
-/// The name, the texts with tags in it and their separator, and the first values.
+/// The name, the tag lists with their separators, and the first values.
 type Front<'a> = (String, Vec<(&'a str, char)>, &'a str);
 
-/// Takes apart what is before the first `|`.
+/// Splits the part before the first `|`.
 fn read_front(front: &str) -> Result<Front<'_>, RejectReason> {
     let mut tags = Vec::new();
     let (mut start, mut rest) = ("", front);
@@ -128,21 +128,21 @@ fn read_tags<'a>(
     Ok(())
 }
 
-/// Values with their type and rate.
+/// A run of values with a common type and rate.
 struct Run<'a> {
     values: &'a str,
     kind: MetricKind,
     weight: f64,
 }
 
-/// Reads what is behind the first `|`.
+/// Reads the part after the first `|`.
 fn runs<'a>(
     values: &'a str,
     sections: &'a str,
     tags: &mut Vec<(&'a str, &'a str)>,
 ) -> Result<Vec<Run<'a>>, RejectReason> {
     let mut runs: Vec<Run<'a>> = Vec::new();
-    // Values that wait for their type: behind the colon of a type or a rate others may follow.
+    // Values whose type comes next. After a type or a rate, a colon may start another run.
     let mut untyped = Some(values);
     for section in sections.split('|') {
         let head = section.split(':').next().unwrap_or_default();
@@ -193,7 +193,7 @@ fn value(kind: MetricKind, text: &str) -> Result<SampleValue<'static>, RejectRea
     })
 }
 
-/// A finite number. The standard library would also read `inf` and `nan`.
+/// A finite number. The standard library also accepts `inf` and `nan`.
 fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }

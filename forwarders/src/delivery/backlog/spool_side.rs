@@ -137,6 +137,7 @@ impl Backlog {
         let in_flight = self.in_flight.as_mut().filter(|_| !self.phase.has_ended);
         let Some(window) = in_flight else { return false };
         let Some(file) = window.give_way() else { return false };
+        self.ledger.unspool(window.left.count());
         self.spool.discard(file);
         true
     }

@@ -14,7 +14,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use self::line_arena::{LINE_BYTES_MAX, LineArena, LineHeader, LineOffset};
 use super::seed::{self, Seeded};
-use super::tally::Slot;
+use super::tally::SeriesSlot;
 use crate::protocol::SampleValue;
 use crate::protocol::split::Split;
 
@@ -71,7 +71,7 @@ impl NumberMeaning {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KnownLine {
     /// The slot of its series in the table.
-    pub slot: Slot,
+    pub slot: SeriesSlot,
     /// The meaning of its number.
     pub meaning: NumberMeaning,
     /// The sample's weight.
@@ -83,7 +83,7 @@ pub struct KnownLine {
 #[derive(Clone, Copy, Debug)]
 pub struct ShapeLookup {
     hash: u32,
-    candidate: Option<(Slot, LineOffset)>,
+    candidate: Option<(SeriesSlot, LineOffset)>,
     /// [`Shapes::changes`] when the candidate was found; 0, which is never current, before.
     changes: u64,
 }
@@ -118,7 +118,7 @@ pub struct Shapes {
 struct Bucket {
     /// 0 where the way is free.
     hashes: [u32; WAYS],
-    slots: [Slot; WAYS],
+    slots: [SeriesSlot; WAYS],
     lines: [LineOffset; WAYS],
 }
 
@@ -174,7 +174,11 @@ impl Shapes {
     /// Finds the candidate by its hash, and prefetches its line for [`Shapes::verify`]. Returns the
     /// slot that the candidate leads to, so that the caller can prefetch the cell.
     #[inline]
-    pub fn find_candidate(&self, lookup: &mut ShapeLookup, split: &Split<'_>) -> Option<Slot> {
+    pub fn find_candidate(
+        &self,
+        lookup: &mut ShapeLookup,
+        split: &Split<'_>,
+    ) -> Option<SeriesSlot> {
         lookup.candidate = self.candidate(lookup.hash);
         lookup.changes = self.changes;
         let (slot, line) = lookup.candidate?;
@@ -208,7 +212,7 @@ impl Shapes {
     }
 
     #[inline]
-    fn candidate(&self, hash: u32) -> Option<(Slot, LineOffset)> {
+    fn candidate(&self, hash: u32) -> Option<(SeriesSlot, LineOffset)> {
         let bucket = self.buckets.get(self.bucket_of(hash))?;
         let way = bucket.hashes.iter().position(|known| *known == hash)?;
         Some((bucket.slots[way], bucket.lines[way]))
@@ -251,7 +255,7 @@ impl Shapes {
     }
 
     /// Removes the shapes that lead to slots which `keep` rejects.
-    pub fn retain(&mut self, keep: impl Fn(Slot) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(SeriesSlot) -> bool) {
         self.changes += 1;
         let Self { buckets, lines, count, .. } = self;
         for bucket in buckets {
@@ -329,16 +333,16 @@ mod tests {
         Split::at_number(line.as_bytes(), start, true)
     }
 
-    fn known(slot: Slot) -> KnownLine {
+    fn known(slot: SeriesSlot) -> KnownLine {
         KnownLine { slot, meaning: NumberMeaning::Counter, weight: 1.0 }
     }
 
-    fn learn(shapes: &mut Shapes, line: &str, slot: Slot) {
+    fn learn(shapes: &mut Shapes, line: &str, slot: SeriesSlot) {
         let split = split(line).unwrap();
         shapes.learn(shapes.start_lookup(&split), &split, known(slot));
     }
 
-    fn find(shapes: &mut Shapes, line: &str) -> Option<Slot> {
+    fn find(shapes: &mut Shapes, line: &str) -> Option<SeriesSlot> {
         let split = split(line).unwrap();
         let mut lookup = shapes.start_lookup(&split);
         shapes.find_candidate(&mut lookup, &split);

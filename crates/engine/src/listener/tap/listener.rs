@@ -12,7 +12,7 @@ use super::taps::{TapClient, TapCounts, Taps};
 use crate::aggregator::identity::Identifier;
 use crate::listener::stats::ListenerCounts;
 use crate::listener::{Origin, Protocol};
-use crate::protocol::{Limits, Rejection, Sample, lines};
+use crate::protocol::{MessageLimits, Rejection, Sample, lines};
 
 /// A listener's view of the taps.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub struct DecodeContext<'a> {
     /// Merges the agent's tags.
     pub identifier: &'a Identifier,
     /// The limits on a message.
-    pub limits: &'a Limits,
+    pub limits: &'a MessageLimits,
 }
 
 /// The origin of a message.

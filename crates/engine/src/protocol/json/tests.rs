@@ -8,7 +8,7 @@ use crate::testing::json::compare;
 
 fn decoded(datagram: &[u8]) -> Vec<Result<Sample<'_>, Rejection>> {
     let mut messages = Vec::new();
-    decode(datagram, &Limits::default(), &mut |message| messages.push(message));
+    decode(datagram, &MessageLimits::default(), &mut |message| messages.push(message));
     messages
 }
 
@@ -36,7 +36,7 @@ fn tags(sample: &Sample<'_>) -> Vec<(String, String)> {
     sample.tags.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
-/// `m` with the type and these further members.
+/// A message named `m` with this type and these additional members.
 fn message(kind: &str, members: &str) -> String {
     format!(r#"{{"metric_name":"m","metric_type":"{kind}"{members}}}"#)
 }
@@ -123,7 +123,7 @@ fn a_sample_rate_weighs_counters_and_timers() {
 }
 
 #[test]
-fn everything_else_is_a_tag_with_its_own_text() {
+fn all_other_members_become_tags_with_their_text() {
     let text = message(
         "trace",
         r#","i":43,"f":1.10,"e":1E3,"t":true,"x":false,"n":null,"empty":"","u":"\u00fc\ud83d\ude00","timestamp":{"a":[1]},"tags":{"value":"v","n2":null,"i":7}"#,
@@ -141,7 +141,7 @@ fn everything_else_is_a_tag_with_its_own_text() {
 }
 
 #[test]
-fn of_equal_keys_the_last_wins() {
+fn the_last_of_equal_keys_wins() {
     let last = |members: &str| tags(&one(&message("trace", members)));
     assert_eq!(last(r#","a":"1","a":"2""#), [("a".into(), "2".into())]);
     assert_eq!(last(r#","a":"1","a":null"#), []);
@@ -154,7 +154,7 @@ fn of_equal_keys_the_last_wins() {
 }
 
 #[test]
-fn every_reason_says_where() {
+fn every_rejection_has_its_position() {
     let (m, t) = (r#""metric_name":"m""#, r#""metric_type":"trace""#);
     for (text, reason, offset) in [
         ("x".to_owned(), "bad_json", 0),
@@ -194,7 +194,7 @@ fn every_reason_says_where() {
 }
 
 #[test]
-fn too_many_tags_are_refused_and_the_limit_itself_is_not() {
+fn more_tags_than_the_limit_are_rejected() {
     let with_tags = |count: usize| {
         let mut members = String::new();
         (0..count).for_each(|tag| write!(members, r#","t{tag}":"v""#).unwrap());
@@ -205,7 +205,7 @@ fn too_many_tags_are_refused_and_the_limit_itself_is_not() {
 }
 
 #[test]
-fn lines_are_messages_and_a_bad_one_costs_its_neighbours_nothing() {
+fn each_line_is_a_message_and_an_invalid_one_does_not_affect_the_others() {
     let good = message("trace", "");
     let lines = format!("\r\n{good}\r\n\n  {good}  \nbad\n5\n[1]\n{good}");
     assert_eq!(
@@ -218,7 +218,7 @@ fn lines_are_messages_and_a_bad_one_costs_its_neighbours_nothing() {
 }
 
 #[test]
-fn broken_utf8_costs_only_its_own_line() {
+fn invalid_utf8_affects_only_its_own_line() {
     let mut datagram = message("trace", "").into_bytes();
     datagram.extend_from_slice(b"\n{\"metric_name\":\"\xff\"}\n");
     datagram.extend_from_slice(message("trace", r#","a":{}"#).as_bytes());
@@ -230,7 +230,7 @@ fn broken_utf8_costs_only_its_own_line() {
 }
 
 #[test]
-fn an_array_is_read_whole_or_not_at_all() {
+fn an_array_is_parsed_completely_or_not_at_all() {
     let good = message("trace", "");
     let array = format!(" [ {good} ,\n{good}, 5, {{}}, [], {good} ] \n");
     assert_eq!(
@@ -254,7 +254,7 @@ fn an_array_is_read_whole_or_not_at_all() {
 }
 
 #[test]
-fn nesting_has_an_end() {
+fn nesting_is_limited() {
     for open in ["[", "{\"a\":"] {
         let deep = open.repeat(10_000);
         let text = message("trace", &format!(r#","timestamp":{deep}"#));
@@ -265,14 +265,14 @@ fn nesting_has_an_end() {
         let value = format!("{}{}", "[".repeat(levels - 1), "]".repeat(levels - 1));
         message("trace", &format!(r#","timestamp":{value}"#))
     };
-    // A message counts as a level itself, alone and in an array.
+    // A message itself counts as a level, alone and in an array.
     for (levels, outcome) in [(64, "ok"), (65, "too_deep")] {
         assert_eq!(reasons(nested(levels).as_bytes()), [outcome]);
         assert_eq!(reasons(format!("[{}]", nested(levels)).as_bytes()), [outcome]);
     }
 }
 
-/// Pieces of which messages and near-messages are made.
+/// Fragments that make up valid and almost valid messages.
 fn fragment() -> impl Strategy<Value = String> {
     let words = [
         "{",
@@ -324,7 +324,7 @@ fn fragment() -> impl Strategy<Value = String> {
 fn value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         any::<f64>()
-            .prop_filter("JSON has no other", |n| n.is_finite())
+            .prop_filter("JSON has only finite numbers", |n| n.is_finite())
             .prop_map(|n| n.to_string()),
         any::<i32>().prop_map(|n| n.to_string()),
         ".{0,6}".prop_map(|text| serde_json::to_string(&text).unwrap()),
@@ -376,20 +376,20 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn any_message_means_what_serde_json_says_it_means(line in near_message()) {
-        compare(line.as_bytes(), &Limits::default());
+    fn any_message_decodes_as_with_serde_json(line in near_message()) {
+        compare(line.as_bytes(), &MessageLimits::default());
     }
 
     #[test]
-    fn any_pieces_mean_what_serde_json_says_they_mean(
+    fn any_fragments_decode_as_with_serde_json(
         pieces in prop::collection::vec(fragment(), 0..30),
     ) {
         let line = pieces.concat();
-        compare(line.as_bytes(), &Limits::default());
+        compare(line.as_bytes(), &MessageLimits::default());
     }
 
     #[test]
-    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_decoded_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         decoded(&bytes);
     }
 

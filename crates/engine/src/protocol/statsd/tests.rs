@@ -7,12 +7,12 @@ use super::*;
 
 fn decoded(datagram: &[u8]) -> Vec<Result<Sample<'_>, Rejection>> {
     let mut messages = Vec::new();
-    decode(datagram, &Limits::default(), &mut |message| messages.push(message));
+    decode(datagram, &MessageLimits::default(), &mut |message| messages.push(message));
     messages
 }
 
 fn skipped(datagram: &[u8]) -> u64 {
-    decode(datagram, &Limits::default(), &mut |_| {})
+    decode(datagram, &MessageLimits::default(), &mut |_| {})
 }
 
 fn one(line: &str) -> Sample<'_> {
@@ -27,7 +27,7 @@ fn shown(sample: &Sample<'_>) -> String {
 
     let mut shown = match &sample.value {
         SampleValue::Counter(count) => format!("{} counter {count}", sample.name),
-        SampleValue::Total { .. } => panic!("no line says a total"),
+        SampleValue::Total { .. } => panic!("no line has a running total"),
         SampleValue::GaugeSet(value) => format!("{} gauge {value}", sample.name),
         SampleValue::GaugeAdd(value) => format!("{} gauge {value:+}", sample.name),
         SampleValue::Timer(value) => format!("{} timer {value}", sample.name),
@@ -43,7 +43,7 @@ fn shown(sample: &Sample<'_>) -> String {
     shown
 }
 
-/// What becomes of a datagram: its samples, and its rejections as `reason@offset`.
+/// The samples of a datagram, and its rejections as `reason@offset`.
 fn outcome(datagram: impl AsRef<[u8]>) -> Vec<String> {
     decoded(datagram.as_ref())
         .iter()
@@ -74,18 +74,18 @@ fn the_types_are_those_of_the_table() {
 }
 
 #[test]
-fn the_lines_on_which_the_peers_disagree() {
+fn lines_on_which_implementations_disagree() {
     let table: &[(&str, &[&str])] = &[
         // Names are kept.
         ("foo/bar baz:1|c", &["foo/bar baz counter 1"]),
         ("gl+ork:1|ms", &["gl+ork timer 1"]),
         ("né:1|c", &["né counter 1"]),
         ("a;b=c:1|c", &["a;b=c counter 1"]),
-        // Sections come in any order, and nothing is deleted from a tag.
+        // Sections may come in any order, and tags are kept as they are.
         ("a.b:1|c|#env:prod,dc:us", &["a.b counter 1 dc=us env=prod"]),
         ("a:1|c|@0.1|#x:y:z", &["a counter 1 x10 x=y:z"]),
         ("a:1|c|#x:y|@0.1", &["a counter 1 x10 x=y"]),
-        // Several values, as DogStatsD packs them and as the first statsd does.
+        // Several values, packed as by DogStatsD and as by the original statsd.
         ("a:1:2|c", &["a counter 1", "a counter 2"]),
         ("a:1:2:3|ms|@0.5", &["a timer 1 x2", "a timer 2 x2", "a timer 3 x2"]),
         ("a:1:+2:-3|g", &["a gauge 1", "a gauge +2", "a gauge -3"]),
@@ -94,7 +94,7 @@ fn the_lines_on_which_the_peers_disagree() {
             "a:1|c|@0.1:2:3|ms:x|s|#k:v",
             &["a counter 1 x10 k=v", "a timer 2 k=v", "a timer 3 k=v", "a set x k=v"],
         ),
-        // A bad value is one rejection, and an empty one too; their neighbours stay.
+        // An invalid or empty value is one rejection and does not affect the others.
         ("a:1:x:3|c", &["a counter 1", "bad_value@4", "a counter 3"]),
         ("a:1::3|c", &["a counter 1", "missing_value@4", "a counter 3"]),
         ("a:1:2:x|c", &["a counter 1", "a counter 2", "bad_value@6"]),
@@ -147,7 +147,7 @@ fn the_lines_on_which_the_peers_disagree() {
         ("a:2001:db8::1|s", &["a set 2001:db8::1"]),
         ("a:http://h:80/|s", &["a set http://h:80/"]),
         ("a: b |s", &["a set  b "]),
-        // What newer clients send besides.
+        // Additional sections of newer clients.
         ("a:1|c|c:ci-0123,in-4|T1656581400", &["a counter 1"]),
         ("a:1|c|#k:v|e:it-false|card:low|T1|@0.5", &["a counter 1 x2 k=v"]),
         ("a:1|g|c:5|c", &["a gauge 1"]),
@@ -167,16 +167,16 @@ fn tags_are_read_in_all_dialects() {
         ("a[k=v,k2=v2]:1|c", &["a counter 1 k=v k2=v2"]),
         ("a[k=v],k2=v2:1|c|#k3:v3", &["a counter 1 k=v k2=v2 k3=v3"]),
         ("a,k=v:1:2|c", &["a counter 1 k=v", "a counter 2 k=v"]),
-        // Of equal tags the last wins, in one dialect and over all.
+        // The last of equal tags wins, within a dialect and across dialects.
         ("a:1|c|#k:1,k:2", &["a counter 1 k=2"]),
         ("a:1|c|#k:1|#k:2,l:3", &["a counter 1 k=2 l=3"]),
         ("a[k=1],k=2:1|c|#k:3", &["a counter 1 k=3"]),
-        // They split at the first separator, of their own dialect.
+        // Tags are split at the first separator of their dialect.
         ("a:1|c|#k:v=w:x", &["a counter 1 k=v=w:x"]),
         ("a,k=v=w:1|c", &["a counter 1 k=v=w"]),
         ("a[k=v=w]:1|c", &["a counter 1 k=v=w"]),
         ("a:1|c|#k=v", &["a counter 1 k=v=true"]),
-        // Without a value they are true, with an empty one they are none.
+        // A tag without a value is true, and one with an empty value is removed.
         ("a:1|c|#urgent,k:v", &["a counter 1 k=v urgent=true"]),
         ("a,urgent:1|c", &["a counter 1 urgent=true"]),
         ("a[urgent]:1|c", &["a counter 1 urgent=true"]),
@@ -184,27 +184,27 @@ fn tags_are_read_in_all_dialects() {
         ("a,k=:1|c", &["a counter 1"]),
         ("a[k=]:1|c", &["a counter 1"]),
         ("a,k=v:1|c|#k:", &["a counter 1"]),
-        // Nothing between commas is nothing.
+        // Empty text between commas is ignored.
         ("a:1|c|#", &["a counter 1"]),
         ("a:1|c|#,k:v,,l:w,", &["a counter 1 k=v l=w"]),
         ("a,:1|c", &["a counter 1"]),
         ("a[]:1|c", &["a counter 1"]),
-        // A tag has a name.
+        // A tag must have a name.
         ("a:1|c|#k:v,:w", &["bad_tag@11"]),
         ("a,=v:1|c", &["bad_tag@2"]),
         ("a[k=v,=w]:1|c", &["bad_tag@6"]),
-        // Brackets hold colons and stand anywhere in the name.
+        // Brackets may contain colons, and may be anywhere in the name.
         ("a[peer=10.0.0.1:80]:1|c", &["a counter 1 peer=10.0.0.1:80"]),
         ("foo.[k=v]test:1|c", &["foo.test counter 1 k=v"]),
         ("[k=v]test:1|c", &["test counter 1 k=v"]),
-        // Others are part of a name, of a tag or of a member.
+        // Other brackets are part of a name, a tag or a member.
         ("a[b:1|c", &["a[b counter 1"]),
         ("a]b:1|c", &["a]b counter 1"]),
         ("a[b:x]|s", &["a[b set x]"]),
         ("a[b:1|c|#k:]", &["a[b counter 1 k=]"]),
         ("a,k=[0-9]:1|c", &["a counter 1 k=[0-9]"]),
         ("a:[x]|s", &["a set [x]"]),
-        // As Kamailio's own documentation has it.
+        // The example in Kamailio's documentation.
         ("methodINVITE:+1|g|#node:10.0.0.1\n", &["methodINVITE gauge +1 node=10.0.0.1"]),
     ];
     for (datagram, expected) in table {
@@ -213,7 +213,7 @@ fn tags_are_read_in_all_dialects() {
 }
 
 #[test]
-fn every_reason_says_where() {
+fn every_rejection_has_its_position() {
     for (datagram, expected) in [
         ("nonsense", "bad_line@8"),
         // The length of a packet in a DogStatsD stream.
@@ -244,7 +244,7 @@ fn every_reason_says_where() {
 }
 
 #[test]
-fn too_many_tags_are_refused_and_the_limit_itself_is_not() {
+fn more_tags_than_the_limit_are_rejected() {
     let tags = |count: usize| (0..count).map(|tag| format!("t{tag}:v,")).collect::<String>();
     assert_eq!(one(&format!("a:1|c|#{}", tags(256))).tags.len(), 256);
     let line = format!("a:1|c|#{}", tags(257));
@@ -257,13 +257,13 @@ fn too_many_tags_are_refused_and_the_limit_itself_is_not() {
 }
 
 #[test]
-fn too_many_values_are_refused_and_the_limit_itself_is_not() {
+fn more_values_than_the_limit_are_rejected() {
     let values = |count: usize| format!("a:{}|ms|#k:v", vec!["1"; count].join(":"));
     assert_eq!(outcome(values(4_096)).len(), 4_096);
     assert_eq!(outcome(values(4_097)), ["too_many_values@2"]);
     let runs = format!("a:{}|c:{}|ms", vec!["1"; 4_000].join(":"), vec!["1"; 97].join(":"));
     assert_eq!(outcome(&runs), ["too_many_values@2"]);
-    // A set's member may hold as many colons as it likes.
+    // A member of a set may contain any number of colons.
     assert_eq!(outcome(format!("a:{}|s", ":".repeat(5_000))).len(), 1);
 }
 
@@ -283,7 +283,7 @@ fn nothing_is_copied() {
 }
 
 #[test]
-fn lines_are_messages_and_a_bad_one_costs_its_neighbours_nothing() {
+fn each_line_is_a_message_and_an_invalid_one_does_not_affect_the_others() {
     assert_eq!(
         outcome("\r\na:1|c\r\n\n  b:2|c  \nbad\nc:x|g\n:\nd:3|s"),
         ["a counter 1", "b counter 2", "bad_line@23", "bad_value@26", "bad_name@30", "d set 3"]
@@ -291,11 +291,11 @@ fn lines_are_messages_and_a_bad_one_costs_its_neighbours_nothing() {
     for nothing in ["", " ", "\n", "\r\n\t\n"] {
         assert_eq!(outcome(nothing), [""; 0]);
     }
-    assert_eq!(outcome("a:x|s\r\n"), ["a set x"], "a carriage return is in no value");
+    assert_eq!(outcome("a:x|s\r\n"), ["a set x"], "a carriage return is not part of the value");
 }
 
 #[test]
-fn broken_utf8_costs_only_its_own_line() {
+fn invalid_utf8_affects_only_its_own_line() {
     assert_eq!(
         outcome(b"\xff:1|c\na:1|c\nb\xc3:1|c\nc:1|x\nd:\xe2\x82|s\n"),
         ["bad_line@0", "a counter 1", "bad_line@13", "unknown_type@23", "bad_line@27"]
@@ -310,7 +310,7 @@ fn events_and_service_checks_are_skipped_and_counted() {
     assert_eq!(skipped(datagram.as_bytes()), 3);
     // Their text may be anything.
     assert_eq!((outcome(b"_e{1,1}:\xff|x"), skipped(b"_e{1,1}:\xff|x")), (vec![], 1));
-    // Names that only look like them.
+    // Names that only resemble events and service checks.
     assert_eq!(
         outcome("_score:1|c\n_sc:1|c\n_e:2|c\n_events:3|g"),
         ["_score counter 1", "_sc counter 1", "_e counter 2", "_events gauge 3"]
@@ -319,7 +319,7 @@ fn events_and_service_checks_are_skipped_and_counted() {
 }
 
 #[test]
-fn what_a_real_kamailio_sent() {
+fn datagrams_of_a_real_kamailio_are_decoded() {
     macro_rules! capture {
         ($name:literal) => {
             include_bytes!(concat!("../../../../../tests/fixtures/statsd/kamailio_", $name, ".bin"))
@@ -347,7 +347,7 @@ fn what_a_real_kamailio_sent() {
 }
 
 #[test]
-fn a_datagram_of_one_character_is_read_to_its_end() {
+fn repetitive_datagrams_are_decoded_to_their_end() {
     for byte in 0..=255_u8 {
         let datagram = vec![byte; 65_507];
         assert!(decoded(&datagram).len() <= 1);
@@ -366,7 +366,7 @@ enum Dialect {
     SignalFx,
 }
 
-/// Any text but for these characters and blanks at its ends; never empty.
+/// Any non-empty text without these characters, and without blanks at its ends.
 fn text(without: &'static [char]) -> impl Strategy<Value = String> {
     "[\\PC\\t]{1,8}|[a-z.]{1,12}".prop_map(move |text| {
         let text = text.replace(without, "_");
@@ -374,7 +374,7 @@ fn text(without: &'static [char]) -> impl Strategy<Value = String> {
     })
 }
 
-/// A tag and how it is written.
+/// A tag and its dialect.
 fn tag() -> impl Strategy<Value = (Dialect, String, String)> {
     prop_oneof![
         (text(&[',', '|', ':']), text(&[',', '|'])).prop_map(|(key, value)| (
@@ -395,7 +395,7 @@ fn tag() -> impl Strategy<Value = (Dialect, String, String)> {
     ]
 }
 
-/// A type, values of it, and what each of them must become.
+/// A type, values of this type, and the expected sample value of each.
 fn values() -> impl Strategy<Value = (&'static str, Vec<(String, SampleValue<'static>)>)> {
     let number = || {
         prop_oneof![any::<f64>(), (-1000..1000).prop_map(f64::from), 0.0..1.0]
@@ -429,7 +429,7 @@ fn list(tags: &[(Dialect, String, String)], dialect: Dialect, separator: &str) -
     written.join(",")
 }
 
-/// Pieces of which lines and near-lines are made.
+/// Fragments that make up valid and almost valid lines.
 fn fragment() -> impl Strategy<Value = String> {
     let words = [
         "a", "né", "_e{", "_sc|", ":", ":", ":", "|", "|", "|", "|c", "|g", "|ms", "|h", "|d",
@@ -443,7 +443,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn what_a_client_writes_is_what_it_meant(
+    fn a_line_decodes_to_the_values_that_were_written(
         name in text(&[':', '|', ',', '[']),
         (kind, values) in values(),
         rate in prop::option::of(0.001..=1.0),
@@ -492,7 +492,7 @@ proptest! {
     }
 
     #[test]
-    fn lines_together_mean_what_each_means_alone(
+    fn lines_decode_the_same_together_and_alone(
         lines in prop::collection::vec(prop::collection::vec(fragment(), 0..12), 0..6),
         newline in prop::sample::select(vec!["\n", "\r\n", "\n\n"]),
     ) {
@@ -511,12 +511,12 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_decoded_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         decoded(&bytes);
     }
 
     #[test]
-    fn every_offset_lies_in_the_datagram_and_every_sample_keeps_its_promises(
+    fn every_offset_lies_in_the_datagram_and_every_sample_is_valid(
         pieces in prop::collection::vec(fragment(), 0..30),
     ) {
         let datagram = pieces.concat();

@@ -1,4 +1,4 @@
-//! The ways in which clients write what they report.
+//! The formats in which clients write values.
 
 use std::fmt;
 use std::io::Write;
@@ -7,26 +7,26 @@ use engine::listener::Protocol;
 use forwarders::testing::load::Metric;
 use model::MetricKind;
 
-/// Values of a line that packs several.
+/// Values on a line that packs several.
 const VALUES_PACKED: usize = 5;
-/// When the first round is, in seconds as in a `timestamp`.
+/// The time of the first round, in seconds as in a `timestamp`.
 const FIRST_ROUND_S: usize = 1_490_114_074;
 
-/// One way to write.
-pub struct Wording {
-    /// What benchmarks call it.
+/// A format of messages.
+pub struct MessageFormat {
+    /// The name in benchmarks.
     pub name: &'static str,
-    /// The protocol that it belongs to.
+    /// The protocol to which it belongs.
     pub protocol: Protocol,
-    /// Metrics in a datagram.
+    /// Metrics per datagram.
     pub metrics: usize,
-    /// Samples of a metric.
+    /// Samples per metric.
     pub samples: usize,
     write: fn(&mut Vec<u8>, &[Metric], usize),
 }
 
-/// A JSON message with four tags, some 130 bytes.
-pub const JSON: Wording = Wording {
+/// A JSON message with four tags, about 130 bytes.
+pub const JSON: MessageFormat = MessageFormat {
     name: "json",
     protocol: Protocol::Json,
     metrics: 1,
@@ -34,8 +34,8 @@ pub const JSON: Wording = Wording {
     write: |out, metrics, round| json(out, &metrics[0], round, ""),
 };
 
-/// The same with a time, so that no two lines are the same but for their number.
-pub const JSON_TIMED: Wording = Wording {
+/// [`JSON`] with a time, so that lines of a series differ in more than their number.
+pub const JSON_TIMED: MessageFormat = MessageFormat {
     name: "json-timed",
     write: |out, metrics, round| {
         json(out, &metrics[0], round, &format!(",\"timestamp\":{}", FIRST_ROUND_S + round));
@@ -44,7 +44,7 @@ pub const JSON_TIMED: Wording = Wording {
 };
 
 /// Ten messages in an array.
-pub const JSON_ARRAY: Wording = Wording {
+pub const JSON_ARRAY: MessageFormat = MessageFormat {
     name: "json-array",
     metrics: 10,
     write: |out, metrics, round| {
@@ -57,15 +57,15 @@ pub const JSON_ARRAY: Wording = Wording {
     ..JSON
 };
 
-/// A line without tags, as the first statsd reads it.
-pub const STATSD: Wording = Wording {
+/// A line without tags, as in the original statsd.
+pub const STATSD: MessageFormat = MessageFormat {
     name: "statsd",
     protocol: Protocol::Statsd,
     metrics: 1,
     samples: 1,
     write: |out, metrics, round| {
         let metric = &metrics[0];
-        // Without tags, the name alone tells the series.
+        // Without tags, the name alone identifies the series.
         let (_, host) = &metric.tags[0];
         write(
             out,
@@ -75,14 +75,14 @@ pub const STATSD: Wording = Wording {
 };
 
 /// A line with four tags in DogStatsD's dialect.
-pub const DOGSTATSD: Wording = Wording {
+pub const DOGSTATSD: MessageFormat = MessageFormat {
     name: "dogstatsd",
     write: |out, metrics, round| dogstatsd(out, &metrics[0], round..round + 1, ""),
     ..STATSD
 };
 
-/// The same with a time.
-pub const DOGSTATSD_TIMED: Wording = Wording {
+/// [`DOGSTATSD`] with a time.
+pub const DOGSTATSD_TIMED: MessageFormat = MessageFormat {
     name: "dogstatsd-timed",
     write: |out, metrics, round| {
         let time = format!("|T{}", FIRST_ROUND_S + round);
@@ -91,8 +91,8 @@ pub const DOGSTATSD_TIMED: Wording = Wording {
     ..STATSD
 };
 
-/// Five values on such a line.
-pub const DOGSTATSD_PACKED: Wording = Wording {
+/// [`DOGSTATSD`] with five values on a line.
+pub const DOGSTATSD_PACKED: MessageFormat = MessageFormat {
     name: "dogstatsd-packed",
     samples: VALUES_PACKED,
     write: |out, metrics, round| {
@@ -103,7 +103,7 @@ pub const DOGSTATSD_PACKED: Wording = Wording {
 };
 
 /// A line with four tags in Telegraf's dialect.
-pub const TELEGRAF: Wording = Wording {
+pub const TELEGRAF: MessageFormat = MessageFormat {
     name: "telegraf",
     write: |out, metrics, round| {
         let metric = &metrics[0];
@@ -117,7 +117,7 @@ pub const TELEGRAF: Wording = Wording {
 };
 
 /// A line with four tags in SignalFx's dialect.
-pub const SIGNALFX: Wording = Wording {
+pub const SIGNALFX: MessageFormat = MessageFormat {
     name: "signalfx",
     write: |out, metrics, round| {
         let metric = &metrics[0];
@@ -130,8 +130,8 @@ pub const SIGNALFX: Wording = Wording {
     ..STATSD
 };
 
-/// All of them.
-pub const ALL: [&Wording; 9] = [
+/// All formats.
+pub const ALL: [&MessageFormat; 9] = [
     &JSON,
     &JSON_TIMED,
     &JSON_ARRAY,
@@ -143,14 +143,14 @@ pub const ALL: [&Wording; 9] = [
     &SIGNALFX,
 ];
 
-impl Wording {
-    /// Appends a datagram with what metrics report in a round.
+impl MessageFormat {
+    /// Appends a datagram with the values of metrics in a round.
     pub fn write(&self, out: &mut Vec<u8>, metrics: &[Metric], round: usize) {
         (self.write)(out, metrics, round);
     }
 }
 
-impl fmt::Display for Wording {
+impl fmt::Display for MessageFormat {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name)
     }
@@ -188,5 +188,5 @@ fn statsd_type(metric: &Metric) -> &'static str {
 }
 
 fn write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a vector takes all");
+    out.write_fmt(text).expect("writing to a vector cannot fail");
 }
