@@ -63,7 +63,7 @@ fn check_and_run_refuse_every_mistake_at_its_position() {
         ("forwarders:\n  kafak: {}", "FILE:2:3: unknown key `forwarders.kafak`", "`kafka`?"),
         (
             "forwarders:\n  file:\n    - { path: /tmp/a }\n    - { path: /tmp/b }",
-            "FILE:4:7: two destinations are called `file`: give each a `name` of its own",
+            "FILE:4:7: two destinations are called `file`: give each its own `name`",
             "",
         ),
         ("forwarders: { file: { path: a, select: { include: [\"{\"] } } }", "FILE:1:", "glob"),

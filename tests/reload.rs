@@ -483,7 +483,7 @@ fn without_a_daemon_reload_reports_the_address() {
     fs::write(&file, "interval: soon\n").unwrap();
     let (code, text) = run(&[]);
     assert!(
-        code == Some(1) && text.contains("f.yaml:1:11:") && text.contains("no daemon was told"),
+        code == Some(1) && text.contains("f.yaml:1:11:") && text.contains("no daemon was reloaded"),
         "{text}"
     );
 }

@@ -235,5 +235,5 @@ fn check_reports_whether_statsd_listens() {
     drop(socket);
     let (status, said) = check(&format!("address: \"{address}\""));
     assert_eq!(status, Some(1));
-    assert!(said.contains(&format!("statsd: {address}: nobody listens there")), "{said}");
+    assert!(said.contains(&format!("statsd: {address}: no program listens there")), "{said}");
 }

@@ -74,7 +74,7 @@ impl Forwarder for Console {
                 Ok(()) => batch.delivered(id),
                 // Whoever read it has gone and will not come back.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    batch.refused(id, reason::REFUSED, "nobody reads standard output any more");
+                    batch.refused(id, reason::REFUSED, "standard output has no reader");
                 }
                 Err(error) => return Err(SendError::transient(error)),
             }

@@ -167,8 +167,7 @@ fn check_names(destinations: &[Destination]) -> Result<(), BuildError> {
     for Destination { kind, index, common, .. } in destinations {
         let name = &common.name;
         if !names.insert(name) {
-            let reason =
-                format!("two destinations are called `{name}`: give each a `name` of its own");
+            let reason = format!("two destinations are called `{name}`: give each its own `name`");
             return Err(BuildError { kind, index: *index, reason });
         }
     }
@@ -216,7 +215,7 @@ mod tests {
         let error = config.build(&context()).err().unwrap();
         assert_eq!((error.kind, error.index), ("file", 1));
         let error = error.to_string();
-        assert_eq!(error, "two destinations are called `file`: give each a `name` of its own");
+        assert_eq!(error, "two destinations are called `file`: give each its own `name`");
     }
 
     fn build(section: &str) -> Vec<Destination> {

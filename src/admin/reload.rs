@@ -17,7 +17,7 @@ static FORECASTS: Semaphore = Semaphore::const_new(1);
 
 pub(super) async fn show(State(AdminState { runtime, .. }): State<AdminState>) -> Response {
     let Ok(_permit) = FORECASTS.try_acquire() else {
-        let words = "somebody else asks at the moment: try again\n";
+        let words = "another request is being answered: try again\n";
         return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
     };
     let config = Arc::clone(&runtime.config);

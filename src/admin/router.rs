@@ -80,7 +80,7 @@ async fn readyz(State(AdminState { runtime, .. }): State<AdminState>) -> Respons
     if runtime.is_ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ready\n").into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "stopping: the listeners are not read any more\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping: the listeners are no longer read\n")
             .into_response()
     }
 }

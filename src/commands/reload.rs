@@ -46,7 +46,7 @@ enum ReloadCommandError {
     )]
     NoDaemon(#[source] LedgerError),
     #[error(
-        "{0}\nno daemon was told: where it answers cannot be read from this file; --admin says it"
+        "{0}\nno daemon was reloaded: this file does not give the address of the admin endpoint; use --admin"
     )]
     File(#[source] LoadError),
     #[error(
@@ -54,11 +54,11 @@ enum ReloadCommandError {
          a container, reload it there"
     )]
     NotHere(u32),
-    #[error("process {pid} cannot be told: {source}{}", hint(*.source))]
+    #[error("cannot signal process {pid}: {source}{}", hint(*.source))]
     Signal { pid: u32, source: rustix::io::Errno },
-    #[error("the daemon was told, and has ended or answers no more: look into its log: {0}")]
+    #[error("the daemon ended or stopped answering after the request; see its log: {0}")]
     Ended(#[source] LedgerError),
-    #[error("the daemon was told, and has said nothing within {PATIENCE:?}: look into its log")]
+    #[error("the daemon did not report an outcome within {PATIENCE:?}; see its log")]
     Silent,
 }
 
@@ -76,7 +76,9 @@ pub fn command(args: &ReloadArgs) -> ExitCode {
             ExitCode::FAILURE
         }
         Ok(None) => {
-            println!("told to reload; without an admin endpoint only its log says what came of it");
+            println!(
+                "reload requested; without an admin endpoint, only its log reports the outcome"
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -160,7 +162,7 @@ fn hint(error: rustix::io::Errno) -> &'static str {
         rustix::io::Errno::PERM => {
             "; ask as root or as its user, or with `systemctl reload tallyd`"
         }
-        rustix::io::Errno::SRCH => "; it does not run any more",
+        rustix::io::Errno::SRCH => "; it is not running",
         _ => "",
     }
 }

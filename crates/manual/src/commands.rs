@@ -96,7 +96,7 @@ fn about_the_program(roff: &mut Roff) {
             "FILES",
             &[
                 ("/etc/tallyd/tallyd.yaml", "The configuration: see tallyd.yaml(5)."),
-                ("/var/lib/tallyd", "What waits for destinations that are away."),
+                ("/var/lib/tallyd", "Windows that wait for unavailable destinations."),
             ][..],
         ),
     ];

@@ -99,7 +99,7 @@ fn choices(word: &str, allowed: Words) -> Vec<String> {
 fn hint(expected: &str, node: &YamlNode) -> Option<String> {
     let text = node.text();
     let words = match expected {
-        SECTION_OF_ONE_KEY => "this word needs settings of its own below it",
+        SECTION_OF_ONE_KEY => "this key needs settings below it",
         "true or false" if scalar::boolean(text).is_some() => "a boolean stands without quotes",
         "true or false" => "allowed: true, false, yes, no, on, off",
         _ if !node.scalar()?.is_ambiguous() || !expected.starts_with("a whole number") => {

@@ -531,7 +531,7 @@ percentiles, range, endpoint, workers
   |
 1 | endpoint: unix
   |           ^^^^
-  = this word needs settings of its own below it",
+  = this key needs settings below it",
     ),
     (
         "endpoint:\n  udp: x\n",

@@ -61,7 +61,7 @@ impl Tcp {
             self.connection = None;
         }
         if self.connection.as_ref().is_some_and(Connection::is_closed) {
-            info!(forwarder = self.forwarder, "carbon has closed the connection; connecting anew");
+            info!(forwarder = self.forwarder, "carbon closed the connection; reconnecting");
             self.connection = None;
         }
         let deadline = Instant::now() + self.attempt_max;

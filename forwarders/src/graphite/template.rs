@@ -120,7 +120,7 @@ fn read_place(place: &str) -> Result<TemplatePiece, String> {
         "name" => Ok(TemplatePiece::Name),
         "tags" => Ok(TemplatePiece::OtherTags),
         _ if missing.contains('.') || !is_path(missing) => Err(format!(
-            "what stands for a missing tag is one part of a path, such as `none`, not `{missing}`"
+            "the placeholder of a missing tag must be one part of a path, such as `none`, not `{missing}`"
         )),
         _ => Ok(TemplatePiece::Tag { key: key.to_owned(), missing: missing.to_owned() }),
     }

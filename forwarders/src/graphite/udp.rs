@@ -89,7 +89,7 @@ fn next_packet(lines: &[u8], bytes_max: usize) -> Option<&[u8]> {
 
 fn words(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::ConnectionRefused {
-        "nobody takes datagrams there; is carbon's UDP listener on (ENABLE_UDP_LISTENER)?"
+        "no program receives datagrams there; is carbon's UDP listener on (ENABLE_UDP_LISTENER)?"
             .to_owned()
     } else {
         error.to_string()

@@ -35,7 +35,7 @@ impl HttpUrl {
         let authority = authority(text).filter(|_| text.bytes().all(is_url_byte));
         let Some(authority) = authority else { return Err(WRONG.to_owned()) };
         if authority.contains('@') {
-            return Err("must hold no credentials: they have keys of their own".to_owned());
+            return Err("must hold no credentials: use their keys".to_owned());
         }
         let is_http = matches!(url.scheme(), "http" | "https");
         if !is_http || authority.ends_with(':') || url.port() == Some(0) {

@@ -175,11 +175,11 @@ impl InfluxdbConfig {
                 Some(authorization::basic(user, password))
             }
             (InfluxdbVersion::One, _, Some(_), None) => {
-                let reason = "needs a `password` beside it, which may be empty";
+                let reason = "needs a `password` too, which may be empty";
                 return Err(InvalidKey::at("username", reason.to_owned()));
             }
             (InfluxdbVersion::One, _, None, Some(password)) if !password.is_empty() => {
-                let reason = "needs a `username` beside it";
+                let reason = "needs a `username` too";
                 return Err(InvalidKey::at("password", reason.to_owned()));
             }
             (InfluxdbVersion::Two, Some(token), ..) => Some(Secret::new(format!("Token {token}"))),

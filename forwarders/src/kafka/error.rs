@@ -71,7 +71,7 @@ pub(super) fn topic(code: Code, topic: &str) -> SendError {
 
 /// The producer failed for good; what to do depends on why.
 pub(super) fn fatal(code: Code, words: &str) -> SendError {
-    let words = format!("the producer failed and is made anew: {words}");
+    let words = format!("the producer failed and is replaced: {words}");
     match DeliveryErrorClass::of(code) {
         DeliveryErrorClass::Operator => SendError::operator(words),
         _ => SendError::transient(words),

@@ -35,7 +35,7 @@ const REFUSED: [(&str, &str); 8] = [
         "a point counts as delivered when its report arrives, so all reports are needed",
     ),
     ("transactional.id", "tallyd writes without transactions"),
-    ("test.mock.num.brokers", "a mock cluster acknowledges points that nobody keeps"),
+    ("test.mock.num.brokers", "a mock cluster acknowledges points without storing them"),
     ("log_level", "how much is logged is set by tallyd's own log level"),
     ("log.queue", "the library's log always goes to tallyd's"),
     ("enabled_events", "tallyd needs the events that it asks for"),

@@ -262,7 +262,7 @@ impl Kafka {
         self.producer = None;
         self.rebuilds += 1;
         let (forwarder, rebuilds) = (self.journal.forwarder(), self.rebuilds);
-        warn!(forwarder, rebuilds, "the producer failed and is made anew: {words}");
+        warn!(forwarder, rebuilds, "the producer failed and is replaced: {words}");
         error::fatal(code, words)
     }
 

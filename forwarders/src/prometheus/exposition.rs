@@ -182,7 +182,7 @@ fn write_labels<'a>(out: &mut Vec<u8>, labels: &'a str) -> Result<&'a str, &'sta
         let (label, behind) = rest.split_once('=').ok_or("a label without a value")?;
         let label = label.trim_end();
         if !is_name(label) || label.contains(':') {
-            return Err("a label whose name is none");
+            return Err("a label with an invalid name");
         }
         let value = behind.trim_start().strip_prefix('"').ok_or("a label without quotes")?;
         let end = end_of_value(value).ok_or("a label without an end")?;
@@ -295,7 +295,7 @@ mod tests {
             ("a{b=\"c} 1", "line 1: a label without an end"),
             ("a{b=\"\\c\"} 1", "line 1: a label without an end"),
             ("a{b=\"c\" d=\"e\"} 1", "line 1: no comma between labels"),
-            ("a{1=\"c\"} 1", "line 1: a label whose name is none"),
+            ("a{1=\"c\"} 1", "line 1: a label with an invalid name"),
             ("a 1 now", "line 1: no timestamp behind the number"),
             ("a 1\n# TYPE a gauge", "line 2: a TYPE behind samples of its metric"),
             ("# TYPE a level", "line 1: a type that does not exist"),

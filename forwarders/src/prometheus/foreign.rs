@@ -146,7 +146,7 @@ impl ForeignPage {
     fn failed(&self, error: &str) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         if let Some(times) = self.log.lock().count(1) {
-            warn!(url = %self.url, error, times, "a page of another program is not what it should be");
+            warn!(url = %self.url, error, times, "cannot use the page of another program");
         }
     }
 }

@@ -34,7 +34,7 @@ impl ForwarderSection for PrometheusConfig {
             let settings = settings(self.clone());
             destinations.push(Destination::new(Self::KIND, common.clone(), settings, page));
         } else if remote_write.is_none() {
-            return Err("without `listen` and `remote_write` nothing is to be done".into());
+            return Err("without `listen` and `remote_write` there is nothing to do".into());
         }
         if let Some(remote_write) = remote_write {
             let mut common = Common { name: format!("{}.remote_write", common.name), ..common };

@@ -185,7 +185,7 @@ impl Forwarder for Statsd {
 
 fn words(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::ConnectionRefused {
-        format!("nobody listens there ({error})")
+        format!("no program listens there ({error})")
     } else {
         error.to_string()
     }

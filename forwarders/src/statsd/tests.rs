@@ -277,7 +277,7 @@ async fn a_refused_datagram_is_lost_and_what_has_not_left_waits() {
     let mut batch = Batch::default();
     statsd.encode(&snapshot_of_counters(100), &mut batch);
     let error = statsd.send(&mut batch).await.unwrap_err().to_string();
-    assert!(error.contains("nobody listens there"), "{error}");
+    assert!(error.contains("no program listens there"), "{error}");
     let settled = batch.take_settled();
     let lost = settled.refused[reason::LOST];
     assert!(lost > 0 && settled.delivered == 0, "{settled:?}");
@@ -402,7 +402,7 @@ async fn what_cannot_be_reached_keeps_its_points_and_says_so() {
     let error = statsd.send(&mut batch).await.unwrap_err().to_string();
     assert_eq!(
         error,
-        format!("{address}: nobody listens there (Connection refused (os error 111))")
+        format!("{address}: no program listens there (Connection refused (os error 111))")
     );
     assert_eq!(batch.points_pending(), 2);
 }

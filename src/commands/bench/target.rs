@@ -75,7 +75,7 @@ pub(super) fn settle(
     let after = watched.settle(awaited, progress).map_err(|error| error.to_string())?;
     if !watched.is_same_run(&after) {
         return Err(format!(
-            "the daemon at {} was started anew meanwhile, and its ledger with it",
+            "the daemon at {} restarted during the measurement, and its ledger with it",
             watched.admin.url()
         ));
     }

@@ -109,7 +109,8 @@ fn cost(daemon: &DaemonFacts, report: &BenchReport) -> String {
 fn notes(report: &BenchReport) -> Vec<String> {
     let (sent, mut notes) = (&report.sent, Vec::new());
     if sent.interrupted {
-        notes.push("interrupted by a signal; the numbers are of what was sent until then".into());
+        notes
+            .push("interrupted by a signal; the numbers cover the messages sent until then".into());
     }
     if let Some(error) = &sent.broken {
         notes.push(format!("the sending ended early: {error}"));
@@ -117,7 +118,9 @@ fn notes(report: &BenchReport) -> Vec<String> {
     for (reason, messages) in &sent.errors {
         let messages = grouped(*messages);
         notes.push(match *reason {
-            "refused" => format!("{messages} messages were not sent, as nobody listened there"),
+            "refused" => {
+                format!("{messages} messages were not sent because no program listened there")
+            }
             _ => format!("{messages} messages were not sent: the system had no buffers"),
         });
     }
@@ -151,7 +154,7 @@ fn ledger_notes(ledger: &LedgerFacts, notes: &mut Vec<String>) {
         ));
     }
     if !ledger.rejected.is_empty() {
-        notes.push("/api/v1/rejected shows rejected messages and what was expected".into());
+        notes.push("/api/v1/rejected shows the rejected messages and the expected input".into());
     }
     if !ledger.refused.is_empty() {
         notes.push("refused: see `allow` and `max_connections` of the listener".into());

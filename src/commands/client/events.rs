@@ -29,10 +29,10 @@ pub(crate) enum EventsError {
     #[error("the daemon at {url} refuses: {words}")]
     Refused { url: String, words: String },
     /// The server is not a tallyd, or another version.
-    #[error("what answers at {url} is no tallyd of this version: status {status}")]
+    #[error("{url} is not a compatible tallyd: status {status}")]
     Unknown { url: String, status: u16 },
     /// The connection broke.
-    #[error("the daemon at {url} does not answer any more: {source}")]
+    #[error("the daemon at {url} stopped answering: {source}")]
     Broken {
         url: String,
         #[source]

@@ -18,14 +18,14 @@ pub(crate) enum LedgerError {
     #[error("`{0}` is no address of an admin endpoint: it is http://HOST:PORT, without TLS")]
     Url(String),
     /// The request failed.
-    #[error("no daemon tells its status at {url}: {source}; start one with `tallyd run`")]
+    #[error("cannot get status from {url}: {source}; start one with `tallyd run`")]
     Request {
         url: String,
         #[source]
         source: AnswerError,
     },
     /// The reply cannot be read.
-    #[error("what answers at {url} is no tallyd of this version: {source}")]
+    #[error("{url} is not a compatible tallyd: {source}")]
     Answer {
         url: String,
         #[source]

@@ -125,9 +125,7 @@ fn json(token: &[u8], expected: &str) -> Option<Advice> {
         }
         [b'\'', ..] => plain("JSON has double quotes"),
         [b'}' | b']'] => plain("there is a comma too many"),
-        [b'{'] if expected.starts_with("nothing more") => {
-            plain("put each message on a line of its own")
-        }
+        [b'{'] if expected.starts_with("nothing more") => plain("put each message on its own line"),
         _ => return None,
     })
 }

@@ -56,7 +56,7 @@ fn spoken_hint(spoken: &str) -> &'static str {
 
 fn broken_hint(endpoint: &SendEndpoint) -> &'static str {
     match endpoint.transport {
-        Transport::Udp => "; no daemon listens there any more",
+        Transport::Udp => "; no daemon listens there now",
         Transport::UnixDatagram => "",
         Transport::Tcp | Transport::Unix => {
             "; the daemon closed the connection (see its `allow`, `max_connections` and \

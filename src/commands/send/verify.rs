@@ -79,7 +79,7 @@ impl Verification {
         if !self.watched.is_same_run(&after) {
             return Ok(SendVerdict {
                 is_good: false,
-                words: "not known: the daemon was started anew meanwhile".to_owned(),
+                words: "unknown: the daemon restarted during the check".to_owned(),
             });
         }
         let grown = self.watched.grown(&after);

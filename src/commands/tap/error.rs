@@ -33,7 +33,7 @@ pub(super) enum TapError {
     #[error("the daemon at {0} closed the connection")]
     Closed(String),
     /// An event cannot be read.
-    #[error("what answers at {url} is no tallyd of this version: {source}")]
+    #[error("{url} is not a compatible tallyd: {source}")]
     Answer {
         url: String,
         #[source]

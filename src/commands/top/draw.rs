@@ -64,7 +64,7 @@ fn footer(model: &Model, columns: usize) -> Line<'static> {
     }
     let mut spans = Vec::new();
     if model.is_paused {
-        spans.push(Span::styled(" PAUSED, p goes on ", Modifier::REVERSED));
+        spans.push(Span::styled(" PAUSED, p resumes ", Modifier::REVERSED));
         spans.push(Span::raw(" "));
     }
     let clear = if model.filter.is_empty() { "" } else { "Esc all rows  " };

@@ -8,7 +8,7 @@ pub(super) const KEYS: [(&str, &str); 9] = [
     ("s, S", "sort by the next, the previous column; also > < and the arrows"),
     ("r", "turn the order round"),
     ("/", "show only rows with a text in them; Esc shows all again"),
-    ("p, space", "hold the screen, and go on"),
+    ("p, space", "pause the screen, and resume"),
     ("up, down", "scroll; also j k, PageUp PageDown, Home End"),
     ("?", "this page"),
     ("Ctrl-Z", "back to the shell; fg continues"),
@@ -31,11 +31,11 @@ pub(super) const fn columns(view: View) -> &'static [(&'static str, &'static str
         ],
         View::Senders => &[
             ("SENDER", "a host; of this host a port, or a process (ss -uap tells whose)"),
-            ("MESSAGES", "since somebody looks at this view, rejected ones too"),
+            ("MESSAGES", "since this view was opened, including rejected ones"),
         ],
         View::Forwarders => &[
             ("QUEUED", "points in memory, SPOOLED those on disk: both still wait"),
-            ("DROPPED", "points that will never arrive, for whatever reason"),
+            ("DROPPED", "points that will never arrive, by reason"),
             ("FAILURES", "attempts that failed; what they carried waits"),
         ],
         View::Listeners => &[

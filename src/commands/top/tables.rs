@@ -222,7 +222,7 @@ fn tags(reply: &TopReply, table: &mut TopTable) {
 fn senders(reply: &TopReply, polls: &Polls, table: &mut TopTable) {
     let Some(senders) = &reply.top.senders else { return };
     table.about = format!(
-        "counted for {}, as long as somebody looks; others: {}",
+        "counted for {}, while the view is open; others: {}",
         span(senders.counted_for_s),
         counted(senders.others.messages, "message")
     );

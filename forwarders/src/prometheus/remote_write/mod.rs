@@ -197,7 +197,11 @@ fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, String> {
         ),
     ]);
     for (name, value) in &config.headers {
-        let wrong = || format!("`remote_write.headers`: `{name}` is none, or its value cannot be");
+        let wrong = || {
+            format!(
+                "`remote_write.headers`: `{name}` is not a header name, or its value is not valid"
+            )
+        };
         let key: HeaderName = name.parse().map_err(|_| wrong())?;
         if headers.contains_key(&key) || key == AUTHORIZATION {
             return Err(format!("`remote_write.headers`: `{name}` is set by tallyd itself"));
