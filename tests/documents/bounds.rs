@@ -64,7 +64,7 @@ fn key_error(path: &str, value: &str) -> Option<keys::KeyError> {
 /// The allowed values of a key, if they are a list of words.
 pub(crate) fn choices(path: &str) -> Vec<String> {
     let Some(error) = key_error(path, "no such") else { return Vec::new() };
-    if !error.message.contains(" cannot be ") {
+    if !error.message.contains(" cannot be `") {
         return Vec::new();
     }
     let list = error.help.iter().find_map(|help| help.strip_prefix("allowed: ")).unwrap();
