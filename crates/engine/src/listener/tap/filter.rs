@@ -185,7 +185,7 @@ impl TagFilter {
 
 fn kind(word: &str) -> Result<MetricKind, String> {
     MetricKind::from_word(word)
-        .ok_or_else(|| format!("`{word}` is no type: {}", MetricKind::listed()))
+        .ok_or_else(|| format!("unknown type `{word}`: expected {}", MetricKind::listed()))
 }
 
 fn rejected(word: &str) -> Result<EventSelection, String> {
