@@ -54,9 +54,9 @@ impl DeliveryLog {
     pub(super) fn attempt_failed(&self, words: &str) {
         warn!(
             forwarder = self.forwarder,
-            error = words,
+            error = %words,
             advice = advice(words),
-            "cannot deliver; trying again until it works, the data is kept"
+            "delivery failed, will retry (data kept)"
         );
     }
 
