@@ -25,6 +25,9 @@ const METRICS_MAX: usize = 1_000;
 pub(super) fn of(runtime: &RuntimeState) -> Status {
     let (mut total, mut kernel_drops) = (ListenerCounts::default(), 0);
     let mut listeners = Vec::new();
+    // Read before the components: a reload replaces these first and is then counted as applied, so a
+    // status that counts it must show what it changed.
+    let reload = reload(&runtime.config);
     let components = runtime.components.now();
     for stats in &components.listeners {
         let (counts, drops) = (stats.counts(), stats.kernel_drops());
@@ -38,7 +41,7 @@ pub(super) fn of(runtime: &RuntimeState) -> Status {
         instance: runtime.instance.clone(),
         uptime_s: runtime.started.elapsed().as_secs_f64(),
         process: process(),
-        reload: reload(&runtime.config),
+        reload,
         windows: windows(&runtime.windows.counts()),
         ledger: ledger(&total, kernel_drops),
         listeners,
