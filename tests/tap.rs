@@ -553,7 +553,10 @@ fn count_and_duration_end_a_tap_with_different_statuses() {
     drop(daemon);
     let (status, _, notes) = tap.end();
     assert_eq!(status, 1);
-    assert!(notes[0].contains(" the connection") || notes[0].contains("stopped answering"), "{notes:?}");
+    assert!(
+        notes[0].contains(" the connection") || notes[0].contains("stopped answering"),
+        "{notes:?}"
+    );
 }
 
 #[test]
