@@ -6,8 +6,8 @@
 //!                      SpoolLoop ──▶ SpoolWriter
 //! ```
 //!
-//! [`forwarder`], [`payload`] and [`section`] are the contract with a destination's folder.
-//! [`destination`], `launch`, [`handle`] and [`task`] are the life of a destination. Where its
+//! `forwarder`, `payload` and `section` are the contract with a destination's folder.
+//! `destination`, `launch`, `handle` and `task` are the life of a destination. Where its
 //! windows and points are is decided in `backlog` and counted in `ledger`.
 
 mod backlog;
