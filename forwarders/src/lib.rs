@@ -56,7 +56,6 @@ pub mod testing;
 #[cfg(any(feature = "graphite", feature = "statsd"))]
 mod udp;
 
-use delivery::forwarder;
 pub use delivery::forwarder::{ErrorClass, Forwarder, SendError};
 pub use delivery::section::BuildContext;
 pub use delivery::{payload, stats};

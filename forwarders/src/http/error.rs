@@ -7,7 +7,7 @@ use httpclient::reqwest;
 use thiserror::Error;
 
 use super::tls::TlsError;
-use crate::forwarder::SendError;
+use crate::delivery::forwarder::SendError;
 
 /// Why a client cannot be set up.
 #[derive(Debug, Error)]

@@ -1,6 +1,6 @@
 //! The payloads that go into one request.
 
-use crate::payload::{Batch, Payload};
+use crate::delivery::payload::{Batch, Payload};
 
 /// Limits of a destination's requests, as configured.
 #[derive(Clone, Copy, Debug)]

@@ -17,8 +17,8 @@ use super::outcome::RequestOutcome;
 use super::reply::HttpReply;
 use super::request_size::{REQUEST_BYTES_MIN, RequestSize};
 use super::status_class::StatusClass;
-use crate::payload::Batch;
-use crate::stats::reason;
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 
 /// Requests that one delivery may cost on top because of payloads that the server refuses. After
 /// that, all payloads of a refused request are dropped.

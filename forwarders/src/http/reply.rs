@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::retry_after;
 use super::status_class::StatusClass;
 use super::url::origin;
-use crate::forwarder::SendError;
+use crate::delivery::forwarder::SendError;
 
 /// Most characters of a server's text that the log and the status repeat.
 const WORDS_CHARS_MAX: usize = 300;
@@ -159,7 +159,7 @@ impl fmt::Display for HttpReply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forwarder::ErrorClass;
+    use crate::delivery::forwarder::ErrorClass;
 
     fn reply(status: u16, body: &str) -> HttpReply {
         let mut reply = HttpReply::of(StatusCode::from_u16(status).unwrap());

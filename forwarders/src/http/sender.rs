@@ -8,8 +8,8 @@ use super::outcome::RequestOutcome;
 use super::plan::{AnsweredRequest, DeliveryPlan, NextStep};
 use super::reply::HttpReply;
 use super::request_size::RequestSize;
-use crate::forwarder::SendError;
-use crate::payload::Batch;
+use crate::delivery::forwarder::SendError;
+use crate::delivery::payload::Batch;
 
 /// The part of delivery that differs between destinations.
 pub trait HttpProtocol: Sync {

@@ -28,11 +28,11 @@ pub use config::{InfluxdbConfig, InfluxdbVersion};
 
 use self::timestamp::Precision;
 use self::write::{LineProtocol, WriteApi};
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use crate::format::influx;
-use crate::forwarder::{Forwarder, SendError};
 use crate::http::{HttpClient, HttpSender, HttpSettings, RequestLimits, StatusClass};
-use crate::payload::Batch;
-use crate::stats::reason;
 use model::Snapshot;
 
 /// Longest measurement and tags together; InfluxDB refuses a longer key, and repeats it whole in

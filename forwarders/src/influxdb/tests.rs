@@ -10,9 +10,9 @@ use flate2::read::GzDecoder;
 use proptest::prelude::*;
 
 use super::*;
-use crate::forwarder::ErrorClass;
+use crate::delivery::forwarder::ErrorClass;
+use crate::delivery::payload::Settled;
 use crate::http::scripted::{RecordedRequest, ScriptedAnswer, ScriptedServer};
-use crate::payload::Settled;
 use model::testing::{insert, point, snapshot_of, snapshot_of_counters};
 use model::{DistinctSet, MetricKind, Point, Sum, Timer, Value};
 

@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 
 use super::outcome;
 use super::timestamp::{Precision, timestamp};
-use crate::forwarder::SendError;
+use crate::delivery::forwarder::SendError;
 use crate::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use crate::http::{HttpProtocol, HttpReply, HttpRequest, RequestOutcome, Url};
 use basics::text::Secret;

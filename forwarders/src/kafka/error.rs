@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::broker_log::Cause;
 use super::error_class::DeliveryErrorClass;
-use crate::forwarder::SendError;
+use crate::delivery::forwarder::SendError;
 
 /// Why the settings cannot be used.
 #[derive(Debug, Error)]

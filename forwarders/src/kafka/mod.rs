@@ -52,10 +52,10 @@ pub use config::{Brokers, KafkaConfig, RecordFormat, RecordKey, Topic};
 pub use error::SettingsError;
 pub use properties::Properties;
 
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
 use crate::format::pystatsd::Envelope;
 use crate::format::{influx, json};
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
 use model::{MetricKind, Point, Snapshot};
 
 use broker_log::BrokerLog;

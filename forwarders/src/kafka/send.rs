@@ -11,9 +11,9 @@ use super::error::{self, KafkaProblem};
 use super::error_class::DeliveryErrorClass;
 use super::producer::{Producer, Record, Report};
 use super::{Kafka, RecordKey};
-use crate::forwarder::SendError;
-use crate::payload::{Batch, Payload};
-use crate::stats::reason;
+use crate::delivery::forwarder::SendError;
+use crate::delivery::payload::{Batch, Payload};
+use crate::delivery::stats::reason;
 
 /// Records that are handed over without giving other tasks a turn.
 const SLICE: usize = 1_000;

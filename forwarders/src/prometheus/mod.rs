@@ -21,9 +21,9 @@ use self::foreign::{Merge, Relay};
 use self::page::{Page, PageFormat};
 use self::server::{SERVER_NAME, ServerLimits, Site};
 use self::state::{Limits, State};
-use crate::forwarder::{Forwarder, SendError};
-use crate::payload::Batch;
-use crate::stats::reason;
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use basics::units::Span;
 use model::{SeriesNaming, Snapshot};
 

@@ -7,7 +7,7 @@ use model::{Snapshot, Value};
 use super::codec::tests::shown;
 use super::file::{read, write};
 use super::name::FileName;
-use crate::payload::Batch;
+use crate::delivery::payload::Batch;
 use crate::testing::encoders;
 
 const NAME_0_1_0: &str = "0000000000000007-1490114064000-7-17056.b";

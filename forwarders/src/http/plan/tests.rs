@@ -6,7 +6,7 @@ use httpclient::reqwest::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
-use crate::payload::Settled;
+use crate::delivery::payload::Settled;
 
 const LIMITS: RequestLimits = RequestLimits { units: 1_000, bytes: 1 << 20, bisections: 7 };
 

@@ -17,17 +17,17 @@ pub(super) use std::time::Duration;
 pub(super) use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 pub(super) use tokio::time::Instant;
 
-pub(super) use crate::forwarder::ErrorClass;
-pub(super) use crate::payload::Settled;
-pub(super) use crate::stats::Counts;
+pub(super) use crate::delivery::forwarder::ErrorClass;
+pub(super) use crate::delivery::payload::Settled;
+pub(super) use crate::delivery::stats::Counts;
 
 use crate::config::{Common, DeliveryConfig};
 use crate::delivery::destination::Destination;
+use crate::delivery::forwarder::Forwarder;
 use crate::delivery::handle::{DestinationHandle, QueueHandle};
+use crate::delivery::payload::Batch;
 use crate::delivery::settings::ForwarderSettings;
-use crate::forwarder::Forwarder;
 use crate::kafka::{Kafka, KafkaConfig};
-use crate::payload::Batch;
 use crate::select::SelectConfig;
 use model::Snapshot;
 

@@ -1,7 +1,7 @@
 //! Brokers that are away, slow, or refuse.
 
 use super::*;
-use crate::stats::reason;
+use crate::delivery::stats::reason;
 
 use RDKafkaRespErr::*;
 

@@ -7,7 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
 use super::*;
-use crate::stats::reason;
+use crate::delivery::stats::reason;
 use crate::testing::real_server;
 
 /// Where the broker is; `None` when the test is to be skipped.

@@ -16,7 +16,9 @@ use async_trait::async_trait;
 use self::wire::Encoder;
 use super::config::RemoteWriteConfig;
 use super::state::{Limits, Placed, State};
-use crate::forwarder::{Forwarder, SendError};
+use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use crate::http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };
@@ -24,8 +26,6 @@ use crate::http::{
     HttpClient, HttpProtocol, HttpRequest, HttpSender, HttpSettings, RequestLimits, StatusClass,
     Url, authorization,
 };
-use crate::payload::Batch;
-use crate::stats::reason;
 use basics::text::Secret;
 use model::{SeriesNaming, Snapshot};
 

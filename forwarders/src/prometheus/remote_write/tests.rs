@@ -7,7 +7,7 @@ use std::time::Duration;
 use prost::Message;
 
 use super::*;
-use crate::forwarder::ErrorClass;
+use crate::delivery::forwarder::ErrorClass;
 use crate::http::scripted::{RecordedRequest, ScriptedAnswer, ScriptedServer};
 use crate::prometheus::tests::naming::StubNaming;
 use crate::prometheus::{PipelineLimits, PrometheusConfig};
