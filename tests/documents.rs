@@ -576,3 +576,54 @@ fn ledger_adds_up(block: &Block, status: &Value) {
         assert_eq!(count(ledger, "flushed") + recovered, fates, "{block}: {name}");
     }
 }
+
+/// Most words of ARCHITECTURE.md: a page that is read to the end.
+const ARCHITECTURE_WORDS_MAX: usize = 2_500;
+
+#[test]
+fn the_map_of_the_architecture_names_existing_folders_and_types() {
+    let page = document("ARCHITECTURE.md");
+    assert!(page.text.split_whitespace().count() <= ARCHITECTURE_WORDS_MAX);
+    let mut code = String::new();
+    for folder in ["src", "crates", "forwarders/src"] {
+        read_code(&common::root().join(folder), &mut code);
+    }
+    let (mut folders, mut types) = (0, 0);
+    let map = page.rows().skip_while(|row| row[0] != "folder").skip(1);
+    for row in map.take_while(|row| row[0].starts_with('`')) {
+        let parent = in_backticks(&row[0]).next().map(Path::new).and_then(Path::parent).unwrap();
+        for (number, path) in in_backticks(&row[0]).enumerate() {
+            let path = if number == 0 { path.into() } else { parent.join(path) };
+            let is_there = common::root().join(&path).exists();
+            assert!(is_there, "ARCHITECTURE.md: {}", path.display());
+            folders += 1;
+        }
+        for name in in_backticks(row.last().unwrap()) {
+            let is_defined = ["struct", "enum", "trait"].iter().any(|kind| {
+                let start = format!("{kind} {name}");
+                code.match_indices(&start).any(|(at, _)| {
+                    let next = code[at + start.len()..].chars().next();
+                    next.is_some_and(|next| !next.is_alphanumeric() && next != '_')
+                })
+            });
+            assert!(is_defined, "ARCHITECTURE.md: no type is called {name}");
+            types += 1;
+        }
+    }
+    assert!(folders > 20 && types > 20, "{folders} folders, {types} types");
+}
+
+fn in_backticks(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn read_code(folder: &Path, code: &mut String) {
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_code(&path, code);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            code.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
