@@ -154,7 +154,7 @@ fn without_a_page_and_without_remote_write_the_section_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tallyd.yaml");
     for (section, words) in [
-        ("{ listen: none }", "nothing is to be done"),
+        ("{ listen: none }", "there is nothing to do"),
         ("{ naming: pascal }", "did you mean `pascom`"),
         ("{ path: metrics }", "a path is `/` and letters"),
         ("{ max_connections: 0 }", "between 1 and 65536"),
