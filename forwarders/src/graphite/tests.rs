@@ -506,7 +506,7 @@ async fn datagrams_hold_whole_lines_and_an_absent_listener_is_noticed() {
     batch.clear();
     graphite.encode(&snapshot_of_counters(100), &mut batch);
     let error = graphite.send(&mut batch).await.unwrap_err().to_string();
-    assert!(error.contains("nobody takes datagrams there"), "{error}");
+    assert!(error.contains("no program receives datagrams there"), "{error}");
     assert_eq!(batch.points_pending(), 100);
     assert!(graphite.probe().await.is_err());
 }

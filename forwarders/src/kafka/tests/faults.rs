@@ -161,7 +161,7 @@ async fn a_producer_that_failed_for_good_is_made_anew() {
     kafka.encode(&snapshot, &mut batch);
     let error = kafka.send(&mut batch).await.unwrap_err();
     assert!(matches!(error.class(), ErrorClass::Transient { .. }));
-    assert!(error.to_string().contains("made anew"), "{error}");
+    assert!(error.to_string().contains("is replaced"), "{error}");
     kafka.send(&mut batch).await.unwrap();
     assert_eq!((batch.take_settled().delivered, kafka.rebuilds), (500, 1));
     let mut records = read(&cluster);
