@@ -591,8 +591,8 @@ fn the_map_of_the_architecture_names_existing_folders_and_types() {
     let (mut folders, mut types) = (0, 0);
     let map = page.rows().skip_while(|row| row[0] != "folder").skip(2);
     for row in map.take_while(|row| row[0].starts_with('`')) {
-        let parent = in_backticks(&row[0]).next().map(Path::new).and_then(Path::parent).unwrap();
-        for (number, path) in in_backticks(&row[0]).enumerate() {
+        let parent = in_backticks(row[0]).next().map(Path::new).and_then(Path::parent).unwrap();
+        for (number, path) in in_backticks(row[0]).enumerate() {
             let path = if number == 0 { path.into() } else { parent.join(path) };
             let is_there = common::root().join(&path).exists();
             assert!(is_there, "ARCHITECTURE.md: {}", path.display());
