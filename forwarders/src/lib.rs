@@ -1,27 +1,20 @@
 //! How a snapshot leaves the process.
 //!
-//! This crate defines what a [`Snapshot`](model::Snapshot) is, what a [`Forwarder`] has to do, and
+//! This crate contains the trait [`Forwarder`], the delivery of each [`Snapshot`](model::Snapshot), and
 //! every destination. It knows nothing of datagrams, JSON messages, YAML or signals: the daemon
 //! decides how a snapshot is made.
 //!
-//! # The way of a snapshot
+//! # The path of a snapshot
 //!
 //! ```text
 //! QueueHandle::push → SelectConfig::apply → Backlog → DeliveryLoop → Forwarder::encode → send
 //!                                        ⇅ SpoolWriter: the spool
 //! ```
 //!
-//! Each destination has its own backlog and its own task, so that one that is slow or down holds up
-//! nothing but itself. [`ForwarderStats`](stats::ForwarderStats) is its ledger.
+//! Each destination has its own backlog and its own task, so that a slow or unavailable destination
+//! delays no other. [`ForwarderStats`](stats::ForwarderStats) is its ledger.
 //!
-//! # Adding a forwarder
-//!
-//! 1. A folder or file in `src/` with its configuration, its encoder and an `impl Forwarder`;
-//!    bytes that others write too come from [`mod@format`].
-//! 2. A cargo feature of its name in `Cargo.toml`, with the dependencies that only it needs.
-//! 3. In `registry.rs` a field of [`ForwardersConfig`] and a line in `build`, which does not
-//!    compile as long as a section is declared and not built.
-//! 4. Its section in `etc/tallyd.yaml`, a page in `docs/forwarders/`, tests beside the code.
+//! CONTRIBUTING.md describes how to add a forwarder.
 
 pub mod advice;
 pub mod config;
