@@ -1,6 +1,6 @@
-//! A window into the bytes that a destination sends.
+//! Measures the encoding of a window for each destination.
 //!
-//! A destination is measured by a line in `forwarders/src/testing/encoders.rs`.
+//! An entry in `forwarders/src/testing/encoders.rs` adds a destination.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -8,21 +8,21 @@ use forwarders::payload::Batch;
 use forwarders::testing::{encoders, load};
 use model::Snapshot;
 
-/// Windows that are encoded before the clock runs: what an encoder keeps has its size then, and the
-/// allocator knows that large blocks come back.
+/// Windows that are encoded before the measurement, so that the encoders' buffers have reached
+/// their size and the allocator reuses large blocks.
 const WARM_UP_WINDOWS: usize = 3;
 
 fn main() {
     divan::main();
 }
 
-/// Of ten series eight counters, one gauge, one timer.
+/// Of ten series, eight are counters, one is a gauge and one a timer.
 #[divan::bench(args = encoders::names(), consts = [1_000, 100_000], sample_count = 50)]
 fn mixed<const POINTS: usize>(bencher: Bencher<'_, '_>, encoder: &str) {
     encode(bencher, encoder, &load::snapshot(POINTS));
 }
 
-/// The dearest kind alone.
+/// Only timers, the most expensive kind.
 #[divan::bench(args = encoders::names(), consts = [1_000, 100_000], sample_count = 50)]
 fn timers<const POINTS: usize>(bencher: Bencher<'_, '_>, encoder: &str) {
     encode(bencher, encoder, &load::snapshot_of_timers(POINTS));

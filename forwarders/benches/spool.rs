@@ -1,4 +1,4 @@
-//! What a window costs that waits on disk.
+//! Measures the cost of a window in the spool.
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
@@ -11,14 +11,14 @@ fn main() {
     divan::main();
 }
 
-/// Into the bytes of a file.
+/// Encodes a window as a file.
 #[divan::bench(consts = POINTS)]
 fn packing<const POINTS: usize>(bencher: Bencher<'_, '_>) {
     let snapshot = load::snapshot(POINTS);
     bencher.counter(ItemsCount::new(POINTS)).bench_local(|| pack(black_box(&snapshot)));
 }
 
-/// And back.
+/// Decodes a file.
 #[divan::bench(consts = POINTS)]
 fn unpacking<const POINTS: usize>(bencher: Bencher<'_, '_>) {
     let file = pack(&load::snapshot(POINTS));
@@ -27,11 +27,11 @@ fn unpacking<const POINTS: usize>(bencher: Bencher<'_, '_>) {
         .bench_local(|| assert_eq!(unpack(black_box(&file)), POINTS));
 }
 
-/// To the disk and off it again, with all that makes it safe.
+/// Writes a file safely to disk and removes it.
 #[divan::bench(consts = POINTS)]
 fn writing<const POINTS: usize>(bencher: Bencher<'_, '_>) {
     let file = pack(&load::snapshot(POINTS));
-    // The current folder, as /tmp is often no disk.
+    // The current folder, because /tmp is often in memory.
     let folder = tempfile::tempdir_in(".").expect("a folder");
     let spool = Spool::open(folder.path());
     bencher

@@ -1,12 +1,13 @@
-//! What an operator can do about an error of a destination.
+//! Advice for the operator about an error of a destination.
 //!
-//! The system and the client libraries say what failed. Most of it fails for one of a few reasons,
-//! and whoever reads the log at night wants the next step.
+//! The system and the client libraries say what failed. Most failures have one of a few causes, and
+//! the reader of the log needs the next step.
 
-/// What to do about an error with these words; `None` if they say it themselves, or nobody knows.
+/// Returns the next step for an error message; `None` if the message is unknown or states the step
+/// itself.
 #[must_use]
 pub fn advice(words: &str) -> Option<&'static str> {
-    /// Words of the system and of libraries, the most telling first.
+    /// Parts of the messages of the system and of libraries, the most specific first.
     const KNOWN: [(&[&str], &str); 10] = [
         (
             &["certificate verify failed", "invalid peer certificate"],

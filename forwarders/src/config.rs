@@ -1,4 +1,4 @@
-//! What every destination's section shares: `name`, `select` and `delivery`.
+//! The keys that every destination's section has: `name`, `select` and `delivery`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,22 +14,22 @@ use basics::units::{ByteSize, Span};
 /// Default of `delivery.spool.max_files`.
 const FILES_MAX: NonZeroU32 = NonZeroU32::new(50_000).expect("above zero");
 
-/// The part of a destination's section that is the same everywhere.
+/// The keys that all destinations' sections share.
 #[derive(Clone, Debug)]
 pub struct Common {
-    /// What the ledger and the log call it.
+    /// Name of the destination in the ledger and the log.
     pub name: String,
-    /// Which series it gets.
+    /// Which series the destination receives.
     pub select: SelectConfig,
-    /// How hard it is tried.
+    /// Timeouts, retries, queue and spool.
     pub delivery: DeliveryConfig,
 }
 
 impl Common {
-    /// Takes the common keys out of a section; `kind` is the name of a destination without one.
+    /// Moves the common keys out of a section. `kind` names a destination that has no `name` key.
     ///
-    /// The rest of the section is what the forwarder is built from, and what a reload compares.
-    /// `delivery.timeout` stays in it, because some forwarders enforce the limit themselves.
+    /// The rest of the section configures the forwarder, and a reload compares it.
+    /// `delivery.timeout` stays in the section, because some forwarders enforce it themselves.
     pub(crate) fn take(
         kind: &str,
         name: Option<&str>,
@@ -45,18 +45,18 @@ impl Common {
     }
 }
 
-/// `delivery`: how snapshots are brought to a destination.
+/// `delivery`: how snapshots are delivered to a destination.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeliveryConfig {
-    /// How long one attempt may take before it is given up and made again. A longer time suits a
-    /// slow destination at the cost of noticing later that it hangs. Defaults to `10s`.
+    /// Timeout of one attempt; after it, the attempt counts as failed and is retried. A longer
+    /// timeout suits a slow destination but detects a hanging one later. Defaults to `10s`.
     pub timeout: Span,
     /// Pauses between attempts.
     pub retry: RetryConfig,
-    /// What may wait in memory.
+    /// Limits of the queue in memory.
     pub queue: QueueConfig,
-    /// What may wait on disk.
+    /// Limits of the spool on disk.
     pub spool: SpoolConfig,
 }
 
@@ -71,14 +71,14 @@ impl Default for DeliveryConfig {
     }
 }
 
-/// `delivery.retry`: attempts go on until the batch is delivered or has to make room.
+/// `delivery.retry`: attempts continue until the batch is delivered or dropped to make room.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryConfig {
-    /// Bound of the first pause; it doubles with each failure. Defaults to `250ms`.
+    /// Upper bound of the first pause; it doubles with each failure. Defaults to `250ms`.
     pub initial: Span,
-    /// Bound that it doubles up to. A longer one is kinder to a destination that is down at the
-    /// cost of noticing later that it is back. Defaults to `30s`.
+    /// Upper bound of every pause. A larger one puts less load on a destination that is down but
+    /// notices its return later. Defaults to `30s`.
     pub max: Span,
 }
 
@@ -88,12 +88,12 @@ impl Default for RetryConfig {
     }
 }
 
-/// `delivery.queue`: what may wait in memory for the destination.
+/// `delivery.queue`: the limits of the queue in memory.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueConfig {
-    /// Most points that wait; beyond, the oldest window is dropped and counted as `queue_full`. A
-    /// point costs some 100 bytes while it waits, a timer more. Defaults to `500000`.
+    /// Maximum number of queued points; above it, the oldest window is dropped and counted as
+    /// `queue_full`. A queued point takes about 100 bytes, a timer more. Defaults to `500000`.
     pub max_points: u64,
 }
 
@@ -103,26 +103,28 @@ impl Default for QueueConfig {
     }
 }
 
-/// `delivery.spool`: what may wait on disk while the destination is away, under `state_dir`. Without
-/// effect for destinations that have no use for old data, such as the console and files.
+/// `delivery.spool`: the limits of the spool under `state_dir`, which keeps windows on disk while
+/// the destination is unavailable. Has no effect on destinations that need no old data, such as the
+/// console and files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SpoolConfig {
-    /// Which windows go to disk. Defaults to `behind`.
+    /// Which windows are written to disk. Defaults to `behind`.
     pub write: SpoolWrite,
-    /// Most bytes on disk; beyond, the oldest window is dropped and counted as `spool_full`. Defaults
-    /// to `256MiB`.
+    /// Maximum size on disk, in bytes; above it, the oldest window is dropped and counted as
+    /// `spool_full`. Defaults to `256MiB`.
     pub max_bytes: ByteSize,
-    /// How old a window may become there; an older one is dropped and counted as `spool_expired`.
+    /// Maximum age of a window on disk; an older window is dropped and counted as `spool_expired`.
     /// Defaults to `24h`.
     pub max_age: Span,
-    /// Most windows on disk, each a file, at least 1; beyond, the oldest is dropped and counted as
-    /// `spool_full`. Defaults to `50000`.
+    /// Maximum number of windows on disk, one file each, at least 1; above it, the oldest window is
+    /// dropped and counted as `spool_full`. Defaults to `50000`.
     pub max_files: NonZeroU32,
-    /// What has to stay free on the disk. With less, nothing is written, and windows wait in memory
-    /// as if there were no spool. Defaults to `256MiB`.
+    /// Space that must stay free on the disk, in bytes. Below it, nothing is written, and windows
+    /// stay in memory as if there were no spool. Defaults to `256MiB`.
     pub min_free: ByteSize,
-    /// In which order windows go out when the destination is back. Defaults to `fair`.
+    /// The order in which spooled windows are sent after the destination recovers. Defaults to
+    /// `fair`.
     pub order: SpoolOrder,
 }
 
@@ -130,15 +132,15 @@ pub struct SpoolConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SpoolWrite {
-    /// Once the destination is behind: a first attempt failed or took longer than a second, or
-    /// another window waits already. Costs no disk while all is well; a crash then costs the window
-    /// that is being sent.
+    /// Write windows once the destination is behind: a first attempt failed or took longer than a
+    /// second, or another window is already queued. Uses no disk while deliveries succeed; a crash
+    /// then loses the window that is being sent.
     #[default]
     Behind,
-    /// Every window before its first attempt. A crash costs no window that was flushed, at the cost
-    /// of a write for each.
+    /// Write every window before its first attempt. A crash loses no flushed window, at the cost of
+    /// one disk write per window.
     Always,
-    /// None: all waits in memory.
+    /// Write no window; everything is queued in memory.
     Never,
 }
 
@@ -146,8 +148,8 @@ pub enum SpoolWrite {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SpoolOrder {
-    /// The oldest first, and after every four of them the newest, so that fresh data is seen while a
-    /// long backlog is worked off.
+    /// The oldest first, and after every four of them the newest, so that fresh data arrives while
+    /// a long backlog drains.
     #[default]
     Fair,
     /// Strictly the oldest first.
@@ -167,24 +169,24 @@ impl Default for SpoolConfig {
     }
 }
 
-/// A key of a destination's section that does not go with the others, or one that is missing.
+/// A key of a destination's section that conflicts with other keys, or a missing key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidKey {
-    /// The key; none where one is missing.
+    /// The invalid key; `None` if a key is missing.
     pub key: Option<&'static str>,
-    /// What is wrong with it, as the rest of a sentence that begins with the key; a whole sentence
-    /// where one is missing.
+    /// The problem: the rest of a sentence that begins with the key, or a whole sentence if a key
+    /// is missing.
     pub reason: String,
 }
 
 impl InvalidKey {
-    /// Something is wrong with a key.
+    /// Creates an error about an existing key.
     #[must_use]
     pub fn at(key: &'static str, reason: String) -> Self {
         Self { key: Some(key), reason }
     }
 
-    /// A key is missing.
+    /// Creates an error about a missing key.
     #[must_use]
     pub fn missing(reason: String) -> Self {
         Self { key: None, reason }
@@ -225,7 +227,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrManyVisitor<T> {
         formatter.write_str("a section, or a list of sections")
     }
 
-    /// An empty section: its defaults, which a destination with required keys refuses.
+    /// Reads an empty section as its defaults; a destination with required keys rejects it.
     fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
         let nothing = serde::de::value::MapDeserializer::new(std::iter::empty::<(&str, &str)>());
         T::deserialize(nothing).map(|one| OneOrMany(vec![one]))

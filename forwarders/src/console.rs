@@ -1,4 +1,4 @@
-//! The terminal: one line a series on standard output.
+//! Console destination: writes one line per series to standard output.
 
 use std::io;
 
@@ -17,17 +17,17 @@ use crate::format::LineFormat;
 use crate::select::SelectConfig;
 use model::Snapshot;
 
-/// `forwarders.console`.
+/// `forwarders.console`: the configuration of the console destination.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConsoleConfig {
-    /// What ledger and log call it. Defaults to `console`.
+    /// Name of the destination in the ledger and the log. Defaults to `console`.
     pub name: Option<String>,
-    /// `text`, `json` or `influx`. Defaults to `text`.
+    /// Format of a line: `text`, `json` or `influx`. Defaults to `text`.
     pub format: LineFormat,
     /// Which series are shown.
     pub select: SelectConfig,
-    /// `queue` and `retry` matter: a terminal that takes nothing is tried again.
+    /// Only `queue` and `retry` have an effect: a failed write to the terminal is retried.
     pub delivery: DeliveryConfig,
 }
 
@@ -54,7 +54,7 @@ pub struct Console {
 }
 
 impl Console {
-    /// Writes in this format.
+    /// Creates a forwarder that writes in `format`.
     #[must_use]
     pub fn new(format: LineFormat) -> Self {
         Self { format, stdout: stdout() }
@@ -72,7 +72,7 @@ impl Forwarder for Console {
             let id = payload.id;
             match write(&mut self.stdout, payload.bytes).await {
                 Ok(()) => batch.delivered(id),
-                // Whoever read it has gone and will not come back.
+                // The reader has closed the pipe for good: a retry cannot succeed.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     batch.refused(id, reason::REFUSED, "standard output has no reader");
                 }

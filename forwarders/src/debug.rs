@@ -1,4 +1,4 @@
-//! What takes every destination's place in `debug_mode`: the log.
+//! The forwarder that replaces every destination's forwarder in `debug_mode` and writes to the log.
 
 use async_trait::async_trait;
 use tracing::info;
@@ -9,15 +9,15 @@ use crate::delivery::stats::reason;
 use crate::format::LineFormat;
 use model::Snapshot;
 
-/// Logs each point with names, values and tags instead of sending it.
+/// Logs each point's name, value and tags instead of sending it.
 #[derive(Debug)]
 pub struct DebugForwarder {
-    /// The destination that it stands for.
+    /// The name of the replaced destination.
     name: String,
 }
 
 impl DebugForwarder {
-    /// Stands for the destination `name`.
+    /// Creates the replacement for the destination `name`.
     #[must_use]
     pub fn new(name: String) -> Self {
         Self { name }

@@ -1,4 +1,4 @@
-//! A file: one line a series, appended window by window.
+//! File destination: appends one line per series to a local file, window by window.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -20,22 +20,22 @@ use crate::format::LineFormat;
 use crate::select::SelectConfig;
 use model::Snapshot;
 
-/// `forwarders.file`.
+/// `forwarders.file`: the configuration of the file destination.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// What ledger and log call it. Defaults to `file`.
+    /// Name of the destination in the ledger and the log. Defaults to `file`.
     #[serde(default)]
     pub name: Option<String>,
-    /// Where to append; created if missing, its folder is not.
+    /// Path of the file. A missing file is created; a missing folder is not.
     pub path: PathBuf,
-    /// `text`, `json` or `influx`. Defaults to `text`.
+    /// Format of a line: `text`, `json` or `influx`. Defaults to `text`.
     #[serde(default)]
     pub format: LineFormat,
     /// Which series are written.
     #[serde(default)]
     pub select: SelectConfig,
-    /// `queue` and `retry` matter: a full disk is tried again.
+    /// Only `queue` and `retry` have an effect: a write to a full disk is retried.
     #[serde(default)]
     pub delivery: DeliveryConfig,
 }
@@ -55,7 +55,7 @@ impl ForwarderSection for FileConfig {
     }
 }
 
-/// Appends each payload whole, or not at all.
+/// Appends each payload to the file completely or not at all.
 #[derive(Debug)]
 pub struct FileForwarder {
     path: PathBuf,
@@ -63,7 +63,7 @@ pub struct FileForwarder {
     open: Option<OpenFile>,
 }
 
-/// The open file and who it is, to notice that it was moved away.
+/// The open file with its device and inode, which show whether log rotation has moved it away.
 #[derive(Debug)]
 struct OpenFile {
     file: File,
@@ -71,7 +71,7 @@ struct OpenFile {
 }
 
 impl FileForwarder {
-    /// Appends to `path`, which is opened with the first window.
+    /// Creates a forwarder that appends to `path`. The first window opens the file.
     #[must_use]
     pub fn new(path: PathBuf, format: LineFormat) -> Self {
         Self { path, format, open: None }
@@ -85,8 +85,8 @@ impl Forwarder for FileForwarder {
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
-        // Appending to a local file is as good as immediate, and a window that is handed to another
-        // thread could be written although the attempt was given up.
+        // The write does not go to a blocking thread: an append to a local file returns almost at
+        // once, and a blocking thread could still write the window after the attempt has timed out.
         while let Some(payload) = batch.first_pending() {
             let id = payload.id;
             append(&self.path, &mut self.open, payload.bytes).map_err(|error| {
@@ -97,7 +97,7 @@ impl Forwarder for FileForwarder {
         Ok(())
     }
 
-    /// Looks whether the file can be appended to. One that is not there yet is not made by looking.
+    /// Checks that the file can be appended to, without creating a missing file.
     async fn probe(&mut self) -> Result<(), SendError> {
         let looked = if self.path.exists() {
             OpenOptions::new().append(true).open(&self.path).map(|_| ())
@@ -112,24 +112,26 @@ impl Forwarder for FileForwarder {
     }
 }
 
-/// Whether this process may make a file in a folder.
+/// Checks that this process may create a file in `folder`.
 fn can_be_written(folder: &Path) -> io::Result<()> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
     Ok(accessat(CWD, folder, access, AtFlags::EACCESS)?)
 }
 
-/// Appends lines; what a full disk cut short is taken back, so that a line is in the file once or not
-/// at all.
+/// Appends `lines`. After a failed write, for example on a full disk, truncates the file to its
+/// previous length, so that each line is in the file once or not at all.
 fn append(path: &Path, open: &mut Option<OpenFile>, lines: &[u8]) -> io::Result<()> {
     let file = reopen_if_moved(path, open)?;
     let length = file.metadata()?.len();
     file.write_all(lines).inspect_err(|_| {
-        // Pipes and terminals have no length to go back to; there is nothing else to try.
+        // Pipes and terminals have no length to truncate to, and there is no other way to undo the
+        // write.
         let _cannot_be_taken_back = file.set_len(length);
     })
 }
 
-/// The file at `path`: whoever rotates logs only has to move the old one away.
+/// Returns the file at `path`, reopened if another file or none is there now: log rotation only has
+/// to move the old file away.
 fn reopen_if_moved<'a>(path: &Path, open: &'a mut Option<OpenFile>) -> io::Result<&'a mut File> {
     let there = path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
     if open.as_ref().map(|open| open.identity) != there || open.is_none() {
@@ -189,7 +191,8 @@ mod tests {
 
     #[tokio::test]
     async fn lines_that_do_not_fit_are_not_there_by_half() {
-        // /dev/full takes nothing and has no length; the error must come back, not a panic.
+        // /dev/full rejects every write and has no length: the caller must get an error, not a
+        // panic.
         let mut forwarder = FileForwarder::new("/dev/full".into(), LineFormat::Text);
         let error = write(&mut forwarder, 1).await.unwrap_err().to_string();
         assert!(error.contains("No space left"), "{error}");

@@ -1,4 +1,4 @@
-//! Points that look the same at a destination, merged.
+//! Merges points that look the same at a destination.
 
 use std::hash::BuildHasher;
 use std::iter;
@@ -10,33 +10,33 @@ use hashbrown::hash_table::Entry;
 
 use model::{MetricKind, Series, Snapshot, Value};
 
-/// The points of a window by what a destination shows of their series.
+/// The points of a window, grouped by the text that a destination shows for their series.
 ///
-/// Series that differ in the model can look the same there: a tag is left out, a character
-/// replaced. Written one after the other, the last would replace the others or count beside them.
-/// Its memory is reused from window to window.
+/// Series that differ in the model can look the same at the destination, because it leaves out a
+/// tag or replaces a character. Sent separately, one of them would overwrite the others or be
+/// counted in addition to them. The memory is reused from window to window.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    /// What is shown, one series behind the other.
+    /// The texts of all series, concatenated.
     text: Vec<u8>,
     list: Vec<Entered>,
-    /// Points that are in a group with an earlier one: the group's place in `list`, and their own in
-    /// the snapshot.
+    /// The points that share a group with an earlier point: the group's index in `list` and the
+    /// point's index in the snapshot.
     joined: Vec<(usize, usize)>,
-    /// Places in `list`, by text and kind.
+    /// Indexes into `list`, by text and kind.
     index: HashTable<usize>,
     hasher: RandomState,
 }
 
-/// Points that look the same.
+/// Points whose series look the same.
 #[derive(Debug)]
 pub(crate) struct MergedPoints<'a> {
-    /// What the series look like, in the two parts that were written.
+    /// The text of the series, in the two parts that `write` of [`Groups::fill`] has appended.
     pub(crate) front: &'a [u8],
     pub(crate) back: &'a [u8],
-    /// How many points they are.
+    /// Number of points in the group.
     pub(crate) points: u64,
-    /// The value of all of them.
+    /// The merged value of the points.
     pub(crate) value: &'a Value,
 }
 
@@ -45,16 +45,16 @@ struct Entered {
     kind: MetricKind,
     front: Range<usize>,
     back: Range<usize>,
-    /// The first point of the snapshot in it.
+    /// Index of the group's first point in the snapshot.
     first: usize,
     points: u64,
-    /// The value of all of them, where there are several.
+    /// The merged value, if the group has several points.
     merged: Option<Value>,
 }
 
 impl Groups {
-    /// Takes the points of a window instead of those that it had. `write` appends what is shown of
-    /// a series, and returns where its second part starts.
+    /// Replaces the content with the points of a window. `write` appends the text of a series and
+    /// returns the position at which its second part starts.
     pub(crate) fn fill(
         &mut self,
         snapshot: &Snapshot,
@@ -73,9 +73,11 @@ impl Groups {
                 self.list.push(Entered { kind, front, back, first, points: 1, merged: None });
                 continue;
             };
+            // Only the first point of a group keeps its text.
             self.text.truncate(start);
             let entered = &mut self.list[place];
             let of_first = &snapshot.points[entered.first].value;
+            // Cloned only here: most groups have one point, whose value is used in place.
             let merged = entered.merged.get_or_insert_with(|| of_first.clone());
             merged.merge(point.value.clone(), snapshot);
             entered.points += 1;
@@ -83,7 +85,8 @@ impl Groups {
         }
     }
 
-    /// The groups in the order of their first points; `snapshot` is the one that they are of.
+    /// Iterates over the groups in the order of their first points. `snapshot` must be the snapshot
+    /// that [`fill`](Self::fill) was called with.
     pub(crate) fn iter<'a>(
         &'a self,
         snapshot: &'a Snapshot,
@@ -96,8 +99,8 @@ impl Groups {
         })
     }
 
-    /// Where the points of the groups are in the snapshot, one group's behind the other's; `None` if
-    /// that is just its order.
+    /// Returns the points' indexes in the snapshot, group after group; `None` if that is the order
+    /// of the snapshot.
     #[cfg(feature = "graphite")]
     pub(crate) fn places(&mut self) -> Option<impl Iterator<Item = usize>> {
         if self.joined.is_empty() {
@@ -113,8 +116,8 @@ impl Groups {
         }))
     }
 
-    /// The group that has the text at the end of `text`; where there is none, the next one that is
-    /// pushed gets it.
+    /// Returns the group whose text equals the end of `text`, from `start`. Without one, reserves
+    /// the text for the next group in `list`.
     fn place(&mut self, kind: MetricKind, start: usize) -> Option<usize> {
         let Self { text, list, index, hasher, .. } = self;
         let hash_of = |kind: MetricKind, text: &[u8]| hasher.hash_one((kind, text));

@@ -1,4 +1,4 @@
-//! How a snapshot leaves the process.
+//! Delivers snapshots to destinations.
 //!
 //! This crate contains the trait [`Forwarder`], the delivery of each [`Snapshot`](model::Snapshot), and
 //! every destination. It knows nothing of datagrams, JSON messages, YAML or signals: the daemon

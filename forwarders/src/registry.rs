@@ -11,11 +11,11 @@ use crate::delivery::destination::Destination;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
 
-/// Declares [`ForwardersConfig`] and calls each of its sections. A line is the feature that the
-/// section needs, its key and its type.
+/// Declares [`ForwardersConfig`] and the functions that call each of its sections. Each line has
+/// the feature that the section needs, its key and its type.
 macro_rules! sections {
     ($($(#[doc = $doc:literal])+ $feature:tt $key:ident: $section:ty,)+) => {
-        /// `forwarders`: a section for each kind of destination, each a mapping or a list of
+        /// `forwarders`: a section for each kind of destination, either a mapping or a list of
         /// mappings.
         #[derive(Clone, Debug, Default, Deserialize)]
         #[serde(deny_unknown_fields, default)]
@@ -46,7 +46,7 @@ macro_rules! sections {
             }
         }
 
-        /// The smallest valid section of each kind of destination, in its place.
+        /// The smallest valid section of each kind of destination, as JSON.
         #[cfg(test)]
         fn examples() -> Vec<String> {
             let example = |kind, section| format!("{{\"{kind}\": {section}}}");
@@ -84,23 +84,23 @@ const _: () = assert!(
 #[derive(Debug, Error)]
 #[error("{reason}")]
 pub struct BuildError {
-    /// The kind of the invalid section, its key in `forwarders`.
+    /// The kind of the invalid section: its key in `forwarders`.
     pub kind: &'static str,
-    /// The section's place among those of its kind, counted from 0.
+    /// The section's index among the sections of its kind, from 0.
     pub index: usize,
-    /// What is wrong, and what to change.
+    /// The problem and its fix.
     pub reason: String,
 }
 
-/// A key in a destination's section that does not fit the other keys there.
+/// A key in a destination's section that conflicts with other keys there.
 #[derive(Debug, Error)]
 #[error("{invalid}")]
 pub struct KeyError {
-    /// The kind of the section, its key in `forwarders`.
+    /// The kind of the section: its key in `forwarders`.
     pub kind: &'static str,
-    /// The section's place among those of its kind, counted from 0.
+    /// The section's index among the sections of its kind, from 0.
     pub index: usize,
-    /// The key, and what is wrong with it.
+    /// The key and the problem.
     pub invalid: InvalidKey,
 }
 
@@ -108,7 +108,7 @@ impl ForwardersConfig {
     /// Checks that the keys of each section fit together, before anything is built.
     ///
     /// # Errors
-    /// At the first key that does not fit.
+    /// The first key that does not fit.
     pub fn check(&self) -> Result<(), KeyError> {
         self.check_all()
     }
@@ -119,15 +119,16 @@ impl ForwardersConfig {
         self.mask_all()
     }
 
-    /// Builds every declared destination; with none declared, the console.
+    /// Builds every configured destination; the console if none is configured.
     ///
-    /// Connects to nothing: an unreachable destination does not keep the daemon from starting.
+    /// Connects to nothing, so that the daemon starts even if a destination is unreachable.
     ///
     /// # Errors
-    /// When two destinations share a name or one rejects its settings.
+    /// If two destinations share a name or a section is invalid.
     pub fn build(self, context: &BuildContext) -> Result<Vec<Destination>, BuildError> {
         let mut destinations = self.build_all(context)?;
         #[cfg(feature = "console")]
+        // Without a destination, every window would be dropped silently.
         if destinations.is_empty() {
             let default = OneOrMany(vec![crate::console::ConsoleConfig::default()]);
             build_each(default, context, &mut destinations)?;
@@ -157,6 +158,8 @@ fn build_each<S: ForwarderSection>(
         let destinations = section.build(context);
         let destinations =
             destinations.map_err(|reason| BuildError { kind: S::KIND, index, reason })?;
+        // One section can declare two destinations (a Prometheus page and its remote write). Both
+        // keep the index of the section, because errors point at it.
         built.extend(destinations.into_iter().map(|one| Destination { index, ..one }));
     }
     Ok(())
@@ -165,6 +168,8 @@ fn build_each<S: ForwarderSection>(
 fn check_names(destinations: &[Destination]) -> Result<(), BuildError> {
     let mut names = HashSet::new();
     for Destination { kind, index, common, .. } in destinations {
+        // Names must be unique across kinds too: the ledger, the log and the spool's folder use
+        // only the name.
         let name = &common.name;
         if !names.insert(name) {
             let reason = format!("two destinations are called `{name}`: give each its own `name`");
@@ -174,9 +179,10 @@ fn check_names(destinations: &[Destination]) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// Replaces the forwarder in `debug_mode`. The mode is a part of the settings, so that a reload that
-/// changes it replaces the forwarder as well.
+/// Replaces the forwarder in `debug_mode`. The mode becomes part of the settings, so that a reload
+/// that changes it also replaces the forwarder.
 fn in_mode(mut destination: Destination, context: &BuildContext) -> Destination {
+    // Replaced only after the build, so that an invalid section is an error in `debug_mode` too.
     if context.debug_mode {
         destination.forwarder = Box::new(DebugForwarder::new(destination.common.name.clone()));
     }
@@ -226,7 +232,7 @@ mod tests {
     #[test]
     fn what_is_pending_names_the_points_that_are_left_in_every_destination() {
         let snapshot = model::testing::snapshot_of_counters(7);
-        // Remote write sends totals: what it makes of a point depends on what came before.
+        // Remote write sends running totals, so a payload depends on earlier windows.
         for section in examples().iter().filter(|section| !section.contains("remote_write")) {
             let mut built = build(section);
             crate::testing::assert_payloads_follow_points(&mut *built[0].forwarder, &snapshot);

@@ -1,4 +1,4 @@
-//! Which series a destination gets, and under which name and tags.
+//! Selects the series that a destination receives, and changes their names and tags.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,25 +8,26 @@ use serde::Deserialize;
 
 use model::{Point, Series, Snapshot};
 
-/// `select`: what of a snapshot goes to a destination.
+/// `select`: the part of a snapshot that a destination receives.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelectConfig {
-    /// Globs on the metric name (`*` matches dots too); none means all. Defaults to none.
+    /// Globs on the metric name (`*` matches dots too); an empty list includes all. Empty by
+    /// default.
     pub include: Globs,
-    /// Globs of metric names to leave out, after `include`. Defaults to none.
+    /// Globs on the metric name of series to leave out, applied after `include`. Empty by default.
     pub exclude: Globs,
-    /// Tags to leave out. Series that become equal are merged: counts add up, the latest gauge
-    /// wins, timers and sets merge. Defaults to none.
+    /// Tags to leave out. Series that become equal are merged: counts are added, the latest gauge
+    /// wins, timers and sets merge. Empty by default.
     pub drop_tags: Vec<String>,
-    /// Tags to add; one that the series has already is replaced. Defaults to none.
+    /// Tags to add; they replace tags of the same key. Empty by default.
     pub tags: BTreeMap<String, String>,
-    /// Text put before each metric name. Defaults to none.
+    /// Text in front of each metric name. Empty by default.
     pub prefix: String,
 }
 
 impl SelectConfig {
-    /// What the destination gets of a snapshot; the same one where nothing is to be changed.
+    /// Returns the destination's view of a snapshot; the same `Arc` if nothing changes.
     #[must_use]
     pub fn apply(&self, snapshot: &Arc<Snapshot>) -> Arc<Snapshot> {
         let filters = !self.include.is_empty() || !self.exclude.is_empty();

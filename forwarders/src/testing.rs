@@ -1,4 +1,4 @@
-//! What tests and benchmarks of this and of other crates need: encoded batches, and real servers.
+//! Helpers for the tests and benchmarks of this and other crates: encoded batches and real servers.
 
 use std::env;
 use std::io::{self, Write};
@@ -14,10 +14,11 @@ pub mod encoders;
 pub mod load;
 pub mod spool;
 
-/// A section of these members, such as `"tags": "drop"`, with an address unless they have one.
+/// Parses a section from its members, such as `"tags": "drop"`, and adds an address if they have
+/// none.
 ///
 /// # Panics
-/// If there cannot be such a section.
+/// If the members are not a valid section.
 #[must_use]
 pub fn section<T: DeserializeOwned>(members: &str) -> T {
     let has_address = members.contains("\"address\"");
@@ -26,29 +27,29 @@ pub fn section<T: DeserializeOwned>(members: &str) -> T {
     serde_json::from_str(&format!("{{{}}}", members.join(", "))).expect("a section")
 }
 
-/// What a destination makes of points.
+/// Encodes points with a forwarder.
 pub fn encoded(forwarder: &mut dyn Forwarder, points: Vec<Point>) -> Batch {
     let mut batch = Batch::default();
     forwarder.encode(&snapshot_of(points), &mut batch);
     batch
 }
 
-/// All bytes that are still to be sent, as text.
+/// Returns the bytes of all pending payloads as text.
 ///
 /// # Panics
-/// If they are none.
+/// If they are not UTF-8.
 #[must_use]
 pub fn text_of(batch: &Batch) -> String {
     let bytes: Vec<u8> = batch.pending().flat_map(|payload| payload.bytes.to_vec()).collect();
     String::from_utf8(bytes).expect("text")
 }
 
-/// Checks that payloads are in the order of the snapshot's points and say how many they hold, which
-/// is what names the points that are kept when a window is half delivered: each payload is what
-/// encoding just its points gives.
+/// Checks that payloads follow the order of the snapshot's points and state how many points they
+/// hold. The delivery loop relies on both to know which points of a partly delivered window to
+/// keep. Each payload must equal the encoding of its points alone.
 ///
 /// # Panics
-/// When one is not, or points are in none.
+/// If a payload differs, or if a point is in no payload.
 pub fn assert_payloads_follow_points(forwarder: &mut dyn Forwarder, snapshot: &Snapshot) {
     let mut encode = |points: &[Point]| {
         let mut batch = Batch::default();
@@ -67,18 +68,18 @@ pub fn assert_payloads_follow_points(forwarder: &mut dyn Forwarder, snapshot: &S
     assert_eq!(start, snapshot.points.len(), "points that are in no payload");
 }
 
-/// Where a real server is, as `scripts/test.sh` names it in the environment variable `variable`.
-/// Without one the test is to be skipped, which is said aloud: cargo would keep to itself what a
-/// passing test prints.
+/// Returns the address of a real server, which `scripts/test.sh` passes in the environment variable
+/// `variable`. If it is not set, the test must be skipped; a line on standard error says so,
+/// because cargo captures the output of a passing test.
 ///
 /// # Panics
-/// Without one, if `TALLYD_REQUIRE_SERVERS` is `1`: a server that is missing there is a mistake.
+/// If it is not set although `TALLYD_REQUIRE_SERVERS` is `1`: the server should have been started.
 #[must_use]
 pub fn real_server(variable: &str) -> Option<String> {
     named_by(variable, "needs a real server", "starts one")
 }
 
-/// Where a real client is, like [`real_server`].
+/// Returns the path of a real client, like [`real_server`].
 ///
 /// # Panics
 /// As [`real_server`].
@@ -87,7 +88,8 @@ pub fn real_client(variable: &str) -> Option<String> {
     named_by(variable, "sends with a real client", "installs it")
 }
 
-/// Whether a program is in the `PATH`. Without it the test is to be skipped, like [`real_server`].
+/// Returns whether a program is in the `PATH`. If not, the test must be skipped, like
+/// [`real_server`].
 ///
 /// # Panics
 /// As [`real_server`].

@@ -7,14 +7,14 @@ use model::{Point, Series, Snapshot};
 
 use super::number;
 
-/// Appends a point with a timestamp in nanoseconds, which is what a reader assumes when nothing is
-/// said; without the newline.
+/// Appends a point without the newline. The timestamp is in nanoseconds, the unit that readers
+/// assume by default.
 pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
     write_key(out, &point.series);
     write_values(out, snapshot, point, snapshot.window.end_ms.saturating_mul(1_000_000));
 }
 
-/// Appends what tells a series from others: measurement and tags.
+/// Appends the key of a series: measurement and tags.
 pub fn write_key(out: &mut Vec<u8>, series: &Series) {
     write_measurement(out, series.name());
     for (key, value) in series.tags() {
@@ -22,7 +22,8 @@ pub fn write_key(out: &mut Vec<u8>, series: &Series) {
     }
 }
 
-/// Appends what comes after the key: fields and the timestamp, in whatever unit the reader is told.
+/// Appends the rest of a point after its key: fields and `timestamp`, in the unit that the reader
+/// expects.
 pub fn write_values(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point, timestamp: u64) {
     let mut separator = b' ';
     point.value.for_each_field(snapshot, |field, value| {
@@ -37,7 +38,7 @@ pub fn write_values(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point, times
 }
 
 fn write_measurement(out: &mut Vec<u8>, name: &str) {
-    // A line that starts with `#` is a comment and would be skipped without a word.
+    // A line that starts with `#` is a comment: the reader would skip the point silently.
     if name.starts_with('#') {
         out.push(b'\\');
     }
@@ -48,13 +49,13 @@ fn write_measurement(out: &mut Vec<u8>, name: &str) {
     }
 }
 
-/// Appends `,key=value`; the parser knows no empty keys or values.
+/// Appends `,key=value`; leaves out empty keys and values, which the format does not allow.
 fn write_tag(out: &mut Vec<u8>, key: &str, value: &str) {
     if is_written_as_nothing(key) || is_written_as_nothing(value) {
         return;
     }
     out.push(b',');
-    // InfluxDB refuses a tag called `time`.
+    // InfluxDB rejects points with a tag called `time`.
     if key.trim_end_matches('\\') == "time" {
         out.push(b'_');
     }
@@ -63,17 +64,17 @@ fn write_tag(out: &mut Vec<u8>, key: &str, value: &str) {
     write_escaped(out, value, b",= ");
 }
 
-/// Whether nothing is left of a text when the backslashes at its end are left out.
+/// Returns whether a text consists only of backslashes, and so is empty without its trailing ones.
 fn is_written_as_nothing(text: &str) -> bool {
     text.bytes().all(|byte| byte == b'\\')
 }
 
-/// Appends a text, with a backslash before each byte that is `special`.
+/// Appends a text with a backslash in front of each byte in `special`.
 ///
-/// Line breaks cannot be escaped in line protocol; they are written as the two characters `\n`, so
-/// that no tag can start a line of its own. Backslashes before a special byte and at the end are
-/// left out: readers do not agree on what they mean there, and for some of them `\\,` would end the
-/// tag, so that a client could claim other tags than its own.
+/// Line protocol has no escape for line breaks; they are written as the two characters `\n`, so
+/// that no tag can start another line. Backslashes before a special byte and at the end are left
+/// out, because readers interpret them differently: for some, `\\,` would end the tag, so that a
+/// sender could forge other tags.
 fn write_escaped(out: &mut Vec<u8>, text: &str, special: &[u8]) {
     let mut rest = text.as_bytes();
     loop {
@@ -90,6 +91,7 @@ fn write_escaped(out: &mut Vec<u8>, text: &str, special: &[u8]) {
                 let run = noticed.iter().take_while(|byte| **byte == b'\\').count();
                 let (backslashes, after) = noticed.split_at(run);
                 rest = after;
+                // Between ordinary characters, every reader takes a backslash literally.
                 if after.first().is_some_and(|next| !special.contains(next)) {
                     out.extend_from_slice(backslashes);
                 }
@@ -100,12 +102,13 @@ fn write_escaped(out: &mut Vec<u8>, text: &str, special: &[u8]) {
                 }
                 out.push(byte);
             }
+            // The other control characters have no escape in line protocol.
             _ => out.push(b'_'),
         }
     }
 }
 
-/// Bytes that are not just copied: separators, backslashes and control characters.
+/// Bytes that need more than a copy: separators, backslashes and control characters.
 const IS_NOTICED: [bool; 256] = {
     let mut noticed = [false; 256];
     let mut byte = 0;
@@ -179,7 +182,7 @@ mod tests {
         assert!(line(r"\\", &[(r"\", "x"), ("k", r"\\")]).starts_with("_ count="));
     }
 
-    /// A point as a reader of line protocol sees it.
+    /// A point as a reader of line protocol parses it.
     #[derive(Debug, PartialEq)]
     struct Parsed {
         measurement: String,
@@ -188,7 +191,7 @@ mod tests {
         timestamp: i64,
     }
 
-    /// Splits at each `separator` that has no backslash before it, as InfluxDB does.
+    /// Splits at each `separator` without a backslash in front, as InfluxDB does.
     fn split(text: &str, separator: char) -> Vec<&str> {
         let mut parts = Vec::new();
         let (mut start, mut before) = (0, ' ');
@@ -273,7 +276,7 @@ mod tests {
                 prop_assert!(parsed.tags.contains(&(neighbour.0.into(), neighbour.1.into())));
             }
             prop_assert!(parsed.tags.len() <= 3);
-            // The same for readers to whom a backslash escapes a backslash too.
+            // The same for readers that treat a backslash before a backslash as an escape.
             for special in [r"\\,", r"\\ ", r"\\="] {
                 prop_assert!(!line.contains(special), "{}", line);
             }

@@ -1,4 +1,4 @@
-//! One JSON object a point: `{"name","type","timestamp","interval","tags":{},"fields":{}}`.
+//! One JSON object per point: `{"name","type","timestamp","interval","tags":{},"fields":{}}`.
 
 use model::{Point, Snapshot};
 
@@ -33,18 +33,18 @@ pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
 
 /// Appends a JSON string.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
-    // Nearly all texts can be copied.
+    // Fast path: nearly all texts need no escape.
     if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         return out.push(b'"');
     }
-    // Writing to a vector cannot fail, nor can a string.
+    // Neither writing to a vector nor serialising a string can fail.
     let written = serde_json::to_writer(&mut *out, text);
     debug_assert!(written.is_ok());
 }
 
-/// Puts the commas between the members of an object.
+/// Separates the members of an object with commas.
 #[derive(Default)]
 pub struct Members {
     any: bool,

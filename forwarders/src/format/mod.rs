@@ -1,4 +1,4 @@
-//! Encodings that more than one destination writes. All of them are pure and append to a buffer.
+//! Encodings that more than one destination writes. All are pure functions that append to a buffer.
 
 use serde::Deserialize;
 
@@ -11,16 +11,16 @@ pub mod number;
 pub mod pystatsd;
 pub mod text;
 
-/// The line formats of console and file.
+/// The line formats of the console and file destinations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LineFormat {
     /// For people: time, kind, name, tags, fields.
     #[default]
     Text,
-    /// One JSON object a line, see [`json`].
+    /// One JSON object per line, see [`json`].
     Json,
-    /// InfluxDB line protocol with nanoseconds, see [`influx`].
+    /// InfluxDB line protocol with timestamps in nanoseconds, see [`influx`].
     Influx,
 }
 
@@ -35,7 +35,7 @@ impl LineFormat {
         out.push(b'\n');
     }
 
-    /// One payload with all lines; none where there are none.
+    /// Adds one payload with all lines; none if the snapshot has no points.
     pub fn encode_lines(self, snapshot: &Snapshot, batch: &mut Batch) {
         if snapshot.points.is_empty() {
             return;

@@ -1,13 +1,13 @@
-//! Finite doubles as text that every reader takes.
+//! Writes finite doubles as text that every reader accepts.
 
-/// Integral doubles below this are written without fraction or exponent; above, not every integer
-/// is a double.
+/// Integral doubles up to this are written without fraction or exponent. Above it, a double cannot
+/// represent every integer.
 const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// Appends the shortest text that reads back as the same double; an integral value is written as an
 /// integer (`43`, not `43.0`).
 pub fn write(out: &mut Vec<u8>, value: f64) {
-    // Compared with a rounding, which is a function call on processors of the oldest kind.
+    // A cast instead of `f64::trunc`, which is a function call on baseline x86-64 (no SSE4.1).
     let integer = value as i64;
     if integer as f64 == value && value.abs() <= INTEGER_MAX {
         out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
@@ -16,10 +16,11 @@ pub fn write(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// Appends the same number as programs in Go print it: with an exponent of two digits where there
-/// are more than six digits before the point, or four zeros behind it.
+/// Appends the number as Go prints it: with an exponent of at least two digits if more than six
+/// digits stand before the point or at least four zeros follow it.
 #[cfg(feature = "prometheus")]
 pub(crate) fn write_as_go(out: &mut Vec<u8>, value: f64) {
+    // Rust prints the shortest digits, like Go, but leaves the choice of an exponent to the caller.
     let scientific = format!("{value:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else { return };
     let Ok(exponent) = exponent.parse::<i32>() else { return };

@@ -1,14 +1,14 @@
-//! The flat JSON object that pystatsd wrote to Kafka: an envelope, and the tags beside it.
+//! The flat JSON object that pystatsd wrote to Kafka: an envelope and, on the same level, the tags.
 //!
 //! ```json
 //! {"apikey":"","tenant_id":"t","name":"user.logins","value":2,"@version":"1",
 //!  "@timestamp":"2017-03-21T16:34:34.000Z","stage":"login"}
 //! ```
 //!
-//! Tags share one level with the envelope, and a client may call a tag as it likes. So a tag that
-//! is called like a member of the envelope is written as `tag.<key>`, and one that is called like
-//! that already gets one more `tag.`: no two tags meet, none replaces the envelope, and a reader
-//! gets each back by taking one `tag.` away.
+//! Tags share one level with the envelope, and a sender may choose any tag name. A tag that is
+//! named like a member of the envelope is therefore written as `tag.<key>`, and a tag that already
+//! has that form gets one more `tag.`. No two tags collide, no tag replaces a member of the
+//! envelope, and a reader restores each name by removing one `tag.`.
 
 use std::fmt;
 
@@ -18,11 +18,11 @@ use model::{Point, Snapshot, TimerValue, Value};
 use super::json::{self, Members};
 use super::number;
 
-/// What a tag cannot be called.
+/// Members of the envelope, which are not allowed as names of tags.
 const ENVELOPE: [&str; 7] =
     ["apikey", "tenant_id", "name", "value", "@version", "@timestamp", "stats"];
 
-/// What a tag gets in front instead.
+/// Prefix of tags whose names are reserved.
 const TAG_PREFIX: &str = "tag.";
 
 /// The members that are the same in every object, encoded once.
@@ -31,7 +31,7 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// An envelope with the credentials that the reader of the topic asks for; both may be empty.
+    /// Creates an envelope with the credentials that the topic's reader expects; both may be empty.
     #[must_use]
     pub fn new(apikey: &str, tenant_id: &str) -> Self {
         let mut head = b"{\"apikey\":".to_vec();
@@ -42,8 +42,8 @@ impl Envelope {
         Self { head }
     }
 
-    /// Appends a point: `value` is its headline, `@timestamp` the window's end, and a timer has its
-    /// statistics in `stats`.
+    /// Appends a point: `value` is its headline, `@timestamp` the window's end. A timer has its
+    /// other statistics in `stats`.
     pub fn write_point(&self, out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
         out.extend_from_slice(&self.head);
         json::write_string(out, point.series.name());
@@ -63,13 +63,13 @@ impl Envelope {
 }
 
 impl fmt::Debug for Envelope {
-    /// Without the head: it holds the API key.
+    /// Omits the head, which contains the API key.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Envelope(***)")
     }
 }
 
-/// Appends `,"stats":{…}`. The mean is the point's `value` already.
+/// Appends `,"stats":{…}`, without the mean, which is the point's `value`.
 fn write_stats(out: &mut Vec<u8>, snapshot: &Snapshot, timer: &TimerValue) {
     let summary = &timer.summary;
     out.extend_from_slice(b",\"stats\":{");
@@ -100,8 +100,9 @@ fn write_tag(out: &mut Vec<u8>, key: &str, value: &str) {
     json::write_string(out, value);
 }
 
-/// Whether a key is a member of the envelope, or could be taken for a tag that was called so.
+/// Returns whether a key is a member of the envelope, or a member with `tag.` prefixes.
 fn is_reserved(key: &str) -> bool {
+    // With any number of prefixes, so that `tag.name` as a tag differs from the renamed `name`.
     ENVELOPE.contains(&key.trim_start_matches(TAG_PREFIX))
 }
 
@@ -134,7 +135,7 @@ mod tests {
         written(point(MetricKind::Counter, "user.logins", tags, Value::Counter(Sum::of(43.0))))
     }
 
-    /// The members in the order in which they are written, repeats included.
+    /// The members in the order in which they are written, including repeated ones.
     struct Flat(Vec<(String, Json)>);
 
     impl<'de> Deserialize<'de> for Flat {
@@ -157,7 +158,7 @@ mod tests {
         }
     }
 
-    /// What a reader does to get the tags back.
+    /// Restores the tags, as a reader of the topic does.
     fn tags_of(object: &str) -> BTreeMap<String, String> {
         let Flat(members) = serde_json::from_str(object).unwrap();
         let tag = |(key, value): (String, Json)| {
@@ -217,7 +218,7 @@ mod tests {
         assert_eq!(format!("{:?}", Envelope::new("key-1", "t")), "Envelope(***)");
     }
 
-    /// Keys that come close to the envelope, and any others.
+    /// Keys that resemble members of the envelope, and arbitrary ones.
     fn tag_key() -> impl Strategy<Value = String> {
         let near = (0..4_usize, prop::sample::select(&ENVELOPE[..]))
             .prop_map(|(times, key)| TAG_PREFIX.repeat(times) + key);

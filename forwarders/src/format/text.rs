@@ -1,12 +1,12 @@
-//! One line a point for people: `TIME KIND NAME tag=value … field=value …`.
+//! One line per point for people: `TIME KIND NAME tag=value … field=value …`.
 
 use basics::time::write_rfc3339;
 use model::{Point, Snapshot};
 
 use super::{json, number};
 
-/// Appends a point. Words with blanks, quotes, `=` or control characters are quoted as in JSON, so
-/// that a point is always one line.
+/// Appends a point without the newline. Words with blanks, quotes, `=` or control characters are
+/// quoted as in JSON, so that a point is always one line.
 pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
     write_rfc3339(out, snapshot.window.end_ms);
     out.push(b' ');
@@ -39,10 +39,12 @@ fn is_plain(word: &str) -> bool {
     if word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'=') {
         return !word.is_empty();
     }
+    // Words of other scripts are plain too; ASCII is decided above without decoding.
     word.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=')
 }
 
-/// JSON leaves some control characters as they are; a terminal would obey them.
+/// Writes a quoted word. JSON leaves some control characters unescaped, and a terminal would obey
+/// them.
 fn write_quoted(out: &mut Vec<u8>, word: &str) {
     let mut quoted = Vec::with_capacity(word.len() + 2);
     json::write_string(&mut quoted, word);

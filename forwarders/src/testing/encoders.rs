@@ -1,4 +1,4 @@
-//! All that turns a snapshot into bytes, for benchmarks.
+//! Every encoder of a snapshot, for benchmarks.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use model::Snapshot;
 
 const EXPIRE_AFTER: Duration = Duration::from_secs(600);
 
-/// A line for each encoding of each destination: what benchmarks call it, and the configuration of
-/// which the daemon would build it. Nothing of it is connected.
+/// One entry per encoding and destination: its name in benchmarks and the configuration from which
+/// it is built. Nothing connects.
 const DESTINATIONS: &[(&str, &str)] = &[
     #[cfg(feature = "console")]
     ("text", r#"{"console": {"format": "text"}}"#),
@@ -50,29 +50,29 @@ const DESTINATIONS: &[(&str, &str)] = &[
     ("statsd-plain", r#"{"statsd": {"address": "127.0.0.1:8125", "dialect": "plain"}}"#),
 ];
 
-/// Of Kafka's records the value alone, which can be had without the client library.
+/// The value of Kafka's records alone, which needs no client library.
 const KAFKA_VALUE: &str = "kafka-value";
 
-/// Prometheus' page as it is handed out: what `prometheus-page` does with each window, and the first
+/// The rendered Prometheus page: the work of `prometheus-page` for each window, plus the first
 /// scrape after it.
 #[cfg(feature = "prometheus")]
 const PAGES: [&str; 2] = ["prometheus-text", "prometheus-openmetrics"];
 #[cfg(not(feature = "prometheus"))]
 const PAGES: [&str; 0] = [];
 
-/// Turns a snapshot into payloads.
+/// Encodes a snapshot into the payloads of a batch.
 pub type Encode = Box<dyn FnMut(&Snapshot, &mut Batch)>;
 
-/// The names of all encoders of this build.
+/// Returns the names of all encoders of this build.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     DESTINATIONS.iter().map(|(name, _)| *name).chain(PAGES).chain([KAFKA_VALUE]).collect()
 }
 
-/// The encoder of that name.
+/// Builds the encoder with this name.
 ///
 /// # Panics
-/// If there is none, or if its configuration is wrong.
+/// If no encoder has the name, or if its configuration is invalid.
 #[must_use]
 pub fn encoder(name: &str) -> Encode {
     if name == KAFKA_VALUE {

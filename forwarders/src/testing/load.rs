@@ -1,12 +1,12 @@
-//! What the programs of a busy host report, for benchmarks: names, tags and values like theirs, the
-//! same each time.
+//! The metrics of a busy host, for benchmarks: realistic names, tags and values, identical in each
+//! run.
 
 use std::sync::Arc;
 
 use super::snapshot_of;
 use model::{MetricKind, Point, Series, Snapshot, Sum, Timer, Value};
 
-/// Samples of a series in a window.
+/// Number of samples of a series in a window.
 const SAMPLES_PER_POINT: usize = 20;
 
 const COUNTERS: [&str; 8] = [
@@ -26,21 +26,20 @@ const ENVIRONMENTS: [&str; 4] = ["prod", "prod", "prod", "staging"];
 const STAGES: [&str; 5] = ["login", "search", "checkout", "browse", "logout"];
 const REGIONS: [&str; 3] = ["eu-west-1", "us-east-1", "ap-south-1"];
 
-/// What one program reports again and again. Of ten, eight are counters, one is a gauge and one a
-/// timer.
+/// One metric of a program. Of ten metrics, eight are counters, one is a gauge and one a timer.
 #[derive(Clone, Debug)]
 pub struct Metric {
     number: usize,
     /// Counter, gauge or timer.
     pub kind: MetricKind,
-    /// One of a few.
+    /// One of a few names.
     pub name: &'static str,
-    /// In the order in which the program writes them, which is not sorted.
+    /// The tags in the order in which the program writes them, which is not sorted.
     pub tags: [(&'static str, String); 4],
 }
 
 impl Metric {
-    /// The metric of a number; no two numbers have the same tags.
+    /// Creates metric `number`; the tags differ for each number.
     #[must_use]
     pub fn new(number: usize) -> Self {
         let (kind, names) = match number % 10 {
@@ -58,7 +57,7 @@ impl Metric {
         Self { number, kind, name: pick(names, number / 10), tags }
     }
 
-    /// Its series, without tags of an agent.
+    /// Returns the series, without an agent's tags.
     #[must_use]
     pub fn series(&self) -> Series {
         let mut tags = self.tags.clone();
@@ -66,12 +65,13 @@ impl Metric {
         Series::new(self.kind, self.name, &tags)
     }
 
-    /// What it reports when it does so for the `round`th time: mostly 1 for a counter, a level for a
-    /// gauge, milliseconds with a long tail for a timer.
+    /// Returns the value of sample `round`: mostly 1 for a counter, a level for a gauge,
+    /// milliseconds with a long tail for a timer.
     #[must_use]
     pub fn value(&self, round: usize) -> f64 {
         let random = scramble((self.number as u64) << 32 | round as u64);
-        // Of 53 bits, so that the double is exact; above 0 and up to 1.
+        // 53 bits, so that the double is exact; greater than 0 and at most 1, so that its logarithm
+        // is finite.
         let share = ((random >> 11) + 1) as f64 / (1_u64 << 53) as f64;
         match self.kind {
             MetricKind::Gauge => (share * 2_000.0).floor() / 2.0,
@@ -82,13 +82,13 @@ impl Metric {
     }
 }
 
-/// A window in which so many metrics were reported.
+/// Creates a window with this number of metrics.
 #[must_use]
 pub fn snapshot(points: usize) -> Snapshot {
     snapshot_of_metrics((0..points).map(Metric::new))
 }
 
-/// A window in which so many timers were reported, and nothing else.
+/// Creates a window with this number of timers and no other metrics.
 #[must_use]
 pub fn snapshot_of_timers(points: usize) -> Snapshot {
     snapshot_of_metrics((0..points).map(|place| Metric::new(10 * place + 7)))
@@ -114,7 +114,7 @@ fn snapshot_of_metrics(metrics: impl Iterator<Item = Metric>) -> Snapshot {
     Snapshot { points: metrics.map(point).collect(), ..empty.clone() }
 }
 
-/// Makes of numbers in a row numbers that look random (SplitMix64).
+/// Turns consecutive numbers into pseudorandom ones (SplitMix64).
 #[must_use]
 pub fn scramble(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -6,16 +6,16 @@ use crate::spool::{FileName, SpoolDirectory, pack as pack_file, unpack as unpack
 use model::PointRanges;
 use model::Snapshot;
 
-/// The file of a window.
+/// Encodes a window as a spool file.
 #[must_use]
 pub fn pack(snapshot: &Snapshot) -> Vec<u8> {
     pack_file(1, snapshot, &PointRanges::first(snapshot.points.len()), "run-1").1
 }
 
-/// How many points are in a file that [`pack`] made.
+/// Reads a file that [`pack`] made and returns its number of points.
 ///
 /// # Panics
-/// When it is no such file.
+/// If `file` is not such a file.
 #[must_use]
 pub fn unpack(file: &[u8]) -> usize {
     let number = |at: usize| u64::from_le_bytes(*file[at..].first_chunk().expect("a header"));
@@ -24,15 +24,15 @@ pub fn unpack(file: &[u8]) -> usize {
     unpack_file(name, file).expect("a spool file").points.len()
 }
 
-/// A spool's folder.
+/// An open spool folder.
 #[derive(Debug)]
 pub struct Spool(SpoolDirectory);
 
 impl Spool {
-    /// Opens it.
+    /// Opens the spool in `folder`.
     ///
     /// # Panics
-    /// When the system refuses.
+    /// If the folder cannot be opened.
     #[must_use]
     pub fn open(folder: &Path) -> Self {
         Self(SpoolDirectory::open(folder).expect("a folder").0)
@@ -41,7 +41,7 @@ impl Spool {
     /// Writes a window and removes it again.
     ///
     /// # Panics
-    /// When the system refuses.
+    /// If the system fails to write or remove the file.
     pub fn write_and_remove(&self, file: &[u8]) {
         let name = FileName { seq: 1, start_ms: 1, points: 1, bytes: file.len() as u64 };
         self.0.write(name, file, 1).expect("room on the disk");
