@@ -1,4 +1,4 @@
-//! `forwarders.prometheus`: what an operator writes.
+//! `forwarders.prometheus`: the configuration of the page and of remote write.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -14,66 +14,67 @@ use basics::address::Listen;
 use basics::text::Secret;
 use basics::units::{ByteSize, Span, between};
 
-/// Most connections that may be asked for.
+/// Upper limit of `max_connections`.
 const CONNECTIONS_MAX: u32 = 65_536;
-/// Smallest and largest request that may be asked for.
+/// Range of `max_request`, in bytes.
 const REQUEST_RANGE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1024)..=ByteSize::from_mib(1);
-/// Smallest and largest body of a remote write.
+/// Range of `max_bytes`, in bytes.
 const BODY_RANGE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1024)..=ByteSize::from_mib(64);
-/// Most samples of a remote write.
+/// Upper limit of `max_samples`.
 const SAMPLES_MAX: usize = 1_000_000;
 
-/// `forwarders.prometheus`.
+/// `forwarders.prometheus`: one page, one remote write, or both.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrometheusConfig {
-    /// What ledger and log call it. Defaults to `prometheus`.
+    /// Name of the destination in the ledger and the log. Defaults to `prometheus`.
     pub name: Option<String>,
-    /// `host:port` of the page, or `none` for no page. It has no password: on another address than
-    /// loopback everybody who reaches it can read it. Defaults to `127.0.0.1:9494`.
+    /// `host:port` at which the page is served, or `none` for no page. The page has no password: on
+    /// an address other than loopback, everyone who can reach it can read it. Defaults to
+    /// `127.0.0.1:9494`.
     pub listen: PageListen,
-    /// Path of the page. Defaults to `/metrics`.
+    /// URL path of the page. Defaults to `/metrics`.
     pub path: PagePath,
     /// The names of Kamailio's series: `tallyd`, or `callr` or `pascom` for the names of an older
     /// exporter. All other series have tallyd's names. Defaults to `tallyd`.
     pub naming: PageNaming,
-    /// A series without samples for this long leaves the page. A longer time bridges longer pauses,
-    /// at the cost of showing values that are long past. Defaults to `aggregation.expire_after`.
+    /// Time without samples after which a series leaves the page. A longer time bridges longer
+    /// pauses but shows outdated values for longer. Defaults to `aggregation.expire_after`.
     pub expire_after: Option<Span>,
-    /// Most series that the page has; points of further ones are dropped and counted as
-    /// `page_full`. More of them make scrapes and the daemon larger, some 500 bytes each. At least
-    /// 1. Defaults to `200000`.
+    /// Maximum number of series on the page; points of further series are dropped and counted as
+    /// `page_full`. Each series takes about 500 bytes and makes scrapes longer. At least 1.
+    /// Defaults to `200000`.
     #[serde(deserialize_with = "at_least_one")]
     pub max_series: u64,
-    /// Most bytes of the page, counted the same way. The daemon holds up to three of this size for
-    /// a moment. Defaults to `256MiB`.
+    /// Maximum size of the page, in bytes; points of series that do not fit are dropped and counted
+    /// as `page_full`. The daemon briefly holds up to three pages. Defaults to `256MiB`.
     pub max_page: ByteSize,
-    /// Most series that have left whose totals are kept, so that one that comes back goes on where
-    /// it was; beyond, the one that left first begins at 0 again. Each costs some 100 bytes. 0 keeps
-    /// none. Defaults to `100000`.
+    /// Maximum number of expired series whose totals are kept, so that a series that returns
+    /// continues from its total. Above it, the series that expired first restarts at 0. Each takes
+    /// about 100 bytes. 0 keeps none. Defaults to `100000`.
     pub max_departed: u64,
-    /// Most connections at a time, 1 to 65536; beyond, a new one is closed at once. Each that reads
-    /// slowly may hold a page. Defaults to `64`.
+    /// Maximum number of simultaneous connections, 1 to 65536; above it, a new connection is closed
+    /// at once. A slow reader can keep one page in memory. Defaults to `64`.
     #[serde(deserialize_with = "connections")]
     pub max_connections: u32,
-    /// How long a connection may take, from its first byte to the last one of the reply. A longer
-    /// time suits a slow network, at the cost of keeping those that do nothing. Defaults to `30s`.
+    /// Time limit of a connection, from its first byte to the last byte of the reply. A longer time
+    /// suits a slow network but keeps idle connections for longer. Defaults to `30s`.
     pub request_timeout: Span,
-    /// Longest request with all its headers, 1KiB to 1MiB; a longer one is answered with 431.
-    /// Defaults to `16KiB`.
+    /// Maximum size of a request with its headers, 1KiB to 1MiB; a larger request is answered with
+    /// 431. Defaults to `16KiB`.
     #[serde(deserialize_with = "request")]
     pub max_request: ByteSize,
-    /// A page of another program whose metrics are put behind the others, such as those that an
-    /// operator defines in Kamailio's `xhttp_prom`. Defaults to none.
+    /// A page of another program whose metrics are appended to tallyd's, such as the metrics that
+    /// an operator defines in Kamailio's `xhttp_prom`. None by default.
     pub merge: Option<MergeConfig>,
-    /// A page of another program that is handed on as it is, such as rtpengine's. Defaults to none.
+    /// A page of another program that is passed on unchanged, such as rtpengine's. None by default.
     pub relay: Option<RelayConfig>,
-    /// Pushes the same series to a server as well, as a destination of its own that is called
-    /// `NAME.remote_write`. Defaults to none.
+    /// Also pushes the same series to a server, as a separate destination named
+    /// `NAME.remote_write`. None by default.
     pub remote_write: Option<RemoteWriteConfig>,
     /// Which series are shown.
     pub select: SelectConfig,
-    /// How hard it is tried; of effect for `remote_write` only.
+    /// Timeouts, retries, queue and spool; only `remote_write` uses them.
     pub delivery: DeliveryConfig,
 }
 
@@ -104,64 +105,65 @@ impl Default for PrometheusConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MergeConfig {
-    /// Where it is, such as `http://127.0.0.1:8080/metrics`. Required.
+    /// URL of the page, such as `http://127.0.0.1:8080/metrics`. Required.
     pub url: HttpUrl,
-    /// How long it may take; a scrape waits as long. Shorter than `request_timeout`. Defaults to
-    /// `5s`.
+    /// Timeout of a fetch, and so the longest delay of a scrape. Must be shorter than
+    /// `request_timeout`. Defaults to `5s`.
     #[serde(default = "default_fetch_timeout")]
     pub timeout: Span,
-    /// Longest page, 1KiB to 64MiB; of a longer one nothing is shown. Each connection may hold one.
-    /// Defaults to `1MiB`.
+    /// Maximum size of the page, 1KiB to 64MiB; a larger page is left out completely. Each
+    /// connection may hold one. Defaults to `1MiB`.
     #[serde(default = "default_max_bytes", deserialize_with = "body")]
     pub max_bytes: ByteSize,
 }
 
-/// `relay`: a page that is fetched when it is asked for.
+/// `relay`: a page that is fetched on request.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelayConfig {
-    /// Its path here, another than `path`. Required.
+    /// Path at which tallyd serves the page; must differ from `path`. Required.
     pub path: PagePath,
-    /// Where it is. Defaults to `http://127.0.0.1:9901/metrics`, where rtpengine has its own.
+    /// URL of the page. Defaults to `http://127.0.0.1:9901/metrics`, rtpengine's page.
     #[serde(default = "default_relay_url")]
     pub url: HttpUrl,
-    /// How long it may take. Shorter than `request_timeout`. Defaults to `5s`.
+    /// Timeout of a fetch. Must be shorter than `request_timeout`. Defaults to `5s`.
     #[serde(default = "default_fetch_timeout")]
     pub timeout: Span,
-    /// Longest page, 1KiB to 64MiB; in place of a longer one there is status 503. Each connection may
-    /// hold one. Defaults to `8MiB`.
+    /// Maximum size of the page, 1KiB to 64MiB; a larger page is answered with status 503. Each
+    /// connection may hold one. Defaults to `8MiB`.
     #[serde(default = "default_relay_bytes", deserialize_with = "body")]
     pub max_bytes: ByteSize,
 }
 
-/// `remote_write`: a server that takes Prometheus' remote write 1.0.
+/// `remote_write`: a server that accepts Prometheus' remote write 1.0.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemoteWriteConfig {
-    /// The whole URL that takes writes, such as `http://mimir:9009/api/v1/push`. Required.
+    /// Full URL of the server's write endpoint, such as `http://mimir:9009/api/v1/push`. Required.
     pub url: HttpUrl,
-    /// Who writes; it needs `password`. Defaults to nobody, for a server that asks for none.
+    /// User name for basic authentication; needs `password`. None by default.
     #[serde(default)]
     pub username: Option<String>,
-    /// That user's password.
+    /// Password of `username`.
     #[serde(default)]
     pub password: Option<Secret>,
-    /// A token that may write, in place of `username`. Defaults to none.
+    /// Bearer token, instead of `username` and `password`. None by default.
     #[serde(default)]
     pub token: Option<Secret>,
-    /// Headers of each request, such as `X-Scope-OrgID` of servers with tenants. Defaults to none.
+    /// Additional headers of each request, such as `X-Scope-OrgID` for servers with tenants. None
+    /// by default.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
-    /// How an `https://` server proves who it is.
+    /// How the certificate of an `https://` server is verified.
     #[serde(default)]
     pub tls: TlsConfig,
-    /// Most samples of a request. More of them make fewer requests at the cost of a longer
-    /// repetition when one fails. 1 to 1000000. Defaults to `2000`.
+    /// Maximum number of samples in a request, 1 to 1000000. A larger number makes fewer requests
+    /// but repeats more samples when one fails. Defaults to `2000`.
     #[serde(default = "default_max_samples", deserialize_with = "samples")]
     pub max_samples: usize,
-    /// Most bytes of a request before compression; a longer series is dropped and counted as
-    /// `too_large`. Keep it below what the server and proxies before it take. 1KiB to 64MiB.
-    /// Defaults to `1MiB`.
+    /// Maximum size of a request before compression, 1KiB to 64MiB; a series that alone exceeds it
+    /// is dropped and counted as `too_large`. Keep it below the limits of the server and of proxies
+    /// in front of it. Defaults to `1MiB`.
     #[serde(default = "default_max_bytes", deserialize_with = "body")]
     pub max_bytes: ByteSize,
 }
@@ -188,10 +190,10 @@ fn default_relay_url() -> HttpUrl {
 }
 
 impl PrometheusConfig {
-    /// Whether the keys that have to do with other programs' pages go with the others.
+    /// Checks that the keys about other programs' pages fit the other keys.
     ///
     /// # Errors
-    /// At the first that does not.
+    /// The first key that does not fit.
     pub fn check(&self) -> Result<(), InvalidKey> {
         let fetches = [
             ("merge", self.merge.as_ref().map(|merge| merge.timeout)),
@@ -202,6 +204,7 @@ impl PrometheusConfig {
             if self.listen == PageListen::None {
                 return Err(InvalidKey::at(key, "needs a page to be on: see `listen`".to_owned()));
             }
+            // A longer fetch would outlast the connection and end the scrape without a reply.
             if timeout >= self.request_timeout {
                 let most = self.request_timeout;
                 let reason = format!("has a `timeout` that is not below `request_timeout`, {most}");
@@ -219,10 +222,10 @@ impl PrometheusConfig {
     }
 }
 
-/// Where the page is.
+/// Address of the page, or `none`.
 pub type PageListen = Listen<9494>;
 
-/// The path of the page: `/` and letters, digits, `/`, `-`, `.`, `_` or `~`.
+/// The path of a page: `/` and letters, digits, `/`, `-`, `.`, `_` or `~`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PagePath(String);
 
@@ -233,7 +236,7 @@ impl Default for PagePath {
 }
 
 impl PagePath {
-    /// The path itself.
+    /// Returns the path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

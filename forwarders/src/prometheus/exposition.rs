@@ -1,5 +1,5 @@
-//! A page in Prometheus' text format as another program wrote it: taken apart into families, and
-//! written again the way the exporters for Kamailio did.
+//! Parses a page in Prometheus' text format into families and writes these in the style of the
+//! exporters for Kamailio.
 
 use std::collections::HashMap;
 
@@ -14,11 +14,11 @@ pub(super) struct ForeignFamily {
     name: String,
     word: &'static str,
     help: Option<String>,
-    /// Its lines, each with its end.
+    /// The samples, each a line with its line feed.
     samples: Vec<u8>,
 }
 
-/// A page that cannot be read: the line, counted from 1, and what is wrong with it.
+/// The error for a page that cannot be parsed: the line number, from 1, and the problem.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub(super) struct Unreadable {
@@ -26,20 +26,22 @@ pub(super) struct Unreadable {
     reason: &'static str,
 }
 
-/// Takes a page apart, each family at the place of its first line. A page that is wrong anywhere is
-/// wrong as a whole: the rest of it might mean something else.
+/// Parses a page; each family stands at the position of its first line. An error anywhere rejects
+/// the whole page, because the error may have changed the meaning of the lines around it.
 pub(super) fn parse(page: &str) -> Result<Vec<ForeignFamily>, Unreadable> {
     let mut families = Families::default();
     for (index, line) in page.lines().enumerate() {
         families.line(line.trim()).map_err(|reason| Unreadable { line: index + 1, reason })?;
     }
     let mut all = families.all;
+    // Families with only `HELP` or `TYPE` lines are dropped: a name without samples is no reason to
+    // report a clash with tallyd's names.
     all.retain(|family| !family.samples.is_empty());
     Ok(all)
 }
 
 impl ForeignFamily {
-    /// Names that its samples have.
+    /// Returns the names that the family's samples can have.
     pub(super) fn names(&self) -> impl Iterator<Item = String> + '_ {
         let ends: &[&str] = match self.word {
             "histogram" => &["", "_bucket", "_sum", "_count"],
@@ -49,12 +51,12 @@ impl ForeignFamily {
         ends.iter().map(|end| format!("{}{end}", self.name))
     }
 
-    /// What it is called.
+    /// Returns the name of the family.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Appends its lines.
+    /// Appends the family's lines to `out`.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         if let Some(help) = &self.help {
             for part in ["# HELP ", &self.name, " ", help, "\n"] {
@@ -71,7 +73,7 @@ impl ForeignFamily {
 #[derive(Default)]
 struct Families {
     all: Vec<ForeignFamily>,
-    /// Their places, by name.
+    /// Indexes into `all`, by name.
     places: HashMap<String, usize>,
 }
 
@@ -86,7 +88,7 @@ impl Families {
         }
     }
 
-    /// `HELP name text`, `TYPE name type`, or a comment.
+    /// Reads the rest of a line after `#`: `HELP name text`, `TYPE name type`, or a comment.
     fn comment(&mut self, comment: &str) -> Result<(), &'static str> {
         let (word, rest) = cut_blank(comment.trim_start());
         if !matches!(word, "HELP" | "TYPE") {
@@ -102,6 +104,7 @@ impl Families {
             family.help = Some(rest.to_owned());
             return Ok(());
         }
+        // The earlier samples have been assigned to families as if the metric had no type.
         if !family.samples.is_empty() {
             return Err("a TYPE behind samples of its metric");
         }
@@ -110,7 +113,7 @@ impl Families {
         Ok(())
     }
 
-    /// `name{label="value",…} value timestamp`.
+    /// Reads `name{label="value",…} value timestamp`.
     fn sample(&mut self, line: &str) -> Result<(), &'static str> {
         let end = line.find(|c: char| !is_name_char(c)).unwrap_or(line.len());
         let (name, rest) = line.split_at(end);
@@ -139,7 +142,9 @@ impl Families {
         Ok(())
     }
 
-    /// Where the family of this sample is: its own, or that of a distribution.
+    /// Returns the index of a sample's family. A suffix such as `_sum` belongs to a histogram or
+    /// summary only if a `TYPE` line has declared one; otherwise it is part of another metric's
+    /// name.
     fn place_of_sample(&mut self, name: &str) -> usize {
         for (end, words) in [
             ("_bucket", &["histogram"][..]),
@@ -163,17 +168,20 @@ impl Families {
         let place = self.all.len();
         self.places.insert(name.to_owned(), place);
         let (name, samples) = (name.to_owned(), Vec::new());
+        // The type that the text format assumes for a metric without a `TYPE` line.
         self.all.push(ForeignFamily { name, word: "untyped", help: None, samples });
         place
     }
 }
 
-/// Writes what stands between braces, and gives what is behind them.
+/// Appends the labels with their braces and returns the text after the closing brace. Empty braces
+/// are left out.
 fn write_labels<'a>(out: &mut Vec<u8>, labels: &'a str) -> Result<&'a str, &'static str> {
     let mut rest = labels.trim_start();
     let mut separator = b'{';
     loop {
         if let Some(behind) = rest.strip_prefix('}') {
+            // Labels were written: after the opening brace, the separator has become a comma.
             if separator == b',' {
                 out.push(b'}');
             }
@@ -187,7 +195,7 @@ fn write_labels<'a>(out: &mut Vec<u8>, labels: &'a str) -> Result<&'a str, &'sta
         let value = behind.trim_start().strip_prefix('"').ok_or("a label without quotes")?;
         let end = end_of_value(value).ok_or("a label without an end")?;
         out.push(separator);
-        // Escapes are the same here and there.
+        // Both formats have the same escapes, so the value is copied.
         for part in [label, "=\"", &value[..end], "\""] {
             out.extend_from_slice(part.as_bytes());
         }
@@ -201,7 +209,8 @@ fn write_labels<'a>(out: &mut Vec<u8>, labels: &'a str) -> Result<&'a str, &'sta
     }
 }
 
-/// Where the quote is that ends a value; `None` without one, or with an escape that is none.
+/// Returns the position of the closing quote of a label value; `None` if it is missing or if an
+/// escape before it is invalid.
 fn end_of_value(value: &str) -> Option<usize> {
     let bytes = value.as_bytes();
     let mut at = 0;
@@ -226,7 +235,7 @@ fn write_number(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// The first word, and what is behind the blanks that follow it.
+/// Returns the first word and the text after the blanks that follow it.
 fn cut_blank(text: &str) -> (&str, &str) {
     match text.split_once([' ', '\t']) {
         Some((word, rest)) => (word, rest.trim_start()),

@@ -1,4 +1,4 @@
-//! Pages of other programs on this host that are fetched with a scrape: one whose metrics are
+//! Pages of other programs on this host that are fetched during a scrape: one whose metrics are
 //! appended to tallyd's page, and one that is passed on unchanged.
 
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ use crate::http::{HttpClient, HttpReply, HttpSettings, HttpUrl, StatusCode, TlsC
 use basics::log_throttle::LogThrottle;
 use basics::units::{ByteSize, Span};
 
-/// The type of a page that does not state one.
+/// The content type for a page that states none or an invalid one.
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// A page that is fetched with each scrape; its metrics are appended to tallyd's.
@@ -30,7 +30,7 @@ pub(super) struct Relay {
     source: ForeignPage,
 }
 
-/// The address of another program's page.
+/// Fetches another program's page, counts failures and limits their log lines.
 struct ForeignPage {
     url: HttpUrl,
     client: HttpClient,
@@ -40,10 +40,10 @@ struct ForeignPage {
 }
 
 impl Merge {
-    /// A page whose failures, to fetch or to parse it, are counted in `failed`.
+    /// Creates the page. `failed` counts the fetches that fail or cannot be parsed.
     ///
     /// # Errors
-    /// When the client cannot be set up: what to change.
+    /// If the HTTP client cannot be created, with the fix.
     pub(super) fn new(
         config: &MergeConfig,
         name: &str,
@@ -53,7 +53,8 @@ impl Merge {
         source.map(Self).map_err(|error| format!("merge: {error}"))
     }
 
-    /// The metrics of the page whose names `own` does not have; none if it cannot be fetched.
+    /// Returns the page's metrics, without the families that clash with a name in `own`; empty if
+    /// the fetch fails.
     pub(super) async fn metrics(&self, own: &Arc<Page>) -> Bytes {
         match self.read(own).await {
             Ok((metrics, clash)) => {
@@ -70,21 +71,21 @@ impl Merge {
         }
     }
 
-    /// Fetches and parses the page. A page may be large: parsing it must not delay the forwarders
-    /// that share the thread.
+    /// Fetches and parses the page. A page may be large, and parsing it must not delay the
+    /// forwarders that share the thread.
     async fn read(&self, own: &Arc<Page>) -> Result<(Bytes, Option<String>), String> {
         let (reply, own) = (self.0.fetch().await?, Arc::clone(own));
         let read = tokio::task::spawn_blocking(move || foreign_metrics(own.names(), &reply.body));
-        // The task fails only when the runtime ends, and this connection with it.
+        // The task fails only when the runtime shuts down, and the connection with it.
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 
 impl Relay {
-    /// A page whose failed fetches are counted in `failed`.
+    /// Creates the page. `failed` counts the fetches that fail.
     ///
     /// # Errors
-    /// When the client cannot be set up: what to change.
+    /// If the HTTP client cannot be created, with the fix.
     pub(super) fn new(
         config: &RelayConfig,
         name: &str,
@@ -95,10 +96,10 @@ impl Relay {
         Ok(Self { path: config.path.as_str().to_owned(), source })
     }
 
-    /// The page and its type.
+    /// Fetches the page and returns it with its content type.
     ///
     /// # Errors
-    /// Why it cannot be fetched.
+    /// If the fetch fails.
     pub(super) async fn page(&self) -> Result<(Bytes, HeaderValue), String> {
         match self.source.fetch().await {
             Ok(reply) => {
@@ -134,6 +135,7 @@ impl ForeignPage {
         if reply.status != StatusCode::OK {
             return Err(reply.words());
         }
+        // A truncated page could end in the middle of a number, which would still parse.
         if reply.is_cut {
             return Err(format!(
                 "{} is longer than {} bytes (max_bytes)",
@@ -151,12 +153,13 @@ impl ForeignPage {
     }
 }
 
-/// The metrics of a page without those that have a name of tallyd's, and the first name that both
-/// have: some readers refuse a page with two metrics of one name as a whole.
+/// Returns the metrics of a page without the families that clash with tallyd's names, and the first
+/// such name. Some readers reject a whole page in which two metrics have one name.
 fn foreign_metrics(own: &HashSet<String>, page: &[u8]) -> Result<(Bytes, Option<String>), String> {
     let text = std::str::from_utf8(page).map_err(|_| "it is not UTF-8".to_owned())?;
     let families = exposition::parse(text).map_err(|error| error.to_string())?;
     let (mut out, mut clash) = (Vec::new(), None);
+    // A clash is counted like a failed fetch, but the other metrics of the page stay.
     for family in families {
         if family.names().any(|name| own.contains(&name)) {
             clash.get_or_insert_with(|| family.name().to_owned());

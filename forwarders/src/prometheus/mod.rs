@@ -1,9 +1,9 @@
-//! Prometheus: a page that it scrapes, and remote write to servers that take that.
+//! Prometheus: a page to scrape, and remote write.
 //!
-//! The pipeline counts per window, Prometheus wants totals: `state` adds the windows up, and
-//! `page` shows what they have come to after each one. A scrape gets the latest whole page, so
-//! never half of a window. A point counts as delivered when it is on the page that is served;
-//! whether somebody reads it is Prometheus' business.
+//! Windows hold increments, but Prometheus expects running totals: `state` adds up the windows, and
+//! `page` renders the state after each of them. A scrape gets the latest complete page, so never a
+//! part of a window. A point counts as delivered once it is on the page that is served, whether or
+//! not Prometheus scrapes it.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -43,15 +43,15 @@ mod tests;
 pub use config::{PageListen, PrometheusConfig};
 pub use remote_write::RemoteWrite;
 
-/// What is said of points that are dropped as `page_full`.
+/// The explanation for points that are dropped as `page_full`.
 const PAGE_FULL_WORDS: &str = "there are too many series (max_series, max_page)";
 
-/// How much of the pipeline page and remote write remember, each for itself.
+/// The limits of the state that the page and remote write each keep.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineLimits(Limits);
 
 impl PipelineLimits {
-    /// As configured; without `expire_after` there, a series leaves when the daemon forgets it.
+    /// Reads the limits from `config`. `expire_after` is the default for the key of that name.
     #[must_use]
     pub fn new(config: &PrometheusConfig, expire_after: Duration) -> Self {
         Self(Limits {
@@ -69,28 +69,28 @@ impl From<PipelineLimits> for Limits {
     }
 }
 
-/// Serves a page.
+/// Serves a page with the running totals of all windows.
 pub struct PrometheusPage {
     name: String,
     address: SocketAddr,
     site: Arc<Site>,
     state: State,
-    /// The page of the window at hand, until it is sent.
+    /// The page of the encoded window, until `send` publishes it.
     next: Option<Page>,
-    /// The memory of the page before the one that is served. To ask the kernel for as much with
-    /// each window would take as long as to write the page.
+    /// The memory of the previous page, for the next one. Allocating that much in each window would
+    /// take as long as writing the page.
     spare: Vec<u8>,
-    /// Counts pages of other programs that are not as they should be, if there are to be any.
+    /// Number of failed fetches of other programs' pages; `None` if none is configured.
     failed_fetches: Option<Arc<AtomicU64>>,
     serving: Option<JoinHandle<()>>,
 }
 
 impl PrometheusPage {
-    /// A page at `address`, which is bound by [`Forwarder::start`]. `naming` provides other names
-    /// for some of its series.
+    /// Creates a page for `address`, which [`Forwarder::start`] binds. `naming` provides other
+    /// names for some of the series.
     ///
     /// # Errors
-    /// When pages of other programs cannot be fetched as they are configured: what to change.
+    /// If the HTTP client for another program's page cannot be created, with the fix.
     pub fn new(
         config: &PrometheusConfig,
         name: String,
@@ -111,7 +111,7 @@ impl PrometheusPage {
         let relay = config.relay.as_ref();
         let relay = relay.map(|relay| Relay::new(relay, &name, Arc::clone(&failed))).transpose()?;
         let site = Site { merge, relay, ..Site::new(config.path.as_str(), limits) };
-        // None of a window yet, but it knows already in which formats it can be.
+        // An empty page, so that scrapes before the first window already get the right format.
         drop(site.current.replace(Page::of(&state, &[], Vec::new())));
         Ok(Self {
             name,
@@ -125,7 +125,7 @@ impl PrometheusPage {
         })
     }
 
-    /// The page that is served next, for benchmarks.
+    /// Renders the page of the encoded window, for benchmarks.
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn rendered(&self, is_openmetrics: bool) -> hyper::body::Bytes {
         let format = if is_openmetrics { PageFormat::OpenMetrics } else { PageFormat::Text };
@@ -164,29 +164,33 @@ impl Forwarder for PrometheusPage {
         true
     }
 
-    /// Not quite pure: a page shows what all windows add up to. The same windows give the same
-    /// pages.
+    /// Totals depend on all earlier windows, so a window must not be encoded in parts. The same
+    /// sequence of windows gives the same pages.
     fn wants_whole_windows(&self) -> bool {
         true
     }
 
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         let applied = self.state.apply(snapshot);
+        // An encoded page that was never sent is obsolete: its successor contains its points too.
         let unsent = self.next.take().map(Page::into_memory);
         let memory = unsent.unwrap_or_else(|| std::mem::take(&mut self.spare));
         self.next = Some(Page::of(&self.state, &snapshot.percentiles, memory));
+        // Payload 0 stands for the points on the page and payload 1 for the points that had no
+        // room; `send` relies on this order. They have no bytes, because the page is in `next`.
         for points in [applied.shown, applied.refused] {
             batch.push(points, |_| (), |_| ());
         }
     }
 
-    /// In text format.
+    /// Returns the page in text format.
     fn served(&self) -> Option<Vec<u8>> {
         self.next.as_ref().map(|page| page.plain(PageFormat::Text).to_vec())
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
         if let Some(page) = self.next.take() {
+            // `None` while a scrape still reads the old page, whose memory is then not reused.
             let before = Arc::into_inner(self.site.current.replace(page));
             self.spare = before.map(Page::into_memory).unwrap_or_default();
         }
@@ -195,12 +199,13 @@ impl Forwarder for PrometheusPage {
         if refused > 0 {
             batch.refused(1, reason::PAGE_FULL, PAGE_FULL_WORDS);
         } else {
+            // Without a refused point the payload is empty and must still be settled.
             batch.delivered(1);
         }
         Ok(())
     }
 
-    /// Looks whether the page is there, or else could be.
+    /// Checks that the page is being served by tallyd, or that its address is free.
     async fn probe(&mut self) -> Result<(), SendError> {
         let Err(failure) = TcpListener::bind(self.address).await else { return Ok(()) };
         let address = self.address;
@@ -219,7 +224,8 @@ impl Drop for PrometheusPage {
     }
 }
 
-/// Whether a daemon of this kind serves there: a configuration is also looked at while it runs.
+/// Returns whether tallyd serves a page at `address`: `tallyd check --connect` may run while the
+/// daemon does.
 async fn is_ours(address: SocketAddr) -> bool {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;

@@ -1,23 +1,23 @@
-//! Which names Prometheus sees: metric names, labels, and who gives way when two want the same.
+//! The names in Prometheus: metric names, labels, and the resolution of conflicts between them.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 use model::{AssignedName, MetricKind, Percentile, Series};
 
-/// What the name of a counter's samples ends with.
+/// Suffix of the samples of a counter.
 const TOTAL: &str = "_total";
 
-/// A metric name as Prometheus takes it: letters, digits and `_`, no digit first. Each character
-/// that is not allowed becomes a `_`. So does `:`, which Prometheus keeps for recording rules.
+/// Returns a valid metric name: letters, digits and `_`, no digit first. Each other character
+/// becomes a `_`, also `:`, which Prometheus reserves for recording rules.
 pub(super) fn metric_name(name: &str) -> String {
     let mut text = String::with_capacity(name.len() + 1);
     push_sanitised(&mut text, name);
     text
 }
 
-/// A label name. Beyond the rules for metric names, a name that begins with `__` is Prometheus'
-/// own, so only one `_` is left of these.
+/// Returns a valid label name. In addition to the rules for metric names, Prometheus reserves label
+/// names that begin with `__`, so only one leading `_` is kept.
 pub(super) fn label_name(key: &str) -> String {
     let mut text = metric_name(key);
     let underscores = text.len() - text.trim_start_matches('_').len();
@@ -32,10 +32,11 @@ fn push_sanitised(text: &mut String, name: &str) {
     text.extend(name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }));
 }
 
-/// The series on the page that a series of the pipeline belongs to: its name and its tag keys
-/// sanitised. Two that differ only in what is lost by that become one.
+/// Returns the series on the page for a series of the pipeline, with sanitised name and tag keys.
+/// Series that become equal by this share one series on the page.
 ///
-/// The tag `quantile` of a timer becomes `tag_quantile`, because a summary has a label of that name.
+/// The tag `quantile` of a timer becomes `tag_quantile`, because a summary has a label of that
+/// name.
 pub(super) fn page_series(series: &Series) -> Series {
     let mut labels = Vec::with_capacity(series.tag_count());
     let is_timer = series.kind() == MetricKind::Timer;
@@ -47,8 +48,9 @@ pub(super) fn page_series(series: &Series) -> Series {
     Series::new(series.kind(), &metric_name(series.name()), &labels)
 }
 
-/// The series on the page for a series of the pipeline with an assigned name. Its labels are the added
-/// labels and the tags that are kept, both unchanged, and then the sanitised tags of its source.
+/// Returns the series on the page for a series of the pipeline with an assigned name. Its labels
+/// are the added labels and the kept tags, both unchanged, and then the sanitised tags of its
+/// source.
 pub(super) fn renamed_series(series: &Series, assigned: &AssignedName) -> Series {
     let own = assigned.own_tags;
     let added = assigned.added_labels.iter();
@@ -64,15 +66,18 @@ pub(super) fn renamed_series(series: &Series, assigned: &AssignedName) -> Series
 
 /// Adds the labels for tags to the existing labels, and sorts all.
 ///
-/// No label occurs twice: of the tags that map to one label, the tag with exactly this name gets it,
-/// and the others get `_2`, `_3`… in order. Tags with an empty value are left out.
+/// No label occurs twice: of the tags that map to one label, the tag with exactly this name gets
+/// it, and the others get `_2`, `_3`… in order. Tags with an empty value are left out.
 fn page_labels<'a>(
     tags: impl Iterator<Item = (&'a str, &'a str)>,
     label: impl Fn(&str) -> String,
     labels: &mut Vec<(Cow<'a, str>, &'a str)>,
 ) {
     let given = labels.len();
+    // Named only after the others: a tag whose key is a valid label must not lose it to a sanitised
+    // key.
     let mut renamed: Vec<(String, &str)> = Vec::new();
+    // In Prometheus, an empty label value is the same as a missing label.
     for (key, value) in tags.filter(|(_, value)| !value.is_empty()) {
         let label = label(key);
         let is_renamed = labels[..given].iter().any(|(taken, _)| *taken == label);
@@ -90,8 +95,8 @@ fn page_labels<'a>(
     labels.sort_unstable_by(|a, b| a.0.cmp(&b.0));
 }
 
-/// `name`, or else `name_2`, `name_3`… Never two `_` in a row that the name has not itself: a label
-/// must not begin with them.
+/// Returns the first free one of `name`, `name_2`, `name_3`… and so on. Adds no second `_` to a
+/// trailing one, because a label must not begin with `__`.
 fn first_free(name: String, is_free: impl Fn(&str) -> bool) -> String {
     if is_free(&name) {
         return name;
@@ -107,8 +112,9 @@ fn first_free(name: String, is_free: impl Fn(&str) -> bool) -> String {
     }
 }
 
-/// Percentile 99.9 as the label of a summary: `0.999`. Moved in the text, because 99.9/100 is
-/// 0.9990000000000001; `1.0` is how OpenMetrics wants a whole number.
+/// Returns percentile 99.9 as the label of a summary, `0.999`. Shifts the decimal point in the
+/// text, because 99.9 / 100 is 0.9990000000000001. OpenMetrics requires the form `1.0` for whole
+/// numbers.
 pub(super) fn quantile(percentile: &Percentile) -> String {
     let text = percentile.label().trim_start_matches('p').replace('_', ".");
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
@@ -119,40 +125,42 @@ pub(super) fn quantile(percentile: &Percentile) -> String {
     format!("{}.{}", or_zero(ones), or_zero(decimals))
 }
 
-/// A metric family: all series of one kind whose names are sanitised to the same, or that a naming
-/// gave the same name.
+/// A metric family: all series of one kind whose names become equal when sanitised, or to which a
+/// naming assigned the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Family<'a> {
-    /// Its name, without what its samples add to it.
+    /// The name without the suffixes of the samples.
     pub(super) base: &'a str,
-    /// What it is shown as.
+    /// The kind as which the family is shown.
     pub(super) kind: MetricKind,
-    /// Whether a naming gave it its name, to which samples add nothing.
+    /// Whether a naming assigned the name. The samples then have no suffix.
     pub(super) is_renamed: bool,
 }
 
-/// The name that a family has on the page.
+/// The name of a family on the page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FamilyName {
-    /// The name, without what its samples add to it: of a counter `a_total` it is `a`.
+    /// The name without the suffixes of the samples: `a` for the counter `a_total`.
     pub(super) base: String,
-    /// The name of a counter's samples, with exactly one `_total`. That of all other kinds is
+    /// The name of a counter's samples, with exactly one `_total`. For all other kinds it equals
     /// `base`, to which a summary adds `_sum` and `_count`.
     pub(super) sample: String,
-    /// Whether OpenMetrics may show its type. There a counter `a` is a family `a`, and a counter or
-    /// summary `a` may have a sample `a_created`; another family may have one of these names.
+    /// Whether OpenMetrics may state the type. In OpenMetrics, a counter `a` reserves the names `a`
+    /// and `a_created`, and a summary `a` reserves `a_created`; another family may have one of
+    /// these names.
     pub(super) typed_in_openmetrics: bool,
-    /// Whether a naming gave it.
+    /// Whether a naming assigned the name.
     pub(super) is_renamed: bool,
 }
 
-/// Gives every family its name, so that no sample can be of two families. `families` has no
-/// duplicates.
+/// Assigns each family a name so that no sample name belongs to two families. `families` must not
+/// contain duplicates.
 ///
-/// Where two want the same sample name (a gauge and a timer `a`, a timer `a` and a gauge `a.sum`),
-/// the first by kind (counter, gauge, timer, set, trace) and then by name keeps it, and the other
-/// has its kind appended: `a_timer`. Names that a naming gave take precedence. Only the
-/// families on the page decide, not their order of arrival, so that a restart does not change names.
+/// If two families want the same sample name (a gauge and a timer `a`, a timer `a` and a gauge
+/// `a.sum`), the first by kind (counter, gauge, timer, set, trace) and then by name keeps it, and
+/// the other has its kind appended: `a_timer`. Names that a naming assigned take precedence. Only
+/// the families on the page decide, not their order of arrival, so that a restart does not change
+/// names.
 pub(super) fn assign(families: &[Family<'_>]) -> Vec<FamilyName> {
     let mut order: Vec<usize> = (0..families.len()).collect();
     order.sort_unstable_by_key(|index| {
@@ -170,6 +178,7 @@ pub(super) fn assign(families: &[Family<'_>]) -> Vec<FamilyName> {
             give_way.push(index);
         }
     }
+    // After all others, so that a replacement name takes none that another family has by right.
     for index in give_way {
         let family = families[index];
         let is_free = |name: &str| {
@@ -185,6 +194,7 @@ pub(super) fn assign(families: &[Family<'_>]) -> Vec<FamilyName> {
 
 fn take(taken: &mut HashSet<String>, family: Family<'_>) -> bool {
     let wanted = wanted(family);
+    // All of a family's names or none: a summary needs `_sum` and `_count` next to its base.
     let is_free = !wanted.iter().any(|name| taken.contains(name));
     if is_free {
         taken.extend(wanted);
@@ -192,7 +202,7 @@ fn take(taken: &mut HashSet<String>, family: Family<'_>) -> bool {
     is_free
 }
 
-/// The names of a family's samples.
+/// Returns the names of a family's samples.
 fn wanted(family: Family<'_>) -> smallvec::SmallVec<[String; 3]> {
     let Family { base, kind, is_renamed } = family;
     match kind {
@@ -205,8 +215,9 @@ fn wanted(family: Family<'_>) -> smallvec::SmallVec<[String; 3]> {
     }
 }
 
-/// `a` and `a_total` become `a_total`.
+/// Returns the name with exactly one `_total`: `a` and `a_total` become `a_total`.
 fn total(base: &str) -> String {
+    // A name that is only `_total` would leave OpenMetrics a family without a name.
     let has_it = base.len() > TOTAL.len() && base.ends_with(TOTAL);
     if has_it { base.to_owned() } else { format!("{base}{TOTAL}") }
 }
@@ -224,8 +235,10 @@ fn with_openmetrics(
         let is_renamed = family.is_renamed;
         named.push(FamilyName { base, sample, typed_in_openmetrics, is_renamed });
     }
-    // After all timers, because a counter has a way out and a timer has none.
+    // After all timers: a counter can be shown as `unknown`, whereas a timer without its type makes
+    // the page invalid in OpenMetrics.
     for (name, _) in named.iter_mut().zip(families).filter(|(_, family)| is_counted(**family)) {
+        // OpenMetrics names the family of a counter without `_total`.
         name.base.truncate(name.sample.len() - TOTAL.len());
         let created = format!("{}_created", name.base);
         name.typed_in_openmetrics = !taken.contains(&name.base) && !taken.contains(&created);
@@ -236,7 +249,7 @@ fn with_openmetrics(
     named
 }
 
-/// Whether its samples have `_total`.
+/// Returns whether the samples of a family end with `_total`.
 fn is_counted(family: Family<'_>) -> bool {
     !family.is_renamed && matches!(family.kind, MetricKind::Counter | MetricKind::Trace)
 }

@@ -1,13 +1,13 @@
-//! Which format and encoding a scraper asks for.
+//! Chooses the format and the encoding of a reply from the request's headers.
 
 use super::page::PageFormat;
 
-/// The format by the `Accept` header. Text unless OpenMetrics is asked for by name, and not less
-/// than text. What is asked for and not to be had is answered with text: a scraper that reads it
-/// after all is better off than one that gets an error.
+/// Returns the format for an `Accept` header: text, unless the scraper names OpenMetrics with at
+/// least the weight of text. A request for an unknown format gets text too: a scraper may be able
+/// to read it, but can do nothing with an error.
 pub(super) fn format(accept: &str) -> PageFormat {
-    // The weight, and where in the list it stands: between equals the first one wins, and a name
-    // wins over a wildcard.
+    // Weight and position in the list. Of equal weights the first wins, and a name wins over a
+    // wildcard.
     let (mut openmetrics, mut text) = ((0.0, 0), (0.0, usize::MAX));
     for (index, (media, weight)) in weighted(accept).enumerate() {
         let name = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -25,7 +25,7 @@ pub(super) fn format(accept: &str) -> PageFormat {
     if openmetrics.0 > 0.0 && is_preferred { PageFormat::OpenMetrics } else { PageFormat::Text }
 }
 
-/// Whether the scraper takes text, if it must be.
+/// Returns whether the scraper accepts text.
 pub(super) fn accepts_text(accept: &str) -> bool {
     let takes = |(media, weight): (&str, f64)| {
         let name = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -34,11 +34,12 @@ pub(super) fn accepts_text(accept: &str) -> bool {
     accept.trim().is_empty() || weighted(accept).any(takes)
 }
 
-/// Whether `Accept-Encoding` takes gzip.
+/// Returns whether an `Accept-Encoding` header allows gzip.
 pub(super) fn gzip(accept_encoding: &str) -> bool {
     let mut any = false;
     for (coding, weight) in weighted(accept_encoding) {
         match coding.split(';').next().unwrap_or_default().trim() {
+            // An explicit `gzip` decides, even with weight 0 next to `*`.
             name if name.eq_ignore_ascii_case("gzip") => return weight > 0.0,
             "*" => any = weight > 0.0,
             _ => {}
@@ -47,15 +48,17 @@ pub(super) fn gzip(accept_encoding: &str) -> bool {
     any
 }
 
-/// The elements of a header with their `q`.
+/// Iterates over the elements of a header with their weights (`q`).
 fn weighted(header: &str) -> impl Iterator<Item = (&str, f64)> {
     header.split(',').map(|element| {
+        // No weight means 1; a weight that is not a number excludes the element.
         let weight = parameter(element, "q").map_or(1.0, |q| q.parse().unwrap_or(0.0));
         (element, weight)
     })
 }
 
-/// OpenMetrics 1.0, which is also what one gets who names no version. 0.0.1 is an early draft.
+/// Returns whether the element accepts OpenMetrics 1.0, which is also the default for a missing
+/// version. 0.0.1 is an early draft.
 fn is_version_1(media: &str) -> bool {
     parameter(media, "version").is_none_or(|version| version == "1.0.0")
 }

@@ -1,4 +1,4 @@
-//! The page that Prometheus scrapes: text format 0.0.4 and OpenMetrics 1.0.
+//! The page that Prometheus scrapes, in text format 0.0.4 and OpenMetrics 1.0.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -14,7 +14,7 @@ use super::state::{Shown, Slot, State};
 use crate::format::number;
 use model::{MetricKind, Percentile};
 
-/// What ends every OpenMetrics page.
+/// The last line of every OpenMetrics page.
 const EOF: &[u8] = b"# EOF\n";
 
 /// The formats of the page.
@@ -27,7 +27,7 @@ pub(super) enum PageFormat {
 }
 
 impl PageFormat {
-    /// What `Content-Type` says.
+    /// Returns the value of the `Content-Type` header.
     pub(super) const fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -36,22 +36,24 @@ impl PageFormat {
     }
 }
 
-/// The state after one window. Lines of samples are the same in both formats, so they are written
-/// once; the rest is put together when a scrape asks for it, and kept for the next one.
+/// The rendered state after one window. The lines of samples are the same in both formats and are
+/// written once; a complete page is assembled at the first scrape that needs it and kept for the
+/// next.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     samples: Vec<u8>,
     headers: Vec<u8>,
     families: Vec<FamilyOnPage>,
-    /// A timer has negative values or a name that OpenMetrics reserves, or series are renamed and so a
-    /// counter may lack its suffix: the text format allows these, OpenMetrics does not.
+    /// Whether OpenMetrics does not allow the page, unlike the text format: a timer has negative
+    /// values or a name that OpenMetrics reserves, or series are renamed, so that a counter may
+    /// lack its suffix.
     breaks_openmetrics: bool,
     text: Rendered,
     openmetrics: Rendered,
     names: OnceLock<HashSet<String>>,
 }
 
-/// Where the parts of a family are.
+/// The positions of a family's parts in `headers` and `samples`.
 #[derive(Debug)]
 struct FamilyOnPage {
     text_header: Range<usize>,
@@ -66,7 +68,7 @@ struct Rendered {
 }
 
 impl Page {
-    /// Shows what the state is, in the memory of a page that is not needed any more.
+    /// Renders the state into `memory`, which an old page no longer needs.
     pub(super) fn of(state: &State, percentiles: &[Percentile], mut memory: Vec<u8>) -> Self {
         memory.clear();
         let mut page = Self { samples: memory, ..Self::default() };
@@ -83,18 +85,19 @@ impl Page {
         page
     }
 
-    /// Its memory, for [`Page::of`].
+    /// Returns the memory for the next [`Page::of`].
     pub(super) fn into_memory(self) -> Vec<u8> {
         self.samples
     }
 
-    /// Bytes of its samples.
+    /// Returns the size of all samples, in bytes.
     pub(super) fn sample_bytes(&self) -> usize {
         self.samples.len()
     }
 
-    /// The names of its metrics and of their samples.
+    /// Returns the names of all metrics and of their samples.
     pub(super) fn names(&self) -> &HashSet<String> {
+        // Only a merged page needs the names, so they are collected at the first scrape with one.
         self.names.get_or_init(|| {
             let header = |family: &FamilyOnPage| {
                 String::from_utf8_lossy(&self.headers[family.text_header.clone()]).into_owned()
@@ -104,29 +107,29 @@ impl Page {
         })
     }
 
-    /// Whether OpenMetrics has no way to show it.
+    /// Returns whether the page cannot be shown in OpenMetrics.
     pub(super) fn breaks_openmetrics(&self) -> bool {
         self.breaks_openmetrics
     }
 
-    /// The whole page. The first call for a format does the work.
+    /// Returns the complete page. The first call for a format assembles it.
     pub(super) fn plain(&self, format: PageFormat) -> Bytes {
         self.rendered(format).plain.get_or_init(|| self.assemble(format).into()).clone()
     }
 
-    /// The whole page, compressed.
+    /// Returns the complete page, compressed. The first call for a format compresses it.
     pub(super) fn gzip(&self, format: PageFormat) -> Bytes {
         let compressed = || {
             let plain = self.plain(format);
             let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-            // Writing into memory does not fail.
+            // Writing to memory does not fail.
             let _in_memory = encoder.write_all(&plain);
             encoder.finish().unwrap_or_default().into()
         };
         self.rendered(format).gzip.get_or_init(compressed).clone()
     }
 
-    /// Whether it would not take long to hand out.
+    /// Returns whether the page is already assembled in this form.
     pub(super) fn is_at_hand(&self, format: PageFormat, is_gzip: bool) -> bool {
         let rendered = self.rendered(format);
         let copy = if is_gzip { &rendered.gzip } else { &rendered.plain };
@@ -163,14 +166,16 @@ impl Page {
             MetricKind::Timer => "summary",
         };
         let words = ["tallyd ", kind.as_str(), " "];
-        // The origin of a renamed family is its description.
+        // The origin of a renamed family is its complete description.
         let help = if name.is_renamed { &[][..] } else { &words };
         let text_header = self.add_header(&name.sample, word, help, origin);
+        // Only the headers of counters differ: OpenMetrics names the family without `_total`.
         let openmetrics_header = if word != "counter" {
             text_header.clone()
         } else if name.typed_in_openmetrics && !name.is_renamed {
             self.add_header(&name.base, word, help, origin)
         } else {
+            // `unknown` needs no suffix, and the name of the only sample is unique already.
             self.add_header(&name.sample, "unknown", help, origin)
         };
         let samples = start..self.samples.len();
@@ -187,7 +192,7 @@ impl Page {
             match byte {
                 b'\\' => out.extend_from_slice(b"\\\\"),
                 b'\n' => out.extend_from_slice(b"\\n"),
-                // OpenMetrics escapes it, the text format must not.
+                // Both formats share the header, but only OpenMetrics allows an escaped quote.
                 b'"' => out.push(b'\''),
                 _ => out.push(byte),
             }
@@ -199,7 +204,7 @@ impl Page {
     }
 }
 
-/// The names that a family's `TYPE` line stands for.
+/// Returns the sample names of the family with this header.
 fn names_of(header: &str) -> Vec<String> {
     let of_type = header.lines().find_map(|line| line.strip_prefix("# TYPE "));
     let Some((name, word)) = of_type.and_then(|line| line.split_once(' ')) else { return vec![] };
@@ -207,13 +212,14 @@ fn names_of(header: &str) -> Vec<String> {
     ends.iter().map(|end| format!("{name}{end}")).collect()
 }
 
-/// Writes the lines of series, with what they share.
+/// Writes the lines of samples; its buffers are shared by all series.
 struct SampleWriter {
-    /// `quantile="0.9"} ` for each percentile.
+    /// `quantile="0.9"} ` for each percentile, the same for all summaries.
     quantiles: Vec<String>,
-    /// The labels of the series at hand with their braces and the blank behind them.
+    /// The labels of the current series, with braces and the trailing blank.
     labels: Vec<u8>,
-    /// Of a summary at hand what is before the quantile: its name, and its labels up to there.
+    /// The start of each quantile line of the current summary: its name and its labels without the
+    /// closing brace.
     before_quantile: Vec<u8>,
     has_negative_timer: bool,
 }
@@ -234,11 +240,13 @@ impl SampleWriter {
         self.take_labels(slot);
         match &slot.shown {
             Shown::Total { shown: value, .. } | Shown::Last(value) if is_renamed => {
+                // The format of Go, in which the exporters print their values.
                 line_of(out, &[name, &self.labels], |out| number::write_as_go(out, *value));
             }
             Shown::Total { shown, .. } => line(out, &[name, &self.labels], *shown),
             Shown::Last(value) => line(out, &[name, &self.labels], *value),
             Shown::Summary { count, sum, percentiles } => {
+                // OpenMetrics forbids negative values and sums in summaries.
                 let least = percentiles.iter().copied().fold(sum.value(), f64::min);
                 self.has_negative_timer |= least < 0.0;
                 self.take_before_quantile(name);
@@ -287,8 +295,8 @@ fn line_of(out: &mut Vec<u8>, before: &[&[u8]], number: impl FnOnce(&mut Vec<u8>
     out.push(b'\n');
 }
 
-/// The count of a summary is a whole number in both formats. Rounding the total never adds up to
-/// more than half a sample.
+/// Rounds the count of a summary to a whole number, as both formats require. Only the total is
+/// rounded, so the error never exceeds half a sample.
 pub(super) fn whole(count: f64) -> f64 {
     count.round()
 }

@@ -17,15 +17,16 @@ impl ForwarderSection for PrometheusConfig {
         PrometheusConfig::check(self)
     }
 
-    /// The page and remote write are two destinations with a queue each: one that fails does not
-    /// hold up the other.
+    /// The page and remote write are two destinations with separate queues, so that a failure of
+    /// one does not delay the other.
     fn build(mut self, context: &BuildContext) -> Result<Vec<Destination>, String> {
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
         let naming = (context.naming)(self.naming);
         let limits = PipelineLimits::new(&self, context.expire_after);
         let settings = |section| ForwarderSettings::new((section, context.expire_after));
-        // The page is not built anew when only the settings of remote write change.
+        // Taken out, so that a change of these settings alone does not rebuild the page and its
+        // totals.
         let remote_write = self.remote_write.take();
         let mut destinations = Vec::new();
         if let PageListen::Address(address) = self.listen {
@@ -38,10 +39,12 @@ impl ForwarderSection for PrometheusConfig {
         }
         if let Some(remote_write) = remote_write {
             let mut common = Common { name: format!("{}.remote_write", common.name), ..common };
-            // A running total must not be sent before an earlier one.
+            // Totals must arrive in order: a server would take a smaller, older total for a
+            // restart.
             common.delivery.spool.order = SpoolOrder::Oldest;
             let timeout = common.delivery.timeout.get();
             let forwarder = RemoteWrite::new(&remote_write, &common.name, timeout, limits, naming)?;
+            // Put back, so that a change of these settings rebuilds remote write.
             self.remote_write = Some(remote_write);
             destinations.push(Destination::new(Self::KIND, common, settings(self), forwarder));
         }

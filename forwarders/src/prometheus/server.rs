@@ -1,5 +1,5 @@
-//! The HTTP server of the page. It reads nothing but the head of a request, and a connection has
-//! one request, one reply and one time limit: so whoever connects can hold little, and not for long.
+//! The HTTP server of the page. It reads only the head of a request, and each connection has one
+//! request, one reply and one time limit. This bounds the memory that a client can occupy, and the time.
 
 use parking_lot::RwLock;
 use std::convert::Infallible;
@@ -28,22 +28,22 @@ use super::negotiate;
 use super::page::{Page, PageFormat};
 use basics::log_throttle::LogThrottle;
 
-/// What the reply calls the program; `tallyd check --connect` knows its page by it.
+/// Value of the `Server` header, by which `tallyd check --connect` recognises the page.
 pub(super) const SERVER_NAME: &str = "tallyd";
-/// How long not to accept after an error, such as no descriptor being left.
+/// Pause after a failed `accept`, such as for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The smallest buffer that hyper works with.
+/// Minimum size of hyper's buffer, in bytes; hyper panics below it.
 const BUFFER_MIN: usize = 8192;
-/// A smaller page is not worth compressing: it is one packet anyway.
+/// Minimum size of samples to compress, in bytes: a smaller page fits into one packet anyway.
 const GZIP_MIN: usize = 1024;
 
-/// What a scrape is answered with: always one whole page.
+/// The page that scrapes get, always a complete one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CurrentPage(Arc<RwLock<Arc<Page>>>);
 
 impl CurrentPage {
-    /// Replies that begin from now on have this page. Returns the one before, which others may
-    /// still be reading.
+    /// Publishes `page` for all replies from now on. Returns the previous page, which other
+    /// connections may still read.
     pub(super) fn replace(&self, page: Page) -> Arc<Page> {
         let mut current = self.0.write();
         std::mem::replace(&mut current, Arc::new(page))
@@ -54,35 +54,35 @@ impl CurrentPage {
     }
 }
 
-/// How much a scraper may cost.
+/// The limits of connections and requests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ServerLimits {
-    /// Most connections at a time.
+    /// Maximum number of simultaneous connections.
     pub(super) connections_max: usize,
-    /// From the first byte of a connection to its last one.
+    /// Time limit from the first byte of a connection to its last.
     pub(super) request_max: Duration,
-    /// Longest head of a request.
+    /// Maximum size of the head of a request, in bytes.
     pub(super) head_bytes_max: usize,
 }
 
-/// What there is to see.
+/// The pages of the server and its limits.
 pub(super) struct Site {
-    /// Where the page is.
+    /// Path of tallyd's page.
     pub(super) path: String,
     /// The page of the latest window.
     pub(super) current: CurrentPage,
-    /// What is put behind it.
+    /// Another program's page that is appended to tallyd's.
     pub(super) merge: Option<Merge>,
-    /// Another page beside it.
+    /// Another program's page at its own path.
     pub(super) relay: Option<Relay>,
-    /// How much a scraper may cost.
+    /// The limits of connections and requests.
     pub(super) limits: ServerLimits,
-    /// Connections for which there was no place.
+    /// Number of connections that were closed because too many were open.
     pub(super) turned_away: Arc<AtomicU64>,
 }
 
 impl Site {
-    /// A page alone, empty yet.
+    /// Creates a site with one page, which is still empty.
     pub(super) fn new(path: &str, limits: ServerLimits) -> Self {
         Self {
             path: path.to_owned(),
@@ -95,8 +95,8 @@ impl Site {
     }
 }
 
-/// Pieces of a body, one after the other: the page is shared by all who read it, and what is put
-/// behind it is not.
+/// A body in two pieces: the page, which all its readers share, and the metrics appended for one
+/// reply.
 #[derive(Debug, Default)]
 struct Pieces([Bytes; 2]);
 
@@ -127,7 +127,7 @@ impl From<Bytes> for Pieces {
     }
 }
 
-/// Serves the pages until it is dropped, with all its connections.
+/// Serves the pages until the future is dropped, which also closes all connections.
 pub(super) async fn serve(socket: TcpListener, site: Arc<Site>) {
     let places = Arc::new(Semaphore::new(site.limits.connections_max));
     let mut connections = JoinSet::new();
@@ -136,6 +136,7 @@ pub(super) async fn serve(socket: TcpListener, site: Arc<Site>) {
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
+            // Removes finished connections from the set, which would otherwise grow forever.
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
@@ -148,6 +149,7 @@ pub(super) async fn serve(socket: TcpListener, site: Arc<Site>) {
                     });
                 }
                 Err(_) => {
+                    // Dropping the stream closes the connection.
                     site.turned_away.fetch_add(1, Ordering::Relaxed);
                     if let Some(times) = refused.count(1) {
                         warn!(%peer, times, "too many connections to the Prometheus page (max_connections)");
@@ -158,13 +160,14 @@ pub(super) async fn serve(socket: TcpListener, site: Arc<Site>) {
                 if let Some(times) = failed.count(1) {
                     warn!(%error, times, "the Prometheus page cannot accept");
                 }
+                // Without a pause, a lasting failure would turn the loop into a busy one.
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// One connection: one request and its reply.
+/// Serves one connection: one request and its reply.
 async fn exchange(stream: TcpStream, site: Arc<Site>) {
     let limits = site.limits;
     let service = service_fn(move |request: Request<Incoming>| {
@@ -172,12 +175,15 @@ async fn exchange(stream: TcpStream, site: Arc<Site>) {
         async move { Ok::<_, Infallible>(reply(&request, &site).await) }
     });
     let connection = http1::Builder::new()
+        // A kept connection would hold a place that another scraper needs.
         .keep_alive(false)
         .timer(TokioTimer::new())
         .header_read_timeout(limits.request_max)
         .max_buf_size(limits.head_bytes_max.max(BUFFER_MIN))
         .max_header_size(limits.head_bytes_max)
         .serve_connection(TokioIo::new(stream), service);
+    // The timeout of hyper ends with the request's head; this one covers a slow reader of the
+    // reply.
     match tokio::time::timeout(limits.request_max, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "a connection to the Prometheus page"),
@@ -227,7 +233,7 @@ async fn show(headers: &HeaderMap, site: &Site) -> Response<Pieces> {
     let accept = list(headers, &ACCEPT);
     let mut format = negotiate::format(&accept);
     let is_text_only = page.breaks_openmetrics() && negotiate::accepts_text(&accept);
-    // What is merged is in text format, and nobody but the scraper could take it apart again.
+    // The merged metrics are in text format, and the two formats cannot be mixed on a page.
     if is_text_only || site.merge.is_some() {
         format = PageFormat::Text;
     }
@@ -235,7 +241,8 @@ async fn show(headers: &HeaderMap, site: &Site) -> Response<Pieces> {
         Some(merge) => merge.metrics(&page).await,
         None => Bytes::new(),
     };
-    // Compressed once for all who ask; with something of one scrape behind it, it would be for each.
+    // A compressed page is shared by all scrapes; with merged metrics, each scrape would have to
+    // compress it again.
     let is_gzip = site.merge.is_none()
         && page.sample_bytes() >= GZIP_MIN
         && negotiate::gzip(&list(headers, &ACCEPT_ENCODING));
@@ -250,19 +257,19 @@ async fn show(headers: &HeaderMap, site: &Site) -> Response<Pieces> {
     response
 }
 
-/// The bytes of a page. To put them together takes a while where there are many series, which must
-/// not hold up the forwarders that share the thread.
+/// Returns the page's bytes. Assembling a page of many series takes a while and must not delay the
+/// forwarders that share the thread.
 async fn body(page: Arc<Page>, format: PageFormat, is_gzip: bool) -> Bytes {
     let is_at_hand = page.is_at_hand(format, is_gzip);
     let take = move || if is_gzip { page.gzip(format) } else { page.plain(format) };
     if is_at_hand {
         return take();
     }
-    // It fails only when the runtime ends, and this connection with it.
+    // The task fails only when the runtime shuts down, and the connection with it.
     tokio::task::spawn_blocking(take).await.unwrap_or_default()
 }
 
-/// A header that may come in several lines, as one.
+/// Joins the lines of a header that may occur several times.
 fn list(headers: &HeaderMap, name: &HeaderName) -> String {
     let lines: Vec<&str> =
         headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();

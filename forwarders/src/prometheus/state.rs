@@ -1,4 +1,4 @@
-//! What the windows add up to: totals, last values, and which series there are.
+//! The running totals, latest values and live series that result from the windows.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -14,73 +14,73 @@ use model::{
     MetricKind, OwnTags, Point, Series, SeriesNaming, SeriesPlacement, Snapshot, Sum, Value,
 };
 
-/// Everything that Prometheus may see, from the first window on. Without clock and socket: only
+/// The state of the page after all windows since the start. It has neither clock nor socket: only
 /// [`State::apply`] changes it.
 pub(super) struct State {
     limits: Limits,
-    /// Provides other names for series of the pipeline; `None` where all keep tallyd's.
+    /// Provides other names for series; `None` if all have tallyd's names.
     naming: Option<Arc<dyn SeriesNaming>>,
-    /// The series of the pipeline that were seen lately, and where they are shown. Several may be
-    /// shown as one.
+    /// The live series of the pipeline with their slots. Several series may share a slot.
     sources: HashMap<Arc<Series>, Source, RandomState>,
     slots: Vec<Option<Slot>>,
     free: Vec<SlotId>,
-    /// By series, and whether a naming gave it its name.
+    /// Slots by series and whether a naming assigned its name: equal series of both sorts belong to
+    /// different families.
     slot_of: HashMap<(Arc<Series>, bool), SlotId, RandomState>,
     families: HashMap<FamilyKey, Family, RandomState>,
-    /// The families in the order of the page, and their names.
+    /// The families in the order of the page, with their names.
     order: Vec<(FamilyKey, FamilyName)>,
     order_is_stale: bool,
-    /// Bytes of text that the series on the page have at most.
+    /// Upper bound of the size of the page, in bytes.
     bytes: u64,
     departed: Departed,
-    /// Series that left the page with the latest window, for who has to tell of it.
+    /// Series that expired with the latest window, for which remote write sends stale markers.
     left: Vec<(FamilyName, Slot)>,
-    /// Where the points of the latest window are, in their order.
+    /// Where the points of the latest window are shown, in the order of the snapshot.
     places: Vec<Place>,
-    /// Number of the latest window.
+    /// Number of the latest window, from 1.
     window: u64,
 }
 
 /// Where a point is shown.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// At a series that no point before it is shown at.
+    /// In a slot without an earlier point of the window.
     First(SlotId),
-    /// At a series that has a point of this window already.
+    /// In a slot with an earlier point of the window.
     Merged,
-    /// Nowhere, because the naming hides it.
+    /// Nowhere, because the naming hides the series.
     Hidden,
-    /// Nowhere: there was no room.
+    /// Nowhere, because the page has no room.
     Nowhere,
 }
 
-/// A point of the latest window, as it is shown.
+/// A point of the latest window, as remote write sends it.
 pub(super) enum Placed<'a> {
-    /// As this series.
+    /// As a sample of this series.
     First(&'a FamilyName, &'a Slot),
-    /// As part of a series that came before, or it is not to be shown.
+    /// As part of an earlier point's sample, or not at all because the naming hides it.
     Merged,
-    /// There was no room.
+    /// Not at all, because the page has no room.
     Nowhere,
 }
 
-/// What the state may hold.
+/// The limits of the state.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// A series without samples for this long is forgotten.
+    /// Time without samples after which a series expires.
     pub(super) expire_after: Duration,
-    /// Most series of the pipeline.
+    /// Maximum number of live series of the pipeline.
     pub(super) series_max: usize,
-    /// Most bytes of the page.
+    /// Maximum size of the page, in bytes.
     pub(super) bytes_max: u64,
-    /// Most series that left whose totals are remembered.
+    /// Maximum number of expired series whose totals are kept.
     pub(super) departed_max: usize,
 }
 
 type SlotId = u32;
 
-/// Name and kind, before it is settled which name is shown.
+/// The name and kind of a family, before conflicts between names are resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct FamilyKey {
     base: Arc<str>,
@@ -88,22 +88,22 @@ struct FamilyKey {
     is_renamed: bool,
 }
 
-/// A series that is to be on the page.
+/// The series under which the page shows a series of the pipeline.
 struct Wanted {
     series: Arc<Series>,
     family: FamilyKey,
-    /// The description of the family, if a naming gave it its name.
+    /// The description of the family, if a naming assigned its name.
     help: Option<Box<str>>,
     own_tags: Option<OwnTags>,
 }
 
 #[derive(Debug, Default)]
 struct Family {
-    /// In the order of their labels, unless `is_stale`.
+    /// Sorted by labels, unless `is_stale`.
     slots: Vec<SlotId>,
     is_stale: bool,
-    /// The first, in the order of names, of the metrics that are shown as this one; or the description
-    /// that a naming gave it.
+    /// The alphabetically first name of the metrics that are shown as this family, or the
+    /// description that a naming assigned.
     origin: String,
     bytes: u64,
 }
@@ -112,57 +112,57 @@ struct Family {
 struct Source {
     slot: SlotId,
     last_window: u64,
-    /// `Some` for a renamed series, which leaves with the first poll that does not have it.
+    /// `Some` for a renamed series, which expires with the first poll that does not contain it.
     own_tags: Option<OwnTags>,
 }
 
 /// A series on the page.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// The kind of its values, its name and labels.
+    /// Kind, name and labels.
     pub(super) series: Arc<Series>,
-    /// What it shows.
+    /// The value on the page.
     pub(super) shown: Shown,
     family: FamilyKey,
     sources: u32,
     /// Whether it has ever had more than one source.
     is_shared: bool,
     last_window: u64,
-    /// Its place in the snapshot of `last_window`.
+    /// Index of its first point in the snapshot of `last_window`.
     point: u32,
     bytes: u64,
 }
 
-/// What a series shows.
+/// The value of a series on the page.
 #[derive(Clone, Debug)]
 pub(super) enum Shown {
-    /// Of a counter or trace.
+    /// A counter or a trace.
     Total {
         /// Sum of all windows.
         sum: Sum,
-        /// The largest that it has been, for a total that falls would be taken for a restart; or the
-        /// total of whoever keeps one, whose restart it is.
+        /// The largest sum so far, because Prometheus would take a smaller one for a restart. For a
+        /// counter whose source keeps the total, that total, which falls when the source restarts.
         shown: f64,
     },
     /// The value of a gauge, the size of a set, in its latest window.
     Last(f64),
-    /// Of a timer.
+    /// A timer.
     Summary {
-        /// Samples of all windows, weighted by 1/sample rate.
+        /// Number of samples in all windows, weighted by 1 / sample rate.
         count: Sum,
-        /// Sum of all windows' values.
+        /// Sum of the values in all windows.
         sum: Sum,
         /// The percentiles of its latest window.
         percentiles: SmallVec<[f64; 4]>,
     },
 }
 
-/// What became of the points of a snapshot.
+/// The outcome for the points of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Applied {
-    /// They are on the page.
+    /// Points on the page, including hidden ones.
     pub(super) shown: u64,
-    /// There was no room.
+    /// Points without room on the page.
     pub(super) refused: u64,
 }
 
@@ -186,19 +186,21 @@ impl State {
         }
     }
 
-    /// Adds a window, and forgets what has been idle for too long.
+    /// Adds a window, and expires series that have been idle for too long.
     pub(super) fn apply(&mut self, snapshot: &Snapshot) -> Applied {
         self.window += 1;
         self.left.clear();
         self.places.clear();
         let mut applied = Applied::default();
         let mut touched = Vec::with_capacity(snapshot.points.len());
+        // Values are cloned only for series that have several points in this window.
         let mut merged: HashMap<SlotId, Value, RandomState> = HashMap::default();
         for (index, point) in snapshot.points.iter().enumerate() {
             let id = match self.slot(point, snapshot) {
                 Ok(id) => id,
                 Err(place) => {
                     let is_refused = matches!(place, Place::Nowhere);
+                    // A hidden point is no loss: the operator has chosen a naming that hides it.
                     applied.refused += u64::from(is_refused);
                     applied.shown += u64::from(!is_refused);
                     self.places.push(place);
@@ -208,6 +210,8 @@ impl State {
             applied.shown += 1;
             let Some(slot) = &mut self.slots[id as usize] else { continue };
             if slot.last_window == self.window {
+                // Merged before they reach the slot: of two gauges the later one counts, and
+                // percentiles need all values.
                 let first = &snapshot.points[slot.point as usize].value;
                 let value = merged.entry(id).or_insert_with(|| first.clone());
                 value.merge(point.value.clone(), snapshot);
@@ -218,6 +222,7 @@ impl State {
                 touched.push(id);
             }
         }
+        // A separate pass, because a series has its value only after its last point.
         for id in touched {
             let Some(slot) = &mut self.slots[id as usize] else { continue };
             let alone = &snapshot.points[slot.point as usize].value;
@@ -227,29 +232,31 @@ impl State {
             }
         }
         let polls = self.naming.as_deref().map_or(vec![], |naming| polls(snapshot, naming));
+        // After the points, so that a series with a point in this window cannot expire.
         self.expire(windows_in(self.limits.expire_after, snapshot.window.interval), &polls);
+        // After the expiry: names depend only on the families that remain.
         self.put_in_order();
         applied
     }
 
-    /// Whether series may be renamed.
+    /// Returns whether a naming may rename series.
     pub(super) fn has_naming(&self) -> bool {
         self.naming.is_some()
     }
 
-    /// How many series of the pipeline are shown.
+    /// Returns the number of live series of the pipeline.
     #[cfg(test)]
     pub(super) fn source_count(&self) -> usize {
         self.sources.len()
     }
 
-    /// Bytes that the page has at most.
+    /// Returns the upper bound of the page's size, in bytes.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The families in order, each with the metric that it shows and its series.
+    /// Iterates over the families in page order, each with its name, kind, origin and series.
     pub(super) fn families(
         &self,
     ) -> impl Iterator<Item = (&FamilyName, MetricKind, &str, impl Iterator<Item = &Slot>)> {
@@ -260,13 +267,14 @@ impl State {
         })
     }
 
-    /// The series that left with the latest window, under the names that they had.
+    /// Returns the series that expired with the latest window, under their last names.
     pub(super) fn left(&self) -> &[(FamilyName, Slot)] {
         &self.left
     }
 
-    /// The points of the latest window, in their order.
+    /// Iterates over the points of the latest window, in the order of the snapshot.
     pub(super) fn placed(&self) -> impl Iterator<Item = Placed<'_>> {
+        // By slot, so that no point needs a search for the name of its family.
         let mut names = vec![None; self.slots.len()];
         for (key, name) in &self.order {
             for id in self.families.get(key).into_iter().flat_map(|family| &family.slots) {
@@ -276,7 +284,7 @@ impl State {
         self.places.iter().map(move |place| match *place {
             Place::First(id) => match (names[id as usize], &self.slots[id as usize]) {
                 (Some(name), Some(slot)) => Placed::First(name, slot),
-                // It was touched in this window, so it is live.
+                // Unreachable: a slot with a point in this window has not expired.
                 _ => Placed::Nowhere,
             },
             Place::Merged | Place::Hidden => Placed::Merged,
@@ -284,20 +292,23 @@ impl State {
         })
     }
 
-    /// The series that had no point in the latest window.
+    /// Iterates over the series without a point in the latest window.
     pub(super) fn idle(&self) -> impl Iterator<Item = (&FamilyName, &Slot)> {
         self.families()
             .flat_map(|(name, _, _, slots)| slots.map(move |slot| (name, slot)))
             .filter(|(_, slot)| slot.last_window != self.window)
     }
 
-    /// Where a point's series is shown, or why it is not.
+    /// Returns the slot of a point's series, or the reason why it has none.
     fn slot(&mut self, point: &Point, snapshot: &Snapshot) -> Result<SlotId, Place> {
+        // The usual case, without the cost of sanitising names and labels.
         if let Some(source) = self.sources.get_mut(&point.series) {
             source.last_window = self.window;
             return Ok(source.slot);
         }
+        // Before the limit, because a hidden series takes no room.
         let wanted = self.wanted(&point.series).ok_or(Place::Hidden)?;
+        // Also for a series that would share a slot: its entry in `sources` takes memory too.
         if self.sources.len() >= self.limits.series_max {
             return Err(Place::Nowhere);
         }
@@ -309,6 +320,7 @@ impl State {
         };
         let slot = self.slots[id as usize].as_mut().ok_or(Place::Nowhere)?;
         slot.sources += 1;
+        // Stays set when the other sources expire: their increments remain in the total.
         slot.is_shared |= slot.sources > 1;
         self.note_origin(&family, &origin);
         let source = Source { slot: id, last_window: self.window, own_tags };
@@ -316,7 +328,7 @@ impl State {
         Ok(id)
     }
 
-    /// The series on the page for a series of the pipeline; `None` if the naming hides it.
+    /// Returns the series under which the page shows a series; `None` if the naming hides it.
     fn wanted(&self, series: &Series) -> Option<Wanted> {
         let placement = self.naming.as_ref().map(|naming| naming.place(series));
         let (series, kind, help, own_tags) = match placement {
@@ -338,15 +350,16 @@ impl State {
         Some(Wanted { series: Arc::new(series), family, help, own_tags })
     }
 
-    /// A series that is not on the page yet; `origin` is what its family says of itself.
+    /// Adds a series to the page; `None` if the page has no room. `origin` describes a new family.
     fn admit(&mut self, wanted: Wanted, origin: &str, snapshot: &Snapshot) -> Option<SlotId> {
         let Wanted { series, family: key, .. } = wanted;
-        // The family's own, so that its name is there once for all its series.
+        // The key that the family already has, so that all its series share one copy of the name.
         let known = self.families.get_key_value(&key).map(|(key, _)| key.clone());
         let is_new = known.is_none();
         let key = known.unwrap_or(key);
         let bytes = lines_at_most(&series, snapshot.percentiles.len());
         let family_bytes = if is_new { header_at_most(origin) } else { 0 };
+        // Checked for a whole series before it is shown, so that a page never has to be cut.
         if self.bytes + bytes + family_bytes > self.limits.bytes_max {
             return None;
         }
@@ -362,12 +375,14 @@ impl State {
             point: 0,
             bytes,
         };
+        // Reused, so that `slots` grows with the live series and not with every series ever seen.
         let id = self.free.pop().unwrap_or(self.slots.len() as SlotId);
         if id as usize == self.slots.len() {
             self.slots.push(None);
         }
         self.slots[id as usize] = Some(slot);
         self.slot_of.insert((series, key.is_renamed), id);
+        // A new series in a known family changes neither the order of the families nor their names.
         self.order_is_stale |= is_new;
         let family = self.families.entry(key).or_default();
         family.slots.push(id);
@@ -377,6 +392,7 @@ impl State {
     }
 
     fn note_origin(&mut self, key: &FamilyKey, name: &str) {
+        // Not the first to arrive, so that a restart does not change the help text.
         if let Some(family) = self.families.get_mut(key)
             && (family.origin.is_empty() || name < family.origin.as_str())
         {
@@ -387,6 +403,8 @@ impl State {
     fn expire(&mut self, windows: u64, polls: &[&Series]) {
         let mut idle = Vec::new();
         self.sources.retain(|series, source| {
+            // A poll contains every series of its source, so a renamed series that it lacks has
+            // ended.
             let is_late = source.last_window < self.window
                 && source
                     .own_tags
@@ -399,6 +417,7 @@ impl State {
         });
         let mut gone = Vec::new();
         for id in idle {
+            // A slot lives as long as any of its sources.
             let Some(slot) = &mut self.slots[id as usize] else { continue };
             slot.sources -= 1;
             if slot.sources == 0 {
@@ -411,7 +430,8 @@ impl State {
     }
 
     fn take_leave(&mut self, gone: Vec<(SlotId, Slot)>) {
-        // Names as of the last window: a series ends under the name that it had.
+        // `order` still has the names of the previous window: a series ends under the name that it
+        // had.
         let named: HashMap<&FamilyKey, &FamilyName, RandomState> =
             self.order.iter().map(|(key, name)| (key, name)).collect();
         let mut keys = Vec::new();
@@ -426,6 +446,8 @@ impl State {
             }
             keys.push(key);
         }
+        // Each family once, so that many expiring series of one family do not filter it as many
+        // times.
         keys.sort_unstable();
         keys.dedup();
         for key in keys {
@@ -440,6 +462,7 @@ impl State {
     }
 
     fn put_in_order(&mut self) {
+        // Only families with new series, because a removal keeps the order.
         for family in self.families.values_mut().filter(|family| family.is_stale) {
             let slots = &self.slots;
             let labels = |id: &SlotId| slots[*id as usize].as_ref().map(|slot| slot.series.tags());
@@ -480,11 +503,13 @@ impl Shown {
         }
     }
 
-    /// Adds what the series was in one window. A total is shown as it is where its series is shown
-    /// alone; with another's it is not what is shown, be the other there in this window or not.
+    /// Adds the value of one window. If the source keeps the total and the slot has never been
+    /// shared, the source's total is shown as it is. In a shared slot only increments count, even
+    /// if the other sources are idle: their earlier increments are part of the total.
     fn add(&mut self, value: &Value, is_shared: bool) {
         match (self, value) {
             (Self::Total { sum, shown }, Value::Total(total)) if !is_shared => {
+                // Kept up to date for the case that another source joins the slot.
                 *sum = Sum::of(total.total);
                 *shown = total.total;
             }
@@ -493,6 +518,7 @@ impl Shown {
                 *shown = shown.max(sum.value());
             }
             (Self::Total { sum, shown }, Value::Counter(window) | Value::Trace(window)) => {
+                // A negative count corrects the sum, but the shown total must not fall.
                 sum.merge(*window);
                 *shown = shown.max(sum.value());
             }
@@ -507,7 +533,7 @@ impl Shown {
         }
     }
 
-    /// Converts the value of a renamed series to the form that its naming demands.
+    /// Converts the value of a renamed series to the form that its naming requires.
     fn convert(&mut self, naming: &dyn SeriesNaming) {
         if let Self::Total { shown: value, .. } | Self::Last(value) = self {
             *value = naming.shown_value(*value);
@@ -515,19 +541,19 @@ impl Shown {
     }
 }
 
-/// The series of a window that mark polls.
+/// Returns the series of a window that mark a poll.
 fn polls<'a>(snapshot: &'a Snapshot, naming: &dyn SeriesNaming) -> Vec<&'a Series> {
     let series = snapshot.points.iter().map(|point| &*point.series);
     series.filter(|series| naming.marks_poll(series)).collect()
 }
 
-/// The totals of series that left, so that one that comes back goes on where it was: Prometheus
-/// would take a smaller total for a restart, and miss some of a larger one. Known by their hash,
-/// because their text is what may cost much.
+/// The totals of expired series, so that a series that returns continues from its old total. From
+/// 0, Prometheus would see a restart, or miss increments once the new total exceeds the old one.
+/// Series are identified by a hash, because their text could take much more memory.
 struct Departed {
     max: usize,
     totals: HashMap<u128, (u64, Shown), RandomState>,
-    /// In the order in which they left; those that came back may still be in it.
+    /// In the order of expiry; may contain entries of series that have returned.
     order: VecDeque<(u64, u128)>,
     number: u64,
 }
@@ -538,10 +564,12 @@ impl Departed {
     }
 
     fn remember(&mut self, slot: &Slot) {
+        // A gauge or set has no total to continue from.
         if self.max == 0 || matches!(slot.shown, Shown::Last(_)) {
             return;
         }
         let mut shown = slot.shown.clone();
+        // The percentiles describe only the last window.
         if let Shown::Summary { percentiles, .. } = &mut shown {
             percentiles.clear();
         }
@@ -549,8 +577,11 @@ impl Departed {
         let hash = hash(&slot.series);
         self.totals.insert(hash, (self.number, shown));
         self.order.push_back((self.number, hash));
+        // Series that return leave their entries in `order`; the second bound keeps these from
+        // accumulating.
         while self.totals.len() > self.max || self.order.len() > 2 * self.max {
             let Some((number, hash)) = self.order.pop_front() else { return };
+            // An older number is left from an earlier expiry of a series that has expired again.
             if self.totals.get(&hash).is_some_and(|(current, _)| *current == number) {
                 self.totals.remove(&hash);
             }
@@ -565,16 +596,17 @@ impl Departed {
     }
 }
 
-/// 128 bits, so that two series do not share one by chance.
+/// Returns a hash of 128 bits, so that two series do not share a total by chance.
 fn hash(series: &Series) -> u128 {
     let half = |seed| u128::from(FixedState::with_seed(seed).hash_one(series));
     half(1) << 64 | half(2)
 }
 
-/// Braces, quotes, a label for the quantile, the longest number, what is added to a name.
+/// Maximum size of a line without name and labels, in bytes: braces, quotes, the label of the
+/// quantile, the longest number, and the suffix of the name.
 const LINE_BYTES: usize = 80;
 
-/// What a series costs on the page at most.
+/// Returns the upper bound of a series' size on the page, in bytes.
 fn lines_at_most(series: &Series, percentiles: usize) -> u64 {
     let lines = if series.kind() == MetricKind::Timer { percentiles + 2 } else { 1 };
     let labels: usize = series
@@ -587,12 +619,13 @@ fn lines_at_most(series: &Series, percentiles: usize) -> u64 {
     (lines * (series.name().len() + labels + LINE_BYTES)) as u64
 }
 
-/// What the lines before the series of a family cost at most: its name in both, and its origin with
-/// every byte escaped.
+/// Returns the upper bound of a family's header, in bytes: its name in both lines, and its origin
+/// with every byte escaped.
 fn header_at_most(origin: &str) -> u64 {
     (2 * LINE_BYTES + 4 * origin.len()) as u64
 }
 
 fn windows_in(span: Duration, interval: Duration) -> u64 {
+    // At least 1: with 0, each series would expire in the window of its point.
     (span.as_nanos().div_ceil(interval.as_nanos().max(1)) as u64).max(1)
 }

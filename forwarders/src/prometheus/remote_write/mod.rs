@@ -1,12 +1,12 @@
 //! Remote write 1.0: pushes the series of the page to a server.
 //!
-//! The requests of a window hold every live series, like a scrape, including series without a sample
-//! in the window: a server shows a series only while it receives samples of it. A series that expires
-//! gets a stale marker, so that it ends at once. The payload of a series without a point in the
-//! window counts no points.
+//! The requests of a window hold every live series, like a scrape, including series without a
+//! sample in the window: a server shows a series only while it receives samples of it. A series
+//! that expires gets a stale marker, so that it ends at once. The payload of a series without a
+//! point in the window counts no points.
 //!
-//! This destination has its own totals. They follow the windows in the order in which these are sent,
-//! so that the totals of a window that waited are those at its own time. Therefore its spool keeps
+//! This destination has totals separate from the page's. They follow the windows in the order in
+//! which these are sent, so a delayed window has the totals at its end. Therefore its spool keeps
 //! the order, and `delivery.spool.order` has no effect.
 
 use std::sync::Arc;
@@ -33,22 +33,22 @@ use model::{SeriesNaming, Snapshot};
 mod tests;
 mod wire;
 
-/// Most requests of one search for a series that the server refuses: enough to find it among 65,536.
+/// Maximum number of requests in the search for a refused series: enough to find it among 65,536.
 const BISECTIONS_MAX: usize = 17;
 
-/// The key of a payload without bytes whose point is part of another payload, or is not shown.
+/// The key of a payload without bytes whose point is part of another payload, or is hidden.
 const MERGED: &[u8] = b"merged";
 
-/// Sends to one server.
+/// Pushes series to one server.
 pub struct RemoteWrite {
     sender: HttpSender,
     protocol: WriteProtocol,
     state: State,
-    /// Most bytes of a series, as configured.
+    /// Maximum size of a series, in bytes, from `max_bytes`.
     max_bytes: usize,
 }
 
-/// Requests with series.
+/// Turns payloads into requests.
 struct WriteProtocol {
     url: Url,
     headers: HeaderMap,
@@ -56,6 +56,7 @@ struct WriteProtocol {
 
 impl HttpProtocol for WriteProtocol {
     fn request(&self, series: &[&[u8]]) -> Result<HttpRequest, SendError> {
+        // Payloads are fields of one protobuf message, so their concatenation is a request.
         let body = snap::raw::Encoder::new().compress_vec(&series.concat());
         Ok(HttpRequest {
             url: self.url.clone(),
@@ -70,10 +71,10 @@ impl HttpProtocol for WriteProtocol {
 }
 
 impl RemoteWrite {
-    /// Connects with the first window.
+    /// Creates a forwarder that connects with the first window.
     ///
     /// # Errors
-    /// When settings conflict or a file of `tls` cannot be used: what to change.
+    /// If settings conflict or a file of `tls` cannot be used, with the fix.
     pub fn new(
         config: &RemoteWriteConfig,
         name: &str,
@@ -103,8 +104,8 @@ impl RemoteWrite {
         })
     }
 
-    /// Settles the payloads that are never sent: points that are part of another payload, points
-    /// for which the page has no room, and series that are larger than a request.
+    /// Settles the payloads that are never sent: points that are part of another payload or hidden,
+    /// points without room on the page, and series that are larger than a request.
     fn settle_unsent(&self, batch: &mut Batch) {
         let unsent: Vec<(usize, bool, usize)> = batch
             .pending()
@@ -113,6 +114,8 @@ impl RemoteWrite {
             .collect();
         for (id, is_merged, bytes) in unsent {
             if is_merged {
+                // Hidden, or its value is in the payload of an earlier point: nothing is left to
+                // send.
                 batch.delivered(id);
             } else if bytes == 0 {
                 batch.refused(id, reason::PAGE_FULL, super::PAGE_FULL_WORDS);
@@ -130,7 +133,8 @@ impl Forwarder for RemoteWrite {
         true
     }
 
-    /// Not pure: totals cover all windows so far. The same windows give the same bytes.
+    /// Totals depend on all earlier windows, so a window must not be encoded in parts. The same
+    /// sequence of windows gives the same bytes.
     fn wants_whole_windows(&self) -> bool {
         true
     }
@@ -142,6 +146,8 @@ impl Forwarder for RemoteWrite {
         for (name, slot) in self.state.left() {
             batch.push(0, |_| (), |out| encoder.write_end(out, name, slot, at_ms));
         }
+        // In the order of the snapshot, by which the delivery loop knows the points of each
+        // payload.
         for placed in self.state.placed() {
             match placed {
                 Placed::First(name, slot) => {
@@ -165,11 +171,11 @@ impl Forwarder for RemoteWrite {
         self.sender.deliver(batch, &self.protocol).await
     }
 
-    /// Sends a request without a series, which servers accept.
+    /// Sends a request without any series.
     async fn probe(&mut self) -> Result<(), SendError> {
         let reply = self.sender.post(self.protocol.request(&[])?).await?;
         match reply.class() {
-            // Some servers refuse it because it has no series, which is an answer too.
+            // Some servers reject it for having no series, which shows that they understood it.
             StatusClass::Success | StatusClass::InvalidData => Ok(()),
             class => Err(reply.into_error(class, 0.0)),
         }
@@ -203,10 +209,13 @@ fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, String> {
             )
         };
         let key: HeaderName = name.parse().map_err(|_| wrong())?;
+        // A second `Authorization` or `Content-Encoding` could contradict the request that carries
+        // it.
         if headers.contains_key(&key) || key == AUTHORIZATION {
             return Err(format!("`remote_write.headers`: `{name}` is set by tallyd itself"));
         }
         let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| wrong())?;
+        // Keeps the value out of debug output.
         value.set_sensitive(true);
         headers.insert(key, value);
     }

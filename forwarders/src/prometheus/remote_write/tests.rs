@@ -1,4 +1,4 @@
-//! Remote write against an independent decoder, and against a scripted server.
+//! Tests remote write with an independent decoder and a scripted server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

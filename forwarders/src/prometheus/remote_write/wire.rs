@@ -1,7 +1,7 @@
 //! The protobuf messages of remote write 1.0.
 //!
-//! A payload is one or more fields `timeseries` of the message `WriteRequest`, so payloads in a row
-//! are a `WriteRequest` again. Each series has one sample.
+//! A payload is one or more `timeseries` fields of the message `WriteRequest`, so concatenated
+//! payloads are a `WriteRequest` again. Each series has one sample.
 
 use prost::{Message, decode_length_delimiter};
 
@@ -10,21 +10,22 @@ use crate::prometheus::page::whole;
 use crate::prometheus::state::{Shown, Slot};
 use model::Percentile;
 
-/// The value that marks the end of a series, a NaN that no calculation yields.
+/// The value that marks the end of a series: a NaN that Prometheus reserves and no calculation
+/// yields.
 pub(super) const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 
-/// The key of the only field of `WriteRequest`: number 1, length-delimited.
+/// The protobuf key of the only field of `WriteRequest`: number 1, length-delimited.
 const TIMESERIES: u8 = 1 << 3 | 2;
 
-/// The label of the metric's name.
+/// The label with the name of the metric.
 const NAME: &str = "__name__";
-/// The label of a percentile.
+/// The label with the quantile of a summary.
 const QUANTILE: &str = "quantile";
 
-/// A series and its sample.
+/// A series and its only sample.
 #[derive(Clone, PartialEq, Message)]
 struct TimeSeries {
-    /// Sorted by name.
+    /// Sorted by name, as the protocol requires.
     #[prost(message, repeated, tag = "1")]
     labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
@@ -48,10 +49,10 @@ struct Sample {
     timestamp: i64,
 }
 
-/// Encodes series.
+/// Encodes series as fields of a `WriteRequest`.
 pub(super) struct Encoder {
     quantiles: Vec<String>,
-    /// The message at hand. Its memory is reused for the next one.
+    /// The current message; its memory is reused for the next.
     message: TimeSeries,
 }
 
@@ -63,12 +64,12 @@ impl Encoder {
         }
     }
 
-    /// Appends the samples of a series, as of a time in Unix milliseconds.
+    /// Appends the samples of a series at a time in Unix milliseconds.
     pub(super) fn write(&mut self, out: &mut Vec<u8>, name: &FamilyName, slot: &Slot, at_ms: u64) {
         self.for_each_sample(name, slot, |message, value| message.write(out, value, at_ms));
     }
 
-    /// Appends the end of a series.
+    /// Appends stale markers for all samples of a series.
     pub(super) fn write_end(
         &mut self,
         out: &mut Vec<u8>,
@@ -94,11 +95,14 @@ impl Encoder {
                 each(message, *value);
             }
             Shown::Summary { count, sum, percentiles } => {
+                // Sorted once with the label at its place; from percentile to percentile only its
+                // value changes.
                 message.set_labels(labels().chain([(QUANTILE, "")]));
                 for (quantile, value) in quantiles.iter().zip(percentiles) {
                     message.label(QUANTILE).clone_from(quantile);
                     each(message, *value);
                 }
+                // Removing a label keeps the others sorted.
                 message.labels.retain(|label| label.name != QUANTILE);
                 for (suffix, value) in [("_sum", sum.value()), ("_count", whole(count.value()))] {
                     *message.label(NAME) = format!("{}{suffix}", name.sample);
@@ -110,8 +114,8 @@ impl Encoder {
 }
 
 impl TimeSeries {
-    /// Replaces the labels. Their strings are reused, because allocating two for each label would
-    /// double the time that a window takes.
+    /// Replaces the labels. Reuses the strings, because allocating two per label would double the
+    /// time that a window takes.
     fn set_labels<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>) {
         let mut count = 0;
         for (name, value) in labels {
@@ -127,7 +131,7 @@ impl TimeSeries {
         self.labels.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     }
 
-    /// The value of a label, which has to exist.
+    /// Returns the value of a label, which must exist.
     fn label(&mut self, name: &str) -> &mut String {
         let place = self.labels.iter().position(|label| label.name == name).unwrap_or_default();
         &mut self.labels[place].value
@@ -142,7 +146,7 @@ impl TimeSeries {
     }
 }
 
-/// The number of series in a payload, each of which has one sample.
+/// Returns the number of series in a payload, each of which has one sample.
 pub(super) fn samples(mut payload: &[u8]) -> usize {
     let mut count = 0;
     while let [TIMESERIES, rest @ ..] = payload {

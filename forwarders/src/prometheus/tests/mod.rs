@@ -1,4 +1,5 @@
-//! Pages against a parser that knows only the formats' own rules, names against their rules.
+//! Tests pages with a parser that follows only the formats' specifications, and names by their
+//! rules.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +27,7 @@ fn counter(name: &str, tags: &[(&str, &str)], count: f64) -> Point {
     point(MetricKind::Counter, name, tags, Value::Counter(Sum::of(count)))
 }
 
-/// A counter that its source keeps.
+/// A counter whose source keeps the total.
 fn kept(name: &str, tags: &[(&str, &str)], added: f64, total: f64) -> Point {
     let value = Box::new(TotalValue { added: Sum::of(added), total });
     point(MetricKind::Counter, name, tags, Value::Total(value))
@@ -52,7 +53,7 @@ fn timer(name: &str, tags: &[(&str, &str)], values: &[f64]) -> Point {
     point(MetricKind::Timer, name, tags, Value::timer(timer, &snapshot_of(vec![]).percentiles))
 }
 
-/// A daemon's page, window by window.
+/// Renders the page of a daemon, window by window.
 struct Bench {
     state: State,
 }
@@ -81,7 +82,7 @@ fn openmetrics(page: &Page) -> String {
     String::from_utf8(page.plain(PageFormat::OpenMetrics).to_vec()).unwrap()
 }
 
-/// The lines of samples.
+/// Returns the lines of samples.
 fn samples(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with('#')).collect()
 }
@@ -188,7 +189,7 @@ fn a_total_that_its_source_keeps_is_shown_as_it_is_also_when_it_begins_anew() {
         let page = bench.window(vec![kept("c", &[], added, total)]);
         assert_eq!(samples(&text(&page)), [shown]);
     }
-    // As from a spool, which has what was added alone.
+    // A window from the spool has only the increment.
     let page = bench.window(vec![counter("c", &[], 4.0)]);
     assert_eq!(samples(&text(&page)), ["c_total 7"]);
 }
@@ -198,7 +199,7 @@ fn of_totals_that_are_shown_as_one_what_was_added_is_shown() {
     let mut bench = Bench::new(LIMITS);
     let both = |a, b| vec![kept("c.d", &[], a, 500.0 + a), kept("c_d", &[], b, 9_000.0 + b)];
     assert_eq!(samples(&text(&bench.window(both(1.0, 2.0)))), ["c_d_total 3"]);
-    // Also while only one of them is there.
+    // Also while only one of them is live.
     let page = bench.window(vec![kept("c.d", &[], 4.0, 505.0)]);
     assert_eq!(samples(&text(&page)), ["c_d_total 7"]);
     assert_eq!(samples(&text(&bench.window(both(1.0, 1.0)))), ["c_d_total 9"]);
@@ -415,7 +416,7 @@ fn a_name_that_gives_way_takes_none_that_another_has_by_right() {
     assert_eq!(names, ["a", "a_set_3", "a_set", "a_set_2"]);
 }
 
-/// Names and tags that come close to each other and to what the formats keep for themselves.
+/// Names and tags that resemble each other and the names that the formats reserve.
 fn hostile_text() -> impl Strategy<Value = String> {
     let parts = prop::sample::select(vec![
         "a", "b", ".", "_", "__", "total", "_total", "sum", "_count", "_created", "quantile", "le",
@@ -441,7 +442,7 @@ fn hostile_point() -> impl Strategy<Value = Point> {
     })
 }
 
-/// No two points of a window share a series.
+/// A window without two points of one series.
 fn hostile_window() -> impl Strategy<Value = Vec<Point>> {
     prop::collection::vec(hostile_point(), 0..30).prop_map(|points| {
         let mut seen = std::collections::HashSet::new();
@@ -475,7 +476,7 @@ proptest! {
                 let (name, labels) = sample.split_once('{').unwrap();
                 let is_count = name.ends_with("_count") && !labels.contains("\"quantile\"");
                 if kind == "counter" || (kind == "summary" && is_count) {
-                    // Another metric may take over a name that has become free.
+                    // Another metric may take a name that has become free.
                     let before = totals.insert(format!("{sample} {help}"), value).unwrap_or(0.0);
                     prop_assert!(value >= before, "{} fell from {} to {}", sample, before, value);
                 }

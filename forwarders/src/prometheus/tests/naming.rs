@@ -9,12 +9,12 @@ use model::{AssignedName, MetricKind, OwnTags, Point, Series, SeriesNaming, Seri
 use super::{Bench, LIMITS, counter, gauge, kept, samples, text};
 use crate::prometheus::state::State;
 
-/// Renames the series of a program that has four metrics, and hides its other series.
+/// A naming that renames four metrics of a program and hides its other series.
 #[derive(Debug)]
 pub(in crate::prometheus) struct StubNaming;
 
 impl StubNaming {
-    /// Type, name, added labels and own tags of a renamed series.
+    /// Returns the type, name, added labels and own tags of a renamed series.
     fn assigned(name: &str) -> Option<AssignedName> {
         let keeps = |kept| OwnTags { kept, dropped: &[] };
         let of_type = |value: &str| vec![("type", value.to_owned())];
@@ -56,7 +56,7 @@ impl SeriesNaming for StubNaming {
     }
 }
 
-/// A page with the names of the other program.
+/// Renders a page with the names of the other program.
 fn renaming() -> Bench {
     Bench { state: State::new(LIMITS, Some(Arc::new(StubNaming))) }
 }
@@ -137,7 +137,7 @@ fn a_renamed_series_leaves_with_the_first_poll_that_does_not_have_it() {
     // A window without a poll.
     assert_eq!(targets(vec![]), [shown("AP", "a"), shown("AP", "b")]);
     assert_eq!(targets(vec![target("IP", "a"), poll("a")]), [shown("AP", "b"), shown("IP", "a")]);
-    // A poll without a reply.
+    // A poll that failed.
     assert_eq!(targets(vec![poll("a")]), [shown("AP", "b")]);
 }
 

@@ -1,13 +1,14 @@
-//! A strict reader of both formats, written after their specifications and not after the writer.
+//! A strict parser of both formats, written from their specifications and independent of the
+//! writer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A page as a reader understands it.
+/// A parsed page.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
-    /// Name and sorted labels of each sample, and its value.
+    /// Name and sorted labels of each sample, with its value.
     pub(super) samples: BTreeMap<String, f64>,
-    /// Type and help of the family that a sample is in.
+    /// Type and help of each sample's family.
     pub(super) family_of: BTreeMap<String, (String, String)>,
 }
 
@@ -29,7 +30,7 @@ pub(super) fn parse_text(page: &str) -> Parsed {
 pub(super) fn parse_openmetrics(page: &str) -> Parsed {
     let body = page.strip_suffix("# EOF\n").expect("ends with # EOF");
     let (parsed, families) = parse(body, true);
-    // What a family keeps for itself, no other may use.
+    // No other family may use a name that a family reserves.
     let mut names = BTreeSet::new();
     for family in families {
         let suffixes: &[&str] = match family.kind.as_str() {
@@ -112,7 +113,7 @@ fn check_name(
     }
 }
 
-/// Name, labels and value of one line.
+/// Parses the name, labels and value of a line.
 fn sample(line: &str) -> (String, BTreeMap<String, String>, f64) {
     let end = line.find(['{', ' ']).expect("a sample has a value");
     let name = &line[..end];
@@ -140,7 +141,7 @@ fn sample(line: &str) -> (String, BTreeMap<String, String>, f64) {
     (name.to_owned(), labels, value)
 }
 
-/// A quoted text without its escapes, and what follows it.
+/// Returns a quoted text without its escapes, and the text after it.
 fn quoted(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut chars = text.char_indices();

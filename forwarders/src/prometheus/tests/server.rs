@@ -1,4 +1,4 @@
-//! The page over a real socket.
+//! Tests the page over a real socket.
 
 use parking_lot::Mutex;
 use std::io::Read;
@@ -167,10 +167,10 @@ async fn one_connection_too_many_is_closed_and_room_is_made_by_the_time_limit() 
         ServerLimits { connections_max: 1, request_max: Duration::from_millis(300), ..DEFAULTS };
     let serving = start(limits, page()).await;
     let mut idle = TcpStream::connect(serving.address).await.unwrap();
-    // The server takes connections in order: the second one finds the first one's place taken.
+    // The server accepts connections in order, so the first one has the only place.
     let mut second = TcpStream::connect(serving.address).await.unwrap();
     assert_eq!(second.read(&mut [0; 1]).await.unwrap_or(0), 0, "closed without a word");
-    // It ends by the server's hand, with no byte or with an error of its own.
+    // The server closes it, without a byte or with an error response.
     let mut rest = Vec::new();
     let _closed_or_reset = idle.read_to_end(&mut rest).await;
     loop {
