@@ -1,17 +1,18 @@
 //! Finds the record for which brokers refuse a batch.
 //!
-//! Brokers judge batches: one record that is too large, or many small ones in a batch that is
-//! larger than the topic takes, and all of it is refused. So the records of a refused batch are
-//! suspects, and are sent again in groups, each half as large as the one that failed and twice as
-//! large as the one that passed. A record that fails alone is refused for good; the others arrive.
+//! Brokers judge whole batches: one record that is too large, or many small ones in a batch that is
+//! larger than the topic allows, and all of it is refused. The records of a refused batch are
+//! therefore suspects. They are sent again in groups, each half as large as a group that failed and
+//! twice as large as a group that passed. A record that fails alone is refused for good; the others
+//! are delivered.
 
-/// No first group is larger; half of librdkafka's usual batch.
+/// Maximum size of the first group, in bytes: half of librdkafka's default batch.
 const FIRST_BYTES_MAX: usize = 500_000;
 
-/// What was learned of a row of groups.
+/// The progress of a search through the suspects of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Sieve {
-    /// Most bytes of the next group; `None` as long as there was none.
+    /// Maximum size of the next group, in bytes; `None` before the first group.
     budget: Option<usize>,
     group: RecordGroup,
     largest_passed: usize,
@@ -27,28 +28,31 @@ struct RecordGroup {
 }
 
 impl Sieve {
-    /// Whether a group is on its way.
+    /// Returns whether a group has been handed over and awaits reports.
     pub(super) fn is_trying(&self) -> bool {
         self.group.records > 0
     }
 
-    /// Makes ready for a group out of suspects of so many bytes altogether.
+    /// Prepares a group from suspects with a total size of `suspect_bytes`.
     pub(super) fn start(&mut self, suspect_bytes: usize) {
+        // Only the first call counts: afterwards, the outcome of each group sets the size of the
+        // next.
         self.budget.get_or_insert((suspect_bytes / 2).clamp(1, FIRST_BYTES_MAX));
     }
 
-    /// Whether the group has room for one more record, as it always has for a first.
+    /// Returns whether the group has room for one more record; an empty group always has.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         !self.is_trying() || self.group.bytes + bytes <= self.budget.unwrap_or(0)
     }
 
-    /// A record goes with the group.
+    /// Counts a record that was handed over with the group.
     pub(super) fn add(&mut self, bytes: usize) {
         self.group.records += 1;
         self.group.bytes += bytes;
     }
 
-    /// A record of the group was refused; returns whether it is to blame, as it was alone.
+    /// Notes that a record of the group was refused. Returns whether the record is the cause,
+    /// because it was alone.
     pub(super) fn refused(&mut self) -> bool {
         self.group.failed = true;
         let alone = self.group.records == 1;
@@ -56,26 +60,29 @@ impl Sieve {
         alone
     }
 
-    /// All of the group was reported on.
+    /// Ends the group after its last report and sets the size of the next.
     pub(super) fn close(&mut self) {
         let RecordGroup { records, bytes, failed } = std::mem::take(&mut self.group);
         if failed {
             self.budget = Some((bytes / 2).max(1));
         } else {
+            // The group may be far below its budget, because the queue was full or few suspects are
+            // left.
             self.budget = Some(bytes.max(self.budget.unwrap_or(0)).saturating_mul(2));
+            // A record that passes alone does not show which batch size the topic allows.
             if records > 1 {
                 self.largest_passed = self.largest_passed.max(bytes);
             }
         }
     }
 
-    /// The group says nothing, as something else went wrong with it.
+    /// Discards the group: another error shows nothing about its size or its records.
     pub(super) fn call_off(&mut self) {
         self.group = RecordGroup::default();
     }
 
-    /// All suspects are delivered or refused. When none of them was to blame, the batch as such was
-    /// too large: returns the most bytes that passed.
+    /// Ends the search when all suspects are delivered or refused. If no record was the cause, the
+    /// batch itself was too large: returns the size of the largest group that passed, in bytes.
     pub(super) fn finish(&mut self) -> Option<usize> {
         let Self { largest_passed, refused_alone, budget, .. } = std::mem::take(self);
         let batch_to_blame = budget.is_some() && refused_alone == 0 && largest_passed > 0;
@@ -87,8 +94,8 @@ impl Sieve {
 mod tests {
     use super::*;
 
-    /// Sifts records through brokers that refuse by `refuses`; returns who was blamed, how many
-    /// groups it took and what was learned.
+    /// Searches records of the given sizes with brokers that refuse by `refuses`. Returns the
+    /// refused records, the number of groups and the result of the search.
     fn sift(
         sizes: &[usize],
         refuses: impl Fn(&[usize]) -> bool,

@@ -1,4 +1,4 @@
-//! What the client library says besides delivery reports: its log and its errors.
+//! The messages of the client library apart from delivery reports: its log and its errors.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
@@ -8,13 +8,13 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tracing::{debug, info, warn};
 
-/// Most different complaints that are told apart until the brokers answer again.
+/// Maximum number of different complaints that are counted before the brokers answer again.
 const COMPLAINTS_MAX: usize = 64;
 
-/// Logs each complaint once and remembers the latest cause of trouble.
+/// Logs each complaint once and remembers the latest cause of failures.
 ///
-/// A record that could not be delivered is reported as timed out and no more; that its broker has
-/// no address or refuses the certificate is said here.
+/// The delivery report of a failed record says only that it timed out. Only these messages say that
+/// a broker's name has no address or that its certificate is rejected.
 #[derive(Debug)]
 pub(super) struct BrokerLog {
     forwarder: String,
@@ -24,14 +24,14 @@ pub(super) struct BrokerLog {
 #[derive(Debug, Default)]
 struct BrokerLogState {
     cause: Option<Cause>,
-    /// How often each complaint came since the brokers last took something.
+    /// Number of occurrences of each complaint since the brokers last acknowledged a record.
     complaints: BTreeMap<String, u64>,
 }
 
-/// Why the brokers cannot be used.
+/// The reason why the brokers cannot be used.
 #[derive(Clone, Debug)]
 pub(super) struct Cause {
-    /// What kind of trouble it is.
+    /// The library's error code.
     pub(super) code: Code,
     words: String,
 }
@@ -47,28 +47,30 @@ impl BrokerLog {
         Self { forwarder, state: Mutex::default() }
     }
 
-    /// The name that the log knows the destination by.
+    /// Returns the name of the destination in the log.
     pub(super) fn forwarder(&self) -> &str {
         &self.forwarder
     }
 
-    /// The latest error since the brokers last took something.
+    /// Returns the latest error since the brokers last acknowledged a record.
     pub(super) fn cause(&self) -> Option<Cause> {
         self.lock().cause.clone()
     }
 
-    /// An error that is not about one record.
+    /// Notes an error that does not concern a single record.
     pub(super) fn error(&self, code: Code, words: &str) {
         let words = essence(words);
         let mut state = self.lock();
-        // That all brokers are down is the sum of what was said of each, and says less.
+        // `AllBrokersDown` follows the errors of the single brokers and does not say why they
+        // failed.
         if code != Code::AllBrokersDown || state.cause.is_none() {
             state.cause = Some(Cause { code, words: words.to_owned() });
         }
+        // Counted as 0: the same complaint may also arrive as a log line, which is counted.
         self.complain(&mut state, words, 0);
     }
 
-    /// A line of the library's log.
+    /// Notes a line of the library's log.
     pub(super) fn line(&self, level: RDKafkaLogLevel, facility: &str, words: &str) {
         match level {
             RDKafkaLogLevel::Emerg
@@ -82,7 +84,7 @@ impl BrokerLog {
         }
     }
 
-    /// The brokers took something: what was wrong is over, and worth a line when it comes back.
+    /// Forgets all complaints after an acknowledgement, so that one that returns is logged again.
     pub(super) fn recovered(&self) {
         let BrokerLogState { complaints, .. } = std::mem::take(&mut *self.lock());
         let times: u64 = complaints.values().sum();
@@ -91,23 +93,25 @@ impl BrokerLog {
         }
     }
 
-    /// Counts `times` of a complaint; the same may come by log and by error, which is one.
+    /// Adds `times` to a complaint. The library reports some both in its log and as an error: the
+    /// first of the two logs it.
     fn complain(&self, state: &mut BrokerLogState, words: &str, times: u64) {
         if let Some(count) = state.complaints.get_mut(words) {
             *count += times;
         } else if state.complaints.len() < COMPLAINTS_MAX {
+            // Bounded, because the text comes from the library and from brokers.
             state.complaints.insert(words.to_owned(), times);
             warn!(forwarder = self.forwarder, "librdkafka: {words}");
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, BrokerLogState> {
-        // Every update leaves the state whole.
         self.state.lock()
     }
 }
 
-/// A complaint without what differs each time: the thread in front, the duration at the end.
+/// Returns the part of a complaint that stays the same: without the thread at its start and the
+/// duration at its end.
 fn essence(words: &str) -> &str {
     let words = match words.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")) {
         Some((_, words)) => words,

@@ -1,4 +1,4 @@
-//! `forwarders.kafka`: what an operator writes.
+//! `forwarders.kafka`: the configuration of the Kafka destination.
 
 use serde::Deserialize;
 use serde::de::Deserializer;
@@ -8,56 +8,58 @@ use crate::config::DeliveryConfig;
 use crate::select::SelectConfig;
 use basics::text::{Secret, TextVisitor};
 
-/// Longest topic name that brokers take.
+/// Maximum length of a topic's name, in bytes, that brokers accept.
 const TOPIC_BYTES_MAX: usize = 249;
 
-/// `forwarders.kafka`.
+/// `forwarders.kafka`: one topic.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaConfig {
-    /// What ledger and log call it; two destinations need two names. Defaults to `kafka`.
+    /// Name of the destination in the ledger and the log, unique among destinations. Defaults to
+    /// `kafka`.
     #[serde(default)]
     pub name: Option<String>,
-    /// Where the cluster is found first, as `host:port`; the rest of it is learned from there.
-    /// Several, separated by commas, keep a start possible while one of them is down. Required.
+    /// The brokers for the first contact, as `host:port`; they name the rest of the cluster.
+    /// Several, separated by commas, let the daemon start while one of them is down. Required.
     pub kafka_broker: Brokers,
-    /// The topic that every point goes to. Up to 249 letters, digits, `.`, `_` and `-`; whether it
-    /// is created when it is missing is up to the brokers. Required.
+    /// The topic for all points: up to 249 letters, digits, `.`, `_` and `-`. The brokers decide
+    /// whether a missing topic is created. Required.
     pub kafka_topic: Topic,
-    /// Written into every `pystatsd` object as `apikey`, for readers that ask for one; it is not a
-    /// credential for the brokers (those are in `librdkafka`), and whoever reads the topic reads
-    /// it. Defaults to empty.
+    /// Value of `apikey` in every `pystatsd` object, for readers that expect one. It is not a
+    /// credential for the brokers (see `librdkafka`), and everyone who reads the topic can read it.
+    /// Empty by default.
     #[serde(default)]
     pub kafka_apikey: Secret,
-    /// Written into every `pystatsd` object as `tenant_id`. Defaults to empty.
+    /// Value of `tenant_id` in every `pystatsd` object. Empty by default.
     #[serde(default)]
     pub kafka_tenant_id: String,
-    /// What a record holds, always one point: `pystatsd` for readers of that format, `json` for
-    /// all fields of every kind, `influx` for readers of line protocol, which has no room for the
-    /// kind. Defaults to `pystatsd`.
+    /// Format of a record, which always holds one point: `pystatsd` for readers of that format,
+    /// `json` with all fields of every kind, `influx` for readers of line protocol, which cannot
+    /// express the kind. Defaults to `pystatsd`.
     #[serde(default)]
     pub format: RecordFormat,
-    /// What chooses a record's partition: `series` keeps the order of each series, `name` also
-    /// puts all series of a metric next to each other at the cost of uneven partitions, `none`
-    /// spreads evenly at the cost of order. Defaults to `series`.
+    /// Key of a record, which selects its partition: `series` keeps the order of each series,
+    /// `name` also keeps all series of a metric together but fills partitions unevenly, `none`
+    /// fills them evenly without any order. Defaults to `series`.
     #[serde(default)]
     pub key: RecordKey,
     /// Properties of librdkafka, such as `security.protocol` or `linger.ms`, by their names in its
-    /// CONFIGURATION.md. They go before tallyd's own, so that everything can be tuned, at the
-    /// cost of its guarantees: with `acks: 1` a point may be lost after it was counted as
-    /// delivered. What would break the ledger is refused. Defaults to none.
+    /// CONFIGURATION.md. They override tallyd's defaults and so its guarantees: with `acks: 1`, a
+    /// point may be lost after it was counted as delivered. Properties that would break the ledger
+    /// are rejected. Empty by default.
     #[serde(default)]
     pub librdkafka: Properties,
     /// Which series are sent.
     #[serde(default)]
     pub select: SelectConfig,
-    /// How hard it is tried. `timeout` bounds one wait for acknowledgements; points that the
-    /// client library still holds by then are waited for again, not sent again.
+    /// Timeouts, retries, queue and spool. `timeout` limits one wait for acknowledgements; the next
+    /// attempt continues to wait for points that the client library still holds, and does not send
+    /// them again.
     #[serde(default)]
     pub delivery: DeliveryConfig,
 }
 
-/// What a record holds.
+/// The format of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordFormat {
@@ -66,11 +68,11 @@ pub enum RecordFormat {
     Pystatsd,
     /// A JSON object with tags and fields, see [`json`](crate::format::json).
     Json,
-    /// Line protocol with nanoseconds, see [`influx`](crate::format::influx).
+    /// Line protocol with timestamps in nanoseconds, see [`influx`](crate::format::influx).
     Influx,
 }
 
-/// What chooses a record's partition.
+/// The key of a record, which selects its partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordKey {
@@ -79,7 +81,7 @@ pub enum RecordKey {
     Series,
     /// The metric name.
     Name,
-    /// Nothing: records have no key.
+    /// No key.
     None,
 }
 
@@ -92,10 +94,10 @@ pub struct Brokers(String);
 pub struct Topic(String);
 
 impl Brokers {
-    /// Takes `host[:port][,host[:port]…]`.
+    /// Parses `host[:port][,host[:port]…]`.
     ///
     /// # Errors
-    /// A sentence that says what is allowed.
+    /// A sentence that describes the allowed values.
     pub fn parse(text: &str) -> Result<Self, String> {
         let brokers: Vec<&str> = text.split(',').map(str::trim).collect();
         match brokers.iter().find(|broker| !is_host_port(broker)) {
@@ -107,7 +109,7 @@ impl Brokers {
         }
     }
 
-    /// As librdkafka takes them.
+    /// Returns the brokers in librdkafka's form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -115,7 +117,7 @@ impl Brokers {
 }
 
 fn is_host_port(broker: &str) -> bool {
-    // Deployed files may leave the port out, which has always meant Kafka's own.
+    // Existing files may omit the port; librdkafka then uses Kafka's port.
     let (host, port) = broker.rsplit_once(':').unwrap_or((broker, "9092"));
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let is_host = match bare {
@@ -132,10 +134,10 @@ fn is_host_byte(byte: u8) -> bool {
 }
 
 impl Topic {
-    /// Takes the name of a topic.
+    /// Parses the name of a topic.
     ///
     /// # Errors
-    /// A sentence that says what is allowed.
+    /// A sentence that describes the allowed values.
     pub fn parse(text: &str) -> Result<Self, String> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let right_size = (1..=TOPIC_BYTES_MAX).contains(&text.len());
@@ -148,7 +150,7 @@ impl Topic {
         ))
     }
 
-    /// The name.
+    /// Returns the name of the topic.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! Why records were not delivered, in words that tell what to look at.
+//! The errors of delivery, with the cause that the operator should look at.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use super::broker_log::Cause;
 use super::error_class::DeliveryErrorClass;
 use crate::delivery::forwarder::SendError;
 
-/// Why the settings cannot be used.
+/// The error for settings that librdkafka rejects as a whole.
 #[derive(Debug, Error)]
 #[error("librdkafka does not take the settings in `librdkafka` together: {0}")]
 pub struct SettingsError(pub(super) String);
 
-/// What went wrong in one `send`: the worst of it, and how often.
+/// The worst failure in one call of `send`, and the number of failed records.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KafkaProblem {
     pub(super) verdict: DeliveryErrorClass,
@@ -23,7 +23,7 @@ pub(super) struct KafkaProblem {
 }
 
 impl KafkaProblem {
-    /// Adds the failure of a record to what is known.
+    /// Adds the failure of a record.
     pub(super) fn add(known: &mut Option<Self>, verdict: DeliveryErrorClass, code: Code) {
         let records = known.map_or(0, |trouble| trouble.records) + 1;
         match known {
@@ -32,7 +32,7 @@ impl KafkaProblem {
         }
     }
 
-    /// The error for the task, with what the library said last of its brokers.
+    /// Returns the error for the delivery loop, with the latest error of the brokers.
     pub(super) fn into_error(self, topic: &str, cause: Option<Cause>) -> SendError {
         let Self { verdict, code, records } = self;
         let words = format!("topic `{topic}`: {code} ({records} records)");
@@ -43,17 +43,17 @@ impl KafkaProblem {
     }
 }
 
-/// Reports are still owed when the time for one attempt is up.
+/// Returns the error for records whose reports are missing at the end of an attempt.
 pub(super) fn late(records: usize, waited: Duration, cause: Option<Cause>) -> SendError {
     of_class(cause, format!("{records} records are not acknowledged after {waited:?}"))
 }
 
-/// The brokers did not answer a question about the topic.
+/// Returns the error for a request about the topic that the brokers did not answer.
 pub(super) fn no_answer(code: Code, brokers: &str, cause: Option<Cause>) -> SendError {
     of_class(cause, format!("the brokers at {brokers} cannot be reached: {code}"))
 }
 
-/// What the brokers said about the topic.
+/// Returns the error for an answer of the brokers about the topic.
 pub(super) fn topic(code: Code, topic: &str) -> SendError {
     match code {
         Code::UnknownTopicOrPartition | Code::UnknownTopic => SendError::operator(format!(
@@ -69,7 +69,7 @@ pub(super) fn topic(code: Code, topic: &str) -> SendError {
     }
 }
 
-/// The producer failed for good; what to do depends on why.
+/// Returns the error for a producer that failed for good; its class depends on the reason.
 pub(super) fn fatal(code: Code, words: &str) -> SendError {
     let words = format!("the producer failed and is replaced: {words}");
     match DeliveryErrorClass::of(code) {
@@ -78,7 +78,7 @@ pub(super) fn fatal(code: Code, words: &str) -> SendError {
     }
 }
 
-/// Wrong credentials show only in the cause: for the records it is all time-outs.
+/// Takes the class from the cause: with wrong credentials, the records only time out.
 fn of_class(cause: Option<Cause>, words: String) -> SendError {
     let by_operator = cause
         .as_ref()

@@ -1,27 +1,29 @@
-//! What an error code of Kafka means for a record.
+//! Classifies Kafka's error codes by their consequence for a record.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use crate::delivery::stats::reason;
 
-/// How to go on with a record that was not delivered.
+/// The consequence of an error code for a record that was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum DeliveryErrorClass {
-    /// The brokers refuse the batch that it was in because of some record's content; the word is
-    /// the ledger's for the record that it was.
+    /// The brokers refuse a batch because of the content of one of its records. The word is the
+    /// ledger's reason for that record.
     Content(&'static str),
-    /// The brokers are away or busy.
+    /// The brokers are unavailable or busy.
     Transient,
-    /// Somebody has to change something on the brokers or in the configuration.
+    /// The operator must change something on the brokers or in the configuration.
     Operator,
-    /// This producer will never deliver anything again.
+    /// This producer will never deliver a record again.
     Fatal,
 }
 
 impl DeliveryErrorClass {
-    /// Judges an error code, by exclusion: what is not known to be final is tried again.
+    /// Classifies an error code; every code that is not known to be final is transient.
     pub(super) fn of(code: Code) -> Self {
         match code {
+            // Only this class can end with a refused point, so a code belongs here only if no retry
+            // can succeed.
             Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
                 Self::Content(reason::TOO_LARGE)
             }
@@ -47,6 +49,8 @@ impl DeliveryErrorClass {
             | Code::UnsupportedFeature
             | Code::InvalidConfig
             | Code::PolicyViolation => Self::Operator,
+            // Every retry through the same producer fails: its id or its sequence numbers are no
+            // longer valid.
             Code::Fatal
             | Code::OutOfOrderSequenceNumber
             | Code::InvalidProducerEpoch

@@ -1,29 +1,29 @@
-//! Who has each payload of the batch: this side, the client library, or the brokers.
+//! Tracks which side has each payload of the batch: tallyd, the client library, or the brokers.
 //!
-//! The library copies a record when it is handed over and reports what became of it, be it after
-//! `send` was dropped. So where each payload is outlives a `send`: what the library still holds is
-//! waited for by the next one and not handed over again.
+//! The library copies a record when it is handed over and reports its outcome even after `send` was
+//! dropped. The state of each payload therefore outlives a call of `send`: the next call waits for
+//! the payloads that the library still holds and does not hand them over again.
 
 use super::bisect::Sieve;
 
-/// Where a payload is.
+/// The state of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Here, to be handed over.
+    /// On this side, to be handed over.
     Here,
-    /// Here, one of several of which the brokers refused one.
+    /// On this side, from a batch that the brokers refused because of one of its records.
     Suspect,
-    /// With the client library, which owes a report.
+    /// With the client library, which will report its outcome.
     Library,
     /// Delivered or refused.
     Settled,
 }
 
-/// Places of the payloads of one batch.
+/// The states of the payloads of one batch.
 #[derive(Debug, Default)]
 pub(super) struct Custody {
     places: Vec<Place>,
-    /// No payload below is `Here`.
+    /// All payloads with a smaller id are in another state than `Here`.
     next: usize,
     open: usize,
     suspects: usize,
@@ -32,7 +32,7 @@ pub(super) struct Custody {
 }
 
 impl Custody {
-    /// Starts over with a batch of so many payloads.
+    /// Starts a batch with this number of payloads.
     pub(super) fn reset(&mut self, payloads: usize) {
         self.places.clear();
         self.places.resize(payloads, Place::Here);
@@ -43,80 +43,82 @@ impl Custody {
         self.sieve = Sieve::default();
     }
 
-    /// Whether every payload is delivered or refused.
+    /// Returns whether every payload is delivered or refused.
     pub(super) fn is_settled(&self) -> bool {
         self.open == 0
     }
 
-    /// How many payloads are neither delivered nor refused.
+    /// Returns the number of payloads that are neither delivered nor refused.
     pub(super) fn open(&self) -> usize {
         self.open
     }
 
-    /// How many payloads the library owes a report for.
+    /// Returns the number of payloads for which the library will send a report.
     pub(super) fn in_library(&self) -> usize {
         self.in_library
     }
 
-    /// Whether it is the suspects' turn: nothing else is here or with the library.
+    /// Returns whether only suspects are left, so that groups of them can be sent.
     pub(super) fn only_suspects_left(&self) -> bool {
         self.suspects > 0 && self.suspects == self.open
     }
 
-    /// Where to look on for payloads to hand over.
+    /// Returns the id from which to look for payloads to hand over.
     pub(super) fn next(&self) -> usize {
         self.next
     }
 
-    /// Finds the record that a batch was refused for.
+    /// Returns the search for the record because of which a batch was refused.
     pub(super) fn sieve(&mut self) -> &mut Sieve {
         &mut self.sieve
     }
 
-    /// Whether a payload is here and nobody doubts it.
+    /// Returns whether a payload awaits its hand-over and is no suspect.
     pub(super) fn is_here(&self, id: usize) -> bool {
         self.places[id] == Place::Here
     }
 
-    /// Whether a payload is here and doubted.
+    /// Returns whether a payload is a suspect.
     pub(super) fn is_suspect(&self, id: usize) -> bool {
         self.places[id] == Place::Suspect
     }
 
-    /// Whether the library owes a report for a payload.
+    /// Returns whether the library will report on a payload.
     pub(super) fn is_in_library(&self, id: usize) -> bool {
         self.places[id] == Place::Library
     }
 
-    /// The library took a payload.
+    /// Notes that the library took a payload.
     pub(super) fn handed_over(&mut self, id: usize) {
         self.put(id, Place::Library);
     }
 
-    /// The library gave a payload back: it is to be handed over again.
+    /// Notes that the library returned a payload, which must be handed over again.
     pub(super) fn came_back(&mut self, id: usize) {
-        // While groups of suspects are tried, nothing else is with the library.
+        // While a group of suspects is in flight, the library holds nothing else.
         let doubted = self.sieve.is_trying();
         self.put(id, if doubted { Place::Suspect } else { Place::Here });
+        // Records are reported in any order, so that the payload may lie before the position
+        // reached.
         self.next = self.next.min(id);
     }
 
-    /// The brokers refused a payload along with others.
+    /// Notes that the brokers refused a payload together with others.
     pub(super) fn suspected(&mut self, id: usize) {
         self.put(id, Place::Suspect);
     }
 
-    /// Nothing is left to do for a payload.
+    /// Notes that a payload is delivered or refused.
     pub(super) fn settled(&mut self, id: usize) {
         self.put(id, Place::Settled);
     }
 
-    /// No payload below is to be handed over.
+    /// Notes that no payload with a smaller id is left to hand over.
     pub(super) fn looked_up_to(&mut self, next: usize) {
         self.next = next;
     }
 
-    /// The library is gone, and with it the reports that it owed.
+    /// Takes back all payloads of a library that ended without reports on them.
     pub(super) fn all_come_back(&mut self) {
         for id in 0..self.places.len() {
             if self.is_in_library(id) {
@@ -128,6 +130,7 @@ impl Custody {
 
     fn put(&mut self, id: usize, place: Place) {
         let before = std::mem::replace(&mut self.places[id], place);
+        // Counters, because scanning 100,000 states after each report would be quadratic.
         let change = |count: &mut usize, of: Place| {
             *count -= usize::from(before == of);
             *count += usize::from(place == of);

@@ -1,13 +1,13 @@
-//! What partitions a record by.
+//! The keys of records, which select their partitions.
 
 use super::config::RecordKey;
 use model::Series;
 
 impl RecordKey {
-    /// Appends the key of a series; nothing for records without one.
+    /// Appends the key of a series; nothing for [`RecordKey::None`].
     ///
-    /// `series` is `name,key=value,key=value` with the tags in order, and a backslash before each
-    /// `,`, `=` and `\` in them: two series of one kind never share a key.
+    /// `Series` writes `name,key=value,key=value` with the tags in order, and a backslash before
+    /// each `,`, `=` and `\` in them, so that no two series of one kind share a key.
     pub(super) fn write(self, out: &mut Vec<u8>, series: &Series) {
         match self {
             Self::Series => {
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(key_of(RecordKey::None, "user.logins", &tags), "");
     }
 
-    /// Reads a key back: name, then tag keys and values in turn.
+    /// Parses a key into the name and then tag keys and values in turn.
     fn parts(key: &str) -> Vec<String> {
         let mut parts = vec![String::new()];
         let mut letters = key.chars();

@@ -1,15 +1,15 @@
-//! Apache Kafka: one record a point.
+//! Apache Kafka: one record per point.
 //!
-//! # What is promised
+//! # Guarantees
 //!
 //! At least once: a point counts as delivered when the brokers have acknowledged its record, and
-//! the idempotent producer of librdkafka keeps its own retries from writing one twice. A record is
-//! written twice only where nobody can know whether the first one arrived: its acknowledgement
-//! never came, and the library gave it up (`message.timeout.ms`) or failed as a whole. Readers
-//! that remove repeats find the headers [`INSTANCE_HEADER`], [`WINDOW_HEADER`] and [`KIND_HEADER`],
-//! which together with the key are the same in a repeat and in no other record.
+//! the idempotent producer of librdkafka keeps its own retries from writing a record twice. A
+//! record is written twice only if its outcome cannot be known: no acknowledgement arrived before
+//! the library gave up (`message.timeout.ms`) or failed as a whole. Readers that remove duplicates
+//! find the headers [`INSTANCE_HEADER`], [`WINDOW_HEADER`] and [`KIND_HEADER`]. Together with the
+//! key, they are the same in a duplicate and differ for all other records.
 //!
-//! # What happens to a window
+//! # The path of a window
 //!
 //! ```text
 //!  Here ──hand over──▶ Library ──report──▶ delivered, refused
@@ -17,11 +17,11 @@
 //!    └──── gave up ───────┘
 //! ```
 //!
-//! `custody` remembers where each payload is. `send` hands over what is here, as much as the
-//! library's bounded queue takes, and notes reports as they come. When it is dropped half-way, the
-//! library goes on; the next `send` notes what was reported meanwhile and waits for the rest.
-//! `sieve` finds the record for which a batch is refused, `verdict` says what an error means,
-//! `journal` remembers what the library said of its brokers.
+//! `in_flight` tracks the state of each payload. `send` hands over as many payloads as the
+//! library's bounded queue takes, and notes reports as they arrive. When it is dropped half-way,
+//! the library continues; the next `send` notes the reports since then and waits for the rest.
+//! `bisect` finds the record because of which a batch is refused, `error_class` classifies errors,
+//! and `broker_log` keeps the library's messages about its brokers.
 
 mod bisect;
 mod broker_log;
@@ -62,17 +62,17 @@ use broker_log::BrokerLog;
 use in_flight::Custody;
 use producer::{Producer, code_of};
 
-/// Header with the run of the daemon that wrote the record.
+/// Header with the id of the daemon's run that wrote the record.
 pub const INSTANCE_HEADER: &str = "tallyd.instance";
 /// Header with the end of the record's window, in Unix milliseconds.
 pub const WINDOW_HEADER: &str = "tallyd.window";
-/// Header with the kind of metric, without which a counter and a gauge of one name and tags would
-/// look like repeats of each other.
+/// Header with the kind of metric. Without it, a counter and a gauge with the same name and tags
+/// would look like duplicates.
 pub const KIND_HEADER: &str = "tallyd.kind";
 
-/// How long the end of the daemon waits for the library's threads.
+/// How long the shutdown waits for the library's threads.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Pause before a topic is asked for again that is perhaps just being created.
+/// Pause before a second question about a topic that may just be being created.
 const TOPIC_PAUSE: Duration = Duration::from_millis(500);
 
 /// Sends each point as a record to a topic.
@@ -82,41 +82,42 @@ pub struct Kafka {
     encoding: Encoding,
     instance: String,
     client: ClientConfig,
-    /// How long one `send` waits for reports.
+    /// How long one call of `send` waits for reports.
     patience: Duration,
     journal: Arc<BrokerLog>,
-    /// `None` until the first window, and between a failed producer and the next attempt.
+    /// `None` before the first window, and after a failure until the next attempt.
     producer: Option<Arc<Producer>>,
     custody: Custody,
     window: Window,
     rebuilds: u64,
 }
 
-/// How a point becomes a record.
+/// The format and the key of records.
 struct Encoding {
     format: RecordFormat,
     key: RecordKey,
     envelope: Envelope,
 }
 
-/// What the records of a window share.
+/// The data that the records of a window share.
 #[derive(Default)]
 struct Window {
     end_ms: u64,
-    /// The kind of each payload.
+    /// The kind of each payload, by id.
     kinds: Vec<MetricKind>,
     headers: BTreeMap<MetricKind, OwnedHeaders>,
 }
 
 impl Kafka {
-    /// A destination that connects with its first window; `instance` tells this run of the daemon
-    /// from others.
+    /// Creates a destination that connects with its first window. `instance` identifies this run of
+    /// the daemon.
     ///
     /// # Errors
-    /// When librdkafka refuses the settings, such as two that exclude each other or a certificate
-    /// that cannot be read. Brokers that are away are no error.
+    /// If librdkafka rejects the settings, such as two that conflict or a certificate that cannot
+    /// be read. Unreachable brokers are not an error.
     pub fn new(config: KafkaConfig, instance: &str) -> Result<Self, SettingsError> {
         let mut client = config.librdkafka.client_config();
+        // Before the brokers are set, so that the check connects to none.
         refuse_contradictions(&client)?;
         client.set("bootstrap.servers", config.kafka_broker.as_str());
         let name = config.name.unwrap_or_else(|| "kafka".to_owned());
@@ -131,7 +132,8 @@ impl Kafka {
             },
             instance: instance.to_owned(),
             client,
-            // Less than the task's limit, so that the reason is this side's and not just the time.
+            // Shorter than the delivery loop's limit, so that the attempt ends with the broker's
+            // error and not with a plain timeout.
             patience: timeout - timeout / 10,
             journal: Arc::new(BrokerLog::new(name)),
             producer: None,
@@ -146,7 +148,8 @@ impl Kafka {
 impl Forwarder for Kafka {
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         if self.custody.in_library() > 0 {
-            // Only after a batch that was given up. Its reports would be taken for this one's.
+            // Happens only after a batch was abandoned. Its late reports would be taken for this
+            // batch's.
             self.producer = None;
         }
         self.custody.reset(snapshot.points.len());
@@ -181,9 +184,9 @@ impl Forwarder for Kafka {
 }
 
 impl Drop for Kafka {
-    /// Gives the library's threads a moment to end, so that they do not run into the end of the
-    /// process.
+    /// Waits briefly for the library's threads, so that they do not outlive the process's data.
     fn drop(&mut self) {
+        // Another owner of the producer (a probe) ends it when it is dropped.
         if let Some(mut producer) = self.producer.take().and_then(Arc::into_inner) {
             let _too_slow = producer.let_go().recv_timeout(FAREWELL);
         }
@@ -191,7 +194,7 @@ impl Drop for Kafka {
 }
 
 impl Encoding {
-    /// Appends a point's record.
+    /// Adds a point's record as a payload.
     fn push(&self, snapshot: &Snapshot, point: &Point, batch: &mut Batch) {
         let key = |out: &mut Vec<u8>| self.key.write(out, &point.series);
         let body = |out: &mut Vec<u8>| match self.format {
@@ -209,7 +212,10 @@ impl Window {
         self.kinds.clear();
         self.kinds.extend(snapshot.points.iter().map(|point| point.series.kind()));
         let end_ms = self.end_ms.to_string();
+        // A window from the spool keeps the run that flushed it, so that a duplicate has the same
+        // header.
         let instance = snapshot.instance.as_deref().unwrap_or(instance);
+        // Built once per window and kind, because most records share them.
         let headers = |kind: MetricKind| {
             OwnedHeaders::new_with_capacity(3)
                 .insert(Header { key: INSTANCE_HEADER, value: Some(instance) })
@@ -220,7 +226,7 @@ impl Window {
     }
 }
 
-/// Has librdkafka judge the settings as a whole. Without brokers, so that nothing is connected.
+/// Lets librdkafka check the settings as a whole. Without brokers, so that nothing connects.
 fn refuse_contradictions(settings: &ClientConfig) -> Result<(), SettingsError> {
     let words = |error| match error {
         KafkaError::ClientConfig(_, words, ..) | KafkaError::ClientCreation(words) => words,
@@ -234,8 +240,8 @@ fn refuse_contradictions(settings: &ClientConfig) -> Result<(), SettingsError> {
     }
 }
 
-/// Asks the brokers what is wrong with a topic; once more where it is perhaps just being created,
-/// as the question itself may cause.
+/// Asks the brokers for the error of a topic. Asks again if the topic may just be being created,
+/// which the question itself can cause.
 fn ask_for(producer: &Producer, topic: &str, timeout: Duration) -> Result<Option<Code>, Code> {
     let ask = || producer.topic_error(topic, timeout).map_err(|error| code_of(&error));
     match ask()? {

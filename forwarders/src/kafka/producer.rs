@@ -1,9 +1,8 @@
-//! The client library's producer: records go in, reports come out.
+//! The client library's producer: records go in, delivery reports come out.
 //!
-//! Of rdkafka's producers this is the threaded one: its one thread calls back for each report, and
-//! a report is a payload id and an error code, pushed to a vector that the sending task drains.
-//! The future producer would allocate a channel and an owned copy of the record for each of the
-//! 100,000 records of a window to say the same.
+//! Uses rdkafka's threaded producer. Its one thread calls back for each report, and a report is a
+//! payload id and an error code in a vector that the sending task drains. The future producer would
+//! allocate a channel and an owned copy of the record for each of the 100,000 records of a window.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -23,26 +22,26 @@ use tracing::debug;
 
 use super::broker_log::BrokerLog;
 
-/// A record as it is handed over; the opaque is its payload's id.
+/// A record to hand over; its opaque value is the id of the payload.
 pub(super) type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
 
-/// What became of a record.
+/// The outcome of a record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Report {
-    /// Its payload's id.
+    /// The id of the record's payload.
     pub(super) id: usize,
-    /// Whether the brokers have it.
+    /// `Ok` if the brokers have the record, else the error.
     pub(super) outcome: Result<(), Code>,
 }
 
-/// A running producer. It connects by itself when there is something to send.
+/// A running producer, which connects when it has something to send.
 pub(super) struct Producer {
-    /// `None` once it was let go.
+    /// `None` after [`Producer::let_go`].
     inner: Option<ThreadedProducer<Context>>,
     inbox: Arc<Inbox>,
 }
 
-/// Where reports wait for the sending task.
+/// The queue of reports for the sending task.
 #[derive(Default)]
 struct Inbox {
     reports: Mutex<Vec<Report>>,
@@ -53,7 +52,7 @@ impl Producer {
     /// Starts a producer.
     ///
     /// # Errors
-    /// When librdkafka refuses the settings as a whole.
+    /// If librdkafka rejects the settings as a whole.
     pub(super) fn start(config: &ClientConfig, journal: &Arc<BrokerLog>) -> KafkaResult<Self> {
         let inbox = Arc::<Inbox>::default();
         let context = Context { journal: Arc::clone(journal), inbox: Arc::clone(&inbox) };
@@ -61,50 +60,51 @@ impl Producer {
         Ok(Self { inner: Some(inner), inbox })
     }
 
-    /// Hands a record over; from then on it is reported exactly once.
+    /// Hands a record over to the library, which reports its outcome exactly once.
     pub(super) fn hand_over(&self, record: Record<'_>) -> Result<(), Code> {
         self.inner().send(record).map_err(|(error, _)| code_of(&error))
     }
 
-    /// The reports that came since the last call.
+    /// Returns the reports since the last call.
     pub(super) fn reports(&self) -> Vec<Report> {
         std::mem::take(&mut self.inbox.lock())
     }
 
-    /// Returns when a report came that [`Producer::reports`] was not yet asked for.
+    /// Waits for a report that [`Producer::reports`] has not returned yet.
     pub(super) async fn arrival(&self) {
         self.inbox.arrived.notified().await;
     }
 
-    /// Why it will never deliver anything again, if so.
+    /// Returns the error after which this producer will never deliver a record, if there is one.
     pub(super) fn fatal(&self) -> Option<(Code, String)> {
         self.inner().client().fatal_error()
     }
 
-    /// Has everything reported as failed that is not on its way to the brokers.
+    /// Takes back all records that are not in flight to the brokers; each is reported as failed.
     pub(super) fn call_back(&self) {
         self.inner().purge(PurgeConfig::default().queue());
     }
 
-    /// Has everything that is not delivered reported as failed.
+    /// Takes back all records that are not delivered; each is reported as failed.
     pub(super) fn purge(&self) {
         self.inner().purge(PurgeConfig::default().queue().inflight());
     }
 
-    /// Asks the brokers for the topic: its error, if it has one. Blocks for up to `timeout`.
+    /// Asks the brokers for the topic and returns its error, if it has one. Blocks for up to
+    /// `timeout`.
     pub(super) fn topic_error(&self, topic: &str, timeout: Duration) -> KafkaResult<Option<Code>> {
         let metadata = self.inner().client().fetch_metadata(Some(topic), timeout)?;
         Ok(metadata.topics().first().and_then(MetadataTopic::error).map(Code::from))
     }
 
-    /// Ends it on a thread of its own, because that waits for the library's threads, one of which
-    /// may be waiting for a name server; gives what to wait by for the end of that.
+    /// Ends the producer on a separate thread, because that waits for the library's threads, one of
+    /// which may be waiting for a name server. The returned channel receives a message at the end.
     pub(super) fn let_go(&mut self) -> mpsc::Receiver<()> {
         let (ended, end) = mpsc::channel();
         let inner = self.inner.take();
         let end_it = move || {
             drop(inner);
-            // Nobody needs to wait.
+            // The receiver may be gone.
             let _nobody_waits = ended.send(());
         };
         if thread::Builder::new().name("kafka-end".into()).spawn(end_it).is_err() {
@@ -128,12 +128,12 @@ impl Drop for Producer {
 
 impl Inbox {
     fn lock(&self) -> parking_lot::MutexGuard<'_, Vec<Report>> {
-        // A push is all that happens under the lock.
+        // The lock is held only to push a report or to take the vector.
         self.reports.lock()
     }
 }
 
-/// What librdkafka calls back.
+/// The callbacks of librdkafka.
 struct Context {
     journal: Arc<BrokerLog>,
     inbox: Arc<Inbox>,
@@ -149,6 +149,7 @@ impl ClientContext for Context {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
+        // The default implementation would parse the JSON only to log it.
         debug!(
             forwarder = self.journal.forwarder(),
             "librdkafka: {}",
@@ -165,12 +166,13 @@ impl ProducerContext for Context {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(code_of(error)),
         };
+        // Stored before the wake-up, so that the woken task finds the report.
         self.inbox.lock().push(Report { id, outcome });
         self.inbox.arrived.notify_one();
     }
 }
 
-/// The code in an error; the few that have none are about arguments.
+/// Returns the code of an error; the few errors without one concern arguments.
 pub(super) fn code_of(error: &KafkaError) -> Code {
     error.rdkafka_error_code().unwrap_or(Code::InvalidArgument)
 }

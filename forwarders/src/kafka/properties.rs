@@ -1,4 +1,4 @@
-//! `librdkafka`: properties that are handed to the client library, and the ones that tallyd sets.
+//! `librdkafka`: properties of the client library, and the defaults that tallyd sets.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,10 +11,10 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use basics::text::{Secret, TextVisitor};
 
-/// What tallyd sets unless the operator does.
+/// The defaults that tallyd sets.
 ///
-/// A record is given up by the library after 30 s and sent again by tallyd, which is the patient
-/// one of the two; the library's queue is small because the window's bytes are in memory already.
+/// The library gives a record up after 30 s, and tallyd sends it again for as long as the delivery
+/// settings allow. The library's queue is small because the window's bytes are already in memory.
 const DEFAULTS: [(&str, &str); 8] = [
     ("acks", "all"),
     ("enable.idempotence", "true"),
@@ -26,7 +26,7 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("socket.connection.setup.timeout.ms", "10000"),
 ];
 
-/// What an operator cannot set, and what to do instead.
+/// Properties that an operator cannot set, with the reason or the alternative.
 const REFUSED: [(&str, &str); 8] = [
     ("bootstrap.servers", "the brokers are set by `kafka_broker`"),
     ("metadata.broker.list", "the brokers are set by `kafka_broker`"),
@@ -41,8 +41,8 @@ const REFUSED: [(&str, &str); 8] = [
     ("enabled_events", "tallyd needs the events that it asks for"),
 ];
 
-/// Second names of properties; two names of one property in a configuration would be a matter of
-/// luck, and an operator's has to replace a default that is set by its other name.
+/// Aliases of properties, with their main names. If a file sets a property by both names, only one
+/// of them could take effect, and an alias must override the default that is set by the main name.
 const ALIASES: [(&str, &str); 8] = [
     ("request.required.acks", "acks"),
     ("delivery.timeout.ms", "message.timeout.ms"),
@@ -54,16 +54,16 @@ const ALIASES: [(&str, &str); 8] = [
     ("sasl.oauthbearer.client.credentials.client.secret", "sasl.oauthbearer.client.secret"),
 ];
 
-/// Parts of the names of properties whose values nobody should see.
+/// Parts of the names of properties with secret values.
 const SENSITIVE: [&str; 6] =
     ["password", "secret", "passphrase", "private.key", ".pem", "sasl.oauthbearer.config"];
 
-/// Properties of librdkafka, each of which it has accepted.
+/// Properties of librdkafka, each accepted by it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Properties(BTreeMap<String, Secret>);
 
 impl Properties {
-    /// The value that the operator gave a property, by any of its names.
+    /// Returns the operator's value of a property, by any of its names.
     fn get(&self, name: &str) -> Option<&str> {
         let name = canonical(name);
         self.0.iter().find(|(key, _)| canonical(key) == name).map(|(_, value)| value.reveal())
@@ -73,12 +73,15 @@ impl Properties {
         if let Some(other) = self.0.keys().find(|key| canonical(key) == canonical(&name)) {
             return Err(format!("`{name}` and `{other}` are one property: keep one of them"));
         }
+        // Here and not when the producer starts, so that the error points at the line of the
+        // property.
         accept(&name, value.reveal())?;
         self.0.insert(name, value);
         Ok(())
     }
 
-    /// The client library's settings: tallyd's and, before them, the operator's.
+    /// Returns the client library's settings: tallyd's defaults, overridden by the operator's
+    /// properties.
     pub(super) fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         for (name, value) in DEFAULTS {
@@ -89,19 +92,20 @@ impl Properties {
         for (name, value) in &self.0 {
             config.set(name, value.reveal());
         }
-        // Weaker acknowledgements and idempotence exclude each other.
+        // librdkafka rejects idempotence with weaker acknowledgements.
         let acks_all = matches!(self.get("acks"), None | Some("all" | "-1"));
         if !acks_all && self.get("enable.idempotence").is_none() {
             config.set("enable.idempotence", "false");
         }
         self.find_certificates(&mut config);
+        // librdkafka writes debug lines only if its log level allows them too.
         let debug = self.get("debug").is_some();
         config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         config
     }
 
-    /// The OpenSSL that is linked in looks for certificates where it was built; the library knows
-    /// where distributions keep them.
+    /// Lets the library look for certificates where distributions keep them: the linked OpenSSL
+    /// looks only where it was built.
     fn find_certificates(&self, config: &mut ClientConfig) {
         let tls = self
             .get("security.protocol")
@@ -121,19 +125,19 @@ fn is_sensitive(name: &str) -> bool {
     SENSITIVE.iter().any(|part| name.contains(part))
 }
 
-/// Refuses a name that librdkafka does not know or that is not the operator's to set.
+/// Rejects a name that librdkafka does not know or that only tallyd sets.
 fn accept_name(name: &str) -> Result<(), String> {
     if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
         return Err(format!("`{name}` cannot be set here: {instead}"));
     }
     match set(name, "") {
-        // A known property may well refuse to be empty.
+        // A known property may reject the empty value.
         Err((RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, words)) => Err(words),
         _ => Ok(()),
     }
 }
 
-/// Asks librdkafka whether it takes the value.
+/// Checks a value, with librdkafka's own check.
 fn accept(name: &str, value: &str) -> Result<(), String> {
     if canonical(name) == "acks" && value.trim() == "0" {
         return Err("without acknowledgements nobody would know what was lost: use `all`, or `1` \
@@ -141,22 +145,24 @@ fn accept(name: &str, value: &str) -> Result<(), String> {
             .to_owned());
     }
     set(name, value).map_err(|(_, words)| {
+        // Its message would contain the value.
         if is_sensitive(name) {
             format!("librdkafka does not take the value of `{name}`")
         } else if words.contains(&format!("\"{name}\"")) {
             words
         } else {
-            // It may speak of the property by another of its names.
+            // The message may name the property by an alias.
             format!("`{name}`: {words}")
         }
     })
 }
 
-/// Sets a property on a scratch configuration; the error is in librdkafka's words.
+/// Sets a property in a temporary configuration; the error has librdkafka's message.
 fn set(name: &str, value: &str) -> Result<(), (RDKafkaConfRes, String)> {
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(_) => Ok(()),
         Err(KafkaError::ClientConfig(result, words, ..)) => Err((result, words)),
+        // Only a zero byte, which C strings cannot hold, fails before librdkafka sees the value.
         Err(_) => {
             let words = format!("`{name}` holds a zero byte");
             Err((RDKafkaConfRes::RD_KAFKA_CONF_INVALID, words))
@@ -204,7 +210,7 @@ impl<'de> Visitor<'de> for PropertiesVisitor {
     }
 }
 
-/// Reads a name, so that an unknown one is refused where it stands.
+/// Reads the name of a property, so that the error for an unknown one points at the name.
 struct NameSeed;
 
 impl<'de> DeserializeSeed<'de> for NameSeed {
@@ -217,7 +223,7 @@ impl<'de> DeserializeSeed<'de> for NameSeed {
     }
 }
 
-/// Reads the value of a property, so that a bad one is refused where it stands.
+/// Reads the value of a property, so that the error for an invalid one points at the value.
 struct ValueSeed<'a> {
     properties: &'a mut Properties,
     name: String,

@@ -15,6 +15,7 @@ impl ForwarderSection for KafkaConfig {
     const EXAMPLE: &'static str = r#"{"kafka_broker": "localhost:1", "kafka_topic": "t"}"#;
 
     fn mask_payload_secrets(&mut self) -> bool {
+        // The key is part of every payload, which commands such as `explain` show.
         let has_secret = !self.kafka_apikey.reveal().is_empty();
         if has_secret {
             self.kafka_apikey = Secret::new("***");
@@ -29,6 +30,7 @@ impl ForwarderSection for KafkaConfig {
         let forwarder = forwarder.map_err(|error| error.to_string())?;
         let settings = ForwarderSettings::new(self);
         let destination = Destination::new(Self::KIND, common, settings, forwarder);
+        // A last resort: `send` ends a little earlier by itself, with a more specific error.
         Ok(vec![destination.with_attempt_limit()])
     }
 }

@@ -1,4 +1,4 @@
-//! One attempt: hand over, wait for reports, note them.
+//! One attempt to deliver a batch: hands records over, waits for reports and notes them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,41 +15,44 @@ use crate::delivery::forwarder::SendError;
 use crate::delivery::payload::{Batch, Payload};
 use crate::delivery::stats::reason;
 
-/// Records that are handed over without giving other tasks a turn.
+/// Number of records that are handed over before other tasks get a turn.
 const SLICE: usize = 1_000;
-/// How long a failed producer may take to say what it had delivered.
+/// How long a failed producer may take to report its last deliveries.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Pause when the library's queue is full although all is reported: it is about to be emptied.
+/// Pause if the library's queue is full although all records are reported: it will be emptied soon.
 const QUEUE_PAUSE: Duration = Duration::from_millis(10);
-/// No batch is made smaller than this because of one that was refused.
+/// Lower limit of the batch size after a refused batch, in bytes.
 const BATCH_BYTES_MIN: usize = 16 << 10;
-/// What librdkafka takes for `batch.size` when nothing is said.
+/// librdkafka's default for `batch.size`, in bytes.
 const BATCH_BYTES_DEFAULT: usize = 1_000_000;
 
-/// How far handing over came.
+/// The state after handing records over.
 enum Progress {
-    /// There is more to hand over.
+    /// More records are left to hand over.
     More,
-    /// Nothing is left here, or the library's queue is full: reports come next.
+    /// No record is left, or the library's queue is full: wait for reports.
     Enough,
 }
 
 impl Kafka {
-    /// Goes on until every payload is settled, something went wrong or the time is up.
+    /// Continues until every payload is settled, an error ends the attempt or the time is up.
     ///
-    /// Everything that has to survive is in `self`, so it may be dropped at each await.
+    /// May be dropped at each await: all state that must survive is in `self`.
     pub(super) async fn deliver(&mut self, batch: &mut Batch) -> Result<(), SendError> {
         let deadline = Instant::now() + self.patience;
         let mut trouble = None;
         while !self.custody.is_settled() {
             let producer = self.producer()?;
+            // Before any new record: reports since a dropped call may settle payloads.
             self.note_reports(&producer, batch, &mut trouble);
             if let Some((code, words)) = failed(&producer, trouble) {
                 return Err(self.rebuild(&producer, batch, code, &words).await);
             }
             match trouble {
+                // Only after the other reports, so that the error counts all records that failed.
                 Some(trouble) if self.custody.in_library() == 0 => return Err(self.gone(trouble)),
-                // Nothing new on top of trouble; what is on its way may still arrive.
+                // After an error, hands over nothing new; the records in flight may still be
+                // delivered.
                 Some(_) => self.wait(&producer, deadline).await?,
                 None => match self.hand_over(&producer, batch) {
                     Ok(Progress::More) => tokio::task::yield_now().await,
@@ -64,19 +67,21 @@ impl Kafka {
         Ok(())
     }
 
-    /// Notes what has arrived, at the end. What has not left this side comes back at once; what is on
-    /// its way to the brokers is waited for.
+    /// Notes the remaining reports before the end. Records that have not left the library are
+    /// returned at once; those in flight to the brokers are awaited.
     pub(super) async fn collect(&mut self, batch: &mut Batch) {
         let Some(producer) = self.producer.clone() else { return };
         producer.call_back();
         self.note_reports(&producer, batch, &mut None);
+        // A record in flight that was given up could arrive all the same, and would be delivered
+        // twice.
         while self.custody.in_library() > 0 {
             producer.arrival().await;
             self.note_reports(&producer, batch, &mut None);
         }
     }
 
-    /// The producer; a new one when there is none.
+    /// Returns the producer; starts one if necessary.
     pub(super) fn producer(&mut self) -> Result<Arc<Producer>, SendError> {
         if let Some(producer) = &self.producer {
             return Ok(Arc::clone(producer));
@@ -87,7 +92,7 @@ impl Kafka {
         Ok(producer)
     }
 
-    /// Moves what the library reported to where it belongs.
+    /// Moves each reported payload to its new state.
     fn note_reports(
         &mut self,
         producer: &Producer,
@@ -97,6 +102,7 @@ impl Kafka {
         let mut delivered = false;
         for Report { id, outcome } in producer.reports() {
             if !self.custody.is_in_library(id) {
+                // Settling a payload twice would count its point twice.
                 debug_assert!(false, "a report for a record that was not handed over");
                 continue;
             }
@@ -110,14 +116,17 @@ impl Kafka {
                     self.doubt(id, reason, code, batch);
                 }
                 Err((verdict, code)) => {
+                    // For the next attempt; this one ends with the error.
                     self.custody.came_back(id);
                     KafkaProblem::add(trouble, verdict, code);
                 }
             }
         }
+        // Once per call and not per record, because it takes a lock.
         if delivered {
             self.journal.recovered();
         }
+        // A group has a result only after its last report.
         if self.custody.in_library() == 0 && self.custody.sieve().is_trying() {
             match trouble {
                 Some(_) => self.custody.sieve().call_off(),
@@ -126,7 +135,8 @@ impl Kafka {
         }
     }
 
-    /// The brokers refused a record: for good if it was alone, else it may have been another.
+    /// Handles a record that the brokers refused: final if it was alone, otherwise it becomes a
+    /// suspect.
     fn doubt(&mut self, id: usize, reason: &'static str, code: Code, batch: &mut Batch) {
         if self.custody.sieve().is_trying() && self.custody.sieve().refused() {
             self.custody.settled(id);
@@ -136,10 +146,12 @@ impl Kafka {
         }
     }
 
-    /// Hands over what may go now. Suspects come last and in groups, so that a batch with one of
-    /// them holds nothing else.
+    /// Hands over the next records. Suspects follow last and in groups, so that a batch with a
+    /// suspect contains only records of its group.
     fn hand_over(&mut self, producer: &Producer, batch: &mut Batch) -> Result<Progress, Code> {
         if self.custody.sieve().is_trying() {
+            // The group must be alone with the brokers, so that its outcome depends on its records
+            // only.
             return Ok(Progress::Enough);
         }
         let progress = self.hand_over_slice(producer, batch)?;
@@ -149,7 +161,7 @@ impl Kafka {
         Ok(progress)
     }
 
-    /// Hands over the next records that nobody doubts.
+    /// Hands over the next records that are not suspects.
     fn hand_over_slice(
         &mut self,
         producer: &Producer,
@@ -158,6 +170,7 @@ impl Kafka {
         let here = |payload: &Payload<'_>| self.custody.is_here(payload.id);
         let slice: Vec<Payload<'_>> =
             batch.pending_from(self.custody.next()).filter(here).take(SLICE).collect();
+        // Refused after the loop, because `slice` borrows the batch.
         let mut too_large = Vec::new();
         let mut progress = Ok(if slice.len() == SLICE { Progress::More } else { Progress::Enough });
         for payload in slice {
@@ -166,6 +179,7 @@ impl Kafka {
                 Err(Code::MessageSizeTooLarge) => too_large.push(payload.id),
                 Err(code) => {
                     let full = code == Code::QueueFull;
+                    // A full queue is no error: the library empties it, and the records stay here.
                     progress = if full { Ok(Progress::Enough) } else { Err(code) };
                     break;
                 }
@@ -197,6 +211,7 @@ impl Kafka {
                     self.custody.handed_over(payload.id);
                     self.custody.sieve().add(size(&payload));
                 }
+                // The group is then smaller than its budget, which only costs another group.
                 Err(Code::QueueFull) => break,
                 Err(code) => return Err(code),
             }
@@ -207,7 +222,7 @@ impl Kafka {
     fn record<'a>(&'a self, payload: &Payload<'a>) -> Record<'a> {
         let record = Record::with_opaque_to(&self.topic, payload.id)
             .payload(payload.bytes)
-            // The moment that the point is about, the same in a repeat.
+            // The end of the window, which is the same in a duplicate.
             .timestamp(i64::try_from(self.window.end_ms).unwrap_or(i64::MAX));
         let record = match self.encoding.key {
             RecordKey::None => record,
@@ -234,16 +249,17 @@ impl Kafka {
             .map_err(|_| error::late(self.custody.open(), self.patience, self.journal.cause()))
     }
 
-    /// Everything came back and some of it with an error.
+    /// Returns the error after all records came back, some of them with an error.
     fn gone(&mut self, trouble: KafkaProblem) -> SendError {
         if trouble.verdict == DeliveryErrorClass::Operator {
-            // The library remembers for minutes what a topic was refused for; a new producer asks.
+            // The library caches a topic's error for minutes; a new producer asks the brokers
+            // again.
             self.producer = None;
         }
         trouble.into_error(&self.topic, self.journal.cause())
     }
 
-    /// Drops a producer that has failed, after it said what it had delivered.
+    /// Drops a failed producer after it has reported its deliveries.
     async fn rebuild(
         &mut self,
         producer: &Producer,
@@ -251,6 +267,7 @@ impl Kafka {
         code: Code,
         words: &str,
     ) -> SendError {
+        // Makes the library report every record now, so that those delivered are not sent again.
         producer.purge();
         let deadline = Instant::now() + LAST_WORDS;
         while self.custody.in_library() > 0
@@ -258,6 +275,7 @@ impl Kafka {
         {
             self.note_reports(producer, batch, &mut None);
         }
+        // Reports that are still missing will never be noted, because their producer is dropped.
         self.custody.all_come_back();
         self.producer = None;
         self.rebuilds += 1;
@@ -266,7 +284,7 @@ impl Kafka {
         error::fatal(code, words)
     }
 
-    /// Keeps to smaller batches when the topic was found to refuse larger ones.
+    /// Reduces the batch size after the topic has refused larger batches.
     fn learn_batch_size(&mut self) {
         let Some(passed) = self.custody.sieve().finish() else { return };
         let given = self.client.get("batch.size").and_then(|bytes| bytes.parse().ok());
@@ -282,19 +300,22 @@ impl Kafka {
              now on"
         );
         self.client.set("batch.size", bytes.to_string());
+        // `batch.size` applies only to a new producer.
         self.producer = None;
     }
 }
 
-/// The batch size after one was refused, if it can be smaller. What passed was spread over the
-/// partitions, so it may still be too much for one; halving gets there within a few windows.
+/// Returns the batch size after a refusal, if it can be reduced. The largest group that passed was
+/// spread over several partitions and may still be too large for one, so that halving may take a
+/// few windows.
 fn smaller_batch(given: usize, passed: usize) -> Option<usize> {
     let bytes = passed.min(given / 2).max(BATCH_BYTES_MIN);
     (bytes < given).then_some(bytes)
 }
 
-/// Why the producer is of no more use.
+/// Returns the reason if the producer can no longer be used.
 fn failed(producer: &Producer, trouble: Option<KafkaProblem>) -> Option<(Code, String)> {
+    // The code of a record is enough: not every code of this class sets librdkafka's fatal error.
     let reported = || trouble.filter(|trouble| trouble.verdict == DeliveryErrorClass::Fatal);
     producer.fatal().or_else(|| reported().map(|trouble| (trouble.code, trouble.code.to_string())))
 }

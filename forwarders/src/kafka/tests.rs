@@ -1,4 +1,4 @@
-//! The forwarder against librdkafka's mock cluster, read back with a consumer.
+//! Tests the forwarder with librdkafka's mock cluster and reads the records back with a consumer.
 
 mod bench;
 mod faults;
@@ -10,7 +10,7 @@ use super::*;
 use model::testing::{insert, point, snapshot_of, snapshot_of_counters};
 use model::{Sum, Timer, Value};
 
-/// One point of three kinds, two of one name and tags.
+/// Returns one point each of three kinds, two with the same name and tags.
 fn small_snapshot() -> Snapshot {
     let mut timer = Timer::default();
     [1.5, 2.5].iter().for_each(|value| timer.record(*value, 1.0, 1000));
@@ -23,7 +23,7 @@ fn small_snapshot() -> Snapshot {
     ])
 }
 
-/// Keys and bodies that a format makes of the small snapshot.
+/// Returns the keys and bodies of the small snapshot in a format.
 fn encoded(settings: &str) -> Vec<(String, String)> {
     let mut kafka = Kafka::new(config("localhost:1", settings), "run-1").unwrap();
     let mut batch = Batch::default();

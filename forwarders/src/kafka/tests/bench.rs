@@ -35,20 +35,20 @@ pub(super) type Cluster = MockCluster<'static, DefaultProducerContext>;
 
 pub(super) const TOPIC: &str = "metrics";
 pub(super) const SECOND: Duration = Duration::from_secs(1);
-/// Settings of a destination that is tried for half a second.
+/// Settings of a destination whose attempts take at most half a second.
 pub(super) const SHORT: &str = r#""delivery": {"timeout": "500ms"}"#;
 
-/// Nothing takes longer unless it hangs.
+/// Time limit of every wait, reached only if the test hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A broker with the topic.
+/// Starts a mock cluster with one broker and the topic.
 pub(super) fn cluster(partitions: i32) -> Cluster {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic(TOPIC, partitions, 1).unwrap();
     cluster
 }
 
-/// The destination's section with more settings.
+/// Parses a section with additional settings.
 pub(super) fn config(brokers: &str, settings: &str) -> KafkaConfig {
     let comma = if settings.is_empty() { "" } else { "," };
     let json =
@@ -56,12 +56,12 @@ pub(super) fn config(brokers: &str, settings: &str) -> KafkaConfig {
     serde_json::from_str(&json).unwrap()
 }
 
-/// A forwarder that writes to the cluster.
+/// Creates a forwarder that writes to the cluster.
 pub(super) fn kafka(cluster: &Cluster, settings: &str) -> Kafka {
     Kafka::new(config(&cluster.bootstrap_servers(), settings), "run-1").unwrap()
 }
 
-/// Encodes a snapshot and sends until it is settled, as the task does but without pauses.
+/// Encodes a snapshot and sends it until it is settled, like the delivery loop but without pauses.
 pub(super) async fn deliver(kafka: &mut Kafka, snapshot: &Snapshot) -> Settled {
     let mut batch = Batch::default();
     kafka.encode(snapshot, &mut batch);
@@ -79,7 +79,7 @@ pub(super) struct Running {
     task: JoinHandle<()>,
 }
 
-/// Runs a forwarder with short pauses and a limit for an attempt.
+/// Starts a forwarder with short pauses and a time limit per attempt.
 pub(super) fn start(kafka: Kafka, attempt_max: Duration) -> Running {
     let delivery: DeliveryConfig =
         serde_json::from_str(r#"{"retry": {"initial": "10ms", "max": "50ms"}}"#).unwrap();
@@ -103,12 +103,12 @@ impl Running {
         self.queue.push(&std::sync::Arc::new(snapshot));
     }
 
-    /// Its ledger.
+    /// Returns the destination's ledger.
     pub(super) fn counts(&self) -> Counts {
         self.known.stats().counts()
     }
 
-    /// Waits until the ledger shows something.
+    /// Waits until the ledger satisfies a condition.
     pub(super) async fn until(&self, shown: impl Fn(&Counts) -> bool) {
         let start = Clock::now();
         while !shown(&self.counts()) {
@@ -117,7 +117,7 @@ impl Running {
         }
     }
 
-    /// Ends the input, waits for the task and gives its ledger.
+    /// Ends the input, waits for the task and returns its ledger.
     pub(super) async fn finish(self) -> Counts {
         let stats = std::sync::Arc::clone(self.known.stats());
         drop(self.queue);
@@ -137,12 +137,12 @@ pub(super) struct Read {
     pub(super) timestamp: Option<i64>,
 }
 
-/// Everything in the topic.
+/// Reads all records of the topic.
 pub(super) fn read(cluster: &Cluster) -> Vec<Read> {
     read_topic(&cluster.bootstrap_servers(), TOPIC)
 }
 
-/// Everything in a topic of some cluster.
+/// Reads all records of a topic in any cluster.
 pub(super) fn read_topic(brokers: &str, topic: &str) -> Vec<Read> {
     let consumer: BaseConsumer = rdkafka::ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -184,7 +184,7 @@ fn record(message: &BorrowedMessage<'_>) -> Read {
     }
 }
 
-/// So many records, each of another series.
+/// Asserts that there are `expected` records, each with a different key.
 pub(super) fn assert_each_key_once(records: &[Read], expected: usize) {
     let keys: BTreeSet<_> = records.iter().map(|record| record.key.as_deref().unwrap()).collect();
     assert_eq!((records.len(), keys.len()), (expected, expected), "records, different keys");

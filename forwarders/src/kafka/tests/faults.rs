@@ -1,4 +1,4 @@
-//! Brokers that are away, slow, or refuse.
+//! Tests with brokers that are unavailable, slow, or refuse records.
 
 use super::*;
 use crate::delivery::stats::reason;
@@ -45,7 +45,7 @@ async fn records_that_the_library_gave_up_are_handed_over_again() {
 async fn an_attempt_that_is_dropped_half_way_neither_repeats_nor_miscounts() {
     let cluster = cluster(2);
     cluster.broker_round_trip_time(-1, Duration::from_millis(100)).unwrap();
-    // The task drops each attempt long before a report can come.
+    // The delivery loop drops each attempt long before a report can arrive.
     let running = start(kafka(&cluster, ""), Duration::from_millis(15));
     for _ in 0..3 {
         running.push(snapshot_of_counters(2_000));
@@ -109,7 +109,7 @@ async fn a_record_too_large_for_the_library_is_the_only_one_lost() {
 async fn a_record_too_large_for_the_brokers_is_the_only_one_lost() {
     let cluster = cluster(1);
     let mut kafka = kafka(&cluster, "");
-    // The batch of 8, then groups of 4, 2 and 1, each with the bad one.
+    // The batch of 8, then groups of 4, 2 and 1, each with the invalid record.
     let too_large = RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
     cluster.request_errors(RDKafkaApiKey::Produce, &[too_large; 4]);
     let settled = deliver(&mut kafka, &snapshot_of_counters(8)).await;
@@ -209,7 +209,7 @@ async fn what_arrived_after_the_last_look_is_known_at_a_stop_and_the_rest_comes_
     let mut kafka = kafka(&cluster, "");
     let mut batch = Batch::default();
     kafka.encode(&snapshot_of_counters(100), &mut batch);
-    // Dropped while the records are on their way.
+    // Dropped while the records are in flight.
     let sent = tokio::time::timeout(Duration::from_millis(1_500), kafka.send(&mut batch)).await;
     kafka.stop(&mut batch).await;
     let delivered = batch.take_settled().delivered;

@@ -1,7 +1,7 @@
-//! The same against a real broker, which also judges sequence numbers and sizes.
+//! Tests with a real broker, which also checks sequence numbers and sizes.
 //!
-//! `TALLYD_TEST_KAFKA=host:port` names it, as `tests/servers/kafka.sh start DIR` prints it; with
-//! `TALLYD_REQUIRE_SERVERS=1` its absence is a failure.
+//! `TALLYD_TEST_KAFKA=host:port` is its address, as `tests/servers/kafka.sh start DIR` prints it.
+//! With `TALLYD_REQUIRE_SERVERS=1`, a missing broker is a failure.
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -10,12 +10,12 @@ use super::*;
 use crate::delivery::stats::reason;
 use crate::testing::real_server;
 
-/// Where the broker is; `None` when the test is to be skipped.
+/// Returns the address of the broker; `None` if the test must be skipped.
 fn broker() -> Option<String> {
     real_server("TALLYD_TEST_KAFKA")
 }
 
-/// Creates a topic of its own for a test and gives its name.
+/// Creates a topic for one test and returns its name.
 async fn create_topic(broker: &str, test: &str, settings: &[(&str, &str)]) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let name = format!("tallyd-{test}-{}", now.as_nanos());
@@ -68,7 +68,7 @@ async fn a_real_broker_gets_20000_points_once() {
 async fn a_real_topic_of_small_batches_loses_only_what_is_too_large_alone() {
     let Some(broker) = broker() else { return };
     let topic = create_topic(&broker, "small", &[("max.message.bytes", "20000")]).await;
-    // Compressed, the batches would be small enough.
+    // Compressed batches would be small enough.
     let plain = r#""librdkafka": {"compression.type": "none"}"#;
     let mut kafka = kafka_for(&broker, &topic, plain);
     let mut snapshot = snapshot_of_counters(5_000);
@@ -90,7 +90,7 @@ async fn a_real_topic_of_small_batches_loses_only_what_is_too_large_alone() {
             snapshot.points = snapshot_of_counters(5_000).points;
         }
     }
-    // What passed at once was at most this for each of three partitions.
+    // A group passed with at most this size in each of three partitions.
     let learned: usize = kafka.client.get("batch.size").unwrap().parse().unwrap();
     assert!(learned <= 60_000, "{learned}");
 }
