@@ -1,4 +1,4 @@
-//! Finding carbon: a name becomes addresses, one of them a connection.
+//! Resolves carbon's name and connects to one of its addresses.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::delivery::forwarder::SendError;
 use crate::udp::{NO_ADDRESS, open_udp};
 use basics::address::write_host_and_port;
 
-/// Where to send, and how to say so.
+/// The host and port of carbon, for connections and for error messages.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     host: String,
@@ -23,10 +23,11 @@ impl Target {
         Self { host: address.host().to_owned(), port: address.port(protocol) }
     }
 
-    /// Connects to the first address that answers; each gets its share of the time.
+    /// Connects to the first address that answers within its share of the time.
     pub(super) async fn connect(&self, within: Duration) -> Result<TcpStream, String> {
         let found = lookup_host((self.host.as_str(), self.port)).await;
         let addresses: Vec<_> = found.map_err(|error| error.to_string())?.collect();
+        // Without shares, one address that drops packets would use up the time of all others.
         let share = within / addresses.len().max(1) as u32;
         let mut last = None;
         for address in addresses {
@@ -39,12 +40,12 @@ impl Target {
         Err(last.unwrap_or_else(|| NO_ADDRESS.to_owned()))
     }
 
-    /// A socket that sends there, and hears when nobody listens.
+    /// Opens a socket that sends to carbon and reports an error if no program listens there.
     pub(super) async fn udp(&self) -> Result<UdpSocket, String> {
         open_udp(&self.host, self.port).await.map_err(|error| error.to_string())
     }
 
-    /// An error that names the address.
+    /// Returns an error that names the address.
     pub(super) fn error(&self, words: impl fmt::Display) -> SendError {
         SendError::transient(format!("{self}: {words}"))
     }

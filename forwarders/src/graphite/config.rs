@@ -1,4 +1,4 @@
-//! `forwarders.graphite`: what an operator writes.
+//! `forwarders.graphite`: the configuration of the Graphite destination.
 
 use std::fmt;
 
@@ -13,81 +13,85 @@ use crate::select::SelectConfig;
 use basics::address::host_and_port;
 use basics::units::ByteSize;
 
-/// Room for the largest UDP payload that an Ethernet carries in one piece, less some for tunnels.
+/// Largest UDP payload that fits into one Ethernet frame, less some bytes for tunnels.
 const PACKET_BYTES_DEFAULT: u64 = 1432;
 const PACKET_BYTES_MIN: u64 = 512;
-/// Of a UDP datagram over IPv4.
+/// Maximum size of a UDP payload over IPv4.
 const PACKET_BYTES_MAX: u64 = 65_507;
 
-/// `forwarders.graphite`.
+/// `forwarders.graphite`: one carbon, or any program that reads its protocols.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GraphiteConfig {
-    /// What ledger and log call it; two destinations need two names. Defaults to `graphite`.
+    /// Name of the destination in the ledger and the log, unique among destinations. Defaults to
+    /// `graphite`.
     #[serde(default)]
     pub name: Option<String>,
-    /// Where carbon listens, as `host:port`; without a port it is carbon's own, 2003 for plaintext
-    /// and 2004 for pickle. A name is looked up anew with every connection. Required.
+    /// Address of carbon, as `host:port`. The default port is carbon's: 2003 for plaintext and 2004
+    /// for pickle. A name is resolved for each new connection. Required.
     pub address: Address,
-    /// `tcp`, where a carbon that is slow or away is noticed, or `udp`, where it is not: datagrams
-    /// that it does not read in time are lost and nobody counts them. Defaults to `tcp`.
+    /// `tcp`, which notices a carbon that is slow or unavailable, or `udp`, which does not:
+    /// datagrams that carbon does not read in time are lost without being counted. Defaults to
+    /// `tcp`.
     #[serde(default)]
     pub transport: Transport,
-    /// `plaintext`, lines that every receiver reads, or `pickle`, which costs carbon less; over TCP
-    /// only, to a port of its own. Defaults to `plaintext`.
+    /// `plaintext`, lines that every receiver reads, or `pickle`, which costs carbon less CPU time,
+    /// only over TCP and to a separate port. Defaults to `plaintext`.
     #[serde(default)]
     pub protocol: Protocol,
-    /// Largest datagram, for `udp`. A larger one makes fewer datagrams, and beyond the network's
-    /// MTU is cut into pieces of which none may get lost. A line that does not fit is dropped and
-    /// counted as `too_large`. 512B to 65507B. Defaults to `1432B`.
+    /// Maximum size of a datagram, for `udp`. Larger datagrams are fewer, but above the network's
+    /// MTU each is split into fragments that must all arrive. A line that does not fit is dropped
+    /// and counted as `too_large`. 512B to 65507B. Defaults to `1432B`.
     #[serde(default)]
     pub max_packet: PacketSize,
-    /// What becomes of tags: `series` makes them Graphite's own (1.1 and later), `path` puts their
-    /// values into the path as `template` says, `drop` leaves them out. Series that become one path
-    /// are merged: counts add up, the latest gauge wins, timers and sets merge. Defaults to
-    /// `series`, and to `path` where there is a `template`.
+    /// Handling of tags: `series` writes Graphite tags (1.1 and later), `path` inserts their values
+    /// into the path as `template` says, `drop` leaves them out. Series that share a path
+    /// afterwards are merged: counts are added, the latest gauge wins, timers and sets merge.
+    /// Defaults to `series`, or to `path` if there is a `template`.
     #[serde(default)]
     pub tags: Option<TagMode>,
-    /// Where tags go in the path, for `tags: path`: `{host}` is the tag's value, `{name}` the
+    /// Positions of tags in the path, for `tags: path`: `{host}` is the tag's value, `{name}` the
     /// metric name, `{tags}` all other tags. Defaults to `{tags}.{name}`.
     #[serde(default)]
     pub template: Option<Template>,
-    /// `tallyd`, the name and tallyd's fields, or `etsy`, the names and the arithmetic of statsd's
-    /// graphite backend, so that dashboards made for it go on. Defaults to `tallyd`.
+    /// `tallyd`, the metric's name and tallyd's fields, or `etsy`, the names and the arithmetic of
+    /// statsd's graphite backend, so that dashboards made for it keep working. Defaults to
+    /// `tallyd`.
     #[serde(default)]
     pub naming: Naming,
-    /// What statsd's configuration says, for `naming: etsy`.
+    /// Settings of statsd's configuration, for `naming: etsy`.
     #[serde(default)]
     pub etsy: EtsyConfig,
     /// Which series are sent.
     #[serde(default)]
     pub select: SelectConfig,
-    /// How hard it is tried.
+    /// Timeouts, retries, queue and spool.
     #[serde(default)]
     pub delivery: DeliveryConfig,
 }
 
-/// `etsy`: keys of statsd's configuration, with its defaults but for `legacy_namespace`.
+/// `etsy`: keys of statsd's configuration, with statsd's defaults except for `legacy_namespace`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EtsyConfig {
-    /// Percentages of a timer's values, each above 0 and up to 100 for the lowest, or below 0 for
-    /// the highest; each makes five fields (`mean_90`, `upper_90`, …). Defaults to `[90]`.
+    /// Percentages of a timer's values: greater than 0 and at most 100 for the lowest values,
+    /// negative for the highest. Each adds five fields (`mean_90`, `upper_90`, …). Defaults to
+    /// `[90]`.
     pub percent_threshold: Vec<PercentThreshold>,
-    /// Whether names are those that statsd writes without `legacyNamespace: false`: `stats.X` and
-    /// `stats_counts.X` for counters, and no prefix below has an effect. Defaults to `false`.
+    /// Whether to use statsd's names without `legacyNamespace: false`: `stats.X` and
+    /// `stats_counts.X` for counters. The prefixes below then have no effect. Defaults to `false`.
     pub legacy_namespace: bool,
-    /// The first part of every name; empty for none. Defaults to `stats`.
+    /// First part of every name; may be empty. Defaults to `stats`.
     pub global_prefix: PathPart,
-    /// The part of counters; empty for none. Defaults to `counters`.
+    /// Part for counters; may be empty. Defaults to `counters`.
     pub prefix_counter: PathPart,
-    /// The part of timers; empty for none. Defaults to `timers`.
+    /// Part for timers; may be empty. Defaults to `timers`.
     pub prefix_timer: PathPart,
-    /// The part of gauges; empty for none. Defaults to `gauges`.
+    /// Part for gauges; may be empty. Defaults to `gauges`.
     pub prefix_gauge: PathPart,
-    /// The part of sets; empty for none. Defaults to `sets`.
+    /// Part for sets; may be empty. Defaults to `sets`.
     pub prefix_set: PathPart,
-    /// The last part of every name, such as the host's; empty for none. Defaults to empty.
+    /// Last part of every name, such as the host's name; may be empty. Empty by default.
     pub global_suffix: PathPart,
 }
 
@@ -106,79 +110,79 @@ impl Default for EtsyConfig {
     }
 }
 
-/// How lines get there.
+/// The transport of lines or pickled lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
-    /// A connection that is kept.
+    /// One connection that stays open.
     #[default]
     Tcp,
-    /// Datagrams.
+    /// Datagrams of whole lines.
     Udp,
 }
 
-/// How a number is written.
+/// The encoding of points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
-    /// `path value timestamp` and a newline.
+    /// `path value timestamp` and a line feed.
     #[default]
     Plaintext,
-    /// Lists of `(path, (timestamp, value))` as Python pickles them.
+    /// Lists of `(path, (timestamp, value))`, pickled as by Python.
     Pickle,
 }
 
-/// What becomes of tags.
+/// Handling of tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TagMode {
-    /// `path;key=value`.
+    /// Written as `path;key=value`.
     Series,
-    /// Parts of the path.
+    /// Inserted into the path.
     Path,
-    /// Nothing.
+    /// Left out.
     Drop,
 }
 
-/// Whose names and arithmetic.
+/// The names and the arithmetic of fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Naming {
     /// tallyd's fields.
     #[default]
     Tallyd,
-    /// Those of the statsd that Etsy made.
+    /// The names and arithmetic of Etsy's statsd.
     Etsy,
 }
 
-/// Where to send.
+/// Address of carbon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     host: String,
     port: Option<u16>,
 }
 
-/// Bytes of a datagram.
+/// Size of a datagram, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketSize(usize);
 
-/// A percentage of a timer's values, of the highest if it is negative.
+/// A percentage of a timer's values: of the lowest, or of the highest if it is negative.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PercentThreshold(f64);
 
-/// One or more parts of a path, or nothing.
+/// One or more parts of a path, or an empty text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathPart(String);
 
 impl GraphiteConfig {
-    /// What becomes of tags, with the default worked out.
+    /// Returns how tags are handled, including the default.
     #[must_use]
     pub fn tag_mode(&self) -> TagMode {
         let default = if self.template.is_some() { TagMode::Path } else { TagMode::Series };
         self.tags.unwrap_or(default)
     }
 
-    /// Whether the keys go together.
+    /// Checks that the keys fit together.
     ///
     /// # Errors
     /// A sentence that says what to change.
@@ -194,22 +198,22 @@ impl GraphiteConfig {
 }
 
 impl Address {
-    /// Takes `host`, `host:port`, `address:port` or `[ipv6]:port`.
+    /// Parses `host`, `host:port`, `address:port` or `[ipv6]:port`.
     ///
     /// # Errors
-    /// A sentence that says what is allowed.
+    /// A sentence that describes the allowed values.
     pub fn parse(text: &str) -> Result<Self, String> {
         host_and_port(text, "graphite.example.com:2003 or [::1]:2003")
             .map(|(host, port)| Self { host, port })
     }
 
-    /// The host, without brackets.
+    /// Returns the host, without brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, or carbon's for this protocol.
+    /// Returns the port, or carbon's default for the protocol.
     #[must_use]
     pub fn port(&self, protocol: Protocol) -> u16 {
         self.port.unwrap_or(match protocol {
@@ -220,7 +224,7 @@ impl Address {
 }
 
 impl PacketSize {
-    /// In bytes.
+    /// Returns the size in bytes.
     #[must_use]
     pub fn get(self) -> usize {
         self.0
@@ -234,11 +238,12 @@ impl Default for PacketSize {
 }
 
 impl PercentThreshold {
-    /// Takes a decimal number from -100 to 100 that is not 0.
+    /// Parses a decimal number from -100 to 100, except 0.
     ///
     /// # Errors
-    /// A sentence that says what is allowed.
+    /// A sentence that describes the allowed values.
     pub fn parse(text: &str) -> Result<Self, String> {
+        // `f64` would also parse `inf`, `nan` and `1e2`.
         let digits = text.strip_prefix('-').unwrap_or(text);
         let is_decimal = digits.starts_with(|first: char| first.is_ascii_digit())
             && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -253,7 +258,7 @@ impl PercentThreshold {
         }
     }
 
-    /// The percentage itself.
+    /// Returns the percentage.
     #[must_use]
     pub fn percent(self) -> f64 {
         self.0
@@ -261,10 +266,10 @@ impl PercentThreshold {
 }
 
 impl PathPart {
-    /// Takes parts of a path as they stand.
+    /// Parses parts of a path, which must need no replacement of characters.
     ///
     /// # Errors
-    /// A sentence that says what is allowed.
+    /// A sentence that describes the allowed values.
     pub fn parse(text: &str) -> Result<Self, String> {
         let fits = text.len() <= PART_BYTES_MAX;
         if text.is_empty() || (fits && is_path(text)) {
@@ -276,7 +281,7 @@ impl PathPart {
         ))
     }
 
-    /// The text; empty for none.
+    /// Returns the text, which may be empty.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -313,7 +318,7 @@ impl<'de> Deserialize<'de> for PacketSize {
     }
 }
 
-/// Reads a text, which the configuration also has of numbers, and refuses it where it stands.
+/// Parses a text, so that an error points at its position in the file. Numbers arrive as texts too.
 struct Text<T>(&'static str, fn(&str) -> Result<T, String>);
 
 impl<T> Visitor<'_> for Text<T> {

@@ -1,4 +1,4 @@
-//! From a snapshot to lines, or to what will be pickled: one payload for each path.
+//! Encodes a snapshot as lines or pickle items, with one payload per path.
 
 use super::config::{GraphiteConfig, Naming, Protocol, Transport};
 use super::etsy::Etsy;
@@ -11,10 +11,10 @@ use crate::format::number;
 use crate::groups::Groups;
 use model::{MetricKind, Snapshot, Value, finite};
 
-/// How much of a path that is refused is shown.
+/// Maximum number of bytes of a refused path in its explanation.
 const SHOWN_BYTES_MAX: usize = 100;
 
-/// Encodes windows; its memory is reused from one to the next.
+/// Encodes windows; its memory is reused from window to window.
 #[derive(Debug)]
 pub(super) struct GraphiteEncoder {
     shape: Shape,
@@ -23,18 +23,18 @@ pub(super) struct GraphiteEncoder {
     groups: Groups,
 }
 
-/// Whose names and numbers.
+/// The names and the arithmetic of fields.
 #[derive(Debug)]
 enum Names {
     Tallyd,
     Etsy(Box<Etsy>),
 }
 
-/// How a number and its path are written.
+/// The encoding of a number with its path.
 #[derive(Debug)]
 struct Form {
     protocol: Protocol,
-    /// With its dot.
+    /// The last part of each path, with its dot.
     suffix: Vec<u8>,
     line_bytes_max: usize,
 }
@@ -63,8 +63,8 @@ impl GraphiteEncoder {
         }
     }
 
-    /// Appends a payload for each path, in the order in which the snapshot has them first. What is
-    /// too long for carbon is refused at once.
+    /// Appends a payload for each path, in the order of the paths' first points. Refuses a path or
+    /// line that is too long for carbon.
     pub(super) fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         self.groups.fill(snapshot, |out, series| self.shape.write(out, series));
         let seconds = snapshot.window.end_ms / 1000;
@@ -78,6 +78,8 @@ impl GraphiteEncoder {
                 group.points,
                 |_| (),
                 |out| {
+                    // The payload has to be pushed even if it is too long: its points must be
+                    // counted as refused.
                     let start = out.len();
                     if trouble.is_none() {
                         let longest = self.form.write(
@@ -88,6 +90,7 @@ impl GraphiteEncoder {
                             snapshot,
                             time,
                         );
+                        // Known only after writing, as the longest of the value's lines.
                         trouble = (longest > self.form.line_bytes_max).then_some(PathProblem::Line);
                     }
                     if trouble.is_some() {
@@ -98,28 +101,30 @@ impl GraphiteEncoder {
             let Some(trouble) = trouble else { continue };
             batch.refused(id, reason::TOO_LARGE, trouble.words(&self.form, path));
         }
+        // Points that share a path are not adjacent in the snapshot: the delivery loop needs their
+        // positions.
         if let Some(places) = self.groups.places() {
             batch.set_places(places);
         }
     }
 }
 
-/// The moment of all points of a window.
+/// The timestamp of all points of a window.
 #[derive(Clone, Copy)]
 struct Time<'a> {
     seconds: u64,
-    /// What a line ends with.
+    /// The end of a line: blank, timestamp, line feed.
     end: &'a [u8],
 }
 
-/// A path without namespace and field, and the tags behind it.
+/// The path of a series without namespace and field, and its tags.
 #[derive(Clone, Copy)]
 struct Path<'a> {
     base: &'a [u8],
     tags: &'a [u8],
 }
 
-/// Why a path cannot be sent.
+/// The reason why a path cannot be sent.
 #[derive(Clone, Copy)]
 enum PathProblem {
     Part,
@@ -133,6 +138,7 @@ impl Path<'_> {
             return Some(PathProblem::Series);
         }
         let long = |part: &[u8]| part.len() > PART_BYTES_MAX;
+        // A text within the limit cannot have a part above it: most need no split.
         let in_base = long(self.base) && self.base.split(|byte| *byte == b'.').any(long);
         let of_tag = |tag: &[u8]| {
             let key = tag.iter().position(|byte| *byte == b'=').unwrap_or(tag.len());
@@ -157,7 +163,7 @@ impl PathProblem {
 }
 
 impl Form {
-    /// Appends all numbers of a value; returns the length of the longest line.
+    /// Appends all numbers of a value. Returns the length of the longest line, in bytes.
     fn write(
         &self,
         out: &mut Vec<u8>,
@@ -170,6 +176,7 @@ impl Form {
         let mut longest = 0;
         let mut write = |namespace: &[u8], field: &str, number: f64| {
             let start = out.len();
+            // Carbon cannot store infinite values or NaN.
             let number = finite(number);
             let write_path = |out: &mut Vec<u8>| {
                 append(out, namespace);
@@ -202,7 +209,8 @@ impl Form {
     }
 }
 
-/// The field as it is shown: the one number that a value is has no name but its metric's.
+/// Returns the shown field. The only number of a value has no field: it stands under the metric's
+/// name.
 fn shown_field(kind: MetricKind, field: &str) -> &str {
     match (kind, field) {
         (MetricKind::Timer, _) | (_, "rate") => field,
@@ -210,7 +218,8 @@ fn shown_field(kind: MetricKind, field: &str) -> &str {
     }
 }
 
-/// Copying nothing costs as much as copying a word, and most pieces of most paths are nothing.
+/// Appends a piece. Most pieces of most paths are empty, and copying an empty one costs as much as
+/// a short one.
 fn append(out: &mut Vec<u8>, piece: &[u8]) {
     if !piece.is_empty() {
         out.extend_from_slice(piece);

@@ -1,13 +1,13 @@
-//! `naming: etsy`: the names that statsd's graphite backend writes, and statsd's arithmetic.
+//! `naming: etsy`: the names of statsd's graphite backend, and statsd's arithmetic.
 //!
-//! Sums are taken in statsd's order and without compensation, so that a timer's numbers are the
-//! same to the last bit. A test sends the same input to statsd and compares every line.
+//! Sums are added in statsd's order and without compensation, so that a timer's numbers equal
+//! statsd's to the last bit. A test sends the same input to statsd and compares every line.
 
 use model::{Snapshot, TimerValue, Value};
 
 use super::config::{EtsyConfig, PercentThreshold};
 
-/// Namespaces and thresholds, with their bytes ready to be copied.
+/// Namespaces and thresholds, prepared as bytes to copy.
 #[derive(Debug)]
 pub(super) struct Etsy {
     counter_rate: Place,
@@ -19,7 +19,7 @@ pub(super) struct Etsy {
     runs: Runs,
 }
 
-/// Where a field goes: what is before the name and behind it.
+/// The text before and after the name of a series.
 #[derive(Debug)]
 struct Place {
     namespace: Vec<u8>,
@@ -65,7 +65,8 @@ impl Etsy {
         }
     }
 
-    /// Calls `field` with namespace, name and number of each field. A trace is a counter here.
+    /// Calls `field` with namespace, name and number of each field. A trace is written as a
+    /// counter.
     pub(super) fn for_each_field(
         &mut self,
         value: &Value,
@@ -94,7 +95,7 @@ impl Etsy {
     }
 }
 
-/// The parts that are not empty, each with its dot.
+/// Joins the parts that are not empty, each followed by a dot.
 fn namespace(parts: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for part in parts.iter().filter(|part| !part.is_empty()) {
@@ -119,10 +120,11 @@ impl Threshold {
         }
     }
 
-    /// The fields of the lowest values, or of the highest for a negative percentage. None if the
-    /// percentage rounds to no value at all.
+    /// Writes the fields of the lowest values, or of the highest for a negative percentage. None if
+    /// the percentage rounds to no value at all.
     fn for_each_field(&self, runs: &Runs, field: &mut impl FnMut(&str, f64)) {
         let all = runs.count();
+        // statsd applies the percentage only to more than one value.
         let inside = if all > 1 { round(self.percent.abs() / 100.0 * all as f64) } else { 1.0 };
         let inside = (inside as u64).min(all);
         if inside == 0 {
@@ -131,6 +133,7 @@ impl Threshold {
         let (boundary, within) = if self.percent > 0.0 {
             (runs.value(inside - 1), runs.lowest(inside))
         } else {
+            // The highest as a difference, because `runs` has sums from the lowest value on.
             (runs.value(all - inside), runs.lowest(all).without(runs.lowest(all - inside)))
         };
         field(&self.count, inside as f64);
@@ -141,7 +144,7 @@ impl Threshold {
     }
 }
 
-/// The fields that a timer has whatever the thresholds.
+/// Writes the fields that a timer has regardless of the thresholds.
 fn for_each_statistic(
     timer: &TimerValue,
     runs: &Runs,
@@ -151,7 +154,7 @@ fn for_each_statistic(
     let summary = &timer.summary;
     let values = runs.count();
     let exact = timer.timer.is_exact();
-    // Of a sketch, the moments are exact and its bins are not.
+    // The moments of a sketch are exact, but its bins are not.
     let Sums { sum, squares } = if exact {
         runs.lowest(values)
     } else {
@@ -178,23 +181,24 @@ fn for_each_statistic(
     field("median", median);
 }
 
-/// To the nearest integer, halves up, as JavaScript rounds.
+/// Rounds to the nearest integer, halves up, like JavaScript's `Math.round`.
 fn round(number: f64) -> f64 {
+    // `f64::round` rounds halves away from zero.
     let floor = number.floor();
     if number - floor >= 0.5 { floor + 1.0 } else { floor }
 }
 
-/// The values of a timer in ascending order and, at each, what they add up to so far. As in statsd
-/// a value counts once, whatever its sample rate; only `count` and `count_ps` are scaled. The
-/// memory is reused from timer to timer.
+/// The values of a timer in ascending order, each with the sums up to it. As in statsd, a value
+/// counts once regardless of its sample rate; only `count` and `count_ps` are scaled. The memory is
+/// reused from timer to timer.
 #[derive(Debug, Default)]
 struct Runs(Vec<Run>);
 
-/// One value, or the values of one bin of a sketch.
+/// One value, or all values of one bin of a sketch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Run {
     value: f64,
-    /// How many values there are up to and with this one.
+    /// Number of values up to and including this run.
     count: f64,
     sums: Sums,
 }
@@ -218,7 +222,7 @@ impl Sums {
 impl Runs {
     fn fill(&mut self, timer: &TimerValue) {
         let values = timer.timer.value_count() as f64;
-        // What a bin holds is weighted; spread over the bins, the weights are scaled back.
+        // Bins have weights that include the sample rate: scaled back to the number of values.
         let scale = if timer.timer.is_exact() { None } else { Some(values / timer.summary.count) };
         let mut last = Run::default();
         self.0.clear();
@@ -229,34 +233,36 @@ impl Runs {
             self.0.push(last);
         });
         if let Some(last) = self.0.last_mut() {
+            // Scaled weights may add up to slightly more or less, and `count` truncates.
             last.count = values;
         }
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     fn count(&self) -> u64 {
         self.0.last().map_or(0, |run| run.count as u64)
     }
 
-    /// The value that has `below` values before it.
+    /// Returns the value with `below` values before it.
     fn value(&self, below: u64) -> f64 {
         let place = self.0.partition_point(|run| run.count <= below as f64);
         self.0.get(place).or(self.0.last()).map_or(0.0, |run| run.value)
     }
 
-    /// Of the lowest `count` values.
+    /// Returns the sums of the lowest `count` values.
     fn lowest(&self, count: u64) -> Sums {
         let count = count as f64;
         let place = self.0.partition_point(|run| run.count < count);
         let before = if place == 0 { Run::default() } else { self.0[place - 1] };
         match self.0.get(place) {
             Some(run) if run.count == count => run.sums,
+            // `count` ends within this bin, of which only a part belongs to the lowest.
             Some(run) => before.sums.with(run.value, count - before.count),
             None => before.sums,
         }
     }
 
-    /// The standard deviation of the population.
+    /// Returns the standard deviation of the population.
     fn deviation(&self, mean: f64) -> f64 {
         let squares =
             self.0.iter().fold(0.0, |sum, run| sum + (run.value - mean) * (run.value - mean));
@@ -351,7 +357,7 @@ mod tests {
             [top["mean_top50"], top["sum_top50"], top["sum_squares_top50"]],
             [3.5, 7.0, 25.0]
         );
-        // statsd looks before the first value here and writes NaN.
+        // statsd reads before the first value here and writes NaN.
         let top = timer_fields(&["-90"], &four);
         assert_eq!([top["count_top90"], top["lower_top90"], top["sum_top90"]], [4.0, 1.0, 10.0]);
         let one = timer_fields(&["-5"], &[100.0]);

@@ -1,19 +1,19 @@
 //! Graphite: lines to carbon, or pickled lists.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! The protocol has no acknowledgement. Over TCP a point counts as delivered when the other host
-//! has acknowledged its bytes; when the connection turns out to be broken later, the last window is
-//! sent again with the next one, since carbon may have lost it unread. A repeat overwrites the same
-//! slot, so it does no harm. Over UDP a point counts as delivered when it was sent, and no host
-//! said that nobody listens.
+//! The protocol has no acknowledgement. Over TCP, a point counts as delivered when the other host
+//! has acknowledged its bytes. If the connection turns out to be broken later, the last window is
+//! sent again with the next one, because carbon may have lost it unread. A duplicate overwrites the
+//! same slot and does no harm. Over UDP, a point counts as delivered when it was sent and no host
+//! reported that no program listens.
 //!
-//! # What happens to a window
+//! # The path of a window
 //!
-//! `path` makes the path of each series, of what `name` has made safe. `encode` brings points
-//! together that have become one path, and writes a payload for each. `send` here puts the payloads
-//! of a batch behind each other, with the frames of `pickle` around them, and `tcp` or `udp` brings
-//! that there, over several attempts if need be. `etsy` has statsd's names and arithmetic.
+//! `path` makes the path of each series from parts that `name` has sanitised. `encode` merges
+//! points that share a path and writes a payload for each path. `send` concatenates the payloads of
+//! a batch, for `pickle` in frames, and `tcp` or `udp` sends the bytes, over several attempts if
+//! necessary. `etsy` has statsd's names and arithmetic.
 
 mod address;
 mod config;
@@ -56,7 +56,7 @@ pub struct Graphite {
     encoder: GraphiteEncoder,
     protocol: Protocol,
     wire: GraphiteWire,
-    /// The bytes of the batch that is being sent, and their hash, by which it is known again.
+    /// The bytes of the current batch and their hash, which shows whether an attempt is a retry.
     outgoing: Vec<u8>,
     hash: u64,
 }
@@ -68,15 +68,16 @@ enum GraphiteWire {
 }
 
 impl Graphite {
-    /// A destination that connects with its first window.
+    /// Creates a destination that connects with its first window.
     ///
     /// # Errors
-    /// A sentence that says which keys do not go together.
+    /// A sentence that says which keys conflict.
     pub fn new(config: &GraphiteConfig) -> Result<Self, String> {
         config.check()?;
         let target = Target::new(&config.address, config.protocol);
         let name = config.name.clone().unwrap_or_else(|| "graphite".to_owned());
-        // Less than the task's limit, so that the reason is this side's and not just the time.
+        // Shorter than the delivery loop's limit, so that the attempt ends with the reason and not
+        // with a plain timeout.
         let timeout = config.delivery.timeout.get();
         let attempt_max = timeout - timeout / 10;
         Ok(Self {
@@ -91,8 +92,8 @@ impl Graphite {
         })
     }
 
-    /// Puts what is pending behind each other. Returns whether that is something else than at the
-    /// attempt before.
+    /// Concatenates the pending payloads. Returns whether the bytes differ from the
+    /// previous attempt.
     fn gather(&mut self, batch: &Batch) -> bool {
         self.outgoing.clear();
         match self.protocol {
@@ -105,6 +106,7 @@ impl Graphite {
                 frames.finish();
             }
         }
+        // A hash instead of a copy: the bytes of a window may be many megabytes.
         let hash = xxh3_64(&self.outgoing);
         std::mem::replace(&mut self.hash, hash) != hash
     }
@@ -133,7 +135,7 @@ impl Forwarder for Graphite {
             GraphiteWire::Udp(udp) => udp.send(&self.outgoing, is_new).await?,
         }
         batch.all_delivered();
-        // The next batch is another one, should it be of the same bytes.
+        // The next batch is a new one even if its bytes are the same.
         self.hash = 0;
         Ok(())
     }

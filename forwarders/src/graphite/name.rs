@@ -1,28 +1,28 @@
-//! Names, tags and values as Graphite can carry them.
+//! Sanitises names, tags and values for Graphite.
 //!
-//! Carbon answers what it cannot read by cutting the connection (bytes that are not UTF-8, a line
-//! over 16 KiB), by a line in its own log (blanks, an empty tag) or by a file in the wrong place
-//! (`/`, `..`). So nothing of that leaves this module: what a client sent is replaced here, and
-//! what is too long is dropped by the encoder, where it can be counted.
+//! Carbon reacts to invalid input by closing the connection (bytes that are not UTF-8, a line over
+//! 16 KiB), by a line in its log (blanks, an empty tag) or by a file in the wrong place (`/`,
+//! `..`). This module replaces all of that in the text of senders. The encoder refuses overlong
+//! paths, because it can count them.
 
-/// How names are made safe.
+/// The set of characters that stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Alphabet {
-    /// Letters and digits of all scripts stay, everything with a meaning becomes `_`.
+    /// Letters and digits of all scripts stay; every character with a meaning becomes `_`.
     Wide,
-    /// As statsd does it: blanks become one `_`, `/` becomes `-`, and all else but ASCII letters,
-    /// digits, `_`, `-`, `.` and `=` goes.
+    /// statsd's rule: blanks become one `_`, `/` becomes `-`, and all characters except ASCII
+    /// letters, digits, `_`, `-`, `.` and `=` are removed.
     Statsd,
 }
 
-/// What a character is to become.
+/// The replacement of a character.
 enum Safe {
     Same,
     Other(char),
     Nothing,
 }
 
-/// Where in a path a text stands.
+/// The position of a text in a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Name,
@@ -31,13 +31,13 @@ enum Place {
 }
 
 impl Alphabet {
-    /// Appends a name of which the dots stay: they part it. `start` is where the path begins in
-    /// `out`; empty parts are left out.
+    /// Appends a name whose dots separate parts. `start` is the position in `out` at which the path
+    /// begins; empty parts are left out.
     pub(super) fn push_name(self, out: &mut Vec<u8>, start: usize, name: &str) {
         self.push(out, name, Place::Name, |out, bytes| push_parts(out, start, bytes));
     }
 
-    /// Appends a tag's value as one part of a path; `_` where nothing is left of it.
+    /// Appends a tag's value as one part of a path; `_` if nothing is left of it.
     pub(super) fn push_part(self, out: &mut Vec<u8>, value: &str) {
         let before = out.len();
         self.push(out, value, Place::Name, |out, bytes| {
@@ -52,8 +52,8 @@ impl Alphabet {
     pub(super) fn push_key(self, out: &mut Vec<u8>, key: &str) {
         let start = out.len();
         self.push(out, key, Place::TagKey, Vec::extend_from_slice);
-        // `name` is where Graphite keeps the path itself. A `_` before it, and before what looks
-        // like that already, keeps two keys from becoming one.
+        // Graphite stores the path itself under `name`. A `_` in front of it, and in front of keys
+        // that already have this form, keeps two keys from becoming equal.
         if is_reserved(&out[start..]) {
             out.insert(start, b'_');
         }
@@ -64,13 +64,13 @@ impl Alphabet {
         self.push(out, value, Place::TagValue, Vec::extend_from_slice);
     }
 
-    /// Whether a key goes out as it is.
+    /// Returns whether a key stays unchanged.
     pub(super) fn keeps_key(self, key: &str) -> bool {
         let plain = self.plain(Place::TagKey);
         !is_reserved(key.as_bytes()) && key.bytes().all(|byte| plain[usize::from(byte)])
     }
 
-    /// Appends `text` in stretches that stay as they are, and what comes between them.
+    /// Appends `text`: unchanged stretches and replaced characters. `append` writes each.
     fn push(
         self,
         out: &mut Vec<u8>,
@@ -89,7 +89,7 @@ impl Alphabet {
             let blank = is_blank(character);
             match self.safe(character, place) {
                 Safe::Same => append(out, character.encode_utf8(&mut [0; 4]).as_bytes()),
-                // statsd makes one `_` of a row of blanks.
+                // statsd replaces a row of blanks by one `_`.
                 Safe::Other(_) if blank && blank_before && self == Self::Statsd => {}
                 Safe::Other(other) => append(out, other.encode_utf8(&mut [0; 4]).as_bytes()),
                 Safe::Nothing => {}
@@ -105,15 +105,15 @@ impl Alphabet {
         match self {
             Self::Statsd if is_blank(character) => Safe::Other('_'),
             Self::Statsd => Safe::Nothing,
-            // Carbon splits lines at whatever Unicode calls a blank.
+            // Carbon splits lines at every character that Unicode calls whitespace.
             Self::Wide if character.is_whitespace() || character.is_control() => Safe::Other('_'),
-            // The manual allows ASCII only in keys.
+            // Graphite's manual allows only ASCII in keys.
             Self::Wide if place == Place::TagKey => Safe::Other('_'),
             Self::Wide => Safe::Same,
         }
     }
 
-    /// Which bytes stay as they are. Nearly all do, so looking is all that most texts cost.
+    /// Returns the bytes that stay unchanged. Most texts need nothing but one lookup per byte.
     fn plain(self, place: Place) -> &'static [bool; 256] {
         static WIDE: [[bool; 256]; 3] = Alphabet::Wide.tables();
         static STATSD: [[bool; 256]; 3] = Alphabet::Statsd.tables();
@@ -144,8 +144,8 @@ impl Alphabet {
             (Self::Statsd, b' ' | b'\t'..=b'\r') => Safe::Other('_'),
             (Self::Statsd, _) => Safe::Nothing,
             (Self::Wide, b':' | b'+' | b'@' | b'%' | b'#') => Safe::Same,
-            // A name becomes a path of folders, and is asked for by patterns and in function calls;
-            // a tag's value is neither, and may be a URL.
+            // A name becomes a path of folders and occurs in patterns and function calls of
+            // queries. A tag's value does neither, and may be a URL.
             (Self::Wide, b'/' | b'?' | b'&' | b'*' | b'$' | b',' | b'(' | b')' | b'[' | b']')
                 if matches!(place, Place::TagValue) =>
             {
@@ -157,17 +157,17 @@ impl Alphabet {
     }
 }
 
-/// Whether a key is `name`, with any number of `_` before it.
+/// Returns whether a key is `name` with any number of `_` in front.
 fn is_reserved(key: &[u8]) -> bool {
     key.strip_suffix(b"name").is_some_and(|before| before.iter().all(|byte| *byte == b'_'))
 }
 
-/// What JavaScript's `\s` matches, for statsd's rule.
+/// Returns whether JavaScript's `\s` matches, on which statsd's rule is based.
 fn is_blank(character: char) -> bool {
     character == '\u{feff}' || (character.is_whitespace() && character != '\u{85}')
 }
 
-/// Appends parts and the dots between them, without those that would enclose nothing.
+/// Appends parts and the dots between them, without dots around empty parts.
 fn push_parts(out: &mut Vec<u8>, start: usize, bytes: &[u8]) {
     let is_behind_part = out.len() > start && out.last() != Some(&b'.');
     let begins_well = is_behind_part || !bytes.starts_with(b".");
@@ -181,7 +181,7 @@ fn push_parts(out: &mut Vec<u8>, start: usize, bytes: &[u8]) {
     }
 }
 
-/// Ends the path that begins at `start`: no dot is its last, and it is never empty.
+/// Ends the path that begins at `start`: removes a trailing dot and replaces an empty path by `_`.
 pub(super) fn finish_path(out: &mut Vec<u8>, start: usize) {
     if out.len() > start && out.last() == Some(&b'.') {
         out.pop();
@@ -191,7 +191,8 @@ pub(super) fn finish_path(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Whether a text of the configuration is a path as it stands, such as `stats.counters`.
+/// Returns whether a text of the configuration is a valid path without changes, such as
+/// `stats.counters`.
 pub(super) fn is_path(text: &str) -> bool {
     let mut out = Vec::new();
     Alphabet::Wide.push_name(&mut out, 0, text);

@@ -1,4 +1,4 @@
-//! The path of a series: its name, and what becomes of its tags.
+//! The path of a series: its name and, depending on the settings, its tags.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::name::{Alphabet, finish_path};
 use super::template::Template;
 use model::Series;
 
-/// How a series becomes a path.
+/// Makes paths from series.
 #[derive(Debug)]
 pub(super) struct Shape {
     tags: TagMode,
@@ -27,7 +27,8 @@ impl Shape {
         }
     }
 
-    /// Appends the path of a series, with the tags behind it. Returns where the tags begin.
+    /// Appends the path of a series and then its tags. Returns the position at which the tags
+    /// begin.
     pub(super) fn write(&self, out: &mut Vec<u8>, series: &Series) -> usize {
         let start = out.len();
         let (name, own_tags) = match self.alphabet {
@@ -46,7 +47,7 @@ impl Shape {
         tags_start
     }
 
-    /// Appends `;key=value` for each tag that is not empty.
+    /// Appends `;key=value` for each tag with a value.
     fn write_tags(&self, out: &mut Vec<u8>, own_tags: &str, series: &Series) {
         let tags_start = out.len();
         if !own_tags.is_empty() {
@@ -54,6 +55,8 @@ impl Shape {
         }
         for (key, value) in series.tags() {
             if !self.alphabet.keeps_key(key) {
+                // A replaced key can collide with another one and changes the order: starts again
+                // with sorting.
                 out.truncate(tags_start);
                 return self.write_unlike_tags(out, own_tags, series);
             }
@@ -63,14 +66,15 @@ impl Shape {
             out.push(b'=');
             let value_start = out.len();
             self.alphabet.push_value(out, value);
+            // Carbon rejects a tag without a value.
             if out.len() == value_start {
                 out.truncate(start);
             }
         }
     }
 
-    /// The same for keys that become others, of which two may become one: the last of these wins,
-    /// as it would in carbon.
+    /// The same for keys that need replacements. If two keys become equal, the last tag wins, as it
+    /// would in carbon.
     fn write_unlike_tags(&self, out: &mut Vec<u8>, own_tags: &str, series: &Series) {
         let own = own_tags.split(';').filter_map(|tag| tag.split_once('='));
         let mut tags = BTreeMap::new();
@@ -91,12 +95,13 @@ impl Shape {
     }
 }
 
-/// Tags that a client of statsd wrote into the name as Graphite has them: `name;key=value`. statsd
-/// lets them through.
+/// Splits off tags that a statsd client wrote into the name in Graphite's form, `name;key=value`.
+/// statsd passes them on unchanged.
 fn split_tags(name: &str) -> (&str, &str) {
     let whole =
         |tag: &str| tag.split_once('=').is_some_and(|(k, v)| !k.is_empty() && !v.is_empty());
     match name.split_once(';') {
+        // Only if all are valid: otherwise the `;` belongs to the name.
         Some((name, tags)) if tags.split(';').all(whole) => (name, tags),
         _ => (name, ""),
     }

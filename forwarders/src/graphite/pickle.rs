@@ -1,14 +1,13 @@
-//! Lists of points as Python pickles them, protocol 2: what carbon's pickle receiver reads.
+//! Pickled lists of points, protocol 2, for carbon's pickle receiver.
 //!
-//! A frame is a length of four bytes, the highest first, and a pickled list
-//! `[(path, (timestamp, value)), …]`. Encoding makes items, sending puts frames around as many of
-//! them as fit.
+//! A frame is a length in four bytes, big-endian, and a pickled list `[(path, (timestamp, value)),
+//! …]`. The encoder writes items; sending combines as many of them as fit into frames.
 
 use super::limits::FRAME_BYTES_MAX;
 
-/// Protocol 2, an empty list, a mark: what is before the items.
+/// The start of a list: protocol 2, an empty list, a mark.
 const HEAD: &[u8] = b"\x80\x02](";
-/// Append all since the mark, stop: what is behind them.
+/// The end of a list: append all items after the mark, stop.
 const TAIL: &[u8] = b"e.";
 const LENGTH_BYTES: usize = 4;
 
@@ -18,18 +17,20 @@ const LONG: &[u8] = b"\x8a\x08";
 const FLOAT: u8 = b'G';
 const PAIR: u8 = 0x86;
 
-/// Appends an item, of which `path` appends the path.
+/// Appends an item; `path` appends its path.
 pub(super) fn write_item(
     out: &mut Vec<u8>,
     path: impl FnOnce(&mut Vec<u8>),
     timestamp: u64,
     value: f64,
 ) {
+    // The length of the path is filled in once `path` has written it.
     out.extend_from_slice(&[UNICODE, 0, 0, 0, 0]);
     let start = out.len();
     path(out);
     let bytes = (out.len() - start) as u32;
     out[start - 4..start].copy_from_slice(&bytes.to_le_bytes());
+    // The short form holds 31 bits, until the year 2038.
     match i32::try_from(timestamp) {
         Ok(timestamp) => {
             out.push(INT);
@@ -41,24 +42,25 @@ pub(super) fn write_item(
         }
     }
     out.push(FLOAT);
+    // Pickle has big-endian floats but little-endian integers.
     out.extend_from_slice(&value.to_be_bytes());
     out.extend_from_slice(&[PAIR, PAIR]);
 }
 
-/// Puts frames around items that come payload by payload.
+/// Combines the items of payloads into frames.
 pub(super) struct Frames<'a> {
     out: &'a mut Vec<u8>,
-    /// Where the open frame begins.
+    /// The position at which the open frame begins.
     start: Option<usize>,
 }
 
 impl<'a> Frames<'a> {
-    /// Appends to `out`.
+    /// Creates a writer that appends to `out`.
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
         Self { out, start: None }
     }
 
-    /// Adds the items of a payload. A frame may end between any two.
+    /// Adds the items of a payload. A frame may end between any two of them.
     pub(super) fn add(&mut self, mut items: &[u8]) {
         while !items.is_empty() {
             let (item, rest) = items.split_at(item_bytes(items));
@@ -68,6 +70,7 @@ impl<'a> Frames<'a> {
                 self.finish();
             }
             if self.start.is_none() {
+                // The frame's length is filled in when the frame ends.
                 self.start = Some(self.out.len());
                 self.out.extend_from_slice(&[0; LENGTH_BYTES]);
                 self.out.extend_from_slice(HEAD);
@@ -77,7 +80,7 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// Closes the open frame.
+    /// Ends the open frame.
     pub(super) fn finish(&mut self) {
         let Some(start) = self.start.take() else { return };
         self.out.extend_from_slice(TAIL);
@@ -86,8 +89,9 @@ impl<'a> Frames<'a> {
     }
 }
 
-/// The length of the first of the items that [`write_item`] wrote.
+/// Returns the length, in bytes, of the first item that [`write_item`] wrote.
 fn item_bytes(items: &[u8]) -> usize {
+    // Read from the item itself, so that payloads need no list of their items' lengths.
     let path =
         items.get(1..5).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
     let behind = 5 + path as usize;
@@ -101,10 +105,10 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// What an item says: path, timestamp, value.
+    /// The content of an item: path, timestamp, value.
     pub(in super::super) type Item = (String, u64, f64);
 
-    /// Reads frames as an unpickler does that knows the operations in use, and no others.
+    /// Reads frames like an unpickler that knows only the operations in use.
     pub(in super::super) fn unpickle(mut bytes: &[u8]) -> Vec<Item> {
         let mut items = Vec::new();
         while !bytes.is_empty() {

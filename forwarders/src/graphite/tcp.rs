@@ -1,9 +1,9 @@
-//! A connection to carbon, and what was sent through it.
+//! The connection to carbon, and the bytes sent over it.
 //!
-//! Carbon never answers. So a batch counts as delivered when the other host's TCP has acknowledged
-//! all of it: it is out of this host then, though carbon may not have read it. If the connection
-//! turns out to be broken afterwards, the last batch goes through the next one again; in Graphite
-//! a repeat overwrites the same slot.
+//! Carbon never answers. A batch therefore counts as delivered when the other host's TCP has
+//! acknowledged all of it: it has left this host, although carbon may not have read it. If the
+//! connection turns out to be broken afterwards, the last batch is sent again over the next
+//! connection; in Graphite, a duplicate overwrites the same slot.
 
 use std::io;
 use std::time::Duration;
@@ -19,30 +19,30 @@ use tracing::info;
 use super::address::Target;
 use crate::delivery::forwarder::SendError;
 
-/// First and longest pause between two looks at what is unacknowledged: no event tells.
+/// First and longest pause between two checks for unacknowledged bytes, which no event announces.
 const ACK_PAUSE: Duration = Duration::from_millis(1);
 const ACK_PAUSE_MAX: Duration = Duration::from_millis(50);
-/// The kernel gives a connection up on which nothing was acknowledged for so many attempts. Fewer
-/// would connect anew to a carbon that is only slow.
+/// The number of attempts without any acknowledgement after which the kernel aborts the connection.
+/// Fewer would reconnect to a carbon that is only slow.
 const ATTEMPTS_UNTIL_ABORT: u32 = 3;
 
-/// Sends batches through a connection that is kept.
+/// Sends batches over one connection that stays open.
 #[derive(Debug)]
 pub(super) struct Tcp {
     target: Target,
     forwarder: String,
     attempt_max: Duration,
     connection: Option<Connection>,
-    /// What was delivered last.
+    /// The last delivered batch.
     last: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
-    /// Whether `last` goes first, as it may have been lost with the connection before this one.
+    /// Whether to send `last` first, because it may have been lost with the previous connection.
     again: bool,
-    /// How much of what is to be sent has been written.
+    /// Number of bytes written of `last` (if `again`) and the batch together.
     written: usize,
 }
 
@@ -51,12 +51,12 @@ impl Tcp {
         Self { target, forwarder, attempt_max, connection: None, last: Vec::new() }
     }
 
-    /// Sends a batch, or what an earlier attempt has left of it. `is_new` says that it is another
-    /// batch than that of the attempt before.
+    /// Sends a batch, or the rest of it after an earlier attempt. `is_new` states whether the batch
+    /// differs from that of the previous attempt.
     ///
-    /// May be dropped at any await: it goes on there when it is called again.
+    /// May be dropped at any await; the next call continues from there.
     pub(super) async fn send(&mut self, batch: &[u8], is_new: bool) -> Result<(), SendError> {
-        // The end of what was begun is not there any more, so its beginning must not stay.
+        // Half a line has been written whose rest is gone: only a new connection gets rid of it.
         if is_new && self.connection.as_ref().is_some_and(|connection| connection.written > 0) {
             self.connection = None;
         }
@@ -66,13 +66,15 @@ impl Tcp {
         }
         let deadline = Instant::now() + self.attempt_max;
         let outcome = self.write(batch, deadline).await;
+        // Otherwise the connection is kept with its position, so that a slow carbon gets no byte
+        // twice.
         if matches!(outcome, Err(Failed::Broken(_))) {
             self.connection = None;
         }
         outcome.map_err(|failed| self.target.error(failed.words()))
     }
 
-    /// Remembers what was delivered.
+    /// Keeps the delivered batch, in case the connection turns out to be broken.
     pub(super) fn delivered(&mut self, batch: &mut Vec<u8>) {
         std::mem::swap(&mut self.last, batch);
         if let Some(connection) = &mut self.connection {
@@ -80,7 +82,7 @@ impl Tcp {
         }
     }
 
-    /// Connects, and that is all.
+    /// Checks that a connection can be opened.
     pub(super) async fn probe(&mut self) -> Result<(), SendError> {
         let connected = self.target.connect(self.attempt_max).await;
         connected.map(drop).map_err(|words| self.target.error(words))
@@ -93,12 +95,15 @@ impl Tcp {
                 let stream = self.target.connect(self.attempt_max).await.map_err(Failed::Away)?;
                 let patience = self.attempt_max * ATTEMPTS_UNTIL_ABORT;
                 prepare(&stream, patience).map_err(Failed::Broken)?;
+                // A batch was delivered before: if the old connection lost it, the new one has to
+                // repeat it.
                 none.insert(Connection { stream, again: !self.last.is_empty(), written: 0 })
             }
         };
         let again = if connection.again { self.last.as_slice() } else { &[] };
         let whole = again.len() + batch.len();
         let written = timeout_at(deadline, connection.write(again, batch)).await;
+        // A timeout is no error here: the position says how much is left.
         written.unwrap_or(Ok(())).map_err(Failed::Broken)?;
         if connection.written < whole {
             return Err(Failed::Full { written: connection.written, whole });
@@ -111,10 +116,10 @@ impl Tcp {
 }
 
 impl Connection {
-    /// Whether the other side has ended it. Carbon never sends; what comes all the same is read and
-    /// forgotten.
+    /// Returns whether the other side has closed the connection. Carbon never sends; any received
+    /// bytes are discarded.
     ///
-    /// The kernel is asked, and not the runtime, which may not have heard of it yet.
+    /// Asks the kernel, because the runtime may not have seen the event yet.
     fn is_closed(&self) -> bool {
         loop {
             match recv(&self.stream, &mut [0_u8; 4096], RecvFlags::DONTWAIT) {
@@ -125,7 +130,8 @@ impl Connection {
         }
     }
 
-    /// The same when the runtime says that there is something to read, so that it goes on to wait.
+    /// Like [`is_closed`](Self::is_closed), after a readiness event: clears it, so that the next
+    /// wait is for a new one.
     fn is_closed_now(&self) -> bool {
         match self.stream.try_read(&mut [0_u8; 4096]) {
             Ok(bytes) => bytes == 0,
@@ -133,7 +139,7 @@ impl Connection {
         }
     }
 
-    /// Writes what is left of both, one behind the other.
+    /// Writes the rest of `again` and then of `batch`.
     async fn write(&mut self, again: &[u8], batch: &[u8]) -> io::Result<()> {
         loop {
             let left = match again.get(self.written..) {
@@ -143,6 +149,8 @@ impl Connection {
             if left.is_empty() {
                 return Ok(());
             }
+            // Also waits for readability, because a closed connection might otherwise only be
+            // noticed after everything was written.
             let ready = self.stream.ready(Interest::READABLE | Interest::WRITABLE).await?;
             if ready.is_readable() && self.is_closed_now() {
                 return Err(io::Error::new(
@@ -158,12 +166,14 @@ impl Connection {
         }
     }
 
-    /// Waits until the other host has acknowledged all that was written.
+    /// Waits until the other host has acknowledged all written bytes.
     async fn acknowledged(&self) -> io::Result<()> {
         let mut pause = ACK_PAUSE;
         loop {
-            // In this order: when it is closed behind the last acknowledgement, all was taken.
+            // Checked first: if carbon closes the connection right after its last acknowledgement,
+            // the batch was still received.
             let closed = self.is_closed();
+            // Zero bytes alone do not prove an acknowledgement: the connection may have been reset.
             if super::unacked::unacked_bytes(&self.stream)? == 0
                 && self.stream.take_error()?.is_none()
             {
@@ -181,16 +191,16 @@ impl Connection {
     }
 }
 
-/// Why a batch is not delivered yet.
+/// The reason why a batch is not delivered yet.
 #[derive(Debug)]
 enum Failed {
-    /// There is no connection.
+    /// No connection could be opened.
     Away(String),
-    /// The connection is of no more use.
+    /// The connection cannot be used further.
     Broken(io::Error),
-    /// The other side takes no more; the connection is kept.
+    /// The other side does not read; the connection is kept.
     Full { written: usize, whole: usize },
-    /// The other host does not say that it has it; the connection is kept.
+    /// The other host has not acknowledged all bytes; the connection is kept.
     Unacknowledged { whole: usize },
 }
 
@@ -211,8 +221,9 @@ impl Failed {
 }
 
 fn prepare(stream: &TcpStream, patience: Duration) -> io::Result<()> {
+    // The last segment of a batch must not wait for the acknowledgement of its predecessor.
     stream.set_nodelay(true)?;
-    // What was sent into a dead network would otherwise be repeated for a quarter of an hour.
+    // Without a limit, the kernel would retransmit into a dead network for about 15 minutes.
     let patience_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
     Ok(set_tcp_user_timeout(stream, patience_ms)?)
 }

@@ -1,4 +1,4 @@
-//! `template`: where in a path a series' tags go.
+//! `template`: the positions of tags in a path.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use serde::de::{Deserializer, Error, Visitor};
 use super::name::{Alphabet, is_path};
 use model::Series;
 
-/// What stands for a tag that a series has not.
+/// The placeholder for a tag that a series does not have.
 const MISSING: &str = "none";
 
-/// A path with places for the name and for tags, such as `{environment}.{host}.{name}`.
+/// A path with placeholders for the name and for tags, such as `{environment}.{host}.{name}`.
 ///
-/// A part is there whether the series has the tag or not: were it left out, two series that have
-/// different tags could become one path, and a query would find a tag on different levels.
+/// A part is present whether or not the series has the tag. If it were left out, two series with
+/// different tags could share a path, and queries would find a tag on different levels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     pieces: Vec<TemplatePiece>,
@@ -22,13 +22,13 @@ pub struct Template {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum TemplatePiece {
-    /// Text as it stands.
+    /// Literal text.
     Text(String),
-    /// `{name}`: the metric name, of as many parts as it has.
+    /// `{name}`: the metric name with all its parts.
     Name,
-    /// `{key}`, `{key:-text}`: the tag's value, one part; the text if the series has no such tag.
+    /// `{key}`, `{key:-text}`: the tag's value as one part; the text if the series has no such tag.
     Tag { key: String, missing: String },
-    /// `{tags}`: the values of all tags that are not named elsewhere, a part each, by their keys.
+    /// `{tags}`: the values of all tags that are not named elsewhere, one part each, sorted by key.
     OtherTags,
 }
 
@@ -46,10 +46,10 @@ impl Default for Template {
 }
 
 impl Template {
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with it.
+    /// A sentence that says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut rest = text;
@@ -72,7 +72,7 @@ impl Template {
         Ok(Self { pieces })
     }
 
-    /// Appends the path of a series; `start` is where it begins in `out`.
+    /// Appends the path of a series; `start` is its position in `out`.
     pub(super) fn write(&self, out: &mut Vec<u8>, start: usize, series: &Series, safe: Alphabet) {
         for piece in &self.pieces {
             match piece {
@@ -83,6 +83,8 @@ impl Template {
                 }
                 TemplatePiece::OtherTags => {
                     for (_, value) in series.tags().filter(|(key, _)| !self.names(key)) {
+                        // Written before each value: `push_name` drops the dot at the start of a
+                        // path.
                         safe.push_name(out, start, ".");
                         safe.push_part(out, value);
                     }
@@ -102,7 +104,7 @@ fn push_text(pieces: &mut Vec<TemplatePiece>, text: &str, template: &str) -> Res
     if text.is_empty() {
         return Ok(());
     }
-    // What is between two places begins or ends with their dots.
+    // The text between two placeholders begins or ends with their dots.
     if text != "." && !is_path(text.trim_start_matches('.').trim_end_matches('.')) {
         return Err(format!(
             "a template has letters, digits, `_`, `-` and dots between its places, not `{text}` in \

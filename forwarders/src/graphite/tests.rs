@@ -1,4 +1,4 @@
-//! Windows as carbon gets them, over sockets that misbehave too.
+//! Tests the bytes that carbon receives, also over sockets that fail.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use model::PointRanges;
 use model::testing::{counter, point, snapshot_of, snapshot_of_counters};
 use model::{DistinctSet, MetricKind, Point, Sum, Value};
 
-/// A destination of these members of its section, with an address unless they have one.
+/// Creates a destination from the members of its section, and adds an address if they have none.
 fn graphite(members: &str) -> Graphite {
     Graphite::new(&section(members)).unwrap()
 }
@@ -33,7 +33,7 @@ fn timer(name: &str, tags: &[(&str, &str)], values: &[f64]) -> Point {
     model::testing::timer(name, tags, &samples)
 }
 
-/// One series of each kind.
+/// Returns one series of each kind.
 fn one_of_each() -> Vec<Point> {
     let tags = [("host", "web1.example.net"), ("stage", "log in")];
     let mut set = DistinctSet::default();
@@ -220,7 +220,7 @@ fn pickle_says_what_the_lines_say() {
     }
 }
 
-/// Names that clients may send: anything but nothing.
+/// Names that senders may use: every text except the empty one.
 fn hostile() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => ".{1,20}",
@@ -235,8 +235,9 @@ fn hostile() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What carbon makes of a line, or why it does not take it (carbon 1.1.7, `protocols.py`,
-/// `util.py`): it splits at whatever Python calls a blank.
+/// Parses a line as carbon 1.1.7 does (`protocols.py`, `util.py`), which splits it at every
+/// character that Python calls whitespace. Returns the path and the value, or the reason why carbon
+/// rejects it.
 fn as_carbon_reads(line: &str) -> Result<(String, f64), String> {
     let is_blank = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
     let words: Vec<&str> = line.split(is_blank).filter(|word| !word.is_empty()).collect();
@@ -293,7 +294,7 @@ proptest! {
                 counter(name, &tags, 1.0)
             })
             .collect();
-        // Two of one name and tags would not be in a snapshot.
+        // A snapshot has no two points with the same name and tags.
         points.dedup_by(|a, b| a.series == b.series);
         let mut names = HashMap::new();
         points.retain(|point| names.insert(point.series.to_string(), ()).is_none());
@@ -318,7 +319,8 @@ proptest! {
         let sent = batch.points_pending();
         let refused = batch.take_settled().refused.values().sum::<u64>();
         prop_assert_eq!(sent + refused, all);
-        // The neighbour counts 7 and each of the others 1, unless it is called `….rate` itself.
+        // The neighbour counts 7 and each other point 1, except points whose name ends with
+        // `.rate`.
         prop_assert!(whole <= (sent + 6) as f64 + 1e-9);
         prop_assert!(text.contains("good.neighbour"));
     }
@@ -338,7 +340,7 @@ fn no_number_that_carbon_cannot_store_is_sent() {
 
 // ---- Over sockets ----------------------------------------------------------------------------
 
-/// A carbon that reads what it is told to.
+/// A carbon that reads only when a test says so.
 struct Catcher {
     listener: TcpListener,
     graphite: Graphite,
@@ -369,7 +371,7 @@ impl Catcher {
     }
 }
 
-/// Reads until the last name has come; returns all names, without their rates.
+/// Reads up to the name `last` and returns all names, without their rates.
 async fn names(stream: &mut TcpStream, last: &str) -> Vec<String> {
     let mut text = String::new();
     while !text.contains(&format!("{last}.rate 0.1 1490114074\n")) {
@@ -397,14 +399,14 @@ async fn after_a_broken_connection_the_last_window_comes_again() {
     let mut carbon = catcher("").await;
     carbon.send("a").await;
     carbon.send("b").await;
-    // It goes without having read the last window.
+    // The connection is reset before the last window was read.
     let stream = carbon.accept().await;
     stream.set_zero_linger().unwrap();
     drop(stream);
     carbon.send("c").await;
     let mut stream = carbon.accept().await;
     assert_eq!(names(&mut stream, "c").await, ["b", "c"]);
-    // And once only.
+    // Only once.
     carbon.send("d").await;
     assert_eq!(names(&mut stream, "d").await, ["d"]);
 }
@@ -424,12 +426,12 @@ async fn an_orderly_end_of_the_other_side_is_noticed_before_anything_is_written(
     assert_eq!(nothing, b"", "nothing went into the connection that had ended");
 }
 
-/// A carbon that has read nothing of a batch that is more than the kernel takes for both sides, at
-/// the moment at which the first attempt is given up.
+/// Returns a carbon that has read nothing of a batch larger than the kernel's buffers on both
+/// sides, after the first attempt was given up.
 ///
-/// The clock stands still while it is made, and is moved to its end when there is nothing else to do:
-/// so it does not depend on the time that anything takes. Nor does what comes after it: the next one
-/// has an hour, and the kernel three, which it would take the connection to be dead after.
+/// The paused clock jumps to the end of the attempt as soon as nothing else is left to do, so the
+/// test does not depend on real time. Later attempts may take an hour, and the kernel aborts the
+/// connection only after three.
 async fn stuck(points: usize) -> (Catcher, Batch) {
     let mut carbon = catcher(r#", "delivery": {"timeout": "1h"}"#).await;
     let mut batch = Batch::default();

@@ -1,4 +1,4 @@
-//! Datagrams to carbon: whole lines, as many as fit.
+//! Sends datagrams to carbon, each with as many whole lines as fit.
 
 use std::io;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use tokio::time::timeout;
 use super::address::Target;
 use crate::delivery::forwarder::SendError;
 
-/// How long the host may take to say that nobody listens there.
+/// How long the host may take to report that no program listens.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 
-/// Sends batches as datagrams. Nobody says whether they arrive; only a host that says that nobody
-/// listens is noticed.
+/// Sends batches as datagrams. Their arrival cannot be confirmed; the only failure that becomes
+/// known is a host's report that no program listens.
 #[derive(Debug)]
 pub(super) struct Udp {
     target: Target,
     packet_bytes_max: usize,
     socket: Option<UdpSocket>,
-    /// How much of the batch has been sent.
+    /// Number of bytes of the batch that have been sent.
     sent: usize,
 }
 
@@ -29,9 +29,9 @@ impl Udp {
         Self { target, packet_bytes_max, socket: None, sent: 0 }
     }
 
-    /// Sends a batch of lines, or what an earlier attempt has left of it.
+    /// Sends a batch of lines, or the rest of it after an earlier attempt.
     ///
-    /// May be dropped at any await: it goes on there when it is called again.
+    /// May be dropped at any await; the next call continues from there.
     pub(super) async fn send(&mut self, batch: &[u8], is_new: bool) -> Result<(), SendError> {
         if is_new {
             self.sent = 0;
@@ -42,7 +42,7 @@ impl Udp {
         };
         let outcome = send_all(socket, batch, self.packet_bytes_max, &mut self.sent).await;
         if let Err(error) = outcome {
-            // All of it again, and to where the name leads by then.
+            // The retry sends the whole batch, and resolves the name again.
             (self.socket, self.sent) = (None, 0);
             return Err(self.target.error(words(&error)));
         }
@@ -50,7 +50,7 @@ impl Udp {
         Ok(())
     }
 
-    /// Sends nothing, to hear whether somebody listens.
+    /// Sends an empty datagram and waits for a report that no program listens.
     pub(super) async fn probe(&mut self) -> Result<(), SendError> {
         let socket = self.target.udp().await.map_err(|words| self.target.error(words))?;
         let refused = async {
@@ -74,11 +74,11 @@ async fn send_all(
         socket.send(packet).await?;
         *sent += packet.len();
     }
-    // A refusal of the last one has come by now, if the host is this one.
+    // If the host is this one, the report about the last datagram has already arrived.
     socket.take_error()?.map_or(Ok(()), Err)
 }
 
-/// The whole lines at the beginning that fit into a datagram. The encoder makes none that does not.
+/// Returns the whole lines that fit into a datagram. The encoder refuses longer lines.
 fn next_packet(lines: &[u8], bytes_max: usize) -> Option<&[u8]> {
     if lines.is_empty() {
         return None;
