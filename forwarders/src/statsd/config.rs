@@ -1,4 +1,4 @@
-//! `forwarders.statsd`.
+//! `forwarders.statsd`: the configuration of the statsd destination.
 
 use std::num::NonZeroU32;
 
@@ -9,63 +9,64 @@ use crate::select::SelectConfig;
 use basics::address::host_and_port;
 use basics::units::ByteSize;
 
-/// Bytes of a datagram.
+/// Range of `max_packet`, in bytes.
 const PACKET_BYTES: std::ops::RangeInclusive<u64> = 512..=65_507;
-/// StatsdLines that a timer may have at most.
+/// Range of `timer_samples`.
 const TIMER_SAMPLES: std::ops::RangeInclusive<u32> = 100..=100_000;
-/// Where statsd listens.
+/// Default port of statsd.
 const PORT: u16 = 8125;
 
-/// `forwarders.statsd`.
+/// `forwarders.statsd`: one statsd, or any program that reads its protocol.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatsdConfig {
-    /// What ledger and log call it; two destinations need two names. Defaults to `statsd`.
+    /// Name of the destination in the ledger and the log, unique among destinations. Defaults to
+    /// `statsd`.
     #[serde(default)]
     pub name: Option<String>,
-    /// Where statsd listens: `host:port`, without a port 8125, or the path of a socket for
-    /// `transport: unix`. A name is looked up anew with every connection. Required.
+    /// Address of statsd: `host:port`, by default port 8125, or the path of a socket for
+    /// `transport: unix`. A name is resolved for each new connection. Required.
     pub address: String,
-    /// `udp`, with which nobody knows what arrived; `tcp`; or `unix`, a socket of datagrams, or of
-    /// streams where that is what listens. Defaults to `udp`.
+    /// `udp`, which cannot confirm arrival; `tcp`; or `unix`, a datagram socket, or a stream socket
+    /// if the receiver has one. Defaults to `udp`.
     #[serde(default)]
     pub transport: Transport,
-    /// How tags are written: `dogstatsd`, `influx`, `signalfx`, or `plain`, which has none: series
-    /// that differ in tags alone are merged then. Defaults to `dogstatsd`.
+    /// Format of tags: `dogstatsd`, `influx`, `signalfx`, or `plain` without tags, which merges
+    /// series that differ only in tags. Defaults to `dogstatsd`.
     #[serde(default)]
     pub dialect: Dialect,
-    /// Largest packet. A larger one makes fewer packets, and beyond the network's MTU is cut into
-    /// pieces of which none may get lost. A line that does not fit is dropped and counted as
-    /// `too_large`, over every transport. 512B to 65507B. Defaults to `1432B`.
+    /// Maximum size of a packet. Larger packets are fewer, but above the network's MTU each is
+    /// split into fragments that must all arrive. A line that does not fit is dropped and counted
+    /// as `too_large`, over every transport. 512B to 65507B. Defaults to `1432B`.
     #[serde(default = "max_packet_default")]
     pub max_packet: ByteSize,
-    /// Most lines of a timer in a window. One with more samples is sent as so many representatives,
-    /// each standing for an equal share. More lines keep more of it and cost more packets. 100 to
-    /// 100000. Defaults to `1000`.
+    /// Maximum number of lines of a timer in a window, 100 to 100000. A timer with more samples is
+    /// sent as this number of representatives, each with an equal weight. More lines are more
+    /// precise but cost more packets. Defaults to `1000`.
     #[serde(default = "timer_samples_default")]
     pub timer_samples: NonZeroU32,
     /// Which series are sent.
     #[serde(default)]
     pub select: SelectConfig,
-    /// How hard it is tried.
+    /// Timeouts, retries, queue and spool.
     #[serde(default)]
     pub delivery: DeliveryConfig,
 }
 
-/// How lines get there.
+/// The transport of packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// Datagrams over the network.
     #[default]
     Udp,
-    /// A connection that is kept.
+    /// One connection that stays open.
     Tcp,
     /// A socket in the file system.
     Unix,
 }
 
-/// How tags are written.
+/// The format of tags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
@@ -80,7 +81,7 @@ pub enum Dialect {
     Plain,
 }
 
-/// Where to send.
+/// The address of statsd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum StatsdAddress {
     Udp(String, u16),
@@ -89,7 +90,7 @@ pub(super) enum StatsdAddress {
 }
 
 fn max_packet_default() -> ByteSize {
-    // What an Ethernet carries in one piece, less some for tunnels.
+    // Fits into one Ethernet frame, less some bytes for tunnels.
     ByteSize::from_bytes(1432)
 }
 
@@ -98,7 +99,7 @@ fn timer_samples_default() -> NonZeroU32 {
 }
 
 impl StatsdConfig {
-    /// Where to send, if all keys are within their bounds and go together.
+    /// Checks the keys and returns the address.
     ///
     /// # Errors
     /// A sentence that says what to change.
@@ -125,7 +126,7 @@ impl StatsdConfig {
     }
 }
 
-/// The host and the port, statsd's own where there is none.
+/// Returns the host and the port, by default statsd's.
 fn host_port(text: &str) -> Result<(String, u16), String> {
     let (host, port) = host_and_port(text, "statsd.example.com:8125 or [::1]:8125")?;
     Ok((host, port.unwrap_or(PORT)))

@@ -1,4 +1,4 @@
-//! From a snapshot to lines: one payload for each series as the dialect shows it.
+//! Encodes a snapshot as lines, with one payload for each series that the dialect distinguishes.
 
 use std::io::Write;
 
@@ -13,10 +13,10 @@ use crate::format::number;
 use crate::groups::{Groups, MergedPoints};
 use model::{SetValue, Snapshot, Value, finite};
 
-/// How much of a name that is refused is shown.
+/// Maximum number of bytes of a refused name in its explanation.
 const SHOWN_BYTES_MAX: usize = 100;
 
-/// Encodes windows; its memory is reused from one to the next.
+/// Encodes windows; its memory is reused from window to window.
 #[derive(Debug)]
 pub(super) struct StatsdEncoder {
     dialect: Dialect,
@@ -24,7 +24,7 @@ pub(super) struct StatsdEncoder {
     packet_bytes_max: usize,
     groups: Groups,
     samples: Samples,
-    /// What stands between the values of a timer.
+    /// The bytes between two values of a timer.
     between: Vec<u8>,
 }
 
@@ -40,8 +40,8 @@ impl StatsdEncoder {
         }
     }
 
-    /// Appends a payload for each series, in the order in which the snapshot has them first. One
-    /// with a line that no packet holds is refused at once.
+    /// Appends a payload for each series, in the order of the series' first points. Refuses a
+    /// series with a line that is larger than a packet.
     pub(super) fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         self.groups.fill(snapshot, |out, series| name::write(out, series, self.dialect));
         for (id, group) in self.groups.iter(snapshot).enumerate() {
@@ -105,8 +105,9 @@ impl StatsdLines<'_> {
         }
     }
 
-    /// A sign means a change, so a level below 0 is reached through 0. The two lines stay in one
-    /// packet: between two others may come.
+    /// Writes a gauge. A leading sign would mean a change, so a negative value is preceded by a
+    /// line with 0. Both lines must be in one packet, because packets of other senders could arrive
+    /// in between.
     fn gauge(&mut self, value: f64) {
         if value < 0.0 {
             self.number(0.0, b"|g");
@@ -115,7 +116,8 @@ impl StatsdLines<'_> {
         self.fits &= self.out.len() - self.start - 1 <= self.packet_bytes_max;
     }
 
-    /// The members by their hashes, which are the same on every host; without them, how many.
+    /// Writes the members of a set as their hashes, which are the same on every host; if they are
+    /// not known, the number of members.
     fn set(&mut self, set: &SetValue) {
         match set.set.member_hashes() {
             Some(hashes) => {
@@ -127,13 +129,14 @@ impl StatsdLines<'_> {
         }
     }
 
-    /// A timer may have a thousand lines, in which only the values differ: `between` two of them are
-    /// the end of a line and the beginning of the next one.
+    /// Writes a timer, which may have a thousand lines that differ only in their values. `between`
+    /// holds the bytes from one value to the next: the end of a line and the beginning of the next
+    /// one.
     fn timer(&mut self, values: &[f64], weight: f64, between: &mut Vec<u8>) {
         between.clear();
         between.extend_from_slice(b"|ms");
         if weight > 1.0 {
-            // Never with an exponent, which statsd reads but some others do not.
+            // Display writes no exponent, which statsd reads but some other receivers do not.
             let rate = 1.0 / weight;
             let _a_vec_takes_all = write!(between, "|@{rate}");
         }
@@ -150,6 +153,7 @@ impl StatsdLines<'_> {
             longest = longest.max(self.out.len() - start);
             self.out.extend_from_slice(between);
         }
+        // The last value is followed by the beginning of a line that does not exist.
         self.out.truncate(self.out.len() - (between.len() - next_line));
         let newline = 1;
         self.fits &= longest + between.len() - newline <= self.packet_bytes_max;
@@ -176,7 +180,7 @@ impl StatsdLines<'_> {
         if suffix.is_empty() {
             self.out.extend_from_slice(self.before);
         } else {
-            // It belongs to the name, which ends where tags begin.
+            // The suffix belongs to the name, which ends where tags begin.
             let name = memchr2(b',', b'[', self.before).unwrap_or(self.before.len());
             let (name, tags) = self.before.split_at(name);
             [name, suffix, tags].iter().for_each(|part| self.out.extend_from_slice(part));
@@ -189,7 +193,7 @@ impl StatsdLines<'_> {
         self.out.push(b'\n');
     }
 
-    /// Whether each line fits into a packet; nothing is written if one does not.
+    /// Returns whether each line fits into a packet. If one does not, removes all lines.
     fn finish(self) -> bool {
         if !self.fits {
             self.out.truncate(self.start);

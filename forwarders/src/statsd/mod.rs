@@ -1,18 +1,18 @@
-//! statsd: the window's values as a client would send them.
+//! statsd: sends a window's values in the form of a statsd client.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! The protocol has no acknowledgement, and a counter that comes twice is counted twice. So a line
-//! is sent at most once: what failed before anything of it left waits and is tried again, what may
-//! have left is not. A point counts as delivered when the kernel has taken all of its lines, and as
-//! dropped, with the reason `lost`, when the host refused a packet with one of them or a connection
-//! broke in the middle.
+//! The protocol has no acknowledgement, and a counter that arrives twice is counted twice. A line
+//! is therefore sent at most once: if sending fails before any byte of it has left, it stays queued
+//! and is sent again; if it may have left, it is not. A point counts as delivered when the kernel
+//! has taken all of its lines, and as dropped with the reason `lost` when the host refused a packet
+//! with one of them or a connection broke in the middle.
 //!
-//! # What happens to a window
+//! # The path of a window
 //!
-//! `name` makes name and tags safe. `encode` brings series together that look the same then, and
-//! writes a payload of lines for each; `samples` is what it sends of a timer. `packet` puts payloads
-//! into packets, and `wire` brings them there.
+//! `name` sanitises names and tags. `encode` merges series that look the same afterwards and writes
+//! a payload of lines for each; `samples` chooses the values that represent a timer. `packet`
+//! combines payloads into packets, and `wire` sends them.
 
 mod config;
 mod encode;
@@ -49,10 +49,11 @@ pub struct Statsd {
     encoder: StatsdEncoder,
     address: StatsdAddress,
     packet_bytes_max: usize,
-    /// Less than the task's limit, so that the reason is this side's and not just the time.
+    /// Shorter than the delivery loop's limit, so that the attempt ends with the reason and not
+    /// with a plain timeout.
     attempt_max: Duration,
     wire: Option<StatsdWire>,
-    /// Whether the last attempt failed: somebody may be there again, or not.
+    /// Whether the last attempt failed, so that the next one must first check for a receiver.
     failed: bool,
     progress: PacketProgress,
     packet: Packet,
@@ -61,10 +62,10 @@ pub struct Statsd {
 }
 
 impl Statsd {
-    /// A destination that opens its socket with its first window.
+    /// Creates a destination that opens its socket with its first window.
     ///
     /// # Errors
-    /// A sentence that says which key is wrong.
+    /// A sentence that says which key is invalid.
     pub fn new(config: &StatsdConfig) -> Result<Self, String> {
         let timeout = config.delivery.timeout.get();
         Ok(Self {
@@ -88,10 +89,13 @@ impl Statsd {
             Some(wire) => wire,
             None => self.open().await?,
         };
-        // Only a way that works is kept: whatever ends this attempt, the next one opens another.
+        // A socket is kept only after a complete attempt; after any other, the next attempt opens a
+        // new one.
         while self.packet.fill(batch, &self.progress, self.packet_bytes_max) {
             let bytes =
                 if wire.is_datagrams() { self.packet.datagram() } else { &self.packet.bytes };
+            // All lines of a payload may have been refused: nothing to send, but it must be
+            // settled.
             if bytes.is_empty() {
                 self.settle(batch, Outcome::Sent)?;
                 continue;
@@ -111,7 +115,7 @@ impl Statsd {
         Ok(wire)
     }
 
-    /// A connection that the other side has closed is noticed before anything is written.
+    /// Drops a connection that the other side has closed, before anything is written to it.
     async fn reopen_if_closed(&mut self) {
         if let Some(wire) = &self.wire
             && wire.ask().await.is_err()
@@ -120,7 +124,7 @@ impl Statsd {
         }
     }
 
-    /// Notes what became of the packet.
+    /// Notes the outcome of the packet.
     fn settle(&mut self, batch: &mut Batch, outcome: Outcome) -> io::Result<()> {
         self.begun = false;
         match outcome {
@@ -163,7 +167,7 @@ impl Forwarder for Statsd {
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
         if std::mem::take(&mut self.begun) {
-            // An attempt was given up in the middle of a packet.
+            // The previous attempt was dropped in the middle of a packet.
             self.refuse(batch, reason::LOST, "a packet was given up half-way (delivery.timeout)");
             self.packet.is_behind(&mut self.progress);
         }

@@ -1,15 +1,15 @@
-//! Names and tags as the dialects can carry them: what would end them early becomes `_`.
+//! Sanitises names and tags for the dialects: bytes that would end them early become `_`.
 
 use super::config::Dialect;
 use model::Series;
 
-/// Appends what stands before the values, then what stands behind them; returns where the second
-/// begins.
+/// Appends the text before and after the values of a series. Returns the position of the second
+/// part.
 pub(super) fn write(out: &mut Vec<u8>, series: &Series, dialect: Dialect) -> usize {
     let start = out.len();
     write_safe(out, series.name(), &UNSAFE_IN_NAME);
     if out[start..].starts_with(b"_e{") {
-        // An event of DogStatsD begins so.
+        // DogStatsD events begin with this text.
         out[start + 2] = b'_';
     }
     let has_tags = series.tag_count() > 0;
@@ -28,7 +28,7 @@ pub(super) fn write(out: &mut Vec<u8>, series: &Series, dialect: Dialect) -> usi
     behind
 }
 
-/// Which bytes become `_`.
+/// The bytes that become `_`.
 type Unsafe = [bool; 256];
 
 static UNSAFE_IN_NAME: Unsafe = control_characters_and(b":|@#,[]");
@@ -61,7 +61,7 @@ fn write_tags(out: &mut Vec<u8>, series: &Series, open: &[u8], between: u8, is_u
     }
 }
 
-/// Blanks at the ends would be trimmed by who reads the line.
+/// Appends a text with unsafe bytes replaced, and blanks at its ends, which receivers would trim.
 fn write_safe(out: &mut Vec<u8>, text: &str, is_unsafe: &Unsafe) {
     let start = out.len();
     out.extend_from_slice(text.as_bytes());

@@ -1,34 +1,35 @@
-//! Packets of whole lines out of the payloads of a batch.
+//! Combines the payloads of a batch into packets of whole lines.
 
 use memchr::memrchr;
 
 use crate::delivery::payload::Batch;
 
-/// How far a batch has been sent. Only goes forward: what may have left is not sent again.
+/// The position up to which a batch has been sent. It only advances, because bytes that may have
+/// left are not sent again.
 #[derive(Debug, Default)]
 pub(super) struct PacketProgress {
-    /// The first payload of which something is left.
+    /// The first payload with unsent bytes.
     next: usize,
-    /// How much of it was in packets before.
+    /// Number of its bytes in earlier packets.
     offset: usize,
 }
 
-/// What goes at once.
+/// Lines that are sent together.
 #[derive(Debug, Default)]
 pub(super) struct Packet {
-    /// The lines; each ends with a newline.
+    /// The lines, each with its line feed.
     pub(super) bytes: Vec<u8>,
-    /// Payloads that end in it.
+    /// The payloads that end in this packet.
     pub(super) ends: Vec<usize>,
-    /// One that goes on in the next.
+    /// A payload that continues in the next packet.
     pub(super) goes_on: Option<usize>,
     after: PacketProgress,
 }
 
 impl Packet {
-    /// Fills it with what comes next: payloads as a whole as long as they fit, and one that does
-    /// not fit into any packet line by line. `bytes_max` does not count the newline at the end.
-    /// Returns whether there is anything.
+    /// Fills the packet with the next payloads: whole ones as long as they fit, and a payload that
+    /// exceeds every packet line by line. `bytes_max` does not include the last line feed. Returns
+    /// whether the packet has any payload.
     pub(super) fn fill(
         &mut self,
         batch: &Batch,
@@ -50,7 +51,7 @@ impl Packet {
             }
             if self.bytes.is_empty() {
                 let room = &rest[..rest.len().min(bytes_max + 1)];
-                // The encoder makes no line that does not fit.
+                // The encoder refuses lines that do not fit.
                 let lines = memrchr(b'\n', room).map_or(rest.len(), |end| end + 1);
                 self.bytes.extend_from_slice(&rest[..lines]);
                 self.goes_on = Some(payload.id);
@@ -61,17 +62,17 @@ impl Packet {
         !self.ends.is_empty() || self.goes_on.is_some()
     }
 
-    /// As a datagram, which ends by itself.
+    /// Returns the packet as a datagram, which needs no line feed at its end.
     pub(super) fn datagram(&self) -> &[u8] {
         self.bytes.strip_suffix(b"\n").unwrap_or(&self.bytes)
     }
 
-    /// Every payload of which something is in it.
+    /// Returns every payload with bytes in this packet.
     pub(super) fn payloads(&self) -> impl Iterator<Item = usize> + '_ {
         self.ends.iter().copied().chain(self.goes_on)
     }
 
-    /// Notes that it is not to be sent again.
+    /// Notes that the packet must not be sent again.
     pub(super) fn is_behind(&mut self, progress: &mut PacketProgress) {
         *progress = std::mem::take(&mut self.after);
     }

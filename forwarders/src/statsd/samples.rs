@@ -1,18 +1,18 @@
-//! A timer as samples of which each stands for the same number.
+//! Represents a timer by samples of equal weight.
 //!
-//! A statsd counts 1/rate for a sample but takes each value once for its percentiles, as the first
-//! one does, or weighs them, as others do. Only with equal weights do both find the same. So a
-//! timer of more values than may be sent, or of values with different weights, is cut into slices
-//! of equal weight in the order of the values, and each slice sends its mean: the sum is exact.
-//! The slices in which a percentile lies that tallyd is to compute send that percentile instead,
-//! and what the sum would gain by it is taken from the others within the bounds of their slices.
+//! For a sample with a rate, all receivers count 1/rate. For percentiles, some take each value
+//! once, like the original statsd, and others weigh it. Both find the same percentiles only if all
+//! weights are equal. A timer with more values than allowed, or with values of different weights,
+//! is therefore cut into slices of equal weight in the order of the values, and each slice sends
+//! its mean, so that the sum is exact. A slice that contains one of tallyd's percentiles sends that
+//! percentile instead, and the others are moved within their slices to keep the sum.
 
 use model::{Percentile, TimerValue, finite};
 
-/// How far a representative may be moved out of its slice, as a part of the slice's bound.
+/// How far a representative may be moved out of its slice, relative to the slice's bound.
 const GIVE: f64 = 0.004;
 
-/// The samples of a timer; its memory is reused.
+/// The samples of a timer; the memory is reused.
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     slices: Vec<Slice>,
@@ -23,13 +23,13 @@ pub(super) struct Samples {
 struct Slice {
     low: f64,
     high: f64,
-    /// The percentile that it has to show.
+    /// The percentile that the slice must show.
     anchor: Option<f64>,
 }
 
 impl Samples {
-    /// Takes at most `max` values of a sealed, non-empty timer. Returns what each of
-    /// [`Samples::values`] stands for, which is at least 1.
+    /// Takes at most `max` values of a sealed, non-empty timer. Returns the weight of each of
+    /// [`Samples::values`], at least 1.
     pub(super) fn fill(
         &mut self,
         timer: &TimerValue,
@@ -49,12 +49,12 @@ impl Samples {
         weight
     }
 
-    /// The values to send.
+    /// Returns the values to send.
     pub(super) fn values(&self) -> &[f64] {
         &self.values
     }
 
-    /// All values as they are, if they are few and of one weight.
+    /// Takes all values as they are, if they are few and have the same weight.
     fn take_all(&mut self, timer: &TimerValue, max: usize) -> Option<f64> {
         if !timer.timer.is_exact() || timer.timer.value_count() > max as u64 {
             return None;
@@ -75,6 +75,7 @@ impl Samples {
         timer.timer.for_each_sample(|value, value_weight| {
             let mut left = value_weight / weight;
             while left > 0.0 {
+                // The last slice takes the whole rest, so that rounding makes no further slice.
                 let is_last = self.slices.len() + 1 == slices;
                 let slice = open.get_or_insert(Slice { low: value, high: value, anchor: None });
                 slice.high = value;
@@ -94,9 +95,11 @@ impl Samples {
         }
     }
 
-    /// Puts percentiles where nearest rank looks for them.
+    /// Puts percentiles at the positions at which the nearest-rank method looks for them.
     fn anchor(&mut self, timer: &TimerValue, percentiles: &[Percentile]) {
         for (percentile, value) in percentiles.iter().zip(&timer.summary.percentiles) {
+            // Slightly less, so that 7 / 100 × 100, as a double 7.000000000000001, is not rounded
+            // up to 8.
             let rank = percentile.rank() / 100.0 * self.values.len() as f64 * (1.0 - 1e-12);
             let place = (rank.ceil() as usize).clamp(1, self.values.len()) - 1;
             self.slices[place].anchor = Some(*value);
@@ -108,6 +111,7 @@ impl Samples {
     fn balance(&mut self, sum: f64) {
         let surplus = self.surplus(sum);
         let slack = |slice: &Slice, value: f64| match slice.anchor {
+            // A percentile must keep its value.
             Some(_) => 0.0,
             None if surplus > 0.0 => (value - slice.low).max(0.0) + GIVE * slice.low.abs(),
             None => (slice.high - value).max(0.0) + GIVE * slice.high.abs(),
@@ -123,8 +127,8 @@ impl Samples {
         self.scale(sum);
     }
 
-    /// What is left then is rounding, but for a timer with nothing to give, where it is spread over
-    /// all values: the sum goes before the percentiles.
+    /// Distributes the remaining surplus over all values. It is only a rounding error, unless no
+    /// value could be moved: then the sum takes precedence over the percentiles.
     fn scale(&mut self, sum: f64) {
         let surplus = self.surplus(sum);
         let size: f64 = self.values.iter().map(|value| value.abs()).sum();
@@ -161,7 +165,7 @@ mod tests {
         (ours - theirs).abs() <= part * theirs.abs() + 1e-9
     }
 
-    /// What a receiver that weighs nothing but the count finds.
+    /// Checks the results of a receiver that applies weights only to the count.
     fn assert_kept(samples: &[(f64, f64)], max: usize) {
         let (timer, percentiles) = timer(samples);
         let mut sent = Samples::default();

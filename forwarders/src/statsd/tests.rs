@@ -1,4 +1,4 @@
-//! Windows as statsd gets them, over sockets that misbehave too.
+//! Tests the lines that statsd receives, also over sockets that fail.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::testing::{encoded, section, text_of};
 use model::testing::{counter, point, snapshot_of, snapshot_of_counters, timer};
 use model::{DistinctSet, MetricKind, Point, Sum, Value};
 
-/// A destination of these members of its section, with an address unless they have one.
+/// Creates a destination from the members of its section, and adds an address if they have none.
 fn statsd(members: &str) -> Statsd {
     Statsd::new(&section(members)).unwrap()
 }
@@ -34,7 +34,7 @@ fn set(name: &str, tags: &[(&str, &str)], members: usize) -> Point {
     point(MetricKind::Set, name, tags, Value::set(set))
 }
 
-/// One series of each kind.
+/// Returns one series of each kind.
 fn one_of_each() -> Vec<Point> {
     let tags = [("host", "web1"), ("stage", "log in")];
     vec![
@@ -136,7 +136,7 @@ fn a_timer_of_many_values_has_as_many_lines_as_allowed_and_a_rate() {
     assert!((sum - 2_001_000.0).abs() < 1e-3, "{sum}");
 }
 
-/// Short strings of what clients send that mean no good.
+/// Short texts with characters that have a meaning in the protocol.
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "a",
@@ -162,8 +162,8 @@ fn hostile() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 1..6).prop_map(|pieces| pieces.concat())
 }
 
-/// Reads a line of counters as the dialect's receivers do: what stands for the series, and the
-/// number.
+/// Parses a line of counters like the receivers of a dialect. Returns the text of the series and
+/// the number.
 fn as_statsd_reads(line: &str, dialect: &str) -> Result<(String, f64), String> {
     let bad = || format!("{line:?} in {dialect}");
     let (line, behind) = match line.split_once("|#") {
@@ -209,7 +209,7 @@ proptest! {
                 counter(name, &tags, 1.0)
             })
             .collect();
-        // Two of one name and tags would not be in a snapshot.
+        // A snapshot has no two points with the same name and tags.
         let mut names = HashMap::new();
         points.retain(|point| names.insert(point.series.to_string(), ()).is_none());
         points.push(counter(&"l".repeat(long + 1), &[], 1.0));
@@ -282,7 +282,7 @@ async fn a_refused_datagram_is_lost_and_what_has_not_left_waits() {
     let lost = settled.refused[reason::LOST];
     assert!(lost > 0 && settled.delivered == 0, "{settled:?}");
     assert_eq!(batch.points_pending(), 100 - lost);
-    // From then on it asks before it sends.
+    // From now on, it checks for a receiver before it sends.
     statsd.send(&mut batch).await.unwrap_err();
     assert_eq!(batch.points_pending(), 100 - lost);
     assert!(statsd.probe().await.is_err());
@@ -359,7 +359,7 @@ async fn what_a_stream_took_is_never_sent_again() {
     let mut statsd = statsd(&format!(
         r#""address": "{address}", "transport": "tcp", "delivery": {{"timeout": "1s"}}"#
     ));
-    // More than the kernel takes for both sides.
+    // More than the kernel's buffers on both sides hold.
     let mut batch = Batch::default();
     statsd.encode(&snapshot_of_counters(300_000), &mut batch);
     let error = statsd.send(&mut batch).await.unwrap_err().to_string();

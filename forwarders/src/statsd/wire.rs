@@ -1,4 +1,4 @@
-//! What brings packets there: datagrams or a stream.
+//! Sends packets, as datagrams or over a stream.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -14,10 +14,10 @@ use super::config::StatsdAddress;
 use crate::udp::open_udp;
 use basics::address::write_host_and_port;
 
-/// How long the host may take to say that nobody listens there.
+/// How long the host may take to report that no program listens.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 
-/// An open way to statsd.
+/// An open socket to statsd.
 #[derive(Debug)]
 pub(super) enum StatsdWire {
     Udp(UdpSocket),
@@ -26,16 +26,16 @@ pub(super) enum StatsdWire {
     Stream(UnixStream),
 }
 
-/// What became of a packet.
+/// The outcome of sending a packet.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// It is with the kernel, or on its way.
+    /// The kernel has taken it.
     Sent,
-    /// Nothing of it has left.
+    /// No byte of it has left.
     Kept(io::Error),
-    /// No packet of this size leaves this host.
+    /// This host cannot send packets of this size.
     TooLarge,
-    /// It left, or a part of it, and did not arrive or nobody knows.
+    /// It or a part of it has left, and did not arrive or may not have arrived.
     Lost(io::Error),
 }
 
@@ -50,7 +50,7 @@ impl StatsdWire {
                 let socket = UnixDatagram::unbound()?;
                 match socket.connect(path) {
                     Ok(()) => Ok(Self::Datagrams(socket)),
-                    // A socket of streams listens there.
+                    // The socket at this path is a stream socket.
                     Err(error) if error.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error()) => {
                         UnixStream::connect(path).await.map(Self::Stream)
                     }
@@ -60,13 +60,13 @@ impl StatsdWire {
         }
     }
 
-    /// Whether packets end by themselves.
+    /// Returns whether the transport keeps the boundaries of packets.
     pub(super) fn is_datagrams(&self) -> bool {
         matches!(self, Self::Udp(_) | Self::Datagrams(_))
     }
 
-    /// Asks whether somebody listens, as far as that can be known: an empty datagram, which counts
-    /// for nothing, or whether the other side has closed.
+    /// Checks for a receiver, as far as the transport allows: over UDP by an empty datagram, which
+    /// receivers ignore, and over a stream by whether the other side has closed it.
     pub(super) async fn ask(&self) -> io::Result<()> {
         match self {
             Self::Udp(socket) => {
@@ -85,13 +85,13 @@ impl StatsdWire {
         }
     }
 
-    /// Sends a datagram whole or not at all, or one packet of a stream.
+    /// Sends a datagram completely or not at all, or a packet over a stream.
     ///
-    /// May be dropped at any await: `begun` then tells whether a part of it has left.
+    /// May be dropped at any await: `begun` then states whether a part of the packet has left.
     pub(super) async fn send(&self, packet: &[u8], begun: &mut bool) -> Outcome {
         match self {
             Self::Udp(socket) => match socket.send(packet).await {
-                // A refusal has come by now, if the host is this one.
+                // If the host is this one, its refusal has already arrived.
                 Ok(_) => match socket.take_error() {
                     Ok(None) => Outcome::Sent,
                     Ok(Some(error)) | Err(error) => Outcome::Lost(error),
@@ -108,7 +108,7 @@ impl StatsdWire {
     }
 }
 
-/// Either kind of stream.
+/// A TCP or Unix stream.
 trait Writable {
     async fn writable(&self) -> io::Result<()>;
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
@@ -146,6 +146,8 @@ async fn write_all(stream: &impl Writable, mut packet: &[u8], begun: &mut bool) 
                 packet = &packet[bytes..];
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // The receiver may have read the part that has left, so the packet must not be sent
+            // again.
             Err(error) if *begun => return Outcome::Lost(error),
             Err(error) => return Outcome::Kept(error),
         }
@@ -161,8 +163,8 @@ fn unsent(error: io::Error) -> Outcome {
     }
 }
 
-/// Nothing is to be read there but the end. The kernel is asked, and not the runtime, which may not
-/// have heard of it yet.
+/// Returns an error if the other side has closed the stream; discards received bytes. Asks the
+/// kernel, because the runtime may not have seen the event yet.
 fn is_open(stream: &impl AsFd) -> io::Result<()> {
     loop {
         match recv(stream, &mut [0_u8; 4096], RecvFlags::DONTWAIT) {
