@@ -1,4 +1,5 @@
-//! `forwarders.influxdb`: its keys, and the checks across them.
+//! `forwarders.influxdb`: the configuration of the InfluxDB destination, and checks across its
+//! keys.
 
 use serde::Deserialize;
 use serde::de::Deserializer;
@@ -10,14 +11,14 @@ use crate::select::SelectConfig;
 use basics::text::Secret;
 use basics::units::{ByteSize, between};
 
-/// Least of `max_bytes`: most lines are shorter.
+/// Lower limit of `max_bytes`: most lines are shorter.
 const BYTES_MIN: ByteSize = ByteSize::from_bytes(1 << 10);
-/// Most of `max_bytes`: no server accepts more by default.
+/// Upper limit of `max_bytes`: no server accepts more by default.
 const BYTES_MAX: ByteSize = ByteSize::from_mib(64);
-/// Most of `max_lines`.
+/// Upper limit of `max_lines`.
 const LINES_MAX: usize = 1_000_000;
 
-/// `forwarders.influxdb`.
+/// `forwarders.influxdb`: one database or bucket.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InfluxdbConfig {
@@ -38,44 +39,45 @@ pub struct InfluxdbConfig {
     /// Version 1: the retention policy to write into. Defaults to the database's own default.
     #[serde(default)]
     pub retention_policy: Option<String>,
-    /// Version 1: the user that writes; it needs `password`. Defaults to none, for a server that asks
-    /// for no password.
+    /// Version 1: the name of the user, which needs `password`. None by default, for a server
+    /// without authentication.
     #[serde(default)]
     pub username: Option<String>,
-    /// Version 1: that user's password.
+    /// Version 1: the password of `username`.
     #[serde(default)]
     pub password: Option<Secret>,
-    /// Version 2: the organisation, by name or id. Defaults to none, for servers without
+    /// Version 2: the organisation, by name or id. None by default, for servers without
     /// organisations, such as VictoriaMetrics.
     #[serde(default)]
     pub org: Option<String>,
     /// Version 2: the bucket to write into, by name or id. Required there.
     #[serde(default)]
     pub bucket: Option<String>,
-    /// Versions 2 and 3: a token with permission to write. Defaults to none, for a server that asks
-    /// for none.
+    /// Versions 2 and 3: a token with permission to write. None by default, for a server without
+    /// authentication.
     #[serde(default)]
     pub token: Option<Secret>,
-    /// Compress requests: a tenth of the traffic at the cost of some 10 ms of computing for 10,000
+    /// Whether to compress requests: a tenth of the traffic, for about 10 ms of CPU time per 10,000
     /// points. Defaults to `true`.
     #[serde(default = "default_gzip")]
     pub gzip: bool,
-    /// Most lines of a request, each a point. More of them make fewer requests at the cost of a
-    /// longer repetition when one fails. 1 to 1000000. Defaults to `5000`.
+    /// Maximum number of lines in a request, one per point, 1 to 1000000. A larger number makes
+    /// fewer requests but repeats more lines when one fails. Defaults to `5000`.
     #[serde(default = "default_max_lines", deserialize_with = "max_lines")]
     pub max_lines: usize,
-    /// Most bytes of a request before compression; a longer line is dropped and counted as
-    /// `too_large`. Keep it below the limits of the server and of proxies in front of it. 1KiB to 64MiB.
-    /// Defaults to `1MiB`.
+    /// Maximum size of a request before compression, 1KiB to 64MiB; a longer line is dropped and
+    /// counted as `too_large`. Keep it below the limits of the server and of proxies in front of
+    /// it. Defaults to `1MiB`.
     #[serde(default = "default_max_bytes", deserialize_with = "max_bytes")]
     pub max_bytes: ByteSize,
     /// The trusted certificates of an `https://` server.
     #[serde(default)]
     pub tls: TlsConfig,
-    /// The series that are sent.
+    /// Which series are sent.
     #[serde(default)]
     pub select: SelectConfig,
-    /// Time limit, retries and queue. `timeout` bounds each request; a window may take several.
+    /// Timeouts, retries, queue and spool. `timeout` limits each request; a window may take
+    /// several.
     #[serde(default)]
     pub delivery: DeliveryConfig,
 }
@@ -83,8 +85,8 @@ pub struct InfluxdbConfig {
 /// The HTTP API of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum InfluxdbVersion {
-    /// `/write` with a database and, perhaps, a user: InfluxDB 1, and most servers with an endpoint
-    /// for InfluxDB clients.
+    /// `/write` with a database and optionally a user: InfluxDB 1, and most servers with an
+    /// endpoint for InfluxDB clients.
     #[default]
     #[serde(rename = "1")]
     One,
@@ -107,14 +109,15 @@ impl InfluxdbVersion {
 }
 
 impl InfluxdbConfig {
-    /// Addresses and credentials of requests.
+    /// Returns the addresses and credentials of requests.
     ///
     /// # Errors
-    /// At a key that conflicts with others, or without a key if one is missing.
+    /// An error at a key that conflicts with others, or without a key if one is missing.
     pub(crate) fn api(&self) -> Result<WriteApi, InvalidKey> {
         self.refuse_keys_of_other_versions()?;
         self.refuse_useless_keys()?;
         let authorization = self.authorization()?;
+        // The APIs name their units differently.
         let [in_seconds, in_millis] = match self.version {
             InfluxdbVersion::One | InfluxdbVersion::Two => ["s", "ms"],
             InfluxdbVersion::Three => ["second", "millisecond"],
@@ -126,7 +129,7 @@ impl InfluxdbConfig {
         })
     }
 
-    /// The address for lines with timestamps of this precision.
+    /// Returns the address for lines with timestamps in this unit.
     fn address(&self, precision: &str) -> Result<Url, InvalidKey> {
         let database = given(self.database.as_ref());
         let policy = given(self.retention_policy.as_ref());
@@ -152,7 +155,7 @@ impl InfluxdbConfig {
         self.url.below(path, &parameters).map_err(|reason| InvalidKey::at("url", reason))
     }
 
-    /// A value that this version requires.
+    /// Returns a value that this version requires.
     fn required<'a>(
         &self,
         key: &str,
@@ -163,12 +166,13 @@ impl InfluxdbConfig {
         value.map(Some).ok_or_else(|| InvalidKey::missing(words()))
     }
 
-    /// The header `Authorization`.
+    /// Returns the value of the `Authorization` header.
     fn authorization(&self) -> Result<Option<Secret>, InvalidKey> {
         let token = self.token.as_ref().map(Secret::reveal).filter(|token| !token.is_empty());
         let password = self.password.as_ref().map(Secret::reveal);
         Ok(match (self.version, token, given(self.username.as_ref()), password) {
             (InfluxdbVersion::One, _, Some(user), Some(password)) => {
+                // Basic authentication ends the user name at the first colon.
                 if user.contains(':') {
                     return Err(InvalidKey::at("username", "must hold no `:`".to_owned()));
                 }
@@ -227,7 +231,7 @@ impl InfluxdbConfig {
     }
 }
 
-/// A text that is not empty, as `${VAR:-}` may leave it.
+/// Returns a text unless it is empty, as `${VAR:-}` may leave it.
 fn given(text: Option<&String>) -> Option<&str> {
     text.map(String::as_str).filter(|text| !text.is_empty())
 }

@@ -10,9 +10,9 @@
 //!
 //! # The path of a window
 //!
-//! `encode` makes one payload of each line. [`HttpSender`] groups consecutive ones into requests, up
-//! to `max_lines` and `max_bytes`; `write` builds a request, and `outcome` reads the meaning of a
-//! reply for each line.
+//! `encode` makes one payload of each line. [`HttpSender`] groups consecutive payloads into
+//! requests, up to `max_lines` and `max_bytes`; `write` builds a request, and `outcome` interprets
+//! the reply for each line.
 
 mod config;
 mod outcome;
@@ -35,12 +35,12 @@ use crate::format::influx;
 use crate::http::{HttpClient, HttpSender, HttpSettings, RequestLimits, StatusClass};
 use model::Snapshot;
 
-/// Longest measurement and tags together; InfluxDB refuses a longer key, and repeats it whole in
-/// its complaint.
+/// Maximum size of measurement and tags together, in bytes; InfluxDB rejects a longer key and
+/// repeats all of it in its error.
 const KEY_BYTES_MAX: usize = 65_535;
 
-/// Most requests of one search for a line that the server refuses without naming it: each halves the
-/// number of lines that are dropped in the end, and a window of some MiB should not be sent more often.
+/// Maximum number of requests in one search for a line that the server refuses without naming it.
+/// Each halves the number of lines that are dropped in the end, but sends up to several MiB again.
 const BISECTIONS_MAX: usize = 7;
 
 /// Writes each point as a line to an InfluxDB server.
@@ -48,16 +48,15 @@ const BISECTIONS_MAX: usize = 7;
 pub struct InfluxDb {
     sender: HttpSender,
     protocol: LineProtocol,
-    /// Most bytes of a line, as configured.
+    /// Maximum size of a line, in bytes, from `max_bytes`.
     max_bytes: usize,
 }
 
 impl InfluxDb {
-    /// A destination that connects with its first window.
+    /// Creates a destination that connects with its first window.
     ///
     /// # Errors
-    /// When settings conflict, or a certificate cannot be used. A server that is down is not an
-    /// error.
+    /// If settings conflict or a certificate cannot be used. An unreachable server is not an error.
     pub fn new(config: &InfluxdbConfig) -> Result<Self, String> {
         let api = config.api().map_err(|misfit| misfit.to_string())?;
         let WriteApi { in_seconds, in_millis, authorization } = api;
@@ -117,8 +116,8 @@ impl Forwarder for InfluxDb {
         true
     }
 
-    /// Writes nothing: the server checks credentials, database and retention policy of a request
-    /// without lines before it refuses it.
+    /// Sends a request without lines: the server checks its credentials, database and retention
+    /// policy before it rejects it.
     async fn probe(&mut self) -> Result<(), SendError> {
         let reply = self.sender.post(self.protocol.probe()).await?;
         match reply.class() {
@@ -132,7 +131,7 @@ impl Forwarder for InfluxDb {
     }
 }
 
-/// Whether a server refuses a request only for its missing lines, as versions 2 and 3 do.
+/// Returns whether a server rejects a request only for its missing lines, as versions 2 and 3 do.
 fn is_about_emptiness(reason: &str) -> bool {
     reason.contains("requires points") || reason.contains("empty")
 }

@@ -1,19 +1,19 @@
-//! The meaning of a reply to a write for each of its lines.
+//! Interprets the reply to a write request for each of its lines.
 
 use serde::Deserialize;
 
 use crate::http::{HttpReply, RequestOutcome, StatusClass, StatusCode};
 
-/// InfluxDB 1 complains of a line with this text, followed by the line.
+/// InfluxDB 1 reports a line that it cannot parse with this text, followed by the line.
 const UNPARSED: &str = "unable to parse '";
 
-/// The meaning of a reply to a request with these lines.
+/// Returns the outcome of a request with these lines.
 pub(super) fn of(reply: &HttpReply, lines: &[&[u8]]) -> RequestOutcome {
     let reason = reply.reason();
     match reply.class() {
         StatusClass::InvalidData => of_content(reply, &reason, lines),
         StatusClass::Transient if is_about_the_policy(&reason) => RequestOutcome::Operator,
-        // InfluxDB 3 refuses the size of a request with the status of a failure of the server.
+        // InfluxDB 3 rejects a request that is too large with the status of a server failure.
         StatusClass::Transient
             if reply.status == StatusCode::INTERNAL_SERVER_ERROR
                 && reason.contains("max request size") =>
@@ -24,8 +24,8 @@ pub(super) fn of(reply: &HttpReply, lines: &[&[u8]]) -> RequestOutcome {
     }
 }
 
-/// Whether a retention policy is missing, which InfluxDB 1 reports with the status of a failure that
-/// passes by itself.
+/// Returns whether a retention policy is missing, which InfluxDB 1 reports with the status of a
+/// temporary failure.
 pub(super) fn is_about_the_policy(reason: &str) -> bool {
     reason.contains("retention policy not found")
 }
@@ -37,7 +37,7 @@ fn of_content(reply: &HttpReply, reason: &str, lines: &[&[u8]]) -> RequestOutcom
     let is_partial = reason.contains("partial write");
     let mut named = named_by_number(&reply.body, lines.len());
     if !named.is_empty() {
-        // A list that was cut may name more than is seen of it.
+        // The missing part of a truncated list may name more lines.
         return if is_partial && names_all(&reply.body) {
             RequestOutcome::Partial { refused: named.len(), named }
         } else {
@@ -49,6 +49,8 @@ fn of_content(reply: &HttpReply, reason: &str, lines: &[&[u8]]) -> RequestOutcom
         if named.is_empty() {
             named = named_by_conflict(reason, lines);
         }
+        // A partial write has dropped at least one line, and a count from the server must not
+        // exceed the request.
         let refused = dropped(reason).unwrap_or(0).max(named.len()).clamp(1, lines.len().max(1));
         RequestOutcome::Partial { refused, named }
     } else if named.is_empty() {
@@ -58,14 +60,14 @@ fn of_content(reply: &HttpReply, reason: &str, lines: &[&[u8]]) -> RequestOutcom
     }
 }
 
-/// Whether the request and not the lines are at fault: a server that is not a database answers with a
-/// page for browsers, and a server with TLS refuses a request without.
+/// Returns whether the request is at fault and not its lines: a server that is no database answers
+/// with an HTML page, and a server with TLS rejects a request without it.
 fn is_about_the_request(reply: &HttpReply, reason: &str) -> bool {
     let is_page = reason.is_empty() && reply.body.trim_ascii_start().starts_with(b"<");
     is_page || reason.contains("HTTP request to an HTTPS server")
 }
 
-/// `{"error": …, "data": …}` of InfluxDB 3: all refused lines, or the first one.
+/// `{"error": …, "data": …}` of InfluxDB 3, with all refused lines or the first one.
 #[derive(Deserialize)]
 struct LineErrors {
     data: OneOrAll,
@@ -78,19 +80,19 @@ enum OneOrAll {
     One(LineError),
 }
 
-/// A refused line, counted from 1.
+/// A refused line; `line_number` counts from 1.
 #[derive(Deserialize)]
 struct LineError {
     line_number: usize,
 }
 
-/// `{"code": …, "line": …, "message": …}` of InfluxDB Cloud: the first refused line.
+/// `{"code": …, "line": …, "message": …}` of InfluxDB Cloud, with the first refused line.
 #[derive(Deserialize)]
 struct FirstLine {
     line: usize,
 }
 
-/// The places of the lines that the body names by their numbers.
+/// Returns the indexes of the lines that the body names by their numbers.
 fn named_by_number(body: &[u8], lines: usize) -> Vec<usize> {
     let numbers: Vec<usize> = match serde_json::from_slice(body) {
         Ok(LineErrors { data: OneOrAll::All(errors) }) => {
@@ -104,13 +106,14 @@ fn named_by_number(body: &[u8], lines: usize) -> Vec<usize> {
     };
     let mut places: Vec<usize> =
         numbers.into_iter().filter_map(|number| number.checked_sub(1)).collect();
+    // The numbers come from the server: one beyond the request must not index its lines.
     places.retain(|place| *place < lines);
     places.sort_unstable();
     places.dedup();
     places
 }
 
-/// The numbers in a list of line errors that was cut.
+/// Returns the line numbers in a truncated list of errors.
 fn numbers_in_cut_list(body: &[u8]) -> Vec<usize> {
     let text = String::from_utf8_lossy(body);
     let Some((_, mut list)) = text.split_once("\"data\":[") else { return Vec::new() };
@@ -123,12 +126,12 @@ fn numbers_in_cut_list(body: &[u8]) -> Vec<usize> {
     }
 }
 
-/// Whether the body has the whole list of line errors.
+/// Returns whether the body has the complete list of line errors.
 fn names_all(body: &[u8]) -> bool {
     matches!(serde_json::from_slice(body), Ok(LineErrors { data: OneOrAll::All(_) }))
 }
 
-/// The places of the lines that the reason repeats.
+/// Returns the indexes of the lines that the reason quotes.
 fn named_by_text(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
     let mut places = Vec::new();
     for (at, _) in reason.match_indices(UNPARSED) {
@@ -144,8 +147,9 @@ fn named_by_text(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
     places
 }
 
-/// The lines of the measurement that has a field of another type in InfluxDB 1, if there are as many
-/// as the reason says were dropped. If not, it is not known which of them the reason means.
+/// Returns the lines of the measurement in which InfluxDB 1 has a field of another type, if their
+/// number equals the number of dropped lines. Otherwise it is unknown which of the lines the reason
+/// means.
 fn named_by_conflict(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
     let is_of = |line: &[u8]| {
         let name = String::from_utf8_lossy(measurement(line)).replace('\\', "");
@@ -156,7 +160,7 @@ fn named_by_conflict(reason: &str, lines: &[&[u8]]) -> Vec<usize> {
     if dropped(reason) == Some(places.len()) { places } else { Vec::new() }
 }
 
-/// The escaped measurement before the tags.
+/// Returns the escaped measurement, up to the tags or fields.
 fn measurement(line: &[u8]) -> &[u8] {
     let mut escaped = false;
     let end = line.iter().position(|byte| {
@@ -167,7 +171,7 @@ fn measurement(line: &[u8]) -> &[u8] {
     &line[..end.unwrap_or(line.len())]
 }
 
-/// `dropped=N` at the end of a reason.
+/// Returns the number in `dropped=N` at the end of a reason.
 fn dropped(reason: &str) -> Option<usize> {
     let (_, count) = reason.rsplit_once("dropped=")?;
     let digits = count.bytes().take_while(u8::is_ascii_digit).count();
@@ -290,10 +294,10 @@ mod tests {
         let one =
             format!(r#"{{"error":"parsing failed for write_lp endpoint","data":{}}}"#, error(2));
         assert_eq!(outcome(400, &one), RequestOutcome::Named(vec![1]));
-        // A list that was cut names some of the lines, and says nothing about the others.
+        // A truncated list names some of the lines and says nothing about the others.
         let cut = &some[..some.len() - 20];
         assert_eq!(outcome(400, cut), RequestOutcome::Named(vec![2]));
-        // Numbers that cannot be are not believed.
+        // Impossible line numbers are ignored.
         let wrong = some.replace(":3,", ":0,").replace(":1,", ":77,");
         assert_eq!(outcome(400, &wrong), partial(1, &[]));
         assert_eq!(

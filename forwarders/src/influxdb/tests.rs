@@ -1,4 +1,4 @@
-//! The forwarder against a scripted server, for every kind of reply.
+//! Tests the forwarder with a scripted server, for every kind of reply.
 
 mod real;
 
@@ -16,7 +16,7 @@ use crate::http::scripted::{RecordedRequest, ScriptedAnswer, ScriptedServer};
 use model::testing::{insert, point, snapshot_of, snapshot_of_counters};
 use model::{DistinctSet, MetricKind, Point, Sum, Timer, Value};
 
-/// A forwarder to a server, with more settings.
+/// Creates a forwarder for a server, with additional settings.
 fn influxdb(url: &str, settings: &str) -> InfluxDb {
     let json = format!(r#"{{"url": "{url}"{settings}}}"#);
     InfluxDb::new(&serde_json::from_str(&json).unwrap()).unwrap()
@@ -51,7 +51,7 @@ fn gauge(name: &str, value: f64) -> Point {
     point(MetricKind::Gauge, name, &[], Value::Gauge { value, arrival_ns: 0 })
 }
 
-/// A point of each kind.
+/// Returns a snapshot with a point of each kind.
 fn all_kinds() -> Snapshot {
     let mut timer = Timer::default();
     [1.5, 2.5].iter().for_each(|value| timer.record(*value, 1.0, 1000));
@@ -128,7 +128,7 @@ async fn a_window_goes_in_requests_of_at_most_so_many_lines_and_bytes() {
 
 #[tokio::test]
 async fn a_line_that_the_server_names_is_dropped_alone() {
-    // Refuses all because of two, and names them, as InfluxDB 2 does.
+    // Refuses the whole request because of two lines and names them, as InfluxDB 2 does.
     let server = ScriptedServer::start(|_, asked| {
         let lines = lines_of(asked);
         let bad: Vec<String> = lines
@@ -180,7 +180,7 @@ async fn a_strict_server_is_asked_at_most_eight_times_more_and_gets_the_good_lin
     let lost = settled.refused["refused"];
     assert!((1..=40).contains(&lost), "{lost}");
     assert_eq!(settled.delivered, 5_000 - lost);
-    // It accepted each of the accepted lines once.
+    // It received each of the accepted lines once.
     let asked = server.asked();
     let taken = asked.iter().filter(|asked| !is_bad(asked)).flat_map(lines_of);
     let taken: Vec<String> = taken.collect();
@@ -350,8 +350,8 @@ async fn a_reply_that_never_comes_or_breaks_off_keeps_the_data() {
 
 #[tokio::test]
 async fn a_list_of_bad_lines_that_is_too_long_to_read_costs_no_good_line() {
-    // Takes the good ones and names the bad, as InfluxDB 3 does, at such length that the reply is
-    // cut: the good ones are sent again, which does no harm.
+    // Accepts the valid lines and names the others, as InfluxDB 3 does, in so long a reply that it
+    // is truncated. The valid lines are sent again, which does no harm.
     let server = ScriptedServer::start(|_, asked| {
         let errors: Vec<_> = (1..)
             .zip(lines_of(asked))
@@ -426,7 +426,7 @@ proptest! {
     }
 }
 
-/// Prints the cost of a window of 100,000 points; in a release build it is a measurement.
+/// Prints the cost of a window of 100,000 points; a measurement if built in release mode.
 #[tokio::test]
 async fn a_window_of_100000_points_goes_through() {
     let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));

@@ -2,22 +2,23 @@
 
 use model::Window;
 
-/// Unit of the timestamps of a window's lines.
+/// The unit of the timestamps of a window's lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Precision {
     Seconds,
     Milliseconds,
 }
 
-/// Shortest interval of whole seconds that contains a second in which no other window ends.
+/// The shortest interval of whole seconds, in milliseconds, that has a second in which no other
+/// window ends.
 const ROOM_MS: u64 = 2_000;
 
-/// The timestamp of a window's lines. A point replaces one of the same series and timestamp, so no
-/// two windows may share one.
+/// Returns the timestamp of a window's lines and its unit. A point replaces another of the same
+/// series and timestamp, so no two windows may share one.
 ///
 /// Windows end on whole seconds, with two exceptions: an interval that is not a whole number of
 /// seconds, and the last window before a stop. The latter gets the second of its end or, if another
-/// window ended in that second, the next; where the interval leaves no second free, it gets
+/// window ended in that second, the next one. If the interval leaves no second free, it gets
 /// milliseconds.
 pub(super) fn timestamp(window: Window) -> (Precision, u64) {
     let interval_ms = window.interval.as_millis() as u64;
@@ -44,10 +45,10 @@ mod tests {
         for (interval_ms, end_ms, expected) in [
             (10_000, 20_000, (Seconds, 20)),
             (1_000, 21_000, (Seconds, 21)),
-            // Cut short by a stop, before a restart whose window ends at 30.
+            // Ended early by a stop; a window after the restart ends at 30.
             (10_000, 24_321, (Seconds, 24)),
             (10_000, 29_999, (Seconds, 29)),
-            // The window before ended at 20.
+            // The previous window ended at 20.
             (10_000, 20_001, (Seconds, 21)),
             (10_000, 20_999, (Seconds, 21)),
             (2_000, 20_400, (Seconds, 21)),

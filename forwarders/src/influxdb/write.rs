@@ -1,4 +1,4 @@
-//! A write request: its address, headers and body.
+//! Builds write requests: address, headers and body.
 
 use std::io::{self, Write};
 
@@ -14,18 +14,18 @@ use crate::http::{HttpProtocol, HttpReply, HttpRequest, RequestOutcome, Url};
 use basics::text::Secret;
 use model::Window;
 
-/// Addresses and credentials of the HTTP API that the configuration chooses.
+/// Addresses and credentials of the HTTP API that `version` selects.
 #[derive(Debug)]
 pub(crate) struct WriteApi {
-    /// The address for lines with seconds.
+    /// Address for timestamps in seconds.
     pub(super) in_seconds: Url,
-    /// The address for lines with milliseconds.
+    /// Address for timestamps in milliseconds.
     pub(super) in_millis: Url,
-    /// The header `Authorization`.
+    /// Value of the `Authorization` header.
     pub(super) authorization: Option<Secret>,
 }
 
-/// Requests with lines.
+/// Builds requests from lines.
 #[derive(Debug)]
 pub(super) struct LineProtocol {
     pub(super) in_seconds: Url,
@@ -36,14 +36,14 @@ pub(super) struct LineProtocol {
 }
 
 impl LineProtocol {
-    /// Takes the unit of a window's timestamps; returns the timestamp of its lines.
+    /// Starts a window: keeps the unit of its timestamps and returns the timestamp.
     pub(super) fn start_window(&mut self, window: Window) -> u64 {
         let (precision, timestamp) = timestamp(window);
         self.precision = precision;
         timestamp
     }
 
-    /// A request without lines.
+    /// Returns a request without lines.
     pub(super) fn probe(&self) -> HttpRequest {
         HttpRequest { url: self.in_seconds.clone(), headers: headers(false), body: Bytes::new() }
     }
@@ -77,7 +77,7 @@ fn headers(gzip: bool) -> HeaderMap {
     headers
 }
 
-/// Line protocol repeats itself so much that a higher level gains little.
+/// Compresses lines. At a higher level, line protocol would hardly become smaller.
 fn gzip(lines: &[&[u8]]) -> io::Result<Vec<u8>> {
     let bytes: usize = lines.iter().map(|line| line.len()).sum();
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes / 8), Compression::fast());

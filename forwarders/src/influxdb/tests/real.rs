@@ -1,7 +1,7 @@
-//! The forwarder against real servers: they judge the lines, and return them.
+//! Tests the forwarder with real servers, which check the lines and return the points.
 //!
-//! `TALLYD_TEST_INFLUXDB`, `TALLYD_TEST_INFLUXDB_AUTH` and `TALLYD_TEST_VICTORIAMETRICS` name them,
-//! as `tests/servers/influxdb.sh` and `tests/servers/victoriametrics.sh` print them.
+//! `TALLYD_TEST_INFLUXDB`, `TALLYD_TEST_INFLUXDB_AUTH` and `TALLYD_TEST_VICTORIAMETRICS` are their
+//! addresses, as `tests/servers/influxdb.sh` and `tests/servers/victoriametrics.sh` print them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,14 +15,14 @@ use basics::text::Secret;
 
 const ADMIN: &str = "Basic YWRtaW46YWRtaW4gcGFzc3dvcmQ=";
 
-/// A server to ask things of.
+/// A server for requests of tests.
 struct Server {
     url: HttpUrl,
     client: HttpClient,
 }
 
 impl Server {
-    /// The server that a variable names; `None` skips the test.
+    /// Returns the server in an environment variable; `None` skips the test.
     fn find(variable: &str) -> Option<Self> {
         let url = HttpUrl::parse(&real_server(variable)?).unwrap();
         let tls = TlsConfig::default();
@@ -46,7 +46,7 @@ impl Server {
         String::from_utf8(reply.body).unwrap()
     }
 
-    /// Asks InfluxDB 1; the series of the first result.
+    /// Queries InfluxDB 1 and returns the series of the first result.
     async fn query(&self, database: &str, query: &str) -> Json {
         let parameters = [("db", database), ("q", query), ("epoch", "s")];
         let reply: Json =
@@ -55,7 +55,7 @@ impl Server {
         reply["results"][0]["series"].clone()
     }
 
-    /// A new database for a test.
+    /// Creates a database for one test.
     async fn database(&self, test: &str) -> String {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +69,7 @@ impl Server {
     }
 }
 
-/// What VictoriaMetrics has with these tags, as `name{tags}` and values.
+/// Returns the series of VictoriaMetrics with these tags, as `name{tags}` and values.
 async fn exported(server: &Server, selector: &str) -> BTreeMap<String, Json> {
     server.post("/internal/force_flush", &[], "").await;
     let lines = server.post("/api/v1/export", &[("match[]", selector)], "").await;
@@ -102,7 +102,7 @@ async fn influxdb_stores_every_kind_to_the_unit() {
         .map(|series| {
             let row = series["columns"].as_array().unwrap().iter();
             let row = row.zip(series["values"][0].as_array().unwrap());
-            // Each series is asked for the fields of all others too.
+            // The result has the fields of all series in each of them.
             let fields: serde_json::Map<String, Json> = row
                 .filter(|(_, value)| !value.is_null())
                 .map(|(column, value)| (column.as_str().unwrap().to_owned(), value.clone()))
@@ -136,7 +136,7 @@ async fn influxdb_stores_every_kind_to_the_unit() {
     assert_eq!(stored["big"].1, json!({"time": time, "value": 1e300}));
 }
 
-/// Texts that mean something to a reader of line protocol, and what becomes of them.
+/// Texts with a meaning in line protocol, and the texts that servers store for them.
 const HOSTILE: [(&str, &str); 14] = [
     ("a b", "a b"),
     ("a,b", "a,b"),
@@ -222,7 +222,7 @@ async fn victoriametrics_gives_the_same_back_over_both_of_its_endpoints() {
         let (sent, settled) = deliver(&mut forwarder, &snapshot).await;
         sent.unwrap();
         assert_eq!(settled.delivered, 42);
-        // It adds a label of its own with the database.
+        // VictoriaMetrics adds a label with the database.
         let db = if test == "v1" { json!("m") } else { Json::Null };
         let labels = |more: &[(&str, &str)]| {
             let mut labels = json!({ "~run": run });
@@ -245,7 +245,7 @@ async fn victoriametrics_gives_the_same_back_over_both_of_its_endpoints() {
         let selector = format!(r#"{{\~run="{run}"}}"#);
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         let mut stored = exported(&server, &selector).await;
-        // The latest points take a moment to become visible.
+        // New points take a moment to become visible.
         while stored.len() < expected.len() && std::time::Instant::now() < deadline {
             stored = exported(&server, &selector).await;
         }
@@ -257,7 +257,7 @@ async fn victoriametrics_gives_the_same_back_over_both_of_its_endpoints() {
 async fn influxdb_refuses_a_poison_point_and_takes_the_4999_beside_it() {
     let Some(server) = Server::find("TALLYD_TEST_INFLUXDB") else { return };
     let database = server.database("poison").await;
-    // A field of this name is text already, but only in one measurement.
+    // This field has already the type text, but only in one measurement.
     server.post("/write", &[("db", &database)], "poison value=\"text\" 1490114074000000000").await;
     let mut forwarder = server.forwarder(&format!(r#", "database": "{database}""#));
     let mut snapshot = snapshot_of_counters(4_999);
@@ -282,7 +282,7 @@ async fn influxdb_says_when_a_request_is_too_large_and_gets_smaller_ones() {
     let mut forwarder = server.forwarder(&settings);
     let mut batch = Batch::default();
     forwarder.encode(&snapshot_of_counters(20_000), &mut batch);
-    // A server that hangs up while it is still being written to may cost an attempt.
+    // A server that closes the connection during a write may cost one attempt.
     let mut attempts = 0;
     while let Err(error) = forwarder.send(&mut batch).await {
         attempts += 1;
