@@ -1,7 +1,8 @@
-//! Deserializes from the tree.
+//! Deserializes types from the tree.
 //!
-//! A visitor gets a value that does not fit in the value's own type, so that the visitor's error
-//! names its expectation. The code that passes a node on adds the node to an error without one.
+//! A value that does not fit is passed to the visitor in the value's own type, so that the
+//! visitor's error names its expectation. The code that passes a node on adds the node to an error
+//! without one.
 
 use std::slice;
 
@@ -24,7 +25,7 @@ macro_rules! forward {
     )*};
 }
 
-/// The result of reading a node.
+/// The result of deserializing a node.
 type NodeResult<'de, T> = Result<T, Mismatch<'de>>;
 
 impl YamlNode {
@@ -52,7 +53,7 @@ impl YamlNode {
         }
     }
 
-    /// A list; nothing is an empty one.
+    /// Visits a list. A missing value is an empty list.
     fn visit_list<'de, V: Visitor<'de>>(&'de self, visitor: V) -> NodeResult<'de, V::Value> {
         let items: &[Self] = match &self.content {
             NodeContent::List(items) => items,
@@ -62,25 +63,25 @@ impl YamlNode {
         let expected = (&visitor as &dyn Expected).to_string();
         let mut left = ListItems(items.iter());
         let value = visitor.visit_seq(&mut left)?;
-        // A tuple stops early when the list is too long.
+        // A tuple stops reading early if the list is too long.
         match left.0.len() {
             0 => Ok(value),
             _ => Err(Mismatch::invalid_length(items.len(), &expected.as_str())),
         }
     }
 
-    /// A section; nothing is an empty one.
+    /// Visits a section. A missing value is an empty section.
     fn visit_section<'de, V: Visitor<'de>>(&'de self, visitor: V) -> NodeResult<'de, V::Value> {
         let entries: &[SectionEntry] = match &self.content {
             NodeContent::Section(entries) => entries,
             NodeContent::Scalar(scalar) if scalar.is_null => &[],
             NodeContent::Scalar(_) => return self.deserialize_any(visitor),
-            // Serde's derive would take the fields in order.
+            // Serde's derive would read the fields from the list in their order.
             NodeContent::List(_) => return Err(Mismatch::invalid_type(Unexpected::Seq, &visitor)),
         };
         let mut access = SectionEntries { left: entries.iter(), current: None };
         visitor.visit_map(&mut access).map_err(|mismatch| match access.current {
-            // Serde finds a repeated field, perhaps under another name, only after its key.
+            // Serde notices a repeated field, perhaps under an alias, only after its key.
             Some((key, _)) if matches!(mismatch.reason, MismatchReason::RepeatedKey(_)) => {
                 mismatch.at(key)
             }
@@ -149,6 +150,8 @@ impl<'de> Deserializer<'de> for &'de YamlNode {
     ) -> NodeResult<'de, V::Value> {
         match &self.content {
             NodeContent::Scalar(scalar) if !scalar.is_null => {
+                // An enum without content may be a plain word, and otherwise is a section with one
+                // key.
                 visitor.visit_enum(BorrowedStrDeserializer::new(&scalar.text))
             }
             NodeContent::Section(entries) if entries.len() == 1 => {
@@ -164,7 +167,7 @@ impl<'de> Deserializer<'de> for &'de YamlNode {
     }
 }
 
-/// The items of a list that are left.
+/// The remaining items of a list.
 struct ListItems<'de>(slice::Iter<'de, YamlNode>);
 
 impl<'de> SeqAccess<'de> for ListItems<'de> {
@@ -179,7 +182,7 @@ impl<'de> SeqAccess<'de> for ListItems<'de> {
     }
 }
 
-/// The entries of a section that are left, and the one whose key was read last.
+/// The remaining entries of a section, and the entry whose key was read last.
 struct SectionEntries<'de> {
     left: slice::Iter<'de, SectionEntry>,
     current: Option<&'de SectionEntry>,
@@ -205,7 +208,7 @@ impl<'de> MapAccess<'de> for SectionEntries<'de> {
     }
 }
 
-/// The parts of a `Spanned`: the four numbers of the span, then the value.
+/// Yields the parts of a `Spanned`: the four numbers of the span, then the value.
 struct SpanAndValue<'de> {
     node: &'de YamlNode,
     given: usize,

@@ -11,7 +11,7 @@ use crate::source::{Source, TEXT_BYTES_MAX};
 use crate::syntax;
 use crate::tree::{self, NodeContent, SectionEntry, YamlNode};
 
-/// Reads the only document of `source`.
+/// Reads the only document of `source` and expands its values.
 pub(crate) fn read(source: &Source, env: Env<'_>) -> Result<YamlNode, ConfigError> {
     if source.text().len() > TEXT_BYTES_MAX {
         let message = format!("the file is larger than {} MiB", TEXT_BYTES_MAX >> 20);
@@ -22,12 +22,12 @@ pub(crate) fn read(source: &Source, env: Env<'_>) -> Result<YamlNode, ConfigErro
     Ok(root)
 }
 
-/// The same without expansion and its errors.
+/// Reads the only document of `source` without expansion.
 pub(crate) fn parse(source: &Source) -> Result<YamlNode, ConfigError> {
     tree::parse(source.text()).map_err(|error| syntax::error(source, &error))
 }
 
-/// Checks the keys of a node and expands its values.
+/// Checks the keys of a node and its children, and expands their values.
 fn complete(
     node: &mut YamlNode,
     source: &Source,
@@ -64,7 +64,7 @@ fn check_keys(entries: &[SectionEntry], source: &Source) -> Result<(), ConfigErr
 
 fn expand(scalar: &mut YamlScalar, expander: &mut Expander<'_>) -> Result<(), String> {
     if let Some(Expansion { text, references }) = expander.expand(&scalar.text)? {
-        // An expanded value is nothing only when it is empty: a password may well be `~`.
+        // An expanded value is missing only if it is empty: a password may be `~`.
         scalar.is_null = scalar.is_plain && text.is_empty();
         (scalar.text, scalar.references) = (text, references);
     }

@@ -1,4 +1,4 @@
-//! The error that an operator reads: where the file is wrong, why, and what would be right.
+//! The error that an operator reads: its position in the file, the problem and the fix.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use crate::position::Position;
 
 /// An error in a configuration file, with its position.
 ///
-/// Its `Display` begins with `FILE:LINE:COLUMN: ` and the message, then shows the line of the file
-/// with carets, then lines that may help. Values of secrets and of `${…}` are masked in all of it.
+/// Its `Display` begins with `FILE:LINE:COLUMN: ` and the message, followed by the line of the file
+/// with carets and by lines of help. Values of secrets and of `${…}` are masked in all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     // Boxed, because errors are rare and a `Result` should stay small.
@@ -31,39 +31,39 @@ impl ConfigError {
         Self { parts: Box::new(parts) }
     }
 
-    /// Adds a line below the excerpt, such as what is allowed.
+    /// Adds a line of help below the excerpt, such as the allowed values.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.parts.help.push(printable(help.into()));
         self
     }
 
-    /// The name of the file, as its `Source` got it.
+    /// Returns the name of the file, as given to its `Source`.
     #[must_use]
     pub fn file(&self) -> &str {
         &self.parts.file
     }
 
-    /// The beginning of the wrong key or value.
+    /// Returns the position of the invalid key or value.
     #[must_use]
     pub fn position(&self) -> Position {
         self.parts.position
     }
 
-    /// The message alone: one line, lower case, without a full stop.
+    /// Returns the message alone: one line, lower case, without a full stop.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.parts.message
     }
 
-    /// The lines that may help.
+    /// Returns the lines of help.
     #[must_use]
     pub fn help(&self) -> &[String] {
         &self.parts.help
     }
 }
 
-/// A text that may repeat a part of the file, without control characters for the terminal.
+/// Replaces control characters, which a text from the file could contain and a terminal would obey.
 fn printable(text: String) -> String {
     if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }
 }

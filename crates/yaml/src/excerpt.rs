@@ -1,32 +1,32 @@
-//! One line of a file as an error shows it: masked, cut to a readable length, with carets below.
+//! The line of a file that an error shows: masked, cut to a readable length, with carets below.
 
 use std::iter;
 use std::ops::Range;
 
 use crate::quote::MASK;
 
-/// The most characters of a line that an error shows.
+/// Maximum number of characters of a line in an error.
 const LINE_CHARS_MAX: usize = 120;
-/// The part of a cut line that stays before the carets.
+/// Number of characters in front of the carets that a cut keeps.
 const CHARS_BEFORE_CARET: usize = 40;
-/// The replacement for a tab, so that the caret below counts the same width.
+/// The replacement for a tab, so that the carets below have the same width.
 const TAB: &str = "    ";
 
-/// A line ready to print, and the part of it that is wrong.
+/// A printable line and the carets below its invalid part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Excerpt {
-    /// The line, without a line break.
+    /// The line, without its line break.
     pub(crate) line: String,
-    /// The carets, moved below the part that is wrong.
+    /// The carets, indented to the invalid part.
     pub(crate) carets: String,
 }
 
 impl Excerpt {
-    /// Shows `line` with carets below `columns`. Columns count from 1 with the end exclusive; the
-    /// `masks` are in order and do not overlap.
+    /// Creates the excerpt of `line` with carets below `columns`. Columns count from 1, with an
+    /// exclusive end; the `masks` are sorted and do not overlap.
     pub(crate) fn new(line: &[char], columns: Range<usize>, masks: &[Range<usize>]) -> Self {
         let mut shown = Vec::with_capacity(line.len());
-        // For each column, where it begins in `shown`.
+        // The position in `shown` of each column.
         let mut offsets = Vec::with_capacity(line.len() + 1);
         let end = line.len() + 1..line.len() + 1;
         for mask in masks.iter().chain(iter::once(&end)) {
@@ -45,7 +45,7 @@ impl Excerpt {
     }
 }
 
-/// A control character must not reach a terminal.
+/// Appends a character, replaced if a terminal would obey it.
 fn push_printable(shown: &mut Vec<char>, character: char) {
     match character {
         '\t' => shown.extend(TAB.chars()),
@@ -54,7 +54,7 @@ fn push_printable(shown: &mut Vec<char>, character: char) {
     }
 }
 
-/// Keeps the part of a long line around the carets.
+/// Cuts a long line around the carets.
 fn cut(shown: &[char], carets: Range<usize>) -> Excerpt {
     let last_start = shown.len().saturating_sub(LINE_CHARS_MAX);
     let start = carets.start.saturating_sub(CHARS_BEFORE_CARET).min(last_start);

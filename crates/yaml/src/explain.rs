@@ -1,4 +1,4 @@
-//! Explains a value that does not fit its type to someone who writes YAML.
+//! Explains to the author of a file why a value does not fit its type.
 
 use std::ptr;
 
@@ -11,7 +11,7 @@ use crate::source::Source;
 use crate::suggest::nearest;
 use crate::tree::YamlNode;
 
-/// The error that the operator reads.
+/// Returns the error for the operator.
 pub(crate) fn error(source: &Source, root: &YamlNode, mismatch: &Mismatch<'_>) -> ConfigError {
     let node = mismatch.node.unwrap_or(root);
     let is_missing = matches!(mismatch.reason, MismatchReason::MissingKey(_));
@@ -20,7 +20,7 @@ pub(crate) fn error(source: &Source, root: &YamlNode, mismatch: &Mismatch<'_>) -
     help.into_iter().fold(source.error_at(span, message), ConfigError::with_help)
 }
 
-/// The message and the lines that may help.
+/// Returns the message and the lines of help.
 fn explanation(reason: &MismatchReason, node: &YamlNode, root: &YamlNode) -> (String, Vec<String>) {
     let path = path_of(reason, node, root);
     let subject = if path.is_empty() { "the file".to_owned() } else { quoted_steps(&path) };
@@ -36,7 +36,7 @@ fn explanation(reason: &MismatchReason, node: &YamlNode, root: &YamlNode) -> (St
         MismatchReason::MissingKey(key) => format!("{} is missing", quoted_key(key)),
         MismatchReason::RepeatedKey(key) => format!("{} is given twice", quoted_key(key)),
         MismatchReason::UnknownWord(word, allowed) => {
-            // How near a secret is to a word says something about the secret.
+            // A suggestion for a secret would reveal that the secret resembles it.
             let help = choices(if is_hidden(node) { "" } else { word }, allowed);
             let found = shown(node).map(|found| format!("{subject} cannot be {found}"));
             return (found.unwrap_or_else(|| format!("{subject} needs a value")), help);
@@ -55,7 +55,7 @@ fn explanation(reason: &MismatchReason, node: &YamlNode, root: &YamlNode) -> (St
     (message, Vec::new())
 }
 
-/// The path of the value that the message is about or, where it names a key, of the section.
+/// Returns the path of the value in the message, or of its section if the message names a key.
 fn path_of(reason: &MismatchReason, node: &YamlNode, root: &YamlNode) -> String {
     let mut steps = Vec::new();
     let is_key = find(node, root, &mut steps) == Some(true);
@@ -67,7 +67,7 @@ fn path_of(reason: &MismatchReason, node: &YamlNode, root: &YamlNode) -> String 
     steps.concat()
 }
 
-/// Finds a node below another: adds the steps to it, and returns whether it is a key.
+/// Searches for a node below `from`: appends the steps to it, and returns whether it is a key.
 fn find(target: &YamlNode, from: &YamlNode, steps: &mut Vec<String>) -> Option<bool> {
     if ptr::eq(from, target) {
         return Some(false);
@@ -87,7 +87,7 @@ fn quoted_steps(path: &str) -> String {
     quoted_path(path.strip_prefix('.').unwrap_or(path))
 }
 
-/// The lines that name the allowed words and the one that was probably meant.
+/// Returns lines of help with the allowed words and the most similar of them.
 fn choices(word: &str, allowed: Words) -> Vec<String> {
     if allowed.is_empty() {
         return Vec::new();

@@ -1,9 +1,9 @@
 //! Expands `${…}` in the text of a scalar.
 //!
 //! - `${VAR}`: an environment variable that must be set;
-//! - `${VAR:-default}`: the same, or the default when it is unset or empty;
+//! - `${VAR:-default}`: an environment variable, or the default if it is unset or empty;
 //! - `${file:/path}`: the content of a file, without one line break at its end;
-//! - `${credential:NAME}`: the same of a credential that systemd passes to the service;
+//! - `${credential:NAME}`: a credential that systemd passes to the service, likewise;
 //! - `$${`: a literal `${`. Every other `$` stays as it is.
 //!
 //! Inserted text is not expanded again, and an error never repeats it.
@@ -12,13 +12,13 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The most bytes that `${file:…}` reads.
+/// Maximum size of a file for `${file:…}`, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// The most bytes that all values of one configuration may expand to.
+/// Maximum size of all expanded values of one configuration, in bytes.
 const EXPANDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The variable in which systemd passes the folder of the credentials, and the folder of the
-/// service's credentials, for commands that run outside of the service.
+/// service's credentials, for commands that run outside the service.
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 const CREDENTIALS_FOLDER: &str = "/run/credentials/tallyd.service";
 
@@ -28,25 +28,23 @@ const UNKNOWN_FORM: &str = "a `${…}` must be `${VAR}`, `${VAR:-default}`, `${f
 /// Looks up an environment variable.
 pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// A text with every `${…}` replaced.
+/// A text with every `${…}` expanded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Expansion {
-    /// The text to use.
+    /// The expanded text.
     pub(crate) text: String,
-    /// The references in it, without their defaults, such as `${VAR} and ${file:/path}`. `None`
-    /// when there were escapes only, and so nothing to hide.
+    /// The references in the original text, without their defaults, such as `${VAR} and
+    /// ${file:/path}`. `None` if it had only escapes, and so nothing to hide.
     pub(crate) references: Option<String>,
 }
 
-/// Expands the values of one configuration. An error says why a text cannot be expanded, and shows
-/// nothing of the inserted text.
+/// Expands the values of one configuration. Errors never contain an inserted text.
 pub(crate) struct Expander<'a> {
     env: Env<'a>,
     bytes_left: usize,
 }
 
-/// A `${…}` as an error names it, and its value. The default is left out of the name: it may be
-/// secret.
+/// The name of a `${…}` in errors, and its value. The name omits the default, which may be secret.
 type NamedValue = (String, String);
 
 impl<'a> Expander<'a> {
@@ -54,7 +52,7 @@ impl<'a> Expander<'a> {
         Self { env, bytes_left: EXPANDED_BYTES_MAX }
     }
 
-    /// Expands `text`, or returns `None` when it has nothing to expand.
+    /// Expands `text`; `None` if it contains no `${`.
     pub(crate) fn expand(&mut self, text: &str) -> Result<Option<Expansion>, String> {
         if !text.contains("${") {
             return Ok(None);
@@ -90,7 +88,7 @@ impl<'a> Expander<'a> {
         })
     }
 
-    /// Looks up the text between the braces of a reference.
+    /// Returns the name and the value of the text between the braces.
     fn resolve(&self, reference: &str) -> Result<NamedValue, String> {
         let (name, value) = if let Some(path) = reference.strip_prefix("file:") {
             (reference, file_content(path)?)
@@ -107,7 +105,7 @@ impl<'a> Expander<'a> {
     }
 
     fn variable(&self, name: &str, default: Option<&str>) -> Result<String, String> {
-        // The name is not repeated unless it is one: a secret may contain a `${` by accident.
+        // The name is repeated only if it is valid: a secret may contain a `${` by accident.
         if !is_variable_name(name) {
             return Err(UNKNOWN_FORM.to_owned());
         }
@@ -151,7 +149,7 @@ fn file_content(path: &str) -> Result<String, String> {
     read_text(path).map_err(|reason| format!("cannot read `{path}`: {reason}"))
 }
 
-/// Whether a text is one reference without a default, and so has no secret in it.
+/// Returns whether a text is a single reference without a default, and so contains no secret.
 pub(crate) fn is_bare_reference(text: &str) -> bool {
     let inside = text.trim().strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     inside.is_some_and(|inside| {
@@ -165,7 +163,7 @@ fn is_variable_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Reads a small file of text. The reason for a failure has nothing of the content.
+/// Reads a small text file. The reason for a failure contains nothing of its content.
 fn read_text(path: &str) -> Result<String, String> {
     // Checked before opening, because opening a FIFO waits for its writer.
     if !fs::metadata(path).map_err(|error| reason(&error))?.is_file() {
@@ -182,7 +180,7 @@ fn read_text(path: &str) -> Result<String, String> {
     Ok(line.unwrap_or(&text).to_owned())
 }
 
-/// An error of the system without its number, which means nothing to operators.
+/// Returns the message of a system error without its number, which means nothing to operators.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
@@ -212,7 +210,7 @@ mod tests {
         expand(text).unwrap().unwrap().text
     }
 
-    /// A file of this test alone, with `content`.
+    /// Creates a file for one test.
     fn file(name: &str, content: &[u8]) -> String {
         let path = std::env::temp_dir().join(format!("tallyd-{name}-{}", std::process::id()));
         fs::write(&path, content).unwrap();

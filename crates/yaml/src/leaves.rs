@@ -1,4 +1,4 @@
-//! The values of a file by their paths, to compare two versions of the file and to show the
+//! The values of a file by their paths, to compare two versions of the file and show the
 //! differences without secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use crate::scalar::YamlScalar;
 use crate::source::Source;
 use crate::tree::YamlNode;
 
-/// Every value by its path, such as `forwarders.kafka.kafka_topic` or `listeners[0].address`.
+/// All values by their paths, such as `forwarders.kafka.kafka_topic` or `listeners[0].address`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Leaves(BTreeMap<String, Leaf>);
 
@@ -20,22 +20,23 @@ pub struct Leaves(BTreeMap<String, Leaf>);
 struct Leaf {
     /// The text after expansion.
     text: String,
-    /// The text without secrets.
+    /// The text as a message may show it, without secrets.
     shown: String,
 }
 
 impl Leaves {
-    /// The values of a file; none for one without content.
+    /// Reads the values of a file; none if it has no content.
     ///
     /// # Errors
-    /// When it is not valid YAML, or a `${…}` cannot be expanded.
+    /// If the file is not valid YAML, or a `${…}` cannot be expanded.
     pub fn of(source: &Source, env: Env<'_>) -> Result<Self, ConfigError> {
         let mut leaves = Self::default();
         leaves.add("", &document::read(source, env)?);
         Ok(leaves)
     }
 
-    /// The differences to `new`, a line each: `interval: 10s -> 5s`, or with `not set` on one side.
+    /// Returns the differences to `new`, one line each: `interval: 10s -> 5s`, or with `not set` on
+    /// one side.
     #[must_use]
     pub fn changes(&self, new: &Self) -> Vec<String> {
         let paths: BTreeSet<&String> = self.0.keys().chain(new.0.keys()).collect();
@@ -78,7 +79,7 @@ fn change(path: &str, old: Option<&Leaf>, new: Option<&Leaf>) -> Option<String> 
     })
 }
 
-/// Shows as little as errors do.
+/// Shows the same texts as errors, without secrets.
 impl fmt::Debug for Leaves {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.0.iter().map(|(path, leaf)| (path, &leaf.shown));

@@ -1,27 +1,27 @@
-//! Loads one YAML file into serde types, and reports exactly where it is wrong.
+//! Loads one YAML file into serde types, and reports errors at their exact position.
 //!
 //! serde-saphyr parses the file. We keep its result as a tree in which every key and value knows
 //! its position, expand `${…}` in the values, and deserialize from that tree. We do not deserialize
-//! with serde-saphyr itself because of five things that it does not do:
+//! with serde-saphyr itself, because it lacks five things:
 //!
-//! 1. Every error, and every later check of ours, names file, line and column of exactly the key or
-//!    value that is wrong with its path, shows the line, lists what is allowed and suggests the
-//!    nearest. serde-saphyr's errors have a position but neither the path nor the value, and its
-//!    excerpts show the neighbouring lines with their secrets.
+//! 1. Every error, also of later checks, names file, line and column of the invalid key or value
+//!    with its path, shows the line, lists the allowed values and suggests the nearest.
+//!    serde-saphyr's errors have a position but neither the path nor the value, and its excerpts
+//!    show the neighbouring lines with their secrets.
 //! 2. A section whose content is commented out is an empty section; serde-saphyr 2 rejects it.
 //! 3. `${VAR}` is expanded after parsing, so that the content of a secret can neither change the
 //!    structure of the file nor appear in an error. serde-saphyr's properties do so too, but either
-//!    not within quotes, or with a meaning for every other `$`; they know no `${file:…}`; and an
+//!    not within quotes, or with a meaning for every other `$`; they have no `${file:…}`; and an
 //!    optional value that expands to nothing is not absent.
-//! 4. The deployed files were read by PyYAML (YAML 1.1): where a boolean is asked for, `yes`, `no`,
-//!    `on`, `off`, `True` and the like work, but not in quotes; and `0755` is rejected rather than
-//!    read as another number than before.
+//! 4. Existing files were written for PyYAML (YAML 1.1): for a boolean, `yes`, `no`, `on`, `off`,
+//!    `True` and the like work without quotes; and `0755` is rejected rather than read as another
+//!    number than before.
 //! 5. Two versions of a file are compared value by value ([`Leaves`]).
 //!
 //! The path of a file: [`Source`] → `parsed` (serde-saphyr) → `tree` → `document` (with
 //! `interpolate`) → `de` (with `scalar`) → the caller's types, in which [`Spanned`] fields keep
-//! their position for later checks. Errors of the parser become a [`ConfigError`] in `syntax`, and
-//! values that do not fit in `explain` (with `mismatch`, `redact` and `suggest`).
+//! their position for later checks. `syntax` turns errors of the parser into a [`ConfigError`], and
+//! `explain` (with `mismatch`, `redact` and `suggest`) values that do not fit their types.
 //!
 //! # Limitations
 //!
@@ -66,12 +66,13 @@ use self::tree::{NodeContent, YamlNode};
 /// Reads `source` into a `T`. `env` looks up environment variables; the program passes the real
 /// environment, and tests pass their own.
 ///
-/// A file without content is an empty section, so that a `T` whose every field has a default can
-/// be read from it.
+/// A file without content is an empty section, so that a `T` with a default for every field can be
+/// read from it.
 ///
 /// # Errors
 ///
-/// The first error in the file, with its position: broken YAML, a limit exceeded, a `${…}` that
+/// The first error in the file, with its position: invalid YAML, an exceeded limit, a `${…}` that
+/// cannot be expanded, an unknown or missing key, or a value that does not fit.
 /// cannot be expanded, an unknown key, a missing one, or a value that does not fit.
 pub fn parse<T: DeserializeOwned>(
     source: &Source,
@@ -81,14 +82,14 @@ pub fn parse<T: DeserializeOwned>(
     T::deserialize(&root).map_err(|mismatch| explain::error(source, &root, &mismatch))
 }
 
-/// The span of the section that these keys lead to; if they lead to a list, of its item number
-/// `index`. For errors that are found when the types no longer have their positions.
+/// Returns the span of the section at the end of a path of keys; if they lead to a list, of its
+/// item `index`. For errors that are found when the types no longer have their positions.
 #[must_use]
 pub fn section_span(source: &Source, keys: &[&str], index: usize) -> Option<SourceSpan> {
     section(&document::parse(source).ok()?, keys, index).map(|section| section.owner)
 }
 
-/// The span of a key of such a section, or of the section itself without a key.
+/// Returns the span of a key in such a section, or of the section itself if `key` is `None`.
 #[must_use]
 pub fn key_span(
     source: &Source,

@@ -1,8 +1,8 @@
-//! Decides which columns of a line an error must not show.
+//! Decides which columns of a line an error must mask.
 //!
-//! A literal value below a key that is named like a secret is masked. Where the parser understands
-//! the file, exactly such values are. Where it does not, we mask by the look of the lines, and
-//! rather too much.
+//! A literal value below a key that is named like a secret is masked. If the parser understands the
+//! file, exactly these values are masked. Otherwise, the lines are masked by their appearance,
+//! rather too much than too little.
 
 use std::ops::Range;
 
@@ -11,7 +11,8 @@ use crate::position::{SourceSpan, content_indent};
 use crate::secrets::{looks_like_a_secret_line, secret_words};
 use crate::tree::{self, YamlNode};
 
-/// The columns of line `number` to mask, in order and apart. Columns and lines count from 1.
+/// Returns the columns of line `number` to mask, sorted and without overlap. Columns and lines
+/// count from 1.
 pub(crate) fn masked_columns(text: &str, lines: &[&str], number: usize) -> Vec<Range<usize>> {
     let Ok(root) = tree::parse(text) else {
         return Vec::from_iter(mask_by_look(lines, number - 1));
@@ -20,7 +21,7 @@ pub(crate) fn masked_columns(text: &str, lines: &[&str], number: usize) -> Vec<R
     let mut masks = Vec::new();
     visit_secrets(&root, text, &mut |span| masks.extend(part_on_line(span, &line, number)));
     masks.sort_by_key(|mask| mask.start);
-    // Each use of an alias repeats the secrets in it.
+    // Each use of an alias repeats its secrets.
     masks.dedup();
     masks
 }
@@ -40,7 +41,7 @@ fn visit_secrets(node: &YamlNode, text: &str, visit: &mut impl FnMut(SourceSpan)
     }
 }
 
-/// The part of a span that is on a line, without blanks around.
+/// Returns the part of a span that is on a line, without surrounding blanks.
 fn part_on_line(span: SourceSpan, line: &[char], number: usize) -> Option<Range<usize>> {
     let (start, end) = (span.start.line, span.end.line);
     let from = if start == number { span.start.column - 1 } else { 0 };
@@ -51,8 +52,8 @@ fn part_on_line(span: SourceSpan, line: &[char], number: usize) -> Option<Range<
     Some(from + first + 1..from + last + 2)
 }
 
-/// Masks a line in a file that is not valid YAML: after the name of a secret, or the whole line
-/// when it may continue a secret from a line above.
+/// Returns the columns to mask in a file that is not valid YAML: those after the name of a secret,
+/// or the whole line if it may continue a secret of an earlier line.
 fn mask_by_look(lines: &[&str], index: usize) -> Option<Range<usize>> {
     let (above, line) = (&lines[..index], lines[index]);
     let start = if is_below_a_secret(above, content_indent(line)) || is_after_a_secret(above) {
@@ -64,7 +65,7 @@ fn mask_by_look(lines: &[&str], index: usize) -> Option<Range<usize>> {
     Some(line[..start].chars().count() + 1..line.chars().count() + 1)
 }
 
-/// Whether a line with this indentation belongs to the section of a secret.
+/// Returns whether a line with this indentation belongs to the section of a secret.
 fn is_below_a_secret(above: &[&str], mut indent: usize) -> bool {
     above.iter().rev().filter(|line| !line.trim().is_empty()).any(|line| {
         let is_around = content_indent(line) < indent;
@@ -73,7 +74,8 @@ fn is_below_a_secret(above: &[&str], mut indent: usize) -> bool {
     })
 }
 
-/// Whether the last secret of the lines `above` may continue, as its quotes or brackets are open.
+/// Returns whether the last secret in the lines `above` may continue, because its quotes or
+/// brackets are open.
 fn is_after_a_secret(above: &[&str]) -> bool {
     let last = above.iter().rposition(|line| secret_words(line).next().is_some());
     let Some(text) = last.map(|last| above[last..].join("\n")) else { return false };
@@ -89,7 +91,7 @@ mod tests {
     use super::*;
     use crate::position::lines;
 
-    /// Every line of `text` with what is masked replaced by `#`.
+    /// Returns every line of `text` with masked characters replaced by `#`.
     fn masked(text: &str) -> Vec<String> {
         let lines = lines(text);
         let masked = |(number, line): (usize, &&str)| {

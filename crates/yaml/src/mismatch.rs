@@ -1,4 +1,4 @@
-//! The error inside of deserialization: why a value does not fit a type, and which value.
+//! The error within deserialization: why a value does not fit its type, and which value.
 
 use std::fmt;
 
@@ -7,35 +7,35 @@ use serde::de::{self, Expected, Unexpected};
 use crate::quote::quoted;
 use crate::tree::YamlNode;
 
-/// A value that does not fit a type.
+/// The error for a value that does not fit its type.
 pub(crate) struct Mismatch<'de> {
     pub(crate) reason: MismatchReason,
-    /// The innermost key or value that was being read, once its reader has added it: serde lets a
-    /// visitor fail without knowing what it reads.
+    /// The innermost key or value at the time of the error, added by its reader: serde lets a
+    /// visitor fail without knowledge of the node.
     pub(crate) node: Option<&'de YamlNode>,
 }
 
-/// A list of words as serde's derive passes it.
+/// A list of words, in the form in which serde's derive passes it.
 pub(crate) type Words = &'static [&'static str];
 
-/// Why a value does not fit.
+/// The reason why a value does not fit.
 pub(crate) enum MismatchReason {
-    /// The words of the type itself.
+    /// A message of the type itself.
     Custom(String),
     UnknownKey(String, Words),
     MissingKey(&'static str),
     RepeatedKey(&'static str),
-    /// A word that is not among the allowed ones.
+    /// A word that is not among the allowed words.
     UnknownWord(String, Words),
-    /// A value of another type or out of range. `found` is the value that a visitor of a list or a
-    /// section complains about.
+    /// A value of another type or out of range. `found` describes the value about which a visitor
+    /// of a list or section complains.
     WrongValue {
         expected: String,
         found: Option<String>,
     },
 }
 
-/// The expectation for a word that takes a section below it.
+/// The expectation for a word that needs a section below it.
 pub(crate) const SECTION_OF_ONE_KEY: &str = "a section with one key";
 
 impl<'de> Mismatch<'de> {
@@ -43,7 +43,7 @@ impl<'de> Mismatch<'de> {
         Self { reason, node: None }
     }
 
-    /// Adds the node that was being read, unless a reader further inside has added one.
+    /// Adds the current node, unless an inner reader has added one.
     #[must_use]
     pub(crate) fn at(self, node: &'de YamlNode) -> Self {
         Self { node: self.node.or(Some(node)), ..self }
@@ -96,7 +96,7 @@ impl de::Error for Mismatch<'_> {
     }
 }
 
-/// For types that make a message of an error of another: without the value, which may be secret.
+/// For types that include another error in their message: omits the value, which may be secret.
 impl fmt::Display for Mismatch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
@@ -115,7 +115,7 @@ impl fmt::Debug for Mismatch<'_> {
 
 impl std::error::Error for Mismatch<'_> {}
 
-/// The names that serde's own types give themselves, in the words of someone who writes YAML.
+/// Translates the names of serde's types into words for the author of a YAML file.
 fn in_plain_words(expected: &str) -> String {
     if let Some((low, high)) = whole_numbers(expected) {
         return format!("a whole number from {low} to {high}");
@@ -136,7 +136,7 @@ fn in_plain_words(expected: &str) -> String {
     }
 }
 
-/// The least and the greatest number of an integer type.
+/// Returns the smallest and the largest number of an integer type.
 fn whole_numbers(name: &str) -> Option<(i128, i128)> {
     let range = |bits: &str| match bits {
         "8" | "16" | "32" | "64" => bits.parse().ok().map(|bits: u32| 1_i128 << bits),

@@ -1,4 +1,4 @@
-//! The file as serde-saphyr parses it: aliases and merge keys resolved, its size bounded.
+//! Parses a file with serde-saphyr: resolves aliases and merge keys, and limits the size.
 
 use std::ops::Range;
 use std::{fmt, iter};
@@ -8,21 +8,21 @@ use serde_yaml::{DuplicateKeyPolicy, Location, NonFiniteFloatPolicy, Spanned};
 
 use crate::position::{Position, SourceSpan};
 
-/// The most sections and lists inside each other.
+/// Maximum nesting depth of sections and lists.
 pub(crate) const DEPTH_MAX: usize = 64;
-/// The most keys and values. The content of an alias counts each time that it is used.
+/// Maximum number of keys and values. The content of an alias counts each time it is used.
 pub(crate) const NODES_MAX: usize = 100_000;
 
-/// The most bytes of all keys and values, counted alike.
+/// Maximum size of all keys and values, in bytes, counted in the same way.
 const SCALAR_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A value and its position.
+/// A value with its position.
 pub(crate) type ParsedNode = Spanned<ParsedContent>;
 
-/// A value as the visitor of an untyped value gets it.
+/// A value in the form in which the visitor of an untyped value receives it.
 pub(crate) enum ParsedContent {
     Null,
-    /// A number or a boolean. Only the source has its text: `1.10` is not `1.1`.
+    /// A number or a boolean, whose text is only in the source: `1.10` is not `1.1`.
     Typed,
     Text(String),
     List(Vec<ParsedNode>),
@@ -38,7 +38,7 @@ pub(crate) fn parse(text: &str) -> Result<ParsedNode, serde_yaml::Error> {
             max_total_scalar_bytes: SCALAR_BYTES_MAX,
             enforce_alias_anchor_ratio: false,
         },
-        // Our error about a repeated key names the line of the first.
+        // tallyd's error about a repeated key also names the line of the first.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         null_as_string: true,
@@ -48,14 +48,14 @@ pub(crate) fn parse(text: &str) -> Result<ParsedNode, serde_yaml::Error> {
     serde_yaml::from_str_with_options(text, options)
 }
 
-/// The bytes of `text` at a location.
+/// Returns the byte range of a location.
 pub(crate) fn bytes(location: Location) -> Range<usize> {
     let number = |number: Option<u64>| usize::try_from(number.unwrap_or(0)).unwrap_or(0);
     let start = number(location.span().byte_offset());
     start..start + number(location.span().byte_len())
 }
 
-/// The span in `text` of a location.
+/// Returns the span of a location in `text`.
 pub(crate) fn span(text: &str, location: Location) -> SourceSpan {
     let number = |number| usize::try_from(number).unwrap_or(usize::MAX);
     let start = Position { line: number(location.line()), column: number(location.column()) };

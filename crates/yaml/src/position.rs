@@ -1,11 +1,11 @@
-//! Positions in a text, and its lines.
+//! Positions in a text, and the lines of a text.
 
 /// A position in a file. Both numbers start at 1; the column counts characters, not bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The line, from 1.
     pub line: usize,
-    /// The character in the line, from 1.
+    /// The column, in characters, from 1.
     pub column: usize,
 }
 
@@ -13,7 +13,7 @@ impl Position {
     /// The first character of a file.
     pub const START: Self = Self { line: 1, column: 1 };
 
-    /// The position after `text`, if `text` begins here.
+    /// Returns the position after `text`, if `text` begins here.
     pub(crate) fn after(self, text: &str) -> Self {
         let lines = lines(text);
         let width = lines.last().map_or(0, |line| line.chars().count());
@@ -27,9 +27,9 @@ impl Position {
 /// A range of a file, such as one key or one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceSpan {
-    /// The first character.
+    /// The position of the first character.
     pub start: Position,
-    /// The position after the last character, perhaps on a later line.
+    /// The position after the last character, possibly on a later line.
     pub end: Position,
 }
 
@@ -37,15 +37,15 @@ impl SourceSpan {
     /// The beginning of a file; also the span of values that come from no file.
     pub const START: Self = Self::at(Position::START);
 
-    /// The empty range at `position`.
+    /// Returns the empty range at `position`.
     #[must_use]
     pub const fn at(position: Position) -> Self {
         Self { start: position, end: position }
     }
 }
 
-/// The lines of a text, without their breaks; at least one. Breaks are those of YAML: `\n`, `\r\n`
-/// and `\r`, so that the numbers agree with the parser's.
+/// Returns the lines of a text without their breaks, at least one. Breaks are those of YAML, `\n`,
+/// `\r\n` and `\r`, so that line numbers agree with the parser's.
 pub(crate) fn lines(text: &str) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut rest = text;
@@ -58,7 +58,8 @@ pub(crate) fn lines(text: &str) -> Vec<&str> {
     lines
 }
 
-/// Where the first key or value of a line begins, in bytes. A `- ` counts as indentation.
+/// Returns the position in a line, in bytes, of its first key or value. A `- ` counts as
+/// indentation.
 pub(crate) fn content_indent(line: &str) -> usize {
     let mut content = line.trim_start_matches([' ', '\t']);
     while let Some(item) = content.strip_prefix("- ") {

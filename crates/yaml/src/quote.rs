@@ -1,18 +1,18 @@
-//! Texts of the file as a message shows them.
+//! Quotes texts of the file for messages.
 
 use crate::secrets::looks_like_a_secret_line;
 
-/// The most characters of a value that a message repeats.
+/// Maximum number of characters of a value in a message.
 const QUOTED_CHARS_MAX: usize = 60;
-/// The replacement for a secret, whatever its length.
+/// The replacement for a secret; its length reveals nothing about the secret.
 pub(crate) const MASK: &str = "***";
 
-/// A text in backticks, on one line, not too long.
+/// Returns a text in backticks, on one line and shortened.
 pub(crate) fn quoted(text: &str) -> String {
     if looks_like_a_secret_line(text) { format!("`{MASK}`") } else { quoted_path(text) }
 }
 
-/// The same of a key or the path of one, which is no secret.
+/// Returns a key or path in backticks, on one line but not shortened.
 pub(crate) fn quoted_path(text: &str) -> String {
     let mut quoted = String::from("`");
     for (count, character) in text.chars().enumerate() {

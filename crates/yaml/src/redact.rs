@@ -5,10 +5,11 @@ use crate::scalar::YamlScalar;
 use crate::secrets::looks_like_a_secret_line;
 use crate::tree::{NodeContent, YamlNode};
 
-/// A value of fewer characters than this is too common a word to look for within others.
+/// Minimum length of a secret, in characters, to look for within words. Shorter ones occur by
+/// chance.
 const TELLING_CHARS: usize = 4;
 
-/// The value as a message shows it. `None` when there is none.
+/// Returns the value in the form for messages; `None` for a missing value.
 pub(crate) fn shown(node: &YamlNode) -> Option<String> {
     match &node.content {
         NodeContent::Section(_) => Some("a section".to_owned()),
@@ -20,12 +21,12 @@ pub(crate) fn shown(node: &YamlNode) -> Option<String> {
     }
 }
 
-/// Whether the value must not be shown.
+/// Returns whether a message must not show the value.
 pub(crate) fn is_hidden(node: &YamlNode) -> bool {
     node.scalar().and_then(replacement).is_some()
 }
 
-/// The words for a value that must not be shown.
+/// Returns the replacement for a value that must not be shown.
 fn replacement(scalar: &YamlScalar) -> Option<String> {
     if let Some(references) = &scalar.references {
         return Some(format!("the value of {references}"));
@@ -34,11 +35,11 @@ fn replacement(scalar: &YamlScalar) -> Option<String> {
     is_hidden.then(|| format!("`{MASK}`"))
 }
 
-/// The message of a type about a value, without the secrets that it may repeat.
+/// Returns a type's message about a value, without the secrets in it.
 pub(crate) fn without_secrets(message: &str, node: &YamlNode) -> String {
     let mut hidden = Vec::new();
     collect_hidden(node, &mut hidden);
-    // Longer values first: one may be part of another.
+    // Longer values first, because one may be part of another.
     hidden.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
     let mut message = message.to_owned();
     for (text, replacement) in &hidden {
@@ -51,7 +52,7 @@ pub(crate) fn without_secrets(message: &str, node: &YamlNode) -> String {
         repeats_a_part(&message.replace(replacement.as_str(), ""), text)
     };
     match hidden.first() {
-        // A message may also have a part of the value, which only a comparison finds.
+        // A message may also contain a part of the value, which only a comparison finds.
         Some(first) if node.scalar().is_some() && is_repeated(first) => {
             format!("{} does not fit", first.1)
         }
@@ -69,7 +70,7 @@ fn collect_hidden<'a>(node: &'a YamlNode, hidden: &mut Vec<(&'a str, String)>) {
     }
 }
 
-/// Replaces `text` everywhere; a short one only where it is a whole word.
+/// Replaces `text` everywhere; a short text only as a whole word.
 fn replace_words(message: &str, text: &str, replacement: &str) -> String {
     if text.chars().count() >= TELLING_CHARS {
         return message.replace(text, replacement);
@@ -86,7 +87,7 @@ fn replace_words(message: &str, text: &str, replacement: &str) -> String {
     replaced + rest
 }
 
-/// Whether a message repeats some part of a value.
+/// Returns whether a message contains some part of a value.
 fn repeats_a_part(message: &str, text: &str) -> bool {
     let (message, text) = (message.to_lowercase(), text.to_lowercase());
     let letters: Vec<char> = text.chars().collect();

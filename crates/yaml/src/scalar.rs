@@ -1,21 +1,21 @@
-//! The meaning of a scalar's text for the type that a field has.
+//! Interprets the text of a scalar for the type of a field.
 
 /// A key or a single value.
 #[derive(Default)]
 pub(crate) struct YamlScalar {
-    /// The text as it is written or, once expanded, the expanded one.
+    /// The text as written, or after expansion.
     pub(crate) text: String,
     /// Whether it has no quotes, so that `true` is a boolean.
     pub(crate) is_plain: bool,
-    /// Whether it stands for "nothing".
+    /// Whether it means that the value is missing.
     pub(crate) is_null: bool,
-    /// Whether it is below a key that is named like a secret, here or where an alias refers to.
+    /// Whether it belongs to a key that is named like a secret, directly or through an alias.
     pub(crate) is_secret: bool,
-    /// The `${…}` that the text comes from, if any, such as `${VAR}`.
+    /// The `${…}` in the original text, if any, such as `${VAR}`.
     pub(crate) references: Option<String>,
 }
 
-/// The type that a visitor asks for.
+/// The type that a visitor expects.
 #[derive(Clone, Copy)]
 pub(crate) enum WantedType {
     Any,
@@ -25,7 +25,7 @@ pub(crate) enum WantedType {
     Number,
 }
 
-/// A scalar in one of the types of serde.
+/// A scalar as one of serde's types.
 pub(crate) enum ScalarValue<'a> {
     Null,
     Boolean(bool),
@@ -36,16 +36,17 @@ pub(crate) enum ScalarValue<'a> {
 }
 
 impl YamlScalar {
-    /// The value for a visitor. One that does not fit stays text, which the visitor rejects.
+    /// Returns the value for a visitor. A value that does not fit stays text, which the visitor
+    /// rejects.
     pub(crate) fn value(&self, wanted: WantedType) -> ScalarValue<'_> {
         let text = self.text.as_str();
         let is_expanded = self.references.is_some();
         let value = match wanted {
-            // An expanded value that is empty is empty text.
+            // An empty expanded value is an empty text.
             WantedType::Text if is_expanded => None,
             _ if self.is_null => Some(ScalarValue::Null),
             WantedType::Text => None,
-            // Quotes make text, but not around a `${…}`.
+            // Quotes make a value text, except around a `${…}`.
             WantedType::Boolean if !self.is_plain && !is_expanded => None,
             WantedType::Boolean => boolean(text).map(ScalarValue::Boolean),
             WantedType::Integer if self.is_ambiguous() => None,
@@ -56,14 +57,15 @@ impl YamlScalar {
         value.unwrap_or(ScalarValue::Text(text))
     }
 
-    /// Whether YAML 1.1, and so the program that read these files before, read another number.
+    /// Returns whether YAML 1.1, and so the parser for which the files were written, reads another
+    /// number.
     pub(crate) fn is_ambiguous(&self) -> bool {
         self.is_plain && self.references.is_none() && is_old_octal(&self.text)
     }
 }
 
-/// The type of a plain scalar in YAML 1.2. `yes` and `on` are text: only a field that is a boolean
-/// takes them for one.
+/// Returns the value of a plain scalar in YAML 1.2. `yes` and `on` are text: only a boolean field
+/// accepts them as booleans.
 fn core_schema(text: &str) -> Option<ScalarValue<'_>> {
     if let "true" | "True" | "TRUE" | "false" | "False" | "FALSE" = text {
         return boolean(text).map(ScalarValue::Boolean);
@@ -73,14 +75,15 @@ fn core_schema(text: &str) -> Option<ScalarValue<'_>> {
     integer(text).or_else(float)
 }
 
-/// A whole number of 64 bits. A greater one stays text: to lose digits silently would be worse.
+/// Parses an integer of 64 bits. A larger one stays text, because losing digits silently would be
+/// worse.
 fn integer(text: &str) -> Option<ScalarValue<'_>> {
     let number = whole_number(text)?;
     let signed = || i64::try_from(number).map(ScalarValue::Signed);
     u64::try_from(number).map(ScalarValue::Unsigned).or_else(|_| signed()).ok()
 }
 
-/// The boolean words of YAML 1.2, and those of YAML 1.1 as PyYAML knows them (it takes no `y`).
+/// Parses the boolean words of YAML 1.2, and of YAML 1.1 as implemented by PyYAML (without `y`).
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text {
         "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
@@ -89,17 +92,17 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// A whole number: decimal with an optional sign, `0x…` or `0o…`.
+/// Parses a whole number: decimal with an optional sign, `0x…` or `0o…`.
 pub(crate) fn whole_number(text: &str) -> Option<i128> {
     let with_prefix = |prefix, radix| Some((text.strip_prefix(prefix)?, radix));
     let (digits, radix) =
         with_prefix("0x", 16).or_else(|| with_prefix("0o", 8)).unwrap_or((text, 10));
-    // `from_str_radix` would take a sign after the prefix.
+    // `from_str_radix` would accept a sign after the prefix.
     let has_inner_sign = radix != 10 && digits.starts_with(['+', '-']);
     i128::from_str_radix(digits, radix).ok().filter(|_| !has_inner_sign)
 }
 
-/// Whether YAML 1.1 read this number in base eight and YAML 1.2 reads it in base ten.
+/// Returns whether YAML 1.1 reads this number in base eight and YAML 1.2 in base ten.
 fn is_old_octal(text: &str) -> bool {
     let digits = text.trim_start_matches(['+', '-']);
     digits.starts_with('0')
@@ -107,9 +110,9 @@ fn is_old_octal(text: &str) -> bool {
         && digits.bytes().any(|digit| digit != b'0')
 }
 
-/// A finite decimal number, perhaps with a fraction and an exponent.
+/// Parses a finite decimal number with optional fraction and exponent.
 fn number(text: &str) -> Option<f64> {
-    // `parse` would also take words such as `inf`, `infinity` and `nan`.
+    // `parse` would also accept words such as `inf`, `infinity` and `nan`.
     let decimal = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E'));
     text.parse().ok().filter(|number: &f64| decimal && number.is_finite())
 }

@@ -1,24 +1,24 @@
-//! Knows the names of secrets.
+//! Recognises the names of secrets.
 
-/// How the name of a secret's key ends, in any case.
+/// Endings of the keys of secrets, in any case.
 const SECRET_ENDINGS: [&str; 4] = ["apikey", "password", "token", "secret"];
-/// The most typing mistakes with which a name still counts as one of these: the line of an unknown
-/// key is shown, and its value was meant to be a secret.
+/// Maximum number of typing mistakes in such an ending: the line of an unknown key is shown, and
+/// its value may have been meant as a secret.
 const MISTAKES_MAX: usize = 2;
 
-/// Whether the value of this key is a secret, also where its name has a typing mistake.
+/// Returns whether the value of this key is a secret, even if the name has a typing mistake.
 pub(crate) fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let word = key.rsplit(['_', '-', '.']).next().unwrap_or_default();
     SECRET_ENDINGS.iter().any(|ending| {
-        // In a short word two mistakes make another word.
+        // In a short word, two mistakes make a different word.
         let mistakes = MISTAKES_MAX.min(ending.len() / 4);
         key.ends_with(ending) || strsim::osa_distance(word, ending) <= mistakes
     })
 }
 
-/// Whether a value looks like `apikey:0123`, where the space is missing, or like `apikey 0123`,
-/// where the colon is.
+/// Returns whether a value looks like `apikey:0123`, without the space, or `apikey 0123`, without
+/// the colon.
 pub(crate) fn looks_like_a_secret_line(text: &str) -> bool {
     secret_words(text).any(|(start, end)| {
         let after = text[end..].trim_start_matches(['"', '\'', ' ', '\t']);
@@ -26,7 +26,7 @@ pub(crate) fn looks_like_a_secret_line(text: &str) -> bool {
     })
 }
 
-/// The byte ranges of words that are named like a secret's key.
+/// Iterates over the byte ranges of words that are named like the key of a secret.
 pub(crate) fn secret_words(line: &str) -> impl Iterator<Item = (usize, usize)> {
     let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     let mut rest = 0;

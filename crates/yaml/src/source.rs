@@ -1,4 +1,4 @@
-//! The text of a configuration file, and errors in it.
+//! The text of a configuration file, and errors at positions in it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,12 +10,12 @@ use crate::excerpt::Excerpt;
 use crate::masks::masked_columns;
 use crate::position::{Position, SourceSpan, lines};
 
-/// The most bytes of one file.
+/// Maximum size of one file, in bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// A configuration file as the user gave it.
+/// A configuration file and its name.
 ///
-/// It has no derived `Debug`, because the text may hold secrets.
+/// It has no derived `Debug`, because the text may contain secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Source {
     name: String,
@@ -23,8 +23,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Names a text. Errors begin with the name: the path as the user gave it. A byte order mark
-    /// at the beginning is dropped.
+    /// Creates a source from a text. Errors begin with the name: the path as given by the user.
+    /// Drops a byte order mark at the beginning.
     #[must_use]
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let mut text = text.into();
@@ -34,11 +34,11 @@ impl Source {
         Self { name: name.into(), text }
     }
 
-    /// Names the content of a file.
+    /// Creates a source from the content of a file.
     ///
     /// # Errors
     ///
-    /// When the content is not UTF-8, at the first byte that is not.
+    /// If the content is not UTF-8, at the first invalid byte.
     pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Result<Self, ConfigError> {
         let name = name.into();
         String::from_utf8(bytes).map(|text| Self::new(name.as_str(), text)).map_err(|error| {
@@ -55,7 +55,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is larger, or is not UTF-8.
+    /// If the file cannot be read, is larger, or is not UTF-8.
     pub fn read(path: &Path) -> io::Result<Self> {
         let mut bytes = Vec::new();
         File::open(path)?.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
@@ -69,20 +69,20 @@ impl Source {
         Ok(Self::new(path.display().to_string(), text))
     }
 
-    /// The path as the user gave it.
+    /// Returns the path as given by the user.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The whole text, without a byte order mark.
+    /// Returns the whole text, without a byte order mark.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// An error at a span of this file. The message is lower case, without a full stop, and must
-    /// not repeat a value that may be secret; the line that is shown is masked here.
+    /// Creates an error at a span of this file. The message is lower case, without a full stop, and
+    /// must not contain a value that may be secret. The excerpt is masked here.
     #[must_use]
     pub fn error_at(&self, span: SourceSpan, message: impl Into<String>) -> ConfigError {
         let lines = lines(&self.text);
@@ -104,8 +104,8 @@ impl std::fmt::Debug for Source {
     }
 }
 
-/// Moves a span into the text. An error in the blank end of a file, such as "unexpected end",
-/// moves to the end of the last line with content.
+/// Moves a span into the text. An error in the blank end of a file, such as "unexpected end", moves
+/// to the end of the last line with content.
 fn clamp(span: SourceSpan, lines: &[&str]) -> SourceSpan {
     let has_content = |line: &&str| !line.trim().is_empty();
     let rest = lines.get(span.start.line.max(1) - 1..).unwrap_or_default();
@@ -118,7 +118,7 @@ fn clamp(span: SourceSpan, lines: &[&str]) -> SourceSpan {
     })
 }
 
-/// The columns, from 1 and the end exclusive, that a span covers on its first line.
+/// Returns the columns that a span covers on its first line, from 1, with an exclusive end.
 fn columns_of(span: SourceSpan, line: &[char]) -> Range<usize> {
     let start = (span.start.column.max(1) - 1).min(line.len());
     let end = if span.end.line == span.start.line {

@@ -1,4 +1,4 @@
-//! A value that remembers its position in the file, for checks that come after deserialization.
+//! A value with its position in the file, for checks after deserialization.
 
 use std::ops::Deref;
 
@@ -6,10 +6,11 @@ use serde::de::{Deserialize, Deserializer};
 
 use crate::position::{Position, SourceSpan};
 
-/// The name by which `Spanned` asks our deserializer for a span. No other struct has it.
+/// The name by which `Spanned` requests a span from this crate's deserializer. No other struct has
+/// it.
 pub(crate) const SPANNED: &str = "$yaml::Spanned";
 
-/// A `T` and its span: of the value or, for a section or a list in block style, of its key.
+/// A `T` and its span: that of the value or, for a section or list in block style, of its key.
 ///
 /// It deserializes with [`parse`](super::parse) only. Pass its span to
 /// [`Source::error_at`](super::Source::error_at) to report an error about the value later.
@@ -21,25 +22,25 @@ pub struct Spanned<T> {
 }
 
 impl<T> Spanned<T> {
-    /// Gives a value a span.
+    /// Creates a value with a span.
     #[must_use]
     pub const fn new(value: T, span: SourceSpan) -> Self {
         Self { value, span }
     }
 
-    /// The span of the value. That of a built-in default is the beginning of the file.
+    /// Returns the span of the value; for a built-in default, the beginning of the file.
     #[must_use]
     pub const fn span(&self) -> SourceSpan {
         self.span
     }
 
-    /// The value.
+    /// Returns the value.
     #[must_use]
     pub const fn get(&self) -> &T {
         &self.value
     }
 
-    /// The value, without its span.
+    /// Returns the value without its span.
     #[must_use]
     pub fn into_inner(self) -> T {
         self.value
@@ -73,7 +74,7 @@ impl<T: PartialEq> PartialEq for Spanned<T> {
     }
 }
 
-/// The form in which our deserializer gives a span and its value.
+/// The form in which the deserializer passes a span and its value.
 #[derive(serde::Deserialize)]
 #[serde(rename = "$yaml::Spanned")]
 struct SpannedParts<T>([usize; 4], T);

@@ -1,10 +1,10 @@
-//! Finds the word that was probably meant.
+//! Suggests the word that was probably meant.
 
-/// How alike two words must be, by Jaro-Winkler, when they are more than a few letters apart.
+/// Minimum similarity (Jaro-Winkler) of two words that differ in more than a few letters.
 const LIKENESS_MIN: f64 = 0.88;
 
-/// The candidate nearest to `word`, if one is near enough to be what was meant: the same but for
-/// case, `-` and `_`; a third of its letters or fewer wrong; or a long common beginning.
+/// Returns the candidate nearest to `word`, if one is similar enough: equal except for case, `-`
+/// and `_`; with at most a third of its letters wrong; or with a long common beginning.
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let wanted = plain(word);
@@ -15,14 +15,14 @@ pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// A word without what people get wrong without noticing.
+/// Returns a word without the differences that people overlook: case, `-` and `_`.
 fn plain(word: &str) -> String {
     word.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
 
-/// How far apart two words are, or `None` when too far to be mistaken for each other.
+/// Returns the distance of two words, or `None` if they are too different to be confused.
 fn distance(wanted: &str, candidate: &str) -> Option<f64> {
-    // A word this long is no typing mistake, and the comparison takes quadratic time.
+    // So long a word is no typing mistake, and the comparison takes quadratic time.
     const WORD_BYTES_MAX: usize = 100;
     if wanted.len() > WORD_BYTES_MAX {
         return None;
@@ -31,7 +31,7 @@ fn distance(wanted: &str, candidate: &str) -> Option<f64> {
     let letters = wanted.chars().count().max(candidate.chars().count());
     let likeness = strsim::jaro_winkler(wanted, candidate);
     let near = edits * 3 <= letters || likeness >= LIKENESS_MIN;
-    // Edits count first; likeness decides between words that are equally many edits away.
+    // Edits count first; the similarity decides between words with equally many edits.
     near.then(|| f64::from(u32::try_from(edits).unwrap_or(u32::MAX)) + (1.0 - likeness))
 }
 

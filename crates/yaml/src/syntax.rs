@@ -1,4 +1,4 @@
-//! Says what the parser's errors mean to someone who writes a configuration file.
+//! Translates the parser's errors for the author of a configuration file.
 
 use serde_yaml::budget::BudgetBreach;
 use serde_yaml::granit_parser::ErrorKind;
@@ -10,7 +10,7 @@ use crate::position::{Position, SourceSpan, content_indent, lines};
 use crate::quote::quoted;
 use crate::source::Source;
 
-/// The messages for errors whose position is not where the mistake is.
+/// The messages of errors that the parser reports at another position than the mistake.
 const NO_COLON: &str = "expected a `:` behind the key";
 const TAB: &str = "a tab cannot be used for indentation";
 
@@ -22,7 +22,7 @@ const QUOTE_QUOTES: &str =
 const ITEMS: &str =
     "items of one list begin with `- ` and are indented alike, and so are the keys of an item";
 
-/// Turns an error of the parser into ours.
+/// Converts an error of the parser.
 pub(crate) fn error(source: &Source, mut error: &Error) -> ConfigError {
     while let Error::AliasError { error: inner, .. } = error {
         error = inner;
@@ -68,8 +68,8 @@ pub(crate) fn error(source: &Source, mut error: &Error) -> ConfigError {
     }
 }
 
-/// The last `word` before `span`, on its line or on one above. Errors about a tag or a document
-/// point at the value after it.
+/// Returns the last `word` before `span`, on its line or above. The parser reports errors about a
+/// tag or a document at the value after it.
 fn last_before(source: &Source, word: &str, span: SourceSpan) -> SourceSpan {
     let text = source.text();
     let lines = lines(text);
@@ -104,7 +104,7 @@ fn syntax_error(source: &Source, kind: &ErrorKind, at: Position) -> ConfigError 
     if help.is_empty() { error } else { error.with_help(help) }
 }
 
-/// The message for an error of the parser, and its help.
+/// Returns the message for an error of the parser, and a line of help.
 fn meaning(kind: &ErrorKind) -> Option<(&'static str, &'static str)> {
     use ErrorKind as E;
 
@@ -160,14 +160,14 @@ fn meaning(kind: &ErrorKind) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// The key in the line above, if its `:`, or the space after it, is missing. The parser takes such
-/// a line for the beginning of a longer value, and complains about the next.
+/// Returns the key in the line above if its `:` or the space after it is missing. The parser takes
+/// such a line for the beginning of a longer value, and reports an error in the next line.
 fn swallowed_key(lines: &[&str], at: Position) -> Option<Position> {
     let has_content = |line: &&str| !matches!(line.trim_start().chars().next(), None | Some('#'));
     let mut above = (1..at.line).rev().map(|number| (number, lines[number - 1]));
     let (number, line) = above.find(|(_, line)| has_content(line))?;
     let indent = content_indent(line);
-    // A line that is deeper than the one above continues the value there.
+    // A line with deeper indentation than the line above continues the value there.
     let begins_entry = above.find(|(_, line)| has_content(line)).is_none_or(|(_, before)| {
         content_indent(before) >= indent || before.trim_end().ends_with(':')
     });
@@ -178,7 +178,7 @@ fn swallowed_key(lines: &[&str], at: Position) -> Option<Position> {
     (begins_entry && is_beside && !is_entry).then_some(Position { line: number, column })
 }
 
-/// The first tab that indents a line. The parser reports some at the value before them.
+/// Returns the first tab in an indentation. The parser reports some tabs at the value before them.
 fn first_tab(lines: &[&str], at: Position) -> Option<Position> {
     (at.line..=lines.len()).find_map(|line| {
         let text = lines[line - 1];
@@ -191,7 +191,7 @@ fn first_tab(lines: &[&str], at: Position) -> Option<Position> {
 mod tests {
     use super::*;
 
-    /// The position and the message for a broken text.
+    /// Returns the position and the message of the error in an invalid text.
     fn complaint(text: &str) -> (usize, usize, String) {
         let source = Source::new("f", text);
         let error = crate::document::parse(&source).err().unwrap();

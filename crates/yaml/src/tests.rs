@@ -1,4 +1,5 @@
-//! Files as a user meets them: what good ones become, and what broken ones are told.
+//! Whole files from the point of view of a user: the values of valid ones and the errors of invalid
+//! ones.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -107,7 +108,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
     }
 }
 
-/// A type that checks its text after it was read.
+/// A type that checks its text after reading it.
 #[derive(Debug, PartialEq)]
 struct Checked(String);
 
@@ -122,7 +123,7 @@ impl<'de> Deserialize<'de> for Checked {
     }
 }
 
-/// A type whose visitor has its own words.
+/// A type whose visitor has a message for its expectation.
 #[derive(Debug, PartialEq)]
 struct Seconds(u64);
 
@@ -331,7 +332,7 @@ fn a_spanned_value_can_be_complained_about_later() {
     assert_eq!(Spanned::<u8>::default().span(), SourceSpan::START);
 }
 
-/// Broken files, and exactly what the user reads.
+/// Invalid files, with the exact errors.
 const BROKEN: [(&str, &str); 44] = [
     (
         "bind_address: x\n\n# port\nbind_port: abc\n",
@@ -664,7 +665,7 @@ fn a_broken_file_is_told_where_and_why_and_what_is_allowed() {
     }
 }
 
-/// Broken files that hold a secret, and exactly what the user reads.
+/// Invalid files that contain a secret, with the exact errors.
 const SECRET: [(&str, &str); 12] = [
     (
         "agent:\n  pin_secret: s3cret\n",
@@ -839,7 +840,7 @@ fn windows_line_ends_and_wide_characters_keep_the_place() {
     assert!(error.starts_with("f:3:23: unknown key `agent.x`"), "{error}");
 }
 
-/// Texts made of what YAML and this loader treat specially, more likely to go deep than noise.
+/// Texts from pieces with a meaning for YAML or this loader, which are parsed deeper than noise.
 fn yaml_like() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "a",
@@ -899,7 +900,7 @@ fn yaml_like() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
-/// Whatever YAML can hold. Serde tries these in turn, after it has read the whole tree.
+/// Any YAML value. Serde tries the variants in turn, after it has read the whole tree.
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 enum Anything {

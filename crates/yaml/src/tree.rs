@@ -12,15 +12,15 @@ use crate::secrets::is_secret_key;
 
 /// A key or a value.
 ///
-/// It has no derived `Debug`, because it may hold secrets.
+/// It has no derived `Debug`, because it may contain secrets.
 pub(crate) struct YamlNode {
-    /// Where an error about the value points: at the value, or at its key when there is none or it
-    /// is a block below the key.
+    /// The span for errors about the value: the value, or its key if the value is missing or a
+    /// block below the key.
     pub(crate) span: SourceSpan,
-    /// Where an error about a missing key of a section points: at the key that introduces the
-    /// section or, in a list, at the item.
+    /// The span for errors about a missing key of a section: the key that introduces the section
+    /// or, in a list, the item.
     pub(crate) owner: SourceSpan,
-    /// The extent of the value in the text.
+    /// The byte range of the value in the text.
     pub(crate) bytes: Range<usize>,
     /// The value.
     pub(crate) content: NodeContent,
@@ -35,7 +35,7 @@ pub(crate) enum NodeContent {
 /// A key, which is always a scalar, and its value.
 pub(crate) type SectionEntry = (YamlNode, YamlNode);
 
-/// Parses the only document of a text. Without content it is an empty section.
+/// Parses the only document of a text. A document without content is an empty section.
 pub(crate) fn parse(text: &str) -> Result<YamlNode, serde_yaml::Error> {
     let mut builder = TreeBuilder { text, secrets: HashSet::new() };
     let context = NodeContext { key: None, is_secret: false, used_at: Location::UNKNOWN };
@@ -52,7 +52,7 @@ impl YamlNode {
         content: NodeContent::Section(Vec::new()),
     };
 
-    /// The scalar, if it is one.
+    /// Returns the scalar, if the node is one.
     pub(crate) fn scalar(&self) -> Option<&YamlScalar> {
         match &self.content {
             NodeContent::Scalar(scalar) => Some(scalar),
@@ -60,13 +60,13 @@ impl YamlNode {
         }
     }
 
-    /// The text of a scalar, such as a key. Empty for anything else.
+    /// Returns the text of a scalar, such as a key; empty for other nodes.
     pub(crate) fn text(&self) -> &str {
         self.scalar().map_or("", |scalar| &scalar.text)
     }
 
-    /// The items of a list or the entries of a section: the step of the path to each, such as
-    /// `[0]` or `.name`, its key if it has one, and its value.
+    /// Returns the children of a list or section: the step of the path to each, such as `[0]` or
+    /// `.name`, its key if it has one, and its value.
     pub(crate) fn children(&self) -> Vec<(String, Option<&Self>, &Self)> {
         match &self.content {
             NodeContent::Scalar(_) => Vec::new(),
@@ -80,27 +80,27 @@ impl YamlNode {
         }
     }
 
-    /// A key of a section, and its value.
+    /// Returns the key `name` of a section with its value.
     pub(crate) fn entry(&self, name: &str) -> Option<&SectionEntry> {
         let NodeContent::Section(entries) = &self.content else { return None };
         entries.iter().find(|(key, _)| key.text() == name)
     }
 }
 
-/// Turns parsed values into nodes.
+/// Builds nodes from parsed values.
 struct TreeBuilder<'a> {
     text: &'a str,
-    /// Where the secrets begin, to know an alias of one.
+    /// The positions of secrets, in bytes, to recognise an alias of one.
     secrets: HashSet<usize>,
 }
 
-/// The facts about a node that the nodes around it decide.
+/// The properties of a node that come from the nodes around it.
 #[derive(Clone, Copy)]
 struct NodeContext {
     key: Option<SourceSpan>,
     is_secret: bool,
-    /// Where the section or list, or the key, is used. Inside of an alias, all that it repeats is
-    /// used where the alias is.
+    /// The position at which the enclosing section, list or key is used. Within an alias, this is
+    /// the position of the alias for all nodes.
     used_at: Location,
 }
 
