@@ -140,7 +140,7 @@ fn notes(report: &BenchReport) -> Vec<String> {
 fn ledger_notes(ledger: &LedgerFacts, notes: &mut Vec<String>) {
     if ledger.listeners.is_empty() {
         notes.push(
-            "the daemon has no listener at this address, so the numbers are those of all its listeners"
+            "the daemon has no listener at this address, so the numbers cover all its listeners"
                 .into(),
         );
     }

@@ -148,7 +148,8 @@ fn judge(
         words += "; other programs sent as well, so a lost message may go unnoticed";
     }
     if *scope == Scope::All {
-        words += "; the daemon has no listener at this address, so the counts are those of all its listeners";
+        words +=
+            "; the daemon has no listener at this address, so the counts cover all its listeners";
     }
     if overflowed > 0 {
         let _infallible = write!(
