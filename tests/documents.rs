@@ -5,6 +5,10 @@
 
 #[path = "documents/bounds.rs"]
 mod bounds;
+#[path = "documents/constants.rs"]
+mod constants;
+#[path = "documents/limits.rs"]
+mod limits;
 #[path = "documents/schema.rs"]
 mod schema;
 #[path = "documents/times.rs"]

@@ -5,25 +5,9 @@
 use common::keys;
 use std::process::Command;
 
-use forwarders::ForwardersConfig;
 use tallyd::config::Config;
-use yaml::{Source, Spanned};
 
-use common::keys::Line;
-
-/// All settings of a configuration as text, without their positions in the file.
-fn meaning(config: &Config) -> String {
-    let forwarders: &ForwardersConfig = &config.forwarders;
-    let listeners = config.listeners(&Source::new("sample", "")).unwrap();
-    let rest = Config {
-        forwarders: Spanned::default(),
-        bind_address: None,
-        bind_port: None,
-        listeners: None,
-        ..config.clone()
-    };
-    format!("{listeners:#?}\n{forwarders:#?}\n{rest:#?}")
-}
+use common::keys::{Line, meaning};
 
 fn read(text: &str) -> Config {
     keys::read(text).unwrap_or_else(|error| panic!("{error}"))

@@ -205,7 +205,7 @@ fn messages_that_do_not_arrive_are_reported() {
     let (code, stdout, _) = told(&output);
     assert_eq!(code, 1);
     assert!(stdout.contains("1 of 1 messages did not arrive"), "{stdout}");
-    assert!(stdout.contains("no listener of this address"), "{stdout}");
+    assert!(stdout.contains("no listener at this address"), "{stdout}");
 
     let statsd = format!("udp://{}", daemon.address("statsd/udp "));
     let output = send(&["m", "counter", "--to", &statsd, "--verify", "--admin", &admin]);

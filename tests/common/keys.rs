@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use forwarders::ForwardersConfig;
 use tallyd::config::Config;
-use yaml::{ConfigError, Source, parse};
+use yaml::{ConfigError, Source, Spanned, parse};
 
 /// The documented sample.
 pub const SAMPLE: &str = include_str!("../../etc/tallyd.yaml");
@@ -22,6 +23,20 @@ pub fn read(text: &str) -> Result<Config, ConfigError> {
     config.listeners(&source)?;
     config.destinations(&source, "example")?;
     Ok(config)
+}
+
+/// All settings of a configuration as text, without their positions in the file.
+pub fn meaning(config: &Config) -> String {
+    let forwarders: &ForwardersConfig = &config.forwarders;
+    let listeners = config.listeners(&Source::new("sample", "")).unwrap();
+    let rest = Config {
+        forwarders: Spanned::default(),
+        bind_address: None,
+        bind_port: None,
+        listeners: None,
+        ..config.clone()
+    };
+    format!("{listeners:#?}\n{forwarders:#?}\n{rest:#?}")
 }
 
 /// The paths of all keys that the code accepts, such as `forwarders.kafka.format` and

@@ -136,7 +136,7 @@ impl Document {
     pub fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
         self.prose().filter_map(|line| {
             let cells = line.strip_prefix("| ")?.strip_suffix('|')?;
-            Some(cells.split(" | ").map(str::trim).collect())
+            Some(cells.split(" |").map(str::trim).collect())
         })
     }
 }

@@ -34,6 +34,11 @@ const NEEDED: [(&str, &str); 11] = [
 
 /// The error for a value of a key, if it is invalid.
 fn key_error(path: &str, value: &str) -> Option<keys::KeyError> {
+    keys::key_error(&example(path, Some(value)))
+}
+
+/// A configuration with the sections around a key, and with the key if there is a value for it.
+pub(crate) fn example(path: &str, value: Option<&str>) -> String {
     let mut yaml = String::new();
     let (mut section, mut rest) = (String::new(), path);
     let mut closing = String::new();
@@ -58,7 +63,8 @@ fn key_error(path: &str, value: &str) -> Option<keys::KeyError> {
         }
         rest = inner;
     }
-    keys::key_error(&format!("{yaml}{rest}: {value} {closing}"))
+    let entry = value.map(|value| format!("{rest}: {value}")).unwrap_or_default();
+    format!("{yaml}{entry} {closing}")
 }
 
 /// The allowed values of a key, if they are a list of words.

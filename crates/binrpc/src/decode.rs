@@ -4,6 +4,11 @@ use crate::error::{DecodeError, DecodeErrorKind};
 use crate::value::{BinrpcText, BinrpcValue, Member, Thousandths};
 use crate::wire::{big_endian, tag};
 
+/// Most values of one packet by default.
+const VALUES_MAX: usize = 1_000_000;
+/// Most nested structs by default.
+const DEPTH_MAX: usize = 32;
+
 /// Bounds on the records of one packet. The decoder rejects anything beyond them, so that a broken
 /// peer cannot cost more memory than this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +24,7 @@ pub struct DecodeLimits {
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self { bytes: 8 << 20, values: 1_000_000, depth: 32 }
+        Self { bytes: 8 << 20, values: VALUES_MAX, depth: DEPTH_MAX }
     }
 }
 

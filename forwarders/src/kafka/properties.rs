@@ -140,8 +140,8 @@ fn accept_name(name: &str) -> Result<(), String> {
 /// Checks a value, with librdkafka's own check.
 fn accept(name: &str, value: &str) -> Result<(), String> {
     if canonical(name) == "acks" && value.trim() == "0" {
-        return Err("without acknowledgements nobody would know what was lost: use `all`, or `1` \
-                    for the leader's alone"
+        return Err("without acknowledgements, losses cannot be detected: use `all`, or `1` for \
+                    the leader's alone"
             .to_owned());
     }
     set(name, value).map_err(|(_, words)| {

@@ -378,7 +378,7 @@ function showSeries({ series, windows }) {
   place("series").replaceChildren(el("div", "card",
     el("div", "facts",
       fact("series", count(series.total)),
-      fact("samples folded over a limit", count(series.overflowed), series.overflowed > 0),
+      fact("samples overflowed", count(series.overflowed), series.overflowed > 0),
       fact("points in the last window", windows.points === null ? "–" : count(windows.points)),
       fact("windows of", `${windows.interval_s} s`),
       fact("late by", windows.lag_s === null ? "–" : `${count(windows.lag_s * 1000)} ms`)),

@@ -140,7 +140,7 @@ fn notes(report: &BenchReport) -> Vec<String> {
 fn ledger_notes(ledger: &LedgerFacts, notes: &mut Vec<String>) {
     if ledger.listeners.is_empty() {
         notes.push(
-            "the daemon has no listener of this address, so the numbers are of all its listeners"
+            "the daemon has no listener at this address, so the numbers cover all its listeners"
                 .into(),
         );
     }
@@ -161,7 +161,7 @@ fn ledger_notes(ledger: &LedgerFacts, notes: &mut Vec<String>) {
     }
     if ledger.overflowed > 0 {
         notes.push(format!(
-            "{} samples were folded because `aggregation` limits the number of series",
+            "{} samples overflowed because `aggregation` limits the number of series",
             grouped(ledger.overflowed)
         ));
     }

@@ -76,7 +76,7 @@ impl ExplainLines {
             self.add(4, &format!("tags of the agent: {}", tags.join(", ")));
         }
         if *folded {
-            self.add(4, "folded into another series: a limit is reached, see `aggregation`");
+            self.add(4, "overflowed into another series: a limit is reached, see `aggregation`");
         }
     }
 

@@ -145,15 +145,16 @@ fn judge(
         let _infallible = write!(words, "; refused as {reason}: {count}");
     }
     if others {
-        words += "; others sent as well, so what became of these is told by what is not wrong";
+        words += "; other programs sent as well, so a lost message may go unnoticed";
     }
     if *scope == Scope::All {
-        words += "; the daemon has no listener of this address, so this is of all its listeners";
+        words +=
+            "; the daemon has no listener at this address, so the counts cover all its listeners";
     }
     if overflowed > 0 {
         let _infallible = write!(
             words,
-            "; samples folded into an overflow series, see `aggregation`: {overflowed}"
+            "; samples that went to an overflow series, see `aggregation`: {overflowed}"
         );
     }
     for RejectedEntry { reason, offset, expected, excerpt, .. } in ours.iter().take(SHOWN_MAX) {
@@ -213,9 +214,9 @@ mod tests {
                 "1 of 2 messages did not arrive; 1 accepted; datagrams dropped by the kernel: 1",
             ),
             (ledger(0, 0, 0), false, "2 of 2 messages did not arrive"),
-            (ledger(7, 0, 0), true, "others sent as well"),
+            (ledger(7, 0, 0), true, "other programs sent as well"),
             // The rejected message is of another sender.
-            (ledger(7, 1, 0), true, "others sent as well"),
+            (ledger(7, 1, 0), true, "other programs sent as well"),
             (ledger(7, 0, 1), false, "not known"),
         ] {
             let verdict = judge(&sent(), &since, &[], &scope(), 0);

@@ -116,7 +116,7 @@ fn points(status: &Status, style: ScreenStyle) -> Line<'static> {
     parts.count(all(|one| sum(&one.dropped)), mood).plain(" dropped   series ");
     parts.count(status.series.total, Mood::Plain);
     if status.series.overflowed > 0 {
-        parts.plain("  folded ").count(status.series.overflowed, Mood::Warn);
+        parts.plain("  overflowed ").count(status.series.overflowed, Mood::Warn);
     }
     parts.line()
 }
@@ -214,7 +214,7 @@ fn complaints(model: &Model, status: &Status) -> (Vec<String>, Vec<String>) {
         warn.push(format!("{} messages a second are rejected: see the view Rejected", short(rate)));
     }
     if grows(|status| status.series.overflowed).is_some() {
-        warn.push("samples are folded: there are too many series, see NEW in Metrics".to_owned());
+        warn.push("samples overflow: a limit on series is reached, see NEW in Metrics".to_owned());
     }
     (bad, warn)
 }

@@ -6,8 +6,8 @@ use super::views::View;
 pub(super) const KEYS: [(&str, &str); 9] = [
     ("1-6, Tab", "another view"),
     ("s, S", "sort by the next, the previous column; also > < and the arrows"),
-    ("r", "turn the order round"),
-    ("/", "show only rows with a text in them; Esc shows all again"),
+    ("r", "reverse the order"),
+    ("/", "show only rows that contain a text; Esc shows all again"),
     ("p, space", "pause the screen, and resume"),
     ("up, down", "scroll; also j k, PageUp PageDown, Home End"),
     ("?", "this page"),
@@ -20,32 +20,32 @@ pub(super) const fn columns(view: View) -> &'static [(&'static str, &'static str
     match view {
         View::Metrics => &[
             ("SAMPLES/s", "in the last window"),
-            ("SAMPLES", "since the metric has series"),
-            ("SERIES", "that are remembered, all types together"),
-            ("NEW", "series of the last six windows: what grows"),
-            ("FOLDED", "samples that lost their tags over a limit on series"),
+            ("SAMPLES", "since the metric has had series"),
+            ("SERIES", "current series, of all types"),
+            ("NEW", "series first seen in the last six windows"),
+            ("OVERFLOWED", "samples that went to an overflow series at a limit on series"),
         ],
         View::Tags => &[
-            ("VALUES", "distinct ones; above 4,096 an estimate within 1 %"),
-            ("SERIES", "that have the key"),
+            ("VALUES", "distinct values; above 4,096 an estimate within 1 %"),
+            ("SERIES", "series that have the key"),
         ],
         View::Senders => &[
-            ("SENDER", "a host; of this host a port, or a process (ss -uap tells whose)"),
+            ("SENDER", "a host; for this host a port (see ss -uap) or a process"),
             ("MESSAGES", "since this view was opened, including rejected ones"),
         ],
         View::Forwarders => &[
-            ("QUEUED", "points in memory, SPOOLED those on disk: both still wait"),
-            ("DROPPED", "points that will never arrive, by reason"),
-            ("FAILURES", "attempts that failed; what they carried waits"),
+            ("QUEUED", "points waiting in memory; SPOOLED: points waiting on disk"),
+            ("DROPPED", "points that will never be delivered, by reason"),
+            ("FAILURES", "failed attempts; their points still wait"),
         ],
         View::Listeners => &[
-            ("REJECTED", "messages that were wrong: see the view Rejected"),
-            ("DROPS", "datagrams that the kernel dropped: a buffer was full"),
-            ("REFUSED", "datagrams or connections of which nothing was read"),
+            ("REJECTED", "messages that are not valid: see the view Rejected"),
+            ("DROPS", "datagrams that the kernel dropped because a buffer was full"),
+            ("REFUSED", "datagrams or connections that were turned away unread"),
         ],
         View::Rejected => &[
-            ("MESSAGE", "a part of it, around the place that is wrong"),
-            ("TIME", "in UTC, as all times here"),
+            ("MESSAGE", "the part of the message around the error"),
+            ("TIME", "in UTC, like all times here"),
         ],
     }
 }

@@ -92,7 +92,7 @@ pub(super) const fn columns(view: View) -> &'static [Column] {
                     number("SAMPLES"),
                     number("SERIES"),
                     number("NEW"),
-                    extra("FOLDED"),
+                    extra("OVERFLOWED"),
                 ]
             }
         }

@@ -247,8 +247,11 @@ fn rows_are_sorted_by_any_column_and_equals_by_name() {
 fn where_there_is_little_room_columns_go_and_the_name_stays() {
     let mut model = model(View::Metrics, &status(1.0, 1), &metrics(&["service.requests.count"]));
     let wide = screen(&mut model, 80, 24);
-    assert!(wide[6].contains("FOLDED") && wide[7].contains("service.requests.count"), "{wide:#?}");
+    assert!(
+        wide[6].contains("OVERFLOWED") && wide[7].contains("service.requests.count"),
+        "{wide:#?}"
+    );
     let narrow = screen(&mut model, 40, 24);
-    assert!(!narrow[6].contains("FOLDED") && narrow[6].contains("SAMPLES/s"), "{narrow:#?}");
+    assert!(!narrow[6].contains("OVERFLOWED") && narrow[6].contains("SAMPLES/s"), "{narrow:#?}");
     assert!(narrow[7].starts_with("servi") && narrow[7].contains('…'), "{narrow:#?}");
 }

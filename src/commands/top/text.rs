@@ -123,7 +123,7 @@ fn header(model: &Model, text: &mut String) {
     let received = model.polls.rate(|reply| Some(reply.status.ledger.received));
     let _infallible = writeln!(
         text,
-        "in {}/s, out {}/s, series {}, samples folded {}",
+        "in {}/s, out {}/s, series {}, samples overflowed {}",
         rate(received),
         rate(model.polls.delivered()),
         grouped(status.series.total),
