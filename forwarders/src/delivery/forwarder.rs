@@ -81,7 +81,7 @@ pub trait Forwarder: Send {
     /// Checks that the destination would accept data, for `tallyd check --connect`.
     ///
     /// # Errors
-    /// When the destination would not accept data. The text says what an operator can do.
+    /// When the destination would not accept data. The text says how to fix the cause.
     async fn probe(&mut self) -> Result<(), SendError> {
         Ok(())
     }

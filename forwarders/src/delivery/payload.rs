@@ -195,7 +195,7 @@ impl Batch {
     }
 
     /// Records that one payload will never be delivered although the destination does not say
-    /// which. `id` stands for it in the ledger; its points are not listed in [`Settled::places`].
+    /// which. `id` stands for it in the ledger; its points are not listed in `Settled::places`.
     pub fn one_refused(&mut self, id: usize, reason: &'static str, words: impl Into<String>) {
         self.set_aside(id, reason);
         self.settled.words.insert(reason, words.into());
