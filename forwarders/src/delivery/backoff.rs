@@ -1,28 +1,29 @@
-//! Pauses between attempts: exponential with full jitter.
+//! The pauses between attempts: exponential backoff with full jitter.
 
 use std::time::Duration;
 
 use crate::config::RetryConfig;
 use crate::delivery::forwarder::{ErrorClass, SendError};
 
-/// No pause is shorter, so that a jitter near zero does not hammer the destination.
+/// The shortest pause, so that a random number near zero does not cause a burst of attempts.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// The pause while an operator has to act first.
+/// The pause before an attempt that needs an operator to change something first.
 const OPERATOR_PAUSE: Duration = Duration::from_secs(60);
 
-/// Gives the pause before each next attempt.
+/// Computes the pause before each attempt.
 ///
-/// Full jitter (a random pause up to the exponential bound) spreads the hosts of a fleet evenly when
-/// a broker that they all wait for comes back.
+/// Full jitter (a random pause up to the exponential bound) spreads the hosts of a fleet evenly
+/// when the broker that they all wait for is available again.
 #[derive(Debug)]
 pub struct Backoff {
     initial: Duration,
     max: Duration,
+    /// Pauses since the latest success.
     attempts: u32,
 }
 
 impl Backoff {
-    /// Starts from the configured bounds.
+    /// A backoff with the configured bounds of `delivery.retry`.
     #[must_use]
     pub fn new(config: &RetryConfig) -> Self {
         Self { initial: config.initial.get(), max: config.max.get(), attempts: 0 }
@@ -30,22 +31,28 @@ impl Backoff {
 
     /// The pause before the next attempt; `unit` is a random number from 0 to 1.
     pub fn next_pause(&mut self, unit: f64) -> Duration {
+        // The exponent is limited because a shift by 32 bits or more overflows.
         let bound = self.initial.saturating_mul(1 << self.attempts.min(20)).min(self.max);
         self.attempts = self.attempts.saturating_add(1);
+        // A configured maximum below the shortest pause is intended, and applies.
         bound.mul_f64(unit.clamp(0.0, 1.0)).max(PAUSE_MIN.min(self.max))
     }
 
-    /// The pause after an error; `unit` is a random number from 0 to 1. The pause that a destination
-    /// asks for is the least, and a random part on top keeps a fleet from coming back at once.
+    /// The pause after an error; `unit` is a random number from 0 to 1. Never shorter than the
+    /// pause that the destination requested.
     pub(crate) fn pause_after(&mut self, error: &SendError, unit: f64) -> Duration {
         let pause = self.next_pause(unit);
         match error.class() {
+            // The random part is added: a destination that requests the same pause of a whole fleet
+            // must not get all hosts back at the same moment.
             ErrorClass::Transient { after } => after.unwrap_or_default() + pause,
+            // `retry.max` says how soon a recovery should be noticed, so a short one counts here
+            // too.
             ErrorClass::Operator => OPERATOR_PAUSE.min(self.max * 2) + pause,
         }
     }
 
-    /// Starts over after a success.
+    /// Returns to the initial bound, after a success.
     pub fn reset(&mut self) {
         self.attempts = 0;
     }
@@ -65,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_never_gives_no_pause_at_all() {
+    fn jitter_never_reduces_a_pause_to_zero() {
         let mut backoff = Backoff::new(&RetryConfig::default());
         assert_eq!(backoff.next_pause(0.0), PAUSE_MIN);
         for _ in 0..200 {
@@ -80,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_that_a_destination_asks_for_is_the_least_and_is_bounded() {
+    fn the_pause_that_a_destination_requests_is_the_shortest_and_is_bounded() {
         let busy = SendError::transient_after("busy", Some(Duration::from_secs(2)));
         assert_eq!(pauses(&busy, 0.0), [2.05; 10]);
         assert_eq!(pauses(&busy, 1.0)[..3], [2.25, 2.5, 3.0]);

@@ -1,4 +1,4 @@
-//! The log lines of one destination's delivery.
+//! Logs the delivery to one destination.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,12 @@ use crate::delivery::replay::{ReplayMessage, ReplayProgress};
 use crate::spool::{FileName, SpoolReadError};
 use basics::log_throttle::LogThrottle;
 
-/// Logs the delivery of one destination. Everything is counted elsewhere, so a repeated event is not
+/// Logs the delivery to one destination. The ledger counts every event, so repeated events are not
 /// logged each time.
 pub(super) struct DeliveryLog {
     /// The destination's name.
     forwarder: String,
+    /// One throttle per reason, so that a frequent reason does not hide a rare one.
     drops: BTreeMap<&'static str, LogThrottle>,
     replay: ReplayProgress,
 }
@@ -25,7 +26,7 @@ impl DeliveryLog {
         Self { forwarder, drops: BTreeMap::new(), replay: ReplayProgress::default() }
     }
 
-    /// A window was delivered, and `spooled` points are left on disk.
+    /// Logs the progress of a spool when a window was delivered and `spooled` points are on disk.
     pub(super) fn window_delivered(&mut self, spooled: u64) {
         let forwarder = &self.forwarder;
         match self.replay.delivered(spooled) {
@@ -39,8 +40,9 @@ impl DeliveryLog {
         }
     }
 
-    /// Points were settled: logs those that were dropped.
+    /// Logs dropped points when points were settled.
     pub(super) fn settled(&mut self, settled: &Settled) {
+        // By the words: points that are set aside on purpose (`debug_mode`) have none.
         for (reason, words) in &settled.words {
             let points = settled.refused.get(reason).copied().unwrap_or_default();
             if let Some(points) = self.drops.entry(reason).or_default().count(points) {
@@ -50,7 +52,7 @@ impl DeliveryLog {
         }
     }
 
-    /// The first of several attempts in a row failed.
+    /// Logs the first of several failures in a row.
     pub(super) fn attempt_failed(&self, words: &str) {
         warn!(
             forwarder = self.forwarder,
@@ -60,17 +62,17 @@ impl DeliveryLog {
         );
     }
 
-    /// The first attempt after failures succeeded.
+    /// Logs the first success after failures.
     pub(super) fn recovered(&self) {
         info!(forwarder = self.forwarder, "delivery recovered");
     }
 
-    /// A reload replaced the forwarder.
+    /// Logs that a reload replaced the forwarder.
     pub(super) fn reconfigured(&self) {
         info!(forwarder = self.forwarder, "applied new settings");
     }
 
-    /// Points were lost to a reload.
+    /// Logs points that were dropped because a reload replaced the forwarder.
     pub(super) fn lost_in_reload(&self, points: u64) {
         error!(
             forwarder = self.forwarder,
@@ -78,7 +80,7 @@ impl DeliveryLog {
         );
     }
 
-    /// A file of the spool cannot be used.
+    /// Logs a spool file that is missing or unusable.
     pub(super) fn unreadable(&self, file: FileName, error: &SpoolReadError) {
         let points = file.points;
         warn!(forwarder = self.forwarder, %file, points, %error, "dropped unreadable spool file");

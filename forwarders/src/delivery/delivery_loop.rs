@@ -1,4 +1,5 @@
-//! Delivers windows one after the other: encodes, attempts, pauses, attempts again, settles.
+//! Delivers windows one after the other: encodes them, attempts to send, pauses after a failure,
+//! settles.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +19,11 @@ use crate::delivery::window_parts::WindowParts;
 use crate::spool::{FileName, SpoolFileError, SpoolReadError, SpoolReader};
 use model::Snapshot;
 
-/// A window that is not delivered within this time is late: it belongs on disk.
+/// A window that is not delivered within this time is late and belongs on disk.
 const LATE_AFTER: Duration = Duration::from_secs(1);
 /// The pause between attempts to start a forwarder.
 const START_PAUSE: Duration = Duration::from_millis(200);
-/// The time that a forwarder has at a stop to report delivered payloads.
+/// Time limit of [`Forwarder::stop`].
 const LAST_REPORT_TIME: Duration = Duration::from_secs(1);
 
 /// Delivers the windows of a backlog with a forwarder, one window at a time.
@@ -31,9 +32,10 @@ pub(crate) struct DeliveryLoop {
     attempt_max: Option<Duration>,
     /// Whether [`Forwarder::start`] has succeeded.
     is_started: bool,
-    /// Replaces the forwarder.
+    /// The forwarder that replaces the current one at the next [`DeliveryLoop::run`].
     next: Option<NextForwarder>,
-    /// Of the destination, not of a window: while it is down, only the oldest window is tried.
+    /// Belongs to the destination, not to a window: while the destination is down, only the oldest
+    /// window is attempted.
     backoff: Backoff,
     parts: WindowParts,
     backlog: Arc<SharedBacklog>,
@@ -42,7 +44,7 @@ pub(crate) struct DeliveryLoop {
     log: DeliveryLog,
 }
 
-/// A change by a reload.
+/// The changes of a reload that concern a delivery loop.
 pub(crate) struct DeliveryChange {
     pub(crate) retry: RetryConfig,
     /// `None` if the forwarder stays.
@@ -53,15 +55,15 @@ pub(crate) struct DeliveryChange {
 pub(crate) struct NextForwarder {
     pub(crate) forwarder: Box<dyn Forwarder>,
     pub(crate) attempt_max: Option<Duration>,
-    /// The time that the current forwarder has to finish its window if there is no spool to keep
-    /// it.
+    /// The time that the current forwarder has to finish its window. Used without a spool, which
+    /// would keep the window.
     pub(crate) patience: Duration,
     /// Whether `start` has run. If not, the current forwarder still holds the socket.
     pub(crate) is_started: bool,
 }
 
 impl DeliveryLoop {
-    /// Delivers to a destination whose forwarder was started.
+    /// A loop for a destination whose forwarder has been started.
     pub(crate) fn new(
         destination: Destination,
         reader: Option<SpoolReader>,
@@ -81,20 +83,24 @@ impl DeliveryLoop {
         }
     }
 
-    /// Applies a change from the next [`DeliveryLoop::run`] on.
+    /// Records a change, which takes effect with the next [`DeliveryLoop::run`].
     pub(crate) fn change(&mut self, change: DeliveryChange) {
         self.backoff = Backoff::new(&change.retry);
-        // Of two changes in a row, the second may be to pauses only.
+        // A second reload may change only the pauses, before the forwarder of the first one is in
+        // place.
         self.next = change.next.or(self.next.take());
     }
 
-    /// Delivers until the backlog has no window left to deliver. May be dropped at any await, and
-    /// called again.
+    /// Delivers until the backlog has no window left to deliver. The future may be dropped at any
+    /// await; the next call resumes the window in flight.
     pub(crate) async fn run(&mut self) {
         self.replace_forwarder().await;
         if self.parts.is_in_progress() {
+            // The batch knows which payloads are settled, so only the others are sent.
             self.deliver_window().await;
         } else if let Some(source) = self.backlog.apply(Backlog::restart_in_flight) {
+            // In flight without an encoded part: the forwarder was replaced, or the previous call
+            // was dropped while the file was being read.
             self.begin(source).await;
         }
         while let Some(source) = self.backlog.next_window().await {
@@ -109,30 +115,35 @@ impl DeliveryLoop {
         }
     }
 
-    /// Delivers the parts of a window that are left, unless the window is given up.
+    /// Delivers the remaining parts of a window, unless the window is revoked.
     async fn deliver_window(&mut self) {
+        // For the whole window: a destination that takes each part slowly falls behind too.
         let late_at = Instant::now() + LATE_AFTER;
         while self.parts.encode_next(&mut *self.forwarder) {
             if !self.deliver_part(late_at).await {
                 return self.parts.discard();
             }
             self.parts.finish_part();
-            // A destination that never waits would keep other tasks from their turn.
+            // A forwarder that never waits, such as one that writes a file, would otherwise block
+            // the other tasks of this thread.
             yield_now().await;
         }
         self.log.window_delivered(self.backlog.read(|backlog| backlog.ledger().spooled));
     }
 
-    /// Sends a part until all of it is settled. Returns false if the window is given up.
+    /// Attempts to send a part until all of it is settled. Returns false if the window is revoked.
     async fn deliver_part(&mut self, late_at: Instant) -> bool {
         loop {
             let outcome = self.attempt_until(late_at).await;
+            // Also after an error: a failed attempt may have delivered some payloads.
             self.settle();
             match outcome {
                 Ok(()) => self.succeeded(),
                 Err(error) => {
                     self.failed(&error);
+                    // An error can come with the last refusal. Then nothing is left to retry.
                     if !self.parts.batch().is_settled() {
+                        // Before the pause, in which the spool loop can write the window.
                         self.backlog.apply(Backlog::mark_late);
                         sleep(self.backoff.pause_after(&error, rand::random())).await;
                     }
@@ -141,18 +152,21 @@ impl DeliveryLoop {
             if self.parts.batch().is_settled() {
                 return true;
             }
+            // Not during an attempt: payloads that it has delivered would be counted as dropped.
             if self.backlog.apply(Backlog::take_revoked) {
                 return false;
             }
         }
     }
 
-    /// Makes an attempt, and marks the window as late if it is not over at `late_at`.
+    /// Makes an attempt. Marks the window as late if the attempt takes longer than until `late_at`,
+    /// and then waits for its end.
     async fn attempt_until(&mut self, late_at: Instant) -> Result<(), SendError> {
         let backlog = Arc::clone(&self.backlog);
         let attempt = self.attempt();
         tokio::pin!(attempt);
         tokio::select! {
+            // If both are ready, the attempt counts, which spares a write to disk.
             biased;
             outcome = &mut attempt => return outcome,
             () = sleep_until(late_at) => backlog.apply(Backlog::mark_late),
@@ -168,6 +182,7 @@ impl DeliveryLoop {
             }),
             None => send.await,
         };
+        // A bug in a forwarder. As an error, it leads to a pause instead of a busy loop.
         if outcome.is_ok() && !self.parts.batch().is_settled() {
             debug_assert!(false, "a forwarder returned Ok and left payloads pending");
             return Err(SendError::transient("the forwarder left payloads unsent"));
@@ -175,7 +190,7 @@ impl DeliveryLoop {
         outcome
     }
 
-    /// Moves settled points to where they belong in the ledger.
+    /// Moves settled points to their columns in the ledger.
     fn settle(&mut self) {
         if let Some(outcome) = self.parts.take_outcome() {
             self.log.settled(&outcome.settled);
@@ -197,12 +212,13 @@ impl DeliveryLoop {
         }
     }
 
-    /// Replaces the forwarder if a change said so, and starts it.
+    /// Replaces the forwarder if a reload changed it, and starts the new one.
     async fn replace_forwarder(&mut self) {
         if let Some(next) = &self.next {
             let patience = next.patience;
             self.finish_window(patience).await;
         }
+        // Taken only after the await above: if the future is dropped there, the change is not lost.
         if let Some(next) = self.next.take() {
             self.forwarder = next.forwarder;
             self.attempt_max = next.attempt_max;
@@ -212,7 +228,7 @@ impl DeliveryLoop {
         while !self.is_started {
             match self.forwarder.start().await {
                 Ok(()) => self.is_started = true,
-                // The socket of the earlier forwarder may not be free at once.
+                // The system may not release the socket of the previous forwarder at once.
                 Err(error) => {
                     self.failed(&error);
                     sleep(START_PAUSE).await;
@@ -221,13 +237,17 @@ impl DeliveryLoop {
         }
     }
 
-    /// Encoded payloads are of no use to another forwarder. With a spool, the snapshot was kept and
-    /// the points that are left go to the next forwarder. Without one, the current forwarder has
-    /// some time to deliver them.
+    /// Ends the window in flight before the forwarder is replaced, which cannot use its encoded
+    /// payloads.
+    ///
+    /// With a spool, the backlog has kept the snapshot, and the remaining points go to the next
+    /// forwarder. Without a spool, the current forwarder has `patience` to deliver them; points
+    /// that are left then are dropped.
     async fn finish_window(&mut self, patience: Duration) {
         if self.reader.is_none() {
             let _too_slow = timeout(patience, self.deliver_window()).await;
         }
+        // Points that have arrived must neither count as lost nor be sent by the next forwarder.
         self.collect_reports().await;
         if self.reader.is_none() && self.parts.is_in_progress() {
             let lost = self.backlog.apply(|backlog| backlog.give_up_in_flight(reason::REPLACED));
@@ -236,16 +256,18 @@ impl DeliveryLoop {
         self.parts.discard();
     }
 
-    /// Settles the points that were delivered since the last attempt was dropped.
+    /// Settles points whose outcome is known since the last attempt was dropped. Called at the end.
     pub(crate) async fn finish(&mut self) {
         if self.reader.is_some() {
             // Points that arrived must not be spooled and sent again after a restart.
             self.collect_reports().await;
         } else {
+            // Nothing is sent again after a restart, so late reports are not worth the time.
             self.settle();
         }
     }
 
+    /// Gives the forwarder a second to report payloads that arrived, and settles them.
     async fn collect_reports(&mut self) {
         if self.parts.has_pending() {
             let stop = self.forwarder.stop(self.parts.batch());
@@ -254,7 +276,7 @@ impl DeliveryLoop {
         self.settle();
     }
 
-    /// Gets a window; `None` if its file cannot be used.
+    /// Gets the snapshot of a window from memory or from its file; `None` if the file is unusable.
     async fn fetch(&mut self, source: WindowSource) -> Option<Arc<Snapshot>> {
         match (source, &self.reader) {
             (WindowSource::Memory(snapshot), _) => Some(snapshot),
@@ -277,10 +299,13 @@ impl DeliveryLoop {
                 self.backlog.apply(|backlog| backlog.window_read(&snapshot));
                 return Some(snapshot);
             }
+            // No suffix: there is no file to move to the quarantine.
             Err(error @ SpoolReadError::Gone) => (error, reason::REMOVED, None),
             Err(error @ SpoolReadError::Content(SpoolFileError::Newer(_))) => {
                 (error, reason::SPOOL_NEWER, Some("newer"))
             }
+            // Includes errors of the system. The reader has retried, and a file that stays
+            // unreadable must not block the windows after it.
             Err(error) => (error, reason::SPOOL_CORRUPT, Some("corrupt")),
         };
         self.log.unreadable(name, &error);

@@ -1,30 +1,30 @@
-//! A destination before it runs.
+//! A destination before its task runs.
 
 use crate::config::{Common, SpoolWrite};
 use crate::delivery::forwarder::Forwarder;
 use crate::delivery::settings::ForwarderSettings;
 use std::time::Duration;
 
-/// A destination as its section builds it, not running yet.
+/// A destination as its section in the configuration builds it, not running yet.
 pub struct Destination {
-    /// Its section's kind: `kafka`, `file`…
+    /// The kind of its section: `kafka`, `file`…
     pub kind: &'static str,
-    /// Its section's place among those of its kind in the configuration, counted from 0.
+    /// The index of its section among the sections of this kind, in the order of the configuration.
     pub index: usize,
     /// Name, selection and delivery settings.
     pub common: Common,
     /// The settings that the forwarder was built from.
     pub settings: ForwarderSettings,
-    /// Encodes and sends.
+    /// Encodes and sends windows.
     pub forwarder: Box<dyn Forwarder>,
-    /// The limit of one attempt; `None` if attempts are not limited.
+    /// Time limit of one attempt; `None` if attempts are not limited.
     pub attempt_max: Option<Duration>,
 }
 
 impl Destination {
-    /// A destination whose attempts are not limited in time: an attempt on this host that ended
-    /// half-way would write data twice, and where each request has its own limit, an attempt may
-    /// take many of them and continues as long as they succeed.
+    /// A destination whose attempts have no time limit. This is right for a destination on this
+    /// host, where an interrupted attempt would write data twice, and for a protocol that limits
+    /// each request, where an attempt continues as long as its requests succeed.
     #[must_use]
     pub fn new(
         kind: &'static str,
@@ -36,8 +36,8 @@ impl Destination {
         Self { kind, index: 0, common, settings, forwarder, attempt_max: None }
     }
 
-    /// Limits each attempt to `delivery.timeout`, for a destination on the network: an attempt may
-    /// be given up and made again.
+    /// Limits each attempt to `delivery.timeout`. For a destination on the network whose attempts
+    /// can be abandoned and repeated.
     #[must_use]
     pub fn with_attempt_limit(self) -> Self {
         Self { attempt_max: Some(self.common.delivery.timeout.get()), ..self }

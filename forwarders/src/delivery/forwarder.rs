@@ -1,4 +1,4 @@
-//! The contract between a destination and the rest.
+//! The interface that each kind of destination implements.
 
 use std::error::Error;
 use std::fmt;
@@ -12,143 +12,148 @@ use async_trait::async_trait;
 use crate::delivery::payload::Batch;
 use model::Snapshot;
 
-/// The longest pause that a destination can ask for.
+/// The longest pause that a destination can request.
 const AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// A destination: turns snapshots into payloads and sends them.
+/// Encodes snapshots as payloads and sends them to one destination.
 ///
-/// A [`ForwarderTask`](crate::delivery::task::ForwarderTask) owns it and calls it from one task, never
-/// twice at a time: `encode` for each snapshot or part of one, then `send` until the batch is settled.
-/// Payloads are pushed in the order of the snapshot's points, each with how many of them it holds; or
-/// the batch is told where these are. So what is pending names the points that are not delivered yet,
-/// and only these are kept.
-/// Queue, time limits, retries, counting and shutdown are the task's business.
+/// A [`ForwarderTask`](crate::delivery::task::ForwarderTask) owns the forwarder and makes one call
+/// at a time: `encode` for each snapshot or part of one, then `send` until the batch is settled.
+/// The task is responsible for the queue, time limits, retries, counts and the shutdown.
+///
+/// `encode` pushes payloads in the order of the snapshot's points, each with its number of points.
+/// If it groups points in another order, it passes their indexes to [`Batch::set_places`]. From the
+/// pending payloads the task can therefore compute which points are not delivered yet, and keep
+/// only these.
 #[async_trait]
 pub trait Forwarder: Send {
-    /// Takes what has to be had before the first message is: a socket to listen on. Called once, on
-    /// the runtime and before the listeners are bound; not by `tallyd check`. Whatever it starts
-    /// ends when the forwarder is dropped.
+    /// Acquires the resources of this host that the forwarder needs, such as a socket to listen on.
+    /// Called once, on the runtime, before the listeners are bound. `tallyd check` does not call
+    /// it. Everything that it starts ends when the forwarder is dropped.
     ///
-    /// What depends on others does not belong here: a destination that is away must not keep the
-    /// daemon from starting.
+    /// Does not connect to other hosts: an unavailable destination must not keep the daemon from
+    /// starting.
     ///
     /// # Errors
-    /// When the daemon is not to start: why, and what to change.
+    /// When a resource is not available, so that the daemon does not start. The text says what to
+    /// change.
     async fn start(&mut self) -> Result<(), SendError> {
         Ok(())
     }
 
-    /// Where it listens, once it was started. One that takes its place there can be started only
-    /// when it is gone.
+    /// The address that a started forwarder listens on; `None` if it does not listen. Another
+    /// forwarder can start on this address only after this one is dropped.
     fn listen(&self) -> Option<SocketAddr> {
         None
     }
 
-    /// Whether it gets windows in which it has no point as well, as what shows a state over time
-    /// has to.
+    /// Whether the forwarder also gets windows without points. A destination that shows a state
+    /// over time needs them.
     fn wants_idle_windows(&self) -> bool {
         false
     }
 
-    /// Whether `encode` has to see all of a window, because points of it can end as one, or because
-    /// it counts windows. If not, it gets a large window in parts, which takes less memory.
+    /// Whether `encode` needs each window as a whole, because it merges points of a window or
+    /// counts windows. If not, it gets a large window in parts, which takes less memory.
     fn wants_whole_windows(&self) -> bool {
         false
     }
 
-    /// Appends the payloads of a window, or of a part of one, to an empty batch. Pure: no clock, no
-    /// socket, and the same snapshot gives the same bytes.
+    /// Appends the payloads of a window, or of a part of one, to an empty batch. Pure: it uses no
+    /// clock and no socket, and the same snapshot gives the same bytes.
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch);
 
-    /// What it shows to whoever asks, as of the latest `encode`, where it does that in place of
-    /// sending payloads. For `tallyd explain`.
+    /// The page that the forwarder serves after the latest `encode`; `None` if it sends payloads
+    /// instead. For `tallyd explain`.
     fn served(&self) -> Option<Vec<u8>> {
         None
     }
 
-    /// Sends what is pending and notes in the batch what became of each payload.
+    /// Sends the pending payloads and records the outcome of each in the batch.
     ///
-    /// May be dropped at any await when its time is up; what is not noted by then counts as not
-    /// delivered and is sent again.
+    /// The future may be dropped at any await, when its time is up. Payloads without a recorded
+    /// outcome count as not delivered and are sent again.
     ///
     /// # Errors
-    /// When payloads stay pending: why, and how the task should go on.
+    /// When payloads stay pending. The class says how the task continues.
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError>;
 
-    /// Asks the destination whether it would take data, as `tallyd check --connect` does.
+    /// Checks that the destination would accept data, for `tallyd check --connect`.
     ///
     /// # Errors
-    /// What is wrong, in words that an operator can act on.
+    /// When the destination would not accept data. The text says how to fix the cause.
     async fn probe(&mut self) -> Result<(), SendError> {
         Ok(())
     }
 
-    /// Whether windows that are minutes or hours old are still of use to it: then they may wait on
-    /// disk. A destination that takes what it gets for now has none.
+    /// Whether windows that are minutes or hours old are still useful to the destination, so that
+    /// they may wait on disk. A destination that treats everything it receives as current returns
+    /// false.
     fn wants_old_data(&self) -> bool {
         false
     }
 
-    /// Counts connections to it that it closed because it had too many; `None` where nobody connects
-    /// to it.
+    /// The number of connections that the forwarder closed because it had too many; `None` if it
+    /// accepts no connections.
     fn refused_connections(&self) -> Option<Arc<AtomicU64>> {
         None
     }
 
-    /// Counts pages of other programs that it could not fetch or not use; `None` where it fetches none.
+    /// The number of pages of other programs that the forwarder could not fetch or use; `None` if
+    /// it fetches none.
     fn failed_fetches(&self) -> Option<Arc<AtomicU64>> {
         None
     }
 
-    /// The daemon stops, and the last `send` of this batch was dropped: notes what became of
-    /// payloads meanwhile, so that what has arrived is not kept and sent again after a restart. May
-    /// be dropped at any await; it has about a second.
+    /// Records outcomes that arrived after the last `send` of this batch was dropped, so that
+    /// delivered payloads are not sent again. Called before the daemon stops or the forwarder is
+    /// replaced. The future may be dropped at any await; it gets one second.
     async fn stop(&mut self, _batch: &mut Batch) {}
 }
 
-/// Why payloads could not be delivered for now.
+/// Why payloads could not be delivered in this attempt.
 #[derive(Debug)]
 pub struct SendError {
     class: ErrorClass,
     source: Box<dyn Error + Send + Sync>,
 }
 
-/// How to go on after an error.
+/// How delivery continues after an error. The data is kept in both cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// The destination is away or busy: try again with growing pauses.
+    /// The destination is unavailable or busy: retry after growing pauses.
     Transient {
-        /// The least pause, where the destination named one.
+        /// The shortest pause, if the destination requested one.
         after: Option<Duration>,
     },
-    /// Somebody has to change something first (credentials, a missing topic): keep the data and
-    /// look again at long intervals.
+    /// An operator has to change something first, such as credentials or a missing topic: retry
+    /// about once a minute.
     Operator,
 }
 
 impl SendError {
-    /// The destination is away or busy.
+    /// The destination is unavailable or busy.
     pub fn transient(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { class: ErrorClass::Transient { after: None }, source: source.into() }
     }
 
-    /// The destination is away or busy. It may have said when to come back (`Retry-After`): no
-    /// earlier than `after`, of which at most five minutes are believed, so that a slip in a reply
-    /// cannot silence this side for a day.
+    /// The destination is unavailable or busy, and may have requested a pause (`Retry-After`): the
+    /// next attempt comes no earlier than `after`, limited to five minutes.
     pub fn transient_after(
         source: impl Into<Box<dyn Error + Send + Sync>>,
         after: Option<Duration>,
     ) -> Self {
+        // A mistake in one reply must not stop delivery for a day.
         let after = after.map(|after| after.min(AFTER_MAX));
         Self { class: ErrorClass::Transient { after }, source: source.into() }
     }
 
-    /// An operator has to act before it can work.
+    /// An operator has to change something before delivery can succeed.
     pub fn operator(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { class: ErrorClass::Operator, source: source.into() }
     }
 
-    /// How to go on.
+    /// How delivery continues.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         self.class
@@ -156,7 +161,7 @@ impl SendError {
 }
 
 impl fmt::Display for SendError {
-    /// The whole chain of causes: the innermost is the one that tells.
+    /// Writes the whole chain of causes, because the innermost is usually the informative one.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.source)?;
         let mut cause = self.source.source();

@@ -1,4 +1,4 @@
-//! The ends of a running destination: one for the flush, one for status and reload.
+//! The handles of a running destination: one for the flush, one for the status and reloads.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -17,8 +17,8 @@ use crate::delivery::stats::ForwarderStats;
 use crate::select::SelectConfig;
 use model::Snapshot;
 
-/// The end of a running destination that the flush pushes windows into. The destination ends when
-/// its last handle is dropped.
+/// The handle through which the flush pushes windows to a running destination. The destination ends
+/// when its last queue handle is dropped.
 #[derive(Debug)]
 pub struct QueueHandle {
     name: String,
@@ -27,7 +27,7 @@ pub struct QueueHandle {
     wants_idle_windows: bool,
 }
 
-/// Closes a backlog when its last user is gone.
+/// Closes a backlog when the last reference is dropped.
 #[derive(Debug)]
 pub(super) struct BacklogInput(Arc<SharedBacklog>);
 
@@ -44,7 +44,7 @@ impl Drop for BacklogInput {
 }
 
 impl QueueHandle {
-    /// Queues the part of a snapshot that the destination selects. Never waits.
+    /// Queues the points of a snapshot that the destination's `select` matches. Never waits.
     pub fn push(&self, snapshot: &Arc<Snapshot>) {
         let snapshot = self.select.apply(snapshot);
         if snapshot.points.is_empty() && !self.wants_idle_windows {
@@ -57,7 +57,7 @@ impl QueueHandle {
     }
 }
 
-/// A running destination, for the status and for a reload.
+/// The handle of a running destination for the status and for reloads.
 #[derive(Debug)]
 pub struct DestinationHandle {
     kind: &'static str,
@@ -98,7 +98,7 @@ impl DestinationHandle {
         }
     }
 
-    /// The name in the ledger and in the log.
+    /// The destination's name in the ledger and the log.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -116,17 +116,18 @@ impl DestinationHandle {
         &self.stats
     }
 
-    /// Whether [`DestinationHandle::reconfigure`] can turn it into this destination: one of the same
-    /// name and kind whose windows wait in the same place. If not, it has to end and the other one
-    /// starts.
+    /// Whether [`DestinationHandle::reconfigure`] can apply the configuration of `destination`: it
+    /// has the same name and kind and the same use of a spool. If not, the running destination has
+    /// to end, and the new one starts with an empty ledger.
     #[must_use]
     pub fn can_reconfigure(&self, destination: &Destination) -> bool {
+        // A running destination cannot gain or lose a spool: its spool loop exists from the start.
         self.name == destination.common.name
             && self.kind == destination.kind
             && self.may_spool == destination.may_spool()
     }
 
-    /// Whether it has the configuration of this destination already.
+    /// Whether the running destination already has the configuration of `destination`.
     #[must_use]
     pub fn same_config(&self, destination: &Destination) -> bool {
         let Common { select, delivery, .. } = &destination.common;
@@ -136,22 +137,23 @@ impl DestinationHandle {
             && self.delivery == *delivery
     }
 
-    /// Whether the destination's forwarder must not be started in advance: this one's stays, or it
-    /// holds the socket until it is dropped.
+    /// Whether the forwarder of `destination` must not be started in advance: either the current
+    /// forwarder stays, or it holds the socket that the new one needs.
     #[must_use]
     pub fn defers_start(&self, destination: &Destination) -> bool {
         let listen = destination.forwarder.listen();
         self.settings == destination.settings || (listen.is_some() && listen == self.listen)
     }
 
-    /// Applies the configuration of this destination. Queue, spool and counts stay, so undelivered
-    /// windows go to the new forwarder, which has been started unless
+    /// Applies the configuration of `destination`. Queue, spool and counts stay, so undelivered
+    /// windows go to the new forwarder. The caller has started it unless
     /// [`DestinationHandle::defers_start`].
     ///
-    /// The returned handle replaces the earlier one, which must be dropped only after that. `None`
-    /// if the destination has ended.
+    /// Returns the handle that replaces the previous queue handle. The previous one must be dropped
+    /// only afterwards, or the destination would end. `None` if the destination has ended.
     #[must_use]
     pub fn reconfigure(&mut self, destination: Destination) -> Option<QueueHandle> {
+        // Asked first, because the settings and the address that it compares are replaced below.
         let is_started = !self.defers_start(&destination);
         let Destination { common, settings, forwarder, attempt_max, .. } = destination;
         let input = self.input.upgrade()?;
@@ -162,7 +164,7 @@ impl DestinationHandle {
         });
         input.0.apply(|backlog| backlog.set_limits(&common.delivery));
         let change = DeliveryChange { retry: common.delivery.retry.clone(), next };
-        // A task that has ended has nothing left to change.
+        // Fails if the task has ended, which needs no change.
         let _has_ended = self.changes.send(change);
         (self.select, self.delivery) = (common.select, common.delivery);
         Some(self.queue_of(input))
@@ -175,7 +177,7 @@ impl DestinationHandle {
         self.settings = settings;
     }
 
-    /// Another handle to push windows into; `None` if the destination has ended.
+    /// Another queue handle; `None` if the destination has ended.
     #[must_use]
     pub fn queue(&self) -> Option<QueueHandle> {
         Some(self.queue_of(self.input.upgrade()?))

@@ -21,7 +21,8 @@ impl Destination {
         self.split_with(None)
     }
 
-    /// Splits the destination with a spool in `place`, if old data is of use to it.
+    /// Like [`Destination::split`]. Windows may also wait on disk in `place`, if the destination
+    /// can have a spool ([`Destination::may_spool`]).
     #[must_use]
     pub fn split_with_spool(
         self,
@@ -47,6 +48,7 @@ impl Destination {
         let reader = writer.as_ref().map(SpoolWriter::reader);
         let delivery_loop = DeliveryLoop::new(self, reader, Arc::clone(&backlog));
         let spool_loop = writer.map(|writer| {
+            // Before the folder is opened: the status names it even if opening it fails.
             stats.set_spool_folder(writer.root());
             SpoolLoop::new(name.clone(), writer, Arc::clone(&backlog))
         });

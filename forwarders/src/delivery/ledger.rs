@@ -11,7 +11,7 @@ pub(crate) enum PointStorage {
     Disk,
 }
 
-/// Where every point is that was flushed to one destination.
+/// Counts where each point is that was flushed to one destination.
 ///
 /// Each method moves points from one column to another, so that `flushed` + `recovered` =
 /// `delivered` + `queued` + `spooled` + the sum of `dropped` holds after each of them.
@@ -26,39 +26,39 @@ pub(crate) struct PointLedger {
 }
 
 impl PointLedger {
-    /// New points wait in memory.
+    /// Adds new points, which wait in memory.
     pub(crate) fn flush(&mut self, points: u64) {
         self.flushed += points;
         self.queued += points;
     }
 
-    /// Points that an earlier run of the daemon flushed were found on disk.
+    /// Adds points on disk that an earlier run of the daemon flushed.
     pub(crate) fn recover(&mut self, points: u64) {
         self.recovered += points;
         self.spooled += points;
     }
 
-    /// Points that were in memory only are on disk.
+    /// Moves points from memory to disk.
     pub(crate) fn spool(&mut self, points: u64) {
         self.queued -= points;
         self.spooled += points;
     }
 
-    /// Points that were on disk are in memory only.
+    /// Moves points from disk to memory: their file is discarded, and they are in memory only.
     pub(crate) fn unspool(&mut self, points: u64) {
         self.spooled -= points;
         self.queued += points;
     }
 
-    /// The destination has points.
+    /// Moves points to `delivered`.
     pub(crate) fn deliver(&mut self, storage: PointStorage, points: u64) {
         *self.stored(storage) -= points;
         self.delivered += points;
     }
 
-    /// Points will never be delivered.
+    /// Moves points to `dropped`: they will never be delivered.
     pub(crate) fn drop_points(&mut self, storage: PointStorage, reason: &'static str, points: u64) {
-        // A reason without points does not appear in the ledger.
+        // Without this check, callers that drop 0 points would add the reason to the ledger.
         if points > 0 {
             *self.stored(storage) -= points;
             *self.dropped.entry(reason).or_default() += points;

@@ -1,4 +1,4 @@
-//! From a pushed snapshot to a delivered one.
+//! Delivers snapshots to destinations: queues, retries, spools to disk and accounts for each point.
 //!
 //! ```text
 //! QueueHandle ──push──▶ Backlog ──▶ DeliveryLoop ──▶ Forwarder
@@ -6,9 +6,9 @@
 //!                      SpoolLoop ──▶ SpoolWriter
 //! ```
 //!
-//! `forwarder`, `payload` and `section` are the contract with a destination's folder.
-//! `destination`, `launch`, `handle` and `task` are the life of a destination. Where its
-//! windows and points are is decided in `backlog` and counted in `ledger`.
+//! `forwarder`, `payload` and `section` are the interface that each kind of destination implements.
+//! `destination`, `launch`, `handle` and `task` start, change and end a destination. `backlog`
+//! decides where its windows are, and `ledger` counts where its points are.
 
 mod backlog;
 pub mod backoff;

@@ -1,36 +1,39 @@
-//! Encoded bytes on their way to a destination, and what became of them.
+//! The encoded payloads of a window, and the outcome of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use model::PointRanges;
 
-/// One sendable unit: a Kafka message, a request body, a window of lines.
+/// One unit to send: a Kafka message, a part of a request body, a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload<'a> {
-    /// Where it stands in its batch; what [`Batch::delivered`] and [`Batch::refused`] take.
+    /// Its index in the batch, for [`Batch::delivered`] and [`Batch::refused`].
     pub id: usize,
     /// The encoded bytes.
     pub bytes: &'a [u8],
-    /// What partitions by it (Kafka); empty where the destination has no such thing.
+    /// The key of a Kafka message; empty for other destinations.
     pub key: &'a [u8],
-    /// How many points are in it, so that a loss can be counted.
+    /// The number of points in it, for the ledger.
     pub points: u64,
 }
 
-/// The payloads of one snapshot, or of a part of it, and, of each, whether the destination has it.
+/// The payloads of one snapshot, or of a part of it, and the outcome of each.
 ///
-/// All bytes lie in one buffer that is reused from window to window. A batch outlives a failed
-/// attempt: what was delivered is not sent again.
+/// All bytes are in one buffer that is reused for each window. A batch survives a failed attempt:
+/// payloads that were delivered are not sent again.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// Points in the open entries.
     pending: u64,
+    /// Outcomes since the latest [`Batch::take_settled`].
     settled: Settled,
-    /// Payloads that were refused since last asked, and why.
+    /// Payloads that were refused since the latest [`Batch::take_settled`], with the reason.
     refusals: Vec<(usize, &'static str)>,
-    /// The place of each point in the order of the payloads; empty where that is the snapshot's.
+    /// The index in the snapshot of each point, in the order of the payloads. Empty if the payloads
+    /// are in the order of the snapshot.
     places: Vec<usize>,
 }
 
@@ -39,27 +42,28 @@ struct Entry {
     key: Range<usize>,
     body: Range<usize>,
     points: u64,
+    /// Whether the payload is neither delivered nor refused.
     open: bool,
 }
 
-/// What a destination did with points since last asked.
+/// The points that a destination accepted or refused since the latest [`Batch::take_settled`].
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use = "points that were refused must be counted, or they are lost silently"]
 pub struct Settled {
-    /// Points that the destination has.
+    /// Points that were delivered.
     pub delivered: u64,
-    /// Points that will never arrive, by reason.
+    /// Points that will never be delivered, by reason.
     pub refused: BTreeMap<&'static str, u64>,
-    /// The destination's own words about the latest refusal of each reason.
+    /// The destination's own words about the latest refusal for each reason.
     pub words: BTreeMap<&'static str, String>,
     latest: Option<&'static str>,
-    /// Which points of what was encoded were refused, by reason, as far as the destination says
-    /// which.
+    /// The refused points that the destination identified, by reason, as indexes into the encoded
+    /// snapshot.
     pub(crate) places: BTreeMap<&'static str, PointRanges>,
 }
 
 impl Settled {
-    /// The destination's own words about the latest refusal.
+    /// The destination's own words about the latest refusal; `None` if no point was refused.
     #[must_use]
     pub fn last_refusal(&self) -> Option<&str> {
         self.words.get(self.latest?).map(String::as_str)
@@ -67,7 +71,7 @@ impl Settled {
 }
 
 impl Batch {
-    /// Forgets everything but keeps the memory.
+    /// Removes all payloads. Keeps the allocations for the next window.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
@@ -77,7 +81,7 @@ impl Batch {
         self.places.clear();
     }
 
-    /// Adds a payload of `points` points whose key and body the closures append.
+    /// Adds a payload of `points` points. The closures append its key and its body to the buffer.
     pub fn push(
         &mut self,
         points: u64,
@@ -97,33 +101,33 @@ impl Batch {
         self.pending += points;
     }
 
-    /// Says where the points of the payloads are, one payload's behind the other's, when they are
-    /// not in the order of what was encoded.
+    /// Sets the indexes of all points in the snapshot, payload by payload. Needed if the payloads
+    /// are not in the order of the snapshot's points.
     pub fn set_places(&mut self, places: impl Iterator<Item = usize>) {
         self.places.clear();
         self.places.extend(places);
         debug_assert_eq!(self.places.len() as u64, self.points(), "every point has its place");
     }
 
-    /// Points that are neither delivered nor refused.
+    /// The number of points that are neither delivered nor refused.
     #[must_use]
     pub fn points_pending(&self) -> u64 {
         self.pending
     }
 
-    /// Points in all payloads, whatever became of them.
+    /// The number of points in all payloads, settled or not.
     #[must_use]
     pub fn points(&self) -> u64 {
         self.entries.iter().map(|entry| entry.points).sum()
     }
 
-    /// Which points of what was encoded these are.
+    /// The points that are neither delivered nor refused, as indexes into the encoded snapshot.
     #[must_use]
     pub fn points_left(&self) -> PointRanges {
         self.places_of(|id| self.entries[id].open)
     }
 
-    /// Where the points of these payloads are.
+    /// The points of the selected payloads, as indexes into the encoded snapshot.
     fn places_of(&self, is_wanted: impl Fn(usize) -> bool) -> PointRanges {
         let (mut ranges, mut start) = (PointRanges::default(), 0);
         for (id, entry) in self.entries.iter().enumerate() {
@@ -136,16 +140,19 @@ impl Batch {
         if self.places.is_empty() {
             return ranges;
         }
+        // The ranges select positions in payload order; `places` maps these to the snapshot.
         let mut places: Vec<usize> = ranges.of(&self.places).copied().collect();
+        // `PointRanges::add` expects indexes in ascending order.
         places.sort_unstable();
         let mut ranges = PointRanges::default();
         places.into_iter().for_each(|place| ranges.add(place..place + 1));
         ranges
     }
 
-    /// Whether nothing is left to send.
+    /// Whether every payload is delivered or refused.
     #[must_use]
     pub fn is_settled(&self) -> bool {
+        // Not by the number of pending points: a payload without points has to be sent too.
         self.entries.iter().all(|entry| !entry.open)
     }
 
@@ -154,8 +161,8 @@ impl Batch {
         self.pending_from(0)
     }
 
-    /// Those of [`Batch::pending`] whose id is `first` or above, for a destination that goes on
-    /// where it stopped.
+    /// The payloads of [`Batch::pending`] whose id is at least `first`, for a destination that
+    /// resumes there.
     pub fn pending_from(&self, first: usize) -> impl Iterator<Item = Payload<'_>> {
         let entries = self.entries.iter().enumerate().skip(first);
         entries.filter(|(_, entry)| entry.open).map(|(id, entry)| Payload {
@@ -166,48 +173,50 @@ impl Batch {
         })
     }
 
-    /// The first payload of [`Batch::pending`], for a destination that takes one at a time.
+    /// The first payload of [`Batch::pending`], for a destination that sends one at a time.
     #[must_use]
     pub fn first_pending(&self) -> Option<Payload<'_>> {
         self.pending().next()
     }
 
-    /// Notes that the destination has the payload `id`.
+    /// Records that the payload `id` was delivered.
     pub fn delivered(&mut self, id: usize) {
         self.settled.delivered += self.close(id);
     }
 
-    /// Notes that the payload `id` will never arrive: why, as a stable word for the ledger, and in
-    /// the destination's own words.
+    /// Records that the payload `id` will never be delivered. `reason` is a word of the ledger,
+    /// `words` is the destination's own explanation.
     pub fn refused(&mut self, id: usize, reason: &'static str, words: impl Into<String>) {
+        // A payload that is settled already keeps its first outcome.
         if self.entries[id].open {
             self.refusals.push((id, reason));
         }
         self.one_refused(id, reason, words);
     }
 
-    /// Notes that one payload will never arrive, where the destination does not say which: `id` stands
-    /// for it in the ledger, and nowhere else.
+    /// Records that one payload will never be delivered although the destination does not say
+    /// which. `id` stands for it in the ledger; its points are not listed in `Settled::places`.
     pub fn one_refused(&mut self, id: usize, reason: &'static str, words: impl Into<String>) {
         self.set_aside(id, reason);
         self.settled.words.insert(reason, words.into());
         self.settled.latest = Some(reason);
     }
 
-    /// Notes that the payload `id` is not to be sent, which is no trouble: `debug_mode`.
+    /// Records that the payload `id` is dropped on purpose, without an explanation to log
+    /// (`debug_mode`).
     pub fn set_aside(&mut self, id: usize, reason: &'static str) {
         let points = self.close(id);
         *self.settled.refused.entry(reason).or_default() += points;
     }
 
-    /// Notes the same outcome for every payload that is still pending.
+    /// Records that every pending payload was delivered.
     pub fn all_delivered(&mut self) {
         for id in 0..self.entries.len() {
             self.delivered(id);
         }
     }
 
-    /// Hands over what became of points since the last call.
+    /// Takes the outcomes since the previous call.
     pub fn take_settled(&mut self) -> Settled {
         let places = self.take_refusals();
         Settled { places, ..std::mem::take(&mut self.settled) }
@@ -224,8 +233,10 @@ impl Batch {
             .collect()
     }
 
+    /// Closes the payload `id`. Returns the number of its points if it was open, and 0 if not.
     fn close(&mut self, id: usize) -> u64 {
         let entry = &mut self.entries[id];
+        // A second report, such as a late acknowledgement, must not count the points twice.
         if !std::mem::take(&mut entry.open) {
             return 0;
         }
@@ -251,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_delivered_is_not_pending_any_more() {
+    fn delivered_payloads_are_not_pending() {
         let mut batch = batch_of(&[1, 2, 4]);
         batch.delivered(1);
         let bodies: Vec<_> = batch.pending().map(|payload| payload.bytes).collect();
@@ -261,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pending_names_the_points_that_are_left() {
+    fn pending_payloads_name_the_remaining_points() {
         let mut batch = batch_of(&[1, 2, 4, 1]);
         assert_eq!(batch.points_left(), PointRanges::first(8));
         batch.delivered(1);
@@ -276,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_told_by_its_place_whatever_the_order_unless_nobody_knows_it() {
+    fn refused_points_are_identified_in_any_order_unless_the_destination_does_not_say_which() {
         let mut batch = batch_of(&[1, 2, 4, 1, 1]);
         batch.refused(4, "refused", "no");
         batch.refused(1, "refused", "no");
@@ -302,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn points_are_named_where_they_are_also_if_payloads_are_in_another_order() {
+    fn points_have_their_index_in_the_snapshot_although_payloads_are_in_another_order() {
         let mut batch = batch_of(&[2, 1, 3]);
         batch.set_places([0, 4, 1, 2, 3, 5].into_iter());
         batch.delivered(1);

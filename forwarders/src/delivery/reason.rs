@@ -1,4 +1,5 @@
-//! Why points were dropped, as words for the ledger. Stable: dashboards and alerts name them.
+//! The words for the reasons in the ledger why points were dropped. They are stable, because
+//! dashboards and alerts refer to them.
 
 /// The memory queue was full; the oldest window was dropped.
 pub const QUEUE_FULL: &str = "queue_full";
@@ -6,7 +7,7 @@ pub const QUEUE_FULL: &str = "queue_full";
 pub const SHUTDOWN: &str = "shutdown";
 /// `debug_mode` logs points instead of sending them.
 pub const DEBUG_MODE: &str = "debug_mode";
-/// The destination takes no payload this large.
+/// The destination accepts no payload of this size.
 pub const TOO_LARGE: &str = "too_large";
 /// The destination permanently rejects the content.
 pub const REFUSED: &str = "refused";
@@ -22,13 +23,14 @@ pub const SPOOL_CORRUPT: &str = "spool_corrupt";
 pub const SPOOL_NEWER: &str = "spool_newer";
 /// An operator or another program removed the window's file from the spool.
 pub const REMOVED: &str = "removed";
-/// The points may have left, at least in part, and are not sent again: a repeat would count twice.
+/// The points may have been sent, at least in part, and are not sent again: the destination would
+/// count them twice.
 pub const LOST: &str = "lost";
 /// The points were being sent when a reload gave their destination other settings, and there is no
 /// spool to keep them.
 pub const REPLACED: &str = "replaced";
 
-/// Whether the destination rejects such a point, now and later.
+/// Whether the reason means that the destination permanently rejects the point.
 pub(crate) fn is_refusal(reason: &str) -> bool {
     [REFUSED, TOO_LARGE].contains(&reason)
 }

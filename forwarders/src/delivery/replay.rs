@@ -1,4 +1,4 @@
-//! When to log the progress of delivering a spool.
+//! Decides when the progress of delivering a spool is logged.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Decides when the log reports the progress of delivering the windows in a spool. A spool that is
-/// delivered before the first report is due is not reported at all.
+/// empty again before the first report is due is not reported at all.
 #[derive(Debug, Default)]
 pub(super) struct ReplayProgress {
     /// The time of the latest report, or of the first window.
@@ -24,13 +24,14 @@ pub(super) enum ReplayMessage {
 }
 
 impl ReplayProgress {
-    /// A window was delivered, and `left` points are still on disk.
+    /// Returns the report to log after a window was delivered and `left` points are still on disk.
     pub(super) fn delivered(&mut self, left: u64) -> Option<ReplayMessage> {
         self.delivered_at(Instant::now(), left)
     }
 
     fn delivered_at(&mut self, now: Instant, left: u64) -> Option<ReplayMessage> {
         if left == 0 {
+            // Taking the state resets it: the next backlog waits for its first report again.
             return std::mem::take(self).is_reported.then_some(ReplayMessage::Done);
         }
         let since = *self.since.get_or_insert(now);

@@ -1,4 +1,4 @@
-//! The contract between the registry and the section of one kind of destination.
+//! The interface between the registry and the configuration section of one kind of destination.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub struct BuildContext {
 
 /// A section of `forwarders` in the configuration file, which declares destinations of one kind.
 ///
-/// A new kind of destination implements it for its configuration and adds one line to the
+/// A new kind of destination implements this trait for its configuration and adds one line to the
 /// registry.
 pub(crate) trait ForwarderSection: Sized {
     /// The section's key in `forwarders`.
@@ -31,18 +31,18 @@ pub(crate) trait ForwarderSection: Sized {
     #[cfg(test)]
     const EXAMPLE: &'static str;
 
-    /// Checks that the keys of the section fit together, before anything is built.
+    /// Checks that the keys of the section do not conflict, before anything is built.
     ///
     /// # Errors
-    /// At the first key that does not fit.
+    /// At the first key that conflicts with another one or is missing.
     fn check(&self) -> Result<(), InvalidKey> {
         Ok(())
     }
 
-    /// Replaces secrets that the forwarder writes into its payloads with `***`, so that payloads can
-    /// be shown. Returns whether there were any.
+    /// Replaces secrets that the forwarder writes into its payloads with `***`, so that payloads
+    /// can be shown. Returns whether there were any.
     ///
-    /// Credentials that are sent next to a payload, not in it, stay.
+    /// Credentials that are sent outside the payload, such as in a header, stay.
     fn mask_payload_secrets(&mut self) -> bool {
         false
     }

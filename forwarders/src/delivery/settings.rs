@@ -4,8 +4,8 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// The settings that a forwarder was built from. Equal settings build the same forwarder, so a
-/// reload keeps the one that runs.
+/// The settings that a forwarder was built from. Equal settings build equal forwarders, so a reload
+/// that does not change them keeps the running forwarder.
 ///
 /// Holds a value of any type that can be compared, usually the forwarder's section. Settings of
 /// different types are never equal.
@@ -20,6 +20,7 @@ trait ComparableSettings: Any + Debug + Send + Sync {
 impl<T: Any + PartialEq + Debug + Send + Sync> ComparableSettings for T {
     fn equals(&self, other: &dyn ComparableSettings) -> bool {
         let other: &dyn Any = other;
+        // A value of another type gives `None`, which equals no `Some`.
         other.downcast_ref::<T>() == Some(self)
     }
 }

@@ -1,4 +1,4 @@
-//! A backlog behind a lock, for the tasks that meet there.
+//! A backlog with a lock, for the tasks that share it.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::delivery::payload::Settled;
 use crate::delivery::stats::{Counts, ForwarderStats};
 use model::PointRanges;
 
-/// A [`Backlog`] behind a lock. After each event it publishes the counts and wakes the tasks that
-/// the event concerns. The lock is never held across an await or an access to the disk.
+/// A [`Backlog`] with a lock. Publishes the counts after each event, and wakes the tasks that the
+/// event concerns. The lock is never held across an await or an access to the disk.
 #[derive(Debug)]
 pub(crate) struct SharedBacklog {
     backlog: Mutex<Backlog>,
@@ -23,7 +23,7 @@ pub(crate) struct SharedBacklog {
 }
 
 impl SharedBacklog {
-    /// Shares an empty backlog; `has_spool` says whether windows may go to disk.
+    /// An empty backlog; `has_spool` says whether windows may go to disk.
     pub(crate) fn new(
         delivery: &DeliveryConfig,
         has_spool: bool,
@@ -45,6 +45,7 @@ impl SharedBacklog {
         let wakes = backlog.take_wakes();
         // Under the lock, so that counts are published in the order of the events.
         self.stats.update(|counts| publish(&backlog, counts));
+        // Before the wakes: a task that is woken takes the lock at once.
         drop(backlog);
         self.wake(wakes);
         result
@@ -62,6 +63,8 @@ impl SharedBacklog {
             (wakes.stop, &self.for_stop),
         ] {
             if is_wanted {
+                // Stores a permit if the task does not wait yet, so a wake between the task's
+                // question and its wait is not lost.
                 notify.notify_one();
             }
         }
@@ -69,7 +72,7 @@ impl SharedBacklog {
 
     // ---- For the delivery loop ----------------------------------------------------------------
 
-    /// Waits for the next window to deliver. `None`: the delivery loop has to end.
+    /// Waits for the next window to deliver. `None` if the delivery loop has to end.
     pub(crate) async fn next_window(&self) -> Option<WindowSource> {
         loop {
             match self.apply(Backlog::next_window) {
@@ -80,8 +83,9 @@ impl SharedBacklog {
         }
     }
 
-    /// Waits until further attempts are useless.
+    /// Waits until further attempts are useless, see [`Backlog::is_stop_wanted`].
     pub(crate) async fn stop_wanted(&self) {
+        // A wake is only a hint: an event can concern the stop without deciding it.
         while !self.read(Backlog::is_stop_wanted) {
             self.for_stop.notified().await;
         }
@@ -93,7 +97,7 @@ impl SharedBacklog {
         self.apply(|backlog| backlog.settle(settled, left, is_done));
     }
 
-    /// Counts a failed attempt. Returns whether the one before it had succeeded.
+    /// Counts a failed attempt. Returns whether it is the first failure in a row.
     pub(crate) fn attempt_failed(&self, words: String) -> bool {
         self.stats.note_failure(words);
         self.apply(Backlog::attempt_failed)
@@ -101,7 +105,7 @@ impl SharedBacklog {
 
     // ---- For the spool loop -------------------------------------------------------------------
 
-    /// Waits until there may be other work for the spool loop.
+    /// Waits until the next work of the spool loop may have changed.
     pub(crate) async fn spool_work_changed(&self) {
         self.for_spool.notified().await;
     }
@@ -110,7 +114,8 @@ impl SharedBacklog {
     pub(crate) fn spool_failed(&self, words: String) {
         self.apply(|backlog| {
             backlog.write_failed();
-            // Under the lock of the backlog: an event in between would publish a spool that works.
+            // Under the lock of the backlog: an event of another task in between would publish
+            // counts that show a working spool.
             self.stats.note_spool_failure(words);
         });
     }
@@ -125,6 +130,7 @@ fn publish(backlog: &Backlog, counts: &mut Counts) {
     (spool.files, spool.bytes, spool.oldest_ms) = (usage.files, usage.bytes, usage.oldest_ms);
     spool.quarantined = usage.quarantine.kept;
     spool.not_quarantined = usage.quarantine.not_kept;
+    // Set by the failure itself, which knows the reason. The backlog only knows when it is over.
     if usage.is_ready {
         spool.degraded = None;
     }

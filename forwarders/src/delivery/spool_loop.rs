@@ -1,4 +1,4 @@
-//! Keeps the spool of one destination as its backlog wants it.
+//! Does the work on disk that the backlog of one destination asks for.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,21 +15,23 @@ use basics::log_throttle::LogThrottle;
 /// were removed.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Does the work on disk that a backlog asks for, next to the delivery loop: a slow disk holds up no
-/// attempt, and an attempt no write.
+/// Does the work on disk that a backlog asks for. It runs concurrently with the delivery loop, so a
+/// slow disk delays no attempt, and a slow attempt delays no write.
 pub(crate) struct SpoolLoop {
     /// The destination's name.
     forwarder: String,
     writer: SpoolWriter,
     backlog: Arc<SharedBacklog>,
+    /// The end of the pause after the latest failure.
     may_write_at: Instant,
     next_check: Instant,
+    /// Whether the latest write, or opening the folder, failed.
     is_failing: bool,
     drops: LogThrottle,
 }
 
 impl SpoolLoop {
-    /// Works for the backlog of the destination `forwarder`.
+    /// A loop for the backlog of the destination `forwarder`.
     pub(crate) fn new(forwarder: String, writer: SpoolWriter, backlog: Arc<SharedBacklog>) -> Self {
         Self {
             forwarder,
@@ -52,7 +54,8 @@ impl SpoolLoop {
                 SpoolWork::Write(job) => self.write(job).await,
                 SpoolWork::Quarantine(refused) => self.quarantine(refused).await,
                 SpoolWork::Wait => self.wait().await,
-                // A last look, so that the ledger's last line is true.
+                // Files that were removed since the latest check are not spooled: the final ledger
+                // must not count them as such.
                 SpoolWork::End => return self.drop_missing().await,
             }
             if Instant::now() >= self.next_check {
@@ -63,6 +66,7 @@ impl SpoolLoop {
 
     async fn wait(&self) {
         let now = Instant::now();
+        // No event announces the end of the pause, so the wait has to end with it.
         let pause = Some(self.may_write_at).filter(|at| *at > now);
         let until = pause.map_or(self.next_check, |at| at.min(self.next_check));
         tokio::select! {
@@ -85,6 +89,7 @@ impl SpoolLoop {
         let Some(window) = self.writer.pack(job).await else { return };
         let limits = self.backlog.read(Backlog::spool_limits);
         let (seq, name) = (window.seq, window.name);
+        // Before room is made: a file that can never fit would empty the spool for nothing.
         if name.bytes > limits.max_bytes.get() {
             return self.failed(format!(
                 "a window takes {} bytes on disk, and delivery.spool.max_bytes is {}",
@@ -93,12 +98,14 @@ impl SpoolLoop {
         }
         let dropped = self.backlog.apply(|backlog| backlog.make_room(name.bytes));
         self.log_dropped(dropped, "the spool is full, the oldest windows were dropped");
-        // Before the write, which may need the space.
+        // Removed before the write, which may need their space.
         if let Some(files) = self.backlog.apply(Backlog::take_discarded) {
             self.writer.remove(files).await;
         }
         match self.writer.write(window, limits.min_free.get()).await {
             Ok(()) => {
+                // Even if the window was delivered during the write: the backlog then discards the
+                // file.
                 self.backlog.apply(|backlog| backlog.written(seq, name));
                 self.recovered();
             }
@@ -107,6 +114,7 @@ impl SpoolLoop {
     }
 
     async fn quarantine(&mut self, refused: RefusedPoints) {
+        // Failures here do not count as failures of the spool: the points are dropped already.
         let all: u64 = refused.points.values().map(model::PointRanges::count).sum();
         let min_free = self.backlog.read(Backlog::spool_limits).min_free.get();
         let kept = self.writer.quarantine(refused, min_free).await;
@@ -126,13 +134,16 @@ impl SpoolLoop {
     }
 
     async fn drop_missing(&mut self) {
+        // This loop is the only writer, so no file can appear between the list and its use. If the
+        // folder cannot be read, no window counts as removed.
         if let Some(present) = self.writer.list().await {
             let removed = self.backlog.apply(|backlog| backlog.files_listed(&present));
             self.log_dropped(removed, "windows were removed from the spool");
         }
     }
 
-    /// Windows wait in memory until the next attempt. Logs the first of several failures in a row.
+    /// Pauses writing after a failure; windows wait in memory until the next attempt. Logs the
+    /// first of several failures in a row.
     fn failed(&mut self, words: String) {
         self.may_write_at = Instant::now() + PAUSE;
         if !std::mem::replace(&mut self.is_failing, true) {

@@ -1,4 +1,4 @@
-//! The counts of one forwarder, as the status and self-metrics show them.
+//! The counts of one forwarder, as the status and the self-metrics show them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,13 +22,14 @@ pub struct Counts {
     pub flushed: u64,
     /// Points found in the spool at the start: an earlier run of the daemon flushed them.
     pub recovered: u64,
-    /// Points that the destination acknowledged (or, without acknowledgements, was given).
+    /// Points that the destination acknowledged or, for a protocol without acknowledgements, that
+    /// were sent.
     pub delivered: u64,
-    /// Points in memory only, including those that are being sent.
+    /// Points in memory only, including points in flight.
     pub queued: u64,
-    /// Points on disk, including those that are being sent.
+    /// Points on disk, including points in flight.
     pub spooled: u64,
-    /// Points that will never arrive, by reason.
+    /// Points that will never be delivered, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
     /// Attempts that failed.
     pub failures: u64,
@@ -40,9 +41,10 @@ pub struct Counts {
     pub down: bool,
     /// The forwarder's spool; `None` if it has none.
     pub spool: Option<SpoolCounts>,
-    /// Connections that it closed because it had too many; `None` if it accepts none.
+    /// Connections that the forwarder closed because it had too many; `None` if it accepts none.
     pub refused_connections: Option<u64>,
-    /// Pages of other programs that it could not fetch or not use; `None` if it fetches none.
+    /// Pages of other programs that the forwarder could not fetch or use; `None` if it fetches
+    /// none.
     pub failed_fetches: Option<u64>,
 }
 
@@ -51,31 +53,32 @@ pub struct Counts {
 pub struct SpoolCounts {
     /// Its folder.
     pub folder: PathBuf,
-    /// Windows in it.
+    /// Windows in it, each of which is a file.
     pub files: u64,
-    /// Their bytes.
+    /// The size of these files.
     pub bytes: u64,
     /// Start of the oldest window in it, in Unix milliseconds.
     pub oldest_ms: Option<u64>,
     /// Why windows cannot be written at the moment and wait in memory only.
     pub degraded: Option<String>,
-    /// Times that a write, or opening the folder, failed.
+    /// Failed attempts to write a window or to open the folder.
     pub failures: u64,
-    /// Refused points that were put into the quarantine.
+    /// Refused points that were stored in the quarantine.
     pub quarantined: u64,
-    /// Refused points that were not: they were too many for it, or it could not be written.
+    /// Refused points that were not stored: they exceeded the limits of the quarantine, the
+    /// destination did not identify them, or the disk failed.
     pub not_quarantined: u64,
 }
 
 impl Counts {
-    /// Takes over the counts of points.
+    /// Copies the counts of points from the ledger.
     pub(crate) fn set_ledger(&mut self, ledger: &PointLedger) {
         self.flushed = ledger.flushed;
         self.recovered = ledger.recovered;
         self.delivered = ledger.delivered;
         self.queued = ledger.queued;
         self.spooled = ledger.spooled;
-        // Drops are rare, and this runs several times a window.
+        // Cloning a map allocates. Drops are rare, and this runs several times per window.
         if self.dropped != ledger.dropped {
             self.dropped.clone_from(&ledger.dropped);
         }
@@ -89,17 +92,19 @@ pub struct ForwarderStats {
     continued: Mutex<ContinuedCounts>,
 }
 
-/// Counts that forwarders keep themselves.
+/// Counts that the forwarders keep themselves, continued when a reload replaces a forwarder.
 #[derive(Debug, Default)]
 struct ContinuedCounts {
     refused_connections: ContinuedCount,
     failed_fetches: ContinuedCount,
 }
 
-/// A count of the current forwarder, added to the counts of the forwarders that a reload replaced.
+/// A count of the current forwarder plus the counts of the forwarders that a reload replaced.
 #[derive(Debug, Default)]
 struct ContinuedCount {
+    /// The sum of the replaced forwarders.
     replaced: u64,
+    /// The count of the current forwarder; `None` if it has no such count.
     current: Option<Arc<AtomicU64>>,
 }
 
@@ -109,6 +114,7 @@ impl ContinuedCount {
     }
 
     fn continue_with(&mut self, current: Option<Arc<AtomicU64>>) {
+        // The self-metric is a counter: it must not fall because a new forwarder starts at 0.
         *self = Self { replaced: self.get().unwrap_or_default(), current };
     }
 }
@@ -121,14 +127,14 @@ impl ForwarderStats {
         stats
     }
 
-    /// Another forwarder replaces the current one: its counts are added to the earlier ones.
+    /// Adds the counts of a new forwarder, which replaces the current one.
     pub(crate) fn continue_with(&self, forwarder: &dyn Forwarder) {
         let mut continued = self.continued.lock();
         continued.refused_connections.continue_with(forwarder.refused_connections());
         continued.failed_fetches.continue_with(forwarder.failed_fetches());
     }
 
-    /// All counts at one instant.
+    /// All counts. The counts of points are of one instant.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let continued = self.continued.lock();
@@ -138,17 +144,17 @@ impl ForwarderStats {
         Counts { refused_connections, failed_fetches, ..self.counts.lock().clone() }
     }
 
-    /// Notes the folder of the spool.
+    /// Sets the folder of the spool.
     pub(crate) fn set_spool_folder(&self, folder: &Path) {
         self.counts.lock().spool.get_or_insert_default().folder = folder.to_owned();
     }
 
-    /// Changes counts that have to be consistent with each other, under one lock.
+    /// Applies a change to several counts, which readers see as a whole.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Counts)) {
         change(&mut self.counts.lock());
     }
 
-    /// Notes when points were delivered, and why points were refused. The ledger counts them.
+    /// Records the time of a delivery and the reason of a refusal. The ledger counts the points.
     pub(crate) fn note_settled(&self, settled: &Settled) {
         let mut counts = self.counts.lock();
         if let Some(words) = settled.last_refusal() {
@@ -159,14 +165,14 @@ impl ForwarderStats {
         }
     }
 
-    /// Counts a failed attempt.
+    /// Counts a failed attempt; `words` is its error.
     pub(crate) fn note_failure(&self, words: String) {
         let mut counts = self.counts.lock();
         counts.failures += 1;
         counts.last_error = Some((SystemTime::now(), words));
     }
 
-    /// Counts a failure of the spool; `words` say why windows cannot be written.
+    /// Counts a failure of the spool; `words` is the reason why windows cannot be written.
     pub(crate) fn note_spool_failure(&self, words: String) {
         let mut counts = self.counts.lock();
         let spool = counts.spool.get_or_insert_default();

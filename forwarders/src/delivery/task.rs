@@ -12,8 +12,8 @@ use crate::delivery::delivery_loop::{DeliveryChange, DeliveryLoop};
 use crate::delivery::shared_backlog::SharedBacklog;
 use crate::delivery::spool_loop::SpoolLoop;
 
-/// The part of the time for a stop that is reserved for writing undelivered windows to disk; at
-/// most a quarter of it.
+/// The time before the deadline of a stop that is reserved for writing undelivered windows to disk.
+/// It is at most a quarter of the time until the deadline.
 const SPOOL_TIME: Duration = Duration::from_secs(1);
 
 /// Delivers a destination's windows until its last [`QueueHandle`](super::handle::QueueHandle) is
@@ -38,11 +38,12 @@ impl ForwarderTask {
         Self { name, delivery_loop, spool_loop, backlog, changes }
     }
 
-    /// Runs until the last queue handle is dropped and nothing is left to do, or until the moment
-    /// that `deadline` announces. Undelivered points are on disk then or, without a spool, counted
+    /// Runs until the last queue handle is dropped and nothing is left to do, or until the time
+    /// that `deadline` announces. Undelivered points are then on disk or, without a spool, counted
     /// as dropped.
     pub async fn run(self, mut deadline: watch::Receiver<Option<Instant>>) {
         let Self { name, delivery_loop, spool_loop, backlog, changes } = self;
+        // Without a spool, attempts get all the time: points that are left are dropped anyway.
         let margin = if spool_loop.is_some() { SPOOL_TIME } else { Duration::ZERO };
         let deliver = deliver(delivery_loop, changes, &backlog, deadline.clone(), margin);
         let spool = async {
@@ -52,13 +53,15 @@ impl ForwarderTask {
         };
         tokio::select! {
             _ = async { tokio::join!(deliver, spool) } => {}
+            // For a disk that hangs: the daemon stops although the spool loop does not end.
             () = before(&mut deadline, Duration::ZERO) => {}
         }
         finish(&name, &backlog);
     }
 }
 
-/// Delivers until the input has ended or the time is up, then settles the window in flight.
+/// Delivers until the input has ended or the time is up. Then settles the window in flight, and
+/// leaves the rest to the spool loop.
 async fn deliver(
     mut delivery_loop: DeliveryLoop,
     mut changes: mpsc::UnboundedReceiver<DeliveryChange>,
@@ -67,7 +70,8 @@ async fn deliver(
     margin: Duration,
 ) {
     loop {
-        // A change interrupts `run`, which resumes where it was.
+        // A change interrupts `run`, which then resumes. If all handles are dropped, `changes`
+        // ends, which disables its branch and leaves the others.
         tokio::select! {
             () = delivery_loop.run() => break,
             () = backlog.stop_wanted() => break,
@@ -75,11 +79,12 @@ async fn deliver(
             Some(change) = changes.recv() => delivery_loop.change(change),
         }
     }
+    // In this order: `end_delivery` lets the spool loop write the points that are left.
     delivery_loop.finish().await;
     backlog.apply(Backlog::end_delivery);
 }
 
-/// Counts and logs points that are left at the end.
+/// Drops points that are only in memory at the end, and logs the points that are left.
 fn finish(name: &str, backlog: &SharedBacklog) {
     let lost = backlog.apply(Backlog::drop_unsaved);
     if lost > 0 {
@@ -95,8 +100,8 @@ fn finish(name: &str, backlog: &SharedBacklog) {
     }
 }
 
-/// Returns `margin` before the moment that `deadline` announces, but not before three quarters of
-/// the time until then are over.
+/// Waits until `margin` before the time that `deadline` announces. A margin longer than a quarter
+/// of the remaining time is shortened to that quarter.
 async fn before(deadline: &mut watch::Receiver<Option<Instant>>, margin: Duration) {
     loop {
         let moment = *deadline.borrow_and_update();
@@ -105,7 +110,7 @@ async fn before(deadline: &mut watch::Receiver<Option<Instant>>, margin: Duratio
                 let left = moment.saturating_duration_since(Instant::now());
                 return tokio::time::sleep_until(moment - margin.min(left / 4)).await;
             }
-            // The sender is gone: only the end of the input ends the task.
+            // The sender was dropped without a deadline: only the end of the input ends the task.
             None if deadline.changed().await.is_err() => std::future::pending().await,
             None => {}
         }

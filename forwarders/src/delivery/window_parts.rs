@@ -7,19 +7,19 @@ use crate::delivery::forwarder::Forwarder;
 use crate::delivery::payload::{Batch, Settled};
 use model::{PointRanges, Snapshot};
 
-/// Most points that are encoded at once; they take a few megabytes.
+/// Most points in a part; encoded, they take a few megabytes.
 pub(crate) const PART_POINTS: usize = 8_192;
 
-/// A window that is being delivered, encoded a part at a time.
+/// A window that is being delivered, encoded one part at a time.
 ///
-/// A window of a million series takes a hundred megabytes and more once it is encoded. So a part is
-/// encoded and delivered before the next one, unless the destination needs to see the whole window.
+/// A window of a million series takes more than a hundred megabytes once it is encoded. So each
+/// part is delivered before the next one is encoded, unless the destination needs the whole window.
 #[derive(Default)]
 pub(super) struct WindowParts {
     batch: Batch,
-    /// The part of the window that is in the batch.
+    /// The part of the window that is in the batch; `None` if the batch is settled.
     part: Option<WindowPart>,
-    /// The window while parts of it are not encoded, and the first point of the next part.
+    /// The window and the index of the first point that is not encoded; `None` if all points are.
     rest: Option<(Arc<Snapshot>, usize)>,
 }
 
@@ -30,13 +30,13 @@ struct WindowPart {
     window_points: usize,
 }
 
-/// What became of points of a window.
+/// The outcome of points since the previous [`WindowParts::take_outcome`].
 pub(super) struct PartOutcome {
-    /// With places in the window.
+    /// The settled points; their places are indexes into the window.
     pub(super) settled: Settled,
     /// The points of the window that are not settled.
     pub(super) left: PointRanges,
-    /// Whether the window is delivered.
+    /// Whether every point of the window is settled.
     pub(super) is_done: bool,
 }
 
@@ -45,27 +45,29 @@ impl WindowPart {
         self.points.end == self.window_points
     }
 
-    /// The points of the window that are left, given those of the part.
+    /// The points that are left of the window, computed from the points that are left of the part.
     fn left_of_window(&self, left_of_part: PointRanges) -> PointRanges {
         let mut left = left_of_part.behind(self.points.start);
+        // Later parts are not encoded yet, so all their points are left.
         left.add(self.points.end..self.window_points);
         left
     }
 }
 
 impl WindowParts {
-    /// Starts with a window.
+    /// Begins a window.
     pub(super) fn begin(&mut self, snapshot: Arc<Snapshot>) {
         self.rest = Some((snapshot, 0));
     }
 
-    /// Whether parts of a window are to be delivered.
+    /// Whether a window has parts that are not delivered.
     pub(super) fn is_in_progress(&self) -> bool {
         self.part.is_some() || self.rest.is_some()
     }
 
-    /// Makes sure that a part is in the batch. Returns false if the window has none left.
+    /// Encodes the next part unless a part is in the batch. Returns false if no part is left.
     pub(super) fn encode_next(&mut self, forwarder: &mut dyn Forwarder) -> bool {
+        // A part whose delivery was interrupted stays: it knows which payloads are settled.
         if self.part.is_none()
             && let Some((snapshot, start)) = self.rest.take()
         {
@@ -80,6 +82,7 @@ impl WindowParts {
         let end = if is_whole { window_points } else { window_points.min(start + PART_POINTS) };
         let points = snapshot.points.part(start..end);
         self.batch.clear();
+        // No copy of the points: the parts of a snapshot share them.
         forwarder.encode(&Snapshot { points, ..(*snapshot).clone() }, &mut self.batch);
         debug_assert_eq!(
             self.batch.points(),
@@ -87,17 +90,18 @@ impl WindowParts {
             "every point is in a payload, in order"
         );
         let part = WindowPart { points: start..end, window_points };
-        // A snapshot whose last part is encoded is not held twice.
+        // The last part releases the snapshot, so its memory can be freed while the encoded bytes
+        // are being sent.
         self.rest = (!part.is_last()).then_some((snapshot, end));
         self.part = Some(part);
     }
 
-    /// The part in the batch is settled.
+    /// Ends the part in the batch, which is settled.
     pub(super) fn finish_part(&mut self) {
         self.part = None;
     }
 
-    /// Forgets the window.
+    /// Discards the rest of the window.
     pub(super) fn discard(&mut self) {
         (self.part, self.rest) = (None, None);
         self.batch.clear();
@@ -108,15 +112,16 @@ impl WindowParts {
         &mut self.batch
     }
 
-    /// Whether points of the part are not settled.
+    /// Whether the part in the batch has points that are not settled.
     pub(super) fn has_pending(&self) -> bool {
         self.part.is_some() && self.batch.points_pending() > 0
     }
 
-    /// Takes what became of points since the last call; `None` if no part is in the batch.
+    /// Takes the outcome of points since the previous call; `None` if no part is in the batch.
     pub(super) fn take_outcome(&mut self) -> Option<PartOutcome> {
         let part = self.part.as_ref()?;
         let mut settled = self.batch.take_settled();
+        // The batch counts from the start of the part, the backlog from the start of the window.
         for places in settled.places.values_mut() {
             *places = std::mem::take(places).behind(part.points.start);
         }

@@ -1,30 +1,33 @@
-//! Finds the payload for which a server refuses a request, where the reply does not name it.
+//! Finds the payload that makes a server refuse a request, if the reply does not name it.
 //!
-//! Half of the suspects are sent again. If they pass, the culprit is in the other half; if not, it
-//! is in this half, and the other half goes with a later request. So each request halves the number
-//! of payloads that are dropped in the end. The number of requests is bounded: a server that refuses
-//! everything must not be asked about every payload.
+//! Half of the suspects are sent again. If the server accepts them, the bad payload is in the other
+//! half. If it refuses them, the bad payload is among them, and the other half is sent with a later
+//! request. So each request halves the number of payloads that are dropped in the end. The number
+//! of requests is bounded, so that a server that refuses everything is not asked about every
+//! payload.
 
 /// A search among the payloads of a refused request.
 #[derive(Debug)]
 pub(super) struct Bisect {
+    /// The ids of the payloads that may be the bad one.
     suspects: Vec<usize>,
-    /// How many of the suspects are in the current request.
+    /// The number of suspects in the current request, which are the first ones.
     trying: usize,
-    /// Whether the server refused just these suspects. If not, they are suspects because the others
-    /// passed, which a server that refuses by chance or by size can make wrong.
+    /// Whether the server refused exactly these suspects. If not, they are suspects only because
+    /// the others were accepted. That is wrong for a server that refuses at random or because of
+    /// the size.
     is_proven: bool,
     requests: usize,
     requests_max: usize,
 }
 
 impl Bisect {
-    /// A search among payloads that were refused together, by at most `requests_max` requests.
+    /// A search among payloads that were refused together, with at most `requests_max` requests.
     pub(super) fn new(suspects: Vec<usize>, requests_max: usize) -> Self {
         Self { suspects, trying: 0, is_proven: true, requests: 0, requests_max }
     }
 
-    /// Whether nothing more can be learned, or no request is left.
+    /// Whether the bad payload is found, no suspect is left or no request is left.
     pub(super) fn is_over(&self) -> bool {
         let is_found = self.is_proven && self.suspects.len() == 1;
         self.suspects.is_empty() || is_found || self.requests >= self.requests_max
@@ -36,29 +39,34 @@ impl Bisect {
             return None;
         }
         self.requests += 1;
-        // A last suspect that is not proven is sent alone before it is blamed.
+        // At least one: a last suspect that is not proven is sent alone before it is dropped.
         self.trying = (self.suspects.len() / 2).max(1);
         Some(&self.suspects[..self.trying])
     }
 
-    /// The server refused the latest request: the other suspects are cleared for now.
+    /// Records that the server refused the latest request.
     pub(super) fn refused(&mut self) {
+        // The other half may contain a second bad payload. It stays pending, and a later group with
+        // it begins another search.
         self.suspects.truncate(self.trying);
         self.is_proven = true;
     }
 
-    /// The payloads of the latest request are settled: the culprit is among the others.
+    /// Records that the payloads of the latest request are settled.
     pub(super) fn passed(&mut self) {
+        // The bad payload is among the others, unless the server refused the group for another
+        // reason.
         self.suspects.drain(..self.trying);
         self.is_proven = false;
     }
 
-    /// The payloads to blame, as far as is known; none if all have passed.
+    /// The remaining suspects; empty if the server accepted all payloads.
     pub(super) fn suspects(&self) -> &[usize] {
         &self.suspects
     }
 
-    /// How many requests the search costs, including one for the cleared payloads.
+    /// The number of requests that the search costs, including one for the payloads that are not
+    /// suspects any longer.
     pub(super) fn requests(&self) -> usize {
         self.requests + 1
     }
@@ -68,7 +76,8 @@ impl Bisect {
 mod tests {
     use super::*;
 
-    /// Searches among `payloads` payloads; returns the blamed ones and the number of requests.
+    /// Searches among `payloads` payloads. Returns the remaining suspects and the number of
+    /// requests.
     fn search(
         payloads: usize,
         requests_max: usize,
@@ -112,7 +121,7 @@ mod tests {
 
     #[test]
     fn no_payload_is_blamed_only_because_the_others_passed() {
-        // The server refuses no payload, but more than ten at a time.
+        // The server accepts every payload, but at most ten at a time.
         let (blamed, requests) = search(100, 16, |tried| tried.len() > 10);
         assert_eq!((blamed, requests <= 16), (vec![], true));
     }

@@ -1,4 +1,4 @@
-//! The HTTP client: one request, one bounded reply, within a time limit.
+//! The HTTP client: sends one request at a time and reads one bounded reply within a time limit.
 
 use std::io;
 use std::sync::Once;
@@ -18,7 +18,7 @@ use basics::text::Secret;
 
 /// Time limit for a connection, from the look-up of the name to the end of the TLS handshake.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Most bytes of the reply to a POST that are kept.
+/// Most bytes that are kept of the body of a reply to a POST.
 const BODY_MAX: usize = 64 << 10;
 
 /// The settings of a client.
@@ -28,9 +28,9 @@ pub struct HttpSettings<'a> {
     pub name: &'a str,
     /// The server's address.
     pub url: &'a HttpUrl,
-    /// The trusted certificates and this host's own.
+    /// The trusted certificates and this host's certificate.
     pub tls: &'a TlsConfig,
-    /// The header `Authorization` of every request.
+    /// The value of the header `Authorization` of every request.
     pub authorization: Option<Secret>,
     /// Time limit for a request, from the connection to the end of the reply.
     pub timeout: Duration,
@@ -39,22 +39,23 @@ pub struct HttpSettings<'a> {
 /// A POST request. The client adds `User-Agent` and `Authorization`.
 #[derive(Clone, Debug)]
 pub struct HttpRequest {
-    /// The address with its parameters.
+    /// The URL with its parameters.
     pub url: Url,
-    /// Headers; the values of those marked as sensitive are redacted in replies.
+    /// The headers. Values that are marked as sensitive are redacted in replies.
     pub headers: HeaderMap,
     /// The body, compressed if the headers say so.
     pub body: Bytes,
 }
 
-/// Sends requests to one server over a connection that it keeps.
+/// Sends requests to one server and reuses its connection.
 #[derive(Debug)]
 pub struct HttpClient {
     client: Client,
+    /// The headers of every request.
     headers: HeaderMap,
     timeout: Duration,
     name: String,
-    /// Warnings for the log, written with the first POST.
+    /// Warnings about the settings, logged with the first POST.
     doubts: Vec<&'static str>,
     warned: Once,
 }
@@ -63,7 +64,8 @@ impl HttpClient {
     /// A client that connects with its first request.
     ///
     /// # Errors
-    /// When a file of `tls` cannot be used, or the credentials cannot be in a header.
+    /// When a file of `tls` is unusable, or the credentials contain a character that a header
+    /// cannot.
     pub fn new(settings: HttpSettings<'_>) -> Result<Self, HttpSetupError> {
         let HttpSettings { name, url, tls, authorization, timeout } = settings;
         Ok(Self {
@@ -82,11 +84,12 @@ impl HttpClient {
         &self.name
     }
 
-    /// Sends a request.
+    /// Sends a POST request.
     ///
     /// # Errors
-    /// When no complete reply came.
+    /// When no complete reply arrived.
     pub async fn post(&self, request: HttpRequest) -> Result<HttpReply, HttpError> {
+        // Not in `new`, which also runs for a configuration that is only checked or not applied.
         self.warned.call_once(|| {
             for doubt in &self.doubts {
                 warn!(forwarder = self.name, "{doubt}");
@@ -99,27 +102,30 @@ impl HttpClient {
         self.within(request, BODY_MAX, "delivery.timeout").await
     }
 
-    /// Fetches a page, up to `body_max` bytes of it.
+    /// Fetches a page; keeps up to `body_max` bytes of it.
     ///
     /// # Errors
-    /// When no complete reply came.
+    /// When no complete reply arrived.
     #[cfg(feature = "prometheus")]
     pub async fn get(&self, url: &Url, body_max: usize) -> Result<HttpReply, HttpError> {
         self.within(Request::new(Method::GET, url.clone()), body_max, "timeout").await
     }
 
-    /// Sends a request with the client's own headers, unless it has other values for them. `key` is
-    /// the configuration key of the time limit.
+    /// Sends a request within the time limit. `key` is the configuration key of the limit, for the
+    /// error.
     async fn within(
         &self,
         mut request: Request,
         body_max: usize,
         key: &'static str,
     ) -> Result<HttpReply, HttpError> {
+        // In this order, so that a header of the request replaces the client's header of that name.
         let own = self.headers.clone();
         let headers = std::mem::replace(request.headers_mut(), own);
         request.headers_mut().extend(headers);
         let to = origin(request.url());
+        // Covers the body of the reply too: a server that sends a byte from time to time is cut
+        // off.
         tokio::time::timeout(self.timeout, self.exchange(request, body_max))
             .await
             .unwrap_or(Err(HttpError::TimedOut { to, limit: self.timeout, key }))
@@ -133,6 +139,7 @@ impl HttpClient {
             HttpReply::read(response, body_max).await
         };
         let mut reply = reply.await.map_err(|error| HttpError::of(to, &error))?;
+        // Here, because all texts of a server pass through here on their way to log and status.
         reply.body = redaction.redact(reply.body);
         reply.location = reply.location.map(|location| redaction.redact_text(location));
         Ok(reply)
@@ -145,6 +152,7 @@ fn client(url: &HttpUrl, tls: &TlsConfig) -> Result<Client, HttpSetupError> {
     } else {
         httpclient::plain()?
     };
+    // One request at a time, so more idle connections would never be used.
     let client = builder.connect_timeout(CONNECT_MAX).pool_max_idle_per_host(1).build();
     Ok(client.map_err(io::Error::other)?)
 }
@@ -156,6 +164,7 @@ fn headers(authorization: Option<&Secret>) -> Result<HeaderMap, HttpSetupError> 
     if let Some(secret) = authorization {
         let mut value =
             HeaderValue::from_str(secret.reveal()).map_err(|_| HttpSetupError::Authorization)?;
+        // Hides the value in debug output, and marks it for the redaction of replies.
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }

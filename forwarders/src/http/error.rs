@@ -1,4 +1,4 @@
-//! Why there is no client, or no reply.
+//! The errors of the HTTP client.
 
 use std::io;
 use std::time::Duration;
@@ -18,12 +18,12 @@ pub enum HttpSetupError {
     /// The credentials cannot be sent.
     #[error("the credentials hold a character that cannot be in an HTTP header")]
     Authorization,
-    /// The HTTP or TLS library refuses its settings.
+    /// The HTTP or TLS library rejects its settings.
     #[error("the HTTP client cannot be set up: {0}")]
     Library(#[from] io::Error),
 }
 
-/// Why there is no reply.
+/// Why no complete reply arrived.
 #[derive(Debug, Error)]
 pub enum HttpError {
     /// No connection: nothing listens, the name is unknown, or the certificate is not trusted.
@@ -55,8 +55,8 @@ pub enum HttpError {
 }
 
 impl HttpError {
-    /// The error of a request or of a reply's body. The URL in it is left out: its parameters may
-    /// hold anything.
+    /// Converts an error of the library. Its URL is left out, because parameters may contain
+    /// secrets.
     pub(super) fn of(to: String, error: &reqwest::Error) -> Self {
         let reason = httpclient::reason(error);
         if error.is_connect() { Self::Connect { to, reason } } else { Self::Broken { to, reason } }
@@ -64,7 +64,7 @@ impl HttpError {
 }
 
 impl From<HttpError> for SendError {
-    /// Every cause of a missing reply may be over at the next attempt.
+    /// Every cause of a missing reply may be gone at the next attempt, so the error is transient.
     fn from(error: HttpError) -> Self {
         Self::transient(error)
     }

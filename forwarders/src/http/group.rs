@@ -1,21 +1,21 @@
-//! The payloads that go into one request.
+//! Groups payloads into requests.
 
 use crate::delivery::payload::{Batch, Payload};
 
-/// Limits of a destination's requests, as configured.
+/// The configured limits of a destination's requests.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
     /// Most units of a request: the sum of [`HttpProtocol::units`](super::HttpProtocol::units).
     pub units: usize,
-    /// Most bytes of a request before compression. A larger payload goes alone.
+    /// Most bytes of a request before compression. A larger payload is sent alone.
     pub bytes: usize,
     /// Most requests of one search for a payload that the server refuses without naming it. Each
-    /// halves the number of payloads that are dropped in the end.
+    /// request halves the number of payloads that are dropped in the end.
     pub bisections: usize,
 }
 
-/// The ids of the next pending payloads from `first` on that fit into one request: at least one,
-/// unless none is pending.
+/// The ids of the next pending payloads from `first` on that fit into one request. At least one, or
+/// none if no payload is pending.
 pub(super) fn next_group(
     batch: &Batch,
     first: usize,
@@ -26,6 +26,7 @@ pub(super) fn next_group(
     for Payload { id, bytes: payload, .. } in batch.pending_from(first) {
         units += units_of(payload);
         bytes += payload.len();
+        // A first payload that exceeds a limit is sent alone: the server decides, not this limit.
         if !ids.is_empty() && (units > limits.units || bytes > limits.bytes) {
             break;
         }
@@ -34,8 +35,9 @@ pub(super) fn next_group(
     ids
 }
 
-/// The bytes of these payloads, which are pending and in order.
+/// The bytes of the payloads `ids`, which are pending and in order.
 pub(super) fn payloads<'a>(batch: &'a Batch, ids: &[usize]) -> Vec<&'a [u8]> {
+    // Settled payloads between the ids are skipped, as are pending ones that a search left out.
     let mut wanted = ids.iter().peekable();
     let pending = batch.pending_from(ids.first().copied().unwrap_or(0));
     let mut found = Vec::with_capacity(ids.len());
@@ -62,13 +64,13 @@ mod tests {
         batch
     }
 
-    /// All groups of a batch, each delivered before the next.
+    /// The groups of a batch, each of which is delivered before the next one is formed.
     fn groups(sizes: &[usize], units: usize, bytes: usize) -> Vec<Vec<usize>> {
         let mut batch = batch(sizes);
         let limits = RequestLimits { units, bytes, bisections: 0 };
         let mut groups = Vec::new();
         while !batch.is_settled() {
-            // A payload of five bytes counts twice.
+            // A payload of five bytes has two units.
             let ids = next_group(&batch, 0, limits, |bytes| if bytes.len() == 5 { 2 } else { 1 });
             ids.iter().for_each(|id| batch.delivered(*id));
             groups.push(ids);
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_are_found_also_where_some_between_them_are_settled_or_not_wanted() {
+    fn payloads_are_found_among_settled_and_unselected_ones() {
         let mut batch = batch(&[1, 2, 3, 4, 5]);
         batch.delivered(2);
         let sizes: Vec<usize> = payloads(&batch, &[1, 4]).iter().map(|bytes| bytes.len()).collect();

@@ -1,20 +1,20 @@
-//! HTTP for destinations: one client, one classification of replies, one way to deliver a batch.
+//! HTTP for destinations: a client, a classification of replies, and the delivery of a batch.
 //!
-//! [`HttpClient`] sends a request and returns a bounded [`HttpReply`] within a time limit,
-//! however the server behaves. [`StatusClass`] is the meaning of a status for the data that was sent.
-//! [`HttpSender`] delivers a batch: it groups payloads into requests, makes requests smaller where a
-//! server refuses their size, and finds the payload for which a server refuses a request.
+//! [`HttpClient`] sends a request and returns an [`HttpReply`]. Its size and the time for it are
+//! bounded, even if the server misbehaves. [`StatusClass`] is the meaning of a status for the data
+//! that was sent. [`HttpSender`] delivers a batch: it groups payloads into requests, makes requests
+//! smaller if a server refuses their size, and finds the payload that makes a server refuse a
+//! request.
 //!
-//! A destination supplies an encoder, which is its `Forwarder::encode`, and an [`HttpProtocol`]: the
-//! request that carries some payloads and, where a status says too little, the meaning of a reply for
-//! them.
+//! A destination supplies an encoder (`Forwarder::encode`) and an [`HttpProtocol`]: it builds the
+//! request for a group of payloads and, if the status alone is not enough, interprets the reply.
 //!
 //! # Deliberate omissions
 //!
-//! - No redirects: an `Authorization` header must not follow a server's pointer. The error names the
-//!   target, and an operator decides.
-//! - No proxy from the environment: `HTTP_PROXY` of a shell must not divert a daemon's metrics and
-//!   credentials.
+//! - No redirects: credentials must not be sent to a server that only a reply names. The error names
+//!   the target, and an operator decides.
+//! - No proxy from the environment: `HTTP_PROXY` of a shell must not divert the metrics and
+//!   credentials of a daemon.
 //! - No cookies, no compression of replies, and HTTP/1.1 only: there is one request at a time.
 
 pub mod authorization;

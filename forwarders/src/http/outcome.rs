@@ -1,50 +1,51 @@
-//! The meaning of a reply for the payloads of its request.
+//! The outcome of a request for each of its payloads.
 
 use super::reply::HttpReply;
 use super::status_class::StatusClass;
 
-/// The meaning of a reply for the payloads of its request. Places count from 0 in the order of the
-/// payloads.
+/// The outcome of a request for its payloads. A place is the index of a payload in the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// The server has all payloads.
+    /// The server accepted all payloads.
     Delivered,
-    /// The server has all payloads except some that it will never accept.
+    /// The server accepted all payloads except some that it permanently refuses.
     Partial {
-        /// How many the server refused, at least 1.
+        /// The number of payloads that the server refused, at least 1.
         refused: usize,
-        /// The places of the payloads that the reply names, in order.
+        /// The places of the refused payloads that the reply names, in order.
         named: Vec<usize>,
     },
-    /// The server refuses the payloads at these places, and may have refused the others because of
-    /// them.
+    /// The server permanently refuses the payloads at these places. It may have refused the others
+    /// only because of them.
     Named(Vec<usize>),
     /// The server refuses the request because of payloads that the reply does not name.
     Unnamed,
     /// The request is too large.
     TooLarge,
-    /// Nothing is known about the payloads; the same request may pass later.
+    /// It is unknown which payloads the server accepted. It may accept the same request later.
     Transient,
-    /// Nothing is known about the payloads; an operator has to change something first.
+    /// It is unknown which payloads the server accepted. An operator has to change something first.
     Operator,
 }
 
 impl RequestOutcome {
-    /// The outcome by the status alone.
+    /// The outcome according to the status alone.
     #[must_use]
     pub fn of(reply: &HttpReply) -> Self {
         Self::from(reply.class())
     }
 
-    /// The outcome without places that the request does not have. An outcome that names none of the
-    /// payloads says no more than [`RequestOutcome::Unnamed`].
+    /// Removes places that do not exist in a request of `payloads` payloads. An outcome that then
+    /// names no payload becomes [`RequestOutcome::Unnamed`].
     pub(super) fn within(self, payloads: usize) -> Self {
+        // Places come from the text of a server, which can be wrong.
         let known = |mut places: Vec<usize>| {
             places.retain(|place| *place < payloads);
             places
         };
         match self {
             Self::Named(places) => match known(places) {
+                // Would settle nothing: the same request would be sent again and again.
                 places if places.is_empty() => Self::Unnamed,
                 places => Self::Named(places),
             },

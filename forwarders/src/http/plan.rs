@@ -1,15 +1,16 @@
-//! Chooses the payloads of the next request, and applies the reply. No clock and no socket: the
-//! driver is [`HttpSender`](super::HttpSender).
+//! Chooses the payloads of the next request and applies the reply. Uses no clock and no socket:
+//! [`HttpSender`](super::HttpSender) sends the requests.
 //!
-//! - The next group of pending payloads is one request.
+//! - Each request carries the next group of pending payloads.
 //! - Delivered, or refused by name: these payloads are settled, and the next group follows.
 //! - Too large: later groups have at most half as many bytes.
-//! - Refused without a name: a search begins. Each of its requests is a part of the group; at its end
-//!   the suspects are refused.
-//! - The server is down, or an operator has to act: the attempt ends, and pending payloads are kept.
+//! - Refused without a name: a search begins. Each of its requests carries a part of the group. At
+//!   the end of the search, the remaining suspects are refused.
+//! - The server is unavailable, or an operator has to change something: the attempt ends, and pending
+//!   payloads are kept.
 //!
-//! Each reply but the last settles a payload, halves the size of requests or halves the suspects, so
-//! every attempt ends.
+//! Each reply except the last one settles a payload, halves the size of requests or halves the
+//! suspects, so every attempt ends.
 
 use super::bisect::Bisect;
 use super::group::{RequestLimits, next_group};
@@ -20,8 +21,8 @@ use super::status_class::StatusClass;
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
 
-/// Requests that one delivery may cost on top because of payloads that the server refuses. After
-/// that, all payloads of a refused request are dropped.
+/// Most additional requests of one delivery for payloads that the server refuses. When they are
+/// used up, all payloads of a refused request are dropped.
 pub(super) const EXTRA_REQUESTS_MAX: usize = 64;
 
 /// The state of one delivery.
@@ -31,8 +32,9 @@ pub(super) struct DeliveryPlan {
     size: RequestSize,
     /// All payloads before this id are settled.
     first: usize,
-    /// Extra requests that are left.
+    /// The additional requests that are left.
     extra: usize,
+    /// The current search; `None` while groups are sent.
     search: Option<Search>,
 }
 
@@ -47,22 +49,22 @@ struct Search {
 /// A request that the server has answered.
 #[derive(Debug)]
 pub(super) struct AnsweredRequest<'a> {
-    /// The payloads in it.
+    /// The payloads of the request.
     pub(super) ids: &'a [usize],
-    /// Their bytes.
+    /// The size of these payloads, before compression.
     pub(super) bytes: usize,
     pub(super) outcome: RequestOutcome,
     pub(super) reply: &'a HttpReply,
 }
 
-/// What follows from a reply.
+/// The next step after a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextStep {
-    /// The next request.
+    /// Send the next request.
     Continue,
-    /// The next request; from now on, requests have at most this many bytes.
+    /// Send the next request. From now on, requests have at most this many bytes.
     Shrink(usize),
-    /// The end of the attempt: pending payloads are kept.
+    /// End the attempt. Pending payloads are kept.
     Stop(StatusClass),
 }
 
@@ -71,27 +73,31 @@ impl DeliveryPlan {
         Self { limits, size, first: 0, extra: EXTRA_REQUESTS_MAX, search: None }
     }
 
-    /// The size of requests, as learned so far.
+    /// The size of requests that the server accepts, as learned so far.
     pub(super) fn size(&self) -> RequestSize {
         self.size
     }
 
-    /// The ids of the payloads of the next request; none when all are settled.
+    /// The ids of the payloads of the next request; empty when all payloads are settled.
     pub(super) fn next(&mut self, batch: &Batch, units_of: impl Fn(&[u8]) -> usize) -> Vec<usize> {
         if let Some(suspects) = self.search.as_mut().and_then(|search| search.bisect.next()) {
             return suspects.to_vec();
         }
         let limits = RequestLimits { bytes: self.size.bytes_max(), ..self.limits };
         let ids = next_group(batch, self.first, limits, units_of);
+        // Groups are taken from the front, so payloads before the first pending one stay settled.
+        // Without this, each group would pass over all earlier payloads.
         self.first = ids.first().copied().unwrap_or(self.first);
         ids
     }
 
-    /// Notes the outcome of a request.
+    /// Applies the outcome of a request.
     pub(super) fn settle(&mut self, batch: &mut Batch, sent: AnsweredRequest<'_>) -> NextStep {
         let outcome = sent.outcome.within(sent.ids.len());
         let sent = AnsweredRequest { outcome, ..sent };
         match (&sent.outcome, self.search.take()) {
+            // These end a search without a result. Its suspects stay pending, and nothing is
+            // refused for an error that is not about the data.
             (RequestOutcome::Transient, _) => NextStep::Stop(StatusClass::Transient),
             (RequestOutcome::Operator, _) => NextStep::Stop(StatusClass::Operator),
             (_, Some(search)) => self.settle_part(search, batch, &sent),
@@ -102,6 +108,8 @@ impl DeliveryPlan {
 
     fn settle_group(&mut self, batch: &mut Batch, sent: &AnsweredRequest<'_>) -> NextStep {
         match sent.outcome {
+            // Too many requests were refused. The others of this group are dropped too, so that a
+            // server that refuses everything does not hold up the windows after this one.
             RequestOutcome::Named(_) | RequestOutcome::Unnamed if self.extra == 0 => {
                 refuse(batch, sent.ids, reason::REFUSED, &sent.reply.words());
             }
@@ -110,6 +118,7 @@ impl DeliveryPlan {
                 self.continue_search(batch, Search { bisect, words: sent.reply.words() });
             }
             RequestOutcome::Named(_) => {
+                // The payloads that are not named stay pending and cost another request.
                 self.extra -= 1;
                 sent.note(batch);
             }
@@ -118,19 +127,21 @@ impl DeliveryPlan {
         NextStep::Continue
     }
 
-    /// Notes the outcome of a request that is part of a search.
+    /// Applies the outcome of a request that is part of a search.
     fn settle_part(
         &mut self,
         mut search: Search,
         batch: &mut Batch,
         sent: &AnsweredRequest<'_>,
     ) -> NextStep {
+        // A part that is too large although the whole group was not: the server is not consistent,
+        // and a refusal of any kind makes the part suspect.
         if matches!(sent.outcome, RequestOutcome::Unnamed | RequestOutcome::TooLarge) {
             search.words = sent.reply.words();
             search.bisect.refused();
         } else {
-            // Of a part that was refused by name, the other payloads stay pending and go with the
-            // next group.
+            // If the part was refused by name, its other payloads stay pending and are sent with
+            // the next group.
             sent.note(batch);
             search.bisect.passed();
         }
@@ -138,7 +149,7 @@ impl DeliveryPlan {
         NextStep::Continue
     }
 
-    /// Continues a search, or ends it and refuses the payloads to blame.
+    /// Continues a search, or ends it and refuses the remaining suspects.
     fn continue_search(&mut self, batch: &mut Batch, search: Search) {
         if search.bisect.is_over() {
             refuse(batch, search.bisect.suspects(), reason::REFUSED, &search.words);
@@ -148,8 +159,10 @@ impl DeliveryPlan {
         }
     }
 
-    /// Makes requests smaller. A payload that is too large alone will never pass.
+    /// Makes requests smaller, or refuses a payload that is too large by itself.
     fn shrink(&mut self, batch: &mut Batch, sent: &AnsweredRequest<'_>) -> NextStep {
+        // Only above the minimum: a server that calls a tiny request too large has a wrong setting,
+        // which must not cost data.
         if sent.ids.len() == 1 && sent.bytes > REQUEST_BYTES_MIN {
             refuse(batch, sent.ids, reason::TOO_LARGE, &sent.reply.words());
             return NextStep::Continue;
@@ -162,7 +175,7 @@ impl DeliveryPlan {
 }
 
 impl AnsweredRequest<'_> {
-    /// Notes the outcome of each payload in the batch.
+    /// Records the outcome of each payload in the batch.
     fn note(&self, batch: &mut Batch) {
         match &self.outcome {
             RequestOutcome::Named(places) => {
@@ -172,6 +185,7 @@ impl AnsweredRequest<'_> {
                 let named = self.at(named);
                 refuse(batch, &named, reason::REFUSED, &self.reply.words());
                 self.refuse_unnamed(batch, &named, refused.saturating_sub(named.len()));
+                // Last, because a payload that is settled keeps its first outcome.
                 self.ids.iter().for_each(|id| batch.delivered(*id));
             }
             RequestOutcome::Delivered => self.ids.iter().for_each(|id| batch.delivered(*id)),
@@ -182,13 +196,13 @@ impl AnsweredRequest<'_> {
         }
     }
 
-    /// The ids at these places.
+    /// The ids of the payloads at these places.
     fn at(&self, places: &[usize]) -> Vec<usize> {
         places.iter().filter_map(|place| self.ids.get(*place).copied()).collect()
     }
 
-    /// Counts refusals of which the server does not say which payloads they are: the ledger needs
-    /// only their number.
+    /// Counts `count` refused payloads that the server does not name. The ledger needs only their
+    /// number, so any payloads that are not named can stand for them.
     fn refuse_unnamed(&self, batch: &mut Batch, named: &[usize], count: usize) {
         let others = self.ids.iter().filter(|id| !named.contains(id));
         for id in others.take(count) {

@@ -1,5 +1,5 @@
-//! Removes credentials from replies: some servers repeat the request that they refuse, and their text
-//! goes to the log and the status.
+//! Removes credentials from replies. Some servers repeat the request that they refuse, and their
+//! text is shown in the log and the status.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -8,24 +8,25 @@ use memchr::memmem;
 
 /// The text that replaces a secret.
 const MASK: &[u8] = b"***";
-/// Shorter texts are not treated as secrets: they would match everywhere.
+/// Shortest secret, in bytes. Shorter texts would match everywhere in a reply.
 const SECRET_MIN: usize = 4;
 
 /// The secrets of a request.
 pub(super) struct Redaction(Vec<Vec<u8>>);
 
 impl Redaction {
-    /// The values of the headers that are marked as sensitive, and the parts of these values.
+    /// The secrets in the headers that are marked as sensitive: their values, and parts of these.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let sensitive = headers.values().filter(|value| value.is_sensitive());
         let mut secrets: Vec<Vec<u8>> = sensitive.flat_map(parts).collect();
         secrets.retain(|secret| secret.len() >= SECRET_MIN);
-        // The longest first: one secret may contain another.
+        // The longest first: a secret that is masked inside a longer one would leave the rest of
+        // it.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self(secrets)
     }
 
-    /// The text without the secrets.
+    /// Replaces the secrets in a text.
     pub(super) fn redact(&self, text: Vec<u8>) -> Vec<u8> {
         self.0.iter().fold(text, |text, secret| replaced(text, secret))
     }
@@ -36,11 +37,14 @@ impl Redaction {
     }
 }
 
-/// `Basic` and base 64 of `user:password`, or a scheme and a token, or a value as it is.
+/// The secrets in the value of a header: the value itself, its credentials without the scheme, and
+/// the password in `Basic` credentials.
 fn parts(value: &HeaderValue) -> Vec<Vec<u8>> {
     let whole = value.as_bytes();
+    // The last word: a value without a scheme has only one.
     let credentials = whole.rsplit(|byte| *byte == b' ').next().unwrap_or(whole);
     let decoded = BASE64_STANDARD.decode(credentials).ok().filter(|_| whole.starts_with(b"Basic "));
+    // Not the user: it is no secret, and helps to find a wrong account.
     let password = decoded.and_then(|both| {
         let colon = memchr::memchr(b':', &both)?;
         Some(both[colon + 1..].to_vec())

@@ -1,4 +1,4 @@
-//! A server's reply, cut to a bounded size.
+//! A server's reply, limited in size.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -13,29 +13,29 @@ use super::status_class::StatusClass;
 use super::url::origin;
 use crate::delivery::forwarder::SendError;
 
-/// Most characters of a server's text that the log and the status repeat.
+/// Most characters of a server's text that are shown in the log and the status.
 const WORDS_CHARS_MAX: usize = 300;
 
-/// A reply, cut to a bounded size.
+/// A reply, limited in size.
 #[derive(Debug)]
 pub struct HttpReply {
     /// The status.
     pub status: StatusCode,
-    /// The pause that the server asks for.
+    /// The pause that the server requests (`Retry-After`).
     pub retry_after: Option<Duration>,
     /// The target of a redirect.
     pub location: Option<String>,
-    /// The type of the body.
+    /// The media type of the body.
     pub content_type: Option<String>,
-    /// The body, up to the limit of the request: 64 KiB for a POST.
+    /// The start of the body, up to the limit of the request: 64 KiB for a POST.
     pub body: Vec<u8>,
-    /// Whether the body was longer.
+    /// Whether the body is longer than the limit.
     pub is_cut: bool,
     /// The URL of the request without its parameters.
     pub(super) asked: String,
 }
 
-/// The members of a JSON body in which servers put the reason of an error.
+/// The members of a JSON body that contain the reason of an error: `error` or `message`.
 #[derive(Deserialize)]
 struct ErrorBody {
     #[serde(default)]
@@ -45,7 +45,7 @@ struct ErrorBody {
 }
 
 impl HttpReply {
-    /// Reads a reply, and up to `body_max` bytes of its body.
+    /// Reads a reply with up to `body_max` bytes of its body.
     pub(super) async fn read(response: Response, body_max: usize) -> Result<Self, Error> {
         let reply = Self::without_body(&response);
         let BoundedBody { bytes, is_cut } = read_body(response, body_max).await?;
@@ -55,6 +55,7 @@ impl HttpReply {
     fn without_body(response: &Response) -> Self {
         let header = |name: HeaderName| {
             let value = response.headers().get(name)?;
+            // A header can contain any bytes. An unreadable one must not fail the whole reply.
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
         Self {
@@ -89,18 +90,20 @@ impl HttpReply {
         StatusClass::of(self.status)
     }
 
-    /// The reason that the server gives: member `error` or `message` of a JSON body, or a body that
-    /// is text. Empty when the server gives no reason, and for a page for browsers.
+    /// The reason that the server gives: the member `error` or `message` of a JSON body, or a body
+    /// that is plain text. Empty if the server gives no reason.
     #[must_use]
     pub fn reason(&self) -> String {
         if let Ok(ErrorBody { error, message }) = serde_json::from_slice(&self.body) {
             return error.or(message).unwrap_or_default();
         }
         let text = String::from_utf8_lossy(&self.body);
+        // HTML from a proxy repeats the status and would fill the line with markup.
         if text.trim_start().starts_with('<') { String::new() } else { text.trim().to_owned() }
     }
 
-    /// Status and reason for people, on one bounded line without control characters.
+    /// Status and reason for the log and the status, on one bounded line without control
+    /// characters.
     #[must_use]
     pub fn words(&self) -> String {
         let mut words = format!("{} from {}", self.status, self.asked);
@@ -118,17 +121,20 @@ impl HttpReply {
         words
     }
 
-    /// The error for a reply after which the data is kept. `unit` is a random number from 0 to 1: it
-    /// lengthens the pause of `Retry-After` by up to a quarter, so that hosts that were given the
-    /// same pause do not return at the same moment.
+    /// Converts a reply into the error of an attempt after which the data is kept. `unit` is a
+    /// random number from 0 to 1, which lengthens the pause of `Retry-After` by up to a quarter.
     #[must_use]
     pub fn into_error(self, class: StatusClass, unit: f64) -> SendError {
         let words = self.words();
         match class {
             StatusClass::Transient => {
+                // Hosts that got the same pause must not return at the same moment. Never shorter,
+                // because the server asked for at least this pause.
                 let jitter = 1.0 + unit.clamp(0.0, 1.0) / 4.0;
                 SendError::transient_after(words, self.retry_after.map(|at| at.mul_f64(jitter)))
             }
+            // An attempt ends with one of the other classes only if the server does something
+            // unexpected, which only an operator can resolve.
             StatusClass::Operator
             | StatusClass::Success
             | StatusClass::InvalidData
@@ -137,7 +143,7 @@ impl HttpReply {
     }
 }
 
-/// Text of a server on one line, cut.
+/// The text of a server on one line, cut to a bounded length.
 fn one_line(text: &str) -> String {
     let mut line = String::new();
     for (count, char) in text.trim().chars().enumerate() {
@@ -145,6 +151,7 @@ fn one_line(text: &str) -> String {
             line.push('…');
             break;
         }
+        // A server must not forge log lines or send escape sequences to an operator's terminal.
         line.push(if char.is_control() { ' ' } else { char });
     }
     line

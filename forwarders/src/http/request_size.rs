@@ -1,10 +1,10 @@
-//! The largest request that a server accepts, learned from its refusals.
+//! Learns the largest request that a server accepts from its refusals.
 
-/// A server that refuses a request of this size for its size accepts nothing: smaller requests
-/// would not help.
+/// Requests up to this size are not made smaller. A server that calls them too large has another
+/// problem, which smaller requests would not solve.
 pub(super) const REQUEST_BYTES_MIN: usize = 4 << 10;
 
-/// Most bytes of a request before compression: as configured, until the server refuses that much.
+/// Most bytes of a request before compression: the configured size, until the server refuses it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestSize {
     configured: usize,
@@ -21,14 +21,15 @@ impl RequestSize {
         self.current
     }
 
-    /// Halves the size after a request of `bytes` bytes was too large; returns the new size. `None`
-    /// if the server accepts nothing: then the configured size applies again, for when an operator
-    /// has changed the server.
+    /// Halves the size after the server refused a request of `bytes` bytes for its size. Returns
+    /// the new size; `None` if the request was too small for that.
     pub(super) fn halve(&mut self, bytes: usize) -> Option<usize> {
         if bytes <= REQUEST_BYTES_MIN {
+            // An operator has to change the server, after which the learned size is outdated.
             self.current = self.configured;
             return None;
         }
+        // Half of the request, not of the limit: the request may have been much smaller than that.
         self.current = bytes / 2;
         Some(self.current)
     }

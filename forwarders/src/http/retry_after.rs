@@ -1,15 +1,18 @@
-//! The header `Retry-After`: a number of seconds, or a date (RFC 9110, section 10.2.3).
+//! Parses the header `Retry-After`: a number of seconds, or a date (RFC 9110, section 10.2.3).
 
 use std::time::{Duration, SystemTime};
 
-/// Longest pause that a server can ask for: it may be wrong, or its clock.
+/// Longest pause that a server can request. A longer one is more likely a mistake, or its clock is
+/// wrong.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// The pause from `now` on that the header asks for; `None` if it is neither.
+/// The pause from `now` on that the header requests; `None` if the text is neither a number of
+/// seconds nor a date. A date in the past gives a pause of zero.
 pub(super) fn parse(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     let pause = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // A number of seconds that does not fit is above the longest pause.
+        // A number that does not fit into 64 bits is still a valid one, and above the longest
+        // pause.
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         let until = httpdate::parse_http_date(text).ok()?;

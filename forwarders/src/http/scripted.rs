@@ -1,4 +1,4 @@
-//! A server for tests that answers by a script, also in ways that no server should.
+//! A server for tests that answers according to a script, also in ways that no server should.
 
 use parking_lot::Mutex;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,14 +14,14 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 pub enum ScriptedAnswer {
     /// A reply: status, headers, body.
     Reply(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// These bytes, and the end of the connection.
+    /// These bytes; then the server closes the connection.
     Bytes(Vec<u8>),
-    /// Nothing, while the client waits.
+    /// No answer until the client closes the connection.
     Hang,
 }
 
 impl ScriptedAnswer {
-    /// A reply with a body and no headers of interest.
+    /// A reply with a body and without additional headers.
     #[must_use]
     pub fn status(status: u16, body: &str) -> Self {
         Self::Reply(status, Vec::new(), body.as_bytes().to_vec())
@@ -33,9 +33,9 @@ impl ScriptedAnswer {
 pub struct RecordedRequest {
     /// `POST /path?query HTTP/1.1`
     pub line: String,
-    /// Names in lower case.
+    /// Names and values of the headers; names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body as it was sent, perhaps compressed.
+    /// The body as it was sent, which may be compressed.
     pub body: Vec<u8>,
 }
 
@@ -47,18 +47,18 @@ impl RecordedRequest {
     }
 }
 
-/// Chooses the answer to a request by its number, from 0, and its content.
+/// Chooses the answer to a request by its number, counted from 0, and its content.
 type Script = dyn Fn(usize, &RecordedRequest) -> ScriptedAnswer + Send + Sync;
 
-/// A server on a free port, until the process ends.
+/// A server on a free port of the loopback interface. It runs until the process ends.
 pub struct ScriptedServer {
-    /// The address of its socket.
+    /// The address that the server listens on.
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
 impl ScriptedServer {
-    /// A server without TLS.
+    /// Starts a server without TLS.
     ///
     /// # Panics
     /// When there is no free port.
@@ -69,7 +69,7 @@ impl ScriptedServer {
         Self::listen(None, Arc::new(script))
     }
 
-    /// A server with TLS.
+    /// Starts a server with TLS.
     ///
     /// # Panics
     /// When there is no free port.
@@ -81,7 +81,7 @@ impl ScriptedServer {
         Self::listen(Some(Arc::new(tls)), Arc::new(script))
     }
 
-    /// The requests so far.
+    /// The requests that the server has received so far.
     #[must_use]
     pub fn asked(&self) -> Vec<RecordedRequest> {
         self.asked.lock().clone()
@@ -138,7 +138,7 @@ fn serve(
                     reply.push_str(&format!("{name}: {value}\r\n"));
                 }
                 reply.push_str("\r\n");
-                // In one piece: a second small write would wait for an acknowledgement.
+                // In one write: a second small one would wait for an acknowledgement (Nagle).
                 stream.get_mut().write_all(&[reply.as_bytes(), &body].concat())?;
                 stream.get_mut().flush()?;
             }
@@ -146,7 +146,7 @@ fn serve(
                 stream.get_mut().write_all(&bytes)?;
                 return stream.get_mut().flush();
             }
-            // Until the client closes the connection: it sends nothing more.
+            // Returns when the client closes the connection, because it sends nothing else.
             ScriptedAnswer::Hang => drop(stream.read(&mut [0])?),
         }
     }
@@ -173,5 +173,5 @@ fn read(stream: &mut impl BufRead) -> io::Result<Option<RecordedRequest>> {
     Ok(Some(asked))
 }
 
-/// Time limit of a test's client for a server that hangs.
+/// Time limit of a client in a test for a server that hangs.
 pub const SHORT: Duration = Duration::from_millis(300);

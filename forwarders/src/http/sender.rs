@@ -11,26 +11,26 @@ use super::request_size::RequestSize;
 use crate::delivery::forwarder::SendError;
 use crate::delivery::payload::Batch;
 
-/// The part of delivery that differs between destinations.
+/// The part of the delivery that differs between destinations.
 pub trait HttpProtocol: Sync {
-    /// The request that carries these payloads, at least one, in this order.
+    /// Builds the request for one or more payloads, in this order.
     ///
     /// # Errors
-    /// When they cannot be compressed.
+    /// When the payloads cannot be compressed.
     fn request(&self, payloads: &[&[u8]]) -> Result<HttpRequest, SendError>;
 
-    /// The meaning of a reply for the payloads of its request. By default the status decides.
+    /// Interprets the reply for the payloads of its request. By default the status decides.
     fn outcome(&self, reply: &HttpReply, _payloads: &[&[u8]]) -> RequestOutcome {
         RequestOutcome::of(reply)
     }
 
-    /// How much of [`RequestLimits::units`] a payload takes. By default each payload is one.
+    /// The units of a payload, which count against [`RequestLimits::units`]. By default, 1.
     fn units(&self, _payload: &[u8]) -> usize {
         1
     }
 }
 
-/// Delivers batches to one server, and remembers the size of requests that it accepts.
+/// Delivers batches to one server. Remembers the size of requests that the server accepts.
 #[derive(Debug)]
 pub struct HttpSender {
     client: HttpClient,
@@ -45,7 +45,7 @@ impl HttpSender {
         Self { client, limits, size: RequestSize::new(limits.bytes) }
     }
 
-    /// Most bytes of the next request, as learned from the server.
+    /// Most bytes of the next request before compression, as learned from the server.
     #[cfg(all(test, feature = "influxdb"))]
     pub(crate) fn bytes_max(&self) -> usize {
         self.size.bytes_max()
@@ -54,17 +54,18 @@ impl HttpSender {
     /// Sends one request, such as a probe.
     ///
     /// # Errors
-    /// When no complete reply came.
+    /// When no complete reply arrived.
     pub async fn post(&self, request: HttpRequest) -> Result<HttpReply, SendError> {
         Ok(self.client.post(request).await?)
     }
 
     /// Sends requests until every payload of the batch is settled.
     ///
-    /// Each outcome is noted at once, so the future may be dropped at any await.
+    /// The future may be dropped at any await: outcomes are recorded after each reply.
     ///
     /// # Errors
-    /// When payloads stay pending: the server is not available, or an operator has to act.
+    /// When payloads stay pending: the server is unavailable, or an operator has to change
+    /// something.
     pub async fn deliver(
         &mut self,
         batch: &mut Batch,
@@ -77,11 +78,14 @@ impl HttpSender {
                 return Ok(());
             }
             let payloads = payloads(batch, &ids);
+            // Before compression: the limits apply to this size, because the compressed size is
+            // known only after the work.
             let bytes = payloads.iter().map(|payload| payload.len()).sum();
             let reply = self.post(protocol.request(&payloads)?).await?;
             let outcome = protocol.outcome(&reply, &payloads);
             let sent = AnsweredRequest { ids: &ids, bytes, outcome, reply: &reply };
             let step = plan.settle(batch, sent);
+            // After each reply: the size must not be learned again if the future is dropped.
             self.size = plan.size();
             match step {
                 NextStep::Continue => {}

@@ -1,18 +1,18 @@
-//! The meaning of a status for the data of its request.
+//! Classifies HTTP statuses by their meaning for the data of the request.
 
 use httpclient::reqwest::StatusCode;
 
-/// The meaning of a status for the data that was sent. Data is never dropped for a status that may not
-/// be final.
+/// The meaning of a status for the data that was sent. Data is dropped only for a status that is
+/// final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusClass {
-    /// The server has the data.
+    /// The server accepted the data.
     Success,
-    /// The server refuses the data for its content, and will never accept it as it is.
+    /// The server permanently refuses the data because of its content.
     InvalidData,
-    /// The request is too large; smaller ones may pass.
+    /// The request is too large; the server may accept smaller ones.
     TooLarge,
-    /// The server is down or busy; the same request may pass later.
+    /// The server is unavailable or busy; it may accept the same request later.
     Transient,
     /// An operator has to change something first, here or on the server.
     Operator,
@@ -27,11 +27,11 @@ impl StatusClass {
             400 | 422 => Self::InvalidData,
             413 => Self::TooLarge,
             408 | 425 | 429 => Self::Transient,
-            // The server does not know the method or the version of HTTP: it is another server.
+            // The server does not support POST or HTTP/1.1: the URL points to the wrong server.
             501 | 505 => Self::Operator,
             500..=599 => Self::Transient,
             // Redirects, credentials, a wrong path: the cause is in a configuration, here or on the
-            // server, and not in the data.
+            // server, and not in the data, which is therefore kept.
             _ => Self::Operator,
         }
     }

@@ -1,4 +1,5 @@
-//! The client against a server that misbehaves, and TLS with certificates made by the test.
+//! Tests of the client against a server that misbehaves, and of TLS with certificates that the test
+//! creates.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ async fn request(server: &ScriptedServer, timeout: Duration) -> Result<HttpReply
     post(&client(&url, &TlsConfig::default(), timeout), &url, "body").await
 }
 
-/// An error with all its causes, as log and status show it.
+/// The text of an error with all its causes, as the log and the status show it.
 fn shown(error: HttpError) -> String {
     crate::SendError::from(error).to_string()
 }
@@ -146,12 +147,12 @@ async fn refused_connections_and_unknown_names_are_reported() {
         let url = HttpUrl::parse(url).unwrap();
         let client = client(&url, &TlsConfig::default(), SHORT * 60);
         let error = shown(post(&client, &url, "").await.unwrap_err());
-        // Without the layers of the client library, which add nothing.
+        // The texts of the library's layers are left out, because they add nothing.
         assert!(error.starts_with(&format!("cannot connect to {url}: {reason}")), "{error}");
     }
 }
 
-/// A certificate authority and the certificates that it has signed, as files.
+/// A certificate authority with the certificates that it has signed, as files.
 struct Pki {
     folder: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -176,14 +177,15 @@ impl Pki {
         self.path(name)
     }
 
-    /// A certificate for a name, as PEM, and its key.
+    /// Creates a certificate for a name; returns it and its key as PEM.
     fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
-    /// A server with a certificate for `name`; with `asks`, it asks for a certificate of this authority.
+    /// Starts a server with a certificate for `name`. With `asks`, it requires a client certificate
+    /// of this authority.
     fn server(&self, name: &str, asks: bool) -> ScriptedServer {
         let (certificate, key) = self.issue(name);
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());

@@ -1,4 +1,4 @@
-//! The servers that are trusted, and this host's own certificate.
+//! The TLS settings: the trusted servers, and this host's certificate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use serde::Deserialize;
 use thiserror::Error;
 
-/// `tls`: how a server proves who it is, and this daemon to it.
+/// `tls`: how a server proves its identity, and how this daemon proves its identity to the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
@@ -32,32 +32,32 @@ pub struct TlsConfig {
 /// Why TLS cannot be set up.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// A file that the section names cannot be used.
+    /// A file that the section names is unusable.
     #[error("`tls.{key}`: {}: {reason}", path.display())]
     File {
-        /// Its key in the section.
+        /// The key of the file in the section.
         key: &'static str,
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// The problem with it.
+        /// Why the file is unusable.
         reason: String,
     },
     /// Only one of two keys that belong together is set.
     #[error("`tls.cert_file` and `tls.key_file` belong together: name both or none")]
     HalfIdentity,
-    /// There is no certificate to check a server with.
+    /// There is no trusted certificate to check a server with.
     #[error(
         "this system has no certificates to trust: install its ca-certificates, or name a file as \
          `tls.ca_file`"
     )]
     NoRoots,
-    /// The TLS library refuses the settings.
+    /// The TLS library rejects the settings.
     #[error("TLS cannot be set up: {0}")]
     Refused(#[from] rustls::Error),
 }
 
 impl TlsConfig {
-    /// The TLS library's settings.
+    /// Converts the section to the settings of the TLS library. Reads the files that it names.
     pub(super) fn client_config(&self) -> Result<ClientConfig, TlsError> {
         let builder = httpclient::tls()?;
         let builder = if self.insecure_skip_verify {
@@ -78,6 +78,7 @@ impl TlsConfig {
         }
     }
 
+    /// The certificates to trust: those in `ca_file`, or the system's.
     fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         if let Some(path) = given(&self.ca_file) {
@@ -85,7 +86,8 @@ impl TlsConfig {
                 roots.add(certificate).map_err(|error| unusable("ca_file", path, &error))?;
             }
         } else {
-            // Some of the system's certificates may be of an obsolete kind.
+            // A system may contain certificates that the library cannot parse. They are skipped,
+            // unlike in `ca_file`, whose certificates were chosen by the operator.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
         if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
@@ -116,7 +118,8 @@ fn unusable(key: &'static str, path: &Path, reason: &impl ToString) -> TlsError 
     TlsError::File { key, path: path.to_owned(), reason: reason.to_string() }
 }
 
-/// Takes every certificate, as `insecure_skip_verify` asks for.
+/// Accepts every certificate, for `insecure_skip_verify`. Signatures are still checked, so a server
+/// must have the key of its certificate.
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);
 

@@ -9,34 +9,38 @@ use serde::de::{Deserialize, Deserializer};
 
 use basics::text::TextVisitor;
 
-/// The characters that need no escape in a parameter of a URL (RFC 3986, "unreserved").
+/// The characters that are escaped in a parameter of a URL: all except the unreserved ones of RFC
+/// 3986.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// Longest URL that the client sends.
+/// Longest URL that the client sends, in bytes.
 const URL_BYTES_MAX: usize = (64 << 10) - 2;
 const WRONG: &str = "must be a URL such as http://127.0.0.1:8086 or https://metrics.example.net";
 
-/// An `http://` or `https://` address, perhaps with a path, without credentials.
+/// An `http://` or `https://` URL without credentials. It may have a path and parameters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl {
     url: Url,
-    /// The URL as it is written, without a `/` at its end.
+    /// The URL as the operator wrote it, without `/` at its end.
     text: String,
 }
 
 impl HttpUrl {
-    /// Reads `http://host[:port][/path]`, or the same with `https`.
+    /// Parses `http://host[:port][/path]`, or the same with `https`.
     ///
     /// # Errors
-    /// A sentence that says what is allowed. It does not repeat credentials.
+    /// When the text is not such a URL. The message says which form is allowed and does not repeat
+    /// the text, which may contain credentials.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let url = Url::parse(text).map_err(|_| WRONG.to_owned())?;
-        // The parser repairs a lot of text that is not a URL: spaces, `\` for `/`, missing slashes.
+        // The parser repairs text that is not a URL: spaces, `\` for `/`, missing slashes. Such
+        // text is more likely a mistake, so it is rejected.
         let authority = authority(text).filter(|_| text.bytes().all(is_url_byte));
         let Some(authority) = authority else { return Err(WRONG.to_owned()) };
         if authority.contains('@') {
             return Err("must hold no credentials: use their keys".to_owned());
         }
+        // The parser also accepts an empty port, which is probably an unfinished one.
         let is_http = matches!(url.scheme(), "http" | "https");
         if !is_http || authority.ends_with(':') || url.port() == Some(0) {
             return Err(WRONG.to_owned());
@@ -53,7 +57,8 @@ impl HttpUrl {
         self.url.scheme() == "https"
     }
 
-    /// Whether the server is on this host, so that requests do not cross a network.
+    /// Whether the server is on this host, so that requests do not cross a network. False for names
+    /// other than `localhost`, because names are not resolved.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         let host = self.url.host_str().unwrap_or_default();
@@ -67,16 +72,16 @@ impl HttpUrl {
         self.url.query().is_some()
     }
 
-    /// The URL itself, to send to.
+    /// The parsed URL.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// A URL below this one, with parameters, which may hold any text.
+    /// Appends a path and parameters to this URL. The values of parameters may contain any text.
     ///
     /// # Errors
-    /// When it would be longer than a URL can be (64 KiB).
+    /// When the URL would be longer than the client can send (64 KiB).
     pub fn below(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Url, String> {
         let mut text = format!("{}{path}", self.text);
         let mut separator = '?';
@@ -91,18 +96,18 @@ impl HttpUrl {
     }
 }
 
-/// Scheme, host and port.
+/// Scheme, host and port of a URL, for messages: parameters may contain secrets.
 pub(super) fn origin(url: &Url) -> String {
     format!("{}://{}", url.scheme(), url.authority())
 }
 
-/// The text between `://` and the path, if it is not empty.
+/// The text between `://` and the path; `None` if it is empty or there is no `://`.
 fn authority(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("://")?;
     rest.split(['/', '?', '#']).next().filter(|authority| !authority.is_empty())
 }
 
-/// Whether a URL may hold the byte as it is (RFC 3986).
+/// Whether a URL may contain the byte unescaped (RFC 3986).
 fn is_url_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)
 }

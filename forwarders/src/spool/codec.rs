@@ -1,17 +1,20 @@
-//! A snapshot as bytes, and back.
+//! Encodes snapshots as bytes and decodes them.
 //!
-//! It is the snapshot that is kept and not what a destination was to be sent: so a mended encoder
-//! mends the backlog too, and one format serves all destinations. Written by hand rather than
-//! derived, because what is on disk has to be read by later versions whatever becomes of the model.
+//! A spool keeps snapshots, not encoded payloads: a fixed encoder or a changed setting also applies
+//! to the backlog, and one format serves all destinations. The format is written by hand rather
+//! than derived from the types of the model, because later versions must read the files although
+//! these types change.
 //!
 //! # The format
 //!
-//! Whole numbers are LEB128, signed ones zigzag; doubles are 8 bytes, little-endian; text is its
-//! length and UTF-8. In this order: instance, end of the window (Unix ms), interval (ns), samples
-//! kept exactly, percentiles as decimal text, points. A point: kind, name, tags, value.
+//! Whole numbers are LEB128, signed numbers zigzag LEB128. Doubles are 8 bytes, little-endian. Text
+//! is its length in bytes, then UTF-8. A list is its length, then its items.
 //!
-//! What is read is not trusted: a checksum guards against accidents, not against whoever may write
-//! into the folder.
+//! A snapshot: instance, end of the window (Unix ms), interval (ns), number of samples that a timer
+//! keeps one by one, percentiles as decimal text, points. A point: kind, name, tags, value.
+//!
+//! The decoder does not trust its input: the checksum of a file guards against accidents, not
+//! against a program that can write into the folder.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,31 +26,37 @@ use model::{
     Timer, TimerParts, Value, Window,
 };
 
-/// Kinds as they are on disk, by their place.
+/// The kinds; their index is their number on disk. New kinds must be appended.
 const KINDS: [MetricKind; 5] =
     [MetricKind::Counter, MetricKind::Gauge, MetricKind::Timer, MetricKind::Set, MetricKind::Trace];
 
-/// A timer's values or a set's members, one by one.
+/// Form of a timer or a set: its values or members, one by one.
 const EXACT: u8 = 0;
-/// The sketch of a timer with more values.
+/// Form of a timer that has too many values for [`EXACT`]: a sketch.
 const SKETCH: u8 = 1;
-/// The registers by which tallyd 0.1.0 estimated a set with more members. Read, not written.
+/// Form of a set with too many members for [`EXACT`], written by tallyd 0.1.0: registers. This
+/// version reads this form and does not write it.
 const REGISTERS: u8 = 1;
-/// The HLL sketch of a set with more members, in the form of Apache DataSketches.
+/// Form of a set with too many members for [`EXACT`]: an HLL sketch in the format of Apache
+/// DataSketches.
 const HLL: u8 = 2;
 
-/// The bytes are no snapshot.
+/// The bytes are not a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MalformedSnapshot;
 
-/// Appends these points of a snapshot; `instance` is the run that made it.
+/// Appends the selected points of a snapshot. `instance` identifies the current run of the daemon;
+/// it is written unless the snapshot names an earlier run.
 pub(super) fn encode(snapshot: &Snapshot, points: &PointRanges, instance: &str, out: &mut Vec<u8>) {
+    // A window that is spooled again keeps the run that flushed it: consumers that remove
+    // duplicates have to see the same run in both deliveries.
     put_text(out, snapshot.instance.as_deref().unwrap_or(instance));
     leb128::write(out, snapshot.window.end_ms);
     leb128::write(out, snapshot.window.interval.as_nanos() as u64);
     leb128::write(out, snapshot.exact_samples as u64);
     leb128::write(out, snapshot.percentiles.len() as u64);
     for percentile in snapshot.percentiles.iter() {
+        // The decimal text of `p99_9` without a detour through a double, which could differ.
         put_text(out, &percentile.label()[1..].replace('_', "."));
     }
     leb128::write(out, points.count());
@@ -56,10 +65,10 @@ pub(super) fn encode(snapshot: &Snapshot, points: &PointRanges, instance: &str, 
     }
 }
 
-/// Reads what [`encode`] wrote.
+/// Decodes a snapshot that [`encode`] wrote.
 ///
 /// # Errors
-/// For any other bytes.
+/// When the bytes are not exactly one valid snapshot.
 pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot, MalformedSnapshot> {
     let mut reader = SnapshotReader(bytes);
     let instance: Arc<str> = reader.text()?.into();
@@ -70,8 +79,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot, MalformedSnapshot> {
         .list(|reader| Percentile::parse(reader.text()?).map_err(|_| MalformedSnapshot))?
         .into();
     let points = reader.list(|reader| reader.point(&percentiles))?;
-    let made_of_nothing_else = reader.0.is_empty() && !interval.is_zero();
-    made_of_nothing_else.then_some(()).ok_or(MalformedSnapshot)?;
+    // Encoders divide by the interval to get rates.
+    let is_valid = reader.0.is_empty() && !interval.is_zero();
+    is_valid.then_some(()).ok_or(MalformedSnapshot)?;
     Ok(Snapshot {
         window: Window { end_ms, interval },
         percentiles,
@@ -93,7 +103,7 @@ fn put_point(out: &mut Vec<u8>, point: &Point) {
     }
     match &point.value {
         Value::Counter(sum) | Value::Trace(sum) => put_sum(out, *sum),
-        // The total itself is of use while it is fresh.
+        // The running total of the source is outdated when the file is read; its increase is not.
         Value::Total(total) => put_sum(out, total.added),
         Value::Gauge { value, arrival_ns } => {
             put_double(out, *value);
@@ -130,11 +140,12 @@ fn put_timer(out: &mut Vec<u8>, parts: TimerParts) {
     }
 }
 
-/// Indexes as differences, which are small.
+/// Appends the bins of a sketch. Indexes are written as differences, most of which fit into a byte.
 fn put_bins(out: &mut Vec<u8>, bins: &[(i32, u64)]) {
     leb128::write(out, bins.len() as u64);
     let mut before = 0;
     for (index, count) in bins {
+        // In 64 bits, because the difference of two `i32` can overflow 32.
         let difference = i64::from(*index) - before;
         leb128::write(out, ((difference << 1) ^ (difference >> 63)) as u64);
         leb128::write(out, *count);
@@ -158,6 +169,7 @@ fn put_set(out: &mut Vec<u8>, parts: SetParts) {
 }
 
 fn put_sum(out: &mut Vec<u8>, sum: Sum) {
+    // Both words: without the rounding errors in `low`, a sum that is read back can differ.
     let (high, low) = sum.parts();
     put_double(out, high);
     put_double(out, low);
@@ -172,7 +184,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// What is left to read.
+/// Reads a snapshot from the front of a byte slice, which shrinks to the rest.
 struct SnapshotReader<'a>(&'a [u8]);
 
 impl<'a> SnapshotReader<'a> {
@@ -180,6 +192,7 @@ impl<'a> SnapshotReader<'a> {
         let kind = *KINDS.get(usize::from(self.byte()?)).ok_or(MalformedSnapshot)?;
         let name = self.text()?;
         let tags = self.list(|reader| Ok((reader.text()?, reader.text()?)))?;
+        // A series has each key once, in order: comparisons of series depend on it.
         if name.is_empty() || !tags.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(MalformedSnapshot);
         }
@@ -187,6 +200,7 @@ impl<'a> SnapshotReader<'a> {
             MetricKind::Counter => Value::Counter(self.sum()?),
             MetricKind::Trace => Value::Trace(self.sum()?),
             MetricKind::Gauge => {
+                // Several formats have no notation for infinity and NaN.
                 let value = Some(self.double()?).filter(|value| value.is_finite());
                 Value::Gauge { value: value.ok_or(MalformedSnapshot)?, arrival_ns: self.number()? }
             }
@@ -223,6 +237,7 @@ impl<'a> SnapshotReader<'a> {
         self.list(|reader| {
             let zigzag = reader.number()?;
             let difference = ((zigzag >> 1) as i64) ^ -((zigzag & 1) as i64);
+            // A forged difference can be any number; the sum must neither wrap nor panic.
             index = index.checked_add(difference).ok_or(MalformedSnapshot)?;
             Ok((i32::try_from(index).map_err(|_| MalformedSnapshot)?, reader.number()?))
         })
@@ -233,6 +248,7 @@ impl<'a> SnapshotReader<'a> {
             EXACT => DistinctSet::from_parts(SetParts::Members(
                 self.list(|reader| reader.word().map(u64::from_le_bytes))?,
             )),
+            // Both other forms are bytes with a length, so a form is read before it is recognized.
             form => {
                 let length = self.length()?;
                 let bytes = self.take(length)?;
@@ -265,18 +281,20 @@ impl<'a> SnapshotReader<'a> {
         std::str::from_utf8(self.take(length)?).map_err(|_| MalformedSnapshot)
     }
 
-    /// A length and so many items. Memory is taken as items are read: each has a byte at least, so
-    /// that a length without them costs nothing.
+    /// Reads a list: its length, then its items.
     fn list<T>(
         &mut self,
         mut item: impl FnMut(&mut Self) -> Result<T, MalformedSnapshot>,
     ) -> Result<Vec<T>, MalformedSnapshot> {
+        // Collecting into a `Result` reserves nothing in advance: a forged length without items
+        // allocates no memory.
         (0..self.length()?).map(|_| item(self)).collect()
     }
 
-    /// A length, which cannot be more than the bytes that are left.
+    /// Reads the length of a text or a list.
     fn length(&mut self) -> Result<usize, MalformedSnapshot> {
         let length = usize::try_from(self.number()?).map_err(|_| MalformedSnapshot)?;
+        // Each item takes at least one byte, so a longer list cannot be complete.
         (length <= self.0.len()).then_some(length).ok_or(MalformedSnapshot)
     }
 
@@ -288,6 +306,7 @@ impl<'a> SnapshotReader<'a> {
 
     fn number(&mut self) -> Result<u64, MalformedSnapshot> {
         let mut number = 0;
+        // At most ten bytes, so that a run of continuation bytes ends.
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
             number |= u64::from(byte & 0x7f) << shift;
@@ -313,7 +332,7 @@ pub(super) mod tests {
     use crate::format::{influx, json};
     use model::testing::snapshot_of;
 
-    /// Any value of any kind.
+    /// Generates a value of any kind.
     fn value() -> impl Strategy<Value = Value> {
         let number = prop_oneof![-1e9_f64..1e9, Just(0.0), Just(f64::MAX), Just(-1e-300)];
         let samples = prop::collection::vec((number.clone(), 1_u8..4), 1..60);
@@ -341,7 +360,7 @@ pub(super) mod tests {
         ]
     }
 
-    /// Any snapshot; names and tags are of any characters.
+    /// Generates a snapshot whose names and tags consist of any characters.
     pub(in crate::spool) fn snapshot() -> impl Strategy<Value = Snapshot> {
         let tags = prop::collection::btree_map(any::<String>(), any::<String>(), 0..4);
         let point =
@@ -359,7 +378,7 @@ pub(super) mod tests {
         )
     }
 
-    /// Everything that any destination can see of a snapshot.
+    /// Everything in a snapshot that affects the payload of any destination.
     pub(in crate::spool) fn shown(snapshot: &Snapshot) -> Vec<u8> {
         let mut out = Vec::new();
         for point in &snapshot.points {
@@ -390,7 +409,7 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn a_snapshot_comes_back_as_it_was(snapshot in snapshot()) {
+        fn a_snapshot_survives_the_round_trip(snapshot in snapshot()) {
             let bytes = encoded(&snapshot);
             let again = decode(&bytes).unwrap();
             prop_assert_eq!(shown(&again), shown(&snapshot));
@@ -420,13 +439,13 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn noise_is_no_snapshot_and_no_panic(noise in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn random_bytes_cause_no_panic(noise in prop::collection::vec(any::<u8>(), 0..200)) {
             let _either_way = decode(&noise);
         }
     }
 
     #[test]
-    fn only_the_points_that_are_left_are_written() {
+    fn only_pending_points_are_written() {
         let all = model::testing::snapshot_of_counters(6);
         let mut batch = crate::delivery::payload::Batch::default();
         (0..6).for_each(|_| batch.push(1, |_| (), |_| ()));

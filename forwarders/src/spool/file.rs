@@ -1,4 +1,4 @@
-//! What is in a spool file: a header, the packed snapshot, and a checksum of each.
+//! The format of a spool file: a header, the packed snapshot, and a checksum of each.
 //!
 //! ```text
 //! magic "tallydsp" · version u8 · packing u8 · header length u16
@@ -6,8 +6,9 @@
 //! CRC-32 of the header · packed snapshot · CRC-32 of it
 //! ```
 //!
-//! All little-endian. Magic, version, header length and the checksum at the header's end stay where
-//! they are in all versions, so that a file of a newer one is told from a damaged one.
+//! All numbers are little-endian. Every version keeps the magic, the version, the header length and
+//! the checksum after the header in the same place, so that a reader can distinguish a file of a
+//! newer version from a damaged one.
 
 use thiserror::Error;
 
@@ -18,28 +19,32 @@ use model::Snapshot;
 
 const MAGIC: &[u8; 8] = b"tallydsp";
 const VERSION: u8 = 1;
-/// LZ4 in one block.
+/// The packing: one LZ4 block.
 const LZ4: u8 = 1;
-/// Where the numbers begin, behind magic, version, packing and header length.
+/// Offset of the first number: magic, version, packing and header length come before it.
 const NUMBERS_AT: usize = 12;
-/// Without its checksum.
+/// Length of the header, without its checksum.
 const HEADER_BYTES: usize = NUMBERS_AT + 6 * 8;
 const CRC_BYTES: usize = 4;
-/// LZ4 cannot pack tighter, so a file that claims more is not to be given the memory.
+/// The highest compression ratio of LZ4. A file that claims a higher one is damaged, and no memory
+/// is allocated for it.
 const RATIO_MAX: u64 = 255;
 
 /// Why a file cannot be read.
 #[derive(Debug, Error)]
 pub enum SpoolFileError {
-    /// It is not as it was written.
+    /// The content differs from the content that was written.
     #[error("damaged: {0}")]
     Damaged(&'static str),
-    /// A newer version wrote it.
+    /// A newer version of tallyd wrote the file.
     #[error("of format {0}, which this version cannot read")]
     Newer(u8),
 }
 
-/// The file of these points of a snapshot, and its name.
+/// Packs the selected points of a snapshot into a file. Returns its name and its content.
+///
+/// `instance` identifies the run of the daemon that flushed the snapshot, unless the snapshot names
+/// an earlier one.
 pub(crate) fn write(
     seq: u64,
     snapshot: &Snapshot,
@@ -60,6 +65,8 @@ pub(crate) fn write(
     for number in [seq, start_ms, end_ms, points, packed.len() as u64, unpacked.len() as u64] {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
+    // A separate checksum of the header: a reader can trust the version and the lengths before it
+    // reads the rest.
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
     bytes.extend_from_slice(&packed);
     bytes.extend_from_slice(&crc32fast::hash(&packed).to_le_bytes());
@@ -67,16 +74,17 @@ pub(crate) fn write(
     (name, bytes)
 }
 
-/// Reads a file that should have this name.
+/// Reads the content of the file `name`.
 ///
 /// # Errors
-/// When it is damaged, has another name's content, or is of a newer format.
+/// When the content is damaged, belongs to another name, or is in a newer format.
 pub(crate) fn read(name: FileName, bytes: &[u8]) -> Result<Snapshot, SpoolFileError> {
     let damaged = SpoolFileError::Damaged;
     let header = bytes.get(..HEADER_BYTES).ok_or(damaged("shorter than a header"))?;
     if !header.starts_with(MAGIC) {
         return Err(damaged("no spool file"));
     }
+    // The header of a newer version may be longer; its checksum comes after its own length.
     let header_bytes = usize::from(u16::from_le_bytes([header[10], header[11]]));
     let (header, rest) =
         bytes.split_at_checked(header_bytes).ok_or(damaged("shorter than its header"))?;
@@ -84,6 +92,7 @@ pub(crate) fn read(name: FileName, bytes: &[u8]) -> Result<Snapshot, SpoolFileEr
     if u32::from_le_bytes(*crc) != crc32fast::hash(header) {
         return Err(damaged("checksum of the header"));
     }
+    // Checked after the checksum: a flipped bit in the version is damage, not a newer version.
     if header[8] != VERSION || header[9] != LZ4 || header_bytes != HEADER_BYTES {
         return Err(SpoolFileError::Newer(header[8]));
     }
@@ -92,6 +101,7 @@ pub(crate) fn read(name: FileName, bytes: &[u8]) -> Result<Snapshot, SpoolFileEr
     let mut number = || numbers.next().unwrap_or_default();
     let (seq, start_ms, end_ms, points) = (number(), number(), number(), number());
     let (packed_bytes, unpacked_bytes) = (number(), number());
+    // The ledger counts by the name. A content with another number of points would unbalance it.
     if name != (FileName { seq, start_ms, points, bytes: bytes.len() as u64 }) {
         return Err(damaged("the name says something else"));
     }
@@ -102,12 +112,15 @@ pub(crate) fn read(name: FileName, bytes: &[u8]) -> Result<Snapshot, SpoolFileEr
     if u32::from_le_bytes(*crc) != crc32fast::hash(packed) {
         return Err(damaged("checksum of the content"));
     }
+    // A checksum does not stop a forged file: the claimed length must be possible before memory is
+    // allocated for it.
     if unpacked_bytes > packed_bytes.saturating_mul(RATIO_MAX) {
         return Err(damaged("more than it can hold"));
     }
     let unpacked = lz4_flex::block::decompress(packed, unpacked_bytes as usize)
         .map_err(|_| damaged("the packing"))?;
     let snapshot = codec::decode(&unpacked).map_err(|_| damaged("the snapshot"))?;
+    // Header and snapshot have separate checksums, so both can be intact and not belong together.
     let says_the_same = snapshot.points.len() as u64 == points && snapshot.window.end_ms == end_ms;
     says_the_same.then_some(snapshot).ok_or(damaged("header and snapshot differ"))
 }
@@ -125,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn one_changed_byte_anywhere_is_noticed() {
+    fn one_changed_byte_anywhere_is_detected() {
         let (name, bytes) = whole(&snapshot_of_counters(50));
         for at in 0..bytes.len() {
             for change in [0x01, 0x80, 0xff] {
@@ -138,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_or_grew_is_noticed() {
+    fn a_truncated_or_extended_file_is_detected() {
         let (name, mut bytes) = whole(&snapshot_of_counters(5));
         for length in 0..bytes.len() {
             let name = FileName { bytes: length as u64, ..name };
@@ -150,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_lies_is_noticed() {
+    fn a_name_that_does_not_match_the_content_is_detected() {
         let (name, bytes) = whole(&snapshot_of_counters(5));
         for other in [
             FileName { seq: 8, ..name },
@@ -163,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_told_from_damage() {
+    fn a_newer_version_is_distinguished_from_damage() {
         let (name, mut bytes) = whole(&snapshot_of_counters(5));
         bytes[8] = 2;
         let crc = crc32fast::hash(&bytes[..HEADER_BYTES]).to_le_bytes();
@@ -173,7 +186,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_snapshot_comes_back_as_it_was(snapshot in snapshot()) {
+        fn a_snapshot_survives_the_round_trip(snapshot in snapshot()) {
             let (name, bytes) = whole(&snapshot);
             let again = read(name, &bytes).unwrap();
             prop_assert_eq!(shown(&again), shown(&snapshot));

@@ -1,6 +1,6 @@
-//! Whole numbers as LEB128: seven bits a byte, the lowest first.
+//! Encodes whole numbers as LEB128: seven bits in each byte, the lowest bits first.
 
-/// Appends a number.
+/// Appends a number; it takes 1 to 10 bytes.
 pub(super) fn write(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);

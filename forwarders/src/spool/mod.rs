@@ -1,7 +1,7 @@
 //! The windows of one destination on disk, one file a window.
 //!
-//! This folder reads and writes files. Which windows are there, in which order they are delivered
-//! and which make room is decided by [`delivery`](crate::delivery).
+//! This folder only reads, writes and removes files. [`delivery`](crate::delivery) decides which
+//! windows go to disk, in which order they are delivered and which are dropped to make room.
 
 mod codec;
 mod directory;

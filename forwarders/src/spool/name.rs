@@ -1,32 +1,36 @@
-//! The name of a spool file: what has to be known without opening it.
+//! The names of spool files and of their folders.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// `<seq>-<start_ms>-<points>-<bytes>.b`; the order of names is the order of delivery.
+/// The name of a spool file: `<seq>-<start_ms>-<points>-<bytes>.b`. It contains everything that the
+/// ledger and the limits need, so a start opens no file. The order of names is the order of
+/// delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName {
-    /// Counts up over all windows of a destination, over restarts too.
+    /// The number of the window. Numbers of one destination increase, also across restarts.
     pub seq: u64,
     /// Start of the window in Unix milliseconds.
     pub start_ms: u64,
-    /// How many points are in it.
+    /// The number of points in the file.
     pub points: u64,
-    /// How long the file is.
+    /// The size of the file in bytes.
     pub bytes: u64,
 }
 
-/// A higher number is nobody's window: numbers are counted on from the highest.
+/// The highest valid number. New windows are numbered from the highest number in the folder, so a
+/// forged name near `u64::MAX` would make the counter overflow.
 const SEQ_MAX: u64 = 1 << 62;
 
 impl fmt::Display for FileName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seq, start_ms, points, bytes } = self;
+        // A fixed width, so that `ls` lists the files in the order of delivery.
         write!(formatter, "{seq:016x}-{start_ms}-{points}-{bytes}.b")
     }
 }
 
-/// The text is no name of a spool file.
+/// The text is not the name of a spool file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidFileName;
 
@@ -46,7 +50,8 @@ impl FromStr for FileName {
         match (start_ms, points, bytes, parts.next()) {
             (Some(start_ms), Some(points), Some(bytes), None) => {
                 let name = Self { seq, start_ms, points, bytes };
-                // One name for one file: no `+1`, no `007`.
+                // `+1` and `007` parse as numbers too. A second spelling of a name would be removed
+                // and listed under a path that does not exist.
                 (name.to_string() == text).then_some(name).ok_or(InvalidFileName)
             }
             _ => Err(InvalidFileName),
@@ -54,21 +59,25 @@ impl FromStr for FileName {
     }
 }
 
-/// The name of a destination's folder: its own name, with `%XX` for what a file system or a shell
-/// could take for something else. Two destinations never share one.
+/// The name of a destination's folder: the destination's name, with `%XX` for bytes that are
+/// special to a file system or a shell. Two destinations never share a folder.
 #[must_use]
 pub fn folder_of(destination: &str) -> String {
-    /// Longer names are cut and told apart by their hash.
+    /// Longest name, below the 255 bytes that file systems allow. Longer names are cut and end in
+    /// their hash.
     const LENGTH_MAX: usize = 200;
     let mut folder = String::new();
     for (place, byte) in destination.bytes().enumerate() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => folder.push(char::from(byte)),
+            // A leading dot would hide the folder, and `..` would leave the state folder.
             b'.' if place > 0 => folder.push('.'),
             other => folder.push_str(&format!("%{other:02X}")),
         }
     }
     if folder.len() > LENGTH_MAX {
+        // Cannot split a character: the name is ASCII by now. The cut may remove the only
+        // difference between two names, so the hash covers the whole name.
         folder.truncate(LENGTH_MAX - 17);
         let hash = xxhash_rust::xxh3::xxh3_64(destination.as_bytes());
         folder.push_str(&format!("%{hash:016x}"));
@@ -81,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_says_what_is_in_the_file_and_comes_back() {
+    fn a_name_contains_the_numbers_of_its_file_and_can_be_parsed() {
         let name = FileName { seq: 42, start_ms: 1_490_114_064_000, points: 10_000, bytes: 77 };
         let text = name.to_string();
         assert_eq!(text, "000000000000002a-1490114064000-10000-77.b");
@@ -91,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_name() {
+    fn any_other_text_is_not_a_name() {
         for text in [
             "",
             "x",

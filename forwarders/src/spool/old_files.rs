@@ -1,6 +1,6 @@
-//! Files of earlier versions, which have to be readable after an update.
+//! Tests that files of earlier versions stay readable after an update.
 //!
-//! `fixtures/` has the files as those versions wrote them.
+//! `fixtures/` contains files that these versions wrote.
 
 use model::{Snapshot, Value};
 
@@ -67,7 +67,7 @@ fn large_sets_of_0_1_0_can_be_merged() {
     value.merge(snapshot.points[2].value.clone(), &snapshot);
     assert_eq!(value.headline(), 5001.0);
     assert!(matches!(&value, Value::Set(set) if set.set.member_hashes().is_none()));
-    // No member is in both.
+    // The two sets share no member.
     value.merge(snapshot.points[1].value.clone(), &snapshot);
     assert!((5002.0..5006.0).contains(&value.headline()), "{}", value.headline());
 }

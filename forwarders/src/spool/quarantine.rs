@@ -1,4 +1,5 @@
-//! What refused points may cost the disk: a destination that refuses everything must not wear it.
+//! Limits how fast refused points are written to the quarantine, so that a destination that refuses
+//! everything does not wear out the disk.
 
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use model::PointRanges;
 use model::Snapshot;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Most files of refused points in a minute: one for each window of the default interval, and some.
+/// Most files of refused points per minute: more than one for each window of the default interval.
 const FILES_A_MINUTE: u32 = 10;
-/// Most bytes in these: more than anybody reads, and a gigabyte or two a day at the very most.
+/// Most bytes of these files per minute: more than an operator reads, and less than 1.5 GiB a day.
 const BYTES_A_MINUTE: u64 = 1 << 20;
 
-/// What may still be written in this minute.
+/// The files and bytes that may still be written in the current minute.
 #[derive(Debug)]
 pub(super) struct QuarantineAllowance {
     since: Instant,
@@ -24,27 +25,29 @@ pub(super) struct QuarantineAllowance {
 }
 
 impl QuarantineAllowance {
-    /// A minute's, from now on.
+    /// The full allowance for the minute that begins `now`.
     pub(super) fn new(now: Instant) -> Self {
         Self { since: now, files: FILES_A_MINUTE, bytes: BYTES_A_MINUTE }
     }
 
-    /// How long the next file may be.
+    /// The largest size of the next file, in bytes; 0 if no file may be written.
     pub(super) fn room(&mut self, now: Instant) -> u64 {
+        // A new minute begins with the first request after the previous one, which needs no timer.
         if now.duration_since(self.since) >= MINUTE {
             *self = Self::new(now);
         }
         if self.files > 0 { self.bytes } else { 0 }
     }
 
-    /// A file was written; it had room.
+    /// Subtracts a file that was written and was not larger than [`QuarantineAllowance::room`].
     pub(super) fn used(&mut self, name: FileName) {
         self.files -= 1;
         self.bytes -= name.bytes;
     }
 }
 
-/// The file of these points, or of the first half of them, or of a quarter, whichever has room.
+/// Packs the points or, if the file is larger than `room` bytes, their first half, first quarter
+/// and so on. `None` if not even one point fits.
 pub(super) fn fitting(
     seq: u64,
     snapshot: &Snapshot,
@@ -53,6 +56,8 @@ pub(super) fn fitting(
     room: u64,
 ) -> Option<(FileName, Vec<u8>)> {
     while room > 0 && points.count() > 0 {
+        // The packed size is known only after packing. Halving bounds the work to twice one
+        // packing.
         let (name, bytes) = file::write(seq, snapshot, &points, instance);
         if name.bytes <= room {
             return Some((name, bytes));
@@ -72,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_has_so_many_files_and_bytes_and_the_next_one_has_them_again() {
+    fn each_minute_has_a_limited_number_of_files_and_bytes() {
         let start = Instant::now();
         let mut allowance = QuarantineAllowance::new(start);
         let name = FileName { seq: 1, start_ms: 1, points: 1, bytes: 1000 };
@@ -87,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_room_as_a_whole_is_halved_until_it_has() {
+    fn points_that_do_not_fit_are_halved_until_they_do() {
         let (whole, _) = file_of(1_000, u64::MAX).unwrap();
         assert_eq!(whole.points, 1_000);
         let (part, bytes) = file_of(1_000, whole.bytes / 3).unwrap();

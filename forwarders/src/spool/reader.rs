@@ -11,14 +11,16 @@ use super::directory::{SpoolDirectory, SpoolReadError};
 use super::name::FileName;
 use model::Snapshot;
 
-/// Attempts to read a file that the system refuses to read, and the pause between them: too many
-/// open files pass, a bad sector does not.
+/// Most attempts to read one file when the system returns an error. A shortage of file descriptors
+/// is over after a while, a bad sector is not.
 const READ_TRIES: u32 = 3;
+/// The pause between two of these attempts.
 const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reads the windows of one destination's spool.
 #[derive(Debug)]
 pub(crate) struct SpoolReader {
+    /// Empty until the writer has opened the folder.
     directory: Arc<OnceLock<SpoolDirectory>>,
 }
 
@@ -27,14 +29,15 @@ impl SpoolReader {
         Self { directory }
     }
 
-    /// Reads a window, more than once if the system refuses.
+    /// Reads a window; retries if the system returns an error.
     ///
     /// # Errors
-    /// When the file is gone, damaged, of a newer version, or the system keeps refusing.
+    /// When the file is missing, damaged or of a newer version, or when every attempt failed.
     pub(crate) async fn read(&self, name: FileName) -> Result<Snapshot, SpoolReadError> {
         let mut tries = 1;
         loop {
             match self.read_once(name).await {
+                // Without a retry, a passing fault of the system would drop the window as corrupt.
                 Err(SpoolReadError::System(_)) if tries < READ_TRIES => sleep(READ_PAUSE).await,
                 outcome => return outcome,
             }
@@ -44,6 +47,7 @@ impl SpoolReader {
 
     async fn read_once(&self, name: FileName) -> Result<Snapshot, SpoolReadError> {
         let directory = Arc::clone(&self.directory);
+        // A disk that hangs must block a thread for blocking tasks, not the runtime.
         let read = spawn_blocking(move || match directory.get() {
             Some(directory) => directory.read(name),
             None => Err(SpoolReadError::System(io::Error::other("the spool is not open"))),

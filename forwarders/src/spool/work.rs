@@ -1,4 +1,4 @@
-//! The work of a spool, as data.
+//! The jobs that a backlog gives to the spool of its destination.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +11,7 @@ use model::{PointRanges, Snapshot};
 pub(crate) struct DiscardedFiles {
     /// Files to remove: their windows were delivered or dropped.
     pub(crate) remove: Vec<FileName>,
-    /// Files to move to the quarantine because they cannot be used, with the suffix of their name
-    /// there.
+    /// Unusable files to move to the quarantine, each with the suffix that its name gets there.
     pub(crate) set_aside: Vec<(FileName, &'static str)>,
 }
 
@@ -22,22 +21,22 @@ impl DiscardedFiles {
     }
 }
 
-/// Points of a window to write.
+/// A request to write points of a window to disk.
 #[derive(Debug)]
 pub(crate) struct WriteJob {
-    /// The number of the window, by which its file is named.
+    /// The number of the window, which its file name begins with.
     pub(crate) seq: u64,
     pub(crate) snapshot: Arc<Snapshot>,
-    /// The points to write, by their places in the snapshot.
+    /// The points to write, as indexes into the snapshot.
     pub(crate) points: PointRanges,
 }
 
 /// Points of a window that the destination permanently rejected, for the quarantine.
 #[derive(Debug)]
 pub(crate) struct RefusedPoints {
-    /// The number of the window, by which the files are named.
+    /// The number of the window, which the file names begin with.
     pub(crate) seq: u64,
     pub(crate) snapshot: Arc<Snapshot>,
-    /// The points by reason.
+    /// The points for each reason, as indexes into the snapshot. Each reason gets its own file.
     pub(crate) points: BTreeMap<&'static str, PointRanges>,
 }

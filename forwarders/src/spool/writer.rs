@@ -18,16 +18,16 @@ use super::work::{DiscardedFiles, RefusedPoints, WriteJob};
 use basics::log_throttle::LogThrottle;
 use model::PointRanges;
 
-/// Where spools are, and the run of the daemon that writes them.
+/// The location of all spools, and the run of the daemon that writes to them.
 #[derive(Clone, Debug)]
 pub struct SpoolPlace {
-    /// The folder in which each destination has a folder.
+    /// The folder that contains one folder for each destination.
     pub folder: PathBuf,
-    /// Identifies the run of the daemon that flushed a window.
+    /// Identifies this run of the daemon in the windows that it flushes.
     pub instance: String,
 }
 
-/// A window in the form of a file that is not written yet.
+/// The content of a spool file that is not written yet.
 #[derive(Debug)]
 pub(crate) struct PackedWindow {
     pub(crate) seq: u64,
@@ -35,22 +35,23 @@ pub(crate) struct PackedWindow {
     bytes: Vec<u8>,
 }
 
-/// Writes and removes the files of one destination's spool. Knows nothing of the order of windows
-/// and of their bounds.
+/// Writes and removes the files of one destination's spool. The caller decides which files.
 ///
-/// The disk may be slow or hang: every access is on a thread for blocking tasks.
+/// Every access to the disk runs on a thread for blocking tasks, because the disk may be slow or
+/// hang.
 pub(crate) struct SpoolWriter {
     /// The destination's name.
     forwarder: String,
     root: PathBuf,
     instance: Arc<str>,
+    /// Empty until [`SpoolWriter::open`] succeeds. Shared with the readers.
     directory: Arc<OnceLock<SpoolDirectory>>,
     allowance: QuarantineAllowance,
     quarantine_failures: LogThrottle,
 }
 
 impl SpoolWriter {
-    /// Writes the spool of the destination `forwarder`.
+    /// A writer for the spool of the destination `forwarder`. Accesses no file.
     pub(crate) fn new(forwarder: String, place: &SpoolPlace) -> Self {
         Self {
             root: place.folder.join(folder_of(&forwarder)),
@@ -67,15 +68,15 @@ impl SpoolWriter {
         &self.root
     }
 
-    /// Reads the windows of the spool, once it is open.
+    /// A reader for the windows of the spool. It fails until the spool is open.
     pub(crate) fn reader(&self) -> SpoolReader {
         SpoolReader::new(Arc::clone(&self.directory))
     }
 
-    /// Opens the folder. Returns the windows that an earlier run left in it, in order.
+    /// Opens the folder. Returns the windows that an earlier run left in it, the oldest first.
     ///
     /// # Errors
-    /// When the folder cannot be used: why, for the status.
+    /// When the folder cannot be used. The error is the text for the status.
     pub(crate) async fn open(&self) -> Result<Vec<FileName>, String> {
         let root = self.root.clone();
         let opened = spawn_blocking(move || SpoolDirectory::open(&root)).await;
@@ -91,18 +92,18 @@ impl SpoolWriter {
             warn!(forwarder = self.forwarder, files, %folder, "moved files that are not windows \
                 from the spool to its quarantine");
         }
-        // Opened once: a second directory could not have the lock.
+        // Cannot be set already: its directory would hold the lock, and opening would have failed.
         let _is_open = self.directory.set(directory);
         Ok(found.names)
     }
 
-    /// Removes files and moves unusable ones to the quarantine.
+    /// Removes files and moves unusable files to the quarantine.
     ///
-    /// A file that cannot be removed is delivered again after a restart, and nothing else can be
-    /// done about it.
+    /// A failure is only logged. A file that cannot be removed is delivered again after a restart.
     pub(crate) async fn remove(&self, files: DiscardedFiles) {
         let removed = self.blocking(move |directory| {
             let mut outcome = Ok(());
+            // Continues after an error: each file that stays would be delivered twice.
             for name in files.remove {
                 outcome = directory.remove(name).and(outcome);
             }
@@ -120,21 +121,23 @@ impl SpoolWriter {
     pub(crate) async fn pack(&self, job: WriteJob) -> Option<PackedWindow> {
         let instance = Arc::clone(&self.instance);
         let WriteJob { seq, snapshot, points } = job;
+        // Compressing a large window takes long enough to delay other tasks of the runtime.
         let packed = spawn_blocking(move || file::write(seq, &snapshot, &points, &instance)).await;
         packed.ok().map(|(name, bytes)| PackedWindow { seq, name, bytes })
     }
 
-    /// Writes a window, if at least `min_free` bytes stay free on the disk.
+    /// Writes a window, provided that at least `min_free` bytes stay free on the disk.
     ///
     /// # Errors
-    /// When it cannot be written: why, for the status.
+    /// When the window cannot be written. The error is the text for the status.
     pub(crate) async fn write(&self, window: PackedWindow, min_free: u64) -> Result<(), String> {
         let PackedWindow { name, bytes, .. } = window;
         let written = self.blocking(move |directory| directory.write(name, &bytes, min_free));
         written.await.map_err(|error| format!("{}: {error}", self.root.display()))
     }
 
-    /// Puts refused points into the quarantine, as many as it has room for. Returns how many.
+    /// Moves refused points into the quarantine, within its limits per minute and as long as
+    /// `min_free` bytes stay free on the disk. Returns the number of points that it stored.
     pub(crate) async fn quarantine(&mut self, refused: RefusedPoints, min_free: u64) -> u64 {
         let mut kept = 0;
         for (reason, points) in &refused.points {
@@ -159,6 +162,7 @@ impl SpoolWriter {
             directory.put_aside(name, reason, &bytes, min_free).map(|()| Some(name))
         });
         match put.await {
+            // Only a successful write uses up the allowance: a full disk is not worn.
             Ok(Some(name)) => {
                 self.allowance.used(name);
                 name.points
@@ -174,12 +178,13 @@ impl SpoolWriter {
         }
     }
 
-    /// The windows in the folder; `None` if it cannot be read or is not open.
+    /// The windows in the folder; `None` if the folder is not open or cannot be read.
     pub(crate) async fn list(&self) -> Option<HashSet<FileName>> {
         let names = self.blocking(SpoolDirectory::names).await.ok()?;
         Some(names.into_iter().collect())
     }
 
+    /// Accesses the open folder on a thread for blocking tasks.
     async fn blocking<T: Send + 'static>(
         &self,
         access: impl FnOnce(&SpoolDirectory) -> io::Result<T> + Send + 'static,

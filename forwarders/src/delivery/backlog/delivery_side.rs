@@ -1,4 +1,4 @@
-//! The delivery loop's side of a backlog: it has at most one window in flight.
+//! The events of the delivery loop, which has at most one window in flight.
 
 use std::sync::Arc;
 
@@ -18,21 +18,21 @@ pub(crate) enum NextWindow {
     Deliver(WindowSource),
     /// Wait for another event.
     Wait,
-    /// End: no window is left to deliver, or those that are left are better off on disk.
+    /// End: no window is left, or the remaining windows should stay on disk.
     End,
 }
 
-/// Where to get a window from.
+/// The storage that a window is taken from.
 #[derive(Debug)]
 pub(crate) enum WindowSource {
-    /// It is in memory.
+    /// The window is in memory.
     Memory(Arc<Snapshot>),
-    /// It has to be read from this file.
+    /// The window has to be read from this file.
     File(FileName),
 }
 
 impl Backlog {
-    /// The next action of the delivery loop. It must have no window in flight.
+    /// The next action of the delivery loop, which must have no window in flight.
     ///
     /// Ledger: unchanged. A window in flight is still queued or spooled.
     pub(crate) fn next_window(&mut self) -> NextWindow {
@@ -45,7 +45,7 @@ impl Backlog {
     }
 
     fn next_with_spool(&mut self) -> NextWindow {
-        // Until the folder was opened, an earlier run may have left older windows in it.
+        // The folder may contain older windows of an earlier run, which have to be delivered first.
         if !self.spool.was_tried() {
             return NextWindow::Wait;
         }
@@ -54,12 +54,12 @@ impl Backlog {
         }
         let is_ready = self.spool.is_ready();
         let oldest_spooled = self.waiting.spooled().front();
-        // Written ahead means before the first attempt. A disk that fails must not stop delivery.
+        // `write: always` means before the first attempt. A failing disk must not stop delivery.
         if self.limits.writes_ahead() && is_ready && oldest_spooled.is_none() {
             return NextWindow::Wait;
         }
-        // A stop that waits for old windows to be read and delivered, or for a destination that is
-        // down, takes too long. On disk they wait for the next start.
+        // A stop would take too long if it waited for old windows to be read and delivered, or for
+        // a destination that is down. On disk they wait for the next start.
         let is_in_memory = oldest_spooled.is_none_or(|window| window.snapshot.is_some());
         if self.phase.is_closed && is_ready && (!is_in_memory || self.phase.is_down) {
             return NextWindow::End;
@@ -75,7 +75,7 @@ impl Backlog {
     fn is_fresh_turn(&self) -> bool {
         let Some(newest) = self.waiting.newest_seq() else { return false };
         let is_spooled = self.waiting.queued().is_empty();
-        // Written ahead also holds for a window that is taken before its turn.
+        // `write: always` also applies to a window that is taken before its turn.
         let is_safe = !self.limits.writes_ahead() || is_spooled;
         let order = self.limits.spool.order;
         self.waiting.len() > 1 && is_safe && self.turns.is_fresh_turn(order, newest)
@@ -109,18 +109,18 @@ impl Backlog {
         NextWindow::Deliver(source)
     }
 
-    /// The window in flight was read from its file.
+    /// Records that the window in flight was read from its file.
     ///
-    /// Ledger: unchanged. The snapshot is kept, because the window may have to be written again when
-    /// only a part of it is delivered.
+    /// Ledger: unchanged. The snapshot is kept, because the window has to be written again if only
+    /// a part of it is delivered before a stop.
     pub(crate) fn window_read(&mut self, snapshot: &Arc<Snapshot>) {
         if let Some(window) = &mut self.in_flight {
             window.snapshot = Some(Arc::clone(snapshot));
         }
     }
 
-    /// The file of the window in flight cannot be used: it is moved to the quarantine under a name
-    /// with this suffix, or is gone if there is none.
+    /// Drops the window in flight, whose file is unusable or missing. An unusable file is moved to
+    /// the quarantine under a name with `suffix`; a missing file has no suffix.
     ///
     /// Ledger: the points go from spooled to dropped, for `reason`.
     pub(crate) fn window_unreadable(&mut self, reason: &'static str, suffix: Option<&'static str>) {
@@ -134,24 +134,25 @@ impl Backlog {
         self.wakes.spool = true;
     }
 
-    /// An attempt failed. Returns whether the one before it had not.
+    /// Records a failed attempt. Returns whether it is the first failure in a row.
     ///
     /// Ledger: unchanged.
     pub(crate) fn attempt_failed(&mut self) -> bool {
+        // During a stop, a destination that turns out to be down is not attempted again.
         self.wakes.stop = true;
         !std::mem::replace(&mut self.phase.is_down, true)
     }
 
-    /// An attempt succeeded. Returns whether the one before it had failed.
+    /// Records a successful attempt. Returns whether the previous attempt failed.
     ///
-    /// Ledger: unchanged. Delivered points are settled apart from it.
+    /// Ledger: unchanged. [`Backlog::settle`] counts the delivered points.
     pub(crate) fn attempt_succeeded(&mut self) -> bool {
         std::mem::take(&mut self.phase.is_down)
     }
 
-    /// The window in flight was not delivered at once.
+    /// Records that the window in flight was not delivered at once.
     ///
-    /// Ledger: unchanged. The spool loop writes the window and all later ones.
+    /// Ledger: unchanged. The spool loop then writes the window and all later ones.
     pub(crate) fn mark_late(&mut self) {
         if let Some(window) = &mut self.in_flight {
             window.is_late = true;
@@ -159,20 +160,22 @@ impl Backlog {
         self.wakes.spool = true;
     }
 
-    /// Points of the window in flight were settled; these are `left`. When it `is_done`, it is no
-    /// longer in flight.
+    /// Settles points of the window in flight; `left` are the points that are not settled. If it
+    /// `is_done`, it is no longer in flight.
     ///
-    /// Ledger: points go from queued or spooled to delivered, and to dropped for the reasons that
+    /// Ledger: points go from queued or spooled to delivered, or to dropped for the reasons that
     /// the forwarder gave.
     pub(crate) fn settle(&mut self, mut settled: Settled, left: PointRanges, is_done: bool) {
         let Some(window) = &mut self.in_flight else { return };
+        // One column holds all unsettled points: a file that is written during an attempt moves all
+        // of them to spooled, also points that the attempt has delivered by then.
         let storage = window.storage();
         self.ledger.deliver(storage, settled.delivered);
         for (reason, points) in settled.refused {
             self.ledger.drop_points(storage, reason, points);
             if self.limits.has_spool && reason::is_refusal(reason) {
                 let places = settled.places.remove(reason).unwrap_or_default();
-                // Of some points the destination says only how many it refuses.
+                // The destination may report only how many points it refused, and not which.
                 self.quarantine.not_kept += points - places.count();
                 window.refuse(reason, places);
             }
@@ -194,9 +197,9 @@ impl Backlog {
 
     /// Hands the refused points of the window in flight to the spool loop.
     ///
-    /// Ledger: unchanged, they were dropped when they were settled. Points are counted as not kept
-    /// when they cannot be written now or another window's points wait already: the quarantine is
-    /// for an operator to look at, not a store.
+    /// Ledger: unchanged, because the points were dropped when they were settled. Points count as
+    /// not kept if the disk cannot be written now or points of another window wait already: an
+    /// operator inspects samples in the quarantine, which need not be complete.
     fn quarantine_refused(&mut self) {
         let Some(window) = &mut self.in_flight else { return };
         let taken = window.take_refused();
@@ -213,22 +216,23 @@ impl Backlog {
         }
     }
 
-    /// Another forwarder takes over: returns the window in flight as a window of only the points
-    /// that are left. Without a spool there is none to return, because no copy was kept.
+    /// Returns the window in flight, reduced to the points that are left, for another forwarder.
+    /// `None` without a spool, because no copy was kept.
     ///
     /// Ledger: unchanged.
     pub(crate) fn restart_in_flight(&mut self) -> Option<WindowSource> {
-        // The places of refused points refer to the snapshot as it was.
+        // First, because the indexes of refused points refer to the snapshot before it shrinks.
         self.quarantine_refused();
         let window = self.in_flight.as_mut()?;
+        // A window that was still being read has no snapshot, and is read again.
         let file = window.file.map(WindowSource::File);
         window.restart().map(WindowSource::Memory).or(file)
     }
 
-    /// Another forwarder takes over, and the window in flight is given up if it is in memory only.
-    /// Returns how many points are lost.
+    /// Gives up the window in flight if it is in memory only. Returns the number of points that are
+    /// lost.
     ///
-    /// Ledger: they go from queued to dropped, for `reason`.
+    /// Ledger: the points that are left go from queued to dropped, for `reason`.
     pub(crate) fn give_up_in_flight(&mut self, reason: &'static str) -> u64 {
         let window = self.in_flight.take_if(|window| window.file.is_none());
         let left = window.map_or(0, |window| window.left.count());
@@ -236,8 +240,9 @@ impl Backlog {
         left
     }
 
-    /// Gives up the window in flight if it has expired or was removed from the disk. Returns whether
-    /// it did. The delivery loop asks between two attempts, so that no attempt is cut short.
+    /// Drops the window in flight if it is revoked: it has expired, or its file was removed.
+    /// Returns whether it was revoked. The delivery loop asks between two attempts, so that no
+    /// attempt is interrupted.
     ///
     /// Ledger: the points that are left go from queued or spooled to dropped, for the reason of the
     /// revocation.
@@ -254,17 +259,19 @@ impl Backlog {
         true
     }
 
-    /// Whether further attempts are useless: no window is pushed, the destination is down, and the
-    /// windows can stay on disk.
+    /// Whether further attempts are useless: no further window will be pushed, the destination is
+    /// down, and the windows can stay on disk.
     pub(crate) fn is_stop_wanted(&self) -> bool {
+        // Without a working spool, each further attempt is a chance to save points until the
+        // deadline.
         let can_keep = self.limits.has_spool && self.spool.is_ready();
         self.phase.is_closed && can_keep && self.phase.is_down
     }
 
-    /// The delivery loop has ended.
+    /// Records that the delivery loop has ended.
     ///
-    /// Ledger: points of a revoked window are dropped, as the loop would have done. All others stay
-    /// where they are; the spool loop writes those in memory.
+    /// Ledger: points of a revoked window are dropped, as the loop would have done. All other
+    /// points stay where they are; the spool loop writes the points that are in memory.
     pub(crate) fn end_delivery(&mut self) {
         self.take_revoked();
         self.quarantine_refused();
@@ -272,12 +279,13 @@ impl Backlog {
         self.wakes.spool = true;
     }
 
-    /// The destination's time is up. Returns how many points are lost.
+    /// Drops the points that are not on disk, at the end of the destination. Returns their number.
     ///
-    /// Ledger: points that are not on disk go from queued to dropped (`shutdown`). The others stay
-    /// spooled, and the next run recovers them.
+    /// Ledger: these points go from queued to dropped (`shutdown`). The others stay spooled, and
+    /// the next run recovers them.
     #[must_use = "a drop is worth a line in the log"]
     pub(crate) fn drop_unsaved(&mut self) -> u64 {
+        // The file may have been removed since the delivery loop ended: then it is not spooled.
         self.take_revoked();
         let in_flight = self.give_up_in_flight(reason::SHUTDOWN);
         let queued = self.waiting.take_queued();

@@ -12,26 +12,28 @@ use model::{PointRanges, Snapshot};
 #[derive(Debug)]
 pub(super) struct InFlightWindow {
     pub(super) seq: u64,
-    /// Kept until the window is delivered if there is a spool: points that are left may have to be
-    /// written. `None` also while the window is being read from its file.
+    /// The snapshot, kept until the window is delivered if there is a spool, because the points
+    /// that are left may have to be written. `None` without a spool, and while the window is being
+    /// read from its file.
     pub(super) snapshot: Option<Arc<Snapshot>>,
-    /// The points that are not settled yet, by their places in the snapshot.
+    /// The points that are not settled yet, as indexes into the snapshot.
     pub(super) left: PointRanges,
-    /// The points that the destination refused, by reason, until the quarantine gets them.
+    /// The points that the destination refused, by reason, until they are handed to the quarantine.
     refused: BTreeMap<&'static str, PointRanges>,
-    /// The file of the window. It may hold points that were settled after it was written.
+    /// The file of the window. It may contain points that were settled after it was written.
     pub(super) file: Option<FileName>,
-    /// The window was not delivered at once, so it and all later ones belong on disk.
+    /// Whether the window was not delivered at once, so that it and all later ones belong on disk.
     pub(super) is_late: bool,
-    /// The file had to make room for newer windows. It is not written again before the delivery
-    /// loop ends, or the window and its successors would evict each other in turn.
+    /// Whether the file was discarded to make room for newer windows. It is not written again
+    /// before the delivery loop ends, or the window and its successors would evict each other in
+    /// turn.
     gave_way: bool,
-    /// The reason for which the window has to be given up, once it has expired or was removed.
+    /// The reason to give up the window: it has expired, or its file was removed.
     pub(super) revoked: Option<&'static str>,
 }
 
 impl InFlightWindow {
-    /// A window from memory; `keeps_snapshot` when there is a spool to write it to.
+    /// A window from memory; `keeps_snapshot` if there is a spool that it can be written to.
     pub(super) fn from_queued(window: &QueuedWindow, keeps_snapshot: bool) -> Self {
         let snapshot = keeps_snapshot.then(|| Arc::clone(&window.snapshot));
         Self::new(window.seq, window.points(), snapshot, None)
@@ -60,14 +62,15 @@ impl InFlightWindow {
         if self.file.is_some() { PointStorage::Disk } else { PointStorage::Memory }
     }
 
-    /// Remembers points that the destination refused.
+    /// Adds points that the destination refused.
     pub(super) fn refuse(&mut self, reason: &'static str, places: PointRanges) {
+        // A reason without points would become an empty file in the quarantine.
         if places.count() > 0 {
             self.refused.entry(reason).or_default().join(places);
         }
     }
 
-    /// Takes the points that the destination refused, with the snapshot that their places refer to.
+    /// Takes the points that the destination refused, with the snapshot that contains them.
     pub(super) fn take_refused(&mut self) -> TakenRefusals {
         let points = std::mem::take(&mut self.refused);
         let count = points.values().map(PointRanges::count).sum();
@@ -77,10 +80,11 @@ impl InFlightWindow {
         TakenRefusals { count, refused }
     }
 
-    /// Shrinks the snapshot to the points that are left, for another forwarder: the places of
-    /// points in `left` and in payloads start at the first of them again.
+    /// Shrinks the snapshot to the points that are left, for another forwarder, and returns it.
+    /// Indexes of points refer to the shrunk snapshot from then on.
     pub(super) fn restart(&mut self) -> Option<Arc<Snapshot>> {
         let snapshot = self.snapshot.as_mut()?;
+        // A window of which nothing was delivered is not copied.
         if self.left.count() < snapshot.points.len() as u64 {
             *snapshot = Arc::new(snapshot.only(&self.left));
             self.left = PointRanges::first(snapshot.points.len());
@@ -88,18 +92,20 @@ impl InFlightWindow {
         Some(Arc::clone(snapshot))
     }
 
-    /// The points to write, if the window belongs on disk and is not there.
-    ///
-    /// While the delivery loop runs, a late window is written once: points that are delivered after
-    /// that are delivered twice only if the daemon crashes. When the loop `has_ended`, a file with
-    /// delivered points is written again, so that a restart delivers nothing twice.
+    /// The points to write if the window belongs on disk and is not there; `has_ended` says whether
+    /// the delivery loop has ended.
     pub(super) fn to_write(&self, has_ended: bool) -> Option<WriteJob> {
         let left = self.left.count();
         if self.revoked.is_some() || left == 0 {
             return None;
         }
         let is_wanted = match self.file {
+            // While the loop runs, a window is written only once: a write after each attempt would
+            // only help after a crash. At the end, a file that contains settled points is replaced,
+            // so that a restart delivers nothing twice.
             Some(file) => has_ended && file.points != left,
+            // At the end no attempt will deliver the window from memory, so it is written even if
+            // its file gave way before.
             None => has_ended || (self.is_late && !self.gave_way),
         };
         let snapshot = self.snapshot.as_ref().filter(|_| is_wanted)?;
@@ -107,15 +113,15 @@ impl InFlightWindow {
         Some(WriteJob { seq: self.seq, snapshot, points })
     }
 
-    /// Gives up the file, unless it holds the only copy of the window. Returns the file.
+    /// Gives up the file, unless it is the only copy of the window. Returns the file to discard.
     pub(super) fn give_way(&mut self) -> Option<FileName> {
         let file = self.file.take_if(|_| self.snapshot.is_some())?;
         self.gave_way = true;
         Some(file)
     }
 
-    /// Marks the window as one to give up if its file `is_void`, unless it is marked already. The
-    /// delivery loop drops it between two attempts. Returns how many points this concerns.
+    /// Revokes the window if its file `is_void`, unless it is revoked already. The delivery loop
+    /// drops it between two attempts. Returns the number of points that are left of it.
     pub(super) fn revoke_if(
         &mut self,
         reason: &'static str,
@@ -129,9 +135,9 @@ impl InFlightWindow {
     }
 }
 
-/// The points that the destination refused of a window.
+/// The points of a window that the destination refused.
 pub(super) struct TakenRefusals {
     pub(super) count: u64,
-    /// `None` if the snapshot is gone.
+    /// The points themselves; `None` if the snapshot was not kept.
     pub(super) refused: Option<RefusedPoints>,
 }

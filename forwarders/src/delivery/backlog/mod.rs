@@ -1,10 +1,10 @@
 //! The windows waiting for one destination, in memory or on disk, as a pure state machine.
 //!
-//! Three tasks meet at a backlog, and none waits for another: the flush pushes windows, the delivery
-//! loop takes and delivers them one at a time, and the spool loop writes windows to disk and removes
-//! them. Each calls methods for the events that it sees, and asks for its next action. The backlog
-//! itself has no lock, no clock and no file: [`SharedBacklog`](super::shared_backlog::SharedBacklog)
-//! is the lock around it.
+//! Three tasks share a backlog without waiting for each other: the flush pushes windows, the
+//! delivery loop takes and delivers them one at a time, and the spool loop writes windows to disk
+//! and removes them. Each task calls a method for each event that it sees, and asks for its next
+//! action. The backlog itself has no lock, no clock and no file:
+//! [`SharedBacklog`](super::shared_backlog::SharedBacklog) adds the lock.
 //!
 //! ```text
 //!             push             next_window              settle
@@ -16,7 +16,7 @@
 //!                       ▲ opened: windows of an earlier run
 //! ```
 //!
-//! At most one window is in flight. It may have a file as well: its points count as spooled then.
+//! At most one window is in flight. If it also has a file, its points count as spooled.
 
 mod delivery_side;
 mod in_flight;

@@ -1,4 +1,4 @@
-//! The spool loop's side of a backlog: it has at most one piece of work at a time.
+//! The events of the spool loop, which does one piece of work at a time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(crate) enum SpoolWork {
     Remove(DiscardedFiles),
     /// Write points of a window.
     Write(WriteJob),
-    /// Put refused points into the quarantine.
+    /// Write refused points to the quarantine.
     Quarantine(RefusedPoints),
     /// Wait for another event.
     Wait,
@@ -27,18 +27,18 @@ pub(crate) enum SpoolWork {
 }
 
 impl Backlog {
-    /// The next action of the spool loop. It writes only if it `may_write`: after a failure there is
-    /// a pause.
+    /// The next action of the spool loop. `may_write` is false during the pause after a failure.
     ///
-    /// Files are removed first, which makes room, then windows are written, which keeps points from
-    /// being lost. Refused points are lost already and come last.
+    /// Files are removed first, which makes room. Then windows are written, which keeps points from
+    /// being lost. Refused points are dropped already and come last.
     ///
-    /// Ledger: unchanged. The outcome of each action comes as an event of its own.
+    /// Ledger: unchanged. The spool loop reports the outcome of each action as a separate event.
     pub(crate) fn next_spool_work(&mut self, may_write: bool) -> SpoolWork {
         if !self.limits.has_spool {
             return SpoolWork::End;
         }
         if !self.spool.is_open() {
+            // Also after the end of delivery: it is the last chance to keep windows.
             return if may_write { SpoolWork::Open } else { self.wait_or_end_spooling() };
         }
         if let Some(files) = self.spool.take_discarded() {
@@ -57,13 +57,15 @@ impl Backlog {
         if self.phase.has_ended { SpoolWork::End } else { SpoolWork::Wait }
     }
 
-    /// The oldest points that belong on disk and are not there.
+    /// The next points that belong on disk and are not there. The window in flight comes first; it
+    /// is usually the oldest.
     fn to_write(&self) -> Option<WriteJob> {
         let in_flight = self.in_flight.as_ref();
         if let Some(job) = in_flight.and_then(|window| window.to_write(self.phase.has_ended)) {
             return Some(job);
         }
-        // One window that waits for its first attempt may be delivered before it is written.
+        // A single waiting window is normal: the delivery loop is about to take it. A second one
+        // means that the destination has fallen behind.
         let is_behind = in_flight.is_some_and(|window| window.is_late) || self.waiting.len() > 1;
         if !is_behind && !self.phase.has_ended && !self.limits.writes_ahead() {
             return None;
@@ -73,18 +75,21 @@ impl Backlog {
         Some(WriteJob { seq: window.seq, snapshot: Arc::clone(&window.snapshot), points })
     }
 
-    /// Takes files to remove before a write, which may need their space.
+    /// Takes the files to remove before a write, which may need their space.
     pub(crate) fn take_discarded(&mut self) -> Option<DiscardedFiles> {
         self.spool.take_discarded()
     }
 
-    /// The folder is open, and an earlier run left these windows in it, in order.
+    /// Records that the folder is open and contains the windows `found` of an earlier run, the
+    /// oldest first.
     ///
-    /// Ledger: their points are recovered and spooled. They are older than all other windows, which
-    /// are renumbered to come after them.
+    /// Ledger: their points are recovered and spooled. All other windows are newer and are
+    /// renumbered.
     pub(crate) fn opened(&mut self, found: &[FileName]) {
         let base = self.waiting.recover(found);
         self.turns.renumber(base);
+        // Windows are delivered from memory while the folder cannot be opened, so one can be in
+        // flight.
         if let Some(window) = &mut self.in_flight {
             window.seq += base;
         }
@@ -93,39 +98,39 @@ impl Backlog {
         self.works();
     }
 
-    /// Windows can be written: the delivery loop may take windows that had to be on disk first, and
-    /// a stop can leave them there.
+    /// Records that windows can be written. The delivery loop may now take windows that had to be
+    /// on disk first, and a stop can leave windows there.
     fn works(&mut self) {
         self.spool.works();
         self.wakes.delivery = true;
         self.wakes.stop = true;
     }
 
-    /// The folder could not be opened, or a write failed.
+    /// Records that the folder could not be opened or that a write failed.
     ///
-    /// Ledger: unchanged, the points are still in memory. The delivery loop no longer waits for
-    /// windows to be written ahead.
+    /// Ledger: unchanged, because the points are still in memory. With `write: always`, the
+    /// delivery loop no longer waits for windows to be written.
     pub(crate) fn write_failed(&mut self) {
         self.spool.fails();
         self.wakes.delivery = true;
     }
 
-    /// A file of `bytes` bytes is about to be written. Returns how many points were dropped for it.
+    /// Discards files until a new file of `bytes` bytes fits into the spool. Returns the number of
+    /// points that were dropped.
     ///
-    /// The file of the window in flight goes first. It is the oldest one, and its points are in
-    /// memory anyway: they are delivered if the destination comes back. When the delivery loop has
-    /// ended they will not be, and the file stays.
-    ///
-    /// Ledger: points of the window in flight go from spooled to queued, those of the oldest windows
-    /// on disk from spooled to dropped (`spool_full`).
+    /// Ledger: points of the window in flight go from spooled to queued, and points of the oldest
+    /// windows on disk from spooled to dropped (`spool_full`).
     #[must_use = "a drop is worth a line in the log"]
     pub(crate) fn make_room(&mut self, bytes: u64) -> u64 {
         let mut dropped = 0;
         while self.limits.exceed_disk(self.spool.files(), self.spool.bytes(), bytes) {
+            // First, because it costs no points: the window is also in memory, and is delivered
+            // from there if the destination recovers.
             if self.in_flight_gives_way() {
                 continue;
             }
-            // The file alone is beyond the bounds, or only files that must stay are left.
+            // No window waits on disk: the new file alone exceeds the limits, or the file of the
+            // window in flight has to stay.
             let Some(oldest) = self.waiting.take_oldest_spooled_if(|_| true) else { break };
             self.drop_spooled(oldest, reason::SPOOL_FULL);
             dropped += oldest.points;
@@ -134,6 +139,7 @@ impl Backlog {
     }
 
     fn in_flight_gives_way(&mut self) -> bool {
+        // After the end of delivery the file stays: no attempt will deliver the window from memory.
         let in_flight = self.in_flight.as_mut().filter(|_| !self.phase.has_ended);
         let Some(window) = in_flight else { return false };
         let Some(file) = window.give_way() else { return false };
@@ -148,10 +154,10 @@ impl Backlog {
         self.spool.discard(file);
     }
 
-    /// Points of the window `seq` are on disk.
+    /// Records that points of the window `seq` were written to `file`.
     ///
-    /// Ledger: they go from queued to spooled, unless the window was on disk already or was
-    /// delivered or dropped during the write. The file that is not needed then is discarded.
+    /// Ledger: the points go from queued to spooled, unless the window was on disk already or was
+    /// delivered or dropped during the write. A file that is then not needed is discarded.
     pub(crate) fn written(&mut self, seq: u64, file: FileName) {
         self.spool.add(file);
         let is_in_flight = self.in_flight.as_ref().is_some_and(|window| window.seq == seq);
@@ -160,6 +166,7 @@ impl Backlog {
         } else if self.waiting.spool(seq, file, self.limits.writes_ahead()) {
             self.ledger.spool(file.points);
         } else {
+            // The window left the backlog during the write.
             self.spool.discard(file);
         }
         self.works();
@@ -168,18 +175,20 @@ impl Backlog {
     fn in_flight_written(&mut self, file: FileName) {
         let Some(window) = &mut self.in_flight else { return };
         match window.file.replace(file) {
-            // A file of all its points is replaced by one of those that are left.
+            // The new file contains only the points that were left; the old one is removed after
+            // it. A crash in between leaves both, and the next start keeps the one with fewer
+            // points.
             Some(outdated) => self.spool.discard(outdated),
-            // Points that were settled during the write are in the file, and not in the ledger.
+            // Not the points in the file: some of them may have been settled during the write.
             None => self.ledger.spool(window.left.count()),
         }
     }
 
-    /// The time is `now_ms`: drops windows that have been on disk for too long. Returns how many
-    /// points.
+    /// Drops windows on disk that are older than `max_age` at the time `now_ms` (Unix
+    /// milliseconds). Returns the number of points.
     ///
-    /// Ledger: points of waiting windows go from spooled to dropped (`spool_expired`). The window in
-    /// flight is revoked, and the delivery loop drops it; after the loop has ended it stays.
+    /// Ledger: points of waiting windows go from spooled to dropped (`spool_expired`). The window
+    /// in flight is revoked, and the delivery loop drops it.
     #[must_use = "a drop is worth a line in the log"]
     pub(crate) fn expire(&mut self, now_ms: u64) -> u64 {
         let oldest_start_ms = self.limits.oldest_start_ms(now_ms);
@@ -189,15 +198,17 @@ impl Backlog {
             self.drop_spooled(oldest, reason::SPOOL_EXPIRED);
             expired += oldest.points;
         }
+        // After the end of delivery the window stays on disk, and the next run drops it.
         let in_flight = self.in_flight.as_mut().filter(|_| !self.phase.has_ended);
         expired + in_flight.map_or(0, |window| window.revoke_if(reason::SPOOL_EXPIRED, is_old))
     }
 
-    /// These files are in the folder: drops windows whose file was removed by someone else. Returns
-    /// how many points.
+    /// Drops windows whose file is not `present` in the folder, because another program or an
+    /// operator removed it. Returns the number of points.
     ///
-    /// Ledger: points of waiting windows go from spooled to dropped (`removed`). The window in flight
-    /// is revoked: an operator who removes a file does not want it delivered.
+    /// Ledger: points of waiting windows go from spooled to dropped (`removed`). The window in
+    /// flight is revoked although it is also in memory: an operator who removes a file does not
+    /// want it delivered.
     #[must_use = "a drop is worth a line in the log"]
     pub(crate) fn files_listed(&mut self, present: &HashSet<FileName>) -> u64 {
         let is_gone = |file: &FileName| !present.contains(file);
@@ -209,9 +220,9 @@ impl Backlog {
         removed + in_flight.map_or(0, |window| window.revoke_if(reason::REMOVED, is_gone))
     }
 
-    /// The quarantine has `kept` refused points and has no room for `not_kept`.
+    /// Counts refused points that the quarantine `kept` or did not keep.
     ///
-    /// Ledger: unchanged, they were dropped when they were settled.
+    /// Ledger: unchanged, because the points were dropped when they were settled.
     pub(crate) fn quarantined(&mut self, kept: u64, not_kept: u64) {
         self.quarantine.kept += kept;
         self.quarantine.not_kept += not_kept;

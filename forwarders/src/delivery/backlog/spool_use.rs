@@ -1,14 +1,14 @@
-//! What a backlog knows of its spool on disk.
+//! The state of a backlog's spool on disk.
 
 use crate::spool::{DiscardedFiles, FileName, RefusedPoints};
 
 /// Whether windows can go to disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum SpoolHealth {
-    /// The folder was not opened yet: it is unknown whether older windows are there.
+    /// No attempt to open the folder has ended: it is unknown whether it contains older windows.
     #[default]
     Unopened,
-    /// The folder cannot be opened. Windows are delivered from memory.
+    /// The folder could not be opened. Windows are delivered from memory.
     Unavailable,
     /// Windows can be written.
     Ready,
@@ -16,17 +16,19 @@ pub(super) enum SpoolHealth {
     Degraded,
 }
 
-/// The disk space of a backlog, and the files that the spool loop has not handled yet.
+/// The disk space that a backlog uses, and the files and points that the spool loop has not handled
+/// yet.
 #[derive(Debug, Default)]
 pub(super) struct SpoolUse {
     health: SpoolHealth,
     /// Files of windows, without discarded files.
     files: u64,
+    /// The size of these files.
     bytes: u64,
-    /// Files that are waiting to be removed or moved to the quarantine.
+    /// Files that the spool loop has to remove or to move to the quarantine.
     discarded: DiscardedFiles,
-    /// Refused points on their way to the quarantine. At most one window waits there, so that a
-    /// destination that refuses everything costs the memory of one window.
+    /// Refused points that the spool loop has to write to the quarantine. They belong to one
+    /// window, so that a destination that refuses everything costs the memory of one window.
     pub(super) refused: Option<RefusedPoints>,
 }
 
@@ -49,46 +51,49 @@ impl SpoolUse {
         matches!(self.health, SpoolHealth::Ready | SpoolHealth::Degraded)
     }
 
-    /// Whether an attempt to open the folder has ended, one way or the other.
+    /// Whether an attempt to open the folder has ended, with or without success.
     pub(super) fn was_tried(&self) -> bool {
         self.health != SpoolHealth::Unopened
     }
 
-    /// The folder was opened, or a write succeeded.
+    /// Records that the folder was opened or that a write succeeded.
     pub(super) fn works(&mut self) {
         self.health = SpoolHealth::Ready;
     }
 
-    /// The folder could not be opened, or a write failed.
+    /// Records that the folder could not be opened or that a write failed.
     pub(super) fn fails(&mut self) {
+        // The files of an open folder can be delivered and removed although the disk is full.
         self.health = if self.is_open() { SpoolHealth::Degraded } else { SpoolHealth::Unavailable };
     }
 
-    /// A file was written or found.
+    /// Counts a file that was written or found.
     pub(super) fn add(&mut self, file: FileName) {
         self.files += 1;
         self.bytes += file.bytes;
     }
 
-    /// A file is gone, or is about to be.
+    /// Stops counting a file that was removed or is about to be.
     pub(super) fn forget(&mut self, file: FileName) {
         self.files -= 1;
         self.bytes -= file.bytes;
     }
 
-    /// A file is no longer needed: the spool loop removes it.
+    /// Discards a file that is no longer needed. The spool loop removes it.
     pub(super) fn discard(&mut self, file: FileName) {
+        // Before the file is removed, so that its space counts as free for the next write, which
+        // removes discarded files first.
         self.forget(file);
         self.discarded.remove.push(file);
     }
 
-    /// A file cannot be used: the spool loop moves it to the quarantine.
+    /// Discards a file that is unusable. The spool loop moves it to the quarantine.
     pub(super) fn set_aside(&mut self, file: FileName, suffix: &'static str) {
         self.forget(file);
         self.discarded.set_aside.push((file, suffix));
     }
 
-    /// Takes the files to remove, if there are any and the folder is open.
+    /// Takes the discarded files; `None` if there is no such file or the folder is not open.
     pub(super) fn take_discarded(&mut self) -> Option<DiscardedFiles> {
         let has_some = self.is_open() && !self.discarded.is_empty();
         has_some.then(|| std::mem::take(&mut self.discarded))

@@ -1,4 +1,4 @@
-//! The state of a backlog, and the flush's side of it.
+//! The state of a backlog, and the events of the flush and of reloads.
 
 use std::sync::Arc;
 
@@ -27,27 +27,28 @@ pub(crate) struct Backlog {
     pub(super) wakes: Wakes,
 }
 
-/// How far the life of a destination has come, and whether its latest attempt failed.
+/// The stage of a destination's life, and whether its latest attempt failed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DeliveryPhase {
-    /// No further window is pushed.
+    /// Whether no further window will be pushed.
     pub(super) is_closed: bool,
-    /// The delivery loop has ended: windows that are left belong on disk.
+    /// Whether the delivery loop has ended: windows that are left belong on disk.
     pub(super) has_ended: bool,
-    /// The latest attempt failed.
+    /// Whether the latest attempt failed.
     pub(super) is_down: bool,
 }
 
-/// Points that the destination refused, by whether the quarantine has them. They count as dropped
-/// in the ledger whether or not they are kept.
+/// Counts refused points by whether the quarantine stored them. The ledger counts all of them as
+/// dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct QuarantineCounts {
     pub(crate) kept: u64,
-    /// There were too many of them, or the disk failed.
+    /// Points that exceeded the limits of the quarantine, that the destination did not identify, or
+    /// that the disk did not accept.
     pub(crate) not_kept: u64,
 }
 
-/// The disk space of a backlog.
+/// The disk space that a backlog uses, and the state of its spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpoolUsage {
     pub(crate) is_ready: bool,
@@ -76,22 +77,24 @@ impl Backlog {
 
     // ---- Events of the flush and of a reload --------------------------------------------------
 
-    /// A window was flushed. Returns how many points of older windows were dropped for it.
+    /// Queues a flushed window. Returns the number of points of older windows that were dropped to
+    /// make room.
     ///
-    /// Ledger: its points are flushed and queued. The oldest windows in memory go from queued to
-    /// dropped (`queue_full`) until it fits, because fresh metrics are worth more than old ones.
-    /// Windows on disk and the window in flight stay: the former cost no memory, the latter is
-    /// encoded already. A window beyond the bound alone is queued all the same.
+    /// Ledger: the points are flushed and queued. The oldest windows in memory go from queued to
+    /// dropped (`queue_full`) until the window fits, because fresh metrics are worth more than old
+    /// ones. Windows on disk stay, because they use no memory, and so does the window in flight,
+    /// because it is encoded already. A window that exceeds the limit by itself is still queued.
     #[must_use = "a drop is worth a line in the log"]
     pub(crate) fn push(&mut self, snapshot: Arc<Snapshot>) -> u64 {
         let points = snapshot.points.len() as u64;
-        // An idle window is a state to show now. On disk it would be worth nothing later.
+        // A window without points only repeats the current state, which is worth nothing after a
+        // wait on disk.
         if points == 0 && self.limits.has_spool {
             return 0;
         }
         let mut evicted = 0;
         while self.limits.exceed_memory(self.waiting.queued().len(), self.ledger.queued, points) {
-            // Only the window in flight is left in memory.
+            // If no window waits in memory, only the window in flight is left there, which stays.
             let Some(oldest) = self.waiting.take_oldest_queued() else { break };
             self.ledger.drop_points(PointStorage::Memory, reason::QUEUE_FULL, oldest.points());
             evicted += oldest.points();
@@ -99,26 +102,27 @@ impl Backlog {
         self.ledger.flush(points);
         self.waiting.push(snapshot);
         self.wakes.delivery = true;
-        // With `write: always`, or behind another window, it has to be written.
+        // The window has to be written with `write: always`, or if another one waits already.
         self.wakes.spool = true;
         evicted
     }
 
-    /// No further window is pushed.
+    /// Records that no further window will be pushed.
     ///
-    /// Ledger: unchanged. The delivery loop ends once it has delivered the windows, or earlier where
+    /// Ledger: unchanged. The delivery loop ends when it has delivered the windows, or earlier if
     /// they can stay on disk.
     pub(crate) fn close(&mut self) {
         self.phase.is_closed = true;
         self.wakes = Wakes { delivery: true, spool: true, stop: true };
     }
 
-    /// A reload changed the bounds.
+    /// Replaces the limits, after a reload.
     ///
-    /// Ledger: unchanged. Windows beyond the new bounds are dropped when the next window is pushed
-    /// or written. Another order or `write` may let a task act at once.
+    /// Ledger: unchanged. Windows beyond the new limits are dropped when the next window is pushed
+    /// or written.
     pub(crate) fn set_limits(&mut self, delivery: &DeliveryConfig) {
         self.limits = BacklogLimits::new(delivery, self.limits.has_spool);
+        // Another `order` or `write` can enable an action that a task is waiting for.
         self.wakes.delivery = true;
         self.wakes.spool = true;
     }
@@ -130,7 +134,7 @@ impl Backlog {
         std::mem::take(&mut self.wakes)
     }
 
-    /// Where every point is.
+    /// The counts of where each point is.
     pub(crate) fn ledger(&self) -> &PointLedger {
         &self.ledger
     }
@@ -140,13 +144,14 @@ impl Backlog {
         self.phase.is_down
     }
 
-    /// The configured bounds of the spool.
+    /// The configured limits of the spool.
     pub(crate) fn spool_limits(&self) -> SpoolConfig {
         self.limits.spool
     }
 
     /// The disk space in use; `None` without a spool.
     pub(crate) fn spool_usage(&self) -> Option<SpoolUsage> {
+        // The window in flight no longer waits, but its file is still on disk.
         let in_flight = self.in_flight.as_ref().and_then(|window| window.file);
         let oldest = in_flight.or_else(|| self.waiting.spooled().front().map(|window| window.file));
         self.limits.has_spool.then(|| SpoolUsage {

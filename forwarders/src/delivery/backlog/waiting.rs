@@ -1,4 +1,4 @@
-//! The windows that wait for their turn.
+//! The windows that wait to be delivered.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,21 +17,23 @@ pub(super) struct QueuedWindow {
 #[derive(Debug)]
 pub(super) struct SpooledWindow {
     pub(super) file: FileName,
-    /// Kept for the window that is next, which is not read back then.
+    /// The snapshot, if it is also in memory. Kept for the next window only, which then need not be
+    /// read back.
     pub(super) snapshot: Option<Arc<Snapshot>>,
 }
 
-/// A window that waits for its turn.
+/// A window that waits to be delivered.
 #[derive(Debug)]
 pub(super) enum WaitingWindow {
     Queued(QueuedWindow),
     Spooled(SpooledWindow),
 }
 
-/// The windows that wait for their turn, by sequence number.
+/// The windows that wait to be delivered, in the order of their numbers.
 ///
 /// The spool loop writes the oldest queued window first, so every spooled window is older than
-/// every queued one: two queues in a row, without a search for the border.
+/// every queued one. Two queues therefore represent the order, and no window has to be searched
+/// for.
 #[derive(Debug, Default)]
 pub(super) struct WaitingWindows {
     spooled: VecDeque<SpooledWindow>,
@@ -73,18 +75,20 @@ impl WaitingWindows {
         &self.spooled
     }
 
-    /// Adds a new window, which is the newest.
+    /// Adds a new window as the newest one.
     pub(super) fn push(&mut self, snapshot: Arc<Snapshot>) {
         self.queued.push_back(QueuedWindow { seq: self.next_seq, snapshot });
         self.next_seq += 1;
     }
 
-    /// Adds windows that an earlier run left on disk, in order. They are older than all others, so
-    /// the others are renumbered to come after them. Returns by how much.
+    /// Adds the windows that an earlier run left on disk, the oldest first. All other windows are
+    /// newer and are renumbered: the returned number is added to theirs.
     pub(super) fn recover(&mut self, files: &[FileName]) -> u64 {
+        // File names contain the number, so the windows on disk keep theirs.
         let base = files.last().map_or(0, |file| file.seq + 1);
         self.next_seq += base;
         self.queued.iter_mut().for_each(|window| window.seq += base);
+        // Nothing is lost here: no window is written before the folder is opened.
         self.spooled =
             files.iter().map(|file| SpooledWindow { file: *file, snapshot: None }).collect();
         base
@@ -137,11 +141,12 @@ impl WaitingWindows {
         std::mem::take(&mut self.queued)
     }
 
-    /// Moves the queued window `seq` to disk. With `keeps_next`, the window that is next stays in
-    /// memory too. Returns false if it no longer waits.
-    ///
-    /// Only the oldest queued window is ever written, so no other one is looked for.
+    /// Moves the queued window `seq`, which is in `file` now, to the windows on disk. With
+    /// `keeps_next`, the window that is delivered next also stays in memory. Returns false if the
+    /// window no longer waits.
     pub(super) fn spool(&mut self, seq: u64, file: FileName, keeps_next: bool) -> bool {
+        // Only the oldest queued window is ever written. If another one is in front, this one was
+        // taken or evicted during the write.
         let Some(window) = self.queued.pop_front_if(|window| window.seq == seq) else {
             return false;
         };

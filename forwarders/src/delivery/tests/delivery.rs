@@ -1,4 +1,4 @@
-//! A destination without a spool, from the push to the delivery.
+//! Tests of a destination without a spool, from the push to the delivery.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::select::SelectConfig;
 use model::Snapshot;
 use model::testing::snapshot_of_counters;
 
-/// Takes a payload for each point and follows a script, one word an attempt.
+/// Encodes a payload for each point. A script gives the outcome of each attempt as a word.
 struct Scripted {
     script: Vec<&'static str>,
     seen: Arc<Mutex<Vec<usize>>>,
@@ -93,7 +93,7 @@ fn destination(settings: u32, forwarder: Scripted) -> Destination {
 }
 
 impl Bench {
-    /// Ends the input and waits for the task.
+    /// Drops the queue handle and waits for the task.
     async fn finish(self) -> (Counts, Vec<usize>) {
         let stats = Arc::clone(self.running.stats());
         drop(self.queue);
@@ -104,7 +104,7 @@ impl Bench {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_delivered_is_not_sent_again() {
+async fn delivered_payloads_are_not_sent_again() {
     let bench = start(&["half", "down"]);
     bench.queue.push(&Arc::new(snapshot_of_counters(10)));
     let (counts, seen) = bench.finish().await;
@@ -115,7 +115,7 @@ async fn what_was_delivered_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_window_goes_in_parts_and_those_that_are_delivered_do_not_go_again() {
+async fn a_large_window_is_sent_in_parts_and_delivered_parts_are_not_sent_again() {
     let bench = start(&["ok", "half", "down"]);
     bench.queue.push(&Arc::new(snapshot_of_counters(2 * PART_POINTS + 10)));
     let (counts, seen) = bench.finish().await;
@@ -125,7 +125,7 @@ async fn a_large_window_goes_in_parts_and_those_that_are_delivered_do_not_go_aga
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_destination_is_not_tried_before_the_time_that_it_named() {
+async fn a_destination_is_not_attempted_before_the_time_that_it_requested() {
     let bench = start(&["busy", "busy"]);
     let started = Instant::now();
     bench.queue.push(&Arc::new(snapshot_of_counters(1)));
@@ -149,7 +149,7 @@ async fn while_a_destination_is_down_only_the_oldest_window_is_tried_with_growin
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_payload_is_counted_and_the_rest_goes_on() {
+async fn a_refused_payload_is_counted_and_the_rest_is_delivered() {
     let bench = start(&["refuse one"]);
     bench.queue.push(&Arc::new(snapshot_of_counters(3)));
     let (counts, seen) = bench.finish().await;
@@ -159,7 +159,7 @@ async fn a_refused_payload_is_counted_and_the_rest_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_hangs_is_given_up_and_made_again() {
+async fn an_attempt_that_hangs_is_abandoned_and_repeated() {
     let bench = start(&["hang"]);
     bench.queue.push(&Arc::new(snapshot_of_counters(2)));
     let (counts, seen) = bench.finish().await;
@@ -179,7 +179,7 @@ async fn the_deadline_ends_a_task_that_cannot_deliver_and_the_loss_is_counted() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_destination_that_is_changed_gets_what_waited_and_the_ledger_goes_on() {
+async fn a_reconfigured_destination_gets_the_waiting_windows_and_keeps_its_ledger() {
     let mut bench = start(&["down"; 1000]);
     for points in [4, 3] {
         bench.queue.push(&Arc::new(snapshot_of_counters(points)));
@@ -191,7 +191,7 @@ async fn a_destination_that_is_changed_gets_what_waited_and_the_ledger_goes_on()
     bench.queue = bench.running.reconfigure(next).unwrap();
     bench.queue.push(&Arc::new(snapshot_of_counters(2)));
     let (counts, _) = bench.finish().await;
-    // Without a spool, nobody has what the first one had encoded already.
+    // Without a spool, the window that the replaced forwarder had encoded is lost.
     assert_eq!(*seen.lock(), [3, 2]);
     assert_eq!((counts.flushed, counts.delivered, counts.queued), (9, 5, 0));
     assert_eq!(counts.dropped, [(reason::REPLACED, 4)].into());
@@ -208,7 +208,7 @@ async fn other_pauses_and_another_selection_leave_the_forwarder_and_its_window_a
     assert!(!bench.running.same_config(&same) && bench.running.defers_start(&same));
     bench.queue = bench.running.reconfigure(same).unwrap();
     let (counts, seen) = bench.finish().await;
-    // What was interrupted is tried at once.
+    // The interrupted window is attempted at once.
     assert_eq!(seen, [10, 5, 5]);
     assert_eq!((counts.flushed, counts.delivered), (10, 10));
 }

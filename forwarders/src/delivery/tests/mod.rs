@@ -1,4 +1,4 @@
-//! Destinations from the push to the delivery, with all their tasks.
+//! Tests of destinations from the push to the delivery, with all their tasks.
 
 mod delivery;
 mod spool;

@@ -1,5 +1,5 @@
-//! A destination with a spool, from the push to the delivery, with everything that can happen in
-//! between.
+//! Tests of a destination with a spool, from the push to the delivery: failures, damaged files,
+//! stops, crashes and reloads.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,28 +32,28 @@ use basics::units::{ByteSize, Span};
 use model::testing::snapshot_of_counters;
 use model::{Point, Snapshot};
 
-/// Time for the keeper to write what has to be written, and to look around once.
+/// Time for the spool loop to write windows and to check for missing files.
 const A_WHILE: Duration = Duration::from_secs(40);
 
-/// What the destination does at the moment.
+/// The current behavior of the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Up,
     Down,
-    /// Takes half of what is pending, then breaks off.
+    /// Accepts half of the pending payloads, then fails.
     Half,
     /// Never answers.
     Hangs,
 }
 
-/// A point as the destination got it: its window's end and its tag.
+/// A point that the destination received: the end of its window and its tag.
 type Got = (u64, usize);
 
 #[derive(Clone, Debug)]
 struct Peer {
     mode: Arc<Mutex<Mode>>,
     got: Arc<Mutex<Vec<Got>>>,
-    /// What it refuses of every window, by tag, and why.
+    /// The points of every window that it refuses, by tag, with the reason.
     refuses: Arc<Mutex<BTreeMap<usize, &'static str>>>,
 }
 
@@ -74,7 +74,7 @@ impl Peer {
         self.got.lock().clone()
     }
 
-    /// The windows in the order in which their first points came.
+    /// The windows in the order in which their first points arrived.
     fn windows(&self) -> Vec<u64> {
         let mut seen = BTreeSet::new();
         self.got().into_iter().filter(|(end, _)| seen.insert(*end)).map(|(end, _)| end).collect()
@@ -131,7 +131,7 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-/// A daemon as far as one destination is concerned.
+/// One run of a daemon with one destination.
 struct Run {
     queue: Option<QueueHandle>,
     running: DestinationHandle,
@@ -154,7 +154,7 @@ impl Run {
         Self { queue: Some(queue), running, deadline, task: Some(task), runtime }
     }
 
-    /// Reloads the configuration: the destination is now this one.
+    /// Reloads the configuration with other settings for the destination.
     fn change(&mut self, settings: u32, peer: &Peer, delivery: DeliveryConfig) {
         let next = destination(settings, peer, delivery);
         assert!(self.running.can_reconfigure(&next));
@@ -197,7 +197,7 @@ impl Run {
         counts
     }
 
-    /// As `kill -9` does: nothing more is said or written.
+    /// Ends the run as `kill -9` does: without another write.
     fn crash(self) -> Counts {
         let counts = self.check();
         self.task.as_ref().unwrap().abort();
@@ -230,7 +230,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What is in the quarantine: for each file its reason, its window's end and the tags of its points.
+/// The files in the quarantine: for each, its reason, the end of its window and the tags of its
+/// points.
 fn quarantine(folder: &Path) -> Vec<(String, u64, Vec<usize>)> {
     let entries = fs::read_dir(folder.join("fake/quarantine")).unwrap();
     let file = |path: PathBuf| {
@@ -247,7 +248,7 @@ fn quarantine(folder: &Path) -> Vec<(String, u64, Vec<usize>)> {
 // ---- Single cases ---------------------------------------------------------------------------
 
 #[test]
-fn a_destination_that_is_well_costs_no_disk() {
+fn a_healthy_destination_writes_nothing_to_disk() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Up);
     let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
@@ -261,7 +262,7 @@ fn a_destination_that_is_well_costs_no_disk() {
 }
 
 #[test]
-fn what_waits_for_a_destination_that_hangs_is_on_disk_and_not_in_memory() {
+fn windows_for_a_destination_that_hangs_wait_on_disk_and_not_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Hangs);
     let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
@@ -327,7 +328,7 @@ fn a_stop_keeps_only_what_is_not_delivered() {
 }
 
 #[test]
-fn a_destination_that_is_changed_gets_what_the_one_before_it_did_not_take_and_nothing_twice() {
+fn a_reconfigured_destination_gets_each_undelivered_point_once() {
     const POINTS: usize = 2 * PART_POINTS + 10;
     for before in [Mode::Half, Mode::Down, Mode::Hangs] {
         let folder = tempfile::tempdir().unwrap();
@@ -377,13 +378,13 @@ fn smaller_bounds_hold_from_the_next_window_on() {
 }
 
 #[test]
-fn of_a_window_that_is_delivered_in_parts_what_is_left_is_kept() {
+fn the_rest_of_a_window_that_is_delivered_in_parts_is_kept() {
     const POINTS: usize = 2 * PART_POINTS + 10;
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Half);
     let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
     run.push(now_ms(), POINTS);
-    // Half of the first part, then nothing until the pause is over.
+    // Half of the first part is delivered; then the loop pauses.
     run.runtime.block_on(async { sleep(Duration::from_millis(1)).await });
     let counts = run.stop();
     let half = PART_POINTS as u64 / 2;
@@ -427,7 +428,7 @@ fn with_always_every_window_is_on_disk_before_its_first_attempt() {
     let peer = Peer::new(Mode::Up);
     let spool = SpoolConfig { write: SpoolWrite::Always, ..SpoolConfig::default() };
     let run = Run::start(folder.path(), &peer, small(spool));
-    // The number of the next window tells how many were written.
+    // With `write: always`, each of them is written before it is delivered.
     (0..5).for_each(|window| run.push(now_ms() + window, 3));
     assert_eq!(run.wait().delivered, 15);
     run.push(now_ms() + 10, 3);
@@ -473,7 +474,7 @@ fn a_full_spool_drops_the_oldest_and_counts_them() {
         run.wait();
     }
     let counts = run.check();
-    // The one that is being tried is in memory all the same; its file made room.
+    // The window in flight stays in memory; its file made room.
     assert_eq!((counts.spooled, counts.queued), (10, 2));
     assert_eq!(counts.dropped[reason::SPOOL_FULL], 12);
     assert_eq!(files(folder.path()).len(), 5);
@@ -487,7 +488,7 @@ fn a_full_spool_drops_the_oldest_and_counts_them() {
 }
 
 #[test]
-fn what_is_too_old_is_dropped_and_counted_the_one_being_tried_too() {
+fn expired_windows_are_dropped_and_counted_including_the_one_in_flight() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Down);
     let spool = SpoolConfig { max_age: Span::from_secs(3600), ..SpoolConfig::default() };
@@ -503,7 +504,7 @@ fn what_is_too_old_is_dropped_and_counted_the_one_being_tried_too() {
 }
 
 #[test]
-fn what_somebody_removes_is_noticed_and_counted_the_one_being_tried_too() {
+fn removed_files_are_detected_and_counted_including_the_one_in_flight() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Down);
     let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
@@ -522,7 +523,7 @@ fn what_somebody_removes_is_noticed_and_counted_the_one_being_tried_too() {
 }
 
 #[test]
-fn what_is_removed_right_before_a_stop_is_not_written_again() {
+fn a_file_that_is_removed_right_before_a_stop_is_not_written_again() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Half);
     let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
@@ -536,7 +537,7 @@ fn what_is_removed_right_before_a_stop_is_not_written_again() {
 }
 
 #[test]
-fn damage_costs_the_window_that_it_hit_and_is_set_aside() {
+fn a_damaged_file_is_quarantined_and_only_its_window_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Down);
     let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
@@ -547,7 +548,7 @@ fn damage_costs_the_window_that_it_hit_and_is_set_aside() {
     let mut bytes = fs::read(&there[1]).unwrap();
     bytes[70] ^= 1;
     fs::write(&there[1], &bytes).unwrap();
-    // A newer version: number and checksum fit.
+    // A newer version, with a matching checksum.
     let mut bytes = fs::read(&there[3]).unwrap();
     bytes[8] = 9;
     let crc = crc32fast::hash(&bytes[..60]).to_le_bytes();
@@ -570,7 +571,7 @@ fn damage_costs_the_window_that_it_hit_and_is_set_aside() {
 }
 
 #[test]
-fn what_is_refused_for_good_is_in_the_quarantine_and_what_was_lost_or_arrived_is_not() {
+fn permanently_refused_points_are_quarantined_and_lost_or_delivered_points_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Up);
     peer.refuses([3, 4, 8], reason::REFUSED);
@@ -594,7 +595,7 @@ fn what_is_refused_for_good_is_in_the_quarantine_and_what_was_lost_or_arrived_is
 }
 
 #[test]
-fn of_a_window_that_goes_in_parts_what_is_refused_is_in_one_file() {
+fn refused_points_of_a_window_that_is_sent_in_parts_are_in_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Half);
     let bad = [5, PART_POINTS - 1, PART_POINTS, PART_POINTS + 7, 2 * PART_POINTS + 9];
@@ -610,7 +611,7 @@ fn of_a_window_that_goes_in_parts_what_is_refused_is_in_one_file() {
 }
 
 #[test]
-fn a_stop_in_the_middle_of_a_window_keeps_what_was_refused_apart_from_what_is_left() {
+fn a_stop_during_a_window_quarantines_refused_points_and_spools_the_rest() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Half);
     peer.refuses([1, 6], reason::REFUSED);
@@ -626,14 +627,14 @@ fn a_stop_in_the_middle_of_a_window_keeps_what_was_refused_apart_from_what_is_le
     let counts = run.wait();
     assert_eq!((counts.recovered, counts.delivered, counts.dropped[reason::REFUSED]), (4, 3, 1));
     run.stop();
-    // Of the same window, reason and size as the other: neither takes the other's place.
+    // The file would have the name of the earlier one (same window, reason and size), which stays.
     let spool = counts.spool.unwrap();
     assert_eq!((spool.quarantined, spool.not_quarantined), (0, 1));
     assert_eq!(quarantine(folder.path()), [("refused".to_owned(), end, vec![1])]);
 }
 
 #[test]
-fn what_is_refused_again_after_a_crash_is_in_the_quarantine_once() {
+fn points_that_are_refused_again_after_a_crash_are_in_the_quarantine_once() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Down);
     peer.refuses([2], reason::REFUSED);
@@ -646,7 +647,7 @@ fn what_is_refused_again_after_a_crash_is_in_the_quarantine_once() {
     let bytes = fs::read(&file).unwrap();
     peer.is(Mode::Up);
     for _ in 0..2 {
-        // As if the crash had been right before it was removed.
+        // As after a crash right before the file was removed.
         fs::write(&file, &bytes).unwrap();
         let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
         let counts = run.wait();
@@ -658,7 +659,7 @@ fn what_is_refused_again_after_a_crash_is_in_the_quarantine_once() {
 }
 
 #[test]
-fn a_destination_that_refuses_everything_does_not_wear_the_disk() {
+fn a_destination_that_refuses_everything_does_not_wear_out_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Up);
     peer.refuses(0..100, reason::REFUSED);
@@ -680,7 +681,7 @@ fn a_destination_that_refuses_everything_does_not_wear_the_disk() {
 }
 
 #[test]
-fn a_quarantine_that_cannot_be_written_costs_nothing_else_and_is_counted() {
+fn an_unwritable_quarantine_is_counted_and_affects_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Up);
     peer.refuses([0], reason::REFUSED);
@@ -715,7 +716,7 @@ fn of_two_daemons_on_one_folder_the_second_works_from_memory_and_says_so() {
     assert!(words.contains("in use by another daemon"), "{words}");
     other.is(Mode::Up);
     assert_eq!(second.wait().delivered, 3, "it delivers all the same");
-    // When the first is gone, the second takes over what it left.
+    // When the first daemon has ended, the second one recovers its windows.
     first.crash();
     let counts = second.wait();
     assert_eq!((counts.recovered, counts.delivered), (2, 5));
@@ -724,7 +725,7 @@ fn of_two_daemons_on_one_folder_the_second_works_from_memory_and_says_so() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_costs_the_spool_and_nothing_else() {
+fn a_folder_that_cannot_be_created_disables_only_the_spool() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("fake"), "a file is in the way").unwrap();
     let peer = Peer::new(Mode::Down);
@@ -740,7 +741,7 @@ fn a_folder_that_cannot_be_made_costs_the_spool_and_nothing_else() {
 }
 
 #[test]
-fn a_disk_that_fails_meanwhile_is_tried_again() {
+fn a_failing_disk_is_retried() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Down);
     let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
@@ -763,7 +764,7 @@ fn a_disk_that_fails_meanwhile_is_tried_again() {
 }
 
 #[test]
-fn a_disk_that_is_full_costs_nothing_that_fits_in_memory() {
+fn a_full_disk_loses_nothing_that_fits_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
@@ -829,18 +830,19 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What must be true, kept apart from how it is done.
+/// The expected counts, computed without the code under test.
 #[derive(Default)]
 struct Model {
-    /// Points of every window that was pushed.
+    /// The number of points of each window that was pushed, by the end of the window.
     pushed: BTreeMap<u64, usize>,
-    /// Points that runs said they dropped.
+    /// Points that the runs counted as dropped.
     dropped: u64,
     /// Points that were in memory only when a run crashed.
     lost: u64,
-    /// Points in files that were removed: a run that crashes before it looks cannot count them.
+    /// Points in files that were removed. A run that crashes before its next check does not count
+    /// them.
     removed: u64,
-    /// Whether something may have come twice.
+    /// Whether a run crashed, so that points may have been delivered twice.
     crashed: bool,
 }
 
@@ -907,7 +909,7 @@ proptest! {
                     let there = files(folder);
                     if !there.is_empty() {
                         let file = &there[file.index(there.len())];
-                        // The daemon may be done with it meanwhile.
+                        // The daemon may have removed it since.
                         if let Ok(mut bytes) = fs::read(file) {
                             let at = byte.index(bytes.len());
                             bytes[at] ^= 0x55;
@@ -919,7 +921,7 @@ proptest! {
                     let there = files(folder);
                     if !there.is_empty() {
                         let file = &there[file.index(there.len())];
-                        // The daemon may be done with it meanwhile.
+                        // The daemon may have removed it since.
                         if fs::remove_file(file).is_ok() {
                             model.removed += points_of(file);
                         }
@@ -945,7 +947,7 @@ proptest! {
         }
         let pushed: u64 = model.pushed.values().map(|points| *points as u64).sum();
         if model.crashed {
-            // What had been delivered of a window when the process was killed comes again.
+            // Points of a window that were delivered before a crash are delivered again.
             prop_assert!(unique.len() as u64 + model.dropped + model.lost + model.removed >= pushed);
         } else {
             prop_assert_eq!(got.len(), unique.len(), "an orderly life repeats nothing");

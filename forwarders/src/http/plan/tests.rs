@@ -1,4 +1,4 @@
-//! Deliveries to servers that are functions: no sockets.
+//! Tests of deliveries to servers that are functions, without sockets.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::delivery::payload::Settled;
 
 const LIMITS: RequestLimits = RequestLimits { units: 1_000, bytes: 1 << 20, bisections: 7 };
 
-/// A batch of payloads of these sizes, each one point.
+/// A batch of payloads of these sizes, with one point each.
 fn batch(sizes: &[usize]) -> Batch {
     let mut batch = Batch::default();
     for size in sizes {
@@ -19,7 +19,7 @@ fn batch(sizes: &[usize]) -> Batch {
     batch
 }
 
-/// One attempt to deliver a batch.
+/// The course of one attempt to deliver a batch.
 struct Attempt {
     requests: usize,
     /// The ids of each request that the server answered with [`RequestOutcome::Delivered`].
@@ -27,7 +27,7 @@ struct Attempt {
     stopped: Option<StatusClass>,
 }
 
-/// Delivers a batch to a server that gets the ids and bytes of a request.
+/// Delivers a batch to a server, which is called with the ids and bytes of each request.
 fn deliver(
     batch: &mut Batch,
     sizes: &[usize],
@@ -61,7 +61,7 @@ fn deliver(
     }
 }
 
-/// Delivers `count` payloads of 100 bytes in one attempt; returns it and the ledger.
+/// Delivers `count` payloads of 100 bytes in one attempt. Returns the attempt and the ledger.
 fn settle(
     count: usize,
     server: impl FnMut(&[usize], usize) -> RequestOutcome,
@@ -105,7 +105,7 @@ fn a_server_that_is_not_available_keeps_the_pending_payloads() {
         (RequestOutcome::Transient, StatusClass::Transient),
         (RequestOutcome::Operator, StatusClass::Operator),
     ] {
-        // The second of three requests, and one in the middle of a search.
+        // The server fails at the second of three requests, or during a search.
         for answers in [[RequestOutcome::Delivered], [RequestOutcome::Unnamed]] {
             let mut answers = answers.into_iter();
             let delivered =
@@ -178,7 +178,7 @@ fn a_server_to_which_everything_is_too_large_waits_for_its_operator() {
     }
 }
 
-/// Any outcome, also ones that fit no request.
+/// Generates any outcome, including ones that name places that no request has.
 fn any_outcome() -> impl Strategy<Value = RequestOutcome> {
     let places = || prop::collection::vec(0_usize..40, 0..4);
     prop_oneof![
@@ -207,12 +207,12 @@ proptest! {
         let mut size = RequestSize::new(bytes);
         let mut outcomes = outcomes.into_iter();
         let mut delivered = Vec::new();
-        // In the end the server accepts everything.
+        // After these outcomes, the server accepts everything.
         while !batch.is_settled() {
             let mut script = |_: &[usize], _| outcomes.next().unwrap_or(RequestOutcome::Delivered);
             let attempt = deliver(&mut batch, &sizes, limits, &mut size, &mut script);
             delivered.extend(attempt.delivered);
-            // Of each request that is not extra, a payload is settled; few make requests smaller.
+            // Each request that is not additional settles a payload or makes requests smaller.
             let most = sizes.len() + EXTRA_REQUESTS_MAX + bisections + 1 + 8;
             prop_assert!(attempt.requests <= most, "{} > {most}", attempt.requests);
         }

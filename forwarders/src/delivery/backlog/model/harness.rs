@@ -1,4 +1,4 @@
-//! Drives a backlog and the naive model with the same events, and compares them after each.
+//! Drives a backlog and the naive model with the same events, and compares them after each event.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::spool::{DiscardedFiles, FileName, RefusedPoints, WriteJob};
 /// The time between two windows.
 const STEP_MS: u64 = 1_000;
 
-/// A backlog, the tasks and the disk around it, and what they should be.
+/// A backlog with simulated tasks and a simulated disk, and the naive model that it must match.
 pub(super) struct Harness {
     backlog: Backlog,
     naive: Naive,
@@ -31,11 +31,12 @@ pub(super) struct Harness {
     work: Work,
     /// The end of the next window.
     next_id: u64,
-    /// What the destination got, in all runs.
+    /// The points that the destination received, in all runs.
     got: Vec<PointId>,
     /// Whether points may be delivered twice: a run crashed, or the disk failed at its end.
     may_repeat: bool,
-    /// Whether a window is too large for the spool: it is tried until the time is up.
+    /// Whether a window is too large for the spool, so that the spool loop fails until the
+    /// deadline.
     is_stuck: bool,
     waits: Waits,
 }
@@ -43,11 +44,11 @@ pub(super) struct Harness {
 /// The window in flight, as the delivery loop sees it.
 enum Flight {
     Reading(FileName),
-    /// With the places of points that are not settled.
+    /// The snapshot, and the indexes of the points that are not settled.
     Sending(Arc<Snapshot>, Vec<usize>),
 }
 
-/// The work at hand, as the spool loop sees it.
+/// The current work of the spool loop.
 enum Work {
     None,
     Opening,
@@ -63,7 +64,7 @@ struct PackedFile {
     content: Snapshot,
 }
 
-/// Tasks that wait until they are woken.
+/// The tasks that wait until they are woken.
 #[derive(Default)]
 struct Waits {
     delivery: bool,
@@ -136,7 +137,7 @@ impl Harness {
         }
     }
 
-    /// Lets something happen, to both sides.
+    /// Applies an event to the backlog and to the model.
     #[allow(clippy::needless_pass_by_value, reason = "an event happens once")]
     pub(super) fn apply(&mut self, event: ModelEvent) {
         match event {
@@ -384,7 +385,7 @@ impl Harness {
     fn make_room(&mut self, packed: PackedFile) {
         let bytes = packed.name.bytes;
         if bytes > self.delivery.spool.max_bytes.get() {
-            // What is on disk of this window stays there, also what was delivered of it.
+            // The old file of this window stays, including points that were delivered since.
             (self.may_repeat, self.is_stuck) = (true, true);
             return self.fail();
         }
@@ -414,7 +415,7 @@ impl Harness {
         self.naive.quarantined.1 += all - kept;
     }
 
-    /// So much time passes that of all windows these could still be on disk.
+    /// Advances the time until only the `windows_left` newest windows have not expired.
     fn expire(&mut self, windows_left: u64) {
         let max_age_ms = self.delivery.spool.max_age.get().as_millis() as u64;
         let now_ms = self.next_id + max_age_ms - 10_000 - windows_left * STEP_MS;
@@ -472,7 +473,7 @@ impl Harness {
         self.removed_by_others.clear();
         self.is_open = false;
         (self.flight, self.work, self.waits) = (None, Work::None, Waits::default());
-        // Of two files of a window, the one with fewer points was to replace the other.
+        // If a window has two files, the one with fewer points is the newer one.
         let mut kept = BTreeMap::<u64, FileName>::new();
         for file in self.disk.keys() {
             let fewest = kept.entry(file.seq).or_insert(*file);
@@ -507,7 +508,8 @@ impl Harness {
         assert_eq!(quarantine, self.naive.quarantined);
     }
 
-    /// A file is on disk if a window needs it or it is about to go, and holds the window's points.
+    /// Checks that exactly the files that a window needs or that are being removed are on disk, and
+    /// that each contains the points of its window.
     fn check_disk(&self) {
         if !self.is_open {
             return;
@@ -535,7 +537,7 @@ impl Harness {
         assert!(on_disk <= spooled && spooled <= on_disk + removed, "{on_disk} of {spooled}");
     }
 
-    /// A task that waits is woken by the event that gives it something to do.
+    /// Checks that an event that gives a waiting task something to do also wakes it.
     fn check_wakes(&mut self, wakes: Wakes) {
         self.waits.delivery &= !wakes.delivery;
         self.waits.spool &= !wakes.spool;

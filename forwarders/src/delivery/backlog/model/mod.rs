@@ -1,4 +1,4 @@
-//! Random events against a naive model: the backlog and the model must agree on every answer.
+//! Compares the backlog with a naive model: after random events, both must give the same answers.
 
 mod harness;
 mod naive;
@@ -11,7 +11,7 @@ use crate::delivery::reason;
 use basics::units::{ByteSize, Span};
 use harness::Harness;
 
-/// Something that happens to a backlog.
+/// An event of a backlog.
 #[derive(Clone, Debug)]
 enum ModelEvent {
     Push(usize),
@@ -40,7 +40,7 @@ enum ReadOutcome {
     Corrupt,
 }
 
-/// Why a forwarder refuses points. The quarantine gets them for the first two reasons.
+/// The reason why a forwarder drops points. Points with the first two reasons are quarantined.
 #[derive(Clone, Copy, Debug)]
 enum LossReason {
     Refused,
@@ -58,7 +58,7 @@ impl LossReason {
     }
 }
 
-/// Bounds that a few small windows reach.
+/// Limits that a few small windows reach.
 #[derive(Clone, Copy, Debug)]
 struct ModelLimits {
     queue_points: u64,
@@ -100,7 +100,7 @@ fn limits() -> impl Strategy<Value = ModelLimits> {
 
 fn settle() -> impl Strategy<Value = ModelEvent> {
     let reasons = vec![LossReason::Refused, LossReason::TooLarge, LossReason::Lost];
-    // All that is not refused half of the time, or long backlogs are never delivered.
+    // Half of the time all points that are not refused, or long backlogs would never be delivered.
     let delivered = prop_oneof![Just(9_usize), 0_usize..6];
     (delivered, 0_usize..4, prop::sample::select(reasons), prop::bool::weighted(0.8)).prop_map(
         |(delivered, refused, reason, are_places_known)| ModelEvent::Settle {

@@ -1,4 +1,5 @@
-//! A backlog as simple as it can be: lists of windows and of points, and every count is counted.
+//! The simplest possible backlog: lists of windows and points. Every count is computed from the
+//! lists.
 
 use model::Snapshot;
 
@@ -7,13 +8,13 @@ use crate::delivery::ledger::PointLedger;
 use crate::delivery::reason;
 use crate::spool::FileName;
 
-/// A point: the end of its window and its number there. No two points are the same.
+/// Identifies a point: the end of its window and its number in the window.
 pub(super) type PointId = (u64, usize);
 
 /// A window that is neither delivered nor dropped.
 #[derive(Clone, Debug)]
 pub(super) struct NaiveWindow {
-    /// The end of the window, which is higher for later windows.
+    /// The end of the window, which increases from window to window.
     pub(super) id: u64,
     /// Points that are neither delivered nor dropped.
     pub(super) left: Vec<PointId>,
@@ -60,20 +61,20 @@ pub(super) enum NaiveWork {
     End,
 }
 
-/// See the module.
+/// A naive backlog.
 #[derive(Clone, Debug)]
 pub(super) struct Naive {
     pub(super) has_spool: bool,
     queue_max: u64,
     spool: SpoolConfig,
-    /// The oldest first.
+    /// The waiting windows, the oldest first.
     waiting: Vec<NaiveWindow>,
     pub(super) flight: Option<NaiveFlight>,
     health: NaiveHealth,
     pub(super) is_closed: bool,
     pub(super) has_ended: bool,
     is_down: bool,
-    /// Windows that were taken in turn (`None`) and before their turn.
+    /// The windows that were taken: `None` for the oldest, or the id of one taken before its turn.
     taken: Vec<Option<u64>>,
     flushed: Vec<PointId>,
     recovered: Vec<PointId>,
@@ -147,7 +148,7 @@ impl Naive {
         ledger
     }
 
-    /// Every point of this run, and where it is: each must be there once.
+    /// All points of this run, first by origin and then by location. The two lists must be equal.
     pub(super) fn all_points(&self) -> (Vec<PointId>, Vec<PointId>) {
         let mut came = [self.flushed.clone(), self.recovered.clone()].concat();
         let mut are = self.delivered.clone();
@@ -164,7 +165,7 @@ impl Naive {
         files
     }
 
-    /// Files that may be on disk although no window needs them.
+    /// Files that may still be on disk although no window needs them.
     pub(super) fn files_to_go(&self) -> Vec<FileName> {
         [self.to_remove.clone(), self.to_set_aside.clone()].concat()
     }
@@ -215,7 +216,7 @@ impl Naive {
         self.spool.write == SpoolWrite::Always
     }
 
-    /// Which window is next, and whether before its turn.
+    /// The index of the next window, and whether it is taken before its turn.
     fn choose(&self) -> Result<(usize, bool), NaiveNext> {
         let nothing = if self.is_closed { NaiveNext::End } else { NaiveNext::Wait };
         if !self.has_spool {
@@ -245,7 +246,7 @@ impl Naive {
         Ok((0, false))
     }
 
-    /// What the delivery loop is to do, without doing it.
+    /// The next action of the delivery loop, without taking the window.
     pub(super) fn peek(&self) -> NaiveNext {
         match self.choose() {
             Err(next) => next,
@@ -298,7 +299,7 @@ impl Naive {
         }
     }
 
-    /// The first points are delivered, the next ones refused.
+    /// Settles points: the first ones are delivered, the following ones refused.
     pub(super) fn settle(
         &mut self,
         delivered: usize,
@@ -495,7 +496,7 @@ impl Naive {
         dropped
     }
 
-    /// A file of the window `id` was written.
+    /// Records that a file of the window `id` was written.
     pub(super) fn written(&mut self, id: u64, file: FileName) {
         let is_first = !self.waiting.iter().any(NaiveWindow::is_on_disk);
         let keeps = self.writes_ahead() && is_first;
@@ -512,7 +513,7 @@ impl Naive {
         self.health = NaiveHealth::Ready;
     }
 
-    /// Drops windows on disk whose file is no longer of use.
+    /// Drops windows on disk whose file `is_void`.
     fn void(&mut self, reason: &'static str, is_void: impl Fn(&FileName) -> bool) -> Vec<FileName> {
         let (void, kept) = std::mem::take(&mut self.waiting)
             .into_iter()

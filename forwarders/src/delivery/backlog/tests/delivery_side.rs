@@ -1,4 +1,4 @@
-//! Transitions by the delivery loop.
+//! Tests of the transitions by the delivery loop.
 
 use super::*;
 
@@ -231,7 +231,7 @@ fn another_forwarder_gets_the_points_that_are_left() {
     let Some(WindowSource::Memory(left)) = backlog.restart_in_flight() else { panic!() };
     let tags: Vec<_> = left.points.iter().map(|point| point.series.tag("n").unwrap()).collect();
     assert_eq!(tags, ["1", "2", "3"]);
-    // Places are those of the new snapshot from here on, also for the spool.
+    // From here on, indexes refer to the shrunk snapshot, also in jobs for the spool.
     late(&mut backlog);
     let SpoolWork::Write(job) = backlog.next_spool_work(true) else { panic!() };
     assert_eq!((job.snapshot.points.len(), job.points), (3, PointRanges::first(3)));

@@ -1,4 +1,4 @@
-//! Transitions by the flush and by a reload.
+//! Tests of the transitions by the flush and by a reload.
 
 use super::*;
 use crate::delivery::backlog::limits::QUEUED_WINDOWS_MAX;

@@ -1,4 +1,4 @@
-//! Each transition of a backlog, case by case.
+//! Tests of each transition of a backlog.
 
 mod delivery_side;
 mod flush;
@@ -19,11 +19,11 @@ use basics::units::{ByteSize, Span};
 
 // ---- The table --------------------------------------------------------------------------------
 
-/// An event, or a row of them.
+/// An event, or several in a row.
 type Step = fn(&mut Backlog);
 
-/// A transition: what was before, what happens, and what is then. The result is in words, with
-/// everything left out that is zero or empty:
+/// A transition: the events before it, the event itself, and the resulting state as text. Parts of
+/// the text that are zero or empty are left out:
 ///
 /// - the ledger;
 /// - `disk` and `memory`: the waiting windows, each as `number:points`;
@@ -112,7 +112,7 @@ fn list(name: &str, words: impl Iterator<Item = String>) -> Option<String> {
 /// The end of the first window, in milliseconds.
 const START_MS: u64 = 1_000_000;
 
-/// A file of a window; each takes 200 bytes.
+/// The name of a window's file. Each file takes 200 bytes.
 fn file(seq: u64, points: u64) -> FileName {
     FileName { seq, start_ms: START_MS + seq * 1_000, points, bytes: 200 }
 }
@@ -133,7 +133,7 @@ fn open(backlog: &mut Backlog) {
     backlog.opened(&[]);
 }
 
-/// An earlier run left windows of 1 and 2 points.
+/// Opens a folder in which an earlier run left windows of 1 and 2 points.
 fn open_with_2(backlog: &mut Backlog) {
     backlog.opened(&[file(6, 1), file(7, 2)]);
 }
@@ -157,7 +157,7 @@ fn write_to_be(backlog: &mut Backlog) -> FileName {
     }
 }
 
-/// The spool loop writes the next window, without making room for it.
+/// Writes the next window as the spool loop does, without making room for it.
 fn write(backlog: &mut Backlog) {
     let file = write_to_be(backlog);
     backlog.written(file.seq, file);
@@ -188,7 +188,7 @@ fn make_room(backlog: &mut Backlog, bytes: u64) {
     let _dropped = backlog.make_room(bytes);
 }
 
-/// The file of the window `seq` was removed by someone else.
+/// Reports that another program removed the file of the window `seq`.
 fn lose(backlog: &mut Backlog, seq: u64) {
     let waiting = backlog.waiting.spooled().iter().map(|window| window.file);
     let in_flight = backlog.in_flight.iter().filter_map(|window| window.file);
@@ -196,7 +196,7 @@ fn lose(backlog: &mut Backlog, seq: u64) {
     let _points = backlog.files_listed(&present);
 }
 
-/// Windows that start before the window `seq` are too old.
+/// Expires windows that start before the window `seq`.
 fn expire_before(backlog: &mut Backlog, seq: u64) {
     let _points = backlog.expire(START_MS + seq * 1_000 + 100_000);
 }

@@ -1,4 +1,4 @@
-//! Transitions by the spool loop.
+//! Tests of the transitions by the spool loop.
 
 use super::*;
 
@@ -97,7 +97,7 @@ fn windows_are_written_when_they_belong_on_disk() {
 
 #[test]
 fn a_window_that_left_during_its_write_leaves_a_file_to_remove() {
-    /// Something happens between the start of a write and its end.
+    /// Applies an event between the start and the end of a write.
     fn while_writing(backlog: &mut Backlog, event: Step) {
         let file = write_to_be(backlog);
         event(backlog);
