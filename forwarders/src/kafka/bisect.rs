@@ -11,7 +11,7 @@ const FIRST_BYTES_MAX: usize = 500_000;
 
 /// The progress of a search through the suspects of a batch.
 #[derive(Debug, Default)]
-pub(super) struct Sieve {
+pub(super) struct RecordBisect {
     /// Maximum size of the next group, in bytes; `None` before the first group.
     budget: Option<usize>,
     group: RecordGroup,
@@ -27,7 +27,7 @@ struct RecordGroup {
     failed: bool,
 }
 
-impl Sieve {
+impl RecordBisect {
     /// Returns whether a group has been handed over and awaits reports.
     pub(super) fn is_trying(&self) -> bool {
         self.group.records > 0
@@ -100,30 +100,30 @@ mod tests {
         sizes: &[usize],
         refuses: impl Fn(&[usize]) -> bool,
     ) -> (Vec<usize>, usize, Option<usize>) {
-        let mut sieve = Sieve::default();
+        let mut bisect = RecordBisect::default();
         let mut suspects: Vec<usize> = (0..sizes.len()).collect();
         let (mut blamed, mut groups) = (Vec::new(), 0);
         while !suspects.is_empty() {
-            sieve.start(suspects.iter().map(|id| sizes[*id]).sum());
+            bisect.start(suspects.iter().map(|id| sizes[*id]).sum());
             let mut group = Vec::new();
             for id in &suspects {
-                if !sieve.has_room(sizes[*id]) {
+                if !bisect.has_room(sizes[*id]) {
                     break;
                 }
-                sieve.add(sizes[*id]);
+                bisect.add(sizes[*id]);
                 group.push(*id);
             }
             groups += 1;
             assert!(groups < 1000, "it does not end");
             if refuses(&group) {
-                blamed.extend(group.iter().filter(|_| sieve.refused()));
+                blamed.extend(group.iter().filter(|_| bisect.refused()));
                 suspects.retain(|id| !blamed.contains(id));
             } else {
                 suspects.retain(|id| !group.contains(id));
             }
-            sieve.close();
+            bisect.close();
         }
-        (blamed, groups, sieve.finish())
+        (blamed, groups, bisect.finish())
     }
 
     #[test]

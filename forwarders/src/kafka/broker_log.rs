@@ -128,34 +128,34 @@ mod tests {
 
     #[test]
     fn a_complaint_that_comes_again_is_counted_and_not_another_one() {
-        let journal = BrokerLog::new("kafka".into());
+        let broker_log = BrokerLog::new("kafka".into());
         for after in 0..5 {
             let words = format!("{REFUSED} (after {after}ms in state CONNECT)");
             let line = format!("[thrd:b:1/bootstrap]: {words}");
-            journal.line(RDKafkaLogLevel::Error, "FAIL", &line);
-            journal.error(Code::BrokerTransportFailure, &words);
+            broker_log.line(RDKafkaLogLevel::Error, "FAIL", &line);
+            broker_log.error(Code::BrokerTransportFailure, &words);
         }
-        assert_eq!(journal.lock().complaints, BTreeMap::from([(REFUSED.to_owned(), 5)]));
-        journal.recovered();
-        assert!(journal.lock().complaints.is_empty() && journal.cause().is_none());
+        assert_eq!(broker_log.lock().complaints, BTreeMap::from([(REFUSED.to_owned(), 5)]));
+        broker_log.recovered();
+        assert!(broker_log.lock().complaints.is_empty() && broker_log.cause().is_none());
     }
 
     #[test]
     fn the_cause_is_the_latest_error_that_tells_something() {
-        let journal = BrokerLog::new("kafka".into());
-        journal.error(Code::BrokerTransportFailure, REFUSED);
-        journal.error(Code::AllBrokersDown, "1/1 brokers are down");
-        assert_eq!(journal.cause().unwrap().to_string(), REFUSED);
-        journal.error(Code::Resolve, "b:1: Failed to resolve 'b:1': Name or service not known");
-        assert_eq!(journal.cause().unwrap().code, Code::Resolve);
+        let broker_log = BrokerLog::new("kafka".into());
+        broker_log.error(Code::BrokerTransportFailure, REFUSED);
+        broker_log.error(Code::AllBrokersDown, "1/1 brokers are down");
+        assert_eq!(broker_log.cause().unwrap().to_string(), REFUSED);
+        broker_log.error(Code::Resolve, "b:1: Failed to resolve 'b:1': Name or service not known");
+        assert_eq!(broker_log.cause().unwrap().code, Code::Resolve);
     }
 
     #[test]
     fn complaints_take_no_more_than_their_bound() {
-        let journal = BrokerLog::new("kafka".into());
+        let broker_log = BrokerLog::new("kafka".into());
         for number in 0..1000 {
-            journal.line(RDKafkaLogLevel::Warning, "X", &format!("complaint {number}"));
+            broker_log.line(RDKafkaLogLevel::Warning, "X", &format!("complaint {number}"));
         }
-        assert_eq!(journal.lock().complaints.len(), COMPLAINTS_MAX);
+        assert_eq!(broker_log.lock().complaints.len(), COMPLAINTS_MAX);
     }
 }

@@ -17,26 +17,26 @@ pub struct SettingsError(pub(super) String);
 /// The worst failure in one call of `send`, and the number of failed records.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KafkaProblem {
-    pub(super) verdict: DeliveryErrorClass,
+    pub(super) class: DeliveryErrorClass,
     pub(super) code: Code,
     pub(super) records: usize,
 }
 
 impl KafkaProblem {
     /// Adds the failure of a record.
-    pub(super) fn add(known: &mut Option<Self>, verdict: DeliveryErrorClass, code: Code) {
-        let records = known.map_or(0, |trouble| trouble.records) + 1;
+    pub(super) fn add(known: &mut Option<Self>, class: DeliveryErrorClass, code: Code) {
+        let records = known.map_or(0, |problem| problem.records) + 1;
         match known {
-            Some(trouble) if trouble.verdict >= verdict => trouble.records = records,
-            _ => *known = Some(Self { verdict, code, records }),
+            Some(problem) if problem.class >= class => problem.records = records,
+            _ => *known = Some(Self { class, code, records }),
         }
     }
 
     /// Returns the error for the delivery loop, with the latest error of the brokers.
     pub(super) fn into_error(self, topic: &str, cause: Option<Cause>) -> SendError {
-        let Self { verdict, code, records } = self;
+        let Self { class, code, records } = self;
         let words = format!("topic `{topic}`: {code} ({records} records)");
-        match verdict {
+        match class {
             DeliveryErrorClass::Operator => SendError::operator(with_cause(words, cause)),
             _ => of_class(cause, words),
         }

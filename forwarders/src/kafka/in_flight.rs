@@ -4,13 +4,13 @@
 //! dropped. The state of each payload therefore outlives a call of `send`: the next call waits for
 //! the payloads that the library still holds and does not hand them over again.
 
-use super::bisect::Sieve;
+use super::bisect::RecordBisect;
 
 /// The state of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum PayloadState {
     /// On this side, to be handed over.
-    Here,
+    Waiting,
     /// On this side, from a batch that the brokers refused because of one of its records.
     Suspect,
     /// With the client library, which will report its outcome.
@@ -21,26 +21,26 @@ enum Place {
 
 /// The states of the payloads of one batch.
 #[derive(Debug, Default)]
-pub(super) struct Custody {
-    places: Vec<Place>,
-    /// All payloads with a smaller id are in another state than `Here`.
+pub(super) struct InFlight {
+    states: Vec<PayloadState>,
+    /// All payloads with a smaller id are in another state than `Waiting`.
     next: usize,
     open: usize,
     suspects: usize,
     in_library: usize,
-    sieve: Sieve,
+    bisect: RecordBisect,
 }
 
-impl Custody {
+impl InFlight {
     /// Starts a batch with this number of payloads.
     pub(super) fn reset(&mut self, payloads: usize) {
-        self.places.clear();
-        self.places.resize(payloads, Place::Here);
+        self.states.clear();
+        self.states.resize(payloads, PayloadState::Waiting);
         self.next = 0;
         self.open = payloads;
         self.suspects = 0;
         self.in_library = 0;
-        self.sieve = Sieve::default();
+        self.bisect = RecordBisect::default();
     }
 
     /// Returns whether every payload is delivered or refused.
@@ -69,35 +69,35 @@ impl Custody {
     }
 
     /// Returns the search for the record because of which a batch was refused.
-    pub(super) fn sieve(&mut self) -> &mut Sieve {
-        &mut self.sieve
+    pub(super) fn bisect(&mut self) -> &mut RecordBisect {
+        &mut self.bisect
     }
 
     /// Returns whether a payload awaits its hand-over and is no suspect.
-    pub(super) fn is_here(&self, id: usize) -> bool {
-        self.places[id] == Place::Here
+    pub(super) fn is_waiting(&self, id: usize) -> bool {
+        self.states[id] == PayloadState::Waiting
     }
 
     /// Returns whether a payload is a suspect.
     pub(super) fn is_suspect(&self, id: usize) -> bool {
-        self.places[id] == Place::Suspect
+        self.states[id] == PayloadState::Suspect
     }
 
     /// Returns whether the library will report on a payload.
     pub(super) fn is_in_library(&self, id: usize) -> bool {
-        self.places[id] == Place::Library
+        self.states[id] == PayloadState::Library
     }
 
     /// Notes that the library took a payload.
     pub(super) fn handed_over(&mut self, id: usize) {
-        self.put(id, Place::Library);
+        self.put(id, PayloadState::Library);
     }
 
     /// Notes that the library returned a payload, which must be handed over again.
     pub(super) fn came_back(&mut self, id: usize) {
         // While a group of suspects is in flight, the library holds nothing else.
-        let doubted = self.sieve.is_trying();
-        self.put(id, if doubted { Place::Suspect } else { Place::Here });
+        let doubted = self.bisect.is_trying();
+        self.put(id, if doubted { PayloadState::Suspect } else { PayloadState::Waiting });
         // Records are reported in any order, so that the payload may lie before the position
         // reached.
         self.next = self.next.min(id);
@@ -105,12 +105,12 @@ impl Custody {
 
     /// Notes that the brokers refused a payload together with others.
     pub(super) fn suspected(&mut self, id: usize) {
-        self.put(id, Place::Suspect);
+        self.put(id, PayloadState::Suspect);
     }
 
     /// Notes that a payload is delivered or refused.
     pub(super) fn settled(&mut self, id: usize) {
-        self.put(id, Place::Settled);
+        self.put(id, PayloadState::Settled);
     }
 
     /// Notes that no payload with a smaller id is left to hand over.
@@ -120,24 +120,24 @@ impl Custody {
 
     /// Takes back all payloads of a library that ended without reports on them.
     pub(super) fn all_come_back(&mut self) {
-        for id in 0..self.places.len() {
+        for id in 0..self.states.len() {
             if self.is_in_library(id) {
                 self.came_back(id);
             }
         }
-        self.sieve.call_off();
+        self.bisect.call_off();
     }
 
-    fn put(&mut self, id: usize, place: Place) {
-        let before = std::mem::replace(&mut self.places[id], place);
+    fn put(&mut self, id: usize, place: PayloadState) {
+        let before = std::mem::replace(&mut self.states[id], place);
         // Counters, because scanning 100,000 states after each report would be quadratic.
-        let change = |count: &mut usize, of: Place| {
+        let change = |count: &mut usize, of: PayloadState| {
             *count -= usize::from(before == of);
             *count += usize::from(place == of);
         };
-        change(&mut self.suspects, Place::Suspect);
-        change(&mut self.in_library, Place::Library);
-        self.open -= usize::from(before != Place::Settled && place == Place::Settled);
+        change(&mut self.suspects, PayloadState::Suspect);
+        change(&mut self.in_library, PayloadState::Library);
+        self.open -= usize::from(before != PayloadState::Settled && place == PayloadState::Settled);
     }
 }
 
@@ -147,55 +147,55 @@ mod tests {
 
     #[test]
     fn what_the_library_holds_is_not_handed_over_again_until_it_comes_back() {
-        let mut custody = Custody::default();
-        custody.reset(3);
-        custody.handed_over(0);
-        custody.handed_over(1);
-        custody.looked_up_to(2);
-        assert_eq!((custody.in_library(), custody.open(), custody.next()), (2, 3, 2));
-        custody.settled(0);
-        custody.came_back(1);
-        assert_eq!((custody.in_library(), custody.open(), custody.next()), (0, 2, 1));
-        assert!(custody.is_here(1) && custody.is_here(2) && !custody.is_here(0));
+        let mut in_flight = InFlight::default();
+        in_flight.reset(3);
+        in_flight.handed_over(0);
+        in_flight.handed_over(1);
+        in_flight.looked_up_to(2);
+        assert_eq!((in_flight.in_library(), in_flight.open(), in_flight.next()), (2, 3, 2));
+        in_flight.settled(0);
+        in_flight.came_back(1);
+        assert_eq!((in_flight.in_library(), in_flight.open(), in_flight.next()), (0, 2, 1));
+        assert!(in_flight.is_waiting(1) && in_flight.is_waiting(2) && !in_flight.is_waiting(0));
     }
 
     #[test]
     fn suspects_wait_until_nothing_else_is_left() {
-        let mut custody = Custody::default();
-        custody.reset(3);
-        custody.handed_over(0);
-        custody.suspected(0);
-        assert!(!custody.only_suspects_left() && !custody.is_here(0));
-        custody.handed_over(1);
-        custody.settled(1);
-        assert!(!custody.only_suspects_left(), "the third is still here");
-        custody.handed_over(2);
-        assert!(!custody.only_suspects_left(), "the third is with the library");
-        custody.settled(2);
-        assert!(custody.only_suspects_left());
+        let mut in_flight = InFlight::default();
+        in_flight.reset(3);
+        in_flight.handed_over(0);
+        in_flight.suspected(0);
+        assert!(!in_flight.only_suspects_left() && !in_flight.is_waiting(0));
+        in_flight.handed_over(1);
+        in_flight.settled(1);
+        assert!(!in_flight.only_suspects_left(), "the third is still here");
+        in_flight.handed_over(2);
+        assert!(!in_flight.only_suspects_left(), "the third is with the library");
+        in_flight.settled(2);
+        assert!(in_flight.only_suspects_left());
     }
 
     #[test]
     fn a_suspect_that_comes_back_from_its_group_is_still_one() {
-        let mut custody = Custody::default();
-        custody.reset(1);
-        custody.handed_over(0);
-        custody.suspected(0);
-        custody.handed_over(0);
-        custody.sieve().add(100);
-        custody.came_back(0);
-        assert!(custody.is_suspect(0));
+        let mut in_flight = InFlight::default();
+        in_flight.reset(1);
+        in_flight.handed_over(0);
+        in_flight.suspected(0);
+        in_flight.handed_over(0);
+        in_flight.bisect().add(100);
+        in_flight.came_back(0);
+        assert!(in_flight.is_suspect(0));
     }
 
     #[test]
     fn a_library_that_is_gone_owes_nothing() {
-        let mut custody = Custody::default();
-        custody.reset(2);
-        custody.handed_over(0);
-        custody.handed_over(1);
-        custody.looked_up_to(2);
-        custody.settled(0);
-        custody.all_come_back();
-        assert_eq!((custody.in_library(), custody.open(), custody.next()), (0, 1, 1));
+        let mut in_flight = InFlight::default();
+        in_flight.reset(2);
+        in_flight.handed_over(0);
+        in_flight.handed_over(1);
+        in_flight.looked_up_to(2);
+        in_flight.settled(0);
+        in_flight.all_come_back();
+        assert_eq!((in_flight.in_library(), in_flight.open(), in_flight.next()), (0, 1, 1));
     }
 }

@@ -12,7 +12,7 @@
 //! # The path of a window
 //!
 //! ```text
-//!  Here ──hand over──▶ Library ──report──▶ delivered, refused
+//!  Waiting ──hand over──▶ Library ──report──▶ delivered, refused
 //!    ▲                    │
 //!    └──── gave up ───────┘
 //! ```
@@ -59,7 +59,7 @@ use crate::format::{influx, json};
 use model::{MetricKind, Point, Snapshot};
 
 use broker_log::BrokerLog;
-use in_flight::Custody;
+use in_flight::InFlight;
 use producer::{Producer, code_of};
 
 /// Header with the id of the daemon's run that wrote the record.
@@ -84,10 +84,10 @@ pub struct Kafka {
     client: ClientConfig,
     /// How long one call of `send` waits for reports.
     patience: Duration,
-    journal: Arc<BrokerLog>,
+    broker_log: Arc<BrokerLog>,
     /// `None` before the first window, and after a failure until the next attempt.
     producer: Option<Arc<Producer>>,
-    custody: Custody,
+    in_flight: InFlight,
     window: Window,
     rebuilds: u64,
 }
@@ -135,9 +135,9 @@ impl Kafka {
             // Shorter than the delivery loop's limit, so that the attempt ends with the broker's
             // error and not with a plain timeout.
             patience: timeout - timeout / 10,
-            journal: Arc::new(BrokerLog::new(name)),
+            broker_log: Arc::new(BrokerLog::new(name)),
             producer: None,
-            custody: Custody::default(),
+            in_flight: InFlight::default(),
             window: Window::default(),
             rebuilds: 0,
         })
@@ -147,12 +147,12 @@ impl Kafka {
 #[async_trait]
 impl Forwarder for Kafka {
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
-        if self.custody.in_library() > 0 {
+        if self.in_flight.in_library() > 0 {
             // Happens only after a batch was abandoned. Its late reports would be taken for this
             // batch's.
             self.producer = None;
         }
-        self.custody.reset(snapshot.points.len());
+        self.in_flight.reset(snapshot.points.len());
         self.window.start(snapshot, &self.instance);
         for point in &snapshot.points {
             self.encoding.push(snapshot, point, batch);
@@ -178,7 +178,7 @@ impl Forwarder for Kafka {
         match asked.await.map_err(SendError::transient)? {
             Ok(None) => Ok(()),
             Ok(Some(code)) => Err(error::topic(code, &self.topic)),
-            Err(code) => Err(error::no_answer(code, &self.brokers, self.journal.cause())),
+            Err(code) => Err(error::no_answer(code, &self.brokers, self.broker_log.cause())),
         }
     }
 }

@@ -53,9 +53,9 @@ impl Producer {
     ///
     /// # Errors
     /// If librdkafka rejects the settings as a whole.
-    pub(super) fn start(config: &ClientConfig, journal: &Arc<BrokerLog>) -> KafkaResult<Self> {
+    pub(super) fn start(config: &ClientConfig, broker_log: &Arc<BrokerLog>) -> KafkaResult<Self> {
         let inbox = Arc::<Inbox>::default();
-        let context = Context { journal: Arc::clone(journal), inbox: Arc::clone(&inbox) };
+        let context = Context { broker_log: Arc::clone(broker_log), inbox: Arc::clone(&inbox) };
         let inner = ThreadedProducer::from_config_and_context(config, context)?;
         Ok(Self { inner: Some(inner), inbox })
     }
@@ -135,23 +135,23 @@ impl Inbox {
 
 /// The callbacks of librdkafka.
 struct Context {
-    journal: Arc<BrokerLog>,
+    broker_log: Arc<BrokerLog>,
     inbox: Arc<Inbox>,
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, words: &str) {
-        self.journal.line(level, facility, words);
+        self.broker_log.line(level, facility, words);
     }
 
     fn error(&self, error: KafkaError, words: &str) {
-        self.journal.error(code_of(&error), words);
+        self.broker_log.error(code_of(&error), words);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
         // The default implementation would parse the JSON only to log it.
         debug!(
-            forwarder = self.journal.forwarder(),
+            forwarder = self.broker_log.forwarder(),
             "librdkafka: {}",
             String::from_utf8_lossy(statistics)
         );

@@ -40,17 +40,17 @@ impl Kafka {
     /// May be dropped at each await: all state that must survive is in `self`.
     pub(super) async fn deliver(&mut self, batch: &mut Batch) -> Result<(), SendError> {
         let deadline = Instant::now() + self.patience;
-        let mut trouble = None;
-        while !self.custody.is_settled() {
+        let mut problem = None;
+        while !self.in_flight.is_settled() {
             let producer = self.producer()?;
             // Before any new record: reports since a dropped call may settle payloads.
-            self.note_reports(&producer, batch, &mut trouble);
-            if let Some((code, words)) = failed(&producer, trouble) {
+            self.note_reports(&producer, batch, &mut problem);
+            if let Some((code, words)) = failed(&producer, problem) {
                 return Err(self.rebuild(&producer, batch, code, &words).await);
             }
-            match trouble {
+            match problem {
                 // Only after the other reports, so that the error counts all records that failed.
-                Some(trouble) if self.custody.in_library() == 0 => return Err(self.gone(trouble)),
+                Some(problem) if self.in_flight.in_library() == 0 => return Err(self.gone(problem)),
                 // After an error, hands over nothing new; the records in flight may still be
                 // delivered.
                 Some(_) => self.wait(&producer, deadline).await?,
@@ -58,7 +58,7 @@ impl Kafka {
                     Ok(Progress::More) => tokio::task::yield_now().await,
                     Ok(Progress::Enough) => self.wait(&producer, deadline).await?,
                     Err(code) => {
-                        KafkaProblem::add(&mut trouble, DeliveryErrorClass::of(code), code);
+                        KafkaProblem::add(&mut problem, DeliveryErrorClass::of(code), code);
                     }
                 },
             }
@@ -75,7 +75,7 @@ impl Kafka {
         self.note_reports(&producer, batch, &mut None);
         // A record in flight that was given up could arrive all the same, and would be delivered
         // twice.
-        while self.custody.in_library() > 0 {
+        while self.in_flight.in_library() > 0 {
             producer.arrival().await;
             self.note_reports(&producer, batch, &mut None);
         }
@@ -86,7 +86,7 @@ impl Kafka {
         if let Some(producer) = &self.producer {
             return Ok(Arc::clone(producer));
         }
-        let started = Producer::start(&self.client, &self.journal);
+        let started = Producer::start(&self.client, &self.broker_log);
         let producer = Arc::new(started.map_err(SendError::transient)?);
         self.producer = Some(Arc::clone(&producer));
         Ok(producer)
@@ -97,40 +97,40 @@ impl Kafka {
         &mut self,
         producer: &Producer,
         batch: &mut Batch,
-        trouble: &mut Option<KafkaProblem>,
+        problem: &mut Option<KafkaProblem>,
     ) {
         let mut delivered = false;
         for Report { id, outcome } in producer.reports() {
-            if !self.custody.is_in_library(id) {
+            if !self.in_flight.is_in_library(id) {
                 // Settling a payload twice would count its point twice.
                 debug_assert!(false, "a report for a record that was not handed over");
                 continue;
             }
             match outcome.map_err(|code| (DeliveryErrorClass::of(code), code)) {
                 Ok(()) => {
-                    self.custody.settled(id);
+                    self.in_flight.settled(id);
                     batch.delivered(id);
                     delivered = true;
                 }
                 Err((DeliveryErrorClass::Content(reason), code)) => {
                     self.doubt(id, reason, code, batch);
                 }
-                Err((verdict, code)) => {
+                Err((class, code)) => {
                     // For the next attempt; this one ends with the error.
-                    self.custody.came_back(id);
-                    KafkaProblem::add(trouble, verdict, code);
+                    self.in_flight.came_back(id);
+                    KafkaProblem::add(problem, class, code);
                 }
             }
         }
         // Once per call and not per record, because it takes a lock.
         if delivered {
-            self.journal.recovered();
+            self.broker_log.recovered();
         }
         // A group has a result only after its last report.
-        if self.custody.in_library() == 0 && self.custody.sieve().is_trying() {
-            match trouble {
-                Some(_) => self.custody.sieve().call_off(),
-                None => self.custody.sieve().close(),
+        if self.in_flight.in_library() == 0 && self.in_flight.bisect().is_trying() {
+            match problem {
+                Some(_) => self.in_flight.bisect().call_off(),
+                None => self.in_flight.bisect().close(),
             }
         }
     }
@@ -138,24 +138,24 @@ impl Kafka {
     /// Handles a record that the brokers refused: final if it was alone, otherwise it becomes a
     /// suspect.
     fn doubt(&mut self, id: usize, reason: &'static str, code: Code, batch: &mut Batch) {
-        if self.custody.sieve().is_trying() && self.custody.sieve().refused() {
-            self.custody.settled(id);
+        if self.in_flight.bisect().is_trying() && self.in_flight.bisect().refused() {
+            self.in_flight.settled(id);
             batch.refused(id, reason, format!("topic `{}`: {code}", self.topic));
         } else {
-            self.custody.suspected(id);
+            self.in_flight.suspected(id);
         }
     }
 
     /// Hands over the next records. Suspects follow last and in groups, so that a batch with a
     /// suspect contains only records of its group.
     fn hand_over(&mut self, producer: &Producer, batch: &mut Batch) -> Result<Progress, Code> {
-        if self.custody.sieve().is_trying() {
+        if self.in_flight.bisect().is_trying() {
             // The group must be alone with the brokers, so that its outcome depends on its records
             // only.
             return Ok(Progress::Enough);
         }
         let progress = self.hand_over_slice(producer, batch)?;
-        if self.custody.only_suspects_left() {
+        if self.in_flight.only_suspects_left() {
             return self.hand_over_group(producer, batch);
         }
         Ok(progress)
@@ -167,15 +167,15 @@ impl Kafka {
         producer: &Producer,
         batch: &mut Batch,
     ) -> Result<Progress, Code> {
-        let here = |payload: &Payload<'_>| self.custody.is_here(payload.id);
+        let here = |payload: &Payload<'_>| self.in_flight.is_waiting(payload.id);
         let slice: Vec<Payload<'_>> =
-            batch.pending_from(self.custody.next()).filter(here).take(SLICE).collect();
+            batch.pending_from(self.in_flight.next()).filter(here).take(SLICE).collect();
         // Refused after the loop, because `slice` borrows the batch.
         let mut too_large = Vec::new();
         let mut progress = Ok(if slice.len() == SLICE { Progress::More } else { Progress::Enough });
         for payload in slice {
             match producer.hand_over(self.record(&payload)) {
-                Ok(()) => self.custody.handed_over(payload.id),
+                Ok(()) => self.in_flight.handed_over(payload.id),
                 Err(Code::MessageSizeTooLarge) => too_large.push(payload.id),
                 Err(code) => {
                     let full = code == Code::QueueFull;
@@ -184,10 +184,10 @@ impl Kafka {
                     break;
                 }
             }
-            self.custody.looked_up_to(payload.id + 1);
+            self.in_flight.looked_up_to(payload.id + 1);
         }
         for id in too_large {
-            self.custody.settled(id);
+            self.in_flight.settled(id);
             let words = "a record is larger than librdkafka's `message.max.bytes`";
             batch.refused(id, reason::TOO_LARGE, words);
         }
@@ -196,20 +196,20 @@ impl Kafka {
 
     /// Hands over the next group of suspects.
     fn hand_over_group(&mut self, producer: &Producer, batch: &Batch) -> Result<Progress, Code> {
-        let suspects = |payload: &Payload<'_>| self.custody.is_suspect(payload.id);
+        let suspects = |payload: &Payload<'_>| self.in_flight.is_suspect(payload.id);
         let bytes = batch.pending().filter(suspects).map(|payload| size(&payload)).sum();
-        self.custody.sieve().start(bytes);
+        self.in_flight.bisect().start(bytes);
         for payload in batch.pending() {
-            if !self.custody.is_suspect(payload.id) {
+            if !self.in_flight.is_suspect(payload.id) {
                 continue;
             }
-            if !self.custody.sieve().has_room(size(&payload)) {
+            if !self.in_flight.bisect().has_room(size(&payload)) {
                 break;
             }
             match producer.hand_over(self.record(&payload)) {
                 Ok(()) => {
-                    self.custody.handed_over(payload.id);
-                    self.custody.sieve().add(size(&payload));
+                    self.in_flight.handed_over(payload.id);
+                    self.in_flight.bisect().add(size(&payload));
                 }
                 // The group is then smaller than its budget, which only costs another group.
                 Err(Code::QueueFull) => break,
@@ -238,7 +238,7 @@ impl Kafka {
     /// Waits for the next report.
     async fn wait(&self, producer: &Producer, deadline: Instant) -> Result<(), SendError> {
         let report = async {
-            if self.custody.in_library() > 0 {
+            if self.in_flight.in_library() > 0 {
                 producer.arrival().await;
             } else {
                 tokio::time::sleep(QUEUE_PAUSE).await;
@@ -246,17 +246,17 @@ impl Kafka {
         };
         timeout_at(deadline, report)
             .await
-            .map_err(|_| error::late(self.custody.open(), self.patience, self.journal.cause()))
+            .map_err(|_| error::late(self.in_flight.open(), self.patience, self.broker_log.cause()))
     }
 
     /// Returns the error after all records came back, some of them with an error.
-    fn gone(&mut self, trouble: KafkaProblem) -> SendError {
-        if trouble.verdict == DeliveryErrorClass::Operator {
+    fn gone(&mut self, problem: KafkaProblem) -> SendError {
+        if problem.class == DeliveryErrorClass::Operator {
             // The library caches a topic's error for minutes; a new producer asks the brokers
             // again.
             self.producer = None;
         }
-        trouble.into_error(&self.topic, self.journal.cause())
+        problem.into_error(&self.topic, self.broker_log.cause())
     }
 
     /// Drops a failed producer after it has reported its deliveries.
@@ -270,28 +270,28 @@ impl Kafka {
         // Makes the library report every record now, so that those delivered are not sent again.
         producer.purge();
         let deadline = Instant::now() + LAST_WORDS;
-        while self.custody.in_library() > 0
+        while self.in_flight.in_library() > 0
             && timeout_at(deadline, producer.arrival()).await.is_ok()
         {
             self.note_reports(producer, batch, &mut None);
         }
         // Reports that are still missing will never be noted, because their producer is dropped.
-        self.custody.all_come_back();
+        self.in_flight.all_come_back();
         self.producer = None;
         self.rebuilds += 1;
-        let (forwarder, rebuilds) = (self.journal.forwarder(), self.rebuilds);
+        let (forwarder, rebuilds) = (self.broker_log.forwarder(), self.rebuilds);
         warn!(forwarder, rebuilds, "the producer failed and is replaced: {words}");
         error::fatal(code, words)
     }
 
     /// Reduces the batch size after the topic has refused larger batches.
     fn learn_batch_size(&mut self) {
-        let Some(passed) = self.custody.sieve().finish() else { return };
+        let Some(passed) = self.in_flight.bisect().finish() else { return };
         let given = self.client.get("batch.size").and_then(|bytes| bytes.parse().ok());
         let Some(bytes) = smaller_batch(given.unwrap_or(BATCH_BYTES_DEFAULT), passed) else {
             return;
         };
-        let (forwarder, topic) = (self.journal.forwarder(), &self.topic);
+        let (forwarder, topic) = (self.broker_log.forwarder(), &self.topic);
         warn!(
             forwarder,
             topic,
@@ -314,10 +314,10 @@ fn smaller_batch(given: usize, passed: usize) -> Option<usize> {
 }
 
 /// Returns the reason if the producer can no longer be used.
-fn failed(producer: &Producer, trouble: Option<KafkaProblem>) -> Option<(Code, String)> {
+fn failed(producer: &Producer, problem: Option<KafkaProblem>) -> Option<(Code, String)> {
     // The code of a record is enough: not every code of this class sets librdkafka's fatal error.
-    let reported = || trouble.filter(|trouble| trouble.verdict == DeliveryErrorClass::Fatal);
-    producer.fatal().or_else(|| reported().map(|trouble| (trouble.code, trouble.code.to_string())))
+    let reported = || problem.filter(|problem| problem.class == DeliveryErrorClass::Fatal);
+    producer.fatal().or_else(|| reported().map(|problem| (problem.code, problem.code.to_string())))
 }
 
 fn size(payload: &Payload<'_>) -> usize {
