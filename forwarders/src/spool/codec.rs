@@ -26,9 +26,21 @@ use model::{
     Timer, TimerParts, Value, Window,
 };
 
-/// The kinds; their index is their number on disk. New kinds must be appended.
-const KINDS: [MetricKind; 5] =
-    [MetricKind::Counter, MetricKind::Gauge, MetricKind::Timer, MetricKind::Set, MetricKind::Trace];
+/// The number of a kind on disk. It never changes, because a later version reads the same file.
+const fn kind_number(kind: MetricKind) -> u8 {
+    match kind {
+        MetricKind::Counter => 0,
+        MetricKind::Gauge => 1,
+        MetricKind::Timer => 2,
+        MetricKind::Set => 3,
+        MetricKind::Trace => 4,
+    }
+}
+
+/// The kind of a number on disk.
+fn numbered_kind(number: u8) -> Option<MetricKind> {
+    MetricKind::ALL.into_iter().find(|kind| kind_number(*kind) == number)
+}
 
 /// Form of a timer or a set: its values or members, one by one.
 const EXACT: u8 = 0;
@@ -92,9 +104,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot, MalformedSnapshot> {
 }
 
 fn put_point(out: &mut Vec<u8>, point: &Point) {
-    let kind = KINDS.iter().position(|kind| *kind == point.value.kind());
-    debug_assert!(kind.is_some(), "a kind that has no number");
-    out.push(kind.unwrap_or_default() as u8);
+    out.push(kind_number(point.value.kind()));
     put_text(out, point.series.name());
     leb128::write(out, point.series.tag_count() as u64);
     for (key, value) in point.series.tags() {
@@ -189,7 +199,7 @@ struct SnapshotReader<'a>(&'a [u8]);
 
 impl<'a> SnapshotReader<'a> {
     fn point(&mut self, percentiles: &[Percentile]) -> Result<Point, MalformedSnapshot> {
-        let kind = *KINDS.get(usize::from(self.byte()?)).ok_or(MalformedSnapshot)?;
+        let kind = numbered_kind(self.byte()?).ok_or(MalformedSnapshot)?;
         let name = self.text()?;
         let tags = self.list(|reader| Ok((reader.text()?, reader.text()?)))?;
         // A series has each key once, in order: comparisons of series depend on it.
