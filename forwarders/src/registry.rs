@@ -24,7 +24,7 @@ macro_rules! sections {
         }
 
         /// The kinds of destination in this build.
-        const KINDS: &[&str] =
+        pub(crate) const KINDS: &[&str] =
             &[$(#[cfg(feature = $feature)] <$section as ForwarderSection>::KIND,)+];
 
         impl ForwardersConfig {
@@ -196,8 +196,6 @@ mod tests {
 
     use std::time::Duration;
 
-    use crate::config::SpoolOrder;
-
     fn context() -> BuildContext {
         BuildContext {
             debug_mode: false,
@@ -255,7 +253,7 @@ mod tests {
         let names: Vec<_> = built.iter().map(|one| one.common.name.as_str()).collect();
         assert_eq!(names, ["prometheus", "prometheus.remote_write"]);
         assert!(!built[0].may_spool() && built[1].may_spool());
-        assert_eq!(built[1].common.delivery.spool.order, SpoolOrder::Oldest);
+        assert_eq!(built[1].common.delivery.spool.order, crate::config::SpoolOrder::Oldest);
     }
 
     #[test]

@@ -117,3 +117,19 @@ fn prometheus_page(is_openmetrics: bool) -> Encode {
         std::hint::black_box(page.rendered(is_openmetrics));
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::KINDS;
+
+    #[test]
+    fn every_kind_of_destination_is_measured() {
+        // A file gets the same lines as the console.
+        for kind in KINDS.iter().filter(|kind| **kind != "file") {
+            let section = format!("{{\"{kind}\":");
+            let is_listed = DESTINATIONS.iter().any(|(_, config)| config.starts_with(&section));
+            assert!(is_listed, "{kind} has no line in `DESTINATIONS`");
+        }
+    }
+}
