@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::keys;
 use imports::{Module, imports};
 
 /// The folders of the package `tallyd`; each may import only from the preceding ones.
@@ -136,5 +137,20 @@ fn the_manifest_lists_every_test_file() {
                 || root.contains(&format!("path = \"tests/{name}\""));
             assert!(is_listed, "tests/Cargo.toml does not list {name}");
         }
+    }
+}
+
+/// The tests enable every feature of the destinations, so a feature that the program lacks would show
+/// only in its packages.
+#[test]
+fn the_program_has_every_destination_by_default() {
+    let manifest = fs::read_to_string(common::root().join("Cargo.toml")).unwrap();
+    let default = manifest.lines().find(|line| line.starts_with("default = [")).unwrap();
+    let kinds = keys::forwarder_kinds();
+    assert!(kinds.len() > 5, "{kinds:?}");
+    for kind in kinds {
+        let feature = format!("{kind} = [\"forwarders/{kind}\"]");
+        assert!(manifest.lines().any(|line| line == feature), "Cargo.toml lacks `{feature}`");
+        assert!(default.contains(&format!("\"{kind}\"")), "Cargo.toml: {kind} is not in {default}");
     }
 }

@@ -48,6 +48,12 @@ pub fn accepted() -> BTreeSet<String> {
     keys
 }
 
+/// The kinds of destinations that the tests' build has: the keys of `forwarders`.
+pub fn forwarder_kinds() -> BTreeSet<String> {
+    let kind = |path: &str| Some(path.strip_prefix("forwarders.")?.split('.').next()?.to_owned());
+    accepted().iter().filter_map(|path| kind(path)).collect()
+}
+
 /// Adds the keys of a section and of its inner sections; `wrap` places text inside the section.
 fn collect(
     path: &str,
