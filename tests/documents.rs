@@ -211,6 +211,32 @@ fn every_option_of_a_forwarder_is_on_its_page() {
 }
 
 #[test]
+fn the_readme_lists_every_forwarder() {
+    let readme = document("README.md");
+    for kind in keys::forwarder_kinds() {
+        let link = format!("[{kind}](docs/forwarders/{kind}.md)");
+        assert!(readme.rows().any(|row| row[0] == link), "README.md: no row for {link}");
+        let is_in_index =
+            readme.rows().any(|row| row[0] == "forward from it" && row[1].contains(&link));
+        assert!(is_in_index, "README.md: the row `forward from it` lacks {link}");
+    }
+}
+
+#[test]
+fn the_limits_list_every_key_that_is_a_maximum() {
+    let limits = document("docs/limits.md");
+    let mut seen = 0;
+    for path in documented().into_keys() {
+        if path.rsplit('.').next().unwrap().starts_with("max_") {
+            let cell = format!("`{path}`");
+            assert!(limits.rows().any(|row| row[0] == cell), "docs/limits.md lacks {cell}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
 fn every_reason_is_documented() {
     let lists = |page: &Document, word: &str| page.rows().any(|row| row[0] == format!("`{word}`"));
     let messages = document("docs/messages.md");

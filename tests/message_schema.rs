@@ -143,6 +143,16 @@ fn the_document_on_messages_names_every_word_for_a_type() {
     }
 }
 
+#[test]
+fn the_description_in_the_schema_names_every_alias() {
+    let text = std::fs::read_to_string(common::root().join("docs/messages.schema.json")).unwrap();
+    let description = text.lines().find(|line| line.contains("How samples become points")).unwrap();
+    for alias in METRIC_WORDS.iter().flat_map(|words| words.json_aliases) {
+        let word = format!("`{}`", alias.word);
+        assert!(description.contains(&word), "docs/messages.schema.json does not describe {word}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 4_000, failure_persistence: None, ..ProptestConfig::default()

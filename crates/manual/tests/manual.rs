@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
 use clap::{Command, CommandFactory};
-use common::keys;
+use common::{keys, markdown};
 use tallyd::cli::Cli;
 use tempfile::TempDir;
 
@@ -62,6 +62,16 @@ fn every_command_has_a_page_with_its_options() {
             let inner = inner.get_display_name().unwrap();
             assert!(page.contains(&format!("{inner}(1)")), "{name}.1 does not lead to {inner}");
         }
+    }
+}
+
+#[test]
+fn the_reference_has_a_section_for_every_command() {
+    let reference = markdown::document("docs/commands.md");
+    for command in Cli::command().get_subcommands() {
+        let heading = format!("## `tallyd {}`", command.get_name());
+        let is_found = reference.text.lines().any(|line| line == heading);
+        assert!(is_found, "docs/commands.md lacks `{heading}`");
     }
 }
 
