@@ -422,6 +422,28 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_is_recorded_and_merged() {
+        for kind in MetricKind::ALL {
+            let sample = match kind {
+                MetricKind::Counter => SampleValue::Counter(1.0),
+                MetricKind::Gauge => GaugeSet(1.0),
+                MetricKind::Timer => SampleValue::Timer(1.0),
+                MetricKind::Set => SampleValue::Set("a".into()),
+                MetricKind::Trace => SampleValue::Trace,
+            };
+            let recorded = || {
+                let mut cell = Cell::default();
+                cell.record(&sample, 1.0, 0, 1000);
+                cell
+            };
+            let mut cell = recorded();
+            cell.merge(recorded(), 1000);
+            assert_eq!(cell.samples(), 2, "{kind}");
+            assert_eq!(cell.into_value(&mut 0.0, &[]).unwrap().kind(), kind);
+        }
+    }
+
+    #[test]
     fn a_total_is_kept_until_a_second_source_counts() {
         let total = |added, total| SampleValue::Total { added, total };
         let recorded = |samples: &[SampleValue<'_>]| {
