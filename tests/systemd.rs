@@ -189,7 +189,7 @@ fn the_watchdog_is_fed_between_windows_but_not_while_a_thread_hangs() {
     }
     for name in ["listen-0", "listen-1", "aggregate", "forward"] {
         let hang = Hang::of(&daemon, name);
-        // The beats until then.
+        // Skips the beats that were sent before the thread hung.
         while manager.hear(Duration::from_millis(1)).is_some() {}
         let beats = beats_until_silence(&manager);
         assert!(beats <= LAST_BEATS, "{beats} beats while {name} hung");

@@ -1,5 +1,5 @@
-//! The totals of the last minutes, one set a second: the status page has charts as soon as it is
-//! opened.
+//! The totals of the last minutes, one set per second, so that the status page has charts as soon as
+//! it is opened.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;

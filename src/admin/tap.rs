@@ -1,4 +1,5 @@
-//! `/api/v1/tap`: what listeners receive, as server-sent events, for as long as the client reads.
+//! `/api/v1/tap`: sends the messages that listeners receive as server-sent events, for as long as the
+//! client reads.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -24,7 +25,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Pause between two counts events. They also show the client that the daemon is alive, and the
 /// daemon that the client is.
 const COUNTS: Duration = Duration::from_secs(1);
-/// Size from which a frame takes no further event.
+/// Size at which a frame takes no further event.
 const FRAME_BYTES: usize = 64 << 10;
 /// The header in which a browser says where a request comes from. Scripts of other sites are refused
 /// even though they could not read the reply.
@@ -114,8 +115,8 @@ impl TapBody {
 
     /// The next frame: the events that wait, and the counts when they are due.
     fn gather(&mut self) -> Vec<u8> {
-        // In this order: an event that is counted as shown, or that precedes the end, is in the queue
-        // by now.
+        // Read before the queue, so that the queue contains every event that is counted as shown or that
+        // precedes the end.
         let is_closing = self.subscription.is_closing();
         let counts = self.subscription.counts();
         let mut frame = Vec::new();

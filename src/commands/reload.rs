@@ -21,8 +21,8 @@ use crate::config::{self, LoadError};
 /// `tallyd reload`.
 #[derive(Debug, Args)]
 pub struct ReloadArgs {
-    /// Which configuration file: it says where the daemon answers. The daemon reads the one that it
-    /// was started with.
+    /// The configuration file that contains the address of the daemon's admin endpoint. The daemon
+    /// itself reads the file that it was started with.
     #[command(flatten)]
     pub config: ConfigArgs,
     /// The daemon's admin endpoint [default: as configured, else http://127.0.0.1:9495]
@@ -33,12 +33,12 @@ pub struct ReloadArgs {
     pub pid: Option<u32>,
 }
 
-/// How long a reload may take: it looks up names, and drains the listeners that it removes.
+/// Maximum duration of a reload, which looks up names and drains the listeners that it removes.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two requests for the status.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Why a reload failed, or its outcome is unknown.
+/// The reason why a reload failed or its outcome is unknown.
 #[derive(Debug, Error)]
 enum ReloadCommandError {
     #[error(

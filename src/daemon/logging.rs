@@ -33,7 +33,7 @@ impl LogHandle {
 
     /// Applies other settings to the running log.
     pub fn reconfigure(&self, config: &LogConfig) {
-        // Fails only after the log has ended, and it lives as long as the process.
+        // Fails only after the log has ended, and the log lives as long as the process.
         let _is_alive = self.level.reload(level(config));
         let _is_alive = self.format.reload(format(config));
     }

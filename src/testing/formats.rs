@@ -50,7 +50,7 @@ fn fields(snapshot: &Snapshot, point: &Point) -> BTreeMap<String, f64> {
     fields
 }
 
-/// Text: one line without control characters, which a terminal might execute.
+/// Text: one line without control characters, which a terminal might interpret.
 fn check_text(snapshot: &Snapshot, point: &Point) {
     let line = written(|out| LineFormat::Text.write_line(out, snapshot, point));
     let line = line.strip_suffix('\n').unwrap_or_else(|| panic!("no end: {line:?}"));

@@ -76,7 +76,7 @@ pub fn payload(packet: &[u8]) -> (PacketKind, &[u8]) {
 }
 
 impl Replay {
-    /// Starts one in a folder that outlives it.
+    /// Starts a stand-in in a folder that outlives it.
     pub fn start(folder: &Path) -> Self {
         let path: PathBuf = folder.join("ctl");
         let unix = UnixListener::bind(&path).unwrap();
@@ -95,7 +95,7 @@ impl Replay {
         replay
     }
 
-    /// Replies with the recordings of a folder.
+    /// Makes it reply with the recordings of a folder.
     pub fn learn(&self, folder: &str) {
         // Of two recordings of one command the first wins: the second is from another state.
         for capture in captures(folder).iter().rev() {
@@ -109,14 +109,14 @@ impl Replay {
         self.state.replies.lock().unwrap().insert(capture.command.clone(), reply);
     }
 
-    /// Replies to this command with these records.
+    /// Makes it reply to this command with these records.
     pub fn set(&self, command: &str, records: &[BinrpcValue]) {
         let mut payload = Vec::new();
         records.iter().for_each(|record| encode(record, &mut payload));
         self.state.replies.lock().unwrap().insert(command.to_owned(), (PacketKind::Reply, payload));
     }
 
-    /// Replies to this command with the fault for an unknown method.
+    /// Makes it reply to this command with the fault for an unknown method.
     pub fn forget(&self, command: &str) {
         self.state.replies.lock().unwrap().remove(command);
     }
@@ -126,7 +126,7 @@ impl Replay {
         *self.state.answer.lock().unwrap() = answer;
     }
 
-    /// Replies on the first connections only; later ones hang.
+    /// Makes it reply on the first connections only; later ones hang.
     pub fn answer_only(&self, connections: usize) {
         self.state.answered.store(connections, Ordering::SeqCst);
     }

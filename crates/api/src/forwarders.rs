@@ -8,16 +8,16 @@ use crate::CountsByReason;
 /// `tallyd spool remove`.
 pub const INTENDED_DROPS: [&str; 2] = ["debug_mode", "removed"];
 
-/// What became of every point for one destination: `flushed` + `recovered` = `delivered` + `queued` +
+/// The ledger of one destination's points: `flushed` + `recovered` = `delivered` + `queued` +
 /// `spooled` + the sum of `dropped`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ForwarderStatus {
-    /// The section that configures it.
+    /// The kind of its section in `forwarders`, such as `kafka`.
     pub kind: String,
     /// Whether it delivers: false from a failed attempt until one succeeds.
     pub up: bool,
-    /// Points of the windows closed since the start, as far as `select` chooses them.
+    /// Points of the windows closed since the start that `select` includes.
     pub flushed: u64,
     /// Points that earlier runs of the process left in the spool.
     pub recovered: u64,
@@ -33,7 +33,7 @@ pub struct ForwarderStatus {
     pub failures: u64,
     /// The latest failure or refusal, in the destination's words; `None` if there was none.
     pub last_error: Option<String>,
-    /// When that was.
+    /// The time of `last_error`.
     pub last_error_at: Option<String>,
     /// When points were last delivered; `None` if never.
     pub last_success: Option<String>,
@@ -60,13 +60,13 @@ pub struct SpoolStatus {
     pub file_bytes: u64,
     /// When the oldest window began; `None` if there is none.
     pub oldest: Option<String>,
-    /// Why nothing can be written at the moment; `None` if it can.
+    /// The reason why no window can be written at the moment; `None` if the spool works.
     pub degraded: Option<String>,
-    /// Times that a write, or opening the folder, failed.
+    /// How often a write, or opening the folder, failed.
     pub write_failures: u64,
     /// Points that the destination refused and that are in the quarantine.
     pub quarantined: u64,
-    /// Points that the destination refused and that did not fit into the quarantine.
+    /// Points that the destination refused and that are not in the quarantine.
     pub not_quarantined: u64,
 }
 
@@ -78,7 +78,7 @@ impl ForwarderStatus {
     }
 }
 
-/// Points lost, of those dropped by reason.
+/// The lost points among the points dropped by reason.
 pub fn lost<'a>(dropped: impl Iterator<Item = (&'a str, u64)>) -> u64 {
     dropped.filter(|(reason, _)| !INTENDED_DROPS.contains(reason)).map(|(_, points)| points).sum()
 }

@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Most rows of a list that a query may ask for.
+/// Maximum number of rows of a list that a query may request.
 pub const ROWS_MAX: usize = 1_000;
 /// Rows of a list unless a query says otherwise.
 pub const ROWS_DEFAULT: usize = 100;
 
-/// The parameters of `/api/v1/top`. Shown, it is the query of a URL.
+/// The parameters of `/api/v1/top`. Formats as the query of a URL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopQuery {
@@ -17,7 +17,7 @@ pub struct TopQuery {
     pub limit: usize,
     /// The order of metrics.
     pub sort: TopSort,
-    /// The parts to answer, by the words of [`TopPart`], separated by commas.
+    /// The parts of the reply: words of [`TopPart`], separated by commas.
     pub parts: String,
 }
 
@@ -45,7 +45,7 @@ pub enum TopPart {
     Senders,
 }
 
-/// The reply of `/api/v1/top`, with the parts that were asked for.
+/// The reply of `/api/v1/top`, with the requested parts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Top {
     /// Identifies this run of the process.
@@ -60,7 +60,7 @@ pub struct Top {
     /// Tag keys, as of the latest scan of all series.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag_keys: Option<TagKeyRanking>,
-    /// Senders, as long as clients ask for them.
+    /// Senders, counted while clients request them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub senders: Option<SenderRanking>,
 }
@@ -74,7 +74,7 @@ pub struct MetricRanking {
     pub interval_s: f64,
     /// The age, in seconds, up to which a series counts as new.
     pub new_within_s: f64,
-    /// Metrics, those without a row included.
+    /// Metrics, including those without a row.
     pub total: u64,
     /// Samples of all metrics in the window.
     #[serde(default)]
@@ -91,13 +91,13 @@ pub struct MetricRanking {
 pub struct TopMetric {
     /// Its name.
     pub name: String,
-    /// Samples since the metric has series.
+    /// Samples since the metric got its first series.
     pub samples: u64,
     /// Samples in the latest window.
     pub window_samples: u64,
     /// Series in memory.
     pub series: u64,
-    /// Of these, new ones.
+    /// New series among them.
     pub new_series: u64,
     /// Samples that overflowed.
     pub overflowed: u64,
@@ -113,7 +113,7 @@ pub struct TagKeyRanking {
     pub took_s: f64,
     /// Series scanned.
     pub series: u64,
-    /// Whether these were all series.
+    /// Whether the scan covered all series.
     pub is_complete: bool,
     /// Tag keys beyond `admin.top.max_tag_keys`, whose values are not counted.
     pub other_keys: u64,
@@ -132,7 +132,7 @@ pub struct TopTagKey {
     pub series: u64,
 }
 
-/// Senders, as long as clients ask for them.
+/// Senders, counted while clients request them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SenderRanking {
     /// How long the listeners have been counting by sender, in seconds.
@@ -163,7 +163,7 @@ pub struct SentCounts {
     pub datagrams: u64,
     /// Bytes.
     pub bytes: u64,
-    /// Messages, rejected ones included.
+    /// Messages, including rejected ones.
     pub messages: u64,
     /// Messages rejected.
     pub rejected: u64,
@@ -209,7 +209,7 @@ impl TopPart {
         }
     }
 
-    /// The part of this word.
+    /// The part with this word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|part| part.as_str() == word)

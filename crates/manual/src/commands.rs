@@ -46,7 +46,7 @@ fn add(command: &Command, source: &str, pages: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
-/// What follows the options in `--help`, with its lines as they are there.
+/// Adds the text after the options of `--help`, with its line breaks.
 fn notes(help: &str, roff: &mut Roff) {
     roff.control("SH", ["NOTES"]).control("nf", []);
     help.lines().for_each(|line| {
@@ -55,7 +55,7 @@ fn notes(help: &str, roff: &mut Roff) {
     roff.control("fi", []);
 }
 
-/// What belongs to no command alone.
+/// Adds the sections that apply to all commands.
 fn about_the_program(roff: &mut Roff) {
     roff.control("SH", ["EXIT STATUS"]);
     roff.text([

@@ -16,7 +16,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// Makes a series; `tags` are sorted by key and no key occurs twice.
+    /// Creates a series; `tags` must be sorted by key, and no key may occur twice.
     #[must_use]
     pub fn new<K: AsRef<str>, V: AsRef<str>>(
         kind: MetricKind,

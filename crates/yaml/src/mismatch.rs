@@ -1,4 +1,4 @@
-//! The error within deserialization: why a value does not fit its type, and which value.
+//! The error during deserialization: which value does not fit its type, and the reason.
 
 use std::fmt;
 

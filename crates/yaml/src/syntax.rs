@@ -10,7 +10,7 @@ use crate::position::{Position, SourceSpan, content_indent, lines};
 use crate::quote::quoted;
 use crate::source::Source;
 
-/// The messages of errors that the parser reports at another position than the mistake.
+/// The messages of errors that the parser reports at a position other than that of the mistake.
 const NO_COLON: &str = "expected a `:` behind the key";
 const TAB: &str = "a tab cannot be used for indentation";
 

@@ -120,8 +120,8 @@ impl Threshold {
         }
     }
 
-    /// Writes the fields of the lowest values, or of the highest for a negative percentage. None if
-    /// the percentage rounds to no value at all.
+    /// Writes the fields of the lowest values, or of the highest for a negative percentage. Writes
+    /// nothing if the percentage rounds to no value at all.
     fn for_each_field(&self, runs: &Runs, field: &mut impl FnMut(&str, f64)) {
         let all = runs.count();
         // statsd applies the percentage only to more than one value.
@@ -222,7 +222,8 @@ impl Sums {
 impl Runs {
     fn fill(&mut self, timer: &TimerValue) {
         let values = timer.timer.value_count() as f64;
-        // Bins have weights that include the sample rate: scaled back to the number of values.
+        // The weights of bins include the sample rate, so they are scaled back to the number of
+        // values.
         let scale = if timer.timer.is_exact() { None } else { Some(values / timer.summary.count) };
         let mut last = Run::default();
         self.0.clear();

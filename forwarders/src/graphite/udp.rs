@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::address::Target;
 use crate::delivery::forwarder::SendError;
 
-/// How long the host may take to report that no program listens.
+/// Maximum time to wait for the host's report that no program listens.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 
 /// Sends batches as datagrams. Their arrival cannot be confirmed; the only failure that becomes
@@ -74,7 +74,7 @@ async fn send_all(
         socket.send(packet).await?;
         *sent += packet.len();
     }
-    // If the host is this one, the report about the last datagram has already arrived.
+    // If carbon's host is this host, the report about the last datagram has already arrived.
     socket.take_error()?.map_or(Ok(()), Err)
 }
 

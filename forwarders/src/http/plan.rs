@@ -21,8 +21,8 @@ use super::status_class::StatusClass;
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
 
-/// Most additional requests of one delivery for payloads that the server refuses. When they are
-/// used up, all payloads of a refused request are dropped.
+/// Maximum number of additional requests of one delivery for payloads that the server refuses. When
+/// they are used up, all payloads of a refused request are dropped.
 pub(super) const EXTRA_REQUESTS_MAX: usize = 64;
 
 /// The state of one delivery.

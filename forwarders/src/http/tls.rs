@@ -19,7 +19,7 @@ pub struct TlsConfig {
     /// A PEM file with the certificates to trust instead of the system's. Defaults to `""`, the
     /// system's.
     pub ca_file: PathBuf,
-    /// A PEM file with a certificate of this host, for a server that asks for one; it needs
+    /// A PEM file with a certificate of this host, for a server that requests one; requires
     /// `key_file`. Defaults to `""`, none.
     pub cert_file: PathBuf,
     /// A PEM file with that certificate's key. Defaults to `""`, none.
@@ -45,7 +45,7 @@ pub enum TlsError {
     /// Only one of two keys that belong together is set.
     #[error("`tls.cert_file` and `tls.key_file` belong together: name both or none")]
     HalfIdentity,
-    /// There is no trusted certificate to check a server with.
+    /// There is no trusted certificate with which to verify a server.
     #[error(
         "this system has no certificates to trust: install its ca-certificates, or name a file as \
          `tls.ca_file`"

@@ -1,10 +1,10 @@
 //! Finds the record for which brokers refuse a batch.
 //!
-//! Brokers judge whole batches: one record that is too large, or many small ones in a batch that is
-//! larger than the topic allows, and all of it is refused. The records of a refused batch are
-//! therefore suspects. They are sent again in groups, each half as large as a group that failed and
-//! twice as large as a group that passed. A record that fails alone is refused for good; the others
-//! are delivered.
+//! Brokers accept or refuse whole batches. They refuse a batch because of one record that is too
+//! large, or because the batch of many small records is larger than the topic allows. The records of
+//! a refused batch are therefore suspects. They are sent again in groups, each half as large as a
+//! group that failed or twice as large as a group that passed. A record that fails alone is refused
+//! permanently; the others are delivered.
 
 /// Maximum size of the first group, in bytes: half of librdkafka's default batch.
 const FIRST_BYTES_MAX: usize = 500_000;

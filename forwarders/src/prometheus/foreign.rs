@@ -53,8 +53,8 @@ impl Merge {
         source.map(Self).map_err(|error| format!("merge: {error}"))
     }
 
-    /// Returns the page's metrics, without the families that clash with a name in `own`; empty if
-    /// the fetch fails.
+    /// Returns the page's metrics without the families that clash with a name in `own`, or no
+    /// metrics if the fetch fails.
     pub(super) async fn metrics(&self, own: &Arc<Page>) -> Bytes {
         match self.read(own).await {
             Ok((metrics, clash)) => {

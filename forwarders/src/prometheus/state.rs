@@ -446,8 +446,7 @@ impl State {
             }
             keys.push(key);
         }
-        // Each family once, so that many expiring series of one family do not filter it as many
-        // times.
+        // Filters each family only once, even if many of its series have expired.
         keys.sort_unstable();
         keys.dedup();
         for key in keys {
@@ -462,7 +461,7 @@ impl State {
     }
 
     fn put_in_order(&mut self) {
-        // Only families with new series, because a removal keeps the order.
+        // Sorts only families with new series, because a removal keeps the order.
         for family in self.families.values_mut().filter(|family| family.is_stale) {
             let slots = &self.slots;
             let labels = |id: &SlotId| slots[*id as usize].as_ref().map(|slot| slot.series.tags());

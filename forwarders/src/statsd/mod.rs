@@ -3,14 +3,14 @@
 //! # Guarantees
 //!
 //! The protocol has no acknowledgement, and a counter that arrives twice is counted twice. A line
-//! is therefore sent at most once: if sending fails before any byte of it has left, it stays queued
-//! and is sent again; if it may have left, it is not. A point counts as delivered when the kernel
-//! has taken all of its lines, and as dropped with the reason `lost` when the host refused a packet
-//! with one of them or a connection broke in the middle.
+//! is therefore sent at most once: if sending fails before any byte of the line has left this host,
+//! the line stays queued and is retried; if a byte may have left, it is not retried. A point counts
+//! as delivered when the kernel has taken all of its lines, and as dropped with the reason `lost`
+//! when the host refused a packet with one of them or a connection broke in the middle.
 //!
 //! # The path of a window
 //!
-//! `name` sanitises names and tags. `encode` merges series that look the same afterwards and writes
+//! `name` sanitises names and tags. `encode` merges series that are equal afterwards and writes
 //! a payload of lines for each; `samples` chooses the values that represent a timer. `packet`
 //! combines payloads into packets, and `wire` sends them.
 

@@ -19,7 +19,7 @@ pub(super) struct BenchReport {
     pub(super) protocol: &'static str,
     pub(super) load: LoadFacts,
     pub(super) sent: SentFacts,
-    /// What became of the messages; `None` without a ledger.
+    /// The outcome of the messages; `None` without a ledger.
     pub(super) ledger: Option<LedgerFacts>,
     pub(super) daemon: Option<DaemonFacts>,
     /// Whether the ledger has every message sent, and no others.
@@ -51,7 +51,7 @@ pub(super) struct SentFacts {
     pub(super) messages_a_second: f64,
     /// Messages that the system refused, by reason.
     pub(super) errors: BTreeMap<&'static str, u64>,
-    /// Messages given up because the sender was late.
+    /// Messages skipped because the sender was late.
     pub(super) slipped: u64,
     pub(super) interrupted: bool,
     pub(super) broken: Option<String>,
@@ -62,7 +62,7 @@ pub(super) struct SentFacts {
 /// The increase of the daemon's ledger.
 #[derive(Debug, Serialize)]
 pub(super) struct LedgerFacts {
-    /// The listeners that the ledger is of; empty for all listeners.
+    /// The listeners that the ledger covers; empty for all listeners.
     pub(super) listeners: Vec<String>,
     pub(super) received: u64,
     /// `aggregated` in the daemon's ledger.
@@ -78,7 +78,7 @@ pub(super) struct LedgerFacts {
     pub(super) receive_buffer: Option<u64>,
 }
 
-/// What the load cost the daemon.
+/// The daemon's cost of the load.
 #[derive(Debug, Serialize)]
 pub(super) struct DaemonFacts {
     pub(super) version: String,
@@ -99,7 +99,7 @@ pub(super) struct StatusPair {
 }
 
 impl BenchReport {
-    /// Puts the report together.
+    /// Assembles the report.
     pub(super) fn new(
         endpoint: &SendEndpoint,
         load: &Load,

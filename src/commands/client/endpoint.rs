@@ -54,7 +54,7 @@ impl SendEndpoint {
         Some((Protocol::from_word(protocol)?, Self::parse(transport, place).ok()?))
     }
 
-    /// Whether messages to this endpoint arrive at a listener.
+    /// Whether messages to this endpoint arrive at `listener`.
     #[must_use]
     pub fn leads_to(&self, listener: &Self) -> bool {
         self.transport == listener.transport

@@ -8,7 +8,7 @@ use engine::listener::Protocol;
 use engine::protocol::{RejectReason, Rejection, parse_finite};
 use yaml::suggest::nearest;
 
-/// Keys with a meaning, which are no misspelling of another key.
+/// Predefined keys, which cannot be misspellings of another key.
 const MEANINGFUL: [&str; 6] =
     ["metric_name", "metric_type", "value", "sample_rate", "tags", "timestamp"];
 

@@ -1,4 +1,4 @@
-//! Why `tallyd tap` ends.
+//! The errors that end `tallyd tap`.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::commands::client::events::EventsError;
 use crate::commands::client::ledger::LedgerError;
 use crate::config::LoadError;
 
-/// Why the command ends.
+/// An error that ends the command.
 #[derive(Debug, Error)]
 pub(super) enum TapError {
     /// An option is invalid, or contradicts another.

@@ -1,5 +1,5 @@
-//! Text of clients and daemons on a terminal: without anything that a terminal would obey, and fitted
-//! to the columns.
+//! Prepares text of clients and daemons for a terminal: escapes control characters, and fits the text into
+//! the columns.
 
 use ratatui::text::Span;
 
@@ -68,8 +68,7 @@ fn beginning(characters: impl Iterator<Item = char>, columns: usize) -> String {
     taken
 }
 
-/// The text padded with spaces to this number of columns: a number on the left, other text on the
-/// right.
+/// The text padded with spaces to this number of columns: before a number, after other text.
 pub(super) fn padded(text: &str, columns: usize, is_number: bool) -> String {
     let spaces = " ".repeat(columns.saturating_sub(width(text)));
     if is_number { format!("{spaces}{text}") } else { format!("{text}{spaces}") }

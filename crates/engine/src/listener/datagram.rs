@@ -35,7 +35,7 @@ pub struct BoundDatagrams {
     pub(super) socket: OwnedFd,
     pub(super) protocol: Protocol,
     pub(super) stats: Arc<ListenerStats>,
-    /// Who may send.
+    /// The addresses that may send.
     pub(super) allow: AllowList,
     /// Maximum size of a datagram.
     pub(super) datagram_max: usize,

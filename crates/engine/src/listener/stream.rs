@@ -188,7 +188,7 @@ struct Server {
     /// `None` once the daemon stops.
     listening: Option<OwnedFd>,
     file: Option<SocketFile>,
-    /// The file, as shown for senders.
+    /// The path of the socket file, shown as the address of senders.
     origin: Option<Arc<str>>,
     poll: OwnedFd,
     config: StreamConfig,
@@ -291,7 +291,7 @@ impl Server {
                     self.admit(socket, address);
                 }
                 Err(Errno::AGAIN) => return,
-                // The peer is gone already, or a firewall rejected the connection.
+                // The peer has closed the connection already, or a firewall rejected it.
                 Err(Errno::INTR | Errno::CONNABORTED | Errno::PERM) => {}
                 Err(error) => return self.pause_accepting(error),
             }

@@ -84,7 +84,7 @@ fn decode_array<'a>(
         Ok(text) => text,
         Err(error) => return each(Err(not_utf8(error.valid_up_to()))),
     };
-    // First to its end, so that no message of a truncated array is counted.
+    // Parsed to its end first, so that no message of a truncated array is counted.
     let mut elements = Vec::new();
     if let Err(rejection) = MessageParser::new(text, 0, limits).whole_array(&mut elements) {
         return each(Err(rejection));

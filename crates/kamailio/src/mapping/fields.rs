@@ -35,7 +35,8 @@ pub(super) fn add_total(
     }
 }
 
-/// The text of a member, or its number as text; empty if there is none, or if Kamailio says so.
+/// The text of a member, or its number as text; empty if there is none, or if it is Kamailio's
+/// `<null string>`.
 pub(super) fn text(record: &BinrpcValue, name: &str) -> String {
     match record.member(name) {
         Some(BinrpcValue::Int(int)) => int.to_string(),

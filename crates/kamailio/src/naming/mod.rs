@@ -1,7 +1,8 @@
-//! The names that older exporters gave Kamailio's statistics, for pages that take their place.
+//! The names that older exporters gave Kamailio's statistics, for pages that replace theirs.
 //!
-//! A naming is a table: a metric of the exporter, and the metrics of the pipeline that it shows. A rule
-//! names the metrics that no table can list. Series that are not Kamailio's keep tallyd's names.
+//! A naming has a table, which lists each metric of the exporter with the metrics of the pipeline that it
+//! shows, and a rule for metrics that no table can list. Series that are not Kamailio's keep tallyd's
+//! names.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -47,8 +48,8 @@ impl ExporterNaming {
         Self { table: table.iter().flat_map(ExporterMetric::assigned_names).collect(), rule }
     }
 
-    /// The name by the rule. A script can give a statistic any name, also one of the table, which then
-    /// takes precedence.
+    /// The name according to the rule. A script can give a statistic any name, even one that the table
+    /// assigns; the table then takes precedence, and the result is `None`.
     fn by_rule(&self, series: &Series) -> Option<AssignedName> {
         let is_free = |name: &str| self.table.values().all(|assigned| assigned.name != name);
         (self.rule)(series).filter(|assigned| is_free(&assigned.name))
@@ -56,8 +57,8 @@ impl ExporterNaming {
 }
 
 impl SeriesNaming for ExporterNaming {
-    /// A series that a poll with the default methods yields and the exporter did not show is hidden: a
-    /// page in the exporter's place shows nothing else of Kamailio.
+    /// Hides a series that a poll with the default methods yields but the exporter did not show: a page
+    /// that replaces the exporter's shows no other series of Kamailio.
     fn place(&self, series: &Series) -> SeriesPlacement<'_> {
         if !matches!(series.kind(), MetricKind::Counter | MetricKind::Gauge) {
             return SeriesPlacement::Unchanged;
