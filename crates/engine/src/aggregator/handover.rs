@@ -20,6 +20,8 @@ pub struct HandedOver {
     pub listener: usize,
     /// The samples of the window.
     pub tally: Box<Tally>,
+    /// Number of the latest call for a tally that it answers.
+    edge: u64,
     /// Whether the listener has ended, and no other tally follows.
     pub is_last: bool,
 }
@@ -85,8 +87,8 @@ impl ListenerEnd {
 
     fn send(&self, tally: Box<Tally>, is_last: bool) {
         // The aggregator outlives the listeners. If it is gone nonetheless, the tally is of no use.
-        let _aggregator_gone =
-            self.filled.send(HandedOver { listener: self.listener, tally, is_last });
+        let handed = HandedOver { listener: self.listener, tally, edge: self.edges_seen, is_last };
+        let _aggregator_gone = self.filled.send(handed);
     }
 }
 
@@ -106,6 +108,8 @@ struct ListenerHandle {
     waker: Arc<Waker>,
     spare: flume::Sender<Box<Tally>>,
     answer: Arc<PulseReply>,
+    /// Number of the latest call for a tally that it has answered.
+    edge_answered: u64,
     is_open: bool,
 }
 
@@ -121,11 +125,13 @@ impl AggregatorEnd {
     pub fn add_listener(&mut self, name: &str, waker: Arc<Waker>) -> ListenerEnd {
         let (spare_sender, spare) = flume::unbounded();
         let answer = Arc::<PulseReply>::default();
+        let edge = self.calls.edges.load(Ordering::Acquire);
         let listener = ListenerHandle {
             name: name.to_owned(),
             waker,
             spare: spare_sender,
             answer: Arc::clone(&answer),
+            edge_answered: edge,
             is_open: true,
         };
         // Numbers of ended listeners are reused: the store keeps state by number, and reloads may
@@ -144,21 +150,32 @@ impl AggregatorEnd {
             listener: FIRST_LISTENER + index,
             calls: Arc::clone(&self.calls),
             call_seen: self.calls.latest.load(Ordering::Acquire),
-            edges_seen: self.calls.edges.load(Ordering::Acquire),
+            edges_seen: edge,
             answer,
             filled: self.filled_sender.clone(),
             spare,
         }
     }
 
-    /// Asks every listener for its tally. Returns the number of tallies to expect.
+    /// Asks every listener for its tally. Returns the number of listeners, see
+    /// [`AggregatorEnd::awaited`].
     #[must_use]
     pub fn announce_edge(&self) -> usize {
         // Before `latest`: a listener that sees the new call must also see that it asks for a
         // tally.
         self.calls.edges.fetch_add(1, Ordering::Release);
         self.call();
-        self.open().count()
+        self.awaited()
+    }
+
+    /// The number of listeners from which no tally for the latest call was given back yet.
+    ///
+    /// Not a count of tallies: one that answers an earlier call, or the last one of a listener that
+    /// has just answered, must not end the wait for the tally of another listener.
+    #[must_use]
+    pub fn awaited(&self) -> usize {
+        let edge = self.calls.edges.load(Ordering::Acquire);
+        self.open().filter(|listener| listener.edge_answered < edge).count()
     }
 
     /// Asks every listener for a sign of life.
@@ -187,6 +204,7 @@ impl AggregatorEnd {
     /// Returns a merged tally to its listener.
     pub fn give_back(&mut self, handed: HandedOver) {
         let listener = &mut self.listeners[handed.listener - FIRST_LISTENER];
+        listener.edge_answered = handed.edge;
         if handed.is_last {
             listener.is_open = false;
         } else {

@@ -249,7 +249,7 @@ impl AggregatorThread {
                     return;
                 }
             }
-            awaited -= 1;
+            awaited = self.tallies.awaited();
         }
     }
 

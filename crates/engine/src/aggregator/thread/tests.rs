@@ -206,6 +206,39 @@ fn a_silent_listener_delays_no_window_and_its_samples_count_in_a_later_one() {
 }
 
 #[test]
+fn after_a_late_tally_a_listener_is_on_time_again() {
+    let mut bench = bench();
+    let mut late = bench.listener("late");
+    late.count("m", 1.0);
+    bench.close_at_once();
+    late.answer();
+    late.count("m", 2.0);
+    assert_eq!(points(&bench.close(&mut [&mut late])), ["counter m = 3"]);
+    late.count("m", 4.0);
+    assert_eq!(points(&bench.close(&mut [&mut late])), ["counter m = 4"]);
+}
+
+#[test]
+fn a_listener_that_ends_at_the_end_of_a_window_hides_no_tally_of_another() {
+    let mut bench = bench();
+    let (mut ending, mut other) = (bench.listener("ending"), bench.listener("other"));
+    ending.count("m", 1.0);
+    other.count("n", 2.0);
+    thread::scope(|scope| {
+        // The other tally comes after both of the listener that ends.
+        scope.spawn(|| {
+            ending.answer();
+            ending.finish();
+            other.answer();
+        });
+        bench.aggregator.close_window(Instant::now() + PATIENCE);
+    });
+    let window = bench.windows.try_recv().unwrap();
+    assert_eq!(points(&window), ["counter m = 1", "counter n = 2"]);
+    assert_eq!(bench.aggregator.tallies.unresponsive().count(), 0);
+}
+
+#[test]
 fn an_ended_listener_is_awaited_no_more_and_its_number_is_reused() {
     let mut bench = bench();
     let mut first = bench.listener("first");
