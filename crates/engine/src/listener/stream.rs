@@ -240,7 +240,7 @@ impl Server {
                 Ok(_) => {}
                 Err(error) => self.pause_after(&error),
             }
-            self.run_timers();
+            self.run_timers(Instant::now());
         }
         self.drain(waker);
         let left: Vec<_> = self.connections.keys().copied().collect();
@@ -416,10 +416,8 @@ impl Server {
         [self.sweep_at, self.accept_at].into_iter().flatten().min()
     }
 
-    fn run_timers(&mut self) {
-        let Some(timer) = self.next_timer() else { return };
-        let now = Instant::now();
-        if now < timer {
+    fn run_timers(&mut self, now: Instant) {
+        if self.next_timer().is_none_or(|timer| now < timer) {
             return;
         }
         if self.accept_at.is_some_and(|at| at <= now) {
@@ -485,3 +483,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
