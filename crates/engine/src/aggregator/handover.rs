@@ -56,6 +56,8 @@ impl ListenerEnd {
     #[inline]
     pub fn hand_over_at_edge(&mut self, table: &mut SeriesTable) -> bool {
         let call = self.calls.latest.load(Ordering::Acquire);
+        // Compared, not reset: all listeners share the number, and none of them writes to it, so it
+        // stays in the caches of all cores until the next call.
         let is_called = call != self.call_seen;
         if is_called {
             self.call_seen = call;
@@ -117,6 +119,8 @@ impl AggregatorEnd {
     /// Creates the aggregator's side, without listeners.
     #[must_use]
     pub fn new() -> Self {
+        // Unbounded, so that a listener never waits for the aggregator. It stays short nonetheless,
+        // because a tally is only sent as the answer to a call.
         let (filled_sender, filled) = flume::unbounded();
         Self { calls: Arc::default(), filled, filled_sender, listeners: Vec::new() }
     }
@@ -125,6 +129,10 @@ impl AggregatorEnd {
     pub fn add_listener(&mut self, name: &str, waker: Arc<Waker>) -> ListenerEnd {
         let (spare_sender, spare) = flume::unbounded();
         let answer = Arc::<PulseReply>::default();
+        // Earlier calls do not concern it: the aggregator does not wait for its answer, and the pulse
+        // does not miss it.
+        let call = self.calls.latest.load(Ordering::Acquire);
+        answer.give(call);
         let edge = self.calls.edges.load(Ordering::Acquire);
         let listener = ListenerHandle {
             name: name.to_owned(),
@@ -149,7 +157,7 @@ impl AggregatorEnd {
         ListenerEnd {
             listener: FIRST_LISTENER + index,
             calls: Arc::clone(&self.calls),
-            call_seen: self.calls.latest.load(Ordering::Acquire),
+            call_seen: call,
             edges_seen: edge,
             answer,
             filled: self.filled_sender.clone(),
@@ -181,6 +189,8 @@ impl AggregatorEnd {
     /// Asks every listener for a sign of life.
     pub fn call(&self) {
         self.calls.latest.fetch_add(1, Ordering::Release);
+        // After the number was raised: a listener that woke earlier would see no call and wait
+        // again.
         self.open().for_each(|listener| listener.waker.wake());
     }
 
@@ -206,6 +216,8 @@ impl AggregatorEnd {
         let listener = &mut self.listeners[handed.listener - FIRST_LISTENER];
         listener.edge_answered = handed.edge;
         if handed.is_last {
+            // Only now, when its last tally is merged, may its number go to another listener: the
+            // store resolves the slots of a tally by this number.
             listener.is_open = false;
         } else {
             // A listener that has ended in the meantime needs no spare.
