@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const START_MS: u64 = 1_000_000_003_000;
 const FIRST_END_MS: u64 = 1_000_000_010_000;
 
-/// An aggregator with windows of ten seconds, and what the tests see of it.
+/// An aggregator with windows of ten seconds, and the other ends of its channels.
 struct Bench {
     aggregator: AggregatorThread,
     samples: SampleMaker,
@@ -250,6 +250,26 @@ fn an_ended_listener_is_awaited_no_more_and_its_number_is_reused() {
     let mut second = bench.listener("second");
     second.count("n", 2.0);
     assert_eq!(points(&bench.close(&mut [&mut second])), ["counter n = 2"]);
+}
+
+#[test]
+fn the_series_of_an_ended_listener_do_not_expire_in_the_table_of_its_successor() {
+    let config =
+        AggregationConfig { expire_after: Span::from_secs(10), ..AggregationConfig::default() };
+    let mut bench = bench_with(&config);
+    let mut first = bench.listener("first");
+    first.count("a", 1.0);
+    first.count("b", 1.0);
+    first.finish();
+    (0..3).for_each(|_| drop(bench.close(&mut [])));
+    assert_eq!(bench.samples.registry.series_count(), 0);
+    // It has the number of the first, and fewer series.
+    let mut second = bench.listener("second");
+    for _ in 0..3 {
+        second.count("n", 1.0);
+        assert_eq!(points(&bench.close(&mut [&mut second])), ["counter n = 1"]);
+        assert_eq!(second.table.series_count(), 1);
+    }
 }
 
 #[test]
@@ -543,4 +563,19 @@ fn a_reload_moves_the_end_of_the_window_only_with_another_interval() {
     let window = bench.close(&mut []).window;
     assert_eq!(window, Window { end_ms: 1_000_000_020_000, interval: Duration::from_secs(60) });
     assert_eq!(bench.stats.counts().interval, Duration::from_secs(60));
+}
+
+#[test]
+fn a_reload_with_a_shorter_interval_ends_the_open_window_earlier() {
+    let mut bench = bench();
+    bench.aggregator.clock = WindowClock::new(HOUR, START_MS);
+    let (mut shorter, windows) = reload(&bench);
+    shorter.interval = Duration::from_millis(10);
+    let (done, _) = flume::bounded(1);
+    let (commands, receiver) = flume::unbounded();
+    commands.send(AggregatorCommand::Reconfigure(Box::new(shorter), done)).unwrap();
+    let running = thread::spawn(move || bench.aggregator.run(&receiver));
+    assert!(windows.recv_timeout(PATIENCE).is_ok());
+    drop(commands);
+    running.join().unwrap();
 }

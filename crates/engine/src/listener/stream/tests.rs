@@ -29,7 +29,7 @@ use crate::protocol::MessageLimits;
 const PATIENCE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// The other end of a recorder: everything that the tests see of it.
+/// The aggregator's side of a recorder, and the state that they share.
 struct Bench {
     context: RecorderContext,
     tallies: AggregatorEnd,
