@@ -22,6 +22,8 @@ impl Sum {
     #[inline]
     pub fn add(&mut self, value: f64) {
         let total = self.high + value;
+        // Only the smaller operand loses digits. Subtracting in this order returns exactly these
+        // digits.
         let rounded_away = if self.high.abs() >= value.abs() {
             (self.high - total) + value
         } else {

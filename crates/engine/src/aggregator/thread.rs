@@ -180,6 +180,7 @@ impl AggregatorThread {
     /// Applies other settings. Returns whether the end of the open window may have moved.
     fn reconfigure(&mut self, settings: Reconfiguration) -> bool {
         let Reconfiguration { emit, interval, aggregation, identifier, self_metrics } = settings;
+        // Before the listeners are called: they may ask for a series as soon as they are awake.
         self.registry.reconfigure(&aggregation, Arc::clone(&identifier));
         self.store.reconfigure(&aggregation, interval);
         self.emit = emit;
@@ -225,6 +226,7 @@ impl AggregatorThread {
             warn!(window_end_ms = edge.end_ms, "wall clock stepped; windows continue from here");
         }
         self.flush(edge);
+        // After the flush, while all cells are empty: nothing is lost with a series.
         self.store.expire();
         for metric in self.registry.take_newly_overflowing() {
             warn!(
@@ -255,6 +257,7 @@ impl AggregatorThread {
 
     fn merge(&mut self, mut handed: HandedOver) {
         self.store.merge(handed.listener, &mut handed.tally);
+        // After the merge, which needs this state to find the series of each slot.
         if handed.is_last {
             self.store.remove_listener(handed.listener);
         }
