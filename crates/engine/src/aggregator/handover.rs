@@ -83,6 +83,7 @@ impl ListenerEnd {
 
     /// Hands over the last tally.
     pub fn finish(self, table: SeriesTable) {
+        // Before the tally, as in `reply`.
         self.answer.end();
         self.send(table.into_tally(), true);
     }

@@ -191,6 +191,7 @@ impl AggregatorThread {
             }
             (None, Some(make)) => Some(SelfTally::new(make(identifier))),
             (_, None) => {
+                // Its table goes with it: another source would give its slots to other series.
                 self.store.remove_listener(SELF_METRICS);
                 None
             }

@@ -429,13 +429,21 @@ fn a_wall_clock_that_is_set_back_between_beats_does_not_postpone_the_end_of_the_
 /// Self-metrics that count their windows.
 struct CountedWindows {
     samples: SampleMaker,
+    names: &'static [&'static str],
     table: SeriesTable,
 }
 
 impl CountedWindows {
     fn boxed(registry: &Arc<Registry>, identifier: Arc<Identifier>) -> Box<dyn SelfMetricsSource> {
         let samples = SampleMaker { identifier, registry: Arc::clone(registry) };
-        Box::new(Self { samples, table: SeriesTable::new(1000, 1 << 20) })
+        Self::with_names(samples, &["self"])
+    }
+
+    fn with_names(
+        samples: SampleMaker,
+        names: &'static [&'static str],
+    ) -> Box<dyn SelfMetricsSource> {
+        Box::new(Self { samples, names, table: SeriesTable::new(1000, 1 << 20) })
     }
 }
 
@@ -445,7 +453,9 @@ impl SelfMetricsSource for CountedWindows {
     }
 
     fn record(&mut self, empty: Box<Tally>) -> Box<Tally> {
-        self.samples.count(&mut self.table, "self", 1.0);
+        for name in self.names {
+            self.samples.count(&mut self.table, name, 1.0);
+        }
         self.table.replace_tally(empty)
     }
 }
@@ -578,4 +588,27 @@ fn a_reload_with_a_shorter_interval_ends_the_open_window_earlier() {
     assert!(windows.recv_timeout(PATIENCE).is_ok());
     drop(commands);
     running.join().unwrap();
+}
+
+#[test]
+fn self_metrics_that_are_turned_on_again_may_have_fewer_series() {
+    let mut bench = bench();
+    let samples = bench.samples.clone();
+    let wide = CountedWindows::with_names(samples, &["a", "b"]);
+    bench.aggregator = bench.aggregator.with_self_metrics(Some(wide));
+    bench.close(&mut []);
+    let (mut off, _windows) = reload(&bench);
+    off.aggregation.expire_after = Span::from_secs(10);
+    bench.aggregator.reconfigure(off);
+    (0..3).for_each(|_| bench.aggregator.close_window(Instant::now()));
+    assert_eq!(bench.samples.registry.series_count(), 0);
+    let (mut on, windows) = reload(&bench);
+    let registry = Arc::clone(&bench.samples.registry);
+    on.self_metrics =
+        Some(Box::new(move |identifier| CountedWindows::boxed(&registry, identifier)));
+    bench.aggregator.reconfigure(on);
+    bench.windows = windows;
+    for _ in 0..3 {
+        assert_eq!(points(&bench.close(&mut [])), ["counter self = 1"]);
+    }
 }
