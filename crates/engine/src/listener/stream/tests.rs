@@ -358,6 +358,7 @@ fn only_a_complete_line_keeps_a_connection_alive() {
     let alive = server.alive();
     server.server.close_idle(alive + IDLE);
     assert_eq!(server.connections().open, 0);
+    assert_eq!(server.received(), (1, vec![]), "no line was left unfinished");
 }
 
 #[test]
