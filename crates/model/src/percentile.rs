@@ -16,6 +16,7 @@ impl Percentile {
     /// # Errors
     /// When the text is not such a number. The error says which numbers are allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
+        // Otherwise `99.90` and `99.9` would be two fields with the same values.
         let trimmed = match text.split_once('.') {
             Some((whole, fraction)) => match fraction.trim_end_matches('0') {
                 "" => whole.to_owned(),

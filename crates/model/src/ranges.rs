@@ -28,6 +28,7 @@ impl PointRanges {
     pub fn join(&mut self, other: Self) {
         let mut all = std::mem::take(&mut self.0);
         all.extend(other.0);
+        // Sorted first, so that `add` can join neighbours that come from different selections.
         all.sort_unstable_by_key(|range| range.start);
         all.into_iter().for_each(|range| self.add(range));
     }

@@ -22,6 +22,8 @@ impl Sum {
     #[inline]
     pub fn add(&mut self, value: f64) {
         let total = self.high + value;
+        // Only the smaller operand loses digits. Subtracting in this order returns exactly these
+        // digits.
         let rounded_away = if self.high.abs() >= value.abs() {
             (self.high - total) + value
         } else {
@@ -52,6 +54,7 @@ impl Sum {
     /// The sum. Always finite: a sum beyond the range of a double is the largest double.
     #[must_use]
     pub fn value(self) -> f64 {
+        // After an overflow, the error word is infinite as well, and both together would be NaN.
         if self.high.is_finite() { finite(self.high + self.low) } else { finite(self.high) }
     }
 }

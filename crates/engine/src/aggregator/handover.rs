@@ -20,6 +20,8 @@ pub struct HandedOver {
     pub listener: usize,
     /// The samples of the window.
     pub tally: Box<Tally>,
+    /// Number of the latest call for a tally that it answers.
+    edge: u64,
     /// Whether the listener has ended, and no other tally follows.
     pub is_last: bool,
 }
@@ -54,6 +56,8 @@ impl ListenerEnd {
     #[inline]
     pub fn hand_over_at_edge(&mut self, table: &mut SeriesTable) -> bool {
         let call = self.calls.latest.load(Ordering::Acquire);
+        // Compared, not reset: all listeners share the number, and none of them writes to it, so it
+        // stays in the caches of all cores until the next call.
         let is_called = call != self.call_seen;
         if is_called {
             self.call_seen = call;
@@ -79,14 +83,15 @@ impl ListenerEnd {
 
     /// Hands over the last tally.
     pub fn finish(self, table: SeriesTable) {
+        // Before the tally, as in `reply`.
         self.answer.end();
         self.send(table.into_tally(), true);
     }
 
     fn send(&self, tally: Box<Tally>, is_last: bool) {
         // The aggregator outlives the listeners. If it is gone nonetheless, the tally is of no use.
-        let _aggregator_gone =
-            self.filled.send(HandedOver { listener: self.listener, tally, is_last });
+        let handed = HandedOver { listener: self.listener, tally, edge: self.edges_seen, is_last };
+        let _aggregator_gone = self.filled.send(handed);
     }
 }
 
@@ -106,6 +111,8 @@ struct ListenerHandle {
     waker: Arc<Waker>,
     spare: flume::Sender<Box<Tally>>,
     answer: Arc<PulseReply>,
+    /// Number of the latest call for a tally that it has answered.
+    edge_answered: u64,
     is_open: bool,
 }
 
@@ -113,6 +120,8 @@ impl AggregatorEnd {
     /// Creates the aggregator's side, without listeners.
     #[must_use]
     pub fn new() -> Self {
+        // Unbounded, so that a listener never waits for the aggregator. It stays short nonetheless,
+        // because a tally is only sent as the answer to a call.
         let (filled_sender, filled) = flume::unbounded();
         Self { calls: Arc::default(), filled, filled_sender, listeners: Vec::new() }
     }
@@ -121,11 +130,17 @@ impl AggregatorEnd {
     pub fn add_listener(&mut self, name: &str, waker: Arc<Waker>) -> ListenerEnd {
         let (spare_sender, spare) = flume::unbounded();
         let answer = Arc::<PulseReply>::default();
+        // Earlier calls do not concern it: the aggregator does not wait for its answer, and the pulse
+        // does not miss it.
+        let call = self.calls.latest.load(Ordering::Acquire);
+        answer.give(call);
+        let edge = self.calls.edges.load(Ordering::Acquire);
         let listener = ListenerHandle {
             name: name.to_owned(),
             waker,
             spare: spare_sender,
             answer: Arc::clone(&answer),
+            edge_answered: edge,
             is_open: true,
         };
         // Numbers of ended listeners are reused: the store keeps state by number, and reloads may
@@ -143,27 +158,40 @@ impl AggregatorEnd {
         ListenerEnd {
             listener: FIRST_LISTENER + index,
             calls: Arc::clone(&self.calls),
-            call_seen: self.calls.latest.load(Ordering::Acquire),
-            edges_seen: self.calls.edges.load(Ordering::Acquire),
+            call_seen: call,
+            edges_seen: edge,
             answer,
             filled: self.filled_sender.clone(),
             spare,
         }
     }
 
-    /// Asks every listener for its tally. Returns the number of tallies to expect.
+    /// Asks every listener for its tally. Returns the number of listeners, see
+    /// [`AggregatorEnd::awaited`].
     #[must_use]
     pub fn announce_edge(&self) -> usize {
         // Before `latest`: a listener that sees the new call must also see that it asks for a
         // tally.
         self.calls.edges.fetch_add(1, Ordering::Release);
         self.call();
-        self.open().count()
+        self.awaited()
+    }
+
+    /// The number of listeners from which no tally for the latest call was given back yet.
+    ///
+    /// Not a count of tallies: one that answers an earlier call, or the last one of a listener that
+    /// has just answered, must not end the wait for the tally of another listener.
+    #[must_use]
+    pub fn awaited(&self) -> usize {
+        let edge = self.calls.edges.load(Ordering::Acquire);
+        self.open().filter(|listener| listener.edge_answered < edge).count()
     }
 
     /// Asks every listener for a sign of life.
     pub fn call(&self) {
         self.calls.latest.fetch_add(1, Ordering::Release);
+        // After the number was raised: a listener that woke earlier would see no call and wait
+        // again.
         self.open().for_each(|listener| listener.waker.wake());
     }
 
@@ -187,7 +215,10 @@ impl AggregatorEnd {
     /// Returns a merged tally to its listener.
     pub fn give_back(&mut self, handed: HandedOver) {
         let listener = &mut self.listeners[handed.listener - FIRST_LISTENER];
+        listener.edge_answered = handed.edge;
         if handed.is_last {
+            // Only now, when its last tally is merged, may its number go to another listener: the
+            // store resolves the slots of a tally by this number.
             listener.is_open = false;
         } else {
             // A listener that has ended in the meantime needs no spare.

@@ -89,6 +89,8 @@ impl Identifier {
     /// Merges the agent's tags into sorted tags, which stay sorted.
     pub fn add_agent_tags<'a>(&'a self, tags: &mut Tags<'a>) {
         for (key, value) in &self.agent {
+            // A search for each, because the agent has few tags: merging both lists would copy all
+            // tags of every sample.
             match tags.binary_search_by(|(other, _)| other.as_ref().cmp(key)) {
                 Ok(index) if self.on_conflict == OnConflict::Agent => {
                     tags[index].1 = Cow::Borrowed(value);
@@ -109,6 +111,8 @@ impl Identifier {
     ) -> Identity<'a> {
         let mut hasher = self.seed.build_hasher();
         kind.hash(&mut hasher);
+        // The hash of a string includes its end, so that the same text with other borders between
+        // name, keys and values has another hash.
         name.hash(&mut hasher);
         for (key, value) in tags {
             key.hash(&mut hasher);

@@ -25,6 +25,8 @@ pub(super) struct IncrementalMap<T> {
 
 impl<T> Default for IncrementalMap<T> {
     fn default() -> Self {
+        // An empty table allocates nothing, so a listener that is never used does not pay for its
+        // shards.
         Self { shards: (0..SHARDS).map(|_| HashTable::new()).collect() }
     }
 }
@@ -38,6 +40,7 @@ impl<T> IncrementalMap<T> {
 
     /// Adds an entry that is not in the map yet; `hash_of` returns the hash of any entry.
     pub(super) fn insert_unique(&mut self, hash: u64, entry: T, hash_of: impl Fn(&T) -> u64) {
+        // At most this shard grows, so no insertion moves more than a small part of all entries.
         self.shards[shard_of(hash)].insert_unique(hash, entry, hash_of);
     }
 

@@ -68,6 +68,8 @@ impl ListenerSeries {
         debug_assert!(tally.is_empty(), "a slot is freed only while its cell is empty");
         let most = EXPIRED_PER_WINDOW.max(self.known.len() / EXPIRED_SHARE);
         for (slot, known) in self.known.iter_mut().enumerate() {
+            // The rest goes with a later tally: as long as a list was not complete, the store asks
+            // for another one after each merge.
             if tally.expired.len() == most {
                 return false;
             }

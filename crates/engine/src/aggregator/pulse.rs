@@ -113,6 +113,7 @@ impl Pulse {
             info!("all threads respond again");
         }
         self.is_stalled = is_stalled;
+        // After the check, which is about the answers to the previous call.
         listeners.call();
         self.runtime.call();
         self.next = Instant::now() + self.period;
@@ -172,6 +173,16 @@ mod tests {
         ends.pop().unwrap().finish(SeriesTable::new(1000, 1 << 20));
         ends[0].hand_over_at_edge(&mut table);
         assert_eq!(beat(&tallies), 3);
+    }
+
+    #[test]
+    fn a_listener_that_was_added_after_a_call_need_not_answer_it() {
+        let mut tallies = AggregatorEnd::new();
+        tallies.call();
+        let _end = tallies.add_listener("new", Arc::new(Waker::new().unwrap()));
+        assert_eq!(tallies.unresponsive().count(), 0);
+        tallies.call();
+        assert_eq!(tallies.unresponsive().collect::<Vec<_>>(), ["new"]);
     }
 
     #[test]

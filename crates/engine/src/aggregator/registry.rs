@@ -119,9 +119,12 @@ impl Registry {
     #[must_use]
     pub fn admit(&self, identity: &Identity<'_>) -> Admitted {
         let mut state = self.lock();
+        // Another listener may have admitted it before. Both must get the same number, or there
+        // would be two points with the same name and tags in a window.
         if let Some(known) = state.find(identity) {
             return known;
         }
+        // Under the same lock as the insertion: two listeners must not both take the last place.
         if state.has_room(identity) {
             return state.insert(identity.hash, Arc::new(identity.to_series()), false);
         }
@@ -135,6 +138,7 @@ impl Registry {
     pub fn readmit(&self, series: &Series) -> Admitted {
         // These are effective tags: the agent's must not be merged a second time.
         let tags: Tags<'_> = series.tags().map(|(key, value)| (key.into(), value.into())).collect();
+        // The lock is free again at the end of this line, because `admit` takes it.
         let identifier = Arc::clone(&self.lock().identifier);
         self.admit(&identifier.identify(series.kind(), series.name(), &tags))
     }
@@ -238,6 +242,8 @@ impl RegistryState {
             if self.has_overflow_room(identity) {
                 return self.insert(by_name.hash, Arc::new(by_name.to_series()), true);
             }
+            // Admitted without a check of the limits: there is only one per kind, and the sample
+            // has no other place left.
             let nameless = identifier.identify(identity.kind, OVERFLOW_NAME, &tags);
             self.find(&nameless)
                 .unwrap_or_else(|| self.insert(nameless.hash, Arc::new(nameless.to_series()), true))
@@ -246,6 +252,8 @@ impl RegistryState {
     }
 
     fn find(&self, identity: &Identity<'_>) -> Option<Admitted> {
+        // The table compares only seven bits of the hash. Comparing the whole hash first avoids
+        // most comparisons of names and tags.
         let id = *self.index.find(identity.hash, |id| {
             self.entry(*id)
                 .is_some_and(|entry| entry.hash == identity.hash && identity.matches(&entry.series))
@@ -281,6 +289,8 @@ impl RegistryState {
             self.text_bytes += series.text_bytes() as u64;
         }
         let entry = RegistryEntry { hash, series: Arc::clone(&series), is_overflow };
+        // Low numbers are reused first, because the store has an entry for each number up to the
+        // largest.
         let id = if let Some(id) = self.free.pop() {
             self.entries[id as usize] = Some(entry);
             id
@@ -290,6 +300,8 @@ impl RegistryState {
             (self.entries.len() - 1) as SeriesId
         };
         let Self { index, entries, .. } = self;
+        // The hash is stored with the entry: growing must not read the names and tags of all
+        // series, while listeners wait for the lock.
         index.insert_unique(hash, id, |id| {
             entries[*id as usize].as_ref().map_or(0, |entry| entry.hash)
         });
@@ -299,6 +311,8 @@ impl RegistryState {
     fn remove(&mut self, id: SeriesId) {
         let Some(entry) = self.entries.get_mut(id as usize).and_then(Option::take) else { return };
         self.index.remove(entry.hash, |other| *other == id);
+        // At once, although tallies may still refer to the number: the store compares the series as
+        // well, and finds that it is another one.
         self.free.push(id);
         if entry.is_overflow {
             self.overflow -= 1;
@@ -312,6 +326,7 @@ impl RegistryState {
 
     fn count_overflowed(&mut self, name: &str) {
         self.overflowed_samples += 1;
+        // Bounded, because senders choose the names and each one becomes a line of the log.
         if self.metrics.overflow(name) && self.newly_overflowing.len() < 10 {
             self.newly_overflowing.push(name.to_owned());
         }

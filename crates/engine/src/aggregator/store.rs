@@ -108,9 +108,11 @@ impl Store {
     #[must_use]
     pub fn flush(&mut self, window: Window) -> Snapshot {
         let mut points = Vec::with_capacity(self.touched.len());
+        // Only the series with samples, so that idle ones cost a flush nothing.
         for id in self.touched.drain(..) {
             let Some(live) = &mut self.live[id as usize] else { continue };
             let cell = std::mem::take(&mut live.cell);
+            // The cell goes, the gauge stays: a change in a later window starts from its level.
             if let Some(value) = cell.into_value(&mut live.gauge, &self.percentiles) {
                 points.push(Point { series: Arc::clone(&live.series), value });
             }
@@ -137,6 +139,8 @@ impl Store {
     pub fn expire(&mut self) -> usize {
         let (window, after) = (self.window, self.expire_after_windows);
         let mut expired = Vec::new();
+        // A scan of all series once per window. A list in the order of their last samples would
+        // have to move each series that has samples, in every window.
         for (id, entry) in self.live.iter_mut().enumerate() {
             let is_idle = |live: &mut LiveSeries| u64::from(live.last_window) + after < window;
             if let Some(live) = entry.take_if(is_idle) {
@@ -145,6 +149,7 @@ impl Store {
             }
         }
         if !expired.is_empty() {
+            // All at once: the registry takes its lock once for many removals.
             self.registry.remove(&expired);
             self.last_expiry = self.window;
         }
@@ -165,6 +170,8 @@ impl Store {
         let KnownSeries { id, ref series, .. } = *known;
         let window = self.window as u32;
         let Self { live, touched, activity, exact_samples, .. } = self;
+        // The registry gives out numbers without gaps and reuses free ones, so the list is no
+        // longer than the most series that ever lived at a time.
         if live.len() <= id as usize {
             live.resize_with(id as usize + 1, || None);
         }
@@ -173,9 +180,13 @@ impl Store {
             cell: Cell::Empty,
             gauge: 0.0,
             last_window: window,
+            // Once in the life of a series. In each window its samples are then counted by number,
+            // without hashing the name of the metric.
             metric: activity.add(series),
         });
         activity.count(entry.metric, cell.samples());
+        // Several listeners may have samples of the series, and only the first finds the cell
+        // empty: `touched` lists each series once.
         if matches!(entry.cell, Cell::Empty) {
             touched.push(id);
         }

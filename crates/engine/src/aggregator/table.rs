@@ -193,8 +193,10 @@ impl SeriesTable {
             // No truncation: memory would run out long before 2^32 series.
             (self.entries.len() - 1) as SeriesSlot
         };
+        // Here, so that `record`, which runs for each sample, never has to grow the tally.
         self.tally.grow(self.entries.len());
         let Self { index, entries, .. } = self;
+        // The hash is stored with the entry, so that growing reads no names and tags.
         index.insert_unique(hash, slot, |slot| {
             entries[*slot as usize].as_ref().map_or(0, |entry| entry.hash)
         });

@@ -51,6 +51,7 @@ impl TagCardinality {
             } else if self.by_key.len() < self.most {
                 self.by_key.entry(key.into()).or_default().add(value);
             } else {
+                // Senders choose the keys, so only their number is kept, in a set of bounded size.
                 self.others.insert(key.as_bytes());
             }
         }

@@ -58,6 +58,7 @@ impl Tally {
         exact_samples: usize,
     ) {
         let cell = &mut self.cells[slot as usize];
+        // A cell is empty only until its first sample, so each slot is listed once.
         if matches!(cell, Cell::Empty) {
             self.touched.push(slot);
         }

@@ -53,6 +53,9 @@ pub struct Reconfiguration {
     pub self_metrics: Option<NewSelfMetrics>,
 }
 
+/// Returns the wall-clock time in Unix milliseconds.
+type WallClock = Box<dyn Fn() -> u64 + Send>;
+
 /// Receives each closed window. It must not block, because it delays the windows.
 pub type Emit = Box<dyn FnMut(&Arc<Snapshot>) + Send>;
 
@@ -72,6 +75,7 @@ pub trait SelfMetricsSource: Send {
 pub struct AggregatorThread {
     store: Store,
     clock: WindowClock,
+    now_ms: WallClock,
     interval: Duration,
     tallies: AggregatorEnd,
     registry: Arc<Registry>,
@@ -103,11 +107,13 @@ impl AggregatorThread {
         registry: Arc<Registry>,
         emit: Emit,
     ) -> Self {
-        let clock = WindowClock::new(interval, unix_ms(SystemTime::now()));
+        let now_ms: WallClock = Box::new(|| unix_ms(SystemTime::now()));
+        let clock = WindowClock::new(interval, now_ms());
         let windows = Arc::new(WindowStats::new(interval));
         Self {
             store,
             clock,
+            now_ms,
             interval,
             tallies,
             registry,
@@ -146,7 +152,7 @@ impl AggregatorThread {
             match commands.recv_deadline(until) {
                 Err(flume::RecvTimeoutError::Timeout) if until < edge_at => self.beat(),
                 Err(flume::RecvTimeoutError::Timeout) => {
-                    self.close_window();
+                    self.close_window(Instant::now() + HAND_OVER_MAX);
                     edge_at = self.edge_at();
                 }
                 Ok(AggregatorCommand::AddListener { name, waker, end }) => {
@@ -167,13 +173,14 @@ impl AggregatorThread {
         while let Ok(handed) = self.tallies.tallies().try_recv() {
             self.merge(handed);
         }
-        let edge = self.clock.close_early(unix_ms(SystemTime::now()));
+        let edge = self.clock.close_early((self.now_ms)());
         self.flush(edge);
     }
 
     /// Applies other settings. Returns whether the end of the open window may have moved.
     fn reconfigure(&mut self, settings: Reconfiguration) -> bool {
         let Reconfiguration { emit, interval, aggregation, identifier, self_metrics } = settings;
+        // Before the listeners are called: they may ask for a series as soon as they are awake.
         self.registry.reconfigure(&aggregation, Arc::clone(&identifier));
         self.store.reconfigure(&aggregation, interval);
         self.emit = emit;
@@ -184,6 +191,7 @@ impl AggregatorThread {
             }
             (None, Some(make)) => Some(SelfTally::new(make(identifier))),
             (_, None) => {
+                // Its table goes with it: another source would give its slots to other series.
                 self.store.remove_listener(SELF_METRICS);
                 None
             }
@@ -193,7 +201,7 @@ impl AggregatorThread {
         let is_other_interval = interval != self.interval;
         if is_other_interval {
             self.interval = interval;
-            self.clock.set_interval(interval, unix_ms(SystemTime::now()));
+            self.clock.set_interval(interval, (self.now_ms)());
             self.windows.set_interval(interval);
         }
         is_other_interval
@@ -202,7 +210,7 @@ impl AggregatorThread {
     /// When the open window ends. Computed once per window and not after each beat: if the wall
     /// clock were set back in between, the end would move away with every beat.
     fn edge_at(&self) -> Instant {
-        Instant::now() + self.clock.until_edge(unix_ms(SystemTime::now()))
+        Instant::now() + self.clock.until_edge((self.now_ms)())
     }
 
     fn beat(&mut self) {
@@ -211,13 +219,15 @@ impl AggregatorThread {
         }
     }
 
-    fn close_window(&mut self) {
-        self.collect_tallies();
-        let edge = self.clock.close(unix_ms(SystemTime::now()));
+    /// Closes the window with the tallies that arrive by `deadline`.
+    fn close_window(&mut self, deadline: Instant) {
+        self.collect_tallies(deadline);
+        let edge = self.clock.close((self.now_ms)());
         if edge.clock_stepped {
             warn!(window_end_ms = edge.end_ms, "wall clock stepped; windows continue from here");
         }
         self.flush(edge);
+        // After the flush, while all cells are empty: nothing is lost with a series.
         self.store.expire();
         for metric in self.registry.take_newly_overflowing() {
             warn!(
@@ -229,9 +239,8 @@ impl AggregatorThread {
     }
 
     /// Merges a tally from every listener.
-    fn collect_tallies(&mut self) {
+    fn collect_tallies(&mut self, deadline: Instant) {
         let mut awaited = self.tallies.announce_edge();
-        let deadline = Instant::now() + HAND_OVER_MAX;
         while awaited > 0 {
             match self.tallies.tallies().recv_deadline(deadline) {
                 Ok(handed) => self.merge(handed),
@@ -243,12 +252,13 @@ impl AggregatorThread {
                     return;
                 }
             }
-            awaited -= 1;
+            awaited = self.tallies.awaited();
         }
     }
 
     fn merge(&mut self, mut handed: HandedOver) {
         self.store.merge(handed.listener, &mut handed.tally);
+        // After the merge, which needs this state to find the series of each slot.
         if handed.is_last {
             self.store.remove_listener(handed.listener);
         }
@@ -260,7 +270,7 @@ impl AggregatorThread {
         let window = Window { end_ms: edge.end_ms, interval: self.interval };
         let snapshot = Arc::new(self.store.flush(window));
         (self.emit)(&snapshot);
-        let late_ms = unix_ms(SystemTime::now()).saturating_sub(edge.end_ms);
+        let late_ms = (self.now_ms)().saturating_sub(edge.end_ms);
         self.windows.closed(LastWindow {
             end_ms: edge.end_ms,
             lag: Duration::from_millis(late_ms),
@@ -277,3 +287,6 @@ impl AggregatorThread {
         *spare = tally;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,6 +92,7 @@ impl UsageByMetric {
         }
         if metric.series() == 0 {
             entry.remove();
+            // Otherwise names that senders have used only once would stay in memory forever.
             self.overflowed.remove(series.name());
         }
     }

@@ -83,6 +83,8 @@ impl BoundDatagrams {
                 break;
             }
             let is_watched = self.stats.senders().is_watched();
+            // Only when one of these needs the senders: asking the kernel for them takes a
+            // twentieth of the time.
             let with_senders = is_watched || recorder.is_tapped() || lookup.is_needed();
             match batch.receive(self.socket.as_fd(), with_senders) {
                 Ok(received) => {
@@ -96,6 +98,8 @@ impl BoundDatagrams {
                     recorder.publish();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // The socket is empty, so everything that arrived before the stop has been
+                    // read.
                     if drain_until.is_some() {
                         break;
                     }

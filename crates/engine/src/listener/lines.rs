@@ -58,7 +58,9 @@ impl LineBuffer {
         if self.is_skipping {
             return;
         }
-        let room = max - self.partial.len();
+        // A reload may have lowered the maximum below the length of the line so far.
+        let room = max.saturating_sub(self.partial.len());
+        let is_too_long = self.partial.len() + piece.len() > max;
         let piece_kept = &piece[..piece.len().min(room)];
         let length = self.partial.len() + piece_kept.len();
         if length > self.partial.capacity() {
@@ -66,7 +68,7 @@ impl LineBuffer {
             self.partial.reserve_exact(length.next_power_of_two().min(max) - self.partial.len());
         }
         self.partial.extend_from_slice(piece_kept);
-        if piece.len() > room {
+        if is_too_long {
             self.is_skipping = true;
             each(LineChunk::TooLong(&std::mem::take(&mut self.partial)));
         }
@@ -144,6 +146,19 @@ mod tests {
         assert_eq!(cut(&bytes, 8), whole);
         assert_eq!(cut(&[b"12345678\n", b"1234", b"5678\n"], 8), ["12345678", "12345678"]);
         assert_eq!(cut(&[b"123456789"], 8), ["!12345678"], "its rest is skipped");
+    }
+
+    #[test]
+    fn a_maximum_that_is_lowered_within_a_line_applies_to_this_line() {
+        for (rest, following) in [("9\nok\n", true), ("\nok\n", true), ("9", false)] {
+            let (mut buffer, mut seen) = (LineBuffer::default(), Vec::new());
+            let mut each = |part: LineChunk<'_>| seen.push(format!("{part:?}"));
+            buffer.feed(b"12345678", 8, &mut each);
+            buffer.feed(rest.as_bytes(), 4, &mut each);
+            let mut expected = vec![format!("{:?}", LineChunk::TooLong(b"12345678"))];
+            expected.extend(following.then(|| format!("{:?}", LineChunk::Lines(b"ok\n"))));
+            assert_eq!(seen, expected, "{rest:?}");
+        }
     }
 
     proptest! {

@@ -33,8 +33,8 @@ pub struct RecorderContext {
     pub registry: Arc<Registry>,
     /// Keeps the latest rejected messages.
     pub rejected: Arc<RejectedLog>,
-    /// The start of the process. Arrival times count from here, so that those of two listeners are
-    /// comparable.
+    /// The start of the process. Arrival times count from here, so that the times of two
+    /// listeners are comparable.
     pub started: Instant,
     /// The limits on a message.
     pub limits: MessageLimits,
@@ -167,6 +167,8 @@ impl Recorder {
 
     /// Starts a batch of messages that were read just now.
     pub fn begin_batch(&mut self) {
+        // One time for the batch: the kernel has kept its messages until now, so their own times
+        // are not known.
         self.arrival_ns = self.context.started.elapsed().as_nanos() as u64;
         self.tap.begin_batch(self.arrival_ns);
     }
@@ -296,6 +298,8 @@ impl Recorder {
         let limits = &context.limits;
         let number_is_at = split.map(|(split, _)| split);
         let decoded = protocol.decode_line(line.line, number_is_at, limits, &mut |message| {
+            // Rejections as well: a line that led to one must be decoded each time, or it would no
+            // longer be counted.
             samples += 1;
             match message {
                 Ok(sample) => {
@@ -371,6 +375,7 @@ impl Recorder {
     /// Hands over the last tally.
     pub fn finish(mut self) {
         self.publish();
+        // Before the last tally: when the aggregator has it, the counts of the listener are final.
         self.stats.close();
         self.handover.finish(self.table);
     }

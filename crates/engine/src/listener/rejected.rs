@@ -80,6 +80,7 @@ impl RejectedLog {
     ) {
         let mut state = self.state.lock();
         let throttle = &mut state.reasons[rejection.reason as usize];
+        // Before the throttle, because the next line of the log reports them all.
         throttle.unlogged += 1;
         // Before any text is built: a sender may cause millions of rejections.
         if !throttle.may_keep(now) {

@@ -124,6 +124,8 @@ impl SenderCounts {
         };
         watch.times = Some((began, now + WATCHED_FOR));
         watch.top.most = most;
+        // Relaxed, because nothing depends on the order: a listener that sees it late counts one
+        // batch less.
         self.is_watched.store(true, Ordering::Relaxed);
         SenderReport {
             counted_for: now.duration_since(began),
@@ -146,6 +148,7 @@ impl SenderCounts {
         let mut watch = self.lock();
         if watch.times.is_none_or(|(_, until)| now > until) {
             self.is_watched.store(false, Ordering::Relaxed);
+            // The requests have ended, so the table of senders need not be kept.
             *watch = Watch::default();
             return;
         }
@@ -197,6 +200,8 @@ impl SenderTable {
             };
             if let Some(evicted) = self.by_sender.remove(&least) {
                 inherited = evicted.rank();
+                // The traffic moves instead of being lost, so that the sum over all senders stays
+                // right.
                 self.others.add(&evicted.traffic);
             }
         }

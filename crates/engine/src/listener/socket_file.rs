@@ -26,7 +26,7 @@ impl SocketFile {
     }
 }
 
-/// Shown as the address of senders, which have none of their own.
+/// Shown in place of the address of a sender: clients of a Unix socket have no address.
 impl std::fmt::Display for SocketFile {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "unix:{}", self.path.display())

@@ -164,6 +164,8 @@ impl ListenerStats {
         receive_buffer: usize,
         dropped_before: u32,
     ) -> Self {
+        // A socket that the service manager has kept open may have dropped datagrams before this
+        // run.
         let kernel = KernelDrops { socket: Some(socket), last: dropped_before, total: 0 };
         let kernel = Mutex::new(kernel);
         let receive_buffer = Some(AtomicUsize::new(receive_buffer));
@@ -225,6 +227,8 @@ impl ListenerStats {
     /// Adds the counts of another listener, which has ended.
     pub fn absorb(&self, gone: &Self) {
         self.add(&gone.counts());
+        // The socket of the other listener is closed, so this number no longer changes and is added
+        // only once.
         self.kernel.lock().total += gone.kernel_drops();
         for (own, gone) in self.refused.iter().zip(&gone.refused) {
             own.fetch_add(gone.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -262,6 +266,8 @@ impl ListenerStats {
     /// Counts an accepted connection.
     pub fn connection_accepted(&self) {
         if let Some(connections) = &self.connections {
+            // With the acquiring loads of `connections`: a thread that sees the connection closed
+            // has seen it accepted, so `open` never falls below 0.
             connections.accepted.fetch_add(1, Ordering::Release);
         }
     }
@@ -292,6 +298,7 @@ impl ListenerStats {
     /// Reads the kernel's count for the last time, and closes the duplicate of the socket.
     pub fn close(&self) {
         let mut kernel = self.kernel.lock();
+        // Before the duplicate is closed: the kernel forgets the number together with the socket.
         kernel.read();
         kernel.socket = None;
     }
@@ -299,9 +306,12 @@ impl ListenerStats {
 
 impl KernelDrops {
     fn read(&mut self) -> u64 {
+        // After an error, the total stays as it is: the next reading includes the missing drops.
         if let Some(socket) = &self.socket
             && let Ok(now) = sys::socket_drops(socket.as_fd())
         {
+            // The kernel counts in 32 bits. A difference is right even if the counter has passed
+            // its end since the last reading.
             self.total += u64::from(now.wrapping_sub(self.last));
             self.last = now;
         }

@@ -221,6 +221,8 @@ impl Server {
             recorder,
             connections: HashMap::new(),
             last_number: LISTENER,
+            // One for all connections: a connection takes memory only for a line that has not
+            // ended.
             buffer: vec![0; TURN_BYTES].into_boxed_slice(),
             sweep_at: None,
             accept_at: None,
@@ -240,7 +242,7 @@ impl Server {
                 Ok(_) => {}
                 Err(error) => self.pause_after(&error),
             }
-            self.run_timers();
+            self.run_timers(Instant::now());
         }
         self.drain(waker);
         let left: Vec<_> = self.connections.keys().copied().collect();
@@ -273,6 +275,8 @@ impl Server {
             events => events?,
         };
         for event in &*events {
+            // Numbers are never reused. An event of a connection that was closed earlier in this
+            // turn therefore finds no connection, instead of a new one.
             match event.data.u64() {
                 LISTENER => self.accept(TURN_ACCEPTS),
                 number => self.read(number),
@@ -300,6 +304,8 @@ impl Server {
 
     fn admit(&mut self, socket: OwnedFd, address: Option<SocketAddr>) {
         let address = address.map(|a| SocketAddr::new(a.ip().to_canonical(), a.port()));
+        // Before the limit: a sender that is not allowed must count as such even when all
+        // connections are in use.
         if !self.gate.admits(|| address) {
             return;
         }
@@ -342,6 +348,8 @@ impl Server {
             let listener = self.stats.label();
             warn!(listener, count, %error, "cannot accept connections, will retry");
         }
+        // Otherwise the waiting connection would end each wait at once, and the thread would take a
+        // whole core.
         self.set_accepting(false);
         self.accept_at = Some(Instant::now() + ACCEPT_PAUSE);
     }
@@ -359,6 +367,7 @@ impl Server {
     fn read(&mut self, number: u64) {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         let recorder = &mut self.recorder;
+        // Before the read: data that is read after the end of a window belongs to the next one.
         recorder.hand_over_at_edge();
         let length = match rustix::io::read(&connection.socket, &mut self.buffer[..]) {
             Ok(0) => return self.close(number, CloseReason::ByPeer),
@@ -416,10 +425,8 @@ impl Server {
         [self.sweep_at, self.accept_at].into_iter().flatten().min()
     }
 
-    fn run_timers(&mut self) {
-        let Some(timer) = self.next_timer() else { return };
-        let now = Instant::now();
-        if now < timer {
+    fn run_timers(&mut self, now: Instant) {
+        if self.next_timer().is_none_or(|timer| now < timer) {
             return;
         }
         if self.accept_at.is_some_and(|at| at <= now) {
@@ -428,6 +435,7 @@ impl Server {
         }
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.close_idle(now);
+            // Without connections, the thread sleeps until there is one.
             self.sweep_at = (!self.connections.is_empty()).then(|| now + self.sweep_pause());
         }
     }
@@ -464,6 +472,8 @@ impl Server {
         // Without the file, no new sender finds the socket.
         self.file = None;
         self.accept(usize::MAX);
+        // Once it is closed, the kernel refuses further connections. It would accept them
+        // otherwise, and their data would never be read.
         self.listening = None;
         let end = Instant::now() + DRAIN_MAX;
         let mut quiet_at = Instant::now() + DRAIN_QUIET;
@@ -485,3 +495,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

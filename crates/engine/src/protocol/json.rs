@@ -148,6 +148,8 @@ impl<'a, 'l> MessageParser<'a, 'l> {
     /// from which the sample was made, if there is one.
     fn whole_message_and_number(mut self) -> Result<(Sample<'a>, Option<usize>), Rejection> {
         if self.peek() != Some(b'{') {
+            // Parsed to its end: JSON of another kind is a different mistake than text that is not
+            // JSON.
             self.skip_value()?;
             self.end()?;
             return Err(reject(RejectReason::NotAnObject, self.start, "an object"));
@@ -163,6 +165,7 @@ impl<'a, 'l> MessageParser<'a, 'l> {
             SampleValue::Trace => None,
             _ => value,
         };
+        // Last, so that the tags of a rejected message are not sorted.
         normalize_tags(&mut tags);
         Ok((Sample { tags, ..sample }, number))
     }
@@ -205,6 +208,8 @@ impl<'a, 'l> MessageParser<'a, 'l> {
                 "value" => &mut reserved.value,
                 "count" => &mut reserved.count,
                 "sample_rate" => &mut reserved.sample_rate,
+                // A sample counts in the window in which it arrives, so clocks of senders need not
+                // be right.
                 "timestamp" => return parser.skip_value(),
                 "tags" => {
                     tags.drain(from_tags.clone());
@@ -276,6 +281,7 @@ impl<'a, 'l> MessageParser<'a, 'l> {
         if key.is_empty() {
             return Err(reject(RejectReason::BadTag, offset, "a name for the tag"));
         }
+        // Before the tag is kept: equal keys are merged later, so they must count here.
         if tags.len() == self.limits.max_tags {
             return Err(reject(RejectReason::TooManyTags, offset, "fewer tags (limits.max_tags)"));
         }
@@ -310,6 +316,7 @@ impl<'a, 'l> MessageParser<'a, 'l> {
             }
             None => return Err(at_start(RejectReason::MissingType, "`metric_type`")),
         };
+        // Checked even for kinds that ignore it: an invalid rate is a mistake of the sender.
         let weight = weight(reserved.sample_rate)?;
         let needed = |value: Option<JsonValue<'a>>| {
             value.ok_or_else(|| at_start(RejectReason::MissingValue, "`value`"))
@@ -350,6 +357,7 @@ impl<'a, 'l> MessageParser<'a, 'l> {
 
     /// Skips an object or array. Not recursive, because the sender determines the depth.
     fn skip_nested(&mut self) -> Result<(), Rejection> {
+        // On the stack, a byte for each level: hostile messages must not cause allocations.
         let mut open = [0_u8; DEPTH_MAX];
         let mut depth = 0;
         loop {
@@ -426,6 +434,9 @@ impl<'a, 'l> MessageParser<'a, 'l> {
     }
 
     /// Parses the rest of a string that has an escape at `self.at`.
+    // Cold, so that it stays out of `string`: inlined, it takes registers from the loop that each
+    // plain string runs through.
+    #[cold]
     fn escaped_string(&mut self, start: usize) -> Result<String, Rejection> {
         let mut unescaped = String::from(&self.text[start..self.at]);
         loop {
@@ -500,6 +511,8 @@ impl<'a, 'l> MessageParser<'a, 'l> {
             self.at += 1;
         }
         match self.peek() {
+            // JSON has no leading zeros. A digit after this one fails at the check for the end of
+            // the value.
             Some(b'0') => self.at += 1,
             _ => self.digits()?,
         }
@@ -554,6 +567,8 @@ impl<'a, 'l> MessageParser<'a, 'l> {
     }
 
     fn next(&mut self) -> Option<u8> {
+        // At the end of the text, this moves one byte too far, which `bad_json_before` takes into
+        // account.
         let byte = self.peek();
         self.at += 1;
         byte

@@ -100,9 +100,11 @@ fn decode_line<'a>(
     tags: &mut TagReader<'a, '_>,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) -> Result<(), Rejection> {
+    // The list is reused for all lines of a datagram, and a rejected line leaves its tags in it.
     tags.tags.clear();
     let (name, rest) = read_name(line, tags)?;
     let runs = read_sections(rest, tags)?;
+    // Before the first value is passed on, because the whole line is rejected.
     if runs.iter().map(ValueRun::value_count).sum::<usize>() > tags.limits.max_values {
         return Err(rest.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
     }
@@ -214,6 +216,7 @@ fn read_name<'a>(
     line: TextPart<'a>,
     tags: &mut TagReader<'a, '_>,
 ) -> Result<(Cow<'a, str>, TextPart<'a>), Rejection> {
+    // Only up to the type: the tags after it may contain brackets and colons, too.
     let (front, _) = line.cut(b'|');
     let brackets = Brackets::find(front);
     let rest = brackets.as_ref().map_or(front, |brackets| brackets.after);

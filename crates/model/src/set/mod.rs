@@ -54,6 +54,8 @@ impl DistinctSet {
     fn insert_hash(&mut self, hash: u64) {
         match &mut self.store {
             SetStore::Exact(members) => {
+                // Before the size is checked: a member that is already in a full set must not turn
+                // it into a sketch.
                 members.insert(hash);
                 if members.len() > EXACT_MEMBERS_MAX {
                     self.store = SetStore::Sketch(sketch_of(members));
@@ -70,6 +72,7 @@ impl DistinctSet {
             SetStore::Sketch(mut theirs) => match &mut self.store {
                 SetStore::Sketch(own) => own.merge(&theirs),
                 SetStore::Exact(members) => {
+                    // The members go into the sketch, because a sketch cannot list its members.
                     members.iter().for_each(|hash| theirs.insert(*hash));
                     self.store = SetStore::Sketch(theirs);
                 }
@@ -101,6 +104,8 @@ impl DistinctSet {
         match &self.store {
             SetStore::Exact(members) => {
                 let mut members: Vec<u64> = members.iter().copied().collect();
+                // The order of a hash table differs from run to run. Sorted, equal sets have equal
+                // bytes.
                 members.sort_unstable();
                 SetParts::Members(members)
             }

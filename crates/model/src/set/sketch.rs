@@ -65,6 +65,7 @@ impl SetSketch {
         match bytes[MODE_AT] {
             FULL => {
                 bytes[FLAGS_AT] = COMPACT_OUT_OF_ORDER;
+                // It depends on the order of the members, and equal sets must have equal bytes.
                 bytes[IN_ORDER_ESTIMATE].fill(0);
             }
             COUPONS => bytes[COUPONS_AT..].as_chunks_mut::<4>().0.sort_unstable(),
@@ -76,6 +77,7 @@ impl SetSketch {
     /// Reads the bytes of [`SetSketch::to_bytes`]; `None` for any others.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let sketch = Self::from_registers_or_coupons(bytes)?;
+        // Bytes that would be written differently are damaged, or come from another program.
         (sketch.to_bytes() == bytes).then_some(sketch)
     }
 

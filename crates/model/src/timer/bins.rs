@@ -45,6 +45,7 @@ impl Bins {
         }
         let mut sketch = DDSketch::new(config);
         sketch.add_with_count(0.0, self.zero);
+        // The sketch counts anything up to the limit itself as zero.
         let lowest = config.min_possible().next_up();
         let middle = |index: i32| config.value(index).clamp(lowest, f64::MAX);
         for (index, count) in self.positive {
@@ -86,6 +87,8 @@ impl BinsReader<'_> {
         (0..self.var_int()?)
             .map(|_| {
                 let zigzag = self.var_int()?;
+                // The lowest bit is the sign, so that small differences are short in both
+                // directions.
                 index += ((zigzag >> 1) as i64) ^ -((zigzag & 1) as i64);
                 Some((i32::try_from(index).ok()?, self.var_double()? as u64))
             })

@@ -16,6 +16,7 @@ pub(super) struct ExactSamples {
 
 impl ExactSamples {
     pub(super) fn push(&mut self, value: f64, weight: f64) {
+        // Most clients send every value, and their timers need no memory for weights.
         if weight != 1.0 && self.weights.is_empty() {
             self.weights = vec![1.0; self.values.len()];
         }
@@ -35,6 +36,7 @@ impl ExactSamples {
 
     pub(super) fn sort(&mut self) {
         if self.weights.is_empty() {
+            // Values that compare as equal are identical, so a stable order would only cost memory.
             self.values.sort_unstable_by(f64::total_cmp);
         } else {
             let mut samples: Vec<_> = self.samples().collect();
@@ -55,6 +57,8 @@ impl ExactSamples {
     /// The percentile of sorted values.
     pub(super) fn percentile(&self, rank: f64) -> f64 {
         let needed = needed_weight(rank, self.weight());
+        // With compensation: rounding errors over many fractional weights could otherwise select a
+        // neighbouring value.
         let mut seen = Sum::default();
         for (value, weight) in self.samples() {
             seen.add(weight);
@@ -73,6 +77,8 @@ impl ExactSamples {
             sum.add(finite(value * weight));
         }
         let mean = finite(sum.value() / count);
+        // In a second pass: the difference between the sum of the squares and the square of the sum
+        // would lose all digits of values that are large and close together.
         let mut squares = Sum::default();
         for (value, weight) in self.samples() {
             let distance = value - mean;

@@ -58,6 +58,8 @@ impl Timer {
         match &mut self.store {
             TimerStore::Exact(exact) if exact.values.len() < exact_max => exact.push(value, weight),
             TimerStore::Exact(exact) => {
+                // For the rest of the window: a sketch cannot return the values that it has
+                // counted.
                 let mut sketch = exact.to_sketch();
                 sketch.push(value, weight);
                 self.store = TimerStore::Sketch(Box::new(sketch));
@@ -77,6 +79,8 @@ impl Timer {
             TimerStore::Sketch(other) => match &mut self.store {
                 TimerStore::Sketch(sketch) => sketch.merge(&other),
                 TimerStore::Exact(exact) => {
+                    // The values go into the other timer's sketch, because a sketch cannot list
+                    // its values.
                     let mut sketch = other;
                     for (value, weight) in exact.samples() {
                         sketch.push(value, weight);
@@ -105,6 +109,8 @@ impl Timer {
         let store = match parts {
             TimerParts::Exact { values, weights } => {
                 let fits = weights.is_empty() || weights.len() == values.len();
+                // The parts come from a file, which may be damaged, and all arithmetic relies on
+                // finite numbers.
                 let is_finite = values.iter().chain(&weights).all(|number| number.is_finite());
                 if values.is_empty() || !fits || !is_finite {
                     return None;

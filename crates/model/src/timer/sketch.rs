@@ -85,10 +85,14 @@ impl TimerSketch {
         self.sum.add(finite(value * weight));
         self.min = self.min.min(value);
         self.max = self.max.max(value);
+        // Welford's method: the values are not kept for a second pass over their distances from the
+        // mean, and a plain sum of squares would lose all digits of values that are large and close
+        // together.
         let distance = value - self.mean;
         self.mean = finite(self.mean + distance * (weight / self.weight.value()));
         self.squares = finite(self.squares + weight * distance * (value - self.mean));
         let units = (weight * SKETCH_WEIGHT_ONE).round().min(SKETCH_WEIGHT_MAX);
+        // A full sketch keeps its percentiles and ignores further values; count and sum stay exact.
         if self.bins_weight + units < SKETCH_TOTAL_MAX {
             self.bins_weight += units;
             self.bins.add_with_count(value, units as u64);
@@ -96,6 +100,7 @@ impl TimerSketch {
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
+        // Before the weights are merged: the means are combined in the proportion of both weights.
         let (own, others) = (self.weight.value(), other.weight.value());
         let distance = other.mean - self.mean;
         self.mean = finite(self.mean + distance * (others / (own + others)));
@@ -145,7 +150,10 @@ impl TimerSketch {
             sum,
             min: self.min,
             max: self.max,
+            // From the compensated sum, which is more exact than the running mean.
             mean: finite(sum / count),
+            // Rounding could make a sum of nearly equal values slightly negative, and its root a
+            // NaN.
             stddev: (self.squares.max(0.0) / count).sqrt(),
             percentiles,
         }

@@ -40,6 +40,8 @@ impl LineArena {
 
     /// Stores a line of at most [`LINE_BYTES_MAX`] bytes.
     pub(super) fn insert(&mut self, header: LineHeader, before: &[u8], after: &[u8]) -> LineOffset {
+        // Room is reused only for lines that take as many units: it never has to be split or
+        // joined.
         let count = units_of(usize::from(header.length));
         let at = self.free[count - 1].pop().unwrap_or_else(|| {
             let at = self.units.len() as LineOffset;
@@ -47,6 +49,7 @@ impl LineArena {
             at
         });
         let room = self.units[at as usize..at as usize + count].as_flattened_mut();
+        // The header is next to the bytes of the line, so that one prefetch covers both.
         let (stored, line) = room.split_at_mut(HEADER_BYTES);
         stored[..8].copy_from_slice(&header.weight.to_le_bytes());
         stored[8..10].copy_from_slice(&header.before.to_le_bytes());

@@ -159,6 +159,7 @@ impl Shapes {
     pub fn start_lookup(&self, split: &Split<'_>) -> ShapeLookup {
         let (before, after) = split.around();
         let mut hasher = self.seed.build_hasher();
+        // The position of the number is not hashed: `verify` compares it.
         hasher.write(before);
         hasher.write(after);
         let hash = hasher.finish();
@@ -226,6 +227,7 @@ impl Shapes {
         if length > LINE_BYTES_MAX || self.bytes_max == 0 {
             return;
         }
+        // Before the bucket is chosen, because it may empty the cache or enlarge the index.
         self.make_room();
         self.changes += 1;
         let header = LineHeader {
@@ -257,6 +259,8 @@ impl Shapes {
     /// Removes the shapes that lead to slots which `keep` rejects.
     pub fn retain(&mut self, keep: impl Fn(SeriesSlot) -> bool) {
         self.changes += 1;
+        // A scan of the whole index, which is needed only when series expire. Lists of the shapes
+        // of each slot would take memory all the time.
         let Self { buckets, lines, count, .. } = self;
         for bucket in buckets {
             for way in 0..WAYS {

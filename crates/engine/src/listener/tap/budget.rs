@@ -46,6 +46,8 @@ impl RateLimiter {
     pub fn take(&self, now_ns: u64) -> bool {
         let take = |next_ns: u64| {
             let has_room = next_ns <= now_ns + self.burst_ns;
+            // `max` drops the time in which nothing was shown: a pause earns one burst, however
+            // long it was.
             has_room.then(|| next_ns.max(now_ns) + self.step_ns)
         };
         self.next_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()

@@ -110,8 +110,12 @@ impl ListenerTap {
     #[cold]
     fn update_clients(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
+        // The first call after a time without clients earns for all of this time, but the budget
+        // keeps no more than its maximum.
         self.budget.earn(now_ns);
         if self.taps.version() != self.version {
+            // Read together with the list: a client that connected between two readings would never
+            // be noticed.
             let (version, clients) = self.taps.clients();
             self.version = version;
             self.budget.set_percent(self.taps.max_cpu());

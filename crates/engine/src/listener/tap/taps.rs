@@ -84,7 +84,7 @@ pub struct TapCounts {
 /// Why a client is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TapRefused {
-    /// So many clients are connected, the most that the configuration allows.
+    /// As many clients are connected as the configuration allows.
     TooMany(usize),
     /// The daemon stops.
     Stopping,
@@ -148,6 +148,8 @@ impl Taps {
             counts: Mutex::default(),
         });
         let mut clients = self.clients.lock();
+        // Under the lock that `close` takes after it has raised the flag, so that it misses no
+        // client.
         if self.is_closing() {
             return Err(TapRefused::Stopping);
         }
@@ -216,6 +218,7 @@ impl Taps {
     fn leave(&self, client: &Arc<TapClient>) {
         let mut clients = self.clients.lock();
         clients.present.retain(|other| !Arc::ptr_eq(other, client));
+        // The counts move, so that the totals in the status never decrease.
         clients.disconnected.add(&client.counts());
         self.version.fetch_add(1, Ordering::Release);
     }

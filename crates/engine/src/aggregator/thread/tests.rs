@@ -1,0 +1,614 @@
+//! Windows are closed by hand on a wall clock that the tests set. Where the loop itself is tested,
+//! the tests wait for its results.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use basics::units::Span;
+use model::{MetricKind, Snapshot};
+
+use super::*;
+use crate::aggregator::identity::AgentConfig;
+use crate::aggregator::pulse::RuntimeCall;
+use crate::aggregator::table::SeriesTable;
+use crate::protocol::{SampleValue, Tags};
+
+const TEN: Duration = Duration::from_secs(10);
+const HOUR: Duration = Duration::from_secs(3600);
+/// Time by which anything that is waited for has happened, unless it never will.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The time at which the tests start, and the end of their first window.
+const START_MS: u64 = 1_000_000_003_000;
+const FIRST_END_MS: u64 = 1_000_000_010_000;
+
+/// An aggregator with windows of ten seconds, and the other ends of its channels.
+struct Bench {
+    aggregator: AggregatorThread,
+    samples: SampleMaker,
+    stats: Arc<WindowStats>,
+    windows: flume::Receiver<Arc<Snapshot>>,
+    now_ms: Arc<AtomicU64>,
+}
+
+/// Records samples into any table.
+#[derive(Clone)]
+struct SampleMaker {
+    identifier: Arc<Identifier>,
+    registry: Arc<Registry>,
+}
+
+impl SampleMaker {
+    fn count(&self, table: &mut SeriesTable, name: &str, count: f64) {
+        let mut tags = Tags::new();
+        self.identifier.add_agent_tags(&mut tags);
+        let identity = self.identifier.identify(MetricKind::Counter, name, &tags);
+        table.record(&identity, &SampleValue::Counter(count), 1.0, 0, &self.registry);
+    }
+}
+
+/// A listener without a socket.
+struct TestListener {
+    end: ListenerEnd,
+    waker: Arc<Waker>,
+    table: SeriesTable,
+    samples: SampleMaker,
+}
+
+impl TestListener {
+    fn new(end: ListenerEnd, waker: Arc<Waker>, samples: &SampleMaker) -> Self {
+        Self { end, waker, table: SeriesTable::new(1000, 1 << 20), samples: samples.clone() }
+    }
+
+    fn count(&mut self, name: &str, count: f64) {
+        self.samples.count(&mut self.table, name, count);
+    }
+
+    /// Waits for a call of the aggregator, and answers it.
+    fn answer(&mut self) {
+        while !self.end.hand_over_at_edge(&mut self.table) {
+            self.waker.wait_alone();
+        }
+    }
+
+    fn finish(self) {
+        self.end.finish(self.table);
+    }
+}
+
+fn bench_with(config: &AggregationConfig) -> Bench {
+    let identifier = Arc::new(Identifier::new(&AgentConfig::default()));
+    let registry = Arc::new(Registry::new(config, Arc::clone(&identifier)));
+    let store = Store::new(config, TEN, Arc::clone(&registry));
+    let (emit, windows) = emit();
+    let stats = Arc::new(WindowStats::new(TEN));
+    let mut aggregator =
+        AggregatorThread::new(store, TEN, AggregatorEnd::new(), Arc::clone(&registry), emit)
+            .with_stats(Arc::clone(&stats));
+    let now_ms = Arc::new(AtomicU64::new(START_MS));
+    let shown = Arc::clone(&now_ms);
+    aggregator.now_ms = Box::new(move || shown.load(Ordering::Relaxed));
+    aggregator.clock = WindowClock::new(TEN, START_MS);
+    Bench { aggregator, samples: SampleMaker { identifier, registry }, stats, windows, now_ms }
+}
+
+fn bench() -> Bench {
+    bench_with(&AggregationConfig::default())
+}
+
+/// A receiver of windows for the aggregator, and the other end of it.
+fn emit() -> (Emit, flume::Receiver<Arc<Snapshot>>) {
+    let (sender, windows) = flume::unbounded();
+    let emit = move |window: &Arc<Snapshot>| {
+        let _test_ended = sender.send(Arc::clone(window));
+    };
+    (Box::new(emit), windows)
+}
+
+/// The points of a window, sorted.
+fn points(window: &Snapshot) -> Vec<String> {
+    let shown = |point: &model::Point| format!("{} = {}", point.series, point.value.headline());
+    let mut points: Vec<String> = window.points.iter().map(shown).collect();
+    points.sort();
+    points
+}
+
+impl Bench {
+    fn listener(&mut self, name: &str) -> TestListener {
+        let waker = Arc::new(Waker::new().unwrap());
+        let end = self.aggregator.tallies.add_listener(name, Arc::clone(&waker));
+        TestListener::new(end, waker, &self.samples)
+    }
+
+    fn set_ms(&self, now_ms: u64) {
+        self.now_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Closes a window for which each of these listeners hands over its tally.
+    fn close(&mut self, answering: &mut [&mut TestListener]) -> Arc<Snapshot> {
+        thread::scope(|scope| {
+            for listener in answering {
+                // A call before this one, such as a reload's, is no answer to this one.
+                listener.end.hand_over_at_edge(&mut listener.table);
+                scope.spawn(|| listener.answer());
+            }
+            self.aggregator.close_window(Instant::now() + PATIENCE);
+        });
+        self.windows.try_recv().expect("a window")
+    }
+
+    /// Closes a window without waiting for a listener.
+    fn close_at_once(&mut self) -> Arc<Snapshot> {
+        self.aggregator.close_window(Instant::now());
+        self.windows.try_recv().expect("a window")
+    }
+
+    /// Runs the loop until all of these commands are done and the open window is closed.
+    fn run(self, commands: Vec<AggregatorCommand>) -> Vec<Arc<Snapshot>> {
+        let (sender, receiver) = flume::unbounded();
+        commands.into_iter().for_each(|command| sender.send(command).unwrap());
+        drop(sender);
+        self.aggregator.run(&receiver);
+        self.windows.drain().collect()
+    }
+}
+
+#[test]
+fn a_window_adds_up_the_samples_of_all_listeners() {
+    let mut bench = bench();
+    let (mut a, mut b) = (bench.listener("a"), bench.listener("b"));
+    a.count("m", 1.0);
+    b.count("m", 2.0);
+    b.count("n", 4.0);
+    bench.set_ms(FIRST_END_MS + 3);
+    let first = bench.close(&mut [&mut a, &mut b]);
+    assert_eq!(points(&first), ["counter m = 3", "counter n = 4"]);
+    assert_eq!(first.window, Window { end_ms: FIRST_END_MS, interval: TEN });
+    let counts = bench.stats.counts();
+    assert_eq!(counts.closed, 1);
+    let lag = Duration::from_millis(3);
+    assert_eq!(counts.last, Some(LastWindow { end_ms: FIRST_END_MS, lag, points: 2 }));
+
+    a.count("m", 8.0);
+    bench.set_ms(FIRST_END_MS + 9_999);
+    let second = bench.close(&mut [&mut a, &mut b]);
+    assert_eq!(points(&second), ["counter m = 8"]);
+    assert_eq!(second.window.end_ms, FIRST_END_MS + 10_000);
+    let lag = bench.stats.counts().last.map(|last| last.lag);
+    assert_eq!(lag, Some(Duration::ZERO), "the window ended a little early");
+}
+
+#[test]
+fn the_top_metrics_are_those_of_the_window_that_the_forwarders_received_last() {
+    let mut bench = bench();
+    let mut listener = bench.listener("a");
+    assert!(bench.stats.top_metrics().is_none());
+    listener.count("m", 1.0);
+    listener.count("m", 1.0);
+    bench.close(&mut [&mut listener]);
+    listener.count("m", 1.0);
+    bench.close(&mut [&mut listener]);
+    let top = bench.stats.top_metrics().unwrap();
+    assert_eq!((top.end_ms, top.window_samples), (FIRST_END_MS + 10_000, 1));
+    assert_eq!(top.by_samples[0].samples, 3);
+}
+
+#[test]
+fn a_silent_listener_delays_no_window_and_its_samples_count_in_a_later_one() {
+    let mut bench = bench();
+    let mut silent = bench.listener("silent");
+    silent.count("m", 1.0);
+    assert_eq!(points(&bench.close_at_once()), [""; 0]);
+    // It missed the end of two windows, and answers with one tally for both.
+    assert_eq!(points(&bench.close_at_once()), [""; 0]);
+    silent.answer();
+    assert_eq!(points(&bench.close_at_once()), ["counter m = 1"]);
+    assert_eq!(bench.stats.counts().closed, 3);
+}
+
+#[test]
+fn after_a_late_tally_a_listener_is_on_time_again() {
+    let mut bench = bench();
+    let mut late = bench.listener("late");
+    late.count("m", 1.0);
+    bench.close_at_once();
+    late.answer();
+    late.count("m", 2.0);
+    assert_eq!(points(&bench.close(&mut [&mut late])), ["counter m = 3"]);
+    late.count("m", 4.0);
+    assert_eq!(points(&bench.close(&mut [&mut late])), ["counter m = 4"]);
+}
+
+#[test]
+fn a_listener_that_ends_at_the_end_of_a_window_hides_no_tally_of_another() {
+    let mut bench = bench();
+    let (mut ending, mut other) = (bench.listener("ending"), bench.listener("other"));
+    ending.count("m", 1.0);
+    other.count("n", 2.0);
+    thread::scope(|scope| {
+        // The other tally comes after both of the listener that ends.
+        scope.spawn(|| {
+            ending.answer();
+            ending.finish();
+            other.answer();
+        });
+        bench.aggregator.close_window(Instant::now() + PATIENCE);
+    });
+    let window = bench.windows.try_recv().unwrap();
+    assert_eq!(points(&window), ["counter m = 1", "counter n = 2"]);
+    assert_eq!(bench.aggregator.tallies.unresponsive().count(), 0);
+}
+
+#[test]
+fn an_ended_listener_is_awaited_no_more_and_its_number_is_reused() {
+    let mut bench = bench();
+    let mut first = bench.listener("first");
+    first.count("m", 1.0);
+    first.finish();
+    assert_eq!(points(&bench.close(&mut [])), ["counter m = 1"]);
+    assert_eq!(points(&bench.close(&mut [])), [""; 0]);
+    // The new listener has the number of the first, and its slots stand for other series.
+    let mut second = bench.listener("second");
+    second.count("n", 2.0);
+    assert_eq!(points(&bench.close(&mut [&mut second])), ["counter n = 2"]);
+}
+
+#[test]
+fn the_series_of_an_ended_listener_do_not_expire_in_the_table_of_its_successor() {
+    let config =
+        AggregationConfig { expire_after: Span::from_secs(10), ..AggregationConfig::default() };
+    let mut bench = bench_with(&config);
+    let mut first = bench.listener("first");
+    first.count("a", 1.0);
+    first.count("b", 1.0);
+    first.finish();
+    (0..3).for_each(|_| drop(bench.close(&mut [])));
+    assert_eq!(bench.samples.registry.series_count(), 0);
+    // It has the number of the first, and fewer series.
+    let mut second = bench.listener("second");
+    for _ in 0..3 {
+        second.count("n", 1.0);
+        assert_eq!(points(&bench.close(&mut [&mut second])), ["counter n = 1"]);
+        assert_eq!(second.table.series_count(), 1);
+    }
+}
+
+#[test]
+fn a_stepped_wall_clock_is_followed_and_no_timestamp_repeats() {
+    let mut bench = bench();
+    bench.set_ms(FIRST_END_MS);
+    assert_eq!(bench.close(&mut []).window.end_ms, FIRST_END_MS);
+    bench.set_ms(FIRST_END_MS + 3_600_001);
+    assert_eq!(bench.close(&mut []).window.end_ms, FIRST_END_MS + 3_600_000);
+    bench.set_ms(FIRST_END_MS);
+    assert_eq!(bench.close(&mut []).window.end_ms, FIRST_END_MS + 3_610_000);
+}
+
+#[test]
+fn idle_series_expire_and_make_room_in_the_registry() {
+    let config =
+        AggregationConfig { expire_after: Span::from_secs(10), ..AggregationConfig::default() };
+    let mut bench = bench_with(&config);
+    let mut listener = bench.listener("a");
+    listener.count("m", 1.0);
+    bench.close(&mut [&mut listener]);
+    assert_eq!(bench.samples.registry.series_count(), 1);
+    bench.close(&mut [&mut listener]);
+    assert_eq!(bench.samples.registry.series_count(), 0);
+    listener.count("m", 2.0);
+    assert_eq!(points(&bench.close(&mut [&mut listener])), ["counter m = 2"]);
+}
+
+#[test]
+fn each_metric_that_begins_to_overflow_is_reported_once() {
+    let config = AggregationConfig { max_series: 1, ..AggregationConfig::default() };
+    let mut bench = bench_with(&config);
+    let mut listener = bench.listener("a");
+    listener.count("m", 1.0);
+    listener.count("n", 2.0);
+    let window = bench.close(&mut [&mut listener]);
+    assert_eq!(points(&window), ["counter m = 1", "counter n overflow=true = 2"]);
+    let unreported = bench.samples.registry.take_newly_overflowing();
+    assert!(unreported.is_empty(), "{unreported:?}");
+}
+
+#[test]
+fn at_a_stop_the_open_window_ends_now_with_the_last_tallies() {
+    let mut bench = bench();
+    let (mut a, mut b) = (bench.listener("a"), bench.listener("b"));
+    a.count("m", 1.0);
+    b.count("m", 2.0);
+    a.finish();
+    b.finish();
+    bench.set_ms(START_MS + 1_234);
+    let stats = Arc::clone(&bench.stats);
+    let windows = bench.run(vec![]);
+    assert_eq!(windows.len(), 1);
+    assert_eq!(points(&windows[0]), ["counter m = 3"]);
+    assert_eq!(windows[0].window.end_ms, START_MS + 1_234);
+    assert_eq!(stats.counts().closed, 1);
+}
+
+#[test]
+fn a_stop_waits_for_no_listener_that_never_answers() {
+    let mut bench = bench();
+    let mut silent = bench.listener("silent");
+    silent.count("m", 1.0);
+    let windows = bench.run(vec![]);
+    assert_eq!(windows.len(), 1);
+    assert_eq!(points(&windows[0]), [""; 0]);
+}
+
+#[test]
+fn the_queues_close_when_the_aggregator_has_stopped() {
+    let bench = bench();
+    let windows = bench.windows.clone();
+    bench.run(vec![]);
+    assert!(windows.is_disconnected(), "a delivery loop would wait for another window");
+}
+
+#[test]
+fn a_listener_that_is_added_later_counts() {
+    let bench = bench();
+    let samples = bench.samples.clone();
+    let (commands, receiver) = flume::unbounded();
+    let (end, ends) = flume::bounded(1);
+    let waker = Arc::new(Waker::new().unwrap());
+    let (name, added) = ("added".to_owned(), Arc::clone(&waker));
+    commands.send(AggregatorCommand::AddListener { name, waker: added, end }).unwrap();
+    // The requester of this one has given up: that must not stop the aggregator.
+    let (end, _) = flume::bounded(1);
+    let (name, unused) = ("unused".to_owned(), Arc::clone(&waker));
+    commands.send(AggregatorCommand::AddListener { name, waker: unused, end }).unwrap();
+    let running = thread::spawn(move || bench.aggregator.run(&receiver));
+    let mut listener =
+        TestListener::new(ends.recv_timeout(PATIENCE).unwrap(), Arc::clone(&waker), &samples);
+    listener.count("m", 1.0);
+    listener.finish();
+    drop(commands);
+    running.join().unwrap();
+    assert_eq!(points(&bench.windows.try_recv().unwrap()), ["counter m = 1"]);
+}
+
+#[test]
+fn windows_close_on_time_and_on_multiples_of_the_interval() {
+    const INTERVAL: Duration = Duration::from_millis(20);
+    let Bench { samples, .. } = bench();
+    let store = Store::new(&AggregationConfig::default(), INTERVAL, Arc::clone(&samples.registry));
+    let (emit, windows) = emit();
+    let tallies = AggregatorEnd::new();
+    let aggregator = AggregatorThread::new(store, INTERVAL, tallies, samples.registry, emit);
+    let (commands, receiver) = flume::unbounded();
+    let start_ms = unix_ms(SystemTime::now());
+    let running = thread::spawn(move || aggregator.run(&receiver));
+    let ends: Vec<u64> =
+        (0..3).map(|_| windows.recv_timeout(PATIENCE).unwrap().window.end_ms).collect();
+    drop(commands);
+    running.join().unwrap();
+    assert!(ends.is_sorted_by(|end, next| end < next), "{ends:?}");
+    assert!(ends.iter().all(|end| end.is_multiple_of(20)), "{ends:?}");
+    assert!(ends[0] >= start_ms && ends[2] <= unix_ms(SystemTime::now()), "{ends:?}");
+}
+
+#[test]
+fn beats_call_the_listeners_without_closing_the_window() {
+    let mut bench = bench();
+    let mut listener = bench.listener("a");
+    listener.count("m", 1.0);
+    bench.aggregator.clock = WindowClock::new(HOUR, START_MS);
+    let pulse = Pulse::new(Duration::from_millis(1), Arc::new(RuntimeCall::default()), || {});
+    let aggregator = bench.aggregator.with_pulse(Some(pulse));
+    let (commands, receiver) = flume::unbounded();
+    let running = thread::spawn(move || aggregator.run(&receiver));
+    // A beat that does not come makes this wait forever, which the test runner reports.
+    (0..3).for_each(|_| listener.answer());
+    assert!(bench.windows.is_empty());
+    listener.finish();
+    drop(commands);
+    running.join().unwrap();
+    let windows: Vec<_> = bench.windows.drain().collect();
+    assert_eq!(windows.len(), 1);
+    assert_eq!(points(&windows[0]), ["counter m = 1"], "no beat took a tally");
+}
+
+#[test]
+fn a_wall_clock_that_is_set_back_between_beats_does_not_postpone_the_end_of_the_window() {
+    const INTERVAL: Duration = Duration::from_millis(100);
+    let mut bench = bench();
+    bench.aggregator.clock = WindowClock::new(INTERVAL, START_MS);
+    let now_ms = Arc::clone(&bench.now_ms);
+    bench.aggregator.now_ms = Box::new(move || now_ms.fetch_sub(1_000, Ordering::Relaxed));
+    let pulse = Pulse::new(Duration::from_millis(1), Arc::new(RuntimeCall::default()), || {});
+    let aggregator = bench.aggregator.with_pulse(Some(pulse));
+    let (commands, receiver) = flume::unbounded();
+    let running = thread::spawn(move || aggregator.run(&receiver));
+    assert!(bench.windows.recv_timeout(PATIENCE).is_ok());
+    drop(commands);
+    running.join().unwrap();
+}
+
+/// Self-metrics that count their windows.
+struct CountedWindows {
+    samples: SampleMaker,
+    names: &'static [&'static str],
+    table: SeriesTable,
+}
+
+impl CountedWindows {
+    fn boxed(registry: &Arc<Registry>, identifier: Arc<Identifier>) -> Box<dyn SelfMetricsSource> {
+        let samples = SampleMaker { identifier, registry: Arc::clone(registry) };
+        Self::with_names(samples, &["self"])
+    }
+
+    fn with_names(
+        samples: SampleMaker,
+        names: &'static [&'static str],
+    ) -> Box<dyn SelfMetricsSource> {
+        Box::new(Self { samples, names, table: SeriesTable::new(1000, 1 << 20) })
+    }
+}
+
+impl SelfMetricsSource for CountedWindows {
+    fn set_identifier(&mut self, identifier: Arc<Identifier>) {
+        self.samples.identifier = identifier;
+    }
+
+    fn record(&mut self, empty: Box<Tally>) -> Box<Tally> {
+        for name in self.names {
+            self.samples.count(&mut self.table, name, 1.0);
+        }
+        self.table.replace_tally(empty)
+    }
+}
+
+/// A reload that changes nothing but the receiver of the windows, with self-metrics off.
+fn reload(bench: &Bench) -> (Reconfiguration, flume::Receiver<Arc<Snapshot>>) {
+    let (emit, windows) = emit();
+    let settings = Reconfiguration {
+        emit,
+        interval: TEN,
+        aggregation: AggregationConfig::default(),
+        identifier: Arc::clone(&bench.samples.identifier),
+        self_metrics: None,
+    };
+    (settings, windows)
+}
+
+#[test]
+fn the_daemons_own_metrics_are_in_every_window_and_in_the_last_one() {
+    let mut bench = bench();
+    let metrics =
+        CountedWindows::boxed(&bench.samples.registry, Arc::clone(&bench.samples.identifier));
+    bench.aggregator = bench.aggregator.with_self_metrics(Some(metrics));
+    for _ in 0..3 {
+        assert_eq!(points(&bench.close(&mut [])), ["counter self = 1"]);
+    }
+    let windows = bench.run(vec![]);
+    assert_eq!(points(&windows[0]), ["counter self = 1"]);
+}
+
+#[test]
+fn a_reload_turns_self_metrics_on_keeps_them_and_turns_them_off() {
+    let mut bench = bench();
+    assert_eq!(points(&bench.close(&mut [])), [""; 0]);
+
+    let (mut on, windows) = reload(&bench);
+    let registry = Arc::clone(&bench.samples.registry);
+    on.self_metrics =
+        Some(Box::new(move |identifier| CountedWindows::boxed(&registry, identifier)));
+    bench.aggregator.reconfigure(on);
+    bench.windows = windows;
+    assert_eq!(points(&bench.close(&mut [])), ["counter self = 1"]);
+
+    let tags = [("env".to_owned(), "prod".to_owned())].into();
+    let agent = AgentConfig { tags, ..AgentConfig::default() };
+    let (mut kept, windows) = reload(&bench);
+    kept.identifier = Arc::new(bench.samples.identifier.with_agent(&agent));
+    kept.self_metrics = Some(Box::new(|_| panic!("they are on already")));
+    bench.aggregator.reconfigure(kept);
+    bench.windows = windows;
+    assert_eq!(points(&bench.close(&mut [])), ["counter self env=prod = 1"]);
+
+    let (off, windows) = reload(&bench);
+    bench.aggregator.reconfigure(off);
+    bench.windows = windows;
+    assert_eq!(points(&bench.close(&mut [])), [""; 0]);
+}
+
+#[test]
+fn a_reload_keeps_the_open_window_and_passes_it_to_the_new_receiver() {
+    let mut bench = bench();
+    let mut listener = bench.listener("a");
+    listener.count("m", 1.0);
+    listener.finish();
+    let (settings, windows) = reload(&bench);
+    let (done, is_done) = flume::bounded(1);
+    let former = bench.run(vec![AggregatorCommand::Reconfigure(Box::new(settings), done)]);
+    assert_eq!(is_done.try_recv(), Ok(()), "the requester is notified");
+    assert!(former.is_empty(), "the former receiver was dropped");
+    assert_eq!(points(&windows.try_recv().unwrap()), ["counter m = 1"]);
+}
+
+#[test]
+fn a_reload_calls_the_listeners_but_takes_no_tally() {
+    let mut bench = bench();
+    let mut listener = bench.listener("a");
+    listener.count("m", 1.0);
+    let (settings, _windows) = reload(&bench);
+    bench.aggregator.reconfigure(settings);
+    // Woken, or this would wait forever.
+    listener.waker.wait_alone();
+    assert!(listener.end.hand_over_at_edge(&mut listener.table));
+    assert!(bench.aggregator.tallies.tallies().is_empty());
+}
+
+#[test]
+fn a_reload_applies_limits_and_expiry_to_the_open_window() {
+    let mut bench = bench();
+    let mut listener = bench.listener("a");
+    listener.count("m", 1.0);
+    let (mut settings, windows) = reload(&bench);
+    settings.aggregation.max_series = 1;
+    settings.aggregation.expire_after = Span::from_secs(10);
+    bench.aggregator.reconfigure(settings);
+    bench.windows = windows;
+    listener.count("n", 2.0);
+    let window = bench.close(&mut [&mut listener]);
+    assert_eq!(points(&window), ["counter m = 1", "counter n overflow=true = 2"]);
+    bench.close(&mut [&mut listener]);
+    assert_eq!(bench.samples.registry.series_count(), 0);
+}
+
+#[test]
+fn a_reload_moves_the_end_of_the_window_only_with_another_interval() {
+    let mut bench = bench();
+    let edge_at = bench.aggregator.edge_at();
+    let (same, _windows) = reload(&bench);
+    assert!(!bench.aggregator.reconfigure(same));
+    let (mut longer, windows) = reload(&bench);
+    longer.interval = Duration::from_secs(60);
+    assert!(bench.aggregator.reconfigure(longer), "the loop computes the end again");
+    assert!(bench.aggregator.edge_at() >= edge_at + Duration::from_secs(10));
+    bench.windows = windows;
+    bench.set_ms(1_000_000_020_000);
+    let window = bench.close(&mut []).window;
+    assert_eq!(window, Window { end_ms: 1_000_000_020_000, interval: Duration::from_secs(60) });
+    assert_eq!(bench.stats.counts().interval, Duration::from_secs(60));
+}
+
+#[test]
+fn a_reload_with_a_shorter_interval_ends_the_open_window_earlier() {
+    let mut bench = bench();
+    bench.aggregator.clock = WindowClock::new(HOUR, START_MS);
+    let (mut shorter, windows) = reload(&bench);
+    shorter.interval = Duration::from_millis(10);
+    let (done, _) = flume::bounded(1);
+    let (commands, receiver) = flume::unbounded();
+    commands.send(AggregatorCommand::Reconfigure(Box::new(shorter), done)).unwrap();
+    let running = thread::spawn(move || bench.aggregator.run(&receiver));
+    assert!(windows.recv_timeout(PATIENCE).is_ok());
+    drop(commands);
+    running.join().unwrap();
+}
+
+#[test]
+fn self_metrics_that_are_turned_on_again_may_have_fewer_series() {
+    let mut bench = bench();
+    let samples = bench.samples.clone();
+    let wide = CountedWindows::with_names(samples, &["a", "b"]);
+    bench.aggregator = bench.aggregator.with_self_metrics(Some(wide));
+    bench.close(&mut []);
+    let (mut off, _windows) = reload(&bench);
+    off.aggregation.expire_after = Span::from_secs(10);
+    bench.aggregator.reconfigure(off);
+    (0..3).for_each(|_| bench.aggregator.close_window(Instant::now()));
+    assert_eq!(bench.samples.registry.series_count(), 0);
+    let (mut on, windows) = reload(&bench);
+    let registry = Arc::clone(&bench.samples.registry);
+    on.self_metrics =
+        Some(Box::new(move |identifier| CountedWindows::boxed(&registry, identifier)));
+    bench.aggregator.reconfigure(on);
+    bench.windows = windows;
+    for _ in 0..3 {
+        assert_eq!(points(&bench.close(&mut [])), ["counter self = 1"]);
+    }
+}
