@@ -166,19 +166,22 @@ fn polled_metrics_are_those_of_the_document() {
                 }
             })
             .max_by_key(|row| (!row[0].contains('*'), row[0].len()));
-        let row = row.unwrap_or_else(|| panic!("docs/kamailio.md does not tell of {name}"));
+        let row = row.unwrap_or_else(|| panic!("docs/kamailio.md does not describe {name}"));
         assert_eq!(point["type"], row[1], "{name}");
         let mut tags: BTreeSet<&str> =
             point["tags"].as_object().unwrap().keys().map(String::as_str).collect();
         assert!(tags.remove("node"), "{name}");
-        let told: BTreeSet<&str> = match row.len() {
+        let described: BTreeSet<&str> = match row.len() {
             4 => row[2].split('`').skip(1).step_by(2).collect(),
             _ => BTreeSet::new(),
         };
-        assert_eq!(tags, told, "{name}");
+        assert_eq!(tags, described, "{name}");
         unseen.remove(row[0]);
     }
-    assert!(unseen.is_empty(), "docs/kamailio.md tells of {unseen:?}, which did not come");
+    assert!(
+        unseen.is_empty(),
+        "docs/kamailio.md describes {unseen:?}, which tallyd did not produce"
+    );
 }
 
 #[test]

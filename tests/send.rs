@@ -242,7 +242,7 @@ fn the_exit_status_distinguishes_wrong_usage_from_failure() {
     for (args, status, said) in [
         (&["m"][..], 2, "the type is missing"),
         (&["m", "counter", "1", "stage"], 2, "`stage` is no tag"),
-        (&["m", "counter", "--to", "http://a:1"], 2, "no transport"),
+        (&["m", "counter", "--to", "http://a:1"], 2, "not a transport"),
         (&["m", "counter", "--to", &to], 1, "no daemon listens there"),
         (&["", "counter", "--to", &to, "--print"], 1, "bad_name"),
         (&["[]", "--to", &to, "--print"], 1, "there is no message in it"),

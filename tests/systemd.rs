@@ -35,9 +35,9 @@ impl Manager {
     }
 
     /// The assignments of the next message, or `None` if none arrives in this time.
-    fn hear(&self, patience: Duration) -> Option<HashMap<String, String>> {
+    fn receive(&self, timeout: Duration) -> Option<HashMap<String, String>> {
         let mut message = [0; 4096];
-        self.0.set_read_timeout(Some(patience)).unwrap();
+        self.0.set_read_timeout(Some(timeout)).unwrap();
         match self.0.recv(&mut message) {
             Ok(length) => {
                 let text = std::str::from_utf8(&message[..length]).unwrap();
@@ -56,7 +56,9 @@ impl Manager {
     fn wait_for(&self, key: &str) -> HashMap<String, String> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            if let Some(message) = self.hear(PATIENCE).filter(|message| message.contains_key(key)) {
+            if let Some(message) =
+                self.receive(PATIENCE).filter(|message| message.contains_key(key))
+            {
                 return message;
             }
         }
@@ -126,7 +128,7 @@ fn readiness_is_not_notified_if_a_socket_cannot_be_bound() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(manager.hear(Duration::from_millis(1)), None);
+    assert_eq!(manager.receive(Duration::from_millis(1)), None);
 }
 
 // --- the watchdog ------------------------------------------------------------------------------
@@ -168,7 +170,7 @@ impl Hang {
 /// Number of beats before a pause that is longer than the watchdog timeout.
 fn beats_until_silence(manager: &Manager) -> usize {
     let mut beats = 0;
-    while let Some(message) = manager.hear(WATCHDOG) {
+    while let Some(message) = manager.receive(WATCHDOG) {
         beats += usize::from(message.contains_key("WATCHDOG"));
         assert!(beats < 100, "the beats go on");
     }
@@ -190,7 +192,7 @@ fn the_watchdog_is_fed_between_windows_but_not_while_a_thread_hangs() {
     for name in ["listen-0", "listen-1", "aggregate", "forward"] {
         let hang = Hang::of(&daemon, name);
         // Skips the beats that were sent before the thread hung.
-        while manager.hear(Duration::from_millis(1)).is_some() {}
+        while manager.receive(Duration::from_millis(1)).is_some() {}
         let beats = beats_until_silence(&manager);
         assert!(beats <= LAST_BEATS, "{beats} beats while {name} hung");
         hang.end();

@@ -507,7 +507,7 @@ fn the_number_of_taps_is_limited() {
     let admin = format!("http://{}", daemon.admin);
     let first = Tap::start(&daemon, &[]);
     let error = error_of(&tap(&["--admin", &admin]), 1);
-    assert!(error.contains("as many taps as"), "{error}");
+    assert!(error.contains("the limit of open taps is reached"), "{error}");
     assert!(error.contains("`admin: {tap: {max_clients}}`"), "{error}");
     first.signal("INT");
     assert_eq!(first.end().0, 0);

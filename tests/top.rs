@@ -447,7 +447,7 @@ fn top_notices_that_a_daemon_disappears_and_returns() {
     terminal.wait("messages 121 =");
     drop(daemon);
     let screen = terminal.wait("no answer since ");
-    assert!(screen.contains(" UTC, asking again: Connection refused"), "{screen}");
+    assert!(screen.contains(" UTC, retrying: Connection refused"), "{screen}");
     assert!(screen.contains("messages 121 ="), "the last that is known stays: {screen}");
     let config = format!("admin: {{ listen: \"{admin}\" }}\n");
     let daemon = Daemon::start(&config);

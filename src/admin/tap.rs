@@ -37,7 +37,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Response {
     if headers.get(SITE).is_some_and(|site| site == "cross-site") {
-        return refusal(StatusCode::FORBIDDEN, "not for other sites");
+        return refusal(StatusCode::FORBIDDEN, "requests from other sites are not allowed");
     }
     let query = query.unwrap_or_default();
     let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
@@ -71,7 +71,7 @@ fn turn_away(refused: TapRefused) -> Response {
         }
         TapRefused::TooMany(max) => {
             let words = format!(
-                "there are as many taps as `admin: {{tap: {{max_clients}}}}` allows: {max}"
+                "the limit of open taps is reached (`admin: {{tap: {{max_clients}}}}`): {max}"
             );
             refusal(StatusCode::TOO_MANY_REQUESTS, &words)
         }

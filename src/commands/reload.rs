@@ -34,7 +34,7 @@ pub struct ReloadArgs {
 }
 
 /// Maximum duration of a reload, which looks up names and drains the listeners that it removes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const OUTCOME_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause between two requests for the status.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -42,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, Error)]
 enum ReloadCommandError {
     #[error(
-        "{0}; a daemon whose `admin: {{listen}}` is elsewhere needs --admin, one without needs --pid"
+        "{0}; use --admin if the daemon has another `admin: {{listen}}`, --pid if it has no admin endpoint"
     )]
     NoDaemon(#[source] LedgerError),
     #[error(
@@ -50,15 +50,15 @@ enum ReloadCommandError {
     )]
     File(#[source] LoadError),
     #[error(
-        "the daemon says that its process number is {0}, but here that is not tallyd: if it runs in \
-         a container, reload it there"
+        "the daemon reports process number {0}, which is not tallyd on this host: if it runs in a \
+         container, reload it there"
     )]
     NotHere(u32),
     #[error("cannot signal process {pid}: {source}{}", hint(*.source))]
     Signal { pid: u32, source: rustix::io::Errno },
     #[error("the daemon ended or stopped answering after the request; see its log: {0}")]
     Ended(#[source] LedgerError),
-    #[error("the daemon did not report an outcome within {PATIENCE:?}; see its log")]
+    #[error("the daemon did not report an outcome within {OUTCOME_TIMEOUT:?}; see its log")]
     Silent,
 }
 
@@ -112,7 +112,7 @@ fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
         admin_of(args.admin.as_deref(), &args.config).map_err(ReloadCommandError::NoDaemon)?;
     let before = match (admin.status(), args.pid) {
         (Ok(status), _) => status,
-        (Err(_), Some(pid)) => return tell(pid).map(|()| None),
+        (Err(_), Some(pid)) => return signal_reload(pid).map(|()| None),
         (Err(error), None) => {
             let wrong = config::load(args.config.path()).err().filter(|_| args.admin.is_none());
             return Err(wrong.map_or(ReloadCommandError::NoDaemon(error), ReloadCommandError::File));
@@ -122,10 +122,10 @@ fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
     if args.pid.is_none() && !is_tallyd(pid) {
         return Err(ReloadCommandError::NotHere(pid));
     }
-    tell(pid)?;
+    signal_reload(pid)?;
     // The reload may move the endpoint.
     let moved = admin_of(None, &args.config).ok();
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + OUTCOME_TIMEOUT;
     while Instant::now() < until {
         thread::sleep(PAUSE);
         let status = match (admin.status(), &moved) {
@@ -144,11 +144,11 @@ fn count(status: &Status) -> u64 {
     status.reload.applied + status.reload.refused
 }
 
-fn tell(pid: u32) -> Result<(), ReloadCommandError> {
+fn signal_reload(pid: u32) -> Result<(), ReloadCommandError> {
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let told =
+    let signalled =
         process.map_or(Err(rustix::io::Errno::SRCH), |process| kill_process(process, Signal::HUP));
-    told.map_err(|source| ReloadCommandError::Signal { pid, source })
+    signalled.map_err(|source| ReloadCommandError::Signal { pid, source })
 }
 
 /// Whether a process is tallyd: the signal would end most other processes.
@@ -160,7 +160,7 @@ fn is_tallyd(pid: u32) -> bool {
 fn hint(error: rustix::io::Errno) -> &'static str {
     match error {
         rustix::io::Errno::PERM => {
-            "; ask as root or as its user, or with `systemctl reload tallyd`"
+            "; run this as root or as the daemon's user, or use `systemctl reload tallyd`"
         }
         rustix::io::Errno::SRCH => "; it is not running",
         _ => "",

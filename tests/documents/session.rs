@@ -31,7 +31,7 @@ use tempfile::TempDir;
 use common::markdown::Block;
 
 /// Timeout of every wait for shown output, long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SHOWN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The folder of a reader who follows a document, and the terminals with running commands.
 pub(crate) struct Session {
@@ -118,7 +118,7 @@ impl Session {
 
     /// Repeats a command until it prints the shown output.
     fn repeat(&self, command: &str, shown: &Block) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + SHOWN_TIMEOUT;
         loop {
             let output = self.shell(command).output().unwrap();
             let printed = without_blank_end(&String::from_utf8(output.stdout).unwrap());
@@ -164,7 +164,7 @@ impl Terminal {
 
     /// Waits until the command has printed the shown output.
     fn wait_for(&mut self, shown: &str, place: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + SHOWN_TIMEOUT;
         loop {
             if let Some(rest) = after_shown(shown, &self.unseen) {
                 self.unseen = rest.to_owned();
@@ -190,7 +190,7 @@ impl Terminal {
 
     /// Waits for the end of the command.
     fn end(mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + SHOWN_TIMEOUT;
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < deadline, "timeout waiting for the end of the command");
             std::thread::sleep(Duration::from_millis(5));

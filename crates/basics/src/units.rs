@@ -19,8 +19,8 @@ where
     if bounds.contains(&value) {
         return Ok(value);
     }
-    let (least, most) = bounds.into_inner();
-    Err(de::Error::custom(format!("must be between {least} and {most}, not {value}")))
+    let (min, max) = bounds.into_inner();
+    Err(de::Error::custom(format!("must be between {min} and {max}, not {value}")))
 }
 
 /// A duration greater than zero, written with a unit: `ms`, `s`, `m`, `h` or `d`. A number without a

@@ -60,9 +60,9 @@ fn about_the_program(roff: &mut Roff) {
     roff.control("SH", ["EXIT STATUS"]);
     roff.text([
         bold("0"),
-        roman(" if all is good, "),
+        roman(" on success, "),
         bold("1"),
-        roman(" if something failed, "),
+        roman(" on failure, "),
         bold("2"),
         roman(" for a wrong command line."),
     ]);
@@ -72,23 +72,23 @@ fn about_the_program(roff: &mut Roff) {
         roman(" and "),
         bold("SIGINT"),
         roman(
-            " end the daemon: it reads what its sockets hold, closes the open window and delivers, or \
-             keeps on disk, what is left.",
+            " end the daemon: it reads the remaining input of its sockets, closes the open window, \
+             and delivers the remaining points or keeps them on disk.",
         ),
     ]);
     let described = [
         (
             "ENVIRONMENT",
             &[
-                ("STATE_DIRECTORY", "What state_dir is by default. systemd sets it."),
+                ("STATE_DIRECTORY", "The default of state_dir. systemd sets it."),
                 (
                     "LISTEN_FDS, LISTEN_PID",
                     "Sockets that the service manager bound for the listeners: see sd_listen_fds(3).",
                 ),
                 (
                     "NOTIFY_SOCKET, WATCHDOG_USEC",
-                    "Where the service manager is told how the daemon is, and how often it wants to \
-                     hear of it: see sd_notify(3).",
+                    "The socket on which the daemon reports its state to the service manager, and the \
+                     watchdog interval: see sd_notify(3).",
                 ),
             ][..],
         ),

@@ -11,12 +11,11 @@ use crate::quote::quoted;
 use crate::source::Source;
 
 /// The messages of errors that the parser reports at a position other than that of the mistake.
-const NO_COLON: &str = "expected a `:` behind the key";
+const NO_COLON: &str = "expected a `:` after the key";
 const TAB: &str = "a tab cannot be used for indentation";
 
-const UNCLOSED_BRACKET: &str = "perhaps a `[` or `{` before is never closed";
-const QUOTE_BRACKETS: &str =
-    "inside of brackets, a value with `{`, `}`, `[`, `]` or `,` needs quotes";
+const UNCLOSED_BRACKET: &str = "perhaps an earlier `[` or `{` is never closed";
+const QUOTE_BRACKETS: &str = "inside brackets, a value with `{`, `}`, `[`, `]` or `,` needs quotes";
 const QUOTE_QUOTES: &str =
     r#"write `''` for one `'` in single quotes, `\"` for one `"` in double quotes"#;
 const ITEMS: &str =
@@ -36,7 +35,7 @@ pub(crate) fn error(source: &Source, mut error: &Error) -> ConfigError {
             syntax_error(source, error.kind(), span.start)
         }
         Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
-            at(span, &format!("sections and lists stand more than {DEPTH_MAX} inside each other"))
+            at(span, &format!("sections and lists are nested more than {DEPTH_MAX} levels deep"))
         }
         Error::Budget { breach: BudgetBreach::Nodes { .. }, .. } => {
             at(span, &format!("the file holds more than {NODES_MAX} keys and values"))
@@ -53,12 +52,12 @@ pub(crate) fn error(source: &Source, mut error: &Error) -> ConfigError {
         // A key is read as text; values may be anything.
         Error::Unexpected { .. } => at(span, "a key must be a word, not a section or a list"),
         Error::RecursiveReferencesRequireWeakTypes { .. } => {
-            at(span, "this alias refers to the value it stands in")
+            at(span, "this alias refers to the value that contains it")
         }
         Error::MergeValueNotMapOrSeqOfMaps { .. } => {
             at(span, "`<<` must be a section or a list of sections")
         }
-        Error::UnknownAnchor { .. } => at(span, "there is no `&` anchor of this name before"),
+        Error::UnknownAnchor { .. } => at(span, "no earlier `&` anchor has this name"),
         Error::InvalidScalar { .. }
         | Error::InvalidBinaryBase64 { .. }
         | Error::TaggedScalarCannotDeserializeIntoString { .. } => {
@@ -141,7 +140,7 @@ fn meaning(kind: &ErrorKind) -> Option<(&'static str, &'static str)> {
         E::MismatchedFlowCollectionEnd { .. } => {
             ("this bracket is closed by one of another kind", "")
         }
-        E::RecursionLimitExceeded => ("brackets stand too deep inside each other", ""),
+        E::RecursionLimitExceeded => ("brackets are nested too deeply", ""),
         E::UnclosedQuotedScalar | E::DocumentIndicatorInQuotedScalar => {
             ("these quotes are never closed", "")
         }
@@ -149,7 +148,7 @@ fn meaning(kind: &ErrorKind) -> Option<(&'static str, &'static str)> {
             ("nothing may follow the closing quotes", QUOTE_QUOTES)
         }
         E::UnknownQuotedScalarEscape => {
-            ("there is no such escape in double quotes", r"write `\\` for one `\`")
+            ("double quotes do not allow this escape", r"write `\\` for one `\`")
         }
         E::CommentInterceptedScalar => ("a comment cannot interrupt a value of several lines", ""),
         E::InvalidMappingValueWhitespace => {
@@ -204,13 +203,13 @@ mod tests {
             ("a: 1\n\tb: 2", 2, 1, "a tab cannot be used for indentation"),
             ("a:\n  b: c\n\td: e\n", 3, 1, "a tab cannot be used for indentation"),
             ("a: |\n\tb\n", 2, 1, "a tab cannot be used for indentation"),
-            ("a: b\nport 5\nc: d\n", 2, 1, "expected a `:` behind the key"),
-            ("a: b\n\n# x\nport 5\n# y\n\nc: d\n", 4, 1, "expected a `:` behind the key"),
-            ("port 5\nc: d\n", 1, 1, "expected a `:` behind the key"),
+            ("a: b\nport 5\nc: d\n", 2, 1, "expected a `:` after the key"),
+            ("a: b\n\n# x\nport 5\n# y\n\nc: d\n", 4, 1, "expected a `:` after the key"),
+            ("port 5\nc: d\n", 1, 1, "expected a `:` after the key"),
             ("port:5\nc: d\n", 1, 1, "a space must follow the `:`"),
             ("a:\n  port:5\n  c: d\n", 2, 3, "a space must follow the `:`"),
-            ("a: b\nport 5", 2, 1, "expected a `:` behind the key"),
-            ("a:\n  - b\n  c", 3, 3, "expected a `:` behind the key"),
+            ("a: b\nport 5", 2, 1, "expected a `:` after the key"),
+            ("a:\n  - b\n  c", 3, 3, "expected a `:` after the key"),
             ("a: b: c", 1, 5, "a `:` is not allowed here"),
             ("a: b\n  c: d", 2, 4, "a `:` is not allowed here"),
             ("a: b\n  c\n  d: e", 3, 4, "a `:` is not allowed here"),
@@ -219,17 +218,17 @@ mod tests {
             ("a: \"b\nc: d", 1, 4, "these quotes are never closed"),
             ("a: 'b", 1, 4, "these quotes are never closed"),
             ("a: 'it's'", 1, 8, "nothing may follow the closing quotes"),
-            ("a: \"\\q\"", 1, 4, "there is no such escape in double quotes"),
+            ("a: \"\\q\"", 1, 4, "double quotes do not allow this escape"),
             ("a: [b, c\n\n", 1, 4, "this bracket is never closed"),
             ("a: {b: c\n", 1, 4, "this bracket is never closed"),
             ("a: [b, {c: d]\n", 1, 8, "this bracket is closed by one of another kind"),
             ("a: [b, c\nd: e\n", 2, 2, "a `:` is not allowed here"),
             ("{a: ${B}}", 1, 6, "expected `,` or `}`"),
-            (&"[".repeat(300), 1, 256, "brackets stand too deep inside each other"),
+            (&"[".repeat(300), 1, 256, "brackets are nested too deeply"),
             ("a: ]", 1, 4, "this bracket was never opened"),
             ("a: [", 1, 4, "this bracket is never closed"),
             ("a: [,]", 1, 5, "expected a value"),
-            ("a: *b", 1, 4, "there is no `&` anchor of this name before"),
+            ("a: *b", 1, 4, "no earlier `&` anchor has this name"),
             ("a: @b", 1, 4, "a value cannot begin with this character"),
             ("a: - b", 1, 4, "a list item cannot begin here"),
             ("- a\nb: c", 2, 1, "expected another item of the list"),

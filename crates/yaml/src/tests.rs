@@ -594,7 +594,7 @@ percentiles, range, endpoint, workers
     ),
     (
         "agent: &a\n  tags: *a\n",
-        "f:2:9: this alias refers to the value it stands in
+        "f:2:9: this alias refers to the value that contains it
   |
 2 |   tags: *a
   |         ^^",
@@ -791,7 +791,7 @@ fn a_failure_of_a_whole_section_repeats_no_secret_of_it() {
 fn what_would_fill_the_memory_is_refused() {
     type Any = BTreeMap<String, serde::de::IgnoredAny>;
     let deep = format!("a: {}1{}", "[".repeat(64), "]".repeat(64));
-    assert!(error_of::<Any>(&deep).contains("more than 64 inside each other"));
+    assert!(error_of::<Any>(&deep).contains("nested more than 64 levels deep"));
     let fits = format!("a: {}1{}", "[".repeat(63), "]".repeat(63));
     assert!(parse::<Any>(&Source::new("f", fits), &env).is_ok());
 
@@ -803,7 +803,7 @@ fn what_would_fill_the_memory_is_refused() {
         chain += &format!("a{level}: &a{level} [*a{below}]\n");
     }
     assert!(error_of::<Any>(&laughs).contains("more than 100000 keys and values"));
-    assert!(error_of::<Any>(&chain).contains("more than 64 inside each other"));
+    assert!(error_of::<Any>(&chain).contains("nested more than 64 levels deep"));
 
     let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(16));
     assert!(error_of::<Any>(&long).contains("f:1:7: aliases and merge keys make the file too"));

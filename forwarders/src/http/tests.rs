@@ -260,7 +260,7 @@ fn unusable_files_are_named() {
         "`tls.ca_file`: /no/such.pem: No such file or directory (os error 2)"
     );
     let empty = TlsConfig { ca_file: pki.write("x", "hello"), ..TlsConfig::default() };
-    assert!(error(empty).ends_with("no certificate in PEM form is in it"));
+    assert!(error(empty).ends_with("the file contains no PEM certificate"));
     let half = TlsConfig { cert_file: pki.path("ca.pem"), ..TlsConfig::default() };
     assert!(error(half).contains("belong together"));
 }

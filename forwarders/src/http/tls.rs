@@ -43,11 +43,11 @@ pub enum TlsError {
         reason: String,
     },
     /// Only one of two keys that belong together is set.
-    #[error("`tls.cert_file` and `tls.key_file` belong together: name both or none")]
+    #[error("`tls.cert_file` and `tls.key_file` belong together: set both or neither")]
     HalfIdentity,
     /// There is no trusted certificate with which to verify a server.
     #[error(
-        "this system has no certificates to trust: install its ca-certificates, or name a file as \
+        "this system has no trusted certificates: install the package ca-certificates, or set \
          `tls.ca_file`"
     )]
     NoRoots,
@@ -107,7 +107,7 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => {
-            Err(unusable(key, path, &"no certificate in PEM form is in it"))
+            Err(unusable(key, path, &"the file contains no PEM certificate"))
         }
         Ok(certificates) => Ok(certificates),
         Err(error) => Err(unusable(key, path, &error)),

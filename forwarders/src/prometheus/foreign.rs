@@ -59,7 +59,7 @@ impl Merge {
         match self.read(own).await {
             Ok((metrics, clash)) => {
                 if let Some(name) = clash {
-                    let error = format!("it has `{name}`, which the page has already");
+                    let error = format!("its metric `{name}` is already on the page of tallyd");
                     self.0.failed(&error);
                 }
                 metrics

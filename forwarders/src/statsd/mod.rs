@@ -131,7 +131,7 @@ impl Statsd {
             Outcome::Kept(error) => return Err(error),
             Outcome::Sent => self.packet.ends.iter().for_each(|id| batch.delivered(*id)),
             Outcome::TooLarge => {
-                let words = "this host sends no packet of that size; make max_packet smaller";
+                let words = "this host cannot send a packet of that size; reduce max_packet";
                 self.refuse(batch, reason::TOO_LARGE, words);
             }
             Outcome::Lost(error) => {
@@ -168,7 +168,11 @@ impl Forwarder for Statsd {
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
         if std::mem::take(&mut self.begun) {
             // The previous attempt was dropped in the middle of a packet.
-            self.refuse(batch, reason::LOST, "a packet was given up half-way (delivery.timeout)");
+            self.refuse(
+                batch,
+                reason::LOST,
+                "sending a packet timed out half-way (delivery.timeout)",
+            );
             self.packet.is_behind(&mut self.progress);
         }
         let limit = self.attempt_max;
@@ -177,7 +181,7 @@ impl Forwarder for Statsd {
         match outcome {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.error(words(&error))),
-            Err(_) => Err(self.error(format!("takes no more: waited for {limit:?}"))),
+            Err(_) => Err(self.error(format!("accepts no more data: waited for {limit:?}"))),
         }
     }
 

@@ -363,7 +363,7 @@ async fn what_a_stream_took_is_never_sent_again() {
     let mut batch = Batch::default();
     statsd.encode(&snapshot_of_counters(300_000), &mut batch);
     let error = statsd.send(&mut batch).await.unwrap_err().to_string();
-    assert!(error.contains("takes no more"), "{error}");
+    assert!(error.contains("accepts no more data"), "{error}");
     let (mut first, _) = listener.accept().await.unwrap();
     let (second, ()) = tokio::join!(
         async {

@@ -194,11 +194,11 @@ function notices(status) {
   if (grown("kernel_drops") > 0) found.push(["bad", `The kernel dropped ${count(grown("kernel_drops"))} datagrams in the last ${within}: a receive buffer was full.`]);
   if (grown("dropped") > 0) found.push(["bad", `${count(grown("dropped"))} points were dropped in the last ${within}.`]);
   for (const [name, one] of Object.entries(status.forwarders)) {
-    if (!one.up) found.push(["bad", `${name} cannot deliver: ${one.last_error || "no reason is known"}`]);
+    if (!one.up) found.push(["bad", `${name} cannot deliver: ${one.last_error || "reason unknown"}`]);
     if (one.spool && one.spool.degraded) found.push(["bad", `The spool of ${name} cannot be written: ${one.spool.degraded}`]);
   }
   for (const one of status.kamailio) {
-    if (!one.up && one.polls > 0) found.push(["bad", `${one.endpoint} cannot be polled: ${one.last_error || "no reason is known"}`]);
+    if (!one.up && one.polls > 0) found.push(["bad", `${one.endpoint} cannot be polled: ${one.last_error || "reason unknown"}`]);
   }
   const reload = status.reload.last;
   if (reload && reload.error) found.push(["warn", `A reload was refused, the configuration is as before: ${reload.error.split("\n")[0]}`]);

@@ -89,7 +89,7 @@ fn run(args: &BenchArgs) -> Result<bool, BenchError> {
     let pace = (args.sockets, args.rate.0.map(NonZeroU64::get));
     let report = BenchReport::new(&endpoint, &load, pace, sent, pair.as_ref());
     show(&report, unknown.as_deref(), args.json)?;
-    Ok(report.is_good(!args.no_admin, args.strict))
+    Ok(report.is_success(!args.no_admin, args.strict))
 }
 
 /// Prints the first payloads, each with its line end.

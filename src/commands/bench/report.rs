@@ -139,12 +139,12 @@ impl BenchReport {
         })
     }
 
-    /// Whether the exit status is 0. Without `asked` a ledger is not required; with `strict` a loss that
-    /// is accounted for is a failure too.
-    pub(super) fn is_good(&self, asked: bool, strict: bool) -> bool {
+    /// Whether the exit status is 0. Without `ledger_required`, the daemon's ledger may be missing;
+    /// with `strict`, a loss that is accounted for is a failure too.
+    pub(super) fn is_success(&self, ledger_required: bool, strict: bool) -> bool {
         let went_out = self.sent.messages > 0 && self.sent.broken.is_none();
         let got_through = self.lost() == 0 && self.sent.errors.is_empty();
-        went_out && (self.accounted || !asked) && (got_through || !strict)
+        went_out && (self.accounted || !ledger_required) && (got_through || !strict)
     }
 }
 

@@ -33,7 +33,7 @@ impl SendEndpoint {
     /// Parses the part of a listener's name after its protocol: `udp 127.0.0.1:5090`.
     fn parse(transport: &str, place: &str) -> Result<Self, String> {
         let transport = Transport::from_word(transport).ok_or_else(|| {
-            format!("`{transport}` is no transport: udp, tcp, unix or unix_datagram")
+            format!("`{transport}` is not a transport: use udp, tcp, unix or unix_datagram")
         })?;
         let place = if transport.has_address() {
             SocketPlace::Address(address::resolve(place)?)

@@ -116,15 +116,16 @@ fn sample_rate(text: &str) -> Option<Advice> {
 
 fn json(token: &[u8], expected: &str) -> Option<Advice> {
     Some(match token {
-        b"" => plain("the message breaks off here: it has to stand on one line"),
+        b"" => plain("the message ends here: it must be on one line"),
         b"True" => meant("true", "true"),
         b"False" => meant("false", "false"),
         b"None" | b"nil" | b"undefined" => meant("null", "null"),
         b"NaN" | b"nan" | b"Infinity" | b"-Infinity" | b"inf" | b"-inf" => {
             plain("JSON has neither NaN nor infinity")
         }
-        [b'\'', ..] => plain("JSON has double quotes"),
-        [b'}' | b']'] => plain("there is a comma too many"),
+        [b'\'', ..] => plain("JSON strings need double quotes"),
+        [b'}'] if expected == "a key in quotes" => plain("remove the comma before it"),
+        [b']'] if expected == "a value" => plain("remove the comma before it"),
         [b'{'] if expected.starts_with("nothing more") => plain("put each message on its own line"),
         _ => return None,
     })

@@ -166,8 +166,8 @@ mod tests {
             ),
             (
                 "{'metric_name': 'm'}",
-                "bad_json at byte 1: expected a key in quotes, got 'metric_name'; JSON has double \
-                 quotes",
+                "bad_json at byte 1: expected a key in quotes, got 'metric_name'; JSON strings \
+                 need double quotes",
             ),
             (
                 r#"{"metric_name": "m", "ok": True}"#,
@@ -175,12 +175,16 @@ mod tests {
             ),
             (
                 r#"{"metric_name": "m","#,
-                "bad_json at byte 20: expected a key in quotes, got the end; the message breaks off \
-                 here: it has to stand on one line",
+                "bad_json at byte 20: expected a key in quotes, got the end; the message ends here: \
+                 it must be on one line",
             ),
             (
                 r#"{"metric_name": "m", }"#,
-                "bad_json at byte 21: expected a key in quotes, got }; there is a comma too many",
+                "bad_json at byte 21: expected a key in quotes, got }; remove the comma before it",
+            ),
+            (
+                r#"{"metric_name": "m", "value": }"#,
+                "bad_json at byte 30 (/value): expected a value, got }",
             ),
             (r#"{"a": "\x"}"#, "bad_json at byte 8 (/a): expected a valid JSON escape, got x"),
             ("42", "not_an_object at byte 0: expected an object, got 42"),

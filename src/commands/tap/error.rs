@@ -15,12 +15,12 @@ pub(super) enum TapError {
     #[error("{0}\n\nFor more information, try '--help'.")]
     Usage(String),
     /// The configuration, which names the endpoint, cannot be loaded.
-    #[error("{0}\n--admin says where the daemon answers without a configuration")]
+    #[error("{0}\nuse --admin to reach the daemon without a configuration")]
     Config(#[source] LoadError),
     /// `admin: { listen: none }`.
     #[error(
-        "the configuration has no admin endpoint (`admin: {{listen: none}}`), and samples are shown \
-         over it; with `admin: {{listen: 127.0.0.1:9495}}` the daemon has one"
+        "the configuration turns off the admin endpoint (`admin: {{listen: none}}`), which `tallyd \
+         tap` needs; turn it on with `admin: {{listen: 127.0.0.1:9495}}`"
     )]
     NoAdmin,
     /// The URL is invalid.

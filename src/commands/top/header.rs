@@ -154,7 +154,7 @@ impl LineParts {
 
 /// The most important problem, if there is one.
 fn notice(model: &Model, style: ScreenStyle, columns: usize) -> Line<'static> {
-    let (mood, words) = first_to_know(model, style);
+    let (mood, words) = most_important(model, style);
     let words = cut_end(&printable(&words), columns);
     match mood {
         Mood::Bad if !style.has_colours => Line::styled(words, Modifier::REVERSED),
@@ -162,18 +162,18 @@ fn notice(model: &Model, style: ScreenStyle, columns: usize) -> Line<'static> {
     }
 }
 
-fn first_to_know(model: &Model, style: ScreenStyle) -> (Mood, String) {
+fn most_important(model: &Model, style: ScreenStyle) -> (Mood, String) {
     if let Some(Outage { since, why }) = &model.outage {
-        let words = format!("no answer since {since} UTC, asking again: {why}");
+        let words = format!("no answer since {since} UTC, retrying: {why}");
         return (Mood::Bad, words);
     }
     if let Some(silent) = model.silent_for(style.interval) {
         return (Mood::Bad, format!("no answer for {}", span(silent.as_secs_f64())));
     }
     let Some(reply) = model.polls.latest() else {
-        return (Mood::Quiet, "asking the daemon".to_owned());
+        return (Mood::Quiet, "waiting for the daemon's status".to_owned());
     };
-    let (bad, warn) = complaints(model, &reply.status);
+    let (bad, warn) = problems(model, &reply.status);
     let more = (bad.len() + warn.len()).saturating_sub(1);
     let more = if more > 0 { format!("  (and {more} more)") } else { String::new() };
     let first = |list: Vec<String>| list.into_iter().next().unwrap_or_default() + &more;
@@ -187,7 +187,7 @@ fn first_to_know(model: &Model, style: ScreenStyle) -> (Mood, String) {
 }
 
 /// Problems that lose data, and warnings.
-fn complaints(model: &Model, status: &Status) -> (Vec<String>, Vec<String>) {
+fn problems(model: &Model, status: &Status) -> (Vec<String>, Vec<String>) {
     let (mut bad, mut warn) = (Vec::new(), Vec::new());
     let grows = |of: fn(&Status) -> u64| {
         model.polls.rate(|reply| Some(of(&reply.status))).filter(|rate| *rate > 0.0)
@@ -196,7 +196,7 @@ fn complaints(model: &Model, status: &Status) -> (Vec<String>, Vec<String>) {
         bad.push(format!("the kernel drops {} datagrams a second: a buffer is full", short(rate)));
     }
     for (name, one) in &status.forwarders {
-        let words = one.last_error.as_deref().unwrap_or("no reason is known");
+        let words = one.last_error.as_deref().unwrap_or("reason unknown");
         if !one.up {
             bad.push(format!("{name} is down: {words}"));
         }

@@ -180,7 +180,7 @@ fn a_silence_keeps_what_is_known_and_says_since_when() {
     model.take(Err("gone".to_owned()), at);
     model.take(Err("gone for longer".to_owned()), at + Duration::from_secs(9));
     let lines = screen(&mut model, 80, 24);
-    assert_eq!(lines[4], "no answer since 12:00:34 UTC, asking again: gone for longer");
+    assert_eq!(lines[4], "no answer since 12:00:34 UTC, retrying: gone for longer");
     assert!(lines[7].starts_with("m "), "{lines:#?}");
     assert!(model.request().wants_history);
 }
