@@ -42,7 +42,7 @@ pub enum Command {
     /// Show a running daemon live: rates, ledger, metrics, tag keys, senders, destinations
     #[command(after_help = TOP_HELP)]
     Top(TopArgs),
-    /// Explain messages: their series and values or the rejection, and what each destination would get
+    /// Explain messages: their points or the rejection, and the bytes for each destination
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainArgs),
     /// Load-test a daemon and report loss and CPU
@@ -64,9 +64,10 @@ InfluxDB, Graphite, Prometheus, statsd, a file or the terminal. It accounts for 
 every point.";
 
 const RELOAD_HELP: &str = "\
-The daemon first checks the whole file. If the file has an error, or changes a key that needs a restart,
-the daemon refuses the reload and continues as before. Otherwise it applies only the differences: sockets,
-the open window, gauges, queues and spools stay. `tallyd check --diff` previews the changes.
+The daemon first checks the whole file. If the file has an error, or changes a key that needs a
+restart, the daemon refuses the reload and continues as before. Otherwise it applies only the
+differences: sockets, the open window, gauges, queues and spools stay. `tallyd check --diff`
+previews the changes.
 Exit status: 0 if the daemon uses the current content of its file, 1 if not, 2 for wrong usage.";
 
 const SEND_USAGE: &str = "\
@@ -83,9 +84,10 @@ Examples:
   tallyd send - < messages.ndjson
   tallyd send --statsd --to 127.0.0.1:8125 'page.views:1|c|#stage:login'
 
-The command first validates each message with the daemon's own decoder, and does not send one that the
-daemon would reject, except with --force.
-Exit status: 0 if all messages were sent and, with --verify, accepted; 1 if not; 2 for wrong usage.";
+The command first validates each message with the daemon's own decoder, and does not send a message
+that the daemon would reject, except with --force.
+Exit status: 0 if all messages were sent and, with --verify, accepted; 1 if not; 2 for wrong
+usage.";
 
 const TAP_HELP: &str = "\
 Examples:
@@ -93,13 +95,13 @@ Examples:
   tallyd tap --match 'user.*' --tag stage=login --type counter,timer
   tallyd tap --rejected                           rejected messages, with the reasons
   tallyd tap --from 10.1.0.0/16 --with-rejected   everything that a network sends
-  tallyd tap --match user.logins --count 1 --duration 1m      check that it arrives
+  tallyd tap --match user.logins --count 1 --duration 1m      check whether a metric arrives
   tallyd tap --format json | jq .tags
 
-A + marks the agent's tags. If more samples match than the daemon may show, it shows a random part and
-reports the proportion. Taps take nothing from the daemon: it aggregates every sample as usual.
-Exit status: 0, also after Ctrl-C; 1 if no daemon answers, it refuses, the connection breaks, or there were
-fewer than --count; 2 for wrong usage.";
+A + marks the agent's tags. If more samples match than the daemon may show, it shows a random part
+and reports the proportion. Taps do not change the data: the daemon aggregates all samples as usual.
+Exit status: 0, also after Ctrl-C; 1 if no daemon answers, the daemon refuses, the connection
+breaks, or there were fewer than --count; 2 for wrong usage.";
 
 const EXPLAIN_HELP: &str = "\
 Examples:
@@ -108,14 +110,16 @@ Examples:
   tallyd explain --statsd 'page.views:1|c|#stage:login'
   tail -n 100 messages.ndjson | tallyd explain --json
 
-Nothing is sent, and no daemon needs to run. Each message is processed as a separate window, in order.
-Exit status: 0 if every message is accepted, 1 if one is rejected or cannot be read, 2 for wrong usage.";
+Nothing is sent, and no daemon needs to run. Each message, or each array, is processed as a separate
+window, in order.
+Exit status: 0 if every message is accepted; 1 if one is rejected, or the input cannot be read or
+contains no message; 2 for wrong usage.";
 
 const BENCH_HELP: &str = "\
 Examples:
-  tallyd bench --spawn                            the cost of a message on this host
+  tallyd bench --spawn                            measure the cost of a message on this host
   tallyd bench --spawn --rate max --batch 10      as fast as one core sends, 10 per datagram
-  tallyd bench --rate 50k --duration 1m           a running daemon, at the default addresses
+  tallyd bench --rate 50k --duration 1m           test a running daemon at the default addresses
   tallyd bench tcp://10.0.0.7:8125 --protocol statsd --admin http://10.0.0.7:9495
 
 The metrics are named bench.TYPE.NUMBER; a running daemon forwards them like any others.
@@ -127,8 +131,8 @@ Examples:
   tallyd kamailio tcp:127.0.0.1:2049 stats.fetch all --json
   tallyd kamailio unixd:/var/run/kamailio/kamailio_dgram htable.get users s:4930123
 
-A whole number is sent as an int, a number with decimals as a double, any other argument as text. The
-prefix `s:` forces text.
+A whole number is sent as an int, a number with decimals as a double, any other argument as text.
+The prefix `s:` forces text.
 Exit status: 0 after a reply, 1 after a fault or without a reply, 2 for wrong usage.";
 
 const TOP_HELP: &str = "\

@@ -20,10 +20,10 @@ pub struct CheckArgs {
     /// Which configuration file.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Also ask each destination whether it answers
+    /// Also check whether each destination and each Kamailio server answers
     #[arg(long)]
     pub connect: bool,
-    /// Also ask the running daemon what a reload would change
+    /// Also show the changes that a reload of the running daemon would make
     #[arg(long)]
     pub diff: bool,
     /// The daemon's admin endpoint, for --diff [default: as configured, else http://127.0.0.1:9495]
@@ -90,7 +90,7 @@ fn summary(loaded: &ConfigFile, destinations: &[Destination]) -> String {
         match forwarders::spool::usable(&folder) {
             Ok(()) => format!("\n  spool in {}", folder.display()),
             Err(error) => format!(
-                "\n  NO SPOOL: {}: {error}: what cannot be delivered would wait in memory only, and \
+                "\n  NO SPOOL: {}: {error}: points that cannot be delivered would wait in memory only, and \
                  be lost with the process (state_dir)",
                 folder.display()
             ),

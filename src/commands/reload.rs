@@ -28,7 +28,7 @@ pub struct ReloadArgs {
     /// The daemon's admin endpoint [default: as configured, else http://127.0.0.1:9495]
     #[arg(long, value_name = "URL")]
     pub admin: Option<String>,
-    /// The daemon's process number, for one without an admin endpoint
+    /// The process ID of the daemon, if it has no admin endpoint
     #[arg(long, value_name = "NUMBER")]
     pub pid: Option<u32>,
 }

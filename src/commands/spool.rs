@@ -25,10 +25,10 @@ pub struct SpoolArgs {
     /// Which configuration file: it says where the spools are.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// What to do; without it, list.
+    /// The command; `list` if absent.
     #[command(subcommand)]
     pub action: Option<SpoolAction>,
 }
@@ -36,18 +36,18 @@ pub struct SpoolArgs {
 /// What can be done with spools. All of it is safe while the daemon runs.
 #[derive(Debug, Subcommand)]
 pub enum SpoolAction {
-    /// List the windows that wait, and what is in quarantine
+    /// List the windows that wait, and the contents of the quarantine
     List {
-        /// Only this destination's
+        /// Only the files of this destination
         #[arg(long, value_name = "NAME")]
         forwarder: Option<String>,
     },
     /// Show the points in a window
     Show {
-        /// The window, by its name in the list or by its path
+        /// The window: its name in the list, or its path
         file: String,
     },
-    /// Remove windows; a daemon that runs counts them as dropped, reason `removed`
+    /// Remove windows; a running daemon counts them as dropped, with the reason `removed`
     Remove(SpoolRemoveArgs),
 }
 
@@ -55,16 +55,16 @@ pub enum SpoolAction {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true).multiple(false))]
 pub struct SpoolRemoveArgs {
-    /// These windows, by their names in the list or by their paths
+    /// Windows to remove: their names in the list, or their paths
     #[arg(group = "what")]
     pub files: Vec<String>,
     /// Windows that began longer ago than this, such as 2h
     #[arg(long, group = "what", value_name = "TIME", value_parser = Span::parse)]
     pub older_than: Option<Span>,
-    /// All windows, and what is in quarantine
+    /// All windows, and the contents of the quarantine
     #[arg(long, group = "what")]
     pub all: bool,
-    /// Only this destination's
+    /// Only the files of this destination
     #[arg(long, value_name = "NAME")]
     pub forwarder: Option<String>,
 }

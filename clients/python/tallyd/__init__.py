@@ -6,8 +6,8 @@
 >>> with metrics.timer("user.latency", tags={"stage": "login"}):
 ...     pass
 
-No call blocks on the network, and none raises: a message that cannot be sent is counted, and logged at
-most once a minute.
+No call blocks on the network, and none raises: the agent counts a message that cannot be sent, and logs
+such errors at most once a minute.
 """
 
 from ._agent import Agent, Batch, PystatAgent, Timer

@@ -1,4 +1,4 @@
-"""The agent: the interface for programs."""
+"""The agent, with which a program sends metrics."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Metrics:
         self._record(name, "set", tags, member=member)
 
     def trace(self, name: str, tags: Tags = None) -> None:
-        """Counts how often exactly these tags occurred."""
+        """Records an occurrence: tallyd counts how often exactly these tags occurred."""
         self._record(name, "trace", tags)
 
     @overload
@@ -151,13 +151,13 @@ class Agent(_Metrics):
         ``HOST:PORT``, ``udp://HOST:PORT`` or ``unix_datagram:///PATH``; by default the environment
         variable ``TALLYD_ADDRESS``, else ``127.0.0.1:5090``. A name is resolved once, here.
     ``tags``
-        Tags of every message. Put the host's tags into the daemon's ``agent.tags``.
+        Tags of every message; a call may replace them. Put the host's tags into the daemon's ``agent.tags``.
     ``prefix``
-        Put before each name.
+        A prefix for each name.
     ``max_datagram``
         Maximum size of a datagram of several messages, in bytes, see :meth:`batch`.
     ``strict``
-        Raise errors instead of counting them: for tests.
+        Whether to raise errors instead of counting them, for tests.
 
     ``sent`` and ``dropped`` count messages. A message sent over UDP may still be lost on the way.
     """
@@ -193,15 +193,15 @@ class Agent(_Metrics):
     # ---- Other public methods ------------------------------------------------------------------
 
     def guage(self, name: str, value: Any, tags: Tags = None) -> None:
-        """``gauge``, in the spelling of programs that were written for pystatsd."""
+        """The same as ``gauge``, in the spelling of pystatsd."""
         self.gauge(name, value, tags)
 
     def batch(self) -> Batch:
-        """Collects messages, so that a datagram carries several of them::
+        """Returns a :class:`Batch`, which sends several messages in one datagram::
 
-        with metrics.batch() as batch:
-            for queue in queues:
-                batch.gauge("queue.depth", len(queue), {"queue": queue.name})
+            with metrics.batch() as batch:
+                for queue in queues:
+                    batch.gauge("queue.depth", len(queue), {"queue": queue.name})
         """
         return Batch(self)
 
@@ -234,7 +234,7 @@ class Agent(_Metrics):
     def _encode(
         self, name: str, kind: str, tags: Tags, fields: Mapping[str, Any]
     ) -> Optional[bytes]:
-        """Returns the message, or counts it as dropped and returns None if it cannot be encoded."""
+        """Returns the message; if it cannot be encoded, counts it as dropped and returns None."""
         try:
             all_tags = {**self.tags, **tags} if tags else self.tags
             name = self.prefix + name if self.prefix else name
@@ -272,7 +272,7 @@ class Agent(_Metrics):
                 self._socket, self._place = out, place
 
     def _look_up_again(self) -> None:
-        """Resolves the name in a thread, if it is time: a resolution may take seconds."""
+        """Resolves the name in a thread if the pause is over: a resolution may take seconds."""
         now = time.monotonic()
         if not self._closed and now >= self._look_up_at:
             self._look_up_at = now + _LOOK_UP_AGAIN_S
@@ -300,8 +300,8 @@ class Agent(_Metrics):
 
 
 class Batch(_Metrics):
-    """Messages of an agent, several to a datagram. Sends a datagram when it is full, and the rest at the
-    end of the block; ``flush`` sends the collected messages at once. Threads may share a batch.
+    """Sends messages of an agent, several to a datagram: each datagram when it is full, and the last at
+    the end of the block; ``flush`` sends the collected messages at once. Threads may share a batch.
     """
 
     def __init__(self, agent: Agent) -> None:
@@ -343,10 +343,10 @@ class Batch(_Metrics):
 
 
 class PystatAgent(Agent):
-    """A replacement for pystatsd's class of this name: the same calls make the same messages.
+    """A replacement for pystatsd's class of this name: the same calls send the same messages.
 
-    It adds the tag ``host``, as pystatsd's class did. The daemon now adds the tags of the configuration
-    file, and ``trace_info`` is not modified.
+    It adds the tag ``host``, as pystatsd's class did. The tags of the configuration file are added by
+    the daemon instead, and ``trace_info`` is not modified.
     """
 
     def __init__(self, address: Optional[str] = None, **options: Any) -> None:

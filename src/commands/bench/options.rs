@@ -28,48 +28,48 @@ pub struct BenchArgs {
     #[arg(value_name = "ENDPOINT", default_value = "udp://127.0.0.1:5090")]
     pub endpoint: SendEndpoint,
 
-    /// Start a daemon for the measurement, with a configuration of its own on free ports, and stop
-    /// it afterwards; it listens on UDP unless a TRANSPORT is given
+    /// Start a daemon for the measurement, with a separate configuration on free ports, and stop it
+    /// afterwards; it listens on UDP unless a TRANSPORT is given
     #[arg(long, value_name = "TRANSPORT", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "udp", value_parser = transport)]
     #[arg(conflicts_with_all = ["endpoint", "admin", "no_admin"], help_heading = "Daemon")]
     pub spawn: Option<Transport>,
-    /// The daemon's HTTP endpoint, which tells what became of the messages
+    /// The daemon's HTTP endpoint, which reports the fate of the messages
     /// [default: http://127.0.0.1:9495]
     #[arg(long, value_name = "URL", help_heading = "Daemon")]
     pub admin: Option<String>,
-    /// Do not ask a daemon what became of the messages
+    /// Do not ask a daemon for the fate of the messages
     #[arg(long, conflicts_with = "admin", help_heading = "Daemon")]
     pub no_admin: bool,
 
-    /// What the listener speaks: json or statsd
+    /// Protocol of the listener: json or statsd
     #[arg(long, default_value = "json", value_parser = protocol, help_heading = "Messages")]
     pub protocol: Protocol,
-    /// Types, each with its share of the series: trace, gauge, counter, timer, set
+    /// Metric types, each with its share of the series: trace, gauge, counter, timer, set
     #[arg(long, value_name = "TYPE[=SHARE],…", default_value = "counter=80,gauge=10,timer=10")]
     #[arg(help_heading = "Messages")]
     pub types: Types,
-    /// Series, 1 to 1M
+    /// Number of series, 1 to 1M
     #[arg(long, value_name = "N", default_value = "1000", value_parser = distinct)]
     #[arg(help_heading = "Messages")]
     pub series: u32,
-    /// Tags of each message; with 0 the series is in the metric's name
+    /// Number of tags of each message; with 0 the metric's name identifies the series
     #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Messages")]
     #[arg(value_parser = clap::value_parser!(u16).range(..=i64::from(TAGS_MAX)))]
     pub tags: u16,
-    /// Distinct values of gauges and timers, and members of sets, 1 to 1M
+    /// Number of distinct values of gauges and timers, and of members of sets, 1 to 1M
     #[arg(long, value_name = "N", default_value = "1000", value_parser = distinct)]
     #[arg(help_heading = "Messages")]
     pub values: u32,
-    /// Fill each message up to this size with a tag, in bytes
+    /// Pad each message to this size with a tag, in bytes
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Messages")]
     #[arg(value_parser = clap::value_parser!(u32).range(..=PAYLOAD_BYTES_MAX as i64))]
     pub message_bytes: u32,
-    /// Messages in a datagram
+    /// Number of messages in a datagram
     #[arg(long, value_name = "N", default_value = "1", help_heading = "Messages")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub batch: u32,
-    /// The same seed and options make the same messages
+    /// Seed of the random numbers: the same seed and options produce the same messages
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Messages")]
     pub seed: u64,
 
@@ -80,25 +80,25 @@ pub struct BenchArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = Span::parse)]
     #[arg(help_heading = "Pace")]
     pub duration: Span,
-    /// Messages to send instead, however long it takes; rounded up to whole datagrams
+    /// Send this number of messages, rounded up to whole datagrams, instead of sending for a time
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = number)]
     #[arg(help_heading = "Pace")]
     pub count: Option<NonZeroU64>,
-    /// Source sockets or connections, which take turns
+    /// Number of source sockets or connections, which are used in turn
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Pace")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=i64::from(SOCKETS_MAX)))]
     pub sockets: u16,
-    /// Keep the sender on one core and, with --spawn, the daemon on another
+    /// Pin the sender to a core and, with --spawn, the daemon to another
     #[arg(long, value_name = "CORE[,CORE]", help_heading = "Pace")]
     pub pin: Option<Pin>,
 
     /// Print the report as JSON
     #[arg(long, help_heading = "Output")]
     pub json: bool,
-    /// Exit with status 1 also if a message was rejected, refused or dropped by the kernel
+    /// Also exit with status 1 if a message was rejected, refused or dropped by the kernel
     #[arg(long, help_heading = "Output")]
     pub strict: bool,
-    /// Print this many datagrams or lines of the load and send nothing
+    /// Print the first N datagrams or lines of the load and send nothing
     #[arg(long, value_name = "N", help_heading = "Output")]
     pub print: Option<usize>,
 }

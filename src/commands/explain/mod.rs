@@ -21,19 +21,19 @@ use yaml::Spanned;
 /// `tallyd explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// Files of messages, one a line; or messages themselves, which begin with `{` or `[` or, with
-    /// --statsd, have a `|`; or `-` for standard input, as without any
+    /// Files with one message per line; or messages themselves, which begin with `{` or `[` or, with
+    /// --statsd, contain a `|`; or `-` for standard input, which is the default
     pub inputs: Vec<String>,
-    /// Which configuration file: it says which tags, limits and destinations there are.
+    /// The configuration file, which has the tags, limits and destinations.
     #[command(flatten)]
     pub config: ConfigArgs,
     /// The messages are statsd lines
     #[arg(long)]
     pub statsd: bool,
-    /// Answer in JSON, an object a line for each message
+    /// Print JSON: one object per message, on one line
     #[arg(long)]
     pub json: bool,
-    /// Show secrets that a destination writes into its payloads (kafka_apikey), in place of ***
+    /// Show secrets that a destination writes into its payloads (kafka_apikey) instead of ***
     #[arg(long)]
     pub show_secrets: bool,
 }
@@ -120,7 +120,7 @@ fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
     }
     if number == 0 {
         eprintln!(
-            "there is no message in the input: give one as an argument, or in a file, or on standard input"
+            "the input contains no message: give one as an argument, in a file, or on standard input"
         );
     }
     Ok(is_good && number > 0)

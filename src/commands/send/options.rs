@@ -11,13 +11,13 @@ use engine::listener::Protocol;
 #[derive(Debug, Args)]
 pub struct SendArgs {
     /// A metric's name, its type (counter, gauge, timer, set, trace), its value and its tags, as
-    /// KEY=VALUE; or whole messages, which begin with `{` or `[` or, with --statsd, have a `|`; or
-    /// `-` for messages from standard input, one a line
+    /// KEY=VALUE; or whole messages, which begin with `{` or `[` or, with --statsd, contain a `|`;
+    /// or `-` for messages from standard input, one per line
     #[arg(value_name = "WORD", required = true, allow_negative_numbers = true)]
     pub words: Vec<String>,
 
     /// Where to send: udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH or unix_datagram:///PATH
-    /// [default: the first listener of the configuration that speaks the protocol, else
+    /// [default: the first listener of the configuration with this protocol, else
     /// udp://127.0.0.1:5090]
     #[arg(long, value_name = "ENDPOINT", help_heading = "Where to")]
     pub to: Option<SendEndpoint>,
@@ -25,7 +25,7 @@ pub struct SendArgs {
     #[command(flatten, next_help_heading = "Where to")]
     pub config: ConfigArgs,
 
-    /// Send statsd lines in place of JSON
+    /// Send statsd lines instead of JSON
     #[arg(long, help_heading = "Message")]
     pub statsd: bool,
     /// The sample stands for 1/RATE samples; counters and timers
@@ -35,20 +35,21 @@ pub struct SendArgs {
     #[arg(long, help_heading = "Message")]
     pub delta: bool,
 
-    /// Send also what the daemon will reject
+    /// Also send messages that the daemon will reject
     #[arg(long, help_heading = "Sending")]
     pub force: bool,
-    /// Messages a second over UDP, such as 200k, or `max` for as fast as it goes
+    /// Messages a second over UDP, such as 200k, or `max` for no limit
     #[arg(long, value_name = "N", default_value = "50k", help_heading = "Sending")]
     pub rate: SendRate,
-    /// Print what would be sent, and send nothing
+    /// Print the messages, and send nothing
     #[arg(long, conflicts_with_all = ["verify", "admin"], help_heading = "Sending")]
     pub print: bool,
-    /// Say nothing of what went well
+    /// Print nothing about successful messages
     #[arg(short, long, help_heading = "Sending")]
     pub quiet: bool,
 
-    /// Ask the daemon what became of the messages; exit with status 1 unless all were accepted
+    /// Check with the daemon whether it accepted the messages; exit with status 1 unless it
+    /// accepted all
     #[arg(long, help_heading = "Verifying")]
     pub verify: bool,
     /// The daemon's HTTP endpoint [default: as configured, else http://127.0.0.1:9495]

@@ -9,12 +9,12 @@ use crate::commands::client::configured::ConfigArgs;
 /// `tallyd tap`.
 #[derive(Debug, Args)]
 pub struct TapArgs {
-    /// Only metrics whose name matches this glob; `*` matches dots too. May be given several times:
-    /// one of them has to match
+    /// Only metrics whose name matches this glob; `*` matches dots too. If given several times, one
+    /// of the globs has to match
     #[arg(short = 'm', long = "match", value_name = "GLOB", help_heading = "Which samples")]
     pub names: Vec<String>,
-    /// Only samples with this tag, and this value of it, which may be a glob. The agent's tags count.
-    /// May be given several times: all have to be there
+    /// Only samples with this tag, whose value matches the glob. The agent's tags count. If given
+    /// several times, a sample needs all the tags
     #[arg(short = 't', long = "tag", value_name = "KEY[=GLOB]", help_heading = "Which samples")]
     pub tags: Vec<String>,
     /// Only these types: counter, gauge, timer, set, trace
@@ -25,33 +25,33 @@ pub struct TapArgs {
         help_heading = "Which samples"
     )]
     pub types: Vec<String>,
-    /// Only what comes from this network or address, such as 10.1.0.0/16. May be given several
-    /// times: one of them has to be it
+    /// Only messages from this network or address, such as 10.1.0.0/16. If given several times, one
+    /// of the networks has to match
     #[arg(long, value_name = "NETWORK", help_heading = "Which samples")]
     pub from: Vec<String>,
-    /// Show rejected messages in place of samples: why, where in the message, and an excerpt
+    /// Show rejected messages instead of samples, with the reason, the position and an excerpt
     #[arg(long, conflicts_with = "with_rejected", help_heading = "Which samples")]
     pub rejected: bool,
-    /// Show rejected messages besides samples
+    /// Show rejected messages in addition to samples
     #[arg(long, help_heading = "Which samples")]
     pub with_rejected: bool,
 
-    /// Show at most so many a second, chosen at random [default: as many as the daemon shows, see
+    /// Show at most N a second, chosen at random [default: as many as the daemon shows, see
     /// `admin.tap.max_rate`]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "How many")]
     pub rate: Option<u64>,
-    /// End after so many
+    /// End after N samples or messages
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "How many")]
     pub count: Option<u64>,
-    /// End after this time, such as 30s; with --count, exit with status 1 if there were fewer by then
+    /// End after this time, such as 30s; exit with status 1 if there were fewer than --count
     #[arg(long, value_name = "TIME", value_parser = Span::parse, help_heading = "How many")]
     pub duration: Option<Span>,
 
-    /// How they are shown: text for people, json for an object a line
+    /// Output format: text for people, json for one object per line
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     pub format: TapFormat,
-    /// Show the agent's tags on each line of text, marked with a +; without, only where they replace
-    /// what the message says
+    /// Show the agent's tags on each line of text, marked with a +; by default they are shown only
+    /// where they replace a tag of the message
     #[arg(long)]
     pub agent_tags: bool,
 
@@ -66,10 +66,10 @@ pub struct TapArgs {
 /// How events are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TapFormat {
-    /// A line of text.
+    /// One line of text per event.
     #[default]
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -23,10 +23,10 @@ pub(super) const fn columns(view: View) -> &'static [(&'static str, &'static str
             ("SAMPLES", "since the metric has had series"),
             ("SERIES", "current series, of all types"),
             ("NEW", "series first seen in the last six windows"),
-            ("OVERFLOWED", "samples that went to an overflow series at a limit on series"),
+            ("OVERFLOWED", "samples that went to an overflow series because of a limit on series"),
         ],
         View::Tags => &[
-            ("VALUES", "distinct values; above 4,096 an estimate within 1 %"),
+            ("VALUES", "distinct values; above 4,096 an estimate within 2 %"),
             ("SERIES", "series that have the key"),
         ],
         View::Senders => &[

@@ -22,20 +22,20 @@ pub struct TopArgs {
     /// Which configuration file.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Pause between two looks, 100ms to 1h
+    /// Pause between two requests to the daemon, 100ms to 1h
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     pub interval: Span,
     /// View to begin with; with --once, the only one that is printed
     #[arg(long, value_enum)]
     pub view: Option<View>,
-    /// Show only rows that have this text in them, in upper or lower case
+    /// Show only rows that contain this text; upper and lower case are equal
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
-    /// Look twice, an interval apart, print it as text and end; so it is too where standard output is
-    /// no terminal
+    /// Take two readings, an interval apart, print all views as text, and end; the default if
+    /// standard output is not a terminal
     #[arg(long)]
     pub once: bool,
-    /// With --once: rows of each list
+    /// With --once: maximum number of rows of each list
     #[arg(long, value_name = "N", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub limit: u16,

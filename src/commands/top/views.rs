@@ -8,11 +8,11 @@ use clap::ValueEnum;
 pub enum View {
     /// Metrics by samples, series, new series.
     Metrics,
-    /// Tag keys by how many values they have.
+    /// Tag keys by number of values.
     Tags,
-    /// Who sends how much.
+    /// Senders by number of messages.
     Senders,
-    /// Destinations: rates, what waits, errors.
+    /// Destinations: rates, waiting points, errors.
     Forwarders,
     /// Listeners and polled servers: rates, rejections, drops.
     Listeners,
