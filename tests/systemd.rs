@@ -277,7 +277,7 @@ fn a_passed_socket_keeps_a_buffer_larger_than_the_daemon_may_request() {
 }
 
 #[test]
-fn drops_of_earlier_runs_are_not_counted_again() {
+fn drops_of_earlier_runs_are_not_counted() {
     let held = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
     held.set_recv_buffer_size(4096).unwrap();
     held.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();

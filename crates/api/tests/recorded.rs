@@ -35,7 +35,7 @@ fn events() -> Vec<(&'static str, &'static str)> {
 }
 
 #[test]
-fn replies_are_written_as_they_were() {
+fn recorded_replies_are_serialized_unchanged() {
     for (text, written) in [
         (recorded!("status.json"), written::<Status> as fn(&str) -> String),
         (recorded!("rejected.json"), written::<RejectedList>),
@@ -49,7 +49,7 @@ fn replies_are_written_as_they_were() {
 }
 
 #[test]
-fn events_are_written_as_they_were() {
+fn recorded_events_are_serialized_unchanged() {
     let mut names = BTreeSet::new();
     for (name, data) in events() {
         names.insert(name);
@@ -98,7 +98,7 @@ fn required<T: DeserializeOwned>(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn only_what_no_command_can_do_without_has_to_be_in_a_reply() {
+fn a_reply_needs_only_the_members_that_every_command_uses() {
     assert_eq!(
         required::<Status>(recorded!("status.json")),
         [

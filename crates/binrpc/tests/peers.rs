@@ -98,7 +98,7 @@ async fn one_connection_serves_all_calls() {
 }
 
 #[tokio::test]
-async fn a_reply_that_comes_byte_by_byte_is_read() {
+async fn a_reply_that_arrives_byte_by_byte_is_read() {
     let peer = peer(false, |cookie| {
         reply(cookie, &["kamailio".into(), BinrpcValue::Int(7)])
             .iter()

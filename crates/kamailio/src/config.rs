@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn default_stands_for_the_default_methods() {
+    fn the_word_default_includes_the_default_methods() {
         let text = r#"{"endpoint": "unix:/a"}"#;
         let omitted: KamailioSection = serde_json::from_str(text).unwrap();
         let with_another = calls(r#"["htable.stats", "default"]"#);

@@ -97,7 +97,7 @@ fn the_page_of_the_configuration_has_every_key_with_its_default() {
 }
 
 #[test]
-fn a_reader_of_pages_has_nothing_to_complain_of() {
+fn groff_renders_every_page_without_a_warning() {
     if Process::new("groff").arg("--version").stdout(Stdio::null()).status().is_err() {
         eprintln!("SKIPPED: needs groff");
         return;

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_hides_the_length_and_moves_the_carets_behind_it() {
+    fn a_mask_hides_the_length_and_shifts_the_carets_after_it() {
         let whole = "{token: secret, a: b}";
         let (line, carets) = excerpt(whole, 20..21, std::slice::from_ref(&(9..15)));
         assert_eq!(line, "{token: ***, a: b}");

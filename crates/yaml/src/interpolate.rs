@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_inserted_is_not_expanded_again() {
+    fn expanded_text_is_not_expanded_again() {
         assert_eq!(text("${NESTED}"), "${HOST}");
     }
 
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_read_from_where_the_service_manager_says_that_they_are() {
+    fn a_credential_is_read_from_the_folder_of_the_service_manager() {
         let path = file("credential", b"s3cret\n");
         let (folder, name) = path.rsplit_once('/').unwrap();
         let env = |variable: &str| (variable == CREDENTIALS_VARIABLE).then(|| folder.to_owned());
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_bare_reference_holds_nothing_secret() {
+    fn only_a_value_that_is_a_bare_reference_is_shown() {
         assert!(is_bare_reference("${A}") && is_bare_reference("${file:/run/a}"));
         for text in ["${A:-b}", "x${A}", "${A}${B}", "${A", "$${A}", "", "${A}x}"] {
             assert!(!is_bare_reference(text), "{text}");

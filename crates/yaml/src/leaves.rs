@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_told_by_its_way_and_nothing_else_is() {
+    fn exactly_the_differing_keys_are_listed_by_path() {
         let old =
             leaves("interval: 10s\nlisteners:\n  - {address: a, threads: 2}\nx: {y: 1}\n", "");
         let new = leaves("x: {y: 1}\ninterval: 5s\nlisteners: [{address: a}, {address: b}]", "");
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_and_what_a_reference_stands_for_are_not_shown() {
+    fn secrets_and_expanded_references_are_not_shown() {
         let text = "apikey: CANARY-1\nurl: ${VAR}\n";
         let old = leaves(text, "CANARY-2");
         let new = leaves(&text.replace("CANARY-1", "CANARY-3"), "CANARY-4");

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_valid_file_exactly_the_values_are_masked() {
+    fn a_valid_file_has_exactly_its_secret_values_masked() {
         assert_eq!(
             masked(
                 "token: abc # x\na: {my_token: abc, b: c}\npassword: 'a b'\napikey:\n  - ab\n  - c: de\nx: abc\n"
@@ -147,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_space_or_colon_gives_nothing_away() {
+    fn a_missing_space_or_colon_reveals_no_secret() {
         assert_eq!(masked("kafka:\n  apikey:0123"), ["kafka:", "  ###########"]);
         assert_eq!(masked("kafka:\n  apikey 0123"), ["kafka:", "  ###########"]);
         assert_eq!(masked("note: the token of the day"), ["note: the token of the day"]);
     }
 
     #[test]
-    fn in_a_broken_file_rather_too_much_is_masked() {
+    fn an_invalid_file_masks_too_much_rather_than_too_little() {
         assert_eq!(
             masked("a: {token: abc, b: c}\ntoken: |\n  abc\nx: y\n- token: abc\n  name: x\n}"),
             [
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_broken_file_the_rest_of_a_secret_with_open_quotes_or_brackets_is_masked() {
+    fn an_invalid_file_masks_the_rest_of_a_secret_after_open_quotes_or_brackets() {
         assert_eq!(masked("token: \"ab\nc\" d\n}")[1], "####");
         assert_eq!(masked("token: 'ab\nc' d\n}")[1], "####");
         assert_eq!(

@@ -235,7 +235,7 @@ fn text_stays_as_it_is_written() {
 }
 
 #[test]
-fn booleans_are_those_that_the_files_were_written_with() {
+fn booleans_of_yaml_1_1_are_accepted() {
     for (yaml, expected) in [("yes", true), ("Off", false), ("TRUE", true), ("!!bool 'on'", true)] {
         assert_eq!(value::<bool>(yaml), expected, "{yaml}");
     }
@@ -259,7 +259,7 @@ fn numbers_may_be_quoted_and_signed_and_hexadecimal() {
 }
 
 #[test]
-fn nothing_is_none_and_an_expanded_value_is_nothing_only_when_empty() {
+fn an_absent_value_is_none_and_so_is_an_empty_expanded_one() {
     for yaml in ["", "~", "null", "${EMPTY}", "${NONE:-}"] {
         assert_eq!(value::<Option<String>>(yaml), None, "{yaml}");
     }
@@ -312,7 +312,7 @@ fn aliases_and_merge_keys_are_resolved() {
 }
 
 #[test]
-fn a_spanned_value_can_be_complained_about_later() {
+fn an_error_about_a_value_can_be_raised_after_parsing() {
     let source = Source::new(
         "f",
         "forwarders:\n  kafka:\n    kafka_broker: b\n    kafka_topic: t\n    kafka_timeout: &t 99 # s\n",
@@ -659,7 +659,7 @@ percentiles, range, endpoint, workers
 ];
 
 #[test]
-fn a_broken_file_is_told_where_and_why_and_what_is_allowed() {
+fn an_error_has_its_position_reason_and_allowed_values() {
     for (text, expected) in BROKEN {
         assert_eq!(error_of::<Config>(text), expected, "{text}");
     }
@@ -766,7 +766,7 @@ fn a_secret_is_never_shown() {
 }
 
 #[test]
-fn a_failure_of_a_whole_section_repeats_no_secret_of_it() {
+fn an_error_about_a_section_repeats_no_secret_of_it() {
     #[derive(Debug, Deserialize)]
     #[serde(try_from = "BTreeMap<String, String>")]
     struct Section;
@@ -788,7 +788,7 @@ fn a_failure_of_a_whole_section_repeats_no_secret_of_it() {
 }
 
 #[test]
-fn what_would_fill_the_memory_is_refused() {
+fn a_file_that_would_exhaust_the_memory_is_refused() {
     type Any = BTreeMap<String, serde::de::IgnoredAny>;
     let deep = format!("a: {}1{}", "[".repeat(64), "]".repeat(64));
     assert!(error_of::<Any>(&deep).contains("nested more than 64 levels deep"));
@@ -935,7 +935,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_text_is_read_or_refused_at_a_place_inside_of_it(text in yaml_like()) {
+    fn any_text_is_accepted_or_rejected_at_a_position_inside_it(text in yaml_like()) {
         check_any_text(&text)?;
     }
 

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_a_meaning_is_escaped() {
+    fn characters_with_a_meaning_are_escaped() {
         let tags = [("h,x", "a=b"), ("k", "x\\"), ("n", "x\ny"), ("time", "1")];
         assert_eq!(
             line("c pu", &tags),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_says_nothing_of_its_unit_has_nanoseconds() {
+    fn a_line_without_a_declared_unit_has_nanoseconds() {
         let value = Value::Counter(Sum::of(1.0));
         let snapshot = snapshot_of(vec![point(MetricKind::Counter, "c", &[], value)]);
         let mut out = Vec::new();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn backslashes_stay_where_every_reader_takes_them_alike() {
+    fn backslashes_stay_where_all_readers_agree_on_them() {
         for (text, written) in [
             (r"C:\dir\x", r"C:\dir\x"),
             (r"\\srv\share", r"\\srv\share"),
@@ -239,7 +239,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(
+        fn written_lines_parse_to_the_same_points(
             name in r#"[a-z ,=."'ä日-]{1,20}"#,
             tags in prop::collection::btree_map(r#"[a-z ,=."'ä日-]{1,20}"#, r#"[a-z ,=."'ä日#-]{1,20}"#, 0..4),
             value in prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO,
@@ -260,7 +260,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_that_a_client_sends_changes_what_stands_beside_it(
+        fn client_data_changes_no_neighbouring_text(
             name in "([\\\\#, =\n\t\0a])|(.{1,20})",
             key in "[\\\\, =\n\r\0a]{1,6}|.{1,20}",
             value in "[\\\\, =\n\r\0a]{1,6}|.{1,20}",

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_is_a_flat_object_with_its_tags_beside_the_envelope() {
+    fn a_counter_is_a_flat_object_of_envelope_and_tags() {
         assert_eq!(
             counter(&[("stage", "login"), ("user", "Zoë\n")]),
             r#"{"apikey":"key-1","tenant_id":"tenant \"1\"","name":"user.logins","value":43,"#
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_has_its_mean_as_value_and_its_statistics_beside_it() {
+    fn a_timer_has_its_mean_as_value_and_separate_statistics() {
         let mut timer = Timer::default();
         [1.0, 2.0, 4.5].iter().for_each(|value| timer.record(*value, 1.0, 1000));
         let value = Value::timer(timer, &snapshot_of(vec![]).percentiles);

@@ -64,7 +64,7 @@ mod tests {
     use model::{MetricKind, Timer, Value};
 
     #[test]
-    fn a_point_is_one_line_whatever_its_tags_hold() {
+    fn a_point_is_one_line_with_any_tags() {
         let mut timer = Timer::default();
         timer.record(1.5, 1.0, 1000);
         let value = Value::timer(timer, &snapshot_of(vec![]).percentiles);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn no_word_reaches_a_terminal_as_a_command() {
+    fn no_control_character_reaches_a_terminal() {
         let mut out = Vec::new();
         write_word(&mut out, "a\u{9b}2J\u{7f}\u{1b}[m\u{85}é");
         assert_eq!(String::from_utf8(out).unwrap(), "\"a\\u009b2J\\u007f\\u001b[m\\u0085é\"");

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn names_keep_what_has_no_meaning() {
+    fn names_keep_characters_without_a_meaning() {
         for (text, safe) in [
             ("user.login-1_a:b+c@d%e#f=g", "user.login-1_a:b+c@d%e#f=g"),
             ("Zürich.日本.😀", "Zürich.日本.😀"),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_keep_what_has_no_meaning() {
+    fn tags_keep_characters_without_a_meaning() {
         let key = |text| {
             let mut out = Vec::new();
             Alphabet::Wide.push_key(&mut out, text);
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_the_configuration_is_one_as_it_stands() {
+    fn a_path_has_only_valid_non_empty_parts() {
         assert!(is_path("stats.counters") && is_path("a"));
         for wrong in ["", ".", "a.", ".a", "a..b", "a b", "a;b", "a/b"] {
             assert!(!is_path(wrong), "{wrong}");

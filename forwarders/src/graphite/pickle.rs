@@ -189,7 +189,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_frame_is_what_python_would_pickle() {
+    fn a_frame_equals_the_pickle_of_python() {
         let (mut items, mut out) = (Vec::new(), Vec::new());
         write_item(&mut items, |out| out.extend_from_slice(b"a.b"), 1234, 5678.0);
         let mut frames = Frames::new(&mut out);
@@ -203,7 +203,7 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn what_was_pickled_is_loaded_whole(
+        fn pickled_points_are_loaded_completely(
             items in prop::collection::vec((0_usize..4000, 0_u64..1 << 40, prop::num::f64::NORMAL), 0..60),
         ) {
             let items: Vec<Item> = items

@@ -99,7 +99,7 @@ fn etsy_has_the_lines_of_statsd() {
 }
 
 #[test]
-fn etsy_names_have_their_tags_behind_them() {
+fn etsy_names_are_followed_by_their_tags() {
     let gauge = |name: &str, tags: &[(&str, &str)]| {
         point(MetricKind::Gauge, name, tags, Value::Gauge { value: 1.0, arrival_ns: 0 })
     };
@@ -117,7 +117,7 @@ fn etsy_names_have_their_tags_behind_them() {
 }
 
 #[test]
-fn tags_may_be_parts_of_the_path_or_nothing() {
+fn tags_become_parts_of_the_path_or_are_left_out() {
     let gauge = || one_of_each().swap_remove(1);
     for (members, path) in [
         (r#""template": "{host}.{env}.{name}""#, "web1_example_net.none.depth"),
@@ -130,7 +130,7 @@ fn tags_may_be_parts_of_the_path_or_nothing() {
 }
 
 #[test]
-fn series_that_become_one_path_are_one_with_all_their_points() {
+fn series_with_the_same_path_are_merged() {
     let points = || {
         vec![
             counter("a", &[("host", "x")], 1.0),
@@ -153,7 +153,7 @@ fn series_that_become_one_path_are_one_with_all_their_points() {
 }
 
 #[test]
-fn what_is_too_long_is_dropped_with_its_reason_and_nothing_else_is() {
+fn exactly_the_too_long_series_are_dropped_with_their_reason() {
     let long = "x".repeat(PART_BYTES_MAX + 1);
     let just = "x".repeat(PART_BYTES_MAX);
     let deep = [just.as_str(); 20].join(".");
@@ -180,7 +180,7 @@ fn what_is_too_long_is_dropped_with_its_reason_and_nothing_else_is() {
 }
 
 #[test]
-fn what_is_too_long_and_what_is_left_is_named_also_where_points_have_become_one_path() {
+fn dropped_and_pending_points_are_known_after_merging() {
     let long = "x".repeat(PART_BYTES_MAX + 1);
     let points = || {
         vec![
@@ -203,7 +203,7 @@ fn what_is_too_long_and_what_is_left_is_named_also_where_points_have_become_one_
 }
 
 #[test]
-fn pickle_says_what_the_lines_say() {
+fn pickle_and_plaintext_send_the_same_points() {
     for naming in ["tallyd", "etsy"] {
         let members = format!(r#""naming": "{naming}""#);
         let plain = lines(&members, one_of_each());
@@ -274,7 +274,7 @@ fn as_carbon_reads(line: &str) -> Result<(String, f64), String> {
 
 proptest! {
     #[test]
-    fn nothing_that_a_client_sends_breaks_a_line_or_gets_lost_uncounted(
+    fn client_data_breaks_no_line_and_every_loss_is_counted(
         series in prop::collection::vec(
             (hostile(), prop::collection::btree_map(hostile(), hostile(), 0..4)), 1..8,
         ),
@@ -395,7 +395,7 @@ async fn a_connection_is_kept_from_window_to_window() {
 }
 
 #[tokio::test]
-async fn after_a_broken_connection_the_last_window_comes_again() {
+async fn after_a_broken_connection_the_last_window_is_sent_again() {
     let mut carbon = catcher("").await;
     carbon.send("a").await;
     carbon.send("b").await;

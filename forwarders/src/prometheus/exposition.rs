@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_written_again_family_by_family() {
+    fn a_parsed_page_is_written_family_by_family() {
         let page = "# User defined metrics\n\
             \n\
             a_total{x=\"1\", y = \"}\\\"\\\\\\n\",} 467000000000 1795232836078\n\
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_is_wrong_says_where() {
+    fn an_error_in_a_page_has_its_line() {
         for (page, reason) in [
             ("a 1\nb", "line 2: no number behind the name"),
             ("<html>", "line 1: no name of a metric"),
@@ -316,7 +316,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_read_is_read_again_as_the_same(page in "([a#{}=\", \\\\1\nTYPEHL_+-]|TYPE a |a\\{b=\"c\"\\} 1){0,40}") {
+        fn a_rewritten_page_parses_to_the_same_metrics(page in "([a#{}=\", \\\\1\nTYPEHL_+-]|TYPE a |a\\{b=\"c\"\\} 1){0,40}") {
             if let Ok(once) = written(&page) {
                 prop_assert_eq!(written(&once).unwrap(), once);
             }

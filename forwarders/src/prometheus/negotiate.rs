@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_unless_openmetrics_is_asked_for() {
+    fn the_format_is_text_unless_openmetrics_is_requested() {
         let prometheus_2 = "application/openmetrics-text;version=1.0.0,\
              application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_only_for_those_who_take_it() {
+    fn gzip_is_used_only_if_the_client_accepts_it() {
         for header in ["gzip", "GZIP;q=0.1", "deflate, gzip", "br;q=1.0, *;q=0.5"] {
             assert!(gzip(header), "{header}");
         }

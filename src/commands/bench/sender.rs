@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_kept_and_the_time_ends_it() {
+    fn the_rate_holds_and_the_duration_ends_the_load() {
         let (_receiver, sockets) = sockets();
         let time = Amount::Time(Duration::from_millis(50));
         let sent = run(sockets, time, Some(1000.0), &AtomicBool::new(false), |_| {});
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_ends_it() {
+    fn a_signal_ends_the_load() {
         let (_receiver, sockets) = sockets();
         let stop = AtomicBool::new(false);
         let hour = Amount::Time(Duration::from_secs(3600));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_that_nobody_takes_are_counted_and_do_not_end_it() {
+    fn refused_datagrams_are_counted_and_do_not_end_the_load() {
         let (receiver, sockets) = sockets();
         drop(receiver);
         let sent = run(sockets, Amount::Payloads(10), None, &AtomicBool::new(false), |_| {});

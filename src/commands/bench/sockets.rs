@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_a_stream_took_in_part_goes_on_where_it_stopped() {
+    fn a_partly_written_line_continues_where_it_stopped() {
         let (mut reader, writer) = UnixStream::pair().unwrap();
         let socket = Socket::from(writer);
         socket.set_nonblocking(true).unwrap();

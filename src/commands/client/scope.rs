@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_before_does_not_count() {
+    fn earlier_counts_are_subtracted() {
         let before = ScopeLedger::of(&status(), &Scope::All);
         let mut now = before.clone();
         now.received += 7;

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_as_wide_as_what_they_held() {
+    fn columns_are_as_wide_as_their_widest_text() {
         let mut lines = TapLines::new(false, false, None);
         let mut written = lines.sample(&sample("queue.depth", "set", &json!(12.75)));
         written += &lines.sample(&sample("q", "add", &json!(-3)));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_agents_tags_those_are_shown_that_say_something_else_than_the_message() {
+    fn only_agent_tags_that_replace_a_tag_of_the_message_are_shown() {
         let mut changed = sample("q", "set", &json!(1));
         changed.tags.0.insert(0, ("env".into(), "stage".into()));
         changed.agent_tags.push("env".into());
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_goes_on_below_where_the_terminal_ends() {
+    fn a_long_line_continues_on_the_next_row() {
         let mut lines = TapLines::new(false, true, Some(60));
         let written = lines.sample(&sample("queue.depth", "add", &json!(3)));
         assert_eq!(
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_clients_sent_is_obeyed_by_a_terminal() {
+    fn client_data_contains_no_terminal_controls() {
         let mut bad = sample("a\x1b[31m", "member", &json!("\x1b]0;title\x07"));
         bad.tags.0.push(("k\r".into(), "\u{9b}1m".into()));
         bad.sender = "\x1b[2J".into();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_rate_is_told() {
+    fn a_sample_rate_is_shown() {
         let mut sampled = sample("a", "count", &json!(1));
         sampled.sample_rate = 0.1;
         let written = TapLines::new(false, true, None).sample(&sampled);

@@ -84,13 +84,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_left_that_a_terminal_would_obey() {
+    fn shown_text_contains_no_terminal_controls() {
         assert_eq!(printable("a\u{1b}[31mb\n\u{202e}c\u{9b}"), "a\\u{1b}[31mb\\n\\u{202e}c\\u{9b}");
         assert_eq!(printable("größe 度"), "größe 度");
     }
 
     #[test]
-    fn a_name_is_cut_in_the_middle_to_the_columns_that_there_are() {
+    fn a_name_is_cut_in_the_middle_to_fit_its_column() {
         assert_eq!(cut("short", 5), "short");
         assert_eq!(cut("service.requests.count", 11), "servi…count");
         assert_eq!(cut("abcdef", 4), "ab…f");

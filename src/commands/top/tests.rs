@@ -80,7 +80,7 @@ fn keys(model: &mut Model, keys: &str) {
 }
 
 #[test]
-fn rates_are_between_two_looks_and_one_out_of_turn_takes_the_place_of_the_last() {
+fn rates_are_between_two_polls_and_an_extra_poll_replaces_the_last() {
     let top = metrics(&["m"]);
     let mut model = model(View::Metrics, &status(100.0, 1_000), &top);
     assert!(screen(&mut model, 80, 24)[1].starts_with("in …"), "one look has no rate");
@@ -95,7 +95,7 @@ fn rates_are_between_two_looks_and_one_out_of_turn_takes_the_place_of_the_last()
 }
 
 #[test]
-fn another_run_of_the_daemon_begins_anew() {
+fn a_restart_of_the_daemon_resets_the_rates() {
     let top = metrics(&["m"]);
     let mut model = model(View::Metrics, &status(100.0, 1_000), &top);
     let mut other = status(5.0, 10);
@@ -147,7 +147,7 @@ fn any_size_can_be_drawn() {
 }
 
 #[test]
-fn what_an_operator_should_know_first_is_said_first() {
+fn the_most_important_problem_is_shown_first() {
     let top = metrics(&["m"]);
     let notice = |change: fn(&mut Value)| {
         let mut model = model(View::Metrics, &status(100.0, 1_000), &top);
@@ -174,7 +174,7 @@ fn what_an_operator_should_know_first_is_said_first() {
 }
 
 #[test]
-fn a_silence_keeps_what_is_known_and_says_since_when() {
+fn without_an_answer_the_last_values_stay_with_their_time() {
     let mut model = model(View::Metrics, &status(100.0, 1_000), &metrics(&["m"]));
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(12 * 3600 + 34);
     model.take(Err("gone".to_owned()), at);
@@ -186,7 +186,7 @@ fn a_silence_keeps_what_is_known_and_says_since_when() {
 }
 
 #[test]
-fn the_daemon_is_asked_for_what_is_on_the_screen_and_no_more() {
+fn only_data_of_the_open_view_is_requested() {
     let mut model = model(View::Metrics, &status(1.0, 1), &metrics(&["m"]));
     let asked = |model: &Model| model.request().top.map(|query| query.to_string());
     let query = |query: &str| Some(query.to_owned());
@@ -206,7 +206,7 @@ fn the_daemon_is_asked_for_what_is_on_the_screen_and_no_more() {
 }
 
 #[test]
-fn a_filter_that_is_given_up_leaves_the_one_before() {
+fn a_cancelled_filter_restores_the_previous_one() {
     let mut model = model(View::Metrics, &status(1.0, 1), &metrics(&["Alpha", "beta", "alphabet"]));
     let shown = |model: &Model| model.table().rows.len();
     keys(&mut model, "/ALPHA");
@@ -244,7 +244,7 @@ fn rows_are_sorted_by_any_column_and_equals_by_name() {
 }
 
 #[test]
-fn where_there_is_little_room_columns_go_and_the_name_stays() {
+fn a_narrow_screen_drops_columns_but_not_the_name() {
     let mut model = model(View::Metrics, &status(1.0, 1), &metrics(&["service.requests.count"]));
     let wide = screen(&mut model, 80, 24);
     assert!(

@@ -102,7 +102,7 @@ fn pascom_declares_a_statistic_of_a_script_by_the_suffix_of_its_name() {
 }
 
 #[test]
-fn what_an_exporter_did_not_show_of_the_default_methods_is_hidden() {
+fn statistics_that_an_exporter_did_not_show_are_hidden() {
     let hidden_by_both = [
         "kamailio.up",
         "kamailio.poll.duration_seconds",

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn registers_of_0_1_are_counted_as_they_were() {
+    fn registers_of_version_0_1_are_read() {
         assert_eq!(SetSketch::from_registers_of_0_1(&[0; REGISTERS]).unwrap().count(), 0.0);
         let highest = SetSketch::from_registers_of_0_1(&[49; REGISTERS]).unwrap();
         assert!(highest.count().is_finite());

@@ -170,7 +170,7 @@ fn totals_grow_from_window_to_window_and_last_values_stay() {
 }
 
 #[test]
-fn a_total_never_falls_and_goes_on_when_what_was_taken_back_is_made_up_for() {
+fn a_total_stays_at_its_maximum_until_the_sum_exceeds_it() {
     let mut bench = Bench::new(LIMITS);
     let mut shown = Vec::new();
     for count in [-2.0, 5.0, -1.0, 0.5, 1.5] {
@@ -181,7 +181,7 @@ fn a_total_never_falls_and_goes_on_when_what_was_taken_back_is_made_up_for() {
 }
 
 #[test]
-fn a_total_that_its_source_keeps_is_shown_as_it_is_also_when_it_begins_anew() {
+fn a_total_kept_by_its_source_is_shown_unchanged_even_after_a_restart() {
     let mut bench = Bench::new(LIMITS);
     for (added, total, shown) in
         [(0.0, 500.0, "c_total 500"), (7.0, 507.0, "c_total 507"), (3.0, 3.0, "c_total 3")]
@@ -195,7 +195,7 @@ fn a_total_that_its_source_keeps_is_shown_as_it_is_also_when_it_begins_anew() {
 }
 
 #[test]
-fn of_totals_that_are_shown_as_one_what_was_added_is_shown() {
+fn the_increases_of_merged_totals_are_added_up() {
     let mut bench = Bench::new(LIMITS);
     let both = |a, b| vec![kept("c.d", &[], a, 500.0 + a), kept("c_d", &[], b, 9_000.0 + b)];
     assert_eq!(samples(&text(&bench.window(both(1.0, 2.0)))), ["c_d_total 3"]);
@@ -206,7 +206,7 @@ fn of_totals_that_are_shown_as_one_what_was_added_is_shown() {
 }
 
 #[test]
-fn an_idle_series_leaves_the_page_and_its_total_goes_on_when_it_comes_back() {
+fn an_expired_series_continues_from_its_total() {
     let mut bench = Bench::new(Limits { expire_after: Duration::from_secs(20), ..LIMITS });
     bench.window(vec![counter("c", &[], 5.0), timer("t", &[], &[2.0]), gauge("g", &[], 1.0)]);
     bench.window(vec![counter("busy", &[], 1.0)]);
@@ -274,7 +274,7 @@ fn series_that_become_the_same_are_merged() {
 }
 
 #[test]
-fn of_two_kinds_that_want_a_name_one_gives_way_whoever_came_first() {
+fn a_name_conflict_of_two_kinds_is_resolved_regardless_of_their_order() {
     let points = vec![
         set("a", &[], &["x"]),
         timer("a", &[], &[1.0]),
@@ -323,7 +323,7 @@ fn openmetrics_shows_a_counter_without_its_type_where_its_name_is_taken() {
 }
 
 #[test]
-fn what_openmetrics_cannot_show_is_known() {
+fn a_page_that_openmetrics_cannot_represent_is_detected() {
     let breaks = |points| Bench::new(LIMITS).window(points).breaks_openmetrics();
     assert!(breaks(vec![timer("t", &[], &[-1.0, 5.0])]), "a negative value");
     assert!(breaks(vec![timer("t", &[], &[1.0]), gauge("t.created", &[], 1.0)]));
@@ -331,7 +331,7 @@ fn what_openmetrics_cannot_show_is_known() {
 }
 
 #[test]
-fn a_full_page_takes_no_new_series_and_goes_on_with_the_others() {
+fn a_full_page_drops_new_series_and_updates_the_others() {
     let points = |count| (0..5).map(|n| counter(&format!("c{n}"), &[], count)).collect();
     let mut state = State::new(Limits { series_max: 3, ..LIMITS }, None);
     let snapshot = snapshot_of(points(1.0));

@@ -107,7 +107,7 @@ fn hidden_points_count_as_delivered_and_values_are_converted() {
 }
 
 #[test]
-fn source_tags_stand_beside_the_labels_and_never_in_their_place() {
+fn source_tags_are_added_to_the_labels_and_replace_none() {
     let tags = [("entry", "3"), ("host", "h"), ("node", "a"), ("process", "timer")];
     let memory = page(vec![gauge("source.memory", &tags, 9.0)]);
     assert_eq!(samples(&memory), ["other_memory{entry=\"3\",host=\"h\",node=\"a\"} 9"]);
@@ -122,7 +122,7 @@ fn a_series_with_the_name_of_a_renamed_one_gives_way() {
 }
 
 #[test]
-fn a_renamed_series_leaves_with_the_first_poll_that_does_not_have_it() {
+fn a_renamed_series_expires_with_the_first_poll_without_it() {
     let target = |flags, node| gauge("source.target", &[("flags", flags), ("node", node)], 1.0);
     let mut bench = renaming();
     let mut targets = |points| {

@@ -63,7 +63,7 @@ fn nothing_is_copied_without_an_escape() {
 }
 
 #[test]
-fn each_type_takes_its_value() {
+fn each_type_decodes_its_value() {
     use SampleValue::{Counter, GaugeAdd, GaugeSet, Set, Timer, Trace};
     for (kind, members, expected) in [
         ("counter", "", Counter(1.0)),
