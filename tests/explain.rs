@@ -276,7 +276,7 @@ fn the_exit_status_distinguishes_wrong_usage_from_a_rejection() {
     for (args, input, status, said) in [
         (&[good][..], "", 0, ""),
         (&["{}"], "", 1, ""),
-        (&[], "", 1, "there is no message"),
+        (&[], "", 1, "the input contains no message"),
         (&["no.such.file"], "", 2, "neither a file nor a message"),
         (&["/"], "", 1, "cannot be read"),
         (&["--config", "/nowhere.yaml", good], "", 1, "/nowhere.yaml"),

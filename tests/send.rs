@@ -250,7 +250,7 @@ fn the_exit_status_distinguishes_wrong_usage_from_failure() {
         (
             &["m", "counter", "--to", &to, "--verify", "--admin", "127.0.0.1:1"],
             1,
-            "--admin names another endpoint",
+            "use --admin for another endpoint",
         ),
     ] {
         let output = send(args);

@@ -574,11 +574,11 @@ fn a_tap_ends_quietly_when_its_reader_closes_the_pipe() {
 fn errors_of_tap_have_advice() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = error_of(&tap(&["--admin", &nobody.to_string()]), 1);
-    assert!(error.contains("is one running? `admin.listen`"), "{error}");
+    assert!(error.contains("start one with `tallyd run`, or use --admin"), "{error}");
     let folder = tempfile::tempdir().unwrap();
     let path = write_config(&folder, "admin: { listen: none }\n");
     let error = error_of(&tap(&["--config", path.to_str().unwrap()]), 1);
-    assert!(error.contains("no admin endpoint (`admin: {listen: none}`)"), "{error}");
+    assert!(error.contains("turns off the admin endpoint (`admin: {listen: none}`)"), "{error}");
     for (args, words) in [
         (&["--type", "timr"][..], "unknown type `timr`: expected counter, gauge"),
         (&["--from", "10.0.0.1/8"], "for the network write 10.0.0.0/8"),

@@ -16,26 +16,32 @@ pub fn advice(words: &str) -> Option<&'static str> {
         ),
         (
             &["failed to lookup address", "dns error", "Failed to resolve"],
-            "this host does not know the name: correct it, or see to the resolver",
+            "this host does not know the name: correct the name or the resolver",
         ),
-        (&["Connection refused"], "nothing listens there: start it, or correct address and port"),
+        (
+            &["Connection refused"],
+            "nothing listens there: start the server, or correct address and port",
+        ),
         (&["Address already in use"], "another program listens there: stop it, or change the port"),
         (
             &["No route to host", "Network is unreachable"],
-            "the host cannot be reached from here: correct the address, or see to the network",
+            "the host cannot be reached from here: correct the address or the network",
         ),
         (
             &["timed out", "no answer within"],
-            "is the host up, and does every firewall on the way let it through?",
+            "check that the host is up and that no firewall blocks the connection",
         ),
-        (&["No space left on device", "Disk quota exceeded"], "make room on that disk"),
+        (&["No space left on device", "Disk quota exceeded"], "free space on that disk"),
         (
             &["Permission denied", "Read-only file system"],
-            "let the user of tallyd write there (under systemd also `ReadWritePaths=`), or choose \
-             another place",
+            "let tallyd's user write there (under systemd also `ReadWritePaths=`), or choose another \
+             path",
         ),
-        (&["No such file or directory", "Not a directory"], "make the folder, or correct the path"),
-        (&["Is a directory"], "name a file in it"),
+        (
+            &["No such file or directory", "Not a directory"],
+            "create the folder, or correct the path",
+        ),
+        (&["Is a directory"], "name a file in this folder"),
     ];
     let known = KNOWN.iter().find(|(says, _)| says.iter().any(|says| words.contains(says)));
     known.map(|(_, advice)| *advice)
@@ -50,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_refuses_has_a_next_step() {
+    fn errors_of_the_system_have_advice() {
         for errno in [
             Errno::CONNREFUSED,
             Errno::ADDRINUSE,
@@ -72,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_told_before_the_connection_that_it_broke() {
+    fn an_invalid_certificate_is_reported_before_the_failed_connection() {
         let words = "connection refused: certificate verify failed: Connection refused";
         assert!(advice(words).unwrap().contains("ca_file"));
     }

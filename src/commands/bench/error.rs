@@ -19,7 +19,7 @@ pub(super) enum BenchError {
     #[error("the listener at {endpoint} speaks {spoken}: add --protocol {spoken}")]
     Protocol { endpoint: SendEndpoint, spoken: &'static str },
     /// The system refuses the core, or has none of this number.
-    #[error("cannot stay on core {core}: {source}; see --pin")]
+    #[error("cannot pin the sender to core {core}: {source}; see --pin")]
     Pin { core: usize, source: io::Error },
     /// The system refuses a thread or a handler.
     #[error("cannot watch for signals: {0}")]
@@ -34,7 +34,7 @@ pub(super) enum BenchError {
     #[error("{0}; `tallyd bench --spawn` starts a daemon for the measurement")]
     Connect(#[from] ConnectError),
     /// The daemon that `--admin` names does not answer.
-    #[error("{0}; --admin names another endpoint, --no-admin does without")]
+    #[error("{0}; use --admin for another endpoint, or --no-admin")]
     Ledger(#[from] LedgerError),
     /// Standard output cannot be written.
     #[error("cannot write the report: {0}")]

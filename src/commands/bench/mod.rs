@@ -78,7 +78,7 @@ fn run(args: &BenchArgs) -> Result<bool, BenchError> {
     if let Witness::Silent(why) = &witness {
         eprintln!("{why}");
         eprintln!(
-            "so what becomes of the messages will not be known; --admin names another endpoint"
+            "so the report will not show the fate of the messages; use --admin for another endpoint"
         );
     }
     let (sent, outcome) = measure(args, &load, sockets, witness, &stop);
@@ -138,7 +138,7 @@ fn measure(
         Witness::Daemon(watched) => {
             target::settle(*watched, messages, load, |missing| progress.waiting(missing))
         }
-        Witness::NotAsked => Err("no daemon was asked (--no-admin)".to_owned()),
+        Witness::NotAsked => Err("the daemon's status was not read (--no-admin)".to_owned()),
         Witness::Silent(why) => Err(why),
     };
     progress.clear();

@@ -31,7 +31,7 @@ pub(super) enum SpawnError {
     #[error("cannot start a daemon: {0}")]
     System(#[from] io::Error),
     /// The daemon did not become ready.
-    #[error("the daemon did not start; its last word: {0}")]
+    #[error("the daemon did not start; its last line: {0}")]
     Silent(String),
 }
 

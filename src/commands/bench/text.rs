@@ -170,15 +170,15 @@ fn ledger_notes(ledger: &LedgerFacts, notes: &mut Vec<String>) {
 fn verdict(report: &BenchReport, unknown: Option<&str>) -> (&'static str, String) {
     let rate = grouped(report.sent.messages_a_second.round() as u64);
     let Some(ledger) = &report.ledger else {
-        let why = unknown.unwrap_or("no daemon was asked");
-        return (YELLOW, format!("What became of the messages is not known: {why}."));
+        let why = unknown.unwrap_or("no status was read");
+        return (YELLOW, format!("The fate of the messages is unknown: {why}."));
     };
     match (ledger.unaccounted, report.lost()) {
         (0, 0) => (GREEN, format!("All messages were accepted, at {rate} a second.")),
         (0, lost) => (
             YELLOW,
             format!(
-                "All messages are accounted for, but {}{} did not get through, at {rate} a \
+                "All messages are accounted for, but {}{} were lost or rejected, at {rate} a \
                  second.",
                 grouped(lost),
                 share_of(lost, report.sent.messages)
@@ -187,16 +187,16 @@ fn verdict(report: &BenchReport, unknown: Option<&str>) -> (&'static str, String
         (1.., _) => (
             RED,
             format!(
-                "{} messages are missing: no counter of the daemon has them. The network between \
-                 or another daemon at that address may have.",
+                "{} messages are missing: no counter of the daemon includes them. They were lost \
+                 on the network, or another daemon has that address.",
                 signed(ledger.unaccounted)
             ),
         ),
         _ => (
             RED,
             format!(
-                "The daemon received {} messages more than were sent: others send to it as well. \
-                 For exact numbers give the load a listener of its own.",
+                "The daemon received {} more messages than were sent: other programs send to it \
+                 as well. For exact numbers, use a separate listener for the load.",
                 grouped(ledger.unaccounted.unsigned_abs())
             ),
         ),

@@ -17,8 +17,8 @@ const WORDS_BYTES_MAX: u64 = 4 << 10;
 pub(crate) enum EventsError {
     /// Nothing answers.
     #[error(
-        "no daemon answers at {url}: {source}; is one running? `admin.listen` of its configuration \
-         says where it answers, and --admin takes that"
+        "no daemon answers at {url}: {source}; start one with `tallyd run`, or use --admin with the \
+         address of its `admin.listen`"
     )]
     Unreachable {
         url: String,
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_told_apart_by_blank_lines_and_comments_are_none() {
+    fn blank_lines_separate_events_and_comments_are_ignored() {
         let text = "event: start\ndata: {\"a\": \":\"}\n\n: comment\n\nevent: b\r\ndata: 2\r\n\r\ndata: half";
         let mut reader = text.as_bytes();
         let mut seen = Vec::new();

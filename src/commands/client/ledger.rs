@@ -15,7 +15,7 @@ use super::http::{AnswerError, HttpConnector};
 #[derive(Debug, Error)]
 pub(crate) enum LedgerError {
     /// The URL is invalid.
-    #[error("`{0}` is no address of an admin endpoint: it is http://HOST:PORT, without TLS")]
+    #[error("`{0}` is not the address of an admin endpoint: use http://HOST:PORT, without TLS")]
     Url(String),
     /// The request failed.
     #[error("cannot get status from {url}: {source}; start one with `tallyd run`")]

@@ -94,7 +94,7 @@ fn key(rest: &[u8], wanted: &str, others: &[&str]) -> Option<Advice> {
     let is_near =
         |key: &&String| !MEANINGFUL.contains(&key.as_str()) && nearest(key, &[wanted]).is_some();
     let found = members.keys().find(is_another).or_else(|| members.keys().find(is_near))?;
-    Some(meant(wanted, &format!("`{wanted}` where it says `{found}`")))
+    Some(meant(wanted, &format!("`{wanted}` instead of `{found}`")))
 }
 
 /// The number in a text that has blanks, a decimal comma or a unit.

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_json_message_is_told_where_it_is_wrong_and_what_was_meant() {
+    fn a_rejected_json_message_gets_a_position_and_a_suggestion() {
         for (message, told) in [
             (
                 r#"{"metric_name": "m", "metric_type": "timr", "value": 1}"#,
@@ -131,17 +131,17 @@ mod tests {
             ),
             (
                 r#"{"metricName": "m", "metric_type": "trace"}"#,
-                "missing_name at byte 0: expected `metric_name`; did you mean `metric_name` where it \
-                 says `metricName`?",
+                "missing_name at byte 0: expected `metric_name`; did you mean `metric_name` instead \
+                 of `metricName`?",
             ),
             (
                 r#"{"metric_name": "m", "type": "trace"}"#,
-                "missing_type at byte 0: expected `metric_type`; did you mean `metric_type` where it \
-                 says `type`?",
+                "missing_type at byte 0: expected `metric_type`; did you mean `metric_type` instead \
+                 of `type`?",
             ),
             (
                 r#"{"metric_name": "m", "metric_type": "gauge", "count": 1}"#,
-                "missing_value at byte 0: expected `value`; did you mean `value` where it says \
+                "missing_value at byte 0: expected `value`; did you mean `value` instead of \
                  `count`?",
             ),
             (
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statsd_line_is_told_where_it_is_wrong_and_what_was_meant() {
+    fn a_rejected_statsd_line_gets_a_position_and_a_suggestion() {
         for (line, told) in [
             (
                 "page.views:1|counter",
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_message_reaches_a_terminal_as_it_is() {
+    fn control_characters_of_a_message_do_not_reach_a_terminal() {
         let message = "{\"\u{1b}[31m\": [\u{1b}";
         for offset in 0..=message.len() {
             let rejection = Rejection { reason: RejectReason::BadJson, offset, expected: "x" };

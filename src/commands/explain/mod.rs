@@ -55,7 +55,7 @@ enum ExplainError {
     /// An argument is neither a file nor a message.
     #[error(
         "`{0}` is neither a file nor a message: messages begin with `{{` or `[` or, with --statsd, \
-         have a `|`"
+         contain a `|`"
     )]
     Usage(String),
     /// The configuration cannot be loaded.
@@ -65,7 +65,7 @@ enum ExplainError {
     #[error("{name}: cannot be read: {source}")]
     Input { name: String, source: io::Error },
     /// An input is too large.
-    #[error("{0}: larger than 64 MiB: explain a part of it, as with head(1)")]
+    #[error("{0}: larger than 64 MiB: pass a part of it, for example with head(1)")]
     TooLarge(String),
     /// Standard output cannot be written.
     #[error("cannot write: {0}")]

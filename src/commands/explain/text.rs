@@ -149,9 +149,9 @@ fn agent_tag(tag: &AgentTag) -> String {
         Some(message) if message != value => {
             let message = escaped(message.as_bytes());
             if *wins {
-                format!("{shown} (not {message}, as the message says)")
+                format!("{shown} (replaces {message} of the message)")
             } else {
-                format!("not {shown}, as the message says {message}")
+                format!("not {shown}: {message} of the message wins")
             }
         }
         _ => shown,

@@ -17,20 +17,21 @@ pub(super) enum SendCommandError {
     #[error("{0}\n\nFor more information, try '--help'.")]
     Usage(String),
     /// The configuration, which names the listener, cannot be loaded.
-    #[error("{0}\n--to says where to send without a configuration")]
+    #[error("{0}\nuse --to to send without a configuration")]
     Config(#[source] LoadError),
     /// No configured listener speaks the protocol.
     #[error(
-        "{file}: no listener speaks {protocol}; add one to `listeners`, or say with --to where to \
-         send"
+        "{file}: no listener has the protocol {protocol}; add one to `listeners`, or name an endpoint \
+         with --to"
     )]
     NoListener { file: String, protocol: &'static str },
     /// The listener is on any free port, or at a relative path.
-    #[error("{0}: its place is only known to the daemon that runs; say with --to where to send")]
+    #[error("{0}: only the running daemon knows the address of this listener; name it with --to")]
     Unknown(String),
     /// `admin: { listen: none }`.
     #[error(
-        "the configuration has no admin endpoint (`admin: {{listen: none}}`), so --verify cannot ask"
+        "--verify needs the admin endpoint, which the configuration turns off (`admin: {{listen: \
+         none}}`)"
     )]
     NoAdmin,
     /// The listener at the endpoint speaks another protocol.
@@ -43,7 +44,7 @@ pub(super) enum SendCommandError {
     #[error("cannot send to {endpoint}: {source}{}", broken_hint(.endpoint))]
     Broken { endpoint: SendEndpoint, source: io::Error },
     /// The admin endpoint does not answer.
-    #[error("{0}; --admin names another endpoint")]
+    #[error("{0}; use --admin for another endpoint")]
     Ledger(#[from] LedgerError),
     /// Standard input cannot be read.
     #[error("cannot read standard input: {0}")]

@@ -33,7 +33,7 @@ pub(super) struct SentMessages {
     pub(super) sender: Option<String>,
 }
 
-/// What became of the messages.
+/// The fate of the messages.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SendVerdict {
     /// Whether all were accepted, as far as the daemon can tell.
@@ -125,7 +125,9 @@ fn judge(
     } else if is_rejected {
         format!("rejected{by}")
     } else {
-        format!("not known: the daemon lost {dropped} datagrams or connections, perhaps of others")
+        format!(
+            "unknown: the daemon lost {dropped} datagrams or connections, perhaps those of other senders"
+        )
     };
     if lost && since.received > 0 {
         // Writing into a string cannot fail.
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_all_accepted_is_good() {
+    fn verification_succeeds_only_if_every_message_was_accepted() {
         for (since, is_good, words) in [
             (ledger(2, 0, 0), true, "accepted by json/udp 127.0.0.1:5090"),
             (ledger(2, 1, 0), false, "1 accepted; rejected as bad_json: 1"),
@@ -217,7 +219,7 @@ mod tests {
             (ledger(7, 0, 0), true, "other programs sent as well"),
             // The rejected message is of another sender.
             (ledger(7, 1, 0), true, "other programs sent as well"),
-            (ledger(7, 0, 1), false, "not known"),
+            (ledger(7, 0, 1), false, "unknown"),
         ] {
             let verdict = judge(&sent(), &since, &[], &scope(), 0);
             assert_eq!(verdict.is_good, is_good, "{verdict:?}");
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_message_of_this_sender_is_told_of_amid_those_of_others() {
+    fn a_rejected_message_is_found_among_those_of_other_senders() {
         assert!(may_be_ours(&rejected("127.0.0.1:1"), &sent()));
         assert!(!may_be_ours(&rejected("127.0.0.1:2"), &sent()));
         let verdict = judge(&sent(), &ledger(7, 1, 0), &[&rejected("127.0.0.1:1")], &scope(), 0);

@@ -11,6 +11,10 @@ use engine::protocol::{MessageLimits, SampleValue};
 const RESERVED: [&str; 7] =
     ["metric_name", "metric_type", "value", "count", "sample_rate", "timestamp", "tags"];
 
+/// The error for options that belong to a metric, with whole messages.
+const ONLY_FOR_METRICS: &str = "--sample-rate and --delta need NAME TYPE VALUE; in a whole message, \
+     write them into the message";
+
 /// The source of the messages.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SendInput {
@@ -48,15 +52,8 @@ pub(super) fn read(args: &SendArgs) -> Result<SendInput, String> {
         [first, ..] if is_message(first) && !made_of_words => {
             Ok(SendInput::Messages(words.iter().map(|word| word.as_bytes().to_vec()).collect()))
         }
-        ["-"] | [] => {
-            Err("--sample-rate and --delta go with NAME TYPE VALUE; a whole message says \
-                           so itself"
-                .to_owned())
-        }
-        [first, ..] if is_message(first) => {
-            Err("--sample-rate and --delta go with NAME TYPE VALUE; a whole message says so itself"
-                .to_owned())
-        }
+        ["-"] | [] => Err(ONLY_FOR_METRICS.to_owned()),
+        [first, ..] if is_message(first) => Err(ONLY_FOR_METRICS.to_owned()),
         [_] => Err(format!(
             "a metric is NAME TYPE [VALUE] [KEY=VALUE]…: the type is missing ({})",
             MetricKind::listed()
@@ -308,14 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_go_together_is_wrong_usage() {
+    fn contradictory_arguments_are_wrong_usage() {
         for (words, told) in [
             (&["a"][..], "the type is missing"),
             (&["a", "counter", "1", "stage"], "`stage` is no tag"),
             (&["a", "counter", "value=3"], "`value` is a key of the message"),
             (&["a", "timer", "1", "--delta"], "--delta is for gauges"),
-            (&["-", "--delta"], "go with NAME TYPE VALUE"),
-            (&["{}", "--sample-rate", "1"], "go with NAME TYPE VALUE"),
+            (&["-", "--delta"], "need NAME TYPE VALUE"),
+            (&["{}", "--sample-rate", "1"], "need NAME TYPE VALUE"),
             (&["a", "trace", "--statsd"], "statsd has no traces"),
             (&["a", "gauge", "-4", "--statsd"], "cannot set a gauge below zero"),
             (&["a:b", "counter", "1", "--statsd"], "means something else"),

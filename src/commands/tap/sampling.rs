@@ -68,7 +68,7 @@ impl Sampling {
         if unseen > 0 {
             let (unseen, received) = (a_second(unseen), a_second(received));
             parts.push(format!(
-                "{unseen} of {received} messages a second are not looked at (`admin.tap.max_cpu`)"
+                "{unseen} of {received} messages a second are not examined (`admin.tap.max_cpu`)"
             ));
         }
         let words = format!("sampling: {}", parts.join("; "));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn that_it_samples_is_told_once_and_that_it_stops_when_it_is_calm() {
+    fn sampling_is_reported_once_and_its_end_after_a_calm_period() {
         let mut sampling = Sampling::default();
         let start = Instant::now();
         let mut told = Vec::new();
@@ -103,7 +103,7 @@ mod tests {
         let later = start + Duration::from_secs(60);
         let words = sampling.learn(&second(3_000_000, 1_000, 20), "samples", later).unwrap();
         assert!(words.starts_with("sampling: 1,000 of 3,000,000 "), "{words}");
-        assert!(words.contains("; 20 of 3,000,020 messages a second are not looked at"), "{words}");
+        assert!(words.contains("; 20 of 3,000,020 messages a second are not examined"), "{words}");
         let later = later + REPORT_PAUSE;
         assert_eq!(sampling.learn(&second(2_900_000, 1_000, 0), "samples", later), None);
         assert!(sampling.learn(&second(2_000, 1_000, 0), "samples", later).is_some());

@@ -116,11 +116,11 @@ impl Session {
             let (shown, matched) = (grouped(shown), grouped(matched));
             let unseen = match unseen {
                 0 => String::new(),
-                unseen => format!(", and {} messages were not looked at", grouped(unseen)),
+                unseen => format!(", and {} messages were not examined", grouped(unseen)),
             };
             tell(&format!("shown: {shown} of {matched} {}{unseen}", self.what));
         } else if shown == 0 && received > 0 {
-            tell(&format!("none of the {} messages that came is wanted", grouped(received)));
+            tell(&format!("none of the {} received messages matches", grouped(received)));
         }
     }
 

@@ -15,14 +15,14 @@ pub(super) enum TopError {
     Config(#[from] LoadError),
     /// The configuration disables the endpoint.
     #[error(
-        "the configuration says `admin: {{listen: none}}`: top asks the daemon over that endpoint"
+        "the configuration turns off the admin endpoint (`admin: {{listen: none}}`), which `tallyd top` needs"
     )]
     NoAdmin,
     /// The daemon does not answer.
     #[error("{0}")]
     Daemon(String),
     /// The terminal cannot be used.
-    #[error("cannot use the terminal: {0}; --once prints the same as text")]
+    #[error("cannot use the terminal: {0}; use --once for output as text")]
     Terminal(#[source] io::Error),
     /// Standard output cannot be written.
     #[error("cannot write: {0}")]

@@ -208,7 +208,7 @@ fn tags(reply: &TopReply, table: &mut TopTable) {
         others => format!(" and {} more", grouped(others)),
     };
     table.about = format!(
-        "{}{others} in {}{}, looked at {} ago",
+        "{}{others} in {}{}, counted {} ago",
         counted(tags.top.len() as u64, "key"),
         if tags.is_complete { "" } else { "the first " },
         counted_series(tags.series),
