@@ -4,6 +4,7 @@
 //! This crate depends on no other crate of tallyd, and has no notion of metrics.
 
 pub mod address;
+pub mod bounded_read;
 pub mod escape;
 pub mod globs;
 pub mod largest;

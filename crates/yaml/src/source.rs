@@ -1,9 +1,10 @@
 //! The text of a configuration file, and errors at positions in it.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::path::Path;
+
+use basics::bounded_read::read_bounded;
 
 use crate::error::ConfigError;
 use crate::excerpt::Excerpt;
@@ -51,18 +52,13 @@ impl Source {
         })
     }
 
-    /// Reads a file of at most 4 MiB, which may be a pipe.
+    /// Reads a file of at most 4 MiB, which may be a pipe that has a writer.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is larger, or is not UTF-8.
+    /// If the file cannot be read within some seconds, is larger, or is not UTF-8.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-        if bytes.len() > TEXT_BYTES_MAX {
-            let message = format!("larger than {} MiB", TEXT_BYTES_MAX >> 20);
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-        }
+        let bytes = read_bounded(path, TEXT_BYTES_MAX)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             io::Error::new(io::ErrorKind::InvalidData, error.utf8_error().to_string())
         })?;
@@ -156,12 +152,5 @@ mod tests {
         let source = Source::from_bytes("f", b"\xef\xbb\xbfa: 1".to_vec()).unwrap();
         assert_eq!(source.text(), "a: 1");
         assert_eq!(format!("{source:?}"), "Source { name: \"f\", bytes: 4, .. }");
-    }
-
-    #[test]
-    fn a_file_without_an_end_is_not_read_to_the_end() {
-        let error = Source::read(Path::new("/dev/zero")).unwrap_err();
-        assert_eq!(error.to_string(), "larger than 4 MiB");
-        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
     }
 }

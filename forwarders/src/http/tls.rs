@@ -1,9 +1,9 @@
 //! The TLS settings: the trusted servers, and this host's certificate.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use basics::bounded_read::read_bounded;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -11,6 +11,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use serde::Deserialize;
 use thiserror::Error;
+
+/// Longest file of certificates.
+const PEM_BYTES_MAX: usize = 4 << 20;
 
 /// `tls`: how a server proves its identity, and how this daemon proves its identity to the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -99,7 +102,7 @@ fn given(path: &Path) -> Option<&Path> {
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|error| unusable(key, path, &error))
+    read_bounded(path, PEM_BYTES_MAX).map_err(|error| unusable(key, path, &error))
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
