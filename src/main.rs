@@ -5,10 +5,15 @@ use std::process::ExitCode;
 use clap::Parser;
 use tallyd::cli::{Cli, Command};
 use tallyd::commands::{bench, check, explain, kamailio, reload, send, spool, tap, top};
-use tallyd::daemon;
+use tallyd::daemon::{self, held_signals};
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    held_signals::hold();
+    let command = Cli::parse().command;
+    if !matches!(command, Command::Run(_)) {
+        held_signals::release();
+    }
+    match command {
         Command::Run(args) => daemon::command(args.config.config),
         Command::Check(args) => check::command(&args),
         Command::Reload(args) => reload::command(&args),

@@ -1,13 +1,14 @@
 //! The reply of `/api/v1/status`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use api::CountsByReason;
 use api::forwarders::{ForwarderStatus, SpoolStatus};
 use api::kamailio::KamailioStatus;
 use api::listeners::{ConnectionStatus, ListenerStatus, MessageLedger};
 use api::reload::{LastReload, ReloadStatus};
-use api::status::{ProcessStatus, SeriesStatus, Status, WindowStatus};
+use api::status::{LogStatus, ProcessStatus, SeriesStatus, Status, WindowStatus};
 use basics::time::{rfc3339, rfc3339_ms};
 use forwarders::stats::SpoolCounts;
 
@@ -41,6 +42,7 @@ pub(super) fn of(runtime: &RuntimeState) -> Status {
         instance: runtime.instance.clone(),
         uptime_s: runtime.started.elapsed().as_secs_f64(),
         process: process(),
+        log: LogStatus { dropped: runtime.log_lines_dropped.load(Ordering::Relaxed) },
         reload,
         windows: windows(&runtime.windows.counts()),
         ledger: ledger(&total, kernel_drops),

@@ -70,6 +70,7 @@ impl Daemon {
             registry: Arc::clone(&shared.registry),
             rejected: Arc::clone(&shared.rejected),
             taps: Arc::new(Taps::new(config.admin.tap)),
+            log_lines_dropped: log.dropped(),
             is_ready: AtomicBool::new(false),
             components: SharedComponents::default(),
         });

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use forwarders::delivery::destination::Destination;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config;
-use crate::daemon::logging::LogHandle;
+use crate::daemon::logging::{LogHandle, LogOutput};
 use crate::runtime::running_config::RunningConfig;
 use engine::sys;
 
@@ -19,6 +19,7 @@ use self::signals::{SignalRequest, Signals};
 use self::start_error::StartError;
 
 mod delivery;
+pub mod held_signals;
 mod lifecycle;
 pub mod logging;
 mod pipeline;
@@ -36,58 +37,103 @@ const WORKERS: usize = 2;
 
 /// Runs `tallyd run`. The exit status is 0 after a stop by a signal and 1 if the daemon cannot start.
 #[must_use]
-#[allow(clippy::print_stderr)]
 pub fn command(config: Option<PathBuf>) -> ExitCode {
     sys::keep_large_allocations_apart();
-    let instance = format!("{:016x}", random_id());
-    let (file, destinations) = match config::load_and_build(config.as_deref(), &instance) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let log = LogHandle::start(&file.config.log);
-    let running_config = RunningConfig::new(config, instance, Arc::new(file));
+    // Without a thread there is no way to write that does not risk to wait forever.
+    let Ok(output) = LogOutput::start() else { return ExitCode::FAILURE };
+    let outcome = run(config, &output);
+    if let Err(error) = &outcome {
+        output.print(&error.to_string());
+    }
+    output.flush();
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(config: Option<PathBuf>, output: &LogOutput) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("forward")
         .on_thread_start(lower_priority)
         .enable_all()
-        .build();
-    let outcome = match runtime {
-        Ok(runtime) => {
-            let outcome = runtime.block_on(run(running_config, log, destinations));
-            // Without waiting: a task that hangs in a system call must not keep the process alive.
-            runtime.shutdown_background();
-            outcome
-        }
-        Err(error) => Err(error.into()),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+        .build()?;
+    let context = runtime.enter();
+    let signals = Signals::new()?;
+    drop(context);
+    let outcome = runtime.block_on(run_until_stopped(config, output, signals));
+    // Without waiting: a task that hangs in a system call must not keep the process alive.
+    runtime.shutdown_background();
+    outcome
 }
 
-/// Runs the daemon with these destinations until SIGTERM or SIGINT.
-async fn run(
-    running_config: RunningConfig,
-    log: LogHandle,
-    destinations: Vec<Destination>,
+/// Loads the configuration and runs the daemon until SIGTERM or SIGINT.
+async fn run_until_stopped(
+    config: Option<PathBuf>,
+    output: &LogOutput,
+    mut signals: Signals,
 ) -> Result<(), StartError> {
-    let mut signals = Signals::new()?;
-    let file = running_config.current();
+    let instance = format!("{:016x}", random_id());
+    let (path, id) = (config.clone(), instance.clone());
+    // On another thread: it may take long, for example to resolve host names.
+    let loading = tokio::task::spawn_blocking(move || config::load_and_build(path.as_deref(), &id));
+    let (file, destinations) = tokio::select! {
+        loaded = loading => loaded??,
+        name = signals.stop() => {
+            output.print(&format!("{name} while the configuration was read: stopped"));
+            return Ok(());
+        }
+    };
+    let log = LogHandle::start(&file.config.log, output.clone());
     info!(
         version = env!("CARGO_PKG_VERSION"),
         config = if file.is_file { file.source.name() } else { "built-in defaults" },
         interval = %file.config.interval,
         "starting"
     );
-    let mut daemon = Daemon::start(Arc::new(running_config), log, destinations).await?;
+    let running_config = Arc::new(RunningConfig::new(config, instance, Arc::new(file)));
+    match start(running_config, log, destinations, &mut signals).await? {
+        StartOutcome::Started(daemon) => serve(*daemon, signals).await,
+        StartOutcome::StartedToStop(daemon) => daemon.stop().await,
+        StartOutcome::GivenUp => {}
+    }
+    Ok(())
+}
+
+/// The outcome of a start during which a signal may arrive.
+enum StartOutcome {
+    Started(Box<Daemon>),
+    /// A signal to stop arrived. The daemon may have received samples already.
+    StartedToStop(Box<Daemon>),
+    /// A signal to stop arrived, and the start did not end in time.
+    GivenUp,
+}
+
+/// Starts the daemon. A signal to stop lets the start finish, so that nothing that was received by
+/// then is lost, but not for longer than a stop may take.
+async fn start(
+    running_config: Arc<RunningConfig>,
+    log: LogHandle,
+    destinations: Vec<Destination>,
+    signals: &mut Signals,
+) -> Result<StartOutcome, StartError> {
+    let limit = running_config.current().config.shutdown_timeout.get();
+    let mut start = Box::pin(Daemon::start(running_config, log, destinations));
+    let name = tokio::select! {
+        biased;
+        started = &mut start => return Ok(StartOutcome::Started(Box::new(started?))),
+        name = signals.stop() => name,
+    };
+    info!(signal = name, "stopping when the start has finished");
+    match tokio::time::timeout(limit, start).await {
+        Ok(started) => Ok(StartOutcome::StartedToStop(Box::new(started?))),
+        Err(_) => {
+            warn!(?limit, "the start did not finish in time (shutdown_timeout); stopped");
+            Ok(StartOutcome::GivenUp)
+        }
+    }
+}
+
+/// Reloads the daemon on request until a signal stops it.
+async fn serve(mut daemon: Daemon, mut signals: Signals) {
     service::ready();
     let name = loop {
         match signals.next().await {
@@ -107,7 +153,6 @@ async fn run(
     };
     info!(signal = name, "stopping: draining the sockets, flushing the last window, delivering");
     daemon.stop().await;
-    Ok(())
 }
 
 /// A random number that identifies this run. `RandomState` is seeded by the system.

@@ -8,10 +8,14 @@ use forwarders::SendError;
 use thiserror::Error;
 
 use crate::admin::AdminError;
+use crate::config::LoadError;
 
 /// Why the daemon cannot start.
 #[derive(Debug, Error)]
 pub(super) enum StartError {
+    /// The configuration cannot be loaded.
+    #[error(transparent)]
+    Config(#[from] LoadError),
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -33,4 +37,7 @@ pub(super) enum StartError {
     /// The system refuses a thread, a signal handler or a descriptor.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+    /// A thread of the start panicked.
+    #[error("cannot start (bug): {0}")]
+    Panicked(#[from] tokio::task::JoinError),
 }

@@ -5,7 +5,7 @@ pub mod self_metrics;
 
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 use forwarders::stats::ForwarderStats;
@@ -38,6 +38,8 @@ pub struct RuntimeState {
     pub rejected: Arc<RejectedLog>,
     /// The open taps.
     pub taps: Arc<Taps>,
+    /// Lines of the log that were dropped or could not be written.
+    pub log_lines_dropped: Arc<AtomicU64>,
     /// Whether every listener is bound and the daemon is not stopping.
     pub is_ready: AtomicBool,
     /// The components that a reload adds and removes.

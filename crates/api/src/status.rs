@@ -21,6 +21,9 @@ pub struct Status {
     pub uptime_s: f64,
     /// The cost of the process.
     pub process: ProcessStatus,
+    /// The daemon's log.
+    #[serde(default)]
+    pub log: LogStatus,
     /// Which file a reload reads, and the outcome of reloads.
     #[serde(default)]
     pub reload: ReloadStatus,
@@ -57,6 +60,14 @@ pub struct ProcessStatus {
     pub resident_bytes: Option<u64>,
     /// The largest resident memory so far, in bytes; `None` where /proc cannot be read.
     pub resident_peak_bytes: Option<u64>,
+}
+
+/// The fate of the lines of the daemon's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogStatus {
+    /// Lines that were dropped, because standard error was not read or could not be written.
+    pub dropped: u64,
 }
 
 /// The progress of windows.

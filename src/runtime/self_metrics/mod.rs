@@ -183,6 +183,12 @@ impl SelfMetricFamilies {
             "Peak resident memory, in bytes",
             memory.map(|memory| ([], memory.resident_peak as f64)),
         );
+        let dropped = state.log_lines_dropped.load(std::sync::atomic::Ordering::Relaxed);
+        self.counter(
+            "tallyd_log_lines_dropped_total",
+            "Lines of the log dropped because standard error was not read or could not be written",
+            [([], dropped)],
+        );
     }
 
     fn windows(&mut self, windows: &WindowCounts) {

@@ -1,6 +1,8 @@
-//! The daemon's log, written to standard error.
+//! The daemon's log, written to standard error through a bounded queue.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::layer;
@@ -10,9 +12,15 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::log::{LogConfig, LogFormat, LogLevel};
 
+pub use self::output::LogOutput;
+
+mod output;
+mod queue;
+
 /// Handles for changing the level and the format of the running log.
 #[allow(missing_debug_implementations)]
 pub struct LogHandle {
+    output: LogOutput,
     level: reload::Handle<LevelFilter, Registry>,
     format: reload::Handle<FormatLayer, Layered<reload::Layer<LevelFilter, Registry>, Registry>>,
 }
@@ -24,18 +32,26 @@ type FormatLayer =
 impl LogHandle {
     /// Starts the log. A process can start it only once.
     #[must_use]
-    pub fn start(config: &LogConfig) -> Self {
+    pub fn start(config: &LogConfig, output: LogOutput) -> Self {
+        output.set_max_bytes(config.queue);
         let (level, level_handle) = reload::Layer::new(level(config));
-        let (format, format_handle) = reload::Layer::new(format(config));
+        let (format, format_handle) = reload::Layer::new(format(config, &output));
         tracing_subscriber::registry().with(level).with(format).init();
-        Self { level: level_handle, format: format_handle }
+        Self { output, level: level_handle, format: format_handle }
+    }
+
+    /// Counts the lines that were not written.
+    #[must_use]
+    pub fn dropped(&self) -> Arc<AtomicU64> {
+        self.output.dropped()
     }
 
     /// Applies other settings to the running log.
     pub fn reconfigure(&self, config: &LogConfig) {
-        // Fails only after the log has ended, and the log lives as long as the process.
+        self.output.set_max_bytes(config.queue);
+        // Fails only after the log has ended, and it lives as long as the process.
         let _is_alive = self.level.reload(level(config));
-        let _is_alive = self.format.reload(format(config));
+        let _is_alive = self.format.reload(format(config, &self.output));
     }
 }
 
@@ -49,9 +65,12 @@ fn level(config: &LogConfig) -> LevelFilter {
     }
 }
 
-fn format(config: &LogConfig) -> FormatLayer {
+fn format(config: &LogConfig, output: &LogOutput) -> FormatLayer {
     let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = layer().with_writer(io::stderr).with_ansi(colors).with_target(false);
+    let output = output.clone();
+    // The layer would print its own errors to standard error itself.
+    let log = layer().with_writer(move || output.clone()).log_internal_errors(false);
+    let log = log.with_ansi(colors).with_target(false);
     match config.format {
         LogFormat::Text => log.boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
