@@ -1,8 +1,9 @@
-//! CPU time and memory of this process.
+//! CPU time, memory and limits of this process.
 
 use std::fs;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// Returns the user and system CPU time of all threads since the start of the process, to the
@@ -31,6 +32,20 @@ pub struct Memory {
 #[must_use]
 pub fn memory() -> Option<Memory> {
     parse_memory(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// The most descriptors that this process may have open.
+#[must_use]
+pub fn open_files_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Raises the limit on open files to the maximum that the system allows. The usual limit of 1,024
+/// exists for programs that use `select`.
+pub fn raise_open_files_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // A filter on system calls may forbid it. The shares are computed from the actual limit.
+    let _stays_as_it_is = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Parses the format of proc_pid_status(5), which is in kibibytes.

@@ -39,6 +39,22 @@ macro_rules! sections {
                 has_masked
             }
 
+            fn descriptors_of_all(&self) -> u64 {
+                let mut sum = 0;
+                $(#[cfg(feature = $feature)] {
+                    sum += self.$key.0.len() as u64 * <$section as ForwarderSection>::DESCRIPTORS;
+                })+
+                sum
+            }
+
+            fn connections_of_all(&self) -> Vec<u64> {
+                let mut all = Vec::new();
+                $(#[cfg(feature = $feature)] {
+                    all.extend(self.$key.0.iter().filter_map(ForwarderSection::connections));
+                })+
+                all.into_iter().map(u64::from).collect()
+            }
+
             fn build_all(self, context: &BuildContext) -> Result<Vec<Destination>, BuildError> {
                 let mut built = Vec::new();
                 $(#[cfg(feature = $feature)] build_each(self.$key, context, &mut built)?;)+
@@ -111,6 +127,18 @@ impl ForwardersConfig {
     /// The first key that does not fit.
     pub fn check(&self) -> Result<(), KeyError> {
         self.check_all()
+    }
+
+    /// File descriptors that all destinations together may need, besides connections of clients.
+    #[must_use]
+    pub fn descriptors(&self) -> u64 {
+        self.descriptors_of_all()
+    }
+
+    /// The configured number of connections of each destination that clients connect to.
+    #[must_use]
+    pub fn connections(&self) -> Vec<u64> {
+        self.connections_of_all()
     }
 
     /// Replaces secrets that destinations write into their payloads with `***`, so that payloads can
@@ -198,6 +226,7 @@ mod tests {
 
     fn context() -> BuildContext {
         BuildContext {
+            connections_max: u32::MAX,
             debug_mode: false,
             instance: "test".into(),
             expire_after: Duration::from_secs(600),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api::path::AdminPath;
+use httpserver::HttpServer;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -13,17 +14,18 @@ use tracing::info;
 use crate::config::admin::{AdminConfig, AdminListen};
 use crate::runtime::RuntimeState;
 
-use self::hosts::Hosts;
+use self::service::AdminService;
 use self::state::AdminState;
+
+pub use self::service::http_server;
 
 mod health;
 mod history;
-mod hosts;
 mod page;
 mod rejected;
 mod reload;
 mod router;
-mod server;
+mod service;
 mod state;
 mod status;
 mod tap;
@@ -46,7 +48,7 @@ pub struct AdminSocket(Option<TcpListener>);
 #[derive(Debug)]
 pub struct AdminServer {
     listen: AdminListen,
-    hosts: Hosts,
+    http: HttpServer,
     state: AdminState,
     serving: Option<JoinHandle<()>>,
 }
@@ -67,10 +69,14 @@ impl AdminSocket {
 impl AdminServer {
     /// Serves the state of a daemon.
     #[must_use]
-    pub fn start(config: &AdminConfig, socket: AdminSocket, runtime: Arc<RuntimeState>) -> Self {
+    pub fn start(
+        config: &AdminConfig,
+        http: HttpServer,
+        socket: AdminSocket,
+        runtime: Arc<RuntimeState>,
+    ) -> Self {
         let state = AdminState::new(runtime);
-        let hosts = Hosts::new(&config.hosts);
-        let mut server = Self { listen: config.listen, hosts, state, serving: None };
+        let mut server = Self { listen: config.listen, http, state, serving: None };
         server.serve(socket);
         server
     }
@@ -88,8 +94,13 @@ impl AdminServer {
     }
 
     /// Applies another configuration, with the socket that [`AdminServer::prepare`] bound for it.
-    pub fn apply(&mut self, config: &AdminConfig, socket: Option<AdminSocket>) {
-        self.hosts.replace(&config.hosts);
+    pub fn apply(
+        &mut self,
+        config: &AdminConfig,
+        connections_max: usize,
+        socket: Option<AdminSocket>,
+    ) {
+        self.http.reconfigure(service::limits(config, connections_max), &config.hosts);
         self.listen = config.listen;
         if let Some(socket) = socket {
             self.serve(socket);
@@ -103,10 +114,11 @@ impl AdminServer {
             info!(%address, "admin endpoint: {}", AdminPath::ALL.map(AdminPath::as_str).join(" "));
         }
         let (history, runtime) = (Arc::clone(&self.state.history), self.state.runtime.clone());
-        let router = router::router(&self.hosts, self.state.clone());
+        let service = AdminService::new(router::router(self.state.clone()));
+        let http = self.http.clone();
         self.serving = Some(tokio::spawn(async move {
             tokio::select! {
-                () = server::serve(socket, router) => {}
+                () = http.serve(socket, service) => {}
                 () = history.keep(runtime) => {}
             }
         }));

@@ -16,39 +16,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use axum::{Json, Router, middleware};
 
-use super::hosts::{self, Hosts};
 use super::state::AdminState;
 use super::{health, page, rejected, reload, status, tap};
 use crate::runtime::self_metrics;
 
-/// The service of the endpoint.
-pub(super) fn router(hosts: &Hosts, state: AdminState) -> Router {
-    let guarded = routes(true).layer(middleware::from_fn_with_state(hosts.clone(), hosts::check));
-    routes(false)
-        .merge(guarded)
+/// All paths of the endpoint.
+pub(super) fn router(state: AdminState) -> Router {
+    let paths = AdminPath::ALL.into_iter();
+    paths
+        .fold(Router::new(), |router, path| router.route(path.as_str(), handler(path)))
         .fallback(not_found)
         .layer(middleware::map_response(harden))
         .with_state(state)
-}
-
-fn routes(guarded: bool) -> Router<AdminState> {
-    let paths = AdminPath::ALL.into_iter().filter(|path| is_guarded(*path) == guarded);
-    paths.fold(Router::new(), |router, path| router.route(path.as_str(), handler(path)))
-}
-
-/// Whether a reply contains data that clients sent, so that only requests by a name of this host get
-/// it.
-fn is_guarded(path: AdminPath) -> bool {
-    match path {
-        AdminPath::Healthz | AdminPath::Readyz | AdminPath::Metrics => false,
-        AdminPath::Index
-        | AdminPath::Status
-        | AdminPath::Rejected
-        | AdminPath::History
-        | AdminPath::Reload
-        | AdminPath::Top
-        | AdminPath::Tap => true,
-    }
 }
 
 fn handler(path: AdminPath) -> MethodRouter<AdminState> {

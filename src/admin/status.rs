@@ -8,9 +8,10 @@ use api::forwarders::{ForwarderStatus, SpoolStatus};
 use api::kamailio::KamailioStatus;
 use api::listeners::{ConnectionStatus, ListenerStatus, MessageLedger};
 use api::reload::{LastReload, ReloadStatus};
-use api::status::{LogStatus, ProcessStatus, SeriesStatus, Status, WindowStatus};
+use api::status::{AdminStatus, LogStatus, ProcessStatus, SeriesStatus, Status, WindowStatus};
 use basics::time::{rfc3339, rfc3339_ms};
 use forwarders::stats::SpoolCounts;
+use httpserver::HttpServerCounts;
 
 use crate::process;
 use crate::runtime::running_config::{ReloadStats, RunningConfig};
@@ -42,6 +43,7 @@ pub(super) fn of(runtime: &RuntimeState) -> Status {
         instance: runtime.instance.clone(),
         uptime_s: runtime.started.elapsed().as_secs_f64(),
         process: process(),
+        admin: admin(runtime.admin.counts()),
         log: LogStatus { dropped: runtime.log_lines_dropped.load(Ordering::Relaxed) },
         reload,
         windows: windows(&runtime.windows.counts()),
@@ -51,6 +53,17 @@ pub(super) fn of(runtime: &RuntimeState) -> Status {
         series: series(runtime),
         taps: runtime.taps.status(),
         forwarders: forwarders.map(|one| (one.name.clone(), forwarder(one))).collect(),
+    }
+}
+
+fn admin(counts: HttpServerCounts) -> AdminStatus {
+    AdminStatus {
+        open: counts.open,
+        accepted: counts.accepted,
+        cut: counts.cut_full,
+        timed_out: counts.cut_slow,
+        accept_errors: counts.accept_errors,
+        refused_requests: counts.refused_requests,
     }
 }
 
@@ -104,9 +117,14 @@ fn listener(stats: &ListenerStats, counts: &ListenerCounts, kernel_drops: u64) -
         receive_buffer: stats.receive_buffer().map(|bytes| bytes as u64),
         ledger: ledger(counts, kernel_drops),
         refused: owned(stats.refused()),
-        connections: stats.connections().map(|ConnectionCounts { open, accepted, closed }| {
-            ConnectionStatus { open, accepted, closed: owned(closed) }
-        }),
+        connections: stats.connections().map(
+            |ConnectionCounts { open, accepted, accept_errors, closed }| ConnectionStatus {
+                open,
+                accepted,
+                accept_errors,
+                closed: owned(closed),
+            },
+        ),
     }
 }
 

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use httpserver::LongReply;
 use hyper::body::{Body as HttpBody, Bytes, Frame};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::server::LongReply;
 use super::state::AdminState;
 use engine::listener::tap::event;
 use engine::listener::tap::filter::TapQuery;
@@ -27,18 +27,11 @@ const TICK: Duration = Duration::from_millis(50);
 const COUNTS: Duration = Duration::from_secs(1);
 /// Size at which a frame takes no further event.
 const FRAME_BYTES: usize = 64 << 10;
-/// The header in which a browser says where a request comes from. Scripts of other sites are refused
-/// even though they could not read the reply.
-const SITE: &str = "sec-fetch-site";
 
 pub(super) async fn stream(
     State(AdminState { runtime, .. }): State<AdminState>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
 ) -> Response {
-    if headers.get(SITE).is_some_and(|site| site == "cross-site") {
-        return refusal(StatusCode::FORBIDDEN, "requests from other sites are not allowed");
-    }
     let query = query.unwrap_or_default();
     let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
     let query = match TapQuery::parse(parameters.iter().map(|(key, value)| (&**key, &**value))) {
@@ -54,12 +47,11 @@ pub(super) async fn stream(
 /// The reply that lasts as long as the client reads it.
 fn events(subscription: Subscription, instance: &str) -> Response {
     let start = event::start(instance, subscription.rate());
-    let reply = LongReply::new();
-    let body = Body::new(TapBody::new(subscription, start, reply.clone()));
+    let body = Body::new(TapBody::new(subscription, start));
     // The connection ends with this reply.
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CONNECTION, "close")];
     let mut response = (headers, body).into_response();
-    response.extensions_mut().insert(reply);
+    response.extensions_mut().insert(LongReply);
     response
 }
 
@@ -86,7 +78,6 @@ fn refusal(status: StatusCode, words: &str) -> Response {
 /// The events for one client.
 struct TapBody {
     subscription: Subscription,
-    reply: LongReply,
     tick: Interval,
     /// The first event, until it is sent.
     start: Option<Bytes>,
@@ -98,12 +89,11 @@ struct TapBody {
 }
 
 impl TapBody {
-    fn new(subscription: Subscription, start: Bytes, reply: LongReply) -> Self {
+    fn new(subscription: Subscription, start: Bytes) -> Self {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             subscription,
-            reply,
             tick,
             start: Some(start),
             has_more: false,
@@ -151,8 +141,6 @@ impl HttpBody for TapBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        // The server polls when its buffer has room, that is when the client reads.
-        self.reply.progress();
         if let Some(start) = self.start.take() {
             return Poll::Ready(Some(Ok(Frame::data(start))));
         }

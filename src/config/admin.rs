@@ -2,24 +2,58 @@
 
 use api::path::DEFAULT_PORT;
 use basics::address::Listen;
+use basics::units::{Span, between};
 use engine::listener::tap::TapConfig;
 use serde::Deserialize;
+use serde::de::Deserializer;
+
+/// Largest `max_connections`.
+const CONNECTIONS_MAX: u32 = 65_536;
 
 /// `admin`: the HTTP endpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
     /// `host:port`, or `none` for no endpoint. It has no authentication: at an address other than
     /// loopback, every client that reaches it can read it. Defaults to `127.0.0.1:9495`.
     pub listen: AdminListen,
     /// Names of this host under which a browser may open the status page and read client data, in
-    /// addition to addresses, `localhost` and the system's host name. Requests under other names are
-    /// refused, because any web page can point its domain at this address. Defaults to none.
+    /// addition to addresses, names without a dot and the system's host name. Requests under other
+    /// names are refused, because any web page can point its domain at this address. Defaults to none.
     pub hosts: Vec<String>,
+    /// Maximum number of open connections. When all are taken, a new one replaces the one whose client
+    /// has done nothing for longest. A connection takes a file descriptor and the memory of a reply. 1
+    /// to 65536. Defaults to `64`.
+    #[serde(deserialize_with = "connections")]
+    pub max_connections: u32,
+    /// How long the head of a request may take, and how long a connection may wait for its next
+    /// request. A longer time suits a slow network. Defaults to `5s`.
+    pub request_timeout: Span,
+    /// How long a client may read nothing of a reply. A longer time suits a slow network. Defaults to
+    /// `10s`.
+    pub write_timeout: Span,
     /// Bounds of `/api/v1/top`.
     pub top: TopConfig,
     /// Bounds of the live taps on the listeners.
     pub tap: TapConfig,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: AdminListen::default(),
+            hosts: Vec::new(),
+            max_connections: 64,
+            request_timeout: Span::from_secs(5),
+            write_timeout: Span::from_secs(10),
+            top: TopConfig::default(),
+            tap: TapConfig::default(),
+        }
+    }
+}
+
+fn connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    between(deserializer, 1..=CONNECTIONS_MAX)
 }
 
 /// The address of the endpoint.

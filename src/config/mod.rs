@@ -24,6 +24,7 @@ use serde::de::{Deserializer, Error};
 use thiserror::Error as ThisError;
 
 use self::admin::AdminConfig;
+use self::descriptors::DescriptorShares;
 use self::log::LogConfig;
 use engine::aggregator::AggregationConfig;
 use engine::aggregator::identity::{AgentConfig, Identifier};
@@ -36,6 +37,7 @@ use model::SeriesNaming;
 use yaml::{ConfigError, Leaves, Source, Spanned};
 
 pub mod admin;
+pub mod descriptors;
 pub mod log;
 
 /// The file that is read if it exists and no other is given.
@@ -187,7 +189,9 @@ impl Config {
         source: &Source,
         instance: &str,
     ) -> Result<Vec<Destination>, ConfigError> {
+        let shares = DescriptorShares::of(self, &self.listeners(source)?);
         let context = BuildContext {
+            connections_max: u32::try_from(shares.http).unwrap_or(u32::MAX),
             debug_mode: self.debug_mode,
             instance: instance.to_owned(),
             expire_after: self.aggregation.expire_after.get(),
@@ -212,8 +216,10 @@ impl Config {
 pub struct ConfigFile {
     /// The settings.
     pub config: Config,
-    /// The sockets to open.
+    /// The sockets to open. Their `max_connections` are lowered if the limit on open files is too low.
     pub listeners: Vec<ListenerConfig>,
+    /// The shares of the descriptors of the process.
+    pub descriptors: DescriptorShares,
     /// The text of the file, to show where an error is that is found later.
     pub source: Source,
     /// The keys and values of the file, for comparison with another file.
@@ -271,13 +277,15 @@ pub fn load(path: Option<&Path>) -> Result<ConfigFile, LoadError> {
 
 /// Performs the checks that span several sections.
 fn checked(config: Config, source: Source, is_file: bool) -> Result<ConfigFile, LoadError> {
-    let listeners = config.listeners(&source)?;
+    let mut listeners = config.listeners(&source)?;
+    let descriptors = DescriptorShares::of(&config, &listeners);
+    descriptors.lower(&mut listeners);
     if let Some((index, problem)) = kamailio::config::check(&config.kamailio) {
         let span = yaml::section_span(&source, &["kamailio"], index);
         return Err(source.error_at(span.unwrap_or(config.forwarders.span()), problem).into());
     }
     let leaves = Leaves::of(&source, &environment)?;
-    Ok(ConfigFile { config, listeners, source, leaves, is_file })
+    Ok(ConfigFile { config, listeners, descriptors, source, leaves, is_file })
 }
 
 /// The names of Kamailio's series on a page for Prometheus.

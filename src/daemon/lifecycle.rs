@@ -12,10 +12,10 @@ use tracing::error;
 use super::delivery::Delivery;
 use super::pipeline::PipelineThreads;
 use super::polling::Polling;
-use super::report::{log_ledger, watch_drops};
+use super::report::{log_descriptors, log_ledger, watch_drops};
 use super::service;
 use super::start_error::StartError;
-use crate::admin::{AdminServer, AdminSocket};
+use crate::admin::{AdminServer, AdminSocket, http_server};
 use crate::daemon::logging::LogHandle;
 use crate::runtime::running_config::RunningConfig;
 use crate::runtime::self_metrics::pipeline::SelfMetricsRecorder;
@@ -55,12 +55,15 @@ impl Daemon {
     ) -> Result<Self, StartError> {
         let (file, instance) = (running_config.current(), running_config.instance().to_owned());
         let config = &file.config;
+        log_descriptors(&file.descriptors);
         let place = SpoolPlace { folder: config.spool_folder(), instance: instance.clone() };
         let mut delivery = Delivery::new(place);
         // A destination that cannot start fails the start before anything else runs.
         let destinations = delivery.stage(destinations).await?;
 
         let interval = config.interval.get();
+        let admin_connections = file.descriptors.http_max(config.admin.max_connections);
+        let http = http_server(&config.admin, admin_connections);
         let shared = config.shared(Instant::now());
         let state = Arc::new(RuntimeState {
             started: shared.started,
@@ -70,6 +73,7 @@ impl Daemon {
             registry: Arc::clone(&shared.registry),
             rejected: Arc::clone(&shared.rejected),
             taps: Arc::new(Taps::new(config.admin.tap)),
+            admin: Arc::clone(http.stats()),
             log_lines_dropped: log.dropped(),
             is_ready: AtomicBool::new(false),
             components: SharedComponents::default(),
@@ -101,7 +105,7 @@ impl Daemon {
         // The endpoint starts last, so that its first reply already shows all components.
         state.components.replace(components(&pipeline, &polling, &delivery, None));
         state.is_ready.store(true, Ordering::Release);
-        let admin = AdminServer::start(&config.admin, admin_socket, Arc::clone(&state));
+        let admin = AdminServer::start(&config.admin, http, admin_socket, Arc::clone(&state));
         let mut background = JoinSet::new();
         background.spawn(watch_drops(Arc::clone(&state)));
         background.spawn(service::report_status(Arc::clone(&state)));

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::config;
 use crate::daemon::logging::{LogHandle, LogOutput};
+use crate::process;
 use crate::runtime::running_config::RunningConfig;
 use engine::sys;
 
@@ -39,6 +40,7 @@ const WORKERS: usize = 2;
 #[must_use]
 pub fn command(config: Option<PathBuf>) -> ExitCode {
     sys::keep_large_allocations_apart();
+    process::raise_open_files_limit();
     // Without a thread there is no way to write that does not risk to wait forever.
     let Ok(output) = LogOutput::start() else { return ExitCode::FAILURE };
     let outcome = run(config, &output);

@@ -12,6 +12,7 @@ use tracing::{error, info};
 use super::delivery::StagedDestinations;
 use super::lifecycle::Daemon;
 use super::pipeline::{RemovedSocket, StagedListeners};
+use super::report::log_descriptors;
 use super::start_error::StartError;
 use crate::admin::{AdminError, AdminSocket};
 use crate::config::{Config, ConfigFile};
@@ -91,6 +92,9 @@ impl Daemon {
         let StagedReload { file, changes, listeners, destinations, admin } = staged;
         let config = &file.config;
         let previous = self.state.config.current();
+        if file.descriptors != previous.descriptors {
+            log_descriptors(&file.descriptors);
+        }
         let (shared, is_shared_changed) = self.shared_with(config, &previous.config);
         self.shared = shared;
         self.log.reconfigure(&config.log);
@@ -123,7 +127,8 @@ impl Daemon {
         ledgers.extend(removed_pollers);
         self.absorb(&ledgers);
         self.state.taps.set_config(config.admin.tap);
-        self.admin.apply(&config.admin, admin);
+        let admin_connections = file.descriptors.http_max(config.admin.max_connections);
+        self.admin.apply(&config.admin, admin_connections, admin);
         // Recorded last: a client that waits for the number of reloads to change then sees all of its
         // effects.
         self.publish_components();

@@ -7,6 +7,7 @@ use engine::listener::stats::ListenerCounts;
 use forwarders::stats::ForwarderStats;
 use tracing::{info, warn};
 
+use crate::config::descriptors::DescriptorShares;
 use crate::runtime::{Components, RuntimeState};
 
 /// How often the sockets are checked for new kernel drops.
@@ -31,6 +32,25 @@ pub(super) async fn watch_drops(state: Arc<RuntimeState>) {
             reported = drops;
             tokio::time::sleep(DROPS_LOG_PAUSE).await;
         }
+    }
+}
+
+/// Logs how many connections the limit on open files allows.
+pub(super) fn log_descriptors(shares: &DescriptorShares) {
+    let DescriptorShares { limit, reserved, http, listeners, listeners_wanted, is_lowered } =
+        *shares;
+    if is_lowered {
+        warn!(
+            limit,
+            reserved,
+            connections = listeners,
+            max_connections = listeners_wanted,
+            http_connections = http,
+            "the limit on open files is too low for every `max_connections`, which were lowered; \
+             raise LimitNOFILE= of the unit or `ulimit -n`"
+        );
+    } else {
+        info!(limit, reserved, connections = listeners, "open files");
     }
 }
 

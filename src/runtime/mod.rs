@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 use forwarders::stats::ForwarderStats;
+use httpserver::HttpServerStats;
 
 use crate::runtime::running_config::RunningConfig;
 use engine::aggregator::registry::Registry;
@@ -38,6 +39,8 @@ pub struct RuntimeState {
     pub rejected: Arc<RejectedLog>,
     /// The open taps.
     pub taps: Arc<Taps>,
+    /// The connections of the admin endpoint.
+    pub admin: Arc<HttpServerStats>,
     /// Lines of the log that were dropped or could not be written.
     pub log_lines_dropped: Arc<AtomicU64>,
     /// Whether every listener is bound and the daemon is not stopping.

@@ -39,7 +39,7 @@ pub struct ForwarderStatus {
     pub last_success: Option<String>,
     /// Its spool; `None` if it has none.
     pub spool: Option<SpoolStatus>,
-    /// Connections closed at once because `max_connections` were open; only `prometheus` with a page.
+    /// Connections closed for new ones because `max_connections` were open; only `prometheus` with a page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_connections: Option<u64>,
     /// Pages of other programs that could not be fetched or used; only `prometheus` with `merge` or

@@ -21,6 +21,9 @@ pub struct Status {
     pub uptime_s: f64,
     /// The cost of the process.
     pub process: ProcessStatus,
+    /// The connections of the admin endpoint.
+    #[serde(default)]
+    pub admin: AdminStatus,
     /// The daemon's log.
     #[serde(default)]
     pub log: LogStatus,
@@ -60,6 +63,25 @@ pub struct ProcessStatus {
     pub resident_bytes: Option<u64>,
     /// The largest resident memory so far, in bytes; `None` where /proc cannot be read.
     pub resident_peak_bytes: Option<u64>,
+}
+
+/// The connections of the admin endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AdminStatus {
+    /// Open connections.
+    pub open: u64,
+    /// Accepted connections.
+    pub accepted: u64,
+    /// Connections that were closed for a new one, because `admin.max_connections` were open.
+    pub cut: u64,
+    /// Connections that were closed because their client took too long.
+    pub timed_out: u64,
+    /// Failed attempts to accept a connection, such as for lack of file descriptors.
+    pub accept_errors: u64,
+    /// Requests refused because of a foreign host name, or because another site made a browser send
+    /// them.
+    pub refused_requests: u64,
 }
 
 /// The fate of the lines of the daemon's log.

@@ -93,9 +93,15 @@ pub trait Forwarder: Send {
         false
     }
 
-    /// The number of connections that the forwarder closed because it had too many; `None` if it
-    /// accepts no connections.
+    /// The number of connections that the forwarder closed for new ones because it had too many;
+    /// `None` if it accepts no connections.
     fn refused_connections(&self) -> Option<Arc<AtomicU64>> {
+        None
+    }
+
+    /// The number of failed attempts to accept a connection; `None` if the forwarder accepts no
+    /// connections.
+    fn accept_errors(&self) -> Option<Arc<AtomicU64>> {
         None
     }
 

@@ -9,6 +9,8 @@ use crate::naming::NamingProvider;
 /// The daemon's settings that building a destination depends on.
 #[derive(Clone, Debug)]
 pub struct BuildContext {
+    /// Most connections of a destination that serves HTTP: its share of the file descriptors.
+    pub connections_max: u32,
     /// Log points instead of sending them.
     pub debug_mode: bool,
     /// Identifies this run of the daemon to consumers that remove duplicates.
@@ -30,6 +32,14 @@ pub(crate) trait ForwarderSection: Sized {
     /// The smallest valid section, as JSON.
     #[cfg(test)]
     const EXAMPLE: &'static str;
+
+    /// File descriptors that a destination of this kind may need: sockets, files, its spool.
+    const DESCRIPTORS: u64 = 8;
+
+    /// The configured number of connections, for a destination that clients connect to.
+    fn connections(&self) -> Option<u32> {
+        None
+    }
 
     /// Checks that the keys of the section do not conflict, before anything is built.
     ///

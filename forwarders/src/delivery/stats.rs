@@ -43,6 +43,8 @@ pub struct Counts {
     pub spool: Option<SpoolCounts>,
     /// Connections that the forwarder closed because it had too many; `None` if it accepts none.
     pub refused_connections: Option<u64>,
+    /// Failed attempts to accept a connection; `None` if the forwarder accepts none.
+    pub accept_errors: Option<u64>,
     /// Pages of other programs that the forwarder could not fetch or use; `None` if it fetches
     /// none.
     pub failed_fetches: Option<u64>,
@@ -96,6 +98,7 @@ pub struct ForwarderStats {
 #[derive(Debug, Default)]
 struct ContinuedCounts {
     refused_connections: ContinuedCount,
+    accept_errors: ContinuedCount,
     failed_fetches: ContinuedCount,
 }
 
@@ -131,6 +134,7 @@ impl ForwarderStats {
     pub(crate) fn continue_with(&self, forwarder: &dyn Forwarder) {
         let mut continued = self.continued.lock();
         continued.refused_connections.continue_with(forwarder.refused_connections());
+        continued.accept_errors.continue_with(forwarder.accept_errors());
         continued.failed_fetches.continue_with(forwarder.failed_fetches());
     }
 
@@ -139,9 +143,11 @@ impl ForwarderStats {
     pub fn counts(&self) -> Counts {
         let continued = self.continued.lock();
         let refused_connections = continued.refused_connections.get();
+        let accept_errors = continued.accept_errors.get();
         let failed_fetches = continued.failed_fetches.get();
         drop(continued);
-        Counts { refused_connections, failed_fetches, ..self.counts.lock().clone() }
+        let counts = self.counts.lock().clone();
+        Counts { refused_connections, accept_errors, failed_fetches, ..counts }
     }
 
     /// Sets the folder of the spool.

@@ -10,6 +10,8 @@ use crate::delivery::settings::ForwarderSettings;
 
 impl ForwarderSection for KafkaConfig {
     const KIND: &'static str = "kafka";
+    // A connection and a pipe to each broker.
+    const DESCRIPTORS: u64 = 64;
 
     #[cfg(test)]
     const EXAMPLE: &'static str = r#"{"kafka_broker": "localhost:1", "kafka_topic": "t"}"#;

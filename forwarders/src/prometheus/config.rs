@@ -33,6 +33,10 @@ pub struct PrometheusConfig {
     /// an address other than loopback, everyone who can reach it can read it. Defaults to
     /// `127.0.0.1:9494`.
     pub listen: PageListen,
+    /// Names of this host under which the page may be requested, in addition to addresses, names without
+    /// a dot and the system's host name. Requests under other names are refused, because any web page
+    /// can point its domain at this address. Defaults to none.
+    pub hosts: Vec<String>,
     /// URL path of the page. Defaults to `/metrics`.
     pub path: PagePath,
     /// The names of Kamailio's series: `tallyd`, or `callr` or `pascom` for the names of an older
@@ -53,8 +57,9 @@ pub struct PrometheusConfig {
     /// continues from its total. Above it, the series that expired first restarts at 0. Each takes
     /// about 100 bytes. 0 keeps none. Defaults to `100000`.
     pub max_departed: u64,
-    /// Maximum number of simultaneous connections, 1 to 65536; above it, a new connection is closed
-    /// at once. A slow reader can keep one page in memory. Defaults to `64`.
+    /// Maximum number of simultaneous connections, 1 to 65536; above it, a new connection
+    /// replaces the one whose client has done nothing for longest. A slow reader can keep one page in
+    /// memory. Defaults to `64`.
     #[serde(deserialize_with = "connections")]
     pub max_connections: u32,
     /// Time limit of a connection, from its first byte to the last byte of the reply. A longer time
@@ -83,6 +88,7 @@ impl Default for PrometheusConfig {
         Self {
             name: None,
             listen: PageListen::default(),
+            hosts: Vec::new(),
             path: PagePath::default(),
             naming: PageNaming::default(),
             expire_after: None,

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use httpserver::HttpServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -19,7 +20,7 @@ use tracing::info;
 
 use self::foreign::{Merge, Relay};
 use self::page::{Page, PageFormat};
-use self::server::{SERVER_NAME, ServerLimits, Site};
+use self::server::{PageService, SERVER_NAME, Site};
 use self::state::{Limits, State};
 use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
@@ -74,6 +75,7 @@ pub struct PrometheusPage {
     name: String,
     address: SocketAddr,
     site: Arc<Site>,
+    http: HttpServer,
     state: State,
     /// The page of the encoded window, until `send` publishes it.
     next: Option<Page>,
@@ -99,24 +101,21 @@ impl PrometheusPage {
         naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Result<Self, String> {
         let state = State::new(Limits::from(limits), naming);
-        let limits = ServerLimits {
-            connections_max: config.max_connections as usize,
-            request_max: config.request_timeout.get(),
-            head_bytes_max: config.max_request.get() as usize,
-        };
+        let http = HttpServer::new(name.clone(), server::limits(config), &config.hosts);
         let failed = Arc::<AtomicU64>::default();
         let fetches = config.merge.is_some() || config.relay.is_some();
         let merge = config.merge.as_ref();
         let merge = merge.map(|merge| Merge::new(merge, &name, Arc::clone(&failed))).transpose()?;
         let relay = config.relay.as_ref();
         let relay = relay.map(|relay| Relay::new(relay, &name, Arc::clone(&failed))).transpose()?;
-        let site = Site { merge, relay, ..Site::new(config.path.as_str(), limits) };
+        let site = Site { merge, relay, ..Site::new(config.path.as_str()) };
         // An empty page, so that scrapes before the first window already get the right format.
         drop(site.current.replace(Page::of(&state, &[], Vec::new())));
         Ok(Self {
             name,
             address,
             site: Arc::new(site),
+            http,
             state,
             next: None,
             spare: Vec::new(),
@@ -144,7 +143,8 @@ impl Forwarder for PrometheusPage {
         })?;
         let address = socket.local_addr().unwrap_or(self.address);
         info!(forwarder = self.name, %address, path = self.site.path, "Prometheus page");
-        self.serving = Some(tokio::spawn(server::serve(socket, Arc::clone(&self.site))));
+        let (http, service) = (self.http.clone(), PageService(Arc::clone(&self.site)));
+        self.serving = Some(tokio::spawn(async move { http.serve(socket, service).await }));
         Ok(())
     }
 
@@ -153,7 +153,11 @@ impl Forwarder for PrometheusPage {
     }
 
     fn refused_connections(&self) -> Option<Arc<AtomicU64>> {
-        Some(Arc::clone(&self.site.turned_away))
+        Some(self.http.stats().cut_full())
+    }
+
+    fn accept_errors(&self) -> Option<Arc<AtomicU64>> {
+        Some(self.http.stats().accept_errors())
     }
 
     fn failed_fetches(&self) -> Option<Arc<AtomicU64>> {

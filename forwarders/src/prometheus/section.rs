@@ -17,12 +17,18 @@ impl ForwarderSection for PrometheusConfig {
         PrometheusConfig::check(self)
     }
 
+    fn connections(&self) -> Option<u32> {
+        matches!(self.listen, PageListen::Address(_)).then_some(self.max_connections)
+    }
+
     /// The page and remote write are two destinations with separate queues, so that a failure of
     /// one does not delay the other.
     fn build(mut self, context: &BuildContext) -> Result<Vec<Destination>, String> {
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
         let naming = (context.naming)(self.naming);
+        // In the settings, so that a reload that changes the shares rebuilds the page.
+        self.max_connections = self.max_connections.min(context.connections_max);
         let limits = PipelineLimits::new(&self, context.expire_after);
         let settings = |section| ForwarderSettings::new((section, context.expire_after));
         // Taken out, so that a change of these settings alone does not rebuild the page and its

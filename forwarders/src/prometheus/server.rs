@@ -1,39 +1,27 @@
-//! The HTTP server of the page. It reads only the head of a request, and each connection has one
-//! request, one reply and one time limit. This bounds the memory that a client can occupy, and the time.
+//! The replies of the page's HTTP server, which reads only the head of a request.
 
 use parking_lot::RwLock;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use httpserver::{HttpLimits, PathAccess, SiteService};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
     HeaderValue, SERVER, VARY,
 };
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tracing::{debug, warn};
 
+use super::config::PrometheusConfig;
 use super::foreign::{Merge, Relay};
 use super::negotiate;
 use super::page::{Page, PageFormat};
-use basics::log_throttle::LogThrottle;
 
 /// Value of the `Server` header, by which `tallyd check --connect` recognises the page.
 pub(super) const SERVER_NAME: &str = "tallyd";
-/// Pause after a failed `accept`, such as for lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Minimum size of hyper's buffer, in bytes; hyper panics below it.
-const BUFFER_MIN: usize = 8192;
 /// Minimum size of samples to compress, in bytes: a smaller page fits into one packet anyway.
 const GZIP_MIN: usize = 1024;
 
@@ -54,18 +42,7 @@ impl CurrentPage {
     }
 }
 
-/// The limits of connections and requests.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ServerLimits {
-    /// Maximum number of simultaneous connections.
-    pub(super) connections_max: usize,
-    /// Time limit from the first byte of a connection to its last.
-    pub(super) request_max: Duration,
-    /// Maximum size of the head of a request, in bytes.
-    pub(super) head_bytes_max: usize,
-}
-
-/// The pages of the server and its limits.
+/// The pages of the server.
 pub(super) struct Site {
     /// Path of tallyd's page.
     pub(super) path: String,
@@ -75,30 +52,19 @@ pub(super) struct Site {
     pub(super) merge: Option<Merge>,
     /// Another program's page at its own path.
     pub(super) relay: Option<Relay>,
-    /// The limits of connections and requests.
-    pub(super) limits: ServerLimits,
-    /// Number of connections that were closed because too many were open.
-    pub(super) turned_away: Arc<AtomicU64>,
 }
 
 impl Site {
     /// Creates a site with one page, which is still empty.
-    pub(super) fn new(path: &str, limits: ServerLimits) -> Self {
-        Self {
-            path: path.to_owned(),
-            current: CurrentPage::default(),
-            merge: None,
-            relay: None,
-            limits,
-            turned_away: Arc::default(),
-        }
+    pub(super) fn new(path: &str) -> Self {
+        Self { path: path.to_owned(), current: CurrentPage::default(), merge: None, relay: None }
     }
 }
 
 /// A body in two pieces: the page, which all its readers share, and the metrics appended for one
 /// reply.
 #[derive(Debug, Default)]
-struct Pieces([Bytes; 2]);
+pub(super) struct Pieces([Bytes; 2]);
 
 impl Body for Pieces {
     type Data = Bytes;
@@ -127,67 +93,34 @@ impl From<Bytes> for Pieces {
     }
 }
 
-/// Serves the pages until the future is dropped, which also closes all connections.
-pub(super) async fn serve(socket: TcpListener, site: Arc<Site>) {
-    let places = Arc::new(Semaphore::new(site.limits.connections_max));
-    let mut connections = JoinSet::new();
-    let mut refused = LogThrottle::default();
-    let mut failed = LogThrottle::default();
-    loop {
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            // Removes finished connections from the set, which would otherwise grow forever.
-            Some(_) = connections.join_next() => continue,
-        };
-        match accepted {
-            Ok((stream, peer)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => {
-                    let exchange = exchange(stream, Arc::clone(&site));
-                    connections.spawn(async move {
-                        exchange.await;
-                        drop(place);
-                    });
-                }
-                Err(_) => {
-                    // Dropping the stream closes the connection.
-                    site.turned_away.fetch_add(1, Ordering::Relaxed);
-                    if let Some(times) = refused.count(1) {
-                        warn!(%peer, times, "too many connections to the Prometheus page (max_connections)");
-                    }
-                }
-            },
-            Err(error) => {
-                if let Some(times) = failed.count(1) {
-                    warn!(%error, times, "the Prometheus page cannot accept");
-                }
-                // Without a pause, a lasting failure would turn the loop into a busy one.
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+/// The limits of the server: a connection has one request, one reply and one time limit, which bounds
+/// what a client can hold.
+pub(super) fn limits(config: &PrometheusConfig) -> HttpLimits {
+    let request_max = config.request_timeout.get();
+    HttpLimits {
+        connections_max: config.max_connections as usize,
+        head_max: request_max,
+        head_bytes_max: config.max_request.get() as usize,
+        stall_max: request_max,
+        last_reply_after: Duration::ZERO,
+        age_max: request_max,
     }
 }
 
-/// Serves one connection: one request and its reply.
-async fn exchange(stream: TcpStream, site: Arc<Site>) {
-    let limits = site.limits;
-    let service = service_fn(move |request: Request<Incoming>| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(reply(&request, &site).await) }
-    });
-    let connection = http1::Builder::new()
-        // A kept connection would hold a place that another scraper needs.
-        .keep_alive(false)
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.request_max)
-        .max_buf_size(limits.head_bytes_max.max(BUFFER_MIN))
-        .max_header_size(limits.head_bytes_max)
-        .serve_connection(TokioIo::new(stream), service);
-    // The timeout of hyper ends with the request's head; this one covers a slow reader of the
-    // reply.
-    match tokio::time::timeout(limits.request_max, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "a connection to the Prometheus page"),
-        Err(_) => debug!("a connection to the Prometheus page took too long (request_timeout)"),
+/// The site, as the server uses it.
+#[derive(Clone)]
+pub(super) struct PageService(pub(super) Arc<Site>);
+
+impl SiteService for PageService {
+    type Body = Pieces;
+
+    /// The tags of series are data of clients.
+    fn access(&self, _path: &str) -> PathAccess {
+        PathAccess::ByName
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Pieces> {
+        reply(&request, &self.0).await
     }
 }
 

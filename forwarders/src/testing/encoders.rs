@@ -86,6 +86,7 @@ pub fn encoder(name: &str) -> Encode {
         DESTINATIONS.iter().find(|(other, _)| *other == name).expect("the name of an encoder");
     let config: ForwardersConfig = serde_json::from_str(config).expect("a configuration");
     let context = BuildContext {
+        connections_max: u32::MAX,
         debug_mode: false,
         instance: "a benchmark".to_owned(),
         expire_after: EXPIRE_AFTER,

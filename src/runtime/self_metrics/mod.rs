@@ -21,6 +21,7 @@ use engine::listener::stats::{
 };
 use engine::protocol::RejectReason;
 
+mod admin;
 mod kamailio;
 pub mod page;
 pub mod pipeline;
@@ -73,6 +74,7 @@ pub fn collect(state: &RuntimeState) -> Vec<SelfMetricFamily> {
     let components = state.components.now();
     families.listeners(&by_label(&components.listeners));
     families.kamailio(&components.kamailio);
+    families.admin(&state.admin.counts());
     families.series(state);
     // One reading of each forwarder for all its metrics, so that the ledger's equation holds.
     let forwarders = components.forwarders.iter();
@@ -290,6 +292,11 @@ impl SelfMetricFamilies {
             connections.iter().map(|(label, now)| (label_of(label), now.accepted)),
         );
         self.counter(
+            "tallyd_accept_errors_total",
+            "Failed attempts to accept a connection, such as for lack of file descriptors",
+            connections.iter().map(|(label, now)| (label_of(label), now.accept_errors)),
+        );
+        self.counter(
             "tallyd_connections_closed_total",
             "Closed connections",
             connections.iter().flat_map(|(label, now)| {
@@ -361,10 +368,15 @@ impl SelfMetricFamilies {
         );
         self.counter(
             "tallyd_page_connections_refused_total",
-            "Connections to the page for Prometheus closed at once because too many were open",
+            "Connections to the page for Prometheus closed for new ones because too many were open",
             forwarders
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.refused_connections?))),
+        );
+        self.counter(
+            "tallyd_page_accept_errors_total",
+            "Failed attempts to accept a connection to the page for Prometheus",
+            forwarders.iter().filter_map(|(name, now)| Some((forwarder(name), now.accept_errors?))),
         );
         self.counter(
             "tallyd_page_fetches_failed_total",

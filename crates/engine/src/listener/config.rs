@@ -256,6 +256,34 @@ impl ListenerEndpoint {
         }
     }
 
+    /// The number of sockets that it binds.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        match self {
+            Self::Udp(udp) => udp.threads,
+            Self::Tcp(_) | Self::Unix(_) | Self::UnixDatagram(_) => 1,
+        }
+    }
+
+    /// The limits on its connections, for transports that have them.
+    #[must_use]
+    pub fn stream(&self) -> Option<&StreamConfig> {
+        match self {
+            Self::Tcp(tcp) => Some(&tcp.stream),
+            Self::Unix(unix) => Some(&unix.stream),
+            Self::Udp(_) | Self::UnixDatagram(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn stream_mut(&mut self) -> Option<&mut StreamConfig> {
+        match self {
+            Self::Tcp(tcp) => Some(&mut tcp.stream),
+            Self::Unix(unix) => Some(&mut unix.stream),
+            Self::Udp(_) | Self::UnixDatagram(_) => None,
+        }
+    }
+
     /// The key that differs and that cannot be changed while the socket is bound, if any.
     #[must_use]
     pub fn fixed_key(&self, other: &Self) -> Option<&'static str> {

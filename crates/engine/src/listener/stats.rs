@@ -129,6 +129,7 @@ impl CloseReason {
 #[derive(Debug, Default)]
 struct ConnectionStats {
     accepted: AtomicU64,
+    accept_errors: AtomicU64,
     closed: [AtomicU64; CloseReason::ALL.len()],
 }
 
@@ -139,6 +140,8 @@ pub struct ConnectionCounts {
     pub open: u64,
     /// Accepted connections.
     pub accepted: u64,
+    /// Failed attempts to accept a connection, such as for lack of descriptors.
+    pub accept_errors: u64,
     /// Closed connections, by reason.
     pub closed: BTreeMap<&'static str, u64>,
 }
@@ -272,6 +275,13 @@ impl ListenerStats {
         }
     }
 
+    /// Counts a failed attempt to accept a connection.
+    pub fn accept_failed(&self) {
+        if let Some(connections) = &self.connections {
+            connections.accept_errors.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a closed connection.
     pub fn connection_closed(&self, why: CloseReason) {
         if let Some(connections) = &self.connections {
@@ -287,7 +297,8 @@ impl ListenerStats {
         let closed = by_word(CloseReason::ALL.map(CloseReason::as_str), &connections.closed);
         let accepted = connections.accepted.load(Ordering::Acquire);
         let open = accepted - closed.values().sum::<u64>();
-        Some(ConnectionCounts { open, accepted, closed })
+        let accept_errors = connections.accept_errors.load(Ordering::Relaxed);
+        Some(ConnectionCounts { open, accepted, accept_errors, closed })
     }
 
     /// Asks the kernel how many datagrams it dropped because the socket's buffer was full.

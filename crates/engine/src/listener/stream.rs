@@ -16,7 +16,6 @@ use basics::log_throttle::LogThrottle;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::Socket;
 use tracing::warn;
 
@@ -51,8 +50,6 @@ const SWEEP_MAX: Duration = Duration::from_secs(15);
 const DRAIN_QUIET: Duration = Duration::from_millis(50);
 /// Maximum time to read after a stop: a busy sender must not keep the daemon from stopping.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
-/// File descriptors reserved for everything but connections.
-const OTHER_DESCRIPTORS: u64 = 128;
 /// The number of the listening socket. Connections have higher numbers.
 const LISTENER: u64 = 0;
 
@@ -87,7 +84,6 @@ impl BoundStream {
         socket.set_nonblocking(true)?;
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         watch(&poll, &socket, LISTENER)?;
-        raise_file_limit(config.max_connections);
         let stats = Arc::new(ListenerStats::of_connections(label));
         Ok(Self { socket: socket.into(), poll, protocol, stats, transport, config })
     }
@@ -113,23 +109,6 @@ impl BoundStream {
 fn watch(poll: &OwnedFd, socket: impl AsFd, number: u64) -> io::Result<()> {
     let data = epoll::EventData::new_u64(number);
     Ok(epoll::add(poll, socket, data, epoll::EventFlags::IN)?)
-}
-
-/// Raises the limit on open files to the maximum that the system allows. The usual limit of 1,024
-/// exists for programs that use `select`.
-fn raise_file_limit(connections: usize) {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let needed = connections as u64 + OTHER_DESCRIPTORS;
-    if current.is_some_and(|current| current < needed) {
-        let _stays_as_it_is = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    }
-    if maximum.is_some_and(|maximum| maximum < needed) {
-        warn!(
-            max_connections = connections,
-            limit = maximum,
-            "the limit on open files is too low for `max_connections`; raise LimitNOFILE="
-        );
-    }
 }
 
 /// An open connection.
@@ -260,7 +239,6 @@ impl Server {
             ListenerEndpoint::Unix(unix) => self.config = unix.stream,
             ListenerEndpoint::Udp(_) | ListenerEndpoint::UnixDatagram(_) => {}
         }
-        raise_file_limit(self.config.max_connections);
         if self.sweep_at.is_some() {
             self.sweep_at = Some(Instant::now() + self.sweep_pause());
         }
@@ -344,6 +322,7 @@ impl Server {
     /// Stops accepting for a while, because the system is out of file descriptors or memory.
     /// Waiting connections are accepted later.
     fn pause_accepting(&mut self, error: Errno) {
+        self.stats.accept_failed();
         if let Some(count) = self.accept_throttle.count(1) {
             let listener = self.stats.label();
             warn!(listener, count, %error, "cannot accept connections, will retry");

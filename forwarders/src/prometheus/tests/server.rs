@@ -4,34 +4,33 @@ use parking_lot::Mutex;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Bench, LIMITS, each_kind, timer};
+use crate::prometheus::PrometheusConfig;
 use crate::prometheus::page::{Page, PageFormat};
-use crate::prometheus::server::{ServerLimits, Site, serve};
-
-const DEFAULTS: ServerLimits = ServerLimits {
-    connections_max: 64,
-    request_max: Duration::from_secs(30),
-    head_bytes_max: 16 << 10,
-};
+use crate::prometheus::server::{PageService, Site, limits};
+use basics::units::{ByteSize, Span};
+use httpserver::HttpServer;
 
 struct Serving {
     address: std::net::SocketAddr,
+    server: HttpServer,
     site: Arc<Site>,
 }
 
-async fn start(limits: ServerLimits, page: Page) -> Serving {
+async fn start(config: &PrometheusConfig, page: Page) -> Serving {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let site = Arc::new(Site::new("/metrics", limits));
+    let site = Arc::new(Site::new("/metrics"));
     site.current.replace(page);
-    tokio::spawn(serve(socket, Arc::clone(&site)));
-    Serving { address, site }
+    let server = HttpServer::new("page".to_owned(), limits(config), &config.hosts);
+    let (running, service) = (server.clone(), PageService(Arc::clone(&site)));
+    tokio::spawn(async move { running.serve(socket, service).await });
+    Serving { address, server, site }
 }
 
 struct Reply {
@@ -75,7 +74,7 @@ fn page() -> Page {
 
 #[tokio::test]
 async fn a_scrape_gets_the_format_that_it_asks_for() {
-    let serving = start(DEFAULTS, page()).await;
+    let serving = start(&PrometheusConfig::default(), page()).await;
     let expected = page();
     let reply = serving.get("").await;
     assert!(reply.head.starts_with("HTTP/1.1 200"), "{}", reply.head);
@@ -91,7 +90,7 @@ async fn a_scrape_gets_the_format_that_it_asks_for() {
 #[tokio::test]
 async fn a_large_page_is_compressed_for_those_who_take_it() {
     let points = (0..200).map(|n| super::counter(&format!("c{n}"), &[], 1.0)).collect();
-    let serving = start(DEFAULTS, Bench::new(LIMITS).window(points)).await;
+    let serving = start(&PrometheusConfig::default(), Bench::new(LIMITS).window(points)).await;
     let plain = serving.get("").await;
     let packed = serving.get("Accept-Encoding: gzip\r\n").await;
     assert!(packed.has("content-encoding: gzip") && packed.body.len() < plain.body.len());
@@ -102,7 +101,7 @@ async fn a_large_page_is_compressed_for_those_who_take_it() {
 
 #[tokio::test]
 async fn other_paths_and_methods_are_told_what_there_is() {
-    let serving = start(DEFAULTS, page()).await;
+    let serving = start(&PrometheusConfig::default(), page()).await;
     let reply = serving.ask("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(reply.head.starts_with("HTTP/1.1 200") && reply.body.is_empty(), "{}", reply.head);
     assert!(reply.head.contains("content-length: "), "{}", reply.head);
@@ -119,7 +118,7 @@ async fn other_paths_and_methods_are_told_what_there_is() {
 #[tokio::test]
 async fn what_openmetrics_cannot_show_is_text_for_those_who_take_it() {
     let page = Bench::new(LIMITS).window(vec![timer("t", &[], &[-1.0])]);
-    let serving = start(DEFAULTS, page).await;
+    let serving = start(&PrometheusConfig::default(), page).await;
     let reply = serving.get("Accept: application/openmetrics-text, text/plain;q=0.5\r\n").await;
     assert!(reply.has("content-type: text/plain; version=0.0.4; charset=utf-8"));
     let reply = serving.get("Accept: application/openmetrics-text\r\n").await;
@@ -128,7 +127,7 @@ async fn what_openmetrics_cannot_show_is_text_for_those_who_take_it() {
 
 #[tokio::test]
 async fn a_reply_is_always_one_whole_page_whenever_it_is_replaced() {
-    let serving = Arc::new(start(DEFAULTS, Page::default()).await);
+    let serving = Arc::new(start(&PrometheusConfig::default(), Page::default()).await);
     let served = Arc::new(Mutex::new(0));
     let scraping: Vec<_> = (0..4)
         .map(|_| {
@@ -162,43 +161,54 @@ fn value(line: &str) -> &str {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_closed_and_room_is_made_by_the_time_limit() {
-    let limits =
-        ServerLimits { connections_max: 1, request_max: Duration::from_millis(300), ..DEFAULTS };
-    let serving = start(limits, page()).await;
-    let mut idle = TcpStream::connect(serving.address).await.unwrap();
-    // The server accepts connections in order, so the first one has the only place.
-    let mut second = TcpStream::connect(serving.address).await.unwrap();
-    assert_eq!(second.read(&mut [0; 1]).await.unwrap_or(0), 0, "closed without a word");
-    // The server closes it, without a byte or with an error response.
-    let mut rest = Vec::new();
-    let _closed_or_reset = idle.read_to_end(&mut rest).await;
-    loop {
-        let mut third = TcpStream::connect(serving.address).await.unwrap();
-        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
-        if third.write_all(request).await.is_ok() && {
-            let mut reply = Vec::new();
-            third.read_to_end(&mut reply).await.is_ok() && reply.starts_with(b"HTTP/1.1 200")
-        } {
-            break;
-        }
+async fn a_connection_too_many_replaces_the_one_that_did_nothing_for_longest() {
+    let config = PrometheusConfig { max_connections: 2, ..PrometheusConfig::default() };
+    let serving = start(&config, page()).await;
+    let mut idle = Vec::new();
+    for _ in 0..5 {
+        idle.push(TcpStream::connect(serving.address).await.unwrap());
+    }
+    let reply = serving.get("").await;
+    assert!(reply.head.starts_with("HTTP/1.1 200"), "{}", reply.head);
+    assert_eq!(serving.server.stats().cut_full().load(Ordering::Relaxed), 4);
+    for stream in &mut idle[..4] {
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "closed without a word");
     }
 }
 
 #[tokio::test]
-async fn connections_that_are_too_many_are_counted() {
-    let serving = start(ServerLimits { connections_max: 1, ..DEFAULTS }, page()).await;
-    let _idle = TcpStream::connect(serving.address).await.unwrap();
-    for count in 1..=3 {
-        let mut further = TcpStream::connect(serving.address).await.unwrap();
-        assert_eq!(further.read(&mut [0; 1]).await.unwrap_or(0), 0);
-        assert_eq!(serving.site.turned_away.load(Ordering::Relaxed), count);
+async fn a_connection_ends_with_its_time_limit() {
+    let request_timeout = Span::from_millis(100);
+    let config = PrometheusConfig { request_timeout, ..PrometheusConfig::default() };
+    let serving = start(&config, page()).await;
+    let mut idle = TcpStream::connect(serving.address).await.unwrap();
+    let mut rest = Vec::new();
+    let _closed_or_reset = idle.read_to_end(&mut rest).await;
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn a_foreign_host_is_refused_unless_it_is_configured() {
+    let config =
+        PrometheusConfig { hosts: vec!["own.example".to_owned()], ..PrometheusConfig::default() };
+    let serving = start(&config, page()).await;
+    for (host, status) in [
+        ("evil.example:9494", "HTTP/1.1 403"),
+        ("own.example:9494", "HTTP/1.1 200"),
+        ("127.0.0.1:9494", "HTTP/1.1 200"),
+    ] {
+        let reply = serving.ask(&format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert!(reply.head.starts_with(status), "{host}: {}", reply.head);
     }
+    let twice = "GET /metrics HTTP/1.1\r\nHost: x\r\nHost: evil.example\r\n\r\n";
+    assert!(serving.ask(twice).await.head.starts_with("HTTP/1.1 400"));
 }
 
 #[tokio::test]
 async fn a_long_request_is_refused() {
-    let serving = start(ServerLimits { head_bytes_max: 2048, ..DEFAULTS }, page()).await;
+    let max_request = ByteSize::from_bytes(2048);
+    let config = PrometheusConfig { max_request, ..PrometheusConfig::default() };
+    let serving = start(&config, page()).await;
     let reply = serving.get(&format!("X: {}\r\n", "x".repeat(4096))).await;
     assert!(reply.head.starts_with("HTTP/1.1 431"), "{}", reply.head);
 }

@@ -3,52 +3,39 @@
 //! Any web page can have its own name resolve to 127.0.0.1, and its script may then read the replies
 //! from there ("DNS rebinding"). It cannot change the name in the request.
 
-use parking_lot::Mutex;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::http::header::HOST;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
 
-/// The names that are allowed besides addresses and `localhost`. A clone shares them.
+/// The names that are allowed besides addresses, `localhost` and names without a dot, which no site
+/// on the internet can have. A clone shares them.
 #[derive(Clone, Debug)]
-pub(super) struct Hosts(Arc<Mutex<Vec<String>>>);
+pub struct AllowedHosts(Arc<Mutex<Vec<String>>>);
 
-impl Hosts {
+impl AllowedHosts {
     /// The configured names, and the name of this host.
-    pub(super) fn new(configured: &[String]) -> Self {
+    #[must_use]
+    pub fn new(configured: &[String]) -> Self {
         let hosts = Self(Arc::default());
         hosts.replace(configured);
         hosts
     }
 
     /// Replaces the configured names, in all clones.
-    pub(super) fn replace(&self, configured: &[String]) {
+    pub fn replace(&self, configured: &[String]) {
         let node = rustix::system::uname();
         let node = node.nodename().to_string_lossy().into_owned();
         *self.0.lock() = configured.iter().cloned().chain([node]).collect();
     }
 
-    fn has(&self, host: &str) -> bool {
+    /// Whether a `Host`, with or without a port, is allowed.
+    pub(crate) fn has(&self, host: &str) -> bool {
         let name = name_of(host);
-        let is_local = name.eq_ignore_ascii_case("localhost");
-        is_local
-            || is_address(name)
+        is_address(name)
+            || is_label(name)
             || self.0.lock().iter().any(|own| own.eq_ignore_ascii_case(name))
     }
-}
-
-/// Refuses a request by a foreign name. A request without a host comes from no browser.
-pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or_default());
-    if host.is_none_or(|host| hosts.has(host)) {
-        return next.run(request).await;
-    }
-    let words = "not by this name: ask by address, or add the name to `admin: {hosts: […]}`\n";
-    (StatusCode::FORBIDDEN, words).into_response()
 }
 
 /// The host without its port.
@@ -64,13 +51,19 @@ fn is_address(name: &str) -> bool {
     v6.map_or(name.parse::<IpAddr>().is_ok(), |v6| v6.parse::<Ipv6Addr>().is_ok())
 }
 
+/// Whether a name is a single label, such as `localhost` or the name of a container.
+fn is_label(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !name.is_empty() && name.bytes().all(is_plain)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn addresses_and_names_of_this_host_are_allowed_and_no_others() {
-        let hosts = Hosts::new(&["Metrics.Example.net".to_owned()]);
+        let hosts = AllowedHosts::new(&["Metrics.Example.net".to_owned()]);
         for host in [
             "127.0.0.1",
             "127.0.0.1:9495",
@@ -79,6 +72,7 @@ mod tests {
             "[::1]",
             "localhost",
             "LOCALHOST:9495",
+            "tallyd:9494",
             "metrics.example.net:9495",
         ] {
             assert!(hosts.has(host), "{host}");
@@ -88,7 +82,10 @@ mod tests {
             ":9495",
             "evil.example",
             "evil.example:9495",
+            "evil.example.",
             "127.0.0.1.evil.example",
+            "127.0.0.1@evil.example",
+            "evil.example:127.0.0.1",
             "localhost.evil.example",
             "[evil.example]",
             "metrics.example.net.evil.example",

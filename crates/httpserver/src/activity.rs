@@ -1,0 +1,139 @@
+//! When a connection last made progress.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The progress of one connection, shared between its task and the server.
+///
+/// Received bytes are no progress: a client that sends the head of a request byte by byte would
+/// otherwise look busy. A complete request is, and so is each part of a reply that leaves.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    accepted: Instant,
+    /// The time of the latest progress, in milliseconds since `accepted`.
+    progress_ms: AtomicU64,
+    /// Whether a request is being handled, so that the client waits for the server.
+    is_handling: AtomicBool,
+    /// Whether the kernel has no room for a reply, so that the server waits for the client.
+    is_blocked: AtomicBool,
+    /// Whether the current reply may take as long as its client reads.
+    is_long: AtomicBool,
+}
+
+impl Activity {
+    pub(crate) fn new() -> Self {
+        Self {
+            accepted: Instant::now(),
+            progress_ms: AtomicU64::new(0),
+            is_handling: AtomicBool::new(false),
+            is_blocked: AtomicBool::new(false),
+            is_long: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.accepted.elapsed()
+    }
+
+    /// How long the client has done nothing, while it was its turn.
+    pub(crate) fn silence(&self) -> Duration {
+        if self.is_handling.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        let progress = Duration::from_millis(self.progress_ms.load(Ordering::Relaxed));
+        self.age().saturating_sub(progress)
+    }
+
+    /// Whether the client has read nothing of a reply for this long.
+    pub(crate) fn has_stalled_for(&self, limit: Duration) -> bool {
+        self.is_blocked.load(Ordering::Relaxed) && self.silence() > limit
+    }
+
+    pub(crate) fn is_long(&self) -> bool {
+        self.is_long.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_long(&self) {
+        self.is_long.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_handling(&self, is_handling: bool) {
+        self.progress();
+        self.is_handling.store(is_handling, Ordering::Relaxed);
+    }
+
+    pub(crate) fn progress(&self) {
+        self.progress_ms.store(self.age().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
+        self.is_blocked.store(outcome.is_pending(), Ordering::Relaxed);
+        if outcome.is_ready() {
+            self.progress();
+        }
+    }
+}
+
+/// A connection that notes when its client reads.
+#[derive(Debug)]
+pub(crate) struct WatchedStream {
+    stream: TcpStream,
+    activity: Arc<Activity>,
+}
+
+impl WatchedStream {
+    pub(crate) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
+        Self { stream, activity }
+    }
+}
+
+impl AsyncRead for WatchedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for WatchedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.activity.note_write(&outcome);
+        outcome
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.activity.note_write(&outcome);
+        outcome
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

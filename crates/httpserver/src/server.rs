@@ -1,0 +1,233 @@
+//! Accepts connections and serves them.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use basics::log_throttle::LogThrottle;
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, warn};
+
+use crate::activity::{Activity, WatchedStream};
+use crate::connections::Connections;
+use crate::guard::{self, PathAccess, Refusal};
+use crate::hosts::AllowedHosts;
+use crate::reply::{self, LongReply, ReplyBody};
+use crate::stats::{HttpServerStats, add_one};
+
+/// Pause between two checks of the time limits of a connection.
+const CHECK_PAUSE: Duration = Duration::from_secs(1);
+/// Pause after a failed accept, such as for lack of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The smallest buffer that hyper works with.
+const BUFFER_MIN: usize = 8192;
+
+/// What a client may hold, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpLimits {
+    /// Most connections at a time.
+    pub connections_max: usize,
+    /// How long the head of a request may take, and a connection may wait for its next request.
+    pub head_max: Duration,
+    /// Longest head of a request, in bytes.
+    pub head_bytes_max: usize,
+    /// How long a client may read nothing of a reply.
+    pub stall_max: Duration,
+    /// Age from which the next reply is the last of its connection.
+    pub last_reply_after: Duration,
+    /// Age at which a connection is cut, unless its reply is a [`LongReply`].
+    pub age_max: Duration,
+}
+
+/// What a server serves.
+pub trait SiteService: Clone + Send + Sync + 'static {
+    /// The body of a reply.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send;
+
+    /// Who may request a path.
+    fn access(&self, path: &str) -> PathAccess;
+
+    /// Answers a request.
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// The settings and counts of a server. A clone shares them.
+#[derive(Clone, Debug)]
+pub struct HttpServer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// The name in the log, such as `admin endpoint`.
+    name: String,
+    limits: Mutex<HttpLimits>,
+    hosts: AllowedHosts,
+    stats: Arc<HttpServerStats>,
+    refused: Mutex<LogThrottle>,
+}
+
+impl HttpServer {
+    /// Creates a server that serves nothing yet.
+    #[must_use]
+    pub fn new(name: String, limits: HttpLimits, hosts: &[String]) -> Self {
+        let (limits, hosts) = (Mutex::new(limits), AllowedHosts::new(hosts));
+        let (stats, refused) = (Arc::default(), Mutex::default());
+        Self(Arc::new(Shared { name, limits, hosts, stats, refused }))
+    }
+
+    /// Applies other settings. New connections have the new limits.
+    pub fn reconfigure(&self, limits: HttpLimits, hosts: &[String]) {
+        *self.0.limits.lock() = limits;
+        self.0.hosts.replace(hosts);
+    }
+
+    /// The counts of the server.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<HttpServerStats> {
+        &self.0.stats
+    }
+
+    /// Serves until the future is dropped, and closes all connections then.
+    pub async fn serve(&self, socket: TcpListener, service: impl SiteService) {
+        let stats = Arc::clone(&self.0.stats);
+        let mut connections = Connections::new(Arc::clone(&stats));
+        let (mut full, mut failed) = (LogThrottle::default(), LogThrottle::default());
+        let server = self.0.name.as_str();
+        loop {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                () = connections.ended() => continue,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let (activity, limits) = (Arc::new(Activity::new()), *self.0.limits.lock());
+                    let connection = self.connection(stream, limits, &activity, service.clone());
+                    if connections.add(limits.connections_max, activity, connection)
+                        && let Some(count) = full.count(1)
+                    {
+                        warn!(
+                            server, %peer, count, max_connections = limits.connections_max,
+                            "all connections taken: closed those that did nothing for longest"
+                        );
+                    }
+                }
+                Err(error) => {
+                    add_one(&stats.accept_errors);
+                    // It may be the lack of the descriptor that this connection holds.
+                    connections.cut_longest_silent();
+                    if let Some(count) = failed.count(1) {
+                        warn!(server, %error, count, "cannot accept connections, will retry");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Serves one connection.
+    fn connection<S: SiteService>(
+        &self,
+        stream: TcpStream,
+        limits: HttpLimits,
+        activity: &Arc<Activity>,
+        service: S,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (server, activity) = (self.clone(), Arc::clone(activity));
+        async move {
+            let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(&activity)));
+            let replies = service_fn(|request| {
+                let (server, service, activity) = (&server, &service, &activity);
+                async move {
+                    Ok::<_, Infallible>(server.reply(request, service, limits, activity).await)
+                }
+            });
+            let connection = http1::Builder::new()
+                .keep_alive(!limits.last_reply_after.is_zero())
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.head_max)
+                .max_buf_size(limits.head_bytes_max.max(BUFFER_MIN))
+                .max_header_size(limits.head_bytes_max)
+                .serve_connection(stream, replies);
+            let is_too_slow = tokio::select! {
+                ended = connection => ended.is_err_and(|error| {
+                    debug!(server = server.0.name, %error, "connection failed");
+                    error.is_timeout()
+                }),
+                () = too_slow(&activity, limits) => true,
+            };
+            if is_too_slow {
+                debug!(server = server.0.name, "connection closed: its client took too long");
+                add_one(&server.0.stats.cut_slow);
+            }
+        }
+    }
+
+    async fn reply<S: SiteService>(
+        &self,
+        request: Request<Incoming>,
+        service: &S,
+        limits: HttpLimits,
+        activity: &Arc<Activity>,
+    ) -> Response<ReplyBody<S::Body>> {
+        let access = service.access(request.uri().path());
+        let mut reply = match guard::check(&request, access, &self.0.hosts) {
+            Ok(()) => {
+                activity.set_handling(true);
+                let reply = service.answer(request).await;
+                activity.set_handling(false);
+                reply::served(reply, Arc::clone(activity))
+            }
+            Err(refusal) => {
+                self.log_refusal(refusal, &request);
+                reply::words(refusal.status(), refusal.words(), Arc::clone(activity))
+            }
+        };
+        if reply.extensions_mut().remove::<LongReply>().is_some() {
+            activity.set_long();
+        }
+        if activity.age() > limits.last_reply_after {
+            // In a header: a close without notice could cross the next request.
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        reply
+    }
+
+    fn log_refusal(&self, refusal: Refusal, request: &Request<Incoming>) {
+        add_one(&self.0.stats.refused_requests);
+        if let Some(count) = self.0.refused.lock().count(1) {
+            let host = request.headers().get(hyper::header::HOST);
+            let path = request.uri().path();
+            warn!(
+                server = self.0.name,
+                count,
+                ?host,
+                path,
+                "requests refused: {}",
+                refusal.words().trim_end()
+            );
+        }
+    }
+}
+
+/// Waits until a client has exceeded a time limit.
+async fn too_slow(activity: &Activity, limits: HttpLimits) {
+    loop {
+        let rest = limits.age_max.saturating_sub(activity.age());
+        tokio::time::sleep(rest.clamp(Duration::from_millis(10), CHECK_PAUSE)).await;
+        let is_too_old = activity.age() >= limits.age_max && !activity.is_long();
+        if is_too_old || activity.has_stalled_for(limits.stall_max) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The server over real sockets.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::{Request, Response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{HttpLimits, HttpServer, HttpServerCounts, LongReply, PathAccess, SiteService};
+
+const LIMITS: HttpLimits = HttpLimits {
+    connections_max: 4,
+    head_max: Duration::from_secs(60),
+    head_bytes_max: 16 << 10,
+    stall_max: Duration::from_secs(60),
+    last_reply_after: Duration::from_secs(60),
+    age_max: Duration::from_secs(60),
+};
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// `/` is a word, `/endless` never ends, `/guarded` is for the own site only.
+#[derive(Clone)]
+struct Site;
+
+struct Chunks(Option<u64>);
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut self.0 {
+            Some(0) => Poll::Ready(None),
+            Some(left) => {
+                *left -= 1;
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"word")))))
+            }
+            None => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; 65536]))))),
+        }
+    }
+}
+
+impl SiteService for Site {
+    type Body = Chunks;
+
+    fn access(&self, path: &str) -> PathAccess {
+        if path == "/guarded" { PathAccess::OwnSite } else { PathAccess::Open }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Chunks> {
+        if request.uri().path() != "/endless" {
+            return Response::new(Chunks(Some(1)));
+        }
+        let mut reply = Response::new(Chunks(None));
+        reply.extensions_mut().insert(LongReply);
+        reply
+    }
+}
+
+struct Serving {
+    address: SocketAddr,
+    server: HttpServer,
+}
+
+async fn start(limits: HttpLimits) -> Serving {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let server = HttpServer::new("test".to_owned(), limits, &[]);
+    let running = server.clone();
+    tokio::spawn(async move { running.serve(socket, Site).await });
+    Serving { address, server }
+}
+
+impl Serving {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn open(&self, request: &[u8]) -> TcpStream {
+        let mut stream = self.connect().await;
+        stream.write_all(request).await.unwrap();
+        stream
+    }
+
+    async fn ask(&self, request: &str) -> String {
+        let mut stream = self.open(request.as_bytes()).await;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.unwrap();
+        reply
+    }
+
+    fn counts(&self) -> HttpServerCounts {
+        self.server.stats().counts()
+    }
+
+    async fn wait_until(&self, is_met: impl Fn(HttpServerCounts) -> bool) {
+        let began = Instant::now();
+        while !is_met(self.counts()) {
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", self.counts());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+/// Whether the server has closed a connection.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    let reading = stream.read_to_end(&mut rest);
+    tokio::time::timeout(Duration::from_secs(60), reading).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_new_connection_replaces_the_one_that_did_nothing_for_longest() {
+    let serving = start(LIMITS).await;
+    let mut first = serving.connect().await;
+    serving.wait_until(|counts| counts.open == 1).await;
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(serving.open(REQUEST).await);
+    }
+    for stream in &mut others {
+        let mut reply = [0; 15];
+        stream.read_exact(&mut reply).await.unwrap();
+        assert_eq!(&reply, b"HTTP/1.1 200 OK");
+    }
+    let reply = serving.ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+    assert!(is_closed(&mut first).await);
+    assert_eq!(serving.counts().cut_full, 1);
+}
+
+#[tokio::test]
+async fn clients_that_do_nothing_delay_no_other_client() {
+    let serving = start(LIMITS).await;
+    let mut held = Vec::new();
+    for number in 0..40 {
+        let request: &[u8] = if number % 2 == 0 { b"" } else { b"GET /endless HTTP/1.1\r\n\r\n" };
+        held.push(serving.open(request).await);
+    }
+    serving.wait_until(|counts| counts.accepted == 40).await;
+    let began = Instant::now();
+    let reply = serving.ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(serving.counts().cut_full, 37);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_request_is_closed_in_time() {
+    let serving = start(HttpLimits { head_max: Duration::from_millis(50), ..LIMITS }).await;
+    let mut silent = serving.connect().await;
+    let mut slow = serving.open(b"GET / HT").await;
+    assert!(is_closed(&mut silent).await && is_closed(&mut slow).await);
+    serving.wait_until(|counts| counts.cut_slow == 2 && counts.open == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_closed_in_time() {
+    let serving = start(HttpLimits { stall_max: Duration::from_millis(50), ..LIMITS }).await;
+    let _reads_nothing = serving.open(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    serving.wait_until(|counts| counts.cut_slow == 1 && counts.open == 0).await;
+}
+
+#[tokio::test]
+async fn a_long_reply_lasts_as_long_as_its_client_reads() {
+    let limits = HttpLimits { age_max: Duration::from_millis(200), ..LIMITS };
+    let serving = start(limits).await;
+    let mut reader = serving.open(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let (mut buffer, began) = (vec![0; 65536], Instant::now());
+    while began.elapsed() < limits.age_max * 5 {
+        assert!(reader.read(&mut buffer).await.unwrap() > 0);
+    }
+    assert_eq!(serving.counts().cut_slow, 0);
+    let mut idle = serving.connect().await;
+    assert!(is_closed(&mut idle).await, "an idle one is closed at that age");
+}
+
+#[tokio::test]
+async fn a_refused_request_is_answered_and_counted() {
+    let serving = start(LIMITS).await;
+    for (headers, status) in [
+        ("Host: evil.example\r\n", "HTTP/1.1 403"),
+        ("Host: x\r\nHost: x\r\n", "HTTP/1.1 400"),
+        ("Host: x\r\nSec-Fetch-Site: cross-site\r\n", "HTTP/1.1 403"),
+        ("Host: x\r\n", "HTTP/1.1 200"),
+    ] {
+        let request = format!("GET /guarded HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+        let reply = serving.ask(&request).await;
+        assert!(reply.starts_with(status), "{headers}: {reply}");
+    }
+    assert_eq!(serving.counts().refused_requests, 3);
+}

@@ -1,0 +1,36 @@
+//! The metrics of the admin endpoint.
+
+use httpserver::HttpServerCounts;
+
+use super::{REASON, SelfMetricFamilies};
+
+impl SelfMetricFamilies {
+    pub(super) fn admin(&mut self, counts: &HttpServerCounts) {
+        self.gauge(
+            "tallyd_admin_connections_open",
+            "Open connections to the admin endpoint",
+            [([], counts.open as f64)],
+        );
+        self.counter(
+            "tallyd_admin_connections_accepted_total",
+            "Accepted connections to the admin endpoint",
+            [([], counts.accepted)],
+        );
+        let cut = [("full", counts.cut_full), ("timeout", counts.cut_slow)];
+        self.counter(
+            "tallyd_admin_connections_cut_total",
+            "Connections to the admin endpoint closed by it before their client was finished",
+            cut.map(|(reason, count)| ([(REASON, reason.to_owned())], count)),
+        );
+        self.counter(
+            "tallyd_admin_accept_errors_total",
+            "Failed attempts to accept a connection to the admin endpoint",
+            [([], counts.accept_errors)],
+        );
+        self.counter(
+            "tallyd_admin_requests_refused_total",
+            "Requests to the admin endpoint under a foreign host name or by another site",
+            [([], counts.refused_requests)],
+        );
+    }
+}
