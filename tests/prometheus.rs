@@ -39,7 +39,7 @@ fn wait_for_lines(daemon: &Daemon, lines: &[&str]) -> String {
 }
 
 #[test]
-fn connections_beyond_the_limit_are_closed_and_shown_in_the_status() {
+fn connections_beyond_the_limit_replace_idle_ones_and_are_shown_in_the_status() {
     let daemon = Daemon::start(
         "forwarders:
   console: {}
@@ -50,10 +50,12 @@ fn connections_beyond_the_limit_are_closed_and_shown_in_the_status() {
         |status: &Value| status["forwarders"]["prometheus"]["refused_connections"].clone();
     assert_eq!(refused(&daemon.status()), 0);
     let connect = || TcpStream::connect(daemon.page.unwrap()).unwrap();
-    let _idle = connect();
+    let mut idle = connect();
     for count in 1..=2 {
-        assert_eq!(connect().read(&mut [0; 1]).unwrap_or(0), 0, "closed at once");
+        let next = connect();
+        assert_eq!(idle.read(&mut [0; 1]).unwrap_or(0), 0, "closed at once");
         assert_eq!(refused(&daemon.status()), count);
+        idle = next;
     }
     let (_, own) = daemon.get("/metrics");
     let line = "tallyd_page_connections_refused_total{forwarder=\"prometheus\"} 2\n";

@@ -20,7 +20,8 @@ const LAST_REPLY_AFTER: Duration = Duration::from_secs(60);
 /// Creates the server of the endpoint, with at most `connections_max` connections.
 #[must_use]
 pub fn http_server(config: &AdminConfig, connections_max: usize) -> HttpServer {
-    HttpServer::new("admin".to_owned(), limits(config, connections_max), &config.hosts)
+    let limits = limits(config, connections_max);
+    HttpServer::new("admin".to_owned(), limits, "admin: {hosts: […]}", &config.hosts)
 }
 
 pub(super) fn limits(config: &AdminConfig, connections_max: usize) -> HttpLimits {

@@ -43,8 +43,8 @@ pub(super) fn of(runtime: &RuntimeState) -> Status {
         instance: runtime.instance.clone(),
         uptime_s: runtime.started.elapsed().as_secs_f64(),
         process: process(),
-        admin: admin(runtime.admin.counts()),
-        log: LogStatus { dropped: runtime.log_lines_dropped.load(Ordering::Relaxed) },
+        admin: Some(admin(runtime.admin.counts())),
+        log: Some(LogStatus { dropped: runtime.log_lines_dropped.load(Ordering::Relaxed) }),
         reload,
         windows: windows(&runtime.windows.counts()),
         ledger: ledger(&total, kernel_drops),
@@ -118,10 +118,9 @@ fn listener(stats: &ListenerStats, counts: &ListenerCounts, kernel_drops: u64) -
         ledger: ledger(counts, kernel_drops),
         refused: owned(stats.refused()),
         connections: stats.connections().map(
-            |ConnectionCounts { open, accepted, accept_errors, closed }| ConnectionStatus {
+            |ConnectionCounts { open, accepted, closed, .. }| ConnectionStatus {
                 open,
                 accepted,
-                accept_errors,
                 closed: owned(closed),
             },
         ),

@@ -53,8 +53,6 @@ pub struct ConnectionStatus {
     pub open: u64,
     /// Accepted connections.
     pub accepted: u64,
-    /// Failed attempts to accept a connection, such as for lack of file descriptors.
-    pub accept_errors: u64,
     /// Closed connections by reason.
     pub closed: CountsByReason,
 }

@@ -21,12 +21,12 @@ pub struct Status {
     pub uptime_s: f64,
     /// The cost of the process.
     pub process: ProcessStatus,
-    /// The connections of the admin endpoint.
-    #[serde(default)]
-    pub admin: AdminStatus,
-    /// The daemon's log.
-    #[serde(default)]
-    pub log: LogStatus,
+    /// The connections of the admin endpoint; `None` from a daemon that does not count them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<AdminStatus>,
+    /// The daemon's log; `None` from a daemon that does not count its lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogStatus>,
     /// Which file a reload reads, and the outcome of reloads.
     #[serde(default)]
     pub reload: ReloadStatus,

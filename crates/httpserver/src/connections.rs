@@ -46,9 +46,10 @@ impl Connections {
             self.open.iter().max_by_key(|(_, (activity, _))| (activity.silence(), activity.age()));
         let Some(id) = longest.map(|(id, _)| *id) else { return false };
         if let Some((_, task)) = self.open.remove(&id) {
-            task.abort();
+            // Counted first: a client that notices the end finds it in the counts.
             add_one(&self.stats.cut_full);
             add_one(&self.stats.closed);
+            task.abort();
         }
         true
     }

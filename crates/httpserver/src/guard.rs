@@ -1,6 +1,7 @@
 //! Which requests of browsers are answered.
 
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode};
 
 use crate::hosts::AllowedHosts;
@@ -38,13 +39,14 @@ impl Refusal {
         }
     }
 
-    pub(crate) fn words(self) -> &'static str {
+    /// The reason. `hosts_key` is the key with the names that are allowed.
+    pub(crate) fn words(self, hosts_key: &str) -> String {
         match self {
-            Self::SeveralHosts => "more than one Host header\n",
+            Self::SeveralHosts => "more than one Host header".to_owned(),
             Self::ForeignHost => {
-                "not by this name: use an address, or add the name to `hosts` of this section\n"
+                format!("not by this name: use an address, or add the name to `{hosts_key}`")
             }
-            Self::OtherSite => "not for other sites\n",
+            Self::OtherSite => "not for other sites".to_owned(),
         }
     }
 }
@@ -66,7 +68,7 @@ pub(crate) fn check<B>(
     }
     // The name in an absolute URL has precedence over the header. A request with neither comes from
     // no browser.
-    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let authority = request.uri().authority().map(Authority::as_str);
     let names = [host.map(text), authority];
     if names.into_iter().flatten().any(|name| !hosts.has(name)) {
         return Err(Refusal::ForeignHost);

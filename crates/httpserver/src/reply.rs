@@ -39,10 +39,10 @@ pub(crate) fn served<B>(reply: Response<B>, activity: Arc<Activity>) -> Response
 /// A reply with a line of text.
 pub(crate) fn words<B>(
     status: StatusCode,
-    text: &'static str,
+    text: &str,
     activity: Arc<Activity>,
 ) -> Response<ReplyBody<B>> {
-    let content = ReplyContent::Words(Some(Bytes::from_static(text.as_bytes())));
+    let content = ReplyContent::Words(Some(format!("{text}\n").into()));
     let mut reply = Response::new(ReplyBody { content, activity });
     *reply.status_mut() = status;
     let headers = reply.headers_mut();

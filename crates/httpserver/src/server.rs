@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use crate::activity::{Activity, WatchedStream};
 use crate::connections::Connections;
-use crate::guard::{self, PathAccess, Refusal};
+use crate::guard::{self, PathAccess};
 use crate::hosts::AllowedHosts;
 use crate::reply::{self, LongReply, ReplyBody};
 use crate::stats::{HttpServerStats, add_one};
@@ -71,6 +71,8 @@ pub struct HttpServer(Arc<Shared>);
 struct Shared {
     /// The name in the log, such as `admin endpoint`.
     name: String,
+    /// The key with the allowed host names, such as `admin: {hosts: […]}`.
+    hosts_key: &'static str,
     limits: Mutex<HttpLimits>,
     hosts: AllowedHosts,
     stats: Arc<HttpServerStats>,
@@ -80,10 +82,15 @@ struct Shared {
 impl HttpServer {
     /// Creates a server that serves nothing yet.
     #[must_use]
-    pub fn new(name: String, limits: HttpLimits, hosts: &[String]) -> Self {
+    pub fn new(
+        name: String,
+        limits: HttpLimits,
+        hosts_key: &'static str,
+        hosts: &[String],
+    ) -> Self {
         let (limits, hosts) = (Mutex::new(limits), AllowedHosts::new(hosts));
         let (stats, refused) = (Arc::default(), Mutex::default());
-        Self(Arc::new(Shared { name, limits, hosts, stats, refused }))
+        Self(Arc::new(Shared { name, hosts_key, limits, hosts, stats, refused }))
     }
 
     /// Applies other settings. New connections have the new limits.
@@ -189,8 +196,9 @@ impl HttpServer {
                 reply::served(reply, Arc::clone(activity))
             }
             Err(refusal) => {
-                self.log_refusal(refusal, &request);
-                reply::words(refusal.status(), refusal.words(), Arc::clone(activity))
+                let words = refusal.words(self.0.hosts_key);
+                self.log_refusal(&words, &request);
+                reply::words(refusal.status(), &words, Arc::clone(activity))
             }
         };
         if reply.extensions_mut().remove::<LongReply>().is_some() {
@@ -203,19 +211,12 @@ impl HttpServer {
         reply
     }
 
-    fn log_refusal(&self, refusal: Refusal, request: &Request<Incoming>) {
+    fn log_refusal(&self, words: &str, request: &Request<Incoming>) {
         add_one(&self.0.stats.refused_requests);
         if let Some(count) = self.0.refused.lock().count(1) {
             let host = request.headers().get(hyper::header::HOST);
             let path = request.uri().path();
-            warn!(
-                server = self.0.name,
-                count,
-                ?host,
-                path,
-                "requests refused: {}",
-                refusal.words().trim_end()
-            );
+            warn!(server = self.0.name, count, ?host, path, "requests refused: {words}");
         }
     }
 }

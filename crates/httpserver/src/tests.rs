@@ -74,7 +74,7 @@ struct Serving {
 async fn start(limits: HttpLimits) -> Serving {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let server = HttpServer::new("test".to_owned(), limits, &[]);
+    let server = HttpServer::new("test".to_owned(), limits, "hosts", &[]);
     let running = server.clone();
     tokio::spawn(async move { running.serve(socket, Site).await });
     Serving { address, server }

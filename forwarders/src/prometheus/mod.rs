@@ -101,7 +101,12 @@ impl PrometheusPage {
         naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Result<Self, String> {
         let state = State::new(Limits::from(limits), naming);
-        let http = HttpServer::new(name.clone(), server::limits(config), &config.hosts);
+        let http = HttpServer::new(
+            name.clone(),
+            server::limits(config),
+            "prometheus: {hosts: […]}",
+            &config.hosts,
+        );
         let failed = Arc::<AtomicU64>::default();
         let fetches = config.merge.is_some() || config.relay.is_some();
         let merge = config.merge.as_ref();

@@ -27,7 +27,7 @@ async fn start(config: &PrometheusConfig, page: Page) -> Serving {
     let address = socket.local_addr().unwrap();
     let site = Arc::new(Site::new("/metrics"));
     site.current.replace(page);
-    let server = HttpServer::new("page".to_owned(), limits(config), &config.hosts);
+    let server = HttpServer::new("page".to_owned(), limits(config), "hosts", &config.hosts);
     let (running, service) = (server.clone(), PageService(Arc::clone(&site)));
     tokio::spawn(async move { running.serve(socket, service).await });
     Serving { address, server, site }
