@@ -423,6 +423,16 @@ fn the_activating_connection_is_received() {
 
 // --- the units ---------------------------------------------------------------------------------
 
+#[test]
+fn the_unit_restarts_the_daemon_without_a_limit_and_writes_no_memory_image() {
+    let unit = fs::read_to_string(common::root().join("systemd/tallyd.service")).unwrap();
+    let (head, service) = unit.split_once("[Service]\n").unwrap();
+    assert!(head.contains("\nStartLimitIntervalSec=0\n"), "{head}");
+    for line in ["Restart=always", "RestartSec=2", "LimitCORE=0"] {
+        assert!(service.contains(&format!("\n{line}\n")), "{line}");
+    }
+}
+
 /// Maximum exposure of the unit in `systemd-analyze security`, in tenths.
 const EXPOSURE_MAX: &str = "15";
 

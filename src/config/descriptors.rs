@@ -6,6 +6,7 @@
 use engine::listener::ListenerConfig;
 
 use super::Config;
+use super::admin::AdminListen;
 use crate::process;
 
 /// Descriptors of the process itself: standard streams, the runtime, signals, files that are read for
@@ -53,7 +54,9 @@ impl DescriptorShares {
         let sockets = sockets.sum::<u64>() * PER_SOCKET;
         let polls = config.kamailio.len() as u64 * PER_KAMAILIO;
         let mut http = config.forwarders.connections();
-        http.push(u64::from(config.admin.max_connections));
+        if matches!(config.admin.listen, AdminListen::Address(_)) {
+            http.push(u64::from(config.admin.max_connections));
+        }
         let demand = Demand {
             others: PROCESS + sockets + polls + config.forwarders.descriptors(),
             http,
