@@ -1,5 +1,6 @@
 //! The thread that writes the log to standard error. A log without a reader delays only this thread.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic;
@@ -68,9 +69,12 @@ impl LogOutput {
     fn print_panics(self) {
         panic::set_hook(Box::new(move |panic| {
             let thread = thread::current();
-            let trace = std::backtrace::Backtrace::capture();
             let name = thread.name().unwrap_or("unnamed");
-            self.print(&format!("thread '{name}' {panic}\n{trace}"));
+            self.print(&format!("thread '{name}' {panic}"));
+            let trace = Backtrace::capture();
+            if trace.status() == BacktraceStatus::Captured {
+                self.print(&trace.to_string());
+            }
             self.flush();
         }));
     }

@@ -101,10 +101,10 @@ impl LogQueue {
         (has_room && state.unreported > 0).then(|| std::mem::take(&mut state.unreported))
     }
 
-    /// Waits until all lines are written, at most until `deadline`.
+    /// Waits until all lines and the report of dropped ones are written, at most until `deadline`.
     pub(super) fn flush(&self, deadline: Instant) {
         let mut state = self.state.lock();
-        while state.bytes > 0 {
+        while state.bytes > 0 || (state.unreported > 0 && !state.is_failing) {
             if self.changed.wait_until(&mut state, deadline).timed_out() {
                 return;
             }
