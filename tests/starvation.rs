@@ -15,7 +15,7 @@ use socket2::{Domain, Socket, Type};
 /// Generous: on an idle machine it is about a millisecond.
 const PROMPT: Duration = Duration::from_secs(2);
 
-/// One request on a connection of its own, and the time until the whole reply was there.
+/// Sends one request on a new connection. Returns the reply and the time until it was complete.
 fn ask(address: SocketAddr, path: &str) -> (String, Duration) {
     let began = Instant::now();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -131,7 +131,7 @@ forwarders:
     Daemon::start_command(folder, &mut command)
 }
 
-/// Answers every request with 204, each on a connection of its own.
+/// Answers every request with 204 and closes its connection.
 fn influxdb() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -36,7 +36,7 @@ pub struct DescriptorShares {
     pub is_lowered: bool,
 }
 
-/// What a configuration needs.
+/// The needs of a configuration.
 struct Demand {
     /// Descriptors that are not connections.
     others: u64,
@@ -87,8 +87,8 @@ fn connections(config: &ListenerConfig) -> u64 {
     config.endpoint.stream().map_or(0, |stream| stream.max_connections as u64)
 }
 
-/// Gives everything else what it needs, at most half; the HTTP servers a quarter of the rest, if that
-/// is enough; and the listeners what remains.
+/// Reserves the needs of everything else, at most half of the limit. If the rest is too small, the HTTP
+/// servers share a quarter of it, and the listeners get the remainder.
 fn share(limit: u64, demand: &Demand) -> DescriptorShares {
     let wanted_http: u64 = demand.http.iter().sum();
     let reserved = demand.others.min(limit / 2);

@@ -54,7 +54,7 @@ impl Connections {
         true
     }
 
-    /// Waits until a connection ends, for ever if there is none.
+    /// Waits until a connection ends; forever if no connection is open.
     pub(crate) async fn ended(&mut self) {
         let id = match self.tasks.join_next_with_id().await {
             Some(Ok((id, ()))) => id,

@@ -79,7 +79,7 @@ pub(crate) fn check<B>(
     Ok(())
 }
 
-/// A header's text; empty, which is no name, if it is none.
+/// The text of a header; an empty text, which no host name matches, if it is not ASCII.
 fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or_default()
 }

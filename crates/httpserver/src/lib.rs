@@ -1,8 +1,9 @@
 //! The HTTP server of the admin endpoint and of the Prometheus page.
 //!
-//! It bounds what a client can hold, and for how long. When all connections are taken, a new one
-//! replaces the one that has made no progress for longest: clients that say nothing, or that do not
-//! read, delay nobody else. It answers no request by the name of another site.
+//! It bounds the resources of a client, and the time for which the client holds them. When all
+//! connections are taken, a new connection replaces the connection that has made no progress for
+//! longest. Clients that send nothing, or that do not read, therefore delay no other client. It
+//! refuses requests under foreign host names.
 
 mod activity;
 mod connections;

@@ -31,7 +31,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The smallest buffer that hyper works with.
 const BUFFER_MIN: usize = 8192;
 
-/// What a client may hold, and for how long.
+/// The limits on a client.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpLimits {
     /// Most connections at a time.
@@ -48,7 +48,7 @@ pub struct HttpLimits {
     pub age_max: Duration,
 }
 
-/// What a server serves.
+/// The paths and replies of a server.
 pub trait SiteService: Clone + Send + Sync + 'static {
     /// The body of a reply.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send;
@@ -125,7 +125,7 @@ impl HttpServer {
                     {
                         warn!(
                             server, %peer, count, max_connections = limits.connections_max,
-                            "all connections taken: closed those that did nothing for longest"
+                            "all connections taken; closed the connections that were silent for longest"
                         );
                     }
                 }

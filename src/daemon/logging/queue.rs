@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 /// Bytes that a waiting line takes besides its text.
 const LINE_OVERHEAD: usize = 32;
 
-/// The queue between all threads that log and the one that writes. Adding a line never waits for the
+/// The queue between the threads that log and the thread that writes. Adding a line never waits for the
 /// writer: a line without room is counted and dropped.
 #[derive(Debug)]
 pub(super) struct LogQueue {
