@@ -29,6 +29,7 @@ mod tests {
         let silent_for = |seconds| WindowCounts {
             interval: Duration::from_secs(10),
             closed: 3,
+            clock_steps: 0,
             last: None,
             silent_for: Duration::from_secs(seconds),
         };

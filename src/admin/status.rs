@@ -93,6 +93,7 @@ fn windows(counts: &WindowCounts) -> WindowStatus {
     WindowStatus {
         interval_s: counts.interval.as_secs_f64(),
         closed: counts.closed,
+        clock_steps: Some(counts.clock_steps),
         last_end: last.map(|last| rfc3339_ms(last.end_ms)),
         lag_s: last.map(|last| last.lag.as_secs_f64()),
         points: last.map(|last| last.points),

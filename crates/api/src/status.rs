@@ -100,6 +100,9 @@ pub struct WindowStatus {
     pub interval_s: f64,
     /// Windows closed.
     pub closed: u64,
+    /// How often the wall clock was set; `None` from a daemon of 0.1.0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_steps: Option<u64>,
     /// The time at which the latest window ended; `None` before the first.
     pub last_end: Option<String>,
     /// Time from that end until the forwarders had the window, in seconds.

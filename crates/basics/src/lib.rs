@@ -1,10 +1,11 @@
-//! Small types that all other crates share: durations and sizes, addresses, globs, secrets, times,
+//! Small types that all other crates share: durations and sizes, addresses, globs, secrets, times, clocks,
 //! escaped text.
 //!
 //! This crate depends on no other crate of tallyd, and has no notion of metrics.
 
 pub mod address;
 pub mod bounded_read;
+pub mod clocks;
 pub mod escape;
 pub mod globs;
 pub mod largest;

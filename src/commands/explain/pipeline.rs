@@ -16,7 +16,7 @@ use super::report::{
 use crate::commands::diagnosis::Diagnosis;
 use crate::config::Config;
 use basics::time::unix_ms;
-use engine::aggregator::clock::WindowClock;
+use engine::aggregator::clock::next_multiple;
 use engine::aggregator::store::Store;
 use engine::aggregator::table::SeriesTable;
 use engine::aggregator::tally::Tally;
@@ -32,9 +32,8 @@ pub(super) struct ExplainPipeline {
     spare: Box<Tally>,
     store: Store,
     interval: Duration,
-    /// The clock of the windows.
-    clock: WindowClock,
-    now_ms: u64,
+    /// End of the open window, in Unix milliseconds.
+    end_ms: u64,
     destinations: Vec<Destination>,
 }
 
@@ -52,7 +51,7 @@ impl ExplainPipeline {
     pub(super) fn new(protocol: Protocol, config: &Config, destinations: Vec<Destination>) -> Self {
         let shared = config.shared(Instant::now());
         let interval = config.interval.get();
-        let now_ms = unix_ms(SystemTime::now());
+        let end_ms = next_multiple(unix_ms(SystemTime::now()), interval.as_millis() as u64);
         Self {
             protocol,
             table: SeriesTable::new(shared.exact_samples, 0),
@@ -60,8 +59,7 @@ impl ExplainPipeline {
             store: Store::new(&config.aggregation, interval, Arc::clone(&shared.registry)),
             shared,
             interval,
-            clock: WindowClock::new(interval, now_ms),
-            now_ms,
+            end_ms,
             destinations,
         }
     }
@@ -108,9 +106,9 @@ impl ExplainPipeline {
         let mut tally = self.table.replace_tally(std::mem::take(&mut self.spare));
         self.store.merge(0, &mut tally);
         self.spare = tally;
-        let end_ms = self.clock.close(self.now_ms).end_ms;
-        self.now_ms = end_ms;
-        self.store.flush(Window { end_ms, interval: self.interval })
+        let window = Window { end_ms: self.end_ms, interval: self.interval };
+        self.end_ms += self.interval.as_millis() as u64;
+        self.store.flush(window)
     }
 
     /// The payloads of each destination; none for an empty window.

@@ -200,6 +200,11 @@ impl SelfMetricFamilies {
             [([], windows.interval.as_secs_f64())],
         );
         self.counter("tallyd_windows_total", "Closed windows", [([], windows.closed)]);
+        self.counter(
+            "tallyd_clock_steps_total",
+            "Times that the wall clock was set, by at least 100 ms",
+            [([], windows.clock_steps)],
+        );
         let last = windows.last.as_ref();
         self.gauge(
             "tallyd_window_end_timestamp_seconds",

@@ -1,19 +1,37 @@
 //! The ends of windows: multiples of the interval on the wall clock, so that hosts line up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The wall clock was stepped if it is off by more than this many intervals at the end of a window.
-const STEP_INTERVALS: u64 = 1;
+use basics::clocks::ClockReading;
 
-/// Determines when the next window ends and which timestamp it gets.
+use super::used_ends::UsedEnds;
+
+/// A difference between the clocks is a step from here on. Below it, the open window simply ends a
+/// little earlier or later, at the same timestamp: ends follow the wall clock, so that differences
+/// never add up.
+const STEP_MIN: Duration = Duration::from_millis(100);
+/// Bounds of the time between two looks at the clocks.
+const LOOK_MIN: Duration = Duration::from_millis(50);
+const LOOK_MAX: Duration = Duration::from_secs(1);
+/// A step back by an interval and this time still makes the open window longer, instead of giving
+/// windows the timestamps of earlier ones.
+const STRETCH: Duration = Duration::from_secs(5);
+/// Determines when the open window ends and which timestamp it gets.
 ///
-/// Pure: callers pass the wall-clock time. Timestamps never repeat and never go backwards, even if
-/// the wall clock is set back.
+/// Pure: callers pass readings of the clocks. No timestamp is used twice, even if the wall clock is
+/// set back. Where windows have ended before, the timestamp is the multiple of the interval and 1 ms,
+/// on the next pass 2 ms, and so on.
 #[derive(Debug)]
 pub struct WindowClock {
-    interval_ms: u64,
-    last_end_ms: u64,
-    planned_end_ms: u64,
+    interval: Duration,
+    latest: ClockReading,
+    /// When the open window began.
+    opened: Instant,
+    /// The multiple of the interval at which the open window ends, in Unix milliseconds.
+    edge_ms: u64,
+    /// When the open window ends in any case, whatever is done to the wall clock.
+    latest_end: Instant,
+    used: UsedEnds,
 }
 
 /// The end of a window.
@@ -21,132 +39,146 @@ pub struct WindowClock {
 pub struct Edge {
     /// Timestamp of the window in Unix milliseconds.
     pub end_ms: u64,
-    /// Whether the wall clock was stepped since the previous window ended.
-    pub clock_stepped: bool,
+    /// Length of the window, by the monotonic clock.
+    pub length: Duration,
+    /// How long after its timestamp the window ended.
+    pub late: Duration,
+}
+
+/// The wall clock was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockStep {
+    /// How far, in milliseconds; negative if it was set back.
+    pub by_ms: i64,
+    /// The timestamp of the open window, in Unix milliseconds.
+    pub end_ms: u64,
+    /// If windows have ended at these times before: when that ends, in Unix milliseconds.
+    pub repeats_until_ms: Option<u64>,
 }
 
 impl WindowClock {
-    /// Creates a clock whose first window contains `now_ms`.
+    /// Creates a clock whose first window begins now.
     #[must_use]
-    pub fn new(interval: Duration, now_ms: u64) -> Self {
-        let interval_ms = (interval.as_millis() as u64).max(1);
-        let planned_end_ms = next_multiple(now_ms, interval_ms);
-        Self { interval_ms, last_end_ms: 0, planned_end_ms }
+    pub fn new(interval: Duration, now: ClockReading) -> Self {
+        let mut clock = Self {
+            interval,
+            latest: now,
+            opened: now.monotonic,
+            edge_ms: 0,
+            latest_end: now.monotonic + longest(interval),
+            used: UsedEnds::default(),
+        };
+        clock.plan(true);
+        clock
     }
 
-    /// Changes the length of windows. The open window ends at the next multiple of the new
-    /// interval.
-    pub fn set_interval(&mut self, interval: Duration, now_ms: u64) {
-        let Self { last_end_ms, .. } = *self;
-        // A wall clock behind the last window must not lead to the same timestamp again.
-        *self = Self { last_end_ms, ..Self::new(interval, now_ms.max(last_end_ms)) };
+    /// Takes note of the time. If the wall clock was set, the open window ends at the next multiple
+    /// of the interval on the new clock.
+    pub fn look(&mut self, now: ClockReading) -> Option<ClockStep> {
+        let by_ms = now.step_ms_since(&self.latest);
+        self.latest = now;
+        if Duration::from_millis(by_ms.unsigned_abs()) < STEP_MIN {
+            return None;
+        }
+        self.plan(true);
+        let is_repeated = self.used.times(self.edge_ms) > 0;
+        let unused_ms = self.used.next_unused(self.edge_ms, self.interval_ms());
+        let repeats_until_ms = is_repeated.then_some(unused_ms);
+        Some(ClockStep { by_ms, end_ms: self.timestamp(self.edge_ms), repeats_until_ms })
     }
 
-    /// The time to wait until the window ends, at most one interval.
+    /// When to look at the clocks again: at the end of the window, and often enough to notice a step
+    /// early.
     #[must_use]
-    pub fn until_edge(&self, now_ms: u64) -> Duration {
-        let wait_ms = self.planned_end_ms.saturating_sub(now_ms);
-        Duration::from_millis(wait_ms.min(self.interval_ms))
+    pub fn next_look(&self) -> Instant {
+        let period = (self.interval / 4).clamp(LOOK_MIN, LOOK_MAX);
+        let until_edge = Duration::from_millis(self.edge_ms).saturating_sub(self.latest.wall);
+        (self.latest.monotonic + period.min(until_edge)).min(self.latest_end)
     }
 
-    /// Closes the window after the wait and plans the next one.
-    pub fn close(&mut self, now_ms: u64) -> Edge {
-        // Waking up late or slightly early is normal and does not move the timestamp.
-        let off_ms = now_ms.abs_diff(self.planned_end_ms);
-        let clock_stepped = off_ms > STEP_INTERVALS * self.interval_ms;
-        // After a step, the planned end says nothing: take the latest multiple on the new clock.
-        let wanted =
-            if clock_stepped { now_ms - now_ms % self.interval_ms } else { self.planned_end_ms };
-        // A clock that was set back would repeat timestamps: continue after the last one instead.
-        let end_ms =
-            if wanted > self.last_end_ms { wanted } else { self.last_end_ms + self.interval_ms };
-        self.last_end_ms = end_ms;
-        // After an early wake-up the next multiple is the window just closed, so skip that. After a
-        // step, `end_ms` may lie far ahead of the clock, and waiting for it would stop the windows.
-        self.planned_end_ms = next_multiple(now_ms, self.interval_ms).max(if clock_stepped {
-            0
-        } else {
-            end_ms + self.interval_ms
-        });
-        Edge { end_ms, clock_stepped }
+    /// When the open window began.
+    #[must_use]
+    pub fn opened(&self) -> Instant {
+        self.opened
     }
 
-    /// Closes the window early, at shutdown. It ends now, so that the first window after a restart
+    /// Whether the open window ends now.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.latest.wall_ms() >= self.edge_ms || self.latest.monotonic >= self.latest_end
+    }
+
+    /// Ends the open window, which is due, and plans the next one.
+    pub fn close(&mut self) -> Edge {
+        // After a pause of the whole process, the latest multiple: the window is as long as the pause.
+        let wall_ms = self.latest.wall_ms();
+        let end_ms = wall_ms - wall_ms % self.interval_ms();
+        let late = self.latest.wall.saturating_sub(Duration::from_millis(self.edge_ms));
+        let is_repeated = self.used.times(end_ms) > 0;
+        let edge = self.end_window(end_ms, self.timestamp(end_ms), late);
+        self.latest_end = self.opened + longest(self.interval);
+        // Windows in a repeated time continue through it: only a step makes a window longer.
+        self.plan(!is_repeated);
+        edge
+    }
+
+    /// Ends the open window early, at shutdown. It ends now, so that the first window after a restart
     /// has another timestamp.
-    pub fn close_early(&mut self, now_ms: u64) -> Edge {
-        let end_ms = now_ms.min(self.planned_end_ms).max(self.last_end_ms + 1);
-        self.last_end_ms = end_ms;
-        Edge { end_ms, clock_stepped: false }
+    pub fn close_early(&mut self) -> Edge {
+        let now_ms = self.latest.wall_ms().min(self.edge_ms);
+        // A window may have ended in this millisecond. In a repeated time, the planned timestamp.
+        let is_unused = |ms: &u64| self.used.times(*ms) == 0;
+        let end_ms = [now_ms, now_ms + 1].into_iter().find(is_unused);
+        let end_ms = end_ms.unwrap_or_else(|| self.timestamp(self.edge_ms));
+        self.end_window(end_ms, end_ms, Duration::ZERO)
+    }
+
+    /// Changes the length of windows. The open window ends at the next multiple of the new interval.
+    pub fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+        self.latest_end = self.latest.monotonic + longest(interval);
+        self.plan(true);
+    }
+
+    fn end_window(&mut self, used_ms: u64, end_ms: u64, late: Duration) -> Edge {
+        let length = self.latest.monotonic.saturating_duration_since(self.opened);
+        self.opened = self.latest.monotonic;
+        self.used.add(used_ms, self.interval_ms());
+        Edge { end_ms, length, late }
+    }
+
+    /// Plans the end of the open window: the next multiple at which no window ended before, if the
+    /// window `may_stretch` and does not become too long, otherwise the next multiple.
+    fn plan(&mut self, may_stretch: bool) {
+        let next = next_multiple(self.latest.wall_ms(), self.interval_ms());
+        let unused = self.used.next_unused(next, self.interval_ms());
+        let wait = Duration::from_millis(unused).saturating_sub(self.latest.wall);
+        let rest = self.latest_end.saturating_duration_since(self.latest.monotonic);
+        let is_in_time = wait + STEP_MIN <= rest;
+        self.edge_ms = if may_stretch && is_in_time { unused } else { next };
+    }
+
+    /// The timestamp of a window that ends at a multiple of the interval.
+    fn timestamp(&self, end_ms: u64) -> u64 {
+        // Short of the next multiple, however often the clock is set back.
+        end_ms + self.used.times(end_ms).min(self.interval_ms() - 1)
+    }
+
+    fn interval_ms(&self) -> u64 {
+        (self.interval.as_millis() as u64).max(1)
     }
 }
 
-/// The first multiple of `interval_ms` after `now_ms`.
-fn next_multiple(now_ms: u64, interval_ms: u64) -> u64 {
+/// The greatest length of a window while the wall clock is set back again and again, or stands still.
+fn longest(interval: Duration) -> Duration {
+    interval * 2 + STRETCH + STEP_MIN
+}
+
+/// The first multiple of the interval after a time in Unix milliseconds.
+#[must_use]
+pub fn next_multiple(now_ms: u64, interval_ms: u64) -> u64 {
     (now_ms / interval_ms + 1) * interval_ms
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TEN: Duration = Duration::from_secs(10);
-
-    #[test]
-    fn windows_end_on_multiples_of_the_interval() {
-        let mut clock = WindowClock::new(TEN, 1_000_003_217);
-        assert_eq!(clock.until_edge(1_000_003_217).as_millis(), 6783);
-        assert_eq!(clock.close(1_000_010_001).end_ms, 1_000_010_000);
-        assert_eq!(clock.until_edge(1_000_010_001).as_millis(), 9999);
-        assert_eq!(clock.close(1_000_020_000).end_ms, 1_000_020_000);
-    }
-
-    #[test]
-    fn a_late_edge_keeps_its_timestamp_and_skips_no_window() {
-        let mut clock = WindowClock::new(TEN, 5_000);
-        assert_eq!(clock.close(13_000), Edge { end_ms: 10_000, clock_stepped: false });
-        assert_eq!(clock.close(20_000).end_ms, 20_000);
-        // A timer that fires slightly early must not produce the same window twice.
-        assert_eq!(clock.until_edge(29_999).as_millis(), 1);
-        assert_eq!(clock.close(29_999).end_ms, 30_000);
-        assert_eq!(clock.close(40_000).end_ms, 40_000);
-    }
-
-    #[test]
-    fn timestamps_never_go_backwards_when_the_clock_is_set() {
-        let mut clock = WindowClock::new(TEN, 3_600_005_000);
-        assert_eq!(clock.close(3_600_010_000).end_ms, 3_600_010_000);
-        let back = clock.close(5_003_000);
-        assert_eq!(back, Edge { end_ms: 3_600_020_000, clock_stepped: true });
-        assert!(clock.until_edge(5_003_000) <= TEN);
-        assert_eq!(clock.close(5_010_000).end_ms, 3_600_030_000);
-        let forward = clock.close(7_200_001_000);
-        assert_eq!(forward, Edge { end_ms: 7_200_000_000, clock_stepped: true });
-        assert_eq!(clock.close(7_200_010_000).end_ms, 7_200_010_000);
-    }
-
-    #[test]
-    fn a_new_interval_takes_effect_at_its_next_multiple() {
-        let mut clock = WindowClock::new(TEN, 5_000);
-        assert_eq!(clock.close(10_000).end_ms, 10_000);
-        clock.set_interval(Duration::from_secs(60), 14_000);
-        assert_eq!(clock.until_edge(14_000).as_millis(), 46_000);
-        assert_eq!(clock.close(60_000), Edge { end_ms: 60_000, clock_stepped: false });
-        clock.set_interval(Duration::from_secs(1), 61_500);
-        assert_eq!(clock.close(62_000).end_ms, 62_000);
-        // With a clock behind the end of the last window, no timestamp repeats.
-        clock.set_interval(TEN, 61_999);
-        assert_eq!(clock.close(70_000).end_ms, 70_000);
-    }
-
-    #[test]
-    fn a_shutdown_ends_the_window_now_and_a_restart_gets_another_timestamp() {
-        let mut clock = WindowClock::new(TEN, 5_000);
-        assert_eq!(clock.close(10_000).end_ms, 10_000);
-        assert_eq!(clock.close_early(14_321).end_ms, 14_321);
-        let mut restarted = WindowClock::new(TEN, 14_500);
-        assert_eq!(restarted.close(20_000).end_ms, 20_000);
-        let mut at_once = WindowClock::new(TEN, 10_000);
-        assert_eq!(at_once.close(20_000).end_ms, 20_000);
-        assert_eq!(at_once.close_early(20_000).end_ms, 20_001);
-    }
-}
+mod tests;

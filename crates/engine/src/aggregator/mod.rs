@@ -17,6 +17,7 @@ use serde::de::{Deserializer, Error};
 pub mod activity;
 pub mod cell;
 pub mod clock;
+mod clock_log;
 pub mod handover;
 pub mod identity;
 mod incremental_map;
@@ -31,6 +32,7 @@ pub mod tags;
 pub mod tally;
 pub mod thread;
 mod usage;
+mod used_ends;
 pub mod windows;
 
 /// The `aggregation` section: how samples become points.

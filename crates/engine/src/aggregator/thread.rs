@@ -2,13 +2,15 @@
 //! the snapshot to the forwarders.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use basics::clocks::ClockReading;
 use model::{Snapshot, Window};
 use tracing::{error, warn};
 
 use super::AggregationConfig;
 use super::clock::{Edge, WindowClock};
+use super::clock_log::ClockLog;
 use super::handover::{AggregatorEnd, HandedOver, ListenerEnd, SELF_METRICS};
 use super::identity::Identifier;
 use super::pulse::Pulse;
@@ -17,7 +19,6 @@ use super::store::Store;
 use super::tally::Tally;
 use super::windows::{LastWindow, WindowStats};
 use crate::wake::Waker;
-use basics::time::unix_ms;
 
 /// Maximum time for listeners to hand over their tallies. They respond between two batches, so this
 /// is generous. A tally that comes later is merged into the next window.
@@ -53,8 +54,8 @@ pub struct Reconfiguration {
     pub self_metrics: Option<NewSelfMetrics>,
 }
 
-/// Returns the wall-clock time in Unix milliseconds.
-type WallClock = Box<dyn Fn() -> u64 + Send>;
+/// Reads the clocks.
+type ReadClocks = Box<dyn FnMut() -> ClockReading + Send>;
 
 /// Receives each closed window. It must not block, because it delays the windows.
 pub type Emit = Box<dyn FnMut(&Arc<Snapshot>) + Send>;
@@ -75,7 +76,8 @@ pub trait SelfMetricsSource: Send {
 pub struct AggregatorThread {
     store: Store,
     clock: WindowClock,
-    now_ms: WallClock,
+    read_clocks: ReadClocks,
+    clock_log: ClockLog,
     interval: Duration,
     tallies: AggregatorEnd,
     registry: Arc<Registry>,
@@ -107,13 +109,14 @@ impl AggregatorThread {
         registry: Arc<Registry>,
         emit: Emit,
     ) -> Self {
-        let now_ms: WallClock = Box::new(|| unix_ms(SystemTime::now()));
-        let clock = WindowClock::new(interval, now_ms());
+        let mut read_clocks: ReadClocks = Box::new(ClockReading::now);
+        let clock = WindowClock::new(interval, read_clocks());
         let windows = Arc::new(WindowStats::new(interval));
         Self {
             store,
             clock,
-            now_ms,
+            read_clocks,
+            clock_log: ClockLog::new(),
             interval,
             tallies,
             registry,
@@ -145,25 +148,20 @@ impl AggregatorThread {
     /// Runs until the sender of `commands` is dropped, which happens after the listeners have
     /// ended. Then flushes the open window and closes the queues.
     pub fn run(mut self, commands: &flume::Receiver<AggregatorCommand>) {
-        let mut edge_at = self.edge_at();
         loop {
             let beat_at = self.pulse.as_ref().map(Pulse::next);
-            let until = beat_at.map_or(edge_at, |beat_at| beat_at.min(edge_at));
+            let look_at = self.clock.next_look();
+            let until = beat_at.map_or(look_at, |beat_at| beat_at.min(look_at));
             match commands.recv_deadline(until) {
-                Err(flume::RecvTimeoutError::Timeout) if until < edge_at => self.beat(),
-                Err(flume::RecvTimeoutError::Timeout) => {
-                    self.close_window(Instant::now() + HAND_OVER_MAX);
-                    edge_at = self.edge_at();
-                }
+                Err(flume::RecvTimeoutError::Timeout) if until < look_at => self.beat(),
+                Err(flume::RecvTimeoutError::Timeout) => self.look(),
                 Ok(AggregatorCommand::AddListener { name, waker, end }) => {
                     // If the sender has given up, the listener's side is dropped, and the listener
                     // counts as one that never answers.
                     let _gave_up = end.send(self.tallies.add_listener(&name, waker));
                 }
                 Ok(AggregatorCommand::Reconfigure(settings, done)) => {
-                    if self.reconfigure(*settings) {
-                        edge_at = self.edge_at();
-                    }
+                    self.reconfigure(*settings);
                     let _requester_gone = done.send(());
                 }
                 Err(flume::RecvTimeoutError::Disconnected) => break,
@@ -173,12 +171,13 @@ impl AggregatorThread {
         while let Ok(handed) = self.tallies.tallies().try_recv() {
             self.merge(handed);
         }
-        let edge = self.clock.close_early((self.now_ms)());
+        self.note_time();
+        let edge = self.clock.close_early();
         self.flush(edge);
     }
 
-    /// Applies other settings. Returns whether the end of the open window may have moved.
-    fn reconfigure(&mut self, settings: Reconfiguration) -> bool {
+    /// Applies other settings.
+    fn reconfigure(&mut self, settings: Reconfiguration) {
         let Reconfiguration { emit, interval, aggregation, identifier, self_metrics } = settings;
         // Before the listeners are called: they may ask for a series as soon as they are awake.
         self.registry.reconfigure(&aggregation, Arc::clone(&identifier));
@@ -198,19 +197,27 @@ impl AggregatorThread {
         };
         // Listeners apply their own changes when they see a call.
         self.tallies.call();
-        let is_other_interval = interval != self.interval;
-        if is_other_interval {
+        if interval != self.interval {
             self.interval = interval;
-            self.clock.set_interval(interval, (self.now_ms)());
+            self.note_time();
+            self.clock.set_interval(interval);
             self.windows.set_interval(interval);
         }
-        is_other_interval
     }
 
-    /// When the open window ends. Computed once per window and not after each beat: if the wall
-    /// clock were set back in between, the end would move away with every beat.
-    fn edge_at(&self) -> Instant {
-        Instant::now() + self.clock.until_edge((self.now_ms)())
+    /// Looks at the clocks, and closes the window if it ends.
+    fn look(&mut self) {
+        self.note_time();
+        if self.clock.is_due() {
+            self.close_window(Instant::now() + HAND_OVER_MAX);
+        }
+    }
+
+    fn note_time(&mut self) {
+        if let Some(step) = self.clock.look((self.read_clocks)()) {
+            self.windows.clock_stepped();
+            self.clock_log.step(step);
+        }
     }
 
     fn beat(&mut self) {
@@ -219,13 +226,12 @@ impl AggregatorThread {
         }
     }
 
-    /// Closes the window with the tallies that arrive by `deadline`.
+    /// Closes the window, which is due, with the tallies that arrive by `deadline`.
     fn close_window(&mut self, deadline: Instant) {
+        // Before the tallies: the window ends now, however long the listeners take.
+        let edge = self.clock.close();
+        self.clock_log.closed(&edge);
         self.collect_tallies(deadline);
-        let edge = self.clock.close((self.now_ms)());
-        if edge.clock_stepped {
-            warn!(window_end_ms = edge.end_ms, "wall clock stepped; windows continue from here");
-        }
         self.flush(edge);
         // After the flush, while all cells are empty: nothing is lost with a series.
         self.store.expire();
@@ -270,10 +276,12 @@ impl AggregatorThread {
         let window = Window { end_ms: edge.end_ms, interval: self.interval };
         let snapshot = Arc::new(self.store.flush(window));
         (self.emit)(&snapshot);
-        let late_ms = (self.now_ms)().saturating_sub(edge.end_ms);
+        let now = (self.read_clocks)().monotonic;
         self.windows.closed(LastWindow {
             end_ms: edge.end_ms,
-            lag: Duration::from_millis(late_ms),
+            // By the monotonic clock, because the wall clock may be set at any time. The next window
+            // began when this one ended.
+            lag: edge.late + now.saturating_duration_since(self.clock.opened()),
             points: snapshot.points.len() as u64,
         });
         // Only now, when the forwarders have the window: nothing waits for the top metrics.

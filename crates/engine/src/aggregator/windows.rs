@@ -17,6 +17,7 @@ pub struct WindowStats {
 struct WindowState {
     interval: Duration,
     closed: u64,
+    clock_steps: u64,
     last: Option<LastWindow>,
     /// When the forwarders received the last window; initially when the aggregator was created.
     handed_on: Instant,
@@ -29,6 +30,8 @@ pub struct WindowCounts {
     pub interval: Duration,
     /// Number of windows closed since the start.
     pub closed: u64,
+    /// How often the wall clock was set since the start.
+    pub clock_steps: u64,
     /// The last closed window.
     pub last: Option<LastWindow>,
     /// Time since the forwarders received it, or since the start.
@@ -50,7 +53,8 @@ impl WindowStats {
     /// Creates statistics without a closed window.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
-        let state = WindowState { interval, closed: 0, last: None, handed_on: Instant::now() };
+        let (closed, clock_steps, last, handed_on) = (0, 0, None, Instant::now());
+        let state = WindowState { interval, closed, clock_steps, last, handed_on };
         Self { state: Mutex::new(state), top_metrics: Mutex::default() }
     }
 
@@ -65,6 +69,11 @@ impl WindowStats {
         state.closed += 1;
         state.last = Some(window);
         state.handed_on = Instant::now();
+    }
+
+    /// Counts a step of the wall clock.
+    pub fn clock_stepped(&self) {
+        self.state.lock().clock_steps += 1;
     }
 
     /// Sets the top metrics of the last window.
@@ -85,6 +94,7 @@ impl WindowStats {
         WindowCounts {
             interval: state.interval,
             closed: state.closed,
+            clock_steps: state.clock_steps,
             last: state.last,
             silent_for: state.handed_on.elapsed(),
         }

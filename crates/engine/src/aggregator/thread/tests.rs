@@ -1,4 +1,4 @@
-//! Windows are closed by hand on a wall clock that the tests set. Where the loop itself is tested,
+//! Windows are closed by hand on clocks that the tests set. Where the loop itself is tested,
 //! the tests wait for its results.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +27,38 @@ struct Bench {
     samples: SampleMaker,
     stats: Arc<WindowStats>,
     windows: flume::Receiver<Arc<Snapshot>>,
-    now_ms: Arc<AtomicU64>,
+    clocks: Arc<TestClocks>,
+}
+
+/// Clocks that the tests set.
+struct TestClocks {
+    started: Instant,
+    wall_ms: AtomicU64,
+    uptime_ms: AtomicU64,
+}
+
+impl TestClocks {
+    fn new() -> Self {
+        let (wall_ms, uptime_ms) = (START_MS.into(), 0.into());
+        Self { started: Instant::now(), wall_ms, uptime_ms }
+    }
+
+    fn read(&self) -> ClockReading {
+        let uptime = Duration::from_millis(self.uptime_ms.load(Ordering::Relaxed));
+        let wall = Duration::from_millis(self.wall_ms.load(Ordering::Relaxed));
+        ClockReading { wall, monotonic: self.started + uptime }
+    }
+
+    /// Lets time pass.
+    fn advance(&self, ms: u64) {
+        self.wall_ms.fetch_add(ms, Ordering::Relaxed);
+        self.uptime_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Sets the wall clock.
+    fn set_wall(&self, wall_ms: u64) {
+        self.wall_ms.store(wall_ms, Ordering::Relaxed);
+    }
 }
 
 /// Records samples into any table.
@@ -84,11 +115,11 @@ fn bench_with(config: &AggregationConfig) -> Bench {
     let mut aggregator =
         AggregatorThread::new(store, TEN, AggregatorEnd::new(), Arc::clone(&registry), emit)
             .with_stats(Arc::clone(&stats));
-    let now_ms = Arc::new(AtomicU64::new(START_MS));
-    let shown = Arc::clone(&now_ms);
-    aggregator.now_ms = Box::new(move || shown.load(Ordering::Relaxed));
-    aggregator.clock = WindowClock::new(TEN, START_MS);
-    Bench { aggregator, samples: SampleMaker { identifier, registry }, stats, windows, now_ms }
+    let clocks = Arc::new(TestClocks::new());
+    let read = Arc::clone(&clocks);
+    aggregator.read_clocks = Box::new(move || read.read());
+    aggregator.clock = WindowClock::new(TEN, clocks.read());
+    Bench { aggregator, samples: SampleMaker { identifier, registry }, stats, windows, clocks }
 }
 
 fn bench() -> Bench {
@@ -119,8 +150,21 @@ impl Bench {
         TestListener::new(end, waker, &self.samples)
     }
 
-    fn set_ms(&self, now_ms: u64) {
-        self.now_ms.store(now_ms, Ordering::Relaxed);
+    /// Lets time pass until this moment.
+    fn wait_until(&self, wall_ms: u64) {
+        self.clocks.advance(wall_ms - self.clocks.read().wall_ms());
+    }
+
+    /// Lets time pass until the window is due, and closes it with the tallies that arrive by
+    /// `deadline`.
+    fn close_by(&mut self, deadline: Instant) {
+        self.aggregator.note_time();
+        while !self.aggregator.clock.is_due() {
+            let wait = self.aggregator.clock.next_look() - self.clocks.read().monotonic;
+            self.clocks.advance(wait.as_millis() as u64);
+            self.aggregator.note_time();
+        }
+        self.aggregator.close_window(deadline);
     }
 
     /// Closes a window for which each of these listeners hands over its tally.
@@ -131,14 +175,14 @@ impl Bench {
                 listener.end.hand_over_at_edge(&mut listener.table);
                 scope.spawn(|| listener.answer());
             }
-            self.aggregator.close_window(Instant::now() + PATIENCE);
+            self.close_by(Instant::now() + PATIENCE);
         });
         self.windows.try_recv().expect("a window")
     }
 
     /// Closes a window without waiting for a listener.
     fn close_at_once(&mut self) -> Arc<Snapshot> {
-        self.aggregator.close_window(Instant::now());
+        self.close_by(Instant::now());
         self.windows.try_recv().expect("a window")
     }
 
@@ -159,7 +203,7 @@ fn a_window_adds_up_the_samples_of_all_listeners() {
     a.count("m", 1.0);
     b.count("m", 2.0);
     b.count("n", 4.0);
-    bench.set_ms(FIRST_END_MS + 3);
+    bench.wait_until(FIRST_END_MS + 3);
     let first = bench.close(&mut [&mut a, &mut b]);
     assert_eq!(points(&first), ["counter m = 3", "counter n = 4"]);
     assert_eq!(first.window, Window { end_ms: FIRST_END_MS, interval: TEN });
@@ -169,12 +213,11 @@ fn a_window_adds_up_the_samples_of_all_listeners() {
     assert_eq!(counts.last, Some(LastWindow { end_ms: FIRST_END_MS, lag, points: 2 }));
 
     a.count("m", 8.0);
-    bench.set_ms(FIRST_END_MS + 9_999);
     let second = bench.close(&mut [&mut a, &mut b]);
     assert_eq!(points(&second), ["counter m = 8"]);
     assert_eq!(second.window.end_ms, FIRST_END_MS + 10_000);
     let lag = bench.stats.counts().last.map(|last| last.lag);
-    assert_eq!(lag, Some(Duration::ZERO), "the window ended a little early");
+    assert_eq!(lag, Some(Duration::ZERO));
 }
 
 #[test]
@@ -231,7 +274,7 @@ fn a_listener_that_ends_at_the_end_of_a_window_hides_no_tally_of_another() {
             ending.finish();
             other.answer();
         });
-        bench.aggregator.close_window(Instant::now() + PATIENCE);
+        bench.close_by(Instant::now() + PATIENCE);
     });
     let window = bench.windows.try_recv().unwrap();
     assert_eq!(points(&window), ["counter m = 1", "counter n = 2"]);
@@ -275,12 +318,16 @@ fn the_series_of_an_ended_listener_do_not_expire_in_the_table_of_its_successor()
 #[test]
 fn a_stepped_wall_clock_is_followed_and_no_timestamp_repeats() {
     let mut bench = bench();
-    bench.set_ms(FIRST_END_MS);
     assert_eq!(bench.close(&mut []).window.end_ms, FIRST_END_MS);
-    bench.set_ms(FIRST_END_MS + 3_600_001);
-    assert_eq!(bench.close(&mut []).window.end_ms, FIRST_END_MS + 3_600_000);
-    bench.set_ms(FIRST_END_MS);
+    bench.clocks.set_wall(FIRST_END_MS + 3_600_001);
     assert_eq!(bench.close(&mut []).window.end_ms, FIRST_END_MS + 3_610_000);
+    bench.clocks.set_wall(FIRST_END_MS - 1);
+    bench.aggregator.note_time();
+    let counts = bench.stats.counts();
+    assert_eq!((counts.clock_steps, counts.closed), (2, 2));
+    assert_eq!(bench.close(&mut []).window.end_ms, FIRST_END_MS + 10_000);
+    let last = bench.stats.counts().last.unwrap();
+    assert_eq!((last.end_ms, last.lag), (FIRST_END_MS + 10_000, Duration::ZERO));
 }
 
 #[test]
@@ -319,7 +366,7 @@ fn at_a_stop_the_open_window_ends_now_with_the_last_tallies() {
     b.count("m", 2.0);
     a.finish();
     b.finish();
-    bench.set_ms(START_MS + 1_234);
+    bench.wait_until(START_MS + 1_234);
     let stats = Arc::clone(&bench.stats);
     let windows = bench.run(vec![]);
     assert_eq!(windows.len(), 1);
@@ -378,7 +425,7 @@ fn windows_close_on_time_and_on_multiples_of_the_interval() {
     let tallies = AggregatorEnd::new();
     let aggregator = AggregatorThread::new(store, INTERVAL, tallies, samples.registry, emit);
     let (commands, receiver) = flume::unbounded();
-    let start_ms = unix_ms(SystemTime::now());
+    let start_ms = ClockReading::now().wall_ms();
     let running = thread::spawn(move || aggregator.run(&receiver));
     let ends: Vec<u64> =
         (0..3).map(|_| windows.recv_timeout(PATIENCE).unwrap().window.end_ms).collect();
@@ -386,7 +433,7 @@ fn windows_close_on_time_and_on_multiples_of_the_interval() {
     running.join().unwrap();
     assert!(ends.is_sorted_by(|end, next| end < next), "{ends:?}");
     assert!(ends.iter().all(|end| end.is_multiple_of(20)), "{ends:?}");
-    assert!(ends[0] >= start_ms && ends[2] <= unix_ms(SystemTime::now()), "{ends:?}");
+    assert!(ends[0] >= start_ms && ends[2] <= ClockReading::now().wall_ms(), "{ends:?}");
 }
 
 #[test]
@@ -394,7 +441,7 @@ fn beats_call_the_listeners_without_closing_the_window() {
     let mut bench = bench();
     let mut listener = bench.listener("a");
     listener.count("m", 1.0);
-    bench.aggregator.clock = WindowClock::new(HOUR, START_MS);
+    bench.aggregator.clock = WindowClock::new(HOUR, bench.clocks.read());
     let pulse = Pulse::new(Duration::from_millis(1), Arc::new(RuntimeCall::default()), || {});
     let aggregator = bench.aggregator.with_pulse(Some(pulse));
     let (commands, receiver) = flume::unbounded();
@@ -411,12 +458,17 @@ fn beats_call_the_listeners_without_closing_the_window() {
 }
 
 #[test]
-fn a_wall_clock_that_is_set_back_between_beats_does_not_postpone_the_end_of_the_window() {
+fn a_wall_clock_that_is_set_back_again_and_again_does_not_postpone_the_end_of_the_window_for_ever()
+{
     const INTERVAL: Duration = Duration::from_millis(100);
     let mut bench = bench();
-    bench.aggregator.clock = WindowClock::new(INTERVAL, START_MS);
-    let now_ms = Arc::clone(&bench.now_ms);
-    bench.aggregator.now_ms = Box::new(move || now_ms.fetch_sub(1_000, Ordering::Relaxed));
+    bench.aggregator.clock = WindowClock::new(INTERVAL, bench.clocks.read());
+    let clocks = Arc::clone(&bench.clocks);
+    bench.aggregator.read_clocks = Box::new(move || {
+        clocks.advance(20);
+        clocks.set_wall(clocks.read().wall_ms() - 1_000);
+        clocks.read()
+    });
     let pulse = Pulse::new(Duration::from_millis(1), Arc::new(RuntimeCall::default()), || {});
     let aggregator = bench.aggregator.with_pulse(Some(pulse));
     let (commands, receiver) = flume::unbounded();
@@ -561,15 +613,14 @@ fn a_reload_applies_limits_and_expiry_to_the_open_window() {
 #[test]
 fn a_reload_moves_the_end_of_the_window_only_with_another_interval() {
     let mut bench = bench();
-    let edge_at = bench.aggregator.edge_at();
-    let (same, _windows) = reload(&bench);
-    assert!(!bench.aggregator.reconfigure(same));
+    let (same, windows) = reload(&bench);
+    bench.aggregator.reconfigure(same);
+    bench.windows = windows;
+    assert_eq!(bench.close(&mut []).window.end_ms, FIRST_END_MS);
     let (mut longer, windows) = reload(&bench);
     longer.interval = Duration::from_secs(60);
-    assert!(bench.aggregator.reconfigure(longer), "the loop computes the end again");
-    assert!(bench.aggregator.edge_at() >= edge_at + Duration::from_secs(10));
+    bench.aggregator.reconfigure(longer);
     bench.windows = windows;
-    bench.set_ms(1_000_000_020_000);
     let window = bench.close(&mut []).window;
     assert_eq!(window, Window { end_ms: 1_000_000_020_000, interval: Duration::from_secs(60) });
     assert_eq!(bench.stats.counts().interval, Duration::from_secs(60));
@@ -578,7 +629,12 @@ fn a_reload_moves_the_end_of_the_window_only_with_another_interval() {
 #[test]
 fn a_reload_with_a_shorter_interval_ends_the_open_window_earlier() {
     let mut bench = bench();
-    bench.aggregator.clock = WindowClock::new(HOUR, START_MS);
+    bench.aggregator.clock = WindowClock::new(HOUR, bench.clocks.read());
+    let clocks = Arc::clone(&bench.clocks);
+    bench.aggregator.read_clocks = Box::new(move || {
+        clocks.advance(5);
+        clocks.read()
+    });
     let (mut shorter, windows) = reload(&bench);
     shorter.interval = Duration::from_millis(10);
     let (done, _) = flume::bounded(1);
@@ -600,7 +656,7 @@ fn self_metrics_that_are_turned_on_again_may_have_fewer_series() {
     let (mut off, _windows) = reload(&bench);
     off.aggregation.expire_after = Span::from_secs(10);
     bench.aggregator.reconfigure(off);
-    (0..3).for_each(|_| bench.aggregator.close_window(Instant::now()));
+    (0..3).for_each(|_| bench.close_by(Instant::now()));
     assert_eq!(bench.samples.registry.series_count(), 0);
     let (mut on, windows) = reload(&bench);
     let registry = Arc::clone(&bench.samples.registry);
