@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use forwarders::delivery::destination::Destination;
 use forwarders::spool::SpoolPlace;
@@ -67,6 +67,7 @@ impl Daemon {
         let shared = config.shared(Instant::now());
         let state = Arc::new(RuntimeState {
             started: shared.started,
+            started_at: SystemTime::now(),
             instance,
             config: running_config,
             windows: Arc::new(WindowStats::new(interval)),

@@ -6,7 +6,7 @@ pub mod self_metrics;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use forwarders::stats::ForwarderStats;
 use httpserver::HttpServerStats;
@@ -27,6 +27,8 @@ use kamailio::stats::PollerStats;
 pub struct RuntimeState {
     /// When the daemon started.
     pub started: Instant,
+    /// The same on the wall clock of that time, which may have been set since.
+    pub started_at: SystemTime,
     /// Identifies this run to the consumers of its points.
     pub instance: String,
     /// The running configuration, and the outcomes of reloads.

@@ -156,11 +156,10 @@ impl SelfMetricFamilies {
     fn process(&mut self, state: &RuntimeState) {
         let version = [("version", env!("CARGO_PKG_VERSION").to_owned())];
         self.gauge("tallyd_build_info", "1, with the version as a label", [(version, 1.0)]);
-        let started = SystemTime::now().checked_sub(state.started.elapsed());
         self.gauge(
             "tallyd_start_time_seconds",
             "Start time of the process, in Unix seconds",
-            started.map(|started| ([], unix_seconds(started).round())),
+            [([], unix_seconds(state.started_at).round())],
         );
         let is_ready = state.is_ready.load(std::sync::atomic::Ordering::Acquire);
         self.gauge(
