@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use common::markdown;
+use common::rates::full_windows;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -506,7 +507,7 @@ fn run_program(client: &Client, page: &markdown::Document, program: &str) -> Vec
         let script = daemon.path("program");
         std::fs::write(&script, program).unwrap();
         client.run(&script, &[]);
-        let stdout = daemon.stop().stdout;
+        let stdout = full_windows(&daemon.stop().stdout, 10.0);
         let points: Vec<_> = stdout.lines().map(|line| line.split_once(' ').unwrap()).collect();
         if points.iter().all(|(time, _)| *time == points[0].0) {
             let mut shown: Vec<_> =

@@ -6,6 +6,7 @@
 use std::fs;
 use std::process::Output;
 
+use common::rates::full_windows;
 use common::{Daemon, tallyd};
 
 /// Runs a command on a configuration file and returns its status and standard error, with `FILE` for
@@ -125,12 +126,13 @@ forwarders:
     let stopped = daemon.stop();
     assert!(stopped.status.success());
     assert_eq!(stopped.warnings(), [""; 0]);
-    let one = stopped.read("one");
+    let one = full_windows(&stopped.read("one"), 0.5);
     assert!(
         one.ends_with("counter p.m b=c environment=stage version=mine count=1 rate=2\n"),
         "{one}"
     );
-    assert!(stopped.stdout.starts_with("m,a=1,environment=stage,version=mine count=1,rate=2 "));
+    let stdout = full_windows(&stopped.stdout, 0.5);
+    assert!(stdout.starts_with("m,a=1,environment=stage,version=mine count=1,rate=2 "));
     assert_eq!(stopped.points("two")[0]["tags"]["version"], "mine");
 }
 

@@ -21,6 +21,7 @@ use std::path::Path;
 
 use common::Daemon;
 use common::markdown::{Block, Document, all_blocks, document, documents};
+use common::rates::full_windows;
 use engine::listener::Protocol;
 use engine::protocol::{MessageLimits, RejectReason, Rejection, Sample, json, statsd};
 use forwarders::stats::reason;
@@ -377,7 +378,7 @@ fn sent_to_the_daemon(config: &str, datagram: &str, skipped: u64) -> Vec<String>
     let status = daemon.wait_received(messages);
     assert_eq!(status["ledger"]["skipped"], skipped);
     let stopped = daemon.stop();
-    sorted(&without_times(&stopped.stdout))
+    sorted(&without_times(&full_windows(&stopped.stdout, 10.0)))
 }
 
 fn sorted(lines: &str) -> Vec<String> {
@@ -421,7 +422,7 @@ fn the_kafka_document_shows_the_real_records() {
         value,
     };
     let snapshot = Snapshot {
-        window: Window { end_ms: 1_490_114_074_000, interval: Duration::from_secs(10) },
+        window: Window { end_ms: 1_490_114_074_000, length: Duration::from_secs(10) },
         percentiles: percentiles.into(),
         exact_samples: 1000,
         instance: None,

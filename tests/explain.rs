@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use common::rates::full_windows;
 use common::{Daemon, tallyd, write_config};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -91,7 +92,7 @@ fn explain_prints_the_bytes_that_the_daemon_writes() {
             let text = payloads(message, name);
             told.extend(text.lines().map(|line| without_time(line, is_json)));
         }
-        let written = stopped.read(name);
+        let written = full_windows(&stopped.read(name), 10.0);
         let mut written: Vec<_> = written.lines().map(|line| without_time(line, is_json)).collect();
         told.sort();
         written.sort();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::UdpSocket;
 
 use common::carbon::{Carbon, Catcher, Statsd};
+use common::rates::full_window_in_graphite;
 use common::{Daemon, tallyd};
 
 // ---- A real carbon -----------------------------------------------------------------------------
@@ -95,8 +96,9 @@ fn carbon_stores_every_point_over_every_transport() {
         expected.insert(format!("stats.{path};host=web1.example.net{stage}"), value);
     }
     let stored = carbon.wait_for("every path", |stored| stored.len() >= expected.len());
-    let last: BTreeMap<String, f64> =
+    let mut last: BTreeMap<String, f64> =
         stored.into_iter().map(|(path, points)| (path, points.last().unwrap().1)).collect();
+    full_window_in_graphite(&mut last, 1.0);
     assert_eq!(last, expected);
     assert_eq!(carbon.complaints(), [""; 0]);
     let ledger = stopped.log.iter().filter(|entry| entry["message"] == "ledger of a forwarder");
@@ -277,10 +279,14 @@ fn the_graphite_document_shows_the_bytes_that_are_sent() {
         daemon.send(&sent);
         daemon.wait_received(sent.lines().count() as u64);
         assert!(daemon.stop().status.success());
-        let mut lines: Vec<String> = catcher.connections()[0]
-            .lines()
-            .map(|line| format!("{} TIME", line.rsplit_once(' ').unwrap().0))
-            .collect();
+        let mut values: Lines = BTreeMap::new();
+        for line in catcher.connections()[0].lines() {
+            let (path, value, _) = in_order(line);
+            values.insert(path.to_owned(), value);
+        }
+        full_window_in_graphite(&mut values, 10.0);
+        let mut lines: Vec<String> =
+            values.iter().map(|(path, value)| format!("{path} {value} TIME")).collect();
         lines.sort();
         let expected: Vec<&str> = block.text.lines().collect();
         assert_eq!(lines, expected, "{block}");
@@ -359,6 +365,8 @@ impl Pair {
             let marker = format!(".round.{round}.");
             lines.iter().any(|(path, value)| path.contains(&marker) && *value > 0.0)
         };
+        // statsd divides by the interval, however late a flush is.
+        of_daemon.values_mut().for_each(|lines| full_window_in_graphite(lines, 1.0));
         let mut rounds = Vec::new();
         for round in 1..=self.rounds {
             let statsd = of_statsd.iter().position(|lines| has(lines, round)).unwrap();
@@ -369,17 +377,23 @@ impl Pair {
     }
 }
 
-/// Parses a line: the path with its tags in carbon's order, the number and the time.
-fn read(line: &str) -> (String, f64, u64) {
+/// Parses a line: the path, the number and the time.
+fn in_order(line: &str) -> (&str, f64, u64) {
     let words: Vec<&str> = line.split(' ').collect();
     let [path, value, time] = words[..] else { panic!("{line}") };
+    let value = value.parse().unwrap_or_else(|_| panic!("{line}"));
+    (path, value, time.parse().unwrap())
+}
+
+/// Parses a line, with the tags of the path in carbon's order.
+fn read(line: &str) -> (String, f64, u64) {
+    let (path, value, time) = in_order(line);
     let mut tags = path.split(';');
     let name = tags.next().unwrap();
     let mut tags: Vec<&str> = tags.collect();
     tags.sort_unstable();
     let path = [&[name], tags.as_slice()].concat().join(";");
-    let value = value.parse().unwrap_or_else(|_| panic!("{line}"));
-    (path, value, time.parse().unwrap())
+    (path, value, time)
 }
 
 /// The result of the comparison.

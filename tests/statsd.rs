@@ -43,13 +43,13 @@ fn every_type_has_its_fields() {
     assert_eq!(
         shown(&stopped.points("out")),
         [
-            "counter c {env:stage} {count:10.5,rate:10.5}",
+            "counter c {env:stage} {count:10.5}",
             "gauge g {env:stage} {value:327}",
             "set s {env:stage} {count:2}",
             "timer d {env:stage} {count:10,max:100,mean:100,min:100,p50:100,p90:100,p95:100,\
-                p99:100,rate:10,stddev:0,sum:1000}",
+                p99:100,stddev:0,sum:1000}",
             "timer t {env:stage} {count:10,max:10,mean:5.5,min:1,p50:5,p90:9,p95:10,p99:10,\
-                rate:10,stddev:2.8722813232690143,sum:55}",
+                stddev:2.8722813232690143,sum:55}",
         ]
     );
     assert_eq!(stopped.warnings(), [""; 0]);

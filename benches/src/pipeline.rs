@@ -112,7 +112,7 @@ impl BenchPipeline {
         self.store.merge(handed.listener, &mut handed.tally);
         self.tallies.give_back(handed);
         self.end_ms += INTERVAL.as_millis() as u64;
-        let snapshot = self.store.flush(Window { end_ms: self.end_ms, interval: INTERVAL });
+        let snapshot = self.store.flush(Window { end_ms: self.end_ms, length: INTERVAL });
         self.store.expire();
         snapshot
     }

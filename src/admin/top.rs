@@ -165,7 +165,8 @@ fn counts(sent: &SenderTraffic) -> SentCounts {
 }
 
 fn metrics(runtime: &RuntimeState, query: &TopQuery) -> MetricRanking {
-    let interval_s = runtime.windows.counts().interval.as_secs_f64();
+    let counts = runtime.windows.counts();
+    let length = counts.last.map_or(counts.interval, |last| last.length);
     let window = runtime.windows.top_metrics();
     let rows = window.as_deref().map_or(&[][..], |window| sorted(window, query.sort));
     let rows = &rows[..rows.len().min(query.limit)];
@@ -173,8 +174,8 @@ fn metrics(runtime: &RuntimeState, query: &TopQuery) -> MetricRanking {
     let window = window.as_deref();
     MetricRanking {
         window_end: window.map(|window| rfc3339_ms(window.end_ms)),
-        interval_s,
-        new_within_s: interval_s * GROWTH_WINDOWS as f64,
+        interval_s: length.as_secs_f64(),
+        new_within_s: counts.interval.as_secs_f64() * GROWTH_WINDOWS as f64,
         total: window.map_or(0, |window| window.metrics),
         window_samples: window.map_or(0, |window| window.window_samples),
         sort: query.sort.as_str().to_owned(),

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod markdown;
 pub mod promtool;
 pub mod pty;
+pub mod rates;
 pub mod replay;
 
 use std::fs;
@@ -392,12 +393,21 @@ pub fn total(points: &[Value], name: &str, field: &str) -> f64 {
     of_metric.map(|point| point["fields"][field].as_f64().unwrap()).sum()
 }
 
-/// The points without their times, as sorted text.
+/// The points without their times and rates, as sorted text. Checks that each rate is the count divided by
+/// the length of the window.
 pub fn shown(points: &[Value]) -> Vec<String> {
     let mut shown: Vec<String> = points
         .iter()
         .map(|point| {
-            format!("{} {} {} {}", point["type"], point["name"], point["tags"], point["fields"])
+            let mut fields = point["fields"].as_object().unwrap().clone();
+            if let Some(rate) = fields.remove("rate") {
+                let [count, length] = [&fields["count"], &point["interval"]].map(Value::as_f64);
+                let count = count.unwrap();
+                let of_rate = rate.as_f64().unwrap() * length.unwrap();
+                assert!((of_rate - count).abs() <= 1e-9 * count.abs(), "{point}");
+            }
+            let fields = Value::Object(fields);
+            format!("{} {} {} {fields}", point["type"], point["name"], point["tags"])
                 .replace('"', "")
         })
         .collect();

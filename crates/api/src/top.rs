@@ -70,7 +70,7 @@ pub struct Top {
 pub struct MetricRanking {
     /// When the window ended; `None` before the first.
     pub window_end: Option<String>,
-    /// Length of a window, in seconds.
+    /// Length of that window, in seconds.
     pub interval_s: f64,
     /// The age, in seconds, up to which a series counts as new.
     pub new_within_s: f64,

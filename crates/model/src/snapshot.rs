@@ -10,19 +10,19 @@ use super::{DistinctSet, MetricKind, Percentile, Points, Series, Sum, Timer, Tim
 /// The period that a snapshot covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// End of the window in Unix milliseconds, which outputs use as the timestamp. It strictly
-    /// increases over the snapshots of one process.
+    /// End of the window in Unix milliseconds, which outputs use as the timestamp. No two snapshots
+    /// of a process share one. It goes back when the wall clock is set back.
     pub end_ms: u64,
-    /// The configured length. Rates are computed with it also in a window that a shutdown cut short,
-    /// so that rate times interval is always the count.
-    pub interval: Duration,
+    /// The length, by which rates are divided: the configured interval, or the true length of a
+    /// window that was cut or stretched.
+    pub length: Duration,
 }
 
 impl Window {
-    /// The configured length in seconds.
+    /// The length in seconds.
     #[must_use]
-    pub fn interval_s(&self) -> f64 {
-        self.interval.as_secs_f64()
+    pub fn length_s(&self) -> f64 {
+        self.length.as_secs_f64()
     }
 }
 
@@ -188,18 +188,18 @@ impl Value {
 
     /// Calls `field` with the name and value of each output field, in their fixed order.
     pub fn for_each_field(&self, snapshot: &Snapshot, mut field: impl FnMut(&str, f64)) {
-        let interval_s = snapshot.window.interval_s();
+        let length_s = snapshot.window.length_s();
         match self {
             Self::Counter(_) | Self::Total(_) => {
                 let count = self.headline();
                 field("count", count);
-                field("rate", count / interval_s);
+                field("rate", count / length_s);
             }
             Self::Gauge { value, .. } => field("value", *value),
             Self::Timer(timer) => {
                 let summary = &timer.summary;
                 field("count", summary.count);
-                field("rate", summary.count / interval_s);
+                field("rate", summary.count / length_s);
                 field("sum", summary.sum);
                 field("min", summary.min);
                 field("max", summary.max);

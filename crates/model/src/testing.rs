@@ -13,7 +13,7 @@ use crate::{
 pub fn snapshot_of(points: Vec<Point>) -> Snapshot {
     let percentiles = ["50", "90", "95", "99"].map(|text| Percentile::parse(text).expect("valid"));
     Snapshot {
-        window: Window { end_ms: 1_490_114_074_000, interval: Duration::from_secs(10) },
+        window: Window { end_ms: 1_490_114_074_000, length: Duration::from_secs(10) },
         percentiles: Arc::new(percentiles),
         exact_samples: EXACT_SAMPLES_DEFAULT,
         instance: None,

@@ -15,7 +15,7 @@ pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
     out.extend_from_slice(b"\",\"timestamp\":");
     out.extend_from_slice(itoa::Buffer::new().format(snapshot.window.end_ms).as_bytes());
     out.extend_from_slice(b",\"interval\":");
-    number::write(out, snapshot.window.interval_s());
+    number::write(out, snapshot.window.length_s());
     out.extend_from_slice(b",\"tags\":{");
     let mut members = Members::default();
     for (key, value) in series.tags() {

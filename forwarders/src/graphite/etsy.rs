@@ -73,11 +73,11 @@ impl Etsy {
         snapshot: &Snapshot,
         mut field: impl FnMut(&[u8], &str, f64),
     ) {
-        let interval_s = snapshot.window.interval_s();
+        let length_s = snapshot.window.length_s();
         match value {
             Value::Counter(_) | Value::Total(_) | Value::Trace(_) => {
                 let Self { counter_rate: rate, counter_count: count, .. } = self;
-                field(&rate.namespace, rate.field, value.headline() / interval_s);
+                field(&rate.namespace, rate.field, value.headline() / length_s);
                 field(&count.namespace, count.field, value.headline());
             }
             Value::Gauge { value, .. } => field(&self.gauge, "", *value),
@@ -89,7 +89,7 @@ impl Etsy {
                 for threshold in thresholds {
                     threshold.for_each_field(runs, &mut field);
                 }
-                for_each_statistic(timer, runs, interval_s, &mut field);
+                for_each_statistic(timer, runs, length_s, &mut field);
             }
         }
     }
@@ -148,7 +148,7 @@ impl Threshold {
 fn for_each_statistic(
     timer: &TimerValue,
     runs: &Runs,
-    interval_s: f64,
+    length_s: f64,
     field: &mut impl FnMut(&str, f64),
 ) {
     let summary = &timer.summary;
@@ -174,7 +174,7 @@ fn for_each_statistic(
     field("upper", summary.max);
     field("lower", summary.min);
     field("count", summary.count);
-    field("count_ps", summary.count / interval_s);
+    field("count_ps", summary.count / length_s);
     field("sum", sum);
     field("sum_squares", squares);
     field("mean", mean);

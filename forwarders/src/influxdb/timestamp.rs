@@ -38,7 +38,7 @@ mod tests {
             // A time that the wall clock repeats.
             (20_001, (Milliseconds, 20_001)),
         ] {
-            let window = Window { end_ms, interval: Duration::from_secs(10) };
+            let window = Window { end_ms, length: Duration::from_secs(10) };
             assert_eq!(timestamp(window), expected, "{end_ms}");
         }
     }

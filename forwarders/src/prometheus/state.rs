@@ -40,6 +40,8 @@ pub(super) struct State {
     places: Vec<Place>,
     /// Number of the latest window, from 1.
     window: u64,
+    /// Length of all windows so far. Idle time is measured with it: the wall clock may be set.
+    elapsed: Duration,
 }
 
 /// Where a point is shown.
@@ -111,7 +113,8 @@ struct Family {
 #[derive(Debug)]
 struct Source {
     slot: SlotId,
-    last_window: u64,
+    /// [`State::elapsed`] at the end of the latest window with a point of it.
+    last_seen: Duration,
     /// `Some` for a renamed series, which expires with the first poll that does not contain it.
     own_tags: Option<OwnTags>,
 }
@@ -183,12 +186,14 @@ impl State {
             left: Vec::new(),
             places: Vec::new(),
             window: 0,
+            elapsed: Duration::ZERO,
         }
     }
 
     /// Adds a window, and expires series that have been idle for too long.
     pub(super) fn apply(&mut self, snapshot: &Snapshot) -> Applied {
         self.window += 1;
+        self.elapsed += snapshot.window.length;
         self.left.clear();
         self.places.clear();
         let mut applied = Applied::default();
@@ -233,7 +238,7 @@ impl State {
         }
         let polls = self.naming.as_deref().map_or(vec![], |naming| polls(snapshot, naming));
         // After the points, so that a series with a point in this window cannot expire.
-        self.expire(windows_in(self.limits.expire_after, snapshot.window.interval), &polls);
+        self.expire(&polls);
         // After the expiry: names depend only on the families that remain.
         self.put_in_order();
         applied
@@ -303,7 +308,7 @@ impl State {
     fn slot(&mut self, point: &Point, snapshot: &Snapshot) -> Result<SlotId, Place> {
         // The usual case, without the cost of sanitising names and labels.
         if let Some(source) = self.sources.get_mut(&point.series) {
-            source.last_window = self.window;
+            source.last_seen = self.elapsed;
             return Ok(source.slot);
         }
         // Before the limit, because a hidden series takes no room.
@@ -323,7 +328,7 @@ impl State {
         // Stays set when the other sources expire: their increments remain in the total.
         slot.is_shared |= slot.sources > 1;
         self.note_origin(&family, &origin);
-        let source = Source { slot: id, last_window: self.window, own_tags };
+        let source = Source { slot: id, last_seen: self.elapsed, own_tags };
         self.sources.insert(Arc::clone(&point.series), source);
         Ok(id)
     }
@@ -400,16 +405,17 @@ impl State {
         }
     }
 
-    fn expire(&mut self, windows: u64, polls: &[&Series]) {
+    fn expire(&mut self, polls: &[&Series]) {
+        let (elapsed, expire_after) = (self.elapsed, self.limits.expire_after);
         let mut idle = Vec::new();
         self.sources.retain(|series, source| {
             // A poll contains every series of its source, so a renamed series that it lacks has
             // ended.
-            let is_late = source.last_window < self.window
+            let is_late = source.last_seen < elapsed
                 && source
                     .own_tags
                     .is_some_and(|own| polls.iter().any(|poll| own.is_same_source(series, poll)));
-            let is_idle = is_late || source.last_window + windows <= self.window;
+            let is_idle = is_late || source.last_seen + expire_after <= elapsed;
             if is_idle {
                 idle.push(source.slot);
             }
@@ -622,9 +628,4 @@ fn lines_at_most(series: &Series, percentiles: usize) -> u64 {
 /// with every byte escaped.
 fn header_at_most(origin: &str) -> u64 {
     (2 * LINE_BYTES + 4 * origin.len()) as u64
-}
-
-fn windows_in(span: Duration, interval: Duration) -> u64 {
-    // At least 1: with 0, each series would expire in the window of its point.
-    (span.as_nanos().div_ceil(interval.as_nanos().max(1)) as u64).max(1)
 }

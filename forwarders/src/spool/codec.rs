@@ -10,7 +10,7 @@
 //! Whole numbers are LEB128, signed numbers zigzag LEB128. Doubles are 8 bytes, little-endian. Text
 //! is its length in bytes, then UTF-8. A list is its length, then its items.
 //!
-//! A snapshot: instance, end of the window (Unix ms), interval (ns), number of samples that a timer
+//! A snapshot: instance, end of the window (Unix ms), its length (ns), number of samples that a timer
 //! keeps one by one, percentiles as decimal text, points. A point: kind, name, tags, value.
 //!
 //! The decoder does not trust its input: the checksum of a file guards against accidents, not
@@ -64,7 +64,7 @@ pub(super) fn encode(snapshot: &Snapshot, points: &PointRanges, instance: &str, 
     // duplicates have to see the same run in both deliveries.
     put_text(out, snapshot.instance.as_deref().unwrap_or(instance));
     leb128::write(out, snapshot.window.end_ms);
-    leb128::write(out, snapshot.window.interval.as_nanos() as u64);
+    leb128::write(out, snapshot.window.length.as_nanos() as u64);
     leb128::write(out, snapshot.exact_samples as u64);
     leb128::write(out, snapshot.percentiles.len() as u64);
     for percentile in snapshot.percentiles.iter() {
@@ -85,17 +85,17 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot, MalformedSnapshot> {
     let mut reader = SnapshotReader(bytes);
     let instance: Arc<str> = reader.text()?.into();
     let end_ms = reader.number()?;
-    let interval = Duration::from_nanos(reader.number()?);
+    let length = Duration::from_nanos(reader.number()?);
     let exact_samples = usize::try_from(reader.number()?).map_err(|_| MalformedSnapshot)?;
     let percentiles: Arc<[Percentile]> = reader
         .list(|reader| Percentile::parse(reader.text()?).map_err(|_| MalformedSnapshot))?
         .into();
     let points = reader.list(|reader| reader.point(&percentiles))?;
-    // Encoders divide by the interval to get rates.
-    let is_valid = reader.0.is_empty() && !interval.is_zero();
+    // Encoders divide by the length to get rates.
+    let is_valid = reader.0.is_empty() && !length.is_zero();
     is_valid.then_some(()).ok_or(MalformedSnapshot)?;
     Ok(Snapshot {
-        window: Window { end_ms, interval },
+        window: Window { end_ms, length },
         percentiles,
         exact_samples,
         instance: Some(instance),
@@ -380,9 +380,9 @@ pub(super) mod tests {
                 Point { series: Arc::new(Series::new(value.kind(), &name, &tags)), value }
             });
         (prop::collection::vec(point, 0..12), 1_u64..1 << 45, 1_u64..5_000).prop_map(
-            |(points, end_ms, interval_ms)| {
+            |(points, end_ms, length_ms)| {
                 let mut snapshot = snapshot_of(points);
-                snapshot.window = Window { end_ms, interval: Duration::from_millis(interval_ms) };
+                snapshot.window = Window { end_ms, length: Duration::from_millis(length_ms) };
                 snapshot
             },
         )

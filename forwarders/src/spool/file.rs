@@ -55,7 +55,7 @@ pub(crate) fn write(
     codec::encode(snapshot, points, instance, &mut unpacked);
     let packed = lz4_flex::block::compress(&unpacked);
     let end_ms = snapshot.window.end_ms;
-    let start_ms = end_ms.saturating_sub(snapshot.window.interval.as_millis() as u64);
+    let start_ms = end_ms.saturating_sub(snapshot.window.length.as_millis() as u64);
     let points = points.count();
 
     let mut bytes = Vec::with_capacity(HEADER_BYTES + packed.len() + 2 * CRC_BYTES);

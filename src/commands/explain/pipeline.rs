@@ -106,7 +106,7 @@ impl ExplainPipeline {
         let mut tally = self.table.replace_tally(std::mem::take(&mut self.spare));
         self.store.merge(0, &mut tally);
         self.spare = tally;
-        let window = Window { end_ms: self.end_ms, interval: self.interval };
+        let window = Window { end_ms: self.end_ms, length: self.interval };
         self.end_ms += self.interval.as_millis() as u64;
         self.store.flush(window)
     }

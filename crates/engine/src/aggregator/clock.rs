@@ -16,6 +16,9 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 /// A step back by an interval and this time still makes the open window longer, instead of giving
 /// windows the timestamps of earlier ones.
 const STRETCH: Duration = Duration::from_secs(5);
+/// A window within 1 % of the interval, or within this time, counts as one interval long.
+const NOMINAL_WITHIN: Duration = Duration::from_millis(10);
+
 /// Determines when the open window ends and which timestamp it gets.
 ///
 /// Pure: callers pass readings of the clocks. No timestamp is used twice, even if the wall clock is
@@ -172,6 +175,18 @@ impl WindowClock {
 /// The greatest length of a window while the wall clock is set back again and again, or stands still.
 fn longest(interval: Duration) -> Duration {
     interval * 2 + STRETCH + STEP_MIN
+}
+
+/// The length that rates are divided by: the interval, unless the window was cut or stretched.
+///
+/// The thread that ends windows wakes up a little late, by another time each time. Windows of equal
+/// length must not have different rates because of that.
+#[must_use]
+pub fn rated_length(length: Duration, interval: Duration) -> Duration {
+    if length.abs_diff(interval) <= NOMINAL_WITHIN.max(interval / 100) {
+        return interval;
+    }
+    Duration::from_millis((length.as_millis() as u64).max(1))
 }
 
 /// The first multiple of the interval after a time in Unix milliseconds.

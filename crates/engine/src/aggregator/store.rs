@@ -253,7 +253,7 @@ mod tests {
         fn flush(&mut self) -> Vec<String> {
             (0..self.tables.len()).for_each(|table| self.merge(table));
             self.ends += 10_000;
-            let window = Window { end_ms: self.ends, interval: Duration::from_secs(10) };
+            let window = Window { end_ms: self.ends, length: Duration::from_secs(10) };
             let snapshot = self.store.flush(window);
             self.store.expire();
             let mut points: Vec<String> = snapshot

@@ -9,7 +9,7 @@ use model::{Snapshot, Window};
 use tracing::{error, warn};
 
 use super::AggregationConfig;
-use super::clock::{Edge, WindowClock};
+use super::clock::{Edge, WindowClock, rated_length};
 use super::clock_log::ClockLog;
 use super::handover::{AggregatorEnd, HandedOver, ListenerEnd, SELF_METRICS};
 use super::identity::Identifier;
@@ -273,12 +273,14 @@ impl AggregatorThread {
 
     fn flush(&mut self, edge: Edge) {
         self.add_self_metrics();
-        let window = Window { end_ms: edge.end_ms, interval: self.interval };
+        let window =
+            Window { end_ms: edge.end_ms, length: rated_length(edge.length, self.interval) };
         let snapshot = Arc::new(self.store.flush(window));
         (self.emit)(&snapshot);
         let now = (self.read_clocks)().monotonic;
         self.windows.closed(LastWindow {
             end_ms: edge.end_ms,
+            length: window.length,
             // By the monotonic clock, because the wall clock may be set at any time. The next window
             // began when this one ended.
             lag: edge.late + now.saturating_duration_since(self.clock.opened()),

@@ -43,6 +43,8 @@ pub struct WindowCounts {
 pub struct LastWindow {
     /// Its end, in Unix milliseconds.
     pub end_ms: u64,
+    /// Its length.
+    pub length: Duration,
     /// Time from its end until the forwarders received it.
     pub lag: Duration,
     /// Number of points in it.

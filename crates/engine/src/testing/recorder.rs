@@ -99,7 +99,7 @@ fn context(config: &AggregationConfig) -> RecorderContext {
 }
 
 fn flush(store: &mut Store) -> Snapshot {
-    let snapshot = store.flush(Window { end_ms: 1_490_114_074_000, interval: INTERVAL });
+    let snapshot = store.flush(Window { end_ms: 1_490_114_074_000, length: INTERVAL });
     store.expire();
     snapshot
 }

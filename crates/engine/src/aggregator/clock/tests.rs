@@ -284,6 +284,23 @@ fn a_stop_just_after_a_step_uses_no_timestamp_twice() {
     assert_eq!(host.stop().end_ms, 1_063_000);
 }
 
+#[test]
+fn rates_are_per_interval_unless_the_window_was_cut_or_stretched() {
+    let rated = |length_ms, interval_ms| {
+        let (length, interval) =
+            (Duration::from_micros(length_ms), Duration::from_millis(interval_ms));
+        rated_length(length, interval).as_micros()
+    };
+    assert_eq!(rated(10_090_000, 10_000), 10_000_000);
+    assert_eq!(rated(9_900_000, 10_000), 10_000_000);
+    assert_eq!(rated(10_100_100, 10_000), 10_100_000);
+    assert_eq!(rated(13_000_400, 10_000), 13_000_000);
+    assert_eq!(rated(108_000, 100), 100_000);
+    assert_eq!(rated(88_000, 100), 88_000);
+    // Never zero.
+    assert_eq!(rated(3, 10_000), 1_000);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Run(u64),

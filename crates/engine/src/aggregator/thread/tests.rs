@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The time at which the tests start, and the end of their first window.
 const START_MS: u64 = 1_000_000_003_000;
 const FIRST_END_MS: u64 = 1_000_000_010_000;
+/// The length of the first window, which begins at the start and is closed 3 ms late.
+const CUT: Duration = Duration::from_millis(7_003);
 
 /// An aggregator with windows of ten seconds, and the other ends of its channels.
 struct Bench {
@@ -206,16 +208,16 @@ fn a_window_adds_up_the_samples_of_all_listeners() {
     bench.wait_until(FIRST_END_MS + 3);
     let first = bench.close(&mut [&mut a, &mut b]);
     assert_eq!(points(&first), ["counter m = 3", "counter n = 4"]);
-    assert_eq!(first.window, Window { end_ms: FIRST_END_MS, interval: TEN });
+    assert_eq!(first.window, Window { end_ms: FIRST_END_MS, length: CUT });
     let counts = bench.stats.counts();
     assert_eq!(counts.closed, 1);
-    let lag = Duration::from_millis(3);
-    assert_eq!(counts.last, Some(LastWindow { end_ms: FIRST_END_MS, lag, points: 2 }));
+    let (length, lag) = (CUT, Duration::from_millis(3));
+    assert_eq!(counts.last, Some(LastWindow { end_ms: FIRST_END_MS, length, lag, points: 2 }));
 
     a.count("m", 8.0);
     let second = bench.close(&mut [&mut a, &mut b]);
     assert_eq!(points(&second), ["counter m = 8"]);
-    assert_eq!(second.window.end_ms, FIRST_END_MS + 10_000);
+    assert_eq!(second.window, Window { end_ms: FIRST_END_MS + 10_000, length: TEN });
     let lag = bench.stats.counts().last.map(|last| last.lag);
     assert_eq!(lag, Some(Duration::ZERO));
 }
@@ -622,7 +624,8 @@ fn a_reload_moves_the_end_of_the_window_only_with_another_interval() {
     bench.aggregator.reconfigure(longer);
     bench.windows = windows;
     let window = bench.close(&mut []).window;
-    assert_eq!(window, Window { end_ms: 1_000_000_020_000, interval: Duration::from_secs(60) });
+    let length = Duration::from_secs(10);
+    assert_eq!(window, Window { end_ms: 1_000_000_020_000, length }, "cut by the reload");
     assert_eq!(bench.stats.counts().interval, Duration::from_secs(60));
 }
 

@@ -67,7 +67,7 @@ impl Bench {
             self.store.merge(handed.listener, &mut handed.tally);
             self.tallies.give_back(handed);
         }
-        let window = self.store.flush(Window { end_ms: 0, interval: Duration::from_secs(10) });
+        let window = self.store.flush(Window { end_ms: 0, length: Duration::from_secs(10) });
         let shown =
             |point: &model::Point| format!("{} = {}", point.series.name(), point.value.headline());
         let mut points: Vec<String> = window.points.iter().map(shown).collect();

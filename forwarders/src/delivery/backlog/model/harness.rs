@@ -89,7 +89,7 @@ fn ranges_of(places: &[usize]) -> PointRanges {
 fn pack(job: &WriteJob) -> PackedFile {
     let content = job.snapshot.only(&job.points);
     let points = content.points.len() as u64;
-    let start_ms = content.window.end_ms - content.window.interval.as_millis() as u64;
+    let start_ms = content.window.end_ms - content.window.length.as_millis() as u64;
     let name = FileName { seq: job.seq, start_ms, points, bytes: 20 + 10 * points };
     PackedFile { seq: job.seq, name, content }
 }
