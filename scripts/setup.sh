@@ -126,6 +126,7 @@ find_missing() {
     need_python_module python3-pyparsing pyparsing "graphite-web needs it"
     need_python_module python3-simplejson simplejson "graphite-web needs it"
     need_python_module python3-tz pytz "graphite-web needs it"
+    need faketime "sets the clock of the daemon" faketime
     need sip-tester "sends SIP traffic through Kamailio" sipp
     # Kamailio itself is not installed but only unpacked, because its package starts a service.
     need_library libpcre3 libpcre.so.3 "Kamailio needs it"

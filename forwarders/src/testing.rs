@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
@@ -101,6 +102,24 @@ pub fn real_program(name: &str) -> bool {
         skip(&format!("needs {name}, which is not in the PATH"), "installs it");
     }
     is_there
+}
+
+/// Returns the path of libfaketime, which sets the wall clock of one process. If it is not
+/// installed, the test must be skipped, like [`real_server`].
+///
+/// # Panics
+/// As [`real_server`].
+#[must_use]
+pub fn libfaketime() -> Option<PathBuf> {
+    let below = |folder: &str| folder.to_owned() + "/faketime/libfaketime.so.1";
+    let multiarch = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let multiarch = multiarch.map(|entry| below(&entry.path().to_string_lossy()));
+    let mut places = ["/usr/lib", "/usr/lib64"].map(below).into_iter().chain(multiarch);
+    let found = places.find(|place| Path::new(place).is_file());
+    if found.is_none() {
+        skip("needs libfaketime", "installs it");
+    }
+    found.map(PathBuf::from)
 }
 
 fn named_by(variable: &str, need: &str, what_test_sh_does: &str) -> Option<String> {
