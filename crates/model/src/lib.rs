@@ -4,6 +4,8 @@
 //! The model knows no wire format and derives no serialization, so that the model and an output
 //! format can change independently. Counters, timers and sets have parts that the spool stores.
 
+mod closed;
+mod continued;
 mod kind;
 mod naming;
 mod percentile;
@@ -17,6 +19,7 @@ mod sum;
 pub mod testing;
 mod timer;
 
+pub use closed::{ClosedWindow, GaugeLevel};
 pub use kind::{KindAlias, KindWords, METRIC_WORDS, MetricKind};
 pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};
 pub use percentile::Percentile;

@@ -1,0 +1,41 @@
+//! The result of a flush, for destinations of both kinds.
+
+use std::sync::Arc;
+
+use super::{Series, Snapshot};
+
+/// A closed window in the two forms that destinations need.
+///
+/// They differ only where a window is divided between two runs of the daemon: in the last flush of a
+/// run, and in the flush of the next run whose window has the same end.
+#[derive(Clone, Debug)]
+pub struct ClosedWindow {
+    /// The samples that no flush has contained yet, for destinations that add up what they get. The
+    /// last flush of a run has the time of the stop as its timestamp, so that no two flushes share
+    /// one.
+    pub increment: Arc<Snapshot>,
+    /// All samples of the window so far, those of an earlier run included, for destinations that keep
+    /// the last write of each timestamp. The timestamp is the planned end of the window, also in the
+    /// last flush of a run: the next run writes the complete window over it.
+    pub whole: Arc<Snapshot>,
+}
+
+impl ClosedWindow {
+    /// A window that one run recorded from beginning to end.
+    #[must_use]
+    pub fn undivided(snapshot: Snapshot) -> Self {
+        let snapshot = Arc::new(snapshot);
+        Self { increment: Arc::clone(&snapshot), whole: snapshot }
+    }
+}
+
+/// The value of a gauge that changes start from.
+#[derive(Clone, Debug)]
+pub struct GaugeLevel {
+    /// The gauge.
+    pub series: Arc<Series>,
+    /// Its value.
+    pub value: f64,
+    /// Time since it was last set or changed, in milliseconds.
+    pub idle_ms: u64,
+}
