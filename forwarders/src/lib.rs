@@ -21,6 +21,7 @@ pub mod config;
 pub mod delivery;
 pub mod format;
 pub mod naming;
+pub mod restart;
 pub mod select;
 pub mod spool;
 

@@ -39,3 +39,21 @@ pub struct GaugeLevel {
     /// Time since it was last set or changed, in milliseconds.
     pub idle_ms: u64,
 }
+
+/// A window whose first part an earlier run of the daemon recorded and delivered.
+#[derive(Clone, Debug)]
+pub struct PartialWindow {
+    /// When the window began, in Unix milliseconds.
+    pub start_ms: u64,
+    /// All samples of that part. The timestamp is the planned end of the window.
+    pub snapshot: Snapshot,
+}
+
+/// What the last flush of a run leaves to the next run.
+#[derive(Clone, Debug, Default)]
+pub struct UnfinishedWindows {
+    /// The latest timestamp of a flush, in Unix milliseconds.
+    pub last_end_ms: u64,
+    /// The windows whose ends lie in the future, in the order of their ends.
+    pub windows: Vec<PartialWindow>,
+}

@@ -55,11 +55,11 @@ const HLL: u8 = 2;
 
 /// The bytes are not a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MalformedSnapshot;
+pub(crate) struct MalformedSnapshot;
 
 /// Appends the selected points of a snapshot. `instance` identifies the current run of the daemon;
 /// it is written unless the snapshot names an earlier run.
-pub(super) fn encode(snapshot: &Snapshot, points: &PointRanges, instance: &str, out: &mut Vec<u8>) {
+pub(crate) fn encode(snapshot: &Snapshot, points: &PointRanges, instance: &str, out: &mut Vec<u8>) {
     // A window that is spooled again keeps the run that flushed it: consumers that remove
     // duplicates have to see the same run in both deliveries.
     put_text(out, snapshot.instance.as_deref().unwrap_or(instance));
@@ -81,7 +81,7 @@ pub(super) fn encode(snapshot: &Snapshot, points: &PointRanges, instance: &str, 
 ///
 /// # Errors
 /// When the bytes are not exactly one valid snapshot.
-pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot, MalformedSnapshot> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Snapshot, MalformedSnapshot> {
     let mut reader = SnapshotReader(bytes);
     let instance: Arc<str> = reader.text()?.into();
     let end_ms = reader.number()?;
@@ -178,24 +178,24 @@ fn put_set(out: &mut Vec<u8>, parts: SetParts) {
     }
 }
 
-fn put_sum(out: &mut Vec<u8>, sum: Sum) {
+pub(crate) fn put_sum(out: &mut Vec<u8>, sum: Sum) {
     // Both words: without the rounding errors in `low`, a sum that is read back can differ.
     let (high, low) = sum.parts();
     put_double(out, high);
     put_double(out, low);
 }
 
-fn put_double(out: &mut Vec<u8>, value: f64) {
+pub(crate) fn put_double(out: &mut Vec<u8>, value: f64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     leb128::write(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
 
 /// Reads a snapshot from the front of a byte slice, which shrinks to the rest.
-struct SnapshotReader<'a>(&'a [u8]);
+pub(crate) struct SnapshotReader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> SnapshotReader<'a> {
     fn point(&mut self, percentiles: &[Percentile]) -> Result<Point, MalformedSnapshot> {
@@ -272,11 +272,11 @@ impl<'a> SnapshotReader<'a> {
         set.ok_or(MalformedSnapshot)
     }
 
-    fn sum(&mut self) -> Result<Sum, MalformedSnapshot> {
+    pub(crate) fn sum(&mut self) -> Result<Sum, MalformedSnapshot> {
         Ok(Sum::from_parts((self.double()?, self.double()?)))
     }
 
-    fn double(&mut self) -> Result<f64, MalformedSnapshot> {
+    pub(crate) fn double(&mut self) -> Result<f64, MalformedSnapshot> {
         self.word().map(f64::from_le_bytes)
     }
 
@@ -286,13 +286,13 @@ impl<'a> SnapshotReader<'a> {
         Ok(*word)
     }
 
-    fn text(&mut self) -> Result<&'a str, MalformedSnapshot> {
+    pub(crate) fn text(&mut self) -> Result<&'a str, MalformedSnapshot> {
         let length = self.length()?;
         std::str::from_utf8(self.take(length)?).map_err(|_| MalformedSnapshot)
     }
 
     /// Reads a list: its length, then its items.
-    fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         mut item: impl FnMut(&mut Self) -> Result<T, MalformedSnapshot>,
     ) -> Result<Vec<T>, MalformedSnapshot> {
@@ -302,19 +302,19 @@ impl<'a> SnapshotReader<'a> {
     }
 
     /// Reads the length of a text or a list.
-    fn length(&mut self) -> Result<usize, MalformedSnapshot> {
+    pub(crate) fn length(&mut self) -> Result<usize, MalformedSnapshot> {
         let length = usize::try_from(self.number()?).map_err(|_| MalformedSnapshot)?;
         // Each item takes at least one byte, so a longer list cannot be complete.
         (length <= self.0.len()).then_some(length).ok_or(MalformedSnapshot)
     }
 
-    fn take(&mut self, bytes: usize) -> Result<&'a [u8], MalformedSnapshot> {
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<&'a [u8], MalformedSnapshot> {
         let (taken, rest) = self.0.split_at_checked(bytes).ok_or(MalformedSnapshot)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn number(&mut self) -> Result<u64, MalformedSnapshot> {
+    pub(crate) fn number(&mut self) -> Result<u64, MalformedSnapshot> {
         let mut number = 0;
         // At most ten bytes, so that a run of continuation bytes ends.
         for shift in (0..64).step_by(7) {
@@ -327,7 +327,7 @@ impl<'a> SnapshotReader<'a> {
         Err(MalformedSnapshot)
     }
 
-    fn byte(&mut self) -> Result<u8, MalformedSnapshot> {
+    pub(crate) fn byte(&mut self) -> Result<u8, MalformedSnapshot> {
         let (byte, rest) = self.0.split_first().ok_or(MalformedSnapshot)?;
         self.0 = rest;
         Ok(*byte)
@@ -335,7 +335,7 @@ impl<'a> SnapshotReader<'a> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -371,7 +371,7 @@ pub(super) mod tests {
     }
 
     /// Generates a snapshot whose names and tags consist of any characters.
-    pub(in crate::spool) fn snapshot() -> impl Strategy<Value = Snapshot> {
+    pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
         let tags = prop::collection::btree_map(any::<String>(), any::<String>(), 0..4);
         let point =
             (1_usize..9, any::<String>(), tags, value()).prop_map(|(_, name, tags, value)| {
@@ -389,7 +389,7 @@ pub(super) mod tests {
     }
 
     /// Everything in a snapshot that affects the payload of any destination.
-    pub(in crate::spool) fn shown(snapshot: &Snapshot) -> Vec<u8> {
+    pub(crate) fn shown(snapshot: &Snapshot) -> Vec<u8> {
         let mut out = Vec::new();
         for point in &snapshot.points {
             json::write_point(&mut out, snapshot, point);

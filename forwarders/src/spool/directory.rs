@@ -316,17 +316,27 @@ fn read_bytes(path: &Path, name: FileName) -> Result<Vec<u8>, SpoolReadError> {
 
 /// Writes and syncs the file `tmp`, then moves it into `folder`.
 fn write_through(tmp: &Path, folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    write_aside(tmp, bytes)?;
+    publish(tmp, folder, name)
+}
+
+/// Writes and syncs a new file.
+pub(crate) fn write_aside(tmp: &Path, bytes: &[u8]) -> io::Result<()> {
     // `create_new` fails on a link instead of following it.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(tmp)?;
     file.write_all(bytes)?;
     // Before the rename: after a power failure, the name could otherwise refer to an empty file.
-    file.sync_data()?;
+    file.sync_data()
+}
+
+/// Moves a synced file into `folder`.
+pub(crate) fn publish(tmp: &Path, folder: &Path, name: &str) -> io::Result<()> {
     fs::rename(tmp, folder.join(name))?;
     // The new name is an entry of the folder; it is on disk only after the folder is synced.
     File::open(folder)?.sync_all()
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -338,7 +348,7 @@ fn make_folders(root: &Path) -> io::Result<()> {
     ["new", "tmp", "quarantine"].into_iter().try_for_each(make)
 }
 
-fn lock(path: &Path) -> Result<File, SpoolOpenError> {
+pub(crate) fn lock(path: &Path) -> Result<File, SpoolOpenError> {
     let at = |source| SpoolOpenError::System { path: path.to_owned(), source };
     let mut options = OpenOptions::new();
     // Not truncated before the lock is held: the file contains the process ID of its holder.

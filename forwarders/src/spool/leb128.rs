@@ -1,7 +1,7 @@
 //! Encodes whole numbers as LEB128: seven bits in each byte, the lowest bits first.
 
 /// Appends a number; it takes 1 to 10 bytes.
-pub(super) fn write(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn write(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;

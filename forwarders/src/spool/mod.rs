@@ -3,10 +3,10 @@
 //! This folder only reads, writes and removes files. [`delivery`](crate::delivery) decides which
 //! windows go to disk, in which order they are delivered and which are dropped to make room.
 
-mod codec;
+pub(crate) mod codec;
 mod directory;
 mod file;
-mod leb128;
+pub(crate) mod leb128;
 mod name;
 #[cfg(test)]
 mod old_files;
@@ -17,6 +17,7 @@ mod writer;
 
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) use directory::SpoolDirectory;
+pub(crate) use directory::{SpoolOpenError, lock, publish, remove, write_aside};
 pub use directory::{SpoolReadError, read, usable};
 pub use file::SpoolFileError;
 #[cfg(any(test, feature = "test-util"))]

@@ -1,0 +1,123 @@
+//! What is in the files of windows and levels, in the encoding of the spool.
+//!
+//! ```text
+//! windows   last end (Unix ms) · list of (start (Unix ms) · length · snapshot)
+//! levels    list of (name · tags · value · idle time (ms))
+//! ```
+//!
+//! The decoders trust no length: a checksum guards against accidents, not against a program that can
+//! write into the folder.
+
+use std::sync::Arc;
+
+use super::envelope::RestartFileError;
+use crate::spool::codec::{self, MalformedSnapshot, SnapshotReader, put_double, put_text};
+use crate::spool::leb128;
+use model::{GaugeLevel, MetricKind, PartialWindow, PointRanges, Series, UnfinishedWindows};
+
+/// Encodes windows that a stop cut short.
+#[must_use]
+pub fn encode_windows(unfinished: &UnfinishedWindows) -> Vec<u8> {
+    let mut out = Vec::new();
+    leb128::write(&mut out, unfinished.last_end_ms);
+    leb128::write(&mut out, unfinished.windows.len() as u64);
+    for PartialWindow { start_ms, snapshot } in &unfinished.windows {
+        leb128::write(&mut out, *start_ms);
+        let mut bytes = Vec::new();
+        codec::encode(snapshot, &PointRanges::first(snapshot.points.len()), "", &mut bytes);
+        leb128::write(&mut out, bytes.len() as u64);
+        out.extend_from_slice(&bytes);
+    }
+    out
+}
+
+/// Decodes windows.
+///
+/// # Errors
+/// When the bytes are not those of [`encode_windows`].
+pub fn decode_windows(bytes: &[u8]) -> Result<UnfinishedWindows, RestartFileError> {
+    read_windows(bytes).map_err(|MalformedSnapshot| RestartFileError::Damaged("the windows"))
+}
+
+fn read_windows(bytes: &[u8]) -> Result<UnfinishedWindows, MalformedSnapshot> {
+    let mut reader = SnapshotReader(bytes);
+    let last_end_ms = reader.number()?;
+    let windows = reader.list(|reader| {
+        let start_ms = reader.number()?;
+        let length = reader.length()?;
+        Ok(PartialWindow { start_ms, snapshot: codec::decode(reader.take(length)?)? })
+    })?;
+    reader
+        .0
+        .is_empty()
+        .then_some(UnfinishedWindows { last_end_ms, windows })
+        .ok_or(MalformedSnapshot)
+}
+
+/// Encodes as many levels as fit into `max` bytes, in their order. Returns how many that are.
+#[must_use]
+pub fn encode_levels(levels: &[GaugeLevel], max: u64) -> (Vec<u8>, usize) {
+    let mut out = Vec::new();
+    let mut kept = 0;
+    for level in levels {
+        let before = out.len();
+        put_level(&mut out, level);
+        if out.len() as u64 > max {
+            out.truncate(before);
+            break;
+        }
+        kept += 1;
+    }
+    (out, kept)
+}
+
+fn put_level(out: &mut Vec<u8>, level: &GaugeLevel) {
+    put_series(out, &level.series);
+    put_double(out, level.value);
+    leb128::write(out, level.idle_ms);
+}
+
+/// Decodes levels.
+///
+/// # Errors
+/// When the bytes are not those of [`encode_levels`].
+pub fn decode_levels(bytes: &[u8]) -> Result<Vec<GaugeLevel>, RestartFileError> {
+    let mut reader = SnapshotReader(bytes);
+    let mut levels = Vec::new();
+    while !reader.0.is_empty() {
+        let level = read_level(&mut reader);
+        levels.push(level.map_err(|MalformedSnapshot| RestartFileError::Damaged("the levels"))?);
+    }
+    Ok(levels)
+}
+
+fn read_level(reader: &mut SnapshotReader<'_>) -> Result<GaugeLevel, MalformedSnapshot> {
+    let series = Arc::new(read_series(reader, MetricKind::Gauge)?);
+    let value =
+        Some(reader.double()?).filter(|value| value.is_finite()).ok_or(MalformedSnapshot)?;
+    Ok(GaugeLevel { series, value, idle_ms: reader.number()? })
+}
+
+/// Appends name and tags.
+pub(crate) fn put_series(out: &mut Vec<u8>, series: &Series) {
+    put_text(out, series.name());
+    leb128::write(out, series.tag_count() as u64);
+    for (key, value) in series.tags() {
+        put_text(out, key);
+        put_text(out, value);
+    }
+}
+
+/// Reads what [`put_series`] wrote.
+pub(crate) fn read_series(
+    reader: &mut SnapshotReader<'_>,
+    kind: MetricKind,
+) -> Result<Series, MalformedSnapshot> {
+    let name = reader.text()?;
+    let tags = reader.list(|reader| Ok((reader.text()?, reader.text()?)))?;
+    // Comparisons of series rely on each key being there once, in order.
+    if name.is_empty() || !tags.is_sorted_by(|a, b| a.0 < b.0) {
+        return Err(MalformedSnapshot);
+    }
+    Ok(Series::new(kind, name, &tags))
+}

@@ -1,0 +1,171 @@
+//! The folder of the restart state.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::envelope::{self, RestartFileError};
+use crate::spool::{SpoolOpenError, folder_of, lock, publish, remove, write_aside};
+
+/// A file while it is being written.
+const TMP: &str = "tmp";
+
+/// A part of the state, which has a file of its own: damage to one costs only that part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RestartPart {
+    /// The windows that the stop cut short.
+    Windows,
+    /// The values of gauges.
+    Levels,
+    /// The totals of the destination of this name.
+    Totals(String),
+}
+
+/// A part that was read from its file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SavedFile {
+    /// When the earlier run wrote it, in Unix milliseconds.
+    pub saved_at_ms: u64,
+    /// The content.
+    pub bytes: Vec<u8>,
+}
+
+/// The folder of the restart state, locked.
+#[derive(Debug)]
+pub struct RestartFolder {
+    root: PathBuf,
+    /// Held and not used: the lock ends with it.
+    _lock: File,
+}
+
+impl RestartPart {
+    fn number(&self) -> u8 {
+        match self {
+            Self::Windows => 1,
+            Self::Levels => 2,
+            Self::Totals(_) => 3,
+        }
+    }
+
+    fn file_name(&self) -> String {
+        match self {
+            Self::Windows => "windows".to_owned(),
+            Self::Levels => "levels".to_owned(),
+            Self::Totals(name) => format!("totals-{}", folder_of(name)),
+        }
+    }
+}
+
+impl fmt::Display for RestartPart {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.file_name())
+    }
+}
+
+impl RestartFolder {
+    /// Creates the folder if it is missing and locks it.
+    ///
+    /// # Errors
+    /// When another daemon works with it or the system refuses access: the reason.
+    pub fn open(root: &Path) -> Result<Self, String> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
+        made.map_err(|error| format!("{}: {error} (see `state_dir`)", root.display()))?;
+        let lock = lock(&root.join("LOCK")).map_err(|error| match error {
+            SpoolOpenError::Locked { path, holder } => format!(
+                "{} is in use by another daemon (process {holder}): give each a `state_dir`",
+                path.display()
+            ),
+            system @ SpoolOpenError::System { .. } => system.to_string(),
+        })?;
+        Ok(Self { root: root.to_owned(), _lock: lock })
+    }
+
+    /// Reads a part, if its content takes at most `max` bytes; `None` if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be used. The file stays.
+    pub fn read(
+        &self,
+        part: &RestartPart,
+        max: u64,
+    ) -> Result<Option<SavedFile>, RestartFileError> {
+        // A link could lead anywhere, and opening a pipe would wait for its writer.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        let path = self.root.join(part.file_name());
+        let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let most = envelope::file_bytes_max(max);
+        let bytes = file.metadata()?.len();
+        if bytes > most {
+            return Err(RestartFileError::TooLarge { bytes, max });
+        }
+        let mut content = Vec::new();
+        file.take(most).read_to_end(&mut content)?;
+        let content = envelope::open(part.number(), &content, max)?;
+        Ok(Some(SavedFile { saved_at_ms: content.saved_at_ms, bytes: content.bytes }))
+    }
+
+    /// Writes a part so that it is there as a whole or not at all. `commit` is asked when only the
+    /// last step is left, which makes the file visible.
+    ///
+    /// # Errors
+    /// When the disk is full or fails, or `commit` declines.
+    pub fn write(
+        &self,
+        part: &RestartPart,
+        saved_at_ms: u64,
+        content: &[u8],
+        commit: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
+        let bytes = envelope::seal(part.number(), saved_at_ms, content);
+        let name = part.file_name();
+        let tmp = self.root.join(format!("{TMP}-{name}"));
+        remove(&tmp)?;
+        let written = write_aside(&tmp, &bytes).and_then(|()| {
+            let may_commit = commit();
+            may_commit.then_some(()).ok_or(io::ErrorKind::TimedOut)?;
+            publish(&tmp, &self.root, &name)
+        });
+        written.inspect_err(|_| {
+            // Also the file itself: if only its name could not be synced, it is visible by now, and
+            // the next run must not find what this one counts as not written.
+            for path in [&tmp, &self.root.join(&name)] {
+                let _nothing_left_to_do = remove(path);
+            }
+        })
+    }
+
+    /// Removes a part, durably: after a crash it is not there either.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn remove(&self, part: &RestartPart) -> io::Result<()> {
+        remove(&self.root.join(part.file_name()))?;
+        File::open(&self.root)?.sync_all()
+    }
+
+    /// Removes everything but the windows, durably. State that a run does not use must not wait for
+    /// a later one, which would take it for the latest.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn remove_all_but_windows(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let is_ours = name == RestartPart::Levels.file_name()
+                || ["totals-", TMP].iter().any(|start| name.starts_with(start));
+            if is_ours && !entry.file_type()?.is_dir() {
+                remove(&entry.path())?;
+            }
+        }
+        File::open(&self.root)?.sync_all()
+    }
+}

@@ -1,0 +1,28 @@
+//! The state that an orderly stop leaves to the next run: a few files in one folder.
+//!
+//! ```text
+//! LOCK            held by the daemon that works with the folder; contains its process ID
+//! windows         the windows that the stop cut short, until their ends have passed
+//! levels          the values of gauges
+//! totals-NAME     the totals of a destination that keeps some
+//! ```
+//!
+//! A file is written aside, synced and renamed, so that it is there as a whole or not at all. A crash
+//! must not lead to wrong numbers, so no file survives its use:
+//!
+//! - `levels` and `totals-NAME` are removed before the run that reads them receives its first sample.
+//!   A run that is killed later therefore leaves none: the next one starts from 0, which consumers of
+//!   totals recognise as a reset. Totals of an earlier run would look like a reset to a large number.
+//! - `windows` stays until the end of the last window in it has passed. Its values only ever complete
+//!   a window that is written with the timestamp of that end, so that reading them twice repeats a
+//!   write and counts nothing twice.
+
+mod content;
+mod envelope;
+mod folder;
+#[cfg(test)]
+mod tests;
+
+pub use content::{decode_levels, decode_windows, encode_levels, encode_windows};
+pub use envelope::RestartFileError;
+pub use folder::{RestartFolder, RestartPart, SavedFile};
