@@ -50,7 +50,7 @@ pub mod testing;
 #[cfg(any(feature = "graphite", feature = "statsd"))]
 mod udp;
 
-pub use delivery::forwarder::{ErrorClass, Forwarder, SendError};
+pub use delivery::forwarder::{ErrorClass, Forwarder, InvalidState, SavedState, SendError};
 pub use delivery::section::BuildContext;
 pub use delivery::{payload, stats};
 pub use registry::{BuildError, ForwardersConfig, KeyError};

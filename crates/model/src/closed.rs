@@ -52,8 +52,19 @@ pub struct PartialWindow {
 /// What the last flush of a run leaves to the next run.
 #[derive(Clone, Debug, Default)]
 pub struct UnfinishedWindows {
-    /// The latest timestamp of a flush, in Unix milliseconds.
-    pub last_end_ms: u64,
+    /// The times at which windows have ended, which are no timestamps for other windows.
+    pub used: Vec<UsedRange>,
     /// The windows whose ends lie in the future, in the order of their ends.
     pub windows: Vec<PartialWindow>,
+}
+
+/// A range of the wall clock in which windows have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsedRange {
+    /// The first end, in Unix milliseconds.
+    pub first_ms: u64,
+    /// The last end, in Unix milliseconds.
+    pub last_ms: u64,
+    /// How often the clock has passed.
+    pub times: u64,
 }

@@ -19,7 +19,7 @@ mod sum;
 pub mod testing;
 mod timer;
 
-pub use closed::{ClosedWindow, GaugeLevel, PartialWindow, UnfinishedWindows};
+pub use closed::{ClosedWindow, GaugeLevel, PartialWindow, UnfinishedWindows, UsedRange};
 pub use kind::{KindAlias, KindWords, METRIC_WORDS, MetricKind};
 pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};
 pub use percentile::Percentile;

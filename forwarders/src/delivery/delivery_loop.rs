@@ -12,7 +12,7 @@ use crate::delivery::backlog::{Backlog, WindowSource};
 use crate::delivery::backoff::Backoff;
 use crate::delivery::delivery_log::DeliveryLog;
 use crate::delivery::destination::Destination;
-use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::forwarder::{Forwarder, SavedState, SendError};
 use crate::delivery::reason;
 use crate::delivery::shared_backlog::SharedBacklog;
 use crate::delivery::window_parts::WindowParts;
@@ -34,6 +34,8 @@ pub(crate) struct DeliveryLoop {
     is_started: bool,
     /// The forwarder that replaces the current one at the next [`DeliveryLoop::run`].
     next: Option<NextForwarder>,
+    /// The state of a forwarder that is being replaced.
+    handed_over: Option<SavedState>,
     /// Belongs to the destination, not to a window: while the destination is down, only the oldest
     /// window is attempted.
     backoff: Backoff,
@@ -75,6 +77,7 @@ impl DeliveryLoop {
             attempt_max,
             is_started: true,
             next: None,
+            handed_over: None,
             backoff: Backoff::new(&common.delivery.retry),
             parts: WindowParts::default(),
             backlog,
@@ -221,6 +224,10 @@ impl DeliveryLoop {
         // Taken only after the await above: if the future is dropped there, the change is not lost.
         if let Some(next) = self.next.take() {
             self.forwarder = next.forwarder;
+            if let Some(state) = self.handed_over.take() {
+                let restored = self.forwarder.restore_state(&state.bytes, Duration::ZERO);
+                debug_assert!(restored.is_ok(), "the state was saved by another kind of forwarder");
+            }
             self.attempt_max = next.attempt_max;
             self.is_started = next.is_started;
             self.log.reconfigured();
@@ -253,7 +260,14 @@ impl DeliveryLoop {
             let lost = self.backlog.apply(|backlog| backlog.give_up_in_flight(reason::REPLACED));
             self.log.lost_in_reload(lost);
         }
+        // Before the batch is discarded: its pending payloads do not count.
+        self.handed_over = self.forwarder.save_state(self.parts.batch(), u64::MAX);
         self.parts.discard();
+    }
+
+    /// The forwarder and the window that it was delivering, after the end.
+    pub(super) fn into_forwarder(self) -> (Box<dyn Forwarder>, WindowParts) {
+        (self.forwarder, self.parts)
     }
 
     /// Settles points whose outcome is known since the last attempt was dropped. Called at the end.

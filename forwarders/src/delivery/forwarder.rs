@@ -111,11 +111,46 @@ pub trait Forwarder: Send {
         None
     }
 
+    /// Whether the destination keeps the last write of each series and timestamp. Then a window that
+    /// a restart divided is written as a whole each time; otherwise only what was added to it.
+    fn keeps_last_write(&self) -> bool {
+        false
+    }
+
+    /// What a successor has to know to continue where this forwarder ends, such as totals; `None` if
+    /// there is nothing. Payloads of `batch` that are pending do not count: they are encoded again. At
+    /// most `max` bytes.
+    fn save_state(&self, _batch: &Batch, _max: u64) -> Option<SavedState> {
+        None
+    }
+
+    /// Continues where a forwarder ended that saved this state, `away` ago. Called before the first
+    /// `encode`, and before or after `start`.
+    ///
+    /// # Errors
+    /// When the bytes are not such a state. Nothing has changed then.
+    fn restore_state(&mut self, _state: &[u8], _away: Duration) -> Result<(), InvalidState> {
+        Ok(())
+    }
+
     /// Records outcomes that arrived after the last `send` of this batch was dropped, so that
     /// delivered payloads are not sent again. Called before the daemon stops or the forwarder is
     /// replaced. The future may be dropped at any await; it gets one second.
     async fn stop(&mut self, _batch: &mut Batch) {}
 }
+
+/// The state of a forwarder, for its successor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedState {
+    /// The state, in the forwarder's own format.
+    pub bytes: Vec<u8>,
+    /// Entries that had no room.
+    pub left_out: u64,
+}
+
+/// The bytes are not the state of a forwarder of this kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidState;
 
 /// Why payloads could not be delivered in this attempt.
 #[derive(Debug)]

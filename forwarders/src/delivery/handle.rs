@@ -15,7 +15,7 @@ use crate::delivery::settings::ForwarderSettings;
 use crate::delivery::shared_backlog::SharedBacklog;
 use crate::delivery::stats::ForwarderStats;
 use crate::select::SelectConfig;
-use model::Snapshot;
+use model::{ClosedWindow, Snapshot};
 
 /// The handle through which the flush pushes windows to a running destination. The destination ends
 /// when its last queue handle is dropped.
@@ -25,6 +25,7 @@ pub struct QueueHandle {
     select: SelectConfig,
     input: Arc<BacklogInput>,
     wants_idle_windows: bool,
+    keeps_last_write: bool,
 }
 
 /// Closes a backlog when the last reference is dropped.
@@ -44,6 +45,11 @@ impl Drop for BacklogInput {
 }
 
 impl QueueHandle {
+    /// Queues a closed window in the form that the destination needs, like [`QueueHandle::push`].
+    pub fn push_window(&self, window: &ClosedWindow) {
+        self.push(if self.keeps_last_write { &window.whole } else { &window.increment });
+    }
+
     /// Queues the points of a snapshot that the destination's `select` matches. Never waits.
     pub fn push(&self, snapshot: &Arc<Snapshot>) {
         let snapshot = self.select.apply(snapshot);
@@ -67,6 +73,7 @@ pub struct DestinationHandle {
     select: SelectConfig,
     may_spool: bool,
     wants_idle_windows: bool,
+    keeps_last_write: bool,
     listen: Option<SocketAddr>,
     stats: Arc<ForwarderStats>,
     /// Weak, so that the destination ends with the last [`QueueHandle`].
@@ -91,6 +98,7 @@ impl DestinationHandle {
             select: common.select.clone(),
             may_spool: destination.may_spool(),
             wants_idle_windows: forwarder.wants_idle_windows(),
+            keeps_last_write: forwarder.keeps_last_write(),
             listen: forwarder.listen(),
             stats,
             input: Arc::downgrade(input),
@@ -173,6 +181,7 @@ impl DestinationHandle {
     fn replace_forwarder(&mut self, forwarder: &dyn Forwarder, settings: ForwarderSettings) {
         self.stats.continue_with(forwarder);
         self.wants_idle_windows = forwarder.wants_idle_windows();
+        self.keeps_last_write = forwarder.keeps_last_write();
         self.listen = forwarder.listen();
         self.settings = settings;
     }
@@ -189,6 +198,7 @@ impl DestinationHandle {
             select: self.select.clone(),
             input,
             wants_idle_windows: self.wants_idle_windows,
+            keeps_last_write: self.keeps_last_write,
         }
     }
 }

@@ -9,8 +9,10 @@ use tracing::{error, info};
 
 use crate::delivery::backlog::Backlog;
 use crate::delivery::delivery_loop::{DeliveryChange, DeliveryLoop};
+use crate::delivery::forwarder::{Forwarder, SavedState};
 use crate::delivery::shared_backlog::SharedBacklog;
 use crate::delivery::spool_loop::SpoolLoop;
+use crate::delivery::window_parts::WindowParts;
 
 /// The time before the deadline of a stop that is reserved for writing undelivered windows to disk.
 /// It is at most a quarter of the time until the deadline.
@@ -41,11 +43,13 @@ impl ForwarderTask {
     /// Runs until the last queue handle is dropped and nothing is left to do, or until the time
     /// that `deadline` announces. Undelivered points are then on disk or, without a spool, counted
     /// as dropped.
-    pub async fn run(self, mut deadline: watch::Receiver<Option<Instant>>) {
-        let Self { name, delivery_loop, spool_loop, backlog, changes } = self;
+    ///
+    /// Returns the forwarder, whose state a successor may need.
+    pub async fn run(self, mut deadline: watch::Receiver<Option<Instant>>) -> EndedForwarder {
+        let Self { name, mut delivery_loop, spool_loop, backlog, changes } = self;
         // Without a spool, attempts get all the time: points that are left are dropped anyway.
         let margin = if spool_loop.is_some() { SPOOL_TIME } else { Duration::ZERO };
-        let deliver = deliver(delivery_loop, changes, &backlog, deadline.clone(), margin);
+        let deliver = deliver(&mut delivery_loop, changes, &backlog, deadline.clone(), margin);
         let spool = async {
             if let Some(spool_loop) = spool_loop {
                 spool_loop.run().await;
@@ -57,13 +61,38 @@ impl ForwarderTask {
             () = before(&mut deadline, Duration::ZERO) => {}
         }
         finish(&name, &backlog);
+        let (forwarder, parts) = delivery_loop.into_forwarder();
+        EndedForwarder { name, forwarder, parts }
+    }
+}
+
+/// The forwarder of a task that has ended.
+pub struct EndedForwarder {
+    name: String,
+    forwarder: Box<dyn Forwarder>,
+    /// The window that it was delivering.
+    parts: WindowParts,
+}
+
+impl EndedForwarder {
+    /// The name of the destination.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the next run has to know to continue where this one ends, see
+    /// [`Forwarder::save_state`].
+    #[must_use]
+    pub fn save_state(&mut self, max: u64) -> Option<SavedState> {
+        self.forwarder.save_state(self.parts.batch(), max)
     }
 }
 
 /// Delivers until the input has ended or the time is up. Then settles the window in flight, and
 /// leaves the rest to the spool loop.
 async fn deliver(
-    mut delivery_loop: DeliveryLoop,
+    delivery_loop: &mut DeliveryLoop,
     mut changes: mpsc::UnboundedReceiver<DeliveryChange>,
     backlog: &SharedBacklog,
     mut deadline: watch::Receiver<Option<Instant>>,

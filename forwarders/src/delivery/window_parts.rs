@@ -15,7 +15,7 @@ pub(crate) const PART_POINTS: usize = 8_192;
 /// A window of a million series takes more than a hundred megabytes once it is encoded. So each
 /// part is delivered before the next one is encoded, unless the destination needs the whole window.
 #[derive(Default)]
-pub(super) struct WindowParts {
+pub(crate) struct WindowParts {
     batch: Batch,
     /// The part of the window that is in the batch; `None` if the batch is settled.
     part: Option<WindowPart>,

@@ -140,6 +140,10 @@ impl Forwarder for Graphite {
         Ok(())
     }
 
+    fn keeps_last_write(&self) -> bool {
+        true
+    }
+
     fn wants_old_data(&self) -> bool {
         true
     }

@@ -112,6 +112,10 @@ impl Forwarder for InfluxDb {
         self.sender.deliver(batch, &self.protocol).await
     }
 
+    fn keeps_last_write(&self) -> bool {
+        true
+    }
+
     fn wants_old_data(&self) -> bool {
         true
     }

@@ -22,7 +22,7 @@ use self::foreign::{Merge, Relay};
 use self::page::{Page, PageFormat};
 use self::server::{PageService, SERVER_NAME, Site};
 use self::state::{Limits, State};
-use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
 use basics::units::Span;
@@ -190,6 +190,19 @@ impl Forwarder for PrometheusPage {
         for points in [applied.shown, applied.refused] {
             batch.push(points, |_| (), |_| ());
         }
+    }
+
+    /// A window is on the page as a whole, and at once.
+    fn save_state(&self, _batch: &Batch, max: u64) -> Option<SavedState> {
+        Some(self.state.save(|_| false, max))
+    }
+
+    /// The page shows the series before the first window: a scrape in between must not find them gone.
+    fn restore_state(&mut self, state: &[u8], away: Duration) -> Result<(), InvalidState> {
+        self.state.restore(state, away).map_err(|_| InvalidState)?;
+        let page = Page::of(&self.state, self.state.percentiles(), Vec::new());
+        drop(self.site.current.replace(page));
+        Ok(())
     }
 
     /// Returns the page in text format.

@@ -1,18 +1,20 @@
 //! The running totals, latest values and live series that result from the windows.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::quality::{FixedState, RandomState};
+use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::names::{self, FamilyName, page_series, renamed_series};
 use model::{
-    MetricKind, OwnTags, Point, Series, SeriesNaming, SeriesPlacement, Snapshot, Sum, Value,
+    MetricKind, OwnTags, Percentile, Series, SeriesNaming, SeriesPlacement, Snapshot, Sum, Value,
 };
+
+mod saved;
 
 /// The state of the page after all windows since the start. It has neither clock nor socket: only
 /// [`State::apply`] changes it.
@@ -42,6 +44,11 @@ pub(super) struct State {
     window: u64,
     /// Length of all windows so far. Idle time is measured with it: the wall clock may be set.
     elapsed: Duration,
+    /// Those of the timers' values.
+    percentiles: Arc<[Percentile]>,
+    /// What the series of the latest window showed before it, if that is kept.
+    previous: Vec<(SlotId, Shown)>,
+    keeps_previous: bool,
 }
 
 /// Where a point is shown.
@@ -50,7 +57,7 @@ enum Place {
     /// In a slot without an earlier point of the window.
     First(SlotId),
     /// In a slot with an earlier point of the window.
-    Merged,
+    Merged(SlotId),
     /// Nowhere, because the naming hides the series.
     Hidden,
     /// Nowhere, because the page has no room.
@@ -59,12 +66,12 @@ enum Place {
 
 /// A point of the latest window, as remote write sends it.
 pub(super) enum Placed<'a> {
-    /// As a sample of this series.
-    First(&'a FamilyName, &'a Slot),
-    /// As part of an earlier point's sample, or not at all because the naming hides it.
-    Merged,
-    /// Not at all, because the page has no room.
-    Nowhere,
+    /// As a sample of this series, of which these are the points.
+    Shown { id: SlotId, name: &'a FamilyName, slot: &'a Slot, points: SmallVec<[usize; 1]> },
+    /// Not at all, because the naming hides the series of this point.
+    Hidden(usize),
+    /// Not at all, because the page has no room for the series of this point.
+    Nowhere(usize),
 }
 
 /// The limits of the state.
@@ -80,7 +87,7 @@ pub(super) struct Limits {
     pub(super) departed_max: usize,
 }
 
-type SlotId = u32;
+pub(super) type SlotId = u32;
 
 /// The name and kind of a family, before conflicts between names are resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -187,7 +194,21 @@ impl State {
             places: Vec::new(),
             window: 0,
             elapsed: Duration::ZERO,
+            percentiles: Arc::new([]),
+            previous: Vec::new(),
+            keeps_previous: false,
         }
+    }
+
+    /// Keeps what the series of the latest window showed before it, for [`State::save`] while points
+    /// of the window are not delivered.
+    pub(super) fn keeping_previous(self) -> Self {
+        Self { keeps_previous: true, ..self }
+    }
+
+    /// The percentiles of the timers' values.
+    pub(super) fn percentiles(&self) -> &[Percentile] {
+        &self.percentiles
     }
 
     /// Adds a window, and expires series that have been idle for too long.
@@ -196,12 +217,14 @@ impl State {
         self.elapsed += snapshot.window.length;
         self.left.clear();
         self.places.clear();
+        self.previous.clear();
+        self.set_percentiles(&snapshot.percentiles);
         let mut applied = Applied::default();
         let mut touched = Vec::with_capacity(snapshot.points.len());
         // Values are cloned only for series that have several points in this window.
         let mut merged: HashMap<SlotId, Value, RandomState> = HashMap::default();
         for (index, point) in snapshot.points.iter().enumerate() {
-            let id = match self.slot(point, snapshot) {
+            let id = match self.slot(&point.series, snapshot.percentiles.len()) {
                 Ok(id) => id,
                 Err(place) => {
                     let is_refused = matches!(place, Place::Nowhere);
@@ -220,7 +243,7 @@ impl State {
                 let first = &snapshot.points[slot.point as usize].value;
                 let value = merged.entry(id).or_insert_with(|| first.clone());
                 value.merge(point.value.clone(), snapshot);
-                self.places.push(Place::Merged);
+                self.places.push(Place::Merged(id));
             } else {
                 (slot.last_window, slot.point) = (self.window, index as u32);
                 self.places.push(Place::First(id));
@@ -230,6 +253,9 @@ impl State {
         // A separate pass, because a series has its value only after its last point.
         for id in touched {
             let Some(slot) = &mut self.slots[id as usize] else { continue };
+            if self.keeps_previous {
+                self.previous.push((id, slot.shown.clone()));
+            }
             let alone = &snapshot.points[slot.point as usize].value;
             slot.shown.add(merged.get(&id).unwrap_or(alone), slot.is_shared);
             if let Some(naming) = self.naming.as_deref().filter(|_| slot.family.is_renamed) {
@@ -277,7 +303,7 @@ impl State {
         &self.left
     }
 
-    /// Iterates over the points of the latest window, in the order of the snapshot.
+    /// Iterates over the points of the latest window, in the order of the first point of each sample.
     pub(super) fn placed(&self) -> impl Iterator<Item = Placed<'_>> {
         // By slot, so that no point needs a search for the name of its family.
         let mut names = vec![None; self.slots.len()];
@@ -286,14 +312,26 @@ impl State {
                 names[*id as usize] = Some(name);
             }
         }
-        self.places.iter().map(move |place| match *place {
+        let mut merged: HashMap<SlotId, SmallVec<[usize; 1]>, RandomState> = HashMap::default();
+        for (point, place) in self.places.iter().enumerate() {
+            if let Place::Merged(id) = place {
+                merged.entry(*id).or_default().push(point);
+            }
+        }
+        self.places.iter().enumerate().filter_map(move |(point, place)| match *place {
             Place::First(id) => match (names[id as usize], &self.slots[id as usize]) {
-                (Some(name), Some(slot)) => Placed::First(name, slot),
+                (Some(name), Some(slot)) => {
+                    let mut points = SmallVec::from_elem(point, 1);
+                    points.extend(merged.remove(&id).unwrap_or_default());
+                    Some(Placed::Shown { id, name, slot, points })
+                }
                 // Unreachable: a slot with a point in this window has not expired.
-                _ => Placed::Nowhere,
+                _ => Some(Placed::Nowhere(point)),
             },
-            Place::Merged | Place::Hidden => Placed::Merged,
-            Place::Nowhere => Placed::Nowhere,
+            // With the first point of its series.
+            Place::Merged(_) => None,
+            Place::Hidden => Some(Placed::Hidden(point)),
+            Place::Nowhere => Some(Placed::Nowhere(point)),
         })
     }
 
@@ -304,24 +342,24 @@ impl State {
             .filter(|(_, slot)| slot.last_window != self.window)
     }
 
-    /// Returns the slot of a point's series, or the reason why it has none.
-    fn slot(&mut self, point: &Point, snapshot: &Snapshot) -> Result<SlotId, Place> {
+    /// Returns the slot of a series, or the reason why it has none.
+    fn slot(&mut self, series: &Arc<Series>, percentiles: usize) -> Result<SlotId, Place> {
         // The usual case, without the cost of sanitising names and labels.
-        if let Some(source) = self.sources.get_mut(&point.series) {
+        if let Some(source) = self.sources.get_mut(series) {
             source.last_seen = self.elapsed;
             return Ok(source.slot);
         }
         // Before the limit, because a hidden series takes no room.
-        let wanted = self.wanted(&point.series).ok_or(Place::Hidden)?;
+        let wanted = self.wanted(series).ok_or(Place::Hidden)?;
         // Also for a series that would share a slot: its entry in `sources` takes memory too.
         if self.sources.len() >= self.limits.series_max {
             return Err(Place::Nowhere);
         }
         let (family, own_tags) = (wanted.family.clone(), wanted.own_tags);
-        let origin: Box<str> = wanted.help.clone().unwrap_or_else(|| point.series.name().into());
+        let origin: Box<str> = wanted.help.clone().unwrap_or_else(|| series.name().into());
         let id = match self.slot_of.get(&(Arc::clone(&wanted.series), family.is_renamed)) {
             Some(id) => *id,
-            None => self.admit(wanted, &origin, snapshot).ok_or(Place::Nowhere)?,
+            None => self.admit(wanted, &origin, percentiles).ok_or(Place::Nowhere)?,
         };
         let slot = self.slots[id as usize].as_mut().ok_or(Place::Nowhere)?;
         slot.sources += 1;
@@ -329,7 +367,7 @@ impl State {
         slot.is_shared |= slot.sources > 1;
         self.note_origin(&family, &origin);
         let source = Source { slot: id, last_seen: self.elapsed, own_tags };
-        self.sources.insert(Arc::clone(&point.series), source);
+        self.sources.insert(Arc::clone(series), source);
         Ok(id)
     }
 
@@ -356,13 +394,13 @@ impl State {
     }
 
     /// Adds a series to the page; `None` if the page has no room. `origin` describes a new family.
-    fn admit(&mut self, wanted: Wanted, origin: &str, snapshot: &Snapshot) -> Option<SlotId> {
+    fn admit(&mut self, wanted: Wanted, origin: &str, percentiles: usize) -> Option<SlotId> {
         let Wanted { series, family: key, .. } = wanted;
         // The key that the family already has, so that all its series share one copy of the name.
         let known = self.families.get_key_value(&key).map(|(key, _)| key.clone());
         let is_new = known.is_none();
         let key = known.unwrap_or(key);
-        let bytes = lines_at_most(&series, snapshot.percentiles.len());
+        let bytes = lines_at_most(&series, percentiles);
         let family_bytes = if is_new { header_at_most(origin) } else { 0 };
         // Checked for a whole series before it is shown, so that a page never has to be cut.
         if self.bytes + bytes + family_bytes > self.limits.bytes_max {
@@ -394,6 +432,19 @@ impl State {
         family.bytes += family_bytes;
         family.is_stale = true;
         Some(id)
+    }
+
+    /// Takes note of the percentiles. Values of others must not be shown as these.
+    fn set_percentiles(&mut self, percentiles: &Arc<[Percentile]>) {
+        if *percentiles == self.percentiles {
+            return;
+        }
+        self.percentiles = Arc::clone(percentiles);
+        for slot in self.slots.iter_mut().flatten() {
+            if let Shown::Summary { percentiles, .. } = &mut slot.shown {
+                percentiles.clear();
+            }
+        }
     }
 
     fn note_origin(&mut self, key: &FamilyKey, name: &str) {
@@ -445,7 +496,7 @@ impl State {
             self.slot_of.remove(&(Arc::clone(&slot.series), slot.family.is_renamed));
             self.free.push(id);
             self.bytes -= slot.bytes;
-            self.departed.remember(&slot);
+            self.departed.remember(hash(&slot.series), &slot.shown);
             let key = slot.family.clone();
             if let Some(name) = named.get(&key) {
                 self.left.push(((*name).clone(), slot));
@@ -538,6 +589,11 @@ impl Shown {
         }
     }
 
+    /// Whether both belong to series of the same form.
+    fn has_form_of(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
     /// Converts the value of a renamed series to the form that its naming requires.
     fn convert(&mut self, naming: &dyn SeriesNaming) {
         if let Self::Total { shown: value, .. } | Self::Last(value) = self {
@@ -568,18 +624,17 @@ impl Departed {
         Self { max, totals: HashMap::default(), order: VecDeque::new(), number: 0 }
     }
 
-    fn remember(&mut self, slot: &Slot) {
+    fn remember(&mut self, hash: u128, shown: &Shown) {
         // A gauge or set has no total to continue from.
-        if self.max == 0 || matches!(slot.shown, Shown::Last(_)) {
+        if self.max == 0 || matches!(shown, Shown::Last(_)) {
             return;
         }
-        let mut shown = slot.shown.clone();
+        let mut shown = shown.clone();
         // The percentiles describe only the last window.
         if let Shown::Summary { percentiles, .. } = &mut shown {
             percentiles.clear();
         }
         self.number += 1;
-        let hash = hash(&slot.series);
         self.totals.insert(hash, (self.number, shown));
         self.order.push_back((self.number, hash));
         // Series that return leave their entries in `order`; the second bound keeps these from
@@ -593,6 +648,14 @@ impl Departed {
         }
     }
 
+    /// The totals, beginning with the series that left last.
+    fn latest_first(&self) -> impl Iterator<Item = (u128, &Shown)> {
+        self.order.iter().rev().filter_map(|(number, hash)| {
+            let (current, shown) = self.totals.get(hash)?;
+            (current == number).then_some((*hash, shown))
+        })
+    }
+
     fn take(&mut self, series: &Series) -> Option<Shown> {
         if self.totals.is_empty() {
             return None;
@@ -601,10 +664,17 @@ impl Departed {
     }
 }
 
-/// Returns a hash of 128 bits, so that two series do not share a total by chance.
+/// Returns a hash of 128 bits, so that two series do not share a total by chance. It is stored, so it
+/// must be the same in every build.
 fn hash(series: &Series) -> u128 {
-    let half = |seed| u128::from(FixedState::with_seed(seed).hash_one(series));
-    half(1) << 64 | half(2)
+    let mut hasher = Xxh3::new();
+    let parts = series.tags().flat_map(|(key, value)| [key, value]);
+    for part in std::iter::once(series.name()).chain(parts) {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.update(series.kind().as_str().as_bytes());
+    hasher.digest128()
 }
 
 /// Maximum size of a line without name and labels, in bytes: braces, quotes, the label of the

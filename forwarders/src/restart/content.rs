@@ -1,8 +1,8 @@
 //! What is in the files of windows and levels, in the encoding of the spool.
 //!
 //! ```text
-//! windows   last end (Unix ms) · list of (start (Unix ms) · length · snapshot)
-//! levels    list of (name · tags · value · idle time (ms))
+//! windows   list of (first end · last end · times) · list of (start · length · snapshot)
+//! levels    (name · tags · value · idle time (ms)), repeated to the end
 //! ```
 //!
 //! The decoders trust no length: a checksum guards against accidents, not against a program that can
@@ -13,13 +13,20 @@ use std::sync::Arc;
 use super::envelope::RestartFileError;
 use crate::spool::codec::{self, MalformedSnapshot, SnapshotReader, put_double, put_text};
 use crate::spool::leb128;
-use model::{GaugeLevel, MetricKind, PartialWindow, PointRanges, Series, UnfinishedWindows};
+use model::{
+    GaugeLevel, MetricKind, PartialWindow, PointRanges, Series, UnfinishedWindows, UsedRange,
+};
 
 /// Encodes windows that a stop cut short.
 #[must_use]
 pub fn encode_windows(unfinished: &UnfinishedWindows) -> Vec<u8> {
     let mut out = Vec::new();
-    leb128::write(&mut out, unfinished.last_end_ms);
+    leb128::write(&mut out, unfinished.used.len() as u64);
+    for UsedRange { first_ms, last_ms, times } in &unfinished.used {
+        [*first_ms, *last_ms, *times]
+            .into_iter()
+            .for_each(|number| leb128::write(&mut out, number));
+    }
     leb128::write(&mut out, unfinished.windows.len() as u64);
     for PartialWindow { start_ms, snapshot } in &unfinished.windows {
         leb128::write(&mut out, *start_ms);
@@ -41,17 +48,16 @@ pub fn decode_windows(bytes: &[u8]) -> Result<UnfinishedWindows, RestartFileErro
 
 fn read_windows(bytes: &[u8]) -> Result<UnfinishedWindows, MalformedSnapshot> {
     let mut reader = SnapshotReader(bytes);
-    let last_end_ms = reader.number()?;
+    let used = reader.list(|reader| {
+        let (first_ms, last_ms, times) = (reader.number()?, reader.number()?, reader.number()?);
+        Ok(UsedRange { first_ms, last_ms, times })
+    })?;
     let windows = reader.list(|reader| {
         let start_ms = reader.number()?;
         let length = reader.length()?;
         Ok(PartialWindow { start_ms, snapshot: codec::decode(reader.take(length)?)? })
     })?;
-    reader
-        .0
-        .is_empty()
-        .then_some(UnfinishedWindows { last_end_ms, windows })
-        .ok_or(MalformedSnapshot)
+    reader.0.is_empty().then_some(UnfinishedWindows { used, windows }).ok_or(MalformedSnapshot)
 }
 
 /// Encodes as many levels as fit into `max` bytes, in their order. Returns how many that are.

@@ -24,5 +24,7 @@ mod folder;
 mod tests;
 
 pub use content::{decode_levels, decode_windows, encode_levels, encode_windows};
+#[cfg(feature = "prometheus")]
+pub(crate) use content::{put_series, read_series};
 pub use envelope::RestartFileError;
 pub use folder::{RestartFolder, RestartPart, SavedFile};

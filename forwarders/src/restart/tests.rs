@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::spool::codec::tests::{shown, snapshot};
 use model::testing::snapshot_of_counters;
-use model::{GaugeLevel, MetricKind, PartialWindow, Series, UnfinishedWindows};
+use model::{GaugeLevel, MetricKind, PartialWindow, Series, UnfinishedWindows, UsedRange};
 
 const MAX: u64 = 1 << 20;
 
@@ -18,7 +18,8 @@ fn folder(root: &Path) -> RestartFolder {
 
 fn windows(count: usize) -> UnfinishedWindows {
     let window = |start_ms| PartialWindow { start_ms, snapshot: snapshot_of_counters(5) };
-    UnfinishedWindows { last_end_ms: 77, windows: (0..count as u64).map(window).collect() }
+    let used = vec![UsedRange { first_ms: 10, last_ms: 77, times: 1 }];
+    UnfinishedWindows { used, windows: (0..count as u64).map(window).collect() }
 }
 
 fn level(number: u64) -> GaugeLevel {
@@ -186,7 +187,7 @@ fn a_level_that_is_no_number_is_damage() {
 #[test]
 fn a_length_without_content_takes_no_memory() {
     let huge = [&[0xff; 9][..], &[1]].concat();
-    for start in [&[1][..], &[1, 1, 1], &[1, 1, 1, 1]] {
+    for start in [&[][..], &[0], &[0, 1], &[0, 1, 9], &[0, 1, 9, 5]] {
         decode_windows(&[start, &huge].concat()).unwrap_err();
     }
     for start in [&[][..], &[1, b'g'], &[1, b'g', 1]] {
@@ -198,15 +199,17 @@ proptest! {
     #[test]
     fn windows_come_back_as_they_were(
         snapshots in prop::collection::vec((snapshot(), any::<u64>()), 0..3),
-        last_end_ms in any::<u64>(),
+        used in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u64>()), 0..40),
     ) {
         let windows = snapshots
             .into_iter()
             .map(|(snapshot, start_ms)| PartialWindow { start_ms, snapshot })
             .collect();
-        let unfinished = UnfinishedWindows { last_end_ms, windows };
+        let range = |(first_ms, last_ms, times)| UsedRange { first_ms, last_ms, times };
+        let used = used.into_iter().map(range).collect();
+        let unfinished = UnfinishedWindows { used, windows };
         let again = decode_windows(&encode_windows(&unfinished)).unwrap();
-        prop_assert_eq!(again.last_end_ms, last_end_ms);
+        prop_assert_eq!(&again.used, &unfinished.used);
         prop_assert_eq!(again.windows.len(), unfinished.windows.len());
         for (one, other) in again.windows.iter().zip(&unfinished.windows) {
             prop_assert_eq!(one.start_ms, other.start_ms);

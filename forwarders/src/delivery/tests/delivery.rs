@@ -17,6 +17,7 @@ use crate::delivery::payload::Batch;
 use crate::delivery::reason;
 use crate::delivery::settings::ForwarderSettings;
 use crate::delivery::stats::Counts;
+use crate::delivery::task::EndedForwarder;
 use crate::delivery::window_parts::PART_POINTS;
 use crate::select::SelectConfig;
 use model::Snapshot;
@@ -65,7 +66,7 @@ struct Bench {
     running: DestinationHandle,
     seen: Arc<Mutex<Vec<usize>>>,
     deadline: watch::Sender<Option<Instant>>,
-    task: JoinHandle<()>,
+    task: JoinHandle<EndedForwarder>,
 }
 
 fn start(script: &[&'static str]) -> Bench {

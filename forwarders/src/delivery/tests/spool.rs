@@ -25,6 +25,7 @@ use crate::delivery::payload::Batch;
 use crate::delivery::reason;
 use crate::delivery::settings::ForwarderSettings;
 use crate::delivery::stats::Counts;
+use crate::delivery::task::EndedForwarder;
 use crate::delivery::window_parts::PART_POINTS;
 use crate::select::SelectConfig;
 use crate::spool::SpoolPlace;
@@ -136,7 +137,7 @@ struct Run {
     queue: Option<QueueHandle>,
     running: DestinationHandle,
     deadline: watch::Sender<Option<Instant>>,
-    task: Option<JoinHandle<()>>,
+    task: Option<JoinHandle<EndedForwarder>>,
     runtime: Runtime,
 }
 

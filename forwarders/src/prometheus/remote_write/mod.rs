@@ -9,14 +9,16 @@
 //! which these are sent, so a delayed window has the totals at its end. Therefore its spool keeps
 //! the order, and `delivery.spool.order` has no effect.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use self::wire::Encoder;
 use super::config::RemoteWriteConfig;
 use super::state::{Limits, Placed, State};
-use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
 use crate::http::header::{
@@ -36,8 +38,8 @@ mod wire;
 /// Maximum number of requests in the search for a refused series: enough to find it among 65,536.
 const BISECTIONS_MAX: usize = 17;
 
-/// The key of a payload without bytes whose point is part of another payload, or is hidden.
-const MERGED: &[u8] = b"merged";
+/// The key of a payload without bytes whose point is not shown.
+const HIDDEN: &[u8] = b"hidden";
 
 /// Pushes series to one server.
 pub struct RemoteWrite {
@@ -78,7 +80,7 @@ impl RemoteWrite {
     pub fn new(
         config: &RemoteWriteConfig,
         name: &str,
-        timeout: std::time::Duration,
+        timeout: Duration,
         limits: super::PipelineLimits,
         naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Result<Self, String> {
@@ -99,23 +101,21 @@ impl RemoteWrite {
         Ok(Self {
             sender: HttpSender::new(client, requests),
             protocol: WriteProtocol { url: config.url.url().clone(), headers: headers(config)? },
-            state: State::new(Limits::from(limits), naming),
+            state: State::new(Limits::from(limits), naming).keeping_previous(),
             max_bytes,
         })
     }
 
-    /// Settles the payloads that are never sent: points that are part of another payload or hidden,
-    /// points without room on the page, and series that are larger than a request.
+    /// Settles the payloads that are never sent: points that are hidden, points for which the page
+    /// has no room, and series that are larger than a request.
     fn settle_unsent(&self, batch: &mut Batch) {
         let unsent: Vec<(usize, bool, usize)> = batch
             .pending()
             .filter(|payload| payload.bytes.is_empty() || payload.bytes.len() > self.max_bytes)
-            .map(|payload| (payload.id, payload.key == MERGED, payload.bytes.len()))
+            .map(|payload| (payload.id, payload.key == HIDDEN, payload.bytes.len()))
             .collect();
-        for (id, is_merged, bytes) in unsent {
-            if is_merged {
-                // Hidden, or its value is in the payload of an earlier point: nothing is left to
-                // send.
+        for (id, is_hidden, bytes) in unsent {
+            if is_hidden {
                 batch.delivered(id);
             } else if bytes == 0 {
                 batch.refused(id, reason::PAGE_FULL, super::PAGE_FULL_WORDS);
@@ -146,20 +146,50 @@ impl Forwarder for RemoteWrite {
         for (name, slot) in self.state.left() {
             batch.push(0, |_| (), |out| encoder.write_end(out, name, slot, at_ms));
         }
-        // In the order of the snapshot, by which the delivery loop knows the points of each
-        // payload.
+        // The points of a series stay together: a part of them must not be left over, because the
+        // value of the series has all of them or, if the payload is not delivered, none.
+        let mut places = Vec::with_capacity(snapshot.points.len());
         for placed in self.state.placed() {
             match placed {
-                Placed::First(name, slot) => {
-                    batch.push(1, |_| (), |out| encoder.write(out, name, slot, at_ms));
+                Placed::Shown { name, slot, points, .. } => {
+                    let count = points.len() as u64;
+                    batch.push(count, |_| (), |out| encoder.write(out, name, slot, at_ms));
+                    places.extend(points);
                 }
-                Placed::Merged => batch.push(1, |key| key.extend_from_slice(MERGED), |_| ()),
-                Placed::Nowhere => batch.push(1, |_| (), |_| ()),
+                Placed::Hidden(point) => {
+                    batch.push(1, |key| key.extend_from_slice(HIDDEN), |_| ());
+                    places.push(point);
+                }
+                Placed::Nowhere(point) => {
+                    batch.push(1, |_| (), |_| ());
+                    places.push(point);
+                }
             }
         }
         for (name, slot) in self.state.idle() {
             batch.push(0, |_| (), |out| encoder.write(out, name, slot, at_ms));
         }
+        batch.set_places(places.into_iter());
+    }
+
+    /// The totals as of the payloads that are settled: the others are encoded again, by the next run
+    /// or by the next forwarder, which adds their points then.
+    fn save_state(&self, batch: &Batch, max: u64) -> Option<SavedState> {
+        let pending: HashSet<usize> = batch.pending().map(|payload| payload.id).collect();
+        // As in `encode`.
+        let placed = self.state.placed().zip(self.state.left().len()..);
+        let pending: HashSet<_> = placed
+            .filter(|(_, payload)| pending.contains(payload))
+            .filter_map(|(placed, _)| match placed {
+                Placed::Shown { id, .. } => Some(id),
+                Placed::Hidden(_) | Placed::Nowhere(_) => None,
+            })
+            .collect();
+        Some(self.state.save(|series| pending.contains(&series), max))
+    }
+
+    fn restore_state(&mut self, state: &[u8], away: Duration) -> Result<(), InvalidState> {
+        self.state.restore(state, away).map_err(|_| InvalidState)
     }
 
     fn wants_old_data(&self) -> bool {

@@ -167,10 +167,41 @@ async fn what_is_pending_names_the_points_that_are_left() {
         counter("c", &[], 1.0),
     ];
     forwarder.encode(&snapshot_of(points), &mut batch);
-    assert_eq!((batch.points(), batch.pending().count()), (4, 5));
+    assert_eq!((batch.points(), batch.pending().count()), (4, 4));
     send(&mut forwarder, &mut batch).await.unwrap_err();
     let left: Vec<_> = batch.points_left().of(&["b", "a.a", "a-a", "c"]).copied().collect();
-    assert_eq!(left, ["a.a", "c"], "a-a is in the series of a.a");
+    assert_eq!(left, ["a.a", "a-a", "c"], "the points of a series stay together");
+}
+
+#[tokio::test]
+async fn a_successor_continues_the_totals_as_of_the_points_that_are_delivered() {
+    let server = ScriptedServer::start(|number, _| match number {
+        0 => ScriptedAnswer::status(200, ""),
+        _ => ScriptedAnswer::status(503, ""),
+    });
+    let more = r#", "max_samples": 1"#;
+    let mut forwarder = remote_write(&url(&server), more);
+    let names = ["b", "a.a", "a-a", "c"];
+    let points = || names.map(|name| counter(name, &[], 1.0)).to_vec();
+    encoded(&mut forwarder, points());
+    let snapshot = snapshot_of(points());
+    let mut batch = Batch::default();
+    forwarder.encode(&snapshot, &mut batch);
+    send(&mut forwarder, &mut batch).await.unwrap_err();
+
+    let saved = forwarder.save_state(&batch, u64::MAX).unwrap();
+    let mut successor = remote_write(&url(&server), more);
+    successor.restore_state(&saved.bytes, Duration::ZERO).unwrap();
+    // What was left over comes again, from the spool.
+    let (lines, _) = encoded(&mut successor, snapshot.only(&batch.points_left()).points.to_vec());
+    let mut lines = lines;
+    lines.sort();
+    assert_eq!(
+        lines,
+        ["__name__=a_a_total 4", "__name__=b_total 2", "__name__=c_total 2"],
+        "each point of both windows counts once"
+    );
+    assert_eq!(successor.restore_state(b"x", Duration::ZERO), Err(InvalidState));
 }
 
 async fn send(forwarder: &mut RemoteWrite, batch: &mut Batch) -> Result<(), SendError> {

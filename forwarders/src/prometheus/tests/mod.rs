@@ -14,6 +14,7 @@ use model::{DistinctSet, MetricKind, Percentile, Point, Series, Sum, Timer, Tota
 
 pub(super) mod naming;
 mod parser;
+mod saved;
 mod server;
 
 const LIMITS: Limits = Limits {

@@ -1,0 +1,252 @@
+//! The state as bytes, for the next run of the daemon or for the forwarder that replaces this one.
+//!
+//! ```text
+//! list of percentiles · entries to the end
+//! entry 1, a series that is shown: series · is shared · shown · list of (source · idle time (ms))
+//! entry 2, a series that has left: hash (16 bytes) · shown
+//! ```
+//!
+//! Series that are shown come first, then those that left, the latest first: a bound cuts off the
+//! totals that are least likely to be needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Shown, Slot, SlotId, State};
+use crate::delivery::forwarder::SavedState;
+use crate::restart::{put_series, read_series};
+use crate::spool::codec::{MalformedSnapshot, SnapshotReader, put_double, put_sum, put_text};
+use crate::spool::leb128;
+use model::{MetricKind, Percentile, Series};
+
+/// Kinds; their index is their number. New kinds must be appended.
+const KINDS: [MetricKind; 5] =
+    [MetricKind::Counter, MetricKind::Gauge, MetricKind::Timer, MetricKind::Set, MetricKind::Trace];
+const SHOWN_SERIES: u8 = 1;
+const LEFT_SERIES: u8 = 2;
+const TOTAL: u8 = 0;
+const LAST: u8 = 1;
+const SUMMARY: u8 = 2;
+
+/// A state that was decoded and is not applied yet.
+struct Decoded {
+    percentiles: Arc<[Percentile]>,
+    shown: Vec<ShownSeries>,
+    /// The latest first.
+    left: Vec<(u128, Shown)>,
+}
+
+struct ShownSeries {
+    series: Series,
+    is_shared: bool,
+    shown: Shown,
+    /// With the time without a sample.
+    sources: Vec<(Arc<Series>, Duration)>,
+}
+
+impl State {
+    /// Encodes the state in at most `max` bytes. Series that are pending have what they showed before
+    /// the latest window: their points are not delivered, and will be added again.
+    pub(in crate::prometheus) fn save(
+        &self,
+        is_pending: impl Fn(SlotId) -> bool,
+        max: u64,
+    ) -> SavedState {
+        let mut out = Vec::new();
+        put_percentiles(&mut out, &self.percentiles);
+        let mut sources: Vec<Vec<(&Series, u64)>> = vec![Vec::new(); self.slots.len()];
+        for (series, source) in &self.sources {
+            let idle = self.elapsed.saturating_sub(source.last_seen).as_millis() as u64;
+            sources[source.slot as usize].push((series, idle));
+        }
+        let mut before = vec![None; self.slots.len()];
+        for (id, shown) in self.previous.iter().filter(|(id, _)| is_pending(*id)) {
+            before[*id as usize] = Some(shown);
+        }
+        let shown =
+            self.slots.iter().zip(&sources).zip(before).filter_map(|((slot, sources), before)| {
+                let slot = slot.as_ref()?;
+                Some(move |out: &mut Vec<u8>| {
+                    put_shown_series(out, slot, before.unwrap_or(&slot.shown), sources)
+                })
+            });
+        let mut left_out = put_while_fitting(&mut out, max, shown);
+        let left = self.departed.latest_first().map(|(hash, shown)| {
+            move |out: &mut Vec<u8>| {
+                out.push(LEFT_SERIES);
+                out.extend_from_slice(&hash.to_le_bytes());
+                put_shown(out, shown);
+            }
+        });
+        left_out += put_while_fitting(&mut out, max, left);
+        SavedState { bytes: out, left_out }
+    }
+
+    /// Continues with a state that was saved `away` ago. Series that have been idle for too long by now
+    /// are remembered like series that have left. All limits hold.
+    ///
+    /// # Errors
+    /// When the bytes are not a saved state; nothing has changed then.
+    pub(in crate::prometheus) fn restore(
+        &mut self,
+        bytes: &[u8],
+        away: Duration,
+    ) -> Result<(), MalformedSnapshot> {
+        let Decoded { percentiles, shown, left } = decode(bytes)?;
+        self.percentiles = percentiles;
+        for (hash, shown) in left.into_iter().rev() {
+            self.departed.remember(hash, &shown);
+        }
+        // Idle times count back from here.
+        self.elapsed += self.limits.expire_after;
+        for mut series in shown {
+            series.sources.iter_mut().for_each(|(_, idle)| *idle = idle.saturating_add(away));
+            self.restore_series(series);
+        }
+        self.put_in_order();
+        Ok(())
+    }
+
+    fn restore_series(&mut self, saved: ShownSeries) {
+        let ShownSeries { series, is_shared, shown, sources } = saved;
+        let mut is_placed = false;
+        let expire_after = self.limits.expire_after;
+        for (source, idle) in sources.into_iter().filter(|(_, idle)| *idle < expire_after) {
+            // With the names of the current configuration, under which it may be another series.
+            let Ok(id) = self.slot(&source, self.percentiles.len()) else { continue };
+            if let Some(source) = self.sources.get_mut(&source) {
+                source.last_seen = self.elapsed - idle;
+            }
+            if let Some(slot) = &mut self.slots[id as usize]
+                && *slot.series == series
+                && slot.shown.has_form_of(&shown)
+            {
+                slot.shown.clone_from(&shown);
+                slot.is_shared |= is_shared;
+                is_placed = true;
+            }
+        }
+        if !is_placed {
+            self.departed.remember(super::hash(&series), &shown);
+        }
+    }
+}
+
+/// Appends entries until the next one does not fit. Returns how many are left out.
+fn put_while_fitting(
+    out: &mut Vec<u8>,
+    max: u64,
+    mut entries: impl Iterator<Item = impl FnOnce(&mut Vec<u8>)>,
+) -> u64 {
+    while let Some(put) = entries.next() {
+        let before = out.len();
+        put(out);
+        if out.len() as u64 > max {
+            out.truncate(before);
+            return 1 + entries.count() as u64;
+        }
+    }
+    0
+}
+
+fn put_percentiles(out: &mut Vec<u8>, percentiles: &[Percentile]) {
+    leb128::write(out, percentiles.len() as u64);
+    for percentile in percentiles {
+        put_text(out, &percentile.label()[1..].replace('_', "."));
+    }
+}
+
+fn put_shown_series(out: &mut Vec<u8>, slot: &Slot, shown: &Shown, sources: &[(&Series, u64)]) {
+    out.push(SHOWN_SERIES);
+    put_kind_and_series(out, &slot.series);
+    out.push(u8::from(slot.is_shared));
+    put_shown(out, shown);
+    leb128::write(out, sources.len() as u64);
+    for (series, idle) in sources {
+        put_kind_and_series(out, series);
+        leb128::write(out, *idle);
+    }
+}
+
+fn put_kind_and_series(out: &mut Vec<u8>, series: &Series) {
+    let kind = KINDS.iter().position(|kind| *kind == series.kind());
+    debug_assert!(kind.is_some(), "a kind without a number");
+    out.push(kind.unwrap_or_default() as u8);
+    put_series(out, series);
+}
+
+fn put_shown(out: &mut Vec<u8>, shown: &Shown) {
+    match shown {
+        Shown::Total { sum, shown } => {
+            out.push(TOTAL);
+            put_sum(out, *sum);
+            put_double(out, *shown);
+        }
+        Shown::Last(value) => {
+            out.push(LAST);
+            put_double(out, *value);
+        }
+        Shown::Summary { count, sum, percentiles } => {
+            out.push(SUMMARY);
+            put_sum(out, *count);
+            put_sum(out, *sum);
+            leb128::write(out, percentiles.len() as u64);
+            percentiles.iter().for_each(|value| put_double(out, *value));
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Decoded, MalformedSnapshot> {
+    let mut reader = SnapshotReader(bytes);
+    let percentiles: Arc<[Percentile]> = reader
+        .list(|reader| Percentile::parse(reader.text()?).map_err(|_| MalformedSnapshot))?
+        .into();
+    let (mut shown, mut left) = (Vec::new(), Vec::new());
+    while !reader.0.is_empty() {
+        match reader.byte()? {
+            SHOWN_SERIES => shown.push(read_shown_series(&mut reader)?),
+            LEFT_SERIES => left.push((read_hash(&mut reader)?, read_shown(&mut reader)?)),
+            _ => return Err(MalformedSnapshot),
+        }
+    }
+    Ok(Decoded { percentiles, shown, left })
+}
+
+fn read_shown_series(reader: &mut SnapshotReader<'_>) -> Result<ShownSeries, MalformedSnapshot> {
+    Ok(ShownSeries {
+        series: read_kind_and_series(reader)?,
+        is_shared: reader.byte()? != 0,
+        shown: read_shown(reader)?,
+        sources: reader.list(|reader| {
+            let source = Arc::new(read_kind_and_series(reader)?);
+            Ok((source, Duration::from_millis(reader.number()?)))
+        })?,
+    })
+}
+
+fn read_kind_and_series(reader: &mut SnapshotReader<'_>) -> Result<Series, MalformedSnapshot> {
+    let kind = *KINDS.get(usize::from(reader.byte()?)).ok_or(MalformedSnapshot)?;
+    read_series(reader, kind)
+}
+
+fn read_hash(reader: &mut SnapshotReader<'_>) -> Result<u128, MalformedSnapshot> {
+    let bytes = reader.take(size_of::<u128>())?;
+    Ok(u128::from_le_bytes(bytes.try_into().map_err(|_| MalformedSnapshot)?))
+}
+
+fn read_shown(reader: &mut SnapshotReader<'_>) -> Result<Shown, MalformedSnapshot> {
+    Ok(match reader.byte()? {
+        TOTAL => Shown::Total { sum: reader.sum()?, shown: read_finite(reader)? },
+        LAST => Shown::Last(read_finite(reader)?),
+        SUMMARY => Shown::Summary {
+            count: reader.sum()?,
+            sum: reader.sum()?,
+            percentiles: reader.list(read_finite)?.into(),
+        },
+        _ => return Err(MalformedSnapshot),
+    })
+}
+
+fn read_finite(reader: &mut SnapshotReader<'_>) -> Result<f64, MalformedSnapshot> {
+    Some(reader.double()?).filter(|value| value.is_finite()).ok_or(MalformedSnapshot)
+}
