@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
 pub mod activity;
+pub mod carry;
 pub mod cell;
 pub mod clock;
 mod clock_log;

@@ -143,6 +143,21 @@ impl Registry {
         self.admit(&identifier.identify(series.kind(), series.name(), &tags))
     }
 
+    /// Admits a series of an earlier run; `None` if a limit is reached.
+    #[must_use]
+    pub fn restore(&self, series: &Series) -> Option<Admitted> {
+        // These are effective tags, as in `readmit`.
+        let tags: Tags<'_> = series.tags().map(|(key, value)| (key.into(), value.into())).collect();
+        let mut state = self.lock();
+        let identifier = Arc::clone(&state.identifier);
+        let identity = identifier.identify(series.kind(), series.name(), &tags);
+        let known = state.find(&identity);
+        known.or_else(|| {
+            let has_room = state.has_room(&identity);
+            has_room.then(|| state.insert(identity.hash, Arc::new(identity.to_series()), false))
+        })
+    }
+
     /// Whether `id` is still the number of this series.
     #[must_use]
     pub fn is_current(&self, id: SeriesId, series: &Arc<Series>) -> bool {

@@ -12,6 +12,8 @@ use super::registry::{Registry, SeriesId};
 use super::tally::Tally;
 use super::windows_in;
 
+mod levels;
+
 /// The state that outlives a window: every live series, the last value of gauges, and when a series
 /// was last seen. Owned by the aggregator thread.
 #[derive(Debug)]
@@ -215,16 +217,16 @@ mod tests {
     use crate::aggregator::table::SeriesTable;
     use crate::protocol::SampleValue;
 
-    struct Bench {
+    pub(super) struct Bench {
         identifier: Arc<Identifier>,
-        registry: Arc<Registry>,
-        store: Store,
+        pub(super) registry: Arc<Registry>,
+        pub(super) store: Store,
         tables: Vec<SeriesTable>,
         spare: Vec<Option<Box<Tally>>>,
         ends: u64,
     }
 
-    fn bench(tables: usize, config: &AggregationConfig) -> Bench {
+    pub(super) fn bench(tables: usize, config: &AggregationConfig) -> Bench {
         let identifier = Arc::new(Identifier::new(&AgentConfig::default()));
         let registry = Arc::new(Registry::new(config, Arc::clone(&identifier)));
         let store = Store::new(config, Duration::from_secs(10), Arc::clone(&registry));
@@ -234,12 +236,18 @@ mod tests {
     }
 
     impl Bench {
-        fn record(&mut self, table: usize, kind: MetricKind, name: &str, value: &SampleValue<'_>) {
+        pub(super) fn record(
+            &mut self,
+            table: usize,
+            kind: MetricKind,
+            name: &str,
+            value: &SampleValue<'_>,
+        ) {
             let identity = self.identifier.identify(kind, name, &[]);
             self.tables[table].record(&identity, value, 1.0, 0, &self.registry);
         }
 
-        fn count(&mut self, table: usize, name: &str, count: f64) {
+        pub(super) fn count(&mut self, table: usize, name: &str, count: f64) {
             self.record(table, MetricKind::Counter, name, &SampleValue::Counter(count));
         }
 
@@ -250,7 +258,7 @@ mod tests {
             self.spare[table] = Some(tally);
         }
 
-        fn flush(&mut self) -> Vec<String> {
+        pub(super) fn flush(&mut self) -> Vec<String> {
             (0..self.tables.len()).for_each(|table| self.merge(table));
             self.ends += 10_000;
             let window = Window { end_ms: self.ends, length: Duration::from_secs(10) };

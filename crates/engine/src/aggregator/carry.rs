@@ -1,0 +1,179 @@
+//! Windows that are divided between two runs of the daemon.
+//!
+//! An orderly stop ends the open window before its planned end. The run that follows continues it if
+//! it has a window with the same end: destinations that keep the last write of each timestamp get all
+//! samples under this timestamp then, and destinations that add up get the rest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{ClosedWindow, PartialWindow, Snapshot, Window};
+
+/// The windows that earlier runs began and whose ends are not reached.
+#[derive(Debug, Default)]
+pub struct CarriedWindows {
+    /// In the order of their ends.
+    windows: Vec<PartialWindow>,
+}
+
+impl CarriedWindows {
+    /// Continues windows that an earlier run began.
+    #[must_use]
+    pub fn new(mut windows: Vec<PartialWindow>) -> Self {
+        windows.sort_by_key(end_of);
+        Self { windows }
+    }
+
+    /// Whether no window is left to continue.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.windows.is_empty()
+    }
+
+    /// Completes a window that has reached its end, and forgets windows that ended before it.
+    ///
+    /// Any window with the same end is continued, also one of another interval: a window of an earlier
+    /// run that nobody continued would be lost where the last write of a timestamp is kept.
+    pub fn complete(&mut self, window: Snapshot) -> ClosedWindow {
+        let end_ms = window.window.end_ms;
+        let later = self.windows.partition_point(|carried| end_of(carried) <= end_ms);
+        let reached = self.windows.drain(..later).next_back();
+        match reached.filter(|carried| end_of(carried) == end_ms) {
+            Some(carried) => {
+                let start_ms = carried.start_ms.min(start_of(&window));
+                let whole = joined(&window, &carried, start_ms, end_ms);
+                ClosedWindow { increment: Arc::new(window), whole: Arc::new(whole) }
+            }
+            None => ClosedWindow::undivided(window),
+        }
+    }
+
+    /// Cuts the open window at its last flush, before its planned end. Returns it in both forms, and
+    /// all windows that the next run may continue.
+    pub fn cut(
+        mut self,
+        window: Snapshot,
+        planned_end_ms: u64,
+    ) -> (ClosedWindow, Vec<PartialWindow>) {
+        let now_ms = window.window.end_ms;
+        let place = self.windows.iter().position(|carried| end_of(carried) == planned_end_ms);
+        let carried = place.map(|place| self.windows.remove(place));
+        let part = match carried {
+            Some(carried) => {
+                let start_ms = carried.start_ms.min(start_of(&window));
+                let mut snapshot = joined(&window, &carried, start_ms, now_ms);
+                snapshot.window.end_ms = planned_end_ms;
+                PartialWindow { start_ms, snapshot }
+            }
+            None => {
+                let of_window = Window { end_ms: planned_end_ms, ..window.window };
+                let snapshot = Snapshot { window: of_window, ..window.clone() };
+                PartialWindow { start_ms: start_of(&window), snapshot }
+            }
+        };
+        let whole = Arc::new(part.snapshot.clone());
+        self.windows.retain(|carried| end_of(carried) > now_ms);
+        self.windows.push(part);
+        self.windows.sort_by_key(end_of);
+        (ClosedWindow { increment: Arc::new(window), whole }, self.windows)
+    }
+}
+
+fn end_of(carried: &PartialWindow) -> u64 {
+    carried.snapshot.window.end_ms
+}
+
+fn start_of(window: &Snapshot) -> u64 {
+    let Window { end_ms, interval } = window.window;
+    end_ms.saturating_sub(interval.as_millis() as u64)
+}
+
+/// Both parts of a window, which has lasted from `start_ms` until `now_ms`.
+fn joined(later: &Snapshot, earlier: &PartialWindow, start_ms: u64, now_ms: u64) -> Snapshot {
+    let mut whole = later.continuing(&earlier.snapshot);
+    let length = Duration::from_millis(now_ms.saturating_sub(start_ms).max(1));
+    whole.window.interval = length;
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use model::testing::{counter, snapshot_of};
+
+    use super::*;
+
+    /// A counter in a window, with its start and end in seconds.
+    fn window(start: u64, end: u64, count: f64) -> Snapshot {
+        let mut snapshot = snapshot_of(vec![counter("c", &[], count)]);
+        snapshot.window =
+            Window { end_ms: end * 1_000, interval: Duration::from_secs(end - start) };
+        snapshot
+    }
+
+    /// Count, timestamp and length of a window, times in seconds.
+    fn shown(snapshot: &Snapshot) -> (f64, u64, u64) {
+        let Window { end_ms, interval } = snapshot.window;
+        (snapshot.points[0].value.headline(), end_ms / 1_000, interval.as_secs())
+    }
+
+    fn cut(
+        carried: Vec<PartialWindow>,
+        window: Snapshot,
+        end: u64,
+    ) -> (ClosedWindow, Vec<PartialWindow>) {
+        CarriedWindows::new(carried).cut(window, end * 1_000)
+    }
+
+    #[test]
+    fn a_window_of_four_runs_is_complete_in_one_form_and_adds_up_in_the_other() {
+        let (first, carried) = cut(vec![], window(0, 2, 10.0), 10);
+        assert_eq!((shown(&first.increment), shown(&first.whole)), ((10.0, 2, 2), (10.0, 10, 2)));
+        let (second, carried) = cut(carried, window(3, 4, 5.0), 10);
+        assert_eq!((shown(&second.increment), shown(&second.whole)), ((5.0, 4, 1), (15.0, 10, 4)));
+        let (third, carried) = cut(carried, window(5, 6, 2.0), 10);
+        assert_eq!((shown(&third.increment), shown(&third.whole)), ((2.0, 6, 1), (17.0, 10, 6)));
+        let mut carried = CarriedWindows::new(carried);
+        let last = carried.complete(window(7, 10, 1.0));
+        assert_eq!((shown(&last.increment), shown(&last.whole)), ((1.0, 10, 3), (18.0, 10, 10)));
+        assert!(carried.is_empty());
+        let next = carried.complete(window(10, 20, 4.0));
+        assert!(Arc::ptr_eq(&next.increment, &next.whole));
+    }
+
+    #[test]
+    fn a_window_whose_end_has_passed_is_not_continued() {
+        let (_, carried) = cut(vec![], window(0, 2, 10.0), 10);
+        let mut carried = CarriedWindows::new(carried);
+        let closed = carried.complete(window(12, 20, 1.0));
+        assert_eq!((shown(&closed.whole), carried.is_empty()), ((1.0, 20, 8), true));
+    }
+
+    #[test]
+    fn a_window_of_another_interval_that_ends_at_the_same_time_continues_it() {
+        let (_, carried) = cut(vec![], window(0, 3, 10.0), 10);
+        let mut carried = CarriedWindows::new(carried);
+        let before = carried.complete(window(3, 5, 1.0));
+        assert_eq!((shown(&before.whole), carried.is_empty()), ((1.0, 5, 2), false));
+        let same_end = carried.complete(window(5, 10, 2.0));
+        assert_eq!(
+            (shown(&same_end.increment), shown(&same_end.whole)),
+            ((2.0, 10, 5), (12.0, 10, 10))
+        );
+    }
+
+    #[test]
+    fn a_stop_before_the_end_of_a_carried_window_hands_both_on() {
+        let (_, carried) = cut(vec![], window(0, 3, 10.0), 10);
+        let (_, carried) = cut(carried, window(3, 4, 1.0), 5);
+        let handed: Vec<_> = carried.iter().map(|one| shown(&one.snapshot)).collect();
+        assert_eq!(handed, [(1.0, 5, 1), (10.0, 10, 3)]);
+    }
+
+    #[test]
+    fn a_window_without_samples_still_shows_those_of_the_earlier_run() {
+        let (_, carried) = cut(vec![], window(0, 3, 10.0), 10);
+        let empty = Snapshot { points: Vec::new().into(), ..window(4, 10, 0.0) };
+        let closed = CarriedWindows::new(carried).complete(empty);
+        assert_eq!((closed.increment.points.len(), shown(&closed.whole)), (0, (10.0, 10, 10)));
+    }
+}

@@ -1,0 +1,151 @@
+//! The values of gauges over a restart of the daemon.
+
+use std::time::Duration;
+
+use super::{LiveSeries, Store};
+use crate::aggregator::cell::Cell;
+use model::{GaugeLevel, MetricKind};
+
+impl Store {
+    /// The values of all gauges, those that changed last first. Called after the last flush; windows
+    /// were this long.
+    #[must_use]
+    pub fn levels(&self, interval: Duration) -> Vec<GaugeLevel> {
+        let interval_ms = interval.as_millis() as u64;
+        let latest = self.window - 1;
+        let live = self.live.iter().flatten();
+        let gauges = live.filter(|live| live.series.kind() == MetricKind::Gauge);
+        let mut levels: Vec<_> = gauges
+            .map(|live| GaugeLevel {
+                series: live.series.clone(),
+                value: live.gauge,
+                idle_ms: latest.saturating_sub(u64::from(live.last_window)) * interval_ms,
+            })
+            .collect();
+        levels.sort_by_key(|level| level.idle_ms);
+        levels
+    }
+
+    /// Adds gauges of an earlier run, which changes start from. They have no sample yet: they expire
+    /// as if the daemon had not been away. The limits on series hold; returns how many gauges had no
+    /// room. Called before the first merge.
+    pub fn restore_levels(&mut self, levels: &[GaugeLevel], interval: Duration) -> usize {
+        // Idle windows count back from here. Bounded, so that the numbers still fit for a century.
+        let longest = self.expire_after_windows.min(u64::from(u32::MAX / 2));
+        self.window += longest;
+        let interval_ms = (interval.as_millis() as u64).max(1);
+        let mut left_out = 0;
+        for level in levels {
+            let idle = level.idle_ms.div_ceil(interval_ms);
+            // The same condition by which a series expires.
+            if idle > longest {
+                continue;
+            }
+            left_out += usize::from(!self.restore_level(level, idle));
+        }
+        left_out
+    }
+
+    fn restore_level(&mut self, level: &GaugeLevel, idle: u64) -> bool {
+        let Some(admitted) = self.registry.restore(&level.series) else { return false };
+        let Self { live, activity, window, .. } = self;
+        let id = admitted.id as usize;
+        if live.len() <= id {
+            live.resize_with(id + 1, || None);
+        }
+        let metric = activity.add(&admitted.series);
+        live[id] = Some(LiveSeries {
+            series: admitted.series,
+            cell: Cell::Empty,
+            gauge: level.value,
+            last_window: (*window - idle) as u32,
+            metric,
+        });
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use basics::units::Span;
+    use model::Series;
+
+    use super::super::tests::{Bench, bench};
+    use super::*;
+    use crate::aggregator::AggregationConfig;
+    use crate::protocol::SampleValue;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    fn config(expire_after_s: u64) -> AggregationConfig {
+        AggregationConfig {
+            expire_after: Span::from_secs(expire_after_s),
+            ..AggregationConfig::default()
+        }
+    }
+
+    fn set(bench: &mut Bench, name: &str, value: f64) {
+        bench.record(0, MetricKind::Gauge, name, &SampleValue::GaugeSet(value));
+    }
+
+    fn change(bench: &mut Bench, name: &str, by: f64) {
+        bench.record(0, MetricKind::Gauge, name, &SampleValue::GaugeAdd(by));
+    }
+
+    fn level(name: &str, value: f64, idle_ms: u64) -> GaugeLevel {
+        let series = Arc::new(Series::new(MetricKind::Gauge, name, &[] as &[(&str, &str)]));
+        GaugeLevel { series, value, idle_ms }
+    }
+
+    #[test]
+    fn changes_after_a_restart_start_from_the_level_before_it() {
+        let mut before = bench(1, &config(600));
+        set(&mut before, "g", 10.0);
+        set(&mut before, "older", 1.0);
+        before.flush();
+        change(&mut before, "g", 2.0);
+        before.count(0, "c", 1.0);
+        before.flush();
+        let levels = before.store.levels(INTERVAL);
+        let told: Vec<_> =
+            levels.iter().map(|one| (one.series.name(), one.value, one.idle_ms)).collect();
+        assert_eq!(told, [("g", 12.0, 0), ("older", 1.0, 10_000)]);
+
+        let mut after = bench(1, &config(600));
+        assert_eq!(after.store.restore_levels(&levels, INTERVAL), 0);
+        assert_eq!(after.flush(), [""; 0], "a restored level has no point");
+        change(&mut after, "g", 4.0);
+        change(&mut after, "older", -3.0);
+        assert_eq!(after.flush(), ["gauge g = 16", "gauge older = -2"]);
+        assert_eq!(after.registry.series_count(), 2);
+    }
+
+    #[test]
+    fn a_restored_level_expires_when_it_would_have_expired_without_the_restart() {
+        let mut bench = bench(1, &config(30));
+        let levels =
+            [level("fresh", 1.0, 0), level("idle", 2.0, 20_000), level("gone", 3.0, 40_000)];
+        assert_eq!(bench.store.restore_levels(&levels, INTERVAL), 0);
+        let mut counts = Vec::new();
+        for _ in 0..6 {
+            counts.push(bench.registry.series_count());
+            bench.flush();
+        }
+        assert_eq!(counts, [2, 2, 1, 1, 0, 0], "after 30 s and up to two windows");
+        change(&mut bench, "fresh", 5.0);
+        assert_eq!(bench.flush(), ["gauge fresh = 5"]);
+    }
+
+    #[test]
+    fn the_limits_on_series_hold_for_restored_levels() {
+        let config = AggregationConfig { max_series: 2, ..config(600) };
+        let mut bench = bench(1, &config);
+        let levels = [level("a", 1.0, 0), level("b", 2.0, 0), level("c", 3.0, 0)];
+        assert_eq!(bench.store.restore_levels(&levels, INTERVAL), 1);
+        assert_eq!(bench.registry.series_count(), 2);
+        change(&mut bench, "b", 1.0);
+        assert_eq!(bench.flush(), ["gauge b = 3"]);
+    }
+}
