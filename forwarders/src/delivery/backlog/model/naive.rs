@@ -78,6 +78,8 @@ pub(super) struct Naive {
     taken: Vec<Option<u64>>,
     flushed: Vec<PointId>,
     recovered: Vec<PointId>,
+    /// The id of the first window of this run.
+    first_pushed: Option<u64>,
     pub(super) delivered: Vec<PointId>,
     dropped: Vec<(&'static str, PointId)>,
     to_remove: Vec<FileName>,
@@ -111,6 +113,7 @@ impl Naive {
             taken: Vec::new(),
             flushed: Vec::new(),
             recovered: Vec::new(),
+            first_pushed: None,
             delivered: Vec::new(),
             dropped: Vec::new(),
             to_remove: Vec::new(),
@@ -196,6 +199,7 @@ impl Naive {
         }
         self.flushed.extend(&left);
         let id = snapshot.window.end_ms;
+        self.first_pushed.get_or_insert(id);
         let (file, is_in_memory, is_from_earlier_run) = (None, true, false);
         self.waiting.push(NaiveWindow { id, left, file, is_in_memory, is_from_earlier_run });
         evicted
@@ -237,7 +241,8 @@ impl Naive {
         }
         let old_in_a_row = self.taken.iter().rev().take_while(|taken| taken.is_none()).count();
         let overtook = self.taken.iter().flatten().max().copied().unwrap_or(0);
-        let is_fresh = !newest.is_from_earlier_run && newest.id > overtook;
+        let may_complete = !self.recovered.is_empty() && self.first_pushed == Some(newest.id);
+        let is_fresh = !newest.is_from_earlier_run && !may_complete && newest.id > overtook;
         let may_overtake = !self.writes_ahead() || newest.is_on_disk();
         let is_turn = self.spool.order == SpoolOrder::Fair && old_in_a_row >= 4;
         if is_turn && is_fresh && may_overtake && self.waiting.len() > 1 {

@@ -98,6 +98,21 @@ fn a_fresh_window_has_its_turn_after_four_old_ones() {
 }
 
 #[test]
+fn the_first_window_of_a_run_is_delivered_after_the_last_of_the_run_before_it() {
+    let mut delivery = limits();
+    delivery.spool.order = SpoolOrder::Fair;
+    let mut backlog = Backlog::new(&delivery, true);
+    backlog.opened(&(0..8).map(|seq| file(seq, 1)).collect::<Vec<_>>());
+    push(&mut backlog, 1);
+    let mut taken = Vec::new();
+    while let NextWindow::Deliver(_) = backlog.next_window() {
+        taken.push(backlog.in_flight.as_ref().unwrap().seq);
+        settle(&mut backlog, 1, &[]);
+    }
+    assert_eq!(taken, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[test]
 fn settled_points_are_delivered_or_dropped_where_they_were() {
     check(
         true,
