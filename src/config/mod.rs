@@ -26,6 +26,7 @@ use thiserror::Error as ThisError;
 use self::admin::AdminConfig;
 use self::descriptors::DescriptorShares;
 use self::log::LogConfig;
+use self::restart_state::RestartStateConfig;
 use engine::aggregator::AggregationConfig;
 use engine::aggregator::identity::{AgentConfig, Identifier};
 use engine::aggregator::registry::Registry;
@@ -39,6 +40,7 @@ use yaml::{ConfigError, Leaves, Source, Spanned};
 pub mod admin;
 pub mod descriptors;
 pub mod log;
+pub mod restart_state;
 
 /// The file that is read if it exists and no other is given.
 const DEFAULT_PATH: &str = "/etc/tallyd/tallyd.yaml";
@@ -80,9 +82,12 @@ pub struct Config {
     /// Receive buffer to request from the kernel for each socket. A larger one absorbs longer bursts
     /// at the cost of kernel memory. Defaults to `8MiB`.
     pub receive_buffer: ByteSize,
-    /// Folder for the data that outlives the process: the spools. Created if it is missing. Defaults
-    /// to the folder that systemd passes in `STATE_DIRECTORY`, else `/var/lib/tallyd`.
+    /// Folder for the data that outlives the process: the spools, and the restart state. Created if it
+    /// is missing. Defaults to the folder that systemd passes in `STATE_DIRECTORY`, else
+    /// `/var/lib/tallyd`.
     pub state_dir: PathBuf,
+    /// The state that an orderly stop leaves to the next run.
+    pub restart_state: RestartStateConfig,
     /// The daemon's HTTP endpoint.
     pub admin: AdminConfig,
     /// Also send the daemon's self-metrics through the pipeline, as `tallyd.*` in each window and
@@ -109,6 +114,7 @@ impl Default for Config {
             limits: MessageLimits::default(),
             receive_buffer: ByteSize::from_mib(8),
             state_dir: default_state_dir(),
+            restart_state: RestartStateConfig::default(),
             admin: AdminConfig::default(),
             self_metrics: false,
             log: LogConfig::default(),
@@ -178,6 +184,12 @@ impl Config {
     #[must_use]
     pub fn spool_folder(&self) -> PathBuf {
         self.state_dir.join("spool")
+    }
+
+    /// The folder that contains the restart state.
+    #[must_use]
+    pub fn restart_folder(&self) -> PathBuf {
+        self.state_dir.join("restart")
     }
 
     /// Builds the destinations, without starting them.

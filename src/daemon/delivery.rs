@@ -7,6 +7,7 @@ use std::time::Duration;
 use engine::aggregator::thread::Emit;
 use forwarders::delivery::destination::Destination;
 use forwarders::delivery::handle::{DestinationHandle, QueueHandle};
+use forwarders::delivery::task::EndedForwarder;
 use forwarders::spool::SpoolPlace;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,7 +22,8 @@ use crate::runtime::ForwarderInfo;
 pub(super) struct Delivery {
     place: SpoolPlace,
     destinations: Vec<DestinationTask>,
-    tasks: JoinSet<()>,
+    /// `None` of a destination that was removed.
+    tasks: JoinSet<Option<EndedForwarder>>,
 }
 
 /// A running destination and the controls of its task.
@@ -114,8 +116,9 @@ impl Delivery {
         // Set before the task can end: it decides by this flag whether to log its ledger, which the
         // log at the end of the daemon will not contain.
         removed.iter().for_each(|task| task.is_removed.store(true, Ordering::Release));
-        let emit =
-            move |snapshot: &_| queues.iter().for_each(|queue: &QueueHandle| queue.push(snapshot));
+        let emit = move |window: &_| {
+            queues.iter().for_each(|queue: &QueueHandle| queue.push_window(window))
+        };
         (Box::new(emit), RemovedDestinations(removed))
     }
 
@@ -130,10 +133,10 @@ impl Delivery {
     }
 
     /// Waits until all tasks have ended, at the latest at `until`. Their input must have ended: a task
-    /// ends when no further window can arrive and all points are delivered.
-    pub(super) async fn stop(self, until: Instant) {
+    /// ends when no further window can arrive and all points are delivered. Returns the forwarders.
+    pub(super) async fn stop(self, until: Instant) -> Vec<EndedForwarder> {
         self.destinations.iter().for_each(|task| task.end_by(until));
-        self.tasks.join_all().await;
+        self.tasks.join_all().await.into_iter().flatten().collect()
     }
 
     fn spawn(&mut self, destination: Destination) -> (QueueHandle, DestinationTask) {
@@ -144,10 +147,12 @@ impl Delivery {
         let (removed, stats) = (Arc::clone(&is_removed), Arc::clone(handle.stats()));
         let name = handle.name().to_owned();
         self.tasks.spawn(async move {
-            task.run(watched).await;
+            let ended = task.run(watched).await;
             if removed.load(Ordering::Acquire) {
                 log_forwarder_ledger(&name, &stats);
+                return None;
             }
+            Some(ended)
         });
         (queue, DestinationTask { handle, deadline, is_removed })
     }

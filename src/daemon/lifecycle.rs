@@ -13,10 +13,12 @@ use super::delivery::Delivery;
 use super::pipeline::PipelineThreads;
 use super::polling::Polling;
 use super::report::{log_descriptors, log_ledger, watch_drops};
+use super::restart::RestartState;
 use super::service;
 use super::start_error::StartError;
 use crate::admin::{AdminServer, AdminSocket, http_server};
 use crate::daemon::logging::LogHandle;
+use crate::runtime::restart::RestartStats;
 use crate::runtime::running_config::RunningConfig;
 use crate::runtime::self_metrics::pipeline::SelfMetricsRecorder;
 use crate::runtime::{Components, RuntimeState, SharedComponents};
@@ -41,6 +43,7 @@ pub(super) struct Daemon {
     /// The combined ledger of all removed listeners, so that the totals never decrease.
     pub(super) removed: Option<Arc<ListenerStats>>,
     background: JoinSet<()>,
+    restart: RestartState,
 }
 
 impl Daemon {
@@ -51,13 +54,20 @@ impl Daemon {
     pub(super) async fn start(
         running_config: Arc<RunningConfig>,
         log: LogHandle,
-        destinations: Vec<Destination>,
+        mut destinations: Vec<Destination>,
     ) -> Result<Self, StartError> {
         let (file, instance) = (running_config.current(), running_config.instance().to_owned());
         let config = &file.config;
         log_descriptors(&file.descriptors);
         let place = SpoolPlace { folder: config.spool_folder(), instance: instance.clone() };
         let mut delivery = Delivery::new(place);
+        let restart_stats = Arc::<RestartStats>::default();
+        let restart =
+            RestartState::open(config.restart_folder(), Arc::clone(&restart_stats), &destinations)
+                .await;
+        let max = config.restart_state.max_bytes.get();
+        let mut restored = restart.read(max, &destinations).await;
+        restored.restore_totals(&mut destinations, &restart_stats);
         // A destination that cannot start fails the start before anything else runs.
         let destinations = delivery.stage(destinations).await?;
 
@@ -73,13 +83,15 @@ impl Daemon {
             windows: Arc::new(WindowStats::new(interval)),
             registry: Arc::clone(&shared.registry),
             rejected: Arc::clone(&shared.rejected),
+            restart: restart_stats,
             taps: Arc::new(Taps::new(config.admin.tap)),
             admin: Arc::clone(http.stats()),
             log_lines_dropped: log.dropped(),
             is_ready: AtomicBool::new(false),
             components: SharedComponents::default(),
         });
-        let store = Store::new(&config.aggregation, interval, Arc::clone(&shared.registry));
+        let mut store = Store::new(&config.aggregation, interval, Arc::clone(&shared.registry));
+        restored.log(store.restore_levels(&restored.levels, interval));
         let registry = Arc::clone(&shared.registry);
         let identifier = Arc::clone(&shared.identifier);
         let self_metrics = config.self_metrics.then(|| -> Box<dyn SelfMetricsSource> {
@@ -90,6 +102,7 @@ impl Daemon {
             AggregatorThread::new(store, interval, AggregatorEnd::new(), registry, emit)
                 .with_stats(Arc::clone(&state.windows))
                 .with_self_metrics(self_metrics)
+                .with_restart(restart.store(bound_of(&state)), restored.unfinished)
                 .with_pulse(service::pulse());
         let mut pipeline = PipelineThreads::start(aggregator, Arc::clone(&state.taps))?;
         let passed = PassedSockets::from_environment()?;
@@ -98,6 +111,9 @@ impl Daemon {
         // datagrams.
         let listeners = pipeline.stage(&file.listeners, buffer, passed)?;
         let admin_socket = AdminSocket::bind(config.admin.listen).await?;
+        // Nothing that can fail the start follows, and no sample was read: a start that fails can be
+        // repeated with the same state, and a crash from here on leaves none.
+        restart.consume().await;
         let (_none_removed, listening) = pipeline.apply(listeners, &shared, false).await;
         listening?;
         let intake = pipeline.intake_for(&config.kamailio, &shared).await?;
@@ -111,7 +127,18 @@ impl Daemon {
         background.spawn(watch_drops(Arc::clone(&state)));
         background.spawn(service::report_status(Arc::clone(&state)));
         let removed = None;
-        Ok(Self { log, shared, state, delivery, pipeline, polling, admin, removed, background })
+        Ok(Self {
+            log,
+            shared,
+            state,
+            delivery,
+            pipeline,
+            polling,
+            admin,
+            removed,
+            background,
+            restart,
+        })
     }
 
     /// Publishes the current components to the readers of the state.
@@ -122,7 +149,7 @@ impl Daemon {
 
     /// Stops all parts in the order of the data, upstream first, and logs the ledgers.
     pub(super) async fn stop(self) {
-        let Self { state, delivery, pipeline, polling, admin, mut background, .. } = self;
+        let Self { state, delivery, pipeline, polling, admin, mut background, restart, .. } = self;
         let limit = state.config.current().config.shutdown_timeout.get();
         state.is_ready.store(false, Ordering::Release);
         service::stopping(limit);
@@ -136,12 +163,19 @@ impl Daemon {
         }
         // The aggregator has ended and its queues are closed: the destinations end when they are empty.
         // The taps close in parallel, bounded by their own timeout.
-        tokio::join!(delivery.stop(until), state.taps.close());
+        let (ended, ()) = tokio::join!(delivery.stop(until), state.taps.close());
+        restart.save_totals(ended, bound_of(&state)()).await;
         background.abort_all();
         // The endpoint answers until here, so that the progress of a long stop is visible.
         drop(admin);
         log_ledger(&state);
     }
+}
+
+/// The bound of the restart state, which a reload may change.
+fn bound_of(state: &Arc<RuntimeState>) -> impl Fn() -> u64 + Send + 'static {
+    let running = Arc::clone(&state.config);
+    move || running.current().config.restart_state.max_bytes.get()
 }
 
 /// The components of these parts, as the readers of the state see them.

@@ -28,6 +28,8 @@ mod polling;
 mod priority;
 mod reload;
 mod report;
+mod restart;
+mod restart_store;
 mod service;
 mod signals;
 mod start_error;

@@ -1,5 +1,6 @@
 //! The state of a running daemon, for the admin endpoint, the self-metrics and the log.
 
+pub mod restart;
 pub mod running_config;
 pub mod self_metrics;
 
@@ -11,6 +12,7 @@ use std::time::{Instant, SystemTime};
 use forwarders::stats::ForwarderStats;
 use httpserver::HttpServerStats;
 
+use crate::runtime::restart::RestartStats;
 use crate::runtime::running_config::RunningConfig;
 use engine::aggregator::registry::Registry;
 use engine::aggregator::windows::WindowStats;
@@ -39,6 +41,8 @@ pub struct RuntimeState {
     pub registry: Arc<Registry>,
     /// The latest rejected messages.
     pub rejected: Arc<RejectedLog>,
+    /// Failures of the restart state.
+    pub restart: Arc<RestartStats>,
     /// The open taps.
     pub taps: Arc<Taps>,
     /// The connections of the admin endpoint.

@@ -63,7 +63,7 @@ pub struct UnfinishedWindows {
 pub struct UsedRange {
     /// The first end, in Unix milliseconds.
     pub first_ms: u64,
-    /// The last end, in Unix milliseconds.
+    /// The last end, and a millisecond for each earlier pass: these are timestamps too.
     pub last_ms: u64,
     /// How often the clock has passed.
     pub times: u64,

@@ -2,6 +2,7 @@
 
 use crate::config::{Common, SpoolWrite};
 use crate::delivery::forwarder::Forwarder;
+use crate::delivery::payload::Batch;
 use crate::delivery::settings::ForwarderSettings;
 use std::time::Duration;
 
@@ -41,6 +42,14 @@ impl Destination {
     #[must_use]
     pub fn with_attempt_limit(self) -> Self {
         Self { attempt_max: Some(self.common.delivery.timeout.get()), ..self }
+    }
+
+    /// Whether a restart without the state of the run before it overwrites windows or resets totals
+    /// there.
+    #[must_use]
+    pub fn needs_restart_state(&self) -> bool {
+        let keeps_totals = || self.forwarder.save_state(&Batch::default(), 0).is_some();
+        self.forwarder.keeps_last_write() || keeps_totals()
     }
 
     /// Whether its windows may wait on disk.

@@ -13,6 +13,7 @@ use forwarders::stats as forwarding;
 
 use crate::process;
 use crate::runtime::RuntimeState;
+use crate::runtime::restart::RestartStats;
 use crate::runtime::running_config::ReloadStats;
 use basics::time::unix_ms;
 use engine::aggregator::windows::WindowCounts;
@@ -71,6 +72,7 @@ pub fn collect(state: &RuntimeState) -> Vec<SelfMetricFamily> {
     families.process(state);
     families.windows(&state.windows.counts());
     families.reloads(&state.config.reloads());
+    families.restart(&state.restart);
     let components = state.components.now();
     families.listeners(&by_label(&components.listeners));
     families.kamailio(&components.kamailio);
@@ -322,6 +324,14 @@ impl SelfMetricFamilies {
             "tallyd_reload_successful",
             "0 after a refused reload until one is applied, otherwise 1",
             [([], flag(is_good))],
+        );
+    }
+
+    fn restart(&mut self, restart: &RestartStats) {
+        self.counter(
+            "tallyd_restart_state_failures_total",
+            "Parts of the restart state that could not be read or written as a whole",
+            restart.failures().map(|(part, count)| ([("part", part.to_owned())], count)),
         );
     }
 

@@ -4,9 +4,11 @@
 //! it has a window with the same end: destinations that keep the last write of each timestamp get all
 //! samples under this timestamp then, and destinations that add up get the rest.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock::rated_length;
 use model::{ClosedWindow, PartialWindow, Snapshot, Window};
 
 /// The windows that earlier runs began and whose ends are not reached.
@@ -34,14 +36,14 @@ impl CarriedWindows {
     ///
     /// Any window with the same end is continued, also one of another interval: a window of an earlier
     /// run that nobody continued would be lost where the last write of a timestamp is kept.
-    pub fn complete(&mut self, window: Snapshot) -> ClosedWindow {
+    pub fn complete(&mut self, window: Snapshot, interval: Duration) -> ClosedWindow {
         let end_ms = window.window.end_ms;
         let later = self.windows.partition_point(|carried| end_of(carried) <= end_ms);
         let reached = self.windows.drain(..later).next_back();
         match reached.filter(|carried| end_of(carried) == end_ms) {
             Some(carried) => {
                 let start_ms = carried.start_ms.min(start_of(&window));
-                let whole = joined(&window, &carried, start_ms, end_ms);
+                let whole = joined(&window, &carried, start_ms..end_ms, interval);
                 ClosedWindow { increment: Arc::new(window), whole: Arc::new(whole) }
             }
             None => ClosedWindow::undivided(window),
@@ -54,14 +56,20 @@ impl CarriedWindows {
         mut self,
         window: Snapshot,
         planned_end_ms: u64,
+        interval: Duration,
     ) -> (ClosedWindow, Vec<PartialWindow>) {
         let now_ms = window.window.end_ms;
+        // The stop came at the end of the window, or after it.
+        if planned_end_ms <= now_ms {
+            let complete = self.complete(window, interval);
+            return (complete, self.windows);
+        }
         let place = self.windows.iter().position(|carried| end_of(carried) == planned_end_ms);
         let carried = place.map(|place| self.windows.remove(place));
         let part = match carried {
             Some(carried) => {
                 let start_ms = carried.start_ms.min(start_of(&window));
-                let mut snapshot = joined(&window, &carried, start_ms, now_ms);
+                let mut snapshot = joined(&window, &carried, start_ms..now_ms, interval);
                 snapshot.window.end_ms = planned_end_ms;
                 PartialWindow { start_ms, snapshot }
             }
@@ -84,15 +92,20 @@ fn end_of(carried: &PartialWindow) -> u64 {
 }
 
 fn start_of(window: &Snapshot) -> u64 {
-    let Window { end_ms, interval } = window.window;
-    end_ms.saturating_sub(interval.as_millis() as u64)
+    let Window { end_ms, length } = window.window;
+    end_ms.saturating_sub(length.as_millis() as u64)
 }
 
-/// Both parts of a window, which has lasted from `start_ms` until `now_ms`.
-fn joined(later: &Snapshot, earlier: &PartialWindow, start_ms: u64, now_ms: u64) -> Snapshot {
+/// Both parts of a window, which has lasted for this time.
+fn joined(
+    later: &Snapshot,
+    earlier: &PartialWindow,
+    time_ms: Range<u64>,
+    interval: Duration,
+) -> Snapshot {
     let mut whole = later.continuing(&earlier.snapshot);
-    let length = Duration::from_millis(now_ms.saturating_sub(start_ms).max(1));
-    whole.window.interval = length;
+    let length = Duration::from_millis(time_ms.end.saturating_sub(time_ms.start));
+    whole.window.length = rated_length(length, interval);
     whole
 }
 
@@ -102,18 +115,19 @@ mod tests {
 
     use super::*;
 
+    const TEN: Duration = Duration::from_secs(10);
+
     /// A counter in a window, with its start and end in seconds.
     fn window(start: u64, end: u64, count: f64) -> Snapshot {
         let mut snapshot = snapshot_of(vec![counter("c", &[], count)]);
-        snapshot.window =
-            Window { end_ms: end * 1_000, interval: Duration::from_secs(end - start) };
+        snapshot.window = Window { end_ms: end * 1_000, length: Duration::from_secs(end - start) };
         snapshot
     }
 
     /// Count, timestamp and length of a window, times in seconds.
     fn shown(snapshot: &Snapshot) -> (f64, u64, u64) {
-        let Window { end_ms, interval } = snapshot.window;
-        (snapshot.points[0].value.headline(), end_ms / 1_000, interval.as_secs())
+        let Window { end_ms, length } = snapshot.window;
+        (snapshot.points[0].value.headline(), end_ms / 1_000, length.as_secs())
     }
 
     fn cut(
@@ -121,7 +135,7 @@ mod tests {
         window: Snapshot,
         end: u64,
     ) -> (ClosedWindow, Vec<PartialWindow>) {
-        CarriedWindows::new(carried).cut(window, end * 1_000)
+        CarriedWindows::new(carried).cut(window, end * 1_000, TEN)
     }
 
     #[test]
@@ -133,10 +147,10 @@ mod tests {
         let (third, carried) = cut(carried, window(5, 6, 2.0), 10);
         assert_eq!((shown(&third.increment), shown(&third.whole)), ((2.0, 6, 1), (17.0, 10, 6)));
         let mut carried = CarriedWindows::new(carried);
-        let last = carried.complete(window(7, 10, 1.0));
+        let last = carried.complete(window(7, 10, 1.0), TEN);
         assert_eq!((shown(&last.increment), shown(&last.whole)), ((1.0, 10, 3), (18.0, 10, 10)));
         assert!(carried.is_empty());
-        let next = carried.complete(window(10, 20, 4.0));
+        let next = carried.complete(window(10, 20, 4.0), TEN);
         assert!(Arc::ptr_eq(&next.increment, &next.whole));
     }
 
@@ -144,7 +158,7 @@ mod tests {
     fn a_window_whose_end_has_passed_is_not_continued() {
         let (_, carried) = cut(vec![], window(0, 2, 10.0), 10);
         let mut carried = CarriedWindows::new(carried);
-        let closed = carried.complete(window(12, 20, 1.0));
+        let closed = carried.complete(window(12, 20, 1.0), TEN);
         assert_eq!((shown(&closed.whole), carried.is_empty()), ((1.0, 20, 8), true));
     }
 
@@ -152,9 +166,9 @@ mod tests {
     fn a_window_of_another_interval_that_ends_at_the_same_time_continues_it() {
         let (_, carried) = cut(vec![], window(0, 3, 10.0), 10);
         let mut carried = CarriedWindows::new(carried);
-        let before = carried.complete(window(3, 5, 1.0));
+        let before = carried.complete(window(3, 5, 1.0), TEN);
         assert_eq!((shown(&before.whole), carried.is_empty()), ((1.0, 5, 2), false));
-        let same_end = carried.complete(window(5, 10, 2.0));
+        let same_end = carried.complete(window(5, 10, 2.0), TEN);
         assert_eq!(
             (shown(&same_end.increment), shown(&same_end.whole)),
             ((2.0, 10, 5), (12.0, 10, 10))
@@ -170,10 +184,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_at_the_end_of_a_window_leaves_nothing_of_it_to_continue() {
+        let (_, carried) = cut(vec![], window(0, 3, 10.0), 10);
+        let (last, carried) = cut(carried, window(4, 10, 1.0), 10);
+        assert_eq!((shown(&last.increment), shown(&last.whole)), ((1.0, 10, 6), (11.0, 10, 10)));
+        assert!(carried.is_empty());
+    }
+
+    #[test]
     fn a_window_without_samples_still_shows_those_of_the_earlier_run() {
         let (_, carried) = cut(vec![], window(0, 3, 10.0), 10);
         let empty = Snapshot { points: Vec::new().into(), ..window(4, 10, 0.0) };
-        let closed = CarriedWindows::new(carried).complete(empty);
+        let closed = CarriedWindows::new(carried).complete(empty, TEN);
         assert_eq!((closed.increment.points.len(), shown(&closed.whole)), (0, (10.0, 10, 10)));
     }
 }

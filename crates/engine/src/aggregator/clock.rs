@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use basics::clocks::ClockReading;
+use model::UsedRange;
 
 use super::used_ends::UsedEnds;
 
@@ -123,6 +124,25 @@ impl WindowClock {
         // Windows in a repeated time continue through it: only a step makes a window longer.
         self.plan(!is_repeated);
         edge
+    }
+
+    /// The timestamp of the open window if nothing cuts it short, in Unix milliseconds.
+    #[must_use]
+    pub fn planned_end_ms(&self) -> u64 {
+        self.timestamp(self.edge_ms)
+    }
+
+    /// The times at which windows have ended.
+    #[must_use]
+    pub fn used(&self) -> &[UsedRange] {
+        self.used.ranges()
+    }
+
+    /// Takes note of times at which windows of an earlier run ended. Called before the first window
+    /// ends.
+    pub fn restore_used(&mut self, ranges: Vec<UsedRange>) {
+        self.used = UsedEnds::restored(ranges);
+        self.plan(true);
     }
 
     /// Ends the open window early, at shutdown. It ends now, so that the first window after a restart

@@ -25,6 +25,7 @@ mod incremental_map;
 pub mod listener_series;
 pub mod pulse;
 pub mod registry;
+pub mod restart;
 pub mod seed;
 pub mod shapes;
 pub mod store;

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use basics::clocks::ClockReading;
-use model::{Snapshot, Window};
+use model::{ClosedWindow, Snapshot, UnfinishedWindows, Window};
 use tracing::{error, warn};
 
 use super::AggregationConfig;
+use super::carry::CarriedWindows;
 use super::clock::{Edge, WindowClock, rated_length};
 use super::clock_log::ClockLog;
 use super::handover::{AggregatorEnd, HandedOver, ListenerEnd, SELF_METRICS};
 use super::identity::Identifier;
 use super::pulse::Pulse;
 use super::registry::Registry;
+use super::restart::RestartStore;
 use super::store::Store;
 use super::tally::Tally;
 use super::windows::{LastWindow, WindowStats};
@@ -58,7 +60,7 @@ pub struct Reconfiguration {
 type ReadClocks = Box<dyn FnMut() -> ClockReading + Send>;
 
 /// Receives each closed window. It must not block, because it delays the windows.
-pub type Emit = Box<dyn FnMut(&Arc<Snapshot>) + Send>;
+pub type Emit = Box<dyn FnMut(&ClosedWindow) + Send>;
 
 /// Creates [`SelfMetricsSource`] that merge the agent's tags with this identifier.
 pub type NewSelfMetrics = Box<dyn FnOnce(Arc<Identifier>) -> Box<dyn SelfMetricsSource> + Send>;
@@ -85,6 +87,10 @@ pub struct AggregatorThread {
     pulse: Option<Pulse>,
     windows: Arc<WindowStats>,
     self_tally: Option<SelfTally>,
+    /// Windows that an earlier run began.
+    carried: CarriedWindows,
+    /// Keeps the open window for the next run; `None` without a place for it.
+    restart: Option<Box<dyn RestartStore>>,
 }
 
 /// The self-metrics, and the empty tally for their next window.
@@ -123,6 +129,8 @@ impl AggregatorThread {
             emit,
             windows,
             self_tally: None,
+            carried: CarriedWindows::default(),
+            restart: None,
             pulse: None,
         }
     }
@@ -137,6 +145,19 @@ impl AggregatorThread {
     #[must_use]
     pub fn with_self_metrics(self, metrics: Option<Box<dyn SelfMetricsSource>>) -> Self {
         Self { self_tally: metrics.map(SelfTally::new), ..self }
+    }
+
+    /// Continues the windows of an earlier run, and leaves the open window to the next run in this
+    /// store.
+    #[must_use]
+    pub fn with_restart(
+        mut self,
+        restart: Option<Box<dyn RestartStore>>,
+        unfinished: UnfinishedWindows,
+    ) -> Self {
+        self.carried = CarriedWindows::new(unfinished.windows);
+        self.clock.restore_used(unfinished.used);
+        Self { restart, ..self }
     }
 
     /// Drives this pulse, which stops when this thread or the thread of a listener hangs.
@@ -172,8 +193,27 @@ impl AggregatorThread {
             self.merge(handed);
         }
         self.note_time();
+        let planned_end_ms = self.clock.planned_end_ms();
         let edge = self.clock.close_early();
-        self.flush(edge);
+        let snapshot = self.take_snapshot(edge);
+        let window = self.cut(snapshot, planned_end_ms);
+        self.emit(edge, &window);
+        if let Some(restart) = &mut self.restart {
+            restart.save_levels(self.store.levels(self.interval));
+        }
+    }
+
+    /// Cuts the open window, which the next run may continue. It is saved before any destination has a
+    /// part of it: after a crash in between, the next run completes the window where the last write of
+    /// a timestamp is kept.
+    fn cut(&mut self, snapshot: Snapshot, planned_end_ms: u64) -> ClosedWindow {
+        let carried = std::mem::take(&mut self.carried);
+        let (window, windows) = carried.cut(snapshot.clone(), planned_end_ms, self.interval);
+        let unfinished = UnfinishedWindows { used: self.clock.used().to_vec(), windows };
+        let is_saved =
+            self.restart.as_mut().is_some_and(|restart| restart.save_windows(unfinished));
+        // A window that the next run cannot continue must not share a timestamp with one of its windows.
+        if is_saved { window } else { ClosedWindow::undivided(snapshot) }
     }
 
     /// Applies other settings.
@@ -272,22 +312,38 @@ impl AggregatorThread {
     }
 
     fn flush(&mut self, edge: Edge) {
+        let snapshot = self.take_snapshot(edge);
+        let had_carried = !self.carried.is_empty();
+        let window = self.carried.complete(snapshot, self.interval);
+        self.emit(edge, &window);
+        if had_carried
+            && self.carried.is_empty()
+            && let Some(restart) = &mut self.restart
+        {
+            restart.remove_windows();
+        }
+    }
+
+    fn take_snapshot(&mut self, edge: Edge) -> Snapshot {
         self.add_self_metrics();
-        let window =
-            Window { end_ms: edge.end_ms, length: rated_length(edge.length, self.interval) };
-        let snapshot = Arc::new(self.store.flush(window));
-        (self.emit)(&snapshot);
+        let length = rated_length(edge.length, self.interval);
+        self.store.flush(Window { end_ms: edge.end_ms, length })
+    }
+
+    fn emit(&mut self, edge: Edge, window: &ClosedWindow) {
+        (self.emit)(window);
+        let snapshot = &window.increment;
         let now = (self.read_clocks)().monotonic;
         self.windows.closed(LastWindow {
             end_ms: edge.end_ms,
-            length: window.length,
+            length: snapshot.window.length,
             // By the monotonic clock, because the wall clock may be set at any time. The next window
             // began when this one ended.
             lag: edge.late + now.saturating_duration_since(self.clock.opened()),
             points: snapshot.points.len() as u64,
         });
         // Only now, when the forwarders have the window: nothing waits for the top metrics.
-        self.windows.set_top_metrics(self.store.top_metrics(window));
+        self.windows.set_top_metrics(self.store.top_metrics(snapshot.window));
     }
 
     fn add_self_metrics(&mut self) {

@@ -1,10 +1,15 @@
 //! The ends of windows that were used as timestamps, so that none is used again when the wall clock
 //! is set back.
 
+use model::UsedRange;
+
 use super::clock::next_multiple;
 
 /// Maximum number of ranges. Every step of the clock adds at most two.
 const RANGES_MAX: usize = 32;
+/// Later times and more passes, which only a damaged file can claim, could overflow.
+const TIME_MAX_MS: u64 = 1 << 44;
+const TIMES_MAX: u64 = 1 << 32;
 
 /// Ranges of the wall clock in which windows ended.
 #[derive(Debug, Default)]
@@ -13,16 +18,23 @@ pub(super) struct UsedEnds {
     ranges: Vec<UsedRange>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct UsedRange {
-    first_ms: u64,
-    /// The last end, and a millisecond for each earlier pass: these are timestamps too.
-    last_ms: u64,
-    /// How often the clock has passed.
-    times: u64,
-}
-
 impl UsedEnds {
+    /// Continues with the ranges of an earlier run.
+    pub(super) fn restored(mut ranges: Vec<UsedRange>) -> Self {
+        ranges.retain(|range| {
+            range.first_ms <= range.last_ms
+                && range.last_ms <= TIME_MAX_MS
+                && range.times <= TIMES_MAX
+        });
+        ranges.truncate(RANGES_MAX);
+        Self { ranges }
+    }
+
+    /// All ranges, for the next run.
+    pub(super) fn ranges(&self) -> &[UsedRange] {
+        &self.ranges
+    }
+
     /// How often windows have ended here.
     pub(super) fn times(&self, end_ms: u64) -> u64 {
         self.containing(end_ms).map(|range| range.times).max().unwrap_or(0)

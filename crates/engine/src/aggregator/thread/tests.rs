@@ -131,8 +131,8 @@ fn bench() -> Bench {
 /// A receiver of windows for the aggregator, and the other end of it.
 fn emit() -> (Emit, flume::Receiver<Arc<Snapshot>>) {
     let (sender, windows) = flume::unbounded();
-    let emit = move |window: &Arc<Snapshot>| {
-        let _test_ended = sender.send(Arc::clone(window));
+    let emit = move |window: &ClosedWindow| {
+        let _test_ended = sender.send(Arc::clone(&window.increment));
     };
     (Box::new(emit), windows)
 }

@@ -1,0 +1,122 @@
+//! Saves the aggregator's part of the restart state.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use basics::time::unix_ms;
+use engine::aggregator::restart::RestartStore;
+use forwarders::restart::{RestartFolder, RestartPart, encode_windows};
+use model::{GaugeLevel, UnfinishedWindows};
+use tracing::{error, warn};
+
+use super::restart::save_levels;
+use crate::runtime::restart::RestartStats;
+
+/// Maximum time for writing a part: destinations wait for their last window until then.
+const WRITE_TIME: Duration = Duration::from_secs(2);
+
+/// A write whose outcome is open.
+const OPEN: u8 = 0;
+/// The file is about to become visible.
+const COMMITTED: u8 = 1;
+/// Nobody waits for it any longer, and the file must not become visible.
+const ABANDONED: u8 = 2;
+
+/// Saves into a folder.
+pub(super) struct FolderStore<F> {
+    folder: Arc<RestartFolder>,
+    stats: Arc<RestartStats>,
+    /// The bound of a file.
+    max: F,
+}
+
+impl<F: Fn() -> u64> FolderStore<F> {
+    pub(super) fn new(folder: Arc<RestartFolder>, stats: Arc<RestartStats>, max: F) -> Self {
+        Self { folder, stats, max }
+    }
+
+    fn write_windows(&self, unfinished: &UnfinishedWindows) -> io::Result<()> {
+        let (bytes, max) = (encode_windows(unfinished), (self.max)());
+        if bytes.len() as u64 > max {
+            let words = format!("{} bytes, and restart_state.max_bytes is {max}", bytes.len());
+            return Err(io::Error::new(io::ErrorKind::StorageFull, words));
+        }
+        let outcome = Arc::new(AtomicU8::new(OPEN));
+        let (folder, committed) = (Arc::clone(&self.folder), Arc::clone(&outcome));
+        let (done, is_done) = channel();
+        // On a thread of its own: a disk that hangs must not keep the last window from its destinations.
+        thread::Builder::new().name("save".to_owned()).spawn(move || {
+            let commit = || settle(&committed, COMMITTED);
+            let now_ms = unix_ms(SystemTime::now());
+            let _nobody_waits =
+                done.send(folder.write(&RestartPart::Windows, now_ms, &bytes, commit));
+        })?;
+        wait(&is_done, &outcome)
+    }
+}
+
+/// Waits for the write. If it takes too long, its file must not become visible later, when the window
+/// has been delivered as one that nobody continues.
+fn wait(is_done: &Receiver<io::Result<()>>, outcome: &AtomicU8) -> io::Result<()> {
+    match is_done.recv_timeout(WRITE_TIME) {
+        Ok(written) => written,
+        Err(RecvTimeoutError::Timeout) if settle(outcome, ABANDONED) => {
+            Err(io::ErrorKind::TimedOut.into())
+        }
+        // Only the last step is left.
+        Err(_) => {
+            is_done.recv_timeout(WRITE_TIME).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        }
+    }
+}
+
+/// Settles the outcome of a write, unless the other side has.
+fn settle(outcome: &AtomicU8, word: u8) -> bool {
+    outcome.compare_exchange(OPEN, word, Ordering::AcqRel, Ordering::Acquire).is_ok()
+}
+
+impl<F: Fn() -> u64 + Send> RestartStore for FolderStore<F> {
+    fn save_windows(&mut self, unfinished: UnfinishedWindows) -> bool {
+        if (self.max)() == 0 {
+            return false;
+        }
+        let written = self.write_windows(&unfinished);
+        if let Err(error) = &written {
+            self.stats.failed(&RestartPart::Windows);
+            error!(%error, "cannot save the open window; the next run will not continue it");
+        }
+        written.is_ok()
+    }
+
+    fn save_levels(&mut self, levels: Vec<GaugeLevel>) {
+        let max = (self.max)();
+        if max == 0 {
+            return;
+        }
+        let (folder, stats) = (Arc::clone(&self.folder), Arc::clone(&self.stats));
+        let (done, is_done) = channel();
+        let saving = thread::Builder::new().name("save".to_owned()).spawn(move || {
+            save_levels(&levels, &folder, &stats, max);
+            let _nobody_waits = done.send(());
+        });
+        if saving.is_err() || is_done.recv_timeout(WRITE_TIME).is_err() {
+            self.stats.failed(&RestartPart::Levels);
+            error!("cannot save the values of gauges: the disk did not answer");
+        }
+    }
+
+    fn remove_windows(&mut self) {
+        let folder = Arc::clone(&self.folder);
+        // A window whose end has passed is not continued, so nothing depends on the removal.
+        let removing = thread::Builder::new().name("save".to_owned()).spawn(move || {
+            if let Err(error) = folder.remove(&RestartPart::Windows) {
+                warn!(%error, "cannot remove the continued window of an earlier run");
+            }
+        });
+        drop(removing);
+    }
+}
