@@ -7,15 +7,27 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RestartStateConfig {
-    /// Maximum size of each of its files before compression: the open window, the values of gauges, and
-    /// the totals of each Prometheus destination. Beyond it, an open window is not continued, gauges
-    /// that were idle longest start from 0, and totals of series that left first are reset. 0 keeps no
-    /// state. Defaults to `256MiB`.
+    /// Whether a stop leaves state in `state_dir`. If not, a restart divides the open window into two,
+    /// gauges that are changed start from 0, and the totals of Prometheus destinations are reset.
+    /// Defaults to `true`.
+    pub enabled: bool,
+    /// Maximum size of each file before compression: the open window, the values of gauges, and the
+    /// totals of each Prometheus destination. Beyond it, the open window is not continued, the gauges
+    /// that were idle longest start from 0, and totals are reset, first those of series that have left
+    /// the page. Defaults to `256MiB`.
     pub max_bytes: ByteSize,
 }
 
 impl Default for RestartStateConfig {
     fn default() -> Self {
-        Self { max_bytes: ByteSize::from_mib(256) }
+        Self { enabled: true, max_bytes: ByteSize::from_mib(256) }
+    }
+}
+
+impl RestartStateConfig {
+    /// The bound of each file; 0 if there is to be none.
+    #[must_use]
+    pub fn bound(&self) -> u64 {
+        if self.enabled { self.max_bytes.get() } else { 0 }
     }
 }

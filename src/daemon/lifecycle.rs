@@ -65,7 +65,7 @@ impl Daemon {
         let restart =
             RestartState::open(config.restart_folder(), Arc::clone(&restart_stats), &destinations)
                 .await;
-        let max = config.restart_state.max_bytes.get();
+        let max = config.restart_state.bound();
         let mut restored = restart.read(max, &destinations).await;
         restored.restore_totals(&mut destinations, &restart_stats);
         // A destination that cannot start fails the start before anything else runs.
@@ -175,7 +175,7 @@ impl Daemon {
 /// The bound of the restart state, which a reload may change.
 fn bound_of(state: &Arc<RuntimeState>) -> impl Fn() -> u64 + Send + 'static {
     let running = Arc::clone(&state.config);
-    move || running.current().config.restart_state.max_bytes.get()
+    move || running.current().config.restart_state.bound()
 }
 
 /// The components of these parts, as the readers of the state see them.

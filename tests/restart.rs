@@ -1,0 +1,297 @@
+//! Orderly restarts from end to end: nothing is lost or overwritten at any destination, and no total
+//! starts again.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "restart/stores.rs"]
+mod stores;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use common::carbon::Catcher;
+use common::{Daemon, assert_balanced, interval_without_an_edge, tallyd, total, write_config};
+use stores::{FakeInflux, FakeStatsd, last_writes, sum_of};
+use tempfile::TempDir;
+
+/// Random numbers from a seed.
+struct Seeded(u64);
+
+impl Seeded {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+fn counter(name: &str, count: u64) -> String {
+    format!(r#"{{"metric_name":"{name}","metric_type":"counter","count":{count}}}"#)
+}
+
+fn gauge(change: &str) -> String {
+    format!(r#"{{"metric_name":"level","metric_type":"gauge","value":"{change}"}}"#)
+}
+
+/// The value of a series on the page of a daemon that has just started.
+fn on_page(daemon: &Daemon, series: &str) -> Option<f64> {
+    let url = format!("http://{}/metrics", daemon.page.unwrap());
+    let page = common::get(url).unwrap().text().unwrap();
+    let line =
+        page.lines().find_map(|line| line.strip_prefix(&format!("{series} ")).map(str::to_owned));
+    line.map(|value| value.parse().unwrap())
+}
+
+/// Sends counters and waits until the daemon has them.
+fn count(daemon: &Daemon, received: u64, counts: &[u64]) {
+    counts.iter().for_each(|one| daemon.send(counter("c", *one)));
+    daemon.wait_received(received + counts.len() as u64);
+}
+
+#[test]
+fn twenty_restarts_at_random_moments_lose_and_overwrite_nothing_at_any_destination() {
+    let (influx, carbon, statsd) = (FakeInflux::start(), Catcher::start(), FakeStatsd::start());
+    let config = format!(
+        "interval: 1s
+forwarders:
+  file: {{ path: DIR/out, format: json }}
+  influxdb: {{ url: \"{}\", database: d, gzip: false }}
+  graphite: {{ address: \"{}\" }}
+  statsd: {{ address: \"{}\" }}
+  prometheus: {{ listen: \"127.0.0.1:0\" }}
+",
+        influx.url, carbon.address, statsd.address
+    );
+    let mut random = Seeded(4);
+    let (mut folder, mut sent) = (tempfile::tempdir().unwrap(), 0);
+    for _ in 0..20 {
+        let daemon = Daemon::start_in(folder, &config);
+        if sent > 0 {
+            assert_eq!(on_page(&daemon, "c_total"), Some(sent as f64), "before the first window");
+        }
+        let mut received = 0;
+        for _ in 0..1 + random.below(3) {
+            let counts: Vec<u64> = (0..5).map(|_| 1 + random.below(9)).collect();
+            counts.iter().for_each(|one| daemon.send(counter("c", *one)));
+            sent += counts.iter().sum::<u64>();
+            received += 5;
+            // The moments of a load and of the stop, not a wait for anything.
+            thread::sleep(Duration::from_millis(random.below(250)));
+        }
+        daemon.send(gauge("+1"));
+        daemon.wait_received(received + 1);
+        assert_balanced(&daemon.status());
+        let stopped = daemon.stop();
+        assert_eq!(stopped.warnings(), [""; 0]);
+        folder = stopped.folder;
+    }
+
+    let points = common::points(&folder.path().join("out"));
+    assert_eq!(total(&points, "c", "count"), sent as f64, "file");
+    let levels = points.iter().filter(|point| point["name"] == "level");
+    assert_eq!(levels.last().unwrap()["fields"]["value"], 20);
+    assert_eq!(sum_of(&influx.stored(), "c count"), sent as f64, "InfluxDB");
+    let carbon = last_writes(&carbon.connections());
+    assert_eq!(sum_of(&carbon, "c"), sent as f64, "Graphite");
+    assert_eq!(statsd.wait_for_sum("c", sent as f64), sent as f64, "statsd");
+    let daemon = Daemon::start_in(folder, &config);
+    assert_eq!(on_page(&daemon, "c_total"), Some(sent as f64), "the page");
+    assert_eq!(on_page(&daemon, "level"), Some(20.0));
+}
+
+/// A configuration whose window stays open, with a destination of each kind.
+fn open_window(influx: &FakeInflux) -> String {
+    format!(
+        "interval: {}s\nforwarders:\n  file: {{ path: DIR/out, format: json }}\n  \
+         influxdb: {{ url: \"{}\", database: d, gzip: false }}\n  \
+         prometheus: {{ listen: \"127.0.0.1:0\" }}\n",
+        interval_without_an_edge(),
+        influx.url
+    )
+}
+
+/// One run that counts and stops.
+fn run(folder: TempDir, config: &str, counts: &[u64]) -> TempDir {
+    let daemon = Daemon::start_in(folder, config);
+    count(&daemon, 0, counts);
+    daemon.stop().folder
+}
+
+#[test]
+fn four_runs_in_one_window_are_one_point_where_the_last_write_stays_and_four_elsewhere() {
+    let influx = FakeInflux::start();
+    let config = open_window(&influx);
+    let mut folder = tempfile::tempdir().unwrap();
+    for counts in [[1, 9], [2, 8], [3, 7], [4, 6]] {
+        folder = run(folder, &config, &counts);
+    }
+    let stored = influx.stored();
+    let values: Vec<f64> = stored["c count"].values().copied().collect();
+    assert_eq!(values, [40.0]);
+    let points = common::points(&folder.path().join("out"));
+    let times: Vec<u64> = points.iter().map(|point| point["timestamp"].as_u64().unwrap()).collect();
+    assert!(times.len() == 4 && times.is_sorted_by(|a, b| a < b), "{times:?}");
+    assert_eq!(total(&points, "c", "count"), 40.0);
+    // InfluxDB has the planned end, a multiple of the interval, as its timestamp.
+    let end = *stored["c count"].keys().next().unwrap();
+    assert!(end > times[3], "{end} {times:?}");
+}
+
+#[test]
+fn a_run_with_other_settings_continues_gauges_and_totals_but_no_window() {
+    let influx = FakeInflux::start();
+    let config = open_window(&influx);
+    let folder = run(tempfile::tempdir().unwrap(), &config, &[5]);
+    let other = config.replace("interval: ", "interval: 3599s #");
+    let daemon = Daemon::start_in(folder, &other);
+    assert_eq!(on_page(&daemon, "c_total"), Some(5.0));
+    count(&daemon, 0, &[7]);
+    daemon.stop();
+    let mut values: Vec<f64> = influx.stored()["c count"].values().copied().collect();
+    values.sort_by(f64::total_cmp);
+    assert_eq!(values, [5.0, 7.0]);
+}
+
+#[test]
+fn damage_to_one_part_costs_only_that_part_and_is_logged_and_counted() {
+    let influx = FakeInflux::start();
+    let config = open_window(&influx);
+    for (part, file) in
+        [("windows", "windows"), ("levels", "levels"), ("totals", "totals-prometheus")]
+    {
+        let folder = run(tempfile::tempdir().unwrap(), &config, &[5]);
+        let path = folder.path().join("state/restart").join(file);
+        let mut bytes = fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let daemon = Daemon::start_in(folder, &config);
+        let (_, metrics) = daemon.get("/metrics");
+        for each in ["windows", "levels", "totals"] {
+            let failures = u8::from(each == part);
+            let line =
+                format!("tallyd_restart_state_failures_total{{part=\"{each}\"}} {failures}\n");
+            assert!(metrics.contains(&line), "{line}: {metrics}");
+        }
+        let expected = (part != "totals").then_some(5.0);
+        assert_eq!(on_page(&daemon, "c_total"), expected);
+        let stopped = daemon.stop();
+        let warnings = stopped.warnings();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("cannot use a part of the restart state"), "{warnings:?}");
+        assert!(warnings[0].contains(file), "{warnings:?}");
+    }
+}
+
+#[test]
+fn a_crash_leaves_no_totals_of_an_earlier_time_but_the_window_that_an_earlier_run_began() {
+    let influx = FakeInflux::start();
+    let config = open_window(&influx);
+    let folder = run(tempfile::tempdir().unwrap(), &config, &[5]);
+    let daemon = Daemon::start_in(folder, &config);
+    assert_eq!(on_page(&daemon, "c_total"), Some(5.0));
+    count(&daemon, 0, &[100]);
+    daemon.signal("KILL");
+    let folder = daemon.wait().folder;
+
+    let daemon = Daemon::start_in(folder, &config);
+    assert_eq!(on_page(&daemon, "c_total"), None, "a reset to 0, not to 5");
+    count(&daemon, 0, &[7]);
+    daemon.stop();
+    let values: Vec<f64> = influx.stored()["c count"].values().copied().collect();
+    assert_eq!(values, [12.0], "only the samples of the killed run are lost");
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_state_to_the_next_one() {
+    let influx = FakeInflux::start();
+    let config = open_window(&influx);
+    let folder = run(tempfile::tempdir().unwrap(), &config, &[5]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = format!("admin: {{ listen: \"{}\" }}\n", taken.local_addr().unwrap());
+    let path = write_config(&folder, &format!("{admin}{config}"));
+    let failed =
+        tallyd().args(["run", "--config"]).arg(path).stdin(Stdio::null()).output().unwrap();
+    assert!(!failed.status.success());
+    let daemon = Daemon::start_in(folder, &config);
+    assert_eq!(on_page(&daemon, "c_total"), Some(5.0));
+    count(&daemon, 0, &[7]);
+    daemon.stop();
+    let values: Vec<f64> = influx.stored()["c count"].values().copied().collect();
+    assert_eq!(values, [12.0]);
+}
+
+#[test]
+fn without_restart_state_every_run_has_a_timestamp_of_its_own() {
+    let influx = FakeInflux::start();
+    let config = format!("restart_state: {{ enabled: false }}\n{}", open_window(&influx));
+    let mut folder = tempfile::tempdir().unwrap();
+    for count in [5, 7] {
+        folder = run(folder, &config, &[count]);
+    }
+    let stored: BTreeMap<u64, f64> = influx.stored().remove("c count").unwrap();
+    assert_eq!(stored.values().copied().collect::<Vec<_>>(), [5.0, 7.0]);
+    let daemon = Daemon::start_in(folder, &config);
+    assert_eq!(on_page(&daemon, "c_total"), None);
+}
+
+#[test]
+fn a_bound_that_is_too_small_costs_what_exceeds_it_and_is_logged() {
+    let influx = FakeInflux::start();
+    let config = format!("restart_state: {{ max_bytes: 60 }}\n{}", open_window(&influx));
+    let daemon = Daemon::start(&config);
+    count(&daemon, 0, &[5]);
+    (0..5).for_each(|number| {
+        let name = format!("a.long.name.of.a.gauge.{number}");
+        daemon.send(format!(r#"{{"metric_name":"{name}","metric_type":"gauge","value":1}}"#));
+    });
+    daemon.wait_received(6);
+    let stopped = daemon.stop();
+    let warnings = stopped.warnings().concat();
+    for words in [
+        "cannot save the open window",
+        "restart_state.max_bytes is 60",
+        "values of gauges beyond restart_state.max_bytes",
+        "totals beyond restart_state.max_bytes",
+    ] {
+        assert!(warnings.contains(words), "{words}: {warnings}");
+    }
+    let daemon = Daemon::start_in(stopped.folder, &config);
+    let (_, metrics) = daemon.get("/metrics");
+    assert!(metrics.contains("tallyd_restart_state_failures_total{part=\"windows\"} 0\n"));
+}
+
+#[test]
+fn a_second_daemon_with_the_same_state_dir_leaves_the_state_of_the_first_alone() {
+    let influx = FakeInflux::start();
+    let config = open_window(&influx);
+    let first = Daemon::start(&config);
+    count(&first, 0, &[5]);
+    let state = first.path("state");
+    let second = Daemon::start(&format!("state_dir: {}\n{config}", state.display()));
+    count(&second, 0, &[100]);
+    let warnings = second.stop().warnings().concat();
+    assert!(warnings.contains("is in use by another daemon"), "{warnings}");
+    let daemon = Daemon::start_in(first.stop().folder, &config);
+    assert_eq!(on_page(&daemon, "c_total"), Some(5.0));
+}
+
+#[test]
+fn a_reload_that_replaces_the_page_keeps_its_totals() {
+    let config = |more: &str| {
+        format!(
+            "interval: 100ms\nforwarders: {{ prometheus: {{ listen: \"127.0.0.1:0\"{more} }} }}\n"
+        )
+    };
+    let daemon = Daemon::start(&config(""));
+    count(&daemon, 0, &[5]);
+    daemon.wait_for("the window", |status| status["forwarders"]["prometheus"]["delivered"] == 1);
+    daemon.reload(&config(", max_connections: 9"));
+    count(&daemon, 1, &[7]);
+    let folder = daemon.stop().folder;
+    let daemon = Daemon::start_in(folder, &config(""));
+    assert_eq!(on_page(&daemon, "c_total"), Some(12.0));
+}
