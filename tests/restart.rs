@@ -5,17 +5,26 @@
 
 #[path = "restart/stores.rs"]
 mod stores;
+#[path = "kafka/topic.rs"]
+mod topic;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::carbon::Catcher;
-use common::{Daemon, assert_balanced, interval_without_an_edge, tallyd, total, write_config};
+use common::carbon::{Carbon, Catcher};
+use common::{
+    Daemon, PATIENCE, assert_balanced, interval_without_an_edge, tallyd, total, write_config,
+};
+use forwarders::testing::real_server;
+use serde_json::Value;
 use stores::{FakeInflux, FakeStatsd, last_writes, sum_of};
 use tempfile::TempDir;
+use topic::read_back;
 
 /// Random numbers from a seed.
 struct Seeded(u64);
@@ -51,6 +60,40 @@ fn count(daemon: &Daemon, received: u64, counts: &[u64]) {
     daemon.wait_received(received + counts.len() as u64);
 }
 
+/// Runs a daemon twenty times, each time until a random moment, and counts. Returns the sum of all
+/// counts. `started` sees each daemon before its first window.
+fn restart_at_random(
+    seed: u64,
+    config: &str,
+    mut started: impl FnMut(&Daemon, u64),
+) -> (TempDir, u64) {
+    let mut random = Seeded(seed);
+    let (mut folder, mut sent) = (tempfile::tempdir().unwrap(), 0);
+    for _ in 0..20 {
+        let daemon = Daemon::start_in(folder, config);
+        started(&daemon, sent);
+        let mut received = 0;
+        for _ in 0..1 + random.below(3) {
+            let counts: Vec<u64> = (0..5).map(|_| 1 + random.below(9)).collect();
+            counts.iter().for_each(|one| daemon.send(counter("c", *one)));
+            sent += counts.iter().sum::<u64>();
+            received += 5;
+            // Chooses the moments of the load and of the stop; waits for nothing.
+            thread::sleep(Duration::from_millis(random.below(250)));
+        }
+        daemon.send(gauge("+1"));
+        daemon.wait_received(received + 1);
+        assert_balanced(&daemon.status());
+        let stopped = daemon.stop();
+        let mut warnings = stopped.warnings();
+        // A broker that has just started is not ready at once.
+        warnings.retain(|warning| !warning.contains("librdkafka"));
+        assert_eq!(warnings, [""; 0]);
+        folder = stopped.folder;
+    }
+    (folder, sent)
+}
+
 #[test]
 fn twenty_restarts_at_random_moments_lose_and_overwrite_nothing_at_any_destination() {
     let (influx, carbon, statsd) = (FakeInflux::start(), Catcher::start(), FakeStatsd::start());
@@ -65,29 +108,10 @@ forwarders:
 ",
         influx.url, carbon.address, statsd.address
     );
-    let mut random = Seeded(4);
-    let (mut folder, mut sent) = (tempfile::tempdir().unwrap(), 0);
-    for _ in 0..20 {
-        let daemon = Daemon::start_in(folder, &config);
-        if sent > 0 {
-            assert_eq!(on_page(&daemon, "c_total"), Some(sent as f64), "before the first window");
-        }
-        let mut received = 0;
-        for _ in 0..1 + random.below(3) {
-            let counts: Vec<u64> = (0..5).map(|_| 1 + random.below(9)).collect();
-            counts.iter().for_each(|one| daemon.send(counter("c", *one)));
-            sent += counts.iter().sum::<u64>();
-            received += 5;
-            // The moments of a load and of the stop, not a wait for anything.
-            thread::sleep(Duration::from_millis(random.below(250)));
-        }
-        daemon.send(gauge("+1"));
-        daemon.wait_received(received + 1);
-        assert_balanced(&daemon.status());
-        let stopped = daemon.stop();
-        assert_eq!(stopped.warnings(), [""; 0]);
-        folder = stopped.folder;
-    }
+    let (folder, sent) = restart_at_random(4, &config, |daemon, sent| {
+        let expected = (sent > 0).then_some(sent as f64);
+        assert_eq!(on_page(daemon, "c_total"), expected, "before the first window");
+    });
 
     let points = common::points(&folder.path().join("out"));
     assert_eq!(total(&points, "c", "count"), sent as f64, "file");
@@ -100,6 +124,83 @@ forwarders:
     let daemon = Daemon::start_in(folder, &config);
     assert_eq!(on_page(&daemon, "c_total"), Some(sent as f64), "the page");
     assert_eq!(on_page(&daemon, "level"), Some(20.0));
+}
+
+#[test]
+fn real_stores_have_exactly_what_was_sent_over_twenty_restarts() {
+    let (Some(influx), Some(broker)) =
+        (real_server("TALLYD_TEST_INFLUXDB"), real_server("TALLYD_TEST_KAFKA"))
+    else {
+        return;
+    };
+    let (Some(prometheus), Some(targets), Some(carbon)) = (
+        real_server("TALLYD_TEST_PROMETHEUS"),
+        real_server("TALLYD_TEST_PROMETHEUS_TARGETS"),
+        Carbon::start(),
+    ) else {
+        return;
+    };
+    let test = format!("restart_{}", std::process::id());
+    let create = format!("{influx}/query?q=CREATE%20DATABASE%20{test}");
+    common::http().build().unwrap().post(create).send().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let target = Path::new(&targets).join(format!("{test}.json"));
+    fs::write(&target, format!(r#"[{{"targets": ["127.0.0.1:{port}"], "labels": {{}}}}]"#))
+        .unwrap();
+    let config = format!(
+        "interval: 1s
+agent: {{ tags: {{ test: {test} }} }}
+forwarders:
+  influxdb: {{ url: \"{influx}\", database: {test} }}
+  graphite: {{ address: \"{}\" }}
+  kafka: {{ kafka_broker: \"{broker}\", kafka_topic: {test}, format: json }}
+  prometheus:
+    listen: \"127.0.0.1:{port}\"
+    remote_write: {{ url: \"{prometheus}/api/v1/write\" }}
+",
+        carbon.line
+    );
+    let (folder, sent) = restart_at_random(7, &config, |_, _| ());
+    let sent = sent as f64;
+
+    let query = format!("{influx}/query?db={test}&q=SELECT%20SUM(%22count%22)%20FROM%20c");
+    let reply: Value = common::get(query).unwrap().json().unwrap();
+    assert_eq!(reply["results"][0]["series"][0]["values"][0][1].as_f64(), Some(sent), "{reply}");
+    let sum = |points: &[(u64, f64)]| points.iter().map(|(_, value)| value).sum::<f64>();
+    let path = format!("c;test={test}");
+    let stored = carbon.wait_for("all", |stored| stored.get(&path).is_some_and(|c| sum(c) >= sent));
+    assert_eq!(sum(&stored[&path]), sent, "Graphite: {stored:?}");
+    let count = |records: &[(String, Value)]| {
+        let points: Vec<Value> = records.iter().map(|(_, point)| point.clone()).collect();
+        total(&points, "c", "count")
+    };
+    let records = read_back(&broker, &test, |records| count(records) >= sent);
+    assert_eq!(count(&records), sent, "Kafka");
+    // One more run, whose page is scraped.
+    let daemon = Daemon::start_in(folder, &config);
+    for origin in ["job!=\"\"", "job=\"\""] {
+        let series = format!("c_total{{test=\"{test}\",{origin}}}");
+        wait_for_answer(&prometheus, &format!("max({series})"), sent);
+        wait_for_answer(&prometheus, &format!("sum(resets({series}[10m]))"), 0.0);
+    }
+    assert_eq!(daemon.stop().warnings(), [""; 0]);
+    fs::remove_file(target).unwrap();
+}
+
+/// Waits until Prometheus evaluates an expression to a value.
+fn wait_for_answer(prometheus: &str, expression: &str, expected: f64) {
+    let url = format!("{prometheus}/api/v1/query");
+    let url = reqwest::Url::parse_with_params(&url, &[("query", expression)]).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let reply: Value = common::get(url.clone()).unwrap().json().unwrap();
+        let value = reply["data"]["result"][0]["value"][1].as_str().map(str::to_owned);
+        if value.and_then(|value| value.parse().ok()) == Some(expected) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{expression} is not {expected}: {reply}");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// A configuration whose window stays open, with a destination of each kind.
@@ -210,7 +311,7 @@ fn a_start_that_fails_leaves_the_state_to_the_next_one() {
     let influx = FakeInflux::start();
     let config = open_window(&influx);
     let folder = run(tempfile::tempdir().unwrap(), &config, &[5]);
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let admin = format!("admin: {{ listen: \"{}\" }}\n", taken.local_addr().unwrap());
     let path = write_config(&folder, &format!("{admin}{config}"));
     let failed =
