@@ -115,8 +115,8 @@ forwarders:
 
     let points = common::points(&folder.path().join("out"));
     assert_eq!(total(&points, "c", "count"), sent as f64, "file");
-    let levels = points.iter().filter(|point| point["name"] == "level");
-    assert_eq!(levels.last().unwrap()["fields"]["value"], 20);
+    let mut levels = points.iter().filter(|point| point["name"] == "level");
+    assert_eq!(levels.next_back().unwrap()["fields"]["value"], 20);
     assert_eq!(sum_of(&influx.stored(), "c count"), sent as f64, "InfluxDB");
     let carbon = last_writes(&carbon.connections());
     assert_eq!(sum_of(&carbon, "c"), sent as f64, "Graphite");

@@ -117,7 +117,7 @@ impl Delivery {
         // log at the end of the daemon will not contain.
         removed.iter().for_each(|task| task.is_removed.store(true, Ordering::Release));
         let emit = move |window: &_| {
-            queues.iter().for_each(|queue: &QueueHandle| queue.push_window(window))
+            queues.iter().for_each(|queue: &QueueHandle| queue.push_window(window));
         };
         (Box::new(emit), RemovedDestinations(removed))
     }

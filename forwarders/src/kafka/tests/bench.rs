@@ -95,7 +95,12 @@ pub(super) fn start(kafka: Kafka, attempt_max: Duration) -> Running {
     };
     let (queue, known, task) = destination.split();
     let (deadline, watched) = watch::channel(None);
-    Running { queue, known, deadline, task: tokio::spawn(task.run(watched)) }
+    Running {
+        queue,
+        known,
+        deadline,
+        task: tokio::spawn(async move { drop(task.run(watched).await) }),
+    }
 }
 
 impl Running {

@@ -67,7 +67,7 @@ impl State {
             self.slots.iter().zip(&sources).zip(before).filter_map(|((slot, sources), before)| {
                 let slot = slot.as_ref()?;
                 Some(move |out: &mut Vec<u8>| {
-                    put_shown_series(out, slot, before.unwrap_or(&slot.shown), sources)
+                    put_shown_series(out, slot, before.unwrap_or(&slot.shown), sources);
                 })
             });
         let mut left_out = put_while_fitting(&mut out, max, shown);
