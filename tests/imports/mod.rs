@@ -64,7 +64,11 @@ fn find(source: &Path, folder: &Path, modules: &mut Vec<Module>) {
 
 /// The code before the tests at its end, without comments.
 fn code_of(text: &str) -> String {
-    let tests = ["\n#[cfg(test)]\nmod tests {", "\n#[cfg(test)]\npub(super) mod tests {"];
+    let tests = [
+        "\n#[cfg(test)]\nmod tests {",
+        "\n#[cfg(test)]\npub(super) mod tests {",
+        "\n#[cfg(test)]\npub(crate) mod tests {",
+    ];
     let end = tests.iter().filter_map(|start| text.find(start)).min().unwrap_or(text.len());
     let lines = text[..end].lines().map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
