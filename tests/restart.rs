@@ -242,6 +242,35 @@ fn four_runs_in_one_window_are_one_point_where_the_last_write_stays_and_four_els
 }
 
 #[test]
+fn parts_of_a_window_that_waited_on_disk_arrive_before_the_complete_window() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let config = format!(
+        "interval: {}s\nshutdown_timeout: 1s\nforwarders:\n  influxdb:\n    \
+         url: \"http://{address}\"\n    database: d\n    gzip: false\n    \
+         delivery: {{ retry: {{ max: 100ms }}, spool: {{ min_free: 1MiB, order: fair }} }}\n",
+        interval_without_an_edge()
+    );
+    let mut folder = tempfile::tempdir().unwrap();
+    for count in [1, 2, 4] {
+        folder = run(folder, &config, &[count]);
+    }
+    let influx = FakeInflux::at(&address);
+    let daemon = Daemon::start_in(folder, &config);
+    count(&daemon, 0, &[8]);
+    let status = daemon.wait_for("the backlog", |status| {
+        status["forwarders"]["influxdb"]["delivered"].as_u64() == Some(3)
+    });
+    assert_eq!(status["forwarders"]["influxdb"]["recovered"], 3);
+    assert_balanced(&status);
+    let values = |influx: &FakeInflux| -> Vec<f64> {
+        influx.stored()["c count"].values().copied().collect()
+    };
+    assert_eq!(values(&influx), [7.0], "the last part is the largest");
+    daemon.stop();
+    assert_eq!(values(&influx), [15.0]);
+}
+
+#[test]
 fn a_run_with_other_settings_continues_gauges_and_totals_but_no_window() {
     let influx = FakeInflux::start();
     let config = open_window(&influx);

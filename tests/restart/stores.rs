@@ -40,7 +40,11 @@ pub(crate) struct FakeInflux {
 
 impl FakeInflux {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1:0")
+    }
+
+    pub(crate) fn at(address: &str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stored: Arc<Mutex<Stored>> = Arc::default();
         let shared = Arc::clone(&stored);

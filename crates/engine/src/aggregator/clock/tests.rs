@@ -354,3 +354,40 @@ proptest! {
         prop_assert!(unusual <= 2 * disturbances, "{unusual} windows, {disturbances} disturbances");
     }
 }
+
+/// The timestamps of the windows.
+fn ends(host: &Host) -> Vec<u64> {
+    host.edges.iter().map(|edge| edge.end_ms).collect()
+}
+
+#[test]
+fn the_next_run_uses_no_timestamp_of_the_run_before_it_again() {
+    let mut before = Host::new(10_000, 1_000_000_003_000);
+    before.run(30_000);
+    let planned_ms = before.clock.planned_end_ms();
+    let last_ms = before.clock.close_early().end_ms;
+    assert_eq!((last_ms, planned_ms), (1_000_000_033_000, 1_000_000_040_000));
+    let restart = |wall_ms: u64| {
+        let mut after = Host::new(10_000, wall_ms);
+        after.clock.restore_used(before.clock.used().to_vec());
+        after.run(40_000);
+        ends(&after)
+    };
+    let continued = [1_000_000_040_000, 1_000_000_050_000, 1_000_000_060_000, 1_000_000_070_000];
+    assert_eq!(restart(1_000_000_034_000), continued, "the first completes the open window");
+    // A clock that was set back a little in between makes the first window longer.
+    assert_eq!(restart(1_000_000_029_000)[0], 1_000_000_040_000);
+    let back = restart(1_000_000_001_000);
+    assert!(back.iter().all(|end| !ends(&before).contains(end)), "{back:?}");
+}
+
+#[test]
+fn ranges_that_no_run_can_have_left_are_ignored() {
+    let range = |first_ms, last_ms, times| UsedRange { first_ms, last_ms, times };
+    let mut host = Host::new(10_000, 1_000_000_003_000);
+    let mut ranges = vec![range(0, u64::MAX, 1), range(9, 1, 1), range(0, 1 << 43, u64::MAX)];
+    ranges.extend((0..100).map(|number| range(number, number, 1)));
+    host.clock.restore_used(ranges);
+    host.run(20_000);
+    assert_eq!(ends(&host), [1_000_000_010_000, 1_000_000_020_000]);
+}

@@ -13,6 +13,8 @@ use crate::aggregator::pulse::RuntimeCall;
 use crate::aggregator::table::SeriesTable;
 use crate::protocol::{SampleValue, Tags};
 
+mod restart;
+
 const TEN: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3600);
 /// Time by which anything that is waited for has happened, unless it never will.
@@ -171,6 +173,11 @@ impl Bench {
 
     /// Closes a window for which each of these listeners hands over its tally.
     fn close(&mut self, answering: &mut [&mut TestListener]) -> Arc<Snapshot> {
+        self.close_with(answering);
+        self.windows.try_recv().expect("a window")
+    }
+
+    fn close_with(&mut self, answering: &mut [&mut TestListener]) {
         thread::scope(|scope| {
             for listener in answering {
                 // A call before this one, such as a reload's, is no answer to this one.
@@ -179,7 +186,6 @@ impl Bench {
             }
             self.close_by(Instant::now() + PATIENCE);
         });
-        self.windows.try_recv().expect("a window")
     }
 
     /// Closes a window without waiting for a listener.
