@@ -63,6 +63,10 @@ impl Console {
 
 #[async_trait]
 impl Forwarder for Console {
+    fn wants_whole_window(&self, window: &Snapshot) -> bool {
+        self.format.may_merge(window)
+    }
+
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         self.format.encode_lines(snapshot, batch);
     }

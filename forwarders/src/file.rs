@@ -80,6 +80,10 @@ impl FileForwarder {
 
 #[async_trait]
 impl Forwarder for FileForwarder {
+    fn wants_whole_window(&self, window: &Snapshot) -> bool {
+        self.format.may_merge(window)
+    }
+
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         self.format.encode_lines(snapshot, batch);
     }

@@ -36,6 +36,8 @@ pub(crate) struct MergedPoints<'a> {
     pub(crate) back: &'a [u8],
     /// Number of points in the group.
     pub(crate) points: u64,
+    /// The series of the first point.
+    pub(crate) series: &'a Series,
     /// The merged value of the points.
     pub(crate) value: &'a Value,
 }
@@ -95,13 +97,13 @@ impl Groups {
             front: &self.text[entered.front.clone()],
             back: &self.text[entered.back.clone()],
             points: entered.points,
+            series: &snapshot.points[entered.first].series,
             value: entered.merged.as_ref().unwrap_or(&snapshot.points[entered.first].value),
         })
     }
 
     /// Returns the points' indexes in the snapshot, group after group; `None` if that is the order
     /// of the snapshot.
-    #[cfg(feature = "graphite")]
     pub(crate) fn places(&mut self) -> Option<impl Iterator<Item = usize>> {
         if self.joined.is_empty() {
             return None;

@@ -32,7 +32,6 @@ pub mod debug;
 pub mod file;
 #[cfg(feature = "graphite")]
 pub mod graphite;
-#[cfg(any(feature = "graphite", feature = "statsd"))]
 mod groups;
 #[cfg(feature = "http")]
 pub mod http;

@@ -53,9 +53,9 @@ pub trait Forwarder: Send {
         false
     }
 
-    /// Whether `encode` needs each window as a whole, because it merges points of a window or
+    /// Whether `encode` needs this window as a whole, because it merges points of a window or
     /// counts windows. If not, it gets a large window in parts, which takes less memory.
-    fn wants_whole_windows(&self) -> bool {
+    fn wants_whole_window(&self, _window: &Snapshot) -> bool {
         false
     }
 

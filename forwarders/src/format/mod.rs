@@ -9,6 +9,7 @@ pub mod influx;
 pub mod json;
 pub mod number;
 pub mod pystatsd;
+pub(crate) mod tag_keys;
 pub mod text;
 
 /// The line formats of the console and file destinations.
@@ -43,7 +44,17 @@ impl LineFormat {
         batch.push(
             snapshot.points.len() as u64,
             |_| (),
-            |out| snapshot.points.iter().for_each(|point| self.write_line(out, snapshot, point)),
+            |out| match self {
+                Self::Influx => influx::write_all(out, snapshot),
+                Self::Text | Self::Json => {
+                    snapshot.points.iter().for_each(|point| self.write_line(out, snapshot, point));
+                }
+            },
         );
+    }
+
+    /// Returns whether lines of a window may be merged, so that it must be encoded as a whole.
+    pub(crate) fn may_merge(self, snapshot: &Snapshot) -> bool {
+        self == Self::Influx && influx::may_merge(snapshot)
     }
 }

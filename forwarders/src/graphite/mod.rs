@@ -114,7 +114,7 @@ impl Graphite {
 
 #[async_trait]
 impl Forwarder for Graphite {
-    fn wants_whole_windows(&self) -> bool {
+    fn wants_whole_window(&self, _: &Snapshot) -> bool {
         true
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::config::{GraphiteConfig, Naming, TagMode};
 use super::name::{Alphabet, finish_path};
 use super::template::Template;
+use crate::format::tag_keys::{SafeTag, tell_apart};
 use model::Series;
 
 /// Makes paths from series.
@@ -73,25 +74,31 @@ impl Shape {
         }
     }
 
-    /// The same for keys that need replacements. If two keys become equal, the last tag wins, as it
-    /// would in carbon.
+    /// The same for keys that need replacements, which could make two keys equal. Of two tags that
+    /// carbon gets under one key, it keeps the last.
     fn write_unlike_tags(&self, out: &mut Vec<u8>, own_tags: &str, series: &Series) {
         let own = own_tags.split(';').filter_map(|tag| tag.split_once('='));
-        let mut tags = BTreeMap::new();
-        for (key, value) in own.chain(series.tags()) {
-            let (mut safe_key, mut safe_value) = (Vec::new(), Vec::new());
-            self.alphabet.push_key(&mut safe_key, key);
-            self.alphabet.push_value(&mut safe_value, value);
-            if !safe_key.is_empty() && !safe_value.is_empty() {
-                tags.insert(safe_key, safe_value);
-            }
-        }
-        for (key, value) in tags {
+        // The series' own tag replaces one of the same key in its name, as carbon would do.
+        let tags: BTreeMap<&str, &str> = own.chain(series.tags()).collect();
+        let mut tags: Vec<_> =
+            tags.into_iter().filter_map(|(key, value)| self.safe_tag(key, value)).collect();
+        tell_apart(&mut tags);
+        for tag in tags {
             out.push(b';');
-            out.extend_from_slice(&key);
+            out.extend_from_slice(&tag.key);
             out.push(b'=');
-            out.extend_from_slice(&value);
+            out.extend_from_slice(&tag.value);
         }
+    }
+
+    /// Returns `None` if nothing is left of the key or the value.
+    fn safe_tag(&self, key: &str, value: &str) -> Option<SafeTag> {
+        let (mut safe_key, mut safe_value) = (Vec::new(), Vec::new());
+        self.alphabet.push_key(&mut safe_key, key);
+        self.alphabet.push_value(&mut safe_value, value);
+        let is_changed = safe_key != key.as_bytes();
+        let is_whole = !safe_key.is_empty() && !safe_value.is_empty();
+        is_whole.then_some(SafeTag { key: safe_key, value: safe_value, is_changed })
     }
 }
 

@@ -153,6 +153,13 @@ fn series_with_the_same_path_are_merged() {
 }
 
 #[test]
+fn tags_whose_keys_become_equal_are_told_apart() {
+    let tags = [("a b", "1"), ("a_b", "2"), ("ä_b", "3")];
+    let text = lines("", vec![counter("c", &tags, 1.0)]);
+    assert!(text.starts_with("c;__b=3;a_b=2;a_b_2=1 1 "), "{text}");
+}
+
+#[test]
 fn exactly_the_too_long_series_are_dropped_with_their_reason() {
     let long = "x".repeat(PART_BYTES_MAX + 1);
     let just = "x".repeat(PART_BYTES_MAX);

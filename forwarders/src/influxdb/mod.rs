@@ -79,19 +79,24 @@ impl InfluxDb {
 
 #[async_trait]
 impl Forwarder for InfluxDb {
+    fn wants_whole_window(&self, window: &Snapshot) -> bool {
+        influx::may_merge(window)
+    }
+
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         let timestamp = self.protocol.start_window(snapshot.window);
-        for (id, point) in snapshot.points.iter().enumerate() {
+        let mut id = 0;
+        influx::encode(snapshot, batch, |batch, line| {
             let (mut key_bytes, mut line_bytes) = (0, 0);
-            let line = |out: &mut Vec<u8>| {
+            let write = |out: &mut Vec<u8>| {
                 let start = out.len();
-                influx::write_key(out, &point.series);
+                line.write_key(out);
                 key_bytes = out.len() - start;
-                influx::write_values(out, snapshot, point, timestamp);
+                line.write_values(out, snapshot, timestamp);
                 out.push(b'\n');
                 line_bytes = out.len() - start;
             };
-            batch.push(1, |_| (), line);
+            batch.push(line.points, |_| (), write);
             if key_bytes > KEY_BYTES_MAX {
                 let words = format!(
                     "name and tags of a series are {key_bytes} bytes long, and InfluxDB takes \
@@ -105,7 +110,8 @@ impl Forwarder for InfluxDb {
                 );
                 batch.refused(id, reason::TOO_LARGE, words);
             }
-        }
+            id += 1;
+        });
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {

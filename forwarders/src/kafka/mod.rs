@@ -56,7 +56,7 @@ use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
 use crate::format::pystatsd::Envelope;
 use crate::format::{influx, json};
-use model::{MetricKind, Point, Snapshot};
+use model::{MetricKind, Point, Series, Snapshot};
 
 use broker_log::BrokerLog;
 use in_flight::InFlight;
@@ -152,11 +152,13 @@ impl Forwarder for Kafka {
             // batch's.
             self.producer = None;
         }
-        self.in_flight.reset(snapshot.points.len());
         self.window.start(snapshot, &self.instance);
-        for point in &snapshot.points {
-            self.encoding.push(snapshot, point, batch);
-        }
+        self.encoding.encode(snapshot, batch, &mut self.window.kinds);
+        self.in_flight.reset(self.window.kinds.len());
+    }
+
+    fn wants_whole_window(&self, window: &Snapshot) -> bool {
+        self.encoding.format == RecordFormat::Influx && influx::may_merge(window)
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
@@ -194,15 +196,28 @@ impl Drop for Kafka {
 }
 
 impl Encoding {
-    /// Adds a point's record as a payload.
-    fn push(&self, snapshot: &Snapshot, point: &Point, batch: &mut Batch) {
-        let key = |out: &mut Vec<u8>| self.key.write(out, &point.series);
-        let body = |out: &mut Vec<u8>| match self.format {
+    /// Adds each record as a payload, and its kind to `kinds`.
+    fn encode(&self, snapshot: &Snapshot, batch: &mut Batch, kinds: &mut Vec<MetricKind>) {
+        let mut push = |batch: &mut Batch, series: &Series, points, body: &dyn Fn(&mut Vec<u8>)| {
+            kinds.push(series.kind());
+            batch.push(points, |out| self.key.write(out, series), body);
+        };
+        if self.format == RecordFormat::Influx {
+            return influx::encode(snapshot, batch, |batch, line| {
+                push(batch, line.series, line.points, &|out| line.write(out, snapshot));
+            });
+        }
+        for point in &snapshot.points {
+            push(batch, &point.series, 1, &|out| self.write_point(out, snapshot, point));
+        }
+    }
+
+    fn write_point(&self, out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
+        match self.format {
             RecordFormat::Pystatsd => self.envelope.write_point(out, snapshot, point),
             RecordFormat::Json => json::write_point(out, snapshot, point),
             RecordFormat::Influx => influx::write_point(out, snapshot, point),
-        };
-        batch.push(1, key, body);
+        }
     }
 }
 
@@ -210,7 +225,6 @@ impl Window {
     fn start(&mut self, snapshot: &Snapshot, instance: &str) {
         self.end_ms = snapshot.window.end_ms;
         self.kinds.clear();
-        self.kinds.extend(snapshot.points.iter().map(|point| point.series.kind()));
         let end_ms = self.end_ms.to_string();
         // A window from the spool keeps the run that flushed it, so that a duplicate has the same
         // header.

@@ -175,7 +175,7 @@ impl Forwarder for PrometheusPage {
 
     /// Totals depend on all earlier windows, so a window must not be encoded in parts. The same
     /// sequence of windows gives the same pages.
-    fn wants_whole_windows(&self) -> bool {
+    fn wants_whole_window(&self, _: &Snapshot) -> bool {
         true
     }
 

@@ -155,7 +155,7 @@ impl Statsd {
 
 #[async_trait]
 impl Forwarder for Statsd {
-    fn wants_whole_windows(&self) -> bool {
+    fn wants_whole_window(&self, _: &Snapshot) -> bool {
         true
     }
 

@@ -1,6 +1,7 @@
 //! Sanitises names and tags for the dialects: bytes that would end them early become `_`.
 
 use super::config::Dialect;
+use crate::format::tag_keys::{SafeTag, tell_apart};
 use model::Series;
 
 /// Appends the text before and after the values of a series. Returns the position of the second
@@ -51,14 +52,50 @@ const fn control_characters_and(separators: &[u8]) -> Unsafe {
 }
 
 fn write_tags(out: &mut Vec<u8>, series: &Series, open: &[u8], between: u8, is_unsafe: &Unsafe) {
+    let tags_start = out.len();
     for (number, (key, value)) in series.tags().enumerate() {
         out.extend_from_slice(if number == 0 { open } else { b"," });
         let start = out.len();
-        write_safe(out, key, is_unsafe);
-        replace(&mut out[start..], |byte| byte == between);
+        write_safe_key(out, key, between, is_unsafe);
+        if out[start..] != *key.as_bytes() {
+            // It can collide with another key, and changes the order: starts again.
+            out.truncate(tags_start);
+            return write_changed_tags(out, series, open, between, is_unsafe);
+        }
         out.push(between);
         write_safe(out, value, is_unsafe);
     }
+}
+
+/// The same for keys that need replacements.
+fn write_changed_tags(
+    out: &mut Vec<u8>,
+    series: &Series,
+    open: &[u8],
+    between: u8,
+    is_unsafe: &Unsafe,
+) {
+    let safe_tag = |(key, value): (&str, &str)| {
+        let (mut safe_key, mut safe_value) = (Vec::new(), Vec::new());
+        write_safe_key(&mut safe_key, key, between, is_unsafe);
+        write_safe(&mut safe_value, value, is_unsafe);
+        let is_changed = safe_key != key.as_bytes();
+        SafeTag { key: safe_key, value: safe_value, is_changed }
+    };
+    let mut tags: Vec<_> = series.tags().map(safe_tag).collect();
+    tell_apart(&mut tags);
+    for (number, tag) in tags.iter().enumerate() {
+        out.extend_from_slice(if number == 0 { open } else { b"," });
+        out.extend_from_slice(&tag.key);
+        out.push(between);
+        out.extend_from_slice(&tag.value);
+    }
+}
+
+fn write_safe_key(out: &mut Vec<u8>, key: &str, between: u8, is_unsafe: &Unsafe) {
+    let start = out.len();
+    write_safe(out, key, is_unsafe);
+    replace(&mut out[start..], |byte| byte == between);
 }
 
 /// Appends a text with unsafe bytes replaced, and blanks at its ends, which receivers would trim.

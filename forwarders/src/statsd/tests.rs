@@ -88,6 +88,20 @@ fn names_and_tags_are_made_safe_for_the_dialect() {
 }
 
 #[test]
+fn tags_whose_keys_become_equal_are_told_apart() {
+    let tags = [("a:b", "1"), ("a_b", "2")];
+    for (dialect, line) in [
+        ("dogstatsd", "c:3|c|#a_b:2,a_b_2:1\n"),
+        ("influx", "c,a_b=2,a_b_2=1:3|c\n"),
+        ("signalfx", "c[a_b=2,a_b_2=1]:3|c\n"),
+    ] {
+        let members = format!(r#""dialect": "{dialect}""#);
+        let alike = counter("c", &[("a_b", "2"), ("a_b_2", "1")], 2.0);
+        assert_eq!(lines(&members, vec![counter("c", &tags, 1.0), alike]), line);
+    }
+}
+
+#[test]
 fn series_that_look_the_same_are_merged() {
     let (a, b) = ([("host", "a")], [("host", "b")]);
     let batch = encode(

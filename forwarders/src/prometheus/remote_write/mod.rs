@@ -135,7 +135,7 @@ impl Forwarder for RemoteWrite {
 
     /// Totals depend on all earlier windows, so a window must not be encoded in parts. The same
     /// sequence of windows gives the same bytes.
-    fn wants_whole_windows(&self) -> bool {
+    fn wants_whole_window(&self, _: &Snapshot) -> bool {
         true
     }
 
