@@ -178,6 +178,7 @@ fn forwarder(forwarder: &ForwarderInfo) -> ForwarderStatus {
         refused_connections: counts.refused_connections,
         failed_fetches: counts.failed_fetches,
     }
+        held_totals: counts.held_totals,
 }
 
 fn spool(counts: SpoolCounts) -> SpoolStatus {

@@ -46,6 +46,9 @@ pub struct ForwarderStatus {
     /// `relay`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_fetches: Option<u64>,
+    /// Series whose total stays constant because of negative increments; only `prometheus`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_totals: Option<u64>,
 }
 
 /// The windows that wait on disk for one destination.

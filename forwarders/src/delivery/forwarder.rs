@@ -133,6 +133,12 @@ pub trait Forwarder: Send {
         Ok(())
     }
 
+    /// The number of live series whose total stays constant because of negative increments; `None` if
+    /// the forwarder keeps no totals.
+    fn held_totals(&self) -> Option<Arc<AtomicU64>> {
+        None
+    }
+
     /// Records outcomes that arrived after the last `send` of this batch was dropped, so that
     /// delivered payloads are not sent again. Called before the daemon stops or the forwarder is
     /// replaced. The future may be dropped at any await; it gets one second.

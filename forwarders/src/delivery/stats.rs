@@ -48,6 +48,9 @@ pub struct Counts {
     /// Pages of other programs that the forwarder could not fetch or use; `None` if it fetches
     /// none.
     pub failed_fetches: Option<u64>,
+    /// Series whose total stays constant because of negative increments; `None` if the forwarder
+    /// keeps no totals.
+    pub held_totals: Option<u64>,
 }
 
 /// The state of a forwarder's spool.
@@ -100,6 +103,8 @@ struct ContinuedCounts {
     refused_connections: ContinuedCount,
     accept_errors: ContinuedCount,
     failed_fetches: ContinuedCount,
+    /// Not a count of events: that of the current forwarder.
+    held_totals: Option<Arc<AtomicU64>>,
 }
 
 /// A count of the current forwarder plus the counts of the forwarders that a reload replaced.
@@ -136,6 +141,7 @@ impl ForwarderStats {
         continued.refused_connections.continue_with(forwarder.refused_connections());
         continued.accept_errors.continue_with(forwarder.accept_errors());
         continued.failed_fetches.continue_with(forwarder.failed_fetches());
+        continued.held_totals = forwarder.held_totals();
     }
 
     /// All counts. The counts of points are of one instant.
@@ -145,9 +151,10 @@ impl ForwarderStats {
         let refused_connections = continued.refused_connections.get();
         let accept_errors = continued.accept_errors.get();
         let failed_fetches = continued.failed_fetches.get();
+        let held_totals = continued.held_totals.as_ref().map(|held| held.load(Ordering::Relaxed));
         drop(continued);
         let counts = self.counts.lock().clone();
-        Counts { refused_connections, accept_errors, failed_fetches, ..counts }
+        Counts { refused_connections, accept_errors, failed_fetches, held_totals, ..counts }
     }
 
     /// Sets the folder of the spool.

@@ -31,6 +31,7 @@ use model::{SeriesNaming, Snapshot};
 pub mod config;
 mod exposition;
 mod foreign;
+mod held;
 mod names;
 mod negotiate;
 mod page;
@@ -169,6 +170,10 @@ impl Forwarder for PrometheusPage {
         self.failed_fetches.clone()
     }
 
+    fn held_totals(&self) -> Option<Arc<AtomicU64>> {
+        Some(self.state.held_totals())
+    }
+
     fn wants_idle_windows(&self) -> bool {
         true
     }
@@ -211,6 +216,8 @@ impl Forwarder for PrometheusPage {
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
+        // Here and not in `encode`, which uses no clock.
+        self.state.held().report(&self.name);
         if let Some(page) = self.next.take() {
             // `None` while a scrape still reads the old page, whose memory is then not reused.
             let before = Arc::into_inner(self.site.current.replace(page));

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
@@ -9,6 +10,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::held::HeldTotals;
 use super::names::{self, FamilyName, page_series, renamed_series};
 use model::{
     MetricKind, OwnTags, Percentile, Series, SeriesNaming, SeriesPlacement, Snapshot, Sum, Value,
@@ -36,6 +38,8 @@ pub(super) struct State {
     /// Upper bound of the size of the page, in bytes.
     bytes: u64,
     departed: Departed,
+    /// The series whose total is held.
+    held: HeldTotals,
     /// Series that expired with the latest window, for which remote write sends stale markers.
     left: Vec<(FamilyName, Slot)>,
     /// Where the points of the latest window are shown, in the order of the snapshot.
@@ -137,6 +141,8 @@ pub(super) struct Slot {
     sources: u32,
     /// Whether it has ever had more than one source.
     is_shared: bool,
+    /// Whether its total is held, see [`HeldTotals`].
+    is_held: bool,
     last_window: u64,
     /// Index of its first point in the snapshot of `last_window`.
     point: u32,
@@ -190,6 +196,7 @@ impl State {
             order_is_stale: false,
             bytes: 0,
             departed: Departed::new(limits.departed_max),
+            held: HeldTotals::default(),
             left: Vec::new(),
             places: Vec::new(),
             window: 0,
@@ -258,6 +265,10 @@ impl State {
             }
             let alone = &snapshot.points[slot.point as usize].value;
             slot.shown.add(merged.get(&id).unwrap_or(alone), slot.is_shared);
+            if !slot.family.is_renamed {
+                // The total of a renamed series is shown in other units.
+                self.held.note(&mut slot.is_held, slot.shown.is_held(), slot.series.name());
+            }
             if let Some(naming) = self.naming.as_deref().filter(|_| slot.family.is_renamed) {
                 slot.shown.convert(naming);
             }
@@ -268,6 +279,16 @@ impl State {
         // After the expiry: names depend only on the families that remain.
         self.put_in_order();
         applied
+    }
+
+    /// The series whose total is held.
+    pub(super) fn held(&mut self) -> &mut HeldTotals {
+        &mut self.held
+    }
+
+    /// Returns the number of live series whose total is held, which keeps up to date.
+    pub(super) fn held_totals(&self) -> Arc<AtomicU64> {
+        self.held.series()
     }
 
     /// Returns whether a naming may rename series.
@@ -414,6 +435,7 @@ impl State {
             family: key.clone(),
             sources: 0,
             is_shared: false,
+            is_held: false,
             last_window: 0,
             point: 0,
             bytes,
@@ -478,6 +500,7 @@ impl State {
             let Some(slot) = &mut self.slots[id as usize] else { continue };
             slot.sources -= 1;
             if slot.sources == 0 {
+                self.held.forget(&mut slot.is_held);
                 gone.extend(self.slots[id as usize].take().map(|slot| (id, slot)));
             }
         }
@@ -592,6 +615,15 @@ impl Shown {
     /// Whether both belong to series of the same form.
     fn has_form_of(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
+    /// Returns whether negative increments hold the total: the sum is below the shown total.
+    pub(super) fn is_held(&self) -> bool {
+        match self {
+            // Not by the last bits, which are the sum's rounding.
+            Self::Total { sum, shown } => *shown - sum.value() > shown.abs() * 1e-12,
+            Self::Last(_) | Self::Summary { .. } => false,
+        }
     }
 
     /// Converts the value of a renamed series to the form that its naming requires.

@@ -404,6 +404,13 @@ impl SelfMetricFamilies {
     fn points(&mut self, forwarders: &[(&str, forwarding::Counts)]) {
         let mut count = |name, help, of: fn(&forwarding::Counts) -> u64| {
             let samples = forwarders.iter().map(|(name, now)| (forwarder(name), of(now)));
+        self.gauge(
+            "tallyd_prometheus_held_totals",
+            "Series whose total stays constant until increments have compensated for negative ones",
+            forwarders
+                .iter()
+                .filter_map(|(name, now)| Some((forwarder(name), now.held_totals? as f64))),
+        );
             self.counter(name, help, samples);
         };
         count("tallyd_points_flushed_total", "Points handed to the forwarder", |now| now.flushed);

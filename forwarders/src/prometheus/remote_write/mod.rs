@@ -11,6 +11,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -43,6 +44,7 @@ const HIDDEN: &[u8] = b"hidden";
 
 /// Pushes series to one server.
 pub struct RemoteWrite {
+    name: String,
     sender: HttpSender,
     protocol: WriteProtocol,
     state: State,
@@ -102,6 +104,7 @@ impl RemoteWrite {
             sender: HttpSender::new(client, requests),
             protocol: WriteProtocol { url: config.url.url().clone(), headers: headers(config)? },
             state: State::new(Limits::from(limits), naming).keeping_previous(),
+            name: name.to_owned(),
             max_bytes,
         })
     }
@@ -129,6 +132,10 @@ impl RemoteWrite {
 
 #[async_trait]
 impl Forwarder for RemoteWrite {
+    fn held_totals(&self) -> Option<Arc<AtomicU64>> {
+        Some(self.state.held_totals())
+    }
+
     fn wants_idle_windows(&self) -> bool {
         true
     }
@@ -197,6 +204,7 @@ impl Forwarder for RemoteWrite {
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
+        self.state.held().report(&self.name);
         self.settle_unsent(batch);
         self.sender.deliver(batch, &self.protocol).await
     }

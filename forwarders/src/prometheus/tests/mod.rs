@@ -2,6 +2,7 @@
 //! rules.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -69,6 +70,21 @@ impl Bench {
         self.state.apply(&snapshot);
         Page::of(&self.state, &snapshot.percentiles, Vec::new())
     }
+}
+
+#[test]
+fn a_total_that_a_negative_increment_holds_is_counted_until_it_rises_again() {
+    let mut bench = Bench::new(Limits { expire_after: Duration::from_secs(20), ..LIMITS });
+    let held = bench.state.held_totals();
+    let mut window = |points| {
+        bench.window(points);
+        held.load(Ordering::Relaxed)
+    };
+    assert_eq!(window(vec![counter("a", &[], 10.0), counter("b", &[], 0.1)]), 0);
+    assert_eq!(window(vec![counter("a", &[], -5.0), counter("b", &[], 0.2)]), 1);
+    assert_eq!(window(vec![counter("a", &[], -5.0), counter("b", &[], -1.0)]), 2);
+    assert_eq!(window(vec![counter("a", &[], 10.0)]), 1);
+    assert_eq!(window(vec![]), 0, "an expired series has no total");
 }
 
 fn text_of(points: Vec<Point>) -> String {
