@@ -21,6 +21,7 @@ pub use self::service::http_server;
 
 mod health;
 mod history;
+mod json;
 mod page;
 mod rejected;
 mod reload;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use api::reload::ReloadForecast;
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
+use super::json::VisibleJson;
 use super::state::AdminState;
 use crate::runtime::running_config::{ReloadPlan, RunningConfig};
 
@@ -22,7 +22,7 @@ pub(super) async fn show(State(AdminState { runtime, .. }): State<AdminState>) -
     };
     let config = Arc::clone(&runtime.config);
     match tokio::task::spawn_blocking(move || forecast(&config)).await {
-        Ok(forecast) => Json(forecast).into_response(),
+        Ok(forecast) => VisibleJson(forecast).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

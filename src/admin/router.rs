@@ -14,8 +14,9 @@ use axum::http::header::{
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use axum::{Json, Router, middleware};
+use axum::{Router, middleware};
 
+use super::json::VisibleJson;
 use super::state::AdminState;
 use super::{health, page, rejected, reload, status, tap};
 use crate::runtime::self_metrics;
@@ -64,8 +65,8 @@ async fn readyz(State(AdminState { runtime, .. }): State<AdminState>) -> Respons
     }
 }
 
-async fn status(State(AdminState { runtime, .. }): State<AdminState>) -> Json<Status> {
-    Json(status::of(&runtime))
+async fn status(State(AdminState { runtime, .. }): State<AdminState>) -> VisibleJson<Status> {
+    VisibleJson(status::of(&runtime))
 }
 
 async fn metrics(State(AdminState { runtime, .. }): State<AdminState>) -> Response {
@@ -73,12 +74,16 @@ async fn metrics(State(AdminState { runtime, .. }): State<AdminState>) -> Respon
     ([(CONTENT_TYPE, self_metrics::page::CONTENT_TYPE)], page).into_response()
 }
 
-async fn rejected(State(AdminState { runtime, .. }): State<AdminState>) -> Json<RejectedList> {
-    Json(rejected::latest(&runtime))
+async fn rejected(
+    State(AdminState { runtime, .. }): State<AdminState>,
+) -> VisibleJson<RejectedList> {
+    VisibleJson(rejected::latest(&runtime))
 }
 
-async fn history(State(AdminState { runtime, history, .. }): State<AdminState>) -> Json<History> {
-    Json(history.show(&runtime))
+async fn history(
+    State(AdminState { runtime, history, .. }): State<AdminState>,
+) -> VisibleJson<History> {
+    VisibleJson(history.show(&runtime))
 }
 
 async fn top(
@@ -86,7 +91,7 @@ async fn top(
     Query(query): Query<TopQuery>,
 ) -> Response {
     match top.answer(&query, &runtime).await {
-        Ok(answer) => Json(answer).into_response(),
+        Ok(answer) => VisibleJson(answer).into_response(),
         Err(words) => (StatusCode::BAD_REQUEST, format!("{words}\n")).into_response(),
     }
 }

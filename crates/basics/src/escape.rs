@@ -1,4 +1,6 @@
-//! Escapes bytes of senders, so that they are safe to print to a log or a terminal.
+//! Escapes text of senders, so that it is safe to print to a log or a terminal.
+
+use std::borrow::Cow;
 
 /// The maximum number of bytes that an excerpt shows.
 pub const EXCERPT_BYTES: usize = 200;
@@ -11,14 +13,51 @@ pub fn excerpt(datagram: &[u8], offset: usize) -> String {
     escaped(&datagram[start..end])
 }
 
-/// The bytes as text. Control characters and invalid UTF-8 are escaped, so that a sender cannot
+/// Whether a terminal or an editor could obey a character instead of showing it: control characters,
+/// marks of direction, line separators, joiners and other characters without a width. They can
+/// reorder, hide or imitate the text around them.
+#[must_use]
+pub fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// The text with the escapes of JSON (`\u202e`) for deceptive characters. ASCII's control characters
+/// below 0x20 stay, so that whole lines and whole JSON documents can be given.
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let is_hidden = |c: char| c >= '\u{7f}' && is_deceptive(c);
+    // Nearly all texts are ASCII, or need no escape.
+    if text.bytes().all(|byte| byte < 0x7f) || !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_hidden(c) {
+            // JSON writes a character beyond 16 bits as two.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// The bytes as text. Deceptive characters and invalid UTF-8 are escaped, so that a sender cannot
 /// control a terminal or forge log lines.
 #[must_use]
 pub fn escaped(bytes: &[u8]) -> String {
     let mut shown = String::new();
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if c.is_control() {
+            if is_deceptive(c) {
                 shown.extend(c.escape_default());
             } else {
                 shown.push(c);
@@ -43,5 +82,23 @@ mod tests {
             assert_eq!(excerpt(&long, offset).len(), EXCERPT_BYTES);
         }
         assert_eq!(excerpt(b"", 0), "");
+    }
+
+    #[test]
+    fn characters_that_reorder_or_hide_text_are_escaped() {
+        let text = "a\u{202e}b\u{2028}c\u{200b}d\u{9b}e\u{feff}\u{2066}";
+        let shown = "a\\u{202e}b\\u{2028}c\\u{200b}d\\u{9b}e\\u{feff}\\u{2066}";
+        assert_eq!(escaped(text.as_bytes()), shown);
+        assert_eq!(escaped("Zürich 日本 😀 עברית".as_bytes()), "Zürich 日本 😀 עברית");
+    }
+
+    #[test]
+    fn a_json_document_stays_one_with_the_same_text() {
+        let text = "a\u{9b}\u{202e}\u{e0041}\u{7f}ü\n";
+        let json = serde_json::to_string_pretty(&[text]).unwrap();
+        let shown = visible(&json);
+        assert_eq!(shown, "[\n  \"a\\u009b\\u202e\\udb40\\udc41\\u007fü\\n\"\n]");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&shown).unwrap(), [text]);
+        assert!(matches!(visible("Zürich\n"), Cow::Borrowed(_)));
     }
 }

@@ -1,5 +1,6 @@
 //! One JSON object per point: `{"name","type","timestamp","interval","tags":{},"fields":{}}`.
 
+use basics::escape::visible;
 use model::{Point, Snapshot};
 
 use super::number;
@@ -31,17 +32,18 @@ pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
     out.extend_from_slice(b"}}");
 }
 
-/// Appends a JSON string.
+/// Appends a JSON string, with escapes also for characters that a terminal would obey.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
     // Fast path: nearly all texts need no escape.
-    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+    if text.bytes().all(|byte| (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'\\') {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         return out.push(b'"');
     }
-    // Neither writing to a vector nor serialising a string can fail.
-    let written = serde_json::to_writer(&mut *out, text);
+    // Serialising a string cannot fail.
+    let written = serde_json::to_string(text);
     debug_assert!(written.is_ok());
+    out.extend_from_slice(visible(&written.unwrap_or_default()).as_bytes());
 }
 
 /// Separates the members of an object with commas.

@@ -1,12 +1,13 @@
 //! One line per point for people: `TIME KIND NAME tag=value … field=value …`.
 
+use basics::escape::is_deceptive;
 use basics::time::write_rfc3339;
 use model::{Point, Snapshot};
 
 use super::{json, number};
 
-/// Appends a point without the newline. Words with blanks, quotes, `=` or control characters are
-/// quoted as in JSON, so that a point is always one line.
+/// Appends a point without the newline. Words with blanks, quotes, `=` or characters that a terminal would
+/// obey are quoted as in JSON, so that a point is always one line.
 pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
     write_rfc3339(out, snapshot.window.end_ms);
     out.push(b' ');
@@ -31,7 +32,8 @@ fn write_word(out: &mut Vec<u8>, word: &str) {
     if is_plain(word) {
         out.extend_from_slice(word.as_bytes());
     } else {
-        write_quoted(out, word);
+        // Quoted as in JSON.
+        json::write_string(out, word);
     }
 }
 
@@ -40,21 +42,7 @@ fn is_plain(word: &str) -> bool {
         return !word.is_empty();
     }
     // Words of other scripts are plain too; ASCII is decided above without decoding.
-    word.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=')
-}
-
-/// Writes a quoted word. JSON leaves some control characters unescaped, and a terminal would obey
-/// them.
-fn write_quoted(out: &mut Vec<u8>, word: &str) {
-    let mut quoted = Vec::with_capacity(word.len() + 2);
-    json::write_string(&mut quoted, word);
-    for character in String::from_utf8_lossy(&quoted).chars() {
-        if character.is_control() {
-            out.extend_from_slice(format!("\\u{:04x}", u32::from(character)).as_bytes());
-        } else {
-            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    }
+    word.chars().all(|c| !c.is_whitespace() && !is_deceptive(c) && c != '"' && c != '=')
 }
 
 #[cfg(test)]
@@ -85,9 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn no_control_character_reaches_a_terminal() {
+    fn no_character_reaches_a_terminal_that_it_would_obey() {
         let mut out = Vec::new();
         write_word(&mut out, "a\u{9b}2J\u{7f}\u{1b}[m\u{85}é");
-        assert_eq!(String::from_utf8(out).unwrap(), "\"a\\u009b2J\\u007f\\u001b[m\\u0085é\"");
+        write_word(&mut out, "\u{202e}a\u{200b}");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "\"a\\u009b2J\\u007f\\u001b[m\\u0085é\"\"\\u202ea\\u200b\""
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Encodes a snapshot as lines or pickle items, with one payload per path.
 
+use basics::escape::escaped;
+
 use super::config::{GraphiteConfig, Naming, Protocol, Transport};
 use super::etsy::Etsy;
 use super::limits::{LINE_BYTES_MAX, PART_BYTES_MAX, SERIES_BYTES_MAX};
@@ -152,7 +154,7 @@ impl Path<'_> {
 impl PathProblem {
     fn words(self, form: &Form, path: Path<'_>) -> String {
         let whole = [path.base, path.tags].concat();
-        let shown = String::from_utf8_lossy(&whole[..whole.len().min(SHOWN_BYTES_MAX)]);
+        let shown = escaped(&whole[..whole.len().min(SHOWN_BYTES_MAX)]);
         let (what, most) = match self {
             Self::Part => ("a part of the path or a tag", PART_BYTES_MAX),
             Self::Series => ("the path with its tags", SERIES_BYTES_MAX),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use basics::escape::is_deceptive;
 use httpclient::reqwest::header::{CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
 use httpclient::reqwest::{Error, Response, StatusCode};
 use httpclient::{BoundedBody, read_body};
@@ -152,7 +153,7 @@ fn one_line(text: &str) -> String {
             break;
         }
         // A server must not forge log lines or send escape sequences to an operator's terminal.
-        line.push(if char.is_control() { ' ' } else { char });
+        line.push(if is_deceptive(char) { ' ' } else { char });
     }
     line
 }

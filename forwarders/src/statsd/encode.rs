@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use basics::escape::escaped;
 use memchr::memchr2;
 
 use super::config::{Dialect, StatsdConfig};
@@ -77,7 +78,7 @@ impl StatsdEncoder {
 
     fn words(&self, group: &MergedPoints<'_>) -> String {
         let name = [group.front, group.back].concat();
-        let shown = String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES_MAX)]);
+        let shown = escaped(&name[..name.len().min(SHOWN_BYTES_MAX)]);
         let most = self.packet_bytes_max;
         format!("a line is longer than a packet may be, {most} bytes (max_packet): {shown}…")
     }

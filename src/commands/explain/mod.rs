@@ -2,6 +2,7 @@
 //! daemon and sends nothing.
 
 use crate::commands::client::configured::ConfigArgs;
+use basics::escape::visible;
 use clap::Args;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
@@ -182,8 +183,7 @@ fn messages(protocol: Protocol, input: &[u8]) -> Vec<(u64, &[u8])> {
 fn show(explained: &report::Explained, as_json: bool) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     if as_json {
-        serde_json::to_writer(&mut stdout, explained)?;
-        stdout.write_all(b"\n")?;
+        writeln!(stdout, "{}", visible(&serde_json::to_string(explained)?))?;
     } else {
         let with_colours = terminal::has_colours(&stdout);
         stdout.write_all(text::write(explained, with_colours).as_bytes())?;

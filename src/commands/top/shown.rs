@@ -1,6 +1,7 @@
 //! Prepares text of clients and daemons for a terminal: escapes control characters, and fits the text into
 //! the columns.
 
+use basics::escape::escaped;
 use ratatui::text::Span;
 
 /// Marks the place of a cut.
@@ -8,23 +9,7 @@ const CUT: &str = "…";
 
 /// The text with escapes for all characters that a terminal would obey or that have no width.
 pub(super) fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// Whether a character, such as a direction mark or a joiner, would move or hide its neighbours.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e0fff}')
+    escaped(text.as_bytes())
 }
 
 /// The columns of a terminal that a text takes.

@@ -1,9 +1,10 @@
 //! The daemon's log, written to standard error through a bounded queue.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use basics::escape::visible;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::{Layered, SubscriberExt as _};
@@ -69,10 +70,41 @@ fn format(config: &LogConfig, output: &LogOutput) -> FormatLayer {
     let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let output = output.clone();
     // The layer would print its own errors to standard error itself.
-    let log = layer().with_writer(move || output.clone()).log_internal_errors(false);
+    let log = layer().with_writer(move || VisibleLog(output.clone())).log_internal_errors(false);
     let log = log.with_ansi(colors).with_target(false);
     match config.format {
         LogFormat::Text => log.boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
+    }
+}
+
+/// A writer that escapes characters in texts of senders and servers that a terminal would obey. In
+/// the JSON format they are escapes of JSON.
+struct VisibleLog<W>(W);
+
+impl<W: Write> Write for VisibleLog<W> {
+    /// Writes whole lines: the formatter calls it once for each event.
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(lines);
+        self.0.write_all(visible(&text).as_bytes())?;
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_a_sender_cannot_reorder_the_log() {
+        let mut log = VisibleLog(Vec::new());
+        let line = "\u{1b}[33m WARN\u{1b}[0m metric=a\u{202e}b\u{9b}2J\u{2028}\n".as_bytes();
+        assert_eq!(log.write(line).unwrap(), line.len());
+        let shown = "\u{1b}[33m WARN\u{1b}[0m metric=a\\u202eb\\u009b2J\\u2028\n";
+        assert_eq!(String::from_utf8(log.0).unwrap(), shown);
     }
 }

@@ -10,7 +10,7 @@ use api::rejected::RejectedEntry;
 use api::tap::{
     CountsEvent, EndEvent, RejectedEvent, SampleEvent, StartEvent, TagPairs, event, number,
 };
-use basics::escape::excerpt;
+use basics::escape::{excerpt, visible};
 use basics::time::{unix_ms, write_rfc3339};
 use bytes::Bytes;
 use serde::Serialize;
@@ -28,11 +28,9 @@ const NAME_BYTES_MAX: usize = 1 << 10;
 
 /// Writes an event of this name.
 fn write(name: &str, data: &impl Serialize) -> Bytes {
-    let mut bytes = format!("event: {name}\ndata: ").into_bytes();
-    // Neither the serializers of these types nor memory can fail.
-    let _infallible = serde_json::to_writer(&mut bytes, data);
-    bytes.extend_from_slice(b"\n\n");
-    bytes.into()
+    // The serializers of these types cannot fail.
+    let data = serde_json::to_string(data).unwrap_or_default();
+    format!("event: {name}\ndata: {}\n\n", visible(&data)).into()
 }
 
 /// The event of a sample as it is recorded: `tags` are its tags with the agent's.
