@@ -317,6 +317,29 @@ fn a_missing_method_is_logged_once_and_retried_later() {
 }
 
 #[test]
+fn a_default_method_on_which_kamailio_fails_makes_the_poll_incomplete() {
+    for fault in ["fault.struct_overflow", "fault.body_overflow"] {
+        let folder = tempfile::tempdir().unwrap();
+        let replay = Replay::start(folder.path());
+        replay.learn("");
+        let overflow = captures("small_limits").into_iter().find(|capture| capture.name == fault);
+        replay.set_recorded("stats.fetch all", &overflow.unwrap());
+        let daemon = polling(&replay, "methods: [default]");
+        let status = wait_polls(&daemon, 3);
+        assert_eq!(status["kamailio"][0]["up"], true);
+        let stopped = daemon.stop();
+        let points = stopped.points("points");
+        let complete = named(&points, "kamailio.poll.complete");
+        assert!(!complete.is_empty());
+        assert!(complete.iter().all(|point| point["fields"]["value"] == 0), "{complete:?}");
+        let warnings = stopped.log.iter().filter(|line| line["method"] == "stats.fetch all");
+        let messages: Vec<_> = warnings.map(|line| line["message"].as_str().unwrap()).collect();
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert!(messages[0].contains("binrpc_struct_max_body_size"), "{messages:?}");
+    }
+}
+
+#[test]
 fn without_a_listener_only_kamailio_is_polled() {
     let folder = tempfile::tempdir().unwrap();
     let replay = Replay::start(folder.path());

@@ -104,9 +104,7 @@ impl Replay {
     }
 
     pub fn learn_one(&self, capture: &Capture) {
-        let (kind, payload) = payload(&capture.reply);
-        let reply = (kind, payload.to_vec());
-        self.state.replies.lock().unwrap().insert(capture.command.clone(), reply);
+        self.set_recorded(&capture.command, capture);
     }
 
     /// Makes it reply to this command with these records.
@@ -114,6 +112,13 @@ impl Replay {
         let mut payload = Vec::new();
         records.iter().for_each(|record| encode(record, &mut payload));
         self.state.replies.lock().unwrap().insert(command.to_owned(), (PacketKind::Reply, payload));
+    }
+
+    /// Makes it reply to this command with the reply of a recording of another command.
+    pub fn set_recorded(&self, command: &str, capture: &Capture) {
+        let (kind, payload) = payload(&capture.reply);
+        let reply = (kind, payload.to_vec());
+        self.state.replies.lock().unwrap().insert(command.to_owned(), reply);
     }
 
     /// Makes it reply to this command with the fault for an unknown method.

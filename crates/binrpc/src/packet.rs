@@ -107,6 +107,13 @@ impl Fault {
             && reason.starts_with("command ")
             && reason.trim_end().ends_with("not found")
     }
+
+    /// Whether Kamailio failed while it carried out the method: `Internal error`, or `Internal server
+    /// error processing …`. The usual cause is a reply that exceeds a limit of the module ctl.
+    #[must_use]
+    pub fn is_internal_error(&self) -> bool {
+        self.code == 500 && self.reason.to_str().starts_with("Internal ")
+    }
 }
 
 #[cfg(test)]

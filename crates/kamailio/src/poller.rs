@@ -171,7 +171,8 @@ impl Poller {
 
     fn handle_fault(&mut self, index: usize, fault: &Fault, poll: &mut PollReplies) {
         let pause = self.config.retry_methods;
-        let is_news = self.methods[index].note_refusal(Instant::now() + pause.get());
+        let has_failed = fault.is_internal_error();
+        let is_news = self.methods[index].note_refusal(Instant::now() + pause.get(), has_failed);
         let method = self.methods[index].call().to_string();
         let reason = format!("{} ({})", fault.reason.to_str().trim(), fault.code);
         if is_news {
@@ -179,6 +180,13 @@ impl Poller {
             // Not a warning: few servers load the modules of all default methods.
             if fault.is_unknown_method() {
                 info!(%endpoint, method, "Kamailio does not have the method; will retry every {pause}");
+            } else if has_failed {
+                warn!(
+                    %endpoint, method, reason,
+                    "Kamailio failed on the method and its metrics are missing; its reply may exceed \
+                     binrpc_max_body_size or binrpc_struct_max_body_size of the module ctl: raise \
+                     them; will retry every {pause}"
+                );
             } else {
                 warn!(%endpoint, method, reason, "Kamailio refused the method; will retry every {pause}");
             }

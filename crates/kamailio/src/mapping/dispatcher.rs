@@ -1,5 +1,7 @@
 //! `dispatcher.list`: gateways, whether they take calls, and their latencies.
 
+use std::collections::HashSet;
+
 use binrpc::BinrpcValue;
 
 use super::MethodReply;
@@ -21,22 +23,53 @@ pub(crate) fn map(reply: &MethodReply<'_>, readings: &mut Readings) {
             readings.level("kamailio.dispatcher.list.sets", &[], sets);
         }
         for set in list.member("RECORDS").into_iter().flat_map(|sets| sets.members_named("SET")) {
-            let id = text(set, "ID");
-            let targets = set.member("TARGETS").into_iter();
-            for gateway in targets.flat_map(|targets| targets.members_named("DEST")) {
-                add_gateway(&id, gateway, readings);
-            }
+            add_set(set, readings);
         }
     }
 }
 
-fn add_gateway(set: &str, gateway: &BinrpcValue, readings: &mut Readings) {
-    let (uri, flags) = (text(gateway, "URI"), text(gateway, "FLAGS"));
-    if uri.is_empty() {
-        return;
+fn add_set(set: &BinrpcValue, readings: &mut Readings) {
+    let id = text(set, "ID");
+    let gateways = || {
+        let targets = set.member("TARGETS").into_iter();
+        let gateways = targets.flat_map(|targets| targets.members_named("DEST"));
+        gateways.map(|gateway| (text(gateway, "URI"), gateway)).filter(|(uri, _)| !uri.is_empty())
+    };
+    let (mut seen, mut repeated) = (HashSet::new(), HashSet::new());
+    for (uri, _) in gateways() {
+        if let Some(uri) = seen.replace(uri) {
+            repeated.insert(uri);
+        }
     }
-    let tags = [("flags", flags.as_str()), ("setid", set), ("uri", uri.as_str())];
-    readings.level("kamailio.dispatcher.list.target", &tags, 1.0);
+    for (uri, gateway) in gateways() {
+        let (duid, socket) =
+            if repeated.contains(&uri) { duid_and_socket(gateway) } else { Default::default() };
+        let mut tags = vec![
+            ("flags", text(gateway, "FLAGS")),
+            ("duid", duid),
+            ("setid", id.clone()),
+            ("socket", socket),
+            ("uri", uri),
+        ];
+        tags.retain(|(key, value)| !value.is_empty() || !["duid", "socket"].contains(key));
+        let tags: Vec<_> = tags.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        add_gateway(gateway, &tags, readings);
+    }
+}
+
+/// The attributes that distinguish gateways of a set that share a URI; empty where they are not set.
+/// Other gateways have no tags for them, so that a change of an attribute makes no new series.
+fn duid_and_socket(gateway: &BinrpcValue) -> (String, String) {
+    let attribute = |name| gateway.member("ATTRS").map(|attributes| text(attributes, name));
+    let attribute = |name| attribute(name).unwrap_or_default();
+    let socket = Some(attribute("SOCKNAME")).filter(|name| !name.is_empty());
+    (attribute("DUID"), socket.unwrap_or_else(|| attribute("SOCKET")))
+}
+
+/// Adds the readings of a gateway. The first tag is its flags.
+fn add_gateway(gateway: &BinrpcValue, tags: BorrowedTags<'_>, readings: &mut Readings) {
+    let flags = text(gateway, "FLAGS");
+    readings.level("kamailio.dispatcher.list.target", tags, 1.0);
     let tags = &tags[1..];
     if let Some(state) = state(&flags) {
         readings.level("kamailio.dispatcher.list.state", tags, state);

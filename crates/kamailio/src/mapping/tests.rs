@@ -189,6 +189,33 @@ fn a_gateway_may_have_a_number_of_dialogs_and_must_have_a_uri() {
 }
 
 #[test]
+fn gateways_of_a_set_with_one_uri_are_told_apart_by_their_attributes() {
+    let gateway = |uri: &str, attributes: &[(&str, BinrpcValue)]| {
+        let members = [("URI", uri.into()), ("PRIORITY", 1.into()), ("ATTRS", record(attributes))];
+        ("DEST", record(&members))
+    };
+    let null = || BinrpcValue::from("<null string>");
+    let targets = record(&[
+        gateway("sip:a", &[("DUID", "gw-1".into()), ("SOCKET", null())]),
+        gateway("sip:a", &[("DUID", "gw-2".into()), ("SOCKET", "udp:192.0.2.1:5060".into())]),
+        gateway("sip:b", &[("DUID", "gw-3".into())]),
+    ]);
+    let set = record(&[("ID", 7.into()), ("TARGETS", targets)]);
+    let reply = record(&[("RECORDS", record(&[("SET", set)]))]);
+    let priorities: Vec<_> = mapped("dispatcher.list", &[reply])
+        .iter()
+        .filter_map(|line| line.strip_prefix("level 1 kamailio.dispatcher.list.priority "))
+        .map(str::to_owned)
+        .collect();
+    let expected = [
+        r#"duid="gw-1" setid="7" uri="sip:a""#,
+        r#"duid="gw-2" setid="7" socket="udp:192.0.2.1:5060" uri="sip:a""#,
+        r#"setid="7" uri="sip:b""#,
+    ];
+    assert_eq!(priorities, expected);
+}
+
+#[test]
 fn a_media_proxy_is_enabled_unless_it_is_disabled_or_not_active() {
     for (disabled, active, enabled) in [
         ("0", None, 1),
