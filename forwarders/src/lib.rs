@@ -32,6 +32,10 @@ pub mod debug;
 pub mod file;
 #[cfg(feature = "graphite")]
 pub mod graphite;
+#[cfg_attr(
+    not(all(feature = "graphite", feature = "statsd", feature = "influxdb")),
+    allow(dead_code, reason = "each destination uses another part")
+)]
 mod groups;
 #[cfg(feature = "http")]
 pub mod http;

@@ -11,6 +11,7 @@ use crate::kind::MetricKind;
 #[derive(PartialEq, Eq, Hash)]
 pub struct Series {
     kind: MetricKind,
+    is_ordinary: bool,
     tag_count: u32,
     text: Box<str>,
 }
@@ -34,7 +35,8 @@ impl Series {
             push_length(&mut text, part.len());
             text.push_str(part);
         }
-        Self { kind, tag_count: tags.len() as u32, text: text.into_boxed_str() }
+        let is_ordinary = parts().all(is_ordinary);
+        Self { kind, is_ordinary, tag_count: tags.len() as u32, text: text.into_boxed_str() }
     }
 
     /// The kind of the metric.
@@ -70,6 +72,14 @@ impl Series {
         self.tags().find(|(candidate, _)| *candidate == key).map(|(_, value)| value)
     }
 
+    /// Whether no part is empty, contains a backslash or an ASCII control character, begins with `#` or
+    /// is the word `time`. Formats that reserve these need to look closer at other series only. Known
+    /// since the series was created, because a format asks for every point.
+    #[must_use]
+    pub fn is_ordinary(&self) -> bool {
+        self.is_ordinary
+    }
+
     /// The memory that name, keys and values take together, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
@@ -79,6 +89,11 @@ impl Series {
     fn parts(&self) -> TextParts<'_> {
         TextParts { rest: &self.text }
     }
+}
+
+fn is_ordinary(part: &str) -> bool {
+    let is_notable = |byte: u8| byte < b' ' || byte == b'\\' || byte == 0x7f;
+    !part.is_empty() && !part.starts_with('#') && part != "time" && !part.bytes().any(is_notable)
 }
 
 /// The name, keys and values in a series' text.
@@ -170,6 +185,17 @@ mod tests {
             assert_eq!(series.name(), name);
             let tags: Vec<_> = series.tags().collect();
             assert_eq!(tags, [("key", value.as_str()), ("z", &value)]);
+        }
+    }
+
+    #[test]
+    fn a_series_with_a_reserved_part_is_not_ordinary() {
+        let is_ordinary =
+            |name, key, value| Series::new(MetricKind::Timer, name, &[(key, value)]).is_ordinary();
+        assert!(is_ordinary("a b,c=d", "käy#", "timer"));
+        for part in ["", "#a", "time", "a\\", "a\tb", "\u{7f}"] {
+            assert!(!is_ordinary(part, "k", "v"), "{part:?}");
+            assert!(!is_ordinary("a", part, "v") && !is_ordinary("a", "k", part), "{part:?}");
         }
     }
 

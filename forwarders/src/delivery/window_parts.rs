@@ -78,7 +78,8 @@ impl WindowParts {
 
     fn encode(&mut self, forwarder: &mut dyn Forwarder, snapshot: Arc<Snapshot>, start: usize) {
         let window_points = snapshot.points.len();
-        let is_whole = start == 0 && forwarder.wants_whole_window(&snapshot);
+        let is_whole =
+            start == 0 && (window_points <= PART_POINTS || forwarder.wants_whole_window(&snapshot));
         let end = if is_whole { window_points } else { window_points.min(start + PART_POINTS) };
         let points = snapshot.points.part(start..end);
         self.batch.clear();

@@ -54,6 +54,7 @@ impl LineFormat {
     }
 
     /// Returns whether lines of a window may be merged, so that it must be encoded as a whole.
+    #[cfg(any(feature = "console", feature = "file"))]
     pub(crate) fn may_merge(self, snapshot: &Snapshot) -> bool {
         self == Self::Influx && influx::may_merge(snapshot)
     }

@@ -3,12 +3,18 @@
 //! All fields are floats: a field that is an integer one day and a float the next is a type
 //! conflict, the commonest way to lose points in InfluxDB.
 
+#[cfg_attr(
+    not(any(feature = "influxdb", feature = "kafka")),
+    allow(dead_code, reason = "only these destinations encode line by line")
+)]
 mod lines;
 mod safe;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use lines::{encode, may_merge, write_all};
+#[cfg(any(feature = "influxdb", feature = "kafka"))]
+pub(crate) use lines::encode;
+pub(crate) use lines::{may_merge, write_all};
 
 use model::{Point, Series, Snapshot, Value};
 
@@ -73,7 +79,7 @@ fn write_tag(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
 /// Appends a text with a backslash in front of each byte in `special`.
 fn write_escaped(out: &mut Vec<u8>, text: &[u8], special: &[u8]) {
     let mut rest = text;
-    while let Some(place) = rest.iter().position(|byte| matches!(byte, b',' | b'=' | b' ')) {
+    while let Some(place) = rest.iter().position(|byte| IS_SEPARATOR[usize::from(*byte)]) {
         let (before, after) = rest.split_at(place);
         out.extend_from_slice(before);
         if special.contains(&after[0]) {
@@ -84,3 +90,12 @@ fn write_escaped(out: &mut Vec<u8>, text: &[u8], special: &[u8]) {
     }
     out.extend_from_slice(rest);
 }
+
+/// Bytes that may need an escape.
+static IS_SEPARATOR: [bool; 256] = {
+    let mut separators = [false; 256];
+    separators[b',' as usize] = true;
+    separators[b'=' as usize] = true;
+    separators[b' ' as usize] = true;
+    separators
+};

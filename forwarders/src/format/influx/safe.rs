@@ -18,18 +18,7 @@ pub(super) struct SafeSeries {
 /// Returns whether [`SafeSeries::of`] may differ from the series. If it does not differ for two
 /// series, their keys differ too.
 pub(super) fn may_change(series: &Series) -> bool {
-    let name = series.name();
-    // A line that starts with `#` is a comment: the reader would skip the point silently.
-    is_notable(name)
-        || name.starts_with('#')
-        || series.tags().any(|(key, value)| is_notable(key) || is_notable(value) || key == "time")
-}
-
-/// Returns whether a text is empty or has a backslash or a control character.
-fn is_notable(text: &str) -> bool {
-    // Without an early return, the compiler compares many bytes at once.
-    let notable = |byte: u8| byte < b' ' || byte == b'\\' || byte == 0x7f;
-    text.is_empty() || text.bytes().fold(false, |found, byte| found | notable(byte))
+    !series.is_ordinary()
 }
 
 impl SafeSeries {
@@ -43,6 +32,7 @@ impl SafeSeries {
 
 fn safe_name(name: &str) -> String {
     let mut safe = safe_text(name);
+    // A line that starts with `#` is a comment: the reader would skip the point silently.
     if safe.is_empty() || safe.starts_with('#') {
         safe.insert(0, '_');
     }
