@@ -154,6 +154,7 @@ fn series(runtime: &RuntimeState) -> SeriesStatus {
         total: runtime.registry.series_count() as u64,
         overflowed: runtime.registry.overflowed_samples(),
         overflowed_by_metric,
+        forgotten_gauges: runtime.registry.forgotten_gauges(),
         by_metric: usage.into_iter().map(|metric| (metric.name, metric.series)).collect(),
     }
 }
@@ -177,8 +178,8 @@ fn forwarder(forwarder: &ForwarderInfo) -> ForwarderStatus {
         spool: counts.spool.map(spool),
         refused_connections: counts.refused_connections,
         failed_fetches: counts.failed_fetches,
-    }
         held_totals: counts.held_totals,
+    }
 }
 
 fn spool(counts: SpoolCounts) -> SpoolStatus {

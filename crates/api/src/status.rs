@@ -125,6 +125,10 @@ pub struct SeriesStatus {
     /// Samples that overflowed, by metric name.
     #[serde(default)]
     pub overflowed_by_metric: BTreeMap<String, u64>,
+    /// Gauges whose level was forgotten after `aggregation.gauge_memory`, or because there were too
+    /// many.
+    #[serde(default)]
+    pub forgotten_gauges: u64,
 }
 
 /// The clients of `/api/v1/tap`, and what became of the events for them.

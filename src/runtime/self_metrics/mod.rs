@@ -352,6 +352,11 @@ impl SelfMetricFamilies {
             "Samples added to an overflow series because a limit on series was reached",
             [([], registry.overflowed_samples())],
         );
+        self.counter(
+            "tallyd_gauges_forgotten_total",
+            "Gauges whose level was forgotten: changes that arrive later start at 0",
+            [([], registry.forgotten_gauges())],
+        );
     }
 
     fn forwarders(&mut self, forwarders: &[(&str, forwarding::Counts)]) {
@@ -399,11 +404,6 @@ impl SelfMetricFamilies {
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.failed_fetches?))),
         );
-    }
-
-    fn points(&mut self, forwarders: &[(&str, forwarding::Counts)]) {
-        let mut count = |name, help, of: fn(&forwarding::Counts) -> u64| {
-            let samples = forwarders.iter().map(|(name, now)| (forwarder(name), of(now)));
         self.gauge(
             "tallyd_prometheus_held_totals",
             "Series whose total stays constant until increments have compensated for negative ones",
@@ -411,6 +411,11 @@ impl SelfMetricFamilies {
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.held_totals? as f64))),
         );
+    }
+
+    fn points(&mut self, forwarders: &[(&str, forwarding::Counts)]) {
+        let mut count = |name, help, of: fn(&forwarding::Counts) -> u64| {
+            let samples = forwarders.iter().map(|(name, now)| (forwarder(name), of(now)));
             self.counter(name, help, samples);
         };
         count("tallyd_points_flushed_total", "Points handed to the forwarder", |now| now.flushed);

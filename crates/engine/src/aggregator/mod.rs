@@ -19,6 +19,7 @@ pub mod carry;
 pub mod cell;
 pub mod clock;
 mod clock_log;
+mod gauge_memory;
 pub mod handover;
 pub mod identity;
 mod incremental_map;
@@ -62,9 +63,11 @@ pub struct AggregationConfig {
     /// takes its length plus about 50 bytes. `1KiB` practically disables the cache. Defaults to
     /// `32MiB`.
     pub line_cache: ByteSize,
-    /// Time without samples after which a series expires, and a gauge's value with it. A longer
-    /// time keeps the base of gauge deltas for longer, at the cost of memory. Defaults to `10m`.
+    /// Time without samples after which a series expires. Defaults to `10m`.
     pub expire_after: Span,
+    /// Time without samples after which the level of a gauge is forgotten, from which changes start.
+    /// No effect if it is shorter than `expire_after`. Defaults to `24h`.
+    pub gauge_memory: Span,
     /// Values of a timer that are kept individually in a window, at least 1000. Up to this number
     /// percentiles are exact, beyond it they are within 1 %. A value takes 8 bytes. Defaults to
     /// `1000`.
@@ -85,6 +88,7 @@ impl Default for AggregationConfig {
             max_series_bytes: ByteSize::from_mib(256),
             line_cache: ByteSize::from_mib(32),
             expire_after: Span::from_secs(600),
+            gauge_memory: Span::from_secs(86_400),
             exact_samples: EXACT_SAMPLES_DEFAULT,
         }
     }

@@ -3,6 +3,7 @@
 use parking_lot::{Mutex, MutexGuard};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use model::Series;
@@ -50,6 +51,7 @@ pub struct Admitted {
 #[derive(Debug)]
 pub struct Registry {
     state: Mutex<RegistryState>,
+    forgotten_gauges: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +106,8 @@ impl Registry {
     /// Creates an empty registry with the configured limits.
     #[must_use]
     pub fn new(config: &AggregationConfig, identifier: Arc<Identifier>) -> Self {
-        Self { state: Mutex::new(RegistryState::new(SeriesLimits::new(config), identifier)) }
+        let state = RegistryState::new(SeriesLimits::new(config), identifier);
+        Self { state: Mutex::new(state), forgotten_gauges: AtomicU64::new(0) }
     }
 
     /// Applies other limits and other tags of the agent; the seed must be the same. Series above a
@@ -192,6 +195,17 @@ impl Registry {
     #[must_use]
     pub fn overflowed_samples(&self) -> u64 {
         self.lock().overflowed_samples
+    }
+
+    /// The number of gauges whose level was forgotten since the start.
+    #[must_use]
+    pub fn forgotten_gauges(&self) -> u64 {
+        self.forgotten_gauges.load(Ordering::Relaxed)
+    }
+
+    /// Counts gauges whose level was forgotten.
+    pub(super) fn count_forgotten_gauges(&self, gauges: u64) {
+        self.forgotten_gauges.fetch_add(gauges, Ordering::Relaxed);
     }
 
     /// The metrics with the most series, at most `most` of them.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use model::{Percentile, Point, Series, Snapshot, Window};
+use model::{MetricKind, Percentile, Point, Series, Snapshot, Window};
 
 use super::AggregationConfig;
 use super::activity::{Activity, MetricId, WindowTopMetrics};
 use super::cell::Cell;
+use super::gauge_memory::GaugeMemory;
 use super::listener_series::{KnownSeries, ListenerSeries};
 use super::registry::{Registry, SeriesId};
 use super::tally::Tally;
@@ -25,6 +26,7 @@ pub struct Store {
     /// The series with samples in the open window.
     touched: Vec<SeriesId>,
     activity: Activity,
+    gauges: GaugeMemory,
     registry: Arc<Registry>,
     percentiles: Arc<[Percentile]>,
     exact_samples: usize,
@@ -59,6 +61,7 @@ impl Store {
             listeners: Vec::new(),
             touched: Vec::new(),
             activity: Activity::default(),
+            gauges: GaugeMemory::new(windows_in(config.gauge_memory.get(), interval)),
             registry,
             percentiles: config.percentiles.clone().into(),
             exact_samples: config.exact_samples,
@@ -73,6 +76,7 @@ impl Store {
         self.percentiles = config.percentiles.clone().into();
         self.exact_samples = config.exact_samples;
         self.expire_after_windows = windows_in(config.expire_after.get(), interval);
+        self.gauges.set_after(windows_in(config.gauge_memory.get(), interval));
     }
 
     /// Drops the state of a listener that has ended, whose number may be reused.
@@ -147,6 +151,9 @@ impl Store {
             let is_idle = |live: &mut LiveSeries| u64::from(live.last_window) + after < window;
             if let Some(live) = entry.take_if(is_idle) {
                 self.activity.remove(live.metric);
+                if live.series.kind() == MetricKind::Gauge {
+                    self.gauges.remember(&live.series, live.gauge, u64::from(live.last_window));
+                }
                 expired.push(id as SeriesId);
             }
         }
@@ -155,6 +162,8 @@ impl Store {
             self.registry.remove(&expired);
             self.last_expiry = self.window;
         }
+        self.gauges.forget(window);
+        self.registry.count_forgotten_gauges(self.gauges.take_forgotten());
         expired.len()
     }
 
@@ -171,7 +180,7 @@ impl Store {
         }
         let KnownSeries { id, ref series, .. } = *known;
         let window = self.window as u32;
-        let Self { live, touched, activity, exact_samples, .. } = self;
+        let Self { live, touched, activity, gauges, exact_samples, .. } = self;
         // The registry gives out numbers without gaps and reuses free ones, so the list is no
         // longer than the most series that ever lived at a time.
         if live.len() <= id as usize {
@@ -180,7 +189,7 @@ impl Store {
         let entry = live[id as usize].get_or_insert_with(|| LiveSeries {
             series: Arc::clone(series),
             cell: Cell::Empty,
-            gauge: 0.0,
+            gauge: gauge_level(gauges, series),
             last_window: window,
             // Once in the life of a series. In each window its samples are then counted by number,
             // without hashing the name of the metric.
@@ -205,12 +214,17 @@ impl Store {
     }
 }
 
+/// The level from which changes of a new series start.
+fn gauge_level(gauges: &mut GaugeMemory, series: &Series) -> f64 {
+    let remembered = (series.kind() == MetricKind::Gauge).then(|| gauges.take(series));
+    remembered.flatten().unwrap_or(0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use basics::units::Span;
-    use model::MetricKind;
 
     use super::*;
     use crate::aggregator::identity::{AgentConfig, Identifier};
@@ -312,7 +326,25 @@ mod tests {
         assert_eq!(bench.tables[0].series_count(), 0);
         bench.count(0, "idle", 2.0);
         bench.record(0, MetricKind::Gauge, "g", &SampleValue::GaugeAdd(1.0));
-        assert_eq!(bench.flush(), ["counter idle = 2", "gauge g = 1"]);
+        assert_eq!(bench.flush(), ["counter idle = 2", "gauge g = 6"]);
+    }
+
+    #[test]
+    fn a_change_of_a_gauge_starts_at_0_only_after_the_gauge_memory() {
+        let config = AggregationConfig {
+            expire_after: Span::from_secs(10),
+            gauge_memory: Span::from_secs(50),
+            ..AggregationConfig::default()
+        };
+        for (idle_windows, point, forgotten) in [(4, "gauge g = 6", 0), (9, "gauge g = 1", 1)] {
+            let mut bench = bench(1, &config);
+            bench.record(0, MetricKind::Gauge, "g", &SampleValue::GaugeSet(5.0));
+            (0..=idle_windows).for_each(|_| drop(bench.flush()));
+            assert_eq!(bench.registry.series_count(), 0);
+            bench.record(0, MetricKind::Gauge, "g", &SampleValue::GaugeAdd(1.0));
+            assert_eq!(bench.flush(), [point]);
+            assert_eq!(bench.registry.forgotten_gauges(), forgotten);
+        }
     }
 
     #[test]
