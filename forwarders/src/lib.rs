@@ -34,6 +34,7 @@ pub mod file;
 pub mod graphite;
 #[cfg(any(feature = "graphite", feature = "statsd"))]
 mod groups;
+mod host_resource;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "influxdb")]
@@ -53,4 +54,5 @@ mod udp;
 pub use delivery::forwarder::{ErrorClass, Forwarder, InvalidState, SavedState, SendError};
 pub use delivery::section::BuildContext;
 pub use delivery::{payload, stats};
-pub use registry::{BuildError, ForwardersConfig, KeyError};
+pub use host_resource::HostResource;
+pub use registry::{BuildError, ForwardersConfig, KeyError, SectionResource};
