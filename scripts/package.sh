@@ -12,7 +12,7 @@ usage: scripts/package.sh [deb] [rpm]
 
 Builds a .deb, an .rpm or, without an argument, both, in $staging, from a release
 build with all forwarders, and puts the debug symbols next to them. Installs the
-required tools (scripts/setup.sh --packages). The packages run on systems whose C
+tools that these need (scripts/setup.sh --deb, --rpm). The packages run on systems whose C
 library is at least as new as that of this host.
 EOF
 }
@@ -77,7 +77,7 @@ pack_rpm() { at_commit "$(cargo_generate_rpm)" generate-rpm --auto-req builtin -
 
 # --- main --------------------------------------------------------------------------
 
-scripts/setup.sh --packages
+scripts/setup.sh "${kinds[@]/#/--}"
 build
 stage
 for kind in "${kinds[@]}"; do "pack_$kind"; done

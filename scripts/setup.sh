@@ -7,10 +7,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 usage() {
     cat <<EOF
-usage: scripts/setup.sh [--build-only | --packages | --lint]
+usage: scripts/setup.sh [--build-only | --deb | --rpm | --packages | --lint]
 
   (no option)   the requirements of building and testing
   --build-only  only those of building
+  --deb, --rpm  those of building, and of building a package of this kind
   --packages    those of building, and of building and testing packages
   --lint        all of these, and those of the checks of .ci/run
 
@@ -20,16 +21,23 @@ EOF
 }
 
 build_only=false
-packages_too=false
+deb=false
+rpm=false
+package_tests=false
 lint=false
-case ${1:-} in
-'') ;;
---build-only) build_only=true ;;
---packages) build_only=true packages_too=true ;;
---lint) packages_too=true lint=true ;;
--h | --help) usage && exit ;;
-*) usage >&2 && exit 2 ;;
-esac
+if (($# == 0)); then set -- ''; fi
+for option in "$@"; do
+    case $option in
+    '') ;;
+    --build-only) build_only=true ;;
+    --deb) build_only=true deb=true ;;
+    --rpm) build_only=true rpm=true ;;
+    --packages) build_only=true deb=true rpm=true package_tests=true ;;
+    --lint) deb=true rpm=true package_tests=true lint=true ;;
+    -h | --help) usage && exit ;;
+    *) usage >&2 && exit 2 ;;
+    esac
+done
 
 say() { echo "setup: $*" >&2; }
 
@@ -97,7 +105,7 @@ find_missing() {
     if on_debian && [[ ! -s /etc/ssl/certs/ca-certificates.crt ]]; then
         note ca-certificates "certificates for verifying downloads"
     fi
-    if $packages_too; then find_missing_for_packages; fi
+    if $deb || $rpm; then find_missing_for_packages; fi
     if $build_only; then return; fi
 
     need systemd "its tools test passed sockets and the units" \
@@ -137,10 +145,16 @@ find_missing() {
 }
 
 find_missing_for_packages() {
-    need dpkg-dev "finds what a .deb depends on" dpkg-shlibdeps
     need binutils "separates debug symbols" objcopy
-    need xz-utils "packs a .deb" xz
     need python3 "collects licences" python3
+    if $deb; then
+        need dpkg-dev "finds what a .deb depends on" dpkg-shlibdeps
+        need xz-utils "packs a .deb" xz
+    fi
+    if $package_tests; then find_missing_for_package_tests; fi
+}
+
+find_missing_for_package_tests() {
     need rpm "installs an .rpm" rpm
     need lintian "checks a .deb" lintian
     need debootstrap "creates a Debian for testing packages" debootstrap
@@ -275,7 +289,5 @@ install_missing
 install_rust
 check_rust_version
 if $lint; then install_rust_lints; fi
-if $packages_too; then
-    cargo_deb >/dev/null
-    cargo_generate_rpm >/dev/null
-fi
+if $deb; then cargo_deb >/dev/null; fi
+if $rpm; then cargo_generate_rpm >/dev/null; fi

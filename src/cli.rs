@@ -64,9 +64,9 @@ InfluxDB, Graphite, Prometheus, statsd, a file or the terminal. It accounts for 
 every point.";
 
 const RELOAD_HELP: &str = "\
-The daemon first checks the whole file. If the file has an error, or changes a key that needs a
-restart, the daemon refuses the reload and continues as before. Otherwise it applies only the
-differences: sockets, the open window, gauges, queues and spools stay. `tallyd check --diff`
+The daemon first checks the whole file. If the file has an error, or changes a key that needs a \
+restart, the daemon refuses the reload and continues as before. Otherwise it applies only the \
+differences: sockets, the open window, gauges, queues and spools stay. `tallyd check --diff` \
 previews the changes.
 Exit status: 0 if the daemon uses the current content of its file, 1 if not, 2 for wrong usage.";
 
@@ -78,29 +78,29 @@ tallyd send [OPTIONS] NAME TYPE [VALUE] [KEY=VALUE]...
 const SEND_HELP: &str = "\
 Examples:
   tallyd send user.latency timer 12.5 stage=login
-  tallyd send user.logins counter --verify        verify that the daemon accepted it
-  tallyd send queue.depth gauge +3                change a gauge; a number without + sets it
-  tallyd send '{\"metric_name\": \"a\", \"metric_type\": \"trace\"}' --to tcp://10.0.0.7:5090
+  tallyd send user.logins counter --verify   verify that it was accepted
+  tallyd send queue.depth gauge +3           add 3; without + it sets the gauge
+  tallyd send '{\"metric_name\": \"a\", \"metric_type\": \"trace\"}' --to tcp://eu:5090
   tallyd send - < messages.ndjson
   tallyd send --statsd --to 127.0.0.1:8125 'page.views:1|c|#stage:login'
 
-The command first validates each message with the daemon's own decoder, and does not send a message
+The command first validates each message with the daemon's own decoder, and does not send a message \
 that the daemon would reject, except with --force.
-Exit status: 0 if all messages were sent and, with --verify, accepted; 1 if not; 2 for wrong
+Exit status: 0 if all messages were sent and, with --verify, accepted; 1 if not; 2 for wrong \
 usage.";
 
 const TAP_HELP: &str = "\
 Examples:
   tallyd tap
   tallyd tap --match 'user.*' --tag stage=login --type counter,timer
-  tallyd tap --rejected                           rejected messages, with the reasons
-  tallyd tap --from 10.1.0.0/16 --with-rejected   everything that a network sends
-  tallyd tap --match user.logins --count 1 --duration 1m      check whether a metric arrives
+  tallyd tap --rejected                          rejected messages and reasons
+  tallyd tap --from 10.1.0.0/16 --with-rejected  all messages from a network
+  tallyd tap --match user.logins --count 1 --duration 1m    wait for a metric
   tallyd tap --format json | jq .tags
 
-A + marks the agent's tags. If more samples match than the daemon may show, it shows a random part
+A + marks the agent's tags. If more samples match than the daemon may show, it shows a random part \
 and reports the proportion. Taps do not change the data: the daemon aggregates all samples as usual.
-Exit status: 0, also after Ctrl-C; 1 if no daemon answers, the daemon refuses, the connection
+Exit status: 0, also after Ctrl-C; 1 if no daemon answers, the daemon refuses, the connection \
 breaks, or there were fewer than --count; 2 for wrong usage.";
 
 const EXPLAIN_HELP: &str = "\
@@ -110,17 +110,17 @@ Examples:
   tallyd explain --statsd 'page.views:1|c|#stage:login'
   tail -n 100 messages.ndjson | tallyd explain --json
 
-Nothing is sent, and no daemon needs to run. Each message, or each array, is processed as a separate
+Nothing is sent, and no daemon needs to run. Each message, or each array, is processed as a separate \
 window, in order.
-Exit status: 0 if every message is accepted; 1 if one is rejected, or the input cannot be read or
+Exit status: 0 if every message is accepted; 1 if one is rejected, or the input cannot be read or \
 contains no message; 2 for wrong usage.";
 
 const BENCH_HELP: &str = "\
 Examples:
-  tallyd bench --spawn                            measure the cost of a message on this host
-  tallyd bench --spawn --rate max --batch 10      as fast as one core sends, 10 per datagram
-  tallyd bench --rate 50k --duration 1m           test a running daemon at the default addresses
-  tallyd bench tcp://10.0.0.7:8125 --protocol statsd --admin http://10.0.0.7:9495
+  tallyd bench --spawn                        cost of a message on this host
+  tallyd bench --spawn --rate max --batch 10  maximum rate, 10 per datagram
+  tallyd bench --rate 50k --duration 1m       a running daemon on this host
+  tallyd bench tcp://eu:8125 --protocol statsd --admin http://eu:9495
 
 The metrics are named bench.TYPE.NUMBER; a running daemon forwards them like any others.
 Exit status: 0 if every message is accounted for, 1 if not, 2 for wrong usage.";
@@ -129,17 +129,17 @@ const KAMAILIO_HELP: &str = "\
 Examples:
   tallyd kamailio unix:/var/run/kamailio/kamailio_ctl core.uptime
   tallyd kamailio tcp:127.0.0.1:2049 stats.fetch all --json
-  tallyd kamailio unixd:/var/run/kamailio/kamailio_dgram htable.get users s:4930123
+  tallyd kamailio unixd:/var/run/kamailio/kamailio_dgram htable.get u s:493
 
-A whole number is sent as an int, a number with decimals as a double, any other argument as text.
+A whole number is sent as an int, a number with decimals as a double, any other argument as text. \
 The prefix `s:` forces text.
 Exit status: 0 after a reply, 1 after a fault or without a reply, 2 for wrong usage.";
 
 const TOP_HELP: &str = "\
 Examples:
-  tallyd top                                      the daemon of this host
+  tallyd top                          the daemon of this host
   tallyd top --admin http://10.0.0.7:9495 --view senders
-  tallyd top --once --limit 20 > top.txt          the same as text, with 20 rows of each list
+  tallyd top --once --limit 20 > f    as text, with 20 rows of each list
   tallyd top --once --view metrics --filter user.
 
 `?` explains the keys. The daemon counts senders only while a client shows them.
@@ -159,6 +159,19 @@ mod tests {
     use model::MetricKind;
 
     use super::*;
+
+    #[test]
+    fn help_fits_a_terminal_of_80_columns_and_breaks_no_line_twice() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines() {
+                assert!(!line.starts_with("  ") || line.len() <= 80, "{line}");
+                // The terminal's width breaks a paragraph; the text itself does not.
+                let is_whole = line.starts_with("  ") || line.is_empty();
+                assert!(is_whole || line.ends_with(['.', ':']), "{line}");
+            }
+        }
+    }
 
     #[test]
     fn help_names_every_metric_type() {

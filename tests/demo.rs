@@ -130,6 +130,17 @@ fn the_demo_ends_after_the_requested_seconds() {
 }
 
 #[test]
+fn the_demo_ends_and_reports_it_when_its_daemon_dies() {
+    let Some(demo) = Demo::start(&[]) else { return };
+    let folder = demo.folder.clone();
+    let daemon = demo.status()["process"]["pid"].to_string();
+    assert!(Command::new("kill").args(["-s", "KILL", &daemon]).status().unwrap().success());
+    let (status, said) = demo.wait();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(!folder.exists(), "its folder is removed");
+}
+
+#[test]
 fn the_demo_reports_an_address_in_use() {
     if !real_program("python3") {
         return;

@@ -96,6 +96,85 @@ fn an_address_in_use_has_advice() {
 }
 
 #[test]
+fn two_sections_with_one_address_or_file_are_refused_at_their_position() {
+    let udp = "listeners:\n  - address: \"127.0.0.1:9\"\n  - address: \"0.0.0.0:9\"\n";
+    let tcp = "listeners: [{ transport: tcp, address: \"127.0.0.1:7\" }]\n";
+    let page = |key: &str, listen: &str| {
+        format!(
+            "{tcp}admin: {{ listen: \"127.0.0.1:8\" }}\nforwarders: {{ {key}: {{ listen: \"{listen}\" }} }}\n"
+        )
+    };
+    let pages = "bind_port: 0\nforwarders:\n  prometheus:\n    - {}\n    - name: second\n";
+    let files =
+        "forwarders:\n  file:\n    - path: DIR/points\n    - { name: b, path: DIR/./points }\n";
+    let path = "transport: unix, path: DIR/socket";
+    let unix = format!("listeners:\n  - {{ {path} }}\n  - {{ {path} }}\n");
+    for (text, place, words) in [
+        (
+            udp,
+            "3:5",
+            "`listeners[1].address`: 0.0.0.0:9 is already an address of `listeners[0].address` (127.0.0.1:9) in line 2",
+        ),
+        (
+            &page("prometheus", "127.0.0.1:8"),
+            "3:29",
+            "`forwarders.prometheus.listen`: 127.0.0.1:8 is already an address of `admin.listen` in line 2",
+        ),
+        (
+            &page("prometheus", "127.0.0.1:7"),
+            "3:29",
+            "already an address of `listeners[0].address` in line 1",
+        ),
+        (
+            "bind_port: 0\nforwarders: { prometheus: { listen: \"127.0.0.1:9495\" } }",
+            "2:29",
+            "already an address of `admin.listen`, a default",
+        ),
+        (
+            "bind_port: 9\nlisteners: [{ address: \"127.0.0.1:9\" }]",
+            "2:15",
+            "already an address of `bind_port` in line 1",
+        ),
+        (
+            pages,
+            "5:7",
+            "`forwarders.prometheus[1].listen`: 127.0.0.1:9494 is already an address of `forwarders.prometheus[0].listen` in line 4",
+        ),
+        (files, "4:18", "is already the file of `forwarders.file[0].path`"),
+        (&unix, "3:24", "is already the file of `listeners[0].path` in line 2"),
+    ] {
+        for command in ["check", "run"] {
+            let said = with(text, &[command]);
+            assert!(said.contains(&format!("tallyd.yaml:{place}: ")), "{command} {text}: {said}");
+            assert!(said.contains(words), "{command} {text}: {said}");
+        }
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_shown_at_once() {
+    let text = "intervall: 10s\nlisteners:\n  - addres: \"127.0.0.1:9\"\nlog: { level: loud }\n";
+    let said = with(text, &["check"]);
+    for place in ["1:1: unknown key `intervall`", "3:5: unknown key", "4:15: `log.level`"] {
+        assert!(said.contains(&format!("tallyd.yaml:{place}")), "{place}: {said}");
+    }
+    // Mistakes of several sections that fit their types.
+    let text = "listeners:\n  - transport: tcp\n  - transport: unix\nforwarders:\n  prometheus: { listen: none }\n";
+    let said = with(text, &["check"]);
+    for place in ["2:5: `listeners[0].address` is missing", "3:5: `listeners[1].path`", "5:"] {
+        assert!(said.contains(&format!("tallyd.yaml:{place}")), "{place}: {said}");
+    }
+}
+
+#[test]
+fn a_state_dir_that_cannot_be_written_fails_a_check_at_its_position() {
+    let destination = "forwarders: { graphite: { address: \"127.0.0.1:1\" } }\n";
+    let said = with(&format!("{destination}state_dir: /proc/nowhere\n"), &["check"]);
+    assert!(said.contains("tallyd.yaml:2:1: `state_dir`: NO SPOOL"), "{said}");
+    assert!(!said.contains(": good"), "{said}");
+}
+
+#[test]
 fn a_socket_that_cannot_be_created_has_advice() {
     let listener = |path| format!("listeners: [{{ transport: unix, path: {path} }}]\n");
     let said = with(&listener("DIR/none/socket"), &["run"]);

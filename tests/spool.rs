@@ -334,9 +334,11 @@ fn an_unusable_state_dir_costs_only_the_spool_and_check_reports_it() {
     assert_balanced(&status);
     let path = daemon.path("tallyd.yaml");
     let check = tallyd().args(["check", "--config", path.to_str().unwrap()]).output().unwrap();
-    assert!(check.status.success(), "it is no reason not to start");
-    let words = String::from_utf8(check.stdout).unwrap();
-    assert!(words.contains("NO SPOOL"), "{words}");
+    assert_eq!(check.status.code(), Some(1), "an operator relies on the spool");
+    let words = String::from_utf8([check.stdout, check.stderr].concat()).unwrap();
+    let place = format!("{}:", path.display());
+    let error = words.lines().find(|line| line.contains("NO SPOOL")).expect(&words);
+    assert!(error.starts_with(&place) && error.contains("`state_dir`"), "{words}");
     let stopped = daemon.stop();
     let ledger = stopped.log.iter().rfind(|entry| entry["forwarder"] == "kafka").unwrap();
     assert_eq!(ledger["dropped"], "{\"shutdown\": 1}");

@@ -115,6 +115,27 @@ fn a_browser_shows_the_metrics_with_the_most_samples() {
 }
 
 #[test]
+fn a_browser_shows_a_hint_while_there_is_no_sample_and_groups_equal_rejections() {
+    let Some(browser) = real_server("TALLYD_TEST_CHROMIUM") else { return };
+    let daemon = Daemon::start("interval: 200ms\n");
+    let (document, console) = opened(&browser, daemon.admin);
+    assert_eq!(console, "", "the browser complains");
+    let command = format!("tallyd send --to udp://{} user.logins counter", daemon.udp);
+    assert!(part(&document, "hint").contains(&command), "{document}");
+    for _ in 0..7 {
+        daemon.send("nonsense");
+    }
+    daemon.send("other");
+    daemon.wait_received(8);
+    let (document, _) = opened(&browser, daemon.admin);
+    assert!(!document.contains("No samples yet"), "{document}");
+    let rejected = part(&document, "rejected");
+    assert_eq!(rejected.matches("class=\"message\"").count(), 2, "{rejected}");
+    assert!(rejected.contains("7 times"), "{rejected}");
+    assert!(part(&document, "ledger").contains("not valid JSON"), "{document}");
+}
+
+#[test]
 fn client_data_is_shown_as_text_only() {
     let Some(browser) = real_server("TALLYD_TEST_CHROMIUM") else { return };
     let daemon = Daemon::start("interval: 200ms\n");

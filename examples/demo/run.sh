@@ -117,4 +117,15 @@ load=$!
 sleep 0.5
 echo
 echo "Press Ctrl-C to stop."
-wait "$load"
+# The first of the two that ends, ends the demo.
+ended=0
+wait -n "$daemon" "$load" || ended=$?
+if ! kill -0 "$daemon" 2>/dev/null; then
+    # A shell reports only the ends of children that it waits for.
+    wait "$daemon" 2>/dev/null || ended=$?
+    daemon=''
+    echo "the daemon has ended with status $ended; the end of its log:" >&2
+    tail -n 20 "$log" >&2
+    exit 1
+fi
+if ((ended != 0)); then exit "$ended"; fi

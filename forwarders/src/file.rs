@@ -17,6 +17,7 @@ use crate::delivery::payload::Batch;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
 use crate::format::LineFormat;
+use crate::host_resource::HostResource;
 use crate::select::SelectConfig;
 use model::Snapshot;
 
@@ -45,6 +46,11 @@ impl ForwarderSection for FileConfig {
 
     #[cfg(test)]
     const EXAMPLE: &'static str = r#"{"path": "/dev/null", "format": "json"}"#;
+
+    /// After a failed write, the file is truncated, which would destroy the lines of another writer.
+    fn host_resource(&self) -> Option<(&'static str, HostResource)> {
+        Some(("path", HostResource::Path(self.path.clone())))
+    }
 
     fn build(mut self, _: &BuildContext) -> Result<Vec<Destination>, String> {
         let name = self.name.as_deref();

@@ -37,6 +37,7 @@ pub mod graphite;
     allow(dead_code, reason = "each destination uses another part")
 )]
 mod groups;
+mod host_resource;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "influxdb")]
@@ -56,4 +57,5 @@ mod udp;
 pub use delivery::forwarder::{ErrorClass, Forwarder, InvalidState, SavedState, SendError};
 pub use delivery::section::BuildContext;
 pub use delivery::{payload, stats};
-pub use registry::{BuildError, ForwardersConfig, KeyError};
+pub use host_resource::HostResource;
+pub use registry::{BuildError, ForwardersConfig, KeyError, SectionResource};

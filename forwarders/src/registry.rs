@@ -10,6 +10,7 @@ use crate::debug::DebugForwarder;
 use crate::delivery::destination::Destination;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
+use crate::host_resource::HostResource;
 
 /// Declares [`ForwardersConfig`] and the functions that call each of its sections. Each line has
 /// the feature that the section needs, its key and its type.
@@ -28,9 +29,16 @@ macro_rules! sections {
             &[$(#[cfg(feature = $feature)] <$section as ForwarderSection>::KIND,)+];
 
         impl ForwardersConfig {
-            fn check_all(&self) -> Result<(), KeyError> {
-                $(#[cfg(feature = $feature)] check_each(&self.$key)?;)+
-                Ok(())
+            fn check_all(&self) -> Vec<KeyError> {
+                let mut errors = Vec::new();
+                $(#[cfg(feature = $feature)] errors.extend(check_each(&self.$key));)+
+                errors
+            }
+
+            fn host_resources_of_all(&self) -> Vec<SectionResource> {
+                let mut all = Vec::new();
+                $(#[cfg(feature = $feature)] all.extend(host_resources_of_each(&self.$key));)+
+                all
             }
 
             fn mask_all(&mut self) -> bool {
@@ -55,10 +63,11 @@ macro_rules! sections {
                 all.into_iter().map(u64::from).collect()
             }
 
-            fn build_all(self, context: &BuildContext) -> Result<Vec<Destination>, BuildError> {
-                let mut built = Vec::new();
-                $(#[cfg(feature = $feature)] build_each(self.$key, context, &mut built)?;)+
-                Ok(built)
+            fn build_all(self, context: &BuildContext) -> (Vec<Destination>, Vec<BuildError>) {
+                let (mut built, mut errors) = (Vec::new(), Vec::new());
+                $(#[cfg(feature = $feature)]
+                errors.extend(build_each(self.$key, context, &mut built));)+
+                (built, errors)
             }
         }
 
@@ -120,13 +129,33 @@ pub struct KeyError {
     pub invalid: InvalidKey,
 }
 
+/// The address or file that a section alone can use.
+#[derive(Clone, Debug)]
+pub struct SectionResource {
+    /// The kind of the section: its key in `forwarders`.
+    pub kind: &'static str,
+    /// The section's index among the sections of its kind, from 0.
+    pub index: usize,
+    /// Whether it is the only section of its kind.
+    pub is_only: bool,
+    /// The key in the section.
+    pub key: &'static str,
+    /// The address or file.
+    pub resource: HostResource,
+}
+
 impl ForwardersConfig {
-    /// Checks that the keys of each section fit together, before anything is built.
-    ///
-    /// # Errors
-    /// The first key that does not fit.
-    pub fn check(&self) -> Result<(), KeyError> {
+    /// Checks that the keys of each section fit together, before anything is built. Returns the
+    /// first key of each section that does not fit.
+    #[must_use]
+    pub fn check(&self) -> Vec<KeyError> {
         self.check_all()
+    }
+
+    /// The addresses and files that no two sections can share.
+    #[must_use]
+    pub fn host_resources(&self) -> Vec<SectionResource> {
+        self.host_resources_of_all()
     }
 
     /// File descriptors that all destinations together may need, besides connections of clients.
@@ -152,59 +181,75 @@ impl ForwardersConfig {
     /// Connects to nothing, so that the daemon starts even if a destination is unreachable.
     ///
     /// # Errors
-    /// If two destinations share a name or a section is invalid.
-    pub fn build(self, context: &BuildContext) -> Result<Vec<Destination>, BuildError> {
-        let mut destinations = self.build_all(context)?;
+    /// For each section that is invalid or has the name of another.
+    pub fn build(self, context: &BuildContext) -> Result<Vec<Destination>, Vec<BuildError>> {
+        let (mut destinations, mut errors) = self.build_all(context);
         #[cfg(feature = "console")]
         // Without a destination, every window would be dropped silently.
-        if destinations.is_empty() {
+        if destinations.is_empty() && errors.is_empty() {
             let default = OneOrMany(vec![crate::console::ConsoleConfig::default()]);
-            build_each(default, context, &mut destinations)?;
+            errors.extend(build_each(default, context, &mut destinations));
         }
-        check_names(&destinations)?;
+        errors.extend(check_names(&destinations));
+        if !errors.is_empty() {
+            return Err(errors);
+        }
         Ok(destinations.into_iter().map(|destination| in_mode(destination, context)).collect())
     }
 }
 
-fn check_each<S: ForwarderSection>(sections: &OneOrMany<S>) -> Result<(), KeyError> {
-    for (index, section) in sections.0.iter().enumerate() {
-        section.check().map_err(|invalid| KeyError { kind: S::KIND, index, invalid })?;
-    }
-    Ok(())
+fn check_each<S: ForwarderSection>(sections: &OneOrMany<S>) -> impl Iterator<Item = KeyError> {
+    sections.0.iter().enumerate().filter_map(|(index, section)| {
+        section.check().err().map(|invalid| KeyError { kind: S::KIND, index, invalid })
+    })
+}
+
+fn host_resources_of_each<S: ForwarderSection>(
+    sections: &OneOrMany<S>,
+) -> impl Iterator<Item = SectionResource> {
+    let is_only = sections.0.len() == 1;
+    sections.0.iter().enumerate().filter_map(move |(index, section)| {
+        let (key, resource) = section.host_resource()?;
+        Some(SectionResource { kind: S::KIND, index, is_only, key, resource })
+    })
 }
 
 fn mask_each<S: ForwarderSection>(sections: &mut OneOrMany<S>) -> bool {
     sections.0.iter_mut().fold(false, |masked, section| section.mask_payload_secrets() | masked)
 }
 
+/// Builds the valid sections; returns the errors of the others.
 fn build_each<S: ForwarderSection>(
     sections: OneOrMany<S>,
     context: &BuildContext,
     built: &mut Vec<Destination>,
-) -> Result<(), BuildError> {
+) -> Vec<BuildError> {
+    let mut errors = Vec::new();
     for (index, section) in sections.0.into_iter().enumerate() {
-        let destinations = section.build(context);
-        let destinations =
-            destinations.map_err(|reason| BuildError { kind: S::KIND, index, reason })?;
-        // One section can declare two destinations (a Prometheus page and its remote write). Both
-        // keep the index of the section, because errors point at it.
-        built.extend(destinations.into_iter().map(|one| Destination { index, ..one }));
-    }
-    Ok(())
-}
-
-fn check_names(destinations: &[Destination]) -> Result<(), BuildError> {
-    let mut names = HashSet::new();
-    for Destination { kind, index, common, .. } in destinations {
-        // Names must be unique across kinds too: the ledger, the log and the spool's folder use
-        // only the name.
-        let name = &common.name;
-        if !names.insert(name) {
-            let reason = format!("two destinations are called `{name}`: give each its own `name`");
-            return Err(BuildError { kind, index: *index, reason });
+        match section.build(context) {
+            // One section can declare two destinations (a Prometheus page and its remote write). Both
+            // keep the index of the section, because errors point at it.
+            Ok(destinations) => {
+                built.extend(destinations.into_iter().map(|one| Destination { index, ..one }));
+            }
+            Err(reason) => errors.push(BuildError { kind: S::KIND, index, reason }),
         }
     }
-    Ok(())
+    errors
+}
+
+fn check_names(destinations: &[Destination]) -> impl Iterator<Item = BuildError> {
+    let mut names = HashSet::new();
+    // Names must be unique across kinds too: the ledger, the log and the spool's folder use only the
+    // name.
+    destinations.iter().filter(move |one| !names.insert(&one.common.name)).map(|one| BuildError {
+        kind: one.kind,
+        index: one.index,
+        reason: format!(
+            "two destinations are called `{}`: give each its own `name`",
+            one.common.name
+        ),
+    })
 }
 
 /// Replaces the forwarder in `debug_mode`. The mode becomes part of the settings, so that a reload
@@ -245,7 +290,7 @@ mod tests {
     fn two_destinations_of_one_name_are_refused() {
         let config: ForwardersConfig =
             serde_json::from_str(r#"{"file": [{"path": "/a"}, {"path": "/b"}]}"#).unwrap();
-        let error = config.build(&context()).err().unwrap();
+        let error = config.build(&context()).err().unwrap().remove(0);
         assert_eq!((error.kind, error.index), ("file", 1));
         let error = error.to_string();
         assert_eq!(error, "two destinations are called `file`: give each its own `name`");

@@ -2,9 +2,9 @@
 
 use crate::commands::client::configured::ConfigArgs;
 use clap::Args;
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::{fs, io};
 
 use forwarders::advice::advice;
 use forwarders::delivery::destination::Destination;
@@ -42,16 +42,21 @@ pub fn command(args: &CheckArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    println!("{}", summary(&loaded, &destinations));
+    let is_good = check_spool(&loaded, &destinations);
+    println!("{}", summary(&loaded, &destinations, is_good));
     if args.diff && !diff(args, &loaded) {
         return ExitCode::FAILURE;
     }
+    let status = if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if !args.connect {
-        return ExitCode::SUCCESS;
+        return status;
     }
     // With `debug_mode` the daemon sends nothing, but it polls Kamailio.
     let destinations = if loaded.config.debug_mode { Vec::new() } else { destinations };
-    connect(destinations, &loaded.config.kamailio)
+    match connect(destinations, &loaded.config.kamailio) {
+        true => status,
+        false => ExitCode::FAILURE,
+    }
 }
 
 /// Prints the changes of a reload of the running daemon; whether it would be applied.
@@ -79,24 +84,16 @@ fn diff(args: &CheckArgs, loaded: &ConfigFile) -> bool {
     forecast.error.is_none()
 }
 
-fn summary(loaded: &ConfigFile, destinations: &[Destination]) -> String {
+fn summary(loaded: &ConfigFile, destinations: &[Destination], is_good: bool) -> String {
     let ConfigFile { config, listeners, source, .. } = loaded;
     let listeners: Vec<String> = listeners.iter().map(ToString::to_string).collect();
     let names: Vec<&str> =
         destinations.iter().map(|destination| destination.common.name.as_str()).collect();
     let debug = if config.debug_mode { " (debug_mode: logged, not sent)" } else { "" };
-    let spool = if destinations.iter().any(Destination::may_spool) {
-        let folder = config.spool_folder();
-        match forwarders::spool::usable(&folder) {
-            Ok(()) => format!("\n  spool in {}", folder.display()),
-            Err(error) => format!(
-                "\n  NO SPOOL: {}: {error}: points that cannot be delivered would wait in memory only, and \
-                 be lost with the process (state_dir)",
-                folder.display()
-            ),
-        }
-    } else {
-        String::new()
+    let spools = destinations.iter().any(Destination::may_spool);
+    let spool = match spools && spool_error(loaded).is_none() {
+        true => format!("\n  spool in {}", config.spool_folder().display()),
+        false => String::new(),
     };
     let polls: String = config
         .kamailio
@@ -106,13 +103,47 @@ fn summary(loaded: &ConfigFile, destinations: &[Destination]) -> String {
             format!("\n  polls Kamailio at {endpoint} every {interval}, {} methods", methods.len())
         })
         .collect();
+    let verdict = if is_good { "good" } else { "the daemon would start, but without its spool" };
     format!(
-        "{}: good\n  listens on {}{polls}\n  every {} to {}{debug}{spool}",
+        "{}: {verdict}\n  listens on {}{polls}\n  every {} to {}{debug}{spool}",
         source.name(),
         listeners.join(", "),
         config.interval,
         names.join(", ")
     )
+}
+
+/// The system's error if no spool can be created in `state_dir`.
+fn spool_error(loaded: &ConfigFile) -> Option<io::Error> {
+    forwarders::spool::usable(&loaded.config.spool_folder()).err()
+}
+
+/// Reports that a destination would run without its spool: as an error if the file names the
+/// folder. The default folder often exists only on the host of the service. Whether there is no
+/// error.
+#[allow(clippy::print_stderr)]
+fn check_spool(loaded: &ConfigFile, destinations: &[Destination]) -> bool {
+    let error = destinations.iter().any(Destination::may_spool).then(|| spool_error(loaded));
+    let Some(error) = error.flatten() else { return true };
+    let folder = loaded.config.spool_folder();
+    let message = format!(
+        "NO SPOOL: cannot write to {}: {error}: undelivered points would wait in memory only, and be \
+         lost with the process",
+        folder.display()
+    );
+    let advice = "name another `state_dir`, or check as the user of the service, such as with \
+                  `sudo -u tallyd`";
+    match yaml::key_span(&loaded.source, &[], 0, Some("state_dir")) {
+        Some(span) => {
+            let error = loaded.source.error_at(span, format!("`state_dir`: {message}"));
+            eprintln!("{}", error.with_help(advice));
+            false
+        }
+        None => {
+            eprintln!("warning: {message}; {advice}");
+            true
+        }
+    }
 }
 
 /// An error, followed by advice if there is any.
@@ -124,17 +155,17 @@ fn with_advice(words: &str) -> String {
 }
 
 /// Probes every destination and every Kamailio server, one after the other, so that the output is in
-/// the order of the configuration.
+/// the order of the configuration. Returns whether all answer.
 #[allow(clippy::print_stdout, clippy::print_stderr)]
-fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> ExitCode {
+fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> bool {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("cannot start: {error}");
-            return ExitCode::FAILURE;
+            return false;
         }
     };
-    let mut status = ExitCode::SUCCESS;
+    let mut is_good = true;
     for mut destination in destinations {
         let limit = destination.common.delivery.timeout.get();
         let probe = async { tokio::time::timeout(limit, destination.forwarder.probe()).await };
@@ -143,12 +174,12 @@ fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> Exi
             Ok(Ok(())) => println!("  {name}: answers"),
             Ok(Err(error)) => {
                 println!("  {name}: {}", with_advice(&error.to_string()));
-                status = ExitCode::FAILURE;
+                is_good = false;
             }
             Err(_) => {
                 let words = format!("no answer within {limit:?} (delivery.timeout)");
                 println!("  {name}: {}", with_advice(&words));
-                status = ExitCode::FAILURE;
+                is_good = false;
             }
         }
     }
@@ -158,9 +189,9 @@ fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> Exi
             Ok(version) => println!("  {endpoint}: answers, {version}"),
             Err(error) => {
                 println!("  {endpoint}: {error}{}", command::next_step(&error));
-                status = ExitCode::FAILURE;
+                is_good = false;
             }
         }
     }
-    status
+    is_good
 }

@@ -2,6 +2,7 @@
 //! appear and disappear whole, and the daemon notices when one is missing.
 
 use crate::commands::client::configured::ConfigArgs;
+use crate::commands::client::numbers::bytes as units;
 use clap::{ArgGroup, Args, Subcommand};
 use std::collections::BTreeMap;
 use std::fs;
@@ -143,17 +144,18 @@ fn list(
     let width = entries.iter().map(|entry| entry.forwarder.len()).max().unwrap_or(0).max(9);
     let mut lines = format!(
         "{:width$}  {:24}  {:>9}  {:>10}  {:>8}  FILE\n",
-        "FORWARDER", "START", "POINTS", "BYTES", "AGE"
+        "FORWARDER", "START", "POINTS", "SIZE", "AGE"
     );
     for entry in &entries {
         let SpoolEntry { forwarder, file, start, age_s, points, bytes, quarantine, .. } = entry;
         let start = start.as_deref().unwrap_or("-");
         let points = points.map_or("-".to_owned(), |points| points.to_string());
         let age = age_s.map_or("-".to_owned(), age);
+        let size = units(*bytes as f64);
         let note =
             quarantine.as_ref().map_or(String::new(), |why| format!("  in quarantine: {why}"));
         lines.push_str(&format!(
-            "{forwarder:width$}  {start:24}  {points:>9}  {bytes:>10}  {age:>8}  {file}{note}\n"
+            "{forwarder:width$}  {start:24}  {points:>9}  {size:>10}  {age:>8}  {file}{note}\n"
         ));
     }
     lines.push_str(&totals(&entries));
@@ -178,7 +180,7 @@ fn totals(entries: &[SpoolEntry]) -> String {
     let line = |((forwarder, quarantine), SpoolSum { files, points, bytes }): (_, SpoolSum)| {
         let place = if quarantine { "in quarantine" } else { "wait" };
         let (files, points) = (count(files, "window"), count(points, "point"));
-        format!("{forwarder}: {files} with {points}, {bytes} bytes, {place}\n")
+        format!("{forwarder}: {files} with {points}, {}, {place}\n", units(bytes as f64))
     };
     totals.into_iter().map(line).collect()
 }
@@ -230,7 +232,7 @@ fn remove(
     }
     let SpoolSum { files, points, bytes } = removed;
     let (files, points) = (count(files, "window"), count(points, "point"));
-    let words = format!("removed {files} with {points}, {bytes} bytes\n");
+    let words = format!("removed {files} with {points}, {}\n", units(bytes as f64));
     out.extend_from_slice(words.as_bytes());
     Ok(())
 }

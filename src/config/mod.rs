@@ -35,9 +35,10 @@ use engine::listener::{ListenerConfig, ListenerSection};
 use engine::protocol::MessageLimits;
 use kamailio::{self, KamailioSection};
 use model::SeriesNaming;
-use yaml::{ConfigError, Leaves, Source, Spanned};
+use yaml::{ConfigErrors, Leaves, Source, Spanned};
 
 pub mod admin;
+mod conflicts;
 pub mod descriptors;
 pub mod log;
 pub mod restart_state;
@@ -143,9 +144,9 @@ impl Config {
     /// Returns the sockets to open.
     ///
     /// # Errors
-    /// At a key of a listener that contradicts another key, at a listener that lacks a key, or at
-    /// the list if the daemon would have no input at all.
-    pub fn listeners(&self, source: &Source) -> Result<Vec<ListenerConfig>, ConfigError> {
+    /// At each listener that lacks a key or has a key that contradicts another one, or at the list if
+    /// the daemon would have no input at all.
+    pub fn listeners(&self, source: &Source) -> Result<Vec<ListenerConfig>, ConfigErrors> {
         let mut listeners = Vec::new();
         let names_one = self.bind_address.is_some() || self.bind_port.is_some();
         if names_one || self.listeners.is_none() {
@@ -154,13 +155,18 @@ impl Config {
             listeners.push(ListenerConfig::json_udp(SocketAddr::new(address, port)));
         }
         let Some(sections) = &self.listeners else { return Ok(listeners) };
+        let mut errors = Vec::new();
         for (index, section) in sections.iter().enumerate() {
-            listeners.push(section.check(source, index, section.span())?);
+            match section.check(source, index, section.span()) {
+                Ok(listener) => listeners.push(listener),
+                Err(error) => errors.push(error),
+            }
         }
+        ConfigErrors::check(errors)?;
         if listeners.is_empty() && self.kamailio.is_empty() {
             let message = "`listeners`: must contain a listener unless `kamailio` is polled; omit the \
                          key for the default listener at `bind_address` and `bind_port`";
-            return Err(source.error_at(sections.span(), message));
+            return Err(source.error_at(sections.span(), message).into());
         }
         Ok(listeners)
     }
@@ -195,13 +201,17 @@ impl Config {
     /// Builds the destinations, without starting them.
     ///
     /// # Errors
-    /// At the first section with invalid settings or the name of another.
+    /// At each section with invalid settings, or with the name, the address or the file of another.
     pub fn destinations(
         &self,
         source: &Source,
         instance: &str,
-    ) -> Result<Vec<Destination>, ConfigError> {
-        let shares = DescriptorShares::of(self, &self.listeners(source)?);
+    ) -> Result<Vec<Destination>, ConfigErrors> {
+        let (listeners, mut errors) = match self.listeners(source) {
+            Ok(listeners) => (listeners, Vec::new()),
+            Err(errors) => (Vec::new(), errors.iter().cloned().collect()),
+        };
+        let shares = DescriptorShares::of(self, &listeners);
         let context = BuildContext {
             connections_max: u32::try_from(shares.http).unwrap_or(u32::MAX),
             debug_mode: self.debug_mode,
@@ -209,17 +219,21 @@ impl Config {
             expire_after: self.aggregation.expire_after.get(),
             naming: exporter_naming,
         };
+        errors.extend(conflicts::check(self, &listeners, source));
+        let at = |kind, index, key, words: String| {
+            let span = yaml::key_span(source, &["forwarders", kind], index, key);
+            source.error_at(span.unwrap_or(self.forwarders.span()), words)
+        };
         let forwarders: &ForwardersConfig = &self.forwarders;
-        forwarders.check().map_err(|error| {
-            let keys = ["forwarders", error.kind];
-            let span = yaml::key_span(source, &keys, error.index, error.invalid.key);
-            source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
-        })?;
-        forwarders.clone().build(&context).map_err(|error| {
-            let keys = ["forwarders", error.kind];
-            let span = yaml::section_span(source, &keys, error.index);
-            source.error_at(span.unwrap_or(self.forwarders.span()), error.to_string())
-        })
+        let invalid = forwarders.check();
+        errors.extend(invalid.iter().map(|e| at(e.kind, e.index, e.invalid.key, e.to_string())));
+        // To build a section with such a key may fail for the same reason, at a less exact position.
+        let built =
+            if invalid.is_empty() { forwarders.clone().build(&context) } else { Err(Vec::new()) };
+        let failed = built.as_ref().err().into_iter().flatten();
+        errors.extend(failed.map(|e| at(e.kind, e.index, None, e.to_string())));
+        ConfigErrors::check(errors)?;
+        Ok(built.unwrap_or_default())
     }
 }
 
@@ -253,7 +267,7 @@ pub enum LoadError {
     },
     /// The content of the file is invalid.
     #[error(transparent)]
-    Invalid(#[from] ConfigError),
+    Invalid(#[from] ConfigErrors),
 }
 
 /// Advice that is appended to the error for an unreadable file.
@@ -275,27 +289,37 @@ fn next_step(error: &io::Error) -> &'static str {
 /// # Errors
 /// When the file cannot be read or is invalid.
 pub fn load(path: Option<&Path>) -> Result<ConfigFile, LoadError> {
+    Ok(checked(read(path)?)?)
+}
+
+/// The settings of a file, the file, and whether it is one.
+type ReadConfig = (Config, Source, bool);
+
+fn read(path: Option<&Path>) -> Result<ReadConfig, LoadError> {
     let default_path = Path::new(DEFAULT_PATH);
     let path = path.or_else(|| default_path.exists().then_some(default_path));
     let Some(path) = path else {
-        let source = Source::new("built-in defaults", "");
-        return checked(Config::default(), source, false);
+        return Ok((Config::default(), Source::new("built-in defaults", ""), false));
     };
     let source = Source::read(path)
         .map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })?;
     let config = yaml::parse(&source, &environment)?;
-    checked(config, source, true)
+    Ok((config, source, true))
 }
 
 /// Performs the checks that span several sections.
-fn checked(config: Config, source: Source, is_file: bool) -> Result<ConfigFile, LoadError> {
-    let mut listeners = config.listeners(&source)?;
-    let descriptors = DescriptorShares::of(&config, &listeners);
-    descriptors.lower(&mut listeners);
+fn checked((config, source, is_file): ReadConfig) -> Result<ConfigFile, ConfigErrors> {
+    let listeners = config.listeners(&source);
+    let mut errors: Vec<_> =
+        listeners.as_ref().err().into_iter().flat_map(ConfigErrors::iter).cloned().collect();
     if let Some((index, problem)) = kamailio::config::check(&config.kamailio) {
         let span = yaml::section_span(&source, &["kamailio"], index);
-        return Err(source.error_at(span.unwrap_or(config.forwarders.span()), problem).into());
+        errors.push(source.error_at(span.unwrap_or(config.forwarders.span()), problem));
     }
+    ConfigErrors::check(errors)?;
+    let mut listeners = listeners?;
+    let descriptors = DescriptorShares::of(&config, &listeners);
+    descriptors.lower(&mut listeners);
     let leaves = Leaves::of(&source, &environment)?;
     Ok(ConfigFile { config, listeners, descriptors, source, leaves, is_file })
 }
@@ -332,9 +356,15 @@ pub fn load_and_build(
     path: Option<&Path>,
     instance: &str,
 ) -> Result<(ConfigFile, Vec<Destination>), LoadError> {
-    let file = load(path)?;
-    let destinations = file.config.destinations(&file.source, instance)?;
-    Ok((file, destinations))
+    let read = read(path)?;
+    // Both are checked, so that the errors of one do not hide those of the other.
+    let destinations = read.0.destinations(&read.1, instance);
+    let file = checked(read);
+    let errors = [destinations.as_ref().err(), file.as_ref().err()];
+    ConfigErrors::check(
+        errors.into_iter().flatten().flat_map(ConfigErrors::iter).cloned().collect(),
+    )?;
+    Ok((file?, destinations?))
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {

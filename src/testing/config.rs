@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::Value;
 
 use crate::config::Config;
-use yaml::{ConfigError, Position, Source, parse};
+use yaml::{ConfigError, ConfigErrors, Position, Source, parse};
 
 /// The value of every environment variable. It stands for a secret, so no error may show it.
 const INSERTED: &str = "hunter2-of-the-environment";
@@ -16,9 +16,9 @@ const LINE_CHARS_MAX: usize = 1_000;
 /// no control character.
 pub fn check(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let result = Source::from_bytes("f", input.to_vec()).and_then(|source| load(&source));
-    if let Err(error) = result {
-        check_error(&error, &text);
+    let source = Source::from_bytes("f", input.to_vec()).map_err(ConfigErrors::from);
+    if let Err(errors) = source.and_then(|source| load(&source)) {
+        errors.iter().for_each(|error| check_error(error, &text));
     }
 }
 
@@ -27,7 +27,7 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// Processes a file as the daemon does, without opening sockets or files.
-fn load(source: &Source) -> Result<(), ConfigError> {
+fn load(source: &Source) -> Result<(), ConfigErrors> {
     // `${file:/…}` would read files of this machine; some of them, such as /dev/zero, never end.
     if source.text().contains("file:/") {
         return Ok(());

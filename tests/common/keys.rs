@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forwarders::ForwardersConfig;
 use tallyd::config::Config;
-use yaml::{ConfigError, Source, Spanned, parse};
+use yaml::{ConfigErrors, Source, Spanned, parse};
 
 /// The documented sample.
 pub const SAMPLE: &str = include_str!("../../etc/tallyd.yaml");
@@ -17,7 +17,7 @@ pub const SAMPLE: &str = include_str!("../../etc/tallyd.yaml");
 const UNKNOWN: &str = "no_such_key";
 
 /// Reads a configuration as the program does, with every environment variable set.
-pub fn read(text: &str) -> Result<Config, ConfigError> {
+pub fn read(text: &str) -> Result<Config, ConfigErrors> {
     let source = Source::new("example.yaml", text);
     let config: Config = parse(&source, &|_| Some("example".to_owned()))?;
     config.listeners(&source)?;
@@ -82,7 +82,8 @@ pub struct KeyError {
 
 /// The error for a configuration, if it is invalid.
 pub fn key_error(text: &str) -> Option<KeyError> {
-    let error = read(text).err()?;
+    let errors = read(text).err()?;
+    let error = errors.first();
     Some(KeyError {
         message: error.message().to_string(),
         help: error.help().iter().map(ToString::to_string).collect(),
@@ -91,7 +92,8 @@ pub fn key_error(text: &str) -> Option<KeyError> {
 
 /// The keys that the error for an unknown key lists, if the text has that error.
 fn allowed(text: &str) -> Option<Vec<String>> {
-    let error = read(text).err()?;
+    let errors = read(text).err()?;
+    let error = errors.first();
     if !error.message().starts_with("unknown key") {
         return None;
     }

@@ -64,9 +64,9 @@ impl YamlNode {
         let mut left = ListItems(items.iter());
         let value = visitor.visit_seq(&mut left)?;
         // A tuple stops reading early if the list is too long.
-        match left.0.len() {
-            0 => Ok(value),
-            _ => Err(Mismatch::invalid_length(items.len(), &expected.as_str())),
+        match left.next() {
+            None => Ok(value),
+            Some(_) => Err(Mismatch::invalid_length(items.len(), &expected.as_str())),
         }
     }
 
@@ -170,6 +170,14 @@ impl<'de> Deserializer<'de> for &'de YamlNode {
 /// The remaining items of a list.
 struct ListItems<'de>(slice::Iter<'de, YamlNode>);
 
+impl<'de> Iterator for ListItems<'de> {
+    type Item = &'de YamlNode;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.find(|item| !item.is_skipped.get())
+    }
+}
+
 impl<'de> SeqAccess<'de> for ListItems<'de> {
     type Error = Mismatch<'de>;
 
@@ -177,7 +185,7 @@ impl<'de> SeqAccess<'de> for ListItems<'de> {
         &mut self,
         seed: S,
     ) -> NodeResult<'de, Option<S::Value>> {
-        let Some(item) = self.0.next() else { return Ok(None) };
+        let Some(item) = self.next() else { return Ok(None) };
         seed.deserialize(item).map(Some).map_err(|mismatch| mismatch.at(item))
     }
 }
@@ -195,7 +203,7 @@ impl<'de> MapAccess<'de> for SectionEntries<'de> {
         &mut self,
         seed: S,
     ) -> NodeResult<'de, Option<S::Value>> {
-        self.current = self.left.next();
+        self.current = self.left.find(|(_, value)| !value.is_skipped.get());
         let Some((key, _)) = self.current else { return Ok(None) };
         seed.deserialize(key).map(Some).map_err(|mismatch| mismatch.at(key))
     }

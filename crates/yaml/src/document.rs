@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::ConfigError;
+use crate::errors::ERRORS_MAX;
 use crate::interpolate::{Env, Expander, Expansion};
 use crate::position::SourceSpan;
 use crate::quote::quoted;
@@ -11,14 +12,19 @@ use crate::source::{Source, TEXT_BYTES_MAX};
 use crate::syntax;
 use crate::tree::{self, NodeContent, SectionEntry, YamlNode};
 
-/// Reads the only document of `source` and expands its values.
-pub(crate) fn read(source: &Source, env: Env<'_>) -> Result<YamlNode, ConfigError> {
+/// Reads the only document of `source` and expands its values. Keys and values with an error are
+/// skipped, and their errors added to `errors`.
+pub(crate) fn read(
+    source: &Source,
+    env: Env<'_>,
+    errors: &mut Vec<ConfigError>,
+) -> Result<YamlNode, ConfigError> {
     if source.text().len() > TEXT_BYTES_MAX {
         let message = format!("the file is larger than {} MiB", TEXT_BYTES_MAX >> 20);
         return Err(source.error_at(SourceSpan::START, message));
     }
     let mut root = parse(source)?;
-    complete(&mut root, source, &mut Expander::new(env))?;
+    complete(&mut root, source, &mut Expander::new(env), errors);
     Ok(root)
 }
 
@@ -32,34 +38,45 @@ fn complete(
     node: &mut YamlNode,
     source: &Source,
     expander: &mut Expander<'_>,
-) -> Result<(), ConfigError> {
+    errors: &mut Vec<ConfigError>,
+) {
     match &mut node.content {
         NodeContent::Scalar(scalar) => {
-            expand(scalar, expander).map_err(|reason| source.error_at(node.span, reason))
+            if let Err(reason) = expand(scalar, expander) {
+                skip(node, source.error_at(node.span, reason), errors);
+            }
         }
         NodeContent::List(items) => {
-            items.iter_mut().try_for_each(|item| complete(item, source, expander))
+            items.iter_mut().for_each(|item| complete(item, source, expander, errors));
         }
         NodeContent::Section(entries) => {
-            check_keys(entries, source)?;
-            entries.iter_mut().try_for_each(|(_, value)| complete(value, source, expander))
+            check_keys(entries, source, errors);
+            for (_, value) in entries {
+                complete(value, source, expander, errors);
+            }
         }
     }
 }
 
-fn check_keys(entries: &[SectionEntry], source: &Source) -> Result<(), ConfigError> {
+fn check_keys(entries: &[SectionEntry], source: &Source, errors: &mut Vec<ConfigError>) {
     let mut lines = HashMap::new();
-    for (key, _) in entries {
+    for (key, value) in entries {
         if key.bytes.is_empty() {
-            return Err(source.error_at(key.span, "a key is missing here"));
-        }
-        if let Some(first) = lines.insert(key.text(), key.span.start.line) {
+            skip(value, source.error_at(key.span, "a key is missing here"), errors);
+        } else if let Some(first) = lines.insert(key.text(), key.span.start.line) {
             let message = format!("{} is given twice in this section", quoted(key.text()));
             let help = format!("it is given first in line {first}");
-            return Err(source.error_at(key.span, message).with_help(help));
+            skip(value, source.error_at(key.span, message).with_help(help), errors);
         }
     }
-    Ok(())
+}
+
+fn skip(node: &YamlNode, error: ConfigError, errors: &mut Vec<ConfigError>) {
+    node.is_skipped.set(true);
+    // A file can have as many errors as values; only the first ones are shown.
+    if errors.len() <= ERRORS_MAX {
+        errors.push(error);
+    }
 }
 
 fn expand(scalar: &mut YamlScalar, expander: &mut Expander<'_>) -> Result<(), String> {

@@ -30,8 +30,10 @@ impl Leaves {
     /// # Errors
     /// If the file is not valid YAML, or a `${…}` cannot be expanded.
     pub fn of(source: &Source, env: Env<'_>) -> Result<Self, ConfigError> {
-        let mut leaves = Self::default();
-        leaves.add("", &document::read(source, env)?);
+        let (mut leaves, mut errors) = (Self::default(), Vec::new());
+        let root = document::read(source, env, &mut errors)?;
+        errors.into_iter().next().map_or(Ok(()), Err)?;
+        leaves.add("", &root);
         Ok(leaves)
     }
 

@@ -21,7 +21,8 @@
 //! The path of a file: [`Source`] → `parsed` (serde-saphyr) → `tree` → `document` (with
 //! `interpolate`) → `de` (with `scalar`) → the caller's types, in which [`Spanned`] fields keep
 //! their position for later checks. `syntax` turns errors of the parser into a [`ConfigError`], and
-//! `explain` (with `mismatch`, `redact` and `suggest`) values that do not fit their types.
+//! `explain` (with `mismatch`, `redact` and `suggest`) values that do not fit their types; `collect`
+//! finds all of them.
 //!
 //! # Limitations
 //!
@@ -29,9 +30,11 @@
 //! them points at their section, and their scalars are typed before a field can ask for its text.
 //! Do not use them in configuration types.
 
+mod collect;
 mod de;
 mod document;
 mod error;
+mod errors;
 mod excerpt;
 mod explain;
 mod interpolate;
@@ -56,6 +59,7 @@ mod tests;
 use serde::de::DeserializeOwned;
 
 pub use self::error::ConfigError;
+pub use self::errors::ConfigErrors;
 pub use self::leaves::Leaves;
 pub use self::position::{Position, SourceSpan};
 pub use self::source::Source;
@@ -71,15 +75,16 @@ use self::tree::{NodeContent, YamlNode};
 ///
 /// # Errors
 ///
-/// The first error in the file, with its position: invalid YAML, an exceeded limit, a `${…}` that
-/// cannot be expanded, an unknown or missing key, or a value that does not fit.
-/// cannot be expanded, an unknown key, a missing one, or a value that does not fit.
+/// The errors in the file, each with its position: a `${…}` that cannot be expanded, an unknown or
+/// missing key, or a value that does not fit. Invalid YAML or an exceeded limit is the only error,
+/// because the rest of the file cannot be read.
 pub fn parse<T: DeserializeOwned>(
     source: &Source,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<T, ConfigError> {
-    let root = document::read(source, env)?;
-    T::deserialize(&root).map_err(|mismatch| explain::error(source, &root, &mismatch))
+) -> Result<T, ConfigErrors> {
+    let mut errors = Vec::new();
+    let root = document::read(source, env, &mut errors)?;
+    collect::read(source, &root, errors)
 }
 
 /// Returns the span of the section at the end of a path of keys; if they lead to a list, of its

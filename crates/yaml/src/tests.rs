@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::errors::ERRORS_MAX;
 use super::*;
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -169,11 +170,15 @@ fn config(text: &str) -> Config {
     parse(&Source::new("f", text), &env).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn error_of<T: DeserializeOwned>(text: &str) -> String {
+fn errors_of<T: DeserializeOwned>(text: &str) -> ConfigErrors {
     match parse::<T>(&Source::new("f", text), &env) {
         Ok(_) => panic!("this file is not broken: {text}"),
-        Err(error) => error.to_string(),
+        Err(errors) => errors,
     }
+}
+
+fn error_of<T: DeserializeOwned>(text: &str) -> String {
+    errors_of::<T>(text).first().to_string()
 }
 
 fn value<T: DeserializeOwned>(yaml: &str) -> T {
@@ -759,8 +764,9 @@ const SECRET: [(&str, &str); 12] = [
 #[test]
 fn a_secret_is_never_shown() {
     for (text, expected) in SECRET {
-        let error = error_of::<Config>(text);
-        assert_eq!(error, expected, "{text}");
+        let errors = errors_of::<Config>(text);
+        assert_eq!(errors.first().to_string(), expected, "{text}");
+        let error = errors.to_string();
         assert!(!error.contains("s3cr") && !error.contains("hunter"), "{error}");
     }
 }
@@ -912,6 +918,51 @@ enum Anything {
     Section(BTreeMap<String, Anything>),
 }
 
+#[test]
+fn every_error_is_reported_and_none_that_follows_from_another() {
+    let text = "\
+intervall: 10s
+bind_port: many
+log: {format: xml}
+agent: {tags: {rack: \"${NONE}\"}, typo: 1}
+forwarders:
+  kafka:
+    - {kafka_brokers: a, kafka_topic: t}
+    - {kafka_topic: t}
+bind_port: 1
+";
+    let errors = parse::<Config>(&Source::new("f", text), &env).unwrap_err();
+    let shown: Vec<String> =
+        errors.iter().map(|e| format!("{}: {}", e.position().line, e.message())).collect();
+    assert_eq!(
+        shown,
+        [
+            "1: unknown key `intervall`",
+            "2: `bind_port` must be a whole number from 0 to 65535, not `many`",
+            "3: `log.format` cannot be `xml`",
+            "4: the environment variable NONE is not set: set it, or give a default, `${NONE:-…}`",
+            "4: unknown key `agent.typo`",
+            "7: unknown key `forwarders.kafka[0].kafka_brokers`",
+            "8: `forwarders.kafka[1].kafka_broker` is missing",
+            "9: `bind_port` is given twice in this section",
+        ],
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_file_with_many_errors_shows_the_first_ones_and_says_that_there_are_more() {
+    let text: String = (0..1000).map(|n| format!("k{n}: 1\n")).collect();
+    let errors = parse::<Config>(&Source::new("f", text), &env).unwrap_err();
+    assert_eq!(errors.iter().count(), ERRORS_MAX);
+    let shown = errors.to_string();
+    assert!(shown.starts_with("f:1:1: unknown key `k0`"), "{shown}");
+    assert!(shown.ends_with("\n\nthe file has more errors; the first 20 are shown"), "{shown}");
+    let text: String = (0..1000).map(|n| format!("a{n}: ${{NONE}}\n")).collect();
+    let errors = parse::<BTreeMap<String, String>>(&Source::new("f", text), &env).unwrap_err();
+    assert_eq!(errors.iter().count(), ERRORS_MAX);
+}
+
 fn check_any_text(text: &str) -> Result<(), TestCaseError> {
     let source = Source::new("f", text);
     let lines = super::position::lines(source.text());
@@ -922,11 +973,13 @@ fn check_any_text(text: &str) -> Result<(), TestCaseError> {
         parse::<Vec<Option<BTreeMap<u8, Endpoint>>>>(&source, &env).err(),
     ];
     for error in results.into_iter().flatten() {
-        let Position { line, column } = error.position();
-        prop_assert!((1..=lines.len()).contains(&line), "{}", error);
-        prop_assert!((1..=lines[line - 1].chars().count() + 1).contains(&column), "{}", error);
-        prop_assert!(!error.message().contains('\n'), "{}", error);
-        prop_assert!(!error.to_string().contains("hunter2"), "{}", error);
+        for error in error.iter() {
+            let Position { line, column } = error.position();
+            prop_assert!((1..=lines.len()).contains(&line), "{}", error);
+            prop_assert!((1..=lines[line - 1].chars().count() + 1).contains(&column), "{}", error);
+            prop_assert!(!error.message().contains('\n'), "{}", error);
+            prop_assert!(!error.to_string().contains("hunter2"), "{}", error);
+        }
     }
     Ok(())
 }
@@ -946,7 +999,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-        let result = Source::from_bytes("f", bytes).and_then(|s| parse::<Config>(&s, &env));
+        let result = Source::from_bytes("f", bytes).map_err(ConfigErrors::from).and_then(|s| parse::<Config>(&s, &env));
         prop_assert!(result.is_ok() || result.is_err());
     }
 

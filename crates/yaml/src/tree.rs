@@ -1,5 +1,6 @@
 //! A YAML file as a tree in which every key and value knows its position.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -24,6 +25,8 @@ pub(crate) struct YamlNode {
     pub(crate) bytes: Range<usize>,
     /// The value.
     pub(crate) content: NodeContent,
+    /// Whether an error about it is known. Later reads pass over it, to find further errors.
+    pub(crate) is_skipped: Cell<bool>,
 }
 
 pub(crate) enum NodeContent {
@@ -41,16 +44,19 @@ pub(crate) fn parse(text: &str) -> Result<YamlNode, serde_yaml::Error> {
     let context = NodeContext { key: None, is_secret: false, used_at: Location::UNKNOWN };
     let root = builder.node(parsed::parse(text)?, context);
     let is_empty = root.scalar().is_some_and(|scalar| scalar.is_null);
-    Ok(if is_empty { YamlNode::EMPTY } else { root })
+    Ok(if is_empty { YamlNode::empty() } else { root })
 }
 
 impl YamlNode {
-    const EMPTY: Self = Self {
-        span: SourceSpan::START,
-        owner: SourceSpan::START,
-        bytes: 0..0,
-        content: NodeContent::Section(Vec::new()),
-    };
+    const fn empty() -> Self {
+        Self {
+            span: SourceSpan::START,
+            owner: SourceSpan::START,
+            bytes: 0..0,
+            content: NodeContent::Section(Vec::new()),
+            is_skipped: Cell::new(false),
+        }
+    }
 
     /// Returns the scalar, if the node is one.
     pub(crate) fn scalar(&self) -> Option<&YamlScalar> {
@@ -164,7 +170,7 @@ impl TreeBuilder<'_> {
             bytes.end = self.end_of_brackets(&content, bytes.end);
             span.end = span.start.after(self.written(&bytes));
         }
-        YamlNode { span, owner, bytes, content }
+        YamlNode { span, owner, bytes, content, is_skipped: Cell::new(false) }
     }
 
     /// Where brackets end. The parser only says where they begin, which is before `start`.

@@ -69,6 +69,12 @@ pub trait Forwarder: Send {
         None
     }
 
+    /// The content of a payload in a binary format, as lines of text; `None` if the payload is text.
+    /// For `tallyd explain`.
+    fn readable(&self, _payload: &[u8]) -> Option<String> {
+        None
+    }
+
     /// Sends the pending payloads and records the outcome of each in the batch.
     ///
     /// The future may be dropped at any await, when its time is up. Payloads without a recorded

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::InvalidKey;
 use crate::delivery::destination::Destination;
+use crate::host_resource::HostResource;
 use crate::naming::NamingProvider;
 
 /// The daemon's settings that building a destination depends on.
@@ -38,6 +39,11 @@ pub(crate) trait ForwarderSection: Sized {
 
     /// The configured number of connections, for a destination that clients connect to.
     fn connections(&self) -> Option<u32> {
+        None
+    }
+
+    /// The address or file that only this section can use, and its key.
+    fn host_resource(&self) -> Option<(&'static str, HostResource)> {
         None
     }
 

@@ -122,6 +122,13 @@ impl Forwarder for Graphite {
         self.encoder.encode(snapshot, batch);
     }
 
+    fn readable(&self, payload: &[u8]) -> Option<String> {
+        match self.protocol {
+            Protocol::Plaintext => None,
+            Protocol::Pickle => pickle::readable(payload),
+        }
+    }
+
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
         if batch.is_settled() {
             return Ok(());

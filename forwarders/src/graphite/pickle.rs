@@ -89,6 +89,33 @@ impl<'a> Frames<'a> {
     }
 }
 
+/// Writes the items of a payload as the tuples that carbon receives, one a line. Returns `None` if
+/// they are not from [`write_item`].
+pub(super) fn readable(mut items: &[u8]) -> Option<String> {
+    let mut text = String::new();
+    while !items.is_empty() {
+        let (item, rest) = items.split_at(item_bytes(items));
+        let (&path_bytes, path_and_rest) = item.get(1..)?.split_first_chunk::<4>()?;
+        let path_end = usize::try_from(u32::from_le_bytes(path_bytes)).ok()?;
+        let (path, numbers) = path_and_rest.split_at_checked(path_end)?;
+        let (timestamp, value) = match numbers.strip_prefix(LONG) {
+            Some(long) => {
+                let (&timestamp, value) = long.split_first_chunk::<8>()?;
+                (u64::from_le_bytes(timestamp), value)
+            }
+            None => {
+                let (&timestamp, value) = numbers.get(1..)?.split_first_chunk::<4>()?;
+                (u32::from_le_bytes(timestamp).into(), value)
+            }
+        };
+        let value = f64::from_be_bytes(*value.get(1..)?.first_chunk::<8>()?);
+        let path = String::from_utf8_lossy(path);
+        text.push_str(&format!("(\"{path}\", ({timestamp}, {value}))\n"));
+        items = rest;
+    }
+    Some(text)
+}
+
 /// Returns the length, in bytes, of the first item that [`write_item`] wrote.
 fn item_bytes(items: &[u8]) -> usize {
     // Read from the item itself, so that payloads need no list of their items' lengths.

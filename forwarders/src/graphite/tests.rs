@@ -224,7 +224,25 @@ fn pickle_and_plaintext_send_the_same_points() {
             .map(|(path, timestamp, value)| format!("{path} {value} {timestamp}\n"))
             .collect();
         assert_eq!(said, plain);
+        let readable = |payload| pickled.readable(payload).unwrap();
+        let shown: String = batch.pending().map(|payload| readable(payload.bytes)).collect();
+        let expected: String = unpickle(&pickled.outgoing)
+            .into_iter()
+            .map(|(path, timestamp, value)| format!("(\"{path}\", ({timestamp}, {value}))\n"))
+            .collect();
+        assert_eq!(shown, expected);
     }
+}
+
+#[test]
+fn bytes_that_are_no_pickled_items_are_not_readable() {
+    let pickled = graphite(r#""protocol": "pickle""#);
+    for length in 0..40 {
+        for byte in [0, b'X', b'J', 0x8a, 0xff] {
+            let _no_panic = pickled.readable(&vec![byte; length]);
+        }
+    }
+    assert_eq!(pickled.readable(b"a.b 1 2\n"), None);
 }
 
 /// Names that senders may use: every text except the empty one.

@@ -5,6 +5,7 @@ use crate::config::{Common, InvalidKey, SpoolOrder};
 use crate::delivery::destination::Destination;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
+use crate::host_resource::HostResource;
 
 impl ForwarderSection for PrometheusConfig {
     const KIND: &'static str = "prometheus";
@@ -19,6 +20,11 @@ impl ForwarderSection for PrometheusConfig {
 
     fn connections(&self) -> Option<u32> {
         matches!(self.listen, PageListen::Address(_)).then_some(self.max_connections)
+    }
+
+    fn host_resource(&self) -> Option<(&'static str, HostResource)> {
+        let PageListen::Address(address) = self.listen else { return None };
+        Some(("listen", HostResource::Tcp(address)))
     }
 
     /// The page and remote write are two destinations with separate queues, so that a failure of

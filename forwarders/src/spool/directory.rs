@@ -26,7 +26,7 @@ const QUARANTINE_MAX: u64 = 16 << 20;
 /// Most files in the quarantine: files of a few points each would not reach the limit of bytes.
 const QUARANTINE_FILES_MAX: usize = 1_000;
 
-/// Checks that spools can be created in a folder, or that the folder itself can. Creates nothing.
+/// Checks that spools can be created in a folder, or that the folder itself can. Leaves nothing there.
 ///
 /// # Errors
 /// The system's error for the folder or, if it does not exist, for its nearest existing ancestor.
@@ -37,7 +37,11 @@ pub fn usable(folder: &Path) -> io::Result<()> {
     if !there.metadata()?.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());
     }
-    Ok(rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK)?)
+    rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK)?;
+    // Only an attempt shows a file system without new files, such as /proc or a full one.
+    let trial = there.join(format!(".tallyd-check-{}", std::process::id()));
+    fs::create_dir(&trial)?;
+    fs::remove_dir(&trial)
 }
 
 /// The folder of one destination's spool, locked against other daemons until it is dropped.

@@ -43,6 +43,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_explains_every_reason_of_a_rejection_and_of_a_drop() {
+        let rejections = engine::protocol::RejectReason::ALL.map(|reason| reason.as_str());
+        let reasons = rejections.into_iter().chain(forwarders::delivery::reason::ALL);
+        for reason in reasons {
+            assert!(SCRIPT.contains(&format!("\n  {reason}: \"")), "{reason}");
+        }
+    }
+
+    #[test]
     fn the_page_asks_for_paths_of_the_endpoint() {
         let mut found = 0;
         for text in [HTML, SCRIPT] {

@@ -9,7 +9,8 @@ const TIMEOUT_MS = 5000;
 const SHOWN_S = 300;
 const SHOWN_MIN_S = 60;
 const WIDTH = 300;
-const METRICS_SHOWN = 10;
+// Rows of metrics: at first, then after each press of the button. The last is the limit of the API.
+const METRICS_SHOWN = [10, 50, 200, 1000];
 const MESSAGES_SHOWN = 20;
 // Points that are dropped because somebody wants it so.
 const INTENDED = ["debug_mode", "removed"];
@@ -235,10 +236,56 @@ function equation(left, right) {
   return el("div", "sum", ...side(left), el("span", "sign", "="), ...side(right), verdict);
 }
 
+// What each reason means: those of rejected messages, then those of dropped points.
+const REASONS = {
+  bad_json: "not valid JSON",
+  bad_line: "not a statsd line: name:value|type",
+  too_deep: "nested too deeply",
+  not_an_object: "JSON, but not an object",
+  missing_name: "without metric_name",
+  bad_name: "the name is empty or not a string",
+  missing_type: "without a type",
+  unknown_type: "an unknown type",
+  missing_value: "without the value that the type needs",
+  bad_value: "the value is not a finite number",
+  bad_sample_rate: "the sample rate is not above 0 and at most 1",
+  nested_tag: "a tag's value is an object or an array",
+  bad_tag: "a tag without a name",
+  too_many_tags: "more tags than limits.max_tags",
+  too_many_values: "more values than limits.max_values",
+  too_long: "longer than max_line or the buffer",
+  unfinished: "the connection ended within a line",
+  queue_full: "the queue in memory was full; the oldest window was dropped",
+  shutdown: "not delivered before the daemon had to stop",
+  debug_mode: "debug_mode logs points and does not send them",
+  too_large: "the destination accepts no payload of this size",
+  refused: "the destination permanently rejects the content",
+  page_full: "no room on the page for Prometheus",
+  spool_full: "the spool was full; the oldest window was dropped",
+  spool_expired: "in the spool for longer than max_age",
+  spool_corrupt: "its file in the spool cannot be read; it is in the quarantine",
+  spool_newer: "a newer version wrote its file; it is in the quarantine",
+  removed: "removed from the spool by an operator or another program",
+  lost: "perhaps sent, and not sent again: the destination would count it twice",
+  replaced: "being sent when a reload changed the destination, and without a spool",
+};
+
 function reasons(counts, kind) {
   const sorted = Object.entries(counts).sort((a, b) => b[1] - a[1]);
   if (sorted.length === 0) return null;
-  return el("div", "tags", ...sorted.map(([reason, n]) => el("span", `tag ${INTENDED.includes(reason) ? "" : kind}`, `${reason} ${count(n)}`)));
+  return el("dl", "reasons", ...sorted.flatMap(([reason, n]) => [
+    el("dt", `tag ${INTENDED.includes(reason) ? "" : kind}`, `${reason} ${count(n)}`),
+    el("dd", "", REASONS[reason] || ""),
+  ]));
+}
+
+// The reasons of all forwarders together.
+function droppedBy(forwarders) {
+  const all = {};
+  for (const { dropped } of Object.values(forwarders)) {
+    for (const [reason, n] of Object.entries(dropped)) all[reason] = (all[reason] || 0) + n;
+  }
+  return all;
 }
 
 function fact(words, value, isLoss) {
@@ -260,7 +307,8 @@ function showLedger({ ledger, listeners, forwarders }) {
       fact("read", bytes(ledger.bytes)))),
     el("div", "card", equation(
       [["points flushed", one("flushed")], ["recovered", one("recovered")]],
-      [["delivered", one("delivered")], ["queued", one("queued")], ["spooled", one("spooled")], ["dropped", dropped]])));
+      [["delivered", one("delivered")], ["queued", one("queued")], ["spooled", one("spooled")], ["dropped", dropped]]),
+      reasons(droppedBy(forwarders), "bad")));
 }
 
 // A row of a table. On a phone each cell has its heading beside it.
@@ -365,18 +413,31 @@ function bars(rows, shown, overflowed) {
   ]));
 }
 
-function others(n, isMore) {
-  return n > 0 ? el("p", "facts", `and ${count(n)}${isMore ? " or more" : ""} other metrics`) : null;
+// The rows that match the search, as many as are shown, and a note about the others. `known` rows are
+// the first of `total`.
+function matching(rows, total, shownAs, overflowed) {
+  const found = rows.filter(([name]) => name.toLowerCase().includes(wanted));
+  const shown = found.slice(0, METRICS_SHOWN[more]);
+  const left = wanted ? found.length - shown.length : total - shown.length;
+  const words = wanted && total > rows.length ? `searched the first ${count(rows.length)} of ${count(total)} metrics` : "";
+  const rest = left > 0 ? `and ${count(left)} other metrics` : "";
+  return [
+    shown.length > 0 ? bars(shown, shownAs, overflowed) : el("p", "quiet", "None."),
+    rest || words ? el("p", "facts", [rest, words].filter((part) => part).join("; ")) : null,
+  ];
 }
 
 function showSeries({ series, windows }) {
-  const sorted = Object.entries(series.by_metric).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
-  const top = sorted.slice(0, METRICS_SHOWN);
   const overflowed = series.overflowed_by_metric;
-  const perSecond = (n) => `${short(n / busiest.interval_s)} /s`;
-  const loud = busiest ? busiest.top.map((one) => [one.name, one.window_samples]).filter(([, n]) => n > 0) : [];
+  const perSecond = (n) => `${short(n / loudest.interval_s)} /s`;
+  const rows = (ranking, of) => ranking ? ranking.top.map((one) => [one.name, of(one)]).filter(([, n]) => n > 0) : [];
+  const loud = rows(loudest, (one) => one.window_samples);
+  // The ranking is of the last window; the status has the series of now.
+  const now = Object.entries(series.by_metric).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+  const total = Math.max(now.length, widest ? widest.total : 0);
   place("series").replaceChildren(el("div", "card",
     el("div", "facts",
+      fact("metrics", count(total)),
       fact("series", count(series.total)),
       fact("samples overflowed", count(series.overflowed), series.overflowed > 0),
       fact("points in the last window", windows.points === null ? "–" : count(windows.points)),
@@ -384,21 +445,78 @@ function showSeries({ series, windows }) {
       fact("late by", windows.lag_s === null ? "–" : `${count(windows.lag_s * 1000)} ms`)),
     el("div", "pair",
       el("div", "", el("h3", "", "Most samples, last window"),
-        loud.length > 0 ? bars(loud, perSecond, overflowed) : el("p", "quiet", "None.")),
-      el("div", "", el("h3", "", "Most series"), bars(top, count, overflowed),
-        others(sorted.length - top.length, sorted.length >= 1000)))));
+        ...matching(loud, Math.max(loud.length, isDeep() && loudest ? loudest.total : 0), perSecond, overflowed)),
+      el("div", "", el("h3", "", "Most series"), ...matching(now, total, count, overflowed)))));
+  place("more").hidden = more + 1 === METRICS_SHOWN.length || total <= METRICS_SHOWN[more];
+}
+
+// Whether more rows are needed than the page asks for at first.
+const isDeep = () => more > 0 || wanted !== "";
+
+async function askRankings() {
+  const limit = isDeep() ? METRICS_SHOWN[METRICS_SHOWN.length - 1] : METRICS_SHOWN[0];
+  const ranking = async (sort) => (await ask(`api/v1/top?parts=metrics&sort=${sort}&limit=${limit}`)).metrics;
+  loudest = await ranking("samples");
+  widest = await ranking("series");
+}
+
+async function changed() {
+  wanted = place("search").value.trim().toLowerCase();
+  try {
+    await askRankings();
+    if (current) showSeries(current);
+  } catch (error) {
+    console.warn(error);
+  }
+}
+
+// Equal rejections as one entry with their number, the newest first.
+function groups(rejected) {
+  const found = new Map();
+  for (const one of rejected) {
+    const key = JSON.stringify([one.reason, one.offset, one.expected, one.excerpt, one.listener]);
+    const group = found.get(key) || { one, times: 0, senders: new Set() };
+    group.times += 1;
+    group.senders.add(one.sender);
+    found.set(key, group);
+  }
+  return [...found.values()];
 }
 
 function showRejected({ rejected }) {
-  const messages = rejected.slice(0, MESSAGES_SHOWN).map((one) => el("div", "message",
+  const messages = groups(rejected).slice(0, MESSAGES_SHOWN).map(({ one, times, senders }) => el("div", "message",
     el("div", "what",
       el("span", "", clock(one.time)),
       el("span", "tag warn", one.reason),
+      times > 1 ? el("span", "tag", `${count(times)} times`) : null,
       el("span", "", `at byte ${count(one.offset)} should be: ${one.expected}`),
-      el("span", "name", `from ${one.sender} to ${one.listener}`)),
+      el("span", "name", `from ${one.sender}${senders.size > 1 ? ` and ${count(senders.size - 1)} more` : ""} to ${one.listener}`)),
     el("code", "", one.excerpt)));
   place("rejected").replaceChildren(el("div", "card",
     ...(messages.length > 0 ? messages : [el("p", "quiet", "None since the start.")])));
+}
+
+// A command that sends a first sample to a listener such as `statsd/udp 127.0.0.1:8125`.
+function example(listener) {
+  const [, protocol, transport, address] = /^(\w+)\/(\w+) (.*)$/.exec(listener) || [];
+  const reachable = (address || "").replace(/^0\.0\.0\.0:/, "127.0.0.1:").replace(/^\[::\]:/, "[::1]:");
+  // A path with other characters would need quotes.
+  if (!/^[\w.:[\]/-]+$/.test(reachable)) return null;
+  const to = `--to ${transport}://${reachable}`;
+  return protocol === "statsd" ? `tallyd send --statsd ${to} 'user.logins:1|c'` : `tallyd send ${to} user.logins counter stage=login`;
+}
+
+function showHint({ ledger, listeners, windows }) {
+  const examples = ledger.received === 0 ? listeners.map((one) => example(one.listener)).filter((line) => line) : [];
+  const words = examples.slice(0, 5).join("\n");
+  // Left alone while it is the same, so that a reader can select it.
+  if (place("hint").dataset.words === words) return;
+  place("hint").dataset.words = words;
+  place("hint").replaceChildren(...(words === "" ? [] : [el("div", "card",
+    el("h2", "", "No samples yet"),
+    el("p", "", "Send a first one from this host, by a command for each listener:"),
+    el("pre", "", words),
+    el("p", "quiet", `Its point is delivered at the end of the window, within ${windows.interval_s} s.`))]));
 }
 
 function showAbout(status, before) {
@@ -415,8 +533,12 @@ function showAbout(status, before) {
 // ---- Live ----
 
 let current = null;
-// The metrics with the most samples, as of a window.
-let busiest = null;
+// The metrics with the most samples and with the most series, as of a window.
+let loudest = null;
+let widest = null;
+// The text to search for, in lower case, and the place in METRICS_SHOWN.
+let wanted = "";
+let more = 0;
 let rejectedSeen = null;
 let goneSince = null;
 
@@ -436,9 +558,7 @@ async function poll() {
   instance = status.instance;
   interval = status.windows.interval_s;
   current = status;
-  if (!isSameRun || status.windows.last_end !== busiest.window_end) {
-    busiest = (await ask(`api/v1/top?parts=metrics&sort=samples&limit=${METRICS_SHOWN}`)).metrics;
-  }
+  if (!isSameRun || status.windows.last_end !== loudest.window_end) await askRankings();
   remember(totalsOf(status));
   show(status, before);
   const rejected = sum(status.ledger.rejected);
@@ -450,6 +570,7 @@ async function poll() {
 
 function show(status, before) {
   showNotices(status);
+  showHint(status);
   showAbout(status, before);
   CHARTS.forEach(drawChart);
   showLedger(status);
@@ -480,4 +601,6 @@ async function live() {
 }
 
 CHARTS.forEach(makeChart);
+place("search").addEventListener("input", changed);
+place("more").addEventListener("click", () => { more += 1; changed(); });
 live();

@@ -127,9 +127,15 @@ impl ExplainPipeline {
                 destination.forwarder.encode(&chosen, &mut batch);
                 // A payload is empty when its points end up in another one.
                 let full = batch.pending().filter(|payload| !payload.bytes.is_empty());
-                payloads.extend(full.map(|payload| PayloadFacts {
-                    key: (!payload.key.is_empty()).then(|| Bytes::of(payload.key)),
-                    body: Bytes::of(payload.bytes),
+                payloads.extend(full.map(|payload| {
+                    let readable = destination.forwarder.readable(payload.bytes);
+                    // Binary data may be valid UTF-8 by chance.
+                    let as_bytes = if readable.is_some() { Bytes::binary } else { Bytes::of };
+                    PayloadFacts {
+                        key: (!payload.key.is_empty()).then(|| Bytes::of(payload.key)),
+                        body: as_bytes(payload.bytes),
+                        readable,
+                    }
                 }));
                 page = destination.forwarder.served().map(|page| Bytes::of(&page));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{Point, Series, Snapshot};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::commands::diagnosis::Diagnosis;
@@ -91,7 +91,9 @@ pub(super) struct RejectionFacts {
 #[derive(Debug, Serialize)]
 pub(super) struct PointFacts {
     pub(super) series: SeriesFacts,
-    pub(super) fields: BTreeMap<String, f64>,
+    /// In the order in which every output has them.
+    #[serde(serialize_with = "in_order")]
+    pub(super) fields: Vec<(String, f64)>,
 }
 
 /// The output of a destination.
@@ -112,6 +114,9 @@ pub(super) struct PayloadFacts {
     /// The partition key.
     pub(super) key: Option<Bytes>,
     pub(super) body: Bytes,
+    /// The content of a binary format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) readable: Option<String>,
 }
 
 /// Exact bytes, as text if they are UTF-8.
@@ -126,8 +131,12 @@ impl Bytes {
     pub(super) fn of(bytes: &[u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::Text(text.to_owned()),
-            Err(_) => Self::Hex(bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+            Err(_) => Self::binary(bytes),
         }
+    }
+
+    pub(super) fn binary(bytes: &[u8]) -> Self {
+        Self::Hex(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The number of bytes.
@@ -137,6 +146,10 @@ impl Bytes {
             Self::Hex(digits) => digits.len() / 2,
         }
     }
+}
+
+fn in_order<S: Serializer>(fields: &[(String, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(fields.iter().map(|(field, value)| (field, value)))
 }
 
 impl Explained {
@@ -159,9 +172,9 @@ impl SeriesFacts {
 
 impl PointFacts {
     pub(super) fn of(snapshot: &Snapshot, point: &Point) -> Self {
-        let mut fields = BTreeMap::new();
+        let mut fields = Vec::new();
         point.value.for_each_field(snapshot, |field, value| {
-            fields.insert(field.to_owned(), value);
+            fields.push((field.to_owned(), value));
         });
         Self { series: SeriesFacts::of(&point.series), fields }
     }

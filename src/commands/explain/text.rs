@@ -111,15 +111,20 @@ impl ExplainLines {
                 Bytes::Hex(digits) => format!(", key {digits}"),
             });
             self.add(2, &format!("{name}: {} bytes{key}", payload.body.count()));
-            self.bytes(&payload.body);
+            match &payload.readable {
+                Some(content) => self.lines_of(content),
+                None => self.bytes(&payload.body),
+            }
         }
+    }
+
+    fn lines_of(&mut self, text: &str) {
+        text.split_terminator('\n').for_each(|line| self.add(4, &escaped(line.as_bytes())));
     }
 
     fn bytes(&mut self, bytes: &Bytes) {
         match bytes {
-            Bytes::Text(text) => {
-                text.split_terminator('\n').for_each(|line| self.add(4, &escaped(line.as_bytes())));
-            }
+            Bytes::Text(text) => self.lines_of(text),
             Bytes::Hex(digits) => {
                 let digits: Vec<char> = digits.chars().collect();
                 for row in digits.chunks(2 * HEX_BYTES) {

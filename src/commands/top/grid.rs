@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use super::canvas::{ABOVE, BELOW, ScreenStyle, put};
 use super::model::{Model, Sorting};
 use super::shown::{cut, cut_end, padded, printable, width};
-use super::tables::{Column, Mood, TableRow, TopTable};
+use super::tables::{Column, Mood, SortKey, TableRow, TopTable};
 
 /// Columns of the terminal between two columns of the table.
 const GAP: usize = 1;
@@ -30,12 +30,14 @@ pub(super) fn draw_table(frame: &mut Frame<'_>, model: &mut Model, style: Screen
     model.top_row = model.top_row.min(last_top);
     let widths = widths(&table, Some(columns));
     put(frame, ABOVE - 1, headings(&table, &widths, model.sorting(), style));
+    let bars = RowBars::new(&table, model.sorting(), &widths);
     let (mut y, mut shown) = (0, 0);
     for row in &table.rows[model.top_row..] {
         if y + lines_of(row) > room {
             break;
         }
-        put(frame, ABOVE + y, row_line(row, &table.columns, &widths, style));
+        let bar = bars.as_ref().map(|bars| bars.of(row));
+        put(frame, ABOVE + y, row_line(row, &table.columns, &widths, style, bar));
         if let Some((mood, words)) = &row.note {
             let words = cut_end(&format!("  {words}"), columns);
             put(frame, ABOVE + y + 1, Line::styled(words, style.mood(*mood)));
@@ -161,20 +163,68 @@ fn row_line(
     columns: &[Column],
     widths: &[usize],
     style: ScreenStyle,
+    bar: Option<String>,
 ) -> Line<'static> {
     let mut spans = Vec::new();
     for (place, column) in shown_columns(columns, widths) {
         let cell = &row.cells[place];
+        let bar = bar.as_ref().filter(|_| place == 0);
         // A number is aligned with its title, so it leaves the place of the mark empty.
-        let room = widths[place] - usize::from(column.is_number);
+        let room = widths[place] - usize::from(column.is_number) - bar.map_or(0, |bar| width(bar));
         let text = padded(&cut(&cell.text, room), room, column.is_number);
         separate(&mut spans);
         spans.push(Span::styled(text, style.mood(cell.mood)));
+        if let Some(bar) = bar {
+            spans.push(Span::styled(bar.clone(), style.mood(Mood::Good)));
+        }
         if column.is_number {
             spans.push(Span::raw(" "));
         }
     }
     spans.into()
+}
+
+/// Bars that fill the room between the names and the numbers on a wide screen. They show the number
+/// by which the rows are sorted, as a share of the largest.
+struct RowBars {
+    column: usize,
+    largest: f64,
+    /// Columns of the terminal for the largest bar.
+    room: usize,
+}
+
+impl RowBars {
+    /// The least and the greatest length of the largest bar.
+    const ROOM: std::ops::RangeInclusive<usize> = 12..=100;
+    const MARGIN: usize = 2;
+
+    /// `None` if there is no room, or the rows are not sorted by a number above 0.
+    fn new(table: &TopTable, sorting: Sorting, widths: &[usize]) -> Option<Self> {
+        let names = table.rows.iter().map(|row| width(&row.cells[0].text)).max()?;
+        let room = widths.first()?.checked_sub(names + 2 * Self::MARGIN)?;
+        let numbers = table.rows.iter().filter_map(|row| number(row, sorting.column));
+        let largest = numbers.fold(0.0, f64::max);
+        let has_room = room >= *Self::ROOM.start() && largest > 0.0 && sorting.column > 0;
+        has_room.then_some(Self {
+            column: sorting.column,
+            largest,
+            room: room.min(*Self::ROOM.end()),
+        })
+    }
+
+    /// The bar of a row, padded.
+    fn of(&self, row: &TableRow) -> String {
+        let share = number(row, self.column).unwrap_or(0.0).max(0.0) / self.largest;
+        let bar = "▪".repeat((share * self.room as f64).round() as usize);
+        padded(&bar, self.room + Self::MARGIN, false)
+    }
+}
+
+fn number(row: &TableRow, column: usize) -> Option<f64> {
+    match row.cells.get(column)?.key {
+        SortKey::Number(number) => Some(number),
+        SortKey::Text(_) => None,
+    }
 }
 
 fn separate(spans: &mut Vec<Span<'static>>) {

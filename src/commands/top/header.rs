@@ -27,8 +27,8 @@ pub(super) fn header(model: &Model, style: ScreenStyle, columns: usize) -> Vec<L
     vec![
         about(model, status, columns),
         rates(model, status, style, columns),
-        messages(status, style),
-        points(status, style),
+        messages(status).line(style, columns),
+        points(status).line(style, columns),
         notice,
     ]
 }
@@ -40,6 +40,7 @@ fn about(model: &Model, status: &Status, columns: usize) -> Line<'static> {
     let memory = status.process.resident_bytes;
     let memory = memory.map_or("?".to_owned(), |resident| bytes(resident as f64));
     let right = format!("pid {}  cpu {cpu}  mem {memory}", status.process.pid);
+    let right = cut_end(&right, columns.saturating_sub(6 + 2));
     let room = columns.saturating_sub(6 + 2 + width(&right));
     let left = padded(&cut_end(&left, room), room, false);
     Line::from(vec![
@@ -64,7 +65,8 @@ fn rates(model: &Model, status: &Status, style: ScreenStyle, columns: usize) -> 
         shown(model.polls.delivered()),
         seconds(windows.interval_s)
     );
-    let room = columns.saturating_sub(width(&into) + width(&out)).min(60);
+    let out = cut_end(&out, columns.saturating_sub(width(&into)));
+    let room = columns.saturating_sub(width(&into) + width(&out));
     let style = style.mood(Mood::Good);
     Line::from(vec![
         Span::styled(into, Modifier::BOLD),
@@ -93,62 +95,89 @@ fn spark(rates: &[f64], columns: usize) -> String {
 }
 
 /// `received = aggregated + rejected`, and the datagrams that were not received.
-fn messages(status: &Status, style: ScreenStyle) -> Line<'static> {
+fn messages(status: &Status) -> LedgerLine {
     let ledger = &status.ledger;
-    let mut parts = LineParts::new(style);
-    parts.plain("messages ").count(ledger.received, Mood::Plain).plain(" = ");
-    parts.count(ledger.aggregated, Mood::Plain).plain(" aggregated + ");
-    parts.count(sum(&ledger.rejected), Mood::Warn).plain(" rejected   kernel drops ");
-    parts.count(ledger.kernel_drops, Mood::Bad);
+    let rejected = sum(&ledger.rejected);
+    let mut parts = vec![
+        LedgerPart::new("messages ", ledger.received, "", Mood::Plain),
+        LedgerPart::new(" = ", ledger.aggregated, " aggregated", Mood::Plain),
+        LedgerPart::new(" + ", rejected, " rejected", Mood::Warn),
+        LedgerPart::new("   kernel drops ", ledger.kernel_drops, "", Mood::Bad),
+    ];
     if status.refused() > 0 {
-        parts.plain("  refused ").count(status.refused(), Mood::Warn);
+        parts.push(LedgerPart::new("  refused ", status.refused(), "", Mood::Warn));
     }
-    parts.line()
+    LedgerLine(parts)
 }
 
-fn points(status: &Status, style: ScreenStyle) -> Line<'static> {
+fn points(status: &Status) -> LedgerLine {
     let all = |of: fn(&ForwarderStatus) -> u64| status.forwarders.values().map(of).sum::<u64>();
-    let mut parts = LineParts::new(style);
-    parts.plain("points ").count(all(|one| one.flushed + one.recovered), Mood::Plain);
-    parts.plain(" = ").count(all(|one| one.delivered), Mood::Plain).plain(" delivered + ");
-    parts.count(all(|one| one.queued + one.spooled), Mood::Plain).plain(" waiting + ");
     let mood = if all(ForwarderStatus::lost) > 0 { Mood::Bad } else { Mood::Plain };
-    parts.count(all(|one| sum(&one.dropped)), mood).plain(" dropped   series ");
-    parts.count(status.series.total, Mood::Plain);
+    let series = LedgerPart::new("   series ", status.series.total, "", Mood::Plain);
+    let mut parts = vec![
+        LedgerPart::new("points ", all(|one| one.flushed + one.recovered), "", Mood::Plain),
+        LedgerPart::new(" = ", all(|one| one.delivered), " delivered", Mood::Plain),
+        LedgerPart::new(" + ", all(|one| one.queued + one.spooled), " waiting", Mood::Plain),
+        LedgerPart::new(" + ", all(|one| sum(&one.dropped)), " dropped", mood),
+        LedgerPart { may_go: true, ..series },
+    ];
     if status.series.overflowed > 0 {
-        parts.plain("  overflowed ").count(status.series.overflowed, Mood::Warn);
+        parts.push(LedgerPart::new("  overflowed ", status.series.overflowed, "", Mood::Warn));
     }
-    parts.line()
+    LedgerLine(parts)
 }
 
-struct LineParts {
-    style: ScreenStyle,
-    spans: Vec<Span<'static>>,
+/// A line of numbers that is never cut inside a number.
+struct LedgerLine(Vec<LedgerPart>);
+
+/// A number with its words.
+struct LedgerPart {
+    before: &'static str,
+    number: u64,
+    after: &'static str,
+    mood: Mood,
+    /// Whether it is left out first where there is little room.
+    may_go: bool,
 }
 
-impl LineParts {
-    fn new(style: ScreenStyle) -> Self {
-        Self { style, spans: Vec::new() }
+impl LedgerPart {
+    const fn new(before: &'static str, number: u64, after: &'static str, mood: Mood) -> Self {
+        Self { before, number, after, mood, may_go: false }
     }
 
-    fn plain(&mut self, words: &'static str) -> &mut Self {
-        self.spans.push(Span::raw(words));
-        self
-    }
-
-    /// A number, with a mood unless it is 0.
-    fn count(&mut self, number: u64, mood: Mood) -> &mut Self {
-        let style = match mood {
-            _ if number == 0 => Style::new(),
+    /// The words and the number, with a mood unless it is 0.
+    fn spans(&self, style: ScreenStyle, shown: fn(u64) -> String) -> [Span<'static>; 3] {
+        let style = match self.mood {
+            _ if self.number == 0 => Style::new(),
             Mood::Plain => Modifier::BOLD.into(),
-            mood => self.style.mood(mood),
+            mood => style.mood(mood),
         };
-        self.spans.push(Span::styled(grouped(number), style));
-        self
+        let number = Span::styled(shown(self.number), style);
+        [Span::raw(self.before), number, Span::raw(self.after)]
     }
+}
 
-    fn line(self) -> Line<'static> {
-        self.spans.into()
+impl LedgerLine {
+    /// The line in at most this number of columns: with exact numbers, else with short ones, else
+    /// without some parts, marked with `…`.
+    fn line(mut self, style: ScreenStyle, columns: usize) -> Line<'static> {
+        const CUT: &str = " …";
+        let spans = |parts: &[LedgerPart], shown: fn(u64) -> String| -> Line<'static> {
+            parts.iter().flat_map(|part| part.spans(style, shown)).collect()
+        };
+        let exact = spans(&self.0, grouped);
+        if exact.width() <= columns {
+            return exact;
+        }
+        let in_short = |number: u64| short(number as f64);
+        let mut line = spans(&self.0, in_short);
+        while line.width() > columns && !self.0.is_empty() {
+            let place = self.0.iter().rposition(|part| part.may_go).unwrap_or(self.0.len() - 1);
+            self.0.remove(place);
+            line = spans(&self.0, in_short);
+            line.push_span(CUT);
+        }
+        line
     }
 }
 
@@ -202,6 +231,17 @@ fn problems(model: &Model, status: &Status) -> (Vec<String>, Vec<String>) {
         }
         if let Some(words) = one.spool.as_ref().and_then(|spool| spool.degraded.as_ref()) {
             bad.push(format!("the spool of {name} cannot be written: {words}"));
+        }
+    }
+    // A destination that hangs counts as up until its first attempt has failed.
+    let window = status.windows.points.unwrap_or(0);
+    for (name, one) in status.forwarders.iter().filter(|(_, one)| one.up) {
+        let waiting = one.queued + one.spooled;
+        if waiting > 2 * window {
+            warn.push(format!(
+                "{} points wait for {name}: see the view Forwarders",
+                grouped(waiting)
+            ));
         }
     }
     if grows(|status| status.forwarders.values().map(ForwarderStatus::lost).sum()).is_some() {

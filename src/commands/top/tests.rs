@@ -174,6 +174,54 @@ fn the_most_important_problem_is_shown_first() {
 }
 
 #[test]
+fn points_that_wait_for_a_destination_that_hangs_are_a_problem() {
+    let notice = |queued: u64| {
+        let mut now = status(101.0, 1_000);
+        now["forwarders"]["kafka"]["queued"] = queued.into();
+        let mut model = model(View::Metrics, &now, &metrics(&["m"]));
+        screen(&mut model, 80, 24)[4].clone()
+    };
+    assert_eq!(notice(91_755), "91,755 points wait for kafka: see the view Forwarders");
+    assert_eq!(notice(8), "all is well", "the points of one window are on their way");
+}
+
+#[test]
+fn the_header_is_never_cut_inside_a_number() {
+    let mut now = status(101.0, 123_456_789);
+    now["ledger"]["rejected"] = json!({ "bad_json": 12_345_678 });
+    now["series"] = json!({ "total": 4_000, "overflowed": 1_090 });
+    now["forwarders"]["kafka"]["delivered"] = 12_345_678.into();
+    now["forwarders"]["kafka"]["queued"] = 91_755.into();
+    let lines = |columns| {
+        let mut model = model(View::Metrics, &now, &metrics(&["m"]));
+        screen(&mut model, columns, 24)
+    };
+    assert_eq!(
+        lines(120)[3],
+        "points 8 = 12,345,678 delivered + 91,755 waiting + 0 dropped   series 4,000  overflowed 1,090"
+    );
+    assert_eq!(
+        lines(80)[3],
+        "points 8 = 12.3M delivered + 91.8k waiting + 0 dropped  overflowed 1090 …"
+    );
+    assert_eq!(lines(60)[3], "points 8 = 12.3M delivered + 91.8k waiting + 0 dropped …");
+    for columns in 24..120 {
+        let cut = &lines(columns)[2];
+        let is_whole = cut.ends_with("kernel drops 0") || cut.ends_with('…');
+        assert!(is_whole, "{columns}: {cut}");
+    }
+}
+
+#[test]
+fn a_wide_screen_shows_bars_between_names_and_numbers() {
+    let mut model = model(View::Metrics, &status(1.0, 1), &metrics(&["first", "second"]));
+    let lines = screen(&mut model, 200, 24);
+    let bar = |line: &str| line.matches('▪').count();
+    assert_eq!((bar(&lines[7]), bar(&lines[8])), (100, 50), "{lines:#?}");
+    assert_eq!(bar(&screen(&mut model, 60, 24)[7]), 0);
+}
+
+#[test]
 fn without_an_answer_the_last_values_stay_with_their_time() {
     let mut model = model(View::Metrics, &status(100.0, 1_000), &metrics(&["m"]));
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(12 * 3600 + 34);

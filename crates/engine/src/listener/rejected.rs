@@ -104,7 +104,8 @@ impl RejectedLog {
                 sender = message.sender,
                 offset = message.offset,
                 expected = message.expected,
-                excerpt = message.excerpt,
+                // Escaped already: as a quoted string it would be escaped again.
+                excerpt = %message.excerpt,
                 "messages rejected; this is the latest one"
             );
         }

@@ -1,0 +1,100 @@
+//! Addresses and files that only one part of the daemon can use.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// An address or a file of this host that only one section of the configuration can use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostResource {
+    /// A TCP address to listen on.
+    Tcp(SocketAddr),
+    /// A UDP address to listen on.
+    Udp(SocketAddr),
+    /// A file or a Unix socket.
+    Path(PathBuf),
+}
+
+impl HostResource {
+    /// Whether two sections cannot have both.
+    #[must_use]
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(this), Self::Tcp(other)) | (Self::Udp(this), Self::Udp(other)) => {
+                is_same_address(*this, *other)
+            }
+            (Self::Path(this), Self::Path(other)) => is_same_file(this, other),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for HostResource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) | Self::Udp(address) => address.fmt(formatter),
+            Self::Path(path) => path.display().fmt(formatter),
+        }
+    }
+}
+
+/// Whether only one of two sockets can be bound. Port 0 is another port for each socket.
+fn is_same_address(one: SocketAddr, other: SocketAddr) -> bool {
+    let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    // `[::]` includes IPv4; `0.0.0.0` does not include IPv6.
+    let includes = |wide: std::net::IpAddr, ip: std::net::IpAddr| {
+        wide.is_unspecified() && (wide.is_ipv6() || ip.is_ipv4() || ip.is_unspecified())
+    };
+    one.port() == other.port()
+        && one.port() != 0
+        && (ip == other_ip || includes(ip, other_ip) || includes(other_ip, ip))
+}
+
+/// Whether two paths lead to one file. Several sections can write to a device.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| {
+        let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+        let file = path.canonicalize().ok();
+        file.or_else(|| Some(folder?.join(path.file_name()?))).unwrap_or_else(|| path.to_owned())
+    };
+    !one.starts_with("/dev") && (one == other || real(one) == real(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conflict(one: &str, other: &str) -> bool {
+        let tcp = |text: &str| HostResource::Tcp(text.parse().unwrap());
+        let (one, other) = (tcp(one), tcp(other));
+        assert_eq!(one.conflicts_with(&other), other.conflicts_with(&one));
+        one.conflicts_with(&other)
+    }
+
+    #[test]
+    fn two_sockets_cannot_have_one_port_of_one_address() {
+        assert!(conflict("127.0.0.1:80", "127.0.0.1:80"));
+        assert!(conflict("0.0.0.0:80", "127.0.0.1:80"));
+        assert!(conflict("[::]:80", "127.0.0.1:80"));
+        assert!(conflict("[::]:80", "[::1]:80"));
+        assert!(conflict("[::]:80", "0.0.0.0:80"));
+        assert!(!conflict("127.0.0.1:80", "127.0.0.1:81"));
+        assert!(!conflict("127.0.0.1:80", "127.0.0.2:80"));
+        assert!(!conflict("0.0.0.0:80", "[::1]:80"));
+        assert!(!conflict("127.0.0.1:0", "127.0.0.1:0"));
+        let address = "127.0.0.1:80".parse().unwrap();
+        assert!(!HostResource::Udp(address).conflicts_with(&HostResource::Tcp(address)));
+    }
+
+    #[test]
+    fn two_paths_of_one_file_conflict_unless_it_is_a_device() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| HostResource::Path(folder.path().join(name));
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("link")).unwrap();
+        assert!(file("a").conflicts_with(&file("./a")));
+        assert!(file("a").conflicts_with(&file("link/a")));
+        assert!(!file("a").conflicts_with(&file("b")));
+        let null = HostResource::Path("/dev/null".into());
+        assert!(!null.conflicts_with(&null));
+    }
+}
