@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn the_page_explains_every_reason_of_a_rejection_and_of_a_drop() {
-        let rejections = engine::protocol::RejectReason::ALL.map(|reason| reason.as_str());
+        let rejections =
+            engine::protocol::RejectReason::ALL.map(engine::protocol::RejectReason::as_str);
         let reasons = rejections.into_iter().chain(forwarders::delivery::reason::ALL);
         for reason in reasons {
             assert!(SCRIPT.contains(&format!("\n  {reason}: \"")), "{reason}");

@@ -37,7 +37,7 @@ pub(super) fn draw_table(frame: &mut Frame<'_>, model: &mut Model, style: Screen
             break;
         }
         let bar = bars.as_ref().map(|bars| bars.of(row));
-        put(frame, ABOVE + y, row_line(row, &table.columns, &widths, style, bar));
+        put(frame, ABOVE + y, row_line(row, &table.columns, &widths, style, bar.as_deref()));
         if let Some((mood, words)) = &row.note {
             let words = cut_end(&format!("  {words}"), columns);
             put(frame, ABOVE + y + 1, Line::styled(words, style.mood(*mood)));
@@ -163,19 +163,19 @@ fn row_line(
     columns: &[Column],
     widths: &[usize],
     style: ScreenStyle,
-    bar: Option<String>,
+    bar: Option<&str>,
 ) -> Line<'static> {
     let mut spans = Vec::new();
     for (place, column) in shown_columns(columns, widths) {
         let cell = &row.cells[place];
-        let bar = bar.as_ref().filter(|_| place == 0);
+        let bar = bar.filter(|_| place == 0);
         // A number is aligned with its title, so it leaves the place of the mark empty.
-        let room = widths[place] - usize::from(column.is_number) - bar.map_or(0, |bar| width(bar));
+        let room = widths[place] - usize::from(column.is_number) - bar.map_or(0, width);
         let text = padded(&cut(&cell.text, room), room, column.is_number);
         separate(&mut spans);
         spans.push(Span::styled(text, style.mood(cell.mood)));
         if let Some(bar) = bar {
-            spans.push(Span::styled(bar.clone(), style.mood(Mood::Good)));
+            spans.push(Span::styled(bar.to_owned(), style.mood(Mood::Good)));
         }
         if column.is_number {
             spans.push(Span::raw(" "));
