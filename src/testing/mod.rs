@@ -5,6 +5,8 @@
 
 pub mod config;
 pub mod formats;
+#[cfg(test)]
+mod statsd_graphite;
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ pub(super) enum Alphabet {
     /// Letters and digits of all scripts stay; every character with a meaning becomes `_`.
     Wide,
     /// statsd's rule: blanks become one `_`, `/` becomes `-`, and all characters except ASCII
-    /// letters, digits, `_`, `-`, `.` and `=` are removed.
+    /// letters, digits, `_`, `-`, `.` and `=` are removed; in a tag `;` becomes `_`.
     Statsd,
 }
 
@@ -142,6 +142,9 @@ impl Alphabet {
             (_, b'=') => Safe::Same,
             (Self::Statsd, b'/') => Safe::Other('-'),
             (Self::Statsd, b' ' | b'\t'..=b'\r') => Safe::Other('_'),
+            // Graphite's separator of tags: statsd replaces it in a tag and keeps it in a name, where
+            // it may begin tags, which `split_tags` has split off.
+            (Self::Statsd, b';') if !matches!(place, Place::Name) => Safe::Other('_'),
             (Self::Statsd, _) => Safe::Nothing,
             (Self::Wide, b':' | b'+' | b'@' | b'%' | b'#') => Safe::Same,
             // A name becomes a path of folders and occurs in patterns and function calls of

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::Advice;
 use engine::listener::Protocol;
+use engine::protocol::json::{FIRST_HALF, SECOND_HALF};
 use engine::protocol::{RejectReason, Rejection, parse_finite};
 use yaml::suggest::nearest;
 
@@ -115,6 +116,11 @@ fn sample_rate(text: &str) -> Option<Advice> {
 }
 
 fn json(token: &[u8], expected: &str) -> Option<Advice> {
+    if [FIRST_HALF, SECOND_HALF].contains(&expected) {
+        return Some(plain(
+            "a text was cut within a character, such as an emoji: cut it between characters",
+        ));
+    }
     Some(match token {
         b"" => plain("the message ends here: it must be on one line"),
         b"True" => meant("true", "true"),

@@ -187,6 +187,15 @@ mod tests {
                 "bad_json at byte 30 (/value): expected a value, got }",
             ),
             (r#"{"a": "\x"}"#, "bad_json at byte 8 (/a): expected a valid JSON escape, got x"),
+            (
+                r#"[{"metric_name": "m", "metric_type": "trace"}, {"a": "\ud83d"}]"#,
+                "bad_json at byte 60 (/1/a): expected the second half of a surrogate pair, got \"; a \
+                 text was cut within a character, such as an emoji: cut it between characters",
+            ),
+            (
+                r#"{"a": "\u12"}"#,
+                "bad_json at byte 9 (/a): expected four hexadecimal digits, got 12",
+            ),
             ("42", "not_an_object at byte 0: expected an object, got 42"),
         ] {
             assert_eq!(said(Protocol::Json, message), told, "{message}");

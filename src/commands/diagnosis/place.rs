@@ -54,6 +54,10 @@ pub(super) fn token(protocol: Protocol, message: &[u8], offset: usize) -> Vec<u8
     };
     let end = match (protocol, rest.first()) {
         (_, None) => 0,
+        // A quote here ends the string, and does not begin one.
+        (Protocol::Json, Some(_)) if is_in_string(message, offset) => {
+            ends_before(rest, b" \t\r\n,:{}[]\"\\").max(1)
+        }
         (Protocol::Json, Some(b'"')) => string_end(rest, 0),
         (Protocol::Json, Some(b'\'')) => quoted(b'\''),
         (Protocol::Json, Some(b'{' | b'[' | b'}' | b']' | b',' | b':')) => 1,
@@ -65,6 +69,15 @@ pub(super) fn token(protocol: Protocol, message: &[u8], offset: usize) -> Vec<u8
 
 fn ends_before(rest: &[u8], stops: &[u8]) -> usize {
     rest.iter().position(|byte| stops.contains(byte)).unwrap_or(rest.len())
+}
+
+/// Whether a string begins before `offset` and does not end before it.
+fn is_in_string(message: &[u8], offset: usize) -> bool {
+    let mut at = 0;
+    while at < offset {
+        at = if message[at] == b'"' { string_end(message, at) } else { at + 1 };
+    }
+    at > offset
 }
 
 /// The offset after the closing quote of a string that starts at `start`, or the end of the message.

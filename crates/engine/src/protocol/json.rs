@@ -5,11 +5,12 @@
 //! tests compare it with `serde_json` on generated input.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 use model::MetricKind;
+
+mod elements;
 
 use super::split::Split;
 use super::{
@@ -22,8 +23,8 @@ const DEPTH_MAX: usize = 64;
 
 /// Decodes a datagram and passes each message to `each`, in order.
 ///
-/// An invalid message does not affect the others, but an array that cannot be parsed is one
-/// rejection.
+/// An invalid message does not affect the others. An array in which it is unclear where the
+/// elements end is one rejection.
 pub fn decode<'a>(
     datagram: &'a [u8],
     limits: &MessageLimits,
@@ -80,17 +81,17 @@ fn decode_array<'a>(
     limits: &MessageLimits,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) {
-    let text = match std::str::from_utf8(datagram) {
-        Ok(text) => text,
-        Err(error) => return each(Err(not_utf8(error.valid_up_to()))),
-    };
-    // Parsed to its end first, so that no message of a truncated array is counted.
-    let mut elements = Vec::new();
-    if let Err(rejection) = MessageParser::new(text, 0, limits).whole_array(&mut elements) {
-        return each(Err(rejection));
-    }
-    for element in elements {
-        each(MessageParser::new(&text[..element.end], element.start, limits).whole_message());
+    // Scanned to its end first, so that no message of a truncated array is counted.
+    match elements::elements(datagram) {
+        Ok(elements) => {
+            for element in elements {
+                let message = decode_line(&datagram[element.clone()], limits);
+                each(
+                    message.map(|(sample, _)| sample).map_err(|bad| bad.shifted_by(element.start)),
+                );
+            }
+        }
+        Err(rejection) => each(Err(rejection)),
     }
 }
 
@@ -139,11 +140,6 @@ impl<'a, 'l> MessageParser<'a, 'l> {
         Self { text, bytes: text.as_bytes(), at, start: at, depth: 0, limits }
     }
 
-    /// Parses a message that takes up the rest of the text.
-    fn whole_message(self) -> Result<Sample<'a>, Rejection> {
-        self.whole_message_and_number().map(|(sample, _)| sample)
-    }
-
     /// Parses a message that takes up the rest of the text. Also returns the position of the value
     /// from which the sample was made, if there is one.
     fn whole_message_and_number(mut self) -> Result<(Sample<'a>, Option<usize>), Rejection> {
@@ -168,29 +164,6 @@ impl<'a, 'l> MessageParser<'a, 'l> {
         // Last, so that the tags of a rejected message are not sorted.
         normalize_tags(&mut tags);
         Ok((Sample { tags, ..sample }, number))
-    }
-
-    /// Parses an array that takes up the whole text, and collects the ranges of its elements.
-    fn whole_array(mut self, elements: &mut Vec<Range<usize>>) -> Result<(), Rejection> {
-        self.blanks();
-        self.at += 1;
-        self.blanks();
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return self.end();
-        }
-        loop {
-            self.blanks();
-            let start = self.at;
-            self.skip_value()?;
-            elements.push(start..self.at);
-            self.blanks();
-            match self.next() {
-                Some(b',') => {}
-                Some(b']') => return self.end(),
-                _ => return Err(self.bad_json_before("`,` or `]`")),
-            }
-        }
     }
 
     fn message(
@@ -467,25 +440,29 @@ impl<'a, 'l> MessageParser<'a, 'l> {
         })
     }
 
-    /// Parses `XXXX` or `XXXX\uXXXX` after `\u`.
+    /// Parses `XXXX` or `XXXX\uXXXX` after `\u`. Half of a pair is rejected: most likely, text was
+    /// cut within a character.
     fn unicode_escape(&mut self) -> Result<char, Rejection> {
+        let escape = self.at - 2;
         let first = self.hex()?;
         let code = match first {
             0xd800..0xdc00 => {
-                if (self.next(), self.next()) != (Some(b'\\'), Some(b'u')) {
-                    return Err(self.bad_json_before("the second half of a surrogate pair"));
+                // The position at which the other half should begin.
+                let missing = reject(RejectReason::BadJson, self.at, SECOND_HALF);
+                if !self.bytes[self.at..].starts_with(b"\\u") {
+                    return Err(missing);
                 }
+                self.at += 2;
                 match self.hex()? {
                     second @ 0xdc00..0xe000 => {
                         0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)
                     }
-                    _ => return Err(self.bad_json_before("the second half of a surrogate pair")),
+                    _ => return Err(missing),
                 }
             }
             code => code,
         };
-        char::from_u32(code)
-            .ok_or_else(|| self.bad_json_before("the first half of a surrogate pair"))
+        char::from_u32(code).ok_or_else(|| reject(RejectReason::BadJson, escape, FIRST_HALF))
     }
 
     fn hex(&mut self) -> Result<u32, Rejection> {
@@ -615,6 +592,11 @@ fn plain_until(bytes: &[u8], start: usize) -> usize {
 
 /// The canonical words of all kinds; a test compares them with the table.
 const KNOWN_TYPES: &str = "`trace`, `gauge`, `counter`, `timer` or `set`";
+
+/// Expected after half of a surrogate pair.
+pub const SECOND_HALF: &str = "the second half of a surrogate pair";
+/// Expected before half of a surrogate pair.
+pub const FIRST_HALF: &str = "the first half of a surrogate pair";
 
 fn reject(reason: RejectReason, offset: usize, expected: &'static str) -> Rejection {
     Rejection { reason, offset, expected }

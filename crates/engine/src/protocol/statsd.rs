@@ -12,15 +12,20 @@
 //! A type is `c` (counter), `g` (gauge), `ms`, `h`, `d` (timers) or `s` (set). Where
 //! implementations differ, this one behaves as follows:
 //!
-//! - A name is kept as it is; outputs replace characters that they cannot carry. A bracket that
-//!   opens no tags is part of the name. A name that continues after its brackets is joined.
-//! - The sections after the type may come in any order. Unknown ones (`c:` a container, `T` a
-//!   timestamp, future ones) are ignored, so that newer clients lose nothing.
+//! - A name is kept as it is; outputs replace characters that they cannot carry. A name that
+//!   continues after its brackets is joined. A single bracket is part of the name, but not if it
+//!   begins or ends something like tags, `[k=v`: that line is invalid.
+//! - The sections after the type may come in any order. Those of newer clients, `WORD:…` (such as
+//!   `c:` for a container) and `T…` (a timestamp), are ignored, so that these clients lose nothing,
+//!   and so are empty ones. Any other section makes the line invalid: ignoring a rate without its
+//!   `@` would change the numbers.
+//! - Values may also follow in a section, `|:5|c`, as some clients of the original statsd do.
 //! - The tags of all `#` sections and of all dialects are merged, and the last of equal tags wins.
 //!   A `#` section applies to the whole line, a rate to its own run of values.
 //! - A tag is split at its first separator. One without a value, `urgent`, becomes `urgent=true`,
 //!   as in Telegraf and as with the JSON `"urgent": true`; one with an empty value, `urgent:`,
-//!   means "no such tag"; empty text between two commas is ignored.
+//!   means "no such tag"; empty text between two commas is ignored. In a `#` section, each tag may
+//!   have the `#` again, as in `#a:1,#b:2`.
 //! - Each value of a run is a separate sample, and an invalid one is a rejection that does not
 //!   affect the others. Any other error is one rejection of the whole line.
 //! - The members of a set are not split: neither DogStatsD nor any client packs them, and members
@@ -167,6 +172,9 @@ impl<'a> TextPart<'a> {
 /// The types of all kinds; a test compares them with the table.
 const KNOWN_TYPES: &str = "`c`, `g`, `ms`, `h`, `d` or `s`";
 
+/// The sections after the type.
+const KNOWN_SECTIONS: &str = "`@RATE`, `#TAGS`, `:VALUES` or an extension such as `c:ID`";
+
 /// A kind that statsd has.
 #[derive(Clone, Copy)]
 enum StatsdKind {
@@ -223,8 +231,12 @@ fn read_name<'a>(
     let (rest, Some(values)) = rest.cut(b':') else {
         return Err(front.end().reject(RejectReason::BadLine, "`:` and a value"));
     };
-    let (rest, influx) = rest.cut(b',');
+    let own = rest;
+    let (rest, influx) = own.cut(b',');
     let mut name = Cow::Borrowed(rest.text);
+    if brackets.is_none() {
+        reject_half_of_brackets(own, rest)?;
+    }
     if let Some(Brackets { before, inside, .. }) = brackets {
         tags.read(inside, b'=')?;
         name = match (before.text, rest.text) {
@@ -260,6 +272,24 @@ impl<'a> Brackets<'a> {
     }
 }
 
+/// Rejects tags of SignalFx that lack one of their brackets: as part of a name or of another tag,
+/// they would make a series for each of their values. `own` is the part before the values.
+fn reject_half_of_brackets(own: TextPart<'_>, name: TextPart<'_>) -> Result<(), Rejection> {
+    let bytes = own.text.as_bytes();
+    // Most lines have no bracket and pay for this search only.
+    let Some(bracket) = memchr2(b'[', b']', bytes) else { return Ok(()) };
+    let bad = |expected| Err(own.from(bracket).reject(RejectReason::BadLine, expected));
+    let has_tag = |part: &[u8]| memchr(b'=', part).is_some();
+    let name_end = name.text.len();
+    if bytes[bracket] == b'[' && bracket < name_end && has_tag(&bytes[bracket..]) {
+        return bad("`]` after the tags, before `:`");
+    }
+    if bytes[bracket] == b']' && has_tag(&bytes[..bracket.min(name_end)]) {
+        return bad("`[` before the tags");
+    }
+    Ok(())
+}
+
 /// Reads everything after the first colon, except the values, which are decoded later.
 fn read_sections<'a>(
     rest: TextPart<'a>,
@@ -288,13 +318,35 @@ fn read_sections<'a>(
                 }
             }
             (Some(b'#'), _) => tags.read(section.from(1), b':')?,
-            _ => {}
+            (Some(b':'), _) if section.text.len() > 1 => untyped = Some(section.from(1)),
+            _ => ignore_extension(section)?,
         }
     }
     match untyped {
         Some(values) => Err(values.end().reject(RejectReason::BadLine, "`|` and a type")),
         None => Ok(runs),
     }
+}
+
+/// Accepts a section that has no effect: one of a newer client, or an empty one. A colon alone is
+/// empty, too: DogStatsD's own tests have it.
+fn ignore_extension(section: TextPart<'_>) -> Result<(), Rejection> {
+    let bytes = section.text.as_bytes();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    match bytes {
+        [] | [b':'] | [b'T', ..] => return Ok(()),
+        [first, ..] if first.is_ascii_alphabetic() => {
+            let end = bytes.iter().position(|byte| !is_name(*byte));
+            if end.is_some_and(|end| bytes[end] == b':') {
+                return Ok(());
+            }
+        }
+        [b'0'..=b'9' | b'.' | b'+' | b'-', ..] => {
+            return Err(section.reject(RejectReason::BadSampleRate, "`@` before a sample rate"));
+        }
+        _ => {}
+    }
+    Err(section.reject(RejectReason::BadLine, KNOWN_SECTIONS))
 }
 
 /// Collects the tags from all parts of a line.
@@ -307,8 +359,12 @@ impl<'a> TagReader<'a, '_> {
     fn read(&mut self, list: TextPart<'a>, separator: u8) -> Result<(), Rejection> {
         let mut rest = Some(list);
         while let Some(list) = rest {
-            let tag;
+            let mut tag;
             (tag, rest) = list.cut(b',');
+            // Only in a `#` section: in the other dialects it is part of the key.
+            while separator == b':' && tag.text.starts_with('#') {
+                tag = tag.from(1);
+            }
             if tag.text.is_empty() {
                 continue;
             }

@@ -78,18 +78,84 @@ pub fn decode(datagram: &[u8], limits: &MessageLimits) -> Vec<ExpectedMessage> {
 }
 
 fn decode_array(datagram: &[u8], limits: &MessageLimits) -> Vec<ExpectedMessage> {
-    let unreadable = || vec![Err(ExpectedRejection::Syntax)];
-    let Ok(elements) = serde_json::from_slice::<Vec<&RawValue>>(datagram) else {
-        return unreadable();
-    };
-    let levels: Result<Vec<usize>, ExpectedRejection> =
-        elements.iter().map(|e| levels(e.get(), 0)).collect();
-    match levels {
-        Err(_) => unreadable(),
-        Ok(levels) if levels.iter().any(|levels| *levels > LEVELS_MAX) => {
-            vec![Err(ExpectedRejection::Content)]
+    match elements(trim(datagram)) {
+        Some(elements) => elements.iter().map(|element| decode_line(element, limits)).collect(),
+        None => vec![Err(ExpectedRejection::Syntax)],
+    }
+}
+
+/// The elements of an array; `None` if brackets, quotes and commas do not fit together.
+fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
+    let inside = array.strip_prefix(b"[")?;
+    let mut pieces = vec![Vec::new()];
+    let mut closings = vec![b']'];
+    let mut at = 0;
+    while let Some(closing) = closings.last() {
+        let byte = *inside.get(at)?;
+        let length = if byte == b'"' { string_length(&inside[at..])? } else { 1 };
+        match byte {
+            b'{' => closings.push(b'}'),
+            b'[' => closings.push(b']'),
+            b'}' | b']' => {
+                // Too deep to be a message: the kind of its brackets does not matter.
+                if byte != *closing && closings.len() <= LEVELS_MAX + 1 {
+                    return None;
+                }
+                closings.pop();
+            }
+            _ => {}
         }
-        Ok(_) => elements.iter().map(|e| decode_line(e.get().as_bytes(), limits)).collect(),
+        let is_separator = byte == b',' && closings.len() == 1;
+        if is_separator {
+            pieces.push(Vec::new());
+        } else if !closings.is_empty() {
+            pieces.last_mut()?.push(at..at + length);
+        }
+        at += length;
+    }
+    let texts = pieces.iter().map(|piece| match (piece.first(), piece.last()) {
+        (Some(first), Some(last)) => trim(&inside[first.start..last.end]),
+        _ => b"",
+    });
+    let texts: Vec<&[u8]> = texts.collect();
+    let is_empty = texts == [b""];
+    let are_whole = texts.iter().all(|text| is_one_value(text));
+    (inside.len() == at && (is_empty || are_whole)).then(|| if is_empty { vec![] } else { texts })
+}
+
+/// The length of a string with its quotes.
+fn string_length(text: &[u8]) -> Option<usize> {
+    let mut is_escaped = false;
+    let end = text.iter().skip(1).position(|byte| {
+        let is_end = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.map(|end| end + 2)
+}
+
+/// Whether a text between two commas is one value: a string, something in brackets, or a word.
+fn is_one_value(text: &[u8]) -> bool {
+    match text.first() {
+        None => false,
+        Some(b'"') => string_length(text) == Some(text.len()),
+        Some(b'{' | b'[') => {
+            let (mut depth, mut at) = (0, 0);
+            while at < text.len() {
+                match text[at] {
+                    b'"' => at += string_length(&text[at..]).unwrap_or(1) - 1,
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => depth -= 1,
+                    _ => {}
+                }
+                at += 1;
+                if depth == 0 {
+                    break;
+                }
+            }
+            at == text.len()
+        }
+        Some(_) => !text.iter().any(|byte| b" \t\r\n{}[]\"".contains(byte)),
     }
 }
 

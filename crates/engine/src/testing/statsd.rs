@@ -90,6 +90,8 @@ fn read_front(front: &str) -> Result<Front<'_>, RejectReason> {
     {
         tags.push((inside, '='));
         (start, rest) = (&front[..open], after);
+    } else if has_half_of_brackets(front) {
+        return Err(RejectReason::BadLine);
     }
     let (name, values) = rest.split_once(':').ok_or(RejectReason::BadLine)?;
     let name = match name.split_once(',') {
@@ -100,6 +102,19 @@ fn read_front(front: &str) -> Result<Front<'_>, RejectReason> {
         None => name,
     };
     Ok((format!("{start}{name}"), tags, values))
+}
+
+/// Whether the first bracket before the values begins or ends something like tags, but its partner
+/// is missing.
+fn has_half_of_brackets(front: &str) -> bool {
+    let Some((own, _)) = front.split_once(':') else { return false };
+    let name = own.split(',').next().unwrap_or_default();
+    let Some(bracket) = own.find(['[', ']']) else { return false };
+    if own[bracket..].starts_with('[') {
+        bracket < name.len() && own[bracket..].contains('=')
+    } else {
+        own[..bracket.min(name.len())].contains('=')
+    }
 }
 
 fn tag_list(texts: Vec<(&str, char)>) -> Result<Vec<(&str, &str)>, RejectReason> {
@@ -115,7 +130,8 @@ fn read_tags<'a>(
     separator: char,
     tags: &mut Vec<(&'a str, &'a str)>,
 ) -> Result<(), RejectReason> {
-    for tag in text.split(',').filter(|tag| !tag.is_empty()) {
+    let strip = |tag: &'a str| if separator == ':' { tag.trim_start_matches('#') } else { tag };
+    for tag in text.split(',').map(strip).filter(|tag| !tag.is_empty()) {
         let (key, value) = tag.split_once(separator).unwrap_or((tag, "true"));
         if key.is_empty() {
             return Err(RejectReason::BadTag);
@@ -168,9 +184,25 @@ fn runs<'a>(
             untyped = behind;
         } else if let Some(text) = section.strip_prefix('#') {
             read_tags(text, ':', tags)?;
+        } else if section.starts_with(':') && section != ":" {
+            untyped = behind;
+        } else {
+            extension(section)?;
         }
     }
     if untyped.is_some() { Err(RejectReason::BadLine) } else { Ok(runs) }
+}
+
+/// Whether a section may be ignored.
+fn extension(section: &str) -> Result<(), RejectReason> {
+    let word = section.split_once(':').map_or("", |(word, _)| word);
+    let is_word = word.starts_with(|first: char| first.is_ascii_alphabetic())
+        && word.chars().all(|char| char.is_ascii_alphanumeric() || char == '_');
+    if matches!(section, "" | ":") || section.starts_with('T') || is_word {
+        return Ok(());
+    }
+    let is_rate = section.starts_with(|first: char| "0123456789.+-".contains(first));
+    Err(if is_rate { RejectReason::BadSampleRate } else { RejectReason::BadLine })
 }
 
 fn split_values<'a>(run: &Run<'a>) -> Vec<&'a str> {

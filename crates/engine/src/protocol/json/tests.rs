@@ -165,7 +165,12 @@ fn every_rejection_has_its_position() {
         (format!("{{{m},{t},\"a\":NaN}}"), "bad_json", 45),
         (format!("{{{m},{t},\"a\":01}}"), "bad_json", 46),
         (format!("{{{m},{t},\"a\":\"\\x\"}}"), "bad_json", 47),
-        (format!("{{{m},{t},\"a\":\"\\ud800\"}}"), "bad_json", 53),
+        (format!("{{{m},{t},\"a\":\"\\ud800\"}}"), "bad_json", 52),
+        (format!("{{{m},{t},\"a\":\"\\ud83dx\"}}"), "bad_json", 52),
+        (format!("{{{m},{t},\"a\":\"\\ud83d\\n\"}}"), "bad_json", 52),
+        (format!("{{{m},{t},\"a\":\"\\ud83d\\u0041\"}}"), "bad_json", 52),
+        (format!("{{{m},{t},\"a\":\"\\ude00\"}}"), "bad_json", 46),
+        (format!("{{{m},{t},\"a\":\"\\ud83"), "bad_json", 48),
         (format!("{{{m},{t},\"a\":\"\u{1}\"}}"), "bad_json", 46),
         ("  5".to_owned(), "not_an_object", 2),
         ("\"text\"".to_owned(), "not_an_object", 0),
@@ -230,7 +235,7 @@ fn invalid_utf8_affects_only_its_own_line() {
 }
 
 #[test]
-fn an_array_is_parsed_completely_or_not_at_all() {
+fn an_array_whose_elements_have_no_clear_end_is_one_rejection() {
     let good = message("trace", "");
     let array = format!(" [ {good} ,\n{good}, 5, {{}}, [], {good} ] \n");
     assert_eq!(
@@ -242,15 +247,66 @@ fn an_array_is_parsed_completely_or_not_at_all() {
         format!("[{good},{good}"),
         format!("[{good}] x"),
         format!("[{good},]"),
+        format!("[,{good}]"),
+        format!("[{good},,{good}]"),
         format!("[{good} {good}]"),
+        format!("[{good},1 2]"),
         "[".to_owned(),
         format!("[{good},{{\"a\":[1,2}}]"),
+        format!("[{good},{{\"a\":\"}}]"),
+        format!("[{good},{{\"a\":\"x\\"),
+        format!("[{good},{{\"a\":1"),
+        format!("[{good}}}]"),
     ] {
         assert_eq!(reasons(broken.as_bytes()), ["bad_json"], "{broken}");
     }
+}
+
+#[test]
+fn an_error_inside_an_element_costs_this_element_only() {
+    let good = message("trace", "");
+    for element in [
+        message("trace", r#","a":"\ud83d""#),
+        message("trace", r#","a":"\ud83dx""#),
+        message("trace", r#","a":"\ude00""#),
+        message("trace", r#","a":"\x""#),
+        message("trace", r#","a":"\u12""#),
+        message("trace", ",\"a\":\"tab\there\""),
+        message("trace", ",\"a\":\"line\nfeed\""),
+        message("trace", r#","a":01"#),
+        message("trace", r#","a":+1"#),
+        message("trace", r#","a":1."#),
+        message("trace", r#","a":NaN"#),
+        message("trace", r#","a":True"#),
+        message("trace", r#","a":"#),
+        message("trace", r#","a" 1"#),
+        message("trace", ",a:1"),
+        message("trace", ","),
+        message("trace", ",,"),
+        "{'metric_name':'m','metric_type':'trace'}".to_owned(),
+        r#""\ud83d""#.to_owned(),
+        "nul".to_owned(),
+        "01".to_owned(),
+        "-".to_owned(),
+    ] {
+        let array = format!("[{good},{element},{good}]");
+        let messages = decoded(array.as_bytes());
+        let [Ok(_), Err(rejection), Ok(_)] = &messages[..] else {
+            panic!("{element}: {messages:?}")
+        };
+        // Except for a line feed, the element alone is one line with the same error.
+        if !element.contains('\n') {
+            let alone = decoded(element.as_bytes()).remove(0).unwrap_err();
+            assert_eq!(*rejection, alone.shifted_by(good.len() + 2), "{element}");
+        }
+    }
+    let deep = message("trace", &format!(r#","a":{}{}"#, "[".repeat(200), "]".repeat(200)));
     let mut not_utf8 = format!("[{good},").into_bytes();
-    not_utf8.extend_from_slice(b"\"\xff\"]");
-    assert_eq!(reasons(&not_utf8), ["bad_json"]);
+    not_utf8.extend_from_slice(b"{\"metric_name\":\"\xff\xc3\"},");
+    not_utf8.extend_from_slice(format!("{deep},{good}]").as_bytes());
+    assert_eq!(reasons(&not_utf8), ["ok", "bad_json", "nested_tag", "ok"]);
+    let deep = message("trace", &format!(r#","timestamp":{}{}"#, "[".repeat(200), "]".repeat(200)));
+    assert_eq!(reasons(format!("[{good},{deep},{good}]").as_bytes()), ["ok", "too_deep", "ok"]);
 }
 
 #[test]

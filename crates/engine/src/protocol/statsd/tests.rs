@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod peers;
+
 fn decoded(datagram: &[u8]) -> Vec<Result<Sample<'_>, Rejection>> {
     let mut messages = Vec::new();
     decode(datagram, &MessageLimits::default(), &mut |message| messages.push(message));
@@ -81,6 +83,7 @@ fn lines_on_which_implementations_disagree() {
         ("gl+ork:1|ms", &["gl+ork timer 1"]),
         ("né:1|c", &["né counter 1"]),
         ("a;b=c:1|c", &["a;b=c counter 1"]),
+        ("a=b:1|c", &["a=b counter 1"]),
         // Sections may come in any order, and tags are kept as they are.
         ("a.b:1|c|#env:prod,dc:us", &["a.b counter 1 dc=us env=prod"]),
         ("a:1|c|@0.1|#x:y:z", &["a counter 1 x10 x=y:z"]),
@@ -150,9 +153,20 @@ fn lines_on_which_implementations_disagree() {
         // Additional sections of newer clients.
         ("a:1|c|c:ci-0123,in-4|T1656581400", &["a counter 1"]),
         ("a:1|c|#k:v|e:it-false|card:low|T1|@0.5", &["a counter 1 x2 k=v"]),
-        ("a:1|g|c:5|c", &["a gauge 1"]),
+        ("a:1|g|c:5", &["a gauge 1"]),
+        ("a:1|c|future_2:x,y|#k:v", &["a counter 1 k=v"]),
+        ("a:1|c|Tnot-a-time", &["a counter 1"]),
+        // Empty sections hold nothing that could be lost.
         ("a:1|c|", &["a counter 1"]),
-        ("a:1|c||?|@0.5", &["a counter 1 x2"]),
+        ("a:1|c||@0.5", &["a counter 1 x2"]),
+        ("a:1|c|:|#|c:x", &["a counter 1"]),
+        // Values in a section.
+        ("a:1|c|:5|c", &["a counter 1", "a counter 5"]),
+        (
+            "a:1|c|@0.5:2|ms|:3:4|c|#k:v",
+            &["a counter 1 x2 k=v", "a timer 2 k=v", "a counter 3 k=v", "a counter 4 k=v"],
+        ),
+        ("a:1|c|:x|c", &["a counter 1", "bad_value@7"]),
     ];
     for (datagram, expected) in table {
         assert_eq!(outcome(datagram), *expected, "{datagram}");
@@ -176,6 +190,10 @@ fn tags_are_read_in_all_dialects() {
         ("a,k=v=w:1|c", &["a counter 1 k=v=w"]),
         ("a[k=v=w]:1|c", &["a counter 1 k=v=w"]),
         ("a:1|c|#k=v", &["a counter 1 k=v=true"]),
+        // In a `#` section, each tag may have the `#` again.
+        ("a:1|c|#k:v,#k2:#v2,##k3", &["a counter 1 k=v k2=#v2 k3=true"]),
+        ("a:1|c|##k:v,#", &["a counter 1 k=v"]),
+        ("a,#k=v:1|c", &["a counter 1 #k=v"]),
         // A tag without a value is true, and one with an empty value is removed.
         ("a:1|c|#urgent,k:v", &["a counter 1 k=v urgent=true"]),
         ("a,urgent:1|c", &["a counter 1 urgent=true"]),
@@ -204,6 +222,9 @@ fn tags_are_read_in_all_dialects() {
         ("a[b:1|c|#k:]", &["a[b counter 1 k=]"]),
         ("a,k=[0-9]:1|c", &["a counter 1 k=[0-9]"]),
         ("a:[x]|s", &["a set [x]"]),
+        ("a[b,k=v]:1|c", &["a counter 1 b=true k=v"]),
+        ("a]b,k=v:1|c", &["a]b counter 1 k=v"]),
+        ("a[b:[k=v]|s", &["a[b set [k=v]"]),
         // The example in Kamailio's documentation.
         ("methodINVITE:+1|g|#node:10.0.0.1\n", &["methodINVITE gauge +1 node=10.0.0.1"]),
     ];
@@ -238,6 +259,27 @@ fn every_rejection_has_its_position() {
         ("a:x|g", "bad_value@2"),
         ("a:1|c|@x", "bad_sample_rate@7"),
         ("a:1|c|#:x", "bad_tag@7"),
+        ("a:1|c|#k:v,#:x", "bad_tag@12"),
+        // Sections that are neither known nor an extension of a newer client.
+        ("a:1|c|0.1", "bad_sample_rate@6"),
+        ("a:1|c|.1|#k:v", "bad_sample_rate@6"),
+        ("a:345345|ms|0,456456", "bad_sample_rate@12"),
+        ("a:1|c|-1", "bad_sample_rate@6"),
+        ("a:1|c|c", "bad_line@6"),
+        ("a:1|g|c:5|c", "bad_line@10"),
+        ("a:1|c|blah", "bad_line@6"),
+        ("a:1|c|?", "bad_line@6"),
+        ("a:1|c| @0.5", "bad_line@6"),
+        ("a:1|c|k=v", "bad_line@6"),
+        ("a:1|c|k-v:w", "bad_line@6"),
+        ("a:1|c|é:w", "bad_line@6"),
+        ("a:1|c|:5", "bad_line@8"),
+        // Tags without one of their brackets.
+        ("[a=1,b=2foo:1|c", "bad_line@0"),
+        ("foo[a=1:1|c", "bad_line@3"),
+        ("foo[a=b:x]|s", "bad_line@3"),
+        ("tag=bar,tag2=baz]foo.test:100|c", "bad_line@16"),
+        ("a=1]foo:1|c", "bad_line@3"),
     ] {
         assert_eq!(outcome(datagram), [expected], "{datagram}");
     }
@@ -377,7 +419,7 @@ fn text(without: &'static [char]) -> impl Strategy<Value = String> {
 /// A tag and its dialect.
 fn tag() -> impl Strategy<Value = (Dialect, String, String)> {
     prop_oneof![
-        (text(&[',', '|', ':']), text(&[',', '|'])).prop_map(|(key, value)| (
+        (text(&[',', '|', ':', '#']), text(&[',', '|'])).prop_map(|(key, value)| (
             Dialect::DogStatsD,
             key,
             value
@@ -434,7 +476,7 @@ fn fragment() -> impl Strategy<Value = String> {
     let words = [
         "a", "né", "_e{", "_sc|", ":", ":", ":", "|", "|", "|", "|c", "|g", "|ms", "|h", "|d",
         "|s", "|x", "|@0.5", "|@", "|@0", "|#", ",", "=", "[", "]", "1", "-2.5", "+3", "x", " ",
-        "\r", "\n", "\n", "k:v", "k=v", "|c:id", "|T1",
+        "\r", "\n", "\n", "k:v", "k=v", "|c:id", "|T1", "|:", "|0.1", "|#a,#b",
     ];
     prop::sample::select(words.to_vec()).prop_map(str::to_owned)
 }
@@ -444,7 +486,8 @@ proptest! {
 
     #[test]
     fn a_line_decodes_to_the_values_that_were_written(
-        name in text(&[':', '|', ',', '[']),
+        // With `=` and `]`, it would end with tags whose `[` is missing.
+        name in text(&[':', '|', ',', '[', '=']),
         (kind, values) in values(),
         rate in prop::option::of(0.001..=1.0),
         tags in prop::collection::vec(tag(), 0..6),
