@@ -25,6 +25,7 @@ mod replay;
 pub mod section;
 pub mod settings;
 mod shared_backlog;
+mod spool_clock;
 mod spool_loop;
 pub mod stats;
 pub mod task;

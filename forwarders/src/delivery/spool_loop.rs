@@ -1,14 +1,16 @@
 //! Does the work on disk that the backlog of one destination asks for.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use crate::delivery::backlog::{Backlog, SpoolWork};
 use crate::delivery::shared_backlog::SharedBacklog;
+use crate::delivery::spool_clock::SpoolClock;
 use crate::spool::{RefusedPoints, SpoolWriter, WriteJob};
+use basics::clocks::ClockReading;
 use basics::log_throttle::LogThrottle;
 
 /// The pause after a failure of the disk, and the interval of checks for windows that expired or
@@ -25,6 +27,7 @@ pub(crate) struct SpoolLoop {
     /// The end of the pause after the latest failure.
     may_write_at: Instant,
     next_check: Instant,
+    clock: SpoolClock,
     /// Whether the latest write, or opening the folder, failed.
     is_failing: bool,
     drops: LogThrottle,
@@ -39,6 +42,7 @@ impl SpoolLoop {
             backlog,
             may_write_at: Instant::now(),
             next_check: Instant::now() + PAUSE,
+            clock: SpoolClock::new(read_clocks()),
             is_failing: false,
             drops: LogThrottle::default(),
         }
@@ -86,6 +90,7 @@ impl SpoolLoop {
     }
 
     async fn write(&mut self, job: WriteJob) {
+        self.clock.look(read_clocks());
         let Some(window) = self.writer.pack(job).await else { return };
         let limits = self.backlog.read(Backlog::spool_limits);
         let (seq, name) = (window.seq, window.name);
@@ -124,12 +129,14 @@ impl SpoolLoop {
     /// Drops windows that expired or were removed.
     async fn check(&mut self) {
         self.next_check = Instant::now() + PAUSE;
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let expired = self.backlog.apply(|backlog| backlog.expire(now_ms as u64));
-        self.log_dropped(
-            expired,
-            "windows were in the spool for longer than max_age and were dropped",
-        );
+        let max_age = self.backlog.read(Backlog::spool_limits).max_age.get();
+        if let Some(now_ms) = self.clock.expiry_now_ms(read_clocks(), max_age) {
+            let expired = self.backlog.apply(|backlog| backlog.expire(now_ms));
+            self.log_dropped(
+                expired,
+                "windows were in the spool for longer than max_age and were dropped",
+            );
+        }
         self.drop_missing().await;
     }
 
@@ -167,4 +174,9 @@ impl SpoolLoop {
             warn!(forwarder = self.forwarder, points, "{message}");
         }
     }
+}
+
+/// Both clocks; the monotonic one is that of the runtime, which tests let run ahead.
+fn read_clocks() -> ClockReading {
+    ClockReading { monotonic: Instant::now().into_std(), ..ClockReading::now() }
 }
