@@ -17,10 +17,13 @@
 //!   credentials of a daemon.
 //! - No cookies, no compression of replies, and HTTP/1.1 only: there is one request at a time.
 
+mod acknowledgement;
 pub mod authorization;
 mod bisect;
 mod client;
+mod content_words;
 mod error;
+mod error_text;
 mod group;
 mod outcome;
 mod plan;
@@ -38,6 +41,7 @@ mod tls;
 mod url;
 
 pub use client::{HttpClient, HttpRequest, HttpSettings};
+pub use content_words::{dropped, is_about_content};
 pub use error::{HttpError, HttpSetupError};
 pub use group::RequestLimits;
 pub use httpclient::reqwest::{StatusCode, Url, header};

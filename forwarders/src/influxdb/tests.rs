@@ -150,16 +150,34 @@ async fn a_line_that_the_server_names_is_dropped_alone() {
 }
 
 #[tokio::test]
-async fn a_partial_write_is_done_and_its_losses_are_counted() {
-    let server = ScriptedServer::start(|_, _| {
-        let error = "partial write: field type conflict: input field \"count\" dropped=3";
-        ScriptedAnswer::status(400, &serde_json::json!({ "error": error }).to_string())
+async fn a_partial_write_is_done_and_its_losses_are_counted_whatever_its_status() {
+    for status in [201, 400, 422, 500, 503] {
+        let server = ScriptedServer::start(move |_, _| {
+            let error = "partial write: field type conflict: input field \"count\" dropped=3";
+            ScriptedAnswer::status(status, &serde_json::json!({ "error": error }).to_string())
+        });
+        let mut forwarder = influxdb_at(&server, "");
+        let (sent, settled) = deliver(&mut forwarder, &snapshot_of_counters(10)).await;
+        sent.unwrap();
+        let expected = (7, refused("refused", 3));
+        assert_eq!((settled.delivered, settled.refused.clone()), expected, "{status}");
+        assert!(settled.last_refusal().unwrap().contains("field type conflict"));
+        assert_eq!(server.asked().len(), 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_a_failure_is_about_is_found_and_dropped_alone() {
+    let server = ScriptedServer::start(|_, asked| {
+        if lines_of(asked).iter().any(|line| line.starts_with("c,n=7 ")) {
+            ScriptedAnswer::status(500, r#"{"error":"write failed: field type conflict"}"#)
+        } else {
+            ScriptedAnswer::status(204, "")
+        }
     });
-    let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot_of_counters(10)).await;
+    let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot_of_counters(100)).await;
     sent.unwrap();
-    assert_eq!((settled.delivered, settled.refused.clone()), (7, refused("refused", 3)));
-    assert!(settled.last_refusal().unwrap().contains("field type conflict"));
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!((settled.delivered, settled.refused.clone()), (99, refused("refused", 1)));
 }
 
 #[tokio::test]
@@ -309,6 +327,9 @@ async fn every_other_reply_keeps_the_data_and_says_how_to_go_on() {
         (504, "", transient),
         (505, "", operator),
         (400, "<html>plain HTTP request was sent to HTTPS port</html>", operator),
+        (200, "<!DOCTYPE html><title>Please log in</title>", operator),
+        (200, r#"{"error":"no such database"}"#, operator),
+        (202, r#"{"code":"unauthorized","message":"unauthorized access"}"#, operator),
     ] {
         let server = ScriptedServer::start(move |_, _| ScriptedAnswer::status(status, body));
         let mut forwarder = influxdb_at(&server, "");

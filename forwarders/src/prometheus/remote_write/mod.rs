@@ -23,12 +23,13 @@ use crate::http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };
 use crate::http::{
-    HttpClient, HttpProtocol, HttpRequest, HttpSender, HttpSettings, RequestLimits, StatusClass,
-    Url, authorization,
+    HttpClient, HttpProtocol, HttpReply, HttpRequest, HttpSender, HttpSettings, RequestLimits,
+    RequestOutcome, StatusClass, Url, authorization,
 };
 use basics::text::Secret;
 use model::{SeriesNaming, Snapshot};
 
+mod outcome;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -63,6 +64,10 @@ impl HttpProtocol for WriteProtocol {
             headers: self.headers.clone(),
             body: body.map_err(SendError::operator)?.into(),
         })
+    }
+
+    fn outcome(&self, reply: &HttpReply, series: &[&[u8]]) -> RequestOutcome {
+        outcome::of(reply, series.len())
     }
 
     fn units(&self, series: &[u8]) -> usize {
