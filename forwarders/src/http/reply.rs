@@ -87,6 +87,13 @@ impl HttpReply {
         }
     }
 
+    /// Whether the server asks for patience: it is overloaded, restarts or has no room. Such a reply
+    /// says nothing about the request.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self.status.as_u16(), 408 | 425 | 429 | 503 | 504 | 507 | 524)
+            || self.retry_after.is_some()
+    }
+
     /// Why a reply with a status of success is no acknowledgement; `None` if it is one, or has
     /// another status.
     fn objection(&self) -> Option<String> {

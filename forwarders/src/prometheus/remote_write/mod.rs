@@ -10,12 +10,14 @@
 //! the order, and `delivery.spool.order` has no effect.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
 use self::wire::Encoder;
 use super::config::RemoteWriteConfig;
 use super::state::{Limits, Placed, State};
+use crate::config::DeliveryConfig;
 use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
@@ -53,6 +55,8 @@ pub struct RemoteWrite {
 struct WriteProtocol {
     url: Url,
     headers: HeaderMap,
+    /// A number that tells this forwarder's marker from those of other daemons.
+    run: u64,
 }
 
 impl HttpProtocol for WriteProtocol {
@@ -73,6 +77,13 @@ impl HttpProtocol for WriteProtocol {
     fn units(&self, series: &[u8]) -> usize {
         wire::samples(series)
     }
+
+    /// A stale marker of a series that has no samples: no query shows it. Data of a newer window
+    /// would not do, because the samples of a series must arrive in order.
+    fn harmless(&self) -> Option<HttpRequest> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.request(&[&wire::marker(self.run, now.as_millis() as u64)]).ok()
+    }
 }
 
 impl RemoteWrite {
@@ -83,7 +94,7 @@ impl RemoteWrite {
     pub fn new(
         config: &RemoteWriteConfig,
         name: &str,
-        timeout: std::time::Duration,
+        delivery: &DeliveryConfig,
         limits: super::PipelineLimits,
         naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Result<Self, String> {
@@ -92,7 +103,7 @@ impl RemoteWrite {
             url: &config.url,
             tls: &config.tls,
             authorization: credentials(config)?,
-            timeout,
+            timeout: delivery.timeout.get(),
         };
         let max_bytes = usize::try_from(config.max_bytes.get()).unwrap_or(usize::MAX);
         let client = HttpClient::new(settings).map_err(|error| format!("remote_write: {error}"))?;
@@ -100,10 +111,15 @@ impl RemoteWrite {
             units: config.max_samples,
             bytes: max_bytes,
             bisections: BISECTIONS_MAX,
+            search_after: delivery.retry.search_after,
         };
         Ok(Self {
             sender: HttpSender::new(client, requests),
-            protocol: WriteProtocol { url: config.url.url().clone(), headers: headers(config)? },
+            protocol: WriteProtocol {
+                url: config.url.url().clone(),
+                headers: headers(config)?,
+                run: rand::random(),
+            },
             state: State::new(Limits::from(limits), naming),
             max_bytes,
         })
