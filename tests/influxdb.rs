@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use common::{Daemon, PATIENCE, assert_balanced, tallyd};
+use forwarders::http::scripted::{RecordedRequest, ScriptedAnswer, ScriptedServer};
 use forwarders::testing::real_server;
 use serde_json::Value;
 
@@ -227,6 +228,78 @@ fn check_reports_whether_a_server_would_accept_data() {
     let (status, said) = check(config(&victoria, "    version: 2\n    bucket: b\n"));
     assert!(status == Some(0) && said.contains("influxdb: answers"), "{said}");
     assert!(influx.query("SHOW MEASUREMENTS").is_empty());
+}
+
+fn body(request: &RecordedRequest) -> String {
+    String::from_utf8(request.body.clone()).unwrap()
+}
+
+fn scripted(server: &ScriptedServer, delivery: &str) -> String {
+    let settings = format!("    database: m\n    gzip: false\n    delivery: {delivery}\n");
+    config(&format!("http://{}", server.address), &settings)
+}
+
+#[test]
+fn a_window_because_of_which_a_server_fails_does_not_stop_the_later_ones() {
+    for spool in ["never", "behind"] {
+        let server = ScriptedServer::start(|_, request| {
+            let is_bad = body(request).contains("poison");
+            ScriptedAnswer::status(if is_bad { 500 } else { 204 }, "oops")
+        });
+        let delivery = format!(
+            "{{ retry: {{ initial: 10ms, max: 20ms, search_after: 3 }}, spool: {{ write: {spool} }} }}"
+        );
+        let daemon = Daemon::start(&scripted(&server, &delivery));
+        // Alone in the first window that the server ever gets.
+        daemon.send(r#"{"metric_name":"poison","metric_type":"counter"}"#);
+        daemon.wait_for("the failure", |status| {
+            status["forwarders"]["influxdb"]["failures"].as_u64() > Some(5)
+        });
+        let status = daemon.wait_for("the failed window", |status| {
+            status["forwarders"]["influxdb"]["dropped"].as_object().unwrap().is_empty()
+        });
+        assert_eq!(status["forwarders"]["influxdb"]["up"], false);
+        daemon.send(r#"{"metric_name":"good","metric_type":"counter","count":3}"#);
+        let status = daemon.wait_for("the later window", |status| {
+            status["forwarders"]["influxdb"]["delivered"] == 1
+        });
+        let influxdb = &status["forwarders"]["influxdb"];
+        assert_eq!((&influxdb["dropped"]["refused"], &influxdb["up"]), (&1.into(), &true.into()));
+        let words = influxdb["last_error"].as_str().unwrap();
+        assert!(words.contains("500 Internal Server Error from http://"), "{words}");
+        assert_balanced(&status);
+        daemon.stop();
+        assert!(server.asked().iter().any(|asked| body(asked).starts_with("good count=3")));
+    }
+}
+
+#[test]
+fn a_login_page_with_status_200_is_no_delivery() {
+    let page = "<!DOCTYPE html><html><title>Please log in</title></html>";
+    let server = ScriptedServer::start(move |count, _| {
+        // The first request is that of the check.
+        if count < 10 { ScriptedAnswer::status(200, page) } else { ScriptedAnswer::status(204, "") }
+    });
+    let text = scripted(&server, "{ retry: { initial: 10ms, max: 20ms } }");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tallyd.yaml");
+    std::fs::write(&path, &text).unwrap();
+    let args = ["check", "--connect", "--config", path.to_str().unwrap()];
+    let output = tallyd().args(args).output().unwrap();
+    let said =
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no acknowledgement: the reply is a web page"), "{said}");
+
+    let daemon = Daemon::start(&text);
+    daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
+    let status = daemon
+        .wait_for("the delivery", |status| status["forwarders"]["influxdb"]["delivered"] == 1);
+    let influxdb = &status["forwarders"]["influxdb"];
+    assert!(influxdb["failures"].as_u64() > Some(0), "{influxdb}");
+    let words = influxdb["last_error"].as_str().unwrap();
+    assert!(words.contains("no acknowledgement: the reply is a web page"), "{words}");
+    assert_balanced(&status);
 }
 
 #[test]

@@ -9,8 +9,10 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::select::SelectConfig;
-use basics::units::{ByteSize, Span};
+use basics::units::{ByteSize, Span, between};
 
+/// Upper limit of `delivery.retry.search_after`.
+const SEARCH_AFTER_MAX: u32 = 1_000;
 /// Default of `delivery.spool.max_files`.
 const FILES_MAX: NonZeroU32 = NonZeroU32::new(50_000).expect("above zero");
 
@@ -29,14 +31,17 @@ impl Common {
     /// Moves the common keys out of a section. `kind` names a destination that has no `name` key.
     ///
     /// The rest of the section configures the forwarder, and a reload compares it.
-    /// `delivery.timeout` stays in the section, because some forwarders enforce it themselves.
+    /// `delivery.timeout` and `delivery.retry.search_after` stay in the section, because some
+    /// forwarders enforce them themselves.
     pub(crate) fn take(
         kind: &str,
         name: Option<&str>,
         select: &mut SelectConfig,
         delivery: &mut DeliveryConfig,
     ) -> Self {
-        let rest = DeliveryConfig { timeout: delivery.timeout, ..DeliveryConfig::default() };
+        let search_after = delivery.retry.search_after;
+        let retry = RetryConfig { search_after, ..RetryConfig::default() };
+        let rest = DeliveryConfig { timeout: delivery.timeout, retry, ..DeliveryConfig::default() };
         Self {
             name: name.unwrap_or(kind).to_owned(),
             select: std::mem::take(select),
@@ -80,12 +85,24 @@ pub struct RetryConfig {
     /// Upper bound of every pause. A larger one puts less load on a destination that is down but
     /// notices its return later. Defaults to `30s`.
     pub max: Span,
+    /// InfluxDB and remote write: number of times in a row that the server may answer the same
+    /// request without accepting or refusing it, 2 to 1000. After that, tallyd finds out whether the
+    /// server accepts other data. If it does, the points that it does not accept are dropped and
+    /// counted as `refused`, so that newer windows are not held up. A larger number is more patient
+    /// with a server that fails only for some data. Defaults to `8`.
+    #[serde(deserialize_with = "search_after")]
+    pub search_after: u32,
 }
 
 impl Default for RetryConfig {
     fn default() -> Self {
-        Self { initial: Span::from_millis(250), max: Span::from_secs(30) }
+        let (initial, max) = (Span::from_millis(250), Span::from_secs(30));
+        Self { initial, max, search_after: 8 }
     }
+}
+
+fn search_after<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    between(deserializer, 2..=SEARCH_AFTER_MAX)
 }
 
 /// `delivery.queue`: the limits of the queue in memory.

@@ -106,6 +106,27 @@ pub fn reason(error: &reqwest::Error) -> String {
     if reason.is_empty() { "the request failed".to_owned() } else { reason }
 }
 
+/// Whether the server closed or reset the connection before it sent a reply.
+#[must_use]
+pub fn is_closed(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let is_incomplete = |error: &hyper::Error| error.is_incomplete_message();
+        if error.downcast_ref().is_some_and(is_incomplete)
+            || error.downcast_ref().is_some_and(is_end_of_connection)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn is_end_of_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof].contains(&error.kind())
+}
+
 /// Whether a layer of the library only adds that the layer below failed.
 fn is_wrapper(error: &(dyn Error + 'static), text: &str) -> bool {
     let is_of_library = ["client error (", "error resolving DNS"];
@@ -153,16 +174,18 @@ mod tests {
 
     #[test]
     fn the_reason_of_an_error_names_only_what_happened() {
-        for (answer, reason) in [
+        for (answer, reason, has_reply) in [
             (
                 "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbody",
                 "error reading a body from connection",
+                true,
             ),
-            ("", "connection closed before message completed"),
-            ("SSH-2.0-OpenSSH_9.2\r\n\r\n", "invalid HTTP version parsed"),
+            ("", "connection closed before message completed", false),
+            ("SSH-2.0-OpenSSH_9.2\r\n\r\n", "invalid HTTP version parsed", true),
         ] {
             let error = get(answer, 9).unwrap_err();
             assert!(super::reason(&error).starts_with(reason), "{}", super::reason(&error));
+            assert_eq!(is_closed(&error) && error.is_request(), !has_reply, "{answer}");
         }
     }
 }

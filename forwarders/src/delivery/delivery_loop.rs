@@ -149,6 +149,7 @@ impl DeliveryLoop {
                         // Before the pause, in which the spool loop can write the window.
                         self.backlog.apply(Backlog::mark_late);
                         sleep(self.backoff.pause_after(&error, rand::random())).await;
+                        self.show_newer_window().await;
                     }
                 }
             }
@@ -160,6 +161,23 @@ impl DeliveryLoop {
                 return false;
             }
         }
+    }
+
+    /// Shows the newest window to a forwarder that cannot tell whether the current one is at fault.
+    async fn show_newer_window(&mut self) {
+        if !self.forwarder.wants_newer_window() {
+            return;
+        }
+        let newest = match (self.backlog.read(Backlog::newest_waiting), &self.reader) {
+            (Some(WindowSource::Memory(newest)), _) => newest,
+            // An unusable file is reported when its turn comes.
+            (Some(WindowSource::File(name)), Some(reader)) => match reader.read(name).await {
+                Ok(newest) => Arc::new(newest),
+                Err(_) => return,
+            },
+            _ => return,
+        };
+        self.forwarder.show_newer_window(&newest);
     }
 
     /// Makes an attempt. Marks the window as late if the attempt takes longer than until `late_at`,

@@ -99,6 +99,18 @@ pub trait Forwarder: Send {
         false
     }
 
+    /// Whether a newer window would help: the destination neither accepts nor refuses the current
+    /// window, and only other data can show which of the two is at fault. Asked after a failed
+    /// attempt.
+    fn wants_newer_window(&self) -> bool {
+        false
+    }
+
+    /// Shows a window that waits, after [`Forwarder::wants_newer_window`]. The forwarder may send
+    /// some of its points with its next `send`, before their turn. They are not counted, and are
+    /// encoded and sent again in their turn.
+    fn show_newer_window(&mut self, _newer: &Snapshot) {}
+
     /// The number of connections that the forwarder closed for new ones because it had too many;
     /// `None` if it accepts no connections.
     fn refused_connections(&self) -> Option<Arc<AtomicU64>> {

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use httpclient::reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
-use httpclient::reqwest::{Client, Method, Request, Url};
+use httpclient::reqwest::{self, Client, Method, Request, Url};
 use tracing::warn;
 
 use super::error::{HttpError, HttpSetupError};
@@ -58,6 +59,8 @@ pub struct HttpClient {
     /// Warnings about the settings, logged with the first POST.
     doubts: Vec<&'static str>,
     warned: Once,
+    /// Whether the previous exchange left a connection that the next request may reuse.
+    has_connection: AtomicBool,
 }
 
 impl HttpClient {
@@ -75,6 +78,7 @@ impl HttpClient {
             name: name.to_owned(),
             doubts: doubts(url, tls, authorization.is_some()),
             warned: Once::new(),
+            has_connection: AtomicBool::new(false),
         })
     }
 
@@ -134,14 +138,32 @@ impl HttpClient {
     async fn exchange(&self, request: Request, body_max: usize) -> Result<HttpReply, HttpError> {
         let to = origin(request.url());
         let redaction = Redaction::of(request.headers());
-        let reply = async {
-            let response = self.client.execute(request).await?;
-            HttpReply::read(response, body_max).await
-        };
-        let mut reply = reply.await.map_err(|error| HttpError::of(to, &error))?;
+        let reply = self.reply(request, body_max).await;
+        let mut reply = reply.map_err(|error| HttpError::of(to, &error))?;
         // Here, because all texts of a server pass through here on their way to log and status.
         reply.body = redaction.redact(reply.body);
         reply.location = reply.location.map(|location| redaction.redact_text(location));
+        Ok(reply)
+    }
+
+    /// Sends a request, and once again if the server closed the connection on which it was sent.
+    async fn reply(&self, request: Request, body_max: usize) -> Result<HttpReply, reqwest::Error> {
+        let is_reused = self.has_connection.swap(false, Ordering::Relaxed);
+        // The body is shared, not copied.
+        let again = is_reused.then(|| request.try_clone()).flatten();
+        match (self.reply_once(request, body_max).await, again) {
+            // A server may close an idle connection at the moment at which a request arrives on it.
+            // That says nothing about the server, and a new connection does not have the problem.
+            (Err(error), Some(again)) if error.is_request() && httpclient::is_closed(&error) => {
+                self.reply_once(again, body_max).await
+            }
+            (reply, _) => reply,
+        }
+    }
+
+    async fn reply_once(&self, request: Request, max: usize) -> Result<HttpReply, reqwest::Error> {
+        let reply = HttpReply::read(self.client.execute(request).await?, max).await?;
+        self.has_connection.store(true, Ordering::Relaxed);
         Ok(reply)
     }
 }

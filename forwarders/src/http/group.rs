@@ -12,6 +12,9 @@ pub struct RequestLimits {
     /// Most requests of one search for a payload that the server refuses without naming it. Each
     /// request halves the number of payloads that are dropped in the end.
     pub bisections: usize,
+    /// The number of equal answers after which a request that the server neither accepts nor
+    /// refuses is searched (`delivery.retry.search_after`).
+    pub search_after: u32,
 }
 
 /// The ids of the next pending payloads from `first` on that fit into one request. At least one, or
@@ -67,7 +70,7 @@ mod tests {
     /// The groups of a batch, each of which is delivered before the next one is formed.
     fn groups(sizes: &[usize], units: usize, bytes: usize) -> Vec<Vec<usize>> {
         let mut batch = batch(sizes);
-        let limits = RequestLimits { units, bytes, bisections: 0 };
+        let limits = RequestLimits { units, bytes, bisections: 0, search_after: 1 };
         let mut groups = Vec::new();
         while !batch.is_settled() {
             // A payload of five bytes has two units.

@@ -3,8 +3,8 @@
 //! [`HttpClient`] sends a request and returns an [`HttpReply`]. Its size and the time for it are
 //! bounded, even if the server misbehaves. [`StatusClass`] is the meaning of a status for the data
 //! that was sent. [`HttpSender`] delivers a batch: it groups payloads into requests, makes requests
-//! smaller if a server refuses their size, and finds the payload that makes a server refuse a
-//! request.
+//! smaller if a server refuses their size, finds the payload that makes a server refuse a request, and
+//! the one because of which a server keeps failing.
 //!
 //! A destination supplies an encoder (`Forwarder::encode`) and an [`HttpProtocol`]: it builds the
 //! request for a group of payloads and, if the status alone is not enough, interprets the reply.
@@ -17,10 +17,15 @@
 //!   credentials of a daemon.
 //! - No cookies, no compression of replies, and HTTP/1.1 only: there is one request at a time.
 
+mod acknowledgement;
+mod answer;
 pub mod authorization;
 mod bisect;
 mod client;
+mod content_words;
+mod culprit;
 mod error;
+mod error_text;
 mod group;
 mod outcome;
 mod plan;
@@ -31,6 +36,7 @@ mod retry_after;
 #[cfg(any(test, feature = "test-util"))]
 pub mod scripted;
 mod sender;
+mod stall;
 mod status_class;
 #[cfg(test)]
 mod tests;
@@ -38,6 +44,7 @@ mod tls;
 mod url;
 
 pub use client::{HttpClient, HttpRequest, HttpSettings};
+pub use content_words::{dropped, is_about_content};
 pub use error::{HttpError, HttpSetupError};
 pub use group::RequestLimits;
 pub use httpclient::reqwest::{StatusCode, Url, header};

@@ -29,7 +29,7 @@ pub enum RequestOutcome {
 }
 
 impl RequestOutcome {
-    /// The outcome according to the status alone.
+    /// The outcome according to the class of the reply alone.
     #[must_use]
     pub fn of(reply: &HttpReply) -> Self {
         Self::from(reply.class())

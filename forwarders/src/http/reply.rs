@@ -7,8 +7,9 @@ use basics::escape::is_deceptive;
 use httpclient::reqwest::header::{CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
 use httpclient::reqwest::{Error, Response, StatusCode};
 use httpclient::{BoundedBody, read_body};
-use serde::Deserialize;
 
+use super::acknowledgement;
+use super::error_text;
 use super::retry_after;
 use super::status_class::StatusClass;
 use super::url::origin;
@@ -34,15 +35,6 @@ pub struct HttpReply {
     pub is_cut: bool,
     /// The URL of the request without its parameters.
     pub(super) asked: String,
-}
-
-/// The members of a JSON body that contain the reason of an error: `error` or `message`.
-#[derive(Deserialize)]
-struct ErrorBody {
-    #[serde(default)]
-    error: Option<String>,
-    #[serde(default)]
-    message: Option<String>,
 }
 
 impl HttpReply {
@@ -85,18 +77,45 @@ impl HttpReply {
         }
     }
 
-    /// The meaning of the status for the data of the request.
+    /// The meaning of the reply for the data of the request: of its status, unless the body
+    /// contradicts it.
     #[must_use]
     pub fn class(&self) -> StatusClass {
-        StatusClass::of(self.status)
+        match StatusClass::of(self.status) {
+            StatusClass::Success if self.objection().is_some() => StatusClass::Operator,
+            StatusClass::InvalidData if self.is_about_the_request() => StatusClass::Operator,
+            class => class,
+        }
     }
 
-    /// The reason that the server gives: the member `error` or `message` of a JSON body, or a body
-    /// that is plain text. Empty if the server gives no reason.
+    /// Whether the server asks for patience: it is overloaded, restarts or has no room. Such a reply
+    /// says nothing about the request.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self.status.as_u16(), 408 | 425 | 429 | 503 | 504 | 507 | 524)
+            || self.retry_after.is_some()
+    }
+
+    /// Why a reply with a status of success is no acknowledgement; `None` if it is one, or has
+    /// another status.
+    fn objection(&self) -> Option<String> {
+        let Self { content_type, body, is_cut, .. } = self;
+        let objects = || acknowledgement::objection(content_type.as_deref(), body, *is_cut);
+        self.status.is_success().then(objects)?
+    }
+
+    /// Whether the request is at fault and not its data: a server of pages answers with one, and a
+    /// server with TLS refuses a request without it.
+    fn is_about_the_request(&self) -> bool {
+        acknowledgement::is_page(self.content_type.as_deref(), &self.body)
+            || self.reason().contains("HTTP request to an HTTPS server")
+    }
+
+    /// The reason that the server gives: the error of a JSON body, or a body that is plain text.
+    /// Empty if the server gives no reason.
     #[must_use]
     pub fn reason(&self) -> String {
-        if let Ok(ErrorBody { error, message }) = serde_json::from_slice(&self.body) {
-            return error.or(message).unwrap_or_default();
+        if let Some(reason) = error_text::reason(&self.body) {
+            return reason;
         }
         let text = String::from_utf8_lossy(&self.body);
         // HTML from a proxy repeats the status and would fill the line with markup.
@@ -114,7 +133,8 @@ impl HttpReply {
             words.push_str(", which points to ");
             words.push_str(&one_line(location));
         }
-        let reason = one_line(&self.reason());
+        let objection = self.objection().map(|why| format!("no acknowledgement: {why}"));
+        let reason = one_line(&objection.unwrap_or_else(|| self.reason()));
         if !reason.is_empty() {
             words.push_str(": ");
             words.push_str(&reason);
@@ -187,6 +207,8 @@ mod tests {
             ("<html><h1>413 Request Entity Too Large</h1></html>", ""),
             ("", ""),
             ("{}", ""),
+            (r#"{"error":{"message":"no tenant"}}"#, "no tenant"),
+            (r#"{"results":[{"error":"timeout"}]}"#, "timeout"),
             ("\u{fffd}", "\u{fffd}"),
         ] {
             assert_eq!(reply(400, body).reason(), reason, "{body}");
@@ -210,6 +232,27 @@ mod tests {
             words.ends_with("http://eu:8086/write, which points to https://eu/write"),
             "{words}"
         );
+    }
+
+    #[test]
+    fn a_page_is_an_operators_fault_with_any_status_that_blames_or_accepts_the_data() {
+        let page = "<html><title>Log in</title></html>";
+        for (status, class) in [
+            (200, StatusClass::Operator),
+            (202, StatusClass::Operator),
+            (400, StatusClass::Operator),
+            (422, StatusClass::Operator),
+            (413, StatusClass::TooLarge),
+            (503, StatusClass::Transient),
+        ] {
+            assert_eq!(reply(status, page).class(), class, "{status}");
+        }
+        assert_eq!(
+            reply(200, page).words(),
+            "200 OK from http://eu:8086/write: no acknowledgement: the reply is a web page: a \
+             login page or another program answers there"
+        );
+        assert_eq!(reply(204, "").words(), "204 No Content from http://eu:8086/write");
     }
 
     #[test]

@@ -29,9 +29,15 @@ impl RequestSize {
             self.current = self.configured;
             return None;
         }
-        // Half of the request, not of the limit: the request may have been much smaller than that.
-        self.current = bytes / 2;
+        self.shrink(bytes);
         Some(self.current)
+    }
+
+    /// Halves the size after a request of `bytes` bytes, down to a single byte: then each request
+    /// has one payload.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        // Half of the request, not of the limit: the request may have been much smaller than that.
+        self.current = (bytes / 2).max(1);
     }
 }
 

@@ -93,6 +93,30 @@ async fn an_incomplete_reply_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_request_on_a_connection_that_the_server_closes_is_sent_once_more() {
+    let closed = || ScriptedAnswer::Bytes(Vec::new());
+    // The numbers of the requests that are answered by a closed connection, and the outcome of the
+    // second of two requests.
+    for (closing, is_sent, requests) in [(vec![1], true, 3), (vec![1, 2], false, 3)] {
+        let script = closing.clone();
+        let server = ScriptedServer::start(move |count, _| {
+            if script.contains(&count) { closed() } else { ScriptedAnswer::status(204, "") }
+        });
+        let url = HttpUrl::parse(&format!("http://{}/write", server.address)).unwrap();
+        let client = client(&url, &TlsConfig::default(), SHORT * 10);
+        post(&client, &url, "one").await.unwrap();
+        assert_eq!(post(&client, &url, "two").await.is_ok(), is_sent, "{closing:?}");
+        assert_eq!(server.asked().len(), requests, "{closing:?}");
+        assert_eq!(server.asked().last().unwrap().body, b"two");
+        assert!(post(&client, &url, "three").await.is_ok());
+    }
+    // A new connection is no reason to send anything again.
+    let server = ScriptedServer::start(move |_, _| closed());
+    assert!(request(&server, SHORT * 10).await.is_err());
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn a_giant_reply_is_cut_and_keeps_its_status() {
     let body = "x".repeat(10 << 20);
     let server = ScriptedServer::start(move |_, _| ScriptedAnswer::status(503, &body));

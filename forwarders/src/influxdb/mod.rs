@@ -69,8 +69,12 @@ impl InfluxDb {
         })
         .map_err(|error| error.to_string())?;
         let max_bytes = usize::try_from(config.max_bytes.get()).unwrap_or(usize::MAX);
-        let limits =
-            RequestLimits { units: config.max_lines, bytes: max_bytes, bisections: BISECTIONS_MAX };
+        let limits = RequestLimits {
+            units: config.max_lines,
+            bytes: max_bytes,
+            bisections: BISECTIONS_MAX,
+            search_after: config.delivery.retry.search_after,
+        };
         let (precision, gzip) = (Precision::Seconds, config.gzip);
         let protocol = LineProtocol { in_seconds, in_millis, precision, gzip };
         Ok(Self { sender: HttpSender::new(client, limits), protocol, max_bytes })
@@ -124,6 +128,14 @@ impl Forwarder for InfluxDb {
 
     fn wants_old_data(&self) -> bool {
         true
+    }
+
+    fn wants_newer_window(&self) -> bool {
+        self.sender.wants_newer_data()
+    }
+
+    fn show_newer_window(&mut self, newer: &Snapshot) {
+        self.sender.show_newer_data(self.protocol.samples(newer));
     }
 
     /// Sends a request without lines: the server checks its credentials, database and retention

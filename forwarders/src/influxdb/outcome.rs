@@ -2,26 +2,50 @@
 
 use serde::Deserialize;
 
-use crate::http::{HttpReply, RequestOutcome, StatusClass, StatusCode};
+use crate::http::{HttpReply, RequestOutcome, StatusClass, StatusCode, dropped, is_about_content};
 
 /// InfluxDB 1 reports a line that it cannot parse with this text, followed by the line.
 const UNPARSED: &str = "unable to parse '";
+
+/// InfluxDB Enterprise says this for lines that it has queued for a node that is away. A repeat
+/// would make that queue longer.
+const QUEUED_THERE: &str = "hinted handoff queue not empty";
 
 /// Returns the outcome of a request with these lines.
 pub(super) fn of(reply: &HttpReply, lines: &[&[u8]]) -> RequestOutcome {
     let reason = reply.reason();
     match reply.class() {
         StatusClass::InvalidData => of_content(reply, &reason, lines),
-        StatusClass::Transient if is_about_the_policy(&reason) => RequestOutcome::Operator,
-        // InfluxDB 3 rejects a request that is too large with the status of a server failure.
-        StatusClass::Transient
-            if reply.status == StatusCode::INTERNAL_SERVER_ERROR
-                && reason.contains("max request size") =>
-        {
-            RequestOutcome::TooLarge
+        class @ (StatusClass::Transient | StatusClass::Operator) => {
+            of_failure(reply, &reason, lines).unwrap_or_else(|| class.into())
         }
         class => class.into(),
     }
+}
+
+/// Returns the outcome of a request that failed, if the words contradict the status.
+fn of_failure(reply: &HttpReply, reason: &str, lines: &[&[u8]]) -> Option<RequestOutcome> {
+    if is_about_access(reply.status) {
+        return None;
+    }
+    if is_about_the_policy(reason) {
+        Some(RequestOutcome::Operator)
+    } else if reason.contains("max request size") {
+        // InfluxDB 3 rejects a request that is too large with the status of a server failure.
+        Some(RequestOutcome::TooLarge)
+    } else if reason.contains(QUEUED_THERE) {
+        Some(RequestOutcome::Delivered)
+    } else {
+        // InfluxDB 2 reports points beyond the retention policy with 500, older versions of
+        // InfluxDB Cloud report a partial write with 201.
+        is_about_content(reason).then(|| of_content(reply, reason, lines))
+    }
+}
+
+/// Returns whether a status is about who writes, where or how often: then the words are not about
+/// lines.
+fn is_about_access(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 300..=399 | 401 | 403..=405 | 407 | 408 | 425 | 429)
 }
 
 /// Returns whether a retention policy is missing, which InfluxDB 1 reports with the status of a
@@ -31,9 +55,6 @@ pub(super) fn is_about_the_policy(reason: &str) -> bool {
 }
 
 fn of_content(reply: &HttpReply, reason: &str, lines: &[&[u8]]) -> RequestOutcome {
-    if is_about_the_request(reply, reason) {
-        return RequestOutcome::Operator;
-    }
     let is_partial = reason.contains("partial write");
     let mut named = named_by_number(&reply.body, lines.len());
     if !named.is_empty() {
@@ -58,13 +79,6 @@ fn of_content(reply: &HttpReply, reason: &str, lines: &[&[u8]]) -> RequestOutcom
     } else {
         RequestOutcome::Named(named)
     }
-}
-
-/// Returns whether the request is at fault and not its lines: a server that is no database answers
-/// with an HTML page, and a server with TLS rejects a request without it.
-fn is_about_the_request(reply: &HttpReply, reason: &str) -> bool {
-    let is_page = reason.is_empty() && reply.body.trim_ascii_start().starts_with(b"<");
-    is_page || reason.contains("HTTP request to an HTTPS server")
 }
 
 /// `{"error": …, "data": …}` of InfluxDB 3, with all refused lines or the first one.
@@ -171,13 +185,6 @@ fn measurement(line: &[u8]) -> &[u8] {
     &line[..end.unwrap_or(line.len())]
 }
 
-/// Returns the number in `dropped=N` at the end of a reason.
-fn dropped(reason: &str) -> Option<usize> {
-    let (_, count) = reason.rsplit_once("dropped=")?;
-    let digits = count.bytes().take_while(u8::is_ascii_digit).count();
-    count[..digits].parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,11 +239,42 @@ mod tests {
                 RequestOutcome::Named(vec![1, 3]),
             ),
             (400, r#"{"error":"time outside range"}"#, RequestOutcome::Unnamed),
-            (401, r#"{"error":"authorization failed"}"#, operator),
+            (401, r#"{"error":"authorization failed"}"#, operator.clone()),
             (404, r#"{"error":"database not found: \"nope\""}"#, RequestOutcome::Operator),
             (413, r#"{"error":"Request Entity Too Large"}"#, RequestOutcome::TooLarge),
             (500, r#"{"error":"retention policy not found: zz"}"#, RequestOutcome::Operator),
             (500, r#"{"error":"timeout"}"#, RequestOutcome::Transient),
+            (500, r#"{"error":"partial write"}"#, RequestOutcome::Transient),
+            (
+                500,
+                r#"{"error":"partial write: points beyond retention policy dropped=2"}"#,
+                partial(2, &[]),
+            ),
+            (
+                500,
+                r#"{"error":"write failed: field type conflict: input field \"v\" on measurement \"cpu\" is type string, already exists as type float"}"#,
+                RequestOutcome::Unnamed,
+            ),
+            (
+                503,
+                r#"{"error":"unable to parse 'cpu,h=b v=2 1': invalid"}"#,
+                RequestOutcome::Named(vec![1]),
+            ),
+            (
+                500,
+                r#"{"error":"write failed: hinted handoff queue not empty"}"#,
+                RequestOutcome::Delivered,
+            ),
+            (
+                403,
+                r#"{"error":"not allowed to write the field: unable to parse"}"#,
+                operator.clone(),
+            ),
+            (200, r#"{"error":"database not found: \"nope\""}"#, operator.clone()),
+            (200, r#"{"results":[{}]}"#, RequestOutcome::Delivered),
+            (200, "<!DOCTYPE html><title>Log in</title>", operator.clone()),
+            // The line of a program's source, not of the request.
+            (500, r#"{"message":"Undefined index","line":2}"#, RequestOutcome::Transient),
             (503, "", RequestOutcome::Transient),
         ] {
             assert_eq!(outcome(status, body), expected, "{status} {body}");
@@ -272,6 +310,21 @@ mod tests {
                 RequestOutcome::Operator,
             ),
             (429, "", RequestOutcome::Transient),
+            (
+                500,
+                r#"{"code":"internal error","message":"unexpected error writing points to database: partial write: points beyond retention policy dropped=1"}"#,
+                partial(1, &[]),
+            ),
+            (
+                201,
+                r#"{"code":"invalid","line":2,"message":"partial write: line 2: schema conflict"}"#,
+                RequestOutcome::Named(vec![1]),
+            ),
+            (
+                200,
+                r#"{"code":"unauthorized","message":"unauthorized access"}"#,
+                RequestOutcome::Operator,
+            ),
         ] {
             assert_eq!(outcome(status, body), expected, "{status} {body}");
         }

@@ -150,16 +150,34 @@ async fn a_line_that_the_server_names_is_dropped_alone() {
 }
 
 #[tokio::test]
-async fn a_partial_write_is_done_and_its_losses_are_counted() {
-    let server = ScriptedServer::start(|_, _| {
-        let error = "partial write: field type conflict: input field \"count\" dropped=3";
-        ScriptedAnswer::status(400, &serde_json::json!({ "error": error }).to_string())
+async fn a_partial_write_is_done_and_its_losses_are_counted_whatever_its_status() {
+    for status in [201, 400, 422, 500, 503] {
+        let server = ScriptedServer::start(move |_, _| {
+            let error = "partial write: field type conflict: input field \"count\" dropped=3";
+            ScriptedAnswer::status(status, &serde_json::json!({ "error": error }).to_string())
+        });
+        let mut forwarder = influxdb_at(&server, "");
+        let (sent, settled) = deliver(&mut forwarder, &snapshot_of_counters(10)).await;
+        sent.unwrap();
+        let expected = (7, refused("refused", 3));
+        assert_eq!((settled.delivered, settled.refused.clone()), expected, "{status}");
+        assert!(settled.last_refusal().unwrap().contains("field type conflict"));
+        assert_eq!(server.asked().len(), 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_a_failure_is_about_is_found_and_dropped_alone() {
+    let server = ScriptedServer::start(|_, asked| {
+        if lines_of(asked).iter().any(|line| line.starts_with("c,n=7 ")) {
+            ScriptedAnswer::status(500, r#"{"error":"write failed: field type conflict"}"#)
+        } else {
+            ScriptedAnswer::status(204, "")
+        }
     });
-    let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot_of_counters(10)).await;
+    let (sent, settled) = deliver(&mut influxdb_at(&server, ""), &snapshot_of_counters(100)).await;
     sent.unwrap();
-    assert_eq!((settled.delivered, settled.refused.clone()), (7, refused("refused", 3)));
-    assert!(settled.last_refusal().unwrap().contains("field type conflict"));
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!((settled.delivered, settled.refused.clone()), (99, refused("refused", 1)));
 }
 
 #[tokio::test]
@@ -309,6 +327,9 @@ async fn every_other_reply_keeps_the_data_and_says_how_to_go_on() {
         (504, "", transient),
         (505, "", operator),
         (400, "<html>plain HTTP request was sent to HTTPS port</html>", operator),
+        (200, "<!DOCTYPE html><title>Please log in</title>", operator),
+        (200, r#"{"error":"no such database"}"#, operator),
+        (202, r#"{"code":"unauthorized","message":"unauthorized access"}"#, operator),
     ] {
         let server = ScriptedServer::start(move |_, _| ScriptedAnswer::status(status, body));
         let mut forwarder = influxdb_at(&server, "");
@@ -346,6 +367,139 @@ async fn a_reply_that_never_comes_or_breaks_off_keeps_the_data() {
         assert_eq!(sent.unwrap_err().class(), ErrorClass::Transient { after: None });
         assert_eq!(settled, Settled::default());
     }
+}
+
+/// Sends a snapshot until it is settled, at most `attempts` times. Returns the number of failed
+/// attempts.
+async fn deliver_in(
+    forwarder: &mut InfluxDb,
+    snapshot: &Snapshot,
+    attempts: usize,
+) -> (usize, Settled) {
+    let mut batch = Batch::default();
+    forwarder.encode(snapshot, &mut batch);
+    let mut failed = 0;
+    while failed < attempts && forwarder.send(&mut batch).await.is_err() {
+        failed += 1;
+    }
+    (failed, batch.take_settled())
+}
+
+fn has_poison(asked: &RecordedRequest) -> bool {
+    lines_of(asked).iter().any(|line| line.starts_with("c,n=7 "))
+}
+
+const THREE: &str = r#", "delivery": {"retry": {"search_after": 3}}"#;
+
+#[tokio::test]
+async fn a_line_that_makes_a_server_fail_in_any_way_is_dropped_alone() {
+    let answers = [
+        ScriptedAnswer::status(500, "oops"),
+        ScriptedAnswer::status(502, "<html>Bad Gateway</html>"),
+        ScriptedAnswer::status(403, "<html>Request blocked</html>"),
+        ScriptedAnswer::status(404, ""),
+        ScriptedAnswer::status(200, "<html>Please log in</html>"),
+        ScriptedAnswer::Reply(302, vec![("location", "/login".into())], Vec::new()),
+        ScriptedAnswer::Bytes(Vec::new()),
+        ScriptedAnswer::Bytes(b"HTTP/1.1 2".to_vec()),
+    ];
+    for bad in answers {
+        let answer = bad.clone();
+        let server = ScriptedServer::start(move |_, asked| {
+            if has_poison(asked) { answer.clone() } else { ScriptedAnswer::status(204, "") }
+        });
+        let mut forwarder = influxdb_at(&server, THREE);
+        let snapshot = snapshot_of_counters(100);
+        let (failed, settled) = deliver_in(&mut forwarder, &snapshot, 9).await;
+        let expected = (99, refused("refused", 1));
+        assert_eq!((settled.delivered, settled.refused.clone()), expected, "{bad:?}");
+        assert_eq!(failed, 2, "{bad:?}");
+        let words = settled.last_refusal().unwrap();
+        assert!(words.ends_with("(the server accepts other data)"), "{words}");
+        assert!(server.asked().len() < 50, "{}", server.asked().len());
+        // A server with a known problem does not hold up the next window with it.
+        let (failed, settled) = deliver_in(&mut forwarder, &snapshot, 9).await;
+        assert_eq!((failed, settled.delivered), (0, 99), "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_fails_for_everything_or_asks_for_patience_costs_no_data() {
+    for (status, headers) in
+        [(500, vec![]), (403, vec![]), (503, vec![]), (500, vec![("retry-after", "1".to_owned())])]
+    {
+        let server = ScriptedServer::start(move |count, _| {
+            if count < 60 {
+                ScriptedAnswer::Reply(status, headers.clone(), Vec::new())
+            } else {
+                ScriptedAnswer::status(204, "")
+            }
+        });
+        let mut forwarder = influxdb_at(&server, THREE);
+        let (failed, settled) = deliver_in(&mut forwarder, &snapshot_of_counters(100), 99).await;
+        assert!(failed > 10, "{failed}");
+        assert_eq!((settled.delivered, settled.refused), (100, BTreeMap::new()), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_for_one_line_only_gets_it_until_it_takes_it() {
+    let server = ScriptedServer::start(|count, asked| match has_poison(asked) && count < 40 {
+        true => ScriptedAnswer::status(503, "busy"),
+        false => ScriptedAnswer::status(204, ""),
+    });
+    let mut forwarder = influxdb_at(&server, THREE);
+    let (failed, settled) = deliver_in(&mut forwarder, &snapshot_of_counters(100), 99).await;
+    assert_eq!((failed, settled.delivered, server.asked().len()), (40, 100, 41));
+}
+
+#[tokio::test]
+async fn a_window_that_is_refused_whole_is_dropped_once_the_server_takes_a_newer_one() {
+    let server = ScriptedServer::start(|_, asked| {
+        let is_bad = lines_of(asked).iter().any(|line| line.starts_with("poison "));
+        ScriptedAnswer::status(if is_bad { 500 } else { 204 }, "")
+    });
+    let mut forwarder = influxdb_at(&server, THREE);
+    let poison = snapshot_of(vec![gauge("poison", 1.0)]);
+    let mut batch = Batch::default();
+    forwarder.encode(&poison, &mut batch);
+    for _ in 0..20 {
+        forwarder.send(&mut batch).await.unwrap_err();
+    }
+    assert!(server.asked().len() < 30, "{}", server.asked().len());
+    assert!(forwarder.wants_newer_window() && batch.points_pending() == 1);
+    // Its timestamps are milliseconds, those of the window are seconds.
+    let mut newer = snapshot_of_counters(100);
+    newer.window.end_ms += 1;
+    newer.window.length = Duration::from_millis(100);
+    forwarder.show_newer_window(&newer);
+    while forwarder.send(&mut batch).await.is_err() {}
+    let settled = batch.take_settled();
+    assert_eq!((settled.delivered, settled.refused.clone()), (0, refused("refused", 1)));
+    let asked = server.asked();
+    let good = asked.iter().find(|asked| lines_of(asked)[0].starts_with("c,")).unwrap();
+    assert_eq!(lines_of(good), ["c,n=0 count=1,rate=10 1490114074001"]);
+    assert!(good.line.contains("precision=ms"), "{}", good.line);
+    // The next one is dropped at once: the server still takes what it took before.
+    let (failed, settled) = deliver_in(&mut forwarder, &poison, 9).await;
+    assert_eq!((failed, settled.refused), (0, refused("refused", 1)));
+}
+
+#[tokio::test]
+async fn requests_on_which_a_server_breaks_off_are_halved_and_the_size_is_remembered() {
+    let server = ScriptedServer::start(|_, asked| match asked.body.len() > 5_000 {
+        true => ScriptedAnswer::Bytes(Vec::new()),
+        false => ScriptedAnswer::status(204, ""),
+    });
+    let mut forwarder = influxdb_at(&server, "");
+    let snapshot = snapshot_of_counters(1_000);
+    let (failed, settled) = deliver_in(&mut forwarder, &snapshot, 9).await;
+    assert_eq!((failed, settled.delivered, settled.refused), (2, 1_000, BTreeMap::new()));
+    assert!((2_500..=5_000).contains(&forwarder.sender.bytes_max()));
+    let before = server.asked().len();
+    let (failed, settled) = deliver_in(&mut forwarder, &snapshot, 9).await;
+    assert_eq!((failed, settled.delivered), (0, 1_000));
+    assert!(server.asked()[before..].iter().all(|asked| asked.body.len() <= 5_000));
 }
 
 #[tokio::test]

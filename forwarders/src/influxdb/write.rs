@@ -9,10 +9,11 @@ use flate2::write::GzEncoder;
 use super::outcome;
 use super::timestamp::{Precision, timestamp};
 use crate::delivery::forwarder::SendError;
+use crate::format::influx;
 use crate::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use crate::http::{HttpProtocol, HttpReply, HttpRequest, RequestOutcome, Url};
 use basics::text::Secret;
-use model::Window;
+use model::{Point, Snapshot, Window};
 
 /// Addresses and credentials of the HTTP API that `version` selects.
 #[derive(Debug)]
@@ -25,8 +26,11 @@ pub(crate) struct WriteApi {
     pub(super) authorization: Option<Secret>,
 }
 
+/// Most lines of a newer window that are sent before their turn.
+const SAMPLES_MAX: usize = 4;
+
 /// Builds requests from lines.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct LineProtocol {
     pub(super) in_seconds: Url,
     pub(super) in_millis: Url,
@@ -41,6 +45,25 @@ impl LineProtocol {
         let (precision, timestamp) = timestamp(window);
         self.precision = precision;
         timestamp
+    }
+
+    /// Returns requests with one line each of another window. A repeated line replaces the first, so
+    /// each may be sent before its turn.
+    pub(super) fn samples(&self, snapshot: &Snapshot) -> Vec<HttpRequest> {
+        // A copy, because the unit of its timestamps can be another one.
+        let mut protocol = self.clone();
+        let timestamp = protocol.start_window(snapshot.window);
+        let step = snapshot.points.len().div_ceil(SAMPLES_MAX).max(1);
+        let points = snapshot.points.iter().step_by(step);
+        let request = |point: &Point| {
+            let mut line = Vec::new();
+            if !influx::write_unshared_point(&mut line, snapshot, point, timestamp) {
+                return None;
+            }
+            line.push(b'\n');
+            protocol.request(&[&line]).ok()
+        };
+        points.filter_map(request).collect()
     }
 
     /// Returns a request without lines.

@@ -54,8 +54,8 @@ impl ForwarderSection for PrometheusConfig {
             // Totals must arrive in order: a server would take a smaller, older total for a
             // restart.
             common.delivery.spool.order = SpoolOrder::Oldest;
-            let timeout = common.delivery.timeout.get();
-            let forwarder = RemoteWrite::new(&remote_write, &common.name, timeout, limits, naming)?;
+            let (name, delivery) = (&common.name, &common.delivery);
+            let forwarder = RemoteWrite::new(&remote_write, name, delivery, limits, naming)?;
             // Put back, so that a change of these settings rebuilds remote write.
             self.remote_write = Some(remote_write);
             destinations.push(Destination::new(Self::KIND, common, settings(self), forwarder));

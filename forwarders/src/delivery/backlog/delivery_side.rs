@@ -68,6 +68,18 @@ impl Backlog {
         next.unwrap_or(NextWindow::Wait)
     }
 
+    /// The storage of the newest window that waits; `None` if no window waits.
+    ///
+    /// Ledger: unchanged. The window keeps waiting.
+    pub(crate) fn newest_waiting(&self) -> Option<WindowSource> {
+        if let Some(newest) = self.waiting.queued().back() {
+            return Some(WindowSource::Memory(Arc::clone(&newest.snapshot)));
+        }
+        let newest = self.waiting.spooled().back()?;
+        let in_memory = newest.snapshot.clone().map(WindowSource::Memory);
+        Some(in_memory.unwrap_or(WindowSource::File(newest.file)))
+    }
+
     fn wait_or_end(&self) -> NextWindow {
         if self.phase.is_closed { NextWindow::End } else { NextWindow::Wait }
     }

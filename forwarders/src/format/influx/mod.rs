@@ -28,6 +28,23 @@ pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
     write_values(out, snapshot, &point.value, nanoseconds(snapshot));
 }
 
+/// Appends a point without the newline, with a timestamp in the unit that the reader expects.
+/// Appends nothing and returns `false` if other points may share the line.
+#[cfg(feature = "influxdb")]
+pub(crate) fn write_unshared_point(
+    out: &mut Vec<u8>,
+    snapshot: &Snapshot,
+    point: &Point,
+    timestamp: u64,
+) -> bool {
+    if safe::may_change(&point.series) {
+        return false;
+    }
+    write_plain_key(out, &point.series);
+    write_values(out, snapshot, &point.value, timestamp);
+    true
+}
+
 /// The end of a window in nanoseconds.
 fn nanoseconds(snapshot: &Snapshot) -> u64 {
     snapshot.window.end_ms.saturating_mul(1_000_000)

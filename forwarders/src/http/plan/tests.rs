@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use httpclient::reqwest::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
 use crate::delivery::payload::Settled;
 
-const LIMITS: RequestLimits = RequestLimits { units: 1_000, bytes: 1 << 20, bisections: 7 };
+const LIMITS: RequestLimits =
+    RequestLimits { units: 1_000, bytes: 1 << 20, bisections: 7, search_after: 8 };
 
 /// A batch of payloads of these sizes, with one point each.
 fn batch(sizes: &[usize]) -> Batch {
@@ -35,7 +35,6 @@ fn deliver(
     size: &mut RequestSize,
     mut server: impl FnMut(&[usize], usize) -> RequestOutcome,
 ) -> Attempt {
-    let reply = HttpReply::of(StatusCode::OK);
     let mut plan = DeliveryPlan::new(limits, *size);
     let mut attempt = Attempt { requests: 0, delivered: Vec::new(), stopped: None };
     loop {
@@ -52,7 +51,8 @@ fn deliver(
         if outcome == RequestOutcome::Delivered {
             attempt.delivered.extend(&ids);
         }
-        let step = plan.settle(batch, AnsweredRequest { ids: &ids, bytes, outcome, reply: &reply });
+        let sent = AnsweredRequest { ids: &ids, bytes, outcome, words: "no", is_busy: false };
+        let step = plan.settle(batch, sent);
         *size = plan.size();
         if let NextStep::Stop(class) = step {
             attempt.stopped = Some(class);
@@ -193,6 +193,123 @@ fn any_outcome() -> impl Strategy<Value = RequestOutcome> {
     ]
 }
 
+/// The course of a search for a culprit.
+#[derive(Debug, Default)]
+struct Course {
+    requests: usize,
+    /// The number of requests with other data.
+    compared: usize,
+    stopped: bool,
+}
+
+/// Delivers a batch whose first request has stalled. `accepts` is called with the ids and bytes of
+/// each request; `accepts_other` says whether the server accepts other data, by the number of the
+/// question.
+fn search(
+    batch: &mut Batch,
+    sizes: &[usize],
+    size: &mut RequestSize,
+    accepts: impl Fn(&[usize], usize) -> bool,
+    accepts_other: impl Fn(usize) -> bool,
+) -> Course {
+    let mut plan = DeliveryPlan::new(LIMITS, *size);
+    let mut course = Course::default();
+    loop {
+        let ids = plan.next(batch, |_| 1);
+        if ids.is_empty() {
+            plan.end_search();
+            *size = plan.size();
+            return course;
+        }
+        course.requests += 1;
+        let bytes = ids.iter().map(|id| sizes[*id]).sum();
+        let outcome = match accepts(&ids, bytes) {
+            true => RequestOutcome::Delivered,
+            false => RequestOutcome::Transient,
+        };
+        let sent = AnsweredRequest { ids: &ids, bytes, outcome, words: "no", is_busy: false };
+        let step = match plan.settle(batch, sent) {
+            NextStep::Stop(_) if !plan.is_searching() => plan.begin_search(&ids),
+            step => step,
+        };
+        if matches!(step, NextStep::Compare | NextStep::Confirm) {
+            course.compared += 1;
+            course.stopped = !accepts_other(course.compared);
+        }
+        course.stopped |= matches!(step, NextStep::Stop(_));
+        if course.stopped {
+            return course;
+        }
+        match step {
+            NextStep::Compare => plan.proven(),
+            NextStep::Confirm => plan.confirmed(batch, reason::REFUSED, "no"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn culprits_are_found_alone_and_everything_else_is_delivered() {
+    for bad in [&[0][..], &[500], &[999], &[0, 500, 999], &[3, 4, 5, 700]] {
+        let sizes = vec![100; 1_000];
+        let (mut batch, mut size) = (batch(&sizes), RequestSize::new(LIMITS.bytes));
+        let accepts = |ids: &[usize], _| !ids.iter().any(|id| bad.contains(id));
+        let course = search(&mut batch, &sizes, &mut size, accepts, |_| true);
+        let settled = batch.take_settled();
+        assert_eq!(settled.refused, refused(bad.len() as u64), "{bad:?}");
+        assert_eq!(settled.delivered, 1_000 - bad.len() as u64);
+        assert!(course.requests <= 5 + bad.len() * 25, "{bad:?} {course:?}");
+        assert_eq!(size.bytes_max(), LIMITS.bytes, "the size was not at fault");
+    }
+}
+
+#[test]
+fn a_request_that_is_too_large_is_made_smaller_and_costs_nothing() {
+    let sizes = vec![100; 5_000];
+    let (mut batch, mut size) = (batch(&sizes), RequestSize::new(LIMITS.bytes));
+    let course = search(&mut batch, &sizes, &mut size, |_, bytes| bytes <= 30_000, |_| true);
+    assert_eq!(batch.take_settled().delivered, 5_000);
+    assert!((15_000..=30_000).contains(&size.bytes_max()), "{size:?}");
+    assert!(course.requests <= 40 && course.compared == 0, "{course:?}");
+}
+
+#[test]
+fn a_server_that_accepts_nothing_costs_few_requests_and_no_data() {
+    for count in [1, 2, 10_000] {
+        let sizes = vec![100; count];
+        let (mut batch, mut size) = (batch(&sizes), RequestSize::new(LIMITS.bytes));
+        let course = search(&mut batch, &sizes, &mut size, |_, _| false, |_| false);
+        assert!(course.stopped && course.requests <= 4 && course.compared == 1, "{course:?}");
+        assert_eq!(batch.take_settled(), Settled::default());
+    }
+}
+
+#[test]
+fn a_server_that_fails_during_a_search_costs_no_data() {
+    let sizes = vec![100; 100];
+    let (mut batch, mut size) = (batch(&sizes), RequestSize::new(LIMITS.bytes));
+    // It accepts the first trial and then nothing.
+    let course = search(&mut batch, &sizes, &mut size, |ids, _| ids == [0], |_| false);
+    assert!(course.stopped && course.compared == 1, "{course:?}");
+    let settled = batch.take_settled();
+    assert_eq!((settled.delivered, settled.refused), (1, BTreeMap::new()));
+    assert_eq!(size.bytes_max(), LIMITS.bytes);
+}
+
+#[test]
+fn a_window_of_culprits_is_refused_once_other_data_is_accepted() {
+    let sizes = vec![100; 10];
+    let (mut batch, mut size) = (batch(&sizes), RequestSize::new(LIMITS.bytes));
+    search(&mut batch, &sizes, &mut size, |_, _| false, |_| true);
+    assert_eq!(batch.take_settled().refused, refused(10));
+    // So many that not each can be searched for.
+    let sizes = vec![100; 5_000];
+    let (mut batch, mut size) = (self::batch(&sizes), RequestSize::new(LIMITS.bytes));
+    let course = search(&mut batch, &sizes, &mut size, |_, _| false, |_| true);
+    assert_eq!(batch.take_settled().refused, refused(5_000));
+    assert!(course.requests < 200, "{course:?}");
+}
+
 proptest! {
     #[test]
     fn every_payload_is_settled_once_by_a_bounded_number_of_requests(
@@ -202,7 +319,7 @@ proptest! {
         bytes in 1_000_usize..100_000,
         bisections in 0_usize..12,
     ) {
-        let limits = RequestLimits { units, bytes, bisections };
+        let limits = RequestLimits { units, bytes, bisections, search_after: 8 };
         let mut batch = batch(&sizes);
         let mut size = RequestSize::new(bytes);
         let mut outcomes = outcomes.into_iter();

@@ -12,13 +12,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
 use self::wire::Encoder;
 use super::config::RemoteWriteConfig;
 use super::state::{Limits, Placed, State};
+use crate::config::DeliveryConfig;
 use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
@@ -26,12 +27,13 @@ use crate::http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };
 use crate::http::{
-    HttpClient, HttpProtocol, HttpRequest, HttpSender, HttpSettings, RequestLimits, StatusClass,
-    Url, authorization,
+    HttpClient, HttpProtocol, HttpReply, HttpRequest, HttpSender, HttpSettings, RequestLimits,
+    RequestOutcome, StatusClass, Url, authorization,
 };
 use basics::text::Secret;
 use model::{SeriesNaming, Snapshot};
 
+mod outcome;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -56,6 +58,8 @@ pub struct RemoteWrite {
 struct WriteProtocol {
     url: Url,
     headers: HeaderMap,
+    /// A number that tells this forwarder's marker from those of other daemons.
+    run: u64,
 }
 
 impl HttpProtocol for WriteProtocol {
@@ -69,8 +73,19 @@ impl HttpProtocol for WriteProtocol {
         })
     }
 
+    fn outcome(&self, reply: &HttpReply, series: &[&[u8]]) -> RequestOutcome {
+        outcome::of(reply, series.len())
+    }
+
     fn units(&self, series: &[u8]) -> usize {
         wire::samples(series)
+    }
+
+    /// A stale marker of a series that has no samples: no query shows it. Data of a newer window
+    /// would not do, because the samples of a series must arrive in order.
+    fn harmless(&self) -> Option<HttpRequest> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.request(&[&wire::marker(self.run, now.as_millis() as u64)]).ok()
     }
 }
 
@@ -82,7 +97,7 @@ impl RemoteWrite {
     pub fn new(
         config: &RemoteWriteConfig,
         name: &str,
-        timeout: Duration,
+        delivery: &DeliveryConfig,
         limits: super::PipelineLimits,
         naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Result<Self, String> {
@@ -91,7 +106,7 @@ impl RemoteWrite {
             url: &config.url,
             tls: &config.tls,
             authorization: credentials(config)?,
-            timeout,
+            timeout: delivery.timeout.get(),
         };
         let max_bytes = usize::try_from(config.max_bytes.get()).unwrap_or(usize::MAX);
         let client = HttpClient::new(settings).map_err(|error| format!("remote_write: {error}"))?;
@@ -99,10 +114,15 @@ impl RemoteWrite {
             units: config.max_samples,
             bytes: max_bytes,
             bisections: BISECTIONS_MAX,
+            search_after: delivery.retry.search_after,
         };
         Ok(Self {
             sender: HttpSender::new(client, requests),
-            protocol: WriteProtocol { url: config.url.url().clone(), headers: headers(config)? },
+            protocol: WriteProtocol {
+                url: config.url.url().clone(),
+                headers: headers(config)?,
+                run: rand::random(),
+            },
             state: State::new(Limits::from(limits), naming).keeping_previous(),
             name: name.to_owned(),
             max_bytes,

@@ -53,7 +53,7 @@ fn remote_write_as(naming: Option<Arc<dyn SeriesNaming>>, url: &str, more: &str)
     let config: RemoteWriteConfig = serde_json::from_str(&text).unwrap();
     let expire_after = Duration::from_secs(20);
     let limits = PipelineLimits::new(&PrometheusConfig::default(), expire_after);
-    RemoteWrite::new(&config, "test", Duration::from_secs(5), limits, naming).unwrap()
+    RemoteWrite::new(&config, "test", &DeliveryConfig::default(), limits, naming).unwrap()
 }
 
 fn decode(body: &[u8]) -> Vec<TimeSeries> {
@@ -358,7 +358,7 @@ fn credentials_and_headers_that_do_not_go_together_are_refused() {
         let text = format!(r#"{{"url": "http://127.0.0.1:1/"{more}}}"#);
         let config: RemoteWriteConfig = serde_json::from_str(&text).unwrap();
         let limits = PipelineLimits::new(&PrometheusConfig::default(), Duration::from_secs(1));
-        let error = RemoteWrite::new(&config, "test", Duration::from_secs(1), limits, None);
+        let error = RemoteWrite::new(&config, "test", &DeliveryConfig::default(), limits, None);
         let error = error.err().unwrap();
         assert!(error.contains(word) && !error.contains("\"p\""), "{error}");
     }
@@ -374,4 +374,51 @@ async fn a_probe_tells_a_wrong_path_from_a_server() {
     assert!(forwarder.probe().await.unwrap_err().to_string().contains("404"));
     forwarder.probe().await.unwrap();
     let _shared = Arc::new(server);
+}
+
+#[tokio::test]
+async fn a_series_that_makes_a_server_fail_is_dropped_although_no_other_was_ever_accepted() {
+    let server = ScriptedServer::start(|_, request| {
+        let body = snap::raw::Decoder::new().decompress_vec(&request.body).unwrap();
+        let body = String::from_utf8_lossy(&body).into_owned();
+        ScriptedAnswer::status(if body.contains("poison") { 500 } else { 200 }, "")
+    });
+    let mut forwarder = remote_write(&format!("http://{}/push", server.address), "");
+    let mut batch = Batch::default();
+    forwarder.encode(&snapshot_of(vec![counter("poison", &[], 1.0)]), &mut batch);
+    let mut failed = 0;
+    while forwarder.send(&mut batch).await.is_err() {
+        failed += 1;
+    }
+    let settled = batch.take_settled();
+    assert_eq!((failed, settled.delivered, settled.refused["refused"]), (7, 0, 1));
+    let body = |request: &RecordedRequest| {
+        WriteRequest::decode(&*snap::raw::Decoder::new().decompress_vec(&request.body).unwrap())
+    };
+    let sent: Vec<TimeSeries> =
+        server.asked().iter().flat_map(|request| body(request).unwrap().timeseries).collect();
+    let name = |series: &TimeSeries| series.labels[0].value.clone();
+    let marker = sent.iter().find(|series| name(series) == "tallyd_remote_write_check").unwrap();
+    assert_eq!(marker.samples[0].value.to_bits(), wire::STALE.to_bits());
+    // Later windows contain the series too, as it is live, and lose only it.
+    let good = vec![counter("poison", &[], 1.0), counter("good", &[], 1.0)];
+    batch.clear();
+    forwarder.encode(&snapshot_of(good), &mut batch);
+    forwarder.send(&mut batch).await.unwrap();
+    let settled = batch.take_settled();
+    assert_eq!((settled.delivered, settled.refused["refused"]), (1, 1));
+}
+
+#[tokio::test]
+async fn a_remote_write_server_that_fails_for_everything_costs_no_data() {
+    let server = ScriptedServer::start(|count, _| match count < 50 {
+        true => ScriptedAnswer::status(500, "at least 2 live replicas required"),
+        false => ScriptedAnswer::status(200, ""),
+    });
+    let mut forwarder = remote_write(&format!("http://{}/push", server.address), "");
+    let mut batch = Batch::default();
+    forwarder.encode(&snapshot_of_counters(20), &mut batch);
+    while forwarder.send(&mut batch).await.is_err() {}
+    let settled = batch.take_settled();
+    assert_eq!((settled.delivered, settled.refused), (20, BTreeMap::new()));
 }

@@ -19,6 +19,8 @@ const TIMESERIES: u8 = 1 << 3 | 2;
 
 /// The label with the name of the metric.
 const NAME: &str = "__name__";
+/// The name of the series that shows whether the server accepts data.
+const MARKER: &str = "tallyd_remote_write_check";
 /// The label with the quantile of a summary.
 const QUANTILE: &str = "quantile";
 
@@ -144,6 +146,16 @@ impl TimeSeries {
         let encoded = self.encode_length_delimited(out);
         debug_assert!(encoded.is_ok(), "a vector has room");
     }
+}
+
+/// Returns a stale marker, at a time in Unix milliseconds, of a series that has no samples.
+pub(super) fn marker(run: u64, at_ms: u64) -> Vec<u8> {
+    let mut message = TimeSeries { labels: Vec::new(), samples: vec![Sample::default()] };
+    let run = format!("{run:016x}");
+    message.set_labels([(NAME, MARKER), ("run", run.as_str())].into_iter());
+    let mut out = Vec::new();
+    message.write(&mut out, STALE, at_ms);
+    out
 }
 
 /// Returns the number of series in a payload, each of which has one sample.
