@@ -14,7 +14,7 @@ use forwarders::restart::{
 use model::{GaugeLevel, UnfinishedWindows};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::runtime::restart::RestartStats;
 
@@ -57,7 +57,7 @@ impl RestartState {
             if destinations.iter().any(Destination::needs_restart_state) {
                 warn!(reason, "no restart state: a restart divides a window and resets totals");
             } else {
-                info!(reason, "no restart state: a restart resets the values of gauges");
+                debug!(reason, "no restart state: a restart resets the values of gauges");
             }
         });
         Self { folder: folder.ok(), stats }

@@ -141,6 +141,8 @@ impl Session {
             .current_dir(self.folder.path())
             .env("PATH", &self.path)
             .env("HOME", self.folder.path())
+            // The default of `state_dir`: a daemon must not continue where that of another test stopped.
+            .env("STATE_DIRECTORY", self.folder.path().join("state"))
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
