@@ -75,7 +75,7 @@ fn recorded(lines: &[&str], interval: Duration) -> Snapshot {
     }
     let mut store = Store::new(&config, interval, registry);
     store.merge(0, &mut table.replace_tally(Box::default()));
-    store.flush(Window { end_ms: 1_490_114_070_000, length })
+    store.flush(Window { end_ms: 1_490_114_070_000, length: interval })
 }
 
 /// The number at each path.
