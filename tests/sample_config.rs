@@ -32,13 +32,13 @@ fn the_unchanged_sample_equals_the_defaults() {
 #[test]
 fn the_sample_shows_the_real_defaults() {
     // The defaults are compared alone, for sections that need no example, and together with the examples.
-    let mut examples = read(&keys::uncommented(&[Line::Example]));
-    let mut all = read(&keys::uncommented(&[Line::Default, Line::Example]));
-    // With `listeners`, these keys would add the first listener.
-    for config in [&mut examples, &mut all] {
-        (config.bind_address, config.bind_port) = (None, None);
-    }
-    assert_eq!(meaning(&all), meaning(&examples));
+    let with = |lines: &[Line]| {
+        let text = keys::uncommented(lines);
+        // With `listeners`, these keys would add the first listener, whose address is in that list.
+        let kept = text.lines().filter(|line| !line.starts_with("bind_"));
+        read(&kept.collect::<Vec<_>>().join("\n"))
+    };
+    assert_eq!(meaning(&with(&[Line::Default, Line::Example])), meaning(&with(&[Line::Example])));
 
     let first_listener = "bind_address: 127.0.0.1\nbind_port: 5090\n";
     assert!(keys::uncommented(&[Line::Default]).starts_with(first_listener));

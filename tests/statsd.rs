@@ -78,9 +78,9 @@ fn recorded_datagrams_of_a_real_kamailio_are_aggregated() {
     let daemon = Daemon::start(STATSD);
     let client = Client::of(&daemon);
     let folder = common::root().join("tests/fixtures/statsd");
-    let captures: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
-    for capture in captures {
-        client.send(std::fs::read(capture.unwrap().path()).unwrap());
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    for capture in files.filter(|path| path.extension().is_some_and(|end| end == "bin")) {
+        client.send(std::fs::read(capture).unwrap());
     }
     let status = daemon.wait_received(11);
     assert_eq!(status["ledger"]["aggregated"], 10);

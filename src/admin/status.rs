@@ -154,7 +154,7 @@ fn series(runtime: &RuntimeState) -> SeriesStatus {
         total: runtime.registry.series_count() as u64,
         overflowed: runtime.registry.overflowed_samples(),
         overflowed_by_metric,
-        forgotten_gauges: runtime.registry.forgotten_gauges(),
+        forgotten_gauges: Some(runtime.registry.forgotten_gauges()),
         by_metric: usage.into_iter().map(|metric| (metric.name, metric.series)).collect(),
     }
 }

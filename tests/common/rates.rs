@@ -69,8 +69,14 @@ fn counts_of(path: &str) -> Vec<String> {
     }
     let name = path.split(';').next().unwrap();
     let tags = &path[name.len()..];
-    let rate = name.strip_suffix(".rate").or_else(|| name.strip_suffix(".count_ps"));
-    rate.map_or(vec![], |name| vec![format!("{name}.count{tags}"), format!("{name}{tags}")])
+    // A suffix of all paths, such as the host, can follow the field.
+    let rate = [".rate", ".count_ps"].into_iter().find_map(|field| {
+        let (name, suffix) = name.rsplit_once(field)?;
+        (suffix.is_empty() || suffix.starts_with('.')).then_some((name, suffix))
+    });
+    rate.map_or(vec![], |(name, suffix)| {
+        vec![format!("{name}.count{suffix}{tags}"), format!("{name}{suffix}{tags}")]
+    })
 }
 
 /// The length of the window, known from its first rate.

@@ -126,9 +126,9 @@ pub struct SeriesStatus {
     #[serde(default)]
     pub overflowed_by_metric: BTreeMap<String, u64>,
     /// Gauges whose level was forgotten after `aggregation.gauge_memory`, or because there were too
-    /// many.
-    #[serde(default)]
-    pub forgotten_gauges: u64,
+    /// many; `None` from a daemon of 0.1.0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forgotten_gauges: Option<u64>,
 }
 
 /// The clients of `/api/v1/tap`, and what became of the events for them.

@@ -134,8 +134,9 @@ mod tests {
             bench.flush();
         }
         assert_eq!(counts, [2, 2, 1, 1, 0, 0], "after 30 s and up to two windows");
+        // The series has expired; `gauge_memory` still has its level.
         change(&mut bench, "fresh", 5.0);
-        assert_eq!(bench.flush(), ["gauge fresh = 5"]);
+        assert_eq!(bench.flush(), ["gauge fresh = 6"]);
     }
 
     #[test]
