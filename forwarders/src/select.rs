@@ -82,19 +82,11 @@ impl SelectConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::testing::{point, snapshot_of};
+    use model::testing::{point, shown, snapshot_of};
     use model::{MetricKind, Percentile, Sum, Timer, Value};
 
     fn globs(texts: &[&str]) -> Globs {
         Globs::parse(texts).unwrap()
-    }
-
-    fn shown(snapshot: &Snapshot) -> Vec<String> {
-        snapshot
-            .points
-            .iter()
-            .map(|point| format!("{} = {}", point.series, point.value.headline()))
-            .collect()
     }
 
     #[test]

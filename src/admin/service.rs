@@ -62,7 +62,7 @@ impl SiteService for AdminService {
     }
 }
 
-/// Who may request a path: whether its reply contains data that clients sent, and what it costs.
+/// Returns who may request a path. Replies with data of clients, and costly ones, are restricted.
 fn access(path: AdminPath) -> PathAccess {
     match path {
         AdminPath::Healthz | AdminPath::Readyz | AdminPath::Metrics => PathAccess::Open,

@@ -59,7 +59,7 @@ impl ClockReading {
     }
 }
 
-/// A duration for people: `1h 3s`, `700ms`. Leaves out what is too small to matter.
+/// Formats a duration for messages: `1h 3s`, `700ms`. The longer it is, the coarser the last unit.
 #[must_use]
 pub fn readable(duration: Duration) -> String {
     let kept_ms = match duration.as_secs() {

@@ -10,7 +10,7 @@ use super::{Series, Snapshot};
 /// run, and in the flush of the next run whose window has the same end.
 #[derive(Clone, Debug)]
 pub struct ClosedWindow {
-    /// The samples that no flush has contained yet, for destinations that add up what they get. The
+    /// The samples since the previous flush, for destinations that add up points. The
     /// last flush of a run has the time of the stop as its timestamp, so that no two flushes share
     /// one.
     pub increment: Arc<Snapshot>,
@@ -49,7 +49,7 @@ pub struct PartialWindow {
     pub snapshot: Snapshot,
 }
 
-/// What the last flush of a run leaves to the next run.
+/// Windows that the last flush of a run leaves unfinished, for the next run.
 #[derive(Clone, Debug, Default)]
 pub struct UnfinishedWindows {
     /// The times at which windows have ended, which are no timestamps for other windows.

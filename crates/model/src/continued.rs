@@ -63,19 +63,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{counter, point, snapshot_of, timer};
+    use crate::testing::{counter, point, shown, snapshot_of, timer};
     use crate::{DistinctSet, MetricKind, Percentile, Sum, Timer, TotalValue};
 
     fn gauge(value: f64, arrival_ns: u64) -> Point {
         point(MetricKind::Gauge, "g", &[], Value::Gauge { value, arrival_ns })
-    }
-
-    fn shown(snapshot: &Snapshot) -> Vec<String> {
-        snapshot
-            .points
-            .iter()
-            .map(|point| format!("{} = {}", point.series, point.value.headline()))
-            .collect()
     }
 
     #[test]

@@ -54,6 +54,13 @@ pub fn snapshot_of_counters(points: usize) -> Snapshot {
     snapshot_of((0..points).map(counter).collect())
 }
 
+/// The points in order, as `KIND SERIES = HEADLINE`.
+#[must_use]
+pub fn shown(snapshot: &Snapshot) -> Vec<String> {
+    let line = |point: &Point| format!("{} = {}", point.series, point.value.headline());
+    snapshot.points.iter().map(line).collect()
+}
+
 /// Inserts a point into a snapshot.
 pub fn insert(snapshot: &mut Snapshot, place: usize, point: Point) {
     let mut points = snapshot.points.to_vec();

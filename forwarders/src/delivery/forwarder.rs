@@ -130,14 +130,14 @@ pub trait Forwarder: Send {
     }
 
     /// Whether the destination keeps the last write of each series and timestamp. Then a window that
-    /// a restart divided is written as a whole each time; otherwise only what was added to it.
+    /// a restart divided is written as a whole each time; otherwise only the increment.
     fn keeps_last_write(&self) -> bool {
         false
     }
 
-    /// What a successor has to know to continue where this forwarder ends, such as totals; `None` if
-    /// there is nothing. Payloads of `batch` that are pending do not count: they are encoded again. At
-    /// most `max` bytes.
+    /// Returns the state from which a successor continues, such as totals, in at most `max` bytes;
+    /// `None` if the forwarder has none. The pending payloads of `batch` are not part of it: the
+    /// successor encodes their points again.
     fn save_state(&self, _batch: &Batch, _max: u64) -> Option<SavedState> {
         None
     }

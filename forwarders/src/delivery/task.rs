@@ -81,8 +81,7 @@ impl EndedForwarder {
         &self.name
     }
 
-    /// What the next run has to know to continue where this one ends, see
-    /// [`Forwarder::save_state`].
+    /// Returns the state from which the next run continues, see [`Forwarder::save_state`].
     #[must_use]
     pub fn save_state(&mut self, max: u64) -> Option<SavedState> {
         self.forwarder.save_state(self.parts.batch(), max)

@@ -49,7 +49,7 @@ impl Template {
     /// Parses a template.
     ///
     /// # Errors
-    /// A sentence that says what is wrong.
+    /// The reason why the template is invalid, as a sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut rest = text;

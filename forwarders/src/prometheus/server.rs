@@ -93,8 +93,8 @@ impl From<Bytes> for Pieces {
     }
 }
 
-/// The limits of the server: a connection has one request, one reply and one time limit, which bounds
-/// what a client can hold.
+/// The limits of the server: a connection has one request, one reply and one time limit, so that no
+/// client can occupy a connection for longer.
 pub(super) fn limits(config: &PrometheusConfig) -> HttpLimits {
     let request_max = config.request_timeout.get();
     HttpLimits {

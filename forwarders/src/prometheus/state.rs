@@ -50,7 +50,7 @@ pub(super) struct State {
     elapsed: Duration,
     /// Those of the timers' values.
     percentiles: Arc<[Percentile]>,
-    /// What the series of the latest window showed before it, if that is kept.
+    /// The values that the series of the latest window had before it; empty unless `keeps_previous`.
     previous: Vec<(SlotId, Shown)>,
     keeps_previous: bool,
 }
@@ -207,8 +207,8 @@ impl State {
         }
     }
 
-    /// Keeps what the series of the latest window showed before it, for [`State::save`] while points
-    /// of the window are not delivered.
+    /// Keeps the values that the series of the latest window had before it: [`State::save`] needs
+    /// them while points of the window are not delivered.
     pub(super) fn keeping_previous(self) -> Self {
         Self { keeps_previous: true, ..self }
     }

@@ -1,4 +1,4 @@
-//! What is in the files of windows and levels, in the encoding of the spool.
+//! The content of the files of windows and levels, in the encoding of the spool.
 //!
 //! ```text
 //! windows   list of (first end · last end · times) · list of (start · length · snapshot)

@@ -59,7 +59,7 @@ pub(super) fn file_bytes_max(max: u64) -> u64 {
     packed.saturating_add((HEADER_BYTES + 2 * CRC_BYTES) as u64)
 }
 
-/// Makes a file of content; `part` says what is in it.
+/// Packs content into a file; `part` names the kind of content.
 pub(super) fn seal(part: u8, saved_at_ms: u64, content: &[u8]) -> Vec<u8> {
     let packed = lz4_flex::block::compress(content);
     let mut bytes = Vec::with_capacity(HEADER_BYTES + packed.len() + 2 * CRC_BYTES);

@@ -1,5 +1,5 @@
-//! The payloads of a load, built before the first is sent: a sender that formats messages meanwhile
-//! would measure itself.
+//! The payloads of a load, built before the first is sent: a sender that formats messages between two
+//! sends would measure itself.
 
 use super::message::Messages;
 use super::options::{Load, PAYLOAD_BYTES_MAX};

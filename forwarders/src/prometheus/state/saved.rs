@@ -45,8 +45,8 @@ struct ShownSeries {
 }
 
 impl State {
-    /// Encodes the state in at most `max` bytes. Series that are pending have what they showed before
-    /// the latest window: their points are not delivered, and will be added again.
+    /// Encodes the state in at most `max` bytes. A pending series is saved with its value before the
+    /// latest window: its points are not delivered, and the next run adds them again.
     pub(in crate::prometheus) fn save(
         &self,
         is_pending: impl Fn(SlotId) -> bool,

@@ -5,7 +5,7 @@ use model::{GaugeLevel, PartialWindow};
 
 use super::*;
 
-/// Records what is saved, in order with the windows that are emitted.
+/// Records each save, in order with the windows that are emitted.
 struct TestRestart {
     events: flume::Sender<String>,
     saves: bool,
@@ -42,7 +42,7 @@ fn emit_to(events: flume::Sender<String>) -> Emit {
     })
 }
 
-/// The events of a run that counts and stops 4 s after its start, and what it leaves.
+/// The events of a run that counts and stops 4 s after its start, and the state that it leaves.
 fn events_of_a_stop(saves: bool) -> Vec<String> {
     let mut bench = bench();
     let (events, received) = flume::unbounded();
