@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use common::Daemon;
 use forwarders::testing::real_server;
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::RDKafkaRespErr;
 use serde_json::Value;
 use topic::read_back;
 
@@ -153,4 +155,38 @@ fn the_daemon_starts_and_aggregates_while_kafka_is_down() {
         stopped.log.iter().find(|entry| entry["message"] == "ledger of a forwarder").unwrap();
     assert_eq!((&ledger["queued"], &ledger["dropped"]), (&0.into(), &"{}".into()));
     assert_eq!(ledger["spooled"], ledger["flushed"], "it is on disk for the next start");
+}
+
+#[test]
+fn a_missing_topic_is_in_the_log_soon_and_also_after_another_failure() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("metrics", 1, 1).unwrap();
+    let missing = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    cluster.topic_error("metrics", missing).unwrap();
+    // First, the brokers are down: the reason that the log shows is another one.
+    cluster.broker_down(-1).unwrap();
+    let more = "      delivery: { timeout: 2s, retry: { initial: 10ms, max: 20ms } }\n      \
+                librdkafka: { message.timeout.ms: 2500 }\ninterval: 200ms\nshutdown_timeout: 1s\n";
+    let daemon = Daemon::start(&pystatsd_conf(&cluster.bootstrap_servers(), "metrics", more));
+    daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
+    daemon.wait_for("a failure", |status| status["forwarders"]["kafka"]["up"] == false);
+    cluster.broker_up(-1).unwrap();
+    let missing = "the topic `metrics` does not exist on the brokers";
+    let names_it = |status: &Value| {
+        let words = status["forwarders"]["kafka"]["last_error"].as_str().unwrap();
+        words.contains(missing)
+    };
+    let status = daemon.wait_for("the reason", names_it);
+    let failures = status["forwarders"]["kafka"]["failures"].as_u64().unwrap();
+    // It stays the reason, also when the library gives the records up.
+    let status = daemon.wait_for("more failures", |status| {
+        status["forwarders"]["kafka"]["failures"].as_u64() > Some(failures + 2)
+    });
+    assert!(names_it(&status), "{status}");
+    let warnings = daemon.stop().warnings();
+    let about = |words: &str| warnings.iter().filter(|line| line.contains(words)).count();
+    assert_eq!(about("delivery failed, will retry"), 1, "{warnings:?}");
+    assert!(about("delivery still fails, for another reason") >= 1, "{warnings:?}");
+    assert_eq!(about(&format!("librdkafka: {missing}")), 1, "{warnings:?}");
+    assert_eq!(about("brokers are down"), 0, "{warnings:?}");
 }

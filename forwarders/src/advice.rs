@@ -8,7 +8,16 @@
 #[must_use]
 pub fn advice(words: &str) -> Option<&'static str> {
     /// Parts of the messages of the system and of libraries, the most specific first.
-    const KNOWN: [(&[&str], &str); 10] = [
+    const KNOWN: [(&[&str], &str); 13] = [
+        (&["does not exist on the brokers"], "create the topic, or correct `kafka_topic`"),
+        (
+            &["may not write to the topic"],
+            "allow the user in `librdkafka` to write to the topic, or correct `kafka_topic`",
+        ),
+        (
+            &["no acknowledgement: the reply is a web page"],
+            "correct the `url`, or see to the proxy or the login that answers there",
+        ),
         (
             &["certificate verify failed", "invalid peer certificate"],
             "name the authority that signed the certificate (`tls: { ca_file }`, for Kafka \

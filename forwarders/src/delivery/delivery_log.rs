@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tracing::{error, info, warn};
 
 use crate::advice::advice;
+use crate::delivery::failure_reasons::FailureReasons;
 use crate::delivery::payload::Settled;
 use crate::delivery::reason;
 use crate::delivery::replay::{ReplayMessage, ReplayProgress};
@@ -19,11 +20,13 @@ pub(super) struct DeliveryLog {
     /// One throttle per reason, so that a frequent reason does not hide a rare one.
     drops: BTreeMap<&'static str, LogThrottle>,
     replay: ReplayProgress,
+    reasons: FailureReasons,
 }
 
 impl DeliveryLog {
     pub(super) fn new(forwarder: String) -> Self {
-        Self { forwarder, drops: BTreeMap::new(), replay: ReplayProgress::default() }
+        let (replay, reasons) = (ReplayProgress::default(), FailureReasons::default());
+        Self { forwarder, drops: BTreeMap::new(), replay, reasons }
     }
 
     /// Logs the progress of a spool when a window was delivered and `spooled` points are on disk.
@@ -52,14 +55,20 @@ impl DeliveryLog {
         }
     }
 
-    /// Logs the first of several failures in a row.
-    pub(super) fn attempt_failed(&self, words: &str) {
-        warn!(
-            forwarder = self.forwarder,
-            error = %words,
-            advice = advice(words),
-            "delivery failed, will retry (data kept)"
-        );
+    /// Logs the first of several failures in a row, and later ones with another reason.
+    pub(super) fn attempt_failed(&mut self, words: &str, is_first: bool) {
+        if is_first {
+            self.reasons.clear();
+        }
+        if !self.reasons.add(words) {
+            return;
+        }
+        let (forwarder, advice) = (&self.forwarder, advice(words));
+        if is_first {
+            warn!(forwarder, error = %words, advice, "delivery failed, will retry (data kept)");
+        } else {
+            warn!(forwarder, error = %words, advice, "delivery still fails, for another reason");
+        }
     }
 
     /// Logs the first success after failures.

@@ -226,11 +226,10 @@ impl DeliveryLoop {
         }
     }
 
-    fn failed(&self, error: &SendError) {
+    fn failed(&mut self, error: &SendError) {
         let words = error.to_string();
-        if self.backlog.attempt_failed(words.clone()) {
-            self.log.attempt_failed(&words);
-        }
+        let is_first = self.backlog.attempt_failed(words.clone());
+        self.log.attempt_failed(&words, is_first);
     }
 
     /// Replaces the forwarder if a reload changed it, and starts the new one.

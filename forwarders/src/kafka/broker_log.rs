@@ -8,6 +8,8 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tracing::{debug, info, warn};
 
+use super::error_class::DeliveryErrorClass;
+
 /// Maximum number of different complaints that are counted before the brokers answer again.
 const COMPLAINTS_MAX: usize = 64;
 
@@ -34,6 +36,15 @@ pub(super) struct Cause {
     /// The library's error code.
     pub(super) code: Code,
     words: String,
+    /// Whether it is an answer about the topic.
+    is_about_topic: bool,
+}
+
+impl Cause {
+    /// Whether an operator has to change something before the brokers accept records.
+    pub(super) fn is_for_operator(&self) -> bool {
+        DeliveryErrorClass::of(self.code) == DeliveryErrorClass::Operator
+    }
 }
 
 impl fmt::Display for Cause {
@@ -64,10 +75,27 @@ impl BrokerLog {
         // `AllBrokersDown` follows the errors of the single brokers and does not say why they
         // failed.
         if code != Code::AllBrokersDown || state.cause.is_none() {
-            state.cause = Some(Cause { code, words: words.to_owned() });
+            let words = words.to_owned();
+            state.cause = Some(Cause { code, words, is_about_topic: false });
         }
-        // Counted as 0: the same complaint may also arrive as a log line, which is counted.
-        self.complain(&mut state, words, 0);
+        if code == Code::AllBrokersDown {
+            debug!(forwarder = self.forwarder, "librdkafka: {words}");
+        } else {
+            // Counted as 0: the same complaint may also arrive as a log line, which is counted.
+            self.complain(&mut state, words, 0);
+        }
+    }
+
+    /// Notes that the brokers reject the topic.
+    pub(super) fn topic(&self, code: Code, words: &str) {
+        let mut state = self.lock();
+        state.cause = Some(Cause { code, words: words.to_owned(), is_about_topic: true });
+        self.complain(&mut state, words, 1);
+    }
+
+    /// Notes that the brokers know the topic and accept records for it.
+    pub(super) fn topic_is_usable(&self) {
+        self.lock().cause.take_if(|cause| cause.is_about_topic);
     }
 
     /// Notes a line of the library's log.
@@ -148,6 +176,22 @@ mod tests {
         assert_eq!(broker_log.cause().unwrap().to_string(), REFUSED);
         broker_log.error(Code::Resolve, "b:1: Failed to resolve 'b:1': Name or service not known");
         assert_eq!(broker_log.cause().unwrap().code, Code::Resolve);
+    }
+
+    #[test]
+    fn an_answer_about_the_topic_is_the_cause_until_it_is_outdated() {
+        let broker_log = BrokerLog::new("kafka".into());
+        broker_log.error(Code::AllBrokersDown, "1/1 brokers are down");
+        broker_log.topic(Code::UnknownTopicOrPartition, "the topic `m` does not exist");
+        broker_log.error(Code::AllBrokersDown, "0/1 brokers are down");
+        let cause = broker_log.cause().unwrap();
+        assert_eq!(cause.to_string(), "the topic `m` does not exist");
+        assert!(cause.is_for_operator());
+        broker_log.topic_is_usable();
+        assert!(broker_log.cause().is_none());
+        broker_log.error(Code::BrokerTransportFailure, REFUSED);
+        broker_log.topic_is_usable();
+        assert_eq!(broker_log.cause().unwrap().to_string(), REFUSED);
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl KafkaProblem {
     }
 }
 
-/// Returns the error for records whose reports are missing at the end of an attempt.
+/// Returns the error for records that are not acknowledged in time: by the end of an attempt, or when
+/// the library gives them up.
 pub(super) fn late(records: usize, waited: Duration, cause: Option<Cause>) -> SendError {
     of_class(cause, format!("{records} records are not acknowledged after {waited:?}"))
 }
@@ -55,17 +56,26 @@ pub(super) fn no_answer(code: Code, brokers: &str, cause: Option<Cause>) -> Send
 
 /// Returns the error for an answer of the brokers about the topic.
 pub(super) fn topic(code: Code, topic: &str) -> SendError {
+    let words = topic_words(code, topic);
+    match DeliveryErrorClass::of(code) {
+        DeliveryErrorClass::Operator => SendError::operator(words),
+        _ => SendError::transient(words),
+    }
+}
+
+/// Describes an answer of the brokers about the topic.
+pub(super) fn topic_words(code: Code, topic: &str) -> String {
     match code {
-        Code::UnknownTopicOrPartition | Code::UnknownTopic => SendError::operator(format!(
-            "the topic `{topic}` does not exist on the brokers: {code}"
-        )),
+        Code::UnknownTopicOrPartition | Code::UnknownTopic => {
+            format!("the topic `{topic}` does not exist on the brokers: {code}")
+        }
         Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
-            SendError::operator(format!("tallyd may not write to the topic `{topic}`: {code}"))
+            format!("tallyd may not write to the topic `{topic}`: {code}")
         }
         code if DeliveryErrorClass::of(code) == DeliveryErrorClass::Operator => {
-            SendError::operator(format!("the topic `{topic}` cannot be used: {code}"))
+            format!("the topic `{topic}` cannot be used: {code}")
         }
-        code => SendError::transient(format!("the topic `{topic}` cannot be used now: {code}")),
+        code => format!("the topic `{topic}` cannot be used now: {code}"),
     }
 }
 
@@ -80,9 +90,7 @@ pub(super) fn fatal(code: Code, words: &str) -> SendError {
 
 /// Takes the class from the cause: with wrong credentials, the records only time out.
 fn of_class(cause: Option<Cause>, words: String) -> SendError {
-    let by_operator = cause
-        .as_ref()
-        .is_some_and(|cause| DeliveryErrorClass::of(cause.code) == DeliveryErrorClass::Operator);
+    let by_operator = cause.as_ref().is_some_and(Cause::is_for_operator);
     let words = with_cause(words, cause);
     if by_operator { SendError::operator(words) } else { SendError::transient(words) }
 }

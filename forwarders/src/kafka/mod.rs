@@ -21,11 +21,13 @@
 //! library's bounded queue takes, and notes reports as they arrive. When it is dropped half-way,
 //! the library continues; the next `send` notes the reports since then and waits for the rest.
 //! `bisect` finds the record because of which a batch is refused, `error_class` classifies errors,
-//! and `broker_log` keeps the library's messages about its brokers.
+//! `broker_log` keeps the library's messages about its brokers, and `diagnosis` asks the brokers about
+//! the topic if they acknowledge nothing.
 
 mod bisect;
 mod broker_log;
 mod config;
+mod diagnosis;
 mod error;
 mod error_class;
 mod in_flight;
@@ -44,7 +46,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::config::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::types::RDKafkaType;
 
@@ -60,7 +62,7 @@ use model::{MetricKind, Point, Series, Snapshot};
 
 use broker_log::BrokerLog;
 use in_flight::InFlight;
-use producer::{Producer, code_of};
+use producer::Producer;
 
 /// Header with the id of the daemon's run that wrote the record.
 pub const INSTANCE_HEADER: &str = "tallyd.instance";
@@ -72,9 +74,6 @@ pub const KIND_HEADER: &str = "tallyd.kind";
 
 /// How long the shutdown waits for the library's threads.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Pause before a second question about a topic that may just be being created.
-const TOPIC_PAUSE: Duration = Duration::from_millis(500);
-
 /// Sends each point as a record to a topic.
 pub struct Kafka {
     brokers: String,
@@ -176,7 +175,9 @@ impl Forwarder for Kafka {
     async fn probe(&mut self) -> Result<(), SendError> {
         let producer = self.producer()?;
         let (topic, patience) = (self.topic.clone(), self.patience);
-        let asked = tokio::task::spawn_blocking(move || ask_for(&producer, &topic, patience));
+        let asked = tokio::task::spawn_blocking(move || {
+            diagnosis::topic_error(&producer, &topic, patience)
+        });
         match asked.await.map_err(SendError::transient)? {
             Ok(None) => Ok(()),
             Ok(Some(code)) => Err(error::topic(code, &self.topic)),
@@ -251,18 +252,5 @@ fn refuse_contradictions(settings: &ClientConfig) -> Result<(), SettingsError> {
     match Client::new(settings, native, kind, DefaultClientContext) {
         Ok(_) => Ok(()),
         Err(error) => Err(SettingsError(words(error))),
-    }
-}
-
-/// Asks the brokers for the error of a topic. Asks again if the topic may just be being created,
-/// which the question itself can cause.
-fn ask_for(producer: &Producer, topic: &str, timeout: Duration) -> Result<Option<Code>, Code> {
-    let ask = || producer.topic_error(topic, timeout).map_err(|error| code_of(&error));
-    match ask()? {
-        Some(Code::UnknownTopicOrPartition | Code::LeaderNotAvailable) => {
-            std::thread::sleep(TOPIC_PAUSE);
-            ask()
-        }
-        answer => Ok(answer),
     }
 }

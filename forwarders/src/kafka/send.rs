@@ -7,11 +7,12 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
+use super::diagnosis;
 use super::error::{self, KafkaProblem};
 use super::error_class::DeliveryErrorClass;
 use super::producer::{Producer, Record, Report};
 use super::{Kafka, RecordKey};
-use crate::delivery::forwarder::SendError;
+use crate::delivery::forwarder::{ErrorClass, SendError};
 use crate::delivery::payload::{Batch, Payload};
 use crate::delivery::stats::reason;
 
@@ -34,12 +35,30 @@ enum Progress {
     Enough,
 }
 
+/// The time limits of an attempt.
+struct AttemptLimits {
+    /// When to ask about the topic; `None` after the first report, or after the question.
+    ask_at: Option<Instant>,
+    deadline: Instant,
+}
+
+impl AttemptLimits {
+    fn new(patience: Duration) -> Self {
+        let now = Instant::now();
+        Self { ask_at: Some(now + diagnosis::ask_after(patience)), deadline: now + patience }
+    }
+
+    fn next(&self) -> Instant {
+        self.ask_at.unwrap_or(self.deadline)
+    }
+}
+
 impl Kafka {
     /// Continues until every payload is settled, an error ends the attempt or the time is up.
     ///
     /// May be dropped at each await: all state that must survive is in `self`.
     pub(super) async fn deliver(&mut self, batch: &mut Batch) -> Result<(), SendError> {
-        let deadline = Instant::now() + self.patience;
+        let mut limits = AttemptLimits::new(self.patience);
         let mut problem = None;
         while !self.in_flight.is_settled() {
             let producer = self.producer()?;
@@ -53,10 +72,10 @@ impl Kafka {
                 Some(problem) if self.in_flight.in_library() == 0 => return Err(self.gone(problem)),
                 // After an error, hands over nothing new; the records in flight may still be
                 // delivered.
-                Some(_) => self.wait(&producer, deadline).await?,
+                Some(_) => self.wait(&producer, &mut limits).await?,
                 None => match self.hand_over(&producer, batch) {
                     Ok(Progress::More) => tokio::task::yield_now().await,
-                    Ok(Progress::Enough) => self.wait(&producer, deadline).await?,
+                    Ok(Progress::Enough) => self.wait(&producer, &mut limits).await?,
                     Err(code) => {
                         KafkaProblem::add(&mut problem, DeliveryErrorClass::of(code), code);
                     }
@@ -235,8 +254,12 @@ impl Kafka {
         }
     }
 
-    /// Waits for the next report.
-    async fn wait(&self, producer: &Producer, deadline: Instant) -> Result<(), SendError> {
+    /// Waits for the next report. Asks about the topic if there was no report for some time.
+    async fn wait(
+        &self,
+        producer: &Arc<Producer>,
+        limits: &mut AttemptLimits,
+    ) -> Result<(), SendError> {
         let report = async {
             if self.in_flight.in_library() > 0 {
                 producer.arrival().await;
@@ -244,19 +267,40 @@ impl Kafka {
                 tokio::time::sleep(QUEUE_PAUSE).await;
             }
         };
-        timeout_at(deadline, report)
-            .await
-            .map_err(|_| error::late(self.in_flight.open(), self.patience, self.broker_log.cause()))
+        let is_over = timeout_at(limits.next(), report).await.is_err();
+        match limits.ask_at.take() {
+            Some(_) if is_over => self.ask_about_topic(producer),
+            None if is_over => {
+                let open = self.in_flight.open();
+                return Err(error::late(open, self.patience, self.broker_log.cause()));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Returns the error after all records came back, some of them with an error.
     fn gone(&mut self, problem: KafkaProblem) -> SendError {
-        if problem.class == DeliveryErrorClass::Operator {
+        let cause = self.broker_log.cause();
+        let error = match problem.code {
+            // The cause says more than the timeout, which is only its consequence.
+            Code::MessageTimedOut if cause.is_some() => {
+                error::late(problem.records, self.message_timeout(), cause)
+            }
+            _ => problem.into_error(&self.topic, cause),
+        };
+        if error.class() == ErrorClass::Operator {
             // The library caches a topic's error for minutes; a new producer asks the brokers
             // again.
             self.producer = None;
         }
-        problem.into_error(&self.topic, self.broker_log.cause())
+        error
+    }
+
+    /// The time after which the library gives a record up.
+    fn message_timeout(&self) -> Duration {
+        let millis = self.client.get("message.timeout.ms").and_then(|millis| millis.parse().ok());
+        Duration::from_millis(millis.unwrap_or_default())
     }
 
     /// Drops a failed producer after it has reported its deliveries.

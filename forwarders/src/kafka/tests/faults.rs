@@ -34,7 +34,8 @@ async fn records_that_the_library_gave_up_are_handed_over_again() {
     running.push(snapshot_of_counters(100));
     running.until(|counts| counts.failures >= 3).await;
     let (_, words) = running.counts().last_error.unwrap();
-    assert!(words.contains("timed out") && words.contains("Connection refused"), "{words}");
+    let late = "records are not acknowledged after 100ms";
+    assert!(words.contains(late) && words.contains("Connection refused"), "{words}");
     cluster.broker_up(-1).unwrap();
     let counts = running.finish().await;
     assert_eq!((counts.delivered, counts.queued), (100, 0));
@@ -196,6 +197,26 @@ async fn a_topic_that_is_denied_for_a_while_gets_everything_once_in_the_end() {
     running.until(down).await;
     let (_, words) = running.counts().last_error.unwrap();
     assert!(words.contains("authorization failed"), "{words}");
+    cluster.topic_error(TOPIC, RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    let counts = running.finish().await;
+    assert_eq!((counts.delivered, counts.queued), (50, 0));
+    assert_each_key_once(&read(&cluster), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_topic_is_named_from_the_first_failure_on_and_gets_everything_once_it_exists() {
+    let cluster = cluster(2);
+    cluster.topic_error(TOPIC, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
+    let settings = r#""delivery": {"timeout": "2s"}, "librdkafka": {"message.timeout.ms": "2500"}"#;
+    let running = start(kafka(&cluster, settings), SECOND * 2);
+    running.push(snapshot_of_counters(50));
+    // Not acknowledged in time, then given up by the library, then both again.
+    for failures in 1..5 {
+        running.until(|counts| counts.failures >= failures).await;
+        let (_, words) = running.counts().last_error.unwrap();
+        assert!(words.contains("the topic `metrics` does not exist"), "{failures}: {words}");
+    }
+    assert_eq!(running.counts().queued, 50);
     cluster.topic_error(TOPIC, RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
     let counts = running.finish().await;
     assert_eq!((counts.delivered, counts.queued), (50, 0));
