@@ -7,6 +7,8 @@
 mod bounds;
 #[path = "documents/constants.rs"]
 mod constants;
+#[path = "documents/guarantees.rs"]
+mod guarantees;
 #[path = "documents/limits.rs"]
 mod limits;
 #[path = "documents/schema.rs"]
