@@ -1,6 +1,7 @@
 //! Logs the delivery to one destination.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use tracing::{error, info, warn};
 
@@ -21,12 +22,19 @@ pub(super) struct DeliveryLog {
     drops: BTreeMap<&'static str, LogThrottle>,
     replay: ReplayProgress,
     reasons: FailureReasons,
+    /// Whether the system returned an error for the latest attempt to read a spool file.
+    is_read_failing: bool,
 }
 
 impl DeliveryLog {
     pub(super) fn new(forwarder: String) -> Self {
-        let (replay, reasons) = (ReplayProgress::default(), FailureReasons::default());
-        Self { forwarder, drops: BTreeMap::new(), replay, reasons }
+        Self {
+            forwarder,
+            drops: BTreeMap::new(),
+            replay: ReplayProgress::default(),
+            reasons: FailureReasons::default(),
+            is_read_failing: false,
+        }
     }
 
     /// Logs the progress of a spool when a window was delivered and `spooled` points are on disk.
@@ -89,10 +97,33 @@ impl DeliveryLog {
         );
     }
 
-    /// Logs a spool file that is missing or unusable.
-    pub(super) fn unreadable(&self, file: FileName, error: &SpoolReadError) {
-        let points = file.points;
-        warn!(forwarder = self.forwarder, %file, points, %error, "dropped unreadable spool file");
+    /// Logs a spool file that is missing or unusable; the first one for each reason, then the
+    /// number of points once a minute.
+    pub(super) fn unreadable(
+        &mut self,
+        file: FileName,
+        error: &SpoolReadError,
+        reason: &'static str,
+    ) {
+        if let Some(points) = self.drops.entry(reason).or_default().count(file.points) {
+            let message = "dropped unreadable spool files; the latest is";
+            warn!(forwarder = self.forwarder, points, reason, %error, "{message} {file}");
+        }
+    }
+
+    /// Logs the first of several errors of the system in a row when a spool file is read.
+    pub(super) fn read_failed(&mut self, file: FileName, error: &io::Error) {
+        if !std::mem::replace(&mut self.is_read_failing, true) {
+            let message = "cannot read the spool, will retry (data kept)";
+            warn!(forwarder = self.forwarder, %file, %error, "{message}");
+        }
+    }
+
+    /// Logs the first successful read after errors of the system.
+    pub(super) fn read_recovered(&mut self) {
+        if std::mem::take(&mut self.is_read_failing) {
+            info!(forwarder = self.forwarder, "the spool can be read again");
+        }
     }
 }
 

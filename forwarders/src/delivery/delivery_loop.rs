@@ -1,6 +1,7 @@
 //! Delivers windows one after the other: encodes them, attempts to send, pauses after a failure,
 //! settles.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::config::RetryConfig;
-use crate::delivery::backlog::{Backlog, WindowSource};
+use crate::delivery::backlog::{Backlog, ReadRetry, WindowSource};
 use crate::delivery::backoff::Backoff;
 use crate::delivery::delivery_log::DeliveryLog;
 use crate::delivery::destination::Destination;
@@ -21,6 +22,8 @@ use model::Snapshot;
 
 /// A window that is not delivered within this time is late and belongs on disk.
 const LATE_AFTER: Duration = Duration::from_secs(1);
+/// The pause after the system returned an error for an attempt to read a window.
+const READ_PAUSE: Duration = Duration::from_secs(1);
 /// The pause between attempts to start a forwarder.
 const START_PAUSE: Duration = Duration::from_millis(200);
 /// Time limit of [`Forwarder::stop`].
@@ -307,40 +310,54 @@ impl DeliveryLoop {
         self.settle();
     }
 
-    /// Gets the snapshot of a window from memory or from its file; `None` if the file is unusable.
+    /// Gets the snapshot of a window from memory or from its file; `None` if the file is unusable
+    /// or cannot be read now.
     async fn fetch(&mut self, source: WindowSource) -> Option<Arc<Snapshot>> {
-        match (source, &self.reader) {
-            (WindowSource::Memory(snapshot), _) => Some(snapshot),
-            (WindowSource::File(name), Some(reader)) => {
-                let outcome = reader.read(name).await;
-                self.window_read(name, outcome)
+        let name = match source {
+            WindowSource::Memory(snapshot) => return Some(snapshot),
+            WindowSource::File(name) => name,
+        };
+        loop {
+            match self.reader.as_ref()?.read(name).await {
+                Ok(snapshot) => return Some(self.window_read(snapshot)),
+                Err(SpoolReadError::System(error)) => {
+                    let retry = self.read_failed(name, &error);
+                    sleep(READ_PAUSE).await;
+                    if retry == ReadRetry::Later {
+                        return None;
+                    }
+                }
+                Err(error) => {
+                    self.window_unreadable(name, &error);
+                    return None;
+                }
             }
-            (WindowSource::File(_), None) => None,
         }
     }
 
-    fn window_read(
-        &self,
-        name: FileName,
-        outcome: Result<Snapshot, SpoolReadError>,
-    ) -> Option<Arc<Snapshot>> {
-        let (error, reason, suffix) = match outcome {
-            Ok(snapshot) => {
-                let snapshot = Arc::new(snapshot);
-                self.backlog.apply(|backlog| backlog.window_read(&snapshot));
-                return Some(snapshot);
-            }
+    fn window_read(&mut self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        self.backlog.apply(|backlog| backlog.window_read(&snapshot));
+        self.log.read_recovered();
+        snapshot
+    }
+
+    /// Records an error of the system, such as a lack of file descriptors. The window stays.
+    fn read_failed(&mut self, name: FileName, error: &io::Error) -> ReadRetry {
+        self.log.read_failed(name, error);
+        self.backlog.spool_failed(format!("cannot read {name}: {error}"), Backlog::read_failed)
+    }
+
+    fn window_unreadable(&mut self, name: FileName, error: &SpoolReadError) {
+        let (reason, suffix) = match error {
             // No suffix: there is no file to move to the quarantine.
-            Err(error @ SpoolReadError::Gone) => (error, reason::REMOVED, None),
-            Err(error @ SpoolReadError::Content(SpoolFileError::Newer(_))) => {
-                (error, reason::SPOOL_NEWER, Some("newer"))
+            SpoolReadError::Gone => (reason::REMOVED, None),
+            SpoolReadError::Content(SpoolFileError::Newer(_)) => {
+                (reason::SPOOL_NEWER, Some("newer"))
             }
-            // Includes errors of the system. The reader has retried, and a file that stays
-            // unreadable must not block the windows after it.
-            Err(error) => (error, reason::SPOOL_CORRUPT, Some("corrupt")),
+            _ => (reason::SPOOL_CORRUPT, Some("corrupt")),
         };
-        self.log.unreadable(name, &error);
+        self.log.unreadable(name, error, reason);
         self.backlog.apply(|backlog| backlog.window_unreadable(reason, suffix));
-        None
     }
 }

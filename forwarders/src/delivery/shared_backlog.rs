@@ -110,14 +110,20 @@ impl SharedBacklog {
         self.for_spool.notified().await;
     }
 
-    /// Counts a failure of the spool.
-    pub(crate) fn spool_failed(&self, words: String) {
+    /// Records a failure of the spool with the event `failure`, and counts it; `words` is the
+    /// reason.
+    pub(crate) fn spool_failed<T>(
+        &self,
+        words: String,
+        failure: impl FnOnce(&mut Backlog) -> T,
+    ) -> T {
         self.apply(|backlog| {
-            backlog.write_failed();
+            let result = failure(backlog);
             // Under the lock of the backlog: an event of another task in between would publish
             // counts that show a working spool.
             self.stats.note_spool_failure(words);
-        });
+            result
+        })
     }
 }
 
@@ -128,10 +134,11 @@ fn publish(backlog: &Backlog, counts: &mut Counts) {
     let Some(usage) = backlog.spool_usage() else { return };
     let spool = counts.spool.get_or_insert_default();
     (spool.files, spool.bytes, spool.oldest_ms) = (usage.files, usage.bytes, usage.oldest_ms);
+    (spool.unremoved, spool.replaced) = (usage.unremoved, usage.replaced);
     spool.quarantined = usage.quarantine.kept;
     spool.not_quarantined = usage.quarantine.not_kept;
     // Set by the failure itself, which knows the reason. The backlog only knows when it is over.
-    if usage.is_ready {
+    if usage.is_well {
         spool.degraded = None;
     }
 }

@@ -1,21 +1,32 @@
 //! Does the work on disk that the backlog of one destination asks for.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{error, info, warn};
 
-use crate::delivery::backlog::{Backlog, SpoolWork};
+use crate::delivery::backlog::{Backlog, DebtStep, SpoolWork};
 use crate::delivery::shared_backlog::SharedBacklog;
 use crate::delivery::spool_clock::SpoolClock;
-use crate::spool::{RefusedPoints, SpoolWriter, WriteJob};
+use crate::spool::{
+    DiscardOutcome, DiscardedFiles, FoundWindows, RefusedPoints, SpoolWriteError, SpoolWriter,
+    WriteJob,
+};
 use basics::clocks::ClockReading;
 use basics::log_throttle::LogThrottle;
 
 /// The pause after a failure of the disk, and the interval of checks for windows that expired or
 /// were removed.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Files that take longer to be removed are recorded as settled.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(1);
+/// Windows are delivered from memory if opening the folder takes longer.
+const OPENING_PATIENCE: Duration = Duration::from_secs(5);
+/// Most files that are moved or removed at once for tidiness.
+const TIDIED_AT_ONCE: usize = 256;
 
 /// Does the work on disk that a backlog asks for. It runs concurrently with the delivery loop, so a
 /// slow disk delays no attempt, and a slow attempt delays no write.
@@ -30,7 +41,10 @@ pub(crate) struct SpoolLoop {
     clock: SpoolClock,
     /// Whether the latest write, or opening the folder, failed.
     is_failing: bool,
+    /// A removal that takes longer than [`REMOVAL_PATIENCE`].
+    slow_removal: Option<JoinHandle<DiscardOutcome>>,
     drops: LogThrottle,
+    stuck: LogThrottle,
 }
 
 impl SpoolLoop {
@@ -44,7 +58,9 @@ impl SpoolLoop {
             next_check: Instant::now() + PAUSE,
             clock: SpoolClock::new(read_clocks()),
             is_failing: false,
+            slow_removal: None,
             drops: LogThrottle::default(),
+            stuck: LogThrottle::default(),
         }
     }
 
@@ -54,13 +70,13 @@ impl SpoolLoop {
             let may_write = Instant::now() >= self.may_write_at;
             match self.backlog.apply(|backlog| backlog.next_spool_work(may_write)) {
                 SpoolWork::Open => self.open().await,
-                SpoolWork::Remove(files) => self.writer.remove(files).await,
+                SpoolWork::Discard(step) => self.discard(step).await,
                 SpoolWork::Write(job) => self.write(job).await,
                 SpoolWork::Quarantine(refused) => self.quarantine(refused).await,
+                SpoolWork::Tidy => self.tidy().await,
+                SpoolWork::Probe => self.probe().await,
                 SpoolWork::Wait => self.wait().await,
-                // Files that were removed since the latest check are not spooled: the final ledger
-                // must not count them as such.
-                SpoolWork::End => return self.drop_missing().await,
+                SpoolWork::End => return self.end().await,
             }
             if Instant::now() >= self.next_check {
                 self.check().await;
@@ -68,7 +84,7 @@ impl SpoolLoop {
         }
     }
 
-    async fn wait(&self) {
+    async fn wait(&mut self) {
         let now = Instant::now();
         // No event announces the end of the pause, so the wait has to end with it.
         let pause = Some(self.may_write_at).filter(|at| *at > now);
@@ -76,18 +92,111 @@ impl SpoolLoop {
         tokio::select! {
             () = self.backlog.spool_work_changed() => {}
             () = sleep_until(until) => {}
+            outcome = ended(&mut self.slow_removal) => self.removal_ended(outcome),
+        }
+    }
+
+    /// Makes the last changes on disk before the end.
+    async fn end(mut self) {
+        // Files that were removed since the latest check are not spooled: the final ledger must not
+        // count them as such.
+        self.drop_missing().await;
+        self.writer.sync().await;
+        if self.backlog.read(Backlog::has_debt) {
+            let folder = self.writer.root().display();
+            error!(
+                forwarder = self.forwarder,
+                %folder,
+                "cannot remove delivered windows from the spool: the next start delivers them again"
+            );
         }
     }
 
     async fn open(&mut self) {
-        match self.writer.open().await {
+        match self.open_patiently().await {
             Ok(found) => {
                 self.backlog.apply(|backlog| backlog.opened(&found));
+                self.publish_unremoved();
                 self.recovered();
             }
-            Err(words) => self.failed(words),
+            Err(words) => self.failed(SpoolWriteError { words, left_behind: None }),
         }
     }
+
+    /// Opens the folder. If that takes long, windows are delivered from memory until it is open.
+    async fn open_patiently(&self) -> Result<FoundWindows, String> {
+        let opening = self.writer.open();
+        tokio::pin!(opening);
+        if let Ok(opened) = timeout(OPENING_PATIENCE, &mut opening).await {
+            return opened;
+        }
+        let words = format!("{}: opening takes long", self.writer.root().display());
+        self.backlog.spool_failed(words, |backlog| backlog.write_failed(None));
+        opening.await
+    }
+
+    // ---- Removal ------------------------------------------------------------------------------
+
+    async fn discard(&mut self, step: DebtStep) {
+        match step {
+            DebtStep::Remove(files) => self.remove(files).await,
+            DebtStep::Record(files) => self.record(files).await,
+        }
+    }
+
+    async fn remove(&mut self, files: DiscardedFiles) {
+        let mut removal = self.writer.discard(files);
+        match timeout(REMOVAL_PATIENCE, &mut removal).await {
+            Ok(outcome) => self.removal_ended(outcome),
+            Err(_) => {
+                self.slow_removal = Some(removal);
+                self.backlog.apply(Backlog::removal_is_slow);
+            }
+        }
+    }
+
+    fn removal_ended(&mut self, outcome: Result<DiscardOutcome, JoinError>) {
+        self.slow_removal = None;
+        let (left, error) = match outcome {
+            Ok(DiscardOutcome { left, error }) => (Some(left), error),
+            Err(error) => (None, Some(io::Error::from(error))),
+        };
+        let is_done = left.as_ref().is_some_and(DiscardedFiles::is_empty);
+        match &error {
+            Some(error) if !is_done => {
+                let folder = self.writer.root().display();
+                let words = format!("{folder}: cannot remove delivered windows: {error}");
+                self.may_write_at = Instant::now() + PAUSE;
+                self.backlog.spool_failed(words, |backlog| backlog.removal_ended(left));
+            }
+            _ => self.backlog.apply(|backlog| backlog.removal_ended(left)),
+        }
+        self.publish_unremoved();
+        if let Some(error) = error
+            && let Some(times) = self.stuck.count(1)
+        {
+            warn!(forwarder = self.forwarder, %error, times, "cannot remove windows from the spool");
+        }
+    }
+
+    async fn record(&mut self, files: DiscardedFiles) {
+        match self.writer.record(files).await {
+            Ok(()) => self.backlog.apply(|backlog| backlog.record_ended(true)),
+            Err(error) => {
+                let words = format!("{}/settled: {error}", self.writer.root().display());
+                self.may_write_at = Instant::now() + PAUSE;
+                self.backlog.spool_failed(words, |backlog| backlog.record_ended(false));
+            }
+        }
+        self.publish_unremoved();
+    }
+
+    fn publish_unremoved(&self) {
+        let unremoved = self.writer.unremoved();
+        self.backlog.apply(|backlog| backlog.set_unremoved(unremoved));
+    }
+
+    // ---- Writing ------------------------------------------------------------------------------
 
     async fn write(&mut self, job: WriteJob) {
         self.clock.look(read_clocks());
@@ -96,16 +205,17 @@ impl SpoolLoop {
         let (seq, name) = (window.seq, window.name);
         // Before room is made: a file that can never fit would empty the spool for nothing.
         if name.bytes > limits.max_bytes.get() {
-            return self.failed(format!(
+            let words = format!(
                 "a window takes {} bytes on disk, and delivery.spool.max_bytes is {}",
                 name.bytes, limits.max_bytes
-            ));
+            );
+            return self.failed(SpoolWriteError { words, left_behind: None });
         }
         let dropped = self.backlog.apply(|backlog| backlog.make_room(name.bytes));
         self.log_dropped(dropped, "the spool is full, the oldest windows were dropped");
         // Removed before the write, which may need their space.
-        if let Some(files) = self.backlog.apply(Backlog::take_discarded) {
-            self.writer.remove(files).await;
+        while let Some(step) = self.backlog.apply(|backlog| backlog.next_debt_step(false)) {
+            self.discard(step).await;
         }
         match self.writer.write(window, limits.min_free.get()).await {
             Ok(()) => {
@@ -114,7 +224,7 @@ impl SpoolLoop {
                 self.backlog.apply(|backlog| backlog.written(seq, name));
                 self.recovered();
             }
-            Err(words) => self.failed(words),
+            Err(error) => self.failed(error),
         }
     }
 
@@ -126,7 +236,27 @@ impl SpoolLoop {
         self.backlog.apply(|backlog| backlog.quarantined(kept, all - kept));
     }
 
-    /// Drops windows that expired or were removed.
+    async fn tidy(&mut self) {
+        // A part at a time: windows can be written in between.
+        if self.writer.tidy(TIDIED_AT_ONCE).await {
+            self.backlog.apply(Backlog::is_untidy);
+        }
+    }
+
+    async fn probe(&mut self) {
+        let min_free = self.backlog.read(Backlog::spool_limits).min_free.get();
+        match self.writer.probe(min_free).await {
+            Ok(()) => {
+                self.backlog.apply(Backlog::probed);
+                self.recovered();
+            }
+            Err(words) => self.failed(SpoolWriteError { words, left_behind: None }),
+        }
+    }
+
+    // ---- Checks -------------------------------------------------------------------------------
+
+    /// Drops windows that expired or were removed, and retries to remove settled windows.
     async fn check(&mut self) {
         self.next_check = Instant::now() + PAUSE;
         let max_age = self.backlog.read(Backlog::spool_limits).max_age.get();
@@ -138,6 +268,10 @@ impl SpoolLoop {
             );
         }
         self.drop_missing().await;
+        if self.writer.unremoved() > 0 && self.slow_removal.is_none() {
+            self.writer.retry_settled(TIDIED_AT_ONCE).await;
+            self.publish_unremoved();
+        }
     }
 
     async fn drop_missing(&mut self) {
@@ -151,7 +285,8 @@ impl SpoolLoop {
 
     /// Pauses writing after a failure; windows wait in memory until the next attempt. Logs the
     /// first of several failures in a row.
-    fn failed(&mut self, words: String) {
+    fn failed(&mut self, error: SpoolWriteError) {
+        let SpoolWriteError { words, left_behind } = error;
         self.may_write_at = Instant::now() + PAUSE;
         if !std::mem::replace(&mut self.is_failing, true) {
             warn!(
@@ -160,7 +295,7 @@ impl SpoolLoop {
                 "no spool at the moment: what cannot be delivered waits in memory only"
             );
         }
-        self.backlog.spool_failed(words);
+        self.backlog.spool_failed(words, |backlog| backlog.write_failed(left_behind));
     }
 
     fn recovered(&mut self) {
@@ -179,4 +314,14 @@ impl SpoolLoop {
 /// Both clocks; the monotonic one is that of the runtime, which tests let run ahead.
 fn read_clocks() -> ClockReading {
     ClockReading { monotonic: Instant::now().into_std(), ..ClockReading::now() }
+}
+
+/// Waits for the end of a removal; forever if there is none.
+async fn ended(
+    removal: &mut Option<JoinHandle<DiscardOutcome>>,
+) -> Result<DiscardOutcome, JoinError> {
+    match removal {
+        Some(removal) => removal.await,
+        None => std::future::pending().await,
+    }
 }

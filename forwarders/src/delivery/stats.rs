@@ -58,15 +58,21 @@ pub struct Counts {
 pub struct SpoolCounts {
     /// Its folder.
     pub folder: PathBuf,
-    /// Windows in it, each of which is a file.
+    /// Files in it: a window each. The file of a delivered window counts until it is removed.
     pub files: u64,
     /// The size of these files.
     pub bytes: u64,
     /// Start of the oldest window in it, in Unix milliseconds.
     pub oldest_ms: Option<u64>,
-    /// Why windows cannot be written at the moment and wait in memory only.
+    /// Settled windows whose file the disk does not remove. They are recorded, and not delivered
+    /// again.
+    pub unremoved: u64,
+    /// Files found at the start that another file had replaced: a crash interrupted the
+    /// replacement.
+    pub replaced: u64,
+    /// Why windows cannot be written, read or removed at the moment.
     pub degraded: Option<String>,
-    /// Failed attempts to write a window or to open the folder.
+    /// Failed attempts to write, read or remove a window or to open the folder.
     pub failures: u64,
     /// Refused points that were stored in the quarantine.
     pub quarantined: u64,
@@ -185,7 +191,7 @@ impl ForwarderStats {
         counts.last_error = Some((SystemTime::now(), words));
     }
 
-    /// Counts a failure of the spool; `words` is the reason why windows cannot be written.
+    /// Counts a failure of the spool; `words` is the reason.
     pub(crate) fn note_spool_failure(&self, words: String) {
         let mut counts = self.counts.lock();
         let spool = counts.spool.get_or_insert_default();

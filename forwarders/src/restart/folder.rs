@@ -1,7 +1,7 @@
 //! The folder of the restart state.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::envelope::{self, RestartFileError};
-use crate::spool::{SpoolOpenError, folder_of, lock, publish, remove, write_aside};
+use crate::spool::{Disk, FolderLock, FolderLockError, RealDisk, folder_of, remove_if_present};
 
 /// A file while it is being written.
 const TMP: &str = "tmp";
@@ -39,7 +39,7 @@ pub struct SavedFile {
 pub struct RestartFolder {
     root: PathBuf,
     /// Held and not used: the lock ends with it.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl RestartPart {
@@ -74,12 +74,12 @@ impl RestartFolder {
     pub fn open(root: &Path) -> Result<Self, String> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
         made.map_err(|error| format!("{}: {error} (see `state_dir`)", root.display()))?;
-        let lock = lock(&root.join("LOCK")).map_err(|error| match error {
-            SpoolOpenError::Locked { path, holder } => format!(
+        let lock = FolderLock::take(root).map_err(|error| match error {
+            FolderLockError::Held { folder, holder } => format!(
                 "{} is in use by another daemon (process {holder}): give each a `state_dir`",
-                path.display()
+                folder.display()
             ),
-            system @ SpoolOpenError::System { .. } => system.to_string(),
+            system @ FolderLockError::System { .. } => system.to_string(),
         })?;
         Ok(Self { root: root.to_owned(), _lock: lock })
     }
@@ -126,17 +126,18 @@ impl RestartFolder {
         let bytes = envelope::seal(part.number(), saved_at_ms, content);
         let name = part.file_name();
         let tmp = self.root.join(format!("{TMP}-{name}"));
-        remove(&tmp)?;
-        let written = write_aside(&tmp, &bytes).and_then(|()| {
+        remove_if_present(&RealDisk, &tmp)?;
+        let written = RealDisk.create(&tmp, &bytes).and_then(|()| {
             let may_commit = commit();
             may_commit.then_some(()).ok_or(io::ErrorKind::TimedOut)?;
-            publish(&tmp, &self.root, &name)
+            RealDisk.rename(&tmp, &self.root.join(&name))?;
+            RealDisk.sync_folder(&self.root)
         });
         written.inspect_err(|_| {
             // Also the file itself: if only its name could not be synced, it is visible by now, and
             // the next run must not find what this one counts as not written.
             for path in [&tmp, &self.root.join(&name)] {
-                let _nothing_left_to_do = remove(path);
+                let _nothing_left_to_do = remove_if_present(&RealDisk, path);
             }
         })
     }
@@ -146,8 +147,8 @@ impl RestartFolder {
     /// # Errors
     /// When the system refuses.
     pub fn remove(&self, part: &RestartPart) -> io::Result<()> {
-        remove(&self.root.join(part.file_name()))?;
-        File::open(&self.root)?.sync_all()
+        remove_if_present(&RealDisk, &self.root.join(part.file_name()))?;
+        RealDisk.sync_folder(&self.root)
     }
 
     /// Removes everything but the windows, durably. State that a run does not use must not wait for
@@ -163,9 +164,9 @@ impl RestartFolder {
             let is_ours = name == RestartPart::Levels.file_name()
                 || ["totals-", TMP].iter().any(|start| name.starts_with(start));
             if is_ours && !entry.file_type()?.is_dir() {
-                remove(&entry.path())?;
+                remove_if_present(&RealDisk, &entry.path())?;
             }
         }
-        File::open(&self.root)?.sync_all()
+        RealDisk.sync_folder(&self.root)
     }
 }

@@ -8,7 +8,8 @@ use std::str::FromStr;
 /// delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName {
-    /// The number of the window. Numbers of one destination increase, also across restarts.
+    /// The number of the window. Numbers of one destination increase, also across restarts; see
+    /// `first_seq`.
     pub seq: u64,
     /// Start of the window in Unix milliseconds.
     pub start_ms: u64,
@@ -18,9 +19,17 @@ pub struct FileName {
     pub bytes: u64,
 }
 
-/// The highest valid number. New windows are numbered from the highest number in the folder, so a
-/// forged name near `u64::MAX` would make the counter overflow.
-const SEQ_MAX: u64 = 1 << 62;
+/// The highest valid number, so that a forged name near `u64::MAX` cannot make a counter overflow.
+const SEQ_MAX: u64 = (1 << 63) - 1;
+/// The highest number that raises the numbers of later windows, which have to stay valid.
+const SEQ_FOUND_MAX: u64 = 1 << 62;
+/// Windows start at the latest at the end of the year 9999, the last one that RFC 3339 can express.
+const START_MS_MAX: u64 = 253_402_300_799_999;
+/// Far more points and bytes than a window can have. Sums of a folder's files cannot overflow.
+const POINTS_MAX: u64 = 1 << 32;
+const BYTES_MAX: u64 = 1 << 40;
+/// Numbers for each millisecond between the starts of two runs.
+const NUMBERS_PER_MS_BITS: u32 = 20;
 
 impl fmt::Display for FileName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,8 +54,9 @@ impl FromStr for FileName {
         if seq > SEQ_MAX {
             return Err(InvalidFileName);
         }
-        let mut number = || parts.next()?.parse::<u64>().ok();
-        let (start_ms, points, bytes) = (number(), number(), number());
+        let mut number = |max| parts.next()?.parse::<u64>().ok().filter(|number| *number <= max);
+        let (start_ms, points, bytes) =
+            (number(START_MS_MAX), number(POINTS_MAX), number(BYTES_MAX));
         match (start_ms, points, bytes, parts.next()) {
             (Some(start_ms), Some(points), Some(bytes), None) => {
                 let name = Self { seq, start_ms, points, bytes };
@@ -57,6 +67,20 @@ impl FromStr for FileName {
             _ => Err(InvalidFileName),
         }
     }
+}
+
+/// The number of the first window of a run that starts at `now_ms` (Unix milliseconds). `found` is
+/// the highest number in the folder, and `random` any number.
+///
+/// The number grows with the clock, so it continues across restarts although no file remembers the
+/// numbers of delivered windows: a refused window that returns from the quarantine has a number of
+/// its own. The random part gives two hosts different numbers, so that their files can be copied
+/// into one folder. If the clock was set back, the windows in the folder still come first.
+pub(super) fn first_seq(now_ms: u64, random: u32, found: Option<u64>) -> u64 {
+    let now_ms = now_ms.min(SEQ_FOUND_MAX >> NUMBERS_PER_MS_BITS);
+    let random = u64::from(random) & ((1 << NUMBERS_PER_MS_BITS) - 1);
+    let by_clock = ((now_ms << NUMBERS_PER_MS_BITS) | random).min(SEQ_FOUND_MAX);
+    found.map_or(by_clock, |found| by_clock.max(found.min(SEQ_FOUND_MAX) + 1))
 }
 
 /// The name of a destination's folder: the destination's name, with `%XX` for bytes that are
@@ -89,9 +113,13 @@ pub fn folder_of(destination: &str) -> String {
 mod tests {
     use super::*;
 
+    fn name() -> FileName {
+        FileName { seq: 42, start_ms: 1_490_114_064_000, points: 10_000, bytes: 77 }
+    }
+
     #[test]
     fn a_name_contains_the_numbers_of_its_file_and_can_be_parsed() {
-        let name = FileName { seq: 42, start_ms: 1_490_114_064_000, points: 10_000, bytes: 77 };
+        let name = name();
         let text = name.to_string();
         assert_eq!(text, "000000000000002a-1490114064000-10000-77.b");
         assert_eq!(text.parse(), Ok(name));
@@ -114,8 +142,30 @@ mod tests {
             "000000000000002a-1-1-1.b.tmp",
             "000000000000002a-1--1.b",
             "+00000000000002a-1-1-1.b",
+            "8000000000000000-1-1-1.b",
+            "000000000000002a-18446744073709551615-1-1.b",
+            "000000000000002a-1-18446744073709551615-1.b",
+            "000000000000002a-1-1-18446744073709551615.b",
+            "000000000000002a-1-4294967297-1.b",
+            "000000000000002a-1-1-1099511627777.b",
         ] {
             assert_eq!(text.parse::<FileName>(), Err(InvalidFileName), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_continue_after_a_restart_and_differ_between_hosts() {
+        const NOW_MS: u64 = 1_764_400_000_000;
+        let first = first_seq(NOW_MS, 5, None);
+        assert!(first_seq(NOW_MS + 1, 0, None) > first + 1_000);
+        assert_ne!(first_seq(NOW_MS, 6, None), first);
+        // The clock was set back by a day, or the files are of another host.
+        assert_eq!(first_seq(NOW_MS - 86_400_000, 7, Some(first + 9)), first + 10);
+        assert_eq!(first_seq(NOW_MS, 5, Some(41)), first);
+        for (now_ms, found) in [(u64::MAX, None), (NOW_MS, Some(SEQ_MAX)), (u64::MAX, Some(7))] {
+            let name = FileName { seq: first_seq(now_ms, u32::MAX, found), ..name() };
+            assert_eq!(name.to_string().parse(), Ok(name));
+            assert!(name.seq <= SEQ_FOUND_MAX + 1, "room for the windows of a run");
         }
     }
 

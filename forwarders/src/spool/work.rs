@@ -6,8 +6,23 @@ use std::sync::Arc;
 use super::name::FileName;
 use model::{PointRanges, Snapshot};
 
+/// The files that were in a folder when it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FoundWindows {
+    /// The number of the first window of this run; higher than those of the windows found.
+    pub(crate) first_seq: u64,
+    /// Windows, the oldest first.
+    pub(crate) windows: Vec<FileName>,
+    /// Windows whose file has another size than its name says.
+    pub(crate) damaged: Vec<FileName>,
+    /// Earlier files of windows that another file replaced: a crash interrupted the replacement.
+    pub(crate) replaced: Vec<FileName>,
+    /// The number of files that are not windows.
+    pub(crate) strangers: u64,
+}
+
 /// Files of a spool that are no longer needed there.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DiscardedFiles {
     /// Files to remove: their windows were delivered or dropped.
     pub(crate) remove: Vec<FileName>,
@@ -17,7 +32,24 @@ pub(crate) struct DiscardedFiles {
 
 impl DiscardedFiles {
     pub(crate) fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.set_aside.is_empty()
+        self.len() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.remove.len() + self.set_aside.len()
+    }
+
+    /// Takes the first `count` files.
+    pub(crate) fn take_first(&mut self, count: usize) -> Self {
+        let remove: Vec<_> = self.remove.drain(..count.min(self.remove.len())).collect();
+        let rest = (count - remove.len()).min(self.set_aside.len());
+        Self { remove, set_aside: self.set_aside.drain(..rest).collect() }
+    }
+
+    /// Adds files.
+    pub(crate) fn append(&mut self, mut files: Self) {
+        self.remove.append(&mut files.remove);
+        self.set_aside.append(&mut files.set_aside);
     }
 }
 

@@ -4,18 +4,21 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::directory::SpoolDirectory;
+use super::directory::{FailedWrite, SpoolDirectory};
 use super::file;
-use super::name::{FileName, folder_of};
+use super::name::{FileName, first_seq, folder_of};
 use super::quarantine::{QuarantineAllowance, fitting};
 use super::reader::SpoolReader;
-use super::work::{DiscardedFiles, RefusedPoints, WriteJob};
+use super::removal::DiscardOutcome;
+use super::work::{DiscardedFiles, FoundWindows, RefusedPoints, WriteJob};
 use basics::log_throttle::LogThrottle;
+use basics::time::unix_ms;
 use model::PointRanges;
 
 /// The location of all spools, and the run of the daemon that writes to them.
@@ -33,6 +36,15 @@ pub(crate) struct PackedWindow {
     pub(crate) seq: u64,
     pub(crate) name: FileName,
     bytes: Vec<u8>,
+}
+
+/// Why a window could not be written.
+#[derive(Debug)]
+pub(crate) struct SpoolWriteError {
+    /// The text for the status.
+    pub(crate) words: String,
+    /// The file, if it exists nevertheless.
+    pub(crate) left_behind: Option<FileName>,
 }
 
 /// Writes and removes the files of one destination's spool. The caller decides which files.
@@ -73,48 +85,100 @@ impl SpoolWriter {
         SpoolReader::new(Arc::clone(&self.directory))
     }
 
-    /// Opens the folder. Returns the windows that an earlier run left in it, the oldest first.
+    /// Opens the folder. Returns the windows that an earlier run left in it.
     ///
     /// # Errors
     /// When the folder cannot be used. The error is the text for the status.
-    pub(crate) async fn open(&self) -> Result<Vec<FileName>, String> {
+    pub(crate) async fn open(&self) -> Result<FoundWindows, String> {
         let root = self.root.clone();
         let opened = spawn_blocking(move || SpoolDirectory::open(&root)).await;
         let opened = opened.map_err(|error| error.to_string())?;
-        let (directory, found) = opened.map_err(|error| error.to_string())?;
-        let (windows, folder) = (found.names.len(), self.root.display());
-        let points: u64 = found.names.iter().map(|name| name.points).sum();
+        let (directory, mut found) = opened.map_err(|error| error.to_string())?;
+        let highest = found.windows.iter().chain(&found.damaged).map(|name| name.seq).max();
+        found.first_seq = first_seq(unix_ms(SystemTime::now()), rand::random(), highest);
+        self.log_found(&found, directory.unremoved());
+        // Cannot be set already: its directory would hold the lock, and opening would have failed.
+        let _is_open = self.directory.set(directory);
+        Ok(found)
+    }
+
+    fn log_found(&self, found: &FoundWindows, settled: u64) {
+        let (forwarder, folder) = (&self.forwarder, self.root.display());
+        let windows = found.windows.len();
+        let points: u64 = found.windows.iter().map(|name| name.points).sum();
         if windows > 0 {
-            info!(forwarder = self.forwarder, windows, points, %folder, "found in the spool");
+            info!(forwarder, windows, points, %folder, "found in the spool");
+        }
+        if !found.damaged.is_empty() {
+            let windows = found.damaged.len();
+            let points: u64 = found.damaged.iter().map(|name| name.points).sum();
+            warn!(forwarder, windows, points, %folder, "dropped damaged spool files: their size \
+                differs from their name; they are moved to the quarantine");
+        }
+        if !found.replaced.is_empty() {
+            let files = found.replaced.len();
+            info!(forwarder, files, %folder, "removed spool files of which only a part was left to \
+                deliver, which is in another file");
+        }
+        if settled > 0 {
+            info!(forwarder, files = settled, %folder, "ignored spool files that an earlier run \
+                delivered and could not remove");
         }
         if found.strangers > 0 {
             let files = found.strangers;
-            warn!(forwarder = self.forwarder, files, %folder, "moved files that are not windows \
-                from the spool to its quarantine");
+            warn!(forwarder, files, %folder, "the spool contains files that are not windows; they \
+                are moved to its quarantine if it has room");
         }
-        // Cannot be set already: its directory would hold the lock, and opening would have failed.
-        let _is_open = self.directory.set(directory);
-        Ok(found.names)
     }
 
-    /// Removes files and moves unusable files to the quarantine.
+    /// Removes files and moves unusable files to the quarantine. Files that stay are recorded as
+    /// settled. Returns the files that are neither removed nor recorded, and the latest error.
+    pub(crate) fn discard(&self, files: DiscardedFiles) -> JoinHandle<DiscardOutcome> {
+        let directory = Arc::clone(&self.directory);
+        spawn_blocking(move || match directory.get() {
+            Some(directory) => directory.discard(&files),
+            None => DiscardOutcome { left: files, error: None },
+        })
+    }
+
+    /// Records files as settled, so that the next run does not deliver them.
     ///
-    /// A failure is only logged. A file that cannot be removed is delivered again after a restart.
-    pub(crate) async fn remove(&self, files: DiscardedFiles) {
-        let removed = self.blocking(move |directory| {
-            let mut outcome = Ok(());
-            // Continues after an error: each file that stays would be delivered twice.
-            for name in files.remove {
-                outcome = directory.remove(name).and(outcome);
-            }
-            for (name, suffix) in files.set_aside {
-                outcome = directory.set_aside(name, suffix).and(outcome);
-            }
-            outcome
-        });
-        if let Err(error) = removed.await {
-            warn!(forwarder = self.forwarder, %error, "cannot remove a spooled window");
-        }
+    /// # Errors
+    /// When the record cannot be written.
+    pub(crate) async fn record(&self, files: DiscardedFiles) -> io::Result<()> {
+        self.blocking(move |directory| directory.record(&files)).await
+    }
+
+    /// Retries to remove up to `count` files that are recorded as settled.
+    pub(crate) async fn retry_settled(&self, count: usize) {
+        // A failure leaves the record longer than necessary, which has no effect.
+        let _too_long = self.blocking(move |directory| directory.retry_settled(count)).await;
+    }
+
+    /// The number of files that are recorded as settled.
+    pub(crate) fn unremoved(&self) -> u64 {
+        self.directory.get().map_or(0, SpoolDirectory::unremoved)
+    }
+
+    /// Moves up to `count` files that are not windows to the quarantine. Returns whether another
+    /// call may move more.
+    pub(crate) async fn tidy(&self, count: usize) -> bool {
+        self.blocking(move |directory| directory.tidy(count)).await.unwrap_or(false)
+    }
+
+    /// Writes and removes a small file, to find out whether the disk can be written.
+    ///
+    /// # Errors
+    /// When it cannot. The error is the text for the status.
+    pub(crate) async fn probe(&self, min_free: u64) -> Result<(), String> {
+        let probed = self.blocking(move |directory| directory.probe(min_free)).await;
+        probed.map_err(|error| format!("{}: {error}", self.root.display()))
+    }
+
+    /// Syncs the removal of files.
+    pub(crate) async fn sync(&self) {
+        // A power failure may bring back files that were removed shortly before.
+        let _may_repeat = self.blocking(SpoolDirectory::sync).await;
     }
 
     /// Packs points of a window; `None` if the runtime is shutting down.
@@ -129,11 +193,23 @@ impl SpoolWriter {
     /// Writes a window, provided that at least `min_free` bytes stay free on the disk.
     ///
     /// # Errors
-    /// When the window cannot be written. The error is the text for the status.
-    pub(crate) async fn write(&self, window: PackedWindow, min_free: u64) -> Result<(), String> {
+    /// When the window cannot be written.
+    pub(crate) async fn write(
+        &self,
+        window: PackedWindow,
+        min_free: u64,
+    ) -> Result<(), SpoolWriteError> {
         let PackedWindow { name, bytes, .. } = window;
-        let written = self.blocking(move |directory| directory.write(name, &bytes, min_free));
-        written.await.map_err(|error| format!("{}: {error}", self.root.display()))
+        let directory = Arc::clone(&self.directory);
+        let written = spawn_blocking(move || match directory.get() {
+            Some(directory) => directory.write(name, &bytes, min_free),
+            None => Err(io::Error::other("the spool is not open").into()),
+        });
+        let written = written.await.unwrap_or_else(|error| Err(io::Error::from(error).into()));
+        written.map_err(|FailedWrite { error, is_left_behind }| SpoolWriteError {
+            words: format!("{}: {error}", self.root.display()),
+            left_behind: is_left_behind.then_some(name),
+        })
     }
 
     /// Moves refused points into the quarantine, within its limits per minute and as long as

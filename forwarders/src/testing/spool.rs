@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::spool::{FileName, SpoolDirectory, pack as pack_file, unpack as unpack_file};
+use crate::spool::{
+    DiscardedFiles, FileName, SpoolDirectory, pack as pack_file, unpack as unpack_file,
+};
 use model::PointRanges;
 use model::Snapshot;
 
@@ -45,6 +47,7 @@ impl Spool {
     pub fn write_and_remove(&self, file: &[u8]) {
         let name = FileName { seq: 1, start_ms: 1, points: 1, bytes: file.len() as u64 };
         self.0.write(name, file, 1).expect("room on the disk");
-        self.0.remove(name).expect("it is there");
+        let files = DiscardedFiles { remove: vec![name], ..DiscardedFiles::default() };
+        assert!(self.0.discard(&files).error.is_none(), "it is there");
     }
 }

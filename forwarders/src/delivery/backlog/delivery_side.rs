@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::in_flight::InFlightWindow;
 use super::state::Backlog;
 use super::waiting::WaitingWindow;
+use crate::config::SpoolOrder;
 use crate::delivery::ledger::PointStorage;
 use crate::delivery::payload::Settled;
 use crate::delivery::reason;
@@ -31,6 +32,20 @@ pub(crate) enum WindowSource {
     File(FileName),
 }
 
+/// When the delivery loop retries to read a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadRetry {
+    /// After a pause. The window stays in flight.
+    AtOnce,
+    /// When its turn comes again. The window is no longer in flight.
+    Later,
+}
+
+/// Attempts to read a window before later ones may be delivered although the order is strict. With
+/// a pause of a second between them, a shortage that is over within a minute leaves the order as it
+/// is, and a bad sector does not hold up the others for longer.
+const READS_IN_ORDER_MAX: u32 = 60;
+
 impl Backlog {
     /// The next action of the delivery loop, which must have no window in flight.
     ///
@@ -45,26 +60,30 @@ impl Backlog {
     }
 
     fn next_with_spool(&mut self) -> NextWindow {
-        // The folder may contain older windows of an earlier run, which have to be delivered first.
         if !self.spool.was_tried() {
-            return NextWindow::Wait;
+            return self.next_before_open();
         }
         if self.waiting.is_empty() {
             return self.wait_or_end();
         }
-        let is_ready = self.spool.is_ready();
-        let oldest_spooled = self.waiting.spooled().front();
-        // `write: always` means before the first attempt. A failing disk must not stop delivery.
-        if self.limits.writes_ahead() && is_ready && oldest_spooled.is_none() {
+        if self.waits_for_write() {
             return NextWindow::Wait;
         }
+        let oldest_spooled = self.waiting.oldest_spooled();
         // A stop would take too long if it waited for old windows to be read and delivered, or for
         // a destination that is down. On disk they wait for the next start.
         let is_in_memory = oldest_spooled.is_none_or(|window| window.snapshot.is_some());
-        if self.phase.is_closed && is_ready && (!is_in_memory || self.phase.is_down) {
+        let can_keep = self.spool.is_ready();
+        if self.phase.is_closed && can_keep && (!is_in_memory || self.phase.is_down) {
             return NextWindow::End;
         }
-        let next = if self.is_fresh_turn() { self.take_fresh() } else { self.take_oldest() };
+        let is_fresh = self.is_fresh_turn();
+        let is_on_disk =
+            if is_fresh { self.waiting.queued().is_empty() } else { oldest_spooled.is_some() };
+        if is_on_disk && self.spool.debt.is_open() {
+            return self.next_despite_debt();
+        }
+        let next = if is_fresh { self.take_fresh() } else { self.take_oldest() };
         next.unwrap_or(NextWindow::Wait)
     }
 
@@ -78,6 +97,37 @@ impl Backlog {
         let newest = self.waiting.spooled().back()?;
         let in_memory = newest.snapshot.clone().map(WindowSource::Memory);
         Some(in_memory.unwrap_or(WindowSource::File(newest.file)))
+    }
+
+    /// The next window while the folder is being opened. It may contain older windows of an earlier
+    /// run. They come first if the order is strict; otherwise a folder with many files, or on a
+    /// slow disk, does not delay fresh windows.
+    fn next_before_open(&mut self) -> NextWindow {
+        let is_strict = self.limits.spool.order == SpoolOrder::Oldest || self.limits.writes_ahead();
+        let is_fresh = |newest| !is_strict && self.turns.is_fresh(newest);
+        let next = self.waiting.newest_seq().filter(|newest| is_fresh(*newest));
+        next.and_then(|_| self.take_fresh()).unwrap_or(NextWindow::Wait)
+    }
+
+    /// Whether the next window first has to be on disk (`write: always`). A failing disk does not
+    /// stop delivery, and a window without points is not written.
+    fn waits_for_write(&self) -> bool {
+        let is_in_memory = self.waiting.next_queued().is_some_and(|window| window.points() > 0);
+        self.limits.writes_ahead() && self.spool.is_ready() && is_in_memory
+    }
+
+    /// The next window while files of settled windows are not removed: another window from disk has
+    /// to wait, or a crash would repeat both. If the disk refuses to remove files, windows in
+    /// memory are delivered meanwhile, because they cannot be kept anywhere else.
+    fn next_despite_debt(&mut self) -> NextWindow {
+        if !self.spool.debt.has_failed() {
+            return NextWindow::Wait;
+        }
+        let Some(window) = self.waiting.take_queued_before_spooled() else {
+            return self.wait_or_end();
+        };
+        self.turns.take_old();
+        self.begin(WaitingWindow::Queued(window))
     }
 
     fn wait_or_end(&self) -> NextWindow {
@@ -126,9 +176,37 @@ impl Backlog {
     /// Ledger: unchanged. The snapshot is kept, because the window has to be written again if only
     /// a part of it is delivered before a stop.
     pub(crate) fn window_read(&mut self, snapshot: &Arc<Snapshot>) {
+        self.spool.read_fails = false;
         if let Some(window) = &mut self.in_flight {
             window.snapshot = Some(Arc::clone(snapshot));
         }
+    }
+
+    /// Records that the system returned an error when the window in flight was read, such as a lack
+    /// of file descriptors. That says nothing about the window, which stays on disk. Returns whether
+    /// the delivery loop retries; if not, the window waits and the others come first.
+    ///
+    /// Ledger: unchanged.
+    pub(crate) fn read_failed(&mut self) -> ReadRetry {
+        self.spool.read_fails = true;
+        if self.take_revoked() {
+            return ReadRetry::Later;
+        }
+        let is_strict = self.limits.spool.order == SpoolOrder::Oldest;
+        if let Some(window) = &mut self.in_flight {
+            window.failed_reads += 1;
+            if is_strict && window.failed_reads < READS_IN_ORDER_MAX {
+                return ReadRetry::AtOnce;
+            }
+        }
+        if let Some(window) = self.in_flight.take()
+            && let Some(file) = window.file
+        {
+            self.waiting.put_back(file, window.failed_reads);
+            // More than one window may wait now, so that those in memory belong on disk.
+            self.wakes.spool = true;
+        }
+        ReadRetry::Later
     }
 
     /// Drops the window in flight, whose file is unusable or missing. An unusable file is moved to
@@ -136,6 +214,7 @@ impl Backlog {
     ///
     /// Ledger: the points go from spooled to dropped, for `reason`.
     pub(crate) fn window_unreadable(&mut self, reason: &'static str, suffix: Option<&'static str>) {
+        self.spool.read_fails = false;
         let Some(window) = self.in_flight.take() else { return };
         self.ledger.drop_points(window.storage(), reason, window.left.count());
         match (window.file, suffix) {
@@ -218,7 +297,9 @@ impl Backlog {
         if taken.count == 0 {
             return;
         }
-        let is_free = self.spool.refused.is_none() && self.spool.is_ready();
+        // While the folder is being opened, they can wait for it.
+        let can_write = self.spool.is_ready() || !self.spool.was_tried();
+        let is_free = self.spool.refused.is_none() && can_write;
         match taken.refused {
             Some(refused) if is_free => {
                 self.spool.refused = Some(refused);
@@ -303,6 +384,10 @@ impl Backlog {
         let queued = self.waiting.take_queued();
         let queued = queued.into_iter().map(|window| window.points()).sum();
         self.ledger.drop_points(PointStorage::Memory, reason::SHUTDOWN, queued);
+        // The folder was never opened, or the disk was too slow.
+        let refused = self.spool.refused.take();
+        let refused = refused.iter().flat_map(|refused| refused.points.values());
+        self.quarantine.not_kept += refused.map(PointRanges::count).sum::<u64>();
         in_flight + queued
     }
 }

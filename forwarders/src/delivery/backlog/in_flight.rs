@@ -30,6 +30,8 @@ pub(super) struct InFlightWindow {
     gave_way: bool,
     /// The reason to give up the window: it has expired, or its file was removed.
     pub(super) revoked: Option<&'static str>,
+    /// Attempts to read the file that failed with an error of the system.
+    pub(super) failed_reads: u32,
 }
 
 impl InFlightWindow {
@@ -41,8 +43,9 @@ impl InFlightWindow {
 
     /// A window from disk.
     pub(super) fn from_spooled(window: &SpooledWindow) -> Self {
-        let SpooledWindow { file, snapshot } = window;
-        Self::new(file.seq, file.points, snapshot.clone(), Some(*file))
+        let SpooledWindow { file, snapshot, failed_reads } = window;
+        let in_flight = Self::new(file.seq, file.points, snapshot.clone(), Some(*file));
+        Self { failed_reads: *failed_reads, ..in_flight }
     }
 
     fn new(seq: u64, points: u64, snapshot: Option<Arc<Snapshot>>, file: Option<FileName>) -> Self {
@@ -55,6 +58,7 @@ impl InFlightWindow {
             is_late: false,
             gave_way: false,
             revoked: None,
+            failed_reads: 0,
         }
     }
 

@@ -16,13 +16,16 @@
 //!                       ▲ opened: windows of an earlier run
 //! ```
 //!
-//! At most one window is in flight. If it also has a file, its points count as spooled.
+//! At most one window is in flight. If it also has a file, its points count as spooled. A window on
+//! disk is taken only after the file of every settled window is gone, see
+//! [`RemovalDebt`](removal_debt::RemovalDebt).
 
 mod delivery_side;
 mod in_flight;
 mod limits;
 #[cfg(test)]
 mod model;
+mod removal_debt;
 mod spool_side;
 mod spool_use;
 pub(crate) mod state;
@@ -32,7 +35,8 @@ mod turns;
 mod waiting;
 mod wakes;
 
-pub(crate) use delivery_side::{NextWindow, WindowSource};
+pub(crate) use delivery_side::{NextWindow, ReadRetry, WindowSource};
+pub(crate) use removal_debt::DebtStep;
 pub(crate) use spool_side::SpoolWork;
 pub(crate) use state::Backlog;
 pub(crate) use wakes::Wakes;

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::removal_debt::DebtStep;
 use super::state::Backlog;
 use crate::delivery::ledger::PointStorage;
 use crate::delivery::reason;
-use crate::spool::{DiscardedFiles, FileName, RefusedPoints, WriteJob};
+use crate::spool::{DiscardedFiles, FileName, FoundWindows, RefusedPoints, WriteJob};
 use model::PointRanges;
 
 /// The next action of the spool loop.
@@ -14,12 +15,16 @@ use model::PointRanges;
 pub(crate) enum SpoolWork {
     /// Open the folder.
     Open,
-    /// Remove files.
-    Remove(DiscardedFiles),
+    /// Remove files, or record them as settled.
+    Discard(DebtStep),
     /// Write points of a window.
     Write(WriteJob),
     /// Write refused points to the quarantine.
     Quarantine(RefusedPoints),
+    /// Move files that are not windows to the quarantine.
+    Tidy,
+    /// Find out whether the disk can be written.
+    Probe,
     /// Wait for another event.
     Wait,
     /// End: the delivery loop has ended, and everything that can be on disk is.
@@ -41,16 +46,26 @@ impl Backlog {
             // Also after the end of delivery: it is the last chance to keep windows.
             return if may_write { SpoolWork::Open } else { self.wait_or_end_spooling() };
         }
-        if let Some(files) = self.spool.take_discarded() {
-            return SpoolWork::Remove(files);
+        if let Some(step) = self.next_debt_step(may_write) {
+            return SpoolWork::Discard(step);
         }
-        if let Some(job) = self.to_write().filter(|_| may_write) {
+        if let Some(job) = self.next_write().filter(|_| may_write) {
             return SpoolWork::Write(job);
         }
-        match self.spool.refused.take() {
-            Some(refused) => SpoolWork::Quarantine(refused),
-            None => self.wait_or_end_spooling(),
+        if let Some(refused) = self.spool.refused.take() {
+            return SpoolWork::Quarantine(refused);
         }
+        if self.phase.has_ended {
+            return SpoolWork::End;
+        }
+        // Not before the end of a pause: both access the disk that has just failed.
+        if may_write && self.spool.is_degraded() {
+            return SpoolWork::Probe;
+        }
+        if may_write && std::mem::take(&mut self.spool.is_untidy) {
+            return SpoolWork::Tidy;
+        }
+        SpoolWork::Wait
     }
 
     fn wait_or_end_spooling(&self) -> SpoolWork {
@@ -59,42 +74,113 @@ impl Backlog {
 
     /// The next points that belong on disk and are not there. The window in flight comes first; it
     /// is usually the oldest.
-    fn to_write(&self) -> Option<WriteJob> {
+    fn next_write(&mut self) -> Option<WriteJob> {
+        if self.is_behind() {
+            // A window without points only repeats the current state, which is worth nothing after
+            // a wait on disk.
+            self.waiting.drop_idle();
+        }
         let in_flight = self.in_flight.as_ref();
         if let Some(job) = in_flight.and_then(|window| window.to_write(self.phase.has_ended)) {
             return Some(job);
         }
-        // A single waiting window is normal: the delivery loop is about to take it. A second one
-        // means that the destination has fallen behind.
-        let is_behind = in_flight.is_some_and(|window| window.is_late) || self.waiting.len() > 1;
-        if !is_behind && !self.phase.has_ended && !self.limits.writes_ahead() {
+        if !self.is_behind() && !self.limits.writes_ahead() {
             return None;
         }
-        let window = self.waiting.queued().front()?;
+        let window = self.waiting.queued().front().filter(|window| window.points() > 0)?;
         let points = PointRanges::first(window.snapshot.points.len());
         Some(WriteJob { seq: window.seq, snapshot: Arc::clone(&window.snapshot), points })
     }
 
-    /// Takes the files to remove before a write, which may need their space.
-    pub(crate) fn take_discarded(&mut self) -> Option<DiscardedFiles> {
-        self.spool.take_discarded()
+    /// Whether the windows in memory belong on disk, because the destination has fallen behind or
+    /// delivery has ended.
+    fn is_behind(&self) -> bool {
+        // A single waiting window is normal: the delivery loop is about to take it. A second one
+        // means that the destination has fallen behind.
+        let is_late = self.in_flight.as_ref().is_some_and(|window| window.is_late);
+        is_late || self.waiting.len() > 1 || self.phase.has_ended
     }
 
-    /// Records that the folder is open and contains the windows `found` of an earlier run, the
-    /// oldest first.
+    /// The next step for the files that are no longer needed; `None` if there is none.
+    pub(crate) fn next_debt_step(&mut self, may_retry: bool) -> Option<DebtStep> {
+        let is_open = self.spool.is_open();
+        is_open.then(|| self.spool.debt.next_step(may_retry, self.phase.has_ended))?
+    }
+
+    /// Records that the removal in progress takes long. Its files are then recorded as settled.
+    pub(crate) fn removal_is_slow(&mut self) {
+        self.spool.debt.removal_is_slow();
+        self.wakes.spool = true;
+    }
+
+    /// Records the end of a removal. The files `left` are neither removed nor recorded, and are
+    /// tried again; without an outcome, all files are.
     ///
-    /// Ledger: their points are recovered and spooled. All other windows are newer and are
-    /// renumbered.
-    pub(crate) fn opened(&mut self, found: &[FileName]) {
-        let base = self.waiting.recover(found);
+    /// Ledger: unchanged. The points were counted when they were settled.
+    pub(crate) fn removal_ended(&mut self, left: Option<DiscardedFiles>) {
+        self.spool.debt.removal_ended(left);
+        self.wakes.delivery = true;
+        self.wakes.spool = true;
+    }
+
+    /// Records whether files were recorded as settled.
+    ///
+    /// Ledger: unchanged.
+    pub(crate) fn record_ended(&mut self, is_recorded: bool) {
+        self.spool.debt.record_ended(is_recorded);
+        self.wakes.delivery = true;
+    }
+
+    /// Whether files of settled windows are neither removed nor recorded, so that the next run
+    /// delivers them again.
+    pub(crate) fn has_debt(&self) -> bool {
+        self.spool.debt.is_open()
+    }
+
+    /// Sets the number of settled windows whose file the disk does not remove.
+    pub(crate) fn set_unremoved(&mut self, files: u64) {
+        self.spool.unremoved = files;
+    }
+
+    /// Records that files that are not windows may be left in the folder.
+    pub(crate) fn is_untidy(&mut self) {
+        self.spool.is_untidy = true;
+    }
+
+    /// Records that the folder is open and which windows of an earlier run it contains.
+    ///
+    /// Ledger: their points are recovered and spooled; those of damaged files are dropped at once
+    /// (`spool_corrupt`). All other windows are newer and are renumbered.
+    pub(crate) fn opened(&mut self, found: &FoundWindows) {
+        let base = found.first_seq;
+        self.waiting.recover(&found.windows, base);
         self.turns.renumber(base);
-        // Windows are delivered from memory while the folder cannot be opened, so one can be in
-        // flight.
+        // Windows are delivered from memory while the folder is not open, so one can be in flight.
         if let Some(window) = &mut self.in_flight {
             window.seq += base;
         }
-        found.iter().for_each(|file| self.spool.add(*file));
-        self.ledger.recover(found.iter().map(|file| file.points).sum());
+        if let Some(refused) = &mut self.spool.refused {
+            refused.seq += base;
+        }
+        found.windows.iter().for_each(|file| self.spool.add(*file));
+        let all = found.windows.iter().chain(&found.damaged);
+        self.ledger.recover(all.map(|file| file.points).sum());
+        for file in &found.damaged {
+            self.ledger.drop_points(PointStorage::Disk, reason::SPOOL_CORRUPT, file.points);
+            self.spool.debt.set_aside(*file, "corrupt");
+        }
+        for file in &found.replaced {
+            self.spool.debt.remove(*file);
+        }
+        self.spool.replaced += found.replaced.len() as u64;
+        self.spool.is_untidy = found.strangers > 0;
+        self.works();
+    }
+
+    /// Records that the disk can be written again.
+    ///
+    /// Ledger: unchanged.
+    pub(crate) fn probed(&mut self) {
         self.works();
     }
 
@@ -106,11 +192,15 @@ impl Backlog {
         self.wakes.stop = true;
     }
 
-    /// Records that the folder could not be opened or that a write failed.
+    /// Records that the folder could not be opened or that a write failed. The file `left_behind`
+    /// exists although its write failed.
     ///
     /// Ledger: unchanged, because the points are still in memory. With `write: always`, the
     /// delivery loop no longer waits for windows to be written.
-    pub(crate) fn write_failed(&mut self) {
+    pub(crate) fn write_failed(&mut self, left_behind: Option<FileName>) {
+        if let Some(file) = left_behind {
+            self.spool.debt.remove(file);
+        }
         self.spool.fails();
         self.wakes.delivery = true;
     }
@@ -151,7 +241,14 @@ impl Backlog {
     /// Drops a window that no longer waits, and discards its file.
     fn drop_spooled(&mut self, file: FileName, reason: &'static str) {
         self.ledger.drop_points(PointStorage::Disk, reason, file.points);
+        self.wake_for_shorter_spool();
         self.spool.discard(file);
+    }
+
+    /// Wakes the delivery loop if it waits for files to be removed: without the window that was
+    /// next, a window in memory may be next.
+    fn wake_for_shorter_spool(&mut self) {
+        self.wakes.delivery |= self.spool.debt.is_open();
     }
 
     /// Records that points of the window `seq` were written to `file`.
@@ -214,6 +311,7 @@ impl Backlog {
         let is_gone = |file: &FileName| !present.contains(file);
         let gone = self.waiting.take_spooled_where(is_gone);
         gone.iter().for_each(|file| self.spool.forget(*file));
+        self.wake_for_shorter_spool();
         let removed = gone.iter().map(|file| file.points).sum();
         self.ledger.drop_points(PointStorage::Disk, reason::REMOVED, removed);
         let in_flight = self.in_flight.as_mut();

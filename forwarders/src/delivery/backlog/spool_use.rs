@@ -1,6 +1,7 @@
 //! The state of a backlog's spool on disk.
 
-use crate::spool::{DiscardedFiles, FileName, RefusedPoints};
+use super::removal_debt::RemovalDebt;
+use crate::spool::{FileName, RefusedPoints};
 
 /// Whether windows can go to disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,22 +22,32 @@ pub(super) enum SpoolHealth {
 #[derive(Debug, Default)]
 pub(super) struct SpoolUse {
     health: SpoolHealth,
-    /// Files of windows, without discarded files.
+    /// Files of windows that are not settled.
     files: u64,
     /// The size of these files.
     bytes: u64,
     /// Files that the spool loop has to remove or to move to the quarantine.
-    discarded: DiscardedFiles,
+    pub(super) debt: RemovalDebt,
     /// Refused points that the spool loop has to write to the quarantine. They belong to one
     /// window, so that a destination that refuses everything costs the memory of one window.
     pub(super) refused: Option<RefusedPoints>,
+    /// Whether the system returned an error for the latest attempt to read a window.
+    pub(super) read_fails: bool,
+    /// Whether files that are not windows may be left in the folder of waiting windows.
+    pub(super) is_untidy: bool,
+    /// Files found at the start that another file had replaced.
+    pub(super) replaced: u64,
+    /// Settled windows whose file the disk does not remove.
+    pub(super) unremoved: u64,
 }
 
 impl SpoolUse {
+    /// Files of windows that are not settled.
     pub(super) fn files(&self) -> u64 {
         self.files
     }
 
+    /// The size of these files.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -44,6 +55,16 @@ impl SpoolUse {
     /// Whether windows can be written.
     pub(super) fn is_ready(&self) -> bool {
         self.health == SpoolHealth::Ready
+    }
+
+    /// Whether the folder is open, and the last write failed.
+    pub(super) fn is_degraded(&self) -> bool {
+        self.health == SpoolHealth::Degraded
+    }
+
+    /// Whether windows can be written, read and removed.
+    pub(super) fn is_well(&self) -> bool {
+        self.is_ready() && !self.read_fails && !self.debt.has_failed()
     }
 
     /// Whether files can be read and removed.
@@ -84,18 +105,12 @@ impl SpoolUse {
         // Before the file is removed, so that its space counts as free for the next write, which
         // removes discarded files first.
         self.forget(file);
-        self.discarded.remove.push(file);
+        self.debt.remove(file);
     }
 
     /// Discards a file that is unusable. The spool loop moves it to the quarantine.
     pub(super) fn set_aside(&mut self, file: FileName, suffix: &'static str) {
         self.forget(file);
-        self.discarded.set_aside.push((file, suffix));
-    }
-
-    /// Takes the discarded files; `None` if there is no such file or the folder is not open.
-    pub(super) fn take_discarded(&mut self) -> Option<DiscardedFiles> {
-        let has_some = self.is_open() && !self.discarded.is_empty();
-        has_some.then(|| std::mem::take(&mut self.discarded))
+        self.debt.set_aside(file, suffix);
     }
 }

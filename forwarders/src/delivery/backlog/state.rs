@@ -51,11 +51,17 @@ pub(crate) struct QuarantineCounts {
 /// The disk space that a backlog uses, and the state of its spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpoolUsage {
-    pub(crate) is_ready: bool,
+    /// Whether windows can be written, read and removed.
+    pub(crate) is_well: bool,
+    /// Files on disk, including files of settled windows that are about to be removed.
     pub(crate) files: u64,
     pub(crate) bytes: u64,
     /// Start of the oldest window on disk, in Unix milliseconds.
     pub(crate) oldest_ms: Option<u64>,
+    /// Files of settled windows that the disk does not remove.
+    pub(crate) unremoved: u64,
+    /// Files found at the start that another file had replaced.
+    pub(crate) replaced: u64,
     pub(crate) quarantine: QuarantineCounts,
 }
 
@@ -87,11 +93,6 @@ impl Backlog {
     #[must_use = "a drop is worth a line in the log"]
     pub(crate) fn push(&mut self, snapshot: Arc<Snapshot>) -> u64 {
         let points = snapshot.points.len() as u64;
-        // A window without points only repeats the current state, which is worth nothing after a
-        // wait on disk.
-        if points == 0 && self.limits.has_spool {
-            return 0;
-        }
         let mut evicted = 0;
         while self.limits.exceed_memory(self.waiting.queued().len(), self.ledger.queued, points) {
             // If no window waits in memory, only the window in flight is left there, which stays.
@@ -155,10 +156,12 @@ impl Backlog {
         let in_flight = self.in_flight.as_ref().and_then(|window| window.file);
         let oldest = in_flight.or_else(|| self.waiting.spooled().front().map(|window| window.file));
         self.limits.has_spool.then(|| SpoolUsage {
-            is_ready: self.spool.is_ready(),
-            files: self.spool.files(),
-            bytes: self.spool.bytes(),
+            is_well: self.spool.is_well(),
+            files: self.spool.files() + self.spool.debt.files(),
+            bytes: self.spool.bytes() + self.spool.debt.bytes(),
             oldest_ms: oldest.map(|file| file.start_ms),
+            unremoved: self.spool.unremoved,
+            replaced: self.spool.replaced,
             quarantine: self.quarantine,
         })
     }

@@ -20,13 +20,16 @@ pub(super) struct TurnOrder {
 impl TurnOrder {
     /// Whether a fresh window is next. `newest` is the number of the newest waiting window.
     pub(super) fn is_fresh_turn(&self, order: SpoolOrder, newest: u64) -> bool {
+        order == SpoolOrder::Fair && self.is_fresh(newest) && self.old_in_a_row >= OLD_IN_A_ROW
+    }
+
+    /// Whether the window `newest` may be delivered before older ones. It is the newest one.
+    pub(super) fn is_fresh(&self, newest: u64) -> bool {
         // A window is not fresh only because a newer one was taken before it. Otherwise the backlog
         // would be delivered from both ends. The first window of this run has its turn after those of
         // the earlier one: it may complete the last of them, under the same timestamp, and must not be
         // overwritten by its first part.
-        let is_fresh =
-            newest > self.first_seq && self.newest_taken.is_none_or(|taken| newest > taken);
-        order == SpoolOrder::Fair && is_fresh && self.old_in_a_row >= OLD_IN_A_ROW
+        newest > self.first_seq && self.newest_taken.is_none_or(|taken| newest > taken)
     }
 
     /// Records that the fresh window `seq` was taken before its turn.

@@ -20,6 +20,9 @@ pub(super) struct SpooledWindow {
     /// The snapshot, if it is also in memory. Kept for the next window only, which then need not be
     /// read back.
     pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// Attempts to read the file that failed with an error of the system. If there are any, all
+    /// other windows come first.
+    pub(super) failed_reads: u32,
 }
 
 /// A window that waits to be delivered.
@@ -39,12 +42,30 @@ pub(super) struct WaitingWindows {
     spooled: VecDeque<SpooledWindow>,
     queued: VecDeque<QueuedWindow>,
     next_seq: u64,
+    /// The number of the first window of this run. It may complete the last window of the earlier
+    /// run, under the same timestamp, so it comes after the earlier run's windows in any case.
+    first_seq: u64,
 }
 
 impl QueuedWindow {
     pub(super) fn points(&self) -> u64 {
         self.snapshot.points.len() as u64
     }
+}
+
+impl SpooledWindow {
+    pub(super) fn new(file: FileName) -> Self {
+        Self { file, snapshot: None, failed_reads: 0 }
+    }
+}
+
+/// The place of the window that is delivered next, unless a fresh one has its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OldestPlace {
+    /// The index of a window on disk.
+    Spooled(usize),
+    /// The index of a window in memory.
+    Queued(usize),
 }
 
 impl WaitingWindow {
@@ -82,16 +103,13 @@ impl WaitingWindows {
     }
 
     /// Adds the windows that an earlier run left on disk, the oldest first. All other windows are
-    /// newer and are renumbered: the returned number is added to theirs.
-    pub(super) fn recover(&mut self, files: &[FileName]) -> u64 {
-        // File names contain the number, so the windows on disk keep theirs.
-        let base = files.last().map_or(0, |file| file.seq + 1);
+    /// newer: `base` is added to their numbers.
+    pub(super) fn recover(&mut self, files: &[FileName], base: u64) {
         self.next_seq += base;
+        self.first_seq += base;
         self.queued.iter_mut().for_each(|window| window.seq += base);
         // Nothing is lost here: no window is written before the folder is opened.
-        self.spooled =
-            files.iter().map(|file| SpooledWindow { file: *file, snapshot: None }).collect();
-        base
+        self.spooled = files.iter().copied().map(SpooledWindow::new).collect();
     }
 
     /// The number of the newest window.
@@ -100,14 +118,76 @@ impl WaitingWindows {
         queued.or_else(|| self.spooled.back().map(|window| window.file.seq))
     }
 
+    fn oldest(&self) -> Option<OldestPlace> {
+        let is_free = |seq: u64| !self.is_held_by_earlier_run(seq);
+        let is_readable =
+            |window: &SpooledWindow| window.failed_reads == 0 && is_free(window.file.seq);
+        let readable = self.spooled.iter().position(is_readable).map(OldestPlace::Spooled);
+        // A window that cannot be read holds up the others for a while, not for as long as it
+        // waits.
+        let queued = self.first_free_queued().map(OldestPlace::Queued);
+        readable.or(queued).or_else(|| {
+            let tried = self.spooled.iter().enumerate();
+            let tried = tried.filter(|(_, window)| is_free(window.file.seq));
+            let least = tried.min_by_key(|(_, window)| window.failed_reads)?.0;
+            Some(OldestPlace::Spooled(least))
+        })
+    }
+
+    fn is_held_by_earlier_run(&self, seq: u64) -> bool {
+        let oldest = self.spooled.front();
+        seq == self.first_seq && oldest.is_some_and(|window| window.file.seq < seq)
+    }
+
+    fn first_free_queued(&self) -> Option<usize> {
+        // Only the first window can be held, so the second one is free.
+        let mut queued = self.queued.iter().take(2);
+        queued.position(|window| !self.is_held_by_earlier_run(window.seq))
+    }
+
+    /// The oldest window, if it is on disk.
+    pub(super) fn oldest_spooled(&self) -> Option<&SpooledWindow> {
+        match self.oldest()? {
+            OldestPlace::Spooled(index) => self.spooled.get(index),
+            OldestPlace::Queued(_) => None,
+        }
+    }
+
+    /// The oldest window, if it is in memory only.
+    pub(super) fn next_queued(&self) -> Option<&QueuedWindow> {
+        match self.oldest()? {
+            OldestPlace::Spooled(_) => None,
+            OldestPlace::Queued(index) => self.queued.get(index),
+        }
+    }
+
+    /// Takes the oldest window in memory that may be delivered before those on disk.
+    pub(super) fn take_queued_before_spooled(&mut self) -> Option<QueuedWindow> {
+        let index = self.first_free_queued()?;
+        self.queued.remove(index)
+    }
+
     pub(super) fn take_oldest(&mut self) -> Option<WaitingWindow> {
-        let spooled = self.spooled.pop_front().map(WaitingWindow::Spooled);
-        spooled.or_else(|| self.queued.pop_front().map(WaitingWindow::Queued))
+        match self.oldest()? {
+            OldestPlace::Spooled(index) => self.spooled.remove(index).map(WaitingWindow::Spooled),
+            OldestPlace::Queued(index) => self.queued.remove(index).map(WaitingWindow::Queued),
+        }
     }
 
     pub(super) fn take_newest(&mut self) -> Option<WaitingWindow> {
         let queued = self.queued.pop_back().map(WaitingWindow::Queued);
         queued.or_else(|| self.spooled.pop_back().map(WaitingWindow::Spooled))
+    }
+
+    /// Puts a window back that could not be read.
+    pub(super) fn put_back(&mut self, file: FileName, failed_reads: u32) {
+        let place = self.spooled.partition_point(|window| window.file < file);
+        self.spooled.insert(place, SpooledWindow { failed_reads, ..SpooledWindow::new(file) });
+    }
+
+    /// Drops the oldest windows in memory that have no points.
+    pub(super) fn drop_idle(&mut self) {
+        while self.queued.pop_front_if(|window| window.points() == 0).is_some() {}
     }
 
     pub(super) fn take_oldest_queued(&mut self) -> Option<QueuedWindow> {
@@ -152,7 +232,7 @@ impl WaitingWindows {
         };
         let is_next = self.spooled.is_empty();
         let snapshot = Some(window.snapshot).filter(|_| keeps_next && is_next);
-        self.spooled.push_back(SpooledWindow { file, snapshot });
+        self.spooled.push_back(SpooledWindow { snapshot, ..SpooledWindow::new(file) });
         true
     }
 }

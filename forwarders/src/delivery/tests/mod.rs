@@ -2,3 +2,4 @@
 
 mod delivery;
 mod spool;
+mod spool_trouble;

@@ -34,11 +34,11 @@ use model::testing::snapshot_of_counters;
 use model::{Point, Snapshot};
 
 /// Time for the spool loop to write windows and to check for missing files.
-const A_WHILE: Duration = Duration::from_secs(40);
+pub(super) const A_WHILE: Duration = Duration::from_secs(40);
 
 /// The current behavior of the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     Up,
     Down,
     /// Accepts half of the pending payloads, then fails.
@@ -48,35 +48,35 @@ enum Mode {
 }
 
 /// A point that the destination received: the end of its window and its tag.
-type Got = (u64, usize);
+pub(super) type Got = (u64, usize);
 
 #[derive(Clone, Debug)]
-struct Peer {
+pub(super) struct Peer {
     mode: Arc<Mutex<Mode>>,
     got: Arc<Mutex<Vec<Got>>>,
     /// The points of every window that it refuses, by tag, with the reason.
-    refuses: Arc<Mutex<BTreeMap<usize, &'static str>>>,
+    pub(super) refuses: Arc<Mutex<BTreeMap<usize, &'static str>>>,
 }
 
 impl Peer {
-    fn new(mode: Mode) -> Self {
+    pub(super) fn new(mode: Mode) -> Self {
         Self { mode: Arc::new(Mutex::new(mode)), got: Arc::default(), refuses: Arc::default() }
     }
 
-    fn refuses(&self, points: impl IntoIterator<Item = usize>, reason: &'static str) {
+    pub(super) fn refuses(&self, points: impl IntoIterator<Item = usize>, reason: &'static str) {
         self.refuses.lock().extend(points.into_iter().map(|point| (point, reason)));
     }
 
-    fn is(&self, mode: Mode) {
+    pub(super) fn is(&self, mode: Mode) {
         *self.mode.lock() = mode;
     }
 
-    fn got(&self) -> Vec<Got> {
+    pub(super) fn got(&self) -> Vec<Got> {
         self.got.lock().clone()
     }
 
     /// The windows in the order in which their first points arrived.
-    fn windows(&self) -> Vec<u64> {
+    pub(super) fn windows(&self) -> Vec<u64> {
         let mut seen = BTreeSet::new();
         self.got().into_iter().filter(|(end, _)| seen.insert(*end)).map(|(end, _)| end).collect()
     }
@@ -123,26 +123,26 @@ impl Forwarder for Fake {
     }
 }
 
-fn small(spool: SpoolConfig) -> DeliveryConfig {
+pub(super) fn small(spool: SpoolConfig) -> DeliveryConfig {
     let spool = SpoolConfig { min_free: ByteSize::from_bytes(1), ..spool };
     DeliveryConfig { spool, ..DeliveryConfig::default() }
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 /// One run of a daemon with one destination.
-struct Run {
+pub(super) struct Run {
     queue: Option<QueueHandle>,
     running: DestinationHandle,
     deadline: watch::Sender<Option<Instant>>,
     task: Option<JoinHandle<EndedForwarder>>,
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
 }
 
 impl Run {
-    fn start(folder: &Path, peer: &Peer, delivery: DeliveryConfig) -> Self {
+    pub(super) fn start(folder: &Path, peer: &Peer, delivery: DeliveryConfig) -> Self {
         let runtime =
             Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let entered = runtime.enter();
@@ -155,6 +155,14 @@ impl Run {
         Self { queue: Some(queue), running, deadline, task: Some(task), runtime }
     }
 
+    /// Starts a run and waits until the folder is open. Before that, windows can overtake the first
+    /// one.
+    fn start_open(folder: &Path, peer: &Peer, delivery: DeliveryConfig) -> Self {
+        let run = Self::start(folder, peer, delivery);
+        run.runtime.block_on(async { sleep(Duration::from_millis(1)).await });
+        run
+    }
+
     /// Reloads the configuration with other settings for the destination.
     fn change(&mut self, settings: u32, peer: &Peer, delivery: DeliveryConfig) {
         let next = destination(settings, peer, delivery);
@@ -162,29 +170,29 @@ impl Run {
         self.queue = self.running.reconfigure(next);
     }
 
-    fn push(&self, end_ms: u64, points: usize) {
+    pub(super) fn push(&self, end_ms: u64, points: usize) {
         let mut snapshot = snapshot_of_counters(points);
         snapshot.window.end_ms = end_ms;
         self.queue.as_ref().unwrap().push(&Arc::new(snapshot));
         self.check();
     }
 
-    fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         self.running.stats().counts()
     }
 
-    fn check(&self) -> Counts {
+    pub(super) fn check(&self) -> Counts {
         let counts = self.counts();
         balanced(&counts);
         counts
     }
 
-    fn wait(&self) -> Counts {
+    pub(super) fn wait(&self) -> Counts {
         self.runtime.block_on(async { sleep(A_WHILE).await });
         self.check()
     }
 
-    fn stop(mut self) -> Counts {
+    pub(super) fn stop(mut self) -> Counts {
         let stats = Arc::clone(self.running.stats());
         drop(self.queue.take());
         let task = self.task.take().unwrap();
@@ -199,7 +207,7 @@ impl Run {
     }
 
     /// Ends the run as `kill -9` does: without another write.
-    fn crash(self) -> Counts {
+    pub(super) fn crash(self) -> Counts {
         let counts = self.check();
         self.task.as_ref().unwrap().abort();
         self.runtime.shutdown_background();
@@ -224,7 +232,7 @@ fn balanced(counts: &Counts) {
     assert_eq!(flushed + recovered, delivered + queued + spooled + dropped, "{counts:?}");
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder.join("fake/new")) else { return Vec::new() };
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -233,7 +241,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// The files in the quarantine: for each, its reason, the end of its window and the tags of its
 /// points.
-fn quarantine(folder: &Path) -> Vec<(String, u64, Vec<usize>)> {
+pub(super) fn quarantine(folder: &Path) -> Vec<(String, u64, Vec<usize>)> {
     let entries = fs::read_dir(folder.join("fake/quarantine")).unwrap();
     let file = |path: PathBuf| {
         let (name, reason) = path.file_name().unwrap().to_str().unwrap().rsplit_once('.').unwrap();
@@ -266,7 +274,7 @@ fn a_healthy_destination_writes_nothing_to_disk() {
 fn windows_for_a_destination_that_hangs_wait_on_disk_and_not_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Hangs);
-    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    let run = Run::start_open(folder.path(), &peer, small(SpoolConfig::default()));
     let base = now_ms();
     (0..20).for_each(|window| run.push(base + window, 10));
     let counts = run.wait();
@@ -307,7 +315,7 @@ fn a_stop_keeps_only_what_is_not_delivered() {
     for settled_before in [Mode::Half, Mode::Hangs] {
         let folder = tempfile::tempdir().unwrap();
         let peer = Peer::new(settled_before);
-        let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+        let run = Run::start_open(folder.path(), &peer, small(SpoolConfig::default()));
         let end = now_ms();
         run.push(end, 8);
         run.push(end + 1, 2);
@@ -334,7 +342,7 @@ fn a_reconfigured_destination_gets_each_undelivered_point_once() {
     for before in [Mode::Half, Mode::Down, Mode::Hangs] {
         let folder = tempfile::tempdir().unwrap();
         let peer = Peer::new(before);
-        let mut run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+        let mut run = Run::start_open(folder.path(), &peer, small(SpoolConfig::default()));
         let end = now_ms();
         run.push(end, POINTS);
         run.push(end + 1, 5);
@@ -362,7 +370,7 @@ fn a_reconfigured_destination_gets_each_undelivered_point_once() {
 }
 
 #[test]
-fn smaller_bounds_hold_from_the_next_window_on() {
+pub(super) fn smaller_bounds_hold_from_the_next_window_on() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Down);
     let mut run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
@@ -412,6 +420,32 @@ fn fresh_windows_are_not_starved_by_a_backlog() {
         let run = Run::start(folder.path(), &peer, small(spool));
         let base = now_ms();
         (0..10).for_each(|window| run.push(base + window, 1));
+        run.wait();
+        run.crash();
+        let run = Run::start(folder.path(), &peer, small(spool));
+        run.wait();
+        (100..102).for_each(|window| run.push(base + window, 1));
+        peer.is(Mode::Up);
+        run.wait();
+        run.stop();
+        let windows: Vec<u64> = peer.windows().into_iter().map(|end| end - base).collect();
+        assert_eq!(windows, expected);
+    }
+}
+
+#[test]
+fn a_fresh_window_does_not_wait_for_the_folder_unless_the_order_is_strict() {
+    for (order, expected) in [
+        // The first window may complete the last one of the run before it.
+        (SpoolOrder::Fair, vec![101, 0, 1, 100]),
+        (SpoolOrder::Oldest, vec![0, 1, 100, 101]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let peer = Peer::new(Mode::Down);
+        let spool = SpoolConfig { order, ..SpoolConfig::default() };
+        let run = Run::start(folder.path(), &peer, small(spool));
+        let base = now_ms();
+        (0..2).for_each(|window| run.push(base + window, 1));
         run.wait();
         run.crash();
         peer.is(Mode::Up);

@@ -9,10 +9,12 @@ use model::{Point, PointRanges, Snapshot};
 use super::naive::{Naive, NaiveNext, NaiveWork, PointId};
 use super::{LossReason, ModelEvent, ModelLimits, ReadOutcome};
 use crate::config::DeliveryConfig;
-use crate::delivery::backlog::{Backlog, NextWindow, SpoolWork, Wakes, WindowSource};
+use crate::delivery::backlog::{
+    Backlog, DebtStep, NextWindow, ReadRetry, SpoolWork, Wakes, WindowSource,
+};
 use crate::delivery::payload::Settled;
 use crate::delivery::reason;
-use crate::spool::{DiscardedFiles, FileName, RefusedPoints, WriteJob};
+use crate::spool::{DiscardedFiles, FileName, FoundWindows, RefusedPoints, WriteJob};
 
 /// The time between two windows.
 const STEP_MS: u64 = 1_000;
@@ -52,6 +54,7 @@ enum Flight {
 enum Work {
     None,
     Opening,
+    Probing,
     Removing(DiscardedFiles),
     Packed(PackedFile),
     Writing(PackedFile),
@@ -97,7 +100,7 @@ fn pack(job: &WriteJob) -> PackedFile {
 fn shown(work: &SpoolWork) -> NaiveWork {
     match work {
         SpoolWork::Open => NaiveWork::Open,
-        SpoolWork::Remove(files) => {
+        SpoolWork::Discard(DebtStep::Remove(files)) => {
             let set_aside = files.set_aside.iter().map(|(file, _)| *file).collect();
             NaiveWork::Remove(files.remove.clone(), set_aside)
         }
@@ -111,6 +114,9 @@ fn shown(work: &SpoolWork) -> NaiveWork {
             all.sort_unstable();
             NaiveWork::Quarantine(all)
         }
+        SpoolWork::Probe => NaiveWork::Probe,
+        SpoolWork::Discard(DebtStep::Record(_)) => panic!("no removal is slow, or of many files"),
+        SpoolWork::Tidy => panic!("the folder contains only windows"),
         SpoolWork::Wait => NaiveWork::Wait,
         SpoolWork::End => NaiveWork::End,
     }
@@ -238,12 +244,21 @@ impl Harness {
                 self.begin(WindowSource::Memory(snapshot));
                 return self.check();
             }
+            (Some(_), ReadOutcome::Fails) => return self.read_fails(),
             (Some(_), ReadOutcome::Corrupt) => (reason::SPOOL_CORRUPT, Some("corrupt")),
             (None, _) => (reason::REMOVED, None),
         };
         self.backlog.window_unreadable(reason, suffix);
         self.naive.unreadable(reason, suffix.is_some());
         self.flight = None;
+        self.check();
+    }
+
+    fn read_fails(&mut self) {
+        let retry = self.backlog.read_failed();
+        let stays = self.naive.read_failed();
+        assert_eq!(retry == ReadRetry::AtOnce, stays);
+        self.flight.take_if(|_| !stays);
         self.check();
     }
 
@@ -338,9 +353,10 @@ impl Harness {
     fn spool_step(&mut self, may_write: bool, fails: bool) {
         match std::mem::replace(&mut self.work, Work::None) {
             Work::None => self.ask_for_work(may_write),
-            Work::Opening | Work::Writing(_) if fails => self.fail(),
+            Work::Opening | Work::Writing(_) | Work::Probing if fails => self.fail(),
             Work::Opening => self.open(),
-            Work::Removing(files) => self.remove(&files),
+            Work::Probing => self.probe(),
+            Work::Removing(files) => self.removal_ended(files, fails),
             Work::Packed(packed) => self.make_room(packed),
             Work::Writing(packed) => self.write(packed),
             Work::Quarantining(refused) => self.quarantine(&refused, fails),
@@ -354,25 +370,45 @@ impl Harness {
         assert_eq!(shown(&work), expected);
         self.work = match work {
             SpoolWork::Open => Work::Opening,
-            SpoolWork::Remove(files) => Work::Removing(files),
+            SpoolWork::Discard(DebtStep::Remove(files) | DebtStep::Record(files)) => {
+                Work::Removing(files)
+            }
+            SpoolWork::Probe => Work::Probing,
             SpoolWork::Write(job) => Work::Packed(pack(&job)),
             SpoolWork::Quarantine(refused) => Work::Quarantining(refused),
-            SpoolWork::Wait | SpoolWork::End => Work::None,
+            SpoolWork::Tidy | SpoolWork::Wait | SpoolWork::End => Work::None,
         };
         self.check();
         self.waits.spool = may_write && expected == NaiveWork::Wait;
     }
 
     fn fail(&mut self) {
-        self.backlog.write_failed();
+        self.backlog.write_failed(None);
         self.naive.write_failed();
     }
 
     fn open(&mut self) {
         let found: Vec<FileName> = self.disk.keys().copied().collect();
-        self.backlog.opened(&found);
+        let first_seq = found.iter().map(|file| file.seq + 1).max().unwrap_or_default();
+        let windows = found.clone();
+        self.backlog.opened(&FoundWindows { first_seq, windows, ..FoundWindows::default() });
         self.is_open = true;
         self.naive.opened(found.iter().map(|file| (*file, points_of(&self.disk[file]))).collect());
+    }
+
+    fn probe(&mut self) {
+        self.backlog.probed();
+        self.naive.probed();
+    }
+
+    fn removal_ended(&mut self, files: DiscardedFiles, fails: bool) {
+        if fails {
+            self.backlog.removal_ended(Some(files));
+        } else {
+            self.remove(&files);
+            self.backlog.removal_ended(Some(DiscardedFiles::default()));
+        }
+        self.naive.removal_ended(fails);
     }
 
     fn remove(&mut self, files: &DiscardedFiles) {
@@ -390,10 +426,15 @@ impl Harness {
             return self.fail();
         }
         assert_eq!(self.backlog.make_room(bytes), self.naive.make_room(bytes));
-        let files = self.backlog.take_discarded().unwrap_or_default();
-        let count = files.remove.len() + files.set_aside.len();
-        assert_eq!(self.naive.take_discarded().len(), count);
-        self.remove(&files);
+        let count = self.naive.begin_removal_for_write();
+        match self.backlog.next_debt_step(false) {
+            Some(DebtStep::Remove(files)) => {
+                assert_eq!(count, files.len());
+                self.removal_ended(files, false);
+            }
+            None => assert_eq!(count, 0),
+            Some(DebtStep::Record(_)) => panic!("no removal is slow"),
+        }
         self.work = Work::Writing(packed);
     }
 
@@ -500,7 +541,7 @@ impl Harness {
         assert_eq!(came, are, "every point is in one place");
         assert!(came.windows(2).all(|pair| pair[0] != pair[1]), "{came:?}");
         let Some(usage) = self.backlog.spool_usage() else { return assert!(!self.has_spool) };
-        let files = self.naive.files();
+        let files = [self.naive.files(), self.naive.files_to_go()].concat();
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
         assert_eq!((usage.files, usage.bytes), (files.len() as u64, bytes));
         assert_eq!(usage.oldest_ms, self.naive.oldest_ms());
@@ -516,10 +557,6 @@ impl Harness {
         }
         let mut expected: BTreeSet<FileName> = self.naive.files().into_iter().collect();
         expected.extend(self.naive.files_to_go());
-        if let Work::Removing(files) = &self.work {
-            expected.extend(&files.remove);
-            expected.extend(files.set_aside.iter().map(|(file, _)| file));
-        }
         expected.retain(|file| !self.removed_by_others.contains(file));
         assert_eq!(self.disk.keys().copied().collect::<BTreeSet<_>>(), expected);
         for window in self.naive.windows() {

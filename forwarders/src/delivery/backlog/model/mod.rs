@@ -38,6 +38,8 @@ enum ModelEvent {
 enum ReadOutcome {
     Fine,
     Corrupt,
+    /// The system returns an error.
+    Fails,
 }
 
 /// The reason why a forwarder drops points. Points with the first two reasons are quarantined.
@@ -118,7 +120,8 @@ fn spool_step() -> impl Strategy<Value = ModelEvent> {
 }
 
 fn event() -> impl Strategy<Value = ModelEvent> {
-    let outcomes = vec![ReadOutcome::Fine, ReadOutcome::Fine, ReadOutcome::Corrupt];
+    let outcomes =
+        vec![ReadOutcome::Fine, ReadOutcome::Fine, ReadOutcome::Corrupt, ReadOutcome::Fails];
     prop_oneof![
         12 => (0_usize..7).prop_map(ModelEvent::Push),
         8 => Just(ModelEvent::Next),

@@ -22,6 +22,8 @@ pub(super) struct NaiveWindow {
     /// Whether the snapshot is in memory.
     pub(super) is_in_memory: bool,
     is_from_earlier_run: bool,
+    /// Attempts to read the file that failed.
+    failed_reads: u32,
 }
 
 /// The window in flight.
@@ -55,6 +57,7 @@ pub(super) enum NaiveNext {
 pub(super) enum NaiveWork {
     Open,
     Remove(Vec<FileName>, Vec<FileName>),
+    Probe,
     Write(Vec<PointId>),
     Quarantine(Vec<(&'static str, PointId)>),
     Wait,
@@ -84,6 +87,9 @@ pub(super) struct Naive {
     dropped: Vec<(&'static str, PointId)>,
     to_remove: Vec<FileName>,
     to_set_aside: Vec<FileName>,
+    /// Files that are being removed and set aside.
+    removing: (Vec<FileName>, Vec<FileName>),
+    removal_failed: bool,
     to_quarantine: Vec<(&'static str, PointId)>,
     pub(super) quarantined: (u64, u64),
 }
@@ -118,6 +124,8 @@ impl Naive {
             dropped: Vec::new(),
             to_remove: Vec::new(),
             to_set_aside: Vec::new(),
+            removing: (Vec::new(), Vec::new()),
+            removal_failed: false,
             to_quarantine: Vec::new(),
             quarantined: (0, 0),
         }
@@ -170,7 +178,8 @@ impl Naive {
 
     /// Files that may still be on disk although no window needs them.
     pub(super) fn files_to_go(&self) -> Vec<FileName> {
-        [self.to_remove.clone(), self.to_set_aside.clone()].concat()
+        let (remove, set_aside) = self.removing.clone();
+        [self.to_remove.clone(), self.to_set_aside.clone(), remove, set_aside].concat()
     }
 
     pub(super) fn oldest_ms(&self) -> Option<u64> {
@@ -187,9 +196,6 @@ impl Naive {
 
     pub(super) fn push(&mut self, snapshot: &Snapshot) -> u64 {
         let left = points_of(snapshot);
-        if left.is_empty() && self.has_spool {
-            return 0;
-        }
         let mut evicted = 0;
         while self.count(|window| !window.is_on_disk()) + left.len() as u64 > self.queue_max {
             let oldest = self.waiting.iter().position(|window| !window.is_on_disk());
@@ -200,8 +206,14 @@ impl Naive {
         self.flushed.extend(&left);
         let id = snapshot.window.end_ms;
         self.first_pushed.get_or_insert(id);
-        let (file, is_in_memory, is_from_earlier_run) = (None, true, false);
-        self.waiting.push(NaiveWindow { id, left, file, is_in_memory, is_from_earlier_run });
+        self.waiting.push(NaiveWindow {
+            id,
+            left,
+            file: None,
+            is_in_memory: true,
+            is_from_earlier_run: false,
+            failed_reads: 0,
+        });
         evicted
     }
 
@@ -220,20 +232,43 @@ impl Naive {
         self.spool.write == SpoolWrite::Always
     }
 
+    /// The index of the oldest window: windows that could not be read come last.
+    fn oldest(&self) -> usize {
+        let key = |place: &usize| (self.waiting[*place].failed_reads, *place);
+        let free = (0..self.waiting.len()).filter(|place| !self.is_held(*place));
+        free.min_by_key(key).unwrap()
+    }
+
+    /// Whether the window is the first of this run, and windows of an earlier run wait.
+    fn is_held(&self, place: usize) -> bool {
+        let is_first = self.first_pushed == Some(self.waiting[place].id);
+        is_first && self.waiting.iter().any(|window| window.is_from_earlier_run)
+    }
+
     /// The index of the next window, and whether it is taken before its turn.
     fn choose(&self) -> Result<(usize, bool), NaiveNext> {
         let nothing = if self.is_closed { NaiveNext::End } else { NaiveNext::Wait };
         if !self.has_spool {
             return if self.waiting.is_empty() { Err(nothing) } else { Ok((0, false)) };
         }
+        let is_strict = self.spool.order == SpoolOrder::Oldest;
         if self.health == NaiveHealth::Unopened {
-            return Err(NaiveNext::Wait);
+            let overtook = self.taken.iter().flatten().max().copied();
+            let is_fresh = |newest: &NaiveWindow| {
+                Some(newest.id) != self.first_pushed && Some(newest.id) > overtook
+            };
+            let may_start = !is_strict && !self.writes_ahead();
+            let newest = self.waiting.last().filter(|newest| may_start && is_fresh(newest));
+            return newest.map(|_| (self.waiting.len() - 1, true)).ok_or(NaiveNext::Wait);
         }
-        let (Some(oldest), Some(newest)) = (self.waiting.first(), self.waiting.last()) else {
+        if self.waiting.is_empty() {
             return Err(nothing);
-        };
+        }
+        let (oldest_place, newest_place) = (self.oldest(), self.waiting.len() - 1);
+        let (oldest, newest) = (&self.waiting[oldest_place], &self.waiting[newest_place]);
         let is_ready = self.health == NaiveHealth::Ready;
-        if self.writes_ahead() && is_ready && !oldest.is_on_disk() {
+        let has_points = !oldest.left.is_empty();
+        if self.writes_ahead() && is_ready && !oldest.is_on_disk() && has_points {
             return Err(NaiveNext::Wait);
         }
         if self.is_closed && is_ready && (!oldest.is_in_memory || self.is_down) {
@@ -244,11 +279,24 @@ impl Naive {
         let may_complete = !self.recovered.is_empty() && self.first_pushed == Some(newest.id);
         let is_fresh = !newest.is_from_earlier_run && !may_complete && newest.id > overtook;
         let may_overtake = !self.writes_ahead() || newest.is_on_disk();
-        let is_turn = self.spool.order == SpoolOrder::Fair && old_in_a_row >= 4;
-        if is_turn && is_fresh && may_overtake && self.waiting.len() > 1 {
-            return Ok((self.waiting.len() - 1, true));
+        let is_turn = !is_strict && old_in_a_row >= 4;
+        let is_newest = is_turn && is_fresh && may_overtake && self.waiting.len() > 1;
+        let place = if is_newest { newest_place } else { oldest_place };
+        if self.waiting[place].is_on_disk() && self.has_debt() {
+            let mut places = 0..self.waiting.len();
+            let in_memory =
+                places.find(|place| !self.waiting[*place].is_on_disk() && !self.is_held(*place));
+            return match in_memory.filter(|_| self.removal_failed) {
+                Some(place) => Ok((place, false)),
+                None if self.removal_failed => Err(nothing),
+                None => Err(NaiveNext::Wait),
+            };
         }
-        Ok((0, false))
+        Ok((place, is_newest))
+    }
+
+    fn has_debt(&self) -> bool {
+        !self.to_remove.is_empty() || !self.removing.0.is_empty()
     }
 
     /// The next action of the delivery loop, without taking the window.
@@ -282,6 +330,26 @@ impl Naive {
         if let Some(flight) = &mut self.flight {
             flight.window.is_in_memory = true;
         }
+    }
+
+    /// Returns whether the window stays in flight.
+    pub(super) fn read_failed(&mut self) -> bool {
+        if self.take_revoked() {
+            return false;
+        }
+        let is_strict = self.spool.order == SpoolOrder::Oldest;
+        let Some(flight) = &mut self.flight else { return false };
+        flight.window.failed_reads += 1;
+        if is_strict && flight.window.failed_reads < 60 {
+            return true;
+        }
+        if let Some(flight) = self.flight.take() {
+            let file = flight.window.file;
+            let is_older = |window: &NaiveWindow| window.is_on_disk() && window.file < file;
+            let place = self.waiting.iter().position(|window| !is_older(window));
+            self.waiting.insert(place.unwrap_or(self.waiting.len()), flight.window);
+        }
+        false
     }
 
     pub(super) fn unreadable(&mut self, reason: &'static str, is_set_aside: bool) {
@@ -339,7 +407,7 @@ impl Naive {
     fn hand_over_refused(&mut self) {
         let Some(flight) = &mut self.flight else { return };
         let refused = std::mem::take(&mut flight.refused);
-        let is_ready = self.health == NaiveHealth::Ready;
+        let is_ready = [NaiveHealth::Unopened, NaiveHealth::Ready].contains(&self.health);
         if self.to_quarantine.is_empty() && is_ready && flight.window.is_in_memory {
             self.to_quarantine = refused;
             self.to_quarantine.sort_unstable();
@@ -381,6 +449,7 @@ impl Naive {
     pub(super) fn drop_unsaved(&mut self) -> u64 {
         self.take_revoked();
         let mut lost = self.give_up(reason::SHUTDOWN);
+        self.quarantined.1 += std::mem::take(&mut self.to_quarantine).len() as u64;
         let (kept, unsaved) = std::mem::take(&mut self.waiting)
             .into_iter()
             .partition::<Vec<_>, _>(NaiveWindow::is_on_disk);
@@ -392,6 +461,24 @@ impl Naive {
     }
 
     // ---- The spool loop -----------------------------------------------------------------------
+
+    fn is_behind(&self) -> bool {
+        let is_late = self.flight.as_ref().is_some_and(|flight| flight.is_late);
+        is_late || self.waiting.len() > 1 || self.has_ended
+    }
+
+    /// Windows without points are not written: those before the oldest with points are dropped.
+    fn drop_idle(&mut self) {
+        if !self.is_behind() {
+            return;
+        }
+        let in_memory = self.waiting.iter().position(|window| !window.is_on_disk());
+        while let Some(oldest) = in_memory.filter(|place| *place < self.waiting.len())
+            && self.waiting[oldest].left.is_empty()
+        {
+            self.waiting.remove(oldest);
+        }
+    }
 
     fn to_write(&self) -> Option<Vec<PointId>> {
         if let Some(NaiveFlight { window, is_late, gave_way, revoked: None, .. }) = &self.flight
@@ -405,10 +492,10 @@ impl Naive {
                 return Some(window.left.clone());
             }
         }
-        let is_late = self.flight.as_ref().is_some_and(|flight| flight.is_late);
-        let is_wanted = is_late || self.waiting.len() > 1 || self.has_ended || self.writes_ahead();
+        let is_wanted = self.is_behind() || self.writes_ahead();
         let oldest = self.waiting.iter().find(|window| !window.is_on_disk());
-        oldest.filter(|_| is_wanted).map(|window| window.left.clone())
+        let oldest = oldest.filter(|window| is_wanted && !window.left.is_empty());
+        oldest.map(|window| window.left.clone())
     }
 
     fn is_open(&self) -> bool {
@@ -423,31 +510,63 @@ impl Naive {
         if !self.is_open() {
             return if may_write { NaiveWork::Open } else { nothing };
         }
-        if !self.to_remove.is_empty() || !self.to_set_aside.is_empty() {
+        if self.may_remove(may_write) {
             return NaiveWork::Remove(self.to_remove.clone(), self.to_set_aside.clone());
         }
         match self.to_write() {
             Some(points) if may_write => NaiveWork::Write(points),
-            _ if self.to_quarantine.is_empty() => nothing,
-            _ => NaiveWork::Quarantine(self.to_quarantine.clone()),
+            _ if !self.to_quarantine.is_empty() => {
+                NaiveWork::Quarantine(self.to_quarantine.clone())
+            }
+            _ if self.has_ended => NaiveWork::End,
+            _ if may_write && self.health == NaiveHealth::Degraded => NaiveWork::Probe,
+            _ => NaiveWork::Wait,
         }
     }
 
+    fn may_remove(&self, may_retry: bool) -> bool {
+        let has_some = !self.to_remove.is_empty() || !self.to_set_aside.is_empty();
+        has_some && (may_retry || !self.removal_failed)
+    }
+
     pub(super) fn next_work(&mut self, may_write: bool) -> NaiveWork {
+        if self.has_spool && self.is_open() && !self.may_remove(may_write) {
+            self.drop_idle();
+        }
         let work = self.peek_work(may_write);
         match work {
-            NaiveWork::Remove(..) => drop(self.take_discarded()),
+            NaiveWork::Remove(..) => self.begin_removal(),
             NaiveWork::Quarantine(_) => self.to_quarantine.clear(),
             _ => {}
         }
         work
     }
 
-    pub(super) fn take_discarded(&mut self) -> Vec<FileName> {
-        let files = self.files_to_go();
-        self.to_remove.clear();
-        self.to_set_aside.clear();
-        files
+    /// Begins to remove files before a write. Returns their number.
+    pub(super) fn begin_removal_for_write(&mut self) -> usize {
+        if !self.may_remove(false) {
+            return 0;
+        }
+        self.begin_removal();
+        self.removing.0.len() + self.removing.1.len()
+    }
+
+    fn begin_removal(&mut self) {
+        self.removing =
+            (std::mem::take(&mut self.to_remove), std::mem::take(&mut self.to_set_aside));
+    }
+
+    pub(super) fn removal_ended(&mut self, fails: bool) {
+        let (remove, set_aside) = std::mem::take(&mut self.removing);
+        self.removal_failed = fails;
+        if fails {
+            self.to_remove.extend(remove);
+            self.to_set_aside.extend(set_aside);
+        }
+    }
+
+    pub(super) fn probed(&mut self) {
+        self.health = NaiveHealth::Ready;
     }
 
     /// Opens the spool with these windows in it, in order.
@@ -461,6 +580,7 @@ impl Naive {
                 file: Some(file),
                 is_in_memory: false,
                 is_from_earlier_run: true,
+                failed_reads: 0,
             }
         });
         let found: Vec<_> = found.collect();

@@ -24,38 +24,87 @@ fn a_window_that_is_taken_is_still_queued_or_spooled() {
     );
 }
 
+fn next_is_7(backlog: &mut Backlog) {
+    remove(backlog);
+    next(backlog);
+    assert_eq!(backlog.in_flight.as_ref().unwrap().seq, 7);
+}
+
 #[test]
 fn the_delivery_loop_waits_or_ends_for_a_reason() {
     let closed: Step = |b| b.close();
     let cases: &[(&str, &[Step], &str)] = &[
         ("nothing to deliver", &[open], "wait"),
         ("nothing to deliver and nothing to come", &[open, closed], "end"),
-        ("older windows may be on disk", &[push_3], "wait"),
-        ("older windows may be on disk, also at the end", &[push_3, closed], "wait"),
+        ("older windows may be on disk", &[in_order, push_3], "wait"),
+        ("older windows may be on disk, also at the end", &[in_order, push_3, closed], "wait"),
+        ("the first window may complete one of the run before it", &[push_3], "wait"),
+        (
+            "older windows do not delay fresh ones unless the order is strict",
+            &[push_3, push_4],
+            "1 memory",
+        ),
+        ("the window has to be on disk first", &[write_always, push_3], "wait"),
         (
             "the disk does not open: deliver from memory",
-            &[push_3, |b| b.write_failed()],
+            &[in_order, push_3, write_fails],
             "0 memory",
         ),
         ("to be written ahead", &[open, write_always, push_3], "wait"),
         ("written ahead, and kept in memory", &[open, write_always, push_3, write], "0 memory"),
         (
             "written ahead, behind another window",
-            &[open, write_always, push_3, push_3, write, write, next, |b| settle(b, 3, &[])],
+            &[
+                open,
+                write_always,
+                push_3,
+                push_3,
+                write,
+                write,
+                next,
+                |b| settle(b, 3, &[]),
+                remove,
+            ],
             "1 file",
         ),
         (
+            "a window without points is not written",
+            &[open, write_always, |b| push(b, 0)],
+            "0 memory",
+        ),
+        (
+            "the file of the previous window is still there",
+            &[open_with_2, next, |b| settle(b, 1, &[])],
+            "wait",
+        ),
+        (
+            "which does not concern a window in memory",
+            &[open_with_2, next, |b| settle(b, 1, &[]), next_is_7, push_3, |b| settle(b, 2, &[])],
+            "8 memory",
+        ),
+        (
+            "the disk refuses to remove it: windows on disk wait, those in memory do not",
+            &[open_with_2, next, |b| settle(b, 1, &[]), fail_to_remove, push_3, push_4],
+            "9 memory",
+        ),
+        (
+            "except the first, which may complete one on disk",
+            &[open_with_2, next, |b| settle(b, 1, &[]), fail_to_remove, push_3],
+            "wait",
+        ),
+        (
+            "at the end, windows on disk stay there",
+            &[open_with_2, next, |b| settle(b, 1, &[]), fail_to_remove, write_fails, closed],
+            "end",
+        ),
+        (
             "a disk that fails does not hold up a window that is to be written ahead",
-            &[open, write_always, push_3, |b| b.write_failed()],
+            &[open, write_always, push_3, write_fails],
             "0 memory",
         ),
         ("the last windows are delivered from memory", &[open, push_3, closed], "0 memory"),
         ("but not to a destination that is down", &[open, push_3, down, closed], "end"),
-        (
-            "unless they cannot be kept",
-            &[open, push_3, down, closed, |b| b.write_failed()],
-            "0 memory",
-        ),
+        ("unless they cannot be kept", &[open, push_3, down, closed, write_fails], "0 memory"),
         ("and not from disk", &[open_with_2, closed], "end"),
     ];
     for (case, given, expected) in cases {
@@ -80,7 +129,7 @@ fn a_fresh_window_has_its_turn_after_four_old_ones() {
         let mut delivery = limits();
         delivery.spool.order = order;
         let mut backlog = Backlog::new(&delivery, true);
-        backlog.opened(&(0..found).map(|seq| file(seq, 1)).collect::<Vec<_>>());
+        open_with(&mut backlog, (0..found).map(|seq| file(seq, 1)).collect());
         let mut taken = Vec::new();
         for window in 0..12 {
             if window < 3 {
@@ -89,6 +138,7 @@ fn a_fresh_window_has_its_turn_after_four_old_ones() {
             let NextWindow::Deliver(_) = backlog.next_window() else { break };
             taken.push(backlog.in_flight.as_ref().unwrap().seq);
             settle(&mut backlog, 1, &[]);
+            remove(&mut backlog);
         }
         taken
     };
@@ -102,12 +152,13 @@ fn the_first_window_of_a_run_is_delivered_after_the_last_of_the_run_before_it() 
     let mut delivery = limits();
     delivery.spool.order = SpoolOrder::Fair;
     let mut backlog = Backlog::new(&delivery, true);
-    backlog.opened(&(0..8).map(|seq| file(seq, 1)).collect::<Vec<_>>());
+    open_with(&mut backlog, (0..8).map(|seq| file(seq, 1)).collect());
     push(&mut backlog, 1);
     let mut taken = Vec::new();
     while let NextWindow::Deliver(_) = backlog.next_window() {
         taken.push(backlog.in_flight.as_ref().unwrap().seq);
         settle(&mut backlog, 1, &[]);
+        remove(&mut backlog);
     }
     assert_eq!(taken, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
 }
@@ -172,12 +223,12 @@ fn refused_points_of_one_window_at_a_time_wait_for_the_quarantine() {
 #[test]
 fn points_that_are_refused_while_the_disk_fails_are_not_kept() {
     let mut backlog = Backlog::new(&limits(), true);
-    for step in [open, push_4, next, |b| b.write_failed()] as [Step; 4] {
+    for step in [open, push_4, next, write_fails] as [Step; 4] {
         step(&mut backlog);
     }
     settle(&mut backlog, 0, &[(reason::REFUSED, 4)]);
     assert_eq!(backlog.spool_usage().unwrap().quarantine.not_kept, 4);
-    assert!(matches!(backlog.next_spool_work(true), SpoolWork::Wait));
+    assert!(matches!(backlog.next_spool_work(false), SpoolWork::Wait));
 }
 
 #[test]
@@ -211,7 +262,7 @@ fn a_stop_is_wanted_when_nothing_comes_nothing_goes_and_the_disk_keeps_it() {
     assert!(!backlog.is_stop_wanted());
     down(&mut backlog);
     assert!(backlog.is_stop_wanted());
-    backlog.write_failed();
+    write_fails(&mut backlog);
     assert!(!backlog.is_stop_wanted());
 }
 
@@ -234,6 +285,69 @@ fn a_file_that_cannot_be_used_costs_its_points() {
             ),
         ],
     );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_now_stays_and_lets_the_others_pass() {
+    let later: Step = |b| assert_eq!(b.read_failed(), ReadRetry::Later);
+    let at_once: Step = |b| assert_eq!(b.read_failed(), ReadRetry::AtOnce);
+    check(
+        true,
+        &[
+            row(
+                "it waits at its place",
+                &[open_with_2, next],
+                later,
+                "recovered 3, spooled 3, disk 6:1 7:2, wake spool",
+            ),
+            row(
+                "the next one on disk comes first",
+                &[open_with_2, next, later],
+                next,
+                "recovered 3, spooled 3, disk 6:1, flight 7:2@2",
+            ),
+            row(
+                "so do windows in memory",
+                &[open_with_2, push_3, next, later, next, later, push_4],
+                next,
+                "flushed 7, recovered 3, queued 7, spooled 3, disk 6:1 7:2, memory 8:3, \
+                 flight 9:4",
+            ),
+            row(
+                "but not the first one of this run, which may complete one on disk",
+                &[open_with_2, push_3, next, later, next, later],
+                next,
+                "flushed 3, recovered 3, queued 3, spooled 3, disk 7:2, memory 8:3, flight 6:1@1",
+            ),
+            row(
+                "without any, it is tried again",
+                &[open_with_2, next, later, next, later],
+                next,
+                "recovered 3, spooled 3, disk 7:2, flight 6:1@1",
+            ),
+            row(
+                "a strict order waits for a minute",
+                &[in_order, open_with_2, next],
+                |b| {
+                    (1..60).for_each(|_| assert_eq!(b.read_failed(), ReadRetry::AtOnce));
+                    assert_eq!(b.read_failed(), ReadRetry::Later);
+                },
+                "recovered 3, spooled 3, disk 6:1 7:2, wake spool",
+            ),
+            row(
+                "but not for a window that has expired",
+                &[in_order, open_with_2, next, at_once, |b| expire_before(b, 7)],
+                later,
+                "recovered 3, spooled 2, spool_expired 1, disk 7:2, discard 6, wake spool",
+            ),
+        ],
+    );
+    let mut backlog = Backlog::new(&limits(), true);
+    [open_with_2, next, later].into_iter().for_each(|step: Step| step(&mut backlog));
+    assert!(!backlog.spool_usage().unwrap().is_well, "the status says so");
+    next(&mut backlog);
+    backlog.window_read(&Arc::new(snapshot_of_counters(2)));
+    assert!(backlog.spool_usage().unwrap().is_well);
 }
 
 #[test]

@@ -14,7 +14,6 @@ fn pushed_windows_wait_in_memory_and_evict_the_oldest_there() {
                 push_3,
                 "flushed 3, queued 3, memory 0:3, wake delivery spool",
             ),
-            row("an idle window is of no use later", &[], |b| push(b, 0), ""),
             row(
                 "the oldest goes when the bound is reached",
                 &[push_4, push_4],
@@ -47,15 +46,17 @@ fn pushed_windows_wait_in_memory_and_evict_the_oldest_there() {
             ),
         ],
     );
-    check(
-        false,
-        &[row(
-            "an idle window is shown now",
-            &[],
-            |b| push(b, 0),
-            "memory 0:0, wake delivery spool",
-        )],
-    );
+    for has_spool in [false, true] {
+        check(
+            has_spool,
+            &[row(
+                "an idle window is queued too",
+                &[],
+                |b| push(b, 0),
+                "memory 0:0, wake delivery spool",
+            )],
+        );
+    }
 }
 
 #[test]

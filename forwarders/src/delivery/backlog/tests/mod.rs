@@ -2,6 +2,7 @@
 
 mod delivery_side;
 mod flush;
+mod removal;
 mod spool_side;
 
 use std::collections::HashSet;
@@ -10,11 +11,11 @@ use std::sync::Arc;
 use model::testing::snapshot_of_counters;
 use model::{PointRanges, Snapshot};
 
-use super::{Backlog, NextWindow, SpoolWork, WindowSource};
+use super::{Backlog, DebtStep, NextWindow, ReadRetry, SpoolWork, WindowSource};
 use crate::config::{DeliveryConfig, QueueConfig, SpoolConfig, SpoolOrder, SpoolWrite};
 use crate::delivery::payload::Settled;
 use crate::delivery::reason;
-use crate::spool::FileName;
+use crate::spool::{DiscardedFiles, FileName, FoundWindows};
 use basics::units::{ByteSize, Span};
 
 // ---- The table --------------------------------------------------------------------------------
@@ -76,7 +77,10 @@ fn shown(backlog: &mut Backlog) -> String {
     }
     parts.extend(ledger.dropped.iter().map(|(reason, points)| format!("{reason} {points}")));
     parts.extend(shown_windows(backlog));
-    let discarded = backlog.spool.take_discarded().unwrap_or_default();
+    let discarded = match backlog.next_debt_step(true) {
+        Some(DebtStep::Remove(files) | DebtStep::Record(files)) => files,
+        None => DiscardedFiles::default(),
+    };
     let removed = discarded.remove.iter().map(|file| file.seq.to_string());
     let set_aside = discarded.set_aside.iter().map(|(file, _)| format!("{}!", file.seq));
     parts.extend(list("discard", removed.chain(set_aside)));
@@ -130,12 +134,18 @@ fn push_4(backlog: &mut Backlog) {
 }
 
 fn open(backlog: &mut Backlog) {
-    backlog.opened(&[]);
+    backlog.opened(&FoundWindows::default());
+}
+
+/// Opens a folder that contains these windows.
+fn open_with(backlog: &mut Backlog, windows: Vec<FileName>) {
+    let first_seq = windows.iter().map(|file| file.seq + 1).max().unwrap_or_default();
+    backlog.opened(&FoundWindows { first_seq, windows, ..FoundWindows::default() });
 }
 
 /// Opens a folder in which an earlier run left windows of 1 and 2 points.
 fn open_with_2(backlog: &mut Backlog) {
-    backlog.opened(&[file(6, 1), file(7, 2)]);
+    open_with(backlog, vec![file(6, 1), file(7, 2)]);
 }
 
 fn next(backlog: &mut Backlog) {
@@ -161,6 +171,23 @@ fn write_to_be(backlog: &mut Backlog) -> FileName {
 fn write(backlog: &mut Backlog) {
     let file = write_to_be(backlog);
     backlog.written(file.seq, file);
+}
+
+fn write_fails(backlog: &mut Backlog) {
+    backlog.write_failed(None);
+}
+
+/// Removes the files that are no longer needed.
+fn remove(backlog: &mut Backlog) {
+    while let Some(DebtStep::Remove(_)) = backlog.next_debt_step(true) {
+        backlog.removal_ended(Some(DiscardedFiles::default()));
+    }
+}
+
+/// Tries to remove the files that are no longer needed, on a disk that refuses it.
+fn fail_to_remove(backlog: &mut Backlog) {
+    let Some(DebtStep::Remove(files)) = backlog.next_debt_step(true) else { panic!() };
+    backlog.removal_ended(Some(files));
 }
 
 fn settle(backlog: &mut Backlog, delivered: u64, refused: &[(&'static str, u64)]) {
@@ -199,6 +226,12 @@ fn lose(backlog: &mut Backlog, seq: u64) {
 /// Expires windows that start before the window `seq`.
 fn expire_before(backlog: &mut Backlog, seq: u64) {
     let _points = backlog.expire(START_MS + seq * 1_000 + 100_000);
+}
+
+fn in_order(backlog: &mut Backlog) {
+    let mut delivery = limits();
+    delivery.spool.order = SpoolOrder::Oldest;
+    backlog.set_limits(&delivery);
 }
 
 fn write_always(backlog: &mut Backlog) {

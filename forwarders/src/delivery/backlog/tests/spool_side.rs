@@ -22,15 +22,31 @@ fn the_folder_is_opened_with_windows_that_come_before_all_others() {
             ),
             row(
                 "also the one in flight",
-                &[Backlog::write_failed, push_3, next, push_4],
+                &[write_fails, push_3, next, push_4],
                 open_with_2,
                 "flushed 7, recovered 3, queued 7, spooled 3, disk 6:1 7:2, memory 9:4, \
                  flight 8:3, wake delivery stop",
             ),
             row(
+                "windows in a file of another size are damaged, replaced files are not",
+                &[],
+                |b| {
+                    b.opened(&FoundWindows {
+                        first_seq: 9,
+                        windows: vec![file(6, 1)],
+                        damaged: vec![file(7, 2)],
+                        replaced: vec![file(6, 4)],
+                        strangers: 0,
+                    });
+                    assert_eq!(b.spool_usage().unwrap().replaced, 1);
+                },
+                "recovered 3, spooled 1, spool_corrupt 2, disk 6:1, discard 6 7!, \
+                 wake delivery stop",
+            ),
+            row(
                 "it cannot be opened",
                 &[push_3],
-                Backlog::write_failed,
+                write_fails,
                 "flushed 3, queued 3, memory 0:3, wake delivery",
             ),
         ],
@@ -138,6 +154,7 @@ fn a_window_that_left_during_its_write_leaves_a_file_to_remove() {
 #[test]
 fn room_is_made_by_the_window_in_flight_and_then_by_the_oldest() {
     let make_200: Step = |b| make_room(b, 200);
+    let end: Step = |b| b.end_delivery();
     let leave_one_file: Step = |b| {
         let spool = SpoolConfig { max_files: 1.try_into().unwrap(), ..limits().spool };
         b.set_limits(&DeliveryConfig { spool, ..limits() });
@@ -151,7 +168,7 @@ fn room_is_made_by_the_window_in_flight_and_then_by_the_oldest() {
                 "too many files",
                 &[open_with_2, leave_one_file],
                 make_200,
-                "recovered 3, spool_full 3, discard 6 7",
+                "recovered 3, spool_full 3, discard 6 7, wake delivery",
             ),
             row(
                 "too many bytes",
@@ -163,7 +180,7 @@ fn room_is_made_by_the_window_in_flight_and_then_by_the_oldest() {
                 "more than there can be",
                 &[open_with_2],
                 |b| make_room(b, 7_000),
-                "recovered 3, spool_full 3, discard 6 7",
+                "recovered 3, spool_full 3, discard 6 7, wake delivery",
             ),
             row(
                 "the one in flight is in memory",
@@ -173,18 +190,13 @@ fn room_is_made_by_the_window_in_flight_and_then_by_the_oldest() {
             ),
             row(
                 "and is not written again",
-                &[open, push_4, next, late, write, leave_one_file, make_200, |b| {
-                    b.take_discarded();
-                }],
+                &[open, push_4, next, late, write, leave_one_file, make_200, remove],
                 |b| assert!(matches!(b.next_spool_work(true), SpoolWork::Wait)),
                 "flushed 4, queued 4, flight 0:4",
             ),
             row(
                 "unless the delivery loop has ended",
-                &[open, push_4, next, late, write, leave_one_file, make_200, |b| {
-                    b.take_discarded();
-                    b.end_delivery();
-                }],
+                &[open, push_4, next, late, write, leave_one_file, make_200, remove, end],
                 write,
                 "flushed 4, spooled 4, flight 0:4@4, wake delivery stop",
             ),
@@ -281,7 +293,10 @@ fn windows_whose_file_someone_removed_are_dropped() {
 fn the_spool_loop_removes_then_writes_then_quarantines_then_ends() {
     let work = |backlog: &mut Backlog, may_write| match backlog.next_spool_work(may_write) {
         SpoolWork::Open => "open",
-        SpoolWork::Remove(_) => "remove",
+        SpoolWork::Discard(DebtStep::Remove(_)) => "remove",
+        SpoolWork::Discard(DebtStep::Record(_)) => "record",
+        SpoolWork::Tidy => "tidy",
+        SpoolWork::Probe => "probe",
         SpoolWork::Write(_) => "write",
         SpoolWork::Quarantine(_) => "quarantine",
         SpoolWork::Wait => "wait",
@@ -299,6 +314,7 @@ fn the_spool_loop_removes_then_writes_then_quarantines_then_ends() {
     push_3(&mut backlog);
     push_4(&mut backlog);
     assert_eq!(work(&mut backlog, true), "remove");
+    backlog.removal_ended(Some(DiscardedFiles::default()));
     assert_eq!(work(&mut backlog, true), "write");
     assert_eq!(work(&mut backlog, false), "quarantine");
     assert_eq!(work(&mut backlog, false), "wait");
@@ -307,4 +323,58 @@ fn the_spool_loop_removes_then_writes_then_quarantines_then_ends() {
     write(&mut backlog);
     assert_eq!(work(&mut backlog, true), "end");
     assert_eq!(work(&mut Backlog::new(&limits(), false), true), "end");
+}
+
+#[test]
+fn a_disk_that_failed_is_probed_until_it_works_although_nothing_waits() {
+    let mut backlog = Backlog::new(&limits(), true);
+    for step in [open, write_always, push_3, write_fails, next] as [Step; 5] {
+        step(&mut backlog);
+    }
+    settle(&mut backlog, 3, &[]);
+    assert!(!backlog.spool_usage().unwrap().is_well);
+    assert!(matches!(backlog.next_spool_work(false), SpoolWork::Wait));
+    assert!(matches!(backlog.next_spool_work(true), SpoolWork::Probe));
+    backlog.probed();
+    assert!(backlog.spool_usage().unwrap().is_well);
+    assert!(matches!(backlog.next_spool_work(true), SpoolWork::Wait));
+}
+
+#[test]
+fn files_that_are_not_windows_are_moved_after_all_other_work() {
+    let mut backlog = Backlog::new(&limits(), true);
+    backlog.opened(&FoundWindows { strangers: 1_000, ..FoundWindows::default() });
+    push_3(&mut backlog);
+    push_4(&mut backlog);
+    write(&mut backlog);
+    write(&mut backlog);
+    assert!(matches!(backlog.next_spool_work(true), SpoolWork::Tidy));
+    assert!(matches!(backlog.next_spool_work(true), SpoolWork::Wait));
+    backlog.is_untidy();
+    assert!(matches!(backlog.next_spool_work(true), SpoolWork::Tidy));
+}
+
+#[test]
+fn windows_without_points_are_delivered_unless_the_destination_is_behind() {
+    let idle: Step = |b| push(b, 0);
+    let work: Step = |b| assert!(matches!(b.next_spool_work(true), SpoolWork::Wait));
+    check(
+        true,
+        &[
+            row("delivered", &[open, idle], next, "flight 0:0"),
+            row("not written", &[open, write_always, idle], work, "memory 0:0"),
+            row(
+                "behind: dropped",
+                &[open, push_3, next, late, write, idle],
+                work,
+                "flushed 3, spooled 3, flight 0:3@3",
+            ),
+            row(
+                "at the end: dropped",
+                &[open, idle, |b| b.end_delivery()],
+                |b| assert!(matches!(b.next_spool_work(true), SpoolWork::End)),
+                "",
+            ),
+        ],
+    );
 }
