@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine::aggregator::thread::Emit;
 use forwarders::delivery::destination::Destination;
-use forwarders::delivery::handle::{DestinationHandle, QueueHandle};
+use forwarders::delivery::handle::{DestinationHandle, QueueHandle, push_all};
 use forwarders::delivery::task::EndedForwarder;
 use forwarders::spool::SpoolPlace;
 use tokio::sync::watch;
@@ -116,9 +116,7 @@ impl Delivery {
         // Set before the task can end: it decides by this flag whether to log its ledger, which the
         // log at the end of the daemon will not contain.
         removed.iter().for_each(|task| task.is_removed.store(true, Ordering::Release));
-        let emit = move |window: &_| {
-            queues.iter().for_each(|queue: &QueueHandle| queue.push_window(window));
-        };
+        let emit = move |window: &_| push_all(&queues, window);
         (Box::new(emit), RemovedDestinations(removed))
     }
 

@@ -52,6 +52,11 @@ impl Backoff {
         }
     }
 
+    /// The configured upper bound of a pause.
+    pub(crate) fn max(&self) -> Duration {
+        self.max
+    }
+
     /// Returns to the initial bound, after a success.
     pub fn reset(&mut self) {
         self.attempts = 0;

@@ -6,6 +6,7 @@ use std::io;
 use tracing::{error, info, warn};
 
 use crate::advice::advice;
+use crate::delivery::backlog::ReplayedPoints;
 use crate::delivery::failure_reasons::FailureReasons;
 use crate::delivery::payload::Settled;
 use crate::delivery::reason;
@@ -37,15 +38,17 @@ impl DeliveryLog {
         }
     }
 
-    /// Logs the progress of a spool when a window was delivered and `spooled` points are on disk.
-    pub(super) fn window_delivered(&mut self, spooled: u64) {
-        let forwarder = &self.forwarder;
+    /// Logs the progress of a spool when a window was settled and `spooled` points are on disk.
+    pub(super) fn window_settled(&mut self, spooled: u64, replayed: ReplayedPoints) {
+        let (forwarder, ReplayedPoints { delivered, refused }) = (&self.forwarder, replayed);
         match self.replay.delivered(spooled) {
-            Some(ReplayMessage::Left(points)) => {
-                info!(forwarder, points, "delivering the spool; these points are left");
+            Some(ReplayMessage::Left(left)) => {
+                let message = "working off the spool";
+                info!(forwarder, left, "{message}: {delivered} delivered, {refused} refused");
             }
             Some(ReplayMessage::Done) => {
-                info!(forwarder, "delivered the spool; no points are left in it");
+                let message = "worked off the spool";
+                info!(forwarder, "{message}: {delivered} delivered, {refused} refused");
             }
             None => {}
         }

@@ -43,10 +43,21 @@ pub(crate) struct DeliveryLoop {
     /// window is attempted.
     backoff: Backoff,
     parts: WindowParts,
+    /// The window in flight.
+    window: Tally,
     backlog: Arc<SharedBacklog>,
     /// `None` without a spool.
     reader: Option<SpoolReader>,
     log: DeliveryLog,
+}
+
+/// Counts the settled points of a window.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    delivered: u64,
+    refused: u64,
+    /// The length of the window.
+    length: Duration,
 }
 
 /// The changes of a reload that concern a delivery loop.
@@ -83,6 +94,7 @@ impl DeliveryLoop {
             handed_over: None,
             backoff: Backoff::new(&common.delivery.retry),
             parts: WindowParts::default(),
+            window: Tally::default(),
             backlog,
             reader,
             log: DeliveryLog::new(common.name),
@@ -116,6 +128,7 @@ impl DeliveryLoop {
 
     async fn begin(&mut self, source: WindowSource) {
         if let Some(snapshot) = self.fetch(source).await {
+            self.window = Tally { length: snapshot.window.length, ..Tally::default() };
             self.parts.begin(snapshot);
             self.deliver_window().await;
         }
@@ -134,7 +147,21 @@ impl DeliveryLoop {
             // the other tasks of this thread.
             yield_now().await;
         }
-        self.log.window_delivered(self.backlog.read(|backlog| backlog.ledger().spooled));
+        let (left, replayed) = self.backlog.apply(Backlog::take_progress);
+        self.log.window_settled(left, replayed);
+        self.pause_if_refused().await;
+    }
+
+    /// Pauses between two windows of a backlog if the destination refused every point of the first
+    /// one, which can have taken many requests. Half the length of a window: the backlog still becomes
+    /// shorter.
+    async fn pause_if_refused(&mut self) {
+        let Tally { delivered, refused, length } = self.window;
+        if delivered == 0 && refused > 0 && self.backlog.read(Backlog::has_waiting) {
+            let pause = (length / 2).min(self.backoff.max());
+            // A stop does not wait for the pause.
+            let _closed = timeout(pause, self.backlog.closed()).await;
+        }
     }
 
     /// Attempts to send a part until all of it is settled. Returns false if the window is revoked.
@@ -218,6 +245,8 @@ impl DeliveryLoop {
     fn settle(&mut self) {
         if let Some(outcome) = self.parts.take_outcome() {
             self.log.settled(&outcome.settled);
+            self.window.delivered += outcome.settled.delivered;
+            self.window.refused += outcome.settled.refused.values().sum::<u64>();
             self.backlog.settle(outcome.settled, outcome.left, outcome.is_done);
         }
     }

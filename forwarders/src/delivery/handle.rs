@@ -14,6 +14,7 @@ use crate::delivery::forwarder::Forwarder;
 use crate::delivery::settings::ForwarderSettings;
 use crate::delivery::shared_backlog::SharedBacklog;
 use crate::delivery::stats::ForwarderStats;
+use crate::delivery::write_ahead::{GateTicket, WindowHold};
 use crate::select::SelectConfig;
 use model::{ClosedWindow, Snapshot};
 
@@ -45,22 +46,43 @@ impl Drop for BacklogInput {
 }
 
 impl QueueHandle {
-    /// Queues a closed window in the form that the destination needs, like [`QueueHandle::push`].
-    pub fn push_window(&self, window: &ClosedWindow) {
-        self.push(if self.keeps_last_write { &window.whole } else { &window.increment });
-    }
-
     /// Queues the points of a snapshot that the destination's `select` matches. Never waits.
     pub fn push(&self, snapshot: &Arc<Snapshot>) {
-        let snapshot = self.select.apply(snapshot);
+        let (increment, whole) = (Arc::clone(snapshot), Arc::clone(snapshot));
+        push_all(std::slice::from_ref(self), &ClosedWindow { increment, whole });
+    }
+
+    fn push_held(&self, window: &ClosedWindow, first: Option<&GateTicket>) {
+        let form = if self.keeps_last_write { &window.whole } else { &window.increment };
+        let snapshot = self.select.apply(form);
         if snapshot.points.is_empty() && !self.wants_idle_windows {
             return;
         }
-        let evicted = self.input.0.apply(|backlog| backlog.push(snapshot));
+        let has_points = !snapshot.points.is_empty();
+        let evicted = self.input.0.apply(|backlog| {
+            let ticket = first.filter(|_| has_points && backlog.writes_ahead());
+            let hold = first.map(|first| WindowHold {
+                gate: Arc::clone(first.gate()),
+                ticket: ticket.map(GateTicket::another),
+            });
+            backlog.push(snapshot, hold)
+        });
         if evicted > 0 {
             warn!(forwarder = self.name, points = evicted, "queue full, dropped its oldest window");
         }
     }
+}
+
+/// Queues a closed window for all destinations, for each in the form that it needs. Never waits. If a
+/// destination has to write each window ahead, none delivers the window before it is on disk.
+pub fn push_all(queues: &[QueueHandle], window: &ClosedWindow) {
+    let writes_ahead = |queue: &QueueHandle| queue.input.0.read(Backlog::writes_ahead);
+    // Kept to the end of this function, so that the gate cannot open before all have their window.
+    let first = queues.iter().any(writes_ahead).then(|| {
+        let wakers = queues.iter().map(|queue| queue.input.0.delivery_waker());
+        GateTicket::first(wakers.collect())
+    });
+    queues.iter().for_each(|queue| queue.push_held(window, first.as_ref()));
 }
 
 /// The handle of a running destination for the status and for reloads.

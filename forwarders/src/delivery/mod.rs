@@ -33,3 +33,4 @@ pub mod task;
 #[cfg(test)]
 mod tests;
 mod window_parts;
+mod write_ahead;

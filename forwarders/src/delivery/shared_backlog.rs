@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 use crate::config::DeliveryConfig;
 use crate::delivery::backlog::{Backlog, NextWindow, Wakes, WindowSource};
@@ -17,7 +18,8 @@ use model::PointRanges;
 pub(crate) struct SharedBacklog {
     backlog: Mutex<Backlog>,
     stats: Arc<ForwarderStats>,
-    for_delivery: Notify,
+    /// Shared with the gates of windows, which other destinations open.
+    for_delivery: Arc<Notify>,
     for_spool: Notify,
     for_stop: Notify,
 }
@@ -32,7 +34,7 @@ impl SharedBacklog {
         Self {
             backlog: Mutex::new(Backlog::new(delivery, has_spool)),
             stats,
-            for_delivery: Notify::new(),
+            for_delivery: Arc::default(),
             for_spool: Notify::new(),
             for_stop: Notify::new(),
         }
@@ -58,7 +60,7 @@ impl SharedBacklog {
 
     fn wake(&self, wakes: Wakes) {
         for (is_wanted, notify) in [
-            (wakes.delivery, &self.for_delivery),
+            (wakes.delivery, &*self.for_delivery),
             (wakes.spool, &self.for_spool),
             (wakes.stop, &self.for_stop),
         ] {
@@ -79,7 +81,23 @@ impl SharedBacklog {
                 NextWindow::Deliver(source) => return Some(source),
                 NextWindow::End => return None,
                 NextWindow::Wait => self.for_delivery.notified().await,
+                NextWindow::WaitForGate(gate) => {
+                    // The gate wakes this loop when it opens before its time.
+                    let _opens = timeout_at(gate.opens_at(), self.for_delivery.notified()).await;
+                }
             }
+        }
+    }
+
+    /// Wakes the delivery loop.
+    pub(crate) fn delivery_waker(&self) -> Arc<Notify> {
+        Arc::clone(&self.for_delivery)
+    }
+
+    /// Waits until no further window will be pushed. Only for the delivery loop.
+    pub(crate) async fn closed(&self) {
+        while !self.read(Backlog::is_closed) {
+            self.for_delivery.notified().await;
         }
     }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::in_flight::InFlightWindow;
 use super::state::Backlog;
-use super::waiting::WaitingWindow;
+use super::waiting::{Turn, WaitingWindow};
 use crate::config::SpoolOrder;
 use crate::delivery::ledger::PointStorage;
 use crate::delivery::payload::Settled;
 use crate::delivery::reason;
+use crate::delivery::write_ahead::WriteAheadGate;
 use crate::spool::FileName;
 use model::{PointRanges, Snapshot};
 
@@ -19,6 +20,8 @@ pub(crate) enum NextWindow {
     Deliver(WindowSource),
     /// Wait for another event.
     Wait,
+    /// Wait until another destination has written the next window, or for another event.
+    WaitForGate(Arc<WriteAheadGate>),
     /// End: no window is left, or the remaining windows should stay on disk.
     End,
 }
@@ -53,10 +56,12 @@ impl Backlog {
     pub(crate) fn next_window(&mut self) -> NextWindow {
         debug_assert!(self.in_flight.is_none(), "one window at a time");
         if self.limits.has_spool {
-            self.next_with_spool()
-        } else {
-            self.take_oldest().unwrap_or_else(|| self.wait_or_end())
+            return self.next_with_spool();
         }
+        if let Some(gate) = self.waiting.closed_gate(Turn::Oldest) {
+            return NextWindow::WaitForGate(Arc::clone(gate));
+        }
+        self.take_oldest().unwrap_or_else(|| self.wait_or_end())
     }
 
     fn next_with_spool(&mut self) -> NextWindow {
@@ -78,6 +83,10 @@ impl Backlog {
             return NextWindow::End;
         }
         let is_fresh = self.is_fresh_turn();
+        let turn = if is_fresh { Turn::Newest } else { Turn::Oldest };
+        if let Some(gate) = self.waiting.closed_gate(turn) {
+            return NextWindow::WaitForGate(Arc::clone(gate));
+        }
         let is_on_disk =
             if is_fresh { self.waiting.queued().is_empty() } else { oldest_spooled.is_some() };
         if is_on_disk && self.spool.debt.is_open() {
@@ -104,9 +113,14 @@ impl Backlog {
     /// slow disk, does not delay fresh windows.
     fn next_before_open(&mut self) -> NextWindow {
         let is_strict = self.limits.spool.order == SpoolOrder::Oldest || self.limits.writes_ahead();
-        let is_fresh = |newest| !is_strict && self.turns.is_fresh(newest);
-        let next = self.waiting.newest_seq().filter(|newest| is_fresh(*newest));
-        next.and_then(|_| self.take_fresh()).unwrap_or(NextWindow::Wait)
+        let newest = self.waiting.newest_seq().filter(|_| !is_strict);
+        if !newest.is_some_and(|newest| self.turns.is_fresh(newest)) {
+            return NextWindow::Wait;
+        }
+        if let Some(gate) = self.waiting.closed_gate(Turn::Newest) {
+            return NextWindow::WaitForGate(Arc::clone(gate));
+        }
+        self.take_fresh().unwrap_or(NextWindow::Wait)
     }
 
     /// Whether the next window first has to be on disk (`write: always`). A failing disk does not
@@ -122,6 +136,9 @@ impl Backlog {
     fn next_despite_debt(&mut self) -> NextWindow {
         if !self.spool.debt.has_failed() {
             return NextWindow::Wait;
+        }
+        if let Some(gate) = self.waiting.closed_gate(Turn::OldestQueued) {
+            return NextWindow::WaitForGate(Arc::clone(gate));
         }
         let Some(window) = self.waiting.take_queued_before_spooled() else {
             return self.wait_or_end();
@@ -262,6 +279,10 @@ impl Backlog {
         // of them to spooled, also points that the attempt has delivered by then.
         let storage = window.storage();
         self.ledger.deliver(storage, settled.delivered);
+        if storage == PointStorage::Disk {
+            self.replayed.delivered += settled.delivered;
+            self.replayed.refused += settled.refused.values().sum::<u64>();
+        }
         for (reason, points) in settled.refused {
             self.ledger.drop_points(storage, reason, points);
             if self.limits.has_spool && reason::is_refusal(reason) {

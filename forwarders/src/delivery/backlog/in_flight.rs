@@ -43,7 +43,7 @@ impl InFlightWindow {
 
     /// A window from disk.
     pub(super) fn from_spooled(window: &SpooledWindow) -> Self {
-        let SpooledWindow { file, snapshot, failed_reads } = window;
+        let SpooledWindow { file, snapshot, failed_reads, .. } = window;
         let in_flight = Self::new(file.seq, file.points, snapshot.clone(), Some(*file));
         Self { failed_reads: *failed_reads, ..in_flight }
     }

@@ -38,5 +38,5 @@ mod wakes;
 pub(crate) use delivery_side::{NextWindow, ReadRetry, WindowSource};
 pub(crate) use removal_debt::DebtStep;
 pub(crate) use spool_side::SpoolWork;
-pub(crate) use state::Backlog;
+pub(crate) use state::{Backlog, ReplayedPoints};
 pub(crate) use wakes::Wakes;

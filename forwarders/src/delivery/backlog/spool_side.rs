@@ -202,6 +202,7 @@ impl Backlog {
             self.spool.debt.remove(file);
         }
         self.spool.fails();
+        self.waiting.release();
         self.wakes.delivery = true;
     }
 

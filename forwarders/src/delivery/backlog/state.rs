@@ -11,6 +11,7 @@ use super::wakes::Wakes;
 use crate::config::{DeliveryConfig, SpoolConfig};
 use crate::delivery::ledger::{PointLedger, PointStorage};
 use crate::delivery::reason;
+use crate::delivery::write_ahead::WindowHold;
 use model::Snapshot;
 
 /// The windows waiting for one destination, in memory or on disk, and the count of their points.
@@ -25,6 +26,16 @@ pub(crate) struct Backlog {
     pub(super) quarantine: QuarantineCounts,
     pub(super) phase: DeliveryPhase,
     pub(super) wakes: Wakes,
+    /// Points on disk that were settled since the spool was last empty.
+    pub(super) replayed: ReplayedPoints,
+}
+
+/// Counts points on disk that were settled since the spool was last empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReplayedPoints {
+    pub(crate) delivered: u64,
+    /// Refused, or dropped for another reason that the destination gave.
+    pub(crate) refused: u64,
 }
 
 /// The stage of a destination's life, and whether its latest attempt failed.
@@ -78,20 +89,21 @@ impl Backlog {
             quarantine: QuarantineCounts::default(),
             phase: DeliveryPhase::default(),
             wakes: Wakes::default(),
+            replayed: ReplayedPoints::default(),
         }
     }
 
     // ---- Events of the flush and of a reload --------------------------------------------------
 
-    /// Queues a flushed window. Returns the number of points of older windows that were dropped to
-    /// make room.
+    /// Queues a flushed window, which is not delivered while its gate is closed. Returns the number
+    /// of points of older windows that were dropped to make room.
     ///
     /// Ledger: the points are flushed and queued. The oldest windows in memory go from queued to
     /// dropped (`queue_full`) until the window fits, because fresh metrics are worth more than old
     /// ones. Windows on disk stay, because they use no memory, and so does the window in flight,
     /// because it is encoded already. A window that exceeds the limit by itself is still queued.
     #[must_use = "a drop is worth a line in the log"]
-    pub(crate) fn push(&mut self, snapshot: Arc<Snapshot>) -> u64 {
+    pub(crate) fn push(&mut self, snapshot: Arc<Snapshot>, hold: Option<WindowHold>) -> u64 {
         let points = snapshot.points.len() as u64;
         let mut evicted = 0;
         while self.limits.exceed_memory(self.waiting.queued().len(), self.ledger.queued, points) {
@@ -101,7 +113,7 @@ impl Backlog {
             evicted += oldest.points();
         }
         self.ledger.flush(points);
-        self.waiting.push(snapshot);
+        self.waiting.push(snapshot, hold);
         self.wakes.delivery = true;
         // The window has to be written with `write: always`, or if another one waits already.
         self.wakes.spool = true;
@@ -123,9 +135,19 @@ impl Backlog {
     /// or written.
     pub(crate) fn set_limits(&mut self, delivery: &DeliveryConfig) {
         self.limits = BacklogLimits::new(delivery, self.limits.has_spool);
+        if !self.limits.writes_ahead() {
+            self.waiting.release();
+        }
         // Another `order` or `write` can enable an action that a task is waiting for.
         self.wakes.delivery = true;
         self.wakes.spool = true;
+    }
+
+    /// Whether a window has to be on disk before any destination sees it. A disk that fails holds
+    /// up no window.
+    pub(crate) fn writes_ahead(&self) -> bool {
+        let can_write = self.spool.is_ready() || !self.spool.was_tried();
+        self.limits.has_spool && self.limits.writes_ahead() && can_write && !self.phase.has_ended
     }
 
     // ---- Reports ------------------------------------------------------------------------------
@@ -138,6 +160,26 @@ impl Backlog {
     /// The counts of where each point is.
     pub(crate) fn ledger(&self) -> &PointLedger {
         &self.ledger
+    }
+
+    /// Whether windows wait.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether no further window will be pushed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.phase.is_closed
+    }
+
+    /// The points left on disk, and those settled since the spool was last empty. If it is empty
+    /// now, counting starts again.
+    pub(crate) fn take_progress(&mut self) -> (u64, ReplayedPoints) {
+        let replayed = self.replayed;
+        if self.ledger.spooled == 0 {
+            self.replayed = ReplayedPoints::default();
+        }
+        (self.ledger.spooled, replayed)
     }
 
     /// Whether the latest attempt failed.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::delivery::write_ahead::{WindowHold, WriteAheadGate};
 use crate::spool::FileName;
 use model::Snapshot;
 
@@ -11,6 +12,8 @@ use model::Snapshot;
 pub(super) struct QueuedWindow {
     pub(super) seq: u64,
     pub(super) snapshot: Arc<Snapshot>,
+    /// `None` if no destination has to write the window before it is delivered.
+    pub(super) hold: Option<WindowHold>,
 }
 
 /// A window on disk.
@@ -23,6 +26,8 @@ pub(super) struct SpooledWindow {
     /// Attempts to read the file that failed with an error of the system. If there are any, all
     /// other windows come first.
     pub(super) failed_reads: u32,
+    /// The gate that other destinations keep closed until they have written the window.
+    gate: Option<Arc<WriteAheadGate>>,
 }
 
 /// A window that waits to be delivered.
@@ -55,13 +60,24 @@ impl QueuedWindow {
 
 impl SpooledWindow {
     pub(super) fn new(file: FileName) -> Self {
-        Self { file, snapshot: None, failed_reads: 0 }
+        Self { file, snapshot: None, failed_reads: 0, gate: None }
     }
 }
 
-/// The place of the window that is delivered next, unless a fresh one has its turn.
+/// The window whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OldestPlace {
+pub(super) enum Turn {
+    /// The window that is delivered next, unless a fresh one has its turn.
+    Oldest,
+    /// The newest window.
+    Newest,
+    /// The oldest window in memory that may be delivered before those on disk.
+    OldestQueued,
+}
+
+/// The place of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WindowPlace {
     /// The index of a window on disk.
     Spooled(usize),
     /// The index of a window in memory.
@@ -97,8 +113,8 @@ impl WaitingWindows {
     }
 
     /// Adds a new window as the newest one.
-    pub(super) fn push(&mut self, snapshot: Arc<Snapshot>) {
-        self.queued.push_back(QueuedWindow { seq: self.next_seq, snapshot });
+    pub(super) fn push(&mut self, snapshot: Arc<Snapshot>, hold: Option<WindowHold>) {
+        self.queued.push_back(QueuedWindow { seq: self.next_seq, snapshot, hold });
         self.next_seq += 1;
     }
 
@@ -118,19 +134,19 @@ impl WaitingWindows {
         queued.or_else(|| self.spooled.back().map(|window| window.file.seq))
     }
 
-    fn oldest(&self) -> Option<OldestPlace> {
+    fn oldest(&self) -> Option<WindowPlace> {
         let is_free = |seq: u64| !self.is_held_by_earlier_run(seq);
         let is_readable =
             |window: &SpooledWindow| window.failed_reads == 0 && is_free(window.file.seq);
-        let readable = self.spooled.iter().position(is_readable).map(OldestPlace::Spooled);
+        let readable = self.spooled.iter().position(is_readable).map(WindowPlace::Spooled);
         // A window that cannot be read holds up the others for a while, not for as long as it
         // waits.
-        let queued = self.first_free_queued().map(OldestPlace::Queued);
+        let queued = self.first_free_queued().map(WindowPlace::Queued);
         readable.or(queued).or_else(|| {
             let tried = self.spooled.iter().enumerate();
             let tried = tried.filter(|(_, window)| is_free(window.file.seq));
             let least = tried.min_by_key(|(_, window)| window.failed_reads)?.0;
-            Some(OldestPlace::Spooled(least))
+            Some(WindowPlace::Spooled(least))
         })
     }
 
@@ -148,16 +164,16 @@ impl WaitingWindows {
     /// The oldest window, if it is on disk.
     pub(super) fn oldest_spooled(&self) -> Option<&SpooledWindow> {
         match self.oldest()? {
-            OldestPlace::Spooled(index) => self.spooled.get(index),
-            OldestPlace::Queued(_) => None,
+            WindowPlace::Spooled(index) => self.spooled.get(index),
+            WindowPlace::Queued(_) => None,
         }
     }
 
     /// The oldest window, if it is in memory only.
     pub(super) fn next_queued(&self) -> Option<&QueuedWindow> {
         match self.oldest()? {
-            OldestPlace::Spooled(_) => None,
-            OldestPlace::Queued(index) => self.queued.get(index),
+            WindowPlace::Spooled(_) => None,
+            WindowPlace::Queued(index) => self.queued.get(index),
         }
     }
 
@@ -169,14 +185,42 @@ impl WaitingWindows {
 
     pub(super) fn take_oldest(&mut self) -> Option<WaitingWindow> {
         match self.oldest()? {
-            OldestPlace::Spooled(index) => self.spooled.remove(index).map(WaitingWindow::Spooled),
-            OldestPlace::Queued(index) => self.queued.remove(index).map(WaitingWindow::Queued),
+            WindowPlace::Spooled(index) => self.spooled.remove(index).map(WaitingWindow::Spooled),
+            WindowPlace::Queued(index) => self.queued.remove(index).map(WaitingWindow::Queued),
         }
     }
 
     pub(super) fn take_newest(&mut self) -> Option<WaitingWindow> {
         let queued = self.queued.pop_back().map(WaitingWindow::Queued);
         queued.or_else(|| self.spooled.pop_back().map(WaitingWindow::Spooled))
+    }
+
+    fn newest(&self) -> Option<WindowPlace> {
+        let queued = self.queued.len().checked_sub(1).map(WindowPlace::Queued);
+        queued.or_else(|| self.spooled.len().checked_sub(1).map(WindowPlace::Spooled))
+    }
+
+    /// The gate of a window, if it is closed.
+    pub(super) fn closed_gate(&self, turn: Turn) -> Option<&Arc<WriteAheadGate>> {
+        let place = match turn {
+            Turn::Oldest => self.oldest(),
+            Turn::Newest => self.newest(),
+            Turn::OldestQueued => self.first_free_queued().map(WindowPlace::Queued),
+        };
+        let gate = match place? {
+            WindowPlace::Spooled(index) => self.spooled.get(index)?.gate.as_ref(),
+            WindowPlace::Queued(index) => {
+                self.queued.get(index)?.hold.as_ref().map(|hold| &hold.gate)
+            }
+        };
+        gate.filter(|gate| !gate.is_open())
+    }
+
+    /// Stops holding windows back at other destinations: this one does not write them now.
+    pub(super) fn release(&mut self) {
+        for hold in self.queued.iter_mut().filter_map(|window| window.hold.as_mut()) {
+            hold.ticket = None;
+        }
     }
 
     /// Puts a window back that could not be read.
@@ -232,7 +276,9 @@ impl WaitingWindows {
         };
         let is_next = self.spooled.is_empty();
         let snapshot = Some(window.snapshot).filter(|_| keeps_next && is_next);
-        self.spooled.push_back(SpooledWindow { snapshot, ..SpooledWindow::new(file) });
+        // Drops the ticket: this destination has written the window.
+        let gate = window.hold.map(|hold| hold.gate);
+        self.spooled.push_back(SpooledWindow { snapshot, gate, ..SpooledWindow::new(file) });
         true
     }
 }

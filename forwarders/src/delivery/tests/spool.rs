@@ -163,6 +163,23 @@ impl Run {
         run
     }
 
+    /// Starts another destination in the same runtime. Returns the queues of both.
+    pub(super) fn add(
+        &self,
+        folder: &Path,
+        name: &str,
+        peer: &Peer,
+        delivery: DeliveryConfig,
+    ) -> [QueueHandle; 2] {
+        let _entered = self.runtime.enter();
+        let mut destination = destination(0, peer, delivery);
+        destination.common.name = name.into();
+        let place = SpoolPlace { folder: folder.into(), instance: "run-1".into() };
+        let (queue, _, task) = destination.split_with_spool(&place);
+        self.runtime.spawn(task.run(watch::channel(None).1));
+        [queue, self.running.queue().unwrap()]
+    }
+
     /// Reloads the configuration with other settings for the destination.
     fn change(&mut self, settings: u32, peer: &Peer, delivery: DeliveryConfig) {
         let next = destination(settings, peer, delivery);
@@ -192,18 +209,25 @@ impl Run {
         self.check()
     }
 
-    pub(super) fn stop(mut self) -> Counts {
+    pub(super) fn stop(self) -> Counts {
+        self.stop_timed().0
+    }
+
+    /// Stops, and measures how long that takes.
+    pub(super) fn stop_timed(mut self) -> (Counts, Duration) {
         let stats = Arc::clone(self.running.stats());
         drop(self.queue.take());
         let task = self.task.take().unwrap();
-        self.runtime.block_on(async {
-            self.deadline.send_replace(Some(Instant::now() + Duration::from_secs(10)));
+        let took = self.runtime.block_on(async {
+            let started = Instant::now();
+            self.deadline.send_replace(Some(started + Duration::from_secs(10)));
             task.await.unwrap();
+            started.elapsed()
         });
         let counts = stats.counts();
         balanced(&counts);
         assert_eq!(counts.queued, 0);
-        counts
+        (counts, took)
     }
 
     /// Ends the run as `kill -9` does: without another write.

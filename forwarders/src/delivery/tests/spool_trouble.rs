@@ -12,7 +12,10 @@ use tokio::time::sleep;
 
 use super::spool::{Mode, Peer, Run, files, now_ms, quarantine, small};
 use crate::config::{SpoolConfig, SpoolOrder, SpoolWrite};
+use crate::delivery::handle::push_all;
 use crate::delivery::reason;
+use model::ClosedWindow;
+use model::testing::snapshot_of_counters;
 
 fn in_order() -> SpoolConfig {
     SpoolConfig { order: SpoolOrder::Oldest, ..SpoolConfig::default() }
@@ -241,4 +244,71 @@ fn the_status_shows_a_disk_that_works_again_although_nothing_waits() {
     fs::remove_file(&tmp).unwrap();
     assert_eq!(run.wait().spool.unwrap().degraded, None);
     run.stop();
+}
+
+#[test]
+fn with_always_no_destination_sees_a_window_before_it_is_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (safe, other) = (Peer::new(Mode::Hangs), Peer::new(Mode::Up));
+    let spool = SpoolConfig { write: SpoolWrite::Always, ..SpoolConfig::default() };
+    let run = Run::start(folder.path(), &safe, small(spool));
+    let queues = run.add(folder.path(), "other", &other, small(SpoolConfig::default()));
+    run.wait();
+    let push = |end_ms| {
+        let mut snapshot = snapshot_of_counters(2);
+        snapshot.window.end_ms = end_ms;
+        push_all(&queues, &ClosedWindow::undivided(snapshot));
+    };
+    for window in 0..3 {
+        push(now_ms() + window);
+        run.runtime.block_on(async {
+            while other.windows().len() as u64 == window {
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+        assert_eq!(files(folder.path()).len() as u64, window + 1, "on disk first");
+    }
+    // A disk that fails holds up no one.
+    let tmp = folder.path().join("fake/tmp");
+    fs::remove_dir(&tmp).unwrap();
+    fs::write(&tmp, "a file is in the way").unwrap();
+    push(now_ms() + 3);
+    run.runtime.block_on(async { sleep(Duration::from_millis(200)).await });
+    assert_eq!(other.windows().len(), 4);
+    run.crash();
+}
+
+// ---- Refusals ---------------------------------------------------------------------------------
+
+#[test]
+fn a_backlog_that_is_refused_is_worked_off_with_pauses() {
+    let folder = tempfile::tempdir().unwrap();
+    let (peer, end_ms) = (Peer::new(Mode::Down), now_ms());
+    let ends_ms: Vec<u64> = (0..8).map(|window| end_ms + window).collect();
+    leave(folder.path(), &peer, &ends_ms, 3);
+    peer.refuses(0..3, reason::REFUSED);
+    let run = Run::start(folder.path(), &peer, small(in_order()));
+    let after = |seconds| {
+        run.runtime.block_on(async { sleep(Duration::from_secs(seconds)).await });
+        run.check().dropped.get(reason::REFUSED).copied().unwrap_or_default()
+    };
+    assert_eq!(after(1), 3);
+    assert_eq!(after(10), 9, "half an interval of ten seconds between two windows");
+    // One point that is accepted is reason enough to continue at once.
+    peer.refuses.lock().remove(&2);
+    assert_eq!(after(6), 9 + 2 * 5);
+    assert_eq!(run.stop().spooled, 0);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_pause_after_a_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (peer, end_ms) = (Peer::new(Mode::Down), now_ms());
+    leave(folder.path(), &peer, &[end_ms, end_ms + 1, end_ms + 2], 3);
+    peer.refuses(0..3, reason::REFUSED);
+    let run = Run::start(folder.path(), &peer, small(in_order()));
+    run.runtime.block_on(async { sleep(Duration::from_secs(1)).await });
+    let (counts, took) = run.stop_timed();
+    assert_eq!((counts.dropped[reason::REFUSED], counts.spooled), (3, 6));
+    assert!(took < Duration::from_millis(500), "{took:?}");
 }

@@ -180,7 +180,7 @@ impl Harness {
         let mut snapshot = snapshot_of_counters(points);
         snapshot.window.end_ms = self.next_id;
         let evicted = self.naive.push(&snapshot);
-        assert_eq!(self.backlog.push(Arc::new(snapshot)), evicted);
+        assert_eq!(self.backlog.push(Arc::new(snapshot), None), evicted);
         self.check();
     }
 
@@ -205,7 +205,9 @@ impl Harness {
         }
         let expected = self.naive.next();
         match self.backlog.next_window() {
-            NextWindow::Wait => assert_eq!(expected, NaiveNext::Wait),
+            NextWindow::Wait | NextWindow::WaitForGate(_) => {
+                assert_eq!(expected, NaiveNext::Wait);
+            }
             NextWindow::End => {
                 assert_eq!(expected, NaiveNext::End);
                 self.end_delivery();

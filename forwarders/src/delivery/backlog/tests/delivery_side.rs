@@ -111,7 +111,7 @@ fn the_delivery_loop_waits_or_ends_for_a_reason() {
         let mut backlog = Backlog::new(&limits(), true);
         given.iter().for_each(|step| step(&mut backlog));
         let next = match backlog.next_window() {
-            NextWindow::Wait => "wait".to_owned(),
+            NextWindow::Wait | NextWindow::WaitForGate(_) => "wait".to_owned(),
             NextWindow::End => "end".to_owned(),
             NextWindow::Deliver(source) => {
                 let from_memory = matches!(source, WindowSource::Memory(_));

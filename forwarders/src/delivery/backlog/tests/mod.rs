@@ -122,7 +122,7 @@ fn file(seq: u64, points: u64) -> FileName {
 }
 
 fn push(backlog: &mut Backlog, points: usize) {
-    let _evicted = backlog.push(Arc::new(snapshot_of_counters(points)));
+    let _evicted = backlog.push(Arc::new(snapshot_of_counters(points)), None);
 }
 
 fn push_3(backlog: &mut Backlog) {
