@@ -1,0 +1,247 @@
+//! The spool on a disk that is slow or lacks file descriptors, from end to end.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::{Daemon, assert_balanced, tallyd, write_config};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A server for InfluxDB's line protocol, which accepts points or is busy.
+struct Influx {
+    address: SocketAddr,
+    is_busy: Arc<AtomicBool>,
+    /// How often each line arrived.
+    lines: Arc<Mutex<BTreeMap<String, u32>>>,
+}
+
+impl Influx {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (is_busy, lines) = (Arc::new(AtomicBool::new(true)), Arc::default());
+        let influx = Self { address, is_busy: Arc::clone(&is_busy), lines: Arc::clone(&lines) };
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (is_busy, lines) = (Arc::clone(&is_busy), Arc::clone(&lines));
+                std::thread::spawn(move || serve(stream.unwrap(), &is_busy, &lines));
+            }
+        });
+        influx
+    }
+
+    fn is_busy(&self, is_busy: bool) {
+        self.is_busy.store(is_busy, Ordering::SeqCst);
+    }
+
+    /// The number of different lines and of all lines.
+    fn counts(&self) -> (usize, u32) {
+        let lines = self.lines.lock().unwrap();
+        (lines.len(), lines.values().sum())
+    }
+}
+
+/// Answers requests until the connection ends.
+fn serve(
+    stream: TcpStream,
+    is_busy: &AtomicBool,
+    lines: &Mutex<BTreeMap<String, u32>>,
+) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut writer = stream;
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let line = line.trim().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let reply = if is_busy.load(Ordering::SeqCst) {
+            "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+        } else {
+            let mut lines = lines.lock().unwrap();
+            for line in String::from_utf8(body).unwrap().lines() {
+                *lines.entry(line.to_owned()).or_default() += 1;
+            }
+            "HTTP/1.1 204 No Content\r\n\r\n"
+        };
+        writer.write_all(reply.as_bytes()).ok()?;
+    }
+}
+
+/// The library that makes a disk slow; `None`, and the test is skipped, without a C compiler.
+fn library(folder: &Path) -> Option<PathBuf> {
+    let source = common::root().join("tests/servers/trouble.c");
+    let library = folder.join("trouble.so");
+    let compiled = Command::new("gcc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .args([&library, &source])
+        .arg("-ldl")
+        .output();
+    match compiled {
+        Ok(output) => {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            Some(library)
+        }
+        Err(error) => {
+            let _nobody_listens = writeln!(std::io::stderr(), "SKIPPED: gcc: {error}");
+            None
+        }
+    }
+}
+
+/// A destination that is busy, a disk whose trouble can be switched on, and the folder of a daemon.
+struct Scene {
+    influx: Influx,
+    trouble: TempDir,
+    library: PathBuf,
+}
+
+impl Scene {
+    fn new() -> Option<Self> {
+        let trouble = tempfile::tempdir().unwrap();
+        let library = library(trouble.path())?;
+        Some(Self { influx: Influx::start(), trouble, library })
+    }
+
+    fn set(&self, trouble: &str, value: &str) {
+        fs::write(self.trouble.path().join(trouble), value).unwrap();
+    }
+
+    fn end(&self, trouble: &str) {
+        fs::remove_file(self.trouble.path().join(trouble)).unwrap();
+    }
+
+    fn start(&self, folder: TempDir) -> Daemon {
+        let config = format!(
+            "interval: 100ms
+shutdown_timeout: 4s
+forwarders:
+  influxdb:
+    url: http://{}
+    database: m
+    gzip: false
+    delivery:
+      retry: {{ initial: 50ms, max: 200ms }}
+      spool: {{ min_free: 1MiB, order: oldest }}
+",
+            self.influx.address
+        );
+        let path = write_config(&folder, &config);
+        let mut command = tallyd();
+        command.args(["run", "--config", path.to_str().unwrap()]).stdin(Stdio::null());
+        command.env("LD_PRELOAD", &self.library).env("TROUBLE", self.trouble.path());
+        Daemon::start_command(folder, &mut command)
+    }
+
+    /// Leaves at least this number of windows on disk.
+    fn leave_windows(&self, windows: u64) -> TempDir {
+        let daemon = self.start(tempfile::tempdir().unwrap());
+        for window in 1..=windows {
+            for series in 0..5 {
+                daemon.send(format!(
+                    r#"{{"metric_name":"m","metric_type":"counter","s":"{series}"}}"#
+                ));
+            }
+            daemon.wait_for("a window on disk", |status| {
+                influxdb(status)["spool"]["files"].as_u64() >= Some(window)
+            });
+        }
+        daemon.stop().folder
+    }
+}
+
+fn influxdb(status: &Value) -> &Value {
+    &status["forwarders"]["influxdb"]
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap()
+}
+
+fn files(folder: &Path) -> usize {
+    fs::read_dir(folder.join("state/spool/influxdb/new")).unwrap().count()
+}
+
+#[test]
+fn a_stop_on_a_disk_that_removes_files_slowly_repeats_nothing() {
+    let Some(scene) = Scene::new() else { return };
+    let folder = scene.leave_windows(12);
+    scene.influx.is_busy(false);
+    let mut folder = Some(folder);
+    // Slow, and so slow that files have to be recorded instead.
+    for unlink_ms in ["300", "2500"] {
+        scene.set("unlink_ms", unlink_ms);
+        let daemon = scene.start(folder.take().unwrap());
+        let status = daemon.wait_for("some windows delivered", |status| {
+            number(&influxdb(status)["delivered"]) >= 10
+        });
+        assert_balanced(&status);
+        let started = Instant::now();
+        let stopped = daemon.stop();
+        assert!(stopped.status.success());
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+        assert!(files(stopped.folder.path()) > 0, "it stops in the middle of the backlog");
+        folder = Some(stopped.folder);
+    }
+    scene.end("unlink_ms");
+    let daemon = scene.start(folder.take().unwrap());
+    daemon.wait_for("an empty spool", |status| {
+        let spool = &influxdb(status)["spool"];
+        influxdb(status)["spooled"] == 0 && spool["files"] == 0 && spool["unremoved"] == 0
+    });
+    let stopped = daemon.stop();
+    assert_eq!(files(stopped.folder.path()), 0);
+    let (different, all) = scene.influx.counts();
+    assert!(different >= 60, "{different}");
+    assert_eq!(all as usize, different, "each point once");
+}
+
+#[test]
+fn a_lack_of_descriptors_drops_no_window() {
+    let Some(scene) = Scene::new() else { return };
+    let folder = scene.leave_windows(5);
+    scene.set("emfile", "");
+    scene.influx.is_busy(false);
+    let daemon = scene.start(folder);
+    let status = daemon.wait_for("trouble", |status| {
+        let words = influxdb(status)["spool"]["degraded"].as_str().unwrap_or_default();
+        words.contains("Too many open files")
+    });
+    let recovered = number(&influxdb(&status)["recovered"]);
+    assert!(recovered >= 25);
+    assert_eq!(
+        (&influxdb(&status)["dropped"], number(&influxdb(&status)["spooled"])),
+        (&serde_json::json!({}), recovered)
+    );
+    scene.end("emfile");
+    let status = daemon.wait_for("an empty spool", |status| influxdb(status)["spooled"] == 0);
+    assert_balanced(&status);
+    assert_eq!(influxdb(&status)["dropped"], serde_json::json!({}));
+    assert_eq!(influxdb(&status)["spool"]["degraded"], Value::Null);
+    let stopped = daemon.stop();
+    let told = |words: &str| {
+        stopped.log.iter().filter(|line| line["message"].as_str().unwrap().contains(words)).count()
+    };
+    assert_eq!((told("cannot read the spool"), told("the spool can be read again")), (1, 1));
+    assert_eq!(scene.influx.counts().0 as u64, recovered);
+}
