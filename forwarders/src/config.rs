@@ -154,7 +154,7 @@ pub enum SpoolWrite {
     /// then loses the window that is being sent.
     #[default]
     Behind,
-    /// Write every window before any destination sees it. A crash loses no window that another
+    /// Write every window before any destination receives it. A crash loses no window that another
     /// destination has, at the cost of one disk write per window and a delay of all destinations.
     Always,
     /// Write no window; everything is queued in memory.

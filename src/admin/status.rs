@@ -188,6 +188,8 @@ fn spool(counts: SpoolCounts) -> SpoolStatus {
         files: counts.files,
         file_bytes: counts.bytes,
         oldest: counts.oldest_ms.map(rfc3339_ms),
+        unremoved: counts.unremoved,
+        replaced: counts.replaced,
         degraded: counts.degraded,
         write_failures: counts.failures,
         quarantined: counts.quarantined,

@@ -57,15 +57,19 @@ pub struct ForwarderStatus {
 pub struct SpoolStatus {
     /// The folder.
     pub folder: String,
-    /// Windows in it.
+    /// Windows in it. The file of a delivered window counts until it is removed.
     pub files: u64,
     /// Their size, in bytes.
     pub file_bytes: u64,
     /// When the oldest window began; `None` if there is none.
     pub oldest: Option<String>,
-    /// The reason why no window can be written at the moment; `None` if the spool works.
+    /// Delivered windows whose file the disk does not remove. They are not delivered again.
+    pub unremoved: u64,
+    /// Files found at the start that another file had replaced: a crash interrupted the replacement.
+    pub replaced: u64,
+    /// Why windows cannot be written, read or removed at the moment; `None` if they can.
     pub degraded: Option<String>,
-    /// How often a write, or opening the folder, failed.
+    /// Times that writing, reading or removing a file, or opening the folder, failed.
     pub write_failures: u64,
     /// Points that the destination refused and that are in the quarantine.
     pub quarantined: u64,

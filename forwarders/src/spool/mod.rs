@@ -2,6 +2,21 @@
 //!
 //! This folder only reads, writes and removes files. [`delivery`](crate::delivery) decides which
 //! windows go to disk, in which order they are delivered and which are dropped to make room.
+//!
+//! The guarantees of a spool, and why they hold:
+//!
+//! - A spooled window survives a power failure: its content is synced, then its name. A start syncs
+//!   the names that it finds, because a kill may have come between the two.
+//! - A settled window is not sent again: a window is taken from disk only when the file of every
+//!   settled one is removed or recorded in `settled` (`RemovalDebt`). A kill repeats the window in
+//!   flight or the one that is being removed, never both.
+//! - No file disappears without being counted: a write replaces no file, and of two files with one
+//!   number only the one is removed of which the other is the undelivered rest.
+//! - An error of the system drops nothing: only content can be damaged.
+//! - Fresh windows do not wait for the content of the folder: opening only lists it, and the rest
+//!   follows in parts.
+//! - With `write: always`, no destination receives a window before it is on disk: a gate holds it
+//!   back (`WriteAheadGate`).
 
 pub(crate) mod codec;
 mod directory;

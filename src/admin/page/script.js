@@ -196,7 +196,7 @@ function notices(status) {
   if (grown("dropped") > 0) found.push(["bad", `${count(grown("dropped"))} points were dropped in the last ${within}.`]);
   for (const [name, one] of Object.entries(status.forwarders)) {
     if (!one.up) found.push(["bad", `${name} cannot deliver: ${one.last_error || "reason unknown"}`]);
-    if (one.spool && one.spool.degraded) found.push(["bad", `The spool of ${name} cannot be written: ${one.spool.degraded}`]);
+    if (one.spool && one.spool.degraded) found.push(["bad", `The spool of ${name} does not work: ${one.spool.degraded}`]);
   }
   for (const one of status.kamailio) {
     if (!one.up && one.polls > 0) found.push(["bad", `${one.endpoint} cannot be polled: ${one.last_error || "reason unknown"}`]);

@@ -466,12 +466,12 @@ impl SelfMetricFamilies {
         );
         self.gauge(
             "tallyd_spool_degraded",
-            "1 while the spool cannot be written, otherwise 0",
+            "1 while the spool cannot be written, read or emptied, otherwise 0",
             spools.iter().map(|(name, spool)| (forwarder(name), flag(spool.degraded.is_some()))),
         );
         self.counter(
             "tallyd_spool_write_failures_total",
-            "Failed attempts to write a file or open the folder",
+            "Failed attempts to write, read or remove a file or open the folder",
             spools.iter().map(|(name, spool)| (forwarder(name), spool.failures)),
         );
         self.counter(
