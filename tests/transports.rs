@@ -202,31 +202,140 @@ fn slow_connections_delay_no_other() {
     assert_eq!(status["ledger"]["rejected"], json!({"bad_json": 200}));
 }
 
+/// The counts of connections of the listener at `json/tcp`.
+fn connections(status: &Value) -> &Value {
+    &listener(status, "json/tcp")["connections"]
+}
+
 #[test]
-fn connections_above_the_limit_are_refused_and_counted() {
+fn beyond_the_limit_the_longest_idle_connection_makes_room() {
     let daemon = start(&["{ transport: tcp, address: \"127.0.0.1:0\", max_connections: 3 }"]);
-    let mut within: Vec<TcpStream> = (0..3).map(|_| connect(&daemon)).collect();
-    for stream in &mut within {
+    let mut open = Vec::new();
+    for sent in 1..=3 {
+        open.push(connect(&daemon));
+        open[sent - 1].write_all(COUNTER.as_bytes()).unwrap();
+        daemon.wait_received(sent as u64);
+    }
+    // The second one is the longest idle now.
+    open[0].write_all(COUNTER.as_bytes()).unwrap();
+    daemon.wait_received(4);
+    let (head, _) = COUNTER.split_at(20);
+    open[1].write_all(head.as_bytes()).unwrap();
+    let mut another = connect(&daemon);
+    another.write_all(COUNTER.as_bytes()).unwrap();
+    let status = daemon.wait_received(6);
+    wait_closed(&mut open[1]);
+    let expected = json!({"open": 3, "accepted": 4, "closed": {"evicted": 1}});
+    assert_eq!(*connections(&status), expected);
+    assert_eq!(status["ledger"]["rejected"], json!({"unfinished": 1}));
+    assert_eq!(listener(&status, "json/tcp")["refused"], json!({}));
+    for stream in [&mut open[0], &mut another] {
         stream.write_all(COUNTER.as_bytes()).unwrap();
     }
-    daemon.wait_received(3);
-    for _ in 0..5 {
-        wait_closed(&mut connect(&daemon));
-    }
-    let status = daemon.status();
-    let counted = listener(&status, "json/tcp");
-    assert_eq!(counted["refused"], json!({"too_many": 5}));
-    assert_eq!(counted["connections"], json!({"open": 3, "accepted": 3, "closed": {}}));
-    within[0].write_all(COUNTER.as_bytes()).unwrap();
-    daemon.wait_received(4);
-    // A closed connection makes room for another.
-    within.pop();
-    daemon.wait_for("room", |status| listener(status, "json/tcp")["connections"]["open"] == 2);
-    connect(&daemon).write_all(COUNTER.as_bytes()).unwrap();
-    daemon.wait_received(5);
+    daemon.wait_received(8);
     let stopped = daemon.stop();
     let told = stopped.warnings().iter().filter(|entry| entry.contains("max_connections")).count();
     assert_eq!(told, 1, "{:?}", stopped.warnings());
+}
+
+#[test]
+fn data_that_the_kernel_holds_is_read_before_a_connection_makes_room() {
+    let daemon = start(&["{ transport: tcp, address: \"127.0.0.1:0\", max_connections: 2 }"]);
+    let mut silent = connect(&daemon);
+    let mut sender = connect(&daemon);
+    silent.write_all(COUNTER.as_bytes()).unwrap();
+    daemon.wait_received(1);
+    sender.write_all(COUNTER.as_bytes()).unwrap();
+    daemon.wait_received(2);
+    let to = daemon.address("json/tcp ");
+    // While the daemon is stopped, the kernel buffers lines and accepts connections.
+    daemon.signal("STOP");
+    silent.write_all(COUNTER.repeat(1_000).as_bytes()).unwrap();
+    let mut newcomer = TcpStream::connect(to).unwrap();
+    newcomer.write_all(COUNTER.as_bytes()).unwrap();
+    sender.write_all(COUNTER.trim_end().as_bytes()).unwrap();
+    sender.shutdown(Shutdown::Write).unwrap();
+    daemon.signal("CONT");
+    let status = daemon.wait_received(2 + 1_000 + 1 + 1);
+    assert_eq!(status["ledger"]["rejected"], json!({}));
+    let expected = json!({"open": 2, "accepted": 3, "closed": {"by_peer": 1}});
+    assert_eq!(*connections(&status), expected);
+}
+
+#[test]
+fn one_address_cannot_take_the_places_of_others() {
+    let tcp = "{ transport: tcp, address: \"127.0.0.1:0\", max_connections: 4, \
+               max_connections_per_address: 2 }";
+    let daemon = start(&[tcp]);
+    let to = daemon.address("json/tcp ");
+    let mut first = connect_from([127, 0, 0, 2].into(), to);
+    first.write_all(COUNTER.as_bytes()).unwrap();
+    daemon.wait_received(1);
+    let many: Vec<_> = (0..10).map(|_| connect_from([127, 0, 0, 3].into(), to)).collect();
+    let status = daemon.wait_for("all", |status| connections(status)["accepted"] == 11);
+    assert_eq!(*connections(&status), json!({"open": 3, "accepted": 11, "closed": {"evicted": 8}}));
+    first.write_all(COUNTER.as_bytes()).unwrap();
+    daemon.wait_received(2);
+    drop(many);
+    let stopped = daemon.stop();
+    let warnings = stopped.warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("max_connections_per_address"), "{warnings:?}");
+}
+
+#[test]
+fn unix_connections_make_room_too() {
+    let daemon = start(&["{ transport: unix, path: DIR/stream, max_connections: 1 }"]);
+    let mut first = UnixStream::connect(daemon.path("stream")).unwrap();
+    first.write_all(COUNTER.as_bytes()).unwrap();
+    daemon.wait_received(1);
+    let mut second = UnixStream::connect(daemon.path("stream")).unwrap();
+    second.write_all(COUNTER.as_bytes()).unwrap();
+    let status = daemon.wait_received(2);
+    assert_eq!(
+        listener(&status, "json/unix")["connections"],
+        json!({"open": 1, "accepted": 2, "closed": {"evicted": 1}})
+    );
+    assert_eq!(first.read(&mut [0]).unwrap(), 0, "the first is closed");
+}
+
+/// The kernel's keepalive timer of a connection's other end, as `ss` shows it.
+fn keepalive_timer(of: &TcpStream) -> Option<Duration> {
+    // /proc/net/tcp shows an active timer as NN:WHEN, and 02 is keepalive. Its unit is 10 ms.
+    let hex = |address: SocketAddr| match address {
+        SocketAddr::V4(v4) => {
+            format!("{:08X}:{:04X}", u32::from_ne_bytes(v4.ip().octets()), v4.port())
+        }
+        SocketAddr::V6(_) => panic!("not in this table"),
+    };
+    let ends = format!("{} {} 01", hex(of.peer_addr().unwrap()), hex(of.local_addr().unwrap()));
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table.lines().find(|line| line.contains(&ends)).unwrap();
+    let timer = line.split_whitespace().nth(5).unwrap().strip_prefix("02:")?;
+    Some(Duration::from_millis(10 * u64::from_str_radix(timer, 16).unwrap()))
+}
+
+#[test]
+fn the_kernel_looks_for_dead_peers_and_silent_ones_stay() {
+    let listeners =
+        |keepalive: &str| format!("{{ transport: tcp, address: \"127.0.0.1:0\"{keepalive} }}");
+    let daemon = start(&[&listeners("")]);
+    let mut stream = connect(&daemon);
+    stream.write_all(COUNTER.as_bytes()).unwrap();
+    daemon.wait_received(1);
+    let within = |from, to| move |left: Duration| (from..=to).contains(&left.as_secs());
+    assert!(keepalive_timer(&stream).is_some_and(within(30, 61)), "{:?}", keepalive_timer(&stream));
+    // A reload reaches connections that are open.
+    daemon.reload(&format!("listeners: [{}]\n{TO_FILE}", listeners(", keepalive: 1h")));
+    let mut later = connect(&daemon);
+    later.write_all(COUNTER.as_bytes()).unwrap();
+    daemon.wait_received(2);
+    assert!(keepalive_timer(&later).is_some_and(within(3_500, 3_601)));
+    daemon.reload(&format!("listeners: [{}]\n{TO_FILE}", listeners(", keepalive: none")));
+    assert_eq!(keepalive_timer(&later), None);
+    stream.write_all(COUNTER.as_bytes()).unwrap();
+    daemon.wait_received(3);
+    assert_eq!(connections(&daemon.status())["closed"], json!({}));
 }
 
 #[test]

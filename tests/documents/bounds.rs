@@ -57,7 +57,14 @@ pub(crate) fn example(path: &str, value: Option<&str>) -> String {
             yaml += &format!("{needed}, ");
         }
         if section == "listeners[]"
-            && ["max_connections", "idle_timeout", "max_line"].contains(&inner)
+            && [
+                "max_connections",
+                "max_connections_per_address",
+                "idle_timeout",
+                "keepalive",
+                "max_line",
+            ]
+            .contains(&inner)
         {
             yaml += "transport: tcp, ";
         }

@@ -74,6 +74,38 @@ impl fmt::Display for Span {
     }
 }
 
+/// A duration, or `none`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OptionalSpan(Option<Span>);
+
+impl OptionalSpan {
+    /// `none`.
+    pub const NONE: Self = Self(None);
+
+    /// The duration; `None` for `none`.
+    #[must_use]
+    pub const fn get(self) -> Option<Span> {
+        self.0
+    }
+
+    /// Parses `none`, or a duration as [`Span::parse`] does.
+    ///
+    /// # Errors
+    /// When the text has another form. The error says which form is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::NONE);
+        }
+        Span::parse(text).map(Self::from).map_err(|error| format!("{error}, or `none`"))
+    }
+}
+
+impl From<Span> for OptionalSpan {
+    fn from(span: Span) -> Self {
+        Self(Some(span))
+    }
+}
+
 /// A number of bytes, written with a unit: `B`, `KiB`, `MiB`, `GiB` (or `KB`, `MB`, `GB` for powers
 /// of 1,000). A number without a unit is in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,6 +212,15 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(UnitVisitor {
             expecting: "a duration such as 250ms, 10s or 24h",
+            parse: Self::parse,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for OptionalSpan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(UnitVisitor {
+            expecting: "a duration such as 250ms, 10s or 24h, or none",
             parse: Self::parse,
         })
     }

@@ -5,19 +5,19 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use basics::address;
-use basics::units::{ByteSize, Span as Duration, between};
+use basics::units::{ByteSize, OptionalSpan, between};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
 use super::allow::AllowList;
+use super::stream_config::{Keepalive, StreamConfig};
 use super::{Protocol, Transport};
 use yaml::{ConfigError, Source, SourceSpan, Spanned};
 
+/// Maximum of `max_connections`.
+const CONNECTIONS_MAX: usize = StreamConfig::CONNECTIONS_MAX;
 /// Maximum number of threads that share a listener's address.
 const THREADS_MAX: usize = 64;
-/// Maximum number of connections of a listener. Each takes a file descriptor, which the system
-/// limits as well.
-const CONNECTIONS_MAX: usize = 65_536;
 /// Maximum length of the path in a Unix socket address.
 const PATH_BYTES_MAX: usize = 107;
 /// Bounds of `max_line`.
@@ -54,14 +54,24 @@ pub struct ListenerSection {
     /// For `udp`: size of the socket's kernel buffer to request, instead of the general
     /// `receive_buffer`.
     pub receive_buffer: Option<Spanned<ByteSize>>,
-    /// For `tcp` and `unix`: maximum number of open connections; further ones are closed at once
-    /// and counted. A connection takes a file descriptor and up to `max_line` of memory. 1 to
-    /// 65536. Defaults to `1024`.
+    /// For `tcp` and `unix`: maximum number of open connections. A further one takes the place of
+    /// the connection that has completed no line for the longest time, which is closed and counted.
+    /// A connection takes a file descriptor and up to `max_line` of memory. 1 to 65536. Defaults to
+    /// `1024`.
     pub max_connections: Option<Spanned<UpTo<CONNECTIONS_MAX>>>,
+    /// For `tcp`: the same for the connections from one address, so that one host cannot take the
+    /// places of all others. 1 to 65536, which is no limit besides `max_connections`. Defaults to
+    /// `65536`.
+    pub max_connections_per_address: Option<Spanned<UpTo<CONNECTIONS_MAX>>>,
     /// For `tcp` and `unix`: a connection that completes no line within this time is closed and
-    /// counted. A longer time suits clients that rarely send, but keeps the connections of clients
-    /// that are gone for longer. Defaults to `60s`.
-    pub idle_timeout: Option<Spanned<Duration>>,
+    /// counted. The next message of a client that sends rarely is then lost, because most clients
+    /// do not notice that the connection is closed until they have sent. `none` for no such time.
+    /// Defaults to `none`.
+    pub idle_timeout: Option<Spanned<OptionalSpan>>,
+    /// For `tcp`: the kernel probes the peer of a connection after this much silence, four times
+    /// within the same time again, and closes the connection if no probe is answered: a host that
+    /// crashed does not occupy a connection forever. 1s to 9h, or `none`. Defaults to `60s`.
+    pub keepalive: Option<Spanned<Keepalive>>,
     /// For `tcp` and `unix`: maximum length of a line; a longer one is rejected as `too_long`. Each
     /// connection may take this much memory. 256B to 16MiB. Defaults to `64KiB`.
     pub max_line: Option<Spanned<LineLength>>,
@@ -125,7 +135,7 @@ impl ListenerSection {
 
     /// The keys that depend on the transport: the name, the position if present, and the
     /// transports.
-    fn keys_by_transport(&self) -> [(&'static str, Option<SourceSpan>, &'static [Transport]); 9] {
+    fn keys_by_transport(&self) -> [(&'static str, Option<SourceSpan>, &'static [Transport]); 11] {
         use Transport::{Tcp, Udp, Unix, UnixDatagram};
 
         fn span<T>(value: Option<&Spanned<T>>) -> Option<SourceSpan> {
@@ -139,7 +149,13 @@ impl ListenerSection {
             ("threads", span(self.threads.as_ref()), &[Udp]),
             ("receive_buffer", span(self.receive_buffer.as_ref()), &[Udp]),
             ("max_connections", span(self.max_connections.as_ref()), &[Tcp, Unix]),
+            (
+                "max_connections_per_address",
+                span(self.max_connections_per_address.as_ref()),
+                &[Tcp],
+            ),
             ("idle_timeout", span(self.idle_timeout.as_ref()), &[Tcp, Unix]),
+            ("keepalive", span(self.keepalive.as_ref()), &[Tcp]),
             ("max_line", span(self.max_line.as_ref()), &[Tcp, Unix]),
         ]
     }
@@ -148,7 +164,11 @@ impl ListenerSection {
         let default = StreamConfig::default();
         StreamConfig {
             max_connections: self.max_connections.map_or(default.max_connections, |n| n.get().0),
-            idle_timeout: self.idle_timeout.map_or(default.idle_timeout, Spanned::into_inner),
+            max_per_address: self
+                .max_connections_per_address
+                .map_or(default.max_per_address, |n| n.get().0),
+            idle_timeout: self.idle_timeout.map_or(default.idle_timeout, |time| time.get().get()),
+            keepalive: self.keepalive.map_or(default.keepalive, Spanned::into_inner),
             max_line: self.max_line.map_or(default.max_line, |length| length.get().0),
         }
     }
@@ -224,23 +244,6 @@ pub struct UnixDatagramConfig {
     pub path: PathBuf,
     /// Its permissions.
     pub mode: u32,
-}
-
-/// The limits on connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamConfig {
-    /// Maximum number of open connections.
-    pub max_connections: usize,
-    /// Time without a complete line after which a connection is closed.
-    pub idle_timeout: Duration,
-    /// Maximum length of a line, without its end.
-    pub max_line: usize,
-}
-
-impl Default for StreamConfig {
-    fn default() -> Self {
-        Self { max_connections: 1024, idle_timeout: Duration::from_secs(60), max_line: 64 << 10 }
-    }
 }
 
 impl ListenerEndpoint {

@@ -79,7 +79,7 @@ pub struct ListenerStats {
 pub enum RefusalReason {
     /// Its sender is not in the listener's `allow`.
     NotAllowed,
-    /// There were `max_connections` open connections.
+    /// The system has no room to watch another connection.
     TooMany,
 }
 
@@ -104,6 +104,8 @@ pub enum CloseReason {
     ByPeer,
     /// It completed no line for `idle_timeout`.
     Idle,
+    /// It had completed no line for the longest time when another one needed its place.
+    Evicted,
     /// The system reported an error.
     Failed,
     /// The daemon stops.
@@ -112,7 +114,8 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of listings.
-    pub const ALL: [Self; 4] = [Self::ByPeer, Self::Idle, Self::Failed, Self::Stopped];
+    pub const ALL: [Self; 5] =
+        [Self::ByPeer, Self::Idle, Self::Evicted, Self::Failed, Self::Stopped];
 
     /// The name in the status.
     #[must_use]
@@ -120,6 +123,7 @@ impl CloseReason {
         match self {
             Self::ByPeer => "by_peer",
             Self::Idle => "idle",
+            Self::Evicted => "evicted",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
         }

@@ -4,8 +4,6 @@
 //! bounded number of bytes from one before the next has its turn. Data that it has not read yet
 //! stays in the kernel, which makes the sender wait.
 
-use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,13 +18,15 @@ use socket2::Socket;
 use tracing::warn;
 
 use super::allow::{AllowList, Gate};
-use super::config::{ListenerEndpoint, StreamConfig};
+use super::config::ListenerEndpoint;
+use super::connections::{Connections, OpenConnection, Peer};
 use super::lines::{LineBuffer, LineChunk};
 use super::recorder::{ListenerUpdate, Recorder};
 use super::senders::{SenderId, SenderTraffic};
 use super::socket_file::SocketFile;
 use super::stats::{CloseReason, ListenerStats, RefusalReason};
-use super::{Origin, Protocol};
+use super::stream_config::{Keepalive, StreamConfig};
+use super::{Protocol, tcp};
 use crate::protocol::{RejectReason, Rejection};
 use crate::wake::Waker;
 
@@ -42,6 +42,9 @@ const TURN_SOCKETS: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Pause after an error of the listening socket, so that a persistent error does not occupy a core.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
+/// Maximum number of reads from a connection before the daemon closes it: more than the kernel
+/// buffers for a connection, unless its sender keeps sending.
+const REST_READS: usize = 256;
 /// Bounds of the time between two searches for idle connections.
 const SWEEP_MIN: Duration = Duration::from_millis(10);
 const SWEEP_MAX: Duration = Duration::from_secs(15);
@@ -111,44 +114,6 @@ fn watch(poll: &OwnedFd, socket: impl AsFd, number: u64) -> io::Result<()> {
     Ok(epoll::add(poll, socket, data, epoll::EventFlags::IN)?)
 }
 
-/// An open connection.
-struct OpenConnection {
-    socket: OwnedFd,
-    peer: Peer,
-    lines: LineBuffer,
-    /// When it was accepted, or when its last line ended. Single bytes do not count: an attacker
-    /// could otherwise hold all connections forever with a byte now and then.
-    alive: Instant,
-}
-
-/// The sender of a connection.
-enum Peer {
-    Ip(Option<SocketAddr>),
-    Unix { path: Arc<str>, process: Option<i32> },
-}
-
-impl Origin for Peer {
-    fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Self::Ip(address) => address.map(|address| address.ip()),
-            Self::Unix { .. } => None,
-        }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(Some(address)) => address.fmt(formatter),
-            Self::Ip(None) => formatter.write_str("unknown"),
-            Self::Unix { path, process: Some(process) } => {
-                write!(formatter, "{path} (pid {process})")
-            }
-            Self::Unix { path, process: None } => formatter.write_str(path),
-        }
-    }
-}
-
 /// Counts the traffic of a connection since the last batch was published.
 #[cold]
 fn count_sender(stats: &ListenerStats, peer: &Peer, bytes: usize, recorder: &Recorder) {
@@ -174,12 +139,13 @@ struct Server {
     stats: Arc<ListenerStats>,
     gate: Gate,
     recorder: Recorder,
-    connections: HashMap<u64, OpenConnection>,
+    connections: Connections,
     last_number: u64,
     buffer: Box<[u8]>,
     sweep_at: Option<Instant>,
     accept_at: Option<Instant>,
     full_throttle: LogThrottle,
+    address_throttle: LogThrottle,
     accept_throttle: LogThrottle,
 }
 
@@ -198,7 +164,7 @@ impl Server {
             gate: Gate::new(allow, Arc::clone(&bound.stats)),
             stats: bound.stats,
             recorder,
-            connections: HashMap::new(),
+            connections: Connections::default(),
             last_number: LISTENER,
             // One for all connections: a connection takes memory only for a line that has not
             // ended.
@@ -206,6 +172,7 @@ impl Server {
             sweep_at: None,
             accept_at: None,
             full_throttle: LogThrottle::default(),
+            address_throttle: LogThrottle::default(),
             accept_throttle: LogThrottle::default(),
         }
     }
@@ -224,7 +191,7 @@ impl Server {
             self.run_timers(Instant::now());
         }
         self.drain(waker);
-        let left: Vec<_> = self.connections.keys().copied().collect();
+        let left: Vec<_> = self.connections.iter().map(|(number, _)| number).collect();
         left.into_iter().for_each(|number| self.close(number, CloseReason::Stopped));
         self.recorder.finish();
     }
@@ -234,13 +201,24 @@ impl Server {
         match update.endpoint {
             ListenerEndpoint::Tcp(tcp) => {
                 self.gate.set_allow(tcp.allow);
+                if tcp.stream.keepalive != self.config.keepalive {
+                    self.set_keepalive(tcp.stream.keepalive);
+                }
                 self.config = tcp.stream;
             }
             ListenerEndpoint::Unix(unix) => self.config = unix.stream,
             ListenerEndpoint::Udp(_) | ListenerEndpoint::UnixDatagram(_) => {}
         }
-        if self.sweep_at.is_some() {
-            self.sweep_at = Some(Instant::now() + self.sweep_pause());
+        self.sweep_at = self.next_sweep(Instant::now());
+    }
+
+    fn set_keepalive(&self, keepalive: Keepalive) {
+        let open = self.connections.iter().map(|(_, connection)| connection.socket.as_fd());
+        for socket in self.listening.iter().map(AsFd::as_fd).chain(open) {
+            if let Err(error) = tcp::set_keepalive(socket, keepalive) {
+                let listener = self.stats.label();
+                warn!(listener, %error, "cannot change `keepalive`");
+            }
         }
     }
 
@@ -257,7 +235,7 @@ impl Server {
             // turn therefore finds no connection, instead of a new one.
             match event.data.u64() {
                 LISTENER => self.accept(TURN_ACCEPTS),
-                number => self.read(number),
+                number => drop(self.read(number)),
             }
         }
         Ok(events.len())
@@ -287,21 +265,11 @@ impl Server {
         if !self.gate.admits(|| address) {
             return;
         }
-        if self.connections.len() >= self.config.max_connections {
-            self.stats.refuse(RefusalReason::TooMany);
-            if let Some(count) = self.full_throttle.count(1) {
-                warn!(
-                    listener = self.stats.label(),
-                    count,
-                    max_connections = self.config.max_connections,
-                    "connections refused: `max_connections` reached"
-                );
-            }
-            return;
-        }
+        self.make_room(address.map(|address| address.ip()));
         let number = self.last_number + 1;
         if let Err(error) = watch(&self.poll, &socket, number) {
             // This connection is lost; accepting resumes after the pause.
+            self.stats.refuse(RefusalReason::TooMany);
             return self.pause_accepting(Errno::from_io_error(&error).unwrap_or(Errno::NOMEM));
         }
         self.last_number = number;
@@ -316,7 +284,69 @@ impl Server {
         let connection = OpenConnection { socket, peer, lines: LineBuffer::default(), alive };
         self.connections.insert(number, connection);
         self.stats.connection_accepted();
-        self.sweep_at.get_or_insert(alive + self.sweep_pause());
+        self.sweep_at = self.sweep_at.or_else(|| self.next_sweep(alive));
+    }
+
+    /// Closes connections until one from this address fits within the limits.
+    fn make_room(&mut self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            let max = self.config.max_per_address;
+            while self.connections.count_of(address) >= max {
+                self.evict(|connections| connections.longest_idle_of(address));
+                if let Some(count) = self.address_throttle.count(1) {
+                    warn!(
+                        listener = self.stats.label(),
+                        count,
+                        max_connections_per_address = max,
+                        %address,
+                        "closed the longest idle connections of addresses that open more than \
+                         `max_connections_per_address`; this is the latest one"
+                    );
+                }
+            }
+        }
+        let max = self.config.max_connections;
+        while self.connections.len() >= max {
+            self.evict(Connections::longest_idle);
+            if let Some(count) = self.full_throttle.count(1) {
+                warn!(
+                    listener = self.stats.label(),
+                    count,
+                    max_connections = max,
+                    "closed the longest idle connections to make room for new ones: \
+                     `max_connections` reached"
+                );
+            }
+        }
+    }
+
+    /// Closes the connection that `pick` returns. If it has sent a line that is not read yet, it is
+    /// not idle, and the next one is picked.
+    fn evict(&mut self, pick: impl Fn(&mut Connections) -> Option<u64>) {
+        let mut left = self.connections.len();
+        while let Some(number) = pick(&mut self.connections) {
+            let alive = self.connections.get(number).map(|connection| connection.alive);
+            self.read_rest(number);
+            let now = self.connections.get(number).map(|connection| connection.alive);
+            left = left.saturating_sub(1);
+            match now {
+                // The peer has closed it.
+                None => return,
+                Some(_) if now == alive || left == 0 => {
+                    return self.close(number, CloseReason::Evicted);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Reads the data of a connection that the kernel holds.
+    fn read_rest(&mut self, number: u64) {
+        for _ in 0..REST_READS {
+            if !self.read(number) {
+                return;
+            }
+        }
     }
 
     /// Stops accepting for a while, because the system is out of file descriptors or memory.
@@ -342,17 +372,23 @@ impl Server {
         }
     }
 
-    /// Reads from a connection once.
-    fn read(&mut self, number: u64) {
-        let Some(connection) = self.connections.get_mut(&number) else { return };
+    /// Reads from a connection once. Returns whether there was data.
+    fn read(&mut self, number: u64) -> bool {
+        let Some(connection) = self.connections.get_mut(number) else { return false };
         let recorder = &mut self.recorder;
         // Before the read: data that is read after the end of a window belongs to the next one.
         recorder.hand_over_at_edge();
         let length = match rustix::io::read(&connection.socket, &mut self.buffer[..]) {
-            Ok(0) => return self.close(number, CloseReason::ByPeer),
+            Ok(0) => {
+                self.close(number, CloseReason::ByPeer);
+                return false;
+            }
             Ok(length) => length,
-            Err(Errno::AGAIN | Errno::INTR) => return,
-            Err(_) => return self.close(number, CloseReason::Failed),
+            Err(Errno::AGAIN | Errno::INTR) => return false,
+            Err(_) => {
+                self.close(number, CloseReason::Failed);
+                return false;
+            }
         };
         recorder.begin_batch();
         recorder.count_read(0, length);
@@ -374,13 +410,14 @@ impl Server {
         if has_ended_line {
             connection.alive = Instant::now();
         }
+        true
     }
 
     /// Closes a connection. A last line without an end is recorded if the peer closed the
     /// connection. Otherwise the line may be incomplete, and half a line could be a different valid
     /// message, so it is rejected.
     fn close(&mut self, number: u64, why: CloseReason) {
-        let Some(mut connection) = self.connections.remove(&number) else { return };
+        let Some(mut connection) = self.connections.remove(number) else { return };
         let line = connection.lines.finish();
         if !line.trim_ascii().is_empty() {
             self.recorder.begin_batch();
@@ -415,24 +452,32 @@ impl Server {
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.close_idle(now);
             // Without connections, the thread sleeps until there is one.
-            self.sweep_at = (!self.connections.is_empty()).then(|| now + self.sweep_pause());
+            self.sweep_at = self.next_sweep(now);
         }
     }
 
-    /// The time between two searches for idle connections. A periodic search is simpler than a
-    /// timer per connection, and closes one late by at most a quarter of the timeout.
-    fn sweep_pause(&self) -> Duration {
-        (self.config.idle_timeout.get() / 4).clamp(SWEEP_MIN, SWEEP_MAX)
+    /// The time of the next search for idle connections, if there is a limit. A periodic search is
+    /// simpler than a timer per connection, and closes one late by at most a quarter of the limit.
+    fn next_sweep(&self, now: Instant) -> Option<Instant> {
+        let limit = self.config.idle_timeout.filter(|_| !self.connections.is_empty())?;
+        Some(now + (limit.get() / 4).clamp(SWEEP_MIN, SWEEP_MAX))
     }
 
     fn close_idle(&mut self, now: Instant) {
-        let limit = self.config.idle_timeout.get();
-        let connections = self.connections.iter();
-        let idle: Vec<_> = connections
-            .filter(|(_, connection)| now.duration_since(connection.alive) >= limit)
-            .map(|(number, _)| *number)
-            .collect();
-        idle.into_iter().for_each(|number| self.close(number, CloseReason::Idle));
+        let Some(limit) = self.config.idle_timeout else { return };
+        let is_idle = |connection: &OpenConnection| {
+            now.saturating_duration_since(connection.alive) >= limit.get()
+        };
+        let open = self.connections.iter();
+        let idle: Vec<_> =
+            open.filter(|(_, connection)| is_idle(connection)).map(|(number, _)| number).collect();
+        for number in idle {
+            // A line that the kernel holds has arrived in time.
+            self.read_rest(number);
+            if self.connections.get(number).is_some_and(is_idle) {
+                self.close(number, CloseReason::Idle);
+            }
+        }
     }
 
     fn wait(&self, waker: &Waker, until: Option<Instant>) {

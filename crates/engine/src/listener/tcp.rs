@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
+use rustix::net::sockopt;
 use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 
 use super::bind_error::{BindError, hint};
 use super::config::{ListenerConfig, ListenerEndpoint, TcpConfig};
 use super::passed::{BindTarget, PassedSockets};
 use super::stream::{BACKLOG, BoundStream, StreamTransport};
+use super::stream_config::Keepalive;
 use super::{Protocol, Transport};
 
 /// Binds the socket of a listener, unless the service manager passed it.
@@ -23,6 +26,7 @@ pub(super) fn bind(
     };
     listening
         .and_then(|(socket, address)| {
+            set_keepalive(&socket, config.stream.keepalive)?;
             let endpoint = ListenerEndpoint::Tcp(TcpConfig { address, ..config.clone() });
             let label = ListenerConfig { protocol, endpoint }.to_string();
             let transport = StreamTransport::Tcp(config.allow.clone());
@@ -44,6 +48,18 @@ fn listen(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let address = bound_address(&socket, address)?;
     socket.listen(BACKLOG)?;
     Ok((socket, address))
+}
+
+/// Sets when the kernel probes the peer of a connection. A listening socket passes the setting to
+/// the connections that it accepts.
+pub(super) fn set_keepalive(socket: impl AsFd, keepalive: Keepalive) -> io::Result<()> {
+    let Some(silence) = keepalive.silence() else {
+        return Ok(sockopt::set_socket_keepalive(socket, false)?);
+    };
+    sockopt::set_tcp_keepidle(&socket, silence)?;
+    sockopt::set_tcp_keepintvl(&socket, Keepalive::pause(silence))?;
+    sockopt::set_tcp_keepcnt(&socket, Keepalive::PROBES)?;
+    Ok(sockopt::set_socket_keepalive(&socket, true)?)
 }
 
 /// Binds to an address and returns the actual one, in which port 0 is replaced by a free port.

@@ -90,7 +90,8 @@ struct TestServer {
 }
 
 fn stream_config(max_connections: usize, max_line: usize) -> StreamConfig {
-    StreamConfig { max_connections, idle_timeout: Span::from_secs(IDLE.as_secs()), max_line }
+    let idle_timeout = Some(Span::from_secs(IDLE.as_secs()));
+    StreamConfig { max_connections, idle_timeout, max_line, ..StreamConfig::default() }
 }
 
 fn bound_unix(config: StreamConfig) -> (BoundStream, PathBuf, TempDir) {
@@ -151,7 +152,7 @@ impl TestServer {
     }
 
     fn alive(&self) -> Instant {
-        self.server.connections.values().next().unwrap().alive
+        self.server.connections.iter().next().unwrap().1.alive
     }
 }
 
@@ -219,23 +220,52 @@ fn an_invalid_line_is_counted_with_its_reason_and_its_neighbours_are_recorded() 
 }
 
 #[test]
-fn a_connection_over_the_limit_is_refused_until_another_one_closes() {
+fn a_connection_over_the_limit_takes_the_place_of_the_longest_idle_one() {
     let mut server = server_with(stream_config(2, 64));
-    let (mut a, b) = (server.connect(), server.connect());
-    let mut refused = server.connect();
-    assert!(is_closed(&mut refused));
-    assert!(!is_closed(&mut a));
-    assert_eq!(server.stats.refused(), [("too_many", 1)].into());
-    let counts = server.connections();
-    assert_eq!((counts.open, counts.accepted), (2, 2), "a refused one was not accepted");
-    drop(b);
-    server.serve();
-    let mut next = server.connect();
-    server.send(&mut next, b"m:1|c\n");
-    assert_eq!(server.received(), (1, vec![]));
+    let (mut a, mut b) = (server.connect(), server.connect());
+    server.send(&mut a, b"m:1|c\n");
+    server.send(&mut b, b"m:");
+    let mut c = server.connect();
+    assert!(is_closed(&mut b) && !is_closed(&mut a));
     let counts = server.connections();
     assert_eq!((counts.open, counts.accepted), (2, 3));
-    assert_eq!(server.closed(), [("by_peer", 1)]);
+    assert_eq!(server.closed(), [("evicted", 1)]);
+    assert_eq!(server.received(), (1, vec![("unfinished", 1)]));
+    drop(a);
+    server.serve();
+    let mut d = server.connect();
+    server.send(&mut c, b"m:2|c\n");
+    server.send(&mut d, b"m:4|c\n");
+    assert_eq!(server.closed(), [("by_peer", 1), ("evicted", 1)], "there was room for it");
+    assert_eq!(server.finish(), ["m = 7"]);
+}
+
+#[test]
+fn a_connection_whose_line_is_not_read_yet_is_not_idle() {
+    let mut server = server_with(stream_config(2, 64));
+    let (mut a, b) = (server.connect(), server.connect());
+    a.write_all(b"m:1|c\nm:2|").unwrap();
+    // The listening socket is served first.
+    let _c = UnixStream::connect(&server.path).unwrap();
+    server.server.accept(1);
+    assert_eq!(server.received(), (1, vec![]));
+    assert_eq!(server.closed(), [("evicted", 1)]);
+    assert!(is_closed(&mut { b }), "the second one has sent nothing at all");
+    server.send(&mut a, b"c\n");
+    assert_eq!(server.finish(), ["m = 3"]);
+}
+
+#[test]
+fn of_busy_connections_one_makes_room_after_its_data_was_read() {
+    let mut server = server_with(stream_config(2, 64));
+    let mut clients = [server.connect(), server.connect()];
+    for client in &mut clients {
+        client.write_all(b"m:1|c\nm:2|c").unwrap();
+    }
+    let _third = UnixStream::connect(&server.path).unwrap();
+    server.server.accept(1);
+    assert_eq!(server.closed(), [("evicted", 1)]);
+    assert_eq!(server.received(), (2, vec![("unfinished", 1)]));
 }
 
 #[test]
@@ -343,6 +373,16 @@ fn a_connection_without_a_complete_line_is_closed_once_it_was_idle_for_too_long(
 }
 
 #[test]
+fn a_line_that_arrived_before_the_search_keeps_a_connection() {
+    let mut server = server();
+    let mut client = server.connect();
+    let idle_at = server.alive() + IDLE;
+    client.write_all(b"m:1|c\n").unwrap();
+    server.server.close_idle(idle_at);
+    assert_eq!((server.connections().open, server.received()), (1, (1, vec![])));
+}
+
+#[test]
 fn only_a_complete_line_keeps_a_connection_alive() {
     let mut server = server();
     let mut client = server.connect();
@@ -371,10 +411,14 @@ fn idle_connections_are_searched_for_as_often_as_their_timeout_requires() {
     let now = server.alive() + SWEEP_MAX;
     server.server.run_timers(now);
     assert_eq!(server.server.next_timer(), Some(now + SWEEP_MAX));
-    server.server.config.idle_timeout = Span::from_secs(8);
-    assert_eq!(server.server.sweep_pause(), Duration::from_secs(2));
-    server.server.config.idle_timeout = Span::from_millis(1);
-    assert_eq!(server.server.sweep_pause(), SWEEP_MIN);
+    for (timeout, pause) in [
+        (Some(Span::from_secs(8)), Some(Duration::from_secs(2))),
+        (Some(Span::from_millis(1)), Some(SWEEP_MIN)),
+        (None, None),
+    ] {
+        server.server.config.idle_timeout = timeout;
+        assert_eq!(server.server.next_sweep(now), pause.map(|pause| now + pause));
+    }
 }
 
 #[test]
@@ -450,8 +494,9 @@ fn a_reload_changes_the_limits_and_keeps_open_connections() {
     assert_eq!(server.connections().open, 2);
     server.send(&mut a, b"m:1|c\nlonger:1|c\n");
     assert_eq!(server.received(), (1, vec![("too_long", 1)]));
-    let mut refused = server.connect();
-    assert!(is_closed(&mut refused));
+    let _third = server.connect();
+    assert_eq!(server.connections().open, 1, "it made room until the new limit holds");
+    assert_eq!(server.closed(), [("evicted", 2)]);
 }
 
 /// Runs a listener that was asked to stop before it started, after `prepare` has used its socket.
