@@ -31,17 +31,18 @@ impl Common {
     /// Moves the common keys out of a section. `kind` names a destination that has no `name` key.
     ///
     /// The rest of the section configures the forwarder, and a reload compares it.
-    /// `delivery.timeout` and `delivery.retry.search_after` stay in the section, because some
-    /// forwarders enforce them themselves.
+    /// `delivery.timeout`, `resolve_every` and `retry.search_after` stay in the section, because some
+    /// forwarders apply them themselves.
     pub(crate) fn take(
         kind: &str,
         name: Option<&str>,
         select: &mut SelectConfig,
         delivery: &mut DeliveryConfig,
     ) -> Self {
-        let search_after = delivery.retry.search_after;
-        let retry = RetryConfig { search_after, ..RetryConfig::default() };
-        let rest = DeliveryConfig { timeout: delivery.timeout, retry, ..DeliveryConfig::default() };
+        let DeliveryConfig { timeout, resolve_every, .. } = *delivery;
+        let retry =
+            RetryConfig { search_after: delivery.retry.search_after, ..RetryConfig::default() };
+        let rest = DeliveryConfig { timeout, resolve_every, retry, ..DeliveryConfig::default() };
         Self {
             name: name.unwrap_or(kind).to_owned(),
             select: std::mem::take(select),
@@ -57,6 +58,11 @@ pub struct DeliveryConfig {
     /// Timeout of one attempt; after it, the attempt counts as failed and is retried. A longer
     /// timeout suits a slow destination but detects a hanging one later. Defaults to `10s`.
     pub timeout: Span,
+    /// Age from which the addresses of the destination's name are looked up again. A connection to
+    /// an address that the name no longer has is then replaced. If a look-up fails, the known
+    /// addresses stay in use. Has no effect on kafka, whose library looks names up for each
+    /// connection, nor on console, file and the page for Prometheus. Defaults to `60s`.
+    pub resolve_every: Span,
     /// Pauses between attempts.
     pub retry: RetryConfig,
     /// Limits of the queue in memory.
@@ -69,6 +75,7 @@ impl Default for DeliveryConfig {
     fn default() -> Self {
         Self {
             timeout: Span::from_secs(10),
+            resolve_every: Span::from_secs(60),
             retry: RetryConfig::default(),
             queue: QueueConfig::default(),
             spool: SpoolConfig::default(),

@@ -48,8 +48,8 @@ impl ForwarderSection for FileConfig {
     const EXAMPLE: &'static str = r#"{"path": "/dev/null", "format": "json"}"#;
 
     /// After a failed write, the file is truncated, which would destroy the lines of another writer.
-    fn host_resource(&self) -> Option<(&'static str, HostResource)> {
-        Some(("path", HostResource::Path(self.path.clone())))
+    fn host_resources(&self) -> Option<(&'static str, Vec<HostResource>)> {
+        Some(("path", vec![HostResource::Path(self.path.clone())]))
     }
 
     fn build(mut self, _: &BuildContext) -> Result<Vec<Destination>, String> {

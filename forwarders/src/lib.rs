@@ -44,6 +44,8 @@ pub mod http;
 pub mod influxdb;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(any(feature = "graphite", feature = "http", feature = "statsd"))]
+mod network;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 mod registry;
@@ -51,8 +53,6 @@ mod registry;
 pub mod statsd;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
-#[cfg(any(feature = "graphite", feature = "statsd"))]
-mod udp;
 
 pub use delivery::forwarder::{ErrorClass, Forwarder, InvalidState, SavedState, SendError};
 pub use delivery::section::BuildContext;

@@ -129,7 +129,7 @@ pub struct KeyError {
     pub invalid: InvalidKey,
 }
 
-/// The address or file that a section alone can use.
+/// An address or a file that a section alone can use.
 #[derive(Clone, Debug)]
 pub struct SectionResource {
     /// The kind of the section: its key in `forwarders`.
@@ -208,9 +208,12 @@ fn host_resources_of_each<S: ForwarderSection>(
     sections: &OneOrMany<S>,
 ) -> impl Iterator<Item = SectionResource> {
     let is_only = sections.0.len() == 1;
-    sections.0.iter().enumerate().filter_map(move |(index, section)| {
-        let (key, resource) = section.host_resource()?;
-        Some(SectionResource { kind: S::KIND, index, is_only, key, resource })
+    let with_resources =
+        |(index, section): (usize, &'_ S)| section.host_resources().map(|used| (index, used));
+    let used = sections.0.iter().enumerate().filter_map(with_resources);
+    used.flat_map(move |(index, (key, resources))| {
+        let used = move |resource| SectionResource { kind: S::KIND, index, is_only, key, resource };
+        resources.into_iter().map(used)
     })
 }
 

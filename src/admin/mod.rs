@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api::path::AdminPath;
+use basics::tcp_listeners::{BindFailure, TcpListeners};
 use httpserver::HttpServer;
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::admin::{AdminConfig, AdminListen};
 use crate::runtime::RuntimeState;
@@ -41,9 +41,9 @@ pub struct AdminError {
     source: io::Error,
 }
 
-/// A bound listener that is not serving yet; `None` when the endpoint is disabled.
+/// Bound sockets that are not served yet; `None` when the endpoint is disabled.
 #[derive(Debug)]
-pub struct AdminSocket(Option<TcpListener>);
+pub struct AdminSocket(Option<TcpListeners>);
 
 /// The endpoint. Dropping it stops serving.
 #[derive(Debug)]
@@ -55,15 +55,19 @@ pub struct AdminServer {
 }
 
 impl AdminSocket {
-    /// Binds the configured address.
+    /// Binds the configured addresses.
     ///
     /// # Errors
-    /// When the address is taken or does not belong to this host.
-    pub async fn bind(listen: AdminListen) -> Result<Self, AdminError> {
-        let AdminListen::Address(address) = listen else { return Ok(Self(None)) };
-        let socket =
-            TcpListener::bind(address).await.map_err(|source| AdminError { address, source })?;
-        Ok(Self(Some(socket)))
+    /// When an address is taken, or this host has none of them.
+    pub async fn bind(listen: &AdminListen) -> Result<Self, AdminError> {
+        let AdminListen::At(addresses) = listen else { return Ok(Self(None)) };
+        let sockets = TcpListeners::bind(addresses)
+            .await
+            .map_err(|failure| AdminError { address: failure.address, source: failure.error })?;
+        for BindFailure { address, error } in sockets.missing() {
+            warn!(%address, %error, "admin endpoint: left out an address that this host lacks");
+        }
+        Ok(Self(Some(sockets)))
     }
 }
 
@@ -77,7 +81,8 @@ impl AdminServer {
         runtime: Arc<RuntimeState>,
     ) -> Self {
         let state = AdminState::new(runtime);
-        let mut server = Self { listen: config.listen, http, state, serving: None };
+        let listen = config.listen.clone();
+        let mut server = Self { listen, http, state, serving: None };
         server.serve(socket);
         server
     }
@@ -90,7 +95,7 @@ impl AdminServer {
         if config.listen == self.listen {
             Ok(None)
         } else {
-            AdminSocket::bind(config.listen).await.map(Some)
+            AdminSocket::bind(&config.listen).await.map(Some)
         }
     }
 
@@ -102,7 +107,7 @@ impl AdminServer {
         socket: Option<AdminSocket>,
     ) {
         self.http.reconfigure(service::limits(config, connections_max), &config.hosts);
-        self.listen = config.listen;
+        self.listen = config.listen.clone();
         if let Some(socket) = socket {
             self.serve(socket);
         }
@@ -111,7 +116,7 @@ impl AdminServer {
     fn serve(&mut self, AdminSocket(socket): AdminSocket) {
         self.stop();
         let Some(socket) = socket else { return };
-        if let Ok(address) = socket.local_addr() {
+        for address in socket.local_addresses() {
             info!(%address, "admin endpoint: {}", AdminPath::ALL.map(AdminPath::as_str).join(" "));
         }
         let (history, runtime) = (Arc::clone(&self.state.history), self.state.runtime.clone());

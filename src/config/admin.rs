@@ -14,7 +14,8 @@ const CONNECTIONS_MAX: u32 = 65_536;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
-    /// `host:port`, or `none` for no endpoint. It has no authentication: at an address other than
+    /// `host:port`, `:port` for every address of this host, or `none` for no endpoint. A name stands
+    /// for all its addresses. It has no authentication: at an address other than
     /// loopback, every client that reaches it can read it. Defaults to `127.0.0.1:9495`.
     pub listen: AdminListen,
     /// Names of this host under which a browser may open the status page and read client data, in

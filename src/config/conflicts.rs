@@ -1,7 +1,5 @@
 //! Sections that would use one address or one file.
 
-use std::net::SocketAddr;
-
 use engine::listener::ListenerConfig;
 use engine::listener::config::ListenerEndpoint;
 use forwarders::HostResource;
@@ -26,14 +24,20 @@ pub(super) fn check(
     source: &Source,
 ) -> Vec<ConfigError> {
     let uses: Vec<_> = listener_uses(config, listeners, source)
-        .chain(admin_use(config, source))
+        .chain(admin_uses(config, source))
         .chain(forwarder_uses(config, source))
         .collect();
-    let conflict = |(index, this): (usize, &ResourceUse)| {
-        let other = uses[..index].iter().find(|o| o.resource.conflicts_with(&this.resource))?;
-        Some(error(source, this, other))
-    };
-    uses.iter().enumerate().filter_map(conflict).collect()
+    let mut conflicts: Vec<(&ResourceUse, &ResourceUse)> = Vec::new();
+    for (index, this) in uses.iter().enumerate() {
+        // Two keys with one name have every address of it in common: that is one mistake.
+        if conflicts.last().is_some_and(|(reported, _)| reported.key == this.key) {
+            continue;
+        }
+        let others = uses[..index].iter().filter(|other| other.key != this.key);
+        let mut taken = others.filter(|other| other.resource.conflicts_with(&this.resource));
+        conflicts.extend(taken.next().map(|other| (this, other)));
+    }
+    conflicts.into_iter().map(|(this, other)| error(source, this, other)).collect()
 }
 
 /// The error stands at the later of the two keys that the file contains.
@@ -64,19 +68,29 @@ fn listener_uses(
     listeners: &[ListenerConfig],
     source: &Source,
 ) -> impl Iterator<Item = ResourceUse> {
-    // The listener of `bind_address` and `bind_port` comes before those of the list.
-    let listed = config.listeners.as_ref().map_or(0, |listed| listed.len());
-    let unlisted = listeners.len().saturating_sub(listed);
-    listeners.iter().enumerate().flat_map(move |(index, listener)| {
-        let (name, resources) = resources(&listener.endpoint);
-        let (key, span) = match index.checked_sub(unlisted) {
+    let of_list: Vec<_> = positions(config).collect();
+    // The listeners of `bind_address` and `bind_port` come before those of the list.
+    let unlisted = listeners.len().saturating_sub(of_list.len());
+    listeners.iter().enumerate().map(move |(number, listener)| {
+        let (name, resource) = resource(&listener.endpoint);
+        let (key, span) = match number.checked_sub(unlisted) {
             None => ("bind_port".to_owned(), bind_span(source)),
-            Some(index) => (
-                format!("listeners[{index}].{name}"),
-                yaml::key_span(source, &["listeners"], index, Some(name)),
-            ),
+            Some(number) => {
+                let index = of_list[number];
+                let span = yaml::key_span(source, &["listeners"], index, Some(name));
+                (format!("listeners[{index}].{name}"), span)
+            }
         };
-        resources.into_iter().map(move |resource| ResourceUse { resource, key: key.clone(), span })
+        ResourceUse { resource, key, span }
+    })
+}
+
+/// The position in `listeners` of each listener of the list: an entry is a listener for each address.
+fn positions(config: &Config) -> impl Iterator<Item = usize> {
+    let entries = config.listeners.iter().flat_map(|entries| entries.iter()).enumerate();
+    entries.flat_map(|(index, entry)| {
+        let addresses = entry.address.as_ref().map_or(1, |addresses| addresses.get().all().len());
+        std::iter::repeat_n(index, addresses)
     })
 }
 
@@ -85,25 +99,27 @@ fn bind_span(source: &Source) -> Option<SourceSpan> {
     span("bind_port").or_else(|| span("bind_address"))
 }
 
-/// The key and the resources of a listener.
-fn resources(endpoint: &ListenerEndpoint) -> (&'static str, Vec<HostResource>) {
-    let addresses = |address: SocketAddr, resource: fn(SocketAddr) -> HostResource| {
-        ("address", vec![resource(address)])
-    };
+/// The key and the resource of a listener.
+fn resource(endpoint: &ListenerEndpoint) -> (&'static str, HostResource) {
     match endpoint {
-        ListenerEndpoint::Udp(udp) => addresses(udp.address, HostResource::Udp),
-        ListenerEndpoint::Tcp(tcp) => addresses(tcp.address, HostResource::Tcp),
-        ListenerEndpoint::Unix(unix) => ("path", vec![HostResource::Path(unix.path.clone())]),
-        ListenerEndpoint::UnixDatagram(unix) => {
-            ("path", vec![HostResource::Path(unix.path.clone())])
-        }
+        ListenerEndpoint::Udp(udp) => ("address", HostResource::Udp(udp.address)),
+        ListenerEndpoint::Tcp(tcp) => ("address", HostResource::Tcp(tcp.address)),
+        ListenerEndpoint::Unix(unix) => ("path", HostResource::Path(unix.path.clone())),
+        ListenerEndpoint::UnixDatagram(unix) => ("path", HostResource::Path(unix.path.clone())),
     }
 }
 
-fn admin_use(config: &Config, source: &Source) -> Option<ResourceUse> {
-    let AdminListen::Address(address) = config.admin.listen else { return None };
+fn admin_uses(config: &Config, source: &Source) -> impl Iterator<Item = ResourceUse> {
+    let addresses = match &config.admin.listen {
+        AdminListen::At(addresses) => addresses.all(),
+        AdminListen::None => &[],
+    };
     let span = yaml::key_span(source, &["admin"], 0, Some("listen"));
-    Some(ResourceUse { resource: HostResource::Tcp(address), key: "admin.listen".into(), span })
+    addresses.iter().map(move |address| ResourceUse {
+        resource: HostResource::Tcp(*address),
+        key: "admin.listen".into(),
+        span,
+    })
 }
 
 fn forwarder_uses(config: &Config, source: &Source) -> impl Iterator<Item = ResourceUse> {

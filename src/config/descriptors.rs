@@ -54,7 +54,7 @@ impl DescriptorShares {
         let sockets = sockets.sum::<u64>() * PER_SOCKET;
         let polls = config.kamailio.len() as u64 * PER_KAMAILIO;
         let mut http = config.forwarders.connections();
-        if matches!(config.admin.listen, AdminListen::Address(_)) {
+        if matches!(config.admin.listen, AdminListen::At(_)) {
             http.push(u64::from(config.admin.max_connections));
         }
         let demand = Demand {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use std::{env, io};
 
-use basics::address;
+use basics::address::ListenAddresses;
 use basics::units::{ByteSize, Span, between};
 use forwarders::delivery::destination::Destination;
 use forwarders::naming::PageNaming;
@@ -57,7 +57,8 @@ const INTERVAL_MAX: Span = Span::from_secs(3600);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Address of the JSON listener over UDP, or a name of this host. Defaults to `127.0.0.1`.
+    /// Address of the JSON listener over UDP, or a name of this host, which stands for all its
+    /// addresses. Defaults to `127.0.0.1`.
     pub bind_address: Option<BindAddress>,
     /// Port of that listener; 0 picks any free port. Defaults to `5090`.
     pub bind_port: Option<u16>,
@@ -124,17 +125,21 @@ impl Default for Config {
     }
 }
 
-/// An IP address without a port. A host name is resolved when the configuration is read.
-#[derive(Clone, Copy, Debug)]
-pub struct BindAddress(IpAddr);
+/// An IP address without a port, or a host name, which is resolved when the configuration is read.
+#[derive(Clone, Debug)]
+pub struct BindAddress(ListenAddresses);
 
 impl<'de> Deserialize<'de> for BindAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        if let Ok(address) = text.parse() {
-            return Ok(Self(address));
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self(SocketAddr::new(address, 0).into()));
         }
-        address::resolve(&format!("{text}:0")).map(|address| Self(address.ip())).map_err(|_| {
+        let is_ipv6 = text.contains(':');
+        let with_port = if is_ipv6 { format!("[{text}]:0") } else { format!("{text}:0") };
+        let is_empty = text.is_empty();
+        let found = ListenAddresses::parse(&with_port).ok().filter(|_| !is_empty);
+        found.map(Self).ok_or_else(|| {
             D::Error::custom(format!("must be an IP address or a name of this host, not `{text}`"))
         })
     }
@@ -150,15 +155,16 @@ impl Config {
         let mut listeners = Vec::new();
         let names_one = self.bind_address.is_some() || self.bind_port.is_some();
         if names_one || self.listeners.is_none() {
-            let address = self.bind_address.map_or(DEFAULT_ADDRESS, |address| address.0);
+            let default = ListenAddresses::from(SocketAddr::new(DEFAULT_ADDRESS, 0));
+            let addresses = self.bind_address.as_ref().map_or(&default, |address| &address.0);
             let port = self.bind_port.unwrap_or(DEFAULT_PORT);
-            listeners.push(ListenerConfig::json_udp(SocketAddr::new(address, port)));
+            listeners.extend(ListenerConfig::json_udp(&addresses.with_port(port)));
         }
         let Some(sections) = &self.listeners else { return Ok(listeners) };
         let mut errors = Vec::new();
         for (index, section) in sections.iter().enumerate() {
             match section.check(source, index, section.span()) {
-                Ok(listener) => listeners.push(listener),
+                Ok(listener) => listeners.extend(listener),
                 Err(error) => errors.push(error),
             }
         }

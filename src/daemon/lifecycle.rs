@@ -110,7 +110,7 @@ impl Daemon {
         // All sockets are bound before the first one is read: a daemon that cannot start takes no
         // datagrams.
         let listeners = pipeline.stage(&file.listeners, buffer, passed)?;
-        let admin_socket = AdminSocket::bind(config.admin.listen).await?;
+        let admin_socket = AdminSocket::bind(&config.admin.listen).await?;
         // Nothing that can fail the start follows, and no sample was read: a start that fails can be
         // repeated with the same state, and a crash from here on leaves none.
         restart.consume().await;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::priority::lower_priority;
 use super::start_error::StartError;
@@ -14,6 +14,7 @@ use engine::aggregator::handover::ListenerEnd;
 use engine::aggregator::thread::{AggregatorCommand, AggregatorThread, Reconfiguration};
 use engine::listener::ListenerConfig;
 use engine::listener::bind::{self, BoundListener};
+use engine::listener::bind_error::BindError;
 use engine::listener::passed::PassedSockets;
 use engine::listener::recorder::{ListenerUpdate, Recorder, RecorderContext};
 use engine::listener::stats::ListenerStats;
@@ -114,19 +115,26 @@ impl PipelineThreads {
         // and could not be undone if a later step failed, so both share the port for a moment.
         self.share_addresses(&leaving, true);
         let options = UdpBindOptions { receive_buffer, takes_over: !leaving.is_empty() };
-        let staged = configs.iter().zip(&matches).map(|(config, same)| {
-            let sockets = match same {
-                Some(index) => StagedSockets::Running(*index),
-                None => StagedSockets::New(bind::bind(config, options, &mut passed)?),
-            };
-            let receive_buffer = config.endpoint.receive_buffer(receive_buffer);
-            Ok(StagedListener { config: config.clone(), receive_buffer, sockets })
+        let bound = configs.iter().zip(&matches).map(|(config, same)| match same {
+            Some(index) if self.has_sockets(*index) => Ok(StagedSockets::Running(*index)),
+            _ => bind::bind(config, options, &mut passed).map(StagedSockets::New),
         });
-        let staged: Result<Vec<_>, StartError> = staged.collect();
+        let bound = bound.collect();
         // Sharing ends at once: otherwise another process could bind the port as well.
         self.share_addresses(&leaving, false);
         passed.finish()?;
-        staged.map(StagedListeners)
+        let sockets = without_missing_addresses(configs, bound)?;
+        let staged = configs.iter().zip(sockets).map(|(config, sockets)| {
+            let receive_buffer = config.endpoint.receive_buffer(receive_buffer);
+            StagedListener { config: config.clone(), receive_buffer, sockets }
+        });
+        Ok(StagedListeners(staged.collect()))
+    }
+
+    /// Whether a running listener has sockets: it has none if this host lacked its address when it was
+    /// bound.
+    fn has_sockets(&self, index: usize) -> bool {
+        self.listeners.get(index).is_some_and(|listener| !listener.sockets.is_empty())
     }
 
     fn share_addresses(&self, listeners: &[usize], shares: bool) {
@@ -281,6 +289,31 @@ impl PipelineThreads {
             .map_err(|_| exited())?;
         added.recv_async().await.map_err(|_| exited())
     }
+}
+
+/// Leaves out an address that this host does not have, such as `::1` where IPv6 is off, if a listener
+/// at another address of the same name is bound.
+fn without_missing_addresses(
+    configs: &[ListenerConfig],
+    bound: Vec<Result<StagedSockets, BindError>>,
+) -> Result<Vec<StagedSockets>, StartError> {
+    let is_bound: Vec<bool> = bound.iter().map(Result::is_ok).collect();
+    let has_sibling = |config: &ListenerConfig| {
+        let mut others = configs.iter().zip(&is_bound);
+        others.any(|(other, is_bound)| *is_bound && config.shares_name_with(other))
+    };
+    let sockets = configs.iter().zip(bound).map(|(config, bound)| match bound {
+        Err(error) if error.is_missing_here() && has_sibling(config) => {
+            warn!(
+                name = config.name,
+                listener = %config,
+                "left out an address of a name that this host does not have: {error}"
+            );
+            Ok(StagedSockets::New(Vec::new()))
+        }
+        bound => bound.map_err(StartError::from),
+    });
+    sockets.collect()
 }
 
 impl RunningListener {

@@ -6,6 +6,7 @@
 #![allow(clippy::missing_errors_doc, clippy::must_use_candidate, reason = "only tests call these")]
 
 pub mod carbon;
+pub mod hosts;
 pub mod keys;
 pub mod markdown;
 pub mod promtool;
@@ -140,7 +141,8 @@ impl Daemon {
             text
         });
         let (udp, admin, page) = addresses(&lines);
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind(if udp.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" });
+        let socket = socket.unwrap();
         socket.connect(udp).unwrap();
         let http = http().build().unwrap();
         Self {

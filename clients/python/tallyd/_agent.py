@@ -24,6 +24,8 @@ _MAX_DATAGRAM = 1432
 
 # The pause before a failed name resolution is retried.
 _LOOK_UP_AGAIN_S = 30.0
+# The time after which a name is resolved again, because its address may have changed.
+_ADDRESS_MAX_AGE_S = 60.0
 _LOG_AGAIN_S = 60.0
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -149,7 +151,8 @@ class Agent(_Metrics):
 
     ``address``
         ``HOST:PORT``, ``udp://HOST:PORT`` or ``unix_datagram:///PATH``; by default the environment
-        variable ``TALLYD_ADDRESS``, else ``127.0.0.1:5090``. A name is resolved once, here.
+        variable ``TALLYD_ADDRESS``, else ``127.0.0.1:5090``. A name is resolved here, and again
+        every minute, in a thread. Of several addresses, the first that accepts datagrams is used.
     ``tags``
         Tags of every message; a call may replace them. Put the host's tags into the daemon's ``agent.tags``.
     ``prefix``
@@ -184,8 +187,12 @@ class Agent(_Metrics):
         self._socket: Optional[socket.socket] = None
         self._place: Any = None
         self._look_up_at = time.monotonic() + _LOOK_UP_AGAIN_S
+        self._may_change = False
+        # A socket that another thread may still be sending with.
+        self._previous: Optional[socket.socket] = None
         self._log_at = 0.0
         try:
+            self._may_change = _address.may_change(self.address)
             self._open()
         except (OSError, ValueError) as error:
             self._failed(error, 0)
@@ -209,9 +216,10 @@ class Agent(_Metrics):
         """Closes the socket. Messages recorded afterwards are dropped."""
         with self._lock:
             self._closed = True
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
+            for out in (self._socket, self._previous):
+                if out is not None:
+                    out.close()
+            self._socket = self._previous = None
 
     def __enter__(self: _M) -> _M:
         return self
@@ -250,6 +258,8 @@ class Agent(_Metrics):
                     self._look_up_again()
                     why = "the agent is closed" if self._closed else "the name is not resolved yet"
                     raise OSError(f"{self.address}: {why}")
+                if self._may_change:
+                    self._look_up_again()
                 out, place = self._socket, self._place
             # Not connected, on purpose: when no process listens, the kernel reports that to a
             # connected socket by failing the next send, so the first datagram after a restart of
@@ -263,13 +273,22 @@ class Agent(_Metrics):
 
     def _open(self) -> None:
         family, place = _address.resolve(self.address)
+        with self._lock:
+            if self._socket is not None and self._socket.family == family:
+                self._place = place
+                self._look_up_at = time.monotonic() + _ADDRESS_MAX_AGE_S
+                return
         out = socket.socket(family, socket.SOCK_DGRAM)
         out.setblocking(False)
         with self._lock:
             if self._closed:
                 out.close()
             else:
+                if self._previous is not None:
+                    self._previous.close()
+                self._previous = self._socket
                 self._socket, self._place = out, place
+                self._look_up_at = time.monotonic() + _ADDRESS_MAX_AGE_S
 
     def _look_up_again(self) -> None:
         """Resolves the name in a thread if the pause is over: a resolution may take seconds."""

@@ -303,6 +303,61 @@ class Harmlessness(WithListener):
                 agent.counter("arrives")
         self.assertEqual(self.listener.message()["metric_name"], "arrives")
 
+    @unittest.skipUnless(socket.has_ipv6, "no IPv6")
+    def test_of_several_addresses_the_one_at_which_a_daemon_listens_is_used(self) -> None:
+        listener = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        self.addCleanup(listener.close)
+        listener.bind(("::1", 0))
+        listener.settimeout(30)
+        port = listener.getsockname()[1]
+        refusing = (socket.AF_INET, 2, 17, "", ("127.0.0.1", port))
+        accepting = (socket.AF_INET6, 2, 17, "", ("::1", port, 0, 0))
+        for found in ([refusing, accepting], [accepting, refusing]):
+            with mock.patch("socket.getaddrinfo", return_value=found):
+                with Agent("metrics.example", strict=True) as agent:
+                    agent.counter("m")
+            datagrams = [listener.recv(65536), listener.recv(65536)]
+            self.assertEqual(datagrams[0], b"", "it asked whether a daemon listens there")
+            self.assertIn(b'"m"', datagrams[1])
+
+    def test_a_name_is_resolved_again_beside_the_program_and_a_failure_keeps_the_address(self) -> None:
+        moved = Listener()
+        self.addCleanup(moved.socket.close)
+        names: List[Any] = [self.listener.socket.getsockname(), None, moved.socket.getsockname()]
+        resolved = threading.Semaphore(0)
+
+        def look_up(host: str, port: int, **kind: Any) -> Any:
+            place = names.pop(0)
+            resolved.release()
+            if place is None:
+                raise socket.gaierror("not known")
+            return [(socket.AF_INET, 2, 17, "", place)]
+
+        with mock.patch("socket.getaddrinfo", look_up), mock.patch("time.monotonic") as clock:
+            clock.return_value = 1000.0
+            agent = Agent("metrics.example", strict=True)
+            self.addCleanup(agent.close)
+            agent.counter("first")
+            clock.return_value += _agent._ADDRESS_MAX_AGE_S
+            agent.counter("second")
+            for _ in range(2):
+                self.assertTrue(resolved.acquire(timeout=30))
+            self.assertEqual(self.listener.messages(2)[1]["metric_name"], "second")
+            clock.return_value += _agent._ADDRESS_MAX_AGE_S
+            agent.counter("third")
+            self.assertTrue(resolved.acquire(timeout=30))
+            while agent._place != moved.socket.getsockname():
+                pass
+            agent.counter("fourth")
+        self.assertEqual(moved.message()["metric_name"], "fourth")
+
+    def test_an_address_is_not_resolved_again(self) -> None:
+        for address in ["127.0.0.1:1", "udp://[::1]:1", "[fe80::1%lo]:1", "unix_datagram:///x"]:
+            with Agent(address) as agent:
+                self.assertFalse(agent._may_change, address)
+        with Agent("localhost") as agent:
+            self.assertTrue(agent._may_change)
+
     def test_a_wrong_address_is_told_of_and_does_no_harm(self) -> None:
         for wrong in ["tcp://127.0.0.1:1", "127.0.0.1:port", "[::1", ":1", "unix_datagram://x"]:
             agent = Agent(wrong)

@@ -10,6 +10,7 @@ pub mod escape;
 pub mod globs;
 pub mod largest;
 pub mod log_throttle;
+pub mod tcp_listeners;
 pub mod text;
 pub mod time;
 pub mod units;

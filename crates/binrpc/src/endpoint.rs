@@ -78,13 +78,21 @@ fn host(text: &str) -> Option<HostPort> {
     };
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     let is_valid = match bare {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        Some(address) => is_ipv6(address),
         None => {
             let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
             !name.is_empty() && name.bytes().all(is_name)
         }
     };
     (is_valid && port > 0).then(|| HostPort { name: bare.unwrap_or(name).to_owned(), port })
+}
+
+/// Whether the text is an IPv6 address, perhaps with a zone such as `%eth0`.
+fn is_ipv6(text: &str) -> bool {
+    let (address, zone) = text.split_once('%').unwrap_or((text, "0"));
+    let of_zone = |byte: u8| byte.is_ascii_alphanumeric() || b".-_@".contains(&byte);
+    let is_zone = !zone.is_empty() && zone.bytes().all(of_zone);
+    is_zone && address.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
 impl fmt::Display for BinrpcEndpoint {
@@ -126,6 +134,7 @@ mod tests {
             ("tcp:sip.example.net", "tcp:sip.example.net:2049"),
             ("udp:[::1]:2046", "udp:[::1]:2046"),
             ("udp:[::1]", "udp:[::1]:2049"),
+            ("udp:[fe80::1%eth0]:2046", "udp:[fe80::1%eth0]:2046"),
         ] {
             let endpoint: BinrpcEndpoint = text.parse().unwrap();
             assert_eq!(endpoint.to_string(), shown);

@@ -32,6 +32,8 @@ mod random;
 #[cfg(feature = "client")]
 mod socket;
 pub mod text;
+#[cfg(feature = "client")]
+mod udp;
 pub mod value;
 mod wire;
 

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
+use tokio::net::{TcpStream, UnixDatagram, UnixStream};
 
 use crate::endpoint::{BinrpcEndpoint, HostPort};
 use crate::random::random;
+use crate::udp::UdpPeers;
 
 /// Bytes reserved for a read from a stream.
 const CHUNK: usize = 64 << 10;
@@ -25,7 +26,7 @@ pub(crate) enum ClientSocket {
     Unix(UnixStream),
     Tcp(TcpStream),
     UnixDatagram(UnixDatagram),
-    Udp(UdpSocket),
+    Udp(UdpPeers),
 }
 
 impl ClientSocket {
@@ -38,7 +39,9 @@ impl ClientSocket {
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
-            BinrpcEndpoint::Udp(HostPort { name, port }) => udp(name, *port).await.map(Self::Udp),
+            BinrpcEndpoint::Udp(HostPort { name, port }) => {
+                UdpPeers::connect(name, *port).await.map(Self::Udp)
+            }
         }
     }
 
@@ -48,7 +51,7 @@ impl ClientSocket {
             Self::Unix(stream) => stream.write_all(packet).await,
             Self::Tcp(stream) => stream.write_all(packet).await,
             Self::UnixDatagram(socket) => socket.send(packet).await.map(drop),
-            Self::Udp(socket) => socket.send(packet).await.map(drop),
+            Self::Udp(peers) => peers.send(packet).await,
         }
     }
 
@@ -67,9 +70,9 @@ impl ClientSocket {
                 buffer.reserve(UNIX_DATAGRAM_MAX);
                 socket.recv_buf(buffer).await
             }
-            Self::Udp(socket) => {
+            Self::Udp(peers) => {
                 buffer.reserve(UDP_MAX);
-                socket.recv_buf(buffer).await
+                peers.receive(buffer).await
             }
         }
     }
@@ -96,17 +99,4 @@ fn unix_datagram(path: &Path) -> io::Result<UnixDatagram> {
     socket.connect(path)?;
     socket.set_nonblocking(true)?;
     UnixDatagram::from_std(socket)
-}
-
-async fn udp(name: &str, port: u16) -> io::Result<UdpSocket> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host((name, port)).await? {
-        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(any).await?;
-        match socket.connect(address).await {
-            Ok(()) => return Ok(socket),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
 }

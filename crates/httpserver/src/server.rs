@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use basics::log_throttle::LogThrottle;
+use basics::tcp_listeners::TcpListeners;
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
@@ -14,7 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
 use crate::activity::{Activity, WatchedStream};
@@ -106,14 +107,14 @@ impl HttpServer {
     }
 
     /// Serves until the future is dropped, and closes all connections then.
-    pub async fn serve(&self, socket: TcpListener, service: impl SiteService) {
+    pub async fn serve(&self, sockets: TcpListeners, service: impl SiteService) {
         let stats = Arc::clone(&self.0.stats);
         let mut connections = Connections::new(Arc::clone(&stats));
         let (mut full, mut failed) = (LogThrottle::default(), LogThrottle::default());
         let server = self.0.name.as_str();
         loop {
             let accepted = tokio::select! {
-                accepted = socket.accept() => accepted,
+                accepted = sockets.accept() => accepted,
                 () = connections.ended() => continue,
             };
             match accepted {

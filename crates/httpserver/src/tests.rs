@@ -6,11 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use basics::address::ListenAddresses;
+use basics::tcp_listeners::TcpListeners;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::{HttpLimits, HttpServer, HttpServerCounts, LongReply, PathAccess, SiteService};
 
@@ -72,11 +74,12 @@ struct Serving {
 }
 
 async fn start(limits: HttpLimits) -> Serving {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
+    let any = ListenAddresses::parse("127.0.0.1:0").unwrap();
+    let sockets = TcpListeners::bind(&any).await.unwrap();
+    let address = sockets.local_addresses().next().unwrap();
     let server = HttpServer::new("test".to_owned(), limits, "hosts", &[]);
     let running = server.clone();
-    tokio::spawn(async move { running.serve(socket, Site).await });
+    tokio::spawn(async move { running.serve(sockets, Site).await });
     Serving { address, server }
 }
 

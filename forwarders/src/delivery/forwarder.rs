@@ -2,12 +2,12 @@
 
 use std::error::Error;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use basics::address::ListenAddresses;
 
 use crate::delivery::payload::Batch;
 use model::Snapshot;
@@ -41,9 +41,9 @@ pub trait Forwarder: Send {
         Ok(())
     }
 
-    /// The address that a started forwarder listens on; `None` if it does not listen. Another
-    /// forwarder can start on this address only after this one is dropped.
-    fn listen(&self) -> Option<SocketAddr> {
+    /// The addresses that a started forwarder listens on; `None` if it does not listen. Another
+    /// forwarder can start on one of them only after this one is dropped.
+    fn listen(&self) -> Option<&ListenAddresses> {
         None
     }
 

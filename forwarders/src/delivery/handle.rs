@@ -1,8 +1,8 @@
 //! The handles of a running destination: one for the flush, one for the status and reloads.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
+use basics::address::ListenAddresses;
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -96,7 +96,7 @@ pub struct DestinationHandle {
     may_spool: bool,
     wants_idle_windows: bool,
     keeps_last_write: bool,
-    listen: Option<SocketAddr>,
+    listen: Option<ListenAddresses>,
     stats: Arc<ForwarderStats>,
     /// Weak, so that the destination ends with the last [`QueueHandle`].
     input: Weak<BacklogInput>,
@@ -121,7 +121,7 @@ impl DestinationHandle {
             may_spool: destination.may_spool(),
             wants_idle_windows: forwarder.wants_idle_windows(),
             keeps_last_write: forwarder.keeps_last_write(),
-            listen: forwarder.listen(),
+            listen: forwarder.listen().cloned(),
             stats,
             input: Arc::downgrade(input),
             changes,
@@ -171,8 +171,9 @@ impl DestinationHandle {
     /// forwarder stays, or it holds the socket that the new one needs.
     #[must_use]
     pub fn defers_start(&self, destination: &Destination) -> bool {
-        let listen = destination.forwarder.listen();
-        self.settings == destination.settings || (listen.is_some() && listen == self.listen)
+        let listens = (destination.forwarder.listen(), self.listen.as_ref());
+        self.settings == destination.settings
+            || matches!(listens, (Some(new), Some(current)) if new.overlaps(current))
     }
 
     /// Applies the configuration of `destination`. Queue, spool and counts stay, so undelivered
@@ -204,7 +205,7 @@ impl DestinationHandle {
         self.stats.continue_with(forwarder);
         self.wants_idle_windows = forwarder.wants_idle_windows();
         self.keeps_last_write = forwarder.keeps_last_write();
-        self.listen = forwarder.listen();
+        self.listen = forwarder.listen().cloned();
         self.settings = settings;
     }
 

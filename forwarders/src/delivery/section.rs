@@ -42,8 +42,8 @@ pub(crate) trait ForwarderSection: Sized {
         None
     }
 
-    /// The address or file that only this section can use, and its key.
-    fn host_resource(&self) -> Option<(&'static str, HostResource)> {
+    /// The addresses or the file that only this section can use, and the key.
+    fn host_resources(&self) -> Option<(&'static str, Vec<HostResource>)> {
         None
     }
 

@@ -15,7 +15,6 @@
 //! a batch, for `pickle` in frames, and `tcp` or `udp` sends the bytes, over several attempts if
 //! necessary. `etsy` has statsd's names and arithmetic.
 
-mod address;
 mod config;
 mod encode;
 mod etsy;
@@ -29,7 +28,6 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod udp;
-mod unacked;
 
 use async_trait::async_trait;
 use xxhash_rust::xxh3::xxh3_64;
@@ -44,7 +42,7 @@ use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
 use model::Snapshot;
 
-use address::Target;
+use crate::network::host::Host;
 use encode::GraphiteEncoder;
 use pickle::Frames;
 use tcp::Tcp;
@@ -74,8 +72,10 @@ impl Graphite {
     /// A sentence that says which keys conflict.
     pub fn new(config: &GraphiteConfig) -> Result<Self, String> {
         config.check()?;
-        let target = Target::new(&config.address, config.protocol);
         let name = config.name.clone().unwrap_or_else(|| "graphite".to_owned());
+        let port = config.address.port(config.protocol);
+        let age_max = config.delivery.resolve_every.get();
+        let host = Host::new(config.address.host(), port, &name, age_max);
         // Shorter than the delivery loop's limit, so that the attempt ends with the reason and not
         // with a plain timeout.
         let timeout = config.delivery.timeout.get();
@@ -84,8 +84,8 @@ impl Graphite {
             encoder: GraphiteEncoder::new(config),
             protocol: config.protocol,
             wire: match config.transport {
-                Transport::Tcp => GraphiteWire::Tcp(Tcp::new(target, name, attempt_max)),
-                Transport::Udp => GraphiteWire::Udp(Udp::new(target, config.max_packet.get())),
+                Transport::Tcp => GraphiteWire::Tcp(Tcp::new(host, name, attempt_max)),
+                Transport::Udp => GraphiteWire::Udp(Udp::new(host, config.max_packet.get())),
             },
             outgoing: Vec::new(),
             hash: 0,

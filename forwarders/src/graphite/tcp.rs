@@ -5,31 +5,24 @@
 //! connection turns out to be broken afterwards, the last batch is sent again over the next
 //! connection; in Graphite, a duplicate overwrites the same slot.
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::net::sockopt::set_tcp_user_timeout;
-use rustix::net::{RecvFlags, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
-use super::address::Target;
 use crate::delivery::forwarder::SendError;
-
-/// First and longest pause between two checks for unacknowledged bytes, which no event announces.
-const ACK_PAUSE: Duration = Duration::from_millis(1);
-const ACK_PAUSE_MAX: Duration = Duration::from_millis(50);
-/// The number of attempts without any acknowledgement after which the kernel aborts the connection.
-/// Fewer would reconnect to a carbon that is only slow.
-const ATTEMPTS_UNTIL_ABORT: u32 = 3;
+use crate::network::host::Host;
+use crate::network::{tcp, unacked};
 
 /// Sends batches over one connection that stays open.
 #[derive(Debug)]
 pub(super) struct Tcp {
-    target: Target,
+    host: Arc<Host>,
     forwarder: String,
     attempt_max: Duration,
     connection: Option<Connection>,
@@ -47,8 +40,8 @@ struct Connection {
 }
 
 impl Tcp {
-    pub(super) fn new(target: Target, forwarder: String, attempt_max: Duration) -> Self {
-        Self { target, forwarder, attempt_max, connection: None, last: Vec::new() }
+    pub(super) fn new(host: Arc<Host>, forwarder: String, attempt_max: Duration) -> Self {
+        Self { host, forwarder, attempt_max, connection: None, last: Vec::new() }
     }
 
     /// Sends a batch, or the rest of it after an earlier attempt. `is_new` states whether the batch
@@ -60,18 +53,35 @@ impl Tcp {
         if is_new && self.connection.as_ref().is_some_and(|connection| connection.written > 0) {
             self.connection = None;
         }
-        if self.connection.as_ref().is_some_and(Connection::is_closed) {
+        if self.connection.as_ref().is_some_and(|one| unacked::is_closed(&one.stream)) {
             info!(forwarder = self.forwarder, "carbon closed the connection; reconnecting");
             self.connection = None;
         }
+        self.leave_old_address().await;
         let deadline = Instant::now() + self.attempt_max;
         let outcome = self.write(batch, deadline).await;
         // Otherwise the connection is kept with its position, so that a slow carbon gets no byte
         // twice.
-        if matches!(outcome, Err(Failed::Broken(_))) {
+        if matches!(outcome, Err(Failed::Away(_) | Failed::Broken(_))) {
+            self.connection = None;
+            self.host.distrust();
+        }
+        outcome.map_err(|failed| self.error(failed.words()))
+    }
+
+    /// Closes a connection to an address that carbon's name no longer has, between two batches.
+    async fn leave_old_address(&mut self) {
+        let Some(connection) = &self.connection else { return };
+        if connection.written > 0 || self.host.addresses().await.is_err() {
+            return;
+        }
+        if connection.stream.peer_addr().is_ok_and(|address| !self.host.still_has(address)) {
             self.connection = None;
         }
-        outcome.map_err(|failed| self.target.error(failed.words()))
+    }
+
+    fn error(&self, words: impl fmt::Display) -> SendError {
+        SendError::transient(format!("{}: {words}", self.host))
     }
 
     /// Keeps the delivered batch, in case the connection turns out to be broken.
@@ -84,17 +94,14 @@ impl Tcp {
 
     /// Checks that a connection can be opened.
     pub(super) async fn probe(&mut self) -> Result<(), SendError> {
-        let connected = self.target.connect(self.attempt_max).await;
-        connected.map(drop).map_err(|words| self.target.error(words))
+        connect(&self.host, self.attempt_max).await.map(drop).map_err(|error| self.error(error))
     }
 
     async fn write(&mut self, batch: &[u8], deadline: Instant) -> Result<(), Failed> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
-                let stream = self.target.connect(self.attempt_max).await.map_err(Failed::Away)?;
-                let patience = self.attempt_max * ATTEMPTS_UNTIL_ABORT;
-                prepare(&stream, patience).map_err(Failed::Broken)?;
+                let stream = connect(&self.host, self.attempt_max).await.map_err(Failed::Away)?;
                 // A batch was delivered before: if the old connection lost it, the new one has to
                 // repeat it.
                 none.insert(Connection { stream, again: !self.last.is_empty(), written: 0 })
@@ -108,30 +115,31 @@ impl Tcp {
         if connection.written < whole {
             return Err(Failed::Full { written: connection.written, whole });
         }
-        match timeout_at(deadline, connection.acknowledged()).await {
-            Ok(outcome) => outcome.map_err(Failed::Broken),
+        match timeout_at(deadline, unacked::acknowledged(&connection.stream, |_| ())).await {
+            Ok(outcome) => outcome.map_err(|error| Failed::Broken(unread(error))),
             Err(_) => Err(Failed::Unacknowledged { whole }),
         }
     }
 }
 
-impl Connection {
-    /// Returns whether the other side has closed the connection. Carbon never sends; any received
-    /// bytes are discarded.
-    ///
-    /// Asks the kernel, because the runtime may not have seen the event yet.
-    fn is_closed(&self) -> bool {
-        loop {
-            match recv(&self.stream, &mut [0_u8; 4096], RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => return true,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return error != Errno::AGAIN,
-            }
-        }
-    }
+async fn connect(host: &Arc<Host>, attempt_max: Duration) -> io::Result<TcpStream> {
+    tcp::connect(&host.addresses().await?, attempt_max).await
+}
 
-    /// Like [`is_closed`](Self::is_closed), after a readiness event: clears it, so that the next
-    /// wait is for a new one.
+/// The error of a batch that carbon's host has not acknowledged.
+fn unread(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::ConnectionReset {
+        return io::Error::new(
+            io::ErrorKind::ConnectionReset,
+            "carbon closed the connection before it took the batch",
+        );
+    }
+    error
+}
+
+impl Connection {
+    /// Returns whether the other side has closed the connection, after a readiness event: clears it,
+    /// so that the next wait is for a new one.
     fn is_closed_now(&self) -> bool {
         match self.stream.try_read(&mut [0_u8; 4096]) {
             Ok(bytes) => bytes == 0,
@@ -165,37 +173,13 @@ impl Connection {
             }
         }
     }
-
-    /// Waits until the other host has acknowledged all written bytes.
-    async fn acknowledged(&self) -> io::Result<()> {
-        let mut pause = ACK_PAUSE;
-        loop {
-            // Checked first: if carbon closes the connection right after its last acknowledgement,
-            // the batch was still received.
-            let closed = self.is_closed();
-            // Zero bytes alone do not prove an acknowledgement: the connection may have been reset.
-            if super::unacked::unacked_bytes(&self.stream)? == 0
-                && self.stream.take_error()?.is_none()
-            {
-                return Ok(());
-            }
-            if closed {
-                return Err(io::Error::new(
-                    io::ErrorKind::ConnectionReset,
-                    "carbon closed the connection before it took the batch",
-                ));
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(ACK_PAUSE_MAX);
-        }
-    }
 }
 
 /// The reason why a batch is not delivered yet.
 #[derive(Debug)]
 enum Failed {
     /// No connection could be opened.
-    Away(String),
+    Away(io::Error),
     /// The connection cannot be used further.
     Broken(io::Error),
     /// The other side does not read; the connection is kept.
@@ -207,8 +191,7 @@ enum Failed {
 impl Failed {
     fn words(self) -> String {
         match self {
-            Self::Away(words) => words,
-            Self::Broken(error) => error.to_string(),
+            Self::Away(error) | Self::Broken(error) => error.to_string(),
             Self::Full { written, whole } => format!(
                 "carbon reads no more: {written} of {whole} bytes are written; is it stopped, or \
                  slower than what it is sent?"
@@ -218,12 +201,4 @@ impl Failed {
             }
         }
     }
-}
-
-fn prepare(stream: &TcpStream, patience: Duration) -> io::Result<()> {
-    // The last segment of a batch must not wait for the acknowledgement of its predecessor.
-    stream.set_nodelay(true)?;
-    // Without a limit, the kernel would retransmit into a dead network for about 15 minutes.
-    let patience_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
-    Ok(set_tcp_user_timeout(stream, patience_ms)?)
 }

@@ -1,23 +1,20 @@
 //! Sends datagrams to carbon, each with as many whole lines as fit.
 
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
 
 use memchr::memrchr;
 use tokio::net::UdpSocket;
-use tokio::time::timeout;
 
-use super::address::Target;
 use crate::delivery::forwarder::SendError;
-
-/// Maximum time to wait for the host's report that no program listens.
-const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
+use crate::network::host::Host;
+use crate::network::udp::{ask, open_udp};
 
 /// Sends batches as datagrams. Their arrival cannot be confirmed; the only failure that becomes
 /// known is a host's report that no program listens.
 #[derive(Debug)]
 pub(super) struct Udp {
-    target: Target,
+    host: Arc<Host>,
     packet_bytes_max: usize,
     socket: Option<UdpSocket>,
     /// Number of bytes of the batch that have been sent.
@@ -25,8 +22,8 @@ pub(super) struct Udp {
 }
 
 impl Udp {
-    pub(super) fn new(target: Target, packet_bytes_max: usize) -> Self {
-        Self { target, packet_bytes_max, socket: None, sent: 0 }
+    pub(super) fn new(host: Arc<Host>, packet_bytes_max: usize) -> Self {
+        Self { host, packet_bytes_max, socket: None, sent: 0 }
     }
 
     /// Sends a batch of lines, or the rest of it after an earlier attempt.
@@ -36,31 +33,39 @@ impl Udp {
         if is_new {
             self.sent = 0;
         }
-        let socket = match &mut self.socket {
-            Some(socket) => socket,
-            none => none.insert(self.target.udp().await.map_err(|words| self.target.error(words))?),
-        };
-        let outcome = send_all(socket, batch, self.packet_bytes_max, &mut self.sent).await;
-        if let Err(error) = outcome {
-            // The retry sends the whole batch, and resolves the name again.
+        if let Err(error) = self.send_rest(batch).await {
+            // The retry sends the whole batch, looks the name up again, and moves to an address that
+            // does not refuse datagrams.
             (self.socket, self.sent) = (None, 0);
-            return Err(self.target.error(words(&error)));
+            self.host.distrust();
+            return Err(self.error(&error));
         }
         self.sent = 0;
         Ok(())
     }
 
+    async fn send_rest(&mut self, batch: &[u8]) -> io::Result<()> {
+        let addresses = self.host.addresses().await?;
+        let is_current =
+            |socket: &UdpSocket| socket.peer_addr().is_ok_and(|peer| addresses.contains(&peer));
+        let socket = match &mut self.socket {
+            Some(socket) if is_current(socket) => socket,
+            other => other.insert(open_udp(&addresses, false).await?),
+        };
+        send_all(socket, batch, self.packet_bytes_max, &mut self.sent).await
+    }
+
     /// Sends an empty datagram and waits for a report that no program listens.
     pub(super) async fn probe(&mut self) -> Result<(), SendError> {
-        let socket = self.target.udp().await.map_err(|words| self.target.error(words))?;
-        let refused = async {
-            socket.send(&[]).await?;
-            socket.recv(&mut [0; 1]).await
+        let asked = async {
+            let socket = open_udp(&self.host.addresses().await?, false).await?;
+            ask(&socket).await
         };
-        match timeout(REFUSAL_PAUSE, refused).await {
-            Ok(Err(error)) => Err(self.target.error(words(&error))),
-            Ok(Ok(_)) | Err(_) => Ok(()),
-        }
+        asked.await.map_err(|error| self.error(&error))
+    }
+
+    fn error(&self, error: &io::Error) -> SendError {
+        SendError::transient(format!("{}: {}", self.host, words(error)))
     }
 }
 

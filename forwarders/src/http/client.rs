@@ -1,24 +1,22 @@
 //! The HTTP client: sends one request at a time and reads one bounded reply within a time limit.
 
-use std::io;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use httpclient::reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
-use httpclient::reqwest::{self, Client, Method, Request, Url};
+use httpclient::reqwest::{self, Method, Request, Url};
 use tracing::warn;
 
 use super::error::{HttpError, HttpSetupError};
+use super::pool::ClientPool;
 use super::redaction::Redaction;
 use super::reply::HttpReply;
 use super::tls::TlsConfig;
 use super::url::{HttpUrl, origin};
 use basics::text::Secret;
 
-/// Time limit for a connection, from the look-up of the name to the end of the TLS handshake.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Most bytes that are kept of the body of a reply to a POST.
 const BODY_MAX: usize = 64 << 10;
 
@@ -35,6 +33,8 @@ pub struct HttpSettings<'a> {
     pub authorization: Option<Secret>,
     /// Time limit for a request, from the connection to the end of the reply.
     pub timeout: Duration,
+    /// Age from which the addresses of the server's name are looked up again.
+    pub resolve_every: Duration,
 }
 
 /// A POST request. The client adds `User-Agent` and `Authorization`.
@@ -51,7 +51,7 @@ pub struct HttpRequest {
 /// Sends requests to one server and reuses its connection.
 #[derive(Debug)]
 pub struct HttpClient {
-    client: Client,
+    pool: ClientPool,
     /// The headers of every request.
     headers: HeaderMap,
     timeout: Duration,
@@ -70,9 +70,9 @@ impl HttpClient {
     /// When a file of `tls` is unusable, or the credentials contain a character that a header
     /// cannot.
     pub fn new(settings: HttpSettings<'_>) -> Result<Self, HttpSetupError> {
-        let HttpSettings { name, url, tls, authorization, timeout } = settings;
+        let HttpSettings { name, url, tls, authorization, timeout, resolve_every } = settings;
         Ok(Self {
-            client: client(url, tls)?,
+            pool: ClientPool::new(url, tls, name, resolve_every)?,
             headers: headers(authorization.as_ref())?,
             timeout,
             name: name.to_owned(),
@@ -162,21 +162,10 @@ impl HttpClient {
     }
 
     async fn reply_once(&self, request: Request, max: usize) -> Result<HttpReply, reqwest::Error> {
-        let reply = HttpReply::read(self.client.execute(request).await?, max).await?;
+        let reply = HttpReply::read(self.pool.execute(request).await?, max).await?;
         self.has_connection.store(true, Ordering::Relaxed);
         Ok(reply)
     }
-}
-
-fn client(url: &HttpUrl, tls: &TlsConfig) -> Result<Client, HttpSetupError> {
-    let builder = if url.is_https() {
-        httpclient::with_tls(tls.client_config()?)
-    } else {
-        httpclient::plain()?
-    };
-    // One request at a time, so more idle connections would never be used.
-    let client = builder.connect_timeout(CONNECT_MAX).pool_max_idle_per_host(1).build();
-    Ok(client.map_err(io::Error::other)?)
 }
 
 fn headers(authorization: Option<&Secret>) -> Result<HeaderMap, HttpSetupError> {

@@ -29,6 +29,7 @@ mod error_text;
 mod group;
 mod outcome;
 mod plan;
+mod pool;
 mod redaction;
 mod reply;
 mod request_size;

@@ -18,7 +18,9 @@ use basics::text::Secret;
 
 fn client(url: &HttpUrl, tls: &TlsConfig, timeout: Duration) -> HttpClient {
     let authorization = Some(Secret::new("Token canary"));
-    HttpClient::new(HttpSettings { name: "test", url, tls, authorization, timeout }).unwrap()
+    let resolve_every = Duration::from_secs(60);
+    let settings = HttpSettings { name: "test", url, tls, authorization, timeout, resolve_every };
+    HttpClient::new(settings).unwrap()
 }
 
 async fn post(client: &HttpClient, url: &HttpUrl, body: &str) -> Result<HttpReply, HttpError> {
@@ -274,8 +276,9 @@ fn unusable_files_are_named() {
     let pki = Pki::new();
     let url = HttpUrl::parse("https://127.0.0.1").unwrap();
     let error = |tls: TlsConfig| {
-        let settings =
-            HttpSettings { name: "t", url: &url, tls: &tls, authorization: None, timeout: SHORT };
+        let (url, tls, authorization) = (&url, &tls, None);
+        let (timeout, resolve_every) = (SHORT, SHORT);
+        let settings = HttpSettings { name: "t", url, tls, authorization, timeout, resolve_every };
         HttpClient::new(settings).unwrap_err().to_string()
     };
     let missing = TlsConfig { ca_file: "/no/such.pem".into(), ..TlsConfig::default() };
@@ -296,7 +299,8 @@ fn credentials_are_in_no_debug_output_and_broken_ones_are_an_error() {
     assert!(!shown.contains("canary"), "{shown}");
     let tls = TlsConfig::default();
     let authorization = Some(Secret::new("Token canary\n"));
-    let settings = HttpSettings { name: "t", url: &url, tls: &tls, authorization, timeout: SHORT };
+    let (url, tls, timeout, resolve_every) = (&url, &tls, SHORT, SHORT);
+    let settings = HttpSettings { name: "t", url, tls, authorization, timeout, resolve_every };
     let error = HttpClient::new(settings).unwrap_err().to_string();
     assert!(error.contains("cannot be in an HTTP header") && !error.contains("canary"), "{error}");
 }

@@ -66,6 +66,11 @@ impl HttpUrl {
         bare == "localhost" || bare.parse().is_ok_and(|address: IpAddr| address.is_loopback())
     }
 
+    /// The host name and the port; `None` for an address, which needs no look-up.
+    pub(super) fn domain(&self) -> Option<(&str, u16)> {
+        Some((self.url.domain()?, self.url.port_or_known_default()?))
+    }
+
     /// Whether the URL has parameters.
     #[must_use]
     pub fn has_query(&self) -> bool {

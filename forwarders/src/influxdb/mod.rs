@@ -66,6 +66,7 @@ impl InfluxDb {
             tls: &config.tls,
             authorization,
             timeout: config.delivery.timeout.get(),
+            resolve_every: config.delivery.resolve_every.get(),
         })
         .map_err(|error| error.to_string())?;
         let max_bytes = usize::try_from(config.max_bytes.get()).unwrap_or(usize::MAX);

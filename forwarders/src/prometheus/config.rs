@@ -29,7 +29,8 @@ const SAMPLES_MAX: usize = 1_000_000;
 pub struct PrometheusConfig {
     /// Name of the destination in the ledger and the log. Defaults to `prometheus`.
     pub name: Option<String>,
-    /// `host:port` at which the page is served, or `none` for no page. The page has no password: on
+    /// `host:port` at which the page is served, `:port` for every address of this host, or `none`
+    /// for no page. A name stands for all its addresses. The page has no password: on
     /// an address other than loopback, everyone who can reach it can read it. Defaults to
     /// `127.0.0.1:9494`.
     pub listen: PageListen,

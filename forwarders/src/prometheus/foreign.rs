@@ -12,6 +12,7 @@ use tracing::warn;
 use super::config::{MergeConfig, RelayConfig};
 use super::exposition;
 use super::page::Page;
+use crate::config::DeliveryConfig;
 use crate::http::header::HeaderValue;
 use crate::http::{HttpClient, HttpReply, HttpSettings, HttpUrl, StatusCode, TlsConfig};
 use basics::log_throttle::LogThrottle;
@@ -123,7 +124,9 @@ impl ForeignPage {
         failed: Arc<AtomicU64>,
     ) -> Result<Self, String> {
         let (tls, timeout) = (TlsConfig::default(), timeout.get());
-        let settings = HttpSettings { name, url, tls: &tls, authorization: None, timeout };
+        let resolve_every = DeliveryConfig::default().resolve_every.get();
+        let authorization = None;
+        let settings = HttpSettings { name, url, tls: &tls, authorization, timeout, resolve_every };
         let client = HttpClient::new(settings).map_err(|error| error.to_string())?;
         let bytes_max = usize::try_from(max_bytes.get()).unwrap_or(usize::MAX);
         Ok(Self { url: url.clone(), client, bytes_max, failed, log: Mutex::default() })

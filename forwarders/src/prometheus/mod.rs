@@ -14,9 +14,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use httpserver::HttpServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::{info, warn};
 
 use self::foreign::{Merge, Relay};
 use self::page::{Page, PageFormat};
@@ -25,6 +25,8 @@ use self::state::{Limits, State};
 use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
+use basics::address::ListenAddresses;
+use basics::tcp_listeners::{BindFailure, TcpListeners};
 use basics::units::Span;
 use model::{SeriesNaming, Snapshot};
 
@@ -74,7 +76,7 @@ impl From<PipelineLimits> for Limits {
 /// Serves a page with the running totals of all windows.
 pub struct PrometheusPage {
     name: String,
-    address: SocketAddr,
+    addresses: ListenAddresses,
     site: Arc<Site>,
     http: HttpServer,
     state: State,
@@ -89,7 +91,7 @@ pub struct PrometheusPage {
 }
 
 impl PrometheusPage {
-    /// Creates a page for `address`, which [`Forwarder::start`] binds. `naming` provides other
+    /// Creates a page for `addresses`, which [`Forwarder::start`] binds. `naming` provides other
     /// names for some of the series.
     ///
     /// # Errors
@@ -97,7 +99,7 @@ impl PrometheusPage {
     pub fn new(
         config: &PrometheusConfig,
         name: String,
-        address: SocketAddr,
+        addresses: ListenAddresses,
         limits: PipelineLimits,
         naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Result<Self, String> {
@@ -119,7 +121,7 @@ impl PrometheusPage {
         drop(site.current.replace(Page::of(&state, &[], Vec::new())));
         Ok(Self {
             name,
-            address,
+            addresses,
             site: Arc::new(site),
             http,
             state,
@@ -141,21 +143,26 @@ impl PrometheusPage {
 #[async_trait]
 impl Forwarder for PrometheusPage {
     async fn start(&mut self) -> Result<(), SendError> {
-        let socket = TcpListener::bind(self.address).await.map_err(|error| {
-            let address = self.address;
+        let sockets = TcpListeners::bind(&self.addresses).await;
+        let sockets = sockets.map_err(|BindFailure { address, error }| {
             SendError::operator(format!(
                 "cannot listen on {address} for the page: {error}; change `prometheus: {{listen}}`"
             ))
         })?;
-        let address = socket.local_addr().unwrap_or(self.address);
-        info!(forwarder = self.name, %address, path = self.site.path, "Prometheus page");
+        for BindFailure { address, error } in sockets.missing() {
+            let forwarder = self.name.as_str();
+            warn!(forwarder, %address, %error, "left out an address that this host lacks");
+        }
+        for address in sockets.local_addresses() {
+            info!(forwarder = self.name, %address, path = self.site.path, "Prometheus page");
+        }
         let (http, service) = (self.http.clone(), PageService(Arc::clone(&self.site)));
-        self.serving = Some(tokio::spawn(async move { http.serve(socket, service).await }));
+        self.serving = Some(tokio::spawn(async move { http.serve(sockets, service).await }));
         Ok(())
     }
 
-    fn listen(&self) -> Option<SocketAddr> {
-        Some(self.address)
+    fn listen(&self) -> Option<&ListenAddresses> {
+        Some(&self.addresses)
     }
 
     fn refused_connections(&self) -> Option<Arc<AtomicU64>> {
@@ -236,12 +243,13 @@ impl Forwarder for PrometheusPage {
 
     /// Checks that the page is being served by tallyd, or that its address is free.
     async fn probe(&mut self) -> Result<(), SendError> {
-        let Err(failure) = TcpListener::bind(self.address).await else { return Ok(()) };
-        let address = self.address;
-        if failure.kind() == ErrorKind::AddrInUse && is_ours(address).await {
+        let Err(BindFailure { address, error }) = TcpListeners::bind(&self.addresses).await else {
+            return Ok(());
+        };
+        if error.kind() == ErrorKind::AddrInUse && is_ours(address).await {
             return Ok(());
         }
-        Err(SendError::operator(format!("cannot listen on {address}: {failure}")))
+        Err(SendError::operator(format!("cannot listen on {address}: {error}")))
     }
 }
 

@@ -19,12 +19,12 @@ impl ForwarderSection for PrometheusConfig {
     }
 
     fn connections(&self) -> Option<u32> {
-        matches!(self.listen, PageListen::Address(_)).then_some(self.max_connections)
+        matches!(self.listen, PageListen::At(_)).then_some(self.max_connections)
     }
 
-    fn host_resource(&self) -> Option<(&'static str, HostResource)> {
-        let PageListen::Address(address) = self.listen else { return None };
-        Some(("listen", HostResource::Tcp(address)))
+    fn host_resources(&self) -> Option<(&'static str, Vec<HostResource>)> {
+        let PageListen::At(addresses) = &self.listen else { return None };
+        Some(("listen", addresses.all().iter().copied().map(HostResource::Tcp).collect()))
     }
 
     /// The page and remote write are two destinations with separate queues, so that a failure of
@@ -41,9 +41,9 @@ impl ForwarderSection for PrometheusConfig {
         // totals.
         let remote_write = self.remote_write.take();
         let mut destinations = Vec::new();
-        if let PageListen::Address(address) = self.listen {
-            let page =
-                PrometheusPage::new(&self, common.name.clone(), address, limits, naming.clone())?;
+        if let PageListen::At(addresses) = &self.listen {
+            let (name, addresses) = (common.name.clone(), addresses.clone());
+            let page = PrometheusPage::new(&self, name, addresses, limits, naming.clone())?;
             let settings = settings(self.clone());
             destinations.push(Destination::new(Self::KIND, common.clone(), settings, page));
         } else if remote_write.is_none() {

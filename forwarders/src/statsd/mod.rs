@@ -3,10 +3,12 @@
 //! # Guarantees
 //!
 //! The protocol has no acknowledgement, and a counter that arrives twice is counted twice. A line
-//! is therefore sent at most once: if sending fails before any byte of the line has left this host,
-//! the line stays queued and is retried; if a byte may have left, it is not retried. A point counts
-//! as delivered when the kernel has taken all of its lines, and as dropped with the reason `lost`
-//! when the host refused a packet with one of them or a connection broke in the middle.
+//! is therefore sent at most once: if sending fails before any byte of it has left, it stays queued
+//! and is sent again; if it may have left, it is not. A point counts as delivered when all of its
+//! lines have arrived as far as the transport tells: a datagram when the kernel has taken it, bytes
+//! over TCP when the other host has acknowledged them, bytes over a Unix stream when the program has
+//! read them. It counts as dropped with the reason `lost` when the host refused a packet with one of
+//! the lines, or a connection broke before that.
 //!
 //! # The path of a window
 //!
@@ -22,6 +24,7 @@ mod samples;
 mod section;
 #[cfg(test)]
 mod tests;
+mod unconfirmed;
 mod wire;
 
 use std::fmt;
@@ -38,16 +41,21 @@ use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
 use model::Snapshot;
 
-use config::StatsdAddress;
 use encode::StatsdEncoder;
 use packet::{Packet, PacketProgress};
-use wire::{Outcome, StatsdWire};
+use unconfirmed::Unconfirmed;
+use wire::{Outcome, Receiver, StatsdWire};
+
+/// The reason why a datagram is not sent.
+const TOO_LARGE_WORDS: &str = "this host cannot send a packet of that size; reduce max_packet";
+/// How long a forwarder that is replaced waits for the confirmation of data that it has written.
+const CONFIRMATION_WAIT: Duration = Duration::from_millis(500);
 
 /// Sends each window to statsd.
 #[derive(Debug)]
 pub struct Statsd {
     encoder: StatsdEncoder,
-    address: StatsdAddress,
+    receiver: Receiver,
     packet_bytes_max: usize,
     /// Shorter than the delivery loop's limit, so that the attempt ends with the reason and not
     /// with a plain timeout.
@@ -57,8 +65,9 @@ pub struct Statsd {
     failed: bool,
     progress: PacketProgress,
     packet: Packet,
-    /// Whether a part of `packet` has left.
-    begun: bool,
+    /// Bytes of `packet` that have left over a stream, if the packet is not complete.
+    sent: usize,
+    unconfirmed: Unconfirmed,
 }
 
 impl Statsd {
@@ -68,8 +77,10 @@ impl Statsd {
     /// A sentence that says which key is invalid.
     pub fn new(config: &StatsdConfig) -> Result<Self, String> {
         let timeout = config.delivery.timeout.get();
+        let name = config.name.as_deref().unwrap_or("statsd");
+        let age_max = config.delivery.resolve_every.get();
         Ok(Self {
-            address: config.check()?,
+            receiver: Receiver::new(config.check()?, name, age_max),
             encoder: StatsdEncoder::new(config),
             packet_bytes_max: config.max_packet.get() as usize,
             attempt_max: timeout - timeout / 10,
@@ -77,80 +88,103 @@ impl Statsd {
             failed: false,
             progress: PacketProgress::default(),
             packet: Packet::default(),
-            begun: false,
+            sent: 0,
+            unconfirmed: Unconfirmed::default(),
         })
     }
 
+    /// Makes an attempt, or continues the one that was dropped. After an error, everything that has
+    /// left and was not confirmed is lost.
+    async fn attempt(&mut self, batch: &mut Batch) -> io::Result<()> {
+        let outcome = self.send_packets(batch).await;
+        if let Err(error) = &outcome {
+            self.wire = None;
+            self.receiver.distrust();
+            self.lose_unconfirmed(batch, &words(error));
+        }
+        outcome
+    }
+
     async fn send_packets(&mut self, batch: &mut Batch) -> io::Result<()> {
-        if self.wire.as_ref().is_some_and(|wire| !wire.is_datagrams()) {
-            self.reopen_if_closed().await;
+        if self.sent == 0 && self.unconfirmed.is_empty() {
+            self.leave_unusable().await;
         }
         let wire = match self.wire.take() {
             Some(wire) => wire,
-            None => self.open().await?,
+            None => self.receiver.open(self.attempt_max, self.failed).await?,
         };
-        // A socket is kept only after a complete attempt; after any other, the next attempt opens a
-        // new one.
-        while self.packet.fill(batch, &self.progress, self.packet_bytes_max) {
-            let bytes =
-                if wire.is_datagrams() { self.packet.datagram() } else { &self.packet.bytes };
+        // Kept over the end of an attempt: a receiver that is only slow gets no byte twice.
+        let wire = self.wire.insert(wire);
+        loop {
+            if self.sent == 0 && !self.packet.fill(batch, &self.progress, self.packet_bytes_max) {
+                break;
+            }
+            let is_datagram = wire.is_datagrams();
+            let bytes = if is_datagram { self.packet.datagram() } else { &self.packet.bytes };
             // All lines of a payload may have been refused: nothing to send, but it must be
             // settled.
-            if bytes.is_empty() {
-                self.settle(batch, Outcome::Sent)?;
-                continue;
-            }
-            let outcome = wire.send(bytes, &mut self.begun).await;
-            self.settle(batch, outcome)?;
+            let outcome = if bytes.is_empty() {
+                Outcome::Sent
+            } else {
+                wire.send(bytes, &mut self.sent).await
+            };
+            self.sent = 0;
+            let settled = match outcome {
+                Outcome::Kept(error) => return Err(error),
+                Outcome::Sent if is_datagram => {
+                    self.packet.ends.iter().for_each(|id| batch.delivered(*id));
+                    Ok(())
+                }
+                Outcome::Sent => {
+                    self.unconfirmed.wrote(&self.packet);
+                    Ok(())
+                }
+                Outcome::TooLarge => {
+                    refuse(batch, self.packet.payloads(), reason::TOO_LARGE, TOO_LARGE_WORDS);
+                    Ok(())
+                }
+                Outcome::Lost(error) => {
+                    let words = format!("{}: {}", self.receiver, words(&error));
+                    refuse(batch, self.packet.payloads(), reason::LOST, &words);
+                    Err(error)
+                }
+            };
+            self.packet.is_behind(&mut self.progress);
+            settled?;
         }
-        self.wire = Some(wire);
+        if !self.unconfirmed.is_empty() {
+            wire.acknowledged(|left| self.unconfirmed.confirm(batch, left)).await?;
+        }
         Ok(())
     }
 
-    async fn open(&self) -> io::Result<StatsdWire> {
-        let wire = StatsdWire::open(&self.address).await?;
-        if self.failed {
-            wire.ask().await?;
-        }
-        Ok(wire)
-    }
-
-    /// Drops a connection that the other side has closed, before anything is written to it.
-    async fn reopen_if_closed(&mut self) {
+    /// Drops a connection that the other side has closed, or a socket whose address the name no
+    /// longer has, before anything is written to it.
+    async fn leave_unusable(&mut self) {
         if let Some(wire) = &self.wire
-            && wire.ask().await.is_err()
+            && (wire.is_closed() || !self.receiver.still_has(wire).await)
         {
             self.wire = None;
         }
     }
 
-    /// Notes the outcome of the packet.
-    fn settle(&mut self, batch: &mut Batch, outcome: Outcome) -> io::Result<()> {
-        self.begun = false;
-        match outcome {
-            Outcome::Kept(error) => return Err(error),
-            Outcome::Sent => self.packet.ends.iter().for_each(|id| batch.delivered(*id)),
-            Outcome::TooLarge => {
-                let words = "this host cannot send a packet of that size; reduce max_packet";
-                self.refuse(batch, reason::TOO_LARGE, words);
-            }
-            Outcome::Lost(error) => {
-                self.refuse(batch, reason::LOST, &format!("{}: {}", self.address, words(&error)));
-                self.packet.is_behind(&mut self.progress);
-                return Err(error);
-            }
+    /// Counts the payloads as lost that have left, at least in part, and were not confirmed.
+    fn lose_unconfirmed(&mut self, batch: &mut Batch, why: &str) {
+        let words = format!("{}: {why}", self.receiver);
+        refuse(batch, self.unconfirmed.take(), reason::LOST, &words);
+        if std::mem::take(&mut self.sent) > 0 {
+            refuse(batch, self.packet.payloads(), reason::LOST, &words);
+            self.packet.is_behind(&mut self.progress);
         }
-        self.packet.is_behind(&mut self.progress);
-        Ok(())
-    }
-
-    fn refuse(&self, batch: &mut Batch, reason: &'static str, words: &str) {
-        self.packet.payloads().for_each(|id| batch.refused(id, reason, words));
     }
 
     fn error(&self, words: impl fmt::Display) -> SendError {
-        SendError::transient(format!("{}: {words}", self.address))
+        SendError::transient(format!("{}: {words}", self.receiver))
     }
+}
+
+fn refuse(batch: &mut Batch, ids: impl Iterator<Item = usize>, reason: &'static str, words: &str) {
+    ids.for_each(|id| batch.refused(id, reason, words));
 }
 
 #[async_trait]
@@ -161,33 +195,48 @@ impl Forwarder for Statsd {
 
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         self.progress = PacketProgress::default();
-        self.begun = false;
         self.encoder.encode(snapshot, batch);
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
-        if std::mem::take(&mut self.begun) {
-            // The previous attempt was dropped in the middle of a packet.
-            self.refuse(
-                batch,
-                reason::LOST,
-                "sending a packet timed out half-way (delivery.timeout)",
-            );
-            self.packet.is_behind(&mut self.progress);
-        }
         let limit = self.attempt_max;
-        let outcome = timeout(limit, self.send_packets(batch)).await;
+        let outcome = timeout(limit, self.attempt(batch)).await;
         self.failed = !matches!(outcome, Ok(Ok(())));
         match outcome {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.error(words(&error))),
-            Err(_) => Err(self.error(format!("accepts no more data: waited for {limit:?}"))),
+            Err(_) if self.unconfirmed.is_empty() => {
+                Err(self.error(format!("accepts no more data: waited for {limit:?}")))
+            }
+            Err(_) => Err(self.error(format!(
+                "accepts no more data: written data is not confirmed within {limit:?}"
+            ))),
         }
     }
 
     async fn probe(&mut self) -> Result<(), SendError> {
-        let asked = async { StatsdWire::open(&self.address).await?.ask().await };
+        let asked = async { self.receiver.open(self.attempt_max, true).await?.ask().await };
         asked.await.map_err(|error| self.error(words(&error)))
+    }
+
+    /// Waits for confirmations, and counts the rest of the data that has left as lost: another
+    /// forwarder must not send it again.
+    async fn stop(&mut self, batch: &mut Batch) {
+        if let Some(wire) = &self.wire
+            && self.sent == 0
+        {
+            let confirmed = wire.acknowledged(|left| self.unconfirmed.confirm(batch, left));
+            let _too_slow = timeout(CONFIRMATION_WAIT, confirmed).await;
+        }
+        self.wire = None;
+        self.lose_unconfirmed(batch, "the connection was given up with data that is not confirmed");
+        // Some lines of this payload are in earlier packets.
+        refuse(
+            batch,
+            self.progress.begun().into_iter(),
+            reason::LOST,
+            "half of its lines are sent",
+        );
     }
 }
 

@@ -14,6 +14,13 @@ pub(super) struct PacketProgress {
     offset: usize,
 }
 
+impl PacketProgress {
+    /// The payload of which only some lines were sent.
+    pub(super) fn begun(&self) -> Option<usize> {
+        (self.offset > 0).then_some(self.next)
+    }
+}
+
 /// Lines that are sent together.
 #[derive(Debug, Default)]
 pub(super) struct Packet {

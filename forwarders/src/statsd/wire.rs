@@ -2,20 +2,82 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
-use tokio::time::timeout;
 
 use super::config::StatsdAddress;
-use crate::udp::open_udp;
-use basics::address::write_host_and_port;
+use crate::network::host::Host;
+use crate::network::udp::{ask, open_udp};
+use crate::network::{tcp, unacked};
 
-/// How long the host may take to report that no program listens.
-const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
+/// The address of statsd, with its name.
+#[derive(Debug)]
+pub(super) enum Receiver {
+    Udp(Arc<Host>),
+    Tcp(Arc<Host>),
+    Unix(String),
+}
+
+impl Receiver {
+    /// `forwarder` is the destination's name in the log, `age_max` the age from which a name is
+    /// looked up again.
+    pub(super) fn new(address: StatsdAddress, forwarder: &str, age_max: Duration) -> Self {
+        let host = |name: String, port| Host::new(&name, port, forwarder, age_max);
+        match address {
+            StatsdAddress::Udp(name, port) => Self::Udp(host(name, port)),
+            StatsdAddress::Tcp(name, port) => Self::Tcp(host(name, port)),
+            StatsdAddress::Unix(path) => Self::Unix(path),
+        }
+    }
+
+    /// Opens a socket. `asks` says whether a host is asked if a program listens, although its name
+    /// has only one address.
+    pub(super) async fn open(&self, attempt_max: Duration, asks: bool) -> io::Result<StatsdWire> {
+        match self {
+            Self::Udp(host) => open_udp(&host.addresses().await?, asks).await.map(StatsdWire::Udp),
+            Self::Tcp(host) => {
+                let stream = tcp::connect(&host.addresses().await?, attempt_max).await?;
+                Ok(StatsdWire::Tcp(stream))
+            }
+            Self::Unix(path) => open_unix(path).await,
+        }
+    }
+
+    /// Whether the name still has the address of this socket. Looks the name up if it is time.
+    pub(super) async fn still_has(&self, wire: &StatsdWire) -> bool {
+        let (host, peer) = match (self, wire) {
+            (Self::Udp(host), StatsdWire::Udp(socket)) => (host, socket.peer_addr()),
+            (Self::Tcp(host), StatsdWire::Tcp(stream)) => (host, stream.peer_addr()),
+            _ => return true,
+        };
+        // Fails only if no look-up has succeeded, and this one was opened after one.
+        let _looked_up = host.addresses().await;
+        peer.is_ok_and(|peer| host.still_has(peer))
+    }
+
+    /// Makes the next call look the name up.
+    pub(super) fn distrust(&self) {
+        match self {
+            Self::Udp(host) | Self::Tcp(host) => host.distrust(),
+            Self::Unix(_) => {}
+        }
+    }
+}
+
+async fn open_unix(path: &str) -> io::Result<StatsdWire> {
+    let socket = UnixDatagram::unbound()?;
+    match socket.connect(path) {
+        Ok(()) => Ok(StatsdWire::Datagrams(socket)),
+        // The socket at this path is a stream socket.
+        Err(error) if error.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error()) => {
+            UnixStream::connect(path).await.map(StatsdWire::Stream)
+        }
+        Err(error) => Err(error),
+    }
+}
 
 /// An open socket to statsd.
 #[derive(Debug)]
@@ -40,26 +102,6 @@ pub(super) enum Outcome {
 }
 
 impl StatsdWire {
-    pub(super) async fn open(address: &StatsdAddress) -> io::Result<Self> {
-        match address {
-            StatsdAddress::Udp(host, port) => open_udp(host, *port).await.map(Self::Udp),
-            StatsdAddress::Tcp(host, port) => {
-                TcpStream::connect((host.as_str(), *port)).await.map(Self::Tcp)
-            }
-            StatsdAddress::Unix(path) => {
-                let socket = UnixDatagram::unbound()?;
-                match socket.connect(path) {
-                    Ok(()) => Ok(Self::Datagrams(socket)),
-                    // The socket at this path is a stream socket.
-                    Err(error) if error.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error()) => {
-                        UnixStream::connect(path).await.map(Self::Stream)
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-        }
-    }
-
     /// Returns whether the transport keeps the boundaries of packets.
     pub(super) fn is_datagrams(&self) -> bool {
         matches!(self, Self::Udp(_) | Self::Datagrams(_))
@@ -69,26 +111,29 @@ impl StatsdWire {
     /// receivers ignore, and over a stream by whether the other side has closed it.
     pub(super) async fn ask(&self) -> io::Result<()> {
         match self {
-            Self::Udp(socket) => {
-                let refused = async {
-                    socket.send(&[]).await?;
-                    socket.recv(&mut [0; 1]).await
-                };
-                match timeout(REFUSAL_PAUSE, refused).await {
-                    Ok(Err(error)) => Err(error),
-                    Ok(Ok(_)) | Err(_) => Ok(()),
-                }
-            }
+            Self::Udp(socket) => ask(socket).await,
             Self::Datagrams(_) => Ok(()),
-            Self::Tcp(stream) => is_open(stream),
-            Self::Stream(stream) => is_open(stream),
+            Self::Tcp(_) | Self::Stream(_) if self.is_closed() => {
+                Err(ErrorKind::ConnectionReset.into())
+            }
+            Self::Tcp(_) | Self::Stream(_) => Ok(()),
         }
     }
 
-    /// Sends a datagram completely or not at all, or a packet over a stream.
+    /// Returns whether the other side has closed the stream.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Udp(_) | Self::Datagrams(_) => false,
+            Self::Tcp(stream) => unacked::is_closed(stream),
+            Self::Stream(stream) => unacked::is_closed(stream),
+        }
+    }
+
+    /// Sends a datagram completely or not at all, or the rest of a packet over a stream.
     ///
-    /// May be dropped at any await: `begun` then states whether a part of the packet has left.
-    pub(super) async fn send(&self, packet: &[u8], begun: &mut bool) -> Outcome {
+    /// May be dropped at any await: `sent` then is the number of bytes of the packet that have left,
+    /// and the next call sends the others.
+    pub(super) async fn send(&self, packet: &[u8], sent: &mut usize) -> Outcome {
         match self {
             Self::Udp(socket) => match socket.send(packet).await {
                 // If the host is this one, its refusal has already arrived.
@@ -102,8 +147,23 @@ impl StatsdWire {
                 Ok(_) => Outcome::Sent,
                 Err(error) => unsent(error),
             },
-            Self::Tcp(stream) => write_all(stream, packet, begun).await,
-            Self::Stream(stream) => write_all(stream, packet, begun).await,
+            Self::Tcp(stream) => write_all(stream, packet, sent).await,
+            Self::Stream(stream) => write_all(stream, packet, sent).await,
+        }
+    }
+
+    /// Waits until the other side has received everything that was written to the stream. Calls
+    /// `progress` with the number of bytes that are left, if the transport knows it.
+    pub(super) async fn acknowledged(&self, mut progress: impl FnMut(u64)) -> io::Result<()> {
+        match self {
+            Self::Udp(_) | Self::Datagrams(_) => Ok(()),
+            Self::Tcp(stream) => unacked::acknowledged(stream, progress).await,
+            Self::Stream(stream) => {
+                // The kernel knows only whether anything is left.
+                unacked::acknowledged(stream, |_| ()).await?;
+                progress(0);
+                Ok(())
+            }
         }
     }
 }
@@ -134,21 +194,18 @@ impl Writable for UnixStream {
     }
 }
 
-async fn write_all(stream: &impl Writable, mut packet: &[u8], begun: &mut bool) -> Outcome {
-    while !packet.is_empty() {
+async fn write_all(stream: &impl Writable, packet: &[u8], sent: &mut usize) -> Outcome {
+    while *sent < packet.len() {
         let written = match stream.writable().await {
-            Ok(()) => stream.try_write(packet),
+            Ok(()) => stream.try_write(&packet[*sent..]),
             Err(error) => Err(error),
         };
         match written {
-            Ok(bytes) => {
-                *begun |= bytes > 0;
-                packet = &packet[bytes..];
-            }
+            Ok(bytes) => *sent += bytes,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             // The receiver may have read the part that has left, so the packet must not be sent
             // again.
-            Err(error) if *begun => return Outcome::Lost(error),
+            Err(error) if *sent > 0 => return Outcome::Lost(error),
             Err(error) => return Outcome::Kept(error),
         }
     }
@@ -163,25 +220,10 @@ fn unsent(error: io::Error) -> Outcome {
     }
 }
 
-/// Returns an error if the other side has closed the stream; discards received bytes. Asks the
-/// kernel, because the runtime may not have seen the event yet.
-fn is_open(stream: &impl AsFd) -> io::Result<()> {
-    loop {
-        match recv(stream, &mut [0_u8; 4096], RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => return Err(ErrorKind::ConnectionReset.into()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-impl fmt::Display for StatsdAddress {
+impl fmt::Display for Receiver {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Udp(host, port) | Self::Tcp(host, port) => {
-                write_host_and_port(formatter, host, *port)
-            }
+            Self::Udp(host) | Self::Tcp(host) => host.fmt(formatter),
             Self::Unix(path) => formatter.write_str(path),
         }
     }

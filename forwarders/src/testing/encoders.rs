@@ -110,7 +110,7 @@ fn kafka_value() -> Encode {
 fn prometheus_page(is_openmetrics: bool) -> Encode {
     let config = PrometheusConfig::default();
     let limits = PipelineLimits::new(&config, EXPIRE_AFTER);
-    let address = ([127, 0, 0, 1], 9_102).into();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9_102)).into();
     let page = PrometheusPage::new(&config, "a benchmark".to_owned(), address, limits, None);
     let mut page = page.expect("fetches nothing");
     Box::new(move |snapshot, batch| {

@@ -48,8 +48,9 @@ pub(crate) fn admin(named: Option<&str>, loaded: Option<&ConfigFile>) -> Option<
     match (named, loaded.map(|loaded| &loaded.config.admin.listen)) {
         (Some(url), _) => Some(url.to_owned()),
         (None, None) => Some(DEFAULT_URL.to_owned()),
-        (None, Some(Listen::Address(address))) => {
-            Some(format!("http://{}", SendEndpoint::reachable(*address)))
+        (None, Some(Listen::At(addresses))) => {
+            let first = addresses.all().first()?;
+            Some(format!("http://{}", SendEndpoint::reachable(*first)))
         }
         (None, Some(Listen::None)) => None,
     }

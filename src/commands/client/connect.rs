@@ -40,19 +40,36 @@ pub(crate) fn connect(endpoint: &SendEndpoint) -> Result<Socket, ConnectError> {
 }
 
 fn open(endpoint: &SendEndpoint) -> io::Result<Socket> {
-    let (domain, address) = match &endpoint.place {
-        SocketPlace::Address(address) => (Domain::for_address(*address), SockAddr::from(*address)),
-        SocketPlace::Path(path) => (Domain::UNIX, SockAddr::unix(path)?),
-    };
     let kind = if endpoint.is_datagram() { Type::DGRAM } else { Type::STREAM };
-    let socket = Socket::new(domain, kind, None)?;
-    socket.connect(&address)?;
-    socket.set_write_timeout(Some(WAIT_MAX))?;
-    if let SocketPlace::Address(address) = &endpoint.place
-        && endpoint.is_datagram()
-    {
-        knock(&socket, address)?;
+    match &endpoint.place {
+        SocketPlace::Addresses(addresses) => open_first(addresses, kind),
+        SocketPlace::Path(path) => open_one(Domain::UNIX, kind, &SockAddr::unix(path)?),
     }
+}
+
+/// Opens a socket to the first address that does not refuse it. Returns the last error if all do.
+fn open_first(addresses: &[SocketAddr], kind: Type) -> io::Result<Socket> {
+    let mut failure = io::Error::from(io::ErrorKind::NotFound);
+    for address in addresses {
+        let socket = open_one(Domain::for_address(*address), kind, &SockAddr::from(*address));
+        let socket = socket.and_then(|socket| {
+            if kind == Type::DGRAM {
+                knock(&socket, address)?;
+            }
+            Ok(socket)
+        });
+        match socket {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn open_one(domain: Domain, kind: Type, address: &SockAddr) -> io::Result<Socket> {
+    let socket = Socket::new(domain, kind, None)?;
+    socket.connect(address)?;
+    socket.set_write_timeout(Some(WAIT_MAX))?;
     Ok(socket)
 }
 

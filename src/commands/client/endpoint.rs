@@ -20,11 +20,12 @@ pub struct SendEndpoint {
     pub place: SocketPlace,
 }
 
-/// An address or a path.
+/// Addresses or a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SocketPlace {
-    /// For `udp` and `tcp`.
-    Address(SocketAddr),
+    /// For `udp` and `tcp`: all addresses of a name, at least one, in the order in which they are
+    /// tried.
+    Addresses(Vec<SocketAddr>),
     /// For `unix` and `unix_datagram`.
     Path(PathBuf),
 }
@@ -36,7 +37,7 @@ impl SendEndpoint {
             format!("`{transport}` is not a transport: use udp, tcp, unix or unix_datagram")
         })?;
         let place = if transport.has_address() {
-            SocketPlace::Address(address::resolve(place)?)
+            SocketPlace::Addresses(address::resolve(place)?)
         } else if place.starts_with('/') {
             SocketPlace::Path(place.into())
         } else {
@@ -59,8 +60,8 @@ impl SendEndpoint {
     pub fn leads_to(&self, listener: &Self) -> bool {
         self.transport == listener.transport
             && match (&self.place, &listener.place) {
-                (SocketPlace::Address(to), SocketPlace::Address(at)) => {
-                    to.port() == at.port() && (at.ip().is_unspecified() || to.ip() == at.ip())
+                (SocketPlace::Addresses(to), SocketPlace::Addresses(at)) => {
+                    at.iter().any(|at| to.iter().any(|to| reaches(*to, *at)))
                 }
                 (to, at) => to == at,
             }
@@ -89,8 +90,13 @@ impl Default for SendEndpoint {
     /// The listener of a daemon without configuration.
     fn default() -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT));
-        Self { transport: Transport::Udp, place: SocketPlace::Address(address) }
+        Self { transport: Transport::Udp, place: SocketPlace::Addresses(vec![address]) }
     }
+}
+
+/// Whether data that is sent to an address arrives at a socket that is bound to `at`.
+fn reaches(to: SocketAddr, at: SocketAddr) -> bool {
+    to.port() == at.port() && (at.ip().is_unspecified() || to.ip() == at.ip())
 }
 
 impl FromStr for SendEndpoint {
@@ -108,7 +114,10 @@ impl fmt::Display for SendEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}://", self.transport.as_str())?;
         match &self.place {
-            SocketPlace::Address(address) => address.fmt(formatter),
+            SocketPlace::Addresses(all) => {
+                let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+                formatter.write_str(&all.join(" or "))
+            }
             SocketPlace::Path(path) => path.display().fmt(formatter),
         }
     }

@@ -48,11 +48,13 @@ fn listener(loaded: &ConfigFile, protocol: Protocol) -> Result<SendEndpoint, Sen
     let name = listener.to_string();
     let (_, mut endpoint) =
         SendEndpoint::of_listener(&name).ok_or_else(|| SendCommandError::Unknown(name.clone()))?;
-    if let SocketPlace::Address(address) = &mut endpoint.place {
-        if address.port() == 0 {
+    if let SocketPlace::Addresses(addresses) = &mut endpoint.place {
+        if addresses.iter().any(|address| address.port() == 0) {
             return Err(SendCommandError::Unknown(name));
         }
-        *address = SendEndpoint::reachable(*address);
+        for address in addresses {
+            *address = SendEndpoint::reachable(*address);
+        }
     }
     Ok(endpoint)
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use basics::address;
 use thiserror::Error;
 
 /// The reason why a listener cannot be bound.
@@ -12,6 +13,14 @@ pub struct BindError {
     #[source]
     pub(super) source: io::Error,
     pub(super) hint: &'static str,
+}
+
+impl BindError {
+    /// Whether this host lacks the address, or its whole family.
+    #[must_use]
+    pub fn is_missing_here(&self) -> bool {
+        address::is_missing_here(&self.source)
+    }
 }
 
 /// Advice for an IP address that cannot be bound.

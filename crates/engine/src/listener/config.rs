@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use basics::address;
+use basics::address::ListenAddresses;
 use basics::units::{ByteSize, OptionalSpan, between};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
@@ -34,9 +34,11 @@ pub struct ListenerSection {
     /// The kind of socket. Defaults to `udp`.
     #[serde(default)]
     pub transport: Transport,
-    /// For `udp` and `tcp`: the address to listen on, as `host:port` or `[::]:port` (which includes
-    /// IPv4). Port 0 selects a free port.
-    pub address: Option<Spanned<ListenAddress>>,
+    /// For `udp` and `tcp`: the address to listen on, as `host:port`, `[ipv6%zone]:port` or `:port`,
+    /// which is every address of this host. A name stands for all its addresses, each with its own
+    /// socket; one that this host does not have is left out with a warning if it has another. Port 0
+    /// selects a free port for each address.
+    pub address: Option<Spanned<ListenAddresses>>,
     /// For `unix` and `unix_datagram`: the path of the socket. A stale socket file, left by a
     /// program that no longer runs, is replaced.
     pub path: Option<Spanned<SocketPath>>,
@@ -78,8 +80,8 @@ pub struct ListenerSection {
 }
 
 impl ListenerSection {
-    /// Checks that the keys fit the transport. `index` is the position of the entry in the list,
-    /// `span` its position in the file.
+    /// Checks that the keys fit the transport. Returns a listener for each address. `index` is the
+    /// position of the entry in the list, `span` its position in the file.
     ///
     /// # Errors
     /// At a key that the transport does not have, or at the entry if a key is missing.
@@ -88,7 +90,7 @@ impl ListenerSection {
         source: &Source,
         index: usize,
         span: SourceSpan,
-    ) -> Result<ListenerConfig, ConfigError> {
+    ) -> Result<Vec<ListenerConfig>, ConfigError> {
         let transport = self.transport;
         for (key, key_span, transports) in self.keys_by_transport() {
             if let Some(key_span) = key_span
@@ -107,30 +109,36 @@ impl ListenerSection {
             }
         }
         let missing = |key| source.error_at(span, format!("`listeners[{index}].{key}` is missing"));
-        let address = || self.address.map(|a| a.get().0).ok_or_else(|| missing("address"));
+        let addresses = || {
+            let addresses = self.address.as_ref().map(Spanned::get);
+            addresses.ok_or_else(|| missing("address"))
+        };
         let path = || self.path.as_ref().map(|p| p.get().0.clone()).ok_or_else(|| missing("path"));
         let allow = self.allow.as_ref().map(|allow| allow.get().clone()).unwrap_or_default();
         let mode = self.mode.map_or(FileMode::DEFAULT, Spanned::into_inner).0;
-        let endpoint = match transport {
-            Transport::Udp => ListenerEndpoint::Udp(UdpConfig {
-                address: address()?,
-                allow,
-                threads: self.threads.map_or(1, |threads| threads.get().0),
-                receive_buffer: self.receive_buffer.map(Spanned::into_inner),
+        let protocol = self.protocol;
+        let alone = |endpoint| vec![ListenerConfig { protocol, endpoint, name: None }];
+        Ok(match transport {
+            Transport::Udp => ListenerConfig::for_each(protocol, addresses()?, |address| {
+                ListenerEndpoint::Udp(UdpConfig {
+                    address,
+                    allow: allow.clone(),
+                    threads: self.threads.map_or(1, |threads| threads.get().0),
+                    receive_buffer: self.receive_buffer.map(Spanned::into_inner),
+                })
             }),
-            Transport::Tcp => ListenerEndpoint::Tcp(TcpConfig {
-                address: address()?,
-                allow,
-                stream: self.stream(),
+            Transport::Tcp => ListenerConfig::for_each(protocol, addresses()?, |address| {
+                let (allow, stream) = (allow.clone(), self.stream());
+                ListenerEndpoint::Tcp(TcpConfig { address, allow, stream })
             }),
             Transport::Unix => {
-                ListenerEndpoint::Unix(UnixConfig { path: path()?, mode, stream: self.stream() })
+                let stream = self.stream();
+                alone(ListenerEndpoint::Unix(UnixConfig { path: path()?, mode, stream }))
             }
             Transport::UnixDatagram => {
-                ListenerEndpoint::UnixDatagram(UnixDatagramConfig { path: path()?, mode })
+                alone(ListenerEndpoint::UnixDatagram(UnixDatagramConfig { path: path()?, mode }))
             }
-        };
-        Ok(ListenerConfig { protocol: self.protocol, endpoint })
+        })
     }
 
     /// The keys that depend on the transport: the name, the position if present, and the
@@ -187,6 +195,9 @@ pub struct ListenerConfig {
     pub protocol: Protocol,
     /// The socket.
     pub endpoint: ListenerEndpoint,
+    /// The name whose addresses this listener shares with others, if it has several. This host need
+    /// not have all of them.
+    pub name: Option<String>,
 }
 
 /// The socket of a listener, with the settings of its transport.
@@ -247,6 +258,12 @@ pub struct UnixDatagramConfig {
 }
 
 impl ListenerEndpoint {
+    /// The name of the listener in logs and in the status.
+    #[must_use]
+    pub fn label(&self, protocol: Protocol) -> String {
+        format!("{}/{self}", protocol.as_str())
+    }
+
     /// Whether both are the same socket, perhaps with different settings.
     #[must_use]
     pub fn is_same_socket(&self, other: &Self) -> bool {
@@ -312,18 +329,42 @@ impl ListenerEndpoint {
 }
 
 impl ListenerConfig {
-    /// Creates a listener for JSON over UDP.
+    /// Creates the listeners for JSON over UDP.
     #[must_use]
-    pub fn json_udp(address: SocketAddr) -> Self {
-        let allow = AllowList::default();
-        let udp = UdpConfig { address, allow, threads: 1, receive_buffer: None };
-        Self { protocol: Protocol::Json, endpoint: ListenerEndpoint::Udp(udp) }
+    pub fn json_udp(addresses: &ListenAddresses) -> Vec<Self> {
+        Self::for_each(Protocol::Json, addresses, |address| {
+            let allow = AllowList::default();
+            ListenerEndpoint::Udp(UdpConfig { address, allow, threads: 1, receive_buffer: None })
+        })
+    }
+
+    /// Creates a listener for each address.
+    fn for_each(
+        protocol: Protocol,
+        addresses: &ListenAddresses,
+        endpoint: impl Fn(SocketAddr) -> ListenerEndpoint,
+    ) -> Vec<Self> {
+        let name = addresses.shared_name();
+        let listener = |address: &SocketAddr| Self {
+            protocol,
+            endpoint: endpoint(*address),
+            name: name.map(str::to_owned),
+        };
+        addresses.all().iter().map(listener).collect()
+    }
+
+    /// Whether both listeners have addresses of the same name.
+    #[must_use]
+    pub fn shares_name_with(&self, other: &Self) -> bool {
+        self.name.is_some()
+            && (self.protocol, &self.name) == (other.protocol, &other.name)
+            && std::mem::discriminant(&self.endpoint) == std::mem::discriminant(&other.endpoint)
     }
 }
 
 impl fmt::Display for ListenerConfig {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.protocol.as_str(), self.endpoint)
+        formatter.write_str(&self.endpoint.label(self.protocol))
     }
 }
 
@@ -343,17 +384,6 @@ impl fmt::Display for ListenerEndpoint {
             Self::Unix(UnixConfig { path, .. })
             | Self::UnixDatagram(UnixDatagramConfig { path, .. }) => path.display().fmt(formatter),
         }
-    }
-}
-
-/// An address to listen on. A host name is resolved when the configuration is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenAddress(pub SocketAddr);
-
-impl<'de> Deserialize<'de> for ListenAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        address::resolve(&text).map(Self).map_err(D::Error::custom)
     }
 }
 

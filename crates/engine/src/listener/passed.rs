@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -52,8 +52,11 @@ impl BindTarget {
     /// A socket with an IP address.
     #[must_use]
     pub fn address(transport: Transport, address: SocketAddr) -> Self {
-        // Without flow and scope, which the configuration does not have.
-        let address = SocketAddr::new(address.ip(), address.port());
+        // Without the flow, which the configuration does not have.
+        let address = match address {
+            SocketAddr::V6(v6) => SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id()).into(),
+            SocketAddr::V4(_) => address,
+        };
         Self { transport, location: BindLocation::Address(address) }
     }
 

@@ -8,7 +8,7 @@ use rustix::net::sockopt;
 use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 
 use super::bind_error::{BindError, hint};
-use super::config::{ListenerConfig, ListenerEndpoint, TcpConfig};
+use super::config::{ListenerEndpoint, TcpConfig};
 use super::passed::{BindTarget, PassedSockets};
 use super::stream::{BACKLOG, BoundStream, StreamTransport};
 use super::stream_config::Keepalive;
@@ -28,7 +28,7 @@ pub(super) fn bind(
         .and_then(|(socket, address)| {
             set_keepalive(&socket, config.stream.keepalive)?;
             let endpoint = ListenerEndpoint::Tcp(TcpConfig { address, ..config.clone() });
-            let label = ListenerConfig { protocol, endpoint }.to_string();
+            let label = endpoint.label(protocol);
             let transport = StreamTransport::Tcp(config.allow.clone());
             BoundStream::new(socket, protocol, label, transport, config.stream)
         })

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 use tracing::info;
 
 use super::bind_error::{BindError, hint};
-use super::config::{ListenerConfig, ListenerEndpoint, UdpConfig};
+use super::config::{ListenerEndpoint, UdpConfig};
 use super::datagram::BoundDatagrams;
 use super::passed::{BindTarget, PassedSockets};
 use super::receive_buffer;
@@ -55,7 +55,7 @@ pub(super) fn bind(
         };
         let socket = socket.and_then(|OpenedSocket { socket, granted, dropped }| {
             let endpoint = ListenerEndpoint::Udp(config.clone());
-            let label = ListenerConfig { protocol, endpoint }.to_string();
+            let label = endpoint.label(protocol);
             let stats = ListenerStats::of_datagrams(label, socket.try_clone()?, granted, dropped);
             Ok((socket, Arc::new(stats)))
         });

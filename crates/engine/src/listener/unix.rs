@@ -12,7 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tracing::info;
 
 use super::bind_error::BindError;
-use super::config::{ListenerConfig, ListenerEndpoint, UnixConfig, UnixDatagramConfig};
+use super::config::{ListenerEndpoint, UnixConfig, UnixDatagramConfig};
 use super::datagram::BoundDatagrams;
 use super::passed::{BindTarget, PassedSockets};
 use super::socket_file::SocketFile;
@@ -39,9 +39,7 @@ pub(super) fn bind_stream(
     };
     listening
         .and_then(|(socket, file)| {
-            let label =
-                ListenerConfig { protocol, endpoint: ListenerEndpoint::Unix(config.clone()) }
-                    .to_string();
+            let label = ListenerEndpoint::Unix(config.clone()).label(protocol);
             BoundStream::new(socket, protocol, label, StreamTransport::Unix(file), config.stream)
         })
         .map_err(|source| bind_error(&config.path, source))
@@ -59,9 +57,7 @@ pub(super) fn bind_datagrams(
         None => bind(&config.path, config.mode, Type::DGRAM)
             .map_err(|source| bind_error(&config.path, source))?,
     };
-    let label =
-        ListenerConfig { protocol, endpoint: ListenerEndpoint::UnixDatagram(config.clone()) }
-            .to_string();
+    let label = ListenerEndpoint::UnixDatagram(config.clone()).label(protocol);
     Ok(BoundDatagrams {
         socket: socket.into(),
         protocol,

@@ -32,6 +32,7 @@ impl Server {
             tls: &tls,
             authorization: Some(Secret::new(ADMIN)),
             timeout: Duration::from_secs(30),
+            resolve_every: Duration::from_secs(60),
         });
         Some(Self { client: client.unwrap(), url })
     }

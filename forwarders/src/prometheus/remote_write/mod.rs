@@ -107,6 +107,7 @@ impl RemoteWrite {
             tls: &config.tls,
             authorization: credentials(config)?,
             timeout: delivery.timeout.get(),
+            resolve_every: delivery.resolve_every.get(),
         };
         let max_bytes = usize::try_from(config.max_bytes.get()).unwrap_or(usize::MAX);
         let client = HttpClient::new(settings).map_err(|error| format!("remote_write: {error}"))?;

@@ -5,9 +5,11 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use basics::address::ListenAddresses;
+use basics::tcp_listeners::TcpListeners;
 use flate2::read::GzDecoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use super::{Bench, LIMITS, each_kind, timer};
 use crate::prometheus::PrometheusConfig;
@@ -23,8 +25,9 @@ struct Serving {
 }
 
 async fn start(config: &PrometheusConfig, page: Page) -> Serving {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
+    let any = ListenAddresses::parse("127.0.0.1:0").unwrap();
+    let socket = TcpListeners::bind(&any).await.unwrap();
+    let address = socket.local_addresses().next().unwrap();
     let site = Arc::new(Site::new("/metrics"));
     site.current.replace(page);
     let server = HttpServer::new("page".to_owned(), limits(config), "hosts", &config.hosts);

@@ -1,0 +1,112 @@
+//! The connection to an HTTP server, which is replaced when its name has other addresses.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use httpclient::reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use httpclient::reqwest::{self, Client, Request, Response};
+use parking_lot::Mutex;
+use rustls::ClientConfig;
+
+use super::error::HttpSetupError;
+use super::tls::TlsConfig;
+use super::url::HttpUrl;
+use crate::network::host::Host;
+
+/// Time limit for a connection, from the look-up of the name to the end of the TLS handshake.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// A client with at most one idle connection.
+pub(super) struct ClientPool {
+    /// `None` for a URL with an address, which needs no look-up.
+    host: Option<Arc<Host>>,
+    /// `None` for `http://`.
+    tls: Option<ClientConfig>,
+    current: Mutex<PooledClient>,
+}
+
+struct PooledClient {
+    client: Client,
+    /// The address of the latest reply.
+    peer: Option<SocketAddr>,
+}
+
+impl ClientPool {
+    /// Creates a client for the server of a URL. `name` is the destination's name in the log,
+    /// `resolve_every` the age from which the addresses of the server's name are looked up again.
+    pub(super) fn new(
+        url: &HttpUrl,
+        tls: &TlsConfig,
+        name: &str,
+        resolve_every: Duration,
+    ) -> Result<Self, HttpSetupError> {
+        let host = url.domain().map(|(host, port)| Host::new(host, port, name, resolve_every));
+        let tls = if url.is_https() { Some(tls.client_config()?) } else { None };
+        let client = client(host.as_ref(), tls.as_ref())?;
+        Ok(Self { host, tls, current: Mutex::new(PooledClient { client, peer: None }) })
+    }
+
+    /// Sends a request.
+    pub(super) async fn execute(&self, request: Request) -> Result<Response, reqwest::Error> {
+        let client = self.client().await;
+        let outcome = client.execute(request).await;
+        match (&outcome, &self.host) {
+            (Ok(response), _) => self.current.lock().peer = response.remote_addr(),
+            (Err(_), Some(host)) => host.distrust(),
+            (Err(_), None) => {}
+        }
+        outcome
+    }
+
+    /// The client, a new one if the connection leads to an address that the name no longer has.
+    async fn client(&self) -> Client {
+        if let Some(host) = &self.host {
+            // An error is reported by the request, which looks the name up too.
+            let _looked_up = host.addresses().await;
+        }
+        let mut current = self.current.lock();
+        let has_moved = |peer| self.host.as_ref().is_some_and(|host| !host.still_has(peer));
+        if current.peer.is_some_and(has_moved)
+            // Fails only for lack of resources; then the connection stays for another request.
+            && let Ok(client) = client(self.host.as_ref(), self.tls.as_ref())
+        {
+            *current = PooledClient { client, peer: None };
+        }
+        current.client.clone()
+    }
+}
+
+fn client(host: Option<&Arc<Host>>, tls: Option<&ClientConfig>) -> io::Result<Client> {
+    let mut builder = match tls {
+        Some(tls) => httpclient::with_tls(tls.clone()),
+        None => httpclient::plain()?,
+    };
+    if let Some(host) = host {
+        builder = builder.dns_resolver(Arc::new(KnownAddresses(Arc::clone(host))));
+    }
+    // One request at a time, so more idle connections would never be used.
+    let builder = builder.connect_timeout(CONNECT_MAX).pool_max_idle_per_host(1);
+    builder.build().map_err(io::Error::other)
+}
+
+/// Gives the client the addresses of the one name that it connects to.
+struct KnownAddresses(Arc<Host>);
+
+impl Resolve for KnownAddresses {
+    fn resolve(&self, _: Name) -> Resolving {
+        let host = Arc::clone(&self.0);
+        Box::pin(async move {
+            let addresses: Addrs = Box::new(host.addresses().await?.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+impl fmt::Debug for ClientPool {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ClientPool").field("host", &self.host).finish_non_exhaustive()
+    }
+}
