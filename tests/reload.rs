@@ -305,25 +305,66 @@ fn a_page_keeps_its_totals_unless_its_own_keys_change() {
     wait("c_total 2");
 }
 
+fn no_complaint_about_the_address(daemon: Daemon) {
+    let log = daemon.stop().log;
+    assert!(!log.iter().any(|line| line.to_string().contains("cannot listen")), "{log:#?}");
+}
+
 #[test]
-fn a_page_whose_own_keys_change_is_served_at_the_same_address() {
+fn a_page_whose_own_keys_change_is_served_at_the_same_address_without_a_gap() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let page = |path: &str| {
         format!(
             "interval: 100ms\nforwarders: {{ prometheus: {{ listen: \"127.0.0.1:{port}\", path: {path} }} }}\n"
         )
     };
+    let scrape = |path: &str| common::get(format!("http://127.0.0.1:{port}{path}"));
     let daemon = Daemon::start(&page("/a"));
-    applied(&daemon.reload(&page("/b")));
-    let deadline = Instant::now() + PATIENCE;
-    let is_served = || {
-        let reply = common::get(format!("http://127.0.0.1:{port}/b"));
-        reply.is_ok_and(|reply| reply.status().is_success())
+    daemon.send(counter("c"));
+    let is_over = AtomicBool::new(false);
+    let scrapes = thread::scope(|scope| {
+        let scraper = scope.spawn(|| {
+            let mut scrapes = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                // One of the paths does not exist at that moment, but has a reply nevertheless.
+                scrape("/a").unwrap_or_else(|error| panic!("after {scrapes} scrapes: {error}"));
+                scrapes += 1;
+            }
+            scrapes
+        });
+        for path in ["/b", "/a", "/b", "/a", "/b"] {
+            applied(&daemon.reload(&page(path)));
+            let deadline = Instant::now() + PATIENCE;
+            let is_served = || {
+                let reply = scrape(path).and_then(|reply| reply.error_for_status()?.text());
+                reply.is_ok_and(|page| page.contains("c_total 1"))
+            };
+            while !is_served() {
+                assert!(Instant::now() < deadline, "the page is not served at {path}");
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        scraper.join().unwrap()
+    });
+    assert!(scrapes > 20, "{scrapes}");
+    no_complaint_about_the_address(daemon);
+}
+
+#[test]
+fn a_page_moves_to_all_addresses_of_its_port() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let page = |host: &str| {
+        format!("interval: 100ms\nforwarders: {{ prometheus: {{ listen: \"{host}:{port}\" }} }}\n")
     };
-    while !is_served() {
-        assert!(Instant::now() < deadline, "the page is not served at its new path");
+    let daemon = Daemon::start(&page("127.0.0.1"));
+    applied(&daemon.reload(&page("0.0.0.0")));
+    let deadline = Instant::now() + PATIENCE;
+    while common::get(format!("http://127.0.0.2:{port}/metrics")).is_err() {
+        assert!(Instant::now() < deadline, "the page is not served at all addresses");
         thread::sleep(Duration::from_millis(5));
     }
+    no_complaint_about_the_address(daemon);
 }
 
 #[test]

@@ -54,7 +54,9 @@ pub mod statsd;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 
-pub use delivery::forwarder::{ErrorClass, Forwarder, InvalidState, SavedState, SendError};
+pub use delivery::forwarder::{
+    ErrorClass, Forwarder, InvalidState, ReleasedSockets, SavedState, SendError,
+};
 pub use delivery::section::BuildContext;
 pub use delivery::{payload, stats};
 pub use host_resource::HostResource;

@@ -128,10 +128,15 @@ impl ListenAddresses {
         Self { name: Some(name.to_owned()), all }
     }
 
-    /// Whether both have an address in common.
+    /// Whether sockets at both addresses would exclude each other: they have an address in common, or
+    /// one of them listens at all addresses of the same port.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.all.iter().any(|address| other.all.contains(address))
+        let overlap = |a: &SocketAddr, b: &SocketAddr| {
+            let is_any = a.ip().is_unspecified() || b.ip().is_unspecified();
+            a.port() == b.port() && (a.ip() == b.ip() || is_any)
+        };
+        self.all.iter().any(|a| other.all.iter().any(|b| overlap(a, b)))
     }
 
     /// The same addresses with another port.

@@ -54,6 +54,13 @@ impl Connections {
         true
     }
 
+    /// Waits until every connection has ended.
+    pub(crate) async fn all_ended(&mut self) {
+        while !self.tasks.is_empty() {
+            self.ended().await;
+        }
+    }
+
     /// Waits until a connection ends; forever if no connection is open.
     pub(crate) async fn ended(&mut self) {
         let id = match self.tasks.join_next_with_id().await {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use crate::activity::{Activity, WatchedStream};
@@ -108,8 +110,41 @@ impl HttpServer {
 
     /// Serves until the future is dropped, and closes all connections then.
     pub async fn serve(&self, sockets: TcpListeners, service: impl SiteService) {
-        let stats = Arc::clone(&self.0.stats);
-        let mut connections = Connections::new(Arc::clone(&stats));
+        let mut connections = Connections::new(Arc::clone(&self.0.stats));
+        match self.accept(&sockets, service, &mut connections).await {}
+    }
+
+    /// Like [`HttpServer::serve`], but passes the sockets on when `heir` yields a sender for them.
+    /// Then ends with the last open connection.
+    pub async fn serve_until(
+        &self,
+        sockets: TcpListeners,
+        service: impl SiteService,
+        heir: oneshot::Receiver<oneshot::Sender<TcpListeners>>,
+    ) {
+        let mut connections = Connections::new(Arc::clone(&self.0.stats));
+        let heir = async {
+            match heir.await {
+                Ok(heir) => heir,
+                Err(_) => pending().await,
+            }
+        };
+        let heir = tokio::select! {
+            heir = heir => heir,
+            never = self.accept(&sockets, service, &mut connections) => match never {},
+        };
+        // Without a receiver the sockets are closed here.
+        drop(heir.send(sockets));
+        connections.all_ended().await;
+    }
+
+    async fn accept(
+        &self,
+        sockets: &TcpListeners,
+        service: impl SiteService,
+        connections: &mut Connections,
+    ) -> Infallible {
+        let stats = &self.0.stats;
         let (mut full, mut failed) = (LogThrottle::default(), LogThrottle::default());
         let server = self.0.name.as_str();
         loop {

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use basics::address::ListenAddresses;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -24,7 +25,11 @@ use model::Snapshot;
 const LATE_AFTER: Duration = Duration::from_secs(1);
 /// The pause after the system returned an error for an attempt to read a window.
 const READ_PAUSE: Duration = Duration::from_secs(1);
-/// The pause between attempts to start a forwarder.
+/// How long a forwarder may take to close its sockets after it was replaced.
+const RELEASE_TIME: Duration = Duration::from_secs(1);
+/// The pause between attempts to start a forwarder within [`RELEASE_TIME`].
+const RELEASE_PAUSE: Duration = Duration::from_millis(10);
+/// The pause between further attempts to start a forwarder.
 const START_PAUSE: Duration = Duration::from_millis(200);
 /// Time limit of [`Forwarder::stop`].
 const LAST_REPORT_TIME: Duration = Duration::from_secs(1);
@@ -271,7 +276,10 @@ impl DeliveryLoop {
             self.finish_window(patience).await;
         }
         // Taken only after the await above: if the future is dropped there, the change is not lost.
-        if let Some(next) = self.next.take() {
+        if let Some(mut next) = self.next.take() {
+            if !next.is_started {
+                self.hand_sockets_over(&mut *next.forwarder);
+            }
             self.forwarder = next.forwarder;
             if let Some(state) = self.handed_over.take() {
                 let restored = self.forwarder.restore_state(&state.bytes, Duration::ZERO);
@@ -281,10 +289,29 @@ impl DeliveryLoop {
             self.is_started = next.is_started;
             self.log.reconfigured();
         }
+        self.start_forwarder().await;
+    }
+
+    /// Passes the sockets on if both forwarders listen on the same addresses. Otherwise closes them,
+    /// because the next forwarder may need one of the addresses.
+    fn hand_sockets_over(&mut self, next: &mut dyn Forwarder) {
+        let is_same = self.forwarder.listen().map(ListenAddresses::all)
+            == next.listen().map(ListenAddresses::all);
+        if let Some(sockets) = self.forwarder.release_sockets()
+            && is_same
+        {
+            next.inherit_sockets(sockets);
+        }
+    }
+
+    /// Starts a forwarder that needs the address of its predecessor.
+    async fn start_forwarder(&mut self) {
+        let deadline = Instant::now() + RELEASE_TIME;
         while !self.is_started {
             match self.forwarder.start().await {
                 Ok(()) => self.is_started = true,
-                // The system may not release the socket of the previous forwarder at once.
+                // The previous forwarder closes its sockets in another task.
+                Err(_) if Instant::now() < deadline => sleep(RELEASE_PAUSE).await,
                 Err(error) => {
                     self.failed(&error);
                     sleep(START_PAUSE).await;

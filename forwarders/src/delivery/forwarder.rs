@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use basics::address::ListenAddresses;
+use basics::tcp_listeners::TcpListeners;
+use tokio::sync::oneshot;
 
 use crate::delivery::payload::Batch;
 use model::Snapshot;
@@ -46,6 +48,17 @@ pub trait Forwarder: Send {
     fn listen(&self) -> Option<&ListenAddresses> {
         None
     }
+
+    /// Stops accepting connections and passes the sockets on to the forwarder that replaces this one
+    /// at the same addresses. Requests that have begun are still answered. `None` if the forwarder
+    /// does not listen.
+    fn release_sockets(&mut self) -> Option<ReleasedSockets> {
+        None
+    }
+
+    /// Takes the sockets of the forwarder that this one replaces. Called before `start`, which then
+    /// binds none, so that clients find the address served at any moment.
+    fn inherit_sockets(&mut self, _sockets: ReleasedSockets) {}
 
     /// Whether the forwarder also gets windows without points. A destination that shows a state
     /// over time needs them.
@@ -162,6 +175,9 @@ pub trait Forwarder: Send {
     /// replaced. The future may be dropped at any await; it gets one second.
     async fn stop(&mut self, _batch: &mut Batch) {}
 }
+
+/// The sockets of a forwarder, once it has stopped accepting connections.
+pub type ReleasedSockets = oneshot::Receiver<TcpListeners>;
 
 /// The state of a forwarder, for its successor.
 #[derive(Clone, Debug, PartialEq, Eq)]

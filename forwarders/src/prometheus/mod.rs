@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use httpserver::HttpServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -22,7 +23,7 @@ use self::foreign::{Merge, Relay};
 use self::page::{Page, PageFormat};
 use self::server::{PageService, SERVER_NAME, Site};
 use self::state::{Limits, State};
-use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError};
+use crate::delivery::forwarder::{Forwarder, InvalidState, ReleasedSockets, SavedState, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
 use basics::address::ListenAddresses;
@@ -87,7 +88,16 @@ pub struct PrometheusPage {
     spare: Vec<u8>,
     /// Number of failed fetches of other programs' pages; `None` if none is configured.
     failed_fetches: Option<Arc<AtomicU64>>,
-    serving: Option<JoinHandle<()>>,
+    serving: Option<Serving>,
+    /// The sockets of the page that this one replaces.
+    inherited: Option<ReleasedSockets>,
+}
+
+/// The task that serves the page.
+struct Serving {
+    task: JoinHandle<()>,
+    /// Where the task expects the channel by which it passes its sockets on.
+    heir: oneshot::Sender<oneshot::Sender<TcpListeners>>,
 }
 
 impl PrometheusPage {
@@ -129,7 +139,22 @@ impl PrometheusPage {
             spare: Vec::new(),
             failed_fetches: fetches.then_some(failed),
             serving: None,
+            inherited: None,
         })
+    }
+
+    async fn bind(&self) -> Result<TcpListeners, SendError> {
+        let sockets = TcpListeners::bind(&self.addresses).await;
+        let sockets = sockets.map_err(|BindFailure { address, error }| {
+            SendError::operator(format!(
+                "cannot listen on {address} for the page: {error}; change `prometheus: {{listen}}`"
+            ))
+        })?;
+        for BindFailure { address, error } in sockets.missing() {
+            let forwarder = self.name.as_str();
+            warn!(forwarder, %address, %error, "left out an address that this host lacks");
+        }
+        Ok(sockets)
     }
 
     /// Renders the page of the encoded window, for benchmarks.
@@ -143,22 +168,34 @@ impl PrometheusPage {
 #[async_trait]
 impl Forwarder for PrometheusPage {
     async fn start(&mut self) -> Result<(), SendError> {
-        let sockets = TcpListeners::bind(&self.addresses).await;
-        let sockets = sockets.map_err(|BindFailure { address, error }| {
-            SendError::operator(format!(
-                "cannot listen on {address} for the page: {error}; change `prometheus: {{listen}}`"
-            ))
-        })?;
-        for BindFailure { address, error } in sockets.missing() {
-            let forwarder = self.name.as_str();
-            warn!(forwarder, %address, %error, "left out an address that this host lacks");
-        }
+        let sockets = match self.inherited.take() {
+            Some(inherited) => inherited.await.ok(),
+            None => None,
+        };
+        let sockets = match sockets {
+            Some(sockets) => sockets,
+            None => self.bind().await?,
+        };
         for address in sockets.local_addresses() {
             info!(forwarder = self.name, %address, path = self.site.path, "Prometheus page");
         }
         let (http, service) = (self.http.clone(), PageService(Arc::clone(&self.site)));
-        self.serving = Some(tokio::spawn(async move { http.serve(sockets, service).await }));
+        let (heir, next) = oneshot::channel();
+        let task = tokio::spawn(async move { http.serve_until(sockets, service, next).await });
+        self.serving = Some(Serving { task, heir });
         Ok(())
+    }
+
+    fn release_sockets(&mut self) -> Option<ReleasedSockets> {
+        // The task ends by itself after its last reply, which takes `request_timeout` at most.
+        let Serving { heir, .. } = self.serving.take()?;
+        let (sender, sockets) = oneshot::channel();
+        heir.send(sender).ok()?;
+        Some(sockets)
+    }
+
+    fn inherit_sockets(&mut self, sockets: ReleasedSockets) {
+        self.inherited = Some(sockets);
     }
 
     fn listen(&self) -> Option<&ListenAddresses> {
@@ -256,7 +293,7 @@ impl Forwarder for PrometheusPage {
 impl Drop for PrometheusPage {
     fn drop(&mut self) {
         if let Some(serving) = &self.serving {
-            serving.abort();
+            serving.task.abort();
         }
     }
 }
