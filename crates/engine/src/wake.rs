@@ -1,17 +1,16 @@
 //! Wakes a listener thread that waits for its socket.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::io::{read, write};
+use crate::sync::{AtomicBool, Event};
 
 /// An event that ends [`Waker::wait`], and a flag that asks the listener to end.
 #[derive(Debug)]
 pub struct Waker {
-    event: OwnedFd,
+    event: Event,
     stopping: AtomicBool,
 }
 
@@ -21,14 +20,12 @@ impl Waker {
     /// # Errors
     /// When the process has no file descriptors left.
     pub fn new() -> io::Result<Self> {
-        let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self { event, stopping: AtomicBool::new(false) })
+        Ok(Self { event: Event::new()?, stopping: AtomicBool::new(false) })
     }
 
     /// Ends the current wait, or the next one.
     pub fn wake(&self) {
-        // Fails only if the counter is at its maximum, and then the event is pending anyway.
-        let _is_pending = write(&self.event, &1_u64.to_ne_bytes());
+        self.event.raise();
     }
 
     /// Asks the listener to read what its socket still holds, and to end.
@@ -45,11 +42,7 @@ impl Waker {
 
     /// Waits until woken.
     pub fn wait_alone(&self) {
-        let mut watched = [PollFd::from_borrowed_fd(self.event.as_fd(), PollFlags::IN)];
-        // An interrupt ends the wait as well, which callers tolerate: they check why they were
-        // woken.
-        let _interrupted = poll(&mut watched, None);
-        let _counter = read(&self.event, &mut [0; 8]);
+        self.event.wait();
     }
 
     /// Waits until the socket is readable, the thread is woken, or `until` has passed.
@@ -57,27 +50,15 @@ impl Waker {
     /// # Errors
     /// The error of `poll(2)`. An interrupt by a signal is not an error.
     pub fn wait(&self, socket: BorrowedFd<'_>, until: Option<Instant>) -> io::Result<()> {
-        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let mut watched = [
-            PollFd::from_borrowed_fd(socket, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.event.as_fd(), PollFlags::IN),
-        ];
-        match poll(&mut watched, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if watched[1].revents().contains(PollFlags::IN) {
-            // Resets the counter. No other thread reads it, so this cannot fail.
-            let _counter = read(&self.event, &mut [0; 8]);
-        }
-        Ok(())
+        self.event.wait_with(socket, until)
     }
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use std::net::UdpSocket;
+    use std::os::fd::AsFd;
     use std::time::Duration;
 
     use super::*;

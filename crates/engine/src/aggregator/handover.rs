@@ -1,11 +1,12 @@
 //! Hands a listener's tally to the aggregator at the end of the window, and an empty one back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::pulse::PulseReply;
 use super::table::SeriesTable;
 use super::tally::Tally;
+use crate::sync::{AtomicU64, Receiver, Sender, unbounded};
 use crate::wake::Waker;
 
 /// The listener number of the daemon's self-metrics.
@@ -46,8 +47,8 @@ pub struct ListenerEnd {
     call_seen: u64,
     edges_seen: u64,
     answer: Arc<PulseReply>,
-    filled: flume::Sender<HandedOver>,
-    spare: flume::Receiver<Box<Tally>>,
+    filled: Sender<HandedOver>,
+    spare: Receiver<Box<Tally>>,
 }
 
 impl ListenerEnd {
@@ -99,8 +100,8 @@ impl ListenerEnd {
 #[derive(Debug)]
 pub struct AggregatorEnd {
     calls: Arc<Calls>,
-    filled: flume::Receiver<HandedOver>,
-    filled_sender: flume::Sender<HandedOver>,
+    filled: Receiver<HandedOver>,
+    filled_sender: Sender<HandedOver>,
     listeners: Vec<ListenerHandle>,
 }
 
@@ -109,7 +110,7 @@ struct ListenerHandle {
     /// The name of its thread.
     name: String,
     waker: Arc<Waker>,
-    spare: flume::Sender<Box<Tally>>,
+    spare: Sender<Box<Tally>>,
     answer: Arc<PulseReply>,
     /// Number of the latest call for a tally that it has answered.
     edge_answered: u64,
@@ -122,13 +123,13 @@ impl AggregatorEnd {
     pub fn new() -> Self {
         // Unbounded, so that a listener never waits for the aggregator. It stays short nonetheless,
         // because a tally is only sent as the answer to a call.
-        let (filled_sender, filled) = flume::unbounded();
+        let (filled_sender, filled) = unbounded();
         Self { calls: Arc::default(), filled, filled_sender, listeners: Vec::new() }
     }
 
     /// Adds a listener whose thread has this name, and returns the listener's side.
     pub fn add_listener(&mut self, name: &str, waker: Arc<Waker>) -> ListenerEnd {
-        let (spare_sender, spare) = flume::unbounded();
+        let (spare_sender, spare) = unbounded();
         let answer = Arc::<PulseReply>::default();
         // Earlier calls do not concern it: the aggregator does not wait for its answer, and the pulse
         // does not miss it.
@@ -208,7 +209,7 @@ impl AggregatorEnd {
 
     /// The channel on which tallies arrive.
     #[must_use]
-    pub fn tallies(&self) -> &flume::Receiver<HandedOver> {
+    pub fn tallies(&self) -> &Receiver<HandedOver> {
         &self.filled
     }
 

@@ -4,13 +4,14 @@
 //! from its own loop. So no sign is reported while any of the threads hangs, itself included.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tracing::{error, info};
 
 use super::handover::AggregatorEnd;
+use crate::sync::AtomicU64;
 
 /// The answer of one thread: the number of the latest call that it has seen.
 #[derive(Debug, Default)]
@@ -121,6 +122,7 @@ impl Pulse {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::aggregator::table::SeriesTable;

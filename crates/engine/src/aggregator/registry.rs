@@ -1,6 +1,5 @@
 //! All live series, and the limits on their number.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +12,7 @@ use super::identity::{Identifier, Identity};
 use super::incremental_map::IncrementalMap;
 use super::usage::{MetricUsage, UsageByMetric};
 use crate::protocol::Tags;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The tag that marks an overflow series.
 const OVERFLOW_TAG: (&str, &str) = ("overflow", "true");

@@ -20,6 +20,7 @@ use super::restart::RestartStore;
 use super::store::Store;
 use super::tally::Tally;
 use super::windows::{LastWindow, WindowStats};
+use crate::sync::{Receiver, RecvTimeoutError, Sender};
 use crate::wake::Waker;
 
 /// Maximum time for listeners to hand over their tallies. They respond between two batches, so this
@@ -35,11 +36,11 @@ pub enum AggregatorCommand {
         /// Wakes the thread.
         waker: Arc<Waker>,
         /// Receives the listener's side of the handover.
-        end: flume::Sender<ListenerEnd>,
+        end: Sender<ListenerEnd>,
     },
     /// Apply other settings. The open window stays open. All listeners are woken, so that they
     /// apply their own changes. The sender is notified when that is done.
-    Reconfigure(Box<Reconfiguration>, flume::Sender<()>),
+    Reconfigure(Box<Reconfiguration>, Sender<()>),
 }
 
 /// The settings that a reload may change.
@@ -168,14 +169,14 @@ impl AggregatorThread {
 
     /// Runs until the sender of `commands` is dropped, which happens after the listeners have
     /// ended. Then flushes the open window and closes the queues.
-    pub fn run(mut self, commands: &flume::Receiver<AggregatorCommand>) {
+    pub fn run(mut self, commands: &Receiver<AggregatorCommand>) {
         loop {
             let beat_at = self.pulse.as_ref().map(Pulse::next);
             let look_at = self.clock.next_look();
             let until = beat_at.map_or(look_at, |beat_at| beat_at.min(look_at));
             match commands.recv_deadline(until) {
-                Err(flume::RecvTimeoutError::Timeout) if until < look_at => self.beat(),
-                Err(flume::RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Timeout) if until < look_at => self.beat(),
+                Err(RecvTimeoutError::Timeout) => self.look(),
                 Ok(AggregatorCommand::AddListener { name, waker, end }) => {
                     // If the sender has given up, the listener's side is dropped, and the listener
                     // counts as one that never answers.
@@ -185,7 +186,7 @@ impl AggregatorThread {
                     self.reconfigure(*settings);
                     let _requester_gone = done.send(());
                 }
-                Err(flume::RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         // All listeners have handed over their last tally.
@@ -355,4 +356,9 @@ impl AggregatorThread {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
+
+#[cfg(test)]
+#[cfg(loom)]
+mod interleavings;

@@ -18,6 +18,7 @@ use crate::listener::tap::listener::{DecodeContext, ListenerTap};
 use crate::listener::tap::taps::Taps;
 use crate::protocol::split::Split;
 use crate::protocol::{MessageLimits, Rejection, Sample, json, lines};
+use crate::sync::{Receiver, bounded};
 use basics::escape::EXCERPT_BYTES;
 
 /// Number of lines that are looked up together: enough that their waits for memory overlap, few
@@ -109,7 +110,7 @@ pub struct Recorder {
     /// Arrival time of the current batch, in nanoseconds since the start.
     arrival_ns: u64,
     /// Receives new settings.
-    updates: flume::Receiver<ListenerUpdate>,
+    updates: Receiver<ListenerUpdate>,
     /// Settings that the recorder has applied and the listener has not.
     applied: Option<ListenerUpdate>,
     /// Shows messages to tap clients.
@@ -126,7 +127,7 @@ impl Recorder {
         handover: ListenerEnd,
     ) -> Self {
         let table = SeriesTable::new(context.exact_samples, context.line_cache);
-        let (_, updates) = flume::bounded(0);
+        let (_, updates) = bounded(0);
         Self {
             context,
             protocol,
@@ -156,7 +157,7 @@ impl Recorder {
 
     /// Applies new settings from this channel each time that the aggregator calls.
     #[must_use]
-    pub fn with_updates(self, updates: flume::Receiver<ListenerUpdate>) -> Self {
+    pub fn with_updates(self, updates: Receiver<ListenerUpdate>) -> Self {
         Self { updates, ..self }
     }
 

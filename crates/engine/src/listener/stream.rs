@@ -521,4 +521,5 @@ impl Server {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
