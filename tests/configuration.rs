@@ -90,6 +90,33 @@ fn check_and_run_refuse_every_mistake_at_its_position() {
 }
 
 #[test]
+fn fractions_in_place_of_percentages_are_warned_about() {
+    let text = "aggregation: { percentiles: [0.5, 0.95, 0.999] }\nforwarders:\n  graphite:\n    - \
+                { address: \"127.0.0.1:9\", name: a }\n    - { address: \"127.0.0.1:9\", etsy: { \
+                percent_threshold: [0.57, -0.1] } }\n";
+    let (status, stderr) = outcome("check", text);
+    assert_eq!(status, 0, "{stderr}");
+    for line in [
+        "warning: FILE:1:16: `aggregation.percentiles`: all are 1 % or less, which are values near \
+         the minimum or maximum of a timer",
+        "did you mean [50, 95, 99.9]?",
+        "warning: FILE:5:41: `forwarders.graphite.etsy.percent_threshold`: all are",
+        "did you mean [57, -10]?",
+    ] {
+        assert!(stderr.contains(line), "{stderr}");
+    }
+    for list in ["[50]", "[0.5, 50]", "[]"] {
+        let text = format!("aggregation: {{ percentiles: {list} }}");
+        let (_, stderr) = outcome("check", &text);
+        assert!(!stderr.contains("percentiles"), "{list}: {stderr}");
+    }
+    let daemon = Daemon::start("aggregation: { percentiles: [0.5, 0.99] }");
+    let warnings = daemon.stop().warnings().concat();
+    assert!(warnings.contains("`aggregation.percentiles`: all are 1 % or less"), "{warnings}");
+    assert!(warnings.contains("did you mean [50, 99]?"), "{warnings}");
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let output = tallyd().args(["check", "--config", "/nowhere/tallyd.yaml"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

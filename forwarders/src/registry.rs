@@ -41,6 +41,12 @@ macro_rules! sections {
                 all
             }
 
+            fn percentages_of_all(&self) -> Vec<SectionPercentages> {
+                let mut all = Vec::new();
+                $(#[cfg(feature = $feature)] all.extend(percentages_of_each(&self.$key));)+
+                all
+            }
+
             fn mask_all(&mut self) -> bool {
                 let mut has_masked = false;
                 $(#[cfg(feature = $feature)] { has_masked |= mask_each(&mut self.$key); })+
@@ -144,6 +150,19 @@ pub struct SectionResource {
     pub resource: HostResource,
 }
 
+/// A list of percentages in a section.
+#[derive(Clone, Debug)]
+pub struct SectionPercentages {
+    /// The kind of the section: its key in `forwarders`.
+    pub kind: &'static str,
+    /// The section's index among the sections of its kind, from 0.
+    pub index: usize,
+    /// The path of the list's key, below the section.
+    pub keys: &'static [&'static str],
+    /// The percentages.
+    pub percentages: Vec<f64>,
+}
+
 impl ForwardersConfig {
     /// Checks that the keys of each section fit together, before anything is built. Returns the
     /// first key of each section that does not fit.
@@ -156,6 +175,12 @@ impl ForwardersConfig {
     #[must_use]
     pub fn host_resources(&self) -> Vec<SectionResource> {
         self.host_resources_of_all()
+    }
+
+    /// The lists of percentages in all sections.
+    #[must_use]
+    pub fn percentages(&self) -> Vec<SectionPercentages> {
+        self.percentages_of_all()
     }
 
     /// File descriptors that all destinations together may need, besides connections of clients.
@@ -214,6 +239,15 @@ fn host_resources_of_each<S: ForwarderSection>(
     used.flat_map(move |(index, (key, resources))| {
         let used = move |resource| SectionResource { kind: S::KIND, index, is_only, key, resource };
         resources.into_iter().map(used)
+    })
+}
+
+fn percentages_of_each<S: ForwarderSection>(
+    sections: &OneOrMany<S>,
+) -> impl Iterator<Item = SectionPercentages> {
+    sections.0.iter().enumerate().filter_map(|(index, section)| {
+        let (keys, percentages) = section.percentages()?;
+        Some(SectionPercentages { kind: S::KIND, index, keys, percentages })
     })
 }
 

@@ -42,6 +42,9 @@ pub fn command(args: &CheckArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
     let is_good = check_spool(&loaded, &destinations);
     println!("{}", summary(&loaded, &destinations, is_good));
     if args.diff && !diff(args, &loaded) {

@@ -35,13 +35,14 @@ use engine::listener::{ListenerConfig, ListenerSection};
 use engine::protocol::MessageLimits;
 use kamailio::{self, KamailioSection};
 use model::SeriesNaming;
-use yaml::{ConfigErrors, Leaves, Source, Spanned};
+use yaml::{ConfigError, ConfigErrors, Leaves, Source, Spanned};
 
 pub mod admin;
 mod conflicts;
 pub mod descriptors;
 pub mod log;
 pub mod restart_state;
+mod warnings;
 
 /// The file that is read if it exists and no other is given.
 const DEFAULT_PATH: &str = "/etc/tallyd/tallyd.yaml";
@@ -256,6 +257,8 @@ pub struct ConfigFile {
     pub source: Source,
     /// The keys and values of the file, for comparison with another file.
     pub leaves: Leaves,
+    /// Keys with a valid value that is probably a mistake.
+    pub warnings: Vec<ConfigError>,
     /// Whether a file was read; `false` for the built-in defaults.
     pub is_file: bool,
 }
@@ -327,7 +330,8 @@ fn checked((config, source, is_file): ReadConfig) -> Result<ConfigFile, ConfigEr
     let descriptors = DescriptorShares::of(&config, &listeners);
     descriptors.lower(&mut listeners);
     let leaves = Leaves::of(&source, &environment)?;
-    Ok(ConfigFile { config, listeners, descriptors, source, leaves, is_file })
+    let warnings = warnings::check(&config, &source);
+    Ok(ConfigFile { config, listeners, descriptors, source, leaves, warnings, is_file })
 }
 
 /// The names of Kamailio's series on a page for Prometheus.

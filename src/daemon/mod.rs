@@ -16,6 +16,7 @@ use engine::sys;
 
 use self::lifecycle::Daemon;
 use self::priority::lower_priority;
+use self::report::log_warnings;
 use self::signals::{SignalRequest, Signals};
 use self::start_error::StartError;
 
@@ -93,6 +94,7 @@ async fn run_until_stopped(
         interval = %file.config.interval,
         "starting"
     );
+    log_warnings(&file.warnings);
     let running_config = Arc::new(RunningConfig::new(config, instance, Arc::new(file)));
     match start(running_config, log, destinations, &mut signals).await? {
         StartOutcome::Started(daemon) => serve(*daemon, signals).await,

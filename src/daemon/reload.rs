@@ -12,7 +12,7 @@ use tracing::{error, info};
 use super::delivery::StagedDestinations;
 use super::lifecycle::Daemon;
 use super::pipeline::{RemovedSocket, StagedListeners};
-use super::report::log_descriptors;
+use super::report::{log_descriptors, log_warnings};
 use super::start_error::StartError;
 use crate::admin::{AdminError, AdminSocket};
 use crate::config::{Config, ConfigFile};
@@ -92,6 +92,7 @@ impl Daemon {
         let StagedReload { file, changes, listeners, destinations, admin } = staged;
         let config = &file.config;
         let previous = self.state.config.current();
+        log_warnings(&file.warnings);
         if file.descriptors != previous.descriptors {
             log_descriptors(&file.descriptors);
         }

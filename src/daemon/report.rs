@@ -6,6 +6,7 @@ use std::time::Duration;
 use engine::listener::stats::ListenerCounts;
 use forwarders::stats::ForwarderStats;
 use tracing::{info, warn};
+use yaml::ConfigError;
 
 use crate::config::descriptors::DescriptorShares;
 use crate::runtime::{Components, RuntimeState};
@@ -32,6 +33,14 @@ pub(super) async fn watch_drops(state: Arc<RuntimeState>) {
             reported = drops;
             tokio::time::sleep(DROPS_LOG_PAUSE).await;
         }
+    }
+}
+
+/// Logs the keys of the configuration file whose values are probably mistakes.
+pub(super) fn log_warnings(warnings: &[ConfigError]) {
+    for warning in warnings {
+        let (line, help) = (warning.position().line, warning.help().join("; "));
+        warn!(file = warning.file(), line, "{}; {help}", warning.message());
     }
 }
 

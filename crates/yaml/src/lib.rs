@@ -87,8 +87,8 @@ pub fn parse<T: DeserializeOwned>(
     collect::read(source, &root, errors)
 }
 
-/// Returns the span of the section at the end of a path of keys; if they lead to a list, of its
-/// item `index`. For errors that are found when the types no longer have their positions.
+/// Returns the span of the section at the end of a path of keys. Where a key leads to a list, the
+/// path continues in its item `index`. For errors that are found when the types no longer have their positions.
 #[must_use]
 pub fn section_span(source: &Source, keys: &[&str], index: usize) -> Option<SourceSpan> {
     section(&document::parse(source).ok()?, keys, index).map(|section| section.owner)
@@ -107,9 +107,11 @@ pub fn key_span(
 }
 
 fn section<'a>(root: &'a YamlNode, keys: &[&str], index: usize) -> Option<&'a YamlNode> {
-    let found = keys.iter().try_fold(root, |section, key| Some(&section.entry(key)?.1))?;
-    match &found.content {
-        NodeContent::List(items) => items.get(index),
-        NodeContent::Section(_) | NodeContent::Scalar(_) => Some(found),
-    }
+    keys.iter().try_fold(root, |section, key| {
+        let found = &section.entry(key)?.1;
+        match &found.content {
+            NodeContent::List(items) => items.get(index),
+            NodeContent::Section(_) | NodeContent::Scalar(_) => Some(found),
+        }
+    })
 }

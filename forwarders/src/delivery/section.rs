@@ -47,6 +47,11 @@ pub(crate) trait ForwarderSection: Sized {
         None
     }
 
+    /// The path of a key below the section that lists percentages, and the listed ones.
+    fn percentages(&self) -> Option<(&'static [&'static str], Vec<f64>)> {
+        None
+    }
+
     /// Checks that the keys of the section do not conflict, before anything is built.
     ///
     /// # Errors

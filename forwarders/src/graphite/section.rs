@@ -12,6 +12,11 @@ impl ForwarderSection for GraphiteConfig {
     #[cfg(test)]
     const EXAMPLE: &'static str = r#"{"address": "localhost:2003"}"#;
 
+    fn percentages(&self) -> Option<(&'static [&'static str], Vec<f64>)> {
+        let listed = self.etsy.percent_threshold.iter().map(|threshold| threshold.percent());
+        Some((&["etsy", "percent_threshold"], listed.collect()))
+    }
+
     fn build(mut self, _: &BuildContext) -> Result<Vec<Destination>, String> {
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
