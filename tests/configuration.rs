@@ -34,6 +34,39 @@ fn check_and_run_refuse_every_mistake_at_its_position() {
         ("debug_mode: maybe", "FILE:1:13: `debug_mode` must be", "debug_mode: maybe"),
         ("bind_address: no such host", "FILE:1:15: `bind_address`: must be an IP address", ""),
         ("interval: 5ms", "FILE:1:11: `interval`: must be between 100ms and 1h, not 5ms", ""),
+        ("interval: 0s", "FILE:1:11: `interval`: must be between 100ms and 1h, not 0s", ""),
+        ("shutdown_timeout: 0", "FILE:1:19: `shutdown_timeout`: must be greater than 0, not", ""),
+        (
+            "admin: { max_connections: -1 }",
+            "FILE:1:27: `admin.max_connections`: must be between 1 and ",
+            "",
+        ),
+        ("receive_buffer: 0", "FILE:1:17: `receive_buffer`: must be at least 1B, not `0`", ""),
+        (
+            "forwarders: { graphite: { address: h, percent_threshold: [90] } }",
+            "FILE:1:39: unknown key `forwarders.graphite.percent_threshold`",
+            "= `percent_threshold` belongs in the section `forwarders.graphite.etsy`",
+        ),
+        (
+            "forwarders: { kafka: { broker: b } }",
+            "FILE:1:24: unknown key `forwarders.kafka.broker`",
+            "= did you mean `kafka_broker`?",
+        ),
+        (
+            "kafka.broker: b",
+            "FILE:1:1: unknown key `kafka.broker`",
+            "= write it as `kafka_broker` in the section `forwarders.kafka`",
+        ),
+        (
+            "kafka: { kafka_broker: b }",
+            "FILE:1:1: unknown key `kafka`",
+            "= `kafka` belongs in the section `forwarders`",
+        ),
+        (
+            "aggregation: { interval: 1s }",
+            "FILE:1:16: unknown key `aggregation.interval`",
+            "= `interval` belongs at the top level of the file",
+        ),
         ("interval: 10 parsecs", "FILE:1:11: `interval`: a duration is a number with a unit", ""),
         (
             "aggregation:\n  percentiles: [50, 101]",

@@ -9,7 +9,8 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::select::SelectConfig;
-use basics::units::{ByteSize, Span, between};
+use basics::bounds::between;
+use basics::units::{ByteSize, Span};
 
 /// Upper limit of `delivery.retry.search_after`.
 const SEARCH_AFTER_MAX: u32 = 1_000;

@@ -2,7 +2,8 @@
 
 use api::path::DEFAULT_PORT;
 use basics::address::Listen;
-use basics::units::{Span, between};
+use basics::bounds::between;
+use basics::units::Span;
 use engine::listener::tap::TapConfig;
 use serde::Deserialize;
 use serde::de::Deserializer;

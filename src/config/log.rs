@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use basics::units::{ByteSize, between};
+use basics::bounds::between;
+use basics::units::ByteSize;
 use serde::Deserialize;
 use serde::de::Deserializer;
 

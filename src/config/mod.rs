@@ -15,7 +15,8 @@ use std::time::Instant;
 use std::{env, io};
 
 use basics::address::ListenAddresses;
-use basics::units::{ByteSize, Span, between};
+use basics::bounds::between;
+use basics::units::{ByteSize, Span};
 use forwarders::delivery::destination::Destination;
 use forwarders::naming::PageNaming;
 use forwarders::{BuildContext, ForwardersConfig};

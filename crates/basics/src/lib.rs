@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod bounded_read;
+pub mod bounds;
 pub mod clocks;
 pub mod escape;
 pub mod globs;

@@ -1,27 +1,13 @@
 //! Durations and sizes in a configuration: `250ms`, `10s`, `24h`, `256MiB`.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-/// Deserializes a value within inclusive bounds.
-///
-/// # Errors
-/// When the value has another type, or is out of bounds. The error names the bounds and the value.
-pub fn between<'de, T, D>(deserializer: D, bounds: RangeInclusive<T>) -> Result<T, D::Error>
-where
-    T: Deserialize<'de> + PartialOrd + fmt::Display,
-    D: Deserializer<'de>,
-{
-    let value = T::deserialize(deserializer)?;
-    if bounds.contains(&value) {
-        return Ok(value);
-    }
-    let (min, max) = bounds.into_inner();
-    Err(de::Error::custom(format!("must be between {min} and {max}, not {value}")))
-}
+/// Durations in seconds and sizes in bytes are below these.
+const SECONDS_END: f64 = 1e18;
+const BYTES_END: f64 = 9_007_199_254_740_992.0;
 
 /// A duration greater than zero, written with a unit: `ms`, `s`, `m`, `h` or `d`. A number without a
 /// unit is in seconds.
@@ -29,6 +15,8 @@ where
 pub struct Span(Duration);
 
 impl Span {
+    pub(crate) const EXPECTING: &str = "a duration such as 250ms, 10s or 24h";
+
     /// A duration in milliseconds.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
@@ -50,16 +38,28 @@ impl Span {
     /// Parses `250ms`, `1.5s`, `10m`, `24h`, `7d`, or a number of seconds without a unit.
     ///
     /// # Errors
-    /// When the text has another form. The error says which form is allowed.
+    /// When the text has another form or is out of range. The error says what is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let seconds = Self::seconds(text)?;
+        if seconds >= SECONDS_END {
+            return Err(format!("must be less than {SECONDS_END:e}s, not `{text}`"));
+        }
+        let duration = Duration::from_secs_f64(seconds.max(0.0));
+        if duration.is_zero() {
+            return Err(format!("must be greater than 0, not `{text}`"));
+        }
+        Ok(Self(duration))
+    }
+
+    /// The number of seconds in a text, which may be out of range.
+    pub(crate) fn seconds(text: &str) -> Result<f64, String> {
         let units =
             [("ms", 0.001), ("us", 1e-6), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
-        number_with_unit(text, &units)
-            .map(|seconds| Self(Duration::from_secs_f64(seconds)))
-            .filter(|span| !span.0.is_zero())
-            .ok_or_else(|| {
-                format!("a duration is a number with a unit, such as 250ms, 10s, 5m or 24h, not `{text}`")
-            })
+        number_with_unit(text, &units).ok_or_else(|| {
+            format!(
+                "a duration is a number with a unit, such as 250ms, 10s, 5m or 24h, not `{text}`"
+            )
+        })
     }
 }
 
@@ -112,6 +112,8 @@ impl From<Span> for OptionalSpan {
 pub struct ByteSize(u64);
 
 impl ByteSize {
+    pub(crate) const EXPECTING: &str = "a size such as 64KiB or 256MiB";
+
     /// A size in bytes.
     #[must_use]
     pub const fn from_bytes(bytes: u64) -> Self {
@@ -133,8 +135,17 @@ impl ByteSize {
     /// Parses `65507`, `64KiB`, `256MiB` or `1GB`.
     ///
     /// # Errors
-    /// When the text has another form. The error says which form is allowed.
+    /// When the text has another form or is out of range. The error says what is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
+        match Self::bytes(text)? {
+            bytes if bytes < 1.0 => Err(format!("must be at least 1B, not `{text}`")),
+            bytes if bytes >= BYTES_END => Err(format!("must be less than 8192TiB, not `{text}`")),
+            bytes => Ok(Self(bytes as u64)),
+        }
+    }
+
+    /// The number of bytes in a text, which may be out of range.
+    pub(crate) fn bytes(text: &str) -> Result<f64, String> {
         let units = [
             ("KiB", 1024.0),
             ("MiB", 1_048_576.0),
@@ -149,12 +160,9 @@ impl ByteSize {
             ("G", 1_073_741_824.0),
             ("B", 1.0),
         ];
-        match number_with_unit(text, &units) {
-            Some(bytes) if (1.0..9e15).contains(&bytes) => Ok(Self(bytes as u64)),
-            _ => Err(format!(
-                "a size is a number with a unit, such as 64KiB, 256MiB or 1GiB, not `{text}`"
-            )),
-        }
+        number_with_unit(text, &units).ok_or_else(|| {
+            format!("a size is a number with a unit, such as 64KiB, 256MiB or 1GiB, not `{text}`")
+        })
     }
 }
 
@@ -171,6 +179,8 @@ impl fmt::Display for ByteSize {
 /// The number times its unit, of a text such as `10 s`; `None` for any other text.
 fn number_with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let text = text.trim();
+    // Negative numbers have the right form, and are out of every range.
+    let (text, sign) = text.strip_prefix('-').map_or((text, 1.0), |text| (text, -1.0));
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().ok()?;
@@ -179,16 +189,16 @@ fn number_with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
         "" => 1.0,
         _ => units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?.1,
     };
-    Some(number * factor).filter(|product| *product < 1e18)
+    Some(sign * number * factor)
 }
 
 /// Parses a value from a string or a number.
-struct UnitVisitor<T> {
-    expecting: &'static str,
-    parse: fn(&str) -> Result<T, String>,
+pub(crate) struct UnitVisitor<P> {
+    pub(crate) expecting: &'static str,
+    pub(crate) parse: P,
 }
 
-impl<T> Visitor<'_> for UnitVisitor<T> {
+impl<T, P: Fn(&str) -> Result<T, String>> Visitor<'_> for UnitVisitor<P> {
     type Value = T;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,6 +213,10 @@ impl<T> Visitor<'_> for UnitVisitor<T> {
         self.visit_str(&number.to_string())
     }
 
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
         self.visit_str(&number.to_string())
     }
@@ -210,10 +224,7 @@ impl<T> Visitor<'_> for UnitVisitor<T> {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(UnitVisitor {
-            expecting: "a duration such as 250ms, 10s or 24h",
-            parse: Self::parse,
-        })
+        deserializer.deserialize_str(UnitVisitor { expecting: Self::EXPECTING, parse: Self::parse })
     }
 }
 
@@ -228,10 +239,7 @@ impl<'de> Deserialize<'de> for OptionalSpan {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(UnitVisitor {
-            expecting: "a size such as 64KiB or 256MiB",
-            parse: Self::parse,
-        })
+        deserializer.deserialize_str(UnitVisitor { expecting: Self::EXPECTING, parse: Self::parse })
     }
 }
 
@@ -248,6 +256,25 @@ mod tests {
         }
         for wrong in ["", "0", "0s", "-1s", "10x", "s", "1e3", "9999999999999999999d", "1..2s"] {
             assert!(Span::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_told_the_range_and_not_the_form() {
+        for (text, words) in [
+            ("0s", "must be greater than 0, not `0s`"),
+            ("-1s", "must be greater than 0, not `-1s`"),
+            ("9999999999999999999d", "must be less than 1e18s, not `9999999999999999999d`"),
+            ("1x", "a duration is a number with a unit, such as 250ms, 10s, 5m or 24h, not `1x`"),
+        ] {
+            assert_eq!(Span::parse(text), Err(words.to_owned()));
+        }
+        for (text, words) in [
+            ("0", "must be at least 1B, not `0`"),
+            ("-5MiB", "must be at least 1B, not `-5MiB`"),
+            ("99999TiB", "must be less than 8192TiB, not `99999TiB`"),
+        ] {
+            assert_eq!(ByteSize::parse(text), Err(words.to_owned()));
         }
     }
 

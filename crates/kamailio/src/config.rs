@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use basics::units::{ByteSize, Span, between};
+use basics::bounds::between;
+use basics::units::{ByteSize, Span};
 use binrpc::BinrpcEndpoint;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};

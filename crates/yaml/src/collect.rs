@@ -9,6 +9,7 @@ use crate::error::ConfigError;
 use crate::errors::{ConfigErrors, ERRORS_MAX};
 use crate::explain;
 use crate::mismatch::{Mismatch, MismatchReason};
+use crate::places::{self, LazySections};
 use crate::source::Source;
 use crate::tree::YamlNode;
 
@@ -22,6 +23,7 @@ pub(crate) fn read<T: DeserializeOwned>(
     mut errors: Vec<ConfigError>,
 ) -> Result<T, ConfigErrors> {
     let mut reads = 0;
+    let sections = LazySections::new(places::sections::<T>);
     loop {
         reads += 1;
         let mismatch = match T::deserialize(root) {
@@ -30,12 +32,12 @@ pub(crate) fn read<T: DeserializeOwned>(
         };
         let node = mismatch.node.unwrap_or(root);
         if !follows_from_another(&mismatch, node) {
-            errors.push(explain::error(source, root, &mismatch));
+            errors.push(explain::error(source, root, &mismatch, &sections));
         }
         if errors.len() > ERRORS_MAX || reads == READS_MAX || !skip(root, node) {
             // Not empty: an error that follows from another has that one before it.
             ConfigErrors::check(errors)?;
-            return Err(explain::error(source, root, &mismatch).into());
+            return Err(explain::error(source, root, &mismatch, &sections).into());
         }
     }
 }

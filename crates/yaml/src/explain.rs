@@ -4,6 +4,7 @@ use std::ptr;
 
 use crate::error::ConfigError;
 use crate::mismatch::{Mismatch, MismatchReason, SECTION_OF_ONE_KEY, Words};
+use crate::places::{self, LazySections};
 use crate::quote::quoted_path;
 use crate::redact::{is_hidden, shown, without_secrets};
 use crate::scalar;
@@ -12,16 +13,26 @@ use crate::suggest::nearest;
 use crate::tree::YamlNode;
 
 /// Returns the error for the operator.
-pub(crate) fn error(source: &Source, root: &YamlNode, mismatch: &Mismatch<'_>) -> ConfigError {
+pub(crate) fn error(
+    source: &Source,
+    root: &YamlNode,
+    mismatch: &Mismatch<'_>,
+    sections: &LazySections,
+) -> ConfigError {
     let node = mismatch.node.unwrap_or(root);
     let is_missing = matches!(mismatch.reason, MismatchReason::MissingKey(_));
     let span = if is_missing { node.owner } else { node.span };
-    let (message, help) = explanation(&mismatch.reason, node, root);
+    let (message, help) = explanation(&mismatch.reason, node, root, sections);
     help.into_iter().fold(source.error_at(span, message), ConfigError::with_help)
 }
 
 /// Returns the message and the lines of help.
-fn explanation(reason: &MismatchReason, node: &YamlNode, root: &YamlNode) -> (String, Vec<String>) {
+fn explanation(
+    reason: &MismatchReason,
+    node: &YamlNode,
+    root: &YamlNode,
+    sections: &LazySections,
+) -> (String, Vec<String>) {
     let path = path_of(reason, node, root);
     let subject = if path.is_empty() { "the file".to_owned() } else { quoted_steps(&path) };
     let quoted_key = |key: &str| quoted_steps(&format!("{path}.{key}"));
@@ -31,7 +42,12 @@ fn explanation(reason: &MismatchReason, node: &YamlNode, root: &YamlNode) -> (St
             message => format!("{subject}: {message}"),
         },
         MismatchReason::UnknownKey(key, allowed) => {
-            return (format!("unknown key {}", quoted_key(key)), choices(key, allowed));
+            let mut help = choices(key, allowed);
+            // A key that is spelled almost like an allowed one is a typing mistake.
+            if nearest(key, allowed).is_none() {
+                help.extend(places::hint(sections, &path, key));
+            }
+            return (format!("unknown key {}", quoted_key(key)), help);
         }
         MismatchReason::MissingKey(key) => format!("{} is missing", quoted_key(key)),
         MismatchReason::RepeatedKey(key) => format!("{} is given twice", quoted_key(key)),

@@ -21,7 +21,7 @@
 //! The path of a file: [`Source`] → `parsed` (serde-saphyr) → `tree` → `document` (with
 //! `interpolate`) → `de` (with `scalar`) → the caller's types, in which [`Spanned`] fields keep
 //! their position for later checks. `syntax` turns errors of the parser into a [`ConfigError`], and
-//! `explain` (with `mismatch`, `redact` and `suggest`) values that do not fit their types; `collect`
+//! `explain` (with `mismatch`, `redact`, `suggest` and `places`) values that do not fit their types; `collect`
 //! finds all of them.
 //!
 //! # Limitations
@@ -42,6 +42,7 @@ mod leaves;
 mod masks;
 mod mismatch;
 mod parsed;
+mod places;
 mod position;
 mod quote;
 mod redact;

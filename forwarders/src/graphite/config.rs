@@ -11,13 +11,14 @@ use super::template::Template;
 use crate::config::DeliveryConfig;
 use crate::select::SelectConfig;
 use basics::address::host_and_port;
+use basics::bounds::between;
 use basics::units::ByteSize;
 
 /// Largest UDP payload that fits into one Ethernet frame, less some bytes for tunnels.
 const PACKET_BYTES_DEFAULT: u64 = 1432;
-const PACKET_BYTES_MIN: u64 = 512;
+const PACKET_MIN: ByteSize = ByteSize::from_bytes(512);
 /// Maximum size of a UDP payload over IPv4.
-const PACKET_BYTES_MAX: u64 = 65_507;
+const PACKET_MAX: ByteSize = ByteSize::from_bytes(65_507);
 
 /// `forwarders.graphite`: one carbon, or any program that reads its protocols.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -308,13 +309,8 @@ impl<'de> Deserialize<'de> for PercentThreshold {
 
 impl<'de> Deserialize<'de> for PacketSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = ByteSize::deserialize(deserializer)?.get();
-        if (PACKET_BYTES_MIN..=PACKET_BYTES_MAX).contains(&bytes) {
-            return Ok(Self(bytes as usize));
-        }
-        Err(D::Error::custom(format!(
-            "a datagram has {PACKET_BYTES_MIN} to {PACKET_BYTES_MAX} bytes, not {bytes}"
-        )))
+        let bytes = between(deserializer, PACKET_MIN..=PACKET_MAX)?.get();
+        usize::try_from(bytes).map(Self).map_err(D::Error::custom)
     }
 }
 

@@ -8,8 +8,9 @@ use super::write::WriteApi;
 use crate::config::{DeliveryConfig, InvalidKey};
 use crate::http::{HttpUrl, TlsConfig, Url, authorization};
 use crate::select::SelectConfig;
+use basics::bounds::between;
 use basics::text::Secret;
-use basics::units::{ByteSize, between};
+use basics::units::ByteSize;
 
 /// Lower limit of `max_bytes`: most lines are shorter.
 const BYTES_MIN: ByteSize = ByteSize::from_bytes(1 << 10);

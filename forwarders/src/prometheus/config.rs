@@ -11,8 +11,9 @@ use crate::http::{HttpUrl, TlsConfig};
 use crate::naming::PageNaming;
 use crate::select::SelectConfig;
 use basics::address::Listen;
+use basics::bounds::{at_least, between};
 use basics::text::Secret;
-use basics::units::{ByteSize, Span, between};
+use basics::units::{ByteSize, Span};
 
 /// Upper limit of `max_connections`.
 const CONNECTIONS_MAX: u32 = 65_536;
@@ -273,10 +274,7 @@ fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error
 }
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    match u64::deserialize(deserializer)? {
-        0 => Err(D::Error::custom("must be at least 1")),
-        number => Ok(number),
-    }
+    at_least(deserializer, 1)
 }
 
 fn connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use basics::bounds::at_least;
 use basics::units::{ByteSize, Span};
 use model::{EXACT_SAMPLES_DEFAULT, Percentile};
 use serde::Deserialize;
@@ -125,13 +126,6 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::
 
 fn at_least_exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     at_least(deserializer, EXACT_SAMPLES_DEFAULT)
-}
-
-fn at_least<'de, D: Deserializer<'de>>(deserializer: D, least: usize) -> Result<usize, D::Error> {
-    match usize::deserialize(deserializer)? {
-        number if number >= least => Ok(number),
-        number => Err(D::Error::custom(format!("must be at least {least}, not {number}"))),
-    }
 }
 
 /// The number of windows of this length in a span, rounded up, at least one.

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use basics::address::ListenAddresses;
-use basics::units::{ByteSize, OptionalSpan, between};
+use basics::bounds::between;
+use basics::units::{ByteSize, OptionalSpan};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 

@@ -6,7 +6,7 @@
 //! an [`event`] into a bounded queue. It never waits. The admin endpoint sends the events to the
 //! client, which is the command `tallyd tap`, a browser, or curl.
 
-use basics::units::between;
+use basics::bounds::between;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
