@@ -269,3 +269,19 @@ fn two_threads_share_an_address_and_their_samples_are_one_series() {
     assert_eq!(total(&daemon.stop().points("out"), "m", "count"), 64.0);
     let _ = PATIENCE;
 }
+
+#[test]
+fn a_message_of_another_protocol_is_rejected_with_the_listener_that_accepts_it() {
+    let daemon = Daemon::start("listeners: [{ protocol: statsd, address: \"127.0.0.1:0\" }]\n");
+    daemon.send("page.views:1|c");
+    daemon.wait_received(1);
+    let statsd = daemon.status()["listeners"][1]["listener"].as_str().unwrap().to_owned();
+    assert!(statsd.starts_with("statsd/udp 127.0.0.1:"), "{statsd}");
+    let listed: serde_json::Value =
+        serde_json::from_str(&daemon.get("/api/v1/rejected").1).unwrap();
+    let advice = format!("this is a statsd line: send it to the listener {statsd}");
+    assert_eq!(listed["rejected"][0]["advice"], advice, "{listed}");
+    let stopped = daemon.stop();
+    let warnings = stopped.warnings().concat();
+    assert!(warnings.contains(&advice), "{warnings}");
+}

@@ -19,6 +19,7 @@ fn entry(message: RejectedMessage) -> RejectedEntry<'static> {
         reason: message.reason.as_str().into(),
         offset: message.offset as u64,
         expected: message.expected.into(),
+        advice: message.advice.map(Into::into),
         excerpt: message.excerpt.into(),
     }
 }

@@ -3,7 +3,6 @@
 pub mod bench;
 pub mod check;
 pub mod client;
-mod diagnosis;
 pub mod explain;
 pub mod kamailio;
 pub mod reload;

@@ -155,6 +155,8 @@ impl PipelineThreads {
         shared: &RecorderContext,
         is_shared_changed: bool,
     ) -> (Vec<RemovedSocket>, io::Result<()>) {
+        // Before the first message: its rejection may name the listener that accepts it.
+        shared.rejected.set_listeners(self.labels(&staged));
         let mut previous: Vec<Option<RunningListener>> =
             std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
         let mut outcome = Ok(());
@@ -189,6 +191,21 @@ impl PipelineThreads {
         }
         let removed = previous.into_iter().flatten().flat_map(|listener| listener.sockets);
         (removed.map(RemovedSocket).collect(), outcome)
+    }
+
+    /// The labels of all sockets of staged listeners.
+    fn labels(&self, staged: &[StagedListener]) -> Vec<String> {
+        let label = |stats: &Arc<ListenerStats>| stats.label().to_owned();
+        let labels = staged.iter().flat_map(|listener| match &listener.sockets {
+            StagedSockets::Running(index) => {
+                let running = self.listeners.get(*index).into_iter();
+                running.flat_map(|one| &one.sockets).map(|socket| label(&socket.stats)).collect()
+            }
+            StagedSockets::New(bound) => {
+                bound.iter().map(|bound| label(bound.stats())).collect::<Vec<_>>()
+            }
+        });
+        labels.collect()
     }
 
     /// Returns the input for the polls of Kamailio, or `None` if no server is polled. The first call

@@ -489,7 +489,7 @@ function showRejected({ rejected }) {
       el("span", "", clock(one.time)),
       el("span", "tag warn", one.reason),
       times > 1 ? el("span", "tag", `${count(times)} times`) : null,
-      el("span", "", `at byte ${count(one.offset)} should be: ${one.expected}`),
+      el("span", "", `at byte ${count(one.offset)} should be: ${one.expected}${one.advice ? `; ${one.advice}` : ""}`),
       el("span", "name", `from ${one.sender}${senders.size > 1 ? ` and ${count(senders.size - 1)} more` : ""} to ${one.listener}`)),
     el("code", "", one.excerpt)));
   place("rejected").replaceChildren(el("div", "card",

@@ -9,6 +9,7 @@ mod http;
 pub(crate) mod ledger;
 pub(crate) mod numbers;
 pub mod pace;
+pub(crate) mod protocol;
 pub(crate) mod scope;
 pub(crate) mod terminal;
 pub(crate) mod watched;

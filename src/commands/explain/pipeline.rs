@@ -13,7 +13,8 @@ use super::report::{
     AgentTag, Bytes, Explained, ForwarderFacts, MessageOutcome, PayloadFacts, PointFacts,
     RejectionFacts, SampleFacts, SeriesFacts, added,
 };
-use crate::commands::diagnosis::Diagnosis;
+use crate::commands::client::protocol::other_option;
+use engine::listener::diagnosis::Diagnosis;
 use crate::config::Config;
 use basics::time::unix_ms;
 use engine::aggregator::clock::next_multiple;
@@ -78,7 +79,7 @@ impl ExplainPipeline {
                     shared.record(table, sample, 0);
                 }
                 Err(rejection) => {
-                    let diagnosis = Diagnosis::of(*protocol, message.bytes, rejection);
+                    let diagnosis = Diagnosis::of(*protocol, message.bytes, rejection, &other_option);
                     let facts = RejectionFacts::of(diagnosis, message.bytes);
                     outcomes.push(MessageOutcome::Rejected(facts));
                 }

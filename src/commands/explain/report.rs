@@ -6,7 +6,7 @@ use model::{Point, Series, Snapshot};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::commands::diagnosis::Diagnosis;
+use engine::listener::diagnosis::Diagnosis;
 use engine::protocol::SampleValue;
 
 /// A line or a whole array, with its explanation.

@@ -10,7 +10,8 @@ use super::socket::MessageSocket;
 use super::target::SendTarget;
 use super::verify::{SentMessages, Verification};
 use crate::commands::client::terminal::{self, ProgressLine};
-use crate::commands::diagnosis::Diagnosis;
+use crate::commands::client::protocol::other_option;
+use engine::listener::diagnosis::Diagnosis;
 use basics::escape::escaped;
 use engine::listener::{Protocol, Transport};
 use engine::protocol::{MessageLimits, Rejection};
@@ -175,7 +176,7 @@ impl<'a> Sending<'a> {
             return eprintln!("{place}not sent: there is no message in it");
         }
         for rejection in rejections.iter().take(TOLD_MAX as usize) {
-            let diagnosis = Diagnosis::of(self.args.protocol(), message, *rejection);
+            let diagnosis = Diagnosis::of(self.args.protocol(), message, *rejection, &other_option);
             eprintln!("{place}not sent: {diagnosis}");
             for shown in diagnosis.excerpt(message) {
                 eprintln!("  {shown}");

@@ -231,6 +231,7 @@ mod tests {
             reason: "bad_json".into(),
             offset: 6,
             expected: "a value".into(),
+            advice: None,
             excerpt: "{\"a\": \\u{1b}".into(),
         };
         assert_eq!(

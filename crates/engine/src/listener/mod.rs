@@ -19,6 +19,7 @@ pub mod bind_error;
 pub mod config;
 mod connections;
 pub mod datagram;
+pub mod diagnosis;
 pub(crate) mod lines;
 pub mod passed;
 mod receive_buffer;
@@ -74,6 +75,13 @@ impl Protocol {
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.as_str() == word)
+    }
+
+    /// The protocol of a listener with this label, such as `json/udp 127.0.0.1:5090`; `None` for a
+    /// label of something else.
+    #[must_use]
+    pub fn of_label(label: &str) -> Option<Self> {
+        Self::from_word(label.split_once('/')?.0)
     }
 
     /// The name in the configuration.

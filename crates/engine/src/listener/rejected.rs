@@ -5,15 +5,18 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::time::{Duration, Instant, SystemTime};
 
-use basics::escape::excerpt;
+use basics::escape::{escaped, excerpt};
 use tracing::warn;
 
+use super::{Protocol, diagnosis};
 use crate::protocol::{RejectReason, Rejection};
 
 /// Maximum number of messages that are kept.
 const KEPT_MAX: usize = 100;
 /// Maximum number of messages per reason and second that are kept; all are counted.
 const KEPT_PER_SECOND: u32 = 20;
+/// Bytes of a message before and after an error that are examined for advice.
+const ADVICE_BYTES: usize = 4_096;
 /// Minimum time between two log messages for the same reason.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
@@ -32,6 +35,8 @@ pub struct RejectedMessage {
     pub offset: usize,
     /// The input expected at this position.
     pub expected: &'static str,
+    /// What the sender probably meant, and how to correct it.
+    pub advice: Option<String>,
     /// The bytes around this position, with unprintable ones escaped.
     pub excerpt: String,
 }
@@ -45,6 +50,8 @@ pub struct RejectedLog {
 #[derive(Debug)]
 struct RejectedState {
     latest: VecDeque<RejectedMessage>,
+    /// The labels of the running listeners, to name one that accepts a message.
+    listeners: Vec<String>,
     reasons: [ReasonThrottle; RejectReason::ALL.len()],
 }
 
@@ -62,7 +69,13 @@ impl RejectedLog {
     pub fn new() -> Self {
         let latest = VecDeque::with_capacity(KEPT_MAX);
         let reasons = [ReasonThrottle::default(); RejectReason::ALL.len()];
-        Self { state: Mutex::new(RejectedState { latest, reasons }) }
+        let listeners = Vec::new();
+        Self { state: Mutex::new(RejectedState { latest, listeners, reasons }) }
+    }
+
+    /// Replaces the labels of the running listeners.
+    pub fn set_listeners(&self, labels: Vec<String>) {
+        self.state.lock().listeners = labels;
     }
 
     /// Adds a rejection. Its offset refers to `datagram`.
@@ -86,7 +99,8 @@ impl RejectedLog {
         if !throttle.may_keep(now) {
             return;
         }
-        let unlogged = throttle.may_log(now).then(|| std::mem::take(&mut throttle.unlogged));
+        let unlogged: Option<u64> =
+            throttle.may_log(now).then(|| std::mem::take(&mut throttle.unlogged));
         let message = RejectedMessage {
             time: SystemTime::now(),
             listener: listener.to_owned(),
@@ -94,6 +108,7 @@ impl RejectedLog {
             reason: rejection.reason,
             offset: rejection.offset,
             expected: rejection.expected,
+            advice: advice(rejection, datagram, listener, &state.listeners),
             excerpt: excerpt(datagram, rejection.offset),
         };
         if let Some(count) = unlogged {
@@ -104,6 +119,7 @@ impl RejectedLog {
                 sender = message.sender,
                 offset = message.offset,
                 expected = message.expected,
+                advice = message.advice.as_deref(),
                 // Escaped already: as a quoted string it would be escaped again.
                 excerpt = %message.excerpt,
                 "messages rejected; this is the latest one"
@@ -120,6 +136,46 @@ impl RejectedLog {
     pub fn latest(&self) -> Vec<RejectedMessage> {
         let state = self.state.lock();
         state.latest.iter().cloned().collect()
+    }
+}
+
+/// The advice on a rejected message of a datagram to this listener.
+fn advice(
+    rejection: Rejection,
+    datagram: &[u8],
+    listener: &str,
+    listeners: &[String],
+) -> Option<String> {
+    let protocol = Protocol::of_label(listener)?;
+    let (message, offset) = message_at(protocol, datagram, rejection.offset)?;
+    let rejection = Rejection { offset, ..rejection };
+    let redirect = |other| way_to(other, listeners);
+    let advice = diagnosis::advice(protocol, message, rejection, &redirect)?;
+    Some(escaped(advice.words.as_bytes()))
+}
+
+/// The message with this offset, and the offset in it; `None` if the offset is too far behind the start
+/// of a long message.
+fn message_at(protocol: Protocol, datagram: &[u8], offset: usize) -> Option<(&[u8], usize)> {
+    let (before, after) = datagram.split_at_checked(offset)?;
+    let (mut start, mut end) = (0, datagram.len());
+    if !protocol.is_array(datagram) {
+        start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
+        end = memchr::memchr(b'\n', after).map_or(end, |at| offset + at);
+    }
+    // A sender can make messages that are expensive to examine.
+    let is_near = offset - start <= ADVICE_BYTES;
+    is_near.then(|| (&datagram[start..end.min(offset + ADVICE_BYTES)], offset - start))
+}
+
+/// How to send a message of a protocol to this daemon.
+fn way_to(protocol: Protocol, listeners: &[String]) -> String {
+    match listeners.iter().find(|label| Protocol::of_label(label) == Some(protocol)) {
+        Some(label) => format!("send it to the listener {label}"),
+        None => format!(
+            "no listener accepts it; add one with `protocol: {}` to `listeners`",
+            protocol.as_str()
+        ),
     }
 }
 
@@ -150,6 +206,7 @@ impl ReasonThrottle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::MessageLimits;
 
     fn rejection(offset: usize) -> Rejection {
         Rejection { reason: RejectReason::BadJson, offset, expected: "a value" }
@@ -169,6 +226,74 @@ mod tests {
         assert_eq!(latest.len(), KEPT_MAX);
         assert_eq!(latest[0].excerpt, "9");
         assert_eq!(latest[99].excerpt, "5");
+    }
+
+    /// The advice on the only rejection in a datagram to a listener with this label.
+    fn advice_on(datagram: &str, label: &str, listeners: &[&str]) -> Option<String> {
+        let protocol = Protocol::of_label(label).unwrap();
+        let log = RejectedLog::new();
+        log.set_listeners(listeners.iter().map(|label| (*label).to_owned()).collect());
+        protocol.decode(datagram.as_bytes(), &MessageLimits::default(), &mut |message| {
+            if let Err(rejection) = message {
+                log.add(rejection, datagram.as_bytes(), "sender", label);
+            }
+        });
+        let latest = log.latest();
+        assert_eq!(latest.len(), 1);
+        latest[0].advice.clone()
+    }
+
+    #[test]
+    fn a_message_of_another_protocol_is_sent_to_its_listener() {
+        let (json, statsd) = ("json/udp 127.0.0.1:5090", "statsd/udp 127.0.0.1:8125");
+        let message = r#"{"metric_name": "m", "metric_type": "trace"}"#;
+        let two_lines = format!("{message}\npage.views:1|c\n{message}");
+        for (datagram, label, listeners, words) in [
+            (
+                "page.views:1|c",
+                json,
+                &[json, statsd][..],
+                "this is a statsd line: send it to the listener statsd/udp 127.0.0.1:8125",
+            ),
+            (
+                two_lines.as_str(),
+                json,
+                &[json],
+                "this is a statsd line: no listener accepts it; add one with `protocol: statsd` to \
+                 `listeners`",
+            ),
+            (
+                message,
+                statsd,
+                &[statsd, json],
+                "this is a JSON message: send it to the listener json/udp 127.0.0.1:5090",
+            ),
+            (
+                r#"{"metric": "m", "metric_type": "trace"}"#,
+                json,
+                &[],
+                "did you mean `metric_name` instead of `metric`?",
+            ),
+            (
+                r#"[{"name": "m", "metric_type": "trace"}]"#,
+                json,
+                &[],
+                "did you mean `metric_name` instead of `name`?",
+            ),
+        ] {
+            assert_eq!(advice_on(datagram, label, listeners).as_deref(), Some(words), "{datagram}");
+        }
+        assert_eq!(advice_on("{\"a\u{1b}b\": x}", json, &[]), None);
+    }
+
+    #[test]
+    fn only_a_part_of_a_long_message_is_examined() {
+        let long = "x".repeat(100_000);
+        let text = format!("{{\"metric\": \"m\"}}\n{long}");
+        let found = message_at(Protocol::Json, text.as_bytes(), 16 + 10);
+        assert_eq!(found.map(|(message, at)| (message.len(), at)), Some((10 + ADVICE_BYTES, 10)));
+        assert_eq!(message_at(Protocol::Json, text.as_bytes(), 50_000), None);
+        assert_eq!(message_at(Protocol::Json, b"x", 2), None);
     }
 
     #[test]

@@ -138,6 +138,8 @@ pub fn rejected(rejection: Rejection, bytes: &[u8], listener: &str, sender: &dyn
         reason: reason.as_str().into(),
         offset: offset as u64,
         expected: expected.into(),
+        // A tap must stay cheap for the listener.
+        advice: None,
         excerpt: excerpt(bytes, offset).into(),
     };
     write(event::REJECTED, &RejectedEvent { event: event::REJECTED.into(), message })

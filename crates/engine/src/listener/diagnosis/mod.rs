@@ -1,15 +1,17 @@
 //! Explains a rejected message to its author: the place of the error, the token there, and the
 //! probable intention.
 //!
-//! The daemon itself only notes a [`Rejection`], because rejected messages may come by the million.
+//! A listener only notes a [`Rejection`], because rejected messages may come by the million. The daemon
+//! asks for [`advice`] on the few that it shows.
 
 use std::fmt;
 
+use crate::listener::Protocol;
+use crate::protocol::{RejectReason, Rejection};
 use basics::escape::escaped;
-use engine::listener::Protocol;
-use engine::protocol::{RejectReason, Rejection};
 
 mod advice;
+mod other_protocol;
 mod place;
 
 /// Bytes that an excerpt shows before and after the place.
@@ -20,30 +22,37 @@ const GOT_CHARS_MAX: usize = 40;
 
 /// A rejection with its context. Displayed, it is one sentence, safe for a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Diagnosis {
+pub struct Diagnosis {
     /// The rejection as the daemon notes it.
-    pub(crate) rejection: Rejection,
+    pub rejection: Rejection,
     /// The JSON Pointer (RFC 6901) to the value, as far as the text can be parsed; empty for the whole
     /// message.
-    pub(crate) pointer: Option<String>,
+    pub pointer: Option<String>,
     /// The token at the offset, escaped; `None` where something is missing.
-    pub(crate) got: Option<String>,
+    pub got: Option<String>,
     /// Advice.
-    pub(crate) advice: Option<Advice>,
+    pub advice: Option<Advice>,
 }
 
 /// The probable intention.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Advice {
+pub struct Advice {
     /// The nearest valid word, if one is near.
-    pub(crate) nearest: Option<String>,
+    pub nearest: Option<String>,
     /// The same as a clause.
-    pub(crate) words: String,
+    pub words: String,
 }
 
 impl Diagnosis {
-    /// Examines a rejected message: a line or a whole array, which the offset is into.
-    pub(crate) fn of(protocol: Protocol, message: &[u8], rejection: Rejection) -> Self {
+    /// Examines a rejected message: a line or a whole array, which the offset is into. `redirect` says
+    /// how to send a message of this other protocol.
+    #[must_use]
+    pub fn of(
+        protocol: Protocol,
+        message: &[u8],
+        rejection: Rejection,
+        redirect: &dyn Fn(Protocol) -> String,
+    ) -> Self {
         let offset = rejection.offset.min(message.len());
         let pointer = (protocol == Protocol::Json).then(|| place::pointer(message, offset));
         let token = place::token(protocol, message, offset);
@@ -52,12 +61,13 @@ impl Diagnosis {
             RejectReason::MissingName | RejectReason::MissingType | RejectReason::MissingValue
         );
         let got = (!is_missing).then(|| got(&token));
-        let advice = advice::advice(protocol, &message[offset..], &token, &rejection);
+        let advice = advice_at(protocol, message, &token, rejection, redirect);
         Self { rejection, pointer, got, advice }
     }
 
     /// The text around the place, and a line with a mark below it.
-    pub(crate) fn excerpt(&self, message: &[u8]) -> [String; 2] {
+    #[must_use]
+    pub fn excerpt(&self, message: &[u8]) -> [String; 2] {
         let offset = self.rejection.offset.min(message.len());
         let is_boundary = |at: &usize| message.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
         let start = (0..=offset.saturating_sub(SHOWN_BEFORE)).rev().find(is_boundary);
@@ -67,6 +77,32 @@ impl Diagnosis {
         let mark = format!("{}^", " ".repeat(before.chars().count()));
         [before + &escaped(&message[offset..end]), mark]
     }
+}
+
+/// The advice on a rejected message, see [`Diagnosis::of`].
+#[must_use]
+pub fn advice(
+    protocol: Protocol,
+    message: &[u8],
+    rejection: Rejection,
+    redirect: &dyn Fn(Protocol) -> String,
+) -> Option<Advice> {
+    let token = place::token(protocol, message, rejection.offset.min(message.len()));
+    advice_at(protocol, message, &token, rejection, redirect)
+}
+
+fn advice_at(
+    protocol: Protocol,
+    message: &[u8],
+    token: &[u8],
+    rejection: Rejection,
+    redirect: &dyn Fn(Protocol) -> String,
+) -> Option<Advice> {
+    if let Some(other) = other_protocol::of(protocol, message, rejection.reason) {
+        return Some(advice::redirected(other, &redirect(other)));
+    }
+    let rest = &message[rejection.offset.min(message.len())..];
+    advice::advice(protocol, rest, token, &rejection)
 }
 
 impl fmt::Display for Diagnosis {
@@ -104,14 +140,16 @@ fn got(token: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::protocol::MessageLimits;
+    use crate::protocol::MessageLimits;
 
     /// The diagnosis of the one message in `text`.
     fn said(protocol: Protocol, text: &str) -> String {
         let mut said = Vec::new();
         protocol.decode(text.as_bytes(), &MessageLimits::default(), &mut |message| {
             if let Err(rejection) = message {
-                let diagnosis = Diagnosis::of(protocol, text.as_bytes(), rejection);
+                let diagnosis = Diagnosis::of(protocol, text.as_bytes(), rejection, &|other| {
+                    format!("send it as {}", other.as_str())
+                });
                 let [_, mark] = diagnosis.excerpt(text.as_bytes());
                 assert!(mark.ends_with('^'));
                 said.push(diagnosis.to_string());
@@ -196,6 +234,20 @@ mod tests {
                 r#"{"a": "\u12"}"#,
                 "bad_json at byte 9 (/a): expected four hexadecimal digits, got 12",
             ),
+            (
+                "page.views:1|c",
+                "bad_json at byte 0: expected a value, got page.views; this is a statsd line: send it \
+                 as statsd",
+            ),
+            (
+                "5xx:1|c|#a:b",
+                "bad_json at byte 1: expected nothing more on the line, got xx; this is a statsd \
+                 line: send it as statsd",
+            ),
+            (
+                "_e{5,4}:title|text",
+                "bad_json at byte 0: expected a value, got _e; this is a statsd line: send it as statsd",
+            ),
             ("42", "not_an_object at byte 0: expected an object, got 42"),
         ] {
             assert_eq!(said(Protocol::Json, message), told, "{message}");
@@ -214,6 +266,11 @@ mod tests {
                 "page.views:1,5|c",
                 "bad_value at byte 11: expected a finite number, got 1,5; did you mean 1.5?",
             ),
+            (
+                r#"{"metric_name": "m", "metric_type": "trace"}"#,
+                "bad_line at byte 44: expected `|` and a type, got the end; this is a JSON message: send \
+                 it as json",
+            ),
             ("page.views", "bad_line at byte 10: expected `:` and a value, got the end"),
             (
                 "page.views:1|c|@5",
@@ -230,7 +287,8 @@ mod tests {
         let message = "{\"\u{1b}[31m\": [\u{1b}";
         for offset in 0..=message.len() {
             let rejection = Rejection { reason: RejectReason::BadJson, offset, expected: "x" };
-            let diagnosis = Diagnosis::of(Protocol::Json, message.as_bytes(), rejection);
+            let redirect = |_| String::new();
+            let diagnosis = Diagnosis::of(Protocol::Json, message.as_bytes(), rejection, &redirect);
             let shown = format!("{diagnosis} {:?}", diagnosis.excerpt(message.as_bytes()));
             assert!(!shown.contains('\u{1b}'), "{shown}");
         }

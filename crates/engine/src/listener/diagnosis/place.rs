@@ -1,6 +1,6 @@
 //! The place of an offset in a message. The text before it is valid; the rest need not be JSON.
 
-use engine::listener::Protocol;
+use crate::listener::Protocol;
 
 /// A container around the offset.
 enum JsonLevel<'a> {

@@ -4,9 +4,10 @@ use model::METRIC_WORDS;
 use serde_json::{Map, Value};
 
 use super::Advice;
-use engine::listener::Protocol;
-use engine::protocol::json::{FIRST_HALF, SECOND_HALF};
-use engine::protocol::{RejectReason, Rejection, parse_finite};
+use super::other_protocol;
+use crate::listener::Protocol;
+use crate::protocol::json::{FIRST_HALF, SECOND_HALF};
+use crate::protocol::{RejectReason, Rejection, parse_finite};
 use yaml::suggest::nearest;
 
 /// Predefined keys, which cannot be misspellings of another key.
@@ -32,6 +33,11 @@ pub(super) fn advice(
         RejectReason::NestedTag => Some(plain("make a tag of each part")),
         _ => None,
     }
+}
+
+/// Advice on a message of another protocol.
+pub(super) fn redirected(other: Protocol, redirect: &str) -> Advice {
+    plain(format!("this is a {}: {redirect}", other_protocol::name(other)))
 }
 
 fn plain(words: impl Into<String>) -> Advice {
