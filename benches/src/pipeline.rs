@@ -15,7 +15,7 @@ use engine::listener::recorder::{PendingLines, Recorder, RecorderContext};
 use engine::listener::stats::ListenerStats;
 use engine::protocol::MessageLimits;
 use engine::wake::Waker;
-use model::{Snapshot, Window};
+use model::{SetSeed, Snapshot, Window};
 
 use crate::datagrams::DatagramList;
 use crate::message_format::MessageFormat;
@@ -57,7 +57,8 @@ impl BenchPipeline {
             rejected: Arc::default(),
             started: Instant::now(),
             limits: MessageLimits::default(),
-            exact_samples: config.exact_samples,
+            // Fixed, so that the instructions can be counted.
+            cells: config.cells(Some(SetSeed::from_text(""))),
             line_cache: config.line_cache.get() as usize,
         };
         let mut tallies = AggregatorEnd::new();

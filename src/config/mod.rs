@@ -35,7 +35,7 @@ use engine::listener::recorder::RecorderContext;
 use engine::listener::{ListenerConfig, ListenerSection};
 use engine::protocol::MessageLimits;
 use kamailio::{self, KamailioSection};
-use model::SeriesNaming;
+use model::{SeriesNaming, SetSeed};
 use yaml::{ConfigError, ConfigErrors, Leaves, Source, Spanned};
 
 pub mod admin;
@@ -179,9 +179,10 @@ impl Config {
         Ok(listeners)
     }
 
-    /// Creates the state that all listeners share; they measure time from `started`.
+    /// Creates the state that all listeners share; they measure time from `started`. `set_seed` is that
+    /// of an earlier run.
     #[must_use]
-    pub fn shared(&self, started: Instant) -> RecorderContext {
+    pub fn shared(&self, started: Instant, set_seed: Option<SetSeed>) -> RecorderContext {
         let identifier = Arc::new(Identifier::new(&self.agent));
         RecorderContext {
             registry: Arc::new(Registry::new(&self.aggregation, Arc::clone(&identifier))),
@@ -189,7 +190,7 @@ impl Config {
             rejected: Arc::default(),
             started,
             limits: self.limits.clone(),
-            exact_samples: self.aggregation.exact_samples,
+            cells: self.aggregation.cells(set_seed),
             line_cache: self.aggregation.line_cache.get() as usize,
         }
     }

@@ -74,7 +74,7 @@ impl Daemon {
         let interval = config.interval.get();
         let admin_connections = file.descriptors.http_max(config.admin.max_connections);
         let http = http_server(&config.admin, admin_connections);
-        let shared = config.shared(Instant::now());
+        let shared = config.shared(Instant::now(), restored.set_seed.take());
         let state = Arc::new(RuntimeState {
             started: shared.started,
             started_at: SystemTime::now(),
@@ -102,7 +102,10 @@ impl Daemon {
             AggregatorThread::new(store, interval, AggregatorEnd::new(), registry, emit)
                 .with_stats(Arc::clone(&state.windows))
                 .with_self_metrics(self_metrics)
-                .with_restart(restart.store(bound_of(&state)), restored.unfinished)
+                .with_restart(
+                    restart.store(bound_of(&state), shared.cells.set_seed.clone()),
+                    restored.unfinished,
+                )
                 .with_pulse(service::pulse());
         let mut pipeline = PipelineThreads::start(aggregator, Arc::clone(&state.taps))?;
         let passed = PassedSockets::from_environment()?;

@@ -152,7 +152,7 @@ impl Daemon {
             || aggregation.exact_samples != previous.exact_samples
             || aggregation.line_cache != previous.line_cache;
         let mut shared = self.shared.clone();
-        shared.exact_samples = aggregation.exact_samples;
+        shared.cells.exact_samples = aggregation.exact_samples;
         shared.line_cache = aggregation.line_cache.get() as usize;
         shared.limits = new.limits.clone();
         if new.agent != old.agent {

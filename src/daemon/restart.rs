@@ -11,7 +11,7 @@ use forwarders::delivery::task::EndedForwarder;
 use forwarders::restart::{
     RestartFolder, RestartPart, SavedFile, decode_levels, decode_windows, encode_levels,
 };
-use model::{GaugeLevel, UnfinishedWindows};
+use model::{GaugeLevel, SetSeed, UnfinishedWindows};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
@@ -34,6 +34,8 @@ pub(super) struct RestartState {
 #[derive(Debug, Default)]
 pub(super) struct Restored {
     pub(super) unfinished: UnfinishedWindows,
+    /// The seed for the members of their sets.
+    pub(super) set_seed: Option<SetSeed>,
     /// With idle times as of now.
     pub(super) levels: Vec<GaugeLevel>,
     /// By name of the destination.
@@ -118,10 +120,11 @@ impl RestartState {
     pub(super) fn store(
         &self,
         max: impl Fn() -> u64 + Send + 'static,
+        set_seed: SetSeed,
     ) -> Option<Box<dyn engine::aggregator::restart::RestartStore>> {
         let folder = self.folder.clone()?;
         let stats = Arc::clone(&self.stats);
-        Some(Box::new(super::restart_store::FolderStore::new(folder, stats, max)))
+        Some(Box::new(super::restart_store::FolderStore::new(folder, stats, max, set_seed)))
     }
 }
 
@@ -156,8 +159,10 @@ impl Reader {
             let file = self.part(&RestartPart::Totals(name.clone()), Ok)?;
             Some((name, file))
         });
+        let (unfinished, set_seed) = unfinished.unzip();
         Restored {
             unfinished: unfinished.unwrap_or_default(),
+            set_seed,
             levels: levels.unwrap_or_default(),
             totals: totals.collect(),
         }

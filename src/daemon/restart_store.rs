@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use basics::time::unix_ms;
 use engine::aggregator::restart::RestartStore;
 use forwarders::restart::{RestartFolder, RestartPart, encode_windows};
-use model::{GaugeLevel, UnfinishedWindows};
+use model::{GaugeLevel, SetSeed, UnfinishedWindows};
 use tracing::{error, warn};
 
 use super::restart::save_levels;
@@ -32,15 +32,21 @@ pub(super) struct FolderStore<F> {
     stats: Arc<RestartStats>,
     /// The bound of a file.
     max: F,
+    set_seed: SetSeed,
 }
 
 impl<F: Fn() -> u64> FolderStore<F> {
-    pub(super) fn new(folder: Arc<RestartFolder>, stats: Arc<RestartStats>, max: F) -> Self {
-        Self { folder, stats, max }
+    pub(super) fn new(
+        folder: Arc<RestartFolder>,
+        stats: Arc<RestartStats>,
+        max: F,
+        set_seed: SetSeed,
+    ) -> Self {
+        Self { folder, stats, max, set_seed }
     }
 
     fn write_windows(&self, unfinished: &UnfinishedWindows) -> io::Result<()> {
-        let (bytes, max) = (encode_windows(unfinished), (self.max)());
+        let (bytes, max) = (encode_windows(unfinished, &self.set_seed), (self.max)());
         if bytes.len() as u64 > max {
             let words = format!("{} bytes, and restart_state.max_bytes is {max}", bytes.len());
             return Err(io::Error::new(io::ErrorKind::StorageFull, words));

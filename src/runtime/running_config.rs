@@ -182,11 +182,15 @@ pub fn match_listeners(old: &[ListenerConfig], new: &[ListenerConfig]) -> Vec<Op
     found
 }
 
-/// The changed keys that cannot be applied to the spool folder or to an open socket.
+/// The changed keys that cannot be applied to the spool folder, the open window or an open socket.
 fn keys_that_need_a_restart(old: &ConfigFile, new: &ConfigFile) -> Vec<String> {
     let mut keys = Vec::new();
     if old.config.state_dir != new.config.state_dir {
         keys.push("state_dir".to_owned());
+    }
+    // The open window has members that are hashed with the old one.
+    if old.config.aggregation.set_seed != new.config.aggregation.set_seed {
+        keys.push("aggregation.set_seed".to_owned());
     }
     let matches = match_listeners(&old.listeners, &new.listeners);
     for (new, index) in new.listeners.iter().zip(matches) {

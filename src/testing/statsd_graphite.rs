@@ -62,10 +62,10 @@ fn recorded(lines: &[&str], interval: Duration) -> Snapshot {
         rejected: Arc::default(),
         started: Instant::now(),
         limits: MessageLimits::default(),
-        exact_samples: config.exact_samples,
+        cells: config.cells(None),
         line_cache: 0,
     };
-    let mut table = SeriesTable::new(config.exact_samples, 0);
+    let mut table = SeriesTable::new(config.cells(None), 0);
     for line in lines {
         statsd::decode(line.as_bytes(), &context.limits, &mut |message| {
             if let Ok(sample) = message {

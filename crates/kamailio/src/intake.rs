@@ -78,7 +78,7 @@ pub fn new(
 ) -> (IntakeSender, PollIntake) {
     let (sender, polls) = flume::bounded(WAITING_MAX);
     // No line cache: readings do not arrive as lines.
-    let table = SeriesTable::new(shared.exact_samples, 0);
+    let table = SeriesTable::new(shared.cells.clone(), 0);
     let tap = ListenerTap::default();
     let intake = PollIntake { shared, changes, polls, handover, table, tap };
     (IntakeSender { polls: sender, waker }, intake)
@@ -97,7 +97,7 @@ impl PollIntake {
             if self.handover.hand_over_at_edge(&mut self.table)
                 && let Some(shared) = self.changes.try_iter().last()
             {
-                self.table.reconfigure(shared.exact_samples, 0);
+                self.table.reconfigure(shared.cells.clone(), 0);
                 self.shared = shared;
             }
             // Before the channel is checked, so that readings sent before the stop are not lost.

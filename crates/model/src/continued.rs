@@ -64,7 +64,7 @@ mod tests {
 
     use super::*;
     use crate::testing::{counter, point, shown, snapshot_of, timer};
-    use crate::{DistinctSet, MetricKind, Percentile, Sum, Timer, TotalValue};
+    use crate::{DistinctSet, MetricKind, Percentile, SetSeed, Sum, Timer, TotalValue};
 
     fn gauge(value: f64, arrival_ns: u64) -> Point {
         point(MetricKind::Gauge, "g", &[], Value::Gauge { value, arrival_ns })
@@ -164,7 +164,9 @@ mod tests {
                 (Value::Timer(timer), Sample::Timer(value, weight)) if !is_new => {
                     timer.timer.record(*value, *weight, EXACT);
                 }
-                (Value::Set(set), Sample::Member(member)) => set.set.insert(&member.to_le_bytes()),
+                (Value::Set(set), Sample::Member(member)) => {
+                    set.set.insert(&member.to_le_bytes(), &SetSeed::from_text(""));
+                }
                 _ => {}
             }
         }

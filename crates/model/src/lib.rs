@@ -26,7 +26,7 @@ pub use percentile::Percentile;
 pub use points::Points;
 pub use ranges::PointRanges;
 pub use series::Series;
-pub use set::{DistinctSet, SetParts};
+pub use set::{DistinctSet, SetParts, SetSeed};
 pub use snapshot::{Point, SetValue, Snapshot, TimerValue, TotalValue, Value, Window};
 pub use sum::{Sum, finite};
 pub use timer::{Bins, EXACT_SAMPLES_DEFAULT, SketchParts, Timer, TimerParts, TimerSummary};

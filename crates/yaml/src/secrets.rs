@@ -1,7 +1,7 @@
 //! Recognises the names of secrets.
 
 /// Endings of the keys of secrets, in any case.
-const SECRET_ENDINGS: [&str; 4] = ["apikey", "password", "token", "secret"];
+const SECRET_ENDINGS: [&str; 5] = ["apikey", "password", "token", "secret", "_seed"];
 /// Maximum number of typing mistakes in such an ending: the line of an unknown key is shown, and
 /// its value may have been meant as a secret.
 const MISTAKES_MAX: usize = 2;
@@ -55,11 +55,21 @@ mod tests {
             "passwd",
             "kafka_apikye",
             "tokn",
+            "set_seed",
         ] {
             assert!(is_secret_key(key), "{key}");
         }
-        for key in ["kafka_topic", "", "to", "secret_name", "ütoken_", "select", "address", "key"]
-        {
+        for key in [
+            "kafka_topic",
+            "",
+            "to",
+            "secret_name",
+            "ütoken_",
+            "select",
+            "address",
+            "key",
+            "data_feed",
+        ] {
             assert!(!is_secret_key(key), "{key}");
         }
     }

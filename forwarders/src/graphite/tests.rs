@@ -13,7 +13,7 @@ use crate::delivery::stats::reason;
 use crate::testing::{encoded, section, text_of};
 use model::PointRanges;
 use model::testing::{counter, point, snapshot_of, snapshot_of_counters};
-use model::{DistinctSet, MetricKind, Point, Sum, Value};
+use model::{DistinctSet, MetricKind, Point, SetSeed, Sum, Value};
 
 /// Creates a destination from the members of its section, and adds an address if they have none.
 fn graphite(members: &str) -> Graphite {
@@ -37,7 +37,7 @@ fn timer(name: &str, tags: &[(&str, &str)], values: &[f64]) -> Point {
 fn one_of_each() -> Vec<Point> {
     let tags = [("host", "web1.example.net"), ("stage", "log in")];
     let mut set = DistinctSet::default();
-    ["a", "b"].iter().for_each(|member| set.insert(member.as_bytes()));
+    ["a", "b"].iter().for_each(|member| set.insert(member.as_bytes(), &SetSeed::from_text("")));
     vec![
         counter("user.logins", &tags, 5.0),
         point(MetricKind::Gauge, "depth", &tags, Value::Gauge { value: -1.5, arrival_ns: 0 }),

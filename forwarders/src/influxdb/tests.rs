@@ -14,7 +14,7 @@ use crate::delivery::forwarder::ErrorClass;
 use crate::delivery::payload::Settled;
 use crate::http::scripted::{RecordedRequest, ScriptedAnswer, ScriptedServer};
 use model::testing::{insert, point, snapshot_of, snapshot_of_counters};
-use model::{DistinctSet, MetricKind, Point, Sum, Timer, Value};
+use model::{DistinctSet, MetricKind, Point, SetSeed, Sum, Timer, Value};
 
 /// Creates a forwarder for a server, with additional settings.
 fn influxdb(url: &str, settings: &str) -> InfluxDb {
@@ -57,7 +57,9 @@ fn all_kinds() -> Snapshot {
     [1.5, 2.5].iter().for_each(|value| timer.record(*value, 1.0, 1000));
     let timer = Value::timer(timer, &snapshot_of(vec![]).percentiles);
     let mut set = DistinctSet::default();
-    ["a", "b", "c", "a"].iter().for_each(|member| set.insert(member.as_bytes()));
+    ["a", "b", "c", "a"]
+        .iter()
+        .for_each(|member| set.insert(member.as_bytes(), &SetSeed::from_text("")));
     let tags = [("stage", "login"), ("user", "a b")];
     let value = Value::Gauge { value: -0.25, arrival_ns: 0 };
     snapshot_of(vec![

@@ -1,7 +1,7 @@
 //! The content of the files of windows and levels, in the encoding of the spool.
 //!
 //! ```text
-//! windows   list of (first end · last end · times) · list of (start · length · snapshot)
+//! windows   list of (first end · last end · times) · list of (start · length · snapshot) · set seed
 //! levels    (name · tags · value · idle time (ms)), repeated to the end
 //! ```
 //!
@@ -14,12 +14,13 @@ use super::envelope::RestartFileError;
 use crate::spool::codec::{self, MalformedSnapshot, SnapshotReader, put_double, put_text};
 use crate::spool::leb128;
 use model::{
-    GaugeLevel, MetricKind, PartialWindow, PointRanges, Series, UnfinishedWindows, UsedRange,
+    GaugeLevel, MetricKind, PartialWindow, PointRanges, Series, SetSeed, UnfinishedWindows,
+    UsedRange,
 };
 
-/// Encodes windows that a stop cut short.
+/// Encodes windows that a stop cut short, and the seed with which the members of their sets are hashed.
 #[must_use]
-pub fn encode_windows(unfinished: &UnfinishedWindows) -> Vec<u8> {
+pub fn encode_windows(unfinished: &UnfinishedWindows, set_seed: &SetSeed) -> Vec<u8> {
     let mut out = Vec::new();
     leb128::write(&mut out, unfinished.used.len() as u64);
     for UsedRange { first_ms, last_ms, times } in &unfinished.used {
@@ -35,18 +36,19 @@ pub fn encode_windows(unfinished: &UnfinishedWindows) -> Vec<u8> {
         leb128::write(&mut out, bytes.len() as u64);
         out.extend_from_slice(&bytes);
     }
+    out.extend_from_slice(&set_seed.to_bytes());
     out
 }
 
-/// Decodes windows.
+/// Decodes windows and the seed.
 ///
 /// # Errors
 /// When the bytes are not those of [`encode_windows`].
-pub fn decode_windows(bytes: &[u8]) -> Result<UnfinishedWindows, RestartFileError> {
+pub fn decode_windows(bytes: &[u8]) -> Result<(UnfinishedWindows, SetSeed), RestartFileError> {
     read_windows(bytes).map_err(|MalformedSnapshot| RestartFileError::Damaged("the windows"))
 }
 
-fn read_windows(bytes: &[u8]) -> Result<UnfinishedWindows, MalformedSnapshot> {
+fn read_windows(bytes: &[u8]) -> Result<(UnfinishedWindows, SetSeed), MalformedSnapshot> {
     let mut reader = SnapshotReader(bytes);
     let used = reader.list(|reader| {
         let (first_ms, last_ms, times) = (reader.number()?, reader.number()?, reader.number()?);
@@ -57,7 +59,8 @@ fn read_windows(bytes: &[u8]) -> Result<UnfinishedWindows, MalformedSnapshot> {
         let length = reader.length()?;
         Ok(PartialWindow { start_ms, snapshot: codec::decode(reader.take(length)?)? })
     })?;
-    reader.0.is_empty().then_some(UnfinishedWindows { used, windows }).ok_or(MalformedSnapshot)
+    let set_seed = SetSeed::from_bytes(reader.0.try_into().map_err(|_| MalformedSnapshot)?);
+    Ok((UnfinishedWindows { used, windows }, set_seed))
 }
 
 /// Encodes as many levels as fit into `max` bytes, in their order. Returns how many that are.

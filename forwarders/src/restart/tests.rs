@@ -8,12 +8,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::spool::codec::tests::{shown, snapshot};
 use model::testing::snapshot_of_counters;
-use model::{GaugeLevel, MetricKind, PartialWindow, Series, UnfinishedWindows, UsedRange};
+use model::{GaugeLevel, MetricKind, PartialWindow, Series, SetSeed, UnfinishedWindows, UsedRange};
 
 const MAX: u64 = 1 << 20;
 
 fn folder(root: &Path) -> RestartFolder {
     RestartFolder::open(root).unwrap()
+}
+
+fn seed() -> SetSeed {
+    SetSeed::from_text("secret")
 }
 
 fn windows(count: usize) -> UnfinishedWindows {
@@ -93,7 +97,7 @@ fn one_changed_byte_anywhere_is_noticed() {
     let place = tempfile::tempdir().unwrap();
     let folder = folder(place.path());
     let (part, path) = (RestartPart::Windows, place.path().join("windows"));
-    folder.write(&part, 1, &encode_windows(&windows(2)), || true).unwrap();
+    folder.write(&part, 1, &encode_windows(&windows(2), &seed()), || true).unwrap();
     let good = fs::read(&path).unwrap();
     for at in 0..good.len() {
         for change in [0x01, 0x80, 0xff] {
@@ -208,7 +212,8 @@ proptest! {
         let range = |(first_ms, last_ms, times)| UsedRange { first_ms, last_ms, times };
         let used = used.into_iter().map(range).collect();
         let unfinished = UnfinishedWindows { used, windows };
-        let again = decode_windows(&encode_windows(&unfinished)).unwrap();
+        let (again, set_seed) = decode_windows(&encode_windows(&unfinished, &seed())).unwrap();
+        prop_assert_eq!(set_seed, seed());
         prop_assert_eq!(&again.used, &unfinished.used);
         prop_assert_eq!(again.windows.len(), unfinished.windows.len());
         for (one, other) in again.windows.iter().zip(&unfinished.windows) {
@@ -222,7 +227,7 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..9),
         cut in any::<prop::sample::Index>(),
     ) {
-        let windows = encode_windows(&windows(2));
+        let windows = encode_windows(&windows(2), &seed());
         let (levels, _) = encode_levels(&levels(5), MAX);
         for good in [windows, levels] {
             let mut bytes = good;

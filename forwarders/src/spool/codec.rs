@@ -364,7 +364,9 @@ pub(crate) mod tests {
             }),
             prop_oneof![0_u32..50, 5_000_u32..8_000].prop_map(|members| {
                 let mut set = DistinctSet::default();
-                (0..members).for_each(|member| set.insert(&member.to_le_bytes()));
+                (0..members).for_each(|member| {
+                    set.insert(&member.to_le_bytes(), &model::SetSeed::from_text(""));
+                });
                 Value::set(set)
             }),
         ]

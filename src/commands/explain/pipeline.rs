@@ -14,7 +14,6 @@ use super::report::{
     RejectionFacts, SampleFacts, SeriesFacts, added,
 };
 use crate::commands::client::protocol::other_option;
-use engine::listener::diagnosis::Diagnosis;
 use crate::config::Config;
 use basics::time::unix_ms;
 use engine::aggregator::clock::next_multiple;
@@ -22,6 +21,7 @@ use engine::aggregator::store::Store;
 use engine::aggregator::table::SeriesTable;
 use engine::aggregator::tally::Tally;
 use engine::listener::Protocol;
+use engine::listener::diagnosis::Diagnosis;
 use engine::listener::recorder::RecorderContext;
 use engine::protocol::Sample;
 
@@ -50,12 +50,12 @@ pub(super) struct Message<'a> {
 impl ExplainPipeline {
     /// The pipeline of a daemon with this configuration.
     pub(super) fn new(protocol: Protocol, config: &Config, destinations: Vec<Destination>) -> Self {
-        let shared = config.shared(Instant::now());
+        let shared = config.shared(Instant::now(), None);
         let interval = config.interval.get();
         let end_ms = next_multiple(unix_ms(SystemTime::now()), interval.as_millis() as u64);
         Self {
             protocol,
-            table: SeriesTable::new(shared.exact_samples, 0),
+            table: SeriesTable::new(shared.cells.clone(), 0),
             spare: Box::default(),
             store: Store::new(&config.aggregation, interval, Arc::clone(&shared.registry)),
             shared,
@@ -79,7 +79,8 @@ impl ExplainPipeline {
                     shared.record(table, sample, 0);
                 }
                 Err(rejection) => {
-                    let diagnosis = Diagnosis::of(*protocol, message.bytes, rejection, &other_option);
+                    let diagnosis =
+                        Diagnosis::of(*protocol, message.bytes, rejection, &other_option);
                     let facts = RejectionFacts::of(diagnosis, message.bytes);
                     outcomes.push(MessageOutcome::Rejected(facts));
                 }

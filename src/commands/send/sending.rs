@@ -9,10 +9,10 @@ use super::options::SendArgs;
 use super::socket::MessageSocket;
 use super::target::SendTarget;
 use super::verify::{SentMessages, Verification};
-use crate::commands::client::terminal::{self, ProgressLine};
 use crate::commands::client::protocol::other_option;
-use engine::listener::diagnosis::Diagnosis;
+use crate::commands::client::terminal::{self, ProgressLine};
 use basics::escape::escaped;
+use engine::listener::diagnosis::Diagnosis;
 use engine::listener::{Protocol, Transport};
 use engine::protocol::{MessageLimits, Rejection};
 

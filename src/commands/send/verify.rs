@@ -159,12 +159,17 @@ fn judge(
             "; samples that went to an overflow series, see `aggregation`: {overflowed}"
         );
     }
-    for RejectedEntry { reason, offset, expected, advice, excerpt, .. } in ours.iter().take(SHOWN_MAX) {
+    for RejectedEntry { reason, offset, expected, advice, excerpt, .. } in
+        ours.iter().take(SHOWN_MAX)
+    {
         let (reason, expected) = (escaped(reason.as_bytes()), escaped(expected.as_bytes()));
         let _infallible = write!(
             words,
             "\n  {reason} at byte {offset}: expected {expected}{}\n    {}",
-            advice.iter().map(|advice| format!("; {}", escaped(advice.as_bytes()))).collect::<String>(),
+            advice
+                .iter()
+                .map(|advice| format!("; {}", escaped(advice.as_bytes())))
+                .collect::<String>(),
             escaped(excerpt.as_bytes())
         );
     }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use super::{REASON, SelfMetricFamily, SelfMetricKind, SelfMetricSample, collect};
 use crate::runtime::RuntimeState;
+use engine::aggregator::cell::CellSettings;
 use engine::aggregator::identity::Identifier;
 use engine::aggregator::registry::Registry;
 use engine::aggregator::table::SeriesTable;
 use engine::aggregator::tally::Tally;
 use engine::protocol::{SampleValue, Tags};
+use model::SetSeed;
 
 /// The prefix of the names on the Prometheus page; the pipeline has [`PIPELINE_PREFIX`].
 const PAGE_PREFIX: &str = "tallyd_";
@@ -36,7 +38,9 @@ impl SelfMetricsRecorder {
         let registry = Arc::clone(&state.registry);
         // Self-metrics are not lines, so there is no line cache; none of them is a timer, so the number
         // of exact values does not matter.
-        let table = SeriesTable::new(1, 0);
+        // It records counters and gauges only.
+        let cells = CellSettings { exact_samples: 1, set_seed: SetSeed::random() };
+        let table = SeriesTable::new(cells, 0);
         Self { state, identifier, registry, table, recorded: HashMap::new() }
     }
 

@@ -1,12 +1,21 @@
 //! The state of one series in the open window.
 
-use model::{DistinctSet, MetricKind, Percentile, Sum, Timer, TotalValue, Value};
+use model::{DistinctSet, MetricKind, Percentile, SetSeed, Sum, Timer, TotalValue, Value};
 
 use crate::protocol::SampleValue;
 
 /// Maximum number of operations that are kept individually per gauge; beyond it, the oldest changes
 /// are merged.
 const GAUGE_OPS_MAX: usize = 1_024;
+
+/// The settings of all cells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellSettings {
+    /// Values of a timer that are kept individually.
+    pub exact_samples: usize,
+    /// Hashes the members of sets.
+    pub set_seed: SetSeed,
+}
 
 /// The state of a series in one tally of the open window.
 #[derive(Debug, Default)]
@@ -81,7 +90,7 @@ impl Cell {
         value: &SampleValue<'_>,
         weight: f64,
         arrival_ns: u64,
-        exact_samples: usize,
+        settings: &CellSettings,
     ) {
         match (&mut *self, value) {
             (Self::Counter { sum, samples }, SampleValue::Counter(count)) => {
@@ -106,13 +115,13 @@ impl Cell {
             }
             (Self::Total { both, samples }, SampleValue::Counter(_)) => {
                 *self = Self::Counter { sum: both.added, samples: *samples };
-                self.record(value, weight, arrival_ns, exact_samples);
+                self.record(value, weight, arrival_ns, settings);
             }
             (Self::Timer(timer), SampleValue::Timer(value)) => {
-                timer.record(*value, weight, exact_samples);
+                timer.record(*value, weight, settings.exact_samples);
             }
             (Self::Set { set, samples }, SampleValue::Set(member)) => {
-                set.insert(member.as_bytes());
+                set.insert(member.as_bytes(), &settings.set_seed);
                 *samples = samples.saturating_add(1);
             }
             // As long as a gauge is only set, it needs no list: within a tally, samples come in
@@ -140,7 +149,7 @@ impl Cell {
                     MetricKind::Set => Self::Set { set: Box::default(), samples: 0 },
                     MetricKind::Gauge => Self::GaugeOps(Box::default()),
                 };
-                self.record(value, weight, arrival_ns, exact_samples);
+                self.record(value, weight, arrival_ns, settings);
             }
             (cell, value) => {
                 debug_assert!(false, "{cell:?} cannot take {value:?}: the kind is in the key");
@@ -331,10 +340,14 @@ mod tests {
 
     use super::*;
 
+    fn settings() -> CellSettings {
+        CellSettings { exact_samples: 1000, set_seed: SetSeed::from_text("") }
+    }
+
     fn cell(samples: &[(u64, SampleValue<'_>)]) -> Cell {
         let mut cell = Cell::default();
         for (arrival_ns, value) in samples {
-            cell.record(value, 1.0, *arrival_ns, 1000);
+            cell.record(value, 1.0, *arrival_ns, &settings());
         }
         cell
     }
@@ -367,9 +380,9 @@ mod tests {
     #[test]
     fn a_gauge_with_endless_changes_stays_small_and_exact() {
         let mut cell = Cell::default();
-        cell.record(&GaugeSet(1.0), 1.0, 0, 1000);
+        cell.record(&GaugeSet(1.0), 1.0, 0, &settings());
         for arrival in 1..=100_000 {
-            cell.record(&GaugeAdd(1.0), 1.0, arrival, 1000);
+            cell.record(&GaugeAdd(1.0), 1.0, arrival, &settings());
         }
         assert!(matches!(&cell, Cell::GaugeOps(ops) if ops.ops.len() <= GAUGE_OPS_MAX));
         assert_eq!(gauge_after(cell, 0.0), 100_001.0);
@@ -378,11 +391,11 @@ mod tests {
     #[test]
     fn counters_are_weighted_and_stay_finite() {
         let mut counter = Cell::default();
-        counter.record(&SampleValue::Counter(1.0), 1.0, 0, 1000);
-        counter.record(&SampleValue::Counter(1.0), 10.0, 0, 1000);
+        counter.record(&SampleValue::Counter(1.0), 1.0, 0, &settings());
+        counter.record(&SampleValue::Counter(1.0), 10.0, 0, &settings());
         assert_eq!(counter.into_value(&mut 0.0, &[]).unwrap().headline(), 11.0);
         let mut huge = Cell::default();
-        huge.record(&SampleValue::Counter(f64::MAX), 1e300, 0, 1000);
+        huge.record(&SampleValue::Counter(f64::MAX), 1e300, 0, &settings());
         assert_eq!(huge.into_value(&mut 0.0, &[]).unwrap().headline(), f64::MAX);
     }
 
@@ -390,7 +403,7 @@ mod tests {
     fn samples_are_counted_regardless_of_weight_and_tally() {
         let record = |values: &[SampleValue<'_>]| {
             let mut cell = Cell::default();
-            values.iter().for_each(|value| cell.record(value, 10.0, 0, 1000));
+            values.iter().for_each(|value| cell.record(value, 10.0, 0, &settings()));
             cell
         };
         let total = || SampleValue::Total { added: 2.0, total: 502.0 };
@@ -433,7 +446,7 @@ mod tests {
             };
             let recorded = || {
                 let mut cell = Cell::default();
-                cell.record(&sample, 1.0, 0, 1000);
+                cell.record(&sample, 1.0, 0, &settings());
                 cell
             };
             let mut cell = recorded();
@@ -448,7 +461,7 @@ mod tests {
         let total = |added, total| SampleValue::Total { added, total };
         let recorded = |samples: &[SampleValue<'_>]| {
             let mut cell = Cell::default();
-            samples.iter().for_each(|sample| cell.record(sample, 1.0, 0, 1000));
+            samples.iter().for_each(|sample| cell.record(sample, 1.0, 0, &settings()));
             cell.into_value(&mut 0.0, &[]).unwrap()
         };
         let value = recorded(&[total(2.0, 502.0), total(3.0, 505.0)]);

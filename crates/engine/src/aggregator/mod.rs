@@ -10,10 +10,13 @@
 use std::time::Duration;
 
 use basics::bounds::at_least;
+use basics::text::Secret;
 use basics::units::{ByteSize, Span};
-use model::{EXACT_SAMPLES_DEFAULT, Percentile};
+use model::{EXACT_SAMPLES_DEFAULT, Percentile, SetSeed};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
+
+use self::cell::CellSettings;
 
 pub mod activity;
 pub mod carry;
@@ -74,6 +77,12 @@ pub struct AggregationConfig {
     /// `1000`.
     #[serde(deserialize_with = "at_least_exact")]
     pub exact_samples: usize,
+    /// A secret from which the hash of the members of sets is derived: whoever knows it can send
+    /// members that all count as one, or as many. Hosts whose sets are merged downstream need the same
+    /// one, from a file (`${file:…}`) and of at least 16 random characters. Without it, each run draws
+    /// its own.
+    #[serde(deserialize_with = "set_seed")]
+    pub set_seed: Option<Secret>,
 }
 
 impl Default for AggregationConfig {
@@ -91,6 +100,7 @@ impl Default for AggregationConfig {
             expire_after: Span::from_secs(600),
             gauge_memory: Span::from_secs(86_400),
             exact_samples: EXACT_SAMPLES_DEFAULT,
+            set_seed: None,
         }
     }
 }
@@ -118,6 +128,26 @@ impl<'de> Deserialize<'de> for ListedPercentile {
         let text = String::deserialize(deserializer)?;
         Percentile::parse(&text).map(Self).map_err(D::Error::custom)
     }
+}
+
+impl AggregationConfig {
+    /// Returns the settings of cells. Without a configured seed for sets, takes that of an earlier run
+    /// whose window this one continues, if there is one.
+    #[must_use]
+    pub fn cells(&self, earlier: Option<SetSeed>) -> CellSettings {
+        let configured = self.set_seed.as_ref().map(|secret| SetSeed::from_text(secret.reveal()));
+        let set_seed = configured.or(earlier).unwrap_or_else(SetSeed::random);
+        CellSettings { exact_samples: self.exact_samples, set_seed }
+    }
+}
+
+fn set_seed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let secret = Option::<Secret>::deserialize(deserializer)?;
+    // An empty file, for example: everybody would know this secret.
+    if secret.as_ref().is_some_and(|secret| secret.reveal().is_empty()) {
+        return Err(D::Error::custom("must not be empty; omit the key for a random seed"));
+    }
+    Ok(secret)
 }
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {

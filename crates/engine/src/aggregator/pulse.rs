@@ -125,6 +125,7 @@ impl Pulse {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
+    use crate::aggregator::AggregationConfig;
     use crate::aggregator::table::SeriesTable;
     use crate::wake::Waker;
 
@@ -148,7 +149,7 @@ mod tests {
         let mut ends: Vec<_> = ["a", "b"]
             .map(|name| tallies.add_listener(name, Arc::new(Waker::new().unwrap())))
             .into();
-        let mut table = SeriesTable::new(1000, 1 << 20);
+        let mut table = SeriesTable::new(AggregationConfig::default().cells(None), 1 << 20);
         let runtime = Arc::new(RuntimeCall::default());
         let (mut pulse, beats) = pulse(&runtime);
         let mut beat = |tallies: &AggregatorEnd| {
@@ -172,7 +173,9 @@ mod tests {
 
         // A listener that has ended cannot hang.
         answer(&runtime);
-        ends.pop().unwrap().finish(SeriesTable::new(1000, 1 << 20));
+        ends.pop()
+            .unwrap()
+            .finish(SeriesTable::new(AggregationConfig::default().cells(None), 1 << 20));
         ends[0].hand_over_at_edge(&mut table);
         assert_eq!(beat(&tallies), 3);
     }
@@ -204,7 +207,7 @@ mod tests {
     fn an_edge_is_handed_over_and_answered_at_once() {
         let mut tallies = AggregatorEnd::new();
         let mut end = tallies.add_listener("a", Arc::new(Waker::new().unwrap()));
-        let mut table = SeriesTable::new(1000, 1 << 20);
+        let mut table = SeriesTable::new(AggregationConfig::default().cells(None), 1 << 20);
         tallies.call();
         assert_eq!(tallies.announce_edge(), 1);
         assert_eq!(tallies.unresponsive().count(), 1);

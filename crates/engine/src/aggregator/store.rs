@@ -245,7 +245,7 @@ mod tests {
         let registry = Arc::new(Registry::new(config, Arc::clone(&identifier)));
         let store = Store::new(config, Duration::from_secs(10), Arc::clone(&registry));
         let spare = (0..tables).map(|_| None).collect();
-        let tables = (0..tables).map(|_| SeriesTable::new(config.exact_samples, 1 << 20)).collect();
+        let tables = (0..tables).map(|_| SeriesTable::new(config.cells(None), 1 << 20)).collect();
         Bench { identifier, registry, store, tables, spare, ends: 0 }
     }
 

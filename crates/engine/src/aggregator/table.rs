@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::Series;
 
+use super::cell::CellSettings;
 use super::identity::Identity;
 use super::incremental_map::IncrementalMap;
 use super::registry::{Admitted, Registry};
@@ -25,7 +26,7 @@ pub struct SeriesTable {
     free: Vec<SeriesSlot>,
     shapes: Shapes,
     tally: Box<Tally>,
-    exact_samples: usize,
+    cells: CellSettings,
 }
 
 #[derive(Debug)]
@@ -35,24 +36,23 @@ struct TableEntry {
 }
 
 impl SeriesTable {
-    /// Creates an empty table. Timers keep up to `exact_samples` values individually, and the line
-    /// cache takes at most `line_cache` bytes.
+    /// Creates an empty table, whose line cache takes at most `line_cache` bytes.
     #[must_use]
-    pub fn new(exact_samples: usize, line_cache: usize) -> Self {
+    pub fn new(cells: CellSettings, line_cache: usize) -> Self {
         Self {
             index: IncrementalMap::default(),
             entries: Vec::new(),
             free: Vec::new(),
             shapes: Shapes::new(line_cache),
             tally: Box::default(),
-            exact_samples,
+            cells,
         }
     }
 
     /// Applies other settings. Empties the line cache, because new tags of the agent may have
     /// changed the series of a line.
-    pub fn reconfigure(&mut self, exact_samples: usize, line_cache: usize) {
-        self.exact_samples = exact_samples;
+    pub fn reconfigure(&mut self, cells: CellSettings, line_cache: usize) {
+        self.cells = cells;
         self.shapes = Shapes::new(line_cache);
     }
 
@@ -74,10 +74,10 @@ impl SeriesTable {
         if !is_requested && let SampleValue::Total { added, .. } = value {
             // The totals of several series are no total of the overflow series: count increments.
             let added = SampleValue::Counter(*added);
-            self.tally.record(slot, &added, weight, arrival_ns, self.exact_samples);
+            self.tally.record(slot, &added, weight, arrival_ns, &self.cells);
             return None;
         }
-        self.tally.record(slot, value, weight, arrival_ns, self.exact_samples);
+        self.tally.record(slot, value, weight, arrival_ns, &self.cells);
         // Without a slot, the line is not cached: each overflowed sample has to ask the registry,
         // which counts it, and which admits the series once there is room.
         is_requested.then_some(slot)
@@ -107,7 +107,7 @@ impl SeriesTable {
             NumberMeaning::Timer => SampleValue::Timer(split.number),
             NumberMeaning::Trace => SampleValue::Trace,
         };
-        self.tally.record(known.slot, &value, known.weight, arrival_ns, self.exact_samples);
+        self.tally.record(known.slot, &value, known.weight, arrival_ns, &self.cells);
         true
     }
 

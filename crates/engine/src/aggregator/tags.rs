@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use model::{DistinctSet, Series};
+use model::{DistinctSet, Series, SetSeed};
 
 use basics::largest::largest;
 
@@ -14,6 +14,8 @@ pub struct TagCardinality {
     by_key: HashMap<Box<str>, TagValues>,
     /// The names of all other keys.
     others: DistinctSet,
+    /// Senders choose keys and values.
+    seed: SetSeed,
     series: u64,
 }
 
@@ -39,7 +41,8 @@ impl TagCardinality {
     /// Creates an empty count. Only the first `most` keys are counted individually.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { most, by_key: HashMap::new(), others: DistinctSet::default(), series: 0 }
+        let (by_key, others) = (HashMap::new(), DistinctSet::default());
+        Self { most, by_key, others, seed: SetSeed::random(), series: 0 }
     }
 
     /// Adds the tags of a series.
@@ -47,12 +50,12 @@ impl TagCardinality {
         self.series += 1;
         for (key, value) in series.tags() {
             if let Some(known) = self.by_key.get_mut(key) {
-                known.add(value);
+                known.add(value, &self.seed);
             } else if self.by_key.len() < self.most {
-                self.by_key.entry(key.into()).or_default().add(value);
+                self.by_key.entry(key.into()).or_default().add(value, &self.seed);
             } else {
                 // Senders choose the keys, so only their number is kept, in a set of bounded size.
-                self.others.insert(key.as_bytes());
+                self.others.insert(key.as_bytes(), &self.seed);
             }
         }
     }
@@ -84,9 +87,9 @@ impl TagCardinality {
 }
 
 impl TagValues {
-    fn add(&mut self, value: &str) {
+    fn add(&mut self, value: &str, seed: &SetSeed) {
         self.series += 1;
-        self.values.insert(value.as_bytes());
+        self.values.insert(value.as_bytes(), seed);
     }
 }
 

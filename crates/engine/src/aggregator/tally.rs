@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::Series;
 
-use super::cell::Cell;
+use super::cell::{Cell, CellSettings};
 use super::registry::SeriesId;
 use crate::protocol::SampleValue;
 
@@ -55,14 +55,14 @@ impl Tally {
         value: &SampleValue<'_>,
         weight: f64,
         arrival_ns: u64,
-        exact_samples: usize,
+        settings: &CellSettings,
     ) {
         let cell = &mut self.cells[slot as usize];
         // A cell is empty only until its first sample, so each slot is listed once.
         if matches!(cell, Cell::Empty) {
             self.touched.push(slot);
         }
-        cell.record(value, weight, arrival_ns, exact_samples);
+        cell.record(value, weight, arrival_ns, settings);
     }
 
     /// Prefetches the cell of a slot.

@@ -9,6 +9,7 @@ use super::config::ListenerEndpoint;
 use super::rejected::RejectedLog;
 use super::stats::{ListenerCounts, ListenerStats};
 use super::{Origin, Protocol};
+use crate::aggregator::cell::CellSettings;
 use crate::aggregator::handover::ListenerEnd;
 use crate::aggregator::identity::Identifier;
 use crate::aggregator::registry::Registry;
@@ -39,8 +40,8 @@ pub struct RecorderContext {
     pub started: Instant,
     /// The limits on a message.
     pub limits: MessageLimits,
-    /// Values of a timer that are kept individually.
-    pub exact_samples: usize,
+    /// How samples are recorded.
+    pub cells: CellSettings,
     /// Maximum size of the line cache of each listener, in bytes.
     pub line_cache: usize,
 }
@@ -126,7 +127,7 @@ impl Recorder {
         stats: Arc<ListenerStats>,
         handover: ListenerEnd,
     ) -> Self {
-        let table = SeriesTable::new(context.exact_samples, context.line_cache);
+        let table = SeriesTable::new(context.cells.clone(), context.line_cache);
         let (_, updates) = bounded(0);
         Self {
             context,
@@ -368,7 +369,7 @@ impl Recorder {
         // Each update is complete, so the last one is enough.
         if let Some(update) = self.updates.try_iter().last() {
             self.context = update.context.clone();
-            self.table.reconfigure(self.context.exact_samples, self.context.line_cache);
+            self.table.reconfigure(self.context.cells.clone(), self.context.line_cache);
             self.applied = Some(update);
         }
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{Point, Snapshot, Window};
+use model::{Point, SetSeed, Snapshot, Window};
 
 use crate::aggregator::AggregationConfig;
+use crate::aggregator::cell::CellSettings;
 use crate::aggregator::handover::AggregatorEnd;
 use crate::aggregator::identity::{AgentConfig, Identifier};
 use crate::aggregator::registry::Registry;
@@ -81,6 +82,11 @@ fn short_of_series() -> AggregationConfig {
     }
 }
 
+/// The same seed each time, so that the members of sets are comparable.
+fn cells(config: &AggregationConfig) -> CellSettings {
+    config.cells(Some(SetSeed::from_text("")))
+}
+
 fn context(config: &AggregationConfig) -> RecorderContext {
     let agent = AgentConfig {
         tags: [("env".to_owned(), "stage".to_owned())].into(),
@@ -93,7 +99,7 @@ fn context(config: &AggregationConfig) -> RecorderContext {
         rejected: Arc::default(),
         started: Instant::now(),
         limits: MessageLimits { max_tags: 12, max_values: 12 },
-        exact_samples: config.exact_samples,
+        cells: cells(config),
         line_cache: config.line_cache.get() as usize,
     }
 }
@@ -144,7 +150,7 @@ pub fn decoded(
 ) -> RecordedWindows {
     let context = context(config);
     let mut store = Store::new(config, INTERVAL, Arc::clone(&context.registry));
-    let mut table = SeriesTable::new(config.exact_samples, 0);
+    let mut table = SeriesTable::new(cells(config), 0);
     // A listener alternates between two tallies: it fills one while the aggregator has the other.
     let mut spare = Box::default();
     let (mut snapshots, mut counts) = (Vec::new(), ListenerCounts::default());

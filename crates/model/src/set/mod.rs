@@ -1,12 +1,13 @@
 //! Distinct members of a set in one window.
 
+mod seed;
 mod sketch;
 
 use std::fmt;
 
 use hashbrown::HashSet;
-use xxhash_rust::xxh3::xxh3_64;
 
+pub use self::seed::SetSeed;
 use self::sketch::SetSketch;
 
 /// A set counts exactly up to this many members; beyond, a sketch of fixed size replaces them.
@@ -16,8 +17,8 @@ type MemberHashes = HashSet<u64, foldhash::fast::RandomState>;
 
 /// The distinct members of a set.
 ///
-/// A member is represented by a 64-bit hash that is the same on every host, so that sets of two
-/// hosts can be merged downstream. Two of 4,096 members share a hash once in 10^12 windows.
+/// A member is represented by a 64-bit hash with a secret seed. Sets of two hosts can be merged
+/// downstream if they have the same seed. Two of 4,096 members share a hash once in 10^12 windows.
 #[derive(Clone)]
 pub struct DistinctSet {
     store: SetStore,
@@ -46,9 +47,9 @@ impl Default for DistinctSet {
 }
 
 impl DistinctSet {
-    /// Adds a member.
-    pub fn insert(&mut self, member: &[u8]) {
-        self.insert_hash(member_hash(member));
+    /// Adds a member. All members of a set need the same seed.
+    pub fn insert(&mut self, member: &[u8], seed: &SetSeed) {
+        self.insert_hash(seed.hash(member));
     }
 
     fn insert_hash(&mut self, hash: u64) {
@@ -145,11 +146,6 @@ impl fmt::Debug for DistinctSet {
     }
 }
 
-/// The hash that represents a member, on every host and in every window.
-fn member_hash(member: &[u8]) -> u64 {
-    xxh3_64(member)
-}
-
 // Once for each set and window: inlined, it would slow down the recording of members.
 #[cold]
 fn sketch_of(members: &MemberHashes) -> Box<SetSketch> {
@@ -162,10 +158,14 @@ fn sketch_of(members: &MemberHashes) -> Box<SetSketch> {
 mod tests {
     use super::*;
 
+    fn seed() -> SetSeed {
+        SetSeed::from_text("")
+    }
+
     fn set_of(members: std::ops::Range<u32>) -> DistinctSet {
-        let mut set = DistinctSet::default();
+        let (mut set, seed) = (DistinctSet::default(), seed());
         for member in members {
-            set.insert(member.to_string().as_bytes());
+            set.insert(member.to_string().as_bytes(), &seed);
         }
         set
     }
@@ -174,7 +174,7 @@ mod tests {
     fn members_count_once_however_often_they_come() {
         let mut set = DistinctSet::default();
         for member in ["+4930123", "+4930123", "-x"] {
-            set.insert(member.as_bytes());
+            set.insert(member.as_bytes(), &seed());
         }
         assert_eq!(set.count(), 2.0);
     }
@@ -200,6 +200,60 @@ mod tests {
             set.merge(set_of(right));
             assert!((set.count() / 50_000.0 - 1.0).abs() < 0.02);
         }
+    }
+
+    /// Members of eight bytes with these hashes, if the hash has no seed: XXH3 is a permutation for
+    /// this length, which anyone can invert.
+    fn members_with_hashes(hashes: impl Iterator<Item = u64>) -> Vec<[u8; 8]> {
+        const MULTIPLIER: u64 = 0x9fb2_1c65_1e98_df25;
+        // Newton's method doubles the number of right bits.
+        let inverse = (0..6).fold(MULTIPLIER, |inverse, _| {
+            inverse.wrapping_mul(2_u64.wrapping_sub(MULTIPLIER.wrapping_mul(inverse)))
+        });
+        let flip = u64::from_le_bytes(*b"\x7c\x01\x81\x2c\xf7\x21\xad\x1c")
+            ^ u64::from_le_bytes(*b"\xde\xd4\x6d\xe9\x83\x90\x97\xdb");
+        let member = |hash: u64| {
+            let hash = hash ^ (hash >> 28) ^ (hash >> 56);
+            let hash = hash.wrapping_mul(inverse);
+            let hash = (hash ^ ((hash >> 35).wrapping_add(8))).wrapping_mul(inverse);
+            let hash = (0..6).fold(hash, |hash, step| {
+                hash ^ hash.rotate_left(49 << step) ^ hash.rotate_left(24 << step)
+            });
+            (hash ^ flip).rotate_left(32).to_le_bytes()
+        };
+        hashes.map(member).collect()
+    }
+
+    #[test]
+    fn members_cannot_be_chosen_to_count_as_one_or_as_many() {
+        // As `few` all have one place in the table of hashes; they are as many as `many`.
+        let few = members_with_hashes((0..20_000).map(|low| 7 << 48 | 1 << 47 | low));
+        let many = members_with_hashes((0..20_000).map(|place| place << 48));
+        for member in &few {
+            assert_eq!(xxhash_rust::xxh3::xxh3_64(member) >> 47, 15, "the inversion is right");
+        }
+        for members in [few, many] {
+            for seed in [SetSeed::random(), SetSeed::from_text("shared")] {
+                let mut set = DistinctSet::default();
+                members.iter().for_each(|member| set.insert(member, &seed));
+                let error = (set.count() / 20_000.0 - 1.0).abs();
+                assert!(error < 0.03, "off by {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn sets_merge_only_with_the_same_seed() {
+        let set = |seed: &SetSeed| {
+            let mut set = DistinctSet::default();
+            ["a", "b"].iter().for_each(|member| set.insert(member.as_bytes(), seed));
+            set
+        };
+        let mut same = set(&SetSeed::from_text("x"));
+        same.merge(set(&SetSeed::from_text("x")));
+        let mut other = set(&SetSeed::random());
+        other.merge(set(&SetSeed::random()));
+        assert_eq!((same.count(), other.count()), (2.0, 4.0));
     }
 
     /// The parts as they are stored: equal bytes are equal sets.
@@ -235,7 +289,9 @@ mod tests {
             let mut again = DistinctSet::from_parts(set.parts()).unwrap();
             assert!(stored(&again) == stored(&set), "{size}");
             assert_eq!(again.count(), set.count());
-            (size..size + 500).for_each(|member| again.insert(member.to_string().as_bytes()));
+            for member in size..size + 500 {
+                again.insert(member.to_string().as_bytes(), &seed());
+            }
             assert!(stored(&again) == stored(&set_of(0..size + 500)), "{size}");
         }
         assert!(DistinctSet::from_parts(SetParts::Members((0..4_097).collect())).is_none());

@@ -11,7 +11,9 @@ use super::names::{Family, assign, metric_name, page_series, quantile};
 use super::page::{Page, PageFormat};
 use super::state::{Limits, State};
 use model::testing::{point, snapshot_of};
-use model::{DistinctSet, MetricKind, Percentile, Point, Series, Sum, Timer, TotalValue, Value};
+use model::{
+    DistinctSet, MetricKind, Percentile, Point, Series, SetSeed, Sum, Timer, TotalValue, Value,
+};
 
 pub(super) mod naming;
 mod parser;
@@ -45,7 +47,7 @@ fn gauge(name: &str, tags: &[(&str, &str)], value: f64) -> Point {
 
 fn set(name: &str, tags: &[(&str, &str)], members: &[&str]) -> Point {
     let mut set = DistinctSet::default();
-    members.iter().for_each(|member| set.insert(member.as_bytes()));
+    members.iter().for_each(|member| set.insert(member.as_bytes(), &SetSeed::from_text("")));
     point(MetricKind::Set, name, tags, Value::set(set))
 }
 

@@ -91,7 +91,12 @@ struct TestListener {
 
 impl TestListener {
     fn new(end: ListenerEnd, waker: Arc<Waker>, samples: &SampleMaker) -> Self {
-        Self { end, waker, table: SeriesTable::new(1000, 1 << 20), samples: samples.clone() }
+        Self {
+            end,
+            waker,
+            table: SeriesTable::new(AggregationConfig::default().cells(None), 1 << 20),
+            samples: samples.clone(),
+        }
     }
 
     fn count(&mut self, name: &str, count: f64) {
@@ -503,7 +508,11 @@ impl CountedWindows {
         samples: SampleMaker,
         names: &'static [&'static str],
     ) -> Box<dyn SelfMetricsSource> {
-        Box::new(Self { samples, names, table: SeriesTable::new(1000, 1 << 20) })
+        Box::new(Self {
+            samples,
+            names,
+            table: SeriesTable::new(AggregationConfig::default().cells(None), 1 << 20),
+        })
     }
 }
 

@@ -50,7 +50,7 @@ impl Bench {
             rejected: Arc::new(RejectedLog::new()),
             started: Instant::now(),
             limits: MessageLimits::default(),
-            exact_samples: aggregation.exact_samples,
+            cells: aggregation.cells(None),
             line_cache: 1 << 20,
         };
         let mut tallies = AggregatorEnd::new();
