@@ -1,8 +1,12 @@
 //! Addresses and files that only one part of the daemon can use.
 
 use std::fmt;
+use std::fs::Metadata;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use crate::bounded::{LOOK_MAX, within};
 
 /// An address or a file of this host that only one section of the configuration can use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,12 +56,36 @@ fn is_same_address(one: SocketAddr, other: SocketAddr) -> bool {
 
 /// Whether two paths lead to one file. Several sections can write to a device.
 fn is_same_file(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| {
-        let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
-        let file = path.canonicalize().ok();
-        file.or_else(|| Some(folder?.join(path.file_name()?))).unwrap_or_else(|| path.to_owned())
-    };
-    !one.starts_with("/dev") && (one == other || real(one) == real(other))
+    let (one, other) = (one.to_owned(), other.to_owned());
+    if one == other {
+        return !is_device(&one);
+    }
+    within(LOOK_MAX, move || leads_to_same_file(&one, &other)).unwrap_or(false)
+}
+
+fn is_device(path: &Path) -> bool {
+    let path = path.to_owned();
+    let found = within(LOOK_MAX, move || path.metadata());
+    matches!(found, Some(Ok(found)) if found.file_type().is_char_device())
+}
+
+fn leads_to_same_file(one: &Path, other: &Path) -> bool {
+    match (one.metadata(), other.metadata()) {
+        // The same for links to one file, symbolic or hard.
+        (Ok(found), Ok(other)) => {
+            let identity = |found: &Metadata| (found.dev(), found.ino());
+            !found.file_type().is_char_device() && identity(&found) == identity(&other)
+        }
+        (Err(_), Err(_)) => real(one) == real(other),
+        _ => false,
+    }
+}
+
+/// The path of a missing file, without links in its folders.
+fn real(path: &Path) -> PathBuf {
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    let file = folder.and_then(|folder| Some(folder.join(path.file_name()?)));
+    file.unwrap_or_else(|| path.to_owned())
 }
 
 #[cfg(test)]
@@ -94,7 +122,12 @@ mod tests {
         assert!(file("a").conflicts_with(&file("./a")));
         assert!(file("a").conflicts_with(&file("link/a")));
         assert!(!file("a").conflicts_with(&file("b")));
+        std::fs::write(folder.path().join("b"), "").unwrap();
+        std::fs::hard_link(folder.path().join("b"), folder.path().join("hard")).unwrap();
+        assert!(file("b").conflicts_with(&file("hard")));
+        std::os::unix::fs::symlink("/dev/null", folder.path().join("null")).unwrap();
         let null = HostResource::Path("/dev/null".into());
-        assert!(!null.conflicts_with(&null));
+        assert!(!null.conflicts_with(&null) && !null.conflicts_with(&file("null")));
+        assert!(!file("null").conflicts_with(&file("null")));
     }
 }

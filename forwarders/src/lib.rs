@@ -17,6 +17,7 @@
 //! CONTRIBUTING.md describes how to add a forwarder.
 
 pub mod advice;
+mod bounded;
 pub mod config;
 pub mod delivery;
 pub mod format;
