@@ -47,7 +47,7 @@ fn with(text: &str, command: &[&str]) -> String {
 fn a_destination_that_does_not_answer_has_advice() {
     for (forwarders, what, next) in [
         ("file: { path: DIR/none/points }", "No such file", "create the folder"),
-        ("file: { path: DIR }", "Is a directory", "name a file in this folder"),
+        ("file: { path: DIR }", "is a directory", "name a file in it"),
         ("graphite: { address: \"127.0.0.1:1\" }", "Connection refused", "nothing listens there"),
         (
             "graphite: { address: no-such-host.invalid }",

@@ -1,10 +1,12 @@
 //! Console destination: writes one line per series to standard output.
 
 use std::io;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde::Deserialize;
-use tokio::io::{AsyncWriteExt, Stdout, stdout};
 
 use crate::config::{Common, DeliveryConfig};
 use crate::delivery::destination::Destination;
@@ -12,8 +14,10 @@ use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
-use crate::delivery::stats::reason;
 use crate::format::LineFormat;
+use crate::output::lines::Lines;
+use crate::output::thread::{Output, OutputName, WriteError};
+use crate::output::writer::LineWriter;
 use crate::select::SelectConfig;
 use model::Snapshot;
 
@@ -27,7 +31,7 @@ pub struct ConsoleConfig {
     pub format: LineFormat,
     /// Which series are shown.
     pub select: SelectConfig,
-    /// Only `queue` and `retry` have an effect: a failed write to the terminal is retried.
+    /// `timeout`, `queue` and `retry` have an effect: a failed write to the terminal is retried.
     pub delivery: DeliveryConfig,
 }
 
@@ -40,24 +44,23 @@ impl ForwarderSection for ConsoleConfig {
     fn build(mut self, _: &BuildContext) -> Result<Vec<Destination>, String> {
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
-        let forwarder = Console::new(self.format);
+        let forwarder = Console::new(self.format, common.delivery.timeout.get());
         let settings = ForwarderSettings::new(self);
         Ok(vec![Destination::new(Self::KIND, common, settings, forwarder)])
     }
 }
 
 /// Writes each window to standard output.
-#[derive(Debug)]
 pub struct Console {
     format: LineFormat,
-    stdout: Stdout,
+    writer: LineWriter,
 }
 
 impl Console {
-    /// Creates a forwarder that writes in `format`.
+    /// Creates a forwarder that writes in `format` and waits for a write for `patience`.
     #[must_use]
-    pub fn new(format: LineFormat) -> Self {
-        Self { format, stdout: stdout() }
+    pub fn new(format: LineFormat, patience: Duration) -> Self {
+        Self { format, writer: LineWriter::new(OutputName::Stdout, || Stdout, patience) }
     }
 }
 
@@ -68,26 +71,47 @@ impl Forwarder for Console {
     }
 
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        self.writer.begin();
         self.format.encode_lines(snapshot, batch);
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
-        while let Some(payload) = batch.first_pending() {
-            let id = payload.id;
-            match write(&mut self.stdout, payload.bytes).await {
-                Ok(()) => batch.delivered(id),
-                // The reader has closed the pipe for good: a retry cannot succeed.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    batch.refused(id, reason::REFUSED, "standard output has no reader");
-                }
-                Err(error) => return Err(SendError::transient(error)),
-            }
-        }
-        Ok(())
+        self.writer.send(batch).await
+    }
+
+    async fn stop(&mut self, batch: &mut Batch) {
+        self.writer.collect(batch).await;
     }
 }
 
-async fn write(stdout: &mut Stdout, bytes: &[u8]) -> io::Result<()> {
-    stdout.write_all(bytes).await?;
-    stdout.flush().await
+/// Standard output, which is not used by anything else in the daemon.
+struct Stdout;
+
+impl Output for Stdout {
+    fn write(&mut self, lines: &mut Lines) -> Result<(), WriteError> {
+        write(lines).map_err(|error| match error {
+            // The reader has closed the pipe for good: a retry cannot succeed.
+            Errno::PIPE => WriteError::Refused("standard output has no reader"),
+            error => WriteError::transient(&OutputName::Stdout, &error.into()),
+        })
+    }
+}
+
+/// Writes the rest of the lines. After an error, a retry continues within the line: text on a terminal
+/// cannot be taken back.
+fn write(lines: &mut Lines) -> Result<(), Errno> {
+    // Not through the buffer of `io::Stdout`, whose lock the end of the process would have to pass.
+    let stdout = io::stdout();
+    while !lines.rest().is_empty() {
+        match rustix::io::write(&stdout, lines.rest()) {
+            Ok(length) => lines.advance(length),
+            Err(Errno::INTR) => {}
+            // Another program that shares the terminal or the pipe has made it non-blocking.
+            Err(Errno::AGAIN) => {
+                poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

@@ -47,6 +47,8 @@ pub mod influxdb;
 pub mod kafka;
 #[cfg(any(feature = "graphite", feature = "http", feature = "statsd"))]
 mod network;
+#[cfg(any(feature = "console", feature = "file"))]
+mod output;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 mod registry;

@@ -1,16 +1,16 @@
 //! File destination: appends one line per series to a local file, window by window.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 use serde::Deserialize;
 
-use crate::config::{Common, DeliveryConfig};
+use crate::bounded::{LOOK_MAX, detached, within};
+use crate::config::{Common, DeliveryConfig, InvalidKey};
 use crate::delivery::destination::Destination;
 use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
@@ -18,8 +18,18 @@ use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
 use crate::format::LineFormat;
 use crate::host_resource::HostResource;
+use crate::output::thread::OutputName;
+use crate::output::writer::LineWriter;
 use crate::select::SelectConfig;
 use model::Snapshot;
+
+use kind::FileKind;
+use open_file::{FileError, OpenFile};
+use output::{FileOutput, send_error};
+
+mod kind;
+mod open_file;
+mod output;
 
 /// `forwarders.file`: the configuration of the file destination.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -28,7 +38,8 @@ pub struct FileConfig {
     /// Name of the destination in the ledger and the log. Defaults to `file`.
     #[serde(default)]
     pub name: Option<String>,
-    /// Path of the file. A missing file is created; a missing folder is not.
+    /// Path of the file. A missing file is created; a missing folder is not. Pipes, sockets and
+    /// devices are refused, except `/dev/null`, `/dev/zero` and `/dev/full`.
     pub path: PathBuf,
     /// Format of a line: `text`, `json` or `influx`. Defaults to `text`.
     #[serde(default)]
@@ -36,7 +47,7 @@ pub struct FileConfig {
     /// Which series are written.
     #[serde(default)]
     pub select: SelectConfig,
-    /// Only `queue` and `retry` have an effect: a write to a full disk is retried.
+    /// `timeout`, `queue` and `retry` have an effect: a write to a full disk is retried.
     #[serde(default)]
     pub delivery: DeliveryConfig,
 }
@@ -52,35 +63,40 @@ impl ForwarderSection for FileConfig {
         Some(("path", vec![HostResource::Path(self.path.clone())]))
     }
 
+    fn check(&self) -> Result<(), InvalidKey> {
+        let path = self.path.clone();
+        // A file that cannot be looked at may be there later.
+        let Some(Ok(found)) = within(LOOK_MAX, move || path.metadata()) else { return Ok(()) };
+        let refused = |kind| InvalidKey::at("path", format!("{} {kind}", self.path.display()));
+        FileKind::of(&found).map(|_| ()).map_err(refused)
+    }
+
     fn build(mut self, _: &BuildContext) -> Result<Vec<Destination>, String> {
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
-        let forwarder = FileForwarder::new(self.path.clone(), self.format);
+        let patience = common.delivery.timeout.get();
+        let forwarder = FileForwarder::new(self.path.clone(), self.format, patience);
         let settings = ForwarderSettings::new(self);
         Ok(vec![Destination::new(Self::KIND, common, settings, forwarder)])
     }
 }
 
 /// Appends each payload to the file completely or not at all.
-#[derive(Debug)]
 pub struct FileForwarder {
     path: PathBuf,
     format: LineFormat,
-    open: Option<OpenFile>,
-}
-
-/// The open file with its device and inode, which show whether log rotation has moved it away.
-#[derive(Debug)]
-struct OpenFile {
-    file: File,
-    identity: (u64, u64),
+    patience: Duration,
+    writer: LineWriter,
 }
 
 impl FileForwarder {
-    /// Creates a forwarder that appends to `path`. The first window opens the file.
+    /// Creates a forwarder that appends to `path` and waits for a write for `patience`. The first
+    /// window opens the file.
     #[must_use]
-    pub fn new(path: PathBuf, format: LineFormat) -> Self {
-        Self { path, format, open: None }
+    pub fn new(path: PathBuf, format: LineFormat, patience: Duration) -> Self {
+        let (name, to) = (OutputName::File(path.clone()), path.clone());
+        let output = move || FileOutput::new(to.clone());
+        Self { path, format, patience, writer: LineWriter::new(name, output, patience) }
     }
 }
 
@@ -91,74 +107,56 @@ impl Forwarder for FileForwarder {
     }
 
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        self.writer.begin();
         self.format.encode_lines(snapshot, batch);
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
-        // The write does not go to a blocking thread: an append to a local file returns almost at
-        // once, and a blocking thread could still write the window after the attempt has timed out.
-        while let Some(payload) = batch.first_pending() {
-            let id = payload.id;
-            append(&self.path, &mut self.open, payload.bytes).map_err(|error| {
-                SendError::transient(format!("{}: {error}", self.path.display()))
-            })?;
-            batch.delivered(id);
-        }
-        Ok(())
+        self.writer.send(batch).await
+    }
+
+    async fn stop(&mut self, batch: &mut Batch) {
+        self.writer.collect(batch).await;
     }
 
     /// Checks that the file can be appended to, without creating a missing file.
     async fn probe(&mut self) -> Result<(), SendError> {
-        let looked = if self.path.exists() {
-            OpenOptions::new().append(true).open(&self.path).map(|_| ())
-        } else {
-            let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new("."));
-            folder.metadata().and_then(|found| {
-                if found.is_dir() { can_be_written(folder) } else { Err(Errno::NOTDIR.into()) }
-            })
-        };
-        looked.map_err(|error| SendError::operator(format!("{}: {error}", self.path.display())))
+        let path = self.path.clone();
+        // Shorter than the limit of the caller, whose words are about connections.
+        let patience = self.patience - self.patience / 10;
+        match tokio::time::timeout(patience, detached(move || probe(&path))).await {
+            Ok(Ok(outcome)) => outcome.map_err(|error| send_error(&self.path, &error)),
+            Ok(Err(_)) => Err(SendError::transient("the system refuses a thread")),
+            Err(_) => Err(self.writer.late()),
+        }
+    }
+}
+
+fn probe(path: &Path) -> Result<(), FileError> {
+    match OpenFile::open(path, false) {
+        Err(FileError::System(error)) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            Ok(can_hold_a_file(folder.unwrap_or(Path::new(".")))?)
+        }
+        opened => opened.map(|_| ()),
     }
 }
 
 /// Checks that this process may create a file in `folder`.
-fn can_be_written(folder: &Path) -> io::Result<()> {
+fn can_hold_a_file(folder: &Path) -> io::Result<()> {
+    if !folder.metadata()?.is_dir() {
+        return Err(Errno::NOTDIR.into());
+    }
     let access = Access::WRITE_OK | Access::EXEC_OK;
     Ok(accessat(CWD, folder, access, AtFlags::EACCESS)?)
-}
-
-/// Appends `lines`. After a failed write, for example on a full disk, truncates the file to its
-/// previous length, so that each line is in the file once or not at all.
-fn append(path: &Path, open: &mut Option<OpenFile>, lines: &[u8]) -> io::Result<()> {
-    let file = reopen_if_moved(path, open)?;
-    let length = file.metadata()?.len();
-    file.write_all(lines).inspect_err(|_| {
-        // Pipes and terminals have no length to truncate to, and there is no other way to undo the
-        // write.
-        let _cannot_be_taken_back = file.set_len(length);
-    })
-}
-
-/// Returns the file at `path`, reopened if another file or none is there now: log rotation only has
-/// to move the old file away.
-fn reopen_if_moved<'a>(path: &Path, open: &'a mut Option<OpenFile>) -> io::Result<&'a mut File> {
-    let there = path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
-    if open.as_ref().map(|open| open.identity) != there || open.is_none() {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        let metadata = file.metadata()?;
-        *open = Some(OpenFile { file, identity: (metadata.dev(), metadata.ino()) });
-    }
-    match open {
-        Some(open) => Ok(&mut open.file),
-        None => Err(io::Error::other("the file was not opened")),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use model::testing::snapshot_of_counters;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     async fn write(forwarder: &mut FileForwarder, points: usize) -> Result<(), SendError> {
         let mut batch = Batch::default();
@@ -174,7 +172,7 @@ mod tests {
     async fn a_file_that_was_moved_away_is_opened_anew() {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("out"), folder.path().join("out.1"));
-        let mut forwarder = FileForwarder::new(path.clone(), LineFormat::Json);
+        let mut forwarder = FileForwarder::new(path.clone(), LineFormat::Json, PATIENCE);
         write(&mut forwarder, 2).await.unwrap();
         write(&mut forwarder, 1).await.unwrap();
         std::fs::rename(&path, &moved).unwrap();
@@ -184,7 +182,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_names_the_file() {
-        let mut forwarder = FileForwarder::new("/nowhere/at/all".into(), LineFormat::Text);
+        let mut forwarder =
+            FileForwarder::new("/nowhere/at/all".into(), LineFormat::Text, PATIENCE);
         let error = write(&mut forwarder, 1).await.unwrap_err().to_string();
         assert!(error.starts_with("/nowhere/at/all: No such file"), "{error}");
     }
@@ -193,17 +192,17 @@ mod tests {
     async fn looking_whether_it_could_be_written_makes_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
-        FileForwarder::new(path.clone(), LineFormat::Text).probe().await.unwrap();
+        FileForwarder::new(path.clone(), LineFormat::Text, PATIENCE).probe().await.unwrap();
         assert!(!path.exists());
         let nowhere = folder.path().join("no/where");
-        assert!(FileForwarder::new(nowhere, LineFormat::Text).probe().await.is_err());
+        assert!(FileForwarder::new(nowhere, LineFormat::Text, PATIENCE).probe().await.is_err());
     }
 
     #[tokio::test]
     async fn lines_that_do_not_fit_are_not_there_by_half() {
         // /dev/full rejects every write and has no length: the caller must get an error, not a
         // panic.
-        let mut forwarder = FileForwarder::new("/dev/full".into(), LineFormat::Text);
+        let mut forwarder = FileForwarder::new("/dev/full".into(), LineFormat::Text, PATIENCE);
         let error = write(&mut forwarder, 1).await.unwrap_err().to_string();
         assert!(error.contains("No space left"), "{error}");
     }
