@@ -7,6 +7,8 @@
 
 #[path = "chaos/account.rs"]
 mod account;
+#[path = "chaos/clusters.rs"]
+mod clusters;
 #[path = "chaos/config.rs"]
 mod config;
 #[path = "chaos/evidence.rs"]

@@ -6,7 +6,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::evidence::{Evidence, Key, Span};
+use crate::clusters::Cluster;
+use crate::evidence::{Evidence, Span};
 use crate::numbers::{Numbers, Range};
 use crate::run::{Finished, Outcome};
 use crate::senders::{SENDERS, is_datagram, weight};
@@ -27,11 +28,10 @@ impl<'a> Account<'a> {
         let mut account = Self { finished, outcome: &finished.outcome, lines: Vec::new() };
         let file = account.file();
         account.stored("file", &file, Merge::Adds);
-        let influx = finished.influx.evidence();
-        let numbers = account.stored("influxdb", &influx, Merge::LastWrite);
+        let influx = account.stored("influxdb", &finished.influx.evidence(), Merge::LastWrite);
         account.stored("graphite", &finished.graphite.evidence(), Merge::Seconds);
         account.statsd();
-        account.page(&influx, &numbers);
+        account.page(&influx);
         account.drops();
         account
     }
@@ -53,63 +53,61 @@ impl<'a> Account<'a> {
         evidence
     }
 
-    /// Accounts for a destination that gets windows. Returns the numbers that it has, by sender.
-    fn stored(&mut self, name: &str, evidence: &Evidence, merge: Merge) -> Vec<Numbers> {
+    /// Accounts for a destination that gets windows. Returns its windows, by sender.
+    fn stored(&mut self, name: &str, evidence: &Evidence, merge: Merge) -> Vec<Vec<Cluster>> {
         let kills = self.outcome.restarts.iter().filter(|restart| restart.is_kill).count();
         let allowed_odd = if merge == Merge::Adds { kills } else { 0 };
         if evidence.odd.len() > allowed_odd {
             self.finding(format!("{name}: lines that are none: {:?}", evidence.odd));
         }
-        let mut overwritten = 0;
-        let mut spans = vec![Vec::new(); SENDERS.len()];
-        for (key, writes) in &evidence.spans {
-            for span in writes.iter().filter(|span| !span.is_whole()) {
-                self.check_holes(name, key, span, merge);
-            }
-            let last = writes[writes.len() - 1];
-            for write in &writes[..writes.len() - 1] {
-                match merge {
-                    Merge::Adds => {}
-                    _ if write.is_within(&last) => continue,
-                    Merge::Seconds => {}
-                    Merge::LastWrite => {
-                        overwritten += 1;
-                        if !self.outcome.clock_went_back {
-                            self.finding(format!(
-                                "{name}: {} {}: {write:?} was overwritten by {last:?}",
-                                SENDERS[key.0], key.1
-                            ));
-                        }
-                    }
-                }
-                if !writes.iter().any(|other| other != write && write.is_within(other)) {
-                    spans[key.0].push((write.first, write.last));
-                }
-            }
-            if merge != Merge::Seconds
-                || !writes.iter().any(|other| *other != last && last.is_within(other))
-            {
-                spans[key.0].push((last.first, last.last));
-            }
-        }
-        let mut all = Vec::new();
-        let mut lost = 0;
+        let (spans, overwritten) = self.last_writes(name, evidence, merge);
+        let (mut all, mut lost) = (Vec::new(), 0);
         for (sender, spans) in spans.into_iter().enumerate() {
-            let (numbers, twice) = Numbers::of(spans);
-            if !twice.is_empty() {
-                self.finding(format!("{name}: {} has samples in two windows: {twice:?}", SENDERS[sender]));
+            let clusters = Cluster::group(spans);
+            let allowed = self.allowed(name, sender);
+            for cluster in &clusters {
+                if let Some(fault) = cluster.fault(&allowed, self.outcome.kernel_drops[sender]) {
+                    self.finding(format!("{name}: {}: {fault}: {cluster:?}", SENDERS[sender]));
+                }
             }
-            lost += self.judge(name, sender, &numbers);
-            all.push(numbers);
+            lost += self.judge(name, sender, &Numbers::of(clusters.iter().map(Cluster::range)).0);
+            all.push(clusters);
         }
         self.check_counts(name, evidence, &all, merge);
-        let samples: u64 = all.iter().map(Numbers::count).sum();
+        let samples: u64 = all.iter().flatten().map(|cluster| cluster.count).sum();
         self.lines.push(format!(
             "{name}: {samples} samples in {} windows, {} repeats, {overwritten} overwritten after a clock step, {lost} lost as allowed",
             evidence.spans.len(),
             evidence.repeats,
         ));
         all
+    }
+
+    /// The windows of each sender that a destination keeps, and the number of those that it does not.
+    fn last_writes(&self, name: &str, evidence: &Evidence, merge: Merge) -> (Vec<Vec<Span>>, u64) {
+        let (mut kept, mut overwritten) = (vec![Vec::new(); SENDERS.len()], 0);
+        for (key, writes) in &evidence.spans {
+            let (last, before) = writes.split_last().unwrap();
+            kept[key.0].push(*last);
+            for write in before {
+                let is_continued = writes.iter().any(|other| other != write && write.is_part_of(other));
+                match merge {
+                    Merge::LastWrite | Merge::Seconds if write.is_part_of(last) => continue,
+                    Merge::Adds => {}
+                    Merge::Seconds if is_continued => continue,
+                    Merge::Seconds => {}
+                    Merge::LastWrite => {
+                        overwritten += 1;
+                        if !self.outcome.clock_went_back {
+                            let (sender, time_ms) = (SENDERS[key.0], key.1);
+                            self.finding(format!("{name}: {sender} {time_ms}: {last:?} replaced {write:?}"));
+                        }
+                    }
+                }
+                kept[key.0].push(*write);
+            }
+        }
+        (kept, overwritten)
     }
 
     /// Judges the missing numbers of a sender. Returns how many are missing as allowed.
@@ -128,17 +126,6 @@ impl<'a> Account<'a> {
         missing.count()
     }
 
-    /// A window has holes only where a restart that divided it cost samples.
-    fn check_holes(&self, name: &str, key: &Key, span: &Span, merge: Merge) {
-        let (allowed, _) = Numbers::of([(span.first, span.last)]);
-        let allowed = allowed.count() - allowed.without(&self.allowed(name, key.0)).count();
-        let allowed = if merge == Merge::Adds { 0 } else { allowed };
-        if span.holes() > allowed + self.outcome.kernel_drops[key.0] {
-            let (sender, time_ms) = (SENDERS[key.0], key.1);
-            self.finding(format!("{name}: {sender} {time_ms}: samples are missing within {span:?}"));
-        }
-    }
-
     /// The numbers of a sender that a destination may lack.
     fn allowed(&self, name: &str, sender: usize) -> Numbers {
         let doubts = self.outcome.in_doubt[sender].iter().map(|number| (*number, *number));
@@ -152,17 +139,18 @@ impl<'a> Account<'a> {
     }
 
     /// Compares the counters with the numbers of the timer.
-    fn check_counts(&self, name: &str, evidence: &Evidence, all: &[Numbers], merge: Merge) {
+    fn check_counts(&self, name: &str, evidence: &Evidence, all: &[Vec<Cluster>], merge: Merge) {
         if merge == Merge::LastWrite {
             self.check_windows(name, evidence);
         }
         if merge != Merge::Adds || self.outcome.dropped.get(name).is_some_and(|drops| !drops.is_empty()) {
             return;
         }
-        for (sender, numbers) in all.iter().enumerate() {
+        for (sender, clusters) in all.iter().enumerate() {
+            let (numbers, _) = Numbers::of(clusters.iter().map(Cluster::range));
             let counts = evidence.counts.iter().filter(|((of, _), _)| *of == sender);
             let sum: f64 = counts.map(|(_, (_, sum))| sum).sum();
-            self.compare_sum(name, sender, sum, numbers);
+            self.compare_sum(name, sender, sum, &numbers);
         }
     }
 
@@ -180,10 +168,11 @@ impl<'a> Account<'a> {
     fn check_windows(&self, name: &str, evidence: &Evidence) {
         for (key, spans) in evidence.spans.iter().filter(|((sender, _), _)| is_datagram(*sender)) {
             let expected = |span: &Span| (span.first..=span.last).map(weight).sum::<u64>() as f64;
-            let count = evidence.counts.get(key).map(|counts| counts.0);
-            if !spans.iter().any(|span| !span.is_whole() || Some(expected(span)) == count) {
+            // A drop may concern one of the two points.
+            let Some(count) = evidence.counts.get(key).map(|counts| counts.0) else { continue };
+            if !spans.iter().any(|span| !span.is_whole() || expected(span) == count) {
                 let (sender, time_ms) = (SENDERS[key.0], key.1);
-                self.finding(format!("{name}: {sender} {time_ms}: counted {count:?} in {spans:?}"));
+                self.finding(format!("{name}: {sender} {time_ms}: counted {count} in {spans:?}"));
             }
         }
     }
@@ -216,28 +205,37 @@ impl<'a> Account<'a> {
         ));
     }
 
-    /// The totals on the page continue since the last kill.
-    fn page(&mut self, evidence: &Evidence, influx: &[Numbers]) {
+    /// The totals on the page and the levels of gauges continue over all orderly restarts.
+    fn page(&mut self, influx: &[Vec<Cluster>]) {
         let page = self.finished.report.totals();
-        let restarts = &self.outcome.restarts;
-        let last_kill = restarts.iter().rposition(|restart| restart.is_kill);
-        for (sender, numbers) in influx.iter().enumerate() {
-            let from = last_kill.map_or(0, |place| restarts[place].resumed[sender]);
-            let spans = evidence.spans.iter().filter(|((of, _), _)| *of == sender);
-            let last = spans.filter_map(|(_, writes)| writes.last().filter(|span| span.first > from));
-            let expected = numbers.count_above(from) - last.map(Span::holes).sum::<u64>();
-            let shown = |name: &str| page.totals.get(&(name.to_owned(), sender)).copied().unwrap_or(0.0);
-            if shown("t_count") != expected as f64 {
-                let shown = shown("t_count");
-                self.finding(format!("page: {} has {shown} samples instead of {expected}", SENDERS[sender]));
-            }
-            let level = shown("g");
-            if (level - expected as f64).abs() > if is_datagram(sender) { 0.0 } else { 2.0 * restarts.len() as f64 } {
-                self.finding(format!("page: the level of {} is {level} instead of {expected}", SENDERS[sender]));
+        for (sender, clusters) in influx.iter().enumerate() {
+            let since = |from| clusters.iter().map(|cluster| cluster.count_above(from)).sum();
+            let expected: Vec<u64> = self.beginnings(sender).into_iter().map(since).collect();
+            // A stream's step may be divided where it was cut.
+            let cuts = if is_datagram(sender) { 0.0 } else { 2.0 * self.outcome.restarts.len() as f64 };
+            for (name, slack) in [("t_count", 0.0), ("g", cuts)] {
+                let shown = page.totals.get(&(name.to_owned(), sender)).copied().unwrap_or(0.0);
+                if !expected.iter().any(|expected| (shown - *expected as f64).abs() <= slack) {
+                    let sender = SENDERS[sender];
+                    self.finding(format!("page: {name} of {sender} is {shown} instead of {expected:?}"));
+                }
             }
         }
-        let count = page.totals.len();
-        self.lines.push(format!("page: {count} totals"));
+        self.lines.push(format!("page: {} totals", page.totals.len()));
+    }
+
+    /// The steps of a sender after which the totals may have begun: those of the last kill, and of later
+    /// restarts at which the disk failed.
+    fn beginnings(&self, sender: usize) -> Vec<u64> {
+        let mut beginnings = Vec::new();
+        for restart in self.outcome.restarts.iter().rev().filter(|restart| restart.may_reset) {
+            beginnings.push(restart.resumed[sender]);
+            if restart.is_kill {
+                return beginnings;
+            }
+        }
+        beginnings.push(0);
+        beginnings
     }
 
     /// Which reasons of drops the faults explain.

@@ -24,13 +24,9 @@ impl Span {
         self.count == count && self.sum == (self.first + self.last) as f64 * count as f64 / 2.0
     }
 
-    /// How many of its numbers are missing.
-    pub(crate) fn holes(&self) -> u64 {
-        (self.last - self.first + 1).saturating_sub(self.count)
-    }
-
-    pub(crate) fn is_within(&self, other: &Self) -> bool {
-        other.first <= self.first && self.last <= other.last
+    /// Whether the other one continues it.
+    pub(crate) fn is_part_of(&self, other: &Self) -> bool {
+        other.first == self.first && other.last >= self.last && other.count >= self.count
     }
 }
 

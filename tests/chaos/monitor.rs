@@ -28,6 +28,8 @@ pub(crate) struct Poll {
     queued: BTreeMap<String, u64>,
     /// Points by destination that wait in memory or on disk.
     pub(crate) waiting: BTreeMap<String, u64>,
+    /// Whether each spool can be written, and its content is known.
+    pub(crate) has_spools: bool,
     pub(crate) dropped: BTreeMap<String, Drops>,
     pub(crate) lines_dropped: u64,
 }
@@ -216,11 +218,11 @@ impl Poll {
         let of_sender = |key: &str| -> Vec<u64> {
             (0..SENDERS.len()).map(|place| number(&listeners[place][key])).collect()
         };
+        let forwarders = || status["forwarders"].as_object().unwrap().iter();
         let of_destination = |count: &dyn Fn(&Value) -> u64| {
-            let all = status["forwarders"].as_object().unwrap().iter();
-            all.map(|(name, one)| (name.clone(), count(one))).collect()
+            forwarders().map(|(name, one)| (name.clone(), count(one))).collect()
         };
-        let dropped = status["forwarders"].as_object().unwrap().iter().map(|(name, one)| {
+        let dropped = forwarders().map(|(name, one)| {
             (name.clone(), serde_json::from_value(one["dropped"].clone()).unwrap())
         });
         Self {
@@ -230,6 +232,7 @@ impl Poll {
             kernel_drops: of_sender("kernel_drops"),
             queued: of_destination(&|one| number(&one["queued"])),
             waiting: of_destination(&|one| number(&one["queued"]) + number(&one["spooled"])),
+            has_spools: forwarders().all(|(_, one)| one["spool"]["degraded"].is_null()),
             dropped: dropped.collect(),
             lines_dropped: number(&status["log"]["dropped"]),
         }

@@ -16,7 +16,7 @@ pub(crate) enum Action {
     Influx(InfluxMode),
     Graphite(GraphiteMode),
     Statsd(StatsdMode),
-    /// All destinations work again.
+    /// All destinations and the disk work again.
     Heal,
     /// SIGSTOP, and SIGCONT after this many milliseconds.
     Freeze { ms: u64 },

@@ -43,6 +43,8 @@ pub(crate) struct Restart {
     pub(crate) told: Vec<String>,
     /// Whether the disk failed at some time of the run that ended.
     pub(crate) disk_failed: bool,
+    /// Whether totals and levels may start anew, because the disk failed at an end or a start.
+    pub(crate) may_reset: bool,
 }
 
 /// Everything that a run leaves to the account.
@@ -169,7 +171,8 @@ impl Run {
         }
     }
 
-    fn heal(&self) {
+    fn heal(&mut self) {
+        self.set_disk(DiskFault::None);
         self.influx.set(InfluxMode::Works);
         self.graphite.set(GraphiteMode::Works);
         self.statsd.set(StatsdMode::Works);
@@ -249,6 +252,7 @@ impl Run {
             resumed: Vec::new(),
             told: Vec::new(),
             disk_failed: self.disk_failed,
+            may_reset: is_kill || self.disk_failed,
         }
     }
 
@@ -259,13 +263,14 @@ impl Run {
         restart.told = log.dropped.keys().cloned().collect();
         restart.resumed = self.senders.sent();
         self.base.clone_from(&restart.resumed);
-        if restart.is_kill {
+        self.disk_failed = is_failure(self.disk);
+        restart.may_reset |= self.disk_failed;
+        if restart.may_reset {
             self.report.reset_page(self.number + 1);
         }
         self.outcome.restarts.push(restart);
         self.number += 1;
         self.monitor.forget();
-        self.disk_failed = is_failure(self.disk);
         self.write_config(&self.site.config(&self.settings));
         self.process = Process::start(&self.site, self.host.as_ref(), &self.is_log_read);
         self.wait_ready();
@@ -396,7 +401,6 @@ impl Run {
     /// Ends all faults, waits until all destinations have everything, and stops.
     pub(crate) fn finish(mut self) -> Finished {
         self.heal();
-        self.set_disk(DiskFault::None);
         self.set_lookup(Name::Influx, LookupFault::None);
         self.set_lookup(Name::Graphite, LookupFault::None);
         self.is_log_read.store(true, Ordering::SeqCst);
@@ -434,8 +438,10 @@ impl Run {
     /// Waits until all destinations have everything that was received.
     fn drain(&self) {
         let closed = self.monitor.latest(self.number).map_or(0, |poll| poll.closed());
-        let is_drained =
-            |poll: &Poll| poll.closed() > closed + 2 && poll.waiting.values().all(|waiting| *waiting == 0);
+        let is_drained = |poll: &Poll| {
+            let is_empty = poll.waiting.values().all(|waiting| *waiting == 0);
+            is_empty && poll.has_spools && poll.closed() > closed + 2
+        };
         if let Err(latest) = self.monitor.wait_for(self.number, DRAIN_PATIENCE, is_drained) {
             let waiting = latest.map(|poll| poll.waiting);
             self.report.finding(format!("not drained {DRAIN_PATIENCE:?} after the last fault: {waiting:?}"));
