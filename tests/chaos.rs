@@ -13,6 +13,8 @@ mod clusters;
 mod config;
 #[path = "chaos/evidence.rs"]
 mod evidence;
+#[path = "chaos/faults.rs"]
+mod faults;
 #[path = "chaos/graphite.rs"]
 mod graphite;
 #[path = "chaos/host.rs"]
@@ -33,6 +35,8 @@ mod process;
 mod random;
 #[path = "chaos/report.rs"]
 mod report;
+#[path = "chaos/restarts.rs"]
+mod restarts;
 #[path = "chaos/run.rs"]
 mod run;
 #[path = "chaos/senders.rs"]

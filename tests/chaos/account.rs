@@ -90,7 +90,8 @@ impl<'a> Account<'a> {
             let (last, before) = writes.split_last().unwrap();
             kept[key.0].push(*last);
             for write in before {
-                let is_continued = writes.iter().any(|other| other != write && write.is_part_of(other));
+                let is_continued =
+                    writes.iter().any(|other| other != write && write.is_part_of(other));
                 match merge {
                     Merge::LastWrite | Merge::Seconds if write.is_part_of(last) => continue,
                     Merge::Adds => {}
@@ -100,7 +101,9 @@ impl<'a> Account<'a> {
                         overwritten += 1;
                         if !self.outcome.clock_went_back {
                             let (sender, time_ms) = (SENDERS[key.0], key.1);
-                            self.finding(format!("{name}: {sender} {time_ms}: {last:?} replaced {write:?}"));
+                            self.finding(format!(
+                                "{name}: {sender} {time_ms}: {last:?} replaced {write:?}"
+                            ));
                         }
                     }
                 }
@@ -114,7 +117,8 @@ impl<'a> Account<'a> {
     fn judge(&self, name: &str, sender: usize, numbers: &Numbers) -> u64 {
         let missing = numbers.missing(self.outcome.sent[sender]);
         let unexplained = missing.without(&self.allowed(name, sender));
-        let dropped: u64 = self.outcome.dropped.get(name).map_or(0, |reasons| reasons.values().sum());
+        let dropped: u64 =
+            self.outcome.dropped.get(name).map_or(0, |reasons| reasons.values().sum());
         let kernel = self.outcome.kernel_drops[sender];
         if unexplained.count() > kernel && unexplained.ranges().len() as u64 > dropped {
             self.finding(format!(
@@ -130,7 +134,8 @@ impl<'a> Account<'a> {
     fn allowed(&self, name: &str, sender: usize) -> Numbers {
         let doubts = self.outcome.in_doubt[sender].iter().map(|number| (*number, *number));
         let ends = self.outcome.restarts.iter().map(|restart| -> Range {
-            let is_untold = !WITH_SPOOL.contains(&name) && !restart.told.iter().any(|told| told == name);
+            let is_untold =
+                !WITH_SPOOL.contains(&name) && !restart.told.iter().any(|told| told == name);
             let safe = restart.safe.get(name).map_or(0, |safe| safe[sender]);
             let kept = if restart.is_kill || is_untold { safe } else { restart.signalled[sender] };
             (kept + 1, restart.resumed[sender])
@@ -143,7 +148,9 @@ impl<'a> Account<'a> {
         if merge == Merge::LastWrite {
             self.check_windows(name, evidence);
         }
-        if merge != Merge::Adds || self.outcome.dropped.get(name).is_some_and(|drops| !drops.is_empty()) {
+        if merge != Merge::Adds
+            || self.outcome.dropped.get(name).is_some_and(|drops| !drops.is_empty())
+        {
             return;
         }
         for (sender, clusters) in all.iter().enumerate() {
@@ -160,7 +167,10 @@ impl<'a> Account<'a> {
         let expected: u64 = ranges.flat_map(|(first, last)| *first..=*last).map(weight).sum();
         let cuts = if is_datagram(sender) { 0 } else { 2 * self.outcome.restarts.len() };
         if (sum - expected as f64).abs() > (cuts * 7) as f64 {
-            self.finding(format!("{name}: {}: counted {sum} instead of {expected}", SENDERS[sender]));
+            self.finding(format!(
+                "{name}: {}: counted {sum} instead of {expected}",
+                SENDERS[sender]
+            ));
         }
     }
 
@@ -212,12 +222,15 @@ impl<'a> Account<'a> {
             let since = |from| clusters.iter().map(|cluster| cluster.count_above(from)).sum();
             let expected: Vec<u64> = self.beginnings(sender).into_iter().map(since).collect();
             // A stream's step may be divided where it was cut.
-            let cuts = if is_datagram(sender) { 0.0 } else { 2.0 * self.outcome.restarts.len() as f64 };
+            let cuts =
+                if is_datagram(sender) { 0.0 } else { 2.0 * self.outcome.restarts.len() as f64 };
             for (name, slack) in [("t_count", 0.0), ("g", cuts)] {
                 let shown = page.totals.get(&(name.to_owned(), sender)).copied().unwrap_or(0.0);
                 if !expected.iter().any(|expected| (shown - *expected as f64).abs() <= slack) {
                     let sender = SENDERS[sender];
-                    self.finding(format!("page: {name} of {sender} is {shown} instead of {expected:?}"));
+                    self.finding(format!(
+                        "page: {name} of {sender} is {shown} instead of {expected:?}"
+                    ));
                 }
             }
         }
@@ -245,7 +258,9 @@ impl<'a> Account<'a> {
             for (reason, points) in reasons {
                 let is_explained = match reason.as_str() {
                     "lost" => name == "statsd",
-                    "shutdown" => disk_failed || ["statsd", "file", "extra"].contains(&name.as_str()),
+                    "shutdown" => {
+                        disk_failed || ["statsd", "file", "extra"].contains(&name.as_str())
+                    }
                     "replaced" => ["statsd", "file", "extra"].contains(&name.as_str()),
                     _ => false,
                 };
@@ -280,5 +295,6 @@ fn read_file(text: &str, evidence: &mut Evidence) {
 fn read_line(line: &str, evidence: &mut Evidence) -> Option<()> {
     let point: Value = serde_json::from_str(line).ok()?;
     let (name, sender) = (point["name"].as_str()?, point["tags"]["s"].as_str()?);
-    evidence.add(name, sender, point["timestamp"].as_u64()?, |field| point["fields"][field].as_f64())
+    evidence
+        .add(name, sender, point["timestamp"].as_u64()?, |field| point["fields"][field].as_f64())
 }

@@ -94,9 +94,10 @@ impl Site {
             settings;
         let folder = self.folder.display();
         let retry = "retry: { initial: 50ms, max: 300ms }";
-        let delivery =
-            format!("{{ timeout: 700ms, {retry}, spool: {{ write: {write}, order: {order}, min_free: 1 }} }}");
-        let extra = if *has_extra { format!("\n  console: {{ name: extra }}") } else { String::new() };
+        let delivery = format!(
+            "{{ timeout: 700ms, {retry}, spool: {{ write: {write}, order: {order}, min_free: 1 }} }}"
+        );
+        let extra = if *has_extra { "\n  console: { name: extra }" } else { "" };
         format!(
             "interval: {interval_ms}ms
 listeners:

@@ -78,7 +78,7 @@ impl Evidence {
         let key = (place_of(sender)?, time_ms);
         match metric {
             "t" => {
-                let [first, last, count] = ["min", "max", "count"].map(|name| field(name));
+                let [first, last, count] = ["min", "max", "count"].map(&field);
                 let (first, last) = (first? as u64, last? as u64);
                 self.add_span(key, Span { first, last, count: count? as u64, sum: field("sum")? });
             }

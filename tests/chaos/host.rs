@@ -42,7 +42,8 @@ impl Host {
         match compiler.arg(&library).arg(source).arg("-ldl").status() {
             Ok(status) => assert!(status.success(), "cc cannot build host.c"),
             Err(error) => {
-                let is_required = std::env::var("TALLYD_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
+                let is_required =
+                    std::env::var("TALLYD_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
                 assert!(!is_required, "cc: {error}");
                 let _unread = writeln!(std::io::stderr(), "SKIPPED: chaos needs cc: {error}");
                 return None;

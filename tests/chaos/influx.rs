@@ -109,7 +109,9 @@ fn accept(state: &Arc<State>) {
     let mut listener: Option<(u8, TcpListener)> = None;
     loop {
         let now = state.now();
-        if now.mode == InfluxMode::Refuses || listener.as_ref().is_some_and(|(host, _)| *host != now.host) {
+        if now.mode == InfluxMode::Refuses
+            || listener.as_ref().is_some_and(|(host, _)| *host != now.host)
+        {
             listener = None;
         } else if listener.is_none() {
             let address = SocketAddr::from((Ipv4Addr::new(127, 0, 0, now.host), state.port));
@@ -145,7 +147,12 @@ fn serve_requests(stream: &TcpStream, host: u8, state: &State) -> io::Result<()>
             InfluxMode::Status(status) => refuse(stream, status)?,
             InfluxMode::TooLarge(max) if lines > max => refuse(stream, 413)?,
             InfluxMode::LoginPage => {
-                reply(stream, "200 OK", "Content-Type: text/html\r\n", "<!DOCTYPE html><html>log in</html>")?;
+                reply(
+                    stream,
+                    "200 OK",
+                    "Content-Type: text/html\r\n",
+                    "<!DOCTYPE html><html>log in</html>",
+                )?;
             }
             InfluxMode::Silent => {
                 while state.now() == now {

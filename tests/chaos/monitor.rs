@@ -34,6 +34,8 @@ pub(crate) struct Poll {
     pub(crate) lines_dropped: u64,
 }
 
+type Look = fn(&Shared, &Client);
+
 /// The threads that look.
 pub(crate) struct Monitor {
     shared: Arc<Shared>,
@@ -65,10 +67,9 @@ impl Monitor {
     pub(crate) fn start(site: &Arc<Site>, report: &Arc<Report>, patience: Duration) -> Self {
         let (site, report) = (Arc::clone(site), Arc::clone(report));
         let (run, excuses, is_over, polls, health) = Default::default();
-        let shared =
-            Shared { site, report, patience, run, excuses, is_over, polls, health };
+        let shared = Shared { site, report, patience, run, excuses, is_over, polls, health };
         let shared = Arc::new(shared);
-        let looks: [(fn(&Shared, &Client), u64); 3] =
+        let looks: [(Look, u64); 3] =
             [(Shared::poll, 40), (Shared::check_health, 60), (Shared::check_page, 700)];
         let threads = looks.map(|(look, pause_ms)| {
             let shared = Arc::clone(&shared);
@@ -102,7 +103,7 @@ impl Monitor {
         run: u64,
         patience: Duration,
         is_met: impl Fn(&Poll) -> bool,
-    ) -> Result<Poll, Option<Poll>> {
+    ) -> Result<Poll, Box<Option<Poll>>> {
         let deadline = Instant::now() + patience;
         // The poll that is in progress began earlier.
         let seen = self.polls().len() + 1;
@@ -113,7 +114,7 @@ impl Monitor {
             };
             match latest {
                 Some(poll) if poll.run == run && is_met(&poll) => return Ok(poll),
-                latest if Instant::now() > deadline => return Err(latest),
+                latest if Instant::now() > deadline => return Err(Box::new(latest)),
                 _ => thread::sleep(Duration::from_millis(5)),
             }
         }
@@ -149,7 +150,7 @@ impl Monitor {
 }
 
 impl Shared {
-    fn repeat(&self, look: fn(&Self, &Client), pause: Duration) {
+    fn repeat(&self, look: Look, pause: Duration) {
         let client = common::http().timeout(self.patience).build().unwrap();
         while !self.is_over.load(Ordering::SeqCst) {
             if self.run.load(Ordering::SeqCst) > 0 {
@@ -276,7 +277,10 @@ fn ledger_faults(status: &Value) -> Vec<String> {
     let ledger = &status["ledger"];
     check(is_balanced(ledger), ledger);
     // The senders send nothing else that would be rejected.
-    check(ledger["rejected"].as_object().unwrap().keys().all(|reason| reason == "unfinished"), ledger);
+    check(
+        ledger["rejected"].as_object().unwrap().keys().all(|reason| reason == "unfinished"),
+        ledger,
+    );
     for listener in status["listeners"].as_array().unwrap() {
         check(is_balanced(listener), listener);
         if let Some(connections) = listener.get("connections") {

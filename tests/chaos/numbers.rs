@@ -10,7 +10,8 @@ pub(crate) struct Numbers(Vec<Range>);
 impl Numbers {
     /// The union of ranges, and the overlaps between them.
     pub(crate) fn of(ranges: impl IntoIterator<Item = Range>) -> (Self, Vec<Range>) {
-        let mut sorted: Vec<Range> = ranges.into_iter().filter(|(first, last)| first <= last).collect();
+        let mut sorted: Vec<Range> =
+            ranges.into_iter().filter(|(first, last)| first <= last).collect();
         sorted.sort_unstable();
         let (mut union, mut overlaps) = (Vec::<Range>::new(), Vec::new());
         for (first, last) in sorted {

@@ -19,27 +19,46 @@ pub(crate) enum Action {
     /// All destinations and the disk work again.
     Heal,
     /// SIGSTOP, and SIGCONT after this many milliseconds.
-    Freeze { ms: u64 },
+    Freeze {
+        ms: u64,
+    },
     /// An orderly stop and a start; `quiet`: after all sent samples were received.
-    Stop { quiet: bool, reload: bool },
+    Stop {
+        quiet: bool,
+        reload: bool,
+    },
     /// `kill -9` and a start.
-    Kill { quiet: bool },
+    Kill {
+        quiet: bool,
+    },
     Reload(Settings),
     /// A reload with this one of several invalid configurations.
     RefusedReload(usize),
     /// Reloads in a row, every second one invalid.
     ReloadStorm(u64),
     /// A step of the wall clock.
-    Clock { by_ms: i64 },
+    Clock {
+        by_ms: i64,
+    },
     Disk(DiskFault),
     /// The log is not read, or is read again.
-    Log { is_read: bool },
+    Log {
+        is_read: bool,
+    },
     /// Only this many more descriptors for some milliseconds.
-    Descriptors { spare: u64, ms: u64 },
+    Descriptors {
+        spare: u64,
+        ms: u64,
+    },
     /// A destination moves to another address, and its name follows.
-    Move { name: Name },
+    Move {
+        name: Name,
+    },
     /// A name cannot be resolved, or only slowly.
-    Lookup { name: Name, fault: LookupFault },
+    Lookup {
+        name: Name,
+        fault: LookupFault,
+    },
     /// The file of a destination is moved away.
     Rotate,
     /// All senders pause, until all samples were received.
@@ -51,10 +70,23 @@ pub(crate) enum Action {
 pub(crate) enum DiskFault {
     None,
     /// Microseconds of a sync, of a write, and of an open, a rename or a removal.
-    Slow { sync_us: u64, write_us: u64, change_us: u64 },
-    Full { state: bool, output: bool },
-    Broken { state: bool, output: bool },
-    ReadOnly { state: bool, output: bool },
+    Slow {
+        sync_us: u64,
+        write_us: u64,
+        change_us: u64,
+    },
+    Full {
+        state: bool,
+        output: bool,
+    },
+    Broken {
+        state: bool,
+        output: bool,
+    },
+    ReadOnly {
+        state: bool,
+        output: bool,
+    },
 }
 
 /// A destination that is configured by name.

@@ -89,7 +89,10 @@ impl Report {
         for (name, sender, value) in text.lines().filter_map(total) {
             let before = page.totals.insert((name.to_owned(), sender), value).unwrap_or_default();
             if value < before && name != "g" {
-                self.finding(format!("page: {name} of {} fell from {before} to {value}", SENDERS[sender]));
+                self.finding(format!(
+                    "page: {name} of {} fell from {before} to {value}",
+                    SENDERS[sender]
+                ));
             }
         }
     }

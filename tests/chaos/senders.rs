@@ -12,7 +12,8 @@ use crate::config::Site;
 
 /// The senders' names, which are the values of the tag `s`, with the listener of each as the status shows
 /// it. A listener has no other sender.
-pub(crate) const SENDERS: [&str; 6] = ["udp", "udp_statsd", "tcp", "tcp_statsd", "unix", "gram_statsd"];
+pub(crate) const SENDERS: [&str; 6] =
+    ["udp", "udp_statsd", "tcp", "tcp_statsd", "unix", "gram_statsd"];
 
 /// Samples in each step: a timer, a counter and a gauge.
 pub(crate) const SAMPLES: u64 = 3;

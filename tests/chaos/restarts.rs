@@ -1,0 +1,148 @@
+//! The ends and the starts of the daemon.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::process::{Log, Process};
+use crate::run::{PATIENCE, Run, is_failure};
+
+/// How long a stop may take: `shutdown_timeout`, and the slowness of a busy machine.
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The end of one run of the daemon, and the start of the next.
+#[derive(Clone, Debug)]
+pub(crate) struct Restart {
+    pub(crate) is_kill: bool,
+    /// The last step of each sender before the signal.
+    pub(crate) signalled: Vec<u64>,
+    /// The last step of each sender before the next run was ready.
+    pub(crate) resumed: Vec<u64>,
+    /// By destination: the last step of each sender that had left memory before.
+    pub(crate) safe: BTreeMap<String, Vec<u64>>,
+    /// The destinations whose ledger the log showed at the stop.
+    pub(crate) told: Vec<String>,
+    /// Whether the disk failed at some time of the run that ended.
+    pub(crate) disk_failed: bool,
+    /// Whether totals and levels may start anew, because the disk failed at an end or a start.
+    pub(crate) may_reset: bool,
+}
+
+impl Run {
+    pub(crate) fn stop(&mut self, quiet: bool, reload: bool) {
+        if quiet {
+            self.settle();
+        }
+        let restart = self.ending(false);
+        self.process.signal(Signal::TERM);
+        if reload {
+            self.process.signal(Signal::HUP);
+        }
+        let began = Instant::now();
+        match self.process.wait(STOP_PATIENCE) {
+            Some(status) if status.success() => {}
+            Some(status) => self.report.finding(format!("a stop ended with {status}")),
+            None => {
+                self.report.finding(format!("a stop takes more than {STOP_PATIENCE:?}"));
+                self.process.signal(Signal::ABORT);
+                self.process.wait(PATIENCE);
+            }
+        }
+        self.report.event(&format!("stopped after {:?}", began.elapsed()));
+        self.start_again(restart);
+    }
+
+    pub(crate) fn kill(&mut self, quiet: bool) {
+        if quiet {
+            self.settle();
+        }
+        let restart = self.ending(true);
+        self.process.signal(Signal::KILL);
+        self.process.wait(PATIENCE);
+        self.start_again(restart);
+    }
+
+    /// The state just before the end of a run.
+    pub(crate) fn ending(&mut self, is_kill: bool) -> Restart {
+        self.monitor.set_run(0);
+        let names = self.monitor.latest(self.number).map(|poll| poll.waiting).unwrap_or_default();
+        let safe = |name: &String| {
+            let steps = self.monitor.safe_steps(self.number, name);
+            let numbers = steps.iter().zip(&self.base).map(|(steps, base)| steps + base);
+            (name.clone(), numbers.collect())
+        };
+        Restart {
+            is_kill,
+            safe: names.keys().map(safe).collect(),
+            signalled: self.senders.sent(),
+            resumed: Vec::new(),
+            told: Vec::new(),
+            disk_failed: self.disk_failed,
+            may_reset: is_kill || self.disk_failed,
+        }
+    }
+
+    /// Starts the next run of the daemon.
+    pub(crate) fn start_again(&mut self, mut restart: Restart) {
+        self.senders.close();
+        let log = self.end_log();
+        restart.told = log.dropped.keys().cloned().collect();
+        restart.resumed = self.senders.sent();
+        self.base.clone_from(&restart.resumed);
+        self.disk_failed = is_failure(self.disk);
+        restart.may_reset |= self.disk_failed;
+        if restart.may_reset {
+            self.report.reset_page(self.number + 1);
+        }
+        self.outcome.restarts.push(restart);
+        self.number += 1;
+        self.monitor.forget();
+        self.write_config(&self.site.config(&self.settings));
+        self.process = Process::start(&self.site, self.host.as_ref(), &self.is_log_read);
+        self.wait_ready();
+        self.senders.open(self.number);
+    }
+
+    /// Reads the log of a run that has ended, and adds its numbers to the outcome.
+    pub(crate) fn end_log(&mut self) -> Log {
+        let was_read = self.is_log_read.swap(true, Ordering::SeqCst);
+        let log = self.process.log();
+        self.is_log_read.store(was_read, Ordering::SeqCst);
+        for panic in &log.panics {
+            self.report.finding(format!("a panic: {panic}"));
+        }
+        let latest = self.monitor.latest(self.number).unwrap_or_default();
+        let mut dropped = latest.dropped;
+        dropped.extend(log.dropped.clone());
+        for (name, reasons) in dropped {
+            let total = self.outcome.dropped.entry(name).or_default();
+            for (reason, points) in reasons {
+                *total.entry(reason).or_default() += points;
+            }
+        }
+        self.outcome.lines_dropped += latest.lines_dropped;
+        for (total, drops) in self.outcome.kernel_drops.iter_mut().zip(&latest.kernel_drops) {
+            *total += drops;
+        }
+        log
+    }
+
+    pub(crate) fn wait_ready(&mut self) {
+        let url = format!("http://127.0.0.1:{}/readyz", self.site.admin);
+        let client = common::http().timeout(Duration::from_secs(5)).build().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while !client.get(&url).send().is_ok_and(|reply| reply.status() == 200) {
+            if let Some(status) = self.process.has_ended() {
+                self.is_log_read.store(true, Ordering::SeqCst);
+                let log = self.process.log();
+                panic!("a start ended with {status}: {:#?}\n{}", log.tail, self.report.latest());
+            }
+            assert!(Instant::now() < deadline, "not ready in time\n{}", self.report.latest());
+            thread::sleep(Duration::from_millis(3));
+        }
+        self.monitor.set_run(self.number);
+    }
+}
