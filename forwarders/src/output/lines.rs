@@ -26,6 +26,7 @@ impl Lines {
 
     /// Records the whole lines among the first `length` bytes of the rest as written. The line after
     /// them is written again from its start.
+    #[cfg_attr(not(feature = "file"), allow(dead_code, reason = "the file forwarder's"))]
     pub(crate) fn advance_by_lines(&mut self, length: usize) {
         let whole = self.rest()[..length].iter().rposition(|byte| *byte == b'\n');
         self.advance(whole.map_or(0, |newline| newline + 1));
