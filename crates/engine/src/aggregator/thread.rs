@@ -355,10 +355,10 @@ impl AggregatorThread {
     }
 }
 
-#[cfg(test)]
 #[cfg(not(loom))]
+#[cfg(test)]
 mod tests;
 
-#[cfg(test)]
 #[cfg(loom)]
+#[cfg(test)]
 mod interleavings;
