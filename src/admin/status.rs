@@ -147,13 +147,12 @@ fn kamailio(stats: &PollerStats) -> KamailioStatus {
 
 fn series(runtime: &RuntimeState) -> SeriesStatus {
     let usage = runtime.registry.usage(METRICS_MAX);
-    let overflowed = usage.iter().filter(|metric| metric.overflowed > 0);
-    let overflowed_by_metric =
-        overflowed.map(|metric| (metric.name.clone(), metric.overflowed)).collect();
+    // Together, so that the counts add up.
+    let (overflowed, overflowed_by_metric) = runtime.registry.overflowed_by_metric(METRICS_MAX);
     SeriesStatus {
         total: runtime.registry.series_count() as u64,
-        overflowed: runtime.registry.overflowed_samples(),
-        overflowed_by_metric,
+        overflowed,
+        overflowed_by_metric: overflowed_by_metric.into_iter().collect(),
         forgotten_gauges: Some(runtime.registry.forgotten_gauges()),
         by_metric: usage.into_iter().map(|metric| (metric.name, metric.series)).collect(),
     }

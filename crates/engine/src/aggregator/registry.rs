@@ -10,14 +10,12 @@ use model::Series;
 use super::AggregationConfig;
 use super::identity::{Identifier, Identity};
 use super::incremental_map::IncrementalMap;
-use super::usage::{MetricUsage, UsageByMetric};
+use super::usage::{MetricUsage, OVERFLOW_NAME, UsageByMetric};
 use crate::protocol::Tags;
 use crate::sync::{Mutex, MutexGuard};
 
 /// The tag that marks an overflow series.
 const OVERFLOW_TAG: (&str, &str) = ("overflow", "true");
-/// The metric name of the last overflow series, which takes samples when there are too many names.
-const OVERFLOW_NAME: &str = "tallyd.overflow";
 /// The limits on overflow series, and on the bytes of their names, are this fraction of the limits
 /// on ordinary series.
 const OVERFLOW_SHARE: usize = 10;
@@ -132,7 +130,7 @@ impl Registry {
             return state.insert(identity.hash, Arc::new(identity.to_series()), false);
         }
         let overflow = state.overflow(identity);
-        state.count_overflowed(overflow.series.name());
+        state.count_overflowed(overflow.series.name(), 1);
         overflow
     }
 
@@ -206,6 +204,15 @@ impl Registry {
     /// Counts gauges whose level was forgotten.
     pub(super) fn count_forgotten_gauges(&self, gauges: u64) {
         self.forgotten_gauges.fetch_add(gauges, Ordering::Relaxed);
+    }
+
+    /// The number of samples that overflowed since the start, in total and by metric name: of the
+    /// `most` metrics with the most, and of all others under the name of the last overflow series.
+    /// The numbers add up to the total.
+    #[must_use]
+    pub fn overflowed_by_metric(&self, most: usize) -> (u64, Vec<(String, u64)>) {
+        let state = self.lock();
+        (state.overflowed_samples, state.metrics.overflowed_by_metric(most))
     }
 
     /// The metrics with the most series, at most `most` of them.
@@ -353,10 +360,10 @@ impl RegistryState {
         self.metrics.remove(&entry.series, entry.is_overflow);
     }
 
-    fn count_overflowed(&mut self, name: &str) {
-        self.overflowed_samples += 1;
+    fn count_overflowed(&mut self, name: &str, samples: u64) {
+        self.overflowed_samples += samples;
         // Bounded, because senders choose the names and each one becomes a line of the log.
-        if self.metrics.overflow(name) && self.newly_overflowing.len() < 10 {
+        if self.metrics.overflow(name, samples) && self.newly_overflowing.len() < 10 {
             self.newly_overflowing.push(name.to_owned());
         }
     }
@@ -435,7 +442,8 @@ mod tests {
         assert_eq!(bench.registry.overflowed_samples(), 8);
         assert_eq!(bench.registry.take_newly_overflowing(), ["m", "n"]);
         let usage = bench.registry.usage(1);
-        assert_eq!((usage[0].name.as_str(), usage[0].series, usage[0].overflowed), ("m", 4, 7));
+        assert_eq!((usage[0].name.as_str(), usage[0].series), ("m", 4));
+        assert_eq!(bench.registry.overflowed(["m", "n"].into_iter()), [7, 1]);
     }
 
     #[test]
@@ -460,6 +468,18 @@ mod tests {
         let name = "x".repeat(101);
         assert!(registry.admit(&identifier.identify(MetricKind::Trace, &name, &[])).overflowed);
         assert!(!registry.admit(&identifier.identify(MetricKind::Trace, "x", &[])).overflowed);
+    }
+
+    #[test]
+    fn samples_that_overflowed_add_up_after_their_series_have_expired() {
+        let bench = bench(2, 1);
+        let numbers = (0..5).map(|host| bench.admit(MetricKind::Counter, "m", host).id);
+        let numbers: Vec<SeriesId> =
+            numbers.chain([bench.admit(MetricKind::Set, "m", 0).id]).collect();
+        assert_eq!(bench.registry.overflowed_by_metric(10), (4, vec![("m".to_owned(), 4)]));
+        bench.registry.remove(&numbers);
+        assert_eq!(bench.registry.series_count(), 0);
+        assert_eq!(bench.registry.overflowed_by_metric(10), (4, vec![("m".to_owned(), 4)]));
     }
 
     #[test]

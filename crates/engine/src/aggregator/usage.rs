@@ -1,6 +1,6 @@
 //! The number of series of each metric, for the limits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -11,6 +11,14 @@ use super::incremental_map::IncrementalMap;
 use super::seed::{self, Seeded};
 use basics::largest::largest;
 
+/// The metric name of the last overflow series, which takes samples when there are too many names.
+/// Samples of metrics that are no longer counted individually count under it as well.
+pub(super) const OVERFLOW_NAME: &str = "tallyd.overflow";
+/// Maximum number of metrics without a live series whose overflowed samples are counted individually.
+const FORMER_NAMES_MAX: usize = 1_000;
+/// Maximum length of the name of such a metric.
+const FORMER_NAME_BYTES_MAX: usize = 256;
+
 /// The number of series of a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricUsage {
@@ -18,8 +26,6 @@ pub struct MetricUsage {
     pub name: String,
     /// Live series of that name, of all kinds.
     pub series: u64,
-    /// Samples that overflowed.
-    pub overflowed: u64,
 }
 
 /// The metrics that have live series. There may be as many metrics as series, so an entry is small:
@@ -27,9 +33,20 @@ pub struct MetricUsage {
 #[derive(Debug)]
 pub(super) struct UsageByMetric {
     by_name: IncrementalMap<UsageEntry>,
-    /// Samples that overflowed, by metric name; few metrics have any.
-    overflowed: HashMap<Box<str>, u64>,
+    /// By metric name; few metrics overflow. The sum of the samples never decreases.
+    overflowed: HashMap<Box<str>, OverflowCount>,
+    /// The names in `overflowed` whose last series has expired, in this order. They may have a
+    /// series again.
+    former: VecDeque<Box<str>>,
     seed: Seeded,
+}
+
+/// The samples of a metric that overflowed.
+#[derive(Debug, Default)]
+struct OverflowCount {
+    samples: u64,
+    /// Whether some of them overflowed after the metric last had no series.
+    overflows: bool,
 }
 
 #[derive(Debug)]
@@ -50,7 +67,12 @@ impl UsageEntry {
 
 impl Default for UsageByMetric {
     fn default() -> Self {
-        Self { by_name: IncrementalMap::default(), overflowed: HashMap::new(), seed: seed::draw() }
+        Self {
+            by_name: IncrementalMap::default(),
+            overflowed: HashMap::new(),
+            former: VecDeque::new(),
+            seed: seed::draw(),
+        }
     }
 }
 
@@ -92,35 +114,82 @@ impl UsageByMetric {
         }
         if metric.series() == 0 {
             entry.remove();
-            // Otherwise names that senders have used only once would stay in memory forever.
-            self.overflowed.remove(series.name());
+            if let Some(count) = self.overflowed.get_mut(series.name()) {
+                count.overflows = false;
+                self.retire(series.name());
+            }
         }
     }
 
-    /// Counts a sample that overflowed into a series of this name. Returns whether it is the first.
-    pub(super) fn overflow(&mut self, name: &str) -> bool {
-        if let Some(samples) = self.overflowed.get_mut(name) {
-            *samples += 1;
-            return false;
+    /// Bounds the memory for metrics without a series: otherwise names that senders have used only
+    /// once would stay in memory forever.
+    fn retire(&mut self, name: &str) {
+        if name.len() > FORMER_NAME_BYTES_MAX {
+            return self.forget(name);
         }
-        self.overflowed.insert(name.into(), 1);
+        self.former.retain(|former| **former != *name);
+        if self.former.len() == FORMER_NAMES_MAX
+            && let Some(oldest) = self.former.pop_front()
+            && !self.has_series(&oldest)
+        {
+            self.forget(&oldest);
+        }
+        self.former.push_back(name.into());
+    }
+
+    /// Counts the samples of a metric under the common name from now on.
+    fn forget(&mut self, name: &str) {
+        if name != OVERFLOW_NAME
+            && let Some(count) = self.overflowed.remove(name)
+        {
+            self.overflowed.entry(OVERFLOW_NAME.into()).or_default().samples += count.samples;
+        }
+    }
+
+    fn has_series(&self, name: &str) -> bool {
+        let is_it = |metric: &UsageEntry| metric.named_by.name() == name;
+        self.by_name.find(self.seed.hash_one(name), is_it).is_some()
+    }
+
+    /// Counts samples that overflowed into a series of this name. Returns whether they are the first
+    /// since the metric last had no series.
+    pub(super) fn overflow(&mut self, name: &str, samples: u64) -> bool {
+        if let Some(count) = self.overflowed.get_mut(name) {
+            count.samples += samples;
+            return !std::mem::replace(&mut count.overflows, true);
+        }
+        self.overflowed.insert(name.into(), OverflowCount { samples, overflows: true });
         true
     }
 
     /// The metrics with the most series, at most `most` of them, in descending order.
     pub(super) fn usage(&self, most: usize) -> Vec<MetricUsage> {
         let metrics = self.by_name.iter().map(|metric| (metric.series(), metric));
-        let usage = |(series, name): (u64, &str)| MetricUsage {
-            name: name.to_owned(),
-            series,
-            overflowed: self.overflowed(name),
-        };
+        let usage = |(series, name): (u64, &str)| MetricUsage { name: name.to_owned(), series };
         largest(metrics, most, |metric| metric.named_by.name()).into_iter().map(usage).collect()
+    }
+
+    /// The samples that overflowed, by metric name: those of the `most` metrics with the most, and
+    /// those of all others under the common name.
+    pub(super) fn overflowed_by_metric(&self, most: usize) -> Vec<(String, u64)> {
+        let counts = self.overflowed.iter().map(|(name, count)| (count.samples, &**name));
+        let all: u64 = counts.clone().map(|(samples, _)| samples).sum();
+        let mut shown: Vec<(String, u64)> = largest(counts, most, |name| name)
+            .into_iter()
+            .map(|(samples, name)| (name.to_owned(), samples))
+            .collect();
+        let others = all - shown.iter().map(|(_, samples)| samples).sum::<u64>();
+        match shown.iter_mut().find(|(name, _)| name == OVERFLOW_NAME) {
+            Some((_, samples)) => *samples += others,
+            None if others > 0 => shown.push((OVERFLOW_NAME.to_owned(), others)),
+            None => {}
+        }
+        shown
     }
 
     /// The number of samples that overflowed into a series of this name.
     pub(super) fn overflowed(&self, name: &str) -> u64 {
-        self.overflowed.get(name).copied().unwrap_or_default()
+        self.overflowed.get(name).map_or(0, |count| count.samples)
     }
 }
 
@@ -148,13 +217,11 @@ mod tests {
             (0..count).for_each(|_| metrics.add(&series(MetricKind::Gauge, name), false));
         }
         metrics.add(&series(MetricKind::Timer, "most"), true);
-        assert!(metrics.overflow("most") && !metrics.overflow("most"));
-        let usage: Vec<_> = metrics
-            .usage(3)
-            .into_iter()
-            .map(|metric| (metric.name, metric.series, metric.overflowed))
-            .collect();
-        assert_eq!(usage, [("most".into(), 6, 2), ("more".into(), 4, 0), ("many".into(), 3, 0)]);
+        assert!(metrics.overflow("most", 1) && !metrics.overflow("most", 1));
+        let usage: Vec<_> =
+            metrics.usage(3).into_iter().map(|metric| (metric.name, metric.series)).collect();
+        assert_eq!(usage, [("most".into(), 6), ("more".into(), 4), ("many".into(), 3)]);
+        assert_eq!(metrics.overflowed("most"), 2);
         assert_eq!(metrics.usage(100).len(), 4);
     }
 
@@ -166,11 +233,37 @@ mod tests {
         metrics.add(&overflow, true);
         assert_eq!(metrics.ordinary("m", MetricKind::Counter), 1);
         assert_eq!(metrics.ordinary("m", MetricKind::Set), 0, "overflow series do not count");
-        metrics.overflow("m");
+        metrics.overflow("m", 3);
         metrics.remove(&counter, false);
-        assert_eq!(metrics.usage(1)[0].overflowed, 1);
+        assert_eq!((metrics.usage(1)[0].series, metrics.overflowed("m")), (1, 3));
         metrics.remove(&overflow, true);
         assert_eq!(metrics.usage(1), []);
-        assert!(metrics.overflow("m"), "counting starts over");
+        assert_eq!(metrics.overflowed_by_metric(10), [("m".into(), 3)], "its samples still count");
+        assert!(metrics.overflow("m", 1), "it is reported again");
+    }
+
+    #[test]
+    fn the_samples_that_overflowed_add_up_whatever_becomes_of_their_series() {
+        let mut metrics = UsageByMetric::default();
+        let mut all = 0;
+        for number in 0..3 * FORMER_NAMES_MAX {
+            let name = match number % 100 {
+                0 => "x".repeat(FORMER_NAME_BYTES_MAX + 1 + number),
+                1 => "returns".to_owned(),
+                _ => format!("m{number}"),
+            };
+            let overflow = series(MetricKind::Counter, &name);
+            metrics.add(&overflow, true);
+            metrics.overflow(&name, number as u64);
+            metrics.remove(&overflow, true);
+            all += number as u64;
+        }
+        assert!(metrics.overflowed.len() <= FORMER_NAMES_MAX + 1);
+        assert!(metrics.former.len() <= FORMER_NAMES_MAX);
+        for most in [0, 1, 10, 10_000] {
+            let shown = metrics.overflowed_by_metric(most);
+            assert!(shown.len() <= most + 1);
+            assert_eq!(shown.iter().map(|(_, samples)| samples).sum::<u64>(), all, "{most}");
+        }
     }
 }
