@@ -190,8 +190,9 @@ write_table() { # NEW
 # --- main ------------------------------------------------------------------------
 
 build
-program=$root/target/release/instructions
-run=$(mktemp -d "$root/target/instructions.XXXXXX")
+target=${CARGO_TARGET_DIR:-$root/target}
+program=$target/release/instructions
+run=$(mktemp -d "$target/instructions.XXXXXX")
 trap 'rm -rf "$run"' EXIT
 
 mapfile -t names < <(names)
