@@ -18,7 +18,12 @@ fn main() {
 /// Known series, the same lines again and again but for their numbers. With few series they are
 /// recognised, with many they are decoded.
 #[divan::bench(
-    args = [&message_format::JSON, &message_format::STATSD, &message_format::DOGSTATSD],
+    args = [
+        &message_format::JSON,
+        &message_format::STATSD,
+        &message_format::DOGSTATSD,
+        &message_format::DOGSTATSD_PACKED,
+    ],
     consts = [1_000, 100_000],
     sample_count = 20,
     sample_size = 1,
@@ -56,11 +61,22 @@ fn new_series<const SERIES: usize>(bencher: Bencher<'_, '_>, format: &MessageFor
         });
 }
 
+/// A datagram of 9 KB: one line with as many values and tags as the default limits allow.
+#[divan::bench(sample_count = 100)]
+fn longest_line(bencher: Bencher<'_, '_>) {
+    let format = &message_format::DOGSTATSD_LONGEST;
+    let pipeline = RefCell::new(BenchPipeline::warm(format, 1));
+    let datagrams = DatagramList::of_metrics(format, 1, 0..1);
+    bencher
+        .counter(ItemsCount::new(format.samples))
+        .bench_local(|| pipeline.borrow_mut().record(&datagrams));
+}
+
 fn known(bencher: Bencher<'_, '_>, format: &MessageFormat, series: usize) {
     let pipeline = RefCell::new(BenchPipeline::warm(format, series));
     let datagrams = DatagramList::of_metrics(format, series, 0..ROUNDS);
     bencher
-        .counter(ItemsCount::new(series * ROUNDS))
+        .counter(ItemsCount::new(series * ROUNDS * format.samples))
         // Each iteration records into a new window.
         .with_inputs(|| pipeline.borrow_mut().flush())
         .bench_local_values(|_window_before| pipeline.borrow_mut().record(&datagrams));

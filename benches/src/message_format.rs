@@ -9,6 +9,9 @@ use model::MetricKind;
 
 /// Values on a line that packs several.
 const VALUES_PACKED: usize = 5;
+/// The default limits on the values and tags of a line.
+const VALUES_MAX: usize = 4_096;
+const TAGS_MAX: usize = 256;
 /// The time of the first round, in seconds as in a `timestamp`.
 const FIRST_ROUND_S: usize = 1_490_114_074;
 
@@ -98,6 +101,32 @@ pub const DOGSTATSD_PACKED: MessageFormat = MessageFormat {
     write: |out, metrics, round| {
         let rounds = round * VALUES_PACKED..(round + 1) * VALUES_PACKED;
         dogstatsd(out, &metrics[0], rounds, "");
+    },
+    ..STATSD
+};
+
+/// [`DOGSTATSD_PACKED`] with a time.
+pub const DOGSTATSD_PACKED_TIMED: MessageFormat = MessageFormat {
+    name: "dogstatsd-packed-timed",
+    write: |out, metrics, round| {
+        let rounds = round * VALUES_PACKED..(round + 1) * VALUES_PACKED;
+        dogstatsd(out, &metrics[0], rounds, &format!("|T{}", FIRST_ROUND_S + round));
+    },
+    ..DOGSTATSD_PACKED
+};
+
+/// The line with the most values and tags that the default limits allow: 9 KB.
+pub const DOGSTATSD_LONGEST: MessageFormat = MessageFormat {
+    name: "dogstatsd-longest",
+    samples: VALUES_MAX,
+    write: |out, metrics, round| {
+        out.extend_from_slice(metrics[0].name.as_bytes());
+        for value in round..round + VALUES_MAX {
+            write(out, format_args!(":{}", value % 10));
+        }
+        out.extend_from_slice(b"|c|#");
+        let tags: Vec<String> = (0..TAGS_MAX).map(|tag| format!("{tag:02x}")).collect();
+        out.extend_from_slice(tags.join(",").as_bytes());
     },
     ..STATSD
 };

@@ -17,7 +17,7 @@ use engine::testing::recorder::{decoded, protocol_of};
 pub fn check(input: &[u8]) {
     let Some((protocol, datagram)) = input.split_first() else { return };
     let config = AggregationConfig::default();
-    let (snapshots, _) = decoded(protocol_of(*protocol), &[vec![datagram]], &config);
+    let (snapshots, ..) = decoded(protocol_of(*protocol), &[vec![datagram]], &config);
     for snapshot in &snapshots {
         for point in &snapshot.points {
             check_text(snapshot, point);

@@ -58,9 +58,13 @@ fn benchmarks() -> Vec<(String, Benchmark)> {
         &message_format::STATSD,
         &message_format::DOGSTATSD,
         &message_format::DOGSTATSD_TIMED,
+        &message_format::DOGSTATSD_PACKED,
+        &message_format::DOGSTATSD_PACKED_TIMED,
     ] {
-        all.push((format!("record/{format}"), Box::new(|| record(format))));
+        all.push((format!("record/{format}"), Box::new(|| record(format, METRICS))));
     }
+    let longest = &message_format::DOGSTATSD_LONGEST;
+    all.push((format!("record/{longest}"), Box::new(|| record(longest, 1))));
     for format in [&message_format::JSON, &message_format::STATSD, &message_format::DOGSTATSD] {
         let name = format!("record/{format}-new-series");
         all.push((name, Box::new(|| record_new_series(format))));
@@ -102,9 +106,9 @@ fn decode_as(datagrams: &DatagramList, expected: (usize, usize)) -> usize {
 }
 
 /// Known series, whose lines are in the line cache if the format allows it.
-fn record(format: &MessageFormat) -> usize {
-    let mut pipeline = BenchPipeline::warm(format, METRICS);
-    let datagrams = DatagramList::of_metrics(format, METRICS, 0..ROUNDS);
+fn record(format: &MessageFormat, series: usize) -> usize {
+    let mut pipeline = BenchPipeline::warm(format, series);
+    let datagrams = DatagramList::of_metrics(format, series, 0..ROUNDS);
     record_into(&mut pipeline, &datagrams)
 }
 

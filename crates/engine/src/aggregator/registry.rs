@@ -45,7 +45,7 @@ pub struct Admitted {
 /// The live series of all tables.
 ///
 /// A lock guards it. A listener takes the lock when it sees a series for the first time, and for
-/// each sample that overflows.
+/// each line that overflows.
 #[derive(Debug)]
 pub struct Registry {
     state: Mutex<RegistryState>,
@@ -132,6 +132,11 @@ impl Registry {
         let overflow = state.overflow(identity);
         state.count_overflowed(overflow.series.name(), 1);
         overflow
+    }
+
+    /// Counts more samples of a line whose first one overflowed into the series of this name.
+    pub fn count_overflowed(&self, name: &str, samples: u64) {
+        self.lock().count_overflowed(name, samples);
     }
 
     /// Admits a series again that expired while a table still held samples of it.

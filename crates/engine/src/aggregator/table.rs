@@ -8,7 +8,7 @@ use super::cell::CellSettings;
 use super::identity::Identity;
 use super::incremental_map::IncrementalMap;
 use super::registry::{Admitted, Registry};
-use super::shapes::{NumberMeaning, ShapeLookup, Shapes};
+use super::shapes::{KnownLine, NumberMeaning, ShapeLookup, Shapes};
 use super::tally::{NewSeries, SeriesSlot, Tally};
 use crate::protocol::SampleValue;
 use crate::protocol::split::Split;
@@ -33,6 +33,15 @@ pub struct SeriesTable {
 struct TableEntry {
     hash: u64,
     series: Arc<Series>,
+}
+
+/// The place of the values of a line.
+#[derive(Clone, Copy, Debug)]
+pub struct SeriesPlace {
+    /// The slot of the series, or of the overflow series that takes its place.
+    pub slot: SeriesSlot,
+    /// Whether the slot belongs to the series itself.
+    pub is_requested: bool,
 }
 
 impl SeriesTable {
@@ -67,20 +76,48 @@ impl SeriesTable {
         arrival_ns: u64,
         registry: &Registry,
     ) -> Option<SeriesSlot> {
+        let SeriesPlace { slot, is_requested } = self.locate(identity, registry);
+        if !is_requested && let SampleValue::Total { added, .. } = value {
+            // The totals of several series are no total of the overflow series: count increments.
+            self.record_at(slot, &SampleValue::Counter(*added), weight, arrival_ns);
+            return None;
+        }
+        self.record_at(slot, value, weight, arrival_ns);
+        // Without a slot, the line is not cached: each overflowed sample has to ask the registry,
+        // which counts it, and which admits the series once there is room.
+        is_requested.then_some(slot)
+    }
+
+    /// Finds or adds the series of a line, for its first value; [`SeriesTable::record_at`] adds the
+    /// values. If the series overflows, the first one is counted as overflowed.
+    #[inline]
+    #[must_use]
+    pub fn locate(&mut self, identity: &Identity<'_>, registry: &Registry) -> SeriesPlace {
         let (slot, is_requested) = match self.find(identity) {
             Some(slot) => (slot, true),
             None => self.insert(identity, registry),
         };
-        if !is_requested && let SampleValue::Total { added, .. } = value {
-            // The totals of several series are no total of the overflow series: count increments.
-            let added = SampleValue::Counter(*added);
-            self.tally.record(slot, &added, weight, arrival_ns, &self.cells);
-            return None;
-        }
+        SeriesPlace { slot, is_requested }
+    }
+
+    /// Adds a sample to a series of this table.
+    // Not inlined, so that its callers do not keep the compiler from inlining the same code into
+    // `record_known`, through which most samples go.
+    #[inline(never)]
+    pub fn record_at(
+        &mut self,
+        slot: SeriesSlot,
+        value: &SampleValue<'_>,
+        weight: f64,
+        arrival_ns: u64,
+    ) {
         self.tally.record(slot, value, weight, arrival_ns, &self.cells);
-        // Without a slot, the line is not cached: each overflowed sample has to ask the registry,
-        // which counts it, and which admits the series once there is room.
-        is_requested.then_some(slot)
+    }
+
+    /// The series of a slot, which must be taken.
+    #[must_use]
+    pub fn series(&self, slot: SeriesSlot) -> Option<&Arc<Series>> {
+        self.entry(slot).map(|entry| &entry.series)
     }
 
     /// Finds the candidate for a line's shape, and prefetches the cell that
@@ -92,23 +129,22 @@ impl SeriesTable {
         }
     }
 
-    /// Adds the sample of a line if its shape is known, and returns whether it is.
+    /// Returns the properties of a line if its shape is known.
     #[inline]
-    pub fn record_known(
-        &mut self,
-        lookup: ShapeLookup,
-        split: &Split<'_>,
-        arrival_ns: u64,
-    ) -> bool {
-        let Some(known) = self.shapes.verify(lookup, split) else { return false };
+    pub fn known_line(&mut self, lookup: ShapeLookup, split: &Split<'_>) -> Option<KnownLine> {
+        self.shapes.verify(lookup, split)
+    }
+
+    /// Adds the sample of a known line with this number.
+    #[inline]
+    pub fn record_known(&mut self, known: KnownLine, number: f64, arrival_ns: u64) {
         let value = match known.meaning {
-            NumberMeaning::Counter => SampleValue::Counter(split.number),
-            NumberMeaning::Gauge => SampleValue::GaugeSet(split.number),
-            NumberMeaning::Timer => SampleValue::Timer(split.number),
+            NumberMeaning::Counter => SampleValue::Counter(number),
+            NumberMeaning::Gauge => SampleValue::GaugeSet(number),
+            NumberMeaning::Timer => SampleValue::Timer(number),
             NumberMeaning::Trace => SampleValue::Trace,
         };
         self.tally.record(known.slot, &value, known.weight, arrival_ns, &self.cells);
-        true
     }
 
     /// The line cache.

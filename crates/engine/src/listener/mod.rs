@@ -28,6 +28,7 @@ pub mod rejected;
 pub mod senders;
 mod socket_file;
 pub mod stats;
+mod statsd_recorder;
 pub mod stream;
 pub mod stream_config;
 pub mod tap;
@@ -128,46 +129,6 @@ impl Protocol {
             Self::Statsd => statsd::decode(datagram, limits, each),
         }
     }
-
-    /// Decodes one line and passes each of its samples or rejections to `each`. `split` is the
-    /// result of [`Protocol::split`].
-    pub fn decode_line<'a>(
-        self,
-        line: &'a [u8],
-        split: Option<&Split<'_>>,
-        limits: &MessageLimits,
-        each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
-    ) -> DecodedLine {
-        match self {
-            Self::Json => match json::decode_line(line, limits) {
-                Ok((sample, number_start)) => {
-                    each(Ok(sample));
-                    let number_start = number_start.unwrap_or(line.len());
-                    let is_split_right = split.is_some_and(|s| s.number_start == number_start);
-                    DecodedLine { skipped: 0, is_split_right }
-                }
-                Err(rejection) => {
-                    each(Err(rejection));
-                    DecodedLine { skipped: 0, is_split_right: false }
-                }
-            },
-            // Only lines of the simplest form are split at all, and their split is always right.
-            Self::Statsd => DecodedLine {
-                skipped: statsd::decode(line, limits, each),
-                is_split_right: split.is_some(),
-            },
-        }
-    }
-}
-
-/// The result of decoding a line, besides its samples.
-#[derive(Clone, Copy, Debug)]
-pub struct DecodedLine {
-    /// Number of skipped lines, such as events.
-    pub skipped: u64,
-    /// Whether the split found the number from which the sample was made, given that there is one
-    /// sample.
-    pub is_split_right: bool,
 }
 
 /// The kind of socket on which messages arrive.

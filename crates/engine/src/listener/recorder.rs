@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::config::ListenerEndpoint;
 use super::rejected::RejectedLog;
 use super::stats::{ListenerCounts, ListenerStats};
+use super::statsd_recorder::StatsdRecorder;
 use super::{Origin, Protocol};
 use crate::aggregator::cell::CellSettings;
 use crate::aggregator::handover::ListenerEnd;
@@ -18,7 +19,7 @@ use crate::aggregator::table::SeriesTable;
 use crate::listener::tap::listener::{DecodeContext, ListenerTap};
 use crate::listener::tap::taps::Taps;
 use crate::protocol::split::Split;
-use crate::protocol::{MessageLimits, Rejection, Sample, json, lines};
+use crate::protocol::{MessageLimits, Rejection, Sample, json, lines, statsd};
 use crate::sync::{Receiver, bounded};
 use basics::escape::EXCERPT_BYTES;
 
@@ -63,7 +64,7 @@ pub struct PendingLines<'b, S> {
 }
 
 /// A received line.
-struct SourceLine<'b, S> {
+pub(super) struct SourceLine<'b, S> {
     line: &'b [u8],
     /// The bytes that a rejection shows.
     shown: &'b [u8],
@@ -280,47 +281,96 @@ impl Recorder {
 
     #[inline]
     fn record_line<S: Origin>(&mut self, PendingLine { line, shape }: &PendingLine<'_, S>) {
-        if let Some((split, lookup)) = shape
-            && self.table.record_known(*lookup, split, self.arrival_ns)
-        {
-            self.counts.aggregated += 1;
-            return;
+        let Some((split, lookup)) = shape else { return self.decode_line(line, None) };
+        let Some(known) = self.table.known_line(*lookup, split) else {
+            return self.decode_line(line, Some((split, *lookup)));
+        };
+        if split.is_packed() {
+            return self.record_packed(line, (split, *lookup), known);
         }
-        self.decode_line(line, shape.as_ref());
+        self.table.record_known(known, split.number, self.arrival_ns);
+        self.counts.aggregated += 1;
+    }
+
+    /// Records a statsd line with several numbers and a known shape.
+    #[inline(never)]
+    fn record_packed<S: Origin>(
+        &mut self,
+        line: &SourceLine<'_, S>,
+        shape: (&Split<'_>, ShapeLookup),
+        known: KnownLine,
+    ) {
+        let (split, _) = shape;
+        let (kind, limits) = (known.meaning.kind(), &self.context.limits);
+        // With too many values, decoding rejects the line.
+        let Some(run) = statsd::packed_values(split, kind, known.weight, limits) else {
+            return self.decode_line(line, Some(shape));
+        };
+        self.statsd_recorder(line).known_values(known, &run);
     }
 
     /// Decodes a line that is not in the line cache, and adds it if possible.
     fn decode_line<S: Origin>(
         &mut self,
         line: &SourceLine<'_, S>,
-        split: Option<&(Split<'_>, ShapeLookup)>,
+        shape: Option<(&Split<'_>, ShapeLookup)>,
     ) {
-        let Self { context, protocol, stats, table, counts, arrival_ns, tap, .. } = self;
-        let (mut samples, mut known) = (0, None);
-        let limits = &context.limits;
-        let number_is_at = split.map(|(split, _)| split);
-        let decoded = protocol.decode_line(line.line, number_is_at, limits, &mut |message| {
-            // Rejections as well: a line that led to one must be decoded each time, or it would no
-            // longer be counted.
-            samples += 1;
-            match message {
-                Ok(sample) => {
-                    known = context.record(table, sample, *arrival_ns);
-                    counts.aggregated += 1;
-                }
-                Err(rejection) => {
-                    let rejection = rejection.shifted_by(line.at);
-                    context.reject(rejection, line.shown, &line.sender, stats, counts, tap);
-                }
+        let known = match self.protocol {
+            Protocol::Json => self.decode_json(line, shape.map(|(split, _)| split)),
+            Protocol::Statsd => self.decode_statsd(line),
+        };
+        // A shape stands for lines whose samples depend on nothing but the numbers that the split
+        // found. Other lines must be decoded each time.
+        if let (Some((split, lookup)), Some(known)) = (shape, known) {
+            self.table.shapes().learn(lookup, split, known);
+        }
+    }
+
+    /// Returns the properties of the line if it can be cached with this split.
+    fn decode_json<S: Origin>(
+        &mut self,
+        line: &SourceLine<'_, S>,
+        split: Option<&Split<'_>>,
+    ) -> Option<KnownLine> {
+        let Self { context, stats, table, counts, arrival_ns, tap, .. } = self;
+        match json::decode_line(line.line, &context.limits) {
+            Ok((sample, number_start)) => {
+                let known = context.record(table, sample, *arrival_ns);
+                counts.aggregated += 1;
+                // The split was only a guess.
+                let number_start = number_start.unwrap_or(line.line.len());
+                known.filter(|_| split.is_some_and(|split| split.number_start == number_start))
             }
-        });
-        counts.skipped += decoded.skipped;
-        // A shape stands for exactly one sample, which depends on nothing but the number that the
-        // split found.
-        if let (1, Some((split, lookup)), Some(known)) = (samples, split, known)
-            && decoded.is_split_right
-        {
-            table.shapes().learn(*lookup, split, known);
+            Err(rejection) => {
+                let rejection = rejection.shifted_by(line.at);
+                context.reject(rejection, line.shown, &line.sender, stats, counts, tap);
+                None
+            }
+        }
+    }
+
+    /// Returns the properties of the line if it can be cached.
+    fn decode_statsd<S: Origin>(&mut self, line: &SourceLine<'_, S>) -> Option<KnownLine> {
+        let mut recorder = self.statsd_recorder(line);
+        let limits = &recorder.context.limits;
+        let skipped = statsd::decode_lines(line.line, limits, &mut recorder);
+        let known = recorder.known;
+        self.counts.skipped += skipped;
+        known
+    }
+
+    fn statsd_recorder<'r, S>(
+        &'r mut self,
+        line: &'r SourceLine<'_, S>,
+    ) -> StatsdRecorder<'r, 'r, S> {
+        let Self { context, stats, table, counts, arrival_ns, tap, .. } = self;
+        StatsdRecorder {
+            context,
+            table,
+            counts,
+            rejected: RejectedLine { line, stats, tap },
+            arrival_ns: *arrival_ns,
+            known: None,
         }
     }
 
@@ -380,6 +430,27 @@ impl Recorder {
         // Before the last tally: when the aggregator has it, the counts of the listener are final.
         self.stats.close();
         self.handover.finish(self.table);
+    }
+}
+
+/// Counts and logs the rejections of a line.
+pub(super) struct RejectedLine<'r, S> {
+    line: &'r SourceLine<'r, S>,
+    stats: &'r ListenerStats,
+    tap: &'r mut ListenerTap,
+}
+
+impl<S: Origin> RejectedLine<'_, S> {
+    /// Counts and logs a rejection.
+    pub(super) fn add(
+        &mut self,
+        context: &RecorderContext,
+        rejection: Rejection,
+        counts: &mut ListenerCounts,
+    ) {
+        let Self { line, stats, tap } = self;
+        let rejection = rejection.shifted_by(line.at);
+        context.reject(rejection, line.shown, &line.sender, stats, counts, tap);
     }
 }
 
@@ -459,17 +530,55 @@ mod tests {
     fn statsd_line() -> impl Strategy<Value = String> {
         let number = prop::sample::select(vec!["1", "2", "1.5", "-2", "+3", "1e1", "01", "", "x"]);
         let kind = prop::sample::select(vec!["c", "g", "ms", "s", "h|@0.5", "c|#a:1", "c|#a:2"]);
-        (kind, number.clone(), number, 0..5).prop_map(|(kind, n, m, shape)| match shape {
+        (kind, number.clone(), number, 0..9).prop_map(|(kind, n, m, shape)| match shape {
             0 | 1 => format!("m:{n}|{kind}"),
             2 => format!("m:{n}:{m}|{kind}"),
             3 => format!("m[a=b:{n}]:{m}|{kind}"),
-            _ => format!("m:{n}|c:{m}|{kind}"),
+            4 => format!("m:{n}|c:{m}|{kind}"),
+            5 => format!("m:1:{n}:{m}:2|{kind}"),
+            6 => format!("m:1:2:3:{n}:5:6:7:8:9:10:11:12{m}|{kind}"),
+            7 => format!("m:1:2:3:4:5:6:7:8:9:10:11:12:{m}|{kind}"),
+            _ => format!("m:1:{n}|{kind}|:{m}|{kind}"),
         })
     }
 
     fn agree(protocol: Protocol, lines: &[String]) {
         let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
         agrees(protocol, &[lines.clone(), lines], &AggregationConfig::default());
+    }
+
+    #[test]
+    fn packed_lines_record_the_same_as_lines_of_their_own() {
+        let many = |values: usize| format!("m{}|ms|#k:v", ":3".repeat(values));
+        let lines = [
+            "m:1:2:3|c|#k:v",
+            "m:4|c|#k:v",
+            "m:1:2:3|c|#k:v",
+            "m:1:x:3|c|#k:v",
+            "m:1::3|c|#k:v",
+            "m:1:1e2:-3:007:1e999:|c|#k:v",
+            "m:5:+1:-2|g",
+            "m:6:7|g",
+            "m:1:2|h|@0.5",
+            "m:8|h|@0.5",
+            "m:1:2|s",
+            "m:1:2|c:3:4|ms|:5|c|#k:v",
+            "m:-1:2|ms",
+            "m:1:2\u{e9}:3|c|#k:v",
+            "m:1:2[a=b:3|c|#k:v",
+        ];
+        let mut lines: Vec<String> = lines.map(str::to_owned).to_vec();
+        lines.extend([many(12), many(13), many(1)]);
+        agree(Protocol::Statsd, &lines);
+    }
+
+    #[test]
+    fn each_value_of_a_packed_line_that_overflows_is_counted() {
+        let lines: Vec<String> =
+            (0..10).map(|n| format!("m:1:2:3|c:4:5|ms|:6|c|#k:{n}\nm:1:x:2|c|#k:{n}")).collect();
+        let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+        let config = AggregationConfig { max_series_per_metric: 2, ..AggregationConfig::default() };
+        agrees(Protocol::Statsd, &[lines.clone(), lines], &config);
     }
 
     proptest! {

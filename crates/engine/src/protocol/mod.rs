@@ -197,9 +197,8 @@ pub struct MessageLimits {
     /// make every lookup more expensive. Defaults to `256`.
     pub max_tags: usize,
     /// Maximum number of values on a statsd line; one with more is rejected as `too_many_values`.
-    /// Each value is a sample with all tags of the line, so a line costs its values times its tags.
-    /// Defaults to `4096`, which a packet of 8 KiB, the largest that DogStatsD clients send, cannot
-    /// exceed.
+    /// Each value is a sample with all tags of the line. Defaults to `4096`, which a packet of 8 KiB,
+    /// the largest that DogStatsD clients send, cannot exceed.
     pub max_values: usize,
 }
 

@@ -10,7 +10,7 @@ pub struct Split<'a> {
     pub number_start: usize,
     /// End of the number.
     pub number_end: usize,
-    /// The number; 1 if there is none.
+    /// The number; 1 if there is none, and NaN if there are several, which needs no room of its own.
     pub number: f64,
 }
 
@@ -56,6 +56,19 @@ impl<'a> Split<'a> {
         };
         let number = if negative { -magnitude } else { magnitude };
         Some(Self { line, number_start: start, number_end: end, number })
+    }
+
+    /// The same line with several numbers, which end at `number_end`.
+    #[must_use]
+    pub fn packed_until(self, number_end: usize) -> Self {
+        Self { number_end, number: f64::NAN, ..self }
+    }
+
+    /// Whether there are several numbers.
+    #[inline]
+    #[must_use]
+    pub fn is_packed(&self) -> bool {
+        self.number.is_nan()
     }
 
     /// The bytes before and after the number.

@@ -38,14 +38,20 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr_iter, memchr2, memchr3};
+use memchr::{memchr, memchr2, memchr3};
 use model::MetricKind;
 use smallvec::SmallVec;
 
+mod text;
+mod values;
+
+use self::text::TextPart;
+use self::values::StatsdKind;
+pub use self::values::ValueRun;
 use super::split::Split;
 use super::{
-    MessageLimits, RejectReason, Rejection, Sample, SampleValue, Tags, lines, normalize_tags,
-    parse_finite, weight_at,
+    MessageLimits, RejectReason, Rejection, Sample, Tags, lines, normalize_tags, parse_finite,
+    weight_at,
 };
 
 /// Decodes a datagram and passes each sample or rejection to `each`, in order.
@@ -56,6 +62,36 @@ pub fn decode<'a>(
     limits: &MessageLimits,
     each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
 ) -> u64 {
+    decode_lines(datagram, limits, &mut EachSample(each))
+}
+
+/// Takes the lines of a datagram, in order.
+pub trait LineSink<'a> {
+    /// Takes a valid line.
+    fn line(&mut self, line: StatsdLine<'a, '_>);
+
+    /// Takes the rejection of a line.
+    fn rejected(&mut self, rejection: Rejection);
+}
+
+/// A valid line. Some of its values may be invalid.
+pub struct StatsdLine<'a, 'l> {
+    /// The metric name, never empty.
+    pub name: Cow<'a, str>,
+    /// Tags, sorted by key; keys are unique, and no value is empty. The list is reused for the next
+    /// line.
+    pub tags: &'l mut Tags<'a>,
+    /// At least one.
+    pub runs: &'l [ValueRun<'a>],
+}
+
+/// Decodes a datagram line by line: the values of a line share its name and its tags, so a caller
+/// that looks up the series has to do it once. Returns the number of skipped lines.
+pub fn decode_lines<'a>(
+    datagram: &'a [u8],
+    limits: &MessageLimits,
+    sink: &mut impl LineSink<'a>,
+) -> u64 {
     let mut tags = TagReader { tags: Tags::new(), limits };
     let mut skipped = 0;
     for place in lines(datagram) {
@@ -64,16 +100,41 @@ pub fn decode<'a>(
             skipped += 1;
             continue;
         }
-        let read = read_text(bytes, at).and_then(|line| decode_line(line, &mut tags, each));
+        let read = read_text(bytes, at).and_then(|line| decode_line(line, &mut tags, sink));
         if let Err(rejection) = read {
-            each(Err(rejection));
+            sink.rejected(rejection);
         }
     }
     skipped
 }
 
-/// Splits a line around its number, without decoding it. `None` unless the line has the simple form
-/// `name:1|c`, with any further sections.
+/// Makes a sample of each value.
+struct EachSample<'e, F>(&'e mut F);
+
+impl<'a, F: FnMut(Result<Sample<'a>, Rejection>)> LineSink<'a> for EachSample<'_, F> {
+    fn line(&mut self, line: StatsdLine<'a, '_>) {
+        let StatsdLine { name, tags, runs } = line;
+        for (number, run) in runs.iter().enumerate() {
+            run.for_each_value(|value, is_last| {
+                let is_last = is_last && number + 1 == runs.len();
+                (self.0)(value.map(|value| Sample {
+                    name: name.clone(),
+                    value,
+                    weight: run.weight,
+                    // Copied only if the line has more values.
+                    tags: if is_last { std::mem::take(tags) } else { tags.clone() },
+                }));
+            });
+        }
+    }
+
+    fn rejected(&mut self, rejection: Rejection) {
+        (self.0)(Err(rejection));
+    }
+}
+
+/// Splits a line around its number or numbers, without decoding it. `None` unless the line has the
+/// simple form `name:1|c` or `name:1:2|c`, with any further sections.
 #[inline]
 #[must_use]
 pub fn split(line: &[u8]) -> Option<Split<'_>> {
@@ -82,8 +143,42 @@ pub fn split(line: &[u8]) -> Option<Split<'_>> {
     if line[colon] == b'[' {
         return None;
     }
-    Split::at_number(line, colon + 1, false)
-        .filter(|split| line.get(split.number_end) == Some(&b'|'))
+    let split = Split::at_number(line, colon + 1, false)?;
+    match line.get(split.number_end) {
+        Some(b'|') => Some(split),
+        Some(b':') => split_packed(split),
+        _ => None,
+    }
+}
+
+/// Extends the split to all numbers of the line. Its values may still be invalid, but they are ASCII.
+#[inline(never)]
+fn split_packed(first: Split<'_>) -> Option<Split<'_>> {
+    let is_of_numbers =
+        |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b':' | b'-' | b'+' | b'e' | b'E');
+    let rest = &first.line[first.number_end..];
+    let end = first.number_end + rest.iter().position(|byte| !is_of_numbers(byte))?;
+    (first.line[end] == b'|').then(|| first.packed_until(end))
+}
+
+/// The values of a line that was split around several numbers. `None` if there are more than the
+/// limit, or if the kind has no numbers.
+#[must_use]
+pub fn packed_values<'a>(
+    split: &Split<'a>,
+    kind: MetricKind,
+    weight: f64,
+    limits: &MessageLimits,
+) -> Option<ValueRun<'a>> {
+    let kind = match kind {
+        MetricKind::Counter => StatsdKind::Counter,
+        MetricKind::Gauge => StatsdKind::Gauge,
+        MetricKind::Timer => StatsdKind::Timer,
+        MetricKind::Set | MetricKind::Trace => return None,
+    };
+    let text = std::str::from_utf8(&split.line[split.number_start..split.number_end]).ok()?;
+    let run = ValueRun { values: TextPart { text, at: split.number_start }, kind, weight };
+    (run.value_count() <= limits.max_values).then_some(run)
 }
 
 /// Returns the text of a line. A NUL belongs to a length that a DogStatsD client has put before a
@@ -98,14 +193,13 @@ fn read_text(bytes: &[u8], at: usize) -> Result<TextPart<'_>, Rejection> {
     Ok(TextPart { text, at })
 }
 
-/// Decodes a line. Fails if the whole line is invalid; invalid values of a valid line are passed to
-/// `each`.
+/// Decodes a line. Fails if the whole line is invalid.
 fn decode_line<'a>(
     line: TextPart<'a>,
     tags: &mut TagReader<'a, '_>,
-    each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
+    sink: &mut impl LineSink<'a>,
 ) -> Result<(), Rejection> {
-    // The list is reused for all lines of a datagram, and a rejected line leaves its tags in it.
+    // The list is reused for all lines of a datagram, and the latest line leaves its tags in it.
     tags.tags.clear();
     let (name, rest) = read_name(line, tags)?;
     let runs = read_sections(rest, tags)?;
@@ -114,110 +208,12 @@ fn decode_line<'a>(
         return Err(rest.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
     }
     normalize_tags(&mut tags.tags);
-    for (number, run) in runs.iter().enumerate() {
-        let mut rest = Some(run.values);
-        while let Some(values) = rest {
-            let value;
-            (value, rest) = match run.kind {
-                StatsdKind::Set => (values, None),
-                StatsdKind::Counter | StatsdKind::Gauge | StatsdKind::Timer => values.cut(b':'),
-            };
-            let is_last = rest.is_none() && number + 1 == runs.len();
-            each(read_value(run.kind, value).map(|value| Sample {
-                name: name.clone(),
-                value,
-                weight: run.weight,
-                // Copied only if the line has more values.
-                tags: if is_last { std::mem::take(&mut tags.tags) } else { tags.tags.clone() },
-            }));
-        }
-    }
+    sink.line(StatsdLine { name, tags: &mut tags.tags, runs: &runs });
     Ok(())
 }
 
-/// A part of the datagram, with its position.
-#[derive(Clone, Copy)]
-struct TextPart<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> TextPart<'a> {
-    /// Splits at the first separator, an ASCII character. The second part is `None` if there is no
-    /// separator.
-    fn cut(self, separator: u8) -> (Self, Option<Self>) {
-        match memchr(separator, self.text.as_bytes()) {
-            Some(place) => (self.before(place), Some(self.from(place + 1))),
-            None => (self, None),
-        }
-    }
-
-    fn before(self, place: usize) -> Self {
-        Self { text: &self.text[..place], at: self.at }
-    }
-
-    fn from(self, place: usize) -> Self {
-        Self { text: &self.text[place..], at: self.at + place }
-    }
-
-    fn end(self) -> Self {
-        self.from(self.text.len())
-    }
-
-    fn reject(self, reason: RejectReason, expected: &'static str) -> Rejection {
-        Rejection { reason, offset: self.at, expected }
-    }
-}
-
-/// The types of all kinds; a test compares them with the table.
-const KNOWN_TYPES: &str = "`c`, `g`, `ms`, `h`, `d` or `s`";
-
 /// The sections after the type.
 const KNOWN_SECTIONS: &str = "`@RATE`, `#TAGS`, `:VALUES` or an extension such as `c:ID`";
-
-/// A kind that statsd has.
-#[derive(Clone, Copy)]
-enum StatsdKind {
-    Counter,
-    Gauge,
-    Timer,
-    Set,
-}
-
-impl StatsdKind {
-    fn read(word: TextPart<'_>) -> Result<Self, Rejection> {
-        match MetricKind::from_statsd_type(word.text) {
-            Some(MetricKind::Counter) => Ok(Self::Counter),
-            Some(MetricKind::Gauge) => Ok(Self::Gauge),
-            Some(MetricKind::Timer) => Ok(Self::Timer),
-            Some(MetricKind::Set) => Ok(Self::Set),
-            Some(MetricKind::Trace) | None => {
-                let is_missing = word.text.is_empty();
-                let reason =
-                    if is_missing { RejectReason::MissingType } else { RejectReason::UnknownType };
-                Err(word.reject(reason, KNOWN_TYPES))
-            }
-        }
-    }
-}
-
-/// A run of values with a common type and rate.
-struct ValueRun<'a> {
-    values: TextPart<'a>,
-    kind: StatsdKind,
-    weight: f64,
-}
-
-impl ValueRun<'_> {
-    fn value_count(&self) -> usize {
-        match self.kind {
-            StatsdKind::Set => 1,
-            StatsdKind::Counter | StatsdKind::Gauge | StatsdKind::Timer => {
-                1 + memchr_iter(b':', self.values.text.as_bytes()).count()
-            }
-        }
-    }
-}
 
 /// Reads up to the colon before the values. Returns the name and the rest after the colon.
 fn read_name<'a>(
@@ -380,23 +376,6 @@ impl<'a> TagReader<'a, '_> {
         }
         Ok(())
     }
-}
-
-fn read_value(kind: StatsdKind, value: TextPart<'_>) -> Result<SampleValue<'_>, Rejection> {
-    if value.text.is_empty() {
-        return Err(value.reject(RejectReason::MissingValue, "a value"));
-    }
-    let number = || {
-        parse_finite(value.text)
-            .ok_or_else(|| value.reject(RejectReason::BadValue, "a finite number"))
-    };
-    Ok(match kind {
-        StatsdKind::Counter => SampleValue::Counter(number()?),
-        StatsdKind::Gauge if value.text.starts_with(['+', '-']) => SampleValue::GaugeAdd(number()?),
-        StatsdKind::Gauge => SampleValue::GaugeSet(number()?),
-        StatsdKind::Timer => SampleValue::Timer(number()?),
-        StatsdKind::Set => SampleValue::Set(Cow::Borrowed(value.text)),
-    })
 }
 
 fn read_rate(rate: TextPart<'_>) -> Result<f64, Rejection> {

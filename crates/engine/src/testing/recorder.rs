@@ -20,8 +20,9 @@ use crate::wake::Waker;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The result of some windows: their snapshots, and the counts of all of them.
-pub type RecordedWindows = (Vec<Snapshot>, ListenerCounts);
+/// The result of some windows: their snapshots, and of all of them the counts and the number of
+/// samples that overflowed.
+pub type RecordedWindows = (Vec<Snapshot>, ListenerCounts, u64);
 
 /// Checks that lines have the same meaning whether they are cached or not, in the window in which
 /// they first appear and in later ones. The first byte selects the protocol.
@@ -44,8 +45,9 @@ pub fn protocol_of(byte: u8) -> Protocol {
 
 /// Panics if the recorder's result for these windows of datagrams differs from decoding every line.
 pub fn agrees(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) {
-    let (ours, our_counts) = recorded(protocol, windows, config);
-    let (expected, counts) = decoded(protocol, windows, config);
+    let (ours, our_counts, our_overflowed) = recorded(protocol, windows, config);
+    let (expected, counts, overflowed) = decoded(protocol, windows, config);
+    assert_eq!(our_overflowed, overflowed, "overflowed");
     assert_eq!(our_counts.aggregated, counts.aggregated, "aggregated");
     assert_eq!(our_counts.rejected, counts.rejected, "rejected");
     assert_eq!(our_counts.skipped, counts.skipped, "skipped");
@@ -122,6 +124,7 @@ fn recorded(
     let waker = Waker::new().unwrap_or_else(|error| panic!("no waker: {error}"));
     let handover = aggregator.add_listener("fuzz", Arc::new(waker));
     let stats = Arc::new(ListenerStats::without_drops("fuzz".to_owned()));
+    let registry = Arc::clone(&context.registry);
     let mut recorder = Recorder::new(context, protocol, Arc::clone(&stats), handover);
     let mut snapshots = Vec::new();
     for datagrams in windows {
@@ -138,7 +141,7 @@ fn recorded(
         snapshots.push(flush(&mut store));
     }
     recorder.publish();
-    (snapshots, stats.counts())
+    (snapshots, stats.counts(), registry.overflowed_samples())
 }
 
 /// The result of decoding every line and recording its samples.
@@ -163,7 +166,7 @@ pub fn decoded(
         spare = tally;
         snapshots.push(flush(&mut store));
     }
-    (snapshots, counts)
+    (snapshots, counts, context.registry.overflowed_samples())
 }
 
 fn record_all<'a>(

@@ -2,7 +2,8 @@
 //!
 //! A client sends the same line over and over, and only the number in it changes. A shape is such a
 //! line without its number. A line with a known shape belongs to a known series and has a known
-//! weight; only its number remains to be read.
+//! weight; only its number remains to be read. A statsd line may have several numbers, `m:1:2|c`: it
+//! has the shape of the line with one.
 //!
 //! A lookup has three steps, so that a caller with several lines can overlap their waits for
 //! memory: [`Shapes::start_lookup`] for each line, then [`Shapes::find_candidate`] for each, then
@@ -11,6 +12,8 @@
 mod line_arena;
 
 use std::hash::{BuildHasher, Hasher};
+
+use model::MetricKind;
 
 use self::line_arena::{LINE_BYTES_MAX, LineArena, LineHeader, LineOffset};
 use super::seed::{self, Seeded};
@@ -54,6 +57,17 @@ impl NumberMeaning {
             SampleValue::Timer(_) => Some(Self::Timer),
             SampleValue::Trace => Some(Self::Trace),
             SampleValue::Total { .. } | SampleValue::GaugeAdd(_) | SampleValue::Set(_) => None,
+        }
+    }
+
+    /// The kind of metric to which it belongs.
+    #[must_use]
+    pub fn kind(self) -> MetricKind {
+        match self {
+            Self::Counter => MetricKind::Counter,
+            Self::Gauge => MetricKind::Gauge,
+            Self::Timer => MetricKind::Timer,
+            Self::Trace => MetricKind::Trace,
         }
     }
 

@@ -3,7 +3,9 @@ use std::collections::BTreeMap;
 use model::METRIC_WORDS;
 use proptest::prelude::*;
 
+use super::values::KNOWN_TYPES;
 use super::*;
+use crate::protocol::SampleValue;
 
 mod peers;
 

@@ -1,0 +1,112 @@
+//! Records statsd lines, whose values share a name and tags: a line looks up its series once for
+//! each of its types, whatever the number of its values.
+
+use smallvec::SmallVec;
+
+use super::Origin;
+use super::recorder::{RecorderContext, RejectedLine};
+use super::stats::ListenerCounts;
+use crate::aggregator::shapes::{KnownLine, NumberMeaning};
+use crate::aggregator::table::{SeriesPlace, SeriesTable};
+use crate::protocol::statsd::{LineSink, StatsdLine, ValueRun};
+use crate::protocol::{Rejection, SampleValue, Tags};
+use model::MetricKind;
+
+/// Takes the samples and rejections of one line.
+pub(super) struct StatsdRecorder<'r, 'a, S> {
+    pub(super) context: &'a RecorderContext,
+    pub(super) table: &'r mut SeriesTable,
+    pub(super) counts: &'r mut ListenerCounts,
+    pub(super) rejected: RejectedLine<'r, S>,
+    pub(super) arrival_ns: u64,
+    /// The properties of the line, if such lines can be cached.
+    pub(super) known: Option<KnownLine>,
+}
+
+/// The series of the values of one type.
+struct PlaceOfKind {
+    kind: MetricKind,
+    place: SeriesPlace,
+    values: u64,
+}
+
+/// A line has few types.
+type Places = SmallVec<[PlaceOfKind; 1]>;
+
+impl<'a, S: Origin> LineSink<'a> for StatsdRecorder<'_, 'a, S> {
+    fn line(&mut self, line: StatsdLine<'a, '_>) {
+        self.context.identifier.add_agent_tags(line.tags);
+        let mut places = Places::new();
+        for run in line.runs {
+            run.for_each_value(|value, _| match value {
+                Ok(value) => {
+                    let weight = run.weight();
+                    let place = self.place(&line.name, line.tags, value.kind(), &mut places);
+                    self.table.record_at(place.slot, &value, weight, self.arrival_ns);
+                    self.counts.aggregated += 1;
+                    self.learn(place, &value, weight);
+                }
+                Err(rejection) => self.rejected(rejection),
+            });
+        }
+        for of_kind in places.iter().filter(|of_kind| !of_kind.place.is_requested) {
+            self.count_overflowed(of_kind);
+        }
+        // A shape stands for a line with one type.
+        if line.runs.len() > 1 {
+            self.known = None;
+        }
+    }
+
+    fn rejected(&mut self, rejection: Rejection) {
+        self.rejected.add(self.context, rejection, self.counts);
+    }
+}
+
+impl<S: Origin> StatsdRecorder<'_, '_, S> {
+    /// Records the values of a line with a known shape.
+    pub(super) fn known_values(&mut self, known: KnownLine, run: &ValueRun<'_>) {
+        run.for_each_value(|value, _| match value {
+            Ok(value) => {
+                self.table.record_at(known.slot, &value, known.weight, self.arrival_ns);
+                self.counts.aggregated += 1;
+            }
+            Err(rejection) => self.rejected.add(self.context, rejection, self.counts),
+        });
+    }
+
+    /// The place of a value. Only a valid value makes a series.
+    fn place(
+        &mut self,
+        name: &str,
+        tags: &Tags<'_>,
+        kind: MetricKind,
+        places: &mut Places,
+    ) -> SeriesPlace {
+        if let Some(known) = places.iter_mut().find(|of_kind| of_kind.kind == kind) {
+            known.values += 1;
+            return known.place;
+        }
+        let identity = self.context.identifier.identify(kind, name, tags);
+        let place = self.table.locate(&identity, &self.context.registry);
+        places.push(PlaceOfKind { kind, place, values: 1 });
+        place
+    }
+
+    /// Counts the values after the first one, which the lookup has counted.
+    #[cold]
+    fn count_overflowed(&self, of_kind: &PlaceOfKind) {
+        if let Some(series) = self.table.series(of_kind.place.slot) {
+            self.context.registry.count_overflowed(series.name(), of_kind.values - 1);
+        }
+    }
+
+    /// Notes the properties of the line. A line that overflows is not cached: each has to ask the
+    /// registry, which counts it, and which admits the series once there is room.
+    fn learn(&mut self, place: SeriesPlace, value: &SampleValue<'_>, weight: f64) {
+        if self.known.is_none() && place.is_requested {
+            let known = |meaning| KnownLine { slot: place.slot, meaning, weight };
+            self.known = NumberMeaning::of(value).map(known);
+        }
+    }
+}

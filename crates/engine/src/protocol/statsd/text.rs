@@ -1,0 +1,39 @@
+//! A part of a datagram as text.
+
+use memchr::memchr;
+
+use super::super::{RejectReason, Rejection};
+
+/// A part of the datagram, with its position.
+#[derive(Clone, Copy)]
+pub(super) struct TextPart<'a> {
+    pub(super) text: &'a str,
+    pub(super) at: usize,
+}
+
+impl<'a> TextPart<'a> {
+    /// Splits at the first separator, an ASCII character. The second part is `None` if there is no
+    /// separator.
+    pub(super) fn cut(self, separator: u8) -> (Self, Option<Self>) {
+        match memchr(separator, self.text.as_bytes()) {
+            Some(place) => (self.before(place), Some(self.from(place + 1))),
+            None => (self, None),
+        }
+    }
+
+    pub(super) fn before(self, place: usize) -> Self {
+        Self { text: &self.text[..place], at: self.at }
+    }
+
+    pub(super) fn from(self, place: usize) -> Self {
+        Self { text: &self.text[place..], at: self.at + place }
+    }
+
+    pub(super) fn end(self) -> Self {
+        self.from(self.text.len())
+    }
+
+    pub(super) fn reject(self, reason: RejectReason, expected: &'static str) -> Rejection {
+        Rejection { reason, offset: self.at, expected }
+    }
+}

@@ -1,0 +1,135 @@
+//! The values of a line.
+
+use std::borrow::Cow;
+
+use memchr::memchr_iter;
+use model::MetricKind;
+
+use super::super::split::Split;
+use super::super::{RejectReason, Rejection, SampleValue, parse_finite};
+use super::text::TextPart;
+
+/// The types of all kinds; a test compares them with the table.
+pub(super) const KNOWN_TYPES: &str = "`c`, `g`, `ms`, `h`, `d` or `s`";
+
+/// A kind that statsd has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum StatsdKind {
+    Counter,
+    Gauge,
+    Timer,
+    Set,
+}
+
+impl StatsdKind {
+    pub(super) fn read(word: TextPart<'_>) -> Result<Self, Rejection> {
+        match MetricKind::from_statsd_type(word.text) {
+            Some(MetricKind::Counter) => Ok(Self::Counter),
+            Some(MetricKind::Gauge) => Ok(Self::Gauge),
+            Some(MetricKind::Timer) => Ok(Self::Timer),
+            Some(MetricKind::Set) => Ok(Self::Set),
+            Some(MetricKind::Trace) | None => {
+                let is_missing = word.text.is_empty();
+                let reason =
+                    if is_missing { RejectReason::MissingType } else { RejectReason::UnknownType };
+                Err(word.reject(reason, KNOWN_TYPES))
+            }
+        }
+    }
+}
+
+impl StatsdKind {
+    /// A number as a value of this kind; `None` for a set, whose members are text.
+    fn value(self, number: f64) -> Option<SampleValue<'static>> {
+        match self {
+            Self::Counter => Some(SampleValue::Counter(number)),
+            Self::Gauge => Some(SampleValue::GaugeSet(number)),
+            Self::Timer => Some(SampleValue::Timer(number)),
+            Self::Set => None,
+        }
+    }
+}
+
+/// A run of values with a common type and rate.
+pub struct ValueRun<'a> {
+    pub(super) values: TextPart<'a>,
+    pub(super) kind: StatsdKind,
+    pub(super) weight: f64,
+}
+
+impl<'a> ValueRun<'a> {
+    /// The number of samples for which each value stands.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        self.weight
+    }
+
+    pub(super) fn value_count(&self) -> usize {
+        match self.kind {
+            StatsdKind::Set => 1,
+            StatsdKind::Counter | StatsdKind::Gauge | StatsdKind::Timer => {
+                1 + memchr_iter(b':', self.values.text.as_bytes()).count()
+            }
+        }
+    }
+
+    /// Passes each value, or the reason why it is none, to `each`, in order. The flag is set for
+    /// the last one.
+    #[inline]
+    pub fn for_each_value(&self, mut each: impl FnMut(Result<SampleValue<'a>, Rejection>, bool)) {
+        let mut rest = Some(self.values);
+        while let Some(values) = rest {
+            let value;
+            (value, rest) = self.next_value(values);
+            each(value, rest.is_none());
+        }
+    }
+
+    /// Reads the first value. Returns the others, if there are any.
+    #[inline]
+    fn next_value(
+        &self,
+        values: TextPart<'a>,
+    ) -> (Result<SampleValue<'a>, Rejection>, Option<TextPart<'a>>) {
+        // Most values are simple numbers, whose end is found while they are read. A gauge with a
+        // sign is a change.
+        let may_be_negative = self.kind != StatsdKind::Gauge;
+        if let Some(split) = Split::at_number(values.text.as_bytes(), 0, may_be_negative)
+            && let Some(value) = self.kind.value(split.number)
+        {
+            match values.text.as_bytes().get(split.number_end) {
+                None => return (Ok(value), None),
+                Some(b':') => return (Ok(value), Some(values.from(split.number_end + 1))),
+                Some(_) => {}
+            }
+        }
+        self.next_unusual_value(values)
+    }
+
+    fn next_unusual_value(
+        &self,
+        values: TextPart<'a>,
+    ) -> (Result<SampleValue<'a>, Rejection>, Option<TextPart<'a>>) {
+        let (value, rest) = match self.kind {
+            StatsdKind::Set => (values, None),
+            StatsdKind::Counter | StatsdKind::Gauge | StatsdKind::Timer => values.cut(b':'),
+        };
+        (read_value(self.kind, value), rest)
+    }
+}
+
+fn read_value(kind: StatsdKind, value: TextPart<'_>) -> Result<SampleValue<'_>, Rejection> {
+    if value.text.is_empty() {
+        return Err(value.reject(RejectReason::MissingValue, "a value"));
+    }
+    let member = || SampleValue::Set(Cow::Borrowed(value.text));
+    if kind == StatsdKind::Set {
+        return Ok(member());
+    }
+    let number = parse_finite(value.text)
+        .ok_or_else(|| value.reject(RejectReason::BadValue, "a finite number"))?;
+    if kind == StatsdKind::Gauge && value.text.starts_with(['+', '-']) {
+        return Ok(SampleValue::GaugeAdd(number));
+    }
+    Ok(kind.value(number).unwrap_or_else(member))
+}
