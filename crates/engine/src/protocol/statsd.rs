@@ -177,35 +177,51 @@ pub fn packed_values<'a>(
         MetricKind::Set | MetricKind::Trace => return None,
     };
     let text = std::str::from_utf8(&split.line[split.number_start..split.number_end]).ok()?;
-    let run = ValueRun { values: TextPart { text, at: split.number_start }, kind, weight };
-    (run.value_count() <= limits.max_values).then_some(run)
+    let values = TextPart { text, at: split.number_start };
+    let run = ValueRun { values, kind, weight };
+    (!has_more_values(values, std::slice::from_ref(&run), limits.max_values)).then_some(run)
 }
 
 /// Returns the text of a line. A NUL belongs to a length that a DogStatsD client has put before a
 /// packet on a stream, which must not become part of a name.
-fn read_text(bytes: &[u8], at: usize) -> Result<TextPart<'_>, Rejection> {
+fn read_text(bytes: &[u8], at: usize) -> Result<LineText<'_>, Rejection> {
     let bad =
         |place, expected| Rejection { reason: RejectReason::BadLine, offset: at + place, expected };
-    if let Some(place) = memchr(0, bytes) {
-        return Err(bad(place, "no NUL; DogStatsD clients need a `unix_datagram` listener"));
+    // One search for two bytes that most lines do not have.
+    let unusual = memchr2(0, b']', bytes);
+    if let Some(first) = unusual
+        && let Some(place) = memchr(0, &bytes[first..])
+    {
+        return Err(bad(
+            first + place,
+            "no NUL; DogStatsD clients need a `unix_datagram` listener",
+        ));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| bad(error.valid_up_to(), "UTF-8"))?;
-    Ok(TextPart { text, at })
+    Ok(LineText { all: TextPart { text, at }, has_closing_bracket: unusual.is_some() })
+}
+
+/// A line as text.
+#[derive(Clone, Copy)]
+struct LineText<'a> {
+    all: TextPart<'a>,
+    has_closing_bracket: bool,
 }
 
 /// Decodes a line. Fails if the whole line is invalid.
 fn decode_line<'a>(
-    line: TextPart<'a>,
+    line: LineText<'a>,
     tags: &mut TagReader<'a, '_>,
     sink: &mut impl LineSink<'a>,
 ) -> Result<(), Rejection> {
     // The list is reused for all lines of a datagram, and the latest line leaves its tags in it.
     tags.tags.clear();
-    let (name, rest) = read_name(line, tags)?;
-    let runs = read_sections(rest, tags)?;
+    let (front, sections) = line.all.cut(b'|');
+    let (name, values) = read_name(front, line.has_closing_bracket, tags)?;
+    let runs = read_sections(values, sections, tags)?;
     // Before the first value is passed on, because the whole line is rejected.
-    if runs.iter().map(ValueRun::value_count).sum::<usize>() > tags.limits.max_values {
-        return Err(rest.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
+    if has_more_values(line.all, &runs, tags.limits.max_values) {
+        return Err(values.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
     }
     normalize_tags(&mut tags.tags);
     sink.line(StatsdLine { name, tags: &mut tags.tags, runs: &runs });
@@ -215,13 +231,37 @@ fn decode_line<'a>(
 /// The sections after the type.
 const KNOWN_SECTIONS: &str = "`@RATE`, `#TAGS`, `:VALUES` or an extension such as `c:ID`";
 
-/// Reads up to the colon before the values. Returns the name and the rest after the colon.
+/// Whether the runs have more values than the limit. Counts only those of a long line: a value takes
+/// at least one byte, a colon.
+#[inline]
+fn has_more_values(line: TextPart<'_>, runs: &[ValueRun<'_>], limit: usize) -> bool {
+    line.text.len() > limit && runs.iter().map(ValueRun::value_count).sum::<usize>() > limit
+}
+
+/// Reads the part of a line before the type: the tags after it may contain brackets and colons, too.
+/// Returns the name and the values.
+#[inline]
 fn read_name<'a>(
-    line: TextPart<'a>,
+    front: TextPart<'a>,
+    has_closing_bracket: bool,
     tags: &mut TagReader<'a, '_>,
 ) -> Result<(Cow<'a, str>, TextPart<'a>), Rejection> {
-    // Only up to the type: the tags after it may contain brackets and colons, too.
-    let (front, _) = line.cut(b'|');
+    let bytes = front.text.as_bytes();
+    // Most names have no tags and no bracket.
+    if !has_closing_bracket
+        && let Some(colon) = memchr3(b':', b',', b'[', bytes)
+        && bytes[colon] == b':'
+        && colon > 0
+    {
+        return Ok((Cow::Borrowed(front.before(colon).text), front.from(colon + 1)));
+    }
+    read_name_with_tags(front, tags)
+}
+
+fn read_name_with_tags<'a>(
+    front: TextPart<'a>,
+    tags: &mut TagReader<'a, '_>,
+) -> Result<(Cow<'a, str>, TextPart<'a>), Rejection> {
     let brackets = Brackets::find(front);
     let rest = brackets.as_ref().map_or(front, |brackets| brackets.after);
     let (rest, Some(values)) = rest.cut(b':') else {
@@ -245,9 +285,9 @@ fn read_name<'a>(
         tags.read(influx, b'=')?;
     }
     if name.is_empty() {
-        return Err(line.reject(RejectReason::BadName, "a name"));
+        return Err(front.reject(RejectReason::BadName, "a name"));
     }
-    Ok((name, line.from(values.at - line.at)))
+    Ok((name, values))
 }
 
 /// The tags of SignalFx, and the parts of the name around them.
@@ -272,7 +312,6 @@ impl<'a> Brackets<'a> {
 /// they would make a series for each of their values. `own` is the part before the values.
 fn reject_half_of_brackets(own: TextPart<'_>, name: TextPart<'_>) -> Result<(), Rejection> {
     let bytes = own.text.as_bytes();
-    // Most lines have no bracket and pay for this search only.
     let Some(bracket) = memchr2(b'[', b']', bytes) else { return Ok(()) };
     let bad = |expected| Err(own.from(bracket).reject(RejectReason::BadLine, expected));
     let has_tag = |part: &[u8]| memchr(b'=', part).is_some();
@@ -286,22 +325,22 @@ fn reject_half_of_brackets(own: TextPart<'_>, name: TextPart<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Reads everything after the first colon, except the values, which are decoded later.
+/// Reads the sections after the first values. The values are decoded later.
 fn read_sections<'a>(
-    rest: TextPart<'a>,
+    values: TextPart<'a>,
+    mut rest: Option<TextPart<'a>>,
     tags: &mut TagReader<'a, '_>,
 ) -> Result<SmallVec<[ValueRun<'a>; 1]>, Rejection> {
     let mut runs = SmallVec::<[ValueRun<'a>; 1]>::new();
-    let (values, mut rest) = rest.cut(b'|');
     // Values whose type comes next.
     let mut untyped = Some(values);
     while let Some(sections) = rest {
         let section;
         (section, rest) = sections.cut(b'|');
         if let Some(values) = untyped {
-            let word;
-            (word, untyped) = section.cut(b':');
-            runs.push(ValueRun { values, kind: StatsdKind::read(word)?, weight: 1.0 });
+            let kind;
+            (kind, untyped) = read_type(section)?;
+            runs.push(ValueRun { values, kind, weight: 1.0 });
             continue;
         }
         match (section.text.as_bytes().first(), runs.last_mut()) {
@@ -322,6 +361,16 @@ fn read_sections<'a>(
         Some(values) => Err(values.end().reject(RejectReason::BadLine, "`|` and a type")),
         None => Ok(runs),
     }
+}
+
+/// Reads a type, and returns the values after it that have no type yet.
+#[inline]
+fn read_type(section: TextPart<'_>) -> Result<(StatsdKind, Option<TextPart<'_>>), Rejection> {
+    if let Some(kind) = StatsdKind::of(section.text) {
+        return Ok((kind, None));
+    }
+    let (word, untyped) = section.cut(b':');
+    Ok((StatsdKind::read(word)?, untyped))
 }
 
 /// Accepts a section that has no effect: one of a newer client, or an empty one. A colon alone is

@@ -22,19 +22,25 @@ pub(super) enum StatsdKind {
 }
 
 impl StatsdKind {
-    pub(super) fn read(word: TextPart<'_>) -> Result<Self, Rejection> {
-        match MetricKind::from_statsd_type(word.text) {
-            Some(MetricKind::Counter) => Ok(Self::Counter),
-            Some(MetricKind::Gauge) => Ok(Self::Gauge),
-            Some(MetricKind::Timer) => Ok(Self::Timer),
-            Some(MetricKind::Set) => Ok(Self::Set),
-            Some(MetricKind::Trace) | None => {
-                let is_missing = word.text.is_empty();
-                let reason =
-                    if is_missing { RejectReason::MissingType } else { RejectReason::UnknownType };
-                Err(word.reject(reason, KNOWN_TYPES))
-            }
+    /// The kind with this type; `None` if statsd has no such type.
+    #[inline]
+    pub(super) fn of(word: &str) -> Option<Self> {
+        match MetricKind::from_statsd_type(word)? {
+            MetricKind::Counter => Some(Self::Counter),
+            MetricKind::Gauge => Some(Self::Gauge),
+            MetricKind::Timer => Some(Self::Timer),
+            MetricKind::Set => Some(Self::Set),
+            MetricKind::Trace => None,
         }
+    }
+
+    pub(super) fn read(word: TextPart<'_>) -> Result<Self, Rejection> {
+        Self::of(word.text).ok_or_else(|| {
+            let is_missing = word.text.is_empty();
+            let reason =
+                if is_missing { RejectReason::MissingType } else { RejectReason::UnknownType };
+            word.reject(reason, KNOWN_TYPES)
+        })
     }
 }
 
