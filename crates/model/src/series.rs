@@ -25,18 +25,17 @@ impl Series {
         tags: &[(K, V)],
     ) -> Self {
         debug_assert!(tags.is_sorted_by(|a, b| a.0.as_ref() < b.0.as_ref()));
-        let parts = || {
-            let tags = tags.iter().flat_map(|(key, value)| [key.as_ref(), value.as_ref()]);
-            std::iter::once(name).chain(tags)
-        };
-        let bytes = parts().map(|part| part.len() + length_digits(part.len())).sum();
-        let mut text = String::with_capacity(bytes);
-        for part in parts() {
-            push_length(&mut text, part.len());
-            text.push_str(part);
+        let bytes = |part: &str| part.len() + length_digits(part.len());
+        let tag_bytes = |(key, value): &(K, V)| bytes(key.as_ref()) + bytes(value.as_ref());
+        let mut text =
+            TextBuilder::with_capacity(bytes(name) + tags.iter().map(tag_bytes).sum::<usize>());
+        text.push(name);
+        for (key, value) in tags {
+            text.push(key.as_ref());
+            text.push(value.as_ref());
         }
-        let is_ordinary = parts().all(is_ordinary);
-        Self { kind, is_ordinary, tag_count: tags.len() as u32, text: text.into_boxed_str() }
+        let (is_ordinary, text) = (text.is_ordinary(), text.text.into_boxed_str());
+        Self { kind, is_ordinary, tag_count: tags.len() as u32, text }
     }
 
     /// The kind of the metric.
@@ -91,9 +90,44 @@ impl Series {
     }
 }
 
-fn is_ordinary(part: &str) -> bool {
-    let is_notable = |byte: u8| byte < b' ' || byte == b'\\' || byte == 0x7f;
-    !part.is_empty() && !part.starts_with('#') && part != "time" && !part.bytes().any(is_notable)
+/// Joins name, keys and values to the text of a series.
+struct TextBuilder {
+    text: String,
+    /// Number of reserved bytes among the lengths.
+    reserved_in_lengths: usize,
+    has_reserved_part: bool,
+}
+
+impl TextBuilder {
+    fn with_capacity(bytes: usize) -> Self {
+        let text = String::with_capacity(bytes);
+        Self { text, reserved_in_lengths: 0, has_reserved_part: false }
+    }
+
+    #[inline]
+    fn push(&mut self, part: &str) {
+        self.reserved_in_lengths += push_length(&mut self.text, part.len());
+        self.text.push_str(part);
+        self.has_reserved_part |= part.is_empty() || part.starts_with('#') || part == "time";
+    }
+
+    /// See [`Series::is_ordinary`].
+    fn is_ordinary(&self) -> bool {
+        // One pass over the whole text, 16 bytes at once, is faster than one over each short part.
+        !self.has_reserved_part && reserved_bytes(self.text.as_bytes()) == self.reserved_in_lengths
+    }
+}
+
+/// Whether the byte is a backslash or an ASCII control character.
+fn is_reserved(byte: u8) -> bool {
+    // No short circuit, so that the compiler can compare several bytes at once.
+    (byte < b' ') | (byte == b'\\') | (byte == 0x7f)
+}
+
+fn reserved_bytes(text: &[u8]) -> usize {
+    // The number in a chunk fits into a byte, which keeps the lanes narrow.
+    let count = |chunk: &[u8]| chunk.iter().map(|byte| u8::from(is_reserved(*byte))).sum::<u8>();
+    text.chunks(usize::from(u8::MAX)).map(|chunk| usize::from(count(chunk))).sum()
 }
 
 /// The name, keys and values in a series' text.
@@ -121,12 +155,17 @@ impl<'a> Iterator for TextParts<'a> {
 const DIGIT_BITS: u32 = 6;
 const MORE: u8 = 1 << DIGIT_BITS;
 
-fn push_length(text: &mut String, mut length: usize) {
+/// Returns the number of reserved bytes among those of the length.
+fn push_length(text: &mut String, mut length: usize) -> usize {
+    let mut reserved = 0;
     while length >= usize::from(MORE) {
-        text.push(char::from((length as u8 % MORE) | MORE));
+        let digit = (length as u8 % MORE) | MORE;
+        text.push(char::from(digit));
+        reserved += usize::from(is_reserved(digit));
         length >>= DIGIT_BITS;
     }
     text.push(char::from(length as u8));
+    reserved + usize::from(is_reserved(length as u8))
 }
 
 /// The number of bytes that [`push_length`] writes.
@@ -196,6 +235,19 @@ mod tests {
         for part in ["", "#a", "time", "a\\", "a\tb", "\u{7f}"] {
             assert!(!is_ordinary(part, "k", "v"), "{part:?}");
             assert!(!is_ordinary("a", part, "v") && !is_ordinary("a", "k", part), "{part:?}");
+        }
+    }
+
+    #[test]
+    fn a_reserved_byte_is_found_in_a_part_of_any_length() {
+        for length in (1..300).chain([4_095, 4_096, 4_124, 5_888, 8_128]) {
+            let ordinary = "v".repeat(length);
+            let is_ordinary = |value: &str| {
+                Series::new(MetricKind::Gauge, &ordinary, &[("k", value)]).is_ordinary()
+            };
+            assert!(is_ordinary(&ordinary), "{length}");
+            assert!(!is_ordinary(&format!("{ordinary}\\")), "{length}");
+            assert!(!is_ordinary(&format!("\n{}", &ordinary[1..])), "{length}");
         }
     }
 
