@@ -32,10 +32,21 @@ pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
     out.extend_from_slice(b"}}");
 }
 
+/// Whether a byte needs no escape. A table, because each byte of each name and tag is looked up.
+const IS_PLAIN: [bool; 256] = {
+    let mut is_plain = [false; 256];
+    let mut byte = b' ';
+    while byte < 0x7f {
+        is_plain[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    is_plain
+};
+
 /// Appends a JSON string, with escapes also for characters that a terminal would obey.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
     // Fast path: nearly all texts need no escape.
-    if text.bytes().all(|byte| (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'\\') {
+    if text.bytes().all(|byte| IS_PLAIN[usize::from(byte)]) {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         return out.push(b'"');
