@@ -121,8 +121,8 @@ impl Pulse {
     }
 }
 
-#[cfg(test)]
 #[cfg(not(loom))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::aggregator::AggregationConfig;

@@ -520,6 +520,6 @@ impl Server {
     }
 }
 
-#[cfg(test)]
 #[cfg(not(loom))]
+#[cfg(test)]
 mod tests;

@@ -4,8 +4,8 @@
 //! `aggregator/thread/interleavings.rs`: see `scripts/loom.sh`. Otherwise these names cost nothing.
 
 // The model checker is only a dependency of tests.
-#[cfg(test)]
 #[cfg(loom)]
+#[cfg(test)]
 mod modelled;
 
 #[cfg(not(loom))]

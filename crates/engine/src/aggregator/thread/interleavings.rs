@@ -13,7 +13,8 @@ use loom::thread::{JoinHandle, spawn};
 use super::*;
 use crate::aggregator::identity::AgentConfig;
 use crate::listener::Protocol;
-use crate::listener::config::ListenerConfig;
+use crate::listener::allow::AllowList;
+use crate::listener::config::{ListenerEndpoint, UdpConfig};
 use crate::listener::recorder::{ListenerUpdate, Recorder, RecorderContext};
 use crate::listener::stats::ListenerStats;
 use crate::protocol::MessageLimits;
@@ -84,7 +85,7 @@ impl Bench {
             rejected: Arc::default(),
             started: Instant::now(),
             limits: MessageLimits { max_tags: 4, max_values: 4 },
-            exact_samples: 1000,
+            cells: config.cells(None),
             line_cache: 0,
         };
         let windows = Windows::default();
@@ -358,7 +359,10 @@ impl Daemon {
     /// Reloads other settings into the aggregator and into this listener.
     fn reload(&self, emit: Emit, listener: &RunningListener) {
         let context = self.context.clone();
-        let endpoint = ListenerConfig::json_udp("127.0.0.1:8125".parse().unwrap()).endpoint;
+        let address = "127.0.0.1:8125".parse().unwrap();
+        let allow = AllowList::default();
+        let udp = UdpConfig { address, allow, threads: 1, receive_buffer: None };
+        let endpoint = ListenerEndpoint::Udp(udp);
         listener.updates.send(ListenerUpdate { context, endpoint, receive_buffer: None }).unwrap();
         let settings = Reconfiguration {
             emit,
