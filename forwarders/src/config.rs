@@ -118,13 +118,17 @@ fn search_after<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Er
 #[serde(deny_unknown_fields, default)]
 pub struct QueueConfig {
     /// Maximum number of queued points; above it, the oldest window is dropped and counted as
-    /// `queue_full`. A queued point takes about 100 bytes, a timer more. Defaults to `500000`.
+    /// `queue_full`. Defaults to `500000`.
     pub max_points: u64,
+    /// Maximum memory of the queued windows and the window being delivered, as estimated from their
+    /// names, tags, values and members; above it, the oldest queued window is dropped and counted as
+    /// `queue_full`. Defaults to `64MiB`.
+    pub max_bytes: ByteSize,
 }
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { max_points: 500_000 }
+        Self { max_points: 500_000, max_bytes: ByteSize::from_bytes(64 << 20) }
     }
 }
 

@@ -168,6 +168,7 @@ fn forwarder(forwarder: &ForwarderInfo) -> ForwarderStatus {
         recovered: counts.recovered,
         delivered: counts.delivered,
         queued: counts.queued,
+        queued_bytes: counts.queued_bytes,
         spooled: counts.spooled,
         dropped: owned(counts.dropped),
         failures: counts.failures,

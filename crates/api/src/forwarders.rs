@@ -25,6 +25,8 @@ pub struct ForwarderStatus {
     pub delivered: u64,
     /// Points waiting in memory.
     pub queued: u64,
+    /// Estimated memory of the windows in memory, including the one in flight, in bytes.
+    pub queued_bytes: u64,
     /// Points waiting on disk.
     pub spooled: u64,
     /// Points dropped by reason.

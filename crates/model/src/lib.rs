@@ -6,6 +6,7 @@
 
 mod closed;
 mod continued;
+mod heap;
 mod kind;
 mod naming;
 mod percentile;

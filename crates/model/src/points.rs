@@ -2,16 +2,25 @@
 
 use std::ops::{Deref, Range};
 use std::slice;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Point;
+use crate::heap;
 
 /// Points in a fixed order. Clones and parts share them, so a part of a window is not a copy.
 #[derive(Clone, Debug)]
 pub struct Points {
-    all: Arc<Vec<Point>>,
+    all: Arc<AllPoints>,
     /// The indexes of the part in `all`.
     part: Range<usize>,
+}
+
+/// The points that clones and parts share.
+#[derive(Debug)]
+struct AllPoints {
+    points: Vec<Point>,
+    /// An estimate of their memory, once it was needed. It takes a look at every series.
+    heap_bytes: OnceLock<u64>,
 }
 
 impl Points {
@@ -23,19 +32,25 @@ impl Points {
         let part = self.part.start + start..self.part.start + end;
         Self { all: Arc::clone(&self.all), part }
     }
+
+    /// An estimate of the memory of all points, also of those outside this part.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        *self.all.heap_bytes.get_or_init(|| heap::points_bytes(&self.all.points))
+    }
 }
 
 impl Deref for Points {
     type Target = [Point];
 
     fn deref(&self) -> &[Point] {
-        &self.all[self.part.clone()]
+        &self.all.points[self.part.clone()]
     }
 }
 
 impl From<Vec<Point>> for Points {
     fn from(points: Vec<Point>) -> Self {
-        Self { part: 0..points.len(), all: Arc::new(points) }
+        let part = 0..points.len();
+        Self { all: Arc::new(AllPoints { points, heap_bytes: OnceLock::new() }), part }
     }
 }
 

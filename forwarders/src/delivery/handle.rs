@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::config::{Common, DeliveryConfig};
-use crate::delivery::backlog::Backlog;
+use crate::delivery::backlog::{Backlog, EvictedPoints};
 use crate::delivery::delivery_loop::{DeliveryChange, NextForwarder};
 use crate::delivery::destination::Destination;
 use crate::delivery::forwarder::Forwarder;
@@ -59,6 +59,8 @@ impl QueueHandle {
             return;
         }
         let has_points = !snapshot.points.is_empty();
+        // Before the lock is taken: the first destination looks at all points, for all others.
+        let _bytes = snapshot.heap_bytes();
         let evicted = self.input.0.apply(|backlog| {
             let ticket = first.filter(|_| has_points && backlog.writes_ahead());
             let hold = first.map(|first| WindowHold {
@@ -67,8 +69,9 @@ impl QueueHandle {
             });
             backlog.push(snapshot, hold)
         });
-        if evicted > 0 {
-            warn!(forwarder = self.name, points = evicted, "queue full, dropped its oldest window");
+        if let Some(EvictedPoints { points: points @ 1.., bound }) = evicted {
+            let limit = bound.words();
+            warn!(forwarder = self.name, points, limit, "queue full, dropped its oldest windows");
         }
     }
 }

@@ -148,6 +148,7 @@ impl SharedBacklog {
 /// Copies the state of a backlog to the counts that the status shows.
 fn publish(backlog: &Backlog, counts: &mut Counts) {
     counts.set_ledger(backlog.ledger());
+    counts.queued_bytes = backlog.memory_bytes();
     counts.down = backlog.is_down();
     let Some(usage) = backlog.spool_usage() else { return };
     let spool = counts.spool.get_or_insert_default();

@@ -27,6 +27,9 @@ pub struct Counts {
     pub delivered: u64,
     /// Points in memory only, including points in flight.
     pub queued: u64,
+    /// An estimate of the memory that the windows in memory occupy, in bytes, including the window
+    /// in flight. A window that several destinations share counts in full for each of them.
+    pub queued_bytes: u64,
     /// Points on disk, including points in flight.
     pub spooled: u64,
     /// Points that will never be delivered, by reason.

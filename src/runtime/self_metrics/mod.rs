@@ -438,6 +438,11 @@ impl SelfMetricFamilies {
             forwarders.iter().map(|(name, now)| (forwarder(name), now.queued as f64)),
         );
         self.gauge(
+            "tallyd_queued_bytes",
+            "Estimated memory of the windows in memory, including the one in flight, in bytes",
+            forwarders.iter().map(|(name, now)| (forwarder(name), now.queued_bytes as f64)),
+        );
+        self.gauge(
             "tallyd_points_spooled",
             "Points on disk, including those in flight",
             forwarders.iter().map(|(name, now)| (forwarder(name), now.spooled as f64)),

@@ -9,6 +9,7 @@ use hashbrown::HashSet;
 
 pub use self::seed::SetSeed;
 use self::sketch::SetSketch;
+use crate::heap::allocation;
 
 /// A set counts exactly up to this many members; beyond, a sketch of fixed size replaces them.
 const EXACT_MEMBERS_MAX: usize = 4_096;
@@ -96,6 +97,14 @@ impl DistinctSet {
         match &self.store {
             SetStore::Exact(members) => members.len() as f64,
             SetStore::Sketch(sketch) => sketch.count().round(),
+        }
+    }
+
+    /// An estimate of the memory that the members occupy, without the set itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match &self.store {
+            SetStore::Exact(members) => allocation(members.allocation_size()),
+            SetStore::Sketch(sketch) => allocation(size_of::<SetSketch>()) + sketch.heap_bytes(),
         }
     }
 

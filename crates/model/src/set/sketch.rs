@@ -7,6 +7,8 @@
 
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 
+use crate::heap::allocation;
+
 /// 2^16 registers, a byte each: a standard error of 0.41 %.
 const LG_REGISTERS: u8 = 16;
 const REGISTERS: usize = 1 << LG_REGISTERS;
@@ -112,6 +114,11 @@ impl SetSketch {
         read.0.update(&sketch);
         read.0.update(&sketch);
         Some(read)
+    }
+
+    /// An estimate of the memory that the coupons or registers occupy.
+    pub(super) fn heap_bytes(&self) -> usize {
+        allocation(self.0.estimated_size())
     }
 
     fn sketch(&self) -> HllSketch {

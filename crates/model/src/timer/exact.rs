@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::sketch::TimerSketch;
 use super::summary::{TimerSummary, needed_weight};
 use crate::Sum;
+use crate::heap::allocation;
 use crate::sum::finite;
 
 /// Values in the order of their arrival, or sorted. `weights` is empty while every weight is 1.
@@ -32,6 +33,11 @@ impl ExactSamples {
             .iter()
             .enumerate()
             .map(|(index, value)| (*value, self.weights.get(index).copied().unwrap_or(1.0)))
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        let bytes = |numbers: &Vec<f64>| allocation(numbers.capacity() * size_of::<f64>());
+        bytes(&self.values) + bytes(&self.weights)
     }
 
     pub(super) fn sort(&mut self) {

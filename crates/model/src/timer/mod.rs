@@ -102,6 +102,14 @@ impl Timer {
         }
     }
 
+    /// An estimate of the memory that the values occupy, without the timer itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match &self.store {
+            TimerStore::Exact(exact) => exact.heap_bytes(),
+            TimerStore::Sketch(sketch) => sketch.heap_bytes(),
+        }
+    }
+
     /// Makes a timer of its stored contents; `None` if these are not the contents of a timer with
     /// values.
     #[must_use]

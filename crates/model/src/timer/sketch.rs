@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use super::bins::Bins;
 use super::summary::{TimerSummary, needed_weight};
 use crate::Sum;
+use crate::heap::allocation;
 use crate::sum::finite;
 
 /// Relative error of the sketch. Half of the promised 1 %, so that the promise holds with rounding.
@@ -97,6 +98,11 @@ impl TimerSketch {
             self.bins_weight += units;
             self.bins.add_with_count(value, units as u64);
         }
+    }
+
+    /// An estimate of the memory of a boxed sketch.
+    pub(super) fn heap_bytes(&self) -> usize {
+        allocation(size_of::<Self>()) + allocation(self.bins.length() * size_of::<u64>())
     }
 
     pub(super) fn merge(&mut self, other: &Self) {

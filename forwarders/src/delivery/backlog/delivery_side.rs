@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::in_flight::InFlightWindow;
+use super::memory_queue::QueuedWindow;
 use super::state::Backlog;
 use super::waiting::{Turn, WaitingWindow};
 use crate::config::SpoolOrder;
@@ -195,6 +196,7 @@ impl Backlog {
     pub(crate) fn window_read(&mut self, snapshot: &Arc<Snapshot>) {
         self.spool.read_fails = false;
         if let Some(window) = &mut self.in_flight {
+            window.bytes = snapshot.heap_bytes();
             window.snapshot = Some(Arc::clone(snapshot));
         }
     }
@@ -403,7 +405,7 @@ impl Backlog {
         self.take_revoked();
         let in_flight = self.give_up_in_flight(reason::SHUTDOWN);
         let queued = self.waiting.take_queued();
-        let queued = queued.into_iter().map(|window| window.points()).sum();
+        let queued = queued.windows().iter().map(QueuedWindow::points).sum();
         self.ledger.drop_points(PointStorage::Memory, reason::SHUTDOWN, queued);
         // The folder was never opened, or the disk was too slow.
         let refused = self.spool.refused.take();

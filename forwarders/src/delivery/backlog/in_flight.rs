@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::waiting::{QueuedWindow, SpooledWindow};
+use super::memory_queue::QueuedWindow;
+use super::waiting::SpooledWindow;
 use crate::delivery::ledger::PointStorage;
 use crate::spool::{FileName, RefusedPoints, WriteJob};
 use model::{PointRanges, Snapshot};
@@ -16,6 +17,9 @@ pub(super) struct InFlightWindow {
     /// that are left may have to be written. `None` without a spool, and while the window is being
     /// read from its file.
     pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// An estimate of the memory that the snapshot occupies, also if only the delivery loop keeps it.
+    /// 0 while the window is being read from its file.
+    pub(super) bytes: u64,
     /// The points that are not settled yet, as indexes into the snapshot.
     pub(super) left: PointRanges,
     /// The points that the destination refused, by reason, until they are handed to the quarantine.
@@ -38,7 +42,8 @@ impl InFlightWindow {
     /// A window from memory; `keeps_snapshot` if there is a spool that it can be written to.
     pub(super) fn from_queued(window: &QueuedWindow, keeps_snapshot: bool) -> Self {
         let snapshot = keeps_snapshot.then(|| Arc::clone(&window.snapshot));
-        Self::new(window.seq, window.points(), snapshot, None)
+        let bytes = window.snapshot.heap_bytes();
+        Self { bytes, ..Self::new(window.seq, window.points(), snapshot, None) }
     }
 
     /// A window from disk.
@@ -51,6 +56,7 @@ impl InFlightWindow {
     fn new(seq: u64, points: u64, snapshot: Option<Arc<Snapshot>>, file: Option<FileName>) -> Self {
         Self {
             seq,
+            bytes: snapshot.as_ref().map_or(0, |snapshot| snapshot.heap_bytes()),
             snapshot,
             left: PointRanges::first(points as usize),
             refused: BTreeMap::new(),
@@ -92,6 +98,7 @@ impl InFlightWindow {
         if self.left.count() < snapshot.points.len() as u64 {
             *snapshot = Arc::new(snapshot.only(&self.left));
             self.left = PointRanges::first(snapshot.points.len());
+            self.bytes = snapshot.heap_bytes();
         }
         Some(Arc::clone(snapshot))
     }

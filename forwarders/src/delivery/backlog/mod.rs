@@ -23,6 +23,7 @@
 mod delivery_side;
 mod in_flight;
 mod limits;
+mod memory_queue;
 #[cfg(test)]
 mod model;
 mod removal_debt;
@@ -38,5 +39,5 @@ mod wakes;
 pub(crate) use delivery_side::{NextWindow, ReadRetry, WindowSource};
 pub(crate) use removal_debt::DebtStep;
 pub(crate) use spool_side::SpoolWork;
-pub(crate) use state::{Backlog, ReplayedPoints};
+pub(crate) use state::{Backlog, EvictedPoints, ReplayedPoints};
 pub(crate) use wakes::Wakes;

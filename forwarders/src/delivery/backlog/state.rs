@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::in_flight::InFlightWindow;
-use super::limits::BacklogLimits;
+use super::limits::{BacklogLimits, MemoryUse, QueueBound};
 use super::spool_use::SpoolUse;
 use super::turns::TurnOrder;
 use super::waiting::WaitingWindows;
@@ -28,6 +28,14 @@ pub(crate) struct Backlog {
     pub(super) wakes: Wakes,
     /// Points on disk that were settled since the spool was last empty.
     pub(super) replayed: ReplayedPoints,
+}
+
+/// Points of windows that were dropped because the memory for windows was full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EvictedPoints {
+    pub(crate) points: u64,
+    /// The bound that the new window exceeded first.
+    pub(crate) bound: QueueBound,
 }
 
 /// Counts points on disk that were settled since the spool was last empty.
@@ -95,22 +103,28 @@ impl Backlog {
 
     // ---- Events of the flush and of a reload --------------------------------------------------
 
-    /// Queues a flushed window, which is not delivered while its gate is closed. Returns the number
-    /// of points of older windows that were dropped to make room.
+    /// Queues a flushed window, which is not delivered while its gate is closed. Returns the points
+    /// of older windows that were dropped to make room.
     ///
     /// Ledger: the points are flushed and queued. The oldest windows in memory go from queued to
     /// dropped (`queue_full`) until the window fits, because fresh metrics are worth more than old
     /// ones. Windows on disk stay, because they use no memory, and so does the window in flight,
-    /// because it is encoded already. A window that exceeds the limit by itself is still queued.
+    /// because it is encoded already, but it takes room. A window that exceeds a limit by itself is
+    /// still queued; nothing else then waits with it.
     #[must_use = "a drop is worth a line in the log"]
-    pub(crate) fn push(&mut self, snapshot: Arc<Snapshot>, hold: Option<WindowHold>) -> u64 {
+    pub(crate) fn push(
+        &mut self,
+        snapshot: Arc<Snapshot>,
+        hold: Option<WindowHold>,
+    ) -> Option<EvictedPoints> {
         let points = snapshot.points.len() as u64;
-        let mut evicted = 0;
-        while self.limits.exceed_memory(self.waiting.queued().len(), self.ledger.queued, points) {
+        let new = MemoryUse { windows: 1, points, bytes: snapshot.heap_bytes() };
+        let mut evicted = None;
+        while let Some(bound) = self.limits.exceeded_bound(self.memory_use(), new) {
             // If no window waits in memory, only the window in flight is left there, which stays.
             let Some(oldest) = self.waiting.take_oldest_queued() else { break };
             self.ledger.drop_points(PointStorage::Memory, reason::QUEUE_FULL, oldest.points());
-            evicted += oldest.points();
+            evicted.get_or_insert(EvictedPoints { points: 0, bound }).points += oldest.points();
         }
         self.ledger.flush(points);
         self.waiting.push(snapshot, hold);
@@ -118,6 +132,14 @@ impl Backlog {
         // The window has to be written with `write: always`, or if another one waits already.
         self.wakes.spool = true;
         evicted
+    }
+
+    fn memory_use(&self) -> MemoryUse {
+        MemoryUse {
+            windows: self.waiting.queued().len(),
+            points: self.ledger.queued,
+            bytes: self.memory_bytes(),
+        }
     }
 
     /// Records that no further window will be pushed.
@@ -160,6 +182,13 @@ impl Backlog {
     /// The counts of where each point is.
     pub(crate) fn ledger(&self) -> &PointLedger {
         &self.ledger
+    }
+
+    /// An estimate of the memory that the windows in memory occupy: the queued ones and the one in
+    /// flight, also if it is on disk as well.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let in_flight = self.in_flight.as_ref().map_or(0, |window| window.bytes);
+        self.waiting.queued_bytes() + in_flight
     }
 
     /// Whether windows wait.

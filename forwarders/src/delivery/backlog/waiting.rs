@@ -3,18 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::memory_queue::{MemoryQueue, QueuedWindow};
 use crate::delivery::write_ahead::{WindowHold, WriteAheadGate};
 use crate::spool::FileName;
 use model::Snapshot;
-
-/// A window in memory only.
-#[derive(Debug)]
-pub(super) struct QueuedWindow {
-    pub(super) seq: u64,
-    pub(super) snapshot: Arc<Snapshot>,
-    /// `None` if no destination has to write the window before it is delivered.
-    pub(super) hold: Option<WindowHold>,
-}
 
 /// A window on disk.
 #[derive(Debug)]
@@ -45,17 +37,11 @@ pub(super) enum WaitingWindow {
 #[derive(Debug, Default)]
 pub(super) struct WaitingWindows {
     spooled: VecDeque<SpooledWindow>,
-    queued: VecDeque<QueuedWindow>,
+    queued: MemoryQueue,
     next_seq: u64,
     /// The number of the first window of this run. It may complete the last window of the earlier
     /// run, under the same timestamp, so it comes after the earlier run's windows in any case.
     first_seq: u64,
-}
-
-impl QueuedWindow {
-    pub(super) fn points(&self) -> u64 {
-        self.snapshot.points.len() as u64
-    }
 }
 
 impl SpooledWindow {
@@ -95,7 +81,7 @@ impl WaitingWindow {
 
 impl WaitingWindows {
     pub(super) fn len(&self) -> usize {
-        self.spooled.len() + self.queued.len()
+        self.spooled.len() + self.queued.windows().len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -104,7 +90,12 @@ impl WaitingWindows {
 
     /// The windows in memory only, the oldest first.
     pub(super) fn queued(&self) -> &VecDeque<QueuedWindow> {
-        &self.queued
+        self.queued.windows()
+    }
+
+    /// An estimate of the memory that the windows in memory only occupy.
+    pub(super) fn queued_bytes(&self) -> u64 {
+        self.queued.bytes()
     }
 
     /// The windows on disk, the oldest first.
@@ -114,7 +105,7 @@ impl WaitingWindows {
 
     /// Adds a new window as the newest one.
     pub(super) fn push(&mut self, snapshot: Arc<Snapshot>, hold: Option<WindowHold>) {
-        self.queued.push_back(QueuedWindow { seq: self.next_seq, snapshot, hold });
+        self.queued.push(QueuedWindow { seq: self.next_seq, snapshot, hold });
         self.next_seq += 1;
     }
 
@@ -123,14 +114,14 @@ impl WaitingWindows {
     pub(super) fn recover(&mut self, files: &[FileName], base: u64) {
         self.next_seq += base;
         self.first_seq += base;
-        self.queued.iter_mut().for_each(|window| window.seq += base);
+        self.queued.renumber(base);
         // Nothing is lost here: no window is written before the folder is opened.
         self.spooled = files.iter().copied().map(SpooledWindow::new).collect();
     }
 
     /// The number of the newest window.
     pub(super) fn newest_seq(&self) -> Option<u64> {
-        let queued = self.queued.back().map(|window| window.seq);
+        let queued = self.queued().back().map(|window| window.seq);
         queued.or_else(|| self.spooled.back().map(|window| window.file.seq))
     }
 
@@ -157,7 +148,7 @@ impl WaitingWindows {
 
     fn first_free_queued(&self) -> Option<usize> {
         // Only the first window can be held, so the second one is free.
-        let mut queued = self.queued.iter().take(2);
+        let mut queued = self.queued().iter().take(2);
         queued.position(|window| !self.is_held_by_earlier_run(window.seq))
     }
 
@@ -173,30 +164,30 @@ impl WaitingWindows {
     pub(super) fn next_queued(&self) -> Option<&QueuedWindow> {
         match self.oldest()? {
             WindowPlace::Spooled(_) => None,
-            WindowPlace::Queued(index) => self.queued.get(index),
+            WindowPlace::Queued(index) => self.queued().get(index),
         }
     }
 
     /// Takes the oldest window in memory that may be delivered before those on disk.
     pub(super) fn take_queued_before_spooled(&mut self) -> Option<QueuedWindow> {
         let index = self.first_free_queued()?;
-        self.queued.remove(index)
+        self.queued.take(index)
     }
 
     pub(super) fn take_oldest(&mut self) -> Option<WaitingWindow> {
         match self.oldest()? {
             WindowPlace::Spooled(index) => self.spooled.remove(index).map(WaitingWindow::Spooled),
-            WindowPlace::Queued(index) => self.queued.remove(index).map(WaitingWindow::Queued),
+            WindowPlace::Queued(index) => self.queued.take(index).map(WaitingWindow::Queued),
         }
     }
 
     pub(super) fn take_newest(&mut self) -> Option<WaitingWindow> {
-        let queued = self.queued.pop_back().map(WaitingWindow::Queued);
+        let queued = self.queued.take_newest().map(WaitingWindow::Queued);
         queued.or_else(|| self.spooled.pop_back().map(WaitingWindow::Spooled))
     }
 
     fn newest(&self) -> Option<WindowPlace> {
-        let queued = self.queued.len().checked_sub(1).map(WindowPlace::Queued);
+        let queued = self.queued().len().checked_sub(1).map(WindowPlace::Queued);
         queued.or_else(|| self.spooled.len().checked_sub(1).map(WindowPlace::Spooled))
     }
 
@@ -210,7 +201,7 @@ impl WaitingWindows {
         let gate = match place? {
             WindowPlace::Spooled(index) => self.spooled.get(index)?.gate.as_ref(),
             WindowPlace::Queued(index) => {
-                self.queued.get(index)?.hold.as_ref().map(|hold| &hold.gate)
+                self.queued().get(index)?.hold.as_ref().map(|hold| &hold.gate)
             }
         };
         gate.filter(|gate| !gate.is_open())
@@ -218,9 +209,7 @@ impl WaitingWindows {
 
     /// Stops holding windows back at other destinations: this one does not write them now.
     pub(super) fn release(&mut self) {
-        for hold in self.queued.iter_mut().filter_map(|window| window.hold.as_mut()) {
-            hold.ticket = None;
-        }
+        self.queued.release();
     }
 
     /// Puts a window back that could not be read.
@@ -231,11 +220,11 @@ impl WaitingWindows {
 
     /// Drops the oldest windows in memory that have no points.
     pub(super) fn drop_idle(&mut self) {
-        while self.queued.pop_front_if(|window| window.points() == 0).is_some() {}
+        while self.queued.take_oldest_if(|window| window.points() == 0).is_some() {}
     }
 
     pub(super) fn take_oldest_queued(&mut self) -> Option<QueuedWindow> {
-        self.queued.pop_front()
+        self.queued.take_oldest()
     }
 
     /// Takes the oldest window on disk if `is_wanted`.
@@ -261,7 +250,7 @@ impl WaitingWindows {
     }
 
     /// Takes the windows in memory only.
-    pub(super) fn take_queued(&mut self) -> VecDeque<QueuedWindow> {
+    pub(super) fn take_queued(&mut self) -> MemoryQueue {
         std::mem::take(&mut self.queued)
     }
 
@@ -271,7 +260,7 @@ impl WaitingWindows {
     pub(super) fn spool(&mut self, seq: u64, file: FileName, keeps_next: bool) -> bool {
         // Only the oldest queued window is ever written. If another one is in front, this one was
         // taken or evicted during the write.
-        let Some(window) = self.queued.pop_front_if(|window| window.seq == seq) else {
+        let Some(window) = self.queued.take_oldest_if(|window| window.seq == seq) else {
             return false;
         };
         let is_next = self.spooled.is_empty();

@@ -242,7 +242,7 @@ impl Harness {
             (Some(content), ReadOutcome::Fine) => {
                 let snapshot = Arc::new(content);
                 self.backlog.window_read(&snapshot);
-                self.naive.read();
+                self.naive.read(&snapshot);
                 self.begin(WindowSource::Memory(snapshot));
                 return self.check();
             }
@@ -322,6 +322,9 @@ impl Harness {
             self.naive.restart();
             let source = self.backlog.restart_in_flight();
             assert_eq!(source.is_some(), self.flight.is_some());
+            if let Some(WindowSource::Memory(snapshot)) = &source {
+                self.naive.read(snapshot);
+            }
             source.into_iter().for_each(|source| self.begin(source));
         } else {
             let lost = self.naive.give_up(reason::REPLACED);
@@ -538,6 +541,7 @@ impl Harness {
     fn check_counts(&self) {
         let ledger = self.backlog.ledger();
         assert_eq!(*ledger, self.naive.ledger());
+        assert_eq!(self.backlog.memory_bytes(), self.naive.memory_bytes());
         assert!(ledger.is_balanced(), "{ledger:?}");
         let (came, are) = self.naive.all_points();
         assert_eq!(came, are, "every point is in one place");

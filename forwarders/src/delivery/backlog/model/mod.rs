@@ -64,6 +64,7 @@ impl LossReason {
 #[derive(Clone, Copy, Debug)]
 struct ModelLimits {
     queue_points: u64,
+    queue_bytes: u64,
     files: u32,
     bytes: u64,
     writes_ahead: bool,
@@ -82,16 +83,20 @@ impl ModelLimits {
             max_age: Span::from_secs(3_600),
             ..SpoolConfig::default()
         };
-        let queue = QueueConfig { max_points: self.queue_points };
+        let max_bytes = ByteSize::from_bytes(self.queue_bytes);
+        let queue = QueueConfig { max_points: self.queue_points, max_bytes };
         DeliveryConfig { spool, queue, ..DeliveryConfig::default() }
     }
 }
 
 fn limits() -> impl Strategy<Value = ModelLimits> {
-    let bounds = (1_u64..40, 1_u32..9, 50_u64..600);
+    // A window takes some 200 bytes, a point some 150.
+    let queue_bytes = prop_oneof![Just(u64::MAX / 2), 300_u64..6_000];
+    let bounds = (1_u64..40, queue_bytes, 1_u32..9, 50_u64..600);
     (bounds, any::<bool>(), prop::bool::weighted(0.7)).prop_map(
-        |((queue_points, files, bytes), writes_ahead, is_fair)| ModelLimits {
+        |((queue_points, queue_bytes, files, bytes), writes_ahead, is_fair)| ModelLimits {
             queue_points,
+            queue_bytes,
             files,
             bytes,
             writes_ahead,

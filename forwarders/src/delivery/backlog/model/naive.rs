@@ -3,7 +3,9 @@
 
 use model::Snapshot;
 
-use crate::config::{DeliveryConfig, SpoolConfig, SpoolOrder, SpoolWrite};
+use crate::config::{DeliveryConfig, QueueConfig, SpoolConfig, SpoolOrder, SpoolWrite};
+use crate::delivery::backlog::EvictedPoints;
+use crate::delivery::backlog::limits::QueueBound;
 use crate::delivery::ledger::PointLedger;
 use crate::delivery::reason;
 use crate::spool::FileName;
@@ -21,6 +23,8 @@ pub(super) struct NaiveWindow {
     pub(super) file: Option<FileName>,
     /// Whether the snapshot is in memory.
     pub(super) is_in_memory: bool,
+    /// The size of the snapshot in memory.
+    pub(super) bytes: u64,
     is_from_earlier_run: bool,
     /// Attempts to read the file that failed.
     failed_reads: u32,
@@ -68,7 +72,7 @@ pub(super) enum NaiveWork {
 #[derive(Clone, Debug)]
 pub(super) struct Naive {
     pub(super) has_spool: bool,
-    queue_max: u64,
+    queue: QueueConfig,
     spool: SpoolConfig,
     /// The waiting windows, the oldest first.
     waiting: Vec<NaiveWindow>,
@@ -108,7 +112,7 @@ impl Naive {
     pub(super) fn new(delivery: &DeliveryConfig, has_spool: bool) -> Self {
         Self {
             has_spool,
-            queue_max: delivery.queue.max_points,
+            queue: delivery.queue.clone(),
             spool: delivery.spool,
             waiting: Vec::new(),
             flight: None,
@@ -194,14 +198,32 @@ impl Naive {
 
     // ---- The flush ----------------------------------------------------------------------------
 
-    pub(super) fn push(&mut self, snapshot: &Snapshot) -> u64 {
+    /// An estimate of the memory that the queued windows and the one in flight occupy.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let queued = self.waiting.iter().filter(|window| !window.is_on_disk());
+        let flight = self.flight.iter().map(|flight| &flight.window);
+        let in_memory = queued.chain(flight).filter(|window| window.is_in_memory);
+        in_memory.map(|window| window.bytes).sum()
+    }
+
+    fn exceeded_bound(&self, new: &Snapshot) -> Option<QueueBound> {
+        let points = self.count(|window| !window.is_on_disk()) + new.points.len() as u64;
+        if points > self.queue.max_points {
+            return Some(QueueBound::Points);
+        }
+        let bytes = self.memory_bytes() + new.heap_bytes();
+        (bytes > self.queue.max_bytes.get()).then_some(QueueBound::Bytes)
+    }
+
+    pub(super) fn push(&mut self, snapshot: &Snapshot) -> Option<EvictedPoints> {
         let left = points_of(snapshot);
-        let mut evicted = 0;
-        while self.count(|window| !window.is_on_disk()) + left.len() as u64 > self.queue_max {
+        let mut evicted: Option<EvictedPoints> = None;
+        while let Some(bound) = self.exceeded_bound(snapshot) {
             let oldest = self.waiting.iter().position(|window| !window.is_on_disk());
             let Some(oldest) = oldest else { break };
             let window = self.waiting.remove(oldest);
-            evicted += self.drop_all(reason::QUEUE_FULL, window.left);
+            let points = self.drop_all(reason::QUEUE_FULL, window.left);
+            evicted.get_or_insert(EvictedPoints { points: 0, bound }).points += points;
         }
         self.flushed.extend(&left);
         let id = snapshot.window.end_ms;
@@ -211,6 +233,7 @@ impl Naive {
             left,
             file: None,
             is_in_memory: true,
+            bytes: snapshot.heap_bytes(),
             is_from_earlier_run: false,
             failed_reads: 0,
         });
@@ -222,7 +245,7 @@ impl Naive {
     }
 
     pub(super) fn set_limits(&mut self, delivery: &DeliveryConfig) {
-        self.queue_max = delivery.queue.max_points;
+        self.queue = delivery.queue.clone();
         self.spool = delivery.spool;
     }
 
@@ -326,9 +349,11 @@ impl Naive {
         next
     }
 
-    pub(super) fn read(&mut self) {
+    /// Records that the window in flight was read, or copied to a smaller snapshot.
+    pub(super) fn read(&mut self, snapshot: &Snapshot) {
         if let Some(flight) = &mut self.flight {
             flight.window.is_in_memory = true;
+            flight.window.bytes = snapshot.heap_bytes();
         }
     }
 
@@ -579,6 +604,7 @@ impl Naive {
                 left,
                 file: Some(file),
                 is_in_memory: false,
+                bytes: 0,
                 is_from_earlier_run: true,
                 failed_reads: 0,
             }

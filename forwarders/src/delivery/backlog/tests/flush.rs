@@ -66,6 +66,90 @@ fn idle_windows_are_bounded_too() {
     assert_eq!(backlog.waiting.queued().len(), QUEUED_WINDOWS_MAX);
 }
 
+/// Limits of the memory in bytes, with room for any number of points.
+fn bounded_bytes(max_bytes: u64) -> DeliveryConfig {
+    let max_bytes = ByteSize::from_bytes(max_bytes);
+    DeliveryConfig { queue: QueueConfig { max_points: 1_000, max_bytes }, ..limits() }
+}
+
+fn queued_seqs(backlog: &Backlog) -> Vec<u64> {
+    backlog.waiting.queued().iter().map(|window| window.seq).collect()
+}
+
+#[test]
+fn memory_is_bounded_in_bytes_and_the_oldest_window_goes_first() {
+    let window = Arc::new(snapshot_of_counters(4));
+    let bytes = window.heap_bytes();
+    let mut backlog = Backlog::new(&bounded_bytes(2 * bytes), false);
+    assert_eq!(backlog.push(Arc::clone(&window), None), None);
+    assert_eq!(backlog.push(Arc::clone(&window), None), None);
+    let evicted = backlog.push(Arc::clone(&window), None);
+    assert_eq!(evicted, Some(EvictedPoints { points: 4, bound: QueueBound::Bytes }));
+    assert_eq!((queued_seqs(&backlog), backlog.memory_bytes()), (vec![1, 2], 2 * bytes));
+    assert_eq!(backlog.ledger().dropped, [(reason::QUEUE_FULL, 4)].into());
+}
+
+#[test]
+fn a_window_in_flight_occupies_memory_until_it_is_settled() {
+    for has_spool in [false, true] {
+        let bytes = snapshot_of_counters(4).heap_bytes();
+        let mut backlog = Backlog::new(&bounded_bytes(2 * bytes), has_spool);
+        open(&mut backlog);
+        push_4(&mut backlog);
+        next(&mut backlog);
+        assert_eq!(backlog.memory_bytes(), bytes);
+        push_4(&mut backlog);
+        push_4(&mut backlog);
+        assert_eq!((queued_seqs(&backlog), backlog.memory_bytes()), (vec![2], 2 * bytes));
+        settle(&mut backlog, 4, &[]);
+        assert_eq!(backlog.memory_bytes(), bytes);
+    }
+}
+
+#[test]
+fn a_window_beyond_the_bytes_alone_is_delivered_and_only_the_newest_waits_with_it() {
+    let mut backlog = Backlog::new(&bounded_bytes(1), false);
+    push_4(&mut backlog);
+    next(&mut backlog);
+    for seq in 1..4 {
+        push_3(&mut backlog);
+        assert_eq!(queued_seqs(&backlog), [seq]);
+    }
+    settle(&mut backlog, 4, &[]);
+    next(&mut backlog);
+    settle(&mut backlog, 3, &[]);
+    assert_eq!((backlog.memory_bytes(), backlog.ledger().delivered), (0, 7));
+}
+
+#[test]
+fn a_reload_changes_the_bytes_for_the_next_window() {
+    let bytes = snapshot_of_counters(4).heap_bytes();
+    let mut backlog = Backlog::new(&bounded_bytes(3 * bytes), false);
+    (0..3).for_each(|_| push_4(&mut backlog));
+    backlog.set_limits(&bounded_bytes(2 * bytes));
+    assert_eq!(queued_seqs(&backlog), [0, 1, 2]);
+    push_4(&mut backlog);
+    assert_eq!(queued_seqs(&backlog), [2, 3]);
+    backlog.set_limits(&bounded_bytes(3 * bytes));
+    push_4(&mut backlog);
+    assert_eq!(queued_seqs(&backlog), [2, 3, 4]);
+}
+
+#[test]
+fn a_window_on_disk_occupies_no_memory() {
+    let mut backlog = Backlog::new(&bounded_bytes(u64::MAX / 2), true);
+    open(&mut backlog);
+    push_4(&mut backlog);
+    push_4(&mut backlog);
+    write(&mut backlog);
+    assert_eq!(backlog.memory_bytes(), snapshot_of_counters(4).heap_bytes());
+    next(&mut backlog);
+    // It is being read from its file.
+    assert_eq!(backlog.memory_bytes(), snapshot_of_counters(4).heap_bytes());
+    backlog.window_read(&Arc::new(snapshot_of_counters(4)));
+    assert_eq!(backlog.memory_bytes(), 2 * snapshot_of_counters(4).heap_bytes());
+}
+
 #[test]
 fn a_close_and_new_limits_concern_every_task() {
     check(
@@ -82,7 +166,7 @@ fn a_close_and_new_limits_concern_every_task() {
                 &[push_4, push_4],
                 |b| {
                     b.set_limits(&DeliveryConfig {
-                        queue: QueueConfig { max_points: 1 },
+                        queue: QueueConfig { max_points: 1, ..QueueConfig::default() },
                         ..limits()
                     });
                 },

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use model::testing::snapshot_of_counters;
 use model::{PointRanges, Snapshot};
 
-use super::{Backlog, DebtStep, NextWindow, ReadRetry, SpoolWork, WindowSource};
+use super::limits::QueueBound;
+use super::{Backlog, DebtStep, EvictedPoints, NextWindow, ReadRetry, SpoolWork, WindowSource};
 use crate::config::{DeliveryConfig, QueueConfig, SpoolConfig, SpoolOrder, SpoolWrite};
 use crate::delivery::payload::Settled;
 use crate::delivery::reason;
@@ -49,7 +50,11 @@ fn limits() -> DeliveryConfig {
         max_age: Span::from_secs(100),
         ..SpoolConfig::default()
     };
-    DeliveryConfig { spool, queue: QueueConfig { max_points: 10 }, ..DeliveryConfig::default() }
+    DeliveryConfig {
+        spool,
+        queue: QueueConfig { max_points: 10, ..QueueConfig::default() },
+        ..DeliveryConfig::default()
+    }
 }
 
 fn check(has_spool: bool, rows: &[Transition<'_>]) {
