@@ -13,6 +13,7 @@ use model::{Point, Snapshot};
 
 pub mod encoders;
 pub mod load;
+pub mod simulation;
 pub mod spool;
 
 /// Parses a section from its members, such as `"tags": "drop"`, and adds an address if they have

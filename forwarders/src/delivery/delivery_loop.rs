@@ -18,7 +18,7 @@ use crate::delivery::forwarder::{Forwarder, SavedState, SendError};
 use crate::delivery::reason;
 use crate::delivery::shared_backlog::SharedBacklog;
 use crate::delivery::window_parts::WindowParts;
-use crate::spool::{FileName, SpoolFileError, SpoolReadError, SpoolReader};
+use crate::spool::{FileName, Host, SpoolFileError, SpoolReadError, SpoolReader};
 use model::Snapshot;
 
 /// A window that is not delivered within this time is late and belongs on disk.
@@ -53,6 +53,7 @@ pub(crate) struct DeliveryLoop {
     backlog: Arc<SharedBacklog>,
     /// `None` without a spool.
     reader: Option<SpoolReader>,
+    host: Host,
     log: DeliveryLog,
 }
 
@@ -89,6 +90,7 @@ impl DeliveryLoop {
         destination: Destination,
         reader: Option<SpoolReader>,
         backlog: Arc<SharedBacklog>,
+        host: Host,
     ) -> Self {
         let Destination { common, forwarder, attempt_max, .. } = destination;
         Self {
@@ -102,6 +104,7 @@ impl DeliveryLoop {
             window: Tally::default(),
             backlog,
             reader,
+            host,
             log: DeliveryLog::new(common.name),
         }
     }
@@ -183,7 +186,7 @@ impl DeliveryLoop {
                     if !self.parts.batch().is_settled() {
                         // Before the pause, in which the spool loop can write the window.
                         self.backlog.apply(Backlog::mark_late);
-                        sleep(self.backoff.pause_after(&error, rand::random())).await;
+                        sleep(self.backoff.pause_after(&error, self.host.random_unit())).await;
                         self.show_newer_window().await;
                     }
                 }

@@ -11,14 +11,14 @@ use crate::delivery::shared_backlog::SharedBacklog;
 use crate::delivery::spool_loop::SpoolLoop;
 use crate::delivery::stats::ForwarderStats;
 use crate::delivery::task::ForwarderTask;
-use crate::spool::{SpoolPlace, SpoolWriter};
+use crate::spool::{Host, SpoolPlace, SpoolWriter};
 
 impl Destination {
     /// Splits the destination into the handle of its queue, its own handle, and the task to spawn.
     /// Windows wait in memory only.
     #[must_use]
     pub fn split(self) -> (QueueHandle, DestinationHandle, ForwarderTask) {
-        self.split_with(None)
+        self.split_with(None, &Host::Real)
     }
 
     /// Like [`Destination::split`]. Windows may also wait on disk in `place`, if the destination
@@ -29,12 +29,25 @@ impl Destination {
         place: &SpoolPlace,
     ) -> (QueueHandle, DestinationHandle, ForwarderTask) {
         let may_spool = self.may_spool();
-        self.split_with(Some(place).filter(|_| may_spool))
+        self.split_with(Some(place).filter(|_| may_spool), &Host::Real)
+    }
+
+    /// Like [`Destination::split_with_spool`], on a host that may be simulated.
+    #[cfg(any(test, feature = "test-util"))]
+    #[must_use]
+    pub fn split_on(
+        self,
+        host: &Host,
+        place: &SpoolPlace,
+    ) -> (QueueHandle, DestinationHandle, ForwarderTask) {
+        let may_spool = self.may_spool();
+        self.split_with(Some(place).filter(|_| may_spool), host)
     }
 
     fn split_with(
         self,
         place: Option<&SpoolPlace>,
+        host: &Host,
     ) -> (QueueHandle, DestinationHandle, ForwarderTask) {
         let name = self.common.name.clone();
         let stats = Arc::new(ForwarderStats::new(&*self.forwarder));
@@ -44,9 +57,9 @@ impl Destination {
         let input = BacklogInput::new(&backlog);
         let (sender, changes) = mpsc::unbounded_channel();
         let handle = DestinationHandle::new(&self, Arc::clone(&stats), &input, sender);
-        let writer = place.map(|place| SpoolWriter::new(name.clone(), place));
+        let writer = place.map(|place| SpoolWriter::new(name.clone(), place, host.clone()));
         let reader = writer.as_ref().map(SpoolWriter::reader);
-        let delivery_loop = DeliveryLoop::new(self, reader, Arc::clone(&backlog));
+        let delivery_loop = DeliveryLoop::new(self, reader, Arc::clone(&backlog), host.clone());
         let spool_loop = writer.map(|writer| {
             // Before the folder is opened: the status names it even if opening it fails.
             stats.set_spool_folder(writer.root());

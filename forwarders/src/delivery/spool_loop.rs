@@ -15,7 +15,6 @@ use crate::spool::{
     DiscardOutcome, DiscardedFiles, FoundWindows, RefusedPoints, SpoolWriteError, SpoolWriter,
     WriteJob,
 };
-use basics::clocks::ClockReading;
 use basics::log_throttle::LogThrottle;
 
 /// The pause after a failure of the disk, and the interval of checks for windows that expired or
@@ -52,11 +51,11 @@ impl SpoolLoop {
     pub(crate) fn new(forwarder: String, writer: SpoolWriter, backlog: Arc<SharedBacklog>) -> Self {
         Self {
             forwarder,
+            clock: SpoolClock::new(writer.host().clocks()),
             writer,
             backlog,
             may_write_at: Instant::now(),
             next_check: Instant::now() + PAUSE,
-            clock: SpoolClock::new(read_clocks()),
             is_failing: false,
             slow_removal: None,
             drops: LogThrottle::default(),
@@ -90,6 +89,8 @@ impl SpoolLoop {
         let pause = Some(self.may_write_at).filter(|at| *at > now);
         let until = pause.map_or(self.next_check, |at| at.min(self.next_check));
         tokio::select! {
+            // In a fixed order, so that a simulation can be repeated.
+            biased;
             () = self.backlog.spool_work_changed() => {}
             () = sleep_until(until) => {}
             outcome = ended(&mut self.slow_removal) => self.removal_ended(outcome),
@@ -199,7 +200,7 @@ impl SpoolLoop {
     // ---- Writing ------------------------------------------------------------------------------
 
     async fn write(&mut self, job: WriteJob) {
-        self.clock.look(read_clocks());
+        self.clock.look(self.writer.host().clocks());
         let Some(window) = self.writer.pack(job).await else { return };
         let limits = self.backlog.read(Backlog::spool_limits);
         let (seq, name) = (window.seq, window.name);
@@ -260,7 +261,7 @@ impl SpoolLoop {
     async fn check(&mut self) {
         self.next_check = Instant::now() + PAUSE;
         let max_age = self.backlog.read(Backlog::spool_limits).max_age.get();
-        if let Some(now_ms) = self.clock.expiry_now_ms(read_clocks(), max_age) {
+        if let Some(now_ms) = self.clock.expiry_now_ms(self.writer.host().clocks(), max_age) {
             let expired = self.backlog.apply(|backlog| backlog.expire(now_ms));
             self.log_dropped(
                 expired,
@@ -309,11 +310,6 @@ impl SpoolLoop {
             warn!(forwarder = self.forwarder, points, "{message}");
         }
     }
-}
-
-/// Both clocks; the monotonic one is that of the runtime, which tests let run ahead.
-fn read_clocks() -> ClockReading {
-    ClockReading { monotonic: Instant::now().into_std(), ..ClockReading::now() }
 }
 
 /// Waits for the end of a removal; forever if there is none.

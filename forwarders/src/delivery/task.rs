@@ -56,6 +56,8 @@ impl ForwarderTask {
             }
         };
         tokio::select! {
+            // In a fixed order, so that a simulation can be repeated.
+            biased;
             _ = async { tokio::join!(deliver, spool) } => {}
             // For a disk that hangs: the daemon stops although the spool loop does not end.
             () = before(&mut deadline, Duration::ZERO) => {}
@@ -101,6 +103,7 @@ async fn deliver(
         // A change interrupts `run`, which then resumes. If all handles are dropped, `changes`
         // ends, which disables its branch and leaves the others.
         tokio::select! {
+            biased;
             () = delivery_loop.run() => break,
             () = backlog.stop_wanted() => break,
             () = before(&mut deadline, margin) => break,

@@ -22,6 +22,7 @@ pub(crate) mod codec;
 mod directory;
 mod disk;
 mod file;
+mod host;
 pub(crate) mod leb128;
 mod lock;
 mod name;
@@ -39,14 +40,22 @@ mod writer;
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) use directory::SpoolDirectory;
 pub use directory::{SpoolReadError, read, usable};
-pub(crate) use disk::{Disk, RealDisk, remove_if_present};
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) use disk::simulated;
+pub use disk::{Disk, DiskEntry, EntryKind, FileStatus};
+pub(crate) use disk::{RealDisk, remove_if_present};
 pub use file::SpoolFileError;
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) use file::{read as unpack, write as pack};
+pub use host::Host;
+#[cfg(any(test, feature = "test-util"))]
+pub use host::SimulatedHost;
 pub(crate) use lock::{FolderLock, FolderLockError};
 pub use name::{FileName, folder_of};
 pub(crate) use reader::SpoolReader;
 pub(crate) use removal::DiscardOutcome;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) use settled::inodes as settled_inodes;
 pub(crate) use work::{DiscardedFiles, FoundWindows, RefusedPoints, WriteJob};
 pub use writer::SpoolPlace;
 pub(crate) use writer::{SpoolWriteError, SpoolWriter};

@@ -3,9 +3,8 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use tokio::task::spawn_blocking;
-
 use super::directory::{SpoolDirectory, SpoolReadError};
+use super::host::Host;
 use super::name::FileName;
 use model::Snapshot;
 
@@ -14,11 +13,12 @@ use model::Snapshot;
 pub(crate) struct SpoolReader {
     /// Empty until the writer has opened the folder.
     directory: Arc<OnceLock<SpoolDirectory>>,
+    host: Host,
 }
 
 impl SpoolReader {
-    pub(super) fn new(directory: Arc<OnceLock<SpoolDirectory>>) -> Self {
-        Self { directory }
+    pub(super) fn new(directory: Arc<OnceLock<SpoolDirectory>>, host: Host) -> Self {
+        Self { directory, host }
     }
 
     /// Reads a window.
@@ -29,7 +29,7 @@ impl SpoolReader {
     pub(crate) async fn read(&self, name: FileName) -> Result<Snapshot, SpoolReadError> {
         let directory = Arc::clone(&self.directory);
         // A disk that hangs must block a thread for blocking tasks, not the runtime.
-        let read = spawn_blocking(move || match directory.get() {
+        let read = self.host.spawn_blocking(move || match directory.get() {
             Some(directory) => directory.read(name),
             None => Err(SpoolReadError::System(io::Error::other("the spool is not open"))),
         });

@@ -70,6 +70,12 @@ pub(super) fn decode(bytes: &[u8]) -> VecDeque<SettledFile> {
     lines.filter_map(|line| SettledFile::parse(std::str::from_utf8(line).ok()?)).collect()
 }
 
+/// Name and inode of each file in the list.
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) fn inodes(bytes: &[u8]) -> Vec<(FileName, u64)> {
+    decode(bytes).into_iter().map(|file| (file.name, file.inode)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

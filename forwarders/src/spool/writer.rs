@@ -4,21 +4,20 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::directory::{FailedWrite, SpoolDirectory};
 use super::file;
+use super::host::Host;
 use super::name::{FileName, first_seq, folder_of};
 use super::quarantine::{QuarantineAllowance, fitting};
 use super::reader::SpoolReader;
 use super::removal::DiscardOutcome;
 use super::work::{DiscardedFiles, FoundWindows, RefusedPoints, WriteJob};
 use basics::log_throttle::LogThrottle;
-use basics::time::unix_ms;
 use model::PointRanges;
 
 /// The location of all spools, and the run of the daemon that writes to them.
@@ -56,6 +55,7 @@ pub(crate) struct SpoolWriter {
     forwarder: String,
     root: PathBuf,
     instance: Arc<str>,
+    host: Host,
     /// Empty until [`SpoolWriter::open`] succeeds. Shared with the readers.
     directory: Arc<OnceLock<SpoolDirectory>>,
     allowance: QuarantineAllowance,
@@ -64,11 +64,12 @@ pub(crate) struct SpoolWriter {
 
 impl SpoolWriter {
     /// A writer for the spool of the destination `forwarder`. Accesses no file.
-    pub(crate) fn new(forwarder: String, place: &SpoolPlace) -> Self {
+    pub(crate) fn new(forwarder: String, place: &SpoolPlace, host: Host) -> Self {
         Self {
             root: place.folder.join(folder_of(&forwarder)),
             forwarder,
             instance: place.instance.as_str().into(),
+            host,
             directory: Arc::default(),
             allowance: QuarantineAllowance::new(Instant::now()),
             quarantine_failures: LogThrottle::default(),
@@ -80,9 +81,14 @@ impl SpoolWriter {
         &self.root
     }
 
+    /// The host whose disk the spool is on.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// A reader for the windows of the spool. It fails until the spool is open.
     pub(crate) fn reader(&self) -> SpoolReader {
-        SpoolReader::new(Arc::clone(&self.directory))
+        SpoolReader::new(Arc::clone(&self.directory), self.host.clone())
     }
 
     /// Opens the folder. Returns the windows that an earlier run left in it.
@@ -90,12 +96,13 @@ impl SpoolWriter {
     /// # Errors
     /// When the folder cannot be used. The error is the text for the status.
     pub(crate) async fn open(&self) -> Result<FoundWindows, String> {
-        let root = self.root.clone();
-        let opened = spawn_blocking(move || SpoolDirectory::open(&root)).await;
+        let (root, host) = (self.root.clone(), self.host.clone());
+        let opened = self.host.spawn_blocking(move || host.open_spool(&root)).await;
         let opened = opened.map_err(|error| error.to_string())?;
         let (directory, mut found) = opened.map_err(|error| error.to_string())?;
         let highest = found.windows.iter().chain(&found.damaged).map(|name| name.seq).max();
-        found.first_seq = first_seq(unix_ms(SystemTime::now()), rand::random(), highest);
+        let now_ms = self.host.clocks().wall_ms();
+        found.first_seq = first_seq(now_ms, self.host.random() as u32, highest);
         self.log_found(&found, directory.unremoved());
         // Cannot be set already: its directory would hold the lock, and opening would have failed.
         let _is_open = self.directory.set(directory);
@@ -135,7 +142,7 @@ impl SpoolWriter {
     /// settled. Returns the files that are neither removed nor recorded, and the latest error.
     pub(crate) fn discard(&self, files: DiscardedFiles) -> JoinHandle<DiscardOutcome> {
         let directory = Arc::clone(&self.directory);
-        spawn_blocking(move || match directory.get() {
+        self.host.spawn_blocking(move || match directory.get() {
             Some(directory) => directory.discard(&files),
             None => DiscardOutcome { left: files, error: None },
         })
@@ -186,7 +193,8 @@ impl SpoolWriter {
         let instance = Arc::clone(&self.instance);
         let WriteJob { seq, snapshot, points } = job;
         // Compressing a large window takes long enough to delay other tasks of the runtime.
-        let packed = spawn_blocking(move || file::write(seq, &snapshot, &points, &instance)).await;
+        let pack = move || file::write(seq, &snapshot, &points, &instance);
+        let packed = self.host.spawn_blocking(pack).await;
         packed.ok().map(|(name, bytes)| PackedWindow { seq, name, bytes })
     }
 
@@ -201,7 +209,7 @@ impl SpoolWriter {
     ) -> Result<(), SpoolWriteError> {
         let PackedWindow { name, bytes, .. } = window;
         let directory = Arc::clone(&self.directory);
-        let written = spawn_blocking(move || match directory.get() {
+        let written = self.host.spawn_blocking(move || match directory.get() {
             Some(directory) => directory.write(name, &bytes, min_free),
             None => Err(io::Error::other("the spool is not open").into()),
         });
@@ -266,7 +274,7 @@ impl SpoolWriter {
         access: impl FnOnce(&SpoolDirectory) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let directory = Arc::clone(&self.directory);
-        let outcome = spawn_blocking(move || match directory.get() {
+        let outcome = self.host.spawn_blocking(move || match directory.get() {
             Some(directory) => access(directory),
             None => Err(io::Error::other("the spool is not open")),
         });

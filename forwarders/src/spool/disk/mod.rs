@@ -2,7 +2,7 @@
 //! real one.
 
 mod real;
-#[cfg(test)]
+#[cfg(any(test, feature = "test-util"))]
 pub(crate) mod simulated;
 
 use std::ffi::OsString;
@@ -13,11 +13,10 @@ use std::time::SystemTime;
 
 pub(crate) use real::RealDisk;
 
-/// A disk. Every operation may block for as long as the disk hangs.
-///
-/// # Errors
-/// Each operation returns the error of the system.
-pub(crate) trait Disk: Debug + Send + Sync {
+/// A disk. Every operation may block for as long as the disk hangs, and returns the error of the
+/// system.
+#[allow(clippy::missing_errors_doc, reason = "the same for each operation")]
+pub trait Disk: Debug + Send + Sync {
     /// Creates a folder and its missing ancestors. Only this user can read a created folder.
     fn make_folder(&self, folder: &Path) -> io::Result<()>;
 
@@ -55,14 +54,16 @@ pub(crate) trait Disk: Debug + Send + Sync {
 
 /// An entry of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DiskEntry {
-    pub(crate) name: OsString,
-    pub(crate) kind: EntryKind,
+pub struct DiskEntry {
+    /// Its name in the folder.
+    pub name: OsString,
+    /// Its kind.
+    pub kind: EntryKind,
 }
 
 /// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryKind {
+pub enum EntryKind {
     /// A regular file.
     File,
     /// A folder.
@@ -73,12 +74,15 @@ pub(crate) enum EntryKind {
 
 /// The state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileStatus {
-    pub(crate) kind: EntryKind,
-    pub(crate) bytes: u64,
+pub struct FileStatus {
+    /// Its kind.
+    pub kind: EntryKind,
+    /// Its size.
+    pub bytes: u64,
     /// Distinguishes the file from another file that later has the same name.
-    pub(crate) inode: u64,
-    pub(crate) modified: SystemTime,
+    pub inode: u64,
+    /// When it was last written.
+    pub modified: SystemTime,
 }
 
 /// Whether a path exists; a link is not followed.

@@ -16,20 +16,28 @@ use super::{Disk, DiskEntry, EntryKind, FileStatus};
 
 /// An operation that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Operation {
+pub enum Operation {
+    /// [`Disk::list`].
     List,
+    /// [`Disk::status`].
     Status,
+    /// [`Disk::read`].
     Read,
+    /// [`Disk::create`].
     Create,
+    /// [`Disk::append`].
     Append,
+    /// [`Disk::rename`].
     Rename,
+    /// [`Disk::sync_folder`].
     SyncFolder,
+    /// [`Disk::remove`].
     Remove,
 }
 
 /// How a simulated machine ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Crash {
+pub enum Crash {
     /// `kill -9`: the disk has everything that was written.
     Kill,
     /// A power failure: any part of the data and names that were not synced is lost.
@@ -40,7 +48,7 @@ type FaultPlan = Box<dyn FnMut(Operation, &Path) -> Option<io::ErrorKind> + Send
 
 /// A disk in memory. Clones share it, as runs of a daemon share a disk.
 #[derive(Clone)]
-pub(crate) struct SimulatedDisk(Arc<Mutex<State>>);
+pub struct SimulatedDisk(Arc<Mutex<State>>);
 
 struct State {
     random: StdRng,
@@ -69,7 +77,9 @@ struct SimulatedFolder {
 }
 
 impl SimulatedDisk {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// An empty disk without faults.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
             random: StdRng::seed_from_u64(seed),
             files: BTreeMap::new(),
@@ -82,7 +92,7 @@ impl SimulatedDisk {
     }
 
     /// Sets the faults: for each operation on a path, the error that it returns.
-    pub(crate) fn fail(
+    pub fn fail(
         &self,
         faults: impl FnMut(Operation, &Path) -> Option<io::ErrorKind> + Send + 'static,
     ) {
@@ -90,28 +100,29 @@ impl SimulatedDisk {
     }
 
     /// Ends all faults.
-    pub(crate) fn heal(&self) {
+    pub fn heal(&self) {
         self.fail(|_, _| None);
     }
 
     /// Sets the free space. Writes that need more fail after they have used it up.
-    pub(crate) fn set_free_bytes(&self, bytes: u64) {
+    pub fn set_free_bytes(&self, bytes: u64) {
         self.0.lock().free_bytes = bytes;
     }
 
     /// Crashes in the middle of the operation after the next `operations`. Later operations fail
     /// until [`SimulatedDisk::restart`].
-    pub(crate) fn crash_after(&self, operations: u64) {
+    pub fn crash_after(&self, operations: u64) {
         self.0.lock().until_crash = Some(operations);
     }
 
     /// Whether the machine has crashed.
-    pub(crate) fn has_crashed(&self) -> bool {
+    #[must_use]
+    pub fn has_crashed(&self) -> bool {
         self.0.lock().until_crash == Some(0)
     }
 
     /// Starts the machine after a crash, with the data that survived it.
-    pub(crate) fn restart(&self, crash: Crash) {
+    pub fn restart(&self, crash: Crash) {
         let mut state = self.0.lock();
         state.until_crash = None;
         if crash == Crash::PowerFailure {
@@ -120,10 +131,54 @@ impl SimulatedDisk {
     }
 
     /// The names of the files in a folder.
-    pub(crate) fn names(&self, folder: &Path) -> Vec<String> {
+    #[must_use]
+    pub fn names(&self, folder: &Path) -> Vec<String> {
         let state = self.0.lock();
         let names = state.folders.get(folder).into_iter().flat_map(|folder| folder.now.keys());
         names.map(|name| name.to_string_lossy().into_owned()).collect()
+    }
+
+    /// The names of the files in a folder that a power failure cannot remove.
+    #[must_use]
+    pub fn synced_names(&self, folder: &Path) -> Vec<String> {
+        let state = self.0.lock();
+        let names = state.folders.get(folder).into_iter().flat_map(|folder| folder.synced.keys());
+        names.map(|name| name.to_string_lossy().into_owned()).collect()
+    }
+
+    /// The names and inodes of the files in a folder.
+    #[must_use]
+    pub fn inodes(&self, folder: &Path) -> Vec<(String, u64)> {
+        let state = self.0.lock();
+        let files = state.folders.get(folder).into_iter().flat_map(|folder| &folder.now);
+        files.map(|(name, inode)| (name.to_string_lossy().into_owned(), *inode)).collect()
+    }
+
+    /// The content of a file, without a fault; `None` if there is no file.
+    #[must_use]
+    pub fn peek(&self, path: &Path) -> Option<Vec<u8>> {
+        let mut state = self.0.lock();
+        let inode = state.inode(path).ok()?;
+        Some(state.files[&inode].data.clone())
+    }
+
+    /// Changes the content of a file, as a failing disk does.
+    pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.0.lock();
+        let inode = state.inode(path).ok();
+        if let Some(file) = inode.and_then(|inode| state.files.get_mut(&inode)) {
+            change(&mut file.data);
+            file.synced = file.data.len();
+        }
+    }
+
+    /// Removes a file, as an operator does.
+    pub fn take_away(&self, path: &Path) {
+        let (folder, name) = split(path);
+        if let Ok(folder) = self.0.lock().folder(folder) {
+            folder.now.remove(name);
+            folder.synced.remove(name);
+        }
     }
 }
 
