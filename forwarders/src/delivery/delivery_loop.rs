@@ -31,7 +31,7 @@ const RELEASE_TIME: Duration = Duration::from_secs(1);
 const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 /// The pause between further attempts to start a forwarder.
 const START_PAUSE: Duration = Duration::from_millis(200);
-/// Time limit of [`Forwarder::stop`].
+/// Longest time limit of [`Forwarder::stop`].
 const LAST_REPORT_TIME: Duration = Duration::from_secs(1);
 
 /// Delivers the windows of a backlog with a forwarder, one window at a time.
@@ -334,7 +334,7 @@ impl DeliveryLoop {
             let _too_slow = timeout(patience, self.deliver_window()).await;
         }
         // Points that have arrived must neither count as lost nor be sent by the next forwarder.
-        self.collect_reports().await;
+        self.collect_reports(LAST_REPORT_TIME).await;
         if self.reader.is_none() && self.parts.is_in_progress() {
             let lost = self.backlog.apply(|backlog| backlog.give_up_in_flight(reason::REPLACED));
             self.log.lost_in_reload(lost);
@@ -349,22 +349,23 @@ impl DeliveryLoop {
         (self.forwarder, self.parts)
     }
 
-    /// Settles points whose outcome is known since the last attempt was dropped. Called at the end.
-    pub(crate) async fn finish(&mut self) {
+    /// Settles points whose outcome is known since the last attempt was dropped. Called at the end,
+    /// with the time that is left for reports.
+    pub(crate) async fn finish(&mut self, time: Duration) {
         if self.reader.is_some() {
             // Points that arrived must not be spooled and sent again after a restart.
-            self.collect_reports().await;
+            self.collect_reports(time.min(LAST_REPORT_TIME)).await;
         } else {
             // Nothing is sent again after a restart, so late reports are not worth the time.
             self.settle();
         }
     }
 
-    /// Gives the forwarder a second to report payloads that arrived, and settles them.
-    async fn collect_reports(&mut self) {
+    /// Gives the forwarder some time to report payloads that arrived, and settles them.
+    async fn collect_reports(&mut self, time: Duration) {
         if self.parts.has_pending() {
             let stop = self.forwarder.stop(self.parts.batch());
-            let _too_slow = timeout(LAST_REPORT_TIME, stop).await;
+            let _too_slow = timeout(time, stop).await;
         }
         self.settle();
     }

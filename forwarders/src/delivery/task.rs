@@ -110,8 +110,13 @@ async fn deliver(
             Some(change) = changes.recv() => delivery_loop.change(change),
         }
     }
+    // Half of the rest of the time is for the spool loop: points whose outcome is not reported by then
+    // are spooled.
+    let moment = *deadline.borrow();
+    let left =
+        moment.map_or(Duration::MAX, |moment| moment.saturating_duration_since(Instant::now()));
     // In this order: `end_delivery` lets the spool loop write the points that are left.
-    delivery_loop.finish().await;
+    delivery_loop.finish(left / 2).await;
     backlog.apply(Backlog::end_delivery);
 }
 

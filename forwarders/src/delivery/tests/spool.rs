@@ -45,6 +45,8 @@ pub(super) enum Mode {
     Half,
     /// Never answers.
     Hangs,
+    /// Never answers, and reports nothing at the end either.
+    Silent,
 }
 
 /// A point that the destination received: the end of its window and its tag.
@@ -103,7 +105,7 @@ impl Forwarder for Fake {
             Mode::Up => pending.len(),
             Mode::Half => pending.len() / 2,
             Mode::Down => 0,
-            Mode::Hangs => std::future::pending().await,
+            Mode::Hangs | Mode::Silent => std::future::pending().await,
         };
         for (id, text) in &pending[..taken] {
             let (end, number) = text.split_once('/').unwrap();
@@ -120,6 +122,12 @@ impl Forwarder for Fake {
 
     fn wants_old_data(&self) -> bool {
         true
+    }
+
+    async fn stop(&mut self, _batch: &mut Batch) {
+        if *self.0.mode.lock() == Mode::Silent {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -214,13 +222,18 @@ impl Run {
     }
 
     /// Stops, and measures how long that takes.
-    pub(super) fn stop_timed(mut self) -> (Counts, Duration) {
+    pub(super) fn stop_timed(self) -> (Counts, Duration) {
+        self.stop_within(Duration::from_secs(10))
+    }
+
+    /// Stops with a `shutdown_timeout`.
+    pub(super) fn stop_within(mut self, time: Duration) -> (Counts, Duration) {
         let stats = Arc::clone(self.running.stats());
         drop(self.queue.take());
         let task = self.task.take().unwrap();
         let took = self.runtime.block_on(async {
             let started = Instant::now();
-            self.deadline.send_replace(Some(started + Duration::from_secs(10)));
+            self.deadline.send_replace(Some(started + time));
             task.await.unwrap();
             started.elapsed()
         });

@@ -1,7 +1,7 @@
 //! Tests of a spool whose disk or folder misbehaves: files that cannot be read or removed, files of
 //! other runs and hosts, files that are not windows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -311,4 +311,15 @@ fn a_stop_does_not_wait_for_the_pause_after_a_refusal() {
     let (counts, took) = run.stop_timed();
     assert_eq!((counts.dropped[reason::REFUSED], counts.spooled), (3, 6));
     assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[test]
+fn a_destination_that_reports_nothing_at_a_stop_leaves_time_to_write_its_window() {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::new(Mode::Silent);
+    let run = Run::start(folder.path(), &peer, small(SpoolConfig::default()));
+    run.runtime.block_on(async { sleep(Duration::from_millis(1)).await });
+    run.push(now_ms(), 10);
+    let (counts, _) = run.stop_within(Duration::from_secs(1));
+    assert_eq!((counts.spooled, counts.dropped), (10, BTreeMap::new()));
 }
