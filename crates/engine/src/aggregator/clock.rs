@@ -152,8 +152,11 @@ impl WindowClock {
         // A window may have ended in this millisecond. In a repeated time, the planned timestamp.
         let is_unused = |ms: &u64| self.used.times(*ms) == 0;
         let end_ms = [now_ms, now_ms + 1].into_iter().find(is_unused);
-        let end_ms = end_ms.unwrap_or_else(|| self.timestamp(self.edge_ms));
-        self.end_window(end_ms, end_ms, Duration::ZERO)
+        // The planned end counts as used, so that the first window after a restart has another timestamp
+        // although it ends there too.
+        let (used_ms, end_ms) =
+            end_ms.map_or((self.edge_ms, self.timestamp(self.edge_ms)), |end_ms| (end_ms, end_ms));
+        self.end_window(used_ms, end_ms, Duration::ZERO)
     }
 
     /// Changes the length of windows. The open window ends at the next multiple of the new interval.

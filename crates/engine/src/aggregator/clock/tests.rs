@@ -382,6 +382,18 @@ fn the_next_run_uses_no_timestamp_of_the_run_before_it_again() {
 }
 
 #[test]
+fn a_stop_while_the_clock_repeats_itself_leaves_its_timestamp_to_no_later_window() {
+    let mut before = Host::new(5_000, 1_000_000_003_000);
+    before.run(30_000).set(-17_000).run(15_000).set(-17_000).run(4_000);
+    before.stop();
+    let mut after = Host::new(5_000, before.wall_ms + 500);
+    after.clock.restore_used(before.clock.used().to_vec());
+    after.run(40_000);
+    let (before, after) = (ends(&before), ends(&after));
+    assert!(after.iter().all(|end| !before.contains(end)), "{before:?} {after:?}");
+}
+
+#[test]
 fn ranges_that_no_run_can_have_left_are_ignored() {
     let range = |first_ms, last_ms, times| UsedRange { first_ms, last_ms, times };
     let mut host = Host::new(10_000, 1_000_000_003_000);
