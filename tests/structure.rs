@@ -22,7 +22,8 @@ fn crates() -> Vec<PathBuf> {
     let root = common::root();
     let inner = fs::read_dir(root.join("crates")).unwrap().map(|entry| entry.unwrap().path());
     let mut folders: Vec<_> = inner.map(|folder| folder.join("src")).collect();
-    folders.extend([root.join("src"), root.join("forwarders/src")]);
+    folders
+        .extend(["src", "forwarders/src", "tests/simulation/src"].map(|folder| root.join(folder)));
     assert!(folders.iter().all(|folder| folder.is_dir()) && folders.len() > 8, "{folders:?}");
     folders
 }
