@@ -163,6 +163,8 @@ pub(crate) fn delivery(traits: Traits, random: &mut StdRng) -> DeliveryConfig {
     let max_files = if random.random_bool(0.3) { random.random_range(1..10) } else { 60 };
     let max_bytes = if random.random_bool(0.2) { random.random_range(200..6_000) } else { 1 << 20 };
     let max_points = if random.random_bool(0.2) { random.random_range(1..30) } else { 2_000 };
+    let queue_bytes =
+        if random.random_bool(0.2) { random.random_range(1_000..20_000) } else { 64 << 20 };
     let max_age = Span::from_secs(if random.random_bool(0.2) { 400 } else { 24 * 3600 });
     let min_free = if random.random_bool(0.5) { 0 } else { 1 << 20 };
     DeliveryConfig {
@@ -172,7 +174,7 @@ pub(crate) fn delivery(traits: Traits, random: &mut StdRng) -> DeliveryConfig {
             max: Span::from_millis(random.random_range(500..=30_000)),
             ..RetryConfig::default()
         },
-        queue: QueueConfig { max_points },
+        queue: QueueConfig { max_points, max_bytes: ByteSize::from_bytes(queue_bytes) },
         spool: SpoolConfig {
             write,
             max_bytes: ByteSize::from_bytes(max_bytes),

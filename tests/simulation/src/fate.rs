@@ -445,7 +445,13 @@ impl World {
             target.totals.dropped += counts.dropped.values().sum::<u64>() - refused;
             target.totals.tampered += target.run.tampered;
             target.totals.is_blurred |= end == RunEnd::PowerFailure;
-            target.totals.is_inexact |= is_troubled;
+            // A crash comes before the removal of a file whose window was dropped a moment ago, and the
+            // next run delivers it.
+            let limits = [reason::SPOOL_FULL, reason::SPOOL_EXPIRED];
+            let drops_files = limits
+                .iter()
+                .any(|limit| counts.dropped.get(limit).is_some_and(|dropped| *dropped > 0));
+            target.totals.is_inexact |= is_troubled || end != RunEnd::Orderly && drops_files;
             target.totals.had_trouble |= had_trouble;
             let run = target.run.clone();
             let is_damaged = windows.iter().any(|window| window.snapshot.is_none());
