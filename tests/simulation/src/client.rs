@@ -11,7 +11,7 @@ use model::Snapshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::destination::Traits;
-use crate::fate::{ReceivedPoint, points_of};
+use crate::point::{ReceivedPoint, points_of};
 use crate::server::{Answer, PayloadOutcome, request};
 use crate::world::World;
 

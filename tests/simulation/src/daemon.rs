@@ -22,9 +22,9 @@ use tokio::time::{Instant, advance, sleep, timeout};
 use crate::aggregator::{Aggregator, Kept, Queues};
 use crate::client::Client;
 use crate::destination::{SPOOLS, delivery};
-use crate::faults::DiskFault;
 use crate::host::SimHost;
-use crate::server::Mode;
+use crate::mode::Mode;
+use crate::trouble::DiskFault;
 use crate::world::{State, World};
 
 /// Free bytes of the disk when it is not full.

@@ -13,8 +13,8 @@ use forwarders::stats::{Counts, ForwarderStats};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::fate::{Fate, PushedWindow};
-use crate::server::Mode;
+use crate::mode::Mode;
+use crate::point::{Fate, PushedWindow};
 
 /// The folder that contains the spools.
 pub(crate) const SPOOLS: &str = "/state/spool";

@@ -9,17 +9,21 @@
 //!
 //! Double lines are the code of the crate `forwarders`, unchanged. Everything random follows from one
 //! seed: the configuration, samples, faults, crashes and the duration of every operation. `fate`
-//! knows what happened to each point, and checks the guarantees after each event.
+//! records what happened to each point, and checks the guarantees after each event.
 
 mod aggregator;
 mod client;
 mod daemon;
 mod destination;
+mod disk_checks;
 mod fate;
 mod faults;
 mod host;
+mod mode;
+mod point;
 mod scenario;
 mod server;
+mod trouble;
 mod world;
 
 pub use scenario::{Outcome, simulate};

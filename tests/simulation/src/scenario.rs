@@ -13,8 +13,8 @@ use rand::RngExt;
 use crate::aggregator::Kept;
 use crate::daemon::{RunPlan, run};
 use crate::destination::DestinationState;
-use crate::fate::RunEnd;
-use crate::server::Mode;
+use crate::disk_checks::RunEnd;
+use crate::mode::Mode;
 use crate::world::{Counted, State, World};
 
 /// The result of a simulation.

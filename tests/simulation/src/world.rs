@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::destination::DestinationState;
-use crate::faults::{DiskTrouble, Faults};
+use crate::trouble::{DiskTrouble, Faults};
 
 /// The wall clock at the start of a simulation.
 const BASE: Duration = Duration::from_millis(1_700_000_000_123);
