@@ -413,6 +413,65 @@ fn a_second_daemon_with_the_same_state_dir_leaves_the_state_of_the_first_alone()
     assert_eq!(on_page(&daemon, "c_total"), Some(5.0));
 }
 
+/// Waits until a path exists, or does not.
+fn wait_until_exists(path: &Path, exists: bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while path.exists() != exists {
+        assert!(Instant::now() < deadline, "{} exists: {}", path.display(), !exists);
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_state_dir_that_becomes_usable_during_a_run_gets_its_state_at_the_stop() {
+    let influx = FakeInflux::start();
+    let config = open_window(&influx);
+    let folder = run(tempfile::tempdir().unwrap(), &config, &[5]);
+    let (state, aside) = (folder.path().join("state"), folder.path().join("aside"));
+    fs::rename(&state, &aside).unwrap();
+    fs::write(&state, "a file in the place of the folder").unwrap();
+
+    let daemon = Daemon::start_in(folder, &config);
+    assert_eq!(on_page(&daemon, "c_total"), None);
+    count(&daemon, 0, &[7]);
+    daemon.send(gauge("+3"));
+    daemon.wait_received(2);
+    fs::remove_file(&state).unwrap();
+    fs::rename(&aside, &state).unwrap();
+    // A crash from here on must not lead to the totals of the first run.
+    wait_until_exists(&state.join("restart/totals-prometheus"), false);
+    let stopped = daemon.stop();
+    let warnings = stopped.warnings();
+    // Both of the start: the stop has nothing to report.
+    let is_of_start = |warning: &String| {
+        warning.contains("no restart state") || warning.contains("no spool at the moment")
+    };
+    assert!(warnings.len() == 2 && warnings.iter().all(is_of_start), "{warnings:?}");
+
+    let daemon = Daemon::start_in(stopped.folder, &config);
+    assert_eq!(on_page(&daemon, "c_total"), Some(7.0));
+    assert_eq!(on_page(&daemon, "level"), Some(3.0));
+}
+
+#[test]
+fn a_stop_uses_a_state_dir_that_has_just_become_usable() {
+    let influx = FakeInflux::start();
+    let config = open_window(&influx);
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    fs::write(&state, "a file in the place of the folder").unwrap();
+    let daemon = Daemon::start_in(folder, &config);
+    count(&daemon, 0, &[7]);
+    fs::remove_file(&state).unwrap();
+    let folder = daemon.stop().folder;
+    let daemon = Daemon::start_in(folder, &config);
+    assert_eq!(on_page(&daemon, "c_total"), Some(7.0));
+    count(&daemon, 0, &[8]);
+    daemon.stop();
+    let values: Vec<f64> = influx.stored()["c count"].values().copied().collect();
+    assert_eq!(values, [15.0], "the window is continued");
+}
+
 #[test]
 fn a_reload_that_replaces_the_page_keeps_its_totals() {
     let config = |more: &str| {

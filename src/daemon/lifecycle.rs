@@ -63,7 +63,7 @@ impl Daemon {
         let mut delivery = Delivery::new(place);
         let restart_stats = Arc::<RestartStats>::default();
         let restart =
-            RestartState::open(config.restart_folder(), Arc::clone(&restart_stats), &destinations)
+            RestartState::open(&config.restart_folder(), Arc::clone(&restart_stats), &destinations)
                 .await;
         let max = config.restart_state.bound();
         let mut restored = restart.read(max, &destinations).await;
@@ -116,7 +116,7 @@ impl Daemon {
         let admin_socket = AdminSocket::bind(&config.admin.listen).await?;
         // Nothing that can fail the start follows, and no sample was read: a start that fails can be
         // repeated with the same state, and a crash from here on leaves none.
-        restart.consume().await;
+        let is_stale = restart.consume().await;
         let (_none_removed, listening) = pipeline.apply(listeners, &shared, false).await;
         listening?;
         let intake = pipeline.intake_for(&config.kamailio, &shared).await?;
@@ -129,6 +129,9 @@ impl Daemon {
         let mut background = JoinSet::new();
         background.spawn(watch_drops(Arc::clone(&state)));
         background.spawn(service::report_status(Arc::clone(&state)));
+        if is_stale {
+            background.spawn(restart.clone().consume_later());
+        }
         let removed = None;
         Ok(Self {
             log,

@@ -31,6 +31,7 @@ mod reload;
 mod report;
 mod restart;
 mod restart_store;
+mod restored;
 mod service;
 mod signals;
 mod start_error;

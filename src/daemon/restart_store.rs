@@ -1,5 +1,6 @@
 //! Saves the aggregator's part of the restart state.
 
+use std::cell::OnceCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use basics::time::unix_ms;
 use engine::aggregator::restart::RestartStore;
-use forwarders::restart::{RestartFolder, RestartPart, encode_windows};
+use forwarders::restart::{RestartFolder, RestartPart, RestartPlace, encode_windows};
 use model::{GaugeLevel, SetSeed, UnfinishedWindows};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::restart::save_levels;
 use crate::runtime::restart::RestartStats;
@@ -28,7 +29,11 @@ const ABANDONED: u8 = 2;
 
 /// Saves into a folder.
 pub(super) struct FolderStore<F> {
-    folder: Arc<RestartFolder>,
+    place: Arc<RestartPlace>,
+    /// The folder of the place, once it was asked for.
+    folder: OnceCell<Option<Arc<RestartFolder>>>,
+    /// Whether a destination needs the restart state.
+    is_needed: bool,
     stats: Arc<RestartStats>,
     /// The bound of a file.
     max: F,
@@ -37,22 +42,56 @@ pub(super) struct FolderStore<F> {
 
 impl<F: Fn() -> u64> FolderStore<F> {
     pub(super) fn new(
-        folder: Arc<RestartFolder>,
+        place: Arc<RestartPlace>,
+        is_needed: bool,
         stats: Arc<RestartStats>,
         max: F,
         set_seed: SetSeed,
     ) -> Self {
-        Self { folder, stats, max, set_seed }
+        Self { place, folder: OnceCell::new(), is_needed, stats, max, set_seed }
     }
 
-    fn write_windows(&self, unfinished: &UnfinishedWindows) -> io::Result<()> {
+    /// The folder, which may have become usable since the start.
+    fn folder(&self) -> Option<Arc<RestartFolder>> {
+        self.folder
+            .get_or_init(|| self.open().map_err(|reason| self.log_failure(&reason)).ok())
+            .clone()
+    }
+
+    fn open(&self) -> Result<Arc<RestartFolder>, String> {
+        let place = Arc::clone(&self.place);
+        let (done, is_done) = channel();
+        let opening = move || done.send(place.for_saving());
+        let opener = thread::Builder::new().name("save".to_owned()).spawn(opening);
+        opener.map_err(|error| error.to_string())?;
+        let too_late = |_| Err("the disk did not answer".to_owned());
+        is_done.recv_timeout(WRITE_TIME).unwrap_or_else(too_late)
+    }
+
+    fn log_failure(&self, reason: &str) {
+        if self.is_needed {
+            self.stats.failed(&RestartPart::Windows);
+            error!(
+                reason,
+                "cannot save the restart state; the next run will not continue the open window"
+            );
+        } else {
+            debug!(reason, "cannot save the restart state");
+        }
+    }
+
+    fn write_windows(
+        &self,
+        folder: Arc<RestartFolder>,
+        unfinished: &UnfinishedWindows,
+    ) -> io::Result<()> {
         let (bytes, max) = (encode_windows(unfinished, &self.set_seed), (self.max)());
         if bytes.len() as u64 > max {
             let words = format!("{} bytes, and restart_state.max_bytes is {max}", bytes.len());
             return Err(io::Error::new(io::ErrorKind::StorageFull, words));
         }
         let outcome = Arc::new(AtomicU8::new(OPEN));
-        let (folder, committed) = (Arc::clone(&self.folder), Arc::clone(&outcome));
+        let committed = Arc::clone(&outcome);
         let (done, is_done) = channel();
         // On a thread of its own: a disk that hangs must not keep the last window from its destinations.
         thread::Builder::new().name("save".to_owned()).spawn(move || {
@@ -90,7 +129,8 @@ impl<F: Fn() -> u64 + Send> RestartStore for FolderStore<F> {
         if (self.max)() == 0 {
             return false;
         }
-        let written = self.write_windows(&unfinished);
+        let Some(folder) = self.folder() else { return false };
+        let written = self.write_windows(folder, &unfinished);
         if let Err(error) = &written {
             self.stats.failed(&RestartPart::Windows);
             error!(%error, "cannot save the open window; the next run will not continue it");
@@ -103,7 +143,8 @@ impl<F: Fn() -> u64 + Send> RestartStore for FolderStore<F> {
         if max == 0 {
             return;
         }
-        let (folder, stats) = (Arc::clone(&self.folder), Arc::clone(&self.stats));
+        let Some(folder) = self.folder() else { return };
+        let stats = Arc::clone(&self.stats);
         let (done, is_done) = channel();
         let saving = thread::Builder::new().name("save".to_owned()).spawn(move || {
             save_levels(&levels, &folder, &stats, max);
@@ -116,11 +157,14 @@ impl<F: Fn() -> u64 + Send> RestartStore for FolderStore<F> {
     }
 
     fn remove_windows(&mut self) {
-        let folder = Arc::clone(&self.folder);
+        let place = Arc::clone(&self.place);
         // A window whose end has passed is not continued, so nothing depends on the removal.
         let removing = thread::Builder::new().name("save".to_owned()).spawn(move || {
-            if let Err(error) = folder.remove(&RestartPart::Windows) {
-                warn!(%error, "cannot remove the continued window of an earlier run");
+            let remove = |folder: Arc<RestartFolder>| folder.remove(&RestartPart::Windows);
+            let removed =
+                place.open().and_then(|folder| remove(folder).map_err(|error| error.to_string()));
+            if let Err(reason) = removed {
+                warn!(reason, "cannot remove the continued window of an earlier run");
             }
         });
         drop(removing);

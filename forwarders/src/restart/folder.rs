@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use thiserror::Error;
 
 use super::envelope::{self, RestartFileError};
 use crate::spool::{Disk, FolderLock, FolderLockError, RealDisk, folder_of, remove_if_present};
@@ -38,8 +39,37 @@ pub struct SavedFile {
 #[derive(Debug)]
 pub struct RestartFolder {
     root: PathBuf,
-    /// Held and not used: the lock ends with it.
-    _lock: FolderLock,
+    lock: FolderLock,
+}
+
+/// Why the folder cannot be opened.
+#[derive(Debug, Error)]
+pub enum RestartFolderError {
+    /// Another daemon works with it.
+    #[error("{} is in use by another daemon (process {holder}): give each a `state_dir`", folder.display())]
+    Held {
+        /// The folder.
+        folder: PathBuf,
+        /// The ID of the daemon's process.
+        holder: String,
+    },
+    /// The system refuses access.
+    #[error("{}: {source} (see `state_dir`)", path.display())]
+    System {
+        /// The folder, or a file in it.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl From<FolderLockError> for RestartFolderError {
+    fn from(error: FolderLockError) -> Self {
+        match error {
+            FolderLockError::Held { folder, holder } => Self::Held { folder, holder },
+            FolderLockError::System { path, source } => Self::System { path, source },
+        }
+    }
 }
 
 impl RestartPart {
@@ -67,21 +97,27 @@ impl fmt::Display for RestartPart {
 }
 
 impl RestartFolder {
-    /// Creates the folder if it is missing and locks it.
+    /// Creates the folder if it is missing and locks it. On a disk that only can be read, the lock is
+    /// one for reading, which keeps other daemons out as well.
     ///
     /// # Errors
-    /// When another daemon works with it or the system refuses access: the reason.
-    pub fn open(root: &Path) -> Result<Self, String> {
+    /// When another daemon works with it or the system refuses access.
+    pub fn open(root: &Path) -> Result<Self, RestartFolderError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
-        made.map_err(|error| format!("{}: {error} (see `state_dir`)", root.display()))?;
-        let lock = FolderLock::take(root).map_err(|error| match error {
-            FolderLockError::Held { folder, holder } => format!(
-                "{} is in use by another daemon (process {holder}): give each a `state_dir`",
-                folder.display()
-            ),
-            system @ FolderLockError::System { .. } => system.to_string(),
+        made.map_err(|source| RestartFolderError::System { path: root.to_owned(), source })?;
+        let lock = FolderLock::take(root).or_else(|error| match error {
+            FolderLockError::Held { .. } => Err(error),
+            FolderLockError::System { .. } => FolderLock::take_read_only(root).map_err(|_| error),
         })?;
-        Ok(Self { root: root.to_owned(), _lock: lock })
+        Ok(Self { root: root.to_owned(), lock })
+    }
+
+    /// Whether it was neither removed nor replaced since it was opened.
+    ///
+    /// # Errors
+    /// When the system refuses access.
+    pub fn is_in_place(&self) -> io::Result<bool> {
+        self.lock.is_in_place()
     }
 
     /// Reads a part, if its content takes at most `max` bytes; `None` if there is none.

@@ -13,6 +13,8 @@
 //! - `levels` and `totals-NAME` are removed before the run that reads them receives its first sample.
 //!   A run that is killed later therefore leaves none: the next one starts from 0, which consumers of
 //!   totals recognise as a reset. Totals of an earlier run would look like a reset to a large number.
+//!   If they cannot be removed, or the folder cannot be opened, that is retried during the run. A disk
+//!   that allows no change until the end of the run keeps them, which the next run cannot notice.
 //! - `windows` stays until the end of the last window in it has passed. Its values only ever complete
 //!   a window that is written with the timestamp of that end, so that reading them twice repeats a
 //!   write and counts nothing twice.
@@ -20,6 +22,7 @@
 mod content;
 mod envelope;
 mod folder;
+mod place;
 #[cfg(test)]
 mod tests;
 
@@ -27,4 +30,5 @@ pub use content::{decode_levels, decode_windows, encode_levels, encode_windows};
 #[cfg(feature = "prometheus")]
 pub(crate) use content::{put_series, read_series};
 pub use envelope::RestartFileError;
-pub use folder::{RestartFolder, RestartPart, SavedFile};
+pub use folder::{RestartFolder, RestartFolderError, RestartPart, SavedFile};
+pub use place::RestartPlace;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::spool::FolderLock;
 use crate::spool::codec::tests::{shown, snapshot};
 use model::testing::snapshot_of_counters;
 use model::{GaugeLevel, MetricKind, PartialWindow, Series, SetSeed, UnfinishedWindows, UsedRange};
@@ -86,10 +87,103 @@ fn a_part_that_is_not_committed_is_not_there_and_neither_is_an_earlier_one() {
 fn a_second_daemon_learns_who_uses_the_folder() {
     let place = tempfile::tempdir().unwrap();
     let first = folder(place.path());
-    let error = RestartFolder::open(place.path()).unwrap_err();
+    let error = RestartFolder::open(place.path()).unwrap_err().to_string();
     assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
     drop(first);
     folder(place.path());
+}
+
+/// A folder in which an earlier run left all parts.
+fn left_by_an_earlier_run(root: &Path) {
+    let folder = folder(root);
+    for part in all_parts() {
+        folder.write(&part, 1, b"earlier", || true).unwrap();
+    }
+}
+
+fn all_parts() -> [RestartPart; 3] {
+    [RestartPart::Windows, RestartPart::Levels, RestartPart::Totals("p".to_owned())]
+}
+
+/// The parts that a run would read.
+fn readable(root: &Path) -> Vec<(String, Vec<u8>)> {
+    let folder = folder(root);
+    let read =
+        |part: &RestartPart| Some((part.to_string(), folder.read(part, MAX).unwrap()?.bytes));
+    all_parts().iter().filter_map(read).collect()
+}
+
+#[test]
+fn a_folder_that_becomes_usable_late_loses_the_levels_and_totals_of_an_earlier_run() {
+    let above = tempfile::tempdir().unwrap();
+    let (root, aside) = (above.path().join("state/restart"), above.path().join("aside"));
+    left_by_an_earlier_run(&root);
+    fs::rename(above.path().join("state"), &aside).unwrap();
+    fs::write(above.path().join("state"), "a file in the place of the folder").unwrap();
+    let place = RestartPlace::new(&root);
+    place.open().unwrap_err();
+    place.clear().unwrap_err();
+    place.for_saving().unwrap_err();
+    assert!(!place.is_foreign());
+    fs::remove_file(above.path().join("state")).unwrap();
+    fs::rename(&aside, above.path().join("state")).unwrap();
+    place.clear().unwrap();
+    drop(place);
+    assert_eq!(readable(&root), [("windows".to_owned(), b"earlier".to_vec())]);
+}
+
+#[test]
+fn a_stop_is_the_last_chance_to_use_the_folder_and_nothing_removes_what_it_saved() {
+    let above = tempfile::tempdir().unwrap();
+    let root = above.path().join("restart");
+    left_by_an_earlier_run(&root);
+    let place = RestartPlace::new(&root);
+    let saving = place.for_saving().unwrap();
+    saving.write(&RestartPart::Levels, 2, b"later", || true).unwrap();
+    place.clear().unwrap();
+    place.for_saving().unwrap();
+    drop((saving, place));
+    let parts = [("windows", "earlier"), ("levels", "later")];
+    assert_eq!(readable(&root), parts.map(|(part, bytes)| (part.to_owned(), bytes.into())));
+}
+
+#[test]
+fn a_folder_that_another_daemon_used_at_the_start_is_left_alone_even_when_it_has_ended() {
+    let above = tempfile::tempdir().unwrap();
+    let root = above.path().join("restart");
+    let other = folder(&root);
+    let place = RestartPlace::new(&root);
+    place.open().unwrap_err();
+    assert!(place.is_foreign());
+    other.write(&RestartPart::Levels, 1, b"of the other", || true).unwrap();
+    drop(other);
+    place.clear().unwrap_err();
+    place.for_saving().unwrap_err();
+    assert_eq!(readable(&root), [("levels".to_owned(), b"of the other".to_vec())]);
+}
+
+#[test]
+fn a_folder_that_was_replaced_is_locked_before_it_is_used() {
+    let above = tempfile::tempdir().unwrap();
+    let root = above.path().join("restart");
+    let place = RestartPlace::new(&root);
+    place.open().unwrap();
+    fs::rename(&root, above.path().join("moved")).unwrap();
+    let other = folder(&root);
+    place.for_saving().unwrap_err();
+    drop(other);
+    assert!(place.is_foreign());
+}
+
+#[test]
+fn a_lock_for_reading_keeps_other_daemons_out() {
+    let above = tempfile::tempdir().unwrap();
+    drop(folder(above.path()));
+    let reading = FolderLock::take_read_only(above.path()).unwrap();
+    assert!(matches!(RestartFolder::open(above.path()), Err(RestartFolderError::Held { .. })));
+    drop(reading);
+    let _writing = folder(above.path());
+    FolderLock::take_read_only(above.path()).unwrap_err();
 }
 
 #[test]

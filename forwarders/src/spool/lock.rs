@@ -35,15 +35,30 @@ impl FolderLock {
     /// # Errors
     /// When another daemon holds the lock, or when the system returns an error.
     pub(crate) fn take(folder: &Path) -> Result<Self, FolderLockError> {
+        let mut lock = Self::take_opened(folder, open)?;
+        let named = lock.file.set_len(0);
+        let named = named.and_then(|()| write!(lock.file, "{}", std::process::id()));
+        named.map_err(|source| FolderLockError::System { path: lock.path.clone(), source })?;
+        Ok(lock)
+    }
+
+    /// Locks a folder on a disk that cannot be written, with the file of an earlier daemon.
+    ///
+    /// # Errors
+    /// Like [`FolderLock::take`], and when there is no such file.
+    pub(crate) fn take_read_only(folder: &Path) -> Result<Self, FolderLockError> {
+        Self::take_opened(folder, |path| no_follow().read(true).open(path))
+    }
+
+    fn take_opened(
+        folder: &Path,
+        open: impl FnOnce(&Path) -> io::Result<File>,
+    ) -> Result<Self, FolderLockError> {
         let path = folder.join("LOCK");
         let at = |source| FolderLockError::System { path: path.clone(), source };
-        let mut file = open(&path).map_err(at)?;
+        let file = open(&path).map_err(at)?;
         match file.try_lock() {
-            Ok(()) => {
-                file.set_len(0).map_err(at)?;
-                write!(file, "{}", std::process::id()).map_err(at)?;
-                Ok(Self { path, file })
-            }
+            Ok(()) => Ok(Self { path, file }),
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 // Only for the error message. A process ID has fewer than 20 digits.
@@ -59,7 +74,7 @@ impl FolderLock {
     ///
     /// # Errors
     /// When the system returns another error than `NotFound`.
-    pub(super) fn is_in_place(&self) -> io::Result<bool> {
+    pub(crate) fn is_in_place(&self) -> io::Result<bool> {
         let there = match self.path.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             there => there?,
@@ -76,11 +91,17 @@ fn open(path: &Path) -> io::Result<File> {
     if path.symlink_metadata().is_ok_and(is_unusable) {
         std::fs::remove_file(path)?;
     }
-    let mut options = OpenOptions::new();
+    let mut options = no_follow();
     // Not truncated before the lock is held: the file contains the process ID of its holder.
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    // `NOFOLLOW`: the daemon would otherwise truncate the target of a planted link.
-    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(path)
+    options.open(path)
+}
+
+/// `NOFOLLOW`: the daemon would otherwise truncate the target of a planted link.
+fn no_follow() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+    options
 }
 
 #[cfg(test)]

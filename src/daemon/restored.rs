@@ -1,0 +1,128 @@
+//! The state that an earlier run left, see `forwarders::restart`.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use basics::time::unix_ms;
+use forwarders::delivery::destination::Destination;
+use forwarders::restart::{
+    RestartFileError, RestartFolder, RestartPart, SavedFile, decode_levels, decode_windows,
+};
+use model::{GaugeLevel, SetSeed, UnfinishedWindows};
+use tracing::{info, warn};
+
+use crate::runtime::restart::RestartStats;
+
+/// The state of an earlier run.
+#[derive(Debug, Default)]
+pub(super) struct Restored {
+    pub(super) unfinished: UnfinishedWindows,
+    /// The seed for the members of their sets.
+    pub(super) set_seed: Option<SetSeed>,
+    /// With idle times as of now.
+    pub(super) levels: Vec<GaugeLevel>,
+    /// By name of the destination.
+    totals: HashMap<String, SavedFile>,
+}
+
+/// Reads the parts.
+struct Reader<'a> {
+    folder: &'a RestartFolder,
+    stats: &'a RestartStats,
+    max: u64,
+}
+
+impl Reader<'_> {
+    fn read(&self, names: Vec<String>) -> Restored {
+        if self.max == 0 {
+            // State of an earlier run must not wait until it is turned on again.
+            let _unused = self.folder.remove(&RestartPart::Windows);
+            return Restored::default();
+        }
+        let unfinished = self.part(&RestartPart::Windows, |file| decode_windows(&file.bytes));
+        let levels = self.part(&RestartPart::Levels, |file| {
+            let away_ms = away(&file).as_millis() as u64;
+            let mut levels = decode_levels(&file.bytes)?;
+            levels
+                .iter_mut()
+                .for_each(|level| level.idle_ms = level.idle_ms.saturating_add(away_ms));
+            Ok(levels)
+        });
+        let totals = names.into_iter().filter_map(|name| {
+            let file = self.part(&RestartPart::Totals(name.clone()), Ok)?;
+            Some((name, file))
+        });
+        let (unfinished, set_seed) = unfinished.unzip();
+        Restored {
+            unfinished: unfinished.unwrap_or_default(),
+            set_seed,
+            levels: levels.unwrap_or_default(),
+            totals: totals.collect(),
+        }
+    }
+
+    fn part<T>(
+        &self,
+        part: &RestartPart,
+        decode: impl FnOnce(SavedFile) -> Result<T, RestartFileError>,
+    ) -> Option<T> {
+        let read = self.folder.read(part, self.max);
+        match read.and_then(|file| file.map(decode).transpose()) {
+            Ok(content) => content,
+            Err(error) => {
+                self.stats.failed(part);
+                warn!(%part, %error, "cannot use a part of the restart state; it is lost");
+                None
+            }
+        }
+    }
+}
+
+impl Restored {
+    /// Reads the files, and the totals of the destinations with these names.
+    pub(super) fn read(
+        folder: &RestartFolder,
+        names: Vec<String>,
+        stats: &RestartStats,
+        max: u64,
+    ) -> Self {
+        Reader { folder, stats, max }.read(names)
+    }
+
+    /// Logs what there is; so many of the levels had no room.
+    pub(super) fn log(&self, left_out: usize) {
+        if left_out > 0 {
+            warn!(
+                gauges = left_out,
+                "values of gauges of the earlier run had no room among the series \
+                 (aggregation.max_series); they start from 0"
+            );
+        }
+        let windows = self.unfinished.windows.len();
+        if windows + self.levels.len() > 0 {
+            info!(windows, gauges = self.levels.len(), "continuing from the restart state");
+        }
+    }
+
+    /// Hands the totals to the forwarders that keep some.
+    pub(super) fn restore_totals(
+        &mut self,
+        destinations: &mut [Destination],
+        stats: &RestartStats,
+    ) {
+        for destination in destinations {
+            let name = &destination.common.name;
+            let Some(file) = self.totals.remove(name) else { continue };
+            if destination.forwarder.restore_state(&file.bytes, away(&file)).is_err() {
+                let part = RestartPart::Totals(name.clone());
+                stats.failed(&part);
+                warn!(forwarder = name, %part, "cannot use saved totals; they start from 0");
+            }
+        }
+    }
+}
+
+/// The time since a file was written; zero if the clock was set back since.
+fn away(file: &SavedFile) -> Duration {
+    Duration::from_millis(unix_ms(SystemTime::now()).saturating_sub(file.saved_at_ms))
+}
