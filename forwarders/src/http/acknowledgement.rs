@@ -27,7 +27,7 @@ const COMPLAINTS: [&str; 11] = [
 
 /// Returns why the body of a successful reply does not acknowledge the data; `None` if it does.
 pub(super) fn objection(content_type: Option<&str>, body: &[u8], is_cut: bool) -> Option<String> {
-    let body = body.trim_ascii();
+    let body = without_mark(body).trim_ascii();
     if body.is_empty() {
         return None;
     }
@@ -53,11 +53,16 @@ pub(super) fn objection(content_type: Option<&str>, body: &[u8], is_cut: bool) -
 /// Whether a body is a page for browsers.
 pub(super) fn is_page(content_type: Option<&str>, body: &[u8]) -> bool {
     let is_html = |media: &str| media.to_ascii_lowercase().contains("html");
-    if body.trim_ascii_start().starts_with(b"<") {
+    if without_mark(body).trim_ascii_start().starts_with(b"<") {
         return true;
     }
     // Frameworks call every text HTML that a program does not label.
     content_type.is_some_and(is_html) && !body.is_empty() && !is_json(body)
+}
+
+/// A text without the byte order mark with which some programs begin their pages.
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body)
 }
 
 fn is_json(body: &[u8]) -> bool {
@@ -106,6 +111,8 @@ mod tests {
             ("application/xhtml+xml", "x", "web page"),
             ("", " \n<!DOCTYPE html><title>Log in</title>", "web page"),
             ("application/json", "<html>", "web page"),
+            ("", "\u{feff}<!doctype html>", "web page"),
+            ("", "\u{feff}{\"error\":\"no\"}", "error: no"),
             ("application/xml", "<?xml version=\"1.0\"?><Error/>", "web page"),
             ("application/json", r#"{"error":"no such database"}"#, "no such database"),
             ("", r#"{"results":[{},{"error":"timeout"}]}"#, "timeout"),

@@ -7,8 +7,9 @@
 /// Parts of the texts of servers, in lower case. Each is specific enough to be in no message about
 /// the server itself: "out of bounds" alone could be a programming error.
 const PHRASES: [&str; 27] = [
-    // Servers of line protocol.
-    "unable to parse",
+    // Servers of line protocol. With the quote that begins a line: a gateway is "unable to parse"
+    // what the server behind it replies.
+    "unable to parse '",
     "field type conflict",
     "invalid column type",
     "schema conflict",
@@ -73,6 +74,7 @@ mod tests {
             ("partial write", false),
             ("partial write: something dropped=0", false),
             ("timeout", false),
+            ("unable to parse response from upstream", false),
             ("no space left on device", false),
             ("index out of bounds: the len is 3", false),
             ("panic: parsing failed", false),

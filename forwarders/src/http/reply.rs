@@ -1,10 +1,14 @@
 //! A server's reply, limited in size.
 
 use std::fmt;
+use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use basics::escape::is_deceptive;
-use httpclient::reqwest::header::{CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use flate2::read::GzDecoder;
+use httpclient::reqwest::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER,
+};
 use httpclient::reqwest::{Error, Response, StatusCode};
 use httpclient::{BoundedBody, read_body};
 
@@ -41,7 +45,10 @@ impl HttpReply {
     /// Reads a reply with up to `body_max` bytes of its body.
     pub(super) async fn read(response: Response, body_max: usize) -> Result<Self, Error> {
         let reply = Self::without_body(&response);
+        let is_gzip = is_gzip(&response);
         let BoundedBody { bytes, is_cut } = read_body(response, body_max).await?;
+        let body = BoundedBody { bytes, is_cut };
+        let BoundedBody { bytes, is_cut } = if is_gzip { unpacked(body, body_max) } else { body };
         Ok(Self { body: bytes, is_cut, ..reply })
     }
 
@@ -131,7 +138,7 @@ impl HttpReply {
             && self.status.is_redirection()
         {
             words.push_str(", which points to ");
-            words.push_str(&one_line(location));
+            words.push_str(&one_line(&without_secrets(location)));
         }
         let objection = self.objection().map(|why| format!("no acknowledgement: {why}"));
         let reason = one_line(&objection.unwrap_or_else(|| self.reason()));
@@ -164,6 +171,43 @@ impl HttpReply {
     }
 }
 
+/// Whether the body is compressed. No request asks for that, but proxies exist that do it anyway.
+fn is_gzip(response: &Response) -> bool {
+    let encoding = response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes());
+    encoding.is_some_and(|encoding| encoding.to_ascii_lowercase().ends_with(b"gzip"))
+}
+
+/// Decompresses a body, up to the limit. One that is no gzip stays as it is.
+fn unpacked(body: BoundedBody, bytes_max: usize) -> BoundedBody {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    // What an incomplete or damaged body begins with is still better than none of it.
+    let is_damaged =
+        GzDecoder::new(body.bytes.as_slice()).take(limit).read_to_end(&mut bytes).is_err();
+    if bytes.is_empty() && is_damaged {
+        return body;
+    }
+    let is_cut = is_damaged || body.is_cut || bytes.len() > bytes_max;
+    bytes.truncate(bytes_max);
+    BoundedBody { bytes, is_cut }
+}
+
+/// The target of a redirect without the parts that may hold secrets of others: gateways put tokens
+/// into the parameters.
+fn without_secrets(location: &str) -> String {
+    let end = location.find(['?', '#']).unwrap_or(location.len());
+    let (target, parameters) = location.split_at(end);
+    let target = match target.split_once("//") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            format!("{scheme}//{host}{path}")
+        }
+        None => target.to_owned(),
+    };
+    if parameters.is_empty() { target } else { format!("{target}?…") }
+}
+
 /// The text of a server on one line, cut to a bounded length.
 fn one_line(text: &str) -> String {
     let mut line = String::new();
@@ -186,6 +230,11 @@ impl fmt::Display for HttpReply {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     use super::*;
     use crate::delivery::forwarder::ErrorClass;
 
@@ -232,6 +281,38 @@ mod tests {
             words.ends_with("http://eu:8086/write, which points to https://eu/write"),
             "{words}"
         );
+    }
+
+    #[test]
+    fn the_target_of_a_redirect_is_shown_without_credentials_and_parameters() {
+        for (location, shown) in [
+            ("https://u:secret@login/a@b", "https://login/a@b"),
+            ("//secret@login", "//login"),
+            ("/login?token=secret", "/login?…"),
+            ("https://login/#id_token=secret", "https://login/?…"),
+            ("https://a:se?cret@b/", "https://a:se?…"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(location), shown, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_body_is_decompressed_up_to_the_limit() {
+        let packed = |text: &[u8]| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let unpacked = |bytes: Vec<u8>| {
+            let body = unpacked(BoundedBody { bytes, is_cut: false }, 100);
+            (body.bytes, body.is_cut)
+        };
+        assert_eq!(unpacked(packed(b"<html>")), (b"<html>".to_vec(), false));
+        assert_eq!(unpacked(packed(&[b'a'; 100])), (vec![b'a'; 100], false));
+        assert_eq!(unpacked(packed(&vec![b'a'; 1 << 24])), (vec![b'a'; 100], true));
+        assert_eq!(unpacked(b"plain".to_vec()), (b"plain".to_vec(), false));
+        assert_eq!(unpacked(Vec::new()), (Vec::new(), false));
     }
 
     #[test]

@@ -15,6 +15,7 @@ const QUEUED_THERE: &str = "hinted handoff queue not empty";
 pub(super) fn of(reply: &HttpReply, lines: &[&[u8]]) -> RequestOutcome {
     let reason = reply.reason();
     match reply.class() {
+        StatusClass::InvalidData if is_about_the_target(&reason) => RequestOutcome::Operator,
         StatusClass::InvalidData => of_content(reply, &reason, lines),
         class @ (StatusClass::Transient | StatusClass::Operator) => {
             of_failure(reply, &reason, lines).unwrap_or_else(|| class.into())
@@ -28,7 +29,7 @@ fn of_failure(reply: &HttpReply, reason: &str, lines: &[&[u8]]) -> Option<Reques
     if is_about_access(reply.status) {
         return None;
     }
-    if is_about_the_policy(reason) {
+    if is_about_the_target(reason) {
         Some(RequestOutcome::Operator)
     } else if reason.contains("max request size") {
         // InfluxDB 3 rejects a request that is too large with the status of a server failure.
@@ -52,6 +53,14 @@ fn is_about_access(status: StatusCode) -> bool {
 /// temporary failure.
 pub(super) fn is_about_the_policy(reason: &str) -> bool {
     reason.contains("retention policy not found")
+}
+
+/// Returns whether the place to which all lines go is missing: the retention policy, the database or
+/// the credentials for it. Proxies and compatible servers report that with any status.
+fn is_about_the_target(reason: &str) -> bool {
+    let words = ["database not found", "database is required", "authentication credentials"];
+    !reason.contains("partial write")
+        && (is_about_the_policy(reason) || words.iter().any(|words| reason.contains(words)))
 }
 
 fn of_content(reply: &HttpReply, reason: &str, lines: &[&[u8]]) -> RequestOutcome {
@@ -239,6 +248,11 @@ mod tests {
                 RequestOutcome::Named(vec![1, 3]),
             ),
             (400, r#"{"error":"time outside range"}"#, RequestOutcome::Unnamed),
+            (400, r#"{"error":"retention policy not found: zz"}"#, operator.clone()),
+            (400, r#"{"error":"database is required"}"#, operator.clone()),
+            (500, r#"{"error":"database not found: \"nope\""}"#, operator.clone()),
+            (400, r#"{"error":"unable to parse authentication credentials"}"#, operator.clone()),
+            (502, "unable to parse response from upstream", RequestOutcome::Transient),
             (401, r#"{"error":"authorization failed"}"#, operator.clone()),
             (404, r#"{"error":"database not found: \"nope\""}"#, RequestOutcome::Operator),
             (413, r#"{"error":"Request Entity Too Large"}"#, RequestOutcome::TooLarge),
