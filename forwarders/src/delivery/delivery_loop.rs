@@ -17,7 +17,7 @@ use crate::delivery::destination::Destination;
 use crate::delivery::forwarder::{Forwarder, SavedState, SendError};
 use crate::delivery::reason;
 use crate::delivery::shared_backlog::SharedBacklog;
-use crate::delivery::window_parts::WindowParts;
+use crate::delivery::window_parts::{PART_POINTS, WindowParts};
 use crate::spool::{FileName, Host, SpoolFileError, SpoolReadError, SpoolReader};
 use model::Snapshot;
 
@@ -50,6 +50,11 @@ pub(crate) struct DeliveryLoop {
     parts: WindowParts,
     /// The window in flight.
     window: Tally,
+    /// The snapshot of that window without a spool, if it is small enough to be kept for the forwarder
+    /// that replaces the current one.
+    kept: Option<Arc<Snapshot>>,
+    /// Whether the latest attempt failed.
+    is_failing: bool,
     backlog: Arc<SharedBacklog>,
     /// `None` without a spool.
     reader: Option<SpoolReader>,
@@ -102,6 +107,8 @@ impl DeliveryLoop {
             backoff: Backoff::new(&common.delivery.retry),
             parts: WindowParts::default(),
             window: Tally::default(),
+            kept: None,
+            is_failing: false,
             backlog,
             reader,
             host,
@@ -137,6 +144,8 @@ impl DeliveryLoop {
     async fn begin(&mut self, source: WindowSource) {
         if let Some(snapshot) = self.fetch(source).await {
             self.window = Tally { length: snapshot.window.length, ..Tally::default() };
+            let is_kept = self.reader.is_none() && snapshot.points.len() <= PART_POINTS;
+            self.kept = is_kept.then(|| Arc::clone(&snapshot));
             self.parts.begin(snapshot);
             self.deliver_window().await;
         }
@@ -155,6 +164,7 @@ impl DeliveryLoop {
             // the other tasks of this thread.
             yield_now().await;
         }
+        self.kept = None;
         let (left, replayed) = self.backlog.apply(Backlog::take_progress);
         self.log.window_settled(left, replayed);
         self.pause_if_refused().await;
@@ -261,12 +271,14 @@ impl DeliveryLoop {
 
     fn succeeded(&mut self) {
         self.backoff.reset();
+        self.is_failing = false;
         if self.backlog.apply(Backlog::attempt_succeeded) {
             self.log.recovered();
         }
     }
 
     fn failed(&mut self, error: &SendError) {
+        self.is_failing = true;
         let words = error.to_string();
         let is_first = self.backlog.attempt_failed(words.clone());
         self.log.attempt_failed(&words, is_first);
@@ -328,20 +340,29 @@ impl DeliveryLoop {
     ///
     /// With a spool, the backlog has kept the snapshot, and the remaining points go to the next
     /// forwarder. Without a spool, the current forwarder has `patience` to deliver them; points
-    /// that are left then are dropped.
+    /// that are left then are dropped. A window of which nothing has left because the destination
+    /// fails goes to the next forwarder at once.
     async fn finish_window(&mut self, patience: Duration) {
-        if self.reader.is_none() {
+        let is_movable = self.is_failing && self.forwarder.settles_what_left();
+        if self.reader.is_none() && !is_movable {
             let _too_slow = timeout(patience, self.deliver_window()).await;
         }
         // Points that have arrived must neither count as lost nor be sent by the next forwarder.
         self.collect_reports(LAST_REPORT_TIME).await;
-        if self.reader.is_none() && self.parts.is_in_progress() {
+        let kept = self.kept.take().filter(|_| is_movable).filter(|kept| {
+            // A part of a window cannot be encoded again without the rest.
+            self.parts.batch().points_pending() == kept.points.len() as u64
+        });
+        if self.reader.is_none() && kept.is_none() && self.parts.is_in_progress() {
             let lost = self.backlog.apply(|backlog| backlog.give_up_in_flight(reason::REPLACED));
             self.log.lost_in_reload(lost);
         }
         // Before the batch is discarded: its pending payloads do not count.
         self.handed_over = self.forwarder.save_state(self.parts.batch(), u64::MAX);
         self.parts.discard();
+        if let Some(kept) = kept {
+            self.parts.begin(kept);
+        }
     }
 
     /// The forwarder and the window that it was delivering, after the end.

@@ -174,6 +174,12 @@ pub trait Forwarder: Send {
     /// delivered payloads are not sent again. Called before the daemon stops or the forwarder is
     /// replaced. The future may be dropped at any await; it gets one second.
     async fn stop(&mut self, _batch: &mut Batch) {}
+
+    /// Whether every payload that may have left is settled after [`Forwarder::stop`], so that another
+    /// forwarder may send what is pending.
+    fn settles_what_left(&self) -> bool {
+        false
+    }
 }
 
 /// The sockets of a forwarder, once it has stopped accepting connections.

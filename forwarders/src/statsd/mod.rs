@@ -238,6 +238,10 @@ impl Forwarder for Statsd {
             "half of its lines are sent",
         );
     }
+
+    fn settles_what_left(&self) -> bool {
+        true
+    }
 }
 
 fn words(error: &io::Error) -> String {

@@ -37,6 +37,11 @@ impl Forwarder for Scripted {
         }
     }
 
+    /// If the script says so.
+    fn settles_what_left(&self) -> bool {
+        self.script.contains(&"settles what left")
+    }
+
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
         let pending: Vec<usize> = batch.pending().map(|payload| payload.id).collect();
         self.seen.lock().push(pending.len());
@@ -196,6 +201,28 @@ async fn a_reconfigured_destination_gets_the_waiting_windows_and_keeps_its_ledge
     assert_eq!(*seen.lock(), [3, 2]);
     assert_eq!((counts.flushed, counts.delivered, counts.queued), (9, 5, 0));
     assert_eq!(counts.dropped, [(reason::REPLACED, 4)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_of_which_nothing_has_left_goes_to_the_new_destination_at_once() {
+    for (first, arrived, dropped) in [("down", vec![4, 3, 2], 0), ("half", vec![3, 2], 2)] {
+        let mut script = vec!["down"; 1000];
+        (script[0], script[999]) = (first, "settles what left");
+        let mut bench = start(&script);
+        for points in [4, 3] {
+            bench.queue.push(&Arc::new(snapshot_of_counters(points)));
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let seen = Arc::<Mutex<Vec<usize>>>::default();
+        let next = destination(1, Scripted { script: Vec::new(), seen: Arc::clone(&seen) });
+        bench.queue = bench.running.reconfigure(next).unwrap();
+        bench.queue.push(&Arc::new(snapshot_of_counters(2)));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(*seen.lock(), arrived, "{first}");
+        let (counts, _) = bench.finish().await;
+        assert_eq!(counts.dropped.get(reason::REPLACED).copied().unwrap_or(0), dropped);
+        assert_eq!((counts.delivered, counts.queued), (9 - dropped, 0), "{first}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
