@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::interpolate::is_bare_reference;
 use crate::position::{SourceSpan, content_indent};
-use crate::secrets::{looks_like_a_secret_line, secret_words};
+use crate::secrets::{credentials, looks_like_a_secret_line, secret_words};
 use crate::tree::{self, YamlNode};
 
 /// Returns the columns of line `number` to mask, sorted and without overlap. Columns and lines
@@ -59,8 +59,11 @@ fn mask_by_look(lines: &[&str], index: usize) -> Option<Range<usize>> {
     let start = if is_below_a_secret(above, content_indent(line)) || is_after_a_secret(above) {
         line.len() - line.trim_start().len()
     } else {
-        let (_, end) = secret_words(line).next()?;
-        end + line[end..].find(|c| !matches!(c, '"' | '\'' | ':' | '=' | ' ' | '\t'))?
+        let after_name = secret_words(line).next().and_then(|(_, end)| {
+            let is_value = |c| !matches!(c, '"' | '\'' | ':' | '=' | ' ' | '\t');
+            line[end..].find(is_value).map(|start| end + start)
+        });
+        [after_name, credentials(line)].into_iter().flatten().min()?
     };
     Some(line[..start].chars().count() + 1..line.chars().count() + 1)
 }

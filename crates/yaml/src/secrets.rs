@@ -2,6 +2,8 @@
 
 /// Endings of the keys of secrets, in any case.
 const SECRET_ENDINGS: [&str; 5] = ["apikey", "password", "token", "secret", "_seed"];
+/// A section of which every value may be a secret: HTTP headers.
+const SECRET_SECTION: &str = "headers";
 /// Maximum number of typing mistakes in such an ending: the line of an unknown key is shown, and
 /// its value may have been meant as a secret.
 const MISTAKES_MAX: usize = 2;
@@ -10,20 +12,40 @@ const MISTAKES_MAX: usize = 2;
 pub(crate) fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let word = key.rsplit(['_', '-', '.']).next().unwrap_or_default();
-    SECRET_ENDINGS.iter().any(|ending| {
-        // In a short word, two mistakes make a different word.
-        let mistakes = MISTAKES_MAX.min(ending.len() / 4);
-        key.ends_with(ending) || strsim::osa_distance(word, ending) <= mistakes
-    })
+    key == SECRET_SECTION
+        || SECRET_ENDINGS.iter().any(|ending| {
+            // In a short word, two mistakes make a different word.
+            let mistakes = MISTAKES_MAX.min(ending.len() / 4);
+            key.ends_with(ending) || strsim::osa_distance(word, ending) <= mistakes
+        })
 }
 
 /// Returns whether a value looks like `apikey:0123`, without the space, or `apikey 0123`, without
 /// the colon.
 pub(crate) fn looks_like_a_secret_line(text: &str) -> bool {
-    secret_words(text).any(|(start, end)| {
-        let after = text[end..].trim_start_matches(['"', '\'', ' ', '\t']);
-        after.starts_with([':', '=']) || (text[..start].trim().is_empty() && !after.is_empty())
-    })
+    credentials(text).is_some()
+        || secret_words(text).any(|(start, end)| {
+            let after = text[end..].trim_start_matches(['"', '\'', ' ', '\t']);
+            after.starts_with([':', '=']) || (text[..start].trim().is_empty() && !after.is_empty())
+        })
+}
+
+/// Returns where the credentials of an address begin: `user:password@` before its host, or the
+/// parameters of a URL, in which InfluxDB takes a password as `p=…`.
+pub(crate) fn credentials(text: &str) -> Option<usize> {
+    let word = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '{' | '}' | '/');
+    let user = text.match_indices('@').find_map(|(at, _)| {
+        let before = text[..at].char_indices().rev().find(|(_, c)| word(*c));
+        let start = before.map_or(0, |(end, c)| end + c.len_utf8());
+        text[start..at].contains(':').then_some(start)
+    });
+    let parameters = || {
+        let url = text.find("://")?;
+        let start = url + text[url..].find('?')?;
+        let holds_password = ["?p=", "&p="].iter().any(|p| text[start..].contains(p));
+        holds_password.then_some(start)
+    };
+    user.or_else(parameters)
 }
 
 /// Iterates over the byte ranges of words that are named like the key of a secret.
@@ -42,6 +64,26 @@ pub(crate) fn secret_words(line: &str) -> impl Iterator<Item = (usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_in_addresses_are_secrets() {
+        for (text, start) in [
+            ("http://user:word@host:1/", Some(7)),
+            ("url: 'htp://user:word@host'", Some(12)),
+            ("user:word@host:2003", Some(0)),
+            ("PLAINTEXT://user:word@host:9092, other:9092", Some(12)),
+            ("http://host/?db=a&p=word", Some(12)),
+            ("http://user@host/", None),
+            ("http://host/a:b/c@d", None),
+            ("host:2003", None),
+            ("[fe80::1%eth0]:8125", None),
+            ("a: 1, user@host: b", None),
+            ("\u{85}@b: ab: ", None),
+            ("", None),
+        ] {
+            assert_eq!(credentials(text), start, "{text}");
+        }
+    }
 
     #[test]
     fn keys_are_secret_by_their_ending_in_any_case() {
