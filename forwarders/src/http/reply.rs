@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use basics::escape::is_deceptive;
 use flate2::read::GzDecoder;
 use httpclient::reqwest::header::{
-    CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER,
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use httpclient::reqwest::{Error, Response, StatusCode};
 use httpclient::{BoundedBody, read_body};
@@ -173,7 +173,7 @@ impl HttpReply {
 
 /// Whether the body is compressed. No request asks for that, but proxies exist that do it anyway.
 fn is_gzip(response: &Response) -> bool {
-    let encoding = response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes());
+    let encoding = response.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
     encoding.is_some_and(|encoding| encoding.to_ascii_lowercase().ends_with(b"gzip"))
 }
 
