@@ -36,6 +36,8 @@ pub(crate) struct SpoolLoop {
     backlog: Arc<SharedBacklog>,
     /// The end of the pause after the latest failure.
     may_write_at: Instant,
+    /// Whether the pause after a failure was cut short because delivery has ended.
+    is_last_attempt: bool,
     next_check: Instant,
     clock: SpoolClock,
     /// Whether the latest write, or opening the folder, failed.
@@ -55,6 +57,7 @@ impl SpoolLoop {
             writer,
             backlog,
             may_write_at: Instant::now(),
+            is_last_attempt: false,
             next_check: Instant::now() + PAUSE,
             is_failing: false,
             slow_removal: None,
@@ -66,6 +69,11 @@ impl SpoolLoop {
     /// Runs until the delivery loop has ended and every window that can be on disk is there.
     pub(crate) async fn run(mut self) {
         loop {
+            // The last chance to keep windows, also on a disk that failed a moment ago.
+            if !self.is_last_attempt && self.backlog.read(Backlog::has_ended) {
+                self.is_last_attempt = true;
+                self.may_write_at = Instant::now();
+            }
             let may_write = Instant::now() >= self.may_write_at;
             match self.backlog.apply(|backlog| backlog.next_spool_work(may_write)) {
                 SpoolWork::Open => self.open().await,

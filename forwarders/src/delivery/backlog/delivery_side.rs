@@ -395,6 +395,11 @@ impl Backlog {
         self.wakes.spool = true;
     }
 
+    /// Whether the delivery loop has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.phase.has_ended
+    }
+
     /// Drops the points that are not on disk, at the end of the destination. Returns their number.
     ///
     /// Ledger: these points go from queued to dropped (`shutdown`). The others stay spooled, and

@@ -165,7 +165,7 @@ impl Run {
 
     /// Starts a run and waits until the folder is open. Before that, windows can overtake the first
     /// one.
-    fn start_open(folder: &Path, peer: &Peer, delivery: DeliveryConfig) -> Self {
+    pub(super) fn start_open(folder: &Path, peer: &Peer, delivery: DeliveryConfig) -> Self {
         let run = Self::start(folder, peer, delivery);
         run.runtime.block_on(async { sleep(Duration::from_millis(1)).await });
         run

@@ -46,6 +46,40 @@ fn each_once(peer: &Peer, points: usize) {
     assert_eq!((unique.len(), got.len()), (points, points), "each point once");
 }
 
+// ---- The end ----------------------------------------------------------------------------------
+
+#[test]
+fn a_stop_writes_to_a_spool_that_could_not_be_opened_a_moment_ago() {
+    let folder = tempfile::tempdir().unwrap();
+    let (peer, in_the_way) = (Peer::new(Mode::Down), folder.path().join("fake"));
+    fs::write(&in_the_way, "a file is in the way").unwrap();
+    let run = Run::start_open(folder.path(), &peer, small(in_order()));
+    run.push(now_ms(), 3);
+    assert!(run.check().spool.unwrap().degraded.is_some());
+    fs::remove_file(&in_the_way).unwrap();
+    let (counts, _) = run.stop_within(Duration::from_secs(1));
+    assert_eq!((counts.spooled, counts.dropped.is_empty()), (3, true), "{counts:?}");
+    assert_eq!(files(folder.path()).len(), 1);
+}
+
+#[test]
+fn a_stop_writes_to_a_disk_that_failed_a_moment_ago() {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::new(Mode::Down);
+    let run = Run::start_open(folder.path(), &peer, small(in_order()));
+    let tmp = folder.path().join("fake/tmp");
+    fs::remove_dir(&tmp).unwrap();
+    fs::write(&tmp, "a file is in the way").unwrap();
+    let end_ms = now_ms();
+    (0..3).for_each(|window| run.push(end_ms + window, 3));
+    run.runtime.block_on(async { sleep(Duration::from_secs(1)).await });
+    assert!(run.check().spool.unwrap().degraded.is_some());
+    fs::remove_file(&tmp).unwrap();
+    let (counts, _) = run.stop_within(Duration::from_secs(1));
+    assert_eq!((counts.spooled, counts.dropped.is_empty()), (9, true), "{counts:?}");
+    assert_eq!(files(folder.path()).len(), 3);
+}
+
 // ---- Numbers ----------------------------------------------------------------------------------
 
 #[test]
