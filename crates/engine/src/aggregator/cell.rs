@@ -204,8 +204,9 @@ impl Cell {
                 Self::Gauge { value, arrival_ns, samples },
                 Self::Gauge { value: other, arrival_ns: other_ns, samples: other_samples },
             ) => {
-                // Listeners share one monotonic clock, so their arrival times are comparable.
-                if other_ns > *arrival_ns {
+                // Listeners share one monotonic clock, so their arrival times are comparable. Of equal
+                // times, the other one is the later, as in `GaugeOps::resolve`.
+                if other_ns >= *arrival_ns {
                     (*value, *arrival_ns) = (other, other_ns);
                 }
                 *samples = samples.saturating_add(other_samples);
@@ -372,9 +373,32 @@ mod tests {
         left.merge(right, 1000);
         assert_eq!(gauge_after(left, 1000.0), 101.0);
 
-        let mut left = cell(&[(2, GaugeSet(2.0))]);
-        left.merge(cell(&[(1, GaugeSet(1.0))]), 1000);
-        assert_eq!(gauge_after(left, 0.0), 2.0);
+        for (left_ns, right_ns, latest) in [(2, 1, 1.0), (1, 2, 2.0), (1, 1, 2.0)] {
+            let mut left = cell(&[(left_ns, GaugeSet(1.0))]);
+            left.merge(cell(&[(right_ns, GaugeSet(2.0))]), 1000);
+            assert_eq!(gauge_after(left, 0.0), latest, "{left_ns} {right_ns}");
+            // A set of the value that the gauge has anyway: the same order with a list.
+            let mut left = cell(&[(0, GaugeAdd(0.0)), (left_ns, GaugeSet(1.0))]);
+            left.merge(cell(&[(right_ns, GaugeSet(2.0))]), 1000);
+            assert_eq!(gauge_after(left, 0.0), latest, "{left_ns} {right_ns} in a list");
+        }
+    }
+
+    #[test]
+    fn a_full_list_keeps_the_latest_set() {
+        let mut samples = vec![(0, GaugeAdd(1.0)), (1, GaugeSet(10.0)), (2, GaugeSet(20.0))];
+        samples.extend((3..3_003).map(|arrival_ns| (arrival_ns, GaugeAdd(1.0))));
+        assert_eq!(gauge_after(cell(&samples), 0.0), 3_020.0);
+    }
+
+    #[test]
+    fn the_changes_of_a_batch_take_the_room_of_one() {
+        // If they filled the list, the change before the set would be added to one after it.
+        let mut samples = vec![(1, GaugeAdd(7.0))];
+        samples.extend((0..3_000).map(|_| (3, GaugeAdd(1.0))));
+        let mut left = cell(&samples);
+        left.merge(cell(&[(2, GaugeSet(10.0))]), 1000);
+        assert_eq!(gauge_after(left, 0.0), 3_010.0);
     }
 
     #[test]
