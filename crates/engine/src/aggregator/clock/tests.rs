@@ -54,6 +54,7 @@ impl Host {
     /// Runs for a time, and looks at the clocks when the clock asks for it.
     fn run(&mut self, ms: u64) -> &mut Self {
         let until_ms = self.uptime_ms + ms;
+        let mut looked_ms = None;
         loop {
             let next = self.clock.next_look().saturating_duration_since(self.started);
             // A thread wakes up in the millisecond after the one it asked for.
@@ -62,6 +63,11 @@ impl Host {
                 break;
             }
             self.pause(next_ms - self.uptime_ms);
+            assert_ne!(
+                looked_ms.replace(next_ms),
+                Some(next_ms),
+                "the clock is looked at endlessly"
+            );
             self.look();
         }
         self.pause(until_ms - self.uptime_ms);
@@ -167,7 +173,17 @@ fn a_step_forward_changes_one_window() {
     host.set(HOUR + 2_000).run(15_000);
     assert_eq!(host.take(), [(4_660_000, 8_000), (4_670_000, 10_000)]);
     assert_eq!(host.steps_by(), [6_000, 3_000, HOUR + 2_000]);
+    assert!(host.steps.iter().all(|step| step.repeats_until_ms.is_none()), "{:?}", host.steps);
     assert!(host.edges.iter().all(|edge| edge.late.is_zero()));
+}
+
+#[test]
+fn a_tenth_of_a_second_is_a_step() {
+    for (by_ms, steps) in [(99, 0), (100, 1), (-99, 0), (-100, 1)] {
+        let mut host = Host::new(10_000, 1_000_000);
+        host.run(15_000).set(by_ms).run(1_000);
+        assert_eq!(host.steps.len(), steps, "{by_ms}");
+    }
 }
 
 #[test]
@@ -212,6 +228,16 @@ fn an_excursion_ahead_and_back_blocks_nothing_afterwards() {
         stamps[stamps.len() - 6..],
         [4_610_000, 4_620_001, 4_630_001, 4_640_001, 4_650_000, 4_660_000]
     );
+}
+
+#[test]
+fn a_window_that_reaches_the_time_of_a_short_excursion_stretches_over_it() {
+    let mut host = Host::new(10_000, 1_000_000);
+    host.run(15_000).take();
+    host.set(HOUR).run(10_000).set(-HOUR).run(10_000);
+    assert_eq!(host.take(), [(4_620_000, 10_000), (1_030_000, 10_000)]);
+    let later = host.run(3_600_000).take();
+    assert_eq!(later[later.len() - 2..], [(4_610_000, 10_000), (4_630_000, 20_000)]);
 }
 
 #[test]
@@ -391,6 +417,22 @@ fn a_stop_while_the_clock_repeats_itself_leaves_its_timestamp_to_no_later_window
     after.run(40_000);
     let (before, after) = (ends(&before), ends(&after));
     assert!(after.iter().all(|end| !before.contains(end)), "{before:?} {after:?}");
+}
+
+#[test]
+fn a_time_that_was_repeated_very_often_ends_just_before_the_next_multiple() {
+    let mut host = Host::new(1_000, 1_000_000);
+    let range = UsedRange { first_ms: 0, last_ms: 2_000_000, times: 5_000 };
+    host.clock.restore_used(vec![range]);
+    host.run(2_000);
+    assert_eq!(ends(&host), [1_001_999, 1_002_999]);
+}
+
+#[test]
+fn the_next_multiple_is_later_than_now() {
+    for (now_ms, next_ms) in [(0, 1_000), (999, 1_000), (1_000, 2_000), (2_500, 3_000)] {
+        assert_eq!(next_multiple(now_ms, 1_000), next_ms, "{now_ms}");
+    }
 }
 
 #[test]
