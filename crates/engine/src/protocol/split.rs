@@ -85,17 +85,17 @@ const EXACT_DIGITS: usize = 15;
 const POWERS_OF_TEN: [f64; EXACT_DIGITS + 1] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
-/// Reads digits from `at`, at most one more than are exact. Returns the number and the end of the
+/// Reads digits from `at`, at most as many as are exact. Returns the number and the end of the
 /// digits.
 #[inline]
 fn digits(line: &[u8], at: usize, mut number: u64) -> (u64, usize) {
     let mut end = at;
-    for byte in line.get(at..).unwrap_or_default().iter().take(EXACT_DIGITS + 1) {
+    for byte in line.get(at..).unwrap_or_default().iter().take(EXACT_DIGITS) {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             break;
         }
-        // At most 32 digits, before and after the point. A number of more than 15 is not used, so
+        // At most 30 digits, before and after the point. A number of more than 15 is not used, so
         // its overflow does no harm.
         number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
         end += 1;
@@ -126,6 +126,27 @@ mod tests {
             assert!(Split::at_number(odd.as_bytes(), 0, true).is_none(), "{odd}");
         }
         assert!(Split::at_number(b"-1", 0, false).is_none());
+    }
+
+    #[test]
+    fn numbers_of_as_many_digits_as_are_exact_are_accepted() {
+        for text in ["123456789012345", "0.12345678901234", "1234567890.12345", "999999999999999"] {
+            let split = Split::at_number(text.as_bytes(), 0, false).unwrap();
+            assert_eq!(split.number, text.parse::<f64>().unwrap());
+            assert_eq!(split.number_end, text.len());
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_line_is_around_its_numbers() {
+        let split = Split::at_number(b"ab:12:3|c", 3, false).unwrap();
+        assert_eq!(split.around(), (&b"ab:"[..], &b":3|c"[..]));
+        assert!(!split.is_packed());
+        let packed = split.packed_until(7);
+        assert_eq!(packed.around(), (&b"ab:"[..], &b"|c"[..]));
+        assert!(packed.is_packed());
+        assert_eq!(Split::without_number(b"ab").around(), (&b"ab"[..], &b""[..]));
+        assert_eq!(Split::without_number(b"ab").number, 1.0);
     }
 
     proptest! {
