@@ -258,8 +258,8 @@ pub fn parse_finite(text: &str) -> Option<f64> {
 /// The number of samples for which one stands at this sample rate; `None` if the rate is not
 /// greater than 0 and at most 1.
 fn weight_at(rate: f64) -> Option<f64> {
-    // For the smallest rates, the weight exceeds the range of a double.
-    (rate > 0.0 && rate <= 1.0).then(|| rate.recip()).filter(|weight| weight.is_finite())
+    // That of 0 is infinite, and that of the smallest rates exceeds the range of a double.
+    (0.0..=1.0).contains(&rate).then(|| rate.recip()).filter(|weight| weight.is_finite())
 }
 
 /// Sorts tags by key, keeps the last of equal keys, and removes tags with an empty value, which
@@ -297,6 +297,32 @@ mod tests {
             ["", " 43", "43 ", "4_3", "0x10", "NaN", "inf", "-inf", "1e400", "--1", "+", "1,5"]
         {
             assert_eq!(parse_finite(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_greater_than_0_and_at_most_1() {
+        for (rate, weight) in [(1.0, 1.0), (0.25, 4.0), (0.001, 1_000.0)] {
+            assert_eq!(weight_at(rate), Some(weight), "{rate}");
+        }
+        for rate in [0.0, -0.0, -0.5, 1.000_1, 5e-324, f64::NAN, f64::INFINITY] {
+            assert_eq!(weight_at(rate), None, "{rate}");
+        }
+    }
+
+    #[test]
+    fn each_value_says_what_it_does_to_its_series() {
+        let total = SampleValue::Total { added: 1.0, total: 5.0 };
+        for (value, means) in [
+            (SampleValue::Counter(1.0), "count"),
+            (total, "count"),
+            (SampleValue::GaugeSet(1.0), "set"),
+            (SampleValue::GaugeAdd(1.0), "add"),
+            (SampleValue::Timer(1.0), "value"),
+            (SampleValue::Set("a".into()), "member"),
+            (SampleValue::Trace, "occurrence"),
+        ] {
+            assert_eq!(value.means(), means);
         }
     }
 

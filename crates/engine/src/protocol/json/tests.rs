@@ -428,6 +428,49 @@ fn near_message() -> impl Strategy<Value = String> {
         })
 }
 
+/// The parts of a line that was split.
+fn parts(line: &str) -> Option<(&str, f64, &str)> {
+    let split = split(line.as_bytes())?;
+    let (before, after) = split.around();
+    let text = |bytes| std::str::from_utf8(bytes).unwrap();
+    Some((text(before), split.number, text(after)))
+}
+
+#[test]
+fn a_line_is_split_around_its_value() {
+    for (line, expected) in [
+        (r#"{"value":-12,"a":3}"#, Some((r#"{"value":"#, -12.0, r#","a":3}"#))),
+        (r#"{"count": 	2}"#, Some((r#"{"count": 	"#, 2.0, "}"))),
+        // A value comes first, wherever the count is.
+        (r#"{"count":3,"value":2.5}"#, Some((r#"{"count":3,"value":"#, 2.5, "}"))),
+        (r#"{"name":"m"}"#, Some((r#"{"name":"m"}"#, 1.0, ""))),
+        (r#"{"value":"text"}"#, None),
+        (r#"{"value":1e3}"#, None),
+        (r#"{"value":"#, None),
+    ] {
+        assert_eq!(parts(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn the_position_of_the_number_is_that_from_which_the_sample_was_made() {
+    let number = |line: &str| {
+        let (_, number) = decode_line(line.as_bytes(), &MessageLimits::default()).unwrap();
+        number.map(|at| line[at..].to_owned())
+    };
+    let cases = [
+        (message("gauge", r#","value":5"#), Some("5}")),
+        (message("counter", r#","value":5"#), Some("5}")),
+        (message("counter", r#","value":5,"count":6"#), Some("6}")),
+        (message("counter", ""), None),
+        // A trace counts 1, whatever its value is.
+        (message("trace", r#","value":5"#), None),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(number(&line).as_deref(), expected, "{line}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

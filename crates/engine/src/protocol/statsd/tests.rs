@@ -312,6 +312,77 @@ fn more_values_than_the_limit_are_rejected() {
 }
 
 #[test]
+fn exactly_the_limit_of_packed_values_is_accepted() {
+    let limits = MessageLimits { max_values: 3, ..MessageLimits::default() };
+    let values = |line: &'static str, kind| {
+        packed_values(&split(line.as_bytes()).unwrap(), kind, 4.0, &limits).map(|run| {
+            let mut shown = Vec::new();
+            run.for_each_value(|value, is_last| shown.push((value, is_last)));
+            (shown, run.weight())
+        })
+    };
+    let rejected =
+        Rejection { reason: RejectReason::BadValue, offset: 4, expected: "a finite number" };
+    let expected = vec![
+        (Ok(SampleValue::Timer(1.0)), false),
+        (Err(rejected), false),
+        (Ok(SampleValue::Timer(-2.0)), true),
+    ];
+    assert_eq!(values("m:1:e:-2|ms", MetricKind::Timer), Some((expected, 4.0)));
+    assert!(values("m:1:2:3|c", MetricKind::Counter).is_some());
+    assert!(values("m:1:2:3|g", MetricKind::Gauge).is_some());
+    assert!(values("m:1:2:3:4|c", MetricKind::Counter).is_none());
+    assert!(values("m:1:2|s", MetricKind::Set).is_none());
+    assert!(values("m:1:2|c", MetricKind::Trace).is_none());
+}
+
+#[test]
+fn a_line_is_split_around_its_numbers() {
+    for (line, expected) in [
+        ("m:12|c|#k:1", Some(("m:", Some(12.0), "|c|#k:1"))),
+        ("m:1.5|g", Some(("m:", Some(1.5), "|g"))),
+        ("m:1:-2:3e1|ms", Some(("m:", None, "|ms"))),
+        (":1|c", Some((":", Some(1.0), "|c"))),
+        // A change of a gauge, brackets, no type, and text among the numbers.
+        ("m:-1|g", None),
+        ("m:+1|g", None),
+        ("m[k=1:2]:1|c", None),
+        ("m:1", None),
+        ("m:1:2", None),
+        ("m:1;|c", None),
+        ("m:1:2;|c", None),
+        ("m|c", None),
+    ] {
+        let text = |bytes| std::str::from_utf8(bytes).unwrap();
+        let parts = split(line.as_bytes()).map(|split| {
+            let (before, after) = split.around();
+            (text(before), (!split.is_packed()).then_some(split.number), text(after))
+        });
+        assert_eq!(parts, expected, "{line}");
+    }
+}
+
+#[test]
+fn the_last_sample_of_a_line_takes_its_tags() {
+    let mut tags = Tags::new();
+    tags.push(("k".into(), "v".into()));
+    let run = || ValueRun {
+        values: TextPart { text: "1:2", at: 2 },
+        kind: StatsdKind::Counter,
+        weight: 1.0,
+    };
+    let mut samples = Vec::new();
+    let line = StatsdLine { name: "m".into(), tags: &mut tags, runs: &[run(), run()] };
+    EachSample(&mut |sample: Result<_, Rejection>| samples.push(shown(&sample.unwrap())))
+        .line(line);
+    assert_eq!(
+        samples,
+        ["m counter 1 k=v", "m counter 2 k=v", "m counter 1 k=v", "m counter 2 k=v"]
+    );
+    assert!(tags.is_empty(), "they were copied");
+}
+
+#[test]
 fn nothing_is_copied() {
     let is_borrowed = |text: &Cow<'_, str>| matches!(text, Cow::Borrowed(_));
     for line in ["a:x|s|#k:v,bare", "a,k=v,bare:x|s", "a[k=v,bare]:x|s"] {
