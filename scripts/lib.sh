@@ -37,7 +37,8 @@ cargo_tool() { # NAME VERSION INSTALL_OPTION... -> path
         return
     fi
     tool=$tools/bin/$name
-    if [[ $("$tool" --version 2>/dev/null) != *"$version" ]]; then
+    # The way cargo calls it: cargo-mutants knows no other.
+    if [[ $("$tool" "${name#cargo-}" --version 2>/dev/null) != *"$version" ]]; then
         echo "installing $name $version into $tools (about a minute)" >&2
         # Without optimization, because with it the build takes 2.5 times as long.
         cargo install "$name" --version "$version" --locked --debug --quiet "$@" \
