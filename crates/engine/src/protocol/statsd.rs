@@ -235,7 +235,7 @@ const KNOWN_SECTIONS: &str = "`@RATE`, `#TAGS`, `:VALUES` or an extension such a
 /// at least one byte, a colon.
 #[inline]
 fn has_more_values(line: TextPart<'_>, runs: &[ValueRun<'_>], limit: usize) -> bool {
-    line.text.len() > limit && runs.iter().map(ValueRun::value_count).sum::<usize>() > limit
+    limit < line.text.len() && runs.iter().map(ValueRun::value_count).sum::<usize>() > limit
 }
 
 /// Reads the part of a line before the type: the tags after it may contain brackets and colons, too.
@@ -249,9 +249,8 @@ fn read_name<'a>(
     let bytes = front.text.as_bytes();
     // Most names have no tags and no bracket.
     if !has_closing_bracket
-        && let Some(colon) = memchr3(b':', b',', b'[', bytes)
+        && let Some(colon @ 1..) = memchr3(b':', b',', b'[', bytes)
         && bytes[colon] == b':'
-        && colon > 0
     {
         return Ok((Cow::Borrowed(front.before(colon).text), front.from(colon + 1)));
     }
