@@ -8,6 +8,7 @@ mod closed;
 mod continued;
 mod heap;
 mod kind;
+mod literal;
 mod naming;
 mod percentile;
 mod points;
@@ -22,6 +23,7 @@ mod timer;
 
 pub use closed::{ClosedWindow, GaugeLevel, PartialWindow, UnfinishedWindows, UsedRange};
 pub use kind::{KindAlias, KindWords, METRIC_WORDS, MetricKind};
+pub use literal::is_json_literal;
 pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};
 pub use percentile::Percentile;
 pub use points::Points;

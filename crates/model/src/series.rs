@@ -1,41 +1,68 @@
 //! The identity of a series: kind, metric name and tags.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::kind::MetricKind;
+use crate::literal::is_json_literal;
 
 /// A series: its kind, metric name and tags, sorted by tag key.
 ///
 /// Name, keys and values are in one string, each after its length, because there may be a million
-/// series, and an allocation for each tag would cost more memory than the tags.
-#[derive(PartialEq, Eq, Hash)]
+/// series, and an allocation for each tag would cost more memory than the tags. If any value is a
+/// literal, the marks of the literals follow. They do not belong to the identity: `5060` and
+/// `"5060"` are the same value of a tag.
 pub struct Series {
     kind: MetricKind,
     is_ordinary: bool,
+    has_literals: bool,
     tag_count: u32,
     text: Box<str>,
 }
 
 impl Series {
-    /// Creates a series; `tags` must be sorted by key, and no key may occur twice.
+    /// Creates a series whose tags all have texts as values; `tags` must be sorted by key, and no
+    /// key may occur twice.
     #[must_use]
     pub fn new<K: AsRef<str>, V: AsRef<str>>(
         kind: MetricKind,
         name: &str,
         tags: &[(K, V)],
     ) -> Self {
+        Self::with_literals(kind, name, tags, |_| false)
+    }
+
+    /// Creates a series like [`Series::new`]. `is_literal` says by index whether the value of a tag
+    /// was a number or boolean where it came from; a value that JSON cannot hold without quotes is a
+    /// text nevertheless.
+    #[must_use]
+    pub fn with_literals<K: AsRef<str>, V: AsRef<str>>(
+        kind: MetricKind,
+        name: &str,
+        tags: &[(K, V)],
+        is_literal: impl Fn(usize) -> bool,
+    ) -> Self {
         debug_assert!(tags.is_sorted_by(|a, b| a.0.as_ref() < b.0.as_ref()));
+        let is_literal =
+            |index: usize| is_literal(index) && is_json_literal(tags[index].1.as_ref());
+        let has_literals = (0..tags.len()).any(is_literal);
         let bytes = |part: &str| part.len() + length_digits(part.len());
         let tag_bytes = |(key, value): &(K, V)| bytes(key.as_ref()) + bytes(value.as_ref());
-        let mut text =
-            TextBuilder::with_capacity(bytes(name) + tags.iter().map(tag_bytes).sum::<usize>());
+        let parts_bytes = bytes(name) + tags.iter().map(tag_bytes).sum::<usize>();
+        let mark_bytes = mark_bytes(has_literals, tags.len());
+        let mut text = TextBuilder::with_capacity(parts_bytes + mark_bytes);
         text.push(name);
         for (key, value) in tags {
             text.push(key.as_ref());
             text.push(value.as_ref());
         }
-        let (is_ordinary, text) = (text.is_ordinary(), text.text.into_boxed_str());
-        Self { kind, is_ordinary, tag_count: tags.len() as u32, text }
+        // Before the marks, which may look like reserved bytes.
+        let (is_ordinary, mut text) = (text.is_ordinary(), text.text);
+        if has_literals {
+            push_marks(&mut text, tags.len(), is_literal);
+        }
+        let tag_count = tags.len() as u32;
+        Self { kind, is_ordinary, has_literals, tag_count, text: text.into_boxed_str() }
     }
 
     /// The kind of the metric.
@@ -71,6 +98,22 @@ impl Series {
         self.tags().find(|(candidate, _)| *candidate == key).map(|(_, value)| value)
     }
 
+    /// Whether the value of any tag is a literal.
+    #[must_use]
+    pub fn has_literals(&self) -> bool {
+        self.has_literals
+    }
+
+    /// Whether the value of the tag at `index` of [`Series::tags`] is a literal: a valid JSON number
+    /// or boolean that was one in the first message of the series, or in the configuration.
+    #[must_use]
+    pub fn is_literal(&self, index: usize) -> bool {
+        let marks = &self.text.as_bytes()[self.text.len() - self.mark_bytes()..];
+        marks
+            .get(index / TAGS_PER_MARK)
+            .is_some_and(|mark| mark >> (index % TAGS_PER_MARK) & 1 == 1)
+    }
+
     /// Whether no part is empty, contains a backslash or an ASCII control character, begins with `#` or
     /// is the word `time`. Formats that reserve these need to look closer at other series only. Known
     /// since the series was created, because a format asks for every point.
@@ -87,6 +130,33 @@ impl Series {
 
     fn parts(&self) -> TextParts<'_> {
         TextParts { rest: &self.text }
+    }
+
+    /// The text without the marks of literals.
+    fn identity(&self) -> &str {
+        &self.text[..self.text.len() - self.mark_bytes()]
+    }
+
+    fn mark_bytes(&self) -> usize {
+        mark_bytes(self.has_literals, self.tag_count())
+    }
+}
+
+impl PartialEq for Series {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.tag_count == other.tag_count
+            && self.identity() == other.identity()
+    }
+}
+
+impl Eq for Series {}
+
+impl Hash for Series {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.kind.hash(state);
+        self.tag_count.hash(state);
+        self.identity().hash(state);
     }
 }
 
@@ -186,6 +256,22 @@ fn read_length(text: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
+/// A mark is a bit for each tag. Only seven are in a byte, so that the text stays ASCII here.
+const TAGS_PER_MARK: usize = 7;
+
+fn mark_bytes(has_literals: bool, tags: usize) -> usize {
+    if has_literals { tags.div_ceil(TAGS_PER_MARK) } else { 0 }
+}
+
+fn push_marks(text: &mut String, tags: usize, is_literal: impl Fn(usize) -> bool) {
+    for first in (0..tags).step_by(TAGS_PER_MARK) {
+        let some = first..tags.min(first + TAGS_PER_MARK);
+        let byte =
+            some.fold(0, |byte, index| byte | u8::from(is_literal(index)) << (index - first));
+        text.push(char::from(byte));
+    }
+}
+
 impl fmt::Display for Series {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} {}", self.kind, self.name())?;
@@ -204,6 +290,8 @@ impl fmt::Debug for Series {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
     use super::*;
 
     #[test]
@@ -256,5 +344,38 @@ mod tests {
         let one = Series::new(MetricKind::Trace, "m", &[("a", "bc")]);
         let other = Series::new(MetricKind::Trace, "m", &[("ab", "c")]);
         assert_ne!(one, other);
+    }
+
+    #[test]
+    fn literals_are_marked_and_do_not_change_the_identity() {
+        let hash =
+            |series: &Series| BuildHasherDefault::<DefaultHasher>::default().hash_one(series);
+        for count in [1, 6, 7, 8, 14, 15, 100] {
+            let tags: Vec<_> =
+                (0..count).map(|n: usize| (format!("k{n:03}"), n.to_string())).collect();
+            let text = Series::new(MetricKind::Trace, "m", &tags);
+            assert!(!text.has_literals() && !(0..=count).any(|index| text.is_literal(index)));
+            for every in [1, 2, 5] {
+                let is_marked = |index: usize| (index + 1).is_multiple_of(every);
+                let series = Series::with_literals(MetricKind::Trace, "m", &tags, is_marked);
+                let marks: Vec<_> = (0..count).map(|index| series.is_literal(index)).collect();
+                assert_eq!(marks, (0..count).map(is_marked).collect::<Vec<_>>());
+                assert!(!series.is_literal(count) && !series.is_literal(1_000));
+                assert_eq!(series, text);
+                assert_eq!(hash(&series), hash(&text));
+                assert!(series.tags().eq(text.tags()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_json_cannot_hold_without_quotes_is_no_literal() {
+        let tags = [("a", "0x10"), ("b", "1"), ("c", "1e999"), ("d", "True"), ("e", "true")];
+        let series = Series::with_literals(MetricKind::Trace, "m", &tags, |_| true);
+        let marks = [0, 1, 2, 3, 4].map(|index| series.is_literal(index));
+        assert_eq!(marks, [false, true, false, false, true]);
+        assert!(
+            !Series::with_literals(MetricKind::Trace, "m", &tags[..1], |_| true).has_literals()
+        );
     }
 }
