@@ -11,6 +11,7 @@ pub mod escape;
 pub mod globs;
 pub mod largest;
 pub mod log_throttle;
+pub mod scalar_text;
 pub mod tcp_listeners;
 pub mod text;
 pub mod time;

@@ -12,6 +12,8 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
+use basics::scalar_text::SCALAR_TEXT;
+
 use crate::mismatch::{Mismatch, MismatchReason};
 use crate::scalar::{ScalarValue, WantedType};
 use crate::spanned::SPANNED;
@@ -124,10 +126,16 @@ impl<'de> Deserializer<'de> for &'de YamlNode {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> NodeResult<'de, V::Value> {
-        visitor.visit_newtype_struct(self)
+        if name != SCALAR_TEXT {
+            return visitor.visit_newtype_struct(self);
+        }
+        match self.scalar().filter(|scalar| scalar.is_literal()) {
+            Some(literal) => visitor.visit_borrowed_bytes(literal.text.as_bytes()),
+            None => self.visit(WantedType::Text, visitor),
+        }
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(

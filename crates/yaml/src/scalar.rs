@@ -57,6 +57,17 @@ impl YamlScalar {
         value.unwrap_or(ScalarValue::Text(text))
     }
 
+    /// Returns whether the value is a number or a boolean for YAML 1.1, for which existing files were
+    /// written: its numbers need a point before and a sign in an exponent, so that `69e3` is text.
+    pub(crate) fn is_literal(&self) -> bool {
+        let text = self.text.as_str();
+        let is_yaml_1_1 = text.split_once(['e', 'E']).is_none_or(|(decimal, exponent)| {
+            decimal.contains('.') && exponent.starts_with(['+', '-'])
+        });
+        let is_number = || is_yaml_1_1 && number(text).is_some();
+        self.is_plain && !self.is_null && (is_number() || boolean(text).is_some())
+    }
+
     /// Returns whether YAML 1.1, and so the parser for which the files were written, reads another
     /// number.
     pub(crate) fn is_ambiguous(&self) -> bool {

@@ -188,6 +188,36 @@ fn value<T: DeserializeOwned>(yaml: &str) -> T {
 }
 
 #[test]
+fn a_scalar_is_a_literal_if_pyyaml_reads_a_number_or_a_boolean() {
+    #[derive(Deserialize)]
+    struct Scalars {
+        values: Vec<basics::scalar_text::ScalarText>,
+    }
+    let source = Source::new(
+        "f",
+        "values: [7444, 74440000000000000000000000000000, 1.50, true, 1.5e+3, '7444', \"7\", 69bc, \
+         69e3, 1.5e3, text, '${N}', \"true\", 0x10]\n",
+    );
+    let read: Scalars = parse(&source, &|_| Some("7".to_owned())).unwrap();
+    let shown: Vec<_> =
+        read.values.iter().map(|value| (value.as_str(), value.is_literal())).collect();
+    let literals = ["7444", "74440000000000000000000000000000", "1.50", "true", "1.5e+3"];
+    let texts = ["7444", "7", "69bc", "69e3", "1.5e3", "text", "7", "true", "0x10"];
+    let expected = literals.map(|text| (text, true)).into_iter();
+    assert_eq!(shown, expected.chain(texts.map(|text| (text, false))).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_expanded_scalar_is_a_literal_unless_it_has_quotes() {
+    let scalars = |yaml: &str| {
+        let read: std::collections::BTreeMap<String, basics::scalar_text::ScalarText> =
+            parse(&Source::new("f", yaml), &|_| Some("7444".to_owned())).unwrap();
+        read.into_values().map(|value| value.is_literal()).collect::<Vec<_>>()
+    };
+    assert_eq!(scalars("a: ${KEY}\nb: \"${KEY}\"\nc: x${KEY}\n"), [true, false, false]);
+}
+
+#[test]
 fn a_deployed_file_works_unchanged() {
     let config = config(
         r#"---
