@@ -47,7 +47,7 @@ impl BenchPipeline {
             ..AggregationConfig::default()
         };
         let tags = [("datacenter", "fra-2"), ("role", "web")];
-        let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let tags = tags.map(|(key, value)| (key.to_owned(), value.into())).into();
         let agent = AgentConfig { tags, ..AgentConfig::default() };
         let identifier = Arc::new(Identifier::new(&agent));
         let registry = Arc::new(Registry::new(&config, Arc::clone(&identifier)));

@@ -140,9 +140,9 @@ impl PollIntake {
 /// with the same key, because without it two series would become the same.
 fn sample<'a>(reading: &'a Reading, server_tags: &'a [(String, String)]) -> Sample<'a> {
     let of_server =
-        server_tags.iter().map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value)));
+        server_tags.iter().map(|(key, value)| (Cow::Borrowed(&**key), (&**value).into()));
     let own = reading.tags.iter();
-    let own = own.map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value)));
+    let own = own.map(|(key, value)| (Cow::Borrowed(&**key), (&**value).into()));
     let mut tags: Tags<'a> = of_server.chain(own).collect();
     normalize_tags(&mut tags);
     let value = match reading.value {

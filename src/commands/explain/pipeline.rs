@@ -1,7 +1,6 @@
 //! The daemon's path from a message to the bytes for each destination, on one thread: decoder,
 //! identifier, table, store, selection and encoders.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -155,13 +154,13 @@ fn describe<'a>(shared: &'a RecorderContext, sample: &Sample<'a>) -> (SampleFact
     let series = identity.to_series();
     let own = |key: &str| {
         let found = sample.tags.iter().find(|(other, _)| other == key);
-        found.map(|(_, value)| Cow::clone(value).into_owned())
+        found.map(|(_, value)| value.to_string())
     };
     let agent_tags = shared.identifier.agent_tags().iter().map(|(key, value)| AgentTag {
         key: key.clone(),
-        value: value.clone(),
+        value: value.to_string(),
         message: own(key),
-        wins: series.tag(key) == Some(value),
+        wins: series.tag(key) == Some(&**value),
     });
     let facts = SampleFacts {
         series: SeriesFacts::of(&series),

@@ -78,8 +78,8 @@ impl SelfMetricsRecorder {
     fn add(&mut self, name: &str, sample: &SelfMetricSample, value: &SampleValue<'_>) {
         let labels = sample.labels.iter();
         let mut tags: Tags<'_> =
-            labels.map(|(label, value)| (Cow::Borrowed(*label), Cow::Borrowed(&**value))).collect();
-        tags.sort();
+            labels.map(|(label, value)| (Cow::Borrowed(*label), (&**value).into())).collect();
+        tags.sort_by(|a, b| a.0.cmp(&b.0));
         self.identifier.add_agent_tags(&mut tags);
         let identity = self.identifier.identify(value.kind(), name, &tags);
         // Beyond the limit on series, self-metrics overflow like any other sample.

@@ -4,18 +4,19 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
+use basics::scalar_text::ScalarText;
 use model::{MetricKind, Series};
 use serde::Deserialize;
 
 use super::seed::{self, Seeded};
-use crate::protocol::Tags;
+use crate::protocol::{Tag, TagValue, Tags};
 
 /// The `agent` section: the tags of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentConfig {
     /// Tags that are added to every series; an empty value means no tag. Defaults to none.
-    pub tags: BTreeMap<String, String>,
+    pub tags: BTreeMap<String, ScalarText>,
     /// Whose value wins when a message has a tag with the same key: `agent` (a client cannot claim
     /// another environment) or `message`. Defaults to `agent`.
     pub on_conflict: OnConflict,
@@ -38,7 +39,7 @@ pub enum OnConflict {
 /// seed could make all series collide. All threads share one seed, so that a series has one hash.
 #[derive(Clone, Debug)]
 pub struct Identifier {
-    agent: Vec<(String, String)>,
+    agent: Vec<(String, ScalarText)>,
     on_conflict: OnConflict,
     seed: Seeded,
 }
@@ -54,7 +55,7 @@ pub struct Identity<'a> {
     /// The metric name.
     pub name: &'a str,
     /// The effective tags, sorted by key.
-    pub tags: &'a [(Cow<'a, str>, Cow<'a, str>)],
+    pub tags: &'a [Tag<'a>],
 }
 
 impl Identifier {
@@ -82,7 +83,7 @@ impl Identifier {
 
     /// The agent's tags, sorted by key.
     #[must_use]
-    pub fn agent_tags(&self) -> &[(String, String)] {
+    pub fn agent_tags(&self) -> &[(String, ScalarText)] {
         &self.agent
     }
 
@@ -93,10 +94,10 @@ impl Identifier {
             // tags of every sample.
             match tags.binary_search_by(|(other, _)| other.as_ref().cmp(key)) {
                 Ok(index) if self.on_conflict == OnConflict::Agent => {
-                    tags[index].1 = Cow::Borrowed(value);
+                    tags[index].1 = value.into();
                 }
                 Ok(_) => {}
-                Err(index) => tags.insert(index, (Cow::Borrowed(key), Cow::Borrowed(value))),
+                Err(index) => tags.insert(index, (Cow::Borrowed(key), value.into())),
             }
         }
     }
@@ -107,7 +108,7 @@ impl Identifier {
         &self,
         kind: MetricKind,
         name: &'a str,
-        tags: &'a [(Cow<'a, str>, Cow<'a, str>)],
+        tags: &'a [Tag<'a>],
     ) -> Identity<'a> {
         let mut hasher = self.seed.build_hasher();
         kind.hash(&mut hasher);
@@ -116,10 +117,20 @@ impl Identifier {
         name.hash(&mut hasher);
         for (key, value) in tags {
             key.hash(&mut hasher);
-            value.hash(&mut hasher);
+            str::hash(value, &mut hasher);
         }
         Identity { hash: hasher.finish(), kind, name, tags }
     }
+}
+
+/// The effective tags of a series, with the types of their values.
+pub(super) fn tags_of(series: &Series) -> Tags<'_> {
+    let value = |index, text| match series.is_literal(index) {
+        true => TagValue::Literal(text),
+        false => TagValue::from(text),
+    };
+    let tags = series.tags().enumerate();
+    tags.map(|(index, (key, text))| (key.into(), value(index, text))).collect()
 }
 
 impl Identity<'_> {
@@ -134,13 +145,15 @@ impl Identity<'_> {
                 .tags
                 .iter()
                 .zip(series.tags())
-                .all(|((key, value), (other_key, other))| key == other_key && value == other)
+                .all(|((key, value), (other_key, other))| key == other_key && **value == *other)
     }
 
     /// Returns an owned series.
     #[must_use]
     pub fn to_series(&self) -> Series {
-        Series::new(self.kind, self.name, self.tags)
+        Series::with_literals(self.kind, self.name, self.tags, |index| {
+            self.tags[index].1.is_literal()
+        })
     }
 }
 
@@ -150,7 +163,7 @@ mod tests {
 
     fn identifier(on_conflict: OnConflict) -> Identifier {
         let tags = [("env", "stage"), ("role", "broker"), ("none", "")];
-        let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let tags = tags.map(|(key, value)| (key.to_owned(), value.into())).into();
         Identifier::new(&AgentConfig { tags, on_conflict })
     }
 
@@ -171,6 +184,19 @@ mod tests {
             effective(&identifier(OnConflict::Message), &sent),
             ["a=1", "env=prod", "role=broker", "z=2"]
         );
+    }
+
+    #[test]
+    fn the_winner_of_a_conflict_brings_its_type() {
+        for (on_conflict, is_literal) in [(OnConflict::Agent, true), (OnConflict::Message, false)] {
+            let tags = [("rack".to_owned(), ScalarText::literal("7"))].into();
+            let identifier = Identifier::new(&AgentConfig { tags, on_conflict });
+            let mut tags: Tags<'_> = [("rack".into(), "7".into())].into_iter().collect();
+            identifier.add_agent_tags(&mut tags);
+            assert_eq!(tags[0].1.is_literal(), is_literal);
+            let series = identifier.identify(MetricKind::Trace, "m", &tags).to_series();
+            assert_eq!(series.is_literal(0), is_literal);
+        }
     }
 
     #[test]

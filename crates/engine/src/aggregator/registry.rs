@@ -8,7 +8,7 @@ use std::thread;
 use model::Series;
 
 use super::AggregationConfig;
-use super::identity::{Identifier, Identity};
+use super::identity::{Identifier, Identity, tags_of};
 use super::incremental_map::IncrementalMap;
 use super::usage::{MetricUsage, OVERFLOW_NAME, UsageByMetric};
 use crate::protocol::Tags;
@@ -143,7 +143,7 @@ impl Registry {
     #[must_use]
     pub fn readmit(&self, series: &Series) -> Admitted {
         // These are effective tags: the agent's must not be merged a second time.
-        let tags: Tags<'_> = series.tags().map(|(key, value)| (key.into(), value.into())).collect();
+        let tags = tags_of(series);
         // The lock is free again at the end of this line, because `admit` takes it.
         let identifier = Arc::clone(&self.lock().identifier);
         self.admit(&identifier.identify(series.kind(), series.name(), &tags))
@@ -153,7 +153,7 @@ impl Registry {
     #[must_use]
     pub fn restore(&self, series: &Series) -> Option<Admitted> {
         // These are effective tags, as in `readmit`.
-        let tags: Tags<'_> = series.tags().map(|(key, value)| (key.into(), value.into())).collect();
+        let tags = tags_of(series);
         let mut state = self.lock();
         let identifier = Arc::clone(&state.identifier);
         let identity = identifier.identify(series.kind(), series.name(), &tags);
@@ -383,7 +383,7 @@ fn overflow_tags(identifier: &Identifier) -> Tags<'_> {
     let (key, value) = OVERFLOW_TAG;
     let agent = identifier.agent_tags().iter().filter(|(agent_key, _)| agent_key != key);
     let mut tags: Tags<'_> =
-        agent.map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value))).collect();
+        agent.map(|(key, value)| (Cow::Borrowed(&**key), value.into())).collect();
     let index = tags.partition_point(|(other, _)| other.as_ref() < key);
     tags.insert(index, (key.into(), value.into()));
     tags
@@ -393,8 +393,11 @@ fn overflow_tags(identifier: &Identifier) -> Tags<'_> {
 mod tests {
     use model::MetricKind;
 
+    use basics::scalar_text::ScalarText;
+
     use super::*;
     use crate::aggregator::identity::AgentConfig;
+    use crate::protocol::TagValue;
 
     struct Bench {
         registry: Registry,
@@ -402,7 +405,7 @@ mod tests {
     }
 
     fn bench(max_series: usize, max_series_per_metric: usize) -> Bench {
-        let tags = [("env".to_owned(), "stage".to_owned())].into();
+        let tags = [("env".to_owned(), "stage".into())].into();
         let identifier = Arc::new(Identifier::new(&AgentConfig { tags, ..AgentConfig::default() }));
         let config =
             AggregationConfig { max_series, max_series_per_metric, ..AggregationConfig::default() };
@@ -412,7 +415,7 @@ mod tests {
     impl Bench {
         fn admit(&self, kind: MetricKind, name: &str, host: u32) -> Admitted {
             let host = host.to_string();
-            let mut tags: Tags<'_> = [("host".into(), Cow::Borrowed(&*host))].into_iter().collect();
+            let mut tags: Tags<'_> = [("host".into(), (&*host).into())].into_iter().collect();
             self.identifier.add_agent_tags(&mut tags);
             self.registry.admit(&self.identifier.identify(kind, name, &tags))
         }
@@ -425,6 +428,34 @@ mod tests {
         let again = bench.admit(MetricKind::Counter, "m", 1);
         assert!(Arc::ptr_eq(&first.series, &again.series));
         assert_eq!(bench.registry.series_count(), 1);
+    }
+
+    #[test]
+    fn a_series_keeps_the_types_of_its_first_message() {
+        let bench = bench(10, 10);
+        let admit = |value| {
+            let tags: Tags<'_> = [("port".into(), value)].into_iter().collect();
+            bench.registry.admit(&bench.identifier.identify(MetricKind::Trace, "m", &tags))
+        };
+        let first = admit(TagValue::Literal("5060"));
+        let again = admit("5060".into());
+        assert!(first.series.is_literal(0) && Arc::ptr_eq(&first.series, &again.series));
+        bench.registry.remove(&[first.id]);
+        let readmitted = bench.registry.readmit(&first.series);
+        assert!(readmitted.series.is_literal(0));
+        bench.registry.remove(&[readmitted.id]);
+        assert!(bench.registry.restore(&first.series).unwrap().series.is_literal(0));
+    }
+
+    #[test]
+    fn overflow_series_have_the_types_of_the_agents_tags() {
+        let tags = [("rack".to_owned(), ScalarText::literal("7"))].into();
+        let identifier = Arc::new(Identifier::new(&AgentConfig { tags, ..AgentConfig::default() }));
+        let config = AggregationConfig { max_series: 0, ..AggregationConfig::default() };
+        let registry = Registry::new(&config, Arc::clone(&identifier));
+        let overflow = registry.admit(&identifier.identify(MetricKind::Trace, "m", &[]));
+        assert_eq!(overflow.series.to_string(), "trace m overflow=true rack=7");
+        assert_eq!([0, 1].map(|index| overflow.series.is_literal(index)), [false, true]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod elements;
 
 use super::split::Split;
 use super::{
-    MessageLimits, RejectReason, Rejection, Sample, SampleValue, Tags, is_blank, lines,
+    MessageLimits, RejectReason, Rejection, Sample, SampleValue, TagValue, Tags, is_blank, lines,
     normalize_tags, parse_finite, weight_at,
 };
 
@@ -259,12 +259,12 @@ impl<'a, 'l> MessageParser<'a, 'l> {
             return Err(reject(RejectReason::TooManyTags, offset, "fewer tags (limits.max_tags)"));
         }
         let value = match value {
-            RawJson::String(text) => text,
-            RawJson::Number(text) => Cow::Borrowed(text),
-            RawJson::Bool(true) => Cow::Borrowed("true"),
-            RawJson::Bool(false) => Cow::Borrowed("false"),
+            RawJson::String(text) => TagValue::Text(text),
+            RawJson::Number(text) => TagValue::Literal(text),
+            RawJson::Bool(true) => TagValue::Literal("true"),
+            RawJson::Bool(false) => TagValue::Literal("false"),
             // An empty value for now: it may override an earlier tag with the same key.
-            RawJson::Null | RawJson::Nested => Cow::Borrowed(""),
+            RawJson::Null | RawJson::Nested => "".into(),
         };
         tags.push((key, value));
         Ok(())

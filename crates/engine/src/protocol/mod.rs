@@ -14,9 +14,15 @@ use smallvec::SmallVec;
 pub mod json;
 pub mod split;
 pub mod statsd;
+mod tag_value;
+
+pub use tag_value::TagValue;
 
 /// The tags of a sample. Eight fit without an allocation.
-pub type Tags<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 8]>;
+pub type Tags<'a> = SmallVec<[Tag<'a>; 8]>;
+
+/// A key and its value.
+pub type Tag<'a> = (Cow<'a, str>, TagValue<'a>);
 
 /// One observation, as a client sent it.
 #[derive(Clone, Debug, PartialEq)]

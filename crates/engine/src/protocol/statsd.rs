@@ -420,7 +420,7 @@ impl<'a> TagReader<'a, '_> {
                 return Err(tag.reject(RejectReason::TooManyTags, "fewer tags (limits.max_tags)"));
             }
             let value = value.map_or("true", |value| value.text);
-            self.tags.push((Cow::Borrowed(key.text), Cow::Borrowed(value)));
+            self.tags.push((Cow::Borrowed(key.text), value.into()));
         }
         Ok(())
     }

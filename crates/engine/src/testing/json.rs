@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{assert_invariants, assert_same_sample, trim};
-use crate::protocol::{MessageLimits, RejectReason, Sample, SampleValue, Tags, json};
+use crate::protocol::{MessageLimits, RejectReason, Sample, SampleValue, TagValue, Tags, json};
 
 /// Maximum nesting of a message, including its own level.
 const LEVELS_MAX: usize = 64;
@@ -15,7 +15,7 @@ const LEVELS_MAX: usize = 64;
 const LIMITS: MessageLimits = MessageLimits { max_tags: 12, max_values: 12 };
 
 /// The expected sample or rejection.
-pub type ExpectedMessage = Result<Sample<'static>, ExpectedRejection>;
+pub type ExpectedMessage<'a> = Result<Sample<'a>, ExpectedRejection>;
 
 /// The kind of an expected rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ fn is_acceptable(reason: RejectReason, expected: ExpectedRejection) -> bool {
 
 /// Decodes a datagram with the reference.
 #[must_use]
-pub fn decode(datagram: &[u8], limits: &MessageLimits) -> Vec<ExpectedMessage> {
+pub fn decode<'a>(datagram: &'a [u8], limits: &MessageLimits) -> Vec<ExpectedMessage<'a>> {
     if trim(datagram).starts_with(b"[") {
         return decode_array(datagram, limits);
     }
@@ -77,7 +77,7 @@ pub fn decode(datagram: &[u8], limits: &MessageLimits) -> Vec<ExpectedMessage> {
     lines.filter(|line| !line.is_empty()).map(|line| decode_line(line, limits)).collect()
 }
 
-fn decode_array(datagram: &[u8], limits: &MessageLimits) -> Vec<ExpectedMessage> {
+fn decode_array<'a>(datagram: &'a [u8], limits: &MessageLimits) -> Vec<ExpectedMessage<'a>> {
     match elements(trim(datagram)) {
         Some(elements) => elements.iter().map(|element| decode_line(element, limits)).collect(),
         None => vec![Err(ExpectedRejection::Syntax)],
@@ -213,7 +213,7 @@ fn levels(value: &str, around: usize) -> Result<usize, ExpectedRejection> {
 ///
 /// # Errors
 /// If the message must be rejected.
-pub fn decode_line(line: &[u8], limits: &MessageLimits) -> ExpectedMessage {
+pub fn decode_line<'a>(line: &'a [u8], limits: &MessageLimits) -> ExpectedMessage<'a> {
     let line = std::str::from_utf8(line).map_err(|_| ExpectedRejection::Syntax)?;
     if serde_json::from_str::<&RawValue>(line).is_err() {
         return Err(ExpectedRejection::Syntax);
@@ -225,7 +225,7 @@ pub fn decode_line(line: &[u8], limits: &MessageLimits) -> ExpectedMessage {
 }
 
 /// Interprets a JSON value as a message; `None` if it is not a valid one.
-fn message(value: &str, limits: &MessageLimits) -> Option<Sample<'static>> {
+fn message<'a>(value: &'a str, limits: &MessageLimits) -> Option<Sample<'a>> {
     let Members(members) = serde_json::from_str(value).ok()?;
     let mut reserved = BTreeMap::new();
     let mut tags = TagList { tags: Vec::new(), max: limits.max_tags };
@@ -251,34 +251,34 @@ fn message(value: &str, limits: &MessageLimits) -> Option<Sample<'static>> {
         }
     }
     let tags = tags.tags.into_iter().map(|tag| (tag.key, tag.value));
-    let mut tags: BTreeMap<String, String> = tags.collect();
+    let mut tags: BTreeMap<String, TagValue<'_>> = tags.collect();
     tags.retain(|_, value| !value.is_empty());
-    let tags = tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+    let tags = tags.into_iter().map(|(key, value)| (key.into(), value)).collect();
     sample(&reserved).map(|sample| Sample { tags, ..sample })
 }
 
-struct TagList {
-    tags: Vec<Tag>,
+struct TagList<'a> {
+    tags: Vec<Tag<'a>>,
     max: usize,
 }
 
-struct Tag {
+struct Tag<'a> {
     /// Whether the latest `tags` member added it.
     is_from_tags: bool,
     key: String,
-    value: String,
+    value: TagValue<'a>,
 }
 
-impl TagList {
-    fn push(&mut self, is_from_tags: bool, key: String, value: &str) -> Option<()> {
+impl<'a> TagList<'a> {
+    fn push(&mut self, is_from_tags: bool, key: String, value: &'a str) -> Option<()> {
         if key.is_empty() || self.tags.len() == self.max {
             return None;
         }
         let value = match value.as_bytes().first()? {
             b'{' | b'[' => return None,
-            b'"' => text(value)?,
-            b'n' => String::new(),
-            _ => value.to_owned(),
+            b'"' => text(value)?.into(),
+            b'n' => "".into(),
+            _ => TagValue::Literal(value),
         };
         self.tags.push(Tag { is_from_tags, key, value });
         Some(())

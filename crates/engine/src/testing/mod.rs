@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, panic};
 
-use crate::protocol::{Sample, SampleValue};
+use crate::protocol::{Sample, SampleValue, TagValue};
 
 pub mod json;
 pub mod lines;
@@ -33,8 +33,8 @@ fn assert_same_sample(ours: &Sample<'_>, expected: &Sample<'_>) {
     assert_eq!(number(&ours.value).to_bits(), number(&expected.value).to_bits(), "{ours:?}");
 }
 
-fn tags<'s>(sample: &'s Sample<'_>) -> impl Iterator<Item = (&'s str, &'s str)> {
-    sample.tags.iter().map(|(key, value)| (key.as_ref(), value.as_ref()))
+fn tags<'s>(sample: &'s Sample<'_>) -> impl Iterator<Item = (&'s str, &'s TagValue<'s>)> {
+    sample.tags.iter().map(|(key, value)| (key.as_ref(), value))
 }
 
 fn number(value: &SampleValue<'_>) -> f64 {

@@ -90,10 +90,8 @@ fn cells(config: &AggregationConfig) -> CellSettings {
 }
 
 fn context(config: &AggregationConfig) -> RecorderContext {
-    let agent = AgentConfig {
-        tags: [("env".to_owned(), "stage".to_owned())].into(),
-        ..AgentConfig::default()
-    };
+    let agent =
+        AgentConfig { tags: [("env".to_owned(), "stage".into())].into(), ..AgentConfig::default() };
     let identifier = Arc::new(Identifier::new(&agent));
     RecorderContext {
         registry: Arc::new(Registry::new(config, Arc::clone(&identifier))),

@@ -1,5 +1,6 @@
 //! A reference decoder for statsd lines, which splits text step by step.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use model::MetricKind;
@@ -67,8 +68,9 @@ fn values(line: &str) -> Result<Vec<ExpectedMessage>, RejectReason> {
     // The last of equal keys wins; an empty value means no tag.
     let mut set: BTreeMap<&str, &str> = tags.into_iter().collect();
     set.retain(|_, value| !value.is_empty());
-    let owned = |text: &str| text.to_owned().into();
-    let tags: Tags<'static> = set.into_iter().map(|(k, v)| (owned(k), owned(v))).collect();
+    let owned = |text: &str| Cow::Owned(text.to_owned());
+    let tags: Tags<'static> =
+        set.into_iter().map(|(k, v)| (owned(k), v.to_owned().into())).collect();
     let sample = |(kind, text, weight)| {
         let value = value(kind, text)?;
         Ok(Sample { name: name.clone().into(), value, weight, tags: tags.clone() })

@@ -568,7 +568,7 @@ fn a_reload_turns_self_metrics_on_keeps_them_and_turns_them_off() {
     bench.windows = windows;
     assert_eq!(points(&bench.close(&mut [])), ["counter self = 1"]);
 
-    let tags = [("env".to_owned(), "prod".to_owned())].into();
+    let tags = [("env".to_owned(), "prod".into())].into();
     let agent = AgentConfig { tags, ..AgentConfig::default() };
     let (mut kept, windows) = reload(&bench);
     kept.identifier = Arc::new(bench.samples.identifier.with_agent(&agent));

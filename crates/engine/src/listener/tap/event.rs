@@ -82,7 +82,7 @@ fn agent_tags<'a>(
     let (mut added, mut replaced) = (Vec::new(), TagPairs::default());
     for (key, value) in identifier.agent_tags() {
         let own = sample.tags.iter().find(|(other, _)| other == key).map(|(_, own)| &**own);
-        if tags.get(key) != Some(value) || own == Some(value) {
+        if tags.get(key) != Some(&**value) || own == Some(&**value) {
             continue;
         }
         added.push(key.into());
@@ -186,7 +186,7 @@ mod tests {
     }
 
     fn shown(name: &str, value: SampleValue<'_>, tags: &[(&str, &str)]) -> Value {
-        let agent = [("env".to_owned(), "stage".to_owned()), ("role".to_owned(), "web".to_owned())];
+        let agent = [("env".to_owned(), "stage".into()), ("role".to_owned(), "web".into())];
         let identifier =
             Identifier::new(&AgentConfig { tags: agent.into(), ..AgentConfig::default() });
         let tags: Tags<'_> = tags.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();

@@ -54,12 +54,32 @@ fn the_example_of_the_contract() {
 }
 
 #[test]
+fn numbers_and_booleans_are_literals_and_strings_are_texts() {
+    let text = message(
+        "trace",
+        r#","a":5060,"b":true,"c":false,"d":1.5,"e":"5060","f":"true","g":null,"tags":{"h":-1e3}"#,
+    );
+    let sample = one(&text);
+    let shown: Vec<_> = sample
+        .tags
+        .iter()
+        .map(|(key, value)| format!("{key}={value} {}", value.is_literal()))
+        .collect();
+    let expected =
+        "a=5060 true,b=true true,c=false true,d=1.5 true,e=5060 false,f=true false,h=-1e3 true";
+    assert_eq!(shown.join(","), expected);
+    let text = message("trace", r#","a":1,"tags":{"a":"1"}"#);
+    let last = one(&text);
+    assert!(!last.tags[0].1.is_literal(), "the last of equal keys wins with its type");
+}
+
+#[test]
 fn nothing_is_copied_without_an_escape() {
     let text = message("trace", r#","a":"plain","b":"esc\naped""#);
     let sample = one(&text);
     assert!(matches!(sample.name, Cow::Borrowed(_)));
-    assert!(matches!(sample.tags[0].1, Cow::Borrowed("plain")));
-    assert!(matches!(&sample.tags[1].1, Cow::Owned(text) if text == "esc\naped"));
+    assert!(matches!(sample.tags[0].1, TagValue::Text(Cow::Borrowed("plain"))));
+    assert!(matches!(&sample.tags[1].1, TagValue::Text(Cow::Owned(text)) if text == "esc\naped"));
 }
 
 #[test]
