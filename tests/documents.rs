@@ -434,7 +434,7 @@ fn the_kafka_document_shows_the_real_records() {
         ]
         .into(),
     };
-    let envelope = Envelope::new("7444", "69bc");
+    let envelope = Envelope::new(&serde_json::from_str("7444").unwrap(), &"69bc".into());
     let written = snapshot.points.iter().map(|point| {
         let mut out = Vec::new();
         envelope.write_point(&mut out, &snapshot, point);

@@ -290,3 +290,29 @@ fn the_exit_status_distinguishes_wrong_usage_from_a_rejection() {
     }
     assert!(!Path::new("no.such.file").exists());
 }
+
+/// Each line of the fixture: keys of `forwarders.kafka`, a message, the record that pystatsd wrote for it,
+/// and the members in which tallyd `differs` from it on purpose.
+#[test]
+fn records_have_the_json_types_that_pystatsd_wrote() {
+    let vectors = include_str!("fixtures/pystatsd-records.jsonl");
+    for vector in vectors.lines() {
+        let vector: Value = serde_json::from_str(vector).unwrap();
+        let kafka = vector["config"].as_object().unwrap().iter();
+        // In the YAML file, a number has no quotes, and `69bc` needs none.
+        let kafka = kafka.map(|(key, value)| {
+            format!("{key}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        });
+        let config = format!(
+            "forwarders: {{ kafka: {{ kafka_broker: \"localhost:1\", kafka_topic: t, {} }} }}\n",
+            kafka.collect::<Vec<_>>().join(", ")
+        );
+        let messages = explained(&config, &["--show-secrets", &vector["input"].to_string()], "", 0);
+        let mut record: Value = serde_json::from_str(&payloads(&messages[0], "kafka")).unwrap();
+        record.as_object_mut().unwrap().remove("@timestamp").unwrap();
+        let mut expected = vector["pystatsd"].clone();
+        let differs = vector["differs"].as_object().cloned().unwrap_or_default();
+        expected.as_object_mut().unwrap().extend(differs);
+        assert_eq!(record, expected, "{}", vector["id"]);
+    }
+}

@@ -85,6 +85,6 @@ fn an_existing_pystatsd_conf_is_accepted_unchanged() {
     let kafka = &config.forwarders.kafka.0[0];
     assert_eq!(kafka.kafka_broker.as_str(), "broker.example.net:9092");
     assert_eq!(kafka.kafka_topic.as_str(), "metrics");
-    assert_eq!(kafka.kafka_apikey.reveal(), "74440000000000000000000000000000");
+    assert_eq!(*kafka.kafka_apikey.reveal(), "74440000000000000000000000000000");
     assert_eq!(kafka.kafka_tenant_id, "0123e4", "digits stay as they are written");
 }

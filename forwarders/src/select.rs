@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use basics::globs::Globs;
+use basics::scalar_text::ScalarText;
 use serde::Deserialize;
 
 use model::{Point, Series, Snapshot};
@@ -21,7 +22,7 @@ pub struct SelectConfig {
     /// wins, timers and sets merge. Empty by default.
     pub drop_tags: Vec<String>,
     /// Tags to add; they replace tags of the same key. Empty by default.
-    pub tags: BTreeMap<String, String>,
+    pub tags: BTreeMap<String, ScalarText>,
     /// Text in front of each metric name. Empty by default.
     pub prefix: String,
 }
@@ -69,13 +70,18 @@ impl SelectConfig {
     }
 
     fn renamed(&self, series: &Series) -> Series {
-        let mut tags: BTreeMap<&str, &str> = series
-            .tags()
+        let name = format!("{}{}", self.prefix, series.name());
+        // By key: the value, and whether it is a literal.
+        let mut tags: BTreeMap<&str, (&str, bool)> = (0..)
+            .zip(series.tags())
+            .map(|(index, (key, value))| (key, (value, series.is_literal(index))))
             .filter(|(key, _)| !self.drop_tags.iter().any(|drop| drop == key))
             .collect();
-        tags.extend(self.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-        let tags: Vec<_> = tags.into_iter().collect();
-        Series::new(series.kind(), &format!("{}{}", self.prefix, series.name()), &tags)
+        let own = self.tags.iter();
+        tags.extend(own.map(|(key, value)| (&**key, (value.as_str(), value.is_literal()))));
+        let literals: Vec<bool> = tags.values().map(|(_, is_literal)| *is_literal).collect();
+        let tags: Vec<_> = tags.into_iter().map(|(key, (value, _))| (key, value)).collect();
+        Series::with_literals(series.kind(), &name, &tags, |index| literals[index])
     }
 }
 
@@ -108,6 +114,24 @@ mod tests {
     fn nothing_to_change_shares_the_snapshot() {
         let snapshot = Arc::new(snapshot_of(vec![]));
         assert!(Arc::ptr_eq(&SelectConfig::default().apply(&snapshot), &snapshot));
+    }
+
+    #[test]
+    fn a_changed_series_keeps_the_types_of_its_tags() {
+        let select = SelectConfig {
+            drop_tags: vec!["a".into()],
+            tags: BTreeMap::from([
+                ("c".into(), "3".into()),
+                ("d".into(), ScalarText::literal("4")),
+            ]),
+            ..SelectConfig::default()
+        };
+        let tags = [("a", "1"), ("b", "2"), ("c", "2"), ("e", "2")];
+        let series = Series::with_literals(MetricKind::Trace, "m", &tags, |index| index < 3);
+        let renamed = select.renamed(&series);
+        assert_eq!(renamed.to_string(), "trace m b=2 c=3 d=4 e=2");
+        let literals = [0, 1, 2, 3].map(|index| renamed.is_literal(index));
+        assert_eq!(literals, [true, false, true, false]);
     }
 
     #[test]

@@ -87,7 +87,7 @@ fn check_json(snapshot: &Snapshot, point: &Point) {
 
 /// pystatsd's JSON: the envelope is complete, and each tag is a separate member next to it.
 fn check_pystatsd(snapshot: &Snapshot, point: &Point) {
-    let envelope = Envelope::new("key", "tenant");
+    let envelope = Envelope::new(&"key".into(), &"tenant".into());
     let line = written(|out| envelope.write_point(out, snapshot, point));
     assert!(!line.contains(['\n', '\r']), "{line:?}");
     let read: BTreeMap<String, &RawValue> =

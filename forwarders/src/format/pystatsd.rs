@@ -9,11 +9,16 @@
 //! named like a member of the envelope is therefore written as `tag.<key>`, and a tag that already
 //! has that form gets one more `tag.`. No two tags collide, no tag replaces a member of the
 //! envelope, and a reader restores each name by removing one `tag.`.
+//!
+//! A tag has the JSON type that it had in the first message of its series, and the agent's tags,
+//! `apikey` and `tenant_id` have the type that they have in the configuration: readers may map
+//! members by type. `value` is always a number, even if the message had a number in a string.
 
 use std::fmt;
 
+use basics::scalar_text::ScalarText;
 use basics::time::write_rfc3339;
-use model::{Point, Snapshot, TimerValue, Value};
+use model::{Point, Snapshot, TimerValue, Value, is_json_literal};
 
 use super::json::{self, Members};
 use super::number;
@@ -33,11 +38,11 @@ pub struct Envelope {
 impl Envelope {
     /// Creates an envelope with the credentials that the topic's reader expects; both may be empty.
     #[must_use]
-    pub fn new(apikey: &str, tenant_id: &str) -> Self {
+    pub fn new(apikey: &ScalarText, tenant_id: &ScalarText) -> Self {
         let mut head = b"{\"apikey\":".to_vec();
-        json::write_string(&mut head, apikey);
+        write_scalar(&mut head, apikey);
         head.extend_from_slice(b",\"tenant_id\":");
-        json::write_string(&mut head, tenant_id);
+        write_scalar(&mut head, tenant_id);
         head.extend_from_slice(b",\"name\":");
         Self { head }
     }
@@ -55,8 +60,10 @@ impl Envelope {
         if let Value::Timer(timer) = &point.value {
             write_stats(out, snapshot, timer);
         }
-        for (key, value) in point.series.tags() {
-            write_tag(out, key, value);
+        let series = &point.series;
+        for (index, (key, value)) in series.tags().enumerate() {
+            write_tag_key(out, key);
+            write_value(out, value, series.is_literal(index));
         }
         out.push(b'}');
     }
@@ -89,7 +96,22 @@ fn write_stats(out: &mut Vec<u8>, snapshot: &Snapshot, timer: &TimerValue) {
     out.push(b'}');
 }
 
-fn write_tag(out: &mut Vec<u8>, key: &str, value: &str) {
+fn write_scalar(out: &mut Vec<u8>, scalar: &ScalarText) {
+    write_value(out, scalar, scalar.is_literal() && is_json_literal(scalar));
+}
+
+/// Appends a value, without quotes if it is a literal. Its text stays, so that a reader gets each
+/// digit of a number.
+fn write_value(out: &mut Vec<u8>, value: &str, is_literal: bool) {
+    if is_literal {
+        out.extend_from_slice(value.as_bytes());
+    } else {
+        json::write_string(out, value);
+    }
+}
+
+/// Appends the key of a tag.
+fn write_tag_key(out: &mut Vec<u8>, key: &str) {
     out.push(b',');
     if is_reserved(key) {
         json::write_string(out, &format!("{TAG_PREFIX}{key}"));
@@ -97,7 +119,6 @@ fn write_tag(out: &mut Vec<u8>, key: &str, value: &str) {
         json::write_string(out, key);
     }
     out.push(b':');
-    json::write_string(out, value);
 }
 
 /// Returns whether a key is a member of the envelope, or a member with `tag.` prefixes.
@@ -110,6 +131,7 @@ fn is_reserved(key: &str) -> bool {
 mod tests {
     use std::collections::BTreeMap;
     use std::fmt::Formatter;
+    use std::sync::Arc;
 
     use proptest::prelude::*;
     use serde::Deserialize;
@@ -118,12 +140,12 @@ mod tests {
 
     use super::*;
     use model::testing::{point, snapshot_of};
-    use model::{MetricKind, Sum, Timer};
+    use model::{MetricKind, Series, Sum, Timer};
 
     fn written(point: Point) -> String {
         let snapshot = snapshot_of(vec![point]);
         let mut out = Vec::new();
-        Envelope::new("key-1", "tenant \"1\"").write_point(
+        Envelope::new(&"key-1".into(), &"tenant \"1\"".into()).write_point(
             &mut out,
             &snapshot,
             &snapshot.points[0],
@@ -214,8 +236,35 @@ mod tests {
     }
 
     #[test]
+    fn literals_are_written_without_quotes_and_as_they_were_sent() {
+        let tags = [("name", "1"), ("ok", "true"), ("port", "5060"), ("x", "1.50e+3"), ("y", "7")];
+        let series = Series::with_literals(MetricKind::Trace, "m", &tags, |index| index < 4);
+        let value = Value::Trace(Sum::of(1.0));
+        let object = written(Point { series: Arc::new(series), value });
+        let tags = r#","tag.name":1,"ok":true,"port":5060,"x":1.50e+3,"y":"7"}"#;
+        assert!(object.ends_with(tags), "{object}");
+    }
+
+    #[test]
+    fn credentials_have_the_type_of_the_configuration() {
+        let head = |apikey: ScalarText, tenant_id: ScalarText| {
+            String::from_utf8(Envelope::new(&apikey, &tenant_id).head).unwrap()
+        };
+        let digits = "74440000000000000000000000000000";
+        assert_eq!(
+            head(ScalarText::literal(digits), "7".into()),
+            format!(r#"{{"apikey":{digits},"tenant_id":"7","name":"#)
+        );
+        // A number for YAML, but not for JSON.
+        assert_eq!(
+            head(ScalarText::literal("0123"), ScalarText::literal("1.5")),
+            r#"{"apikey":"0123","tenant_id":1.5,"name":"#
+        );
+    }
+
+    #[test]
     fn the_api_key_is_not_in_the_debug_output() {
-        assert_eq!(format!("{:?}", Envelope::new("key-1", "t")), "Envelope(***)");
+        assert_eq!(format!("{:?}", Envelope::new(&"key-1".into(), &"t".into())), "Envelope(***)");
     }
 
     /// Keys that resemble members of the envelope, and arbitrary ones.
@@ -226,6 +275,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_record_is_valid_json_whatever_is_called_a_literal(
+            values in prop::collection::vec("[-+.eE0-9]{0,8}|true|false|[a-z\"]{0,3}", 0..12),
+        ) {
+            let tags: Vec<_> =
+                (0..).zip(&values).map(|(index, value): (usize, _)| (format!("k{index:02}"), value)).collect();
+            let series = Series::with_literals(MetricKind::Trace, "m", &tags, |_| true);
+            let object = written(Point { series: Arc::new(series), value: Value::Trace(Sum::of(1.0)) });
+            let record: Json = serde_json::from_str(&object).unwrap();
+            for (key, value) in tags {
+                // A value has no quotes exactly if serde_json reads it as a number or a boolean.
+                let literal = serde_json::from_str(value).ok();
+                let literal = literal.filter(|json: &Json| json.is_number() || json.is_boolean());
+                prop_assert_eq!(&record[&key], &literal.unwrap_or_else(|| value.as_str().into()));
+            }
+        }
+
         #[test]
         fn no_member_occurs_twice_and_every_tag_reads_back(
             tags in prop::collection::btree_map(tag_key(), any::<String>(), 0..12),

@@ -6,7 +6,8 @@ use serde::de::Deserializer;
 use super::properties::Properties;
 use crate::config::DeliveryConfig;
 use crate::select::SelectConfig;
-use basics::text::{Secret, TextVisitor};
+use basics::scalar_text::{ScalarText, SecretScalar};
+use basics::text::TextVisitor;
 
 /// Maximum length of a topic's name, in bytes, that brokers accept.
 const TOPIC_BYTES_MAX: usize = 249;
@@ -25,14 +26,16 @@ pub struct KafkaConfig {
     /// The topic for all points: up to 249 letters, digits, `.`, `_` and `-`. The brokers decide
     /// whether a missing topic is created. Required.
     pub kafka_topic: Topic,
-    /// Value of `apikey` in every `pystatsd` object, for readers that expect one. It is not a
+    /// Value of `apikey` in every `pystatsd` object, for readers that expect one; a number if it is
+    /// one here (`7444`), and a string if it is quoted (`"7444"`) or anything else. It is not a
     /// credential for the brokers (see `librdkafka`), and everyone who reads the topic can read it.
     /// Empty by default.
     #[serde(default)]
-    pub kafka_apikey: Secret,
-    /// Value of `tenant_id` in every `pystatsd` object. Empty by default.
+    pub kafka_apikey: SecretScalar,
+    /// Value of `tenant_id` in every `pystatsd` object, a number or a string like `kafka_apikey`.
+    /// Empty by default.
     #[serde(default)]
-    pub kafka_tenant_id: String,
+    pub kafka_tenant_id: ScalarText,
     /// Format of a record, which always holds one point: `pystatsd` for readers of that format,
     /// `json` with all fields of every kind, `influx` for readers of line protocol, which cannot
     /// express the kind. Defaults to `pystatsd`.
@@ -187,7 +190,10 @@ mod tests {
         assert_eq!(config.kafka_broker.as_str(), "b:9092");
         assert_eq!(config.kafka_topic.as_str(), "t");
         assert_eq!((config.format, config.key), (RecordFormat::Pystatsd, RecordKey::Series));
-        assert_eq!((config.kafka_apikey.reveal(), config.kafka_tenant_id.as_str()), ("", ""));
+        assert_eq!(
+            (config.kafka_apikey.reveal().as_str(), config.kafka_tenant_id.as_str()),
+            ("", "")
+        );
     }
 
     #[test]
@@ -244,6 +250,6 @@ mod tests {
         .unwrap();
         let shown = format!("{config:?}");
         assert!(!shown.contains("canary") && shown.contains("joe"), "{shown}");
-        assert_eq!(config.kafka_apikey.reveal(), "canary-1");
+        assert_eq!(config.kafka_apikey.reveal().as_str(), "canary-1");
     }
 }

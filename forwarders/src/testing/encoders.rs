@@ -98,7 +98,7 @@ pub fn encoder(name: &str) -> Encode {
 }
 
 fn kafka_value() -> Encode {
-    let envelope = Envelope::new("4d8e1f", "shop");
+    let envelope = Envelope::new(&"4d8e1f".into(), &"shop".into());
     Box::new(move |snapshot, batch| {
         for point in &snapshot.points {
             batch.push(1, |_| (), |out| envelope.write_point(out, snapshot, point));
