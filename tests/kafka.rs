@@ -106,7 +106,7 @@ fn a_pystatsd_configuration_produces_the_records_that_consumers_expect() {
         .collect();
     let envelope = |name: &str, value: Value, more: Value| {
         let mut record = serde_json::json!({
-            "apikey": "74440123", "tenant_id": "69bc", "name": name, "value": value,
+            "apikey": 74440123, "tenant_id": "69bc", "name": name, "value": value,
             "@version": "1", "@timestamp": null, "environment": "stage", "role": "cfbroker",
         });
         record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -189,4 +189,57 @@ fn a_missing_topic_is_in_the_log_soon_and_also_after_another_failure() {
     assert!(about("delivery still fails, for another reason") >= 1, "{warnings:?}");
     assert_eq!(about(&format!("librdkafka: {missing}")), 1, "{warnings:?}");
     assert_eq!(about("brokers are down"), 0, "{warnings:?}");
+}
+
+#[test]
+fn numbers_and_booleans_keep_their_json_type_through_a_spool_and_a_restart() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("metrics", 1, 1).unwrap();
+    cluster.broker_down(-1).unwrap();
+    let more = "      delivery: { timeout: 2s, retry: { initial: 10ms, max: 20ms }, spool: { min_free: 1MiB } }\n      \
+                select: { tags: { zone: 4 } }\n      \
+                librdkafka: { reconnect.backoff.max.ms: 100 }\ninterval: 200ms\nshutdown_timeout: 1s\n";
+    let config = pystatsd_conf(&cluster.bootstrap_servers(), "metrics", more)
+        .replace("role: \"cfbroker\"", "rack: 7");
+    let daemon = Daemon::start(&config);
+    daemon.send(r#"{"metric_name":"m","metric_type":"trace","port":5060,"ok":true,"ratio":1.50}"#);
+    // The series has the types of its first message.
+    daemon.send(
+        r#"{"metric_name":"m","metric_type":"trace","port":"5060","ok":"true","ratio":"1.50"}"#,
+    );
+    daemon.send(r#"{"metric_name":"g","metric_type":"gauge","value":5,"line":2}"#);
+    daemon.wait_received(3);
+    let folder = daemon.stop().folder;
+
+    cluster.broker_up(-1).unwrap();
+    let daemon = Daemon::start_in(folder, &config);
+    // The level of the gauge is from the earlier run, and its series too.
+    daemon.send(r#"{"metric_name":"g","metric_type":"gauge","value":"+1","line":"2"}"#);
+    let of_second_run = |record: &Value| record["name"] == "g" && record["value"] == 6;
+    let total = |records: &[(String, Value)]| -> u64 {
+        let traces = records.iter().filter(|(_, record)| record["name"] == "m");
+        traces.map(|(_, record)| record["value"].as_u64().unwrap()).sum()
+    };
+    let records = read_back(&cluster.bootstrap_servers(), "metrics", |records| {
+        total(records) == 2 && records.iter().any(|(_, record)| of_second_run(record))
+    });
+    assert!(daemon.stop().status.success());
+    for (_, record) in &records {
+        let record = record.to_string();
+        let shared = [
+            r#""apikey":74440123,"#,
+            r#""tenant_id":"69bc""#,
+            r#""environment":"stage""#,
+            r#""rack":7,"#,
+            r#""zone":4"#,
+        ];
+        let own: &[&str] = if record.contains(r#""name":"g""#) {
+            &[r#""line":2,"#]
+        } else {
+            &[r#""port":5060,"#, r#""ok":true,"#, r#""ratio":1.5,"#]
+        };
+        for member in shared.iter().chain(own) {
+            assert!(record.contains(member), "{member}: {record}");
+        }
+    }
 }

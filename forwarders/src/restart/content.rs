@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! windows   list of (first end · last end · times) · list of (start · length · snapshot) · set seed
-//! levels    (name · tags · value · idle time (ms)), repeated to the end
+//! levels    (series · value · idle time (ms)), repeated to the end
 //! ```
 //!
 //! The decoders trust no length: a checksum guards against accidents, not against a program that can
@@ -11,11 +11,11 @@
 use std::sync::Arc;
 
 use super::envelope::RestartFileError;
-use crate::spool::codec::{self, MalformedSnapshot, SnapshotReader, put_double, put_text};
+use crate::spool::codec::{self, MalformedSnapshot, SnapshotReader, put_double};
 use crate::spool::leb128;
+use crate::spool::series::{put_series, read_series};
 use model::{
-    GaugeLevel, MetricKind, PartialWindow, PointRanges, Series, SetSeed, UnfinishedWindows,
-    UsedRange,
+    GaugeLevel, MetricKind, PartialWindow, PointRanges, SetSeed, UnfinishedWindows, UsedRange,
 };
 
 /// Encodes windows that a stop cut short, and the seed with which the members of their sets are hashed.
@@ -105,28 +105,4 @@ fn read_level(reader: &mut SnapshotReader<'_>) -> Result<GaugeLevel, MalformedSn
     let value =
         Some(reader.double()?).filter(|value| value.is_finite()).ok_or(MalformedSnapshot)?;
     Ok(GaugeLevel { series, value, idle_ms: reader.number()? })
-}
-
-/// Appends name and tags.
-pub(crate) fn put_series(out: &mut Vec<u8>, series: &Series) {
-    put_text(out, series.name());
-    leb128::write(out, series.tag_count() as u64);
-    for (key, value) in series.tags() {
-        put_text(out, key);
-        put_text(out, value);
-    }
-}
-
-/// Reads what [`put_series`] wrote.
-pub(crate) fn read_series(
-    reader: &mut SnapshotReader<'_>,
-    kind: MetricKind,
-) -> Result<Series, MalformedSnapshot> {
-    let name = reader.text()?;
-    let tags = reader.list(|reader| Ok((reader.text()?, reader.text()?)))?;
-    // Comparisons of series rely on each key being there once, in order.
-    if name.is_empty() || !tags.is_sorted_by(|a, b| a.0 < b.0) {
-        return Err(MalformedSnapshot);
-    }
-    Ok(Series::new(kind, name, &tags))
 }

@@ -14,7 +14,8 @@ use std::io;
 use thiserror::Error;
 
 const MAGIC: &[u8; 8] = b"tallydrs";
-const VERSION: u8 = 1;
+/// The version that is written. Version 1 had no literals.
+const VERSION: u8 = 2;
 /// The position of the numbers, after magic, version, part and header length.
 const NUMBERS_AT: usize = 12;
 /// Without the checksum.
@@ -92,7 +93,7 @@ pub(super) fn open(part: u8, file: &[u8], max: u64) -> Result<Content, RestartFi
     if u32::from_le_bytes(*crc) != crc32fast::hash(header) {
         return Err(damaged("checksum of the header"));
     }
-    if header[8] != VERSION {
+    if !(1..=VERSION).contains(&header[8]) {
         return Err(RestartFileError::Newer(header[8]));
     }
     if header_bytes != HEADER_BYTES || header[9] != part {

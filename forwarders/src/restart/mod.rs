@@ -26,9 +26,9 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-pub use content::{decode_levels, decode_windows, encode_levels, encode_windows};
 #[cfg(feature = "prometheus")]
-pub(crate) use content::{put_series, read_series};
+pub(crate) use crate::spool::series::{put_series, read_series};
+pub use content::{decode_levels, decode_windows, encode_levels, encode_windows};
 pub use envelope::RestartFileError;
 pub use folder::{RestartFolder, RestartFolderError, RestartPart, SavedFile};
 pub use place::RestartPlace;

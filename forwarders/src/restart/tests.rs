@@ -222,16 +222,45 @@ fn a_newer_file_a_foreign_file_and_a_part_under_another_name_are_told_apart_from
     assert_eq!(error, "damaged: content of another kind");
 
     let mut newer = good;
-    newer[8] = 2;
+    newer[8] = 3;
     let header = usize::from(newer[10]);
     let crc = crc32fast::hash(&newer[..header]).to_le_bytes();
     newer[header..header + 4].copy_from_slice(&crc);
     fs::write(&path, newer).unwrap();
-    assert!(matches!(folder.read(&RestartPart::Levels, MAX), Err(RestartFileError::Newer(2))));
+    assert!(matches!(folder.read(&RestartPart::Levels, MAX), Err(RestartFileError::Newer(3))));
 
     fs::write(&path, "tallydsp: a file of a spool, for example").unwrap();
     let error = folder.read(&RestartPart::Levels, MAX).unwrap_err().to_string();
     assert_eq!(error, "damaged: not a file of restart state");
+}
+
+#[test]
+fn a_file_of_version_1_is_read() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = folder(place.path());
+    let levels: Vec<_> = (0..3).map(level).collect();
+    // Without literals, the content of both versions is the same.
+    let (content, _) = encode_levels(&levels, MAX);
+    folder.write(&RestartPart::Levels, 1, &content, || true).unwrap();
+    let path = place.path().join("levels");
+    let mut old = fs::read(&path).unwrap();
+    old[8] = 1;
+    let header = usize::from(old[10]);
+    let crc = crc32fast::hash(&old[..header]).to_le_bytes();
+    old[header..header + 4].copy_from_slice(&crc);
+    fs::write(&path, old).unwrap();
+    let saved = folder.read(&RestartPart::Levels, MAX).unwrap().unwrap();
+    let read = decode_levels(&saved.bytes).unwrap();
+    assert_eq!(read.len(), 3);
+    assert!(read.iter().zip(&levels).all(|(read, level)| read.series == level.series));
+}
+
+#[test]
+fn levels_keep_the_types_of_their_tags() {
+    let series = Series::with_literals(MetricKind::Gauge, "g", &[("port", "5060")], |_| true);
+    let level = GaugeLevel { series: Arc::new(series), value: 1.0, idle_ms: 0 };
+    let read = decode_levels(&encode_levels(&[level], MAX).0).unwrap();
+    assert!(read[0].series.is_literal(0));
 }
 
 #[test]

@@ -11,7 +11,7 @@
 //! is its length in bytes, then UTF-8. A list is its length, then its items.
 //!
 //! A snapshot: instance, end of the window (Unix ms), its length (ns), number of samples that a timer
-//! keeps one by one, percentiles as decimal text, points. A point: kind, name, tags, value.
+//! keeps one by one, percentiles as decimal text, points. A point: kind, series (see `series`), value.
 //!
 //! The decoder does not trust its input: the checksum of a file guards against accidents, not
 //! against a program that can write into the folder.
@@ -20,10 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::leb128;
+use super::series::{put_series, read_series};
 use model::PointRanges;
 use model::{
-    Bins, DistinctSet, MetricKind, Percentile, Point, Series, SetParts, SketchParts, Snapshot, Sum,
-    Timer, TimerParts, Value, Window,
+    Bins, DistinctSet, MetricKind, Percentile, Point, SetParts, SketchParts, Snapshot, Sum, Timer,
+    TimerParts, Value, Window,
 };
 
 /// The number of a kind on disk. It never changes, because a later version reads the same file.
@@ -105,12 +106,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Snapshot, MalformedSnapshot> {
 
 fn put_point(out: &mut Vec<u8>, point: &Point) {
     out.push(kind_number(point.value.kind()));
-    put_text(out, point.series.name());
-    leb128::write(out, point.series.tag_count() as u64);
-    for (key, value) in point.series.tags() {
-        put_text(out, key);
-        put_text(out, value);
-    }
+    put_series(out, &point.series);
     match &point.value {
         Value::Counter(sum) | Value::Trace(sum) => put_sum(out, *sum),
         // The running total of the source is outdated when the file is read; its increase is not.
@@ -200,12 +196,7 @@ pub(crate) struct SnapshotReader<'a>(pub(crate) &'a [u8]);
 impl<'a> SnapshotReader<'a> {
     fn point(&mut self, percentiles: &[Percentile]) -> Result<Point, MalformedSnapshot> {
         let kind = numbered_kind(self.byte()?).ok_or(MalformedSnapshot)?;
-        let name = self.text()?;
-        let tags = self.list(|reader| Ok((reader.text()?, reader.text()?)))?;
-        // A series has each key once, in order: comparisons of series depend on it.
-        if name.is_empty() || !tags.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err(MalformedSnapshot);
-        }
+        let series = Arc::new(read_series(self, kind)?);
         let value = match kind {
             MetricKind::Counter => Value::Counter(self.sum()?),
             MetricKind::Trace => Value::Trace(self.sum()?),
@@ -217,7 +208,7 @@ impl<'a> SnapshotReader<'a> {
             MetricKind::Timer => Value::timer(self.timer()?, percentiles),
             MetricKind::Set => Value::set(self.set()?),
         };
-        Ok(Point { series: Arc::new(Series::new(kind, name, &tags)), value })
+        Ok(Point { series, value })
     }
 
     fn timer(&mut self) -> Result<Timer, MalformedSnapshot> {
@@ -339,7 +330,8 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::format::{influx, json};
+    use crate::format::{influx, json, pystatsd::Envelope};
+    use model::Series;
     use model::testing::snapshot_of;
 
     /// Generates a value of any kind.
@@ -374,12 +366,15 @@ pub(crate) mod tests {
 
     /// Generates a snapshot whose names and tags consist of any characters.
     pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
-        let tags = prop::collection::btree_map(any::<String>(), any::<String>(), 0..4);
+        let text = prop_oneof![any::<String>(), "[0-9]{1,3}"];
+        let tags = prop::collection::btree_map(any::<String>(), text, 0..4);
         let point =
-            (1_usize..9, any::<String>(), tags, value()).prop_map(|(_, name, tags, value)| {
+            (1_usize..9, any::<String>(), tags, value()).prop_map(|(every, name, tags, value)| {
                 let tags: Vec<_> = tags.into_iter().collect();
                 let name = format!("n{name}");
-                Point { series: Arc::new(Series::new(value.kind(), &name, &tags)), value }
+                let is_literal = |index: usize| index.is_multiple_of(every);
+                let series = Series::with_literals(value.kind(), &name, &tags, is_literal);
+                Point { series: Arc::new(series), value }
             });
         (prop::collection::vec(point, 0..12), 1_u64..1 << 45, 1_u64..5_000).prop_map(
             |(points, end_ms, length_ms)| {
@@ -393,8 +388,10 @@ pub(crate) mod tests {
     /// Everything in a snapshot that affects the payload of any destination.
     pub(crate) fn shown(snapshot: &Snapshot) -> Vec<u8> {
         let mut out = Vec::new();
+        let envelope = Envelope::new(&"".into(), &"".into());
         for point in &snapshot.points {
             json::write_point(&mut out, snapshot, point);
+            envelope.write_point(&mut out, snapshot, point);
             influx::write_point(&mut out, snapshot, point);
             match &point.value {
                 Value::Timer(timer) => {

@@ -18,7 +18,8 @@ use model::PointRanges;
 use model::Snapshot;
 
 const MAGIC: &[u8; 8] = b"tallydsp";
-const VERSION: u8 = 1;
+/// The version that is written. Version 1 had no literals.
+const VERSION: u8 = 2;
 /// The packing: one LZ4 block.
 const LZ4: u8 = 1;
 /// Offset of the first number: magic, version, packing and header length come before it.
@@ -93,7 +94,7 @@ pub(crate) fn read(name: FileName, bytes: &[u8]) -> Result<Snapshot, SpoolFileEr
         return Err(damaged("checksum of the header"));
     }
     // Checked after the checksum: a flipped bit in the version is damage, not a newer version.
-    if header[8] != VERSION || header[9] != LZ4 || header_bytes != HEADER_BYTES {
+    if !(1..=VERSION).contains(&header[8]) || header[9] != LZ4 || header_bytes != HEADER_BYTES {
         return Err(SpoolFileError::Newer(header[8]));
     }
     let mut numbers =
@@ -178,10 +179,10 @@ mod tests {
     #[test]
     fn a_newer_version_is_distinguished_from_damage() {
         let (name, mut bytes) = whole(&snapshot_of_counters(5));
-        bytes[8] = 2;
+        bytes[8] = VERSION + 1;
         let crc = crc32fast::hash(&bytes[..HEADER_BYTES]).to_le_bytes();
         bytes[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&crc);
-        assert!(matches!(read(name, &bytes), Err(SpoolFileError::Newer(2))));
+        assert!(matches!(read(name, &bytes), Err(SpoolFileError::Newer(3))));
     }
 
     proptest! {

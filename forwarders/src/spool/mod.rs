@@ -33,6 +33,7 @@ mod quarantine_folder;
 mod reader;
 mod removal;
 mod scan;
+pub(crate) mod series;
 mod settled;
 mod work;
 mod writer;
