@@ -21,10 +21,22 @@ macro_rules! recorded {
     };
 }
 
-/// Reads and writes.
+/// Members that later versions write and that the recorded replies lack.
+const LATER_MEMBERS: [&str; 3] = ["queued_bytes", "unremoved", "replaced"];
+
+/// Reads and writes, without the members of later versions.
 fn written<T: DeserializeOwned + Serialize>(text: &str) -> String {
     let read: T = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    serde_json::to_string(&read).unwrap()
+    without_later_members(serde_json::to_string(&read).unwrap())
+}
+
+/// All of these members are numbers, and 0 if they were missing. The text is not parsed, because the
+/// order of its members is part of the comparison.
+fn without_later_members(mut text: String) -> String {
+    for member in LATER_MEMBERS {
+        text = text.replace(&format!("\"{member}\":0,"), "");
+    }
+    text
 }
 
 /// The events of a tap: name and data.
@@ -160,5 +172,6 @@ fn members_of_later_versions_are_ignored() {
         status.pointer_mut(path).unwrap()["later"] = json!({ "a": 1 });
     }
     let read: Status = serde_json::from_value(status).unwrap();
-    assert_eq!(serde_json::to_string(&read).unwrap(), recorded!("status.json"));
+    let written = without_later_members(serde_json::to_string(&read).unwrap());
+    assert_eq!(written, recorded!("status.json"));
 }
