@@ -291,11 +291,11 @@ fn a_run_with_other_settings_continues_gauges_and_totals_but_no_window() {
 
 #[test]
 fn damage_to_one_part_costs_only_that_part_and_is_logged_and_counted() {
-    let influx = FakeInflux::start();
-    let config = open_window(&influx);
     for (part, file) in
         [("windows", "windows"), ("levels", "levels"), ("totals", "totals-prometheus")]
     {
+        let influx = FakeInflux::start();
+        let config = open_window(&influx);
         let folder = run(tempfile::tempdir().unwrap(), &config, &[5]);
         let path = folder.path().join("state/restart").join(file);
         let mut bytes = fs::read(&path).unwrap();
@@ -312,7 +312,10 @@ fn damage_to_one_part_costs_only_that_part_and_is_logged_and_counted() {
         }
         let expected = (part != "totals").then_some(5.0);
         assert_eq!(on_page(&daemon, "c_total"), expected);
+        count(&daemon, 0, &[7]);
         let stopped = daemon.stop();
+        let values: f64 = influx.stored()["c count"].values().sum();
+        assert_eq!(values, 12.0, "the second run overwrites nothing");
         let warnings = stopped.warnings();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].contains("cannot use a part of the restart state"), "{warnings:?}");

@@ -68,6 +68,7 @@ impl Daemon {
         let max = config.restart_state.bound();
         let mut restored = restart.read(max, &destinations).await;
         restored.restore_totals(&mut destinations, &restart_stats);
+        restored.spare_lost_window(config.interval.get());
         // A destination that cannot start fails the start before anything else runs.
         let destinations = delivery.stage(destinations).await?;
 

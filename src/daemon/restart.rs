@@ -31,6 +31,8 @@ pub(super) struct RestartState {
     place: Arc<RestartPlace>,
     /// `None` if it could not be used at the start.
     folder: Option<Arc<RestartFolder>>,
+    /// Whether it could not be used although there may be state.
+    is_lost: bool,
     stats: Arc<RestartStats>,
     /// Whether a destination needs it. Otherwise only the values of gauges start from 0 without it.
     is_needed: bool,
@@ -45,8 +47,10 @@ impl RestartState {
     ) -> Self {
         let is_needed = destinations.iter().any(Destination::needs_restart_state);
         let place = Arc::new(RestartPlace::new(folder));
-        let opening = Arc::clone(&place);
-        let opened = in_time(move || opening.open()).await.map_err(|reason| {
+        let (opening, root) = (Arc::clone(&place), folder.to_owned());
+        let opened = in_time(move || Ok((opening.open(), root.exists()))).await;
+        let is_lost = opened.as_ref().map_or(true, |(opened, exists)| opened.is_err() && *exists);
+        let opened = opened.and_then(|(opened, _)| opened).map_err(|reason| {
             if is_needed {
                 warn!(
                     reason,
@@ -56,18 +60,21 @@ impl RestartState {
                 debug!(reason, "no restart state: the values of gauges are reset");
             }
         });
-        Self { place, folder: opened.ok(), stats, is_needed }
+        Self { place, folder: opened.ok(), is_lost, stats, is_needed }
     }
 
     /// Reads the state of an earlier run. What cannot be used is logged and counted.
     pub(super) async fn read(&self, max: u64, destinations: &[Destination]) -> Restored {
-        let Some(folder) = self.folder.clone() else { return Restored::default() };
+        let Some(folder) = self.folder.clone() else {
+            let is_lost = self.is_lost && !self.place.is_foreign() && max > 0;
+            return if is_lost { Restored::lost() } else { Restored::default() };
+        };
         let names = destinations.iter().map(|destination| destination.common.name.clone());
         let (names, stats) = (names.collect(), Arc::clone(&self.stats));
         let read = in_time(move || Ok(Restored::read(&folder, names, &stats, max)));
         read.await.unwrap_or_else(|reason| {
             warn!(reason, "cannot read the restart state");
-            Restored::default()
+            Restored::lost()
         })
     }
 

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use basics::time::unix_ms;
+use engine::aggregator::clock::next_multiple;
 use forwarders::delivery::destination::Destination;
 use forwarders::restart::{
     RestartFileError, RestartFolder, RestartPart, SavedFile, decode_levels, decode_windows,
 };
-use model::{GaugeLevel, SetSeed, UnfinishedWindows};
+use model::{GaugeLevel, SetSeed, UnfinishedWindows, UsedRange};
 use tracing::{info, warn};
 
 use crate::runtime::restart::RestartStats;
@@ -17,6 +18,8 @@ use crate::runtime::restart::RestartStats;
 #[derive(Debug, Default)]
 pub(super) struct Restored {
     pub(super) unfinished: UnfinishedWindows,
+    /// Whether an earlier run may have left windows that cannot be read.
+    pub(super) are_windows_lost: bool,
     /// The seed for the members of their sets.
     pub(super) set_seed: Option<SetSeed>,
     /// With idle times as of now.
@@ -24,6 +27,9 @@ pub(super) struct Restored {
     /// By name of the destination.
     totals: HashMap<String, SavedFile>,
 }
+
+/// A part that cannot be used, which was logged and counted.
+struct UnusablePart;
 
 /// Reads the parts.
 struct Reader<'a> {
@@ -40,6 +46,7 @@ impl Reader<'_> {
             return Restored::default();
         }
         let unfinished = self.part(&RestartPart::Windows, |file| decode_windows(&file.bytes));
+        let are_windows_lost = unfinished.is_err();
         let levels = self.part(&RestartPart::Levels, |file| {
             let away_ms = away(&file).as_millis() as u64;
             let mut levels = decode_levels(&file.bytes)?;
@@ -48,33 +55,33 @@ impl Reader<'_> {
                 .for_each(|level| level.idle_ms = level.idle_ms.saturating_add(away_ms));
             Ok(levels)
         });
+        let levels = levels.ok().flatten().unwrap_or_default();
         let totals = names.into_iter().filter_map(|name| {
-            let file = self.part(&RestartPart::Totals(name.clone()), Ok)?;
+            let file = self.part(&RestartPart::Totals(name.clone()), Ok).ok()??;
             Some((name, file))
         });
-        let (unfinished, set_seed) = unfinished.unzip();
+        let (unfinished, set_seed) = unfinished.ok().flatten().unzip();
         Restored {
             unfinished: unfinished.unwrap_or_default(),
+            are_windows_lost,
             set_seed,
-            levels: levels.unwrap_or_default(),
+            levels,
             totals: totals.collect(),
         }
     }
 
+    /// The content of a file, if there is one.
     fn part<T>(
         &self,
         part: &RestartPart,
         decode: impl FnOnce(SavedFile) -> Result<T, RestartFileError>,
-    ) -> Option<T> {
+    ) -> Result<Option<T>, UnusablePart> {
         let read = self.folder.read(part, self.max);
-        match read.and_then(|file| file.map(decode).transpose()) {
-            Ok(content) => content,
-            Err(error) => {
-                self.stats.failed(part);
-                warn!(%part, %error, "cannot use a part of the restart state; it is lost");
-                None
-            }
-        }
+        read.and_then(|file| file.map(decode).transpose()).map_err(|error| {
+            self.stats.failed(part);
+            warn!(%part, %error, "cannot use a part of the restart state; it is lost");
+            UnusablePart
+        })
     }
 }
 
@@ -87,6 +94,22 @@ impl Restored {
         max: u64,
     ) -> Self {
         Reader { folder, stats, max }.read(names)
+    }
+
+    /// State of an earlier run that cannot be read.
+    pub(super) fn lost() -> Self {
+        Self { are_windows_lost: true, ..Self::default() }
+    }
+
+    /// Leaves the end of the open window to an earlier run whose windows are lost: it may have delivered
+    /// its part of this window with this timestamp, which another window must not overwrite.
+    pub(super) fn spare_lost_window(&mut self, interval: Duration) {
+        if self.are_windows_lost {
+            let interval_ms = interval.as_millis() as u64;
+            let end_ms = next_multiple(unix_ms(SystemTime::now()), interval_ms.max(1));
+            let range = UsedRange { first_ms: end_ms, last_ms: end_ms, times: 1 };
+            self.unfinished.used.push(range);
+        }
     }
 
     /// Logs what there is; so many of the levels had no room.
