@@ -7,10 +7,14 @@
 
 #[path = "chaos/account.rs"]
 mod account;
+#[path = "chaos/acks.rs"]
+mod acks;
 #[path = "chaos/clusters.rs"]
 mod clusters;
 #[path = "chaos/config.rs"]
 mod config;
+#[path = "chaos/continuity.rs"]
+mod continuity;
 #[path = "chaos/evidence.rs"]
 mod evidence;
 #[path = "chaos/faults.rs"]
@@ -21,6 +25,8 @@ mod graphite;
 mod host;
 #[path = "chaos/influx.rs"]
 mod influx;
+#[path = "chaos/ledger.rs"]
+mod ledger;
 #[path = "chaos/monitor.rs"]
 mod monitor;
 #[path = "chaos/numbers.rs"]
@@ -43,6 +49,8 @@ mod run;
 mod senders;
 #[path = "chaos/statsd.rs"]
 mod statsd;
+#[path = "chaos/statsd_tcp.rs"]
+mod statsd_tcp;
 
 use std::fs;
 
@@ -55,8 +63,10 @@ use run::Run;
 fn random_faults_cost_no_sample_that_is_not_accounted_for() {
     let options = Options::from_environment();
     println!("chaos: seed {}, {:?} of faults", options.seed, options.length);
-    let folder = tempfile::Builder::new().prefix("tallyd-chaos-").tempdir().unwrap();
-    let mut run = Run::start(folder.path(), &options);
+    // Kept until the end: a daemon that cannot start ends the test with a panic.
+    let folder = tempfile::Builder::new().prefix("tallyd-chaos-").tempdir().unwrap().keep();
+    println!("chaos: files in {}", folder.display());
+    let mut run = Run::start(&folder, &options);
     run.inject(Plan::new(&options), options.length);
     let finished = run.finish();
     let account = Account::of(&finished);
@@ -64,18 +74,18 @@ fn random_faults_cost_no_sample_that_is_not_accounted_for() {
     println!("{}", account.lines.join("\n"));
     println!("{}", finished.outcome.summary());
     let findings = finished.report.findings();
-    if !findings.is_empty() {
-        let kept = folder.keep();
-        fs::write(kept.join("timeline"), finished.report.timeline()).unwrap();
-        panic!(
-            "{} findings with TALLYD_CHAOS_SEED={}; the files are in {}\nthe latest faults:\n{}\nfindings:\n{}",
-            findings.len(),
-            options.seed,
-            kept.display(),
-            finished.report.latest(),
-            findings.join("\n")
-        );
+    if findings.is_empty() {
+        return fs::remove_dir_all(folder).unwrap();
     }
+    fs::write(folder.join("timeline"), finished.report.timeline()).unwrap();
+    panic!(
+        "{} findings with TALLYD_CHAOS_SEED={}; the files are in {}\nthe latest faults:\n{}\nfindings:\n{}",
+        findings.len(),
+        options.seed,
+        folder.display(),
+        finished.report.latest(),
+        findings.join("\n")
+    );
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Settings {
             order: random.pick(&["fair", "oldest"]),
             write: random.pick(&["behind", "behind", "always"]),
             max_packet: random.pick(&[512, 1432, 8192]),
-            level: random.pick(&["info", "debug"]),
+            level: random.pick(&["info", "debug", "debug", "trace"]),
             has_extra: random.chance(30),
         }
     }
@@ -66,6 +66,7 @@ pub(crate) struct Site {
     pub(crate) influx: u16,
     pub(crate) graphite: u16,
     pub(crate) statsd: u16,
+    pub(crate) statsd_tcp: u16,
 }
 
 impl Site {
@@ -83,13 +84,14 @@ impl Site {
             influx: next(),
             graphite: next(),
             statsd: next(),
+            statsd_tcp: next(),
         }
     }
 
     /// The text of the configuration file.
     pub(crate) fn config(&self, settings: &Settings) -> String {
         let Self { udp_json, udp_statsd, tcp_json, tcp_statsd, .. } = self;
-        let Self { admin, page, influx, graphite, statsd, .. } = self;
+        let Self { admin, page, influx, graphite, statsd, statsd_tcp: tcp, .. } = self;
         let Settings { interval_ms, max_lines, order, write, max_packet, level, has_extra } =
             settings;
         let folder = self.folder.display();
@@ -116,7 +118,9 @@ forwarders:
   file: {{ path: {folder}/out, format: json, delivery: {{ {retry} }} }}
   influxdb: {{ url: \"http://chaos-0:{influx}\", database: m, gzip: false, max_lines: {max_lines}, delivery: {delivery} }}
   graphite: {{ address: \"chaos-1:{graphite}\", delivery: {delivery} }}
-  statsd: {{ address: \"127.0.0.1:{statsd}\", timer_samples: 100000, max_packet: {max_packet}, delivery: {{ {retry} }} }}
+  statsd:
+  - {{ address: \"127.0.0.1:{statsd}\", timer_samples: 100000, max_packet: {max_packet}, delivery: {{ {retry} }} }}
+  - {{ name: statsd_tcp, address: \"127.0.0.1:{tcp}\", transport: tcp, timer_samples: 100000, delivery: {{ timeout: 700ms, {retry} }} }}
   prometheus: {{ listen: \"127.0.0.1:{page}\" }}{extra}
 "
         )

@@ -34,7 +34,7 @@ impl Span {
 pub(crate) type Key = (usize, u64);
 
 /// The writes that a destination got.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
     /// Different writes in the order of their arrival.
     pub(crate) spans: BTreeMap<Key, Vec<Span>>,
@@ -59,6 +59,24 @@ impl Evidence {
     pub(crate) fn add_count(&mut self, key: Key, count: f64) {
         let counts = self.counts.entry(key).or_default();
         *counts = (count, counts.1 + count);
+    }
+
+    /// The last write of each window.
+    pub(crate) fn last_spans(&self) -> impl Iterator<Item = (Key, Span)> {
+        self.spans.iter().filter_map(|(key, spans)| Some((*key, *spans.last()?)))
+    }
+
+    /// Adds later writes.
+    pub(crate) fn append(&mut self, later: Self) {
+        self.repeats += later.repeats;
+        for (key, spans) in later.spans {
+            spans.into_iter().for_each(|span| self.add_span(key, span));
+        }
+        for (key, (last, sum)) in later.counts {
+            let counts = self.counts.entry(key).or_default();
+            *counts = (last, counts.1 + sum);
+        }
+        later.odd.into_iter().for_each(|text| self.add_odd(text));
     }
 
     pub(crate) fn add_odd(&mut self, text: impl Into<String>) {

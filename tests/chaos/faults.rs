@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Rlimit, Signal};
 
@@ -10,8 +10,9 @@ use crate::config::{REFUSED, Settings};
 use crate::graphite::GraphiteMode;
 use crate::influx::InfluxMode;
 use crate::plan::{DiskFault, LookupFault, Name};
-use crate::run::{Run, is_failure};
+use crate::run::{Run, fails_state};
 use crate::statsd::StatsdMode;
+use crate::statsd_tcp::StatsdTcpMode;
 
 impl Run {
     pub(crate) fn heal(&mut self) {
@@ -19,6 +20,7 @@ impl Run {
         self.influx.set(InfluxMode::Works);
         self.graphite.set(GraphiteMode::Works);
         self.statsd.set(StatsdMode::Works);
+        self.statsd_tcp.set(StatsdTcpMode::Works);
     }
 
     pub(crate) fn freeze(&self, length: Duration) {
@@ -71,8 +73,11 @@ impl Run {
     pub(crate) fn set_disk(&mut self, fault: DiskFault) {
         if let Some(host) = &self.host {
             host.set_disk(fault);
+            if fails_state(self.disk) {
+                self.disk_works_since = Instant::now();
+            }
             self.disk = fault;
-            self.disk_failed |= is_failure(fault);
+            self.disk_failed |= fails_state(fault);
         }
     }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::plan::{DiskFault, LookupFault, Name};
 
@@ -70,6 +71,12 @@ impl Host {
     pub(crate) fn step_clock(&mut self, by_ms: i64) {
         self.clock_ms += by_ms;
         self.set(CLOCK_MS, self.clock_ms);
+    }
+
+    /// The daemon's wall clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        (now.as_millis() as u64).saturating_add_signed(self.clock_ms)
     }
 
     pub(crate) fn set_disk(&self, fault: DiskFault) {

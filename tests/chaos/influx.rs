@@ -2,12 +2,14 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use socket2::SockRef;
 
+use crate::acks::Acks;
 use crate::evidence::Evidence;
 
 /// The reaction to a request.
@@ -16,6 +18,8 @@ pub(crate) enum InfluxMode {
     Works,
     /// This status, without storing anything.
     Status(u16),
+    /// Refuses the lines of gauges and stores the others, as after a conflict of types.
+    Partial,
     /// 413 for more lines than this.
     TooLarge(usize),
     /// A web page with status 200.
@@ -36,9 +40,11 @@ pub(crate) enum InfluxMode {
 }
 
 impl InfluxMode {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Works,
         Self::Works,
+        Self::Partial,
+        Self::Partial,
         Self::Status(500),
         Self::Status(503),
         Self::Status(429),
@@ -63,7 +69,10 @@ pub(crate) struct Influx(Arc<State>);
 struct State {
     port: u16,
     now: Mutex<Now>,
+    /// The daemon's run, which a connection belongs to from its beginning.
+    run: AtomicU64,
     evidence: Mutex<Evidence>,
+    acks: Mutex<Acks>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -76,7 +85,8 @@ struct Now {
 impl Influx {
     pub(crate) fn start(port: u16) -> Self {
         let now = Mutex::new(Now { mode: InfluxMode::Works, host: 1 });
-        let server = Self(Arc::new(State { port, now, evidence: Mutex::default() }));
+        let (run, evidence, acks) = Default::default();
+        let server = Self(Arc::new(State { port, now, run, evidence, acks }));
         let state = Arc::clone(&server.0);
         thread::spawn(move || accept(&state));
         server
@@ -84,6 +94,17 @@ impl Influx {
 
     pub(crate) fn set(&self, mode: InfluxMode) {
         self.0.now.lock().unwrap().mode = mode;
+    }
+
+    /// All connections from now on belong to this run of the daemon.
+    pub(crate) fn set_run(&self, run: u64) {
+        self.0.run.store(run, Ordering::SeqCst);
+    }
+
+    /// The ends of the windows up to `until_ms` that a run sent although an earlier one had them
+    /// acknowledged.
+    pub(crate) fn repeated(&self, run: u64, until_ms: u64) -> Vec<u64> {
+        self.0.acks.lock().unwrap().repeated(run, until_ms)
     }
 
     /// Moves to the next of three addresses. Returns its last part.
@@ -137,6 +158,7 @@ fn serve(stream: &TcpStream, host: u8, state: &State) {
 }
 
 fn serve_requests(stream: &TcpStream, host: u8, state: &State) -> io::Result<()> {
+    let run = state.run.load(Ordering::SeqCst);
     let mut reader = BufReader::new(stream);
     while let Some((seconds, body)) = read_request(&mut reader)? {
         let now = state.now();
@@ -162,14 +184,31 @@ fn serve_requests(stream: &TcpStream, host: u8, state: &State) -> io::Result<()>
             }
             InfluxMode::ResetBefore | InfluxMode::Refuses => return reset(stream),
             _ => {
-                store(&body, seconds, &mut state.evidence.lock().unwrap());
-                if !acknowledge(stream, mode)? {
+                let windows = stored(&body, seconds);
+                state.acks.lock().unwrap().sent(run, &windows);
+                let gauges = body.lines().filter(|line| line.starts_with("g,")).count();
+                state.evidence.lock().unwrap().append(windows.clone());
+                if mode == InfluxMode::Partial && gauges > 0 {
+                    refuse_part(stream, gauges)?;
+                } else if !acknowledge(stream, mode)? {
                     return Ok(());
+                }
+                // The daemon may have given up on a slow reply.
+                if mode != InfluxMode::SlowReply {
+                    state.acks.lock().unwrap().acknowledged(run, &windows);
                 }
             }
         }
     }
     Ok(())
+}
+
+fn refuse_part(stream: &TcpStream, lines: usize) -> io::Result<()> {
+    let words = format!(
+        "partial write: field type conflict: input field \\\"value\\\" on measurement \\\"g\\\" is type \
+         float, already exists as type string dropped={lines}"
+    );
+    reply(stream, "400 Bad Request", "", &format!("{{\"error\":\"{words}\"}}"))
 }
 
 /// Whether the timestamps are seconds, and the lines; `None` at the end of the connection.
@@ -234,12 +273,14 @@ fn reset(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 
-fn store(body: &str, seconds: bool, evidence: &mut Evidence) {
+fn stored(body: &str, seconds: bool) -> Evidence {
+    let mut windows = Evidence::default();
     for line in body.lines() {
-        if store_line(line, seconds, evidence).is_none() {
-            evidence.add_odd(line);
+        if store_line(line, seconds, &mut windows).is_none() {
+            windows.add_odd(line);
         }
     }
+    windows
 }
 
 /// Stores `name,s=SENDER field=value,… time`.

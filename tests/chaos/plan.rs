@@ -9,6 +9,7 @@ use crate::influx::InfluxMode;
 use crate::options::Options;
 use crate::random::Random;
 use crate::statsd::StatsdMode;
+use crate::statsd_tcp::StatsdTcpMode;
 
 /// A fault, or the end of one.
 #[derive(Clone, Debug)]
@@ -16,6 +17,7 @@ pub(crate) enum Action {
     Influx(InfluxMode),
     Graphite(GraphiteMode),
     Statsd(StatsdMode),
+    StatsdTcp(StatsdTcpMode),
     /// All destinations and the disk work again.
     Heal,
     /// SIGSTOP, and SIGCONT after this many milliseconds.
@@ -107,10 +109,11 @@ pub(crate) enum LookupFault {
 type Make = fn(&mut Random) -> Action;
 
 /// The kinds of faults, how often each is chosen, and how it is chosen.
-const KINDS: [(&str, u64, Make); 17] = [
+const KINDS: [(&str, u64, Make); 18] = [
     ("influx", 14, |random| Action::Influx(random.pick(&InfluxMode::ALL))),
     ("graphite", 8, |random| Action::Graphite(random.pick(&GraphiteMode::ALL))),
     ("statsd", 4, |random| Action::Statsd(random.pick(&StatsdMode::ALL))),
+    ("statsd_tcp", 4, |random| Action::StatsdTcp(random.pick(&StatsdTcpMode::ALL))),
     ("heal", 8, |_| Action::Heal),
     ("freeze", 4, |random| Action::Freeze { ms: random.between(50, 1_500) }),
     ("stop", 6, |random| Action::Stop { quiet: random.chance(50), reload: random.chance(30) }),
@@ -168,6 +171,7 @@ impl Action {
             Self::Influx(_) => "influx",
             Self::Graphite(_) => "graphite",
             Self::Statsd(_) => "statsd",
+            Self::StatsdTcp(_) => "statsd_tcp",
             Self::Heal => "heal",
             Self::Freeze { .. } => "freeze",
             Self::Stop { .. } => "stop",

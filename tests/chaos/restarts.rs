@@ -7,16 +7,24 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::host::Host;
 use crate::process::{Log, Process};
-use crate::run::{PATIENCE, Run, is_failure};
+use crate::run::{PATIENCE, Run, fails_state};
 
 /// How long a stop may take: `shutdown_timeout`, and the slowness of a busy machine.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long the removal of restart state may take after the disk works again.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The end of one run of the daemon, and the start of the next.
 #[derive(Clone, Debug)]
 pub(crate) struct Restart {
     pub(crate) is_kill: bool,
+    /// The next run.
+    pub(crate) next: u64,
+    /// The daemon's wall clock when the run had ended.
+    pub(crate) ended_ms: u64,
     /// The last step of each sender before the signal.
     pub(crate) signalled: Vec<u64>,
     /// The last step of each sender before the next run was ready.
@@ -25,10 +33,12 @@ pub(crate) struct Restart {
     pub(crate) safe: BTreeMap<String, Vec<u64>>,
     /// The destinations whose ledger the log showed at the stop.
     pub(crate) told: Vec<String>,
-    /// Whether the disk failed at some time of the run that ended.
+    /// Whether the disk of `state_dir` failed at some time of the run that ended.
     pub(crate) disk_failed: bool,
-    /// Whether totals and levels may start anew, because the disk failed at an end or a start.
+    /// Whether totals and levels may start anew, because the run was killed or its disk failed at the end.
     pub(crate) may_reset: bool,
+    /// Whether the next run found totals of an earlier run, which no disk allowed to remove.
+    pub(crate) is_stale: bool,
 }
 
 impl Run {
@@ -76,12 +86,15 @@ impl Run {
         };
         Restart {
             is_kill,
+            next: self.number + 1,
+            ended_ms: 0,
             safe: names.keys().map(safe).collect(),
             signalled: self.senders.sent(),
             resumed: Vec::new(),
             told: Vec::new(),
             disk_failed: self.disk_failed,
-            may_reset: is_kill || self.disk_failed,
+            may_reset: is_kill || fails_state(self.disk),
+            is_stale: false,
         }
     }
 
@@ -89,21 +102,41 @@ impl Run {
     pub(crate) fn start_again(&mut self, mut restart: Restart) {
         self.senders.close();
         let log = self.end_log();
+        restart.ended_ms = self.host.as_ref().map_or(u64::MAX, Host::now_ms);
         restart.told = log.dropped.keys().cloned().collect();
         restart.resumed = self.senders.sent();
         self.base.clone_from(&restart.resumed);
-        self.disk_failed = is_failure(self.disk);
-        restart.may_reset |= self.disk_failed;
+        self.base_rejected = self.senders.rejected();
+        restart.is_stale = restart.may_reset && self.has_saved_state();
+        self.check_removal(&restart);
+        self.disk_failed = fails_state(self.disk);
         if restart.may_reset {
             self.report.reset_page(self.number + 1);
         }
         self.outcome.restarts.push(restart);
         self.number += 1;
         self.monitor.forget();
+        self.influx.set_run(self.number);
         self.write_config(&self.site.config(&self.settings));
         self.process = Process::start(&self.site, self.host.as_ref(), &self.is_log_read);
         self.wait_ready();
         self.senders.open(self.number);
+    }
+
+    /// Whether there are levels or totals for the next run.
+    fn has_saved_state(&self) -> bool {
+        let folder = self.site.folder.join("state/restart");
+        ["levels", "totals-prometheus"].iter().any(|name| folder.join(name).exists())
+    }
+
+    /// A run that is killed leaves no levels and totals, unless its disk did not allow their removal.
+    fn check_removal(&self, restart: &Restart) {
+        let works_for = self.disk_works_since.elapsed();
+        if restart.is_kill && restart.is_stale && works_for > REMOVAL_PATIENCE {
+            self.report.finding(format!(
+                "a killed run leaves totals of an earlier run, and the disk worked for {works_for:?}"
+            ));
+        }
     }
 
     /// Reads the log of a run that has ended, and adds its numbers to the outcome.

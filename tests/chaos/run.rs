@@ -22,6 +22,7 @@ use crate::report::Report;
 use crate::restarts::Restart;
 use crate::senders::{SENDERS, Senders};
 use crate::statsd::Statsd;
+use crate::statsd_tcp::StatsdTcp;
 
 /// How long a wait may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,6 +55,7 @@ pub(crate) struct Run {
     pub(crate) influx: Influx,
     pub(crate) graphite: Graphite,
     pub(crate) statsd: Statsd,
+    pub(crate) statsd_tcp: StatsdTcp,
     pub(crate) settings: Settings,
     pub(crate) host: Option<Host>,
     pub(crate) senders: Senders,
@@ -64,8 +66,13 @@ pub(crate) struct Run {
     pub(crate) number: u64,
     /// The last step of each sender before this run.
     pub(crate) base: Vec<u64>,
+    /// The same for messages that are rejected.
+    pub(crate) base_rejected: Vec<(u64, u64)>,
     pub(crate) disk: DiskFault,
+    /// Whether the disk of `state_dir` failed at some time of this run.
     pub(crate) disk_failed: bool,
+    /// Since when it works.
+    pub(crate) disk_works_since: Instant,
     pub(crate) rotated: u64,
     pub(crate) outcome: Outcome,
 }
@@ -83,13 +90,16 @@ impl Run {
             influx: Influx::start(site.influx),
             graphite: Graphite::start(site.graphite),
             statsd: Statsd::start(site.statsd),
+            statsd_tcp: StatsdTcp::start(site.statsd_tcp),
             senders: Senders::start(&site),
             monitor: Monitor::start(&site, &report, options.health),
             process: Process::start(&site, host.as_ref(), &is_log_read),
             number: 1,
             base: vec![0; SENDERS.len()],
+            base_rejected: vec![(0, 0); SENDERS.len()],
             disk: DiskFault::None,
             disk_failed: false,
+            disk_works_since: Instant::now(),
             rotated: 0,
             outcome: Outcome { kernel_drops: vec![0; SENDERS.len()], ..Outcome::default() },
             site,
@@ -98,6 +108,7 @@ impl Run {
             host,
             is_log_read,
         };
+        run.influx.set_run(1);
         run.wait_ready();
         run.outcome.memory_kib.0 = run.process.memory_kib();
         run.outcome.descriptors.0 = run.process.descriptors();
@@ -130,6 +141,7 @@ impl Run {
             Action::Influx(mode) => self.influx.set(*mode),
             Action::Graphite(mode) => self.graphite.set(*mode),
             Action::Statsd(mode) => self.statsd.set(*mode),
+            Action::StatsdTcp(mode) => self.statsd_tcp.set(*mode),
             Action::Heal => self.heal(),
             Action::Freeze { ms } => self.freeze(Duration::from_millis(*ms)),
             Action::Stop { quiet, reload } => self.stop(*quiet, *reload),
@@ -165,9 +177,24 @@ impl Run {
             .map(|(steps, base)| steps.iter().filter(|step| *step > base).count() as u64)
             .collect();
         let is_met = |poll: &Poll| poll.has_received(&of_run, &doubts);
-        if let Err(latest) = self.monitor.wait_for(self.number, PATIENCE, is_met) {
-            let steps = latest.map(|poll| poll.steps().to_vec());
-            self.report.finding(format!("received {steps:?} steps of {of_run:?} in this run"));
+        match self.monitor.wait_for(self.number, PATIENCE, is_met) {
+            Ok(poll) => self.check_rejected(&poll),
+            Err(latest) => {
+                let steps = latest.map(|poll| poll.steps().to_vec());
+                self.report.finding(format!("received {steps:?} steps of {of_run:?} in this run"));
+            }
+        }
+    }
+
+    /// A sender sends the messages that are rejected before steps that have been received.
+    fn check_rejected(&self, poll: &Poll) {
+        for (sender, (sent, doubts)) in self.senders.rejected().into_iter().enumerate() {
+            let of_run = sent - self.base_rejected[sender].0;
+            let (rejected, drops) = (poll.rejected[sender], poll.kernel_drops[sender]);
+            if !(of_run.saturating_sub(drops)..=of_run + doubts).contains(&rejected) {
+                let name = SENDERS[sender];
+                self.report.finding(format!("{name}: rejected {rejected} messages of {of_run}"));
+            }
         }
     }
 
@@ -204,6 +231,7 @@ impl Run {
             influx: self.influx,
             graphite: self.graphite,
             statsd: self.statsd,
+            statsd_tcp: self.statsd_tcp,
             outcome: self.outcome,
         }
     }
@@ -233,14 +261,27 @@ pub(crate) struct Finished {
     pub(crate) influx: Influx,
     pub(crate) graphite: Graphite,
     pub(crate) statsd: Statsd,
+    pub(crate) statsd_tcp: StatsdTcp,
     pub(crate) outcome: Outcome,
 }
 
-pub(crate) fn is_failure(fault: DiskFault) -> bool {
-    !matches!(fault, DiskFault::None | DiskFault::Slow { .. })
+/// Whether the disk of `state_dir` fails.
+pub(crate) fn fails_state(fault: DiskFault) -> bool {
+    match fault {
+        DiskFault::None | DiskFault::Slow { .. } => false,
+        DiskFault::Full { state, .. }
+        | DiskFault::Broken { state, .. }
+        | DiskFault::ReadOnly { state, .. } => state,
+    }
 }
 
 impl Outcome {
+    /// Whether a window may have the timestamp of an earlier one: a run that was killed, or could not save
+    /// its state, left none of its timestamps to the next one, and the clock was set back.
+    pub(crate) fn may_overwrite(&self) -> bool {
+        self.clock_went_back && self.restarts.iter().any(|restart| restart.may_reset)
+    }
+
     /// One line with numbers that no promise covers.
     pub(crate) fn summary(&self) -> String {
         let kills = self.restarts.iter().filter(|restart| restart.is_kill).count();

@@ -38,6 +38,19 @@ pub(crate) fn is_datagram(sender: usize) -> bool {
     ["udp", "udp_statsd", "gram_statsd"].contains(&SENDERS[sender])
 }
 
+/// How many steps apart a sender sends a message that tallyd rejects.
+const REJECTED_EVERY: u64 = 53;
+
+/// A message that is rejected, for another reason than others of the sender.
+fn rejected(sender: usize, number: u64) -> &'static str {
+    let messages = if SENDERS[sender].ends_with("statsd") {
+        ["t:x|ms\n", "no colon\n", ":1|c\n", "c:1|z\n"]
+    } else {
+        ["not JSON\n", "{\"metric_name\":\"t\"}\n", "{\"metric_name\":1}\n", "[1]\n"]
+    };
+    messages[(number / REJECTED_EVERY) as usize % messages.len()]
+}
+
 fn step(sender: usize, number: u64) -> String {
     let (name, count) = (SENDERS[sender], weight(number));
     if name.ends_with("statsd") {
@@ -73,6 +86,10 @@ struct Sender {
     sent: AtomicU64,
     /// Locked during a step.
     step: Mutex<()>,
+    /// Messages that tallyd rejects.
+    rejected: AtomicU64,
+    /// Such messages that may have arrived in part.
+    rejected_in_doubt: AtomicU64,
     /// Steps that may have arrived in part, because the connection broke.
     in_doubt: Mutex<Vec<u64>>,
 }
@@ -106,6 +123,13 @@ impl Senders {
     /// The number of the last step of each.
     pub(crate) fn sent(&self) -> Vec<u64> {
         self.shared.senders.iter().map(|sender| sender.sent.load(Ordering::SeqCst)).collect()
+    }
+
+    /// The number of messages of each that tallyd rejects, and how many more may have arrived.
+    pub(crate) fn rejected(&self) -> Vec<(u64, u64)> {
+        let load = |number: &AtomicU64| number.load(Ordering::SeqCst);
+        let senders = self.shared.senders.iter();
+        senders.map(|one| (load(&one.rejected), load(&one.rejected_in_doubt))).collect()
     }
 
     /// The steps in doubt of each.
@@ -144,6 +168,18 @@ impl Shared {
         }
         let (_, open) = wire.as_mut()?;
         let number = sender.sent.load(Ordering::SeqCst) + 1;
+        if number.is_multiple_of(REJECTED_EVERY) {
+            // The step follows when this message has been sent.
+            match open.send(rejected(place, number).as_bytes()) {
+                Sent::Whole => sender.rejected.fetch_add(1, Ordering::SeqCst),
+                Sent::Not => return None,
+                Sent::Perhaps => {
+                    sender.rejected_in_doubt.fetch_add(1, Ordering::SeqCst);
+                    *wire = None;
+                    return None;
+                }
+            };
+        }
         match open.send(step(place, number).as_bytes()) {
             Sent::Whole => sender.sent.store(number, Ordering::SeqCst),
             Sent::Not => return None,

@@ -40,12 +40,7 @@ impl Statsd {
     pub(crate) fn start(port: u16) -> Self {
         let socket = Arc::new(UdpSocket::bind(("127.0.0.1", port)).unwrap());
         SockRef::from(&*socket).set_recv_buffer_size(8 << 20).unwrap();
-        let lines = Lines {
-            numbers: vec![Vec::new(); SENDERS.len()],
-            counts: vec![0.0; SENDERS.len()],
-            odd: Vec::new(),
-        };
-        let lines = Arc::new(Mutex::new(lines));
+        let lines = Arc::new(Mutex::new(Lines::new()));
         let (reading, shared) = (Arc::clone(&socket), Arc::clone(&lines));
         thread::spawn(move || {
             let mut bytes = vec![0; 65_536];
@@ -86,7 +81,15 @@ impl Statsd {
 }
 
 impl Lines {
-    fn take(&mut self, text: &str) {
+    pub(crate) fn new() -> Self {
+        Self {
+            numbers: vec![Vec::new(); SENDERS.len()],
+            counts: vec![0.0; SENDERS.len()],
+            odd: Vec::new(),
+        }
+    }
+
+    pub(crate) fn take(&mut self, text: &str) {
         for line in text.lines() {
             if self.take_line(line).is_none() && self.odd.len() < 100 {
                 self.odd.push(line.to_owned());
