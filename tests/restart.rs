@@ -347,12 +347,18 @@ fn a_start_that_fails_leaves_the_state_to_the_next_one() {
     let influx = FakeInflux::start();
     let config = open_window(&influx);
     let folder = run(tempfile::tempdir().unwrap(), &config, &[5]);
+    let state = |folder: &TempDir| {
+        ["windows", "levels", "totals-prometheus"]
+            .map(|file| fs::read(folder.path().join("state/restart").join(file)).ok())
+    };
+    let before = state(&folder);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let admin = format!("admin: {{ listen: \"{}\" }}\n", taken.local_addr().unwrap());
     let path = write_config(&folder, &format!("{admin}{config}"));
     let failed =
         tallyd().args(["run", "--config"]).arg(path).stdin(Stdio::null()).output().unwrap();
     assert!(!failed.status.success());
+    assert!(state(&folder) == before && before.iter().all(Option::is_some));
     let daemon = Daemon::start_in(folder, &config);
     assert_eq!(on_page(&daemon, "c_total"), Some(5.0));
     count(&daemon, 0, &[7]);

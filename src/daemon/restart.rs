@@ -81,6 +81,7 @@ impl RestartState {
     /// Removes levels and totals before the first sample changes them: after a crash they would be those
     /// of an earlier time. Returns whether [`RestartState::consume_later`] has to.
     pub(super) async fn consume(&self) -> bool {
+        self.place.begin();
         if self.folder.is_none() {
             return !self.place.is_foreign();
         }

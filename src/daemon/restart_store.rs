@@ -51,6 +51,11 @@ impl<F: Fn() -> u64> FolderStore<F> {
         Self { place, folder: OnceCell::new(), is_needed, stats, max, set_seed }
     }
 
+    /// The bound of a file. A start that fails leaves the state to the next one: 0.
+    fn max_now(&self) -> u64 {
+        if self.place.has_begun() { (self.max)() } else { 0 }
+    }
+
     /// The folder, which may have become usable since the start.
     fn folder(&self) -> Option<Arc<RestartFolder>> {
         self.folder
@@ -126,7 +131,7 @@ fn settle(outcome: &AtomicU8, word: u8) -> bool {
 
 impl<F: Fn() -> u64 + Send> RestartStore for FolderStore<F> {
     fn save_windows(&mut self, unfinished: UnfinishedWindows) -> bool {
-        if (self.max)() == 0 {
+        if self.max_now() == 0 {
             return false;
         }
         let Some(folder) = self.folder() else { return false };
@@ -139,7 +144,7 @@ impl<F: Fn() -> u64 + Send> RestartStore for FolderStore<F> {
     }
 
     fn save_levels(&mut self, levels: Vec<GaugeLevel>) {
-        let max = (self.max)();
+        let max = self.max_now();
         if max == 0 {
             return;
         }

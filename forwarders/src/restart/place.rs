@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -15,6 +16,7 @@ use super::folder::{RestartFolder, RestartFolderError};
 pub struct RestartPlace {
     root: PathBuf,
     state: Mutex<PlaceState>,
+    has_begun: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -34,7 +36,19 @@ impl RestartPlace {
     /// A place that is not opened yet.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), state: Mutex::new(PlaceState::Unusable) }
+        let state = Mutex::new(PlaceState::Unusable);
+        Self { root: root.to_owned(), state, has_begun: AtomicBool::new(false) }
+    }
+
+    /// Nothing can fail the start of this run any more. Until now the state belongs to the next start.
+    pub fn begin(&self) {
+        self.has_begun.store(true, Ordering::Release);
+    }
+
+    /// Whether this run may replace the state.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Acquire)
     }
 
     /// Whether another daemon worked with the folder when this one wanted to open it: then this one
