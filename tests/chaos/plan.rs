@@ -24,14 +24,17 @@ pub(crate) enum Action {
     Freeze {
         ms: u64,
     },
-    /// An orderly stop and a start; `quiet`: after all sent samples were received.
+    /// An orderly stop and a start; `quiet`: after all sent samples were received; `between`: a fault of
+    /// the disk that begins when the daemon has ended.
     Stop {
         quiet: bool,
         reload: bool,
+        between: Option<DiskFault>,
     },
     /// `kill -9` and a start.
     Kill {
         quiet: bool,
+        between: Option<DiskFault>,
     },
     Reload(Settings),
     /// A reload with this one of several invalid configurations.
@@ -116,8 +119,15 @@ const KINDS: [(&str, u64, Make); 18] = [
     ("statsd_tcp", 4, |random| Action::StatsdTcp(random.pick(&StatsdTcpMode::ALL))),
     ("heal", 8, |_| Action::Heal),
     ("freeze", 4, |random| Action::Freeze { ms: random.between(50, 1_500) }),
-    ("stop", 6, |random| Action::Stop { quiet: random.chance(50), reload: random.chance(30) }),
-    ("kill", 6, |random| Action::Kill { quiet: random.chance(30) }),
+    ("stop", 6, |random| Action::Stop {
+        quiet: random.chance(50),
+        reload: random.chance(30),
+        between: random.chance(25).then(|| disk(random)),
+    }),
+    ("kill", 6, |random| Action::Kill {
+        quiet: random.chance(30),
+        between: random.chance(25).then(|| disk(random)),
+    }),
     ("reload", 5, |random| Action::Reload(Settings::choose(random))),
     ("refused_reload", 2, |random| Action::RefusedReload(random.below(100) as usize)),
     ("reload_storm", 1, |random| Action::ReloadStorm(random.between(3, 15))),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::host::Host;
+use crate::plan::DiskFault;
 use crate::process::{Log, Process};
 use crate::run::{PATIENCE, Run, fails_state};
 
@@ -42,7 +43,7 @@ pub(crate) struct Restart {
 }
 
 impl Run {
-    pub(crate) fn stop(&mut self, quiet: bool, reload: bool) {
+    pub(crate) fn stop(&mut self, quiet: bool, reload: bool, between: Option<DiskFault>) {
         if quiet {
             self.settle();
         }
@@ -62,17 +63,17 @@ impl Run {
             }
         }
         self.report.event(&format!("stopped after {:?}", began.elapsed()));
-        self.start_again(restart);
+        self.start_again(restart, between);
     }
 
-    pub(crate) fn kill(&mut self, quiet: bool) {
+    pub(crate) fn kill(&mut self, quiet: bool, between: Option<DiskFault>) {
         if quiet {
             self.settle();
         }
         let restart = self.ending(true);
         self.process.signal(Signal::KILL);
         self.process.wait(PATIENCE);
-        self.start_again(restart);
+        self.start_again(restart, between);
     }
 
     /// The state just before the end of a run.
@@ -98,8 +99,8 @@ impl Run {
         }
     }
 
-    /// Starts the next run of the daemon.
-    pub(crate) fn start_again(&mut self, mut restart: Restart) {
+    /// Starts the next run of the daemon, on a disk that may have another fault.
+    pub(crate) fn start_again(&mut self, mut restart: Restart, between: Option<DiskFault>) {
         self.senders.close();
         let log = self.end_log();
         restart.ended_ms = self.host.as_ref().map_or(u64::MAX, Host::now_ms);
@@ -109,6 +110,9 @@ impl Run {
         self.base_rejected = self.senders.rejected();
         restart.is_stale = restart.may_reset && self.has_saved_state();
         self.check_removal(&restart);
+        if let Some(fault) = between {
+            self.set_disk(fault);
+        }
         self.disk_failed = fails_state(self.disk);
         if restart.may_reset {
             self.report.reset_page(self.number + 1);
