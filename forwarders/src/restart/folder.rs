@@ -103,8 +103,11 @@ impl RestartFolder {
     /// # Errors
     /// When another daemon works with it or the system refuses access.
     pub fn open(root: &Path) -> Result<Self, RestartFolderError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
-        made.map_err(|source| RestartFolderError::System { path: root.to_owned(), source })?;
+        // A folder that is there is enough, also where none can be created.
+        if !root.is_dir() {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
+            made.map_err(|source| RestartFolderError::System { path: root.to_owned(), source })?;
+        }
         let lock = FolderLock::take(root).or_else(|error| match error {
             FolderLockError::Held { .. } => Err(error),
             FolderLockError::System { .. } => FolderLock::take_read_only(root).map_err(|_| error),
