@@ -94,8 +94,9 @@ impl<'a> Account<'a> {
             let (last, before) = writes.split_last().unwrap();
             kept[key.0].push(*last);
             for write in before {
-                let is_continued =
-                    writes.iter().any(|other| other != write && write.is_part_of(other));
+                // The last one may repeat it.
+                let is_continued = write.is_part_of(last)
+                    || writes.iter().any(|other| other != write && write.is_part_of(other));
                 match merge {
                     Merge::Adds => {}
                     Merge::LastWrite | Merge::Seconds if is_continued => continue,
