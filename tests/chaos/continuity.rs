@@ -26,7 +26,7 @@ impl Account<'_> {
     /// The totals on the page and the levels of gauges continue over all orderly restarts.
     pub(crate) fn page(&mut self, influx: &[Vec<Cluster>]) {
         let page = self.finished.report.totals();
-        // Then the windows of InfluxDB are not all that was counted.
+        // Then InfluxDB lacks windows whose samples are in the totals.
         let is_incomplete = self
             .outcome
             .dropped

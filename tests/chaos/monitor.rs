@@ -123,7 +123,7 @@ impl Monitor {
         }
     }
 
-    /// The steps of each sender that a kill at this moment cannot cost a destination any more, because
+    /// The steps of each sender that a kill at this moment can no longer cost a destination, because
     /// they were in windows that had left memory.
     pub(crate) fn safe_steps(&self, run: u64, destination: &str) -> Vec<u64> {
         let polls = self.polls();

@@ -36,7 +36,7 @@ pub(crate) struct Restart {
     pub(crate) told: Vec<String>,
     /// Whether the disk of `state_dir` failed at some time of the run that ended.
     pub(crate) disk_failed: bool,
-    /// Whether totals and levels may start anew, because the run was killed or its disk failed at the end.
+    /// Whether totals and levels may be reset, because the run was killed or its disk failed at the end.
     pub(crate) may_reset: bool,
     /// Whether the next run found totals of an earlier run, which no disk allowed to remove.
     pub(crate) is_stale: bool,

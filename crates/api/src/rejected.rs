@@ -27,7 +27,7 @@ pub struct RejectedEntry<'a> {
     pub offset: u64,
     /// The decoder's expectation at the offset, such as `a value`.
     pub expected: Cow<'a, str>,
-    /// What the sender probably meant, and how to correct it.
+    /// The likely intention of the sender, and the correction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<Cow<'a, str>>,
     /// The bytes around the offset, with everything escaped that a terminal would obey.

@@ -38,7 +38,7 @@ impl Span {
     /// Parses `250ms`, `1.5s`, `10m`, `24h`, `7d`, or a number of seconds without a unit.
     ///
     /// # Errors
-    /// When the text has another form or is out of range. The error says what is allowed.
+    /// When the text has another form or is out of range. The error names the allowed values.
     pub fn parse(text: &str) -> Result<Self, String> {
         let seconds = Self::seconds(text)?;
         if seconds >= SECONDS_END {
@@ -135,7 +135,7 @@ impl ByteSize {
     /// Parses `65507`, `64KiB`, `256MiB` or `1GB`.
     ///
     /// # Errors
-    /// When the text has another form or is out of range. The error says what is allowed.
+    /// When the text has another form or is out of range. The error names the allowed values.
     pub fn parse(text: &str) -> Result<Self, String> {
         match Self::bytes(text)? {
             bytes if bytes < 1.0 => Err(format!("must be at least 1B, not `{text}`")),

@@ -176,7 +176,7 @@ pub trait Forwarder: Send {
     async fn stop(&mut self, _batch: &mut Batch) {}
 
     /// Whether every payload that may have left is settled after [`Forwarder::stop`], so that another
-    /// forwarder may send what is pending.
+    /// forwarder may send the pending payloads.
     fn settles_what_left(&self) -> bool {
         false
     }

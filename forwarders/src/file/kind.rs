@@ -63,7 +63,7 @@ impl FileKind {
 }
 
 impl fmt::Display for UnsuitableFile {
-    /// Says what it is and what to do instead.
+    /// Names the kind of the file, and an alternative.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self {
             Self::Folder => return formatter.write_str("is a directory: name a file in it"),

@@ -8,7 +8,7 @@
 /// the server itself: "out of bounds" alone could be a programming error.
 const PHRASES: [&str; 27] = [
     // Servers of line protocol. With the quote that begins a line: a gateway is "unable to parse"
-    // what the server behind it replies.
+    // the reply of its upstream server.
     "unable to parse '",
     "field type conflict",
     "invalid column type",

@@ -40,7 +40,7 @@ impl RestartPlace {
         Self { root: root.to_owned(), state, has_begun: AtomicBool::new(false) }
     }
 
-    /// Nothing can fail the start of this run any more. Until now the state belongs to the next start.
+    /// Records that the start of this run has succeeded. Until then the state belongs to the next start.
     pub fn begin(&self) {
         self.has_begun.store(true, Ordering::Release);
     }

@@ -37,7 +37,7 @@ pub(crate) struct State {
     /// How far the wall clock was set.
     pub(crate) lead_ms: i64,
     pub(crate) was_set_back: bool,
-    /// Whether the process of the current run is dead. It has no effects any more.
+    /// Whether the process of the current run is dead and has no further effects.
     pub(crate) is_dead: bool,
     pub(crate) failure: Option<String>,
     trace: Option<Vec<String>>,
@@ -171,7 +171,7 @@ impl World {
         });
     }
 
-    /// Waits forever if the process is dead: then it has no effects any more.
+    /// Waits forever if the process is dead: it has no further effects.
     pub(crate) async fn live(&self) {
         if self.with(|state| state.is_dead) {
             std::future::pending::<()>().await;

@@ -35,7 +35,7 @@ pub struct RejectedMessage {
     pub offset: usize,
     /// The input expected at this position.
     pub expected: &'static str,
-    /// What the sender probably meant, and how to correct it.
+    /// The likely intention of the sender, and the correction.
     pub advice: Option<String>,
     /// The bytes around this position, with unprintable ones escaped.
     pub excerpt: String,

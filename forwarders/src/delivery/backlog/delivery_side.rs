@@ -133,7 +133,7 @@ impl Backlog {
 
     /// The next window while files of settled windows are not removed: another window from disk has
     /// to wait, or a crash would repeat both. If the disk refuses to remove files, windows in
-    /// memory are delivered meanwhile, because they cannot be kept anywhere else.
+    /// memory are delivered in the meantime, because they cannot be kept anywhere else.
     fn next_despite_debt(&mut self) -> NextWindow {
         if !self.spool.debt.has_failed() {
             return NextWindow::Wait;

@@ -123,7 +123,7 @@ impl Bench {
     }
 }
 
-/// What a listener has done.
+/// The progress of a listener.
 #[derive(Debug, PartialEq)]
 enum Report {
     Recorded,
@@ -133,7 +133,7 @@ enum Report {
 /// The thread of a listener, and the other ends of its channels.
 struct RunningListener {
     waker: Arc<Waker>,
-    /// What the kernel does: it keeps datagrams, and ends the wait for them.
+    /// Stands in for the kernel, which keeps datagrams and ends the wait for them.
     socket: Sender<&'static str>,
     updates: Sender<ListenerUpdate>,
     reports: Receiver<Report>,
