@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::http_request::HttpRequest;
 use common::{Daemon, PATIENCE, hosts, total};
 use serde_json::{Value, json};
 
@@ -287,19 +288,9 @@ fn http_at(ip: &str, port: u16) -> (u16, Arc<AtomicUsize>) {
             thread::spawn(move || {
                 let mut reader = BufReader::new(stream.try_clone().unwrap());
                 let mut stream = stream;
-                let mut line = String::new();
-                let mut length = 0;
-                while reader.read_line(&mut line).is_ok_and(|read| read > 0) {
-                    let text = line.trim().to_ascii_lowercase();
-                    if let Some(value) = text.strip_prefix("content-length:") {
-                        length = value.trim().parse().unwrap();
-                    }
-                    if text.is_empty() {
-                        reader.read_exact(&mut vec![0; length]).unwrap();
-                        counted.fetch_add(1, Ordering::Relaxed);
-                        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
-                    }
-                    line.clear();
+                while let Ok(Some(_)) = HttpRequest::read(&mut reader) {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
                 }
             });
         }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::http_request::HttpRequest;
 use common::{Daemon, assert_balanced, tallyd, write_config};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -51,40 +52,22 @@ impl Influx {
 }
 
 /// Answers requests until the connection ends.
-fn serve(
-    stream: TcpStream,
-    is_busy: &AtomicBool,
-    lines: &Mutex<BTreeMap<String, u32>>,
-) -> Option<()> {
+fn serve(stream: TcpStream, is_busy: &AtomicBool, lines: &Mutex<BTreeMap<String, u32>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
-    loop {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).ok()? == 0 {
-                return None;
-            }
-            let line = line.trim().to_ascii_lowercase();
-            if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            if line.is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
+    while let Ok(Some(request)) = HttpRequest::read(&mut reader) {
         let reply = if is_busy.load(Ordering::SeqCst) {
             "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
         } else {
             let mut lines = lines.lock().unwrap();
-            for line in String::from_utf8(body).unwrap().lines() {
+            for line in request.text().lines() {
                 *lines.entry(line.to_owned()).or_default() += 1;
             }
             "HTTP/1.1 204 No Content\r\n\r\n"
         };
-        writer.write_all(reply.as_bytes()).ok()?;
+        if writer.write_all(reply.as_bytes()).is_err() {
+            return;
+        }
     }
 }
 

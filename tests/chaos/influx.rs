@@ -1,12 +1,13 @@
 //! A stand-in for InfluxDB 1 that misbehaves on command.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use common::http_request::HttpRequest;
 use socket2::SockRef;
 
 use crate::acks::Acks;
@@ -160,7 +161,8 @@ fn serve(stream: &TcpStream, host: u8, state: &State) {
 fn serve_requests(stream: &TcpStream, host: u8, state: &State) -> io::Result<()> {
     let run = state.run.load(Ordering::SeqCst);
     let mut reader = BufReader::new(stream);
-    while let Some((seconds, body)) = read_request(&mut reader)? {
+    while let Some(request) = HttpRequest::read(&mut reader)? {
+        let (seconds, body) = (request.first_line.contains("precision=s"), request.text());
         let now = state.now();
         // A server that has moved does not serve its old connections.
         let mode = if now.host == host { now.mode } else { InfluxMode::ResetBefore };
@@ -184,7 +186,7 @@ fn serve_requests(stream: &TcpStream, host: u8, state: &State) -> io::Result<()>
             }
             InfluxMode::ResetBefore | InfluxMode::Refuses => return reset(stream),
             _ => {
-                let windows = stored(&body, seconds);
+                let windows = stored(body, seconds);
                 state.acks.lock().unwrap().sent(run, &windows);
                 let gauges = body.lines().filter(|line| line.starts_with("g,")).count();
                 state.evidence.lock().unwrap().append(windows.clone());
@@ -209,29 +211,6 @@ fn refuse_part(stream: &TcpStream, lines: usize) -> io::Result<()> {
          float, already exists as type string dropped={lines}"
     );
     reply(stream, "400 Bad Request", "", &format!("{{\"error\":\"{words}\"}}"))
-}
-
-/// Whether the timestamps are seconds, and the lines; `None` at the end of the connection.
-fn read_request(reader: &mut impl BufRead) -> io::Result<Option<(bool, String)>> {
-    let mut first = String::new();
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(None);
-        }
-        let lower = line.trim().to_ascii_lowercase();
-        if let Some(value) = lower.strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if lower.is_empty() {
-            break;
-        }
-        first = if first.is_empty() { line } else { first };
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    Ok(Some((first.contains("precision=s"), String::from_utf8(body).unwrap())))
 }
 
 fn refuse(stream: &TcpStream, status: u16) -> io::Result<()> {

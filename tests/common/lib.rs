@@ -7,6 +7,7 @@
 
 pub mod carbon;
 pub mod hosts;
+pub mod http_request;
 pub mod keys;
 pub mod markdown;
 pub mod promtool;

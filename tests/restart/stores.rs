@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::PATIENCE;
+use common::http_request::HttpRequest;
 
 /// Values by timestamp, by series.
 pub(crate) type Stored = BTreeMap<String, BTreeMap<u64, f64>>;
@@ -65,32 +66,12 @@ impl FakeInflux {
 
 fn serve(mut stream: TcpStream, stored: &Mutex<Stored>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    while let Some(body) = read_request(&mut reader) {
-        body.lines().for_each(|line| store(line, &mut stored.lock().unwrap()));
+    while let Ok(Some(request)) = HttpRequest::read(&mut reader) {
+        request.text().lines().for_each(|line| store(line, &mut stored.lock().unwrap()));
         if stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").is_err() {
             return;
         }
     }
-}
-
-fn read_request(reader: &mut impl BufRead) -> Option<String> {
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let line = line.trim().to_ascii_lowercase();
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some(String::from_utf8(body).unwrap())
 }
 
 /// A line without escapes: `name fields time`.
