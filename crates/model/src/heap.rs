@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sketch_of_a_timer_counts_its_bins() {
+    fn a_sketch_of_a_timer_counts_its_buckets() {
         let mut timer = Timer::default();
         (0..5_000).for_each(|value| timer.record(f64::from(value) + 1.0, 1.0, 1_000));
         let wide = bytes_of(point(MetricKind::Timer, "t", &[], Value::timer(timer, &[])));

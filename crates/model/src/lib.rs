@@ -32,4 +32,4 @@ pub use series::Series;
 pub use set::{DistinctSet, SetParts, SetSeed};
 pub use snapshot::{Point, SetValue, Snapshot, TimerValue, TotalValue, Value, Window};
 pub use sum::{Sum, finite};
-pub use timer::{Bins, EXACT_SAMPLES_DEFAULT, SketchParts, Timer, TimerParts, TimerSummary};
+pub use timer::{Buckets, EXACT_SAMPLES_DEFAULT, SketchParts, Timer, TimerParts, TimerSummary};

@@ -154,7 +154,7 @@ fn for_each_statistic(
     let summary = &timer.summary;
     let values = runs.count();
     let exact = timer.timer.is_exact();
-    // The moments of a sketch are exact, but its bins are not.
+    // The moments of a sketch are exact, but its buckets are not.
     let Sums { sum, squares } = if exact {
         runs.lowest(values)
     } else {
@@ -222,7 +222,7 @@ impl Sums {
 impl Runs {
     fn fill(&mut self, timer: &TimerValue) {
         let values = timer.timer.value_count() as f64;
-        // The weights of bins include the sample rate, so they are scaled back to the number of
+        // The weights of buckets include the sample rate, so they are scaled back to the number of
         // values.
         let scale = if timer.timer.is_exact() { None } else { Some(values / timer.summary.count) };
         let mut last = Run::default();

@@ -23,8 +23,8 @@ use super::leb128;
 use super::series::{put_series, read_series};
 use model::PointRanges;
 use model::{
-    Bins, DistinctSet, MetricKind, Percentile, Point, SetParts, SketchParts, Snapshot, Sum, Timer,
-    TimerParts, Value, Window,
+    Buckets, DistinctSet, MetricKind, Percentile, Point, SetParts, SketchParts, Snapshot, Sum,
+    Timer, TimerParts, Value, Window,
 };
 
 /// The number of a kind on disk. It never changes, because a later version reads the same file.
@@ -45,8 +45,11 @@ fn numbered_kind(number: u8) -> Option<MetricKind> {
 
 /// Form of a timer or a set: its values or members, one by one.
 const EXACT: u8 = 0;
+/// Form of a timer that has too many values for [`EXACT`], written by tallyd 0.1.0: a sketch whose
+/// buckets have other bounds. This version reads this form and does not write it.
+const SKETCH_0_1_0: u8 = 1;
 /// Form of a timer that has too many values for [`EXACT`]: a sketch.
-const SKETCH: u8 = 1;
+const SKETCH: u8 = 2;
 /// Form of a set with too many members for [`EXACT`], written by tallyd 0.1.0: registers. This
 /// version reads this form and does not write it.
 const REGISTERS: u8 = 1;
@@ -130,27 +133,24 @@ fn put_timer(out: &mut Vec<u8>, parts: TimerParts) {
             weights.into_iter().for_each(|weight| put_double(out, weight));
         }
         TimerParts::Sketch(parts) => {
-            let SketchParts { weight, sum, min, max, mean, squares, bins_weight, values, bins } =
-                *parts;
+            let SketchParts { weight, sum, min, max, mean, squares, values, buckets } = *parts;
             out.push(SKETCH);
             put_sum(out, weight);
             put_sum(out, sum);
-            [min, max, mean, squares, bins_weight]
-                .into_iter()
-                .for_each(|number| put_double(out, number));
+            [min, max, mean, squares].into_iter().for_each(|number| put_double(out, number));
             leb128::write(out, values);
-            leb128::write(out, bins.zero);
-            put_bins(out, &bins.positive);
-            put_bins(out, &bins.negative);
+            leb128::write(out, buckets.zero);
+            put_buckets(out, &buckets.positive);
+            put_buckets(out, &buckets.negative);
         }
     }
 }
 
-/// Appends the bins of a sketch. Indexes are written as differences, most of which fit into a byte.
-fn put_bins(out: &mut Vec<u8>, bins: &[(i32, u64)]) {
-    leb128::write(out, bins.len() as u64);
+/// Appends the buckets of a sketch. Indexes are written as differences, most of which fit into a byte.
+fn put_buckets(out: &mut Vec<u8>, buckets: &[(i32, u64)]) {
+    leb128::write(out, buckets.len() as u64);
     let mut before = 0;
-    for (index, count) in bins {
+    for (index, count) in buckets {
         // In 64 bits, because the difference of two `i32` can overflow 32.
         let difference = i64::from(*index) - before;
         leb128::write(out, ((difference << 1) ^ (difference >> 63)) as u64);
@@ -217,23 +217,30 @@ impl<'a> SnapshotReader<'a> {
                 values: self.list(Self::double)?,
                 weights: self.list(Self::double)?,
             },
-            SKETCH => TimerParts::Sketch(Box::new(SketchParts {
-                weight: self.sum()?,
-                sum: self.sum()?,
-                min: self.double()?,
-                max: self.double()?,
-                mean: self.double()?,
-                squares: self.double()?,
-                bins_weight: self.double()?,
-                values: self.number()?,
-                bins: Bins { zero: self.number()?, positive: self.bins()?, negative: self.bins()? },
-            })),
+            form @ (SKETCH_0_1_0 | SKETCH) => TimerParts::Sketch(Box::new(self.sketch(form)?)),
             _ => return Err(MalformedSnapshot),
         };
         Timer::from_parts(parts).ok_or(MalformedSnapshot)
     }
 
-    fn bins(&mut self) -> Result<Vec<(i32, u64)>, MalformedSnapshot> {
+    fn sketch(&mut self, form: u8) -> Result<SketchParts, MalformedSnapshot> {
+        let (weight, sum) = (self.sum()?, self.sum()?);
+        let (min, max, mean, squares) =
+            (self.double()?, self.double()?, self.double()?, self.double()?);
+        if form == SKETCH_0_1_0 {
+            // The sum of the counts.
+            self.double()?;
+        }
+        let values = self.number()?;
+        let (zero, positive, negative) = (self.number()?, self.buckets()?, self.buckets()?);
+        let mut buckets = Buckets { zero, positive, negative };
+        if form == SKETCH_0_1_0 {
+            buckets = buckets.from_0_1_0();
+        }
+        Ok(SketchParts { weight, sum, min, max, mean, squares, values, buckets })
+    }
+
+    fn buckets(&mut self) -> Result<Vec<(i32, u64)>, MalformedSnapshot> {
         let mut index = 0_i64;
         self.list(|reader| {
             let zigzag = reader.number()?;

@@ -18,7 +18,7 @@ use model::PointRanges;
 use model::Snapshot;
 
 const MAGIC: &[u8; 8] = b"tallydsp";
-/// The version that is written. Version 1 had no literals.
+/// The version that is written. Version 1 had no literals, and other buckets of sketches.
 const VERSION: u8 = 2;
 /// The packing: one LZ4 block.
 const LZ4: u8 = 1;

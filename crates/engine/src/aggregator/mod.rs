@@ -73,7 +73,7 @@ pub struct AggregationConfig {
     /// No effect if it is shorter than `expire_after`. Defaults to `24h`.
     pub gauge_memory: Span,
     /// Values of a timer that are kept individually in a window, at least 1000. Up to this number
-    /// percentiles are exact, beyond it they are within 1 %. A value takes 8 bytes. Defaults to
+    /// percentiles are exact, beyond it they are within 0.55 %. A value takes 8 bytes. Defaults to
     /// `1000`.
     #[serde(deserialize_with = "at_least_exact")]
     pub exact_samples: usize,

@@ -1,28 +1,20 @@
 //! A sketch of the values of a timer that has more of them than are kept.
 
-use sketches_ddsketch::{Config, DDSketch};
 use smallvec::SmallVec;
 
-use super::bins::Bins;
+use super::buckets::{Buckets, SketchBuckets};
 use super::summary::{TimerSummary, needed_weight};
 use crate::Sum;
 use crate::heap::allocation;
 use crate::sum::finite;
 
-/// Relative error of the sketch. Half of the promised 1 %, so that the promise holds with rounding.
-const SKETCH_ERROR: f64 = 0.005;
-/// The most bins of a sketch, 8 bytes each. With the error above they span 17 orders of magnitude;
-/// beyond that, the lowest bins are merged.
-const SKETCH_BINS_MAX: u32 = 4_096;
-/// Smaller magnitudes count as zero in a sketch.
-const SKETCH_VALUE_MIN: f64 = 1e-12;
 /// The count for a weight of 1. The sketch counts in whole numbers, and a sample rate of 0.3, so a
 /// weight of 3.33, should keep three digits.
 const SKETCH_WEIGHT_ONE: f64 = 1_024.0;
 /// Largest count for a single sample (a rate of about 2e-10).
 const SKETCH_WEIGHT_MAX: f64 = (1_u64 << 42) as f64;
 /// A sketch that holds this much takes no more weight: its counters are 64 bits wide.
-const SKETCH_TOTAL_MAX: f64 = (1_u64 << 62) as f64;
+const SKETCH_UNITS_MAX: u64 = 1 << 62;
 
 /// Running moments, and a sketch for the percentiles.
 #[derive(Clone)]
@@ -34,8 +26,9 @@ pub(super) struct TimerSketch {
     mean: f64,
     /// Weighted sum of squared distances from the mean (Welford).
     squares: f64,
-    bins: DDSketch,
-    bins_weight: f64,
+    buckets: SketchBuckets,
+    /// Sum of the counts in the buckets.
+    units: u64,
     /// The number of values, regardless of their weights.
     pub(super) values: u64,
 }
@@ -55,12 +48,10 @@ pub struct SketchParts {
     pub mean: f64,
     /// Weighted sum of squared distances from the mean.
     pub squares: f64,
-    /// Sum of the counts in the bins.
-    pub bins_weight: f64,
     /// The number of values, regardless of their weights.
     pub values: u64,
-    /// The bins, of which percentiles are computed.
-    pub bins: Bins,
+    /// The buckets, of which percentiles are computed.
+    pub buckets: Buckets,
 }
 
 impl Default for TimerSketch {
@@ -72,8 +63,8 @@ impl Default for TimerSketch {
             max: f64::NEG_INFINITY,
             mean: 0.0,
             squares: 0.0,
-            bins: DDSketch::new(sketch_config()),
-            bins_weight: 0.0,
+            buckets: SketchBuckets::default(),
+            units: 0,
             values: 0,
         }
     }
@@ -92,17 +83,17 @@ impl TimerSketch {
         let distance = value - self.mean;
         self.mean = finite(self.mean + distance * (weight / self.weight.value()));
         self.squares = finite(self.squares + weight * distance * (value - self.mean));
-        let units = (weight * SKETCH_WEIGHT_ONE).round().min(SKETCH_WEIGHT_MAX);
+        let units = (weight * SKETCH_WEIGHT_ONE).round().min(SKETCH_WEIGHT_MAX) as u64;
         // A full sketch keeps its percentiles and ignores further values; count and sum stay exact.
-        if self.bins_weight + units < SKETCH_TOTAL_MAX {
-            self.bins_weight += units;
-            self.bins.add_with_count(value, units as u64);
+        if self.units + units < SKETCH_UNITS_MAX {
+            self.units += units;
+            self.buckets.add(value, units);
         }
     }
 
     /// An estimate of the memory of a boxed sketch.
     pub(super) fn heap_bytes(&self) -> usize {
-        allocation(size_of::<Self>()) + allocation(self.bins.length() * size_of::<u64>())
+        allocation(size_of::<Self>()) + self.buckets.heap_bytes()
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -118,33 +109,23 @@ impl TimerSketch {
         self.sum.merge(other.sum);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        if self.bins_weight + other.bins_weight < SKETCH_TOTAL_MAX
-            && self.bins.merge(&other.bins).is_ok()
-        {
-            self.bins_weight += other.bins_weight;
+        if self.units + other.units < SKETCH_UNITS_MAX {
+            self.units += other.units;
+            self.buckets.merge(&other.buckets);
         }
     }
 
     pub(super) fn percentile(&self, rank: f64) -> f64 {
-        // The library takes a quantile q and returns the bin of sample number q · (total - 1),
-        // counted from 0. Nearest rank asks for sample number `needed`, counted from 1. The half
-        // keeps the product on the right side of the library's truncation.
-        let needed = needed_weight(rank, self.bins_weight).ceil().max(1.0);
-        if needed >= self.bins_weight {
-            return self.max;
-        }
-        let quantile = (needed - 0.5) / (self.bins_weight - 1.0);
-        match self.bins.quantile(quantile.clamp(0.0, 1.0)) {
-            Ok(Some(value)) => value.clamp(self.min, self.max),
-            Ok(None) | Err(_) => self.max,
-        }
+        let needed = needed_weight(rank, self.units as f64).ceil().max(1.0) as u64;
+        let value = (needed < self.units).then(|| self.buckets.value_at(needed)).flatten();
+        value.map_or(self.max, |value| value.clamp(self.min, self.max))
     }
 
-    /// Calls `each` with the value in the middle of each bin and the weight of the bin.
-    pub(super) fn for_each_bin(&self, mut each: impl FnMut(f64, f64)) {
-        // Bins count in whole units, and stop counting when they are full.
-        let unit = self.weight.value() / self.bins_weight;
-        for (value, units) in Bins::of(&self.bins).in_order(&sketch_config()) {
+    /// Calls `each` with the value in the middle of each bucket and the weight of the bucket.
+    pub(super) fn for_each_bucket(&self, mut each: impl FnMut(f64, f64)) {
+        // Buckets count in whole units, and stop counting when they are full.
+        let unit = self.weight.value() / self.units as f64;
+        for (value, units) in self.buckets.in_order() {
             each(value.clamp(self.min, self.max), units as f64 * unit);
         }
     }
@@ -173,23 +154,19 @@ impl TimerSketch {
             max: self.max,
             mean: self.mean,
             squares: self.squares,
-            bins_weight: self.bins_weight,
             values: self.values,
-            bins: Bins::of(&self.bins),
+            buckets: self.buckets.parts(),
         }
     }
 
     pub(super) fn from_parts(parts: SketchParts) -> Option<Self> {
-        let SketchParts { weight, sum, min, max, mean, squares, bins_weight, values, bins } = parts;
-        let is_finite = [min, max, mean, squares, bins_weight].into_iter().all(f64::is_finite);
+        let SketchParts { weight, sum, min, max, mean, squares, values, buckets } = parts;
+        let is_finite = [min, max, mean, squares].into_iter().all(f64::is_finite);
         if !is_finite || min > max {
             return None;
         }
-        let bins = bins.into_sketch(sketch_config())?;
-        Some(Self { weight, sum, min, max, mean, squares, bins, bins_weight, values })
+        let units = buckets.total()?;
+        let buckets = SketchBuckets::from_parts(&buckets)?;
+        Some(Self { weight, sum, min, max, mean, squares, buckets, units, values })
     }
-}
-
-fn sketch_config() -> Config {
-    Config::new(SKETCH_ERROR, SKETCH_BINS_MAX, SKETCH_VALUE_MIN)
 }
