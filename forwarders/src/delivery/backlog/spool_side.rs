@@ -276,7 +276,12 @@ impl Backlog {
             // The new file contains only the points that were left; the old one is removed after
             // it. A crash in between leaves both, and the next start keeps the one with fewer
             // points.
-            Some(outdated) => self.spool.discard(outdated),
+            Some(outdated) => {
+                // If the old file was removed during the write, the new one nevertheless has the
+                // points. Nobody removes it at the end, so they must not count as dropped.
+                window.revoked = None;
+                self.spool.discard(outdated);
+            }
             // Not the points in the file: some of them may have been settled during the write.
             None => self.ledger.spool(window.left.count()),
         }

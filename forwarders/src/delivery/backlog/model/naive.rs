@@ -654,7 +654,10 @@ impl Naive {
         let waiting =
             self.waiting.iter_mut().find(|window| window.id == id && !window.is_on_disk());
         if let Some(flight) = self.flight.as_mut().filter(|flight| flight.window.id == id) {
-            self.to_remove.extend(flight.window.file.replace(file));
+            if let Some(outdated) = flight.window.file.replace(file) {
+                self.to_remove.push(outdated);
+                flight.revoked = None;
+            }
         } else if let Some(window) = waiting {
             window.file = Some(file);
             window.is_in_memory = keeps;
