@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use benches::datagrams::DatagramList;
-use benches::message_format;
+use benches::message_format::{self, MessageFormat};
 use benches::pipeline::BenchPipeline;
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -14,18 +14,30 @@ fn main() {
 
 #[divan::bench(consts = [1_000, 100_000], sample_size = 1, sample_count = 20)]
 fn series<const SERIES: usize>(bencher: Bencher<'_, '_>) {
-    flush(bencher, SERIES, 5);
+    flush(bencher, &message_format::DOGSTATSD, SERIES, 5);
+}
+
+/// Without tags, each series has its own name.
+#[divan::bench(consts = [1_000, 100_000], sample_size = 1, sample_count = 20)]
+fn own_names<const SERIES: usize>(bencher: Bencher<'_, '_>) {
+    flush(bencher, &message_format::STATSD, SERIES, 5);
 }
 
 /// Takes a gigabyte and half a minute, so it runs only with `--include-ignored`.
 #[divan::bench(consts = [1_000_000], sample_size = 1, sample_count = 10)]
 #[ignore = "takes long"]
 fn many_series<const SERIES: usize>(bencher: Bencher<'_, '_>) {
-    flush(bencher, SERIES, 1);
+    flush(bencher, &message_format::DOGSTATSD, SERIES, 1);
 }
 
-fn flush(bencher: Bencher<'_, '_>, series: usize, rounds: usize) {
-    let format = &message_format::DOGSTATSD;
+/// As [`many_series`].
+#[divan::bench(consts = [1_000_000], sample_size = 1, sample_count = 10)]
+#[ignore = "takes long"]
+fn many_own_names<const SERIES: usize>(bencher: Bencher<'_, '_>) {
+    flush(bencher, &message_format::STATSD, SERIES, 1);
+}
+
+fn flush(bencher: Bencher<'_, '_>, format: &MessageFormat, series: usize, rounds: usize) {
     let pipeline = RefCell::new(BenchPipeline::warm(format, series));
     let datagrams = DatagramList::of_metrics(format, series, 0..rounds);
     bencher

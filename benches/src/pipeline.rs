@@ -10,6 +10,7 @@ use engine::aggregator::identity::{AgentConfig, Identifier};
 use engine::aggregator::registry::Registry;
 use engine::aggregator::seed;
 use engine::aggregator::store::Store;
+use engine::aggregator::windows::WindowStats;
 use engine::listener::Protocol;
 use engine::listener::recorder::{PendingLines, Recorder, RecorderContext};
 use engine::listener::stats::ListenerStats;
@@ -32,6 +33,7 @@ pub struct BenchPipeline {
     stats: Arc<ListenerStats>,
     tallies: AggregatorEnd,
     store: Store,
+    windows: WindowStats,
     end_ms: u64,
 }
 
@@ -67,7 +69,8 @@ impl BenchPipeline {
         let stats = Arc::new(ListenerStats::without_drops("a benchmark".to_owned()));
         let recorder = Recorder::new(shared, protocol, Arc::clone(&stats), handover);
         let store = Store::new(&config, INTERVAL, registry);
-        Self { recorder, stats, tallies, store, end_ms: 1_490_114_074_000 }
+        let windows = WindowStats::new(INTERVAL);
+        Self { recorder, stats, tallies, store, windows, end_ms: 1_490_114_074_000 }
     }
 
     /// Creates a pipeline whose listener knows this many series and their lines.
@@ -107,13 +110,16 @@ impl BenchPipeline {
         self.tallies.tallies().try_recv().expect("the tally")
     }
 
-    /// Closes the window with a tally that was handed over, and returns the tally.
+    /// Closes the window with a tally that was handed over, and returns the tally. Does all work that
+    /// the aggregator does for a window.
     #[must_use]
     pub fn flush_tally(&mut self, mut handed: HandedOver) -> Snapshot {
         self.store.merge(handed.listener, &mut handed.tally);
         self.tallies.give_back(handed);
         self.end_ms += INTERVAL.as_millis() as u64;
-        let snapshot = self.store.flush(Window { end_ms: self.end_ms, length: INTERVAL });
+        let window = Window { end_ms: self.end_ms, length: INTERVAL };
+        let snapshot = self.store.flush(window);
+        self.windows.set_top_metrics(self.store.top_metrics(window));
         self.store.expire();
         snapshot
     }

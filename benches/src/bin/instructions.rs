@@ -70,7 +70,13 @@ fn benchmarks() -> Vec<(String, Benchmark)> {
         all.push((name, Box::new(|| record_new_series(format))));
     }
     for series in [1_000, 10_000] {
-        all.push((format!("flush/{series}"), Box::new(move || flush(series))));
+        let format = &message_format::DOGSTATSD;
+        all.push((format!("flush/{series}"), Box::new(move || flush(format, series))));
+    }
+    // Without tags, each series has its own name.
+    for series in [1_000, 10_000] {
+        let (name, format) = (format!("flush/own-names-{series}"), &message_format::STATSD);
+        all.push((name, Box::new(move || flush(format, series))));
     }
     for encoder in encoders::names() {
         all.push((format!("encode/{encoder}"), Box::new(|| encode(encoder))));
@@ -123,9 +129,9 @@ fn record_into(pipeline: &mut BenchPipeline, datagrams: &DatagramList) -> usize 
     (pipeline.recorded() - before) as usize
 }
 
-fn flush(series: usize) -> usize {
-    let mut pipeline = BenchPipeline::warm(&message_format::DOGSTATSD, series);
-    pipeline.record(&DatagramList::of_metrics(&message_format::DOGSTATSD, series, 0..ROUNDS));
+fn flush(format: &MessageFormat, series: usize) -> usize {
+    let mut pipeline = BenchPipeline::warm(format, series);
+    pipeline.record(&DatagramList::of_metrics(format, series, 0..ROUNDS));
     let mut handed = Some(pipeline.hand_over());
     let mut snapshot = None;
     counted_region(&mut || snapshot = handed.take().map(|handed| pipeline.flush_tally(handed)));
