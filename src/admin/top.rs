@@ -148,8 +148,9 @@ fn senders(runtime: &RuntimeState, most: usize, limit: usize) -> SenderRanking {
         }
     }
     let counted = by_sender.iter().map(|(key, sent)| (sent.messages, key));
+    let first: Vec<_> = largest(counted, limit).into_iter().map(|(_, key)| key.clone()).collect();
     let mut top = Vec::new();
-    for (_, key) in largest(counted, limit, Clone::clone) {
+    for key in first {
         if let Some(sent) = by_sender.remove(&key) {
             let (listener, sender) = (key.0.to_owned(), key.1);
             top.push(TopSender { listener, sender, sent: counts(&sent) });
@@ -168,10 +169,10 @@ fn metrics(runtime: &RuntimeState, query: &TopQuery) -> MetricRanking {
     let counts = runtime.windows.counts();
     let length = counts.last.map_or(counts.interval, |last| last.length);
     let window = runtime.windows.top_metrics();
-    let rows = window.as_deref().map_or(&[][..], |window| sorted(window, query.sort));
-    let rows = &rows[..rows.len().min(query.limit)];
-    let overflowed = runtime.registry.overflowed(rows.iter().map(MetricActivity::name));
     let window = window.as_deref();
+    let mut rows = window.map_or_else(Vec::new, |window| sorted(window, query.sort));
+    rows.truncate(query.limit);
+    let overflowed = runtime.registry.overflowed(rows.iter().map(|row| row.name()));
     MetricRanking {
         window_end: window.map(|window| rfc3339_ms(window.end_ms)),
         interval_s: length.as_secs_f64(),
@@ -183,11 +184,11 @@ fn metrics(runtime: &RuntimeState, query: &TopQuery) -> MetricRanking {
     }
 }
 
-fn sorted(window: &WindowTopMetrics, sort: TopSort) -> &[MetricActivity] {
+fn sorted(window: &WindowTopMetrics, sort: TopSort) -> Vec<&MetricActivity> {
     match sort {
-        TopSort::Samples => &window.by_samples,
-        TopSort::Series => &window.by_series,
-        TopSort::NewSeries => &window.by_new_series,
+        TopSort::Samples => window.by_samples(),
+        TopSort::Series => window.by_series(),
+        TopSort::NewSeries => window.by_new_series(),
     }
 }
 

@@ -12,7 +12,10 @@ use model::Series;
 
 use super::incremental_map::IncrementalMap;
 use super::seed::{self, Seeded};
-use basics::largest::largest;
+use top_metrics::TopSelection;
+pub use top_metrics::{MetricActivity, WindowTopMetrics};
+
+mod top_metrics;
 
 /// Windows over which new series are counted.
 pub const GROWTH_WINDOWS: usize = 6;
@@ -22,46 +25,6 @@ pub const TOP_METRICS_MAX: usize = 1_000;
 /// The number of a metric; free numbers are reused.
 pub(super) type MetricId = u32;
 
-/// The activity of one metric.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetricActivity {
-    /// One of its series, which has its name.
-    named_by: Arc<Series>,
-    /// Samples since the metric appeared.
-    pub samples: u64,
-    /// Samples in the window.
-    pub window_samples: u64,
-    /// Live series of all kinds.
-    pub series: u64,
-    /// Series that appeared in the last [`GROWTH_WINDOWS`] windows.
-    pub new_series: u64,
-}
-
-impl MetricActivity {
-    /// The metric's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.named_by.name()
-    }
-}
-
-/// The top metrics of a window in three orders. Each list has at most [`TOP_METRICS_MAX`] entries.
-#[derive(Clone, Debug)]
-pub struct WindowTopMetrics {
-    /// The window's end, in Unix milliseconds.
-    pub end_ms: u64,
-    /// Number of metrics that have series.
-    pub metrics: u64,
-    /// Samples in the window, of all metrics.
-    pub window_samples: u64,
-    /// Ordered by samples in the window, then by samples since the metric appeared.
-    pub by_samples: Vec<MetricActivity>,
-    /// Ordered by series.
-    pub by_series: Vec<MetricActivity>,
-    /// Ordered by new series; metrics without new series are left out.
-    pub by_new_series: Vec<MetricActivity>,
-}
-
 /// Counts by metric. There may be as many metrics as series, so an entry is small: it shares its
 /// name with one of its series.
 #[derive(Debug)]
@@ -70,8 +33,8 @@ pub(super) struct Activity {
     metrics: Vec<Option<ActivityEntry>>,
     free: Vec<MetricId>,
     seed: Seeded,
-    /// Metrics with samples in the open window.
-    touched: Vec<MetricId>,
+    /// Samples of the open window, of all metrics.
+    window_samples: u64,
     /// For each of the last windows, the metric of each series that appeared in it. The open window
     /// comes last.
     recent_series: VecDeque<Vec<MetricId>>,
@@ -96,7 +59,7 @@ impl Default for Activity {
             metrics: Vec::new(),
             free: Vec::new(),
             seed: seed::draw(),
-            touched: Vec::new(),
+            window_samples: 0,
             recent_series: [Vec::new()].into(),
         }
     }
@@ -128,23 +91,14 @@ impl Activity {
     #[inline]
     pub(super) fn count(&mut self, id: MetricId, samples: u64) {
         if let Some(metric) = &mut self.metrics[id as usize] {
-            if metric.window_samples == 0 {
-                self.touched.push(id);
-            }
             metric.window_samples += samples;
+            self.window_samples += samples;
         }
     }
 
     /// Closes the window and returns its top metrics.
     pub(super) fn close(&mut self, end_ms: u64) -> WindowTopMetrics {
-        // First, because the ranking needs the counts of the window separately.
-        let top_metrics = self.top_metrics(end_ms);
-        for id in self.touched.drain(..) {
-            if let Some(metric) = &mut self.metrics[id as usize] {
-                metric.samples += metric.window_samples;
-                metric.window_samples = 0;
-            }
-        }
+        let top_metrics = self.end_window(end_ms);
         self.recent_series.push_back(Vec::new());
         while self.recent_series.len() > GROWTH_WINDOWS {
             // The series of the oldest window no longer count as new.
@@ -158,48 +112,22 @@ impl Activity {
         top_metrics
     }
 
-    fn top_metrics(&self, end_ms: u64) -> WindowTopMetrics {
-        let all = || {
-            let numbered = self.metrics.iter().enumerate();
-            numbered.filter_map(|(id, metric)| Some((id as MetricId, metric.as_ref()?)))
-        };
-        let touched = || {
-            let ids = self.touched.iter();
-            ids.filter_map(|id| Some((*id, self.metrics[*id as usize].as_ref()?)))
-        };
-        let with_new = all().filter(|(_, metric)| metric.new_series > 0);
-        let with_series = all().filter(|(_, metric)| metric.series > 0);
+    /// Selects the top metrics of the window, and adds its samples to the totals: one pass over the
+    /// metrics, in the order in which they are in memory.
+    fn end_window(&mut self, end_ms: u64) -> WindowTopMetrics {
+        let mut selection = TopSelection::default();
+        for (metric, id) in self.metrics.iter_mut().zip(0..) {
+            let Some(metric) = metric else { continue };
+            let window_samples = std::mem::take(&mut metric.window_samples);
+            metric.samples += window_samples;
+            selection.offer(id, metric, window_samples);
+        }
         WindowTopMetrics {
             end_ms,
-            metrics: with_series.clone().count() as u64,
-            window_samples: touched().map(|(_, metric)| metric.window_samples).sum(),
-            by_samples: self.largest(
-                with_series.clone().map(|(id, one)| ((one.window_samples, one.samples), id)),
-            ),
-            by_series: self.largest(with_series.map(|(id, metric)| (u64::from(metric.series), id))),
-            by_new_series: self
-                .largest(with_new.map(|(id, metric)| (u64::from(metric.new_series), id))),
+            metrics: selection.with_series,
+            window_samples: std::mem::take(&mut self.window_samples),
+            selected: selection.into_activities(&self.metrics),
         }
-    }
-
-    fn largest<K: Ord>(&self, metrics: impl Iterator<Item = (K, MetricId)>) -> Vec<MetricActivity> {
-        let name = |id: MetricId| {
-            let metric = self.metrics[id as usize].as_ref();
-            (metric.map_or("", |metric| metric.named_by.name()), id)
-        };
-        let found = largest(metrics, TOP_METRICS_MAX, name).into_iter();
-        found.filter_map(|(_, (_, id))| self.activity(id)).collect()
-    }
-
-    fn activity(&self, id: MetricId) -> Option<MetricActivity> {
-        let metric = self.metrics[id as usize].as_ref()?;
-        Some(MetricActivity {
-            named_by: Arc::clone(&metric.named_by),
-            samples: metric.samples + metric.window_samples,
-            window_samples: metric.window_samples,
-            series: u64::from(metric.series),
-            new_series: u64::from(metric.new_series),
-        })
     }
 
     fn find_or_insert(&mut self, series: &Arc<Series>) -> MetricId {
@@ -234,8 +162,8 @@ impl Activity {
 
     /// Removes a metric without series, and frees its number.
     fn remove_if_unused(&mut self, id: MetricId) {
-        // While `recent_series` or `touched` still hold the number, it must not go to another
-        // metric, whose counts they would then change.
+        // While `recent_series` holds the number, it must not go to another metric, whose count it
+        // would then change.
         let is_unused = |metric: &mut ActivityEntry| {
             metric.series == 0 && metric.new_series == 0 && metric.window_samples == 0
         };
@@ -256,7 +184,10 @@ mod tests {
         Arc::new(Series::new::<&str, &str>(MetricKind::Gauge, name, &[]))
     }
 
-    fn shown(list: &[MetricActivity], of: fn(&MetricActivity) -> u64) -> Vec<(&str, u64)> {
+    fn shown<'a>(
+        list: &[&'a MetricActivity],
+        of: fn(&MetricActivity) -> u64,
+    ) -> Vec<(&'a str, u64)> {
         list.iter().map(|metric| (metric.name(), of(metric))).collect()
     }
 
@@ -274,19 +205,39 @@ mod tests {
             (top_metrics.end_ms, top_metrics.metrics, top_metrics.window_samples),
             (10, 2, 1_003)
         );
-        let samples = shown(&top_metrics.by_samples, |metric| metric.window_samples);
+        let samples = shown(&top_metrics.by_samples(), |metric| metric.window_samples);
         assert_eq!(samples, [("loud", 1_000), ("wide", 3)]);
         assert_eq!(
-            shown(&top_metrics.by_series, |metric| metric.series),
+            shown(&top_metrics.by_series(), |metric| metric.series),
             [("wide", 2), ("loud", 1)]
         );
 
         activity.count(wide, 5);
         let top_metrics = activity.close(20);
-        let totals = shown(&top_metrics.by_samples, |metric| metric.samples);
+        let totals = shown(&top_metrics.by_samples(), |metric| metric.samples);
         assert_eq!(totals, [("wide", 8), ("loud", 1_000)], "the window comes before the total");
-        let totals = shown(&top_metrics.by_series, |metric| metric.samples);
+        let totals = shown(&top_metrics.by_series(), |metric| metric.samples);
         assert_eq!(totals, [("wide", 8), ("loud", 1_000)], "totals outlive the window");
+    }
+
+    #[test]
+    fn each_list_is_cut_and_of_equal_metrics_those_known_longest_are_listed() {
+        let mut activity = Activity::default();
+        // Their names are in the opposite order of their arrival.
+        for number in (0..3 * TOP_METRICS_MAX).rev() {
+            activity.add(&series(&format!("m{number:04}")));
+        }
+        let late = activity.add(&series("late"));
+        activity.add(&series("late"));
+        activity.count(late, 1);
+        let top_metrics = activity.close(0);
+        assert_eq!(top_metrics.metrics, 3 * TOP_METRICS_MAX as u64 + 1);
+        for list in [top_metrics.by_samples(), top_metrics.by_series(), top_metrics.by_new_series()]
+        {
+            let names: Vec<_> = list.iter().map(|metric| metric.name()).collect();
+            assert_eq!(names.len(), TOP_METRICS_MAX);
+            assert_eq!((names[0], names[1], names[999]), ("late", "m2001", "m2999"));
+        }
     }
 
     #[test]
@@ -297,11 +248,11 @@ mod tests {
         activity.add(&series("m"));
         for window in 1..GROWTH_WINDOWS as u64 {
             let top_metrics = activity.close(window);
-            assert_eq!(shown(&top_metrics.by_new_series, |metric| metric.new_series), [("m", 2)]);
+            assert_eq!(shown(&top_metrics.by_new_series(), |metric| metric.new_series), [("m", 2)]);
         }
         let top_metrics = activity.close(10);
-        assert_eq!(shown(&top_metrics.by_new_series, |metric| metric.new_series), [("m", 1)]);
-        assert_eq!(activity.close(11).by_new_series, []);
+        assert_eq!(shown(&top_metrics.by_new_series(), |metric| metric.new_series), [("m", 1)]);
+        assert_eq!(activity.close(11).by_new_series(), Vec::<&MetricActivity>::new());
     }
 
     #[test]
@@ -316,7 +267,7 @@ mod tests {
         assert_eq!(activity.add(&series("again")), gone);
         let top_metrics = activity.close(0);
         assert_eq!(
-            shown(&top_metrics.by_series, |metric| metric.samples),
+            shown(&top_metrics.by_series(), |metric| metric.samples),
             [("again", 0), ("other", 0)],
             "it does not inherit the counts of the removed metric"
         );

@@ -82,7 +82,7 @@ impl TagCardinality {
             values,
             series: self.by_key.get(key).map_or(0, |key_values| key_values.series),
         };
-        largest(counted, self.most, |key| key).into_iter().map(shown).collect()
+        largest(counted, self.most).into_iter().map(shown).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The number of series of each metric, for the limits.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use model::{MetricKind, Series};
 
 use super::incremental_map::IncrementalMap;
 use super::seed::{self, Seeded};
-use basics::largest::largest;
+use basics::largest::{Largest, largest};
 
 /// The metric name of the last overflow series, which takes samples when there are too many names.
 /// Samples of metrics that are no longer counted individually count under it as well.
@@ -162,11 +163,18 @@ impl UsageByMetric {
         true
     }
 
-    /// The metrics with the most series, at most `most` of them, in descending order.
+    /// The metrics with the most series, at most `most` of them, in descending order. Of more
+    /// metrics with as many series, it takes any, because listeners wait until their names are read.
     pub(super) fn usage(&self, most: usize) -> Vec<MetricUsage> {
-        let metrics = self.by_name.iter().map(|metric| (metric.series(), metric));
-        let usage = |(series, name): (u64, &str)| MetricUsage { name: name.to_owned(), series };
-        largest(metrics, most, |metric| metric.named_by.name()).into_iter().map(usage).collect()
+        let mut selected = Largest::new(most);
+        self.by_name.iter().for_each(|metric| selected.offer(metric.series(), metric));
+        let mut selected: Vec<_> = selected.into_items().collect();
+        selected.sort_unstable_by_key(|metric| (Reverse(metric.series()), metric.named_by.name()));
+        let usage = |metric: &UsageEntry| MetricUsage {
+            name: metric.named_by.name().to_owned(),
+            series: metric.series(),
+        };
+        selected.into_iter().map(usage).collect()
     }
 
     /// The samples that overflowed, by metric name: those of the `most` metrics with the most, and
@@ -174,7 +182,7 @@ impl UsageByMetric {
     pub(super) fn overflowed_by_metric(&self, most: usize) -> Vec<(String, u64)> {
         let counts = self.overflowed.iter().map(|(name, count)| (count.samples, &**name));
         let all: u64 = counts.clone().map(|(samples, _)| samples).sum();
-        let mut shown: Vec<(String, u64)> = largest(counts, most, |name| name)
+        let mut shown: Vec<(String, u64)> = largest(counts, most)
             .into_iter()
             .map(|(samples, name)| (name.to_owned(), samples))
             .collect();

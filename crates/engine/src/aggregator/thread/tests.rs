@@ -245,7 +245,7 @@ fn the_top_metrics_are_those_of_the_window_that_the_forwarders_received_last() {
     bench.close(&mut [&mut listener]);
     let top = bench.stats.top_metrics().unwrap();
     assert_eq!((top.end_ms, top.window_samples), (FIRST_END_MS + 10_000, 1));
-    assert_eq!(top.by_samples[0].samples, 3);
+    assert_eq!(top.by_samples()[0].samples, 3);
 }
 
 #[test]
