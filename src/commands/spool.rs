@@ -192,7 +192,7 @@ fn show(folder: &Path, file: &str, json: bool, out: &mut Vec<u8>) -> Result<(), 
     let snapshot =
         read(&entry.path, name).map_err(|error| format!("{}: {error}", entry.path.display()))?;
     let format = if json { LineFormat::Json } else { LineFormat::Text };
-    snapshot.points.iter().for_each(|point| format.write_line(out, &snapshot, point));
+    format.write_points(out, &snapshot, &snapshot.points);
     Ok(())
 }
 

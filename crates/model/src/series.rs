@@ -15,6 +15,7 @@ use crate::literal::is_json_literal;
 pub struct Series {
     kind: MetricKind,
     is_ordinary: bool,
+    is_plain: bool,
     has_literals: bool,
     tag_count: u32,
     text: Box<str>,
@@ -57,12 +58,15 @@ impl Series {
             text.push(value.as_ref());
         }
         // Before the marks, which may look like reserved bytes.
-        let (is_ordinary, mut text) = (text.is_ordinary(), text.text);
+        let is_plain = text.is_plain();
+        let is_ordinary = is_plain || text.is_ordinary();
+        let mut text = text.text;
         if has_literals {
             push_marks(&mut text, tags.len(), is_literal);
         }
         let tag_count = tags.len() as u32;
-        Self { kind, is_ordinary, has_literals, tag_count, text: text.into_boxed_str() }
+        let text = text.into_boxed_str();
+        Self { kind, is_ordinary, is_plain, has_literals, tag_count, text }
     }
 
     /// The kind of the metric.
@@ -122,6 +126,59 @@ impl Series {
         self.is_ordinary
     }
 
+    /// Whether the series is ordinary ([`Series::is_ordinary`]), and all parts consist of graphic
+    /// ASCII characters other than `"`, `=` and `,`. Most series are: no format has to quote or
+    /// escape them, so it can write them at once.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// Appends the name, and each key and value after its separator.
+    pub fn write_joined(&self, out: &mut Vec<u8>, before_key: u8, before_value: u8) {
+        let text = self.identity().as_bytes();
+        let Some((name_length, digits)) = read_length(text) else { return };
+        let start = out.len();
+        // One copy of everything; a length of one byte then gives its place to the separator.
+        out.extend_from_slice(&text[digits..]);
+        let joined = &mut out[start..];
+        let (mut separator, mut next) = (before_key, before_value);
+        let mut place = name_length;
+        while let Some(length) = joined.get_mut(place) {
+            if *length & MORE != 0 {
+                out.truncate(start);
+                out.extend_from_slice(self.name().as_bytes());
+                return self.write_tags(out, &[before_key], &[before_key], &[before_value]);
+            }
+            place += 1 + usize::from(std::mem::replace(length, separator));
+            std::mem::swap(&mut separator, &mut next);
+        }
+    }
+
+    /// Appends each key and value after its separator; the first key has another one.
+    pub fn write_tags<const N: usize>(
+        &self,
+        out: &mut Vec<u8>,
+        before_first: &[u8; N],
+        before_key: &[u8; N],
+        before_value: &[u8; N],
+    ) {
+        // By bytes, without looking for the borders of characters.
+        let text = self.identity().as_bytes();
+        let Some((_, mut rest)) = split_part(text) else { return };
+        let mut separator = before_first;
+        while let Some((key, after)) = split_part(rest)
+            && let Some((value, after)) = split_part(after)
+        {
+            out.extend_from_slice(separator);
+            out.extend_from_slice(key);
+            out.extend_from_slice(before_value);
+            out.extend_from_slice(value);
+            separator = before_key;
+            rest = after;
+        }
+    }
+
     /// The memory that name, keys and values take together, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
@@ -163,28 +220,35 @@ impl Hash for Series {
 /// Joins name, keys and values to the text of a series.
 struct TextBuilder {
     text: String,
-    /// Number of reserved bytes among the lengths.
-    reserved_in_lengths: usize,
+    /// Number of special bytes among the lengths.
+    special_in_lengths: usize,
     has_reserved_part: bool,
 }
 
 impl TextBuilder {
     fn with_capacity(bytes: usize) -> Self {
         let text = String::with_capacity(bytes);
-        Self { text, reserved_in_lengths: 0, has_reserved_part: false }
+        Self { text, special_in_lengths: 0, has_reserved_part: false }
     }
 
     #[inline]
     fn push(&mut self, part: &str) {
-        self.reserved_in_lengths += push_length(&mut self.text, part.len());
+        self.special_in_lengths += push_length(&mut self.text, part.len());
         self.text.push_str(part);
         self.has_reserved_part |= part.is_empty() || part.starts_with('#') || part == "time";
     }
 
+    /// See [`Series::is_plain`].
+    fn is_plain(&self) -> bool {
+        // One pass over the whole text, 16 bytes at once, is faster than one over each short part.
+        let special = count_bytes(self.text.as_bytes(), is_special);
+        !self.has_reserved_part && special == self.special_in_lengths
+    }
+
     /// See [`Series::is_ordinary`].
     fn is_ordinary(&self) -> bool {
-        // One pass over the whole text, 16 bytes at once, is faster than one over each short part.
-        !self.has_reserved_part && reserved_bytes(self.text.as_bytes()) == self.reserved_in_lengths
+        let mut parts = TextParts { rest: &self.text };
+        !self.has_reserved_part && parts.all(|part| count_bytes(part.as_bytes(), is_reserved) == 0)
     }
 }
 
@@ -194,9 +258,28 @@ fn is_reserved(byte: u8) -> bool {
     (byte < b' ') | (byte == b'\\') | (byte == 0x7f)
 }
 
-fn reserved_bytes(text: &[u8]) -> usize {
+/// Whether the byte is reserved, no graphic ASCII character, or one that a format has to quote or
+/// escape.
+const fn is_special(byte: u8) -> bool {
+    let is_graphic = byte.wrapping_sub(b'!') <= b'~' - b'!';
+    !is_graphic | (byte == b'\\') | (byte == b'"') | (byte == b'=') | (byte == b',')
+}
+
+/// [`is_special`] of each digit of a length.
+static IS_SPECIAL_DIGIT: [bool; 2 * MORE as usize] = {
+    let mut is_special_digit = [false; 2 * MORE as usize];
+    let mut digit = 0;
+    while digit < 2 * MORE {
+        is_special_digit[digit as usize] = is_special(digit);
+        digit += 1;
+    }
+    is_special_digit
+};
+
+#[inline]
+fn count_bytes(text: &[u8], is_counted: impl Fn(u8) -> bool) -> usize {
     // The number in a chunk fits into a byte, which keeps the lanes narrow.
-    let count = |chunk: &[u8]| chunk.iter().map(|byte| u8::from(is_reserved(*byte))).sum::<u8>();
+    let count = |chunk: &[u8]| chunk.iter().map(|byte| u8::from(is_counted(*byte))).sum::<u8>();
     text.chunks(usize::from(u8::MAX)).map(|chunk| usize::from(count(chunk))).sum()
 }
 
@@ -225,17 +308,17 @@ impl<'a> Iterator for TextParts<'a> {
 const DIGIT_BITS: u32 = 6;
 const MORE: u8 = 1 << DIGIT_BITS;
 
-/// Returns the number of reserved bytes among those of the length.
+/// Returns the number of special bytes among those of the length.
 fn push_length(text: &mut String, mut length: usize) -> usize {
-    let mut reserved = 0;
+    let mut special = 0;
     while length >= usize::from(MORE) {
         let digit = (length as u8 % MORE) | MORE;
         text.push(char::from(digit));
-        reserved += usize::from(is_reserved(digit));
+        special += usize::from(IS_SPECIAL_DIGIT[usize::from(digit)]);
         length >>= DIGIT_BITS;
     }
     text.push(char::from(length as u8));
-    reserved + usize::from(is_reserved(length as u8))
+    special + usize::from(IS_SPECIAL_DIGIT[length])
 }
 
 /// The number of bytes that [`push_length`] writes.
@@ -243,9 +326,21 @@ fn length_digits(length: usize) -> usize {
     (length.max(1).ilog2() / DIGIT_BITS + 1) as usize
 }
 
+/// The first part of a text, and the rest.
+#[inline]
+fn split_part(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, digits) = read_length(text)?;
+    text[digits..].split_at_checked(length)
+}
+
 /// A length and the number of its bytes.
 #[inline]
 fn read_length(text: &[u8]) -> Option<(usize, usize)> {
+    // Most lengths have one digit.
+    let first = *text.first()?;
+    if first & MORE == 0 {
+        return Some((usize::from(first), 1));
+    }
     let mut length = 0;
     for (index, byte) in text.iter().enumerate() {
         length |= usize::from(byte % MORE) << (index as u32 * DIGIT_BITS);
@@ -324,6 +419,48 @@ mod tests {
             assert!(!is_ordinary(part, "k", "v"), "{part:?}");
             assert!(!is_ordinary("a", part, "v") && !is_ordinary("a", "k", part), "{part:?}");
         }
+    }
+
+    #[test]
+    fn only_a_series_that_needs_no_quotes_and_escapes_is_plain() {
+        fn is_plain(name: &str, key: &str, value: &str) -> bool {
+            Series::new(MetricKind::Timer, name, &[(key, value)]).is_plain()
+        }
+        assert!(is_plain("a.b-c_d", "k:/+*", "~v!#'"));
+        for part in ["", "#a", "time", "a\\", "a b", "a,", "=a", "\"", "\u{7f}", "é", "\n"] {
+            assert!(!is_plain(part, "k", "v"), "{part:?}");
+            assert!(!is_plain("a", part, "v") && !is_plain("a", "k", part), "{part:?}");
+        }
+        // The length of a part may be a special byte; it does not count.
+        for length in 1..300 {
+            let plain = "v".repeat(length);
+            assert!(is_plain(&plain, "k", &plain), "{length}");
+            assert!(!is_plain(&plain, "k", &format!("{plain} ")), "{length}");
+        }
+    }
+
+    #[test]
+    fn parts_of_any_length_are_joined_with_separators() {
+        for length in [0, 1, 63, 64, 65, 4_095, 4_096, 70_000] {
+            let (name, value) = ("n".repeat(length), "v".repeat(length));
+            for name in ["name", name.as_str()] {
+                let tags = [("a", "1"), ("key", value.as_str()), ("z", "y")];
+                let series =
+                    Series::with_literals(MetricKind::Timer, name, &tags, |index| index == 0);
+                let mut out = b"before ".to_vec();
+                series.write_joined(&mut out, b',', b'=');
+                let expected = format!("before {name},a=1,key={value},z=y");
+                assert_eq!(String::from_utf8(out).unwrap(), expected);
+                let mut out = b"before ".to_vec();
+                series.write_tags(&mut out, b"{ ", b", ", b": ");
+                let expected = format!("before {{ a: 1, key: {value}, z: y");
+                assert_eq!(String::from_utf8(out).unwrap(), expected);
+            }
+        }
+        let (mut out, series) = (Vec::new(), Series::new::<&str, &str>(MetricKind::Set, "m", &[]));
+        series.write_joined(&mut out, b',', b'=');
+        series.write_tags(&mut out, b"{", b",", b":");
+        assert_eq!(out, b"m");
     }
 
     #[test]

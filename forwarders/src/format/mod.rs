@@ -3,7 +3,9 @@
 use serde::Deserialize;
 
 use crate::delivery::payload::Batch;
+use json::JsonLines;
 use model::{Point, Snapshot};
+use text::TextLines;
 
 pub mod influx;
 pub mod json;
@@ -28,12 +30,24 @@ pub enum LineFormat {
 impl LineFormat {
     /// Appends a point and a newline.
     pub fn write_line(self, out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
+        self.write_points(out, snapshot, std::slice::from_ref(point));
+    }
+
+    /// Appends points of a window, each with a newline.
+    pub fn write_points(self, out: &mut Vec<u8>, snapshot: &Snapshot, points: &[Point]) {
         match self {
-            Self::Text => text::write_point(out, snapshot, point),
-            Self::Json => json::write_point(out, snapshot, point),
-            Self::Influx => influx::write_point(out, snapshot, point),
+            Self::Text => {
+                let lines = TextLines::new(snapshot);
+                write_each(out, points, |out, point| lines.write_point(out, point));
+            }
+            Self::Json => {
+                let lines = JsonLines::new(snapshot);
+                write_each(out, points, |out, point| lines.write_point(out, point));
+            }
+            Self::Influx => {
+                write_each(out, points, |out, point| influx::write_point(out, snapshot, point));
+            }
         }
-        out.push(b'\n');
     }
 
     /// Adds one payload with all lines; none if the snapshot has no points.
@@ -46,9 +60,7 @@ impl LineFormat {
             |_| (),
             |out| match self {
                 Self::Influx => influx::write_all(out, snapshot),
-                Self::Text | Self::Json => {
-                    snapshot.points.iter().for_each(|point| self.write_line(out, snapshot, point));
-                }
+                Self::Text | Self::Json => self.write_points(out, snapshot, &snapshot.points),
             },
         );
     }
@@ -58,4 +70,18 @@ impl LineFormat {
     pub(crate) fn may_merge(self, snapshot: &Snapshot) -> bool {
         self == Self::Influx && influx::may_merge(snapshot)
     }
+}
+
+fn write_each(out: &mut Vec<u8>, points: &[Point], write: impl Fn(&mut Vec<u8>, &Point)) {
+    for point in points {
+        write(out, point);
+        out.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    /// A name, key or value, with the characters that a format may quote or escape.
+    pub(super) const PART: &str =
+        "[a-z.]{0,3}|[a-z.]{60,66}|[a=, \"\\\\#é\u{1}\n\u{202e}]{0,3}|time";
 }

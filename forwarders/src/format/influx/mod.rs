@@ -64,6 +64,9 @@ fn write_key(out: &mut Vec<u8>, series: &Series) {
 
 /// Appends the key of a series that needs only escapes.
 fn write_plain_key(out: &mut Vec<u8>, series: &Series) {
+    if series.is_plain() {
+        return series.write_joined(out, b',', b'=');
+    }
     write_escaped(out, series.name().as_bytes(), b", ");
     for (key, value) in series.tags() {
         write_tag(out, key.as_bytes(), value.as_bytes());
