@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,13 @@ def build(folder):
     for name in ("loadgen", "sink"):
         source, program = HERE / f"{name}.c", folder / name
         subprocess.run(["gcc", "-O2", "-o", program, source, "-lm"], check=True)
+
+
+def free_port(kind=socket.SOCK_DGRAM):
+    """Returns a port of 127.0.0.1 that no socket of this kind uses."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def socket_of(port):
