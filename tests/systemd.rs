@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use common::{Daemon, PATIENCE, points, tallyd, total, write_config};
+use engine::sys::SendRing;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -274,6 +275,32 @@ fn a_passed_socket_keeps_a_buffer_larger_than_the_daemon_may_request() {
     assert_eq!(daemon.status()["listeners"][0]["receive_buffer"].as_u64(), Some(has as u64 / 2));
     daemon.stop();
     assert_eq!(options.recv_buffer_size().unwrap(), has);
+}
+
+#[test]
+fn datagrams_that_the_kernel_merged_for_an_earlier_run_are_separate() {
+    let held = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = held.local_addr().unwrap();
+    let start = |gro: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = format!("listeners: [{{ address: \"{address}\", gro: {gro} }}]\n");
+        let config = write_config(&folder, &format!("{listener}# bind_port: none\n{TO_FILE}"));
+        Daemon::start_command(folder, &mut with_socket(&config, held.try_clone().unwrap()))
+    };
+    assert_eq!(start(true).stop().status.code(), Some(0));
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sender.connect(address).unwrap();
+    let ends: Vec<_> = (1..=50).map(|number| number * COUNTER.len()).collect();
+    let mut ring = SendRing::new(COUNTER.repeat(50).into_bytes(), &ends).merging(sender.as_fd());
+    assert_eq!(ring.send(sender.as_fd(), 0..50).unwrap(), 50);
+
+    let daemon = start(false);
+    let status = daemon.wait_received(50);
+    assert_eq!(status["ledger"]["datagrams"], 50);
+    assert_eq!(status["listeners"][0]["gro"], true, "it stays on");
+    let log = daemon.stop().log;
+    let told = |line: &serde_json::Value| line["message"].as_str().unwrap().contains("stays on");
+    assert!(log.iter().any(told), "{log:#?}");
 }
 
 #[test]

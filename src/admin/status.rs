@@ -116,6 +116,7 @@ fn listener(stats: &ListenerStats, counts: &ListenerCounts, kernel_drops: u64) -
     ListenerStatus {
         listener: stats.label().to_owned(),
         receive_buffer: stats.receive_buffer().map(|bytes| bytes as u64),
+        gro: stats.receive_buffer().map(|_| stats.is_merging()),
         ledger: ledger(counts, kernel_drops),
         refused: owned(stats.refused()),
         connections: stats.connections().map(

@@ -35,6 +35,10 @@ pub struct ListenerStatus {
     /// The receive buffer that the kernel granted, in bytes; UDP only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receive_buffer: Option<u64>,
+    /// Whether the kernel merges datagrams into packets, each of which counts once in `kernel_drops`;
+    /// UDP only, and `None` from a daemon that cannot let it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gro: Option<bool>,
     /// Its messages.
     #[serde(flatten)]
     pub ledger: MessageLedger,

@@ -1,12 +1,10 @@
-//! System calls that no safe library offers. The only module of this crate with `unsafe` code.
+//! System calls that no safe library offers. The only module of this crate with `unsafe`
+//! code.
 
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
@@ -14,13 +12,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-/// Maximum number of datagrams per system call.
-pub const BATCH: usize = 64;
-/// Size of a sender's address of any family.
-const ADDRESS_BYTES: u32 = mem::size_of::<libc::sockaddr_storage>() as u32;
-/// Added to the distance between two datagrams. If the distance were a power of two, the starts of
-/// all datagrams would map to the same few cache lines.
-const PADDING: usize = 320;
+pub use self::receive::{BATCH, Datagram, ReceiveBatch, ReceivedPacket, SenderAddress};
+pub use self::segments::{merge_datagrams, merges_datagrams};
+pub use self::send::SendRing;
+
+mod header;
+mod option;
+mod receive;
+mod segments;
+mod send;
+#[cfg(test)]
+mod testing;
 
 /// Allocations of at least this size have their own pages.
 #[cfg(target_env = "gnu")]
@@ -35,165 +37,6 @@ pub fn keep_large_allocations_apart() {
     unsafe {
         // It cannot fail with this value. If it did, the daemon would only take more memory.
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES_FROM);
-    }
-}
-
-/// Buffers for `recvmmsg(2)`, which receives up to 64 datagrams per call. A call per datagram would
-/// be too expensive: the kernel's part of receiving is the larger part of the whole daemon's work.
-pub struct ReceiveBatch {
-    buffer: Box<[u8]>,
-    /// Distance between the starts of two datagrams in `buffer`.
-    stride: usize,
-    addresses: Box<[libc::sockaddr_storage]>,
-    // `headers` points to these, so they are kept and never move.
-    _vectors: Box<[libc::iovec]>,
-    headers: Box<[libc::mmsghdr]>,
-    /// Whether the headers have room for senders.
-    with_senders: bool,
-    filled: usize,
-}
-
-// SAFETY: the pointers in `_vectors` and `headers` lead to heap memory that this struct owns, so
-// they stay valid wherever the struct moves, to another thread too.
-unsafe impl Send for ReceiveBatch {}
-
-impl ReceiveBatch {
-    /// Allocates buffers for datagrams of up to `room` bytes. The system provides the memory page
-    /// by page, as datagrams fill it.
-    #[must_use]
-    pub fn new(room: usize) -> Self {
-        let stride = room + PADDING;
-        let mut buffer = vec![0_u8; BATCH * stride].into_boxed_slice();
-        // SAFETY: all-zero bytes are a valid sockaddr_storage, a plain C struct of integers.
-        let addresses: Box<[libc::sockaddr_storage]> =
-            vec![unsafe { mem::zeroed() }; BATCH].into_boxed_slice();
-        let mut vectors: Box<[libc::iovec]> = buffer
-            .chunks_exact_mut(stride)
-            .map(|place| libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: room })
-            .collect();
-        let headers = vectors.iter_mut().map(header_of).collect();
-        let with_senders = false;
-        Self { buffer, stride, addresses, _vectors: vectors, headers, with_senders, filled: 0 }
-    }
-
-    /// Receives the available datagrams, up to the size of the batch, without waiting. Without
-    /// `with_senders`, the senders stay unknown, which saves a twentieth of the time.
-    ///
-    /// # Errors
-    /// `WouldBlock` if there is no datagram, otherwise the error of `recvmmsg(2)`.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, with_senders: bool) -> io::Result<usize> {
-        // The kernel overwrites the address lengths in the slots that it fills: restore only these,
-        // unless all slots change.
-        let stale = if with_senders == self.with_senders { self.filled } else { BATCH };
-        self.with_senders = with_senders;
-        for (header, address) in self.headers.iter_mut().zip(&mut self.addresses).take(stale) {
-            let header = &mut header.msg_hdr;
-            (header.msg_name, header.msg_namelen) = if with_senders {
-                (ptr::from_mut(address).cast(), ADDRESS_BYTES)
-            } else {
-                (ptr::null_mut(), 0)
-            };
-        }
-        self.filled = 0;
-        // SAFETY: `headers` holds BATCH valid headers whose pointers lead to memory of this struct
-        // that nothing else refers to while `&mut self` is borrowed; a null timeout is allowed.
-        let received = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                self.headers.as_mut_ptr(),
-                BATCH as u32,
-                libc::MSG_DONTWAIT,
-                ptr::null_mut(),
-            )
-        };
-        self.filled = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        Ok(self.filled)
-    }
-
-    /// The datagrams of the last [`ReceiveBatch::receive`]: exactly the slots that it filled.
-    pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
-        self.headers[..self.filled].iter().enumerate().map(|(slot, header)| {
-            let start = slot * self.stride;
-            Datagram {
-                bytes: &self.buffer[start..start + header.msg_len as usize],
-                sender: SenderAddress(
-                    (header.msg_hdr.msg_namelen > 0).then(|| &self.addresses[slot]),
-                ),
-                is_cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
-            }
-        })
-    }
-}
-
-/// A header for a message in one buffer, without an address.
-fn header_of(vector: &mut libc::iovec) -> libc::mmsghdr {
-    // SAFETY: all-zero bytes are a valid mmsghdr: null pointers and zero lengths.
-    let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
-    header.msg_hdr.msg_iov = vector;
-    header.msg_hdr.msg_iovlen = 1;
-    header
-}
-
-/// A received datagram.
-#[derive(Clone, Copy)]
-pub struct Datagram<'a> {
-    /// The content that fitted into the buffer.
-    pub bytes: &'a [u8],
-    /// The sender.
-    pub sender: SenderAddress<'a>,
-    /// Whether the datagram was truncated.
-    pub is_cut: bool,
-}
-
-/// Datagrams to send repeatedly with `sendmmsg(2)`. The arguments of the call are built once, so
-/// that sending costs little more than the kernel's part.
-pub struct SendRing {
-    // The headers point to the vectors and these to the bytes, so both are kept and never move.
-    _bytes: Box<[u8]>,
-    _vectors: Box<[libc::iovec]>,
-    headers: Box<[libc::mmsghdr]>,
-}
-
-// SAFETY: as for `ReceiveBatch`: the pointers lead to heap memory that this struct owns.
-unsafe impl Send for SendRing {}
-
-impl SendRing {
-    /// Takes the datagrams, back to back, and the end of each.
-    ///
-    /// # Panics
-    /// If the ends are not in ascending order, or exceed the bytes.
-    #[must_use]
-    pub fn new(bytes: Vec<u8>, ends: &[usize]) -> Self {
-        let mut bytes = bytes.into_boxed_slice();
-        let mut start = 0;
-        let mut vectors: Box<[libc::iovec]> = ends
-            .iter()
-            .map(|end| {
-                let datagram = &mut bytes[start..*end];
-                start = *end;
-                libc::iovec { iov_base: datagram.as_mut_ptr().cast(), iov_len: datagram.len() }
-            })
-            .collect();
-        let headers = vectors.iter_mut().map(header_of).collect();
-        Self { _bytes: bytes, _vectors: vectors, headers }
-    }
-
-    /// Sends the datagrams of this range over a connected socket. Returns the number sent. If it is
-    /// lower than requested, send the rest again: the error of its first datagram is not known.
-    ///
-    /// # Errors
-    /// The error of `sendmmsg(2)` for the first datagram.
-    ///
-    /// # Panics
-    /// If the range is not within the ring.
-    pub fn send(&mut self, socket: BorrowedFd<'_>, range: Range<usize>) -> io::Result<usize> {
-        let headers = &mut self.headers[range];
-        // SAFETY: `headers` are valid, and their number is correct. They point to memory of this
-        // struct, which the kernel only reads. They have no address, as the socket is connected.
-        let sent = unsafe {
-            libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as u32, 0)
-        };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }
 
@@ -225,34 +68,6 @@ pub fn passed_descriptors() -> io::Result<Vec<OwnedFd>> {
         .collect())
 }
 
-/// The address of a sender as written by the kernel, converted only where it is needed.
-#[derive(Clone, Copy)]
-pub struct SenderAddress<'a>(Option<&'a libc::sockaddr_storage>);
-
-impl SenderAddress<'_> {
-    /// The address; `None` if the sender has none, does not use IP, or was not asked for.
-    #[must_use]
-    pub fn address(self) -> Option<SocketAddr> {
-        let storage = self.0?;
-        match i32::from(storage.ss_family) {
-            libc::AF_INET => {
-                // SAFETY: the family says that the kernel wrote a sockaddr_in, which is smaller
-                // than a sockaddr_storage and does not need stricter alignment.
-                let v4 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
-                let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-                Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port)))
-            }
-            libc::AF_INET6 => {
-                // SAFETY: as above, with a sockaddr_in6.
-                let v6 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
-                let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-                Some(SocketAddr::new(ip.to_canonical(), u16::from_be(v6.sin6_port)))
-            }
-            _ => None,
-        }
-    }
-}
-
 /// Prefetches a value into the processor's cache. This only changes the time of the next access:
 /// with 100,000 series, waiting for memory is most of the cost of a sample.
 #[inline]
@@ -277,105 +92,16 @@ pub fn prefetch<T>(place: &T) {
 /// The error of `getsockopt(2)`.
 pub fn socket_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     // linux/sock_diag.h: SK_MEMINFO_DROPS is the ninth of the variables.
-    const DROPS: usize = 8;
-    let mut variables = [0_u32; DROPS + 1];
-    let mut length = mem::size_of_val(&variables) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes, the size of the array.
-    let failed = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MEMINFO,
-            variables.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if failed == 0 { Ok(variables[DROPS]) } else { Err(io::Error::last_os_error()) }
+    let [.., drops] = option::read::<9>(socket, (libc::SOL_SOCKET, libc::SO_MEMINFO))?;
+    Ok(drops)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
     use std::os::fd::AsFd;
 
+    use super::testing::pair;
     use super::*;
-
-    fn pair(bind: &str) -> (UdpSocket, UdpSocket) {
-        let receiver = UdpSocket::bind(bind).unwrap();
-        let sender = UdpSocket::bind(bind).unwrap();
-        sender.connect(receiver.local_addr().unwrap()).unwrap();
-        (receiver, sender)
-    }
-
-    #[test]
-    fn only_received_datagrams_are_returned() {
-        let (receiver, sender) = pair("127.0.0.1:0");
-        let mut batch = ReceiveBatch::new(65_536);
-        for round in 0..3 {
-            for size in [0, 1, 65_507] {
-                sender.send(&vec![round; size]).unwrap();
-            }
-            // Loopback delivers before `send` returns.
-            assert_eq!(batch.receive(receiver.as_fd(), true).unwrap(), 3);
-            let lengths: Vec<_> = batch.datagrams().map(|datagram| datagram.bytes.len()).collect();
-            assert_eq!(lengths, [0, 1, 65_507]);
-            assert!(batch.datagrams().all(|d| !d.is_cut && d.bytes.iter().all(|b| *b == round)));
-        }
-        let error = batch.receive(receiver.as_fd(), true).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(batch.datagrams().count(), 0, "datagrams of the last batch are gone");
-    }
-
-    #[test]
-    fn a_truncated_datagram_is_marked_and_its_neighbours_are_whole() {
-        let (receiver, sender) = std::os::unix::net::UnixDatagram::pair().unwrap();
-        let mut batch = ReceiveBatch::new(1000);
-        for size in [1000, 1001, 999] {
-            sender.send(&vec![1; size]).unwrap();
-        }
-        assert_eq!(batch.receive(receiver.as_fd(), true).unwrap(), 3);
-        let seen: Vec<_> = batch.datagrams().map(|d| (d.bytes.len(), d.is_cut)).collect();
-        assert_eq!(seen, [(1000, false), (1000, true), (999, false)]);
-        assert!(batch.datagrams().all(|datagram| datagram.sender.address().is_none()));
-    }
-
-    #[test]
-    fn senders_are_known_over_ipv4_and_ipv6() {
-        for bind in ["127.0.0.1:0", "[::1]:0"] {
-            let (receiver, sender) = pair(bind);
-            let mut batch = ReceiveBatch::new(65_536);
-            sender.send(b"x").unwrap();
-            batch.receive(receiver.as_fd(), true).unwrap();
-            let address = batch.datagrams().next().unwrap().sender.address();
-            assert_eq!(address, Some(sender.local_addr().unwrap()));
-
-            sender.send(b"x").unwrap();
-            batch.receive(receiver.as_fd(), false).unwrap();
-            assert_eq!(batch.datagrams().next().unwrap().sender.address(), None);
-        }
-    }
-
-    #[test]
-    fn a_range_of_the_ring_is_sent() {
-        let (receiver, sender) = pair("127.0.0.1:0");
-        let mut ring = SendRing::new(b"abbccc".to_vec(), &[1, 3, 3, 6]);
-        assert_eq!(ring.send(sender.as_fd(), 1..4).unwrap(), 3);
-        assert_eq!(ring.send(sender.as_fd(), 0..1).unwrap(), 1);
-        let mut batch = ReceiveBatch::new(100);
-        assert_eq!(batch.receive(receiver.as_fd(), true).unwrap(), 4);
-        let seen: Vec<_> = batch.datagrams().map(|datagram| datagram.bytes.to_vec()).collect();
-        assert_eq!(seen, [&b"bb"[..], b"", b"ccc", b"a"]);
-    }
-
-    #[test]
-    fn sending_to_a_closed_port_fails() {
-        let (receiver, sender) = pair("127.0.0.1:0");
-        drop(receiver);
-        let mut ring = SendRing::new(b"x".to_vec(), &[1]);
-        ring.send(sender.as_fd(), 0..1).unwrap();
-        let error = ring.send(sender.as_fd(), 0..1).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-    }
 
     #[test]
     fn drops_are_known_without_another_datagram() {

@@ -57,6 +57,11 @@ pub struct ListenerSection {
     /// For `udp`: size of the socket's kernel buffer to request, instead of the general
     /// `receive_buffer`.
     pub receive_buffer: Option<Spanned<ByteSize>>,
+    /// For `udp`: whether the kernel may merge successive datagrams of one sender into a packet
+    /// (UDP_GRO), which saves CPU time where senders or the network card send many at once. A packet
+    /// that the kernel drops counts once in `kernel_drops`, however many datagrams it has. Defaults
+    /// to `false`.
+    pub gro: Option<Spanned<bool>>,
     /// For `tcp` and `unix`: maximum number of open connections. A further one takes the place of
     /// the connection that has completed no line for the longest time, which is closed and counted.
     /// A connection takes a file descriptor and up to `max_line` of memory. 1 to 65536. Defaults to
@@ -126,6 +131,7 @@ impl ListenerSection {
                     allow: allow.clone(),
                     threads: self.threads.map_or(1, |threads| threads.get().0),
                     receive_buffer: self.receive_buffer.map(Spanned::into_inner),
+                    gro: self.gro.is_some_and(Spanned::into_inner),
                 })
             }),
             Transport::Tcp => ListenerConfig::for_each(protocol, addresses()?, |address| {
@@ -144,7 +150,7 @@ impl ListenerSection {
 
     /// The keys that depend on the transport: the name, the position if present, and the
     /// transports.
-    fn keys_by_transport(&self) -> [(&'static str, Option<SourceSpan>, &'static [Transport]); 11] {
+    fn keys_by_transport(&self) -> [(&'static str, Option<SourceSpan>, &'static [Transport]); 12] {
         use Transport::{Tcp, Udp, Unix, UnixDatagram};
 
         fn span<T>(value: Option<&Spanned<T>>) -> Option<SourceSpan> {
@@ -157,6 +163,7 @@ impl ListenerSection {
             ("mode", span(self.mode.as_ref()), &[Unix, UnixDatagram]),
             ("threads", span(self.threads.as_ref()), &[Udp]),
             ("receive_buffer", span(self.receive_buffer.as_ref()), &[Udp]),
+            ("gro", span(self.gro.as_ref()), &[Udp]),
             ("max_connections", span(self.max_connections.as_ref()), &[Tcp, Unix]),
             (
                 "max_connections_per_address",
@@ -225,6 +232,17 @@ pub struct UdpConfig {
     pub threads: usize,
     /// Size of the kernel buffer to request; `None` for the general setting.
     pub receive_buffer: Option<ByteSize>,
+    /// Whether the kernel may merge datagrams.
+    pub gro: bool,
+}
+
+impl UdpConfig {
+    /// The defaults at an address.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        let allow = AllowList::default();
+        Self { address, allow, threads: 1, receive_buffer: None, gro: false }
+    }
 }
 
 /// The settings of a `tcp` listener.
@@ -310,6 +328,7 @@ impl ListenerEndpoint {
     pub fn fixed_key(&self, other: &Self) -> Option<&'static str> {
         match (self, other) {
             (Self::Udp(this), Self::Udp(other)) if this.threads != other.threads => Some("threads"),
+            (Self::Udp(this), Self::Udp(other)) if this.gro != other.gro => Some("gro"),
             (Self::Unix(this), Self::Unix(other)) if this.mode != other.mode => Some("mode"),
             (Self::UnixDatagram(this), Self::UnixDatagram(other)) if this.mode != other.mode => {
                 Some("mode")
@@ -334,8 +353,7 @@ impl ListenerConfig {
     #[must_use]
     pub fn json_udp(addresses: &ListenAddresses) -> Vec<Self> {
         Self::for_each(Protocol::Json, addresses, |address| {
-            let allow = AllowList::default();
-            ListenerEndpoint::Udp(UdpConfig { address, allow, threads: 1, receive_buffer: None })
+            ListenerEndpoint::Udp(UdpConfig::new(address))
         })
     }
 

@@ -18,7 +18,7 @@ use super::socket_file::SocketFile;
 use super::stats::ListenerStats;
 use super::{Origin, Protocol};
 use crate::protocol::{RejectReason, Rejection};
-use crate::sys::{self, BATCH, Datagram, ReceiveBatch};
+use crate::sys::{self, BATCH, Datagram, ReceiveBatch, ReceivedPacket};
 use crate::wake::Waker;
 
 /// After a stop, a socket is read until it is empty, but no longer than this: a busy sender must
@@ -37,8 +37,10 @@ pub struct BoundDatagrams {
     pub(super) stats: Arc<ListenerStats>,
     /// The addresses that may send.
     pub(super) allow: AllowList,
-    /// Maximum size of a datagram.
+    /// Maximum size of a datagram, or of a packet of merged ones.
     pub(super) datagram_max: usize,
+    /// Whether the kernel merges datagrams.
+    pub(super) is_merging: bool,
     /// The name shown for senders without an address.
     pub(super) origin: String,
     /// The socket file, if it has one.
@@ -61,6 +63,9 @@ impl BoundDatagrams {
     /// Reads datagrams until stopped, then drains the datagrams that the kernel has buffered.
     pub fn run(mut self, mut recorder: Recorder, waker: &Waker) {
         let mut batch = ReceiveBatch::new(self.datagram_max);
+        if self.is_merging {
+            batch = batch.for_merged_datagrams();
+        }
         let mut gate = Gate::new(std::mem::take(&mut self.allow), Arc::clone(&self.stats));
         let mut drain_until = None;
         let mut lookup = SenderLookup::new(gate.is_closed());
@@ -129,38 +134,52 @@ impl BoundDatagrams {
 
     fn record(&self, batch: &ReceiveBatch, gate: &mut Gate, recorder: &mut Recorder) {
         let mut pending = PendingLines::new();
-        for datagram in batch.datagrams() {
-            if gate.admits(|| datagram.sender.address()) {
-                self.record_datagram(&datagram, recorder, &mut pending);
+        for packet in batch.packets() {
+            for datagram in packet.datagrams() {
+                if gate.admits(|| datagram.sender.address()) {
+                    self.record_datagram(&datagram, recorder, &mut pending);
+                }
             }
         }
         recorder.record_pending(&mut pending);
     }
 
     /// Records a batch like [`BoundDatagrams::record`], and counts its messages by sender. Each
-    /// datagram is finished before the next, so that its messages can be attributed to its sender.
+    /// packet is finished before the next, so that its messages can be attributed to its sender.
     #[cold]
     fn record_watched(&self, batch: &ReceiveBatch, gate: &mut Gate, recorder: &mut Recorder) {
         let mut sent_by = Vec::with_capacity(BATCH);
-        for datagram in batch.datagrams() {
-            let address = datagram.sender.address();
-            if !gate.admits(|| address) {
-                continue;
+        for packet in batch.packets() {
+            let traffic = self.record_packet(packet, gate, recorder);
+            // Without datagrams, `allow` refused the sender.
+            if traffic.datagrams > 0 {
+                sent_by.push((SenderId::of_address(packet.sender.address()), traffic));
             }
-            let (messages_before, rejected_before) = recorder.received_in_batch();
-            let mut pending = PendingLines::new();
-            self.record_datagram(&datagram, recorder, &mut pending);
-            recorder.record_pending(&mut pending);
-            let (messages, rejected) = recorder.received_in_batch();
-            let traffic = SenderTraffic {
-                datagrams: 1,
-                bytes: datagram.bytes.len() as u64,
-                messages: messages - messages_before,
-                rejected: rejected - rejected_before,
-            };
-            sent_by.push((SenderId::of_address(address), traffic));
         }
         self.stats.senders().count(&sent_by);
+    }
+
+    /// Records the datagrams of a packet, and returns the traffic.
+    fn record_packet(
+        &self,
+        packet: ReceivedPacket<'_>,
+        gate: &mut Gate,
+        recorder: &mut Recorder,
+    ) -> SenderTraffic {
+        let (messages_before, rejected_before) = recorder.received_in_batch();
+        let (mut traffic, mut pending) = (SenderTraffic::default(), PendingLines::new());
+        for datagram in packet.datagrams() {
+            if gate.admits(|| datagram.sender.address()) {
+                self.record_datagram(&datagram, recorder, &mut pending);
+                traffic.datagrams += 1;
+                traffic.bytes += datagram.bytes.len() as u64;
+            }
+        }
+        recorder.record_pending(&mut pending);
+        let (messages, rejected) = recorder.received_in_batch();
+        traffic.messages = messages - messages_before;
+        traffic.rejected = rejected - rejected_before;
+        traffic
     }
 
     #[inline]

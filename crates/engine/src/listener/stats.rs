@@ -67,6 +67,7 @@ impl ListenerCounts {
 pub struct ListenerStats {
     label: String,
     receive_buffer: Option<AtomicUsize>,
+    is_merging: bool,
     counts: Mutex<ListenerCounts>,
     kernel: Mutex<KernelDrops>,
     refused: [AtomicU64; RefusalReason::ALL.len()],
@@ -179,12 +180,20 @@ impl ListenerStats {
         Self { receive_buffer, kernel, ..Self::without_drops(label) }
     }
 
+    /// Notes whether the kernel merges datagrams into packets, each of which counts once if it is
+    /// dropped.
+    #[must_use]
+    pub fn with_merging(self, is_merging: bool) -> Self {
+        Self { is_merging, ..self }
+    }
+
     /// Creates the statistics of a listener whose socket never drops data, but makes senders wait.
     #[must_use]
     pub fn without_drops(label: String) -> Self {
         Self {
             label,
             receive_buffer: None,
+            is_merging: false,
             counts: Mutex::default(),
             kernel: Mutex::default(),
             refused: Default::default(),
@@ -210,6 +219,12 @@ impl ListenerStats {
     #[must_use]
     pub fn receive_buffer(&self) -> Option<usize> {
         self.receive_buffer.as_ref().map(|bytes| bytes.load(Ordering::Relaxed))
+    }
+
+    /// Whether a dropped packet may hold several datagrams.
+    #[must_use]
+    pub fn is_merging(&self) -> bool {
+        self.is_merging
     }
 
     /// Sets the size of the kernel buffer after a change.
@@ -305,7 +320,8 @@ impl ListenerStats {
         Some(ConnectionCounts { open, accepted, accept_errors, closed })
     }
 
-    /// Asks the kernel how many datagrams it dropped because the socket's buffer was full.
+    /// Asks the kernel how many datagrams it dropped because the socket's buffer was full. If the
+    /// kernel merges datagrams, a packet counts once.
     pub fn kernel_drops(&self) -> u64 {
         self.kernel.lock().read()
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use basics::units::ByteSize;
 use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::bind_error::{BindError, hint};
 use super::config::{ListenerEndpoint, UdpConfig};
@@ -18,7 +18,8 @@ use super::tcp::bound_address;
 use super::{Protocol, Transport};
 use crate::sys;
 
-/// The largest UDP payload is 65,507 bytes over IPv4 and 65,527 over IPv6.
+/// The largest UDP payload is 65,507 bytes over IPv4 and 65,527 over IPv6. A packet of merged
+/// datagrams is not larger.
 const DATAGRAM_MAX: usize = 65_536;
 
 /// Advice for an address with fewer passed sockets than `threads`.
@@ -56,8 +57,9 @@ pub(super) fn bind(
         let socket = socket.and_then(|OpenedSocket { socket, granted, dropped }| {
             let endpoint = ListenerEndpoint::Udp(config.clone());
             let label = endpoint.label(protocol);
+            let is_merging = merges(&socket, config.gro, &label);
             let stats = ListenerStats::of_datagrams(label, socket.try_clone()?, granted, dropped);
-            Ok((socket, Arc::new(stats)))
+            Ok((socket, Arc::new(stats.with_merging(is_merging))))
         });
         let (socket, stats) = socket.map_err(|source| BindError {
             address: config.address.to_string(),
@@ -67,11 +69,12 @@ pub(super) fn bind(
         bound.push(BoundDatagrams {
             socket,
             protocol,
-            stats,
             allow: config.allow.clone(),
             datagram_max: DATAGRAM_MAX,
+            is_merging: stats.is_merging(),
             origin: "unknown".to_owned(),
             file: None,
+            stats,
         });
     }
     Ok(bound)
@@ -127,4 +130,23 @@ fn adopt(socket: Socket, buffer: u64) -> io::Result<OpenedSocket> {
     }
     receive_buffer::log_if_smaller(&socket, buffer)?;
     Ok(OpenedSocket { granted: receive_buffer::granted(&socket)?, socket: socket.into(), dropped })
+}
+
+/// Lets the kernel merge datagrams if `wanted`. Returns whether it does.
+fn merges(socket: &OwnedFd, wanted: bool, listener: &str) -> bool {
+    // An earlier run may have set the option of a passed socket. It stays set, because packets that
+    // wait would otherwise come without the size of their datagrams.
+    if sys::merges_datagrams(socket.as_fd()) {
+        if !wanted {
+            info!(
+                listener,
+                "`gro` of an earlier run stays on; to turn it off, restart the socket unit"
+            );
+        }
+        return true;
+    }
+    wanted
+        && sys::merge_datagrams(socket.as_fd())
+            .inspect_err(|error| warn!(listener, %error, "the kernel does not support `gro`"))
+            .is_ok()
 }

@@ -65,6 +65,7 @@ pub(super) fn bind_datagrams(
         stats: Arc::new(ListenerStats::without_drops(label)),
         allow: super::allow::AllowList::default(),
         datagram_max: DATAGRAM_MAX,
+        is_merging: false,
         origin: file.to_string(),
         file: Some(file),
     })

@@ -361,7 +361,7 @@ impl Daemon {
         let context = self.context.clone();
         let address = "127.0.0.1:8125".parse().unwrap();
         let allow = AllowList::default();
-        let udp = UdpConfig { address, allow, threads: 1, receive_buffer: None };
+        let udp = UdpConfig { allow, ..UdpConfig::new(address) };
         let endpoint = ListenerEndpoint::Udp(udp);
         listener.updates.send(ListenerUpdate { context, endpoint, receive_buffer: None }).unwrap();
         let settings = Reconfiguration {
