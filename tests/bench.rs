@@ -185,6 +185,36 @@ fn datagrams_that_the_kernel_drops_are_accounted_for() {
 }
 
 #[test]
+fn datagrams_that_share_packets_are_counted_one_by_one() {
+    let args = ["--spawn", "--gso", "--message-bytes", "200", "--count", "3000", "--rate", "20k"];
+    let report = report(&args, 0);
+    assert_all_accepted(&report, 3000);
+    assert_eq!(report["sent"]["datagrams"], 3000);
+    assert_eq!((&report["sent"]["gso"], &report["ledger"]["gro"]), (&json!(true), &json!(true)));
+}
+
+#[test]
+fn dropped_packets_of_several_datagrams_explain_missing_messages() {
+    let daemon = Daemon::start(
+        "receive_buffer: 4KiB\nlisteners: [{ address: \"127.0.0.1:0\", gro: true }]\n# bind_port: none\n",
+    );
+    let (to, admin) = (format!("udp://{}", daemon.udp), url(&daemon));
+    let args = [&to, "--admin", &admin, "--gso", "--message-bytes", "200", "--rate", "max"];
+    let output = bench(&[&args[..], &["--count", "20k"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stdout);
+    assert!(told.contains("perhaps in the ") && told.contains(" dropped packets"), "{told}");
+
+    // The same load to a listener without `gro` is accounted for.
+    let daemon = Daemon::start("receive_buffer: 4KiB\n");
+    let (to, admin) = (format!("udp://{}", daemon.udp), url(&daemon));
+    let args = [&to, "--admin", &admin, "--gso", "--message-bytes", "200", "--rate", "max"];
+    let report = report(&[&args[..], &["--count", "20k"]].concat(), 0);
+    assert!(report["ledger"]["kernel_drops"].as_u64() > Some(0), "{report:#}");
+    assert_eq!(report["ledger"]["unaccounted"], 0);
+}
+
+#[test]
 fn messages_that_no_daemon_receives_are_reported_missing() {
     // The ledger is read from another daemon than the one that receives the messages.
     let daemon = Daemon::start("");
@@ -231,6 +261,7 @@ fn wrong_usage_is_reported_before_anything_is_sent() {
     for (args, word) in [
         (vec!["--protocol", "statsd", "--types", "trace", "--spawn"], "trace"),
         (vec!["--batch", "2", "--spawn=tcp"], "--batch"),
+        (vec!["--gso", "--spawn=unix_datagram"], "--gso"),
         (vec!["--batch", "10000"], "65507"),
         (vec!["--rate", "0"], "above 0"),
         (vec!["--types", "meter"], "`meter`"),

@@ -150,6 +150,7 @@ mod tests {
     fn load(protocol: Protocol, types: &str) -> Load {
         Load {
             protocol,
+            gso: false,
             is_datagram: true,
             types: types.parse().unwrap(),
             series: 2500,

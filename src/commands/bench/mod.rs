@@ -73,7 +73,7 @@ fn run(args: &BenchArgs) -> Result<bool, BenchError> {
     let spawned = spawn(args, &load)?;
     args.pin.map_or(Ok(()), |pin| stay_on(pin.sender))?;
     let endpoint = target::endpoint(args, spawned.as_ref())?;
-    let sockets = LoadSockets::connect(&endpoint, args.sockets, payloads)?;
+    let sockets = LoadSockets::connect(&endpoint, args.sockets, payloads, load.gso)?;
     let witness = Witness::find(args, spawned.as_ref(), &endpoint, load.protocol)?;
     if let Witness::Silent(why) = &witness {
         eprintln!("{why}");

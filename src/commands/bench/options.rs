@@ -88,6 +88,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Pace")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=i64::from(SOCKETS_MAX)))]
     pub sockets: u16,
+    /// Send successive datagrams of one size as one packet, which the kernel divides (UDP_SEGMENT);
+    /// with --spawn, the listener has `gro`
+    #[arg(long, help_heading = "Pace")]
+    pub gso: bool,
     /// Pin the sender to a core and, with --spawn, the daemon to another
     #[arg(long, value_name = "CORE[,CORE]", help_heading = "Pace")]
     pub pin: Option<Pin>,
@@ -110,6 +114,8 @@ pub struct Load {
     pub protocol: Protocol,
     /// Whether messages are datagrams, and not lines of a stream.
     pub is_datagram: bool,
+    /// Whether datagrams of one size share a packet.
+    pub gso: bool,
     /// Metric types by share.
     pub types: Types,
     /// Distinct series.
@@ -153,6 +159,9 @@ impl BenchArgs {
                 transport.as_str()
             ));
         }
+        if self.gso && transport != Transport::Udp {
+            return Err(format!("--gso is for udp, not for {}", transport.as_str()));
+        }
         if self.pin.is_some_and(|pin| pin.daemon.is_some()) && self.spawn.is_none() {
             return Err(
                 "the second core of --pin is for the daemon of --spawn; pin another daemon \
@@ -163,6 +172,7 @@ impl BenchArgs {
         Ok(Load {
             protocol: self.protocol,
             is_datagram,
+            gso: self.gso,
             types: self.types.clone(),
             series: self.series,
             tags: self.tags,

@@ -95,6 +95,7 @@ mod tests {
         Load {
             protocol: Protocol::Statsd,
             is_datagram: true,
+            gso: false,
             types: "set".parse().unwrap(),
             series: 100,
             tags: 0,

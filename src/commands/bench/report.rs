@@ -36,6 +36,7 @@ pub(super) struct LoadFacts {
     pub(super) batch: u32,
     pub(super) seed: u64,
     pub(super) sockets: u16,
+    pub(super) gso: bool,
     /// Messages a second; `None` for no limit.
     pub(super) rate: Option<u64>,
 }
@@ -47,6 +48,8 @@ pub(super) struct SentFacts {
     /// `None` for streams.
     pub(super) datagrams: Option<u64>,
     pub(super) bytes: u64,
+    /// Whether datagrams of one size shared a packet.
+    pub(super) gso: bool,
     pub(super) seconds: f64,
     pub(super) messages_a_second: f64,
     /// Messages that the system refused, by reason.
@@ -68,8 +71,10 @@ pub(super) struct LedgerFacts {
     /// `aggregated` in the daemon's ledger.
     pub(super) accepted: u64,
     pub(super) rejected: CountsByReason,
-    /// Datagrams.
+    /// Datagrams, or packets of several if the listener has `gro`.
     pub(super) kernel_drops: u64,
+    /// Whether a listener has `gro`.
+    pub(super) gro: bool,
     /// Datagrams or connections.
     pub(super) refused: CountsByReason,
     /// Messages sent that are in none of these counts; negative if other clients sent too.
@@ -122,6 +127,7 @@ impl BenchReport {
                 batch: load.batch,
                 seed: load.seed,
                 sockets,
+                gso: load.gso,
                 rate,
             },
             accounted: ledger.as_ref().is_some_and(|ledger| ledger.unaccounted == 0),
@@ -158,6 +164,7 @@ impl SentFacts {
             messages,
             datagrams: load.is_datagram.then_some(sent.payloads),
             bytes: sent.bytes,
+            gso: sent.gso,
             seconds,
             messages_a_second: if seconds > 0.0 { messages as f64 / seconds } else { 0.0 },
             errors: errors.collect(),
@@ -183,6 +190,7 @@ impl LedgerFacts {
             accepted: grown.aggregated,
             rejected: grown.rejected,
             kernel_drops: grown.kernel_drops,
+            gro: grown.gro,
             refused: grown.refused,
             unaccounted: 0,
             overflowed: watched.overflowed(after),

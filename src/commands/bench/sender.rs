@@ -26,6 +26,8 @@ pub(super) struct SentLoad {
     pub(super) elapsed: Duration,
     /// CPU time of the sending thread, user and system together.
     pub(super) cpu: Duration,
+    /// Whether datagrams of one size shared a packet to the end.
+    pub(super) gso: bool,
     /// Whether a signal ended the sending early.
     pub(super) interrupted: bool,
     /// The error of the system that ended the sending early.
@@ -82,6 +84,7 @@ pub(super) fn run(
             pacer.sent(sent.tried() - before);
         }
     }
+    sent.gso = sockets.is_merging();
     let (rest, outcome) = sockets.finish();
     sent.add(rest);
     if let Err(error) = outcome {
@@ -134,7 +137,7 @@ mod tests {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         let endpoint = receiver.local_addr().unwrap().to_string().parse().unwrap();
         let payloads = Payloads { bytes: b"abbccc".to_vec(), ends: vec![1, 3, 6] };
-        (receiver, LoadSockets::connect(&endpoint, 2, payloads).unwrap())
+        (receiver, LoadSockets::connect(&endpoint, 2, payloads, false).unwrap())
     }
 
     #[test]

@@ -13,6 +13,8 @@ use engine::sys::SendRing;
 
 /// Most datagrams of one system call.
 const DATAGRAMS_A_CALL: u64 = 64;
+/// The same if datagrams share packets.
+const MERGED_A_CALL: u64 = 16 * 64;
 /// Most bytes of one write to a stream.
 const BYTES_A_WRITE: usize = 64 << 10;
 /// How long a stream may take for the rest of a line at the end.
@@ -36,15 +38,20 @@ pub(super) struct Passed {
 }
 
 impl LoadSockets {
-    /// Opens this number of sockets.
+    /// Opens this number of sockets. With `gso`, datagrams of one size share a packet.
     pub(super) fn connect(
         endpoint: &SendEndpoint,
         sockets: u16,
         payloads: Payloads,
+        gso: bool,
     ) -> Result<Self, ConnectError> {
         let sockets = (0..sockets).map(|_| connect(endpoint)).collect::<Result<Vec<_>, _>>()?;
         Ok(if endpoint.is_datagram() {
             let ring = SendRing::new(payloads.bytes, &payloads.ends);
+            let ring = match sockets.first() {
+                Some(socket) if gso => ring.merging(socket.as_fd()),
+                _ => ring,
+            };
             Self::Datagrams(DatagramSockets {
                 ring,
                 ends: payloads.ends,
@@ -68,6 +75,11 @@ impl LoadSockets {
             Self::Datagrams(datagrams) => datagrams.send(most),
             Self::Streams(streams) => streams.send(most),
         }
+    }
+
+    /// Whether datagrams share packets; `false` too if the system refused such a packet.
+    pub(super) fn is_merging(&self) -> bool {
+        matches!(self, Self::Datagrams(datagrams) if datagrams.ring.is_merging())
     }
 
     /// Completes incomplete lines, and closes the sockets.
@@ -94,7 +106,8 @@ pub(super) struct DatagramSockets {
 impl DatagramSockets {
     fn send(&mut self, most: u64) -> io::Result<Passed> {
         let first = self.next;
-        let most = most.min(DATAGRAMS_A_CALL) as usize;
+        let a_call = if self.ring.is_merging() { MERGED_A_CALL } else { DATAGRAMS_A_CALL };
+        let most = most.min(a_call) as usize;
         let last = self.ends.len().min(first + most);
         let socket = &self.sockets[self.turn];
         self.turn = (self.turn + 1) % self.sockets.len();

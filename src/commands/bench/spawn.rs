@@ -102,8 +102,9 @@ fn configuration(transport: Transport, load: &Load, folder: &TempDir) -> String 
     // Without the forwarder `file`, the console writes to /dev/null.
     let forwarders =
         if cfg!(feature = "file") { "forwarders: { file: { path: /dev/null } }\n" } else { "" };
+    let gro = if load.gso { ", gro: true" } else { "" };
     format!(
-        "listeners: [{{ protocol: {}, transport: {}, {place} }}]\n\
+        "listeners: [{{ protocol: {}, transport: {}, {place}{gro} }}]\n\
          admin: {{ listen: \"127.0.0.1:0\" }}\n\
          aggregation: {{ max_series: 2000000, max_series_per_metric: 2000000, \
          max_series_bytes: 4GiB }}\n\

@@ -124,6 +124,10 @@ fn notes(report: &BenchReport) -> Vec<String> {
             _ => format!("{messages} messages were not sent: the system had no buffers"),
         });
     }
+    if report.load.gso && !sent.gso {
+        notes
+            .push("the system refused packets of several datagrams, so --gso had no effect".into());
+    }
     if sent.slipped > 0 {
         notes.push(format!(
             "{} messages were due and not sent: the sender did not get the CPU in time, or the \
@@ -152,6 +156,12 @@ fn ledger_notes(ledger: &LedgerFacts, notes: &mut Vec<String>) {
              net.core.rmem_max",
             grouped(buffer)
         ));
+    }
+    if ledger.kernel_drops > 0 && ledger.gro {
+        notes.push(
+            "the listener has `gro`: a dropped packet counts once, however many datagrams it has"
+                .into(),
+        );
     }
     if !ledger.rejected.is_empty() {
         notes.push("/api/v1/rejected shows the rejected messages and the expected input".into());
@@ -182,6 +192,15 @@ fn verdict(report: &BenchReport, unknown: Option<&str>) -> (&'static str, String
                  second.",
                 grouped(lost),
                 share_of(lost, report.sent.messages)
+            ),
+        ),
+        (1.., _) if ledger.gro && ledger.kernel_drops > 0 => (
+            RED,
+            format!(
+                "{} messages are missing, perhaps in the {} dropped packets: with `gro`, the \
+                 kernel does not count the datagrams of a packet.",
+                signed(ledger.unaccounted).trim(),
+                grouped(ledger.kernel_drops)
             ),
         ),
         (1.., _) => (

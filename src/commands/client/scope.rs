@@ -15,8 +15,10 @@ pub(crate) struct ScopeLedger {
     pub(crate) aggregated: u64,
     /// Messages by reason.
     pub(crate) rejected: CountsByReason,
-    /// Datagrams.
+    /// Datagrams, or packets of several if a listener has `gro`.
     pub(crate) kernel_drops: u64,
+    /// Whether a listener has `gro`.
+    pub(crate) gro: bool,
     /// Datagrams or connections by reason.
     pub(crate) refused: CountsByReason,
     /// The smallest buffer of the sockets that drop, in bytes.
@@ -71,6 +73,7 @@ impl ScopeLedger {
             ledger.received += listener.ledger.received;
             ledger.aggregated += listener.ledger.aggregated;
             ledger.kernel_drops += listener.ledger.kernel_drops;
+            ledger.gro |= listener.gro == Some(true);
             for (sum, counts) in [
                 (&mut ledger.rejected, &listener.ledger.rejected),
                 (&mut ledger.refused, &listener.refused),
@@ -101,6 +104,7 @@ impl ScopeLedger {
             aggregated: self.aggregated.saturating_sub(before.aggregated),
             rejected: grown(&self.rejected, &before.rejected),
             kernel_drops: self.kernel_drops.saturating_sub(before.kernel_drops),
+            gro: self.gro,
             refused: grown(&self.refused, &before.refused),
             receive_buffer: self.receive_buffer,
         }
