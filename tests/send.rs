@@ -172,6 +172,34 @@ fn lines_of_standard_input_are_sent_and_invalid_ones_are_reported_by_number() {
 }
 
 #[test]
+fn messages_of_all_sizes_that_are_sent_together_arrive_whole() {
+    let daemon = Daemon::start(LISTENERS);
+    let admin = format!("http://{}", daemon.admin);
+    let unix = format!("unix_datagram://{}", daemon.path("datagram.sock").display());
+    // Runs of one size, which share packets over UDP, and single ones; up to 40 kB.
+    let sizes = (0..400_usize).map(|number| match number % 100 {
+        0 => 40_000,
+        place @ 1..20 => place * 50,
+        _ => 30 + number / 100,
+    });
+    let line = |size| {
+        let tag = "x".repeat(size);
+        format!("{{\"metric_name\":\"m\",\"metric_type\":\"counter\",\"tag\":\"{tag}\"}}\n")
+    };
+    let input: String = sizes.map(line).collect();
+    for to in [&format!("udp://{}", daemon.udp), &unix] {
+        let args = ["-", "--to", to, "--verify", "--admin", &admin, "--rate", "5k"];
+        let output = send_input(&args, &input);
+        let (code, stdout, stderr) = told(&output);
+        assert_eq!(code, 0, "{stdout}{stderr}");
+        assert!(stdout.starts_with("sent 400 messages, "), "{stdout}");
+    }
+    let status = daemon.status();
+    assert_eq!(status["ledger"]["bytes"], 2 * (input.len() - 400));
+    assert_eq!(common::total(&daemon.stop().points("points"), "m", "count"), 800.0);
+}
+
+#[test]
 fn each_line_of_slow_input_is_sent_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = format!("tcp://{}", listener.local_addr().unwrap());

@@ -1,7 +1,9 @@
 //! The socket that messages are sent over, at a pace that suits it.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,9 +13,12 @@ use crate::commands::client::connect::{ConnectError, connect, is_passing};
 use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::pace::{Pacer, SendRate};
 use engine::listener::Transport;
+use engine::sys::SendRing;
 
-/// Bytes of lines that are written to a stream together.
+/// Bytes of messages that are sent together.
 const BYTES_A_WRITE: usize = 64 << 10;
+/// Most datagrams that are sent together.
+const DATAGRAMS_A_CALL: usize = 64;
 /// How long a daemon may read nothing.
 const STUCK: Duration = Duration::from_secs(10);
 
@@ -23,8 +28,10 @@ pub(super) struct MessageSocket {
     is_datagram: bool,
     /// Only for UDP: every other transport makes a sender wait itself.
     pacer: Option<(Pacer, Instant)>,
-    /// Lines that are not written yet.
+    /// Messages that are not sent yet.
     pending: Vec<u8>,
+    /// The end of each datagram in them; empty for a stream.
+    ends: Vec<usize>,
     /// Messages sent, each in a datagram or a line.
     pub(super) payloads: u64,
     /// Their size, in bytes.
@@ -45,7 +52,8 @@ impl MessageSocket {
         };
         let socket = connect(endpoint)?;
         let is_datagram = endpoint.is_datagram();
-        Ok(Self { socket, is_datagram, pacer, pending: Vec::new(), payloads: 0, bytes: 0 })
+        let (pending, ends) = (Vec::new(), Vec::new());
+        Ok(Self { socket, is_datagram, pacer, pending, ends, payloads: 0, bytes: 0 })
     }
 
     /// The address of this end, as the daemon sees it; `None` for a Unix socket.
@@ -54,33 +62,52 @@ impl MessageSocket {
         address.as_socket().map(|address| address.to_string())
     }
 
-    /// Sends a message; over a stream it may wait for [`MessageSocket::flush`].
+    /// Sends a message; it may wait for [`MessageSocket::flush`].
     ///
     /// # Errors
     /// When the daemon is gone or reads nothing.
     pub(super) fn send(&mut self, message: &[u8]) -> io::Result<()> {
         if self.is_datagram {
-            self.wait_until_due();
-            while_passing(|| self.socket.send(message))?;
+            self.wait_until_due()?;
+            self.pending.extend_from_slice(message);
+            self.ends.push(self.pending.len());
         } else {
             // Only an array may hold newlines, and there they are blanks.
             self.pending
                 .extend(message.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
             self.pending.push(b'\n');
-            if self.pending.len() >= BYTES_A_WRITE {
-                self.flush()?;
-            }
+        }
+        if self.pending.len() >= BYTES_A_WRITE || self.ends.len() == DATAGRAMS_A_CALL {
+            self.flush()?;
         }
         self.payloads += 1;
         self.bytes += message.len() as u64;
         Ok(())
     }
 
-    /// Sends the lines that wait.
+    /// Sends the messages that wait.
     ///
     /// # Errors
     /// When the daemon is gone or reads nothing.
     pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.is_datagram { self.flush_datagrams() } else { self.flush_lines() }
+    }
+
+    fn flush_datagrams(&mut self) -> io::Result<()> {
+        let (bytes, ends) = (mem::take(&mut self.pending), mem::take(&mut self.ends));
+        // One by one as long as messages come slowly.
+        if let [_] = *ends {
+            return while_passing(|| self.socket.send(&bytes)).map(drop);
+        }
+        let mut ring = SendRing::new(bytes, &ends).merging(self.socket.as_fd());
+        let mut sent = 0;
+        while sent < ends.len() {
+            sent += while_passing(|| ring.send(self.socket.as_fd(), sent..ends.len()))?;
+        }
+        Ok(())
+    }
+
+    fn flush_lines(&mut self) -> io::Result<()> {
         let mut rest = self.pending.as_slice();
         while !rest.is_empty() {
             let written = while_passing(|| (&self.socket).write(rest))?;
@@ -90,16 +117,16 @@ impl MessageSocket {
         Ok(())
     }
 
-    /// Sends the lines that wait and makes sure, as far as the transport tells, that the daemon has
+    /// Sends the messages that wait and makes sure, as far as the transport tells, that the daemon has
     /// read them.
     ///
     /// # Errors
     /// When it has not.
     pub(super) fn finish(&mut self) -> io::Result<()> {
+        self.flush()?;
         if self.is_datagram {
             return self.socket.take_error()?.map_or(Ok(()), Err);
         }
-        self.flush()?;
         self.socket.shutdown(Shutdown::Write)?;
         // The daemon closes its end after reading everything, and otherwise resets the connection.
         self.socket.set_read_timeout(Some(STUCK))?;
@@ -113,12 +140,25 @@ impl MessageSocket {
         }
     }
 
-    fn wait_until_due(&mut self) {
-        let Some((pacer, start)) = &mut self.pacer else { return };
-        while pacer.due(start.elapsed()) == 0 {
-            thread::sleep(pacer.pause(start.elapsed()));
+    /// Sends the datagrams that were due, and waits until the next one is.
+    fn wait_until_due(&mut self) -> io::Result<()> {
+        if self.pause().is_some() {
+            self.flush()?;
         }
-        pacer.sent(1);
+        while let Some(pause) = self.pause() {
+            thread::sleep(pause);
+        }
+        if let Some((pacer, _)) = &mut self.pacer {
+            pacer.sent(1);
+        }
+        Ok(())
+    }
+
+    /// The time until the next datagram is due, if it is not.
+    fn pause(&mut self) -> Option<Duration> {
+        let (pacer, start) = self.pacer.as_mut()?;
+        let elapsed = start.elapsed();
+        (pacer.due(elapsed) == 0).then(|| pacer.pause(elapsed))
     }
 }
 
