@@ -11,9 +11,9 @@ import socket
 import threading
 import time
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Mapping, Optional, Type, TypeVar, overload
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar, overload
 
-from . import _address
+from . import _address, _packet
 from ._message import Tags, encode, number
 
 _log = logging.getLogger("tallyd")
@@ -159,6 +159,9 @@ class Agent(_Metrics):
         A prefix for each name.
     ``max_datagram``
         Maximum size of a datagram of several messages, in bytes, see :meth:`batch`.
+    ``gso``
+        Whether a batch hands many datagrams to the kernel at once, on Linux and over UDP; elsewhere,
+        and if the kernel refuses, it sends each when it is full.
     ``strict``
         Whether to raise errors instead of counting them, for tests.
 
@@ -172,12 +175,14 @@ class Agent(_Metrics):
         tags: Tags = None,
         prefix: str = "",
         max_datagram: int = _MAX_DATAGRAM,
+        gso: bool = False,
         strict: bool = False,
     ) -> None:
         self.address = address or os.environ.get("TALLYD_ADDRESS") or _address.DEFAULT
         self.tags = dict(tags or {})
         self.prefix = prefix
         self.max_datagram = max_datagram
+        self.gso = gso
         self.strict = strict
         self.sent = 0
         self.dropped = 0
@@ -251,16 +256,47 @@ class Agent(_Metrics):
             self._failed(error, 1)
             return None
 
+    def _send_all(self, datagrams: List[Tuple[bytes, int]]) -> None:
+        """Sends datagrams, each with its number of messages, as one packet if the system can."""
+        # A single message may be larger than a datagram should be, and does not fit into a packet.
+        fits = all(len(datagram) <= self.max_datagram for datagram, _ in datagrams)
+        if len(datagrams) > 1 and fits and self._send_packet(datagrams):
+            return
+        for datagram, messages in datagrams:
+            self._send(datagram, messages)
+
+    def _send_packet(self, datagrams: List[Tuple[bytes, int]]) -> bool:
+        """Returns whether the datagrams were sent or dropped together."""
+        messages = sum(count for _, count in datagrams)
+        try:
+            out, place = self._out()
+            if not _packet.is_supported(out):
+                return False
+            _packet.send(out, [one for one, _ in datagrams], self.max_datagram, place)
+        except OSError as error:
+            if _packet.is_refusal(error):
+                self.gso = False
+                return False
+            self._failed(error, messages)
+        else:
+            with self._lock:
+                self.sent += messages
+        return True
+
+    def _out(self) -> Tuple[socket.socket, Any]:
+        """Returns the socket and the address to send to."""
+        with self._lock:
+            if self._socket is None:
+                self._look_up_again()
+                why = "the agent is closed" if self._closed else "the name is not resolved yet"
+                raise OSError(f"{self.address}: {why}")
+            if self._may_change:
+                self._look_up_again()
+            return self._socket, self._place
+
     def _send(self, datagram: bytes, messages: int) -> None:
         try:
-            with self._lock:
-                if self._socket is None:
-                    self._look_up_again()
-                    why = "the agent is closed" if self._closed else "the name is not resolved yet"
-                    raise OSError(f"{self.address}: {why}")
-                if self._may_change:
-                    self._look_up_again()
-                out, place = self._socket, self._place
+            out, place = self._out()
             # Not connected, on purpose: when no process listens, the kernel reports that to a
             # connected socket by failing the next send, so the first datagram after a restart of
             # the daemon would be lost.
@@ -321,12 +357,16 @@ class Agent(_Metrics):
 class Batch(_Metrics):
     """Sends messages of an agent, several to a datagram: each datagram when it is full, and the last at
     the end of the block; ``flush`` sends the collected messages at once. Threads may share a batch.
+
+    With the agent's ``gso``, full datagrams wait until there are as many as the kernel takes at once.
     """
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._messages: List[bytes] = []
         self._bytes = 0
+        # Full datagrams, each with its number of messages.
+        self._full: List[Tuple[bytes, int]] = []
         self._lock = threading.Lock()
 
     def _record(self, name: str, kind: str, tags: Tags, **fields: Any) -> None:
@@ -335,7 +375,7 @@ class Batch(_Metrics):
             return
         with self._lock:
             if self._bytes + len(message) > self._agent.max_datagram:
-                self._flush()
+                self._end_datagram()
             self._messages.append(message)
             self._bytes += len(message) + 1  # includes the newline that ends it
 
@@ -345,9 +385,21 @@ class Batch(_Metrics):
             self._flush()
 
     def _flush(self) -> None:
-        messages, self._messages, self._bytes = self._messages, [], 0
-        if messages:
-            self._agent._send(b"\n".join(messages), len(messages))
+        datagrams = self._full
+        if self._messages:
+            datagrams.append((b"\n".join(self._messages), len(self._messages)))
+        self._messages, self._bytes, self._full = [], 0, []
+        self._agent._send_all(datagrams)
+
+    def _end_datagram(self) -> None:
+        """Completes a datagram, and sends it unless it waits for others."""
+        if not self._agent.gso:
+            self._flush()
+        elif self._messages:
+            self._full.append((b"\n".join(self._messages), len(self._messages)))
+            self._messages, self._bytes = [], 0
+            if len(self._full) >= _packet.capacity(self._agent.max_datagram):
+                self._flush()
 
     def __enter__(self) -> Batch:
         return self

@@ -9,13 +9,14 @@ import json
 import logging
 import os
 import socket
+import sys
 import tempfile
 import threading
 import unittest
 from typing import Any, Dict, List
 from unittest import mock
 
-from tallyd import Agent, PystatAgent, _agent
+from tallyd import Agent, PystatAgent, _agent, _packet
 
 
 class Listener:
@@ -34,7 +35,7 @@ class Listener:
     def messages(self, count: int) -> List[Dict[str, Any]]:
         messages: List[Dict[str, Any]] = []
         while len(messages) < count:
-            messages += map(json.loads, self.datagram().split(b"\n"))
+            messages += map(json.loads, filter(None, self.datagram().split(b"\n")))
         return messages
 
     def message(self) -> Dict[str, Any]:
@@ -210,6 +211,94 @@ class Batches(WithListener):
             batch.counter("m")
             raise KeyError
         self.assertEqual(self.listener.message()["metric_name"], "m")
+
+
+@unittest.skipUnless(sys.platform == "linux", "UDP_SEGMENT is an option of Linux")
+class Packets(WithListener):
+    """A batch whose datagrams are handed to the kernel together."""
+
+    def counts(self, agent: Agent, expected: int, limit: int = 200) -> List[int]:
+        """Sends counters in a batch; returns the counts that arrive."""
+        with agent.batch() as batch:
+            for number in range(expected):
+                batch.counter("m", number, {"x": "y" * (number % 50)})
+        counts: List[int] = []
+        while len(counts) < expected:
+            datagram = self.listener.datagram()
+            self.assertLessEqual(len(datagram), limit)
+            counts += [json.loads(line)["count"] for line in datagram.split(b"\n") if line]
+        return counts
+
+    def calls(self) -> Any:
+        return mock.patch.object(_packet, "send", wraps=_packet.send)
+
+    def test_datagrams_are_sent_together_and_arrive_one_by_one(self) -> None:
+        agent = self.connected(max_datagram=200, gso=True)
+        with self.calls() as send:
+            self.assertEqual(self.counts(agent, 300), list(range(300)))
+        self.assertGreater(send.call_count, 1)
+        self.assertLess(send.call_count, 10)
+        self.assertEqual((agent.sent, agent.dropped, agent.gso), (300, 0, True))
+
+    def test_a_packet_is_no_larger_than_udp_carries(self) -> None:
+        for size in [1, 1023, 1432, 32000, 40000, 65507]:
+            capacity = _packet.capacity(size)
+            self.assertTrue(1 <= capacity <= 64 and capacity * size <= 65507, size)
+        agent = self.connected(max_datagram=8000, gso=True)
+        self.assertEqual(self.counts(agent, 2000, 8000), list(range(2000)))
+
+    def test_a_message_longer_than_a_datagram_arrives_whole(self) -> None:
+        agent = self.connected(max_datagram=100, gso=True)
+        with agent.batch() as batch:
+            batch.counter("a")
+            batch.counter("b", tags={"x": "y" * 200})
+            batch.counter("c")
+            batch.counter("d", tags={"x": "y" * 200})
+        names = [message["metric_name"] for message in self.listener.messages(4)]
+        self.assertEqual(names, ["a", "b", "c", "d"])
+
+    def test_a_flush_sends_the_datagrams_that_wait(self) -> None:
+        batch = self.connected(max_datagram=100, gso=True).batch()
+        for number in range(5):
+            batch.counter("m", number)
+        batch.flush()
+        self.assertEqual([one["count"] for one in self.listener.messages(5)], list(range(5)))
+
+    def test_where_the_kernel_refuses_packets_each_datagram_is_sent(self) -> None:
+        agent = self.connected(max_datagram=200, gso=True)
+        assert agent._socket is not None
+        # The kernel divides no packets for a socket without checksums (SO_NO_CHECK).
+        agent._socket.setsockopt(socket.SOL_SOCKET, 11, 1)
+        self.assertEqual(self.counts(agent, 300), list(range(300)))
+        self.assertEqual((agent.sent, agent.dropped, agent.gso), (300, 0, False))
+
+    def test_where_there_are_no_packets_each_datagram_is_sent(self) -> None:
+        with mock.patch("sys.platform", "darwin"), self.calls() as send:
+            agent = self.connected(max_datagram=200, gso=True)
+            self.assertEqual(self.counts(agent, 100), list(range(100)))
+        send.assert_not_called()
+
+    def test_the_messages_of_a_packet_that_is_not_sent_are_dropped(self) -> None:
+        agent = Agent(self.listener.address, max_datagram=100, gso=True)
+        batch = agent.batch()
+        for _ in range(5):
+            batch.counter("m")
+        agent.close()
+        with self.assertLogs("tallyd", logging.WARNING):
+            batch.flush()
+        self.assertEqual((agent.sent, agent.dropped), (0, 5))
+
+    def test_a_unix_socket_gets_each_datagram(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "socket")
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+                listener.bind(path)
+                agent = Agent(f"unix_datagram://{path}", max_datagram=60, gso=True, strict=True)
+                with agent, agent.batch() as batch:
+                    batch.counter("a")
+                    batch.counter("b")
+                names = [json.loads(listener.recv(1000))["metric_name"] for _ in range(2)]
+                self.assertEqual(names, ["a", "b"])
 
 
 class Harmlessness(WithListener):

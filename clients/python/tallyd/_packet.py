@@ -1,0 +1,53 @@
+"""Several datagrams in one packet, which the kernel divides again (UDP_SEGMENT of Linux)."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import sys
+from typing import Any, List, Sequence
+
+# The socket module has no names for these.
+_SOL_UDP = 17
+_UDP_SEGMENT = 103
+
+# The kernel divides a packet into no more datagrams, and UDP carries no larger packet.
+_MAX_DATAGRAMS = 64
+_MAX_BYTES = 65507
+
+# An old kernel, a device without checksums, or datagrams that the route would fragment.
+_REFUSALS = (errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EMSGSIZE)
+
+
+def is_supported(out: socket.socket) -> bool:
+    """Returns whether the kernel divides packets of this socket. Others would send one datagram."""
+    if sys.platform != "linux" or out.family == socket.AF_UNIX:
+        return False
+    try:
+        out.getsockopt(_SOL_UDP, _UDP_SEGMENT)
+    except OSError:
+        return False
+    return True
+
+
+def is_refusal(error: OSError) -> bool:
+    """Returns whether the system refuses packets, rather than this one."""
+    return error.errno in _REFUSALS
+
+
+def capacity(size: int) -> int:
+    """Returns how many datagrams of this size a packet may have."""
+    return min(_MAX_DATAGRAMS, _MAX_BYTES // max(size, 1))
+
+
+def send(out: socket.socket, datagrams: Sequence[bytes], size: int, place: Any) -> None:
+    """Sends datagrams of at most ``size`` bytes as one packet.
+
+    All but the last are filled up with newlines, which the daemon ignores: the datagrams of a packet
+    have one size, except the last, which may be shorter.
+    """
+    padded: List[bytes] = [datagram.ljust(size, b"\n") for datagram in datagrams[:-1]]
+    padded.append(datagrams[-1])
+    option = (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))
+    out.sendmsg([b"".join(padded)], [option], 0, place)
