@@ -47,3 +47,9 @@ def peak_memory(pid):
     """Returns the peak resident memory of a process, in MiB."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
+
+
+def cpu_seconds(pid):
+    """Returns the CPU time of all threads of a process, to the nanosecond."""
+    tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
