@@ -5,6 +5,7 @@
 //! rejected. [`BenchPipeline`](pipeline::BenchPipeline) leads from a datagram to a snapshot.
 
 pub mod datagrams;
+pub mod listeners;
 pub mod message_format;
 pub mod pipeline;
 pub mod rejects;

@@ -22,8 +22,8 @@ use crate::datagrams::DatagramList;
 use crate::message_format::MessageFormat;
 
 /// DatagramList per batch, as with one system call.
-const BATCH: usize = 64;
-const INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const BATCH: usize = 64;
+pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 /// More than any benchmark has.
 const MAX_SERIES: usize = 2_000_000;
 
@@ -42,33 +42,12 @@ impl BenchPipeline {
     /// tags.
     #[must_use]
     pub fn new(protocol: Protocol) -> Self {
-        seed::fix();
-        let config = AggregationConfig {
-            max_series: MAX_SERIES,
-            max_series_per_metric: MAX_SERIES,
-            ..AggregationConfig::default()
-        };
-        let tags = [("datacenter", "fra-2"), ("role", "web")];
-        let tags = tags.map(|(key, value)| (key.to_owned(), value.into())).into();
-        let agent = AgentConfig { tags, ..AgentConfig::default() };
-        let identifier = Arc::new(Identifier::new(&agent));
-        let registry = Arc::new(Registry::new(&config, Arc::clone(&identifier)));
-        let shared = RecorderContext {
-            identifier,
-            registry: Arc::clone(&registry),
-            rejected: Arc::default(),
-            started: Instant::now(),
-            limits: MessageLimits::default(),
-            // Fixed, so that the instructions can be counted.
-            cells: config.cells(Some(SetSeed::from_text(""))),
-            line_cache: config.line_cache.get() as usize,
-        };
+        let (shared, store) = shared_parts();
         let mut tallies = AggregatorEnd::new();
         let waker = Arc::new(Waker::new().expect("an event descriptor"));
         let handover = tallies.add_listener("bench", waker);
         let stats = Arc::new(ListenerStats::without_drops("a benchmark".to_owned()));
         let recorder = Recorder::new(shared, protocol, Arc::clone(&stats), handover);
-        let store = Store::new(&config, INTERVAL, registry);
         let windows = WindowStats::new(INTERVAL);
         Self { recorder, stats, tallies, store, windows, end_ms: 1_490_114_074_000 }
     }
@@ -117,11 +96,7 @@ impl BenchPipeline {
         self.store.merge(handed.listener, &mut handed.tally);
         self.tallies.give_back(handed);
         self.end_ms += INTERVAL.as_millis() as u64;
-        let window = Window { end_ms: self.end_ms, length: INTERVAL };
-        let snapshot = self.store.flush(window);
-        self.windows.set_top_metrics(self.store.top_metrics(window));
-        self.store.expire();
-        snapshot
+        close_window(&mut self.store, &self.windows, self.end_ms)
     }
 
     /// Closes the window.
@@ -141,4 +116,39 @@ impl BenchPipeline {
         assert_eq!(counts.received(), counts.aggregated, "received, aggregated");
         counts.aggregated
     }
+}
+
+/// The state and settings that all listeners share, and the aggregator's store.
+pub(crate) fn shared_parts() -> (RecorderContext, Store) {
+    seed::fix();
+    let config = AggregationConfig {
+        max_series: MAX_SERIES,
+        max_series_per_metric: MAX_SERIES,
+        ..AggregationConfig::default()
+    };
+    let tags = [("datacenter", "fra-2"), ("role", "web")];
+    let tags = tags.map(|(key, value)| (key.to_owned(), value.into())).into();
+    let agent = AgentConfig { tags, ..AgentConfig::default() };
+    let identifier = Arc::new(Identifier::new(&agent));
+    let registry = Arc::new(Registry::new(&config, Arc::clone(&identifier)));
+    let shared = RecorderContext {
+        identifier,
+        registry: Arc::clone(&registry),
+        rejected: Arc::default(),
+        started: Instant::now(),
+        limits: MessageLimits::default(),
+        // Fixed, so that the instructions can be counted.
+        cells: config.cells(Some(SetSeed::from_text(""))),
+        line_cache: config.line_cache.get() as usize,
+    };
+    (shared, Store::new(&config, INTERVAL, registry))
+}
+
+/// Closes the window that ends at this time, as the aggregator does.
+pub(crate) fn close_window(store: &mut Store, windows: &WindowStats, end_ms: u64) -> Snapshot {
+    let window = Window { end_ms, length: INTERVAL };
+    let snapshot = store.flush(window);
+    windows.set_top_metrics(store.top_metrics(window));
+    store.expire();
+    snapshot
 }
