@@ -32,6 +32,7 @@ mod error;
 mod error_class;
 mod in_flight;
 mod key;
+mod native;
 mod producer;
 mod properties;
 mod section;
@@ -47,7 +48,6 @@ use async_trait::async_trait;
 use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::types::RDKafkaType;
 
 pub use config::{Brokers, KafkaConfig, RecordFormat, RecordKey, Topic};
@@ -62,6 +62,7 @@ use model::{MetricKind, Point, Series, Snapshot};
 
 use broker_log::BrokerLog;
 use in_flight::InFlight;
+use native::RecordHeaders;
 use producer::Producer;
 
 /// Header with the id of the daemon's run that wrote the record.
@@ -104,7 +105,7 @@ struct Window {
     end_ms: u64,
     /// The kind of each payload, by id.
     kinds: Vec<MetricKind>,
-    headers: BTreeMap<MetricKind, OwnedHeaders>,
+    headers: BTreeMap<MetricKind, RecordHeaders>,
 }
 
 impl Kafka {
@@ -232,12 +233,18 @@ impl Window {
         let instance = snapshot.instance.as_deref().unwrap_or(instance);
         // Built once per window and kind, because most records share them.
         let headers = |kind: MetricKind| {
-            OwnedHeaders::new_with_capacity(3)
-                .insert(Header { key: INSTANCE_HEADER, value: Some(instance) })
-                .insert(Header { key: WINDOW_HEADER, value: Some(&end_ms) })
-                .insert(Header { key: KIND_HEADER, value: Some(kind.as_str()) })
+            RecordHeaders::new(&[
+                (INSTANCE_HEADER, instance),
+                (WINDOW_HEADER, &end_ms),
+                (KIND_HEADER, kind.as_str()),
+            ])
         };
         self.headers = MetricKind::ALL.into_iter().map(|kind| (kind, headers(kind))).collect();
+    }
+
+    /// Returns the headers of a payload's record.
+    fn headers(&self, id: usize) -> RecordHeaders {
+        self.headers[&self.kinds[id]].clone()
     }
 }
 

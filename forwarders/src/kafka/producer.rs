@@ -1,44 +1,38 @@
 //! The client library's producer: records go in, delivery reports come out.
 //!
-//! Uses rdkafka's threaded producer. Its one thread calls back for each report, and a report is a
-//! payload id and an error code in a vector that the sending task drains. The future producer would
-//! allocate a channel and an owned copy of the record for each of the 100,000 records of a window.
+//! One thread waits for the events of the library. A report is a payload id and an error code in a
+//! vector that the sending task drains. The reports of a batch are passed on together, with one lock
+//! and one wake-up.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataTopic;
-use rdkafka::producer::{
-    BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
-};
 use tokio::sync::Notify;
 use tracing::debug;
 
 use super::broker_log::BrokerLog;
+use super::native::{Event, NativeEvent, NativeProducer, Record, Report};
 
-/// A record to hand over; its opaque value is the id of the payload.
-pub(super) type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
-
-/// The outcome of a record.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Report {
-    /// The id of the record's payload.
-    pub(super) id: usize,
-    /// `Ok` if the brokers have the record, else the error.
-    pub(super) outcome: Result<(), Code>,
-}
-
-/// A running producer, which connects when it has something to send.
+/// A running producer.
 pub(super) struct Producer {
     /// `None` after [`Producer::let_go`].
-    inner: Option<ThreadedProducer<Context>>,
+    running: Option<Running>,
     inbox: Arc<Inbox>,
+}
+
+/// A producer and the thread that waits for its events.
+struct Running {
+    native: Arc<NativeProducer>,
+    is_ending: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
 /// The queue of reports for the sending task.
@@ -49,25 +43,35 @@ struct Inbox {
 }
 
 impl Producer {
-    /// Starts a producer.
+    /// Starts a producer for a topic.
     ///
     /// # Errors
-    /// If librdkafka rejects the settings as a whole.
-    pub(super) fn start(config: &ClientConfig, broker_log: &Arc<BrokerLog>) -> KafkaResult<Self> {
-        let inbox = Arc::<Inbox>::default();
-        let context = Context { broker_log: Arc::clone(broker_log), inbox: Arc::clone(&inbox) };
-        let inner = ThreadedProducer::from_config_and_context(config, context)?;
-        Ok(Self { inner: Some(inner), inbox })
+    /// If librdkafka rejects the settings as a whole, or no thread can be started.
+    pub(super) fn start(
+        config: &ClientConfig,
+        topic: &str,
+        broker_log: &Arc<BrokerLog>,
+    ) -> KafkaResult<Self> {
+        let native = Arc::new(NativeProducer::start(config, topic)?);
+        let (inbox, is_ending) = (Arc::<Inbox>::default(), Arc::<AtomicBool>::default());
+        let events = Events { broker_log: Arc::clone(broker_log), inbox: Arc::clone(&inbox) };
+        let thread = {
+            let (native, is_ending) = (Arc::clone(&native), Arc::clone(&is_ending));
+            let serve = move || events.serve(&native, &is_ending);
+            thread::Builder::new().name("kafka-reports".into()).spawn(serve)
+        };
+        let thread = thread.map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+        Ok(Self { running: Some(Running { native, is_ending, thread }), inbox })
     }
 
     /// Hands a record over to the library, which reports its outcome exactly once.
     pub(super) fn hand_over(&self, record: Record<'_>) -> Result<(), Code> {
-        self.inner().send(record).map_err(|(error, _)| code_of(&error))
+        self.native().hand_over(record)
     }
 
     /// Returns the reports since the last call.
     pub(super) fn reports(&self) -> Vec<Report> {
-        std::mem::take(&mut self.inbox.lock())
+        std::mem::take(&mut self.inbox.reports.lock())
     }
 
     /// Waits for a report that [`Producer::reports`] has not returned yet.
@@ -77,23 +81,23 @@ impl Producer {
 
     /// Returns the error after which this producer will never deliver a record, if there is one.
     pub(super) fn fatal(&self) -> Option<(Code, String)> {
-        self.inner().client().fatal_error()
+        self.native().client().fatal_error()
     }
 
     /// Takes back all records that are not in flight to the brokers; each is reported as failed.
     pub(super) fn call_back(&self) {
-        self.inner().purge(PurgeConfig::default().queue());
+        self.native().purge(false);
     }
 
     /// Takes back all records that are not delivered; each is reported as failed.
     pub(super) fn purge(&self) {
-        self.inner().purge(PurgeConfig::default().queue().inflight());
+        self.native().purge(true);
     }
 
     /// Asks the brokers for the topic and returns its error, if it has one. Blocks for up to
     /// `timeout`.
     pub(super) fn topic_error(&self, topic: &str, timeout: Duration) -> KafkaResult<Option<Code>> {
-        let metadata = self.inner().client().fetch_metadata(Some(topic), timeout)?;
+        let metadata = self.native().client().fetch_metadata(Some(topic), timeout)?;
         Ok(metadata.topics().first().and_then(MetadataTopic::error).map(Code::from))
     }
 
@@ -101,9 +105,9 @@ impl Producer {
     /// which may be waiting for a name server. The returned channel receives a message at the end.
     pub(super) fn let_go(&mut self) -> mpsc::Receiver<()> {
         let (ended, end) = mpsc::channel();
-        let inner = self.inner.take();
+        let running = self.running.take();
         let end_it = move || {
-            drop(inner);
+            running.map(Running::end);
             // The receiver may be gone.
             let _nobody_waits = ended.send(());
         };
@@ -113,62 +117,73 @@ impl Producer {
         end
     }
 
-    fn inner(&self) -> &ThreadedProducer<Context> {
-        self.inner.as_ref().expect("a producer that was let go is not used")
+    fn native(&self) -> &NativeProducer {
+        &self.running.as_ref().expect("a producer that was let go is not used").native
     }
 }
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        if self.inner.is_some() {
+        if self.running.is_some() {
             self.let_go();
         }
     }
 }
 
-impl Inbox {
-    fn lock(&self) -> parking_lot::MutexGuard<'_, Vec<Report>> {
-        // The lock is held only to push a report or to take the vector.
-        self.reports.lock()
+impl Running {
+    fn end(self) {
+        let Self { native, is_ending, thread } = self;
+        // Before the wake-up, which ends at most one wait.
+        is_ending.store(true, Ordering::Release);
+        native.wake();
+        // Fails only if the thread panicked.
+        let _panicked = thread.join();
+        // The last reference, so that the library ends here.
+        drop(native);
     }
 }
 
-/// The callbacks of librdkafka.
-struct Context {
+/// Takes the events of the library.
+struct Events {
     broker_log: Arc<BrokerLog>,
     inbox: Arc<Inbox>,
 }
 
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, words: &str) {
-        self.broker_log.line(level, facility, words);
+impl Events {
+    /// Waits for events until the producer is ending.
+    fn serve(&self, native: &NativeProducer, is_ending: &AtomicBool) {
+        while !is_ending.load(Ordering::Acquire) {
+            if let Some(mut event) = native.wait_for_event() {
+                self.take(&mut event);
+            }
+        }
     }
 
-    fn error(&self, error: KafkaError, words: &str) {
-        self.broker_log.error(code_of(&error), words);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        // The default implementation would parse the JSON only to log it.
-        debug!(
-            forwarder = self.broker_log.forwarder(),
-            "librdkafka: {}",
-            String::from_utf8_lossy(statistics)
-        );
+    fn take(&self, event: &mut NativeEvent) {
+        match event.read() {
+            Event::Reports(reports) => {
+                // Stored before the wake-up, so that the woken task finds the reports.
+                self.inbox.reports.lock().extend(reports);
+                self.inbox.arrived.notify_one();
+            }
+            Event::Log { level, facility, words } => {
+                self.broker_log.line(log_level(level), &facility, &words);
+            }
+            Event::Error { code, words } => self.broker_log.error(code, &words),
+            Event::Statistics(words) => {
+                debug!(forwarder = self.broker_log.forwarder(), "librdkafka: {words}");
+            }
+            Event::Other => {}
+        }
     }
 }
 
-impl ProducerContext for Context {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, id: usize) {
-        let outcome = match result {
-            Ok(_) => Ok(()),
-            Err((error, _)) => Err(code_of(error)),
-        };
-        // Stored before the wake-up, so that the woken task finds the report.
-        self.inbox.lock().push(Report { id, outcome });
-        self.inbox.arrived.notify_one();
+/// Returns the level of a line in the log, of which only complaints and others are told apart.
+fn log_level(level: i32) -> RDKafkaLogLevel {
+    if level <= RDKafkaLogLevel::Warning as i32 {
+        RDKafkaLogLevel::Warning
+    } else {
+        RDKafkaLogLevel::Info
     }
 }
 

@@ -10,7 +10,8 @@ use tracing::warn;
 use super::diagnosis;
 use super::error::{self, KafkaProblem};
 use super::error_class::DeliveryErrorClass;
-use super::producer::{Producer, Record, Report};
+use super::native::{Record, Report};
+use super::producer::Producer;
 use super::{Kafka, RecordKey};
 use crate::delivery::forwarder::{ErrorClass, SendError};
 use crate::delivery::payload::{Batch, Payload};
@@ -105,7 +106,7 @@ impl Kafka {
         if let Some(producer) = &self.producer {
             return Ok(Arc::clone(producer));
         }
-        let started = Producer::start(&self.client, &self.broker_log);
+        let started = Producer::start(&self.client, &self.topic, &self.broker_log);
         let producer = Arc::new(started.map_err(SendError::transient)?);
         self.producer = Some(Arc::clone(&producer));
         Ok(producer)
@@ -238,19 +239,14 @@ impl Kafka {
         Ok(Progress::Enough)
     }
 
-    fn record<'a>(&'a self, payload: &Payload<'a>) -> Record<'a> {
-        let record = Record::with_opaque_to(&self.topic, payload.id)
-            .payload(payload.bytes)
+    fn record<'a>(&self, payload: &Payload<'a>) -> Record<'a> {
+        Record {
+            id: payload.id,
+            key: (self.encoding.key != RecordKey::None).then_some(payload.key),
+            body: payload.bytes,
             // The end of the window, which is the same in a duplicate.
-            .timestamp(i64::try_from(self.window.end_ms).unwrap_or(i64::MAX));
-        let record = match self.encoding.key {
-            RecordKey::None => record,
-            RecordKey::Series | RecordKey::Name => record.key(payload.key),
-        };
-        let kind = self.window.kinds.get(payload.id);
-        match kind.and_then(|kind| self.window.headers.get(kind)) {
-            Some(headers) => record.headers(headers.clone()),
-            None => record,
+            timestamp: i64::try_from(self.window.end_ms).unwrap_or(i64::MAX),
+            headers: self.window.headers(payload.id),
         }
     }
 
