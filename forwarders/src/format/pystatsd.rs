@@ -123,8 +123,13 @@ fn write_tag_key(out: &mut Vec<u8>, key: &str) {
 
 /// Returns whether a key is a member of the envelope, or a member with `tag.` prefixes.
 fn is_reserved(key: &str) -> bool {
-    // With any number of prefixes, so that `tag.name` as a tag differs from the renamed `name`.
-    ENVELOPE.contains(&key.trim_start_matches(TAG_PREFIX))
+    // With any number of prefixes, so that `tag.name` as a tag differs from the renamed `name`. Not
+    // `trim_start_matches`, which prepares a search for each key.
+    let mut member = key;
+    while let Some(rest) = member.strip_prefix(TAG_PREFIX) {
+        member = rest;
+    }
+    ENVELOPE.contains(&member)
 }
 
 #[cfg(test)]
