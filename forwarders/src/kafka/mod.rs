@@ -39,8 +39,8 @@ mod section;
 mod send;
 #[cfg(test)]
 mod tests;
+mod window;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,8 +62,8 @@ use model::{MetricKind, Point, Series, Snapshot};
 
 use broker_log::BrokerLog;
 use in_flight::InFlight;
-use native::RecordHeaders;
 use producer::Producer;
+use window::Window;
 
 /// Header with the id of the daemon's run that wrote the record.
 pub const INSTANCE_HEADER: &str = "tallyd.instance";
@@ -97,15 +97,6 @@ struct Encoding {
     format: RecordFormat,
     key: RecordKey,
     envelope: Envelope,
-}
-
-/// The data that the records of a window share.
-#[derive(Default)]
-struct Window {
-    end_ms: u64,
-    /// The kind of each payload, by id.
-    kinds: Vec<MetricKind>,
-    headers: BTreeMap<MetricKind, RecordHeaders>,
 }
 
 impl Kafka {
@@ -153,8 +144,8 @@ impl Forwarder for Kafka {
             self.producer = None;
         }
         self.window.start(snapshot, &self.instance);
-        self.encoding.encode(snapshot, batch, &mut self.window.kinds);
-        self.in_flight.reset(self.window.kinds.len());
+        self.encoding.encode(snapshot, batch, self.window.kinds_mut());
+        self.in_flight.reset(self.window.payloads());
     }
 
     fn wants_whole_window(&self, window: &Snapshot) -> bool {
@@ -220,31 +211,6 @@ impl Encoding {
             RecordFormat::Json => json::write_point(out, snapshot, point),
             RecordFormat::Influx => influx::write_point(out, snapshot, point),
         }
-    }
-}
-
-impl Window {
-    fn start(&mut self, snapshot: &Snapshot, instance: &str) {
-        self.end_ms = snapshot.window.end_ms;
-        self.kinds.clear();
-        let end_ms = self.end_ms.to_string();
-        // A window from the spool keeps the run that flushed it, so that a duplicate has the same
-        // header.
-        let instance = snapshot.instance.as_deref().unwrap_or(instance);
-        // Built once per window and kind, because most records share them.
-        let headers = |kind: MetricKind| {
-            RecordHeaders::new(&[
-                (INSTANCE_HEADER, instance),
-                (WINDOW_HEADER, &end_ms),
-                (KIND_HEADER, kind.as_str()),
-            ])
-        };
-        self.headers = MetricKind::ALL.into_iter().map(|kind| (kind, headers(kind))).collect();
-    }
-
-    /// Returns the headers of a payload's record.
-    fn headers(&self, id: usize) -> RecordHeaders {
-        self.headers[&self.kinds[id]].clone()
     }
 }
 

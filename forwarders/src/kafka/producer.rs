@@ -107,7 +107,9 @@ impl Producer {
         let (ended, end) = mpsc::channel();
         let running = self.running.take();
         let end_it = move || {
-            running.map(Running::end);
+            if let Some(running) = running {
+                running.end();
+            }
             // The receiver may be gone.
             let _nobody_waits = ended.send(());
         };

@@ -120,11 +120,14 @@ impl Kafka {
         problem: &mut Option<KafkaProblem>,
     ) {
         let mut delivered = false;
-        for Report { id, outcome } in producer.reports() {
+        for Report { id, outcome, headers } in producer.reports() {
             if !self.in_flight.is_in_library(id) {
                 // Settling a payload twice would count its point twice.
                 debug_assert!(false, "a report for a record that was not handed over");
                 continue;
+            }
+            if let Some(headers) = headers {
+                self.window.take_back(id, headers);
             }
             match outcome.map_err(|code| (DeliveryErrorClass::of(code), code)) {
                 Ok(()) => {
@@ -239,13 +242,13 @@ impl Kafka {
         Ok(Progress::Enough)
     }
 
-    fn record<'a>(&self, payload: &Payload<'a>) -> Record<'a> {
+    fn record<'a>(&mut self, payload: &Payload<'a>) -> Record<'a> {
         Record {
             id: payload.id,
             key: (self.encoding.key != RecordKey::None).then_some(payload.key),
             body: payload.bytes,
             // The end of the window, which is the same in a duplicate.
-            timestamp: i64::try_from(self.window.end_ms).unwrap_or(i64::MAX),
+            timestamp: i64::try_from(self.window.end_ms()).unwrap_or(i64::MAX),
             headers: self.window.headers(payload.id),
         }
     }

@@ -4,6 +4,8 @@ mod bench;
 mod faults;
 mod real;
 
+use std::collections::BTreeMap;
+
 use bench::*;
 
 use super::*;
@@ -109,6 +111,33 @@ async fn every_record_arrives_with_key_body_and_headers() {
         assert_eq!(body["@version"], "1");
     }
     assert_eq!(records[1].partition, records[2].partition, "one key, one partition");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_of_every_part_has_the_headers_of_its_window_and_kind() {
+    let cluster = cluster(1);
+    let mut kafka = kafka(&cluster, "");
+    let mut snapshot = small_snapshot();
+    let reversed = snapshot_of(snapshot.points.iter().rev().cloned().collect());
+    for part in [&snapshot, &reversed] {
+        assert_eq!(deliver(&mut kafka, part).await.delivered, 3);
+    }
+    snapshot.window.end_ms += 10_000;
+    assert_eq!(deliver(&mut kafka, &snapshot).await.delivered, 3);
+    let mut seen = BTreeMap::new();
+    for mut record in read(&cluster) {
+        let header = |name: &str| record.headers.remove(name).unwrap();
+        let [window, kind] = [WINDOW_HEADER, KIND_HEADER].map(header);
+        let body: serde_json::Value = serde_json::from_str(&record.body).unwrap();
+        *seen.entry((window, kind, body["value"].to_string())).or_default() += 1;
+    }
+    let mut expected = BTreeMap::new();
+    for (window, times) in [("1490114074000", 2), ("1490114084000", 1)] {
+        for (kind, value) in [("counter", "43"), ("gauge", "0.25"), ("timer", "2")] {
+            expected.insert((window.to_owned(), kind.to_owned(), value.to_owned()), times);
+        }
+    }
+    assert_eq!(seen, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

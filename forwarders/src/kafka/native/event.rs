@@ -10,13 +10,17 @@ use rdkafka::bindings as rdsys;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::types::{RDKafkaEvent, RDKafkaMessage, RDKafkaRespErr};
 
+use super::headers::RecordHeaders;
+
 /// The outcome of a record.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(in crate::kafka) struct Report {
     /// The id of the record's payload.
     pub(in crate::kafka) id: usize,
     /// `Ok` if the brokers have the record, else the error.
     pub(in crate::kafka) outcome: Result<(), Code>,
+    /// The headers of the record, which another one can have.
+    pub(in crate::kafka) headers: Option<RecordHeaders>,
 }
 
 /// An event, which owns the records that it reports.
@@ -83,8 +87,8 @@ impl Iterator for Reports<'_> {
     fn next(&mut self) -> Option<Report> {
         // SAFETY: the event is borrowed and reports deliveries.
         let message = unsafe { rdsys::rd_kafka_event_message_next(self.0) };
-        // SAFETY: a message of an event lives as long as the event.
-        unsafe { message.as_ref() }.map(report)
+        // SAFETY: a message of an event lives as long as the event, and is returned once.
+        (!message.is_null()).then(|| unsafe { report(message) })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -93,12 +97,20 @@ impl Iterator for Reports<'_> {
     }
 }
 
-fn report(message: &RDKafkaMessage) -> Report {
-    let outcome = match message.err {
+/// # Safety
+/// The message must be alive, and nothing else may use it.
+unsafe fn report(message: *const RDKafkaMessage) -> Report {
+    // SAFETY: alive by contract.
+    let (error, id) = unsafe { ((*message).err, (*message)._private.addr()) };
+    let outcome = match error {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
         error => Err(error.into()),
     };
-    Report { id: message._private.addr(), outcome }
+    let mut headers = ptr::null_mut();
+    // SAFETY: alive and unused by contract. Detached headers belong to the caller; without any, the
+    // pointer stays null.
+    unsafe { rdsys::rd_kafka_message_detach_headers(message.cast_mut(), &raw mut headers) };
+    Report { id, outcome, headers: RecordHeaders::from_raw(headers) }
 }
 
 /// # Safety
