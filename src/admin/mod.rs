@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::path::AdminPath;
 use basics::tcp_listeners::{BindFailure, TcpListeners};
@@ -31,6 +32,9 @@ mod state;
 mod status;
 mod tap;
 mod top;
+
+/// How long a stop waits for clients that do not read the end of a long reply.
+const LONG_REPLY_END_MAX: Duration = Duration::from_secs(1);
 
 /// Why the endpoint cannot be bound.
 #[derive(Debug, Error)]
@@ -128,6 +132,14 @@ impl AdminServer {
                 () = history.keep(runtime) => {}
             }
         }));
+    }
+
+    /// Ends the replies that last as long as their clients read, and waits for that for a bounded
+    /// time. Other requests are answered until the server is dropped.
+    pub async fn end_long_replies(&self) {
+        self.state.runtime.taps.close();
+        let ended = self.http.long_replies_ended();
+        let _some_do_not_read = tokio::time::timeout(LONG_REPLY_END_MAX, ended).await;
     }
 
     fn stop(&mut self) {

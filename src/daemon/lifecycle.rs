@@ -169,8 +169,8 @@ impl Daemon {
             error!("a pipeline thread panicked (bug); the open window is lost");
         }
         // The aggregator has ended and its queues are closed: the destinations end when they are empty.
-        // The taps close in parallel, bounded by their own timeout.
-        let (ended, ()) = tokio::join!(delivery.stop(until), state.taps.close());
+        // In parallel, the tap clients get the events of the last messages.
+        let (ended, ()) = tokio::join!(delivery.stop(until), admin.end_long_replies());
         restart.save_totals(ended, bound_of(&state)()).await;
         background.abort_all();
         // The endpoint answers until here, so that the progress of a long stop is visible.

@@ -9,6 +9,7 @@ mod activity;
 mod connections;
 mod guard;
 mod hosts;
+mod long_replies;
 mod reply;
 mod server;
 mod stats;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use basics::log_throttle::LogThrottle;
@@ -24,6 +24,7 @@ use crate::activity::{Activity, WatchedStream};
 use crate::connections::Connections;
 use crate::guard::{self, PathAccess};
 use crate::hosts::AllowedHosts;
+use crate::long_replies::LongReplies;
 use crate::reply::{self, LongReply, ReplyBody};
 use crate::stats::{HttpServerStats, add_one};
 
@@ -80,6 +81,7 @@ struct Shared {
     hosts: AllowedHosts,
     stats: Arc<HttpServerStats>,
     refused: Mutex<LogThrottle>,
+    long_replies: LongReplies,
 }
 
 impl HttpServer {
@@ -92,8 +94,9 @@ impl HttpServer {
         hosts: &[String],
     ) -> Self {
         let (limits, hosts) = (Mutex::new(limits), AllowedHosts::new(hosts));
-        let (stats, refused) = (Arc::default(), Mutex::default());
-        Self(Arc::new(Shared { name, hosts_key, limits, hosts, stats, refused }))
+        let (stats, refused, long_replies) =
+            (Arc::default(), Mutex::default(), LongReplies::default());
+        Self(Arc::new(Shared { name, hosts_key, limits, hosts, stats, refused, long_replies }))
     }
 
     /// Applies other settings. New connections have the new limits.
@@ -112,6 +115,12 @@ impl HttpServer {
     pub async fn serve(&self, sockets: TcpListeners, service: impl SiteService) {
         let mut connections = Connections::new(Arc::clone(&self.0.stats));
         match self.accept(&sockets, service, &mut connections).await {}
+    }
+
+    /// Waits until no connection with a [`LongReply`] is open. The kernel then has all of these
+    /// replies.
+    pub async fn long_replies_ended(&self) {
+        self.0.long_replies.ended().await;
     }
 
     /// Like [`HttpServer::serve`], but passes the sockets on when `heir` yields a sender for them.
@@ -188,11 +197,19 @@ impl HttpServer {
     ) -> impl Future<Output = ()> + Send + 'static {
         let (server, activity) = (self.clone(), Arc::clone(activity));
         async move {
+            // Dropped after the connection, and also when its task is aborted.
+            let long_reply = OnceLock::new();
             let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(&activity)));
             let replies = service_fn(|request| {
                 let (server, service, activity) = (&server, &service, &activity);
+                let long_reply = &long_reply;
                 async move {
-                    Ok::<_, Infallible>(server.reply(request, service, limits, activity).await)
+                    let mut reply = server.reply(request, service, limits, activity).await;
+                    if reply.extensions_mut().remove::<LongReply>().is_some() {
+                        activity.set_long();
+                        long_reply.get_or_init(|| server.0.long_replies.begin());
+                    }
+                    Ok::<_, Infallible>(reply)
                 }
             });
             let connection = http1::Builder::new()
@@ -237,9 +254,6 @@ impl HttpServer {
                 reply::words(refusal.status(), &words, Arc::clone(activity))
             }
         };
-        if reply.extensions_mut().remove::<LongReply>().is_some() {
-            activity.set_long();
-        }
         if activity.age() > limits.last_reply_after {
             // In a header: a close without notice could cross the next request.
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -26,11 +26,18 @@ const LIMITS: HttpLimits = HttpLimits {
 };
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// `/` is a word, `/endless` never ends, `/guarded` is for the own site only.
+/// `/` is a word, `/endless` never ends, `/long` ends after 16 MiB, `/guarded` is for the own site only.
 #[derive(Clone)]
 struct Site;
 
-struct Chunks(Option<u64>);
+/// Words, or blocks of 64 KiB.
+enum Chunks {
+    Words(u64),
+    Blocks(u64),
+}
+
+/// More blocks than the buffers of a connection can hold.
+const LONG: u64 = 256;
 
 impl Body for Chunks {
     type Data = Bytes;
@@ -40,14 +47,13 @@ impl Body for Chunks {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.0 {
-            Some(0) => Poll::Ready(None),
-            Some(left) => {
-                *left -= 1;
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"word")))))
-            }
-            None => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; 65536]))))),
-        }
+        let (left, chunk): (_, &'static [u8]) = match &mut *self {
+            Self::Words(left) => (left, b"word"),
+            Self::Blocks(left) => (left, &[0; 65536]),
+        };
+        let chunk = (*left > 0).then(|| Ok(Frame::data(Bytes::from_static(chunk))));
+        *left = left.saturating_sub(1);
+        Poll::Ready(chunk)
     }
 }
 
@@ -59,10 +65,12 @@ impl SiteService for Site {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Chunks> {
-        if request.uri().path() != "/endless" {
-            return Response::new(Chunks(Some(1)));
-        }
-        let mut reply = Response::new(Chunks(None));
+        let blocks = match request.uri().path() {
+            "/endless" => u64::MAX,
+            "/long" => LONG,
+            _ => return Response::new(Chunks::Words(1)),
+        };
+        let mut reply = Response::new(Chunks::Blocks(blocks));
         reply.extensions_mut().insert(LongReply);
         reply
     }
@@ -185,6 +193,28 @@ async fn a_long_reply_lasts_as_long_as_its_client_reads() {
     assert_eq!(serving.counts().cut_slow, 0);
     let mut idle = serving.connect().await;
     assert!(is_closed(&mut idle).await, "an idle one is closed at that age");
+}
+
+#[tokio::test]
+async fn a_long_reply_has_ended_when_the_kernel_has_all_of_it() {
+    let serving = start(LIMITS).await;
+    let _other = serving.open(REQUEST).await;
+    let request = b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let mut reader = serving.open(request).await;
+    let (mut received, mut buffer) = (reader.read(&mut [0; 1]).await.unwrap(), vec![0; 65536]);
+    let mut ended = Box::pin(serving.server.long_replies_ended());
+    let soon = tokio::time::timeout(Duration::from_millis(20), &mut ended).await;
+    assert!(soon.is_err(), "the client has read one byte");
+    let reading = async {
+        loop {
+            match reader.read(&mut buffer).await.unwrap() {
+                0 => return received,
+                bytes => received += bytes,
+            }
+        }
+    };
+    let (received, ()) = tokio::join!(reading, ended);
+    assert!(received > LONG as usize * 65536, "{received}");
 }
 
 #[tokio::test]

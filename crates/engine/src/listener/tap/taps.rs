@@ -6,7 +6,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
 
 use api::status::TapStatus;
 use bytes::Bytes;
@@ -20,10 +19,6 @@ const QUEUE_MIN: u64 = 64;
 const QUEUE_MAX: u64 = 4_096;
 /// Maximum number of bytes queued for a client.
 const QUEUE_BYTES_MAX: usize = 4 << 20;
-/// Maximum time that a shutdown waits for clients to disconnect.
-const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
-/// Pause between two checks whether all clients have disconnected.
-const CLOSE_POLL_PAUSE: Duration = Duration::from_millis(5);
 
 /// All tap clients.
 #[derive(Debug, Default)]
@@ -191,16 +186,9 @@ impl Taps {
         self.is_closing.load(Ordering::Acquire)
     }
 
-    /// Announces the shutdown to all tap clients, and waits for a bounded time for them to
-    /// disconnect.
-    pub async fn close(&self) {
+    /// Announces the stop to all tap clients: each of them gets the queued events, and then the end.
+    pub fn close(&self) {
         self.is_closing.store(true, Ordering::Release);
-        let disconnected = async {
-            while !self.clients.lock().present.is_empty() {
-                tokio::time::sleep(CLOSE_POLL_PAUSE).await;
-            }
-        };
-        let _some_do_not_read = tokio::time::timeout(CLOSE_WAIT_MAX, disconnected).await;
     }
 
     /// A number that changes when a client connects or disconnects, or the configuration changes.
