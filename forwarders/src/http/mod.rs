@@ -39,6 +39,7 @@ pub mod scripted;
 mod sender;
 mod stall;
 mod status_class;
+mod temporary_words;
 #[cfg(test)]
 mod tests;
 mod tls;

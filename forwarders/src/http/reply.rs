@@ -13,9 +13,12 @@ use httpclient::reqwest::{Error, Response, StatusCode};
 use httpclient::{BoundedBody, read_body};
 
 use super::acknowledgement;
+use super::content_words::is_about_content;
 use super::error_text;
+use super::outcome::RequestOutcome;
 use super::retry_after;
 use super::status_class::StatusClass;
+use super::temporary_words;
 use super::url::origin;
 use crate::delivery::forwarder::SendError;
 
@@ -91,15 +94,40 @@ impl HttpReply {
         match StatusClass::of(self.status) {
             StatusClass::Success if self.objection().is_some() => StatusClass::Operator,
             StatusClass::InvalidData if self.is_about_the_request() => StatusClass::Operator,
+            StatusClass::InvalidData if self.is_temporary() => StatusClass::Transient,
             class => class,
         }
     }
 
+    /// Whether the server reports temporary trouble of its own, with any status.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        temporary_words::is_temporary(&self.reason())
+    }
+
     /// Whether the server asks for patience: it is overloaded, restarts or has no room. Such a reply
-    /// says nothing about the request.
+    /// says nothing about the request, unless it says in words that it is about the content.
     pub(super) fn is_busy(&self) -> bool {
+        let reason = self.reason();
+        (self.has_status_of_patience() || temporary_words::is_about_shortage(&reason))
+            && !is_about_content(&reason)
+    }
+
+    /// Whether the status asks for patience.
+    fn has_status_of_patience(&self) -> bool {
         matches!(self.status.as_u16(), 408 | 425 | 429 | 503 | 504 | 507 | 524)
             || self.retry_after.is_some()
+    }
+
+    /// The outcome of a reply whose words are about the content although its status is not. If the
+    /// status asks for patience and the words name no payload, they prove nothing about any of them:
+    /// the request is repeated, and searched when the reply stays the same.
+    #[must_use]
+    pub fn refusal_by_words(&self, outcome: RequestOutcome) -> RequestOutcome {
+        match outcome {
+            RequestOutcome::Unnamed if self.has_status_of_patience() => RequestOutcome::Transient,
+            outcome => outcome,
+        }
     }
 
     /// Why a reply with a status of success is no acknowledgement; `None` if it is one, or has

@@ -26,7 +26,7 @@ pub(super) fn of(reply: &HttpReply, lines: &[&[u8]]) -> RequestOutcome {
 
 /// Returns the outcome of a request that failed, if the words contradict the status.
 fn of_failure(reply: &HttpReply, reason: &str, lines: &[&[u8]]) -> Option<RequestOutcome> {
-    if is_about_access(reply.status) {
+    if is_about_access(reply.status) || reply.is_temporary() {
         return None;
     }
     if is_about_the_target(reason) {
@@ -39,7 +39,7 @@ fn of_failure(reply: &HttpReply, reason: &str, lines: &[&[u8]]) -> Option<Reques
     } else {
         // InfluxDB 2 reports points beyond the retention policy with 500, older versions of
         // InfluxDB Cloud report a partial write with 201.
-        is_about_content(reason).then(|| of_content(reply, reason, lines))
+        is_about_content(reason).then(|| reply.refusal_by_words(of_content(reply, reason, lines)))
     }
 }
 
@@ -273,6 +273,25 @@ mod tests {
                 503,
                 r#"{"error":"unable to parse 'cpu,h=b v=2 1': invalid"}"#,
                 RequestOutcome::Named(vec![1]),
+            ),
+            (503, r#"{"error":"field type conflict"}"#, RequestOutcome::Transient),
+            (503, r#"{"error":"partial write: field type conflict dropped=2"}"#, partial(2, &[])),
+            (
+                400,
+                r#"{"error":"engine: cache-max-memory-size exceeded: (104/100)"}"#,
+                RequestOutcome::Transient,
+            ),
+            (
+                400,
+                r#"{"error":"partial write: engine: cache-max-memory-size exceeded dropped=4"}"#,
+                RequestOutcome::Transient,
+            ),
+            (500, r#"{"error":"partial write: timeout dropped=4"}"#, RequestOutcome::Transient),
+            (422, r#"{"error":"engine is closed"}"#, RequestOutcome::Transient),
+            (
+                400,
+                r#"{"error":"field type conflict: input field \"timeout\" on measurement \"cpu\" is type"}"#,
+                RequestOutcome::Unnamed,
             ),
             (
                 500,

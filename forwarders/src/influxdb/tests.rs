@@ -456,6 +456,35 @@ async fn a_server_that_is_busy_for_one_line_only_gets_it_until_it_takes_it() {
 }
 
 #[tokio::test]
+async fn a_conflict_costs_its_line_alone_although_the_status_asks_for_patience() {
+    let conflict = r#"{"error":"field type conflict: input field \"v\" on measurement \"c\""}"#;
+    let server = ScriptedServer::start(move |_, asked| match has_poison(asked) {
+        true => ScriptedAnswer::status(503, conflict),
+        false => ScriptedAnswer::status(204, ""),
+    });
+    let mut forwarder = influxdb_at(&server, THREE);
+    let (failed, settled) = deliver_in(&mut forwarder, &snapshot_of_counters(100), 9).await;
+    assert_eq!((failed, settled.delivered), (2, 99));
+    assert_eq!(settled.refused, refused("refused", 1));
+}
+
+#[tokio::test]
+async fn temporary_trouble_of_a_server_costs_no_data_whatever_its_status_is() {
+    let full = r#"{"error":"engine: cache-max-memory-size exceeded: (104/100)"}"#;
+    let partial = r#"{"error":"partial write: engine: cache-max-memory-size exceeded dropped=9"}"#;
+    let conflict = r#"{"error":"field type conflict: input field \"v\" on measurement \"c\""}"#;
+    for (status, body) in [(400, full), (422, full), (500, full), (400, partial), (503, conflict)] {
+        let server = ScriptedServer::start(move |count, _| match count < 60 {
+            true => ScriptedAnswer::status(status, body),
+            false => ScriptedAnswer::status(204, ""),
+        });
+        let mut forwarder = influxdb_at(&server, THREE);
+        let (_failed, settled) = deliver_in(&mut forwarder, &snapshot_of_counters(100), 99).await;
+        assert_eq!((settled.delivered, settled.refused), (100, BTreeMap::new()), "{status} {body}");
+    }
+}
+
+#[tokio::test]
 async fn a_window_that_is_refused_whole_is_dropped_once_the_server_takes_a_newer_one() {
     let server = ScriptedServer::start(|_, asked| {
         let is_bad = lines_of(asked).iter().any(|line| line.starts_with("poison "));

@@ -6,8 +6,10 @@ use crate::http::{HttpReply, RequestOutcome, StatusClass, StatusCode, dropped, i
 pub(super) fn of(reply: &HttpReply, payloads: usize) -> RequestOutcome {
     let reason = reply.reason();
     match reply.class() {
-        StatusClass::Transient | StatusClass::Operator if is_refusal(reply.status, &reason) => {
-            of_refusal(&reason, payloads)
+        StatusClass::Transient | StatusClass::Operator
+            if is_refusal(reply.status, &reason) && !reply.is_temporary() =>
+        {
+            reply.refusal_by_words(of_refusal(&reason, payloads))
         }
         class => class.into(),
     }
@@ -52,6 +54,12 @@ mod tests {
             (400, order, RequestOutcome::Unnamed),
             (400, "<html>Bad Request</html>", RequestOutcome::Operator),
             (409, "conflict", RequestOutcome::Unnamed),
+            (409, "rpc error: code = Unavailable", RequestOutcome::Operator),
+            (400, "the tenant's ingestion rate limit was exceeded", RequestOutcome::Transient),
+            (400, "cannot handle more than 8 concurrent inserts", RequestOutcome::Transient),
+            (422, "context deadline exceeded", RequestOutcome::Transient),
+            (503, order, RequestOutcome::Transient),
+            (503, partial, some.clone()),
             (409, order, RequestOutcome::Unnamed),
             (500, order, RequestOutcome::Unnamed),
             (500, "field type conflict", RequestOutcome::Unnamed),
