@@ -56,8 +56,8 @@ pub(super) unsafe fn received_size(header: &libc::msghdr) -> Option<usize> {
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(header);
         while let Some(found) = message.as_ref() {
-            let has_size = found.cmsg_len as usize
-                >= libc::CMSG_LEN(mem::size_of::<libc::c_int>() as libc::c_uint) as usize;
+            let bytes = libc::CMSG_LEN(mem::size_of::<libc::c_int>() as libc::c_uint);
+            let has_size = found.cmsg_len >= bytes as usize;
             if (found.cmsg_level, found.cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO) && has_size {
                 let size = libc::CMSG_DATA(message).cast::<libc::c_int>().read_unaligned();
                 return usize::try_from(size).ok().filter(|size| *size > 0);

@@ -179,12 +179,12 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::sys::ReceiveBatch;
     use crate::sys::option;
+    use crate::sys::receive::{ReceiveBatch, ReceivedPacket};
     use crate::sys::testing::pair;
 
     fn received(batch: &ReceiveBatch) -> Vec<Vec<u8>> {
-        let datagrams = batch.packets().flat_map(|packet| packet.datagrams());
+        let datagrams = batch.packets().flat_map(ReceivedPacket::datagrams);
         datagrams.map(|datagram| datagram.bytes.to_vec()).collect()
     }
 
