@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::net::{TcpListener, UdpSocket};
 use std::process::Output;
 
 use common::rates::full_windows;
@@ -147,6 +148,75 @@ fn fractions_in_place_of_percentages_are_warned_about() {
     let warnings = daemon.stop().warnings().concat();
     assert!(warnings.contains("`aggregation.percentiles`: all are 1 % or less"), "{warnings}");
     assert!(warnings.contains("did you mean [50, 99]?"), "{warnings}");
+}
+
+#[test]
+fn check_finds_paths_at_which_no_socket_can_be_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("file"), "precious").unwrap();
+    for (name, why) in [
+        ("file", "path exists and is not a socket"),
+        ("", "path exists and is not a socket"),
+        ("missing/socket", "its folder does not exist"),
+        ("file/socket", "a part of the path is no folder"),
+    ] {
+        for transport in ["unix", "unix_datagram"] {
+            let path = at(name);
+            let text = format!(
+                "admin: {{ listen: none }}\nlisteners: [{{ transport: {transport}, path: {} }}]",
+                path.display()
+            );
+            let (status, stderr) = outcome("check", &text);
+            assert_eq!(status, 1, "{name}: {stderr}");
+            assert!(stderr.starts_with("FILE:2:"), "{stderr}");
+            assert!(stderr.contains("`listeners[0].path`: cannot listen on "), "{stderr}");
+            assert!(stderr.contains(why), "{stderr}");
+            let (status, stderr) = outcome("run", &text);
+            assert!(status == 1 && stderr.contains(why), "{stderr}");
+        }
+    }
+    assert_eq!(fs::read_to_string(at("file")).unwrap(), "precious");
+    let text = "listeners: [{ transport: unix, path: /run/tallyd-missing/socket }]";
+    let (status, stderr) = outcome("check", text);
+    assert!(status == 0 && stderr.contains("warning: FILE:1:"), "{stderr}");
+}
+
+#[test]
+fn check_warns_of_addresses_in_use_except_those_of_the_daemon_with_this_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let ports: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let free = ports.iter().map(|port| port.local_addr().unwrap().to_string());
+    let [admin, tcp, page] = free.collect::<Vec<_>>().try_into().unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let datagrams = udp.local_addr().unwrap();
+    let text = format!(
+        "admin: {{ listen: \"{admin}\" }}\nlisteners:\n  - address: {datagrams}\n  - {{ transport: tcp, \
+         address: \"{tcp}\" }}\n  - {{ transport: unix, path: {} }}\nforwarders: {{ prometheus: {{ \
+         listen: \"{page}\" }} }}\n",
+        folder.path().join("socket").display()
+    );
+    let (status, stderr) = outcome("check", &text);
+    assert_eq!(status, 0, "{stderr}");
+    for key in ["admin.listen", "listeners[0].address", "listeners[1].address", "prometheus.listen"]
+    {
+        assert!(stderr.contains(key), "{key}: {stderr}");
+    }
+    assert_eq!(stderr.matches("warning: FILE:").count(), 4, "{stderr}");
+    drop((ports, udp));
+    assert_eq!(outcome("check", &text), (0, String::new()));
+    let daemon = Daemon::start(&text);
+    let config = daemon.path("tallyd.yaml");
+    let output = tallyd().args(["check", "--config"]).arg(&config).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    // For another file, they are in use.
+    let (_, stderr) = outcome("check", &text);
+    assert_eq!(stderr.matches("warning: FILE:").count(), 5, "{stderr}");
+    // The sockets of the daemon still work.
+    let sample = br#"{"metric_name":"a","metric_type":"counter"}"#;
+    UdpSocket::bind("127.0.0.1:0").unwrap().send_to(sample, datagrams).unwrap();
+    daemon.wait_received(1);
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub mod admin;
 mod conflicts;
 pub mod descriptors;
 pub mod log;
+pub mod resources;
 pub mod restart_state;
 mod warnings;
 

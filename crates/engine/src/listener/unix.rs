@@ -71,12 +71,15 @@ pub(super) fn bind_datagrams(
     })
 }
 
-fn bind_error(path: &Path, source: io::Error) -> BindError {
+pub(super) fn bind_error(path: &Path, source: io::Error) -> BindError {
     let hint = match source.kind() {
         io::ErrorKind::AddrInUse => {
             "; another program listens there: stop it or change the listener's `path`"
         }
         io::ErrorKind::AlreadyExists => "; remove it or change the listener's `path`",
+        io::ErrorKind::NotADirectory => {
+            "; a part of the path is no folder: change the listener's `path`"
+        }
         io::ErrorKind::NotFound => {
             "; its folder does not exist: create it, or change the listener's `path`"
         }
@@ -103,10 +106,32 @@ fn bind(path: &Path, mode: u32, kind: Type) -> io::Result<(Socket, SocketFile)> 
     Ok((socket, file))
 }
 
+/// The file at the path of a socket that is to be bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OldSocket {
+    Absent,
+    /// No program listens on it.
+    Stale,
+}
+
 /// Removes the socket file at `path` if no program listens on it.
 fn remove_stale(path: &Path) -> io::Result<()> {
+    match old_socket(path)? {
+        OldSocket::Absent => Ok(()),
+        OldSocket::Stale => {
+            info!(path = %path.display(), "removing a stale socket file");
+            fs::remove_file(path)
+        }
+    }
+}
+
+/// Looks for a socket file at `path`.
+///
+/// # Errors
+/// When a program listens on it, or there is something else.
+pub(super) fn old_socket(path: &Path) -> io::Result<OldSocket> {
     let there = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(OldSocket::Absent),
         there => there?,
     };
     if !there.file_type().is_socket() {
@@ -117,11 +142,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     // stream sockets: if a program has one open, the error is a mismatch of types, not a refusal.
     let answer = UnixDatagram::unbound()?.connect(path).map_err(|error| error.kind());
     match answer {
-        Err(io::ErrorKind::ConnectionRefused) => {
-            info!(path = %path.display(), "removing a stale socket file");
-            fs::remove_file(path)
-        }
-        Err(io::ErrorKind::NotFound) => Ok(()),
+        Err(io::ErrorKind::ConnectionRefused) => Ok(OldSocket::Stale),
+        Err(io::ErrorKind::NotFound) => Ok(OldSocket::Absent),
         Err(kind @ io::ErrorKind::PermissionDenied) => Err(kind.into()),
         Ok(()) | Err(_) => Err(io::ErrorKind::AddrInUse.into()),
     }

@@ -2,17 +2,20 @@
 
 use crate::commands::client::configured::ConfigArgs;
 use clap::Args;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::{fs, io};
 
 use forwarders::advice::advice;
 use forwarders::delivery::destination::Destination;
 
+use self::sockets::SocketFindings;
 use crate::commands::kamailio as command;
 use crate::commands::reload;
 use crate::config::{self, ConfigFile};
 use kamailio::{KamailioSection, poller};
+
+mod sockets;
 
 /// `tallyd check`.
 #[derive(Debug, Args)]
@@ -31,6 +34,9 @@ pub struct CheckArgs {
     pub admin: Option<String>,
 }
 
+/// The verdict on a file without mistakes.
+const GOOD: &str = "good";
+
 /// Runs the command: status 0 if everything is valid and reachable, 1 if not.
 #[must_use]
 #[allow(clippy::print_stdout, clippy::print_stderr)]
@@ -45,8 +51,9 @@ pub fn command(args: &CheckArgs) -> ExitCode {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    let is_good = check_spool(&loaded, &destinations);
-    println!("{}", summary(&loaded, &destinations, is_good));
+    let verdict = verdict(&loaded, &destinations);
+    let is_good = verdict == GOOD;
+    println!("{}", summary(&loaded, &destinations, verdict));
     if args.diff && !diff(args, &loaded) {
         return ExitCode::FAILURE;
     }
@@ -62,6 +69,20 @@ pub fn command(args: &CheckArgs) -> ExitCode {
     }
 }
 
+/// Reports obstacles on this host, and returns the verdict on the file.
+#[allow(clippy::print_stderr)]
+fn verdict(loaded: &ConfigFile, destinations: &[Destination]) -> &'static str {
+    let SocketFindings { errors, warnings } = sockets::check(loaded);
+    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    errors.iter().for_each(|error| eprintln!("{error}"));
+    let has_spool = check_spool(loaded, destinations);
+    match (errors.is_empty(), has_spool) {
+        (true, true) => GOOD,
+        (true, false) => "the daemon would start, but without its spool",
+        (false, _) => "the daemon would not start",
+    }
+}
+
 /// Prints the changes of a reload of the running daemon; whether it would be applied.
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 fn diff(args: &CheckArgs, loaded: &ConfigFile) -> bool {
@@ -73,9 +94,8 @@ fn diff(args: &CheckArgs, loaded: &ConfigFile) -> bool {
             return false;
         }
     };
-    let same = |file: &Path| fs::canonicalize(file).ok();
-    let reads = forecast.file.as_deref().map(Path::new);
-    if reads.and_then(same) != same(Path::new(loaded.source.name())) {
+    if !sockets::reads_this_file(&forecast, loaded) {
+        let reads = forecast.file.as_deref().map(Path::new);
         let reads = reads.map_or("none".into(), Path::to_string_lossy);
         eprintln!("the daemon there reads another file: {reads}");
         return false;
@@ -87,7 +107,7 @@ fn diff(args: &CheckArgs, loaded: &ConfigFile) -> bool {
     forecast.error.is_none()
 }
 
-fn summary(loaded: &ConfigFile, destinations: &[Destination], is_good: bool) -> String {
+fn summary(loaded: &ConfigFile, destinations: &[Destination], verdict: &str) -> String {
     let ConfigFile { config, listeners, source, .. } = loaded;
     let listeners: Vec<String> = listeners.iter().map(ToString::to_string).collect();
     let names: Vec<&str> =
@@ -106,7 +126,6 @@ fn summary(loaded: &ConfigFile, destinations: &[Destination], is_good: bool) -> 
             format!("\n  polls Kamailio at {endpoint} every {interval}, {} methods", methods.len())
         })
         .collect();
-    let verdict = if is_good { "good" } else { "the daemon would start, but without its spool" };
     format!(
         "{}: {verdict}\n  listens on {}{polls}\n  every {} to {}{debug}{spool}",
         source.name(),
