@@ -6,6 +6,7 @@
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use common::rates::full_windows;
 use common::{Daemon, tallyd};
@@ -180,6 +181,37 @@ fn check_finds_paths_at_which_no_socket_can_be_bound() {
     let text = "listeners: [{ transport: unix, path: /run/tallyd-missing/socket }]";
     let (status, stderr) = outcome("check", text);
     assert!(status == 0 && stderr.contains("warning: FILE:1:"), "{stderr}");
+}
+
+#[test]
+fn no_file_of_a_configuration_is_read_without_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for file in [pipe.to_str().unwrap(), "/dev/zero"] {
+        for text in [
+            format!("agent: {{ tags: {{ a: \"${{file:{file}}}\" }} }}"),
+            format!(
+                "forwarders: {{ influxdb: {{ url: \"https://h\", database: d, tls: {{ ca_file: {file} }} }} }}"
+            ),
+            format!(
+                "forwarders: {{ prometheus: {{ remote_write: {{ url: \"https://h/w\", tls: {{ cert_file: \
+                 {file}, key_file: {file} }} }} }} }}"
+            ),
+            format!(
+                "forwarders: {{ kafka: {{ kafka_broker: \"h:9\", kafka_topic: t, librdkafka: {{ \
+                 security.protocol: ssl, ssl.ca.location: {file} }} }} }}"
+            ),
+        ] {
+            for command in ["check", "run"] {
+                let began = Instant::now();
+                let (status, stderr) = outcome(command, &text);
+                assert_eq!(status, 1, "{text}: {stderr}");
+                assert!(stderr.starts_with("FILE:1:"), "{text}: {stderr}");
+                assert!(began.elapsed() < Duration::from_secs(30), "{text}: {stderr}");
+            }
+        }
+    }
 }
 
 #[test]

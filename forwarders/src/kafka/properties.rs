@@ -11,6 +11,8 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use basics::text::{Secret, TextVisitor};
 
+use crate::bounded::{LOOK_MAX, within};
+
 /// The defaults that tallyd sets.
 ///
 /// The library gives a record up after 30 s, and tallyd sends it again for as long as the delivery
@@ -57,6 +59,9 @@ const ALIASES: [(&str, &str); 8] = [
 /// Parts of the names of properties with secret values.
 const SENSITIVE: [&str; 6] =
     ["password", "secret", "passphrase", "private.key", ".pem", "sasl.oauthbearer.config"];
+
+/// Parts of the names of properties with the path of a file that librdkafka reads.
+const FILES: [&str; 4] = [".location", "keytab", "private.key.file", "template.file"];
 
 /// Properties of librdkafka, each accepted by it.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -144,6 +149,7 @@ fn accept(name: &str, value: &str) -> Result<(), String> {
                     the leader's alone"
             .to_owned());
     }
+    accept_file(name, value)?;
     set(name, value).map_err(|(_, words)| {
         // Its message would contain the value.
         if is_sensitive(name) {
@@ -155,6 +161,23 @@ fn accept(name: &str, value: &str) -> Result<(), String> {
             format!("`{name}`: {words}")
         }
     })
+}
+
+/// Rejects a pipe or a device as a file: librdkafka would wait for its writer without a limit, or read
+/// it without an end.
+fn accept_file(name: &str, value: &str) -> Result<(), String> {
+    if !FILES.iter().any(|part| name.contains(part)) {
+        return Ok(());
+    }
+    let path = value.to_owned();
+    match within(LOOK_MAX, move || std::fs::metadata(path)) {
+        Some(Ok(found)) if !found.is_file() && !found.is_dir() => {
+            Err(format!("`{name}`: not a regular file"))
+        }
+        None => Err(format!("`{name}`: the file system does not answer")),
+        // A missing file is reported by librdkafka, and a value that is no path by its own check.
+        Some(_) => Ok(()),
+    }
 }
 
 /// Sets a property in a temporary configuration; the error has librdkafka's message.
@@ -317,6 +340,16 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn a_device_is_no_file_for_librdkafka() {
+        for name in ["ssl.ca.location", "ssl.key.location", "ssl.keystore.location"] {
+            let error = properties(&format!(r#"{{"{name}": "/dev/zero"}}"#)).unwrap_err();
+            assert!(error.contains(&format!("`{name}`: not a regular file")), "{error}");
+        }
+        properties(r#"{"ssl.ca.location": "probe"}"#).unwrap();
+        properties(r#"{"ssl.ca.location": "/etc"}"#).unwrap();
     }
 
     #[test]
