@@ -2,6 +2,21 @@
 
 /// Endings of the keys of secrets, in any case.
 const SECRET_ENDINGS: [&str; 5] = ["apikey", "password", "token", "secret", "_seed"];
+/// Properties of librdkafka that are or may contain a secret.
+const SECRET_PROPERTIES: [&str; 12] = [
+    "ssl.key.pem",
+    "ssl.key.location",
+    "ssl.ca.pem",
+    "https.ca.pem",
+    "ssl.certificate.pem",
+    "sasl.username",
+    "sasl.kerberos.kinit.cmd",
+    "sasl.oauthbearer.config",
+    "sasl.oauthbearer.assertion.private.key.file",
+    "sasl.oauthbearer.assertion.private.key.pem",
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "sasl.oauthbearer.assertion.jwt.template.file",
+];
 /// A section of which every value may be a secret: HTTP headers.
 const SECRET_SECTION: &str = "headers";
 /// Maximum number of typing mistakes in such an ending: the line of an unknown key is shown, and
@@ -12,7 +27,9 @@ const MISTAKES_MAX: usize = 2;
 pub(crate) fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let word = key.rsplit(['_', '-', '.']).next().unwrap_or_default();
+    let is_like = |property: &&str| strsim::osa_distance(&key, property) <= MISTAKES_MAX;
     key == SECRET_SECTION
+        || (key.contains('.') && SECRET_PROPERTIES.iter().any(is_like))
         || SECRET_ENDINGS.iter().any(|ending| {
             // In a short word, two mistakes make a different word.
             let mistakes = MISTAKES_MAX.min(ending.len() / 4);
@@ -98,6 +115,14 @@ mod tests {
             "kafka_apikye",
             "tokn",
             "set_seed",
+            "ssl.key.pem",
+            "ssl.key.password",
+            "ssl.keystore.password",
+            "sasl.oauthbearer.config",
+            "sasl.oauthbearer.confg",
+            "sasl.oauthbearer.client.secret",
+            "sasl.oauthbearer.assertion.private.key.passphrase",
+            "sasl.kerberos.kinit.cmd",
         ] {
             assert!(is_secret_key(key), "{key}");
         }
@@ -111,6 +136,9 @@ mod tests {
             "address",
             "key",
             "data_feed",
+            "ssl.ca.location",
+            "linger.ms",
+            "example.net",
         ] {
             assert!(!is_secret_key(key), "{key}");
         }

@@ -245,7 +245,9 @@ mod tests {
     fn secrets_are_not_in_the_debug_output() {
         let config = config_with(
             r#""kafka_apikey": "canary-1", "librdkafka": {"sasl.password": "canary-2",
-               "ssl.key.password": "canary-3", "sasl.username": "joe"}"#,
+               "ssl.key.password": "canary-3", "ssl.key.pem": "canary-4",
+               "sasl.username": "canary-5", "sasl.oauthbearer.config": "canary=6",
+               "sasl.kerberos.kinit.cmd": "canary-7", "client.id": "joe"}"#,
         )
         .unwrap();
         let shown = format!("{config:?}");

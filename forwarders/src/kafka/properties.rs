@@ -57,8 +57,17 @@ const ALIASES: [(&str, &str); 8] = [
 ];
 
 /// Parts of the names of properties with secret values.
-const SENSITIVE: [&str; 6] =
-    ["password", "secret", "passphrase", "private.key", ".pem", "sasl.oauthbearer.config"];
+const SENSITIVE: [&str; 9] = [
+    "password",
+    "secret",
+    "passphrase",
+    "private.key",
+    "ssl.key.location",
+    ".pem",
+    "sasl.username",
+    "sasl.oauthbearer.config",
+    "kinit.cmd",
+];
 
 /// Parts of the names of properties with the path of a file that librdkafka reads.
 const FILES: [&str; 4] = [".location", "keytab", "private.key.file", "template.file"];
