@@ -23,9 +23,7 @@ use crate::config::DeliveryConfig;
 use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
-use crate::http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-};
+use crate::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use crate::http::{
     HttpClient, HttpProtocol, HttpReply, HttpRequest, HttpSender, HttpSettings, RequestLimits,
     RequestOutcome, StatusClass, Url, authorization,
@@ -252,6 +250,22 @@ fn credentials(config: &RemoteWriteConfig) -> Result<Option<Secret>, String> {
     }
 }
 
+/// Headers that the HTTP client sets, or that are about the connection and not the request. A second
+/// one could contradict the request that carries it, so that servers disagree where it ends.
+const MANAGED: [&str; 11] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::from_iter([
         (CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf")),
@@ -268,9 +282,7 @@ fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, String> {
             )
         };
         let key: HeaderName = name.parse().map_err(|_| wrong())?;
-        // A second `Authorization` or `Content-Encoding` could contradict the request that carries
-        // it.
-        if headers.contains_key(&key) || key == AUTHORIZATION {
+        if headers.contains_key(&key) || MANAGED.contains(&key.as_str()) {
             return Err(format!("`remote_write.headers`: `{name}` is set by tallyd itself"));
         }
         let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| wrong())?;

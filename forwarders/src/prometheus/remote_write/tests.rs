@@ -353,6 +353,10 @@ fn credentials_and_headers_that_do_not_go_together_are_refused() {
         (r#", "username": "u", "password": "p", "token": "t""#, "token"),
         (r#", "headers": {"a b": "c"}"#, "a b"),
         (r#", "headers": {"Content-Type": "c"}"#, "itself"),
+        (r#", "headers": {"Content-Length": "1"}"#, "itself"),
+        (r#", "headers": {"host": "c"}"#, "itself"),
+        (r#", "headers": {"Transfer-Encoding": "chunked"}"#, "itself"),
+        (r#", "headers": {"CONNECTION": "close"}"#, "itself"),
         (r#", "headers": {"X": "a\nb"}"#, "X"),
     ] {
         let text = format!(r#"{{"url": "http://127.0.0.1:1/"{more}}}"#);
