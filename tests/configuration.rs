@@ -184,6 +184,39 @@ fn check_finds_paths_at_which_no_socket_can_be_bound() {
 }
 
 #[test]
+fn a_destination_cannot_write_to_the_daemons_own_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().display();
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("link")).unwrap();
+    for (path, why) in [
+        (format!("{state}/tallyd.yaml"), "is the configuration file"),
+        (format!("{state}/link/tallyd.yaml"), "is the configuration file"),
+        (format!("{state}/spool"), "is in the folder of the spools"),
+        (format!("{state}/link/spool/kafka/new/1.b"), "is in the folder of the spools"),
+        (format!("{state}/restart/totals"), "is in the folder of the restart state"),
+    ] {
+        for key in [
+            format!("forwarders: {{ file: {{ path: {path} }} }}"),
+            format!("listeners: [{{ transport: unix, path: {path} }}]"),
+        ] {
+            let text = format!("state_dir: {state}\n{key}\n");
+            let config = folder.path().join("tallyd.yaml");
+            fs::write(&config, &text).unwrap();
+            for command in ["check", "run"] {
+                let output = tallyd().arg(command).arg("--config").arg(&config).output().unwrap();
+                let stderr = String::from_utf8(output.stderr).unwrap();
+                assert!(
+                    stderr.contains(why) && stderr.contains(":2:"),
+                    "{command} {path}: {stderr}"
+                );
+                assert_eq!(output.status.code(), Some(1), "{command} {path}");
+            }
+            assert_eq!(fs::read_to_string(&config).unwrap(), text);
+        }
+    }
+}
+
+#[test]
 fn no_file_of_a_configuration_is_read_without_an_end() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");

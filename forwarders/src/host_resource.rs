@@ -33,6 +33,26 @@ impl HostResource {
     }
 }
 
+impl HostResource {
+    /// Whether this is a file in a folder, or the folder itself.
+    #[must_use]
+    pub fn is_within(&self, folder: &Path) -> bool {
+        let Self::Path(path) = self else { return false };
+        let (path, folder) = (path.clone(), folder.to_owned());
+        within(LOOK_MAX, move || resolved(&path).starts_with(resolved(&folder))).unwrap_or(false)
+    }
+}
+
+/// A path without the links in its part that exists.
+fn resolved(path: &Path) -> PathBuf {
+    let existing = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let whole = existing.and_then(|(above, real)| match path.strip_prefix(above).ok()? {
+        rest if rest.as_os_str().is_empty() => Some(real),
+        rest => Some(real.join(rest)),
+    });
+    whole.unwrap_or_else(|| path.to_owned())
+}
+
 impl fmt::Display for HostResource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -112,6 +132,23 @@ mod tests {
         assert!(!conflict("127.0.0.1:0", "127.0.0.1:0"));
         let address = "127.0.0.1:80".parse().unwrap();
         assert!(!HostResource::Udp(address).conflicts_with(&HostResource::Tcp(address)));
+    }
+
+    #[test]
+    fn a_file_is_within_a_folder_by_any_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("state")).unwrap();
+        std::os::unix::fs::symlink(at("state"), at("link")).unwrap();
+        std::fs::write(at("state/a"), "").unwrap();
+        std::os::unix::fs::symlink(at("state/a"), at("file")).unwrap();
+        let is_within = |name: &str| HostResource::Path(at(name)).is_within(&at("state"));
+        for name in ["state", "state/a", "state/b/c", "link", "link/a", "link/b/c", "file"] {
+            assert!(is_within(name), "{name}");
+        }
+        for name in ["a", "state2", "state2/a", "x/state/a"] {
+            assert!(!is_within(name), "{name}");
+        }
     }
 
     #[test]

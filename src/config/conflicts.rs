@@ -24,7 +24,26 @@ pub(super) fn check(
         let mut taken = others.filter(|other| other.resource.conflicts_with(&this.resource));
         conflicts.extend(taken.next().map(|other| (this, other)));
     }
-    conflicts.into_iter().map(|(this, other)| error(source, this, other)).collect()
+    let own = uses.iter().filter_map(|used| own_file(config, source, used));
+    own.chain(conflicts.into_iter().map(|(this, other)| error(source, this, other))).collect()
+}
+
+/// The error for a file of the daemon itself, which a section would overwrite.
+fn own_file(config: &Config, source: &Source, used: &ResourceUse) -> Option<ConfigError> {
+    // Built-in defaults have no file, and their name is not that of one.
+    let config_file = HostResource::Path(source.name().into());
+    let whose = if used.resource.conflicts_with(&config_file) {
+        "is the configuration file"
+    } else if used.resource.is_within(&config.spool_folder()) {
+        "is in the folder of the spools"
+    } else if used.resource.is_within(&config.restart_folder()) {
+        "is in the folder of the restart state"
+    } else {
+        return None;
+    };
+    let message = format!("`{}`: {} {whose}", used.key, used.resource);
+    let span = used.span.unwrap_or(SourceSpan::START);
+    Some(source.error_at(span, message).with_help("choose a path outside of tallyd's own files"))
 }
 
 /// The error stands at the later of the two keys that the file contains.
