@@ -14,17 +14,19 @@ pub fn excerpt(datagram: &[u8], offset: usize) -> String {
 }
 
 /// Whether a terminal or an editor could obey a character instead of showing it: control characters,
-/// marks of direction, line separators, joiners and other characters without a width. They can
-/// reorder, hide or imitate the text around them.
+/// marks of direction, line separators, joiners and other characters without a width, and blanks
+/// other than the space. They can reorder, hide or imitate the text around them.
 #[must_use]
 pub fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+            '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{1680}'
+            | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}'
+            | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{2800}' | '\u{3000}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}' | '\u{16fe4}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// The text with the escapes of JSON (`\u202e`) for deceptive characters. ASCII's control characters
@@ -90,6 +92,16 @@ mod tests {
         let shown = "a\\u{202e}b\\u{2028}c\\u{200b}d\\u{9b}e\\u{feff}\\u{2066}";
         assert_eq!(escaped(text.as_bytes()), shown);
         assert_eq!(escaped("Zürich 日本 😀 עברית".as_bytes()), "Zürich 日本 😀 עברית");
+    }
+
+    #[test]
+    fn blanks_other_than_the_space_are_escaped() {
+        let blanks =
+            "\u{a0}\u{1680}\u{2000}\u{200a}\u{202f}\u{205f}\u{2800}\u{3000}\u{3164}\u{1d159}";
+        assert!(blanks.chars().all(is_deceptive));
+        let white = ('\u{80}'..=char::MAX).filter(|c| c.is_whitespace());
+        assert_eq!(white.filter(|c| !is_deceptive(*c)).count(), 0);
+        assert_eq!(escaped("a b\u{2800}".as_bytes()), "a b\\u{2800}");
     }
 
     #[test]

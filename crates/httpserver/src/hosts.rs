@@ -26,7 +26,8 @@ impl AllowedHosts {
     pub fn replace(&self, configured: &[String]) {
         let node = rustix::system::uname();
         let node = node.nodename().to_string_lossy().into_owned();
-        *self.0.lock() = configured.iter().cloned().chain([node]).collect();
+        let names = configured.iter().cloned().chain([node]);
+        *self.0.lock() = names.map(|name| without_root(&name).to_owned()).collect();
     }
 
     /// Whether a `Host`, with or without a port, is allowed.
@@ -34,7 +35,7 @@ impl AllowedHosts {
         let name = name_of(host);
         is_address(name)
             || is_label(name)
-            || self.0.lock().iter().any(|own| own.eq_ignore_ascii_case(name))
+            || self.0.lock().iter().any(|own| own.eq_ignore_ascii_case(without_root(name)))
     }
 }
 
@@ -44,6 +45,11 @@ fn name_of(host: &str) -> &str {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     }
+}
+
+/// The name without the dot that marks it as complete: `example.net.` is `example.net`.
+fn without_root(name: &str) -> &str {
+    name.strip_suffix('.').filter(|name| !name.is_empty()).unwrap_or(name)
 }
 
 fn is_address(name: &str) -> bool {
@@ -63,7 +69,7 @@ mod tests {
 
     #[test]
     fn addresses_and_names_of_this_host_are_allowed_and_no_others() {
-        let hosts = AllowedHosts::new(&["Metrics.Example.net".to_owned()]);
+        let hosts = AllowedHosts::new(&["Metrics.Example.net", "a.b."].map(str::to_owned));
         for host in [
             "127.0.0.1",
             "127.0.0.1:9495",
@@ -74,6 +80,9 @@ mod tests {
             "LOCALHOST:9495",
             "tallyd:9494",
             "metrics.example.net:9495",
+            "metrics.example.net.:9495",
+            "a.b",
+            "a.b.",
         ] {
             assert!(hosts.has(host), "{host}");
         }
@@ -83,6 +92,9 @@ mod tests {
             "evil.example",
             "evil.example:9495",
             "evil.example.",
+            "evil.",
+            ".",
+            "a.b..",
             "127.0.0.1.evil.example",
             "127.0.0.1@evil.example",
             "evil.example:127.0.0.1",

@@ -60,7 +60,7 @@ impl Diagnosis {
             rejection.reason,
             RejectReason::MissingName | RejectReason::MissingType | RejectReason::MissingValue
         );
-        let got = (!is_missing).then(|| got(&token));
+        let got = (!is_missing).then(|| got(protocol, &token));
         let advice = advice_at(protocol, message, &token, rejection, redirect);
         Self { rejection, pointer, got, advice }
     }
@@ -123,12 +123,12 @@ impl fmt::Display for Diagnosis {
     }
 }
 
-fn got(token: &[u8]) -> String {
-    match token.first() {
-        None => return "the end".to_owned(),
-        Some(b'{') => return "an object".to_owned(),
-        Some(b'[') => return "an array".to_owned(),
-        Some(_) => {}
+fn got(protocol: Protocol, token: &[u8]) -> String {
+    match (protocol, token.first()) {
+        (_, None) => return "the end".to_owned(),
+        (Protocol::Json, Some(b'{')) => return "an object".to_owned(),
+        (Protocol::Json, Some(b'[')) => return "an array".to_owned(),
+        _ => {}
     }
     let shown = escaped(token);
     if shown.chars().count() <= GOT_CHARS_MAX {
@@ -257,6 +257,7 @@ mod tests {
     #[test]
     fn a_rejected_statsd_line_gets_a_position_and_a_suggestion() {
         for (line, told) in [
+            ("a[k=v:1|c", "bad_line at byte 1: expected `]` after the tags, before `:`, got [k=v"),
             (
                 "page.views:1|counter",
                 "unknown_type at byte 13: expected `c`, `g`, `ms`, `h`, `d` or `s`, got counter; did \
