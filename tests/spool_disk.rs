@@ -203,6 +203,39 @@ fn a_stop_on_a_disk_that_removes_files_slowly_repeats_nothing() {
 }
 
 #[test]
+fn the_removal_of_windows_of_an_earlier_run_delays_no_write() {
+    let Some(scene) = Scene::new() else { return };
+    let folder = scene.leave_windows(12);
+    scene.influx.is_busy(false);
+    scene.set("unlink_ms", "2500");
+    let daemon = scene.start(folder);
+    daemon.wait_for("recorded windows", |status| {
+        influxdb(status)["spool"]["unremoved"].as_u64() >= Some(4)
+    });
+    scene.influx.is_busy(true);
+    let folder = daemon.stop().folder;
+    let path = folder.path().to_owned();
+    scene.set("unlink_ms", "3000");
+    let daemon = scene.start(folder);
+    let status = daemon.wait_for("windows to remove", |status| {
+        influxdb(status)["spool"]["unremoved"].as_u64() >= Some(3)
+    });
+    let (left, spooled) = (files(&path), number(&influxdb(&status)["spool"]["files"]));
+    while files(&path) == left {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // At least two more files are being removed, 3 s each.
+    let removing = Instant::now();
+    daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
+    daemon.wait_for("another window on disk", |status| {
+        influxdb(status)["spool"]["files"].as_u64() > Some(spooled)
+    });
+    assert!(removing.elapsed() < Duration::from_secs(4), "{:?}", removing.elapsed());
+    scene.end("unlink_ms");
+    daemon.stop();
+}
+
+#[test]
 fn a_lack_of_descriptors_drops_no_window() {
     let Some(scene) = Scene::new() else { return };
     let folder = scene.leave_windows(5);

@@ -44,6 +44,8 @@ pub(crate) struct SpoolLoop {
     is_failing: bool,
     /// A removal that takes longer than [`REMOVAL_PATIENCE`].
     slow_removal: Option<JoinHandle<DiscardOutcome>>,
+    /// The removal of settled windows, which no write waits for.
+    cleanup: Option<JoinHandle<()>>,
     drops: LogThrottle,
     stuck: LogThrottle,
 }
@@ -61,6 +63,7 @@ impl SpoolLoop {
             next_check: Instant::now() + PAUSE,
             is_failing: false,
             slow_removal: None,
+            cleanup: None,
             drops: LogThrottle::default(),
             stuck: LogThrottle::default(),
         }
@@ -102,6 +105,7 @@ impl SpoolLoop {
             () = self.backlog.spool_work_changed() => {}
             () = sleep_until(until) => {}
             outcome = ended(&mut self.slow_removal) => self.removal_ended(outcome),
+            _ = ended(&mut self.cleanup) => self.cleanup_ended(),
         }
     }
 
@@ -277,10 +281,19 @@ impl SpoolLoop {
             );
         }
         self.drop_missing().await;
-        if self.writer.unremoved() > 0 && self.slow_removal.is_none() {
-            self.writer.retry_settled(TIDIED_AT_ONCE).await;
-            self.publish_unremoved();
+        // The loop may have had no time to wait for its end.
+        if self.cleanup.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.cleanup_ended();
         }
+        let is_disk_busy = self.slow_removal.is_some() || self.cleanup.is_some();
+        if self.writer.unremoved() > 0 && !is_disk_busy {
+            self.cleanup = Some(self.writer.retry_settled(TIDIED_AT_ONCE));
+        }
+    }
+
+    fn cleanup_ended(&mut self) {
+        self.cleanup = None;
+        self.publish_unremoved();
     }
 
     async fn drop_missing(&mut self) {
@@ -320,12 +333,10 @@ impl SpoolLoop {
     }
 }
 
-/// Waits for the end of a removal; forever if there is none.
-async fn ended(
-    removal: &mut Option<JoinHandle<DiscardOutcome>>,
-) -> Result<DiscardOutcome, JoinError> {
-    match removal {
-        Some(removal) => removal.await,
+/// Waits for the end of a task; forever if there is none.
+async fn ended<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    match task {
+        Some(task) => task.await,
         None => std::future::pending().await,
     }
 }

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use rustix::fs::Access;
 use thiserror::Error;
 
-use super::disk::{Disk, DiskEntry, RealDisk, exists, remove_if_present};
+use super::disk::{Disk, DiskEntry, EntryKind, RealDisk, exists, remove_if_present};
 use super::file::{self, SpoolFileError};
 use super::lock::{FolderLock, FolderLockError};
 use super::name::FileName;
@@ -173,7 +173,11 @@ impl SpoolDirectory {
                 make_folders(&*self.disk, &self.root)?;
                 self.write_through(folder, file, bytes)
             }
-            written => written,
+            Err(FailedWrite { error, is_left_behind }) => {
+                let error = explained(&*self.disk, &self.root, error);
+                Err(FailedWrite { error, is_left_behind })
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -303,12 +307,16 @@ impl SpoolDirectory {
 /// The name of the file that [`SpoolDirectory::probe`] writes.
 const PROBE: &str = "probe";
 
+/// The folders of a spool.
+const FOLDERS: [&str; 3] = ["new", "tmp", "quarantine"];
+
 /// Creates the folders that are missing.
 pub(super) fn make_folders(disk: &dyn Disk, root: &Path) -> io::Result<()> {
     let is_new = !exists(disk, &root.join("new"))?;
-    ["new", "tmp", "quarantine"]
+    FOLDERS
         .into_iter()
-        .try_for_each(|folder| disk.make_folder(&root.join(folder)))?;
+        .try_for_each(|folder| disk.make_folder(&root.join(folder)))
+        .map_err(|error| explained(disk, root, error))?;
     if is_new {
         // A synced file is on disk only if the names of the folders on its path are, too. The
         // system may not permit this for folders that belong to another user, who has synced them.
@@ -317,6 +325,23 @@ pub(super) fn make_folders(disk: &dyn Disk, root: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The error, or its reason if that is a file in the place of a folder: the system says of that only
+/// that something is no folder, or that something exists.
+fn explained(disk: &dyn Disk, root: &Path, error: io::Error) -> io::Error {
+    let is_in_the_way = |folder: &&str| {
+        disk.status(&root.join(folder)).is_ok_and(|found| found.kind == EntryKind::File)
+    };
+    let is_of_kind =
+        matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists);
+    match FOLDERS.iter().find(|folder| is_of_kind && is_in_the_way(folder)) {
+        Some(folder) => {
+            let words = format!("`{folder}` is a file in the place of a folder: remove it");
+            io::Error::new(io::ErrorKind::NotADirectory, words)
+        }
+        None => error,
+    }
 }
 
 /// Reads the window in the file at `path`, which was written under `name`. A quarantined file has a

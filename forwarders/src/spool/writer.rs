@@ -157,9 +157,12 @@ impl SpoolWriter {
     }
 
     /// Retries to remove up to `count` files that are recorded as settled.
-    pub(crate) async fn retry_settled(&self, count: usize) {
-        // A failure leaves the record longer than necessary, which has no effect.
-        let _too_long = self.blocking(move |directory| directory.retry_settled(count)).await;
+    pub(crate) fn retry_settled(&self, count: usize) -> JoinHandle<()> {
+        let directory = Arc::clone(&self.directory);
+        self.host.spawn_blocking(move || {
+            // A failure leaves the record longer than necessary, which has no effect.
+            let _too_long = directory.get().map(|directory| directory.retry_settled(count));
+        })
     }
 
     /// The number of files that are recorded as settled.

@@ -152,6 +152,26 @@ fn a_write_replaces_no_file() {
     assert_eq!(directory.read(name).unwrap().points.len(), 3);
 }
 
+#[test]
+fn a_file_in_the_place_of_a_folder_is_named() {
+    for in_the_way in ["new", "tmp", "quarantine"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, _) = open(folder.path());
+        let path = folder.path().join(in_the_way);
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        let words = format!("`{in_the_way}` is a file in the place of a folder: remove it");
+        let (name, bytes) = file::write(1, &snapshot_of_counters(1), &PointRanges::first(1), "r");
+        if in_the_way != "quarantine" {
+            let failed = directory.write(name, &bytes, 1).unwrap_err();
+            assert_eq!(failed.error.to_string(), words);
+        }
+        assert_eq!(directory.probe(1).unwrap_err().to_string(), words);
+        fs::remove_file(&path).unwrap();
+        directory.write(name, &bytes, 1).unwrap();
+    }
+}
+
 // ---- Files that cannot be removed -------------------------------------------------------------
 
 /// Makes a folder or file immutable as long as it lives; `None` if that is not possible here.
