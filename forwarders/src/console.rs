@@ -10,16 +10,15 @@ use serde::Deserialize;
 
 use crate::config::{Common, DeliveryConfig};
 use crate::delivery::destination::Destination;
-use crate::delivery::forwarder::{Forwarder, SendError};
-use crate::delivery::payload::Batch;
+use crate::delivery::forwarder::SendError;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
 use crate::format::LineFormat;
+use crate::output::forwarder::{LineForwarder, OutputProbe};
 use crate::output::lines::Lines;
 use crate::output::thread::{Output, OutputName, WriteError};
 use crate::output::writer::LineWriter;
 use crate::select::SelectConfig;
-use model::Snapshot;
 
 /// `forwarders.console`: the configuration of the console destination.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -51,36 +50,25 @@ impl ForwarderSection for ConsoleConfig {
 }
 
 /// Writes each window to standard output.
-pub struct Console {
-    format: LineFormat,
-    writer: LineWriter,
-}
+pub type Console = LineForwarder<StdoutProbe>;
 
 impl Console {
     /// Creates a forwarder that writes in `format` and waits for a write for `patience`.
     #[must_use]
     pub fn new(format: LineFormat, patience: Duration) -> Self {
-        Self { format, writer: LineWriter::new(OutputName::Stdout, || Stdout, patience) }
+        let writer = LineWriter::new(OutputName::Stdout, || Stdout, patience);
+        Self::with(format, writer, StdoutProbe)
     }
 }
 
+/// Accepts standard output as it is: only a write shows whether it can be written.
+#[derive(Debug)]
+pub struct StdoutProbe;
+
 #[async_trait]
-impl Forwarder for Console {
-    fn wants_whole_window(&self, window: &Snapshot) -> bool {
-        self.format.may_merge(window)
-    }
-
-    fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
-        self.writer.begin();
-        self.format.encode_lines(snapshot, batch);
-    }
-
-    async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
-        self.writer.send(batch).await
-    }
-
-    async fn stop(&mut self, batch: &mut Batch) {
-        self.writer.collect(batch).await;
+impl OutputProbe for StdoutProbe {
+    async fn probe(&mut self, _late: SendError) -> Result<(), SendError> {
+        Ok(())
     }
 }
 

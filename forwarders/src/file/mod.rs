@@ -12,16 +12,15 @@ use serde::Deserialize;
 use crate::bounded::{LOOK_MAX, detached, within};
 use crate::config::{Common, DeliveryConfig, InvalidKey};
 use crate::delivery::destination::Destination;
-use crate::delivery::forwarder::{Forwarder, SendError};
-use crate::delivery::payload::Batch;
+use crate::delivery::forwarder::SendError;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
 use crate::format::LineFormat;
 use crate::host_resource::HostResource;
+use crate::output::forwarder::{LineForwarder, OutputProbe};
 use crate::output::thread::OutputName;
 use crate::output::writer::LineWriter;
 use crate::select::SelectConfig;
-use model::Snapshot;
 
 use kind::FileKind;
 use open_file::{FileError, OpenFile};
@@ -82,12 +81,7 @@ impl ForwarderSection for FileConfig {
 }
 
 /// Appends each payload to the file completely or not at all.
-pub struct FileForwarder {
-    path: PathBuf,
-    format: LineFormat,
-    patience: Duration,
-    writer: LineWriter,
-}
+pub type FileForwarder = LineForwarder<FileProbe>;
 
 impl FileForwarder {
     /// Creates a forwarder that appends to `path` and waits for a write for `patience`. The first
@@ -96,38 +90,28 @@ impl FileForwarder {
     pub fn new(path: PathBuf, format: LineFormat, patience: Duration) -> Self {
         let (name, to) = (OutputName::File(path.clone()), path.clone());
         let output = move || FileOutput::new(to.clone());
-        Self { path, format, patience, writer: LineWriter::new(name, output, patience) }
+        Self::with(format, LineWriter::new(name, output, patience), FileProbe { path, patience })
     }
 }
 
+/// Looks whether a file can be appended to.
+#[derive(Debug)]
+pub struct FileProbe {
+    path: PathBuf,
+    patience: Duration,
+}
+
 #[async_trait]
-impl Forwarder for FileForwarder {
-    fn wants_whole_window(&self, window: &Snapshot) -> bool {
-        self.format.may_merge(window)
-    }
-
-    fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
-        self.writer.begin();
-        self.format.encode_lines(snapshot, batch);
-    }
-
-    async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
-        self.writer.send(batch).await
-    }
-
-    async fn stop(&mut self, batch: &mut Batch) {
-        self.writer.collect(batch).await;
-    }
-
-    /// Checks that the file can be appended to, without creating a missing file.
-    async fn probe(&mut self) -> Result<(), SendError> {
+impl OutputProbe for FileProbe {
+    /// Does not create a missing file.
+    async fn probe(&mut self, late: SendError) -> Result<(), SendError> {
         let path = self.path.clone();
         // Shorter than the limit of the caller, whose words are about connections.
         let patience = self.patience - self.patience / 10;
         match tokio::time::timeout(patience, detached(move || probe(&path))).await {
             Ok(Ok(outcome)) => outcome.map_err(|error| send_error(&self.path, &error)),
             Ok(Err(_)) => Err(SendError::transient("the system refuses a thread")),
-            Err(_) => Err(self.writer.late()),
+            Err(_) => Err(late),
         }
     }
 }
@@ -154,6 +138,8 @@ fn can_hold_a_file(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::forwarder::Forwarder;
+    use crate::delivery::payload::Batch;
     use model::testing::snapshot_of_counters;
 
     const PATIENCE: Duration = Duration::from_secs(60);

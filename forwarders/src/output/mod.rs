@@ -4,6 +4,7 @@
 //! waits for the write with a timeout. A write that takes longer stays the only one until it returns:
 //! nothing else is written to the output by then, and its outcome is counted when it is known.
 
+pub(crate) mod forwarder;
 pub(crate) mod lines;
 pub(crate) mod thread;
 pub(crate) mod writer;
