@@ -70,20 +70,20 @@ fn random_faults_cost_no_sample_that_is_not_accounted_for() {
     run.inject(Plan::new(&options), options.length);
     let finished = run.finish();
     let account = Account::of(&finished);
-    println!("faults: {:?}", finished.report.counts());
+    println!("faults: {:?}", finished.scene.report.counts());
     println!("{}", account.lines.join("\n"));
     println!("{}", finished.outcome.summary());
-    let findings = finished.report.findings();
+    let findings = finished.scene.report.findings();
     if findings.is_empty() {
         return fs::remove_dir_all(folder).unwrap();
     }
-    fs::write(folder.join("timeline"), finished.report.timeline()).unwrap();
+    fs::write(folder.join("timeline"), finished.scene.report.timeline()).unwrap();
     panic!(
         "{} findings with TALLYD_CHAOS_SEED={}; the files are in {}\nthe latest faults:\n{}\nfindings:\n{}",
         findings.len(),
         options.seed,
         folder.display(),
-        finished.report.latest(),
+        finished.scene.report.latest(),
         findings.join("\n")
     );
 }

@@ -29,25 +29,26 @@ impl<'a> Account<'a> {
         let mut account = Self { finished, outcome: &finished.outcome, lines: Vec::new() };
         let file = account.file();
         account.stored("file", &file, Merge::Adds);
-        let influx = account.stored("influxdb", &finished.influx.evidence(), Merge::LastWrite);
+        let influx =
+            account.stored("influxdb", &finished.scene.influx.evidence(), Merge::LastWrite);
         account.repeats();
-        account.stored("graphite", &finished.graphite.evidence(), Merge::Seconds);
-        let kernel_drops = finished.statsd.kernel_drops();
-        account.statsd("statsd", &finished.statsd.lines(), kernel_drops);
-        account.statsd("statsd_tcp", &finished.statsd_tcp.lines(), 0);
+        account.stored("graphite", &finished.scene.graphite.evidence(), Merge::Seconds);
+        let kernel_drops = finished.scene.statsd.kernel_drops();
+        account.statsd("statsd", &finished.scene.statsd.lines(), kernel_drops);
+        account.statsd("statsd_tcp", &finished.scene.statsd_tcp.lines(), 0);
         account.page(&influx);
         account.drops();
         account
     }
 
     pub(crate) fn finding(&self, text: String) {
-        self.finished.report.finding(text);
+        self.finished.scene.report.finding(text);
     }
 
     /// The file, and the files that it was before.
     fn file(&self) -> Evidence {
         let mut evidence = Evidence::default();
-        for entry in fs::read_dir(&self.finished.site.folder).unwrap() {
+        for entry in fs::read_dir(&self.finished.scene.site.folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy();
             if name == "out" || name.starts_with("rotated.") {

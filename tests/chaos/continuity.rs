@@ -11,7 +11,7 @@ impl Account<'_> {
     pub(crate) fn repeats(&mut self) {
         let mut repeats = 0;
         for restart in &self.outcome.restarts {
-            let repeated = self.finished.influx.repeated(restart.next, restart.ended_ms);
+            let repeated = self.finished.scene.influx.repeated(restart.next, restart.ended_ms);
             repeats += repeated.len();
             if repeated.len() > 1 && !restart.disk_failed {
                 self.finding(format!(
@@ -25,7 +25,7 @@ impl Account<'_> {
 
     /// The totals on the page and the levels of gauges continue over all orderly restarts.
     pub(crate) fn page(&mut self, influx: &[Vec<Cluster>]) {
-        let page = self.finished.report.totals();
+        let page = self.finished.scene.report.totals();
         // Then InfluxDB lacks windows whose samples are in the totals.
         let is_incomplete = self
             .outcome

@@ -17,10 +17,10 @@ use crate::statsd_tcp::StatsdTcpMode;
 impl Run {
     pub(crate) fn heal(&mut self) {
         self.set_disk(DiskFault::None);
-        self.influx.set(InfluxMode::Works);
-        self.graphite.set(GraphiteMode::Works);
-        self.statsd.set(StatsdMode::Works);
-        self.statsd_tcp.set(StatsdTcpMode::Works);
+        self.scene.influx.set(InfluxMode::Works);
+        self.scene.graphite.set(GraphiteMode::Works);
+        self.scene.statsd.set(StatsdMode::Works);
+        self.scene.statsd_tcp.set(StatsdTcpMode::Works);
     }
 
     pub(crate) fn freeze(&self, length: Duration) {
@@ -32,19 +32,19 @@ impl Run {
     }
 
     pub(crate) fn write_config(&self, text: &str) {
-        let path = self.site.folder.join("tallyd.yaml");
+        let path = self.scene.site.folder.join("tallyd.yaml");
         fs::write(path.with_extension("new"), text).unwrap();
         fs::rename(path.with_extension("new"), path).unwrap();
     }
 
     pub(crate) fn reload(&mut self, settings: &Settings) {
         self.settings = settings.clone();
-        self.write_config(&self.site.config(&self.settings));
+        self.write_config(&self.scene.site.config(&self.settings));
         self.process.signal(Signal::HUP);
     }
 
     pub(crate) fn refused_reload(&self, text: &str) {
-        let good = self.site.config(&self.settings);
+        let good = self.scene.site.config(&self.settings);
         self.write_config(&format!("{good}{text}"));
         self.process.signal(Signal::HUP);
         thread::sleep(Duration::from_millis(50));
@@ -52,7 +52,7 @@ impl Run {
     }
 
     pub(crate) fn reload_storm(&self, count: u64) {
-        let good = self.site.config(&self.settings);
+        let good = self.scene.site.config(&self.settings);
         for number in 0..count {
             let more = if number % 2 == 0 { "" } else { REFUSED[0] };
             self.write_config(&format!("{good}{more}"));
@@ -96,8 +96,8 @@ impl Run {
     pub(crate) fn relocate(&self, name: Name) {
         let Some(host) = &self.host else { return };
         let last = match name {
-            Name::Influx => self.influx.relocate(),
-            Name::Graphite => self.graphite.relocate(),
+            Name::Influx => self.scene.influx.relocate(),
+            Name::Graphite => self.scene.graphite.relocate(),
         };
         host.set_address(name, last);
     }
@@ -110,8 +110,8 @@ impl Run {
 
     pub(crate) fn rotate(&mut self) {
         self.rotated += 1;
-        let to = self.site.folder.join(format!("rotated.{}", self.rotated));
+        let to = self.scene.site.folder.join(format!("rotated.{}", self.rotated));
         // Fails before the first window.
-        let _is_moved = fs::rename(self.site.folder.join("out"), to);
+        let _is_moved = fs::rename(self.scene.site.folder.join("out"), to);
     }
 }

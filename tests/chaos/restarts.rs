@@ -55,14 +55,14 @@ impl Run {
         let began = Instant::now();
         match self.process.wait(STOP_PATIENCE) {
             Some(status) if status.success() => {}
-            Some(status) => self.report.finding(format!("a stop ended with {status}")),
+            Some(status) => self.scene.report.finding(format!("a stop ended with {status}")),
             None => {
-                self.report.finding(format!("a stop takes more than {STOP_PATIENCE:?}"));
+                self.scene.report.finding(format!("a stop takes more than {STOP_PATIENCE:?}"));
                 self.process.signal(Signal::ABORT);
                 self.process.wait(PATIENCE);
             }
         }
-        self.report.event(&format!("stopped after {:?}", began.elapsed()));
+        self.scene.report.event(&format!("stopped after {:?}", began.elapsed()));
         self.start_again(restart, between);
     }
 
@@ -115,21 +115,21 @@ impl Run {
         }
         self.disk_failed = fails_state(self.disk);
         if restart.may_reset {
-            self.report.reset_page(self.number + 1);
+            self.scene.report.reset_page(self.number + 1);
         }
         self.outcome.restarts.push(restart);
         self.number += 1;
         self.monitor.forget();
-        self.influx.set_run(self.number);
-        self.write_config(&self.site.config(&self.settings));
-        self.process = Process::start(&self.site, self.host.as_ref(), &self.is_log_read);
+        self.scene.influx.set_run(self.number);
+        self.write_config(&self.scene.site.config(&self.settings));
+        self.process = Process::start(&self.scene.site, self.host.as_ref(), &self.is_log_read);
         self.wait_ready();
         self.senders.open(self.number);
     }
 
     /// Whether there are levels or totals for the next run.
     fn has_saved_state(&self) -> bool {
-        let folder = self.site.folder.join("state/restart");
+        let folder = self.scene.site.folder.join("state/restart");
         ["levels", "totals-prometheus"].iter().any(|name| folder.join(name).exists())
     }
 
@@ -137,7 +137,7 @@ impl Run {
     fn check_removal(&self, restart: &Restart) {
         let works_for = self.disk_works_since.elapsed();
         if restart.is_kill && restart.is_stale && works_for > REMOVAL_PATIENCE {
-            self.report.finding(format!(
+            self.scene.report.finding(format!(
                 "a killed run leaves totals of an earlier run, and the disk worked for {works_for:?}"
             ));
         }
@@ -149,7 +149,7 @@ impl Run {
         let log = self.process.log();
         self.is_log_read.store(was_read, Ordering::SeqCst);
         for panic in &log.panics {
-            self.report.finding(format!("a panic: {panic}"));
+            self.scene.report.finding(format!("a panic: {panic}"));
         }
         let latest = self.monitor.latest(self.number).unwrap_or_default();
         let mut dropped = latest.dropped;
@@ -168,16 +168,20 @@ impl Run {
     }
 
     pub(crate) fn wait_ready(&mut self) {
-        let url = format!("http://127.0.0.1:{}/readyz", self.site.admin);
+        let url = format!("http://127.0.0.1:{}/readyz", self.scene.site.admin);
         let client = common::http().timeout(Duration::from_secs(5)).build().unwrap();
         let deadline = Instant::now() + PATIENCE;
         while !client.get(&url).send().is_ok_and(|reply| reply.status() == 200) {
             if let Some(status) = self.process.has_ended() {
                 self.is_log_read.store(true, Ordering::SeqCst);
                 let log = self.process.log();
-                panic!("a start ended with {status}: {:#?}\n{}", log.tail, self.report.latest());
+                panic!(
+                    "a start ended with {status}: {:#?}\n{}",
+                    log.tail,
+                    self.scene.report.latest()
+                );
             }
-            assert!(Instant::now() < deadline, "not ready in time\n{}", self.report.latest());
+            assert!(Instant::now() < deadline, "not ready in time\n{}", self.scene.report.latest());
             thread::sleep(Duration::from_millis(3));
         }
         self.monitor.set_run(self.number);

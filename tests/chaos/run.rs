@@ -48,14 +48,19 @@ pub(crate) struct Outcome {
     pub(crate) descriptors: (u64, u64),
 }
 
-/// A daemon and everything around it.
-pub(crate) struct Run {
+/// The destinations of a daemon, and the notes on its runs.
+pub(crate) struct Scene {
     pub(crate) site: Arc<Site>,
     pub(crate) report: Arc<Report>,
     pub(crate) influx: Influx,
     pub(crate) graphite: Graphite,
     pub(crate) statsd: Statsd,
     pub(crate) statsd_tcp: StatsdTcp,
+}
+
+/// A daemon and everything around it.
+pub(crate) struct Run {
+    pub(crate) scene: Scene,
     pub(crate) settings: Settings,
     pub(crate) host: Option<Host>,
     pub(crate) senders: Senders,
@@ -86,14 +91,19 @@ impl Run {
         let settings = Settings::default();
         fs::write(folder.join("tallyd.yaml"), site.config(&settings)).unwrap();
         let is_log_read = Arc::new(AtomicBool::new(true));
-        let mut run = Self {
+        // Before the daemon, which connects to them.
+        let scene = Scene {
             influx: Influx::start(site.influx),
             graphite: Graphite::start(site.graphite),
             statsd: Statsd::start(site.statsd),
             statsd_tcp: StatsdTcp::start(site.statsd_tcp),
-            senders: Senders::start(&site),
-            monitor: Monitor::start(&site, &report, options.health),
-            process: Process::start(&site, host.as_ref(), &is_log_read),
+            site,
+            report,
+        };
+        let mut run = Self {
+            senders: Senders::start(&scene.site),
+            monitor: Monitor::start(&scene.site, &scene.report, options.health),
+            process: Process::start(&scene.site, host.as_ref(), &is_log_read),
             number: 1,
             base: vec![0; SENDERS.len()],
             base_rejected: vec![(0, 0); SENDERS.len()],
@@ -102,13 +112,12 @@ impl Run {
             disk_works_since: Instant::now(),
             rotated: 0,
             outcome: Outcome { kernel_drops: vec![0; SENDERS.len()], ..Outcome::default() },
-            site,
-            report,
+            scene,
             settings,
             host,
             is_log_read,
         };
-        run.influx.set_run(1);
+        run.scene.influx.set_run(1);
         run.wait_ready();
         run.outcome.memory_kib.0 = run.process.memory_kib();
         run.outcome.descriptors.0 = run.process.descriptors();
@@ -124,12 +133,13 @@ impl Run {
                 return;
             }
             thread::sleep(pause);
-            self.report.event(&format!("{action:?}"));
-            self.report.count(action.kind());
+            self.scene.report.event(&format!("{action:?}"));
+            self.scene.report.count(action.kind());
             self.act(&action);
             if let Some(status) = self.process.has_ended() {
                 let log = self.end_log();
-                self.report
+                self.scene
+                    .report
                     .finding(format!("the daemon ended by itself: {status}, {:#?}", log.tail));
                 return;
             }
@@ -138,10 +148,10 @@ impl Run {
 
     fn act(&mut self, action: &Action) {
         match action {
-            Action::Influx(mode) => self.influx.set(*mode),
-            Action::Graphite(mode) => self.graphite.set(*mode),
-            Action::Statsd(mode) => self.statsd.set(*mode),
-            Action::StatsdTcp(mode) => self.statsd_tcp.set(*mode),
+            Action::Influx(mode) => self.scene.influx.set(*mode),
+            Action::Graphite(mode) => self.scene.graphite.set(*mode),
+            Action::Statsd(mode) => self.scene.statsd.set(*mode),
+            Action::StatsdTcp(mode) => self.scene.statsd_tcp.set(*mode),
             Action::Heal => self.heal(),
             Action::Freeze { ms } => self.freeze(Duration::from_millis(*ms)),
             Action::Stop { quiet, reload, between } => self.stop(*quiet, *reload, *between),
@@ -181,7 +191,9 @@ impl Run {
             Ok(poll) => self.check_rejected(&poll),
             Err(latest) => {
                 let steps = latest.map(|poll| poll.steps().to_vec());
-                self.report.finding(format!("received {steps:?} steps of {of_run:?} in this run"));
+                self.scene
+                    .report
+                    .finding(format!("received {steps:?} steps of {of_run:?} in this run"));
             }
         }
     }
@@ -193,7 +205,9 @@ impl Run {
             let (rejected, drops) = (poll.rejected[sender], poll.kernel_drops[sender]);
             if !(of_run.saturating_sub(drops)..=of_run + doubts).contains(&rejected) {
                 let name = SENDERS[sender];
-                self.report.finding(format!("{name}: rejected {rejected} messages of {of_run}"));
+                self.scene
+                    .report
+                    .finding(format!("{name}: rejected {rejected} messages of {of_run}"));
             }
         }
     }
@@ -207,14 +221,14 @@ impl Run {
         if self.process.has_ended().is_none() {
             self.reload(&Settings::default());
             self.settle();
-            self.report.event("draining");
+            self.scene.report.event("draining");
             self.drain();
             self.outcome.memory_kib.1 = self.process.memory_kib();
             self.outcome.descriptors.1 = self.process.descriptors();
             self.monitor.set_run(0);
             self.process.signal(Signal::TERM);
             if !self.process.wait(PATIENCE).is_some_and(|status| status.success()) {
-                self.report.finding("the last stop failed");
+                self.scene.report.finding("the last stop failed");
             }
             self.end_log();
         }
@@ -225,15 +239,7 @@ impl Run {
         self.monitor.stop();
         // What the kernel still holds for the stand-ins.
         thread::sleep(Duration::from_millis(500));
-        Finished {
-            site: self.site,
-            report: self.report,
-            influx: self.influx,
-            graphite: self.graphite,
-            statsd: self.statsd,
-            statsd_tcp: self.statsd_tcp,
-            outcome: self.outcome,
-        }
+        Finished { scene: self.scene, outcome: self.outcome }
     }
 
     /// Waits until all destinations have everything that was received.
@@ -245,7 +251,7 @@ impl Run {
         };
         if let Err(latest) = self.monitor.wait_for(self.number, DRAIN_PATIENCE, is_drained) {
             let waiting = latest.map(|poll| poll.waiting);
-            self.report.finding(format!(
+            self.scene.report.finding(format!(
                 "not drained {DRAIN_PATIENCE:?} after the last fault: {waiting:?}"
             ));
         }
@@ -256,12 +262,7 @@ impl Run {
 
 /// A run after its end.
 pub(crate) struct Finished {
-    pub(crate) site: Arc<Site>,
-    pub(crate) report: Arc<Report>,
-    pub(crate) influx: Influx,
-    pub(crate) graphite: Graphite,
-    pub(crate) statsd: Statsd,
-    pub(crate) statsd_tcp: StatsdTcp,
+    pub(crate) scene: Scene,
     pub(crate) outcome: Outcome,
 }
 
