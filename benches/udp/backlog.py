@@ -58,6 +58,7 @@ def main():
     arguments.add_argument("--rounds", type=int, default=5, help="pairs for each load (default 5)")
     arguments.add_argument("--drains", type=int, default=3, help="backlogs for each process (default 3)")
     arguments.add_argument("--only", default="", help="only loads with this in their name")
+    arguments.add_argument("--add", action="store_true", help="the sink splits statsd lines and adds their numbers")
     arguments.add_argument("--daemon", default=ROOT / "target/release/tallyd", help="the binary")
     given = arguments.parse_args()
     print("| load | sink s/M | tallyd s/M | ratio | tallyd user s/M | peak MiB |")
@@ -72,6 +73,8 @@ def main():
             config = folder / "tallyd.yaml"
             config.write_text(CONFIG.format(protocol=protocol, port=DAEMON_PORT))
             sink = [folder / "sink", "--listen", f"127.0.0.1:{SINK_PORT}"]
+            if given.add:
+                sink.append("--add")
             daemon = [given.daemon, "run", "--config", config]
             work = (folder / "loadgen", options, datagrams, given.drains)
             pairs = []
