@@ -3,6 +3,8 @@
 //! These come from the network: a sender that knew a seed could choose them so that all collide,
 //! which would turn each lookup into a linear search.
 
+use std::hash::{BuildHasher, RandomState};
+
 use foldhash::fast::SeedableRandomState;
 
 /// A seeded hash function.
@@ -18,6 +20,34 @@ pub fn draw() -> Seeded {
     Seeded::random()
 }
 
+/// A secret key of any length: the SipHash of each number, with a key that the system has drawn.
+pub struct KeyStream {
+    word_of: Box<dyn Fn(u64) -> u64 + Send>,
+    drawn: u64,
+}
+
+impl KeyStream {
+    /// Returns the next word of the key.
+    pub fn draw_word(&mut self) -> u64 {
+        self.drawn += 1;
+        (self.word_of)(self.drawn)
+    }
+}
+
+/// Returns an unpredictable key.
+#[must_use]
+pub fn draw_key() -> KeyStream {
+    #[cfg(feature = "fixed-seed")]
+    if fixed::is_fixed() {
+        return KeyStream {
+            word_of: Box::new(|number| Seeded::fixed().hash_one(number)),
+            drawn: 0,
+        };
+    }
+    let state = RandomState::new();
+    KeyStream { word_of: Box::new(move |number| state.hash_one(number)), drawn: 0 }
+}
+
 #[cfg(feature = "fixed-seed")]
 pub use fixed::fix;
 
@@ -27,7 +57,7 @@ mod fixed {
 
     static FIXED: AtomicBool = AtomicBool::new(false);
 
-    /// Makes [`draw`](super::draw) return the same seed in every process, so that a program that
+    /// Makes [`draw`](super::draw) and [`draw_key`](super::draw_key) return the same in every process, so that a program that
     /// counts instructions gets the same count each time. The daemon never calls it: the feature
     /// alone changes nothing.
     pub fn fix() {
@@ -48,5 +78,12 @@ mod tests {
     #[test]
     fn two_seeds_differ() {
         assert_ne!(draw().hash_one("name"), draw().hash_one("name"));
+    }
+
+    #[test]
+    fn the_words_of_keys_differ() {
+        let (mut one, mut other) = (draw_key(), draw_key());
+        let words = [one.draw_word(), one.draw_word(), other.draw_word(), other.draw_word()];
+        assert!(!(1..words.len()).any(|end| words[..end].contains(&words[end])), "{words:?}");
     }
 }

@@ -120,11 +120,11 @@ impl SeriesTable {
         self.entry(slot).map(|entry| &entry.series)
     }
 
-    /// Finds the candidate for a line's shape, and prefetches the cell that
+    /// Looks for a line's shape, and prefetches the cell that
     /// [`SeriesTable::record_known`] will need.
     #[inline]
-    pub fn find_shape(&self, lookup: &mut ShapeLookup, split: &Split<'_>) {
-        if let Some(slot) = self.shapes.find_candidate(lookup, split) {
+    pub fn find_shape(&mut self, lookup: &mut ShapeLookup) {
+        if let Some(slot) = self.shapes.find_candidate(lookup) {
             self.tally.prefetch(slot);
         }
     }
@@ -132,7 +132,7 @@ impl SeriesTable {
     /// Returns the properties of a line if its shape is known.
     #[inline]
     pub fn known_line(&mut self, lookup: ShapeLookup, split: &Split<'_>) -> Option<KnownLine> {
-        self.shapes.verify(lookup, split)
+        self.shapes.finish_lookup(lookup, split)
     }
 
     /// Adds the sample of a known line with this number.

@@ -221,11 +221,10 @@ impl Recorder {
     /// Records the pending lines.
     pub fn record_pending<S: Origin>(&mut self, pending: &mut PendingLines<'_, S>) {
         // One step of the lookup for all lines before the next step, so that the waits for memory
-        // overlap: the buckets were prefetched by `enqueue`; this loop prefetches stored lines and
-        // cells for the second.
+        // overlap: the buckets were prefetched by `enqueue`; this loop prefetches the cells.
         for PendingLine { shape, .. } in &mut pending.lines {
-            if let Some((split, lookup)) = shape {
-                self.table.find_shape(lookup, split);
+            if let Some((_, lookup)) = shape {
+                self.table.find_shape(lookup);
             }
         }
         for line in &pending.lines {
@@ -270,10 +269,9 @@ impl Recorder {
         if pending.lines.len() == PENDING_MAX {
             self.record_pending(pending);
         }
-        let shapes = self.table.shapes();
-        let split = if shapes.should_look_up() { self.protocol.split(line.line) } else { None };
+        let split = self.protocol.split(line.line);
         let shape = split.map(|split| {
-            let lookup = shapes.start_lookup(&split);
+            let lookup = self.table.shapes().start_lookup(&split);
             (split, lookup)
         });
         pending.lines.push(PendingLine { line, shape });
@@ -508,7 +506,7 @@ mod tests {
             Just("true".to_owned()),
         ];
         let kind = prop::sample::select(vec!["counter", "gauge", "timer", "trace", "set"]);
-        (kind, number.clone(), number, 0..12).prop_map(|(kind, n, m, shape)| {
+        (kind, number.clone(), number, 0..19).prop_map(|(kind, n, m, shape)| {
             let head = format!(r#"{{"metric_name":"m","metric_type":"{kind}""#);
             match shape {
                 0 => format!(r#"{head},"value":{n}}}"#),
@@ -522,6 +520,13 @@ mod tests {
                 8 => format!(r#"{head},"value": {n} ,"a":"\"value\":{m}"}}"#),
                 9 => format!(r#"{head},"sample_rate":0.5,"value":{n}}}"#),
                 10 => format!(r#"{head},"a":"x","value":{n}}}"#),
+                11 => format!(r#"{head},"value":{n},"sample_rate":0.{m}}}"#),
+                12 => format!(r#"{head},"sample_rate": {m},"value":{n}}}"#),
+                13 => format!(r#"{head},"sample_rate":1,"sample_rate":0.{m},"value":{n}}}"#),
+                14 => format!(r#"{head},"sample\u005frate":0.{m},"sample_rate":0.2,"value":{n}}}"#),
+                15 => format!(r#"{head},"a":"sample_rate","value":{n},"timestamp":{m}}}"#),
+                16 => format!(r#"{head},"timestamp":{m},"value":{n},"tags":{{"timestamp":{m}}}}}"#),
+                17 => format!(r#"{head},"timestamp":"1T0:{m}","value":{n}}}"#),
                 _ => format!("{head}}}"),
             }
         })
@@ -530,7 +535,7 @@ mod tests {
     fn statsd_line() -> impl Strategy<Value = String> {
         let number = prop::sample::select(vec!["1", "2", "1.5", "-2", "+3", "1e1", "01", "", "x"]);
         let kind = prop::sample::select(vec!["c", "g", "ms", "s", "h|@0.5", "c|#a:1", "c|#a:2"]);
-        (kind, number.clone(), number, 0..9).prop_map(|(kind, n, m, shape)| match shape {
+        (kind, number.clone(), number, 0..15).prop_map(|(kind, n, m, shape)| match shape {
             0 | 1 => format!("m:{n}|{kind}"),
             2 => format!("m:{n}:{m}|{kind}"),
             3 => format!("m[a=b:{n}]:{m}|{kind}"),
@@ -538,6 +543,12 @@ mod tests {
             5 => format!("m:1:{n}:{m}:2|{kind}"),
             6 => format!("m:1:2:3:{n}:5:6:7:8:9:10:11:12{m}|{kind}"),
             7 => format!("m:1:2:3:4:5:6:7:8:9:10:11:12:{m}|{kind}"),
+            8 => format!("m:{n}|{kind}|T{m}"),
+            9 => format!("m:{n}|{kind}|T{m}|@0.{m}"),
+            10 => format!("m:{n}|{kind}|@{m}"),
+            11 => format!("m:{n}|{kind}|@0.{m}|Tx|T{n}|T{m}"),
+            12 => format!("m:{n}:{m}|c|@0.{m}|T{n}"),
+            13 => format!("m:{n}|c|@0.{m}|@0.{n}"),
             _ => format!("m:1:{n}|{kind}|:{m}|{kind}"),
         })
     }

@@ -68,12 +68,22 @@ pub fn is_array(datagram: &[u8]) -> bool {
 pub fn split(line: &[u8]) -> Option<Split<'_>> {
     static VALUE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"value\":"));
     static COUNT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"count\":"));
-    let Some(key) = VALUE.find(line).or_else(|| COUNT.find(line)) else {
-        return Some(Split::without_number(line));
+    static RATE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"sample_rate\":"));
+    let start_of = |key: &Finder<'_>, start: usize| {
+        let colon = start + key.needle().len();
+        colon + line[colon..].iter().take_while(|byte| is_blank(**byte)).count()
     };
-    let colon = key + 8;
-    let blanks = line[colon..].iter().take_while(|byte| is_blank(**byte)).count();
-    Split::at_number(line, colon + blanks, true)
+    let mut split = if let Some(start) = VALUE.find(line) {
+        Split::at_number(line, start_of(&VALUE, start), true)?
+    } else if let Some(start) = COUNT.find(line) {
+        Split::at_number(line, start_of(&COUNT, start), true)?
+    } else {
+        Split::without_number(line)
+    };
+    if let Some(start) = RATE.find(line) {
+        split.read_rate(start_of(&RATE, start));
+    }
+    Some(split)
 }
 
 fn decode_array<'a>(

@@ -1,7 +1,9 @@
-//! Splits a line around its number: the rest stays the same from one sample of a series to the
+//! Splits a line around its numbers: the rest stays the same from one sample of a series to the
 //! next.
 
-/// A line with the position of its number, found without decoding.
+use super::{parse_finite, weight_at};
+
+/// A line with the positions of its numbers, found without decoding.
 #[derive(Clone, Copy, Debug)]
 pub struct Split<'a> {
     /// The whole line.
@@ -12,13 +14,61 @@ pub struct Split<'a> {
     pub number_end: usize,
     /// The number; 1 if there is none, and NaN if there are several, which needs no room of its own.
     pub number: f64,
+    /// The number of samples for which the line stands, by its sample rate; 1 if there is none.
+    pub weight: f64,
+    /// The place of the sample rate.
+    rate: Gap,
+    /// The place of the timestamp.
+    time: Gap,
+}
+
+/// A part of a line that its shape leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Gap {
+    start: u32,
+    end: u32,
+}
+
+impl Gap {
+    /// After the end of every line.
+    const NONE: Self = Self { start: u32::MAX, end: u32::MAX };
+}
+
+/// Maximum number of pieces of a line: those around three numbers.
+pub const PIECES: usize = 4;
+
+/// The parts of a line around its numbers. Two lines with equal pieces differ in nothing but their
+/// numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinePieces<'a> {
+    /// In order. Those after the last number are empty.
+    pub pieces: [&'a [u8]; PIECES],
+    /// The number of gaps between them. Without it, an absent number would be the same as an empty
+    /// piece after one.
+    pub gaps: u32,
+}
+
+#[cfg(test)]
+impl LinePieces<'_> {
+    /// The pieces as text, with `…` for each number.
+    pub(super) fn shown(&self) -> String {
+        let pieces = self.pieces[..=self.gaps as usize].iter();
+        pieces.map(|piece| String::from_utf8_lossy(piece)).collect::<Vec<_>>().join("…")
+    }
 }
 
 impl<'a> Split<'a> {
     /// A line without a number.
+    #[inline]
     #[must_use]
     pub fn without_number(line: &'a [u8]) -> Self {
-        Self { line, number_start: line.len(), number_end: line.len(), number: 1.0 }
+        Self::around_number(line, line.len(), line.len(), 1.0)
+    }
+
+    #[inline]
+    fn around_number(line: &'a [u8], start: usize, end: usize, number: f64) -> Self {
+        let (rate, time) = (Gap::NONE, Gap::NONE);
+        Self { line, number_start: start, number_end: end, number, weight: 1.0, rate, time }
     }
 
     /// A line whose number starts at `start`. `None` unless the number is simple: digits with an
@@ -26,36 +76,8 @@ impl<'a> Split<'a> {
     #[inline]
     #[must_use]
     pub fn at_number(line: &'a [u8], start: usize, may_be_negative: bool) -> Option<Self> {
-        let negative = may_be_negative && line.get(start) == Some(&b'-');
-        let first = start + usize::from(negative);
-        let (whole, point) = digits(line, first, 0);
-        let whole_digits = point - first;
-        // JSON does not allow leading zeros, and in statsd they are unusual: leave them to
-        // decoding.
-        if whole_digits == 0 || (whole_digits > 1 && line[first] == b'0') {
-            return None;
-        }
-        let (mantissa, end, fraction_digits) = if line.get(point) == Some(&b'.') {
-            let (mantissa, end) = digits(line, point + 1, whole);
-            // A point without digits.
-            if end == point + 1 {
-                return None;
-            }
-            (mantissa, end, end - point - 1)
-        } else {
-            (whole, point, 0)
-        };
-        let goes_on = matches!(line.get(end), Some(b'e' | b'E' | b'.' | b'0'..=b'9'));
-        if goes_on || whole_digits + fraction_digits > EXACT_DIGITS {
-            return None;
-        }
-        // Both are exact doubles, so the quotient is the double nearest to the decimal number.
-        let magnitude = match fraction_digits {
-            0 => mantissa as f64,
-            _ => mantissa as f64 / POWERS_OF_TEN[fraction_digits],
-        };
-        let number = if negative { -magnitude } else { magnitude };
-        Some(Self { line, number_start: start, number_end: end, number })
+        let (number, end) = simple_number(line, start, may_be_negative)?;
+        Some(Self::around_number(line, start, end, number))
     }
 
     /// The same line with several numbers, which end at `number_end`.
@@ -71,12 +93,136 @@ impl<'a> Split<'a> {
         self.number.is_nan()
     }
 
-    /// The bytes before and after the number.
+    #[inline]
+    fn has_number(&self) -> bool {
+        self.number_start < self.line.len()
+    }
+
+    /// Leaves a sample rate out of the shape. False if it is not valid.
+    pub(super) fn leave_out_rate(&mut self, start: usize, end: usize) -> bool {
+        let rate = match simple_number(self.line, start, false) {
+            Some((rate, rate_end)) if rate_end == end => Some(rate),
+            _ => std::str::from_utf8(&self.line[start..end]).ok().and_then(parse_finite),
+        };
+        let Some(weight) = rate.and_then(weight_at) else { return false };
+        self.weight = weight;
+        self.rate = Gap { start: start as u32, end: end as u32 };
+        true
+    }
+
+    /// Reads a sample rate that remains in the shape.
+    pub(super) fn read_rate(&mut self, start: usize) {
+        let rate = simple_number(self.line, start, false);
+        self.weight = rate.and_then(|(rate, _)| weight_at(rate)).unwrap_or(1.0);
+    }
+
+    /// Whether a sample rate was left out.
     #[inline]
     #[must_use]
-    pub fn around(&self) -> (&'a [u8], &'a [u8]) {
-        (&self.line[..self.number_start], &self.line[self.number_end..])
+    pub(super) fn has_rate(&self) -> bool {
+        self.rate != Gap::NONE
     }
+
+    /// Leaves a timestamp out of the shape.
+    #[inline]
+    pub(super) fn leave_out_time(&mut self, start: usize, end: usize) {
+        self.time = Gap { start: start as u32, end: end as u32 };
+    }
+
+    /// Whether a timestamp was left out.
+    #[inline]
+    #[must_use]
+    pub(super) fn has_time(&self) -> bool {
+        self.time != Gap::NONE
+    }
+
+    /// Whether these are the places at which a decoder found the numbers of the line.
+    #[must_use]
+    pub fn is_at(&self, places: &NumberPlaces) -> bool {
+        let is_at = |gap: Gap, place: Option<usize>| {
+            gap == Gap::NONE || place.is_some_and(|place| place == gap.start as usize)
+        };
+        self.number_start == places.value.unwrap_or(self.line.len())
+            && is_at(self.rate, places.rate)
+            && is_at(self.time, places.time)
+    }
+
+    /// The parts around the numbers.
+    #[inline]
+    #[must_use]
+    pub fn pieces(&self) -> LinePieces<'a> {
+        let line = self.line;
+        let number = match self.has_number() {
+            true => Gap { start: self.number_start as u32, end: self.number_end as u32 },
+            false => Gap::NONE,
+        };
+        let order = |a: Gap, b: Gap| if a.start <= b.start { (a, b) } else { (b, a) };
+        // Most lines have no gap but their number.
+        let (first, second, third) = if self.rate == self.time {
+            (number, Gap::NONE, Gap::NONE)
+        } else {
+            let (rate, time) = order(self.rate, self.time);
+            let (first, rest) = order(number, rate);
+            let (second, third) = order(rest, time);
+            (first, second, third)
+        };
+        let mut pieces = [&line[line.len()..]; PIECES];
+        let (mut rest, mut gaps) = (0, 0);
+        for gap in [first, second, third] {
+            if gap == Gap::NONE {
+                break;
+            }
+            pieces[gaps] = &line[rest..gap.start as usize];
+            rest = gap.end as usize;
+            gaps += 1;
+        }
+        pieces[gaps] = &line[rest..];
+        LinePieces { pieces, gaps: gaps as u32 }
+    }
+}
+
+/// The places at which a decoder found the numbers of a line that the shape may leave out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NumberPlaces {
+    /// The value from which the sample was made.
+    pub value: Option<usize>,
+    /// The sample rate.
+    pub rate: Option<usize>,
+    /// The timestamp.
+    pub time: Option<usize>,
+}
+
+/// Reads a number that is simple, and returns it with its end: see [`Split::at_number`].
+#[inline]
+fn simple_number(line: &[u8], start: usize, may_be_negative: bool) -> Option<(f64, usize)> {
+    let negative = may_be_negative && line.get(start) == Some(&b'-');
+    let first = start + usize::from(negative);
+    let (whole, point) = digits(line, first, 0);
+    let whole_digits = point - first;
+    // JSON does not allow leading zeros, and in statsd they are unusual: leave them to decoding.
+    if whole_digits == 0 || (whole_digits > 1 && line[first] == b'0') {
+        return None;
+    }
+    let (mantissa, end, fraction_digits) = if line.get(point) == Some(&b'.') {
+        let (mantissa, end) = digits(line, point + 1, whole);
+        // A point without digits.
+        if end == point + 1 {
+            return None;
+        }
+        (mantissa, end, end - point - 1)
+    } else {
+        (whole, point, 0)
+    };
+    let goes_on = matches!(line.get(end), Some(b'e' | b'E' | b'.' | b'0'..=b'9'));
+    if goes_on || whole_digits + fraction_digits > EXACT_DIGITS {
+        return None;
+    }
+    // Both are exact doubles, so the quotient is the double nearest to the decimal number.
+    let magnitude = match fraction_digits {
+        0 => mantissa as f64,
+        _ => mantissa as f64 / POWERS_OF_TEN[fraction_digits],
+    };
+    Some((if negative { -magnitude } else { magnitude }, end))
 }
 
 /// Number of decimal digits that always fit into the 53 bits of a double.
@@ -140,13 +286,34 @@ mod tests {
     #[test]
     fn the_rest_of_a_line_is_around_its_numbers() {
         let split = Split::at_number(b"ab:12:3|c", 3, false).unwrap();
-        assert_eq!(split.around(), (&b"ab:"[..], &b":3|c"[..]));
+        assert_eq!(split.pieces().shown(), "ab:…:3|c");
         assert!(!split.is_packed());
         let packed = split.packed_until(7);
-        assert_eq!(packed.around(), (&b"ab:"[..], &b"|c"[..]));
+        assert_eq!(packed.pieces().shown(), "ab:…|c");
         assert!(packed.is_packed());
-        assert_eq!(Split::without_number(b"ab").around(), (&b"ab"[..], &b""[..]));
+        assert_eq!(Split::without_number(b"ab").pieces().shown(), "ab");
         assert_eq!(Split::without_number(b"ab").number, 1.0);
+    }
+
+    #[test]
+    fn pieces_are_in_the_order_of_the_line() {
+        let line = b"0.5 12 345";
+        for (number, rate, time) in [(4, 0, 7), (7, 0, 4)] {
+            let end = |start| line.len().min(start + 2);
+            let mut split = Split::at_number(line, number, false).unwrap();
+            assert!(split.leave_out_rate(rate, 3));
+            split.leave_out_time(time, end(time));
+            assert_eq!(split.pieces().gaps, 3);
+            assert_eq!(split.weight, 2.0);
+        }
+        let mut split = Split::at_number(line, 4, false).unwrap();
+        split.leave_out_time(7, 10);
+        assert_eq!(split.pieces().shown(), "0.5 … …");
+        assert!(split.leave_out_rate(0, 3));
+        assert_eq!(split.pieces().shown(), "… … …");
+        let mut split = Split::without_number(line);
+        split.leave_out_time(4, 6);
+        assert_eq!(split.pieces().shown(), "0.5 … 345");
     }
 
     proptest! {

@@ -42,9 +42,11 @@ use memchr::{memchr, memchr2, memchr3};
 use model::MetricKind;
 use smallvec::SmallVec;
 
+mod split;
 mod text;
 mod values;
 
+pub use self::split::split;
 use self::text::TextPart;
 use self::values::StatsdKind;
 pub use self::values::ValueRun;
@@ -131,34 +133,6 @@ impl<'a, F: FnMut(Result<Sample<'a>, Rejection>)> LineSink<'a> for EachSample<'_
     fn rejected(&mut self, rejection: Rejection) {
         (self.0)(Err(rejection));
     }
-}
-
-/// Splits a line around its number or numbers, without decoding it. `None` unless the line has the
-/// simple form `name:1|c` or `name:1:2|c`, with any further sections.
-#[inline]
-#[must_use]
-pub fn split(line: &[u8]) -> Option<Split<'_>> {
-    let colon = memchr2(b':', b'[', line)?;
-    // Brackets may contain colons. A sign would turn the value of a gauge into a change.
-    if line[colon] == b'[' {
-        return None;
-    }
-    let split = Split::at_number(line, colon + 1, false)?;
-    match line.get(split.number_end) {
-        Some(b'|') => Some(split),
-        Some(b':') => split_packed(split),
-        _ => None,
-    }
-}
-
-/// Extends the split to all numbers of the line. Its values may still be invalid, but they are ASCII.
-#[inline(never)]
-fn split_packed(first: Split<'_>) -> Option<Split<'_>> {
-    let is_of_numbers =
-        |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b':' | b'-' | b'+' | b'e' | b'E');
-    let rest = &first.line[first.number_end..];
-    let end = first.number_end + rest.iter().position(|byte| !is_of_numbers(byte))?;
-    (first.line[end] == b'|').then(|| first.packed_until(end))
 }
 
 /// The values of a line that was split around several numbers. `None` if there are more than the

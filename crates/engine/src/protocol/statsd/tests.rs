@@ -339,10 +339,23 @@ fn exactly_the_limit_of_packed_values_is_accepted() {
 #[test]
 fn a_line_is_split_around_its_numbers() {
     for (line, expected) in [
-        ("m:12|c|#k:1", Some(("m:", Some(12.0), "|c|#k:1"))),
-        ("m:1.5|g", Some(("m:", Some(1.5), "|g"))),
-        ("m:1:-2:3e1|ms", Some(("m:", None, "|ms"))),
-        (":1|c", Some((":", Some(1.0), "|c"))),
+        ("m:12|c|#k:1", Some(("m:…|c|#k:1", Some(12.0), 1.0))),
+        ("m:1.5|g", Some(("m:…|g", Some(1.5), 1.0))),
+        ("m:1:-2:3e1|ms", Some(("m:…|ms", None, 1.0))),
+        (":1|c", Some((":…|c", Some(1.0), 1.0))),
+        ("m:1|c|@0.5", Some(("m:…|c|@…", Some(1.0), 2.0))),
+        ("m:1|c|#k:1|@.1|T12", Some(("m:…|c|#k:1|@…|T…", Some(1.0), 10.0))),
+        ("m:1|c|T12|@1|#k:1", Some(("m:…|c|T…|@…|#k:1", Some(1.0), 1.0))),
+        ("m:1|c|T|T1", Some(("m:…|c|T…|T1", Some(1.0), 1.0))),
+        ("m:1|c|Tx|T1|T2", Some(("m:…|c|Tx|T…|T2", Some(1.0), 1.0))),
+        ("m:1|@c", Some(("m:…|@c", Some(1.0), 1.0))),
+        ("m:1|c|", Some(("m:…|c|", Some(1.0), 1.0))),
+        ("m:1|", Some(("m:…|", Some(1.0), 1.0))),
+        // Rates that are invalid, or that belong to several runs.
+        ("m:1|c|@2", None),
+        ("m:1|c|@", None),
+        ("m:1|c|@0.5:2|ms", None),
+        ("m:1|c|@0.5|@0.5", None),
         // A change of a gauge, brackets, no type, and text among the numbers.
         ("m:-1|g", None),
         ("m:+1|g", None),
@@ -353,11 +366,10 @@ fn a_line_is_split_around_its_numbers() {
         ("m:1:2;|c", None),
         ("m|c", None),
     ] {
-        let text = |bytes| std::str::from_utf8(bytes).unwrap();
         let parts = split(line.as_bytes()).map(|split| {
-            let (before, after) = split.around();
-            (text(before), (!split.is_packed()).then_some(split.number), text(after))
+            (split.pieces().shown(), (!split.is_packed()).then_some(split.number), split.weight)
         });
+        let expected = expected.map(|(shown, number, weight)| (shown.to_owned(), number, weight));
         assert_eq!(parts, expected, "{line}");
     }
 }

@@ -1,0 +1,389 @@
+//! The hash table of the cache.
+
+use super::NumberMeaning;
+use super::line_hash::LineHash;
+use crate::aggregator::tally::SeriesSlot;
+
+/// Entries per bucket: as many as fit into a cache line.
+const WAYS: usize = 4;
+/// Number of buckets of the smallest table.
+const BUCKETS_MIN: usize = 256;
+/// The table grows when buckets have more entries than this on average. Few entries then have no room
+/// in either of their buckets.
+const LOAD_MAX: usize = 3;
+/// In a full table, one of this many new entries may displace another. If each could, lines that come
+/// in turns, more of them than there is room for, would displace each other before they come again.
+const ADMIT_ONE_IN: u32 = 8;
+/// Set in every entry, because an entry of zeros is free.
+const TAKEN: u32 = 1 << 31;
+/// Set when the line of an entry comes again.
+const CAME_AGAIN: u32 = 1 << 30;
+/// The bits that belong to the hash.
+const HASH_BITS: u32 = CAME_AGAIN - 1;
+/// Bits of the meaning, below the slot.
+const MEANING_BITS: u32 = 2;
+/// Series with greater slots are not cached: their number has no room next to the meaning.
+const SLOT_MAX: SeriesSlot = SeriesSlot::MAX >> MEANING_BITS;
+
+/// The meaning of known lines, by their hashes.
+///
+/// Each hash has two buckets. The second one is used if the first one is full.
+pub(super) struct ShapeIndex {
+    /// A power of two of them, or none.
+    buckets: Vec<Bucket>,
+    buckets_max: usize,
+    count: usize,
+    /// Entries that found no room.
+    without_room: u32,
+}
+
+/// Searching it touches one cache line.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Bucket {
+    firsts: [u64; WAYS],
+    /// [`LineHash::second`], [`TAKEN`] and [`CAME_AGAIN`].
+    seconds: [u32; WAYS],
+    /// The slot and, in the lowest bits, the meaning.
+    targets: [u32; WAYS],
+}
+
+/// A known line's series and the meaning of its number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct ShapeTarget {
+    pub(super) slot: SeriesSlot,
+    pub(super) meaning: NumberMeaning,
+}
+
+impl ShapeIndex {
+    /// Creates an empty table that takes at most `bytes_max` bytes.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        let fit = bytes_max / size_of::<Bucket>();
+        // The greatest power of two among the numbers that fit.
+        let buckets_max = fit.checked_ilog2().map_or(0, |exponent| 1 << exponent);
+        let buckets_max = if buckets_max < BUCKETS_MIN { 0 } else { buckets_max };
+        Self { buckets: Vec::new(), buckets_max, count: 0, without_room: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.buckets.len() * size_of::<Bucket>()
+    }
+
+    /// Whether it can hold entries.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.buckets_max > 0
+    }
+
+    /// Prefetches a bucket of this hash for [`ShapeIndex::find_in`].
+    #[inline]
+    pub(super) fn prefetch(&self, place: usize, hash: LineHash) {
+        if let Some(bucket) = self.buckets.get(self.buckets_of(hash)[place]) {
+            crate::sys::prefetch(bucket);
+        }
+    }
+
+    /// Finds an entry in the first (0) or second (1) bucket of its hash.
+    #[inline]
+    pub(super) fn find_in(&mut self, place: usize, hash: LineHash) -> Option<ShapeTarget> {
+        let index = self.buckets_of(hash)[place];
+        self.buckets.get_mut(index)?.find(hash)
+    }
+
+    /// Adds an entry, or replaces the one with the same hash. In a table that has reached its maximum
+    /// size, the entry may find no room.
+    pub(super) fn insert(&mut self, hash: LineHash, target: ShapeTarget) {
+        if target.slot > SLOT_MAX || !self.is_enabled() {
+            return;
+        }
+        if self.count >= self.buckets.len() * LOAD_MAX && self.buckets.len() < self.buckets_max {
+            self.grow();
+        }
+        let entry = Entry { hash, target: target.slot << MEANING_BITS | target.meaning as u32 };
+        let homes = self.buckets_of(hash);
+        if homes.iter().any(|index| self.buckets[*index].overwrite(entry)) {
+            return;
+        }
+        if self.insert_free(entry) || self.insert_by_moving(entry) {
+            self.count += 1;
+        } else {
+            self.displace(entry);
+        }
+    }
+
+    /// Removes the entries that lead to slots which `keep` rejects.
+    pub(super) fn retain(&mut self, keep: impl Fn(SeriesSlot) -> bool) {
+        for bucket in &mut self.buckets {
+            for way in 0..WAYS {
+                if bucket.is_taken(way) && !keep(bucket.targets[way] >> MEANING_BITS) {
+                    bucket.seconds[way] = 0;
+                    self.count -= 1;
+                }
+            }
+        }
+    }
+
+    /// Adds an entry if one of its buckets has room.
+    fn insert_free(&mut self, entry: Entry) -> bool {
+        self.buckets_of(entry.hash).iter().any(|index| self.buckets[*index].insert_free(entry))
+    }
+
+    /// Adds an entry if another one in its buckets can move to its other bucket.
+    fn insert_by_moving(&mut self, entry: Entry) -> bool {
+        for index in self.buckets_of(entry.hash) {
+            for way in 0..WAYS {
+                let other = self.buckets[index].entry(way);
+                let homes = self.buckets_of(other.hash);
+                let away = if homes[0] == index { homes[1] } else { homes[0] };
+                if self.buckets[away].insert_free(other) {
+                    self.buckets[index].put(way, entry);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Adds an entry in place of another one, if it is its turn.
+    fn displace(&mut self, entry: Entry) {
+        self.without_room = self.without_room.wrapping_add(1);
+        if !self.without_room.is_multiple_of(ADMIT_ONE_IN) {
+            return;
+        }
+        // A line that has come only once makes room. If there is none, another one loses the mark
+        // that it came again, and makes room later unless it has come again by then. So lines that
+        // never come again cannot displace those that do.
+        let homes = self.buckets_of(entry.hash);
+        if !homes.iter().any(|index| self.buckets[*index].replace_once_seen(entry)) {
+            self.buckets[homes[0]].unmark(entry.hash.second as usize % WAYS);
+        }
+    }
+
+    fn grow(&mut self) {
+        let doubled = vec![Bucket::default(); (self.buckets.len() * 2).max(BUCKETS_MIN)];
+        let old = std::mem::replace(&mut self.buckets, doubled);
+        self.count = 0;
+        for entry in old.iter().flat_map(Bucket::entries) {
+            // Hardly ever without room, because the table is at most half full.
+            self.count += usize::from(self.insert_free(entry) || self.insert_by_moving(entry));
+        }
+    }
+
+    /// The buckets of a hash, the one to search first at the beginning.
+    #[inline]
+    fn buckets_of(&self, hash: LineHash) -> [usize; 2] {
+        // The length is a power of two. For 0 the mask has all bits set, and `get` finds no bucket.
+        let mask = self.buckets.len().wrapping_sub(1);
+        [hash.first as usize & mask, (hash.first >> 32) as usize & mask]
+    }
+}
+
+/// An entry outside a bucket.
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: LineHash,
+    /// As in a bucket.
+    target: u32,
+}
+
+impl Bucket {
+    #[inline]
+    fn way_of(&self, hash: LineHash) -> Option<usize> {
+        let is_it = |way: &usize| {
+            self.firsts[*way] == hash.first
+                && self.seconds[*way] & !CAME_AGAIN == hash.second | TAKEN
+        };
+        (0..WAYS).find(is_it)
+    }
+
+    #[inline]
+    fn find(&mut self, hash: LineHash) -> Option<ShapeTarget> {
+        let way = self.way_of(hash)?;
+        // Only once, because a write makes the processor write the whole cache line back to memory.
+        if self.seconds[way] & CAME_AGAIN == 0 {
+            self.seconds[way] |= CAME_AGAIN;
+        }
+        let target = self.targets[way];
+        let meaning = NumberMeaning::from_bits(target);
+        Some(ShapeTarget { slot: target >> MEANING_BITS, meaning })
+    }
+
+    fn is_taken(&self, way: usize) -> bool {
+        self.seconds[way] != 0
+    }
+
+    fn put(&mut self, way: usize, entry: Entry) {
+        self.firsts[way] = entry.hash.first;
+        self.seconds[way] = entry.hash.second | TAKEN;
+        self.targets[way] = entry.target;
+    }
+
+    fn put_where(&mut self, is_wanted: impl Fn(&Self, usize) -> bool, entry: Entry) -> bool {
+        let way = (0..WAYS).find(|way| is_wanted(self, *way));
+        way.inspect(|way| self.put(*way, entry)).is_some()
+    }
+
+    fn overwrite(&mut self, entry: Entry) -> bool {
+        self.put_where(|bucket, way| bucket.way_of(entry.hash) == Some(way), entry)
+    }
+
+    fn insert_free(&mut self, entry: Entry) -> bool {
+        self.put_where(|bucket, way| !bucket.is_taken(way), entry)
+    }
+
+    fn replace_once_seen(&mut self, entry: Entry) -> bool {
+        self.put_where(|bucket, way| bucket.seconds[way] & CAME_AGAIN == 0, entry)
+    }
+
+    fn unmark(&mut self, way: usize) {
+        self.seconds[way] &= !CAME_AGAIN;
+    }
+
+    fn entry(&self, way: usize) -> Entry {
+        let (first, second) = (self.firsts[way], self.seconds[way]);
+        Entry { hash: LineHash { first, second: second & HASH_BITS }, target: self.targets[way] }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry> {
+        (0..WAYS).filter(|way| self.is_taken(*way)).map(|way| self.entry(way))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregator::seed::{self, KeyStream};
+
+    /// Hashes of as many lines.
+    fn hashes(count: usize) -> Vec<LineHash> {
+        let mut key = seed::draw_key();
+        let hash = |key: &mut KeyStream| LineHash {
+            first: key.draw_word(),
+            second: key.draw_word() as u32 & HASH_BITS,
+        };
+        (0..count).map(|_| hash(&mut key)).collect()
+    }
+
+    fn target(slot: usize) -> ShapeTarget {
+        ShapeTarget { slot: slot as SeriesSlot, meaning: NumberMeaning::Timer }
+    }
+
+    fn find(index: &mut ShapeIndex, hash: LineHash) -> Option<ShapeTarget> {
+        index.find_in(0, hash).or_else(|| index.find_in(1, hash))
+    }
+
+    fn insert_all(index: &mut ShapeIndex, hashes: &[LineHash]) {
+        for (slot, hash) in hashes.iter().enumerate() {
+            if find(index, *hash).is_none() {
+                index.insert(*hash, target(slot));
+            }
+        }
+    }
+
+    /// The share of these that the table has, in percent.
+    fn share(index: &mut ShapeIndex, hashes: &[LineHash]) -> usize {
+        let known = hashes.iter().enumerate().filter(|(slot, hash)| {
+            let found = find(index, **hash);
+            assert!(found.is_none_or(|found| found == target(*slot)));
+            found.is_some()
+        });
+        known.count() * 100 / hashes.len()
+    }
+
+    #[test]
+    fn while_the_table_grows_nearly_all_entries_find_room() {
+        let mut index = ShapeIndex::new(64 << 20);
+        let all = hashes(200_000);
+        for count in [100, 1_000, 12_000, 98_000, 99_000, 150_000, 196_000, 200_000] {
+            insert_all(&mut index, &all[..count]);
+            assert!(share(&mut index, &all[..count]) >= 99, "{count}");
+            assert!(index.bytes() <= (count * 43).max(BUCKETS_MIN * 64), "{count}");
+        }
+    }
+
+    #[test]
+    fn a_full_table_keeps_entries_that_come_again() {
+        let mut index = ShapeIndex::new(1 << 20);
+        let all = hashes(1 << 20);
+        let (again, once) = all.split_at(40_000);
+        for _ in 0..3 {
+            insert_all(&mut index, again);
+        }
+        let share_before = share(&mut index, again);
+        assert!(share_before >= 99, "{share_before}");
+        for (slot, hash) in once.iter().enumerate() {
+            index.insert(*hash, target(again.len() + slot));
+            find(&mut index, again[slot % again.len()]);
+        }
+        assert_eq!(index.bytes(), 1 << 20);
+        let share_after = share(&mut index, again);
+        assert!(share_after >= 80, "{share_after} %");
+    }
+
+    #[test]
+    fn with_more_entries_than_room_a_part_of_them_is_found() {
+        for (times, at_least) in [(2, 40), (4, 17)] {
+            // Room for 65,536.
+            let mut index = ShapeIndex::new(1 << 20);
+            let all = hashes(65_536 * times);
+            for _ in 0..4 {
+                insert_all(&mut index, &all);
+            }
+            let share = share(&mut index, &all);
+            assert!(share >= at_least, "{share} %");
+        }
+    }
+
+    #[test]
+    fn entries_of_the_past_make_room_for_those_of_today() {
+        let mut index = ShapeIndex::new(1 << 20);
+        for all in hashes(120_000).chunks(40_000) {
+            for _ in 0..60 {
+                insert_all(&mut index, all);
+            }
+            let share = share(&mut index, all);
+            assert!(share >= 50, "{share} %");
+        }
+    }
+
+    #[test]
+    fn an_entry_with_the_same_hash_is_replaced() {
+        let mut index = ShapeIndex::new(1 << 20);
+        let hash = hashes(1)[0];
+        index.insert(hash, target(1));
+        index.insert(hash, target(2));
+        assert_eq!(find(&mut index, hash), Some(target(2)));
+        assert_eq!(index.len(), 1);
+    }
+
+    #[test]
+    fn a_slot_or_a_table_without_room_caches_nothing() {
+        let hash = hashes(1)[0];
+        for (bytes_max, slot, is_found) in [
+            (16 << 10, 1, true),
+            ((16 << 10) - 1, 1, false),
+            (0, 1, false),
+            (1 << 20, SLOT_MAX as usize, true),
+            (1 << 20, SLOT_MAX as usize + 1, false),
+        ] {
+            let mut index = ShapeIndex::new(bytes_max);
+            index.insert(hash, target(slot));
+            assert_eq!(find(&mut index, hash).is_some(), is_found, "{bytes_max} {slot}");
+        }
+    }
+
+    #[test]
+    fn each_meaning_comes_back() {
+        use NumberMeaning::{Counter, Gauge, Timer, Trace};
+        let mut index = ShapeIndex::new(1 << 20);
+        for (hash, meaning) in hashes(4).into_iter().zip([Counter, Gauge, Timer, Trace]) {
+            let target = ShapeTarget { slot: SLOT_MAX, meaning };
+            index.insert(hash, target);
+            assert_eq!(find(&mut index, hash), Some(target));
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The hash that stands for a line in the cache.
+
+use super::super::seed::{self, KeyStream};
+use crate::protocol::split::{LinePieces, PIECES};
+
+/// Bytes that are hashed in one step.
+const STEP: usize = 16;
+
+/// The key grows by multiples of this many steps.
+const KEYS_ADDED: usize = 64;
+/// Maximum length of a line in the cache.
+pub(super) const LINE_BYTES_MAX: usize = 65_536;
+
+/// The hash of a line's pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LineHash {
+    pub(super) first: u64,
+    pub(super) second: u32,
+}
+
+/// Hashes the pieces of lines.
+///
+/// The cache stores the hash in place of the line, so a collision would add a sample to the wrong
+/// series. Senders choose the lines, so the hash must exclude collisions by its construction rather
+/// than by the look of its results: for any two lines, the probability over the secret key that they
+/// collide is bounded. It is a universal hash, NH (the one of UMAC, RFC 4418) with words of 64 bits:
+/// the sum of the products `(m0 + k0) · (m1 + k1)` modulo 2^128. For two different lines, it is equal
+/// with a probability of at most 2^-63. Two of them with independent keys are calculated, and each is
+/// reduced by a strongly universal hash, to 64 and 30 bits: in total less than 2^-92 for any two
+/// lines. A sender does not learn from tallyd whether a line was known, let alone its hash.
+///
+/// The key has a pair of words for each step, so it is as long as the longest line so far.
+pub(super) struct LineHasher {
+    keys: Vec<StepKey>,
+    reduction: [ReductionKey; 2],
+    key_stream: KeyStream,
+}
+
+/// The keys of one step: two for each of the two hashes.
+type StepKey = [u64; 4];
+
+/// The key of a strongly universal hash of two words: `(x·a + y·b + c) mod 2^128`, of which the
+/// upper bits are the result.
+struct ReductionKey {
+    x: u128,
+    y: u128,
+    c: u128,
+}
+
+impl LineHasher {
+    pub(super) fn new() -> Self {
+        let mut key_stream = seed::draw_key();
+        let mut wide =
+            || u128::from(key_stream.draw_word()) << 64 | u128::from(key_stream.draw_word());
+        let mut reduction_key = || ReductionKey { x: wide(), y: wide(), c: wide() };
+        let reduction = [reduction_key(), reduction_key()];
+        Self { keys: Vec::new(), reduction, key_stream }
+    }
+
+    /// Extends the key, so that a line of this length can be hashed. The length must be at most
+    /// [`LINE_BYTES_MAX`].
+    pub(super) fn make_fit(&mut self, line_bytes: usize) {
+        // Each piece may have an incomplete step, and the lengths take one.
+        let steps = line_bytes.div_ceil(STEP) + PIECES + 1;
+        let Self { keys, key_stream, .. } = self;
+        // Rounded up, so that the key moves rarely while longer and longer lines arrive.
+        let steps = steps.next_multiple_of(KEYS_ADDED);
+        keys.reserve_exact(steps.saturating_sub(keys.len()));
+        while keys.len() < steps {
+            keys.push([(); 4].map(|()| key_stream.draw_word()));
+        }
+    }
+
+    /// Hashes the pieces of a line. `None` if the line is longer than the key.
+    #[inline]
+    pub(super) fn hash(&self, pieces: &LinePieces<'_>) -> Option<LineHash> {
+        // The lengths come first. Without them, the same bytes with other borders would be equal.
+        let [first, second, third, fourth] = pieces.pieces.map(|piece| piece.len() as u64);
+        let lengths = [first | second << 32, third | fourth << 32 | u64::from(pieces.gaps) << 62];
+        let mut sums = Sums::default();
+        let (key, mut keys) = self.keys.split_first()?;
+        sums.add(lengths, key);
+        for piece in &pieces.pieces[..=pieces.gaps as usize] {
+            keys = sums.add_piece(piece, keys)?;
+        }
+        let [first, second] = &self.reduction;
+        let (first, second) = (first.reduce(sums.first), second.reduce(sums.second));
+        Some(LineHash { first, second: (second >> 34) as u32 })
+    }
+}
+
+/// The state of the two hashes.
+#[derive(Default)]
+struct Sums {
+    first: u128,
+    second: u128,
+}
+
+impl Sums {
+    #[inline]
+    fn add(&mut self, [low, high]: [u64; 2], key: &StepKey) {
+        let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        let first = product(low.wrapping_add(key[0]), high.wrapping_add(key[1]));
+        let second = product(low.wrapping_add(key[2]), high.wrapping_add(key[3]));
+        self.first = self.first.wrapping_add(first);
+        self.second = self.second.wrapping_add(second);
+    }
+
+    /// Adds a piece, whose length is hashed separately. Returns the keys that are left.
+    #[inline]
+    fn add_piece<'k>(&mut self, piece: &[u8], keys: &'k [StepKey]) -> Option<&'k [StepKey]> {
+        let (steps, rest) = piece.as_chunks::<STEP>();
+        let (own, keys) = keys.split_at_checked(steps.len())?;
+        for (step, key) in steps.iter().zip(own) {
+            self.add(words(step), key);
+        }
+        if rest.is_empty() {
+            return Some(keys);
+        }
+        let (key, keys) = keys.split_first()?;
+        // The end of a longer piece repeats bytes, so that it need not be copied.
+        let step = piece.last_chunk().map_or_else(|| short_words(piece), words);
+        self.add(step, key);
+        Some(keys)
+    }
+}
+
+#[inline]
+fn words(step: &[u8; STEP]) -> [u64; 2] {
+    let both = u128::from_le_bytes(*step);
+    [both as u64, (both >> 64) as u64]
+}
+
+/// The bytes of a piece that is shorter than a step. Different bytes of the same length give different
+/// words.
+#[inline]
+fn short_words(piece: &[u8]) -> [u64; 2] {
+    let wide = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    let narrow = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+    if let (Some(start), Some(end)) = (piece.first_chunk(), piece.last_chunk()) {
+        return [wide(start), wide(end)];
+    }
+    if let (Some(start), Some(end)) = (piece.first_chunk(), piece.last_chunk()) {
+        return [narrow(start), narrow(end)];
+    }
+    match *piece {
+        [a] => [u64::from(a), 0],
+        [a, b] => [u64::from(a) | u64::from(b) << 8, 0],
+        [a, b, c] => [u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16, 0],
+        _ => [0, 0],
+    }
+}
+
+impl ReductionKey {
+    /// The upper half of the result.
+    #[inline]
+    fn reduce(&self, sum: u128) -> u64 {
+        let (low, high) = (u128::from(sum as u64), sum >> 64);
+        let result = self.x.wrapping_mul(low).wrapping_add(self.y.wrapping_mul(high));
+        (result.wrapping_add(self.c) >> 64) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pieces<'a>(parts: &[&'a [u8]]) -> LinePieces<'a> {
+        let mut pieces = [&[][..]; PIECES];
+        pieces[..parts.len()].copy_from_slice(parts);
+        LinePieces { pieces, gaps: parts.len() as u32 - 1 }
+    }
+
+    fn hash(hasher: &mut LineHasher, parts: &[&[u8]]) -> LineHash {
+        hasher.make_fit(parts.iter().map(|part| part.len()).sum());
+        hasher.hash(&pieces(parts)).unwrap()
+    }
+
+    #[test]
+    fn a_line_that_is_longer_than_the_key_has_no_hash() {
+        let mut hasher = LineHasher::new();
+        let line = [b'x'; 1_000];
+        assert_eq!(hasher.hash(&pieces(&[&line])), None);
+        hasher.make_fit(1_000);
+        let known = hasher.hash(&pieces(&[&line])).unwrap();
+        hasher.make_fit(LINE_BYTES_MAX);
+        assert_eq!(hasher.hash(&pieces(&[&line])), Some(known), "the longer key begins the same");
+        let longest = [b'x'; LINE_BYTES_MAX];
+        let [a, b, c, d] = [&longest[..1], &longest[..1], &longest[..1], &longest[3..]];
+        assert!(hasher.hash(&pieces(&[a, b, c, d])).is_some());
+    }
+
+    #[test]
+    fn borders_between_pieces_belong_to_the_line() {
+        let mut hasher = LineHasher::new();
+        let lines: [&[&[u8]]; 9] = [
+            &[b"ab"],
+            &[b"ab", b""],
+            &[b"", b"ab"],
+            &[b"a", b"b"],
+            &[b"a", b"b", b""],
+            &[b"ab", b"", b""],
+            &[b"ab", b"", b"", b""],
+            &[b"ab\0"],
+            &[b""],
+        ];
+        let hashes: HashSet<_> = lines.map(|line| hash(&mut hasher, line).first).into();
+        assert_eq!(hashes.len(), lines.len());
+    }
+
+    #[test]
+    fn two_keys_give_different_hashes() {
+        let [one, other] = [(); 2].map(|()| hash(&mut LineHasher::new(), &[b"a"]));
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn each_byte_changes_both_parts_of_the_hash() {
+        let mut hasher = LineHasher::new();
+        for length in 1..70 {
+            let mut line = vec![b'x'; length];
+            let (mut firsts, mut seconds) = (HashSet::new(), HashSet::new());
+            for place in 0..length {
+                line[place] = b'y';
+                let LineHash { first, second } = hash(&mut hasher, &[&line]);
+                line[place] = b'x';
+                firsts.insert(first);
+                seconds.insert(second);
+            }
+            assert_eq!((firsts.len(), seconds.len()), (length, length));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn equal_lines_have_equal_hashes_and_others_do_not(
+            one in prop::collection::vec("[ab]{0,40}", 1..5),
+            other in prop::collection::vec("[ab]{0,40}", 1..5),
+        ) {
+            let mut hasher = LineHasher::new();
+            let mut hash = |line: &[String]| {
+                let line: Vec<&[u8]> = line.iter().map(String::as_bytes).collect();
+                hash(&mut hasher, &line)
+            };
+            prop_assert_eq!(hash(&one), hash(&one.clone()));
+            prop_assert_eq!(hash(&one) == hash(&other), one == other);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Splits a line around its numbers, without decoding it.
+
+use memchr::{memchr, memchr2};
+
+use super::super::split::Split;
+
+/// Splits a line around its number or numbers. `None` unless the line has the simple form `name:1|c`
+/// or `name:1:2|c`, with any further sections.
+#[inline]
+#[must_use]
+pub fn split(line: &[u8]) -> Option<Split<'_>> {
+    let colon = memchr2(b':', b'[', line)?;
+    // Brackets may contain colons. A sign would turn the value of a gauge into a change.
+    if line[colon] == b'[' {
+        return None;
+    }
+    let mut split = Split::at_number(line, colon + 1, false)?;
+    match line.get(split.number_end) {
+        Some(b'|') => {}
+        Some(b':') => split = split_packed(split)?,
+        _ => return None,
+    }
+    leave_out_sections(&mut split).then_some(split)
+}
+
+/// Extends the split to all numbers of the line. Its values may still be invalid, but they are ASCII.
+#[inline(never)]
+fn split_packed(first: Split<'_>) -> Option<Split<'_>> {
+    let is_of_numbers =
+        |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b':' | b'-' | b'+' | b'e' | b'E');
+    let rest = &first.line[first.number_end..];
+    let end = first.number_end + rest.iter().position(|byte| !is_of_numbers(byte))?;
+    (first.line[end] == b'|').then(|| first.packed_until(end))
+}
+
+/// Leaves the sample rate and the timestamp out of the shape. False if a rate is invalid, or if the
+/// line has several, of which each may belong to other values.
+#[inline]
+fn leave_out_sections(split: &mut Split<'_>) -> bool {
+    let line = split.line;
+    // The type cannot begin like the sections after it.
+    let mut bar = bar_after(line, split.number_end + 1);
+    while bar < line.len() {
+        let start = bar + 1;
+        bar = bar_after(line, start);
+        let is_valid = match line.get(start) {
+            Some(b'@') => leave_out_rate(split, start + 1, bar),
+            Some(b'T') => leave_out_time(split, start + 1, bar),
+            _ => true,
+        };
+        if !is_valid {
+            return false;
+        }
+    }
+    true
+}
+
+/// Finds the end of the section that starts at `start`.
+#[inline]
+fn bar_after(line: &[u8], start: usize) -> usize {
+    memchr(b'|', &line[start..]).map_or(line.len(), |length| start + length)
+}
+
+fn leave_out_rate(split: &mut Split<'_>, start: usize, end: usize) -> bool {
+    let is_first = !split.has_rate();
+    is_first && split.leave_out_rate(start, end)
+}
+
+fn leave_out_time(split: &mut Split<'_>, start: usize, end: usize) -> bool {
+    // Any other text after the `T` is valid too, and remains in the shape.
+    if !split.has_time() && split.line[start..end].iter().all(u8::is_ascii_digit) {
+        split.leave_out_time(start, end);
+    }
+    true
+}
