@@ -15,8 +15,7 @@ fn main() {
     divan::main();
 }
 
-/// Known series, the same lines again and again but for their numbers. With few series they are
-/// recognised, with many they are decoded.
+/// Known series, the same lines again and again but for their numbers.
 #[divan::bench(
     args = [
         &message_format::JSON,
@@ -32,14 +31,14 @@ fn known_lines<const SERIES: usize>(bencher: Bencher<'_, '_>, format: &MessageFo
     known(bencher, format, SERIES);
 }
 
-/// Known series, but with a different time on each line, so that it must be decoded.
+/// Known series, with a different time on each line.
 #[divan::bench(
     args = [&message_format::JSON_TIMED, &message_format::DOGSTATSD_TIMED],
     consts = [1_000, 100_000],
     sample_count = 20,
     sample_size = 1,
 )]
-fn new_lines<const SERIES: usize>(bencher: Bencher<'_, '_>, format: &MessageFormat) {
+fn timed_lines<const SERIES: usize>(bencher: Bencher<'_, '_>, format: &MessageFormat) {
     known(bencher, format, SERIES);
 }
 

@@ -10,6 +10,8 @@ use std::process::Command;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub mod lanes;
+
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 pub use self::receive::{BATCH, Datagram, ReceiveBatch, ReceivedPacket, SenderAddress};

@@ -64,7 +64,7 @@ pub struct AggregationConfig {
     pub max_series_bytes: ByteSize,
     /// Maximum memory for the line cache of each listening socket: a line that differs from a
     /// cached one only in its numbers is not decoded again, which is five times as fast. A line takes
-    /// 21 to 43 bytes. Less than `16KiB` disables the cache. Defaults to `32MiB`, enough for 1.5
+    /// 21 to 32 bytes. Less than `16KiB` disables the cache. Defaults to `32MiB`, enough for 1.5
     /// million lines.
     pub line_cache: ByteSize,
     /// Time without samples after which a series expires. Defaults to `10m`.

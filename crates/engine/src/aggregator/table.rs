@@ -11,7 +11,6 @@ use super::registry::{Admitted, Registry};
 use super::shapes::{KnownLine, NumberMeaning, ShapeLookup, Shapes};
 use super::tally::{NewSeries, SeriesSlot, Tally};
 use crate::protocol::SampleValue;
-use crate::protocol::split::Split;
 
 /// The series that a listener knows, and the tally of the open window.
 ///
@@ -120,6 +119,12 @@ impl SeriesTable {
         self.entry(slot).map(|entry| &entry.series)
     }
 
+    /// Must be called before [`SeriesTable::find_shape`] for the first of several lines.
+    #[inline]
+    pub fn start_finding(&mut self) {
+        self.shapes.start_finding();
+    }
+
     /// Looks for a line's shape, and prefetches the cell that
     /// [`SeriesTable::record_known`] will need.
     #[inline]
@@ -129,10 +134,10 @@ impl SeriesTable {
         }
     }
 
-    /// Returns the properties of a line if its shape is known.
+    /// Returns the properties of a line with this weight if its shape is known.
     #[inline]
-    pub fn known_line(&mut self, lookup: ShapeLookup, split: &Split<'_>) -> Option<KnownLine> {
-        self.shapes.finish_lookup(lookup, split)
+    pub fn known_line(&mut self, lookup: ShapeLookup, weight: f64) -> Option<KnownLine> {
+        self.shapes.finish_lookup(lookup, weight)
     }
 
     /// Adds the sample of a known line with this number.

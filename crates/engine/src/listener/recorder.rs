@@ -222,6 +222,7 @@ impl Recorder {
     pub fn record_pending<S: Origin>(&mut self, pending: &mut PendingLines<'_, S>) {
         // One step of the lookup for all lines before the next step, so that the waits for memory
         // overlap: the buckets were prefetched by `enqueue`; this loop prefetches the cells.
+        self.table.start_finding();
         for PendingLine { shape, .. } in &mut pending.lines {
             if let Some((_, lookup)) = shape {
                 self.table.find_shape(lookup);
@@ -280,7 +281,7 @@ impl Recorder {
     #[inline]
     fn record_line<S: Origin>(&mut self, PendingLine { line, shape }: &PendingLine<'_, S>) {
         let Some((split, lookup)) = shape else { return self.decode_line(line, None) };
-        let Some(known) = self.table.known_line(*lookup, split) else {
+        let Some(known) = self.table.known_line(*lookup, split.weight) else {
             return self.decode_line(line, Some((split, *lookup)));
         };
         if split.is_packed() {
@@ -332,12 +333,11 @@ impl Recorder {
     ) -> Option<KnownLine> {
         let Self { context, stats, table, counts, arrival_ns, tap, .. } = self;
         match json::decode_line(line.line, &context.limits) {
-            Ok((sample, number_start)) => {
+            Ok((sample, places)) => {
                 let known = context.record(table, sample, *arrival_ns);
                 counts.aggregated += 1;
                 // The split was only a guess.
-                let number_start = number_start.unwrap_or(line.line.len());
-                known.filter(|_| split.is_some_and(|split| split.number_start == number_start))
+                known.filter(|_| split.is_some_and(|split| split.is_at(&places)))
             }
             Err(rejection) => {
                 let rejection = rejection.shifted_by(line.at);
@@ -506,7 +506,7 @@ mod tests {
             Just("true".to_owned()),
         ];
         let kind = prop::sample::select(vec!["counter", "gauge", "timer", "trace", "set"]);
-        (kind, number.clone(), number, 0..19).prop_map(|(kind, n, m, shape)| {
+        (kind, number.clone(), number, 0..27).prop_map(|(kind, n, m, shape)| {
             let head = format!(r#"{{"metric_name":"m","metric_type":"{kind}""#);
             match shape {
                 0 => format!(r#"{head},"value":{n}}}"#),
@@ -527,6 +527,16 @@ mod tests {
                 15 => format!(r#"{head},"a":"sample_rate","value":{n},"timestamp":{m}}}"#),
                 16 => format!(r#"{head},"timestamp":{m},"value":{n},"tags":{{"timestamp":{m}}}}}"#),
                 17 => format!(r#"{head},"timestamp":"1T0:{m}","value":{n}}}"#),
+                18 => format!(r#"{head},"timestamp":{m},"value":{n},"timestamp":{n}}}"#),
+                19 => format!(r#"{head},"time\u0073tamp":{m},"value":{n},"timestamp":{n}}}"#),
+                20 => format!(r#"{head},"timestamp": {m}, "sample_rate": 0.{n}, "value": {n}}}"#),
+                21 => format!(r#"{head},"a":"b\"timestamp":{m},"x\"timestamp":{m},"value":{n}}}"#),
+                22 => format!(r#"{head},"timestamp":{{"timestamp":{m}}},"value":{n}}}"#),
+                23 => {
+                    format!(r#"{head},"tags":{{"timestamp":{m},"sample_rate":{m}}},"value":{n}}}"#)
+                }
+                24 => format!(r#"{head},"count":{m},"value":{n}}}"#),
+                25 => format!(r#"{head},"timestamp":{m}0000000{n},"value":{n}}}"#),
                 _ => format!("{head}}}"),
             }
         })

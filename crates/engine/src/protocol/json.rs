@@ -5,14 +5,14 @@
 //! tests compare it with `serde_json` on generated input.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
 use model::MetricKind;
 
 mod elements;
+mod split;
 
-use super::split::Split;
+pub use self::split::split;
+use super::split::NumberPlaces;
 use super::{
     MessageLimits, RejectReason, Rejection, Sample, SampleValue, TagValue, Tags, is_blank, lines,
     normalize_tags, parse_finite, weight_at,
@@ -39,17 +39,17 @@ pub fn decode<'a>(
     }
 }
 
-/// Decodes one line that is not an array. Also returns the position of the value from which the
-/// sample was made, if there is one.
+/// Decodes one line that is not an array. Also returns the places of the numbers that may change from
+/// line to line.
 ///
 /// # Errors
 /// The reason why the line is not a sample.
 pub fn decode_line<'a>(
     line: &'a [u8],
     limits: &MessageLimits,
-) -> Result<(Sample<'a>, Option<usize>), Rejection> {
+) -> Result<(Sample<'a>, NumberPlaces), Rejection> {
     match std::str::from_utf8(line) {
-        Ok(text) => MessageParser::new(text, 0, limits).whole_message_and_number(),
+        Ok(text) => MessageParser::new(text, 0, limits).whole_message(),
         Err(error) => Err(not_utf8(error.valid_up_to())),
     }
 }
@@ -58,32 +58,6 @@ pub fn decode_line<'a>(
 #[must_use]
 pub fn is_array(datagram: &[u8]) -> bool {
     datagram.iter().find(|byte| !is_blank(**byte)) == Some(&b'[')
-}
-
-/// Splits a line around the number that is most likely its value, without decoding it.
-///
-/// This is only a guess: callers must compare the rest of the line with one that was decoded.
-#[inline]
-#[must_use]
-pub fn split(line: &[u8]) -> Option<Split<'_>> {
-    static VALUE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"value\":"));
-    static COUNT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"count\":"));
-    static RATE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"sample_rate\":"));
-    let start_of = |key: &Finder<'_>, start: usize| {
-        let colon = start + key.needle().len();
-        colon + line[colon..].iter().take_while(|byte| is_blank(**byte)).count()
-    };
-    let mut split = if let Some(start) = VALUE.find(line) {
-        Split::at_number(line, start_of(&VALUE, start), true)?
-    } else if let Some(start) = COUNT.find(line) {
-        Split::at_number(line, start_of(&COUNT, start), true)?
-    } else {
-        Split::without_number(line)
-    };
-    if let Some(start) = RATE.find(line) {
-        split.read_rate(start_of(&RATE, start));
-    }
-    Some(split)
 }
 
 fn decode_array<'a>(
@@ -132,6 +106,8 @@ struct Reserved<'a> {
     value: Option<JsonValue<'a>>,
     count: Option<JsonValue<'a>>,
     sample_rate: Option<JsonValue<'a>>,
+    /// The place of the value.
+    timestamp: Option<usize>,
 }
 
 /// Parses `text` from `at`; all offsets refer to `text`.
@@ -150,9 +126,8 @@ impl<'a, 'l> MessageParser<'a, 'l> {
         Self { text, bytes: text.as_bytes(), at, start: at, depth: 0, limits }
     }
 
-    /// Parses a message that takes up the rest of the text. Also returns the position of the value
-    /// from which the sample was made, if there is one.
-    fn whole_message_and_number(mut self) -> Result<(Sample<'a>, Option<usize>), Rejection> {
+    /// Parses a message that takes up the rest of the text. Also returns the places of its numbers.
+    fn whole_message(mut self) -> Result<(Sample<'a>, NumberPlaces), Rejection> {
         if self.peek() != Some(b'{') {
             // Parsed to its end: JSON of another kind is a different mistake than text that is not
             // JSON.
@@ -163,17 +138,18 @@ impl<'a, 'l> MessageParser<'a, 'l> {
         let (mut reserved, mut tags) = (Reserved::default(), Tags::new());
         self.message(&mut reserved, &mut tags)?;
         self.end()?;
-        let (value, count) = (reserved.value.as_ref(), reserved.count.as_ref());
-        let (value, count) = (value.map(|value| value.offset), count.map(|count| count.offset));
+        let place = |value: &Option<JsonValue<'_>>| value.as_ref().map(|value| value.offset);
+        let (value, count) = (place(&reserved.value), place(&reserved.count));
+        let (rate, time) = (place(&reserved.sample_rate), reserved.timestamp);
         let sample = self.sample(reserved)?;
-        let number = match sample.value {
+        let value = match sample.value {
             SampleValue::Counter(_) => count.or(value),
             SampleValue::Trace => None,
             _ => value,
         };
         // Last, so that the tags of a rejected message are not sorted.
         normalize_tags(&mut tags);
-        Ok((Sample { tags, ..sample }, number))
+        Ok((Sample { tags, ..sample }, NumberPlaces { value, rate, time }))
     }
 
     fn message(
@@ -193,7 +169,10 @@ impl<'a, 'l> MessageParser<'a, 'l> {
                 "sample_rate" => &mut reserved.sample_rate,
                 // A sample counts in the window in which it arrives, so clocks of senders need not
                 // be right.
-                "timestamp" => return parser.skip_value(),
+                "timestamp" => {
+                    reserved.timestamp = Some(parser.at);
+                    return parser.skip_value();
+                }
                 "tags" => {
                     tags.drain(from_tags.clone());
                     let start = tags.len();

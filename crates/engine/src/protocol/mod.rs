@@ -12,6 +12,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 pub mod json;
+mod scan;
 pub mod split;
 pub mod statsd;
 mod tag_value;

@@ -32,6 +32,10 @@ struct Gap {
 impl Gap {
     /// After the end of every line.
     const NONE: Self = Self { start: u32::MAX, end: u32::MAX };
+
+    fn of(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
 }
 
 /// Maximum number of pieces of a line: those around three numbers.
@@ -93,8 +97,9 @@ impl<'a> Split<'a> {
         self.number.is_nan()
     }
 
+    /// Whether the line has a number.
     #[inline]
-    fn has_number(&self) -> bool {
+    pub(super) fn has_number(&self) -> bool {
         self.number_start < self.line.len()
     }
 
@@ -106,14 +111,29 @@ impl<'a> Split<'a> {
         };
         let Some(weight) = rate.and_then(weight_at) else { return false };
         self.weight = weight;
-        self.rate = Gap { start: start as u32, end: end as u32 };
+        self.rate = Gap::of(start, end);
         true
     }
 
-    /// Reads a sample rate that remains in the shape.
-    pub(super) fn read_rate(&mut self, start: usize) {
-        let rate = simple_number(self.line, start, false);
-        self.weight = rate.and_then(|(rate, _)| weight_at(rate)).unwrap_or(1.0);
+    /// Leaves a sample rate out of the shape, if it is a simple number. Any other one remains in the
+    /// shape, which then stands for a weight of 1.
+    pub(super) fn leave_out_simple_rate(&mut self, start: usize) {
+        if let Some((rate, end)) = simple_number(self.line, start, false)
+            && let Some(weight) = weight_at(rate)
+        {
+            self.weight = weight;
+            self.rate = Gap::of(start, end);
+        }
+    }
+
+    /// Leaves the number of a value out of the shape. False if it is not simple.
+    #[inline]
+    pub(super) fn leave_out_number(&mut self, start: usize) -> bool {
+        let number = simple_number(self.line, start, true);
+        if let Some((number, end)) = number {
+            (self.number_start, self.number_end, self.number) = (start, end, number);
+        }
+        number.is_some()
     }
 
     /// Whether a sample rate was left out.
@@ -126,7 +146,7 @@ impl<'a> Split<'a> {
     /// Leaves a timestamp out of the shape.
     #[inline]
     pub(super) fn leave_out_time(&mut self, start: usize, end: usize) {
-        self.time = Gap { start: start as u32, end: end as u32 };
+        self.time = Gap::of(start, end);
     }
 
     /// Whether a timestamp was left out.
@@ -151,33 +171,32 @@ impl<'a> Split<'a> {
     #[inline]
     #[must_use]
     pub fn pieces(&self) -> LinePieces<'a> {
-        let line = self.line;
-        let number = match self.has_number() {
-            true => Gap { start: self.number_start as u32, end: self.number_end as u32 },
-            false => Gap::NONE,
-        };
-        let order = |a: Gap, b: Gap| if a.start <= b.start { (a, b) } else { (b, a) };
         // Most lines have no gap but their number.
-        let (first, second, third) = if self.rate == self.time {
-            (number, Gap::NONE, Gap::NONE)
-        } else {
-            let (rate, time) = order(self.rate, self.time);
-            let (first, rest) = order(number, rate);
-            let (second, third) = order(rest, time);
-            (first, second, third)
-        };
-        let mut pieces = [&line[line.len()..]; PIECES];
-        let (mut rest, mut gaps) = (0, 0);
-        for gap in [first, second, third] {
-            if gap == Gap::NONE {
-                break;
-            }
-            pieces[gaps] = &line[rest..gap.start as usize];
-            rest = gap.end as usize;
-            gaps += 1;
+        if self.rate == self.time {
+            let (before, after) = (&self.line[..self.number_start], &self.line[self.number_end..]);
+            return LinePieces {
+                pieces: [before, after, &[], &[]],
+                gaps: self.has_number().into(),
+            };
         }
-        pieces[gaps] = &line[rest..];
-        LinePieces { pieces, gaps: gaps as u32 }
+        self.pieces_around_all()
+    }
+
+    fn pieces_around_all(&self) -> LinePieces<'a> {
+        let mut gaps = [self.rate, self.time, Gap::NONE];
+        if self.has_number() {
+            gaps[2] = Gap::of(self.number_start, self.number_end);
+        }
+        gaps.sort_unstable_by_key(|gap| gap.start);
+        let mut pieces = [&self.line[self.line.len()..]; PIECES];
+        let (mut rest, mut count) = (0, 0);
+        for gap in gaps.iter().take_while(|gap| **gap != Gap::NONE) {
+            pieces[count] = &self.line[rest..gap.start as usize];
+            rest = gap.end as usize;
+            count += 1;
+        }
+        pieces[count] = &self.line[rest..];
+        LinePieces { pieces, gaps: count as u32 }
     }
 }
 
@@ -195,6 +214,66 @@ pub struct NumberPlaces {
 /// Reads a number that is simple, and returns it with its end: see [`Split::at_number`].
 #[inline]
 fn simple_number(line: &[u8], start: usize, may_be_negative: bool) -> Option<(f64, usize)> {
+    // Most numbers are short integers.
+    if let Some(short) = word_at(line, start).and_then(ShortInteger::of) {
+        return Some((f64::from(short.number), start + short.digits));
+    }
+    any_simple_number(line, start, may_be_negative)
+}
+
+/// A number of at most seven digits without a sign, fraction and exponent.
+struct ShortInteger {
+    number: u32,
+    digits: usize,
+}
+
+impl ShortInteger {
+    /// Reads the number at the start of eight characters. `None` for any other text.
+    #[inline]
+    fn of(word: u64) -> Option<Self> {
+        const fn each(byte: u8) -> u64 {
+            u64::from_le_bytes([byte; 8])
+        }
+        let digits = word ^ each(b'0');
+        // The highest bit of each byte above 9. The other bits are added apart from it, so that no
+        // byte carries into the next one.
+        let others = (((digits & each(0x7f)) + each(0x76)) | digits) & each(0x80);
+        let count = others.trailing_zeros() / 8;
+        let has_leading_zero = digits & 0xff == 0 && count > 1;
+        if !(1..8).contains(&count) || has_leading_zero {
+            return None;
+        }
+        let next = (word >> (8 * count)) as u8;
+        let goes_on = matches!(next, b'.' | b'e' | b'E');
+        let number = eight_digits(digits << (64 - 8 * count));
+        (!goes_on).then_some(Self { number, digits: count as usize })
+    }
+}
+
+/// The eight bytes from `at` on, with zeros after the end of the line. `None` if the line is shorter
+/// than that.
+#[inline]
+fn word_at(line: &[u8], at: usize) -> Option<u64> {
+    if let Some(bytes) = line.get(at..)?.first_chunk() {
+        return Some(u64::from_le_bytes(*bytes));
+    }
+    let missing = at + 8 - line.len();
+    let last = u64::from_le_bytes(*line.last_chunk()?);
+    Some(last.checked_shr(8 * missing as u32).unwrap_or(0))
+}
+
+/// The number of eight digits, of which the first byte is the most significant: adjacent digits, then
+/// pairs, then groups of four are joined, all of them at once.
+#[inline]
+fn eight_digits(digits: u64) -> u32 {
+    let join = |parts: u64, base: u64, bits: u32| parts.wrapping_mul((base << bits) | 1) >> bits;
+    let pairs = join(digits, 10, 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = join(pairs, 100, 16) & 0x0000_ffff_0000_ffff;
+    join(fours, 10_000, 32) as u32
+}
+
+#[inline(never)]
+fn any_simple_number(line: &[u8], start: usize, may_be_negative: bool) -> Option<(f64, usize)> {
     let negative = may_be_negative && line.get(start) == Some(&b'-');
     let first = start + usize::from(negative);
     let (whole, point) = digits(line, first, 0);
@@ -231,9 +310,8 @@ const EXACT_DIGITS: usize = 15;
 const POWERS_OF_TEN: [f64; EXACT_DIGITS + 1] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
-/// Reads digits from `at`, at most as many as are exact. Returns the number and the end of the
-/// digits.
-#[inline]
+/// Reads digits from `at`, at most as many as are exact, and appends them to a number. Returns the
+/// number and the end of the digits.
 fn digits(line: &[u8], at: usize, mut number: u64) -> (u64, usize) {
     let mut end = at;
     for byte in line.get(at..).unwrap_or_default().iter().take(EXACT_DIGITS) {

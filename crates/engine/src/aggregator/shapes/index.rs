@@ -1,5 +1,7 @@
 //! The hash table of the cache.
 
+use std::num::NonZero;
+
 use super::NumberMeaning;
 use super::line_hash::LineHash;
 use crate::aggregator::tally::SeriesSlot;
@@ -14,12 +16,8 @@ const LOAD_MAX: usize = 3;
 /// In a full table, one of this many new entries may displace another. If each could, lines that come
 /// in turns, more of them than there is room for, would displace each other before they come again.
 const ADMIT_ONE_IN: u32 = 8;
-/// Set in every entry, because an entry of zeros is free.
-const TAKEN: u32 = 1 << 31;
-/// Set when the line of an entry comes again.
-const CAME_AGAIN: u32 = 1 << 30;
-/// The bits that belong to the hash.
-const HASH_BITS: u32 = CAME_AGAIN - 1;
+/// Set in an entry when its line comes again.
+const CAME_AGAIN: u32 = 1 << 31;
 /// Bits of the meaning, below the slot.
 const MEANING_BITS: u32 = 2;
 /// Series with greater slots are not cached: their number has no room next to the meaning.
@@ -29,7 +27,6 @@ const SLOT_MAX: SeriesSlot = SeriesSlot::MAX >> MEANING_BITS;
 ///
 /// Each hash has two buckets. The second one is used if the first one is full.
 pub(super) struct ShapeIndex {
-    /// A power of two of them, or none.
     buckets: Vec<Bucket>,
     buckets_max: usize,
     count: usize,
@@ -42,7 +39,7 @@ pub(super) struct ShapeIndex {
 #[repr(align(64))]
 struct Bucket {
     firsts: [u64; WAYS],
-    /// [`LineHash::second`], [`TAKEN`] and [`CAME_AGAIN`].
+    /// [`LineHash::second`] and [`CAME_AGAIN`]; 0 where the way is free.
     seconds: [u32; WAYS],
     /// The slot and, in the lowest bits, the meaning.
     targets: [u32; WAYS],
@@ -59,9 +56,7 @@ impl ShapeIndex {
     /// Creates an empty table that takes at most `bytes_max` bytes.
     pub(super) fn new(bytes_max: usize) -> Self {
         let fit = bytes_max / size_of::<Bucket>();
-        // The greatest power of two among the numbers that fit.
-        let buckets_max = fit.checked_ilog2().map_or(0, |exponent| 1 << exponent);
-        let buckets_max = if buckets_max < BUCKETS_MIN { 0 } else { buckets_max };
+        let buckets_max = if fit < BUCKETS_MIN { 0 } else { fit };
         Self { buckets: Vec::new(), buckets_max, count: 0, without_room: 0 }
     }
 
@@ -103,7 +98,7 @@ impl ShapeIndex {
         if self.count >= self.buckets.len() * LOAD_MAX && self.buckets.len() < self.buckets_max {
             self.grow();
         }
-        let entry = Entry { hash, target: target.slot << MEANING_BITS | target.meaning as u32 };
+        let entry = Entry { hash, target: (target.slot << MEANING_BITS) | target.meaning as u32 };
         let homes = self.buckets_of(hash);
         if homes.iter().any(|index| self.buckets[*index].overwrite(entry)) {
             return;
@@ -136,7 +131,7 @@ impl ShapeIndex {
     fn insert_by_moving(&mut self, entry: Entry) -> bool {
         for index in self.buckets_of(entry.hash) {
             for way in 0..WAYS {
-                let other = self.buckets[index].entry(way);
+                let Some(other) = self.buckets[index].entry(way) else { continue };
                 let homes = self.buckets_of(other.hash);
                 let away = if homes[0] == index { homes[1] } else { homes[0] };
                 if self.buckets[away].insert_free(other) {
@@ -159,16 +154,18 @@ impl ShapeIndex {
         // never come again cannot displace those that do.
         let homes = self.buckets_of(entry.hash);
         if !homes.iter().any(|index| self.buckets[*index].replace_once_seen(entry)) {
-            self.buckets[homes[0]].unmark(entry.hash.second as usize % WAYS);
+            self.buckets[homes[0]]
+                .unmark(self.without_room as usize / ADMIT_ONE_IN as usize % WAYS);
         }
     }
 
     fn grow(&mut self) {
-        let doubled = vec![Bucket::default(); (self.buckets.len() * 2).max(BUCKETS_MIN)];
-        let old = std::mem::replace(&mut self.buckets, doubled);
+        // By half, which leaves less room unused than doubling.
+        let length = (self.buckets.len() * 3 / 2).clamp(BUCKETS_MIN, self.buckets_max);
+        let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); length]);
         self.count = 0;
         for entry in old.iter().flat_map(Bucket::entries) {
-            // Hardly ever without room, because the table is at most half full.
+            // Hardly ever without room, because half of the table is free.
             self.count += usize::from(self.insert_free(entry) || self.insert_by_moving(entry));
         }
     }
@@ -176,9 +173,9 @@ impl ShapeIndex {
     /// The buckets of a hash, the one to search first at the beginning.
     #[inline]
     fn buckets_of(&self, hash: LineHash) -> [usize; 2] {
-        // The length is a power of two. For 0 the mask has all bits set, and `get` finds no bucket.
-        let mask = self.buckets.len().wrapping_sub(1);
-        [hash.first as usize & mask, (hash.first >> 32) as usize & mask]
+        // A half of the hash as a fraction of the length.
+        let bucket_at = |half: u64| ((half * self.buckets.len() as u64) >> 32) as usize;
+        [bucket_at(hash.first >> 32), bucket_at(hash.first & u64::from(u32::MAX))]
     }
 }
 
@@ -194,8 +191,7 @@ impl Bucket {
     #[inline]
     fn way_of(&self, hash: LineHash) -> Option<usize> {
         let is_it = |way: &usize| {
-            self.firsts[*way] == hash.first
-                && self.seconds[*way] & !CAME_AGAIN == hash.second | TAKEN
+            self.firsts[*way] == hash.first && self.seconds[*way] & !CAME_AGAIN == hash.second.get()
         };
         (0..WAYS).find(is_it)
     }
@@ -218,7 +214,7 @@ impl Bucket {
 
     fn put(&mut self, way: usize, entry: Entry) {
         self.firsts[way] = entry.hash.first;
-        self.seconds[way] = entry.hash.second | TAKEN;
+        self.seconds[way] = entry.hash.second.get();
         self.targets[way] = entry.target;
     }
 
@@ -243,13 +239,14 @@ impl Bucket {
         self.seconds[way] &= !CAME_AGAIN;
     }
 
-    fn entry(&self, way: usize) -> Entry {
-        let (first, second) = (self.firsts[way], self.seconds[way]);
-        Entry { hash: LineHash { first, second: second & HASH_BITS }, target: self.targets[way] }
+    fn entry(&self, way: usize) -> Option<Entry> {
+        let second = NonZero::new(self.seconds[way] & !CAME_AGAIN)?;
+        let hash = LineHash { first: self.firsts[way], second };
+        Some(Entry { hash, target: self.targets[way] })
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> {
-        (0..WAYS).filter(|way| self.is_taken(*way)).map(|way| self.entry(way))
+        (0..WAYS).filter_map(|way| self.entry(way))
     }
 }
 
@@ -263,7 +260,7 @@ mod tests {
         let mut key = seed::draw_key();
         let hash = |key: &mut KeyStream| LineHash {
             first: key.draw_word(),
-            second: key.draw_word() as u32 & HASH_BITS,
+            second: NonZero::<u32>::MIN | key.draw_word() as u32 & !CAME_AGAIN,
         };
         (0..count).map(|_| hash(&mut key)).collect()
     }
@@ -301,7 +298,7 @@ mod tests {
         for count in [100, 1_000, 12_000, 98_000, 99_000, 150_000, 196_000, 200_000] {
             insert_all(&mut index, &all[..count]);
             assert!(share(&mut index, &all[..count]) >= 99, "{count}");
-            assert!(index.bytes() <= (count * 43).max(BUCKETS_MIN * 64), "{count}");
+            assert!(index.bytes() <= (count * 33).max(BUCKETS_MIN * 64), "{count}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! The hash that stands for a line in the cache.
 
+use std::num::NonZero;
+
 use super::super::seed::{self, KeyStream};
 use crate::protocol::split::{LinePieces, PIECES};
 
@@ -15,7 +17,8 @@ pub(super) const LINE_BYTES_MAX: usize = 65_536;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LineHash {
     pub(super) first: u64,
-    pub(super) second: u32,
+    /// The lowest bit is always set, the highest one never.
+    pub(super) second: NonZero<u32>,
 }
 
 /// Hashes the pieces of lines.
@@ -76,16 +79,21 @@ impl LineHasher {
     pub(super) fn hash(&self, pieces: &LinePieces<'_>) -> Option<LineHash> {
         // The lengths come first. Without them, the same bytes with other borders would be equal.
         let [first, second, third, fourth] = pieces.pieces.map(|piece| piece.len() as u64);
-        let lengths = [first | second << 32, third | fourth << 32 | u64::from(pieces.gaps) << 62];
+        let lengths =
+            [first | (second << 32), third | (fourth << 32) | (u64::from(pieces.gaps) << 62)];
         let mut sums = Sums::default();
-        let (key, mut keys) = self.keys.split_first()?;
+        let (key, keys) = self.keys.split_first()?;
         sums.add(lengths, key);
-        for piece in &pieces.pieces[..=pieces.gaps as usize] {
-            keys = sums.add_piece(piece, keys)?;
+        let [first, second, third, fourth] = &pieces.pieces;
+        let mut keys = sums.add_piece(first, keys)?;
+        keys = sums.add_piece(second, keys)?;
+        if pieces.gaps > 1 {
+            keys = sums.add_piece(third, keys)?;
+            sums.add_piece(fourth, keys)?;
         }
         let [first, second] = &self.reduction;
         let (first, second) = (first.reduce(sums.first), second.reduce(sums.second));
-        Some(LineHash { first, second: (second >> 34) as u32 })
+        Some(LineHash { first, second: NonZero::<u32>::MIN | (second >> 34 << 1) as u32 })
     }
 }
 

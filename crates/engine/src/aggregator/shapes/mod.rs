@@ -95,8 +95,6 @@ pub struct ShapeLookup {
     /// `None` for a line that is longer than all known ones.
     hash: Option<LineHash>,
     found: Option<ShapeTarget>,
-    /// [`Shapes::changes`] when the entry was found; 0, which is never current, before.
-    changes: u64,
 }
 
 /// The shapes of one listener, and the slots in its table to which they lead.
@@ -104,8 +102,8 @@ pub struct Shapes {
     /// Takes no memory until the first shape is learned.
     index: ShapeIndex,
     hasher: LineHasher,
-    /// Incremented when entries that earlier lookups have found may have become invalid.
-    changes: u64,
+    /// Whether the entries that lookups have found are valid.
+    is_unchanged: bool,
 }
 
 impl Shapes {
@@ -113,7 +111,7 @@ impl Shapes {
     /// learns a shape.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { index: ShapeIndex::new(bytes_max), hasher: LineHasher::new(), changes: 1 }
+        Self { index: ShapeIndex::new(bytes_max), hasher: LineHasher::new(), is_unchanged: false }
     }
 
     /// Hashes a line's shape, and prefetches its bucket for [`Shapes::find_candidate`].
@@ -124,7 +122,13 @@ impl Shapes {
         if let Some(hash) = hash {
             self.index.prefetch(0, hash);
         }
-        ShapeLookup { hash, found: None, changes: 0 }
+        ShapeLookup { hash, found: None }
+    }
+
+    /// Must be called before [`Shapes::find_candidate`] for the first of several lines.
+    #[inline]
+    pub fn start_finding(&mut self) {
+        self.is_unchanged = true;
     }
 
     /// Looks for the shape where it most likely is, and otherwise prefetches its second place. Returns
@@ -132,7 +136,6 @@ impl Shapes {
     #[inline]
     pub fn find_candidate(&mut self, lookup: &mut ShapeLookup) -> Option<SeriesSlot> {
         let hash = lookup.hash?;
-        lookup.changes = self.changes;
         lookup.found = self.index.find_in(0, hash);
         if lookup.found.is_none() {
             self.index.prefetch(1, hash);
@@ -140,15 +143,16 @@ impl Shapes {
         lookup.found.map(|target| target.slot)
     }
 
-    /// Returns the properties of the line, if its shape is known.
+    /// Returns the properties of the line, if its shape is known; `weight` is that of its split.
     #[inline]
-    pub fn finish_lookup(&mut self, lookup: ShapeLookup, split: &Split<'_>) -> Option<KnownLine> {
+    pub fn finish_lookup(&mut self, lookup: ShapeLookup, weight: f64) -> Option<KnownLine> {
         let target = match lookup.found {
-            Some(target) if lookup.changes == self.changes => target,
+            // A line decoded since may have moved or removed the entry.
+            Some(target) if self.is_unchanged => target,
             _ => self.find(lookup.hash?)?,
         };
         let ShapeTarget { slot, meaning } = target;
-        Some(KnownLine { slot, meaning, weight: split.weight })
+        Some(KnownLine { slot, meaning, weight })
     }
 
     fn find(&mut self, hash: LineHash) -> Option<ShapeTarget> {
@@ -167,14 +171,14 @@ impl Shapes {
             self.hasher.hash(&split.pieces())
         });
         if let Some(hash) = hash {
-            self.changes += 1;
+            self.is_unchanged = false;
             self.index.insert(hash, ShapeTarget { slot, meaning });
         }
     }
 
     /// Removes the shapes that lead to slots which `keep` rejects.
     pub fn retain(&mut self, keep: impl Fn(SeriesSlot) -> bool) {
-        self.changes += 1;
+        self.is_unchanged = false;
         // A scan of the whole index, which is needed only when series expire. Lists of the shapes
         // of each slot would take memory all the time.
         self.index.retain(keep);
@@ -211,8 +215,9 @@ mod tests {
     fn find(shapes: &mut Shapes, line: &str) -> Option<SeriesSlot> {
         let split = split(line).unwrap();
         let mut lookup = shapes.start_lookup(&split);
+        shapes.start_finding();
         shapes.find_candidate(&mut lookup);
-        shapes.finish_lookup(lookup, &split).map(|known| known.slot)
+        shapes.finish_lookup(lookup, split.weight).map(|known| known.slot)
     }
 
     #[test]
@@ -264,6 +269,7 @@ mod tests {
         let known = split("a:2|c").unwrap();
         let unknown = split("m7:2|c").unwrap();
         let mut lookups = [&known, &unknown].map(|split| shapes.start_lookup(split));
+        shapes.start_finding();
         for lookup in &mut lookups {
             shapes.find_candidate(lookup);
         }
@@ -273,10 +279,10 @@ mod tests {
         // Longer than the known line.
         learn(&mut shapes, &"x".repeat(200), 1);
         let [of_known, of_unknown] = lookups;
-        assert_eq!(shapes.finish_lookup(of_known, &known).map(|known| known.slot), Some(1));
-        assert_eq!(shapes.finish_lookup(of_unknown, &unknown).map(|known| known.slot), Some(7));
+        assert_eq!(shapes.finish_lookup(of_known, 1.0).map(|known| known.slot), Some(1));
+        assert_eq!(shapes.finish_lookup(of_unknown, 1.0).map(|known| known.slot), Some(7));
         shapes.retain(|_| false);
-        assert_eq!(shapes.finish_lookup(of_known, &known), None);
+        assert_eq!(shapes.finish_lookup(of_known, 1.0), None);
     }
 
     #[test]

@@ -457,14 +457,29 @@ fn parts(line: &str) -> Option<(String, f64)> {
 #[test]
 fn a_line_is_split_around_its_value() {
     for (line, expected) in [
-        (r#"{"value":-12,"a":3}"#, Some((r#"{"value":…,"a":3}"#, -12.0))),
-        (r#"{"count": 	2}"#, Some((r#"{"count": 	…}"#, 2.0))),
+        (r#"{"value":-12,"a":"b"}"#, Some((r#"{"value":…,"a":"b"}"#, -12.0))),
+        (r#"{"count": 	2,"a":"b"}"#, Some((r#"{"count": 	…,"a":"b"}"#, 2.0))),
         // A value comes first, wherever the count is.
         (r#"{"count":3,"value":2.5}"#, Some((r#"{"count":3,"value":…}"#, 2.5))),
-        (r#"{"name":"m"}"#, Some((r#"{"name":"m"}"#, 1.0))),
-        (r#"{"value":"text"}"#, None),
-        (r#"{"value":1e3}"#, None),
-        (r#"{"value":"#, None),
+        (r#"{"value":2.5,"count":3,"a":"b"}"#, Some((r#"{"value":…,"count":3,"a":"b"}"#, 2.5))),
+        (r#"{"a_key":"b","name":"m"}"#, Some((r#"{"a_key":"b","name":"m"}"#, 1.0))),
+        // Times are numbers or short texts.
+        (r#"{"timestamp":1490114074,"value":1}"#, Some((r#"{"timestamp":…,"value":…}"#, 1.0))),
+        (r#"{"value":1,"timestamp": -0.5}"#, Some((r#"{"value":…,"timestamp": …}"#, 1.0))),
+        (r#"{"timestamp":"2017-03-21T16:34:34Z"}"#, Some((r#"{"timestamp":…}"#, 1.0))),
+        (r#"{"timestamp":1e9,"a":"b"}"#, Some((r#"{"timestamp":1e9,"a":"b"}"#, 1.0))),
+        (r#"{"timestamp":01,"a":"b"}"#, Some((r#"{"timestamp":01,"a":"b"}"#, 1.0))),
+        (r#"{"timestamp":1.,"a":"b"}"#, Some((r#"{"timestamp":1.,"a":"b"}"#, 1.0))),
+        (r#"{"timestamp":"\u0031"}"#, Some((r#"{"timestamp":"\u0031"}"#, 1.0))),
+        (r#"{"timestamp":null,"a":"b"}"#, Some((r#"{"timestamp":null,"a":"b"}"#, 1.0))),
+        (r#"{"a_key":"b","timestamp":"#, Some((r#"{"a_key":"b","timestamp":"#, 1.0))),
+        (r#"{"sample_rate":0.5,"value":1}"#, Some((r#"{"sample_rate":…,"value":…}"#, 1.0))),
+        (r#"{"sample_rate":2,"value":1}"#, Some((r#"{"sample_rate":2,"value":…}"#, 1.0))),
+        (r#"{"value":"text","a":"b"}"#, Some((r#"{"value":"text","a":"b"}"#, 1.0))),
+        (r#"{"value":1e3,"a":"b"}"#, None),
+        (r#"{"a":"b","value":true}"#, None),
+        (r#"{"a_key":"b","value":"#, Some((r#"{"a_key":"b","value":"#, 1.0))),
+        (r#"{"value":1}"#, None),
     ] {
         assert_eq!(
             parts(line),
@@ -477,8 +492,8 @@ fn a_line_is_split_around_its_value() {
 #[test]
 fn the_position_of_the_number_is_that_from_which_the_sample_was_made() {
     let number = |line: &str| {
-        let (_, number) = decode_line(line.as_bytes(), &MessageLimits::default()).unwrap();
-        number.map(|at| line[at..].to_owned())
+        let (_, places) = decode_line(line.as_bytes(), &MessageLimits::default()).unwrap();
+        places.value.map(|at| line[at..].to_owned())
     };
     let cases = [
         (message("gauge", r#","value":5"#), Some("5}")),

@@ -1,17 +1,20 @@
 //! Splits a line around its numbers, without decoding it.
 
-use memchr::{memchr, memchr2};
-
+use super::super::scan::find;
 use super::super::split::Split;
+
+/// Minimum number of bytes from the bar before the type to the end of a line with a rate or a timestamp:
+/// `|c|@1`.
+const SHORTEST_SECTIONS: usize = 5;
 
 /// Splits a line around its number or numbers. `None` unless the line has the simple form `name:1|c`
 /// or `name:1:2|c`, with any further sections.
 #[inline]
 #[must_use]
 pub fn split(line: &[u8]) -> Option<Split<'_>> {
-    let colon = memchr2(b':', b'[', line)?;
+    let colon = find(line, 0, [b':', b'[']);
     // Brackets may contain colons. A sign would turn the value of a gauge into a change.
-    if line[colon] == b'[' {
+    if line.get(colon) != Some(&b':') {
         return None;
     }
     let mut split = Split::at_number(line, colon + 1, false)?;
@@ -38,11 +41,15 @@ fn split_packed(first: Split<'_>) -> Option<Split<'_>> {
 #[inline]
 fn leave_out_sections(split: &mut Split<'_>) -> bool {
     let line = split.line;
+    // Most lines of the original statsd end with a type.
+    if line.len() - split.number_end < SHORTEST_SECTIONS {
+        return true;
+    }
     // The type cannot begin like the sections after it.
-    let mut bar = bar_after(line, split.number_end + 1);
+    let mut bar = find(line, split.number_end + 1, [b'|']);
     while bar < line.len() {
         let start = bar + 1;
-        bar = bar_after(line, start);
+        bar = find(line, start, [b'|']);
         let is_valid = match line.get(start) {
             Some(b'@') => leave_out_rate(split, start + 1, bar),
             Some(b'T') => leave_out_time(split, start + 1, bar),
@@ -53,12 +60,6 @@ fn leave_out_sections(split: &mut Split<'_>) -> bool {
         }
     }
     true
-}
-
-/// Finds the end of the section that starts at `start`.
-#[inline]
-fn bar_after(line: &[u8], start: usize) -> usize {
-    memchr(b'|', &line[start..]).map_or(line.len(), |length| start + length)
 }
 
 fn leave_out_rate(split: &mut Split<'_>, start: usize, end: usize) -> bool {

@@ -351,9 +351,11 @@ fn a_line_is_split_around_its_numbers() {
         ("m:1|@c", Some(("m:…|@c", Some(1.0), 1.0))),
         ("m:1|c|", Some(("m:…|c|", Some(1.0), 1.0))),
         ("m:1|", Some(("m:…|", Some(1.0), 1.0))),
+        // Too short for a rate: decoding rejects it.
+        ("m:1|c|@", Some(("m:…|c|@", Some(1.0), 1.0))),
         // Rates that are invalid, or that belong to several runs.
         ("m:1|c|@2", None),
-        ("m:1|c|@", None),
+        ("m:1|c|@x", None),
         ("m:1|c|@0.5:2|ms", None),
         ("m:1|c|@0.5|@0.5", None),
         // A change of a gauge, brackets, no type, and text among the numbers.

@@ -1,0 +1,92 @@
+//! Splits a line around its numbers, without decoding it.
+
+use super::super::is_blank;
+use super::super::split::Split;
+use crate::sys::lanes::{LANES, equal_to};
+
+/// Splits a line around its value, its sample rate and its timestamp, where the keys suggest that they
+/// are. `None` if the value is not a simple number.
+///
+/// This is only a guess: callers must compare the places with those that decoding found.
+#[inline]
+#[must_use]
+pub fn split(line: &[u8]) -> Option<Split<'_>> {
+    let mut split = Split::without_number(line);
+    // The last place from which the marks can be read. A shorter line is no message.
+    let last = line.len().checked_sub(LANES + 1).filter(|last| *last >= 2)?;
+    let mut at = 2;
+    while at < last + LANES {
+        let start = at.min(last);
+        // Without the marks of the previous step.
+        let mut marks = value_marks(line, start) >> (at - start);
+        while marks != 0 {
+            let colon = at + marks.trailing_zeros() as usize;
+            marks &= marks - 1;
+            if !leave_out_value(&mut split, colon) {
+                return None;
+            }
+        }
+        at = start + LANES;
+    }
+    Some(split)
+}
+
+/// Marks the colons of members whose values may change from message to message: those before something
+/// else than a string, and those after a key like `timestamp`, which ends with a `p`.
+#[inline]
+fn value_marks(line: &[u8], start: usize) -> u32 {
+    // The bytes from two before to one after, so that their bounds are checked once.
+    let Some(around) = line.get(start - 2..).and_then(<[u8]>::first_chunk::<{ LANES + 3 }>) else {
+        return 0;
+    };
+    let lanes = |start: usize| around[start..].first_chunk().unwrap_or(&[0; LANES]);
+    let colons = equal_to(lanes(2), [b':']);
+    let strings = equal_to(lanes(3), [b'"']);
+    let timestamps = equal_to(lanes(0), [b'p']);
+    colons & (!strings | timestamps)
+}
+
+/// Leaves the value after a colon out of the shape, if its key is one of those that change. False if
+/// it should be a number and is not a simple one.
+#[inline]
+fn leave_out_value(split: &mut Split<'_>, colon: usize) -> bool {
+    let key = &split.line[..colon];
+    let blanks = split.line[colon + 1..].iter().take_while(|byte| is_blank(**byte)).count();
+    let start = colon + 1 + blanks;
+    if key.ends_with(b"\"value\"") {
+        return split.leave_out_number(start);
+    }
+    // The value comes first, wherever the count is.
+    if key.ends_with(b"\"count\"") {
+        return split.has_number() || split.leave_out_number(start);
+    }
+    if key.ends_with(b"\"timestamp\"") {
+        if let Some(end) = end_of_time(split.line, start) {
+            split.leave_out_time(start, end);
+        }
+    } else if key.ends_with(b"\"sample_rate\"") {
+        split.leave_out_simple_rate(start);
+    }
+    true
+}
+
+/// The end of a timestamp. `None` if it is not a number or a short text without escapes: decoding
+/// then has to check whether it is valid JSON.
+fn end_of_time(line: &[u8], start: usize) -> Option<usize> {
+    if line.get(start) == Some(&b'"') {
+        let is_plain =
+            |byte: &&u8| matches!(**byte, b' '..=b'~') && !matches!(**byte, b'"' | b'\\');
+        let end = start + 1 + line[start + 1..].iter().take_while(is_plain).count();
+        return (line.get(end) == Some(&b'"')).then_some(end + 1);
+    }
+    let first = start + usize::from(line.get(start) == Some(&b'-'));
+    let digits = |at: usize| {
+        let digits = line.get(at..).unwrap_or_default().iter();
+        at + digits.take_while(|byte| byte.is_ascii_digit()).count()
+    };
+    let point = digits(first);
+    let is_valid = point == first + 1 || (point > first && line[first] != b'0');
+    let end = if line.get(point) == Some(&b'.') { digits(point + 1) } else { point };
+    let goes_on = matches!(line.get(end), Some(b'e' | b'E' | b'.' | b'+' | b'-'));
+    (is_valid && end != point + 1 && !goes_on).then_some(end)
+}

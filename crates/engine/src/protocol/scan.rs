@@ -1,0 +1,57 @@
+//! Finds bytes in the short strings of a line.
+
+use crate::sys::lanes::{LANES, equal_to};
+
+/// Finds the first byte from `start` that equals one of `wanted`. Returns the length of `bytes` if
+/// there is none.
+///
+/// `bytes` should be the whole line, because the end of a text takes an additional step.
+#[inline]
+pub(super) fn find<const N: usize>(bytes: &[u8], start: usize, wanted: [u8; N]) -> usize {
+    find_marked(bytes, start, |lanes| equal_to(lanes, wanted))
+}
+
+#[inline]
+fn find_marked(bytes: &[u8], start: usize, mark: impl Fn(&[u8; LANES]) -> u32) -> usize {
+    let mut at = start;
+    while let Some(lanes) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let marks = mark(lanes);
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize;
+        }
+        at += LANES;
+    }
+    let left = bytes.get(at..).unwrap_or_default();
+    // The end of the line, together with bytes that were searched before.
+    let marks = match bytes.last_chunk() {
+        Some(lanes) => mark(lanes) >> (LANES - left.len()),
+        None => mark(&padded(left)),
+    };
+    // A mark at the end, so that there is one.
+    let end = 1 << left.len();
+    bytes.len() - left.len() + (marks | end).trailing_zeros() as usize
+}
+
+/// A text that is shorter than the lanes.
+fn padded(text: &[u8]) -> [u8; LANES] {
+    let mut lanes = [0; LANES];
+    lanes[..text.len()].copy_from_slice(text);
+    lanes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_first_wanted_byte_is_found(text in "[a-d]{0,70}", start in 0_usize..80) {
+            let bytes = text.as_bytes();
+            let expected = bytes.iter().skip(start).position(|byte| b"cd".contains(byte));
+            let expected = expected.map_or(bytes.len(), |place| start + place);
+            prop_assert_eq!(find(bytes, start, [b'd', b'c']), expected);
+        }
+    }
+}

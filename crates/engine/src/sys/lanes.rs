@@ -1,0 +1,130 @@
+//! Comparison of 16 bytes at a time.
+//!
+//! A line consists of short strings, and finding their ends is most of its decoding. The `memchr`
+//! crate is made for long texts: a call takes longer than a search of 16 bytes here, and it has no
+//! search for a range of bytes.
+
+/// As many bytes as are compared at once.
+pub const LANES: usize = 16;
+
+/// Returns a bit for each of the bytes, the lowest for the first: 1 if it equals one of `wanted`.
+#[inline]
+#[must_use]
+pub fn equal_to<const N: usize>(bytes: &[u8; LANES], wanted: [u8; N]) -> u32 {
+    imp::mask::<N, false>(bytes, wanted)
+}
+
+/// Like [`equal_to`], but control characters, those below a blank, are also wanted.
+#[inline]
+#[must_use]
+pub fn control_or_equal_to<const N: usize>(bytes: &[u8; LANES], wanted: [u8; N]) -> u32 {
+    imp::mask::<N, true>(bytes, wanted)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+use portable as imp;
+#[cfg(target_arch = "x86_64")]
+use sse2 as imp;
+
+#[cfg(target_arch = "x86_64")]
+mod sse2 {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
+        _mm_set1_epi8, _mm_setzero_si128,
+    };
+
+    use super::LANES;
+
+    #[inline]
+    pub(super) fn mask<const N: usize, const CONTROLS: bool>(
+        bytes: &[u8; LANES],
+        wanted: [u8; N],
+    ) -> u32 {
+        // SAFETY: every processor of this architecture has SSE2. The load has no alignment, and the
+        // array has as many bytes as it reads.
+        unsafe {
+            let lanes = _mm_loadu_si128(bytes.as_ptr().cast());
+            let mut hits = if CONTROLS {
+                _mm_cmpeq_epi8(lanes, _mm_min_epu8(lanes, _mm_set1_epi8(0x1f)))
+            } else {
+                _mm_setzero_si128()
+            };
+            for byte in wanted {
+                let equal = _mm_cmpeq_epi8(lanes, _mm_set1_epi8(byte.cast_signed()));
+                hits = _mm_or_si128(hits, equal);
+            }
+            _mm_movemask_epi8(hits).cast_unsigned()
+        }
+    }
+}
+
+/// The same with eight bytes in an integer.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod portable {
+    use super::LANES;
+
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const LOWS: u64 = 0x7f * ONES;
+
+    #[inline]
+    pub(super) fn mask<const N: usize, const CONTROLS: bool>(
+        bytes: &[u8; LANES],
+        wanted: [u8; N],
+    ) -> u32 {
+        let both = u128::from_le_bytes(*bytes);
+        let half = |word| mask_of_word::<N, CONTROLS>(word, wanted);
+        half(both as u64) | half((both >> 64) as u64) << 8
+    }
+
+    #[inline]
+    fn mask_of_word<const N: usize, const CONTROLS: bool>(word: u64, wanted: [u8; N]) -> u32 {
+        // Bytes of 0 become a high bit. The low bits are added separately, so that no byte carries
+        // into the next one.
+        let zeros = |word: u64| !(((word & LOWS) + LOWS) | word | LOWS);
+        let mut hits = if CONTROLS { !(((word & LOWS) + 0x60 * ONES) | word | LOWS) } else { 0 };
+        for byte in wanted {
+            hits |= zeros(word ^ (ONES * u64::from(byte)));
+        }
+        // Moves the high bits of the eight bytes next to each other.
+        ((hits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn expected(bytes: [u8; LANES], is_wanted: impl Fn(u8) -> bool) -> u32 {
+        (0..LANES).fold(0, |mask, lane| mask | u32::from(is_wanted(bytes[lane])) << lane)
+    }
+
+    proptest! {
+        #[test]
+        fn each_implementation_marks_exactly_the_wanted_bytes(
+            mut bytes in any::<[u8; LANES]>(), places in any::<[(bool, bool); LANES]>(), wanted in any::<[u8; 2]>(),
+        ) {
+            for (byte, (is_replaced, is_first)) in bytes.iter_mut().zip(places) {
+                if is_replaced {
+                    *byte = wanted[usize::from(is_first)];
+                }
+            }
+            let equal = expected(bytes, |byte| wanted.contains(&byte));
+            prop_assert_eq!(equal_to(&bytes, wanted), equal);
+            prop_assert_eq!(portable::mask::<2, false>(&bytes, wanted), equal);
+            let controls = expected(bytes, |byte| byte < b' ' || wanted.contains(&byte));
+            prop_assert_eq!(control_or_equal_to(&bytes, wanted), controls);
+            prop_assert_eq!(portable::mask::<2, true>(&bytes, wanted), controls);
+        }
+    }
+
+    #[test]
+    fn a_control_character_is_below_a_blank() {
+        for byte in 0..=u8::MAX {
+            let expected = if byte < b' ' { 0xffff } else { 0 };
+            assert_eq!(control_or_equal_to(&[byte; LANES], []), expected, "{byte}");
+            assert_eq!(portable::mask::<0, true>(&[byte; LANES], []), expected, "{byte}");
+        }
+    }
+}
