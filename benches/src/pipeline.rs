@@ -43,6 +43,10 @@ impl BenchPipeline {
     #[must_use]
     pub fn new(protocol: Protocol) -> Self {
         let (shared, store) = shared_parts();
+        Self::of_parts(protocol, shared, store)
+    }
+
+    fn of_parts(protocol: Protocol, shared: RecorderContext, store: Store) -> Self {
         let mut tallies = AggregatorEnd::new();
         let waker = Arc::new(Waker::new().expect("an event descriptor"));
         let handover = tallies.add_listener("bench", waker);
@@ -55,13 +59,24 @@ impl BenchPipeline {
     /// Creates a pipeline whose listener knows this many series and their lines.
     #[must_use]
     pub fn warm(format: &MessageFormat, series: usize) -> Self {
-        let mut pipeline = Self::new(format.protocol);
+        Self::new(format.protocol).warmed(format, series)
+    }
+
+    /// Creates a pipeline whose listener knows this many series and no lines.
+    #[must_use]
+    pub fn warm_without_line_cache(format: &MessageFormat, series: usize) -> Self {
+        let (shared, store) = shared_parts();
+        let shared = RecorderContext { line_cache: 0, ..shared };
+        Self::of_parts(format.protocol, shared, store).warmed(format, series)
+    }
+
+    fn warmed(mut self, format: &MessageFormat, series: usize) -> Self {
         let datagrams = DatagramList::of_metrics(format, series, 0..2);
         for _ in 0..2 {
-            pipeline.record(&datagrams);
-            assert_eq!(pipeline.flush().points.len(), series, "series");
+            self.record(&datagrams);
+            assert_eq!(self.flush().points.len(), series, "series");
         }
-        pipeline
+        self
     }
 
     /// Records datagrams, batch by batch.

@@ -63,6 +63,9 @@ fn benchmarks() -> Vec<(String, Benchmark)> {
     ] {
         all.push((format!("record/{format}"), Box::new(|| record(format, METRICS))));
     }
+    for format in [&message_format::JSON, &message_format::STATSD, &message_format::DOGSTATSD] {
+        all.push((format!("record/{format}-uncached"), Box::new(|| record_uncached(format))));
+    }
     let longest = &message_format::DOGSTATSD_LONGEST;
     all.push((format!("record/{longest}"), Box::new(|| record(longest, 1))));
     for format in [&message_format::JSON, &message_format::STATSD, &message_format::DOGSTATSD] {
@@ -115,6 +118,13 @@ fn decode_as(datagrams: &DatagramList, expected: (usize, usize)) -> usize {
 fn record(format: &MessageFormat, series: usize) -> usize {
     let mut pipeline = BenchPipeline::warm(format, series);
     let datagrams = DatagramList::of_metrics(format, series, 0..ROUNDS);
+    record_into(&mut pipeline, &datagrams)
+}
+
+/// Known series without a line cache.
+fn record_uncached(format: &MessageFormat) -> usize {
+    let mut pipeline = BenchPipeline::warm_without_line_cache(format, METRICS);
+    let datagrams = DatagramList::of_metrics(format, METRICS, 0..ROUNDS);
     record_into(&mut pipeline, &datagrams)
 }
 

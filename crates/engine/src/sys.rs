@@ -1,5 +1,5 @@
-//! System calls that no safe library offers. The only module of this crate with `unsafe`
-//! code.
+//! System calls and instructions that no safe library offers. The only module of this crate with
+//! `unsafe` code.
 
 #![allow(unsafe_code)]
 

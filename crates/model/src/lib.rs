@@ -28,7 +28,7 @@ pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};
 pub use percentile::Percentile;
 pub use points::Points;
 pub use ranges::PointRanges;
-pub use series::Series;
+pub use series::{Series, push_series_part};
 pub use set::{DistinctSet, SetParts, SetSeed};
 pub use snapshot::{Point, SetValue, Snapshot, TimerValue, TotalValue, Value, Window};
 pub use sum::{Sum, finite};

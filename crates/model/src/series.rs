@@ -185,6 +185,13 @@ impl Series {
         self.text.len()
     }
 
+    /// Whether name and tags are those of a text made with [`push_series_part`].
+    #[inline]
+    #[must_use]
+    pub fn has_text(&self, text: &[u8]) -> bool {
+        self.identity().as_bytes() == text
+    }
+
     fn parts(&self) -> TextParts<'_> {
         TextParts { rest: &self.text }
     }
@@ -308,17 +315,41 @@ impl<'a> Iterator for TextParts<'a> {
 const DIGIT_BITS: u32 = 6;
 const MORE: u8 = 1 << DIGIT_BITS;
 
-/// Returns the number of special bytes among those of the length.
-fn push_length(text: &mut String, mut length: usize) -> usize {
-    let mut special = 0;
-    while length >= usize::from(MORE) {
-        let digit = (length as u8 % MORE) | MORE;
-        text.push(char::from(digit));
-        special += usize::from(IS_SPECIAL_DIGIT[usize::from(digit)]);
-        length >>= DIGIT_BITS;
+/// Most parts of a series are shorter, so that their lengths have one digit.
+const SHORT: usize = MORE as usize;
+
+/// Appends a name, key or value to the text of a series: the name, and then the key and the value of
+/// each tag, sorted by key. The texts of two series are equal if their names and tags are.
+#[inline]
+pub fn push_series_part(text: &mut Vec<u8>, part: &str) {
+    if part.len() < SHORT {
+        text.push(part.len() as u8);
+    } else {
+        text.extend(length_bytes(part.len()));
     }
-    text.push(char::from(length as u8));
-    special + usize::from(IS_SPECIAL_DIGIT[length])
+    text.extend_from_slice(part.as_bytes());
+}
+
+/// Returns the number of special bytes among those of the length.
+fn push_length(text: &mut String, length: usize) -> usize {
+    if length < SHORT {
+        text.push(char::from(length as u8));
+        return usize::from(IS_SPECIAL_DIGIT[length]);
+    }
+    let mut special = 0;
+    for byte in length_bytes(length) {
+        text.push(char::from(byte));
+        special += usize::from(IS_SPECIAL_DIGIT[usize::from(byte)]);
+    }
+    special
+}
+
+fn length_bytes(length: usize) -> impl Iterator<Item = u8> {
+    let digits = length_digits(length) as u32;
+    (0..digits).map(move |digit| {
+        let low = (length >> (digit * DIGIT_BITS)) as u8 % MORE;
+        if digit + 1 < digits { low | MORE } else { low }
+    })
 }
 
 /// The number of bytes that [`push_length`] writes.
@@ -407,6 +438,13 @@ mod tests {
             assert_eq!(series.name(), name);
             let tags: Vec<_> = series.tags().collect();
             assert_eq!(tags, [("key", value.as_str()), ("z", &value)]);
+            let mut text = Vec::new();
+            for part in [name.as_str(), "key", &value, "z", &value] {
+                push_series_part(&mut text, part);
+            }
+            assert!(series.has_text(&text));
+            text.pop();
+            assert!(!series.has_text(&text));
         }
     }
 
@@ -499,6 +537,7 @@ mod tests {
                 assert_eq!(marks, (0..count).map(is_marked).collect::<Vec<_>>());
                 assert!(!series.is_literal(count) && !series.is_literal(1_000));
                 assert_eq!(series, text);
+                assert!(series.has_text(text.text.as_bytes()));
                 assert_eq!(hash(&series), hash(&text));
                 assert!(series.tags().eq(text.tags()));
             }

@@ -1,15 +1,16 @@
 //! Identifies the series of a sample.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use basics::scalar_text::ScalarText;
-use model::{MetricKind, Series};
+use model::{MetricKind, Series, push_series_part};
 use serde::Deserialize;
 
 use super::seed::{self, Seeded};
-use crate::protocol::{Tag, TagValue, Tags};
+use crate::protocol::{Tag, TagValue, Tags, compare};
 
 /// The `agent` section: the tags of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -45,7 +46,7 @@ pub struct Identifier {
 }
 
 /// Kind, name and effective tags of a sample, with their hash.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Identity<'a> {
     /// Seeded hash over kind, name and tags. As tags are sorted, their original order does not
     /// matter.
@@ -56,6 +57,8 @@ pub struct Identity<'a> {
     pub name: &'a str,
     /// The effective tags, sorted by key.
     pub tags: &'a [Tag<'a>],
+    /// Name and tags as one text.
+    pub(super) text: Cow<'a, [u8]>,
 }
 
 impl Identifier {
@@ -102,7 +105,7 @@ impl Identifier {
         }
     }
 
-    /// Hashes kind, name and effective tags.
+    /// Identifies the series of this kind and name with these effective tags.
     #[must_use]
     pub fn identify<'a>(
         &self,
@@ -110,16 +113,78 @@ impl Identifier {
         name: &'a str,
         tags: &'a [Tag<'a>],
     ) -> Identity<'a> {
+        let mut text = Vec::new();
+        push_series_part(&mut text, name);
+        for (key, value) in tags {
+            push_tag(&mut text, key, value);
+        }
+        Identity { hash: self.hash(kind, &text), kind, name, tags, text: text.into() }
+    }
+
+    /// Makes the key of the series to which a message with these sorted tags belongs. The tags are
+    /// merged with the agent's only in `text`, which is cheaper than in the list.
+    #[inline]
+    pub(super) fn key_of_message<'t>(
+        &self,
+        kind: MetricKind,
+        name: &str,
+        tags: &[Tag<'_>],
+        text: &'t mut Vec<u8>,
+    ) -> SeriesKey<'t> {
+        text.clear();
+        push_series_part(text, name);
+        let mut agent = self.agent.as_slice();
+        for (key, value) in tags {
+            let mut value: &str = value;
+            while let [(agent_key, agent_value), others @ ..] = agent {
+                match compare(agent_key, key) {
+                    Ordering::Greater => break,
+                    Ordering::Less => push_tag(text, agent_key, agent_value.as_str()),
+                    Ordering::Equal if self.on_conflict == OnConflict::Agent => {
+                        value = agent_value.as_str();
+                    }
+                    Ordering::Equal => {}
+                }
+                agent = others;
+            }
+            push_tag(text, key, value);
+        }
+        for (key, value) in agent {
+            push_tag(text, key, value.as_str());
+        }
+        SeriesKey { hash: self.hash(kind, text), kind, text }
+    }
+
+    #[inline]
+    fn hash(&self, kind: MetricKind, text: &[u8]) -> u64 {
         let mut hasher = self.seed.build_hasher();
         kind.hash(&mut hasher);
-        // The hash of a string includes its end, so that the same text with other borders between
-        // name, keys and values has another hash.
-        name.hash(&mut hasher);
-        for (key, value) in tags {
-            key.hash(&mut hasher);
-            str::hash(value, &mut hasher);
-        }
-        Identity { hash: hasher.finish(), kind, name, tags }
+        // The text includes the lengths of its parts, so the same characters with other borders
+        // between name, keys and values have another hash.
+        hasher.write(text);
+        hasher.finish()
+    }
+}
+
+#[inline]
+fn push_tag(text: &mut Vec<u8>, key: &str, value: &str) {
+    push_series_part(text, key);
+    push_series_part(text, value);
+}
+
+/// The key by which a series is found: name and effective tags as one text, and a hash.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SeriesKey<'t> {
+    pub(super) hash: u64,
+    pub(super) kind: MetricKind,
+    pub(super) text: &'t [u8],
+}
+
+impl SeriesKey<'_> {
+    /// Whether this is the key of `series`.
+    #[inline]
+    pub(super) fn matches(&self, series: &Series) -> bool {
+        self.kind == series.kind() && series.has_text(self.text)
     }
 }
 
@@ -134,18 +199,15 @@ pub(super) fn tags_of(series: &Series) -> Tags<'_> {
 }
 
 impl Identity<'_> {
+    /// The key by which the series is found.
+    pub(super) fn key(&self) -> SeriesKey<'_> {
+        SeriesKey { hash: self.hash, kind: self.kind, text: &self.text }
+    }
+
     /// Whether this is the identity of `series`.
     #[must_use]
     pub fn matches(&self, series: &Series) -> bool {
-        // Cheap comparisons first.
-        self.kind == series.kind()
-            && self.tags.len() == series.tag_count()
-            && self.name == series.name()
-            && self
-                .tags
-                .iter()
-                .zip(series.tags())
-                .all(|((key, value), (other_key, other))| key == other_key && **value == *other)
+        self.key().matches(series)
     }
 
     /// Returns an owned series.
@@ -203,6 +265,31 @@ mod tests {
     fn sending_the_agents_own_tag_makes_no_second_series() {
         let identifier = identifier(OnConflict::Message);
         assert_eq!(effective(&identifier, &[("env", "stage")]), effective(&identifier, &[]));
+    }
+
+    #[test]
+    fn a_message_has_the_key_of_its_merged_tags() {
+        for on_conflict in [OnConflict::Agent, OnConflict::Message] {
+            let identifier = identifier(on_conflict);
+            for sent in [
+                &[][..],
+                &["a"],
+                &["env"],
+                &["role"],
+                &["z"],
+                &["a", "env", "f", "role", "z"],
+                &["env", "role"],
+                &["f"],
+            ] {
+                let sent_tags = sent.iter().map(|key| (Cow::Borrowed(*key), "sent".into()));
+                let (mut tags, mut text): (Tags<'_>, _) = (sent_tags.collect(), b"rest".to_vec());
+                let key = identifier.key_of_message(MetricKind::Set, "m", &tags, &mut text);
+                identifier.add_agent_tags(&mut tags);
+                let identity = identifier.identify(MetricKind::Set, "m", &tags);
+                assert_eq!((key.hash, key.text), (identity.hash, &*identity.text), "{sent:?}");
+                assert!(key.matches(&identity.to_series()), "{sent:?}");
+            }
+        }
     }
 
     #[test]

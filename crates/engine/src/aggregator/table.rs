@@ -1,16 +1,17 @@
 //! The table of series that one listener knows.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use model::Series;
+use model::{MetricKind, Series};
 
 use super::cell::CellSettings;
-use super::identity::Identity;
+use super::identity::{Identifier, Identity, SeriesKey};
 use super::incremental_map::IncrementalMap;
 use super::registry::{Admitted, Registry};
 use super::shapes::{KnownLine, NumberMeaning, ShapeLookup, Shapes};
 use super::tally::{NewSeries, SeriesSlot, Tally};
-use crate::protocol::SampleValue;
+use crate::protocol::{SampleValue, Tags};
 
 /// The series that a listener knows, and the tally of the open window.
 ///
@@ -26,6 +27,8 @@ pub struct SeriesTable {
     shapes: Shapes,
     tally: Box<Tally>,
     cells: CellSettings,
+    /// The text of the latest key, kept for its memory.
+    text: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -54,6 +57,7 @@ impl SeriesTable {
             shapes: Shapes::new(line_cache),
             tally: Box::default(),
             cells,
+            text: Vec::new(),
         }
     }
 
@@ -75,7 +79,21 @@ impl SeriesTable {
         arrival_ns: u64,
         registry: &Registry,
     ) -> Option<SeriesSlot> {
-        let SeriesPlace { slot, is_requested } = self.locate(identity, registry);
+        let place = self.locate(identity, registry);
+        self.record_in(place, value, weight, arrival_ns)
+    }
+
+    /// Adds a sample to the series that was located for it. Returns the slot of the series, or
+    /// `None` if the sample overflowed.
+    #[inline]
+    pub fn record_in(
+        &mut self,
+        place: SeriesPlace,
+        value: &SampleValue<'_>,
+        weight: f64,
+        arrival_ns: u64,
+    ) -> Option<SeriesSlot> {
+        let SeriesPlace { slot, is_requested } = place;
         if !is_requested && let SampleValue::Total { added, .. } = value {
             // The totals of several series are no total of the overflow series: count increments.
             self.record_at(slot, &SampleValue::Counter(*added), weight, arrival_ns);
@@ -87,16 +105,39 @@ impl SeriesTable {
         is_requested.then_some(slot)
     }
 
-    /// Finds or adds the series of a line, for its first value; [`SeriesTable::record_at`] adds the
-    /// values. If the series overflows, the first one is counted as overflowed.
-    #[inline]
+    /// Finds or adds a series. If it overflows, one sample is counted as overflowed.
     #[must_use]
     pub fn locate(&mut self, identity: &Identity<'_>, registry: &Registry) -> SeriesPlace {
-        let (slot, is_requested) = match self.find(identity) {
-            Some(slot) => (slot, true),
+        match self.find(&identity.key()) {
+            Some(slot) => SeriesPlace { slot, is_requested: true },
             None => self.insert(identity, registry),
+        }
+    }
+
+    /// Finds or adds the series of a line with these sorted tags, for its first value;
+    /// [`SeriesTable::record_in`] and [`SeriesTable::record_at`] add the values. If the series
+    /// overflows, the first value is counted as overflowed. May merge the agent's tags into `tags`.
+    #[must_use]
+    pub fn locate_message<'a>(
+        &mut self,
+        identifier: &'a Identifier,
+        (kind, name): (MetricKind, &str),
+        tags: &mut Tags<'a>,
+        registry: &Registry,
+    ) -> SeriesPlace {
+        let mut text = std::mem::take(&mut self.text);
+        let key = identifier.key_of_message(kind, name, tags, &mut text);
+        let place = match self.find(&key) {
+            Some(slot) => SeriesPlace { slot, is_requested: true },
+            None => {
+                identifier.add_agent_tags(tags);
+                let SeriesKey { hash, text, .. } = key;
+                let identity = Identity { hash, kind, name, tags, text: Cow::Borrowed(text) };
+                self.insert(&identity, registry)
+            }
         };
-        SeriesPlace { slot, is_requested }
+        self.text = text;
+        place
     }
 
     /// Adds a sample to a series of this table.
@@ -195,18 +236,17 @@ impl SeriesTable {
     }
 
     #[inline]
-    fn find(&self, identity: &Identity<'_>) -> Option<SeriesSlot> {
+    fn find(&self, key: &SeriesKey<'_>) -> Option<SeriesSlot> {
         let is_it = |slot: &SeriesSlot| {
             self.entry(*slot)
-                .is_some_and(|entry| entry.hash == identity.hash && identity.matches(&entry.series))
+                .is_some_and(|entry| entry.hash == key.hash && key.matches(&entry.series))
         };
-        self.index.find(identity.hash, is_it).copied()
+        self.index.find(key.hash, is_it).copied()
     }
 
-    /// Adds a series, or the overflow series that the registry returns instead. Returns the slot,
-    /// and whether it belongs to the requested series.
+    /// Adds a series, or the overflow series that the registry returns instead.
     #[cold]
-    fn insert(&mut self, identity: &Identity<'_>, registry: &Registry) -> (SeriesSlot, bool) {
+    fn insert(&mut self, identity: &Identity<'_>, registry: &Registry) -> SeriesPlace {
         let Admitted { id, hash, series, overflowed } = registry.admit(identity);
         if overflowed {
             // The table keeps the overflow series, not the series that overflow: their number has
@@ -216,12 +256,12 @@ impl SeriesTable {
                     .is_some_and(|entry| entry.hash == hash && *entry.series == *series)
             });
             if let Some(slot) = known {
-                return (*slot, false);
+                return SeriesPlace { slot: *slot, is_requested: false };
             }
         }
         let slot = self.insert_entry(TableEntry { hash, series: Arc::clone(&series) });
         self.tally.new_series.push(NewSeries { slot, id, series });
-        (slot, !overflowed)
+        SeriesPlace { slot, is_requested: !overflowed }
     }
 
     fn insert_entry(&mut self, entry: TableEntry) -> SeriesSlot {

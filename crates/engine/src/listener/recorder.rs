@@ -18,8 +18,9 @@ use crate::aggregator::shapes::{KnownLine, NumberMeaning, ShapeLookup};
 use crate::aggregator::table::SeriesTable;
 use crate::listener::tap::listener::{DecodeContext, ListenerTap};
 use crate::listener::tap::taps::Taps;
+use crate::protocol::json::JsonMessage;
 use crate::protocol::split::Split;
-use crate::protocol::{MessageLimits, Rejection, Sample, json, lines, statsd};
+use crate::protocol::{MessageLimits, Rejection, Sample, SampleValue, Tags, json, lines, statsd};
 use crate::sync::{Receiver, bounded};
 use basics::escape::EXCERPT_BYTES;
 
@@ -332,9 +333,11 @@ impl Recorder {
         split: Option<&Split<'_>>,
     ) -> Option<KnownLine> {
         let Self { context, stats, table, counts, arrival_ns, tap, .. } = self;
-        match json::decode_line(line.line, &context.limits) {
-            Ok((sample, places)) => {
-                let known = context.record(table, sample, *arrival_ns);
+        let mut tags = Tags::new();
+        match json::decode_line(line.line, &context.limits, &mut tags) {
+            Ok(JsonMessage { name, value, weight, places }) => {
+                let message = (&*name, &value, weight);
+                let known = context.record_message(table, message, &mut tags, *arrival_ns);
                 counts.aggregated += 1;
                 // The split was only a guess.
                 known.filter(|_| split.is_some_and(|split| split.is_at(&places)))
@@ -457,14 +460,26 @@ impl RecorderContext {
     pub fn record<'a>(
         &'a self,
         table: &mut SeriesTable,
-        sample: Sample<'a>,
+        mut sample: Sample<'a>,
         arrival_ns: u64,
     ) -> Option<KnownLine> {
-        let Sample { name, value, weight, mut tags } = sample;
-        self.identifier.add_agent_tags(&mut tags);
-        let identity = self.identifier.identify(value.kind(), &name, &tags);
-        let slot = table.record(&identity, &value, weight, arrival_ns, &self.registry)?;
-        Some(KnownLine { slot, meaning: NumberMeaning::of(&value)?, weight })
+        let Sample { name, value, weight, tags } = &mut sample;
+        self.record_message(table, (name, value, *weight), tags, arrival_ns)
+    }
+
+    /// Records a name, value and weight like [`RecorderContext::record`]. May merge the agent's tags
+    /// into `tags`.
+    fn record_message<'a>(
+        &'a self,
+        table: &mut SeriesTable,
+        (name, value, weight): (&str, &SampleValue<'_>, f64),
+        tags: &mut Tags<'a>,
+        arrival_ns: u64,
+    ) -> Option<KnownLine> {
+        let series = (value.kind(), name);
+        let place = table.locate_message(&self.identifier, series, tags, &self.registry);
+        let slot = table.record_in(place, value, weight, arrival_ns)?;
+        Some(KnownLine { slot, meaning: NumberMeaning::of(value)?, weight })
     }
 
     /// Counts and logs a rejection. Its offset refers to `bytes`.

@@ -35,7 +35,6 @@ type Places = SmallVec<[PlaceOfKind; 1]>;
 
 impl<'a, S: Origin> LineSink<'a> for StatsdRecorder<'_, 'a, S> {
     fn line(&mut self, line: StatsdLine<'a, '_>) {
-        self.context.identifier.add_agent_tags(line.tags);
         let mut places = Places::new();
         for run in line.runs {
             run.for_each_value(|value, _| match value {
@@ -63,7 +62,7 @@ impl<'a, S: Origin> LineSink<'a> for StatsdRecorder<'_, 'a, S> {
     }
 }
 
-impl<S: Origin> StatsdRecorder<'_, '_, S> {
+impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
     /// Records the values of a line with a known shape.
     pub(super) fn known_values(&mut self, known: KnownLine, run: &ValueRun<'_>) {
         run.for_each_value(|value, _| match value {
@@ -79,7 +78,7 @@ impl<S: Origin> StatsdRecorder<'_, '_, S> {
     fn place(
         &mut self,
         name: &str,
-        tags: &Tags<'_>,
+        tags: &mut Tags<'a>,
         kind: MetricKind,
         places: &mut Places,
     ) -> SeriesPlace {
@@ -87,8 +86,8 @@ impl<S: Origin> StatsdRecorder<'_, '_, S> {
             known.values += 1;
             return known.place;
         }
-        let identity = self.context.identifier.identify(kind, name, tags);
-        let place = self.table.locate(&identity, &self.context.registry);
+        let RecorderContext { identifier, registry, .. } = self.context;
+        let place = self.table.locate_message(identifier, (kind, name), tags, registry);
         places.push(PlaceOfKind { kind, place, values: 1 });
         place
     }

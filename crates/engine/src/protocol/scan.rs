@@ -1,6 +1,6 @@
 //! Finds bytes in the short strings of a line.
 
-use crate::sys::lanes::{LANES, equal_to};
+use crate::sys::lanes::{LANES, control_or_equal_to, equal_to};
 
 /// Finds the first byte from `start` that equals one of `wanted`. Returns the length of `bytes` if
 /// there is none.
@@ -9,6 +9,13 @@ use crate::sys::lanes::{LANES, equal_to};
 #[inline]
 pub(super) fn find<const N: usize>(bytes: &[u8], start: usize, wanted: [u8; N]) -> usize {
     find_marked(bytes, start, |lanes| equal_to(lanes, wanted))
+}
+
+/// Finds the first byte from `start` that does not stand for itself in a JSON string: a quote, a
+/// backslash or a control character. Returns the length of `bytes` if there is none.
+#[inline]
+pub(super) fn plain_until(bytes: &[u8], start: usize) -> usize {
+    find_marked(bytes, start, |lanes| control_or_equal_to(lanes, [b'"', b'\\']))
 }
 
 #[inline]
@@ -52,6 +59,19 @@ mod tests {
             let expected = bytes.iter().skip(start).position(|byte| b"cd".contains(byte));
             let expected = expected.map_or(bytes.len(), |place| start + place);
             prop_assert_eq!(find(bytes, start, [b'd', b'c']), expected);
+        }
+
+        #[test]
+        fn a_string_is_plain_until_a_special_character(
+            mut bytes in prop::collection::vec(b' '..=0xff, 0..70), special in prop::sample::select(vec![b'"', b'\\', 0, 9, 0x1f]), place in 0_usize..70,
+        ) {
+            bytes.iter_mut().filter(|byte| matches!(**byte, b'"' | b'\\')).for_each(|byte| *byte = b'x');
+            prop_assert_eq!(plain_until(&bytes, 0), bytes.len());
+            if place < bytes.len() {
+                bytes[place] = special;
+                prop_assert_eq!(plain_until(&bytes, 0), place);
+                prop_assert_eq!(plain_until(&bytes, place + 1), bytes.len());
+            }
         }
     }
 }

@@ -50,6 +50,7 @@ pub use self::split::split;
 use self::text::TextPart;
 use self::values::StatsdKind;
 pub use self::values::ValueRun;
+use super::scan::find;
 use super::split::Split;
 use super::{
     MessageLimits, RejectReason, Rejection, Sample, Tags, lines, normalize_tags, parse_finite,
@@ -190,8 +191,14 @@ fn decode_line<'a>(
 ) -> Result<(), Rejection> {
     // The list is reused for all lines of a datagram, and the latest line leaves its tags in it.
     tags.tags.clear();
-    let (front, sections) = line.all.cut(b'|');
-    let (name, values) = read_name(front, line.has_closing_bracket, tags)?;
+    let (name, values, sections) = match plain_front(line) {
+        Some(front) => front,
+        None => {
+            let (front, sections) = line.all.cut(b'|');
+            let (name, values) = read_name_with_tags(front, tags)?;
+            (name, values, sections)
+        }
+    };
     let runs = read_sections(values, sections, tags)?;
     // Before the first value is passed on, because the whole line is rejected.
     if has_more_values(line.all, &runs, tags.limits.max_values) {
@@ -212,25 +219,23 @@ fn has_more_values(line: TextPart<'_>, runs: &[ValueRun<'_>], limit: usize) -> b
     limit < line.text.len() && runs.iter().map(ValueRun::value_count).sum::<usize>() > limit
 }
 
-/// Reads the part of a line before the type: the tags after it may contain brackets and colons, too.
-/// Returns the name and the values.
+/// The name, the values and the sections of a line whose name has no tags and no bracket, as most
+/// names.
 #[inline]
-fn read_name<'a>(
-    front: TextPart<'a>,
-    has_closing_bracket: bool,
-    tags: &mut TagReader<'a, '_>,
-) -> Result<(Cow<'a, str>, TextPart<'a>), Rejection> {
-    let bytes = front.text.as_bytes();
-    // Most names have no tags and no bracket.
-    if !has_closing_bracket
-        && let Some(colon @ 1..) = memchr3(b':', b',', b'[', bytes)
-        && bytes[colon] == b':'
-    {
-        return Ok((Cow::Borrowed(front.before(colon).text), front.from(colon + 1)));
+fn plain_front(
+    LineText { all, has_closing_bracket }: LineText<'_>,
+) -> Option<(Cow<'_, str>, TextPart<'_>, Option<TextPart<'_>>)> {
+    let bytes = all.text.as_bytes();
+    let colon = find(bytes, 0, [b':', b',', b'[', b'|']);
+    if has_closing_bracket || colon == 0 || bytes.get(colon) != Some(&b':') {
+        return None;
     }
-    read_name_with_tags(front, tags)
+    let (values, sections) = all.from(colon + 1).cut(b'|');
+    Some((Cow::Borrowed(all.before(colon).text), values, sections))
 }
 
+/// Reads the part of a line before the type: the tags after it may contain brackets and colons, too.
+/// Returns the name and the values.
 fn read_name_with_tags<'a>(
     front: TextPart<'a>,
     tags: &mut TagReader<'a, '_>,
@@ -375,27 +380,37 @@ struct TagReader<'a, 'l> {
 
 impl<'a> TagReader<'a, '_> {
     fn read(&mut self, list: TextPart<'a>, separator: u8) -> Result<(), Rejection> {
-        let mut rest = Some(list);
-        while let Some(list) = rest {
-            let mut tag;
-            (tag, rest) = list.cut(b',');
+        let bytes = list.text.as_bytes();
+        let mut start = 0;
+        while start < bytes.len() {
             // Only in a `#` section: in the other dialects it is part of the key.
-            while separator == b':' && tag.text.starts_with('#') {
-                tag = tag.from(1);
+            while separator == b':' && bytes.get(start) == Some(&b'#') {
+                start += 1;
             }
-            if tag.text.is_empty() {
-                continue;
+            let key_end = find(bytes, start, [b',', separator]);
+            let (mut end, mut value) = (key_end, "true");
+            if bytes.get(key_end) == Some(&separator) {
+                end = find(bytes, key_end + 1, [b',']);
+                value = list.part(key_end + 1..end);
             }
-            let (key, value) = tag.cut(separator);
-            if key.text.is_empty() {
-                return Err(tag.reject(RejectReason::BadTag, "a name for the tag"));
+            if start < end {
+                self.push(list.part(start..key_end), value, list.at + start)?;
             }
-            if self.tags.len() == self.limits.max_tags {
-                return Err(tag.reject(RejectReason::TooManyTags, "fewer tags (limits.max_tags)"));
-            }
-            let value = value.map_or("true", |value| value.text);
-            self.tags.push((Cow::Borrowed(key.text), value.into()));
+            start = end + 1;
         }
+        Ok(())
+    }
+
+    #[inline]
+    fn push(&mut self, key: &'a str, value: &'a str, at: usize) -> Result<(), Rejection> {
+        let reject = |reason, expected| Err(Rejection { reason, offset: at, expected });
+        if key.is_empty() {
+            return reject(RejectReason::BadTag, "a name for the tag");
+        }
+        if self.tags.len() == self.limits.max_tags {
+            return reject(RejectReason::TooManyTags, "fewer tags (limits.max_tags)");
+        }
+        self.tags.push((Cow::Borrowed(key), value.into()));
         Ok(())
     }
 }

@@ -7,7 +7,9 @@
 
 use std::ops::Range;
 
-use super::{DEPTH_MAX, RejectReason, Rejection, is_blank, plain_until, reject};
+use super::super::scan::plain_until;
+use super::super::{RejectReason, Rejection, is_blank};
+use super::cursor::{DEPTH_MAX, reject};
 
 /// Returns the ranges of the elements.
 ///

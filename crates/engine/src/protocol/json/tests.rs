@@ -1,9 +1,12 @@
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use model::METRIC_WORDS;
 use proptest::prelude::*;
 
+use super::message::KNOWN_TYPES;
 use super::*;
+use crate::protocol::{SampleValue, TagValue};
 use crate::testing::json::compare;
 
 fn decoded(datagram: &[u8]) -> Vec<Result<Sample<'_>, Rejection>> {
@@ -139,6 +142,26 @@ fn a_sample_rate_weighs_counters_and_timers() {
     for rate in ["0", "-1", "1.5", "1e-320", "\"x\"", "null", "true", "[1]", "1e999"] {
         let text = message("counter", &format!(r#","sample_rate":{rate}"#));
         assert_eq!(rejection(&text), ("bad_sample_rate", 57), "{rate}");
+    }
+}
+
+#[test]
+fn blanks_between_the_parts_of_a_message_change_nothing() {
+    let members =
+        r#","value":-1.5,"a":"x","timestamp":12,"b":0,"c":"\n","tags":{"d":10e1,"e":"y"}"#;
+    let compact = message("timer", members);
+    assert_eq!(one(&compact).tags.len(), 5);
+    let shown = |text: &str| format!("{:?}", one(text));
+    for (colon, comma, brace) in [
+        (": ", ", ", "}"),
+        (" :", " ,", " }"),
+        (":  ", ",  ", "  }"),
+        ("\t:\t", "\t,\t", "\t}"),
+        (": ", ",", "}"),
+        (":", ", ", "}"),
+    ] {
+        let spaced = compact.replace(':', colon).replace(',', comma).replace('}', brace);
+        assert_eq!(shown(&spaced), shown(&compact), "{spaced}");
     }
 }
 
@@ -492,8 +515,9 @@ fn a_line_is_split_around_its_value() {
 #[test]
 fn the_position_of_the_number_is_that_from_which_the_sample_was_made() {
     let number = |line: &str| {
-        let (_, places) = decode_line(line.as_bytes(), &MessageLimits::default()).unwrap();
-        places.value.map(|at| line[at..].to_owned())
+        let mut tags = Tags::new();
+        let message = decode_line(line.as_bytes(), &MessageLimits::default(), &mut tags);
+        message.unwrap().places.value.map(|at| line[at..].to_owned())
     };
     let cases = [
         (message("gauge", r#","value":5"#), Some("5}")),

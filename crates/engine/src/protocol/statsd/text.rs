@@ -1,7 +1,8 @@
 //! A part of a datagram as text.
 
-use memchr::memchr;
+use std::ops::Range;
 
+use super::super::scan::find;
 use super::super::{RejectReason, Rejection};
 
 /// A part of the datagram, with its position.
@@ -15,9 +16,9 @@ impl<'a> TextPart<'a> {
     /// Splits at the first separator, an ASCII character. The second part is `None` if there is no
     /// separator.
     pub(super) fn cut(self, separator: u8) -> (Self, Option<Self>) {
-        match memchr(separator, self.text.as_bytes()) {
-            Some(place) => (self.before(place), Some(self.from(place + 1))),
-            None => (self, None),
+        match find(self.text.as_bytes(), 0, [separator]) {
+            place if place < self.text.len() => (self.before(place), Some(self.from(place + 1))),
+            _ => (self, None),
         }
     }
 
@@ -27,6 +28,12 @@ impl<'a> TextPart<'a> {
 
     pub(super) fn from(self, place: usize) -> Self {
         Self { text: &self.text[place..], at: self.at + place }
+    }
+
+    /// A part between two ASCII characters.
+    #[inline]
+    pub(super) fn part(self, range: Range<usize>) -> &'a str {
+        self.text.get(range).unwrap_or_default()
     }
 
     pub(super) fn end(self) -> Self {

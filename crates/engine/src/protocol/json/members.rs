@@ -1,0 +1,191 @@
+//! Reads the members of a message.
+
+use std::borrow::Cow;
+
+use super::super::scan::plain_until;
+use super::super::{MessageLimits, Rejection, Tags};
+use super::cursor::{Cursor, JsonValue, RawJson};
+use super::message::{Reserved, ReservedKey};
+use super::tags::TagList;
+
+/// The members of a message read so far.
+pub(super) struct Members<'a, 't> {
+    pub(super) reserved: Reserved<'a>,
+    tags: TagList<'a, 't>,
+}
+
+/// The key of a member of a message.
+enum MemberKey {
+    Reserved(ReservedKey),
+    Timestamp,
+    Tags,
+    /// Any other.
+    Tag,
+}
+
+impl MemberKey {
+    #[inline(always)]
+    fn of(key: &str) -> Self {
+        // By length first, so that most keys of tags are compared with nothing.
+        match key.len() {
+            4 if key == "tags" => Self::Tags,
+            5 if key == "value" => Self::Reserved(ReservedKey::Value),
+            5 if key == "count" => Self::Reserved(ReservedKey::Count),
+            9 if key == "timestamp" => Self::Timestamp,
+            11 if key == "metric_name" => Self::Reserved(ReservedKey::Name),
+            11 if key == "metric_type" => Self::Reserved(ReservedKey::Kind),
+            11 if key == "sample_rate" => Self::Reserved(ReservedKey::SampleRate),
+            _ => Self::Tag,
+        }
+    }
+}
+
+/// A member of the usual form: a key and a string without escapes, or a number without exponent, and
+/// at most one blank between them.
+struct PlainMember<'a> {
+    key: &'a str,
+    value: JsonValue<'a>,
+    end: usize,
+}
+
+impl<'a> PlainMember<'a> {
+    /// Reads the member that starts at `start`; `None` if it has another form, or is invalid.
+    #[inline]
+    fn read(text: &'a str, start: usize) -> Option<Self> {
+        let bytes = text.as_bytes();
+        if *bytes.get(start)? != b'"' {
+            return None;
+        }
+        let key_end = plain_until(bytes, start + 1);
+        let offset = match bytes.get(key_end..)?.first_chunk()? {
+            b"\": " => key_end + 3,
+            [b'"', b':', _] => key_end + 2,
+            _ => return None,
+        };
+        let key = text.get(start + 1..key_end)?;
+        if *bytes.get(offset)? != b'"' {
+            let end = plain_number_end(bytes, offset)?;
+            let raw = RawJson::Number(text.get(offset..end)?);
+            return Some(Self { key, value: JsonValue { raw, offset }, end });
+        }
+        let end = plain_until(bytes, offset + 1);
+        if *bytes.get(end)? != b'"' {
+            return None;
+        }
+        let raw = RawJson::String(Cow::Borrowed(text.get(offset + 1..end)?));
+        Some(Self { key, value: JsonValue { raw, offset }, end: end + 1 })
+    }
+}
+
+/// The end of a number without exponent; `None` if there is none.
+#[inline]
+fn plain_number_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let first = start + usize::from(*bytes.get(start)? == b'-');
+    let point = digits_end(bytes, first)?;
+    // JSON has no leading zeros.
+    if bytes[first] == b'0' && point > first + 1 {
+        return None;
+    }
+    let end = if *bytes.get(point)? == b'.' { digits_end(bytes, point + 1)? } else { point };
+    matches!(bytes.get(end)?, b',' | b'}' | b' ').then_some(end)
+}
+
+/// The end of the digits; `None` if there are none.
+#[inline]
+fn digits_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut end = start;
+    while bytes.get(end).is_some_and(u8::is_ascii_digit) {
+        end += 1;
+    }
+    (end > start).then_some(end)
+}
+
+impl<'a, 't> Members<'a, 't> {
+    pub(super) fn new(tags: &'t mut Tags<'a>, limits: &MessageLimits) -> Self {
+        Self { reserved: Reserved::default(), tags: TagList::new(tags, limits) }
+    }
+
+    /// Reads a message, starting at its opening brace.
+    pub(super) fn read(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Rejection> {
+        cursor.depth = 1;
+        if cursor.begins_empty_object() {
+            return Ok(());
+        }
+        loop {
+            if !self.read_plain(cursor)? {
+                let (key, offset) = cursor.key()?;
+                self.read_value(cursor, key, offset)?;
+            }
+            if cursor.ends_object()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads members of the usual form and the commas between them. Returns whether the last one is
+    /// not followed by a comma; otherwise, a member of another form follows.
+    #[inline]
+    fn read_plain(&mut self, cursor: &mut Cursor<'a>) -> Result<bool, Rejection> {
+        // Apart from the cursor, which other functions may change, the position needs no memory.
+        let (text, mut start) = (cursor.text, cursor.at);
+        let bytes = text.as_bytes();
+        while let Some(PlainMember { key, value, end }) = PlainMember::read(text, start) {
+            self.keep_plain(key, value, start)?;
+            if bytes.get(end) != Some(&b',') {
+                cursor.at = end;
+                return Ok(true);
+            }
+            start = end + 1;
+            if bytes.get(start) == Some(&b' ') {
+                start += 1;
+            }
+        }
+        cursor.at = start;
+        Ok(false)
+    }
+
+    /// Keeps a member of the usual form. `offset` is the position of its key.
+    #[inline]
+    fn keep_plain(
+        &mut self,
+        key: &'a str,
+        value: JsonValue<'a>,
+        offset: usize,
+    ) -> Result<(), Rejection> {
+        match MemberKey::of(key) {
+            MemberKey::Tag => self.tags.push(Cow::Borrowed(key), value.raw.into(), offset),
+            MemberKey::Tags => self.tags.push_member(Cow::Borrowed(key), value.raw.into(), offset),
+            MemberKey::Timestamp => {
+                self.reserved.timestamp = Some(value.offset);
+                Ok(())
+            }
+            MemberKey::Reserved(reserved) => {
+                self.reserved.keep(reserved, value);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the value of a member. `offset` is the position of its key.
+    fn read_value(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        key: Cow<'a, str>,
+        offset: usize,
+    ) -> Result<(), Rejection> {
+        match MemberKey::of(&key) {
+            MemberKey::Tag => self.tags.read(cursor, key, offset),
+            MemberKey::Tags => self.tags.read_member(cursor, key, offset),
+            // A sample counts in the window in which it arrives, so clocks of senders need not be
+            // right.
+            MemberKey::Timestamp => {
+                self.reserved.timestamp = Some(cursor.at);
+                cursor.skip_value()
+            }
+            MemberKey::Reserved(reserved) => {
+                self.reserved.keep(reserved, cursor.value()?);
+                Ok(())
+            }
+        }
+    }
+}
