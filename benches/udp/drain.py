@@ -41,7 +41,7 @@ def running(command, ports, cores=CORE, output=subprocess.DEVNULL, folder=None):
     pinned = ["taskset", "-c", cores, *(str(part) for part in command)]
     process = subprocess.Popen(pinned, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder)
     try:
-        wait_until(f"{command[0]}", lambda: all(socket_of(port) for port in ports))
+        wait_until(f"{command[0]}", lambda: all(socket_of(port) for port in ports), 60)
         yield process
     finally:
         process.send_signal(signal.SIGCONT)
