@@ -154,4 +154,46 @@ mod tests {
         }
         assert!(memory.order.len() <= 2 * LEVELS_MAX, "{}", memory.order.len());
     }
+
+    #[test]
+    fn a_level_is_forgotten_although_an_older_one_has_been_renewed() {
+        let mut memory = GaugeMemory::new(10);
+        memory.remember(&series(1), 5.0, 3);
+        memory.remember(&series(2), 7.0, 4);
+        memory.take(&series(1));
+        memory.remember(&series(1), 6.0, 12);
+        memory.forget(15);
+        assert_eq!((memory.take(&series(1)), memory.take(&series(2))), (Some(6.0), None));
+    }
+
+    #[test]
+    fn another_time_applies_to_the_levels_remembered_before() {
+        let mut memory = GaugeMemory::new(10);
+        memory.remember(&series(1), 5.0, 3);
+        memory.set_after(2);
+        memory.forget(6);
+        assert_eq!((memory.take(&series(1)), memory.take_forgotten()), (None, 1));
+    }
+
+    #[test]
+    fn a_series_that_expires_again_and_again_costs_no_other_its_level() {
+        let mut memory = GaugeMemory::new(10);
+        memory.remember(&series(1), 5.0, 3);
+        for _ in 1..2 * LEVELS_MAX {
+            memory.remember(&series(2), 7.0, 3);
+        }
+        memory.forget(4);
+        assert_eq!((memory.take(&series(1)), memory.take_forgotten()), (Some(5.0), 0));
+    }
+
+    #[test]
+    fn both_halves_of_a_hash_distinguish_series() {
+        let memory = GaugeMemory::new(10);
+        let halves = |number| {
+            let hash = memory.hash(&series(number));
+            ((hash >> 64) as u64, hash as u64)
+        };
+        let (one, other) = (halves(1), halves(2));
+        assert!(one.0 != other.0 && one.1 != other.1, "{one:?} {other:?}");
+    }
 }
