@@ -198,4 +198,22 @@ mod tests {
         let closed = CarriedWindows::new(carried).complete(empty, TEN);
         assert_eq!((closed.increment.points.len(), shown(&closed.whole)), (0, (10.0, 10, 10)));
     }
+
+    #[test]
+    fn a_continued_window_begins_where_the_first_run_began_it() {
+        let (_, carried) = cut(vec![], window(43, 45, 10.0), 50);
+        assert_eq!(carried[0].start_ms, 43_000);
+        let (second, carried) = cut(carried, window(46, 47, 5.0), 50);
+        assert_eq!((carried[0].start_ms, shown(&second.whole)), (43_000, (15.0, 50, 4)));
+        let closed = CarriedWindows::new(carried).complete(window(48, 50, 1.0), TEN);
+        assert_eq!(shown(&closed.whole), (16.0, 50, 7));
+    }
+
+    #[test]
+    fn a_stop_at_the_end_of_a_carried_window_hands_only_the_open_one_on() {
+        let (_, carried) = cut(vec![], window(0, 3, 10.0), 5);
+        let (_, carried) = cut(carried, window(4, 5, 1.0), 10);
+        let handed: Vec<_> = carried.iter().map(|one| shown(&one.snapshot)).collect();
+        assert_eq!(handed, [(1.0, 10, 1)]);
+    }
 }
