@@ -121,6 +121,19 @@ mod tests {
         assert_eq!(used.next_unused(9_010, 10), 9_030);
     }
 
+    #[test]
+    fn the_two_nearest_ranges_are_joined_when_there_are_too_many() {
+        let mut used = UsedEnds::default();
+        let mut ends: Vec<u64> = (1..RANGES_MAX as u64).map(|number| number * 1_000).collect();
+        ends.push(5_500);
+        ends.push(100_000);
+        pass(&mut used, ends.iter().copied());
+        assert_eq!(used.ranges.len(), RANGES_MAX);
+        assert!(ends.iter().all(|end_ms| used.times(*end_ms) == 1));
+        let is_joined = |end_ms| used.times(end_ms) > 0;
+        assert_eq!([4_500, 5_200, 5_800, 6_500].map(is_joined), [false, true, false, false]);
+    }
+
     proptest! {
         #[test]
         fn the_ranges_are_bounded_and_never_forget_an_end(
