@@ -125,15 +125,19 @@ mod tests {
     #[test]
     fn a_restored_level_expires_when_it_would_have_expired_without_the_restart() {
         let mut bench = bench(1, &config(30));
-        let levels =
-            [level("fresh", 1.0, 0), level("idle", 2.0, 20_000), level("gone", 3.0, 40_000)];
+        let levels = [
+            level("fresh", 1.0, 0),
+            level("idle", 2.0, 20_000),
+            level("about to expire", 3.0, 30_000),
+            level("gone", 4.0, 30_001),
+        ];
         assert_eq!(bench.store.restore_levels(&levels, INTERVAL), 0);
         let mut counts = Vec::new();
         for _ in 0..6 {
             counts.push(bench.registry.series_count());
             bench.flush();
         }
-        assert_eq!(counts, [2, 2, 1, 1, 0, 0], "after 30 s and up to two windows");
+        assert_eq!(counts, [3, 2, 1, 1, 0, 0], "after 30 s and up to two windows");
         // The series has expired; `gauge_memory` still has its level.
         change(&mut bench, "fresh", 5.0);
         assert_eq!(bench.flush(), ["gauge fresh = 6"]);
