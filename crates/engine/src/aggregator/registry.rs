@@ -483,6 +483,17 @@ mod tests {
     }
 
     #[test]
+    fn at_most_ten_metrics_are_reported_as_newly_overflowing() {
+        let bench = bench(0, 0);
+        for number in 0..12 {
+            let _ = bench.admit(MetricKind::Counter, &format!("m{number}"), 1);
+        }
+        let reported: Vec<String> = (0..10).map(|number| format!("m{number}")).collect();
+        assert_eq!(bench.registry.take_newly_overflowing(), reported);
+        assert!(bench.registry.take_newly_overflowing().is_empty());
+    }
+
+    #[test]
     fn too_many_names_share_one_overflow_series_per_kind() {
         let bench = bench(1, 1);
         for number in 0..1000 {
@@ -506,6 +517,48 @@ mod tests {
         assert!(!registry.admit(&identifier.identify(MetricKind::Trace, "x", &[])).overflowed);
     }
 
+    fn with_series_bytes(max_series: usize, bytes: usize) -> Bench {
+        let config = AggregationConfig {
+            max_series,
+            max_series_bytes: basics::units::ByteSize::from_bytes(bytes as u64),
+            ..AggregationConfig::default()
+        };
+        let identifier = Arc::new(Identifier::new(&AgentConfig::default()));
+        Bench { registry: Registry::new(&config, Arc::clone(&identifier)), identifier }
+    }
+
+    #[test]
+    fn names_and_tags_fill_the_memory_limit_to_the_last_byte() {
+        let one = Series::new(MetricKind::Counter, "abc", &[("key", "4444")]).text_bytes();
+        let bench = with_series_bytes(100, one + 10);
+        let admit = |name: &str| {
+            let tags: Tags<'_> = [("key".into(), "4444".into())].into_iter().collect();
+            bench.registry.admit(&bench.identifier.identify(MetricKind::Counter, name, &tags))
+        };
+        let first = admit("abc");
+        assert!(!first.overflowed && !admit("def").overflowed && admit("g").overflowed);
+        bench.registry.remove(&[first.id]);
+        assert!(admit("four").overflowed, "a byte too many");
+        assert!(!admit("ghi").overflowed);
+    }
+
+    #[test]
+    fn the_names_of_overflow_series_fill_a_tenth_of_the_memory_limit() {
+        let one = Series::new(MetricKind::Trace, "a", &[OVERFLOW_TAG]).text_bytes();
+        for (length, name) in [(7, "bbbbbbb"), (8, OVERFLOW_NAME)] {
+            let Bench { registry, identifier } = with_series_bytes(0, 10 * (one + 7));
+            let admit =
+                |name: &str| registry.admit(&identifier.identify(MetricKind::Trace, name, &[]));
+            let first = admit("a");
+            assert_eq!(first.series.name(), "a");
+            let other = admit(&"b".repeat(length));
+            assert_eq!(other.series.name(), name);
+            registry.remove(&[first.id, other.id]);
+            let long = "c".repeat(one + 7);
+            assert_eq!(admit(&long).series.name(), long, "all is free again");
+        }
+    }
+
     #[test]
     fn samples_that_overflowed_add_up_after_their_series_have_expired() {
         let bench = bench(2, 1);
@@ -524,9 +577,72 @@ mod tests {
         let first = bench.admit(MetricKind::Counter, "m", 1);
         bench.registry.remove(&[first.id]);
         assert_eq!(bench.registry.series_count(), 0);
+        assert_eq!(bench.registry.lock().index.iter().count(), 0);
         let second = bench.admit(MetricKind::Counter, "m", 2);
         assert!(!second.overflowed);
         assert_eq!(second.id, first.id, "numbers are reused");
         assert!(bench.registry.readmit(&first.series).overflowed);
+    }
+
+    #[test]
+    fn a_number_is_current_until_its_series_is_removed() {
+        let bench = bench(10, 10);
+        let first = bench.admit(MetricKind::Counter, "m", 1);
+        assert!(bench.registry.is_current(first.id, &first.series));
+        bench.registry.remove(&[first.id]);
+        assert!(!bench.registry.is_current(first.id, &first.series));
+        let again = bench.admit(MetricKind::Counter, "m", 1);
+        assert_eq!(again.id, first.id);
+        assert!(!bench.registry.is_current(first.id, &first.series), "an equal series is another");
+        assert!(bench.registry.is_current(again.id, &again.series));
+    }
+
+    #[test]
+    fn the_limit_on_series_is_the_configured_one() {
+        let bench = bench(7, 3);
+        assert_eq!(bench.registry.series_max(), 7);
+        let config = AggregationConfig { max_series: 8, ..AggregationConfig::default() };
+        bench.registry.reconfigure(&config, Arc::clone(&bench.identifier));
+        assert_eq!(bench.registry.series_max(), 8);
+    }
+
+    #[test]
+    fn pages_list_each_live_series_once() {
+        let bench = bench(10_000, 10_000);
+        let ids: Vec<SeriesId> =
+            (0..2_500).map(|host| bench.admit(MetricKind::Counter, "m", host).id).collect();
+        bench.registry.remove(&ids[..10]);
+        let (first, second) = bench.registry.series_page(0);
+        let (second, third) = bench.registry.series_page(second.unwrap());
+        let (third, end) = bench.registry.series_page(third.unwrap());
+        assert_eq!([&first, &second, &third].map(Vec::len), [1_014, 1_024, 452]);
+        assert_eq!(end, None);
+        let texts: std::collections::HashSet<_> =
+            [first, second, third].iter().flatten().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), 2_490);
+        assert_eq!(bench.registry.series_page(2_500), (vec![], None));
+        assert_eq!(bench.registry.series_page(9_999), (vec![], None));
+    }
+
+    #[test]
+    fn the_last_page_may_be_full() {
+        let bench = bench(10_000, 10_000);
+        for host in 0..1_024 {
+            let _ = bench.admit(MetricKind::Counter, "m", host);
+        }
+        let (page, end) = bench.registry.series_page(0);
+        assert_eq!((page.len(), end), (1_024, None));
+    }
+
+    #[test]
+    fn series_with_equal_hashes_are_two_series() {
+        let bench = bench(10, 10);
+        let identity = |name| {
+            let identity = bench.identifier.identify(MetricKind::Counter, name, &[]);
+            Identity { hash: 7, ..identity }
+        };
+        let [one, other] = ["one", "other"].map(|name| bench.registry.admit(&identity(name)));
+        assert_ne!(one.id, other.id);
+        assert_eq!(bench.registry.admit(&identity("other")).id, other.id);
     }
 }
