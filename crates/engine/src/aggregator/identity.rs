@@ -302,6 +302,8 @@ mod tests {
             Series::new(MetricKind::Gauge, "m", &[("a", "bc")]),
             Series::new(MetricKind::Counter, "n", &[("a", "bc")]),
             Series::new(MetricKind::Counter, "m", &[("ab", "c")]),
+            Series::new(MetricKind::Counter, "m", &[("a", "c")]),
+            Series::new(MetricKind::Counter, "m", &[("b", "bc")]),
             Series::new::<&str, &str>(MetricKind::Counter, "m", &[]),
         ];
         assert!(!others.iter().any(|other| identity.matches(other)));

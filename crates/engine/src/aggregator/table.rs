@@ -288,3 +288,6 @@ impl SeriesTable {
         self.entries.get(slot as usize)?.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! The slots of a listener's series.
+
+use model::MetricKind;
+
+use super::*;
+use crate::aggregator::AggregationConfig;
+use crate::aggregator::cell::Cell;
+use crate::aggregator::identity::{AgentConfig, Identifier};
+
+struct Bench {
+    identifier: Arc<Identifier>,
+    registry: Registry,
+    table: SeriesTable,
+}
+
+fn bench(max_series: usize) -> Bench {
+    let config = AggregationConfig { max_series, ..AggregationConfig::default() };
+    let identifier = Arc::new(Identifier::new(&AgentConfig::default()));
+    let registry = Registry::new(&config, Arc::clone(&identifier));
+    let table = SeriesTable::new(config.cells(None), 1 << 20);
+    Bench { identifier, registry, table }
+}
+
+impl Bench {
+    fn record(&mut self, name: &str, value: &SampleValue<'_>) -> Option<SeriesSlot> {
+        let identity = self.identifier.identify(value.kind(), name, &[]);
+        self.table.record(&identity, value, 1.0, 0, &self.registry)
+    }
+
+    /// The cells of the window.
+    fn cells(self) -> Vec<(SeriesSlot, Cell)> {
+        let mut cells = Vec::new();
+        self.table.into_tally().drain(|slot, cell| cells.push((slot, cell)));
+        cells
+    }
+}
+
+#[test]
+fn a_running_total_stays_one_unless_its_series_overflows() {
+    let total = SampleValue::Total { added: 2.0, total: 502.0 };
+    let mut bench = bench(1);
+    assert_eq!([(); 2].map(|()| bench.record("m", &total)), [Some(0), Some(0)]);
+    assert_eq!(bench.record("other", &total), None);
+    assert_eq!(bench.record("another", &total), None);
+    let [(0, Cell::Total { samples: 2, .. }), (1, Cell::Counter { .. }), (2, Cell::Counter { .. })] =
+        bench.cells()[..]
+    else {
+        panic!("a total, and the increments of two that overflowed");
+    };
+}
+
+#[test]
+fn samples_that_overflow_share_the_slot_of_their_overflow_series() {
+    let mut bench = bench(0);
+    for name in ["m", "n", "m", "n", "n"] {
+        assert_eq!(bench.record(name, &SampleValue::Trace), None);
+    }
+    assert_eq!(bench.table.series_count(), 2);
+    let counts: Vec<_> = bench.cells().iter().map(|(slot, cell)| (*slot, cell.samples())).collect();
+    assert_eq!(counts, [(0, 2), (1, 3)]);
+}
+
+#[test]
+fn series_with_equal_hashes_have_their_own_slots() {
+    let mut bench = bench(10);
+    for name in ["one", "other", "one"] {
+        let identity = bench.identifier.identify(MetricKind::Trace, name, &[]);
+        let identity = Identity { hash: 7, ..identity };
+        bench.table.record(&identity, &SampleValue::Trace, 1.0, 0, &bench.registry);
+    }
+    let counts: Vec<_> = bench.cells().iter().map(|(slot, cell)| (*slot, cell.samples())).collect();
+    assert_eq!(counts, [(0, 2), (1, 1)]);
+}
+
+#[test]
+fn an_expired_series_leaves_nothing_in_the_table() {
+    let mut bench = bench(10);
+    bench.record("m", &SampleValue::Trace);
+    bench.record("n", &SampleValue::Trace);
+    let mut spare = Box::<Tally>::default();
+    spare.expired.push(0);
+    let filled = bench.table.replace_tally(spare);
+    assert_eq!(filled.new_series.len(), 2);
+    assert_eq!(bench.table.series_count(), 1);
+    assert_eq!(bench.table.index.iter().collect::<Vec<_>>(), [&1]);
+    assert_eq!(bench.record("n", &SampleValue::Trace), Some(1));
+    assert_eq!(bench.record("another", &SampleValue::Trace), Some(0), "the slot is free again");
+}
+
+#[test]
+fn other_settings_apply_to_the_next_sample() {
+    let mut bench = bench(10);
+    let few = AggregationConfig { exact_samples: 1, ..AggregationConfig::default() };
+    bench.table.reconfigure(few.cells(None), 1 << 20);
+    for _ in 0..3 {
+        bench.record("m", &SampleValue::Timer(1.0));
+    }
+    let Some((0, Cell::Timer(timer))) = bench.cells().pop() else { panic!("a timer") };
+    assert!(!timer.is_exact(), "one value is kept, not three");
+}
