@@ -84,3 +84,34 @@ impl ListenerSeries {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::MetricKind;
+
+    use super::*;
+
+    /// The numbers of expired series that go to a listener in each of two windows.
+    fn listed(series_count: u32) -> [usize; 2] {
+        let series = Arc::new(Series::new::<&str, &str>(MetricKind::Trace, "m", &[]));
+        let mut known = ListenerSeries::default();
+        let mut tally = Tally::default();
+        tally.new_series.extend((0..series_count).map(|slot| NewSeries {
+            slot,
+            id: slot,
+            series: Arc::clone(&series),
+        }));
+        known.update(&mut tally);
+        [(); 2].map(|()| {
+            let mut tally = Tally::default();
+            known.list_expired(&mut tally, |_| false);
+            tally.expired.len()
+        })
+    }
+
+    #[test]
+    fn a_listener_removes_a_bounded_number_of_series_in_a_window() {
+        assert_eq!(listed(100_000), [65_536, 34_464]);
+        assert_eq!(listed(16 * 65_536 + 160), [65_546, 65_546], "a sixteenth of very many");
+    }
+}

@@ -274,4 +274,50 @@ mod tests {
             assert_eq!(shown.iter().map(|(_, samples)| samples).sum::<u64>(), all, "{most}");
         }
     }
+
+    /// The only series of a metric overflows and expires.
+    fn overflow_once(metrics: &mut UsageByMetric, name: &str) {
+        let overflow = series(MetricKind::Counter, name);
+        metrics.add(&overflow, true);
+        metrics.overflow(name, 1);
+        metrics.remove(&overflow, true);
+    }
+
+    #[test]
+    fn a_former_metric_with_a_long_name_counts_under_the_common_name() {
+        let mut metrics = UsageByMetric::default();
+        let [longest, too_long] = [0, 1].map(|more| "x".repeat(FORMER_NAME_BYTES_MAX + more));
+        for name in ["m", &longest, &too_long, "n"] {
+            overflow_once(&mut metrics, name);
+        }
+        let counts =
+            ["m", "n", &longest, &too_long, OVERFLOW_NAME].map(|it| metrics.overflowed(it));
+        assert_eq!(counts, [1, 1, 1, 0, 1]);
+    }
+
+    #[test]
+    fn of_too_many_former_metrics_the_oldest_without_a_series_counts_under_the_common_name() {
+        let mut metrics = UsageByMetric::default();
+        let name = |number: usize| format!("m{number}");
+        (0..FORMER_NAMES_MAX).for_each(|number| overflow_once(&mut metrics, &name(number)));
+        assert_eq!(metrics.overflowed(&name(0)), 1, "there is room for all");
+        metrics.add(&series(MetricKind::Counter, &name(0)), false);
+        overflow_once(&mut metrics, "one more");
+        overflow_once(&mut metrics, "another");
+        let counts = ["m0", "m1", "m2", OVERFLOW_NAME].map(|name| metrics.overflowed(name));
+        assert_eq!(counts, [1, 0, 1, 1]);
+    }
+
+    #[test]
+    fn samples_of_metrics_that_are_not_shown_are_added_to_those_of_the_common_name() {
+        let mut metrics = UsageByMetric::default();
+        for (name, samples) in [("few", 1), (OVERFLOW_NAME, 5), ("many", 9)] {
+            metrics.overflow(name, samples);
+        }
+        let named = |samples: &[(&str, u64)]| -> Vec<(String, u64)> {
+            samples.iter().map(|(name, samples)| ((*name).to_owned(), *samples)).collect()
+        };
+        assert_eq!(metrics.overflowed_by_metric(1), named(&[("many", 9), (OVERFLOW_NAME, 6)]));
+        assert_eq!(metrics.overflowed_by_metric(2), named(&[("many", 9), (OVERFLOW_NAME, 6)]));
+    }
 }
