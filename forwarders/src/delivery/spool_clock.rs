@@ -159,6 +159,23 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_is_remembered_for_as_long_as_its_windows_can_be_on_disk() {
+        for (more_ms, lead_ms) in [(0, 0), (1, HOUR)] {
+            let started = Instant::now();
+            let reading = |uptime: Duration, lead_ms: i64| ClockReading {
+                wall: Duration::from_millis((NOON_MS + lead_ms) as u64) + uptime,
+                monotonic: started + uptime,
+            };
+            let mut clock = SpoolClock::new(reading(Duration::ZERO, 0));
+            clock.look(reading(Duration::ZERO, HOUR));
+            let uptime = DAY + Duration::from_millis(more_ms);
+            let expected = NOON_MS + uptime.as_millis() as i64 + lead_ms;
+            let now_ms = clock.expiry_now_ms(reading(uptime, HOUR), DAY);
+            assert_eq!(now_ms, Some(expected as u64), "{more_ms}");
+        }
+    }
+
+    #[test]
     fn a_clock_that_is_set_all_the_time_takes_no_more_memory() {
         let mut host = Host::new();
         for step in 0..1_000 {

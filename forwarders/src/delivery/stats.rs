@@ -202,3 +202,22 @@ impl ForwarderStats {
         spool.degraded = Some(words);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_of_the_forwarder_continues_when_another_one_replaces_it() {
+        let mut count = ContinuedCount::default();
+        assert_eq!(count.get(), None, "no forwarder counts");
+        let [first, second] = [5, 2].map(|number| Arc::new(AtomicU64::new(number)));
+        count.continue_with(Some(Arc::clone(&first)));
+        assert_eq!(count.get(), Some(5));
+        first.store(6, Ordering::Relaxed);
+        count.continue_with(Some(Arc::clone(&second)));
+        assert_eq!(count.get(), Some(8));
+        count.continue_with(None);
+        assert_eq!(count.get(), None);
+    }
+}

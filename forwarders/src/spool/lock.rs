@@ -134,6 +134,18 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_the_system_cannot_look_up_is_not_called_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("spool");
+        fs::create_dir(&folder).unwrap();
+        let lock = FolderLock::take(&folder).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(!lock.is_in_place().unwrap());
+        fs::write(&folder, "").unwrap();
+        assert_eq!(lock.is_in_place().unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
     fn a_link_or_a_pipe_in_place_of_the_lock_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let (path, target) = (folder.path().join("LOCK"), folder.path().join("target"));

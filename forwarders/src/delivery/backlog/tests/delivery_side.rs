@@ -432,3 +432,21 @@ fn the_end_drops_points_that_are_not_on_disk() {
         )],
     );
 }
+
+#[test]
+fn progress_counts_points_from_disk_until_the_spool_is_empty() {
+    let mut backlog = Backlog::new(&limits(), true);
+    open_with_2(&mut backlog);
+    next(&mut backlog);
+    settle(&mut backlog, 1, &[]);
+    let progress = |backlog: &mut Backlog| {
+        let (left, replayed) = backlog.take_progress();
+        (left, replayed.delivered, replayed.refused)
+    };
+    assert_eq!(progress(&mut backlog), (2, 1, 0));
+    remove(&mut backlog);
+    next(&mut backlog);
+    settle(&mut backlog, 1, &[(reason::REFUSED, 1)]);
+    assert_eq!(progress(&mut backlog), (0, 2, 1));
+    assert_eq!(progress(&mut backlog), (0, 0, 0), "counting starts again");
+}
