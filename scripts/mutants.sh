@@ -7,17 +7,24 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 usage() {
     cat <<EOF
-usage: scripts/mutants.sh [--package P] [--shard K/N] [FILE...]
+usage: scripts/mutants.sh [OPTION...] FILE...
+       scripts/mutants.sh [OPTION...] --package P
 
-Makes mutants of the package (default: engine), which are its code with one small
-error each, and runs its unit tests with each. Prints the score, the share of the
+Makes mutants of the files of one package, which are the code with one small error
+each, and runs the package's unit tests with each. Prints the score, the share of the
 mutants that a test notices, and those that none does. Fails if there are any.
 
-  FILE         makes only mutants of this file: crates/engine/src/protocol/split.rs
-  --shard K/N  tries only part K of N parts of the mutants; K begins at 0
+  FILE            such as crates/engine/src/protocol/split.rs
+  --package P     makes mutants of all files of the package
+  --sample N      tries only N mutants, chosen at random
+  --seed SEED     chooses the same sample again; the default is 1
+  --shard K/N     tries only part K of N parts of the mutants; K begins at 0
+  --features LIST builds the package with these features only, separated by commas,
+                  which takes less time: --features console,file for the spool
 
-Each mutant takes a build and a run of the tests. One that makes the tests last too
-long counts as noticed, but is listed: check that it loops endlessly.
+Each mutant takes a build and a run of the tests, about 20 s. One that makes the tests
+last too long counts as noticed, but is listed: check that it loops endlessly. One that
+does not compile does not count.
 .cargo/mutants.toml excludes those that change nothing that a test could notice.
 EOF
 }
@@ -27,17 +34,49 @@ wrong_usage() { # MESSAGE
     exit 2
 }
 
-package=engine
+# Prints the name of the package that a file belongs to.
+package_of() { # FILE -> name
+    local folder
+    folder=$(dirname "$1")
+    until [[ -f $folder/Cargo.toml ]]; do folder=$(dirname "$folder"); done
+    sed -n '/^name = "\(.*\)"$/ { s//\1/p; q }' "$folder/Cargo.toml"
+}
+
+# Prints N of the lines from standard input, the same ones for the same seed.
+choose() { # N SEED
+    awk -v seed="$2" 'BEGIN { srand(seed) } { print rand() "\t" $0 }' |
+        sort --general-numeric-sort | sed -n "1,$1 s/[^\t]*\t//p"
+}
+
+package=
+sample=
+seed=1
 options=()
 while (($# > 0)); do
     case $1 in
+    --package | --sample | --seed | --shard | --features) value=${2:-} ;;&
     --package)
-        package=${2:-}
+        [[ -n $value ]] || wrong_usage "--package needs a name"
+        package=$value
+        shift
+        ;;
+    --sample)
+        [[ $value =~ ^[1-9][0-9]*$ ]] || wrong_usage "--sample needs a number, as in 30"
+        sample=$value
+        shift
+        ;;
+    --seed)
+        [[ $value =~ ^[0-9]+$ ]] || wrong_usage "--seed needs a number"
+        seed=$value
         shift
         ;;
     --shard)
-        [[ ${2:-} =~ ^[0-9]+/[1-9][0-9]*$ ]] || wrong_usage "--shard needs K/N, as in 0/4"
-        options+=(--shard "$2")
+        [[ $value =~ ^[0-9]+/[1-9][0-9]*$ ]] || wrong_usage "--shard needs K/N, as in 0/4"
+        options+=(--shard "$value")
+        shift
+        ;;
+    --features)
+        options+=(--no-default-features --features "$value")
         shift
         ;;
     -h | --help) usage && exit ;;
@@ -45,11 +84,12 @@ while (($# > 0)); do
     *)
         [[ -f $1 ]] || wrong_usage "no file $1 in $root"
         options+=(--file "$1")
+        package=${package:-$(package_of "$1")}
         ;;
     esac
     shift
 done
-[[ -n $package ]] || wrong_usage "--package needs a name"
+[[ -n $package ]] || wrong_usage "a file or --package is missing; see --help"
 
 # Shrinking the counterexample of a property only takes time, and a file that remembers it
 # would be part of the next mutant.
@@ -61,12 +101,21 @@ results=$root/target/mutants
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$results/build}
 mkdir -p "$results"
 tool=$(cargo_tool cargo-mutants 27.1.0)
+mutants=("$tool" mutants --package "$package" "${options[@]}")
 
-# Reports itself with status 2 that mutants were missed, and with 3 that tests took too long.
+if [[ -n $sample ]]; then
+    while IFS= read -r pattern; do
+        mutants+=(--re "^$pattern\$")
+    done < <("${mutants[@]}" --list | choose "$sample" "$seed" |
+        sed 's/[][\.*+?(){}|^$]/\\&/g')
+fi
+
+# Reports itself with status 2 that mutants were missed, and with 3 that tests took too long. A
+# limit, not a multiple of the time without mutants: one of many mutants that loop endlessly must
+# not take minutes because the machine was busy at the start.
 status=0
-"$tool" mutants --package "$package" --test-package "$package" --jobs 1 \
-    --timeout-multiplier 3 --minimum-test-timeout 60 --output "$results" \
-    "${options[@]}" -- --lib || status=$?
+"${mutants[@]}" --test-package "$package" --jobs 1 --timeout 60 --output "$results" \
+    --cargo-arg=--lib || status=$?
 if ((status != 0 && status != 2 && status != 3)); then exit "$status"; fi
 
 outcome() { cat "$results/mutants.out/$1.txt"; } # caught|missed|timeout
