@@ -43,7 +43,7 @@ forwarders:
 
 
 def messages(series):
-    """Returns one message of each series: of ten, eight are counters, one is a gauge, one a timer."""
+    """Returns one message of each series: of ten series, eight are counters, one is a gauge, one a timer."""
     kinds = ["counter"] * 8 + ["gauge", "timer"]
     lines = []
     for number in range(series):
@@ -108,8 +108,8 @@ class Daemon:
         return self.status()["process"]["cpu_s"]
 
     def window(self, payload):
-        """Sends a window. Returns the CPU seconds of receiving, those of the rest, and the delivery time."""
-        # A window that begins now has the time for all samples and for the readings before its end.
+        """Sends a window. Returns the CPU seconds for receiving, those for the rest, and the delivery time."""
+        # Starts with a new window, so that all samples and readings fit into it.
         ends = self.status()["windows"]["closed"]
         self.wait_until("a window", lambda: self.status()["windows"]["closed"] > ends)
         start = self.cpu_seconds()
@@ -118,7 +118,7 @@ class Daemon:
         self.wait_until("the samples", lambda: self.status()["ledger"]["received"] >= received)
         sent = self.status()
         self.delivered += self.series
-        # No request between the samples and the acknowledgements, because its CPU time would count.
+        # Sends no request between the samples and the acknowledgements: its CPU time would count.
         time.sleep(self.until_the_end(sent) + 0.8)
         self.wait_until("delivery", lambda: self.counts()["delivered"] >= self.delivered)
         end = self.status()
@@ -186,7 +186,7 @@ def main():
         try:
             for number, binary in enumerate(given.binaries):
                 daemons.append(Daemon(binary, pathlib.Path(name) / str(number), given))
-                # Not measured: allocations, connections and the recognition of lines.
+                # Two windows before the measurement, which pay for allocations, connections and new lines.
                 daemons[-1].window(payload)
                 daemons[-1].window(payload)
                 daemons[-1].pause()

@@ -3,7 +3,7 @@
 
     cargo build --release --package benches --bin listeners && benches/sharing.py
 
-Such a line moves between the cores of the two listeners each time, whether they use the same bytes (true
+Such a line moves between the cores of the two listeners at each access, whether they use the same bytes (true
 sharing) or only neighbouring ones (false sharing). `perf c2c` finds them by sampling, but needs hardware
 counters, which virtual machines seldom have. This script finds them exactly: the listeners take turns in
 one process, valgrind records the address of each access, and marks in the recording separate the turns.
@@ -20,8 +20,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MARKS = 129
-# Fewer accesses are no cost: each listener reads 32 batches. Some are of a thread that wakes up to find that
-# it is not its turn.
+# Fewer accesses cost nothing: each listener reads 32 batches. Some accesses are those of a thread that wakes up
+# before its turn.
 FEW = 16
 
 
@@ -51,8 +51,8 @@ def accesses(log, marks):
 
 
 def shared_lines(log, marks, length):
-    """Returns the number of accesses, the number of lines that several listeners use, and those of them
-    that one writes, with their accesses."""
+    """Returns the number of accesses, the number of lines that several listeners use, and the accesses to
+    each of these lines to which a listener writes."""
     lines, total, several, written = collections.defaultdict(collections.Counter), 0, 0, {}
     for listener, address, size, writes in accesses(log, marks):
         total += 1

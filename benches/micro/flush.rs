@@ -30,7 +30,7 @@ fn many_series<const SERIES: usize>(bencher: Bencher<'_, '_>) {
     flush(bencher, &message_format::DOGSTATSD, SERIES, 1);
 }
 
-/// As [`many_series`].
+/// Like [`many_series`].
 #[divan::bench(consts = [1_000_000], sample_size = 1, sample_count = 10)]
 #[ignore = "takes long"]
 fn many_own_names<const SERIES: usize>(bencher: Bencher<'_, '_>) {

@@ -15,7 +15,7 @@ fn main() {
     divan::main();
 }
 
-/// Known series, the same lines again and again but for their numbers.
+/// Known series: the same lines again and again, with different numbers.
 #[divan::bench(
     args = [
         &message_format::JSON,

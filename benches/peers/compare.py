@@ -54,14 +54,14 @@ def scale_of(given):
 
 
 def available(wanted, tallyd):
-    """The sink and the daemons that can be run. A peer that cannot be installed is left out."""
+    """The sink and the installed daemons. Leaves out a peer that cannot be installed."""
     if "tallyd" in wanted and not tallyd.exists():
         sys.exit(f"{tallyd} is missing: run `cargo build --release`, or set --daemon")
     return [peer(name, tallyd.resolve()) for name in wanted if name == "tallyd" or install(name)]
 
 
 def attempt(daemon, load, scale, generator):
-    """Measures a daemon. One that fails must not end the run."""
+    """Measures a daemon. A daemon that fails does not end the run."""
     try:
         return measure(daemon, load, scale, generator)
     except (Exception, SystemExit) as error:  # noqa: BLE001

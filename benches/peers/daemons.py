@@ -1,7 +1,7 @@
 """How to run each daemon, with settings as equal as they can be, and how to read its own count of lines.
 
 Every daemon has the same interval, the percentiles 50, 90, 95 and 99, and writes the points of each window to
-a local file. Those that cannot write a file have the cheapest output that formats the points, or none. The
+a local file. A daemon that cannot write a file has the cheapest output that formats the points, or none. The
 README has the list.
 """
 
@@ -45,10 +45,10 @@ class Sink:
         return [self.path, "--listen", f"127.0.0.1:{run.port}", "--rcvbuf", "212992"]
 
     def before_stop(self, run):
-        """Keeps counts that are gone after the stop."""
+        """Reads counts that the daemon does not report after its stop."""
 
     def counted(self, run):
-        """Returns how many lines the daemon says it has processed, or None if it does not say."""
+        """Returns the number of lines that the daemon reports as processed, or None if it reports none."""
         return None
 
 
@@ -71,7 +71,7 @@ forwarders: {{ file: {{ path: {run.folder}/points }} }}
 
 
 class Statsd(Sink):
-    """The original, for Node.js. Its console backend writes to standard output, which is a file here."""
+    """The original statsd, for Node.js. Its console backend writes to standard output, which is a file here."""
 
     name = "statsd"
     dialects = ("statsd",)
@@ -87,7 +87,7 @@ class Statsd(Sink):
         return ["node", self.path, run.folder / "statsd.js"]
 
     def counted(self, run):
-        # Each window, also the last one at the stop, has the counters first and then their rates, under the
+        # Each window, including the last one at the stop, has the counters and then their rates, under the
         # same names.
         windows = (window.split("counter_rates:")[0] for window in run.log().split("Flushing stats"))
         counts = (re.search(r"'statsd.metrics_received': (\d+)", window) for window in windows)
@@ -95,7 +95,7 @@ class Statsd(Sink):
 
 
 class Telegraf(Sink):
-    """With its statsd input and its file output, and room for all points of a window in its buffer."""
+    """Telegraf with its statsd input and its file output, and room for all points of a window in its buffer."""
 
     name = "telegraf"
     share = 0.25
@@ -121,7 +121,7 @@ data_format = "influx"
         return [self.path, "--config", run.folder / "telegraf.conf"]
 
     def counted(self, run):
-        """The sum of the counters in its output; in a backlog, no window has ended."""
+        """Returns the sum of the counters in the output, or None for a backlog, in which no window ends."""
         points = run.folder / "points"
         if run.backlog or not points.exists():
             return None
@@ -129,7 +129,7 @@ data_format = "influx"
 
 
 class Gostatsd(Sink):
-    """With the backend that discards: the one for standard output logs each point."""
+    """gostatsd with the backend that discards points: its backend for standard output logs each point."""
 
     name = "gostatsd"
     share = 0.25
@@ -143,7 +143,7 @@ class Gostatsd(Sink):
 
 
 class StatsdExporter(Sink):
-    """It has no windows: it keeps totals, and a request for its page is the counterpart of a flush."""
+    """statsd_exporter, which has totals and no windows: a request for its page is the counterpart of a flush."""
 
     name = "statsd_exporter"
     share = 0.25

@@ -4,7 +4,7 @@
     benches/peers/install.py [PEER...]
 
 Needs Go for Telegraf, gostatsd and statsd_exporter (a few minutes and a few hundred megabytes for modules),
-and Node.js with npm for statsd. Programs that are already there are kept.
+and Node.js with npm for statsd. Programs that are already installed are kept.
 """
 
 import os
@@ -22,7 +22,7 @@ GO_PROGRAMS = {
     "gostatsd": ("github.com/atlassian/gostatsd/cmd/gostatsd", "e5cc67e", ""),
     "statsd_exporter": ("github.com/prometheus/statsd_exporter", "v0.31.0", ""),
 }
-# Also used by the tests, whose script has the version.
+# The script of the tests also installs statsd, and contains its version.
 STATSD_SCRIPT = ROOT / "tests/servers/statsd.sh"
 STATSD = ROOT / "target/servers/statsd/node_modules/statsd/stats.js"
 

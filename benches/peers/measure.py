@@ -1,4 +1,4 @@
-"""One load into one daemon: its CPU time, the lines that were lost, its peak memory."""
+"""Measures one load on one daemon: its CPU time, the lines that were lost, its peak memory."""
 
 import contextlib
 import math
@@ -24,7 +24,7 @@ SENDER_CORE = "1" if os.cpu_count() > 1 else CORE
 
 
 class Scale(NamedTuple):
-    """How much is measured."""
+    """The size of a measurement."""
 
     share: float  # of the datagrams of a backlog
     drains: int  # backlogs in one process
@@ -36,7 +36,7 @@ class Result(NamedTuple):
     user: float  # CPU seconds per million lines
     total: float
     dropped: float  # share of the lines sent that the kernel dropped
-    missing: float  # share of the lines sent that the daemon received and did not count; nan if it does not say
+    missing: float  # share of the lines received that the daemon did not count; nan if it reports no count
     peak: float  # MiB
 
 
@@ -66,7 +66,7 @@ def backlog(daemon, load, scale, generator, folder):
     with started(daemon, load, HOUR, folder) as (process, run):
         room = capacity(process, [run.port])
         count = min(count, room)
-        # Every series once: the generator deals them like cards.
+        # Every series once: the generator uses them in turn.
         warm = max(load.series // load.lines, 1000)
         warm_up(process, [run.port], generator, options, warm, room)
         cost = total([drain(process, [run.port], generator, options, count) for _ in range(drains)])
@@ -75,7 +75,7 @@ def backlog(daemon, load, scale, generator, folder):
 
 
 def request_pages(url, interval, stop):
-    """Requests a page each interval, as a server that scrapes does."""
+    """Requests a page each interval, like a scraping server."""
     while not stop.wait(interval):
         with contextlib.suppress(OSError):
             urllib.request.urlopen(url, timeout=interval).read()

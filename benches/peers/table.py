@@ -27,7 +27,7 @@ def number(value, digits):
 
 
 def share(value):
-    """A share of the lines: 0 only if it is none."""
+    """A share of the lines as text: `0` only if it is exactly 0."""
     if math.isnan(value):
         return "not counted"
     return f"{value:.2%}" if abs(value) > 1e-9 else "0"

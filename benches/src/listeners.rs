@@ -72,7 +72,7 @@ impl BenchListener {
         }
     }
 
-    /// Hands over the tally if the aggregator has called.
+    /// Hands over the tally if the aggregator has asked for it.
     pub fn hand_over(&mut self) {
         self.recorder.hand_over_at_edge();
     }

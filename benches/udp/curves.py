@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures how the cost of a line and of a flush grows with one thing at a time, and marks steps.
+"""Measures how the cost of a line and of a flush grows with one parameter at a time, and marks steps.
 
 Cost of a line: user CPU time by the backlog method (drain.py), after a warm-up with the same series and without
 a flush. Datagrams have ten lines, so that the kernel's part is small. Cost of a flush: the CPU time of a window
@@ -40,7 +40,7 @@ COUNTERS, MIX = ["--mix", "100,0,0,0"], ["--mix", "80,10,10,0"]
 
 
 class Point(NamedTuple):
-    """What is sent to which daemon."""
+    """The lines that are sent, and the daemon that receives them."""
 
     protocol: str  # of the generator
     options: list = []
@@ -117,7 +117,7 @@ def sleep_until_window(seconds):
 
 
 def cpu_time_of_a_flush(bench, point):
-    """Returns CPU seconds per million series. The series were already there in the window before."""
+    """Returns CPU seconds per million series. The previous window has the same series."""
     datagrams = math.ceil(point.series / point.lines)
     with started(bench, point, bench.window) as (process, ports):
         room = capacity(process, ports)

@@ -55,7 +55,7 @@ def wants_cpu(pid):
 def wait_until_quiet(pid, seconds=120):
     """Waits until a process has nothing left to do.
 
-    A process that uses no CPU may also be one that other processes keep off the cores, hence `wants_cpu`.
+    A process that uses no CPU time may be waiting for a core that other processes use, hence `wants_cpu`.
     """
     clock, last, calm = CpuClock(pid), 0.0, 0
 

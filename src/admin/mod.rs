@@ -134,7 +134,7 @@ impl AdminServer {
         }));
     }
 
-    /// Ends the replies that last as long as their clients read, and waits for that for a bounded
+    /// Ends the replies that last as long as their clients read, and waits for their end for a bounded
     /// time. Other requests are answered until the server is dropped.
     pub async fn end_long_replies(&self) {
         self.state.runtime.taps.close();

@@ -30,7 +30,7 @@ pub(super) fn check(
 
 /// The error for a file of the daemon itself, which a section would overwrite.
 fn own_file(config: &Config, source: &Source, used: &ResourceUse) -> Option<ConfigError> {
-    // Built-in defaults have no file, and their name is not that of one.
+    // Built-in defaults have no file; their name is no path.
     let config_file = HostResource::Path(source.name().into());
     let whose = if used.resource.conflicts_with(&config_file) {
         "is the configuration file"

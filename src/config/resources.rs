@@ -53,7 +53,8 @@ fn listener_uses(
     })
 }
 
-/// The position in `listeners` of each listener of the list: an entry is a listener for each address.
+/// For each listener of the list, the position of its entry in `listeners`: an entry has a listener for
+/// each of its addresses.
 fn positions(config: &Config) -> impl Iterator<Item = usize> {
     let entries = config.listeners.iter().flat_map(|entries| entries.iter()).enumerate();
     entries.flat_map(|(index, entry)| {
@@ -94,7 +95,7 @@ fn admin_uses(config: &Config, source: &Source) -> impl Iterator<Item = Resource
 fn forwarder_uses(config: &Config, source: &Source) -> impl Iterator<Item = ResourceUse> {
     config.forwarders.host_resources().into_iter().map(|used| {
         let section = ["forwarders", used.kind];
-        // A default stands at its section, which is in the file.
+        // A default has no key in the file, so its position is that of its section.
         let span = yaml::key_span(source, &section, used.index, Some(used.key))
             .or_else(|| yaml::section_span(source, &section, used.index));
         let index = if used.is_only { String::new() } else { format!("[{}]", used.index) };

@@ -10,7 +10,7 @@ use engine::listener::Protocol;
 
 /// Lines per measurement.
 const LINES: usize = 2_000_000;
-/// Measurements, of which the fastest counts: on a busy machine the others wait for its caches.
+/// Measurements of each row. The fastest counts: on a busy machine, the others wait for memory.
 const RUNS: usize = 5;
 const SERIES: [usize; 8] = [1_000, 10_000, 50_000, 100_000, 250_000, 500_000, 750_000, 1_000_000];
 const LENGTHS: [usize; 10] = [100, 150, 270, 400, 500, 650, 1_000, 2_000, 4_000, 8_000];
@@ -86,7 +86,7 @@ fn time_of_line(pipeline: &mut BenchPipeline, datagrams: &DatagramList) -> f64 {
     (0..RUNS).map(|_| run()).fold(f64::INFINITY, f64::min)
 }
 
-/// The time that this process has run on a processor.
+/// The CPU time of this process.
 fn cpu_time_ns() -> u64 {
     let text = fs::read_to_string("/proc/self/schedstat").expect("the kernel's statistics");
     text.split(' ').next().and_then(|time| time.parse().ok()).expect("a number")

@@ -21,12 +21,12 @@ use benches::message_format::{self, MessageFormat};
 
 const FORMAT: &MessageFormat = &message_format::DOGSTATSD;
 const SERIES: usize = 1_000;
-/// Datagrams of each listener in the measured part: this often the series.
+/// Datagrams of each series that a listener records in the measured part.
 const ROUNDS: usize = 200;
 const ROUNDS_IN_TURNS: usize = 2;
 
-/// The store to an element begins the turn of a listener, that to the last ends it: a trace of memory
-/// accesses has no threads.
+/// Marks the turns in a trace of memory accesses, which does not contain threads: a store to an element
+/// begins the turn of a listener, and a store to the last element ends it.
 static MARKS: [AtomicU8; 129] = [const { AtomicU8::new(0) }; 129];
 const END: usize = 128;
 
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The counted code under callgrind.
+/// The code whose instructions callgrind counts.
 #[inline(never)]
 fn counted_region(work: &mut dyn FnMut()) {
     work();
@@ -112,7 +112,7 @@ fn turns(number: usize) {
     let all = Barrier::new(number);
     on_threads(&mut list, |index, listener| {
         let measured = datagrams(1);
-        // All have the same stock of memory before the first turn.
+        // Each listener has allocated its memory before the first turn.
         listener.record(&measured);
         all.wait();
         for round in 0..ROUNDS_IN_TURNS {

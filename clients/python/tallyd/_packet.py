@@ -12,16 +12,16 @@ from typing import Any, List, Sequence
 _SOL_UDP = 17
 _UDP_SEGMENT = 103
 
-# The kernel divides a packet into no more datagrams, and UDP carries no larger packet.
+# The maximum number of datagrams into which the kernel divides a packet, and the maximum size of a packet.
 _MAX_DATAGRAMS = 64
 _MAX_BYTES = 65507
 
-# An old kernel, a device without checksums, or datagrams that the route would fragment.
+# Errors due to an old kernel, a device without checksums, or datagrams that the route would fragment.
 _REFUSALS = (errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EMSGSIZE)
 
 
 def is_supported(out: socket.socket) -> bool:
-    """Returns whether the kernel divides packets of this socket. Others would send one datagram."""
+    """Returns whether the kernel divides packets of this socket, instead of sending one large datagram."""
     if sys.platform != "linux" or out.family == socket.AF_UNIX:
         return False
     try:
@@ -32,20 +32,20 @@ def is_supported(out: socket.socket) -> bool:
 
 
 def is_refusal(error: OSError) -> bool:
-    """Returns whether the system refuses packets, rather than this one."""
+    """Returns whether the system refuses all packets, and not only this one."""
     return error.errno in _REFUSALS
 
 
 def capacity(size: int) -> int:
-    """Returns how many datagrams of this size a packet may have."""
+    """Returns the maximum number of datagrams of this size in a packet."""
     return min(_MAX_DATAGRAMS, _MAX_BYTES // max(size, 1))
 
 
 def send(out: socket.socket, datagrams: Sequence[bytes], size: int, place: Any) -> None:
     """Sends datagrams of at most ``size`` bytes as one packet.
 
-    All but the last are filled up with newlines, which the daemon ignores: the datagrams of a packet
-    have one size, except the last, which may be shorter.
+    All datagrams of a packet have one size, except the last, which may be shorter. So all but the last
+    are filled up with newlines, which the daemon ignores.
     """
     padded: List[bytes] = [datagram.ljust(size, b"\n") for datagram in datagrams[:-1]]
     padded.append(datagrams[-1])

@@ -36,7 +36,7 @@ pub struct ListenerStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receive_buffer: Option<u64>,
     /// Whether the kernel merges datagrams into packets, each of which counts once in `kernel_drops`;
-    /// UDP only, and `None` from a daemon that cannot let it.
+    /// UDP only, and `None` from a daemon whose version has no `gro`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gro: Option<bool>,
     /// Its messages.

@@ -18,8 +18,8 @@ pub fn largest<K: Ord, N: Ord>(
 /// Selects the items with the largest numbers from a sequence of any length. If more items than
 /// selected have the same number, the first of them are selected.
 ///
-/// An item that is too small costs one comparison, also where all items are equal: of a million
-/// metrics, most have a single series.
+/// An item that is too small costs one comparison, and so does one of many equal items: most metrics of
+/// a million have a single series.
 #[derive(Debug)]
 pub struct Largest<K, I> {
     most: usize,

@@ -139,7 +139,7 @@ impl Series {
         let text = self.identity().as_bytes();
         let Some((name_length, digits)) = read_length(text) else { return };
         let start = out.len();
-        // One copy of everything; a length of one byte then gives its place to the separator.
+        // Copies the whole text at once; then each length, which has one byte, becomes a separator.
         out.extend_from_slice(&text[digits..]);
         let joined = &mut out[start..];
         let (mut separator, mut next) = (before_key, before_value);
@@ -163,7 +163,7 @@ impl Series {
         before_key: &[u8; N],
         before_value: &[u8; N],
     ) {
-        // By bytes, without looking for the borders of characters.
+        // As bytes, which need no check for boundaries of characters.
         let text = self.identity().as_bytes();
         let Some((_, mut rest)) = split_part(text) else { return };
         let mut separator = before_first;

@@ -281,7 +281,7 @@ impl SpoolLoop {
             );
         }
         self.drop_missing().await;
-        // The loop may have had no time to wait for its end.
+        // The loop may have been too busy to wait for the end of the removal.
         if self.cleanup.as_ref().is_some_and(JoinHandle::is_finished) {
             self.cleanup_ended();
         }

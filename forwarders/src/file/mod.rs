@@ -94,7 +94,7 @@ impl FileForwarder {
     }
 }
 
-/// Looks whether a file can be appended to.
+/// Checks whether a file can be appended to.
 #[derive(Debug)]
 pub struct FileProbe {
     path: PathBuf,

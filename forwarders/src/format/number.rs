@@ -10,7 +10,7 @@ pub fn write(out: &mut Vec<u8>, value: f64) {
     // A cast instead of `f64::trunc`, which is a function call on baseline x86-64 (no SSE4.1).
     let integer = value as i64;
     if integer as f64 == value && value.abs() <= INTEGER_MAX {
-        // Most counts.
+        // A fast path for most counts.
         if (0..10).contains(&integer) {
             return out.push(b'0' + integer as u8);
         }

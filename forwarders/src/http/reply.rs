@@ -99,29 +99,29 @@ impl HttpReply {
         }
     }
 
-    /// Whether the server reports temporary trouble of its own, with any status.
+    /// Whether the server reports that it has temporary trouble, whatever the status.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         temporary_words::is_temporary(&self.reason())
     }
 
-    /// Whether the server asks for patience: it is overloaded, restarts or has no room. Such a reply
-    /// says nothing about the request, unless it says in words that it is about the content.
+    /// Whether the server asks the client to wait: it is overloaded, restarts or has no room. Such a
+    /// reply says nothing about the request, unless its text is about the content.
     pub(super) fn is_busy(&self) -> bool {
         let reason = self.reason();
         (self.has_status_of_patience() || temporary_words::is_about_shortage(&reason))
             && !is_about_content(&reason)
     }
 
-    /// Whether the status asks for patience.
+    /// Whether the status asks the client to wait.
     fn has_status_of_patience(&self) -> bool {
         matches!(self.status.as_u16(), 408 | 425 | 429 | 503 | 504 | 507 | 524)
             || self.retry_after.is_some()
     }
 
-    /// The outcome of a reply whose words are about the content although its status is not. If the
-    /// status asks for patience and the words name no payload, they prove nothing about any of them:
-    /// the request is repeated, and searched when the reply stays the same.
+    /// The outcome of a reply whose text is about the content although its status is not. If the
+    /// status asks the client to wait and the text names no payload, no payload is known to be at
+    /// fault: the request is repeated, and searched if the reply stays the same.
     #[must_use]
     pub fn refusal_by_words(&self, outcome: RequestOutcome) -> RequestOutcome {
         match outcome {

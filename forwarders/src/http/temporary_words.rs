@@ -1,7 +1,7 @@
-//! The words with which servers report temporary trouble of their own.
+//! The words with which servers report that they have temporary trouble.
 //!
-//! Statuses mislead here too: clients of InfluxDB see a full cache as 400, and gateways pass the error
-//! of another server on with the status of their choice.
+//! Statuses mislead here too: clients of InfluxDB see a full cache as 400, and gateways pass on
+//! the error of another server with a status of their choice.
 
 /// Parts of the texts of servers that lack a resource, in lower case. The same request succeeds when
 /// the server has it again.
@@ -14,7 +14,7 @@ const SHORTAGES: [&str; 25] = [
     "shard is disabled",
     "snapshot in progress",
     "exceed max connections",
-    // Servers of remote write, and of both.
+    // Servers of remote write, and servers of both protocols.
     "too many requests",
     "too many inflight",
     "too many outstanding",
@@ -26,7 +26,7 @@ const SHORTAGES: [&str; 25] = [
     "code = unavailable",
     "readonly mode",
     "read-only mode",
-    // The system below them.
+    // The operating system of the server.
     "no space left on device",
     "not enough free disk",
     "read-only file system",
@@ -36,7 +36,7 @@ const SHORTAGES: [&str; 25] = [
     "connection refused",
 ];
 
-/// Parts of texts about time that was too short. A smaller request may need less.
+/// Parts of texts about timeouts. A smaller request may take less time.
 const TIMEOUTS: [&str; 4] = ["timeout", "timed out", "deadline exceeded", "context canceled"];
 
 /// Whether a server lacks a resource according to its text.

@@ -180,7 +180,7 @@ impl Events {
     }
 }
 
-/// Returns the level of a line in the log, of which only complaints and others are told apart.
+/// Returns the log level of a line: a warning for complaints, and information for all others.
 fn log_level(level: i32) -> RDKafkaLogLevel {
     if level <= RDKafkaLogLevel::Warning as i32 {
         RDKafkaLogLevel::Warning

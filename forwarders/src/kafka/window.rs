@@ -7,7 +7,7 @@ use model::{MetricKind, Snapshot};
 use super::native::RecordHeaders;
 use super::{INSTANCE_HEADER, KIND_HEADER, WINDOW_HEADER};
 
-/// Most spare headers of a kind: a part of a window has no more records.
+/// Maximum number of spare headers of a kind: a part of a window has no more records.
 const SPARE_HEADERS_MAX: usize = 8_192;
 
 /// The window that is being delivered.
@@ -23,8 +23,8 @@ pub(super) struct Window {
 /// The headers of all records of one kind.
 struct KindHeaders {
     original: RecordHeaders,
-    /// Copies that came back with a report. librdkafka wants separate headers for each record, which
-    /// are five allocations.
+    /// Copies that came back with a report. librdkafka needs separate headers for each record, which
+    /// take five allocations.
     spare: Vec<RecordHeaders>,
 }
 

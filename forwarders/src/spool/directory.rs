@@ -327,8 +327,8 @@ pub(super) fn make_folders(disk: &dyn Disk, root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The error, or its reason if that is a file in the place of a folder: the system says of that only
-/// that something is no folder, or that something exists.
+/// The error, or a clearer one if a file is in the place of a folder: the system's error says only
+/// that a path is not a folder, or that it exists.
 fn explained(disk: &dyn Disk, root: &Path, error: io::Error) -> io::Error {
     let is_in_the_way = |folder: &&str| {
         disk.status(&root.join(folder)).is_ok_and(|found| found.kind == EntryKind::File)

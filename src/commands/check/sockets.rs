@@ -118,7 +118,7 @@ fn own_sockets(loaded: &ConfigFile) -> OwnSockets {
     }
 }
 
-/// Whether a daemon was started with this file, or with the built-in defaults as well.
+/// Whether a daemon was started with this file; or, if there is no file, with the built-in defaults.
 pub(super) fn reads_this_file(forecast: &ReloadForecast, loaded: &ConfigFile) -> bool {
     let real = |file: &Path| file.canonicalize().ok();
     match (&forecast.file, loaded.is_file) {

@@ -15,9 +15,9 @@ use crate::commands::client::pace::{Pacer, SendRate};
 use engine::listener::Transport;
 use engine::sys::SendRing;
 
-/// Bytes of messages that are sent together.
+/// Maximum size of messages that are sent together, in bytes.
 const BYTES_A_WRITE: usize = 64 << 10;
-/// Most datagrams that are sent together.
+/// Maximum number of datagrams that are sent together.
 const DATAGRAMS_A_CALL: usize = 64;
 /// How long a daemon may read nothing.
 const STUCK: Duration = Duration::from_secs(10);
@@ -95,7 +95,7 @@ impl MessageSocket {
 
     fn flush_datagrams(&mut self) -> io::Result<()> {
         let (bytes, ends) = (mem::take(&mut self.pending), mem::take(&mut self.ends));
-        // One by one as long as messages come slowly.
+        // A single message, as always while messages come slowly.
         if let [_] = *ends {
             return while_passing(|| self.socket.send(&bytes)).map(drop);
         }
@@ -117,11 +117,11 @@ impl MessageSocket {
         Ok(())
     }
 
-    /// Sends the messages that wait and makes sure, as far as the transport tells, that the daemon has
-    /// read them.
+    /// Sends the messages that wait, and checks that the daemon has read them, as far as the transport
+    /// shows it.
     ///
     /// # Errors
-    /// When it has not.
+    /// When the daemon has not read them.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.flush()?;
         if self.is_datagram {
@@ -140,7 +140,7 @@ impl MessageSocket {
         }
     }
 
-    /// Sends the datagrams that were due, and waits until the next one is.
+    /// Sends the datagrams that were due, and waits until the next datagram is due.
     fn wait_until_due(&mut self) -> io::Result<()> {
         if self.pause().is_some() {
             self.flush()?;
@@ -154,7 +154,7 @@ impl MessageSocket {
         Ok(())
     }
 
-    /// The time until the next datagram is due, if it is not.
+    /// The time until the next datagram is due; `None` if it is due now.
     fn pause(&mut self) -> Option<Duration> {
         let (pacer, start) = self.pacer.as_mut()?;
         let elapsed = start.elapsed();

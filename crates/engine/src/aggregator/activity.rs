@@ -162,8 +162,8 @@ impl Activity {
 
     /// Removes a metric without series, and frees its number.
     fn remove_if_unused(&mut self, id: MetricId) {
-        // While `recent_series` holds the number, it must not go to another metric, whose count it
-        // would then change.
+        // While `recent_series` contains the number, no other metric may get it: the count of that
+        // metric would be wrong.
         let is_unused = |metric: &mut ActivityEntry| {
             metric.series == 0 && metric.new_series == 0 && metric.window_samples == 0
         };

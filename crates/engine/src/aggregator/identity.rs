@@ -159,7 +159,7 @@ impl Identifier {
     fn hash(&self, kind: MetricKind, text: &[u8]) -> u64 {
         let mut hasher = self.seed.build_hasher();
         kind.hash(&mut hasher);
-        // The text includes the lengths of its parts, so the same characters with other borders
+        // The text includes the lengths of its parts, so the same characters with other boundaries
         // between name, keys and values have another hash.
         hasher.write(text);
         hasher.finish()

@@ -57,9 +57,9 @@ mod fixed {
 
     static FIXED: AtomicBool = AtomicBool::new(false);
 
-    /// Makes [`draw`](super::draw) and [`draw_key`](super::draw_key) return the same in every process, so that a program that
-    /// counts instructions gets the same count each time. The daemon never calls it: the feature
-    /// alone changes nothing.
+    /// Makes [`draw`](super::draw) and [`draw_key`](super::draw_key) return the same in every process,
+    /// so that a program that counts instructions gets the same count each time. The daemon never
+    /// calls this function: the feature alone changes nothing.
     pub fn fix() {
         FIXED.store(true, Ordering::Relaxed);
     }

@@ -163,8 +163,9 @@ impl UsageByMetric {
         true
     }
 
-    /// The metrics with the most series, at most `most` of them, in descending order. Of more
-    /// metrics with as many series, it takes any, because listeners wait until their names are read.
+    /// The metrics with the most series, at most `most` of them, in descending order. Among metrics
+    /// with equally many series, the selection is arbitrary: listeners would wait for a comparison of
+    /// names.
     pub(super) fn usage(&self, most: usize) -> Vec<MetricUsage> {
         let mut selected = Largest::new(most);
         self.by_name.iter().for_each(|metric| selected.offer(metric.series(), metric));

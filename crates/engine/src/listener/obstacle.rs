@@ -42,7 +42,7 @@ pub fn of_path(path: &Path) -> Result<(), BindError> {
 }
 
 /// Binds a free address for an instant. The socket does not listen, so no client can connect. It
-/// shares no address, so that it takes no datagram from a program that does.
+/// does not share its address, so it takes no datagram from a program that shares the address.
 fn of_address(address: SocketAddr, kind: Type) -> Result<(), BindError> {
     let bind = || {
         let socket = Socket::new(Domain::for_address(address), kind, None)?;

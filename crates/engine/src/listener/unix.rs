@@ -106,7 +106,7 @@ fn bind(path: &Path, mode: u32, kind: Type) -> io::Result<(Socket, SocketFile)> 
     Ok((socket, file))
 }
 
-/// The file at the path of a socket that is to be bound.
+/// The file at the path at which a socket will be bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OldSocket {
     Absent,

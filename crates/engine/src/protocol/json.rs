@@ -55,7 +55,7 @@ pub fn decode_line<'a>(
     let text = std::str::from_utf8(line).map_err(|error| not_utf8(error.valid_up_to()))?;
     let mut cursor = Cursor::new(text);
     if cursor.peek() != Some(b'{') {
-        // Read to its end: JSON of another kind is a different mistake than text that is not JSON.
+        // Read to its end: JSON of another kind is a different mistake from text that is not JSON.
         cursor.skip_value()?;
         cursor.end()?;
         return Err(reject(RejectReason::NotAnObject, 0, "an object"));

@@ -293,7 +293,7 @@ pub fn normalize_tags(tags: &mut Tags<'_>) {
 
 /// Sorts tags by key, and keeps equal keys in their order. Returns whether there are any.
 fn sort_by_key(tags: &mut [Tag<'_>]) -> bool {
-    // A sender writes its few tags mostly in order, and always in the same.
+    // Most messages have few tags, and a sender writes them in the same order each time, mostly sorted.
     if tags.len() <= 16 { insert_in_order(tags) } else { sort_many_by_key(tags) }
 }
 
@@ -322,7 +322,7 @@ fn sort_many_by_key(tags: &mut [Tag<'_>]) -> bool {
     tags.windows(2).any(|pair| pair[0].0 == pair[1].0)
 }
 
-/// Compares two texts. Mostly, their first bytes differ, and a call is saved.
+/// Compares two texts. If their first bytes differ, as usual, this saves a call.
 #[inline]
 pub(crate) fn compare(a: &str, b: &str) -> Ordering {
     match (a.as_bytes().first(), b.as_bytes().first()) {

@@ -29,12 +29,12 @@ fn find_marked(bytes: &[u8], start: usize, mark: impl Fn(&[u8; LANES]) -> u32) -
         at += LANES;
     }
     let left = bytes.get(at..).unwrap_or_default();
-    // The end of the line, together with bytes that were searched before.
+    // The last lanes of the line, without the marks of bytes that were searched before.
     let marks = match bytes.last_chunk() {
         Some(lanes) => mark(lanes) >> (LANES - left.len()),
         None => mark(&padded(left)),
     };
-    // A mark at the end, so that there is one.
+    // An additional mark at the end, for a line without a wanted byte.
     let end = 1 << left.len();
     bytes.len() - left.len() + (marks | end).trailing_zeros() as usize
 }

@@ -12,7 +12,7 @@ pub struct Split<'a> {
     pub number_start: usize,
     /// End of the number.
     pub number_end: usize,
-    /// The number; 1 if there is none, and NaN if there are several, which needs no room of its own.
+    /// The number; 1 if there is none, and NaN if there are several, which needs no separate flag.
     pub number: f64,
     /// The number of samples for which the line stands, by its sample rate; 1 if there is none.
     pub weight: f64,
@@ -30,7 +30,7 @@ struct Gap {
 }
 
 impl Gap {
-    /// After the end of every line.
+    /// No gap: a place after the end of every line.
     const NONE: Self = Self { start: u32::MAX, end: u32::MAX };
 
     fn of(start: usize, end: usize) -> Self {
@@ -250,8 +250,8 @@ impl ShortInteger {
     }
 }
 
-/// The eight bytes from `at` on, with zeros after the end of the line. `None` if the line is shorter
-/// than that.
+/// The eight bytes from `at` on, with zeros after the end of the line. `None` if the whole line is
+/// shorter than eight bytes, or ends before `at`.
 #[inline]
 fn word_at(line: &[u8], at: usize) -> Option<u64> {
     if let Some(bytes) = line.get(at..)?.first_chunk() {

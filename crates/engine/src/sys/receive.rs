@@ -105,8 +105,8 @@ impl ReceiveBatch {
         Ok(self.filled)
     }
 
-    /// Restores the lengths that the kernel overwrites, which are those of the slots that it has
-    /// filled. If `with_senders` changes, all slots change.
+    /// Restores the lengths that the kernel has overwritten, in the slots that it has filled. If
+    /// `with_senders` changes, all slots change.
     fn restore_headers(&mut self, with_senders: bool) {
         let stale = if with_senders == self.with_senders { self.filled } else { BATCH };
         self.with_senders = with_senders;
@@ -168,7 +168,7 @@ impl<'a> ReceivedPacket<'a> {
     /// to nothing.
     pub fn datagrams(self) -> impl Iterator<Item = Datagram<'a>> {
         let Self { bytes, length, segment, sender } = self;
-        // An empty datagram is a datagram.
+        // An empty packet is one empty datagram.
         let count = if length <= segment { 1 } else { length.div_ceil(segment) };
         (0..count).map(move |index| {
             let start = index * segment;

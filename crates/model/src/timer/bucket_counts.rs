@@ -3,14 +3,14 @@
 use super::bucket::BUCKETS_PER_OCTAVE;
 use crate::heap::allocation;
 
-/// The most octaves of each sign that have buckets, 512 bytes each. Latencies from a microsecond to a
-/// day cover 37. Below the highest 64 octaves, the counts go into the lowest bucket.
+/// Maximum number of octaves with buckets, for each sign; an octave takes 512 bytes. Latencies from a
+/// microsecond to a day cover 37. Counts below the highest 64 octaves go into the lowest bucket.
 const OCTAVES_MAX: usize = 64;
 
 /// Counts by bucket. Only octaves with a count take memory.
 ///
 /// The result of additions and merges does not depend on their order, even if octaves are
-/// dropped: the highest ones stay, and the lowest bucket of these has everything below.
+/// dropped: the highest octaves stay, and their lowest bucket has all counts below.
 #[derive(Clone, Default)]
 pub(super) struct BucketCounts {
     /// In ascending order.

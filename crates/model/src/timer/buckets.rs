@@ -18,7 +18,7 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    /// The buckets of a sketch that tallyd 0.1.0 stored, whose bounds were others. Each count goes
+    /// The buckets of a sketch that tallyd 0.1.0 stored, with other bounds. Each count goes
     /// into the bucket of the value in the middle of the old one, which adds at most 0.5 % to the
     /// error of a percentile.
     #[must_use]
@@ -106,7 +106,7 @@ impl SketchBuckets {
         }
     }
 
-    /// Restores stored buckets; `None` if their counts would overflow, or if an index is that of no
+    /// Restores stored buckets; `None` if their counts would overflow, or if an index belongs to no
     /// double.
     pub(super) fn from_parts(parts: &Buckets) -> Option<Self> {
         parts.total()?;

@@ -50,7 +50,7 @@ pub struct SketchParts {
     pub squares: f64,
     /// The number of values, regardless of their weights.
     pub values: u64,
-    /// The buckets, of which percentiles are computed.
+    /// The buckets, from which percentiles are computed.
     pub buckets: Buckets,
 }
 

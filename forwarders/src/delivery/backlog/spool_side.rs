@@ -277,8 +277,8 @@ impl Backlog {
             // it. A crash in between leaves both, and the next start keeps the one with fewer
             // points.
             Some(outdated) => {
-                // If the old file was removed during the write, the new one nevertheless has the
-                // points. Nobody removes it at the end, so they must not count as dropped.
+                // Even if the old file was removed during the write, the new file has the points, and
+                // no other code removes it. So the points must not count as dropped.
                 window.revoked = None;
                 self.spool.discard(outdated);
             }

@@ -1,9 +1,9 @@
 //! A producer of librdkafka for one topic, without the costs of rdkafka's producers.
 //!
-//! Those look the topic up by its name for each record, under a lock that librdkafka's own threads
-//! need, copy the headers of each record, and check a deadline in a busy loop for up to a millisecond
-//! of each 100 ms, also while nothing is sent. Only the calls that cost this are here; clients and
-//! their settings are rdkafka's.
+//! rdkafka's producers look the topic up by its name for each record, under a lock that librdkafka's
+//! threads need, copy the headers of each record, and check a deadline in a busy loop for up to a
+//! millisecond of each 100 ms, even while nothing is sent. This module replaces only the calls with
+//! these costs; the client and its settings are rdkafka's.
 
 #![allow(unsafe_code, reason = "rdkafka's safe producers need more CPU time, also when idle")]
 
@@ -111,8 +111,8 @@ impl NativeProducer {
         Ok(())
     }
 
-    /// Takes back records that are not delivered, each of which is reported as failed: those that are
-    /// not in flight to the brokers, or all.
+    /// Takes back the undelivered records that are not in flight to the brokers, or all undelivered
+    /// records. Each is reported as failed.
     pub(super) fn purge(&self, also_in_flight: bool) {
         let in_flight = if also_in_flight { rdsys::RD_KAFKA_PURGE_F_INFLIGHT } else { 0 };
         // SAFETY: the client is alive. It fails only for flags that do not exist.
@@ -124,7 +124,7 @@ impl NativeProducer {
         };
     }
 
-    /// Waits for an event. `None` after [`NativeProducer::wake`], and sometimes without a reason.
+    /// Waits for an event. `None` after [`NativeProducer::wake`], and after a spurious wake-up.
     pub(super) fn wait_for_event(&self) -> Option<NativeEvent> {
         // SAFETY: the queue is alive.
         let event = unsafe { rdsys::rd_kafka_queue_poll(self.queue.0.as_ptr(), FOREVER) };
@@ -150,7 +150,7 @@ impl NativeTopic {
     fn of(client: &Client<DefaultClientContext>, name: &str) -> KafkaResult<Self> {
         let name = CString::new(name)?;
         let native = client.native_ptr();
-        // SAFETY: the client is alive, and the name is copied. Without settings of its own, the topic
+        // SAFETY: the client is alive, and the name is copied. Without separate settings, the topic
         // has those of the client.
         let topic = unsafe { rdsys::rd_kafka_topic_new(native, name.as_ptr(), ptr::null_mut()) };
         // SAFETY: reads a variable of this thread.

@@ -251,7 +251,7 @@ fn credentials(config: &RemoteWriteConfig) -> Result<Option<Secret>, String> {
 }
 
 /// Headers that the HTTP client sets, or that are about the connection and not the request. A second
-/// one could contradict the request that carries it, so that servers disagree where it ends.
+/// header with such a name could contradict the first, so that servers disagree on the request's end.
 const MANAGED: [&str; 11] = [
     "authorization",
     "connection",

@@ -1,5 +1,5 @@
-//! The top metrics of a window: their selection when it ends, and their order when they are asked
-//! for.
+//! The top metrics of a window: their selection at its end, and their order when a client requests
+//! them.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -35,9 +35,9 @@ impl MetricActivity {
 /// The top metrics of a window in three orders, of which each has at most [`TOP_METRICS_MAX`]
 /// metrics.
 ///
-/// They are sorted when an order is asked for, which is rare. The aggregator only selects the
-/// metrics, without a look at their names; of more metrics with the same number than an order has
-/// places, it selects those that it has known longest.
+/// The metrics are sorted when a client requests an order, which is rare. The aggregator only selects
+/// them, and does not compare names: among metrics with equal numbers, it selects the ones that it has
+/// known longest.
 #[derive(Clone, Debug)]
 pub struct WindowTopMetrics {
     /// The window's end, in Unix milliseconds.

@@ -13,8 +13,8 @@ const BUCKETS_MIN: usize = 256;
 /// The table grows when buckets have more entries than this on average. Few entries then have no room
 /// in either of their buckets.
 const LOAD_MAX: usize = 3;
-/// In a full table, one of this many new entries may displace another. If each could, lines that come
-/// in turns, more of them than there is room for, would displace each other before they come again.
+/// In a full table, one in this many new entries may displace another. If every new entry could, and
+/// more lines came in turn than there is room for, they would displace each other before they come again.
 const ADMIT_ONE_IN: u32 = 8;
 /// Set in an entry when its line comes again.
 const CAME_AGAIN: u32 = 1 << 31;
@@ -39,7 +39,7 @@ pub(super) struct ShapeIndex {
 #[repr(align(64))]
 struct Bucket {
     firsts: [u64; WAYS],
-    /// [`LineHash::second`] and [`CAME_AGAIN`]; 0 where the way is free.
+    /// [`LineHash::second`] and [`CAME_AGAIN`]; 0 if the way is free.
     seconds: [u32; WAYS],
     /// The slot and, in the lowest bits, the meaning.
     targets: [u32; WAYS],
@@ -143,15 +143,15 @@ impl ShapeIndex {
         false
     }
 
-    /// Adds an entry in place of another one, if it is its turn.
+    /// Adds an entry in place of another one, if this is the turn of a new entry.
     fn displace(&mut self, entry: Entry) {
         self.without_room = self.without_room.wrapping_add(1);
         if !self.without_room.is_multiple_of(ADMIT_ONE_IN) {
             return;
         }
-        // A line that has come only once makes room. If there is none, another one loses the mark
+        // A line that has come only once makes room. Without such a line, another line loses the mark
         // that it came again, and makes room later unless it has come again by then. So lines that
-        // never come again cannot displace those that do.
+        // never come again cannot displace recurring lines.
         let homes = self.buckets_of(entry.hash);
         if !homes.iter().any(|index| self.buckets[*index].replace_once_seen(entry)) {
             self.buckets[homes[0]]
@@ -165,12 +165,12 @@ impl ShapeIndex {
         let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); length]);
         self.count = 0;
         for entry in old.iter().flat_map(Bucket::entries) {
-            // Hardly ever without room, because half of the table is free.
+            // Hardly any entry finds no room, because half of the table is free.
             self.count += usize::from(self.insert_free(entry) || self.insert_by_moving(entry));
         }
     }
 
-    /// The buckets of a hash, the one to search first at the beginning.
+    /// The two buckets of a hash, in the order of the search.
     #[inline]
     fn buckets_of(&self, hash: LineHash) -> [usize; 2] {
         // A half of the hash as a fraction of the length.
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
     use crate::aggregator::seed::{self, KeyStream};
 
-    /// Hashes of as many lines.
+    /// Hashes of `count` lines.
     fn hashes(count: usize) -> Vec<LineHash> {
         let mut key = seed::draw_key();
         let hash = |key: &mut KeyStream| LineHash {
@@ -281,7 +281,7 @@ mod tests {
         }
     }
 
-    /// The share of these that the table has, in percent.
+    /// The share of these hashes that the table contains, in percent.
     fn share(index: &mut ShapeIndex, hashes: &[LineHash]) -> usize {
         let known = hashes.iter().enumerate().filter(|(slot, hash)| {
             let found = find(index, **hash);

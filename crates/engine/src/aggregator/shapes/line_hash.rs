@@ -24,11 +24,11 @@ pub(super) struct LineHash {
 /// Hashes the pieces of lines.
 ///
 /// The cache stores the hash in place of the line, so a collision would add a sample to the wrong
-/// series. Senders choose the lines, so the hash must exclude collisions by its construction rather
-/// than by the look of its results: for any two lines, the probability over the secret key that they
-/// collide is bounded. It is a universal hash, NH (the one of UMAC, RFC 4418) with words of 64 bits:
-/// the sum of the products `(m0 + k0) · (m1 + k1)` modulo 2^128. For two different lines, it is equal
-/// with a probability of at most 2^-63. Two of them with independent keys are calculated, and each is
+/// series. Senders choose the lines, so it is not enough that results look random: the hash is
+/// constructed so that, for any two lines, the probability over the secret key that they collide is
+/// bounded. It is a universal hash: NH, the hash of UMAC (RFC 4418), with words of 64 bits, the sum of
+/// the products `(m0 + k0) · (m1 + k1)` modulo 2^128. The hashes of two different lines are equal with
+/// a probability of at most 2^-63. Two such hashes with independent keys are calculated, and each is
 /// reduced by a strongly universal hash, to 64 and 30 bits: in total less than 2^-92 for any two
 /// lines. A sender does not learn from tallyd whether a line was known, let alone its hash.
 ///
@@ -126,7 +126,7 @@ impl Sums {
             return Some(keys);
         }
         let (key, keys) = keys.split_first()?;
-        // The end of a longer piece repeats bytes, so that it need not be copied.
+        // The last step of a longer piece overlaps the previous one, which saves a copy.
         let step = piece.last_chunk().map_or_else(|| short_words(piece), words);
         self.add(step, key);
         Some(keys)

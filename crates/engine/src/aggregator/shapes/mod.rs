@@ -5,8 +5,8 @@
 //! shape belongs to a known series; only its numbers remain to be read. A statsd line may have several
 //! values, `m:1:2|c`: it has the shape of the line with one.
 //!
-//! A shape is stored as a hash that senders cannot make collide, so each takes the same small room,
-//! whatever its length.
+//! A shape is stored as a hash, for which senders cannot construct a collision. So all shapes take the
+//! same little room, however long they are.
 //!
 //! A lookup has three steps, so that a caller with several lines can overlap their waits for
 //! memory: [`Shapes::start_lookup`] for each line, then [`Shapes::find_candidate`] for each, then

@@ -26,7 +26,7 @@ enum MemberKey {
 impl MemberKey {
     #[inline(always)]
     fn of(key: &str) -> Self {
-        // By length first, so that most keys of tags are compared with nothing.
+        // Selected by length first, so that most keys of tags need no comparison.
         match key.len() {
             4 if key == "tags" => Self::Tags,
             5 if key == "value" => Self::Reserved(ReservedKey::Value),
@@ -126,7 +126,7 @@ impl<'a, 't> Members<'a, 't> {
     /// not followed by a comma; otherwise, a member of another form follows.
     #[inline]
     fn read_plain(&mut self, cursor: &mut Cursor<'a>) -> Result<bool, Rejection> {
-        // Apart from the cursor, which other functions may change, the position needs no memory.
+        // A copy of the position can stay in a register; other functions may change the cursor.
         let (text, mut start) = (cursor.text, cursor.at);
         let bytes = text.as_bytes();
         while let Some(PlainMember { key, value, end }) = PlainMember::read(text, start) {

@@ -7,7 +7,7 @@ use crate::sys::lanes::{LANES, equal_to};
 /// Splits a line around its value, its sample rate and its timestamp, where the keys suggest that they
 /// are. `None` if the value is not a simple number.
 ///
-/// This is only a guess: callers must compare the places with those that decoding found.
+/// This is only a guess: callers must compare the places with the places that decoding found.
 #[inline]
 #[must_use]
 pub fn split(line: &[u8]) -> Option<Split<'_>> {
@@ -17,7 +17,7 @@ pub fn split(line: &[u8]) -> Option<Split<'_>> {
     let mut at = 2;
     while at < last + LANES {
         let start = at.min(last);
-        // Without the marks of the previous step.
+        // The last step may overlap the previous one, whose marks are shifted out.
         let mut marks = value_marks(line, start) >> (at - start);
         while marks != 0 {
             let colon = at + marks.trailing_zeros() as usize;
@@ -31,8 +31,8 @@ pub fn split(line: &[u8]) -> Option<Split<'_>> {
     Some(split)
 }
 
-/// Marks the colons of members whose values may change from message to message: those before something
-/// else than a string, and those after a key like `timestamp`, which ends with a `p`.
+/// Marks the colons of members whose values may change from message to message: colons before a value
+/// that is not a string, and colons after a key like `timestamp`, which ends with a `p`.
 #[inline]
 fn value_marks(line: &[u8], start: usize) -> u32 {
     // The bytes from two before to one after, so that their bounds are checked once.
@@ -56,7 +56,7 @@ fn leave_out_value(split: &mut Split<'_>, colon: usize) -> bool {
     if key.ends_with(b"\"value\"") {
         return split.leave_out_number(start);
     }
-    // The value comes first, wherever the count is.
+    // A value takes precedence over a count, in any order.
     if key.ends_with(b"\"count\"") {
         return split.has_number() || split.leave_out_number(start);
     }
