@@ -47,7 +47,9 @@ impl Host {
             .stdin(Stdio::null())
             .env("LD_PRELOAD", library)
             .env("FAKETIME_TIMESTAMP_FILE", &offset_file)
-            .env("FAKETIME_NO_CACHE", "1")
+            // The library reads its file without a lock: with a read for each call, a thread would
+            // sometimes see the offset that another one is just reading as zero.
+            .env("FAKETIME_CACHE_DURATION", "1")
             // The second name is that of older versions.
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("DONT_FAKE_MONOTONIC", "1");
@@ -55,14 +57,21 @@ impl Host {
         Some(Self { daemon, offset_file, offset_ms: 0, interval_ms, sent: 0 })
     }
 
-    /// Sets the daemon's wall clock.
+    fn clock_steps(&self) -> u64 {
+        self.daemon.status()["windows"]["clock_steps"].as_u64().unwrap()
+    }
+
+    /// Sets the daemon's wall clock, and waits until the daemon notices.
     fn set(&mut self, by_ms: i64) {
+        let steps = self.clock_steps();
         self.offset_ms += by_ms;
         let offset = format!("{:+.3}", self.offset_ms as f64 / 1e3);
         // At once, because the daemon may read the file at any time.
         let new = self.offset_file.with_extension("new");
         fs::write(&new, offset).unwrap();
         fs::rename(new, &self.offset_file).unwrap();
+        self.daemon
+            .wait_for("a step", |status| status["windows"]["clock_steps"].as_u64() > Some(steps));
     }
 
     /// The daemon's wall clock.
@@ -106,7 +115,7 @@ impl Host {
 
     /// Stops the daemon and checks its windows.
     fn stop(self, steps: u64) -> (Stopped, Vec<Written>) {
-        assert_eq!(self.daemon.status()["windows"]["clock_steps"], steps);
+        assert_eq!(self.clock_steps(), steps);
         let sent = self.sent;
         let stopped = self.daemon.stop();
         let points = stopped.points("out");

@@ -176,10 +176,11 @@ fn a_state_dir_that_cannot_be_written_fails_a_check_at_its_position() {
 
 #[test]
 fn a_socket_that_cannot_be_created_has_advice() {
-    let listener = |path| format!("listeners: [{{ transport: unix, path: {path} }}]\n");
+    let listener = |path: &str| format!("listeners: [{{ transport: unix, path: {path} }}]\n");
     let said = with(&listener("DIR/none/socket"), &["run"]);
     assert!(said.contains("its folder does not exist: create it"), "{said}");
-    let said = with(&listener("DIR/tallyd.yaml"), &["run"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let said = with(&listener(file.path().to_str().unwrap()), &["run"]);
     assert!(said.contains("remove it or change the listener's `path`"), "{said}");
 }
 
