@@ -70,8 +70,7 @@ impl Host {
         let new = self.offset_file.with_extension("new");
         fs::write(&new, offset).unwrap();
         fs::rename(new, &self.offset_file).unwrap();
-        self.daemon
-            .wait_for("a step", |status| status["windows"]["clock_steps"].as_u64() > Some(steps));
+        self.send_until("a step", |status| status["windows"]["clock_steps"].as_u64() > Some(steps));
     }
 
     /// The daemon's wall clock.
@@ -87,11 +86,17 @@ impl Host {
     /// Sends until this many more windows are closed.
     fn send_for(&mut self, windows: u64) {
         let until = self.closed() + windows;
+        self.send_until("the windows", |status| {
+            status["windows"]["closed"].as_u64() >= Some(until)
+        });
+    }
+
+    fn send_until(&mut self, what: &str, is_done: impl Fn(&Value) -> bool) {
         let sent = std::cell::Cell::new(self.sent);
-        self.daemon.wait_for("the windows", |status| {
+        self.daemon.wait_for(what, |status| {
             self.daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
             sent.set(sent.get() + 1);
-            status["windows"]["closed"].as_u64() >= Some(until)
+            is_done(status)
         });
         self.sent = sent.get();
         self.daemon.wait_received(self.sent);
