@@ -51,7 +51,22 @@ fn of_address(address: SocketAddr, kind: Type) -> Result<(), BindError> {
     };
     match bind() {
         Ok(_) => Ok(()),
-        Err(source) => Err(BindError { address: address.to_string(), hint: hint(&source), source }),
+        Err(source) => {
+            Err(BindError { address: address.to_string(), hint: advice(&source), source })
+        }
+    }
+}
+
+/// Advice for an address of any section, whose key the caller names.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program listens there: stop it or change the address"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; no interface of this host has that address: change the address"
+        }
+        _ => hint(error),
     }
 }
 
