@@ -63,7 +63,7 @@ pub struct AggregationConfig {
     /// of further series overflow as well. Defaults to `256MiB`.
     pub max_series_bytes: ByteSize,
     /// Maximum memory for the line cache of each listening socket: a line that differs from a
-    /// cached one only in its numbers is not decoded again, which is five times as fast. A line takes
+    /// cached one only in its numbers is not decoded again, which is three times as fast. A line takes
     /// 21 to 32 bytes. Less than `16KiB` disables the cache. Defaults to `32MiB`, enough for 1.5
     /// million lines.
     pub line_cache: ByteSize,
