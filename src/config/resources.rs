@@ -36,7 +36,7 @@ fn listener_uses(
     source: &Source,
 ) -> impl Iterator<Item = ResourceUse> {
     let of_list: Vec<_> = positions(config).collect();
-    // The listeners of `bind_address` and `bind_port` come before those of the list.
+    // The listeners of `bind_address` and `bind_port` come before the listeners of the list.
     let unlisted = listeners.len().saturating_sub(of_list.len());
     listeners.iter().enumerate().map(move |(number, listener)| {
         let (name, resource) = resource(&listener.endpoint);

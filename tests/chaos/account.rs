@@ -141,7 +141,7 @@ impl<'a> Account<'a> {
     fn allowed(&self, name: &str, sender: usize) -> Numbers {
         let doubts = self.outcome.in_doubt[sender].iter().map(|number| (*number, *number));
         let ends = self.outcome.restarts.iter().map(|restart| -> Range {
-            // A spool whose disk fails cannot keep windows either, which a lost line of the log would tell.
+            // A spool whose disk fails cannot keep windows either, and the log line about it may be lost.
             let has_spool = WITH_SPOOL.contains(&name) && !restart.disk_failed;
             let is_untold = !has_spool && !restart.told.iter().any(|told| told == name);
             let safe = restart.safe.get(name).map_or(0, |safe| safe[sender]);

@@ -1,7 +1,7 @@
 //! A stand-in for a statsd server over TCP that misbehaves on command.
 //!
-//! Like the one for Graphite, it reads everything from a connection before it closes it: what a server
-//! acknowledges and does not read is lost by design.
+//! Like the stand-in for Graphite, it reads everything from a connection before closing it: data that a
+//! server acknowledges and does not read is lost by design.
 
 use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, TcpListener, TcpStream};

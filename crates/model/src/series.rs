@@ -185,7 +185,7 @@ impl Series {
         self.text.len()
     }
 
-    /// Whether name and tags are those of a text made with [`push_series_part`].
+    /// Whether name and tags equal a text made with [`push_series_part`].
     #[inline]
     #[must_use]
     pub fn has_text(&self, text: &[u8]) -> bool {
@@ -330,7 +330,7 @@ pub fn push_series_part(text: &mut Vec<u8>, part: &str) {
     text.extend_from_slice(part.as_bytes());
 }
 
-/// Returns the number of special bytes among those of the length.
+/// Returns how many of the appended bytes are special.
 fn push_length(text: &mut String, length: usize) -> usize {
     if length < SHORT {
         text.push(char::from(length as u8));

@@ -333,7 +333,7 @@ impl SpoolLoop {
     }
 }
 
-/// Waits for the end of a task; forever if there is none.
+/// Waits for the end of a task; without a task, forever.
 async fn ended<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
     match task {
         Some(task) => task.await,

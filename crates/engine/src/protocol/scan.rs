@@ -3,7 +3,7 @@
 use crate::sys::lanes::{LANES, control_or_equal_to, equal_to};
 
 /// Finds the first byte from `start` that equals one of `wanted`. Returns the length of `bytes` if
-/// there is none.
+/// no byte does.
 ///
 /// `bytes` should be the whole line, because the end of a text takes an additional step.
 #[inline]
@@ -12,7 +12,7 @@ pub(super) fn find<const N: usize>(bytes: &[u8], start: usize, wanted: [u8; N]) 
 }
 
 /// Finds the first byte from `start` that does not stand for itself in a JSON string: a quote, a
-/// backslash or a control character. Returns the length of `bytes` if there is none.
+/// backslash or a control character. Returns the length of `bytes` if every byte does.
 #[inline]
 pub(super) fn plain_until(bytes: &[u8], start: usize) -> usize {
     find_marked(bytes, start, |lanes| control_or_equal_to(lanes, [b'"', b'\\']))

@@ -164,8 +164,8 @@ pub struct ReceivedPacket<'a> {
 }
 
 impl<'a> ReceivedPacket<'a> {
-    /// The datagrams, at least one. Those that did not fit into the buffer are truncated, perhaps
-    /// to nothing.
+    /// The datagrams, at least one. A datagram that did not fit into the buffer is truncated,
+    /// perhaps to nothing.
     pub fn datagrams(self) -> impl Iterator<Item = Datagram<'a>> {
         let Self { bytes, length, segment, sender } = self;
         // An empty packet is one empty datagram.

@@ -2,7 +2,7 @@
 //!
 //! These are the buckets of an OpenTelemetry exponential histogram of scale 6 (whose indexes are one
 //! lower), of a Prometheus native histogram of schema 6, and of a DDSketch with γ = 2^(1/64). So
-//! sketches convert into each of them, and merge with those of other hosts, without an error.
+//! sketches convert into each of them, and merge with sketches of other hosts, without an error.
 //!
 //! The index is computed from the bits of the double, not with a logarithm: rounding would put a
 //! value next to a bound into different buckets on different machines.

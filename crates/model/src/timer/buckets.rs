@@ -30,7 +30,7 @@ impl Buckets {
     }
 
     /// The sum of all counts; `None` if it would overflow a count.
-    pub(super) fn total(&self) -> Option<u64> {
+    fn total(&self) -> Option<u64> {
         let counts = self.positive.iter().chain(&self.negative).map(|(_, count)| count);
         counts.chain([&self.zero]).try_fold(0_u64, |total, count| {
             total.checked_add(*count).filter(|total| *total < COUNT_MAX)
@@ -106,10 +106,10 @@ impl SketchBuckets {
         }
     }
 
-    /// Restores stored buckets; `None` if their counts would overflow, or if an index belongs to no
-    /// double.
-    pub(super) fn from_parts(parts: &Buckets) -> Option<Self> {
-        parts.total()?;
+    /// Restores stored buckets, and returns the sum of their counts. `None` if the counts would
+    /// overflow, or if no double has one of the indexes.
+    pub(super) fn from_parts(parts: &Buckets) -> Option<(Self, u64)> {
+        let total = parts.total()?;
         let mut buckets = Self { zero: parts.zero, ..Self::default() };
         for (stored, counts) in
             [(&parts.positive, &mut buckets.positive), (&parts.negative, &mut buckets.negative)]
@@ -118,7 +118,7 @@ impl SketchBuckets {
                 INDEXES.contains(index).then(|| counts.add(*index, *count))?;
             }
         }
-        Some(buckets)
+        Some((buckets, total))
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
             small in prop::collection::vec((-1e-3_f64..1e-3, 1_u64..5), 0..20),
         ) {
             let buckets = buckets(&[values, small].concat());
-            let restored = SketchBuckets::from_parts(&buckets.parts()).unwrap();
+            let (restored, _) = SketchBuckets::from_parts(&buckets.parts()).unwrap();
             prop_assert_eq!(restored.parts(), buckets.parts());
         }
     }

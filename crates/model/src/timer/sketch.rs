@@ -165,8 +165,7 @@ impl TimerSketch {
         if !is_finite || min > max {
             return None;
         }
-        let units = buckets.total()?;
-        let buckets = SketchBuckets::from_parts(&buckets)?;
+        let (buckets, units) = SketchBuckets::from_parts(&buckets)?;
         Some(Self { weight, sum, min, max, mean, squares, buckets, units, values })
     }
 }

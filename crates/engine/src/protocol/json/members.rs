@@ -77,7 +77,7 @@ impl<'a> PlainMember<'a> {
     }
 }
 
-/// The end of a number without exponent; `None` if there is none.
+/// Finds the end of a number without an exponent. `None` if no such number starts here.
 #[inline]
 fn plain_number_end(bytes: &[u8], start: usize) -> Option<usize> {
     let first = start + usize::from(*bytes.get(start)? == b'-');
@@ -90,7 +90,7 @@ fn plain_number_end(bytes: &[u8], start: usize) -> Option<usize> {
     matches!(bytes.get(end)?, b',' | b'}' | b' ').then_some(end)
 }
 
-/// The end of the digits; `None` if there are none.
+/// Finds the end of the digits. `None` without a digit.
 #[inline]
 fn digits_end(bytes: &[u8], start: usize) -> Option<usize> {
     let mut end = start;

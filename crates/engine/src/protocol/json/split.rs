@@ -46,8 +46,8 @@ fn value_marks(line: &[u8], start: usize) -> u32 {
     colons & (!strings | timestamps)
 }
 
-/// Leaves the value after a colon out of the shape, if its key is one of those that change. False if
-/// it should be a number and is not a simple one.
+/// Leaves the value after a colon out of the shape, if its key has changing values. Returns false if
+/// the value should be a number and is not a simple one.
 #[inline]
 fn leave_out_value(split: &mut Split<'_>, colon: usize) -> bool {
     let key = &split.line[..colon];
