@@ -32,4 +32,6 @@ pub use series::{Series, push_series_part};
 pub use set::{DistinctSet, SetParts, SetSeed};
 pub use snapshot::{Point, SetValue, Snapshot, TimerValue, TotalValue, Value, Window};
 pub use sum::{Sum, finite};
-pub use timer::{Buckets, EXACT_SAMPLES_DEFAULT, SketchParts, Timer, TimerParts, TimerSummary};
+pub use timer::{
+    Buckets, EXACT_SAMPLES_DEFAULT, SketchParts, Timer, TimerParts, TimerSummary, UNITS_PER_SAMPLE,
+};

@@ -5,8 +5,13 @@ use std::ops::RangeInclusive;
 use super::bucket::{bucket_index, middle};
 use super::bucket_counts::BucketCounts;
 
+/// The count of a bucket for one sample of weight 1. Buckets count in whole numbers, and a sample rate
+/// of 0.3, so a weight of 3.33, should keep three digits.
+pub const UNITS_PER_SAMPLE: u64 = 1_024;
+
 /// The buckets of a sketch, which divide the values into ranges of equal relative width: bucket `i`
-/// of positive values covers those above 2^((i-1)/64), up to 2^(i/64).
+/// of positive values covers those above 2^((i-1)/64), up to 2^(i/64). Counts are in units of
+/// 1/[`UNITS_PER_SAMPLE`] of a sample.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Buckets {
     /// The count of zeros.
@@ -29,12 +34,31 @@ impl Buckets {
         self
     }
 
+    /// Adds the count of a finite value; each call passes a larger or the same value. The buckets of
+    /// negative values are in the order of the calls.
+    pub(super) fn push_sorted(&mut self, value: f64, count: u64) {
+        if value > 0.0 {
+            push_last(&mut self.positive, bucket_index(value), count);
+        } else if value < 0.0 {
+            push_last(&mut self.negative, bucket_index(-value), count);
+        } else {
+            self.zero = self.zero.saturating_add(count);
+        }
+    }
+
     /// The sum of all counts; `None` if it would overflow a count.
     fn total(&self) -> Option<u64> {
         let counts = self.positive.iter().chain(&self.negative).map(|(_, count)| count);
         counts.chain([&self.zero]).try_fold(0_u64, |total, count| {
             total.checked_add(*count).filter(|total| *total < COUNT_MAX)
         })
+    }
+}
+
+fn push_last(buckets: &mut Vec<(i32, u64)>, index: i32, count: u64) {
+    match buckets.last_mut() {
+        Some((last, sum)) if *last == index => *sum = sum.saturating_add(count),
+        _ => buckets.push((index, count)),
     }
 }
 

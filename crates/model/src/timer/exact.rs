@@ -2,7 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::sketch::TimerSketch;
+use super::buckets::Buckets;
+use super::sketch::{TimerSketch, units};
 use super::summary::{TimerSummary, needed_weight};
 use crate::Sum;
 use crate::heap::allocation;
@@ -99,6 +100,17 @@ impl ExactSamples {
             stddev: (squares.value() / count).sqrt(),
             percentiles,
         }
+    }
+
+    /// The buckets of sorted values, without a sketch in between.
+    pub(super) fn buckets(&self) -> Buckets {
+        let mut buckets = Buckets::default();
+        for (value, weight) in self.samples() {
+            buckets.push_sorted(value, units(weight));
+        }
+        // The order of the values is that of falling magnitudes here.
+        buckets.negative.reverse();
+        buckets
     }
 
     pub(super) fn to_sketch(&self) -> TimerSketch {

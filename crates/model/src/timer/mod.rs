@@ -9,7 +9,7 @@ mod summary;
 
 use std::fmt;
 
-pub use self::buckets::Buckets;
+pub use self::buckets::{Buckets, UNITS_PER_SAMPLE};
 pub use self::sketch::SketchParts;
 pub use self::summary::TimerSummary;
 
@@ -173,6 +173,15 @@ impl Timer {
         }
     }
 
+    /// The buckets of a sealed timer, regardless of whether it keeps its values.
+    #[must_use]
+    pub fn buckets(&self) -> Buckets {
+        match &self.store {
+            TimerStore::Exact(exact) => exact.buckets(),
+            TimerStore::Sketch(sketch) => sketch.buckets(),
+        }
+    }
+
     /// The number of recorded values, regardless of their weights.
     #[must_use]
     pub fn value_count(&self) -> u64 {
@@ -326,6 +335,21 @@ mod tests {
             }
             timer.seal();
             prop_assert_eq!(timer.percentile(rank), naive_percentile(&samples, rank));
+        }
+
+        #[test]
+        fn the_buckets_of_values_are_those_of_a_sketch_of_them(
+            values in prop::collection::vec((-1e3_f64..1e3, 1.0_f64..9.0), 1..50),
+            zeros in 0_usize..3,
+        ) {
+            let (mut exact, mut sketch) = (Timer::default(), Timer::default());
+            for (value, weight) in values.into_iter().chain(vec![(0.0, 2.5); zeros]) {
+                exact.record(value, weight, 1_000);
+                sketch.record(value, weight, 0);
+            }
+            exact.seal();
+            prop_assert!(exact.is_exact() && !sketch.is_exact());
+            prop_assert_eq!(exact.buckets(), sketch.buckets());
         }
 
         #[test]

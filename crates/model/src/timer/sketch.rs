@@ -2,19 +2,21 @@
 
 use smallvec::SmallVec;
 
-use super::buckets::{Buckets, SketchBuckets};
+use super::buckets::{Buckets, SketchBuckets, UNITS_PER_SAMPLE};
 use super::summary::{TimerSummary, needed_weight};
 use crate::Sum;
 use crate::heap::allocation;
 use crate::sum::finite;
 
-/// The count for a weight of 1. The sketch counts in whole numbers, and a sample rate of 0.3, so a
-/// weight of 3.33, should keep three digits.
-const SKETCH_WEIGHT_ONE: f64 = 1_024.0;
 /// Largest count for a single sample (a rate of about 2e-10).
 const SKETCH_WEIGHT_MAX: f64 = (1_u64 << 42) as f64;
 /// A sketch that holds this much takes no more weight: its counters are 64 bits wide.
 const SKETCH_UNITS_MAX: u64 = 1 << 62;
+
+/// The count of a value in its bucket.
+pub(super) fn units(weight: f64) -> u64 {
+    (weight * UNITS_PER_SAMPLE as f64).round().min(SKETCH_WEIGHT_MAX) as u64
+}
 
 /// Running moments, and a sketch for the percentiles.
 #[derive(Clone)]
@@ -83,7 +85,7 @@ impl TimerSketch {
         let distance = value - self.mean;
         self.mean = finite(self.mean + distance * (weight / self.weight.value()));
         self.squares = finite(self.squares + weight * distance * (value - self.mean));
-        let units = (weight * SKETCH_WEIGHT_ONE).round().min(SKETCH_WEIGHT_MAX) as u64;
+        let units = units(weight);
         // A full sketch keeps its percentiles and ignores further values; count and sum stay exact.
         if self.units + units < SKETCH_UNITS_MAX {
             self.units += units;
@@ -144,6 +146,10 @@ impl TimerSketch {
             stddev: (self.squares.max(0.0) / count).sqrt(),
             percentiles,
         }
+    }
+
+    pub(super) fn buckets(&self) -> Buckets {
+        self.buckets.parts()
     }
 
     pub(super) fn parts(&self) -> SketchParts {
