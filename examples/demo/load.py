@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../clients/python"))
@@ -193,3 +194,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         pass
+    except urllib.error.URLError as error:
+        sys.exit(f"load.py: the daemon at {sys.argv[1]} does not answer: {error.reason}")

@@ -3,6 +3,7 @@
 use api::path::DEFAULT_PORT;
 use basics::address::Listen;
 use basics::bounds::between;
+use basics::host_name::HostName;
 use basics::units::Span;
 use engine::listener::tap::TapConfig;
 use serde::Deserialize;
@@ -22,7 +23,7 @@ pub struct AdminConfig {
     /// Names of this host under which a browser may open the status page and read client data, in
     /// addition to addresses, names without a dot and the system's host name. Requests under other
     /// names are refused, because any web page can point its domain at this address. Defaults to none.
-    pub hosts: Vec<String>,
+    pub hosts: Vec<HostName>,
     /// Maximum number of open connections. When all are taken, a new one replaces the one whose client
     /// has done nothing for longest. A connection takes a file descriptor and the memory of a reply. 1
     /// to 65536. Defaults to `64`.

@@ -9,6 +9,7 @@ pub mod bounds;
 pub mod clocks;
 pub mod escape;
 pub mod globs;
+pub mod host_name;
 pub mod largest;
 pub mod log_throttle;
 pub mod scalar_text;

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use basics::host_name::HostName;
 use parking_lot::Mutex;
 
 /// The names that are allowed besides addresses, `localhost` and names without a dot, which no site
@@ -16,18 +17,18 @@ pub struct AllowedHosts(Arc<Mutex<Vec<String>>>);
 impl AllowedHosts {
     /// The configured names, and the name of this host.
     #[must_use]
-    pub fn new(configured: &[String]) -> Self {
+    pub fn new(configured: &[HostName]) -> Self {
         let hosts = Self(Arc::default());
         hosts.replace(configured);
         hosts
     }
 
     /// Replaces the configured names, in all clones.
-    pub fn replace(&self, configured: &[String]) {
+    pub fn replace(&self, configured: &[HostName]) {
         let node = rustix::system::uname();
         let node = node.nodename().to_string_lossy().into_owned();
-        let names = configured.iter().cloned().chain([node]);
-        *self.0.lock() = names.map(|name| without_root(&name).to_owned()).collect();
+        let names = configured.iter().map(HostName::as_str).chain([node.as_str()]);
+        *self.0.lock() = names.map(|name| without_root(name).to_owned()).collect();
     }
 
     /// Whether a `Host`, with or without a port, is allowed.
@@ -69,7 +70,10 @@ mod tests {
 
     #[test]
     fn addresses_and_names_of_this_host_are_allowed_and_no_others() {
-        let hosts = AllowedHosts::new(&["Metrics.Example.net", "a.b."].map(str::to_owned));
+        let hosts = AllowedHosts::new(
+            &["Metrics.Example.net", "a.b."]
+                .map(|name| HostName::try_from(name.to_owned()).unwrap()),
+        );
         for host in [
             "127.0.0.1",
             "127.0.0.1:9495",

@@ -6,6 +6,7 @@ use std::future::pending;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use basics::host_name::HostName;
 use basics::log_throttle::LogThrottle;
 use basics::tcp_listeners::TcpListeners;
 use bytes::Bytes;
@@ -91,7 +92,7 @@ impl HttpServer {
         name: String,
         limits: HttpLimits,
         hosts_key: &'static str,
-        hosts: &[String],
+        hosts: &[HostName],
     ) -> Self {
         let (limits, hosts) = (Mutex::new(limits), AllowedHosts::new(hosts));
         let (stats, refused, long_replies) =
@@ -100,7 +101,7 @@ impl HttpServer {
     }
 
     /// Applies other settings. New connections have the new limits.
-    pub fn reconfigure(&self, limits: HttpLimits, hosts: &[String]) {
+    pub fn reconfigure(&self, limits: HttpLimits, hosts: &[HostName]) {
         *self.0.limits.lock() = limits;
         self.0.hosts.replace(hosts);
     }

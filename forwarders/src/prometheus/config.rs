@@ -12,6 +12,7 @@ use crate::naming::PageNaming;
 use crate::select::SelectConfig;
 use basics::address::Listen;
 use basics::bounds::{at_least, between};
+use basics::host_name::HostName;
 use basics::text::Secret;
 use basics::units::{ByteSize, Span};
 
@@ -38,7 +39,7 @@ pub struct PrometheusConfig {
     /// Names of this host under which the page may be requested, in addition to addresses, names without
     /// a dot and the system's host name. Requests under other names are refused, because any web page
     /// can point its domain at this address. Defaults to none.
-    pub hosts: Vec<String>,
+    pub hosts: Vec<HostName>,
     /// URL path of the page. Defaults to `/metrics`.
     pub path: PagePath,
     /// The names of Kamailio's series: `tallyd`, or `callr` or `pascom` for the names of an older

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use basics::address::ListenAddresses;
+use basics::host_name::HostName;
 use basics::tcp_listeners::TcpListeners;
 use flate2::read::GzDecoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -192,8 +193,10 @@ async fn a_connection_ends_with_its_time_limit() {
 
 #[tokio::test]
 async fn a_foreign_host_is_refused_unless_it_is_configured() {
-    let config =
-        PrometheusConfig { hosts: vec!["own.example".to_owned()], ..PrometheusConfig::default() };
+    let config = PrometheusConfig {
+        hosts: vec![HostName::try_from("own.example".to_owned()).unwrap()],
+        ..PrometheusConfig::default()
+    };
     let serving = start(&config, page()).await;
     for (host, status) in [
         ("evil.example:9494", "HTTP/1.1 403"),
