@@ -154,7 +154,7 @@ pub(crate) fn shared_parts() -> (RecorderContext, Store) {
         limits: MessageLimits::default(),
         // Fixed, so that the instructions can be counted.
         cells: config.cells(Some(SetSeed::from_text(""))),
-        line_cache: config.line_cache.get() as usize,
+        line_cache: config.line_cache_bytes(),
     };
     (shared, Store::new(&config, INTERVAL, registry))
 }

@@ -192,7 +192,7 @@ impl Config {
             started,
             limits: self.limits.clone(),
             cells: self.aggregation.cells(set_seed),
-            line_cache: self.aggregation.line_cache.get() as usize,
+            line_cache: self.aggregation.line_cache_bytes(),
         }
     }
 

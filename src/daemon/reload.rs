@@ -150,10 +150,10 @@ impl Daemon {
         let is_changed = new.agent != old.agent
             || new.limits != old.limits
             || aggregation.exact_samples != previous.exact_samples
-            || aggregation.line_cache != previous.line_cache;
+            || aggregation.line_cache_bytes() != previous.line_cache_bytes();
         let mut shared = self.shared.clone();
         shared.cells.exact_samples = aggregation.exact_samples;
-        shared.line_cache = aggregation.line_cache.get() as usize;
+        shared.line_cache = aggregation.line_cache_bytes();
         shared.limits = new.limits.clone();
         if new.agent != old.agent {
             shared.identifier = Arc::new(shared.identifier.with_agent(&new.agent));

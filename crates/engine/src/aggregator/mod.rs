@@ -42,6 +42,12 @@ mod usage;
 mod used_ends;
 pub mod windows;
 
+/// The memory of the line cache for a series by default. A series can have more than one line, such as
+/// messages with the same tags in another order.
+const LINE_CACHE_FOR_SERIES: usize = 64;
+/// The least memory of the line cache by default, in bytes.
+const LINE_CACHE_MIN: usize = 32 << 20;
+
 /// The `aggregation` section: how samples become points.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -64,9 +70,9 @@ pub struct AggregationConfig {
     pub max_series_bytes: ByteSize,
     /// Maximum memory for the line cache of each listening socket: a line that differs from a
     /// cached one only in its numbers is not decoded again, which is three times as fast. A line takes
-    /// 21 to 32 bytes. Less than `16KiB` disables the cache. Defaults to `32MiB`, enough for 1.5
-    /// million lines.
-    pub line_cache: ByteSize,
+    /// 21 to 32 bytes. Less than `16KiB` disables the cache. Defaults to 64 bytes for each of
+    /// `max_series`, and at least `32MiB`, which is enough for a million lines.
+    pub line_cache: Option<ByteSize>,
     /// Time without samples after which a series expires. Defaults to `10m`.
     pub expire_after: Span,
     /// Time without samples after which the level of a gauge is forgotten, from which changes start.
@@ -96,7 +102,7 @@ impl Default for AggregationConfig {
             max_series: 100_000,
             max_series_per_metric: 10_000,
             max_series_bytes: ByteSize::from_mib(256),
-            line_cache: ByteSize::from_mib(32),
+            line_cache: None,
             expire_after: Span::from_secs(600),
             gauge_memory: Span::from_secs(86_400),
             exact_samples: EXACT_SAMPLES_DEFAULT,
@@ -131,6 +137,13 @@ impl<'de> Deserialize<'de> for ListedPercentile {
 }
 
 impl AggregationConfig {
+    /// The maximum memory for the line cache of each listening socket, in bytes.
+    #[must_use]
+    pub fn line_cache_bytes(&self) -> usize {
+        let enough = self.max_series.saturating_mul(LINE_CACHE_FOR_SERIES).max(LINE_CACHE_MIN);
+        self.line_cache.map_or(enough, |configured| configured.get() as usize)
+    }
+
     /// Returns the settings of cells. Without a configured seed for sets, takes that of an earlier run
     /// whose window this one continues, if there is one.
     #[must_use]
@@ -161,4 +174,21 @@ fn at_least_exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D
 /// The number of windows of this length in a span, rounded up, at least one.
 fn windows_in(span: Duration, interval: Duration) -> u64 {
     (span.as_nanos().div_ceil(interval.as_nanos().max(1)) as u64).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_cache_has_room_for_two_lines_of_each_series() {
+        let cache_of = |max_series, line_cache| {
+            let config = AggregationConfig { max_series, line_cache, ..Default::default() };
+            config.line_cache_bytes()
+        };
+        assert_eq!(cache_of(100_000, None), 32 << 20);
+        assert_eq!(cache_of(5_000_000, None), 320_000_000);
+        assert_eq!(cache_of(usize::MAX, None), usize::MAX);
+        assert_eq!(cache_of(5_000_000, Some(ByteSize::from_bytes(20_000))), 20_000);
+    }
 }

@@ -78,7 +78,7 @@ fn short_of_series() -> AggregationConfig {
     AggregationConfig {
         max_series: 12,
         max_series_per_metric: 4,
-        line_cache: basics::units::ByteSize::from_bytes(17_000),
+        line_cache: Some(basics::units::ByteSize::from_bytes(17_000)),
         expire_after: basics::units::Span::from_secs(10),
         ..AggregationConfig::default()
     }
@@ -100,7 +100,7 @@ fn context(config: &AggregationConfig) -> RecorderContext {
         started: Instant::now(),
         limits: MessageLimits { max_tags: 12, max_values: 12 },
         cells: cells(config),
-        line_cache: config.line_cache.get() as usize,
+        line_cache: config.line_cache_bytes(),
     }
 }
 
