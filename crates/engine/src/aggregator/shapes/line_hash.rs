@@ -75,7 +75,9 @@ impl LineHasher {
     }
 
     /// Hashes the pieces of a line. `None` if the line is longer than the key.
-    #[inline]
+    // Not inlined: the sums and the words of a step need most registers. Inlined into a large caller,
+    // some of them went to the stack and back in each step, depending on the rest of the caller.
+    #[inline(never)]
     pub(super) fn hash(&self, pieces: &LinePieces<'_>) -> Option<LineHash> {
         // The lengths come first. Without them, the same bytes with other borders would be equal.
         let [first, second, third, fourth] = pieces.pieces.map(|piece| piece.len() as u64);
