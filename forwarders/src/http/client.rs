@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use httpclient::reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
+use httpclient::reqwest::header::{
+    AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, USER_AGENT,
+};
 use httpclient::reqwest::{self, Method, Request, Url};
 use tracing::warn;
 
@@ -102,6 +104,11 @@ impl HttpClient {
         let HttpRequest { url, headers, body } = request;
         let mut request = Request::new(Method::POST, url);
         *request.headers_mut() = headers;
+        if body.is_empty() {
+            // The HTTP library leaves the length of an empty body out, and some servers and proxies
+            // then answer a POST with 411.
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         *request.body_mut() = Some(body.into());
         self.within(request, BODY_MAX, "delivery.timeout").await
     }

@@ -56,6 +56,14 @@ async fn a_request_arrives_as_it_was_made_and_the_connection_is_kept() {
 }
 
 #[tokio::test]
+async fn an_empty_request_states_its_length() {
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
+    let url = HttpUrl::parse(&format!("http://{}/write", server.address)).unwrap();
+    post(&client(&url, &TlsConfig::default(), SHORT * 10), &url, "").await.unwrap();
+    assert_eq!(server.asked()[0].header("content-length"), Some("0"));
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let elsewhere = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
     let to = format!("http://{}/write", elsewhere.address);
