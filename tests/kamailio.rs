@@ -167,7 +167,7 @@ fn polled_metrics_are_those_of_the_document() {
             })
             .max_by_key(|row| (!row[0].contains('*'), row[0].len()));
         let row = row.unwrap_or_else(|| panic!("docs/kamailio.md does not describe {name}"));
-        assert_eq!(point["type"], row[1], "{name}");
+        assert_eq!(point["type"], row[1], "docs/kamailio.md: row {} for {name}", row[0]);
         let mut tags: BTreeSet<&str> =
             point["tags"].as_object().unwrap().keys().map(String::as_str).collect();
         assert!(tags.remove("node"), "{name}");
@@ -175,7 +175,7 @@ fn polled_metrics_are_those_of_the_document() {
             4 => row[2].split('`').skip(1).step_by(2).collect(),
             _ => BTreeSet::new(),
         };
-        assert_eq!(tags, described, "{name}");
+        assert_eq!(tags, described, "docs/kamailio.md: row {} for {name}", row[0]);
         unseen.remove(row[0]);
     }
     assert!(

@@ -324,6 +324,18 @@ mod tests {
     }
 
     #[test]
+    fn every_destination_of_the_default_build_is_registered() {
+        let manifest = include_str!("../Cargo.toml");
+        let (_, list) = manifest.split_once("default = [").unwrap();
+        let (list, _) = list.split_once(']').unwrap();
+        for feature in list.split('"').skip(1).step_by(2) {
+            let line = format!("    \"{feature}\" {feature}: crate::{feature}::");
+            let is_registered = include_str!("registry.rs").contains(&line);
+            assert!(is_registered, "the feature `{feature}` has no line in `sections!`");
+        }
+    }
+
+    #[test]
     fn two_destinations_of_one_name_are_refused() {
         let config: ForwardersConfig =
             serde_json::from_str(r#"{"file": [{"path": "/a"}, {"path": "/b"}]}"#).unwrap();

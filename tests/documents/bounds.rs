@@ -32,6 +32,15 @@ const NEEDED: [(&str, &str); 11] = [
     ("listeners[]", "address: \"127.0.0.1:1\""),
 ];
 
+#[test]
+fn every_key_that_a_destination_requires_is_needed() {
+    for kind in keys::forwarder_kinds() {
+        let yaml = example(&format!("forwarders.{kind}.name"), Some("x"));
+        let error = keys::key_error(&yaml).map(|error| error.message);
+        assert_eq!(error, None, "complete `NEEDED` for `forwarders.{kind}`");
+    }
+}
+
 /// The error for a value of a key, if it is invalid.
 fn key_error(path: &str, value: &str) -> Option<keys::KeyError> {
     keys::key_error(&example(path, Some(value)))

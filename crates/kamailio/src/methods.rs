@@ -159,6 +159,17 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_configuration_lists_the_default_methods() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../etc/tallyd.yaml");
+        let sample = std::fs::read_to_string(path).unwrap().replace("\n# ", " ");
+        let mut calls: Vec<_> =
+            defaults().map(|method| method.default_call().to_string()).collect();
+        let last = calls.pop().unwrap();
+        let list = format!("`default` stands for {} and {last}.", calls.join(", "));
+        assert!(sample.contains(&list), "etc/tallyd.yaml lacks: {list}");
+    }
+
+    #[test]
     fn every_poll_begins_with_a_method_of_the_table() {
         assert!(find(UPTIME).is_some_and(|method| method.is_default));
     }
