@@ -198,6 +198,26 @@ mod tests {
     }
 
     #[test]
+    fn a_set_keeps_up_to_4096_members_and_then_a_sketch() {
+        let (full, sketch) = (set_of(0..4_096), set_of(0..4_097));
+        assert_eq!(full.member_hashes().unwrap().count(), 4_096);
+        assert!(sketch.member_hashes().is_none());
+        assert_eq!(format!("{full:?} {sketch:?}"), "DistinctSet(4096 members) DistinctSet(sketch)");
+    }
+
+    #[test]
+    fn the_registers_of_version_0_1_are_a_set_that_continues() {
+        // Those of a sketch of 7,000 members, which are at the end of its bytes.
+        let SetParts::Sketch(bytes) = set_of(0..7_000).parts() else { panic!("a sketch") };
+        let registers = &bytes[bytes.len() - (1 << 16)..];
+        let mut set = DistinctSet::from_registers_of_0_1(registers).unwrap();
+        assert!((set.count() / 7_000.0 - 1.0).abs() < 0.02, "{}", set.count());
+        set.merge(set_of(7_000..9_000));
+        assert!((set.count() / 9_000.0 - 1.0).abs() < 0.02, "{}", set.count());
+        assert!(DistinctSet::from_registers_of_0_1(&registers[1..]).is_none());
+    }
+
+    #[test]
     fn merged_sets_count_shared_members_once() {
         let mut small = set_of(0..600);
         small.merge(set_of(400..1000));

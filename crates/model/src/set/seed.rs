@@ -121,5 +121,6 @@ mod tests {
             hashes.dedup();
             assert_eq!(hashes.len(), seeds.len(), "{length}");
         }
+        assert_ne!(seeds[2], seeds[3]);
     }
 }

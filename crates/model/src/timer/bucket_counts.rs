@@ -118,6 +118,15 @@ mod tests {
         assert_eq!(low.buckets().map(|(_, count)| count).sum::<u64>(), 70);
     }
 
+    #[test]
+    fn the_estimate_of_the_memory_counts_the_list_and_each_octave() {
+        assert_eq!(BucketCounts::default().heap_bytes(), 0);
+        // A list with room for four octaves of 16 bytes, and 512 bytes of counts for each of two.
+        let two = counts(&[(1, 1), (65, 1)]);
+        assert_eq!(two.octaves.capacity(), 4);
+        assert_eq!(two.heap_bytes(), allocation(4 * 16) + 2 * allocation(512));
+    }
+
     fn spread() -> impl Strategy<Value = Vec<(i32, u64)>> {
         prop::collection::vec((-10_000..10_000, 1_u64..1 << 40), 0..400)
     }

@@ -176,6 +176,31 @@ mod tests {
     }
 
     #[test]
+    fn only_buckets_with_a_count_are_listed() {
+        let without_zero = buckets(&[(-2.0, 4), (8.0, 2)]);
+        let counts: Vec<_> = without_zero.in_order().map(|(_, count)| count).collect();
+        assert_eq!(counts, [4, 2]);
+    }
+
+    #[test]
+    fn merged_buckets_have_the_counts_of_both() {
+        let mut merged = buckets(&[(-2.0, 4), (0.0, 7), (8.0, 2)]);
+        merged.merge(&buckets(&[(-2.0, 1), (0.0, 2), (8.0, 3)]));
+        let sum = Buckets { zero: 9, positive: vec![(3 * 64, 5)], negative: vec![(64, 5)] };
+        assert_eq!(merged.parts(), sum);
+        let (restored, total) = SketchBuckets::from_parts(&sum).unwrap();
+        assert_eq!((restored.parts(), total), (sum, 19));
+    }
+
+    #[test]
+    fn the_estimate_of_the_memory_counts_both_signs() {
+        let of = |values: &[(f64, u64)]| buckets(values).heap_bytes();
+        let (positive, negative) = ([(1.0, 1), (3.0, 1)], [(-1.0, 1)]);
+        assert!(of(&positive) > of(&negative) && of(&negative) > 512);
+        assert_eq!(of(&[(1.0, 1), (3.0, 1), (-1.0, 1)]), of(&positive) + of(&negative));
+    }
+
+    #[test]
     fn the_value_at_a_rank_is_in_the_first_bucket_that_reaches_it() {
         let buckets = buckets(&[(-2.0, 4), (0.0, 7), (8.0, 2)]);
         let values = [1, 4, 5, 11, 12, 13, 14].map(|needed| buckets.value_at(needed));

@@ -209,6 +209,7 @@ impl fmt::Debug for Timer {
 
 #[cfg(test)]
 mod tests {
+    use super::buckets::UNITS_PER_SAMPLE;
     use super::*;
     use proptest::prelude::*;
 
@@ -303,6 +304,71 @@ mod tests {
             let all = [summary.sum, summary.mean, summary.stddev, summary.percentiles[0]];
             assert!(all.iter().all(|value| value.is_finite()), "{summary:?}");
         }
+    }
+
+    #[test]
+    fn buckets_have_the_weight_of_the_values() {
+        for exact_max in [1_000, 0] {
+            let mut timer = Timer::default();
+            for (value, weight) in [(2.0, 1.0), (-1.0, 2.5), (0.0, 1.0)] {
+                timer.record(value, weight, exact_max);
+            }
+            timer.seal();
+            let unit = UNITS_PER_SAMPLE;
+            let Buckets { zero, positive, negative } = timer.buckets();
+            assert_eq!(
+                (zero, positive, negative),
+                (unit, vec![(64, unit)], vec![(0, unit * 5 / 2)])
+            );
+        }
+    }
+
+    #[test]
+    fn the_debug_text_shows_the_size_and_no_value() {
+        let mut sketch = Timer::default();
+        (0..3).for_each(|_| sketch.record(1.5, 1.0, 0));
+        assert_eq!(format!("{:?}", timer(&[1.5, 2.5])), "Timer(2 values)");
+        assert!(format!("{sketch:?}").starts_with("Timer(sketch of "), "{sketch:?}");
+    }
+
+    fn stored(values: &[f64], weights: &[f64]) -> Option<Timer> {
+        Timer::from_parts(TimerParts::Exact { values: values.into(), weights: weights.into() })
+    }
+
+    #[test]
+    fn stored_values_are_read_and_continued() {
+        for weights in [&[][..], &[1.0, 2.5]] {
+            let mut timer = stored(&[3.0, 1.0], weights).unwrap();
+            timer.record(2.0, 1.0, 1_000);
+            timer.seal();
+            let summary = timer.summary(&percentiles(&["100"]));
+            let weight = weights.iter().sum::<f64>().max(2.0) + 1.0;
+            assert_eq!((summary.count, summary.min, summary.max), (weight, 1.0, 3.0));
+        }
+    }
+
+    #[test]
+    fn stored_values_that_are_not_those_of_a_timer_are_refused() {
+        for (values, weights) in [
+            (&[][..], &[][..]),
+            (&[], &[1.0]),
+            (&[1.0], &[1.0, 1.0]),
+            (&[1.0, 1.0], &[1.0]),
+            (&[f64::NAN], &[]),
+            (&[1.0], &[f64::INFINITY]),
+        ] {
+            assert!(stored(values, weights).is_none(), "{values:?} {weights:?}");
+        }
+    }
+
+    #[test]
+    fn weights_count_in_the_estimate_of_the_memory() {
+        let bytes = |weight: f64| {
+            let mut timer = Timer::default();
+            timer.record(1.0, weight, 1_000);
+            timer.heap_bytes()
+        };
+        assert_eq!(bytes(2.0), 2 * bytes(1.0));
     }
 
     /// The definition: the smallest value with at least p % of the samples at or below it.

@@ -175,3 +175,47 @@ impl TimerSketch {
         Some(Self { weight, sum, min, max, mean, squares, buckets, units, values })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sketch(samples: &[(f64, f64)]) -> TimerSketch {
+        let mut sketch = TimerSketch::default();
+        samples.iter().for_each(|(value, weight)| sketch.push(*value, *weight));
+        sketch
+    }
+
+    #[test]
+    fn a_merged_sketch_continues_like_one_that_recorded_all_values() {
+        let samples = [(100.0, 2.0), (110.0, 1.0), (300.0, 3.0), (310.0, 1.0), (500.0, 2.5)];
+        let mut merged = sketch(&samples[..2]);
+        merged.merge(&sketch(&samples[2..4]));
+        merged.push(samples[4].0, samples[4].1);
+        let (merged, whole) = (merged.parts(), sketch(&samples).parts());
+        assert!((merged.mean - whole.mean).abs() < 1e-9, "{} {}", merged.mean, whole.mean);
+        assert!((merged.squares - whole.squares).abs() < 1e-6, "{merged:?} {whole:?}");
+        assert_eq!(merged.buckets, whole.buckets);
+    }
+
+    #[test]
+    fn a_sketch_takes_no_value_that_would_fill_it() {
+        for (free, taken) in [(1_024, 0), (1_025, 1_024)] {
+            let units = SKETCH_UNITS_MAX - free;
+            let mut full = TimerSketch { units, ..sketch(&[]) };
+            full.push(1.0, 1.0);
+            assert_eq!(full.units, units + taken);
+            let mut full = TimerSketch { units, ..sketch(&[]) };
+            full.merge(&sketch(&[(1.0, 1.0)]));
+            assert_eq!(full.units, units + taken);
+        }
+    }
+
+    #[test]
+    fn the_estimate_of_the_memory_counts_the_sketch_and_its_buckets() {
+        let bytes = |samples: &[(f64, f64)]| sketch(samples).heap_bytes();
+        assert_eq!(bytes(&[]), allocation(size_of::<TimerSketch>()));
+        let buckets = sketch(&[(1.0, 1.0)]).buckets.heap_bytes();
+        assert_eq!(bytes(&[(1.0, 1.0)]), bytes(&[]) + buckets);
+    }
+}
