@@ -180,6 +180,7 @@ fn forwarder(forwarder: &ForwarderInfo) -> ForwarderStatus {
         refused_connections: counts.refused_connections,
         failed_fetches: counts.failed_fetches,
         held_totals: counts.held_totals,
+        reduced_histograms: counts.reduced_histograms,
     }
 }
 

@@ -51,6 +51,10 @@ pub struct ForwarderStatus {
     /// Series whose total stays constant because of negative increments; only `prometheus`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_totals: Option<u64>,
+    /// How often a native histogram has lost resolution because of `max_buckets` or `max_page`; only
+    /// `prometheus`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reduced_histograms: Option<u64>,
 }
 
 /// The windows that wait on disk for one destination.

@@ -170,6 +170,12 @@ pub trait Forwarder: Send {
         None
     }
 
+    /// How often a native histogram has lost resolution because of a limit; `None` if the forwarder
+    /// sends none.
+    fn reduced_histograms(&self) -> Option<Arc<AtomicU64>> {
+        None
+    }
+
     /// Records outcomes that arrived after the last `send` of this batch was dropped, so that
     /// delivered payloads are not sent again. Called before the daemon stops or the forwarder is
     /// replaced. The future may be dropped at any await; it gets one second.

@@ -54,6 +54,9 @@ pub struct Counts {
     /// Series whose total stays constant because of negative increments; `None` if the forwarder
     /// keeps no totals.
     pub held_totals: Option<u64>,
+    /// How often a native histogram has lost resolution because of a limit; `None` if the forwarder
+    /// sends none.
+    pub reduced_histograms: Option<u64>,
 }
 
 /// The state of a forwarder's spool.
@@ -112,6 +115,7 @@ struct ContinuedCounts {
     refused_connections: ContinuedCount,
     accept_errors: ContinuedCount,
     failed_fetches: ContinuedCount,
+    reduced_histograms: ContinuedCount,
     /// Not a count of events: that of the current forwarder.
     held_totals: Option<Arc<AtomicU64>>,
 }
@@ -150,6 +154,7 @@ impl ForwarderStats {
         continued.refused_connections.continue_with(forwarder.refused_connections());
         continued.accept_errors.continue_with(forwarder.accept_errors());
         continued.failed_fetches.continue_with(forwarder.failed_fetches());
+        continued.reduced_histograms.continue_with(forwarder.reduced_histograms());
         continued.held_totals = forwarder.held_totals();
     }
 
@@ -160,10 +165,18 @@ impl ForwarderStats {
         let refused_connections = continued.refused_connections.get();
         let accept_errors = continued.accept_errors.get();
         let failed_fetches = continued.failed_fetches.get();
+        let reduced_histograms = continued.reduced_histograms.get();
         let held_totals = continued.held_totals.as_ref().map(|held| held.load(Ordering::Relaxed));
         drop(continued);
         let counts = self.counts.lock().clone();
-        Counts { refused_connections, accept_errors, failed_fetches, held_totals, ..counts }
+        Counts {
+            refused_connections,
+            accept_errors,
+            failed_fetches,
+            held_totals,
+            reduced_histograms,
+            ..counts
+        }
     }
 
     /// Sets the folder of the spool.

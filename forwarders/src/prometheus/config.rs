@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
+use super::timers::{BucketsConfig, TimerForm, TimerForms};
 use crate::config::{DeliveryConfig, InvalidKey};
 use crate::http::{HttpUrl, TlsConfig};
 use crate::naming::PageNaming;
@@ -22,6 +23,8 @@ const CONNECTIONS_MAX: u32 = 65_536;
 const REQUEST_RANGE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1024)..=ByteSize::from_mib(1);
 /// Range of `max_bytes`, in bytes.
 const BODY_RANGE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1024)..=ByteSize::from_mib(64);
+/// Range of `max_buckets`.
+const NATIVE_BUCKETS_RANGE: RangeInclusive<usize> = 8..=10_000;
 /// Upper limit of `max_samples`.
 const SAMPLES_MAX: usize = 1_000_000;
 
@@ -45,6 +48,20 @@ pub struct PrometheusConfig {
     /// The names of Kamailio's series: `tallyd`, or `callr` or `pascom` for the names of an older
     /// exporter. All other series have tallyd's names. Defaults to `tallyd`.
     pub naming: PageNaming,
+    /// The forms in which timers are shown: `summary`, `native` (a native histogram, for scrapers
+    /// that request protobuf and over remote write), `histogram` (with the bounds in `buckets`), or a
+    /// list of these. Of a summary and a histogram, the second one in the list has the suffix
+    /// `_quantiles` or `_distribution`. Defaults to `summary`.
+    pub timers: TimerForms,
+    /// Upper bounds of a histogram's buckets, at most 200: one list for all metrics, or items with
+    /// `match` and `le`, of which the first that matches a metric applies. More bounds make more series.
+    /// Defaults to 5, 10, 25, 50 and so on up to 10000.
+    pub buckets: BucketsConfig,
+    /// Maximum number of buckets of a native histogram, 8 to 10000. Above it, pairs of neighbouring
+    /// buckets are merged, which is counted and doubles the error of percentiles. Each takes about 20
+    /// bytes. Defaults to `640`, which covers values from 1 to 1000 without an additional error.
+    #[serde(deserialize_with = "native_buckets")]
+    pub max_buckets: usize,
     /// Time without samples after which a series leaves the page. A longer time bridges longer
     /// pauses but shows outdated values for longer. Defaults to `aggregation.expire_after`.
     pub expire_after: Option<Span>,
@@ -94,6 +111,9 @@ impl Default for PrometheusConfig {
             hosts: Vec::new(),
             path: PagePath::default(),
             naming: PageNaming::default(),
+            timers: TimerForms::default(),
+            buckets: BucketsConfig::default(),
+            max_buckets: 640,
             expire_after: None,
             max_series: 200_000,
             max_page: ByteSize::from_mib(256),
@@ -220,6 +240,12 @@ impl PrometheusConfig {
                 return Err(InvalidKey::at(key, reason));
             }
         }
+        // The merged page is text, which has no native histograms.
+        let is_native = self.timers.has(TimerForm::Native);
+        if is_native && self.merge.is_some() && self.remote_write.is_none() {
+            let reason = "leaves no format for the `native` histograms of `timers`".to_owned();
+            return Err(InvalidKey::at("merge", reason));
+        }
         if self.relay.as_ref().is_some_and(|relay| relay.path == self.path) {
             let path = self.path.as_str();
             return Err(InvalidKey::at(
@@ -272,6 +298,10 @@ fn samples<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error
 
 fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
     between(deserializer, BODY_RANGE)
+}
+
+fn native_buckets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    between(deserializer, NATIVE_BUCKETS_RANGE)
 }
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

@@ -20,9 +20,11 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use self::foreign::{Merge, Relay};
-use self::page::{Page, PageFormat};
+use self::page::Page;
+pub(crate) use self::page::PageFormat;
 use self::server::{PageService, SERVER_NAME, Site};
 use self::state::{Limits, State};
+use self::timers::TimerSettings;
 use crate::delivery::forwarder::{Forwarder, InvalidState, ReleasedSockets, SavedState, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
@@ -35,42 +37,55 @@ pub mod config;
 mod exposition;
 mod foreign;
 mod held;
+mod messages;
 mod names;
+mod native;
 mod negotiate;
 mod page;
+mod protobuf;
 mod remote_write;
 mod section;
 mod server;
 mod state;
 #[cfg(test)]
 mod tests;
+mod timer_total;
+mod timers;
 
 pub use config::{PageListen, PrometheusConfig};
 pub use remote_write::RemoteWrite;
+pub use timers::{BucketBounds, BucketsConfig, MatchedBounds, TimerForm, TimerForms};
 
 /// The explanation for points that are dropped as `page_full`.
 const PAGE_FULL_WORDS: &str = "there are too many series (max_series, max_page)";
 
-/// The limits of the state that the page and remote write each keep.
-#[derive(Clone, Copy, Debug)]
-pub struct PipelineLimits(Limits);
+/// The settings of the state that the page and remote write each keep.
+#[derive(Clone, Debug)]
+pub struct StateSettings {
+    limits: Limits,
+    timers: TimerSettings,
+}
 
-impl PipelineLimits {
-    /// Reads the limits from `config`. `expire_after` is the default for the key of that name.
+impl StateSettings {
+    /// Reads the settings from `config`. `expire_after` is the default for the key of that name.
     #[must_use]
     pub fn new(config: &PrometheusConfig, expire_after: Duration) -> Self {
-        Self(Limits {
+        let limits = Limits {
             expire_after: config.expire_after.map_or(expire_after, Span::get),
             series_max: usize::try_from(config.max_series).unwrap_or(usize::MAX),
             bytes_max: config.max_page.get(),
             departed_max: usize::try_from(config.max_departed).unwrap_or(usize::MAX),
-        })
+        };
+        let timers = TimerSettings {
+            forms: config.timers.clone(),
+            buckets: config.buckets.clone(),
+            native_buckets_max: config.max_buckets,
+        };
+        Self { limits, timers }
     }
-}
 
-impl From<PipelineLimits> for Limits {
-    fn from(limits: PipelineLimits) -> Self {
-        limits.0
+    fn state(self, naming: Option<Arc<dyn SeriesNaming>>) -> State {
+        State::new(self.limits, naming).showing_timers(self.timers)
     }
 }
 
@@ -110,10 +125,10 @@ impl PrometheusPage {
         config: &PrometheusConfig,
         name: String,
         addresses: ListenAddresses,
-        limits: PipelineLimits,
+        settings: StateSettings,
         naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Result<Self, String> {
-        let state = State::new(Limits::from(limits), naming);
+        let state = settings.state(naming);
         let http = HttpServer::new(
             name.clone(),
             server::limits(config),
@@ -159,8 +174,7 @@ impl PrometheusPage {
 
     /// Renders the page of the encoded window, for benchmarks.
     #[cfg(any(test, feature = "test-util"))]
-    pub(crate) fn rendered(&self, is_openmetrics: bool) -> hyper::body::Bytes {
-        let format = if is_openmetrics { PageFormat::OpenMetrics } else { PageFormat::Text };
+    pub(crate) fn rendered(&self, format: PageFormat) -> hyper::body::Bytes {
         self.next.as_ref().map(|page| page.plain(format)).unwrap_or_default()
     }
 }
@@ -212,6 +226,10 @@ impl Forwarder for PrometheusPage {
 
     fn failed_fetches(&self) -> Option<Arc<AtomicU64>> {
         self.failed_fetches.clone()
+    }
+
+    fn reduced_histograms(&self) -> Option<Arc<AtomicU64>> {
+        Some(self.state.reduced_histograms())
     }
 
     fn held_totals(&self) -> Option<Arc<AtomicU64>> {

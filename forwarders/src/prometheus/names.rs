@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use super::timers::TimerForms;
+use crate::format::number;
 use model::{AssignedName, MetricKind, Percentile, Series};
 
 /// Suffix of the samples of a counter.
@@ -36,12 +38,13 @@ fn push_sanitised(text: &mut String, name: &str) {
 /// Series that become equal by this share one series on the page.
 ///
 /// The tag `quantile` of a timer becomes `tag_quantile`, because a summary has a label of that
-/// name.
-pub(super) fn page_series(series: &Series) -> Series {
+/// name, and its tag `le` becomes `tag_le` if it is shown as a histogram.
+pub(super) fn page_series(series: &Series, forms: &TimerForms) -> Series {
     let mut labels = Vec::with_capacity(series.tag_count());
     let is_timer = series.kind() == MetricKind::Timer;
     let label = |key: &str| match key {
         "quantile" if is_timer => "tag_quantile".to_owned(),
+        "le" if is_timer && forms.has_histogram() => "tag_le".to_owned(),
         key => label_name(key),
     };
     page_labels(series.tags(), label, &mut labels);
@@ -125,6 +128,18 @@ pub(super) fn quantile(percentile: &Percentile) -> String {
     format!("{}.{}", or_zero(ones), or_zero(decimals))
 }
 
+/// Returns the upper bound of a classic bucket as the label `le`, as Prometheus itself writes it:
+/// `0.5`, `10.0`, `1e+06`. A form that depended on the format of the page would change the series.
+pub(super) fn le(bound: f64) -> String {
+    let mut text = Vec::new();
+    number::write_as_go(&mut text, bound);
+    let mut text = String::from_utf8(text).unwrap_or_default();
+    if !text.contains(['.', 'e']) {
+        text.push_str(".0");
+    }
+    text
+}
+
 /// A metric family: all series of one kind whose names become equal when sanitised, or to which a
 /// naming assigned the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,14 +169,14 @@ pub(super) struct FamilyName {
 }
 
 /// Assigns each family a name so that no sample name belongs to two families. `families` must not
-/// contain duplicates.
+/// contain duplicates, and timers are shown in these `forms`.
 ///
 /// If two families want the same sample name (a gauge and a timer `a`, a timer `a` and a gauge
 /// `a.sum`), the first by kind (counter, gauge, timer, set, trace) and then by name keeps it, and
 /// the other has its kind appended: `a_timer`. Names that a naming assigned take precedence. Only
 /// the families on the page decide, not their order of arrival, so that a restart does not change
 /// names.
-pub(super) fn assign(families: &[Family<'_>]) -> Vec<FamilyName> {
+pub(super) fn assign(families: &[Family<'_>], forms: &TimerForms) -> Vec<FamilyName> {
     let mut order: Vec<usize> = (0..families.len()).collect();
     order.sort_unstable_by_key(|index| {
         let Family { base, kind, is_renamed } = families[*index];
@@ -172,7 +187,7 @@ pub(super) fn assign(families: &[Family<'_>]) -> Vec<FamilyName> {
     let mut give_way = Vec::new();
     for index in order {
         let family = families[index];
-        if take(&mut taken, family) {
+        if take(&mut taken, family, forms) {
             names[index] = Some(family.base.to_owned());
         } else {
             give_way.push(index);
@@ -182,18 +197,19 @@ pub(super) fn assign(families: &[Family<'_>]) -> Vec<FamilyName> {
     for index in give_way {
         let family = families[index];
         let is_free = |name: &str| {
-            !wanted(Family { base: name, ..family }).iter().any(|name| taken.contains(name))
+            let wanted = wanted(Family { base: name, ..family }, forms);
+            !wanted.iter().any(|name| taken.contains(name))
         };
         let name = first_free(format!("{}_{}", family.base, family.kind), is_free);
-        take(&mut taken, Family { base: &name, ..family });
+        take(&mut taken, Family { base: &name, ..family }, forms);
         names[index] = Some(name);
     }
     let names: Vec<String> = names.into_iter().flatten().collect();
-    with_openmetrics(families, names, taken)
+    with_openmetrics(families, names, taken, forms)
 }
 
-fn take(taken: &mut HashSet<String>, family: Family<'_>) -> bool {
-    let wanted = wanted(family);
+fn take(taken: &mut HashSet<String>, family: Family<'_>, forms: &TimerForms) -> bool {
+    let wanted = wanted(family, forms);
     // All of a family's names or none: a summary needs `_sum` and `_count` next to its base.
     let is_free = !wanted.iter().any(|name| taken.contains(name));
     if is_free {
@@ -203,14 +219,18 @@ fn take(taken: &mut HashSet<String>, family: Family<'_>) -> bool {
 }
 
 /// Returns the names of a family's samples.
-fn wanted(family: Family<'_>) -> smallvec::SmallVec<[String; 3]> {
+fn wanted(family: Family<'_>, forms: &TimerForms) -> smallvec::SmallVec<[String; 3]> {
     let Family { base, kind, is_renamed } = family;
     match kind {
         _ if is_renamed => [base.to_owned()].into_iter().collect(),
         MetricKind::Counter | MetricKind::Trace => [total(base)].into_iter().collect(),
         MetricKind::Gauge | MetricKind::Set => [base.to_owned()].into_iter().collect(),
         MetricKind::Timer => {
-            [base.to_owned(), format!("{base}_sum"), format!("{base}_count")].into_iter().collect()
+            let families = forms.families();
+            let suffixes = families.iter().flat_map(|(family, suffix)| {
+                family.sample_suffixes().iter().map(move |end| (suffix, end))
+            });
+            suffixes.map(|(suffix, end)| format!("{base}{suffix}{end}")).collect()
         }
     }
 }
@@ -226,12 +246,14 @@ fn with_openmetrics(
     families: &[Family<'_>],
     names: Vec<String>,
     mut taken: HashSet<String>,
+    forms: &TimerForms,
 ) -> Vec<FamilyName> {
     let mut named: Vec<FamilyName> = Vec::with_capacity(names.len());
     for (base, family) in names.into_iter().zip(families) {
         let sample = if is_counted(*family) { total(&base) } else { base.clone() };
-        let typed_in_openmetrics =
-            family.kind != MetricKind::Timer || taken.insert(format!("{base}_created"));
+        let created = |suffix: &str| format!("{base}{suffix}_created");
+        let typed_in_openmetrics = family.kind != MetricKind::Timer
+            || forms.families().iter().all(|(_, suffix)| taken.insert(created(suffix)));
         let is_renamed = family.is_renamed;
         named.push(FamilyName { base, sample, typed_in_openmetrics, is_renamed });
     }

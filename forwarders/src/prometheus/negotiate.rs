@@ -2,18 +2,24 @@
 
 use super::page::PageFormat;
 
-/// Returns the format for an `Accept` header: text, unless the scraper names OpenMetrics with at
-/// least the weight of text. A request for an unknown format gets text too: a scraper may be able
-/// to read it, but can do nothing with an error.
-pub(super) fn format(accept: &str) -> PageFormat {
+/// Returns the format for an `Accept` header: text, unless the scraper names OpenMetrics, or
+/// protobuf if there is such a page, with at least the weight of text. A request for an unknown format
+/// gets text too: a scraper may be able to read it, but can do nothing with an error.
+pub(super) fn format(accept: &str, has_protobuf: bool) -> PageFormat {
     // Weight and position in the list. Of equal weights the first wins, and a name wins over a
     // wildcard.
     let (mut openmetrics, mut text) = ((0.0, 0), (0.0, usize::MAX));
+    let mut protobuf = (0.0, 0);
     for (index, (media, weight)) in weighted(accept).enumerate() {
         let name = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match name.as_str() {
             "application/openmetrics-text" if is_version_1(media) && weight > openmetrics.0 => {
                 openmetrics = (weight, index);
+            }
+            "application/vnd.google.protobuf"
+                if has_protobuf && is_delimited_family(media) && weight > protobuf.0 =>
+            {
+                protobuf = (weight, index);
             }
             "text/plain" if weight > text.0 => text = (weight, index),
             "text/*" | "*/*" if weight > text.0 => text = (weight, usize::MAX),
@@ -21,8 +27,20 @@ pub(super) fn format(accept: &str) -> PageFormat {
         }
     }
     let is_preferred =
-        openmetrics.0 > text.0 || (openmetrics.0 == text.0 && openmetrics.1 < text.1);
-    if openmetrics.0 > 0.0 && is_preferred { PageFormat::OpenMetrics } else { PageFormat::Text }
+        |a: (f64, usize), b: (f64, usize)| a.0 > 0.0 && (a.0 > b.0 || (a.0 == b.0 && a.1 < b.1));
+    if is_preferred(protobuf, openmetrics) && is_preferred(protobuf, text) {
+        PageFormat::Protobuf
+    } else if is_preferred(openmetrics, text) {
+        PageFormat::OpenMetrics
+    } else {
+        PageFormat::Text
+    }
+}
+
+/// Returns whether the element accepts messages `MetricFamily` with their lengths.
+fn is_delimited_family(media: &str) -> bool {
+    parameter(media, "proto") == Some("io.prometheus.client.MetricFamily")
+        && parameter(media, "encoding") == Some("delimited")
 }
 
 /// Returns whether the scraper accepts text.
@@ -90,7 +108,7 @@ mod tests {
             "application/openmetrics-text, text/plain",
             "text/plain;q=0.5, application/openmetrics-text;q=0.6",
         ] {
-            assert_eq!(format(accept), PageFormat::OpenMetrics, "{accept}");
+            assert_eq!(format(accept, true), PageFormat::OpenMetrics, "{accept}");
         }
         for accept in [
             "",
@@ -107,8 +125,24 @@ mod tests {
             "application/json",
             ";;;=,,q=",
         ] {
-            assert_eq!(format(accept), PageFormat::Text, "{accept}");
+            assert_eq!(format(accept, true), PageFormat::Text, "{accept}");
         }
+    }
+
+    #[test]
+    fn protobuf_is_used_only_if_it_is_preferred_and_exists() {
+        let protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+             encoding=delimited";
+        let prometheus = format!(
+            "{protobuf};q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,\
+             text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+        );
+        assert_eq!(super::format(&prometheus, true), PageFormat::Protobuf);
+        assert_eq!(super::format(&prometheus, false), PageFormat::OpenMetrics);
+        assert_eq!(super::format(protobuf, true), PageFormat::Protobuf);
+        assert_eq!(super::format(&format!("text/plain,{protobuf}"), true), PageFormat::Text);
+        let text = protobuf.replace("delimited", "text");
+        assert_eq!(super::format(&text, true), PageFormat::Text);
     }
 
     #[test]

@@ -1,16 +1,20 @@
-//! The page that Prometheus scrapes, in text format 0.0.4 and OpenMetrics 1.0.
+//! The page that Prometheus scrapes, in text format 0.0.4, OpenMetrics 1.0 and protobuf.
 
 use std::collections::HashSet;
 use std::io::Write;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Bytes;
+use smallvec::smallvec;
 
-use super::names::{FamilyName, quantile};
+use super::names::{FamilyName, le, quantile};
+use super::protobuf::{FamilyHeader, ProtobufWriter};
 use super::state::{Shown, Slot, State};
+use super::timer_total::{TimerTotal, whole};
+use super::timers::{TimerFamily, TimerForm};
 use crate::format::number;
 use model::{MetricKind, Percentile};
 
@@ -19,11 +23,13 @@ const EOF: &[u8] = b"# EOF\n";
 
 /// The formats of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PageFormat {
+pub(crate) enum PageFormat {
     /// Prometheus' text format 0.0.4.
     Text,
     /// OpenMetrics text 1.0.0.
     OpenMetrics,
+    /// Messages of type `io.prometheus.client.MetricFamily`, with their lengths.
+    Protobuf,
 }
 
 impl PageFormat {
@@ -32,6 +38,10 @@ impl PageFormat {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                 encoding=delimited"
+            }
         }
     }
 }
@@ -50,6 +60,9 @@ pub(super) struct Page {
     breaks_openmetrics: bool,
     text: Rendered,
     openmetrics: Rendered,
+    /// Rendered with the text and not at the first scrape, because that would need a copy of all
+    /// histograms. `None` unless timers are shown as native histograms.
+    protobuf: Option<Rendered>,
     names: OnceLock<HashSet<String>>,
 }
 
@@ -67,20 +80,38 @@ struct Rendered {
     gzip: OnceLock<Bytes>,
 }
 
+impl Rendered {
+    fn of(page: Vec<u8>) -> Self {
+        Self { plain: OnceLock::from(Bytes::from(page)), gzip: OnceLock::new() }
+    }
+}
+
 impl Page {
     /// Renders the state into `memory`, which an old page no longer needs.
     pub(super) fn of(state: &State, percentiles: &[Percentile], mut memory: Vec<u8>) -> Self {
         memory.clear();
+        let forms = &state.timers().forms;
+        let protobuf = forms.has(TimerForm::Native).then(|| protobuf(state, percentiles));
         let mut page = Self { samples: memory, ..Self::default() };
         let mut writer = SampleWriter::new(percentiles);
         for (name, kind, origin, slots) in state.families() {
-            let start = page.samples.len();
-            for slot in slots {
-                writer.write(&mut page.samples, name, slot);
-            }
             page.breaks_openmetrics |= kind == MetricKind::Timer && !name.typed_in_openmetrics;
-            page.add_family(name, kind, origin, start);
+            if kind != MetricKind::Timer {
+                let start = page.samples.len();
+                slots.for_each(|slot| writer.write(&mut page.samples, name, slot));
+                page.add_family(name, kind, origin, start);
+                continue;
+            }
+            for (family, suffix) in forms.families() {
+                let name = format!("{}{suffix}", name.sample);
+                let start = page.samples.len();
+                for slot in slots.clone() {
+                    writer.write_timer(&mut page.samples, name.as_bytes(), slot, family);
+                }
+                page.add_timer(&name, family, origin, start);
+            }
         }
+        page.protobuf = protobuf.map(Rendered::of);
         page.breaks_openmetrics |= writer.has_negative_timer || state.has_naming();
         page
     }
@@ -105,6 +136,11 @@ impl Page {
             let headers = self.families.iter().map(header);
             headers.flat_map(|header| names_of(&header)).collect()
         })
+    }
+
+    /// Returns whether the page exists in protobuf.
+    pub(super) fn has_protobuf(&self) -> bool {
+        self.protobuf.is_some()
     }
 
     /// Returns whether the page cannot be shown in OpenMetrics.
@@ -137,9 +173,10 @@ impl Page {
     }
 
     fn rendered(&self, format: PageFormat) -> &Rendered {
-        match format {
-            PageFormat::Text => &self.text,
-            PageFormat::OpenMetrics => &self.openmetrics,
+        match (format, &self.protobuf) {
+            (PageFormat::OpenMetrics, _) => &self.openmetrics,
+            (PageFormat::Protobuf, Some(protobuf)) => protobuf,
+            (PageFormat::Text | PageFormat::Protobuf, _) => &self.text,
         }
     }
 
@@ -147,7 +184,7 @@ impl Page {
         let mut whole = Vec::with_capacity(self.samples.len() + self.headers.len() + EOF.len());
         for family in &self.families {
             let header = match format {
-                PageFormat::Text => &family.text_header,
+                PageFormat::Text | PageFormat::Protobuf => &family.text_header,
                 PageFormat::OpenMetrics => &family.openmetrics_header,
             };
             whole.extend_from_slice(&self.headers[header.clone()]);
@@ -162,8 +199,7 @@ impl Page {
     fn add_family(&mut self, name: &FamilyName, kind: MetricKind, origin: &str, start: usize) {
         let word = match kind {
             MetricKind::Counter | MetricKind::Trace => "counter",
-            MetricKind::Gauge | MetricKind::Set => "gauge",
-            MetricKind::Timer => "summary",
+            MetricKind::Gauge | MetricKind::Set | MetricKind::Timer => "gauge",
         };
         let words = ["tallyd ", kind.as_str(), " "];
         // The origin of a renamed family is its complete description.
@@ -178,6 +214,14 @@ impl Page {
             // `unknown` needs no suffix, and the name of the only sample is unique already.
             self.add_header(&name.sample, "unknown", help, origin)
         };
+        let samples = start..self.samples.len();
+        self.families.push(FamilyOnPage { text_header, openmetrics_header, samples });
+    }
+
+    fn add_timer(&mut self, name: &str, family: TimerFamily, origin: &str, start: usize) {
+        let help = ["tallyd ", MetricKind::Timer.as_str(), " "];
+        let text_header = self.add_header(name, family.type_word(), &help, origin);
+        let openmetrics_header = text_header.clone();
         let samples = start..self.samples.len();
         self.families.push(FamilyOnPage { text_header, openmetrics_header, samples });
     }
@@ -208,7 +252,9 @@ impl Page {
 fn names_of(header: &str) -> Vec<String> {
     let of_type = header.lines().find_map(|line| line.strip_prefix("# TYPE "));
     let Some((name, word)) = of_type.and_then(|line| line.split_once(' ')) else { return vec![] };
-    let ends: &[&str] = if word == "summary" { &["", "_sum", "_count"] } else { &[""] };
+    let families = [TimerFamily::Summary, TimerFamily::Histogram];
+    let family = families.into_iter().find(|family| family.type_word() == word);
+    let ends = family.map_or(&[""][..], TimerFamily::sample_suffixes);
     ends.iter().map(|end| format!("{name}{end}")).collect()
 }
 
@@ -218,9 +264,13 @@ struct SampleWriter {
     quantiles: Vec<String>,
     /// The labels of the current series, with braces and the trailing blank.
     labels: Vec<u8>,
-    /// The start of each quantile line of the current summary: its name and its labels without the
-    /// closing brace.
-    before_quantile: Vec<u8>,
+    /// The start of each line of the current timer with another label: its name and its labels
+    /// without the closing brace.
+    before_label: Vec<u8>,
+    /// The bounds of the latest classic histogram, and `le="10.0"} ` for each of them. Most
+    /// histograms have the same ones.
+    bounds: Arc<[f64]>,
+    les: Vec<String>,
     has_negative_timer: bool,
 }
 
@@ -230,7 +280,9 @@ impl SampleWriter {
         Self {
             quantiles: percentiles.iter().map(label).collect(),
             labels: Vec::new(),
-            before_quantile: Vec::new(),
+            before_label: Vec::new(),
+            bounds: Arc::default(),
+            les: Vec::new(),
             has_negative_timer: false,
         }
     }
@@ -245,18 +297,48 @@ impl SampleWriter {
             }
             Shown::Total { shown, .. } => line(out, &[name, &self.labels], *shown),
             Shown::Last(value) => line(out, &[name, &self.labels], *value),
-            Shown::Summary { count, sum, percentiles } => {
-                // OpenMetrics forbids negative values and sums in summaries.
-                let least = percentiles.iter().copied().fold(sum.value(), f64::min);
-                self.has_negative_timer |= least < 0.0;
-                self.take_before_quantile(name);
-                for (quantile, value) in self.quantiles.iter().zip(percentiles) {
-                    line(out, &[&self.before_quantile, quantile.as_bytes()], *value);
-                }
-                line(out, &[name, b"_sum", &self.labels], sum.value());
-                line(out, &[name, b"_count", &self.labels], whole(count.value()));
-            }
+            Shown::Timer(_) => {}
         }
+    }
+
+    fn write_timer(&mut self, out: &mut Vec<u8>, name: &[u8], slot: &Slot, family: TimerFamily) {
+        let Shown::Timer(total) = &slot.shown else { return };
+        self.take_labels(slot);
+        // OpenMetrics forbids negative values and sums in summaries, and such sums in histograms.
+        let least = total.percentiles.iter().copied().fold(total.sum.value(), f64::min);
+        self.has_negative_timer |= least < 0.0;
+        let count = match family {
+            TimerFamily::Summary => {
+                self.take_before_label(&[name]);
+                for (quantile, value) in self.quantiles.iter().zip(&total.percentiles) {
+                    line(out, &[&self.before_label, quantile.as_bytes()], *value);
+                }
+                whole(total.count.value())
+            }
+            TimerFamily::Histogram => {
+                self.write_buckets(out, name, total);
+                total.histogram_count()
+            }
+        };
+        line(out, &[name, b"_sum", &self.labels], total.sum.value());
+        line(out, &[name, b"_count", &self.labels], count);
+    }
+
+    /// Writes the classic buckets. A native histogram without them has the bucket +Inf, which a
+    /// histogram needs in these formats.
+    fn write_buckets(&mut self, out: &mut Vec<u8>, name: &[u8], total: &TimerTotal) {
+        self.take_before_label(&[name, b"_bucket"]);
+        if let Some(classic) = &total.classic
+            && !Arc::ptr_eq(classic.bounds(), &self.bounds)
+        {
+            self.bounds = Arc::clone(classic.bounds());
+            self.les =
+                self.bounds.iter().map(|bound| format!("le=\"{}\"}} ", le(*bound))).collect();
+        }
+        for (le, (_, samples)) in self.les.iter().zip(total.classic_buckets()) {
+            line(out, &[&self.before_label, le.as_bytes()], samples);
+        }
+        line(out, &[&self.before_label, b"le=\"+Inf\"} "], total.histogram_count());
     }
 
     fn take_labels(&mut self, slot: &Slot) {
@@ -272,17 +354,42 @@ impl SampleWriter {
         self.labels.extend_from_slice(end);
     }
 
-    fn take_before_quantile(&mut self, name: &[u8]) {
-        self.before_quantile.clear();
-        self.before_quantile.extend_from_slice(name);
+    fn take_before_label(&mut self, name: &[&[u8]]) {
+        self.before_label.clear();
+        name.iter().for_each(|part| self.before_label.extend_from_slice(part));
         match self.labels.strip_suffix(b"} ") {
             Some(labels) => {
-                self.before_quantile.extend_from_slice(labels);
-                self.before_quantile.push(b',');
+                self.before_label.extend_from_slice(labels);
+                self.before_label.push(b',');
             }
-            None => self.before_quantile.push(b'{'),
+            None => self.before_label.push(b'{'),
         }
     }
+}
+
+/// Renders the state in protobuf.
+fn protobuf(state: &State, percentiles: &[Percentile]) -> Vec<u8> {
+    let quantiles: Vec<f64> =
+        percentiles.iter().filter_map(|percentile| quantile(percentile).parse().ok()).collect();
+    let mut writer = ProtobufWriter::new(&quantiles, 0);
+    for (name, kind, origin, slots) in state.families() {
+        let is_timer = kind == MetricKind::Timer;
+        // A family that is not a timer's has no form.
+        let families = if is_timer {
+            state.timers().forms.families()
+        } else {
+            smallvec![(TimerFamily::Summary, "")]
+        };
+        for (form, suffix) in families {
+            let help = match name.is_renamed {
+                true => origin.to_owned(),
+                false => format!("tallyd {kind} {origin}"),
+            };
+            let name = format!("{}{suffix}", name.sample);
+            writer.family(FamilyHeader { name: &name, kind, form, help }, slots.clone());
+        }
+    }
+    writer.finish()
 }
 
 fn line(out: &mut Vec<u8>, before: &[&[u8]], value: f64) {
@@ -293,12 +400,6 @@ fn line_of(out: &mut Vec<u8>, before: &[&[u8]], number: impl FnOnce(&mut Vec<u8>
     before.iter().for_each(|piece| out.extend_from_slice(piece));
     number(out);
     out.push(b'\n');
-}
-
-/// Rounds the count of a summary to a whole number, as both formats require. Only the total is
-/// rounded, so the error never exceeds half a sample.
-pub(super) fn whole(count: f64) -> f64 {
-    count.round()
 }
 
 fn write_escaped(out: &mut Vec<u8>, value: &str) {

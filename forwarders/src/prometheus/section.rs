@@ -1,6 +1,6 @@
 //! Builds the page and the remote write of a Prometheus section.
 
-use super::{PageListen, PipelineLimits, PrometheusConfig, PrometheusPage, RemoteWrite};
+use super::{PageListen, PrometheusConfig, PrometheusPage, RemoteWrite, StateSettings};
 use crate::config::{Common, InvalidKey, SpoolOrder};
 use crate::delivery::destination::Destination;
 use crate::delivery::section::{BuildContext, ForwarderSection};
@@ -35,7 +35,7 @@ impl ForwarderSection for PrometheusConfig {
         let naming = (context.naming)(self.naming);
         // In the settings, so that a reload that changes the shares rebuilds the page.
         self.max_connections = self.max_connections.min(context.connections_max);
-        let limits = PipelineLimits::new(&self, context.expire_after);
+        let state = StateSettings::new(&self, context.expire_after);
         let settings = |section| ForwarderSettings::new((section, context.expire_after));
         // Taken out, so that a change of these settings alone does not rebuild the page and its
         // totals.
@@ -43,7 +43,7 @@ impl ForwarderSection for PrometheusConfig {
         let mut destinations = Vec::new();
         if let PageListen::At(addresses) = &self.listen {
             let (name, addresses) = (common.name.clone(), addresses.clone());
-            let page = PrometheusPage::new(&self, name, addresses, limits, naming.clone())?;
+            let page = PrometheusPage::new(&self, name, addresses, state.clone(), naming.clone())?;
             let settings = settings(self.clone());
             destinations.push(Destination::new(Self::KIND, common.clone(), settings, page));
         } else if remote_write.is_none() {
@@ -55,7 +55,7 @@ impl ForwarderSection for PrometheusConfig {
             // restart.
             common.delivery.spool.order = SpoolOrder::Oldest;
             let (name, delivery) = (&common.name, &common.delivery);
-            let forwarder = RemoteWrite::new(&remote_write, name, delivery, limits, naming)?;
+            let forwarder = RemoteWrite::new(&remote_write, name, delivery, state, naming)?;
             // Put back, so that a change of these settings rebuilds remote write.
             self.remote_write = Some(remote_write);
             destinations.push(Destination::new(Self::KIND, common, settings(self), forwarder));

@@ -164,8 +164,10 @@ async fn hand_on(relay: &Relay) -> Response<Pieces> {
 async fn show(headers: &HeaderMap, site: &Site) -> Response<Pieces> {
     let page = site.current.get();
     let accept = list(headers, &ACCEPT);
-    let mut format = negotiate::format(&accept);
-    let is_text_only = page.breaks_openmetrics() && negotiate::accepts_text(&accept);
+    let mut format = negotiate::format(&accept, page.has_protobuf());
+    let is_text_only = format == PageFormat::OpenMetrics
+        && page.breaks_openmetrics()
+        && negotiate::accepts_text(&accept);
     // The merged metrics are in text format, and the two formats cannot be mixed on a page.
     if is_text_only || site.merge.is_some() {
         format = PageFormat::Text;

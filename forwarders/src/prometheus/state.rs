@@ -1,8 +1,7 @@
 //! The running totals, latest values and live series that result from the windows.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
@@ -12,16 +11,23 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::held::HeldTotals;
 use super::names::{self, FamilyName, page_series, renamed_series};
+use super::native::{self, NativeHistogram};
+use super::timer_total::TimerTotal;
+use super::timers::{TimerForm, TimerSettings};
 use model::{
     MetricKind, OwnTags, Percentile, Series, SeriesNaming, SeriesPlacement, Snapshot, Sum, Value,
 };
 
+mod departed;
 mod saved;
+
+use departed::{Departed, Left};
 
 /// The state of the page after all windows since the start. It has neither clock nor socket: only
 /// [`State::apply`] changes it.
 pub(super) struct State {
     limits: Limits,
+    timers: TimerSettings,
     /// Provides other names for series; `None` if all have tallyd's names.
     naming: Option<Arc<dyn SeriesNaming>>,
     /// The live series of the pipeline with their slots. Several series may share a slot.
@@ -40,6 +46,8 @@ pub(super) struct State {
     departed: Departed,
     /// The series whose total is held.
     held: HeldTotals,
+    /// How often a native histogram has lost resolution.
+    reduced: Arc<AtomicU64>,
     /// Series that expired with the latest window, for which remote write sends stale markers.
     left: Vec<(FamilyName, Slot)>,
     /// Where the points of the latest window are shown, in the order of the snapshot.
@@ -48,6 +56,8 @@ pub(super) struct State {
     window: u64,
     /// Length of all windows so far. Idle time is measured with it: the wall clock may be set.
     elapsed: Duration,
+    /// Start of the latest window, in Unix milliseconds.
+    window_start_ms: u64,
     /// Those of the timers' values.
     percentiles: Arc<[Percentile]>,
     /// The values that the series of the latest window had before it; empty unless `keeps_previous`.
@@ -137,6 +147,8 @@ pub(super) struct Slot {
     pub(super) series: Arc<Series>,
     /// The value on the page.
     pub(super) shown: Shown,
+    /// When its total was 0, in Unix milliseconds; 0 if that is unknown.
+    pub(super) created_ms: u64,
     family: FamilyKey,
     sources: u32,
     /// Whether it has ever had more than one source.
@@ -146,7 +158,10 @@ pub(super) struct Slot {
     last_window: u64,
     /// Index of its first point in the snapshot of `last_window`.
     point: u32,
+    /// Upper bound of its size on the page, in bytes.
     bytes: u64,
+    /// The part of `bytes` for the buckets of a native histogram.
+    native_bytes: u64,
 }
 
 /// The value of a series on the page.
@@ -163,14 +178,7 @@ pub(super) enum Shown {
     /// The value of a gauge, the size of a set, in its latest window.
     Last(f64),
     /// A timer.
-    Summary {
-        /// Number of samples in all windows, weighted by 1 / sample rate.
-        count: Sum,
-        /// Sum of the values in all windows.
-        sum: Sum,
-        /// The percentiles of its latest window.
-        percentiles: SmallVec<[f64; 4]>,
-    },
+    Timer(TimerTotal),
 }
 
 /// The outcome for the points of a snapshot.
@@ -186,6 +194,7 @@ impl State {
     pub(super) fn new(limits: Limits, naming: Option<Arc<dyn SeriesNaming>>) -> Self {
         Self {
             limits,
+            timers: TimerSettings::default(),
             naming,
             sources: HashMap::default(),
             slots: Vec::new(),
@@ -197,10 +206,12 @@ impl State {
             bytes: 0,
             departed: Departed::new(limits.departed_max),
             held: HeldTotals::default(),
+            reduced: Arc::default(),
             left: Vec::new(),
             places: Vec::new(),
             window: 0,
             elapsed: Duration::ZERO,
+            window_start_ms: 0,
             percentiles: Arc::new([]),
             previous: Vec::new(),
             keeps_previous: false,
@@ -213,6 +224,16 @@ impl State {
         Self { keeps_previous: true, ..self }
     }
 
+    /// Shows timers in other forms than a summary.
+    pub(super) fn showing_timers(self, timers: TimerSettings) -> Self {
+        Self { timers, ..self }
+    }
+
+    /// The forms of timers.
+    pub(super) fn timers(&self) -> &TimerSettings {
+        &self.timers
+    }
+
     /// The percentiles of the timers' values.
     pub(super) fn percentiles(&self) -> &[Percentile] {
         &self.percentiles
@@ -222,6 +243,8 @@ impl State {
     pub(super) fn apply(&mut self, snapshot: &Snapshot) -> Applied {
         self.window += 1;
         self.elapsed += snapshot.window.length;
+        let length_ms = snapshot.window.length.as_millis() as u64;
+        self.window_start_ms = snapshot.window.end_ms.saturating_sub(length_ms);
         self.left.clear();
         self.places.clear();
         self.previous.clear();
@@ -264,7 +287,12 @@ impl State {
                 self.previous.push((id, slot.shown.clone()));
             }
             let alone = &snapshot.points[slot.point as usize].value;
-            slot.shown.add(merged.get(&id).unwrap_or(alone), slot.is_shared);
+            let value = merged.get(&id).unwrap_or(alone);
+            slot.shown.add(value, slot.is_shared);
+            if matches!(value, Value::Total(_)) && !slot.is_shared {
+                // Only the source knows when its total began.
+                slot.created_ms = 0;
+            }
             if !slot.family.is_renamed {
                 // The total of a renamed series is shown in other units.
                 self.held.note(&mut slot.is_held, slot.shown.is_held(), slot.series.name());
@@ -272,6 +300,7 @@ impl State {
             if let Some(naming) = self.naming.as_deref().filter(|_| slot.family.is_renamed) {
                 slot.shown.convert(naming);
             }
+            self.fit_native(id);
         }
         let polls = self.naming.as_deref().map_or(vec![], |naming| polls(snapshot, naming));
         // After the points, so that a series with a point in this window cannot expire.
@@ -279,6 +308,28 @@ impl State {
         // After the expiry: names depend only on the families that remain.
         self.put_in_order();
         applied
+    }
+
+    /// Merges buckets of a native histogram until it has no more than the limit, and no more than the
+    /// page has room for.
+    fn fit_native(&mut self, id: SlotId) {
+        let Some(slot) = &mut self.slots[id as usize] else { return };
+        let Shown::Timer(TimerTotal { native: Some(native), .. }) = &mut slot.shown else { return };
+        let others = self.bytes - slot.native_bytes;
+        let room = self.limits.bytes_max.saturating_sub(others).max(slot.native_bytes);
+        let most = self.timers.native_buckets_max.min(native::buckets_within(room));
+        if native.shrink(most) {
+            self.reduced.fetch_add(1, Ordering::Relaxed);
+        }
+        let bytes = native::bytes_at_most(native.bucket_count());
+        self.bytes = others + bytes;
+        slot.bytes = slot.bytes - slot.native_bytes + bytes;
+        slot.native_bytes = bytes;
+    }
+
+    /// Returns how often a native histogram has lost resolution, which keeps up to date.
+    pub(super) fn reduced_histograms(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.reduced)
     }
 
     /// The series whose total is held.
@@ -311,7 +362,8 @@ impl State {
     /// Iterates over the families in page order, each with its name, kind, origin and series.
     pub(super) fn families(
         &self,
-    ) -> impl Iterator<Item = (&FamilyName, MetricKind, &str, impl Iterator<Item = &Slot>)> {
+    ) -> impl Iterator<Item = (&FamilyName, MetricKind, &str, impl Iterator<Item = &Slot> + Clone)>
+    {
         self.order.iter().filter_map(|(key, name)| {
             let family = self.families.get(key)?;
             let slots = family.slots.iter().filter_map(|id| self.slots[*id as usize].as_ref());
@@ -380,7 +432,9 @@ impl State {
         let origin: Box<str> = wanted.help.clone().unwrap_or_else(|| series.name().into());
         let id = match self.slot_of.get(&(Arc::clone(&wanted.series), family.is_renamed)) {
             Some(id) => *id,
-            None => self.admit(wanted, &origin, percentiles).ok_or(Place::Nowhere)?,
+            None => {
+                self.admit(wanted, series.name(), &origin, percentiles).ok_or(Place::Nowhere)?
+            }
         };
         let slot = self.slots[id as usize].as_mut().ok_or(Place::Nowhere)?;
         slot.sources += 1;
@@ -407,31 +461,44 @@ impl State {
             }
             Some(SeriesPlacement::Hidden) => return None,
             Some(SeriesPlacement::Unchanged) | None => {
-                (page_series(series), series.kind(), None, None)
+                (page_series(series, &self.timers.forms), series.kind(), None, None)
             }
         };
         let family = FamilyKey { base: series.name().into(), kind, is_renamed: help.is_some() };
         Some(Wanted { series: Arc::new(series), family, help, own_tags })
     }
 
-    /// Adds a series to the page; `None` if the page has no room. `origin` describes a new family.
-    fn admit(&mut self, wanted: Wanted, origin: &str, percentiles: usize) -> Option<SlotId> {
+    /// Adds a series to the page; `None` if the page has no room. `metric` is its name in the
+    /// pipeline, and `origin` describes a new family.
+    fn admit(
+        &mut self,
+        wanted: Wanted,
+        metric: &str,
+        origin: &str,
+        percentiles: usize,
+    ) -> Option<SlotId> {
         let Wanted { series, family: key, .. } = wanted;
+        let fresh = Shown::none(series.kind(), &self.timers, metric);
         // The key that the family already has, so that all its series share one copy of the name.
         let known = self.families.get_key_value(&key).map(|(key, _)| key.clone());
         let is_new = known.is_none();
         let key = known.unwrap_or(key);
-        let bytes = lines_at_most(&series, percentiles);
-        let family_bytes = if is_new { header_at_most(origin) } else { 0 };
+        let native_bytes = if fresh.has_native() { native::bytes_at_most(0) } else { 0 };
+        let bytes = native_bytes + self.size_at_most(&series, &fresh, percentiles);
+        let family_bytes = if is_new { self.header_at_most(origin) } else { 0 };
         // Checked for a whole series before it is shown, so that a page never has to be cut.
         if self.bytes + bytes + family_bytes > self.limits.bytes_max {
             return None;
         }
         self.bytes += bytes + family_bytes;
-        let shown = self.departed.take(&series).unwrap_or_else(|| Shown::none(series.kind()));
+        let left = self.departed.take(&series);
+        let left =
+            left.and_then(|left| Some((fresh.continued_from(&left.shown)?, left.created_ms)));
+        let (shown, created_ms) = left.unwrap_or((fresh, self.window_start_ms));
         let slot = Slot {
             series: Arc::clone(&series),
             shown,
+            created_ms,
             family: key.clone(),
             sources: 0,
             is_shared: false,
@@ -439,6 +506,7 @@ impl State {
             last_window: 0,
             point: 0,
             bytes,
+            native_bytes,
         };
         // Reused, so that `slots` grows with the live series and not with every series ever seen.
         let id = self.free.pop().unwrap_or(self.slots.len() as SlotId);
@@ -453,6 +521,7 @@ impl State {
         family.slots.push(id);
         family.bytes += family_bytes;
         family.is_stale = true;
+        self.fit_native(id);
         Some(id)
     }
 
@@ -463,8 +532,8 @@ impl State {
         }
         self.percentiles = Arc::clone(percentiles);
         for slot in self.slots.iter_mut().flatten() {
-            if let Shown::Summary { percentiles, .. } = &mut slot.shown {
-                percentiles.clear();
+            if let Shown::Timer(total) = &mut slot.shown {
+                total.percentiles.clear();
             }
         }
     }
@@ -519,7 +588,7 @@ impl State {
             self.slot_of.remove(&(Arc::clone(&slot.series), slot.family.is_renamed));
             self.free.push(id);
             self.bytes -= slot.bytes;
-            self.departed.remember(hash(&slot.series), &slot.shown);
+            self.departed.remember(hash(&slot.series), slot.left());
             let key = slot.family.clone();
             if let Some(name) = named.get(&key) {
                 self.left.push(((*name).clone(), slot));
@@ -555,9 +624,16 @@ impl State {
             let mut keys: Vec<FamilyKey> = self.families.keys().cloned().collect();
             keys.sort_unstable();
             let families: Vec<_> = keys.iter().map(FamilyKey::family).collect();
-            let names = names::assign(&families);
+            let names = names::assign(&families, &self.timers.forms);
             self.order = keys.into_iter().zip(names).collect();
         }
+    }
+}
+
+impl Slot {
+    /// Returns its total for the case that it comes back.
+    fn left(&self) -> Left {
+        Left { shown: self.shown.clone(), created_ms: self.created_ms }
     }
 }
 
@@ -568,17 +644,13 @@ impl FamilyKey {
 }
 
 impl Shown {
-    fn none(kind: MetricKind) -> Self {
+    fn none(kind: MetricKind, timers: &TimerSettings, metric: &str) -> Self {
         match kind {
             MetricKind::Counter | MetricKind::Trace => {
                 Self::Total { sum: Sum::default(), shown: 0.0 }
             }
             MetricKind::Gauge | MetricKind::Set => Self::Last(0.0),
-            MetricKind::Timer => Self::Summary {
-                count: Sum::default(),
-                sum: Sum::default(),
-                percentiles: SmallVec::new(),
-            },
+            MetricKind::Timer => Self::Timer(TimerTotal::new(timers, metric)),
         }
     }
 
@@ -603,18 +675,41 @@ impl Shown {
             }
             (Self::Last(shown), Value::Gauge { value, .. }) => *shown = *value,
             (Self::Last(shown), Value::Set(set)) => *shown = set.count,
-            (Self::Summary { count, sum, percentiles }, Value::Timer(timer)) => {
-                count.add(timer.summary.count);
-                sum.add(timer.summary.sum);
-                percentiles.clone_from(&timer.summary.percentiles);
-            }
+            (Self::Timer(total), Value::Timer(window)) => total.add(window),
             (shown, value) => debug_assert!(false, "{value:?} for {shown:?}"),
         }
     }
 
-    /// Whether both belong to series of the same form.
-    fn has_form_of(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
+    /// Continues from a saved value; `None` if that belongs to a series of another form.
+    fn continued_from(&self, saved: &Self) -> Option<Self> {
+        match (self, saved) {
+            (Self::Timer(fresh), Self::Timer(saved)) => {
+                fresh.continued_from(saved).map(Self::Timer)
+            }
+            _ if std::mem::discriminant(self) == std::mem::discriminant(saved) => {
+                Some(saved.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the number of bounds of a classic histogram.
+    fn bounds(&self) -> usize {
+        match self {
+            Self::Timer(TimerTotal { classic: Some(classic), .. }) => classic.bounds().len(),
+            _ => 0,
+        }
+    }
+
+    fn has_native(&self) -> bool {
+        self.native().is_some()
+    }
+
+    fn native(&self) -> Option<&NativeHistogram> {
+        match self {
+            Self::Timer(total) => total.native.as_deref(),
+            Self::Total { .. } | Self::Last(_) => None,
+        }
     }
 
     /// Returns whether negative increments hold the total: the sum is below the shown total.
@@ -622,7 +717,7 @@ impl Shown {
         match self {
             // Not by the last bits, which are the sum's rounding.
             Self::Total { sum, shown } => *shown - sum.value() > shown.abs() * 1e-12,
-            Self::Last(_) | Self::Summary { .. } => false,
+            Self::Last(_) | Self::Timer(_) => false,
         }
     }
 
@@ -640,62 +735,6 @@ fn polls<'a>(snapshot: &'a Snapshot, naming: &dyn SeriesNaming) -> Vec<&'a Serie
     series.filter(|series| naming.marks_poll(series)).collect()
 }
 
-/// The totals of expired series, so that a series that returns continues from its old total. From
-/// 0, Prometheus would see a restart, or miss increments once the new total exceeds the old one.
-/// Series are identified by a hash, because their text could take much more memory.
-struct Departed {
-    max: usize,
-    totals: HashMap<u128, (u64, Shown), RandomState>,
-    /// In the order of expiry; may contain entries of series that have returned.
-    order: VecDeque<(u64, u128)>,
-    number: u64,
-}
-
-impl Departed {
-    fn new(max: usize) -> Self {
-        Self { max, totals: HashMap::default(), order: VecDeque::new(), number: 0 }
-    }
-
-    fn remember(&mut self, hash: u128, shown: &Shown) {
-        // A gauge or set has no total to continue from.
-        if self.max == 0 || matches!(shown, Shown::Last(_)) {
-            return;
-        }
-        let mut shown = shown.clone();
-        // The percentiles describe only the last window.
-        if let Shown::Summary { percentiles, .. } = &mut shown {
-            percentiles.clear();
-        }
-        self.number += 1;
-        self.totals.insert(hash, (self.number, shown));
-        self.order.push_back((self.number, hash));
-        // Series that return leave their entries in `order`; the second bound keeps these from
-        // accumulating.
-        while self.totals.len() > self.max || self.order.len() > 2 * self.max {
-            let Some((number, hash)) = self.order.pop_front() else { return };
-            // An older number is left from an earlier expiry of a series that has expired again.
-            if self.totals.get(&hash).is_some_and(|(current, _)| *current == number) {
-                self.totals.remove(&hash);
-            }
-        }
-    }
-
-    /// The totals, beginning with the series that left last.
-    fn latest_first(&self) -> impl Iterator<Item = (u128, &Shown)> {
-        self.order.iter().rev().filter_map(|(number, hash)| {
-            let (current, shown) = self.totals.get(hash)?;
-            (current == number).then_some((*hash, shown))
-        })
-    }
-
-    fn take(&mut self, series: &Series) -> Option<Shown> {
-        if self.totals.is_empty() {
-            return None;
-        }
-        self.totals.remove(&hash(series)).map(|(_, shown)| shown)
-    }
-}
-
 /// Returns a hash of 128 bits, so that two series do not share a total by chance. It is stored, so it
 /// must be the same in every build.
 fn hash(series: &Series) -> u128 {
@@ -710,24 +749,41 @@ fn hash(series: &Series) -> u128 {
 }
 
 /// Maximum size of a line without name and labels, in bytes: braces, quotes, the label of the
-/// quantile, the longest number, and the suffix of the name.
+/// quantile or bucket, the longest number, and the suffix of the name. A metric in protobuf takes
+/// less, and so does a classic bucket there.
 const LINE_BYTES: usize = 80;
 
-/// Returns the upper bound of a series' size on the page, in bytes.
-fn lines_at_most(series: &Series, percentiles: usize) -> u64 {
-    let lines = if series.kind() == MetricKind::Timer { percentiles + 2 } else { 1 };
-    let labels: usize = series
-        .tags()
-        .map(|(key, value)| {
-            let escapes = value.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | b'\n')).count();
-            key.len() + value.len() + escapes + "=\"\",".len()
-        })
-        .sum();
-    (lines * (series.name().len() + labels + LINE_BYTES)) as u64
-}
+impl State {
+    /// Returns the upper bound of a series' size on the page, in bytes, without native buckets.
+    fn size_at_most(&self, series: &Series, shown: &Shown, percentiles: usize) -> u64 {
+        let lines = match shown {
+            Shown::Timer(_) => {
+                // Each family has a sum and a count, a histogram also the bucket +Inf.
+                let histogram =
+                    if self.timers.forms.has_histogram() { 3 + shown.bounds() } else { 0 };
+                percentiles + 2 + histogram
+            }
+            Shown::Total { .. } | Shown::Last(_) => 1,
+        };
+        let labels: usize = series
+            .tags()
+            .map(|(key, value)| {
+                let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n');
+                let escapes = value.bytes().filter(is_escaped).count();
+                key.len() + value.len() + escapes + "=\"\",".len()
+            })
+            .sum();
+        let line = series.name().len() + labels + LINE_BYTES;
+        // A page with native histograms exists as text and in protobuf.
+        let protobuf =
+            if self.timers.forms.has(TimerForm::Native) { 1 + shown.bounds() } else { 0 };
+        (lines * line + protobuf * LINE_BYTES.max(line)) as u64
+    }
 
-/// Returns the upper bound of a family's header, in bytes: its name in both lines, and its origin
-/// with every byte escaped.
-fn header_at_most(origin: &str) -> u64 {
-    (2 * LINE_BYTES + 4 * origin.len()) as u64
+    /// Returns the upper bound of a family's headers, in bytes: its name in both lines, and its origin
+    /// with every byte escaped.
+    fn header_at_most(&self, origin: &str) -> u64 {
+        let families = self.timers.forms.families().len();
+        (families * (2 * LINE_BYTES + 4 * origin.len())) as u64
+    }
 }

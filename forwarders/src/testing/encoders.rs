@@ -9,7 +9,7 @@ use crate::ForwardersConfig;
 use crate::delivery::payload::Batch;
 use crate::format::pystatsd::Envelope;
 #[cfg(feature = "prometheus")]
-use crate::prometheus::{PipelineLimits, PrometheusConfig, PrometheusPage};
+use crate::prometheus::{PageFormat, PrometheusConfig, PrometheusPage, StateSettings};
 use model::Snapshot;
 
 const EXPIRE_AFTER: Duration = Duration::from_secs(600);
@@ -40,6 +40,12 @@ const DESTINATIONS: &[(&str, &str)] = &[
         "remote-write",
         r#"{"prometheus": {"listen": "none", "remote_write": {"url": "http://127.0.0.1:9090/"}}}"#,
     ),
+    #[cfg(feature = "prometheus")]
+    (
+        "remote-write-native",
+        r#"{"prometheus": {"listen": "none", "timers": "native", "remote_write":
+            {"url": "http://127.0.0.1:9090/"}}}"#,
+    ),
     #[cfg(feature = "statsd")]
     ("statsd", r#"{"statsd": {"address": "127.0.0.1:8125"}}"#),
     #[cfg(feature = "statsd")]
@@ -56,9 +62,11 @@ const KAFKA_VALUE: &str = "kafka-value";
 /// The rendered Prometheus page: the work of `prometheus-page` for each window, plus the first
 /// scrape after it.
 #[cfg(feature = "prometheus")]
-const PAGES: [&str; 2] = ["prometheus-text", "prometheus-openmetrics"];
-#[cfg(not(feature = "prometheus"))]
-const PAGES: [&str; 0] = [];
+const PAGES: [(&str, &str, PageFormat); 3] = [
+    ("prometheus-text", "{}", PageFormat::Text),
+    ("prometheus-openmetrics", "{}", PageFormat::OpenMetrics),
+    ("prometheus-protobuf", r#"{"timers": "native"}"#, PageFormat::Protobuf),
+];
 
 /// Encodes a snapshot into the payloads of a batch.
 pub type Encode = Box<dyn FnMut(&Snapshot, &mut Batch)>;
@@ -66,7 +74,10 @@ pub type Encode = Box<dyn FnMut(&Snapshot, &mut Batch)>;
 /// Returns the names of all encoders of this build.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
-    DESTINATIONS.iter().map(|(name, _)| *name).chain(PAGES).chain([KAFKA_VALUE]).collect()
+    let names = DESTINATIONS.iter().map(|(name, _)| *name);
+    #[cfg(feature = "prometheus")]
+    let names = names.chain(PAGES.map(|(name, ..)| name));
+    names.chain([KAFKA_VALUE]).collect()
 }
 
 /// Builds the encoder with this name.
@@ -79,8 +90,8 @@ pub fn encoder(name: &str) -> Encode {
         return kafka_value();
     }
     #[cfg(feature = "prometheus")]
-    if PAGES.contains(&name) {
-        return prometheus_page(name == PAGES[1]);
+    if let Some((_, config, format)) = PAGES.iter().find(|(other, ..)| *other == name) {
+        return prometheus_page(config, *format);
     }
     let (_, config) =
         DESTINATIONS.iter().find(|(other, _)| *other == name).expect("the name of an encoder");
@@ -107,15 +118,15 @@ fn kafka_value() -> Encode {
 }
 
 #[cfg(feature = "prometheus")]
-fn prometheus_page(is_openmetrics: bool) -> Encode {
-    let config = PrometheusConfig::default();
-    let limits = PipelineLimits::new(&config, EXPIRE_AFTER);
+fn prometheus_page(config: &str, format: PageFormat) -> Encode {
+    let config: PrometheusConfig = serde_json::from_str(config).expect("a configuration");
+    let settings = StateSettings::new(&config, EXPIRE_AFTER);
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9_102)).into();
-    let page = PrometheusPage::new(&config, "a benchmark".to_owned(), address, limits, None);
+    let page = PrometheusPage::new(&config, "a benchmark".to_owned(), address, settings, None);
     let mut page = page.expect("fetches nothing");
     Box::new(move |snapshot, batch| {
         page.encode(snapshot, batch);
-        std::hint::black_box(page.rendered(is_openmetrics));
+        std::hint::black_box(page.rendered(format));
     })
 }
 

@@ -411,6 +411,13 @@ impl SelfMetricFamilies {
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.held_totals? as f64))),
         );
+        self.counter(
+            "tallyd_prometheus_reduced_histograms_total",
+            "Times that a native histogram lost resolution because of max_buckets or max_page",
+            forwarders
+                .iter()
+                .filter_map(|(name, now)| Some((forwarder(name), now.reduced_histograms?))),
+        );
     }
 
     fn points(&mut self, forwarders: &[(&str, forwarding::Counts)]) {

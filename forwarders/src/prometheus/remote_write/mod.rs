@@ -18,7 +18,7 @@ use async_trait::async_trait;
 
 use self::wire::Encoder;
 use super::config::RemoteWriteConfig;
-use super::state::{Limits, Placed, State};
+use super::state::{Placed, State};
 use crate::config::DeliveryConfig;
 use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError};
 use crate::delivery::payload::Batch;
@@ -96,7 +96,7 @@ impl RemoteWrite {
         config: &RemoteWriteConfig,
         name: &str,
         delivery: &DeliveryConfig,
-        limits: super::PipelineLimits,
+        state: super::StateSettings,
         naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Result<Self, String> {
         let settings = HttpSettings {
@@ -122,7 +122,7 @@ impl RemoteWrite {
                 headers: headers(config)?,
                 run: rand::random(),
             },
-            state: State::new(Limits::from(limits), naming).keeping_previous(),
+            state: state.state(naming).keeping_previous(),
             name: name.to_owned(),
             max_bytes,
         })
@@ -151,6 +151,10 @@ impl RemoteWrite {
 
 #[async_trait]
 impl Forwarder for RemoteWrite {
+    fn reduced_histograms(&self) -> Option<Arc<AtomicU64>> {
+        Some(self.state.reduced_histograms())
+    }
+
     fn held_totals(&self) -> Option<Arc<AtomicU64>> {
         Some(self.state.held_totals())
     }
@@ -168,7 +172,7 @@ impl Forwarder for RemoteWrite {
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         self.state.apply(snapshot);
         let at_ms = snapshot.window.end_ms;
-        let mut encoder = Encoder::new(&snapshot.percentiles);
+        let mut encoder = Encoder::new(&snapshot.percentiles, &self.state.timers().forms);
         for (name, slot) in self.state.left() {
             batch.push(0, |_| (), |out| encoder.write_end(out, name, slot, at_ms));
         }

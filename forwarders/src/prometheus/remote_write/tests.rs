@@ -10,7 +10,7 @@ use super::*;
 use crate::delivery::forwarder::ErrorClass;
 use crate::http::scripted::{RecordedRequest, ScriptedAnswer, ScriptedServer};
 use crate::prometheus::tests::naming::StubNaming;
-use crate::prometheus::{PipelineLimits, PrometheusConfig};
+use crate::prometheus::{PrometheusConfig, StateSettings};
 use model::testing::{point, snapshot_of, snapshot_of_counters};
 use model::{MetricKind, Point, Sum, Timer, Value};
 
@@ -26,6 +26,24 @@ struct TimeSeries {
     labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
     samples: Vec<Sample>,
+    #[prost(message, repeated, tag = "4")]
+    histograms: Vec<Histogram>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Histogram {
+    #[prost(uint64, optional, tag = "1")]
+    count_int: Option<u64>,
+    #[prost(double, tag = "3")]
+    sum: f64,
+    #[prost(sint32, tag = "4")]
+    schema: i32,
+    #[prost(sint64, repeated, tag = "9")]
+    negative_deltas: Vec<i64>,
+    #[prost(sint64, repeated, tag = "12")]
+    positive_deltas: Vec<i64>,
+    #[prost(int64, tag = "15")]
+    timestamp: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -52,7 +70,7 @@ fn remote_write_as(naming: Option<Arc<dyn SeriesNaming>>, url: &str, more: &str)
     let text = format!(r#"{{"url": "{url}"{more}}}"#);
     let config: RemoteWriteConfig = serde_json::from_str(&text).unwrap();
     let expire_after = Duration::from_secs(20);
-    let limits = PipelineLimits::new(&PrometheusConfig::default(), expire_after);
+    let limits = StateSettings::new(&PrometheusConfig::default(), expire_after);
     RemoteWrite::new(&config, "test", &DeliveryConfig::default(), limits, naming).unwrap()
 }
 
@@ -63,6 +81,45 @@ fn decode(body: &[u8]) -> Vec<TimeSeries> {
         assert_eq!((one.samples.len(), one.samples[0].timestamp), (1, 1_490_114_074_000));
     }
     series
+}
+
+#[test]
+fn a_native_histogram_is_one_series_and_ends_with_a_stale_marker() {
+    let config = r#"{"timers": ["summary", "native"]}"#;
+    let config: PrometheusConfig = serde_json::from_str(config).unwrap();
+    let settings = StateSettings::new(&config, Duration::from_secs(20));
+    let write = serde_json::from_str(r#"{"url": "http://127.0.0.1:1/"}"#).unwrap();
+    let delivery = DeliveryConfig::default();
+    let mut forwarder = RemoteWrite::new(&write, "test", &delivery, settings, None).unwrap();
+    let mut window = |points| {
+        let mut batch = Batch::default();
+        forwarder.encode(&snapshot_of(points), &mut batch);
+        let payloads: Vec<_> = batch.pending().collect();
+        let body: Vec<u8> = payloads.iter().flat_map(|payload| payload.bytes.to_vec()).collect();
+        let mut series = WriteRequest::decode(&body[..]).unwrap().timeseries;
+        let samples: usize = payloads.iter().map(|payload| wire::samples(payload.bytes)).sum();
+        assert_eq!(samples, series.len());
+        series.retain(|series| !series.histograms.is_empty());
+        series
+    };
+    let samples = [(1.0, 1.0), (1.5, 1.0), (-2.0, 10.0)];
+    let point = model::testing::timer("t", &[("Zone", "z")], &samples);
+    for count in [12, 24] {
+        let series = window(vec![point.clone()]);
+        assert_eq!(series.len(), 1);
+        let labels = series[0].labels.iter().map(|label| (&label.name[..], &label.value[..]));
+        let labels: Vec<_> = labels.collect();
+        assert_eq!(labels, [("Zone", "z"), ("__name__", "t_distribution")]);
+        let histogram = &series[0].histograms[0];
+        assert_eq!((series[0].samples.len(), histogram.schema), (0, 6));
+        assert_eq!((histogram.count_int, histogram.timestamp), (Some(count), 1_490_114_074_000));
+        assert_eq!(histogram.negative_deltas, [count as i64 * 10 / 12]);
+        assert_eq!(histogram.positive_deltas, [count as i64 / 12, 0]);
+        assert_eq!(histogram.sum, -17.5 * count as f64 / 12.0);
+    }
+    window(vec![]);
+    let end = &window(vec![])[0].histograms[0];
+    assert_eq!((end.count_int, end.sum.to_bits()), (Some(0), wire::STALE.to_bits()));
 }
 
 fn asked(asked: &RecordedRequest) -> Vec<TimeSeries> {
@@ -361,7 +418,7 @@ fn credentials_and_headers_that_do_not_go_together_are_refused() {
     ] {
         let text = format!(r#"{{"url": "http://127.0.0.1:1/"{more}}}"#);
         let config: RemoteWriteConfig = serde_json::from_str(&text).unwrap();
-        let limits = PipelineLimits::new(&PrometheusConfig::default(), Duration::from_secs(1));
+        let limits = StateSettings::new(&PrometheusConfig::default(), Duration::from_secs(1));
         let error = RemoteWrite::new(&config, "test", &DeliveryConfig::default(), limits, None);
         let error = error.err().unwrap();
         assert!(error.contains(word) && !error.contains("\"p\""), "{error}");

@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! list of percentiles · entries to the end
-//! entry 1, a series that is shown: series · is shared · shown · list of (source · idle time (ms))
-//! entry 2, a series that has left: hash (16 bytes) · shown
+//! entry 3, a series that is shown:
+//!     series · created (Unix ms) · is shared · shown · list of (source · idle time (ms))
+//! entry 4, a series that has left: hash (16 bytes) · created (Unix ms) · shown
 //! ```
+//!
+//! Entries 1 and 2 are those of earlier versions, without the time of creation.
 //!
 //! Series that are shown come first, then those that left, the latest first: a bound cuts off the
 //! totals that are least likely to be needed.
@@ -12,8 +15,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::departed::Left;
 use super::{Shown, Slot, SlotId, State};
 use crate::delivery::forwarder::SavedState;
+use crate::prometheus::native::{IndexedCounts, NativeHistogram};
+use crate::prometheus::timer_total::{ClassicBuckets, TimerTotal};
 use crate::restart::{put_series, read_series};
 use crate::spool::codec::{MalformedSnapshot, SnapshotReader, put_double, put_sum, put_text};
 use crate::spool::leb128;
@@ -22,22 +28,28 @@ use model::{MetricKind, Percentile, Series};
 /// Kinds; their index is their number. New kinds must be appended.
 const KINDS: [MetricKind; 5] =
     [MetricKind::Counter, MetricKind::Gauge, MetricKind::Timer, MetricKind::Set, MetricKind::Trace];
-const SHOWN_SERIES: u8 = 1;
-const LEFT_SERIES: u8 = 2;
+const SHOWN_WITHOUT_CREATION: u8 = 1;
+const LEFT_WITHOUT_CREATION: u8 = 2;
+const SHOWN_SERIES: u8 = 3;
+const LEFT_SERIES: u8 = 4;
 const TOTAL: u8 = 0;
 const LAST: u8 = 1;
+/// A timer without histograms.
 const SUMMARY: u8 = 2;
+/// A timer with histograms.
+const HISTOGRAMS: u8 = 3;
 
 /// A state that was decoded and is not applied yet.
 struct Decoded {
     percentiles: Arc<[Percentile]>,
     shown: Vec<ShownSeries>,
     /// The latest first.
-    left: Vec<(u128, Shown)>,
+    left: Vec<(u128, Left)>,
 }
 
 struct ShownSeries {
     series: Series,
+    created_ms: u64,
     is_shared: bool,
     shown: Shown,
     /// With the time without a sample.
@@ -71,11 +83,12 @@ impl State {
                 })
             });
         let mut left_out = put_while_fitting(&mut out, max, shown);
-        let left = self.departed.latest_first().map(|(hash, shown)| {
+        let left = self.departed.latest_first().map(|(hash, left)| {
             move |out: &mut Vec<u8>| {
                 out.push(LEFT_SERIES);
                 out.extend_from_slice(&hash.to_le_bytes());
-                put_shown(out, shown);
+                leb128::write(out, left.created_ms);
+                put_shown(out, &left.shown);
             }
         });
         left_out += put_while_fitting(&mut out, max, left);
@@ -94,8 +107,8 @@ impl State {
     ) -> Result<(), MalformedSnapshot> {
         let Decoded { percentiles, shown, left } = decode(bytes)?;
         self.percentiles = percentiles;
-        for (hash, shown) in left.into_iter().rev() {
-            self.departed.remember(hash, &shown);
+        for (hash, left) in left.into_iter().rev() {
+            self.departed.remember(hash, left);
         }
         // Idle times count back from here.
         self.elapsed += self.limits.expire_after;
@@ -108,7 +121,7 @@ impl State {
     }
 
     fn restore_series(&mut self, saved: ShownSeries) {
-        let ShownSeries { series, is_shared, shown, sources } = saved;
+        let ShownSeries { series, created_ms, is_shared, shown, sources } = saved;
         let mut is_placed = false;
         let expire_after = self.limits.expire_after;
         for (source, idle) in sources.into_iter().filter(|(_, idle)| *idle < expire_after) {
@@ -119,15 +132,17 @@ impl State {
             }
             if let Some(slot) = &mut self.slots[id as usize]
                 && *slot.series == series
-                && slot.shown.has_form_of(&shown)
+                && let Some(continued) = slot.shown.continued_from(&shown)
             {
-                slot.shown.clone_from(&shown);
+                slot.shown = continued;
+                slot.created_ms = created_ms;
                 slot.is_shared |= is_shared;
                 is_placed = true;
+                self.fit_native(id);
             }
         }
         if !is_placed {
-            self.departed.remember(super::hash(&series), &shown);
+            self.departed.remember(super::hash(&series), Left { shown, created_ms });
         }
     }
 }
@@ -159,6 +174,7 @@ fn put_percentiles(out: &mut Vec<u8>, percentiles: &[Percentile]) {
 fn put_shown_series(out: &mut Vec<u8>, slot: &Slot, shown: &Shown, sources: &[(&Series, u64)]) {
     out.push(SHOWN_SERIES);
     put_kind_and_series(out, &slot.series);
+    leb128::write(out, slot.created_ms);
     out.push(u8::from(slot.is_shared));
     put_shown(out, shown);
     leb128::write(out, sources.len() as u64);
@@ -186,12 +202,39 @@ fn put_shown(out: &mut Vec<u8>, shown: &Shown) {
             out.push(LAST);
             put_double(out, *value);
         }
-        Shown::Summary { count, sum, percentiles } => {
-            out.push(SUMMARY);
-            put_sum(out, *count);
-            put_sum(out, *sum);
-            leb128::write(out, percentiles.len() as u64);
-            percentiles.iter().for_each(|value| put_double(out, *value));
+        Shown::Timer(total) => put_timer(out, total),
+    }
+}
+
+fn put_timer(out: &mut Vec<u8>, total: &TimerTotal) {
+    let has_histograms = total.classic.is_some() || total.native.is_some();
+    out.push(if has_histograms { HISTOGRAMS } else { SUMMARY });
+    put_sum(out, total.count);
+    put_sum(out, total.sum);
+    leb128::write(out, total.percentiles.len() as u64);
+    total.percentiles.iter().for_each(|value| put_double(out, *value));
+    if has_histograms {
+        out.push(u8::from(total.classic.is_some()) | u8::from(total.native.is_some()) << 1);
+        total.classic.iter().for_each(|classic| put_classic(out, classic));
+        total.native.iter().for_each(|native| put_native(out, native));
+    }
+}
+
+fn put_classic(out: &mut Vec<u8>, classic: &ClassicBuckets) {
+    leb128::write(out, classic.bounds().len() as u64);
+    classic.bounds().iter().for_each(|bound| put_double(out, *bound));
+    classic.counts().for_each(|(_, count)| put_double(out, count));
+}
+
+fn put_native(out: &mut Vec<u8>, native: &NativeHistogram) {
+    let (schema, zero, positive, negative) = native.parts();
+    out.push(schema as u8);
+    leb128::write(out, zero);
+    for buckets in [positive, negative] {
+        leb128::write(out, buckets.len() as u64);
+        for (index, count) in buckets {
+            out.extend_from_slice(&index.to_le_bytes());
+            leb128::write(out, *count);
         }
     }
 }
@@ -204,17 +247,27 @@ fn decode(bytes: &[u8]) -> Result<Decoded, MalformedSnapshot> {
     let (mut shown, mut left) = (Vec::new(), Vec::new());
     while !reader.0.is_empty() {
         match reader.byte()? {
-            SHOWN_SERIES => shown.push(read_shown_series(&mut reader)?),
-            LEFT_SERIES => left.push((read_hash(&mut reader)?, read_shown(&mut reader)?)),
+            kind @ (SHOWN_SERIES | SHOWN_WITHOUT_CREATION) => {
+                shown.push(read_shown_series(&mut reader, kind == SHOWN_SERIES)?);
+            }
+            kind @ (LEFT_SERIES | LEFT_WITHOUT_CREATION) => {
+                let hash = read_hash(&mut reader)?;
+                let created_ms = if kind == LEFT_SERIES { reader.number()? } else { 0 };
+                left.push((hash, Left { created_ms, shown: read_shown(&mut reader)? }));
+            }
             _ => return Err(MalformedSnapshot),
         }
     }
     Ok(Decoded { percentiles, shown, left })
 }
 
-fn read_shown_series(reader: &mut SnapshotReader<'_>) -> Result<ShownSeries, MalformedSnapshot> {
+fn read_shown_series(
+    reader: &mut SnapshotReader<'_>,
+    has_creation: bool,
+) -> Result<ShownSeries, MalformedSnapshot> {
     Ok(ShownSeries {
         series: read_kind_and_series(reader)?,
+        created_ms: if has_creation { reader.number()? } else { 0 },
         is_shared: reader.byte()? != 0,
         shown: read_shown(reader)?,
         sources: reader.list(|reader| {
@@ -238,15 +291,83 @@ fn read_shown(reader: &mut SnapshotReader<'_>) -> Result<Shown, MalformedSnapsho
     Ok(match reader.byte()? {
         TOTAL => Shown::Total { sum: reader.sum()?, shown: read_finite(reader)? },
         LAST => Shown::Last(read_finite(reader)?),
-        SUMMARY => Shown::Summary {
-            count: reader.sum()?,
-            sum: reader.sum()?,
-            percentiles: reader.list(read_finite)?.into(),
-        },
+        form @ (SUMMARY | HISTOGRAMS) => {
+            let mut total = TimerTotal {
+                count: reader.sum()?,
+                sum: reader.sum()?,
+                percentiles: reader.list(read_finite)?.into(),
+                ..TimerTotal::default()
+            };
+            let parts = if form == HISTOGRAMS { reader.byte()? } else { 0 };
+            total.classic = (parts & 1 != 0).then(|| read_classic(reader)).transpose()?;
+            total.native =
+                (parts & 2 != 0).then(|| read_native(reader).map(Box::new)).transpose()?;
+            Shown::Timer(total)
+        }
         _ => return Err(MalformedSnapshot),
+    })
+}
+
+fn read_classic(reader: &mut SnapshotReader<'_>) -> Result<ClassicBuckets, MalformedSnapshot> {
+    let bounds = reader.list(read_finite)?;
+    let counts: Result<Vec<f64>, _> = bounds.iter().map(|_| read_finite(reader)).collect();
+    ClassicBuckets::from_parts(bounds, counts?).ok_or(MalformedSnapshot)
+}
+
+fn read_native(reader: &mut SnapshotReader<'_>) -> Result<NativeHistogram, MalformedSnapshot> {
+    let schema = reader.byte()? as i8;
+    let zero = reader.number()?;
+    let (positive, negative) = (read_buckets(reader)?, read_buckets(reader)?);
+    NativeHistogram::from_parts(schema, zero, positive, negative).ok_or(MalformedSnapshot)
+}
+
+fn read_buckets(reader: &mut SnapshotReader<'_>) -> Result<IndexedCounts, MalformedSnapshot> {
+    reader.list(|reader| {
+        let index = reader.take(size_of::<i32>())?;
+        let index = index.try_into().map_err(|_| MalformedSnapshot)?;
+        Ok((i32::from_le_bytes(index), reader.number()?))
     })
 }
 
 fn read_finite(reader: &mut SnapshotReader<'_>) -> Result<f64, MalformedSnapshot> {
     Some(reader.double()?).filter(|value| value.is_finite()).ok_or(MalformedSnapshot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Limits;
+    use super::*;
+    use model::Sum;
+
+    #[test]
+    fn a_state_without_times_of_creation_is_read() {
+        let limits = Limits {
+            expire_after: Duration::from_secs(60),
+            series_max: 10,
+            bytes_max: 1 << 20,
+            departed_max: 10,
+        };
+        let tags: [(&str, &str); 0] = [];
+        let series = Series::new(MetricKind::Counter, "c", &tags);
+        let total = Shown::Total { sum: Sum::of(7.0), shown: 7.0 };
+        let mut bytes = Vec::new();
+        put_percentiles(&mut bytes, &[]);
+        bytes.push(SHOWN_WITHOUT_CREATION);
+        put_kind_and_series(&mut bytes, &series);
+        bytes.push(0);
+        put_shown(&mut bytes, &total);
+        leb128::write(&mut bytes, 1);
+        put_kind_and_series(&mut bytes, &series);
+        leb128::write(&mut bytes, 10);
+        bytes.push(LEFT_WITHOUT_CREATION);
+        bytes.extend_from_slice(&1_u128.to_le_bytes());
+        put_shown(&mut bytes, &Shown::Timer(TimerTotal::default()));
+        let mut state = State::new(limits, None);
+        state.restore(&bytes, Duration::ZERO).unwrap();
+        let mut shown = state.families().flat_map(|(.., slots)| slots);
+        let slot = shown.next().unwrap();
+        assert_eq!(slot.created_ms, 0);
+        assert!(matches!(slot.shown, Shown::Total { shown: 7.0, .. }));
+        assert_eq!(state.departed.latest_first().count(), 1);
+    }
 }

@@ -10,6 +10,8 @@ use proptest::prelude::*;
 use super::names::{Family, assign, metric_name, page_series, quantile};
 use super::page::{Page, PageFormat};
 use super::state::{Limits, State};
+use super::timers::TimerForms;
+use super::{PrometheusConfig, StateSettings};
 use model::testing::{point, snapshot_of};
 use model::{
     DistinctSet, MetricKind, Percentile, Point, Series, SetSeed, Sum, Timer, TotalValue, Value,
@@ -19,6 +21,7 @@ pub(super) mod naming;
 mod parser;
 mod saved;
 mod server;
+mod timers;
 
 const LIMITS: Limits = Limits {
     expire_after: Duration::from_secs(600),
@@ -65,6 +68,13 @@ struct Bench {
 impl Bench {
     fn new(limits: Limits) -> Self {
         Self { state: State::new(limits, None) }
+    }
+
+    /// Shows timers in the forms of this configuration of the section.
+    fn showing(limits: Limits, config: &str) -> Self {
+        let config: PrometheusConfig = serde_json::from_str(config).unwrap();
+        let timers = StateSettings::new(&config, limits.expire_after).timers;
+        Self { state: State::new(limits, None).showing_timers(timers) }
     }
 
     fn window(&mut self, points: Vec<Point>) -> Page {
@@ -382,7 +392,7 @@ fn label_names_are_valid_and_none_occurs_twice() {
     let labels = |kind, tags: &[(&str, &str)]| {
         let mut tags = tags.to_vec();
         tags.sort_unstable();
-        let series = page_series(&Series::new(kind, "m", &tags));
+        let series = page_series(&Series::new(kind, "m", &tags), &TimerForms::default());
         let labels: Vec<String> =
             series.tags().map(|(label, value)| format!("{label}={value}")).collect();
         labels.join(" ")
@@ -431,7 +441,8 @@ fn a_name_that_gives_way_takes_none_that_another_has_by_right() {
         ("a_set_2", MetricKind::Timer),
     ];
     let families = families.map(|(base, kind)| Family { base, kind, is_renamed: false });
-    let names: Vec<_> = assign(&families).into_iter().map(|name| name.base).collect();
+    let names: Vec<_> =
+        assign(&families, &TimerForms::default()).into_iter().map(|name| name.base).collect();
     assert_eq!(names, ["a", "a_set_3", "a_set", "a_set_2"]);
 }
 

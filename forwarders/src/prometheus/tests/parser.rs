@@ -36,6 +36,7 @@ pub(super) fn parse_openmetrics(page: &str) -> Parsed {
         let suffixes: &[&str] = match family.kind.as_str() {
             "counter" => &["", "_total", "_created"],
             "summary" => &["", "_sum", "_count", "_created"],
+            "histogram" => &["", "_bucket", "_sum", "_count", "_created"],
             _ => &[""],
         };
         for suffix in suffixes {
@@ -59,7 +60,10 @@ fn parse(page: &str, strict: bool) -> (Parsed, Vec<Family>) {
             let kind = lines.next().and_then(|line| line.strip_prefix("# TYPE "));
             let (typed, kind) = kind.and_then(|kind| kind.split_once(' ')).expect("TYPE follows");
             assert_eq!(typed, name);
-            assert!(["counter", "gauge", "summary", "unknown"].contains(&kind), "{line}");
+            assert!(
+                ["counter", "gauge", "histogram", "summary", "unknown"].contains(&kind),
+                "{line}"
+            );
             assert!(strict || kind != "unknown", "{line}");
             let [name, kind, help] = [name, kind, help].map(str::to_owned);
             families.push(Family { name, kind, help });
@@ -73,6 +77,9 @@ fn parse(page: &str, strict: bool) -> (Parsed, Vec<Family>) {
         let mut series = labels.clone();
         if family.kind == "summary" {
             series.remove("quantile");
+        }
+        if family.kind == "histogram" {
+            series.remove("le");
         }
         if group.as_ref() != Some(&series) {
             assert!(groups.insert(series.clone()), "series not in one piece: {line}");
@@ -105,6 +112,13 @@ fn check_name(
             let quantile: f64 = labels["quantile"].parse().unwrap();
             assert!((0.0..=1.0).contains(&quantile) && (!strict || value >= 0.0), "{line}");
         }
+        ("histogram", "_bucket") => {
+            let le = &labels["le"];
+            assert!(le == "+Inf" || le.parse::<f64>().unwrap().is_finite(), "{line}");
+            assert!(value >= 0.0 && value.fract() == 0.0, "{line}");
+        }
+        ("histogram", "_sum") => assert!(!strict || value >= 0.0, "{line}"),
+        ("histogram", "_count") => assert!(value >= 0.0 && value.fract() == 0.0, "{line}"),
         ("gauge" | "unknown", "") => {}
         _ => panic!("not in its family: {line}"),
     }
