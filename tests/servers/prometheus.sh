@@ -19,18 +19,36 @@ usage: tests/servers/prometheus.sh COMMAND
                         It scrapes each TARGET (HOST:PORT) every second, and what the
                         files *.json in DIR/targets name, as they come and go:
                           [{"targets": ["127.0.0.1:9494"], "labels": {"test": "x"}}]
-                        It takes remote writes as well, at /api/v1/write.
+                        It takes remote writes as well, at /api/v1/write, and native
+                        histograms.
   stop DIR              stop it; DIR and its data stay
+
+TALLYD_TEST_PROMETHEUS_PROGRAM is the path of another prometheus, with promtool next to
+it, to use instead of the Debian package. A current one comes from
+  go install github.com/prometheus/prometheus/cmd/{prometheus,promtool}@latest
 EOF
 }
 
-cmd_install() { provide prometheus prometheus; }
+own_program=${TALLYD_TEST_PROMETHEUS_PROGRAM:-}
+
+cmd_install() { [[ -n $own_program ]] || provide prometheus prometheus; }
+
+path_of() { # PROGRAM
+    if [[ -n $own_program ]]; then echo "$(dirname "$own_program")/$1"; else program prometheus "$1"; fi
+}
 
 argument() { echo "--storage.tsdb.path=$dir/data"; }
 
 ports_wanted=1
 
 answers() { [[ $(curl -s -m 5 "http://127.0.0.1:$(ports)/-/ready") == *Ready* ]]; }
+
+# Newer versions have a key where older ones have only the feature flag.
+histograms_key() {
+    if grep -aq scrape_native_histograms "$(path_of prometheus)"; then
+        echo "  scrape_native_histograms: true"
+    fi
+}
 
 write_config() { # TARGET...
     local target list=
@@ -42,6 +60,7 @@ write_config() { # TARGET...
 global:
   scrape_interval: 1s
   scrape_timeout: 1s
+$(histograms_key)
 scrape_configs:
   - job_name: tallyd
     file_sd_configs:
@@ -51,7 +70,8 @@ EOF
 }
 
 launch_once() {
-    launch "$dir/pid" "$dir/log" "$(program prometheus prometheus)" "$(argument)" \
+    launch "$dir/pid" "$dir/log" "$(path_of prometheus)" "$(argument)" \
+        --enable-feature=native-histograms \
         --config.file="$dir/prometheus.yml" --web.listen-address="127.0.0.1:$(ports)" \
         --web.enable-remote-write-receiver --log.level=warn
 }
@@ -63,7 +83,7 @@ cmd_start() { # DIR [TARGET...]
     start_server
     echo "PROMETHEUS_URL=http://127.0.0.1:$(ports)"
     echo "PROMETHEUS_TARGETS=$dir/targets"
-    echo "PROMTOOL=$(program prometheus promtool)"
+    echo "PROMTOOL=$(path_of promtool)"
 }
 
 case ${1:-}:$# in
