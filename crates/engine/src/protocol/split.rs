@@ -250,16 +250,23 @@ impl ShortInteger {
     }
 }
 
-/// The eight bytes from `at` on, with zeros after the end of the line. `None` if the whole line is
-/// shorter than eight bytes, or ends before `at`.
+/// The eight bytes from `at` on, with zeros after the end of the line. `None` if the line ends before
+/// `at`.
 #[inline]
 fn word_at(line: &[u8], at: usize) -> Option<u64> {
-    if let Some(bytes) = line.get(at..)?.first_chunk() {
+    let rest = line.get(at..)?;
+    if let Some(bytes) = rest.first_chunk() {
         return Some(u64::from_le_bytes(*bytes));
     }
+    let Some(last) = line.last_chunk() else { return Some(short_word(rest)) };
     let missing = at + 8 - line.len();
-    let last = u64::from_le_bytes(*line.last_chunk()?);
-    Some(last.checked_shr(8 * missing as u32).unwrap_or(0))
+    Some(u64::from_le_bytes(*last).checked_shr(8 * missing as u32).unwrap_or(0))
+}
+
+/// The word of a text of less than eight bytes: a decoder has already cut it out of its line.
+#[inline]
+fn short_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// The number of eight digits, of which the first byte is the most significant: adjacent digits, then
