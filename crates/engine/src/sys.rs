@@ -10,6 +10,7 @@ use std::process::Command;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub mod ascii;
 pub mod lanes;
 
 use rustix::process::{Signal, set_parent_process_death_signal};

@@ -22,6 +22,7 @@ pub use self::split::split;
 use super::{
     MessageLimits, RejectReason, Rejection, Sample, Tags, is_blank, lines, normalize_tags,
 };
+use crate::sys::ascii;
 
 /// Decodes a datagram and passes each message to `each`, in order.
 ///
@@ -52,7 +53,10 @@ pub fn decode_line<'a>(
     limits: &MessageLimits,
     tags: &mut Tags<'a>,
 ) -> Result<JsonMessage<'a>, Rejection> {
-    let text = std::str::from_utf8(line).map_err(|error| not_utf8(error.valid_up_to()))?;
+    let text = match ascii::text(line) {
+        Some(text) => text,
+        None => std::str::from_utf8(line).map_err(|error| not_utf8(error.valid_up_to()))?,
+    };
     let mut cursor = Cursor::new(text);
     if cursor.peek() != Some(b'{') {
         // Read to its end: JSON of another kind is a different mistake from text that is not JSON.
