@@ -354,9 +354,9 @@ impl Recorder {
     fn decode_statsd<S: Origin>(&mut self, line: &SourceLine<'_, S>) -> Option<KnownLine> {
         let mut recorder = self.statsd_recorder(line);
         let limits = &recorder.context.limits;
-        let skipped = statsd::decode_lines(line.line, limits, &mut recorder);
+        let is_decoded = statsd::decode_line(line.line, limits, &mut recorder);
         let known = recorder.known;
-        self.counts.skipped += skipped;
+        self.counts.skipped += u64::from(!is_decoded);
         known
     }
 

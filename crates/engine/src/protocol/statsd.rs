@@ -38,7 +38,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::memchr;
 use model::MetricKind;
 use smallvec::SmallVec;
 
@@ -56,6 +56,7 @@ use super::{
     MessageLimits, RejectReason, Rejection, Sample, Tags, lines, normalize_tags, parse_finite,
     weight_at,
 };
+use crate::sys::ascii;
 
 /// Decodes a datagram and passes each sample or rejection to `each`, in order.
 ///
@@ -95,20 +96,22 @@ pub fn decode_lines<'a>(
     limits: &MessageLimits,
     sink: &mut impl LineSink<'a>,
 ) -> u64 {
-    let mut tags = TagReader { tags: Tags::new(), limits };
+    let mut tags = TagReader::new(limits);
     let mut skipped = 0;
     for place in lines(datagram) {
-        let (bytes, at) = (&datagram[place.clone()], place.start);
-        if bytes.starts_with(b"_e{") || bytes.starts_with(b"_sc|") {
-            skipped += 1;
-            continue;
-        }
-        let read = read_text(bytes, at).and_then(|line| decode_line(line, &mut tags, sink));
-        if let Err(rejection) = read {
-            sink.rejected(rejection);
-        }
+        let at = place.start;
+        skipped += u64::from(!decode_or_skip(&datagram[place], at, &mut tags, sink));
     }
     skipped
+}
+
+/// Decodes one line without blanks around it. Returns false if it was skipped.
+pub fn decode_line<'a>(
+    line: &'a [u8],
+    limits: &MessageLimits,
+    sink: &mut impl LineSink<'a>,
+) -> bool {
+    decode_or_skip(line, 0, &mut TagReader::new(limits), sink)
 }
 
 /// Makes a sample of each value.
@@ -157,51 +160,63 @@ pub fn packed_values<'a>(
     (!has_more_values(values, std::slice::from_ref(&run), limits.max_values)).then_some(run)
 }
 
-/// Returns the text of a line. A NUL belongs to a length that a DogStatsD client has put before a
-/// packet on a stream, which must not become part of a name.
-fn read_text(bytes: &[u8], at: usize) -> Result<LineText<'_>, Rejection> {
-    let bad =
-        |place, expected| Rejection { reason: RejectReason::BadLine, offset: at + place, expected };
-    // One search for two bytes that most lines do not have.
-    let unusual = memchr2(0, b']', bytes);
-    if let Some(first) = unusual
-        && let Some(place) = memchr(0, &bytes[first..])
-    {
-        return Err(bad(
-            first + place,
-            "no NUL; DogStatsD clients need a `unix_datagram` listener",
-        ));
+/// Decodes a line that starts at `at`. Returns false if it is no sample and must be skipped.
+#[inline]
+fn decode_or_skip<'a>(
+    line: &'a [u8],
+    at: usize,
+    tags: &mut TagReader<'a, '_>,
+    sink: &mut impl LineSink<'a>,
+) -> bool {
+    if line.starts_with(b"_e{") || line.starts_with(b"_sc|") {
+        return false;
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| bad(error.valid_up_to(), "UTF-8"))?;
-    Ok(LineText { all: TextPart { text, at }, has_closing_bracket: unusual.is_some() })
+    let read = read_text(line, at).and_then(|line| decode_text(line, tags, sink));
+    if let Err(rejection) = read {
+        sink.rejected(rejection);
+    }
+    true
 }
 
-/// A line as text.
-#[derive(Clone, Copy)]
-struct LineText<'a> {
-    all: TextPart<'a>,
-    has_closing_bracket: bool,
+#[inline]
+fn read_text(bytes: &[u8], at: usize) -> Result<TextPart<'_>, Rejection> {
+    match ascii::text(bytes) {
+        Some(text) => Ok(TextPart { text, at }),
+        None => read_unusual_text(bytes, at),
+    }
+}
+
+/// Returns the text of a line. A NUL belongs to a length that a DogStatsD client has put before a
+/// packet on a stream, which must not become part of a name.
+#[cold]
+fn read_unusual_text(bytes: &[u8], at: usize) -> Result<TextPart<'_>, Rejection> {
+    let bad =
+        |place, expected| Rejection { reason: RejectReason::BadLine, offset: at + place, expected };
+    if let Some(place) = memchr(0, bytes) {
+        return Err(bad(place, "no NUL; DogStatsD clients need a `unix_datagram` listener"));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| bad(error.valid_up_to(), "UTF-8"))?;
+    Ok(TextPart { text, at })
 }
 
 /// Decodes a line. Fails if the whole line is invalid.
-fn decode_line<'a>(
-    line: LineText<'a>,
+#[inline]
+fn decode_text<'a>(
+    line: TextPart<'a>,
     tags: &mut TagReader<'a, '_>,
     sink: &mut impl LineSink<'a>,
 ) -> Result<(), Rejection> {
     // The list is reused for all lines of a datagram, and the latest line leaves its tags in it.
     tags.tags.clear();
-    let (name, values, sections) = match plain_front(line) {
+    let (name, colon) = match plain_name(line) {
         Some(front) => front,
-        None => {
-            let (front, sections) = line.all.cut(b'|');
-            let (name, values) = read_name_with_tags(front, tags)?;
-            (name, values, sections)
-        }
+        None => read_name_with_tags(line, tags)?,
     };
-    let runs = read_sections(values, sections, tags)?;
+    let bar = find(line.bytes(), colon + 1, [b'|']);
+    let values = line.between(colon + 1..bar);
+    let runs = read_sections(line, values, bar, tags)?;
     // Before the first value is passed on, because the whole line is rejected.
-    if has_more_values(line.all, &runs, tags.limits.max_values) {
+    if has_more_values(line, &runs, tags.limits.max_values) {
         return Err(values.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
     }
     normalize_tags(&mut tags.tags);
@@ -219,109 +234,123 @@ fn has_more_values(line: TextPart<'_>, runs: &[ValueRun<'_>], limit: usize) -> b
     limit < line.text.len() && runs.iter().map(ValueRun::value_count).sum::<usize>() > limit
 }
 
-/// The name, the values and the sections of a line whose name has no tags and no bracket, as most
-/// names.
+/// The name of a line and the place of the colon after it, if the name has no tags and no bracket, as
+/// most names.
 #[inline]
-fn plain_front(
-    LineText { all, has_closing_bracket }: LineText<'_>,
-) -> Option<(Cow<'_, str>, TextPart<'_>, Option<TextPart<'_>>)> {
-    let bytes = all.text.as_bytes();
-    let colon = find(bytes, 0, [b':', b',', b'[', b'|']);
-    if has_closing_bracket || colon == 0 || bytes.get(colon) != Some(&b':') {
-        return None;
-    }
-    let (values, sections) = all.from(colon + 1).cut(b'|');
-    Some((Cow::Borrowed(all.before(colon).text), values, sections))
+fn plain_name(line: TextPart<'_>) -> Option<(Cow<'_, str>, usize)> {
+    let colon = find(line.bytes(), 0, [b':', b',', b'[', b']', b'|']);
+    let is_plain = colon > 0 && line.bytes().get(colon) == Some(&b':');
+    is_plain.then(|| (Cow::Borrowed(line.part(0..colon)), colon))
 }
 
-/// Reads the part of a line before the type: the tags after it may contain brackets and colons, too.
-/// Returns the name and the values.
+/// Reads a name with tags. Returns the name and the place of the colon after it. The tags after the
+/// type may contain brackets and colons, too, so nothing after the first bar belongs to the name.
 fn read_name_with_tags<'a>(
-    front: TextPart<'a>,
+    line: TextPart<'a>,
     tags: &mut TagReader<'a, '_>,
-) -> Result<(Cow<'a, str>, TextPart<'a>), Rejection> {
-    let brackets = Brackets::find(front);
-    let rest = brackets.as_ref().map_or(front, |brackets| brackets.after);
-    let (rest, Some(values)) = rest.cut(b':') else {
-        return Err(front.end().reject(RejectReason::BadLine, "`:` and a value"));
-    };
-    let own = rest;
-    let (rest, influx) = own.cut(b',');
-    let mut name = Cow::Borrowed(rest.text);
-    if brackets.is_none() {
-        reject_half_of_brackets(own, rest)?;
+) -> Result<(Cow<'a, str>, usize), Rejection> {
+    let bytes = line.bytes();
+    let brackets = Brackets::find(bytes);
+    let start = brackets.as_ref().map_or(0, |brackets| brackets.close + 1);
+    let colon = find(bytes, start, [b':', b'|']);
+    if bytes.get(colon) != Some(&b':') {
+        let bar = line.from(find(bytes, 0, [b'|']));
+        return Err(bar.reject(RejectReason::BadLine, "`:` and a value"));
     }
-    if let Some(Brackets { before, inside, .. }) = brackets {
-        tags.read(inside, b'=')?;
-        name = match (before.text, rest.text) {
-            (start, "") => Cow::Borrowed(start),
-            ("", end) => Cow::Borrowed(end),
-            (start, end) => Cow::Owned([start, end].concat()),
-        };
+    let name_end = find(bytes, start, [b',', b':']);
+    let rest = line.part(start..name_end);
+    let mut name = Cow::Borrowed(rest);
+    match brackets {
+        None => reject_half_of_brackets(line, name_end, colon)?,
+        Some(Brackets { open, .. }) => {
+            tags.read(line, open + 1, b'=', b']')?;
+            name = joined(line.part(0..open), rest);
+        }
     }
-    if let Some(influx) = influx {
-        tags.read(influx, b'=')?;
+    if name_end < colon {
+        tags.read(line, name_end + 1, b'=', b':')?;
     }
     if name.is_empty() {
-        return Err(front.reject(RejectReason::BadName, "a name"));
+        return Err(line.reject(RejectReason::BadName, "a name"));
     }
-    Ok((name, values))
+    Ok((name, colon))
 }
 
-/// The tags of SignalFx, and the parts of the name around them.
-struct Brackets<'a> {
-    before: TextPart<'a>,
-    inside: TextPart<'a>,
-    after: TextPart<'a>,
+fn joined<'a>(start: &'a str, end: &'a str) -> Cow<'a, str> {
+    match (start, end) {
+        (start, "") => Cow::Borrowed(start),
+        ("", end) => Cow::Borrowed(end),
+        (start, end) => Cow::Owned([start, end].concat()),
+    }
 }
 
-impl<'a> Brackets<'a> {
+/// The places of the brackets around the tags of SignalFx.
+struct Brackets {
+    open: usize,
+    close: usize,
+}
+
+impl Brackets {
     /// Finds brackets in the name. Their content may contain colons.
-    fn find(front: TextPart<'a>) -> Option<Self> {
-        let bytes = front.text.as_bytes();
-        let open = memchr3(b'[', b',', b':', bytes).filter(|place| bytes[*place] == b'[')?;
-        let (inside, after) = front.from(open + 1).cut(b']');
-        let after = after.filter(|after| after.text.contains(':'))?;
-        Some(Self { before: front.before(open), inside, after })
+    fn find(line: &[u8]) -> Option<Self> {
+        let is_at = |place: usize, byte: u8| line.get(place) == Some(&byte);
+        let open = find(line, 0, [b'[', b',', b':', b'|']);
+        if !is_at(open, b'[') {
+            return None;
+        }
+        let close = find(line, open + 1, [b']', b'|']);
+        let colon = find(line, close + 1, [b':', b'|']);
+        (is_at(close, b']') && is_at(colon, b':')).then_some(Self { open, close })
     }
 }
 
 /// Rejects tags of SignalFx that lack one of their brackets: as part of a name or of another tag,
-/// they would make a series for each of their values. `own` is the part before the values.
-fn reject_half_of_brackets(own: TextPart<'_>, name: TextPart<'_>) -> Result<(), Rejection> {
-    let bytes = own.text.as_bytes();
-    let Some(bracket) = memchr2(b'[', b']', bytes) else { return Ok(()) };
-    let bad = |expected| Err(own.from(bracket).reject(RejectReason::BadLine, expected));
+/// they would make a series for each of their values. The values begin after `colon`.
+fn reject_half_of_brackets(
+    line: TextPart<'_>,
+    name_end: usize,
+    colon: usize,
+) -> Result<(), Rejection> {
+    let bytes = &line.bytes()[..colon];
+    let bracket = find(line.bytes(), 0, [b'[', b']', b':']);
+    let bad = |expected| Err(line.from(bracket).reject(RejectReason::BadLine, expected));
     let has_tag = |part: &[u8]| memchr(b'=', part).is_some();
-    let name_end = name.text.len();
-    if bytes[bracket] == b'[' && bracket < name_end && has_tag(&bytes[bracket..]) {
-        return bad("`]` after the tags, before `:`");
+    match bytes.get(bracket) {
+        Some(b'[') if bracket < name_end && has_tag(&bytes[bracket..]) => {
+            bad("`]` after the tags, before `:`")
+        }
+        Some(b']') if has_tag(&bytes[..bracket.min(name_end)]) => bad("`[` before the tags"),
+        _ => Ok(()),
     }
-    if bytes[bracket] == b']' && has_tag(&bytes[..bracket.min(name_end)]) {
-        return bad("`[` before the tags");
-    }
-    Ok(())
 }
 
-/// Reads the sections after the first values. The values are decoded later.
+/// Reads the sections after the first values, from their bar on. The values are decoded later.
 fn read_sections<'a>(
+    line: TextPart<'a>,
     values: TextPart<'a>,
-    mut rest: Option<TextPart<'a>>,
+    mut bar: usize,
     tags: &mut TagReader<'a, '_>,
 ) -> Result<SmallVec<[ValueRun<'a>; 1]>, Rejection> {
+    let bytes = line.bytes();
     let mut runs = SmallVec::<[ValueRun<'a>; 1]>::new();
     // Values whose type comes next.
     let mut untyped = Some(values);
-    while let Some(sections) = rest {
-        let section;
-        (section, rest) = sections.cut(b'|');
+    while bar < bytes.len() {
+        let start = bar + 1;
+        if untyped.is_none() && bytes.get(start) == Some(&b'#') {
+            // The end of the section is found while its tags are read.
+            bar = tags.read(line, start + 1, b':', b'|')?;
+            continue;
+        }
+        bar = find(bytes, start, [b'|']);
+        let section = line.between(start..bar);
         if let Some(values) = untyped {
             let kind;
             (kind, untyped) = read_type(section)?;
             runs.push(ValueRun { values, kind, weight: 1.0 });
             continue;
         }
-        match (section.text.as_bytes().first(), runs.last_mut()) {
+        match (section.bytes().first(), runs.last_mut()) {
             (Some(b'@'), Some(run)) => {
                 let rate;
                 (rate, untyped) = section.from(1).cut(b':');
@@ -330,7 +359,6 @@ fn read_sections<'a>(
                     run.weight = weight;
                 }
             }
-            (Some(b'#'), _) => tags.read(section.from(1), b':')?,
             (Some(b':'), _) if section.text.len() > 1 => untyped = Some(section.from(1)),
             _ => ignore_extension(section)?,
         }
@@ -378,27 +406,41 @@ struct TagReader<'a, 'l> {
     limits: &'l MessageLimits,
 }
 
-impl<'a> TagReader<'a, '_> {
-    fn read(&mut self, list: TextPart<'a>, separator: u8) -> Result<(), Rejection> {
-        let bytes = list.text.as_bytes();
-        let mut start = 0;
-        while start < bytes.len() {
+impl<'a, 'l> TagReader<'a, 'l> {
+    #[inline]
+    fn new(limits: &'l MessageLimits) -> Self {
+        Self { tags: Tags::new(), limits }
+    }
+
+    /// Reads tags from `start` up to the first `end`. Returns the place of this end, or of the line's
+    /// end.
+    fn read(
+        &mut self,
+        line: TextPart<'a>,
+        mut start: usize,
+        separator: u8,
+        end: u8,
+    ) -> Result<usize, Rejection> {
+        let bytes = line.bytes();
+        loop {
             // Only in a `#` section: in the other dialects it is part of the key.
             while separator == b':' && bytes.get(start) == Some(&b'#') {
                 start += 1;
             }
-            let key_end = find(bytes, start, [b',', separator]);
-            let (mut end, mut value) = (key_end, "true");
+            let key_end = find(bytes, start, [b',', separator, end]);
+            let (mut tag_end, mut value) = (key_end, "true");
             if bytes.get(key_end) == Some(&separator) {
-                end = find(bytes, key_end + 1, [b',']);
-                value = list.part(key_end + 1..end);
+                tag_end = find(bytes, key_end + 1, [b',', end]);
+                value = line.part(key_end + 1..tag_end);
             }
-            if start < end {
-                self.push(list.part(start..key_end), value, list.at + start)?;
+            if start < tag_end {
+                self.push(line.part(start..key_end), value, line.at + start)?;
             }
-            start = end + 1;
+            if bytes.get(tag_end) != Some(&b',') {
+                return Ok(tag_end);
+            }
+            start = tag_end + 1;
         }
-        Ok(())
     }
 
     #[inline]

@@ -22,7 +22,12 @@ impl<'a> TextPart<'a> {
         }
     }
 
-    pub(super) fn before(self, place: usize) -> Self {
+    #[inline]
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.text.as_bytes()
+    }
+
+    fn before(self, place: usize) -> Self {
         Self { text: &self.text[..place], at: self.at }
     }
 
@@ -30,10 +35,16 @@ impl<'a> TextPart<'a> {
         Self { text: &self.text[place..], at: self.at + place }
     }
 
-    /// A part between two ASCII characters.
+    /// The text between two ASCII characters.
     #[inline]
     pub(super) fn part(self, range: Range<usize>) -> &'a str {
         self.text.get(range).unwrap_or_default()
+    }
+
+    /// The part between two ASCII characters.
+    #[inline]
+    pub(super) fn between(self, range: Range<usize>) -> Self {
+        Self { at: self.at + range.start, text: self.part(range) }
     }
 
     pub(super) fn end(self) -> Self {
