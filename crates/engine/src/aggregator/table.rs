@@ -193,6 +193,13 @@ impl SeriesTable {
         self.tally.record(known.slot, &value, known.weight, arrival_ns, &self.cells);
     }
 
+    /// Whether the line cache has room for any line.
+    #[inline]
+    #[must_use]
+    pub fn has_line_cache(&self) -> bool {
+        self.shapes.is_enabled()
+    }
+
     /// The line cache.
     pub fn shapes(&mut self) -> &mut Shapes {
         &mut self.shapes

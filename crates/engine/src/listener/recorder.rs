@@ -268,6 +268,10 @@ impl Recorder {
         line: SourceLine<'b, S>,
         pending: &mut PendingLines<'b, S>,
     ) {
+        // Without a cache, there is nothing to look up, and no reason to wait for other lines.
+        if !self.table.has_line_cache() {
+            return self.decode_line(&line, None);
+        }
         if pending.lines.len() == PENDING_MAX {
             self.record_pending(pending);
         }

@@ -114,6 +114,13 @@ impl Shapes {
         Self { index: ShapeIndex::new(bytes_max), hasher: LineHasher::new(), is_unchanged: false }
     }
 
+    /// Whether it can learn shapes.
+    #[inline]
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.index.is_enabled()
+    }
+
     /// Hashes a line's shape, and prefetches its bucket for [`Shapes::find_candidate`].
     #[inline]
     #[must_use]
