@@ -185,7 +185,7 @@ impl Series {
         self.text.len()
     }
 
-    /// Whether name and tags equal a text made with [`push_series_part`].
+    /// Whether name and tags equal a text made with [`SeriesText`](crate::SeriesText).
     #[inline]
     #[must_use]
     pub fn has_text(&self, text: &[u8]) -> bool {
@@ -316,19 +316,7 @@ const DIGIT_BITS: u32 = 6;
 const MORE: u8 = 1 << DIGIT_BITS;
 
 /// Most parts of a series are shorter, so that their lengths have one digit.
-const SHORT: usize = MORE as usize;
-
-/// Appends a name, key or value to the text of a series: the name, and then the key and the value of
-/// each tag, sorted by key. The texts of two series are equal if their names and tags are.
-#[inline]
-pub fn push_series_part(text: &mut Vec<u8>, part: &str) {
-    if part.len() < SHORT {
-        text.push(part.len() as u8);
-    } else {
-        text.extend(length_bytes(part.len()));
-    }
-    text.extend_from_slice(part.as_bytes());
-}
+pub(crate) const SHORT: usize = MORE as usize;
 
 /// Returns how many of the appended bytes are special.
 fn push_length(text: &mut String, length: usize) -> usize {
@@ -344,7 +332,7 @@ fn push_length(text: &mut String, length: usize) -> usize {
     special
 }
 
-fn length_bytes(length: usize) -> impl Iterator<Item = u8> {
+pub(crate) fn length_bytes(length: usize) -> impl Iterator<Item = u8> {
     let digits = length_digits(length) as u32;
     (0..digits).map(move |digit| {
         let low = (length >> (digit * DIGIT_BITS)) as u8 % MORE;
@@ -438,13 +426,6 @@ mod tests {
             assert_eq!(series.name(), name);
             let tags: Vec<_> = series.tags().collect();
             assert_eq!(tags, [("key", value.as_str()), ("z", &value)]);
-            let mut text = Vec::new();
-            for part in [name.as_str(), "key", &value, "z", &value] {
-                push_series_part(&mut text, part);
-            }
-            assert!(series.has_text(&text));
-            text.pop();
-            assert!(!series.has_text(&text));
         }
     }
 

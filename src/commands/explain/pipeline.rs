@@ -156,8 +156,8 @@ fn describe<'a>(shared: &'a RecorderContext, sample: &Sample<'a>) -> (SampleFact
         let found = sample.tags.iter().find(|(other, _)| other == key);
         found.map(|(_, value)| value.to_string())
     };
-    let agent_tags = shared.identifier.agent_tags().iter().map(|(key, value)| AgentTag {
-        key: key.clone(),
+    let agent_tags = shared.identifier.agent_tags().map(|(key, value)| AgentTag {
+        key: key.to_owned(),
         value: value.to_string(),
         message: own(key),
         wins: series.tag(key) == Some(&**value),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use basics::scalar_text::ScalarText;
-use model::{MetricKind, Series, push_series_part};
+use model::{MetricKind, Series, SeriesText, SeriesTextWriter};
 use serde::Deserialize;
 
 use super::seed::{self, Seeded};
@@ -40,9 +40,19 @@ pub enum OnConflict {
 /// seed could make all series collide. All threads share one seed, so that a series has one hash.
 #[derive(Clone, Debug)]
 pub struct Identifier {
-    agent: Vec<(String, ScalarText)>,
+    /// Sorted by key.
+    agent: Vec<AgentTag>,
     on_conflict: OnConflict,
     seed: Seeded,
+}
+
+/// A tag of this host.
+#[derive(Clone, Debug)]
+struct AgentTag {
+    key: String,
+    value: ScalarText,
+    /// Key and value as in the text of a series.
+    text: Box<[u8]>,
 }
 
 /// Kind, name and effective tags of a sample, with their hash.
@@ -78,21 +88,20 @@ impl Identifier {
     fn with_seed(config: &AgentConfig, seed: Seeded) -> Self {
         let agent = config.tags.iter().filter(|(_, value)| !value.is_empty());
         Self {
-            agent: agent.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            agent: agent.map(|(key, value)| AgentTag::new(key, value)).collect(),
             on_conflict: config.on_conflict,
             seed,
         }
     }
 
     /// The agent's tags, sorted by key.
-    #[must_use]
-    pub fn agent_tags(&self) -> &[(String, ScalarText)] {
-        &self.agent
+    pub fn agent_tags(&self) -> impl Iterator<Item = (&str, &ScalarText)> {
+        self.agent.iter().map(|tag| (tag.key.as_str(), &tag.value))
     }
 
     /// Merges the agent's tags into sorted tags, which stay sorted.
     pub fn add_agent_tags<'a>(&'a self, tags: &mut Tags<'a>) {
-        for (key, value) in &self.agent {
+        for (key, value) in self.agent_tags() {
             // A search for each, because the agent has few tags: merging both lists would copy all
             // tags of every sample.
             match tags.binary_search_by(|(other, _)| other.as_ref().cmp(key)) {
@@ -113,12 +122,15 @@ impl Identifier {
         name: &'a str,
         tags: &'a [Tag<'a>],
     ) -> Identity<'a> {
-        let mut text = Vec::new();
-        push_series_part(&mut text, name);
-        for (key, value) in tags {
-            push_tag(&mut text, key, value);
-        }
-        Identity { hash: self.hash(kind, &text), kind, name, tags, text: text.into() }
+        let mut memory = SeriesText::default();
+        let text = memory.of(bytes_max(name, tags), |text| {
+            text.push(name);
+            for (key, value) in tags {
+                push_tag(text, key, value);
+            }
+        });
+        let text = Cow::Owned(text.to_vec());
+        Identity { hash: self.hash(kind, &text), kind, name, tags, text }
     }
 
     /// Makes the key of the series to which a message with these sorted tags belongs. The tags are
@@ -129,19 +141,27 @@ impl Identifier {
         kind: MetricKind,
         name: &str,
         tags: &[Tag<'_>],
-        text: &'t mut Vec<u8>,
+        text: &'t mut SeriesText,
     ) -> SeriesKey<'t> {
-        text.clear();
-        push_series_part(text, name);
+        let agent_bytes = self.agent.iter().map(|tag| tag.text.len()).sum::<usize>();
+        let bytes_max = bytes_max(name, tags) + agent_bytes;
+        let text = text.of(bytes_max, |text| self.push_merged(text, name, tags));
+        SeriesKey { hash: self.hash(kind, text), kind, text }
+    }
+
+    /// Appends the name and the sorted tags with the agent's.
+    #[inline]
+    fn push_merged(&self, text: &mut SeriesTextWriter<'_>, name: &str, tags: &[Tag<'_>]) {
+        text.push(name);
         let mut agent = self.agent.as_slice();
         for (key, value) in tags {
             let mut value: &str = value;
-            while let [(agent_key, agent_value), others @ ..] = agent {
-                match compare(agent_key, key) {
+            while let [tag, others @ ..] = agent {
+                match compare(&tag.key, key) {
                     Ordering::Greater => break,
-                    Ordering::Less => push_tag(text, agent_key, agent_value.as_str()),
+                    Ordering::Less => text.push_text(&tag.text),
                     Ordering::Equal if self.on_conflict == OnConflict::Agent => {
-                        value = agent_value.as_str();
+                        value = tag.value.as_str();
                     }
                     Ordering::Equal => {}
                 }
@@ -149,10 +169,9 @@ impl Identifier {
             }
             push_tag(text, key, value);
         }
-        for (key, value) in agent {
-            push_tag(text, key, value.as_str());
+        for tag in agent {
+            text.push_text(&tag.text);
         }
-        SeriesKey { hash: self.hash(kind, text), kind, text }
     }
 
     #[inline]
@@ -166,10 +185,30 @@ impl Identifier {
     }
 }
 
+impl AgentTag {
+    fn new(key: &str, value: &ScalarText) -> Self {
+        let tag = (Cow::Borrowed(key), TagValue::from(value));
+        let mut memory = SeriesText::default();
+        let text = memory.of(tag_bytes_max(&tag), |text| push_tag(text, key, value.as_str()));
+        Self { key: key.to_owned(), value: value.clone(), text: text.into() }
+    }
+}
+
+/// The maximum length of the text of a series.
 #[inline]
-fn push_tag(text: &mut Vec<u8>, key: &str, value: &str) {
-    push_series_part(text, key);
-    push_series_part(text, value);
+fn bytes_max(name: &str, tags: &[Tag<'_>]) -> usize {
+    SeriesTextWriter::bytes_max(name) + tags.iter().map(tag_bytes_max).sum::<usize>()
+}
+
+#[inline]
+fn tag_bytes_max((key, value): &Tag<'_>) -> usize {
+    SeriesTextWriter::bytes_max(key) + SeriesTextWriter::bytes_max(value)
+}
+
+#[inline]
+fn push_tag(text: &mut SeriesTextWriter<'_>, key: &str, value: &str) {
+    text.push(key);
+    text.push(value);
 }
 
 /// The key by which a series is found: name and effective tags as one text, and a hash.
@@ -282,7 +321,9 @@ mod tests {
                 &["f"],
             ] {
                 let sent_tags = sent.iter().map(|key| (Cow::Borrowed(*key), "sent".into()));
-                let (mut tags, mut text): (Tags<'_>, _) = (sent_tags.collect(), b"rest".to_vec());
+                let (mut tags, mut text): (Tags<'_>, _) =
+                    (sent_tags.collect(), SeriesText::default());
+                text.of(64, |text| text.push("the text of another message"));
                 let key = identifier.key_of_message(MetricKind::Set, "m", &tags, &mut text);
                 identifier.add_agent_tags(&mut tags);
                 let identity = identifier.identify(MetricKind::Set, "m", &tags);

@@ -381,9 +381,8 @@ impl RegistryState {
 /// The agent's tags with `overflow=true`, sorted.
 fn overflow_tags(identifier: &Identifier) -> Tags<'_> {
     let (key, value) = OVERFLOW_TAG;
-    let agent = identifier.agent_tags().iter().filter(|(agent_key, _)| agent_key != key);
-    let mut tags: Tags<'_> =
-        agent.map(|(key, value)| (Cow::Borrowed(&**key), value.into())).collect();
+    let agent = identifier.agent_tags().filter(|(agent_key, _)| *agent_key != key);
+    let mut tags: Tags<'_> = agent.map(|(key, value)| (Cow::Borrowed(key), value.into())).collect();
     let index = tags.partition_point(|(other, _)| other.as_ref() < key);
     tags.insert(index, (key.into(), value.into()));
     tags

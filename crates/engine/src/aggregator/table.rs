@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use model::{MetricKind, Series};
+use model::{MetricKind, Series, SeriesText};
 
 use super::cell::CellSettings;
 use super::identity::{Identifier, Identity, SeriesKey};
@@ -28,7 +28,7 @@ pub struct SeriesTable {
     tally: Box<Tally>,
     cells: CellSettings,
     /// The text of the latest key, kept for its memory.
-    text: Vec<u8>,
+    text: SeriesText,
 }
 
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl SeriesTable {
             shapes: Shapes::new(line_cache),
             tally: Box::default(),
             cells,
-            text: Vec::new(),
+            text: SeriesText::default(),
         }
     }
 
