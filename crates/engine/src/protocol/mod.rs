@@ -279,27 +279,31 @@ fn weight_at(rate: f64) -> Option<f64> {
 /// Sorts tags by key, keeps the last of equal keys, and removes tags with an empty value, which
 /// means "no such tag".
 pub fn normalize_tags(tags: &mut Tags<'_>) {
-    let has_equal_keys = sort_by_key(tags);
+    let (has_equal_keys, has_empty_values) = sort_by_key(tags);
     if has_equal_keys {
         // `dedup_by` keeps the first of equal keys; in reverse order, that is the last one.
         tags.reverse();
         tags.dedup_by(|later, kept| later.0 == kept.0);
         tags.reverse();
     }
-    if tags.iter().any(|(_, value)| value.is_empty()) {
+    if has_empty_values {
         tags.retain(|(_, value)| !value.is_empty());
     }
 }
 
-/// Sorts tags by key, and keeps equal keys in their order. Returns whether there are any.
-fn sort_by_key(tags: &mut [Tag<'_>]) -> bool {
+/// Sorts tags by key, and keeps equal keys in their order. Returns whether there are any, and whether
+/// there are empty values.
+#[inline]
+fn sort_by_key(tags: &mut [Tag<'_>]) -> (bool, bool) {
     // Most messages have few tags, and a sender writes them in the same order each time, mostly sorted.
     if tags.len() <= 16 { insert_in_order(tags) } else { sort_many_by_key(tags) }
 }
 
-fn insert_in_order(tags: &mut [Tag<'_>]) -> bool {
-    let mut has_equal_keys = false;
-    for next in 1..tags.len() {
+#[inline]
+fn insert_in_order(tags: &mut [Tag<'_>]) -> (bool, bool) {
+    let (mut has_equal_keys, mut has_empty_values) = (false, false);
+    for next in 0..tags.len() {
+        has_empty_values |= tags[next].1.is_empty();
         let mut place = next;
         while place > 0 {
             match compare(&tags[place - 1].0, &tags[place].0) {
@@ -313,20 +317,23 @@ fn insert_in_order(tags: &mut [Tag<'_>]) -> bool {
             place -= 1;
         }
     }
-    has_equal_keys
+    (has_equal_keys, has_empty_values)
 }
 
 #[cold]
-fn sort_many_by_key(tags: &mut [Tag<'_>]) -> bool {
+fn sort_many_by_key(tags: &mut [Tag<'_>]) -> (bool, bool) {
     tags.sort_by(|a, b| a.0.cmp(&b.0));
-    tags.windows(2).any(|pair| pair[0].0 == pair[1].0)
+    let has_equal_keys = tags.windows(2).any(|pair| pair[0].0 == pair[1].0);
+    (has_equal_keys, tags.iter().any(|(_, value)| value.is_empty()))
 }
 
 /// Compares two texts. If their first bytes differ, as usual, this saves a call.
 #[inline]
 pub(crate) fn compare(a: &str, b: &str) -> Ordering {
     match (a.as_bytes().first(), b.as_bytes().first()) {
-        (Some(first), Some(other)) if first != other => first.cmp(other),
+        // Not `cmp`, whose result would be a number that the caller compares again.
+        (Some(first), Some(other)) if first < other => Ordering::Less,
+        (Some(first), Some(other)) if first > other => Ordering::Greater,
         _ => a.cmp(b),
     }
 }
