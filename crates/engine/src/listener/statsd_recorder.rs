@@ -34,6 +34,7 @@ struct PlaceOfKind {
 type Places = SmallVec<[PlaceOfKind; 1]>;
 
 impl<'a, S: Origin> LineSink<'a> for StatsdRecorder<'_, 'a, S> {
+    #[inline]
     fn line(&mut self, line: StatsdLine<'a, '_>) {
         let mut places = Places::new();
         for run in line.runs {

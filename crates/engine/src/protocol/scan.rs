@@ -15,7 +15,28 @@ pub(super) fn find<const N: usize>(bytes: &[u8], start: usize, wanted: [u8; N]) 
 /// backslash or a control character. Returns the length of `bytes` if every byte does.
 #[inline]
 pub(super) fn plain_until(bytes: &[u8], start: usize) -> usize {
-    find_marked(bytes, start, |lanes| control_or_equal_to(lanes, [b'"', b'\\']))
+    find_near(bytes, start, |lanes| control_or_equal_to(lanes, [b'"', b'\\']))
+}
+
+/// Finds the first byte from `start` that `mark` marks, like [`find`], but faster if it is near.
+///
+/// `mark` should capture no variables: then each `mark` has an instance of this function, in which the
+/// wanted bytes are constants.
+#[inline]
+pub(super) fn find_near(bytes: &[u8], start: usize, mark: impl Fn(&[u8; LANES]) -> u32) -> usize {
+    let Some(lanes) = bytes.get(start..).and_then(<[u8]>::first_chunk) else {
+        return find_later(bytes, start, mark);
+    };
+    match mark(lanes) {
+        0 => find_later(bytes, start + LANES, mark),
+        marks => start + marks.trailing_zeros() as usize,
+    }
+}
+
+// Not inlined: a loop's preparation would come before the first step of each search.
+#[inline(never)]
+fn find_later(bytes: &[u8], start: usize, mark: impl Fn(&[u8; LANES]) -> u32) -> usize {
+    find_marked(bytes, start, mark)
 }
 
 #[inline]

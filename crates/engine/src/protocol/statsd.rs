@@ -40,22 +40,24 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 use model::MetricKind;
-use smallvec::SmallVec;
 
+mod name;
+mod sections;
 mod split;
+mod tags;
 mod text;
 mod values;
 
+use self::name::{plain_name, read_name_with_tags};
+use self::sections::{Runs, read_sections};
 pub use self::split::split;
+use self::tags::TagReader;
 use self::text::TextPart;
 use self::values::StatsdKind;
 pub use self::values::ValueRun;
 use super::scan::find;
 use super::split::Split;
-use super::{
-    MessageLimits, RejectReason, Rejection, Sample, Tags, lines, normalize_tags, parse_finite,
-    weight_at,
-};
+use super::{MessageLimits, RejectReason, Rejection, Sample, Tags, lines, normalize_tags};
 use crate::sys::ascii;
 
 /// Decodes a datagram and passes each sample or rejection to `each`, in order.
@@ -214,7 +216,8 @@ fn decode_text<'a>(
     };
     let bar = find(line.bytes(), colon + 1, [b'|']);
     let values = line.between(colon + 1..bar);
-    let runs = read_sections(line, values, bar, tags)?;
+    let mut runs = Runs::new();
+    read_sections(line, values, bar, tags, &mut runs)?;
     // Before the first value is passed on, because the whole line is rejected.
     if has_more_values(line, &runs, tags.limits.max_values) {
         return Err(values.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
@@ -224,243 +227,11 @@ fn decode_text<'a>(
     Ok(())
 }
 
-/// The sections after the type.
-const KNOWN_SECTIONS: &str = "`@RATE`, `#TAGS`, `:VALUES` or an extension such as `c:ID`";
-
 /// Whether the runs have more values than the limit. Counts only those of a long line: a value takes
 /// at least one byte, a colon.
 #[inline]
 fn has_more_values(line: TextPart<'_>, runs: &[ValueRun<'_>], limit: usize) -> bool {
     limit < line.text.len() && runs.iter().map(ValueRun::value_count).sum::<usize>() > limit
-}
-
-/// The name of a line and the place of the colon after it, if the name has no tags and no bracket, as
-/// most names.
-#[inline]
-fn plain_name(line: TextPart<'_>) -> Option<(Cow<'_, str>, usize)> {
-    let colon = find(line.bytes(), 0, [b':', b',', b'[', b']', b'|']);
-    let is_plain = colon > 0 && line.bytes().get(colon) == Some(&b':');
-    is_plain.then(|| (Cow::Borrowed(line.part(0..colon)), colon))
-}
-
-/// Reads a name with tags. Returns the name and the place of the colon after it. The tags after the
-/// type may contain brackets and colons, too, so nothing after the first bar belongs to the name.
-fn read_name_with_tags<'a>(
-    line: TextPart<'a>,
-    tags: &mut TagReader<'a, '_>,
-) -> Result<(Cow<'a, str>, usize), Rejection> {
-    let bytes = line.bytes();
-    let brackets = Brackets::find(bytes);
-    let start = brackets.as_ref().map_or(0, |brackets| brackets.close + 1);
-    let colon = find(bytes, start, [b':', b'|']);
-    if bytes.get(colon) != Some(&b':') {
-        let bar = line.from(find(bytes, 0, [b'|']));
-        return Err(bar.reject(RejectReason::BadLine, "`:` and a value"));
-    }
-    let name_end = find(bytes, start, [b',', b':']);
-    let rest = line.part(start..name_end);
-    let mut name = Cow::Borrowed(rest);
-    match brackets {
-        None => reject_half_of_brackets(line, name_end, colon)?,
-        Some(Brackets { open, .. }) => {
-            tags.read(line, open + 1, b'=', b']')?;
-            name = joined(line.part(0..open), rest);
-        }
-    }
-    if name_end < colon {
-        tags.read(line, name_end + 1, b'=', b':')?;
-    }
-    if name.is_empty() {
-        return Err(line.reject(RejectReason::BadName, "a name"));
-    }
-    Ok((name, colon))
-}
-
-fn joined<'a>(start: &'a str, end: &'a str) -> Cow<'a, str> {
-    match (start, end) {
-        (start, "") => Cow::Borrowed(start),
-        ("", end) => Cow::Borrowed(end),
-        (start, end) => Cow::Owned([start, end].concat()),
-    }
-}
-
-/// The places of the brackets around the tags of SignalFx.
-struct Brackets {
-    open: usize,
-    close: usize,
-}
-
-impl Brackets {
-    /// Finds brackets in the name. Their content may contain colons.
-    fn find(line: &[u8]) -> Option<Self> {
-        let is_at = |place: usize, byte: u8| line.get(place) == Some(&byte);
-        let open = find(line, 0, [b'[', b',', b':', b'|']);
-        if !is_at(open, b'[') {
-            return None;
-        }
-        let close = find(line, open + 1, [b']', b'|']);
-        let colon = find(line, close + 1, [b':', b'|']);
-        (is_at(close, b']') && is_at(colon, b':')).then_some(Self { open, close })
-    }
-}
-
-/// Rejects tags of SignalFx that lack one of their brackets: as part of a name or of another tag,
-/// they would make a series for each of their values. The values begin after `colon`.
-fn reject_half_of_brackets(
-    line: TextPart<'_>,
-    name_end: usize,
-    colon: usize,
-) -> Result<(), Rejection> {
-    let bytes = &line.bytes()[..colon];
-    let bracket = find(line.bytes(), 0, [b'[', b']', b':']);
-    let bad = |expected| Err(line.from(bracket).reject(RejectReason::BadLine, expected));
-    let has_tag = |part: &[u8]| memchr(b'=', part).is_some();
-    match bytes.get(bracket) {
-        Some(b'[') if bracket < name_end && has_tag(&bytes[bracket..]) => {
-            bad("`]` after the tags, before `:`")
-        }
-        Some(b']') if has_tag(&bytes[..bracket.min(name_end)]) => bad("`[` before the tags"),
-        _ => Ok(()),
-    }
-}
-
-/// Reads the sections after the first values, from their bar on. The values are decoded later.
-fn read_sections<'a>(
-    line: TextPart<'a>,
-    values: TextPart<'a>,
-    mut bar: usize,
-    tags: &mut TagReader<'a, '_>,
-) -> Result<SmallVec<[ValueRun<'a>; 1]>, Rejection> {
-    let bytes = line.bytes();
-    let mut runs = SmallVec::<[ValueRun<'a>; 1]>::new();
-    // Values whose type comes next.
-    let mut untyped = Some(values);
-    while bar < bytes.len() {
-        let start = bar + 1;
-        if untyped.is_none() && bytes.get(start) == Some(&b'#') {
-            // The end of the section is found while its tags are read.
-            bar = tags.read(line, start + 1, b':', b'|')?;
-            continue;
-        }
-        bar = find(bytes, start, [b'|']);
-        let section = line.between(start..bar);
-        if let Some(values) = untyped {
-            let kind;
-            (kind, untyped) = read_type(section)?;
-            runs.push(ValueRun { values, kind, weight: 1.0 });
-            continue;
-        }
-        match (section.bytes().first(), runs.last_mut()) {
-            (Some(b'@'), Some(run)) => {
-                let rate;
-                (rate, untyped) = section.from(1).cut(b':');
-                let weight = read_rate(rate)?;
-                if let StatsdKind::Counter | StatsdKind::Timer = run.kind {
-                    run.weight = weight;
-                }
-            }
-            (Some(b':'), _) if section.text.len() > 1 => untyped = Some(section.from(1)),
-            _ => ignore_extension(section)?,
-        }
-    }
-    match untyped {
-        Some(values) => Err(values.end().reject(RejectReason::BadLine, "`|` and a type")),
-        None => Ok(runs),
-    }
-}
-
-/// Reads a type, and returns the values after it that have no type yet.
-#[inline]
-fn read_type(section: TextPart<'_>) -> Result<(StatsdKind, Option<TextPart<'_>>), Rejection> {
-    if let Some(kind) = StatsdKind::of(section.text) {
-        return Ok((kind, None));
-    }
-    let (word, untyped) = section.cut(b':');
-    Ok((StatsdKind::read(word)?, untyped))
-}
-
-/// Accepts a section that has no effect: one of a newer client, or an empty one. A colon alone is
-/// empty, too: DogStatsD's own tests have it.
-fn ignore_extension(section: TextPart<'_>) -> Result<(), Rejection> {
-    let bytes = section.text.as_bytes();
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    match bytes {
-        [] | [b':'] | [b'T', ..] => return Ok(()),
-        [first, ..] if first.is_ascii_alphabetic() => {
-            let end = bytes.iter().position(|byte| !is_name(*byte));
-            if end.is_some_and(|end| bytes[end] == b':') {
-                return Ok(());
-            }
-        }
-        [b'0'..=b'9' | b'.' | b'+' | b'-', ..] => {
-            return Err(section.reject(RejectReason::BadSampleRate, "`@` before a sample rate"));
-        }
-        _ => {}
-    }
-    Err(section.reject(RejectReason::BadLine, KNOWN_SECTIONS))
-}
-
-/// Collects the tags from all parts of a line.
-struct TagReader<'a, 'l> {
-    tags: Tags<'a>,
-    limits: &'l MessageLimits,
-}
-
-impl<'a, 'l> TagReader<'a, 'l> {
-    #[inline]
-    fn new(limits: &'l MessageLimits) -> Self {
-        Self { tags: Tags::new(), limits }
-    }
-
-    /// Reads tags from `start` up to the first `end`. Returns the place of this end, or of the line's
-    /// end.
-    fn read(
-        &mut self,
-        line: TextPart<'a>,
-        mut start: usize,
-        separator: u8,
-        end: u8,
-    ) -> Result<usize, Rejection> {
-        let bytes = line.bytes();
-        loop {
-            // Only in a `#` section: in the other dialects it is part of the key.
-            while separator == b':' && bytes.get(start) == Some(&b'#') {
-                start += 1;
-            }
-            let key_end = find(bytes, start, [b',', separator, end]);
-            let (mut tag_end, mut value) = (key_end, "true");
-            if bytes.get(key_end) == Some(&separator) {
-                tag_end = find(bytes, key_end + 1, [b',', end]);
-                value = line.part(key_end + 1..tag_end);
-            }
-            if start < tag_end {
-                self.push(line.part(start..key_end), value, line.at + start)?;
-            }
-            if bytes.get(tag_end) != Some(&b',') {
-                return Ok(tag_end);
-            }
-            start = tag_end + 1;
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, key: &'a str, value: &'a str, at: usize) -> Result<(), Rejection> {
-        let reject = |reason, expected| Err(Rejection { reason, offset: at, expected });
-        if key.is_empty() {
-            return reject(RejectReason::BadTag, "a name for the tag");
-        }
-        if self.tags.len() == self.limits.max_tags {
-            return reject(RejectReason::TooManyTags, "fewer tags (limits.max_tags)");
-        }
-        self.tags.push((Cow::Borrowed(key), value.into()));
-        Ok(())
-    }
-}
-
-fn read_rate(rate: TextPart<'_>) -> Result<f64, Rejection> {
-    parse_finite(rate.text).and_then(weight_at).ok_or_else(|| {
-        rate.reject(RejectReason::BadSampleRate, "a number greater than 0 and at most 1")
-    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,120 @@
+//! The sections of a line after its first values: types, rates, tags of DogStatsD, extensions.
+
+use smallvec::SmallVec;
+
+use super::super::scan::find;
+use super::super::{RejectReason, Rejection, parse_finite, weight_at};
+use super::tags::TagReader;
+use super::text::TextPart;
+use super::values::{StatsdKind, ValueRun};
+
+/// The runs of values of a line. Most lines have one.
+pub(super) type Runs<'a> = SmallVec<[ValueRun<'a>; 1]>;
+
+/// The sections after the type.
+const KNOWN_SECTIONS: &str = "`@RATE`, `#TAGS`, `:VALUES` or an extension such as `c:ID`";
+
+/// Reads the sections after the first values, from their bar on, and adds the runs of values to
+/// `runs`. The values are decoded later.
+#[inline]
+pub(super) fn read_sections<'a>(
+    line: TextPart<'a>,
+    values: TextPart<'a>,
+    bar: usize,
+    tags: &mut TagReader<'a, '_>,
+    runs: &mut Runs<'a>,
+) -> Result<(), Rejection> {
+    let bytes = line.bytes();
+    let mut bar = read_types(line, values, bar, runs)?;
+    while bar < bytes.len() {
+        let start = bar + 1;
+        if bytes.get(start) == Some(&b'#') {
+            // The end of the section is found while its tags are read.
+            bar = tags.read::<b':', b'|'>(line, start + 1)?;
+            continue;
+        }
+        bar = find(bytes, start, [b'|']);
+        if let Some(values) = read_section(line.between(start..bar), runs)? {
+            bar = read_types(line, values, bar, runs)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the type of values, and of values that follow the type. Returns the place of the bar after
+/// the last type, or of the line's end.
+#[inline]
+fn read_types<'a>(
+    line: TextPart<'a>,
+    mut values: TextPart<'a>,
+    mut bar: usize,
+    runs: &mut Runs<'a>,
+) -> Result<usize, Rejection> {
+    while bar < line.bytes().len() {
+        let start = bar + 1;
+        bar = find(line.bytes(), start, [b'|']);
+        let (kind, untyped) = read_type(line.between(start..bar))?;
+        runs.push(ValueRun { values, kind, weight: 1.0 });
+        match untyped {
+            Some(more) => values = more,
+            None => return Ok(bar),
+        }
+    }
+    Err(values.end().reject(RejectReason::BadLine, "`|` and a type"))
+}
+
+/// Reads a section that is no type and has no tags. Returns the values in it, whose type comes next.
+fn read_section<'a>(
+    section: TextPart<'a>,
+    runs: &mut Runs<'a>,
+) -> Result<Option<TextPart<'a>>, Rejection> {
+    match (section.bytes(), runs.last_mut()) {
+        ([b'@', ..], Some(run)) => {
+            let (rate, untyped) = section.from(1).cut(b':');
+            let weight = read_rate(rate)?;
+            if let StatsdKind::Counter | StatsdKind::Timer = run.kind {
+                run.weight = weight;
+            }
+            Ok(untyped)
+        }
+        ([b':', _, ..], _) => Ok(Some(section.from(1))),
+        _ => ignore_extension(section).map(|()| None),
+    }
+}
+
+/// Reads a type, and returns the values after it that have no type yet.
+#[inline]
+fn read_type(section: TextPart<'_>) -> Result<(StatsdKind, Option<TextPart<'_>>), Rejection> {
+    if let Some(kind) = StatsdKind::of(section.text) {
+        return Ok((kind, None));
+    }
+    let (word, untyped) = section.cut(b':');
+    Ok((StatsdKind::read(word)?, untyped))
+}
+
+/// Accepts a section that has no effect: one of a newer client, or an empty one. A colon alone is
+/// empty, too: DogStatsD's own tests have it.
+fn ignore_extension(section: TextPart<'_>) -> Result<(), Rejection> {
+    let bytes = section.text.as_bytes();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    match bytes {
+        [] | [b':'] | [b'T', ..] => return Ok(()),
+        [first, ..] if first.is_ascii_alphabetic() => {
+            let end = bytes.iter().position(|byte| !is_name(*byte));
+            if end.is_some_and(|end| bytes[end] == b':') {
+                return Ok(());
+            }
+        }
+        [b'0'..=b'9' | b'.' | b'+' | b'-', ..] => {
+            return Err(section.reject(RejectReason::BadSampleRate, "`@` before a sample rate"));
+        }
+        _ => {}
+    }
+    Err(section.reject(RejectReason::BadLine, KNOWN_SECTIONS))
+}
+
+fn read_rate(rate: TextPart<'_>) -> Result<f64, Rejection> {
+    parse_finite(rate.text).and_then(weight_at).ok_or_else(|| {
+        rate.reject(RejectReason::BadSampleRate, "a number greater than 0 and at most 1")
+    })
+}

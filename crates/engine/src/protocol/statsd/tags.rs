@@ -1,0 +1,63 @@
+//! The tags of a line.
+
+use std::borrow::Cow;
+
+use super::super::scan::find_near;
+use super::super::{MessageLimits, RejectReason, Rejection, Tags};
+use super::text::TextPart;
+use crate::sys::lanes::equal_to;
+
+/// Collects the tags from all parts of a line.
+pub(super) struct TagReader<'a, 'l> {
+    pub(super) tags: Tags<'a>,
+    pub(super) limits: &'l MessageLimits,
+}
+
+impl<'a, 'l> TagReader<'a, 'l> {
+    #[inline]
+    pub(super) fn new(limits: &'l MessageLimits) -> Self {
+        Self { tags: Tags::new(), limits }
+    }
+
+    /// Reads tags from `start` up to the first `END`. Returns the place of this end, or of the line's
+    /// end.
+    pub(super) fn read<const SEPARATOR: u8, const END: u8>(
+        &mut self,
+        line: TextPart<'a>,
+        mut start: usize,
+    ) -> Result<usize, Rejection> {
+        let bytes = line.bytes();
+        loop {
+            // Only in a `#` section: in the other dialects it is part of the key.
+            while SEPARATOR == b':' && bytes.get(start) == Some(&b'#') {
+                start += 1;
+            }
+            let key_end = find_near(bytes, start, |lanes| equal_to(lanes, [b',', SEPARATOR, END]));
+            let (mut tag_end, mut value) = (key_end, "true");
+            if bytes.get(key_end) == Some(&SEPARATOR) {
+                tag_end = find_near(bytes, key_end + 1, |lanes| equal_to(lanes, [b',', END]));
+                value = line.part(key_end + 1..tag_end);
+            }
+            if start < tag_end {
+                self.push(line.part(start..key_end), value, line.at + start)?;
+            }
+            if bytes.get(tag_end) != Some(&b',') {
+                return Ok(tag_end);
+            }
+            start = tag_end + 1;
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, key: &'a str, value: &'a str, at: usize) -> Result<(), Rejection> {
+        let reject = |reason, expected| Err(Rejection { reason, offset: at, expected });
+        if key.is_empty() {
+            return reject(RejectReason::BadTag, "a name for the tag");
+        }
+        if self.tags.len() == self.limits.max_tags {
+            return reject(RejectReason::TooManyTags, "fewer tags (limits.max_tags)");
+        }
+        self.tags.push((Cow::Borrowed(key), value.into()));
+        Ok(())
+    }
+}
