@@ -278,17 +278,28 @@ fn weight_at(rate: f64) -> Option<f64> {
 
 /// Sorts tags by key, keeps the last of equal keys, and removes tags with an empty value, which
 /// means "no such tag".
+#[inline]
 pub fn normalize_tags(tags: &mut Tags<'_>) {
     let (has_equal_keys, has_empty_values) = sort_by_key(tags);
     if has_equal_keys {
-        // `dedup_by` keeps the first of equal keys; in reverse order, that is the last one.
-        tags.reverse();
-        tags.dedup_by(|later, kept| later.0 == kept.0);
-        tags.reverse();
+        keep_last_of_equal_keys(tags);
     }
     if has_empty_values {
-        tags.retain(|(_, value)| !value.is_empty());
+        remove_empty_values(tags);
     }
+}
+
+#[cold]
+fn keep_last_of_equal_keys(tags: &mut Tags<'_>) {
+    // `dedup_by` keeps the first of equal keys; in reverse order, that is the last one.
+    tags.reverse();
+    tags.dedup_by(|later, kept| later.0 == kept.0);
+    tags.reverse();
+}
+
+#[cold]
+fn remove_empty_values(tags: &mut Tags<'_>) {
+    tags.retain(|(_, value)| !value.is_empty());
 }
 
 /// Sorts tags by key, and keeps equal keys in their order. Returns whether there are any, and whether
