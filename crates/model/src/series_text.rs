@@ -2,6 +2,9 @@
 
 use super::series::{SHORT, length_bytes};
 
+/// Size of the memory for the first text.
+const BYTES_MIN: usize = 256;
+
 /// Makes the text of one series after another in the same memory.
 ///
 /// The text has parts: the name, and then the key and the value of each tag, sorted by key. The texts
@@ -15,32 +18,33 @@ pub struct SeriesText {
 #[derive(Debug)]
 pub struct SeriesTextWriter<'t> {
     room: &'t mut [u8],
+    is_full: bool,
 }
 
 impl SeriesText {
-    /// Returns the text of the parts that `write` appends; `bytes_max` is the sum of their
-    /// [`SeriesTextWriter::bytes_max`] or more.
+    /// Returns the text of the parts that `write` appends. Calls it again if there was no room for
+    /// them.
     #[inline]
-    pub fn of(&mut self, bytes_max: usize, write: impl FnOnce(&mut SeriesTextWriter<'_>)) -> &[u8] {
-        if self.memory.len() < bytes_max {
-            self.memory.resize(bytes_max.next_power_of_two(), 0);
+    pub fn of(&mut self, write: impl Fn(&mut SeriesTextWriter<'_>)) -> &[u8] {
+        loop {
+            let mut writer = SeriesTextWriter { room: &mut self.memory, is_full: false };
+            write(&mut writer);
+            if !writer.is_full {
+                let left = writer.room.len();
+                return &self.memory[..self.memory.len() - left];
+            }
+            self.grow();
         }
-        let mut writer = SeriesTextWriter { room: &mut self.memory };
-        write(&mut writer);
-        let left = writer.room.len();
-        &self.memory[..self.memory.len() - left]
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let bytes = (2 * self.memory.len()).max(BYTES_MIN);
+        self.memory.resize(bytes, 0);
     }
 }
 
 impl SeriesTextWriter<'_> {
-    /// The maximum number of bytes that a part takes.
-    #[inline]
-    #[must_use]
-    pub const fn bytes_max(part: &str) -> usize {
-        // A digit of a length has six bits.
-        usize::BITS as usize / 6 + 1 + part.len()
-    }
-
     /// Appends a name, key or value.
     #[inline]
     pub fn push(&mut self, part: &str) {
@@ -48,10 +52,10 @@ impl SeriesTextWriter<'_> {
             return self.push_long(part);
         }
         // One check of the room for the length and the part.
-        let (place, rest) = std::mem::take(&mut self.room).split_at_mut(1 + part.len());
-        place[0] = part.len() as u8;
-        place[1..].copy_from_slice(part.as_bytes());
-        self.room = rest;
+        if let Some(place) = self.take(1 + part.len()) {
+            place[0] = part.len() as u8;
+            place[1..].copy_from_slice(part.as_bytes());
+        }
     }
 
     #[cold]
@@ -65,9 +69,20 @@ impl SeriesTextWriter<'_> {
     /// Appends parts of another text.
     #[inline]
     pub fn push_text(&mut self, text: &[u8]) {
-        let (place, rest) = std::mem::take(&mut self.room).split_at_mut(text.len());
-        place.copy_from_slice(text);
+        if let Some(place) = self.take(text.len()) {
+            place.copy_from_slice(text);
+        }
+    }
+
+    /// Takes a part of the room.
+    #[inline]
+    fn take(&mut self, bytes: usize) -> Option<&mut [u8]> {
+        let Some((place, rest)) = std::mem::take(&mut self.room).split_at_mut_checked(bytes) else {
+            self.is_full = true;
+            return None;
+        };
         self.room = rest;
+        Some(place)
     }
 }
 
@@ -83,17 +98,14 @@ mod tests {
             let (name, value) = ("n".repeat(length + 1), "v".repeat(length));
             let series = Series::new(MetricKind::Timer, &name, &[("key", &value), ("z", &value)]);
             let parts = [name.as_str(), "key", &value, "z", &value];
-            let bytes_max = parts.iter().map(|part| SeriesTextWriter::bytes_max(part)).sum();
-            let whole =
-                text.of(bytes_max, |writer| parts.iter().for_each(|part| writer.push(part)));
+            let whole = text.of(|writer| parts.iter().for_each(|part| writer.push(part)));
             assert!(series.has_text(whole), "{length}");
             assert!(!series.has_text(&whole[..whole.len() - 1]), "{length}");
             let (name_text, rest) = whole.split_at(whole.len() - (2 * (value.len() + 2)));
             let parts = [name_text, rest].map(<[u8]>::to_vec);
-            let joined = text.of(bytes_max, |writer| {
-                parts.iter().for_each(|part| writer.push_text(part));
-            });
+            let joined = text.of(|writer| parts.iter().for_each(|part| writer.push_text(part)));
             assert!(series.has_text(joined), "{length}");
         }
+        assert!(text.memory.len() < 2_000_000, "{}", text.memory.len());
     }
 }

@@ -123,7 +123,7 @@ impl Identifier {
         tags: &'a [Tag<'a>],
     ) -> Identity<'a> {
         let mut memory = SeriesText::default();
-        let text = memory.of(bytes_max(name, tags), |text| {
+        let text = memory.of(|text| {
             text.push(name);
             for (key, value) in tags {
                 push_tag(text, key, value);
@@ -143,9 +143,7 @@ impl Identifier {
         tags: &[Tag<'_>],
         text: &'t mut SeriesText,
     ) -> SeriesKey<'t> {
-        let agent_bytes = self.agent.iter().map(|tag| tag.text.len()).sum::<usize>();
-        let bytes_max = bytes_max(name, tags) + agent_bytes;
-        let text = text.of(bytes_max, |text| self.push_merged(text, name, tags));
+        let text = text.of(|text| self.push_merged(text, name, tags));
         SeriesKey { hash: self.hash(kind, text), kind, text }
     }
 
@@ -187,22 +185,10 @@ impl Identifier {
 
 impl AgentTag {
     fn new(key: &str, value: &ScalarText) -> Self {
-        let tag = (Cow::Borrowed(key), TagValue::from(value));
         let mut memory = SeriesText::default();
-        let text = memory.of(tag_bytes_max(&tag), |text| push_tag(text, key, value.as_str()));
+        let text = memory.of(|text| push_tag(text, key, value.as_str()));
         Self { key: key.to_owned(), value: value.clone(), text: text.into() }
     }
-}
-
-/// The maximum length of the text of a series.
-#[inline]
-fn bytes_max(name: &str, tags: &[Tag<'_>]) -> usize {
-    SeriesTextWriter::bytes_max(name) + tags.iter().map(tag_bytes_max).sum::<usize>()
-}
-
-#[inline]
-fn tag_bytes_max((key, value): &Tag<'_>) -> usize {
-    SeriesTextWriter::bytes_max(key) + SeriesTextWriter::bytes_max(value)
 }
 
 #[inline]
@@ -323,7 +309,7 @@ mod tests {
                 let sent_tags = sent.iter().map(|key| (Cow::Borrowed(*key), "sent".into()));
                 let (mut tags, mut text): (Tags<'_>, _) =
                     (sent_tags.collect(), SeriesText::default());
-                text.of(64, |text| text.push("the text of another message"));
+                text.of(|text| text.push("the text of another message"));
                 let key = identifier.key_of_message(MetricKind::Set, "m", &tags, &mut text);
                 identifier.add_agent_tags(&mut tags);
                 let identity = identifier.identify(MetricKind::Set, "m", &tags);
