@@ -52,13 +52,13 @@ use self::name::{plain_name, read_name_with_tags};
 use self::sections::{Runs, read_sections};
 pub use self::split::split;
 use self::tags::TagReader;
-use self::text::TextPart;
+use self::text::{LineText, TextPart};
 use self::values::StatsdKind;
 pub use self::values::ValueRun;
 use super::scan::find;
 use super::split::Split;
 use super::{MessageLimits, RejectReason, Rejection, Sample, Tags, lines, normalize_tags};
-use crate::sys::ascii;
+use crate::sys::ascii::CutText;
 
 /// Decodes a datagram and passes each sample or rejection to `each`, in order.
 ///
@@ -159,7 +159,7 @@ pub fn packed_values<'a>(
     let text = std::str::from_utf8(&split.line[split.number_start..split.number_end]).ok()?;
     let values = TextPart { text, at: split.number_start };
     let run = ValueRun { values, kind, weight };
-    (!has_more_values(values, std::slice::from_ref(&run), limits.max_values)).then_some(run)
+    (!has_more_values(text.len(), std::slice::from_ref(&run), limits.max_values)).then_some(run)
 }
 
 /// Decodes a line that starts at `at`. Returns false if it is no sample and must be skipped.
@@ -181,9 +181,9 @@ fn decode_or_skip<'a>(
 }
 
 #[inline]
-fn read_text(bytes: &[u8], at: usize) -> Result<TextPart<'_>, Rejection> {
-    match ascii::text(bytes) {
-        Some(text) => Ok(TextPart { text, at }),
+fn read_text(bytes: &[u8], at: usize) -> Result<LineText<'_>, Rejection> {
+    match CutText::of_ascii(bytes) {
+        Some(text) => Ok(LineText { text, at }),
         None => read_unusual_text(bytes, at),
     }
 }
@@ -191,20 +191,20 @@ fn read_text(bytes: &[u8], at: usize) -> Result<TextPart<'_>, Rejection> {
 /// Returns the text of a line. A NUL belongs to a length that a DogStatsD client has put before a
 /// packet on a stream, which must not become part of a name.
 #[cold]
-fn read_unusual_text(bytes: &[u8], at: usize) -> Result<TextPart<'_>, Rejection> {
+fn read_unusual_text(bytes: &[u8], at: usize) -> Result<LineText<'_>, Rejection> {
     let bad =
         |place, expected| Rejection { reason: RejectReason::BadLine, offset: at + place, expected };
     if let Some(place) = memchr(0, bytes) {
         return Err(bad(place, "no NUL; DogStatsD clients need a `unix_datagram` listener"));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| bad(error.valid_up_to(), "UTF-8"))?;
-    Ok(TextPart { text, at })
+    Ok(LineText { text: CutText::of_text(text), at })
 }
 
 /// Decodes a line. Fails if the whole line is invalid.
 #[inline]
 fn decode_text<'a>(
-    line: TextPart<'a>,
+    line: LineText<'a>,
     tags: &mut TagReader<'a, '_>,
     sink: &mut impl LineSink<'a>,
 ) -> Result<(), Rejection> {
@@ -219,7 +219,7 @@ fn decode_text<'a>(
     let mut runs = Runs::new();
     read_sections(line, values, bar, tags, &mut runs)?;
     // Before the first value is passed on, because the whole line is rejected.
-    if has_more_values(line, &runs, tags.limits.max_values) {
+    if has_more_values(line.bytes().len(), &runs, tags.limits.max_values) {
         return Err(values.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
     }
     normalize_tags(&mut tags.tags);
@@ -230,8 +230,8 @@ fn decode_text<'a>(
 /// Whether the runs have more values than the limit. Counts only those of a long line: a value takes
 /// at least one byte, a colon.
 #[inline]
-fn has_more_values(line: TextPart<'_>, runs: &[ValueRun<'_>], limit: usize) -> bool {
-    limit < line.text.len() && runs.iter().map(ValueRun::value_count).sum::<usize>() > limit
+fn has_more_values(line_bytes: usize, runs: &[ValueRun<'_>], limit: usize) -> bool {
+    limit < line_bytes && runs.iter().map(ValueRun::value_count).sum::<usize>() > limit
 }
 
 #[cfg(test)]

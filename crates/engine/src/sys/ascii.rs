@@ -1,7 +1,9 @@
-//! Validation of ASCII text.
+//! ASCII text.
 //!
-//! Nearly all lines are ASCII, and the standard library's validation of UTF-8 takes three times as
-//! long for a short line.
+//! Nearly all lines are ASCII. The standard library's validation of UTF-8 takes three times as long as
+//! this one for a short line, and each part that is cut out of a text has a check of both ends.
+
+use std::ops::Range;
 
 use super::lanes::LANES;
 
@@ -11,6 +13,47 @@ use super::lanes::LANES;
 pub fn text(bytes: &[u8]) -> Option<&str> {
     // SAFETY: ASCII is UTF-8.
     is_ascii_without_nul(bytes).then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
+}
+
+/// A text of which parts are cut out.
+#[derive(Clone, Copy, Debug)]
+pub struct CutText<'a> {
+    text: &'a str,
+    is_ascii: bool,
+}
+
+impl<'a> CutText<'a> {
+    /// Creates it from ASCII characters other than NUL. `None` if there are other bytes.
+    #[inline]
+    #[must_use]
+    pub fn of_ascii(bytes: &'a [u8]) -> Option<Self> {
+        text(bytes).map(|text| Self { text, is_ascii: true })
+    }
+
+    /// Creates it from any text.
+    #[must_use]
+    pub fn of_text(text: &'a str) -> Self {
+        Self { text, is_ascii: false }
+    }
+
+    /// The whole text.
+    #[inline]
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.text
+    }
+
+    /// The text of a range. Empty if the text has no such range, or if it cuts a character.
+    #[inline]
+    #[must_use]
+    pub fn part(self, range: Range<usize>) -> &'a str {
+        if !self.is_ascii {
+            return self.text.get(range).unwrap_or_default();
+        }
+        let bytes = self.text.as_bytes().get(range).unwrap_or_default();
+        // SAFETY: any part of an ASCII text is UTF-8.
+        unsafe { std::str::from_utf8_unchecked(bytes) }
+    }
 }
 
 #[inline]
@@ -78,6 +121,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_part_ends_between_characters() {
+        for (text, range, part) in [
+            ("abc", 1..3, "bc"),
+            ("abc", 3..3, ""),
+            ("abc", 2..4, ""),
+            ("äbc", 2..4, "bc"),
+            ("äbc", 1..4, ""),
+            ("äbc", 0..1, ""),
+        ] {
+            assert_eq!(CutText::of_text(text).part(range.clone()), part, "{text} {range:?}");
+            if let Some(ascii) = CutText::of_ascii(text.as_bytes()) {
+                assert_eq!(ascii.part(range.clone()), part, "{text} {range:?}");
+            }
+        }
+        #[expect(clippy::reversed_empty_ranges)]
+        let reversed = 2..1;
+        assert_eq!(CutText::of_ascii(b"abc").map(|text| text.part(reversed)), Some(""));
+        assert!(CutText::of_ascii("äbc".as_bytes()).is_none());
+    }
 
     proptest! {
         #[test]

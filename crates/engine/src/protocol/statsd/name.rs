@@ -7,12 +7,12 @@ use memchr::memchr;
 use super::super::scan::find;
 use super::super::{RejectReason, Rejection};
 use super::tags::TagReader;
-use super::text::TextPart;
+use super::text::LineText;
 
 /// The name of a line and the place of the colon after it, if the name has no tags and no bracket, as
 /// most names.
 #[inline]
-pub(super) fn plain_name(line: TextPart<'_>) -> Option<(Cow<'_, str>, usize)> {
+pub(super) fn plain_name(line: LineText<'_>) -> Option<(Cow<'_, str>, usize)> {
     let colon = find(line.bytes(), 0, [b':', b',', b'[', b']', b'|']);
     let is_plain = colon > 0 && line.bytes().get(colon) == Some(&b':');
     is_plain.then(|| (Cow::Borrowed(line.part(0..colon)), colon))
@@ -21,7 +21,7 @@ pub(super) fn plain_name(line: TextPart<'_>) -> Option<(Cow<'_, str>, usize)> {
 /// Reads a name with tags. Returns the name and the place of the colon after it. The tags after the
 /// type may contain brackets and colons, too, so nothing after the first bar belongs to the name.
 pub(super) fn read_name_with_tags<'a>(
-    line: TextPart<'a>,
+    line: LineText<'a>,
     tags: &mut TagReader<'a, '_>,
 ) -> Result<(Cow<'a, str>, usize), Rejection> {
     let bytes = line.bytes();
@@ -34,8 +34,8 @@ pub(super) fn read_name_with_tags<'a>(
         _ => bracket,
     };
     if bytes.get(colon) != Some(&b':') {
-        let bar = line.from(find(bytes, 0, [b'|']));
-        return Err(bar.reject(RejectReason::BadLine, "`:` and a value"));
+        let bar = find(bytes, 0, [b'|']);
+        return Err(line.reject(bar, RejectReason::BadLine, "`:` and a value"));
     }
     let name_end = find(bytes, start, [b',', b':']);
     let rest = line.part(start..name_end);
@@ -52,7 +52,7 @@ pub(super) fn read_name_with_tags<'a>(
         tags.read::<b'=', b':'>(line, name_end + 1)?;
     }
     if name.is_empty() {
-        return Err(line.reject(RejectReason::BadName, "a name"));
+        return Err(line.reject(0, RejectReason::BadName, "a name"));
     }
     Ok((name, colon))
 }
@@ -90,13 +90,13 @@ impl Brackets {
 /// after `colon`.
 #[cold]
 fn reject_half_of_brackets(
-    line: TextPart<'_>,
+    line: LineText<'_>,
     bracket: usize,
     name_end: usize,
     colon: usize,
 ) -> Result<(), Rejection> {
     let bytes = &line.bytes()[..colon];
-    let bad = |expected| Err(line.from(bracket).reject(RejectReason::BadLine, expected));
+    let bad = |expected| Err(line.reject(bracket, RejectReason::BadLine, expected));
     let has_tag = |part: &[u8]| memchr(b'=', part).is_some();
     match bytes[bracket] {
         b'[' if bracket < name_end && has_tag(&bytes[bracket..]) => {

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::super::scan::find;
 use super::super::{RejectReason, Rejection, parse_finite, weight_at};
 use super::tags::TagReader;
-use super::text::TextPart;
+use super::text::{LineText, TextPart};
 use super::values::{StatsdKind, ValueRun};
 
 /// The runs of values of a line. Most lines have one.
@@ -18,7 +18,7 @@ const KNOWN_SECTIONS: &str = "`@RATE`, `#TAGS`, `:VALUES` or an extension such a
 /// `runs`. The values are decoded later.
 #[inline]
 pub(super) fn read_sections<'a>(
-    line: TextPart<'a>,
+    line: LineText<'a>,
     values: TextPart<'a>,
     bar: usize,
     tags: &mut TagReader<'a, '_>,
@@ -45,7 +45,7 @@ pub(super) fn read_sections<'a>(
 /// the last type, or of the line's end.
 #[inline]
 fn read_types<'a>(
-    line: TextPart<'a>,
+    line: LineText<'a>,
     mut values: TextPart<'a>,
     mut bar: usize,
     runs: &mut Runs<'a>,

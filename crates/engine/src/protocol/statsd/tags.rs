@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::super::scan::find_near;
 use super::super::{MessageLimits, RejectReason, Rejection, Tags};
-use super::text::TextPart;
+use super::text::LineText;
 use crate::sys::lanes::equal_to;
 
 /// Collects the tags from all parts of a line.
@@ -23,7 +23,7 @@ impl<'a, 'l> TagReader<'a, 'l> {
     /// end.
     pub(super) fn read<const SEPARATOR: u8, const END: u8>(
         &mut self,
-        line: TextPart<'a>,
+        line: LineText<'a>,
         mut start: usize,
     ) -> Result<usize, Rejection> {
         let bytes = line.bytes();
