@@ -117,10 +117,19 @@ mod tests {
         assert_eq!(left, (50_000..100_000).collect::<Vec<_>>());
     }
 
+    /// The finalizer of the generator SplitMix64.
+    fn splitmix64(number: u64) -> u64 {
+        let z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
     #[test]
     fn shards_grow_one_after_the_other() {
-        let (mut map, seed) = (IncrementalMap::default(), seed::draw());
-        let hash = |number: &u32| seed.hash_one(number);
+        let mut map = IncrementalMap::default();
+        // The same hashes each time: how many shards grow at the ends of the range depends on them.
+        let hash = |number: &u32| splitmix64(u64::from(*number));
         let capacities = |map: &IncrementalMap<u32>| -> Vec<usize> {
             map.shards.iter().map(HashTable::capacity).collect()
         };
@@ -136,11 +145,9 @@ mod tests {
                 before = now;
             }
         }
-        assert_eq!(
-            grown.iter().sum::<usize>(),
-            SHARDS,
-            "each shard grows once while the entries double"
-        );
+        // Each shard grows once while the entries double, except for one that grows at the ends of
+        // the range.
+        assert!(grown.iter().sum::<usize>().abs_diff(SHARDS) <= 1, "{grown:?}");
         assert!(grown.iter().all(|shards| *shards <= SHARDS / 8), "{grown:?}");
     }
 }
