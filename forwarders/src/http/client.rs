@@ -84,6 +84,12 @@ impl HttpClient {
         })
     }
 
+    /// The same client for a server with another name.
+    #[cfg(test)]
+    pub(super) fn with_host(self, host: std::sync::Arc<crate::network::host::Host>) -> Self {
+        Self { pool: self.pool.with_host(host), ..self }
+    }
+
     /// The destination's name in the log.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -169,7 +175,9 @@ impl HttpClient {
     }
 
     async fn reply_once(&self, request: Request, max: usize) -> Result<HttpReply, reqwest::Error> {
+        let exchange = self.pool.begin();
         let reply = HttpReply::read(self.pool.execute(request).await?, max).await?;
+        exchange.complete();
         self.has_connection.store(true, Ordering::Relaxed);
         Ok(reply)
     }

@@ -49,16 +49,25 @@ impl ClientPool {
         Ok(Self { host, tls, current: Mutex::new(PooledClient { client, peer: None }) })
     }
 
+    /// The same pool for a server with another name.
+    #[cfg(test)]
+    pub(super) fn with_host(self, host: Arc<Host>) -> Self {
+        let client = client(Some(&host), self.tls.as_ref()).unwrap();
+        let current = Mutex::new(PooledClient { client, peer: None });
+        Self { host: Some(host), tls: self.tls, current }
+    }
+
     /// Sends a request.
     pub(super) async fn execute(&self, request: Request) -> Result<Response, reqwest::Error> {
         let client = self.client().await;
-        let outcome = client.execute(request).await;
-        match (&outcome, &self.host) {
-            (Ok(response), _) => self.current.lock().peer = response.remote_addr(),
-            (Err(_), Some(host)) => host.distrust(),
-            (Err(_), None) => {}
-        }
-        outcome
+        let response = client.execute(request).await?;
+        self.current.lock().peer = response.remote_addr();
+        Ok(response)
+    }
+
+    /// Begins an exchange. Unless it is completed, the next request looks the server's name up.
+    pub(super) fn begin(&self) -> Exchange<'_> {
+        Exchange { doubted: self.host.as_deref() }
     }
 
     /// The client, a new one if the connection leads to an address that the name no longer has.
@@ -76,6 +85,29 @@ impl ClientPool {
             *current = PooledClient { client, peer: None };
         }
         current.client.clone()
+    }
+}
+
+/// A request and its reply. Ends as a failure when it is dropped, which is how a time limit ends it:
+/// a server that has moved may leave an address at which nothing answers.
+#[must_use]
+pub(super) struct Exchange<'a> {
+    /// `None` for a URL with an address, and after success.
+    doubted: Option<&'a Host>,
+}
+
+impl Exchange<'_> {
+    /// Records that the whole reply arrived.
+    pub(super) fn complete(mut self) {
+        self.doubted = None;
+    }
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        if let Some(host) = self.doubted {
+            host.distrust();
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! creates.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use super::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use super::scripted::{SHORT, ScriptedAnswer, ScriptedServer};
 use super::*;
+use crate::network::host::Host;
 use basics::text::Secret;
 
 fn client(url: &HttpUrl, tls: &TlsConfig, timeout: Duration) -> HttpClient {
@@ -74,6 +76,28 @@ async fn a_redirect_is_not_followed() {
     assert_eq!(reply.class(), StatusClass::Operator);
     assert!(reply.words().contains("which points to http://127.0.0.1:"), "{}", reply.words());
     assert!(elsewhere.asked().is_empty());
+}
+
+#[tokio::test]
+async fn after_a_request_without_a_complete_reply_the_name_is_looked_up_again() {
+    // The second server begins a reply and does not complete it.
+    let half = |_: usize, _: &_| {
+        ScriptedAnswer::Reply(200, vec![("transfer-encoding", "chunked".into())], vec![])
+    };
+    for old in [ScriptedServer::start(|_, _| ScriptedAnswer::Hang), ScriptedServer::start(half)] {
+        let new = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
+        let addresses = [old.address, new.address];
+        let look_ups = AtomicUsize::new(0);
+        let look_up = move || Ok(vec![addresses[look_ups.fetch_add(1, Ordering::Relaxed).min(1)]]);
+        let host = Host::with_look_up("name.test", 80, "test", SHORT * 1_000, Box::new(look_up));
+        // Without a port: the look-up determines the port as well.
+        let url = HttpUrl::parse("http://name.test/write").unwrap();
+        let client = client(&url, &TlsConfig::default(), SHORT).with_host(host);
+        let error = shown(post(&client, &url, "body").await.unwrap_err());
+        assert!(error.ends_with("within 300ms (delivery.timeout)"), "{error}");
+        assert_eq!(post(&client, &url, "body").await.unwrap().class(), StatusClass::Success);
+        assert_eq!(old.asked().len(), 1);
+    }
 }
 
 #[tokio::test]

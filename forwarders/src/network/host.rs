@@ -20,7 +20,7 @@ const LOOK_UP_WAIT: Duration = Duration::from_millis(200);
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
 
 /// Looks a name up; blocks.
-type LookUp = Box<dyn Fn() -> io::Result<Vec<SocketAddr>> + Send + Sync>;
+pub(crate) type LookUp = Box<dyn Fn() -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
 /// A host and a port, and their addresses.
 pub(crate) struct Host {
@@ -53,7 +53,8 @@ impl Host {
         Self::with_look_up(name, port, forwarder, age_max, Box::new(look_up))
     }
 
-    fn with_look_up(
+    /// The same with another way to look the name up.
+    pub(crate) fn with_look_up(
         name: &str,
         port: u16,
         forwarder: &str,
