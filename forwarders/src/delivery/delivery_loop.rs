@@ -49,7 +49,7 @@ pub(crate) struct DeliveryLoop {
     backoff: Backoff,
     parts: WindowParts,
     /// The window in flight.
-    window: Tally,
+    window: WindowTally,
     /// The snapshot of that window without a spool, if it is small enough to be kept for the forwarder
     /// that replaces the current one.
     kept: Option<Arc<Snapshot>>,
@@ -64,7 +64,7 @@ pub(crate) struct DeliveryLoop {
 
 /// Counts the settled points of a window.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+struct WindowTally {
     delivered: u64,
     refused: u64,
     /// The length of the window.
@@ -106,7 +106,7 @@ impl DeliveryLoop {
             handed_over: None,
             backoff: Backoff::new(&common.delivery.retry),
             parts: WindowParts::default(),
-            window: Tally::default(),
+            window: WindowTally::default(),
             kept: None,
             is_failing: false,
             backlog,
@@ -143,7 +143,7 @@ impl DeliveryLoop {
 
     async fn begin(&mut self, source: WindowSource) {
         if let Some(snapshot) = self.fetch(source).await {
-            self.window = Tally { length: snapshot.window.length, ..Tally::default() };
+            self.window = WindowTally { length: snapshot.window.length, ..WindowTally::default() };
             let is_kept = self.reader.is_none() && snapshot.points.len() <= PART_POINTS;
             self.kept = is_kept.then(|| Arc::clone(&snapshot));
             self.parts.begin(snapshot);
@@ -174,7 +174,7 @@ impl DeliveryLoop {
     /// one, which can have taken many requests. Half the length of a window: the backlog still becomes
     /// shorter.
     async fn pause_if_refused(&mut self) {
-        let Tally { delivered, refused, length } = self.window;
+        let WindowTally { delivered, refused, length } = self.window;
         if delivered == 0 && refused > 0 && self.backlog.read(Backlog::has_waiting) {
             let pause = (length / 2).min(self.backoff.max());
             // A stop does not wait for the pause.

@@ -85,7 +85,7 @@ fn write_middle(out: &mut Vec<u8>, snapshot: &Snapshot, kind: MetricKind) {
 /// Appends the colon and the tags as an object.
 fn write_tags(out: &mut Vec<u8>, series: &Series) {
     out.extend_from_slice(b":{");
-    let mut members = Members::default();
+    let mut members = JsonMembers::default();
     for (key, value) in series.tags() {
         members.key(out, key);
         write_string(out, value);
@@ -129,11 +129,11 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
 
 /// Separates the members of an object with commas.
 #[derive(Default)]
-pub struct Members {
+pub struct JsonMembers {
     any: bool,
 }
 
-impl Members {
+impl JsonMembers {
     /// Appends the separator, the key and the colon.
     pub fn key(&mut self, out: &mut Vec<u8>, key: &str) {
         if std::mem::replace(&mut self.any, true) {

@@ -20,7 +20,7 @@ use basics::scalar_text::ScalarText;
 use basics::time::write_rfc3339;
 use model::{Point, Snapshot, TimerValue, Value, is_json_literal};
 
-use super::json::{self, Members};
+use super::json::{self, JsonMembers};
 use super::number;
 
 /// Members of the envelope, which are not allowed as names of tags.
@@ -80,7 +80,7 @@ impl fmt::Debug for Envelope {
 fn write_stats(out: &mut Vec<u8>, snapshot: &Snapshot, timer: &TimerValue) {
     let summary = &timer.summary;
     out.extend_from_slice(b",\"stats\":{");
-    let mut members = Members::default();
+    let mut members = JsonMembers::default();
     let mut member = |key: &str, value: f64| {
         members.key(out, key);
         number::write(out, value);

@@ -63,7 +63,7 @@ use model::{MetricKind, Point, Series, Snapshot};
 use broker_log::BrokerLog;
 use in_flight::InFlight;
 use producer::Producer;
-use window::Window;
+use window::KafkaWindow;
 
 /// Header with the id of the daemon's run that wrote the record.
 pub const INSTANCE_HEADER: &str = "tallyd.instance";
@@ -88,7 +88,7 @@ pub struct Kafka {
     /// `None` before the first window, and after a failure until the next attempt.
     producer: Option<Arc<Producer>>,
     in_flight: InFlight,
-    window: Window,
+    window: KafkaWindow,
     rebuilds: u64,
 }
 
@@ -129,7 +129,7 @@ impl Kafka {
             broker_log: Arc::new(BrokerLog::new(name)),
             producer: None,
             in_flight: InFlight::default(),
-            window: Window::default(),
+            window: KafkaWindow::default(),
             rebuilds: 0,
         })
     }

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::broker_log::BrokerLog;
-use super::native::{Event, NativeEvent, NativeProducer, Record, Report};
+use super::native::{DeliveryReport, NativeEvent, NativeProducer, ProducerEvent, Record};
 
 /// A running producer.
 pub(super) struct Producer {
@@ -38,7 +38,7 @@ struct Running {
 /// The queue of reports for the sending task.
 #[derive(Default)]
 struct Inbox {
-    reports: Mutex<Vec<Report>>,
+    reports: Mutex<Vec<DeliveryReport>>,
     arrived: Notify,
 }
 
@@ -70,7 +70,7 @@ impl Producer {
     }
 
     /// Returns the reports since the last call.
-    pub(super) fn reports(&self) -> Vec<Report> {
+    pub(super) fn reports(&self) -> Vec<DeliveryReport> {
         std::mem::take(&mut self.inbox.reports.lock())
     }
 
@@ -163,19 +163,19 @@ impl Events {
 
     fn take(&self, event: &mut NativeEvent) {
         match event.read() {
-            Event::Reports(reports) => {
+            ProducerEvent::Reports(reports) => {
                 // Stored before the wake-up, so that the woken task finds the reports.
                 self.inbox.reports.lock().extend(reports);
                 self.inbox.arrived.notify_one();
             }
-            Event::Log { level, facility, words } => {
+            ProducerEvent::Log { level, facility, words } => {
                 self.broker_log.line(log_level(level), &facility, &words);
             }
-            Event::Error { code, words } => self.broker_log.error(code, &words),
-            Event::Statistics(words) => {
+            ProducerEvent::Error { code, words } => self.broker_log.error(code, &words),
+            ProducerEvent::Statistics(words) => {
                 debug!(forwarder = self.broker_log.forwarder(), "librdkafka: {words}");
             }
-            Event::Other => {}
+            ProducerEvent::Other => {}
         }
     }
 }

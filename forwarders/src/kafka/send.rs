@@ -10,7 +10,7 @@ use tracing::warn;
 use super::diagnosis;
 use super::error::{self, KafkaProblem};
 use super::error_class::DeliveryErrorClass;
-use super::native::{Record, Report};
+use super::native::{DeliveryReport, Record};
 use super::producer::Producer;
 use super::{Kafka, RecordKey};
 use crate::delivery::forwarder::{ErrorClass, SendError};
@@ -120,7 +120,7 @@ impl Kafka {
         problem: &mut Option<KafkaProblem>,
     ) {
         let mut delivered = false;
-        for Report { id, outcome, headers } in producer.reports() {
+        for DeliveryReport { id, outcome, headers } in producer.reports() {
             if !self.in_flight.is_in_library(id) {
                 // Settling a payload twice would count its point twice.
                 debug_assert!(false, "a report for a record that was not handed over");

@@ -12,7 +12,7 @@ const SPARE_HEADERS_MAX: usize = 8_192;
 
 /// The window that is being delivered.
 #[derive(Default)]
-pub(super) struct Window {
+pub(super) struct KafkaWindow {
     end_ms: u64,
     instance: String,
     /// The kind of each payload of the batch, by id.
@@ -28,7 +28,7 @@ struct KindHeaders {
     spare: Vec<RecordHeaders>,
 }
 
-impl Window {
+impl KafkaWindow {
     /// Starts a batch of a window, which may be a further part of the same window. `instance` is this
     /// run of the daemon.
     pub(super) fn start(&mut self, snapshot: &Snapshot, instance: &str) {
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn headers_of_a_reported_record_serve_another_one_of_its_kind_until_the_window_ends() {
-        let mut window = Window::default();
+        let mut window = KafkaWindow::default();
         let mut snapshot = snapshot_of(vec![]);
         window.start(&snapshot, "run-1");
         window.kinds_mut().extend([MetricKind::Counter, MetricKind::Gauge]);

@@ -70,14 +70,14 @@ pub(crate) type WriteOutcome = (Lines, Result<(), WriteError>);
 /// The thread of an output. It ends after its last write when nothing refers to it.
 #[derive(Debug)]
 pub(crate) struct OutputThread {
-    jobs: Sender<WriteJob>,
+    jobs: Sender<OutputJob>,
     /// One permit: a write starts only after the previous one has returned.
     turn: Arc<Semaphore>,
 }
 
 /// A write for the thread.
 #[derive(Debug)]
-struct WriteJob {
+struct OutputJob {
     lines: Lines,
     done: oneshot::Sender<WriteOutcome>,
     _turn: Turn,
@@ -131,13 +131,13 @@ impl Turn {
         let (done, outcome) = oneshot::channel();
         let jobs = self.thread.jobs.clone();
         // Fails only if the thread has panicked; the receiver then reports that the job is gone.
-        let _has_ended = jobs.send(WriteJob { lines, done, _turn: self });
+        let _has_ended = jobs.send(OutputJob { lines, done, _turn: self });
         outcome
     }
 }
 
-fn write_all(jobs: &Receiver<WriteJob>, output: &mut dyn Output) {
-    while let Ok(WriteJob { mut lines, done, _turn }) = jobs.recv() {
+fn write_all(jobs: &Receiver<OutputJob>, output: &mut dyn Output) {
+    while let Ok(OutputJob { mut lines, done, _turn }) = jobs.recv() {
         let outcome = output.write(&mut lines);
         // The forwarder may be gone. Its points are counted as dropped by then.
         let _is_abandoned = done.send((lines, outcome));

@@ -44,7 +44,7 @@ use model::Snapshot;
 use encode::StatsdEncoder;
 use packet::{Packet, PacketProgress};
 use unconfirmed::Unconfirmed;
-use wire::{Outcome, Receiver, StatsdWire};
+use wire::{Outcome, StatsdReceiver, StatsdWire};
 
 /// The reason why a datagram is not sent.
 const TOO_LARGE_WORDS: &str = "this host cannot send a packet of that size; reduce max_packet";
@@ -55,7 +55,7 @@ const CONFIRMATION_WAIT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Statsd {
     encoder: StatsdEncoder,
-    receiver: Receiver,
+    receiver: StatsdReceiver,
     packet_bytes_max: usize,
     /// Shorter than the delivery loop's limit, so that the attempt ends with the reason and not
     /// with a plain timeout.
@@ -80,7 +80,7 @@ impl Statsd {
         let name = config.name.as_deref().unwrap_or("statsd");
         let age_max = config.delivery.resolve_every.get();
         Ok(Self {
-            receiver: Receiver::new(config.check()?, name, age_max),
+            receiver: StatsdReceiver::new(config.check()?, name, age_max),
             encoder: StatsdEncoder::new(config),
             packet_bytes_max: config.max_packet.get() as usize,
             attempt_max: timeout - timeout / 10,

@@ -15,13 +15,13 @@ use crate::network::{tcp, unacked};
 
 /// The address of statsd, with its name.
 #[derive(Debug)]
-pub(super) enum Receiver {
+pub(super) enum StatsdReceiver {
     Udp(Arc<Host>),
     Tcp(Arc<Host>),
     Unix(String),
 }
 
-impl Receiver {
+impl StatsdReceiver {
     /// `forwarder` is the destination's name in the log, `age_max` the age from which a name is
     /// looked up again.
     pub(super) fn new(address: StatsdAddress, forwarder: &str, age_max: Duration) -> Self {
@@ -220,7 +220,7 @@ fn unsent(error: io::Error) -> Outcome {
     }
 }
 
-impl fmt::Display for Receiver {
+impl fmt::Display for StatsdReceiver {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Udp(host) | Self::Tcp(host) => host.fmt(formatter),

@@ -14,7 +14,7 @@ use super::headers::RecordHeaders;
 
 /// The outcome of a record.
 #[derive(Debug)]
-pub(in crate::kafka) struct Report {
+pub(in crate::kafka) struct DeliveryReport {
     /// The id of the record's payload.
     pub(in crate::kafka) id: usize,
     /// `Ok` if the brokers have the record, else the error.
@@ -27,7 +27,7 @@ pub(in crate::kafka) struct Report {
 pub(in crate::kafka) struct NativeEvent(NonNull<RDKafkaEvent>);
 
 /// The content of an event.
-pub(in crate::kafka) enum Event<'a> {
+pub(in crate::kafka) enum ProducerEvent<'a> {
     Reports(Reports<'a>),
     /// A line of the log; `level` is that of syslog.
     Log {
@@ -50,22 +50,22 @@ impl NativeEvent {
     }
 
     /// Returns the content. Each report is returned once.
-    pub(in crate::kafka) fn read(&mut self) -> Event<'_> {
+    pub(in crate::kafka) fn read(&mut self) -> ProducerEvent<'_> {
         let event = self.0.as_ptr();
         // SAFETY: the event is alive; each function belongs to the type of event, and the texts live
         // as long as the event.
         unsafe {
             match rdsys::rd_kafka_event_type(event) {
-                rdsys::RD_KAFKA_EVENT_DR => Event::Reports(Reports(event, PhantomData)),
+                rdsys::RD_KAFKA_EVENT_DR => ProducerEvent::Reports(Reports(event, PhantomData)),
                 rdsys::RD_KAFKA_EVENT_LOG => read_log(event),
-                rdsys::RD_KAFKA_EVENT_ERROR => Event::Error {
+                rdsys::RD_KAFKA_EVENT_ERROR => ProducerEvent::Error {
                     code: rdsys::rd_kafka_event_error(event).into(),
                     words: text(rdsys::rd_kafka_event_error_string(event)),
                 },
                 rdsys::RD_KAFKA_EVENT_STATS => {
-                    Event::Statistics(text(rdsys::rd_kafka_event_stats(event)))
+                    ProducerEvent::Statistics(text(rdsys::rd_kafka_event_stats(event)))
                 }
-                _ => Event::Other,
+                _ => ProducerEvent::Other,
             }
         }
     }
@@ -82,9 +82,9 @@ impl Drop for NativeEvent {
 pub(in crate::kafka) struct Reports<'a>(*mut RDKafkaEvent, PhantomData<&'a mut NativeEvent>);
 
 impl Iterator for Reports<'_> {
-    type Item = Report;
+    type Item = DeliveryReport;
 
-    fn next(&mut self) -> Option<Report> {
+    fn next(&mut self) -> Option<DeliveryReport> {
         // SAFETY: the event is borrowed and reports deliveries.
         let message = unsafe { rdsys::rd_kafka_event_message_next(self.0) };
         // SAFETY: a message of an event lives as long as the event, and is returned once.
@@ -99,7 +99,7 @@ impl Iterator for Reports<'_> {
 
 /// # Safety
 /// The message must be alive, and nothing else may use it.
-unsafe fn report(message: *const RDKafkaMessage) -> Report {
+unsafe fn report(message: *const RDKafkaMessage) -> DeliveryReport {
     // SAFETY: alive by contract.
     let (error, id) = unsafe { ((*message).err, (*message)._private.addr()) };
     let outcome = match error {
@@ -110,17 +110,17 @@ unsafe fn report(message: *const RDKafkaMessage) -> Report {
     // SAFETY: alive and unused by contract. Detached headers belong to the caller; without any, the
     // pointer stays null.
     unsafe { rdsys::rd_kafka_message_detach_headers(message.cast_mut(), &raw mut headers) };
-    Report { id, outcome, headers: RecordHeaders::from_raw(headers) }
+    DeliveryReport { id, outcome, headers: RecordHeaders::from_raw(headers) }
 }
 
 /// # Safety
 /// The event must be alive as long as its content is used.
-unsafe fn read_log<'a>(event: *mut RDKafkaEvent) -> Event<'a> {
+unsafe fn read_log<'a>(event: *mut RDKafkaEvent) -> ProducerEvent<'a> {
     let (mut facility, mut words, mut level) = (ptr::null(), ptr::null(), 0);
     // SAFETY: the event is a line of the log; the texts live as long as it.
     unsafe {
         rdsys::rd_kafka_event_log(event, &raw mut facility, &raw mut words, &raw mut level);
-        Event::Log { level, facility: text(facility), words: text(words) }
+        ProducerEvent::Log { level, facility: text(facility), words: text(words) }
     }
 }
 

@@ -24,7 +24,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::types::{RDKafkaQueue, RDKafkaRespErr, RDKafkaTopic, RDKafkaType};
 
-pub(super) use event::{Event, NativeEvent, Report};
+pub(super) use event::{DeliveryReport, NativeEvent, ProducerEvent};
 pub(super) use headers::RecordHeaders;
 
 /// Timeouts of librdkafka's queues.
