@@ -21,14 +21,16 @@ impl TryFrom<String> for HostName {
     type Error = HostNameError;
 
     fn try_from(text: String) -> Result<Self, HostNameError> {
-        let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_part_of_a_label);
         let name = text.strip_suffix('.').unwrap_or(&text);
         if name.split('.').all(is_label) { Ok(Self(text)) } else { Err(HostNameError(text)) }
     }
 }
 
-fn is_part_of_a_label(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+/// Whether a text is a part of a name between dots. Names of containers also contain `_`.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !text.is_empty() && text.bytes().all(is_part)
 }
 
 /// A text that no client can send as the name of a host.
@@ -38,7 +40,7 @@ pub struct HostNameError(String);
 impl fmt::Display for HostNameError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.as_str();
-        let advice = if text.contains("://") || text.contains('/') {
+        let advice = if text.contains('/') {
             "leave out the scheme and the path"
         } else if text.contains('*') {
             "list each name; there are no wildcards"

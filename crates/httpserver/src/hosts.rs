@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use basics::host_name::HostName;
+use basics::host_name::{HostName, is_label};
 use parking_lot::Mutex;
 
 /// The names that are allowed besides addresses, `localhost` and names without a dot, which no site
@@ -35,6 +35,7 @@ impl AllowedHosts {
     pub(crate) fn has(&self, host: &str) -> bool {
         let name = name_of(host);
         is_address(name)
+            // Such as `localhost` or the name of a container.
             || is_label(name)
             || self.0.lock().iter().any(|own| own.eq_ignore_ascii_case(without_root(name)))
     }
@@ -56,12 +57,6 @@ fn without_root(name: &str) -> &str {
 fn is_address(name: &str) -> bool {
     let v6 = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     v6.map_or(name.parse::<IpAddr>().is_ok(), |v6| v6.parse::<Ipv6Addr>().is_ok())
-}
-
-/// Whether a name is a single label, such as `localhost` or the name of a container.
-fn is_label(name: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    !name.is_empty() && name.bytes().all(is_plain)
 }
 
 #[cfg(test)]

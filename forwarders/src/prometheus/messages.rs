@@ -1,5 +1,5 @@
-//! Protobuf messages: those of remote write 1.0 and of Prometheus' protobuf page
-//! (`io.prometheus.client`), with the fields that tallyd writes.
+//! Protobuf messages of remote write 1.0 and of Prometheus' protobuf page (`io.prometheus.client`),
+//! with the fields that tallyd writes.
 
 use prost::{Enumeration, Message};
 

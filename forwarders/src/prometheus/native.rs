@@ -18,7 +18,7 @@ const SCHEMA_MIN: i8 = -4;
 /// The indexes that buckets of schema 6 can have.
 const INDEX_MAX: i32 = 1_074 * 64;
 
-/// Upper bound of the size of a bucket in protobuf, in bytes: a span of its own (9) and a difference
+/// Upper bound of the size of a bucket in protobuf, in bytes: a separate span (9) and a difference
 /// of counts (8).
 const BUCKET_BYTES: usize = 17;
 
@@ -80,7 +80,7 @@ impl NativeHistogram {
         i32::from(self.schema)
     }
 
-    /// Returns the number of buckets with a count, without the one of zeros.
+    /// Returns the number of buckets with a count, except the bucket of zeros.
     pub(super) fn bucket_count(&self) -> usize {
         self.positive.len() + self.negative.len()
     }
@@ -205,8 +205,8 @@ pub(super) mod tests {
         let mut histogram = histogram(&[vec![(1.0, 1.0), (2.0, 1.0), (2.01, 1.0), (-4.0, 1.0)]]);
         assert_eq!(histogram.positive().collect::<Vec<_>>(), [(0, 1), (64, 1), (65, 1)]);
         assert!(histogram.shrink(3));
-        // The bounds of schema 0 are powers of two, which still separates all four values; those of
-        // schema -1 are powers of four.
+        // The bounds of schema 0 are powers of two, which still separate all four values. The
+        // bounds of schema -1 are powers of four.
         assert_eq!(histogram.schema(), -1);
         assert_eq!(histogram.positive().collect::<Vec<_>>(), [(0, 1), (1, 2)]);
         assert_eq!(histogram.negative().collect::<Vec<_>>(), [(1, 1)]);

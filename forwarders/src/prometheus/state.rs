@@ -483,7 +483,7 @@ impl State {
         let known = self.families.get_key_value(&key).map(|(key, _)| key.clone());
         let is_new = known.is_none();
         let key = known.unwrap_or(key);
-        let native_bytes = if fresh.has_native() { native::bytes_at_most(0) } else { 0 };
+        let native_bytes = if fresh.native().is_some() { native::bytes_at_most(0) } else { 0 };
         let bytes = native_bytes + self.size_at_most(&series, &fresh, percentiles);
         let family_bytes = if is_new { self.header_at_most(origin) } else { 0 };
         // Checked for a whole series before it is shown, so that a page never has to be cut.
@@ -699,10 +699,6 @@ impl Shown {
             Self::Timer(TimerTotal { classic: Some(classic), .. }) => classic.bounds().len(),
             _ => 0,
         }
-    }
-
-    fn has_native(&self) -> bool {
-        self.native().is_some()
     }
 
     fn native(&self) -> Option<&NativeHistogram> {

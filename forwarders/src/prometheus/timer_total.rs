@@ -95,7 +95,7 @@ impl ClassicBuckets {
         Self { bounds, counts }
     }
 
-    /// Restores buckets; `None` if they are none.
+    /// Restores saved buckets; `None` if the bounds and counts are invalid.
     pub(super) fn from_parts(bounds: Vec<f64>, counts: Vec<f64>) -> Option<Self> {
         let is_valid = bounds.len() == counts.len() && counts.iter().all(|count| *count >= 0.0);
         is_valid.then(|| Self { bounds: bounds.into(), counts: counts.into() })

@@ -12,8 +12,8 @@ use smallvec::{SmallVec, smallvec};
 /// Maximum number of bounds in a list.
 const BOUNDS_MAX: usize = 200;
 
-/// Default bounds of classic histograms. Most timers are in milliseconds; in these, the bounds are
-/// those of Prometheus' client libraries.
+/// Default bounds of classic histograms. Most timers are in milliseconds; the client libraries
+/// of Prometheus have the same bounds in seconds.
 const BOUNDS: [f64; 11] =
     [5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0];
 
@@ -176,7 +176,7 @@ impl Default for BucketBounds {
 }
 
 impl BucketsConfig {
-    /// Returns the bounds for a metric: those of the first item that matches it.
+    /// Returns the bounds for a metric, from the first item that matches it.
     fn bounds(&self, metric: &str) -> &BucketBounds {
         let matches = |item: &&MatchedBounds| item.pattern.matches(metric) == Some(true);
         self.matched.iter().find(matches).map_or(&self.others, |item| &item.le)

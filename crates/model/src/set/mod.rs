@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_registers_of_version_0_1_are_a_set_that_continues() {
-        // Those of a sketch of 7,000 members, which are at the end of its bytes.
+        // The registers are at the end of the bytes of a sketch.
         let SetParts::Sketch(bytes) = set_of(0..7_000).parts() else { panic!("a sketch") };
         let registers = &bytes[bytes.len() - (1 << 16)..];
         let mut set = DistinctSet::from_registers_of_0_1(registers).unwrap();

@@ -7,7 +7,7 @@
 //! entry 4, a series that has left: hash (16 bytes) · created (Unix ms) · shown
 //! ```
 //!
-//! Entries 1 and 2 are those of earlier versions, without the time of creation.
+//! Earlier versions wrote entries 1 and 2, which lack the time of creation.
 //!
 //! Series that are shown come first, then those that left, the latest first: a bound cuts off the
 //! totals that are least likely to be needed.
