@@ -5,13 +5,13 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::error::ConfigError;
-use crate::errors::{ConfigErrors, ERRORS_MAX};
-use crate::explain;
-use crate::mismatch::{Mismatch, MismatchReason};
-use crate::places::{self, LazySections};
-use crate::source::Source;
-use crate::tree::YamlNode;
+use crate::messages::error::ConfigError;
+use crate::messages::errors::{ConfigErrors, ERRORS_MAX};
+use crate::messages::explain;
+use crate::messages::places::{self, LazySections};
+use crate::messages::source::Source;
+use crate::read::mismatch::{Mismatch, MismatchReason};
+use crate::read::tree::YamlNode;
 
 /// Maximum number of reads. Each skips a value; a section that lacks a skipped value takes another.
 const READS_MAX: usize = 100;

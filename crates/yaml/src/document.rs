@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use crate::error::ConfigError;
-use crate::errors::ERRORS_MAX;
-use crate::interpolate::{Env, Expander, Expansion};
-use crate::position::SourceSpan;
-use crate::quote::quoted;
-use crate::scalar::YamlScalar;
-use crate::source::{Source, TEXT_BYTES_MAX};
-use crate::syntax;
-use crate::tree::{self, NodeContent, SectionEntry, YamlNode};
+use crate::messages::error::ConfigError;
+use crate::messages::errors::ERRORS_MAX;
+use crate::messages::source::{Source, TEXT_BYTES_MAX};
+use crate::messages::syntax;
+use crate::read::position::SourceSpan;
+use crate::read::scalar::YamlScalar;
+use crate::read::tree::{self, NodeContent, SectionEntry, YamlNode};
+use crate::values::interpolate::{Env, Expander, Expansion};
+use crate::values::quote::quoted;
 
 /// Reads the only document of `source` and expands its values. Keys and values with an error are
 /// skipped, and their errors added to `errors`.

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::document;
-use crate::error::ConfigError;
-use crate::interpolate::Env;
-use crate::quote::MASK;
-use crate::scalar::YamlScalar;
-use crate::source::Source;
-use crate::tree::YamlNode;
+use crate::messages::error::ConfigError;
+use crate::messages::source::Source;
+use crate::read::scalar::YamlScalar;
+use crate::read::tree::YamlNode;
+use crate::values::interpolate::Env;
+use crate::values::quote::MASK;
 
 /// All values by their paths, such as `forwarders.kafka.kafka_topic` or `listeners[0].address`.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -18,11 +18,12 @@
 //!    number than before.
 //! 5. Two versions of a file are compared value by value ([`Leaves`]).
 //!
-//! The path of a file: [`Source`] → `parsed` (serde-saphyr) → `tree` → `document` (with
-//! `interpolate`) → `de` (with `scalar`) → the caller's types, in which [`Spanned`] fields keep
-//! their position for later checks. `syntax` turns errors of the parser into a [`ConfigError`], and
-//! `explain` (with `mismatch`, `redact`, `suggest` and `places`) values that do not fit their types; `collect`
-//! finds all of them.
+//! | folder or file | task |
+//! |---|---|
+//! | `read` | text → tree (`parsed`, `tree`) → the caller's types (`de`, `scalar`), in which [`Spanned`] fields keep their position for later checks |
+//! | `values` | expands `${…}`; recognises secrets |
+//! | `messages` | errors: `syntax` for the parser's, `explain` for values that do not fit their types |
+//! | `document`, `collect`, `leaves` | combine them: a file with its values expanded, all of its errors, the differences of two files |
 //!
 //! # Limitations
 //!
@@ -31,42 +32,25 @@
 //! Do not use them in configuration types.
 
 mod collect;
-mod de;
 mod document;
-mod error;
-mod errors;
-mod excerpt;
-mod explain;
-mod interpolate;
 mod leaves;
-mod masks;
-mod mismatch;
-mod parsed;
-mod places;
-mod position;
-mod quote;
-mod redact;
-mod scalar;
-mod secrets;
-mod source;
-mod spanned;
-pub mod suggest;
-mod syntax;
-mod tree;
+mod messages;
+mod read;
+mod values;
 
 #[cfg(test)]
 mod tests;
 
 use serde::de::DeserializeOwned;
 
-pub use self::error::ConfigError;
-pub use self::errors::ConfigErrors;
 pub use self::leaves::Leaves;
-pub use self::position::{Position, SourceSpan};
-pub use self::source::Source;
-pub use self::spanned::Spanned;
-pub use self::suggest::nearest;
-use self::tree::{NodeContent, YamlNode};
+pub use self::messages::error::ConfigError;
+pub use self::messages::errors::ConfigErrors;
+pub use self::messages::source::Source;
+pub use self::messages::suggest::nearest;
+pub use self::read::position::{Position, SourceSpan};
+pub use self::read::spanned::Spanned;
+use self::read::tree::{NodeContent, YamlNode};
 
 /// Reads `source` into a `T`. `env` looks up environment variables; the program passes the real
 /// environment, and tests pass their own.

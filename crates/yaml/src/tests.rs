@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::errors::ERRORS_MAX;
+use super::messages::errors::ERRORS_MAX;
 use super::*;
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -995,7 +995,7 @@ fn a_file_with_many_errors_shows_the_first_ones_and_says_that_there_are_more() {
 
 fn check_any_text(text: &str) -> Result<(), TestCaseError> {
     let source = Source::new("f", text);
-    let lines = super::position::lines(source.text());
+    let lines = super::read::position::lines(source.text());
     let results = [
         parse::<Config>(&source, &env).err(),
         parse::<Anything>(&source, &env).err(),

@@ -8,7 +8,7 @@ use super::other_protocol;
 use crate::listener::Protocol;
 use crate::protocol::json::{FIRST_HALF, SECOND_HALF};
 use crate::protocol::{RejectReason, Rejection, parse_finite};
-use yaml::suggest::nearest;
+use yaml::nearest;
 
 /// Predefined keys, which cannot be misspellings of another key.
 const MEANINGFUL: [&str; 6] =

@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use crate::interpolate::is_bare_reference;
-use crate::position::{SourceSpan, content_indent};
-use crate::secrets::{credentials, looks_like_a_secret_line, secret_words};
-use crate::tree::{self, YamlNode};
+use crate::read::position::{SourceSpan, content_indent};
+use crate::read::tree::{self, YamlNode};
+use crate::values::interpolate::is_bare_reference;
+use crate::values::secrets::{credentials, looks_like_a_secret_line, secret_words};
 
 /// Returns the columns of line `number` to mask, sorted and without overlap. Columns and lines
 /// count from 1.
@@ -92,7 +92,7 @@ fn is_after_a_secret(above: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::lines;
+    use crate::read::position::lines;
 
     /// Returns every line of `text` with masked characters replaced by `#`.
     fn masked(text: &str) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::iter;
 use std::ops::Range;
 
-use crate::quote::MASK;
+use crate::values::quote::MASK;
 
 /// Maximum number of characters of a line in an error.
 const LINE_CHARS_MAX: usize = 120;

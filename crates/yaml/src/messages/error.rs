@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::excerpt::Excerpt;
-use crate::position::Position;
+use crate::messages::excerpt::Excerpt;
+use crate::read::position::Position;
 
 /// An error in a configuration file, with its position.
 ///

@@ -1,9 +1,9 @@
 //! Keeps secrets out of messages about values.
 
-use crate::quote::{MASK, quoted};
-use crate::scalar::YamlScalar;
-use crate::secrets::looks_like_a_secret_line;
-use crate::tree::{NodeContent, YamlNode};
+use crate::read::scalar::YamlScalar;
+use crate::read::tree::{NodeContent, YamlNode};
+use crate::values::quote::{MASK, quoted};
+use crate::values::secrets::looks_like_a_secret_line;
 
 /// Minimum length of a secret, in characters, to look for within words. Shorter ones occur by
 /// chance.

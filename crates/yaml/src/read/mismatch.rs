@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
-use crate::quote::quoted;
-use crate::tree::YamlNode;
+use crate::read::tree::YamlNode;
+use crate::values::quote::quoted;
 
 /// The error for a value that does not fit its type.
 pub(crate) struct Mismatch<'de> {

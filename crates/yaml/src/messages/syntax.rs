@@ -4,11 +4,11 @@ use serde_yaml::budget::BudgetBreach;
 use serde_yaml::granit_parser::ErrorKind;
 use serde_yaml::{Error, ExternalMessageSource, MessageFormatter, UserMessageFormatter};
 
-use crate::error::ConfigError;
-use crate::parsed::{DEPTH_MAX, NODES_MAX, span};
-use crate::position::{Position, SourceSpan, content_indent, lines};
-use crate::quote::quoted;
-use crate::source::Source;
+use crate::messages::error::ConfigError;
+use crate::messages::source::Source;
+use crate::read::parsed::{DEPTH_MAX, NODES_MAX, span};
+use crate::read::position::{Position, SourceSpan, content_indent, lines};
+use crate::values::quote::quoted;
 
 /// The messages of errors that the parser reports at a position other than that of the mistake.
 const NO_COLON: &str = "expected a `:` after the key";

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use basics::bounded_read::read_bounded;
 
-use crate::error::ConfigError;
-use crate::excerpt::Excerpt;
-use crate::masks::masked_columns;
-use crate::position::{Position, SourceSpan, lines};
+use crate::messages::error::ConfigError;
+use crate::messages::excerpt::Excerpt;
+use crate::messages::masks::masked_columns;
+use crate::read::position::{Position, SourceSpan, lines};
 
 /// Maximum size of one file, in bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;

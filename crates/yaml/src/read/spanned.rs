@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use serde::de::{Deserialize, Deserializer};
 
-use crate::position::{Position, SourceSpan};
+use crate::read::position::{Position, SourceSpan};
 
 /// The name by which `Spanned` requests a span from this crate's deserializer. No other struct has
 /// it.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::ConfigError;
+use crate::messages::error::ConfigError;
 
 /// Maximum number of errors that are shown together. A file with more, such as one for another
 /// program, is not fixed from the list anyway.

@@ -14,10 +14,10 @@ use serde::forward_to_deserialize_any;
 
 use basics::scalar_text::SCALAR_TEXT;
 
-use crate::mismatch::{Mismatch, MismatchReason};
-use crate::scalar::{ScalarValue, WantedType};
-use crate::spanned::SPANNED;
-use crate::tree::{NodeContent, SectionEntry, YamlNode};
+use crate::read::mismatch::{Mismatch, MismatchReason};
+use crate::read::scalar::{ScalarValue, WantedType};
+use crate::read::spanned::SPANNED;
+use crate::read::tree::{NodeContent, SectionEntry, YamlNode};
 
 macro_rules! forward {
     ($($method:ident($($argument:ty),*) => $visit:ident($($wanted:ident)?);)*) => {$(

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 
 use serde::de::DeserializeOwned;
 
-use crate::mismatch::{MismatchReason, Words};
-use crate::suggest::nearest;
-use crate::tree;
+use crate::messages::suggest::nearest;
+use crate::read::mismatch::{MismatchReason, Words};
+use crate::read::tree;
 
 /// Maximum number of sections that are tried, and of the keys around one.
 const TRIES_MAX: usize = 5_000;

@@ -2,15 +2,15 @@
 
 use std::ptr;
 
-use crate::error::ConfigError;
-use crate::mismatch::{Mismatch, MismatchReason, SECTION_OF_ONE_KEY, Words};
-use crate::places::{self, LazySections};
-use crate::quote::quoted_path;
-use crate::redact::{is_hidden, shown, without_secrets};
-use crate::scalar;
-use crate::source::Source;
-use crate::suggest::nearest;
-use crate::tree::YamlNode;
+use crate::messages::error::ConfigError;
+use crate::messages::places::{self, LazySections};
+use crate::messages::redact::{is_hidden, shown, without_secrets};
+use crate::messages::source::Source;
+use crate::messages::suggest::nearest;
+use crate::read::mismatch::{Mismatch, MismatchReason, SECTION_OF_ONE_KEY, Words};
+use crate::read::scalar;
+use crate::read::tree::YamlNode;
+use crate::values::quote::quoted_path;
 
 /// Returns the error for the operator.
 pub(crate) fn error(

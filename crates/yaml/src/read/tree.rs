@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use serde_yaml::{Location, Spanned};
 
-use crate::parsed::{self, ParsedContent, ParsedNode, bytes, span};
-use crate::position::SourceSpan;
-use crate::scalar::YamlScalar;
-use crate::secrets::is_secret_key;
+use crate::read::parsed::{self, ParsedContent, ParsedNode, bytes, span};
+use crate::read::position::SourceSpan;
+use crate::read::scalar::YamlScalar;
+use crate::values::secrets::is_secret_key;
 
 /// A key or a value.
 ///

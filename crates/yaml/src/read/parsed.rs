@@ -6,7 +6,7 @@ use std::{fmt, iter};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{DuplicateKeyPolicy, Location, NonFiniteFloatPolicy, Spanned};
 
-use crate::position::{Position, SourceSpan};
+use crate::read::position::{Position, SourceSpan};
 
 /// Maximum nesting depth of sections and lists.
 pub(crate) const DEPTH_MAX: usize = 64;

@@ -1,6 +1,6 @@
 //! Quotes texts of the file for messages.
 
-use crate::secrets::looks_like_a_secret_line;
+use crate::values::secrets::looks_like_a_secret_line;
 
 /// Maximum number of characters of a value in a message.
 const QUOTED_CHARS_MAX: usize = 60;

@@ -1,0 +1,13 @@
+//! Turns a mistake in a file into a message: what is wrong, where, and how to fix it, with every
+//! secret masked.
+
+pub(crate) mod error;
+pub(crate) mod errors;
+mod excerpt;
+pub(crate) mod explain;
+mod masks;
+pub(crate) mod places;
+mod redact;
+pub(crate) mod source;
+pub(crate) mod suggest;
+pub(crate) mod syntax;
