@@ -29,7 +29,7 @@ pub struct GraphiteConfig {
     #[serde(default)]
     pub name: Option<String>,
     /// Address of carbon, as `host:port`. The default port is carbon's: 2003 for plaintext and 2004
-    /// for pickle. A name is resolved for each new connection. Required.
+    /// for pickle. A name is looked up again after `delivery.resolve_every`. Required.
     pub address: Address,
     /// `tcp`, which notices a carbon that is slow or unavailable, or `udp`, which does not:
     /// datagrams that carbon does not read in time are lost without being counted. Defaults to

@@ -25,7 +25,7 @@ pub struct StatsdConfig {
     #[serde(default)]
     pub name: Option<String>,
     /// Address of statsd: `host:port`, by default port 8125, or the path of a socket for
-    /// `transport: unix`. A name is resolved for each new connection. Required.
+    /// `transport: unix`. A name is looked up again after `delivery.resolve_every`. Required.
     pub address: String,
     /// `udp`, which cannot confirm arrival; `tcp`; or `unix`, a datagram socket, or a stream socket
     /// if the receiver has one. Defaults to `udp`.

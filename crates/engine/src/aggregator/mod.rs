@@ -69,9 +69,9 @@ pub struct AggregationConfig {
     /// of further series overflow as well. Defaults to `256MiB`.
     pub max_series_bytes: ByteSize,
     /// Maximum memory for the line cache of each listening socket: a line that differs from a
-    /// cached one only in its numbers is not decoded again, which is three times as fast. A line takes
-    /// 21 to 32 bytes. Less than `16KiB` disables the cache. Defaults to 64 bytes for each of
-    /// `max_series`, and at least `32MiB`, which is enough for a million lines.
+    /// cached one only in its numbers is not decoded again, which is about twice as fast. A line
+    /// takes 21 to 32 bytes. Less than `16KiB` disables the cache. Defaults to 64 bytes for each of
+    /// `max_series`, and at least `32MiB`, which is enough for 1.5 million lines.
     pub line_cache: Option<ByteSize>,
     /// Time without samples after which a series expires. Defaults to `10m`.
     pub expire_after: Span,
