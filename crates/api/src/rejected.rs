@@ -14,22 +14,23 @@ pub struct RejectedList {
 /// A rejected message, as `/api/v1/rejected` and a tap show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedEntry<'a> {
-    /// When it was read.
+    /// When the listener read it, as RFC 3339 in UTC.
     pub time: Cow<'a, str>,
     /// The listener that received it, as the status names it.
     #[serde(default)]
     pub listener: Cow<'a, str>,
-    /// The address or the process that sent it; `unknown` where a busy listener did not look.
+    /// The address or the process that sent it; `unknown` if the listener was too busy to look
+    /// it up.
     pub sender: Cow<'a, str>,
     /// The ledger's word for the reason.
     pub reason: Cow<'a, str>,
     /// Where in the datagram or line the error starts, in bytes from 0.
     pub offset: u64,
-    /// The decoder's expectation at the offset, such as `a value`.
+    /// The input that is valid at the offset, such as `a value`.
     pub expected: Cow<'a, str>,
-    /// The likely intention of the sender, and the correction.
+    /// The sender's likely mistake and its correction, if the daemon recognizes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<Cow<'a, str>>,
-    /// The bytes around the offset, with everything escaped that a terminal would obey.
+    /// The bytes around the offset, with control characters and other deceptive characters escaped.
     pub excerpt: Cow<'a, str>,
 }

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-/// The maximum number of bytes that an excerpt shows.
+/// Maximum number of bytes of a message in an excerpt. Escapes make the text longer.
 pub const EXCERPT_BYTES: usize = 200;
 
-/// Up to [`EXCERPT_BYTES`] of a message around the offset, escaped.
+/// Returns up to [`EXCERPT_BYTES`] of a message around the offset, as escaped text.
 #[must_use]
 pub fn excerpt(datagram: &[u8], offset: usize) -> String {
     let end = (offset + EXCERPT_BYTES / 2).max(EXCERPT_BYTES).min(datagram.len());
@@ -14,7 +14,7 @@ pub fn excerpt(datagram: &[u8], offset: usize) -> String {
 }
 
 /// Whether a terminal or an editor could obey a character instead of showing it: control characters,
-/// marks of direction, line separators, joiners and other characters without a width, and blanks
+/// directional marks, line separators, joiners and other characters without a width, and whitespace
 /// other than the space. They can reorder, hide or imitate the text around them.
 #[must_use]
 pub fn is_deceptive(c: char) -> bool {
@@ -29,8 +29,8 @@ pub fn is_deceptive(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The text with the escapes of JSON (`\u202e`) for deceptive characters. ASCII's control characters
-/// below 0x20 stay, so that whole lines and whole JSON documents can be given.
+/// Replaces deceptive characters by JSON escapes (`\u202e`). ASCII control characters below 0x20
+/// stay, because `text` may have several lines: it is part of a log or a whole JSON document.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
     let is_hidden = |c: char| c >= '\u{7f}' && is_deceptive(c);
@@ -41,7 +41,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     let mut shown = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         if is_hidden(c) {
-            // JSON writes a character beyond 16 bits as two.
+            // JSON writes a character above U+FFFF as two escapes, a surrogate pair.
             for unit in c.encode_utf16(&mut [0; 2]) {
                 shown.push_str(&format!("\\u{unit:04x}"));
             }
@@ -52,8 +52,8 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The bytes as text. Deceptive characters and invalid UTF-8 are escaped, so that a sender cannot
-/// control a terminal or forge log lines.
+/// Converts bytes to text. Deceptive characters and invalid UTF-8 are escaped, so that a sender
+/// cannot control a terminal or forge log lines.
 #[must_use]
 pub fn escaped(bytes: &[u8]) -> String {
     let mut shown = String::new();

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-/// Durations in seconds and sizes in bytes are below these.
+/// Durations are shorter than this, in seconds, so that a [`Duration`] holds them.
 const SECONDS_END: f64 = 1e18;
+/// Sizes are smaller than this, in bytes: 2^53, up to which a double is exact.
 const BYTES_END: f64 = 9_007_199_254_740_992.0;
 
-/// A duration greater than zero, written with a unit: `ms`, `s`, `m`, `h` or `d`. A number without a
-/// unit is in seconds.
+/// A duration greater than zero, written with a unit: `us`, `ms`, `s`, `m`, `h` or `d`. A number
+/// without a unit is in seconds. Units are accepted in upper and lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(Duration);
 
@@ -51,7 +52,7 @@ impl Span {
         Ok(Self(duration))
     }
 
-    /// The number of seconds in a text, which may be out of range.
+    /// Parses a duration and returns its seconds, without checking the range.
     pub(crate) fn seconds(text: &str) -> Result<f64, String> {
         let units =
             [("ms", 0.001), ("us", 1e-6), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
@@ -91,7 +92,7 @@ impl OptionalSpan {
     /// Parses `none`, or a duration as [`Span::parse`] does.
     ///
     /// # Errors
-    /// When the text has another form. The error says which form is allowed.
+    /// When the text has another form or is out of range. The error names the allowed values.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text == "none" {
             return Ok(Self::NONE);
@@ -106,8 +107,9 @@ impl From<Span> for OptionalSpan {
     }
 }
 
-/// A number of bytes, written with a unit: `B`, `KiB`, `MiB`, `GiB` (or `KB`, `MB`, `GB` for powers
-/// of 1,000). A number without a unit is in bytes.
+/// A number of bytes, at least 1, written with a unit: `B`, `KiB`, `MiB`, `GiB`, `TiB`, or
+/// `K`, `M`, `G` for the same powers of 1,024, or `KB`, `MB`, `GB`, `TB` for powers of 1,000, in upper
+/// or lower case. A number without a unit is in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(u64);
 
@@ -120,7 +122,7 @@ impl ByteSize {
         Self(bytes)
     }
 
-    /// A size in units of 1,048,576 bytes.
+    /// A size in mebibytes (1,048,576 bytes).
     #[must_use]
     pub const fn from_mib(mib: u64) -> Self {
         Self(mib << 20)
@@ -144,7 +146,7 @@ impl ByteSize {
         }
     }
 
-    /// The number of bytes in a text, which may be out of range.
+    /// Parses a size and returns its bytes, without checking the range.
     pub(crate) fn bytes(text: &str) -> Result<f64, String> {
         let units = [
             ("KiB", 1024.0),
@@ -176,10 +178,12 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// The number times its unit, of a text such as `10 s`; `None` for any other text.
+/// Parses a number with an optional unit, such as `10 s`, and returns their product. `None` if the
+/// text has another form.
 fn number_with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let text = text.trim();
-    // Negative numbers have the right form, and are out of every range.
+    // A negative number has a valid form: the caller's error then names the range instead of the
+    // form.
     let (text, sign) = text.strip_prefix('-').map_or((text, 1.0), |text| (text, -1.0));
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -192,7 +196,7 @@ fn number_with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     Some(sign * number * factor)
 }
 
-/// Parses a value from a string or a number.
+/// Deserializes a string or a number by parsing its text.
 pub(crate) struct UnitVisitor<P> {
     pub(crate) expecting: &'static str,
     pub(crate) parse: P,

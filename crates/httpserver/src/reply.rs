@@ -11,8 +11,8 @@ use hyper::{Response, StatusCode};
 
 use crate::activity::Activity;
 
-/// An extension of a reply that may take as long as its client reads. The reply has to be the last of
-/// its connection.
+/// An extension that marks a reply without a time limit, which lasts as long as its client reads.
+/// Such a reply has to be the last of its connection.
 #[derive(Clone, Copy, Debug)]
 pub struct LongReply;
 
@@ -25,7 +25,7 @@ pub struct ReplyBody<B> {
 
 #[derive(Debug)]
 enum ReplyContent<B> {
-    /// The words of the server itself.
+    /// A line of text from the server itself.
     Words(Option<Bytes>),
     /// The body of the service.
     Served(B),
@@ -59,7 +59,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ReplyBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        // The server polls when its buffer has room, that is when the client reads.
+        // The server polls when its buffer has room, which means that the client has read.
         self.activity.progress();
         match &mut self.content {
             ReplyContent::Words(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),

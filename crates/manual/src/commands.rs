@@ -73,8 +73,10 @@ fn about_the_program(roff: &mut Roff) {
         bold("SIGINT"),
         roman(
             " end the daemon: it reads the remaining input of its sockets, closes the open window, \
-             and delivers the remaining points or keeps them on disk.",
+             and delivers the remaining points or keeps them on disk. ",
         ),
+        bold("SIGHUP"),
+        roman(" makes it reload its configuration: see tallyd-reload(1)."),
     ]);
     let described = [
         (
@@ -96,7 +98,10 @@ fn about_the_program(roff: &mut Roff) {
             "FILES",
             &[
                 ("/etc/tallyd/tallyd.yaml", "The configuration: see tallyd.yaml(5)."),
-                ("/var/lib/tallyd", "Windows that wait for unavailable destinations."),
+                (
+                    "/var/lib/tallyd",
+                    "The spools, where windows wait for unavailable destinations, and the restart state.",
+                ),
             ][..],
         ),
     ];

@@ -1,4 +1,4 @@
-//! Other names for series, for a destination that takes the place of another program.
+//! Other names for series, for a destination that replaces another program.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,8 +10,8 @@ pub trait SeriesNaming: fmt::Debug + Send + Sync {
     /// Decides how a series is shown.
     fn place(&self, series: &Series) -> SeriesPlacement<'_>;
 
-    /// Whether a series marks a poll of its source. A renamed series leaves the destination with the
-    /// first poll of its source that does not have it, instead of expiring.
+    /// Whether a series marks a poll of its source: it has a sample in every poll. The destination
+    /// removes a renamed series at the first poll of its source without it, before it expires.
     fn marks_poll(&self, series: &Series) -> bool;
 
     /// Converts a value to the form that the other program showed.

@@ -3,8 +3,8 @@
 /// A running sum of doubles with Neumaier's compensation.
 ///
 /// A plain `+=` over ten increments of 0.1 gives 0.9999999999999999, and the order in which the
-/// tables of two listeners are merged would change the last digits. The second word holds the
-/// rounding errors of all additions.
+/// tables of two listeners are merged would change the last digits. A second double holds the sum
+/// of all rounding errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sum {
     high: f64,
@@ -39,13 +39,13 @@ impl Sum {
         self.low += other.low;
     }
 
-    /// Both words, to be stored.
+    /// Both doubles, to be stored.
     #[must_use]
     pub const fn parts(self) -> (f64, f64) {
         (self.high, self.low)
     }
 
-    /// The sum of two stored words.
+    /// Restores a sum from its parts. They must be those of [`Sum::parts`].
     #[must_use]
     pub const fn from_parts((high, low): (f64, f64)) -> Self {
         Self { high, low }
@@ -54,7 +54,8 @@ impl Sum {
     /// The sum. Always finite: a sum beyond the range of a double is the largest double.
     #[must_use]
     pub fn value(self) -> f64 {
-        // After an overflow, the error word is infinite as well, and both together would be NaN.
+        // After an overflow, the rounding error is infinite as well, and both together would be
+        // NaN.
         if self.high.is_finite() { finite(self.high + self.low) } else { finite(self.high) }
     }
 }

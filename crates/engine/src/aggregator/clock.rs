@@ -1,4 +1,5 @@
-//! The ends of windows: multiples of the interval on the wall clock, so that hosts line up.
+//! The ends of windows: multiples of the interval on the wall clock, so that the windows of all
+//! hosts end at the same time.
 
 use std::time::{Duration, Instant};
 
@@ -7,24 +8,25 @@ use model::UsedRange;
 
 use super::used_ends::UsedEnds;
 
-/// A difference between the clocks is a step from here on. Below it, the open window simply ends a
-/// little earlier or later, at the same timestamp: ends follow the wall clock, so that differences
-/// never add up.
+/// A change of the difference between wall clock and monotonic clock counts as a step if it is at
+/// least this large. A smaller one only ends the open window a little earlier or later, at the same
+/// timestamp: ends follow the wall clock, so such changes never add up.
 const STEP_MIN: Duration = Duration::from_millis(100);
-/// Bounds of the time between two looks at the clocks.
+/// Bounds of the time between two readings of the clocks.
 const LOOK_MIN: Duration = Duration::from_millis(50);
 const LOOK_MAX: Duration = Duration::from_secs(1);
-/// A step back by an interval and this time still makes the open window longer, instead of giving
-/// windows the timestamps of earlier ones.
+/// After a step back by at most the interval plus this, the open window is stretched until a time
+/// at which no window ended before. After a larger step, windows repeat the times of earlier ones.
 const STRETCH: Duration = Duration::from_secs(5);
-/// A window within 1 % of the interval, or within this time, counts as one interval long.
+/// A window whose length differs from the interval by at most 1 % or this counts as one interval
+/// long.
 const NOMINAL_WITHIN: Duration = Duration::from_millis(10);
 
 /// Determines when the open window ends and which timestamp it gets.
 ///
-/// Pure: callers pass readings of the clocks. No timestamp is used twice, even if the wall clock is
-/// set back. Where windows have ended before, the timestamp is the multiple of the interval and 1 ms,
-/// on the next pass 2 ms, and so on.
+/// Reads no clock itself: callers pass the readings. No timestamp is used twice, even if the wall
+/// clock is set back. If a window ended at the same multiple of the interval before, the timestamp
+/// is that multiple plus 1 ms; if two did, plus 2 ms; and so on.
 #[derive(Debug)]
 pub struct WindowClock {
     interval: Duration,
@@ -33,7 +35,7 @@ pub struct WindowClock {
     opened: Instant,
     /// The multiple of the interval at which the open window ends, in Unix milliseconds.
     edge_ms: u64,
-    /// When the open window ends in any case, whatever is done to the wall clock.
+    /// The latest time at which the open window ends, however the wall clock is set.
     latest_end: Instant,
     used: UsedEnds,
 }
@@ -49,14 +51,15 @@ pub struct Edge {
     pub late: Duration,
 }
 
-/// The wall clock was set.
+/// A change of the wall clock by a user or by time synchronization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockStep {
     /// How far, in milliseconds; negative if it was set back.
     pub by_ms: i64,
     /// The timestamp of the open window, in Unix milliseconds.
     pub end_ms: u64,
-    /// If windows have ended at these times before: when that ends, in Unix milliseconds.
+    /// If a window has ended at this multiple before, the first multiple of the interval at which
+    /// none has, in Unix milliseconds.
     pub repeats_until_ms: Option<u64>,
 }
 
@@ -76,8 +79,8 @@ impl WindowClock {
         clock
     }
 
-    /// Takes note of the time. If the wall clock was set, the open window ends at the next multiple
-    /// of the interval on the new clock.
+    /// Notes a reading of the clocks. If the wall clock was set, plans another end of the open
+    /// window and returns the step.
     pub fn look(&mut self, now: ClockReading) -> Option<ClockStep> {
         let by_ms = now.step_ms_since(&self.latest);
         self.latest = now;
@@ -91,8 +94,8 @@ impl WindowClock {
         Some(ClockStep { by_ms, end_ms: self.timestamp(self.edge_ms), repeats_until_ms })
     }
 
-    /// When to look at the clocks again: at the end of the window, and often enough to notice a step
-    /// early.
+    /// When to call [`WindowClock::look`] again: at the end of the window, and before that often
+    /// enough to notice a step early.
     #[must_use]
     pub fn next_look(&self) -> Instant {
         let period = (self.interval / 4).clamp(LOOK_MIN, LOOK_MAX);
@@ -114,14 +117,16 @@ impl WindowClock {
 
     /// Ends the open window, which is due, and plans the next one.
     pub fn close(&mut self) -> Edge {
-        // After a pause of the whole process, the latest multiple: the window is as long as the pause.
+        // After a pause of the whole process, several multiples may have passed: the window ends at
+        // the latest one.
         let wall_ms = self.latest.wall_ms();
         let end_ms = wall_ms - wall_ms % self.interval_ms();
         let late = self.latest.wall.saturating_sub(Duration::from_millis(self.edge_ms));
         let is_repeated = self.used.times(end_ms) > 0;
         let edge = self.end_window(end_ms, self.timestamp(end_ms), late);
         self.latest_end = self.opened + longest(self.interval);
-        // Windows in a repeated time continue through it: only a step makes a window longer.
+        // After a window at a repeated time, the next one ends at the next multiple even if that is
+        // repeated, too: only a step stretches a window.
         self.plan(!is_repeated);
         edge
     }
@@ -138,8 +143,8 @@ impl WindowClock {
         self.used.ranges()
     }
 
-    /// Takes note of times at which windows of an earlier run ended. Called before the first window
-    /// ends.
+    /// Restores the times at which windows of an earlier run ended. Must be called before the first
+    /// window ends, because it replaces all times.
     pub fn restore_used(&mut self, ranges: Vec<UsedRange>) {
         self.used = UsedEnds::restored(ranges);
         self.plan(true);
@@ -149,11 +154,12 @@ impl WindowClock {
     /// has another timestamp.
     pub fn close_early(&mut self) -> Edge {
         let now_ms = self.latest.wall_ms().min(self.edge_ms);
-        // A window may have ended in this millisecond. In a repeated time, the planned timestamp.
+        // A window may have ended in this millisecond, then the next one is tried. At a repeated
+        // time both are used, and the window gets its planned timestamp.
         let is_unused = |ms: &u64| self.used.times(*ms) == 0;
         let end_ms = [now_ms, now_ms + 1].into_iter().find(is_unused);
-        // The planned end counts as used, so that the first window after a restart has another timestamp
-        // although it ends there too.
+        // The planned end then counts as used: the first window after a restart may end at the same
+        // multiple, and must have another timestamp.
         let (used_ms, end_ms) =
             end_ms.map_or((self.edge_ms, self.timestamp(self.edge_ms)), |end_ms| (end_ms, end_ms));
         self.end_window(used_ms, end_ms, Duration::ZERO)
@@ -186,7 +192,8 @@ impl WindowClock {
 
     /// The timestamp of a window that ends at a multiple of the interval.
     fn timestamp(&self, end_ms: u64) -> u64 {
-        // Short of the next multiple, however often the clock is set back.
+        // Limited, so that the timestamp stays below the next multiple however often the clock is
+        // set back.
         end_ms + self.used.times(end_ms).min(self.interval_ms() - 1)
     }
 
@@ -195,15 +202,15 @@ impl WindowClock {
     }
 }
 
-/// The greatest length of a window while the wall clock is set back again and again, or stands still.
+/// The greatest length of a window, even if the wall clock is set back repeatedly or stands still.
 fn longest(interval: Duration) -> Duration {
     interval * 2 + STRETCH + STEP_MIN
 }
 
 /// The length that rates are divided by: the interval, unless the window was cut or stretched.
 ///
-/// The thread that ends windows wakes up a little late, by another time each time. Windows of equal
-/// length must not have different rates because of that.
+/// The thread that ends windows wakes up a little late, by a different delay each time. These
+/// delays must not change the rates of windows.
 #[must_use]
 pub fn rated_length(length: Duration, interval: Duration) -> Duration {
     if length.abs_diff(interval) <= NOMINAL_WITHIN.max(interval / 100) {

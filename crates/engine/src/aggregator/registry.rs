@@ -16,14 +16,14 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// The tag that marks an overflow series.
 const OVERFLOW_TAG: (&str, &str) = ("overflow", "true");
-/// The limits on overflow series, and on the bytes of their names, are this fraction of the limits
-/// on ordinary series.
+/// The limits on overflow series and on the bytes of their names are those on ordinary series
+/// divided by this.
 const OVERFLOW_SHARE: usize = 10;
 
-/// Series that are removed while the lock is held.
+/// Maximum number of series to remove before releasing the lock.
 const REMOVED_PER_LOCK: usize = 1_024;
 
-/// Series that are listed while the lock is held.
+/// Maximum number of series to list before releasing the lock.
 const LISTED_PER_LOCK: usize = 1_024;
 
 /// The number of a live series; free numbers are reused.
@@ -94,6 +94,8 @@ impl SeriesLimits {
         Self {
             series: config.max_series,
             series_per_metric: config.max_series_per_metric,
+            // At least 100, so that with a low limit, most metrics still have an overflow series
+            // each.
             overflow_series: (config.max_series / OVERFLOW_SHARE).max(100),
             text_bytes: config.max_series_bytes.get(),
         }
@@ -108,8 +110,9 @@ impl Registry {
         Self { state: Mutex::new(state), forgotten_gauges: AtomicU64::new(0) }
     }
 
-    /// Applies other limits and other tags of the agent; the seed must be the same. Series above a
-    /// lower limit stay, and no other is admitted until enough of them have expired.
+    /// Applies new limits and new tags of the agent. The new identifier must have the seed of the
+    /// previous one. Series above a lowered limit stay, and no other series is admitted until
+    /// enough of them have expired.
     pub fn reconfigure(&self, config: &AggregationConfig, identifier: Arc<Identifier>) {
         let mut state = self.lock();
         state.limits = SeriesLimits::new(config);
@@ -134,7 +137,8 @@ impl Registry {
         overflow
     }
 
-    /// Counts more samples of a line whose first one overflowed into the series of this name.
+    /// Counts the other samples of a line, after its first one overflowed. `name` is the name of
+    /// the overflow series.
     pub fn count_overflowed(&self, name: &str, samples: u64) {
         self.lock().count_overflowed(name, samples);
     }
@@ -142,7 +146,7 @@ impl Registry {
     /// Admits a series again that expired while a table still held samples of it.
     #[must_use]
     pub fn readmit(&self, series: &Series) -> Admitted {
-        // These are effective tags: the agent's must not be merged a second time.
+        // They already include the agent's tags, which must not be merged a second time.
         let tags = tags_of(series);
         // The lock is free again at the end of this line, because `admit` takes it.
         let identifier = Arc::clone(&self.lock().identifier);
@@ -152,7 +156,7 @@ impl Registry {
     /// Admits a series of an earlier run; `None` if a limit is reached.
     #[must_use]
     pub fn restore(&self, series: &Series) -> Option<Admitted> {
-        // These are effective tags, as in `readmit`.
+        // They already include the agent's tags, as in `readmit`.
         let tags = tags_of(series);
         let mut state = self.lock();
         let identifier = Arc::clone(&state.identifier);
@@ -211,9 +215,9 @@ impl Registry {
         self.forgotten_gauges.fetch_add(gauges, Ordering::Relaxed);
     }
 
-    /// The number of samples that overflowed since the start, in total and by metric name: of the
-    /// `most` metrics with the most, and of all others under the name of the last overflow series.
-    /// The numbers add up to the total.
+    /// The number of samples that overflowed since the start, in total and by metric name. The list
+    /// has the `most` metrics with the largest numbers; all others are counted under the name
+    /// `tallyd.overflow`. The numbers add up to the total.
     #[must_use]
     pub fn overflowed_by_metric(&self, most: usize) -> (u64, Vec<(String, u64)>) {
         let state = self.lock();
@@ -233,8 +237,9 @@ impl Registry {
         names.map(|name| state.metrics.overflowed(name)).collect()
     }
 
-    /// A page of the live series: about a thousand numbers starting at `from`, and the start of the
-    /// next page if there is one. A page at a time, listing all series does not hold up listeners.
+    /// A page of the live series, and the start of the next page if there is one. A page covers
+    /// about a thousand series numbers, starting at `from`; listeners can take the lock between two
+    /// pages.
     #[must_use]
     pub fn series_page(&self, from: usize) -> (Vec<Arc<Series>>, Option<usize>) {
         let state = self.lock();
@@ -330,8 +335,8 @@ impl RegistryState {
             self.text_bytes += series.text_bytes() as u64;
         }
         let entry = RegistryEntry { hash, series: Arc::clone(&series), is_overflow };
-        // Low numbers are reused first, because the store has an entry for each number up to the
-        // largest.
+        // Free numbers are reused before a new one is added, because the store has an entry for
+        // each number up to the largest.
         let id = if let Some(id) = self.free.pop() {
             self.entries[id as usize] = Some(entry);
             id
@@ -352,8 +357,8 @@ impl RegistryState {
     fn remove(&mut self, id: SeriesId) {
         let Some(entry) = self.entries.get_mut(id as usize).and_then(Option::take) else { return };
         self.index.remove(entry.hash, |other| *other == id);
-        // At once, although tallies may still refer to the number: the store compares the series as
-        // well, and finds that it is another one.
+        // Free at once, although tallies may still refer to the number: the store also compares the
+        // series, and notices that the number belongs to another one.
         self.free.push(id);
         if entry.is_overflow {
             self.overflow -= 1;

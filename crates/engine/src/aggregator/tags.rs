@@ -1,4 +1,4 @@
-//! The cardinality of tag keys, which multiplies series.
+//! The cardinality of tag keys, which shows the keys that multiply series.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use model::{DistinctSet, Series, SetSeed};
 
 use basics::largest::largest;
 
-/// Counts the distinct values of each tag key over a number of series.
+/// Counts the distinct values of each tag key in a set of series.
 #[derive(Debug)]
 pub struct TagCardinality {
     /// Maximum number of keys that are counted individually.
@@ -14,14 +14,14 @@ pub struct TagCardinality {
     by_key: HashMap<Box<str>, TagValues>,
     /// The names of all other keys.
     others: DistinctSet,
-    /// Senders choose keys and values.
+    /// Secret, so that senders, who choose keys and values, cannot construct collisions.
     seed: SetSeed,
     series: u64,
 }
 
 #[derive(Debug, Default)]
 struct TagValues {
-    /// Exact up to some thousands, an estimate of fixed size beyond.
+    /// Exact up to 4,096 values; beyond, a sketch of fixed size.
     values: DistinctSet,
     series: u64,
 }
@@ -31,7 +31,7 @@ struct TagValues {
 pub struct TagKeyUsage {
     /// The key.
     pub key: String,
-    /// Number of distinct values; within 1 % beyond some thousands.
+    /// Number of distinct values: exact up to 4,096, then within 2 %.
     pub values: u64,
     /// Number of series that have the key.
     pub series: u64,

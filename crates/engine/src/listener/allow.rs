@@ -25,7 +25,7 @@ impl AllowList {
     }
 }
 
-/// The addresses that share their first bits.
+/// A network: the addresses that share their first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Network {
     V4 { first: u32, mask: u32 },
@@ -133,7 +133,7 @@ impl Gate {
     }
 
     /// Whether the list restricts who may send.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(super) fn is_restricted(&self) -> bool {
         !self.allow.0.is_empty()
     }
 

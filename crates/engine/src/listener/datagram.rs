@@ -68,12 +68,12 @@ impl BoundDatagrams {
         }
         let mut gate = Gate::new(std::mem::take(&mut self.allow), Arc::clone(&self.stats));
         let mut drain_until = None;
-        let mut lookup = SenderLookup::new(gate.is_closed());
+        let mut lookup = SenderLookup::new(gate.is_restricted());
         loop {
             recorder.hand_over_at_edge();
             if let Some(update) = recorder.take_update() {
                 self.apply_update(&update, &mut gate);
-                lookup.always = gate.is_closed();
+                lookup.always = gate.is_restricted();
             }
             if drain_until.is_none() && waker.is_stopping() {
                 // The file is removed first, so that no new sender finds the socket.

@@ -21,7 +21,8 @@ pub(crate) struct LineBuffer {
 
 impl LineBuffer {
     /// Passes all lines that end within `chunk` to `each`, in order, and keeps the beginning of the
-    /// next one. A line has at most `max` bytes without its end. Returns whether a line ended.
+    /// next one. A line may have at most `max` bytes, not counting its newline. Returns whether a
+    /// line ended.
     pub(crate) fn feed(
         &mut self,
         chunk: &[u8],
@@ -49,11 +50,13 @@ impl LineBuffer {
         true
     }
 
-    /// Takes the incomplete line.
+    /// Takes the incomplete line; empty if there is none, or if it was too long.
     pub(crate) fn finish(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.partial)
     }
 
+    /// Adds a piece without a newline to the incomplete line. If that becomes too long, passes its
+    /// beginning to `each` and skips the rest.
     fn keep(&mut self, piece: &[u8], max: usize, each: &mut impl FnMut(LineChunk<'_>)) {
         if self.is_skipping {
             return;
@@ -75,9 +78,9 @@ impl LineBuffer {
     }
 }
 
-/// Passes on complete lines; each line that is too long separates the others.
+/// Passes on complete lines: as many together as possible, and each one that is too long by itself.
 fn emit(complete: &[u8], max: usize, each: &mut impl FnMut(LineChunk<'_>)) {
-    // With the default limit, one read never returns a line that is too long.
+    // Always true with the default limit, which is the maximum size of a read.
     if complete.len() <= max {
         return each(LineChunk::Lines(complete));
     }

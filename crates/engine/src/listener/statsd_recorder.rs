@@ -30,7 +30,7 @@ struct PlaceOfKind {
     values: u64,
 }
 
-/// A line has few types.
+/// The series of a line's values. Nearly every line has only one type.
 type Places = SmallVec<[PlaceOfKind; 1]>;
 
 impl<'a, S: Origin> LineSink<'a> for StatsdRecorder<'_, 'a, S> {
@@ -52,7 +52,7 @@ impl<'a, S: Origin> LineSink<'a> for StatsdRecorder<'_, 'a, S> {
         for of_kind in places.iter().filter(|of_kind| !of_kind.place.is_requested) {
             self.count_overflowed(of_kind);
         }
-        // A shape stands for a line with one type.
+        // Not cached: a shape can stand only for a line with a single run of values.
         if line.runs.len() > 1 {
             self.known = None;
         }
@@ -75,7 +75,8 @@ impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
         });
     }
 
-    /// The place of a value. Only a valid value makes a series.
+    /// Finds or creates the series of a value. Called for valid values only: an invalid one must
+    /// not create a series.
     fn place(
         &mut self,
         name: &str,
@@ -101,8 +102,9 @@ impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
         }
     }
 
-    /// Notes the properties of the line. A line that overflows is not cached: each has to ask the
-    /// registry, which counts it, and which admits the series once there is room.
+    /// Notes the properties of the line, for the cache. Lines that overflow are not cached: each of
+    /// them needs a lookup in the registry, which counts it, and admits the series once there is
+    /// room.
     fn learn(&mut self, place: SeriesPlace, value: &SampleValue<'_>, weight: f64) {
         if self.known.is_none() && place.is_requested {
             let known = |meaning| KnownLine { slot: place.slot, meaning, weight };

@@ -91,8 +91,8 @@ impl SampleValue<'_> {
     }
 }
 
-/// The rejection of a message that is not a sample. It holds no text of the message, because it
-/// must be cheap: invalid messages may arrive by the million.
+/// The rejection of a message, or of one value of a line. It holds no text of the message, because
+/// it must be cheap: invalid messages may arrive by the million.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// The reason, as counted in the ledger.
@@ -133,7 +133,7 @@ pub enum RejectReason {
     UnknownType,
     /// No `value`, although the type requires one.
     MissingValue,
-    /// The value is not a finite number.
+    /// The value is not a finite number or, for a set in JSON, neither a string nor a number.
     BadValue,
     /// The sample rate is not a number greater than 0 and at most 1.
     BadSampleRate,
@@ -272,7 +272,7 @@ pub fn parse_finite(text: &str) -> Option<f64> {
 /// The number of samples for which one stands at this sample rate; `None` if the rate is not
 /// greater than 0 and at most 1.
 fn weight_at(rate: f64) -> Option<f64> {
-    // That of 0 is infinite, and that of the smallest rates exceeds the range of a double.
+    // The weight at a rate of 0 is infinite, and so is that at the smallest subnormal rates.
     (0.0..=1.0).contains(&rate).then(|| rate.recip()).filter(|weight| weight.is_finite())
 }
 

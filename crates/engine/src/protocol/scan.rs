@@ -5,7 +5,8 @@ use crate::sys::lanes::{LANES, control_or_equal_to, equal_to};
 /// Finds the first byte from `start` that equals one of `wanted`. Returns the length of `bytes` if
 /// no byte does.
 ///
-/// `bytes` should be the whole line, because the end of a text takes an additional step.
+/// `bytes` should be the whole line and not a part that ends at the searched text: the last bytes,
+/// if fewer than the lanes, take an additional step.
 #[inline]
 pub(super) fn find<const N: usize>(bytes: &[u8], start: usize, wanted: [u8; N]) -> usize {
     find_marked(bytes, start, |lanes| equal_to(lanes, wanted))
@@ -20,8 +21,8 @@ pub(super) fn plain_until(bytes: &[u8], start: usize) -> usize {
 
 /// Finds the first byte from `start` that `mark` marks, like [`find`], but faster if it is near.
 ///
-/// `mark` should capture no variables: then each `mark` has an instance of this function, in which the
-/// wanted bytes are constants.
+/// `mark` should capture no variables, so that the wanted bytes are constants in its instance of this
+/// function.
 #[inline]
 pub(super) fn find_near(bytes: &[u8], start: usize, mark: impl Fn(&[u8; LANES]) -> u32) -> usize {
     let Some(lanes) = bytes.get(start..).and_then(<[u8]>::first_chunk) else {
@@ -33,7 +34,7 @@ pub(super) fn find_near(bytes: &[u8], start: usize, mark: impl Fn(&[u8; LANES]) 
     }
 }
 
-// Not inlined: a loop's preparation would come before the first step of each search.
+// Not inlined: every search would have to prepare the loop, even one that ends with its first step.
 #[inline(never)]
 fn find_later(bytes: &[u8], start: usize, mark: impl Fn(&[u8; LANES]) -> u32) -> usize {
     find_marked(bytes, start, mark)
@@ -60,7 +61,7 @@ fn find_marked(bytes: &[u8], start: usize, mark: impl Fn(&[u8; LANES]) -> u32) -
     bytes.len() - left.len() + (marks | end).trailing_zeros() as usize
 }
 
-/// A text that is shorter than the lanes.
+/// Pads a text that is shorter than the lanes with zeros.
 fn padded(text: &[u8]) -> [u8; LANES] {
     let mut lanes = [0; LANES];
     lanes[..text.len()].copy_from_slice(text);

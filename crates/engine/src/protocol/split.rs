@@ -116,7 +116,7 @@ impl<'a> Split<'a> {
     }
 
     /// Leaves a sample rate out of the shape, if it is a simple number. Any other one remains in the
-    /// shape, which then stands for a weight of 1.
+    /// shape, and the weight of the split stays 1.
     pub(super) fn leave_out_simple_rate(&mut self, start: usize) {
         if let Some((rate, end)) = simple_number(self.line, start, false)
             && let Some(weight) = weight_at(rate)
@@ -171,7 +171,7 @@ impl<'a> Split<'a> {
     #[inline]
     #[must_use]
     pub fn pieces(&self) -> LinePieces<'a> {
-        // Most lines have no gap but their number.
+        // Most lines have no gap but their number: two gaps are equal only if both are `NONE`.
         if self.rate == self.time {
             let (before, after) = (&self.line[..self.number_start], &self.line[self.number_end..]);
             return LinePieces {
@@ -221,7 +221,7 @@ fn simple_number(line: &[u8], start: usize, may_be_negative: bool) -> Option<(f6
     any_simple_number(line, start, may_be_negative)
 }
 
-/// A number of at most seven digits without a sign, fraction and exponent.
+/// A number of at most seven digits without a sign, fraction or exponent.
 struct ShortInteger {
     number: u32,
     digits: usize,
@@ -244,13 +244,14 @@ impl ShortInteger {
             return None;
         }
         let next = (word >> (8 * count)) as u8;
-        let goes_on = matches!(next, b'.' | b'e' | b'E');
+        let continues = matches!(next, b'.' | b'e' | b'E');
+        // Moved to the last of eight places, the digits follow zeros.
         let number = eight_digits(digits << (64 - 8 * count));
-        (!goes_on).then_some(Self { number, digits: count as usize })
+        (!continues).then_some(Self { number, digits: count as usize })
     }
 }
 
-/// The eight bytes from `at` on, with zeros after the end of the line. `None` if the line ends before
+/// The eight bytes from `at`, with zeros after the end of the line. `None` if the line ends before
 /// `at`.
 #[inline]
 fn word_at(line: &[u8], at: usize) -> Option<u64> {
@@ -263,7 +264,8 @@ fn word_at(line: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*last).checked_shr(8 * missing as u32).unwrap_or(0))
 }
 
-/// The word of a text of less than eight bytes: a decoder has already cut it out of its line.
+/// The word of a line of fewer than eight bytes, such as a value that a decoder has cut out of its
+/// line.
 #[inline]
 fn short_word(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
@@ -299,8 +301,8 @@ fn any_simple_number(line: &[u8], start: usize, may_be_negative: bool) -> Option
     } else {
         (whole, point, 0)
     };
-    let goes_on = matches!(line.get(end), Some(b'e' | b'E' | b'.' | b'0'..=b'9'));
-    if goes_on || whole_digits + fraction_digits > EXACT_DIGITS {
+    let continues = matches!(line.get(end), Some(b'e' | b'E' | b'.' | b'0'..=b'9'));
+    if continues || whole_digits + fraction_digits > EXACT_DIGITS {
         return None;
     }
     // Both are exact doubles, so the quotient is the double nearest to the decimal number.

@@ -13,11 +13,11 @@
 //! implementations differ, this one behaves as follows:
 //!
 //! - A name is kept as it is; outputs replace characters that they cannot carry. A name that
-//!   continues after its brackets is joined. A single bracket is part of the name, but not if it
-//!   begins or ends something like tags, `[k=v`: that line is invalid.
-//! - The sections after the type may come in any order. Those of newer clients, `WORD:…` (such as
-//!   `c:` for a container) and `T…` (a timestamp), are ignored, so that these clients lose nothing,
-//!   and so are empty ones. Any other section makes the line invalid: ignoring a rate without its
+//!   continues after its brackets is joined. A single bracket is part of the name, unless it
+//!   begins or ends something like tags, as in `[k=v`: such a line is invalid.
+//! - The sections after the type may come in any order. Sections of newer clients, `WORD:…` (such
+//!   as `c:` for a container) and `T…` (a timestamp), and empty ones are ignored, so that these clients
+//!   lose no samples. Any other section makes the line invalid: ignoring a rate without its
 //!   `@` would change the numbers.
 //! - Values may also follow in a section, `|:5|c`, as some clients of the original statsd do.
 //! - The tags of all `#` sections and of all dialects are merged, and the last of equal tags wins.
@@ -227,8 +227,8 @@ fn decode_text<'a>(
     Ok(())
 }
 
-/// Whether the runs have more values than the limit. Counts only those of a long line: a value takes
-/// at least one byte, a colon.
+/// Whether the runs have more values than the limit. Counts the values only if the line has more
+/// bytes than the limit: each value takes at least one byte, its colon.
 #[inline]
 fn has_more_values(line_bytes: usize, runs: &[ValueRun<'_>], limit: usize) -> bool {
     limit < line_bytes && runs.iter().map(ValueRun::value_count).sum::<usize>() > limit

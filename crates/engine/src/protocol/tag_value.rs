@@ -8,7 +8,8 @@ use basics::scalar_text::ScalarText;
 
 /// The value of a tag: a text, and whether it was a JSON number or boolean in the message.
 ///
-/// As large as a `Cow<str>`, and its text is read without a branch: every sample has several.
+/// It is as large as a `Cow<str>`, and reading its text takes no branch: both matter, because every
+/// sample has several tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagValue<'a> {
     /// A text.

@@ -20,8 +20,8 @@ use crate::wake::Waker;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The result of some windows: their snapshots, and of all of them the counts and the number of
-/// samples that overflowed.
+/// The result of some windows: the snapshot of each, and for all together the counts and the number
+/// of samples that overflowed.
 pub type RecordedWindows = (Vec<Snapshot>, ListenerCounts, u64);
 
 /// Checks that lines have the same meaning whether they are cached or not, in the window in which
@@ -34,7 +34,7 @@ pub fn check(input: &[u8]) {
     let some = all.iter().rev().step_by(2).copied().collect();
     // The empty window lets series expire.
     let windows = [twice, some, vec![], all.clone(), all];
-    agrees(protocol, &windows, &short_of_series());
+    agrees(protocol, &windows, &low_limits());
 }
 
 /// `j` selects JSON, `s` selects statsd; every other byte selects one of them.
@@ -73,8 +73,9 @@ fn shown(snapshot: &Snapshot) -> Vec<String> {
     points
 }
 
-/// Low limits on series and lines, so that short inputs reach them, and a short time to expiry.
-fn short_of_series() -> AggregationConfig {
+/// Low limits on series and on the line cache, so that short inputs reach them, and a short time to
+/// expiry.
+fn low_limits() -> AggregationConfig {
     AggregationConfig {
         max_series: 12,
         max_series_per_metric: 4,

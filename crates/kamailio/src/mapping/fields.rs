@@ -7,7 +7,7 @@ use binrpc::{BinrpcValue, Member};
 use super::MethodReply;
 use crate::reading::{BorrowedTags, Readings};
 
-/// Maps each number of a struct to a level.
+/// Adds a level, the value of a gauge, for each number of a struct.
 pub(crate) fn levels(reply: &MethodReply<'_>, readings: &mut Readings) {
     for (name, number) in reply.members().iter().filter_map(named_number) {
         readings.level(format!("{}.{name}", reply.prefix), &[], number);

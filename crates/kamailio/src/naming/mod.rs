@@ -1,8 +1,8 @@
 //! The names that older exporters gave Kamailio's statistics, for pages that replace theirs.
 //!
-//! A naming has a table, which lists each metric of the exporter with the metrics of the pipeline that it
-//! shows, and a rule for metrics that no table can list. Series that are not Kamailio's keep tallyd's
-//! names.
+//! A naming has a table, which lists each metric of the exporter with the tallyd metrics that it
+//! shows, and a rule for metrics that no table can list, such as the statistics of scripts. Series
+//! that do not come from Kamailio keep their names.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ type NamingRule = fn(&Series) -> Option<AssignedName>;
 
 /// The names of one exporter.
 struct ExporterNaming {
-    /// By the metric of the pipeline.
+    /// By the name of the tallyd metric.
     table: HashMap<String, AssignedName>,
     rule: NamingRule,
 }

@@ -10,8 +10,8 @@ use crate::aggregator::tally::SeriesSlot;
 const WAYS: usize = 4;
 /// Number of buckets of the smallest table.
 const BUCKETS_MIN: usize = 256;
-/// The table grows when buckets have more entries than this on average. Few entries then have no room
-/// in either of their buckets.
+/// The table grows when buckets have this many entries on average. Up to then, few entries find no
+/// room in either of their buckets.
 const LOAD_MAX: usize = 3;
 /// In a full table, one in this many new entries may displace another. If every new entry could, and
 /// more lines came in turn than there is room for, they would displace each other before they come again.
@@ -20,7 +20,8 @@ const ADMIT_ONE_IN: u32 = 8;
 const CAME_AGAIN: u32 = 1 << 31;
 /// Bits of the meaning, below the slot.
 const MEANING_BITS: u32 = 2;
-/// Series with greater slots are not cached: their number has no room next to the meaning.
+/// Lines of series with greater slots are not cached: the slot would have no room next to the
+/// meaning.
 const SLOT_MAX: SeriesSlot = SeriesSlot::MAX >> MEANING_BITS;
 
 /// The meaning of known lines, by their hashes.
@@ -30,11 +31,12 @@ pub(super) struct ShapeIndex {
     buckets: Vec<Bucket>,
     buckets_max: usize,
     count: usize,
-    /// Entries that found no room.
+    /// How often an entry found no room, for [`ADMIT_ONE_IN`].
     without_room: u32,
 }
 
-/// Searching it touches one cache line.
+/// Places for [`WAYS`] entries, which a `way` numbers. It fills exactly one cache line, so that a
+/// search touches only one.
 #[derive(Clone, Copy, Default)]
 #[repr(align(64))]
 struct Bucket {
@@ -74,7 +76,7 @@ impl ShapeIndex {
         self.buckets_max > 0
     }
 
-    /// Prefetches a bucket of this hash for [`ShapeIndex::find_in`].
+    /// Prefetches the first (0) or second (1) bucket of this hash for [`ShapeIndex::find_in`].
     #[inline]
     pub(super) fn prefetch(&self, place: usize, hash: LineHash) {
         if let Some(bucket) = self.buckets.get(self.buckets_of(hash)[place]) {
@@ -143,7 +145,7 @@ impl ShapeIndex {
         false
     }
 
-    /// Adds an entry in place of another one, if this is the turn of a new entry.
+    /// Replaces another entry, but only for one of [`ADMIT_ONE_IN`] entries without room.
     fn displace(&mut self, entry: Entry) {
         self.without_room = self.without_room.wrapping_add(1);
         if !self.without_room.is_multiple_of(ADMIT_ONE_IN) {
@@ -165,7 +167,7 @@ impl ShapeIndex {
         let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); length]);
         self.count = 0;
         for entry in old.iter().flat_map(Bucket::entries) {
-            // Hardly any entry finds no room, because half of the table is free.
+            // Half of the table is free, so nearly every entry finds room. The others are lost.
             self.count += usize::from(self.insert_free(entry) || self.insert_by_moving(entry));
         }
     }
@@ -173,7 +175,7 @@ impl ShapeIndex {
     /// The two buckets of a hash, in the order of the search.
     #[inline]
     fn buckets_of(&self, hash: LineHash) -> [usize; 2] {
-        // A half of the hash as a fraction of the length.
+        // Scales a half of the hash to the length of the table: `half / 2^32 * length`.
         let bucket_at = |half: u64| ((half * self.buckets.len() as u64) >> 32) as usize;
         [bucket_at(hash.first >> 32), bucket_at(hash.first & u64::from(u32::MAX))]
     }
@@ -183,7 +185,7 @@ impl ShapeIndex {
 #[derive(Clone, Copy)]
 struct Entry {
     hash: LineHash,
-    /// As in a bucket.
+    /// The slot and the meaning, as in [`Bucket::targets`].
     target: u32,
 }
 

@@ -17,7 +17,8 @@ pub(super) const LINE_BYTES_MAX: usize = 65_536;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LineHash {
     pub(super) first: u64,
-    /// The lowest bit is always set, the highest one never.
+    /// The lowest bit is always set, so that 0 can mark a free place; the highest one never is, so
+    /// that the index can use it as a flag.
     pub(super) second: NonZero<u32>,
 }
 
@@ -66,7 +67,7 @@ impl LineHasher {
         // Each piece may have an incomplete step, and the lengths take one.
         let steps = line_bytes.div_ceil(STEP) + PIECES + 1;
         let Self { keys, key_stream, .. } = self;
-        // Rounded up, so that the key moves rarely while longer and longer lines arrive.
+        // Rounded up, so that the key is rarely reallocated while ever longer lines arrive.
         let steps = steps.next_multiple_of(KEYS_ADDED);
         keys.reserve_exact(steps.saturating_sub(keys.len()));
         while keys.len() < steps {
@@ -79,7 +80,8 @@ impl LineHasher {
     // some of them went to the stack and back in each step, depending on the rest of the caller.
     #[inline(never)]
     pub(super) fn hash(&self, pieces: &LinePieces<'_>) -> Option<LineHash> {
-        // The lengths come first. Without them, the same bytes with other borders would be equal.
+        // The lengths come first. Without them, lines with the same bytes and other borders between
+        // the pieces would have the same hash.
         let [first, second, third, fourth] = pieces.pieces.map(|piece| piece.len() as u64);
         let lengths =
             [first | (second << 32), third | (fourth << 32) | (u64::from(pieces.gaps) << 62)];
@@ -95,6 +97,7 @@ impl LineHasher {
         }
         let [first, second] = &self.reduction;
         let (first, second) = (first.reduce(sums.first), second.reduce(sums.second));
+        // The upper 30 bits of the second hash, between the two reserved bits.
         Some(LineHash { first, second: NonZero::<u32>::MIN | (second >> 34 << 1) as u32 })
     }
 }

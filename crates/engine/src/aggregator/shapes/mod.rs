@@ -32,7 +32,7 @@ pub enum NumberMeaning {
     Gauge,
     /// A measured value.
     Timer,
-    /// Nothing: an occurrence.
+    /// None: the line is an occurrence.
     Trace,
 }
 
@@ -72,7 +72,7 @@ impl NumberMeaning {
         }
     }
 
-    /// Whether a value with this meaning counts by the weight of its sample.
+    /// Whether a value with this meaning counts as often as the weight of its sample says.
     fn is_weighted(self) -> bool {
         matches!(self, Self::Counter | Self::Timer)
     }
@@ -102,7 +102,8 @@ pub struct Shapes {
     /// Takes no memory until the first shape is learned.
     index: ShapeIndex,
     hasher: LineHasher,
-    /// Whether the entries that lookups have found are valid.
+    /// Whether no shape was added or removed since [`Shapes::start_finding`]: the entries that
+    /// lookups have found since then are still valid.
     is_unchanged: bool,
 }
 
@@ -132,14 +133,16 @@ impl Shapes {
         ShapeLookup { hash, found: None }
     }
 
-    /// Must be called before [`Shapes::find_candidate`] for the first of several lines.
+    /// Begins the second step for a group of lines: must be called before
+    /// [`Shapes::find_candidate`] for the first of them.
     #[inline]
     pub fn start_finding(&mut self) {
         self.is_unchanged = true;
     }
 
-    /// Looks for the shape where it most likely is, and otherwise prefetches its second place. Returns
-    /// the slot of its series, so that the caller can prefetch the cell.
+    /// Looks for the shape in its first bucket, where it most likely is, and otherwise prefetches
+    /// its second one. Returns the slot of its series, if found, so that the caller can prefetch
+    /// its cell.
     #[inline]
     pub fn find_candidate(&mut self, lookup: &mut ShapeLookup) -> Option<SeriesSlot> {
         let hash = lookup.hash?;
@@ -166,7 +169,8 @@ impl Shapes {
         self.index.find_in(0, hash).or_else(|| self.index.find_in(1, hash))
     }
 
-    /// Adds a line's shape, if the split has found the sample rate to which the weight is due.
+    /// Adds a line's shape, unless its split missed the sample rate: then the weight of the next
+    /// line with this shape would be unknown.
     pub fn learn(&mut self, lookup: ShapeLookup, split: &Split<'_>, known: KnownLine) {
         let KnownLine { slot, meaning, weight } = known;
         let is_weight_known = !meaning.is_weighted() || weight == split.weight;

@@ -14,6 +14,7 @@ pub(super) enum RawJson<'a> {
     Number(&'a str),
     Bool(bool),
     Null,
+    /// An object or an array, whose content was skipped.
     Nested,
 }
 
@@ -36,8 +37,8 @@ impl<'a> Cursor<'a> {
         Self { text, at: 0, depth: 0 }
     }
 
-    /// Reads the opening brace of an object. Returns whether the object is empty, and then also reads
-    /// its closing brace.
+    /// Reads the opening brace of an object, which the caller has seen. If the object is empty,
+    /// also reads its closing brace and returns true.
     pub(super) fn begins_empty_object(&mut self) -> bool {
         self.at += 1;
         self.blanks();
@@ -72,6 +73,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Reads a value. The content of an object or array is skipped.
     pub(super) fn value(&mut self) -> Result<JsonValue<'a>, Rejection> {
         let offset = self.at;
         let raw = match self.peek() {
@@ -172,8 +174,8 @@ impl<'a> Cursor<'a> {
             self.at += 1;
         }
         match self.peek() {
-            // JSON has no leading zeros. A digit after this one fails at the check for the end of
-            // the value.
+            // JSON has no leading zeros. A digit after this one is an error where the caller
+            // expects the end of the value.
             Some(b'0') => self.at += 1,
             _ => self.digits()?,
         }
@@ -208,6 +210,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Checks that only blanks follow.
     pub(super) fn end(&mut self) -> Result<(), Rejection> {
         self.blanks();
         if self.at == self.text.len() {

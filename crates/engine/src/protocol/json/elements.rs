@@ -1,9 +1,9 @@
 //! Finds the elements of an array without parsing them.
 //!
-//! An error inside an element, such as half of a character in a string, must cost this element
-//! only. So this looks only at the characters that tell where elements begin and end: brackets,
-//! quotes and commas. An array in which they do not fit together has no elements: it may be
-//! truncated, and half of a message could be mistaken for a complete one.
+//! An error inside an element, such as invalid UTF-8 in a string, must cost only this element. So
+//! this module looks only at the characters that delimit elements: brackets, quotes and commas. An
+//! array in which they do not match is rejected as a whole: it may be truncated, and half of a
+//! message could be mistaken for a complete one.
 
 use std::ops::Range;
 
@@ -17,7 +17,8 @@ use super::cursor::{DEPTH_MAX, reject};
 /// The array is unreadable: where its elements end is unclear.
 pub(super) fn elements(datagram: &[u8]) -> Result<Vec<Range<usize>>, Rejection> {
     let mut scanner = Scanner { bytes: datagram, at: 0, too_deep: None };
-    // An array that is both too deep and truncated is most likely an attack.
+    // An array that is both too deep and truncated is most likely an attack, so the depth is the
+    // reason.
     scanner.elements().map_err(|rejection| match scanner.too_deep {
         Some(at) => reject(RejectReason::TooDeep, at, "less nesting"),
         None => rejection,

@@ -4,9 +4,9 @@ use super::super::scan::plain_until;
 use super::super::{RejectReason, Rejection};
 use super::cursor::{Cursor, reject};
 
-/// Expected after half of a surrogate pair.
+/// The expected input after the first half of a surrogate pair.
 pub const SECOND_HALF: &str = "the second half of a surrogate pair";
-/// Expected before half of a surrogate pair.
+/// The expected input before the second half of a surrogate pair.
 pub const FIRST_HALF: &str = "the first half of a surrogate pair";
 
 impl Cursor<'_> {

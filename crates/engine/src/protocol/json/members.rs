@@ -26,7 +26,7 @@ enum MemberKey {
 impl MemberKey {
     #[inline(always)]
     fn of(key: &str) -> Self {
-        // Selected by length first, so that most keys of tags need no comparison.
+        // Selected by length first, so that most tag keys need no comparison.
         match key.len() {
             4 if key == "tags" => Self::Tags,
             5 if key == "value" => Self::Reserved(ReservedKey::Value),
@@ -122,8 +122,8 @@ impl<'a, 't> Members<'a, 't> {
         }
     }
 
-    /// Reads members of the usual form and the commas between them. Returns whether the last one is
-    /// not followed by a comma; otherwise, a member of another form follows.
+    /// Reads members of the usual form and the commas between them. Returns true after a member
+    /// without a comma, where the object should end; false if a member of another form follows.
     #[inline]
     fn read_plain(&mut self, cursor: &mut Cursor<'a>) -> Result<bool, Rejection> {
         // A copy of the position can stay in a register; other functions may change the cursor.
@@ -176,8 +176,8 @@ impl<'a, 't> Members<'a, 't> {
         match MemberKey::of(&key) {
             MemberKey::Tag => self.tags.read(cursor, key, offset),
             MemberKey::Tags => self.tags.read_member(cursor, key, offset),
-            // A sample counts in the window in which it arrives, so clocks of senders need not be
-            // right.
+            // Not used: a sample counts in the window in which it arrives, so the clocks of senders
+            // do not matter.
             MemberKey::Timestamp => {
                 self.reserved.timestamp = Some(cursor.at);
                 cursor.skip_value()

@@ -14,13 +14,13 @@ pub struct JsonMessage<'a> {
     pub name: Cow<'a, str>,
     /// The observed value.
     pub value: SampleValue<'a>,
-    /// The number of samples that it stands for.
+    /// The number of samples that it stands for, at least 1.
     pub weight: f64,
     /// The places of the numbers that may change from message to message.
     pub places: NumberPlaces,
 }
 
-/// The canonical words of all kinds; a test compares them with the table.
+/// The canonical words of all kinds, for errors; a test compares them with [`MetricKind`].
 pub(super) const KNOWN_TYPES: &str = "`trace`, `gauge`, `counter`, `timer` or `set`";
 
 /// The key of a member that is not a tag.
@@ -37,7 +37,7 @@ pub(super) enum ReservedKey {
 #[derive(Default)]
 pub(super) struct Reserved<'a> {
     values: [Option<JsonValue<'a>>; 5],
-    /// The place of the timestamp, which is not used.
+    /// The position of the timestamp, whose value is not used.
     pub(super) timestamp: Option<usize>,
 }
 

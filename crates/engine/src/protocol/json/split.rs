@@ -12,7 +12,8 @@ use crate::sys::lanes::{LANES, equal_to};
 #[must_use]
 pub fn split(line: &[u8]) -> Option<Split<'_>> {
     let mut split = Split::without_number(line);
-    // The last place from which the marks can be read. A shorter line is no message.
+    // The last position at which `value_marks` can read. A line without one is too short for a
+    // message.
     let last = line.len().checked_sub(LANES + 1).filter(|last| *last >= 2)?;
     let mut at = 2;
     while at < last + LANES {
@@ -35,7 +36,8 @@ pub fn split(line: &[u8]) -> Option<Split<'_>> {
 /// that is not a string, and colons after a key like `timestamp`, which ends with a `p`.
 #[inline]
 fn value_marks(line: &[u8], start: usize) -> u32 {
-    // The bytes from two before to one after, so that their bounds are checked once.
+    // The lanes at `start` with two bytes before and one after them, so that bounds are checked
+    // once.
     let Some(around) = line.get(start - 2..).and_then(<[u8]>::first_chunk::<{ LANES + 3 }>) else {
         return 0;
     };
@@ -70,8 +72,8 @@ fn leave_out_value(split: &mut Split<'_>, colon: usize) -> bool {
     true
 }
 
-/// The end of a timestamp. `None` if it is not a number or a short text without escapes: decoding
-/// then has to check whether it is valid JSON.
+/// The end of a timestamp that is a number or a string of printable ASCII without escapes. `None`
+/// for any other value: decoding has to check whether that is valid JSON.
 fn end_of_time(line: &[u8], start: usize) -> Option<usize> {
     if line.get(start) == Some(&b'"') {
         let is_plain =
@@ -87,6 +89,6 @@ fn end_of_time(line: &[u8], start: usize) -> Option<usize> {
     let point = digits(first);
     let is_valid = point == first + 1 || (point > first && line[first] != b'0');
     let end = if line.get(point) == Some(&b'.') { digits(point + 1) } else { point };
-    let goes_on = matches!(line.get(end), Some(b'e' | b'E' | b'.' | b'+' | b'-'));
-    (is_valid && end != point + 1 && !goes_on).then_some(end)
+    let continues = matches!(line.get(end), Some(b'e' | b'E' | b'.' | b'+' | b'-'));
+    (is_valid && end != point + 1 && !continues).then_some(end)
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::super::{MessageLimits, RejectReason, Rejection, TagValue, Tags};
 use super::cursor::{Cursor, RawJson, reject};
 
-/// The tags of a message, in their order.
+/// The tags of a message, in the order of the message.
 pub(super) struct TagList<'a, 't> {
     tags: &'t mut Tags<'a>,
     most: usize,
@@ -82,7 +82,7 @@ impl<'a, 't> TagList<'a, 't> {
         if key.is_empty() {
             return Err(reject(RejectReason::BadTag, offset, "a name for the tag"));
         }
-        // Before the tag is kept: equal keys are merged later, so they must count here.
+        // Equal keys are merged later, so each of them counts here.
         if self.tags.len() == self.most {
             return Err(reject(RejectReason::TooManyTags, offset, "fewer tags (limits.max_tags)"));
         }
@@ -117,7 +117,8 @@ impl<'a> From<RawJson<'a>> for TagValue<'a> {
             RawJson::Number(text) => Self::Literal(text),
             RawJson::Bool(true) => Self::Literal("true"),
             RawJson::Bool(false) => Self::Literal("false"),
-            // An empty value for now: it may override an earlier tag with the same key.
+            // A null has an empty value for now, which may override an earlier tag with the same key.
+            // `normalize_tags` then removes it. Nested values are rejected before.
             RawJson::Null | RawJson::Nested => "".into(),
         }
     }

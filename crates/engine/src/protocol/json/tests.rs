@@ -486,7 +486,7 @@ fn a_line_is_split_around_its_value() {
         (r#"{"count":3,"value":2.5}"#, Some((r#"{"count":3,"value":…}"#, 2.5))),
         (r#"{"value":2.5,"count":3,"a":"b"}"#, Some((r#"{"value":…,"count":3,"a":"b"}"#, 2.5))),
         (r#"{"a_key":"b","name":"m"}"#, Some((r#"{"a_key":"b","name":"m"}"#, 1.0))),
-        // Times are numbers or short texts.
+        // Times are numbers or texts.
         (r#"{"timestamp":1490114074,"value":1}"#, Some((r#"{"timestamp":…,"value":…}"#, 1.0))),
         (r#"{"value":1,"timestamp": -0.5}"#, Some((r#"{"value":…,"timestamp": …}"#, 1.0))),
         (r#"{"timestamp":"2017-03-21T16:34:34Z"}"#, Some((r#"{"timestamp":…}"#, 1.0))),

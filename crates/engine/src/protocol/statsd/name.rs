@@ -9,8 +9,8 @@ use super::super::{RejectReason, Rejection};
 use super::tags::TagReader;
 use super::text::LineText;
 
-/// The name of a line and the place of the colon after it, if the name has no tags and no bracket, as
-/// most names.
+/// Returns the name of a line and the place of the colon after it. `None` if the name has tags or a
+/// bracket, which few names have.
 #[inline]
 pub(super) fn plain_name(line: LineText<'_>) -> Option<(Cow<'_, str>, usize)> {
     let colon = find(line.bytes(), 0, [b':', b',', b'[', b']', b'|']);

@@ -14,8 +14,8 @@ pub(super) type Runs<'a> = SmallVec<[ValueRun<'a>; 1]>;
 /// The sections after the type.
 const KNOWN_SECTIONS: &str = "`@RATE`, `#TAGS`, `:VALUES` or an extension such as `c:ID`";
 
-/// Reads the sections after the first values, from their bar on, and adds the runs of values to
-/// `runs`. The values are decoded later.
+/// Reads the sections after the first values and adds the runs of values to `runs`. `bar` is the
+/// place of the bar after the first values. The values are decoded later.
 #[inline]
 pub(super) fn read_sections<'a>(
     line: LineText<'a>,
@@ -41,8 +41,8 @@ pub(super) fn read_sections<'a>(
     Ok(())
 }
 
-/// Reads the type of values, and of values that follow the type. Returns the place of the bar after
-/// the last type, or of the line's end.
+/// Reads the type of `values`, and further values with their types that follow it directly, as in
+/// `1|c:2|g`. Returns the place of the bar after the last type, or of the line's end.
 #[inline]
 fn read_types<'a>(
     line: LineText<'a>,
@@ -63,7 +63,8 @@ fn read_types<'a>(
     Err(values.end().reject(RejectReason::BadLine, "`|` and a type"))
 }
 
-/// Reads a section that is no type and has no tags. Returns the values in it, whose type comes next.
+/// Reads a section that is neither a type nor tags. Returns the values in it, whose type is the
+/// next section.
 fn read_section<'a>(
     section: TextPart<'a>,
     runs: &mut Runs<'a>,

@@ -13,10 +13,11 @@ const SHORTEST_SECTIONS: usize = 5;
 #[must_use]
 pub fn split(line: &[u8]) -> Option<Split<'_>> {
     let colon = find(line, 0, [b':', b'[']);
-    // Brackets may contain colons. A sign would turn the value of a gauge into a change.
+    // Brackets may contain colons.
     if line.get(colon) != Some(&b':') {
         return None;
     }
+    // Not negative: a sign would turn the value of a gauge into a change.
     let mut split = Split::at_number(line, colon + 1, false)?;
     match line.get(split.number_end) {
         Some(b'|') => {}
@@ -26,7 +27,7 @@ pub fn split(line: &[u8]) -> Option<Split<'_>> {
     leave_out_sections(&mut split).then_some(split)
 }
 
-/// Extends the split to all numbers of the line. Its values may still be invalid, but they are ASCII.
+/// Extends the split to all numbers of the line. The values are ASCII, but may still be invalid.
 #[inline(never)]
 fn split_packed(first: Split<'_>) -> Option<Split<'_>> {
     let is_of_numbers =
@@ -41,11 +42,11 @@ fn split_packed(first: Split<'_>) -> Option<Split<'_>> {
 #[inline]
 fn leave_out_sections(split: &mut Split<'_>) -> bool {
     let line = split.line;
-    // Most lines of the original statsd end with a type.
+    // Most lines of the original statsd end after the type.
     if line.len() - split.number_end < SHORTEST_SECTIONS {
         return true;
     }
-    // The type cannot begin like the sections after it.
+    // The type is the first section, and stays in the shape.
     let mut bar = find(line, split.number_end + 1, [b'|']);
     while bar < line.len() {
         let start = bar + 1;

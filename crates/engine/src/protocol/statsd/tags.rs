@@ -28,7 +28,8 @@ impl<'a, 'l> TagReader<'a, 'l> {
     ) -> Result<usize, Rejection> {
         let bytes = line.bytes();
         loop {
-            // Only in a `#` section: in the other dialects it is part of the key.
+            // In a `#` section, each tag may begin with the `#` again. In the other dialects, a `#`
+            // is part of the key.
             while SEPARATOR == b':' && bytes.get(start) == Some(&b'#') {
                 start += 1;
             }

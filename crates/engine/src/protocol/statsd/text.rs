@@ -19,13 +19,13 @@ impl<'a> LineText<'a> {
         self.text.as_str().as_bytes()
     }
 
-    /// The text between two ASCII characters.
+    /// The text in this range, which must be between two ASCII characters.
     #[inline]
     pub(super) fn part(self, range: Range<usize>) -> &'a str {
         self.text.part(range)
     }
 
-    /// The part between two ASCII characters.
+    /// The same with its position in the datagram.
     #[inline]
     pub(super) fn between(self, range: Range<usize>) -> TextPart<'a> {
         TextPart { at: self.at + range.start, text: self.part(range) }

@@ -9,10 +9,10 @@ use super::super::split::Split;
 use super::super::{RejectReason, Rejection, SampleValue, parse_finite};
 use super::text::TextPart;
 
-/// The types of all kinds; a test compares them with the table.
+/// The types of all kinds, for errors; a test compares them with [`MetricKind`].
 pub(super) const KNOWN_TYPES: &str = "`c`, `g`, `ms`, `h`, `d` or `s`";
 
-/// A kind that statsd has.
+/// A kind of metric that statsd has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum StatsdKind {
     Counter,
@@ -79,8 +79,7 @@ impl<'a> ValueRun<'a> {
         }
     }
 
-    /// Passes each value, or the reason why it is none, to `each`, in order. The flag is set for
-    /// the last one.
+    /// Passes each value or its rejection to `each`, in order. The flag is set for the last one.
     #[inline]
     pub fn for_each_value(&self, mut each: impl FnMut(Result<SampleValue<'a>, Rejection>, bool)) {
         let mut rest = Some(self.values);

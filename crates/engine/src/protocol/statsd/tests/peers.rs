@@ -1,4 +1,4 @@
-//! Lines that other statsd servers' own tests and ours contain, and what those servers make of them.
+//! Compares the decoder with other statsd servers, on lines from their tests and from ours.
 
 use serde::Deserialize;
 
@@ -15,16 +15,16 @@ struct PeerVector {
     line: String,
     /// Instead of `line`, if it is not UTF-8.
     bytes: Option<Vec<u8>>,
-    /// The samples and rejections.
+    /// The samples and rejections that tallyd must return.
     becomes: Vec<String>,
     #[serde(default)]
     skipped: u64,
-    /// The servers that read it alike.
+    /// The servers with the same result.
     like: Vec<String>,
-    /// The servers that do not, for the reader of the file.
+    /// The servers with another result; not checked.
     #[serde(rename = "unlike")]
     _unlike: Vec<String>,
-    /// The row in the document, if more servers agree on another result.
+    /// If more servers agree on another result, the row of the document that says so.
     difference: Option<String>,
 }
 
