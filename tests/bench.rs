@@ -263,7 +263,7 @@ fn wrong_usage_is_reported_before_anything_is_sent() {
         (vec!["--batch", "2", "--spawn=tcp"], "--batch"),
         (vec!["--gso", "--spawn=unix_datagram"], "--gso"),
         (vec!["--batch", "10000"], "65507"),
-        (vec!["--rate", "0"], "above 0"),
+        (vec!["--rate", "0"], "greater than 0"),
         (vec!["--types", "meter"], "`meter`"),
         (vec!["http://127.0.0.1:80"], "not a transport"),
         (vec!["--spawn", "--admin", "http://127.0.0.1:1"], "--admin"),

@@ -188,7 +188,7 @@ fn a_socket_that_cannot_be_created_has_advice() {
 fn a_daemon_that_does_not_answer_has_advice() {
     let nobody = "http://127.0.0.1:1";
     let metric = ["send", "--to", "127.0.0.1:1", "--verify", "--admin", nobody, "m", "counter"];
-    assert_says(&metric, "Connection refused", "start one with `tallyd run`");
+    assert_says(&metric, "Connection refused", "start a daemon with `tallyd run`");
     let stream = ["send", "--to", "tcp://127.0.0.1:1", "m", "counter"];
     assert_says(&stream, "Connection refused", "start one with `tallyd run`");
     let kamailio = ["kamailio", "unix:/nonexistent/ctl", "core.uptime"];

@@ -165,7 +165,7 @@ fn lines_of_standard_input_are_sent_and_invalid_ones_are_reported_by_number() {
         assert!(stdout.contains("\naccepted by json/"), "{stdout}");
         assert!(stderr.starts_with("line 199: not sent: unknown_type"), "{stderr}");
         assert_eq!(stderr.matches("not sent: unknown_type").count(), 10, "{stderr}");
-        assert!(stderr.contains("not sent: 20 lines in all"), "{stderr}");
+        assert!(stderr.contains("not sent: 20 lines in total"), "{stderr}");
         assert!(!stderr.contains('\r') && !stderr.contains('\x1b'), "no progress: {stderr}");
     }
     assert_eq!(daemon.status()["ledger"]["aggregated"], 3960);
@@ -269,11 +269,11 @@ fn the_exit_status_distinguishes_wrong_usage_from_failure() {
     let to = format!("udp://{gone}");
     for (args, status, said) in [
         (&["m"][..], 2, "the type is missing"),
-        (&["m", "counter", "1", "stage"], 2, "`stage` is no tag"),
+        (&["m", "counter", "1", "stage"], 2, "`stage` is not a tag"),
         (&["m", "counter", "--to", "http://a:1"], 2, "not a transport"),
         (&["m", "counter", "--to", &to], 1, "no daemon listens there"),
         (&["", "counter", "--to", &to, "--print"], 1, "bad_name"),
-        (&["[]", "--to", &to, "--print"], 1, "there is no message in it"),
+        (&["[]", "--to", &to, "--print"], 1, "it contains no message"),
         (&["m", "counter", "--config", "/nowhere.yaml"], 1, "/nowhere.yaml"),
         (
             &["m", "counter", "--to", &to, "--verify", "--admin", "127.0.0.1:1"],

@@ -175,7 +175,7 @@ fn the_page_reports_that_the_daemon_does_not_answer() {
         }
     });
     let (document, _) = opened(&browser, address);
-    assert!(document.contains("The daemon does not answer since "), "{document}");
+    assert!(document.contains("The daemon has not answered since "), "{document}");
     assert!(document.contains("no answer</p>"), "{document}");
 }
 

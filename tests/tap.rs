@@ -533,7 +533,7 @@ fn a_stop_of_the_daemon_ends_a_tap_after_the_last_sample() {
     assert!(stopped.status.success(), "{:?}", stopped.warnings());
     let (status, lines, notes) = tap.end();
     assert_eq!((status, lines.len()), (0, 100));
-    assert_eq!(notes, ["the daemon stops"]);
+    assert_eq!(notes, ["the daemon is stopping"]);
 }
 
 #[test]

@@ -292,7 +292,7 @@ fn once_prints_all_views_as_plain_text() {
             &format!("  json/udp {} ", daemon.udp),
             "Rejected: the latest 1\n",
             "nonsense \\u{1b}[31m",
-            "      at byte 0 should be: ",
+            "      at byte 0: expected ",
         ] {
             assert!(text.contains(part), "no {part:?} in:\n{text}");
         }
@@ -473,7 +473,7 @@ fn any_terminal_size_is_drawn_and_a_resize_redraws() {
     });
     assert!(screen.contains("IN/s"), "{screen}");
     terminal.resize(20, 4);
-    terminal.wait("tallyd top: too sma");
+    terminal.wait("too small; q quits");
     terminal.resize(80, 24);
     terminal.wait("CONNS");
     terminal.keys("q");

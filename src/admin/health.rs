@@ -13,7 +13,7 @@ pub(super) fn complaint(windows: &WindowCounts) -> Option<String> {
     let limit = windows.interval * 2 + SLACK;
     (windows.silent_for > limit).then(|| {
         format!(
-            "no window was closed for {} s, and one is {} s long: the aggregator hangs\n",
+            "no window was closed for {} s, although windows are {} s long: the aggregator hangs\n",
             windows.silent_for.as_secs(),
             windows.interval.as_secs_f64()
         )
@@ -36,7 +36,7 @@ mod tests {
         assert_eq!(complaint(&silent_for(35)), None);
         let words = complaint(&silent_for(36)).unwrap();
         assert!(
-            words.starts_with("no window was closed for 36 s, and one is 10 s long"),
+            words.starts_with("no window was closed for 36 s, although windows are 10 s long"),
             "{words}"
         );
     }

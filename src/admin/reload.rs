@@ -1,4 +1,5 @@
-//! `/api/v1/reload`: the daemon reads its configuration and changes nothing.
+//! `/api/v1/reload`: previews a reload. Reads the configuration and reports the changes that a reload
+//! would make, without applying them.
 
 use std::sync::Arc;
 

@@ -67,7 +67,7 @@ fn turn_away(refused: TapRefused) -> Response {
             );
             refusal(StatusCode::TOO_MANY_REQUESTS, &words)
         }
-        TapRefused::Stopping => refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon stops"),
+        TapRefused::Stopping => refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
     }
 }
 

@@ -73,7 +73,7 @@ impl TopView {
         let mut top = Top { instance: runtime.instance.clone(), uptime_s, ..Top::default() };
         for part in query.parts.split(',') {
             let part = TopPart::from_word(part)
-                .ok_or("parts are metrics, tag_keys and senders, with commas")?;
+                .ok_or("parts must be metrics, tag_keys or senders, separated by commas")?;
             match part {
                 TopPart::Metrics => top.metrics = Some(metrics(runtime, query)),
                 TopPart::TagKeys => {
@@ -93,7 +93,7 @@ impl TopView {
             // The threads of the runtime have forwarders to run.
             match tokio::task::spawn_blocking(move || scan_tags(&registry, most)).await {
                 Ok(scan) => *kept = Some(scan),
-                Err(error) => error!(%error, "cannot look at the tags"),
+                Err(error) => error!(%error, "cannot scan the tags"),
             }
         }
         let Some(scan) = &*kept else { return TagKeyRanking::default() };

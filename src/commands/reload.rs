@@ -50,7 +50,7 @@ enum ReloadCommandError {
     )]
     File(#[source] LoadError),
     #[error(
-        "the daemon reports process number {0}, which is not tallyd on this host: if it runs in a \
+        "the daemon reports process ID {0}, which is not tallyd on this host: if it runs in a \
          container, reload it there"
     )]
     NotHere(u32),

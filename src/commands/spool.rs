@@ -34,7 +34,7 @@ pub struct SpoolArgs {
     pub action: Option<SpoolAction>,
 }
 
-/// What can be done with spools. All of it is safe while the daemon runs.
+/// The actions on spools. All are safe while the daemon runs.
 #[derive(Debug, Subcommand)]
 pub enum SpoolAction {
     /// List the windows that wait, and the contents of the quarantine
@@ -178,7 +178,7 @@ fn totals(entries: &[SpoolEntry]) -> String {
         total.bytes += entry.bytes;
     }
     let line = |((forwarder, quarantine), SpoolSum { files, points, bytes }): (_, SpoolSum)| {
-        let place = if quarantine { "in quarantine" } else { "wait" };
+        let place = if quarantine { "in quarantine" } else { "waiting" };
         let (files, points) = (count(files, "window"), count(points, "point"));
         format!("{forwarder}: {files} with {points}, {}, {place}\n", units(bytes as f64))
     };
@@ -188,7 +188,7 @@ fn totals(entries: &[SpoolEntry]) -> String {
 fn show(folder: &Path, file: &str, json: bool, out: &mut Vec<u8>) -> Result<(), String> {
     let entry = find(folder, file)?;
     let name =
-        window_of(&entry).ok_or_else(|| format!("{}: is no window", entry.path.display()))?;
+        window_of(&entry).ok_or_else(|| format!("{}: not a window", entry.path.display()))?;
     let snapshot =
         read(&entry.path, name).map_err(|error| format!("{}: {error}", entry.path.display()))?;
     let format = if json { LineFormat::Json } else { LineFormat::Text };
@@ -331,7 +331,7 @@ fn find(folder: &Path, file: &str) -> Result<SpoolEntry, String> {
         )),
         (Some(entry), 0) => Ok(entry),
         (Some(entry), _) => Err(format!(
-            "{file}: several destinations have a file of this name; write {}/{file} for this one",
+            "{file}: several destinations have a file of this name; name one of them, such as {}/{file}",
             entry.forwarder
         )),
     }

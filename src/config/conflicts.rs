@@ -55,8 +55,8 @@ fn error(source: &Source, one: &ResourceUse, other: &ResourceUse) -> ConfigError
         None => ", a default".to_owned(),
     };
     let (thing, advice) = match here.resource {
-        HostResource::Path(_) => ("the file", "give each a path of its own"),
-        _ => ("an address", "give each another port or address"),
+        HostResource::Path(_) => ("the file", "give each a different path"),
+        _ => ("an address", "give each a different port or address"),
     };
     let taken = match here.resource == there.resource {
         true => String::new(),

@@ -1,4 +1,4 @@
-//! `restart_state`: what an orderly stop leaves to the next run.
+//! `restart_state`: the state that an orderly stop leaves to the next run.
 
 use basics::units::ByteSize;
 use serde::Deserialize;
@@ -25,7 +25,7 @@ impl Default for RestartStateConfig {
 }
 
 impl RestartStateConfig {
-    /// The bound of each file; 0 if there is to be none.
+    /// Maximum size of each file, in bytes; 0 if no state is left.
     #[must_use]
     pub fn bound(&self) -> u64 {
         if self.enabled { self.max_bytes.get() } else { 0 }

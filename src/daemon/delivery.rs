@@ -54,7 +54,7 @@ impl Delivery {
         Self { place, destinations: Vec::new(), tasks: JoinSet::new() }
     }
 
-    /// Starts the forwarders of new and reconfigured destinations. DestinationHandle destinations are not
+    /// Starts the forwarders of new and reconfigured destinations. Running destinations are not
     /// changed.
     ///
     /// # Errors

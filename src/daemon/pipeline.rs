@@ -145,10 +145,10 @@ impl PipelineThreads {
         }
     }
 
-    /// Replaces the listeners: starts threads for new sockets, and leaves running ones their changes,
-    /// which they apply when the aggregator calls them ([`PipelineThreads::reconfigure`]). Returns the
-    /// sockets that the next configuration does not contain, and an error if the system refused a
-    /// thread or a descriptor. The other listeners run in any case.
+    /// Replaces the listeners: starts threads for new sockets, and sends running ones their
+    /// changes, which they apply when the aggregator calls them ([`PipelineThreads::reconfigure`]).
+    /// Returns the sockets that the next configuration does not contain, and an error if the system
+    /// refused a thread or a descriptor. The other listeners run in any case.
     pub(super) async fn apply(
         &mut self,
         StagedListeners(staged): StagedListeners,
@@ -324,7 +324,7 @@ fn without_missing_addresses(
             warn!(
                 name = config.name,
                 listener = %config,
-                "left out an address of a name that this host does not have: {error}"
+                "left out an address that this host does not have: {error}"
             );
             Ok(StagedSockets::New(Vec::new()))
         }

@@ -55,8 +55,8 @@ pub(super) fn log_descriptors(shares: &DescriptorShares) {
             connections = listeners,
             max_connections = listeners_wanted,
             http_connections = http,
-            "the limit on open files is too low for every `max_connections`, which were lowered; \
-             raise LimitNOFILE= of the unit or `ulimit -n`"
+            "the limit on open files is too low for all `max_connections` together, so they were \
+             lowered; raise LimitNOFILE= of the unit or `ulimit -n`"
         );
     } else {
         info!(limit, reserved, connections = listeners, "open files");

@@ -63,7 +63,7 @@ impl RestartState {
         Self { place, folder: opened.ok(), is_lost, stats, is_needed }
     }
 
-    /// Reads the state of an earlier run. What cannot be used is logged and counted.
+    /// Reads the state of an earlier run. Logs and counts the parts that cannot be used.
     pub(super) async fn read(&self, max: u64, destinations: &[Destination]) -> Restored {
         let Some(folder) = self.folder.clone() else {
             let is_lost = self.is_lost && !self.place.is_foreign() && max > 0;
@@ -89,7 +89,7 @@ impl RestartState {
         let Err(reason) = in_time(move || place.clear()).await else { return false };
         error!(
             reason,
-            "cannot remove used restart state: until the disk allows it, totals would fall back after a crash"
+            "cannot remove used restart state; after a crash, the next run would continue from old totals"
         );
         true
     }

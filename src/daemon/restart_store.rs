@@ -24,18 +24,18 @@ const WRITE_TIME: Duration = Duration::from_secs(2);
 const OPEN: u8 = 0;
 /// The file is about to become visible.
 const COMMITTED: u8 = 1;
-/// Nobody waits for it any longer, and the file must not become visible.
+/// The write took too long: its caller has given up, and the file must not become visible.
 const ABANDONED: u8 = 2;
 
 /// Saves into a folder.
 pub(super) struct FolderStore<F> {
     place: Arc<RestartPlace>,
-    /// The folder of the place, once it was asked for.
+    /// The folder of the place, once it was requested; `None` in it if the folder cannot be used.
     folder: OnceCell<Option<Arc<RestartFolder>>>,
     /// Whether a destination needs the restart state.
     is_needed: bool,
     stats: Arc<RestartStats>,
-    /// The bound of a file.
+    /// Returns the maximum size of a file, in bytes; a reload may change it.
     max: F,
     set_seed: SetSeed,
 }
@@ -51,7 +51,8 @@ impl<F: Fn() -> u64> FolderStore<F> {
         Self { place, folder: OnceCell::new(), is_needed, stats, max, set_seed }
     }
 
-    /// The bound of a file. A start that fails leaves the state to the next one: 0.
+    /// The maximum size of a file; 0, which saves nothing, until the start has succeeded: a failed
+    /// start leaves the existing state to the next one.
     fn max_now(&self) -> u64 {
         if self.place.has_begun() { (self.max)() } else { 0 }
     }
@@ -98,7 +99,8 @@ impl<F: Fn() -> u64> FolderStore<F> {
         let outcome = Arc::new(AtomicU8::new(OPEN));
         let committed = Arc::clone(&outcome);
         let (done, is_done) = channel();
-        // On a thread of its own: a disk that hangs must not keep the last window from its destinations.
+        // On a separate thread: a disk that hangs must not delay the last window on its way to the
+        // destinations.
         thread::Builder::new().name("save".to_owned()).spawn(move || {
             let commit = || settle(&committed, COMMITTED);
             let now_ms = unix_ms(SystemTime::now());
@@ -109,8 +111,8 @@ impl<F: Fn() -> u64> FolderStore<F> {
     }
 }
 
-/// Waits for the write. If it takes too long, its file must not become visible later, when the window
-/// has been delivered as one that nobody continues.
+/// Waits for the write. If it takes too long, its file must not become visible later: the window is
+/// then delivered as complete, and the next run must not continue it.
 fn wait(is_done: &Receiver<io::Result<()>>, outcome: &AtomicU8) -> io::Result<()> {
     match is_done.recv_timeout(WRITE_TIME) {
         Ok(written) => written,
@@ -124,7 +126,7 @@ fn wait(is_done: &Receiver<io::Result<()>>, outcome: &AtomicU8) -> io::Result<()
     }
 }
 
-/// Settles the outcome of a write, unless the other side has.
+/// Settles the outcome of a write. Returns false if the other side has already settled it.
 fn settle(outcome: &AtomicU8, word: u8) -> bool {
     outcome.compare_exchange(OPEN, word, Ordering::AcqRel, Ordering::Acquire).is_ok()
 }

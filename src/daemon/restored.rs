@@ -112,12 +112,12 @@ impl Restored {
         }
     }
 
-    /// Logs what there is; so many of the levels had no room.
+    /// Logs the restored state; `left_out` is the number of levels without room.
     pub(super) fn log(&self, left_out: usize) {
         if left_out > 0 {
             warn!(
                 gauges = left_out,
-                "values of gauges of the earlier run had no room among the series \
+                "some gauges of the earlier run were not restored because of the limit on series \
                  (aggregation.max_series); they start from 0"
             );
         }

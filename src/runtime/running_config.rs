@@ -64,8 +64,8 @@ pub enum ReloadPlanError {
     Invalid(#[from] LoadError),
     /// It changes keys that a running daemon cannot apply.
     #[error(
-        "{file}: {} cannot be changed while the daemon runs, so nothing was changed: restart it \
-         (systemctl restart tallyd) or revert the change", keys.join(", ")
+        "{file}: {} cannot be changed while the daemon runs, so nothing was changed: restart the \
+         daemon (systemctl restart tallyd) or revert the change", keys.join(", ")
     )]
     NeedsRestart {
         /// The name of the file.
@@ -188,7 +188,7 @@ fn keys_that_need_a_restart(old: &ConfigFile, new: &ConfigFile) -> Vec<String> {
     if old.config.state_dir != new.config.state_dir {
         keys.push("state_dir".to_owned());
     }
-    // The open window has members that are hashed with the old one.
+    // The open window has members that are hashed with the old seed.
     if old.config.aggregation.set_seed != new.config.aggregation.set_seed {
         keys.push("aggregation.set_seed".to_owned());
     }

@@ -1,18 +1,18 @@
 
 "use strict";
-// What the daemon says is text, some of it written by clients: it gets into the page as text nodes
-// only, by `el` and `svg`. No innerHTML, no styles, no links made of it.
+// Everything that the daemon reports is text, and clients write some of it. It enters the page only
+// as text nodes, by `el` and `svg`: never as innerHTML, styles or links.
 
 const POLL_MS = 1000;
 const TIMEOUT_MS = 5000;
-// What a chart shows: as much as there is, within these bounds.
+// The time that a chart covers, in seconds: as long as there are totals, within these bounds.
 const SHOWN_S = 300;
 const SHOWN_MIN_S = 60;
 const WIDTH = 300;
 // Rows of metrics: at first, then after each press of the button. The last is the limit of the API.
 const METRICS_SHOWN = [10, 50, 200, 1000];
 const MESSAGES_SHOWN = 20;
-// Points that are dropped because somebody wants it so.
+// The reasons for dropped points that an operator intended.
 const INTENDED = ["debug_mode", "removed"];
 
 const place = (id) => document.getElementById(id);
@@ -63,7 +63,8 @@ function span(seconds) {
   return `${Math.floor(s / large)} ${unit}${rest > 0 ? ` ${rest} ${next}` : ""}`;
 }
 
-// Of a point in time in the daemon's words. Its clock need not be ours: it is not compared.
+// The time of day of a timestamp from the daemon. It is not compared with the browser's clock,
+// which may differ.
 const clock = (time) => new Date(time).toLocaleTimeString("en-GB");
 const sum = (counts) => Object.values(counts).reduce((total, n) => total + n, 0);
 const lost = (dropped) => sum(dropped) - INTENDED.reduce((n, reason) => n + (dropped[reason] || 0), 0);
@@ -120,7 +121,7 @@ function rateByWindow(of) {
     const seconds = Math.max(interval, now.uptime_s - totals[from].uptime_s);
     points.push({ at: now.uptime_s, value: growth(of, totals[from], now) / seconds });
   }
-  // A window that ends just when we look is in one of these twice, or not at all.
+  // A window that ends during a poll is in one of these twice, or not at all.
   return points.map((point, index) => ({ at: point.at, value: median(points.slice(Math.max(0, index - 1), index + 2)) }));
 }
 
@@ -184,7 +185,7 @@ function nearest(points, at) {
   return points.reduce((best, point) => Math.abs(point.at - at) < Math.abs(best.at - at) ? point : best);
 }
 
-// ---- What an operator should look at ----
+// ---- Problems that an operator should know ----
 
 function notices(status) {
   const found = [];
@@ -196,13 +197,13 @@ function notices(status) {
   if (grown("dropped") > 0) found.push(["bad", `${count(grown("dropped"))} points were dropped in the last ${within}.`]);
   for (const [name, one] of Object.entries(status.forwarders)) {
     if (!one.up) found.push(["bad", `${name} cannot deliver: ${one.last_error || "reason unknown"}`]);
-    if (one.spool && one.spool.degraded) found.push(["bad", `The spool of ${name} does not work: ${one.spool.degraded}`]);
+    if (one.spool && one.spool.degraded) found.push(["bad", `The spool of ${name} cannot be used: ${one.spool.degraded}`]);
   }
   for (const one of status.kamailio) {
     if (!one.up && one.polls > 0) found.push(["bad", `${one.endpoint} cannot be polled: ${one.last_error || "reason unknown"}`]);
   }
   const reload = status.reload.last;
-  if (reload && reload.error) found.push(["warn", `A reload was refused, the configuration is as before: ${reload.error.split("\n")[0]}`]);
+  if (reload && reload.error) found.push(["warn", `A reload was refused, and nothing was changed: ${reload.error.split("\n")[0]}`]);
   if (grown("rejected") > 0) found.push(["warn", `${count(grown("rejected"))} messages were rejected in the last ${within}.`]);
   if (status.series.overflowed > 0) found.push(["warn", `${count(status.series.overflowed)} samples lost their tags: a limit on series was reached.`]);
   return found;
@@ -236,7 +237,7 @@ function equation(left, right) {
   return el("div", "sum", ...side(left), el("span", "sign", "="), ...side(right), verdict);
 }
 
-// What each reason means: those of rejected messages, then those of dropped points.
+// The meanings of the reasons: for rejected messages, then for dropped points.
 const REASONS = {
   bad_json: "not valid JSON",
   bad_line: "not a statsd line: name:value|type",
@@ -248,7 +249,7 @@ const REASONS = {
   unknown_type: "an unknown type",
   missing_value: "without the value that the type needs",
   bad_value: "the value is not a finite number",
-  bad_sample_rate: "the sample rate is not above 0 and at most 1",
+  bad_sample_rate: "the sample rate is not greater than 0 and at most 1",
   nested_tag: "a tag's value is an object or an array",
   bad_tag: "a tag without a name",
   too_many_tags: "more tags than limits.max_tags",
@@ -311,7 +312,7 @@ function showLedger({ ledger, listeners, forwarders }) {
       reasons(droppedBy(forwarders), "bad")));
 }
 
-// A row of a table. On a phone each cell has its heading beside it.
+// A row of a table. On a phone each cell has its heading next to it.
 function row(headings, cells) {
   return el("tr", "", ...cells.map((cell, index) => {
     const td = cell instanceof Node && cell.nodeName === "TD" ? cell : el("td", "", cell);
@@ -489,7 +490,7 @@ function showRejected({ rejected }) {
       el("span", "", clock(one.time)),
       el("span", "tag warn", one.reason),
       times > 1 ? el("span", "tag", `${count(times)} times`) : null,
-      el("span", "", `at byte ${count(one.offset)} should be: ${one.expected}${one.advice ? `; ${one.advice}` : ""}`),
+      el("span", "", `at byte ${count(one.offset)}: expected ${one.expected}${one.advice ? `; ${one.advice}` : ""}`),
       el("span", "name", `from ${one.sender}${senders.size > 1 ? ` and ${count(senders.size - 1)} more` : ""} to ${one.listener}`)),
     el("code", "", one.excerpt)));
   place("rejected").replaceChildren(el("div", "card",
@@ -583,8 +584,8 @@ function show(status, before) {
 function showGone() {
   goneSince = goneSince || new Date();
   document.body.classList.add("gone");
-  const what = current ? "What is below is of then." : "";
-  place("notices").replaceChildren(el("p", "notice bad", `The daemon does not answer since ${clock(goneSince)}. ${what}`));
+  const what = current ? "The data below is from before." : "";
+  place("notices").replaceChildren(el("p", "notice bad", `The daemon has not answered since ${clock(goneSince)}. ${what}`));
   setState("bad", "no answer");
 }
 

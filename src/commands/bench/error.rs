@@ -18,7 +18,7 @@ pub(super) enum BenchError {
     /// The listener at the endpoint speaks another protocol.
     #[error("the listener at {endpoint} speaks {spoken}: add --protocol {spoken}")]
     Protocol { endpoint: SendEndpoint, spoken: &'static str },
-    /// The system refuses the core, or has none of this number.
+    /// The system has no core with this number, or does not allow it.
     #[error("cannot pin the sender to core {core}: {source}; see --pin")]
     Pin { core: usize, source: io::Error },
     /// The system refuses a thread or a handler.

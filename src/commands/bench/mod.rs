@@ -1,7 +1,7 @@
 //! `tallyd bench`: load-tests a daemon and reports loss and CPU time.
 //!
-//! The messages are built beforehand (`payloads`) and sent at a rate (`sender`). The ledger of the
-//! daemon, before and after (`target`), says what became of them.
+//! The messages are built beforehand (`payloads`) and sent at a rate (`sender`). The difference
+//! between the daemon's ledgers before and after (`target`) shows their fate.
 
 use std::io::{self, Write};
 use std::num::NonZeroU64;
@@ -56,7 +56,7 @@ pub fn command(args: &BenchArgs) -> ExitCode {
     }
 }
 
-/// Measures and reports; whether all is good.
+/// Measures and reports. Returns whether the exit status is 0.
 #[allow(clippy::print_stderr)]
 fn run(args: &BenchArgs) -> Result<bool, BenchError> {
     let transport = args.spawn.unwrap_or(args.endpoint.transport);
@@ -103,7 +103,7 @@ fn print(payloads: &Payloads, most: usize) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Starts a daemon on its core if `--spawn` says so.
+/// Starts a daemon, pinned to its core, if `--spawn` is given.
 fn spawn(args: &BenchArgs, load: &Load) -> Result<Option<SpawnedDaemon>, BenchError> {
     let Some(transport) = args.spawn else { return Ok(None) };
     if let Some(core) = args.pin.and_then(|pin| pin.daemon) {

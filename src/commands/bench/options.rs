@@ -12,11 +12,11 @@ use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::pace::{SendRate, number};
 use engine::listener::{Protocol, Transport};
 
-/// Most series, and most distinct values: a message is built beforehand for each.
+/// Maximum number of series, and of distinct values: a message is built beforehand for each.
 const DISTINCT_MAX: u32 = 1_000_000;
-/// Most tags: with the padding tag, the default of `limits.max_tags`.
+/// Maximum number of tags: with the padding tag, the default of `limits.max_tags`.
 const TAGS_MAX: u16 = 255;
-/// Most source sockets: each costs a file descriptor.
+/// Maximum number of source sockets: each costs a file descriptor.
 const SOCKETS_MAX: u16 = 512;
 /// Largest payload: the most that UDP over IPv4 carries.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 65_507;
@@ -38,7 +38,7 @@ pub struct BenchArgs {
     /// [default: http://127.0.0.1:9495]
     #[arg(long, value_name = "URL", help_heading = "Daemon")]
     pub admin: Option<String>,
-    /// Do not ask a daemon for the fate of the messages
+    /// Do not request the fate of the messages from a daemon
     #[arg(long, conflicts_with = "admin", help_heading = "Daemon")]
     pub no_admin: bool,
 
@@ -73,7 +73,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Messages")]
     pub seed: u64,
 
-    /// Messages a second, such as 200k, or `max` for as fast as one core sends
+    /// Messages a second, such as 200k, or `max` for as fast as one core can send
     #[arg(long, value_name = "N", default_value = "100k", help_heading = "Pace")]
     pub rate: SendRate,
     /// How long to send
@@ -88,8 +88,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Pace")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=i64::from(SOCKETS_MAX)))]
     pub sockets: u16,
-    /// Send successive datagrams of one size as one packet, which the kernel divides (UDP_SEGMENT);
-    /// with --spawn, the listener has `gro`
+    /// Send successive datagrams of equal size as one packet, which the kernel divides
+    /// (UDP_SEGMENT); with --spawn, the listener has `gro`
     #[arg(long, help_heading = "Pace")]
     pub gso: bool,
     /// Pin the sender to a core and, with --spawn, the daemon to another
@@ -124,7 +124,7 @@ pub struct Load {
     pub tags: u16,
     /// Distinct values.
     pub values: u32,
-    /// Least size of a message.
+    /// Minimum size of a message, in bytes.
     pub message_bytes: usize,
     /// Messages in a payload: a datagram, or a line.
     pub batch: u32,
@@ -223,9 +223,9 @@ impl FromStr for Types {
         for part in text.split(',') {
             let (word, share) = part.split_once('=').unwrap_or((part, "1"));
             let kind = MetricKind::from_word(word)
-                .ok_or_else(|| format!("`{word}` is no type: {}", MetricKind::listed()))?;
+                .ok_or_else(|| format!("`{word}` is not a type: use {}", MetricKind::listed()))?;
             let share = share.parse().ok().filter(|share| (1..=1000).contains(share));
-            let share = share.ok_or_else(|| format!("the share of `{word}` is 1 to 1000"))?;
+            let share = share.ok_or_else(|| format!("the share of `{word}` must be 1 to 1000"))?;
             if types.has(kind) {
                 return Err(format!("`{word}` is given twice"));
             }
@@ -250,7 +250,7 @@ impl FromStr for Pin {
     fn from_str(text: &str) -> Result<Self, String> {
         let core = |text: &str| {
             let core = text.parse().ok().filter(|core| *core < rustix::thread::CpuSet::MAX_CPU);
-            core.ok_or_else(|| format!("`{text}` is no core; they are numbered from 0"))
+            core.ok_or_else(|| format!("`{text}` is not a core: cores are numbered from 0"))
         };
         let (sender, daemon) = match text.split_once(',') {
             Some((sender, daemon)) => (sender, Some(daemon)),
@@ -263,15 +263,15 @@ impl FromStr for Pin {
 fn distinct(text: &str) -> Result<u32, String> {
     let number = number(text)?.get();
     let number = u32::try_from(number).ok().filter(|number| *number <= DISTINCT_MAX);
-    number.ok_or_else(|| "at most 1M".to_owned())
+    number.ok_or_else(|| "must be at most 1M".to_owned())
 }
 
 fn protocol(word: &str) -> Result<Protocol, String> {
-    Protocol::from_word(word).ok_or_else(|| "json or statsd".to_owned())
+    Protocol::from_word(word).ok_or_else(|| "must be json or statsd".to_owned())
 }
 
 fn transport(word: &str) -> Result<Transport, String> {
-    Transport::from_word(word).ok_or_else(|| "udp, tcp, unix or unix_datagram".to_owned())
+    Transport::from_word(word).ok_or_else(|| "must be udp, tcp, unix or unix_datagram".to_owned())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(super) struct BenchReport {
     pub(super) accounted: bool,
 }
 
-/// The load.
+/// The options that made the load.
 #[derive(Debug, Serialize)]
 pub(super) struct LoadFacts {
     pub(super) types: BTreeMap<&'static str, u32>,

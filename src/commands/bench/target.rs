@@ -34,8 +34,8 @@ pub(super) enum Witness {
 }
 
 impl Witness {
-    /// Asks for the status. A daemon at a named address has to answer, one at the default address need
-    /// not.
+    /// Requests the status. At an address that the user named, a missing daemon is an error; at the
+    /// default address it is not.
     pub(super) fn find(
         args: &BenchArgs,
         spawned: Option<&SpawnedDaemon>,

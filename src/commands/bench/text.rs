@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::report::{BenchReport, DaemonFacts, LedgerFacts, SentFacts};
 use crate::commands::client::numbers::grouped;
 
-/// Least number of messages from which the cost of a million can be estimated.
+/// Minimum number of messages for an estimate of the cost of a million.
 const FEW: u64 = 100_000;
 
 const RED: &str = "\x1b[31m";
@@ -52,7 +52,7 @@ fn destination(report: &BenchReport) -> String {
     let load = &report.load;
     let rate = match load.rate {
         Some(rate) => format!("{} messages a second", grouped(rate)),
-        None => "as fast as it goes".to_owned(),
+        None => "as fast as possible".to_owned(),
     };
     let batch = match (report.sent.datagrams, load.batch) {
         (None, _) => String::new(),
@@ -97,10 +97,10 @@ fn cost(daemon: &DaemonFacts, report: &BenchReport) -> String {
     let Some(seconds) = daemon.cpu_s_per_million else { return "received nothing".to_owned() };
     let mut text = format!("{seconds:.2} CPU seconds per million messages");
     if let Some(peak) = daemon.resident_peak_bytes {
-        text += &format!(", {:.1} MiB of memory at most", peak as f64 / f64::from(1 << 20));
+        text += &format!(", at most {:.1} MiB of memory", peak as f64 / f64::from(1 << 20));
     }
     if report.ledger.as_ref().is_some_and(|ledger| ledger.received < FEW) {
-        text += " (of few messages: take it for a guess)";
+        text += " (a rough estimate from few messages)";
     }
     text
 }
@@ -113,7 +113,7 @@ fn notes(report: &BenchReport) -> Vec<String> {
             .push("interrupted by a signal; the numbers cover the messages sent until then".into());
     }
     if let Some(error) = &sent.broken {
-        notes.push(format!("the sending ended early: {error}"));
+        notes.push(format!("sending ended early: {error}"));
     }
     for (reason, messages) in &sent.errors {
         let messages = grouped(*messages);
@@ -131,7 +131,7 @@ fn notes(report: &BenchReport) -> Vec<String> {
     if sent.slipped > 0 {
         notes.push(format!(
             "{} messages were due and not sent: the sender did not get the CPU in time, or the \
-             socket made it wait; lower --rate, or leave it a core with --pin",
+             socket made it wait; lower --rate, or pin the sender to a free core with --pin",
             grouped(sent.slipped)
         ));
     }
@@ -151,8 +151,8 @@ fn ledger_notes(ledger: &LedgerFacts, notes: &mut Vec<String>) {
     if ledger.kernel_drops > 0 {
         let buffer = ledger.receive_buffer.unwrap_or_default();
         notes.push(format!(
-            "the kernel drops what does not fit into the receive buffer ({} bytes) while the \
-             daemon has no CPU; lower the rate, or enlarge `receive_buffer` and \
+            "the kernel drops datagrams that do not fit into the receive buffer ({} bytes) while \
+             the daemon waits for the CPU; lower the rate, or enlarge `receive_buffer` and \
              net.core.rmem_max",
             grouped(buffer)
         ));

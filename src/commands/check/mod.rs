@@ -97,7 +97,7 @@ fn diff(args: &CheckArgs, loaded: &ConfigFile) -> bool {
     if !sockets::reads_this_file(&forecast, loaded) {
         let reads = forecast.file.as_deref().map(Path::new);
         let reads = reads.map_or("none".into(), Path::to_string_lossy);
-        eprintln!("the daemon there reads another file: {reads}");
+        eprintln!("the running daemon reads another file: {reads}");
         return false;
     }
     match &forecast.error {
@@ -150,10 +150,10 @@ fn check_spool(loaded: &ConfigFile, destinations: &[Destination]) -> bool {
     let folder = loaded.config.spool_folder();
     let message = format!(
         "NO SPOOL: cannot write to {}: {error}: undelivered points would wait in memory only, and be \
-         lost with the process",
+         lost when the process ends",
         folder.display()
     );
-    let advice = "name another `state_dir`, or check as the user of the service, such as with \
+    let advice = "name another `state_dir`, or check as the user of the service, for example with \
                   `sudo -u tallyd`";
     match yaml::key_span(&loaded.source, &[], 0, Some("state_dir")) {
         Some(span) => {

@@ -68,7 +68,7 @@ impl SocketFindings {
         match &used.resource {
             HostResource::Path(path) if is_lasting(path, error.kind()) => self.errors.push(found),
             _ if is_in_use(error) => self.warnings.push(found.with_help(
-                "ignore this if a daemon with this file runs without an admin endpoint",
+                "ignore this if a running daemon with this file has it, and has no admin endpoint",
             )),
             _ => self.warnings.push(found),
         }

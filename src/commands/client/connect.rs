@@ -89,7 +89,7 @@ fn hint(error: &io::Error) -> &'static str {
             "; no daemon listens there: start one with `tallyd run`, or name another endpoint"
         }
         io::ErrorKind::PermissionDenied => {
-            "; who may write to the socket's file may send: see `mode` of the listener"
+            "; only users who may write to the socket's file may send: see `mode` of the listener"
         }
         _ => "",
     }

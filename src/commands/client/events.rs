@@ -7,9 +7,9 @@ use thiserror::Error;
 use super::http::{AnswerError, OpenAnswer};
 use super::ledger::AdminClient;
 
-/// Longest line: far longer than the lines of a daemon.
+/// Maximum length of a line in bytes: far longer than the lines of a daemon.
 const LINE_BYTES_MAX: u64 = 1 << 20;
-/// Most bytes of a refusal.
+/// Maximum number of bytes that are read of a refusal.
 const WORDS_BYTES_MAX: u64 = 4 << 10;
 
 /// Why no event arrives.

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 /// Time limit for an answer: a daemon whose cores are all busy answers late.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// Most bytes of an answer: far more than a daemon sends.
+/// Maximum size of an answer in bytes: far more than a daemon sends.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Why there is no answer.
@@ -28,7 +28,7 @@ pub(crate) enum AnswerError {
     /// The server has no such page.
     #[error("status {0}")]
     Status(StatusCode),
-    /// The answer is not bounded.
+    /// The answer is too long for a daemon's.
     #[error("the answer is longer than {ANSWER_BYTES_MAX} bytes")]
     TooLong,
 }

@@ -18,7 +18,7 @@ pub(crate) enum LedgerError {
     #[error("`{0}` is not the address of an admin endpoint: use http://HOST:PORT, without TLS")]
     Url(String),
     /// The request failed.
-    #[error("cannot get status from {url}: {source}; start one with `tallyd run`")]
+    #[error("cannot get status from {url}: {source}; start a daemon with `tallyd run`")]
     Request {
         url: String,
         #[source]

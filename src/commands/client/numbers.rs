@@ -16,7 +16,7 @@ pub(crate) fn grouped(number: u64) -> String {
 /// In at most six characters: `0.25`, `12.3`, `1234`, `56.7k`, `1.23M`.
 pub(crate) fn short(number: f64) -> String {
     for (size, from, unit) in [(1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e3, 1e4, "k")] {
-        // What would be rounded up to the next unit is shown in it.
+        // A number that would be rounded up to 1 of the next unit is shown in that unit.
         if number >= from * 0.999_5 {
             return format!("{}{unit}", three_digits(number / size));
         }

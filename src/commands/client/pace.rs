@@ -7,7 +7,8 @@ use std::time::Duration;
 /// The largest burst after the sender was kept off the CPU, as a time at the rate: a larger one would
 /// overflow buffers that the rate itself does not.
 const BURST: Duration = Duration::from_millis(2);
-/// The least payloads of a burst, or a low rate would slip at every hiccup of the scheduler.
+/// Minimum number of payloads in a burst. With less, a low rate would slip whenever the scheduler
+/// delays the sender.
 const BURST_MIN: u64 = 64;
 /// Shortest sleep: a shorter one costs more than it waits for.
 const SLEEP_MIN: Duration = Duration::from_micros(200);
@@ -25,7 +26,7 @@ pub(crate) struct Pacer {
 }
 
 impl Pacer {
-    /// The schedule of so many payloads a second, more than zero.
+    /// Creates the schedule of a rate in payloads a second, which must be greater than 0.
     pub(crate) fn new(rate: f64) -> Self {
         let burst_max = ((rate * BURST.as_secs_f64()) as u64).max(BURST_MIN);
         Self { rate, burst_max, done: 0, slipped: 0 }
@@ -81,7 +82,7 @@ pub(crate) fn number(text: &str) -> Result<NonZeroU64, String> {
     };
     let number: Option<u64> = digits.parse().ok();
     let number = number.and_then(|number| number.checked_mul(unit)).and_then(NonZeroU64::new);
-    number.ok_or_else(|| "a number above 0, such as 500, 200k or 10M".to_owned())
+    number.ok_or_else(|| "must be a number greater than 0, such as 500, 200k or 10M".to_owned())
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
         loaded.config.destinations(&loaded.source, "explain").map_err(LoadError::from)?;
     let mut pipeline = ExplainPipeline::new(protocol, &loaded.config, destinations);
     if is_debug {
-        eprintln!("note: with `debug_mode` the daemon sends nothing of this");
+        eprintln!("note: with `debug_mode` the daemon sends none of this");
     }
     if is_masked {
         eprintln!("note: *** stands for a secret of the configuration; --show-secrets shows it");
@@ -143,7 +143,7 @@ fn read(input: &str, protocol: Protocol) -> Result<(String, Vec<u8>), ExplainErr
     let limit = INPUT_BYTES_MAX + 1;
     if input == STDIN {
         if io::stdin().is_terminal() {
-            eprintln!("messages from standard input, one a line; Ctrl-D ends them");
+            eprintln!("reading messages from standard input, one per line; Ctrl-D ends the input");
         }
         io::stdin().take(limit).read_to_end(&mut bytes).map_err(failed)?;
     } else {

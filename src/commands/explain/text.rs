@@ -1,4 +1,4 @@
-//! The explanation of a message as text, without anything that a terminal would obey.
+//! The explanation of a message as text, with escapes for control characters.
 
 use std::fmt::Write;
 
@@ -32,9 +32,9 @@ pub(super) fn write(explained: &Explained, with_colours: bool) -> String {
         }
     }
     if *skipped > 0 {
-        lines.add(2, "skipped: an event or a service check, which is no sample");
+        lines.add(2, "skipped: an event or a service check, not a sample");
     } else if outcomes.is_empty() {
-        lines.add(2, "nothing: there is no message in it");
+        lines.add(2, "nothing: it contains no message");
     }
     for point in points {
         lines.point(point);
@@ -103,7 +103,7 @@ impl ExplainLines {
             self.add(2, &format!("{name}: a page of {} bytes", page.count()));
             self.bytes(page);
         } else if forwarder.payloads.is_empty() {
-            self.add(2, &format!("{name}: nothing, it cannot carry this point"));
+            self.add(2, &format!("{name}: nothing, the format cannot carry this point"));
         }
         for payload in &forwarder.payloads {
             let key = payload.key.as_ref().map_or(String::new(), |key| match key {

@@ -21,8 +21,8 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Longest datagram that a listener takes whole: over UDP, the most that IPv4 carries.
 const UDP_BYTES_MAX: usize = 65_507;
 const UNIX_DATAGRAM_BYTES_MAX: usize = 256 << 10;
-/// Lines held back that are reported one by one.
-const TOLD_MAX: u64 = 10;
+/// Maximum number of unsent lines, and of rejections in a message, that are reported one by one.
+const REPORTED_MAX: u64 = 10;
 /// Bytes of a message that are shown.
 const SHOWN_BYTES: usize = 1000;
 
@@ -127,7 +127,7 @@ impl<'a> Sending<'a> {
         let is_wrong = !checked.rejections.is_empty() && !self.args.force;
         if is_wrong || is_empty || too_long.is_some() {
             self.held_back += 1;
-            self.tell_why(message, &checked.rejections, too_long, line);
+            self.report_unsent(message, &checked.rejections, too_long, line);
             return Ok(());
         }
         self.messages += checked.samples + checked.rejections.len() as u64;
@@ -157,14 +157,14 @@ impl<'a> Sending<'a> {
     }
 
     #[allow(clippy::print_stderr)]
-    fn tell_why(
+    fn report_unsent(
         &mut self,
         message: &[u8],
         rejections: &[Rejection],
         too_long: Option<String>,
         line: Option<u64>,
     ) {
-        if line.is_some() && self.held_back > TOLD_MAX {
+        if line.is_some() && self.held_back > REPORTED_MAX {
             return;
         }
         self.progress.clear();
@@ -173,9 +173,9 @@ impl<'a> Sending<'a> {
             return eprintln!("{place}not sent: {words}");
         }
         if rejections.is_empty() {
-            return eprintln!("{place}not sent: there is no message in it");
+            return eprintln!("{place}not sent: it contains no message");
         }
-        for rejection in rejections.iter().take(TOLD_MAX as usize) {
+        for rejection in rejections.iter().take(REPORTED_MAX as usize) {
             let diagnosis = Diagnosis::of(self.args.protocol(), message, *rejection, &other_option);
             eprintln!("{place}not sent: {diagnosis}");
             for shown in diagnosis.excerpt(message) {
@@ -199,8 +199,11 @@ impl<'a> Sending<'a> {
             socket.finish().map_err(|source| broken(&self.to, source))?;
         }
         self.progress.clear();
-        if self.held_back > TOLD_MAX {
-            eprintln!("not sent: {} lines in all; --force sends them all the same", self.held_back);
+        if self.held_back > REPORTED_MAX {
+            eprintln!(
+                "not sent: {} lines in total; --force also sends rejected ones",
+                self.held_back
+            );
         }
         let is_whole = self.held_back == 0;
         let Some(socket) = &self.socket else { return Ok(is_whole) };

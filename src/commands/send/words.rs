@@ -12,8 +12,8 @@ const RESERVED: [&str; 7] =
     ["metric_name", "metric_type", "value", "count", "sample_rate", "timestamp", "tags"];
 
 /// The error for options that belong to a metric, with whole messages.
-const ONLY_FOR_METRICS: &str = "--sample-rate and --delta need NAME TYPE VALUE; in a whole message, \
-     write them into the message";
+const ONLY_FOR_METRICS: &str = "--sample-rate and --delta need NAME TYPE VALUE; a whole message \
+     contains its own rate and sign";
 
 /// The source of the messages.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,12 +98,12 @@ impl<'a> MetricWords<'a> {
         };
         for word in tags {
             let (key, value) = word.split_once('=').ok_or_else(|| {
-                format!("`{word}` is no tag: behind the value stand tags, as KEY=VALUE")
+                format!("`{word}` is not a tag: tags follow the value, as KEY=VALUE")
             })?;
             if RESERVED.contains(&key) {
                 return Err(format!(
-                    "`{key}` is a key of the message and no tag: the value is the third word, a \
-                     rate is --sample-rate; a tag of this name goes into `tags` of a JSON message"
+                    "`{key}` is a reserved key and not a tag: the value is the third word, and \
+                     --sample-rate sets the rate; put a tag of this name into `tags` of a JSON message"
                 ));
             }
             metric.tags.push((key, value));
@@ -211,7 +211,7 @@ impl<'a> MetricWords<'a> {
             return Ok(());
         }
         Err(format!(
-            "a line of statsd cannot carry this: `{line}` means something else; send it as JSON"
+            "a statsd line cannot carry this: `{line}` means something else; send it as JSON"
         ))
     }
 }
@@ -308,8 +308,8 @@ mod tests {
     fn contradictory_arguments_are_wrong_usage() {
         for (words, told) in [
             (&["a"][..], "the type is missing"),
-            (&["a", "counter", "1", "stage"], "`stage` is no tag"),
-            (&["a", "counter", "value=3"], "`value` is a key of the message"),
+            (&["a", "counter", "1", "stage"], "`stage` is not a tag"),
+            (&["a", "counter", "value=3"], "`value` is a reserved key"),
             (&["a", "timer", "1", "--delta"], "--delta is for gauges"),
             (&["-", "--delta"], "need NAME TYPE VALUE"),
             (&["{}", "--sample-rate", "1"], "need NAME TYPE VALUE"),

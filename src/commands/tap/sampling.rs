@@ -63,7 +63,9 @@ impl Sampling {
         }
         if dropped > 0 {
             let dropped = a_second(dropped);
-            parts.push(format!("{dropped} a second are left out because they are read too slowly"));
+            parts.push(format!(
+                "{dropped} a second are left out because this command reads too slowly"
+            ));
         }
         if unseen > 0 {
             let (unseen, received) = (a_second(unseen), a_second(received));

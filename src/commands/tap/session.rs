@@ -90,7 +90,7 @@ impl Session {
                 return Ok(is_closed(&io::stdout()));
             }
             event::END => {
-                tell("the daemon stops");
+                tell("the daemon is stopping");
                 return Ok(true);
             }
             // Of a later version.

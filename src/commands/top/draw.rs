@@ -20,7 +20,7 @@ const SMALLEST: (u16, u16) = (24, 10);
 pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, style: ScreenStyle) {
     let area = frame.area();
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
-        let words = cut_end("tallyd top: too small; q quits", area.width.into());
+        let words = cut_end("too small; q quits", area.width.into());
         return put(frame, 0, Line::raw(words));
     }
     let columns = usize::from(area.width);
@@ -59,7 +59,7 @@ fn footer(model: &Model, columns: usize) -> Line<'static> {
         return Line::from(vec![
             Span::styled(format!("/{shown}"), Modifier::BOLD),
             Span::styled(" ", Modifier::REVERSED),
-            Span::raw("  Enter keeps it, Esc does not"),
+            Span::raw("  Enter applies, Esc cancels"),
         ]);
     }
     let mut spans = Vec::new();

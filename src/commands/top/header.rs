@@ -12,7 +12,7 @@ use super::shown::{cut_end, padded, printable, width};
 use super::tables::Mood;
 use crate::commands::client::numbers::{bytes, grouped, short, span};
 
-/// Bars of a sparkline, in eighths of a line.
+/// The bars of a sparkline, from one to eight eighths of the height of a line.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// All lines.

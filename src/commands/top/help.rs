@@ -5,7 +5,7 @@ use super::views::View;
 /// The keys and their effects.
 pub(super) const KEYS: [(&str, &str); 9] = [
     ("1-6, Tab", "another view"),
-    ("s, S", "sort by the next, the previous column; also > < and the arrows"),
+    ("s, S", "sort by the next or the previous column; also > < and the arrows"),
     ("r", "reverse the order"),
     ("/", "show only rows that contain a text; Esc shows all again"),
     ("p, space", "pause the screen, and resume"),
@@ -20,7 +20,7 @@ pub(super) const fn columns(view: View) -> &'static [(&'static str, &'static str
     match view {
         View::Metrics => &[
             ("SAMPLES/s", "in the last window"),
-            ("SAMPLES", "since the metric has had series"),
+            ("SAMPLES", "since the metric got its first series"),
             ("SERIES", "current series, of all types"),
             ("NEW", "series first seen in the last six windows"),
             ("OVERFLOWED", "samples that went to an overflow series because of a limit on series"),

@@ -28,7 +28,7 @@ pub struct TopArgs {
     /// View to begin with; with --once, the only one that is printed
     #[arg(long, value_enum)]
     pub view: Option<View>,
-    /// Show only rows that contain this text; upper and lower case are equal
+    /// Show only rows that contain this text, in upper or lower case
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
     /// Take two readings, an interval apart, print all views as text, and end; the default if

@@ -10,7 +10,7 @@ use api::top::{Top, TopQuery};
 use super::reply::TopReply;
 use crate::commands::client::ledger::{AdminClient, LedgerError};
 
-/// What to ask for besides the status.
+/// The parts that a poll requests in addition to the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PollRequest {
     pub(super) top: Option<TopQuery>,

@@ -347,7 +347,7 @@ fn rejected(reply: &TopReply, table: &mut TopTable) {
             name(&one.sender),
             name(&one.excerpt),
         ];
-        let mut words = format!("at byte {} should be: {}", one.offset, one.expected);
+        let mut words = format!("at byte {}: expected {}", one.offset, one.expected);
         words.extend(one.advice.iter().map(|advice| format!("; {advice}")));
         TableRow { note: Some((Mood::Quiet, printable(&words))), ..self::row(cells) }
     };

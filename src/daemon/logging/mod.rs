@@ -41,7 +41,7 @@ impl LogHandle {
         Self { output, level: level_handle, format: format_handle }
     }
 
-    /// Counts the lines that were not written.
+    /// Returns the counter of lines that were not written.
     #[must_use]
     pub fn dropped(&self) -> Arc<AtomicU64> {
         self.output.dropped()
@@ -69,7 +69,8 @@ fn level(config: &LogConfig) -> LevelFilter {
 fn format(config: &LogConfig, output: &LogOutput) -> FormatLayer {
     let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let output = output.clone();
-    // The layer would print its own errors to standard error itself.
+    // The layer would print its internal errors directly to standard error, where a write can
+    // block.
     let log = layer().with_writer(move || VisibleLog(output.clone())).log_internal_errors(false);
     let log = log.with_ansi(colors).with_target(false);
     match config.format {
@@ -78,8 +79,8 @@ fn format(config: &LogConfig, output: &LogOutput) -> FormatLayer {
     }
 }
 
-/// A writer that escapes characters in texts of senders and servers that a terminal would obey. In
-/// the JSON format they are escapes of JSON.
+/// A writer that escapes deceptive characters: the log contains texts of senders and servers. The
+/// escapes are valid JSON, for the JSON format.
 struct VisibleLog<W>(W);
 
 impl<W: Write> Write for VisibleLog<W> {

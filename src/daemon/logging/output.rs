@@ -48,7 +48,7 @@ impl LogOutput {
         self.0.set_max_bytes(usize::try_from(max.get()).unwrap_or(usize::MAX));
     }
 
-    /// Counts the lines that were not written.
+    /// Returns the counter of lines that were not written.
     #[must_use]
     pub fn dropped(&self) -> Arc<AtomicU64> {
         self.0.dropped()

@@ -19,7 +19,7 @@ impl SelfMetricFamilies {
         let cut = [("full", counts.cut_full), ("timeout", counts.cut_slow)];
         self.counter(
             "tallyd_admin_connections_cut_total",
-            "Connections to the admin endpoint closed by it before their client was finished",
+            "Connections that the admin endpoint closed before their client was finished",
             cut.map(|(reason, count)| ([(REASON, reason.to_owned())], count)),
         );
         self.counter(
