@@ -205,7 +205,7 @@ function notices(status) {
   const reload = status.reload.last;
   if (reload && reload.error) found.push(["warn", `A reload was refused, and nothing was changed: ${reload.error.split("\n")[0]}`]);
   if (grown("rejected") > 0) found.push(["warn", `${count(grown("rejected"))} messages were rejected in the last ${within}.`]);
-  if (status.series.overflowed > 0) found.push(["warn", `${count(status.series.overflowed)} samples lost their tags: a limit on series was reached.`]);
+  if (status.series.overflowed > 0) found.push(["warn", `${count(status.series.overflowed)} samples went to an overflow series: a limit on series was reached.`]);
   return found;
 }
 
@@ -351,11 +351,11 @@ function showListeners({ listeners }, before) {
 
 function forwarderNotes(one) {
   const notes = [];
-  if (one.spool && one.spool.files > 0) notes.push(`Spool: ${count(one.spool.files)} windows, ${bytes(one.spool.file_bytes)}, the oldest of ${clock(one.spool.oldest)}, in ${one.spool.folder}`);
+  if (one.spool && one.spool.files > 0) notes.push(`Spool: ${count(one.spool.files)} windows, ${bytes(one.spool.file_bytes)}, the oldest from ${clock(one.spool.oldest)}, in ${one.spool.folder}`);
   if (one.spool && one.spool.quarantined + one.spool.not_quarantined > 0) {
-    notes.push(`Of the points that it refused, ${count(one.spool.quarantined)} are in quarantine, ${count(one.spool.not_quarantined)} are not`);
+    notes.push(`Refused points: ${count(one.spool.quarantined)} in quarantine, ${count(one.spool.not_quarantined)} not`);
   }
-  if (one.refused_connections > 0) notes.push(`Connections to the page closed at once, because there were too many: ${count(one.refused_connections)}`);
+  if (one.refused_connections > 0) notes.push(`Connections to the page closed to make room for new ones: ${count(one.refused_connections)}`);
   if (one.last_error) notes.push(`Last error at ${clock(one.last_error_at)}: ${one.last_error}`);
   return notes.map((words) => el("p", "name", words));
 }
@@ -433,7 +433,7 @@ function showSeries({ series, windows }) {
   const perSecond = (n) => `${short(n / loudest.interval_s)} /s`;
   const rows = (ranking, of) => ranking ? ranking.top.map((one) => [one.name, of(one)]).filter(([, n]) => n > 0) : [];
   const loud = rows(loudest, (one) => one.window_samples);
-  // The ranking is of the last window; the status has the series of now.
+  // The ranking covers the last window; the status has the current series.
   const now = Object.entries(series.by_metric).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
   const total = Math.max(now.length, widest ? widest.total : 0);
   place("series").replaceChildren(el("div", "card",
@@ -510,12 +510,12 @@ function example(listener) {
 function showHint({ ledger, listeners, windows }) {
   const examples = ledger.received === 0 ? listeners.map((one) => example(one.listener)).filter((line) => line) : [];
   const words = examples.slice(0, 5).join("\n");
-  // Left alone while it is the same, so that a reader can select it.
+  // Not replaced while it is the same, so that a reader can select it.
   if (place("hint").dataset.words === words) return;
   place("hint").dataset.words = words;
   place("hint").replaceChildren(...(words === "" ? [] : [el("div", "card",
     el("h2", "", "No samples yet"),
-    el("p", "", "Send a first one from this host, by a command for each listener:"),
+    el("p", "", "To send the first one from this host, run one of these commands, one for each listener:"),
     el("pre", "", words),
     el("p", "quiet", `Its point is delivered at the end of the window, within ${windows.interval_s} s.`))]));
 }

@@ -230,7 +230,7 @@ fn problems(model: &Model, status: &Status) -> (Vec<String>, Vec<String>) {
             bad.push(format!("{name} is down: {words}"));
         }
         if let Some(words) = one.spool.as_ref().and_then(|spool| spool.degraded.as_ref()) {
-            bad.push(format!("the spool of {name} cannot be written: {words}"));
+            bad.push(format!("the spool of {name} cannot be used: {words}"));
         }
     }
     // A destination that hangs counts as up until its first attempt has failed.

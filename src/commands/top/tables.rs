@@ -181,7 +181,7 @@ fn metrics(reply: &TopReply, table: &mut TopTable) {
     table.about = match &metrics.window_end {
         None => "no window has ended yet".to_owned(),
         Some(end) => format!(
-            "{}, window to {} UTC; NEW: in {}",
+            "{}, window until {} UTC; NEW: within {}",
             counted(metrics.total, "metric"),
             time_of_day(end),
             span(metrics.new_within_s)
@@ -280,7 +280,7 @@ fn forwarders(reply: &TopReply, table: &mut TopTable) {
         ];
         let degraded = one.spool.as_ref().and_then(|spool| spool.degraded.as_ref());
         let note = match (degraded, &one.last_error) {
-            (Some(words), _) => Some((Mood::Bad, format!("spool cannot be written: {words}"))),
+            (Some(words), _) => Some((Mood::Bad, format!("spool cannot be used: {words}"))),
             (None, Some(words)) => {
                 let at = one.last_error_at.as_deref().map_or("?", time_of_day);
                 let mood = if one.up { Mood::Quiet } else { Mood::Bad };

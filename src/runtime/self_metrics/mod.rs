@@ -203,7 +203,7 @@ impl SelfMetricFamilies {
         self.counter("tallyd_windows_total", "Closed windows", [([], windows.closed)]);
         self.counter(
             "tallyd_clock_steps_total",
-            "Times that the wall clock was set, by at least 100 ms",
+            "Steps of the wall clock by at least 100 ms",
             [([], windows.clock_steps)],
         );
         let last = windows.last.as_ref();
@@ -387,7 +387,7 @@ impl SelfMetricFamilies {
         );
         self.counter(
             "tallyd_page_connections_refused_total",
-            "Connections to the page for Prometheus closed for new ones because too many were open",
+            "Connections to the page for Prometheus closed to make room for new ones",
             forwarders
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.refused_connections?))),
@@ -413,7 +413,7 @@ impl SelfMetricFamilies {
         );
         self.counter(
             "tallyd_prometheus_reduced_histograms_total",
-            "Times that a native histogram lost resolution because of max_buckets or max_page",
+            "How often a native histogram lost resolution because of max_buckets or max_page",
             forwarders
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.reduced_histograms?))),
