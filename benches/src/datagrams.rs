@@ -1,4 +1,4 @@
-//! DatagramList, back to back in one buffer.
+//! Datagrams, back to back in one buffer.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use forwarders::testing::load::{Metric, scramble};
 
 use crate::message_format::MessageFormat;
 
-/// DatagramList of one protocol.
+/// Datagrams of one protocol.
 ///
 /// They are in one buffer, like those that the kernel returns. With an allocation for each, a
 /// benchmark of a hundred thousand datagrams would mostly wait for memory.

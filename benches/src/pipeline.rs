@@ -21,7 +21,7 @@ use model::{SetSeed, Snapshot, Window};
 use crate::datagrams::DatagramList;
 use crate::message_format::MessageFormat;
 
-/// DatagramList per batch, as with one system call.
+/// Number of datagrams per batch, as with one system call.
 pub(crate) const BATCH: usize = 64;
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 /// More than any benchmark has.
