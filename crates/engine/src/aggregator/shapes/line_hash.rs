@@ -7,9 +7,14 @@ use crate::protocol::split::{LinePieces, PIECES};
 
 /// Bytes that are hashed in one step.
 const STEP: usize = 16;
+/// Bytes that fit into one word of a step.
+const SHORT: usize = 8;
 
 /// The key grows by multiples of this many steps.
 const KEYS_ADDED: usize = 64;
+/// Marks a step with the end of a line in place of two lengths: a bit that neither a length nor the
+/// number of gaps uses.
+const END_WITH_LENGTHS: u64 = 1 << 61;
 /// Maximum length of a line in the cache.
 pub(super) const LINE_BYTES_MAX: usize = 65_536;
 
@@ -80,20 +85,27 @@ impl LineHasher {
     // some of them went to the stack and back in each step, depending on the rest of the caller.
     #[inline(never)]
     pub(super) fn hash(&self, pieces: &LinePieces<'_>) -> Option<LineHash> {
+        let (key, keys) = self.keys.split_first()?;
+        let mut sums = Sums::default();
+        let [first, second, third, fourth] = &pieces.pieces;
         // The lengths come first. Without them, lines with the same bytes and other borders between
         // the pieces would have the same hash.
-        let [first, second, third, fourth] = pieces.pieces.map(|piece| piece.len() as u64);
-        let lengths =
-            [first | (second << 32), third | (fourth << 32) | (u64::from(pieces.gaps) << 62)];
-        let mut sums = Sums::default();
-        let (key, keys) = self.keys.split_first()?;
-        sums.add(lengths, key);
-        let [first, second, third, fourth] = &pieces.pieces;
-        let mut keys = sums.add_piece(first, keys)?;
-        keys = sums.add_piece(second, keys)?;
-        if pieces.gaps > 1 {
-            keys = sums.add_piece(third, keys)?;
-            sums.add_piece(fourth, keys)?;
+        let lengths = |one: &[u8], other: &[u8]| one.len() as u64 | ((other.len() as u64) << 32);
+        let gaps = u64::from(pieces.gaps) << 62;
+        if second.len() <= SHORT && pieces.gaps <= 1 {
+            // The end of most statsd lines fits into the step of the lengths. No lengths alone have
+            // the mark.
+            let lengths = lengths(first, second) | gaps | END_WITH_LENGTHS;
+            sums.add([short_word(second), lengths], key);
+            sums.add_piece(first, keys)?;
+        } else {
+            sums.add([lengths(first, second), lengths(third, fourth) | gaps], key);
+            let mut keys = sums.add_piece(first, keys)?;
+            keys = sums.add_piece(second, keys)?;
+            if pieces.gaps > 1 {
+                keys = sums.add_piece(third, keys)?;
+                sums.add_piece(fourth, keys)?;
+            }
         }
         let [first, second] = &self.reduction;
         let (first, second) = (first.reduce(sums.first), second.reduce(sums.second));
@@ -149,19 +161,22 @@ fn words(step: &[u8; STEP]) -> [u64; 2] {
 #[inline]
 fn short_words(piece: &[u8]) -> [u64; 2] {
     let wide = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-    let narrow = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
     if let (Some(start), Some(end)) = (piece.first_chunk(), piece.last_chunk()) {
         return [wide(start), wide(end)];
     }
+    [short_word(piece), 0]
+}
+
+/// The same in one word, for a piece of at most [`SHORT`] bytes.
+#[inline]
+fn short_word(piece: &[u8]) -> u64 {
+    let narrow = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
     if let (Some(start), Some(end)) = (piece.first_chunk(), piece.last_chunk()) {
-        return [narrow(start), narrow(end)];
+        return narrow(start) | narrow(end) << 32;
     }
-    match *piece {
-        [a] => [u64::from(a), 0],
-        [a, b] => [u64::from(a) | u64::from(b) << 8, 0],
-        [a, b, c] => [u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16, 0],
-        _ => [0, 0],
-    }
+    let (Some(first), Some(last)) = (piece.first(), piece.last()) else { return 0 };
+    let middle = piece[piece.len() / 2];
+    u64::from(*first) | u64::from(middle) << 8 | u64::from(*last) << 16
 }
 
 impl ReductionKey {
