@@ -6,18 +6,19 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::ops::Range;
 
 use model::MetricKind;
 use serde::Deserialize;
 use smallvec::SmallVec;
 
 pub mod json;
+mod lines;
 mod scan;
 pub mod split;
 pub mod statsd;
 mod tag_value;
 
+pub use lines::lines;
 use split::Split;
 pub use tag_value::TagValue;
 
@@ -215,35 +216,6 @@ impl Default for MessageLimits {
     fn default() -> Self {
         Self { max_tags: 256, max_values: 4_096 }
     }
-}
-
-/// The ranges of non-blank lines, trimmed.
-pub fn lines(datagram: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
-    let mut rest = 0;
-    std::iter::from_fn(move || {
-        while rest < datagram.len() {
-            let start = rest;
-            let end = memchr::memchr(b'\n', &datagram[start..])
-                .map_or(datagram.len(), |length| start + length);
-            rest = end + 1;
-            let line = without_blanks(datagram, start..end);
-            if !line.is_empty() {
-                return Some(line);
-            }
-        }
-        None
-    })
-}
-
-#[inline]
-fn without_blanks(bytes: &[u8], Range { mut start, mut end }: Range<usize>) -> Range<usize> {
-    while start < end && is_blank(bytes[start]) {
-        start += 1;
-    }
-    while start < end && is_blank(bytes[end - 1]) {
-        end -= 1;
-    }
-    start..end
 }
 
 const fn is_blank(byte: u8) -> bool {
