@@ -104,13 +104,13 @@ impl Protocol {
         }
     }
 
-    /// Splits a line around its number, if that is easy to find.
+    /// Splits a line around its numbers. Returns whether they were easy to find.
     #[inline]
     #[must_use]
-    pub fn split(self, line: &[u8]) -> Option<Split<'_>> {
+    pub fn split(self, split: &mut Split<'_>) -> bool {
         match self {
-            Self::Json => json::split(line),
-            Self::Statsd => statsd::split(line),
+            Self::Json => json::split(split),
+            Self::Statsd => statsd::split(split),
         }
     }
 

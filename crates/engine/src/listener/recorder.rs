@@ -74,10 +74,13 @@ pub(super) struct SourceLine<'b, S> {
     sender: S,
 }
 
-/// A line, with its split and its lookup if it may be in the line cache.
+/// A line and its lookup in the line cache.
 struct PendingLine<'b, S> {
     line: SourceLine<'b, S>,
-    shape: Option<(Split<'b>, ShapeLookup)>,
+    split: Split<'b>,
+    /// Whether the line can be in the cache.
+    is_split: bool,
+    lookup: ShapeLookup,
 }
 
 impl<S> PendingLines<'_, S> {
@@ -224,10 +227,8 @@ impl Recorder {
         // One step of the lookup for all lines before the next step, so that the waits for memory
         // overlap: the buckets were prefetched by `enqueue`; this loop prefetches the cells.
         self.table.start_finding();
-        for PendingLine { shape, .. } in &mut pending.lines {
-            if let Some((_, lookup)) = shape {
-                self.table.find_shape(lookup);
-            }
+        for line in &mut pending.lines {
+            self.table.find_shape(&mut line.lookup);
         }
         for line in &pending.lines {
             self.record_line(line);
@@ -275,19 +276,21 @@ impl Recorder {
         if pending.lines.len() == PENDING_MAX {
             self.record_pending(pending);
         }
-        let split = self.protocol.split(line.line);
-        let shape = split.map(|split| {
-            let lookup = self.table.shapes().start_lookup(&split);
-            (split, lookup)
-        });
-        pending.lines.push(PendingLine { line, shape });
+        // Filled in place: an `Option` of this size would be moved from call to call.
+        let mut split = Split::without_number(line.line);
+        let is_split = self.protocol.split(&mut split);
+        let mut lookup = ShapeLookup::NONE;
+        if is_split {
+            lookup = self.table.shapes().start_lookup(&split);
+        }
+        pending.lines.push(PendingLine { line, split, is_split, lookup });
     }
 
     #[inline]
-    fn record_line<S: Origin>(&mut self, PendingLine { line, shape }: &PendingLine<'_, S>) {
-        let Some((split, lookup)) = shape else { return self.decode_line(line, None) };
+    fn record_line<S: Origin>(&mut self, pending: &PendingLine<'_, S>) {
+        let PendingLine { line, split, is_split, lookup } = pending;
         let Some(known) = self.table.known_line(*lookup, split.weight) else {
-            return self.decode_line(line, Some((split, *lookup)));
+            return self.decode_line(line, is_split.then_some((split, *lookup)));
         };
         if split.is_packed() {
             return self.record_packed(line, (split, *lookup), known);

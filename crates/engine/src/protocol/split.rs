@@ -84,10 +84,9 @@ impl<'a> Split<'a> {
         Some(Self::around_number(line, start, end, number))
     }
 
-    /// The same line with several numbers, which end at `number_end`.
-    #[must_use]
-    pub fn packed_until(self, number_end: usize) -> Self {
-        Self { number_end, number: f64::NAN, ..self }
+    /// Leaves several numbers out of the shape, from the start of the first one.
+    pub(super) fn leave_out_numbers_until(&mut self, end: usize) {
+        (self.number_end, self.number) = (end, f64::NAN);
     }
 
     /// Whether there are several numbers.
@@ -128,8 +127,8 @@ impl<'a> Split<'a> {
 
     /// Leaves the number of a value out of the shape. False if it is not simple.
     #[inline]
-    pub(super) fn leave_out_number(&mut self, start: usize) -> bool {
-        let number = simple_number(self.line, start, true);
+    pub(super) fn leave_out_number(&mut self, start: usize, may_be_negative: bool) -> bool {
+        let number = simple_number(self.line, start, may_be_negative);
         if let Some((number, end)) = number {
             (self.number_start, self.number_end, self.number) = (start, end, number);
         }
@@ -375,7 +374,8 @@ mod tests {
         let split = Split::at_number(b"ab:12:3|c", 3, false).unwrap();
         assert_eq!(split.pieces().shown(), "ab:…:3|c");
         assert!(!split.is_packed());
-        let packed = split.packed_until(7);
+        let mut packed = split;
+        packed.leave_out_numbers_until(7);
         assert_eq!(packed.pieces().shown(), "ab:…|c");
         assert!(packed.is_packed());
         assert_eq!(Split::without_number(b"ab").pieces().shown(), "ab");

@@ -21,6 +21,18 @@ pub fn control_or_equal_to<const N: usize>(bytes: &[u8; LANES], wanted: [u8; N])
     imp::mask::<N, true>(bytes, wanted)
 }
 
+/// Bytes that [`equal_unless`] reads.
+pub const AROUND: usize = LANES + 3;
+
+/// Returns a bit for each byte of `around` from the third to the last but one, the lowest for the third:
+/// 1 if it equals `wanted`, unless the next byte equals `unless_next` and the second byte before is not
+/// `but_after`.
+#[inline]
+#[must_use]
+pub fn equal_unless(around: &[u8; AROUND], wanted: u8, but_after: u8, unless_next: u8) -> u32 {
+    imp::mask_unless(around, wanted, but_after, unless_next)
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 use portable as imp;
 #[cfg(target_arch = "x86_64")]
@@ -29,11 +41,11 @@ use sse2 as imp;
 #[cfg(target_arch = "x86_64")]
 mod sse2 {
     use std::arch::x86_64::{
-        _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
-        _mm_set1_epi8, _mm_setzero_si128,
+        _mm_andnot_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8,
+        _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128,
     };
 
-    use super::LANES;
+    use super::{AROUND, LANES};
 
     #[inline]
     pub(super) fn mask<const N: usize, const CONTROLS: bool>(
@@ -56,12 +68,31 @@ mod sse2 {
             _mm_movemask_epi8(hits).cast_unsigned()
         }
     }
+
+    /// One mask for three comparisons: each mask takes as long as three of them.
+    #[inline]
+    pub(super) fn mask_unless(
+        around: &[u8; AROUND],
+        wanted: u8,
+        but_after: u8,
+        unless_next: u8,
+    ) -> u32 {
+        // SAFETY: as above. The last load begins at the fourth of the `LANES + 3` bytes.
+        unsafe {
+            let equal = |start: usize, byte: u8| {
+                let lanes = _mm_loadu_si128(around.as_ptr().add(start).cast());
+                _mm_cmpeq_epi8(lanes, _mm_set1_epi8(byte.cast_signed()))
+            };
+            let excluded = _mm_andnot_si128(equal(0, but_after), equal(3, unless_next));
+            _mm_movemask_epi8(_mm_andnot_si128(excluded, equal(2, wanted))).cast_unsigned()
+        }
+    }
 }
 
 /// The same with eight bytes in an integer.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable {
-    use super::LANES;
+    use super::{AROUND, LANES};
 
     const ONES: u64 = 0x0101_0101_0101_0101;
     const LOWS: u64 = 0x7f * ONES;
@@ -74,6 +105,20 @@ mod portable {
         let both = u128::from_le_bytes(*bytes);
         let half = |word| mask_of_word::<N, CONTROLS>(word, wanted);
         half(both as u64) | half((both >> 64) as u64) << 8
+    }
+
+    #[inline]
+    pub(super) fn mask_unless(
+        around: &[u8; AROUND],
+        wanted: u8,
+        but_after: u8,
+        unless_next: u8,
+    ) -> u32 {
+        let equal = |start: usize, byte: u8| {
+            let lanes = around[start..].first_chunk().unwrap_or(&[0; LANES]);
+            mask::<1, false>(lanes, [byte])
+        };
+        equal(2, wanted) & !(equal(3, unless_next) & !equal(0, but_after))
     }
 
     #[inline]
@@ -116,6 +161,20 @@ mod tests {
             let controls = expected(bytes, |byte| byte < b' ' || wanted.contains(&byte));
             prop_assert_eq!(control_or_equal_to(&bytes, wanted), controls);
             prop_assert_eq!(portable::mask::<2, true>(&bytes, wanted), controls);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_byte_is_marked_depending_on_its_neighbours(
+            around in prop::array::uniform19(prop::sample::select(b"p:\"x".to_vec())),
+        ) {
+            let is_marked = |at: usize| {
+                around[at] == b':' && (around[at + 1] != b'"' || around[at - 2] == b'p')
+            };
+            let expected = (0..LANES).fold(0, |mask, at| mask | u32::from(is_marked(at + 2)) << at);
+            prop_assert_eq!(equal_unless(&around, b':', b'p', b'"'), expected);
+            prop_assert_eq!(portable::mask_unless(&around, b':', b'p', b'"'), expected);
         }
     }
 

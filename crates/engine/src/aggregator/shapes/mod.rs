@@ -97,6 +97,11 @@ pub struct ShapeLookup {
     found: Option<ShapeTarget>,
 }
 
+impl ShapeLookup {
+    /// A lookup that finds nothing.
+    pub const NONE: Self = Self { hash: None, found: None };
+}
+
 /// The shapes of one listener, and the slots in its table to which they lead.
 pub struct Shapes {
     /// Takes no memory until the first shape is learned.

@@ -2,50 +2,52 @@
 
 use super::super::is_blank;
 use super::super::split::Split;
-use crate::sys::lanes::{LANES, equal_to};
+use crate::sys::lanes::{LANES, equal_unless};
 
 /// Splits a line around its value, its sample rate and its timestamp, where the keys suggest that they
-/// are. `None` if the value is not a simple number.
+/// are. False if the value is not a simple number.
 ///
 /// This is only a guess: callers must compare the places with the places that decoding found.
 #[inline]
 #[must_use]
-pub fn split(line: &[u8]) -> Option<Split<'_>> {
-    let mut split = Split::without_number(line);
+pub fn split(split: &mut Split<'_>) -> bool {
+    let line = split.line;
     // The last position at which `value_marks` can read. A line without one is too short for a
     // message.
-    let last = line.len().checked_sub(LANES + 1).filter(|last| *last >= 2)?;
+    let Some(last) = line.len().checked_sub(LANES + 1).filter(|last| *last >= 2) else {
+        return false;
+    };
     let mut at = 2;
-    while at < last + LANES {
-        let start = at.min(last);
-        // The last step may overlap the previous one, whose marks are shifted out.
-        let mut marks = value_marks(line, start) >> (at - start);
-        while marks != 0 {
-            let colon = at + marks.trailing_zeros() as usize;
-            marks &= marks - 1;
-            if !leave_out_value(&mut split, colon) {
-                return None;
-            }
+    while at <= last {
+        let marks = value_marks(line, at);
+        if marks != 0 && !leave_out_values(split, at, marks) {
+            return false;
         }
-        at = start + LANES;
+        at += LANES;
     }
-    Some(split)
+    // The last step overlaps the previous one, whose marks are shifted out.
+    let marks = value_marks(line, last).checked_shr((at - last) as u32).unwrap_or(0);
+    marks == 0 || leave_out_values(split, at, marks)
+}
+
+/// Leaves the values after the marked colons out of the shape; the lowest mark is for the byte at `at`.
+fn leave_out_values(split: &mut Split<'_>, at: usize, mut marks: u32) -> bool {
+    while marks != 0 {
+        let colon = at + marks.trailing_zeros() as usize;
+        marks &= marks - 1;
+        if !leave_out_value(split, colon) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Marks the colons of members whose values may change from message to message: colons before a value
 /// that is not a string, and colons after a key like `timestamp`, which ends with a `p`.
 #[inline]
 fn value_marks(line: &[u8], start: usize) -> u32 {
-    // The lanes at `start` with two bytes before and one after them, so that bounds are checked
-    // once.
-    let Some(around) = line.get(start - 2..).and_then(<[u8]>::first_chunk::<{ LANES + 3 }>) else {
-        return 0;
-    };
-    let lanes = |start: usize| around[start..].first_chunk().unwrap_or(&[0; LANES]);
-    let colons = equal_to(lanes(2), [b':']);
-    let strings = equal_to(lanes(3), [b'"']);
-    let timestamps = equal_to(lanes(0), [b'p']);
-    colons & (!strings | timestamps)
+    let around = line.get(start - 2..).and_then(<[u8]>::first_chunk);
+    around.map_or(0, |around| equal_unless(around, b':', b'p', b'"'))
 }
 
 /// Leaves the value after a colon out of the shape, if its key has changing values. Returns false if
@@ -56,11 +58,11 @@ fn leave_out_value(split: &mut Split<'_>, colon: usize) -> bool {
     let blanks = split.line[colon + 1..].iter().take_while(|byte| is_blank(**byte)).count();
     let start = colon + 1 + blanks;
     if key.ends_with(b"\"value\"") {
-        return split.leave_out_number(start);
+        return split.leave_out_number(start, true);
     }
     // A value takes precedence over a count, in any order.
     if key.ends_with(b"\"count\"") {
-        return split.has_number() || split.leave_out_number(start);
+        return split.has_number() || split.leave_out_number(start, true);
     }
     if key.ends_with(b"\"timestamp\"") {
         if let Some(end) = end_of_time(split.line, start) {

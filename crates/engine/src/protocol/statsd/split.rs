@@ -7,34 +7,36 @@ use super::super::split::Split;
 /// `|c|@1`.
 const SHORTEST_SECTIONS: usize = 5;
 
-/// Splits a line around its number or numbers. `None` unless the line has the simple form `name:1|c`
+/// Splits a line around its number or numbers. False unless the line has the simple form `name:1|c`
 /// or `name:1:2|c`, with any further sections.
 #[inline]
 #[must_use]
-pub fn split(line: &[u8]) -> Option<Split<'_>> {
+pub fn split(split: &mut Split<'_>) -> bool {
+    let line = split.line;
     let colon = find(line, 0, [b':', b'[']);
-    // Brackets may contain colons.
-    if line.get(colon) != Some(&b':') {
-        return None;
+    // Brackets may contain colons. The number must not be negative: a sign would turn the value of
+    // a gauge into a change.
+    if line.get(colon) != Some(&b':') || !split.leave_out_number(colon + 1, false) {
+        return false;
     }
-    // Not negative: a sign would turn the value of a gauge into a change.
-    let mut split = Split::at_number(line, colon + 1, false)?;
-    match line.get(split.number_end) {
-        Some(b'|') => {}
-        Some(b':') => split = split_packed(split)?,
-        _ => return None,
-    }
-    leave_out_sections(&mut split).then_some(split)
+    let is_simple = match line.get(split.number_end) {
+        Some(b'|') => true,
+        Some(b':') => leave_out_all_numbers(split),
+        _ => false,
+    };
+    is_simple && leave_out_sections(split)
 }
 
 /// Extends the split to all numbers of the line. The values are ASCII, but may still be invalid.
 #[inline(never)]
-fn split_packed(first: Split<'_>) -> Option<Split<'_>> {
+fn leave_out_all_numbers(split: &mut Split<'_>) -> bool {
     let is_of_numbers =
         |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b':' | b'-' | b'+' | b'e' | b'E');
-    let rest = &first.line[first.number_end..];
-    let end = first.number_end + rest.iter().position(|byte| !is_of_numbers(byte))?;
-    (first.line[end] == b'|').then(|| first.packed_until(end))
+    let rest = &split.line[split.number_end..];
+    let Some(length) = rest.iter().position(|byte| !is_of_numbers(byte)) else { return false };
+    let is_valid = rest[length] == b'|';
+    split.leave_out_numbers_until(split.number_end + length);
+    is_valid
 }
 
 /// Leaves the sample rate and the timestamp out of the shape. False if a rate is invalid, or if the

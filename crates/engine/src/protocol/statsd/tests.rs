@@ -315,7 +315,9 @@ fn more_values_than_the_limit_are_rejected() {
 fn exactly_the_limit_of_packed_values_is_accepted() {
     let limits = MessageLimits { max_values: 3, ..MessageLimits::default() };
     let values = |line: &'static str, kind| {
-        packed_values(&split(line.as_bytes()).unwrap(), kind, 4.0, &limits).map(|run| {
+        let mut parts = Split::without_number(line.as_bytes());
+        assert!(split(&mut parts));
+        packed_values(&parts, kind, 4.0, &limits).map(|run| {
             let mut shown = Vec::new();
             run.for_each_value(|value, is_last| shown.push((value, is_last)));
             (shown, run.weight())
@@ -368,8 +370,9 @@ fn a_line_is_split_around_its_numbers() {
         ("m:1:2;|c", None),
         ("m|c", None),
     ] {
-        let parts = split(line.as_bytes()).map(|split| {
-            (split.pieces().shown(), (!split.is_packed()).then_some(split.number), split.weight)
+        let mut parts = Split::without_number(line.as_bytes());
+        let parts = split(&mut parts).then(|| {
+            (parts.pieces().shown(), (!parts.is_packed()).then_some(parts.number), parts.weight)
         });
         let expected = expected.map(|(shown, number, weight)| (shown.to_owned(), number, weight));
         assert_eq!(parts, expected, "{line}");
