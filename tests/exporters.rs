@@ -292,7 +292,10 @@ fn contradictory_keys_of_a_page_are_refused() {
     let url = "url: \"http://127.0.0.1:1/\"";
     for (section, words) in [
         (format!("relay: {{ path: /metrics, {url} }}"), "`relay` has the `path` of the page"),
-        (format!("listen: none, merge: {{ {url} }}"), "`merge` needs a page to be on"),
+        (
+            format!("listen: none, merge: {{ {url} }}"),
+            "`merge` needs a page, and `listen` is `none`",
+        ),
         (
             format!("merge: {{ {url}, timeout: 30s }}"),
             "`merge` has a `timeout` that is not below `request_timeout`, 30s",

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pending_names_the_points_that_are_left_in_every_destination() {
+    fn pending_payloads_name_the_remaining_points_in_every_destination() {
         let snapshot = model::testing::snapshot_of_counters(7);
         // Remote write sends running totals, so a payload depends on earlier windows.
         for section in examples().iter().filter(|section| !section.contains("remote_write")) {

@@ -75,7 +75,8 @@ pub struct PrometheusConfig {
     pub max_page: ByteSize,
     /// Maximum number of expired series whose totals are kept, so that a series that returns
     /// continues from its total. Above it, the series that expired first restarts at 0. Each takes
-    /// about 100 bytes. 0 keeps none. Defaults to `100000`.
+    /// about 100 bytes; 6 buckets of a histogram count as one more. 0 keeps none. Defaults to
+    /// `100000`.
     pub max_departed: u64,
     /// Maximum number of simultaneous connections, 1 to 65536; above it, a new connection
     /// replaces the one whose client has done nothing for longest. A slow reader can keep one page in
@@ -213,7 +214,7 @@ const fn default_relay_bytes() -> ByteSize {
     ByteSize::from_mib(8)
 }
 
-#[expect(clippy::expect_used, reason = "a test holds it")]
+#[expect(clippy::expect_used, reason = "tests build a section without `url`")]
 fn default_relay_url() -> HttpUrl {
     HttpUrl::parse("http://127.0.0.1:9901/metrics").expect("a URL")
 }
@@ -231,7 +232,8 @@ impl PrometheusConfig {
         for (key, timeout) in fetches {
             let Some(timeout) = timeout else { continue };
             if self.listen == PageListen::None {
-                return Err(InvalidKey::at(key, "needs a page to be on: see `listen`".to_owned()));
+                let reason = "needs a page, and `listen` is `none`".to_owned();
+                return Err(InvalidKey::at(key, reason));
             }
             // A longer fetch would outlast the connection and end the scrape without a reply.
             if timeout >= self.request_timeout {

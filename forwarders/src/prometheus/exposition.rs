@@ -1,5 +1,5 @@
-//! Parses a page in Prometheus' text format into families and writes these in the style of the
-//! exporters for Kamailio.
+//! Parses a page in Prometheus' text format into families, and writes the families in the style of
+//! the exporters for Kamailio.
 
 use std::collections::HashMap;
 
@@ -12,6 +12,7 @@ const TYPES: [&str; 5] = ["counter", "gauge", "histogram", "summary", "untyped"]
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ForeignFamily {
     name: String,
+    /// The type, as a `TYPE` line states it.
     word: &'static str,
     help: Option<String>,
     /// The samples, each a line with its line feed.
@@ -96,7 +97,7 @@ impl Families {
         }
         let (name, rest) = cut_blank(rest);
         if !is_name(name) {
-            return Err("no name of a metric behind HELP or TYPE");
+            return Err("no name of a metric after HELP or TYPE");
         }
         let place = self.place(name);
         let family = &mut self.all[place];
@@ -106,7 +107,7 @@ impl Families {
         }
         // The earlier samples have been assigned to families as if the metric had no type.
         if !family.samples.is_empty() {
-            return Err("a TYPE behind samples of its metric");
+            return Err("a TYPE after samples of its metric");
         }
         let known = TYPES.iter().find(|known| rest.eq_ignore_ascii_case(known));
         family.word = known.ok_or("a type that does not exist")?;
@@ -130,11 +131,11 @@ impl Families {
             None => rest,
         };
         let (value, timestamp) = cut_blank(rest.trim_start());
-        let value: f64 = value.parse().map_err(|_| "no number behind the name")?;
+        let value: f64 = value.parse().map_err(|_| "no number after the name")?;
         out.push(b' ');
         write_number(out, value);
         if !timestamp.is_empty() {
-            let timestamp: i64 = timestamp.parse().map_err(|_| "no timestamp behind the number")?;
+            let timestamp: i64 = timestamp.parse().map_err(|_| "no timestamp after the number")?;
             out.extend_from_slice(format!(" {timestamp}").as_bytes());
         }
         out.push(b'\n');
@@ -161,6 +162,7 @@ impl Families {
         self.place(name)
     }
 
+    /// Returns the index of the family with this name, which is added if it is new.
     fn place(&mut self, name: &str) -> usize {
         if let Some(place) = self.places.get(name) {
             return *place;
@@ -180,20 +182,21 @@ fn write_labels<'a>(out: &mut Vec<u8>, labels: &'a str) -> Result<&'a str, &'sta
     let mut rest = labels.trim_start();
     let mut separator = b'{';
     loop {
-        if let Some(behind) = rest.strip_prefix('}') {
+        if let Some(after) = rest.strip_prefix('}') {
             // Labels were written: after the opening brace, the separator has become a comma.
             if separator == b',' {
                 out.push(b'}');
             }
-            return Ok(behind);
+            return Ok(after);
         }
-        let (label, behind) = rest.split_once('=').ok_or("a label without a value")?;
+        let (label, after) = rest.split_once('=').ok_or("a label without a value")?;
         let label = label.trim_end();
         if !is_name(label) || label.contains(':') {
             return Err("a label with an invalid name");
         }
-        let value = behind.trim_start().strip_prefix('"').ok_or("a label without quotes")?;
-        let end = end_of_value(value).ok_or("a label without an end")?;
+        let value = after.trim_start().strip_prefix('"').ok_or("a label without quotes")?;
+        let end =
+            end_of_value(value).ok_or("a label value without an end or with an invalid escape")?;
         out.push(separator);
         // Both formats have the same escapes, so the value is copied.
         for part in [label, "=\"", &value[..end], "\""] {
@@ -201,8 +204,8 @@ fn write_labels<'a>(out: &mut Vec<u8>, labels: &'a str) -> Result<&'a str, &'sta
         }
         separator = b',';
         rest = value[end + 1..].trim_start();
-        if let Some(behind) = rest.strip_prefix(',') {
-            rest = behind.trim_start();
+        if let Some(after) = rest.strip_prefix(',') {
+            rest = after.trim_start();
         } else if !rest.starts_with('}') {
             return Err("no comma between labels");
         }
@@ -297,18 +300,18 @@ mod tests {
     #[test]
     fn an_error_in_a_page_has_its_line() {
         for (page, reason) in [
-            ("a 1\nb", "line 2: no number behind the name"),
+            ("a 1\nb", "line 2: no number after the name"),
             ("<html>", "line 1: no name of a metric"),
             ("a{b} 1", "line 1: a label without a value"),
             ("a{b=c} 1", "line 1: a label without quotes"),
-            ("a{b=\"c} 1", "line 1: a label without an end"),
-            ("a{b=\"\\c\"} 1", "line 1: a label without an end"),
+            ("a{b=\"c} 1", "line 1: a label value without an end or with an invalid escape"),
+            ("a{b=\"\\c\"} 1", "line 1: a label value without an end or with an invalid escape"),
             ("a{b=\"c\" d=\"e\"} 1", "line 1: no comma between labels"),
             ("a{1=\"c\"} 1", "line 1: a label with an invalid name"),
-            ("a 1 now", "line 1: no timestamp behind the number"),
-            ("a 1\n# TYPE a gauge", "line 2: a TYPE behind samples of its metric"),
+            ("a 1 now", "line 1: no timestamp after the number"),
+            ("a 1\n# TYPE a gauge", "line 2: a TYPE after samples of its metric"),
             ("# TYPE a level", "line 1: a type that does not exist"),
-            ("# TYPE 9 gauge", "line 1: no name of a metric behind HELP or TYPE"),
+            ("# TYPE 9 gauge", "line 1: no name of a metric after HELP or TYPE"),
         ] {
             assert_eq!(written(page).unwrap_err(), reason, "{page}");
         }

@@ -41,10 +41,10 @@ struct ForeignPage {
 }
 
 impl Merge {
-    /// Creates the page. `failed` counts the fetches that fail or cannot be parsed.
+    /// Creates the page. `failed` counts the fetches that fail and the pages that cannot be used.
     ///
     /// # Errors
-    /// If the HTTP client cannot be created, with the fix.
+    /// If the HTTP client cannot be created. The text says what to change.
     pub(super) fn new(
         config: &MergeConfig,
         name: &str,
@@ -86,7 +86,7 @@ impl Relay {
     /// Creates the page. `failed` counts the fetches that fail.
     ///
     /// # Errors
-    /// If the HTTP client cannot be created, with the fix.
+    /// If the HTTP client cannot be created. The text says what to change.
     pub(super) fn new(
         config: &RelayConfig,
         name: &str,

@@ -1,4 +1,4 @@
-//! Totals that negative increments hold.
+//! Totals that are held: they stay constant because of negative increments.
 //!
 //! Prometheus takes a total that falls for a restart. So after a negative increment a total stays
 //! constant until further increments have compensated for it. Without a report, the series would
@@ -14,7 +14,7 @@ use tracing::warn;
 /// The series whose total is held.
 #[derive(Debug, Default)]
 pub(super) struct HeldTotals {
-    /// Number of live series, for the self-metrics.
+    /// Number of live series whose total is held, for the self-metrics.
     series: Arc<AtomicU64>,
     /// Number of series whose total became held since the latest report.
     new: u64,
@@ -24,12 +24,13 @@ pub(super) struct HeldTotals {
 }
 
 impl HeldTotals {
-    /// Returns the number of live series, which keeps up to date.
+    /// Returns the shared number of live series whose total is held.
     pub(super) fn series(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.series)
     }
 
-    /// Notes the state of a series after a window; `was_held` is its state before.
+    /// Notes whether the total of a series is held after a window. `was_held` is the state before
+    /// the window, which is updated.
     pub(super) fn note(&mut self, was_held: &mut bool, is_held: bool, metric: &str) {
         if !is_held {
             return self.forget(was_held);

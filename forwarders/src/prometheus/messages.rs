@@ -14,8 +14,8 @@ pub(super) struct Label {
     pub(super) value: String,
 }
 
-/// Replaces the labels. Reuses the strings, because allocating two per label would double the time
-/// that a window takes.
+/// Replaces `labels` with `wanted`, sorted by name. Reuses the strings, because allocating two per
+/// label would double the time to encode a window.
 pub(super) fn set_labels<'a>(
     labels: &mut Vec<Label>,
     wanted: impl Iterator<Item = (&'a str, &'a str)>,
@@ -37,17 +37,21 @@ pub(super) fn set_labels<'a>(
 /// A run of buckets with successive indexes, in both protocols.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub(super) struct BucketSpan {
-    /// The first index, or the distance from the end of the previous span.
+    /// Index of the first bucket. From the second span on, the number of empty buckets since the
+    /// end of the previous span.
     #[prost(sint32, tag = "1")]
     pub(super) offset: i32,
+    /// Number of buckets.
     #[prost(uint32, tag = "2")]
     pub(super) length: u32,
 }
 
-/// Empty buckets between two others up to which zeros take less space than another span.
+/// Longest run of empty buckets that is written as zeros. For a longer one, another span takes less
+/// space.
 const GAP_MAX: i32 = 2;
 
-/// Writes buckets as spans, and their counts as differences from the count before.
+/// Replaces `spans` and `deltas` with `buckets`, which are sorted by index: each delta is the
+/// difference between a bucket's count and the count of the previous bucket.
 pub(super) fn set_buckets(
     spans: &mut Vec<BucketSpan>,
     deltas: &mut Vec<i64>,
@@ -96,7 +100,7 @@ pub(super) enum MetricType {
     Histogram = 4,
 }
 
-/// A series of a family; one of the values is set.
+/// A series of a family. One of `gauge`, `counter`, `summary` and `histogram` is set.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Metric {
     /// Sorted by name.
@@ -177,7 +181,7 @@ impl Histogram {
     /// Replaces the native buckets.
     pub(super) fn set_native(&mut self, native: &NativeHistogram) {
         self.schema = Some(native.schema());
-        // Only zeros are in the bucket of zeros.
+        // The bucket of zeros contains only the value 0 and no values close to it.
         self.zero_threshold = Some(0.0);
         self.zero_count = Some(native.zero_count());
         set_buckets(&mut self.positive_span, &mut self.positive_delta, native.positive());
@@ -202,7 +206,7 @@ pub(super) struct Timestamp {
 }
 
 impl Timestamp {
-    /// Returns a time in Unix milliseconds, of which 0 stands for an unknown one.
+    /// Converts a time in Unix milliseconds; `None` for 0, which stands for an unknown time.
     pub(super) fn of(ms: u64) -> Option<Self> {
         let nanos = (ms % 1_000) as i32 * 1_000_000;
         (ms > 0).then_some(Self { seconds: (ms / 1_000) as i64, nanos })

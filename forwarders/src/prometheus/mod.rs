@@ -74,7 +74,7 @@ impl StateSettings {
             expire_after: config.expire_after.map_or(expire_after, Span::get),
             series_max: usize::try_from(config.max_series).unwrap_or(usize::MAX),
             bytes_max: config.max_page.get(),
-            departed_max: usize::try_from(config.max_departed).unwrap_or(usize::MAX),
+            expired_max: usize::try_from(config.max_departed).unwrap_or(usize::MAX),
         };
         let timers = TimerSettings {
             forms: config.timers.clone(),
@@ -111,7 +111,7 @@ pub struct PrometheusPage {
 /// The task that serves the page.
 struct Serving {
     task: JoinHandle<()>,
-    /// Where the task expects the channel by which it passes its sockets on.
+    /// Sends the task the channel into which it puts its sockets when another forwarder needs them.
     heir: oneshot::Sender<oneshot::Sender<TcpListeners>>,
 }
 
@@ -120,7 +120,7 @@ impl PrometheusPage {
     /// names for some of the series.
     ///
     /// # Errors
-    /// If the HTTP client for another program's page cannot be created, with the fix.
+    /// If an HTTP client for another program's page cannot be created. The text says what to change.
     pub fn new(
         config: &PrometheusConfig,
         name: String,
@@ -259,7 +259,8 @@ impl Forwarder for PrometheusPage {
         }
     }
 
-    /// A window is on the page as a whole, and at once.
+    /// No series is pending: once a window is encoded, the state contains it as a whole, and no
+    /// other run or forwarder encodes it again.
     fn save_state(&self, _batch: &Batch, max: u64) -> Option<SavedState> {
         Some(self.state.save(|_| false, max))
     }

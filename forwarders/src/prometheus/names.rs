@@ -98,8 +98,8 @@ fn page_labels<'a>(
     labels.sort_unstable_by(|a, b| a.0.cmp(&b.0));
 }
 
-/// Returns the first free one of `name`, `name_2`, `name_3`… and so on. Adds no second `_` to a
-/// trailing one, because a label must not begin with `__`.
+/// Returns the first of `name`, `name_2`, `name_3`… that is free. Adds no second `_` to a trailing
+/// one, because a label must not begin with `__`.
 fn first_free(name: String, is_free: impl Fn(&str) -> bool) -> String {
     if is_free(&name) {
         return name;
@@ -208,9 +208,11 @@ pub(super) fn assign(families: &[Family<'_>], forms: &TimerForms) -> Vec<FamilyN
     with_openmetrics(families, names, taken, forms)
 }
 
+/// Adds the names of a family's samples to `taken`. Returns false, and adds none, if one of them is
+/// taken already.
 fn take(taken: &mut HashSet<String>, family: Family<'_>, forms: &TimerForms) -> bool {
     let wanted = wanted(family, forms);
-    // All of a family's names or none: a summary needs `_sum` and `_count` next to its base.
+    // All of a family's names or none: a summary needs `_sum` and `_count` in addition to its base.
     let is_free = !wanted.iter().any(|name| taken.contains(name));
     if is_free {
         taken.extend(wanted);
@@ -242,6 +244,8 @@ fn total(base: &str) -> String {
     if has_it { base.to_owned() } else { format!("{base}{TOTAL}") }
 }
 
+/// Adds the names of the samples, and whether OpenMetrics may state the types. `names` are those of
+/// `families`, in the same order, and `taken` are the names of all samples.
 fn with_openmetrics(
     families: &[Family<'_>],
     names: Vec<String>,

@@ -1,12 +1,14 @@
 //! Native histograms: the total of a timer's buckets, with fewer buckets where memory requires it.
 //!
-//! Buckets of schema 6 are the buckets of a timer. Merging each pair of neighbours gives schema 5, and
-//! so on down to -4, where the buckets of all doubles are 264. Prometheus merges buckets in the same
+//! The schema is the resolution: schema `n` has 2^n buckets for each power of two. Buckets of
+//! schema 6 are the buckets of a timer. Merging each pair of neighbours gives schema 5, and so on
+//! down to schema -4, in which 264 buckets cover all doubles. Prometheus merges buckets in the same
 //! way when it reads histograms of different schemas.
 //!
-//! Counts are shown rounded down to whole samples; a sample rate such as 0.3 counts 3.33 of them. A
-//! shown count never falls, not even when two buckets merge: the sum of two counts that are rounded
-//! down is never larger than their rounded sum. Prometheus would take a lower count for a restart.
+//! Counts are shown rounded down to whole samples: a sample with the rate 0.3 counts as 3.33
+//! samples. A shown count never falls, not even when two buckets merge: the sum of two counts that
+//! are each rounded down is never larger than their sum rounded down. Prometheus would take a lower
+//! count for a restart.
 
 use model::{Buckets, UNITS_PER_SAMPLE};
 
@@ -15,22 +17,25 @@ const SCHEMA_MAX: i8 = 6;
 /// The coarsest schema.
 const SCHEMA_MIN: i8 = -4;
 
-/// The indexes that buckets of schema 6 can have.
+/// Largest absolute index of a bucket of schema 6: doubles go down to 2^-1074, and each power of
+/// two has 64 buckets.
 const INDEX_MAX: i32 = 1_074 * 64;
 
 /// Upper bound of the size of a bucket in protobuf, in bytes: a separate span (9) and a difference
 /// of counts (8).
 const BUCKET_BYTES: usize = 17;
 
-/// Buckets for which a histogram reserves room in advance.
+/// Number of buckets for which each histogram reserves room on the page, so that even on a full
+/// page a histogram can have at least these.
 const BUCKETS_RESERVED: usize = 8;
 
-/// Upper bound of the size of all buckets, in bytes, if there are no more than this.
+/// Returns the room that a histogram with this number of buckets takes, in bytes: an upper bound of
+/// their size, and never less than the reserved room.
 pub(super) fn bytes_at_most(buckets: usize) -> u64 {
     (buckets.max(BUCKETS_RESERVED) * BUCKET_BYTES) as u64
 }
 
-/// The number of buckets for which [`bytes_at_most`] returns this.
+/// Returns the maximum number of buckets that fit into this number of bytes.
 pub(super) fn buckets_within(bytes: u64) -> usize {
     bytes as usize / BUCKET_BYTES
 }
@@ -42,6 +47,7 @@ pub(super) type IndexedCounts = Vec<(i32, u64)>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NativeHistogram {
     schema: i8,
+    /// The count of the value 0, in the unit of [`IndexedCounts`].
     zero: u64,
     positive: IndexedCounts,
     negative: IndexedCounts,
@@ -54,7 +60,8 @@ impl Default for NativeHistogram {
 }
 
 impl NativeHistogram {
-    /// Restores a histogram; `None` if it is not one.
+    /// Restores a histogram; `None` if the schema is unknown, or if the indexes are out of range or
+    /// not ascending.
     pub(super) fn from_parts(
         schema: i8,
         zero: u64,
@@ -70,7 +77,8 @@ impl NativeHistogram {
         is_valid.then_some(Self { schema, zero, positive, negative })
     }
 
-    /// Returns the schema, the count of zeros in units, and the buckets of positive and negative values.
+    /// Returns the schema, the count of zeros in the unit of [`IndexedCounts`], and the buckets of
+    /// positive and of negative values.
     pub(super) fn parts(&self) -> (i8, u64, &IndexedCounts, &IndexedCounts) {
         (self.schema, self.zero, &self.positive, &self.negative)
     }
@@ -85,7 +93,7 @@ impl NativeHistogram {
         self.positive.len() + self.negative.len()
     }
 
-    /// Adds the buckets of a window, of schema 6.
+    /// Adds the buckets of a window, which have schema 6.
     pub(super) fn add(&mut self, window: &Buckets) {
         let shift = (SCHEMA_MAX - self.schema) as u32;
         self.zero = self.zero.saturating_add(window.zero);
@@ -93,7 +101,8 @@ impl NativeHistogram {
         merge(&mut self.negative, &window.negative, shift);
     }
 
-    /// Reduces the number of buckets to `most`, at least 2. Returns whether the resolution has changed.
+    /// Merges buckets until there are at most `most`, or at most 2 if `most` is less. Returns
+    /// whether there were more.
     pub(super) fn shrink(&mut self, most: usize) -> bool {
         let is_too_large = self.bucket_count() > most;
         while self.bucket_count() > most && self.schema > SCHEMA_MIN {
@@ -101,8 +110,9 @@ impl NativeHistogram {
             halve(&mut self.positive);
             halve(&mut self.negative);
         }
-        // Only values of very different magnitudes, or a small limit, get here. As in a timer's
-        // sketch, the lowest bucket then has the counts of those below.
+        // Still too many, because the values are of very different magnitudes or the limit is
+        // small. As in a timer's sketch, the bucket with the lowest index, of the values closest to
+        // 0, goes into the next one. Positive and negative values keep at least one bucket each.
         while self.bucket_count() > most.max(2) {
             let is_positive = self.positive.len() >= self.negative.len();
             let longer = if is_positive { &mut self.positive } else { &mut self.negative };
@@ -115,40 +125,43 @@ impl NativeHistogram {
     /// Returns the number of samples: the sum of all shown counts, as Prometheus requires.
     pub(super) fn count(&self) -> u64 {
         let buckets = self.positive.iter().chain(&self.negative);
-        self.zero_count() + buckets.map(|(_, count)| whole(*count)).sum::<u64>()
+        self.zero_count() + buckets.map(|(_, count)| rounded_down(*count)).sum::<u64>()
     }
 
     /// Returns the number of zeros.
     pub(super) fn zero_count(&self) -> u64 {
-        whole(self.zero)
+        rounded_down(self.zero)
     }
 
     /// Returns the buckets of positive values with their numbers of samples.
     pub(super) fn positive(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
-        self.positive.iter().map(|(index, count)| (*index, whole(*count)))
+        self.positive.iter().map(|(index, count)| (*index, rounded_down(*count)))
     }
 
     /// Returns the buckets of negative values with their numbers of samples.
     pub(super) fn negative(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
-        self.negative.iter().map(|(index, count)| (*index, whole(*count)))
+        self.negative.iter().map(|(index, count)| (*index, rounded_down(*count)))
     }
 }
 
 /// Rounds a count down to whole samples; see the comment of the module.
-fn whole(units: u64) -> u64 {
+fn rounded_down(units: u64) -> u64 {
     units / UNITS_PER_SAMPLE
 }
 
-/// Adds buckets whose indexes are reduced by `shift` schemas.
+/// Adds the buckets of a window to `own`, whose schema is lower by `shift`. Both are sorted by
+/// index.
 fn merge(own: &mut IndexedCounts, window: &[(i32, u64)], shift: u32) {
     let known = own.len();
     let mut at = 0;
     for (index, count) in window {
+        // The index stands for the upper bound of the bucket, so it is divided and rounded up.
         let index = ((index - 1) >> shift) + 1;
         while at < known && own[at].0 < index {
             at += 1;
         }
-        // A new bucket is at the end until all are sorted.
+        // New buckets are at the end until all are sorted. Two of the window may go into one of
+        // them.
         let place = if own[..known].get(at).is_some_and(|(of, _)| *of == index) {
             at
         } else if own.len() > known && own.last().is_some_and(|(of, _)| *of == index) {
@@ -263,7 +276,7 @@ pub(super) mod tests {
                 // As Prometheus compares: with the shown counts of the old one, at the new schema.
                 let shown = |of: &IndexedCounts| -> IndexedCounts {
                     let mut shown: IndexedCounts =
-                        of.iter().map(|(index, count)| (*index, whole(*count))).collect();
+                        of.iter().map(|(index, count)| (*index, rounded_down(*count))).collect();
                     (histogram.schema..before.schema).for_each(|_| halve(&mut shown));
                     shown
                 };

@@ -2,9 +2,10 @@
 
 use super::page::PageFormat;
 
-/// Returns the format for an `Accept` header: text, unless the scraper names OpenMetrics, or
-/// protobuf if there is such a page, with at least the weight of text. A request for an unknown format
-/// gets text too: a scraper may be able to read it, but can do nothing with an error.
+/// Returns the format for an `Accept` header. It is text unless the scraper prefers OpenMetrics, or
+/// protobuf if there is such a page: it names that format with a greater weight than text, or with
+/// the same weight and earlier. A request for an unknown format gets text too: a scraper may be
+/// able to read it, but can do nothing with an error.
 pub(super) fn format(accept: &str, has_protobuf: bool) -> PageFormat {
     // Weight and position in the list. Of equal weights the first wins, and a name wins over a
     // wildcard.
@@ -37,13 +38,13 @@ pub(super) fn format(accept: &str, has_protobuf: bool) -> PageFormat {
     }
 }
 
-/// Returns whether the element accepts messages `MetricFamily` with their lengths.
+/// Returns whether the element accepts messages `MetricFamily`, each preceded by its length.
 fn is_delimited_family(media: &str) -> bool {
     parameter(media, "proto") == Some("io.prometheus.client.MetricFamily")
         && parameter(media, "encoding") == Some("delimited")
 }
 
-/// Returns whether the scraper accepts text.
+/// Returns whether the scraper accepts text, which an empty `Accept` header does.
 pub(super) fn accepts_text(accept: &str) -> bool {
     let takes = |(media, weight): (&str, f64)| {
         let name = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

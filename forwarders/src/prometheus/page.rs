@@ -46,9 +46,9 @@ impl PageFormat {
     }
 }
 
-/// The rendered state after one window. The lines of samples are the same in both formats and are
-/// written once; a complete page is assembled at the first scrape that needs it and kept for the
-/// next.
+/// The rendered state after one window. The lines of samples are the same in both text formats and
+/// are written once. A complete page is assembled at the first scrape that needs it and kept for
+/// the next.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     samples: Vec<u8>,
@@ -63,6 +63,7 @@ pub(super) struct Page {
     /// Rendered with the text and not at the first scrape, because that would need a copy of all
     /// histograms. `None` unless timers are shown as native histograms.
     protobuf: Option<Rendered>,
+    /// Filled by [`Page::names`].
     names: OnceLock<HashSet<String>>,
 }
 
@@ -74,6 +75,7 @@ struct FamilyOnPage {
     samples: Range<usize>,
 }
 
+/// The complete page in one format, plain and compressed, each from the first request for it on.
 #[derive(Debug, Default)]
 struct Rendered {
     plain: OnceLock<Bytes>,
@@ -211,7 +213,7 @@ impl Page {
         } else if name.typed_in_openmetrics && !name.is_renamed {
             self.add_header(&name.base, word, help, origin)
         } else {
-            // `unknown` needs no suffix, and the name of the only sample is unique already.
+            // `unknown` needs no suffix, and no other family has the name of these samples.
             self.add_header(&name.sample, "unknown", help, origin)
         };
         let samples = start..self.samples.len();
@@ -264,8 +266,8 @@ struct SampleWriter {
     quantiles: Vec<String>,
     /// The labels of the current series, with braces and the trailing blank.
     labels: Vec<u8>,
-    /// The start of each line of the current timer with another label: its name and its labels
-    /// without the closing brace.
+    /// The start of the lines of the current timer that have an additional label (`quantile` or
+    /// `le`): the name and the labels of the series, up to the additional label.
     before_label: Vec<u8>,
     /// The bounds of the latest classic histogram, and `le="10.0"} ` for each of them. Most
     /// histograms have the same ones.
@@ -304,7 +306,8 @@ impl SampleWriter {
     fn write_timer(&mut self, out: &mut Vec<u8>, name: &[u8], slot: &Slot, family: TimerFamily) {
         let Shown::Timer(total) = &slot.shown else { return };
         self.take_labels(slot);
-        // OpenMetrics forbids negative values and sums in summaries, and such sums in histograms.
+        // OpenMetrics forbids negative values and negative sums in summaries, and negative sums in
+        // histograms.
         let least = total.percentiles.iter().copied().fold(total.sum.value(), f64::min);
         self.has_negative_timer |= least < 0.0;
         let count = match family {
@@ -371,10 +374,10 @@ impl SampleWriter {
 fn protobuf(state: &State, percentiles: &[Percentile]) -> Vec<u8> {
     let quantiles: Vec<f64> =
         percentiles.iter().filter_map(|percentile| quantile(percentile).parse().ok()).collect();
-    let mut writer = ProtobufWriter::new(&quantiles, 0);
+    let mut writer = ProtobufWriter::new(&quantiles);
     for (name, kind, origin, slots) in state.families() {
         let is_timer = kind == MetricKind::Timer;
-        // A family that is not a timer's has no form.
+        // The other kinds have one family, whose form is not used.
         let families = if is_timer {
             state.timers().forms.families()
         } else {

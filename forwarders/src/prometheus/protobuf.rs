@@ -1,5 +1,5 @@
-//! The page in Prometheus' protobuf format: one message `MetricFamily` after the other, each with its
-//! length before it. Only this format has native histograms.
+//! The page in Prometheus' protobuf format: a sequence of messages `MetricFamily`, each preceded by
+//! its length. Only this format of the page has native histograms.
 
 use prost::Message;
 use prost::encoding::encode_varint;
@@ -30,16 +30,15 @@ pub(super) struct ProtobufWriter<'a> {
 pub(super) struct FamilyHeader<'a> {
     pub(super) name: &'a str,
     pub(super) kind: MetricKind,
-    /// The form of a timer's family.
+    /// The form of a timer's family; unused for other kinds.
     pub(super) form: TimerFamily,
     pub(super) help: String,
 }
 
 impl<'a> ProtobufWriter<'a> {
-    /// Creates a writer for a page of about `capacity` bytes.
-    pub(super) fn new(quantiles: &'a [f64], capacity: usize) -> Self {
-        let out = Vec::with_capacity(capacity);
-        Self { out, quantiles, metrics: Vec::new(), metric: Metric::default() }
+    /// Creates a writer; `quantiles` has the label `quantile` of each percentile as a number.
+    pub(super) fn new(quantiles: &'a [f64]) -> Self {
+        Self { out: Vec::new(), quantiles, metrics: Vec::new(), metric: Metric::default() }
     }
 
     /// Appends a family with its series.
@@ -75,7 +74,7 @@ impl<'a> ProtobufWriter<'a> {
     }
 
     fn set_value(&mut self, slot: &Slot, kind: MetricKind, form: TimerFamily) {
-        // Only a histogram is kept, for the memory of its buckets.
+        // The histogram of the previous series stays for now: its buckets' memory is used again.
         let Metric { gauge, counter, summary, histogram, .. } = &mut self.metric;
         (*gauge, *counter, *summary) = (None, None, None);
         let created_timestamp = Timestamp::of(slot.created_ms);
@@ -127,7 +126,7 @@ fn set_histogram(histogram: &mut Histogram, total: &TimerTotal) {
     histogram.sample_count = total.histogram_count() as u64;
     histogram.sample_sum = total.sum.value();
     histogram.bucket.clear();
-    // Without +Inf, which readers take from the count.
+    // Without the bucket +Inf, whose count is `sample_count`.
     histogram.bucket.extend(total.classic_buckets().map(|(upper_bound, count)| {
         let cumulative_count = count as u64;
         ClassicBucket { cumulative_count, upper_bound }

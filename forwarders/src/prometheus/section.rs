@@ -33,7 +33,8 @@ impl ForwarderSection for PrometheusConfig {
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
         let naming = (context.naming)(self.naming);
-        // In the settings, so that a reload that changes the shares rebuilds the page.
+        // Changed in the settings themselves, so that a reload that changes the server's share of
+        // the file descriptors rebuilds the page.
         self.max_connections = self.max_connections.min(context.connections_max);
         let state = StateSettings::new(&self, context.expire_after);
         let settings = |section| ForwarderSettings::new((section, context.expire_after));

@@ -114,7 +114,8 @@ pub(super) struct PageService(pub(super) Arc<Site>);
 impl SiteService for PageService {
     type Body = Pieces;
 
-    /// The tags of series are data of clients.
+    /// By name, because the tags of series are senders' data, which a foreign web page must not
+    /// read.
     fn access(&self, _path: &str) -> PathAccess {
         PathAccess::ByName
     }

@@ -18,24 +18,25 @@ use model::{
     MetricKind, OwnTags, Percentile, Series, SeriesNaming, SeriesPlacement, Snapshot, Sum, Value,
 };
 
-mod departed;
+mod expired;
 mod saved;
 
-use departed::{Departed, Left};
+use expired::{ExpiredTotal, ExpiredTotals};
 
 /// The state of the page after all windows since the start. It has neither clock nor socket: only
-/// [`State::apply`] changes it.
+/// [`State::apply`] and [`State::restore`] change what the page shows.
 pub(super) struct State {
     limits: Limits,
     timers: TimerSettings,
     /// Provides other names for series; `None` if all have tallyd's names.
     naming: Option<Arc<dyn SeriesNaming>>,
-    /// The live series of the pipeline with their slots. Several series may share a slot.
+    /// The live series of the pipeline, under the names that senders use, each with its slot: the
+    /// series on the page. Several series may share a slot.
     sources: HashMap<Arc<Series>, Source, RandomState>,
     slots: Vec<Option<Slot>>,
     free: Vec<SlotId>,
-    /// Slots by series and whether a naming assigned its name: equal series of both sorts belong to
-    /// different families.
+    /// Slots by the series on the page and by whether a naming assigned its name: a renamed series
+    /// and an equal one that is not renamed belong to different families.
     slot_of: HashMap<(Arc<Series>, bool), SlotId, RandomState>,
     families: HashMap<FamilyKey, Family, RandomState>,
     /// The families in the order of the page, with their names.
@@ -43,13 +44,14 @@ pub(super) struct State {
     order_is_stale: bool,
     /// Upper bound of the size of the page, in bytes.
     bytes: u64,
-    departed: Departed,
+    /// The totals of expired series.
+    expired: ExpiredTotals,
     /// The series whose total is held.
     held: HeldTotals,
     /// How often a native histogram has lost resolution.
     reduced: Arc<AtomicU64>,
     /// Series that expired with the latest window, for which remote write sends stale markers.
-    left: Vec<(FamilyName, Slot)>,
+    just_expired: Vec<(FamilyName, Slot)>,
     /// Where the points of the latest window are shown, in the order of the snapshot.
     places: Vec<Place>,
     /// Number of the latest window, from 1.
@@ -58,7 +60,7 @@ pub(super) struct State {
     elapsed: Duration,
     /// Start of the latest window, in Unix milliseconds.
     window_start_ms: u64,
-    /// Those of the timers' values.
+    /// The percentiles that the timers' values belong to.
     percentiles: Arc<[Percentile]>,
     /// The values that the series of the latest window had before it; empty unless `keeps_previous`.
     previous: Vec<(SlotId, Shown)>,
@@ -80,11 +82,11 @@ enum Place {
 
 /// A point of the latest window, as remote write sends it.
 pub(super) enum Placed<'a> {
-    /// As a sample of this series, of which these are the points.
+    /// As the value of this series. `points` are the indexes of its points in the snapshot.
     Shown { id: SlotId, name: &'a FamilyName, slot: &'a Slot, points: SmallVec<[usize; 1]> },
-    /// Not at all, because the naming hides the series of this point.
+    /// Not at all, because the naming hides its series. With the index of the point.
     Hidden(usize),
-    /// Not at all, because the page has no room for the series of this point.
+    /// Not at all, because the page has no room for its series. With the index of the point.
     Nowhere(usize),
 }
 
@@ -98,7 +100,7 @@ pub(super) struct Limits {
     /// Maximum size of the page, in bytes.
     pub(super) bytes_max: u64,
     /// Maximum number of expired series whose totals are kept.
-    pub(super) departed_max: usize,
+    pub(super) expired_max: usize,
 }
 
 pub(super) type SlotId = u32;
@@ -120,6 +122,7 @@ struct Wanted {
     own_tags: Option<OwnTags>,
 }
 
+/// A family on the page.
 #[derive(Debug, Default)]
 struct Family {
     /// Sorted by labels, unless `is_stale`.
@@ -128,9 +131,11 @@ struct Family {
     /// The alphabetically first name of the metrics that are shown as this family, or the
     /// description that a naming assigned.
     origin: String,
+    /// Upper bound of the size of its headers on the page, in bytes.
     bytes: u64,
 }
 
+/// A live series of the pipeline.
 #[derive(Debug)]
 struct Source {
     slot: SlotId,
@@ -150,11 +155,13 @@ pub(super) struct Slot {
     /// When its total was 0, in Unix milliseconds; 0 if that is unknown.
     pub(super) created_ms: u64,
     family: FamilyKey,
+    /// Number of live series of the pipeline that it shows.
     sources: u32,
     /// Whether it has ever had more than one source.
     is_shared: bool,
     /// Whether its total is held, see [`HeldTotals`].
     is_held: bool,
+    /// Number of the latest window with a point of it; 0 if it has none yet.
     last_window: u64,
     /// Index of its first point in the snapshot of `last_window`.
     point: u32,
@@ -175,7 +182,7 @@ pub(super) enum Shown {
         /// counter whose source keeps the total, that total, which falls when the source restarts.
         shown: f64,
     },
-    /// The value of a gauge, the size of a set, in its latest window.
+    /// The value of a gauge or the size of a set in its latest window.
     Last(f64),
     /// A timer.
     Timer(TimerTotal),
@@ -184,7 +191,7 @@ pub(super) enum Shown {
 /// The outcome for the points of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Applied {
-    /// Points on the page, including hidden ones.
+    /// Points that are on the page or that the naming hides.
     pub(super) shown: u64,
     /// Points without room on the page.
     pub(super) refused: u64,
@@ -204,10 +211,10 @@ impl State {
             order: Vec::new(),
             order_is_stale: false,
             bytes: 0,
-            departed: Departed::new(limits.departed_max),
+            expired: ExpiredTotals::new(limits.expired_max),
             held: HeldTotals::default(),
             reduced: Arc::default(),
-            left: Vec::new(),
+            just_expired: Vec::new(),
             places: Vec::new(),
             window: 0,
             elapsed: Duration::ZERO,
@@ -224,7 +231,7 @@ impl State {
         Self { keeps_previous: true, ..self }
     }
 
-    /// Shows timers in other forms than a summary.
+    /// Shows timers in the forms of `timers`, by default a summary.
     pub(super) fn showing_timers(self, timers: TimerSettings) -> Self {
         Self { timers, ..self }
     }
@@ -245,7 +252,7 @@ impl State {
         self.elapsed += snapshot.window.length;
         let length_ms = snapshot.window.length.as_millis() as u64;
         self.window_start_ms = snapshot.window.end_ms.saturating_sub(length_ms);
-        self.left.clear();
+        self.just_expired.clear();
         self.places.clear();
         self.previous.clear();
         self.set_percentiles(&snapshot.percentiles);
@@ -294,7 +301,8 @@ impl State {
                 slot.created_ms = 0;
             }
             if !slot.family.is_renamed {
-                // The total of a renamed series is shown in other units.
+                // The shown total of a renamed series is converted below, so it cannot be compared
+                // with its sum.
                 self.held.note(&mut slot.is_held, slot.shown.is_held(), slot.series.name());
             }
             if let Some(naming) = self.naming.as_deref().filter(|_| slot.family.is_renamed) {
@@ -327,7 +335,7 @@ impl State {
         slot.native_bytes = bytes;
     }
 
-    /// Returns how often a native histogram has lost resolution, which keeps up to date.
+    /// Returns the counter of how often a native histogram has lost resolution.
     pub(super) fn reduced_histograms(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.reduced)
     }
@@ -337,7 +345,7 @@ impl State {
         &mut self.held
     }
 
-    /// Returns the number of live series whose total is held, which keeps up to date.
+    /// Returns the shared number of live series whose total is held.
     pub(super) fn held_totals(&self) -> Arc<AtomicU64> {
         self.held.series()
     }
@@ -372,11 +380,12 @@ impl State {
     }
 
     /// Returns the series that expired with the latest window, under their last names.
-    pub(super) fn left(&self) -> &[(FamilyName, Slot)] {
-        &self.left
+    pub(super) fn just_expired(&self) -> &[(FamilyName, Slot)] {
+        &self.just_expired
     }
 
-    /// Iterates over the points of the latest window, in the order of the first point of each sample.
+    /// Iterates over the points of the latest window. Points that share a series on the page come
+    /// together, at the place of the first.
     pub(super) fn placed(&self) -> impl Iterator<Item = Placed<'_>> {
         // By slot, so that no point needs a search for the name of its family.
         let mut names = vec![None; self.slots.len()];
@@ -401,7 +410,7 @@ impl State {
                 // Unreachable: a slot with a point in this window has not expired.
                 _ => Some(Placed::Nowhere(point)),
             },
-            // With the first point of its series.
+            // Returned with the first point of its series.
             Place::Merged(_) => None,
             Place::Hidden => Some(Placed::Hidden(point)),
             Place::Nowhere => Some(Placed::Nowhere(point)),
@@ -415,7 +424,8 @@ impl State {
             .filter(|(_, slot)| slot.last_window != self.window)
     }
 
-    /// Returns the slot of a series, or the reason why it has none.
+    /// Returns the slot of a series of the pipeline, which is added to the page if it is new, or
+    /// the reason why it has none. `percentiles` is the number of percentiles.
     fn slot(&mut self, series: &Arc<Series>, percentiles: usize) -> Result<SlotId, Place> {
         // The usual case, without the cost of sanitising names and labels.
         if let Some(source) = self.sources.get_mut(series) {
@@ -478,7 +488,7 @@ impl State {
         percentiles: usize,
     ) -> Option<SlotId> {
         let Wanted { series, family: key, .. } = wanted;
-        let fresh = Shown::none(series.kind(), &self.timers, metric);
+        let fresh = Shown::initial(series.kind(), &self.timers, metric);
         // The key that the family already has, so that all its series share one copy of the name.
         let known = self.families.get_key_value(&key).map(|(key, _)| key.clone());
         let is_new = known.is_none();
@@ -491,10 +501,10 @@ impl State {
             return None;
         }
         self.bytes += bytes + family_bytes;
-        let left = self.departed.take(&series);
-        let left =
-            left.and_then(|left| Some((fresh.continued_from(&left.shown)?, left.created_ms)));
-        let (shown, created_ms) = left.unwrap_or((fresh, self.window_start_ms));
+        let earlier = self.expired.take(&series);
+        let continued =
+            earlier.and_then(|total| Some((fresh.continued_from(&total.shown)?, total.created_ms)));
+        let (shown, created_ms) = continued.unwrap_or((fresh, self.window_start_ms));
         let slot = Slot {
             series: Arc::clone(&series),
             shown,
@@ -525,7 +535,8 @@ impl State {
         Some(id)
     }
 
-    /// Takes note of the percentiles. Values of others must not be shown as these.
+    /// Sets the percentiles. If they are others than before, removes the values of the timers,
+    /// which must not be shown under the new ones.
     fn set_percentiles(&mut self, percentiles: &Arc<[Percentile]>) {
         if *percentiles == self.percentiles {
             return;
@@ -538,8 +549,10 @@ impl State {
         }
     }
 
+    /// Keeps the alphabetically first name as the origin of a family.
     fn note_origin(&mut self, key: &FamilyKey, name: &str) {
-        // Not the first to arrive, so that a restart does not change the help text.
+        // Not the name that arrived first: after a restart another one could be first, which would
+        // change the help text.
         if let Some(family) = self.families.get_mut(key)
             && (family.origin.is_empty() || name < family.origin.as_str())
         {
@@ -547,6 +560,8 @@ impl State {
         }
     }
 
+    /// Removes the series that have been idle for too long, and renamed series that the latest poll
+    /// of their source lacks. `polls` are the series of the window that mark a poll.
     fn expire(&mut self, polls: &[&Series]) {
         let (elapsed, expire_after) = (self.elapsed, self.limits.expire_after);
         let mut idle = Vec::new();
@@ -574,11 +589,11 @@ impl State {
             }
         }
         if !gone.is_empty() {
-            self.take_leave(gone);
+            self.remove_expired(gone);
         }
     }
 
-    fn take_leave(&mut self, gone: Vec<(SlotId, Slot)>) {
+    fn remove_expired(&mut self, gone: Vec<(SlotId, Slot)>) {
         // `order` still has the names of the previous window: a series ends under the name that it
         // had.
         let named: HashMap<&FamilyKey, &FamilyName, RandomState> =
@@ -588,10 +603,10 @@ impl State {
             self.slot_of.remove(&(Arc::clone(&slot.series), slot.family.is_renamed));
             self.free.push(id);
             self.bytes -= slot.bytes;
-            self.departed.remember(hash(&slot.series), slot.left());
+            self.expired.remember(hash(&slot.series), slot.total());
             let key = slot.family.clone();
             if let Some(name) = named.get(&key) {
-                self.left.push(((*name).clone(), slot));
+                self.just_expired.push(((*name).clone(), slot));
             }
             keys.push(key);
         }
@@ -631,9 +646,9 @@ impl State {
 }
 
 impl Slot {
-    /// Returns its total for the case that it comes back.
-    fn left(&self) -> Left {
-        Left { shown: self.shown.clone(), created_ms: self.created_ms }
+    /// Returns its total, which is kept in case the series returns.
+    fn total(&self) -> ExpiredTotal {
+        ExpiredTotal { shown: self.shown.clone(), created_ms: self.created_ms }
     }
 }
 
@@ -644,7 +659,8 @@ impl FamilyKey {
 }
 
 impl Shown {
-    fn none(kind: MetricKind, timers: &TimerSettings, metric: &str) -> Self {
+    /// Returns the value before the first window.
+    fn initial(kind: MetricKind, timers: &TimerSettings, metric: &str) -> Self {
         match kind {
             MetricKind::Counter | MetricKind::Trace => {
                 Self::Total { sum: Sum::default(), shown: 0.0 }
@@ -711,7 +727,7 @@ impl Shown {
     /// Returns whether negative increments hold the total: the sum is below the shown total.
     pub(super) fn is_held(&self) -> bool {
         match self {
-            // Not by the last bits, which are the sum's rounding.
+            // A difference in only the last bits is the rounding of the sum.
             Self::Total { sum, shown } => *shown - sum.value() > shown.abs() * 1e-12,
             Self::Last(_) | Self::Timer(_) => false,
         }
@@ -754,7 +770,8 @@ impl State {
     fn size_at_most(&self, series: &Series, shown: &Shown, percentiles: usize) -> u64 {
         let lines = match shown {
             Shown::Timer(_) => {
-                // Each family has a sum and a count, a histogram also the bucket +Inf.
+                // Each family has a sum and a count, a histogram also the bucket +Inf. Lines of a
+                // summary count even if there is none: this is only an upper bound.
                 let histogram =
                     if self.timers.forms.has_histogram() { 3 + shown.bounds() } else { 0 };
                 percentiles + 2 + histogram

@@ -15,7 +15,7 @@ pub(super) struct TimerTotal {
     pub(super) count: Sum,
     /// Sum of the values in all windows.
     pub(super) sum: Sum,
-    /// The percentiles of its latest window.
+    /// The percentiles of the timer's latest window.
     pub(super) percentiles: SmallVec<[f64; 4]>,
     /// `None` unless timers are shown as `histogram`.
     pub(super) classic: Option<ClassicBuckets>,
@@ -34,7 +34,7 @@ impl TimerTotal {
         }
     }
 
-    /// Adds a window.
+    /// Adds a window's samples, and replaces the percentiles with the window's.
     pub(super) fn add(&mut self, window: &TimerValue) {
         self.count.add(window.summary.count);
         self.sum.add(window.summary.sum);
@@ -47,7 +47,8 @@ impl TimerTotal {
         }
     }
 
-    /// Returns the count of the histogram, which has all samples in its buckets.
+    /// Returns the number of samples in the histogram. For a native one it is the sum of its
+    /// buckets, as Prometheus requires, which are rounded down one by one.
     pub(super) fn histogram_count(&self) -> f64 {
         match &self.native {
             Some(native) => native.count() as f64,
@@ -55,19 +56,20 @@ impl TimerTotal {
         }
     }
 
-    /// Returns the classic buckets as (upper bound, samples up to it), without +Inf.
+    /// Iterates over the classic buckets as (upper bound, number of samples up to it), without the
+    /// bucket +Inf.
     pub(super) fn classic_buckets(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         let count = self.histogram_count();
         let mut below = 0.0;
         self.classic.iter().flat_map(ClassicBuckets::counts).map(move |(bound, samples)| {
             below += samples;
-            // Rounding must not make a bucket larger than +Inf.
+            // Rounding must not make a bucket larger than the bucket +Inf, which is the count.
             (bound, whole(below).min(count))
         })
     }
 
-    /// Continues from a saved total of the same metric; `None` if that lacks a part of this one, which
-    /// then starts from 0 as a whole: the parts must agree.
+    /// Returns a saved total of the same metric with the histograms of this total. `None` if the
+    /// saved total lacks one of them: then all parts start from 0, because they must agree.
     pub(super) fn continued_from(&self, saved: &Self) -> Option<Self> {
         let classic = match &self.classic {
             Some(own) => Some(own.continued_from(saved.classic.as_ref()?)?),
@@ -85,7 +87,8 @@ impl TimerTotal {
 #[derive(Clone, Debug)]
 pub(super) struct ClassicBuckets {
     bounds: Arc<[f64]>,
-    /// For each bound, the weights of the samples above the bound before it.
+    /// For each bound, the sum of the weights of the samples up to it that are above the previous
+    /// bound.
     counts: Box<[f64]>,
 }
 
@@ -95,23 +98,25 @@ impl ClassicBuckets {
         Self { bounds, counts }
     }
 
-    /// Restores saved buckets; `None` if the bounds and counts are invalid.
+    /// Restores saved buckets; `None` if the numbers of bounds and counts differ or a count is
+    /// negative.
     pub(super) fn from_parts(bounds: Vec<f64>, counts: Vec<f64>) -> Option<Self> {
         let is_valid = bounds.len() == counts.len() && counts.iter().all(|count| *count >= 0.0);
         is_valid.then(|| Self { bounds: bounds.into(), counts: counts.into() })
     }
 
-    /// The bounds, which all series of a configured list share.
+    /// Returns the bounds. All series with the same configured list share one copy.
     pub(super) fn bounds(&self) -> &Arc<[f64]> {
         &self.bounds
     }
 
-    /// Returns the bounds with their counts, which are not cumulative.
+    /// Iterates over the bounds with their counts, which are not cumulative.
     pub(super) fn counts(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         self.bounds.iter().copied().zip(self.counts.iter().copied())
     }
 
-    /// Counts every sample exactly, or the buckets of a sketch by the values in their middle.
+    /// Adds the samples of a window. If its timer has become a sketch, the samples of each bucket
+    /// of the sketch count by the value in the middle of the bucket.
     fn add(&mut self, timer: &Timer) {
         let mut at = 0;
         timer.for_each_sample(|value, weight| {
@@ -131,8 +136,8 @@ impl ClassicBuckets {
     }
 }
 
-/// Rounds the count of a summary to a whole number, as both formats require. Only the total is
-/// rounded, so the error never exceeds half a sample.
+/// Rounds a count to the nearest whole number, as both text formats require. Only the shown total
+/// is rounded, so the error never exceeds half a sample.
 pub(super) fn whole(count: f64) -> f64 {
     count.round()
 }

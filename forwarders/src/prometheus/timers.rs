@@ -1,4 +1,4 @@
-//! `timers` and `buckets`: the forms in which timers are shown.
+//! The keys `timers` and `buckets`: the forms in which timers are shown.
 
 use std::fmt;
 use std::sync::Arc;
@@ -114,13 +114,13 @@ impl<'de> Visitor<'de> for FormsVisitor {
         let forms: Vec<TimerForm> = Vec::deserialize(SeqAccessDeserializer::new(list))?;
         let is_repeated = |at: usize| forms[..at].contains(&forms[at]);
         if forms.is_empty() || (0..forms.len()).any(is_repeated) {
-            return Err(A::Error::custom("a list of forms has each of them at most once, and one"));
+            return Err(A::Error::custom("a list names at least one form, and each only once"));
         }
         Ok(TimerForms(forms))
     }
 }
 
-/// Upper bounds of a classic histogram's buckets: finite and ascending.
+/// Upper bounds of a classic histogram's buckets: 1 to 200 finite, ascending numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BucketBounds(Arc<[f64]>);
 
@@ -135,7 +135,7 @@ impl BucketBounds {
         if let Some(pair) = bounds.windows(2).find(|pair| pair[0] >= pair[1]) {
             return Err(format!("bounds must ascend, but {} follows {}", pair[1], pair[0]));
         }
-        // A bound of -0 would be another text than 0 for the same bucket.
+        // Turns -0 into 0: as labels, they would be two texts for the same bucket.
         Ok(Self(bounds.into_iter().map(|bound| bound + 0.0).collect()))
     }
 }
@@ -176,7 +176,8 @@ impl Default for BucketBounds {
 }
 
 impl BucketsConfig {
-    /// Returns the bounds for a metric, from the first item that matches it.
+    /// Returns the bounds for a metric: those of the first item that matches it, or else the common
+    /// ones.
     fn bounds(&self, metric: &str) -> &BucketBounds {
         let matches = |item: &&MatchedBounds| item.pattern.matches(metric) == Some(true);
         self.matched.iter().find(matches).map_or(&self.others, |item| &item.le)

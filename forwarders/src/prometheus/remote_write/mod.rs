@@ -39,7 +39,7 @@ mod wire;
 /// Maximum number of requests in the search for a refused series: enough to find it among 65,536.
 const BISECTIONS_MAX: usize = 17;
 
-/// The key of a payload without bytes whose point is not shown.
+/// The key of a payload without bytes whose point the naming hides.
 const HIDDEN: &[u8] = b"hidden";
 
 /// Pushes series to one server.
@@ -56,7 +56,8 @@ pub struct RemoteWrite {
 struct WriteProtocol {
     url: Url,
     headers: HeaderMap,
-    /// A number that tells this forwarder's marker from those of other daemons.
+    /// A random number, so that this forwarder's marker is another series than those of other
+    /// daemons.
     run: u64,
 }
 
@@ -79,8 +80,8 @@ impl HttpProtocol for WriteProtocol {
         wire::samples(series)
     }
 
-    /// A stale marker of a series that has no samples: no query shows it. Data of a newer window
-    /// would not do, because the samples of a series must arrive in order.
+    /// A stale marker of a series that has no samples: no query shows it. Samples of a newer window
+    /// cannot be used for this, because the samples of a series must arrive in order.
     fn harmless(&self) -> Option<HttpRequest> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.request(&[&wire::marker(self.run, now.as_millis() as u64)]).ok()
@@ -91,7 +92,7 @@ impl RemoteWrite {
     /// Creates a forwarder that connects with the first window.
     ///
     /// # Errors
-    /// If settings conflict or a file of `tls` cannot be used, with the fix.
+    /// If settings conflict or a file of `tls` cannot be used. The text says what to change.
     pub fn new(
         config: &RemoteWriteConfig,
         name: &str,
@@ -173,7 +174,7 @@ impl Forwarder for RemoteWrite {
         self.state.apply(snapshot);
         let at_ms = snapshot.window.end_ms;
         let mut encoder = Encoder::new(&snapshot.percentiles, &self.state.timers().forms);
-        for (name, slot) in self.state.left() {
+        for (name, slot) in self.state.just_expired() {
             batch.push(0, |_| (), |out| encoder.write_end(out, name, slot, at_ms));
         }
         // The points of a series stay together: a part of them must not be left over, because the
@@ -206,8 +207,8 @@ impl Forwarder for RemoteWrite {
     /// or by the next forwarder, which adds their points then.
     fn save_state(&self, batch: &Batch, max: u64) -> Option<SavedState> {
         let pending: HashSet<usize> = batch.pending().map(|payload| payload.id).collect();
-        // As in `encode`.
-        let placed = self.state.placed().zip(self.state.left().len()..);
+        // The order of `encode`, in which the series that have just expired come first.
+        let placed = self.state.placed().zip(self.state.just_expired().len()..);
         let pending: HashSet<_> = placed
             .filter(|(_, payload)| pending.contains(payload))
             .filter_map(|(placed, _)| match placed {

@@ -18,8 +18,8 @@ pub(super) fn of(reply: &HttpReply, payloads: usize) -> RequestOutcome {
 /// Returns whether a server refuses content although its status says something else.
 fn is_refusal(status: StatusCode, reason: &str) -> bool {
     match status.as_u16() {
-        // Thanos answers samples that are out of order or in conflict with others so, and not
-        // always in more words than "conflict".
+        // Thanos's answer to samples that are out of order or in conflict with others, sometimes
+        // with no other text than "conflict".
         409 => true,
         300..=399 | 401 | 403..=405 | 407 | 408 | 425 | 429 => false,
         _ => is_about_content(reason),
@@ -28,7 +28,7 @@ fn is_refusal(status: StatusCode, reason: &str) -> bool {
 
 fn of_refusal(reason: &str, payloads: usize) -> RequestOutcome {
     match dropped(reason) {
-        // The server has taken the other samples.
+        // The server has accepted the other samples.
         Some(count) if count > 0 && reason.contains("partial write") => {
             RequestOutcome::Partial { refused: count.min(payloads), named: Vec::new() }
         }

@@ -186,7 +186,7 @@ fn every_live_series_is_in_every_window_and_ends_with_a_stale_marker() {
 }
 
 #[tokio::test]
-async fn series_have_the_names_of_the_page_and_what_it_does_not_show_is_not_sent() {
+async fn series_have_the_names_of_the_page_and_hidden_series_are_not_sent() {
     let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(200, ""));
     let mut forwarder = remote_write_as(Some(Arc::new(StubNaming)), &url(&server), "");
     let gauge = |name: &str, tags: &[(&str, &str)], value| {
@@ -209,7 +209,7 @@ async fn series_have_the_names_of_the_page_and_what_it_does_not_show_is_not_sent
 }
 
 #[tokio::test]
-async fn what_is_pending_names_the_points_that_are_left() {
+async fn pending_payloads_name_the_remaining_points() {
     let server = ScriptedServer::start(|number, _| match number {
         0 => ScriptedAnswer::status(200, ""),
         _ => ScriptedAnswer::status(503, ""),
@@ -249,7 +249,7 @@ async fn a_successor_continues_the_totals_as_of_the_points_that_are_delivered() 
     let saved = forwarder.save_state(&batch, u64::MAX).unwrap();
     let mut successor = remote_write(&url(&server), more);
     successor.restore_state(&saved.bytes, Duration::ZERO).unwrap();
-    // What was left over comes again, from the spool.
+    // The points that are left come again, from the spool.
     let (lines, _) = encoded(&mut successor, snapshot.only(&batch.points_left()).points.to_vec());
     let mut lines = lines;
     lines.sort();
@@ -318,7 +318,7 @@ async fn a_series_that_the_server_refuses_is_found_and_the_others_arrive() {
 }
 
 #[tokio::test]
-async fn where_all_is_refused_the_search_ends() {
+async fn the_search_ends_if_the_server_refuses_everything() {
     let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(400, "no"));
     let mut forwarder = remote_write(&url(&server), "");
     let mut batch = Batch::default();
@@ -329,7 +329,7 @@ async fn where_all_is_refused_the_search_ends() {
 }
 
 #[tokio::test]
-async fn too_large_a_request_is_halved_and_the_limit_remembered() {
+async fn a_request_that_is_too_large_is_halved_and_the_limit_is_remembered() {
     let server = ScriptedServer::start(|_, request| match asked(request).len() {
         0..=250 => ScriptedAnswer::status(200, ""),
         _ => ScriptedAnswer::status(413, ""),
@@ -346,7 +346,7 @@ async fn too_large_a_request_is_halved_and_the_limit_remembered() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_nothing_at_all_costs_no_data() {
+async fn a_server_to_which_every_request_is_too_large_costs_no_data() {
     let server = ScriptedServer::start(|number, _| match number {
         0..20 => ScriptedAnswer::status(413, ""),
         _ => ScriptedAnswer::status(200, ""),
@@ -364,7 +364,7 @@ async fn a_server_that_takes_nothing_at_all_costs_no_data() {
 }
 
 #[tokio::test]
-async fn what_the_server_has_is_not_sent_again_after_a_failure() {
+async fn accepted_samples_are_not_sent_again_after_a_failure() {
     let server = ScriptedServer::start(|number, _| match number {
         1 => ScriptedAnswer::Reply(429, vec![("Retry-After", "7".to_owned())], Vec::new()),
         2 => ScriptedAnswer::status(500, "oops"),
@@ -426,7 +426,7 @@ fn credentials_and_headers_that_do_not_go_together_are_refused() {
 }
 
 #[tokio::test]
-async fn a_probe_tells_a_wrong_path_from_a_server() {
+async fn a_probe_distinguishes_a_wrong_path_from_a_working_server() {
     let server = ScriptedServer::start(|number, _| match number {
         0 => ScriptedAnswer::status(404, "not here"),
         _ => ScriptedAnswer::status(204, ""),

@@ -44,7 +44,7 @@ struct TimeSeries {
 /// A native histogram with whole counts.
 #[derive(Clone, PartialEq, Message)]
 struct Histogram {
-    /// Present also if it is 0, which distinguishes whole counts from others.
+    /// Written even if it is 0, because its presence says that the counts are whole numbers.
     #[prost(uint64, optional, tag = "1")]
     count: Option<u64>,
     #[prost(double, tag = "3")]
@@ -76,7 +76,7 @@ impl Histogram {
         set_buckets(&mut self.negative_spans, &mut self.negative_deltas, native.negative());
     }
 
-    /// Makes it the marker that ends a series of histograms.
+    /// Turns it into the stale marker that ends a series of histograms.
     fn set_stale(&mut self) {
         *self = Self { count: Some(0), zero_count: Some(0), sum: STALE, ..Self::default() };
     }
@@ -97,7 +97,7 @@ pub(super) struct Encoder {
     forms: TimerForms,
     /// The current message; its memory is reused for the next.
     message: TimeSeries,
-    /// A series with a histogram instead of a sample, for the same reason.
+    /// The current message with a native histogram instead of a sample; its memory is reused too.
     native: TimeSeries,
 }
 
@@ -219,7 +219,8 @@ impl TimerSamples<'_> {
         self.sum_and_count(LE, count, each);
     }
 
-    /// Sets the labels with another one, sorted once: from sample to sample only its value changes.
+    /// Sets the name, the labels of the series, and a label `other` whose value is still empty. The
+    /// labels are sorted only once: from sample to sample, only the value of `other` changes.
     fn labels(&mut self, name: &str, other: &str) {
         let labels = self.slot.series.tags().chain([(NAME, name), (other, "")]);
         set_labels(&mut self.message.labels, labels);

@@ -3,19 +3,27 @@
 //! ```text
 //! list of percentiles · entries to the end
 //! entry 3, a series that is shown:
-//!     series · created (Unix ms) · is shared · shown · list of (source · idle time (ms))
-//! entry 4, a series that has left: hash (16 bytes) · created (Unix ms) · shown
+//!     kind · series · created (Unix ms) · is shared · value ·
+//!     list of (kind · series of the pipeline · idle time (ms))
+//! entry 4, an expired series: hash (16 bytes) · created (Unix ms) · value
+//!
+//! value 0, a total: sum · shown total
+//! value 1, a gauge or set: the latest value
+//! value 2, a timer: count · sum · list of the percentiles' values
+//! value 3, a timer with histograms: as value 2, then
+//!     bits (1: classic, 2: native) · list of bounds, a count for each · native histogram
+//! native histogram: schema · zeros · two lists of (index · count)
 //! ```
 //!
 //! Earlier versions wrote entries 1 and 2, which lack the time of creation.
 //!
-//! Series that are shown come first, then those that left, the latest first: a bound cuts off the
+//! Series that are shown come first, then the expired ones, the latest first: a bound cuts off the
 //! totals that are least likely to be needed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::departed::Left;
+use super::expired::ExpiredTotal;
 use super::{Shown, Slot, SlotId, State};
 use crate::delivery::forwarder::SavedState;
 use crate::prometheus::native::{IndexedCounts, NativeHistogram};
@@ -28,10 +36,12 @@ use model::{MetricKind, Percentile, Series};
 /// Kinds; their index is their number. New kinds must be appended.
 const KINDS: [MetricKind; 5] =
     [MetricKind::Counter, MetricKind::Gauge, MetricKind::Timer, MetricKind::Set, MetricKind::Trace];
+/// The numbers of the entries. 1 and 2 are only read.
 const SHOWN_WITHOUT_CREATION: u8 = 1;
-const LEFT_WITHOUT_CREATION: u8 = 2;
+const EXPIRED_WITHOUT_CREATION: u8 = 2;
 const SHOWN_SERIES: u8 = 3;
-const LEFT_SERIES: u8 = 4;
+const EXPIRED_SERIES: u8 = 4;
+/// The numbers of the values.
 const TOTAL: u8 = 0;
 const LAST: u8 = 1;
 /// A timer without histograms.
@@ -44,15 +54,16 @@ struct Decoded {
     percentiles: Arc<[Percentile]>,
     shown: Vec<ShownSeries>,
     /// The latest first.
-    left: Vec<(u128, Left)>,
+    expired: Vec<(u128, ExpiredTotal)>,
 }
 
+/// A decoded series that the page shows.
 struct ShownSeries {
     series: Series,
     created_ms: u64,
     is_shared: bool,
     shown: Shown,
-    /// With the time without a sample.
+    /// Its series of the pipeline, each with the time for which it had no sample.
     sources: Vec<(Arc<Series>, Duration)>,
 }
 
@@ -83,20 +94,20 @@ impl State {
                 })
             });
         let mut left_out = put_while_fitting(&mut out, max, shown);
-        let left = self.departed.latest_first().map(|(hash, left)| {
+        let expired = self.expired.latest_first().map(|(hash, total)| {
             move |out: &mut Vec<u8>| {
-                out.push(LEFT_SERIES);
+                out.push(EXPIRED_SERIES);
                 out.extend_from_slice(&hash.to_le_bytes());
-                leb128::write(out, left.created_ms);
-                put_shown(out, &left.shown);
+                leb128::write(out, total.created_ms);
+                put_shown(out, &total.shown);
             }
         });
-        left_out += put_while_fitting(&mut out, max, left);
+        left_out += put_while_fitting(&mut out, max, expired);
         SavedState { bytes: out, left_out }
     }
 
     /// Continues with a state that was saved `away` ago. Series that have been idle for too long by now
-    /// are remembered like series that have left. All limits hold.
+    /// are kept like expired ones. All limits hold.
     ///
     /// # Errors
     /// When the bytes are not a saved state; nothing has changed then.
@@ -105,12 +116,12 @@ impl State {
         bytes: &[u8],
         away: Duration,
     ) -> Result<(), MalformedSnapshot> {
-        let Decoded { percentiles, shown, left } = decode(bytes)?;
+        let Decoded { percentiles, shown, expired } = decode(bytes)?;
         self.percentiles = percentiles;
-        for (hash, left) in left.into_iter().rev() {
-            self.departed.remember(hash, left);
+        for (hash, total) in expired.into_iter().rev() {
+            self.expired.remember(hash, total);
         }
-        // Idle times count back from here.
+        // Makes room for idle times, which are subtracted from it and are shorter than this.
         self.elapsed += self.limits.expire_after;
         for mut series in shown {
             series.sources.iter_mut().for_each(|(_, idle)| *idle = idle.saturating_add(away));
@@ -125,7 +136,7 @@ impl State {
         let mut is_placed = false;
         let expire_after = self.limits.expire_after;
         for (source, idle) in sources.into_iter().filter(|(_, idle)| *idle < expire_after) {
-            // With the names of the current configuration, under which it may be another series.
+            // Under the names of the current configuration, with which another series may show it.
             let Ok(id) = self.slot(&source, self.percentiles.len()) else { continue };
             if let Some(source) = self.sources.get_mut(&source) {
                 source.last_seen = self.elapsed - idle;
@@ -142,7 +153,7 @@ impl State {
             }
         }
         if !is_placed {
-            self.departed.remember(super::hash(&series), Left { shown, created_ms });
+            self.expired.remember(super::hash(&series), ExpiredTotal { shown, created_ms });
         }
     }
 }
@@ -167,6 +178,7 @@ fn put_while_fitting(
 fn put_percentiles(out: &mut Vec<u8>, percentiles: &[Percentile]) {
     leb128::write(out, percentiles.len() as u64);
     for percentile in percentiles {
+        // The decimal text of the label `p99_9`: 99.9.
         put_text(out, &percentile.label()[1..].replace('_', "."));
     }
 }
@@ -244,21 +256,21 @@ fn decode(bytes: &[u8]) -> Result<Decoded, MalformedSnapshot> {
     let percentiles: Arc<[Percentile]> = reader
         .list(|reader| Percentile::parse(reader.text()?).map_err(|_| MalformedSnapshot))?
         .into();
-    let (mut shown, mut left) = (Vec::new(), Vec::new());
+    let (mut shown, mut expired) = (Vec::new(), Vec::new());
     while !reader.0.is_empty() {
         match reader.byte()? {
             kind @ (SHOWN_SERIES | SHOWN_WITHOUT_CREATION) => {
                 shown.push(read_shown_series(&mut reader, kind == SHOWN_SERIES)?);
             }
-            kind @ (LEFT_SERIES | LEFT_WITHOUT_CREATION) => {
+            kind @ (EXPIRED_SERIES | EXPIRED_WITHOUT_CREATION) => {
                 let hash = read_hash(&mut reader)?;
-                let created_ms = if kind == LEFT_SERIES { reader.number()? } else { 0 };
-                left.push((hash, Left { created_ms, shown: read_shown(&mut reader)? }));
+                let created_ms = if kind == EXPIRED_SERIES { reader.number()? } else { 0 };
+                expired.push((hash, ExpiredTotal { created_ms, shown: read_shown(&mut reader)? }));
             }
             _ => return Err(MalformedSnapshot),
         }
     }
-    Ok(Decoded { percentiles, shown, left })
+    Ok(Decoded { percentiles, shown, expired })
 }
 
 fn read_shown_series(
@@ -345,7 +357,7 @@ mod tests {
             expire_after: Duration::from_secs(60),
             series_max: 10,
             bytes_max: 1 << 20,
-            departed_max: 10,
+            expired_max: 10,
         };
         let tags: [(&str, &str); 0] = [];
         let series = Series::new(MetricKind::Counter, "c", &tags);
@@ -359,7 +371,7 @@ mod tests {
         leb128::write(&mut bytes, 1);
         put_kind_and_series(&mut bytes, &series);
         leb128::write(&mut bytes, 10);
-        bytes.push(LEFT_WITHOUT_CREATION);
+        bytes.push(EXPIRED_WITHOUT_CREATION);
         bytes.extend_from_slice(&1_u128.to_le_bytes());
         put_shown(&mut bytes, &Shown::Timer(TimerTotal::default()));
         let mut state = State::new(limits, None);
@@ -368,6 +380,6 @@ mod tests {
         let slot = shown.next().unwrap();
         assert_eq!(slot.created_ms, 0);
         assert!(matches!(slot.shown, Shown::Total { shown: 7.0, .. }));
-        assert_eq!(state.departed.latest_first().count(), 1);
+        assert_eq!(state.expired.latest_first().count(), 1);
     }
 }

@@ -27,7 +27,7 @@ const LIMITS: Limits = Limits {
     expire_after: Duration::from_secs(600),
     series_max: 100_000,
     bytes_max: 1 << 30,
-    departed_max: 1_000,
+    expired_max: 1_000,
 };
 
 fn counter(name: &str, tags: &[(&str, &str)], count: f64) -> Point {
@@ -250,8 +250,8 @@ fn an_expired_series_continues_from_its_total() {
 }
 
 #[test]
-fn of_too_many_totals_the_oldest_is_forgotten() {
-    let limits = Limits { expire_after: Duration::from_secs(10), departed_max: 2, ..LIMITS };
+fn the_total_that_expired_first_is_removed_above_the_limit() {
+    let limits = Limits { expire_after: Duration::from_secs(10), expired_max: 2, ..LIMITS };
     let mut bench = Bench::new(limits);
     for name in ["a", "b", "c"] {
         bench.window(vec![counter(name, &[], 5.0)]);
@@ -263,7 +263,7 @@ fn of_too_many_totals_the_oldest_is_forgotten() {
 }
 
 #[test]
-fn when_all_has_left_the_page_is_empty_and_costs_nothing() {
+fn a_page_without_live_series_is_empty_and_takes_no_room() {
     let mut bench = Bench::new(Limits { expire_after: Duration::from_secs(10), ..LIMITS });
     bench.window(each_kind());
     assert!(bench.state.bytes() > 0);

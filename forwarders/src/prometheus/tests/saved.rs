@@ -11,7 +11,7 @@ use crate::delivery::forwarder::SavedState;
 
 const MAX: u64 = 1 << 20;
 /// Length of a window in `snapshot_of`.
-const INTERVAL: Duration = Duration::from_secs(10);
+const WINDOW: Duration = Duration::from_secs(10);
 
 impl Bench {
     fn saved(&self) -> SavedState {
@@ -46,7 +46,7 @@ fn a_series_that_was_idle_too_long_leaves_and_continues_its_total_when_it_return
     before.window(count());
     before.window(vec![]);
     // 20 s before the stop, and the rest while the daemon is away.
-    let short = restored(&before.saved(), LIMITS.expire_after - 3 * INTERVAL, LIMITS);
+    let short = restored(&before.saved(), LIMITS.expire_after - 3 * WINDOW, LIMITS);
     assert!(short.page().contains("idle_total 5\n"));
     let mut long = restored(&before.saved(), LIMITS.expire_after, LIMITS);
     assert_eq!(long.page(), "");
@@ -55,7 +55,7 @@ fn a_series_that_was_idle_too_long_leaves_and_continues_its_total_when_it_return
 
 #[test]
 fn a_restored_series_expires_like_one_that_was_never_away() {
-    let limits = Limits { expire_after: 3 * INTERVAL, ..LIMITS };
+    let limits = Limits { expire_after: 3 * WINDOW, ..LIMITS };
     let mut before = Bench::new(limits);
     before.window(vec![counter("c", &[], 1.0)]);
     before.window(vec![]);
@@ -67,8 +67,8 @@ fn a_restored_series_expires_like_one_that_was_never_away() {
 }
 
 #[test]
-fn totals_of_series_that_had_left_outlive_several_restarts() {
-    let limits = Limits { expire_after: INTERVAL, ..LIMITS };
+fn totals_of_expired_series_survive_several_restarts() {
+    let limits = Limits { expire_after: WINDOW, ..LIMITS };
     let mut bench = Bench::new(limits);
     bench.window(vec![counter("gone", &[], 7.0), timer("t", &[], &[2.0])]);
     bench.window(vec![]);

@@ -92,7 +92,7 @@ async fn a_scrape_gets_the_format_that_it_asks_for() {
 }
 
 #[tokio::test]
-async fn a_large_page_is_compressed_for_those_who_take_it() {
+async fn a_large_page_is_compressed_for_scrapers_that_accept_gzip() {
     let points = (0..200).map(|n| super::counter(&format!("c{n}"), &[], 1.0)).collect();
     let serving = start(&PrometheusConfig::default(), Bench::new(LIMITS).window(points)).await;
     let plain = serving.get("").await;
@@ -104,7 +104,7 @@ async fn a_large_page_is_compressed_for_those_who_take_it() {
 }
 
 #[tokio::test]
-async fn other_paths_and_methods_are_told_what_there_is() {
+async fn replies_to_other_paths_and_methods_name_the_valid_ones() {
     let serving = start(&PrometheusConfig::default(), page()).await;
     let reply = serving.ask("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(reply.head.starts_with("HTTP/1.1 200") && reply.body.is_empty(), "{}", reply.head);
@@ -120,7 +120,7 @@ async fn other_paths_and_methods_are_told_what_there_is() {
 }
 
 #[tokio::test]
-async fn what_openmetrics_cannot_show_is_text_for_those_who_take_it() {
+async fn a_page_that_breaks_openmetrics_is_text_for_scrapers_that_accept_text() {
     let page = Bench::new(LIMITS).window(vec![timer("t", &[], &[-1.0])]);
     let serving = start(&PrometheusConfig::default(), page).await;
     let reply = serving.get("Accept: application/openmetrics-text, text/plain;q=0.5\r\n").await;
@@ -176,7 +176,7 @@ async fn a_connection_too_many_replaces_the_one_that_did_nothing_for_longest() {
     assert!(reply.head.starts_with("HTTP/1.1 200"), "{}", reply.head);
     assert_eq!(serving.server.stats().cut_full().load(Ordering::Relaxed), 4);
     for stream in &mut idle[..4] {
-        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "closed without a word");
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "closed without a reply");
     }
 }
 

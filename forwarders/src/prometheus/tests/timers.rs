@@ -151,7 +151,7 @@ fn a_restart_continues_histograms_and_another_list_of_bounds_restarts_the_timer(
 
 #[test]
 fn remembered_histograms_count_by_their_memory() {
-    let limits = Limits { expire_after: Duration::from_secs(10), departed_max: 60, ..LIMITS };
+    let limits = Limits { expire_after: Duration::from_secs(10), expired_max: 60, ..LIMITS };
     let mut bench = Bench::showing(limits, NATIVE);
     let wide: Vec<f64> = (0..300).map(|n| 1.02_f64.powi(n)).collect();
     bench.window(vec![timer("a", &[], &wide)]);

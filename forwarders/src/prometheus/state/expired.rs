@@ -15,14 +15,14 @@ const BUCKETS_PER_TOTAL: usize = 6;
 
 /// The total of an expired series.
 #[derive(Clone, Debug)]
-pub(super) struct Left {
+pub(super) struct ExpiredTotal {
     pub(super) shown: Shown,
     /// When it was 0, in Unix milliseconds; 0 if that is unknown.
     pub(super) created_ms: u64,
 }
 
-impl Left {
-    /// Returns the number of totals that take the same memory.
+impl ExpiredTotal {
+    /// Returns the memory that it takes, as a number of totals without buckets.
     fn cost(&self) -> usize {
         let buckets = self.shown.native().map_or(0, NativeHistogram::bucket_count);
         1 + buckets.div_ceil(BUCKETS_PER_TOTAL) + self.shown.bounds().div_ceil(BUCKETS_PER_TOTAL)
@@ -31,65 +31,70 @@ impl Left {
 
 /// The totals, each with the number of its expiry. Series are identified by a hash, because their text
 /// could take much more memory.
-pub(super) struct Departed {
-    /// Maximum sum of the costs.
+pub(super) struct ExpiredTotals {
+    /// Maximum of `cost`.
     max: usize,
+    /// The sum of the costs.
     cost: usize,
-    totals: HashMap<u128, (u64, Left), RandomState>,
-    /// In the order of expiry; may contain entries of series that have returned.
+    totals: HashMap<u128, (u64, ExpiredTotal), RandomState>,
+    /// The numbers and hashes in the order of expiry; may contain series that have returned.
     order: VecDeque<(u64, u128)>,
+    /// Number of the latest expiry.
     number: u64,
 }
 
-impl Departed {
+impl ExpiredTotals {
     pub(super) fn new(max: usize) -> Self {
         Self { max, cost: 0, totals: HashMap::default(), order: VecDeque::new(), number: 0 }
     }
 
-    pub(super) fn remember(&mut self, hash: u128, mut left: Left) {
+    /// Keeps the total of a series with this hash. Removes the totals of the series that expired
+    /// first if they take too much memory.
+    pub(super) fn remember(&mut self, hash: u128, mut total: ExpiredTotal) {
         // A gauge or set has no total to continue from.
-        if self.max == 0 || matches!(left.shown, Shown::Last(_)) {
+        if self.max == 0 || matches!(total.shown, Shown::Last(_)) {
             return;
         }
         // The percentiles describe only the last window.
-        if let Shown::Timer(total) = &mut left.shown {
-            total.percentiles.clear();
+        if let Shown::Timer(timer) = &mut total.shown {
+            timer.percentiles.clear();
         }
         self.number += 1;
-        self.cost += left.cost();
+        self.cost += total.cost();
         self.order.push_back((self.number, hash));
-        if let Some((_, replaced)) = self.totals.insert(hash, (self.number, left)) {
+        if let Some((_, replaced)) = self.totals.insert(hash, (self.number, total)) {
             self.cost -= replaced.cost();
         }
         // Series that return leave their entries in `order`; the second bound keeps these from
         // accumulating.
         while self.cost > self.max || self.order.len() > 2 * self.max {
             let Some((number, hash)) = self.order.pop_front() else { return };
-            // An older number is left from an earlier expiry of a series that has expired again.
+            // An entry with an older number is of an earlier expiry: the series has returned since.
             if self.totals.get(&hash).is_some_and(|(current, _)| *current == number) {
                 self.remove(hash);
             }
         }
     }
 
-    /// The totals, beginning with the series that left last.
-    pub(super) fn latest_first(&self) -> impl Iterator<Item = (u128, &Left)> {
+    /// Iterates over the totals with the hashes of their series, beginning with the latest expiry.
+    pub(super) fn latest_first(&self) -> impl Iterator<Item = (u128, &ExpiredTotal)> {
         self.order.iter().rev().filter_map(|(number, hash)| {
-            let (current, left) = self.totals.get(hash)?;
-            (current == number).then_some((*hash, left))
+            let (current, total) = self.totals.get(hash)?;
+            (current == number).then_some((*hash, total))
         })
     }
 
-    pub(super) fn take(&mut self, series: &Series) -> Option<Left> {
+    /// Removes and returns the total of a series that returns.
+    pub(super) fn take(&mut self, series: &Series) -> Option<ExpiredTotal> {
         if self.totals.is_empty() {
             return None;
         }
         self.remove(hash(series))
     }
 
-    fn remove(&mut self, hash: u128) -> Option<Left> {
-        let (_, left) = self.totals.remove(&hash)?;
-        self.cost -= left.cost();
-        Some(left)
+    fn remove(&mut self, hash: u128) -> Option<ExpiredTotal> {
+        let (_, total) = self.totals.remove(&hash)?;
+        self.cost -= total.cost();
+        Some(total)
     }
 }
