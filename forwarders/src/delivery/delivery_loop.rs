@@ -31,7 +31,7 @@ const RELEASE_TIME: Duration = Duration::from_secs(1);
 const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 /// The pause between further attempts to start a forwarder.
 const START_PAUSE: Duration = Duration::from_millis(200);
-/// Longest time limit of [`Forwarder::stop`].
+/// Maximum time for [`Forwarder::stop`].
 const LAST_REPORT_TIME: Duration = Duration::from_secs(1);
 
 /// Delivers the windows of a backlog with a forwarder, one window at a time.
@@ -211,7 +211,8 @@ impl DeliveryLoop {
         }
     }
 
-    /// Shows the newest window to a forwarder that cannot tell whether the current one is at fault.
+    /// Shows the newest window to a forwarder that needs it to find out whether the current window
+    /// is at fault.
     async fn show_newer_window(&mut self) {
         if !self.forwarder.wants_newer_window() {
             return;
@@ -228,8 +229,8 @@ impl DeliveryLoop {
         self.forwarder.show_newer_window(&newest);
     }
 
-    /// Makes an attempt. Marks the window as late if the attempt takes longer than until `late_at`,
-    /// and then waits for its end.
+    /// Makes an attempt. Marks the window as late if the attempt has not ended at `late_at`, and
+    /// then waits for its end.
     async fn attempt_until(&mut self, late_at: Instant) -> Result<(), SendError> {
         let backlog = Arc::clone(&self.backlog);
         let attempt = self.attempt();
@@ -340,8 +341,8 @@ impl DeliveryLoop {
     ///
     /// With a spool, the backlog has kept the snapshot, and the remaining points go to the next
     /// forwarder. Without a spool, the current forwarder has `patience` to deliver them; points
-    /// that are left then are dropped. A window of which nothing has left because the destination
-    /// fails goes to the next forwarder at once.
+    /// that are left then are dropped. If the destination fails and no point of the window can have
+    /// reached it, the window goes to the next forwarder at once.
     async fn finish_window(&mut self, patience: Duration) {
         let is_movable = self.is_failing && self.forwarder.settles_what_left();
         if self.reader.is_none() && !is_movable {

@@ -44,8 +44,8 @@ impl Destination {
         Self { attempt_max: Some(self.common.delivery.timeout.get()), ..self }
     }
 
-    /// Whether a restart without the state of the run before it overwrites windows or resets totals
-    /// there.
+    /// Whether a restart without the saved state of the previous run would overwrite windows or
+    /// reset totals at the destination.
     #[must_use]
     pub fn needs_restart_state(&self) -> bool {
         let keeps_totals = || self.forwarder.save_state(&Batch::default(), 0).is_some();

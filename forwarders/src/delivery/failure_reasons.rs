@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-/// Most reasons that are shown before the destination recovers.
+/// Maximum number of reasons that are shown before the destination recovers.
 const REASONS_MAX: usize = 16;
-/// Most characters of a reason that are compared.
+/// Number of characters of a reason that are compared.
 const COMPARED_CHARS: usize = 200;
 
 /// The reasons of failures that the log has shown since the latest success.

@@ -59,7 +59,8 @@ impl QueueHandle {
             return;
         }
         let has_points = !snapshot.points.is_empty();
-        // Before the lock is taken: the first destination looks at all points, for all others.
+        // Before the lock is taken: the first call visits all points. Destinations with the same
+        // points share the result.
         let _bytes = snapshot.heap_bytes();
         let evicted = self.input.0.apply(|backlog| {
             let ticket = first.filter(|_| has_points && backlog.writes_ahead());

@@ -1,4 +1,4 @@
-//! The words for the reasons in the ledger why points were dropped. They are stable, because
+//! The words of the ledger for the reasons why points were dropped. They are stable, because
 //! dashboards and alerts refer to them.
 
 /// The memory queue was full; the oldest window was dropped.

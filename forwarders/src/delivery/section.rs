@@ -10,9 +10,10 @@ use crate::naming::NamingProvider;
 /// The daemon's settings that building a destination depends on.
 #[derive(Clone, Debug)]
 pub struct BuildContext {
-    /// Most connections of a destination that serves HTTP: its share of the file descriptors.
+    /// Maximum number of connections of a destination that serves HTTP: its share of the file
+    /// descriptors.
     pub connections_max: u32,
-    /// Log points instead of sending them.
+    /// Whether points are logged instead of sent.
     pub debug_mode: bool,
     /// Identifies this run of the daemon to consumers that remove duplicates.
     pub instance: String,
@@ -42,7 +43,8 @@ pub(crate) trait ForwarderSection: Sized {
         None
     }
 
-    /// The addresses or the file that only this section can use, and the key.
+    /// The resources of this host that no other section may use, addresses or a file, with the key
+    /// that names them.
     fn host_resources(&self) -> Option<(&'static str, Vec<HostResource>)> {
         None
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use basics::clocks::ClockReading;
 
-/// Differences below this are no other clock.
+/// A difference below this, in milliseconds, is a correction of the same clock.
 const STEP_MIN_MS: i64 = 1_000;
 /// Maximum number of remembered clocks.
 const CLOCKS_MAX: usize = 32;
@@ -22,8 +22,9 @@ const SETTLED_AFTER: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct SpoolClock {
     started: ClockReading,
-    /// In the order in which they were last seen, with ever greater leads: one with a greater lead
-    /// than a later one has no effect.
+    /// In the order in which they were last seen. Expiry depends on the smallest lead, so a clock
+    /// with a greater lead than a later one has no effect and is removed: the leads are in
+    /// ascending order.
     seen: VecDeque<SeenClock>,
 }
 
@@ -45,13 +46,15 @@ impl SpoolClock {
         while let Some(clock) = self.seen.pop_back_if(|clock| clock.lead_ms > lead_ms - STEP_MIN_MS)
         {
             if clock.lead_ms <= lead_ms {
-                // The same clock.
+                // The same clock. Keeps the smaller lead: many small corrections together are a
+                // step.
                 lead_ms = clock.lead_ms;
                 break;
             }
         }
         if self.seen.len() == CLOCKS_MAX {
-            // Its windows expire when those of the next clock do, which is later.
+            // The next clock takes over the smaller lead, so the windows of both expire later than
+            // they should, and none expires too early.
             let oldest = self.seen.pop_front();
             if let (Some(oldest), Some(next)) = (oldest, self.seen.front_mut()) {
                 next.lead_ms = oldest.lead_ms;
@@ -71,6 +74,7 @@ impl SpoolClock {
             self.seen.pop_front();
         }
         let uptime = since(&self.started);
+        // A shorter `max_age` is obeyed from the start.
         if uptime < SETTLED_AFTER.min(max_age) {
             return None;
         }

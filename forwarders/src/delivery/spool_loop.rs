@@ -24,7 +24,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(1);
 /// Windows are delivered from memory if opening the folder takes longer.
 const OPENING_PATIENCE: Duration = Duration::from_secs(5);
-/// Most files that are moved or removed at once for tidiness.
+/// Maximum number of files that are moved or removed in one step of tidying up. Between two steps,
+/// windows can be written.
 const TIDIED_AT_ONCE: usize = 256;
 
 /// Does the work on disk that a backlog asks for. It runs concurrently with the delivery loop, so a
@@ -176,6 +177,7 @@ impl SpoolLoop {
         };
         let is_done = left.as_ref().is_some_and(DiscardedFiles::is_empty);
         match &error {
+            // If all are done in spite of an error, they are recorded instead of removed.
             Some(error) if !is_done => {
                 let folder = self.writer.root().display();
                 let words = format!("{folder}: cannot remove delivered windows: {error}");

@@ -7,7 +7,7 @@ use crate::delivery::forwarder::Forwarder;
 use crate::delivery::payload::{Batch, Settled};
 use model::{PointRanges, Snapshot};
 
-/// Most points in a part; encoded, they take a few megabytes.
+/// Maximum number of points in a part; encoded, they take a few megabytes.
 pub(crate) const PART_POINTS: usize = 8_192;
 
 /// A window that is being delivered, encoded one part at a time.

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 /// The longest time that a window is held back.
 const HOLD_MAX: Duration = Duration::from_secs(1);
 
-/// Is closed as long as a destination has not written the window.
+/// The gate of a window: closed until every destination with `write: always` has written the
+/// window, or until [`HOLD_MAX`] has passed.
 pub(crate) struct WriteAheadGate {
     unwritten: AtomicUsize,
     opens_at: Instant,
@@ -60,6 +61,7 @@ impl GateTicket {
 
     /// Another ticket.
     pub(crate) fn another(&self) -> Self {
+        // Needs no order: the gate stays closed in the meantime, because of this ticket.
         self.0.unwritten.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(&self.0))
     }

@@ -298,7 +298,7 @@ impl SpoolDirectory {
         };
         let _unreadable = self.disk.list(&self.root.join("tmp"), &mut visit);
         for name in ours {
-            // A file that stays is in nobody's way: a write removes a file of its name first.
+            // A file that stays does no harm: a write removes a file of its name first.
             let _stays = self.disk.remove(&self.root.join("tmp").join(name));
         }
     }
@@ -318,8 +318,9 @@ pub(super) fn make_folders(disk: &dyn Disk, root: &Path) -> io::Result<()> {
         .try_for_each(|folder| disk.make_folder(&root.join(folder)))
         .map_err(|error| explained(disk, root, error))?;
     if is_new {
-        // A synced file is on disk only if the names of the folders on its path are, too. The
-        // system may not permit this for folders that belong to another user, who has synced them.
+        // A synced file is on disk only if the names of the folders on its path are, too. Three
+        // folders can be new: this one, the folder of all spools, and the state folder. The system
+        // may not permit a sync of folders that belong to another user, who has synced them.
         for folder in root.ancestors().take(3) {
             let _not_ours = disk.sync_folder(folder);
         }

@@ -97,7 +97,8 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// `NOFOLLOW`: the daemon would otherwise truncate the target of a planted link.
+/// `NOFOLLOW`: the daemon would otherwise truncate the target of a planted link. `NONBLOCK`:
+/// opening a planted named pipe would wait for the other end.
 fn no_follow() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);

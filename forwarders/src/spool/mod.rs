@@ -10,8 +10,8 @@
 //! - A settled window is not sent again: a window is taken from disk only when the file of every
 //!   settled one is removed or recorded in `settled` (`RemovalDebt`). A kill repeats the window in
 //!   flight or the one that is being removed, never both.
-//! - No file disappears without being counted: a write replaces no file, and of two files with one
-//!   number only the one is removed of which the other is the undelivered rest.
+//! - No file disappears without being counted: a write replaces no file, and of two files with the
+//!   same number, one is removed only if the other contains its undelivered points.
 //! - An error of the system drops nothing: only content can be damaged.
 //! - Fresh windows do not wait for the content of the folder: opening only lists it, and the rest
 //!   follows in parts.

@@ -21,14 +21,16 @@ pub struct FileName {
 
 /// The highest valid number, so that a forged name near `u64::MAX` cannot make a counter overflow.
 const SEQ_MAX: u64 = (1 << 63) - 1;
-/// The highest number that raises the numbers of later windows, which have to stay valid.
+/// The highest number of a found file after which later windows are numbered. Their numbers have to
+/// stay valid, which a forged name with a higher number would prevent.
 const SEQ_FOUND_MAX: u64 = 1 << 62;
 /// Windows start at the latest at the end of the year 9999, the last one that RFC 3339 can express.
 const START_MS_MAX: u64 = 253_402_300_799_999;
 /// Far more points and bytes than a window can have. Sums of a folder's files cannot overflow.
 const POINTS_MAX: u64 = 1 << 32;
 const BYTES_MAX: u64 = 1 << 40;
-/// Numbers for each millisecond between the starts of two runs.
+/// The lowest bits of a number, below the milliseconds: 2^20 numbers for each millisecond between
+/// the starts of two runs.
 const NUMBERS_PER_MS_BITS: u32 = 20;
 
 impl fmt::Display for FileName {
@@ -73,9 +75,10 @@ impl FromStr for FileName {
 /// the highest number in the folder, and `random` any number.
 ///
 /// The number grows with the clock, so it continues across restarts although no file remembers the
-/// numbers of delivered windows: a refused window that returns from the quarantine has a number of
-/// its own. The random part gives two hosts different numbers, so that their files can be copied
-/// into one folder. If the clock was set back, the windows in the folder still come first.
+/// numbers of delivered windows: a refused window that returns from the quarantine shares its
+/// number with no later window. The random part gives two hosts different numbers, so that their
+/// files can be copied into one folder. If the clock was set back, the windows in the folder still
+/// come first.
 pub(super) fn first_seq(now_ms: u64, random: u32, found: Option<u64>) -> u64 {
     let now_ms = now_ms.min(SEQ_FOUND_MAX >> NUMBERS_PER_MS_BITS);
     let random = u64::from(random) & ((1 << NUMBERS_PER_MS_BITS) - 1);

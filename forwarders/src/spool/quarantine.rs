@@ -11,9 +11,11 @@ use model::PointRanges;
 use model::Snapshot;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Most files of refused points per minute: more than one for each window of the default interval.
+/// Maximum number of files of refused points per minute: more than one for each window of the
+/// default interval.
 const FILES_A_MINUTE: u32 = 10;
-/// Most bytes of these files per minute: more than an operator reads, and less than 1.5 GiB a day.
+/// Maximum number of bytes of these files per minute: more than an operator reads, and less than
+/// 1.5 GiB a day.
 const BYTES_A_MINUTE: u64 = 1 << 20;
 
 /// The files and bytes that may still be written in the current minute.

@@ -10,14 +10,17 @@ use super::directory::{SpoolDirectory, make_folders};
 use super::disk::{DiskEntry, EntryKind, exists, remove_if_present};
 use super::name::FileName;
 
-/// Most bytes in the quarantine; the oldest files are removed first. Enough for an operator to
-/// inspect, too little to fill a disk.
+/// Maximum number of bytes in the quarantine; the oldest files are removed first. Enough for an
+/// operator to inspect, too little to fill a disk.
 pub(super) const QUARANTINE_MAX: u64 = 16 << 20;
-/// Most files in the quarantine: files of a few points each would not reach the limit of bytes.
+/// Maximum number of files in the quarantine: files of a few points each would not reach the limit
+/// of bytes.
 pub(super) const QUARANTINE_FILES_MAX: usize = 1_000;
-/// Longest part of a file's original name in the quarantine; file systems allow 255 bytes.
+/// Maximum length of the original name in the name of a quarantined file, in bytes; file systems
+/// allow names of 255 bytes.
 const NAME_BYTES_MAX: usize = 200;
-/// Most files in the quarantine whose names differ only in the number before the suffix.
+/// Maximum number of files in the quarantine whose names differ only in the number before the
+/// suffix.
 const SAME_NAME_MAX: u32 = 10;
 
 /// A file in the quarantine. The order is the order of removal.
@@ -90,7 +93,7 @@ impl SpoolDirectory {
     /// has room: no file is removed for them. Returns whether another call may move more.
     ///
     /// # Errors
-    /// When a folder cannot be listed. A file that cannot be moved stays, and is in no one's way.
+    /// When a folder cannot be listed. A file that cannot be moved stays, which does no harm.
     pub(crate) fn tidy(&self, count: usize) -> io::Result<bool> {
         let files = self.quarantined()?;
         let (mut room, mut bytes) =

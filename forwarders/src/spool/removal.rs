@@ -10,7 +10,7 @@ use super::name::FileName;
 use super::settled::{self, SettledFile};
 use super::work::DiscardedFiles;
 
-/// Most bytes of the file `settled` that are read: more than a full spool needs.
+/// Maximum number of bytes that are read of the file `settled`: more than a full spool needs.
 const SETTLED_BYTES_MAX: u64 = 64 << 20;
 
 /// The outcome of [`SpoolDirectory::discard`].

@@ -10,8 +10,8 @@ use super::settled::SettledFile;
 use super::work::FoundWindows;
 use model::Snapshot;
 
-/// Most windows with the same number and start that are compared with each other. There are two
-/// after a crash; more can only have been copied.
+/// Maximum number of windows with the same number and start that are compared with each other.
+/// There are two after a crash; more can only have been copied.
 const SAME_NUMBER_MAX: usize = 8;
 
 impl SpoolDirectory {

@@ -1,7 +1,8 @@
 //! Encodes series as bytes and decodes them, for the files of the spool and of the restart state.
 //!
-//! A series: name, tags. If values of tags are literals, an empty text and the list of their indexes
-//! come before the name, which is never empty.
+//! A series: name, tags. If values of tags are literals (in JSON, numbers or booleans instead of
+//! strings), an empty text and the list of their indexes come before the name, which is never
+//! empty.
 
 use model::{MetricKind, Series};
 

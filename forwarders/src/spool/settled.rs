@@ -16,9 +16,9 @@ use std::collections::VecDeque;
 
 use super::name::FileName;
 
-/// The words for a file that is to be removed instead of moved to the quarantine.
+/// The suffix in a line for a file that is removed and not moved to the quarantine.
 const REMOVE: &str = "-";
-/// The suffixes of files that are to be moved to the quarantine.
+/// The suffixes of files that are moved to the quarantine.
 const SUFFIXES: [&str; 2] = ["corrupt", "newer"];
 
 /// A settled window whose file is still in the folder.
@@ -26,7 +26,7 @@ const SUFFIXES: [&str; 2] = ["corrupt", "newer"];
 pub(super) struct SettledFile {
     pub(super) name: FileName,
     pub(super) inode: u64,
-    /// The suffix that the name gets in the quarantine; `None` if the file is to be removed.
+    /// The suffix that the name gets in the quarantine; `None` for a file to remove.
     pub(super) suffix: Option<&'static str>,
 }
 

@@ -2,8 +2,8 @@
 
 use crate::config::{DeliveryConfig, QueueConfig, SpoolConfig, SpoolWrite};
 
-/// Most windows in memory. Needed because the limit of points does not bound windows without
-/// points.
+/// Maximum number of windows in memory. Needed because the limit of points does not bound windows
+/// without points.
 pub(super) const QUEUED_WINDOWS_MAX: usize = 4_096;
 
 /// The configured limits. A reload replaces them.
@@ -11,9 +11,9 @@ pub(super) const QUEUED_WINDOWS_MAX: usize = 4_096;
 pub(super) struct BacklogLimits {
     /// Whether windows may go to disk. Constant for the life of a backlog.
     pub(super) has_spool: bool,
-    /// Most points in memory (`delivery.queue.max_points`).
+    /// Maximum number of points in memory (`delivery.queue.max_points`).
     pub(super) points_max: u64,
-    /// Most bytes in memory (`delivery.queue.max_bytes`).
+    /// Maximum number of bytes in memory (`delivery.queue.max_bytes`).
     pub(super) bytes_max: u64,
     /// Only used with a spool.
     pub(super) spool: SpoolConfig,

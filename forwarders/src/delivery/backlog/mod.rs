@@ -17,7 +17,7 @@
 //! ```
 //!
 //! At most one window is in flight. If it also has a file, its points count as spooled. A window on
-//! disk is taken only after the file of every settled window is gone, see
+//! disk is taken only after the file of every settled window is removed or recorded as settled, see
 //! [`RemovalDebt`](removal_debt::RemovalDebt).
 
 mod delivery_side;

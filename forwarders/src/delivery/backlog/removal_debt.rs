@@ -2,14 +2,15 @@
 
 use crate::spool::{DiscardedFiles, FileName};
 
-/// Most files that are removed in one step. Between two steps, windows can be written.
+/// Maximum number of files that are removed in one step. Between two steps, windows can be written.
 pub(super) const REMOVED_AT_ONCE: usize = 256;
 
 /// The files that a backlog no longer needs and that are still on disk.
 ///
-/// A file in `new` is delivered by the next run, so the points of a settled window are settled for
-/// good only once its file is removed, or recorded as settled. Until then it is a debt. While there
-/// is a debt, no window is taken from disk: a crash repeats at most the window that it interrupts.
+/// A file in the folder `new` is delivered by the next run, so the points of a settled window are
+/// settled for good only once its file is removed, or recorded as settled. Until then it is a debt.
+/// While there is a debt, no window is taken from disk: a crash repeats at most the window that it
+/// interrupts.
 ///
 /// ```text
 ///              next_step          removed
@@ -164,6 +165,7 @@ impl RemovalDebt {
         }
         self.discount(&recording);
         if let Some(removing) = &mut self.removing {
+            // If the removal is slow, its files were a part of the record.
             removing.is_recorded = removing.is_slow;
         }
     }

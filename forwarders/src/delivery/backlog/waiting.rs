@@ -130,8 +130,7 @@ impl WaitingWindows {
         let is_readable =
             |window: &SpooledWindow| window.failed_reads == 0 && is_free(window.file.seq);
         let readable = self.spooled.iter().position(is_readable).map(WindowPlace::Spooled);
-        // A window that cannot be read holds up the others for a while, not for as long as it
-        // waits.
+        // Windows that could not be read come last, so that they do not hold up those in memory.
         let queued = self.first_free_queued().map(WindowPlace::Queued);
         readable.or(queued).or_else(|| {
             let tried = self.spooled.iter().enumerate();

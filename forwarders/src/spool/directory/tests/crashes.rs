@@ -38,7 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the daemon knows of its windows.
+/// The windows of the daemon, as it counts them.
 #[derive(Debug, Default)]
 struct Expected {
     /// Windows on disk that are not settled.
