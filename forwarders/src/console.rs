@@ -53,7 +53,7 @@ impl ForwarderSection for ConsoleConfig {
 pub type Console = LineForwarder<StdoutProbe>;
 
 impl Console {
-    /// Creates a forwarder that writes in `format` and waits for a write for `patience`.
+    /// Creates a forwarder that writes in `format` and waits for a write for at most `patience`.
     #[must_use]
     pub fn new(format: LineFormat, patience: Duration) -> Self {
         let writer = LineWriter::new(OutputName::Stdout, || Stdout, patience);
@@ -88,7 +88,8 @@ impl Output for Stdout {
 /// Writes the rest of the lines. After an error, a retry continues within the line: text on a terminal
 /// cannot be taken back.
 fn write(lines: &mut Lines) -> Result<(), Errno> {
-    // Not through the buffer of `io::Stdout`, whose lock the end of the process would have to pass.
+    // Not through the buffer of `io::Stdout`: a write that blocks would hold its lock, for which
+    // the end of the process waits.
     let stdout = io::stdout();
     while !lines.rest().is_empty() {
         match rustix::io::write(&stdout, lines.rest()) {

@@ -47,7 +47,7 @@ impl OpenFile {
             options.read(read).append(true).create(create).custom_flags(flags).open(path)
         };
         let file = open(true).or_else(|error| match error.kind() {
-            // Reading only serves to find a line that was cut.
+            // The file is read only to find a line that was cut, which can be left out.
             ErrorKind::PermissionDenied => open(false),
             _ => Err(error),
         })?;
@@ -98,8 +98,8 @@ impl OpenFile {
         }
     }
 
-    /// Truncates the file to the length before a failed write. Not if another program has written
-    /// too: its lines would be lost. Returns whether nothing of the write is left.
+    /// Truncates the file to the length before a failed write, unless another program has written
+    /// too, whose lines would be lost. Returns whether nothing of the write is left.
     fn take_back(&self, start: u64, written: usize) -> bool {
         let is_ours = || {
             let length = self.file.metadata().map(|found| found.len());
@@ -113,7 +113,7 @@ fn identity(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
-/// Writes all bytes; counts those that are written in `written`, also before an error.
+/// Writes all bytes, and adds the number of written bytes to `written`, also before an error.
 fn write_counted(file: &mut File, mut bytes: &[u8], written: &mut usize) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {

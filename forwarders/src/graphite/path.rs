@@ -52,14 +52,14 @@ impl Shape {
     fn write_tags(&self, out: &mut Vec<u8>, own_tags: &str, series: &Series) {
         let tags_start = out.len();
         if !own_tags.is_empty() {
-            return self.write_unlike_tags(out, own_tags, series);
+            return self.write_distinct_tags(out, own_tags, series);
         }
         for (key, value) in series.tags() {
             if !self.alphabet.keeps_key(key) {
                 // A replaced key can collide with another one and changes the order: starts again
                 // with sorting.
                 out.truncate(tags_start);
-                return self.write_unlike_tags(out, own_tags, series);
+                return self.write_distinct_tags(out, own_tags, series);
             }
             let start = out.len();
             out.push(b';');
@@ -74,11 +74,12 @@ impl Shape {
         }
     }
 
-    /// The same for keys that need replacements, which could make two keys equal. Of two tags that
-    /// carbon gets under one key, it keeps the last.
-    fn write_unlike_tags(&self, out: &mut Vec<u8>, own_tags: &str, series: &Series) {
+    /// Appends the tags like [`Self::write_tags`] if the name contains tags (`own_tags`) or keys
+    /// need replacements. Both can make two keys equal, and of two tags with one key carbon keeps
+    /// only the last.
+    fn write_distinct_tags(&self, out: &mut Vec<u8>, own_tags: &str, series: &Series) {
         let own = own_tags.split(';').filter_map(|tag| tag.split_once('='));
-        // The series' own tag replaces one of the same key in its name, as carbon would do.
+        // A tag of the series replaces a tag in its name with the same key: carbon keeps the last.
         let tags: BTreeMap<&str, &str> = own.chain(series.tags()).collect();
         let mut tags: Vec<_> =
             tags.into_iter().filter_map(|(key, value)| self.safe_tag(key, value)).collect();
@@ -91,7 +92,7 @@ impl Shape {
         }
     }
 
-    /// Returns `None` if nothing is left of the key or the value.
+    /// Returns a tag that carbon accepts; `None` if nothing is left of the key or the value.
     fn safe_tag(&self, key: &str, value: &str) -> Option<SafeTag> {
         let (mut safe_key, mut safe_value) = (Vec::new(), Vec::new());
         self.alphabet.push_key(&mut safe_key, key);

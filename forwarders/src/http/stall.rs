@@ -1,4 +1,5 @@
-//! Notices that a server neither accepts nor refuses a request, again and again.
+//! Notices that a server neither accepts nor refuses a request, again and again. A search then
+//! finds out whether the request or the server is at fault.
 
 use std::hash::{BuildHasher, RandomState};
 

@@ -110,7 +110,7 @@ async fn an_empty_window_costs_no_request() {
 }
 
 #[tokio::test]
-async fn a_window_goes_in_requests_of_at_most_so_many_lines_and_bytes() {
+async fn requests_have_at_most_the_configured_lines_and_bytes() {
     let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
     let mut by_lines = influxdb_at(&server, r#", "max_lines": 400"#);
     assert_eq!(deliver(&mut by_lines, &snapshot_of_counters(1_000)).await.1.delivered, 1_000);
@@ -270,7 +270,7 @@ async fn a_line_that_is_too_large_alone_is_dropped_alone() {
 }
 
 #[tokio::test]
-async fn what_no_server_would_take_is_not_even_sent() {
+async fn a_line_beyond_the_limits_is_dropped_without_a_request() {
     let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
     let mut snapshot = snapshot_of_counters(2);
     insert(&mut snapshot, 1, gauge(&"k".repeat(65_536), 1.0));
@@ -306,7 +306,7 @@ async fn a_window_that_was_delivered_by_half_is_not_sent_twice() {
 }
 
 #[tokio::test]
-async fn every_other_reply_keeps_the_data_and_says_how_to_go_on() {
+async fn every_other_reply_keeps_the_data_and_has_an_error_class() {
     let transient = ErrorClass::Transient { after: None };
     let operator = ErrorClass::Operator;
     for (status, body, class) in [
@@ -391,6 +391,7 @@ fn has_poison(asked: &RecordedRequest) -> bool {
     lines_of(asked).iter().any(|line| line.starts_with("c,n=7 "))
 }
 
+/// Settings with which a search begins after three failures.
 const THREE: &str = r#", "delivery": {"retry": {"search_after": 3}}"#;
 
 #[tokio::test]
@@ -419,7 +420,7 @@ async fn a_line_that_makes_a_server_fail_in_any_way_is_dropped_alone() {
         let words = settled.last_refusal().unwrap();
         assert!(words.ends_with("(the server accepts other data)"), "{words}");
         assert!(server.asked().len() < 50, "{}", server.asked().len());
-        // A server with a known problem does not hold up the next window with it.
+        // The problem is known now, so the next window with this line is not held up.
         let (failed, settled) = deliver_in(&mut forwarder, &snapshot, 9).await;
         assert_eq!((failed, settled.delivered), (0, 99), "{bad:?}");
     }
@@ -445,7 +446,7 @@ async fn a_server_that_fails_for_everything_or_asks_for_patience_costs_no_data()
 }
 
 #[tokio::test]
-async fn a_server_that_is_busy_for_one_line_only_gets_it_until_it_takes_it() {
+async fn a_line_for_which_a_server_is_busy_is_sent_until_it_is_accepted() {
     let server = ScriptedServer::start(|count, asked| match has_poison(asked) && count < 40 {
         true => ScriptedAnswer::status(503, "busy"),
         false => ScriptedAnswer::status(204, ""),
@@ -499,7 +500,7 @@ async fn a_window_that_is_refused_whole_is_dropped_once_the_server_takes_a_newer
     }
     assert!(server.asked().len() < 30, "{}", server.asked().len());
     assert!(forwarder.wants_newer_window() && batch.points_pending() == 1);
-    // Its timestamps are milliseconds, those of the window are seconds.
+    // The timestamps of the newer window are in milliseconds, those of the first window in seconds.
     let mut newer = snapshot_of_counters(100);
     newer.window.end_ms += 1;
     newer.window.length = Duration::from_millis(100);
@@ -511,7 +512,7 @@ async fn a_window_that_is_refused_whole_is_dropped_once_the_server_takes_a_newer
     let good = asked.iter().find(|asked| lines_of(asked)[0].starts_with("c,")).unwrap();
     assert_eq!(lines_of(good), ["c,n=0 count=1,rate=10 1490114074001"]);
     assert!(good.line.contains("precision=ms"), "{}", good.line);
-    // The next one is dropped at once: the server still takes what it took before.
+    // The next one is dropped at once: the server still accepts the line of the newer window.
     let (failed, settled) = deliver_in(&mut forwarder, &poison, 9).await;
     assert_eq!((failed, settled.refused), (0, refused("refused", 1)));
 }
@@ -569,7 +570,7 @@ async fn a_list_of_bad_lines_that_is_too_long_to_read_costs_no_good_line() {
 }
 
 #[tokio::test]
-async fn a_request_without_lines_is_what_a_server_is_probed_with() {
+async fn a_probe_is_a_request_without_lines() {
     for (status, body) in [
         (204, ""),
         (400, r#"{"code":"invalid","message":"writing requires points"}"#),

@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_library_holds_is_not_handed_over_again_until_it_comes_back() {
+    fn payloads_in_the_library_are_not_handed_over_again_until_they_come_back() {
         let mut in_flight = InFlight::default();
         in_flight.reset(3);
         in_flight.handed_over(0);

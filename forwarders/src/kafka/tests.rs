@@ -149,7 +149,7 @@ async fn records_without_a_key_have_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn windows_arrive_one_after_the_other_and_an_empty_one_is_no_trouble() {
+async fn windows_arrive_one_after_the_other_and_an_empty_one_sends_no_record() {
     let cluster = cluster(1);
     let running = start(kafka(&cluster, ""), 30 * SECOND);
     for (window, points) in [1, 0, 2].into_iter().enumerate() {
@@ -165,7 +165,7 @@ async fn windows_arrive_one_after_the_other_and_an_empty_one_is_no_trouble() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_library_queue_is_waited_for() {
+async fn the_forwarder_waits_for_room_in_a_full_library_queue() {
     let cluster = cluster(2);
     let few = r#""librdkafka": {"queue.buffering.max.messages": "100"}"#;
     let mut kafka = kafka(&cluster, few);
@@ -193,7 +193,7 @@ async fn a_window_of_100000_points_goes_through_in_one_send() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_probe_tells_what_is_wrong() {
+async fn the_probe_reports_the_cause_of_a_failure() {
     let cluster = cluster(1);
     let mut kafka = kafka(&cluster, "");
     kafka.probe().await.unwrap();

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 /// How long a host may take to report that no program listens.
 const REFUSAL_WAIT: Duration = Duration::from_millis(100);
 
-/// Opens a socket to the first of the addresses that does not refuse datagrams. With a single
-/// address, asks only if `asks` says so.
+/// Opens a socket to the first of the addresses that does not refuse datagrams. A single address is
+/// asked only if `asks`: there is no other one to choose.
 pub(crate) async fn open_udp(addresses: &[SocketAddr], asks: bool) -> io::Result<UdpSocket> {
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses {

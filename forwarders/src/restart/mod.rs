@@ -4,7 +4,7 @@
 //! LOCK            held by the daemon that works with the folder; contains its process ID
 //! windows         the windows that the stop cut short, until their ends have passed
 //! levels          the values of gauges
-//! totals-NAME     the totals of a destination that keeps some
+//! totals-NAME     the totals of a destination that keeps totals
 //! ```
 //!
 //! A file is written aside, synced and renamed, so that it is there as a whole or not at all. A crash

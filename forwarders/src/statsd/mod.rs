@@ -5,10 +5,10 @@
 //! The protocol has no acknowledgement, and a counter that arrives twice is counted twice. A line
 //! is therefore sent at most once: if sending fails before any byte of it has left, it stays queued
 //! and is sent again; if it may have left, it is not. A point counts as delivered when all of its
-//! lines have arrived as far as the transport tells: a datagram when the kernel has taken it, bytes
-//! over TCP when the other host has acknowledged them, bytes over a Unix stream when the program has
-//! read them. It counts as dropped with the reason `lost` when the host refused a packet with one of
-//! the lines, or a connection broke before that.
+//! lines have arrived as far as the transport reports: a datagram when the kernel has taken it,
+//! bytes over TCP when the other host has acknowledged them, bytes over a Unix stream when the
+//! program has read them. It counts as dropped with the reason `lost` when the host refused a
+//! packet with one of the lines, or a connection broke before that.
 //!
 //! # The path of a window
 //!
@@ -149,7 +149,7 @@ impl Statsd {
                     Err(error)
                 }
             };
-            self.packet.is_behind(&mut self.progress);
+            self.packet.advance(&mut self.progress);
             settled?;
         }
         if !self.unconfirmed.is_empty() {
@@ -174,7 +174,7 @@ impl Statsd {
         refuse(batch, self.unconfirmed.take(), reason::LOST, &words);
         if std::mem::take(&mut self.sent) > 0 {
             refuse(batch, self.packet.payloads(), reason::LOST, &words);
-            self.packet.is_behind(&mut self.progress);
+            self.packet.advance(&mut self.progress);
         }
     }
 
@@ -235,7 +235,7 @@ impl Forwarder for Statsd {
             batch,
             self.progress.begun().into_iter(),
             reason::LOST,
-            "half of its lines are sent",
+            "only some of its lines were sent",
         );
     }
 

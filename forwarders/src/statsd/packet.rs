@@ -79,8 +79,8 @@ impl Packet {
         self.ends.iter().copied().chain(self.goes_on)
     }
 
-    /// Notes that the packet must not be sent again.
-    pub(super) fn is_behind(&mut self, progress: &mut PacketProgress) {
+    /// Moves `progress` past the packet, which must not be sent again.
+    pub(super) fn advance(&mut self, progress: &mut PacketProgress) {
         *progress = std::mem::take(&mut self.after);
     }
 }
@@ -117,7 +117,7 @@ mod tests {
                 prop_assert!(packet.datagram().len() <= 500);
                 prop_assert!(packet.bytes.is_empty() || packet.bytes.ends_with(b"\n"));
                 sent.extend_from_slice(&packet.bytes);
-                packet.is_behind(&mut progress);
+                packet.advance(&mut progress);
                 for id in packet.ends.clone() {
                     batch.delivered(id);
                 }

@@ -59,7 +59,7 @@ mod tests {
         let mut unconfirmed = Unconfirmed::default();
         while packet.fill(&batch, &progress, 6) {
             unconfirmed.wrote(&packet);
-            packet.is_behind(&mut progress);
+            packet.advance(&mut progress);
         }
         for (unacked, delivered) in [(24, 0), (19, 0), (18, 1), (7, 2), (6, 3)] {
             unconfirmed.confirm(&mut batch, unacked);
