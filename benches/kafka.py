@@ -118,7 +118,8 @@ class Daemon:
         self.wait_until("the samples", lambda: self.status()["ledger"]["received"] >= received)
         sent = self.status()
         self.delivered += self.series
-        # Sends no request between the samples and the acknowledgements: its CPU time would count.
+        # Requests no status until the acknowledgements should have arrived, 0.8 s after the end of the
+        # window: the CPU time of a request would count.
         time.sleep(self.until_the_end(sent) + 0.8)
         self.wait_until("delivery", lambda: self.counts()["delivered"] >= self.delivered)
         end = self.status()
@@ -186,7 +187,7 @@ def main():
         try:
             for number, binary in enumerate(given.binaries):
                 daemons.append(Daemon(binary, pathlib.Path(name) / str(number), given))
-                # Two windows before the measurement, which pay for allocations, connections and new lines.
+                # Two windows before the measurement, which open connections, allocate and fill caches.
                 daemons[-1].window(payload)
                 daemons[-1].window(payload)
                 daemons[-1].pause()

@@ -10,9 +10,10 @@ usage() {
 usage: scripts/mutants.sh [OPTION...] FILE...
        scripts/mutants.sh [OPTION...] --package P
 
-Makes mutants of the files of one package, which are the code with one small error
-each, and runs the package's unit tests with each. Prints the score, the share of the
-mutants that a test notices, and those that none does. Fails if there are any.
+Makes mutants of the files of one package: a mutant is the code with one small error.
+Runs the package's unit tests with each of them. Prints the score, which is the share of
+the mutants that a test notices, and lists the mutants that no test notices. Fails if
+there are any.
 
   FILE            such as crates/engine/src/protocol/split.rs
   --package P     makes mutants of all files of the package
@@ -110,9 +111,9 @@ if [[ -n $sample ]]; then
         sed 's/[][\.*+?(){}|^$]/\\&/g')
 fi
 
-# Reports itself with status 2 that mutants were missed, and with 3 that tests took too long. A
-# limit, not a multiple of the time without mutants: one of many mutants that loop endlessly must
-# not take minutes because the machine was busy at the start.
+# The tool reports with status 2 that mutants were missed, and with 3 that tests took too long. The
+# timeout is fixed and not a multiple of the time without mutants: otherwise each mutant that loops
+# endlessly would take minutes if the machine was busy at the start.
 status=0
 "${mutants[@]}" --test-package "$package" --jobs 1 --timeout 60 --output "$results" \
     --cargo-arg=--lib || status=$?
@@ -125,7 +126,7 @@ endless=$(count timeout)
 noticed=$(($(count caught) + endless))
 all=$((noticed + $(count missed)))
 if ((all == 0)); then
-    echo "mutants: there is none to try" >&2
+    echo "mutants: there are no mutants to try" >&2
     exit 1
 fi
 outcome timeout | sed 's/^/endless?  /'

@@ -209,7 +209,7 @@ fn every_option_of_a_forwarder_is_on_its_page() {
         }
         let page = document(&format!("docs/forwarders/{kind}.md"));
         let cell = format!("`{key}`");
-        assert!(page.rows().any(|row| row[0] == cell), "{} on {key}", page.path.display());
+        assert!(page.rows().any(|row| row[0] == cell), "{} lacks {key}", page.path.display());
     }
 }
 
@@ -244,11 +244,11 @@ fn every_reason_is_documented() {
     let lists = |page: &Document, word: &str| page.rows().any(|row| row[0] == format!("`{word}`"));
     let messages = document("docs/messages.md");
     for reason in RejectReason::ALL {
-        assert!(lists(&messages, reason.as_str()), "docs/messages.md on {}", reason.as_str());
+        assert!(lists(&messages, reason.as_str()), "docs/messages.md lacks {}", reason.as_str());
     }
     let ledger = document("docs/ledger.md");
     for word in reason::ALL {
-        assert!(lists(&ledger, word), "docs/ledger.md on {word}");
+        assert!(lists(&ledger, word), "docs/ledger.md lacks {word}");
     }
 }
 
@@ -526,7 +526,7 @@ fn the_admin_document_shows_the_real_status() {
     let listed: Vec<&str> = admin.rows().flat_map(|row| row.concat().leak().split('`')).collect();
     for path in real.iter().chain(&shape(&list)).chain(&shape(&history)) {
         let member = path.rsplit('.').next().unwrap().trim_end_matches("[]");
-        assert!(member == "*" || listed.contains(&member), "docs/admin.md on {path}");
+        assert!(member == "*" || listed.contains(&member), "docs/admin.md lacks {path}");
     }
 }
 
@@ -595,7 +595,7 @@ fn the_admin_document_shows_the_real_top_metrics() {
     let listed: Vec<&str> = admin.rows().flat_map(|row| row.concat().leak().split('`')).collect();
     for path in shape(&real) {
         let member = path.rsplit('.').next().unwrap().trim_end_matches("[]");
-        assert!(listed.contains(&member), "docs/admin.md on {path}");
+        assert!(listed.contains(&member), "docs/admin.md lacks {path}");
     }
 }
 
@@ -615,7 +615,7 @@ fn ledger_adds_up(block: &Block, status: &Value) {
     }
 }
 
-/// Most words of ARCHITECTURE.md: a page that is read to the end.
+/// Maximum number of words of ARCHITECTURE.md, so that it is read to the end.
 const ARCHITECTURE_WORDS_MAX: usize = 2_500;
 
 #[test]

@@ -18,7 +18,8 @@ fn examples() -> PathBuf {
 
 // ---- Clients ---------------------------------------------------------------------------------
 
-/// How to run an example: its requirements, its command, and the steps before it.
+/// How to run an example: the program that it needs, and its command. `command` takes the steps
+/// before it, such as a build.
 struct Example {
     needs: &'static str,
     command: fn(folder: &Path) -> Command,
@@ -139,7 +140,7 @@ fn arrives_at(host: &str, example: &Example, samples: u64, datagrams: u64) -> Ve
     shown(&points)
 }
 
-/// The points of all programs with a client of their own.
+/// The points of each program except the shell programs, whose points are [`SHOP_TWICE`].
 const SHOP: [&str; 6] = [
     r"counter shop.items {product:Käse \alt\} {count:4950}",
     "counter shop.orders {payment:card} {count:3}",
@@ -231,11 +232,11 @@ fn the_programs_with_a_client_send_over_ipv6_too() {
 
 #[test]
 fn no_program_fails_without_a_daemon() {
-    // The port is closed again.
-    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // The socket is closed again at once, so no program listens there.
+    let unused = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for example in [&PYTHON, &PYTHON_CLIENT, &NODE, &GO, &RUST, &BASH, &NC] {
         if real_program(example.needs) {
-            run(example, &nobody, &nobody);
+            run(example, &unused, &unused);
         }
     }
 }
@@ -248,7 +249,7 @@ fn the_readme_of_the_examples_lists_each_folder() {
         let name = entry.file_name();
         if entry.file_type().unwrap().is_dir() {
             let link = format!("({}", name.to_str().unwrap());
-            assert!(readme.contains(&link), "examples/README.md does not tell of {name:?}");
+            assert!(readme.contains(&link), "examples/README.md lacks {name:?}");
         }
     }
 }

@@ -204,7 +204,7 @@ fn a_reload_changes_allow_and_max_line_of_open_sockets() {
 
 #[test]
 fn a_changed_destination_gets_the_points_that_waited_for_the_previous_one() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let carbon = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = |address: std::net::SocketAddr| {
         format!(
@@ -212,7 +212,7 @@ fn a_changed_destination_gets_the_points_that_waited_for_the_previous_one() {
              graphite: {{ address: \"{address}\", delivery: {{ retry: {{ max: 1h, initial: 1h }} }} }}\n"
         )
     };
-    let daemon = Daemon::start(&to(nobody));
+    let daemon = Daemon::start(&to(unused));
     for _ in 0..5 {
         daemon.send(counter("c"));
     }
@@ -414,8 +414,9 @@ fn a_refused_reload_changes_nothing_and_is_reported_in_log_status_and_metrics() 
     assert!(daemon.get("/metrics").1.contains("tallyd_reload_successful 1\n"));
     let stopped = daemon.stop();
     assert_eq!(total(&stopped.points("out"), "c", "count"), 1.0);
-    let told = stopped.warnings();
-    assert_eq!(told.iter().filter(|line| line.contains("reload refused")).count(), 6, "{told:#?}");
+    let warnings = stopped.warnings();
+    let refused = warnings.iter().filter(|line| line.contains("reload refused"));
+    assert_eq!(refused.count(), 6, "{warnings:#?}");
 }
 
 #[test]

@@ -1,4 +1,7 @@
-"""Results as tables in Markdown."""
+"""Results as tables in Markdown.
+
+The sink is a program that only receives and discards, with which the daemons are compared.
+"""
 
 import math
 import statistics
@@ -16,7 +19,7 @@ def median(values):
 
 
 def ratios(results, others, figure):
-    """The ratio of each round. A round in which one of the two has no figure has none."""
+    """The ratios of a figure to that of `others`, one for each round in which both have the figure."""
     rounds = results.keys() & others.keys()
     pairs = [(getattr(results[round_], figure), getattr(others[round_], figure)) for round_ in rounds]
     return [mine / yours for mine, yours in pairs if yours]
@@ -34,7 +37,7 @@ def share(value):
 
 
 def line(name, results, sink, tallyd):
-    """A line of the table: medians over the rounds. `results`: by round."""
+    """A line of the table: medians over the rounds. `results`, `sink` and `tallyd` are results by round."""
     figures = [median(column) for column in zip(*results.values())]
     user, total, dropped, missing, peak = figures
     cells = [

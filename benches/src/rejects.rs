@@ -1,4 +1,4 @@
-//! Messages that are rejected: mistakes of clients, and attacks.
+//! Messages that are rejected: mistakes of senders, and attacks.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use engine::listener::Protocol;
 
 use crate::datagrams::DatagramList;
 
-/// More than the limit on a message.
+/// Numbers of tags and of values beyond the limits of a message.
 const TAGS: usize = 1_000;
 const VALUES: usize = 5_000;
-/// Deeper than the limit on a message.
+/// Depth of nesting beyond the limit of a message.
 const DEPTH: usize = 10_000;
 
 /// Messages, each of which is rejected once.

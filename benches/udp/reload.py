@@ -79,7 +79,7 @@ def measure(daemon, folder, series, rate, seconds):
             (applied if was_applied else refused).append(took)
             time.sleep(PAUSE)
         sent = rate * seconds
-        wait_until("all of it", lambda: status()["ledger"]["received"] + status()["ledger"]["kernel_drops"] >= sent)
+        wait_until("all datagrams", lambda: status()["ledger"]["received"] + status()["ledger"]["kernel_drops"] >= sent)
         last = status()
     finally:
         process.send_signal(signal.SIGTERM)

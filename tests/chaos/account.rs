@@ -1,5 +1,5 @@
-//! The account at the end: which samples each destination has, and whether the missing and the repeated
-//! ones are those that the documents allow.
+//! The account at the end: which samples each destination has, and whether the documents allow the
+//! missing and the repeated ones.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,10 +16,11 @@ use crate::statsd::Lines;
 /// Destinations that have a spool: they lose no window that has left memory.
 const WITH_SPOOL: [&str; 2] = ["influxdb", "graphite"];
 
-/// What is written about an account.
+/// The account of a finished run.
 pub(crate) struct Account<'a> {
     pub(crate) finished: &'a Finished,
     pub(crate) outcome: &'a Outcome,
+    /// Lines about the destinations, for the report.
     pub(crate) lines: Vec<String>,
 }
 
@@ -45,7 +46,7 @@ impl<'a> Account<'a> {
         self.finished.scene.report.finding(text);
     }
 
-    /// The file, and the files that it was before.
+    /// The points in the file and in the rotated files.
     fn file(&self) -> Evidence {
         let mut evidence = Evidence::default();
         for entry in fs::read_dir(&self.finished.scene.site.folder).unwrap() {
@@ -63,7 +64,7 @@ impl<'a> Account<'a> {
         let kills = self.outcome.restarts.iter().filter(|restart| restart.is_kill).count();
         let allowed_odd = if merge == Merge::Adds { kills } else { 0 };
         if evidence.odd.len() > allowed_odd {
-            self.finding(format!("{name}: lines that are none: {:?}", evidence.odd));
+            self.finding(format!("{name}: invalid lines: {:?}", evidence.odd));
         }
         let (spans, overwritten) = self.last_writes(name, evidence, merge);
         let (mut all, mut lost) = (Vec::new(), 0);
@@ -88,14 +89,16 @@ impl<'a> Account<'a> {
         all
     }
 
-    /// The windows of each sender that a destination keeps, and the number of those that it does not.
+    /// The windows of each sender that a destination keeps, and the number of windows that another
+    /// one overwrote.
     fn last_writes(&self, name: &str, evidence: &Evidence, merge: Merge) -> (Vec<Vec<Span>>, u64) {
         let (mut kept, mut overwritten) = (vec![Vec::new(); SENDERS.len()], 0);
         for (key, writes) in &evidence.spans {
             let (last, before) = writes.split_last().unwrap();
             kept[key.0].push(*last);
             for write in before {
-                // The last one may repeat it.
+                // Another write, usually the last one, may contain it: that one continues the
+                // window.
                 let is_continued = write.is_part_of(last)
                     || writes.iter().any(|other| other != write && write.is_part_of(other));
                 match merge {
@@ -118,7 +121,7 @@ impl<'a> Account<'a> {
         (kept, overwritten)
     }
 
-    /// Judges the missing numbers of a sender. Returns how many are missing as allowed.
+    /// Reports missing numbers of a sender that nothing explains. Returns how many are missing.
     fn judge(&self, name: &str, sender: usize, numbers: &Numbers) -> u64 {
         let missing = numbers.missing(self.outcome.sent[sender]);
         let unexplained = missing.without(&self.allowed(name, sender));
@@ -151,7 +154,7 @@ impl<'a> Account<'a> {
         Numbers::of(ends.chain(doubts)).0
     }
 
-    /// Compares the counters with the numbers of the timer.
+    /// Compares the counters with the numbers that the timers have as values.
     fn check_counts(&self, name: &str, evidence: &Evidence, all: &[Vec<Cluster>], merge: Merge) {
         if merge == Merge::LastWrite {
             self.check_windows(name, evidence);
@@ -182,7 +185,7 @@ impl<'a> Account<'a> {
         }
     }
 
-    /// Compares each window's counter with its numbers, where a step is always in one window.
+    /// Compares each window's counter with its numbers, for senders whose steps are never divided.
     fn check_windows(&self, name: &str, evidence: &Evidence) {
         for (key, spans) in evidence.spans.iter().filter(|((sender, _), _)| is_datagram(*sender)) {
             let expected = |span: &Span| (span.first..=span.last).map(weight).sum::<u64>() as f64;
@@ -195,10 +198,10 @@ impl<'a> Account<'a> {
         }
     }
 
-    /// A statsd server gets each sample at most once.
+    /// Accounts for a statsd server, which gets each sample at most once.
     fn statsd(&mut self, name: &str, lines: &Lines, kernel_drops: u64) {
         if !lines.odd.is_empty() {
-            self.finding(format!("{name}: lines that are none: {:?}", lines.odd));
+            self.finding(format!("{name}: invalid lines: {:?}", lines.odd));
         }
         let (mut samples, mut lost) = (0, 0);
         for (sender, times) in lines.numbers.iter().enumerate() {
@@ -221,7 +224,7 @@ impl<'a> Account<'a> {
         ));
     }
 
-    /// Which reasons of drops the faults explain.
+    /// Reports dropped points whose reason no fault explains.
     fn drops(&mut self) {
         let disk_failed = self.outcome.restarts.iter().any(|restart| restart.disk_failed);
         for (name, reasons) in &self.outcome.dropped {
@@ -244,7 +247,7 @@ impl<'a> Account<'a> {
     }
 }
 
-/// What a destination does with two windows of one timestamp.
+/// How a destination treats two windows with the same timestamp.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Merge {
     /// It has both.

@@ -32,7 +32,7 @@ pub(crate) fn ledger_faults(status: &Value) -> Vec<String> {
 }
 
 pub(crate) fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+    value.as_u64().unwrap_or_else(|| panic!("{value} is not a number"))
 }
 
 fn sum(value: &Value) -> u64 {

@@ -18,7 +18,7 @@ pub(crate) const SENDERS: [&str; 6] =
 /// Samples in each step: a timer, a counter and a gauge.
 pub(crate) const SAMPLES: u64 = 3;
 
-/// How long a blocked write waits before it looks around.
+/// Time limit of a write that blocks. On a stream, the write is then repeated.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// The pause between two steps outside bursts.
 const PAUSE: Duration = Duration::from_millis(12);
@@ -38,10 +38,11 @@ pub(crate) fn is_datagram(sender: usize) -> bool {
     ["udp", "udp_statsd", "gram_statsd"].contains(&SENDERS[sender])
 }
 
-/// How many steps apart a sender sends a message that tallyd rejects.
+/// A sender sends a message that tallyd rejects before each step whose number is a multiple of
+/// this.
 const REJECTED_EVERY: u64 = 53;
 
-/// A message that is rejected, for another reason than others of the sender.
+/// A message that tallyd rejects. The reason changes from one message of a sender to the next.
 fn rejected(sender: usize, number: u64) -> &'static str {
     let messages = if SENDERS[sender].ends_with("statsd") {
         ["t:x|ms\n", "no colon\n", ":1|c\n", "c:1|z\n"]
@@ -193,7 +194,7 @@ impl Shared {
     }
 }
 
-/// What became of a step.
+/// Whether bytes were sent.
 enum Sent {
     Whole,
     Not,

@@ -62,12 +62,12 @@ pub struct Stopped {
     pub folder: TempDir,
 }
 
-/// A client as the daemon's commands have it.
+/// An HTTP client with the settings of tallyd's commands.
 pub fn http() -> reqwest::blocking::ClientBuilder {
     httpclient::plain().unwrap().into()
 }
 
-/// Gets a page with a client of its own.
+/// Gets a page with a new client.
 pub fn get(url: impl reqwest::IntoUrl) -> reqwest::Result<reqwest::blocking::Response> {
     http().build()?.get(url).send()
 }
@@ -362,7 +362,7 @@ impl Stopped {
     }
 }
 
-/// An interval in seconds whose next edge is at least five minutes away.
+/// An interval in seconds with which the current window ends in at least five minutes.
 pub fn interval_without_an_edge() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     (600..=3600).find(|interval| now % interval < interval - 300).unwrap()
@@ -418,7 +418,8 @@ pub fn shown(points: &[Value]) -> Vec<String> {
     shown
 }
 
-/// Reads the log until it has shown both addresses. That of a Prometheus page precedes them.
+/// Reads the log until it has shown the addresses of the first listener and of the admin endpoint.
+/// The address of a Prometheus page precedes them.
 fn addresses(lines: &Receiver<Value>) -> (SocketAddr, SocketAddr, Option<SocketAddr>) {
     let (mut udp, mut admin, mut page) = (None, None, None);
     let deadline = Instant::now() + PATIENCE;

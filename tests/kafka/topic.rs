@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use common::PATIENCE;
 
-/// Reads a topic from its beginning until `enough` says so.
+/// Reads a topic from its beginning until `enough` returns true for the keys and values so far.
 pub(crate) fn read_back(
     broker: &str,
     topic: &str,

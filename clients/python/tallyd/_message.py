@@ -44,7 +44,10 @@ def _tag(value: Any) -> Any:
 
 
 def number(value: Any) -> float:
-    """Returns a finite number for any numeric type, such as Decimal and NumPy's types."""
+    """Returns a value of any numeric type, such as Decimal and NumPy's types, as a finite number.
+
+    A timedelta becomes milliseconds. Raises ValueError or TypeError for other values.
+    """
     if isinstance(value, datetime.timedelta):
         return value / datetime.timedelta(milliseconds=1)
     converted = value if type(value) is int else float(value)

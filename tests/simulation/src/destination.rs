@@ -1,4 +1,4 @@
-//! A simulated destination: its settings, and what the simulation knows of it.
+//! A simulated destination: its settings and its state, as the simulation records it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -61,9 +61,12 @@ pub(crate) struct RunCounts {
     pub(crate) encoded: Option<u32>,
     /// Points in files that were damaged or taken away.
     pub(crate) tampered: u64,
-    /// Most files in the spool: the limit, or more that were found.
+    /// Maximum number of files in the spool: the limit, or the number of files found if it is
+    /// larger.
     pub(crate) files_max: u64,
+    /// The same for the size of the files.
     pub(crate) bytes_max: u64,
+    /// The second of the latest failed attempt, and the number of failed attempts in it.
     pub(crate) failing_second: u64,
     pub(crate) failures_in_second: u32,
 }
