@@ -69,7 +69,7 @@ fn recorded(lines: &[&str], interval: Duration) -> Snapshot {
     for line in lines {
         statsd::decode(line.as_bytes(), &context.limits, &mut |message| {
             if let Ok(sample) = message {
-                context.record(&mut table, sample, 0);
+                context.record(&mut table, &sample, 0);
             }
         });
     }

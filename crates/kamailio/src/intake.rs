@@ -128,7 +128,7 @@ impl PollIntake {
                 let label = server.stats.label();
                 self.tap.show(&self.shared.identifier, &sample, &label, label);
             }
-            self.shared.record(&mut self.table, sample, arrival_ns);
+            self.shared.record(&mut self.table, &sample, arrival_ns);
             counts.aggregated += 1;
         }
         self.tap.end_batch(&counts);

@@ -75,7 +75,7 @@ impl ExplainPipeline {
                     let (facts, series) = describe(shared, &sample);
                     recorded.push((outcomes.len(), series));
                     outcomes.push(MessageOutcome::Sample(facts));
-                    shared.record(table, sample, 0);
+                    shared.record(table, &sample, 0);
                 }
                 Err(rejection) => {
                     let diagnosis =

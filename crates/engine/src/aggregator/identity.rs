@@ -10,7 +10,7 @@ use model::{MetricKind, Series, SeriesText, SeriesTextWriter};
 use serde::Deserialize;
 
 use super::seed::{self, Seeded};
-use crate::protocol::{Tag, TagValue, Tags, compare};
+use crate::protocol::{Tag, TagText, TagValue, Tags, compare};
 
 /// The `agent` section: the tags of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -140,7 +140,7 @@ impl Identifier {
         &self,
         kind: MetricKind,
         name: &str,
-        tags: &[Tag<'_>],
+        tags: &[impl TagText],
         text: &'t mut SeriesText,
     ) -> SeriesKey<'t> {
         let text = text.of(|text| self.push_merged(text, name, tags));
@@ -149,11 +149,11 @@ impl Identifier {
 
     /// Appends the name and the sorted tags with the agent's.
     #[inline]
-    fn push_merged(&self, text: &mut SeriesTextWriter<'_>, name: &str, tags: &[Tag<'_>]) {
+    fn push_merged(&self, text: &mut SeriesTextWriter<'_>, name: &str, tags: &[impl TagText]) {
         text.push(name);
         let mut agent = self.agent.as_slice();
-        for (key, value) in tags {
-            let mut value: &str = value;
+        for tag in tags {
+            let (key, mut value) = (tag.key(), tag.value());
             while let [tag, others @ ..] = agent {
                 match compare(&tag.key, key) {
                     Ordering::Greater => break,

@@ -11,7 +11,7 @@ use super::incremental_map::IncrementalMap;
 use super::registry::{Admitted, Registry};
 use super::shapes::{KnownLine, NumberMeaning, ShapeLookup, Shapes};
 use super::tally::{NewSeries, SeriesSlot, Tally};
-use crate::protocol::{SampleValue, Tags};
+use crate::protocol::{SampleValue, TagText, Tags};
 
 /// The series that a listener knows, and the tally of the open window.
 ///
@@ -116,13 +116,13 @@ impl SeriesTable {
 
     /// Finds or adds the series of a line with these sorted tags, for its first value;
     /// [`SeriesTable::record_in`] and [`SeriesTable::record_at`] add the values. If the series
-    /// overflows, the first value is counted as overflowed. May merge the agent's tags into `tags`.
+    /// overflows, the first value is counted as overflowed.
     #[must_use]
-    pub fn locate_message<'a>(
+    pub fn locate_message(
         &mut self,
-        identifier: &'a Identifier,
+        identifier: &Identifier,
         (kind, name): (MetricKind, &str),
-        tags: &mut Tags<'a>,
+        tags: &[impl TagText],
         registry: &Registry,
     ) -> SeriesPlace {
         let mut text = std::mem::take(&mut self.text);
@@ -130,9 +130,12 @@ impl SeriesTable {
         let place = match self.find(&key) {
             Some(slot) => SeriesPlace { slot, is_requested: true },
             None => {
-                identifier.add_agent_tags(tags);
+                let mut effective = Tags::new();
+                effective.extend(tags.iter().map(TagText::to_tag));
+                identifier.add_agent_tags(&mut effective);
                 let SeriesKey { hash, text, .. } = key;
-                let identity = Identity { hash, kind, name, tags, text: Cow::Borrowed(text) };
+                let text = Cow::Borrowed(text);
+                let identity = Identity { hash, kind, name, tags: &effective, text };
                 self.insert(&identity, registry)
             }
         };

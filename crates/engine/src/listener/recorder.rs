@@ -344,7 +344,7 @@ impl Recorder {
         match json::decode_line(line.line, &context.limits, &mut tags) {
             Ok(JsonMessage { name, value, weight, places }) => {
                 let message = (&*name, &value, weight);
-                let known = context.record_message(table, message, &mut tags, *arrival_ns);
+                let known = context.record_message(table, message, &tags, *arrival_ns);
                 counts.aggregated += 1;
                 // The split was only a guess.
                 known.filter(|_| split.is_some_and(|split| split.is_at(&places)))
@@ -387,7 +387,7 @@ impl Recorder {
         let Self { context, stats, table, counts, arrival_ns, tap, .. } = self;
         json::decode(array, &context.limits, &mut |message| match message {
             Ok(sample) => {
-                context.record(table, sample, *arrival_ns);
+                context.record(table, &sample, *arrival_ns);
                 counts.aggregated += 1;
             }
             Err(rejection) => context.reject(rejection, array, sender, stats, counts, tap),
@@ -464,23 +464,22 @@ impl<S: Origin> RejectedLine<'_, S> {
 
 impl RecorderContext {
     /// Records a sample. Returns the properties of its line, if such lines can be cached.
-    pub fn record<'a>(
-        &'a self,
+    pub fn record(
+        &self,
         table: &mut SeriesTable,
-        mut sample: Sample<'a>,
+        sample: &Sample<'_>,
         arrival_ns: u64,
     ) -> Option<KnownLine> {
-        let Sample { name, value, weight, tags } = &mut sample;
+        let Sample { name, value, weight, tags } = sample;
         self.record_message(table, (name, value, *weight), tags, arrival_ns)
     }
 
-    /// Records a name, value and weight like [`RecorderContext::record`]. May merge the agent's tags
-    /// into `tags`.
-    fn record_message<'a>(
-        &'a self,
+    /// Records a name, value and weight like [`RecorderContext::record`].
+    fn record_message(
+        &self,
         table: &mut SeriesTable,
         (name, value, weight): (&str, &SampleValue<'_>, f64),
-        tags: &mut Tags<'a>,
+        tags: &Tags<'_>,
         arrival_ns: u64,
     ) -> Option<KnownLine> {
         let series = (value.kind(), name);

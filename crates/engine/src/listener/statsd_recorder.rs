@@ -9,7 +9,7 @@ use super::stats::ListenerCounts;
 use crate::aggregator::shapes::{KnownLine, NumberMeaning};
 use crate::aggregator::table::{SeriesPlace, SeriesTable};
 use crate::protocol::statsd::{LineSink, StatsdLine, ValueRun};
-use crate::protocol::{Rejection, SampleValue, Tags};
+use crate::protocol::{Rejection, SampleValue, TextTags};
 use model::MetricKind;
 
 /// Takes the samples and rejections of one line.
@@ -38,7 +38,7 @@ impl<'a, S: Origin> LineSink<'a> for StatsdRecorder<'_, 'a, S> {
     fn line(&mut self, line: StatsdLine<'a, '_>) {
         let mut places = Places::new();
         for run in line.runs {
-            run.for_each_value(|value, _| match value {
+            run.for_each_value(|value| match value {
                 Ok(value) => {
                     let weight = run.weight();
                     let place = self.place(&line.name, line.tags, value.kind(), &mut places);
@@ -66,7 +66,7 @@ impl<'a, S: Origin> LineSink<'a> for StatsdRecorder<'_, 'a, S> {
 impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
     /// Records the values of a line with a known shape.
     pub(super) fn known_values(&mut self, known: KnownLine, run: &ValueRun<'_>) {
-        run.for_each_value(|value, _| match value {
+        run.for_each_value(|value| match value {
             Ok(value) => {
                 self.table.record_at(known.slot, &value, known.weight, self.arrival_ns);
                 self.counts.aggregated += 1;
@@ -80,7 +80,7 @@ impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
     fn place(
         &mut self,
         name: &str,
-        tags: &mut Tags<'a>,
+        tags: &TextTags<'_>,
         kind: MetricKind,
         places: &mut Places,
     ) -> SeriesPlace {

@@ -16,10 +16,12 @@ mod lines;
 mod scan;
 pub mod split;
 pub mod statsd;
+mod tag_text;
 mod tag_value;
 
 pub use lines::lines;
 use split::Split;
+pub use tag_text::{TagText, TextTag, TextTags};
 pub use tag_value::TagValue;
 
 /// The tags of a sample. Eight fit without an allocation.
@@ -251,7 +253,7 @@ fn weight_at(rate: f64) -> Option<f64> {
 /// Sorts tags by key, keeps the last of equal keys, and removes tags with an empty value, which
 /// means "no such tag".
 #[inline]
-pub fn normalize_tags(tags: &mut Tags<'_>) {
+pub fn normalize_tags<T: TagText>(tags: &mut SmallVec<[T; 8]>) {
     let (has_equal_keys, has_empty_values) = sort_by_key(tags);
     if has_equal_keys {
         keep_last_of_equal_keys(tags);
@@ -262,34 +264,34 @@ pub fn normalize_tags(tags: &mut Tags<'_>) {
 }
 
 #[cold]
-fn keep_last_of_equal_keys(tags: &mut Tags<'_>) {
+fn keep_last_of_equal_keys<T: TagText>(tags: &mut SmallVec<[T; 8]>) {
     // `dedup_by` keeps the first of equal keys; in reverse order, that is the last one.
     tags.reverse();
-    tags.dedup_by(|later, kept| later.0 == kept.0);
+    tags.dedup_by(|later, kept| later.key() == kept.key());
     tags.reverse();
 }
 
 #[cold]
-fn remove_empty_values(tags: &mut Tags<'_>) {
-    tags.retain(|(_, value)| !value.is_empty());
+fn remove_empty_values<T: TagText>(tags: &mut SmallVec<[T; 8]>) {
+    tags.retain(|tag| !tag.value().is_empty());
 }
 
 /// Sorts tags by key, and keeps equal keys in their order. Returns whether there are any, and whether
 /// there are empty values.
 #[inline]
-fn sort_by_key(tags: &mut [Tag<'_>]) -> (bool, bool) {
+fn sort_by_key(tags: &mut [impl TagText]) -> (bool, bool) {
     // Most messages have few tags, and a sender writes them in the same order each time, mostly sorted.
     if tags.len() <= 16 { insert_in_order(tags) } else { sort_many_by_key(tags) }
 }
 
 #[inline]
-fn insert_in_order(tags: &mut [Tag<'_>]) -> (bool, bool) {
+fn insert_in_order(tags: &mut [impl TagText]) -> (bool, bool) {
     let (mut has_equal_keys, mut has_empty_values) = (false, false);
     for next in 0..tags.len() {
-        has_empty_values |= tags[next].1.is_empty();
+        has_empty_values |= tags[next].value().is_empty();
         let mut place = next;
         while place > 0 {
-            match compare(&tags[place - 1].0, &tags[place].0) {
+            match compare(tags[place - 1].key(), tags[place].key()) {
                 Ordering::Less => break,
                 Ordering::Equal => {
                     has_equal_keys = true;
@@ -304,10 +306,10 @@ fn insert_in_order(tags: &mut [Tag<'_>]) -> (bool, bool) {
 }
 
 #[cold]
-fn sort_many_by_key(tags: &mut [Tag<'_>]) -> (bool, bool) {
-    tags.sort_by(|a, b| a.0.cmp(&b.0));
-    let has_equal_keys = tags.windows(2).any(|pair| pair[0].0 == pair[1].0);
-    (has_equal_keys, tags.iter().any(|(_, value)| value.is_empty()))
+fn sort_many_by_key(tags: &mut [impl TagText]) -> (bool, bool) {
+    tags.sort_by(|a, b| a.key().cmp(b.key()));
+    let has_equal_keys = tags.windows(2).any(|pair| pair[0].key() == pair[1].key());
+    (has_equal_keys, tags.iter().any(|tag| tag.value().is_empty()))
 }
 
 /// Compares two texts. If their first bytes differ, as usual, this saves a call.

@@ -61,6 +61,55 @@ fn find_marked(bytes: &[u8], start: usize, mark: impl Fn(&[u8; LANES]) -> u32) -
     bytes.len() - left.len() + (marks | end).trailing_zeros() as usize
 }
 
+/// The places of marked bytes, in order. Cheaper than a search for each: every 16 bytes are marked
+/// once.
+pub(super) struct Marks<'b, M> {
+    bytes: &'b [u8],
+    mark: M,
+    /// Start of the bytes that are not marked yet.
+    unmarked: usize,
+    /// The place of the lowest bit of `marks`.
+    at: usize,
+    /// The marks that were not returned yet.
+    marks: u32,
+}
+
+impl<'b, M: Fn(&[u8; LANES]) -> u32> Marks<'b, M> {
+    /// The places from `start` of the bytes that `mark` marks. It should capture no variables, as in
+    /// [`find_near`].
+    #[inline]
+    pub(super) fn new(bytes: &'b [u8], start: usize, mark: M) -> Self {
+        Self { bytes, mark, unmarked: start, at: start, marks: 0 }
+    }
+
+    /// The next place; the length of the bytes after the last one.
+    #[inline]
+    pub(super) fn next_place(&mut self) -> usize {
+        while self.marks == 0 {
+            if self.unmarked >= self.bytes.len() {
+                return self.bytes.len();
+            }
+            self.mark_more();
+        }
+        let place = self.at + self.marks.trailing_zeros() as usize;
+        self.marks &= self.marks - 1;
+        place
+    }
+
+    #[inline]
+    fn mark_more(&mut self) {
+        self.at = self.unmarked;
+        self.unmarked += LANES;
+        let left = &self.bytes[self.at..];
+        self.marks = match (left.first_chunk(), self.bytes.last_chunk()) {
+            (Some(lanes), _) => (self.mark)(lanes),
+            // Without the marks of bytes that were marked before.
+            (None, Some(lanes)) => (self.mark)(lanes) >> (LANES - left.len()),
+            (None, None) => (self.mark)(&padded(left)),
+        };
+    }
+}
+
 /// Pads a text that is shorter than the lanes with zeros.
 fn padded(text: &[u8]) -> [u8; LANES] {
     let mut lanes = [0; LANES];
@@ -81,6 +130,18 @@ mod tests {
             let expected = bytes.iter().skip(start).position(|byte| b"cd".contains(byte));
             let expected = expected.map_or(bytes.len(), |place| start + place);
             prop_assert_eq!(find(bytes, start, [b'd', b'c']), expected);
+        }
+
+        #[test]
+        fn all_marked_bytes_are_found_in_order(text in "[a-d]{0,70}", start in 0_usize..80) {
+            let bytes = text.as_bytes();
+            let mut marks = Marks::new(bytes, start, |lanes| equal_to(lanes, [b'd', b'c']));
+            let wanted = |(_, byte): &(usize, &u8)| b"cd".contains(byte);
+            for (place, _) in bytes.iter().enumerate().skip(start).filter(wanted) {
+                prop_assert_eq!(marks.next_place(), place);
+            }
+            prop_assert_eq!(marks.next_place(), bytes.len());
+            prop_assert_eq!(marks.next_place(), bytes.len());
         }
 
         #[test]

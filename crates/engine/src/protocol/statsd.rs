@@ -57,7 +57,7 @@ use self::values::StatsdKind;
 pub use self::values::ValueRun;
 use super::scan::find;
 use super::split::Split;
-use super::{MessageLimits, RejectReason, Rejection, Sample, Tags, lines, normalize_tags};
+use super::{MessageLimits, RejectReason, Rejection, Sample, TextTags, lines, normalize_tags};
 use crate::sys::ascii::CutText;
 
 /// Decodes a datagram and passes each sample or rejection to `each`, in order.
@@ -84,9 +84,8 @@ pub trait LineSink<'a> {
 pub struct StatsdLine<'a, 'l> {
     /// The metric name, never empty.
     pub name: Cow<'a, str>,
-    /// Tags, sorted by key; keys are unique, and no value is empty. The list is reused for the next
-    /// line.
-    pub tags: &'l mut Tags<'a>,
+    /// Tags, sorted by key; keys are unique, and no value is empty.
+    pub tags: &'l TextTags<'a>,
     /// At least one.
     pub runs: &'l [ValueRun<'a>],
 }
@@ -122,15 +121,14 @@ struct EachSample<'e, F>(&'e mut F);
 impl<'a, F: FnMut(Result<Sample<'a>, Rejection>)> LineSink<'a> for EachSample<'_, F> {
     fn line(&mut self, line: StatsdLine<'a, '_>) {
         let StatsdLine { name, tags, runs } = line;
-        for (number, run) in runs.iter().enumerate() {
-            run.for_each_value(|value, is_last| {
-                let is_last = is_last && number + 1 == runs.len();
+        for run in runs {
+            run.for_each_value(|value| {
                 (self.0)(value.map(|value| Sample {
                     name: name.clone(),
                     value,
                     weight: run.weight,
-                    // Copied only if the line has more values.
-                    tags: if is_last { std::mem::take(tags) } else { tags.clone() },
+                    tags:
+                        tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
                 }));
             });
         }
@@ -223,7 +221,7 @@ fn decode_text<'a>(
         return Err(values.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
     }
     normalize_tags(&mut tags.tags);
-    sink.line(StatsdLine { name, tags: &mut tags.tags, runs: &runs });
+    sink.line(StatsdLine { name, tags: &tags.tags, runs: &runs });
     Ok(())
 }
 

@@ -1,22 +1,20 @@
 //! The tags of a line.
 
-use std::borrow::Cow;
-
-use super::super::scan::find_near;
-use super::super::{MessageLimits, RejectReason, Rejection, Tags};
+use super::super::scan::Marks;
+use super::super::{MessageLimits, RejectReason, Rejection, TextTags};
 use super::text::LineText;
 use crate::sys::lanes::equal_to;
 
 /// Collects the tags from all parts of a line.
 pub(super) struct TagReader<'a, 'l> {
-    pub(super) tags: Tags<'a>,
+    pub(super) tags: TextTags<'a>,
     pub(super) limits: &'l MessageLimits,
 }
 
 impl<'a, 'l> TagReader<'a, 'l> {
     #[inline]
     pub(super) fn new(limits: &'l MessageLimits) -> Self {
-        Self { tags: Tags::new(), limits }
+        Self { tags: TextTags::new(), limits }
     }
 
     /// Reads tags from `start` up to the first `END`. Returns the place of this end, or of the line's
@@ -27,16 +25,20 @@ impl<'a, 'l> TagReader<'a, 'l> {
         mut start: usize,
     ) -> Result<usize, Rejection> {
         let bytes = line.bytes();
+        let mut ends = Marks::new(bytes, start, |lanes| equal_to(lanes, [b',', SEPARATOR, END]));
         loop {
             // In a `#` section, each tag may begin with the `#` again. In the other dialects, a `#`
             // is part of the key.
             while SEPARATOR == b':' && bytes.get(start) == Some(&b'#') {
                 start += 1;
             }
-            let key_end = find_near(bytes, start, |lanes| equal_to(lanes, [b',', SEPARATOR, END]));
+            let key_end = ends.next_place();
             let (mut tag_end, mut value) = (key_end, "true");
             if bytes.get(key_end) == Some(&SEPARATOR) {
-                tag_end = find_near(bytes, key_end + 1, |lanes| equal_to(lanes, [b',', END]));
+                // Further separators belong to the value.
+                while bytes.get(tag_end) == Some(&SEPARATOR) {
+                    tag_end = ends.next_place();
+                }
                 value = line.part(key_end + 1..tag_end);
             }
             if start < tag_end {
@@ -58,7 +60,7 @@ impl<'a, 'l> TagReader<'a, 'l> {
         if self.tags.len() == self.limits.max_tags {
             return reject(RejectReason::TooManyTags, "fewer tags (limits.max_tags)");
         }
-        self.tags.push((Cow::Borrowed(key), value.into()));
+        self.tags.push((key, value));
         Ok(())
     }
 }

@@ -79,14 +79,14 @@ impl<'a> ValueRun<'a> {
         }
     }
 
-    /// Passes each value or its rejection to `each`, in order. The flag is set for the last one.
+    /// Passes each value or its rejection to `each`, in order.
     #[inline]
-    pub fn for_each_value(&self, mut each: impl FnMut(Result<SampleValue<'a>, Rejection>, bool)) {
+    pub fn for_each_value(&self, mut each: impl FnMut(Result<SampleValue<'a>, Rejection>)) {
         let mut rest = Some(self.values);
         while let Some(values) = rest {
             let value;
             (value, rest) = self.next_value(values);
-            each(value, rest.is_none());
+            each(value);
         }
     }
 
