@@ -98,7 +98,8 @@ impl<'a> Split<'a> {
 
     /// Whether the line has a number.
     #[inline]
-    pub(super) fn has_number(&self) -> bool {
+    #[must_use]
+    pub fn has_number(&self) -> bool {
         self.number_start < self.line.len()
     }
 
@@ -166,22 +167,18 @@ impl<'a> Split<'a> {
             && is_at(self.time, places.time)
     }
 
-    /// The parts around the numbers.
+    /// The parts before and after the number, if the line has no other gap, as most have none.
     #[inline]
     #[must_use]
-    pub fn pieces(&self) -> LinePieces<'a> {
-        // Most lines have no gap but their number: two gaps are equal only if both are `NONE`.
-        if self.rate == self.time {
-            let (before, after) = (&self.line[..self.number_start], &self.line[self.number_end..]);
-            return LinePieces {
-                pieces: [before, after, &[], &[]],
-                gaps: self.has_number().into(),
-            };
-        }
-        self.pieces_around_all()
+    pub fn pieces_around_number(&self) -> Option<[&'a [u8]; 2]> {
+        // Two gaps are equal only if both are `NONE`.
+        (self.rate == self.time)
+            .then(|| [&self.line[..self.number_start], &self.line[self.number_end..]])
     }
 
-    fn pieces_around_all(&self) -> LinePieces<'a> {
+    /// The parts around all numbers.
+    #[must_use]
+    pub fn pieces(&self) -> LinePieces<'a> {
         let mut gaps = [self.rate, self.time, Gap::NONE];
         if self.has_number() {
             gaps[2] = Gap::of(self.number_start, self.number_end);

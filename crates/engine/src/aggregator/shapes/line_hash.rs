@@ -81,37 +81,60 @@ impl LineHasher {
     }
 
     /// Hashes the pieces of a line. `None` if the line is longer than the key.
-    // Not inlined: the sums and the words of a step need most registers. Inlined into a large caller,
-    // some of them went to the stack and back in each step, depending on the rest of the caller.
     #[inline(never)]
     pub(super) fn hash(&self, pieces: &LinePieces<'_>) -> Option<LineHash> {
-        let (key, keys) = self.keys.split_first()?;
+        let [first, second, third, fourth] = pieces.pieces;
+        if pieces.gaps <= 1 {
+            return self.hash_two(first, second, pieces.gaps == 1);
+        }
+        let (key, mut keys) = self.keys.split_first()?;
         let mut sums = Sums::default();
-        let [first, second, third, fourth] = &pieces.pieces;
         // The lengths come first. Without them, lines with the same bytes and other borders between
         // the pieces would have the same hash.
-        let lengths = |one: &[u8], other: &[u8]| one.len() as u64 | ((other.len() as u64) << 32);
         let gaps = u64::from(pieces.gaps) << 62;
-        if second.len() <= SHORT && pieces.gaps <= 1 {
+        sums.add([lengths(first, second), lengths(third, fourth) | gaps], key);
+        for piece in pieces.pieces {
+            keys = sums.add_piece(piece, keys)?;
+        }
+        Some(self.reduce(&sums))
+    }
+
+    /// The same for the pieces of a line with one gap, or without a gap and with an empty second piece.
+    // Separate, because most lines are such lines. Not inlined: the sums and the words of a step need
+    // most registers. Inlined into a large caller, some of them went to the stack and back in each
+    // step, depending on the rest of the caller.
+    #[inline(never)]
+    pub(super) fn hash_two(&self, first: &[u8], second: &[u8], has_gap: bool) -> Option<LineHash> {
+        let (key, keys) = self.keys.split_first()?;
+        let mut sums = Sums::default();
+        let gaps = u64::from(has_gap) << 62;
+        if second.len() <= SHORT {
             // The end of most statsd lines fits into the step of the lengths. No lengths alone have
             // the mark.
             let lengths = lengths(first, second) | gaps | END_WITH_LENGTHS;
             sums.add([short_word(second), lengths], key);
             sums.add_piece(first, keys)?;
         } else {
-            sums.add([lengths(first, second), lengths(third, fourth) | gaps], key);
-            let mut keys = sums.add_piece(first, keys)?;
-            keys = sums.add_piece(second, keys)?;
-            if pieces.gaps > 1 {
-                keys = sums.add_piece(third, keys)?;
-                sums.add_piece(fourth, keys)?;
-            }
+            sums.add([lengths(first, second), gaps], key);
+            let keys = sums.add_piece(first, keys)?;
+            sums.add_piece(second, keys)?;
         }
+        Some(self.reduce(&sums))
+    }
+
+    #[inline]
+    fn reduce(&self, sums: &Sums) -> LineHash {
         let [first, second] = &self.reduction;
         let (first, second) = (first.reduce(sums.first), second.reduce(sums.second));
         // The upper 30 bits of the second hash, between the two reserved bits.
-        Some(LineHash { first, second: NonZero::<u32>::MIN | (second >> 34 << 1) as u32 })
+        LineHash { first, second: NonZero::<u32>::MIN | (second >> 34 << 1) as u32 }
     }
+}
+
+/// The lengths of two pieces in one word.
+#[inline]
+fn lengths(one: &[u8], other: &[u8]) -> u64 {
+    one.len() as u64 | ((other.len() as u64) << 32)
 }
 
 /// The state of the two hashes.

@@ -131,11 +131,19 @@ impl Shapes {
     #[inline]
     #[must_use]
     pub fn start_lookup(&self, split: &Split<'_>) -> ShapeLookup {
-        let hash = self.hasher.hash(&split.pieces());
+        let hash = self.hash(split);
         if let Some(hash) = hash {
             self.index.prefetch(0, hash);
         }
         ShapeLookup { hash, found: None }
+    }
+
+    #[inline]
+    fn hash(&self, split: &Split<'_>) -> Option<LineHash> {
+        match split.pieces_around_number() {
+            Some([before, after]) => self.hasher.hash_two(before, after, split.has_number()),
+            None => self.hasher.hash(&split.pieces()),
+        }
     }
 
     /// Begins the second step for a group of lines: must be called before
@@ -184,7 +192,7 @@ impl Shapes {
         }
         let hash = lookup.hash.or_else(|| {
             self.hasher.make_fit(split.line.len());
-            self.hasher.hash(&split.pieces())
+            self.hash(split)
         });
         if let Some(hash) = hash {
             self.is_unchanged = false;
