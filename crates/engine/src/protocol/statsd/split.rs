@@ -1,6 +1,6 @@
 //! Splits a line around its numbers, without decoding it.
 
-use super::super::scan::find;
+use super::super::scan::{find, find_far};
 use super::super::split::Split;
 
 /// Minimum number of bytes from the bar before the type to the end of a line with a rate or a timestamp:
@@ -52,7 +52,8 @@ fn leave_out_sections(split: &mut Split<'_>) -> bool {
     let mut bar = find(line, split.number_end + 1, [b'|']);
     while bar < line.len() {
         let start = bar + 1;
-        bar = find(line, start, [b'|']);
+        // Most of these sections are long lists of tags.
+        bar = find_far(line, start, b'|');
         let is_valid = match line.get(start) {
             Some(b'@') => leave_out_rate(split, start + 1, bar),
             Some(b'T') => leave_out_time(split, start + 1, bar),
