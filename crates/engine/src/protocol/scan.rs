@@ -156,6 +156,16 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_text_without_a_wanted_byte_is_searched_to_its_end() {
+        for length in [0, 1, 15, 16, 17, 31, 32, 33] {
+            let text = vec![b'x'; length];
+            assert_eq!(find(&text, 0, [b'y']), length);
+            assert_eq!(plain_until(&text, 0), length);
+            assert_eq!(plain_until(&text, length), length);
+        }
+    }
+
     proptest! {
         #[test]
         fn the_first_wanted_byte_is_found(text in "[a-d]{0,70}", start in 0_usize..80) {
