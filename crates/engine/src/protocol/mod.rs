@@ -382,4 +382,30 @@ mod tests {
         let tags: Vec<_> = tags.iter().map(|(key, value)| (&**key, &**value)).collect();
         assert_eq!(tags, [("a", "2"), ("b", "3")]);
     }
+
+    #[test]
+    fn few_tags_are_sorted_like_many() {
+        for (given, sorted, has_equal_keys, has_empty_values) in [
+            ("", "", false, false),
+            ("a=1", "a=1", false, false),
+            ("b=1 a=2 c=3", "a=2 b=1 c=3", false, false),
+            ("ab=1 a=2 aa=3", "a=2 aa=3 ab=1", false, false),
+            ("b=1 a= c=3", "a= b=1 c=3", false, true),
+            // Equal keys keep their order.
+            ("b=2 a=9 b=1 b=3", "a=9 b=2 b=1 b=3", true, false),
+            ("b=1 a=2 b=", "a=2 b=1 b=", true, true),
+        ] {
+            for sort in [insert_in_order, sort_many_by_key] {
+                let mut tags: Tags<'_> = given
+                    .split_whitespace()
+                    .map(|tag| tag.split_once('=').unwrap())
+                    .map(|(key, value)| (key.into(), value.into()))
+                    .collect();
+                assert_eq!(sort(&mut tags), (has_equal_keys, has_empty_values), "{given}");
+                let shown: Vec<_> =
+                    tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                assert_eq!(shown.join(" "), sorted, "{given}");
+            }
+        }
+    }
 }
