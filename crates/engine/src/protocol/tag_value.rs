@@ -77,4 +77,16 @@ mod tests {
     fn a_value_takes_no_more_memory_than_its_text() {
         assert_eq!(size_of::<TagValue<'_>>(), size_of::<Cow<'_, str>>());
     }
+
+    #[test]
+    fn a_value_is_its_text_and_remembers_whether_it_was_a_literal() {
+        let (text, literal) = (TagValue::from("5060"), TagValue::Literal("5060"));
+        for value in [&text, &literal, &TagValue::from("5060".to_owned())] {
+            assert_eq!(
+                (&**value, value.as_ref(), value.to_string()),
+                ("5060", "5060", "5060".into())
+            );
+        }
+        assert_eq!([text.is_literal(), literal.is_literal()], [false, true]);
+    }
 }
