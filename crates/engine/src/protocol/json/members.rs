@@ -189,3 +189,108 @@ impl<'a, 't> Members<'a, 't> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The key of a plain member, its value with its position, and its end.
+    fn plain(text: &str, start: usize) -> Option<(&str, String, usize, usize)> {
+        let PlainMember { key, value: JsonValue { raw, offset }, end } =
+            PlainMember::read(text, start)?;
+        let value = match raw {
+            RawJson::String(text) => format!("{text:?}"),
+            RawJson::Number(text) => text.to_owned(),
+            _ => panic!("only strings and numbers are plain: {text}"),
+        };
+        Some((key, value, offset, end))
+    }
+
+    #[test]
+    fn a_plain_member_has_a_text_or_number_after_its_key() {
+        for (text, key, value, offset, end) in [
+            (r#"{"a":"b"}"#, "a", r#""b""#, 5, 8),
+            (r#"{"a": "b"}"#, "a", r#""b""#, 6, 9),
+            (r#"{"ab":"","c"#, "ab", r#""""#, 6, 8),
+            (r#"{"":"b"}"#, "", r#""b""#, 4, 7),
+            (r#"{"é": "ü"}"#, "é", r#""ü""#, 7, 11),
+            (r#"{"a":7}"#, "a", "7", 5, 6),
+            (r#"{"a": -1.5,"b":0}"#, "a", "-1.5", 6, 10),
+        ] {
+            assert_eq!(plain(text, 1), Some((key, value.to_owned(), offset, end)), "{text}");
+        }
+        assert_eq!(plain(r#"{"a":"b","c":3}"#, 9), Some(("c", "3".to_owned(), 13, 14)));
+    }
+
+    #[test]
+    fn a_member_of_another_form_is_not_plain() {
+        for text in [
+            "",
+            "{",
+            r#"{x"a":"b"}"#,
+            r#"{ "a":"b"}"#,
+            r#"{"a"#,
+            r#"{"a":"#,
+            r#"{"a": "#,
+            r#"{"a":  "b"}"#,
+            r#"{"a" :"b"}"#,
+            r#"{"a" "b"}"#,
+            r#"{"a\n":"b"}"#,
+            r#"{"a":"\n"}"#,
+            r#"{"a":"b"#,
+            r#"{"a":true}"#,
+            r#"{"a":{}}"#,
+            r#"{"a":1e3}"#,
+            r#"{"a":7"#,
+        ] {
+            assert_eq!(plain(text, 1), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_plain_number_has_no_exponent_and_an_end() {
+        for (text, end) in [
+            ("x0,", Some(2)),
+            ("x7}", Some(2)),
+            ("x10 ", Some(3)),
+            ("x-20,", Some(4)),
+            ("x0.25,", Some(5)),
+            ("x-1.0}", Some(5)),
+            ("x00,", None),
+            ("x-01,", None),
+            ("x01.5,", None),
+            ("x1", None),
+            ("x1.5", None),
+            ("x1.,", None),
+            ("x.5,", None),
+            ("x1.5.2,", None),
+            ("x1e3,", None),
+            ("x1x", None),
+            ("x-,", None),
+            ("x--1,", None),
+            ("x+1,", None),
+            ("x,", None),
+            ("x", None),
+        ] {
+            assert_eq!(plain_number_end(text.as_bytes(), 1), end, "{text}");
+        }
+    }
+
+    #[test]
+    fn plain_members_are_read_up_to_the_first_that_is_not() {
+        for (text, is_last, at) in [
+            (r#"{"a":"b"}"#, true, 8),
+            (r#"{"a":"b","c":1, "d":"e"}"#, true, 23),
+            (r#"{"a":1 ,"c":1}"#, true, 6),
+            (r#"{"a":"b", "c":null}"#, false, 10),
+            (r#"{"a":"b",  "c":1}"#, false, 10),
+            (r#"{"a":[1]}"#, false, 1),
+        ] {
+            let mut tags = Tags::new();
+            let mut members = Members::new(&mut tags, &MessageLimits::default());
+            let mut cursor = Cursor { at: 1, ..Cursor::new(text) };
+            assert_eq!(members.read_plain(&mut cursor), Ok(is_last), "{text}");
+            assert_eq!(cursor.at, at, "{text}");
+        }
+    }
+}
