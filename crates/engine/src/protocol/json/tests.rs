@@ -185,6 +185,39 @@ fn all_other_members_become_tags_with_their_text() {
 }
 
 #[test]
+fn a_tag_whose_key_is_as_long_as_a_reserved_one_remains_a_tag() {
+    for key in ["host", "stage", "direction", "destination"] {
+        let text = message("trace", &format!(r#","{key}":"a""#));
+        assert_eq!(tags(&one(&text)), [(key.into(), "a".into())]);
+        // Another way reads a member with an escape.
+        let text = message("trace", &format!(r#","{key}":"\u0061""#));
+        assert_eq!(tags(&one(&text)), [(key.into(), "a".into())]);
+    }
+}
+
+#[test]
+fn each_escape_stands_for_its_character() {
+    for (escape, character) in [
+        (r#"\""#, "\""),
+        (r"\\", "\\"),
+        (r"\/", "/"),
+        (r"\b", "\u{8}"),
+        (r"\f", "\u{c}"),
+        (r"\n", "\n"),
+        (r"\r", "\r"),
+        (r"\t", "\t"),
+        (r"\u00e9", "é"),
+        (r"\u00E9", "é"),
+        (r"\ud83d\ude00", "😀"),
+        (r"\ud800\udc00", "\u{10000}"),
+        (r"\udbff\udfff", "\u{10ffff}"),
+    ] {
+        let text = message("trace", &format!(r#","a":"x{escape}y""#));
+        assert_eq!(tags(&one(&text)), [("a".into(), format!("x{character}y"))], "{escape}");
+    }
+}
+
+#[test]
 fn the_last_of_equal_keys_wins() {
     let last = |members: &str| tags(&one(&message("trace", members)));
     assert_eq!(last(r#","a":"1","a":"2""#), [("a".into(), "2".into())]);
