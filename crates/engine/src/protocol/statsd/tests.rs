@@ -221,6 +221,7 @@ fn tags_are_read_in_all_dialects() {
         ("a[b:1|c", &["a[b counter 1"]),
         ("a]b:1|c", &["a]b counter 1"]),
         ("a[b:x]|s", &["a[b set x]"]),
+        ("a[b:]|s", &["a[b set ]"]),
         ("a[b:1|c|#k:]", &["a[b counter 1 k=]"]),
         ("a,k=[0-9]:1|c", &["a counter 1 k=[0-9]"]),
         ("a:[x]|s", &["a set [x]"]),
@@ -347,6 +348,8 @@ fn a_line_is_split_around_its_numbers() {
         ("m:1|c|T|T1", Some(("m:…|c|T…|T1", Some(1.0), 1.0))),
         ("m:1|c|Tx|T1|T2", Some(("m:…|c|Tx|T…|T2", Some(1.0), 1.0))),
         ("m:1|@c", Some(("m:…|@c", Some(1.0), 1.0))),
+        ("m:1|@0.5|c", Some(("m:…|@0.5|c", Some(1.0), 1.0))),
+        ("m:1:2|T12|c", Some(("m:…|T12|c", None, 1.0))),
         ("m:1|c|", Some(("m:…|c|", Some(1.0), 1.0))),
         ("m:1|", Some(("m:…|", Some(1.0), 1.0))),
         // Too short for a rate: decoding rejects it.
@@ -446,6 +449,49 @@ fn events_and_service_checks_are_skipped_and_counted() {
         ["_score counter 1", "_sc counter 1", "_e counter 2", "_events gauge 3"]
     );
     assert_eq!(skipped(b"_score:1|c"), 0);
+}
+
+#[test]
+fn a_single_line_says_whether_it_was_skipped() {
+    for (line, is_read, becomes) in [
+        ("_sc|db|0", false, vec![]),
+        ("_e{1,1}:a|b", false, vec![]),
+        ("a:1|c", true, vec!["a counter 1".to_owned()]),
+        ("_sc:1|c", true, vec!["_sc counter 1".to_owned()]),
+        ("a:1|x", true, vec!["unknown_type".to_owned()]),
+    ] {
+        let mut messages = Vec::new();
+        let mut each = |message: Result<Sample<'_>, Rejection>| {
+            messages.push(match message {
+                Ok(sample) => shown(&sample),
+                Err(rejection) => rejection.reason.as_str().to_owned(),
+            });
+        };
+        let limits = MessageLimits::default();
+        assert_eq!(decode_line(line.as_bytes(), &limits, &mut EachSample(&mut each)), is_read);
+        assert_eq!(messages, becomes, "{line}");
+    }
+}
+
+#[test]
+fn a_name_without_tags_and_brackets_is_plain() {
+    for (line, expected) in [
+        ("a:1|c", Some(("a", 1))),
+        ("né.b:1|c", Some(("né.b", 5))),
+        ("a::", Some(("a", 1))),
+        ("a:1|c|#k:v,l[m]", Some(("a", 1))),
+        (":1|c", None),
+        ("a,k=v:1|c", None),
+        ("a[k=v]:1|c", None),
+        ("a]:1|c", None),
+        ("a|c:1", None),
+        ("a", None),
+        ("", None),
+    ] {
+        let text = LineText { text: CutText::of_text(line), at: 0 };
+        let found = plain_name(text);
+        assert_eq!(found.as_ref().map(|(name, colon)| (&**name, *colon)), expected, "{line}");
+    }
 }
 
 #[test]
