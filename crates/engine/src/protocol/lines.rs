@@ -75,6 +75,20 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_line_of_any_length_ends_before_its_newline() {
+        for length in 1..=100 {
+            let line = "x".repeat(length);
+            for rest in ["", "\n", "\ny", "\n\n\ty\r\n", &format!("\n{}", "y".repeat(99))] {
+                let text = format!(" a\n{line}{rest}");
+                let found: Vec<_> = lines(text.as_bytes()).map(|range| &text[range]).collect();
+                let mut expected = vec!["a", &line];
+                expected.extend(Some(rest.trim()).filter(|rest| !rest.is_empty()));
+                assert_eq!(found, expected, "{text:?}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn lines_are_the_trimmed_texts_between_line_ends(
