@@ -256,6 +256,39 @@ mod tests {
     }
 
     #[test]
+    fn a_metric_whose_series_have_gone_is_listed_only_for_its_new_series() {
+        let mut activity = Activity::default();
+        let brief = activity.add(&series("brief"));
+        activity.add(&series("kept"));
+        activity.count(brief, 3);
+        activity.remove(brief);
+        let top_metrics = activity.close(0);
+        assert_eq!((top_metrics.metrics, top_metrics.window_samples), (1, 3));
+        let of = |metric: &MetricActivity| metric.series;
+        assert_eq!(shown(&top_metrics.by_samples(), of), [("kept", 1)]);
+        assert_eq!(shown(&top_metrics.by_series(), of), [("kept", 1)]);
+        assert_eq!(shown(&top_metrics.by_new_series(), of), [("brief", 0), ("kept", 1)]);
+    }
+
+    #[test]
+    fn a_metric_without_new_series_is_not_selected_for_them() {
+        let mut activity = Activity::default();
+        activity.add(&series("z known longest"));
+        activity.add(&series("a"));
+        let wide: Vec<_> = (1..TOP_METRICS_MAX)
+            .map(|number| {
+                activity.add(&series(&number.to_string()));
+                activity.add(&series(&number.to_string()))
+            })
+            .collect();
+        (0..GROWTH_WINDOWS).for_each(|_| drop(activity.close(0)));
+        wide.iter().for_each(|id| activity.count(*id, 1));
+        let top_metrics = activity.close(0);
+        // With the other one selected too, the names would decide.
+        assert_eq!(top_metrics.by_samples()[TOP_METRICS_MAX - 1].name(), "z known longest");
+    }
+
+    #[test]
     fn a_metric_without_series_is_removed_and_its_number_is_reused() {
         let mut activity = Activity::default();
         let gone = activity.add(&series("gone"));
@@ -264,6 +297,7 @@ mod tests {
         activity.remove(gone);
         assert_ne!(activity.add(&series("other")), gone, "its series still counts as new");
         (0..GROWTH_WINDOWS).for_each(|_| drop(activity.close(0)));
+        assert_eq!(activity.index.iter().count(), 1);
         assert_eq!(activity.add(&series("again")), gone);
         let top_metrics = activity.close(0);
         assert_eq!(
