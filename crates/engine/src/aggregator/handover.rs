@@ -233,3 +233,45 @@ impl Default for AggregatorEnd {
         Self::new()
     }
 }
+
+#[cfg(not(loom))]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregator::AggregationConfig;
+
+    fn table() -> SeriesTable {
+        SeriesTable::new(AggregationConfig::default().cells(None), 1 << 20)
+    }
+
+    #[test]
+    fn a_tally_is_awaited_until_it_is_given_back() {
+        let mut aggregator = AggregatorEnd::new();
+        let waker = || Arc::new(Waker::new().unwrap());
+        let mut one = aggregator.add_listener("one", waker());
+        let other = aggregator.add_listener("other", waker());
+        let mut tables = (table(), table());
+
+        assert_eq!(aggregator.announce_edge(), 2);
+        assert!(one.hand_over_at_edge(&mut tables.0));
+        assert_eq!(aggregator.awaited(), 2, "not merged yet");
+        let handed = aggregator.tallies().try_recv().unwrap();
+        assert_eq!((handed.listener, handed.is_last), (FIRST_LISTENER, false));
+        aggregator.give_back(handed);
+        assert_eq!(aggregator.awaited(), 1);
+        assert_eq!(one.spare.len(), 1, "its next tally");
+
+        // The last tally of a listener that ends is awaited too, and afterwards no other.
+        other.finish(tables.1);
+        assert_eq!(aggregator.awaited(), 1);
+        let handed = aggregator.tallies().try_recv().unwrap();
+        assert_eq!((handed.listener, handed.is_last), (FIRST_LISTENER + 1, true));
+        aggregator.give_back(handed);
+        assert_eq!(aggregator.awaited(), 0);
+        assert_eq!(aggregator.announce_edge(), 1);
+
+        // Its number goes to the next listener.
+        let next = aggregator.add_listener("next", waker());
+        assert_eq!(next.listener, FIRST_LISTENER + 1);
+    }
+}
