@@ -320,6 +320,20 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_and_each_text_has_its_own_hash() {
+        let identifier = identifier(OnConflict::Agent);
+        let hash = |kind, text: &str| identifier.hash(kind, text.as_bytes());
+        let hashes = [
+            hash(MetricKind::Counter, ""),
+            hash(MetricKind::Counter, "a"),
+            hash(MetricKind::Counter, "b"),
+            hash(MetricKind::Gauge, "a"),
+        ];
+        assert!(!(1..hashes.len()).any(|end| hashes[..end].contains(&hashes[end])), "{hashes:?}");
+        assert_eq!(hash(MetricKind::Gauge, "a"), hashes[3]);
+    }
+
+    #[test]
     fn an_identity_matches_its_series_and_no_other() {
         let identifier = identifier(OnConflict::Agent);
         let tags: Tags<'_> = [("a".into(), "bc".into())].into_iter().collect();
