@@ -180,6 +180,47 @@ fn windows_in(span: Duration, interval: Duration) -> u64 {
 mod tests {
     use super::*;
 
+    fn read(json: &str) -> Result<AggregationConfig, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_percentile_is_listed_once() {
+        let labels = |json| {
+            let config = read(json)?;
+            Ok(config.percentiles.iter().map(|one| one.label().to_owned()).collect::<Vec<_>>())
+        };
+        let (two, none) = (r#"{"percentiles":["50","99.9"]}"#, r#"{"percentiles":[]}"#);
+        assert_eq!(labels(two).map(|labels| labels.len()), Ok(2));
+        assert_eq!(labels(none), Ok(vec![]));
+        let twice: Result<_, String> = labels(r#"{"percentiles":["50","99","50"]}"#);
+        assert!(twice.unwrap_err().starts_with("the percentile 50 is listed twice"));
+    }
+
+    #[test]
+    fn a_seed_for_sets_is_not_empty() {
+        let seed = |json| read(json).map(|config| config.set_seed);
+        assert_eq!(seed("{}"), Ok(None));
+        assert_eq!(seed(r#"{"set_seed":null}"#), Ok(None));
+        let secret = seed(r#"{"set_seed":"sixteen letters."}"#).unwrap().unwrap();
+        assert_eq!(secret.reveal(), "sixteen letters.");
+        assert!(seed(r#"{"set_seed":""}"#).unwrap_err().starts_with("must not be empty"));
+    }
+
+    #[test]
+    fn numbers_have_a_minimum() {
+        for (key, least) in
+            [("max_series", 1), ("max_series_per_metric", 1), ("exact_samples", 1_000)]
+        {
+            let with = |number: usize| read(&format!(r#"{{"{key}":{number}}}"#));
+            assert!(with(least - 1).is_err(), "{key}");
+            let AggregationConfig { max_series, max_series_per_metric, exact_samples, .. } =
+                with(least + 1).unwrap();
+            let read = [max_series, max_series_per_metric, exact_samples];
+            assert!(with(least).is_ok() && read.contains(&(least + 1)), "{key}: {read:?}");
+        }
+    }
+
     #[test]
     fn the_line_cache_has_room_for_two_lines_of_each_series() {
         let cache_of = |max_series, line_cache| {
