@@ -138,9 +138,13 @@ mod tests {
             bench.flush();
         }
         assert_eq!(counts, [3, 2, 1, 1, 0, 0], "after 30 s and up to two windows");
-        // The series has expired; `gauge_memory` still has its level.
-        change(&mut bench, "fresh", 5.0);
-        assert_eq!(bench.flush(), ["gauge fresh = 6"]);
+        // The series has expired; `gauge_memory` still has its level, unless it expired before the
+        // restart.
+        for name in ["fresh", "about to expire", "gone"] {
+            change(&mut bench, name, 5.0);
+        }
+        let expected = ["gauge about to expire = 8", "gauge fresh = 6", "gauge gone = 5"];
+        assert_eq!(bench.flush(), expected);
     }
 
     #[test]
