@@ -87,3 +87,25 @@ impl Tally {
         self.touched.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregator::AggregationConfig;
+
+    #[test]
+    fn a_tally_is_empty_until_its_first_sample_and_after_it_was_drained() {
+        let settings = AggregationConfig::default().cells(None);
+        let mut tally = Tally::default();
+        tally.grow(3);
+        assert!(tally.is_empty());
+        for slot in [2, 0, 2] {
+            tally.record(slot, &SampleValue::Counter(1.0), 1.0, 0, &settings);
+        }
+        assert!(!tally.is_empty());
+        let mut drained = Vec::new();
+        tally.drain(|slot, cell| drained.push((slot, cell.samples())));
+        assert_eq!(drained, [(2, 2), (0, 1)]);
+        assert!(tally.is_empty());
+    }
+}
