@@ -82,3 +82,57 @@ impl ClockLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::log::lines_logged;
+
+    fn step(by_ms: i64, repeats_until_ms: Option<u64>) -> ClockStep {
+        ClockStep { by_ms, end_ms: 1_000_000_010_000, repeats_until_ms }
+    }
+
+    #[test]
+    fn a_step_is_logged_with_its_direction() {
+        let mut log = ClockLog::new();
+        for (step, expected) in [
+            (step(1, None), "wall clock set forward, or host suspended; windows follow"),
+            (step(-3_000, None), "wall clock set back; windows follow the new time"),
+            (step(-3_000, Some(1_000_000_020_000)), "wall clock set back; windows have ended"),
+            (step(0, None), "wall clock set forward, or host suspended; windows follow"),
+        ] {
+            let lines = lines_logged(|| log.step(step));
+            let [line] = &lines[..] else { panic!("{lines:?}") };
+            assert!(line.contains(expected), "{line}");
+            assert!(line.contains("window_end=\"2001-09-09T01:46:50.000Z\""), "{line}");
+            assert!(!line.contains("unreported"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_all_the_time_gets_ten_lines_a_minute() {
+        let mut log = ClockLog::new();
+        let lines = lines_logged(|| (0..15).for_each(|_| log.step(step(-500, None))));
+        assert_eq!(lines.len(), 10);
+        // A minute later.
+        log.minute_began = log.minute_began.checked_sub(MINUTE).unwrap();
+        let lines = lines_logged(|| (0..15).for_each(|_| log.step(step(-500, None))));
+        assert_eq!(lines.len(), 10);
+        assert!(lines[0].contains("unreported=5"), "{}", lines[0]);
+        assert!(!lines[1].contains("unreported"), "{}", lines[1]);
+    }
+
+    #[test]
+    fn only_a_window_that_ends_late_is_logged() {
+        let logged = |late| {
+            let edge = Edge { end_ms: 1_000_000_010_000, length: Duration::from_secs(10), late };
+            lines_logged(|| ClockLog::new().closed(&edge))
+        };
+        assert_eq!(logged(LATE - Duration::from_millis(1)), [""; 0]);
+        for late in [LATE, 2 * LATE] {
+            let lines = logged(late);
+            let [line] = &lines[..] else { panic!("{lines:?}") };
+            assert!(line.contains("window ended late") && line.contains("windows=1"), "{line}");
+        }
+    }
+}

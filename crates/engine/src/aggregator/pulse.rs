@@ -124,9 +124,14 @@ impl Pulse {
 #[cfg(not(loom))]
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{self, Context};
+
     use super::*;
     use crate::aggregator::AggregationConfig;
     use crate::aggregator::table::SeriesTable;
+    use crate::testing::log::lines_logged;
     use crate::wake::Waker;
 
     /// A pulse whose beats are counted.
@@ -201,6 +206,47 @@ mod tests {
         answer(&runtime);
         pulse.beat(&tallies);
         assert_eq!(beats.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn the_runtime_answers_each_call() {
+        let runtime = RuntimeCall::default();
+        let mut responding = pin!(runtime.respond());
+        let mut context = Context::from_waker(task::Waker::noop());
+        for _ in 0..2 {
+            runtime.call();
+            assert!(!runtime.is_answered());
+            assert!(responding.as_mut().poll(&mut context).is_pending());
+            assert!(runtime.is_answered());
+        }
+    }
+
+    #[test]
+    fn the_next_beat_is_a_period_after_the_last_one() {
+        let (mut pulse, _) = pulse(&Arc::default());
+        let before = Instant::now();
+        assert!(pulse.next() > before + Duration::from_secs(3_000));
+        pulse.next = before;
+        pulse.beat(&AggregatorEnd::new());
+        assert!(pulse.next() >= before + Duration::from_secs(3_600));
+    }
+
+    #[test]
+    fn threads_that_stop_responding_are_logged_once_and_so_is_their_recovery() {
+        let tallies = AggregatorEnd::new();
+        let runtime = Arc::new(RuntimeCall::default());
+        let (mut pulse, _) = pulse(&runtime);
+        let mut beat = || lines_logged(|| pulse.beat(&tallies));
+        assert_eq!(beat(), [""; 0]);
+        let [stalled] = &beat()[..] else { panic!("one line") };
+        assert!(stalled.contains("threads not responding"), "{stalled}");
+        assert!(stalled.contains("threads=[\"forward\"]"), "{stalled}");
+        assert_eq!(beat(), [""; 0]);
+        answer(&runtime);
+        let [recovered] = &beat()[..] else { panic!("one line") };
+        assert!(recovered.contains("all threads respond again"), "{recovered}");
+        answer(&runtime);
+        assert_eq!(beat(), [""; 0]);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::protocol::{Sample, SampleValue, TagValue};
 
 pub mod json;
 pub mod lines;
+#[cfg(test)]
+pub(crate) mod log;
 pub mod recorder;
 pub mod statsd;
 
