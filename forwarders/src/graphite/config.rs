@@ -5,9 +5,11 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
+use super::histogram::HistogramConfig;
 use super::limits::PART_BYTES_MAX;
 use super::name::is_path;
 use super::template::Template;
+use super::timer_stats::TimerStat;
 use crate::config::DeliveryConfig;
 use crate::select::SelectConfig;
 use basics::address::host_and_port;
@@ -79,6 +81,12 @@ pub struct EtsyConfig {
     /// negative for the highest. Each adds five fields (`mean_90`, `upper_90`, …). Defaults to
     /// `[90]`.
     pub percent_threshold: Vec<PercentThreshold>,
+    /// Numbers of a timer's values between bounds, as `histogram.bin_50` and so on. The first entry
+    /// whose `metric` is a part of the name, with its tags, applies. Empty by default.
+    pub histogram: Vec<HistogramConfig>,
+    /// The fields of timers to write, named as in statsd's `calculatedTimerMetrics`, such as `[count,
+    /// median, upper_percent, histogram]`. Empty by default, which stands for all.
+    pub timer_stats: Vec<TimerStat>,
     /// Whether to use statsd's names without `legacyNamespace: false`: `stats.X` and
     /// `stats_counts.X` for counters. The prefixes below then have no effect. Defaults to `false`.
     pub legacy_namespace: bool,
@@ -100,6 +108,8 @@ impl Default for EtsyConfig {
     fn default() -> Self {
         Self {
             percent_threshold: vec![PercentThreshold(90.0)],
+            histogram: Vec::new(),
+            timer_stats: Vec::new(),
             legacy_namespace: false,
             global_prefix: PathPart("stats".to_owned()),
             prefix_counter: PathPart("counters".to_owned()),

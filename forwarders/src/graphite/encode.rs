@@ -202,7 +202,9 @@ impl Form {
             longest = longest.max(out.len() - start);
         };
         match names {
-            Names::Etsy(etsy) => etsy.for_each_field(value, snapshot, write),
+            Names::Etsy(etsy) => {
+                etsy.for_each_field([path.base, path.tags], value, snapshot, write);
+            }
             Names::Tallyd => value.for_each_field(snapshot, |field, number| {
                 write(b"", shown_field(value.kind(), field), number);
             }),

@@ -6,6 +6,9 @@
 use model::{Snapshot, TimerValue, Value};
 
 use super::config::{EtsyConfig, PercentThreshold};
+use super::histogram::Histograms;
+use super::runs::{Runs, Sums};
+use super::timer_stats::TimerStats;
 
 /// Namespaces and thresholds, prepared as bytes to copy.
 #[derive(Debug)]
@@ -16,8 +19,15 @@ pub(super) struct Etsy {
     gauge: Vec<u8>,
     set: Vec<u8>,
     thresholds: Vec<Threshold>,
+    /// The statistics to write, of those that do not depend on the thresholds.
+    statistics: [Option<&'static str>; STATISTICS.len()],
+    histograms: Histograms,
     runs: Runs,
 }
+
+/// The fields that a timer has regardless of the thresholds, in statsd's order.
+const STATISTICS: [&str; 9] =
+    ["std", "upper", "lower", "count", "count_ps", "sum", "sum_squares", "mean", "median"];
 
 /// The text before and after the name of a series.
 #[derive(Debug)]
@@ -26,23 +36,24 @@ struct Place {
     field: &'static str,
 }
 
-/// A percentage and the names of its fields.
+/// A percentage and the names of its fields: count, mean, boundary, sum and sum of squares. A field
+/// that is not written has no name.
 #[derive(Debug)]
 struct Threshold {
     percent: f64,
-    count: String,
-    mean: String,
-    boundary: String,
-    sum: String,
-    sum_squares: String,
+    fields: [Option<String>; 5],
 }
 
 impl Etsy {
     pub(super) fn new(config: &EtsyConfig) -> Self {
         let of = |prefix: &str| namespace(&[config.global_prefix.as_str(), prefix]);
         let place = |namespace, field| Place { namespace, field };
-        let thresholds = config.percent_threshold.iter().map(Threshold::new).collect();
-        let runs = Runs::default();
+        let stats = TimerStats::new(&config.timer_stats);
+        let threshold = |percent| Threshold::new(percent, &stats);
+        let thresholds = config.percent_threshold.iter().map(threshold).collect();
+        let statistics = STATISTICS.map(|name| Some(name).filter(|name| stats.has(name)));
+        let listed: &[_] = if stats.has("histogram") { &config.histogram } else { &[] };
+        let (histograms, runs) = (Histograms::new(listed), Runs::default());
         if config.legacy_namespace {
             return Self {
                 counter_rate: place(namespace(&["stats"]), ""),
@@ -51,6 +62,8 @@ impl Etsy {
                 gauge: namespace(&["stats.gauges"]),
                 set: namespace(&["stats.sets"]),
                 thresholds,
+                statistics,
+                histograms,
                 runs,
             };
         }
@@ -61,14 +74,17 @@ impl Etsy {
             gauge: of(config.prefix_gauge.as_str()),
             set: of(config.prefix_set.as_str()),
             thresholds,
+            statistics,
+            histograms,
             runs,
         }
     }
 
-    /// Calls `field` with namespace, name and number of each field. A trace is written as a
-    /// counter.
+    /// Calls `field` with namespace, name and number of each field. `path` is the path of the series
+    /// without the namespace, and its tags. A trace is written as a counter.
     pub(super) fn for_each_field(
         &mut self,
+        path: [&[u8]; 2],
         value: &Value,
         snapshot: &Snapshot,
         mut field: impl FnMut(&[u8], &str, f64),
@@ -83,13 +99,19 @@ impl Etsy {
             Value::Gauge { value, .. } => field(&self.gauge, "", *value),
             Value::Set(set) => field(&self.set, "count", set.count),
             Value::Timer(timer) => {
-                let Self { timer: namespace, thresholds, runs, .. } = self;
+                let Self { timer: namespace, thresholds, statistics, histograms, runs, .. } = self;
                 let mut field = |name: &str, value| field(namespace, name, value);
                 runs.fill(timer);
                 for threshold in thresholds {
                     threshold.for_each_field(runs, &mut field);
                 }
-                for_each_statistic(timer, runs, length_s, &mut field);
+                let numbers = numbers_of(timer, runs, length_s);
+                for (name, number) in statistics.iter().zip(numbers) {
+                    if let Some(name) = name {
+                        field(name, number);
+                    }
+                }
+                histograms.for_each_field(path, runs, &mut field);
             }
         }
     }
@@ -106,18 +128,13 @@ fn namespace(parts: &[&str]) -> Vec<u8> {
 }
 
 impl Threshold {
-    fn new(threshold: &PercentThreshold) -> Self {
+    fn new(threshold: &PercentThreshold, stats: &TimerStats) -> Self {
         let percent = threshold.percent();
         let label = percent.to_string().replacen('.', "_", 1).replacen('-', "top", 1);
         let boundary = if percent > 0.0 { "upper" } else { "lower" };
-        Self {
-            percent,
-            count: format!("count_{label}"),
-            mean: format!("mean_{label}"),
-            boundary: format!("{boundary}_{label}"),
-            sum: format!("sum_{label}"),
-            sum_squares: format!("sum_squares_{label}"),
-        }
+        let fields = ["count", "mean", boundary, "sum", "sum_squares"]
+            .map(|field| Some(format!("{field}_{label}")).filter(|name| stats.has(name)));
+        Self { percent, fields }
     }
 
     /// Writes the fields of the lowest values, or of the highest for a negative percentage. Writes
@@ -136,21 +153,18 @@ impl Threshold {
             // The highest as a difference, because `runs` has sums from the lowest value on.
             (runs.value(all - inside), runs.lowest(all).without(runs.lowest(all - inside)))
         };
-        field(&self.count, inside as f64);
-        field(&self.mean, within.sum / inside as f64);
-        field(&self.boundary, boundary);
-        field(&self.sum, within.sum);
-        field(&self.sum_squares, within.squares);
+        let mean = within.sum / inside as f64;
+        let numbers = [inside as f64, mean, boundary, within.sum, within.squares];
+        for (name, number) in self.fields.iter().zip(numbers) {
+            if let Some(name) = name {
+                field(name, number);
+            }
+        }
     }
 }
 
-/// Writes the fields that a timer has regardless of the thresholds.
-fn for_each_statistic(
-    timer: &TimerValue,
-    runs: &Runs,
-    length_s: f64,
-    field: &mut impl FnMut(&str, f64),
-) {
+/// Returns the numbers of the fields in [`STATISTICS`].
+fn numbers_of(timer: &TimerValue, runs: &Runs, length_s: f64) -> [f64; STATISTICS.len()] {
     let summary = &timer.summary;
     let values = runs.count();
     let exact = timer.timer.is_exact();
@@ -170,15 +184,8 @@ fn for_each_statistic(
     } else {
         (runs.value(middle - 1) + runs.value(middle)) / 2.0
     };
-    field("std", std);
-    field("upper", summary.max);
-    field("lower", summary.min);
-    field("count", summary.count);
-    field("count_ps", summary.count / length_s);
-    field("sum", sum);
-    field("sum_squares", squares);
-    field("mean", mean);
-    field("median", median);
+    let (count, per_second) = (summary.count, summary.count / length_s);
+    [std, summary.max, summary.min, count, per_second, sum, squares, mean, median]
 }
 
 /// Rounds to the nearest integer, halves up, like JavaScript's `Math.round`.
@@ -186,89 +193,6 @@ fn round(number: f64) -> f64 {
     // `f64::round` rounds halves away from zero.
     let floor = number.floor();
     if number - floor >= 0.5 { floor + 1.0 } else { floor }
-}
-
-/// The values of a timer in ascending order, each with the sums up to it. As in statsd, a value
-/// counts once regardless of its sample rate; only `count` and `count_ps` are scaled. The memory is
-/// reused from timer to timer.
-#[derive(Debug, Default)]
-struct Runs(Vec<Run>);
-
-/// One value, or all values of one bin of a sketch.
-#[derive(Clone, Copy, Debug, Default)]
-struct Run {
-    value: f64,
-    /// Number of values up to and including this run.
-    count: f64,
-    sums: Sums,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Sums {
-    sum: f64,
-    squares: f64,
-}
-
-impl Sums {
-    fn with(self, value: f64, times: f64) -> Self {
-        Self { sum: self.sum + value * times, squares: self.squares + value * value * times }
-    }
-
-    fn without(self, other: Self) -> Self {
-        Self { sum: self.sum - other.sum, squares: self.squares - other.squares }
-    }
-}
-
-impl Runs {
-    fn fill(&mut self, timer: &TimerValue) {
-        let values = timer.timer.value_count() as f64;
-        // The weights of buckets include the sample rate, so they are scaled back to the number of
-        // values.
-        let scale = if timer.timer.is_exact() { None } else { Some(values / timer.summary.count) };
-        let mut last = Run::default();
-        self.0.clear();
-        timer.timer.for_each_sample(|value, weight| {
-            let times = scale.map_or(1.0, |scale| weight * scale);
-            let sums = last.sums.with(value, times);
-            last = Run { value, count: last.count + times, sums };
-            self.0.push(last);
-        });
-        if let Some(last) = self.0.last_mut() {
-            // Scaled weights may add up to slightly more or less, and `count` truncates.
-            last.count = values;
-        }
-    }
-
-    /// Returns the number of values.
-    fn count(&self) -> u64 {
-        self.0.last().map_or(0, |run| run.count as u64)
-    }
-
-    /// Returns the value with `below` values before it.
-    fn value(&self, below: u64) -> f64 {
-        let place = self.0.partition_point(|run| run.count <= below as f64);
-        self.0.get(place).or(self.0.last()).map_or(0.0, |run| run.value)
-    }
-
-    /// Returns the sums of the lowest `count` values.
-    fn lowest(&self, count: u64) -> Sums {
-        let count = count as f64;
-        let place = self.0.partition_point(|run| run.count < count);
-        let before = if place == 0 { Run::default() } else { self.0[place - 1] };
-        match self.0.get(place) {
-            Some(run) if run.count == count => run.sums,
-            // `count` ends within this bin, of which only a part belongs to the lowest.
-            Some(run) => before.sums.with(run.value, count - before.count),
-            None => before.sums,
-        }
-    }
-
-    /// Returns the standard deviation of the population.
-    fn deviation(&self, mean: f64) -> f64 {
-        let squares =
-            self.0.iter().fold(0.0, |sum, run| sum + (run.value - mean) * (run.value - mean));
-        (squares / self.count() as f64).sqrt()
-    }
 }
 
 #[cfg(test)]
@@ -284,6 +208,7 @@ mod tests {
     fn fields(config: &EtsyConfig, value: &Value) -> BTreeMap<String, f64> {
         let mut fields = BTreeMap::new();
         Etsy::new(config).for_each_field(
+            [b"X", b""],
             value,
             &snapshot_of(vec![]),
             |namespace, field, number| {

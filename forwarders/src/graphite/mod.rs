@@ -18,15 +18,18 @@
 mod config;
 mod encode;
 mod etsy;
+mod histogram;
 mod limits;
 mod name;
 mod path;
 mod pickle;
+mod runs;
 mod section;
 mod tcp;
 mod template;
 #[cfg(test)]
 mod tests;
+mod timer_stats;
 mod udp;
 
 use async_trait::async_trait;
@@ -36,7 +39,9 @@ pub use config::{
     Address, EtsyConfig, GraphiteConfig, Naming, PacketSize, PathPart, PercentThreshold, Protocol,
     TagMode, Transport,
 };
+pub use histogram::{Bins, HistogramConfig};
 pub use template::Template;
+pub use timer_stats::TimerStat;
 
 use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
