@@ -408,6 +408,7 @@ fn the_prometheus_document_shows_the_real_page() {
 
 #[test]
 fn the_kafka_document_shows_the_real_records() {
+    use forwarders::format::json;
     use forwarders::format::pystatsd::Envelope;
     use model::{MetricKind, Percentile, Point, Series, Snapshot, Sum, Timer, Window};
     use std::sync::Arc;
@@ -440,10 +441,26 @@ fn the_kafka_document_shows_the_real_records() {
         envelope.write_point(&mut out, &snapshot, point);
         serde_json::from_slice::<Value>(&out).unwrap()
     });
-    let shown = document("docs/forwarders/kafka.md").blocks();
-    let shown = shown.iter().filter(|block| block.is("json", "pystatsd"));
+    let blocks = document("docs/forwarders/kafka.md").blocks();
+    let shown = blocks.iter().filter(|block| block.is("json", "pystatsd"));
     let shown: Vec<Value> = shown.map(|block| serde_json::from_str(&block.text).unwrap()).collect();
     assert_eq!(written.collect::<Vec<_>>(), shown);
+
+    let mut written = Vec::new();
+    json::write_point_with_sketch(&mut written, &snapshot, &snapshot.points[1]);
+    let shown: Vec<_> = blocks.iter().filter(|block| block.is("json", "sketch")).collect();
+    assert_eq!(String::from_utf8(written).unwrap(), shown[0].text.trim());
+    assert_eq!(shown.len(), 1);
+    let schema = std::fs::read_to_string(common::root().join("docs/record.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
+    let mut record: Value = serde_json::from_str(&shown[0].text).unwrap();
+    assert!(schema.is_valid(&record));
+    for (key, wrong) in [("type", "gauge"), ("type", "set"), ("value", "1"), ("timestamp", "1")] {
+        let right = record[key].take();
+        record[key] = wrong.into();
+        assert!(!schema.is_valid(&record), "{key}");
+        record[key] = right;
+    }
 }
 
 // ---- The status ----------------------------------------------------------------------------

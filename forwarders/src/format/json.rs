@@ -1,15 +1,29 @@
-//! One JSON object per point: `{"name","type","timestamp","interval","tags":{},"fields":{}}`.
+//! One JSON object per point: `{"name","type","timestamp","interval","tags":{},"fields":{}}`, and for
+//! timers and sets `"sketch"`, if requested.
 
 use basics::escape::visible;
 use model::{MetricKind, Point, Series, Snapshot};
 
-use super::number;
+use super::{number, sketch};
 
 /// Appends a point: `timestamp` is the window's end in Unix milliseconds, `interval` its length in
 /// seconds.
 pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
     let write_middle = |out: &mut Vec<u8>| write_middle(out, snapshot, point.series.kind());
     write_object(out, snapshot, point, write_middle);
+}
+
+/// Appends a point like [`write_point`], with the [`sketch`] of a timer or set.
+pub fn write_point_with_sketch(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
+    write_point(out, snapshot, point);
+    if let Some(sketch) = sketch::encoded(&point.value) {
+        // Instead of the brace that ends the object.
+        out.pop();
+        out.extend_from_slice(b",\"sketch\":\"");
+        // Base64 needs no escapes.
+        out.extend_from_slice(sketch.as_bytes());
+        out.extend_from_slice(b"\"}");
+    }
 }
 
 /// Writes the points of one window, whose common members it encodes once.
@@ -150,7 +164,7 @@ mod tests {
 
     use super::*;
     use crate::format::testing::PART;
-    use model::testing::{point, snapshot_of};
+    use model::testing::{counter, point, snapshot_of, timer};
     use model::{Sum, Value};
 
     #[test]
@@ -171,6 +185,37 @@ mod tests {
                 + r#""tags":{"a\"b":"x\ny","stage":"Zürich"},"fields":{"count":5,"rate":0.5}}"#
         );
     }
+
+    #[test]
+    fn timers_and_sets_have_a_sketch_on_request() {
+        let mut set = model::DistinctSet::default();
+        set.insert(b"a", &model::SetSeed::from_text("seed"));
+        let snapshot = snapshot_of(vec![
+            counter("c", &[], 1.0),
+            timer("t", &[], &[(3.0, 1.0)]),
+            point(MetricKind::Set, "s", &[], Value::set(set)),
+        ]);
+        let line = |write: fn(&mut Vec<u8>, &Snapshot, &Point), point| {
+            let mut out = Vec::new();
+            write(&mut out, &snapshot, point);
+            String::from_utf8(out).unwrap()
+        };
+        let sketches = snapshot.points.iter().map(|point| {
+            let (without, with) = (line(write_point, point), line(write_point_with_sketch, point));
+            let rest = with.strip_prefix(&without[..without.len() - 1]).unwrap().to_owned();
+            assert!(serde_json::from_str::<serde_json::Value>(&with).is_ok(), "{with}");
+            rest
+        });
+        assert_eq!(
+            sketches.collect::<Vec<_>>(),
+            [
+                "}",
+                r#","sketch":"oAKIAAAAAAAACECMAAAAAAAACECEAAAAAAAACEACYYB3Ppos8D8AAAAAAAAAAAUBygEC"}"#,
+                r#","sketch":"AgEHEAMIAQhA7jwF"}"#,
+            ]
+        );
+    }
+
     proptest! {
         #[test]
         fn a_series_is_written_alike_with_and_without_a_look_at_each_part(

@@ -7,10 +7,12 @@ use json::JsonLines;
 use model::{Point, Snapshot};
 use text::TextLines;
 
+pub mod ddsketch;
 pub mod influx;
 pub mod json;
 pub mod number;
 pub mod pystatsd;
+pub mod sketch;
 pub(crate) mod tag_keys;
 pub mod text;
 

@@ -41,6 +41,11 @@ pub struct KafkaConfig {
     /// express the kind. Defaults to `pystatsd`.
     #[serde(default)]
     pub format: RecordFormat,
+    /// Whether records of timers and sets contain a sketch, from which consumers compute percentiles
+    /// and distinct members over several hosts or windows. A record becomes larger: by up to 110 KB
+    /// for a timer, and up to 88 KB for a set. Requires `format: json`. Defaults to `false`.
+    #[serde(default)]
+    pub sketches: bool,
     /// Key of a record, which selects its partition: `series` keeps the order of each series,
     /// `name` also keeps all series of a metric together but fills partitions unevenly, `none`
     /// fills them evenly without any order. Defaults to `series`.
@@ -175,6 +180,7 @@ impl<'de> Deserialize<'de> for Topic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::section::ForwarderSection;
 
     fn config(json: &str) -> Result<KafkaConfig, String> {
         serde_json::from_str(json).map_err(|error| error.to_string())
@@ -239,6 +245,16 @@ mod tests {
         assert!(error.contains("`pystatsd`, `json`, `influx`"), "{error}");
         let error = config_with(r#""key": "tags""#).unwrap_err();
         assert!(error.contains("`series`, `name`, `none`"), "{error}");
+    }
+
+    #[test]
+    fn only_json_records_have_sketches() {
+        let check = |members| config_with(members).unwrap().check().map_err(|e| e.to_string());
+        assert_eq!(check(r#""format": "json", "sketches": true"#), Ok(()));
+        assert_eq!(check(r#""sketches": false"#), Ok(()));
+        let error = Err("`sketches` requires `format: json`".to_owned());
+        assert_eq!(check(r#""sketches": true"#), error);
+        assert_eq!(check(r#""format": "influx", "sketches": true"#), error);
     }
 
     #[test]

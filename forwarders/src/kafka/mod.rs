@@ -95,6 +95,8 @@ pub struct Kafka {
 /// The format and the key of records.
 struct Encoding {
     format: RecordFormat,
+    /// Whether JSON records have sketches.
+    sketches: bool,
     key: RecordKey,
     envelope: Envelope,
 }
@@ -118,6 +120,7 @@ impl Kafka {
             topic: config.kafka_topic.as_str().to_owned(),
             encoding: Encoding {
                 format: config.format,
+                sketches: config.sketches,
                 key: config.key,
                 envelope: Envelope::new(config.kafka_apikey.reveal(), &config.kafka_tenant_id),
             },
@@ -208,6 +211,9 @@ impl Encoding {
     fn write_point(&self, out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
         match self.format {
             RecordFormat::Pystatsd => self.envelope.write_point(out, snapshot, point),
+            RecordFormat::Json if self.sketches => {
+                json::write_point_with_sketch(out, snapshot, point);
+            }
             RecordFormat::Json => json::write_point(out, snapshot, point),
             RecordFormat::Influx => influx::write_point(out, snapshot, point),
         }

@@ -1,7 +1,7 @@
 //! Builds Kafka destinations from their section.
 
-use super::{Kafka, KafkaConfig};
-use crate::config::Common;
+use super::{Kafka, KafkaConfig, RecordFormat};
+use crate::config::{Common, InvalidKey};
 use crate::delivery::destination::Destination;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
@@ -13,6 +13,13 @@ impl ForwarderSection for KafkaConfig {
 
     #[cfg(test)]
     const EXAMPLE: &'static str = r#"{"kafka_broker": "localhost:1", "kafka_topic": "t"}"#;
+
+    fn check(&self) -> Result<(), InvalidKey> {
+        if self.sketches && self.format != RecordFormat::Json {
+            return Err(InvalidKey::at("sketches", "requires `format: json`".to_owned()));
+        }
+        Ok(())
+    }
 
     fn mask_payload_secrets(&mut self) -> bool {
         // The key is part of every payload, which commands such as `explain` show.

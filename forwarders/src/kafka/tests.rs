@@ -64,6 +64,13 @@ fn json_records_hold_tags_and_fields() {
 }
 
 #[test]
+fn json_records_have_sketches_on_request() {
+    let records = encoded(r#""format": "json", "sketches": true"#);
+    let has_sketch = |record: &(String, String)| record.1.contains(r#","sketch":"oA"#);
+    assert_eq!(records.iter().map(has_sketch).collect::<Vec<_>>(), [false, false, true]);
+}
+
+#[test]
 fn influx_records_are_lines_with_nanoseconds() {
     let records = encoded(r#""format": "influx", "key": "none""#);
     assert_eq!(records[0].0, "");

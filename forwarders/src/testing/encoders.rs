@@ -7,10 +7,11 @@ use crate::BuildContext;
 use crate::Forwarder;
 use crate::ForwardersConfig;
 use crate::delivery::payload::Batch;
+use crate::format::json;
 use crate::format::pystatsd::Envelope;
 #[cfg(feature = "prometheus")]
 use crate::prometheus::{PageFormat, PrometheusConfig, PrometheusPage, StateSettings};
-use model::Snapshot;
+use model::{Point, Snapshot};
 
 const EXPIRE_AFTER: Duration = Duration::from_secs(600);
 
@@ -56,8 +57,10 @@ const DESTINATIONS: &[(&str, &str)] = &[
     ("statsd-plain", r#"{"statsd": {"address": "127.0.0.1:8125", "dialect": "plain"}}"#),
 ];
 
-/// The value of Kafka's records alone, which needs no client library.
+/// The values of Kafka's records alone, which need no client library: `pystatsd`, and `json` with
+/// sketches.
 const KAFKA_VALUE: &str = "kafka-value";
+const KAFKA_SKETCHES: &str = "kafka-sketches";
 
 /// The rendered Prometheus page: the work of `prometheus-page` for each window, plus the first
 /// scrape after it.
@@ -77,7 +80,7 @@ pub fn names() -> Vec<&'static str> {
     let names = DESTINATIONS.iter().map(|(name, _)| *name);
     #[cfg(feature = "prometheus")]
     let names = names.chain(PAGES.map(|(name, ..)| name));
-    names.chain([KAFKA_VALUE]).collect()
+    names.chain([KAFKA_VALUE, KAFKA_SKETCHES]).collect()
 }
 
 /// Builds the encoder with this name.
@@ -88,6 +91,9 @@ pub fn names() -> Vec<&'static str> {
 pub fn encoder(name: &str) -> Encode {
     if name == KAFKA_VALUE {
         return kafka_value();
+    }
+    if name == KAFKA_SKETCHES {
+        return record_values(json::write_point_with_sketch);
     }
     #[cfg(feature = "prometheus")]
     if let Some((_, config, format)) = PAGES.iter().find(|(other, ..)| *other == name) {
@@ -110,9 +116,13 @@ pub fn encoder(name: &str) -> Encode {
 
 fn kafka_value() -> Encode {
     let envelope = Envelope::new(&"4d8e1f".into(), &"shop".into());
+    record_values(move |out, snapshot, point| envelope.write_point(out, snapshot, point))
+}
+
+fn record_values(write: impl Fn(&mut Vec<u8>, &Snapshot, &Point) + 'static) -> Encode {
     Box::new(move |snapshot, batch| {
         for point in &snapshot.points {
-            batch.push(1, |_| (), |out| envelope.write_point(out, snapshot, point));
+            batch.push(1, |_| (), |out| write(out, snapshot, point));
         }
     })
 }
