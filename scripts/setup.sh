@@ -83,10 +83,11 @@ java_version() { # -> 17, or nothing
         sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1 || true
 }
 
+# With a compiler, because a test starts a program from its source.
 java_is_new_enough() {
     local version
     version=$(java_version)
-    [[ -n $version ]] && ((version >= 17))
+    [[ -n $version ]] && ((version >= 17)) && have "${JAVA_HOME:+$JAVA_HOME/bin/}javac"
 }
 
 # Debian has venv in a separate package.
@@ -122,7 +123,7 @@ find_missing() {
     need iproute2 "creates the network namespace of the tutorial's test" ip
     [[ -n $(browser) ]] || note chromium "chromium or google-chrome (opens the status page)"
     need maven "fetches the Kafka broker" mvn
-    java_is_new_enough || note JAVA "java 17 or later (runs the Kafka broker)"
+    java_is_new_enough || note JAVA "java and javac 17 or later (run the Kafka broker and a reader of its records)"
     need_python_module python3-twisted twisted "runs carbon, Graphite's storage"
     need_python_module python3-whisper whisper "reads the data of carbon"
     need_python_module python3-cachetools cachetools "carbon needs it"
@@ -194,13 +195,13 @@ apt_install() { # PACKAGE...
 # The default of some releases is too old (Ubuntu 22.04: Java 11).
 java_package() {
     local package
-    for package in openjdk-{21,17,25}-jre-headless; do
+    for package in openjdk-{21,17,25}-jdk-headless; do
         if in_apt "$package"; then
             echo "$package"
             return
         fi
     done
-    echo default-jre-headless
+    echo default-jdk-headless
 }
 
 install_missing() {

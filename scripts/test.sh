@@ -157,7 +157,8 @@ wait_for_clients() {
     fi
     TALLYD_TEST_CLIENTS_PYTHON=$(sed -n 's/^PYTHON=//p' "$run/clients.out")
     TALLYD_TEST_CLIENTS_NODE_PATH=$(sed -n 's/^NODE_PATH=//p' "$run/clients.out")
-    export TALLYD_TEST_CLIENTS_PYTHON TALLYD_TEST_CLIENTS_NODE_PATH
+    TALLYD_TEST_CLIENTS_SKETCHES=$(sed -n 's/^SKETCHES=//p' "$run/clients.out")
+    export TALLYD_TEST_CLIENTS_PYTHON TALLYD_TEST_CLIENTS_NODE_PATH TALLYD_TEST_CLIENTS_SKETCHES
 }
 
 # --- the end -----------------------------------------------------------------------

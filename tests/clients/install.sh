@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs the client libraries for tests/clients.rs into DIR, with exactly the versions
-# and contents in the lock files next to this script. Installed ones are not fetched
-# again.
+# Installs the client libraries for tests/clients.rs and tests/sketches.rs into DIR, with
+# exactly the versions and contents in the lock files next to this script. Installed ones
+# are not fetched again.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+pom=$here/../../examples/sketches/pom.xml
 
 usage() {
     cat <<EOF
@@ -13,6 +14,8 @@ usage: tests/clients/install.sh DIR
 Prints where the clients are, a line each:
   PYTHON=DIR/python/bin/python   a Python that has them
   NODE_PATH=DIR/node/node_modules   what makes node find them
+  SKETCHES=DIR/sketches          libraries that read sketches: python/bin/python has those
+                                 for Python, libs those for Java
 EOF
 }
 
@@ -28,11 +31,15 @@ python_is_there() {
 install_python() {
     if python_is_there; then return; fi
     say "installing the Python clients"
-    rm -rf "$dir/python"
-    python3 -m venv "$dir/python"
-    "$dir/python/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --require-hashes --no-deps --only-binary :all: --requirement "$here/python/requirements.txt" >&2
-    cp "$here/python/requirements.txt" "$dir/python/installed.txt"
+    make_environment "$dir/python" "$here/python/requirements.txt"
+}
+
+make_environment() { # DIR REQUIREMENTS
+    rm -rf "$1"
+    python3 -m venv "$1"
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --require-hashes --no-deps --only-binary :all: --requirement "$2" >&2
+    cp "$2" "$1/installed.txt"
 }
 
 node_is_there() { cmp -s "$here/node/package-lock.json" "$dir/node/installed.json"; }
@@ -48,6 +55,28 @@ install_node() {
     cp "$here/node/package-lock.json" "$dir/node/installed.json"
 }
 
+sketches_are_there() {
+    cmp -s "$here/sketches/requirements.txt" "$dir/sketches/python/installed.txt" &&
+        "$dir/sketches/python/bin/python" -c 'import datasketches, ddsketch' 2>/dev/null &&
+        cmp -s "$pom" "$dir/sketches/libs/installed-pom.xml"
+}
+
+install_sketches() {
+    if sketches_are_there; then return; fi
+    say "installing the libraries that read sketches"
+    rm -rf "$dir/sketches"
+    mkdir -p "$dir/sketches"
+    make_environment "$dir/sketches/python" "$here/sketches/requirements.txt"
+    fetch_jars || { say "trying once more" && fetch_jars -U; }
+    cp "$pom" "$dir/sketches/libs/installed-pom.xml"
+}
+
+# Maven remembers a failed download: -U makes the second try a real one.
+fetch_jars() { # [OPTION...]
+    mvn -q -B -f "$pom" "$@" dependency:copy-dependencies \
+        -DoutputDirectory="$dir/sketches/libs" </dev/null >&2
+}
+
 case ${1:-} in
 -h | --help) usage && exit ;;
 '') usage >&2 && exit 2 ;;
@@ -57,5 +86,7 @@ mkdir -p "$1"
 dir=$(cd "$1" && pwd -P)
 install_python
 install_node
+install_sketches
 echo "PYTHON=$dir/python/bin/python"
 echo "NODE_PATH=$dir/node/node_modules"
+echo "SKETCHES=$dir/sketches"

@@ -153,6 +153,17 @@ mod tests {
         assert!(middle(-1_074 * 64) > 0.0);
     }
 
+    #[test]
+    fn listed_doubles_have_the_index_that_exact_arithmetic_gives_them() {
+        let listed = include_str!("bucket_indexes.txt").lines().skip(1);
+        let listed: Vec<_> = listed.map(|line| line.split_once(' ').unwrap()).collect();
+        for (bits, index) in &listed {
+            let value = f64::from_bits(u64::from_str_radix(bits, 16).unwrap());
+            assert_eq!(bucket_index(value), index.parse::<i32>().unwrap(), "{value:e}");
+        }
+        assert!(listed.len() > 900);
+    }
+
     /// The index as the OpenTelemetry specification defines it, with a logarithm; plus 1, because
     /// its bucket 0 begins at 1 and ours ends there.
     fn index_by_logarithm(magnitude: f64) -> f64 {
