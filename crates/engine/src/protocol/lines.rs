@@ -26,7 +26,8 @@ pub struct Lines<'b> {
 impl Iterator for Lines<'_> {
     type Item = Range<usize>;
 
-    #[inline]
+    // Always: one of several loops that call it is the hot one.
+    #[inline(always)]
     fn next(&mut self) -> Option<Range<usize>> {
         while self.start < self.bytes.len() {
             let end = line_end(self.bytes, self.start);
