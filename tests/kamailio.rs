@@ -37,7 +37,7 @@ fn the_command_sends_and_prints_the_same_as_kamcmd() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 79);
+    assert!(compared >= 79, "{compared}");
 }
 
 #[test]

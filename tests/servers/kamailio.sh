@@ -26,6 +26,9 @@ usage: tests/servers/kamailio.sh COMMAND
                   refuses and N calls through a gateway
   rpc DIR METHOD [ARGUMENT...]
                   what kamcmd prints
+  record DIR FOLDER NAME METHOD [ARGUMENT...]
+                  call a method as kamcmd does, write FOLDER/NAME.request.bin, NAME.reply.bin and
+                  NAME.kamcmd.txt, and print the row for FOLDER/index.tsv
   run FILE [OPTION...]
                   become a Kamailio with another configuration, in the foreground
   kill DIR        kill all its processes at once, as a crash would
@@ -180,6 +183,13 @@ cmd_rpc() { # DIR METHOD [ARGUMENT...]
     rpc "$@"
 }
 
+cmd_record() { # DIR FOLDER NAME METHOD [ARGUMENT...]
+    go_to "$1"
+    shift
+    LD_LIBRARY_PATH=$(lib) python3 "$templates/record.py" "$dir/ctl.sock" "${@:1:2}" \
+        "$(program kamailio kamcmd)" "${@:3}"
+}
+
 case ${1:-}:$# in
 install:1) cmd_install ;;
 start:2) cmd_start "$2" ;;
@@ -189,6 +199,8 @@ stop:2) cmd_stop "$2" ;;
 run:1) usage >&2 && exit 2 ;;
 run:*) cmd_run "${@:2}" ;;
 rpc:1 | rpc:2) usage >&2 && exit 2 ;;
+record:1 | record:2 | record:3 | record:4) usage >&2 && exit 2 ;;
+record:*) cmd_record "${@:2}" ;;
 rpc:*) cmd_rpc "${@:2}" ;;
 help:1 | -h:1 | --help:1) usage ;;
 *)
