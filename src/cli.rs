@@ -174,6 +174,18 @@ mod tests {
     }
 
     #[test]
+    fn every_module_of_commands_is_a_command() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/commands");
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let modules = entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned());
+        let cli = Cli::command();
+        for module in modules.filter(|module| !["mod", "client"].contains(&module.as_str())) {
+            let command = cli.find_subcommand(module.replace('_', "-"));
+            assert!(command.is_some(), "`Command` has no variant for src/commands/{module}");
+        }
+    }
+
+    #[test]
     fn help_names_every_metric_type() {
         for name in ["send", "tap", "bench"] {
             let mut cli = Cli::command();
