@@ -223,6 +223,18 @@ fn the_readme_lists_every_forwarder() {
             readme.rows().any(|row| row[0] == "forward from it" && row[1].contains(&link));
         assert!(is_in_index, "README.md: the row `forward from it` lacks {link}");
     }
+    let count = format!("{} kinds", keys::forwarder_kinds().len());
+    let row = readme.rows().find(|row| row[0] == "destinations").unwrap();
+    assert!(row[1].starts_with(&count), "README.md: the row `destinations` lacks: {count}");
+}
+
+#[test]
+fn the_guide_to_a_destination_leads_to_every_forwarder() {
+    let guide = document("docs/how-to/connect-a-destination.md");
+    for kind in keys::forwarder_kinds() {
+        let link = format!("[{kind}](../forwarders/{kind}.md)");
+        assert!(guide.text.contains(&link), "{}: no {link}", guide.path.display());
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use common::markdown;
+use common::markdown::{self, document};
 use engine::protocol::{MessageLimits, json::decode};
 use jsonschema::Validator;
 use model::METRIC_WORDS;
@@ -140,6 +140,17 @@ fn the_document_on_messages_names_every_word_for_a_type() {
     let statsd = METRIC_WORDS.iter().flat_map(|words| words.statsd).copied();
     for word in json_words().into_iter().chain(statsd) {
         assert!(text.contains(&format!("`{word}`")), "docs/messages.md lacks {word}");
+    }
+}
+
+#[test]
+fn the_fix_for_an_unknown_type_names_every_type() {
+    let page = document("docs/messages.md");
+    let row = page.rows().find(|row| row[0] == "`unknown_type`").unwrap();
+    let json = METRIC_WORDS.iter().map(|words| words.word);
+    let statsd = METRIC_WORDS.iter().flat_map(|words| words.statsd).copied();
+    for word in json.chain(statsd) {
+        assert!(row[2].contains(&format!("`{word}`")), "docs/messages.md, unknown_type: {word}");
     }
 }
 

@@ -360,12 +360,38 @@ mod tests {
         }
     }
 
+    /// The kinds of destination with a spool, and their names in the documents.
+    const WITH_SPOOL: [(&str, &str); 4] = [
+        ("graphite", "Graphite"),
+        ("influxdb", "InfluxDB"),
+        ("kafka", "Kafka"),
+        ("prometheus", "remote write"),
+    ];
+
     #[test]
     fn windows_wait_on_disk_only_for_destinations_that_want_old_data() {
         for section in examples() {
             let destination = &build(&section)[0];
-            let wants = ["graphite", "influxdb", "kafka", "prometheus"].contains(&destination.kind);
+            let wants = WITH_SPOOL.iter().any(|(kind, _)| *kind == destination.kind);
             assert_eq!(destination.may_spool(), wants, "{section}");
+        }
+    }
+
+    #[test]
+    fn the_documents_list_the_destinations_with_a_spool() {
+        for (path, text, words) in [
+            ("README.md", include_str!("../../README.md"), "server on disk"),
+            ("README.md", include_str!("../../README.md"), "down | points for"),
+            ("README.md", include_str!("../../README.md"), "wait on disk, across restarts"),
+            ("docs/README.md", include_str!("../../docs/README.md"), "server on disk"),
+            ("docs/delivery.md", include_str!("../../docs/delivery.md"), "have a spool"),
+        ] {
+            let text = text.replace("\n|", "\n\n|").replace("\n\n", "\0").replace('\n', " ");
+            let sentence = text.split(['\0', '.', ';']).find(|sentence| sentence.contains(words));
+            let sentence = sentence.unwrap_or_else(|| panic!("{path} lacks `{words}`"));
+            for (_, name) in WITH_SPOOL {
+                assert!(sentence.contains(name), "{path} lacks {name} in: {sentence}");
+            }
         }
     }
 

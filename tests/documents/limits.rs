@@ -29,6 +29,26 @@ fn the_limits_with_a_key_have_the_defaults_and_bounds_of_the_code() {
     assert!(seen >= ROWS_MIN, "{seen}");
 }
 
+#[test]
+fn the_limits_have_the_search_of_every_destination_over_http() {
+    const DEFINITION: &str = "\nconst BISECTIONS_MAX: ";
+    let page = document("docs/limits.md");
+    let mut open = vec![common::root().join("forwarders/src")];
+    let mut seen = 0;
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if std::fs::read_to_string(&path).is_ok_and(|text| text.contains(DEFINITION)) {
+            let path = path.strip_prefix(common::root()).unwrap();
+            let cell = format!("`BISECTIONS_MAX` in `{}`", path.display());
+            let is_listed = page.rows().any(|row| row.last() == Some(&cell.as_str()));
+            assert!(is_listed, "docs/limits.md has no row for {cell}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 1, "{seen}");
+}
+
 /// The difference to a configuration without the key, if there is one.
 fn default_complaint(path: &str, default: &str) -> Option<String> {
     let meaning = |value| {
