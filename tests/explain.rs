@@ -272,6 +272,58 @@ debug_mode: true
 }
 
 #[test]
+fn the_buckets_that_count_a_timer_have_their_index_and_bounds() {
+    let config = "\
+forwarders:
+  prometheus:
+    listen: \"127.0.0.1:0\"
+    timers: [summary, native, histogram]
+    buckets: [5, 10, 25]
+    remote_write: { url: \"http://localhost:1/\" }
+";
+    let lines = "a.b:12.5:12.5:0:-3:100|ms|#k:v\na.c:1|c\n";
+    let messages = explained(config, &["--statsd"], lines, 0);
+    let forwarders = messages[0]["forwarders"].as_array().unwrap();
+    assert_eq!(forwarders.len(), 2);
+    for forwarder in forwarders {
+        let histogram = &forwarder["histograms"][0];
+        assert_eq!(histogram["series"], "a_b_distribution{k=\"v\"}", "{forwarder:#}");
+        let classic = json!([
+            { "le": "5.0", "samples": 2.0 },
+            { "le": "25.0", "samples": 2.0 },
+            { "le": "+Inf", "samples": 1.0 }
+        ]);
+        assert_eq!(histogram["classic"], classic);
+        assert_eq!(histogram["native"]["schema"], 6);
+        let buckets = histogram["native"]["buckets"].as_array().unwrap();
+        let indexes: Vec<_> = buckets.iter().map(|bucket| bucket["index"].as_i64()).collect();
+        // 64 times the binary logarithms of 3, 12.5 and 100, rounded up.
+        assert_eq!(indexes, [Some(102), None, Some(234), Some(426)]);
+        for (bucket, (value, samples)) in
+            buckets.iter().zip([(-3.0, 1.0), (0.0, 1.0), (12.5, 2.0), (100.0, 1.0)])
+        {
+            let bound = |key: &str| bucket[key].as_f64().unwrap();
+            assert!(bound("lower") <= value && value <= bound("upper"), "{bucket}");
+            assert!((bound("upper") - bound("lower")) <= f64::abs(value) * 0.011, "{bucket}");
+            assert_eq!(bucket["samples"], samples);
+        }
+    }
+    // A window without timers has nothing to explain.
+    assert!(messages[1]["forwarders"][0].get("histograms").is_none());
+    let (_folder, path) = with_config(config);
+    let output = explain(&["--statsd", "--config", &path, "a.b:12.5:0|ms"], "");
+    let (_, stdout, _) = told(&output);
+    for line in [
+        "    a_b_distribution: 1 in the bucket le=\"25.0\"\n",
+        "    a_b_distribution: 1 in the native bucket 234 (12.472",
+        "] of schema 6\n",
+        "    a_b_distribution: 1 in the native bucket of zeros of schema 6\n",
+    ] {
+        assert!(stdout.contains(line), "{line}: {stdout}");
+    }
+}
+
+#[test]
 fn the_exit_status_distinguishes_wrong_usage_from_a_rejection() {
     let good = r#"{"metric_name": "m", "metric_type": "trace"}"#;
     for (args, input, status, said) in [

@@ -11,6 +11,7 @@ use basics::address::ListenAddresses;
 use basics::tcp_listeners::TcpListeners;
 use tokio::sync::oneshot;
 
+use crate::delivery::explained::ExplainedHistogram;
 use crate::delivery::payload::Batch;
 use model::Snapshot;
 
@@ -86,6 +87,12 @@ pub trait Forwarder: Send {
     /// For `tallyd explain`.
     fn readable(&self, _payload: &[u8]) -> Option<String> {
         None
+    }
+
+    /// The histograms that count timers of this window, the latest that was encoded; empty if the
+    /// destination has none. For `tallyd explain`.
+    fn histograms(&self, _window: &Snapshot) -> Vec<ExplainedHistogram> {
+        Vec::new()
     }
 
     /// Sends the pending payloads and records the outcome of each in the batch.

@@ -15,6 +15,7 @@ pub mod backoff;
 mod delivery_log;
 mod delivery_loop;
 pub mod destination;
+pub mod explained;
 mod failure_reasons;
 pub(crate) mod forwarder;
 pub mod handle;

@@ -25,6 +25,7 @@ pub(crate) use self::page::PageFormat;
 use self::server::{PageService, SERVER_NAME, Site};
 use self::state::{Limits, State};
 use self::timers::TimerSettings;
+use crate::delivery::explained::ExplainedHistogram;
 use crate::delivery::forwarder::{Forwarder, InvalidState, ReleasedSockets, SavedState, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
@@ -34,6 +35,7 @@ use basics::units::Span;
 use model::{SeriesNaming, Snapshot};
 
 pub mod config;
+mod explained;
 mod exposition;
 mod foreign;
 mod held;
@@ -276,6 +278,10 @@ impl Forwarder for PrometheusPage {
     /// Returns the page in text format.
     fn served(&self) -> Option<Vec<u8>> {
         self.next.as_ref().map(|page| page.plain(PageFormat::Text).to_vec())
+    }
+
+    fn histograms(&self, window: &Snapshot) -> Vec<ExplainedHistogram> {
+        explained::histograms(&self.state, window)
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {

@@ -106,9 +106,7 @@ impl NativeHistogram {
     pub(super) fn shrink(&mut self, most: usize) -> bool {
         let is_too_large = self.bucket_count() > most;
         while self.bucket_count() > most && self.schema > SCHEMA_MIN {
-            self.schema -= 1;
-            halve(&mut self.positive);
-            halve(&mut self.negative);
+            self.lower();
         }
         // Still too many, because the values are of very different magnitudes or the limit is
         // small. As in a timer's sketch, the bucket with the lowest index, of the values closest to
@@ -120,6 +118,19 @@ impl NativeHistogram {
             longer[0].1 = longer[0].1.saturating_add(count);
         }
         is_too_large
+    }
+
+    /// Merges buckets until the histogram has this schema.
+    pub(super) fn lower_to(&mut self, schema: i32) {
+        while self.schema() > schema.max(SCHEMA_MIN.into()) {
+            self.lower();
+        }
+    }
+
+    fn lower(&mut self) {
+        self.schema -= 1;
+        halve(&mut self.positive);
+        halve(&mut self.negative);
     }
 
     /// Returns the number of samples: the sum of all shown counts, as Prometheus requires.

@@ -93,7 +93,8 @@ pub(super) struct ClassicBuckets {
 }
 
 impl ClassicBuckets {
-    fn new(bounds: Arc<[f64]>) -> Self {
+    /// Creates empty buckets.
+    pub(super) fn new(bounds: Arc<[f64]>) -> Self {
         let counts = bounds.iter().map(|_| 0.0).collect();
         Self { bounds, counts }
     }
@@ -117,7 +118,7 @@ impl ClassicBuckets {
 
     /// Adds the samples of a window. If its timer has become a sketch, the samples of each bucket
     /// of the sketch count by the value in the middle of the bucket.
-    fn add(&mut self, timer: &Timer) {
+    pub(super) fn add(&mut self, timer: &Timer) {
         let mut at = 0;
         timer.for_each_sample(|value, weight| {
             // Samples come in the order of their values.

@@ -122,7 +122,7 @@ impl ExplainPipeline {
             let kind = destination.kind;
             let chosen = destination.common.select.apply(snapshot);
             let selected = !chosen.points.is_empty();
-            let (mut payloads, mut page) = (Vec::new(), None);
+            let (mut payloads, mut page, mut histograms) = (Vec::new(), None, Vec::new());
             if selected {
                 let mut batch = Batch::default();
                 destination.forwarder.encode(&chosen, &mut batch);
@@ -139,8 +139,9 @@ impl ExplainPipeline {
                     }
                 }));
                 page = destination.forwarder.served().map(|page| Bytes::of(&page));
+                histograms = destination.forwarder.histograms(&chosen);
             }
-            ForwarderFacts { name, kind, selected, payloads, page }
+            ForwarderFacts { name, kind, selected, payloads, page, histograms }
         };
         self.destinations.iter_mut().map(each).collect()
     }

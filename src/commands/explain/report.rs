@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use forwarders::delivery::explained::ExplainedHistogram;
 use model::{Point, Series, Snapshot};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -106,6 +107,9 @@ pub(super) struct ForwarderFacts {
     pub(super) payloads: Vec<PayloadFacts>,
     /// The page that it serves in place of payloads.
     pub(super) page: Option<Bytes>,
+    /// The histograms that count timers of the window.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) histograms: Vec<ExplainedHistogram>,
 }
 
 /// One payload.

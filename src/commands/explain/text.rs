@@ -7,6 +7,7 @@ use super::report::{
     SampleFacts, SeriesFacts,
 };
 use basics::escape::escaped;
+use forwarders::delivery::explained::{ExplainedHistogram, ExplainedNativeBucket};
 
 /// Bytes of a message that are shown.
 const MESSAGE_BYTES: usize = 200;
@@ -116,6 +117,21 @@ impl ExplainLines {
                 None => self.bytes(&payload.body),
             }
         }
+        forwarder.histograms.iter().for_each(|histogram| self.histogram(histogram));
+    }
+
+    fn histogram(&mut self, histogram: &ExplainedHistogram) {
+        let series = escaped(histogram.series.as_bytes());
+        for bucket in histogram.classic.iter().flatten() {
+            let (le, samples) = (&bucket.le, bucket.samples);
+            self.add(4, &format!("{series}: {samples} in the bucket le=\"{le}\""));
+        }
+        let Some(native) = &histogram.native else { return };
+        for bucket in &native.buckets {
+            let (samples, schema) = (bucket.samples, native.schema);
+            let bucket = native_bucket(bucket);
+            self.add(4, &format!("{series}: {samples} in {bucket} of schema {schema}"));
+        }
     }
 
     fn lines_of(&mut self, text: &str) {
@@ -134,6 +150,17 @@ impl ExplainLines {
                 }
             }
         }
+    }
+}
+
+fn native_bucket(bucket: &ExplainedNativeBucket) -> String {
+    let ExplainedNativeBucket { index, lower, upper, .. } = bucket;
+    match index {
+        None => "the native bucket of zeros".to_owned(),
+        Some(index) if *upper <= 0.0 => {
+            format!("the negative native bucket {index} [{lower}, {upper})")
+        }
+        Some(index) => format!("the native bucket {index} ({lower}, {upper}]"),
     }
 }
 

@@ -18,8 +18,10 @@ use async_trait::async_trait;
 
 use self::wire::Encoder;
 use super::config::RemoteWriteConfig;
+use super::explained;
 use super::state::{Placed, State};
 use crate::config::DeliveryConfig;
+use crate::delivery::explained::ExplainedHistogram;
 use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
@@ -168,6 +170,10 @@ impl Forwarder for RemoteWrite {
     /// sequence of windows gives the same bytes.
     fn wants_whole_window(&self, _: &Snapshot) -> bool {
         true
+    }
+
+    fn histograms(&self, window: &Snapshot) -> Vec<ExplainedHistogram> {
+        explained::histograms(&self.state, window)
     }
 
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
