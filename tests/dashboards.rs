@@ -14,7 +14,7 @@ use common::{Daemon, PATIENCE};
 use forwarders::testing::real_server;
 use serde_json::{Value, json};
 
-const DASHBOARDS: [&str; 2] = ["tallyd", "kamailio"];
+const DASHBOARDS: [&str; 3] = ["tallyd", "kamailio", "timers"];
 
 fn read(name: &str) -> Value {
     let path = common::root().join(format!("examples/grafana/{name}.json"));
@@ -61,6 +61,9 @@ fn filled(expression: &str, job: &str) -> String {
         .replace("$job", job)
         .replace("$instance", ".*")
         .replace("$node", ".*")
+        .replace("${metric}", "user_latency")
+        .replace("$metric", "user_latency")
+        .replace("$limit", "100")
 }
 
 /// The metric names in an expression that begin with a prefix.
@@ -98,6 +101,7 @@ fn every_panel_has_a_description_a_unit_and_a_source() {
         }
         for (place, expression) in expressions(&dashboard) {
             for used in expression.split('$').skip(1) {
+                let used = used.strip_prefix('{').unwrap_or(used);
                 let end = used.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
                 let used = &used[..end.unwrap_or(used.len())];
                 let is_grafanas = ["__rate_interval", "__range"].contains(&used);
@@ -252,6 +256,70 @@ fn may_be_empty(place: &str, expression: &str) -> bool {
             && FAULTS_NOT_CAUSED.iter().any(|metric| expression.contains(metric))
 }
 
+/// The series that Prometheus returns for an expression of a dashboard.
+fn answer(url: &str, expression: &str, job: &str) -> Vec<Value> {
+    let query = [("query", filled(expression, job))];
+    let url = reqwest::Url::parse_with_params(&format!("{url}/api/v1/query"), &query).unwrap();
+    let reply: Value = common::get(url).unwrap().json().unwrap();
+    assert_eq!(reply["status"], "success", "{expression}: {reply}");
+    list(&reply["data"], "result").to_vec()
+}
+
+/// Makes Prometheus scrape these addresses as a job.
+fn scrape(folder: &str, addresses: &[String], job: &str) -> Targets {
+    let targets = Targets(PathBuf::from(folder).join(format!("{job}.json")));
+    let config = json!([{ "targets": addresses, "labels": { "job": job } }]);
+    fs::write(&targets.0, config.to_string()).unwrap();
+    targets
+}
+
+/// A daemon for each form, because Prometheus stores only the native buckets of a histogram that has both.
+#[test]
+fn a_real_prometheus_has_native_and_classic_buckets_for_the_heat_maps_of_timers() {
+    let Some(url) = real_server("TALLYD_TEST_PROMETHEUS") else { return };
+    let Some(targets) = real_server("TALLYD_TEST_PROMETHEUS_TARGETS") else { return };
+    let daemons = ["native", "histogram"].map(|form| {
+        Daemon::start(&format!(
+            "interval: 200ms\n\
+             forwarders: {{ prometheus: {{ listen: \"127.0.0.1:0\", timers: {form} }} }}\n"
+        ))
+    });
+    let job = format!("timers-{}", std::process::id());
+    let pages = daemons.each_ref().map(|daemon| daemon.page.unwrap().to_string());
+    let _targets = scrape(&targets, &pages, &job);
+    let dashboard = read("timers");
+    let mut left = expressions(&dashboard);
+    let deadline = Instant::now() + PATIENCE;
+    while !left.is_empty() {
+        for daemon in &daemons {
+            daemon.send(r#"{"metric_name":"user.latency","metric_type":"timer","value":12.5}"#);
+        }
+        left.retain(|(_, expression)| answer(&url, expression, &job).is_empty());
+        assert!(Instant::now() < deadline, "no answer for {left:#?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let heat_maps: Vec<&Value> =
+        panels(&dashboard).into_iter().filter(|panel| panel["type"] == "heatmap").collect();
+    let shown = |panel: &Value| {
+        let target = &list(panel, "targets")[0];
+        assert_eq!(target["format"], "heatmap");
+        answer(&url, text(target, "expr"), &job)
+    };
+    let native = shown(heat_maps[0]);
+    let buckets = list(&native[0]["histogram"][1], "buckets");
+    // Boundary rule, lower bound, upper bound, count.
+    assert_eq!(buckets.len(), 1, "{native:#?}");
+    let bound = |at: usize| text_at(&buckets[0], at).parse::<f64>().unwrap();
+    assert!(bound(1) < 12.5 && 12.5 <= bound(2) && bound(2) / bound(1) < 1.011, "{native:#?}");
+    let classic = shown(heat_maps[1]);
+    let bounds: BTreeSet<&str> = classic.iter().map(|one| text(&one["metric"], "le")).collect();
+    assert!(bounds.len() == 12 && bounds.contains("25.0"), "{classic:#?}");
+}
+
+fn text_at(list: &Value, at: usize) -> &str {
+    list[at].as_str().unwrap_or_else(|| panic!("no text at {at} of {list:#}"))
+}
+
 #[test]
 fn a_real_prometheus_has_an_answer_for_every_panel() {
     let Some(url) = real_server("TALLYD_TEST_PROMETHEUS") else { return };
@@ -272,10 +340,8 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
         kamailio.unix
     ));
     let job = format!("dashboards-{}", std::process::id());
-    let targets = Targets(PathBuf::from(targets).join(format!("{job}.json")));
     let both = [daemon.admin.to_string(), daemon.page.unwrap().to_string()];
-    let config = json!([{ "targets": both, "labels": { "job": job } }]);
-    fs::write(&targets.0, config.to_string()).unwrap();
+    let _targets = scrape(&targets, &both, &job);
 
     let refused = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let allows_others = daemon.status()["listeners"]
@@ -284,17 +350,7 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
         .iter()
         .map(|one| text(one, "listener").rsplit(' ').next().unwrap().to_owned())
         .collect::<Vec<_>>();
-    let http = common::http().build().unwrap();
-    let answers = |expression: &str| {
-        let url = format!("{url}/api/v1/query");
-        let query = [("query", filled(expression, &job))];
-        let reply =
-            http.get(reqwest::Url::parse_with_params(&url, &query).unwrap()).send().unwrap();
-        let reply: Value = reply.json().unwrap();
-        assert_eq!(reply["status"], "success", "{expression}: {reply}");
-        !list(&reply["data"], "result").is_empty()
-    };
-    let dashboards = DASHBOARDS.map(read);
+    let dashboards = ["tallyd", "kamailio"].map(read);
     let all = dashboards.iter().flat_map(expressions);
     let mut left: Vec<(String, &str)> =
         all.filter(|(place, expression)| !may_be_empty(place, expression)).collect();
@@ -308,7 +364,7 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
             // Fails for a stream listener, which has no UDP socket on that port.
             let _is_sent = refused.send_to(b"{}", address);
         }
-        left.retain(|(_, expression)| !answers(expression));
+        left.retain(|(_, expression)| answer(&url, expression, &job).is_empty());
         assert!(Instant::now() < deadline, "no answer for {left:#?}");
         std::thread::sleep(Duration::from_millis(100));
     }
