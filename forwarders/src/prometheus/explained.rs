@@ -7,7 +7,8 @@ use smallvec::SmallVec;
 
 use super::names::le;
 use super::native::NativeHistogram;
-use super::state::{Placed, Shown, Slot, State};
+use super::state::placed::Placed;
+use super::state::{Shown, Slot, State};
 use super::timer_total::ClassicBuckets;
 use super::timers::TimerFamily;
 use crate::delivery::explained::{

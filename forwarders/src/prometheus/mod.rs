@@ -46,6 +46,7 @@ mod negotiate;
 mod page;
 mod protobuf;
 mod remote_write;
+mod sample_lines;
 mod section;
 mod server;
 mod state;

@@ -3,21 +3,48 @@
 
 use prost::Message;
 use prost::encoding::encode_varint;
+use smallvec::smallvec;
 
 use super::messages::{
     ClassicBucket, Counter, Gauge, Histogram, Metric, MetricFamily, MetricType, Quantile, Summary,
     Timestamp, set_labels,
 };
-use super::state::{Shown, Slot};
+use super::names::quantile;
+use super::state::{Shown, Slot, State};
 use super::timer_total::TimerTotal;
 use super::timers::TimerFamily;
-use model::MetricKind;
+use model::{MetricKind, Percentile};
 
 /// The protobuf key of `MetricFamily.metric`: number 4, length-delimited.
 const METRIC: u8 = 4 << 3 | 2;
 
+/// Renders the state in protobuf.
+pub(super) fn page(state: &State, percentiles: &[Percentile]) -> Vec<u8> {
+    let quantiles: Vec<f64> =
+        percentiles.iter().filter_map(|percentile| quantile(percentile).parse().ok()).collect();
+    let mut writer = ProtobufWriter::new(&quantiles);
+    for (name, kind, origin, slots) in state.families() {
+        let is_timer = kind == MetricKind::Timer;
+        // The other kinds have one family, whose form is not used.
+        let families = if is_timer {
+            state.timers().forms.families()
+        } else {
+            smallvec![(TimerFamily::Summary, "")]
+        };
+        for (form, suffix) in families {
+            let help = match name.is_renamed {
+                true => origin.to_owned(),
+                false => format!("tallyd {kind} {origin}"),
+            };
+            let name = format!("{}{suffix}", name.sample);
+            writer.family(FamilyHeader { name: &name, kind, form, help }, slots.clone());
+        }
+    }
+    writer.finish()
+}
+
 /// Writes families; its buffers are shared by all series.
-pub(super) struct ProtobufWriter<'a> {
+struct ProtobufWriter<'a> {
     out: Vec<u8>,
     /// The value of `quantile` for each percentile.
     quantiles: &'a [f64],
@@ -27,26 +54,22 @@ pub(super) struct ProtobufWriter<'a> {
 }
 
 /// The name, type and description of a family.
-pub(super) struct FamilyHeader<'a> {
-    pub(super) name: &'a str,
-    pub(super) kind: MetricKind,
+struct FamilyHeader<'a> {
+    name: &'a str,
+    kind: MetricKind,
     /// The form of a timer's family; unused for other kinds.
-    pub(super) form: TimerFamily,
-    pub(super) help: String,
+    form: TimerFamily,
+    help: String,
 }
 
 impl<'a> ProtobufWriter<'a> {
     /// Creates a writer; `quantiles` has the label `quantile` of each percentile as a number.
-    pub(super) fn new(quantiles: &'a [f64]) -> Self {
+    fn new(quantiles: &'a [f64]) -> Self {
         Self { out: Vec::new(), quantiles, metrics: Vec::new(), metric: Metric::default() }
     }
 
     /// Appends a family with its series.
-    pub(super) fn family<'s>(
-        &mut self,
-        header: FamilyHeader<'_>,
-        slots: impl Iterator<Item = &'s Slot>,
-    ) {
+    fn family<'s>(&mut self, header: FamilyHeader<'_>, slots: impl Iterator<Item = &'s Slot>) {
         self.metrics.clear();
         for slot in slots {
             set_labels(&mut self.metric.label, slot.series.tags());
@@ -69,7 +92,7 @@ impl<'a> ProtobufWriter<'a> {
     }
 
     /// Returns the page.
-    pub(super) fn finish(self) -> Vec<u8> {
+    fn finish(self) -> Vec<u8> {
         self.out
     }
 

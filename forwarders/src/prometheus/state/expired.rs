@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
+use xxhash_rust::xxh3::Xxh3;
 
-use super::{Shown, hash};
+use super::shown::Shown;
 use crate::prometheus::native::NativeHistogram;
 use model::Series;
 
@@ -97,4 +98,17 @@ impl ExpiredTotals {
         self.cost -= total.cost();
         Some(total)
     }
+}
+
+/// Returns a hash of 128 bits, so that two series do not share a total by chance. It is stored, so it
+/// must be the same in every build.
+pub(super) fn hash(series: &Series) -> u128 {
+    let mut hasher = Xxh3::new();
+    let parts = series.tags().flat_map(|(key, value)| [key, value]);
+    for part in std::iter::once(series.name()).chain(parts) {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.update(series.kind().as_str().as_bytes());
+    hasher.digest128()
 }

@@ -23,7 +23,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::expired::ExpiredTotal;
+use super::expired::{ExpiredTotal, hash};
 use super::{Shown, Slot, SlotId, State};
 use crate::delivery::forwarder::SavedState;
 use crate::prometheus::native::{IndexedCounts, NativeHistogram};
@@ -153,7 +153,7 @@ impl State {
             }
         }
         if !is_placed {
-            self.expired.remember(super::hash(&series), ExpiredTotal { shown, created_ms });
+            self.expired.remember(hash(&series), ExpiredTotal { shown, created_ms });
         }
     }
 }
