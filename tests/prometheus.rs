@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::time::Instant;
 
+use common::prometheus::{Prometheus, page, query, wait_for_lines};
 use common::promtool::promtool;
 use common::{Daemon, PATIENCE, tallyd};
 use forwarders::testing::real_server;
@@ -17,26 +17,6 @@ use serde_json::{Value, json};
 
 const PAGE: &str = "interval: 200ms\nforwarders: { prometheus: { listen: \"127.0.0.1:0\" } }\n";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
-
-fn page(daemon: &Daemon, accept: &str) -> String {
-    let url = format!("http://{}/metrics", daemon.page.unwrap());
-    let reply = common::http().build().unwrap().get(url).header("Accept", accept).send().unwrap();
-    assert_eq!(reply.status(), 200);
-    reply.text().unwrap()
-}
-
-/// Waits until the page contains all of these lines, and returns it.
-fn wait_for_lines(daemon: &Daemon, lines: &[&str]) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let page = page(daemon, "text/plain");
-        if lines.iter().all(|wanted| page.lines().any(|line| line == *wanted)) {
-            return page;
-        }
-        assert!(Instant::now() < deadline, "{lines:#?} did not come: {page}");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-}
 
 #[test]
 fn connections_beyond_the_limit_replace_idle_ones_and_are_shown_in_the_status() {
@@ -227,7 +207,6 @@ fn promtool_accepts_plain_names_and_parses_hostile_ones() {
         &["user_login_total{stage=\"a\"} 3", "queue_depth -7.5", "user_latency_seconds_count 1"],
     );
     assert_eq!(promtool(&program, &plain), (Some(0), String::new()));
-    assert_eq!(promtool(&program, &page_with_histograms()), (Some(0), String::new()));
 
     let sent = send_hostile(&daemon);
     let status = daemon.wait_received(sent + 3);
@@ -241,77 +220,6 @@ fn promtool_accepts_plain_names_and_parses_hostile_ones() {
     let (status, words) = promtool(&program, &hostile);
     assert_eq!(status, Some(3), "{words}");
     assert!(!words.contains("error while linting"), "{words}");
-}
-
-/// A real Prometheus that scrapes the targets in the files of a folder.
-struct Prometheus {
-    url: String,
-    file: PathBuf,
-    /// A label of the target that is unique to this run, because the server may outlive a run.
-    test: String,
-}
-
-impl Prometheus {
-    /// Makes it scrape the daemon's page.
-    fn scraping(daemon: &Daemon, test: &str) -> Option<Self> {
-        Self::scraping_all(&[daemon], test)
-    }
-
-    /// Makes it scrape the pages of several daemons.
-    fn scraping_all(daemons: &[&Daemon], test: &str) -> Option<Self> {
-        let url = real_server("TALLYD_TEST_PROMETHEUS")?;
-        let folder = PathBuf::from(real_server("TALLYD_TEST_PROMETHEUS_TARGETS")?);
-        let test = format!("{test}-{}", std::process::id());
-        let file = folder.join(format!("{test}.json"));
-        let pages: Vec<String> =
-            daemons.iter().map(|daemon| daemon.page.unwrap().to_string()).collect();
-        let targets = json!([{"targets": pages, "labels": {"test": test}}]);
-        fs::write(&file, targets.to_string()).unwrap();
-        Some(Self { url, file, test })
-    }
-
-    /// Evaluates an expression; returns the value of each series by labels, without those of the target.
-    fn query(&self, expression: &str) -> BTreeMap<String, f64> {
-        query(&self.url, &expression.replace("TEST", &format!("test=\"{}\"", self.test)))
-    }
-
-    fn wait_for(&self, expression: &str, is_it: impl Fn(&BTreeMap<String, f64>) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let found = self.query(expression);
-            if is_it(&found) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{expression}: {found:?}");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        // Another run may have removed it already.
-        let _gone_already = fs::remove_file(&self.file);
-    }
-}
-
-fn query(url: &str, expression: &str) -> BTreeMap<String, f64> {
-    let url = format!("{url}/api/v1/query");
-    let url = reqwest::Url::parse_with_params(&url, &[("query", expression)]).unwrap();
-    let reply: Value = common::http().build().unwrap().get(url).send().unwrap().json().unwrap();
-    assert_eq!(reply["status"], "success", "{reply}");
-    let series = reply["data"]["result"].as_array().unwrap();
-    series
-        .iter()
-        .map(|one| {
-            let mut labels = one["metric"].as_object().unwrap().clone();
-            for own in ["test", "instance", "job"] {
-                labels.remove(own);
-            }
-            let value = one["value"][1].as_str().unwrap().parse().unwrap();
-            (serde_json::to_string(&labels).unwrap(), value)
-        })
-        .collect()
 }
 
 #[test]
@@ -420,119 +328,6 @@ fn read_back_remote_write(write: &str, read: &str, flush: impl Fn()) {
     assert_eq!(ledger["dropped"], json!({}), "{ledger:#}");
     assert!(ledger["delivered"].as_u64() > Some(0), "{ledger:#}");
     assert!(daemon.stop().status.success());
-}
-
-/// Starts a daemon that shows timers in these forms and keeps every value of a window.
-fn showing(timers: &str) -> Daemon {
-    Daemon::start(&format!(
-        "interval: 200ms\naggregation: {{ exact_samples: 100000 }}\n\
-         forwarders: {{ prometheus: {{ listen: \"127.0.0.1:0\", timers: {timers} }} }}\n"
-    ))
-}
-
-/// Returns the text of a page with timers in every form.
-fn page_with_histograms() -> String {
-    let daemon = showing(
-        "[native, summary, histogram], buckets: [{ match: \"*.seconds\", le: [0.5, 1, 2] }]",
-    );
-    daemon.send(r#"{"metric_name":"user.latency.seconds","metric_type":"timer","value":1.5}"#);
-    let page = wait_for_lines(
-        &daemon,
-        &[
-            "# TYPE user_latency_seconds histogram",
-            "user_latency_seconds_bucket{le=\"1.0\"} 0",
-            "user_latency_seconds_bucket{le=\"2.0\"} 1",
-            "user_latency_seconds_bucket{le=\"+Inf\"} 1",
-            "# TYPE user_latency_seconds_quantiles summary",
-            "user_latency_seconds_quantiles{quantile=\"0.5\"} 1.5",
-        ],
-    );
-    let protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
-    let url = format!("http://{}/metrics", daemon.page.unwrap());
-    let reply = common::http().build().unwrap().get(url).header("Accept", protobuf).send().unwrap();
-    let content_type = reply.headers()["content-type"].to_str().unwrap().to_owned();
-    assert!(content_type.starts_with("application/vnd.google.protobuf; "), "{content_type}");
-    assert!(reply.bytes().unwrap().windows(20).any(|bytes| bytes == b"user_latency_seconds"));
-    page
-}
-
-/// Values of an exponential distribution with this mean, which cover three orders of magnitude, in an
-/// order that no window has sorted.
-fn latencies(count: u32, mean: f64) -> Vec<f64> {
-    let step = |n: u32| f64::from(n.wrapping_mul(7_919) % count);
-    (0..count).map(|n| -mean * (1.0 - (step(n) + 0.5) / f64::from(count)).ln()).collect()
-}
-
-/// Returns the smallest value with at least this share of the values at or below it.
-fn percentile(sorted: &[f64], quantile: f64) -> f64 {
-    sorted[((quantile * sorted.len() as f64).ceil() as usize).max(1) - 1]
-}
-
-#[test]
-fn quantiles_over_two_daemons_are_within_one_percent_of_the_pooled_samples() {
-    let daemons = [showing("[native, histogram]"), showing("[native, histogram]")];
-    let prometheus = Prometheus::scraping_all(&[&daemons[0], &daemons[1]], "quantiles");
-    let Some(prometheus) = prometheus else { return };
-    // Prime numbers, so that `latencies` returns each value once.
-    let values = [latencies(5_003, 40.0), latencies(9_001, 300.0)];
-    for (daemon, values) in daemons.iter().zip(&values) {
-        daemon.send_paced(values.iter().map(|value| {
-            format!(r#"{{"metric_name":"latency","metric_type":"timer","value":{value}}}"#)
-        }));
-    }
-    let mut pooled = values.concat();
-    pooled.sort_unstable_by(f64::total_cmp);
-    let all = |found: &BTreeMap<String, f64>| found.values().eq([&(pooled.len() as f64)]);
-    prometheus.wait_for("histogram_count(sum(latency{TEST}))", all);
-    for quantile in [0.01, 0.1, 0.5, 0.9, 0.99, 0.999] {
-        let found =
-            prometheus.query(&format!("histogram_quantile({quantile}, sum(latency{{TEST}}))"));
-        let exact = percentile(&pooled, quantile);
-        let error = (found.values().next().unwrap() / exact - 1.0).abs();
-        println!("quantile {quantile}: {exact}, {found:?}, error {error:.5}");
-        assert!(error < 0.01, "{quantile}: {found:?} instead of {exact}");
-    }
-    let resets = "sum(resets(latency{TEST}[5m]))";
-    prometheus.wait_for(resets, |found| found.values().eq([&0.0]));
-    // The page as text has the exact numbers by the default bounds.
-    for (daemon, values) in daemons.iter().zip(&values) {
-        for bound in ["5.0", "100.0", "1000.0"] {
-            let exact = values.iter().filter(|value| **value <= bound.parse().unwrap()).count();
-            wait_for_lines(daemon, &[&format!("latency_bucket{{le=\"{bound}\"}} {exact}")]);
-        }
-    }
-}
-
-#[test]
-fn remote_write_delivers_native_histograms_to_prometheus() {
-    let Some(url) = real_server("TALLYD_TEST_PROMETHEUS") else { return };
-    let run = std::process::id();
-    let daemon = Daemon::start(&format!(
-        "interval: 200ms\nagent: {{ tags: {{ run: \"{run}\" }} }}\naggregation: {{ expire_after: 1s }}\n\
-         forwarders: {{ prometheus: {{ listen: none, timers: native, \
-         remote_write: {{ url: \"{url}/api/v1/write\" }} }} }}\n"
-    ));
-    let values = latencies(9_001, 100.0);
-    daemon.send_paced(values.iter().map(|value| {
-        format!(r#"{{"metric_name":"pushed.native","metric_type":"timer","value":{value}}}"#)
-    }));
-    let deadline = Instant::now() + PATIENCE;
-    let wait_for = |expression: &str, wanted: Option<f64>| loop {
-        daemon.send(r#"{"metric_name":"native.alive","metric_type":"counter"}"#);
-        let found: Vec<f64> = query(&url, expression).into_values().collect();
-        if found.first().copied() == wanted {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{expression}: {found:?}, {:#}", daemon.status());
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    };
-    let series = format!("pushed_native{{run=\"{run}\"}}");
-    // The series ends a second after its last sample, so its last value is looked for in a range.
-    wait_for(&format!("max_over_time(histogram_count({series})[1m:200ms])"), Some(9_001.0));
-    // Its end is a stale marker, so that no query finds it any longer.
-    wait_for(&format!("count({series})"), None);
-    let ledger = &daemon.status()["forwarders"]["prometheus.remote_write"];
-    assert_eq!(ledger["dropped"], json!({}), "{ledger:#}");
 }
 
 #[test]

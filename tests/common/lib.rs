@@ -10,6 +10,7 @@ pub mod hosts;
 pub mod http_request;
 pub mod keys;
 pub mod markdown;
+pub mod prometheus;
 pub mod promtool;
 pub mod pty;
 pub mod rates;

@@ -20,7 +20,7 @@ usage: tests/servers/prometheus.sh COMMAND
                         files *.json in DIR/targets name, as they come and go:
                           [{"targets": ["127.0.0.1:9494"], "labels": {"test": "x"}}]
                         It takes remote writes as well, at /api/v1/write, and native
-                        histograms.
+                        histograms. It stores created timestamps if it can.
   stop DIR              stop it; DIR and its data stay
 
 TALLYD_TEST_PROMETHEUS_PROGRAM is the path of another prometheus, with promtool next to
@@ -50,6 +50,11 @@ histograms_key() {
     fi
 }
 
+features() {
+    local zeros=created-timestamp-zero-ingestion
+    echo "native-histograms$(grep -aq $zeros "$(path_of prometheus)" && echo ",$zeros")"
+}
+
 write_config() { # TARGET...
     local target list=
     mkdir -p "$dir/targets"
@@ -71,7 +76,7 @@ EOF
 
 launch_once() {
     launch "$dir/pid" "$dir/log" "$(path_of prometheus)" "$(argument)" \
-        --enable-feature=native-histograms \
+        --enable-feature="$(features)" \
         --config.file="$dir/prometheus.yml" --web.listen-address="127.0.0.1:$(ports)" \
         --web.enable-remote-write-receiver --log.level=warn
 }
