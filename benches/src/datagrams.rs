@@ -30,8 +30,17 @@ impl DatagramList {
     /// The reports of `metrics` metrics in these rounds, in a different order each round.
     #[must_use]
     pub fn of_metrics(format: &MessageFormat, metrics: usize, rounds: Range<usize>) -> Self {
+        Self::of(format, (0..metrics).map(Metric::new).collect(), rounds)
+    }
+
+    /// The reports of `timers` timers in these rounds, in a different order each round.
+    #[must_use]
+    pub fn of_timers(format: &MessageFormat, timers: usize, rounds: Range<usize>) -> Self {
+        Self::of(format, (0..timers).map(Metric::timer).collect(), rounds)
+    }
+
+    fn of(format: &MessageFormat, mut metrics: Vec<Metric>, rounds: Range<usize>) -> Self {
         let mut datagrams = Self::new(format.protocol);
-        let mut metrics: Vec<_> = (0..metrics).map(Metric::new).collect();
         for round in rounds {
             shuffle(&mut metrics, round);
             for together in metrics.chunks(format.metrics) {

@@ -43,6 +43,12 @@ const DESTINATIONS: &[(&str, &str)] = &[
     ),
     #[cfg(feature = "prometheus")]
     (
+        "remote-write-histogram",
+        r#"{"prometheus": {"listen": "none", "timers": "histogram", "remote_write":
+            {"url": "http://127.0.0.1:9090/"}}}"#,
+    ),
+    #[cfg(feature = "prometheus")]
+    (
         "remote-write-native",
         r#"{"prometheus": {"listen": "none", "timers": "native", "remote_write":
             {"url": "http://127.0.0.1:9090/"}}}"#,
@@ -65,8 +71,9 @@ const KAFKA_SKETCHES: &str = "kafka-sketches";
 /// The rendered Prometheus page: the work of `prometheus-page` for each window, plus the first
 /// scrape after it.
 #[cfg(feature = "prometheus")]
-const PAGES: [(&str, &str, PageFormat); 3] = [
+const PAGES: [(&str, &str, PageFormat); 4] = [
     ("prometheus-text", "{}", PageFormat::Text),
+    ("prometheus-histogram", r#"{"timers": "histogram"}"#, PageFormat::Text),
     ("prometheus-openmetrics", "{}", PageFormat::OpenMetrics),
     ("prometheus-protobuf", r#"{"timers": "native"}"#, PageFormat::Protobuf),
 ];

@@ -57,6 +57,12 @@ impl Metric {
         Self { number, kind, name: pick(names, number / 10), tags }
     }
 
+    /// Creates timer `number`.
+    #[must_use]
+    pub fn timer(number: usize) -> Self {
+        Self::new(10 * number + 7)
+    }
+
     /// Returns the series, without an agent's tags.
     #[must_use]
     pub fn series(&self) -> Series {
@@ -91,7 +97,7 @@ pub fn snapshot(points: usize) -> Snapshot {
 /// Creates a window with this number of timers and no other metrics.
 #[must_use]
 pub fn snapshot_of_timers(points: usize) -> Snapshot {
-    snapshot_of_metrics((0..points).map(|place| Metric::new(10 * place + 7)))
+    snapshot_of_metrics((0..points).map(Metric::timer))
 }
 
 fn snapshot_of_metrics(metrics: impl Iterator<Item = Metric>) -> Snapshot {
