@@ -47,6 +47,8 @@ pub mod influxdb;
 pub mod kafka;
 #[cfg(any(feature = "graphite", feature = "http", feature = "statsd"))]
 mod network;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 #[cfg(any(feature = "console", feature = "file"))]
 mod output;
 #[cfg(feature = "prometheus")]

@@ -100,6 +100,8 @@ sections! {
     "influxdb" influxdb: crate::influxdb::InfluxdbConfig,
     /// Apache Kafka.
     "kafka" kafka: crate::kafka::KafkaConfig,
+    /// OpenTelemetry.
+    "otlp" otlp: crate::otlp::OtlpConfig,
     /// A page for Prometheus.
     "prometheus" prometheus: crate::prometheus::PrometheusConfig,
     /// statsd.
@@ -312,6 +314,7 @@ mod tests {
             debug_mode: false,
             instance: "test".into(),
             expire_after: Duration::from_secs(600),
+            resource: Vec::new(),
             naming: |_| None,
         }
     }
@@ -361,10 +364,11 @@ mod tests {
     }
 
     /// The kinds of destination with a spool, and their names in the documents.
-    const WITH_SPOOL: [(&str, &str); 4] = [
+    const WITH_SPOOL: [(&str, &str); 5] = [
         ("graphite", "Graphite"),
         ("influxdb", "InfluxDB"),
         ("kafka", "Kafka"),
+        ("otlp", "OTLP"),
         ("prometheus", "remote write"),
     ];
 

@@ -208,6 +208,14 @@ impl Config {
         self.state_dir.join("restart")
     }
 
+    /// The attributes of this host in OpenTelemetry: its name and the agent's tags, which win.
+    fn resource(&self) -> Vec<(String, String)> {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let identifier = Identifier::new(&self.agent);
+        let tags = identifier.agent_tags().map(|(key, value)| (key.to_owned(), value.to_string()));
+        std::iter::once(("host.name".to_owned(), host)).chain(tags).collect()
+    }
+
     /// Builds the destinations, without starting them.
     ///
     /// # Errors
@@ -227,6 +235,7 @@ impl Config {
             debug_mode: self.debug_mode,
             instance: instance.to_owned(),
             expire_after: self.aggregation.expire_after.get(),
+            resource: self.resource(),
             naming: exporter_naming,
         };
         errors.extend(conflicts::check(self, &listeners, source));

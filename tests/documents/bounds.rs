@@ -17,11 +17,12 @@ pub(crate) enum Quantity {
 }
 
 /// The keys that a section requires in addition to the one that is tried.
-const NEEDED: [(&str, &str); 11] = [
+const NEEDED: [(&str, &str); 12] = [
     ("forwarders.file", "path: x"),
     ("forwarders.graphite", "address: \"a:1\""),
     ("forwarders.influxdb", "url: \"http://a\", database: x"),
     ("forwarders.kafka", "kafka_broker: \"a:1\", kafka_topic: x"),
+    ("forwarders.otlp", "endpoint: \"http://a\""),
     // An upper bound of the timeouts of `merge` and `relay`.
     ("forwarders.prometheus", "request_timeout: 1000h"),
     ("forwarders.prometheus.merge", "url: \"http://a\""),

@@ -1,14 +1,17 @@
 //! The HTTP client that destinations and commands share: reqwest, without everything that could send
 //! data elsewhere or twice.
 //!
-//! No proxy, no redirects, no cookies, no retries, and HTTP/1.1 only. The callers set time limits and
-//! the bound of a body.
+//! No proxy, no redirects, no cookies, no retries, and HTTP/1.1 only, unless the caller knows that the
+//! server speaks HTTP/2. The callers set time limits and the bound of a body.
 
 use std::error::Error;
 use std::io;
+use std::pin::Pin;
 
+use hyper::body::Body as _;
 pub use reqwest;
-use reqwest::{ClientBuilder, Response, redirect, retry};
+use reqwest::header::HeaderMap;
+use reqwest::{Body, ClientBuilder, Response, redirect, retry};
 
 /// A client for `http://` URLs.
 ///
@@ -48,6 +51,13 @@ pub fn tls()
     rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
 }
 
+/// Makes a client speak HTTP/2 from the first byte, for servers that are known to: it is neither
+/// negotiated nor upgraded to. With TLS, the settings passed to [`with_tls`] must offer `h2` (ALPN).
+#[cfg(feature = "http2")]
+pub fn over_http2(builder: ClientBuilder) -> ClientBuilder {
+    builder.http2_prior_knowledge()
+}
+
 fn restricted() -> ClientBuilder {
     ClientBuilder::new()
         .no_proxy()
@@ -74,19 +84,38 @@ pub struct BoundedBody {
 /// # Errors
 /// When the connection breaks.
 pub async fn read_body(
-    mut response: Response,
+    response: Response,
     bytes_max: usize,
 ) -> Result<BoundedBody, reqwest::Error> {
-    let mut body = BoundedBody::default();
-    while let Some(chunk) = response.chunk().await? {
-        let room = bytes_max - body.bytes.len();
-        body.bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if chunk.len() > room {
-            body.is_cut = true;
-            break;
+    Ok(read_body_and_trailers(response, bytes_max).await?.0)
+}
+
+/// Reads a body like [`read_body`], and the trailers after it: headers that a server knows only at
+/// the end. A body that is cut has none.
+///
+/// # Errors
+/// When the connection breaks.
+pub async fn read_body_and_trailers(
+    response: Response,
+    bytes_max: usize,
+) -> Result<(BoundedBody, HeaderMap), reqwest::Error> {
+    let mut stream: Body = hyper::Response::from(response).into_body();
+    let (mut body, mut trailers) = (BoundedBody::default(), HeaderMap::new());
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut stream).poll_frame(cx)).await {
+        match frame?.into_data() {
+            Ok(chunk) => {
+                let room = bytes_max - body.bytes.len();
+                body.bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() > room {
+                    body.is_cut = true;
+                    break;
+                }
+            }
+            // The library bounds the size of headers and trailers.
+            Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
         }
     }
-    Ok(body)
+    Ok((body, trailers))
 }
 
 /// The causes of an error, the innermost last, without the URL: its parameters may hold anything.

@@ -19,6 +19,8 @@ pub struct BuildContext {
     pub instance: String,
     /// Time after which the daemon expires an idle series.
     pub expire_after: Duration,
+    /// Attributes of this host in OpenTelemetry: the agent's tags and `host.name`.
+    pub resource: Vec<(String, String)>,
     /// Provides the names for `forwarders.prometheus.naming`.
     pub naming: NamingProvider,
 }

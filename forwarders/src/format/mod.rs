@@ -11,6 +11,8 @@ pub mod ddsketch;
 pub mod influx;
 pub mod json;
 pub mod number;
+#[cfg(any(feature = "kafka", feature = "otlp"))]
+pub(crate) mod otlp;
 pub mod pystatsd;
 pub mod sketch;
 pub(crate) mod tag_keys;

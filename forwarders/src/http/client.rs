@@ -12,7 +12,7 @@ use httpclient::reqwest::{self, Method, Request, Url};
 use tracing::warn;
 
 use super::error::{HttpError, HttpSetupError};
-use super::pool::ClientPool;
+use super::pool::{ClientPool, HttpVersion};
 use super::redaction::Redaction;
 use super::reply::HttpReply;
 use super::tls::TlsConfig;
@@ -72,9 +72,25 @@ impl HttpClient {
     /// When a file of `tls` is unusable, or the credentials contain a character that a header
     /// cannot.
     pub fn new(settings: HttpSettings<'_>) -> Result<Self, HttpSetupError> {
+        Self::with_version(settings, HttpVersion::One)
+    }
+
+    /// A client like [`HttpClient::new`] that speaks HTTP/2 without negotiation, for gRPC.
+    ///
+    /// # Errors
+    /// As [`HttpClient::new`].
+    #[cfg(feature = "otlp")]
+    pub fn http2(settings: HttpSettings<'_>) -> Result<Self, HttpSetupError> {
+        Self::with_version(settings, HttpVersion::Two)
+    }
+
+    fn with_version(
+        settings: HttpSettings<'_>,
+        version: HttpVersion,
+    ) -> Result<Self, HttpSetupError> {
         let HttpSettings { name, url, tls, authorization, timeout, resolve_every } = settings;
         Ok(Self {
-            pool: ClientPool::new(url, tls, name, resolve_every)?,
+            pool: ClientPool::new(url, tls, name, resolve_every, version)?,
             headers: headers(authorization.as_ref())?,
             timeout,
             name: name.to_owned(),
@@ -156,6 +172,9 @@ impl HttpClient {
         // Here, because all texts of a server pass through here on their way to log and status.
         reply.body = redaction.redact(reply.body);
         reply.location = reply.location.map(|location| redaction.redact_text(location));
+        if let Some(grpc) = &mut reply.grpc {
+            grpc.message = redaction.redact_text(std::mem::take(&mut grpc.message));
+        }
         Ok(reply)
     }
 

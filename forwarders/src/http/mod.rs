@@ -15,7 +15,8 @@
 //!   the target, and an operator decides.
 //! - No proxy from the environment: `HTTP_PROXY` of a shell must not divert the metrics and
 //!   credentials of a daemon.
-//! - No cookies, no compression of replies, and HTTP/1.1 only: there is one request at a time.
+//! - No cookies, no compression of replies, and HTTP/1.1 only, except for gRPC: there is one request
+//!   at a time.
 
 mod acknowledgement;
 mod answer;
@@ -27,6 +28,9 @@ mod culprit;
 mod error;
 mod error_text;
 mod group;
+mod grpc_status;
+#[cfg(feature = "otlp")]
+pub mod header_config;
 mod outcome;
 mod plan;
 mod pool;
@@ -49,6 +53,7 @@ pub use client::{HttpClient, HttpRequest, HttpSettings};
 pub use content_words::{dropped, is_about_content};
 pub use error::{HttpError, HttpSetupError};
 pub use group::RequestLimits;
+pub use grpc_status::GrpcStatus;
 pub use httpclient::reqwest::{StatusCode, Url, header};
 pub use outcome::RequestOutcome;
 pub use reply::HttpReply;

@@ -19,12 +19,23 @@ use crate::network::host::Host;
 /// Time limit for a connection, from the look-up of the name to the end of the TLS handshake.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
+/// The version of HTTP that a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HttpVersion {
+    /// HTTP/1.1.
+    One,
+    /// HTTP/2 without negotiation, for gRPC.
+    #[cfg(feature = "otlp")]
+    Two,
+}
+
 /// A client with at most one idle connection.
 pub(super) struct ClientPool {
     /// `None` for a URL with an address, which needs no look-up.
     host: Option<Arc<Host>>,
     /// `None` for `http://`.
     tls: Option<ClientConfig>,
+    version: HttpVersion,
     current: Mutex<PooledClient>,
 }
 
@@ -42,19 +53,20 @@ impl ClientPool {
         tls: &TlsConfig,
         name: &str,
         resolve_every: Duration,
+        version: HttpVersion,
     ) -> Result<Self, HttpSetupError> {
         let host = url.domain().map(|(host, port)| Host::new(host, port, name, resolve_every));
-        let tls = if url.is_https() { Some(tls.client_config()?) } else { None };
-        let client = client(host.as_ref(), tls.as_ref())?;
-        Ok(Self { host, tls, current: Mutex::new(PooledClient { client, peer: None }) })
+        let tls = if url.is_https() { Some(offering(version, tls.client_config()?)) } else { None };
+        let client = client(host.as_ref(), tls.as_ref(), version)?;
+        Ok(Self { host, tls, version, current: Mutex::new(PooledClient { client, peer: None }) })
     }
 
     /// The same pool for a server with another name.
     #[cfg(test)]
     pub(super) fn with_host(self, host: Arc<Host>) -> Self {
-        let client = client(Some(&host), self.tls.as_ref()).unwrap();
+        let client = client(Some(&host), self.tls.as_ref(), self.version).unwrap();
         let current = Mutex::new(PooledClient { client, peer: None });
-        Self { host: Some(host), tls: self.tls, current }
+        Self { host: Some(host), current, ..self }
     }
 
     /// Sends a request.
@@ -80,7 +92,7 @@ impl ClientPool {
         let has_moved = |peer| self.host.as_ref().is_some_and(|host| !host.still_has(peer));
         if current.peer.is_some_and(has_moved)
             // Fails only for lack of resources; then the connection stays for another request.
-            && let Ok(client) = client(self.host.as_ref(), self.tls.as_ref())
+            && let Ok(client) = client(self.host.as_ref(), self.tls.as_ref(), self.version)
         {
             *current = PooledClient { client, peer: None };
         }
@@ -111,11 +123,33 @@ impl Drop for Exchange<'_> {
     }
 }
 
-fn client(host: Option<&Arc<Host>>, tls: Option<&ClientConfig>) -> io::Result<Client> {
+/// Offers the version in the TLS handshake, which servers of HTTP/2 require.
+fn offering(version: HttpVersion, tls: ClientConfig) -> ClientConfig {
+    match version {
+        HttpVersion::One => tls,
+        #[cfg(feature = "otlp")]
+        HttpVersion::Two => {
+            let mut tls = tls;
+            tls.alpn_protocols = vec![b"h2".to_vec()];
+            tls
+        }
+    }
+}
+
+fn client(
+    host: Option<&Arc<Host>>,
+    tls: Option<&ClientConfig>,
+    version: HttpVersion,
+) -> io::Result<Client> {
     let mut builder = match tls {
         Some(tls) => httpclient::with_tls(tls.clone()),
         None => httpclient::plain()?,
     };
+    match version {
+        HttpVersion::One => {}
+        #[cfg(feature = "otlp")]
+        HttpVersion::Two => builder = httpclient::over_http2(builder),
+    }
     if let Some(host) = host {
         builder = builder.dns_resolver(Arc::new(KnownAddresses(Arc::clone(host))));
     }

@@ -10,11 +10,12 @@ use httpclient::reqwest::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use httpclient::reqwest::{Error, Response, StatusCode};
-use httpclient::{BoundedBody, read_body};
+use httpclient::{BoundedBody, read_body_and_trailers};
 
 use super::acknowledgement;
 use super::content_words::is_about_content;
 use super::error_text;
+use super::grpc_status::GrpcStatus;
 use super::outcome::RequestOutcome;
 use super::retry_after;
 use super::status_class::StatusClass;
@@ -40,6 +41,10 @@ pub struct HttpReply {
     pub body: Vec<u8>,
     /// Whether the body is longer than the limit.
     pub is_cut: bool,
+    /// The status of a call of gRPC.
+    pub grpc: Option<GrpcStatus>,
+    /// The name of the outcome in a protocol on top of HTTP, shown instead of the status.
+    pub outcome_name: Option<String>,
     /// The URL of the request without its parameters.
     pub(super) asked: String,
 }
@@ -47,10 +52,10 @@ pub struct HttpReply {
 impl HttpReply {
     /// Reads a reply with up to `body_max` bytes of its body.
     pub(super) async fn read(response: Response, body_max: usize) -> Result<Self, Error> {
-        let reply = Self::without_body(&response);
+        let mut reply = Self::without_body(&response);
         let is_gzip = is_gzip(&response);
-        let BoundedBody { bytes, is_cut } = read_body(response, body_max).await?;
-        let body = BoundedBody { bytes, is_cut };
+        let (body, trailers) = read_body_and_trailers(response, body_max).await?;
+        reply.grpc = GrpcStatus::of(&trailers).or(reply.grpc);
         let BoundedBody { bytes, is_cut } = if is_gzip { unpacked(body, body_max) } else { body };
         Ok(Self { body: bytes, is_cut, ..reply })
     }
@@ -69,6 +74,9 @@ impl HttpReply {
             content_type: header(CONTENT_TYPE),
             body: Vec::new(),
             is_cut: false,
+            // In the headers if the call failed before a body was known.
+            grpc: GrpcStatus::of(response.headers()),
+            outcome_name: None,
             asked: format!("{}{}", origin(response.url()), response.url().path()),
         }
     }
@@ -83,6 +91,8 @@ impl HttpReply {
             content_type: None,
             body: Vec::new(),
             is_cut: false,
+            grpc: None,
+            outcome_name: None,
             asked: "http://eu:8086/write".to_owned(),
         }
     }
@@ -135,7 +145,8 @@ impl HttpReply {
     fn objection(&self) -> Option<String> {
         let Self { content_type, body, is_cut, .. } = self;
         let objects = || acknowledgement::objection(content_type.as_deref(), body, *is_cut);
-        self.status.is_success().then(objects)?
+        // A protocol that has named the outcome has read the body.
+        (self.status.is_success() && self.outcome_name.is_none()).then(objects)?
     }
 
     /// Whether the request is at fault and not its data: a server of pages answers with one, and a
@@ -161,7 +172,10 @@ impl HttpReply {
     /// characters.
     #[must_use]
     pub fn words(&self) -> String {
-        let mut words = format!("{} from {}", self.status, self.asked);
+        let mut words = match &self.outcome_name {
+            Some(name) => format!("{name} from {}", self.asked),
+            None => format!("{} from {}", self.status, self.asked),
+        };
         if let Some(location) = &self.location
             && self.status.is_redirection()
         {

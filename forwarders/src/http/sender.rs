@@ -29,6 +29,13 @@ pub trait HttpProtocol: Sync {
         RequestOutcome::of(reply)
     }
 
+    /// Reads a reply in the terms of a protocol on top of HTTP: the reply as the sender and the log
+    /// shall understand it, and its outcome. By default the reply stays as it is.
+    fn answer(&self, reply: HttpReply, payloads: &[&[u8]]) -> (HttpReply, RequestOutcome) {
+        let outcome = self.outcome(&reply, payloads);
+        (reply, outcome)
+    }
+
     /// The units of a payload, which count against [`RequestLimits::units`]. By default, 1.
     fn units(&self, _payload: &[u8]) -> usize {
         1
@@ -148,7 +155,7 @@ impl HttpSender {
         let request = protocol.request(&payloads)?;
         let answer = match self.client.post(request.clone()).await {
             Ok(reply) => {
-                let outcome = protocol.outcome(&reply, &payloads);
+                let (reply, outcome) = protocol.answer(reply, &payloads);
                 Answer::Reply(reply, outcome)
             }
             Err(error @ HttpError::Broken { .. }) => Answer::Broken(error),
@@ -198,7 +205,7 @@ impl HttpSender {
     async fn accepts_other_data(&mut self, protocol: &impl HttpProtocol) -> bool {
         let others = protocol.harmless().into_iter().chain(self.proof.take());
         for other in others.chain(std::mem::take(&mut self.newer)) {
-            if self.accepts(&other).await {
+            if self.accepts(&other, protocol).await {
                 self.proof = Some(other);
                 return true;
             }
@@ -210,16 +217,17 @@ impl HttpSender {
     /// accepts it: a server that failed since then must not cost data.
     async fn accepts_proof(&self, protocol: &impl HttpProtocol) -> bool {
         for known in protocol.harmless().iter().chain(&self.proof) {
-            if self.accepts(known).await {
+            if self.accepts(known, protocol).await {
                 return true;
             }
         }
         false
     }
 
-    async fn accepts(&self, request: &HttpRequest) -> bool {
-        let reply = self.client.post(request.clone()).await;
-        reply.is_ok_and(|reply| reply.class() == StatusClass::Success)
+    async fn accepts(&self, request: &HttpRequest, protocol: &impl HttpProtocol) -> bool {
+        let Ok(reply) = self.client.post(request.clone()).await else { return false };
+        let (reply, _) = protocol.answer(reply, &[]);
+        reply.class() == StatusClass::Success
     }
 
     fn refuse_culprit(&mut self, plan: &mut DeliveryPlan, batch: &mut Batch, answer: &Answer) {

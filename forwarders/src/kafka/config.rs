@@ -38,7 +38,8 @@ pub struct KafkaConfig {
     pub kafka_tenant_id: ScalarText,
     /// Format of a record, which always holds one point: `pystatsd` for readers of that format,
     /// `json` with all fields of every kind, `influx` for readers of line protocol, which cannot
-    /// express the kind. Defaults to `pystatsd`.
+    /// express the kind, `otlp_proto` or `otlp_json` for readers of OpenTelemetry's protocol.
+    /// Defaults to `pystatsd`.
     #[serde(default)]
     pub format: RecordFormat,
     /// Whether records of timers and sets contain a sketch, from which consumers compute percentiles
@@ -78,6 +79,12 @@ pub enum RecordFormat {
     Json,
     /// Line protocol with timestamps in nanoseconds, see [`influx`](crate::format::influx).
     Influx,
+    /// A request of OpenTelemetry's protocol in protobuf.
+    #[serde(rename = "otlp_proto")]
+    OtlpProto,
+    /// The same in JSON.
+    #[serde(rename = "otlp_json")]
+    OtlpJson,
 }
 
 /// The key of a record, which selects its partition.

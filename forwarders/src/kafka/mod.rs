@@ -56,6 +56,7 @@ pub use properties::Properties;
 
 use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
+use crate::format::otlp::{self, RecordSyntax};
 use crate::format::pystatsd::Envelope;
 use crate::format::{influx, json};
 use model::{MetricKind, Point, Series, Snapshot};
@@ -99,6 +100,7 @@ struct Encoding {
     sketches: bool,
     key: RecordKey,
     envelope: Envelope,
+    otlp: otlp::Records,
 }
 
 impl Kafka {
@@ -123,6 +125,7 @@ impl Kafka {
                 sketches: config.sketches,
                 key: config.key,
                 envelope: Envelope::new(config.kafka_apikey.reveal(), &config.kafka_tenant_id),
+                otlp: otlp::Records::new(otlp::resource(&[])),
             },
             instance: instance.to_owned(),
             client,
@@ -135,6 +138,12 @@ impl Kafka {
             window: KafkaWindow::default(),
             rebuilds: 0,
         })
+    }
+
+    /// Adds the attributes of this host to the resource in records of OTLP.
+    pub(crate) fn with_resource(mut self, host: &[(String, String)]) -> Self {
+        self.encoding.otlp = otlp::Records::new(otlp::resource(host));
+        self
     }
 }
 
@@ -149,6 +158,11 @@ impl Forwarder for Kafka {
         self.window.start(snapshot, &self.instance);
         self.encoding.encode(snapshot, batch, self.window.kinds_mut());
         self.in_flight.reset(self.window.payloads());
+    }
+
+    /// A request of `otlp_proto` as JSON.
+    fn readable(&self, payload: &[u8]) -> Option<String> {
+        (self.encoding.format == RecordFormat::OtlpProto).then(|| otlp::json(payload))?
     }
 
     fn wants_whole_window(&self, window: &Snapshot) -> bool {
@@ -216,6 +230,8 @@ impl Encoding {
             }
             RecordFormat::Json => json::write_point(out, snapshot, point),
             RecordFormat::Influx => influx::write_point(out, snapshot, point),
+            RecordFormat::OtlpProto => self.otlp.write(out, RecordSyntax::Proto, snapshot, point),
+            RecordFormat::OtlpJson => self.otlp.write(out, RecordSyntax::Json, snapshot, point),
         }
     }
 }

@@ -35,7 +35,11 @@ impl ForwarderSection for KafkaConfig {
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
         let forwarder = Kafka::new(self.clone(), &context.instance);
         let forwarder = forwarder.map_err(|error| error.to_string())?;
-        let settings = ForwarderSettings::new(self);
+        let forwarder = forwarder.with_resource(&context.resource);
+        // The resource is part of records only in these formats.
+        let is_otlp = matches!(self.format, RecordFormat::OtlpProto | RecordFormat::OtlpJson);
+        let resource = is_otlp.then(|| context.resource.clone());
+        let settings = ForwarderSettings::new((self, resource));
         let destination = Destination::new(Self::KIND, common, settings, forwarder);
         // A last resort: `send` ends a little earlier by itself, with a more specific error.
         Ok(vec![destination.with_attempt_limit()])

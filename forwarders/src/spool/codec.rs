@@ -107,7 +107,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Snapshot, MalformedSnapshot> {
     })
 }
 
-fn put_point(out: &mut Vec<u8>, point: &Point) {
+pub(crate) fn put_point(out: &mut Vec<u8>, point: &Point) {
     out.push(kind_number(point.value.kind()));
     put_series(out, &point.series);
     match &point.value {
@@ -194,7 +194,7 @@ pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
 pub(crate) struct SnapshotReader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> SnapshotReader<'a> {
-    fn point(&mut self, percentiles: &[Percentile]) -> Result<Point, MalformedSnapshot> {
+    pub(crate) fn point(&mut self, percentiles: &[Percentile]) -> Result<Point, MalformedSnapshot> {
         let kind = numbered_kind(self.byte()?).ok_or(MalformedSnapshot)?;
         let series = Arc::new(read_series(self, kind)?);
         let value = match kind {

@@ -34,6 +34,13 @@ const DESTINATIONS: &[(&str, &str)] = &[
     ("influxdb", r#"{"influxdb": {"url": "http://127.0.0.1:8086", "database": "metrics"}}"#),
     #[cfg(feature = "kafka")]
     ("kafka", r#"{"kafka": {"kafka_broker": "127.0.0.1:9092", "kafka_topic": "metrics"}}"#),
+    #[cfg(feature = "otlp")]
+    ("otlp", r#"{"otlp": {"endpoint": "http://127.0.0.1:4318"}}"#),
+    #[cfg(feature = "otlp")]
+    (
+        "otlp-cumulative",
+        r#"{"otlp": {"endpoint": "http://127.0.0.1:4318", "temporality": "cumulative"}}"#,
+    ),
     #[cfg(feature = "prometheus")]
     ("prometheus-page", r#"{"prometheus": {}}"#),
     #[cfg(feature = "prometheus")]
@@ -114,6 +121,7 @@ pub fn encoder(name: &str) -> Encode {
         debug_mode: false,
         instance: "a benchmark".to_owned(),
         expire_after: EXPIRE_AFTER,
+        resource: vec![("host.name".to_owned(), "web-1".to_owned())],
         naming: |_| None,
     };
     let mut destinations = config.build(&context).expect("a destination");

@@ -1,0 +1,342 @@
+//! Interprets replies over HTTP and gRPC.
+//!
+//! A status of gRPC is translated into the status of HTTP with the same meaning, so that the sender
+//! treats both alike. The protocol allows a client to drop the data after most errors; tallyd drops
+//! points only if the server rejects their content, and keeps them otherwise.
+
+use prost::Message;
+use serde_json::Value;
+
+use super::endpoint::OtlpTransport;
+use super::protocol::unframed;
+use super::rpc::{ExportMetricsServiceResponse, PartialSuccess, Status, retry_delay};
+use crate::http::{
+    GrpcStatus, HttpReply, RequestOutcome, StatusClass, StatusCode, is_about_content,
+};
+
+/// The names of the codes of gRPC, by code.
+const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+const RESOURCE_EXHAUSTED: u32 = 8;
+
+/// A reply as the sender and the log see it.
+#[derive(Debug)]
+pub(super) struct Interpreted {
+    pub(super) reply: HttpReply,
+    pub(super) outcome: RequestOutcome,
+    /// The server's words about points that it has all accepted.
+    pub(super) warning: Option<String>,
+}
+
+/// Interprets the reply to a request with this number of payloads.
+pub(super) fn interpret(
+    reply: HttpReply,
+    transport: OtlpTransport,
+    payloads: usize,
+) -> Interpreted {
+    match transport {
+        OtlpTransport::Http => of_http(reply, payloads),
+        OtlpTransport::Grpc => of_grpc(reply, payloads),
+    }
+}
+
+fn of_http(mut reply: HttpReply, payloads: usize) -> Interpreted {
+    let is_protobuf = reply.content_type.as_deref().is_some_and(is_protobuf);
+    if reply.status.is_success() {
+        let response = if is_protobuf {
+            ExportMetricsServiceResponse::decode(&*reply.body).ok()
+        } else {
+            json_response(&reply.body)
+        };
+        return match response {
+            Some(response) => of_response(reply, response, payloads),
+            None if is_protobuf => no_response(reply),
+            // Empty, or the page of another program.
+            None => by_class(reply),
+        };
+    }
+    if is_protobuf && let Ok(status) = Status::decode(&*reply.body) {
+        show(&mut reply, status.message);
+    }
+    by_class(reply)
+}
+
+fn of_grpc(mut reply: HttpReply, payloads: usize) -> Interpreted {
+    match reply.grpc.take() {
+        Some(GrpcStatus { code: 0, .. }) => {
+            let message = unframed(&reply.body).filter(|_| !reply.is_cut);
+            match message.map(ExportMetricsServiceResponse::decode) {
+                Some(Ok(response)) => of_response(reply, response, payloads),
+                _ => no_response(reply),
+            }
+        }
+        Some(status) => {
+            let pause = retry_delay(&status.details);
+            reply.retry_after = pause.or(reply.retry_after);
+            reply.status = http_status(&status, reply.retry_after.is_some());
+            reply.outcome_name = Some(name(status.code));
+            show(&mut reply, status.message);
+            by_class(reply)
+        }
+        // A proxy failed before the call.
+        None if !reply.status.is_success() => by_class(reply),
+        None => no_response(reply),
+    }
+}
+
+/// The status of HTTP with the meaning of a status of gRPC.
+fn http_status(status: &GrpcStatus, has_pause: bool) -> StatusCode {
+    match status.code {
+        // The server or a proxy had no time or no capacity.
+        1 | 4 => StatusCode::GATEWAY_TIMEOUT,
+        14 => StatusCode::SERVICE_UNAVAILABLE,
+        RESOURCE_EXHAUSTED if status.message.contains("larger than max") => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
+        // Only then the server expects to recover by itself.
+        RESOURCE_EXHAUSTED if has_pause => StatusCode::TOO_MANY_REQUESTS,
+        3 => StatusCode::BAD_REQUEST,
+        5 => StatusCode::NOT_FOUND,
+        7 => StatusCode::FORBIDDEN,
+        12 => StatusCode::NOT_IMPLEMENTED,
+        16 => StatusCode::UNAUTHORIZED,
+        6 | RESOURCE_EXHAUSTED | 9 => StatusCode::CONFLICT,
+        // The same request may succeed; if it does not, the sender finds out why.
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn name(code: u32) -> String {
+    CODES.get(code as usize).map_or_else(|| format!("gRPC status {code}"), ToString::to_string)
+}
+
+/// The outcome of a request that the server has accepted, maybe in part.
+fn of_response(
+    mut reply: HttpReply,
+    response: ExportMetricsServiceResponse,
+    payloads: usize,
+) -> Interpreted {
+    let PartialSuccess { rejected_data_points, error_message } =
+        response.partial_success.unwrap_or_default();
+    reply.outcome_name = Some("partial success".to_owned());
+    // The number comes from the server.
+    let refused = usize::try_from(rejected_data_points.max(0)).unwrap_or(usize::MAX).min(payloads);
+    if refused == 0 {
+        reply.body.clear();
+        let warning = Some(error_message).filter(|message| !message.is_empty());
+        return Interpreted { reply, outcome: RequestOutcome::Delivered, warning };
+    }
+    show(&mut reply, error_message);
+    let outcome = RequestOutcome::Partial { refused, named: Vec::new() };
+    Interpreted { reply, outcome, warning: None }
+}
+
+/// A reply of success that is no response of OTLP: another program answers there.
+fn no_response(mut reply: HttpReply) -> Interpreted {
+    reply.status = StatusCode::NOT_IMPLEMENTED;
+    reply.outcome_name = Some("no acknowledgement".to_owned());
+    show(&mut reply, "the reply is not that of an OTLP server".to_owned());
+    by_class(reply)
+}
+
+fn by_class(reply: HttpReply) -> Interpreted {
+    let reason = reply.reason();
+    let outcome = match reply.class() {
+        // Servers limit the size while they read, and call the rest malformed.
+        StatusClass::InvalidData if reason.contains("request body too large") => {
+            RequestOutcome::TooLarge
+        }
+        StatusClass::Transient if is_about_content(&reason) && !reply.is_temporary() => {
+            reply.refusal_by_words(RequestOutcome::Unnamed)
+        }
+        class => class.into(),
+    };
+    Interpreted { reply, outcome, warning: None }
+}
+
+/// Replaces the body with a text.
+fn show(reply: &mut HttpReply, text: String) {
+    reply.content_type = None;
+    reply.is_cut = false;
+    reply.body = text.into_bytes();
+}
+
+fn is_protobuf(content_type: &str) -> bool {
+    content_type.to_ascii_lowercase().starts_with("application/x-protobuf")
+}
+
+/// A response in JSON, which some servers send to any client; `None` without a partial success.
+fn json_response(body: &[u8]) -> Option<ExportMetricsServiceResponse> {
+    let response: Value = serde_json::from_slice(body).ok()?;
+    let partial = response.get("partialSuccess")?;
+    let rejected = match partial.get("rejectedDataPoints") {
+        Some(Value::String(number)) => number.parse().unwrap_or_default(),
+        Some(number) => number.as_i64().unwrap_or_default(),
+        None => 0,
+    };
+    let message = partial.get("errorMessage").and_then(Value::as_str).unwrap_or_default();
+    let (rejected_data_points, error_message) = (rejected, message.to_owned());
+    let partial_success = Some(PartialSuccess { rejected_data_points, error_message });
+    Some(ExportMetricsServiceResponse { partial_success })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::delivery::forwarder::ErrorClass;
+    use crate::otlp::rpc::retry_info;
+    use RequestOutcome::{Delivered, Operator, TooLarge, Transient, Unnamed};
+
+    fn reply(status: u16, content_type: &str, body: Vec<u8>) -> HttpReply {
+        let mut reply = HttpReply::of(StatusCode::from_u16(status).unwrap());
+        reply.content_type = Some(content_type.to_owned()).filter(|text| !text.is_empty());
+        reply.body = body;
+        reply
+    }
+
+    fn response(rejected_data_points: i64, error_message: &str) -> Vec<u8> {
+        let error_message = error_message.to_owned();
+        let partial_success = Some(PartialSuccess { rejected_data_points, error_message });
+        ExportMetricsServiceResponse { partial_success }.encode_to_vec()
+    }
+
+    fn partial(refused: usize) -> RequestOutcome {
+        RequestOutcome::Partial { refused, named: Vec::new() }
+    }
+
+    #[test]
+    fn replies_over_http_are_told_apart() {
+        let status = |message: &str| Status { message: message.into(), ..Status::default() };
+        let error = |message: &str| status(message).encode_to_vec();
+        let proto = "application/x-protobuf";
+        for (number, content_type, body, outcome, words) in [
+            (200, proto, Vec::new(), Delivered, ""),
+            (200, "", Vec::new(), Delivered, ""),
+            (200, "application/json", b"{}".to_vec(), Delivered, ""),
+            (
+                200,
+                proto,
+                response(2, "error: too old"),
+                partial(2),
+                "partial success from http://eu:8086/write: error: too old",
+            ),
+            (200, proto, response(99, ""), partial(4), "partial success"),
+            (200, proto, response(-1, ""), Delivered, ""),
+            (
+                200,
+                "application/json",
+                br#"{"partialSuccess":{"rejectedDataPoints":"3","errorMessage":"x"}}"#.to_vec(),
+                partial(3),
+                "x",
+            ),
+            (200, proto, b"\xff\xff".to_vec(), Operator, "no acknowledgement"),
+            (200, "text/html", b"<html>Log in".to_vec(), Operator, "web page"),
+            (
+                400,
+                proto,
+                error("bad name"),
+                Unnamed,
+                "400 Bad Request from http://eu:8086/write: bad name",
+            ),
+            (400, "text/plain", b"http: request body too large".to_vec(), TooLarge, ""),
+            (413, "", Vec::new(), TooLarge, ""),
+            (401, proto, error("who?"), Operator, "who?"),
+            (403, "", Vec::new(), Operator, "403"),
+            (404, "", Vec::new(), Operator, "404"),
+            (429, proto, error("slow down"), Transient, "slow down"),
+            (500, proto, error("exporter failed"), Transient, "exporter failed"),
+            (500, "text/plain", b"out of order sample".to_vec(), Unnamed, "out of order"),
+            (502, "", Vec::new(), Transient, ""),
+            (503, proto, error("queue is full"), Transient, "queue is full"),
+            (504, "", Vec::new(), Transient, ""),
+        ] {
+            let shown = format!("{number} {:?}", String::from_utf8_lossy(&body));
+            let found = interpret(reply(number, content_type, body), OtlpTransport::Http, 4);
+            assert_eq!(found.outcome, outcome, "{shown}");
+            assert!(found.reply.words().contains(words), "{shown}: {}", found.reply.words());
+            assert_eq!(found.warning, None);
+        }
+        let warned = interpret(reply(200, proto, response(0, "old")), OtlpTransport::Http, 4);
+        assert_eq!((warned.outcome, warned.warning.as_deref()), (Delivered, Some("old")));
+    }
+
+    fn call(code: u32, message: &str, details: Vec<u8>) -> HttpReply {
+        let mut reply = reply(200, "application/grpc", Vec::new());
+        reply.grpc = Some(GrpcStatus { code, message: message.to_owned(), details });
+        reply
+    }
+
+    #[test]
+    fn codes_of_grpc_are_told_apart() {
+        let outcomes = [
+            Delivered, Transient, Transient, Unnamed, Transient, Operator, Operator, Operator,
+            Operator, Operator, Transient, Transient, Operator, Transient, Transient, Transient,
+            Operator, Transient,
+        ];
+        for (code, outcome) in (0..).zip(outcomes) {
+            let found = interpret(call(code, "why", Vec::new()), OtlpTransport::Grpc, 4);
+            assert_eq!(found.outcome, outcome, "{code}");
+            if code > 0 {
+                let words = format!("{} from http://eu:8086/write: why", name(code));
+                assert_eq!(found.reply.words(), words);
+            }
+        }
+        let large =
+            call(RESOURCE_EXHAUSTED, "grpc: received message larger than max (9 vs. 4)", vec![]);
+        assert_eq!(interpret(large, OtlpTransport::Grpc, 4).outcome, TooLarge);
+    }
+
+    #[test]
+    fn a_pause_that_a_status_requests_is_kept() {
+        for code in [RESOURCE_EXHAUSTED, 14] {
+            let found = interpret(call(code, "", retry_info(7, 0)), OtlpTransport::Grpc, 4);
+            assert_eq!(found.outcome, Transient);
+            let error = found.reply.into_error(StatusClass::Transient, 0.0);
+            let after = Some(Duration::from_secs(7));
+            assert_eq!(error.class(), ErrorClass::Transient { after });
+        }
+    }
+
+    #[test]
+    fn a_response_of_grpc_is_read_from_its_frame() {
+        let framed =
+            |message: &[u8], flag: u8, length: u8| [&[flag, 0, 0, 0, length], message].concat();
+        let message = response(3, "no");
+        let length = message.len() as u8;
+        for (body, outcome) in [
+            (framed(&message, 0, length), partial(3)),
+            (framed(&[], 0, 0), Delivered),
+            (framed(&message, 1, length), Operator),
+            (framed(&message, 0, length + 1), Operator),
+            (vec![0, 0], Operator),
+        ] {
+            let mut reply = call(0, "", Vec::new());
+            reply.body = body;
+            assert_eq!(interpret(reply, OtlpTransport::Grpc, 4).outcome, outcome);
+        }
+        // No status: another program answers, or a proxy in front of the server.
+        for (status, outcome) in [(200, Operator), (502, Transient), (401, Operator)] {
+            let reply = reply(status, "text/html", b"<html>".to_vec());
+            assert_eq!(interpret(reply, OtlpTransport::Grpc, 4).outcome, outcome, "{status}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The totals as bytes, for the next run of the daemon or for the forwarder that replaces this one.
+//!
+//! ```text
+//! (start (Unix ns) · idle time (ms) · is monotonic · point of the spool), repeated to the end
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Slot, SlotId, Total, Totals};
+use crate::delivery::forwarder::{InvalidState, SavedState};
+use crate::delivery::payload::Batch;
+use crate::spool::codec::{MalformedSnapshot, SnapshotReader, put_point};
+use crate::spool::leb128;
+use model::{Point, Value};
+
+/// A series that was decoded.
+struct SavedSeries {
+    start_ns: u64,
+    idle: Duration,
+    is_monotonic: bool,
+    point: Point,
+}
+
+impl Totals {
+    /// Encodes the totals in at most `max` bytes. The pending points of the latest window are not
+    /// part of them: the next run adds them again.
+    pub(in crate::otlp) fn save(&self, batch: &Batch, max: u64) -> SavedState {
+        let mut out = Vec::new();
+        let mut left_out = 0;
+        let settled = self.settled_values(batch);
+        for (slot, value) in self.slots.iter().zip(settled) {
+            let Some(slot) = slot else { continue };
+            let total = match value {
+                Some(value) => Total::with(slot.total.clone(), value),
+                None => slot.total.clone(),
+            };
+            let Some(total) = total else { continue };
+            let before = out.len();
+            self.put(&mut out, slot, &total);
+            if out.len() as u64 > max {
+                out.truncate(before);
+                left_out += 1;
+            }
+        }
+        SavedState { bytes: out, left_out }
+    }
+
+    /// The value of the latest window for each slot, unless its point is pending.
+    fn settled_values(&self, batch: &Batch) -> Vec<Option<&Value>> {
+        let mut values = vec![None; self.slots.len()];
+        let Some(latest) = &self.latest else { return values };
+        for (point, slot) in latest.snapshot.points.iter().zip(&latest.slots) {
+            if let Some(slot) = slot {
+                values[*slot] = Some(&point.value);
+            }
+        }
+        for slot in batch.points_left().of(&latest.slots).copied().flatten() {
+            let slot: SlotId = slot;
+            values[slot] = None;
+        }
+        values
+    }
+
+    fn put(&self, out: &mut Vec<u8>, slot: &Slot, total: &Total) {
+        let idle = self.elapsed.saturating_sub(slot.last_seen).as_millis() as u64;
+        let is_monotonic = !matches!(total, Total::Sum { is_monotonic: false, .. });
+        leb128::write(out, slot.start_ns);
+        leb128::write(out, idle);
+        out.push(u8::from(is_monotonic));
+        let value = total.to_value(slot.series.kind());
+        put_point(out, &Point { series: Arc::clone(&slot.series), value });
+    }
+
+    /// Continues with totals that were saved `away` ago. Series that have been idle for too long by
+    /// now are left out. All limits hold.
+    ///
+    /// # Errors
+    /// When the bytes are not saved totals; nothing has changed then.
+    pub(in crate::otlp) fn restore(
+        &mut self,
+        bytes: &[u8],
+        away: Duration,
+    ) -> Result<(), InvalidState> {
+        let saved = decode(bytes).map_err(|MalformedSnapshot| InvalidState)?;
+        // Idle times count back from here.
+        self.elapsed += self.limits.expire_after;
+        for SavedSeries { start_ns, idle, is_monotonic, point } in saved {
+            let idle = idle.saturating_add(away);
+            if idle >= self.limits.expire_after {
+                continue;
+            }
+            let mut total = Total::with(None, &point.value);
+            if let Some(Total::Sum { is_monotonic: restored, .. }) = &mut total {
+                *restored = is_monotonic;
+            }
+            let last_seen = self.elapsed - idle;
+            // Without room it starts anew, like any other series.
+            let _has_room = self.admit(Slot { series: point.series, start_ns, last_seen, total });
+        }
+        Ok(())
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<SavedSeries>, MalformedSnapshot> {
+    let mut reader = SnapshotReader(bytes);
+    let mut saved = Vec::new();
+    while !reader.0.is_empty() {
+        saved.push(SavedSeries {
+            start_ns: reader.number()?,
+            idle: Duration::from_millis(reader.number()?),
+            is_monotonic: reader.byte()? != 0,
+            point: reader.point(&[])?,
+        });
+    }
+    Ok(saved)
+}
