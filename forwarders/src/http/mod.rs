@@ -40,6 +40,8 @@ mod request_size;
 mod retry_after;
 #[cfg(any(test, feature = "test-util"))]
 pub mod scripted;
+#[cfg(any(test, feature = "test-util"))]
+mod scripted_http2;
 mod sender;
 mod stall;
 mod status_class;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use super::scripted_http2;
+
 /// The answer to a request.
 #[derive(Clone, Debug)]
 pub enum ScriptedAnswer {
@@ -50,6 +52,13 @@ impl RecordedRequest {
 /// Chooses the answer to a request by its number, counted from 0, and its content.
 type Script = dyn Fn(usize, &RecordedRequest) -> ScriptedAnswer + Send + Sync;
 
+/// Serves a connection with the answers of a function.
+type Serve = fn(
+    TcpStream,
+    Option<Arc<ServerConfig>>,
+    &mut dyn FnMut(RecordedRequest) -> ScriptedAnswer,
+) -> io::Result<()>;
+
 /// A server on a free port of the loopback interface. It runs until the process ends.
 pub struct ScriptedServer {
     /// The address that the server listens on.
@@ -66,7 +75,7 @@ impl ScriptedServer {
     pub fn start(
         script: impl Fn(usize, &RecordedRequest) -> ScriptedAnswer + Send + Sync + 'static,
     ) -> Self {
-        Self::listen(None, Arc::new(script))
+        Self::listen(None, connection, Arc::new(script))
     }
 
     /// Starts a server with TLS.
@@ -78,7 +87,20 @@ impl ScriptedServer {
         tls: ServerConfig,
         script: impl Fn(usize, &RecordedRequest) -> ScriptedAnswer + Send + Sync + 'static,
     ) -> Self {
-        Self::listen(Some(Arc::new(tls)), Arc::new(script))
+        Self::listen(Some(Arc::new(tls)), connection, Arc::new(script))
+    }
+
+    /// Starts a server that speaks HTTP/2, with or without TLS. The headers of a reply whose names begin
+    /// with `grpc-` follow its body.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    #[must_use]
+    pub fn start_http2(
+        tls: Option<ServerConfig>,
+        script: impl Fn(usize, &RecordedRequest) -> ScriptedAnswer + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(tls.map(Arc::new), scripted_http2::serve, Arc::new(script))
     }
 
     /// The requests that the server has received so far.
@@ -87,7 +109,7 @@ impl ScriptedServer {
         self.asked.lock().clone()
     }
 
-    fn listen(tls: Option<Arc<ServerConfig>>, script: Arc<Script>) -> Self {
+    fn listen(tls: Option<Arc<ServerConfig>>, serve: Serve, script: Arc<Script>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -95,8 +117,13 @@ impl ScriptedServer {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (tls, script, asked) = (tls.clone(), Arc::clone(&script), Arc::clone(&asked));
+                let mut answer = move |request| {
+                    let mut asked = asked.lock();
+                    asked.push(request);
+                    script(asked.len() - 1, &asked[asked.len() - 1])
+                };
                 // The thread of a connection ends when its client closes it.
-                thread::spawn(move || drop(connection(stream, tls, &*script, &asked)));
+                thread::spawn(move || drop(serve(stream, tls, &mut answer)));
             }
         });
         Self { address, asked: all_asked }
@@ -106,31 +133,24 @@ impl ScriptedServer {
 fn connection(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
-    script: &Script,
-    asked: &Mutex<Vec<RecordedRequest>>,
+    answer: &mut dyn FnMut(RecordedRequest) -> ScriptedAnswer,
 ) -> io::Result<()> {
     match tls {
-        None => serve(stream, script, asked),
+        None => serve(stream, answer),
         Some(tls) => {
             let session = ServerConnection::new(tls).map_err(io::Error::other)?;
-            serve(StreamOwned::new(session, stream), script, asked)
+            serve(StreamOwned::new(session, stream), answer)
         }
     }
 }
 
 fn serve(
     stream: impl Read + Write,
-    script: &Script,
-    all_asked: &Mutex<Vec<RecordedRequest>>,
+    answer: &mut dyn FnMut(RecordedRequest) -> ScriptedAnswer,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(asked) = read(&mut stream)? {
-        let answer = {
-            let mut all_asked = all_asked.lock();
-            all_asked.push(asked);
-            script(all_asked.len() - 1, &all_asked[all_asked.len() - 1])
-        };
-        match answer {
+        match answer(asked) {
             ScriptedAnswer::Reply(status, headers, body) => {
                 let mut reply =
                     format!("HTTP/1.1 {status} Reason\r\ncontent-length: {}\r\n", body.len());

@@ -15,6 +15,7 @@
 
 mod config;
 mod endpoint;
+mod frame;
 mod protocol;
 mod reply;
 mod rpc;

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::config::{Compression, OtlpConfig};
 use super::endpoint::OtlpTransport;
+use super::frame::frame;
 use super::reply::{self, Interpreted};
 use crate::delivery::forwarder::SendError;
 use crate::format::otlp::{RequestPrefix, marker, write_request};
@@ -22,8 +23,6 @@ use basics::text::Secret;
 
 /// The header with the compression of a message of gRPC.
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-/// Bytes before a message of gRPC: whether it is compressed, and its length.
-const FRAME_BYTES: usize = 5;
 
 /// Turns payloads into requests to one server.
 pub(super) struct OtlpProtocol {
@@ -139,24 +138,4 @@ fn gzip(message: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(buffer, flate2::Compression::fast());
     encoder.write_all(message)?;
     encoder.finish()
-}
-
-fn frame(message: &[u8], is_compressed: bool) -> io::Result<Vec<u8>> {
-    let length = u32::try_from(message.len()).map_err(io::Error::other)?;
-    let mut frame = Vec::with_capacity(FRAME_BYTES + message.len());
-    frame.push(u8::from(is_compressed));
-    frame.extend_from_slice(&length.to_be_bytes());
-    frame.extend_from_slice(message);
-    Ok(frame)
-}
-
-/// The message in a reply of gRPC; `None` if it is incomplete or compressed, which no request allows.
-pub(super) fn unframed(body: &[u8]) -> Option<&[u8]> {
-    if body.is_empty() {
-        return Some(body);
-    }
-    let (header, message) = body.split_first_chunk::<FRAME_BYTES>()?;
-    let [is_compressed, length @ ..] = *header;
-    let is_whole = u32::from_be_bytes(length) as usize == message.len();
-    (is_compressed == 0 && is_whole).then_some(message)
 }

@@ -8,7 +8,7 @@ use prost::Message;
 use serde_json::Value;
 
 use super::endpoint::OtlpTransport;
-use super::protocol::unframed;
+use super::frame::unframed;
 use super::rpc::{ExportMetricsServiceResponse, PartialSuccess, Status, retry_delay};
 use crate::http::{
     GrpcStatus, HttpReply, RequestOutcome, StatusClass, StatusCode, is_about_content,
@@ -82,7 +82,7 @@ fn of_grpc(mut reply: HttpReply, payloads: usize) -> Interpreted {
     match reply.grpc.take() {
         Some(GrpcStatus { code: 0, .. }) => {
             let message = unframed(&reply.body).filter(|_| !reply.is_cut);
-            match message.map(ExportMetricsServiceResponse::decode) {
+            match message.map(|message| ExportMetricsServiceResponse::decode(&*message)) {
                 Some(Ok(response)) => of_response(reply, response, payloads),
                 _ => no_response(reply),
             }

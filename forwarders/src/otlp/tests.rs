@@ -1,5 +1,8 @@
 //! Tests of the destination against scripted servers, and of totals.
 
+mod grpc;
+mod totals;
+
 use std::io::Read;
 use std::time::Duration;
 
@@ -9,11 +12,10 @@ use prost::Message;
 use super::rpc::{ExportMetricsServiceResponse, PartialSuccess};
 use super::*;
 use crate::delivery::forwarder::ErrorClass;
-use crate::format::otlp::messages::{ExportMetricsServiceRequest, Metric, MetricData};
+use crate::format::otlp::messages::{ExportMetricsServiceRequest, MetricData};
 use crate::http::scripted::{RecordedRequest, ScriptedAnswer, ScriptedServer};
 use crate::testing::encoded;
-use model::testing::{counter, point, snapshot_of, snapshot_of_counters, timer};
-use model::{MetricKind, Point, Value, Window};
+use model::testing::{counter, snapshot_of_counters};
 
 const EXPIRE_AFTER: Duration = Duration::from_secs(60);
 
@@ -212,169 +214,4 @@ fn a_payload_is_readable_as_a_metric() {
     let readable = otlp.readable(batch.first_pending().unwrap().bytes).unwrap();
     assert!(readable.contains(r#""name": "a""#) && readable.contains("asDouble"), "{readable}");
     assert_eq!(otlp.readable(b"x"), None);
-}
-
-/// Windows of 10 s for a destination with totals.
-struct Windows {
-    otlp: Otlp,
-    number: u64,
-}
-
-/// The end of the first window, in Unix seconds.
-const FIRST_END: u64 = 1_490_114_070;
-
-impl Windows {
-    fn new(members: &str) -> Self {
-        Self { otlp: otlp(&format!(r#""temporality": "cumulative"{members}"#)), number: 0 }
-    }
-
-    fn encode(&mut self, points: Vec<Point>) -> Batch {
-        let end_ms = (FIRST_END + 10 * self.number) * 1_000;
-        self.number += 1;
-        let window = Window { end_ms, length: Duration::from_secs(10) };
-        let snapshot = Snapshot { window, ..snapshot_of(points) };
-        let mut batch = Batch::default();
-        self.otlp.encode(&snapshot, &mut batch);
-        batch
-    }
-
-    /// Encodes a window and shows it.
-    fn shown(&mut self, points: Vec<Point>) -> Vec<String> {
-        shown(&self.encode(points))
-    }
-}
-
-/// The payloads of a batch: name, value, start in seconds after that of the first window, points.
-fn shown(batch: &Batch) -> Vec<String> {
-    let since = |start_ns: u64| start_ns / 1_000_000_000 + 10 - FIRST_END;
-    let show = |payload: crate::delivery::payload::Payload<'_>| {
-        let Metric { name, data } = otlp::metric_of(payload.bytes).unwrap();
-        let (value, start_ns) = match data.unwrap() {
-            MetricData::Gauge(mut gauge) => (
-                format!("gauge {:?}", gauge.data_points.remove(0).as_double.unwrap()),
-                (FIRST_END - 10) * 1_000_000_000,
-            ),
-            MetricData::Sum(mut sum) => {
-                assert_eq!(sum.aggregation_temporality, 2);
-                let point = sum.data_points.remove(0);
-                let kind = if sum.is_monotonic { "total" } else { "sum" };
-                let value = point.as_double.map_or("end".to_owned(), |value| value.to_string());
-                (format!("{kind} {value}"), point.start_time_unix_nano)
-            }
-            MetricData::ExponentialHistogram(mut histogram) => {
-                assert_eq!(histogram.aggregation_temporality, 2);
-                let point = histogram.data_points.remove(0);
-                let counted: u64 =
-                    point.positive.iter().flat_map(|buckets| &buckets.bucket_counts).sum();
-                let words =
-                    format!("{} {:?} {:?} {:?}", point.count, point.sum, point.min, point.max);
-                assert_eq!(counted, point.count);
-                (
-                    if point.flags == 1 { "end".to_owned() } else { words },
-                    point.start_time_unix_nano,
-                )
-            }
-        };
-        format!("{name} {value} since {} ({})", since(start_ns), payload.points)
-    };
-    batch.pending().map(show).collect()
-}
-
-#[test]
-fn totals_add_up_from_the_start_of_their_series() {
-    let mut windows = Windows::new("");
-    let gauge = point(MetricKind::Gauge, "g", &[], Value::Gauge { value: 4.0, arrival_ns: 1 });
-    assert_eq!(
-        windows.shown(vec![counter("a", &[], 2.0), gauge, timer("t", &[], &[(8.0, 1.0)])]),
-        [
-            "a total 2 since 0 (1)",
-            "g gauge 4.0 since 0 (1)",
-            "t 1 Some(8.0) Some(8.0) Some(8.0) since 0 (1)",
-        ]
-    );
-    assert_eq!(
-        windows.shown(vec![counter("b", &[], 1.0), counter("a", &[], 3.0)]),
-        [
-            "b total 1 since 10 (1)",
-            "a total 5 since 0 (1)",
-            "t 1 Some(8.0) Some(8.0) Some(8.0) since 0 (0)",
-        ]
-    );
-    assert_eq!(
-        windows.shown(vec![timer("t", &[], &[(2.0, 2.0)])]),
-        [
-            "t 3 Some(12.0) Some(2.0) Some(8.0) since 0 (1)",
-            "a total 5 since 0 (0)",
-            "b total 1 since 10 (0)",
-        ]
-    );
-}
-
-#[test]
-fn a_total_that_was_decremented_is_a_sum_that_is_not_monotonic_from_then_on() {
-    let mut windows = Windows::new("");
-    let mut shown = |count: f64| windows.shown(vec![counter("a", &[], count)]).remove(0);
-    assert_eq!(shown(5.0), "a total 5 since 0 (1)");
-    assert_eq!(shown(-2.0), "a sum 3 since 0 (1)");
-    assert_eq!(shown(1.0), "a sum 4 since 0 (1)");
-}
-
-#[test]
-fn a_series_that_expires_ends_and_starts_anew() {
-    let mut windows = Windows::new("");
-    windows.encode(vec![counter("a", &[], 1.0), timer("t", &[], &[(1.0, 1.0)])]);
-    for _ in 0..5 {
-        assert_eq!(windows.shown(vec![]).len(), 2);
-    }
-    assert_eq!(windows.shown(vec![]), ["a total end since 0 (0)", "t end since 0 (0)"]);
-    assert_eq!(windows.shown(vec![]), [] as [&str; 0]);
-    assert_eq!(windows.shown(vec![counter("a", &[], 1.0)]), ["a total 1 since 80 (1)"]);
-}
-
-#[test]
-fn a_series_without_room_starts_anew_with_each_window() {
-    let mut windows = Windows::new(r#", "max_series": 1"#);
-    let points =
-        || vec![counter("a", &[], 1.0), counter("b", &[], 1.0), timer("t", &[], &[(1.0, 1.0)])];
-    windows.encode(points());
-    assert_eq!(
-        windows.shown(points()),
-        [
-            "a total 2 since 0 (1)",
-            "b total 1 since 10 (1)",
-            "t 1 Some(1.0) Some(1.0) Some(1.0) since 10 (1)",
-        ]
-    );
-}
-
-#[test]
-fn a_successor_continues_totals_without_the_points_that_it_encodes_again() {
-    let points =
-        || vec![counter("a", &[], 1.0), timer("t", &[], &[(1.0, 1.0)]), counter("c", &[], -1.0)];
-    let mut first = Windows::new("");
-    first.encode(points());
-    let mut batch = first.encode(points());
-    // `a` and `c` are delivered, `t` is not.
-    batch.delivered(0);
-    batch.delivered(2);
-    let saved = first.otlp.save_state(&batch, u64::MAX).unwrap();
-    assert_eq!(saved.left_out, 0);
-    let mut next = Windows { number: 1, ..Windows::new("") };
-    next.otlp.restore_state(&saved.bytes, Duration::from_secs(5)).unwrap();
-    let again = vec![timer("t", &[], &[(1.0, 1.0)])];
-    assert_eq!(
-        next.shown(again),
-        [
-            "t 2 Some(2.0) Some(1.0) Some(1.0) since 0 (1)",
-            "a total 2 since 0 (0)",
-            "c sum -2 since 0 (0)",
-        ]
-    );
-    let none = first.otlp.save_state(&batch, 0).unwrap();
-    assert_eq!((none.bytes.len(), none.left_out), (0, 3));
-    let mut late = Windows::new("");
-    late.otlp.restore_state(&saved.bytes, EXPIRE_AFTER).unwrap();
-    assert_eq!(late.shown(vec![]), [] as [&str; 0]);
-    assert_eq!(late.otlp.restore_state(b"damaged", EXPIRE_AFTER), Err(InvalidState));
-    assert_eq!(otlp("").restore_state(&[], EXPIRE_AFTER), Err(InvalidState));
 }
