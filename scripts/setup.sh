@@ -118,7 +118,7 @@ find_missing() {
     node_is_new_enough ||
         note nodejs "node 18 or later (runs the Node.js client of the tests)"
     need npm "fetches the Node.js client" npm
-    need golang-go "compiles the example in Go" go
+    need golang-go "compiles the example in Go and the OpenTelemetry Collector" go
     need netcat-openbsd "sends test metrics" nc
     need iproute2 "creates the network namespace of the tutorial's test" ip
     [[ -n $(browser) ]] || note chromium "chromium or google-chrome (opens the status page)"

@@ -42,7 +42,7 @@ finish() {
 #   export_NAME exports the address of the server to the tests, after start_NAME.
 #   stop_NAME   stops the server, or does nothing if it does not run.
 
-servers=(kafka influxdb prometheus victoriametrics carbon statsd kamailio)
+servers=(kafka influxdb prometheus victoriametrics otelcol carbon statsd kamailio)
 declare -A starting # NAME -> pid of its background process
 
 start_kafka() { exec tests/servers/kafka.sh start "$run/kafka"; }
@@ -88,6 +88,10 @@ export_as() { # VARIABLE SERVER PRINTED
     echo "$1=${!1}"
 }
 # Each test starts its own instance of these, because it stops the server or needs special settings.
+start_otelcol() { exec tests/servers/otelcol.sh install; }
+export_otelcol() { export TALLYD_TEST_OTELCOL=$root/tests/servers/otelcol.sh; }
+stop_otelcol() { :; }
+
 start_carbon() { exec tests/servers/carbon.sh install; }
 export_carbon() { export TALLYD_TEST_CARBON=$root/tests/servers/carbon.sh; }
 stop_carbon() { :; }

@@ -44,6 +44,8 @@ fn config(folder: &TempDir, parrot: SocketAddr) -> String {
          - {{ name: v3, url: \"http://{parrot}\", version: 3, database: d, token: \"${{file:DIR/secret}}\" }}\n  \
          prometheus:\n    listen: 127.0.0.1:0\n    remote_write:\n      url: \"http://{parrot}/write\"\n      \
          username: u\n      password: ${{credential:secret}}\n      headers: {{ X-Api-Token: CANARY-header }}\n  \
+         otlp:\n    - {{ name: o1, endpoint: \"http://{parrot}\", headers: {{ X-Api-Token: CANARY-otlp }} }}\n    \
+         - {{ name: o2, endpoint: \"grpc://{parrot}\", headers: {{ authorization: \"${{CANARY_TOKEN}}\" }} }}\n  \
          kafka:\n    kafka_broker: 127.0.0.1:1\n    kafka_topic: t\n    kafka_apikey: CANARY-apikey\n    \
          delivery: {{ timeout: 1s }}\n    librdkafka: {{ security.protocol: SASL_PLAINTEXT, \
          sasl.mechanism: PLAIN, sasl.username: u, sasl.password: CANARY-sasl }}\n"

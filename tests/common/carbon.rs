@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
@@ -12,16 +12,7 @@ use forwarders::testing::real_server;
 use tempfile::TempDir;
 
 use crate::PATIENCE;
-
-/// Runs a script of tests/servers, which prints lines of VARIABLE=VALUE.
-fn script(script: &Path, args: &[&str]) -> BTreeMap<String, String> {
-    let output = Command::new(script).args(args).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{} {args:?}: {stderr}", script.display());
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let variables = printed.lines().filter_map(|line| line.split_once('='));
-    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
+use crate::server_script::run_script;
 
 /// A real carbon-cache for one test. Stopped when dropped.
 pub struct Carbon {
@@ -40,7 +31,7 @@ impl Carbon {
     pub fn start() -> Option<Self> {
         let program = PathBuf::from(real_server("TALLYD_TEST_CARBON")?);
         let folder = tempfile::tempdir().unwrap();
-        let mut printed = script(&program, &["start", folder.path().to_str().unwrap()]);
+        let mut printed = run_script(&program, &["start", folder.path().to_str().unwrap()]);
         let mut take = |name: &str| printed.remove(name).unwrap();
         let (line, pickle) = (take("CARBON"), take("CARBON_PICKLE"));
         let pid = Mutex::new(take("CARBON_PID"));
@@ -49,7 +40,7 @@ impl Carbon {
 
     /// Starts carbon at the same address, after it was killed.
     pub fn restart(&self) {
-        let printed = script(&self.script, &["start", self.path()]);
+        let printed = run_script(&self.script, &["start", self.path()]);
         assert_eq!(printed["CARBON"], self.line);
         self.pid.lock().unwrap().clone_from(&printed["CARBON_PID"]);
     }
@@ -114,7 +105,7 @@ impl Statsd {
     pub fn start(config: &str) -> Option<Self> {
         let program = PathBuf::from(real_server("TALLYD_TEST_STATSD")?);
         let folder = tempfile::tempdir().unwrap();
-        let mut printed = script(&program, &["start", folder.path().to_str().unwrap(), config]);
+        let mut printed = run_script(&program, &["start", folder.path().to_str().unwrap(), config]);
         let address = printed.remove("STATSD").unwrap();
         Some(Self { script: program, folder, address })
     }

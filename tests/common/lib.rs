@@ -10,11 +10,13 @@ pub mod hosts;
 pub mod http_request;
 pub mod keys;
 pub mod markdown;
+pub mod otelcol;
 pub mod prometheus;
 pub mod promtool;
 pub mod pty;
 pub mod rates;
 pub mod replay;
+mod server_script;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -19,8 +19,9 @@ usage: tests/servers/prometheus.sh COMMAND
                         It scrapes each TARGET (HOST:PORT) every second, and what the
                         files *.json in DIR/targets name, as they come and go:
                           [{"targets": ["127.0.0.1:9494"], "labels": {"test": "x"}}]
-                        It takes remote writes as well, at /api/v1/write, and native
-                        histograms. It stores created timestamps if it can.
+                        It takes remote writes as well, at /api/v1/write, native histograms
+                        and, from version 3.0 on, OTLP at /api/v1/otlp. It stores created
+                        timestamps if it can.
   stop DIR              stop it; DIR and its data stay
 
 TALLYD_TEST_PROMETHEUS_PROGRAM is the path of another prometheus, with promtool next to
@@ -55,6 +56,13 @@ features() {
     echo "native-histograms$(grep -aq $zeros "$(path_of prometheus)" && echo ",$zeros")"
 }
 
+# Versions from 3.0 on receive OTLP.
+otlp_flag() {
+    if grep -aq web.enable-otlp-receiver "$(path_of prometheus)"; then
+        echo "--web.enable-otlp-receiver"
+    fi
+}
+
 write_config() { # TARGET...
     local target list=
     mkdir -p "$dir/targets"
@@ -78,7 +86,7 @@ launch_once() {
     launch "$dir/pid" "$dir/log" "$(path_of prometheus)" "$(argument)" \
         --enable-feature="$(features)" \
         --config.file="$dir/prometheus.yml" --web.listen-address="127.0.0.1:$(ports)" \
-        --web.enable-remote-write-receiver --log.level=warn
+        --web.enable-remote-write-receiver $(otlp_flag) --log.level=warn
 }
 
 cmd_start() { # DIR [TARGET...]
