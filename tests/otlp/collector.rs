@@ -266,6 +266,15 @@ fn points_wait_for_a_collector_that_is_down_and_arrive_once() {
     });
     collector.restart();
     daemon.wait_received(600);
+    wait_for_windows(&daemon, 1);
+    // A stop would leave the rest on disk for the next run.
+    daemon.wait_for("the delivery", |status| {
+        let is_empty = |name: &str| {
+            let forwarder = &status["forwarders"][name];
+            forwarder["queued"] == 0 && forwarder["spooled"] == 0
+        };
+        destinations.iter().all(|name| is_empty(name))
+    });
     let stopped = daemon.stop();
     let lines = flushed(&stopped.points("lines"));
     let sum = |stored: &[StoredPoint], service| {

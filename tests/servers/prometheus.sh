@@ -56,13 +56,6 @@ features() {
     echo "native-histograms$(grep -aq $zeros "$(path_of prometheus)" && echo ",$zeros")"
 }
 
-# Versions from 3.0 on receive OTLP.
-otlp_flag() {
-    if grep -aq web.enable-otlp-receiver "$(path_of prometheus)"; then
-        echo "--web.enable-otlp-receiver"
-    fi
-}
-
 write_config() { # TARGET...
     local target list=
     mkdir -p "$dir/targets"
@@ -83,10 +76,14 @@ EOF
 }
 
 launch_once() {
+    local receivers=(--web.enable-remote-write-receiver)
+    if grep -aq web.enable-otlp-receiver "$(path_of prometheus)"; then
+        receivers+=(--web.enable-otlp-receiver)
+    fi
     launch "$dir/pid" "$dir/log" "$(path_of prometheus)" "$(argument)" \
         --enable-feature="$(features)" \
         --config.file="$dir/prometheus.yml" --web.listen-address="127.0.0.1:$(ports)" \
-        --web.enable-remote-write-receiver $(otlp_flag) --log.level=warn
+        "${receivers[@]}" --log.level=warn
 }
 
 cmd_start() { # DIR [TARGET...]
