@@ -99,7 +99,7 @@ fn messages(round: u32) -> Vec<String> {
         let value = latency(round, n);
         messages.push(message("timer", "t", format!(r#""value":{value},"sample_rate":0.5,{tag}"#)));
     }
-    let falls = i64::from(round) * if round % 2 == 0 { -3 } else { 4 };
+    let falls = i64::from(round) * if round.is_multiple_of(2) { -3 } else { 4 };
     messages.push(message("counter", "falling", format!(r#""count":{falls}"#)));
     for value in [-4.0, 0.0, 4.0] {
         messages.push(message("timer", "signed", format!(r#""value":{value}"#)));
