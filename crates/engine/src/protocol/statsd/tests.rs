@@ -176,6 +176,26 @@ fn lines_on_which_implementations_disagree() {
 }
 
 #[test]
+fn a_gauge_with_a_sign_is_changed_and_another_one_is_set() {
+    use SampleValue::{Counter, GaugeAdd, GaugeSet, Timer};
+    for (line, expected) in [
+        ("a:2|g", GaugeSet(2.0)),
+        ("a:1e3|g", GaugeSet(1_000.0)),
+        ("a:+2|g", GaugeAdd(2.0)),
+        ("a:-2|g", GaugeAdd(-2.0)),
+        ("a:-0.5|g", GaugeAdd(-0.5)),
+        ("a:-1e3|g", GaugeAdd(-1_000.0)),
+        ("a:-2|c", Counter(-2.0)),
+        ("a:-2|ms", Timer(-2.0)),
+    ] {
+        assert_eq!(one(line).value, expected, "{line}");
+    }
+    let values: Vec<_> =
+        decoded(b"a:1:-2:+3|g").into_iter().map(|one| one.unwrap().value).collect();
+    assert_eq!(values, [GaugeSet(1.0), GaugeAdd(-2.0), GaugeAdd(3.0)]);
+}
+
+#[test]
 fn tags_are_read_in_all_dialects() {
     let table: &[(&str, &[&str])] = &[
         ("a:1|c|#k:v,k2:v2", &["a counter 1 k=v k2=v2"]),
