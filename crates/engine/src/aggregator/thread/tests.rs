@@ -262,6 +262,19 @@ fn a_silent_listener_delays_no_window_and_its_samples_count_in_a_later_one() {
 }
 
 #[test]
+fn listeners_have_time_to_answer_when_the_window_ends() {
+    let mut bench = bench();
+    let mut listener = bench.listener("a");
+    listener.count("m", 1.0);
+    bench.wait_until(FIRST_END_MS);
+    thread::scope(|scope| {
+        scope.spawn(|| listener.answer());
+        bench.aggregator.look();
+    });
+    assert_eq!(points(&bench.windows.try_recv().unwrap()), ["counter m = 1"]);
+}
+
+#[test]
 fn after_a_late_tally_a_listener_is_on_time_again() {
     let mut bench = bench();
     let mut late = bench.listener("late");
