@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::http_request::HttpRequest;
-use common::{Daemon, assert_balanced, tallyd, write_config};
+use common::{Daemon, Stopped, assert_balanced, tallyd, write_config};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -157,6 +157,12 @@ fn influxdb(status: &Value) -> &Value {
     &status["forwarders"]["influxdb"]
 }
 
+/// The ledger of the only destination, from the log of a stop.
+fn ledger(stopped: &Stopped) -> Value {
+    let is_ledger = |entry: &&Value| entry["message"] == "ledger of a forwarder";
+    stopped.log.iter().find(is_ledger).unwrap().clone()
+}
+
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap()
 }
@@ -200,6 +206,44 @@ fn a_stop_on_a_disk_that_removes_files_slowly_repeats_nothing() {
     let (different, all) = scene.influx.counts();
     assert!(different >= 60, "{different}");
     assert_eq!(all as usize, different, "each point once");
+}
+
+#[test]
+fn a_stop_on_a_disk_that_syncs_slowly_keeps_every_window_and_repeats_nothing() {
+    let Some(scene) = Scene::new() else { return };
+    let mut folder = Some(tempfile::tempdir().unwrap());
+    let mut flushed = 0;
+    // More than one sync, and not even one, within the time that a stop has.
+    for sync_ms in ["300", "5000"] {
+        scene.influx.is_busy(true);
+        let daemon = scene.start(folder.take().unwrap());
+        scene.set("sync_ms", sync_ms);
+        daemon.wait_for("windows in memory", |status| {
+            daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
+            number(&influxdb(status)["queued"]) >= 30
+        });
+        let started = Instant::now();
+        let stopped = daemon.stop();
+        assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+        let left = ledger(&stopped);
+        assert_eq!(left["dropped"], "{}", "{left}");
+        flushed += number(&left["flushed"]);
+        assert!(number(&left["spooled"]) >= 30, "{left}");
+        scene.end("sync_ms");
+        scene.influx.is_busy(false);
+        let daemon = scene.start(stopped.folder);
+        let status = daemon.wait_for("an empty spool", |status| {
+            let influxdb = influxdb(status);
+            influxdb["recovered"] != 0 && influxdb["spooled"] == 0 && influxdb["queued"] == 0
+        });
+        assert_eq!(influxdb(&status)["recovered"], left["spooled"]);
+        assert_balanced(&status);
+        let stopped = daemon.stop();
+        flushed += number(&ledger(&stopped)["flushed"]);
+        folder = Some(stopped.folder);
+    }
+    let (different, all) = scene.influx.counts();
+    assert_eq!((different as u64, u64::from(all)), (flushed, flushed), "each point once");
 }
 
 #[test]

@@ -18,6 +18,10 @@ use super::report::log_forwarder_ledger;
 use super::start_error::StartError;
 use crate::runtime::ForwarderInfo;
 
+/// The time that tasks have to leave their windows on disk, also if the listeners and the aggregator
+/// have used up `shutdown_timeout`.
+const LEAST_TIME: Duration = Duration::from_secs(1);
+
 /// All running destinations, in the order of the configuration.
 pub(super) struct Delivery {
     place: SpoolPlace,
@@ -130,9 +134,11 @@ impl Delivery {
         self.destinations.iter().map(info).collect()
     }
 
-    /// Waits until all tasks have ended, at the latest at `until`. Their input must have ended: a task
-    /// ends when no further window can arrive and all points are delivered. Returns the forwarders.
-    pub(super) async fn stop(self, until: Instant) -> Vec<EndedForwarder> {
+    /// Waits until all tasks have ended, at the latest at `until`, which was `limit` away when the stop
+    /// began, unless that leaves too little time. Their input must have ended: a task ends when no
+    /// further window can arrive and all points are delivered. Returns the forwarders.
+    pub(super) async fn stop(self, until: Instant, limit: Duration) -> Vec<EndedForwarder> {
+        let until = until.max(Instant::now() + limit.min(LEAST_TIME));
         self.destinations.iter().for_each(|task| task.end_by(until));
         self.tasks.join_all().await.into_iter().flatten().collect()
     }

@@ -170,7 +170,7 @@ impl Daemon {
         }
         // The aggregator has ended and its queues are closed: the destinations end when they are empty.
         // In parallel, the tap clients get the events of the last messages.
-        let (ended, ()) = tokio::join!(delivery.stop(until), admin.end_long_replies());
+        let (ended, ()) = tokio::join!(delivery.stop(until, limit), admin.end_long_replies());
         restart.save_totals(ended, bound_of(&state)()).await;
         background.abort_all();
         // The endpoint answers until here, so that the progress of a long stop is visible.

@@ -1,9 +1,9 @@
 /* A disk that is slow or lacks descriptors, for a program that is started with this library in
- * LD_PRELOAD. The files in the folder TROUBLE switch it on, also while the program runs; they concern
- * only files in a folder `new`:
+ * LD_PRELOAD. The files in the folder TROUBLE switch it on, also while the program runs:
  *
- *   unlink_ms   removing a file takes as many milliseconds as the file says
- *   emfile      reading a file fails for lack of descriptors
+ *   sync_ms     syncing a file or a folder takes as many milliseconds as the file says
+ *   unlink_ms   removing a file of a folder `new` takes as many milliseconds as the file says
+ *   emfile      reading a file of a folder `new` fails for lack of descriptors
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -26,18 +26,36 @@ static int path_of(const char *name, char *path, size_t size)
     return folder != NULL && snprintf(path, size, "%s/%s", folder, name) < (int)size;
 }
 
-int unlink(const char *path)
+static void take_long(const char *name)
 {
     char setting[4096];
     int ms = 0;
-    if (is_concerned(path) && path_of("unlink_ms", setting, sizeof setting)) {
-        FILE *file = fopen(setting, "r");
-        if (file != NULL) {
-            if (fscanf(file, "%d", &ms) == 1)
-                usleep(ms * 1000);
-            fclose(file);
-        }
-    }
+    FILE *file = path_of(name, setting, sizeof setting) ? fopen(setting, "r") : NULL;
+    if (file == NULL)
+        return;
+    if (fscanf(file, "%d", &ms) == 1)
+        usleep(ms * 1000);
+    fclose(file);
+}
+
+int fsync(int file)
+{
+    take_long("sync_ms");
+    int (*real)(int) = dlsym(RTLD_NEXT, "fsync");
+    return real(file);
+}
+
+int fdatasync(int file)
+{
+    take_long("sync_ms");
+    int (*real)(int) = dlsym(RTLD_NEXT, "fdatasync");
+    return real(file);
+}
+
+int unlink(const char *path)
+{
+    if (is_concerned(path))
+        take_long("unlink_ms");
     int (*real)(const char *) = dlsym(RTLD_NEXT, "unlink");
     return real(path);
 }

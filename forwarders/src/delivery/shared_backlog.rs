@@ -128,6 +128,14 @@ impl SharedBacklog {
         self.for_spool.notified().await;
     }
 
+    /// Waits until the delivery loop has ended. Only for the spool loop.
+    pub(crate) async fn delivery_ended(&self) {
+        while !self.read(Backlog::has_ended) {
+            // Consumes hints that the spool loop does not need: it looks for work after each wait.
+            self.spool_work_changed().await;
+        }
+    }
+
     /// Records a failure of the spool with the event `failure`, and counts it; `words` is the
     /// reason.
     pub(crate) fn spool_failed<T>(

@@ -12,8 +12,8 @@ use crate::delivery::backlog::{Backlog, DebtStep, SpoolWork};
 use crate::delivery::shared_backlog::SharedBacklog;
 use crate::delivery::spool_clock::SpoolClock;
 use crate::spool::{
-    DiscardOutcome, DiscardedFiles, FoundWindows, RefusedPoints, SpoolWriteError, SpoolWriter,
-    WriteJob,
+    DiscardOutcome, DiscardedFiles, FileName, FoundWindows, PackedWindow, RefusedPoints,
+    SpoolWriteError, SpoolWriter, WriteEnd, WriteJob,
 };
 use basics::log_throttle::LogThrottle;
 
@@ -22,6 +22,8 @@ use basics::log_throttle::LogThrottle;
 const PAUSE: Duration = Duration::from_secs(10);
 /// Files that take longer to be removed are recorded as settled.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(1);
+/// The same after the end of delivery.
+const LAST_REMOVAL_PATIENCE: Duration = Duration::from_millis(100);
 /// Windows are delivered from memory if opening the folder takes longer.
 const OPENING_PATIENCE: Duration = Duration::from_secs(5);
 /// Maximum number of files that are moved or removed in one step of tidying up. Between two steps,
@@ -37,14 +39,19 @@ pub(crate) struct SpoolLoop {
     backlog: Arc<SharedBacklog>,
     /// The end of the pause after the latest failure.
     may_write_at: Instant,
-    /// Whether the pause after a failure was cut short because delivery has ended.
-    is_last_attempt: bool,
+    /// Whether delivery has ended: windows that are left in memory are written without waiting for
+    /// the disk.
+    is_last: bool,
+    /// The windows that were written so.
+    unsynced: Vec<FileName>,
     next_check: Instant,
     clock: SpoolClock,
     /// Whether the latest write, or opening the folder, failed.
     is_failing: bool,
     /// A removal that takes longer than [`REMOVAL_PATIENCE`].
     slow_removal: Option<JoinHandle<DiscardOutcome>>,
+    /// A record of settled windows that the end of delivery has interrupted.
+    recording: Option<JoinHandle<io::Result<()>>>,
     /// The removal of settled windows, which no write waits for.
     cleanup: Option<JoinHandle<()>>,
     drops: LogThrottle,
@@ -60,10 +67,12 @@ impl SpoolLoop {
             writer,
             backlog,
             may_write_at: Instant::now(),
-            is_last_attempt: false,
+            is_last: false,
+            unsynced: Vec::new(),
             next_check: Instant::now() + PAUSE,
             is_failing: false,
             slow_removal: None,
+            recording: None,
             cleanup: None,
             drops: LogThrottle::default(),
             stuck: LogThrottle::default(),
@@ -74,9 +83,13 @@ impl SpoolLoop {
     pub(crate) async fn run(mut self) {
         loop {
             // The last chance to keep windows, also on a disk that failed a moment ago.
-            if !self.is_last_attempt && self.backlog.read(Backlog::has_ended) {
-                self.is_last_attempt = true;
+            if !self.is_last && self.backlog.read(Backlog::has_ended) {
+                self.is_last = true;
                 self.may_write_at = Instant::now();
+            }
+            if self.slow_removal.as_ref().is_some_and(JoinHandle::is_finished) {
+                let outcome = ended(&mut self.slow_removal).await;
+                self.removal_ended(outcome);
             }
             let may_write = Instant::now() >= self.may_write_at;
             match self.backlog.apply(|backlog| backlog.next_spool_work(may_write)) {
@@ -106,6 +119,7 @@ impl SpoolLoop {
             () = self.backlog.spool_work_changed() => {}
             () = sleep_until(until) => {}
             outcome = ended(&mut self.slow_removal) => self.removal_ended(outcome),
+            outcome = ended(&mut self.recording) => self.record_ended(outcome),
             _ = ended(&mut self.cleanup) => self.cleanup_ended(),
         }
     }
@@ -115,7 +129,9 @@ impl SpoolLoop {
         // Files that were removed since the latest check are not spooled: the final ledger must not
         // count them as such.
         self.drop_missing().await;
-        self.writer.sync().await;
+        if self.writer.sync(&self.unsynced).await {
+            self.backlog.apply(|backlog| backlog.set_unsynced(0));
+        }
         if self.backlog.read(Backlog::has_debt) {
             let folder = self.writer.root().display();
             error!(
@@ -160,9 +176,10 @@ impl SpoolLoop {
 
     async fn remove(&mut self, files: DiscardedFiles) {
         let mut removal = self.writer.discard(files);
-        match timeout(REMOVAL_PATIENCE, &mut removal).await {
-            Ok(outcome) => self.removal_ended(outcome),
-            Err(_) => {
+        let patience = if self.is_last { LAST_REMOVAL_PATIENCE } else { REMOVAL_PATIENCE };
+        match self.until_end(timeout(patience, &mut removal)).await {
+            Some(Ok(outcome)) => self.removal_ended(outcome),
+            _ => {
                 self.slow_removal = Some(removal);
                 self.backlog.apply(Backlog::removal_is_slow);
             }
@@ -195,7 +212,16 @@ impl SpoolLoop {
     }
 
     async fn record(&mut self, files: DiscardedFiles) {
-        match self.writer.record(files).await {
+        let mut recording = self.writer.record(files);
+        match self.until_end(&mut recording).await {
+            Some(outcome) => self.record_ended(outcome),
+            None => self.recording = Some(recording),
+        }
+    }
+
+    fn record_ended(&mut self, outcome: Result<io::Result<()>, JoinError>) {
+        self.recording = None;
+        match outcome.unwrap_or_else(|error| Err(error.into())) {
             Ok(()) => self.backlog.apply(|backlog| backlog.record_ended(true)),
             Err(error) => {
                 let words = format!("{}/settled: {error}", self.writer.root().display());
@@ -228,18 +254,54 @@ impl SpoolLoop {
         }
         let dropped = self.backlog.apply(|backlog| backlog.make_room(name.bytes));
         self.log_dropped(dropped, "the spool is full, the oldest windows were dropped");
-        // Removed before the write, which may need their space.
-        while let Some(step) = self.backlog.apply(|backlog| backlog.next_debt_step(false)) {
-            self.discard(step).await;
-        }
-        match self.writer.write(window, limits.min_free.get()).await {
-            Ok(()) => {
+        let written = if self.is_last {
+            self.write_last(window, limits.min_free.get()).await
+        } else {
+            // Removed before the write, which may need their space.
+            self.remove_discarded().await;
+            let end = self.backlog.delivery_ended();
+            self.writer.write(window, limits.min_free.get(), end).await
+        };
+        match written {
+            // The window is written again, with the others that are left.
+            Ok(WriteEnd::GivenUp) => {}
+            Ok(end) => {
+                self.unsynced.extend((end == WriteEnd::Unsynced).then_some(name));
+                let unsynced = self.unsynced.len() as u64;
                 // Even if the window was delivered during the write: the backlog then discards the
                 // file.
-                self.backlog.apply(|backlog| backlog.written(seq, name));
+                self.backlog.apply(|backlog| {
+                    backlog.written(seq, name);
+                    backlog.set_unsynced(unsynced);
+                });
                 self.recovered();
             }
             Err(error) => self.failed(error),
+        }
+    }
+
+    /// Writes a window that is left at the end, without waiting for the disk.
+    async fn write_last(
+        &mut self,
+        window: PackedWindow,
+        min_free: u64,
+    ) -> Result<WriteEnd, SpoolWriteError> {
+        if self.backlog.read(|backlog| backlog.is_tight(window.name.bytes)) {
+            self.remove_discarded().await;
+        }
+        match self.writer.write_unsynced(&window, min_free).await {
+            Err(_) if self.backlog.read(Backlog::has_debt) => {
+                // The disk may be full of files that are no longer needed.
+                self.remove_discarded().await;
+                self.writer.write_unsynced(&window, min_free).await
+            }
+            written => written,
+        }
+    }
+
+    async fn remove_discarded(&mut self) {
+        while let Some(step) = self.backlog.apply(|backlog| backlog.next_debt_step(false)) {
+            self.discard(step).await;
         }
     }
 
@@ -247,25 +309,29 @@ impl SpoolLoop {
         // Failures here do not count as failures of the spool: the points are dropped already.
         let all: u64 = refused.points.values().map(model::PointRanges::count).sum();
         let min_free = self.backlog.read(Backlog::spool_limits).min_free.get();
-        let kept = self.writer.quarantine(refused, min_free).await;
+        let (backlog, is_last) = (Arc::clone(&self.backlog), self.is_last);
+        let kept = until_end(&backlog, is_last, self.writer.quarantine(refused, min_free)).await;
+        // Without an answer they count as not kept. They may be there nevertheless.
+        let kept = kept.unwrap_or(0);
         self.backlog.apply(|backlog| backlog.quarantined(kept, all - kept));
     }
 
     async fn tidy(&mut self) {
         // A part at a time: windows can be written in between.
-        if self.writer.tidy(TIDIED_AT_ONCE).await {
+        if self.until_end(self.writer.tidy(TIDIED_AT_ONCE)).await == Some(true) {
             self.backlog.apply(Backlog::is_untidy);
         }
     }
 
     async fn probe(&mut self) {
         let min_free = self.backlog.read(Backlog::spool_limits).min_free.get();
-        match self.writer.probe(min_free).await {
-            Ok(()) => {
+        match self.until_end(self.writer.probe(min_free)).await {
+            None => {}
+            Some(Ok(())) => {
                 self.backlog.apply(Backlog::probed);
                 self.recovered();
             }
-            Err(words) => self.failed(SpoolWriteError { words, left_behind: None }),
+            Some(Err(words)) => self.failed(SpoolWriteError { words, left_behind: None }),
         }
     }
 
@@ -328,10 +394,29 @@ impl SpoolLoop {
         }
     }
 
+    /// Waits for the disk, until delivery ends.
+    async fn until_end<T>(&self, access: impl Future<Output = T>) -> Option<T> {
+        until_end(&self.backlog, self.is_last, access).await
+    }
+
     fn log_dropped(&mut self, points: u64, message: &str) {
         if let Some(points) = self.drops.count(points) {
             warn!(forwarder = self.forwarder, points, "{message}");
         }
+    }
+}
+
+/// Waits for the disk, until delivery ends: the windows that are left in memory come first then. Waits
+/// to the end if it `is_last`.
+async fn until_end<T>(
+    backlog: &SharedBacklog,
+    is_last: bool,
+    access: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        outcome = access => Some(outcome),
+        () = backlog.delivery_ended(), if !is_last => None,
     }
 }
 

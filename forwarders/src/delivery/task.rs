@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::delivery::backlog::Backlog;
 use crate::delivery::delivery_loop::{DeliveryChange, DeliveryLoop};
@@ -15,7 +15,7 @@ use crate::delivery::spool_loop::SpoolLoop;
 use crate::delivery::window_parts::WindowParts;
 
 /// The time before the deadline of a stop that is reserved for writing undelivered windows to disk.
-/// It is at most a quarter of the time until the deadline.
+/// It is at most half of the time until the deadline.
 const SPOOL_TIME: Duration = Duration::from_secs(1);
 
 /// Delivers a destination's windows until its last [`QueueHandle`](super::handle::QueueHandle) is
@@ -134,17 +134,26 @@ fn finish(name: &str, backlog: &SharedBacklog) {
     if spooled > 0 {
         info!(forwarder = name, points = spooled, "points stay in the spool for the next start");
     }
+    let windows = backlog.read(Backlog::unsynced);
+    if windows > 0 {
+        warn!(
+            forwarder = name,
+            windows,
+            "the disk did not sync windows of the spool in time; a power failure in the next \
+             seconds can damage them"
+        );
+    }
 }
 
-/// Waits until `margin` before the time that `deadline` announces. A margin longer than a quarter
-/// of the remaining time is shortened to that quarter.
+/// Waits until `margin` before the time that `deadline` announces. A margin longer than half of the
+/// remaining time is shortened to that half.
 async fn before(deadline: &mut watch::Receiver<Option<Instant>>, margin: Duration) {
     loop {
         let moment = *deadline.borrow_and_update();
         match moment {
             Some(moment) => {
                 let left = moment.saturating_duration_since(Instant::now());
-                return tokio::time::sleep_until(moment - margin.min(left / 4)).await;
+                return tokio::time::sleep_until(moment - margin.min(left / 2)).await;
             }
             // The sender was dropped without a deadline: only the end of the input ends the task.
             None if deadline.changed().await.is_err() => std::future::pending().await,

@@ -4,7 +4,7 @@
 //! ```text
 //! LOCK          locked by the daemon that uses the folder; contains its process ID
 //! new/          waiting windows, delivered in the order of their names
-//! tmp/          a window that is being written
+//! tmp/          windows that are being written
 //! quarantine/   unreadable windows and refused points, with the reason after the file name
 //! settled       windows in new/ that are settled and could not be removed
 //! ```
@@ -54,7 +54,7 @@ pub(crate) struct SpoolDirectory {
     pub(super) root: PathBuf,
     pub(super) disk: Box<dyn Disk>,
     /// `None` on a simulated disk, which no other daemon uses.
-    lock: Option<Mutex<FolderLock>>,
+    pub(super) lock: Option<Mutex<FolderLock>>,
     /// The content of the file `settled`. Locked while the file is written.
     pub(super) settled: Mutex<VecDeque<SettledFile>>,
     /// The number of files in `settled`, for readers that must not wait for the disk.
@@ -84,20 +84,6 @@ pub enum SpoolReadError {
     /// The system returned an error, which says nothing about the content of the file.
     #[error(transparent)]
     System(io::Error),
-}
-
-/// Why a window could not be written.
-#[derive(Debug)]
-pub(crate) struct FailedWrite {
-    pub(crate) error: io::Error,
-    /// Whether the file is in the folder nevertheless, and could not be removed again.
-    pub(crate) is_left_behind: bool,
-}
-
-impl From<io::Error> for FailedWrite {
-    fn from(error: io::Error) -> Self {
-        Self { error, is_left_behind: false }
-    }
 }
 
 impl SpoolDirectory {
@@ -139,98 +125,6 @@ impl SpoolDirectory {
         let found = directory.sync().and_then(|()| directory.look());
         let found = found.map_err(at(&root.join("new")))?;
         Ok((directory, found))
-    }
-
-    /// Writes a window atomically: after a crash or a power failure the file is either complete or
-    /// absent. When this returns `Ok`, the file is on disk.
-    ///
-    /// # Errors
-    /// When the disk is full or fails, when fewer than `min_free` bytes would stay free on it, or
-    /// when a file of this name exists.
-    pub(crate) fn write(
-        &self,
-        name: FileName,
-        bytes: &[u8],
-        min_free: u64,
-    ) -> Result<(), FailedWrite> {
-        self.write_into("new", &name.to_string(), bytes, min_free)
-    }
-
-    /// Writes a file into one of the folders, through `tmp`.
-    pub(super) fn write_into(
-        &self,
-        folder: &str,
-        file: &str,
-        bytes: &[u8],
-        min_free: u64,
-    ) -> Result<(), FailedWrite> {
-        self.keep_lock()?;
-        self.leave_free(bytes.len() as u64, min_free)?;
-        match self.write_through(folder, file, bytes) {
-            // A folder was removed while the daemon runs. Checking before each write would still
-            // leave a gap, so it is recreated after the failure.
-            Err(failed) if failed.error.kind() == io::ErrorKind::NotFound => {
-                make_folders(&*self.disk, &self.root)?;
-                self.write_through(folder, file, bytes)
-            }
-            Err(FailedWrite { error, is_left_behind }) => {
-                let error = explained(&*self.disk, &self.root, error);
-                Err(FailedWrite { error, is_left_behind })
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn write_through(&self, folder: &str, file: &str, bytes: &[u8]) -> Result<(), FailedWrite> {
-        let (tmp, folder) = (self.root.join("tmp").join(file), self.root.join(folder));
-        let path = folder.join(file);
-        // `rename` would replace the file. Only this daemon writes here, so no file can appear
-        // between the check and the rename.
-        if exists(&*self.disk, &path)? {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, file.to_owned()).into());
-        }
-        // An earlier write of this file may have failed and left it.
-        remove_if_present(&*self.disk, &tmp)?;
-        // The content is synced before the rename: after a power failure, the name could otherwise
-        // refer to an empty file.
-        let moved = self.disk.create(&tmp, bytes).and_then(|()| self.disk.rename(&tmp, &path));
-        if let Err(error) = moved {
-            let _nothing_more_to_do = self.disk.remove(&tmp);
-            return Err(error.into());
-        }
-        // The new name is an entry of the folder; it is on disk only after the folder is synced.
-        self.disk.sync_folder(&folder).map_err(|error| {
-            // A file that the caller does not know of would be delivered by the next run although
-            // this run delivers the window from memory.
-            let is_left_behind = remove_if_present(&*self.disk, &path).is_err();
-            FailedWrite { error, is_left_behind }
-        })
-    }
-
-    /// Checks that `min_free` bytes stay free on the disk after a write of `bytes`.
-    fn leave_free(&self, bytes: u64, min_free: u64) -> io::Result<()> {
-        let free = match self.disk.free_bytes(&self.root) {
-            // The folder was removed. The write recreates it, and the next write checks again.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            free => free?,
-        };
-        if free < bytes.saturating_add(min_free) {
-            let words = format!("{free} bytes are free, and delivery.spool.min_free is {min_free}");
-            return Err(io::Error::new(io::ErrorKind::StorageFull, words));
-        }
-        Ok(())
-    }
-
-    /// Locks the folder again if it was removed or replaced while the daemon runs: another daemon
-    /// could otherwise lock the new folder and use it at the same time.
-    fn keep_lock(&self) -> io::Result<()> {
-        let Some(lock) = &self.lock else { return Ok(()) };
-        let mut lock = lock.lock();
-        if !lock.is_in_place()? {
-            make_folders(&*self.disk, &self.root)?;
-            *lock = FolderLock::take(&self.root).map_err(io::Error::other)?;
-        }
-        Ok(())
     }
 
     /// Writes and removes a small file, to find out whether the disk can be written.
@@ -330,7 +224,7 @@ pub(super) fn make_folders(disk: &dyn Disk, root: &Path) -> io::Result<()> {
 
 /// The error, or a clearer one if a file is in the place of a folder: the system's error says only
 /// that a path is not a folder, or that it exists.
-fn explained(disk: &dyn Disk, root: &Path, error: io::Error) -> io::Error {
+pub(super) fn explained(disk: &dyn Disk, root: &Path, error: io::Error) -> io::Error {
     let is_in_the_way = |folder: &&str| {
         disk.status(&root.join(folder)).is_ok_and(|found| found.kind == EntryKind::File)
     };

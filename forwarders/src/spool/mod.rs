@@ -7,6 +7,9 @@
 //!
 //! - A spooled window survives a power failure: its content is synced, then its name. A start syncs
 //!   the names that it finds, because a kill may have come between the two.
+//! - A stop does not wait for a slow disk: windows that are left in memory get their files first and
+//!   are synced together afterwards. If the time of the stop ends before that, they survive the end
+//!   of the process, and a power failure in the next seconds can damage them, which is counted.
 //! - A settled window is not sent again: a window is taken from disk only when the file of every
 //!   settled one is removed or recorded in `settled` (`RemovalDebt`). A kill repeats the window in
 //!   flight or the one that is being removed, never both.
@@ -37,6 +40,7 @@ pub(crate) mod series;
 mod settled;
 mod work;
 mod writer;
+mod writing;
 
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) use directory::SpoolDirectory;
@@ -59,4 +63,4 @@ pub(crate) use removal::DiscardOutcome;
 pub(crate) use settled::inodes as settled_inodes;
 pub(crate) use work::{DiscardedFiles, FoundWindows, RefusedPoints, WriteJob};
 pub use writer::SpoolPlace;
-pub(crate) use writer::{SpoolWriteError, SpoolWriter};
+pub(crate) use writer::{PackedWindow, SpoolWriteError, SpoolWriter, WriteEnd};

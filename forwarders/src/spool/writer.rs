@@ -5,11 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use tokio::select;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::directory::{FailedWrite, SpoolDirectory};
+use super::directory::SpoolDirectory;
 use super::file;
 use super::host::Host;
 use super::name::{FileName, first_seq, folder_of};
@@ -17,6 +18,7 @@ use super::quarantine::{QuarantineAllowance, fitting};
 use super::reader::SpoolReader;
 use super::removal::DiscardOutcome;
 use super::work::{DiscardedFiles, FoundWindows, RefusedPoints, WriteJob};
+use super::writing::FailedWrite;
 use basics::log_throttle::LogThrottle;
 use model::PointRanges;
 
@@ -34,8 +36,22 @@ pub struct SpoolPlace {
 pub(crate) struct PackedWindow {
     pub(crate) seq: u64,
     pub(crate) name: FileName,
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
 }
+
+/// How far a window is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WriteEnd {
+    /// The window is on disk.
+    Synced,
+    /// The window has its file, which a power failure may still damage.
+    Unsynced,
+    /// The window has no file.
+    GivenUp,
+}
+
+/// Most files that are synced at the same time.
+const SYNCS_AT_ONCE: usize = 16;
 
 /// Why a window could not be written.
 #[derive(Debug)]
@@ -149,11 +165,8 @@ impl SpoolWriter {
     }
 
     /// Records files as settled, so that the next run does not deliver them.
-    ///
-    /// # Errors
-    /// When the record cannot be written.
-    pub(crate) async fn record(&self, files: DiscardedFiles) -> io::Result<()> {
-        self.blocking(move |directory| directory.record(&files)).await
+    pub(crate) fn record(&self, files: DiscardedFiles) -> JoinHandle<io::Result<()>> {
+        self.spawn(move |directory| directory.record(&files))
     }
 
     /// Retries to remove up to `count` files that are recorded as settled.
@@ -185,12 +198,6 @@ impl SpoolWriter {
         probed.map_err(|error| format!("{}: {error}", self.root.display()))
     }
 
-    /// Syncs the removal of files.
-    pub(crate) async fn sync(&self) {
-        // A power failure may bring back files that were removed shortly before.
-        let _may_repeat = self.blocking(SpoolDirectory::sync).await;
-    }
-
     /// Packs points of a window; `None` if the runtime is shutting down.
     pub(crate) async fn pack(&self, job: WriteJob) -> Option<PackedWindow> {
         let instance = Arc::clone(&self.instance);
@@ -198,10 +205,11 @@ impl SpoolWriter {
         // Compressing a large window takes long enough to delay other tasks of the runtime.
         let pack = move || file::write(seq, &snapshot, &points, &instance);
         let packed = self.host.spawn_blocking(pack).await;
-        packed.ok().map(|(name, bytes)| PackedWindow { seq, name, bytes })
+        packed.ok().map(|(name, bytes)| PackedWindow { seq, name, bytes: bytes.into() })
     }
 
-    /// Writes a window, provided that at least `min_free` bytes stay free on the disk.
+    /// Writes a window, provided that at least `min_free` bytes stay free on the disk. Waits for the
+    /// disk until `hurry` completes.
     ///
     /// # Errors
     /// When the window cannot be written.
@@ -209,18 +217,72 @@ impl SpoolWriter {
         &self,
         window: PackedWindow,
         min_free: u64,
-    ) -> Result<(), SpoolWriteError> {
+        hurry: impl Future<Output = ()>,
+    ) -> Result<WriteEnd, SpoolWriteError> {
         let PackedWindow { name, bytes, .. } = window;
-        let directory = Arc::clone(&self.directory);
-        let written = self.host.spawn_blocking(move || match directory.get() {
-            Some(directory) => directory.write(name, &bytes, min_free),
-            None => Err(io::Error::other("the spool is not open").into()),
-        });
-        let written = written.await.unwrap_or_else(|error| Err(io::Error::from(error).into()));
-        written.map_err(|FailedWrite { error, is_left_behind }| SpoolWriteError {
+        tokio::pin!(hurry);
+        let prepared = self.blocking(move |directory| directory.prepare(name, &bytes, min_free));
+        select! {
+            // In a fixed order, so that a simulation can be repeated.
+            biased;
+            prepared = prepared => prepared.map_err(|error| self.write_error(name, error))?,
+            () = &mut hurry => return Ok(WriteEnd::GivenUp),
+        }
+        // To the end, also in a hurry: otherwise the file could appear after its window was settled.
+        let placed = self.blocking(move |directory| directory.place(name)).await;
+        placed.map_err(|error| self.write_error(name, error))?;
+        let confirmed = self.blocking(move |directory| directory.confirm(name));
+        select! {
+            biased;
+            confirmed = confirmed => confirmed.map_err(|error| self.write_error(name, error))?,
+            () = hurry => return Ok(WriteEnd::Unsynced),
+        }
+        Ok(WriteEnd::Synced)
+    }
+
+    /// Writes a window without waiting for the disk, provided that at least `min_free` bytes stay
+    /// free on it. It survives the end of the process.
+    ///
+    /// # Errors
+    /// When the window cannot be written.
+    pub(crate) async fn write_unsynced(
+        &self,
+        window: &PackedWindow,
+        min_free: u64,
+    ) -> Result<WriteEnd, SpoolWriteError> {
+        let (name, bytes) = (window.name, Arc::clone(&window.bytes));
+        let written =
+            self.blocking(move |directory| directory.write_unsynced(name, &bytes, min_free)).await;
+        written.map_err(|error| self.write_error(name, error)).map(|()| WriteEnd::Unsynced)
+    }
+
+    /// Syncs windows that were written without it, and the names of all windows: a power failure may
+    /// bring back files that were removed shortly before. Returns whether the disk has synced all.
+    pub(crate) async fn sync(&self, unsynced: &[FileName]) -> bool {
+        // At the same time, because file systems write the changes of all of them together.
+        let each = unsynced.len().div_ceil(SYNCS_AT_ONCE).max(1);
+        let syncs: Vec<_> = unsynced
+            .chunks(each)
+            .map(|names| {
+                let names = names.to_vec();
+                self.spawn(move |directory| {
+                    names.into_iter().try_for_each(|name| directory.sync_window(name))
+                })
+            })
+            .collect();
+        let mut is_synced = true;
+        for sync in syncs {
+            is_synced &= matches!(sync.await, Ok(Ok(())));
+        }
+        is_synced & self.blocking(SpoolDirectory::sync).await.is_ok()
+    }
+
+    fn write_error(&self, name: FileName, error: impl Into<FailedWrite>) -> SpoolWriteError {
+        let FailedWrite { error, is_left_behind } = error.into();
+        SpoolWriteError {
             words: format!("{}: {error}", self.root.display()),
             left_behind: is_left_behind.then_some(name),
-        })
+        }
     }
 
     /// Moves refused points into the quarantine, within its limits per minute and as long as
@@ -272,15 +334,21 @@ impl SpoolWriter {
     }
 
     /// Accesses the open folder on a thread for blocking tasks.
-    async fn blocking<T: Send + 'static>(
+    async fn blocking<T: Send + 'static, E: From<io::Error> + Send + 'static>(
         &self,
-        access: impl FnOnce(&SpoolDirectory) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
+        access: impl FnOnce(&SpoolDirectory) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        self.spawn(access).await.unwrap_or_else(|error| Err(io::Error::from(error).into()))
+    }
+
+    fn spawn<T: Send + 'static, E: From<io::Error> + Send + 'static>(
+        &self,
+        access: impl FnOnce(&SpoolDirectory) -> Result<T, E> + Send + 'static,
+    ) -> JoinHandle<Result<T, E>> {
         let directory = Arc::clone(&self.directory);
-        let outcome = self.host.spawn_blocking(move || match directory.get() {
+        self.host.spawn_blocking(move || match directory.get() {
             Some(directory) => access(directory),
-            None => Err(io::Error::other("the spool is not open")),
-        });
-        outcome.await.unwrap_or_else(|error| Err(error.into()))
+            None => Err(io::Error::other("the spool is not open").into()),
+        })
     }
 }

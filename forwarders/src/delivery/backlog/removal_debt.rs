@@ -26,8 +26,8 @@ pub(super) struct RemovalDebt {
     pending: DiscardedFiles,
     /// Files that are being removed.
     removing: Option<Removing>,
-    /// Files of `pending` that are being recorded.
-    recording: DiscardedFiles,
+    /// Files of `pending` that are being recorded; `None` if no record is being written.
+    recording: Option<DiscardedFiles>,
     /// Whether the latest step neither removed nor recorded its files.
     has_failed: bool,
     files: u64,
@@ -92,8 +92,13 @@ impl RemovalDebt {
     pub(super) fn is_open(&self) -> bool {
         let removing = self.removing.as_ref().filter(|removing| !removing.is_recorded);
         let lists = [Some(&self.pending), removing.map(|removing| &removing.files)];
-        let mut lists = lists.into_iter().flatten().chain([&self.recording]);
+        let mut lists = lists.into_iter().flatten().chain(&self.recording);
         lists.any(|files| !files.remove.is_empty())
+    }
+
+    /// Whether files are being recorded.
+    pub(super) fn is_recording(&self) -> bool {
+        self.recording.is_some()
     }
 
     /// Whether the disk refuses to remove and to record files.
@@ -104,7 +109,8 @@ impl RemovalDebt {
     /// The next step; `None` if there is none. `may_retry` is false during the pause after a
     /// failure. `is_last` says that the next steps are the last ones before the end.
     pub(super) fn next_step(&mut self, may_retry: bool, is_last: bool) -> Option<DebtStep> {
-        if self.has_failed && !may_retry {
+        // One record at a time: it says which removal was slow when it began.
+        if self.recording.is_some() || self.has_failed && !may_retry {
             return None;
         }
         if let Some(removing) = &self.removing {
@@ -126,9 +132,12 @@ impl RemovalDebt {
     }
 
     fn record_with(&mut self, mut files: DiscardedFiles) -> Option<DebtStep> {
-        self.recording = std::mem::take(&mut self.pending);
-        files.append(self.recording.clone());
-        (!files.is_empty()).then_some(DebtStep::Record(files))
+        files.append(self.pending.clone());
+        if files.is_empty() {
+            return None;
+        }
+        self.recording = Some(std::mem::take(&mut self.pending));
+        Some(DebtStep::Record(files))
     }
 
     /// Records that the removal in progress takes long.
@@ -159,7 +168,7 @@ impl RemovalDebt {
     /// Records whether the files of the latest [`DebtStep::Record`] were recorded.
     pub(super) fn record_ended(&mut self, is_recorded: bool) {
         self.has_failed = !is_recorded;
-        let recording = std::mem::take(&mut self.recording);
+        let recording = self.recording.take().unwrap_or_default();
         if !is_recorded {
             return self.pending.append(recording);
         }

@@ -35,7 +35,8 @@ impl Backlog {
     /// The next action of the spool loop. `may_write` is false during the pause after a failure.
     ///
     /// Files are removed first, which makes room. Then windows are written, which keeps points from
-    /// being lost. Refused points are dropped already and come last.
+    /// being lost; after the end of delivery they come first, because the time may be short. Refused
+    /// points are dropped already and come last.
     ///
     /// Ledger: unchanged. The spool loop reports the outcome of each action as a separate event.
     pub(crate) fn next_spool_work(&mut self, may_write: bool) -> SpoolWork {
@@ -46,14 +47,14 @@ impl Backlog {
             // Also after the end of delivery: it is the last chance to keep windows.
             return if may_write { SpoolWork::Open } else { self.wait_or_end_spooling() };
         }
-        if let Some(step) = self.next_debt_step(may_write) {
-            return SpoolWork::Discard(step);
-        }
-        if let Some(job) = self.next_write().filter(|_| may_write) {
-            return SpoolWork::Write(job);
+        if let Some(work) = self.next_change(may_write) {
+            return work;
         }
         if let Some(refused) = self.spool.refused.take() {
             return SpoolWork::Quarantine(refused);
+        }
+        if self.spool.debt.is_recording() {
+            return SpoolWork::Wait;
         }
         if self.phase.has_ended {
             return SpoolWork::End;
@@ -66,6 +67,20 @@ impl Backlog {
             return SpoolWork::Tidy;
         }
         SpoolWork::Wait
+    }
+
+    /// The next file to remove or to write.
+    fn next_change(&mut self, may_write: bool) -> Option<SpoolWork> {
+        if self.phase.has_ended
+            && may_write
+            && let Some(job) = self.next_write()
+        {
+            return Some(SpoolWork::Write(job));
+        }
+        if let Some(step) = self.next_debt_step(may_write) {
+            return Some(SpoolWork::Discard(step));
+        }
+        self.next_write().filter(|_| may_write).map(SpoolWork::Write)
     }
 
     fn wait_or_end_spooling(&self) -> SpoolWork {
@@ -131,6 +146,13 @@ impl Backlog {
         self.wakes.delivery = true;
     }
 
+    /// Whether the files that are no longer needed have to be removed before one of `bytes` bytes fits
+    /// into the spool with them.
+    pub(crate) fn is_tight(&self, bytes: u64) -> bool {
+        let (files, used) = (self.spool.all_files(), self.spool.all_bytes());
+        self.limits.exceed_disk(files, used, bytes)
+    }
+
     /// Whether files of settled windows are neither removed nor recorded, so that the next run
     /// delivers them again.
     pub(crate) fn has_debt(&self) -> bool {
@@ -140,6 +162,16 @@ impl Backlog {
     /// Sets the number of settled windows whose file the disk does not remove.
     pub(crate) fn set_unremoved(&mut self, files: u64) {
         self.spool.unremoved = files;
+    }
+
+    /// Sets the number of windows on disk whose files are not synced.
+    pub(crate) fn set_unsynced(&mut self, windows: u64) {
+        self.spool.unsynced = windows;
+    }
+
+    /// The number of windows on disk whose files are not synced.
+    pub(crate) fn unsynced(&self) -> u64 {
+        self.spool.unsynced
     }
 
     /// Records that files that are not windows may be left in the folder.

@@ -39,6 +39,8 @@ pub(super) struct SpoolUse {
     pub(super) replaced: u64,
     /// Settled windows whose file the disk does not remove.
     pub(super) unremoved: u64,
+    /// Windows on disk whose files are not synced, at the end.
+    pub(super) unsynced: u64,
 }
 
 impl SpoolUse {
@@ -50,6 +52,16 @@ impl SpoolUse {
     /// The size of these files.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// All files on disk, including those that are about to be removed.
+    pub(super) fn all_files(&self) -> u64 {
+        self.files + self.debt.files()
+    }
+
+    /// The size of these files.
+    pub(super) fn all_bytes(&self) -> u64 {
+        self.bytes + self.debt.bytes()
     }
 
     /// Whether windows can be written.

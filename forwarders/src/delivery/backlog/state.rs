@@ -228,8 +228,8 @@ impl Backlog {
         let oldest = in_flight.or_else(|| self.waiting.spooled().front().map(|window| window.file));
         self.limits.has_spool.then(|| SpoolUsage {
             is_well: self.spool.is_well(),
-            files: self.spool.files() + self.spool.debt.files(),
-            bytes: self.spool.bytes() + self.spool.debt.bytes(),
+            files: self.spool.all_files(),
+            bytes: self.spool.all_bytes(),
             oldest_ms: oldest.map(|file| file.start_ms),
             unremoved: self.spool.unremoved,
             replaced: self.spool.replaced,

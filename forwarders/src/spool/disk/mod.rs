@@ -34,6 +34,13 @@ pub trait Disk: Debug + Send + Sync {
     /// with a part of the content.
     fn create(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
 
+    /// Creates a file and writes its content, which a power failure may still damage. After an error
+    /// the file may exist with a part of the content.
+    fn create_unsynced(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
+
+    /// Syncs the content of a file.
+    fn sync_file(&self, file: &Path) -> io::Result<()>;
+
     /// Appends to a file, which is created if it is missing, and syncs it. After an error the file
     /// may contain a part of `bytes`.
     fn append(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;

@@ -62,10 +62,16 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
-        // `create_new` fails on a link instead of following it.
-        let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-        created.write_all(bytes)?;
-        created.sync_data()
+        create(file, bytes)?.sync_data()
+    }
+
+    fn create_unsynced(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        create(file, bytes).map(drop)
+    }
+
+    fn sync_file(&self, file: &Path) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(CAREFULLY).open(file)?.sync_data()
     }
 
     fn append(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -93,6 +99,13 @@ impl Disk for RealDisk {
         // Not `f_bfree`, which includes blocks that only root may use.
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
+}
+
+fn create(file: &Path, bytes: &[u8]) -> io::Result<File> {
+    // `create_new` fails on a link instead of following it.
+    let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    created.write_all(bytes)?;
+    Ok(created)
 }
 
 fn kind_of(kind: FileType) -> EntryKind {

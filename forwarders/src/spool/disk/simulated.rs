@@ -25,6 +25,10 @@ pub enum Operation {
     Read,
     /// [`Disk::create`].
     Create,
+    /// [`Disk::create_unsynced`].
+    CreateUnsynced,
+    /// [`Disk::sync_file`].
+    SyncFile,
     /// [`Disk::append`].
     Append,
     /// [`Disk::rename`].
@@ -225,6 +229,9 @@ impl State {
     }
 
     fn new_file(&mut self, path: &Path) -> io::Result<u64> {
+        if self.inode(path).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         let (folder, name) = split(path);
         let inode = self.next_inode;
         self.folder(folder)?.now.insert(name.to_owned(), inode);
@@ -233,7 +240,7 @@ impl State {
         Ok(inode)
     }
 
-    /// Writes and syncs data; a part of it if the disk is full or the machine `is_crashing`.
+    /// Writes data; a part of it if the disk is full or the machine `is_crashing`.
     fn write(&mut self, inode: u64, bytes: &[u8], is_crashing: bool) -> io::Result<()> {
         let room = bytes.len().min(usize::try_from(self.free_bytes).unwrap_or(usize::MAX));
         let length = if is_crashing { self.random.random_range(0..=room) } else { room };
@@ -246,8 +253,13 @@ impl State {
         if length < bytes.len() {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        file.synced = file.data.len();
         Ok(())
+    }
+
+    fn sync(&mut self, inode: u64) {
+        if let Some(file) = self.files.get_mut(&inode) {
+            file.synced = file.data.len();
+        }
     }
 
     fn lose_unsynced(&mut self) {
@@ -321,11 +333,25 @@ impl Disk for SimulatedDisk {
     fn create(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.0.lock();
         let is_crashing = !state.begin(Operation::Create, file)?;
-        if state.inode(file).is_ok() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
+        let inode = state.new_file(file)?;
+        state.write(inode, bytes, is_crashing)?;
+        state.sync(inode);
+        Ok(())
+    }
+
+    fn create_unsynced(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.0.lock();
+        let is_crashing = !state.begin(Operation::CreateUnsynced, file)?;
         let inode = state.new_file(file)?;
         state.write(inode, bytes, is_crashing)
+    }
+
+    fn sync_file(&self, file: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.begin_atomic(Operation::SyncFile, file)?;
+        let inode = state.inode(file)?;
+        state.sync(inode);
+        Ok(())
     }
 
     fn append(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -335,7 +361,9 @@ impl Disk for SimulatedDisk {
             Ok(inode) => inode,
             Err(_) => state.new_file(file)?,
         };
-        state.write(inode, bytes, is_crashing)
+        state.write(inode, bytes, is_crashing)?;
+        state.sync(inode);
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -535,11 +535,12 @@ impl Naive {
         if !self.is_open() {
             return if may_write { NaiveWork::Open } else { nothing };
         }
-        if self.may_remove(may_write) {
+        let to_write = self.to_write().filter(|_| may_write);
+        if self.may_remove(may_write) && !(self.has_ended && to_write.is_some()) {
             return NaiveWork::Remove(self.to_remove.clone(), self.to_set_aside.clone());
         }
-        match self.to_write() {
-            Some(points) if may_write => NaiveWork::Write(points),
+        match to_write {
+            Some(points) => NaiveWork::Write(points),
             _ if !self.to_quarantine.is_empty() => {
                 NaiveWork::Quarantine(self.to_quarantine.clone())
             }
@@ -555,7 +556,8 @@ impl Naive {
     }
 
     pub(super) fn next_work(&mut self, may_write: bool) -> NaiveWork {
-        if self.has_spool && self.is_open() && !self.may_remove(may_write) {
+        let writes_first = self.has_ended && may_write;
+        if self.has_spool && self.is_open() && (writes_first || !self.may_remove(may_write)) {
             self.drop_idle();
         }
         let work = self.peek_work(may_write);
