@@ -176,8 +176,12 @@ impl SpoolLoop {
 
     async fn remove(&mut self, files: DiscardedFiles) {
         let mut removal = self.writer.discard(files);
-        let patience = if self.is_last { LAST_REMOVAL_PATIENCE } else { REMOVAL_PATIENCE };
-        match self.until_end(timeout(patience, &mut removal)).await {
+        // A window that gave way to newer ones is written under the same name at the end.
+        let is_urgent = !self.backlog.read(Backlog::awaits_removal);
+        let is_short = self.is_last && is_urgent;
+        let patience = if is_short { LAST_REMOVAL_PATIENCE } else { REMOVAL_PATIENCE };
+        let ended = timeout(patience, &mut removal);
+        match until_end(&self.backlog, self.is_last || !is_urgent, ended).await {
             Some(Ok(outcome)) => self.removal_ended(outcome),
             _ => {
                 self.slow_removal = Some(removal);

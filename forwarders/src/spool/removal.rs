@@ -1,6 +1,7 @@
 //! Removes the files of settled windows, and records the files that cannot be removed.
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -128,6 +129,20 @@ impl SpoolDirectory {
             None => remove_if_present(&*self.disk, &self.path_of(file.name)).is_ok(),
             Some(suffix) => self.set_aside(file.name.to_string(), suffix).is_ok(),
         }
+    }
+
+    /// Removes a file that does not exist from the record, before another file gets its name. The other
+    /// file may get its inode, too.
+    pub(super) fn forget_settled(&self, name: &OsStr) -> io::Result<()> {
+        let mut list = self.settled.lock();
+        let is_other = |file: &&SettledFile| *name != *file.name.to_string();
+        if list.iter().any(|file| !is_other(&file)) {
+            let others: VecDeque<_> = list.iter().filter(is_other).copied().collect();
+            self.rewrite(&others)?;
+            self.unremoved.store(others.len() as u64, Ordering::Relaxed);
+            *list = others;
+        }
+        Ok(())
     }
 
     /// Loads the record that an earlier run left. Removes nothing from it.

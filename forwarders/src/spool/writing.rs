@@ -144,10 +144,12 @@ impl SpoolDirectory {
     ) -> io::Result<()> {
         // `rename` would replace the file. Only this daemon writes here, so no file can appear
         // between the check and the rename.
+        let name = path.file_name().unwrap_or_default();
         if exists(&*self.disk, path)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = name.to_string_lossy().into_owned();
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, name));
         }
+        self.forget_settled(name)?;
         // An earlier write of this file may have failed and left it.
         remove_if_present(&*self.disk, tmp)?;
         let created = match is_synced {

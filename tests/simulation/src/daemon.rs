@@ -101,7 +101,10 @@ async fn orderly(
         () = aggregator => {}
         () = reloads(world, queues, &mut running) => {}
     }
-    world.with(|state| state.note(|| "stop".to_owned()));
+    world.with(|state| {
+        state.is_stopping = true;
+        state.note(|| "stop".to_owned());
+    });
     let deadline = Instant::now() + plan.shutdown_timeout;
     for destination in &running {
         let _ended = destination.deadline.send(Some(deadline));
@@ -206,7 +209,9 @@ async fn disturb_disk(world: Arc<World>, faults: Vec<DiskFault>) {
         let (fault, free) = world.with(|state| {
             let fault = faults[state.random.random_range(0..faults.len())];
             state.disk.fault = Some(fault);
-            state.disk_misbehaves(Duration::ZERO);
+            if fault.is_excuse() {
+                state.disk_misbehaves(Duration::ZERO);
+            }
             state.fault(fault.name());
             state.note(|| fault.name().to_owned());
             (fault, state.random.random_range(0..4_000))
@@ -225,8 +230,10 @@ async fn heal(world: &World) {
     }
     world.disk.set_free_bytes(FREE);
     world.with(|state| {
-        if state.disk.fault.take().is_some() {
-            state.disk_misbehaves(Duration::ZERO);
+        if let Some(fault) = state.disk.fault.take() {
+            if fault.is_excuse() {
+                state.disk_misbehaves(Duration::ZERO);
+            }
             state.note(|| "the disk works again".to_owned());
         }
     });

@@ -82,6 +82,8 @@ pub(crate) struct Totals {
     pub(crate) tampered: u64,
     /// Whether a crash may have brought removed files back.
     pub(crate) is_blurred: bool,
+    /// Points in files that stops wrote and had no time to sync, or the disk did not sync.
+    pub(crate) unsynced: u64,
     /// Whether a run may have left files of windows that it had dropped.
     pub(crate) is_inexact: bool,
     /// Whether the disk had a fault in an earlier run.

@@ -28,11 +28,13 @@ impl State {
 
     fn disk_error(&mut self, operation: Operation) -> Option<io::ErrorKind> {
         let fault = self.disk.fault?;
-        if fault == DiskFault::SlowRemovals && operation == Operation::Remove {
-            self.fault("operation: slow removal");
+        if fault.is_slow(operation) {
+            self.fault("operation: slow");
             let slow = self.ms(300, 4_000);
             self.disk.owed += slow;
-            self.disk_misbehaves(self.disk.owed);
+            if fault.is_excuse() {
+                self.disk_misbehaves(self.disk.owed);
+            }
         }
         if !fault.fails(operation) || !self.chance(fault.probability()) {
             return None;

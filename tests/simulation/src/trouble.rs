@@ -38,7 +38,7 @@ pub(crate) enum DiskFault {
     Removals,
     /// Only removals fail.
     Stuck,
-    /// Syncs of folders fail.
+    /// Syncs of folders, and of files that were written before, fail.
     Syncs,
     /// The disk is full.
     Full,
@@ -46,11 +46,13 @@ pub(crate) enum DiskFault {
     Slow,
     /// A removal takes seconds.
     SlowRemovals,
+    /// A sync takes seconds. No guarantee depends on their duration.
+    SlowSyncs,
     /// Each access takes a minute.
     Hangs,
 }
 
-const DISK_FAULTS: [DiskFault; 10] = [
+const DISK_FAULTS: [DiskFault; 11] = [
     DiskFault::ReadOnly,
     DiskFault::Errors,
     DiskFault::Reads,
@@ -60,6 +62,7 @@ const DISK_FAULTS: [DiskFault; 10] = [
     DiskFault::Full,
     DiskFault::Slow,
     DiskFault::SlowRemovals,
+    DiskFault::SlowSyncs,
     DiskFault::Hangs,
 ];
 
@@ -126,23 +129,39 @@ impl DiskFault {
             Self::Full => "disk: full",
             Self::Slow => "disk: slow",
             Self::SlowRemovals => "disk: slow removals",
+            Self::SlowSyncs => "disk: slow syncs",
             Self::Hangs => "disk: hangs",
         }
     }
 
     pub(crate) fn fails(self, operation: Operation) -> bool {
         use Operation as O;
-        let changes =
-            matches!(operation, O::Create | O::Append | O::Rename | O::SyncFolder | O::Remove);
+        let is_read = matches!(operation, O::List | O::Status | O::Read);
         match self {
-            Self::ReadOnly => changes,
+            Self::ReadOnly => !is_read,
             Self::Errors => true,
             Self::Reads => operation == O::Read,
             Self::Removals => matches!(operation, O::Remove | O::Append),
             Self::Stuck => operation == O::Remove,
-            Self::Syncs => operation == O::SyncFolder,
-            Self::Full | Self::Slow | Self::SlowRemovals | Self::Hangs => false,
+            Self::Syncs => matches!(operation, O::SyncFolder | O::SyncFile),
+            Self::Full | Self::Slow | Self::SlowRemovals | Self::SlowSyncs | Self::Hangs => false,
         }
+    }
+
+    /// Whether the operation takes long.
+    pub(crate) fn is_slow(self, operation: Operation) -> bool {
+        use Operation as O;
+        let syncs = matches!(operation, O::Create | O::Append | O::SyncFile | O::SyncFolder);
+        match self {
+            Self::SlowRemovals => operation == O::Remove,
+            Self::SlowSyncs => syncs,
+            _ => false,
+        }
+    }
+
+    /// Whether a guarantee may not hold because of it.
+    pub(crate) fn is_excuse(self) -> bool {
+        self != Self::SlowSyncs
     }
 
     pub(crate) fn probability(self) -> f64 {

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::destination::DestinationState;
-use crate::trouble::{DiskTrouble, Faults};
+use crate::trouble::{DiskFault, DiskTrouble, Faults};
 
 /// The wall clock at the start of a simulation.
 const BASE: Duration = Duration::from_millis(1_700_000_000_123);
@@ -39,6 +39,9 @@ pub(crate) struct State {
     pub(crate) was_set_back: bool,
     /// Whether the process of the current run is dead and has no further effects.
     pub(crate) is_dead: bool,
+    /// Whether an orderly stop of the current run has begun. From then on windows get their files before
+    /// they are synced.
+    pub(crate) is_stopping: bool,
     pub(crate) failure: Option<String>,
     trace: Option<Vec<String>>,
     digest: u64,
@@ -117,6 +120,7 @@ impl World {
             lead_ms: 0,
             was_set_back: false,
             is_dead: false,
+            is_stopping: false,
             failure: None,
             trace: is_traced.then(Vec::new),
             digest: 0,
@@ -165,6 +169,7 @@ impl World {
     pub(crate) fn begin_run(&self) {
         self.with(|state| {
             state.is_dead = false;
+            state.is_stopping = false;
             state.had_trouble = state.had_recent_trouble();
             state.run_began = Some(Instant::now());
             state.counted.runs += 1;
@@ -238,7 +243,7 @@ impl State {
     /// Whether the disk has misbehaved recently.
     pub(crate) fn had_recent_trouble(&self) -> bool {
         let is_recent = self.trouble_at.is_some_and(|at| self.now() < at + RECENT);
-        is_recent || self.disk.fault.is_some()
+        is_recent || self.disk.fault.is_some_and(DiskFault::is_excuse)
     }
 
     /// Records an event for the trace and the digest of the simulation.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::in_flight::InFlightWindow;
 use super::removal_debt::DebtStep;
 use super::state::Backlog;
 use crate::delivery::ledger::PointStorage;
@@ -73,6 +74,7 @@ impl Backlog {
     fn next_change(&mut self, may_write: bool) -> Option<SpoolWork> {
         if self.phase.has_ended
             && may_write
+            && !self.awaits_removal()
             && let Some(job) = self.next_write()
         {
             return Some(SpoolWork::Write(job));
@@ -105,6 +107,12 @@ impl Backlog {
         let window = self.waiting.queued().front().filter(|window| window.points() > 0)?;
         let points = PointRanges::first(window.snapshot.points.len());
         Some(WriteJob { seq: window.seq, snapshot: Arc::clone(&window.snapshot), points })
+    }
+
+    /// Whether the window in flight may have to be written under the name of a file that is about to be
+    /// removed.
+    pub(crate) fn awaits_removal(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(InFlightWindow::has_given_way)
     }
 
     /// Whether the windows in memory belong on disk, because the destination has fallen behind or

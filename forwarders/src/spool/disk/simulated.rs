@@ -166,6 +166,14 @@ impl SimulatedDisk {
         Some(state.files[&inode].data.clone())
     }
 
+    /// Whether the content of a file survives a power failure.
+    #[must_use]
+    pub fn is_synced(&self, path: &Path) -> bool {
+        let mut state = self.0.lock();
+        let inode = state.inode(path).ok();
+        inode.is_none_or(|inode| state.files[&inode].synced == state.files[&inode].data.len())
+    }
+
     /// Changes the content of a file, as a failing disk does.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.0.lock();

@@ -536,7 +536,7 @@ impl Naive {
             return if may_write { NaiveWork::Open } else { nothing };
         }
         let to_write = self.to_write().filter(|_| may_write);
-        if self.may_remove(may_write) && !(self.has_ended && to_write.is_some()) {
+        if self.may_remove(may_write) && !(self.writes_first() && to_write.is_some()) {
             return NaiveWork::Remove(self.to_remove.clone(), self.to_set_aside.clone());
         }
         match to_write {
@@ -550,13 +550,19 @@ impl Naive {
         }
     }
 
+    /// Whether files are removed only after all windows are written.
+    fn writes_first(&self) -> bool {
+        let gave_way = |flight: &NaiveFlight| flight.gave_way && !flight.window.is_on_disk();
+        self.has_ended && !self.flight.as_ref().is_some_and(gave_way)
+    }
+
     fn may_remove(&self, may_retry: bool) -> bool {
         let has_some = !self.to_remove.is_empty() || !self.to_set_aside.is_empty();
         has_some && (may_retry || !self.removal_failed)
     }
 
     pub(super) fn next_work(&mut self, may_write: bool) -> NaiveWork {
-        let writes_first = self.has_ended && may_write;
+        let writes_first = self.writes_first() && may_write;
         if self.has_spool && self.is_open() && (writes_first || !self.may_remove(may_write)) {
             self.drop_idle();
         }
