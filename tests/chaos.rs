@@ -51,8 +51,6 @@ mod senders;
 mod statsd;
 #[path = "chaos/statsd_tcp.rs"]
 mod statsd_tcp;
-#[path = "chaos/sync_probe.rs"]
-mod sync_probe;
 
 use std::fs;
 

@@ -11,7 +11,6 @@ use crate::host::Host;
 use crate::plan::DiskFault;
 use crate::process::{Log, Process};
 use crate::run::{PATIENCE, Run, fails_state};
-use crate::sync_probe::SyncProbe;
 
 /// How long a stop may take: `shutdown_timeout`, and the slowness of a busy machine.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
@@ -35,8 +34,7 @@ pub(crate) struct Restart {
     pub(crate) safe: BTreeMap<String, Vec<u64>>,
     /// The destinations whose ledger the log showed at the stop.
     pub(crate) told: Vec<String>,
-    /// Whether the disk of `state_dir` failed at some time of the run that ended, or was too slow at
-    /// its end.
+    /// Whether the disk of `state_dir` failed at some time of the run that ended.
     pub(crate) disk_failed: bool,
     /// Whether totals and levels may be reset, because the run was killed or its disk failed at the end.
     pub(crate) may_reset: bool,
@@ -49,8 +47,7 @@ impl Run {
         if quiet {
             self.settle();
         }
-        let mut restart = self.ending(false);
-        let probe = SyncProbe::start(self.scene.site.folder.join("probe"));
+        let restart = self.ending(false);
         self.process.signal(Signal::TERM);
         if reload {
             self.process.signal(Signal::HUP);
@@ -66,10 +63,6 @@ impl Run {
             }
         }
         self.scene.report.event(&format!("stopped after {:?}", began.elapsed()));
-        if let Some(slowness) = probe.slowness() {
-            self.scene.report.event(&format!("the real disk took {slowness:?} for a few bytes"));
-            restart.disk_failed = true;
-        }
         self.start_again(restart, between);
     }
 

@@ -231,13 +231,15 @@ impl SpoolWriter {
         // To the end, also in a hurry: otherwise the file could appear after its window was settled.
         let placed = self.blocking(move |directory| directory.place(name)).await;
         placed.map_err(|error| self.write_error(name, error))?;
-        let confirmed = self.blocking(move |directory| directory.confirm(name));
-        select! {
+        let synced = select! {
             biased;
-            confirmed = confirmed => confirmed.map_err(|error| self.write_error(name, error))?,
+            synced = self.blocking(SpoolDirectory::sync) => synced,
             () = hurry => return Ok(WriteEnd::Unsynced),
-        }
-        Ok(WriteEnd::Synced)
+        };
+        let Err(error) = synced else { return Ok(WriteEnd::Synced) };
+        let failed = self.blocking(move |directory| Ok(directory.take_back(name, error))).await;
+        let failed = failed.unwrap_or_else(|error: io::Error| error.into());
+        Err(self.write_error(name, failed))
     }
 
     /// Writes a window without waiting for the disk, provided that at least `min_free` bytes stay

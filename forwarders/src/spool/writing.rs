@@ -58,7 +58,9 @@ impl SpoolDirectory {
         let file = self.new_file(folder, file);
         self.write_aside(&file, bytes, min_free)?;
         self.rename(&file)?;
-        self.sync_name(&file)
+        // The new name is an entry of the folder; it is on disk only after the folder is synced.
+        let synced = self.disk.sync_folder(&self.root.join(folder));
+        synced.map_err(|error| self.take_back_file(&file, error))
     }
 
     // ---- A window, step by step ---------------------------------------------------------------
@@ -73,7 +75,8 @@ impl SpoolDirectory {
         self.write_aside(&self.new_file("new", &name.to_string()), bytes, min_free)
     }
 
-    /// The second step: gives the window its name. It then survives the end of the process.
+    /// The second step: gives the window its name. It then survives the end of the process, and a
+    /// power failure after [`SpoolDirectory::sync`], the third step.
     ///
     /// # Errors
     /// When the system returns an error.
@@ -81,12 +84,10 @@ impl SpoolDirectory {
         self.rename(&self.new_file("new", &name.to_string()))
     }
 
-    /// The third step: syncs the name, which then survives a power failure, too.
-    ///
-    /// # Errors
-    /// When the system returns an error. The file is then removed.
-    pub(super) fn confirm(&self, name: FileName) -> Result<(), FailedWrite> {
-        self.sync_name(&self.new_file("new", &name.to_string()))
+    /// Removes a window whose name cannot be synced, because of `error`: a file that the caller does
+    /// not know of would be delivered by the next run although this run delivers the window from memory.
+    pub(super) fn take_back(&self, name: FileName, error: io::Error) -> FailedWrite {
+        self.take_back_file(&self.new_file("new", &name.to_string()), error)
     }
 
     /// Writes a window without waiting for the disk: the file survives the end of the process, and a
@@ -175,16 +176,9 @@ impl SpoolDirectory {
         })
     }
 
-    /// Syncs the name of a file: it is an entry of the folder, which is on disk only after the folder
-    /// is synced.
-    fn sync_name(&self, NewFile { path, .. }: &NewFile) -> Result<(), FailedWrite> {
-        let folder = path.parent().unwrap_or(&self.root);
-        self.disk.sync_folder(folder).map_err(|error| {
-            // A file that the caller does not know of would be delivered by the next run although
-            // this run delivers the window from memory.
-            let is_left_behind = remove_if_present(&*self.disk, path).is_err();
-            FailedWrite { error: explained(&*self.disk, &self.root, error), is_left_behind }
-        })
+    fn take_back_file(&self, NewFile { path, .. }: &NewFile, error: io::Error) -> FailedWrite {
+        let is_left_behind = remove_if_present(&*self.disk, path).is_err();
+        FailedWrite { error: explained(&*self.disk, &self.root, error), is_left_behind }
     }
 
     /// Checks that `min_free` bytes stay free on the disk after a write of `bytes`.

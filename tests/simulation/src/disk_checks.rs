@@ -142,8 +142,10 @@ impl World {
         self.with(|state| {
             let (is_troubled, had_trouble) = (state.had_recent_trouble(), state.had_trouble);
             let is_stopping = state.is_stopping;
-            let is_slow = state.disk.fault.is_some() || state.had_trouble;
-            state.check(end != RunEnd::Orderly || unsynced == 0 || is_slow, || {
+            let is_excused = state.had_recent_slowness()
+                || state.had_trouble
+                || state.destinations[destination].totals.unsynced > 0;
+            state.check(end != RunEnd::Orderly || unsynced == 0 || is_excused, || {
                 format!("d{destination}: a stop did not sync its windows")
             });
             let target = &mut state.destinations[destination];
@@ -223,6 +225,7 @@ impl State {
         let is_exact = run.tampered == 0 && !self.had_recent_trouble();
         let is_well = counts.spool.as_ref().is_some_and(|spool| spool.degraded.is_none());
         let dropped = counts.dropped.get(reason::SHUTDOWN);
+        let is_exact = is_exact && !self.may_be_opening();
         self.check(!is_exact || !is_well || dropped.is_none(), || {
             format!("d{destination} did not spool windows at a stop: {counts:?}")
         });

@@ -32,6 +32,7 @@ impl State {
             self.fault("operation: slow");
             let slow = self.ms(300, 4_000);
             self.disk.owed += slow;
+            self.disk.slow_until = self.disk.slow_until.max(Some(self.now() + self.disk.owed));
             if fault.is_excuse() {
                 self.disk_misbehaves(self.disk.owed);
             }

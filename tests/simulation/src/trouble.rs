@@ -76,6 +76,8 @@ pub(crate) struct DiskTrouble {
     pub(crate) has_failed: bool,
     pub(crate) failing_second: u64,
     pub(crate) failed_in_second: u32,
+    /// When the latest slow operation ended or ends.
+    pub(crate) slow_until: Option<Duration>,
 }
 
 impl Faults {

@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) random: StdRng,
     pub(crate) faults: Faults,
     run_began: Option<Instant>,
+    /// The duration of the latest run that has ended.
+    run_lasted: Duration,
     /// Simulated time before the current run.
     before_run: Duration,
     /// How far the wall clock was set.
@@ -116,6 +118,7 @@ impl World {
             random,
             faults,
             run_began: None,
+            run_lasted: Duration::ZERO,
             before_run: Duration::ZERO,
             lead_ms: 0,
             was_set_back: false,
@@ -199,7 +202,7 @@ impl State {
     /// Ends a run; the host is without a daemon for a time.
     pub(crate) fn end_run(&mut self) {
         self.before_run = self.now();
-        self.run_began = None;
+        self.run_lasted = self.run_began.take().map_or(Duration::ZERO, |began| began.elapsed());
     }
 
     /// Lets time pass between two runs.
@@ -244,6 +247,16 @@ impl State {
     pub(crate) fn had_recent_trouble(&self) -> bool {
         let is_recent = self.trouble_at.is_some_and(|at| self.now() < at + RECENT);
         is_recent || self.disk.fault.is_some_and(DiskFault::is_excuse)
+    }
+
+    /// Whether the disk was slow recently.
+    pub(crate) fn had_recent_slowness(&self) -> bool {
+        self.disk.slow_until.is_some_and(|until| self.now() < until + RECENT)
+    }
+
+    /// Whether the spool of the run that has ended may not have been open, because the disk was slow.
+    pub(crate) fn may_be_opening(&self) -> bool {
+        self.run_lasted < RECENT && self.had_recent_slowness()
     }
 
     /// Records an event for the trace and the digest of the simulation.
