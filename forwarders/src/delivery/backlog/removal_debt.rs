@@ -101,6 +101,11 @@ impl RemovalDebt {
         self.recording.is_some()
     }
 
+    /// Whether files are being removed or recorded.
+    pub(super) fn is_in_progress(&self) -> bool {
+        self.removing.is_some() || self.is_recording()
+    }
+
     /// Whether the disk refuses to remove and to record files.
     pub(super) fn has_failed(&self) -> bool {
         self.has_failed

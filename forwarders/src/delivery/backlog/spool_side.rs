@@ -54,7 +54,7 @@ impl Backlog {
         if let Some(refused) = self.spool.refused.take() {
             return SpoolWork::Quarantine(refused);
         }
-        if self.spool.debt.is_recording() {
+        if self.spool.debt.is_recording() || self.waits_for_removal() {
             return SpoolWork::Wait;
         }
         if self.phase.has_ended {
@@ -82,7 +82,13 @@ impl Backlog {
         if let Some(step) = self.next_debt_step(may_write) {
             return Some(SpoolWork::Discard(step));
         }
-        self.next_write().filter(|_| may_write).map(SpoolWork::Write)
+        self.next_write().filter(|_| may_write && !self.waits_for_removal()).map(SpoolWork::Write)
+    }
+
+    /// Whether the last windows have to wait until files are removed: a removal or a record would also
+    /// concern another file of the same name.
+    fn waits_for_removal(&self) -> bool {
+        self.phase.has_ended && self.awaits_removal() && self.spool.debt.is_in_progress()
     }
 
     fn wait_or_end_spooling(&self) -> SpoolWork {
