@@ -121,6 +121,20 @@ mod tests {
     }
 
     #[test]
+    fn more_percentiles_than_the_statistics_have_room_for_take_memory() {
+        let bytes = |percentiles: u32| {
+            let percentiles: Vec<_> = (1..=percentiles)
+                .map(|rank| crate::Percentile::parse(&rank.to_string()).unwrap())
+                .collect();
+            let mut timer = Timer::default();
+            timer.record(1.0, 1.0, 1_000);
+            bytes_of(point(MetricKind::Timer, "t", &[], Value::timer(timer, &percentiles)))
+        };
+        assert_eq!(bytes(4), bytes(1));
+        assert_eq!(bytes(8), bytes(4) + allocation(8 * size_of::<f64>()) as u64);
+    }
+
+    #[test]
     fn a_part_keeps_all_points_in_memory() {
         let whole = snapshot_of((0..10).map(|_| counter("c", &[], 1.0)).collect());
         let part = Snapshot { points: whole.points.part(0..2), ..whole.clone() };

@@ -190,6 +190,23 @@ mod tests {
     fn the_table_is_in_the_order_of_the_kinds() {
         assert_eq!(METRIC_WORDS.map(|words| words.kind), MetricKind::ALL);
         assert_eq!(MetricKind::listed(), "counter, gauge, timer, set or trace");
+        assert_eq!(MetricKind::Timer.to_string(), "timer");
+    }
+
+    #[test]
+    fn the_usual_statsd_type_of_a_kind_is_the_first_one() {
+        let types = MetricKind::ALL.map(MetricKind::statsd_type);
+        assert_eq!(types, [Some("c"), Some("g"), Some("ms"), Some("s"), None]);
+    }
+
+    #[test]
+    fn accepted_aliases_come_before_informal_ones() {
+        let aliases = |kind: MetricKind| -> Vec<_> {
+            kind.words().aliases().map(|alias| (alias.word, alias.statsd)).collect()
+        };
+        let timer = [("histogram", "h"), ("timing", "ms"), ("distribution", "d")];
+        assert_eq!(aliases(MetricKind::Timer), timer);
+        assert_eq!(aliases(MetricKind::Set), []);
     }
 
     #[test]

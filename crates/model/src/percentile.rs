@@ -54,6 +54,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_rank_is_the_configured_number() {
+        assert_eq!(Percentile::parse("99.90").unwrap().rank(), 99.9);
+        assert_eq!(Percentile::parse("100").unwrap().rank(), 100.0);
+        assert_eq!(Percentile::parse("0.5").unwrap().rank(), 0.5);
+    }
+
+    #[test]
     fn labels_keep_the_decimal_text_apart() {
         assert_eq!(Percentile::parse("99.9").unwrap().label(), "p99_9");
         assert_eq!(Percentile::parse("99.90").unwrap().label(), "p99_9");

@@ -408,6 +408,10 @@ mod tests {
 
     use super::*;
 
+    fn hash(series: &Series) -> u64 {
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(series)
+    }
+
     #[test]
     fn a_series_returns_its_parts() {
         let series = Series::new(MetricKind::Timer, "user.latency", &[("a", "1"), ("b", "zwei")]);
@@ -416,6 +420,7 @@ mod tests {
         assert_eq!(series.tag("b"), Some("zwei"));
         assert_eq!(series.tag("c"), None);
         assert_eq!(series.to_string(), "timer user.latency a=1 b=zwei");
+        assert_eq!(format!("{series:?}"), "Series(timer user.latency a=1 b=zwei)");
     }
 
     #[test]
@@ -483,6 +488,30 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_any_length_are_joined_with_separators() {
+        for length in [1, 63, 64, 65, 128, 4_096] {
+            // Letters and `@` look like a byte of a length that more bytes follow, digits do not.
+            for character in ["1", "@", "k"] {
+                let key = character.repeat(length);
+                let next = format!("{key}~");
+                let tags = [(&key, "3"), (&next, key.as_str())];
+                let mut out = Vec::new();
+                Series::new(MetricKind::Timer, "1.2", &tags).write_joined(&mut out, b',', b'=');
+                assert_eq!(String::from_utf8(out).unwrap(), format!("1.2,{key}=3,{next}={key}"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_memory_of_the_text_counts_lengths_and_marks() {
+        let long = "v".repeat(64);
+        let tags = [("a", "1"), ("b", &long)];
+        assert_eq!(Series::new(MetricKind::Set, "name", &tags).text_bytes(), 5 + 4 + 2 + 66);
+        let marked = Series::with_literals(MetricKind::Set, "name", &tags, |_| true);
+        assert_eq!(marked.text_bytes(), 5 + 4 + 2 + 66 + 1);
+    }
+
+    #[test]
     fn a_reserved_byte_is_found_in_a_part_of_any_length() {
         for length in (1..300).chain([4_095, 4_096, 4_124, 5_888, 8_128]) {
             let ordinary = "v".repeat(length);
@@ -500,12 +529,12 @@ mod tests {
         let one = Series::new(MetricKind::Trace, "m", &[("a", "bc")]);
         let other = Series::new(MetricKind::Trace, "m", &[("ab", "c")]);
         assert_ne!(one, other);
+        assert!(!one.has_text(other.text.as_bytes()) && one.has_text(one.text.as_bytes()));
+        assert_ne!(hash(&one), hash(&other));
     }
 
     #[test]
     fn literals_are_marked_and_do_not_change_the_identity() {
-        let hash =
-            |series: &Series| BuildHasherDefault::<DefaultHasher>::default().hash_one(series);
         for count in [1, 6, 7, 8, 14, 15, 100] {
             let tags: Vec<_> =
                 (0..count).map(|n: usize| (format!("k{n:03}"), n.to_string())).collect();
@@ -514,6 +543,7 @@ mod tests {
             for every in [1, 2, 5] {
                 let is_marked = |index: usize| (index + 1).is_multiple_of(every);
                 let series = Series::with_literals(MetricKind::Trace, "m", &tags, is_marked);
+                assert_eq!(series.has_literals(), every <= count);
                 let marks: Vec<_> = (0..count).map(|index| series.is_literal(index)).collect();
                 assert_eq!(marks, (0..count).map(is_marked).collect::<Vec<_>>());
                 assert!(!series.is_literal(count) && !series.is_literal(1_000));

@@ -136,4 +136,23 @@ mod tests {
         }
         assert!(text.memory.len() < 2_000_000, "{}", text.memory.len());
     }
+
+    #[test]
+    fn a_part_of_any_length_is_copied_completely() {
+        for length in 0..100 {
+            let part: String = (0..length).map(|place| char::from(b' ' + place % 90)).collect();
+            let expected: Vec<u8> = length_bytes(part.len()).chain(part.bytes()).collect();
+            // New memory, so that no byte is there from an earlier part.
+            assert_eq!(SeriesText::default().of(|writer| writer.push(&part)), expected);
+        }
+    }
+
+    #[test]
+    fn the_memory_doubles_until_the_text_fits() {
+        let mut text = SeriesText::default();
+        for (length, memory) in [(3, 256), (254, 256), (255, 512), (1_500, 2_048), (3, 2_048)] {
+            text.of(|writer| writer.push(&"v".repeat(length)));
+            assert_eq!(text.memory.len(), memory, "{length}");
+        }
+    }
 }

@@ -214,3 +214,129 @@ impl Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SetSeed;
+    use crate::testing::{counter, shown, snapshot_of, timer};
+
+    fn total(added: f64, total: f64) -> Value {
+        Value::Total(Box::new(TotalValue { added: Sum::of(added), total }))
+    }
+
+    fn gauge(value: f64, arrival_ns: u64) -> Value {
+        Value::Gauge { value, arrival_ns }
+    }
+
+    fn timer_of(samples: &[(f64, f64)]) -> Value {
+        timer("t", &[], samples).value
+    }
+
+    fn set_of(members: &[&str]) -> Value {
+        let mut set = DistinctSet::default();
+        members.iter().for_each(|member| set.insert(member.as_bytes(), &SetSeed::from_text("")));
+        Value::set(set)
+    }
+
+    fn merged(mut one: Value, other: Value) -> Value {
+        one.merge(other, &snapshot_of(vec![]));
+        one
+    }
+
+    fn fields(value: &Value) -> Vec<(String, f64)> {
+        let mut fields = Vec::new();
+        value.for_each_field(&snapshot_of(vec![]), |name, value| fields.push((name.into(), value)));
+        fields
+    }
+
+    #[test]
+    fn merged_counts_add_up_and_a_merged_total_is_a_counter() {
+        let count = |count| Value::Counter(Sum::of(count));
+        for value in [
+            merged(count(2.0), count(3.0)),
+            merged(count(2.0), total(3.0, 90.0)),
+            merged(total(2.0, 50.0), count(3.0)),
+            merged(total(2.0, 50.0), total(3.0, 90.0)),
+        ] {
+            assert_eq!((value.kind(), value.headline()), (MetricKind::Counter, 5.0));
+        }
+        let traces = merged(Value::Trace(Sum::of(2.0)), Value::Trace(Sum::of(3.0)));
+        assert_eq!((traces.kind(), traces.headline()), (MetricKind::Trace, 5.0));
+        assert!(matches!(merged(total(2.0, 50.0), count(3.0)), Value::Counter(_)));
+    }
+
+    #[test]
+    fn the_later_of_two_gauges_wins_and_the_first_of_two_that_arrived_together() {
+        assert_eq!(merged(gauge(1.0, 5), gauge(2.0, 6)).headline(), 2.0);
+        assert_eq!(merged(gauge(1.0, 6), gauge(2.0, 5)).headline(), 1.0);
+        assert_eq!(merged(gauge(1.0, 5), gauge(2.0, 5)).headline(), 1.0);
+        let value = merged(merged(gauge(1.0, 5), gauge(2.0, 7)), gauge(3.0, 6));
+        assert_eq!(value.headline(), 2.0);
+    }
+
+    #[test]
+    fn merged_timers_and_sets_have_all_samples() {
+        let timer = merged(timer_of(&[(4.0, 1.0)]), timer_of(&[(1.0, 1.0), (7.0, 1.0)]));
+        let expected = timer_of(&[(1.0, 1.0), (4.0, 1.0), (7.0, 1.0)]);
+        assert_eq!(fields(&timer), fields(&expected));
+        assert_eq!(merged(set_of(&["a", "b"]), set_of(&["b", "c"])).headline(), 3.0);
+    }
+
+    #[test]
+    fn the_headline_of_a_timer_is_its_mean() {
+        let values = [
+            (total(2.0, 50.0), 2.0, MetricKind::Counter),
+            (gauge(-3.0, 0), -3.0, MetricKind::Gauge),
+            (timer_of(&[(1.0, 1.0), (4.0, 1.0)]), 2.5, MetricKind::Timer),
+            (set_of(&["a", "b"]), 2.0, MetricKind::Set),
+            (Value::Trace(Sum::of(7.0)), 7.0, MetricKind::Trace),
+        ];
+        for (value, headline, kind) in values {
+            assert_eq!((value.headline(), value.kind()), (headline, kind));
+        }
+    }
+
+    #[test]
+    fn each_kind_has_its_fields_and_rates_are_per_second() {
+        let expect = |value: Value, expected: &[(&str, f64)]| {
+            let fields = fields(&value);
+            let shown: Vec<_> =
+                fields.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+            assert_eq!(shown, expected);
+        };
+        expect(Value::Counter(Sum::of(25.0)), &[("count", 25.0), ("rate", 2.5)]);
+        expect(total(25.0, 90.0), &[("count", 25.0), ("rate", 2.5)]);
+        expect(gauge(-3.0, 0), &[("value", -3.0)]);
+        expect(set_of(&["a", "b"]), &[("count", 2.0)]);
+        expect(Value::Trace(Sum::of(7.0)), &[("count", 7.0)]);
+        let timer = [
+            ("count", 2.0),
+            ("rate", 0.2),
+            ("sum", 6.0),
+            ("min", 2.0),
+            ("max", 4.0),
+            ("mean", 3.0),
+            ("stddev", 1.0),
+            ("p50", 2.0),
+            ("p90", 4.0),
+            ("p95", 4.0),
+            ("p99", 4.0),
+        ];
+        expect(timer_of(&[(4.0, 1.0), (2.0, 1.0)]), &timer);
+    }
+
+    #[test]
+    fn a_selection_keeps_everything_but_the_other_points() {
+        let names = ["a", "b", "c", "d"];
+        let all = snapshot_of(names.map(|name| counter(name, &[], 1.0)).to_vec());
+        let mut some = PointRanges::default();
+        [1..2, 3..4].into_iter().for_each(|range| some.add(range));
+        let part = Snapshot { instance: Some("run".into()), ..all }.only(&some);
+        assert_eq!(shown(&part), ["counter b = 1", "counter d = 1"]);
+        assert_eq!(
+            (part.window, part.instance.as_deref()),
+            (snapshot_of(vec![]).window, Some("run"))
+        );
+    }
+}

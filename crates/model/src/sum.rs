@@ -105,6 +105,16 @@ mod tests {
     }
 
     #[test]
+    fn a_merged_sum_keeps_the_rounding_errors_of_both_parts() {
+        let mut parts = [1e100, 1e100].map(Sum::of);
+        parts[0].add(1.0);
+        parts[1].add(4.0);
+        parts[0].merge(parts[1]);
+        parts[0].add(-2e100);
+        assert_eq!(parts[0].value(), 5.0);
+    }
+
+    #[test]
     fn a_sum_out_of_range_stays_finite() {
         let mut sum = Sum::of(f64::MAX);
         sum.add(f64::MAX);

@@ -293,6 +293,16 @@ mod tests {
     }
 
     #[test]
+    fn as_many_values_as_configured_are_kept() {
+        let mut timer = Timer::default();
+        let is_exact = [1.0, 2.0, 3.0, 4.0].map(|value| {
+            timer.record(value, 1.0, 3);
+            timer.is_exact()
+        });
+        assert_eq!(is_exact, [true, true, true, false]);
+    }
+
+    #[test]
     fn extreme_values_never_make_an_infinite_statistic() {
         for exact_max in [1000, 1] {
             let mut timer = Timer::default();

@@ -189,13 +189,54 @@ mod tests {
     #[test]
     fn a_merged_sketch_continues_like_one_that_recorded_all_values() {
         let samples = [(100.0, 2.0), (110.0, 1.0), (300.0, 3.0), (310.0, 1.0), (500.0, 2.5)];
-        let mut merged = sketch(&samples[..2]);
-        merged.merge(&sketch(&samples[2..4]));
+        let mut merged = sketch(&samples[..1]);
+        merged.merge(&sketch(&samples[1..4]));
         merged.push(samples[4].0, samples[4].1);
         let (merged, whole) = (merged.parts(), sketch(&samples).parts());
         assert!((merged.mean - whole.mean).abs() < 1e-9, "{} {}", merged.mean, whole.mean);
         assert!((merged.squares - whole.squares).abs() < 1e-6, "{merged:?} {whole:?}");
         assert_eq!(merged.buckets, whole.buckets);
+        assert_eq!((merged.values, whole.values), (5, 5));
+    }
+
+    #[test]
+    fn the_mean_of_a_sketch_is_weighted() {
+        let summary = sketch(&[(10.0, 1.0), (40.0, 2.0)]).summary(SmallVec::new());
+        assert_eq!((summary.mean, summary.stddev), (30.0, 200_f64.sqrt()));
+    }
+
+    #[test]
+    fn a_stored_sketch_continues() {
+        let samples = [(2.0, 1.0), (-8.0, 2.5), (2.0, 1.0)];
+        let mut restored = TimerSketch::from_parts(sketch(&samples[..2]).parts()).unwrap();
+        restored.push(samples[2].0, samples[2].1);
+        let whole = sketch(&samples);
+        assert_eq!(format!("{:?}", restored.parts()), format!("{:?}", whole.parts()));
+        assert_eq!(restored.units, whole.units);
+    }
+
+    #[test]
+    fn parts_that_no_sketch_has_are_refused() {
+        let with = |change: fn(&mut SketchParts)| {
+            let mut parts = sketch(&[(2.0, 1.0)]).parts();
+            change(&mut parts);
+            TimerSketch::from_parts(parts).is_some()
+        };
+        assert!(with(|_| {}), "the smallest value may be the largest");
+        assert!(with(|parts| parts.max = 3.0));
+        assert!(!with(|parts| parts.max = 1.0));
+        assert!(!with(|parts| parts.min = f64::NEG_INFINITY));
+        assert!(!with(|parts| parts.max = f64::INFINITY));
+        assert!(!with(|parts| parts.mean = f64::NAN));
+        assert!(!with(|parts| parts.squares = f64::NAN));
+        assert!(!with(|parts| parts.buckets.zero = u64::MAX));
+    }
+
+    #[test]
+    fn the_highest_percentile_is_the_largest_value_and_not_the_middle_of_its_bucket() {
+        let sketch = sketch(&[(1.0, 1.0), (2.0, 1.0)]);
+        assert_eq!(sketch.percentile(100.0), 2.0);
+        assert!(sketch.percentile(50.0) <= 1.0);
     }
 
     #[test]
