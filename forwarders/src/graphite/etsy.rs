@@ -7,14 +7,14 @@ use model::{Snapshot, TimerValue, Value};
 
 use super::config::{EtsyConfig, PercentThreshold};
 use super::histogram::Histograms;
-use super::runs::{Runs, Sums};
+use super::runs::{RunSums, TimerRuns};
 use super::timer_stats::TimerStats;
 
 /// Namespaces and thresholds, prepared as bytes to copy.
 #[derive(Debug)]
 pub(super) struct Etsy {
-    counter_rate: Place,
-    counter_count: Place,
+    counter_rate: FieldPlace,
+    counter_count: FieldPlace,
     timer: Vec<u8>,
     gauge: Vec<u8>,
     set: Vec<u8>,
@@ -22,7 +22,7 @@ pub(super) struct Etsy {
     /// The statistics to write, of those that do not depend on the thresholds.
     statistics: [Option<&'static str>; STATISTICS.len()],
     histograms: Histograms,
-    runs: Runs,
+    runs: TimerRuns,
 }
 
 /// The fields that a timer has regardless of the thresholds, in statsd's order.
@@ -31,7 +31,7 @@ const STATISTICS: [&str; 9] =
 
 /// The text before and after the name of a series.
 #[derive(Debug)]
-struct Place {
+struct FieldPlace {
     namespace: Vec<u8>,
     field: &'static str,
 }
@@ -47,13 +47,13 @@ struct Threshold {
 impl Etsy {
     pub(super) fn new(config: &EtsyConfig) -> Self {
         let of = |prefix: &str| namespace(&[config.global_prefix.as_str(), prefix]);
-        let place = |namespace, field| Place { namespace, field };
+        let place = |namespace, field| FieldPlace { namespace, field };
         let stats = TimerStats::new(&config.timer_stats);
         let threshold = |percent| Threshold::new(percent, &stats);
         let thresholds = config.percent_threshold.iter().map(threshold).collect();
         let statistics = STATISTICS.map(|name| Some(name).filter(|name| stats.has(name)));
         let listed: &[_] = if stats.has("histogram") { &config.histogram } else { &[] };
-        let (histograms, runs) = (Histograms::new(listed), Runs::default());
+        let (histograms, runs) = (Histograms::new(listed), TimerRuns::default());
         if config.legacy_namespace {
             return Self {
                 counter_rate: place(namespace(&["stats"]), ""),
@@ -139,7 +139,7 @@ impl Threshold {
 
     /// Writes the fields of the lowest values, or of the highest for a negative percentage. Writes
     /// nothing if the percentage rounds to no value at all.
-    fn for_each_field(&self, runs: &Runs, field: &mut impl FnMut(&str, f64)) {
+    fn for_each_field(&self, runs: &TimerRuns, field: &mut impl FnMut(&str, f64)) {
         let all = runs.count();
         // statsd applies the percentage only to more than one value.
         let inside = if all > 1 { round(self.percent.abs() / 100.0 * all as f64) } else { 1.0 };
@@ -164,17 +164,17 @@ impl Threshold {
 }
 
 /// Returns the numbers of the fields in [`STATISTICS`].
-fn numbers_of(timer: &TimerValue, runs: &Runs, length_s: f64) -> [f64; STATISTICS.len()] {
+fn numbers_of(timer: &TimerValue, runs: &TimerRuns, length_s: f64) -> [f64; STATISTICS.len()] {
     let summary = &timer.summary;
     let values = runs.count();
     let exact = timer.timer.is_exact();
     // The moments of a sketch are exact, but its buckets are not.
-    let Sums { sum, squares } = if exact {
+    let RunSums { sum, squares } = if exact {
         runs.lowest(values)
     } else {
         let squares =
             (summary.stddev * summary.stddev + summary.mean * summary.mean) * values as f64;
-        Sums { sum: summary.mean * values as f64, squares }
+        RunSums { sum: summary.mean * values as f64, squares }
     };
     let mean = sum / values as f64;
     let std = if exact { runs.deviation(mean) } else { summary.stddev };

@@ -5,7 +5,7 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use super::runs::Runs;
+use super::runs::TimerRuns;
 
 /// The range in which JavaScript writes a number without an exponent.
 const MAGNITUDES: std::ops::Range<f64> = 1e-6..1e21;
@@ -104,7 +104,7 @@ impl Histograms {
     pub(super) fn for_each_field(
         &mut self,
         path: [&[u8]; 2],
-        runs: &Runs,
+        runs: &TimerRuns,
         mut field: impl FnMut(&str, f64),
     ) {
         if self.list.is_empty() {
@@ -154,7 +154,7 @@ mod tests {
             timer.record(*value, *weight, exact_max);
         }
         let Value::Timer(timer) = Value::timer(timer, &[]) else { panic!("a timer") };
-        let mut runs = Runs::default();
+        let mut runs = TimerRuns::default();
         runs.fill(&timer);
         let mut fields = Vec::new();
         let path = path.map(str::as_bytes);

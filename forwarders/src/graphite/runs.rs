@@ -6,7 +6,7 @@ use model::TimerValue;
 /// counts once regardless of its sample rate; only `count` and `count_ps` are scaled. The memory is
 /// reused from timer to timer.
 #[derive(Debug, Default)]
-pub(super) struct Runs(Vec<Run>);
+pub(super) struct TimerRuns(Vec<Run>);
 
 /// One value, or all values of one bin of a sketch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,17 +14,17 @@ struct Run {
     value: f64,
     /// Number of values up to and including this run.
     count: f64,
-    sums: Sums,
+    sums: RunSums,
 }
 
 /// The sum of some values, and that of their squares.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sums {
+pub(super) struct RunSums {
     pub(super) sum: f64,
     pub(super) squares: f64,
 }
 
-impl Sums {
+impl RunSums {
     fn with(self, value: f64, times: f64) -> Self {
         Self { sum: self.sum + value * times, squares: self.squares + value * value * times }
     }
@@ -34,7 +34,7 @@ impl Sums {
     }
 }
 
-impl Runs {
+impl TimerRuns {
     pub(super) fn fill(&mut self, timer: &TimerValue) {
         let values = timer.timer.value_count() as f64;
         // The weights of buckets include the sample rate, so they are scaled back to the number of
@@ -73,7 +73,7 @@ impl Runs {
     }
 
     /// Returns the sums of the lowest `count` values.
-    pub(super) fn lowest(&self, count: u64) -> Sums {
+    pub(super) fn lowest(&self, count: u64) -> RunSums {
         let count = count as f64;
         let place = self.0.partition_point(|run| run.count < count);
         let before = if place == 0 { Run::default() } else { self.0[place - 1] };

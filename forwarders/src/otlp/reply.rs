@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::endpoint::OtlpTransport;
 use super::frame::unframed;
-use super::rpc::{ExportMetricsServiceResponse, PartialSuccess, Status, retry_delay};
+use super::rpc::{ExportMetricsServiceResponse, PartialSuccess, RpcStatus, retry_delay};
 use crate::http::{
     GrpcStatus, HttpReply, RequestOutcome, StatusClass, StatusCode, is_about_content,
 };
@@ -72,7 +72,7 @@ fn of_http(mut reply: HttpReply, payloads: usize) -> Interpreted {
             None => by_class(reply),
         };
     }
-    if is_protobuf && let Ok(status) = Status::decode(&*reply.body) {
+    if is_protobuf && let Ok(status) = RpcStatus::decode(&*reply.body) {
         show(&mut reply, status.message);
     }
     by_class(reply)
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn replies_over_http_are_told_apart() {
-        let status = |message: &str| Status { message: message.into(), ..Status::default() };
+        let status = |message: &str| RpcStatus { message: message.into(), ..RpcStatus::default() };
         let error = |message: &str| status(message).encode_to_vec();
         let proto = "application/x-protobuf";
         for (number, content_type, body, outcome, words) in [

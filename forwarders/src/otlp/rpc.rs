@@ -27,7 +27,7 @@ pub(super) struct PartialSuccess {
 
 /// `google.rpc.Status`: the body of an error over HTTP, and the details of one over gRPC.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Status {
+pub(super) struct RpcStatus {
     #[prost(int32, tag = "1")]
     pub(super) code: i32,
     #[prost(string, tag = "2")]
@@ -61,7 +61,7 @@ pub(super) struct RetryDelay {
 
 /// The pause that a status requests with a `RetryInfo`; `None` if it has none.
 pub(super) fn retry_delay(details: &[u8]) -> Option<Duration> {
-    let status = Status::decode(details).ok()?;
+    let status = RpcStatus::decode(details).ok()?;
     let info = status.details.iter().find(|any| any.type_url == RETRY_INFO)?;
     let delay = RetryInfo::decode(&*info.value).ok()?.retry_delay.unwrap_or_default();
     // The numbers come from a server: negative ones are none.
@@ -74,7 +74,7 @@ pub(super) fn retry_delay(details: &[u8]) -> Option<Duration> {
 pub(super) fn retry_info(seconds: i64, nanos: i32) -> Vec<u8> {
     let info = RetryInfo { retry_delay: Some(RetryDelay { seconds, nanos }) };
     let any = Any { type_url: RETRY_INFO.to_owned(), value: info.encode_to_vec() };
-    let status = Status { code: 14, message: String::new(), details: vec![any] };
+    let status = RpcStatus { code: 14, message: String::new(), details: vec![any] };
     status.encode_to_vec()
 }
 

@@ -30,9 +30,9 @@ pub(super) struct Totals {
     /// The destination's name in the log.
     name: String,
     limits: TotalLimits,
-    slots: Vec<Option<Slot>>,
-    free: Vec<SlotId>,
-    slot_of: HashMap<Arc<Series>, SlotId, RandomState>,
+    slots: Vec<Option<TotalSlot>>,
+    free: Vec<TotalId>,
+    slot_of: HashMap<Arc<Series>, TotalId, RandomState>,
     /// The latest window, which is not part of the totals yet.
     latest: Option<LatestWindow>,
     /// Length of all windows so far. Idle time is measured with it: the wall clock may be set.
@@ -51,10 +51,10 @@ pub(super) struct TotalLimits {
     pub(super) series_max: usize,
 }
 
-type SlotId = usize;
+type TotalId = usize;
 
 /// A live series.
-struct Slot {
+struct TotalSlot {
     series: Arc<Series>,
     /// When the series started, in Unix nanoseconds.
     start_ns: u64,
@@ -78,7 +78,7 @@ enum Total {
 struct LatestWindow {
     snapshot: Snapshot,
     /// The slot of each point; `None` for gauges and sets, and for series without room.
-    slots: Vec<Option<SlotId>>,
+    slots: Vec<Option<TotalId>>,
 }
 
 impl Totals {
@@ -106,7 +106,7 @@ impl Totals {
         self.add_latest();
         self.elapsed += snapshot.window.length;
         let times = PointTimes::of(snapshot.window);
-        let slots: Vec<Option<SlotId>> =
+        let slots: Vec<Option<TotalId>> =
             snapshot.points.iter().map(|point| self.seen(&point.series, times)).collect();
         let order = by_metric(snapshot.points.iter().map(|point| &*point.series));
         for place in &order {
@@ -144,7 +144,7 @@ impl Totals {
 
     /// The slot of a series with a point in this window; a new one if necessary. `None` if the series
     /// has no total, or if there is no room.
-    fn seen(&mut self, series: &Arc<Series>, times: PointTimes) -> Option<SlotId> {
+    fn seen(&mut self, series: &Arc<Series>, times: PointTimes) -> Option<TotalId> {
         if matches!(series.kind(), MetricKind::Gauge | MetricKind::Set) {
             return None;
         }
@@ -155,14 +155,14 @@ impl Totals {
             return Some(*id);
         }
         let (start_ns, last_seen) = (times.start_ns, self.elapsed);
-        let slot = Slot { series: Arc::clone(series), start_ns, last_seen, total: None };
+        let slot = TotalSlot { series: Arc::clone(series), start_ns, last_seen, total: None };
         let id = self.admit(slot);
         self.without_room += u64::from(id.is_none());
         id
     }
 
     /// Adds a series; `None` if there is no room.
-    fn admit(&mut self, slot: Slot) -> Option<SlotId> {
+    fn admit(&mut self, slot: TotalSlot) -> Option<TotalId> {
         if self.slot_of.len() >= self.limits.series_max {
             return None;
         }
@@ -179,7 +179,7 @@ impl Totals {
         &self,
         out: &mut Vec<u8>,
         point: &Point,
-        slot: Option<SlotId>,
+        slot: Option<TotalId>,
         times: PointTimes,
         encoder: &WindowEncoder,
     ) {
@@ -194,11 +194,11 @@ impl Totals {
 
     /// Adds the payloads of the series without a point in the window, of which some expire.
     fn encode_idle(&mut self, times: PointTimes, encoder: &WindowEncoder, batch: &mut Batch) {
-        let is_idle = |slot: &&Slot| slot.last_seen < self.elapsed;
-        let idle: Vec<&Slot> = self.slots.iter().flatten().filter(is_idle).collect();
+        let is_idle = |slot: &&TotalSlot| slot.last_seen < self.elapsed;
+        let idle: Vec<&TotalSlot> = self.slots.iter().flatten().filter(is_idle).collect();
         let mut expired = Vec::new();
         for place in by_metric(idle.iter().map(|slot| &*slot.series)) {
-            let Slot { series, start_ns, last_seen, total } = idle[place];
+            let TotalSlot { series, start_ns, last_seen, total } = idle[place];
             let Some(total) = total else { continue };
             let has_expired = *last_seen + self.limits.expire_after <= self.elapsed;
             let write = |out: &mut Vec<u8>| {

@@ -11,19 +11,19 @@ use crate::sys::lanes::{LANES, equal_to};
 /// Returns the ranges of non-blank lines, trimmed.
 #[inline]
 #[must_use]
-pub fn lines(bytes: &[u8]) -> Lines<'_> {
-    Lines { bytes, start: 0 }
+pub fn lines(bytes: &[u8]) -> DatagramLines<'_> {
+    DatagramLines { bytes, start: 0 }
 }
 
 /// The lines of a datagram that were not returned yet.
 #[derive(Clone, Debug)]
-pub struct Lines<'b> {
+pub struct DatagramLines<'b> {
     bytes: &'b [u8],
     /// Start of the next line.
     start: usize,
 }
 
-impl Iterator for Lines<'_> {
+impl Iterator for DatagramLines<'_> {
     type Item = Range<usize>;
 
     // Always: one of several loops that call it is the hot one.

@@ -59,23 +59,23 @@ pub(crate) struct Metric {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum MetricData {
     #[prost(message, tag = "5")]
-    Gauge(Gauge),
+    Gauge(GaugeData),
     #[prost(message, tag = "7")]
-    Sum(Sum),
+    Sum(SumData),
     #[prost(message, tag = "10")]
     ExponentialHistogram(ExponentialHistogram),
 }
 
 #[derive(Clone, PartialEq, Message, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Gauge {
+pub(crate) struct GaugeData {
     #[prost(message, repeated, tag = "1")]
     pub(crate) data_points: Vec<NumberDataPoint>,
 }
 
 #[derive(Clone, PartialEq, Message, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Sum {
+pub(crate) struct SumData {
     #[prost(message, repeated, tag = "1")]
     pub(crate) data_points: Vec<NumberDataPoint>,
     #[prost(int32, tag = "2")]
@@ -136,10 +136,10 @@ pub(crate) struct ExponentialHistogramDataPoint {
     pub(crate) zero_count: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[prost(message, optional, tag = "8")]
-    pub(crate) positive: Option<Buckets>,
+    pub(crate) positive: Option<HistogramBuckets>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[prost(message, optional, tag = "9")]
-    pub(crate) negative: Option<Buckets>,
+    pub(crate) negative: Option<HistogramBuckets>,
     #[serde(skip_serializing_if = "is_no_flag")]
     #[prost(uint32, tag = "10")]
     pub(crate) flags: u32,
@@ -153,7 +153,7 @@ pub(crate) struct ExponentialHistogramDataPoint {
 
 #[derive(Clone, PartialEq, Message, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Buckets {
+pub(crate) struct HistogramBuckets {
     #[prost(sint32, tag = "1")]
     pub(crate) offset: i32,
     #[serde(serialize_with = "texts")]

@@ -100,7 +100,7 @@ struct MetricLengths {
 impl MetricLengths {
     fn of(points: &[Parts<'_>]) -> Self {
         let points_length = points.iter().map(|part| part.point.len()).sum();
-        let data = points_length + Shape::of(points[0].form).length();
+        let data = points_length + DataShape::of(points[0].form).length();
         Self {
             points: points_length,
             data,
@@ -109,7 +109,7 @@ impl MetricLengths {
     }
 
     fn write(&self, out: &mut Vec<u8>, points: &[Parts<'_>]) {
-        let shape = Shape::of(points[0].form);
+        let shape = DataShape::of(points[0].form);
         write_start(out, 2, self.metric);
         write_text(out, 1, points[0].name);
         write_start(out, shape.number, self.data);
@@ -121,13 +121,13 @@ impl MetricLengths {
 }
 
 /// The field of a metric with its data, and the fields of the data after the points.
-struct Shape {
+struct DataShape {
     number: u8,
     temporality: Option<u8>,
     is_monotonic: bool,
 }
 
-impl Shape {
+impl DataShape {
     fn of(form: MetricForm) -> Self {
         match form {
             MetricForm::Gauge => Self { number: 5, temporality: None, is_monotonic: false },

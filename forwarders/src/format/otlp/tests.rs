@@ -50,7 +50,7 @@ fn number(series: Vec<KeyValue>, value: f64) -> NumberDataPoint {
 }
 
 fn sum(points: Vec<NumberDataPoint>, is_monotonic: bool) -> Option<MetricData> {
-    Some(MetricData::Sum(Sum { data_points: points, aggregation_temporality: 1, is_monotonic }))
+    Some(MetricData::Sum(SumData { data_points: points, aggregation_temporality: 1, is_monotonic }))
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn points_of_a_metric_are_together_and_a_decrement_is_another_stream() {
     let expected = [
         ("a", sum(vec![number(vec![text("k", "v")], 3.0), number(vec![], 0.0)], true)),
         ("a", sum(vec![number(vec![text("k", "w")], -2.0)], false)),
-        ("g", Some(MetricData::Gauge(Gauge { data_points: vec![gauge] }))),
+        ("g", Some(MetricData::Gauge(GaugeData { data_points: vec![gauge] }))),
     ]
     .map(|(name, data)| Metric { name: name.to_owned(), data });
     assert_eq!(metrics(&snapshot), expected);
@@ -75,7 +75,7 @@ fn points_of_a_metric_are_together_and_a_decrement_is_another_stream() {
 #[test]
 fn a_timer_is_an_exponential_histogram() {
     let snapshot = snapshot_of(vec![timer("t", &[], &[(2.0, 1.0), (0.0, 2.0), (-4.0, 1.0)])]);
-    let buckets = |offset| Some(Buckets { offset, bucket_counts: vec![1] });
+    let buckets = |offset| Some(HistogramBuckets { offset, bucket_counts: vec![1] });
     let expected = ExponentialHistogramDataPoint {
         attributes: vec![],
         start_time_unix_nano: START,
@@ -179,14 +179,14 @@ fn expected(snapshot: &Snapshot, point: &Point) -> Metric {
     };
     let data = match &point.value {
         Value::Gauge { .. } | Value::Set(_) => {
-            MetricData::Gauge(Gauge { data_points: vec![number] })
+            MetricData::Gauge(GaugeData { data_points: vec![number] })
         }
         Value::Timer(timer) => {
             let counts = WholeCounts::nearest();
             let point = HistogramPoint::new(timer.timer.buckets(), &timer.summary, counts, 1_000);
             let buckets = |buckets: histogram::DenseBuckets| {
                 let histogram::DenseBuckets { offset, counts } = buckets;
-                (!counts.is_empty()).then_some(Buckets { offset, bucket_counts: counts })
+                (!counts.is_empty()).then_some(HistogramBuckets { offset, bucket_counts: counts })
             };
             let point = ExponentialHistogramDataPoint {
                 attributes,
@@ -210,7 +210,7 @@ fn expected(snapshot: &Snapshot, point: &Point) -> Metric {
         }
         value => {
             let is_monotonic = value.headline() >= 0.0;
-            MetricData::Sum(Sum {
+            MetricData::Sum(SumData {
                 data_points: vec![number],
                 aggregation_temporality: 1,
                 is_monotonic,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Slot, SlotId, Total, Totals};
+use super::{Total, TotalId, TotalSlot, Totals};
 use crate::delivery::forwarder::{InvalidState, SavedState};
 use crate::delivery::payload::Batch;
 use crate::spool::codec::{MalformedSnapshot, SnapshotReader, put_point};
@@ -56,13 +56,13 @@ impl Totals {
             }
         }
         for slot in batch.points_left().of(&latest.slots).copied().flatten() {
-            let slot: SlotId = slot;
+            let slot: TotalId = slot;
             values[slot] = None;
         }
         values
     }
 
-    fn put(&self, out: &mut Vec<u8>, slot: &Slot, total: &Total) {
+    fn put(&self, out: &mut Vec<u8>, slot: &TotalSlot, total: &Total) {
         let idle = self.elapsed.saturating_sub(slot.last_seen).as_millis() as u64;
         let is_monotonic = !matches!(total, Total::Sum { is_monotonic: false, .. });
         leb128::write(out, slot.start_ns);
@@ -96,7 +96,8 @@ impl Totals {
             }
             let last_seen = self.elapsed - idle;
             // Without room it starts anew, like any other series.
-            let _has_room = self.admit(Slot { series: point.series, start_ns, last_seen, total });
+            let _has_room =
+                self.admit(TotalSlot { series: point.series, start_ns, last_seen, total });
         }
         Ok(())
     }
