@@ -16,15 +16,18 @@ const LINE_BYTES: usize = 80;
 impl State {
     /// Returns the upper bound of a series' size on the page, in bytes, without native buckets.
     pub(super) fn size_at_most(&self, series: &Series, shown: &Shown, percentiles: usize) -> u64 {
-        let lines = match shown {
+        let forms = &self.timers.forms;
+        // In protobuf, a timer is a metric of each of its families. Percentiles and classic buckets
+        // are parts of it without labels.
+        let (lines, metrics, parts) = match shown {
             Shown::Timer(_) => {
                 // Each family has a sum and a count, a histogram also the bucket +Inf. Lines of a
                 // summary count even if there is none: this is only an upper bound.
-                let histogram =
-                    if self.timers.forms.has_histogram() { 3 + shown.bounds() } else { 0 };
-                percentiles + 2 + histogram
+                let histogram = if forms.has_histogram() { 3 + shown.bounds() } else { 0 };
+                let lines = percentiles + 2 + histogram;
+                (lines, forms.families().len(), percentiles + shown.bounds())
             }
-            Shown::Total { .. } | Shown::Last(_) => 1,
+            Shown::Total { .. } | Shown::Last(_) => (1, 1, 0),
         };
         let labels: usize = series
             .tags()
@@ -36,9 +39,12 @@ impl State {
             .sum();
         let line = series.name().len() + labels + LINE_BYTES;
         // A page with native histograms exists as text and in protobuf.
-        let protobuf =
-            if self.timers.forms.has(TimerForm::Native) { 1 + shown.bounds() } else { 0 };
-        (lines * line + protobuf * LINE_BYTES.max(line)) as u64
+        let protobuf = if forms.has(TimerForm::Native) {
+            metrics * LINE_BYTES.max(line) + parts * LINE_BYTES
+        } else {
+            0
+        };
+        (lines * line + protobuf) as u64
     }
 
     /// Returns the upper bound of a family's headers, in bytes: its name in both lines, and its origin

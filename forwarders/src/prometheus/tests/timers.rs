@@ -111,6 +111,28 @@ fn a_page_without_room_merges_buckets_instead_of_growing() {
 }
 
 #[test]
+fn the_bound_of_a_page_includes_a_long_label_in_each_form_of_a_timer() {
+    let label = "x".repeat(3_000);
+    for forms in [
+        r#"["summary", "native"]"#,
+        r#"["native", "histogram", "summary"]"#,
+        r#"["histogram", "native"]"#,
+        r#"["summary"]"#,
+        r#"["native"]"#,
+        r#"["histogram"]"#,
+    ] {
+        let config = format!(r#"{{"timers": {forms}}}"#);
+        let mut bench = Bench::showing(LIMITS, &config);
+        let tags = [("k", label.as_str())];
+        let page = bench.window(vec![timer("t", &tags, &[1.0]), counter("c", &tags, 1.0)]);
+        let protobuf =
+            if forms.contains("native") { page.plain(PageFormat::Protobuf).len() } else { 0 };
+        let size = (text(&page).len() + protobuf) as u64;
+        assert!(size <= bench.state.bytes(), "{forms}: {size} > {}", bench.state.bytes());
+    }
+}
+
+#[test]
 fn a_histogram_above_its_limit_loses_resolution_and_no_count() {
     let wide: Vec<f64> = (0..600).map(|n| 1.01_f64.powi(n)).collect();
     let mut bench = Bench::showing(LIMITS, r#"{"timers": "native", "max_buckets": 50}"#);
