@@ -34,6 +34,15 @@ impl RunSums {
     }
 }
 
+/// Returns the nearest whole number, if `count` differs from it only by the rounding of scaled weights.
+/// Without this, the value after 10 values would be looked for after 10.000000000001 values, and the
+/// tenth be found.
+fn nearly_whole(count: f64) -> f64 {
+    const ROUNDING: f64 = 1e-6;
+    let whole = count.round();
+    if (count - whole).abs() < ROUNDING { whole } else { count }
+}
+
 impl TimerRuns {
     pub(super) fn fill(&mut self, timer: &TimerValue) {
         let values = timer.timer.value_count() as f64;
@@ -45,7 +54,7 @@ impl TimerRuns {
         timer.timer.for_each_sample(|value, weight| {
             let times = scale.map_or(1.0, |scale| weight * scale);
             let sums = last.sums.with(value, times);
-            last = Run { value, count: last.count + times, sums };
+            last = Run { value, count: nearly_whole(last.count + times), sums };
             self.0.push(last);
         });
         if let Some(last) = self.0.last_mut() {
