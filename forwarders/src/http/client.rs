@@ -170,11 +170,16 @@ impl HttpClient {
         let reply = self.reply(request, body_max).await;
         let mut reply = reply.map_err(|error| HttpError::of(to, &error))?;
         // Here, because all texts of a server pass through here on their way to log and status.
-        reply.body = redaction.redact(reply.body);
+        reply.body = if reply.is_binary() {
+            redaction.redact_binary(reply.body)
+        } else {
+            redaction.redact(reply.body)
+        };
         reply.location = reply.location.map(|location| redaction.redact_text(location));
         if let Some(grpc) = &mut reply.grpc {
             grpc.message = redaction.redact_text(std::mem::take(&mut grpc.message));
         }
+        reply.redaction = redaction;
         Ok(reply)
     }
 

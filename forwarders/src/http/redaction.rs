@@ -1,6 +1,8 @@
 //! Removes credentials from replies. Some servers repeat the request that they refuse, and their
 //! text is shown in the log and the status.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use httpclient::reqwest::header::{HeaderMap, HeaderValue};
@@ -12,7 +14,15 @@ const MASK: &[u8] = b"***";
 const SECRET_MIN: usize = 4;
 
 /// The secrets of a request.
+#[derive(Clone, Default)]
 pub(super) struct Redaction(Vec<Vec<u8>>);
+
+/// Without the secrets.
+impl fmt::Debug for Redaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redaction({})", self.0.len())
+    }
+}
 
 impl Redaction {
     /// The secrets in the headers that are marked as sensitive: their values, and parts of these.
@@ -29,6 +39,18 @@ impl Redaction {
     /// Replaces the secrets in a text.
     pub(super) fn redact(&self, text: Vec<u8>) -> Vec<u8> {
         self.0.iter().fold(text, |text, secret| replaced(text, secret))
+    }
+
+    /// Overwrites the secrets in a message whose parts have lengths, such as one of protobuf. Its size
+    /// stays the same: with a shorter text, it could not be decoded.
+    pub(super) fn redact_binary(&self, mut message: Vec<u8>) -> Vec<u8> {
+        for secret in &self.0 {
+            let found: Vec<usize> = memmem::find_iter(&message, secret).collect();
+            for at in found {
+                message[at..at + secret.len()].fill(MASK[0]);
+            }
+        }
+        message
     }
 
     /// [`Redaction::redact`] for a string.
@@ -77,6 +99,16 @@ mod tests {
         let mut value = HeaderValue::from_str(text).unwrap();
         value.set_sensitive(true);
         value
+    }
+
+    #[test]
+    fn a_binary_message_keeps_its_length() {
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, sensitive("s3cret"));
+        let redaction = Redaction::of(&headers);
+        let message = b"\x0a\x08a s3cret\xff".to_vec();
+        assert_eq!(redaction.redact_binary(message), b"\x0a\x08a ******\xff");
+        assert!(!format!("{redaction:?}").contains("s3cret"));
     }
 
     #[test]

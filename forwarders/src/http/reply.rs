@@ -17,6 +17,7 @@ use super::content_words::is_about_content;
 use super::error_text;
 use super::grpc_status::GrpcStatus;
 use super::outcome::RequestOutcome;
+use super::redaction::Redaction;
 use super::retry_after;
 use super::status_class::StatusClass;
 use super::temporary_words;
@@ -45,6 +46,8 @@ pub struct HttpReply {
     pub grpc: Option<GrpcStatus>,
     /// The name of the outcome in a protocol on top of HTTP, shown instead of the status.
     pub outcome_name: Option<String>,
+    /// The secrets of the request.
+    pub(super) redaction: Redaction,
     /// The URL of the request without its parameters.
     pub(super) asked: String,
 }
@@ -77,6 +80,7 @@ impl HttpReply {
             // In the headers if the call failed before a body was known.
             grpc: GrpcStatus::of(response.headers()),
             outcome_name: None,
+            redaction: Redaction::default(),
             asked: format!("{}{}", origin(response.url()), response.url().path()),
         }
     }
@@ -93,8 +97,28 @@ impl HttpReply {
             is_cut: false,
             grpc: None,
             outcome_name: None,
+            redaction: Redaction::default(),
             asked: "http://eu:8086/write".to_owned(),
         }
+    }
+
+    /// Whether the body is a message of protobuf or gRPC, not a text.
+    pub(super) fn is_binary(&self) -> bool {
+        let content_type = self.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
+        ["application/x-protobuf", "application/grpc"].iter().any(|it| content_type.starts_with(it))
+    }
+
+    /// Replaces the body with a text of the server that the body contains, such as one that was
+    /// compressed. Secrets of the request are masked in it.
+    pub(crate) fn show(&mut self, text: String) {
+        self.content_type = None;
+        self.is_cut = false;
+        self.body = self.redaction.redact_text(text).into_bytes();
+    }
+
+    /// A text that the body contains, on one line of bounded length, without the secrets of the request.
+    pub(crate) fn excerpt(&self, text: String) -> String {
+        one_line(&self.redaction.redact_text(text))
     }
 
     /// The meaning of the reply for the data of the request: of its status, unless the body

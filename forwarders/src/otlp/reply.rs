@@ -73,7 +73,7 @@ fn of_http(mut reply: HttpReply, payloads: usize) -> Interpreted {
         };
     }
     if is_protobuf && let Ok(status) = RpcStatus::decode(&*reply.body) {
-        show(&mut reply, status.message);
+        reply.show(status.message);
     }
     by_class(reply)
 }
@@ -92,7 +92,7 @@ fn of_grpc(mut reply: HttpReply, payloads: usize) -> Interpreted {
             reply.retry_after = pause.or(reply.retry_after);
             reply.status = http_status(&status, reply.retry_after.is_some());
             reply.outcome_name = Some(name(status.code));
-            show(&mut reply, status.message);
+            reply.show(status.message);
             by_class(reply)
         }
         // A proxy failed before the call.
@@ -140,10 +140,10 @@ fn of_response(
     let refused = usize::try_from(rejected_data_points.max(0)).unwrap_or(usize::MAX).min(payloads);
     if refused == 0 {
         reply.body.clear();
-        let warning = Some(error_message).filter(|message| !message.is_empty());
+        let warning = Some(reply.excerpt(error_message)).filter(|words| !words.is_empty());
         return Interpreted { reply, outcome: RequestOutcome::Delivered, warning };
     }
-    show(&mut reply, error_message);
+    reply.show(error_message);
     let outcome = RequestOutcome::Partial { refused, named: Vec::new() };
     Interpreted { reply, outcome, warning: None }
 }
@@ -152,7 +152,7 @@ fn of_response(
 fn no_response(mut reply: HttpReply) -> Interpreted {
     reply.status = StatusCode::NOT_IMPLEMENTED;
     reply.outcome_name = Some("no acknowledgement".to_owned());
-    show(&mut reply, "the reply is not that of an OTLP server".to_owned());
+    reply.show("the reply is not that of an OTLP server".to_owned());
     by_class(reply)
 }
 
@@ -169,13 +169,6 @@ fn by_class(reply: HttpReply) -> Interpreted {
         class => class.into(),
     };
     Interpreted { reply, outcome, warning: None }
-}
-
-/// Replaces the body with a text.
-fn show(reply: &mut HttpReply, text: String) {
-    reply.content_type = None;
-    reply.is_cut = false;
-    reply.body = text.into_bytes();
 }
 
 fn is_protobuf(content_type: &str) -> bool {

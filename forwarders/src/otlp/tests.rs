@@ -108,6 +108,19 @@ async fn rejected_points_are_refused_and_the_others_delivered() {
 }
 
 #[tokio::test]
+async fn a_secret_in_a_response_is_masked_and_the_response_still_read() {
+    let server = ScriptedServer::start(|_, _| response(2, "Bearer canary17 sends old points"));
+    let members = r#", "compression": "none", "headers": {"authorization": "Bearer canary17"}"#;
+    let mut otlp = to(&server, members);
+    let mut batch = encoded(&mut otlp, snapshot_of_counters(7).points.to_vec());
+    otlp.send(&mut batch).await.unwrap();
+    let settled = batch.take_settled();
+    assert_eq!((settled.delivered, settled.refused["refused"]), (5, 2));
+    let words = settled.last_refusal().unwrap();
+    assert!(words.ends_with("sends old points") && !words.contains("canary"), "{words}");
+}
+
+#[tokio::test]
 async fn a_bad_point_is_found_and_a_large_request_divided() {
     let server = ScriptedServer::start(|_, asked| match points_of(asked) {
         5.. => ScriptedAnswer::status(413, ""),

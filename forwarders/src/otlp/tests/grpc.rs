@@ -1,7 +1,11 @@
 //! Tests of gRPC.
 
+use std::io::Write;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -69,6 +73,29 @@ async fn a_compressed_message_says_so() {
     let mut message = Vec::new();
     GzDecoder::new(&call.body[5..]).read_to_end(&mut message).unwrap();
     assert!(ExportMetricsServiceRequest::decode(&*message).is_ok());
+}
+
+#[tokio::test]
+async fn a_secret_in_a_compressed_response_is_masked() {
+    let server = ScriptedServer::start_http2(None, |_, _| {
+        let error_message = "Bearer canary17 sends old points".to_owned();
+        let partial_success = Some(PartialSuccess { rejected_data_points: 2, error_message });
+        let message = ExportMetricsServiceResponse { partial_success }.encode_to_vec();
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(&message).unwrap();
+        let packed = packed.finish().unwrap();
+        let body = [&[1, 0, 0, 0, packed.len() as u8], &packed[..]].concat();
+        let headers =
+            vec![("content-type", "application/grpc".to_owned()), ("grpc-status", "0".into())];
+        ScriptedAnswer::Reply(200, headers, body)
+    });
+    let mut otlp = grpc(&server, r#", "headers": {"authorization": "Bearer canary17"}"#);
+    let mut batch = encoded(&mut otlp, snapshot_of_counters(7).points.to_vec());
+    otlp.send(&mut batch).await.unwrap();
+    let settled = batch.take_settled();
+    assert_eq!((settled.delivered, settled.refused["refused"]), (5, 2));
+    let words = settled.last_refusal().unwrap();
+    assert!(words.ends_with("sends old points") && !words.contains("canary"), "{words}");
 }
 
 #[tokio::test]
