@@ -465,13 +465,12 @@ fn the_kafka_document_shows_the_real_records() {
     assert_eq!(shown.len(), 1);
     let schema = std::fs::read_to_string(common::root().join("docs/record.schema.json")).unwrap();
     let schema = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
-    let mut record: Value = serde_json::from_str(&shown[0].text).unwrap();
+    let record: Value = serde_json::from_str(&shown[0].text).unwrap();
     assert!(schema.is_valid(&record));
     for (key, wrong) in [("type", "gauge"), ("type", "set"), ("value", "1"), ("timestamp", "1")] {
-        let right = record[key].take();
+        let mut record = record.clone();
         record[key] = wrong.into();
         assert!(!schema.is_valid(&record), "{key}");
-        record[key] = right;
     }
 }
 
