@@ -44,7 +44,8 @@ pub struct KafkaConfig {
     pub format: RecordFormat,
     /// Whether records of timers and sets contain a sketch, from which consumers compute percentiles
     /// and distinct members over several hosts or windows. A record becomes larger: by up to 110 KB
-    /// for a timer, and up to 88 KB for a set. Requires `format: json`. Defaults to `false`.
+    /// for a timer with the default of `exact_samples`, and up to 88 KB for a set. Requires `format:
+    /// json`. Defaults to `false`.
     #[serde(default)]
     pub sketches: bool,
     /// Key of a record, which selects its partition: `series` keeps the order of each series,

@@ -12,8 +12,8 @@ pub(crate) const SPANNED: &str = "$yaml::Spanned";
 
 /// A `T` and its span: that of the value or, for a section or list in block style, of its key.
 ///
-/// It deserializes with [`parse`](super::parse) only. Pass its span to
-/// [`Source::error_at`](super::Source::error_at) to report an error about the value later.
+/// It deserializes with [`parse`](crate::parse) only. Pass its span to
+/// [`Source::error_at`](crate::Source::error_at) to report an error about the value later.
 /// Comparisons ignore the span.
 #[derive(Debug, Clone, Copy)]
 pub struct Spanned<T> {

@@ -16,7 +16,6 @@ struct Wanted {
     own_tags: Option<OwnTags>,
 }
 
-/// A family on the page.
 impl State {
     /// Returns the slot of a series of the pipeline, which is added to the page if it is new, or
     /// the reason why it has none. `percentiles` is the number of percentiles.
