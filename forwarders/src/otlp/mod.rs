@@ -149,8 +149,11 @@ impl Forwarder for Otlp {
     }
 
     fn restore_state(&mut self, state: &[u8], away: Duration) -> Result<(), InvalidState> {
-        let Some(totals) = &mut self.totals else { return Err(InvalidState) };
-        totals.restore(state, away)
+        match &mut self.totals {
+            Some(totals) => totals.restore(state, away),
+            // The temporality is `delta` now, which continues no totals.
+            None => Ok(()),
+        }
     }
 
     fn wants_old_data(&self) -> bool {

@@ -96,7 +96,14 @@ fn of_grpc(mut reply: HttpReply, payloads: usize) -> Interpreted {
             by_class(reply)
         }
         // A proxy failed before the call.
-        None if !reply.status.is_success() => by_class(reply),
+        None if !reply.status.is_success() => {
+            let mut found = by_class(reply);
+            // It says nothing about the points: only a status of gRPC rejects them.
+            if found.outcome == RequestOutcome::Unnamed {
+                found.outcome = RequestOutcome::Transient;
+            }
+            found
+        }
         None => no_response(reply),
     }
 }
@@ -270,6 +277,16 @@ mod tests {
         }
         let warned = interpret(reply(200, proto, response(0, "old")), OtlpTransport::Http, 4);
         assert_eq!((warned.outcome, warned.warning.as_deref()), (Delivered, Some("old")));
+    }
+
+    #[test]
+    fn an_error_of_a_proxy_rejects_no_points_of_a_call() {
+        for (status, outcome) in
+            [(400, Transient), (422, Transient), (413, TooLarge), (502, Transient)]
+        {
+            let reply = reply(status, "text/plain", b"Bad Request".to_vec());
+            assert_eq!(interpret(reply, OtlpTransport::Grpc, 4).outcome, outcome, "{status}");
+        }
     }
 
     fn call(code: u32, message: &str, details: Vec<u8>) -> HttpReply {

@@ -106,6 +106,7 @@ impl Totals {
         self.add_latest();
         self.elapsed += snapshot.window.length;
         let times = PointTimes::of(snapshot.window);
+        self.start_by(times.start_ns);
         let slots: Vec<Option<TotalId>> =
             snapshot.points.iter().map(|point| self.seen(&point.series, times)).collect();
         let order = by_metric(snapshot.points.iter().map(|point| &*point.series));
@@ -116,6 +117,15 @@ impl Totals {
         batch.set_places(order.into_iter());
         self.encode_idle(times, encoder, batch);
         self.latest = Some(LatestWindow { snapshot: snapshot.clone(), slots });
+    }
+
+    /// Moves the starts of totals back to that of a window, if the clock was set back. For good:
+    /// otherwise, the start would move with each window until the clock has caught up, and each window
+    /// would look like a reset.
+    fn start_by(&mut self, window_start_ns: u64) {
+        for slot in self.slots.iter_mut().flatten() {
+            slot.start_ns = slot.start_ns.min(window_start_ns);
+        }
     }
 
     /// Logs that there is no room for all series, at most once a minute.
@@ -290,7 +300,7 @@ impl Total {
     }
 }
 
-/// The period of a total. It starts no later than the window, even if the clock was set back.
+/// The period of a total.
 fn total_times(start_ns: u64, window: PointTimes) -> PointTimes {
-    PointTimes { start_ns: start_ns.min(window.start_ns), ..window }
+    PointTimes { start_ns, ..window }
 }
