@@ -244,7 +244,7 @@ fn consumers_merge_the_sketches_of_hosts_to_those_of_all_samples() {
         check_set(&by_java[name], members);
         assert_eq!(number(&by_java[name], "count"), number(&by_python[name], "count"), "{name}");
     }
-    // The estimate of a set that tallyd does not keep is the one that it writes.
+    // tallyd writes the estimate of a set whose members it does not keep.
     let mut estimated = 0;
     for (_, record) in records.iter().filter(|(_, record)| record["type"] == "set") {
         let count = number(&record["fields"], "count");

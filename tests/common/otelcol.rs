@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::PATIENCE;
 use crate::server_script::run_script;
 
-/// A Collector that appends what it receives to a file. Stopped when dropped.
+/// A Collector that appends the received requests to a file. Stopped when dropped.
 pub struct Collector {
     script: PathBuf,
     folder: TempDir,

@@ -35,8 +35,7 @@ impl RunSums {
 }
 
 /// Returns the nearest whole number, if `count` differs from it only by the rounding of scaled weights.
-/// Without this, the value after 10 values would be looked for after 10.000000000001 values, and the
-/// tenth be found.
+/// If ten values counted as 10.000000000001, a search for the eleventh value would find the tenth.
 fn nearly_whole(count: f64) -> f64 {
     const ROUNDING: f64 = 1e-6;
     let whole = count.round();

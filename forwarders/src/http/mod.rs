@@ -29,7 +29,7 @@ mod error;
 mod error_text;
 mod group;
 mod grpc_status;
-#[cfg(feature = "otlp")]
+#[cfg(any(feature = "otlp", feature = "prometheus"))]
 pub mod header_config;
 mod outcome;
 mod plan;

@@ -61,7 +61,7 @@ pub struct OtlpConfig {
     #[serde(default = "default_max_buckets", deserialize_with = "max_buckets")]
     pub max_buckets: usize,
     /// `temporality: cumulative`: maximum number of series whose totals are kept, at least 1. A
-    /// series beyond it starts anew with each window, so that readers can still add it up. Each takes
+    /// series beyond it restarts in each window, so that readers can still add it up. Each takes
     /// about 500 bytes, a timer more. Defaults to `200000`.
     #[serde(default = "default_max_series", deserialize_with = "max_series")]
     pub max_series: u64,

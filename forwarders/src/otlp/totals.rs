@@ -137,7 +137,7 @@ impl Totals {
             forwarder,
             points,
             max_series,
-            "more series than totals are kept for: their points start anew with each window"
+            "more series than totals are kept for: their points restart in each window"
         );
     }
 
@@ -214,7 +214,7 @@ impl Totals {
             let write = |out: &mut Vec<u8>| {
                 if has_expired {
                     write_metric(out, total.form(), series.name());
-                    write_end(out, series, total_times(*start_ns, times));
+                    write_end(out, series, PointTimes { start_ns: *start_ns, ..times });
                 } else {
                     total.write(out, series, *start_ns, times, encoder);
                 }
@@ -278,7 +278,7 @@ impl Total {
         encoder: &WindowEncoder,
     ) {
         write_metric(out, self.form(), series.name());
-        let times = total_times(start_ns, times);
+        let times = PointTimes { start_ns, ..times };
         match self {
             Self::Sum { sum, .. } => write_number(out, series, times, sum.value()),
             Self::Timer(timer) => {
@@ -298,9 +298,4 @@ impl Total {
             Self::Timer(timer) => Value::timer(timer.clone(), &[]),
         }
     }
-}
-
-/// The period of a total.
-fn total_times(start_ns: u64, window: PointTimes) -> PointTimes {
-    PointTimes { start_ns, ..window }
 }

@@ -1,4 +1,4 @@
-//! Turns a mistake in a file into a message: what is wrong, where, and how to fix it, with every
+//! Turns a mistake in a file into a message: the mistake, its position and the fix, with every
 //! secret masked.
 
 pub(crate) mod error;

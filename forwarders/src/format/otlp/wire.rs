@@ -160,7 +160,7 @@ pub(super) fn write_nested(out: &mut Vec<u8>, number: u8, write: impl FnOnce(&mu
     write(out);
     let length = out.len() - start;
     let digits = varint_length(length);
-    // The length comes first and is known last, so the message moves behind it.
+    // The length comes first and is known last, so the message is moved to make room for it.
     out.resize(start + length + digits, 0);
     out.copy_within(start..start + length, start + digits);
     encode_varint(length as u64, &mut &mut out[start..start + digits]);

@@ -20,10 +20,18 @@ fn grpc(server: &ScriptedServer, members: &str) -> Otlp {
 
 /// A reply with a response of the service.
 fn accepted(rejected_data_points: i64, error_message: &str) -> ScriptedAnswer {
+    in_frame(0, &message_of(rejected_data_points, error_message))
+}
+
+fn message_of(rejected_data_points: i64, error_message: &str) -> Vec<u8> {
     let error_message = error_message.to_owned();
     let partial_success = Some(PartialSuccess { rejected_data_points, error_message });
-    let message = ExportMetricsServiceResponse { partial_success }.encode_to_vec();
-    let body = [&[0, 0, 0, 0, message.len() as u8], &message[..]].concat();
+    ExportMetricsServiceResponse { partial_success }.encode_to_vec()
+}
+
+/// A successful reply with a message, whose first byte says whether it is compressed.
+fn in_frame(is_compressed: u8, message: &[u8]) -> ScriptedAnswer {
+    let body = [&[is_compressed, 0, 0, 0, message.len() as u8], message].concat();
     let headers =
         vec![("content-type", "application/grpc".to_owned()), ("grpc-status", "0".into())];
     ScriptedAnswer::Reply(200, headers, body)
@@ -78,16 +86,9 @@ async fn a_compressed_message_says_so() {
 #[tokio::test]
 async fn a_secret_in_a_compressed_response_is_masked() {
     let server = ScriptedServer::start_http2(None, |_, _| {
-        let error_message = "Bearer canary17 sends old points".to_owned();
-        let partial_success = Some(PartialSuccess { rejected_data_points: 2, error_message });
-        let message = ExportMetricsServiceResponse { partial_success }.encode_to_vec();
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-        packed.write_all(&message).unwrap();
-        let packed = packed.finish().unwrap();
-        let body = [&[1, 0, 0, 0, packed.len() as u8], &packed[..]].concat();
-        let headers =
-            vec![("content-type", "application/grpc".to_owned()), ("grpc-status", "0".into())];
-        ScriptedAnswer::Reply(200, headers, body)
+        packed.write_all(&message_of(2, "Bearer canary17 sends old points")).unwrap();
+        in_frame(1, &packed.finish().unwrap())
     });
     let mut otlp = grpc(&server, r#", "headers": {"authorization": "Bearer canary17"}"#);
     let mut batch = encoded(&mut otlp, snapshot_of_counters(7).points.to_vec());

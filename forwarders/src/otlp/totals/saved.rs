@@ -95,7 +95,7 @@ impl Totals {
                 *restored = is_monotonic;
             }
             let last_seen = self.elapsed - idle;
-            // Without room it starts anew, like any other series.
+            // Without room it restarts, like any other series.
             let _has_room =
                 self.admit(TotalSlot { series: point.series, start_ns, last_seen, total });
         }

@@ -27,6 +27,7 @@ use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError}
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
 use crate::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use crate::http::header_config::add_configured;
 use crate::http::{
     HttpClient, HttpProtocol, HttpReply, HttpRequest, HttpSender, HttpSettings, RequestLimits,
     RequestOutcome, StatusClass, Url, authorization,
@@ -262,22 +263,6 @@ fn credentials(config: &RemoteWriteConfig) -> Result<Option<Secret>, String> {
     }
 }
 
-/// Headers that the HTTP client sets, or that are about the connection and not the request. A second
-/// header with such a name could contradict the first, so that servers disagree on the request's end.
-const MANAGED: [&str; 11] = [
-    "authorization",
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::from_iter([
         (CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf")),
@@ -287,20 +272,13 @@ fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, String> {
             HeaderValue::from_static("0.1.0"),
         ),
     ]);
-    for (name, value) in &config.headers {
-        let wrong = || {
-            format!(
-                "`remote_write.headers`: `{name}` is not a header name, or its value is not valid"
-            )
-        };
-        let key: HeaderName = name.parse().map_err(|_| wrong())?;
-        if headers.contains_key(&key) || MANAGED.contains(&key.as_str()) {
-            return Err(format!("`remote_write.headers`: `{name}` is set by tallyd itself"));
-        }
-        let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| wrong())?;
-        // Keeps the value out of debug output.
-        value.set_sensitive(true);
-        headers.insert(key, value);
+    // Credentials have their own keys.
+    if let Some(name) =
+        config.headers.keys().find(|name| name.eq_ignore_ascii_case("authorization"))
+    {
+        return Err(format!("`remote_write.headers` has `{name}`, which tallyd sets itself"));
     }
+    add_configured(&mut headers, &config.headers)
+        .map_err(|reason| format!("`remote_write.headers` {reason}"))?;
     Ok(headers)
 }

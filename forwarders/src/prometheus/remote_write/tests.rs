@@ -414,6 +414,7 @@ fn credentials_and_headers_that_do_not_go_together_are_refused() {
         (r#", "headers": {"host": "c"}"#, "itself"),
         (r#", "headers": {"Transfer-Encoding": "chunked"}"#, "itself"),
         (r#", "headers": {"CONNECTION": "close"}"#, "itself"),
+        (r#", "headers": {"Authorization": "Bearer t"}"#, "itself"),
         (r#", "headers": {"X": "a\nb"}"#, "X"),
     ] {
         let text = format!(r#"{{"url": "http://127.0.0.1:1/"{more}}}"#);
