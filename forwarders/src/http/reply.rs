@@ -110,6 +110,7 @@ impl HttpReply {
 
     /// Replaces the body with a text of the server that the body contains, such as one that was
     /// compressed. Secrets of the request are masked in it.
+    #[cfg(feature = "otlp")]
     pub(crate) fn show(&mut self, text: String) {
         self.content_type = None;
         self.is_cut = false;
@@ -117,6 +118,7 @@ impl HttpReply {
     }
 
     /// A text that the body contains, on one line of bounded length, without the secrets of the request.
+    #[cfg(feature = "otlp")]
     pub(crate) fn excerpt(&self, text: String) -> String {
         one_line(&self.redaction.redact_text(text))
     }
