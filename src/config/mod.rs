@@ -210,10 +210,9 @@ impl Config {
 
     /// The attributes of this host in OpenTelemetry: its name and the agent's tags, which win.
     fn resource(&self) -> Vec<(String, String)> {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let identifier = Identifier::new(&self.agent);
         let tags = identifier.agent_tags().map(|(key, value)| (key.to_owned(), value.to_string()));
-        std::iter::once(("host.name".to_owned(), host)).chain(tags).collect()
+        std::iter::once(("host.name".to_owned(), host_name())).chain(tags).collect()
     }
 
     /// Builds the destinations, without starting them.
@@ -364,9 +363,15 @@ fn default_state_dir() -> PathBuf {
     first.unwrap_or_else(|| PathBuf::from("/var/lib/tallyd"))
 }
 
-/// The value of an environment variable, for `${VAR}`.
+/// The value of an environment variable, for `${VAR}`. Without a variable of this name, `${hostname}` is the
+/// name of this host.
 fn environment(name: &str) -> Option<String> {
-    env::var(name).ok()
+    env::var(name).ok().or_else(|| (name == "hostname").then(host_name))
+}
+
+/// The name of this host, as the system has it: with or without its domain.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Reads the configuration and builds its destinations. `check`, `run` and a reload share this, so
