@@ -368,3 +368,60 @@ fn records_have_the_json_types_that_pystatsd_wrote() {
         assert_eq!(record, expected, "{}", vector["id"]);
     }
 }
+
+#[test]
+fn with_window_all_lines_of_a_file_are_one_window() {
+    let (folder, config) = with_config("interval: 1s\nforwarders: { console: {} }\n");
+    let file = folder.path().join("lines");
+    fs::write(&file, "a:1|c\nbad\na:2|c\nt:10|ms\nt:30|ms\n").unwrap();
+    let file = file.to_str().unwrap();
+    let args =
+        ["--json", "--config", &config, "--statsd", "--window", file, "a:4|c", "a:8|c", "g:1|g"];
+    let output = explain(&args, "");
+    let (code, stdout, _) = told(&output);
+    assert_eq!(code, 1, "one line is rejected");
+    let shown: Vec<Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (windows, messages): (Vec<&Value>, Vec<&Value>) =
+        shown.iter().partition(|one| one.get("messages").is_some());
+    assert_eq!(messages.len(), 8);
+    assert!(messages.iter().all(|message| message["points"] == json!([])));
+    assert!(messages[1]["outcomes"][0]["rejected"].is_object(), "{}", messages[1]);
+    let told: Vec<_> =
+        windows.iter().map(|window| (&window["source"], &window["messages"])).collect();
+    assert_eq!(told, [(&json!(file), &json!(5)), (&json!("argument"), &json!(3))]);
+    let counts = |window: &Value, field: &str| -> Vec<(String, f64)> {
+        let points = window["points"].as_array().unwrap().iter();
+        let value = |point: &Value| {
+            let name = point["series"]["name"].as_str().unwrap().to_owned();
+            Some((name, point["fields"].get(field)?.as_f64()?))
+        };
+        points.filter_map(value).collect()
+    };
+    assert_eq!(counts(windows[0], "count"), [("a".to_owned(), 3.0), ("t".to_owned(), 2.0)]);
+    assert_eq!(counts(windows[0], "sum"), [("t".to_owned(), 40.0)]);
+    assert_eq!(counts(windows[1], "count"), [("a".to_owned(), 12.0)]);
+    assert!(payloads(windows[1], "console").contains("counter a count=12 rate=12"));
+}
+
+#[test]
+fn a_sample_that_overflows_in_a_window_of_many_is_marked() {
+    let config = "aggregation: { max_series: 1 }\n";
+    let lines = "a:1|c\nb:1|c\na:1|c\n";
+    let shown = explained(config, &["--statsd", "--window"], lines, 0);
+    let folded = |at: usize| &shown[at]["outcomes"][0]["sample"]["folded"];
+    assert_eq!([folded(0), folded(1), folded(2)], [&json!(false), &json!(true), &json!(false)]);
+}
+
+#[test]
+fn the_window_of_several_messages_follows_them_as_text() {
+    let (_folder, config) = with_config("forwarders: { console: {} }\n");
+    let output = explain(&["--config", &config, "--statsd", "--window", "a:1|c", "a:2|c"], "");
+    let (_, stdout, _) = told(&output);
+    let blocks: Vec<_> = stdout.split_terminator("\n\n").collect();
+    assert_eq!(blocks.len(), 3, "{stdout}");
+    assert_eq!(blocks[0], "argument:1: a:1|c\n  accepted: counter a, count 1.0");
+    assert!(blocks[2].starts_with(
+        "window of argument, 2 messages:\n  point: counter a: count=3 rate=0.3\n  console: "
+    ));
+}

@@ -10,9 +10,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use forwarders::ForwardersConfig;
+use serde::Serialize;
 use thiserror::Error;
 
-use self::pipeline::{ExplainPipeline, Message};
+use self::pipeline::{ExplainPipeline, Message, RecordedMessage};
+use self::report::{Explained, ExplainedWindow};
 use crate::commands::client::terminal;
 use crate::config::{self, LoadError};
 use engine::listener::Protocol;
@@ -31,7 +33,10 @@ pub struct ExplainArgs {
     /// The messages are statsd lines
     #[arg(long)]
     pub statsd: bool,
-    /// Print JSON: one object per message, on one line
+    /// Put all messages of an input into one window, instead of a window for each
+    #[arg(long)]
+    pub window: bool,
+    /// Print JSON: one object per message, on one line, and one per window with --window
     #[arg(long)]
     pub json: bool,
     /// Show secrets that a destination writes into its payloads (kafka_apikey) instead of ***
@@ -100,7 +105,7 @@ fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
     let is_masked = !args.show_secrets && mask_secrets(&mut loaded.config.forwarders);
     let destinations =
         loaded.config.destinations(&loaded.source, "explain").map_err(LoadError::from)?;
-    let mut pipeline = ExplainPipeline::new(protocol, &loaded.config, destinations);
+    let pipeline = ExplainPipeline::new(protocol, &loaded.config, destinations);
     if is_debug {
         eprintln!("note: with `debug_mode` the daemon sends none of this");
     }
@@ -109,22 +114,68 @@ fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
     }
     let stdin = [STDIN.to_owned()];
     let inputs = if args.inputs.is_empty() { &stdin[..] } else { &args.inputs };
-    let (mut number, mut is_good) = (0, true);
+    let open = Vec::new();
+    let mut explainer = Explainer { args, protocol, pipeline, open, number: 0, is_good: true };
     for input in inputs {
         let (name, bytes) = read(input, protocol)?;
-        for (line, bytes) in messages(protocol, &bytes) {
-            number += 1;
-            let explained = pipeline.explain(Message { bytes, source: &name, line, number });
-            is_good &= explained.is_good();
-            show(&explained, args.json).map_err(ExplainError::Output)?;
-        }
+        explainer.explain(&name, &bytes).map_err(ExplainError::Output)?;
     }
-    if number == 0 {
+    explainer.show_window().map_err(ExplainError::Output)?;
+    if explainer.number == 0 {
         eprintln!(
             "the input contains no message: give one as an argument, in a file, or on standard input"
         );
     }
-    Ok(is_good && number > 0)
+    Ok(explainer.is_good && explainer.number > 0)
+}
+
+/// Explains one input after the other.
+struct Explainer<'a> {
+    args: &'a ExplainArgs,
+    protocol: Protocol,
+    pipeline: ExplainPipeline,
+    /// The messages of the open window, with `--window`.
+    open: Vec<RecordedMessage>,
+    /// Number of messages so far.
+    number: u64,
+    is_good: bool,
+}
+
+impl Explainer<'_> {
+    fn explain(&mut self, source: &str, bytes: &[u8]) -> io::Result<()> {
+        // Messages that are arguments have one source, and so share a window.
+        if self.open.first().is_some_and(|message| message.explained.source != source) {
+            self.show_window()?;
+        }
+        for (line, bytes) in messages(self.protocol, bytes) {
+            self.number += 1;
+            let message = Message { bytes, source, line, number: self.number };
+            let mut message = self.pipeline.record(message);
+            if self.args.window {
+                self.open.push(message);
+            } else {
+                let window = self.pipeline.close_window(std::slice::from_mut(&mut message));
+                self.show(&Explained { window, ..message.explained })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the open window, if it has messages, and shows them and the window.
+    fn show_window(&mut self) -> io::Result<()> {
+        let mut open = std::mem::take(&mut self.open);
+        let Some(first) = open.first() else { return Ok(()) };
+        let source = first.explained.source.clone();
+        let window = self.pipeline.close_window(&mut open);
+        open.iter().try_for_each(|message| self.show(&message.explained))?;
+        let explained = ExplainedWindow { messages: open.len() as u64, source, window };
+        print(self.args.json, &explained, |colours| text::write_window(&explained, colours))
+    }
+
+    fn show(&mut self, explained: &Explained) -> io::Result<()> {
+        self.is_good &= explained.is_good();
+        print(self.args.json, explained, |colours| text::write(explained, colours))
+    }
 }
 
 /// Masks the secrets that destinations write into payloads; whether there were any.
@@ -180,13 +231,16 @@ fn messages(protocol: Protocol, input: &[u8]) -> Vec<(u64, &[u8])> {
     lines(input).map(each).collect()
 }
 
-fn show(explained: &report::Explained, as_json: bool) -> io::Result<()> {
+fn print(
+    as_json: bool,
+    facts: &impl Serialize,
+    as_text: impl FnOnce(bool) -> String,
+) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     if as_json {
-        writeln!(stdout, "{}", visible(&serde_json::to_string(explained)?))?;
+        writeln!(stdout, "{}", visible(&serde_json::to_string(facts)?))?;
     } else {
-        let with_colours = terminal::has_colours(&stdout);
-        stdout.write_all(text::write(explained, with_colours).as_bytes())?;
+        stdout.write_all(as_text(terminal::has_colours(&stdout)).as_bytes())?;
     }
     stdout.flush()
 }

@@ -1,6 +1,7 @@
 //! The daemon's path from a message to the bytes for each destination, on one thread: decoder,
 //! identifier, table, store, selection and encoders.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,7 +11,7 @@ use model::{Series, Snapshot, Window};
 
 use super::report::{
     AgentTag, Bytes, Explained, ForwarderFacts, MessageOutcome, PayloadFacts, PointFacts,
-    RejectionFacts, SampleFacts, SeriesFacts, added,
+    RejectionFacts, SampleFacts, SeriesFacts, WindowFacts, added,
 };
 use crate::commands::client::protocol::other_option;
 use crate::config::Config;
@@ -24,7 +25,14 @@ use engine::listener::diagnosis::Diagnosis;
 use engine::listener::recorder::RecorderContext;
 use engine::protocol::Sample;
 
-/// A daemon without sockets. It takes one message after the other, each in its own window.
+/// A message in a window that may still be open.
+pub(super) struct RecordedMessage {
+    pub(super) explained: Explained,
+    /// The series of its samples, each with the index of its outcome.
+    series: Vec<(usize, Series)>,
+}
+
+/// A daemon without sockets.
 pub(super) struct ExplainPipeline {
     protocol: Protocol,
     shared: RecorderContext,
@@ -64,8 +72,8 @@ impl ExplainPipeline {
         }
     }
 
-    /// Explains a message.
-    pub(super) fn explain(&mut self, message: Message<'_>) -> Explained {
+    /// Records a message in the open window, and explains what became of it.
+    pub(super) fn record(&mut self, message: Message<'_>) -> RecordedMessage {
         let Self { protocol, shared, table, .. } = self;
         let mut outcomes = Vec::new();
         let mut recorded = Vec::new();
@@ -84,19 +92,31 @@ impl ExplainPipeline {
                     outcomes.push(MessageOutcome::Rejected(facts));
                 }
             });
-        let snapshot = Arc::new(self.flush());
-        for (place, series) in recorded {
-            if let MessageOutcome::Sample(facts) = &mut outcomes[place] {
-                facts.folded = !snapshot.points.iter().any(|point| *point.series == series);
-            }
-        }
-        Explained {
+        let explained = Explained {
             message: message.number,
             source: message.source.to_owned(),
             line: message.line,
             text: String::from_utf8_lossy(message.bytes).into_owned(),
             outcomes,
             skipped,
+            window: WindowFacts::default(),
+        };
+        RecordedMessage { explained, series: recorded }
+    }
+
+    /// Closes the window of these messages, and completes their explanations.
+    pub(super) fn close_window(&mut self, messages: &mut [RecordedMessage]) -> WindowFacts {
+        let snapshot = Arc::new(self.flush());
+        let present: HashSet<&Series> =
+            snapshot.points.iter().map(|point| &*point.series).collect();
+        for RecordedMessage { explained, series } in messages {
+            for (place, series) in series {
+                if let MessageOutcome::Sample(facts) = &mut explained.outcomes[*place] {
+                    facts.folded = !present.contains(series);
+                }
+            }
+        }
+        WindowFacts {
             points: snapshot.points.iter().map(|point| PointFacts::of(&snapshot, point)).collect(),
             forwarders: self.encode(&snapshot),
         }

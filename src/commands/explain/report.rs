@@ -25,7 +25,26 @@ pub(super) struct Explained {
     pub(super) outcomes: Vec<MessageOutcome>,
     /// Lines that are neither: events and service checks.
     pub(super) skipped: u64,
-    /// The points of its window.
+    /// Its window; empty if the window has further messages.
+    #[serde(flatten)]
+    pub(super) window: WindowFacts,
+}
+
+/// The window of all messages of one input.
+#[derive(Debug, Serialize)]
+pub(super) struct ExplainedWindow {
+    /// The number of messages.
+    pub(super) messages: u64,
+    /// Their source, as in [`Explained`].
+    pub(super) source: String,
+    #[serde(flatten)]
+    pub(super) window: WindowFacts,
+}
+
+/// The results of a window.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct WindowFacts {
+    /// Its points.
     pub(super) points: Vec<PointFacts>,
     /// The payloads of each destination.
     pub(super) forwarders: Vec<ForwarderFacts>,

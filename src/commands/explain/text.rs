@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::report::{
-    AgentTag, Bytes, Explained, ForwarderFacts, MessageOutcome, PointFacts, RejectionFacts,
-    SampleFacts, SeriesFacts,
+    AgentTag, Bytes, Explained, ExplainedWindow, ForwarderFacts, MessageOutcome, PointFacts,
+    RejectionFacts, SampleFacts, SeriesFacts, WindowFacts,
 };
 use basics::escape::escaped;
 use forwarders::delivery::explained::{ExplainedHistogram, ExplainedNativeBucket};
@@ -20,7 +20,7 @@ const PLAIN: &str = "\x1b[0m";
 
 /// Writes an explanation and a blank line.
 pub(super) fn write(explained: &Explained, with_colours: bool) -> String {
-    let Explained { source, line, text, outcomes, skipped, points, forwarders, .. } = explained;
+    let Explained { source, line, text, outcomes, skipped, window, .. } = explained;
     let mut lines = ExplainLines { text: String::new(), with_colours };
     let end = text.floor_char_boundary(MESSAGE_BYTES);
     let more = if end < text.len() { "…" } else { "" };
@@ -37,11 +37,22 @@ pub(super) fn write(explained: &Explained, with_colours: bool) -> String {
     } else if outcomes.is_empty() {
         lines.add(2, "nothing: it contains no message");
     }
-    for point in points {
-        lines.point(point);
-    }
-    for forwarder in forwarders {
-        lines.forwarder(forwarder);
+    lines.window(window);
+    lines.text.push('\n');
+    lines.text
+}
+
+/// Writes the window of several messages, and a blank line.
+pub(super) fn write_window(explained: &ExplainedWindow, with_colours: bool) -> String {
+    let ExplainedWindow { messages, source, window } = explained;
+    let mut lines = ExplainLines { text: String::new(), with_colours };
+    let source = escaped(source.as_bytes());
+    let messages =
+        if *messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") };
+    lines.add(0, &format!("window of {source}, {messages}:"));
+    lines.window(window);
+    if window.points.is_empty() {
+        lines.add(2, "nothing: no message was accepted");
     }
     lines.text.push('\n');
     lines.text
@@ -60,6 +71,11 @@ impl ExplainLines {
 
     fn coloured(&self, word: &str, colour: &str) -> String {
         if self.with_colours { format!("{colour}{word}{PLAIN}") } else { word.to_owned() }
+    }
+
+    fn window(&mut self, window: &WindowFacts) {
+        window.points.iter().for_each(|point| self.point(point));
+        window.forwarders.iter().for_each(|forwarder| self.forwarder(forwarder));
     }
 
     fn sample(&mut self, sample: &SampleFacts) {
