@@ -108,10 +108,11 @@ Examples:
   tallyd explain '{\"metric_name\": \"a\", \"metric_type\": \"counter\"}'
   tallyd explain --config /etc/tallyd/tallyd.yaml messages.ndjson
   tallyd explain --statsd 'page.views:1|c|#stage:login'
+  tallyd explain --statsd --window capture.txt
   tail -n 100 messages.ndjson | tallyd explain --json
 
 Nothing is sent, and no daemon needs to run. Each message, or each array, is processed as a separate \
-window, in order.
+window, in order; with --window, all messages of a file, or all that are arguments, as one window.
 Exit status: 0 if every message is accepted; 1 if one is rejected, or the input cannot be read or \
 contains no message; 2 for wrong usage.";
 
@@ -151,6 +152,9 @@ pub struct RunArgs {
     /// The configuration file.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Receive for one interval, print the points to standard output, and end; sends nothing
+    #[arg(long)]
+    pub once: bool,
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::pipeline::PipelineThreads;
 use super::polling::Polling;
 use super::report::{log_descriptors, log_ledger, watch_drops};
 use super::restart::RestartState;
+use super::run_length::RunLength;
 use super::service;
 use super::start_error::StartError;
 use crate::admin::{AdminServer, AdminSocket, http_server};
@@ -55,6 +56,7 @@ impl Daemon {
         running_config: Arc<RunningConfig>,
         log: LogHandle,
         mut destinations: Vec<Destination>,
+        run_length: RunLength,
     ) -> Result<Self, StartError> {
         let (file, instance) = (running_config.current(), running_config.instance().to_owned());
         let config = &file.config;
@@ -62,9 +64,13 @@ impl Daemon {
         let place = SpoolPlace { folder: config.spool_folder(), instance: instance.clone() };
         let mut delivery = Delivery::new(place);
         let restart_stats = Arc::<RestartStats>::default();
-        let restart =
-            RestartState::open(&config.restart_folder(), Arc::clone(&restart_stats), &destinations)
-                .await;
+        let restart = match run_length {
+            RunLength::UntilStopped => {
+                let (folder, stats) = (config.restart_folder(), Arc::clone(&restart_stats));
+                RestartState::open(&folder, stats, &destinations).await
+            }
+            RunLength::OneWindow(_) => RestartState::none(Arc::clone(&restart_stats)),
+        };
         let max = config.restart_state.bound();
         let mut restored = restart.read(max, &destinations).await;
         restored.restore_totals(&mut destinations, &restart_stats);

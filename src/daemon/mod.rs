@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use forwarders::delivery::destination::Destination;
 use tracing::{info, warn};
 
+use crate::cli::RunArgs;
 use crate::config;
 use crate::daemon::logging::{LogHandle, LogOutput};
 use crate::process;
@@ -17,6 +18,7 @@ use engine::sys;
 use self::lifecycle::Daemon;
 use self::priority::lower_priority;
 use self::report::log_warnings;
+use self::run_length::{RunLength, for_one_window};
 use self::signals::{SignalRequest, Signals};
 use self::start_error::StartError;
 
@@ -32,6 +34,7 @@ mod report;
 mod restart;
 mod restart_store;
 mod restored;
+mod run_length;
 mod service;
 mod signals;
 mod start_error;
@@ -40,14 +43,15 @@ mod start_error;
 /// delay all other forwarders.
 const WORKERS: usize = 2;
 
-/// Runs `tallyd run`. The exit status is 0 after a stop by a signal and 1 if the daemon cannot start.
+/// Runs `tallyd run`. The exit status is 0 after a stop by a signal, or with `--once` after the window, and
+/// 1 if the daemon cannot start.
 #[must_use]
-pub fn command(config: Option<PathBuf>) -> ExitCode {
+pub fn command(RunArgs { config, once }: RunArgs) -> ExitCode {
     sys::keep_large_allocations_apart();
     process::raise_open_files_limit();
     // Without a thread there is no way to write that does not risk to wait forever.
     let Ok(output) = LogOutput::start() else { return ExitCode::FAILURE };
-    let outcome = run(config, &output);
+    let outcome = run(config.config, once, &output);
     if let Err(error) = &outcome {
         output.print(&error.to_string());
     }
@@ -55,7 +59,7 @@ pub fn command(config: Option<PathBuf>) -> ExitCode {
     if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run(config: Option<PathBuf>, output: &LogOutput) -> Result<(), StartError> {
+fn run(config: Option<PathBuf>, once: bool, output: &LogOutput) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("forward")
@@ -65,15 +69,16 @@ fn run(config: Option<PathBuf>, output: &LogOutput) -> Result<(), StartError> {
     let context = runtime.enter();
     let signals = Signals::new()?;
     drop(context);
-    let outcome = runtime.block_on(run_until_stopped(config, output, signals));
+    let outcome = runtime.block_on(run_until_end(config, once, output, signals));
     // Without waiting: a task that hangs in a system call must not keep the process alive.
     runtime.shutdown_background();
     outcome
 }
 
-/// Loads the configuration and runs the daemon until SIGTERM or SIGINT.
-async fn run_until_stopped(
+/// Loads the configuration and runs the daemon until SIGTERM, SIGINT or the end of its run.
+async fn run_until_end(
     config: Option<PathBuf>,
+    once: bool,
     output: &LogOutput,
     mut signals: Signals,
 ) -> Result<(), StartError> {
@@ -81,24 +86,35 @@ async fn run_until_stopped(
     let (path, id) = (config.clone(), instance.clone());
     // On another thread: it may take long, for example to resolve host names.
     let loading = tokio::task::spawn_blocking(move || config::load_and_build(path.as_deref(), &id));
-    let (file, destinations) = tokio::select! {
+    let (mut file, mut destinations) = tokio::select! {
         loaded = loading => loaded??,
         name = signals.stop() => {
             output.print(&format!("{name} while the configuration was read: stopped"));
             return Ok(());
         }
     };
+    let interval = file.config.interval;
+    let mut run_length = RunLength::UntilStopped;
+    if once {
+        (run_length, destinations) = for_one_window(&mut file, &instance)?;
+    }
     let log = LogHandle::start(&file.config.log, output.clone());
     info!(
         version = env!("CARGO_PKG_VERSION"),
         config = if file.is_file { file.source.name() } else { "built-in defaults" },
-        interval = %file.config.interval,
+        %interval,
+        once,
         "starting"
     );
     log_warnings(&file.warnings);
+    let limit = file.config.shutdown_timeout.get();
     let running_config = Arc::new(RunningConfig::new(config, instance, Arc::new(file)));
-    match start(running_config, log, destinations, &mut signals).await? {
-        StartOutcome::Started(daemon) => serve(*daemon, signals).await,
+    let starting = Daemon::start(running_config, log, destinations, run_length);
+    match start(starting, limit, &mut signals).await? {
+        StartOutcome::Started(daemon) => match run_length {
+            RunLength::UntilStopped => serve(*daemon, signals).await,
+            RunLength::OneWindow(length) => serve_for(*daemon, length, signals).await,
+        },
         StartOutcome::StartedToStop(daemon) => daemon.stop().await,
         StartOutcome::GivenUp => {}
     }
@@ -117,13 +133,11 @@ enum StartOutcome {
 /// Starts the daemon. A signal to stop lets the start finish, so that nothing that was received by
 /// then is lost, but not for longer than a stop may take.
 async fn start(
-    running_config: Arc<RunningConfig>,
-    log: LogHandle,
-    destinations: Vec<Destination>,
+    start: impl Future<Output = Result<Daemon, StartError>>,
+    limit: Duration,
     signals: &mut Signals,
 ) -> Result<StartOutcome, StartError> {
-    let limit = running_config.current().config.shutdown_timeout.get();
-    let mut start = Box::pin(Daemon::start(running_config, log, destinations));
+    let mut start = Box::pin(start);
     let name = tokio::select! {
         biased;
         started = &mut start => return Ok(StartOutcome::Started(Box::new(started?))),
@@ -137,6 +151,16 @@ async fn start(
             Ok(StartOutcome::GivenUp)
         }
     }
+}
+
+/// Lets the daemon run for this time, or until a signal stops it. Its window ends with it.
+async fn serve_for(daemon: Daemon, length: Duration, mut signals: Signals) {
+    service::ready();
+    tokio::select! {
+        () = tokio::time::sleep(length) => info!("stopping: the window has ended"),
+        name = signals.stop() => info!(signal = name, "stopping"),
+    }
+    daemon.stop().await;
 }
 
 /// Reloads the daemon on request until a signal stops it.

@@ -28,7 +28,8 @@ const RETRY_PERIOD: Duration = Duration::from_secs(1);
 /// Where the restart state is kept.
 #[derive(Clone, Debug)]
 pub(super) struct RestartState {
-    place: Arc<RestartPlace>,
+    /// `None` for a run that neither continues an earlier one nor leaves anything to the next.
+    place: Option<Arc<RestartPlace>>,
     /// `None` if it could not be used at the start.
     folder: Option<Arc<RestartFolder>>,
     /// Whether it could not be used although there may be state.
@@ -60,13 +61,23 @@ impl RestartState {
                 debug!(reason, "no restart state: the values of gauges are reset");
             }
         });
-        Self { place, folder: opened.ok(), is_lost, stats, is_needed }
+        Self { place: Some(place), folder: opened.ok(), is_lost, stats, is_needed }
+    }
+
+    /// The state of a run that neither continues an earlier one nor leaves anything to the next.
+    pub(super) fn none(stats: Arc<RestartStats>) -> Self {
+        Self { place: None, folder: None, is_lost: false, stats, is_needed: false }
+    }
+
+    /// The place, unless another daemon works with it.
+    fn own_place(&self) -> Option<Arc<RestartPlace>> {
+        self.place.clone().filter(|place| !place.is_foreign())
     }
 
     /// Reads the state of an earlier run. Logs and counts the parts that cannot be used.
     pub(super) async fn read(&self, max: u64, destinations: &[Destination]) -> Restored {
         let Some(folder) = self.folder.clone() else {
-            let is_lost = self.is_lost && !self.place.is_foreign() && max > 0;
+            let is_lost = self.is_lost && self.own_place().is_some() && max > 0;
             return if is_lost { Restored::lost() } else { Restored::default() };
         };
         let names = destinations.iter().map(|destination| destination.common.name.clone());
@@ -81,11 +92,11 @@ impl RestartState {
     /// Removes levels and totals before the first sample changes them: after a crash they would be those
     /// of an earlier time. Returns whether [`RestartState::consume_later`] has to.
     pub(super) async fn consume(&self) -> bool {
-        self.place.begin();
+        let Some(place) = self.place.clone() else { return false };
+        place.begin();
         if self.folder.is_none() {
-            return !self.place.is_foreign();
+            return !place.is_foreign();
         }
-        let place = Arc::clone(&self.place);
         let Err(reason) = in_time(move || place.clear()).await else { return false };
         error!(
             reason,
@@ -96,16 +107,12 @@ impl RestartState {
 
     /// Removes levels and totals of an earlier run as soon as the folder can be changed.
     pub(super) async fn consume_later(self) {
-        loop {
+        while let Some(place) = self.own_place() {
             sleep(RETRY_PERIOD).await;
-            let place = Arc::clone(&self.place);
             // Without a limit: there is one attempt at a time.
             let cleared = spawn_blocking(move || place.clear()).await;
             if cleared.is_ok_and(|cleared| cleared.is_ok()) {
                 info!("the folder of the restart state can be used now");
-                return;
-            }
-            if self.place.is_foreign() {
                 return;
             }
         }
@@ -113,10 +120,8 @@ impl RestartState {
 
     /// Saves the totals of destinations that have ended.
     pub(super) async fn save_totals(&self, ended: Vec<EndedForwarder>, max: u64) {
-        if max == 0 || self.place.is_foreign() {
-            return;
-        }
-        let (place, stats) = (Arc::clone(&self.place), Arc::clone(&self.stats));
+        let Some(place) = self.own_place().filter(|_| max > 0) else { return };
+        let stats = Arc::clone(&self.stats);
         let saved = in_time(move || save_totals(ended, &place, &stats, max));
         if let Err(reason) = saved.await {
             error!(reason, "cannot save totals; they start from 0 after the restart");
@@ -129,10 +134,7 @@ impl RestartState {
         max: impl Fn() -> u64 + Send + 'static,
         set_seed: SetSeed,
     ) -> Option<Box<dyn engine::aggregator::restart::RestartStore>> {
-        if self.place.is_foreign() {
-            return None;
-        }
-        let (place, stats) = (Arc::clone(&self.place), Arc::clone(&self.stats));
+        let (place, stats) = (self.own_place()?, Arc::clone(&self.stats));
         let store = FolderStore::new(place, self.is_needed, stats, max, set_seed);
         Some(Box::new(store))
     }
