@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use api::CountsByReason;
 use api::forwarders::{ForwarderStatus, SpoolStatus};
 use api::kamailio::KamailioStatus;
-use api::listeners::{ConnectionStatus, ListenerStatus, MessageLedger};
+use api::listeners::{ConnectionStatus, ListenerStatus, MessageLedger, MirrorStatus};
 use api::reload::{LastReload, ReloadStatus};
 use api::status::{AdminStatus, LogStatus, ProcessStatus, SeriesStatus, Status, WindowStatus};
 use basics::time::{rfc3339, rfc3339_ms};
@@ -17,6 +17,7 @@ use crate::process;
 use crate::runtime::running_config::{ReloadStats, RunningConfig};
 use crate::runtime::{ForwarderInfo, RuntimeState};
 use engine::aggregator::windows::WindowCounts;
+use engine::listener::mirror::MirrorStats;
 use engine::listener::stats::{ConnectionCounts, ListenerCounts, ListenerStats};
 use kamailio::stats::PollerStats;
 
@@ -119,6 +120,7 @@ fn listener(stats: &ListenerStats, counts: &ListenerCounts, kernel_drops: u64) -
         gro: stats.receive_buffer().map(|_| stats.is_merging()),
         ledger: ledger(counts, kernel_drops),
         refused: owned(stats.refused()),
+        mirror: stats.mirrors().iter().map(|mirror| mirror_status(mirror)).collect(),
         connections: stats.connections().map(
             |ConnectionCounts { open, accepted, closed, .. }| ConnectionStatus {
                 open,
@@ -127,6 +129,11 @@ fn listener(stats: &ListenerStats, counts: &ListenerCounts, kernel_drops: u64) -
             },
         ),
     }
+}
+
+fn mirror_status(stats: &MirrorStats) -> MirrorStatus {
+    let target = stats.target().to_owned();
+    MirrorStatus { target, sent: stats.sent(), failed: stats.failed() }
 }
 
 fn kamailio(stats: &PollerStats) -> KamailioStatus {

@@ -42,6 +42,7 @@ pub mod admin;
 mod conflicts;
 pub mod descriptors;
 pub mod log;
+mod mirrors;
 pub mod resources;
 pub mod restart_state;
 mod warnings;
@@ -172,6 +173,7 @@ impl Config {
             }
         }
         ConfigErrors::check(errors)?;
+        ConfigErrors::check(mirrors::check(sections, &listeners, source))?;
         if listeners.is_empty() && self.kamailio.is_empty() {
             let message = "`listeners`: must contain a listener unless `kamailio` is polled; omit the \
                          key for the default listener at `bind_address` and `bind_port`";

@@ -26,6 +26,17 @@ pub struct MessageLedger {
     pub bytes: u64,
 }
 
+/// A target of a listener's `mirror`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorStatus {
+    /// The target as configured, such as `udp://old.example.net:8125`.
+    pub target: String,
+    /// Datagrams that the system took to send.
+    pub sent: u64,
+    /// Datagrams that could not be sent at once.
+    pub failed: u64,
+}
+
 /// One socket that is read, or one Kamailio server that is polled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerStatus {
@@ -44,6 +55,9 @@ pub struct ListenerStatus {
     pub ledger: MessageLedger,
     /// Datagrams or, for `tcp` and `unix`, connections that were refused unread, by reason.
     pub refused: CountsByReason,
+    /// The targets that get a copy of every datagram; `udp` and `unix_datagram` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirror: Vec<MirrorStatus>,
     /// Its connections; `tcp` and `unix` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<ConnectionStatus>,

@@ -17,7 +17,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 pub use self::receive::{BATCH, Datagram, ReceiveBatch, ReceivedPacket, SenderAddress};
 pub use self::segments::{merge_datagrams, merges_datagrams};
-pub use self::send::SendRing;
+pub use self::send::{SendRing, send_each};
 
 mod header;
 mod option;

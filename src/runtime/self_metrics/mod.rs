@@ -95,6 +95,8 @@ struct ListenerNow {
     receive_buffer: Option<usize>,
     refused: BTreeMap<&'static str, u64>,
     connections: Option<ConnectionCounts>,
+    /// Copies sent and not sent, by target.
+    mirrors: BTreeMap<String, [u64; 2]>,
 }
 
 /// Combines the ledgers of each listener, by its label.
@@ -107,6 +109,11 @@ fn by_label(listeners: &[Arc<ListenerStats>]) -> BTreeMap<&str, ListenerNow> {
         now.receive_buffer = now.receive_buffer.max(stats.receive_buffer());
         for (reason, count) in stats.refused() {
             *now.refused.entry(reason).or_default() += count;
+        }
+        for mirror in stats.mirrors() {
+            let [sent, failed] = now.mirrors.entry(mirror.target().to_owned()).or_default();
+            *sent += mirror.sent();
+            *failed += mirror.failed();
         }
         // Only datagram listeners have several threads; one thread serves all connections.
         now.connections = stats.connections();
@@ -260,6 +267,29 @@ impl SelfMetricFamilies {
                 .filter_map(|(label, now)| Some((label_of(label), now.receive_buffer? as f64))),
         );
         self.connections(listeners);
+        self.mirrors(listeners);
+    }
+
+    fn mirrors(&mut self, listeners: &BTreeMap<&str, ListenerNow>) {
+        let words = ["sent", "failed"];
+        let samples = listeners.iter().flat_map(|(label, now)| {
+            now.mirrors.iter().flat_map(move |(target, counts)| {
+                let [listener] = label_of(label);
+                words.into_iter().zip(*counts).map(move |(outcome, count)| {
+                    let labels = [
+                        listener.clone(),
+                        ("target", target.clone()),
+                        ("outcome", outcome.to_owned()),
+                    ];
+                    (labels, count)
+                })
+            })
+        });
+        self.counter(
+            "tallyd_mirrored_datagrams_total",
+            "Copies of datagrams for a target of `mirror`, sent or failed",
+            samples,
+        );
     }
 
     fn listeners_by_reason(&mut self, listeners: &BTreeMap<&str, ListenerNow>) {

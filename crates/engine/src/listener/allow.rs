@@ -143,8 +143,13 @@ impl Gate {
         self.allow.0.is_empty() || self.is_allowed(sender())
     }
 
+    /// Whether this sender may send, without counting a refusal.
+    pub(super) fn allows(&self, sender: Option<SocketAddr>) -> bool {
+        self.allow.0.is_empty() || sender.is_some_and(|sender| self.allow.allows(sender.ip()))
+    }
+
     fn is_allowed(&mut self, sender: Option<SocketAddr>) -> bool {
-        let is_allowed = sender.is_some_and(|sender| self.allow.allows(sender.ip()));
+        let is_allowed = self.allows(sender);
         if !is_allowed {
             self.refuse(sender);
         }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
 use super::allow::AllowList;
+use super::mirror::MirrorList;
 use super::stream_config::{Keepalive, StreamConfig};
 use super::{Protocol, Transport};
 use yaml::{ConfigError, Source, SourceSpan, Spanned};
@@ -62,6 +63,11 @@ pub struct ListenerSection {
     /// that the kernel drops counts once in `kernel_drops`, however many datagrams it has. Defaults
     /// to `false`.
     pub gro: Option<Spanned<bool>>,
+    /// For `udp` and `unix_datagram`: addresses that get a copy of every datagram from an allowed
+    /// sender, as `udp://host:port`, at most 8. Of the addresses of a name, the first of IPv4 is used.
+    /// Sending never delays receiving: a copy that cannot be sent at once counts as failed. Defaults to
+    /// none.
+    pub mirror: Option<Spanned<MirrorList>>,
     /// For `tcp` and `unix`: maximum number of open connections. A further one takes the place of
     /// the connection that has completed no line for the longest time, which is closed and counted.
     /// A connection takes a file descriptor and up to `max_line` of memory. 1 to 65536. Defaults to
@@ -122,6 +128,7 @@ impl ListenerSection {
         let path = || self.path.as_ref().map(|p| p.get().0.clone()).ok_or_else(|| missing("path"));
         let allow = self.allow.as_ref().map(|allow| allow.get().clone()).unwrap_or_default();
         let mode = self.mode.map_or(FileMode::DEFAULT, Spanned::into_inner).0;
+        let mirror = self.mirror.as_ref().map(|mirror| mirror.get().clone()).unwrap_or_default();
         let protocol = self.protocol;
         let alone = |endpoint| vec![ListenerConfig { protocol, endpoint, name: None }];
         Ok(match transport {
@@ -132,6 +139,7 @@ impl ListenerSection {
                     threads: self.threads.map_or(1, |threads| threads.get().0),
                     receive_buffer: self.receive_buffer.map(Spanned::into_inner),
                     gro: self.gro.is_some_and(Spanned::into_inner),
+                    mirror: mirror.clone(),
                 })
             }),
             Transport::Tcp => ListenerConfig::for_each(protocol, addresses()?, |address| {
@@ -143,14 +151,15 @@ impl ListenerSection {
                 alone(ListenerEndpoint::Unix(UnixConfig { path: path()?, mode, stream }))
             }
             Transport::UnixDatagram => {
-                alone(ListenerEndpoint::UnixDatagram(UnixDatagramConfig { path: path()?, mode }))
+                let path = path()?;
+                alone(ListenerEndpoint::UnixDatagram(UnixDatagramConfig { path, mode, mirror }))
             }
         })
     }
 
     /// The keys that depend on the transport: the name, the position if present, and the
     /// transports.
-    fn keys_by_transport(&self) -> [(&'static str, Option<SourceSpan>, &'static [Transport]); 12] {
+    fn keys_by_transport(&self) -> [(&'static str, Option<SourceSpan>, &'static [Transport]); 13] {
         use Transport::{Tcp, Udp, Unix, UnixDatagram};
 
         fn span<T>(value: Option<&Spanned<T>>) -> Option<SourceSpan> {
@@ -164,6 +173,7 @@ impl ListenerSection {
             ("threads", span(self.threads.as_ref()), &[Udp]),
             ("receive_buffer", span(self.receive_buffer.as_ref()), &[Udp]),
             ("gro", span(self.gro.as_ref()), &[Udp]),
+            ("mirror", span(self.mirror.as_ref()), &[Udp, UnixDatagram]),
             ("max_connections", span(self.max_connections.as_ref()), &[Tcp, Unix]),
             (
                 "max_connections_per_address",
@@ -234,14 +244,22 @@ pub struct UdpConfig {
     pub receive_buffer: Option<ByteSize>,
     /// Whether the kernel may merge datagrams.
     pub gro: bool,
+    /// Who gets a copy of every datagram.
+    pub mirror: MirrorList,
 }
 
 impl UdpConfig {
     /// The defaults at an address.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        let allow = AllowList::default();
-        Self { address, allow, threads: 1, receive_buffer: None, gro: false }
+        Self {
+            address,
+            allow: AllowList::default(),
+            threads: 1,
+            receive_buffer: None,
+            gro: false,
+            mirror: MirrorList::default(),
+        }
     }
 }
 
@@ -274,6 +292,8 @@ pub struct UnixDatagramConfig {
     pub path: PathBuf,
     /// Its permissions.
     pub mode: u32,
+    /// Who gets a copy of every datagram.
+    pub mirror: MirrorList,
 }
 
 impl ListenerEndpoint {
@@ -320,6 +340,16 @@ impl ListenerEndpoint {
             Self::Tcp(tcp) => Some(&mut tcp.stream),
             Self::Unix(unix) => Some(&mut unix.stream),
             Self::Udp(_) | Self::UnixDatagram(_) => None,
+        }
+    }
+
+    /// The targets of copies, for transports that have them.
+    #[must_use]
+    pub fn mirror(&self) -> Option<&MirrorList> {
+        match self {
+            Self::Udp(udp) => Some(&udp.mirror),
+            Self::UnixDatagram(unix) => Some(&unix.mirror),
+            Self::Tcp(_) | Self::Unix(_) => None,
         }
     }
 

@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::allow::{AllowList, Gate};
 use super::config::ListenerEndpoint;
+use super::mirror::{Mirror, MirrorList};
 use super::receive_buffer;
 use super::recorder::{ListenerUpdate, PendingLines, Recorder};
 use super::senders::{SenderId, SenderTraffic};
@@ -37,6 +38,8 @@ pub struct BoundDatagrams {
     pub(super) stats: Arc<ListenerStats>,
     /// The addresses that may send.
     pub(super) allow: AllowList,
+    /// Who gets a copy of every datagram.
+    pub(super) mirror: MirrorList,
     /// Maximum size of a datagram, or of a packet of merged ones.
     pub(super) datagram_max: usize,
     /// Whether the kernel merges datagrams.
@@ -67,12 +70,14 @@ impl BoundDatagrams {
             batch = batch.for_merged_datagrams();
         }
         let mut gate = Gate::new(std::mem::take(&mut self.allow), Arc::clone(&self.stats));
+        let mut mirror = Mirror::default();
+        mirror.set(&self.mirror, &self.stats);
         let mut drain_until = None;
         let mut lookup = SenderLookup::new(gate.is_restricted());
         loop {
             recorder.hand_over_at_edge();
             if let Some(update) = recorder.take_update() {
-                self.apply_update(&update, &mut gate);
+                self.apply_update(&update, &mut gate, &mut mirror);
                 lookup.always = gate.is_restricted();
             }
             if drain_until.is_none() && waker.is_stopping() {
@@ -99,6 +104,9 @@ impl BoundDatagrams {
                     } else {
                         self.record(&batch, &mut gate, &mut recorder);
                     }
+                    if !mirror.is_empty() {
+                        copy(&batch, &gate, &mut mirror);
+                    }
                     lookup.update(received, recorder.rejected_in_batch());
                     recorder.publish();
                 }
@@ -117,7 +125,10 @@ impl BoundDatagrams {
         recorder.finish();
     }
 
-    fn apply_update(&self, update: &ListenerUpdate, gate: &mut Gate) {
+    fn apply_update(&self, update: &ListenerUpdate, gate: &mut Gate, mirror: &mut Mirror) {
+        if let Some(list) = update.endpoint.mirror() {
+            mirror.set(list, &self.stats);
+        }
         if let ListenerEndpoint::Udp(udp) = &update.endpoint {
             gate.set_allow(udp.allow.clone());
         }
@@ -211,6 +222,15 @@ impl BoundDatagrams {
         warn!(listener = self.stats.label(), %error, "cannot read from the socket, will retry");
         std::thread::sleep(ERROR_PAUSE);
     }
+}
+
+/// Sends a copy of each datagram of an allowed sender. Those of others are not read, and a datagram
+/// that is cut is not what its sender sent: it is rejected, and not passed on.
+#[cold]
+fn copy(batch: &ReceiveBatch, gate: &Gate, mirror: &mut Mirror) {
+    let datagrams = batch.packets().flat_map(ReceivedPacket::datagrams);
+    let whole = datagrams.filter(|one| !one.is_cut && gate.allows(one.sender.address()));
+    mirror.send(&whole.map(|one| one.bytes).collect::<Vec<_>>());
 }
 
 /// Decides whether to ask the kernel for the senders of a batch.

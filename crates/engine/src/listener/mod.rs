@@ -21,6 +21,7 @@ mod connections;
 pub mod datagram;
 pub mod diagnosis;
 pub(crate) mod lines;
+pub mod mirror;
 pub mod obstacle;
 pub mod passed;
 mod receive_buffer;

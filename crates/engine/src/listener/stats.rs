@@ -3,10 +3,12 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustix::net::sockopt;
 
+use super::mirror::MirrorStats;
 use super::senders::SenderCounts;
 use crate::protocol::RejectReason;
 use crate::sys;
@@ -73,6 +75,7 @@ pub struct ListenerStats {
     refused: [AtomicU64; RefusalReason::ALL.len()],
     connections: Option<ConnectionStats>,
     senders: SenderCounts,
+    mirrors: Mutex<Vec<Arc<MirrorStats>>>,
 }
 
 /// The reason why a datagram or a connection was refused before any of its bytes were read.
@@ -199,6 +202,7 @@ impl ListenerStats {
             refused: Default::default(),
             connections: None,
             senders: SenderCounts::default(),
+            mirrors: Mutex::default(),
         }
     }
 
@@ -261,6 +265,17 @@ impl ListenerStats {
     #[must_use]
     pub fn senders(&self) -> &SenderCounts {
         &self.senders
+    }
+
+    /// The counts of its mirror targets, in the order of the configuration.
+    #[must_use]
+    pub fn mirrors(&self) -> Vec<Arc<MirrorStats>> {
+        self.mirrors.lock().clone()
+    }
+
+    /// Replaces the mirror targets.
+    pub(super) fn set_mirrors(&self, mirrors: Vec<Arc<MirrorStats>>) {
+        *self.mirrors.lock() = mirrors;
     }
 
     /// The counts at one instant.

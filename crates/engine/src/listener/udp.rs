@@ -70,6 +70,7 @@ pub(super) fn bind(
             socket,
             protocol,
             allow: config.allow.clone(),
+            mirror: config.mirror.clone(),
             datagram_max: DATAGRAM_MAX,
             is_merging: stats.is_merging(),
             origin: "unknown".to_owned(),

@@ -64,6 +64,7 @@ pub(super) fn bind_datagrams(
         // When the buffer is full, the kernel makes senders wait instead of dropping datagrams.
         stats: Arc::new(ListenerStats::without_drops(label)),
         allow: super::allow::AllowList::default(),
+        mirror: config.mirror.clone(),
         datagram_max: DATAGRAM_MAX,
         is_merging: false,
         origin: file.to_string(),

@@ -86,10 +86,40 @@ impl SendRing {
     }
 }
 
+/// Sends each of the datagrams once over a connected socket that does not block. Returns the number
+/// sent. A datagram that fails is skipped; once the send buffer is full, so are all that follow.
+pub fn send_each(socket: BorrowedFd<'_>, datagrams: &[&[u8]]) -> usize {
+    let vector = |datagram: &&[u8]| {
+        // The kernel only reads, so no pointer is used to change the bytes.
+        libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() }
+    };
+    let mut vectors: Vec<libc::iovec> = datagrams.iter().map(vector).collect();
+    let mut headers: Vec<libc::mmsghdr> = vectors.iter_mut().map(header_of).collect();
+    let (mut rest, mut sent) = (&mut headers[..], 0);
+    while !rest.is_empty() {
+        let done = match send_headers(socket, rest) {
+            Ok(count) => {
+                sent += count;
+                count
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if is_full(&error) => break,
+            Err(_) => 1,
+        };
+        rest = &mut rest[done..];
+    }
+    sent
+}
+
+/// Whether the system has no room for another datagram at the moment.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
 /// Sends messages over a connected socket. Returns the number sent.
 fn send_headers(socket: BorrowedFd<'_>, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
-    // SAFETY: `headers` are valid, and their number is correct. They point to memory of the ring,
-    // which the kernel only reads. They have no address, as the socket is connected.
+    // SAFETY: `headers` are valid, and their number is correct. They point to memory that the callers
+    // keep, and which the kernel only reads. They have no address, as the socket is connected.
     let sent = unsafe {
         libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as u32, 0)
     };
