@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         held_signals::release();
     }
     match command {
-        Command::Run(args) => daemon::command(args),
+        Command::Run(args) => daemon::command(args.config.config, args.once),
         Command::Check(args) => check::command(&args),
         Command::Reload(args) => reload::command(&args),
         Command::Send(args) => send::command(&args),

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::cli::RunArgs;
 use crate::config;
 use crate::daemon::logging::{LogHandle, LogOutput};
 use crate::process;
@@ -46,12 +45,12 @@ const WORKERS: usize = 2;
 /// Runs `tallyd run`. The exit status is 0 after a stop by a signal, or with `--once` after the window, and
 /// 1 if the daemon cannot start.
 #[must_use]
-pub fn command(RunArgs { config, once }: RunArgs) -> ExitCode {
+pub fn command(config: Option<PathBuf>, once: bool) -> ExitCode {
     sys::keep_large_allocations_apart();
     process::raise_open_files_limit();
     // Without a thread there is no way to write that does not risk to wait forever.
     let Ok(output) = LogOutput::start() else { return ExitCode::FAILURE };
-    let outcome = run(config.config, once, &output);
+    let outcome = run(config, once, &output);
     if let Err(error) = &outcome {
         output.print(&error.to_string());
     }
