@@ -62,7 +62,8 @@ fn busy(more: &str) -> Daemon {
     let mut config = "interval: 200ms\n\
         listeners:\n\
         - { transport: tcp, address: \"127.0.0.1:0\" }\n\
-        - { transport: udp, address: \"127.0.0.1:0\", threads: 2, allow: [192.0.2.1] }\n\
+        - { transport: udp, address: \"127.0.0.1:0\", threads: 2, allow: [192.0.2.1], \
+            mirror: [\"udp://127.0.0.1:1\"] }\n\
         bind_port: 0\n\
         forwarders:\n  file: { path: DIR/points }\n"
         .to_owned();
