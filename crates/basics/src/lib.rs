@@ -11,6 +11,8 @@ pub mod escape;
 pub mod globs;
 pub mod host_name;
 pub mod largest;
+#[cfg(feature = "test-util")]
+pub mod log_capture;
 pub mod log_throttle;
 pub mod scalar_text;
 pub mod tcp_listeners;

@@ -86,7 +86,7 @@ impl ClockLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::log::lines_logged;
+    use basics::log_capture::lines_logged;
 
     fn step(by_ms: i64, repeats_until_ms: Option<u64>) -> ClockStep {
         ClockStep { by_ms, end_ms: 1_000_000_010_000, repeats_until_ms }

@@ -131,8 +131,8 @@ mod tests {
     use super::*;
     use crate::aggregator::AggregationConfig;
     use crate::aggregator::table::SeriesTable;
-    use crate::testing::log::lines_logged;
     use crate::wake::Waker;
+    use basics::log_capture::lines_logged;
 
     /// A pulse whose beats are counted.
     fn pulse(runtime: &Arc<RuntimeCall>) -> (Pulse, Arc<AtomicU64>) {

@@ -14,8 +14,6 @@ use crate::protocol::{Sample, SampleValue, TagValue};
 
 pub mod json;
 pub mod lines;
-#[cfg(test)]
-pub(crate) mod log;
 pub mod recorder;
 pub mod statsd;
 
