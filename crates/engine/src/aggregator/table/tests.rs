@@ -6,6 +6,7 @@ use super::*;
 use crate::aggregator::AggregationConfig;
 use crate::aggregator::cell::Cell;
 use crate::aggregator::identity::{AgentConfig, Identifier};
+use crate::protocol::split::Split;
 
 struct Bench {
     identifier: Arc<Identifier>,
@@ -97,4 +98,28 @@ fn other_settings_apply_to_the_next_sample() {
     }
     let Some((0, Cell::Timer(timer))) = bench.cells().pop() else { panic!("a timer") };
     assert!(!timer.is_exact(), "one value is kept, not three");
+}
+
+#[test]
+fn a_line_that_was_learned_is_known_as_long_as_the_settings_stay() {
+    let mut bench = bench(10);
+    let split = Split::at_number(b"m:1|c", 2, true).unwrap();
+    let slot = bench.record("m", &SampleValue::Counter(1.0)).unwrap();
+    let learned = KnownLine { slot, meaning: NumberMeaning::Counter, weight: 1.0 };
+    let table = &mut bench.table;
+    assert!(table.has_line_cache());
+    let lookup = table.shapes().start_lookup(&split);
+    assert_eq!(table.known_line(lookup, 1.0), None);
+    table.shapes().learn(lookup, &split, learned);
+    let mut lookup = table.shapes().start_lookup(&split);
+    table.start_finding();
+    table.find_shape(&mut lookup);
+    let known = table.known_line(lookup, 1.0);
+    assert_eq!(known, Some(learned));
+    table.record_known(learned, 41.0, 0);
+    table.reconfigure(AggregationConfig::default().cells(None), 0);
+    assert!(!table.has_line_cache());
+    assert_eq!(table.known_line(lookup, 1.0), None);
+    let Some((0, Cell::Counter { sum, .. })) = bench.cells().pop() else { panic!("a counter") };
+    assert_eq!(sum.value(), 42.0);
 }
