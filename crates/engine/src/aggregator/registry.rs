@@ -564,6 +564,20 @@ mod tests {
     }
 
     #[test]
+    fn a_removed_overflow_series_frees_the_memory_of_its_own_text() {
+        let one = Series::new(MetricKind::Trace, "a", &[OVERFLOW_TAG]).text_bytes();
+        for (next, name) in [("c", "c"), ("cc", OVERFLOW_NAME)] {
+            let Bench { registry, identifier } = with_series_bytes(0, 10 * (one + 7));
+            let admit =
+                |name: &str| registry.admit(&identifier.identify(MetricKind::Trace, name, &[]));
+            let first = admit("a");
+            assert_eq!(admit("bbbbbbb").series.text_bytes(), one + 6);
+            registry.remove(&[first.id]);
+            assert_eq!(admit(next).series.name(), name, "one byte is left");
+        }
+    }
+
+    #[test]
     fn samples_that_overflowed_add_up_after_their_series_have_expired() {
         let bench = bench(2, 1);
         let numbers = (0..5).map(|host| bench.admit(MetricKind::Counter, "m", host).id);
