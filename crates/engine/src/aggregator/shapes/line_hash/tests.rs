@@ -111,20 +111,20 @@ fn hash_in_new(parts: &[&[u8]]) -> Option<LineHash> {
     hasher.hash(&pieces(parts))
 }
 
+type PartOfHash = fn(&LineHash) -> u64;
+
 #[test]
 fn all_bits_of_a_hash_are_used_except_for_the_reserved_ones() {
     let mut hasher = LineHasher::new();
     let hashes: Vec<_> = (0..200_u32).map(|n| hash(&mut hasher, &[&n.to_le_bytes()])).collect();
-    let all = |and: fn(u64, u64) -> u64, part: fn(&LineHash) -> u64| {
-        hashes.iter().map(part).reduce(and).unwrap()
-    };
-    let (first, second): (fn(&LineHash) -> u64, fn(&LineHash) -> u64) =
-        (|hash| hash.first, |hash| hash.second.get().into());
-    assert_eq!((all(|a, b| a | b, first), all(|a, b| a & b, first)), (u64::MAX, 0));
-    assert_eq!(
-        (all(|a, b| a | b, second), all(|a, b| a & b, second)),
-        (u64::from(u32::MAX >> 1), 1)
-    );
+    let parts: [(PartOfHash, u64, u64); 2] = [
+        (|hash| hash.first, 0, u64::MAX),
+        (|hash| hash.second.get().into(), 1, u64::from(u32::MAX >> 1)),
+    ];
+    for (part, always_set, ever_set) in parts {
+        assert_eq!(hashes.iter().map(part).reduce(|all, hash| all & hash), Some(always_set));
+        assert_eq!(hashes.iter().map(part).reduce(|all, hash| all | hash), Some(ever_set));
+    }
 }
 
 #[test]
