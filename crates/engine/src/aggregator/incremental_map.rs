@@ -84,8 +84,7 @@ const fn shards() -> [u8; SELECTORS] {
             shard += 1;
             end *= GROWTH;
         }
-        // Rounding errors could lead to one shard more.
-        shards[selector] = if shard < SHARDS { shard as u8 } else { (SHARDS - 1) as u8 };
+        shards[selector] = shard;
         selector += 1;
     }
     shards
@@ -97,6 +96,15 @@ mod tests {
 
     use super::*;
     use crate::aggregator::seed;
+
+    #[test]
+    fn each_shard_has_its_part_of_the_selectors() {
+        assert!(SHARD_OF.is_sorted());
+        // In spite of rounding errors, which could lead to one shard more.
+        assert_eq!((SHARD_OF[0], SHARD_OF[SELECTORS - 1]), (0, SHARDS as u8 - 1));
+        let parts: Vec<_> = SHARD_OF.chunk_by(|one, next| one == next).map(<[u8]>::len).collect();
+        assert_eq!((parts.len(), parts[0], parts[SHARDS - 1]), (SHARDS, 12, 22));
+    }
 
     #[test]
     fn entries_are_found_until_they_are_removed() {
