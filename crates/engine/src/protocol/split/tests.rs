@@ -35,6 +35,20 @@ fn the_rest_of_a_line_is_around_its_numbers() {
 }
 
 #[test]
+fn a_line_with_no_other_number_has_two_pieces() {
+    let line = b"m:12|c|@0.5|T345";
+    let split = Split::at_number(line, 2, false).unwrap();
+    assert_eq!(split.pieces_around_number(), Some([&b"m:"[..], b"|c|@0.5|T345"]));
+    let (mut with_rate, mut with_time) = (split, split);
+    assert!(with_rate.leave_out_rate(8, 11));
+    assert_eq!(with_rate.pieces_around_number(), None);
+    with_time.leave_out_time(13, 16);
+    assert_eq!(with_time.pieces_around_number(), None);
+    let whole = Split::without_number(line);
+    assert_eq!(whole.pieces_around_number(), Some([&line[..], b""]));
+}
+
+#[test]
 fn pieces_are_in_the_order_of_the_line() {
     let line = b"0.5 12 345";
     for (number, rate, time) in [(4, 0, 7), (7, 0, 4)] {
