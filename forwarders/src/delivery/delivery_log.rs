@@ -139,3 +139,6 @@ fn drop_message(reason: &str) -> &'static str {
         _ => "dropped points",
     }
 }
+
+#[cfg(test)]
+mod tests;

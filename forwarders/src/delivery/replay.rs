@@ -29,6 +29,12 @@ impl ReplayProgress {
         self.delivered_at(Instant::now(), left)
     }
 
+    /// Makes the next report due.
+    #[cfg(test)]
+    pub(super) fn be_due(&mut self) {
+        self.since = self.since.and_then(|since| since.checked_sub(PAUSE));
+    }
+
     fn delivered_at(&mut self, now: Instant, left: u64) -> Option<ReplayMessage> {
         if left == 0 {
             // Taking the state resets it: the next backlog waits for its first report again.
