@@ -354,3 +354,6 @@ impl SpoolWriter {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
