@@ -1,5 +1,7 @@
 //! Tests of destinations from the push to the delivery, with all their tasks.
 
+mod defaults;
 mod delivery;
+mod log;
 mod spool;
 mod spool_trouble;
