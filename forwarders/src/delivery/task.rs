@@ -1,5 +1,6 @@
 //! The task of one destination.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ impl ForwarderTask {
     /// Returns the forwarder, whose state a successor may need.
     pub async fn run(self, mut deadline: watch::Receiver<Option<Instant>>) -> EndedForwarder {
         let Self { name, mut delivery_loop, spool_loop, backlog, changes } = self;
+        let folder = spool_loop.as_ref().map(|spool_loop| spool_loop.folder().to_owned());
         // Without a spool, attempts get all the time: points that are left are dropped anyway.
         let margin = if spool_loop.is_some() { SPOOL_TIME } else { Duration::ZERO };
         let deliver = deliver(&mut delivery_loop, changes, &backlog, deadline.clone(), margin);
@@ -62,7 +64,7 @@ impl ForwarderTask {
             // For a disk that hangs: the daemon stops although the spool loop does not end.
             () = before(&mut deadline, Duration::ZERO) => {}
         }
-        finish(&name, &backlog);
+        finish(&name, folder.as_deref(), &backlog);
         let (forwarder, parts) = delivery_loop.into_forwarder();
         EndedForwarder { name, forwarder, parts }
     }
@@ -121,7 +123,7 @@ async fn deliver(
 }
 
 /// Drops points that are only in memory at the end, and logs the points that are left.
-fn finish(name: &str, backlog: &SharedBacklog) {
+fn finish(name: &str, folder: Option<&Path>, backlog: &SharedBacklog) {
     let lost = backlog.apply(Backlog::drop_unsaved);
     if lost > 0 {
         error!(
@@ -133,6 +135,14 @@ fn finish(name: &str, backlog: &SharedBacklog) {
     let spooled = backlog.read(|backlog| backlog.ledger().spooled);
     if spooled > 0 {
         info!(forwarder = name, points = spooled, "points stay in the spool for the next start");
+    }
+    if let Some(folder) = folder.filter(|_| backlog.read(Backlog::has_debt)) {
+        let folder = folder.display();
+        error!(
+            forwarder = name,
+            %folder,
+            "cannot remove delivered windows from the spool: the next start delivers them again"
+        );
     }
     let windows = backlog.read(Backlog::unsynced);
     if windows > 0 {

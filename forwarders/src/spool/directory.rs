@@ -12,11 +12,9 @@
 //! Everything that a spool does here is synchronous and uses the disk through [`Disk`] only, so that
 //! a simulated disk can take the place of the real one.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 use rustix::fs::Access;
@@ -26,7 +24,7 @@ use super::disk::{Disk, DiskEntry, EntryKind, RealDisk, exists, remove_if_presen
 use super::file::{self, SpoolFileError};
 use super::lock::{FolderLock, FolderLockError};
 use super::name::FileName;
-use super::settled::SettledFile;
+use super::settled_list::SettledList;
 use super::work::FoundWindows;
 use model::Snapshot;
 
@@ -55,10 +53,8 @@ pub(crate) struct SpoolDirectory {
     pub(super) disk: Box<dyn Disk>,
     /// `None` on a simulated disk, which no other daemon uses.
     pub(super) lock: Option<Mutex<FolderLock>>,
-    /// The content of the file `settled`. Locked while the file is written.
-    pub(super) settled: Mutex<VecDeque<SettledFile>>,
-    /// The number of files in `settled`, for readers that must not wait for the disk.
-    pub(super) unremoved: AtomicU64,
+    /// The content of the file `settled`.
+    pub(super) settled: SettledList,
 }
 
 /// Why a spool cannot be opened.
@@ -115,16 +111,27 @@ impl SpoolDirectory {
             root: root.to_owned(),
             disk,
             lock: lock.map(Mutex::new),
-            settled: Mutex::default(),
-            unremoved: AtomicU64::new(0),
+            settled: SettledList::default(),
         };
         directory.empty_tmp();
         directory.load_settled().map_err(at(&root.join("settled")))?;
-        // An earlier run may have ended between a rename and its sync. The windows found count as
-        // spooled, so their names have to survive a power failure.
-        let found = directory.sync().and_then(|()| directory.look());
-        let found = found.map_err(at(&root.join("new")))?;
+        let found = directory.look().map_err(at(&root.join("new")))?;
         Ok((directory, found))
+    }
+
+    /// Syncs the windows that an earlier run left, and shortens the record of settled windows if it
+    /// `has_old_records`. The earlier run may have ended between a write and its sync. Not a part of
+    /// opening, because it waits for the disk.
+    ///
+    /// # Errors
+    /// When the windows cannot be synced.
+    pub(super) fn sync_found(&self, has_old_records: bool) -> io::Result<()> {
+        self.disk.sync_all(&self.root)?;
+        if has_old_records {
+            // A record of a file that does not exist has no effect.
+            let _too_long = self.shorten_record();
+        }
+        Ok(())
     }
 
     /// Writes and removes a small file, to find out whether the disk can be written.

@@ -6,15 +6,17 @@
 //! The guarantees of a spool, and why they hold:
 //!
 //! - A spooled window survives a power failure: its content is synced, then its name. A start syncs
-//!   the names that it finds, because a kill may have come between the two.
+//!   the windows that it finds, in the background: the earlier run may have had no time for that.
 //! - A stop does not wait for a slow disk: windows that are left in memory get their files first and
 //!   are synced together afterwards. If the time of the stop ends before that, they survive the end
-//!   of the process, and a power failure in the next seconds can damage them, which is counted.
+//!   of the process, and a power failure in the next seconds can damage them, which is counted. A
+//!   file that they replace stays until they are synced.
 //! - A settled window is not sent again: a window is taken from disk only when the file of every
 //!   settled one is removed or recorded in `settled` (`RemovalDebt`). A kill repeats the window in
 //!   flight or the one that is being removed, never both.
-//! - No file disappears without being counted: a write replaces no file, and of two files with the
-//!   same number, one is removed only if the other contains its undelivered points.
+//! - No file disappears without being counted: a write replaces only the file of a settled window,
+//!   no window gets the name of a file that is being removed, and of two files with the same number,
+//!   one is removed only if the other contains its undelivered points.
 //! - An error of the system drops nothing: only content can be damaged.
 //! - Fresh windows do not wait for the content of the folder: opening only lists it, and the rest
 //!   follows in parts.
@@ -34,10 +36,13 @@ mod old_files;
 mod quarantine;
 mod quarantine_folder;
 mod reader;
+mod refused;
 mod removal;
 mod scan;
 pub(crate) mod series;
 mod settled;
+mod settled_list;
+mod syncing;
 mod work;
 mod writer;
 mod writing;

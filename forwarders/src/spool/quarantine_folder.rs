@@ -53,7 +53,7 @@ impl SpoolDirectory {
             // Never overwrites: an operator may not have inspected the other file yet.
             _ => return Err(io::Error::new(io::ErrorKind::AlreadyExists, file)),
         }
-        self.write_into("quarantine", &file, bytes, min_free).map_err(|failed| failed.error)?;
+        self.write_quarantined(&file, bytes, min_free).map_err(|failed| failed.error)?;
         self.bound_quarantine()
     }
 

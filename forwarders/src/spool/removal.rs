@@ -1,12 +1,10 @@
 //! Removes the files of settled windows, and records the files that cannot be removed.
 
 use std::collections::{HashMap, VecDeque};
-use std::ffi::OsStr;
 use std::io;
-use std::sync::atomic::Ordering;
 
 use super::directory::SpoolDirectory;
-use super::disk::{exists, remove_if_present};
+use super::disk::remove_if_present;
 use super::name::FileName;
 use super::settled::{self, SettledFile};
 use super::work::DiscardedFiles;
@@ -46,7 +44,7 @@ impl SpoolDirectory {
             let _later = self.bound_quarantine();
         }
         if !outcome.left.is_empty() {
-            match self.record(&outcome.left) {
+            match self.record(&outcome.left).and_then(|()| self.sync_record()) {
                 Ok(()) => outcome.left = DiscardedFiles::default(),
                 Err(error) => outcome.error = Some(error),
             }
@@ -55,43 +53,56 @@ impl SpoolDirectory {
     }
 
     /// Records files as settled, so that the next run does not deliver them if they are still in
-    /// the folder.
+    /// the folder. The record survives the end of the process, and a power failure after
+    /// [`SpoolDirectory::sync_record`].
     ///
     /// # Errors
     /// When the record cannot be written.
     pub(crate) fn record(&self, files: &DiscardedFiles) -> io::Result<()> {
-        let mut list = self.settled.lock();
+        let found = self.still_there(files)?;
+        let _changing = self.settled.change_file();
+        let listed = self.settled.files();
         let known: HashMap<FileName, u64> =
-            list.iter().map(|file| (file.name, file.inode)).collect();
-        let remove = files.remove.iter().map(|name| (*name, None));
-        let set_aside = files.set_aside.iter().map(|(name, suffix)| (*name, Some(*suffix)));
-        let mut new = Vec::new();
-        for (name, suffix) in remove.chain(set_aside) {
-            let inode = match self.disk.status(&self.path_of(name)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                status => status?.inode,
-            };
-            if known.get(&name) != Some(&inode) {
-                new.push(SettledFile { name, inode, suffix });
-            }
-        }
+            listed.iter().map(|file| (file.name, file.inode)).collect();
+        let is_new = |file: &SettledFile| known.get(&file.name) != Some(&file.inode);
+        let new: Vec<SettledFile> = found.into_iter().filter(is_new).collect();
         if new.is_empty() {
             return Ok(());
         }
-        let path = self.root.join("settled");
-        let is_new = !exists(&*self.disk, &path)?;
-        self.disk.append(&path, &settled::encode(new.iter().copied()))?;
-        if is_new {
-            self.disk.sync_folder(&self.root)?;
-        }
-        list.extend(new);
-        self.unremoved.store(list.len() as u64, Ordering::Relaxed);
+        let lines = settled::encode(new.iter().copied());
+        self.disk.append_unsynced(&self.root.join("settled"), &lines)?;
+        self.settled.add(new);
         Ok(())
+    }
+
+    /// The files that exist, with their inodes.
+    fn still_there(&self, files: &DiscardedFiles) -> io::Result<Vec<SettledFile>> {
+        let remove = files.remove.iter().map(|name| (*name, None));
+        let set_aside = files.set_aside.iter().map(|(name, suffix)| (*name, Some(*suffix)));
+        let mut found = Vec::new();
+        for (name, suffix) in remove.chain(set_aside) {
+            match self.disk.status(&self.path_of(name)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                status => found.push(SettledFile { name, inode: status?.inode, suffix }),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Syncs the record of settled windows, if there is one.
+    ///
+    /// # Errors
+    /// When the system returns an error.
+    pub(crate) fn sync_record(&self) -> io::Result<()> {
+        match self.disk.sync_file(&self.root.join("settled")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced.and_then(|()| self.disk.sync_folder(&self.root)),
+        }
     }
 
     /// The number of settled windows whose file is still in the folder.
     pub(crate) fn unremoved(&self) -> u64 {
-        self.unremoved.load(Ordering::Relaxed)
+        self.settled.len() as u64
     }
 
     /// Retries the removal of up to `count` recorded files.
@@ -100,49 +111,32 @@ impl SpoolDirectory {
     /// When the record cannot be shortened. It then names files that no longer exist, which has no
     /// effect.
     pub(crate) fn retry_settled(&self, count: usize) -> io::Result<()> {
-        let due: Vec<SettledFile> = {
-            let list = self.settled.lock();
-            list.iter().take(count).copied().collect()
-        };
-        // Not under the lock: a removal that hangs must not keep other files from being recorded.
-        let (gone, stuck): (Vec<_>, Vec<_>) = due.into_iter().partition(|file| self.is_gone(*file));
-        if gone.is_empty() && stuck.is_empty() {
-            return Ok(());
+        let mut due = self.settled.files();
+        due.truncate(count);
+        let mut is_shorter = false;
+        for file in due {
+            // Another window may have got the name since.
+            if self.settled.begin_removal(&file) {
+                let is_gone = self.is_gone(file);
+                self.settled.end_removal(&file, is_gone);
+                is_shorter |= is_gone;
+            }
         }
-        let mut list = self.settled.lock();
-        list.retain(|file| !gone.contains(file) && !stuck.contains(file));
-        // At the end: the next call tries other files first.
-        list.extend(stuck);
-        self.unremoved.store(list.len() as u64, Ordering::Relaxed);
-        if gone.is_empty() {
-            return Ok(());
-        }
-        // Before the record is shortened: a power failure could otherwise bring back a file that is
-        // no longer recorded.
-        self.sync()?;
-        self.rewrite(&list)
+        if is_shorter { self.shorten_record() } else { Ok(()) }
     }
 
     /// Removes a recorded file, or moves it to the quarantine. Returns whether it is gone.
     fn is_gone(&self, file: SettledFile) -> bool {
+        match self.disk.status(&self.path_of(file.name)) {
+            Err(error) => return error.kind() == io::ErrorKind::NotFound,
+            // Another file has got the name.
+            Ok(status) if status.inode != file.inode => return true,
+            Ok(_) => {}
+        }
         match file.suffix {
             None => remove_if_present(&*self.disk, &self.path_of(file.name)).is_ok(),
             Some(suffix) => self.set_aside(file.name.to_string(), suffix).is_ok(),
         }
-    }
-
-    /// Removes a file that does not exist from the record, before another file gets its name. The other
-    /// file may get its inode, too.
-    pub(super) fn forget_settled(&self, name: &OsStr) -> io::Result<()> {
-        let mut list = self.settled.lock();
-        let is_other = |file: &&SettledFile| *name != *file.name.to_string();
-        if list.iter().any(|file| !is_other(&file)) {
-            let others: VecDeque<_> = list.iter().filter(is_other).copied().collect();
-            self.rewrite(&others)?;
-            self.unremoved.store(others.len() as u64, Ordering::Relaxed);
-            *list = others;
-        }
-        Ok(())
     }
 
     /// Loads the record that an earlier run left. Removes nothing from it.
@@ -158,29 +152,48 @@ impl SpoolDirectory {
             }
             Err(error) => return Err(error),
         };
-        *self.settled.lock() = settled::decode(&bytes);
+        self.settled.replace(settled::decode(&bytes));
         Ok(())
     }
 
-    /// Keeps only the recorded files that are still in the folder.
-    pub(super) fn keep_settled(&self, present: VecDeque<SettledFile>) {
-        let mut list = self.settled.lock();
-        self.unremoved.store(present.len() as u64, Ordering::Relaxed);
-        if present.len() != list.len() {
-            // A record of a file that does not exist has no effect.
-            let _too_long = self.rewrite(&present);
-        }
-        *list = present;
+    /// Keeps only the recorded files that are still in the folder. Returns whether there are others,
+    /// which the record need not name any longer.
+    pub(super) fn keep_settled(&self, present: VecDeque<SettledFile>) -> bool {
+        let is_too_long = present.len() != self.settled.len();
+        self.settled.replace(present);
+        is_too_long
     }
 
-    fn rewrite(&self, files: &VecDeque<SettledFile>) -> io::Result<()> {
+    /// Writes the record again, without files that are gone.
+    ///
+    /// # Errors
+    /// When the system returns an error.
+    pub(super) fn shorten_record(&self) -> io::Result<()> {
+        // First: a power failure could otherwise bring back a file that is no longer recorded.
+        self.sync()?;
+        let (files, version) = self.settled.versioned();
         let (tmp, path) = (self.root.join("tmp/settled"), self.root.join("settled"));
-        if files.is_empty() {
-            remove_if_present(&*self.disk, &path)?;
-        } else {
-            remove_if_present(&*self.disk, &tmp)?;
+        remove_if_present(&*self.disk, &tmp)?;
+        if !files.is_empty() {
             self.disk.create(&tmp, &settled::encode(files.iter().copied()))?;
-            self.disk.rename(&tmp, &path)?;
+        }
+        let changing = self.settled.change_file();
+        if !self.settled.is_version(version) {
+            // Lines were added in the meantime. The record stays too long until the next call.
+            return Ok(());
+        }
+        let moved = match files.is_empty() {
+            // Removed outside of the lock, because that may take long.
+            true => self.disk.rename(&path, &tmp),
+            false => self.disk.rename(&tmp, &path),
+        };
+        drop(changing);
+        match moved {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            moved => moved?,
+        }
+        if files.is_empty() {
+            remove_if_present(&*self.disk, &tmp)?;
         }
         self.disk.sync_folder(&self.root)
     }

@@ -38,7 +38,7 @@ impl SpoolDirectory {
     /// Divides the files into windows, damaged windows and settled windows.
     fn sort_out(&self, names: Vec<FileName>, found: &mut FoundWindows) -> io::Result<()> {
         let settled: HashMap<FileName, SettledFile> =
-            self.settled.lock().iter().map(|file| (file.name, *file)).collect();
+            self.settled.files().into_iter().map(|file| (file.name, file)).collect();
         let mut present = VecDeque::new();
         for name in names {
             let status = match self.disk.status(&self.path_of(name)) {
@@ -54,7 +54,7 @@ impl SpoolDirectory {
             }
         }
         found.windows.sort_unstable();
-        self.keep_settled(present);
+        found.has_old_records = self.keep_settled(present);
         Ok(())
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct FoundWindows {
     pub(crate) replaced: Vec<FileName>,
     /// The number of files that are not windows.
     pub(crate) strangers: u64,
+    /// Whether the record of settled windows names files that no longer exist.
+    pub(crate) has_old_records: bool,
 }
 
 /// Files of a spool that are no longer needed there.

@@ -14,13 +14,12 @@ use super::directory::SpoolDirectory;
 use super::file;
 use super::host::Host;
 use super::name::{FileName, first_seq, folder_of};
-use super::quarantine::{QuarantineAllowance, fitting};
+use super::quarantine::QuarantineAllowance;
 use super::reader::SpoolReader;
 use super::removal::DiscardOutcome;
-use super::work::{DiscardedFiles, FoundWindows, RefusedPoints, WriteJob};
+use super::work::{DiscardedFiles, FoundWindows, WriteJob};
 use super::writing::FailedWrite;
 use basics::log_throttle::LogThrottle;
-use model::PointRanges;
 
 /// The location of all spools, and the run of the daemon that writes to them.
 #[derive(Clone, Debug)]
@@ -50,9 +49,6 @@ pub(crate) enum WriteEnd {
     GivenUp,
 }
 
-/// Most files that are synced at the same time.
-const SYNCS_AT_ONCE: usize = 16;
-
 /// Why a window could not be written.
 #[derive(Debug)]
 pub(crate) struct SpoolWriteError {
@@ -68,14 +64,14 @@ pub(crate) struct SpoolWriteError {
 /// hang.
 pub(crate) struct SpoolWriter {
     /// The destination's name.
-    forwarder: String,
+    pub(super) forwarder: String,
     root: PathBuf,
-    instance: Arc<str>,
+    pub(super) instance: Arc<str>,
     host: Host,
     /// Empty until [`SpoolWriter::open`] succeeds. Shared with the readers.
     directory: Arc<OnceLock<SpoolDirectory>>,
-    allowance: QuarantineAllowance,
-    quarantine_failures: LogThrottle,
+    pub(super) allowance: QuarantineAllowance,
+    pub(super) quarantine_failures: LogThrottle,
 }
 
 impl SpoolWriter {
@@ -164,7 +160,8 @@ impl SpoolWriter {
         })
     }
 
-    /// Records files as settled, so that the next run does not deliver them.
+    /// Records files as settled, so that the next run does not deliver them. The record survives the
+    /// end of the process, and a power failure after [`SpoolWriter::sync_record`].
     pub(crate) fn record(&self, files: DiscardedFiles) -> JoinHandle<io::Result<()>> {
         self.spawn(move |directory| directory.record(&files))
     }
@@ -242,8 +239,8 @@ impl SpoolWriter {
         Err(self.write_error(name, failed))
     }
 
-    /// Writes a window without waiting for the disk, provided that at least `min_free` bytes stay
-    /// free on it. It survives the end of the process.
+    /// Writes a window without waiting for a sync, provided that at least `min_free` bytes stay free on
+    /// the disk. It survives the end of the process.
     ///
     /// # Errors
     /// When the window cannot be written.
@@ -258,74 +255,11 @@ impl SpoolWriter {
         written.map_err(|error| self.write_error(name, error)).map(|()| WriteEnd::Unsynced)
     }
 
-    /// Syncs windows that were written without it, and the names of all windows: a power failure may
-    /// bring back files that were removed shortly before. Returns whether the disk has synced all.
-    pub(crate) async fn sync(&self, unsynced: &[FileName]) -> bool {
-        // At the same time, because file systems write the changes of all of them together.
-        let each = unsynced.len().div_ceil(SYNCS_AT_ONCE).max(1);
-        let syncs: Vec<_> = unsynced
-            .chunks(each)
-            .map(|names| {
-                let names = names.to_vec();
-                self.spawn(move |directory| {
-                    names.into_iter().try_for_each(|name| directory.sync_window(name))
-                })
-            })
-            .collect();
-        let mut is_synced = true;
-        for sync in syncs {
-            is_synced &= matches!(sync.await, Ok(Ok(())));
-        }
-        is_synced & self.blocking(SpoolDirectory::sync).await.is_ok()
-    }
-
     fn write_error(&self, name: FileName, error: impl Into<FailedWrite>) -> SpoolWriteError {
         let FailedWrite { error, is_left_behind } = error.into();
         SpoolWriteError {
             words: format!("{}: {error}", self.root.display()),
             left_behind: is_left_behind.then_some(name),
-        }
-    }
-
-    /// Moves refused points into the quarantine, within its limits per minute and as long as
-    /// `min_free` bytes stay free on the disk. Returns the number of points that it stored.
-    pub(crate) async fn quarantine(&mut self, refused: RefusedPoints, min_free: u64) -> u64 {
-        let mut kept = 0;
-        for (reason, points) in &refused.points {
-            kept += self.put_aside(&refused, reason, points.clone(), min_free).await;
-        }
-        kept
-    }
-
-    async fn put_aside(
-        &mut self,
-        refused: &RefusedPoints,
-        reason: &'static str,
-        points: PointRanges,
-        min_free: u64,
-    ) -> u64 {
-        let room = self.allowance.room(Instant::now());
-        let (seq, snapshot) = (refused.seq, Arc::clone(&refused.snapshot));
-        let instance = Arc::clone(&self.instance);
-        let put = self.blocking(move |directory| {
-            let file = fitting(seq, &snapshot, points, &instance, room);
-            let Some((name, bytes)) = file else { return Ok(None) };
-            directory.put_aside(name, reason, &bytes, min_free).map(|()| Some(name))
-        });
-        match put.await {
-            // Only a successful write uses up the allowance: a full disk is not worn.
-            Ok(Some(name)) => {
-                self.allowance.used(name);
-                name.points
-            }
-            Ok(None) => 0,
-            Err(error) => {
-                if let Some(times) = self.quarantine_failures.count(1) {
-                    warn!(forwarder = self.forwarder, %error, times, "cannot put refused points \
-                        into the quarantine");
-                }
-                0
-            }
         }
     }
 
@@ -336,14 +270,14 @@ impl SpoolWriter {
     }
 
     /// Accesses the open folder on a thread for blocking tasks.
-    async fn blocking<T: Send + 'static, E: From<io::Error> + Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static, E: From<io::Error> + Send + 'static>(
         &self,
         access: impl FnOnce(&SpoolDirectory) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         self.spawn(access).await.unwrap_or_else(|error| Err(io::Error::from(error).into()))
     }
 
-    fn spawn<T: Send + 'static, E: From<io::Error> + Send + 'static>(
+    pub(super) fn spawn<T: Send + 'static, E: From<io::Error> + Send + 'static>(
         &self,
         access: impl FnOnce(&SpoolDirectory) -> Result<T, E> + Send + 'static,
     ) -> JoinHandle<Result<T, E>> {

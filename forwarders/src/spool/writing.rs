@@ -1,10 +1,10 @@
 //! Writes the files of a spool, each of them aside in `tmp` first.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::directory::{SpoolDirectory, explained, make_folders};
-use super::disk::{exists, remove_if_present};
+use super::disk::remove_if_present;
 use super::lock::FolderLock;
 use super::name::FileName;
 
@@ -27,6 +27,8 @@ impl From<io::Error> for FailedWrite {
 struct NewFile {
     tmp: PathBuf,
     path: PathBuf,
+    /// The name of a window; `None` of a file in the quarantine.
+    window: Option<FileName>,
     is_synced: bool,
 }
 
@@ -44,23 +46,26 @@ impl SpoolDirectory {
         bytes: &[u8],
         min_free: u64,
     ) -> Result<(), FailedWrite> {
-        self.write_into("new", &name.to_string(), bytes, min_free)
+        let file = self.window_file(name);
+        self.write_file(&file, bytes, min_free)
     }
 
-    /// Writes a file into one of the folders.
-    pub(super) fn write_into(
+    /// Writes a file into the quarantine.
+    pub(super) fn write_quarantined(
         &self,
-        folder: &str,
         file: &str,
         bytes: &[u8],
         min_free: u64,
     ) -> Result<(), FailedWrite> {
-        let file = self.new_file(folder, file);
-        self.write_aside(&file, bytes, min_free)?;
-        self.rename(&file)?;
+        self.write_file(&self.new_file("quarantine", file), bytes, min_free)
+    }
+
+    fn write_file(&self, file: &NewFile, bytes: &[u8], min_free: u64) -> Result<(), FailedWrite> {
+        self.write_aside(file, bytes, min_free)?;
+        self.rename(file)?;
         // The new name is an entry of the folder; it is on disk only after the folder is synced.
-        let synced = self.disk.sync_folder(&self.root.join(folder));
-        synced.map_err(|error| self.take_back_file(&file, error))
+        let synced = self.disk.sync_folder(file.path.parent().unwrap_or(&self.root));
+        synced.map_err(|error| self.take_back_file(file, error))
     }
 
     // ---- A window, step by step ---------------------------------------------------------------
@@ -72,7 +77,7 @@ impl SpoolDirectory {
     /// When the disk is full or fails, when fewer than `min_free` bytes would stay free on it, or
     /// when a file of this name exists.
     pub(super) fn prepare(&self, name: FileName, bytes: &[u8], min_free: u64) -> io::Result<()> {
-        self.write_aside(&self.new_file("new", &name.to_string()), bytes, min_free)
+        self.write_aside(&self.window_file(name), bytes, min_free)
     }
 
     /// The second step: gives the window its name. It then survives the end of the process, and a
@@ -81,16 +86,16 @@ impl SpoolDirectory {
     /// # Errors
     /// When the system returns an error.
     pub(super) fn place(&self, name: FileName) -> io::Result<()> {
-        self.rename(&self.new_file("new", &name.to_string()))
+        self.rename(&self.window_file(name))
     }
 
     /// Removes a window whose name cannot be synced, because of `error`: a file that the caller does
     /// not know of would be delivered by the next run although this run delivers the window from memory.
     pub(super) fn take_back(&self, name: FileName, error: io::Error) -> FailedWrite {
-        self.take_back_file(&self.new_file("new", &name.to_string()), error)
+        self.take_back_file(&self.window_file(name), error)
     }
 
-    /// Writes a window without waiting for the disk: the file survives the end of the process, and a
+    /// Writes a window without waiting for a sync: the file survives the end of the process, and a
     /// power failure after [`SpoolDirectory::sync_window`] and [`SpoolDirectory::sync`].
     ///
     /// # Errors
@@ -101,7 +106,7 @@ impl SpoolDirectory {
         bytes: &[u8],
         min_free: u64,
     ) -> io::Result<()> {
-        let file = self.new_file("new", &name.to_string());
+        let file = self.window_file(name);
         // Another name: a write that was given up may still have its file open.
         let tmp = self.root.join("tmp").join(format!("{name}.last"));
         let file = NewFile { tmp, is_synced: false, ..file };
@@ -109,19 +114,26 @@ impl SpoolDirectory {
         self.rename(&file)
     }
 
-    /// Syncs the content of a window.
+    /// Syncs the content of a window, unless it was removed since it was written.
     ///
     /// # Errors
     /// When the system returns an error.
     pub(super) fn sync_window(&self, name: FileName) -> io::Result<()> {
-        self.disk.sync_file(&self.path_of(name))
+        match self.disk.sync_file(&self.path_of(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        }
     }
 
     // ---- Any file -----------------------------------------------------------------------------
 
+    fn window_file(&self, name: FileName) -> NewFile {
+        NewFile { window: Some(name), ..self.new_file("new", &name.to_string()) }
+    }
+
     fn new_file(&self, folder: &str, file: &str) -> NewFile {
         let (tmp, path) = (self.root.join("tmp").join(file), self.root.join(folder).join(file));
-        NewFile { tmp, path, is_synced: true }
+        NewFile { tmp, path, window: None, is_synced: true }
     }
 
     fn write_aside(&self, file: &NewFile, bytes: &[u8], min_free: u64) -> io::Result<()> {
@@ -138,21 +150,35 @@ impl SpoolDirectory {
         })
     }
 
-    fn create_aside(
-        &self,
-        NewFile { tmp, path, is_synced }: &NewFile,
-        bytes: &[u8],
-    ) -> io::Result<()> {
-        // `rename` would replace the file. Only this daemon writes here, so no file can appear
-        // between the check and the rename.
-        let name = path.file_name().unwrap_or_default();
-        if exists(&*self.disk, path)? {
-            let name = name.to_string_lossy().into_owned();
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, name));
-        }
-        self.forget_settled(name)?;
+    fn create_aside(&self, file: &NewFile, bytes: &[u8]) -> io::Result<()> {
+        self.check_name(file)?;
         // An earlier write of this file may have failed and left it.
-        remove_if_present(&*self.disk, tmp)?;
+        remove_if_present(&*self.disk, &file.tmp)?;
+        self.create(file, bytes)?;
+        match file.window {
+            Some(name) if self.looks_settled(name, &file.tmp)? => {
+                self.create_again(name, file, bytes)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that no file has the name: `rename` would replace it. Only this daemon writes here, so
+    /// no file can appear between the check and the rename. The file of a settled window may be
+    /// replaced.
+    fn check_name(&self, NewFile { path, window, .. }: &NewFile) -> io::Result<()> {
+        let found = match self.disk.status(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        if window.is_some_and(|name| self.settled.contains(name, found.inode)) {
+            return Ok(());
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, name))
+    }
+
+    fn create(&self, NewFile { tmp, is_synced, .. }: &NewFile, bytes: &[u8]) -> io::Result<()> {
         let created = match is_synced {
             true => self.disk.create(tmp, bytes),
             false => self.disk.create_unsynced(tmp, bytes),
@@ -162,18 +188,49 @@ impl SpoolDirectory {
         })
     }
 
-    fn rename(&self, NewFile { tmp, path, .. }: &NewFile) -> io::Result<()> {
-        let renamed = match self.disk.rename(tmp, path) {
+    /// Whether the new file has the name and the inode of a settled one that no longer exists: the
+    /// record would suppress its delivery.
+    fn looks_settled(&self, name: FileName, tmp: &Path) -> io::Result<bool> {
+        // Without a look at the disk in most cases.
+        let has_name = self.settled.contains_name(name);
+        Ok(has_name && self.settled.contains(name, self.disk.status(tmp)?.inode))
+    }
+
+    /// Creates the file with another inode, while the first file occupies its own.
+    fn create_again(&self, name: FileName, file: &NewFile, bytes: &[u8]) -> io::Result<()> {
+        let first = self.root.join("tmp").join(format!("{name}.first"));
+        self.disk.rename(&file.tmp, &first)?;
+        let created = self.create(file, bytes);
+        let removed = self.disk.remove(&first);
+        created.and(removed)
+    }
+
+    fn rename(&self, file: &NewFile) -> io::Result<()> {
+        self.rename_into_place(file).inspect_err(|_| {
+            let _nothing_more_to_do = self.disk.remove(&file.tmp);
+        })
+    }
+
+    fn rename_into_place(&self, NewFile { tmp, path, window, .. }: &NewFile) -> io::Result<()> {
+        let settled = window.map_or(Ok(Vec::new()), |name| self.settled.take(name))?;
+        match self.rename_or_recreate(tmp, path) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.settled.add(settled);
+                Err(explained(&*self.disk, &self.root, error))
+            }
+        }
+    }
+
+    fn rename_or_recreate(&self, tmp: &Path, path: &Path) -> io::Result<()> {
+        match self.disk.rename(tmp, path) {
             // The folder was removed while the daemon runs.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 make_folders(&*self.disk, &self.root)?;
                 self.disk.rename(tmp, path)
             }
-            renamed => renamed.map_err(|error| explained(&*self.disk, &self.root, error)),
-        };
-        renamed.inspect_err(|_| {
-            let _nothing_more_to_do = self.disk.remove(tmp);
-        })
+            renamed => renamed,
+        }
     }
 
     fn take_back_file(&self, NewFile { path, .. }: &NewFile, error: io::Error) -> FailedWrite {

@@ -39,3 +39,10 @@ pub fn waiting_names(disk: &SimulatedDisk, root: &Path) -> Vec<FileName> {
     found.sort_unstable();
     found
 }
+
+/// The names of the files that [`waiting`] leaves out, because their windows are settled.
+#[must_use]
+pub fn settled_names(disk: &SimulatedDisk, root: &Path) -> Vec<FileName> {
+    let settled = disk.peek(&root.join("settled")).unwrap_or_default();
+    crate::spool::settled_inodes(&settled).into_iter().map(|(name, _)| name).collect()
+}

@@ -131,11 +131,6 @@ impl InFlightWindow {
         Some(file)
     }
 
-    /// Whether the window lost its file, which may still be on disk, to newer windows.
-    pub(super) fn has_given_way(&self) -> bool {
-        self.gave_way && self.file.is_none()
-    }
-
     /// Revokes the window if its file `is_void`, unless it is revoked already. The delivery loop
     /// drops it between two attempts. Returns the number of points that are left of it.
     pub(super) fn revoke_if(

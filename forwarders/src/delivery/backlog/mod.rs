@@ -33,6 +33,7 @@ pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod unsynced;
 mod waiting;
 mod wakes;
 

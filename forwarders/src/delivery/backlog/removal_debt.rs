@@ -13,21 +13,27 @@ pub(super) const REMOVED_AT_ONCE: usize = 256;
 /// interrupts.
 ///
 /// ```text
-///              next_step          removed
-///   pending ──────────────▶ removing ─────▶ gone
-///      ▲  │                  │ slow
-///      │  │ next_step        ▼
-///      │  └─────────────▶ recording ─────▶ recorded: it may stay
-///      └─────────────────────┘ failed
+///               synced              next_step             removed
+///   outdated ──────────▶ pending ──────────────▶ removing ─────▶ gone
+///                         ▲  │                    │ slow
+///                         │  │ next_step          ▼
+///                         │  └──────────────▶ recording ─────▶ recorded: it may stay
+///                         └───────────────────────┘ failed
 /// ```
+///
+/// A window must not get the name of a file in the debt: the removal or the record would hit its new
+/// file.
 #[derive(Debug, Default)]
 pub(super) struct RemovalDebt {
     /// Files that no step has been taken for.
     pending: DiscardedFiles,
     /// Files that are being removed.
     removing: Option<Removing>,
-    /// Files of `pending` that are being recorded; `None` if no record is being written.
-    recording: Option<DiscardedFiles>,
+    /// Files that are being recorded; `None` if no record is being written.
+    recording: Option<Recording>,
+    /// Files of windows that have another file by now, which is not synced. They stay until it is, and
+    /// are no debt: if both are in the folder, the next run ignores them.
+    outdated: Vec<FileName>,
     /// Whether the latest step neither removed nor recorded its files.
     has_failed: bool,
     files: u64,
@@ -40,6 +46,14 @@ struct Removing {
     /// Whether the removal takes so long that the files have to be recorded.
     is_slow: bool,
     is_recorded: bool,
+}
+
+#[derive(Debug)]
+struct Recording {
+    /// The files of `pending`.
+    files: DiscardedFiles,
+    /// Whether the files that are being removed are a part of the record.
+    has_removing: bool,
 }
 
 /// The next step of the spool loop for the debt.
@@ -74,6 +88,17 @@ impl RemovalDebt {
         self.pending.set_aside.push((file, suffix));
     }
 
+    /// Adds a file to remove once the file that replaces it is synced.
+    pub(super) fn remove_when_synced(&mut self, outdated: FileName) {
+        self.count(outdated);
+        self.outdated.push(outdated);
+    }
+
+    /// Records that the files that replace others are synced.
+    pub(super) fn replacements_are_synced(&mut self) {
+        self.pending.remove.append(&mut self.outdated);
+    }
+
     fn count(&mut self, file: FileName) {
         self.files += 1;
         self.bytes += file.bytes;
@@ -91,9 +116,18 @@ impl RemovalDebt {
     /// are not sent.
     pub(super) fn is_open(&self) -> bool {
         let removing = self.removing.as_ref().filter(|removing| !removing.is_recorded);
-        let lists = [Some(&self.pending), removing.map(|removing| &removing.files)];
-        let mut lists = lists.into_iter().flatten().chain(&self.recording);
+        let removing = removing.map(|removing| &removing.files);
+        let recording = self.recording.as_ref().map(|recording| &recording.files);
+        let mut lists = [Some(&self.pending), removing, recording].into_iter().flatten();
         lists.any(|files| !files.remove.is_empty())
+    }
+
+    /// Whether a file of the window `seq` is still to be removed or recorded.
+    pub(super) fn has_file_of(&self, seq: u64) -> bool {
+        let removing = self.removing.as_ref().map(|removing| &removing.files);
+        let recording = self.recording.as_ref().map(|recording| &recording.files);
+        let mut lists = [Some(&self.pending), removing, recording].into_iter().flatten();
+        lists.any(|files| files.remove.iter().any(|file| file.seq == seq))
     }
 
     /// Whether files are being recorded.
@@ -112,22 +146,18 @@ impl RemovalDebt {
     }
 
     /// The next step; `None` if there is none. `may_retry` is false during the pause after a
-    /// failure. `is_last` says that the next steps are the last ones before the end.
-    pub(super) fn next_step(&mut self, may_retry: bool, is_last: bool) -> Option<DebtStep> {
-        // One record at a time: it says which removal was slow when it began.
-        if self.recording.is_some() || self.has_failed && !may_retry {
+    /// failure.
+    pub(super) fn next_step(&mut self, may_retry: bool) -> Option<DebtStep> {
+        if self.has_failed && !may_retry {
             return None;
         }
-        if let Some(removing) = &self.removing {
-            // The disk is slow or hangs. A record is one write, however many files there are.
-            let is_unrecorded = removing.is_slow && !removing.is_recorded;
-            let slow = Some(&removing.files).filter(|_| is_unrecorded).cloned();
-            return self.record_with(slow.unwrap_or_default());
+        if self.removing.is_none() {
+            return self.next_removal();
         }
-        // At the end there may be no time to remove all files one by one.
-        if is_last && self.pending.len() > REMOVED_AT_ONCE {
-            return self.record_with(DiscardedFiles::default());
-        }
+        self.next_record()
+    }
+
+    fn next_removal(&mut self) -> Option<DebtStep> {
         let files = self.pending.take_first(REMOVED_AT_ONCE);
         if files.is_empty() {
             return None;
@@ -136,12 +166,22 @@ impl RemovalDebt {
         Some(DebtStep::Remove(files))
     }
 
-    fn record_with(&mut self, mut files: DiscardedFiles) -> Option<DebtStep> {
+    /// A record of the files of a slow removal, and of all other files: the disk may hang, and a record
+    /// is one write, however many files there are.
+    fn next_record(&mut self) -> Option<DebtStep> {
+        // One record at a time: it says which removal was slow when it began.
+        let slow = self.removing.as_ref().filter(|removing| removing.is_slow)?;
+        if self.recording.is_some() {
+            return None;
+        }
+        let has_removing = !slow.is_recorded;
+        let mut files = if has_removing { slow.files.clone() } else { DiscardedFiles::default() };
         files.append(self.pending.clone());
         if files.is_empty() {
             return None;
         }
-        self.recording = Some(std::mem::take(&mut self.pending));
+        let pending = std::mem::take(&mut self.pending);
+        self.recording = Some(Recording { files: pending, has_removing });
         Some(DebtStep::Record(files))
     }
 
@@ -157,6 +197,10 @@ impl RemovalDebt {
     pub(super) fn removal_ended(&mut self, left: Option<DiscardedFiles>) {
         let Some(removing) = self.removing.take() else { return };
         self.discount(&removing.files);
+        if let Some(recording) = &mut self.recording {
+            // The next removal is not a part of this record.
+            recording.has_removing = false;
+        }
         // If they were recorded since it became slow, they may stay.
         let is_recorded = removing.is_recorded;
         let left = if is_recorded { Some(DiscardedFiles::default()) } else { left };
@@ -172,15 +216,15 @@ impl RemovalDebt {
 
     /// Records whether the files of the latest [`DebtStep::Record`] were recorded.
     pub(super) fn record_ended(&mut self, is_recorded: bool) {
+        let Some(Recording { files, has_removing }) = self.recording.take() else { return };
         self.has_failed = !is_recorded;
-        let recording = self.recording.take().unwrap_or_default();
         if !is_recorded {
-            return self.pending.append(recording);
+            return self.pending.append(files);
         }
-        self.discount(&recording);
-        if let Some(removing) = &mut self.removing {
-            // If the removal is slow, its files were a part of the record.
-            removing.is_recorded = removing.is_slow;
+        self.discount(&files);
+        // Of the removal that was in progress when the record began, unless it has ended since.
+        if let Some(removing) = self.removing.as_mut().filter(|_| has_removing) {
+            removing.is_recorded = true;
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::in_flight::InFlightWindow;
 use super::removal_debt::DebtStep;
 use super::state::Backlog;
 use crate::delivery::ledger::PointStorage;
@@ -20,6 +19,8 @@ pub(crate) enum SpoolWork {
     Discard(DebtStep),
     /// Write points of a window.
     Write(WriteJob),
+    /// Sync windows that were written without it.
+    Sync(Vec<FileName>),
     /// Write refused points to the quarantine.
     Quarantine(RefusedPoints),
     /// Move files that are not windows to the quarantine.
@@ -36,8 +37,10 @@ impl Backlog {
     /// The next action of the spool loop. `may_write` is false during the pause after a failure.
     ///
     /// Files are removed first, which makes room. Then windows are written, which keeps points from
-    /// being lost; after the end of delivery they come first, because the time may be short. Refused
-    /// points are dropped already and come last.
+    /// being lost. After the end of delivery no write waits for a removal that has begun, except one
+    /// under the name of a file that is being removed; a window whose write fails does not hold up the
+    /// others; and files are synced once all are written. Refused points are dropped already and come
+    /// last.
     ///
     /// Ledger: unchanged. The spool loop reports the outcome of each action as a separate event.
     pub(crate) fn next_spool_work(&mut self, may_write: bool) -> SpoolWork {
@@ -48,14 +51,22 @@ impl Backlog {
             // Also after the end of delivery: it is the last chance to keep windows.
             return if may_write { SpoolWork::Open } else { self.wait_or_end_spooling() };
         }
-        if let Some(work) = self.next_change(may_write) {
-            return work;
+        if let Some(step) = self.next_debt_step(may_write) {
+            return SpoolWork::Discard(step);
+        }
+        if let Some(job) = self.next_write().filter(|_| may_write || self.phase.has_ended) {
+            return SpoolWork::Write(job);
+        }
+        if self.phase.has_ended
+            && let Some(files) = self.spool.unsynced.begin()
+        {
+            return SpoolWork::Sync(files);
+        }
+        if self.phase.has_ended && self.awaits_disk() {
+            return SpoolWork::Wait;
         }
         if let Some(refused) = self.spool.refused.take() {
             return SpoolWork::Quarantine(refused);
-        }
-        if self.spool.debt.is_recording() || self.waits_for_removal() {
-            return SpoolWork::Wait;
         }
         if self.phase.has_ended {
             return SpoolWork::End;
@@ -70,25 +81,18 @@ impl Backlog {
         SpoolWork::Wait
     }
 
-    /// The next file to remove or to write.
-    fn next_change(&mut self, may_write: bool) -> Option<SpoolWork> {
-        if self.phase.has_ended
-            && may_write
-            && !self.awaits_removal()
-            && let Some(job) = self.next_write()
-        {
-            return Some(SpoolWork::Write(job));
-        }
-        if let Some(step) = self.next_debt_step(may_write) {
-            return Some(SpoolWork::Discard(step));
-        }
-        self.next_write().filter(|_| may_write && !self.waits_for_removal()).map(SpoolWork::Write)
+    /// Whether the end has to wait for an access to the disk that is in progress.
+    fn awaits_disk(&self) -> bool {
+        let debt = &self.spool.debt;
+        let is_settling = debt.is_in_progress() && (debt.is_open() || self.has_unwritten());
+        is_settling || debt.is_recording() || self.spool.unsynced.is_syncing()
     }
 
-    /// Whether the last windows have to wait until files are removed: a removal or a record would also
-    /// concern another file of the same name.
-    fn waits_for_removal(&self) -> bool {
-        self.phase.has_ended && self.awaits_removal() && self.spool.debt.is_in_progress()
+    /// Whether windows are in memory that the next removal may allow to write.
+    fn has_unwritten(&self) -> bool {
+        let in_flight = self.in_flight.as_ref();
+        let is_in_flight = in_flight.is_some_and(|window| window.to_write(true).is_some());
+        is_in_flight || self.waiting.queued().iter().any(|window| window.points() > 0)
     }
 
     fn wait_or_end_spooling(&self) -> SpoolWork {
@@ -103,22 +107,30 @@ impl Backlog {
             // a wait on disk.
             self.waiting.drop_idle();
         }
-        let in_flight = self.in_flight.as_ref();
-        if let Some(job) = in_flight.and_then(|window| window.to_write(self.phase.has_ended)) {
+        if let Some(job) = self.write_in_flight() {
             return Some(job);
         }
         if !self.is_behind() && !self.limits.writes_ahead() {
             return None;
         }
-        let window = self.waiting.queued().front().filter(|window| window.points() > 0)?;
+        // Before the end of delivery only the oldest one, so that those on disk are older than all
+        // others.
+        let most = if self.phase.has_ended { usize::MAX } else { 1 };
+        let mut queued = self.waiting.queued().iter().take(most);
+        let window = queued.find(|window| window.points() > 0 && self.may_write(window.seq))?;
         let points = PointRanges::first(window.snapshot.points.len());
         Some(WriteJob { seq: window.seq, snapshot: Arc::clone(&window.snapshot), points })
     }
 
-    /// Whether the window in flight may have to be written under the name of a file that is about to be
-    /// removed.
-    pub(crate) fn awaits_removal(&self) -> bool {
-        self.in_flight.as_ref().is_some_and(InFlightWindow::has_given_way)
+    fn write_in_flight(&self) -> Option<WriteJob> {
+        let window = self.in_flight.as_ref().filter(|window| self.may_write(window.seq));
+        window?.to_write(self.phase.has_ended)
+    }
+
+    /// Whether the window `seq` may be written now: the name of its file is free, and no write of it
+    /// has failed since the end of delivery.
+    fn may_write(&self, seq: u64) -> bool {
+        !self.spool.debt.has_file_of(seq) && !self.spool.failed.contains(&seq)
     }
 
     /// Whether the windows in memory belong on disk, because the destination has fallen behind or
@@ -133,7 +145,7 @@ impl Backlog {
     /// The next step for the files that are no longer needed; `None` if there is none.
     pub(crate) fn next_debt_step(&mut self, may_retry: bool) -> Option<DebtStep> {
         let is_open = self.spool.is_open();
-        is_open.then(|| self.spool.debt.next_step(may_retry, self.phase.has_ended))?
+        is_open.then(|| self.spool.debt.next_step(may_retry))?
     }
 
     /// Records that the removal in progress takes long. Its files are then recorded as settled.
@@ -148,8 +160,14 @@ impl Backlog {
     /// Ledger: unchanged. The points were counted when they were settled.
     pub(crate) fn removal_ended(&mut self, left: Option<DiscardedFiles>) {
         self.spool.debt.removal_ended(left);
+        self.removal_may_help();
         self.wakes.delivery = true;
         self.wakes.spool = true;
+    }
+
+    /// Records that files were removed: a write that failed may succeed now.
+    pub(crate) fn removal_may_help(&mut self) {
+        self.spool.failed.clear();
     }
 
     /// Records whether files were recorded as settled.
@@ -158,6 +176,21 @@ impl Backlog {
     pub(crate) fn record_ended(&mut self, is_recorded: bool) {
         self.spool.debt.record_ended(is_recorded);
         self.wakes.delivery = true;
+        self.wakes.spool = true;
+    }
+
+    /// Records whether the windows that an earlier run left were synced.
+    ///
+    /// Ledger: unchanged.
+    pub(crate) fn found_synced(&mut self, is_synced: bool) {
+        self.spool.unsynced.found_synced(is_synced);
+    }
+
+    /// Records the end of a sync, after which the files `failed` are still not synced.
+    ///
+    /// Ledger: unchanged.
+    pub(crate) fn sync_ended(&mut self, failed: &[FileName]) {
+        self.spool.sync_ended(failed);
     }
 
     /// Whether the files that are no longer needed have to be removed before one of `bytes` bytes fits
@@ -178,14 +211,14 @@ impl Backlog {
         self.spool.unremoved = files;
     }
 
-    /// Sets the number of windows on disk whose files are not synced.
-    pub(crate) fn set_unsynced(&mut self, windows: u64) {
-        self.spool.unsynced = windows;
-    }
-
     /// The number of windows on disk whose files are not synced.
     pub(crate) fn unsynced(&self) -> u64 {
-        self.spool.unsynced
+        self.spool.unsynced.len() as u64
+    }
+
+    /// Whether writes have failed since the end of delivery.
+    pub(crate) fn has_failed_writes(&self) -> bool {
+        !self.spool.failed.is_empty()
     }
 
     /// Records that files that are not windows may be left in the folder.
@@ -209,6 +242,7 @@ impl Backlog {
             refused.seq += base;
         }
         found.windows.iter().for_each(|file| self.spool.add(*file));
+        self.spool.unsynced.found(found.windows.iter().copied());
         let all = found.windows.iter().chain(&found.damaged);
         self.ledger.recover(all.map(|file| file.points).sum());
         for file in &found.damaged {
@@ -236,6 +270,17 @@ impl Backlog {
         self.spool.works();
         self.wakes.delivery = true;
         self.wakes.stop = true;
+    }
+
+    /// Records that the write of the window `seq` failed. Once delivery has ended, the others come
+    /// first.
+    ///
+    /// Ledger: like [`Backlog::write_failed`].
+    pub(crate) fn write_of_failed(&mut self, seq: u64, left_behind: Option<FileName>) {
+        if self.phase.has_ended {
+            self.spool.failed.insert(seq);
+        }
+        self.write_failed(left_behind);
     }
 
     /// Records that the folder could not be opened or that a write failed. The file `left_behind`
@@ -298,12 +343,16 @@ impl Backlog {
         self.wakes.delivery |= self.spool.debt.is_open();
     }
 
-    /// Records that points of the window `seq` were written to `file`.
+    /// Records that points of the window `seq` were written to `file`, and whether the file
+    /// `is_synced`.
     ///
     /// Ledger: the points go from queued to spooled, unless the window was on disk already or was
     /// delivered or dropped during the write. A file that is then not needed is discarded.
-    pub(crate) fn written(&mut self, seq: u64, file: FileName) {
+    pub(crate) fn written(&mut self, seq: u64, file: FileName, is_synced: bool) {
         self.spool.add(file);
+        if !is_synced {
+            self.spool.unsynced.add(file);
+        }
         let is_in_flight = self.in_flight.as_ref().is_some_and(|window| window.seq == seq);
         if is_in_flight {
             self.in_flight_written(file);
@@ -326,7 +375,12 @@ impl Backlog {
                 // Even if the old file was removed during the write, the new file has the points, and
                 // no other code removes it. So the points must not count as dropped.
                 window.revoked = None;
-                self.spool.discard(outdated);
+                if self.spool.unsynced.contains(file) {
+                    // A power failure could damage the new file.
+                    self.spool.discard_when_synced(outdated);
+                } else {
+                    self.spool.discard(outdated);
+                }
             }
             // Not the points in the file: some of them may have been settled during the write.
             None => self.ledger.spool(window.left.count()),

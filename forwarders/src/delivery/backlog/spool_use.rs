@@ -1,6 +1,9 @@
 //! The state of a backlog's spool on disk.
 
+use std::collections::BTreeSet;
+
 use super::removal_debt::RemovalDebt;
+use super::unsynced::UnsyncedFiles;
 use crate::spool::{FileName, RefusedPoints};
 
 /// Whether windows can go to disk.
@@ -39,8 +42,10 @@ pub(super) struct SpoolUse {
     pub(super) replaced: u64,
     /// Settled windows whose file the disk does not remove.
     pub(super) unremoved: u64,
-    /// Windows on disk whose files are not synced, at the end.
-    pub(super) unsynced: u64,
+    /// Files of windows that are not synced.
+    pub(super) unsynced: UnsyncedFiles,
+    /// The numbers of windows whose write has failed since the end of delivery.
+    pub(super) failed: BTreeSet<u64>,
 }
 
 impl SpoolUse {
@@ -110,6 +115,7 @@ impl SpoolUse {
     pub(super) fn forget(&mut self, file: FileName) {
         self.files -= 1;
         self.bytes -= file.bytes;
+        self.unsynced.remove(file);
     }
 
     /// Discards a file that is no longer needed. The spool loop removes it.
@@ -118,6 +124,20 @@ impl SpoolUse {
         // removes discarded files first.
         self.forget(file);
         self.debt.remove(file);
+    }
+
+    /// Discards a file once the file that replaces it is synced.
+    pub(super) fn discard_when_synced(&mut self, outdated: FileName) {
+        self.forget(outdated);
+        self.debt.remove_when_synced(outdated);
+    }
+
+    /// Records the end of a sync, after which the files `failed` are still not synced.
+    pub(super) fn sync_ended(&mut self, failed: &[FileName]) {
+        self.unsynced.ended(failed);
+        if self.unsynced.all_written_are_synced() {
+            self.debt.replacements_are_synced();
+        }
     }
 
     /// Discards a file that is unusable. The spool loop moves it to the quarantine.

@@ -213,8 +213,7 @@ impl WaitingWindows {
 
     /// Puts a window back that could not be read.
     pub(super) fn put_back(&mut self, file: FileName, failed_reads: u32) {
-        let place = self.spooled.partition_point(|window| window.file < file);
-        self.spooled.insert(place, SpooledWindow { failed_reads, ..SpooledWindow::new(file) });
+        self.insert(SpooledWindow { failed_reads, ..SpooledWindow::new(file) });
     }
 
     /// Drops the oldest windows in memory that have no points.
@@ -257,16 +256,23 @@ impl WaitingWindows {
     /// `keeps_next`, the window that is delivered next also stays in memory. Returns false if the
     /// window no longer waits.
     pub(super) fn spool(&mut self, seq: u64, file: FileName, keeps_next: bool) -> bool {
-        // Only the oldest queued window is ever written. If another one is in front, this one was
-        // taken or evicted during the write.
-        let Some(window) = self.queued.take_oldest_if(|window| window.seq == seq) else {
+        // The oldest one, except after the end of delivery.
+        let index = self.queued().iter().position(|window| window.seq == seq);
+        let Some(window) = index.and_then(|index| self.queued.take(index)) else {
+            // It was taken or evicted during the write.
             return false;
         };
         let is_next = self.spooled.is_empty();
         let snapshot = Some(window.snapshot).filter(|_| keeps_next && is_next);
         // Drops the ticket: this destination has written the window.
         let gate = window.hold.map(|hold| hold.gate);
-        self.spooled.push_back(SpooledWindow { snapshot, gate, ..SpooledWindow::new(file) });
+        let spooled = SpooledWindow { snapshot, gate, ..SpooledWindow::new(file) };
+        self.insert(spooled);
         true
+    }
+
+    fn insert(&mut self, window: SpooledWindow) {
+        let place = self.spooled.partition_point(|other| other.file < window.file);
+        self.spooled.insert(place, window);
     }
 }

@@ -231,7 +231,84 @@ fn a_recorded_name_does_not_suppress_another_file() {
     drop(directory);
     let (directory, found) = open(folder.path());
     assert_eq!((found.windows, directory.unremoved()), (vec![name], 0));
+    directory.sync_found(found.has_old_records).unwrap();
     assert!(!folder.path().join("settled").exists());
+}
+
+#[test]
+fn a_write_replaces_the_file_of_a_settled_window_and_the_record_does_not_suppress_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, _) = open(folder.path());
+    let name = put(&directory, 1, 2);
+    directory.record(&removal(&[name])).unwrap();
+    assert_eq!((put(&directory, 1, 2), directory.unremoved()), (name, 0));
+    drop(directory);
+    let (directory, found) = open(folder.path());
+    assert_eq!((found.windows, found.has_old_records), (vec![name], true));
+    // This is the file of a window that waits.
+    let (_, bytes) = packed(1, 2, "run-1");
+    let failed = directory.write(name, &bytes, 1).unwrap_err();
+    assert_eq!(failed.error.kind(), io::ErrorKind::AlreadyExists);
+}
+
+#[test]
+fn a_retried_removal_spares_another_file_that_has_got_the_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, _) = open(folder.path());
+    let names = [put(&directory, 1, 2), put(&directory, 2, 2)];
+    directory.record(&removal(&names)).unwrap();
+    // As a removal that was slow does in the end, and an operator returns a copy of the window.
+    let path = directory.path_of(names[0]);
+    fs::copy(&path, folder.path().join("copy")).unwrap();
+    fs::rename(folder.path().join("copy"), &path).unwrap();
+    directory.retry_settled(9).unwrap();
+    assert_eq!((sorted(&directory), directory.unremoved()), (vec![names[0]], 0));
+}
+
+#[test]
+fn no_window_gets_the_name_of_a_file_whose_removal_is_retried() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, _) = open(folder.path());
+    let name = put(&directory, 1, 2);
+    directory.record(&removal(&[name])).unwrap();
+    let recorded = directory.settled.files()[0];
+    assert!(directory.settled.begin_removal(&recorded));
+    let (_, bytes) = packed(1, 2, "run-1");
+    let failed = directory.write(name, &bytes, 1).unwrap_err();
+    assert_eq!(failed.error.kind(), io::ErrorKind::ResourceBusy);
+    directory.settled.end_removal(&recorded, true);
+    fs::remove_file(directory.path_of(name)).unwrap();
+    put(&directory, 1, 2);
+    assert!(!directory.settled.begin_removal(&recorded), "another file has the name");
+    directory.settled.end_removal(&recorded, false);
+    assert_eq!(directory.unremoved(), 0);
+}
+
+#[test]
+fn no_write_waits_while_the_record_is_being_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, _) = open(folder.path());
+    let names = [put(&directory, 1, 2), put(&directory, 2, 2)];
+    directory.record(&removal(&names[..1])).unwrap();
+    let changing = directory.settled.change_file();
+    put(&directory, 3, 2);
+    put(&directory, 1, 2);
+    drop(changing);
+    // Lines that are added while a shorter record is being written are kept.
+    let (_, version) = directory.settled.versioned();
+    directory.record(&removal(&names[1..])).unwrap();
+    assert!(!directory.settled.is_version(version));
+}
+
+#[test]
+fn a_window_that_was_removed_needs_no_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, _) = open(folder.path());
+    let name = put(&directory, 1, 2);
+    directory.sync_window(name).unwrap();
+    discard(&directory, &removal(&[name]));
+    directory.sync_window(name).unwrap();
+    directory.sync_record().unwrap();
 }
 
 #[test]

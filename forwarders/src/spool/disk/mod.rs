@@ -41,9 +41,9 @@ pub trait Disk: Debug + Send + Sync {
     /// Syncs the content of a file.
     fn sync_file(&self, file: &Path) -> io::Result<()>;
 
-    /// Appends to a file, which is created if it is missing, and syncs it. After an error the file
-    /// may contain a part of `bytes`.
-    fn append(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Appends to a file, which is created if it is missing. A power failure may still damage what
+    /// was appended. After an error the file may contain a part of `bytes`.
+    fn append_unsynced(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
 
     /// Moves a file to another folder of the same disk. Replaces a file of that name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -51,6 +51,9 @@ pub trait Disk: Debug + Send + Sync {
     /// Syncs the names in a folder. Until then, a created, renamed or removed file may be in its
     /// former state after a power failure.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// Syncs the content of all files and the names in all folders of the disk that `folder` is on.
+    fn sync_all(&self, folder: &Path) -> io::Result<()>;
 
     /// Removes a file.
     fn remove(&self, file: &Path) -> io::Result<()>;

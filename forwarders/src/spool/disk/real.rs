@@ -74,12 +74,10 @@ impl Disk for RealDisk {
         options.read(true).custom_flags(CAREFULLY).open(file)?.sync_data()
     }
 
-    fn append(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn append_unsynced(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o600).custom_flags(CAREFULLY);
-        let mut opened = options.open(file)?;
-        opened.write_all(bytes)?;
-        opened.sync_data()
+        options.open(file)?.write_all(bytes)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -88,6 +86,10 @@ impl Disk for RealDisk {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
+    }
+
+    fn sync_all(&self, folder: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(folder)?)?)
     }
 
     fn remove(&self, file: &Path) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! A disk in memory, with faults and crashes. Everything that it does follows from its seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -29,12 +29,14 @@ pub enum Operation {
     CreateUnsynced,
     /// [`Disk::sync_file`].
     SyncFile,
-    /// [`Disk::append`].
+    /// [`Disk::append_unsynced`].
     Append,
     /// [`Disk::rename`].
     Rename,
     /// [`Disk::sync_folder`].
     SyncFolder,
+    /// [`Disk::sync_all`].
+    SyncAll,
     /// [`Disk::remove`].
     Remove,
 }
@@ -59,6 +61,9 @@ struct State {
     files: BTreeMap<u64, SimulatedFile>,
     folders: BTreeMap<PathBuf, SimulatedFolder>,
     next_inode: u64,
+    reuses_inodes: bool,
+    /// The time of the latest change of a file.
+    time: u64,
     free_bytes: u64,
     faults: FaultPlan,
     /// Operations until the machine crashes; `None` if it does not.
@@ -89,6 +94,8 @@ impl SimulatedDisk {
             files: BTreeMap::new(),
             folders: BTreeMap::new(),
             next_inode: 1,
+            reuses_inodes: false,
+            time: 0,
             free_bytes: 1 << 40,
             faults: Box::new(|_, _| None),
             until_crash: None,
@@ -106,6 +113,11 @@ impl SimulatedDisk {
     /// Ends all faults.
     pub fn heal(&self) {
         self.fail(|_, _| None);
+    }
+
+    /// Has new files get the inodes of removed ones, as some file systems do.
+    pub fn reuse_inodes(&self) {
+        self.0.lock().reuses_inodes = true;
     }
 
     /// Sets the free space. Writes that need more fail after they have used it up.
@@ -241,11 +253,30 @@ impl State {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let (folder, name) = split(path);
-        let inode = self.next_inode;
+        // First, so that a failure uses up no inode.
+        self.folder(folder)?;
+        let inode = self.new_inode();
         self.folder(folder)?.now.insert(name.to_owned(), inode);
-        self.next_inode += 1;
-        self.files.insert(inode, SimulatedFile { modified: inode, ..SimulatedFile::default() });
+        self.time += 1;
+        let file = SimulatedFile { modified: self.time, ..SimulatedFile::default() };
+        self.files.insert(inode, file);
         Ok(inode)
+    }
+
+    fn new_inode(&mut self) -> u64 {
+        if self.reuses_inodes {
+            let folders = self.folders.values();
+            let used: BTreeSet<u64> = folders
+                .flat_map(|folder| folder.now.values().chain(folder.synced.values()).copied())
+                .collect();
+            let free = self.files.keys().find(|inode| !used.contains(inode));
+            if let Some(inode) = free {
+                return *inode;
+            }
+        }
+        let inode = self.next_inode;
+        self.next_inode += 1;
+        inode
     }
 
     /// Writes data; a part of it if the disk is full or the machine `is_crashing`.
@@ -362,16 +393,14 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
-    fn append(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn append_unsynced(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.0.lock();
         let is_crashing = !state.begin(Operation::Append, file)?;
         let inode = match state.inode(file) {
             Ok(inode) => inode,
             Err(_) => state.new_file(file)?,
         };
-        state.write(inode, bytes, is_crashing)?;
-        state.sync(inode);
-        Ok(())
+        state.write(inode, bytes, is_crashing)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -390,6 +419,18 @@ impl Disk for SimulatedDisk {
         state.begin_atomic(Operation::SyncFolder, folder)?;
         let folder = state.folder(folder)?;
         folder.synced = folder.now.clone();
+        Ok(())
+    }
+
+    fn sync_all(&self, folder: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.begin_atomic(Operation::SyncAll, folder)?;
+        for folder in state.folders.values_mut() {
+            folder.synced = folder.now.clone();
+        }
+        for file in state.files.values_mut() {
+            file.synced = file.data.len();
+        }
         Ok(())
     }
 

@@ -37,9 +37,6 @@ pub(super) struct Harness {
     got: Vec<PointId>,
     /// Whether points may be delivered twice: a run crashed, or the disk failed at its end.
     may_repeat: bool,
-    /// Whether a window is too large for the spool, so that the spool loop fails until the
-    /// deadline.
-    is_stuck: bool,
     waits: Waits,
 }
 
@@ -58,6 +55,7 @@ enum Work {
     Removing(DiscardedFiles),
     Packed(PackedFile),
     Writing(PackedFile),
+    Syncing(Vec<FileName>),
     Quarantining(RefusedPoints),
 }
 
@@ -116,6 +114,7 @@ fn shown(work: &SpoolWork) -> NaiveWork {
         }
         SpoolWork::Probe => NaiveWork::Probe,
         SpoolWork::Discard(DebtStep::Record(_)) => panic!("no removal is slow, or of many files"),
+        SpoolWork::Sync(files) => NaiveWork::Sync(files.clone()),
         SpoolWork::Tidy => panic!("the folder contains only windows"),
         SpoolWork::Wait => NaiveWork::Wait,
         SpoolWork::End => NaiveWork::End,
@@ -138,7 +137,6 @@ impl Harness {
             next_id: 1_000_000,
             got: Vec::new(),
             may_repeat: false,
-            is_stuck: false,
             waits: Waits::default(),
         }
     }
@@ -367,12 +365,14 @@ impl Harness {
     fn spool_step(&mut self, may_write: bool, fails: bool) {
         match std::mem::replace(&mut self.work, Work::None) {
             Work::None => self.ask_for_work(may_write),
-            Work::Opening | Work::Writing(_) | Work::Probing if fails => self.fail(),
+            Work::Opening | Work::Probing if fails => self.fail(),
+            Work::Writing(packed) if fails => self.fail_to_write(&packed),
             Work::Opening => self.open(),
             Work::Probing => self.probe(),
             Work::Removing(files) => self.removal_ended(files, fails),
             Work::Packed(packed) => self.make_room(packed),
             Work::Writing(packed) => self.write(packed),
+            Work::Syncing(files) => self.sync(&files, fails),
             Work::Quarantining(refused) => self.quarantine(&refused, fails),
         }
         self.check();
@@ -389,6 +389,7 @@ impl Harness {
             }
             SpoolWork::Probe => Work::Probing,
             SpoolWork::Write(job) => Work::Packed(pack(&job)),
+            SpoolWork::Sync(files) => Work::Syncing(files),
             SpoolWork::Quarantine(refused) => Work::Quarantining(refused),
             SpoolWork::Tidy | SpoolWork::Wait | SpoolWork::End => Work::None,
         };
@@ -401,11 +402,22 @@ impl Harness {
         self.naive.write_failed();
     }
 
+    fn fail_to_write(&mut self, PackedFile { seq, content, .. }: &PackedFile) {
+        self.backlog.write_of_failed(*seq, None);
+        self.naive.write_of_failed(content.window.end_ms);
+    }
+
+    fn sync(&mut self, files: &[FileName], fails: bool) {
+        self.backlog.sync_ended(if fails { files } else { &[] });
+        self.naive.sync_ended(fails);
+    }
+
     fn open(&mut self) {
         let found: Vec<FileName> = self.disk.keys().copied().collect();
         let first_seq = found.iter().map(|file| file.seq + 1).max().unwrap_or_default();
         let windows = found.clone();
         self.backlog.opened(&FoundWindows { first_seq, windows, ..FoundWindows::default() });
+        self.backlog.found_synced(true);
         self.is_open = true;
         self.naive.opened(found.iter().map(|file| (*file, points_of(&self.disk[file]))).collect());
     }
@@ -436,8 +448,8 @@ impl Harness {
         let bytes = packed.name.bytes;
         if bytes > self.delivery.spool.max_bytes.get() {
             // The old file of this window stays, including points that were delivered since.
-            (self.may_repeat, self.is_stuck) = (true, true);
-            return self.fail();
+            self.may_repeat = true;
+            return self.fail_to_write(&packed);
         }
         assert_eq!(self.backlog.make_room(bytes), self.naive.make_room(bytes));
         let count = self.naive.begin_removal_for_write();
@@ -458,8 +470,9 @@ impl Harness {
         self.removed_by_others.remove(&name);
         let before = self.disk.insert(name, content);
         assert!(before.is_none(), "{name} is there already");
-        self.backlog.written(seq, name);
-        self.naive.written(id, name);
+        let is_synced = !self.naive.has_ended;
+        self.backlog.written(seq, name, is_synced);
+        self.naive.written(id, name, is_synced);
     }
 
     fn quarantine(&mut self, refused: &RefusedPoints, fails: bool) {
@@ -500,8 +513,7 @@ impl Harness {
     fn stop(&mut self) {
         self.close();
         self.end_delivery();
-        self.is_stuck = false;
-        while !self.is_stuck && self.has_spool_work() {
+        while self.has_spool_work() {
             self.spool_step(true, false);
         }
         let lost = self.naive.drop_unsaved();
@@ -583,7 +595,9 @@ impl Harness {
     }
 
     fn check_that_files_hold_what_is_left(&self) {
-        let on_disk: u64 = self.disk.values().map(|content| content.points.len() as u64).sum();
+        let outdated = self.naive.outdated();
+        let needed = self.disk.iter().filter(|(file, _)| !outdated.contains(file));
+        let on_disk: u64 = needed.map(|(_, content)| content.points.len() as u64).sum();
         let removed: u64 = self.removed_by_others.iter().map(|file| file.points).sum();
         let spooled = self.naive.ledger().spooled;
         assert!(on_disk <= spooled && spooled <= on_disk + removed, "{on_disk} of {spooled}");

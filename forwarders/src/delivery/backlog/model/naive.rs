@@ -25,6 +25,7 @@ pub(super) struct NaiveWindow {
     pub(super) is_in_memory: bool,
     /// The size of the snapshot in memory.
     pub(super) bytes: u64,
+    start_ms: u64,
     is_from_earlier_run: bool,
     /// Attempts to read the file that failed.
     failed_reads: u32,
@@ -63,6 +64,7 @@ pub(super) enum NaiveWork {
     Remove(Vec<FileName>, Vec<FileName>),
     Probe,
     Write(Vec<PointId>),
+    Sync(Vec<FileName>),
     Quarantine(Vec<(&'static str, PointId)>),
     Wait,
     End,
@@ -94,6 +96,13 @@ pub(super) struct Naive {
     /// Files that are being removed and set aside.
     removing: (Vec<FileName>, Vec<FileName>),
     removal_failed: bool,
+    /// Files that were replaced by files that are not synced.
+    outdated: Vec<FileName>,
+    /// Files that no sync has begun for.
+    to_sync: Vec<FileName>,
+    not_synced: Vec<FileName>,
+    /// Windows whose write has failed since the end of delivery.
+    failed_writes: Vec<u64>,
     to_quarantine: Vec<(&'static str, PointId)>,
     pub(super) quarantined: (u64, u64),
 }
@@ -130,6 +139,10 @@ impl Naive {
             to_set_aside: Vec::new(),
             removing: (Vec::new(), Vec::new()),
             removal_failed: false,
+            outdated: Vec::new(),
+            to_sync: Vec::new(),
+            not_synced: Vec::new(),
+            failed_writes: Vec::new(),
             to_quarantine: Vec::new(),
             quarantined: (0, 0),
         }
@@ -183,7 +196,8 @@ impl Naive {
     /// Files that may still be on disk although no window needs them.
     pub(super) fn files_to_go(&self) -> Vec<FileName> {
         let (remove, set_aside) = self.removing.clone();
-        [self.to_remove.clone(), self.to_set_aside.clone(), remove, set_aside].concat()
+        let outdated = self.outdated.clone();
+        [self.to_remove.clone(), self.to_set_aside.clone(), remove, set_aside, outdated].concat()
     }
 
     pub(super) fn oldest_ms(&self) -> Option<u64> {
@@ -234,6 +248,7 @@ impl Naive {
             file: None,
             is_in_memory: true,
             bytes: snapshot.heap_bytes(),
+            start_ms: id - snapshot.window.length.as_millis() as u64,
             is_from_earlier_run: false,
             failed_reads: 0,
         });
@@ -505,10 +520,18 @@ impl Naive {
         }
     }
 
+    /// Whether no file of the window is about to be removed, and no write of it has failed at the end.
+    fn may_write(&self, window: &NaiveWindow) -> bool {
+        let mut to_go = self.to_remove.iter();
+        let has_name = to_go.any(|file| file.start_ms == window.start_ms);
+        !has_name && !self.failed_writes.contains(&window.id)
+    }
+
     fn to_write(&self) -> Option<Vec<PointId>> {
         if let Some(NaiveFlight { window, is_late, gave_way, revoked: None, .. }) = &self.flight
             && window.is_in_memory
             && !window.left.is_empty()
+            && self.may_write(window)
         {
             let is_missing = !window.is_on_disk() && (self.has_ended || (*is_late && !*gave_way));
             let is_outdated =
@@ -517,10 +540,13 @@ impl Naive {
                 return Some(window.left.clone());
             }
         }
-        let is_wanted = self.is_behind() || self.writes_ahead();
-        let oldest = self.waiting.iter().find(|window| !window.is_on_disk());
-        let oldest = oldest.filter(|window| is_wanted && !window.left.is_empty());
-        oldest.map(|window| window.left.clone())
+        if !self.is_behind() && !self.writes_ahead() {
+            return None;
+        }
+        let in_memory = self.waiting.iter().filter(|window| !window.is_on_disk());
+        let most = if self.has_ended { usize::MAX } else { 1 };
+        let is_due = |window: &&NaiveWindow| !window.left.is_empty() && self.may_write(window);
+        in_memory.take(most).find(is_due).map(|window| window.left.clone())
     }
 
     fn is_open(&self) -> bool {
@@ -535,12 +561,14 @@ impl Naive {
         if !self.is_open() {
             return if may_write { NaiveWork::Open } else { nothing };
         }
-        let to_write = self.to_write().filter(|_| may_write);
-        if self.may_remove(may_write) && !(self.writes_first() && to_write.is_some()) {
+        if self.may_remove(may_write) {
             return NaiveWork::Remove(self.to_remove.clone(), self.to_set_aside.clone());
         }
-        match to_write {
+        match self.to_write().filter(|_| may_write || self.has_ended) {
             Some(points) => NaiveWork::Write(points),
+            _ if self.has_ended && !self.files_to_sync().is_empty() => {
+                NaiveWork::Sync(self.files_to_sync())
+            }
             _ if !self.to_quarantine.is_empty() => {
                 NaiveWork::Quarantine(self.to_quarantine.clone())
             }
@@ -550,10 +578,26 @@ impl Naive {
         }
     }
 
-    /// Whether files are removed only after all windows are written.
-    fn writes_first(&self) -> bool {
-        let gave_way = |flight: &NaiveFlight| flight.gave_way && !flight.window.is_on_disk();
-        self.has_ended && !self.flight.as_ref().is_some_and(gave_way)
+    /// The files that windows have and that no sync has begun for.
+    fn files_to_sync(&self) -> Vec<FileName> {
+        let mut files = self.files();
+        files.retain(|file| self.to_sync.contains(file));
+        files
+    }
+
+    /// Records the end of a sync of all files.
+    pub(super) fn sync_ended(&mut self, fails: bool) {
+        let synced = std::mem::take(&mut self.to_sync);
+        self.not_synced.extend(synced.into_iter().filter(|_| fails));
+        let is_unsynced = |file: &FileName| self.not_synced.contains(file);
+        if !self.files().iter().any(is_unsynced) {
+            self.to_remove.append(&mut self.outdated);
+        }
+    }
+
+    /// Whether outdated files stay because a sync has failed.
+    pub(super) fn outdated(&self) -> &[FileName] {
+        &self.outdated
     }
 
     fn may_remove(&self, may_retry: bool) -> bool {
@@ -562,8 +606,7 @@ impl Naive {
     }
 
     pub(super) fn next_work(&mut self, may_write: bool) -> NaiveWork {
-        let writes_first = self.writes_first() && may_write;
-        if self.has_spool && self.is_open() && (writes_first || !self.may_remove(may_write)) {
+        if self.has_spool && self.is_open() && !self.may_remove(may_write) {
             self.drop_idle();
         }
         let work = self.peek_work(may_write);
@@ -592,6 +635,7 @@ impl Naive {
     pub(super) fn removal_ended(&mut self, fails: bool) {
         let (remove, set_aside) = std::mem::take(&mut self.removing);
         self.removal_failed = fails;
+        self.failed_writes.clear();
         if fails {
             self.to_remove.extend(remove);
             self.to_set_aside.extend(set_aside);
@@ -613,6 +657,7 @@ impl Naive {
                 file: Some(file),
                 is_in_memory: false,
                 bytes: 0,
+                start_ms: file.start_ms,
                 is_from_earlier_run: true,
                 failed_reads: 0,
             }
@@ -624,6 +669,13 @@ impl Naive {
 
     pub(super) fn write_failed(&mut self) {
         self.health = if self.is_open() { NaiveHealth::Degraded } else { NaiveHealth::Unavailable };
+    }
+
+    pub(super) fn write_of_failed(&mut self, id: u64) {
+        if self.has_ended {
+            self.failed_writes.push(id);
+        }
+        self.write_failed();
     }
 
     fn has_room(&self, bytes: u64) -> bool {
@@ -656,14 +708,16 @@ impl Naive {
     }
 
     /// Records that a file of the window `id` was written.
-    pub(super) fn written(&mut self, id: u64, file: FileName) {
+    pub(super) fn written(&mut self, id: u64, file: FileName, is_synced: bool) {
+        self.to_sync.extend((!is_synced).then_some(file));
         let is_first = !self.waiting.iter().any(NaiveWindow::is_on_disk);
         let keeps = self.writes_ahead() && is_first;
         let waiting =
             self.waiting.iter_mut().find(|window| window.id == id && !window.is_on_disk());
         if let Some(flight) = self.flight.as_mut().filter(|flight| flight.window.id == id) {
             if let Some(outdated) = flight.window.file.replace(file) {
-                self.to_remove.push(outdated);
+                let list = if is_synced { &mut self.to_remove } else { &mut self.outdated };
+                list.push(outdated);
                 flight.revoked = None;
             }
         } else if let Some(window) = waiting {

@@ -140,12 +140,14 @@ fn push_4(backlog: &mut Backlog) {
 
 fn open(backlog: &mut Backlog) {
     backlog.opened(&FoundWindows::default());
+    backlog.found_synced(true);
 }
 
 /// Opens a folder that contains these windows.
 fn open_with(backlog: &mut Backlog, windows: Vec<FileName>) {
     let first_seq = windows.iter().map(|file| file.seq + 1).max().unwrap_or_default();
     backlog.opened(&FoundWindows { first_seq, windows, ..FoundWindows::default() });
+    backlog.found_synced(true);
 }
 
 /// Opens a folder in which an earlier run left windows of 1 and 2 points.
@@ -175,7 +177,14 @@ fn write_to_be(backlog: &mut Backlog) -> FileName {
 /// Writes the next window as the spool loop does, without making room for it.
 fn write(backlog: &mut Backlog) {
     let file = write_to_be(backlog);
-    backlog.written(file.seq, file);
+    backlog.written(file.seq, file, true);
+}
+
+/// Writes the next window as the spool loop does after the end of delivery.
+fn write_unsynced(backlog: &mut Backlog) -> FileName {
+    let file = write_to_be(backlog);
+    backlog.written(file.seq, file, false);
+    file
 }
 
 fn write_fails(backlog: &mut Backlog) {

@@ -78,7 +78,7 @@ fn a_removal_that_takes_long_is_recorded_and_delivery_continues() {
 }
 
 #[test]
-fn many_files_are_removed_in_parts_and_at_the_end_recorded_at_once() {
+fn many_files_are_removed_in_parts_and_recorded_at_once_on_a_slow_disk() {
     let damaged: Vec<FileName> = (0..1_000).map(|seq| file(seq, 1)).collect();
     let found = FoundWindows { first_seq: 1_001, damaged, ..FoundWindows::default() };
     let mut backlog = Backlog::new(&limits(), true);
@@ -87,11 +87,30 @@ fn many_files_are_removed_in_parts_and_at_the_end_recorded_at_once() {
     let Some(DebtStep::Remove(part)) = backlog.next_debt_step(true) else { panic!() };
     assert_eq!(part.len(), REMOVED_AT_ONCE);
     backlog.removal_ended(Some(DiscardedFiles::default()));
-    backlog.end_delivery();
+    let Some(DebtStep::Remove(part)) = backlog.next_debt_step(true) else { panic!() };
+    assert_eq!(part.len(), REMOVED_AT_ONCE);
+    backlog.removal_is_slow();
     let Some(DebtStep::Record(rest)) = backlog.next_debt_step(true) else { panic!() };
     assert_eq!(rest.len(), 1_000 - REMOVED_AT_ONCE);
     backlog.record_ended(true);
+    assert_eq!(step(&mut backlog, true), "nothing");
+    backlog.removal_ended(None);
     assert_eq!((files(&backlog), step(&mut backlog, true).as_str()), (0, "nothing"));
+}
+
+#[test]
+fn a_removal_begins_although_an_earlier_one_is_still_being_recorded() {
+    let mut backlog = with_debt();
+    assert_eq!(step(&mut backlog, true), "remove 1");
+    backlog.removal_is_slow();
+    assert_eq!(step(&mut backlog, true), "record 1");
+    backlog.removal_ended(Some(DiscardedFiles::default()));
+    make_room(&mut backlog, 200);
+    assert_eq!(step(&mut backlog, true), "remove 2 3 4 5 6 7");
+    backlog.removal_is_slow();
+    assert_eq!(step(&mut backlog, true), "nothing", "one record at a time");
+    backlog.record_ended(true);
+    assert_eq!(step(&mut backlog, true), "record 2 3 4 5 6 7", "the record was of the other files");
 }
 
 #[test]
@@ -100,4 +119,163 @@ fn a_file_whose_write_failed_is_removed() {
     [open, push_3, push_4].into_iter().for_each(|step: Step| step(&mut backlog));
     backlog.write_failed(Some(file(0, 3)));
     assert_eq!(step(&mut backlog, false), "remove 0");
+}
+
+// ---- Names ------------------------------------------------------------------------------------
+
+fn work(backlog: &mut Backlog) -> String {
+    match backlog.next_spool_work(true) {
+        SpoolWork::Write(job) => format!("write {}", job.seq),
+        SpoolWork::Sync(files) => format!("sync {}", files.len()),
+        SpoolWork::Discard(DebtStep::Remove(files)) => format!("remove {}", files.len()),
+        SpoolWork::Discard(DebtStep::Record(files)) => format!("record {}", files.len()),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+/// A backlog at the end of delivery: the file of the window in flight, which gave way to newer ones,
+/// is being removed, and another window waits.
+fn with_name_in_debt() -> Backlog {
+    let mut backlog = Backlog::new(&limits(), true);
+    let given: [Step; 6] = [open, push_4, next, late, write, push_3];
+    given.into_iter().for_each(|step| step(&mut backlog));
+    make_room(&mut backlog, 1_000);
+    assert_eq!(work(&mut backlog), "remove 1");
+    backlog.end_delivery();
+    backlog
+}
+
+#[test]
+fn a_window_waits_while_a_file_of_its_name_is_removed_and_the_others_do_not() {
+    let mut backlog = with_name_in_debt();
+    assert_eq!(write_unsynced(&mut backlog).seq, 1);
+    assert_eq!(work(&mut backlog), "sync 1");
+    backlog.sync_ended(&[]);
+    assert_eq!(work(&mut backlog), "wait");
+    backlog.removal_ended(Some(DiscardedFiles::default()));
+    assert_eq!(write_unsynced(&mut backlog).seq, 0);
+    assert_eq!(work(&mut backlog), "sync 1");
+    backlog.sync_ended(&[]);
+    assert_eq!(work(&mut backlog), "end");
+}
+
+#[test]
+fn a_recorded_file_keeps_its_name_until_its_removal_has_ended() {
+    let mut backlog = with_name_in_debt();
+    write_unsynced(&mut backlog);
+    backlog.removal_is_slow();
+    assert_eq!(work(&mut backlog), "record 1");
+    backlog.record_ended(true);
+    assert_eq!(work(&mut backlog), "sync 1");
+    backlog.sync_ended(&[]);
+    assert!(!backlog.has_debt());
+    assert_eq!(work(&mut backlog), "wait");
+    backlog.removal_ended(Some(DiscardedFiles::default()));
+    assert_eq!(work(&mut backlog), "write 0");
+}
+
+#[test]
+fn a_file_whose_write_failed_keeps_its_name_until_it_is_removed() {
+    let mut backlog = Backlog::new(&limits(), true);
+    [open, push_3, push_4].into_iter().for_each(|step: Step| step(&mut backlog));
+    backlog.write_of_failed(0, Some(file(0, 3)));
+    assert_eq!(work(&mut backlog), "remove 1");
+    assert_eq!(work(&mut backlog), "probe", "in the order of the windows");
+    backlog.removal_is_slow();
+    backlog.end_delivery();
+    assert_eq!(work(&mut backlog), "record 1");
+    assert_eq!(work(&mut backlog), "write 1");
+}
+
+// ---- The end ----------------------------------------------------------------------------------
+
+#[test]
+fn removals_begin_before_the_last_writes_which_do_not_wait_for_them() {
+    let mut backlog = with_debt();
+    push_3(&mut backlog);
+    backlog.end_delivery();
+    assert_eq!(work(&mut backlog), "remove 1");
+    assert_eq!(write_unsynced(&mut backlog).points, 3);
+    backlog.removal_is_slow();
+    assert_eq!(work(&mut backlog), "record 1");
+    assert_eq!(work(&mut backlog), "sync 1");
+    backlog.record_ended(true);
+    backlog.sync_ended(&[]);
+    assert_eq!(work(&mut backlog), "end", "the removal may take as long as it likes");
+}
+
+#[test]
+fn a_last_write_that_fails_does_not_hold_up_the_others_and_is_repeated_after_a_removal() {
+    let mut backlog = with_debt();
+    [push_3, push_4].into_iter().for_each(|step: Step| step(&mut backlog));
+    backlog.end_delivery();
+    assert_eq!(work(&mut backlog), "remove 1");
+    let first = write_to_be(&mut backlog).seq;
+    backlog.write_of_failed(first, None);
+    assert_eq!(write_unsynced(&mut backlog).seq, first + 1);
+    assert_eq!(work(&mut backlog), "sync 1");
+    backlog.sync_ended(&[]);
+    assert_eq!(work(&mut backlog), "wait", "the removal may make room");
+    backlog.removal_ended(Some(DiscardedFiles::default()));
+    assert_eq!(work(&mut backlog), format!("write {first}"));
+    backlog.write_of_failed(first, None);
+    assert_eq!(work(&mut backlog), "end");
+    assert_eq!(backlog.drop_unsaved(), 3);
+}
+
+#[test]
+fn a_synced_file_stays_until_the_file_that_replaces_it_is_synced() {
+    for is_synced in [true, false] {
+        let mut backlog = Backlog::new(&limits(), true);
+        let given: [Step; 5] = [open, push_4, next, late, write];
+        given.into_iter().for_each(|step| step(&mut backlog));
+        settle(&mut backlog, 1, &[]);
+        backlog.end_delivery();
+        let replacement = write_unsynced(&mut backlog);
+        assert_eq!((files(&backlog), backlog.has_debt(), backlog.unsynced()), (2, false, 1));
+        assert_eq!(work(&mut backlog), "sync 1");
+        assert_eq!(work(&mut backlog), "wait");
+        if is_synced {
+            backlog.sync_ended(&[]);
+            assert_eq!(work(&mut backlog), "remove 1");
+            backlog.removal_ended(Some(DiscardedFiles::default()));
+            assert_eq!((files(&backlog), backlog.unsynced()), (1, 0));
+        } else {
+            backlog.sync_ended(&[replacement]);
+            assert_eq!((files(&backlog), backlog.unsynced()), (2, 1));
+        }
+        assert_eq!(work(&mut backlog), "end");
+    }
+}
+
+#[test]
+fn windows_that_are_removed_during_a_sync_do_not_count_as_unsynced() {
+    let mut backlog = Backlog::new(&limits(), true);
+    [open, push_3, push_4].into_iter().for_each(|step: Step| step(&mut backlog));
+    backlog.end_delivery();
+    let files = [write_unsynced(&mut backlog), write_unsynced(&mut backlog)];
+    assert_eq!((work(&mut backlog).as_str(), backlog.unsynced()), ("sync 2", 2));
+    lose(&mut backlog, 0);
+    assert_eq!(backlog.unsynced(), 1);
+    backlog.sync_ended(&files);
+    assert_eq!(backlog.unsynced(), 1);
+}
+
+#[test]
+fn windows_of_an_earlier_run_are_unsynced_until_they_are_synced_in_the_background() {
+    for is_synced in [true, false] {
+        let mut backlog = Backlog::new(&limits(), true);
+        let windows = vec![file(6, 1), file(7, 2)];
+        let found = FoundWindows { first_seq: 8, windows, ..FoundWindows::default() };
+        backlog.opened(&found);
+        next(&mut backlog);
+        settle(&mut backlog, 1, &[]);
+        assert_eq!(backlog.unsynced(), 1, "the delivered one no longer counts");
+        backlog.end_delivery();
+        remove(&mut backlog);
+        assert_eq!(work(&mut backlog), "wait");
+        backlog.found_synced(is_synced);
+        assert_eq!(backlog.unsynced(), u64::from(!is_synced));
+        assert_eq!(work(&mut backlog), if is_synced { "end" } else { "sync 1" });
+    }
 }

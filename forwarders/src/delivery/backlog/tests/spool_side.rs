@@ -36,7 +36,7 @@ fn the_folder_is_opened_with_windows_that_come_before_all_others() {
                         windows: vec![file(6, 1)],
                         damaged: vec![file(7, 2)],
                         replaced: vec![file(6, 4)],
-                        strangers: 0,
+                        ..FoundWindows::default()
                     });
                     assert_eq!(b.spool_usage().unwrap().replaced, 1);
                 },
@@ -118,7 +118,7 @@ fn a_window_that_left_during_its_write_leaves_a_file_to_remove() {
         let file = write_to_be(backlog);
         event(backlog);
         backlog.take_wakes();
-        backlog.written(file.seq, file);
+        backlog.written(file.seq, file, true);
     }
     check(
         true,
@@ -298,6 +298,7 @@ fn the_spool_loop_removes_then_writes_then_quarantines_then_ends() {
         SpoolWork::Tidy => "tidy",
         SpoolWork::Probe => "probe",
         SpoolWork::Write(_) => "write",
+        SpoolWork::Sync(_) => "sync",
         SpoolWork::Quarantine(_) => "quarantine",
         SpoolWork::Wait => "wait",
         SpoolWork::End => "end",

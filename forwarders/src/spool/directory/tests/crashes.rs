@@ -157,6 +157,7 @@ proptest! {
             let found;
             (directory, found) = open_on(&disk).unwrap();
             expected.check(&directory, &found, crash);
+            directory.sync_found(found.has_old_records).unwrap();
             prop_assert!(directory.discard(&removal(&found.replaced)).left.is_empty());
         }
     }
@@ -199,6 +200,38 @@ fn a_file_whose_folder_cannot_be_synced_does_not_stay_unnoticed() {
     });
     assert!(directory.write(name, &bytes, 1).unwrap_err().is_left_behind);
     assert_eq!(directory.names().unwrap(), [name]);
+}
+
+#[test]
+fn a_window_with_the_inode_of_a_settled_one_is_not_suppressed() {
+    for seed in 0..20 {
+        let disk = SimulatedDisk::new(seed);
+        disk.reuse_inodes();
+        let (directory, _) = open_on(&disk).unwrap();
+        let name = put(&directory, 1, 2);
+        directory.record(&removal(&[name])).unwrap();
+        // The removal was slow, and has ended.
+        disk.take_away(&directory.path_of(name));
+        assert_eq!(put(&directory, 1, 2), name);
+        assert!(disk.names(Path::new("/spool/kafka/tmp")).is_empty());
+        let (_, found) = open_on(&disk).unwrap();
+        assert_eq!(found.windows, [name], "{seed}");
+    }
+}
+
+#[test]
+fn a_start_syncs_what_an_earlier_run_left() {
+    let disk = SimulatedDisk::new(1);
+    let (directory, _) = open_on(&disk).unwrap();
+    let (name, bytes) = packed(1, 5, "run-1");
+    directory.write_unsynced(name, &bytes, 1).unwrap();
+    directory.record(&removal(&[put(&directory, 2, 1)])).unwrap();
+    let (directory, found) = open_on(&disk).unwrap();
+    assert_eq!(found.windows, [name]);
+    directory.sync_found(found.has_old_records).unwrap();
+    disk.restart(Crash::PowerFailure);
+    assert_eq!(open_on(&disk).unwrap().1.windows, [name]);
+    assert_eq!(directory.read(name).unwrap().points.len(), 5);
 }
 
 #[test]

@@ -1,0 +1,88 @@
+//! The windows on disk that a power failure could still damage.
+
+use std::collections::BTreeSet;
+
+use crate::spool::FileName;
+
+/// The files of windows that are not synced.
+#[derive(Debug, Default)]
+pub(super) struct UnsyncedFiles {
+    /// Files that an earlier run left. They are synced in the background.
+    found: Option<BTreeSet<FileName>>,
+    /// Files that were written after the end of delivery, and that no sync has begun for.
+    written: BTreeSet<FileName>,
+    /// The files of the sync in progress; `None` without one.
+    syncing: Option<BTreeSet<FileName>>,
+    /// Files that the disk did not sync. They are not tried again: after an error, a second sync can
+    /// succeed without an effect.
+    failed: BTreeSet<FileName>,
+}
+
+impl UnsyncedFiles {
+    fn lists(&self) -> impl Iterator<Item = &BTreeSet<FileName>> {
+        let lists =
+            [self.found.as_ref(), Some(&self.written), self.syncing.as_ref(), Some(&self.failed)];
+        lists.into_iter().flatten()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lists().map(BTreeSet::len).sum()
+    }
+
+    pub(super) fn contains(&self, file: FileName) -> bool {
+        self.lists().any(|files| files.contains(&file))
+    }
+
+    /// Whether all files are synced that were written after the end of delivery.
+    pub(super) fn all_written_are_synced(&self) -> bool {
+        self.written.is_empty() && self.syncing.is_none() && self.failed.is_empty()
+    }
+
+    /// Whether files are being synced.
+    pub(super) fn is_syncing(&self) -> bool {
+        self.syncing.is_some() || self.found.is_some()
+    }
+
+    /// Adds a file that was written after the end of delivery.
+    pub(super) fn add(&mut self, file: FileName) {
+        self.written.insert(file);
+    }
+
+    /// Stops counting a file that was removed or is about to be.
+    pub(super) fn remove(&mut self, file: FileName) {
+        let found = self.found.iter_mut();
+        let lists = found.chain([&mut self.written, &mut self.failed]).chain(&mut self.syncing);
+        lists.for_each(|files| {
+            files.remove(&file);
+        });
+    }
+
+    /// Adds the files that an earlier run left, which are being synced.
+    pub(super) fn found(&mut self, files: impl Iterator<Item = FileName>) {
+        self.found = Some(files.collect());
+    }
+
+    /// Records whether the files that an earlier run left were synced. If not, the end tries again.
+    pub(super) fn found_synced(&mut self, is_synced: bool) {
+        let found = self.found.take().unwrap_or_default();
+        if !is_synced {
+            self.written.extend(found);
+        }
+    }
+
+    /// The files to sync; `None` if there are none or a sync is in progress.
+    pub(super) fn begin(&mut self) -> Option<Vec<FileName>> {
+        if self.syncing.is_some() || self.written.is_empty() {
+            return None;
+        }
+        let files = std::mem::take(&mut self.written);
+        Some(self.syncing.insert(files).iter().copied().collect())
+    }
+
+    /// Records the end of the sync in progress, after which the files `failed` are still not synced.
+    pub(super) fn ended(&mut self, failed: &[FileName]) {
+        // A file that was removed during the sync no longer counts.
+        let syncing = self.syncing.take().unwrap_or_default();
+        self.failed.extend(failed.iter().filter(|file| syncing.contains(file)));
+    }
+}
