@@ -1,6 +1,6 @@
 //! A simulated destination: its settings and its state, as the simulation records it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use basics::units::{ByteSize, Span};
 use forwarders::config::{
     DeliveryConfig, QueueConfig, RetryConfig, SpoolConfig, SpoolOrder, SpoolWrite,
 };
-use forwarders::spool::folder_of;
+use forwarders::spool::{FileName, folder_of};
 use forwarders::stats::{Counts, ForwarderStats};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -66,6 +66,8 @@ pub(crate) struct RunCounts {
     pub(crate) files_max: u64,
     /// The same for the size of the files.
     pub(crate) bytes_max: u64,
+    /// Files that are synced when the stop begins.
+    pub(crate) synced_at_stop: Option<BTreeSet<FileName>>,
     /// The second of the latest failed attempt, and the number of failed attempts in it.
     pub(crate) failing_second: u64,
     pub(crate) failures_in_second: u32,
@@ -82,8 +84,8 @@ pub(crate) struct Totals {
     pub(crate) tampered: u64,
     /// Whether a crash may have brought removed files back.
     pub(crate) is_blurred: bool,
-    /// Points in files that stops wrote and had no time to sync, or the disk did not sync.
-    pub(crate) unsynced: u64,
+    /// Files that earlier runs wrote and did not sync. The next run syncs them in the background.
+    pub(crate) unsynced: BTreeSet<FileName>,
     /// Whether a run may have left files of windows that it had dropped.
     pub(crate) is_inexact: bool,
     /// Whether the disk had a fault in an earlier run.

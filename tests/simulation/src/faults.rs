@@ -18,7 +18,7 @@ impl State {
     ) -> Option<io::ErrorKind> {
         self.counted.disk_operations += 1;
         self.digest(&[operation as u64]);
-        let error = self.disk_error(operation);
+        let error = self.disk_error(operation, path);
         self.note(|| {
             let outcome = error.map(|error| format!(": {error}")).unwrap_or_default();
             format!("{operation:?} {}{outcome}", path.display())
@@ -26,12 +26,13 @@ impl State {
         error
     }
 
-    fn disk_error(&mut self, operation: Operation) -> Option<io::ErrorKind> {
+    fn disk_error(&mut self, operation: Operation, path: &Path) -> Option<io::ErrorKind> {
         let fault = self.disk.fault?;
-        if fault.is_slow(operation) {
+        if fault.is_slow(operation, path) {
             self.fault("operation: slow");
             let slow = self.ms(300, 4_000);
             self.disk.owed += slow;
+            self.disk.had_slow_removal |= operation == Operation::Remove;
             self.disk.slow_until = self.disk.slow_until.max(Some(self.now() + self.disk.owed));
             if fault.is_excuse() {
                 self.disk_misbehaves(self.disk.owed);

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use rand::RngExt;
 use crate::aggregator::Kept;
 use crate::daemon::{RunPlan, run};
 use crate::destination::DestinationState;
-use crate::disk_checks::RunEnd;
+use crate::disk_checks::{RunEnd, Unsynced};
 use crate::mode::Mode;
 use crate::world::{Counted, State, World};
 
@@ -139,14 +138,14 @@ impl Scenario {
         let world = &self.world;
         let number = world.with(|state| state.destinations.len());
         // Before the disk loses data.
-        let removed: Vec<Vec<String>> = (0..number).map(|index| self.unsynced(index)).collect();
+        let unsynced: Vec<Unsynced> = (0..number).map(|index| world.unsynced(index)).collect();
         match end {
             RunEnd::Orderly | RunEnd::Kill => world.disk.restart(Crash::Kill),
             RunEnd::PowerFailure => world.disk.restart(Crash::PowerFailure),
         }
-        for (index, removed) in removed.iter().enumerate() {
+        for (index, unsynced) in unsynced.iter().enumerate() {
             let counts = world.with(|state| state.destinations[index].counts());
-            world.run_ended(index, end, &counts, removed);
+            world.run_ended(index, end, &counts, unsynced);
         }
         let forgets = world.with(|state| {
             if end != RunEnd::Orderly {
@@ -160,15 +159,6 @@ impl Scenario {
         if forgets {
             self.kept.lock().forget_ends();
         }
-    }
-
-    /// Windows whose removal is not synced.
-    fn unsynced(&self, destination: usize) -> Vec<String> {
-        let root = self.world.with(|state| state.destinations[destination].root.clone());
-        let root: &Path = &root.join("new");
-        let names = self.world.disk.names(root);
-        let synced = self.world.disk.synced_names(root);
-        synced.into_iter().filter(|name| !names.contains(name)).collect()
     }
 
     /// Ends all faults.

@@ -1,5 +1,6 @@
 //! The faults of a simulation: which kinds a seed has, and the behavior of the disk at the moment.
 
+use std::path::Path;
 use std::time::Duration;
 
 use forwarders::testing::simulation::Operation;
@@ -38,13 +39,13 @@ pub(crate) enum DiskFault {
     Removals,
     /// Only removals fail.
     Stuck,
-    /// Syncs of folders, and of files that were written before, fail.
+    /// Syncs fail, except of files that are being created.
     Syncs,
     /// The disk is full.
     Full,
     /// Each access takes up to three seconds.
     Slow,
-    /// A removal takes seconds.
+    /// A removal takes seconds. No guarantee but the bounds of the spool depends on their duration.
     SlowRemovals,
     /// A sync takes seconds. No guarantee depends on their duration.
     SlowSyncs,
@@ -76,6 +77,8 @@ pub(crate) struct DiskTrouble {
     pub(crate) has_failed: bool,
     pub(crate) failing_second: u64,
     pub(crate) failed_in_second: u32,
+    /// Whether a removal was slow in the current run.
+    pub(crate) had_slow_removal: bool,
     /// When the latest slow operation ended or ends.
     pub(crate) slow_until: Option<Duration>,
 }
@@ -145,17 +148,20 @@ impl DiskFault {
             Self::Reads => operation == O::Read,
             Self::Removals => matches!(operation, O::Remove | O::Append),
             Self::Stuck => operation == O::Remove,
-            Self::Syncs => matches!(operation, O::SyncFolder | O::SyncFile),
+            Self::Syncs => matches!(operation, O::SyncFolder | O::SyncFile | O::SyncAll),
             Self::Full | Self::Slow | Self::SlowRemovals | Self::SlowSyncs | Self::Hangs => false,
         }
     }
 
     /// Whether the operation takes long.
-    pub(crate) fn is_slow(self, operation: Operation) -> bool {
+    pub(crate) fn is_slow(self, operation: Operation, path: &Path) -> bool {
         use Operation as O;
-        let syncs = matches!(operation, O::Create | O::Append | O::SyncFile | O::SyncFolder);
+        // Most files in `tmp` that are removed do not exist.
+        let is_removal =
+            operation == O::Remove && path.parent().is_none_or(|folder| !folder.ends_with("tmp"));
+        let syncs = matches!(operation, O::Create | O::SyncFile | O::SyncFolder | O::SyncAll);
         match self {
-            Self::SlowRemovals => operation == O::Remove,
+            Self::SlowRemovals => is_removal,
             Self::SlowSyncs => syncs,
             _ => false,
         }
@@ -163,7 +169,7 @@ impl DiskFault {
 
     /// Whether a guarantee may not hold because of it.
     pub(crate) fn is_excuse(self) -> bool {
-        self != Self::SlowSyncs
+        ![Self::SlowSyncs, Self::SlowRemovals].contains(&self)
     }
 
     pub(crate) fn probability(self) -> f64 {

@@ -174,6 +174,7 @@ impl World {
             state.is_dead = false;
             state.is_stopping = false;
             state.had_trouble = state.had_recent_trouble();
+            state.disk.had_slow_removal = false;
             state.run_began = Some(Instant::now());
             state.counted.runs += 1;
         });
