@@ -247,6 +247,50 @@ fn a_stop_on_a_disk_that_syncs_slowly_keeps_every_window_and_repeats_nothing() {
 }
 
 #[test]
+fn a_stop_on_a_disk_that_syncs_and_removes_slowly_keeps_every_window_and_repeats_nothing() {
+    let Some(scene) = Scene::new() else { return };
+    let mut folder = Some(scene.leave_windows(8));
+    let (mut points, mut flushed) = (0, 0);
+    for (sync_ms, unlink_ms) in [("8", "8"), ("300", "300"), ("5000", "2500")] {
+        scene.set("unlink_ms", unlink_ms);
+        scene.influx.is_busy(false);
+        let daemon = scene.start(folder.take().unwrap());
+        let status = daemon
+            .wait_for("a delivered window", |status| number(&influxdb(status)["delivered"]) > 0);
+        if points == 0 {
+            points = number(&influxdb(&status)["recovered"]);
+        }
+        // The next removal is recorded while the stop begins.
+        scene.set("sync_ms", sync_ms);
+        scene.influx.is_busy(true);
+        daemon.wait_for("windows in memory", |status| {
+            daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
+            number(&influxdb(status)["flushed"]) >= 20
+        });
+        let started = Instant::now();
+        let stopped = daemon.stop();
+        assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+        let left = ledger(&stopped);
+        assert_eq!(left["dropped"], "{}", "{left}");
+        flushed += number(&left["flushed"]);
+        scene.end("sync_ms");
+        scene.end("unlink_ms");
+        folder = Some(stopped.folder);
+    }
+    scene.influx.is_busy(false);
+    let daemon = scene.start(folder.take().unwrap());
+    let status = daemon.wait_for("an empty spool", |status| {
+        let influxdb = influxdb(status);
+        influxdb["recovered"] != 0 && influxdb["spooled"] == 0 && influxdb["queued"] == 0
+    });
+    assert_balanced(&status);
+    flushed += number(&ledger(&daemon.stop())["flushed"]);
+    let (different, all) = scene.influx.counts();
+    let points = points + flushed;
+    assert_eq!((different as u64, u64::from(all)), (points, points), "each point once");
+}
+
+#[test]
 fn the_removal_of_windows_of_an_earlier_run_delays_no_write() {
     let Some(scene) = Scene::new() else { return };
     let folder = scene.leave_windows(12);
