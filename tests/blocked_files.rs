@@ -231,15 +231,15 @@ fn make_pipe(path: &Path) {
 }
 
 #[test]
-fn only_regular_files_and_harmless_devices_are_accepted() {
+fn a_check_accepts_only_regular_files_and_harmless_devices() {
     let folder = tempfile::tempdir().unwrap();
     make_pipe(&folder.path().join("pipe"));
     std::os::unix::fs::symlink("pipe", folder.path().join("link")).unwrap();
-    let check = |path: &str, command: &str| {
+    let check = |path: &str| {
         let text = format!("forwarders:\n  file: {{ path: {path} }}\n");
         let config = write_config(&folder, &text);
         let mut check = tallyd();
-        check.args([command, "--config", config.to_str().unwrap()]);
+        check.args(["check", "--config", config.to_str().unwrap()]);
         let output = check.stdout(Stdio::piped()).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
@@ -250,16 +250,52 @@ fn only_regular_files_and_harmless_devices_are_accepted() {
         ("/dev/random", "is a device, which can block"),
         ("DIR", "is a directory: name a file in it"),
     ] {
-        for command in ["check", "run"] {
-            let (status, said) = check(path, command);
-            assert_eq!(status, Some(1), "{path}: {said}");
-            assert!(said.contains("tallyd.yaml:"), "{path}: {said}");
-            assert!(said.contains(words), "{path}: {said}");
-        }
+        let (status, said) = check(path);
+        assert_eq!(status, Some(1), "{path}: {said}");
+        assert!(said.contains("tallyd.yaml:"), "{path}: {said}");
+        assert!(said.contains(words), "{path}: {said}");
     }
     for path in ["/dev/null", "/dev/full", "DIR/new"] {
-        assert_eq!(check(path, "check").0, Some(0), "{path}");
+        assert_eq!(check(path).0, Some(0), "{path}");
     }
+}
+
+#[test]
+fn pipes_in_place_of_files_at_the_start_cost_the_other_destinations_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["one", "two"] {
+        make_pipe(&folder.path().join(name));
+    }
+    let files = ["one", "two", "well"]
+        .map(|name| format!("{{ name: {name}, path: DIR/{name}, format: json }}"));
+    let daemon = Daemon::start_in(
+        folder,
+        &format!(
+            "interval: 100ms\nshutdown_timeout: 1s\nforwarders: {{ file: [{}] }}\n",
+            files.join(", ")
+        ),
+    );
+    let status = daemon.wait_for("windows are delivered", |status| {
+        daemon.send(COUNTER);
+        Hanging::number(status, "well", "delivered") > 3
+            && ["one", "two"].iter().all(|name| Hanging::number(status, name, "failures") > 0)
+    });
+    let error = status["forwarders"]["one"]["last_error"].to_string();
+    assert!(error.contains("/one is a pipe, which can block"), "{error}");
+    assert_eq!(Hanging::number(&status, "one", "delivered"), 0);
+    assert_balanced(&status);
+    let began = Instant::now();
+    let stopped = daemon.stop();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(stopped.status.success());
+    // Also before the first window.
+    let is_warning = |entry: &Value| {
+        entry["line"].is_u64() && entry.to_string().contains("/two is a pipe, which can block")
+    };
+    assert!(stopped.log.iter().any(is_warning), "{:#?}", stopped.log);
+    let all = samples(&stopped.folder.path().join("well"));
+    let received = stopped.log.iter().find_map(|entry| entry["aggregated"].as_u64());
+    assert_eq!(Some(all), received);
 }
 
 #[test]
@@ -278,9 +314,9 @@ fn a_pipe_in_place_of_the_file_is_refused_until_it_is_a_file_again() {
     });
     let error = status["forwarders"]["b"]["last_error"].to_string();
     assert!(error.contains("/b is a pipe, which can block"), "{error}");
-    // The running configuration stays.
-    let status = daemon.reload(FILE);
-    assert!(status["reload"]["last"]["error"].to_string().contains("is a pipe"), "{status:#}");
+    // A reload keeps the other destinations too.
+    let status = daemon.reload(&FILE.replace("100ms\n", "200ms\n"));
+    assert_eq!(status["reload"]["applied"], 1, "{status:#}");
     assert_balanced(&status);
 }
 

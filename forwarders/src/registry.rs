@@ -31,7 +31,15 @@ macro_rules! sections {
         impl ForwardersConfig {
             fn check_all(&self) -> Vec<KeyError> {
                 let mut errors = Vec::new();
-                $(#[cfg(feature = $feature)] errors.extend(check_each(&self.$key));)+
+                $(#[cfg(feature = $feature)]
+                errors.extend(errors_of_each(&self.$key, ForwarderSection::check));)+
+                errors
+            }
+
+            fn obstacles_of_all(&self) -> Vec<KeyError> {
+                let mut errors = Vec::new();
+                $(#[cfg(feature = $feature)]
+                errors.extend(errors_of_each(&self.$key, ForwarderSection::check_files));)+
                 errors
             }
 
@@ -173,6 +181,13 @@ impl ForwardersConfig {
         self.check_all()
     }
 
+    /// Looks for files on this host to which a section's destination does not write, such as pipes.
+    /// The other destinations deliver nevertheless.
+    #[must_use]
+    pub fn obstacles(&self) -> Vec<KeyError> {
+        self.obstacles_of_all()
+    }
+
     /// The addresses and files that no two sections can share.
     #[must_use]
     pub fn host_resources(&self) -> Vec<SectionResource> {
@@ -225,9 +240,12 @@ impl ForwardersConfig {
     }
 }
 
-fn check_each<S: ForwarderSection>(sections: &OneOrMany<S>) -> impl Iterator<Item = KeyError> {
-    sections.0.iter().enumerate().filter_map(|(index, section)| {
-        section.check().err().map(|invalid| KeyError { kind: S::KIND, index, invalid })
+fn errors_of_each<S: ForwarderSection>(
+    sections: &OneOrMany<S>,
+    check: fn(&S) -> Result<(), InvalidKey>,
+) -> impl Iterator<Item = KeyError> {
+    sections.0.iter().enumerate().filter_map(move |(index, section)| {
+        check(section).err().map(|invalid| KeyError { kind: S::KIND, index, invalid })
     })
 }
 

@@ -272,6 +272,9 @@ pub struct ConfigFile {
     pub leaves: Leaves,
     /// Keys with a valid value that is probably a mistake.
     pub warnings: Vec<ConfigError>,
+    /// Keys with a file of this host, such as a pipe, because of which a destination delivers nothing.
+    /// Only [`load_and_build`] looks for them.
+    pub obstacles: Vec<ConfigError>,
     /// Whether a file was read; `false` for the built-in defaults.
     pub is_file: bool,
 }
@@ -344,7 +347,8 @@ fn checked((config, source, is_file): ReadConfig) -> Result<ConfigFile, ConfigEr
     descriptors.lower(&mut listeners);
     let leaves = Leaves::of(&source, &environment)?;
     let warnings = warnings::check(&config, &source);
-    Ok(ConfigFile { config, listeners, descriptors, source, leaves, warnings, is_file })
+    let obstacles = Vec::new();
+    Ok(ConfigFile { config, listeners, descriptors, source, leaves, warnings, obstacles, is_file })
 }
 
 /// The names of Kamailio's series on a page for Prometheus.
@@ -393,7 +397,9 @@ pub fn load_and_build(
     ConfigErrors::check(
         errors.into_iter().flatten().flat_map(ConfigErrors::iter).cloned().collect(),
     )?;
-    Ok((file?, destinations?))
+    let file = file?;
+    let obstacles = warnings::obstacles(&file.config, &file.source);
+    Ok((ConfigFile { obstacles, ..file }, destinations?))
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {

@@ -1,4 +1,4 @@
-//! Valid values that are probably mistakes.
+//! Valid values that are probably mistakes, or that the host does not fit.
 
 use model::Percentile;
 use yaml::{ConfigError, Source};
@@ -20,6 +20,17 @@ pub(super) fn check(config: &Config, source: &Source) -> Vec<ConfigError> {
         fractions(source, listed.index, &path, &listed.percentages)
     });
     aggregation.into_iter().chain(forwarders).collect()
+}
+
+/// Finds every key with a file of this host because of which a destination delivers nothing.
+pub(super) fn obstacles(config: &Config, source: &Source) -> Vec<ConfigError> {
+    let found = config.forwarders.obstacles();
+    let error = found.iter().map(|error| {
+        let path = ["forwarders", error.kind];
+        let span = yaml::key_span(source, &path, error.index, error.invalid.key);
+        source.error_at(span.unwrap_or(config.forwarders.span()), error.to_string())
+    });
+    error.collect()
 }
 
 /// Returns a warning if all percentages look like fractions: 0.95 instead of 95. As percentages they

@@ -105,7 +105,7 @@ async fn run_until_end(
         once,
         "starting"
     );
-    log_warnings(&file.warnings);
+    log_warnings(&file);
     let limit = file.config.shutdown_timeout.get();
     let running_config = Arc::new(RunningConfig::new(config, instance, Arc::new(file)));
     let starting = Daemon::start(running_config, log, destinations, run_length);

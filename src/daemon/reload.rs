@@ -92,7 +92,7 @@ impl Daemon {
         let StagedReload { file, changes, listeners, destinations, admin } = staged;
         let config = &file.config;
         let previous = self.state.config.current();
-        log_warnings(&file.warnings);
+        log_warnings(&file);
         if file.descriptors != previous.descriptors {
             log_descriptors(&file.descriptors);
         }

@@ -1,13 +1,14 @@
 //! Log messages about kernel drops while the daemon runs, and the ledgers at its end.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::listener::stats::ListenerCounts;
 use forwarders::stats::ForwarderStats;
 use tracing::{info, warn};
-use yaml::ConfigError;
 
+use crate::config::ConfigFile;
 use crate::config::descriptors::DescriptorShares;
 use crate::runtime::{Components, RuntimeState};
 
@@ -36,11 +37,13 @@ pub(super) async fn watch_drops(state: Arc<RuntimeState>) {
     }
 }
 
-/// Logs the keys of the configuration file whose values are probably mistakes.
-pub(super) fn log_warnings(warnings: &[ConfigError]) {
-    for warning in warnings {
-        let (line, help) = (warning.position().line, warning.help().join("; "));
-        warn!(file = warning.file(), line, "{}; {help}", warning.message());
+/// Logs the keys of the configuration file whose values are probably mistakes, or prevent a
+/// destination from delivering.
+pub(super) fn log_warnings(file: &ConfigFile) {
+    for warning in file.warnings.iter().chain(&file.obstacles) {
+        let words = iter::once(warning.message()).chain(warning.help().iter().map(String::as_str));
+        let words: Vec<&str> = words.collect();
+        warn!(file = warning.file(), line = warning.position().line, "{}", words.join("; "));
     }
 }
 

@@ -64,6 +64,15 @@ pub(crate) trait ForwarderSection: Sized {
         Ok(())
     }
 
+    /// Checks the files of the section as they are on this host. The daemon starts despite an error:
+    /// this destination delivers nothing until the file is replaced, and the others deliver.
+    ///
+    /// # Errors
+    /// At the first key that names a file to which the destination does not write.
+    fn check_files(&self) -> Result<(), InvalidKey> {
+        Ok(())
+    }
+
     /// Replaces secrets that the forwarder writes into its payloads with `***`, so that payloads
     /// can be shown. Returns whether there were any.
     ///

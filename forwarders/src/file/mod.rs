@@ -38,7 +38,7 @@ pub struct FileConfig {
     #[serde(default)]
     pub name: Option<String>,
     /// Path of the file. A missing file is created; a missing folder is not. Pipes, sockets and
-    /// devices are refused, except `/dev/null`, `/dev/zero` and `/dev/full`.
+    /// devices are not written to, except `/dev/null`, `/dev/zero` and `/dev/full`.
     pub path: PathBuf,
     /// Format of a line: `text`, `json` or `influx`. Defaults to `text`.
     #[serde(default)]
@@ -62,7 +62,7 @@ impl ForwarderSection for FileConfig {
         Some(("path", vec![HostResource::Path(self.path.clone())]))
     }
 
-    fn check(&self) -> Result<(), InvalidKey> {
+    fn check_files(&self) -> Result<(), InvalidKey> {
         let path = self.path.clone();
         // A file that cannot be looked at may be there later.
         let Some(Ok(found)) = within(LOOK_MAX, move || path.metadata()) else { return Ok(()) };

@@ -75,11 +75,13 @@ fn verdict(loaded: &ConfigFile, destinations: &[Destination]) -> &'static str {
     let SocketFindings { errors, warnings } = sockets::check(loaded);
     warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     errors.iter().for_each(|error| eprintln!("{error}"));
+    loaded.obstacles.iter().for_each(|error| eprintln!("{error}"));
     let has_spool = check_spool(loaded, destinations);
-    match (errors.is_empty(), has_spool) {
-        (true, true) => GOOD,
-        (true, false) => "the daemon would start, but without its spool",
-        (false, _) => "the daemon would not start",
+    match (errors.is_empty(), loaded.obstacles.is_empty(), has_spool) {
+        (true, true, true) => GOOD,
+        (true, false, _) => "the daemon would start, but not write to every file",
+        (true, true, false) => "the daemon would start, but without its spool",
+        (false, _, _) => "the daemon would not start",
     }
 }
 
