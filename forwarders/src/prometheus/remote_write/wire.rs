@@ -141,9 +141,8 @@ impl Encoder {
         at_ms: u64,
         set: impl FnOnce(&mut Histogram, &NativeHistogram, f64),
     ) {
-        let Shown::Timer(TimerTotal { native: Some(native), sum, .. }) = &slot.shown else {
-            return;
-        };
+        let Shown::Timer(total) = &slot.shown else { return };
+        let Some(native) = &total.native else { return };
         let families = self.forms.families();
         let family = families.iter().find(|(family, _)| *family == TimerFamily::Histogram);
         let Some((_, suffix)) = family else { return };
@@ -151,7 +150,7 @@ impl Encoder {
         let labels = slot.series.tags().chain([(NAME, name.as_str())]);
         set_labels(&mut self.native.labels, labels);
         let histogram = &mut self.native.histograms[0];
-        set(histogram, native, sum.value());
+        set(histogram, native, total.sum.value());
         histogram.timestamp = at_ms as i64;
         self.native.append(out);
     }

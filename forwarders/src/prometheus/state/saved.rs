@@ -314,7 +314,7 @@ fn read_shown(reader: &mut SnapshotReader<'_>) -> Result<Shown, MalformedSnapsho
             total.classic = (parts & 1 != 0).then(|| read_classic(reader)).transpose()?;
             total.native =
                 (parts & 2 != 0).then(|| read_native(reader).map(Box::new)).transpose()?;
-            Shown::Timer(total)
+            Shown::Timer(Box::new(total))
         }
         _ => return Err(MalformedSnapshot),
     })
@@ -373,7 +373,7 @@ mod tests {
         leb128::write(&mut bytes, 10);
         bytes.push(EXPIRED_WITHOUT_CREATION);
         bytes.extend_from_slice(&1_u128.to_le_bytes());
-        put_shown(&mut bytes, &Shown::Timer(TimerTotal::default()));
+        put_shown(&mut bytes, &Shown::Timer(Box::default()));
         let mut state = State::new(limits, None);
         state.restore(&bytes, Duration::ZERO).unwrap();
         let mut shown = state.families().flat_map(|(.., slots)| slots);

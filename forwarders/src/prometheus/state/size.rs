@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use super::{Shown, SlotId, State};
 use crate::prometheus::native;
-use crate::prometheus::timer_total::TimerTotal;
 use crate::prometheus::timers::TimerForm;
 use model::Series;
 
@@ -58,7 +57,8 @@ impl State {
     /// page has room for.
     pub(super) fn fit_native(&mut self, id: SlotId) {
         let Some(slot) = &mut self.slots[id as usize] else { return };
-        let Shown::Timer(TimerTotal { native: Some(native), .. }) = &mut slot.shown else { return };
+        let Shown::Timer(total) = &mut slot.shown else { return };
+        let Some(native) = &mut total.native else { return };
         let others = self.bytes - slot.native_bytes;
         let room = self.limits.bytes_max.saturating_sub(others).max(slot.native_bytes);
         let most = self.timers.native_buckets_max.min(native::buckets_within(room));
