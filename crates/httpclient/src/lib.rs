@@ -64,7 +64,8 @@ fn restricted() -> ClientBuilder {
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .http1_only()
-        // The caller's time limit is the only one.
+        // The caller's time limit is the only one, and no probes: a request without a reply shows that
+        // a connection is dead, and servers of gRPC close connections with frequent pings.
         .tcp_user_timeout(None)
         .tcp_keepalive(None)
 }

@@ -84,13 +84,14 @@ impl HttpClient {
         Self::with_version(settings, HttpVersion::Two)
     }
 
-    fn with_version(
+    pub(super) fn with_version(
         settings: HttpSettings<'_>,
         version: HttpVersion,
     ) -> Result<Self, HttpSetupError> {
-        let HttpSettings { name, url, tls, authorization, timeout, resolve_every } = settings;
+        let pool = ClientPool::new(&settings, version)?;
+        let HttpSettings { name, url, tls, authorization, timeout, .. } = settings;
         Ok(Self {
-            pool: ClientPool::new(url, tls, name, resolve_every, version)?,
+            pool,
             headers: headers(authorization.as_ref())?,
             timeout,
             name: name.to_owned(),

@@ -1,4 +1,5 @@
-//! The connection to an HTTP server, which is replaced when its name has other addresses.
+//! The connection to an HTTP server, which is replaced when its name has other addresses, and after a
+//! request without a reply.
 
 use std::fmt;
 use std::io;
@@ -11,9 +12,8 @@ use httpclient::reqwest::{self, Client, Request, Response};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 
+use super::client::HttpSettings;
 use super::error::HttpSetupError;
-use super::tls::TlsConfig;
-use super::url::HttpUrl;
 use crate::network::host::Host;
 
 /// Time limit for a connection, from the look-up of the name to the end of the TLS handshake.
@@ -36,6 +36,8 @@ pub(super) struct ClientPool {
     /// `None` for `http://`.
     tls: Option<ClientConfig>,
     version: HttpVersion,
+    /// Time limit of a request.
+    timeout: Duration,
     current: Mutex<PooledClient>,
 }
 
@@ -43,29 +45,36 @@ struct PooledClient {
     client: Client,
     /// The address of the latest reply.
     peer: Option<SocketAddr>,
+    /// Whether a request got no complete reply. Its connection may be dead without a sign of it, for
+    /// example after a firewall has lost its state, and HTTP/2 would keep it for further requests
+    /// until the kernel gives up, which takes a quarter of an hour.
+    is_doubted: bool,
+}
+
+impl PooledClient {
+    fn new(client: Client) -> Self {
+        Self { client, peer: None, is_doubted: false }
+    }
 }
 
 impl ClientPool {
-    /// Creates a client for the server of a URL. `name` is the destination's name in the log,
-    /// `resolve_every` the age from which the addresses of the server's name are looked up again.
+    /// Creates a client for the server of these settings.
     pub(super) fn new(
-        url: &HttpUrl,
-        tls: &TlsConfig,
-        name: &str,
-        resolve_every: Duration,
+        settings: &HttpSettings<'_>,
         version: HttpVersion,
     ) -> Result<Self, HttpSetupError> {
+        let HttpSettings { name, url, tls, timeout, resolve_every, .. } = *settings;
         let host = url.domain().map(|(host, port)| Host::new(host, port, name, resolve_every));
         let tls = if url.is_https() { Some(offering(version, tls.client_config()?)) } else { None };
-        let client = client(host.as_ref(), tls.as_ref(), version)?;
-        Ok(Self { host, tls, version, current: Mutex::new(PooledClient { client, peer: None }) })
+        let client = client(host.as_ref(), tls.as_ref(), version, timeout)?;
+        Ok(Self { host, tls, version, timeout, current: Mutex::new(PooledClient::new(client)) })
     }
 
     /// The same pool for a server with another name.
     #[cfg(test)]
     pub(super) fn with_host(self, host: Arc<Host>) -> Self {
-        let client = client(Some(&host), self.tls.as_ref(), self.version).unwrap();
-        let current = Mutex::new(PooledClient { client, peer: None });
+        let client = client(Some(&host), self.tls.as_ref(), self.version, self.timeout).unwrap();
+        let current = Mutex::new(PooledClient::new(client));
         Self { host: Some(host), current, ..self }
     }
 
@@ -77,12 +86,14 @@ impl ClientPool {
         Ok(response)
     }
 
-    /// Begins an exchange. Unless it is completed, the next request looks the server's name up.
+    /// Begins an exchange. Unless it is completed, the next request looks the server's name up and
+    /// makes a new connection.
     pub(super) fn begin(&self) -> Exchange<'_> {
-        Exchange { doubted: self.host.as_deref() }
+        Exchange { pool: self, is_complete: false }
     }
 
-    /// The client, a new one if the connection leads to an address that the name no longer has.
+    /// The client, a new one if the connection is doubted, or leads to an address that the name no
+    /// longer has.
     async fn client(&self) -> Client {
         if let Some(host) = &self.host {
             // An error is reported by the request, which looks the name up too.
@@ -90,11 +101,12 @@ impl ClientPool {
         }
         let mut current = self.current.lock();
         let has_moved = |peer| self.host.as_ref().is_some_and(|host| !host.still_has(peer));
-        if current.peer.is_some_and(has_moved)
+        if (current.is_doubted || current.peer.is_some_and(has_moved))
             // Fails only for lack of resources; then the connection stays for another request.
-            && let Ok(client) = client(self.host.as_ref(), self.tls.as_ref(), self.version)
+            && let Ok(client) =
+                client(self.host.as_ref(), self.tls.as_ref(), self.version, self.timeout)
         {
-            *current = PooledClient { client, peer: None };
+            *current = PooledClient::new(client);
         }
         current.client.clone()
     }
@@ -104,20 +116,24 @@ impl ClientPool {
 /// a server that has moved may leave an address at which nothing answers.
 #[must_use]
 pub(super) struct Exchange<'a> {
-    /// `None` for a URL with an address, and after success.
-    doubted: Option<&'a Host>,
+    pool: &'a ClientPool,
+    is_complete: bool,
 }
 
 impl Exchange<'_> {
     /// Records that the whole reply arrived.
     pub(super) fn complete(mut self) {
-        self.doubted = None;
+        self.is_complete = true;
     }
 }
 
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
-        if let Some(host) = self.doubted {
+        if self.is_complete {
+            return;
+        }
+        self.pool.current.lock().is_doubted = true;
+        if let Some(host) = &self.pool.host {
             host.distrust();
         }
     }
@@ -140,6 +156,7 @@ fn client(
     host: Option<&Arc<Host>>,
     tls: Option<&ClientConfig>,
     version: HttpVersion,
+    timeout: Duration,
 ) -> io::Result<Client> {
     let mut builder = match tls {
         Some(tls) => httpclient::with_tls(tls.clone()),
@@ -153,8 +170,13 @@ fn client(
     if let Some(host) = host {
         builder = builder.dns_resolver(Arc::new(KnownAddresses(Arc::clone(host))));
     }
-    // One request at a time, so more idle connections would never be used.
-    let builder = builder.connect_timeout(CONNECT_MAX).pool_max_idle_per_host(1);
+    let builder = builder
+        .connect_timeout(CONNECT_MAX)
+        // One request at a time, so more idle connections would never be used.
+        .pool_max_idle_per_host(1)
+        // A connection that is replaced ends when its data has been sent, which a dead peer never
+        // acknowledges: without this limit, each would keep its memory for a quarter of an hour.
+        .tcp_user_timeout(timeout);
     builder.build().map_err(io::Error::other)
 }
 

@@ -49,8 +49,14 @@ async fn serve_requests(
         match answer(asked) {
             ScriptedAnswer::Reply(status, headers, body) => reply(respond, status, &headers, body)?,
             ScriptedAnswer::Bytes(_) => return Ok(()),
-            // The client ends the stream or closes the connection, and the server answers neither.
-            ScriptedAnswer::Hang => drop(connection.accept().await),
+            ScriptedAnswer::Hang => {
+                // Kept, because a request without an owner would be reset.
+                let mut unanswered = vec![respond];
+                while let Some(Ok((_, respond))) = connection.accept().await {
+                    unanswered.push(respond);
+                }
+                return Ok(());
+            }
         }
     }
     Ok(())

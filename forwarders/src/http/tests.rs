@@ -13,16 +13,26 @@ use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 
 use super::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use super::pool::HttpVersion;
 use super::scripted::{SHORT, ScriptedAnswer, ScriptedServer};
 use super::*;
 use crate::network::host::Host;
 use basics::text::Secret;
 
 fn client(url: &HttpUrl, tls: &TlsConfig, timeout: Duration) -> HttpClient {
+    client_of(HttpVersion::One, url, tls, timeout)
+}
+
+fn client_of(
+    version: HttpVersion,
+    url: &HttpUrl,
+    tls: &TlsConfig,
+    timeout: Duration,
+) -> HttpClient {
     let authorization = Some(Secret::new("Token canary"));
     let resolve_every = Duration::from_secs(60);
     let settings = HttpSettings { name: "test", url, tls, authorization, timeout, resolve_every };
-    HttpClient::new(settings).unwrap()
+    HttpClient::with_version(settings, version).unwrap()
 }
 
 async fn post(client: &HttpClient, url: &HttpUrl, body: &str) -> Result<HttpReply, HttpError> {
@@ -108,6 +118,28 @@ async fn a_server_that_hangs_costs_no_more_than_the_timeout() {
     assert!(start.elapsed() >= SHORT && start.elapsed() < SHORT * 200);
     assert!(error.contains("no reply from http://127.0.0.1:"), "{error}");
     assert!(error.ends_with("within 300ms (delivery.timeout)"), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_on_which_the_server_went_silent_is_not_used_again() {
+    // As after a firewall has lost the connection: only a new one gets a reply.
+    let script = |number: usize, _: &_| match number {
+        1 => ScriptedAnswer::Hang,
+        _ => ScriptedAnswer::status(204, ""),
+    };
+    let servers = [
+        (ScriptedServer::start(script), HttpVersion::One),
+        #[cfg(feature = "otlp")]
+        (ScriptedServer::start_http2(None, script), HttpVersion::Two),
+    ];
+    for (server, version) in servers {
+        let url = HttpUrl::parse(&format!("http://{}/write", server.address)).unwrap();
+        let client = client_of(version, &url, &TlsConfig::default(), SHORT * 3);
+        assert!(post(&client, &url, "body").await.is_ok());
+        let error = shown(post(&client, &url, "body").await.unwrap_err());
+        assert!(error.contains("no reply from"), "{error}");
+        assert!(post(&client, &url, "body").await.is_ok(), "{version:?}");
+    }
 }
 
 #[tokio::test]
