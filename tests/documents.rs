@@ -438,6 +438,7 @@ fn the_kafka_document_shows_the_real_records() {
     };
     let snapshot = Snapshot {
         window: Window { end_ms: 1_490_114_074_000, length: Duration::from_secs(10) },
+        start_ms: None,
         percentiles: percentiles.into(),
         exact_samples: 1000,
         instance: None,

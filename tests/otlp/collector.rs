@@ -167,6 +167,7 @@ fn a_real_collector_stores_every_point_of_every_type_equally() {
 fn assert_deltas(stored: &[&StoredPoint], lines: &BTreeMap<Key, Value>) {
     assert_eq!(stored.len(), lines.len());
     let mut found: BTreeMap<i64, u64> = BTreeMap::new();
+    let mut starts: BTreeMap<u64, u64> = BTreeMap::new();
     for point in stored {
         let line = &lines[&key_of(point)];
         assert_equal(point, line);
@@ -174,8 +175,8 @@ fn assert_deltas(stored: &[&StoredPoint], lines: &BTreeMap<Key, Value>) {
         assert_eq!(point.temporality, i64::from(!is_gauge));
         let is_set = line["type"] == "set";
         if !is_gauge || is_set {
-            let length_ms = (line["interval"].as_f64().unwrap() * 1_000.0).round() as u64;
-            assert!((point.end_ms - point.start_ms).abs_diff(length_ms) <= 1, "{point:?} {line}");
+            starts.entry(point.end_ms).or_insert(point.start_ms);
+            assert_eq!(starts[&point.end_ms], point.start_ms, "{point:?} {line}");
         }
         if point.form == "sum" {
             assert_eq!(point.is_monotonic, point.number() >= 0.0);
@@ -187,6 +188,11 @@ fn assert_deltas(stored: &[&StoredPoint], lines: &BTreeMap<Key, Value>) {
         }
     }
     assert_eq!(found, buckets_of_samples());
+    // Each window starts at the end of one before it, however late that ended.
+    assert!(
+        starts.keys().zip(starts.values().skip(1)).all(|(end_ms, start_ms)| start_ms >= end_ms)
+    );
+    assert!(starts.values().skip(1).all(|start_ms| start_ms % 200 == 0), "{starts:?}");
 }
 
 /// The buckets of all samples of `t.timer`, of which each counts twice.

@@ -31,6 +31,10 @@ impl Window {
 pub struct Snapshot {
     /// The period that it covers.
     pub window: Window,
+    /// When the window began, in Unix milliseconds, for outputs whose windows must be contiguous: the
+    /// end of the window before it. `None` for the first window of a run, after a large step of the
+    /// clock, and for a snapshot that was on disk: then it began its length before its end.
+    pub start_ms: Option<u64>,
     /// The percentiles in the timers' summaries.
     pub percentiles: Arc<[Percentile]>,
     /// The number of values that a timer keeps one by one, also when two timers are merged.

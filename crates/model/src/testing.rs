@@ -14,6 +14,7 @@ pub fn snapshot_of(points: Vec<Point>) -> Snapshot {
     let percentiles = ["50", "90", "95", "99"].map(|text| Percentile::parse(text).expect("valid"));
     Snapshot {
         window: Window { end_ms: 1_490_114_074_000, length: Duration::from_secs(10) },
+        start_ms: None,
         percentiles: Arc::new(percentiles),
         exact_samples: EXACT_SAMPLES_DEFAULT,
         instance: None,

@@ -105,7 +105,7 @@ impl Totals {
     ) {
         self.add_latest();
         self.elapsed += snapshot.window.length;
-        let times = PointTimes::of(snapshot.window);
+        let times = PointTimes::of(snapshot);
         self.start_by(times.start_ns);
         let slots: Vec<Option<TotalId>> =
             snapshot.points.iter().map(|point| self.seen(&point.series, times)).collect();

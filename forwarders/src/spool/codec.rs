@@ -100,6 +100,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Snapshot, MalformedSnapshot> {
     is_valid.then_some(()).ok_or(MalformedSnapshot)?;
     Ok(Snapshot {
         window: Window { end_ms, length },
+        start_ms: None,
         percentiles,
         exact_samples,
         instance: Some(instance),

@@ -33,6 +33,8 @@ pub struct WindowClock {
     latest: ClockReading,
     /// When the open window began.
     opened: Instant,
+    /// The timestamp of the latest window.
+    previous_end_ms: Option<u64>,
     /// The multiple of the interval at which the open window ends, in Unix milliseconds.
     edge_ms: u64,
     /// The latest time at which the open window ends, however the wall clock is set.
@@ -45,6 +47,9 @@ pub struct WindowClock {
 pub struct Edge {
     /// Timestamp of the window in Unix milliseconds.
     pub end_ms: u64,
+    /// The timestamp of the window before, at which this one began. `None` for the first window, and
+    /// after a step of the clock by more than an interval.
+    pub start_ms: Option<u64>,
     /// Length of the window, by the monotonic clock.
     pub length: Duration,
     /// How long after its timestamp the window ended.
@@ -71,6 +76,7 @@ impl WindowClock {
             interval,
             latest: now,
             opened: now.monotonic,
+            previous_end_ms: None,
             edge_ms: 0,
             latest_end: now.monotonic + longest(interval),
             used: UsedEnds::default(),
@@ -176,7 +182,18 @@ impl WindowClock {
         let length = self.latest.monotonic.saturating_duration_since(self.opened);
         self.opened = self.latest.monotonic;
         self.used.add(used_ms, self.interval_ms());
-        Edge { end_ms, length, late }
+        let start_ms = self.start_ms(end_ms, length);
+        self.previous_end_ms = Some(end_ms);
+        Edge { end_ms, start_ms, length, late }
+    }
+
+    /// The end of the window before one with this end. Windows end a little late, by a different delay
+    /// each time, so their lengths do not tell where the one before ended.
+    fn start_ms(&self, end_ms: u64, length: Duration) -> Option<u64> {
+        let measured_ms = end_ms.saturating_sub(length.as_millis() as u64);
+        self.previous_end_ms.filter(|previous_ms| {
+            *previous_ms < end_ms && previous_ms.abs_diff(measured_ms) <= self.interval_ms()
+        })
     }
 
     /// Plans the end of the open window: the next multiple at which no window ended before, if the

@@ -125,7 +125,12 @@ mod tests {
     #[test]
     fn only_a_window_that_ends_late_is_logged() {
         let logged = |late| {
-            let edge = Edge { end_ms: 1_000_000_010_000, length: Duration::from_secs(10), late };
+            let edge = Edge {
+                end_ms: 1_000_000_010_000,
+                start_ms: None,
+                length: Duration::from_secs(10),
+                late,
+            };
             lines_logged(|| ClockLog::new().closed(&edge))
         };
         assert_eq!(logged(LATE - Duration::from_millis(1)), [""; 0]);

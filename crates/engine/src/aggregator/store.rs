@@ -126,6 +126,7 @@ impl Store {
         self.window += 1;
         Snapshot {
             window,
+            start_ms: None,
             percentiles: Arc::clone(&self.percentiles),
             exact_samples: self.exact_samples,
             instance: None,

@@ -330,7 +330,8 @@ impl AggregatorThread {
     fn take_snapshot(&mut self, edge: Edge) -> Snapshot {
         self.add_self_metrics();
         let length = rated_length(edge.length, self.interval);
-        self.store.flush(Window { end_ms: edge.end_ms, length })
+        let snapshot = self.store.flush(Window { end_ms: edge.end_ms, length });
+        Snapshot { start_ms: edge.start_ms, ..snapshot }
     }
 
     fn emit(&mut self, edge: Edge, window: &ClosedWindow) {

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 #[cfg(feature = "otlp")]
 use model::MetricKind;
-use model::Series;
+use model::{Series, Snapshot};
 
 pub(crate) use histogram::{HistogramPoint, WholeCounts};
 #[cfg(feature = "kafka")]
@@ -69,11 +69,13 @@ pub(crate) struct PointTimes {
 }
 
 impl PointTimes {
-    /// The period of a window.
-    pub(crate) fn of(window: model::Window) -> Self {
-        let end_ns = window.end_ms.saturating_mul(1_000_000);
-        let length_ns = u64::try_from(window.length.as_nanos()).unwrap_or(u64::MAX);
-        Self { start_ns: end_ns.saturating_sub(length_ns), end_ns }
+    /// The period of a snapshot.
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        let end_ns = snapshot.window.end_ms.saturating_mul(1_000_000);
+        let length_ns = u64::try_from(snapshot.window.length.as_nanos()).unwrap_or(u64::MAX);
+        let measured_ns = end_ns.saturating_sub(length_ns);
+        let start_ms = snapshot.start_ms.map(|start_ms| start_ms.saturating_mul(1_000_000));
+        Self { start_ns: start_ms.unwrap_or(measured_ns), end_ns }
     }
 }
 

@@ -39,7 +39,7 @@ impl Records {
         point: &Point,
     ) {
         let mut payload = Vec::new();
-        self.encoder.write(&mut payload, point, PointTimes::of(snapshot.window));
+        self.encoder.write(&mut payload, point, PointTimes::of(snapshot));
         match syntax {
             RecordSyntax::Proto => write_request(out, &self.prefix, &[&payload]),
             RecordSyntax::Json => {

@@ -157,9 +157,22 @@ fn a_record_in_json_has_the_names_and_texts_of_the_protocol() {
     assert_eq!(of_proto, expected);
 }
 
+#[test]
+fn a_point_starts_at_the_end_of_the_window_before_if_it_is_known() {
+    let mut snapshot = snapshot_of(vec![counter("a", &[], 1.0)]);
+    let (end_ms, length_ms) = (snapshot.window.end_ms, 10_000);
+    for (start_ms, expected_ms) in
+        [(None, end_ms - length_ms), (Some(end_ms - 10_150), end_ms - 10_150)]
+    {
+        snapshot.start_ms = start_ms;
+        let times = PointTimes { start_ns: expected_ms * 1_000_000, end_ns: end_ms * 1_000_000 };
+        assert_eq!(PointTimes::of(&snapshot), times);
+    }
+}
+
 /// The point that the encoder should write, as a message.
 fn expected(snapshot: &Snapshot, point: &Point) -> Metric {
-    let times = PointTimes::of(snapshot.window);
+    let times = PointTimes::of(snapshot);
     let attributes: Vec<_> = attributes(&point.series)
         .map(|(key, value)| match value {
             Attribute::Text(value) => text(key, value),

@@ -25,7 +25,7 @@ impl WindowEncoder {
 
     /// Adds each point of a window as a payload: the increment of the window.
     pub(crate) fn encode(&self, snapshot: &Snapshot, batch: &mut Batch) {
-        let times = PointTimes::of(snapshot.window);
+        let times = PointTimes::of(snapshot);
         let order = by_metric(snapshot.points.iter().map(|point| &*point.series));
         for place in &order {
             let point = &snapshot.points[*place];

@@ -118,6 +118,33 @@ fn windows_end_on_multiples_of_the_interval() {
 }
 
 #[test]
+fn windows_are_contiguous_however_late_they_end() {
+    let mut host = Host::new(10_000, 1_003_217);
+    let starts = |host: &mut Host| -> Vec<(Option<u64>, u64)> {
+        host.edges.drain(..).map(|edge| (edge.start_ms, edge.end_ms)).collect()
+    };
+    host.run(16_000).pause(3_100);
+    host.look();
+    host.run(10_000);
+    let late = [(None, 1_010_000), (Some(1_010_000), 1_020_000), (Some(1_020_000), 1_030_000)];
+    assert_eq!(starts(&mut host), late);
+    // A pause of the process over several multiples.
+    host.pause(34_000);
+    host.look();
+    assert_eq!(starts(&mut host), [(Some(1_030_000), 1_060_000)]);
+    // After a step, the end of the latest window says nothing about the start of the next one.
+    host.set(HOUR);
+    host.run(10_000);
+    assert_eq!(starts(&mut host)[0].0, None);
+    host.set(-HOUR);
+    host.run(15_000);
+    assert_eq!(starts(&mut host)[0].0, None);
+    // A stop.
+    let edge = host.stop();
+    assert!(edge.start_ms.is_some_and(|start_ms| start_ms < edge.end_ms));
+}
+
+#[test]
 fn a_late_window_keeps_its_timestamp_and_the_next_one_is_shorter() {
     let mut host = Host::new(10_000, 1_000_000);
     host.run(9_900).pause(3_100);
