@@ -102,10 +102,12 @@ impl HttpReply {
         }
     }
 
-    /// Whether the body is a message of protobuf or gRPC, not a text.
+    /// Whether the body is a message of protobuf or gRPC, not a text, as its label or its content shows.
     pub(super) fn is_binary(&self) -> bool {
         let content_type = self.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
-        ["application/x-protobuf", "application/grpc"].iter().any(|it| content_type.starts_with(it))
+        let is_control = |byte: &u8| *byte < b' ' && !byte.is_ascii_whitespace();
+        ["protobuf", "application/grpc"].iter().any(|media| content_type.contains(media))
+            || self.body.iter().any(is_control)
     }
 
     /// Replaces the body with a text of the server that the body contains, such as one that was

@@ -16,8 +16,10 @@
 mod config;
 mod endpoint;
 mod frame;
+mod lenient;
 mod protocol;
 mod reply;
+mod response;
 mod rpc;
 mod section;
 #[cfg(test)]

@@ -4,12 +4,11 @@
 //! treats both alike. The protocol allows a client to drop the data after most errors; tallyd drops
 //! points only if the server rejects their content, and keeps them otherwise.
 
-use prost::Message;
-use serde_json::Value;
-
 use super::endpoint::OtlpTransport;
-use super::frame::unframed;
-use super::rpc::{ExportMetricsServiceResponse, PartialSuccess, RpcStatus, retry_delay};
+use super::frame::{Unframed, unframed};
+use super::lenient;
+use super::response::{self, Acceptance};
+use super::rpc::retry_delay;
 use crate::http::{
     GrpcStatus, HttpReply, RequestOutcome, StatusClass, StatusCode, is_about_content,
 };
@@ -35,6 +34,24 @@ const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 const RESOURCE_EXHAUSTED: u32 = 8;
+const OUT_OF_RANGE: u32 = 11;
+/// The words of gRPC's libraries for a message that is too large, in lower case.
+const TOO_LARGE: [&str; 6] = [
+    // Go, C++, Python, Ruby, Node.js
+    "larger than max",
+    // Node.js, after decompression
+    "to a size larger than",
+    // Java
+    "grpc message exceeds maximum size",
+    // .NET
+    "exceeds the maximum configured message size",
+    // Rust (tonic)
+    "message length too large",
+    // Rust (tonic), after decompression
+    "exceeded while decompressing message",
+];
+/// The number of the field `message` in `google.rpc.Status`, the body of an error.
+const STATUS_MESSAGE: u64 = 2;
 
 /// A reply as the sender and the log see it.
 #[derive(Debug)]
@@ -58,35 +75,23 @@ pub(super) fn interpret(
 }
 
 fn of_http(mut reply: HttpReply, payloads: usize) -> Interpreted {
-    let is_protobuf = reply.content_type.as_deref().is_some_and(is_protobuf);
     if reply.status.is_success() {
-        let response = if is_protobuf {
-            ExportMetricsServiceResponse::decode(&*reply.body).ok()
-        } else {
-            json_response(&reply.body)
-        };
-        return match response {
-            Some(response) => of_response(reply, response, payloads),
-            None if is_protobuf => no_response(reply),
-            // Empty, or the page of another program.
-            None => by_class(reply),
+        return match response::of_http(&reply) {
+            Some(acceptance) => accepted(reply, acceptance, payloads),
+            None => no_response(reply),
         };
     }
-    if is_protobuf && let Ok(status) = RpcStatus::decode(&*reply.body) {
-        reply.show(status.message);
+    if response::is_protobuf(&reply)
+        && let Some(message) = lenient::text(&reply.body, reply.is_cut, STATUS_MESSAGE)
+    {
+        reply.show(message);
     }
     by_class(reply)
 }
 
 fn of_grpc(mut reply: HttpReply, payloads: usize) -> Interpreted {
     match reply.grpc.take() {
-        Some(GrpcStatus { code: 0, .. }) => {
-            let message = unframed(&reply.body).filter(|_| !reply.is_cut);
-            match message.map(|message| ExportMetricsServiceResponse::decode(&*message)) {
-                Some(Ok(response)) => of_response(reply, response, payloads),
-                _ => no_response(reply),
-            }
-        }
+        Some(GrpcStatus { code: 0, .. }) => of_message(reply, payloads),
         Some(status) => {
             let pause = retry_delay(&status.details);
             reply.retry_after = pause.or(reply.retry_after);
@@ -95,6 +100,9 @@ fn of_grpc(mut reply: HttpReply, payloads: usize) -> Interpreted {
             reply.show(status.message);
             by_class(reply)
         }
+        // The status follows the message, so it is in the part that was not read. A call that fails has
+        // no message.
+        None if reply.status.is_success() && reply.is_cut => of_message(reply, payloads),
         // A proxy failed before the call.
         None if !reply.status.is_success() => {
             let mut found = by_class(reply);
@@ -108,13 +116,22 @@ fn of_grpc(mut reply: HttpReply, payloads: usize) -> Interpreted {
     }
 }
 
+/// The outcome of a call that succeeded, whose reply has a message.
+fn of_message(reply: HttpReply, payloads: usize) -> Interpreted {
+    let message = unframed(&reply.body, reply.is_cut);
+    match message.and_then(|Unframed { bytes, is_cut }| response::of_message(&bytes, is_cut)) {
+        Some(acceptance) => accepted(reply, acceptance, payloads),
+        None => no_response(reply),
+    }
+}
+
 /// The status of HTTP with the meaning of a status of gRPC.
 fn http_status(status: &GrpcStatus, has_pause: bool) -> StatusCode {
     match status.code {
         // The server or a proxy had no time or no capacity.
         1 | 4 => StatusCode::GATEWAY_TIMEOUT,
         14 => StatusCode::SERVICE_UNAVAILABLE,
-        RESOURCE_EXHAUSTED if status.message.contains("larger than max") => {
+        RESOURCE_EXHAUSTED | OUT_OF_RANGE if is_about_size(&status.message) => {
             StatusCode::PAYLOAD_TOO_LARGE
         }
         // Only then the server expects to recover by itself.
@@ -130,36 +147,44 @@ fn http_status(status: &GrpcStatus, has_pause: bool) -> StatusCode {
     }
 }
 
+/// Whether a server rejects a message for its size. The protocol has no code for that, so each library
+/// has its own words.
+fn is_about_size(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    TOO_LARGE.iter().any(|words| message.contains(words))
+}
+
 fn name(code: u32) -> String {
     CODES.get(code as usize).map_or_else(|| format!("gRPC status {code}"), ToString::to_string)
 }
 
 /// The outcome of a request that the server has accepted, maybe in part.
-fn of_response(
-    mut reply: HttpReply,
-    response: ExportMetricsServiceResponse,
-    payloads: usize,
-) -> Interpreted {
-    let PartialSuccess { rejected_data_points, error_message } =
-        response.partial_success.unwrap_or_default();
+fn accepted(mut reply: HttpReply, acceptance: Acceptance, payloads: usize) -> Interpreted {
+    let Acceptance { rejected, message } = acceptance;
     reply.outcome_name = Some("partial success".to_owned());
     // The number comes from the server.
-    let refused = usize::try_from(rejected_data_points.max(0)).unwrap_or(usize::MAX).min(payloads);
+    let refused = usize::try_from(rejected.max(0)).unwrap_or(usize::MAX).min(payloads);
     if refused == 0 {
         reply.body.clear();
-        let warning = Some(reply.excerpt(error_message)).filter(|words| !words.is_empty());
+        let warning = Some(reply.excerpt(message)).filter(|words| !words.is_empty());
         return Interpreted { reply, outcome: RequestOutcome::Delivered, warning };
     }
-    reply.show(error_message);
+    reply.show(message);
     let outcome = RequestOutcome::Partial { refused, named: Vec::new() };
     Interpreted { reply, outcome, warning: None }
 }
 
 /// A reply of success that is no response of OTLP: another program answers there.
 fn no_response(mut reply: HttpReply) -> Interpreted {
+    // A page or an error says more itself.
+    if reply.class() != StatusClass::Success {
+        return by_class(reply);
+    }
     reply.status = StatusCode::NOT_IMPLEMENTED;
     reply.outcome_name = Some("no acknowledgement".to_owned());
-    reply.show("the reply is not that of an OTLP server".to_owned());
+    let text = std::str::from_utf8(&reply.body).map(str::trim).unwrap_or_default();
+    let colon = if text.is_empty() { "" } else { ": " };
+    reply.show(format!("the reply is not that of an OTLP server{colon}{text}"));
     by_class(reply)
 }
 
@@ -178,32 +203,15 @@ fn by_class(reply: HttpReply) -> Interpreted {
     Interpreted { reply, outcome, warning: None }
 }
 
-fn is_protobuf(content_type: &str) -> bool {
-    content_type.to_ascii_lowercase().starts_with("application/x-protobuf")
-}
-
-/// A response in JSON, which some servers send to any client; `None` without a partial success.
-fn json_response(body: &[u8]) -> Option<ExportMetricsServiceResponse> {
-    let response: Value = serde_json::from_slice(body).ok()?;
-    let partial = response.get("partialSuccess")?;
-    let rejected = match partial.get("rejectedDataPoints") {
-        Some(Value::String(number)) => number.parse().unwrap_or_default(),
-        Some(number) => number.as_i64().unwrap_or_default(),
-        None => 0,
-    };
-    let message = partial.get("errorMessage").and_then(Value::as_str).unwrap_or_default();
-    let (rejected_data_points, error_message) = (rejected, message.to_owned());
-    let partial_success = Some(PartialSuccess { rejected_data_points, error_message });
-    Some(ExportMetricsServiceResponse { partial_success })
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use prost::Message;
+
     use super::*;
     use crate::delivery::forwarder::ErrorClass;
-    use crate::otlp::rpc::retry_info;
+    use crate::otlp::rpc::{ExportMetricsServiceResponse, PartialSuccess, RpcStatus, retry_info};
     use RequestOutcome::{Delivered, Operator, TooLarge, Transient, Unnamed};
 
     fn reply(status: u16, content_type: &str, body: Vec<u8>) -> HttpReply {
@@ -250,6 +258,10 @@ mod tests {
             ),
             (200, proto, b"\xff\xff".to_vec(), Operator, "no acknowledgement"),
             (200, "text/html", b"<html>Log in".to_vec(), Operator, "web page"),
+            (200, "text/plain", b"ok".to_vec(), Operator, "not that of an OTLP server: ok"),
+            (200, "application/json", br#"{"status":"ok"}"#.to_vec(), Operator, "OTLP server: {"),
+            (200, "", b"Access denied".to_vec(), Operator, "access denied"),
+            (400, proto, b"\x12\x03no\xc3".to_vec(), Unnamed, "no\u{fffd}"),
             (
                 400,
                 proto,
@@ -310,9 +322,31 @@ mod tests {
                 assert_eq!(found.reply.words(), words);
             }
         }
-        let large =
-            call(RESOURCE_EXHAUSTED, "grpc: received message larger than max (9 vs. 4)", vec![]);
-        assert_eq!(interpret(large, OtlpTransport::Grpc, 4).outcome, TooLarge);
+    }
+
+    #[test]
+    fn the_words_of_all_libraries_for_a_message_that_is_too_large_are_known() {
+        for (code, words, outcome) in [
+            (8, "grpc: received message larger than max (9 vs. 4)", TooLarge),
+            (8, "grpc: received message after decompression larger than max 4", TooLarge),
+            (8, "SERVER: Received message larger than max (9 vs. 4)", TooLarge),
+            (8, "Received message that decompresses to a size larger than 4", TooLarge),
+            (8, "gRPC message exceeds maximum size 4: 9", TooLarge),
+            (8, "Decompressed gRPC message exceeds maximum size 4", TooLarge),
+            (8, "Received message exceeds the maximum configured message size.", TooLarge),
+            (11, "Error, decoded message length too large: found 9 bytes", TooLarge),
+            (11, "Error, message length too large: found 9 bytes", TooLarge),
+            (
+                8,
+                "Error decompressing: size limit, of 4 bytes, exceeded while decompressing message",
+                TooLarge,
+            ),
+            (8, "the rate exceeds the maximum of the tenant", Operator),
+            (11, "the timestamp is out of range", Transient),
+        ] {
+            let found = interpret(call(code, words, Vec::new()), OtlpTransport::Grpc, 4);
+            assert_eq!(found.outcome, outcome, "{words}");
+        }
     }
 
     #[test]
@@ -343,9 +377,18 @@ mod tests {
             reply.body = body;
             assert_eq!(interpret(reply, OtlpTransport::Grpc, 4).outcome, outcome);
         }
+        // The status of a message that is too long to be read follows in the trailers.
+        let long = ["Error: too old".to_owned(), "x".repeat(80_000)].concat();
+        let mut reply = reply(200, "application/grpc", Vec::new());
+        reply.body = crate::otlp::frame::frame(&response(3, &long), false).unwrap();
+        reply.body.truncate(65_536);
+        reply.is_cut = true;
+        let found = interpret(reply, OtlpTransport::Grpc, 4);
+        assert_eq!(found.outcome, partial(3));
+        assert!(found.reply.words().contains("Error: too old"));
         // No status: another program answers, or a proxy in front of the server.
         for (status, outcome) in [(200, Operator), (502, Transient), (401, Operator)] {
-            let reply = reply(status, "text/html", b"<html>".to_vec());
+            let reply = self::reply(status, "text/html", b"<html>".to_vec());
             assert_eq!(interpret(reply, OtlpTransport::Grpc, 4).outcome, outcome, "{status}");
         }
     }

@@ -1,4 +1,4 @@
-//! The messages of replies: the response of a server of metrics, and statuses of `google.rpc`.
+//! The messages of replies: statuses of `google.rpc`, and for tests the response of a server of metrics.
 
 use std::time::Duration;
 
@@ -9,13 +9,15 @@ const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 /// Longest pause that a server can request.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// The response to a request that was accepted, maybe in part.
+/// The response to a request that was accepted, maybe in part, as servers of tests write it.
+#[cfg(test)]
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ExportMetricsServiceResponse {
     #[prost(message, optional, tag = "1")]
     pub(super) partial_success: Option<PartialSuccess>,
 }
 
+#[cfg(test)]
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct PartialSuccess {
     #[prost(int64, tag = "1")]
@@ -25,13 +27,14 @@ pub(super) struct PartialSuccess {
     pub(super) error_message: String,
 }
 
-/// `google.rpc.Status`: the body of an error over HTTP, and the details of one over gRPC.
+/// `google.rpc.Status`: the details of an error over gRPC.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct RpcStatus {
     #[prost(int32, tag = "1")]
     pub(super) code: i32,
-    #[prost(string, tag = "2")]
-    pub(super) message: String,
+    /// A text, which is not read: it may be damaged.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) message: Vec<u8>,
     #[prost(message, repeated, tag = "3")]
     pub(super) details: Vec<Any>,
 }
@@ -74,7 +77,7 @@ pub(super) fn retry_delay(details: &[u8]) -> Option<Duration> {
 pub(super) fn retry_info(seconds: i64, nanos: i32) -> Vec<u8> {
     let info = RetryInfo { retry_delay: Some(RetryDelay { seconds, nanos }) };
     let any = Any { type_url: RETRY_INFO.to_owned(), value: info.encode_to_vec() };
-    let status = RpcStatus { code: 14, message: String::new(), details: vec![any] };
+    let status = RpcStatus { code: 14, message: b"\xff".to_vec(), details: vec![any] };
     status.encode_to_vec()
 }
 

@@ -31,7 +31,8 @@ fn message_of(rejected_data_points: i64, error_message: &str) -> Vec<u8> {
 
 /// A successful reply with a message, whose first byte says whether it is compressed.
 fn in_frame(is_compressed: u8, message: &[u8]) -> ScriptedAnswer {
-    let body = [&[is_compressed, 0, 0, 0, message.len() as u8], message].concat();
+    let length = (message.len() as u32).to_be_bytes();
+    let body = [&[is_compressed][..], &length, message].concat();
     let headers =
         vec![("content-type", "application/grpc".to_owned()), ("grpc-status", "0".into())];
     ScriptedAnswer::Reply(200, headers, body)
@@ -108,6 +109,21 @@ async fn rejected_points_are_refused_with_the_words_of_the_response() {
     let settled = batch.take_settled();
     assert_eq!((settled.delivered, settled.refused["refused"]), (5, 2));
     assert!(settled.last_refusal().unwrap().ends_with("too old"));
+}
+
+#[tokio::test]
+async fn a_response_with_more_words_than_are_read_settles_the_points() {
+    let words = "too old. ".repeat(20_000);
+    let server = ScriptedServer::start_http2(None, move |_, _| accepted(2, &words));
+    let mut otlp = grpc(&server, "");
+    for _ in 0..2 {
+        let mut batch = encoded(&mut otlp, snapshot_of_counters(7).points.to_vec());
+        otlp.send(&mut batch).await.unwrap();
+        let settled = batch.take_settled();
+        assert_eq!((settled.delivered, settled.refused["refused"]), (5, 2));
+        assert!(settled.last_refusal().unwrap().contains("too old."));
+    }
+    assert_eq!(server.asked().len(), 2);
 }
 
 #[tokio::test]
