@@ -41,6 +41,12 @@ pub trait HttpProtocol: Sync {
         1
     }
 
+    /// Whether the server may get a request with these payloads again after it has accepted them. By
+    /// default, it may.
+    fn may_repeat(&self, _payloads: &[&[u8]]) -> bool {
+        true
+    }
+
     /// A request with data that is always valid and that no query shows, to learn whether the server
     /// accepts data at all. `None` if the protocol has no such data.
     fn harmless(&self) -> Option<HttpRequest> {
@@ -162,7 +168,8 @@ impl HttpSender {
             Err(error) => return Err(error.into()),
         };
         let is_search_due = !plan.is_searching() && self.is_search_due(&answer, &payloads);
-        if plan.is_trying() && answer.outcome() == RequestOutcome::Delivered {
+        let is_accepted = answer.outcome() == RequestOutcome::Delivered;
+        if plan.is_trying() && is_accepted && protocol.may_repeat(&payloads) {
             self.proof = Some(request);
         }
         Ok(SentRequest { ids, bytes, answer, is_search_due })

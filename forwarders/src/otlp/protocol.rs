@@ -13,7 +13,7 @@ use super::endpoint::OtlpTransport;
 use super::frame::frame;
 use super::reply::{self, Interpreted};
 use crate::delivery::forwarder::SendError;
-use crate::format::otlp::{RequestPrefix, marker, write_request};
+use crate::format::otlp::{RequestPrefix, is_increment, marker, write_request};
 use crate::http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE,
 };
@@ -87,6 +87,12 @@ impl HttpProtocol for OtlpProtocol {
             warn!(forwarder, requests, "the server accepted all points with a warning: {warning}");
         }
         (reply, outcome)
+    }
+
+    /// A server adds up increments: it would count a repeated one twice. The level of a gauge and a
+    /// total are the same however often they arrive.
+    fn may_repeat(&self, payloads: &[&[u8]]) -> bool {
+        payloads.iter().all(|payload| !is_increment(payload))
     }
 
     /// The end of a series that never had a value: valid data that no query shows.

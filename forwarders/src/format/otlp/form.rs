@@ -47,6 +47,17 @@ impl MetricForm {
         }
     }
 
+    /// Whether a point has the increment of its window.
+    #[cfg(feature = "otlp")]
+    pub(super) fn is_increment(self) -> bool {
+        match self {
+            Self::Gauge => false,
+            Self::Sum { temporality, .. } | Self::Histogram { temporality } => {
+                temporality == Temporality::Delta
+            }
+        }
+    }
+
     /// The form as a byte.
     pub(super) fn to_byte(self) -> u8 {
         let bits = |temporality| u8::from(temporality == Temporality::Cumulative);

@@ -35,7 +35,7 @@ pub(crate) use window::WindowEncoder;
 #[cfg(feature = "otlp")]
 pub(crate) use {
     form::{MetricForm, Temporality},
-    request::{metric_of, write_metric, write_request},
+    request::{is_increment, metric_of, write_metric, write_request},
     window::by_metric,
     wire::{write_end, write_histogram, write_number},
 };

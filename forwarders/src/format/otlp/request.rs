@@ -46,6 +46,13 @@ pub(crate) fn write_metric(out: &mut Vec<u8>, form: MetricForm, name: &str) {
     out.extend_from_slice(name.as_bytes());
 }
 
+/// Whether the point of a payload has the increment of its window.
+#[cfg(feature = "otlp")]
+pub(crate) fn is_increment(payload: &[u8]) -> bool {
+    let form = payload.first().and_then(|byte| MetricForm::from_byte(*byte));
+    form.is_some_and(MetricForm::is_increment)
+}
+
 /// A payload in its parts.
 struct Parts<'a> {
     form: MetricForm,
