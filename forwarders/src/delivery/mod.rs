@@ -35,3 +35,6 @@ pub mod task;
 mod tests;
 mod window_parts;
 mod write_ahead;
+
+#[cfg(any(feature = "otlp", feature = "influxdb"))]
+pub(crate) use window_parts::PART_POINTS;

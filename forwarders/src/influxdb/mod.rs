@@ -28,6 +28,7 @@ pub use config::{InfluxdbConfig, InfluxdbVersion};
 
 use self::timestamp::Precision;
 use self::write::{LineProtocol, WriteApi};
+use crate::delivery::PART_POINTS;
 use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
@@ -48,6 +49,8 @@ const BISECTIONS_MAX: usize = 7;
 pub struct InfluxDb {
     sender: HttpSender,
     protocol: LineProtocol,
+    /// Maximum number of lines in a request.
+    max_lines: usize,
     /// Maximum size of a line, in bytes, from `max_bytes`.
     max_bytes: usize,
 }
@@ -78,14 +81,15 @@ impl InfluxDb {
         };
         let (precision, gzip) = (Precision::Seconds, config.gzip);
         let protocol = LineProtocol { in_seconds, in_millis, precision, gzip };
-        Ok(Self { sender: HttpSender::new(client, limits), protocol, max_bytes })
+        let sender = HttpSender::new(client, limits);
+        Ok(Self { sender, protocol, max_lines: config.max_lines, max_bytes })
     }
 }
 
 #[async_trait]
 impl Forwarder for InfluxDb {
     fn wants_whole_window(&self, window: &Snapshot) -> bool {
-        influx::may_merge(window)
+        influx::may_merge(window) || self.max_lines > PART_POINTS
     }
 
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {

@@ -35,6 +35,7 @@ pub use endpoint::{OtlpEndpoint, OtlpTransport};
 
 use self::protocol::OtlpProtocol;
 use self::totals::{TotalLimits, Totals};
+use crate::delivery::PART_POINTS;
 use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
@@ -52,6 +53,8 @@ pub struct Otlp {
     encoder: WindowEncoder,
     /// `None` for `temporality: delta`.
     totals: Option<Totals>,
+    /// Maximum number of points in a request.
+    max_points: usize,
     /// Maximum size of a point, in bytes, from `max_bytes`.
     max_bytes: usize,
 }
@@ -96,6 +99,7 @@ impl Otlp {
             protocol: OtlpProtocol::new(config, name, prefix),
             encoder: WindowEncoder::new(config.max_buckets),
             totals: is_cumulative.then(|| Totals::new(name, total_limits)),
+            max_points: config.max_points,
             max_bytes,
         })
     }
@@ -128,9 +132,10 @@ impl Forwarder for Otlp {
         self.totals.is_some()
     }
 
-    /// Totals depend on all earlier windows, so a window must not be encoded in parts.
+    /// Totals depend on all earlier windows, so a window must not be encoded in parts. Nor if a request
+    /// may have more points than a part.
     fn wants_whole_window(&self, _: &Snapshot) -> bool {
-        self.totals.is_some()
+        self.totals.is_some() || self.max_points > PART_POINTS
     }
 
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {

@@ -187,6 +187,68 @@ async fn a_server_that_fails_only_for_a_point_loses_no_other() {
 }
 
 #[tokio::test]
+async fn a_search_repeats_no_increment_that_the_server_has_accepted() {
+    // It takes no point without a value, so only other points show that it accepts any.
+    let script = |_: usize, asked: &RecordedRequest| {
+        let text = String::from_utf8_lossy(&asked.body).into_owned();
+        let fails = text.contains("bad") || text.contains("tallyd.otlp_check");
+        ScriptedAnswer::status(if fails { 500 } else { 200 }, "")
+    };
+    for (temporality, is_found) in [("delta", false), ("cumulative", true)] {
+        let server = ScriptedServer::start(script);
+        let members = format!(
+            r#", "compression": "none", "temporality": "{temporality}", "delivery": {{"retry": {{"search_after": 2}}}}"#
+        );
+        let mut otlp = to(&server, &members);
+        let points = ["a", "bad", "c"].map(|name| counter(name, &[], 1.0)).to_vec();
+        let mut batch = encoded(&mut otlp, points);
+        for _ in 0..6 {
+            let _error = otlp.send(&mut batch).await;
+        }
+        let repeats = |name: &str| {
+            let has = |asked: &RecordedRequest| {
+                let text = String::from_utf8_lossy(&asked.body);
+                text.contains(&format!("\u{1}{name}")) && !text.contains("bad")
+            };
+            server.asked().iter().filter(|asked| has(asked)).count().saturating_sub(1)
+        };
+        let repeats = repeats("a") + repeats("c");
+        assert_eq!((repeats > 0, batch.is_settled()), (is_found, is_found), "{temporality}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_with_more_words_than_are_read_settles_the_points() {
+    let words = "too old. ".repeat(20_000);
+    let server = ScriptedServer::start(move |_, _| response(2, &words));
+    let mut otlp = to(&server, "");
+    let mut batch = encoded(&mut otlp, snapshot_of_counters(7).points.to_vec());
+    otlp.send(&mut batch).await.unwrap();
+    let settled = batch.take_settled();
+    assert_eq!((settled.delivered, settled.refused["refused"]), (5, 2));
+    assert!(settled.last_refusal().unwrap().contains("too old."));
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_of_pages_gets_no_point_delivered() {
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(200, "ok"));
+    let mut otlp = to(&server, "");
+    let mut batch = encoded(&mut otlp, vec![counter("a", &[], 1.0)]);
+    let error = otlp.send(&mut batch).await.unwrap_err();
+    assert_eq!((error.class(), batch.points_pending()), (ErrorClass::Operator, 1));
+    assert!(error.to_string().ends_with("the reply is not that of an OTLP server: ok"), "{error}");
+}
+
+#[test]
+fn a_request_may_have_more_points_than_a_part_of_a_window() {
+    let window = snapshot_of_counters(1);
+    assert!(!otlp("").wants_whole_window(&window));
+    assert!(!otlp(r#""max_points": 8192"#).wants_whole_window(&window));
+    assert!(otlp(r#""max_points": 8193"#).wants_whole_window(&window));
+}
+
+#[tokio::test]
 async fn a_probe_asks_without_points() {
     let server =
         ScriptedServer::start(|number, _| ScriptedAnswer::status([200, 400, 401][number], ""));
