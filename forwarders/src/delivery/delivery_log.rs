@@ -21,6 +21,8 @@ pub(super) struct DeliveryLog {
     forwarder: String,
     /// One throttle per reason, so that a frequent reason does not hide a rare one.
     drops: BTreeMap<&'static str, LogThrottle>,
+    /// Refused payloads without points.
+    without_points: LogThrottle,
     replay: ReplayProgress,
     reasons: FailureReasons,
     /// Whether the system returned an error for the latest attempt to read a spool file.
@@ -32,6 +34,7 @@ impl DeliveryLog {
         Self {
             forwarder,
             drops: BTreeMap::new(),
+            without_points: LogThrottle::default(),
             replay: ReplayProgress::default(),
             reasons: FailureReasons::default(),
             is_read_failing: false,
@@ -59,10 +62,22 @@ impl DeliveryLog {
         // By the words: points that are set aside on purpose (`debug_mode`) have none.
         for (reason, words) in &settled.words {
             let points = settled.refused.get(reason).copied().unwrap_or_default();
+            if points == 0 {
+                self.refused_without_points(reason, words);
+                continue;
+            }
             if let Some(points) = self.drops.entry(reason).or_default().count(points) {
                 let message = drop_message(reason);
                 error!(forwarder = self.forwarder, points, reason, words, "{message}");
             }
+        }
+    }
+
+    /// Logs refused payloads without points, such as the totals of series without a new sample.
+    fn refused_without_points(&mut self, reason: &str, words: &str) {
+        if self.without_points.count(1).is_some() {
+            let message = "series without new points were refused";
+            warn!(forwarder = self.forwarder, reason, words, "{message}");
         }
     }
 

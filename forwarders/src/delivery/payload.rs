@@ -121,6 +121,12 @@ impl Batch {
         self.entries.iter().map(|entry| entry.points).sum()
     }
 
+    /// The number of points in the payload `id`, settled or not.
+    #[must_use]
+    pub fn points_of(&self, id: usize) -> u64 {
+        self.entries[id].points
+    }
+
     /// The points that are neither delivered nor refused, as indexes into the encoded snapshot.
     #[must_use]
     pub fn points_left(&self) -> PointRanges {

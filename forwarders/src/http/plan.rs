@@ -286,11 +286,14 @@ impl AnsweredRequest<'_> {
     }
 
     /// Counts `count` refused payloads that the server does not name. The ledger needs only their
-    /// number, so any payloads that are not named can stand for them.
+    /// number, so any payloads that are not named can stand for them: first those without points, so
+    /// that never more points count as refused than the server has refused.
     fn refuse_unnamed(&self, batch: &mut Batch, named: &[usize], count: usize) {
-        let others = self.ids.iter().filter(|id| !named.contains(id));
-        for id in others.take(count) {
-            batch.one_refused(*id, reason::REFUSED, self.words);
+        let others = self.ids.iter().copied().filter(|id| !named.contains(id));
+        let (empty, full): (Vec<usize>, Vec<usize>) =
+            others.partition(|id| batch.points_of(*id) == 0);
+        for id in empty.into_iter().chain(full).take(count) {
+            batch.one_refused(id, reason::REFUSED, self.words);
         }
     }
 }

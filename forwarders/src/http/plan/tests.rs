@@ -119,6 +119,20 @@ fn a_server_that_is_not_available_keeps_the_pending_payloads() {
 }
 
 #[test]
+fn refused_payloads_that_are_not_named_are_first_those_without_points() {
+    let mut batch = Batch::default();
+    for points in [1, 1, 0, 0, 1] {
+        batch.push(points, |_| (), |out| out.push(b'x'));
+    }
+    let sizes = [1; 5];
+    let mut size = RequestSize::new(LIMITS.bytes);
+    let partial = |refused| RequestOutcome::Partial { refused, named: Vec::new() };
+    deliver(&mut batch, &sizes, LIMITS, &mut size, |_, _| partial(3));
+    let settled = batch.take_settled();
+    assert_eq!((settled.delivered, settled.refused), (2, refused(1)));
+}
+
+#[test]
 fn places_that_a_request_does_not_have_start_a_search() {
     let (attempt, settled) = settle(4, |ids, _| match ids.contains(&2) {
         true => RequestOutcome::Named(vec![1_000]),
