@@ -1,7 +1,5 @@
 //! Estimates the memory that a snapshot occupies on the heap.
 
-use std::sync::Arc;
-
 use crate::{Point, Series, SetValue, Snapshot, TimerValue, TotalValue, Value};
 
 /// Bytes that an allocator adds to an allocation.
@@ -27,12 +25,16 @@ fn shared<T>() -> usize {
 /// The memory of the points in `points`.
 pub(crate) fn points_bytes(points: &Vec<Point>) -> u64 {
     let own = allocation(points.capacity() * size_of::<Point>());
-    let theirs = points.iter().map(|point| series_bytes(&point.series) + value_bytes(&point.value));
+    let theirs = points.iter().map(|point| point.series.heap_bytes() + value_bytes(&point.value));
     (own + theirs.sum::<usize>()) as u64
 }
 
-fn series_bytes(series: &Arc<Series>) -> usize {
-    shared::<Series>() + allocation(series.text_bytes())
+impl Series {
+    /// An estimate of the memory that a shared series occupies, in bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        shared::<Self>() + allocation(self.text_bytes())
+    }
 }
 
 fn value_bytes(value: &Value) -> usize {

@@ -150,6 +150,7 @@ fn drop_message(reason: &str) -> &'static str {
         reason::REFUSED => "points were refused for good",
         reason::TOO_LARGE => "dropped points that were too large",
         reason::PAGE_FULL => "dropped points of new series that had no room",
+        reason::TOTALS_FULL => "dropped points of series whose totals had no room",
         reason::LOST => "points may be lost and are not sent again",
         _ => "dropped points",
     }

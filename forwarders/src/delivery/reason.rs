@@ -13,6 +13,8 @@ pub const TOO_LARGE: &str = "too_large";
 pub const REFUSED: &str = "refused";
 /// The page for Prometheus has no room for a new series.
 pub const PAGE_FULL: &str = "page_full";
+/// The destination has no room for another total (OTLP with `temporality: cumulative`).
+pub const TOTALS_FULL: &str = "totals_full";
 /// The spool was full; the oldest window was dropped.
 pub const SPOOL_FULL: &str = "spool_full";
 /// The window was in the spool for longer than `max_age`.
@@ -36,13 +38,14 @@ pub(crate) fn is_refusal(reason: &str) -> bool {
 }
 
 /// All reasons.
-pub const ALL: [&str; 13] = [
+pub const ALL: [&str; 14] = [
     QUEUE_FULL,
     SHUTDOWN,
     DEBUG_MODE,
     TOO_LARGE,
     REFUSED,
     PAGE_FULL,
+    TOTALS_FULL,
     SPOOL_FULL,
     SPOOL_EXPIRED,
     SPOOL_CORRUPT,

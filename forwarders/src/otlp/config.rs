@@ -60,11 +60,15 @@ pub struct OtlpConfig {
     /// factor of two at the highest scale. Defaults to `1024`, a factor of 65,536.
     #[serde(default = "default_max_buckets", deserialize_with = "max_buckets")]
     pub max_buckets: usize,
-    /// `temporality: cumulative`: maximum number of series whose totals are kept, at least 1. A
-    /// series beyond it restarts in each window, so that readers can still add it up. Each takes
-    /// about 500 bytes, a timer more. Defaults to `200000`.
+    /// `temporality: cumulative`: maximum number of series whose totals are kept, at least 1. Points
+    /// of further series are dropped and counted as `totals_full`. Defaults to `200000`.
     #[serde(default = "default_max_series", deserialize_with = "max_series")]
     pub max_series: u64,
+    /// `temporality: cumulative`: maximum memory of all totals, at least 1MiB. A point whose total
+    /// would need more is dropped and counted as `totals_full`. A series takes about 400 bytes, a
+    /// timer 530 more for each factor of two between its values. Defaults to `512MiB`.
+    #[serde(default = "default_max_totals", deserialize_with = "max_totals")]
+    pub max_totals: ByteSize,
     /// Maximum number of points in a request, 1 to 1000000. A larger number makes fewer requests but
     /// repeats more points when one fails. Defaults to `5000`.
     #[serde(default = "default_max_points", deserialize_with = "max_points")]
@@ -113,6 +117,10 @@ const fn default_max_series() -> u64 {
     200_000
 }
 
+const fn default_max_totals() -> ByteSize {
+    ByteSize::from_mib(512)
+}
+
 const fn default_max_points() -> usize {
     5_000
 }
@@ -127,6 +135,10 @@ fn max_buckets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::E
 
 fn max_series<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     at_least(deserializer, 1)
+}
+
+fn max_totals<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+    at_least(deserializer, ByteSize::from_mib(1))
 }
 
 fn max_points<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {

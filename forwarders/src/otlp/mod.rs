@@ -93,7 +93,8 @@ impl Otlp {
         let prefix = RequestPrefix::new(resource(host, config).into_iter());
         let is_cumulative = config.temporality == OtlpTemporality::Cumulative;
         let series_max = usize::try_from(config.max_series).unwrap_or(usize::MAX);
-        let total_limits = TotalLimits { expire_after, series_max };
+        let bytes_max = config.max_totals.get();
+        let total_limits = TotalLimits { expire_after, series_max, bytes_max };
         Ok(Self {
             sender: HttpSender::new(client.map_err(|error| error.to_string())?, limits),
             protocol: OtlpProtocol::new(config, name, prefix),
@@ -168,9 +169,6 @@ impl Forwarder for Otlp {
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
-        if let Some(totals) = &mut self.totals {
-            totals.report();
-        }
         self.sender.deliver(batch, &self.protocol).await
     }
 

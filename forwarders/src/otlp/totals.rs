@@ -7,23 +7,32 @@
 //!
 //! The totals are those before the latest window, which is kept too. It is added when the next one
 //! comes: until then, some of its points may be pending, and these are not part of the saved state.
+//!
+//! A point for whose total there is no room is refused. It could only be sent as the start of another
+//! total, and readers that ignore start times, such as Prometheus, would add up the wrong increments.
 
 mod saved;
+mod total;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use basics::log_throttle::LogThrottle;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
-use tracing::warn;
 
+use self::total::Total;
 use crate::delivery::payload::Batch;
-use crate::format::otlp::{
-    HistogramPoint, MetricForm, PointTimes, Temporality, WholeCounts, WindowEncoder, by_metric,
-    write_end, write_histogram, write_metric, write_number,
-};
-use model::{MetricKind, Point, Series, Snapshot, Sum, Timer, Value};
+use crate::delivery::stats::reason;
+use crate::format::otlp::{PointTimes, WindowEncoder, by_metric, write_end, write_metric};
+use model::{Series, Snapshot, Value};
+
+/// The explanation for points that are dropped as `totals_full`.
+const FULL_WORDS: &str = "there is no room for more totals (max_series, max_totals)";
+
+/// The memory of a slot without its series and its timer: its place in the list and its entry in the
+/// table, which are at worst half empty.
+const SLOT_BYTES: usize =
+    2 * (size_of::<Option<TotalSlot>>() + size_of::<(Arc<Series>, TotalId)>());
 
 /// The totals of all live series. Has neither clock nor socket.
 pub(super) struct Totals {
@@ -37,9 +46,8 @@ pub(super) struct Totals {
     latest: Option<LatestWindow>,
     /// Length of all windows so far. Idle time is measured with it: the wall clock may be set.
     elapsed: Duration,
-    /// Points of series for which there was no room, since the latest report.
-    without_room: u64,
-    throttle: LogThrottle,
+    /// An estimate of the memory of all slots.
+    bytes: u64,
 }
 
 /// The limits of the totals.
@@ -49,6 +57,8 @@ pub(super) struct TotalLimits {
     pub(super) expire_after: Duration,
     /// Maximum number of live series.
     pub(super) series_max: usize,
+    /// Maximum memory of the totals.
+    pub(super) bytes_max: u64,
 }
 
 type TotalId = usize;
@@ -62,22 +72,17 @@ struct TotalSlot {
     last_seen: Duration,
     /// `None` before the first window is added.
     total: Option<Total>,
+    /// An estimate of the memory of the slot, with the latest window.
+    bytes: u64,
 }
 
-/// The total of a series.
-#[derive(Clone)]
-enum Total {
-    Sum {
-        sum: Sum,
-        is_monotonic: bool,
-    },
-    /// As a sketch.
-    Timer(Timer),
-}
+/// There is no room for the total of a point.
+#[derive(Debug, PartialEq, Eq)]
+struct NoRoom;
 
 struct LatestWindow {
     snapshot: Snapshot,
-    /// The slot of each point; `None` for gauges and sets, and for series without room.
+    /// The slot of each point; `None` for gauges and sets, and for points without room.
     slots: Vec<Option<TotalId>>,
 }
 
@@ -91,8 +96,7 @@ impl Totals {
             slot_of: HashMap::default(),
             latest: None,
             elapsed: Duration::ZERO,
-            without_room: 0,
-            throttle: LogThrottle::default(),
+            bytes: 0,
         }
     }
 
@@ -107,12 +111,25 @@ impl Totals {
         self.elapsed += snapshot.window.length;
         let times = PointTimes::of(snapshot);
         self.start_by(times.start_ns);
-        let slots: Vec<Option<TotalId>> =
-            snapshot.points.iter().map(|point| self.seen(&point.series, times)).collect();
+        let mut slots = vec![None; snapshot.points.len()];
         let order = by_metric(snapshot.points.iter().map(|point| &*point.series));
-        for place in &order {
-            let (point, slot) = (&snapshot.points[*place], slots[*place]);
-            batch.push(1, |_| (), |out| self.write_point(out, point, slot, times, encoder));
+        for (id, place) in order.iter().enumerate() {
+            let point = &snapshot.points[*place];
+            match self.add(&point.series, &point.value, times) {
+                Ok(Some((slot, total))) => {
+                    let start_ns = self.slots[slot].as_ref().map_or(0, |slot| slot.start_ns);
+                    let write = |out: &mut Vec<u8>| {
+                        total.write(out, &point.series, start_ns, times, encoder);
+                    };
+                    batch.push(1, |_| (), write);
+                    slots[*place] = Some(slot);
+                }
+                Ok(None) => batch.push(1, |_| (), |out| encoder.write(out, point, times)),
+                Err(NoRoom) => {
+                    batch.push(1, |_| (), |_| ());
+                    batch.refused(id, reason::TOTALS_FULL, FULL_WORDS);
+                }
+            }
         }
         batch.set_places(order.into_iter());
         self.encode_idle(times, encoder, batch);
@@ -128,19 +145,6 @@ impl Totals {
         }
     }
 
-    /// Logs that there is no room for all series, at most once a minute.
-    pub(super) fn report(&mut self) {
-        let without_room = std::mem::take(&mut self.without_room);
-        let Some(points) = self.throttle.count(without_room) else { return };
-        let (forwarder, max_series) = (&self.name, self.limits.series_max);
-        warn!(
-            forwarder,
-            points,
-            max_series,
-            "more series than totals are kept for: their points restart in each window"
-        );
-    }
-
     /// Adds the latest window to the totals.
     fn add_latest(&mut self) {
         let Some(LatestWindow { snapshot, slots }) = self.latest.take() else { return };
@@ -152,54 +156,53 @@ impl Totals {
         }
     }
 
-    /// The slot of a series with a point in this window; a new one if necessary. `None` if the series
-    /// has no total, or if there is no room.
-    fn seen(&mut self, series: &Arc<Series>, times: PointTimes) -> Option<TotalId> {
-        if matches!(series.kind(), MetricKind::Gauge | MetricKind::Set) {
-            return None;
+    /// The slot of a series with a point in this window, a new one if necessary, and its total with
+    /// the point. `None` for a value without a total.
+    fn add(
+        &mut self,
+        series: &Arc<Series>,
+        value: &Value,
+        times: PointTimes,
+    ) -> Result<Option<(TotalId, Total)>, NoRoom> {
+        let known = self.slot_of.get(series).copied();
+        let slot = known.and_then(|id| self.slots[id].as_ref());
+        let (before, used) = slot.map_or((None, 0), |slot| (slot.total.clone(), slot.bytes));
+        let Some(total) = Total::with(before, value) else { return Ok(None) };
+        let bytes = slot_bytes(series, &total);
+        if bytes > used && self.bytes - used + bytes > self.limits.bytes_max {
+            return Err(NoRoom);
         }
-        if let Some(id) = self.slot_of.get(series) {
-            if let Some(slot) = &mut self.slots[*id] {
-                slot.last_seen = self.elapsed;
-            }
-            return Some(*id);
+        let id = match known {
+            Some(id) => id,
+            None => self.admit(TotalSlot {
+                series: Arc::clone(series),
+                start_ns: times.start_ns,
+                last_seen: self.elapsed,
+                total: None,
+                bytes: 0,
+            })?,
+        };
+        if let Some(slot) = &mut self.slots[id] {
+            self.bytes = self.bytes - slot.bytes + bytes;
+            (slot.last_seen, slot.bytes) = (self.elapsed, bytes);
         }
-        let (start_ns, last_seen) = (times.start_ns, self.elapsed);
-        let slot = TotalSlot { series: Arc::clone(series), start_ns, last_seen, total: None };
-        let id = self.admit(slot);
-        self.without_room += u64::from(id.is_none());
-        id
+        Ok(Some((id, total)))
     }
 
-    /// Adds a series; `None` if there is no room.
-    fn admit(&mut self, slot: TotalSlot) -> Option<TotalId> {
-        if self.slot_of.len() >= self.limits.series_max {
-            return None;
+    /// Adds a series, if their number and their memory allow it.
+    fn admit(&mut self, slot: TotalSlot) -> Result<TotalId, NoRoom> {
+        let is_full = self.slot_of.len() >= self.limits.series_max;
+        if is_full || self.bytes + slot.bytes > self.limits.bytes_max {
+            return Err(NoRoom);
         }
         let id = self.free.pop().unwrap_or(self.slots.len());
         if id == self.slots.len() {
             self.slots.push(None);
         }
+        self.bytes += slot.bytes;
         self.slot_of.insert(Arc::clone(&slot.series), id);
         self.slots[id] = Some(slot);
-        Some(id)
-    }
-
-    fn write_point(
-        &self,
-        out: &mut Vec<u8>,
-        point: &Point,
-        slot: Option<TotalId>,
-        times: PointTimes,
-        encoder: &WindowEncoder,
-    ) {
-        let slot = slot.and_then(|slot| self.slots[slot].as_ref());
-        let before = slot.and_then(|slot| slot.total.clone());
-        let start_ns = slot.map_or(times.start_ns, |slot| slot.start_ns);
-        match Total::with(before, &point.value) {
-            Some(total) => total.write(out, &point.series, start_ns, times, encoder),
-            None => encoder.write(out, point, times),
-        }
+        Ok(id)
     }
 
     /// Adds the payloads of the series without a point in the window, of which some expire.
@@ -208,7 +211,7 @@ impl Totals {
         let idle: Vec<&TotalSlot> = self.slots.iter().flatten().filter(is_idle).collect();
         let mut expired = Vec::new();
         for place in by_metric(idle.iter().map(|slot| &*slot.series)) {
-            let TotalSlot { series, start_ns, last_seen, total } = idle[place];
+            let TotalSlot { series, start_ns, last_seen, total, .. } = idle[place];
             let Some(total) = total else { continue };
             let has_expired = *last_seen + self.limits.expire_after <= self.elapsed;
             let write = |out: &mut Vec<u8>| {
@@ -226,76 +229,14 @@ impl Totals {
         }
         for series in expired {
             if let Some(id) = self.slot_of.remove(&series) {
-                self.slots[id] = None;
+                self.bytes -= self.slots[id].take().map_or(0, |slot| slot.bytes);
                 self.free.push(id);
             }
         }
     }
 }
 
-impl Total {
-    /// A total with the value of another window; `None` for a value without a total.
-    fn with(before: Option<Self>, value: &Value) -> Option<Self> {
-        let added = match value {
-            Value::Counter(sum) | Value::Trace(sum) => *sum,
-            Value::Total(total) => total.added,
-            Value::Timer(timer) => {
-                let mut total = match before {
-                    Some(Self::Timer(total)) => total,
-                    _ => Timer::default(),
-                };
-                // As a sketch, because a total has no bound on its samples.
-                total.merge(timer.timer.clone(), 0);
-                return Some(Self::Timer(total));
-            }
-            Value::Gauge { .. } | Value::Set(_) => return None,
-        };
-        let (mut sum, was_monotonic) = match before {
-            Some(Self::Sum { sum, is_monotonic }) => (sum, is_monotonic),
-            _ => (Sum::default(), true),
-        };
-        sum.merge(added);
-        Some(Self::Sum { sum, is_monotonic: was_monotonic && added.value() >= 0.0 })
-    }
-
-    fn form(&self) -> MetricForm {
-        let temporality = Temporality::Cumulative;
-        match self {
-            Self::Sum { is_monotonic, .. } => {
-                MetricForm::Sum { temporality, is_monotonic: *is_monotonic }
-            }
-            Self::Timer(_) => MetricForm::Histogram { temporality },
-        }
-    }
-
-    /// Appends the payload of a series.
-    fn write(
-        &self,
-        out: &mut Vec<u8>,
-        series: &Series,
-        start_ns: u64,
-        times: PointTimes,
-        encoder: &WindowEncoder,
-    ) {
-        write_metric(out, self.form(), series.name());
-        let times = PointTimes { start_ns, ..times };
-        match self {
-            Self::Sum { sum, .. } => write_number(out, series, times, sum.value()),
-            Self::Timer(timer) => {
-                let (summary, counts) = (timer.summary(&[]), WholeCounts::down());
-                let (buckets, max) = (timer.buckets(), encoder.buckets_max);
-                let point = HistogramPoint::new(buckets, &summary, counts, max);
-                write_histogram(out, series, times, &point);
-            }
-        }
-    }
-
-    /// The total as a value of the spool's encoding.
-    fn to_value(&self, kind: MetricKind) -> Value {
-        match self {
-            Self::Sum { sum, .. } if kind == MetricKind::Trace => Value::Trace(*sum),
-            Self::Sum { sum, .. } => Value::Counter(*sum),
-            Self::Timer(timer) => Value::timer(timer.clone(), &[]),
-        }
-    }
+/// An estimate of the memory of a slot.
+fn slot_bytes(series: &Series, total: &Total) -> u64 {
+    (SLOT_BYTES + series.heap_bytes() + total.heap_bytes()) as u64
 }

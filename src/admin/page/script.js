@@ -262,6 +262,7 @@ const REASONS = {
   too_large: "the destination accepts no payload of this size",
   refused: "the destination permanently rejects the content",
   page_full: "no room on the page for Prometheus",
+  totals_full: "no room for another total",
   spool_full: "the spool was full; the oldest window was dropped",
   spool_expired: "in the spool for longer than max_age",
   spool_corrupt: "its file in the spool cannot be read; it is in the quarantine",

@@ -105,7 +105,8 @@ impl Timer {
     }
 
     /// An estimate of the memory that the values occupy, without the timer itself.
-    pub(crate) fn heap_bytes(&self) -> usize {
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
         match &self.store {
             TimerStore::Exact(exact) => exact.heap_bytes(),
             TimerStore::Sketch(sketch) => sketch.heap_bytes(),

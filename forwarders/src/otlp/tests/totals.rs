@@ -1,5 +1,6 @@
 //! Tests of `temporality: cumulative`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{EXPIRE_AFTER, otlp};
@@ -153,19 +154,55 @@ fn a_series_that_expires_ends_and_starts_anew() {
 }
 
 #[test]
-fn a_series_without_room_starts_anew_with_each_window() {
+fn points_of_a_series_without_room_are_dropped_and_counted() {
     let mut windows = Windows::new(r#", "max_series": 1"#);
     let points =
         || vec![counter("a", &[], 1.0), counter("b", &[], 1.0), timer("t", &[], &[(1.0, 1.0)])];
-    windows.encode(points());
-    assert_eq!(
-        windows.shown(points()),
-        [
-            "a total 2 since 0 (1)",
-            "b total 1 since 10 (1)",
-            "t 1 Some(1.0) Some(1.0) Some(1.0) since 10 (1)",
-        ]
-    );
+    for total in ["a total 1 since 0 (1)", "a total 2 since 0 (1)"] {
+        let mut batch = windows.encode(points());
+        assert_eq!(shown(&batch), [total]);
+        assert_eq!(batch.take_settled().refused, BTreeMap::from([("totals_full", 2)]));
+    }
+    // A gauge needs no total.
+    let gauge = point(MetricKind::Gauge, "g", &[], Value::Gauge { value: 4.0, arrival_ns: 1 });
+    assert_eq!(windows.shown(vec![gauge])[0], "g gauge 4.0 since 0 (1)");
+    // `a` expires, which leaves room for a new total.
+    (0..7).for_each(|_| drop(windows.encode(vec![])));
+    assert_eq!(windows.shown(points())[0], "a total 1 since 100 (1)");
+}
+
+/// A timer whose total takes about 35 KB: values in 64 ranges from a power of two to the next.
+fn wide(name: &str) -> Point {
+    let values: Vec<_> = (0..64).map(|octave| (f64::from(octave).exp2(), 1.0)).collect();
+    timer(name, &[], &values)
+}
+
+#[test]
+fn totals_of_timers_are_limited_by_their_memory() {
+    let mut windows = Windows::new(r#", "max_totals": "1MiB""#);
+    let mut points = vec![timer("narrow", &[], &[(1.0, 1.0)])];
+    points.extend((0..60).map(|n| wide(&format!("wide{n}"))));
+    let mut batch = windows.encode(points);
+    let refused = batch.take_settled().refused["totals_full"];
+    assert_eq!(batch.pending().count() as u64, 61 - refused);
+    assert!((29..=33).contains(&refused), "{refused}");
+
+    // The total cannot grow. It stays as it was, and is sent like that of an idle series.
+    let mut batch = windows.encode(vec![wide("narrow")]);
+    assert_eq!(batch.take_settled().refused["totals_full"], 1);
+    assert_eq!(shown(&batch)[0], "narrow 1 Some(1.0) Some(1.0) Some(1.0) since 0 (0)");
+    let saved = windows.otlp.save_state(&batch, u64::MAX).unwrap();
+
+    // A value in a bucket that the total has needs no memory.
+    let again = windows.shown(vec![timer("narrow", &[], &[(1.0, 1.0)])]);
+    assert_eq!(again[0], "narrow 2 Some(2.0) Some(1.0) Some(1.0) since 0 (1)");
+    (0..7).for_each(|_| drop(windows.encode(vec![])));
+    assert!(windows.encode(vec![wide("narrow")]).take_settled().refused.is_empty());
+
+    // A successor with less room keeps the totals for which it has room.
+    let mut next = Windows { number: 2, ..Windows::new(r#", "max_series": 2"#) };
+    next.otlp.restore_state(&saved.bytes, Duration::ZERO).unwrap();
+    assert_eq!(next.shown(vec![]).len(), 2);
 }
 
 #[test]

@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Total, TotalId, TotalSlot, Totals};
+use tracing::warn;
+
+use super::{Total, TotalId, TotalSlot, Totals, slot_bytes};
 use crate::delivery::forwarder::{InvalidState, SavedState};
 use crate::delivery::payload::Batch;
 use crate::spool::codec::{MalformedSnapshot, SnapshotReader, put_point};
@@ -85,19 +87,30 @@ impl Totals {
         let saved = decode(bytes).map_err(|MalformedSnapshot| InvalidState)?;
         // Idle times count back from here.
         self.elapsed += self.limits.expire_after;
+        let mut without_room = 0_u64;
         for SavedSeries { start_ns, idle, is_monotonic, point } in saved {
             let idle = idle.saturating_add(away);
             if idle >= self.limits.expire_after {
                 continue;
             }
-            let mut total = Total::with(None, &point.value);
-            if let Some(Total::Sum { is_monotonic: restored, .. }) = &mut total {
+            let Some(mut total) = Total::with(None, &point.value) else { continue };
+            if let Total::Sum { is_monotonic: restored, .. } = &mut total {
                 *restored = is_monotonic;
             }
             let last_seen = self.elapsed - idle;
-            // Without room it restarts, like any other series.
-            let _has_room =
-                self.admit(TotalSlot { series: point.series, start_ns, last_seen, total });
+            let bytes = slot_bytes(&point.series, &total);
+            let (series, total) = (point.series, Some(total));
+            let slot = TotalSlot { series, start_ns, last_seen, total, bytes };
+            without_room += u64::from(self.admit(slot).is_err());
+        }
+        if without_room > 0 {
+            let (forwarder, series) = (&self.name, without_room);
+            warn!(
+                forwarder,
+                series,
+                "there was no room for the totals of these series (max_series, max_totals); they \
+                 restart if there is room later"
+            );
         }
         Ok(())
     }

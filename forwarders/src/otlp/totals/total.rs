@@ -1,0 +1,94 @@
+//! The total of a series.
+
+use crate::format::otlp::{
+    HistogramPoint, MetricForm, PointTimes, Temporality, WholeCounts, WindowEncoder,
+    write_histogram, write_metric, write_number,
+};
+use model::{MetricKind, Series, Sum, Timer, Value};
+
+/// The total of a series.
+#[derive(Clone)]
+pub(super) enum Total {
+    Sum {
+        sum: Sum,
+        is_monotonic: bool,
+    },
+    /// As a sketch.
+    Timer(Timer),
+}
+
+impl Total {
+    /// A total with the value of another window; `None` for a value without a total.
+    pub(super) fn with(before: Option<Self>, value: &Value) -> Option<Self> {
+        let added = match value {
+            Value::Counter(sum) | Value::Trace(sum) => *sum,
+            Value::Total(total) => total.added,
+            Value::Timer(timer) => {
+                let mut total = match before {
+                    Some(Self::Timer(total)) => total,
+                    _ => Timer::default(),
+                };
+                // As a sketch, because a total has no bound on its samples.
+                total.merge(timer.timer.clone(), 0);
+                return Some(Self::Timer(total));
+            }
+            Value::Gauge { .. } | Value::Set(_) => return None,
+        };
+        let (mut sum, was_monotonic) = match before {
+            Some(Self::Sum { sum, is_monotonic }) => (sum, is_monotonic),
+            _ => (Sum::default(), true),
+        };
+        sum.merge(added);
+        Some(Self::Sum { sum, is_monotonic: was_monotonic && added.value() >= 0.0 })
+    }
+
+    /// The form of the series' metric.
+    pub(super) fn form(&self) -> MetricForm {
+        let temporality = Temporality::Cumulative;
+        match self {
+            Self::Sum { is_monotonic, .. } => {
+                MetricForm::Sum { temporality, is_monotonic: *is_monotonic }
+            }
+            Self::Timer(_) => MetricForm::Histogram { temporality },
+        }
+    }
+
+    /// Appends the payload of a series.
+    pub(super) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        series: &Series,
+        start_ns: u64,
+        times: PointTimes,
+        encoder: &WindowEncoder,
+    ) {
+        write_metric(out, self.form(), series.name());
+        let times = PointTimes { start_ns, ..times };
+        match self {
+            Self::Sum { sum, .. } => write_number(out, series, times, sum.value()),
+            Self::Timer(timer) => {
+                let (summary, counts) = (timer.summary(&[]), WholeCounts::down());
+                let (buckets, max) = (timer.buckets(), encoder.buckets_max);
+                let point = HistogramPoint::new(buckets, &summary, counts, max);
+                write_histogram(out, series, times, &point);
+            }
+        }
+    }
+
+    /// The total as a value of the spool's encoding.
+    pub(super) fn to_value(&self, kind: MetricKind) -> Value {
+        match self {
+            Self::Sum { sum, .. } if kind == MetricKind::Trace => Value::Trace(*sum),
+            Self::Sum { sum, .. } => Value::Counter(*sum),
+            Self::Timer(timer) => Value::timer(timer.clone(), &[]),
+        }
+    }
+
+    /// An estimate of the memory on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Sum { .. } => 0,
+            Self::Timer(timer) => timer.heap_bytes(),
+        }
+    }
+}
