@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use common::{Daemon, tallyd, write_config};
+use forwarders::http::scripted::{ScriptedAnswer, ScriptedServer};
 use tempfile::TempDir;
 
 /// Every secret contains this text, and nothing else does.
@@ -34,8 +35,19 @@ fn parrot() -> SocketAddr {
     address
 }
 
+/// A server of gRPC that refuses all calls, and repeats the credentials in its response.
+fn grpc_parrot() -> SocketAddr {
+    let server = ScriptedServer::start_http2(None, |_, call| {
+        let credentials = call.header("authorization").unwrap_or("none").to_owned();
+        let headers = [("grpc-status", "16".to_owned()), ("grpc-message", credentials)];
+        ScriptedAnswer::Reply(200, headers.to_vec(), Vec::new())
+    });
+    server.address
+}
+
 /// A configuration with a secret in every key that may hold one, from every kind of source.
 fn config(folder: &TempDir, parrot: SocketAddr) -> String {
+    let grpc_parrot = grpc_parrot();
     fs::write(folder.path().join("secret"), "CANARY-file\n").unwrap();
     format!(
         "interval: 100ms\nlog: {{ format: json, level: trace }}\nself_metrics: true\nforwarders:\n  influxdb:\n    \
@@ -45,7 +57,7 @@ fn config(folder: &TempDir, parrot: SocketAddr) -> String {
          prometheus:\n    listen: 127.0.0.1:0\n    remote_write:\n      url: \"http://{parrot}/write\"\n      \
          username: u\n      password: ${{credential:secret}}\n      headers: {{ X-Api-Token: CANARY-header }}\n  \
          otlp:\n    - {{ name: o1, endpoint: \"http://{parrot}\", headers: {{ X-Api-Token: CANARY-otlp }} }}\n    \
-         - {{ name: o2, endpoint: \"grpc://{parrot}\", headers: {{ authorization: \"${{CANARY_TOKEN}}\" }} }}\n  \
+         - {{ name: o2, endpoint: \"grpc://{grpc_parrot}\", headers: {{ authorization: \"${{CANARY_TOKEN}}\" }} }}\n  \
          kafka:\n    kafka_broker: 127.0.0.1:1\n    kafka_topic: t\n    kafka_apikey: CANARY-apikey\n    \
          delivery: {{ timeout: 1s }}\n    librdkafka: {{ security.protocol: SASL_PLAINTEXT, \
          sasl.mechanism: PLAIN, sasl.username: u, sasl.password: CANARY-sasl }}\n"
@@ -92,6 +104,8 @@ fn no_secret_is_in_the_log_the_endpoint_or_the_files() {
         let mut forwarders = status["forwarders"].as_object().unwrap().iter();
         forwarders.all(|(name, one)| name == "prometheus" || one["last_error"].is_string())
     });
+    let refusal = daemon.status()["forwarders"]["o2"]["last_error"].to_string();
+    assert!(refusal.contains("UNAUTHENTICATED") && refusal.contains("***"), "{refusal}");
     for path in [
         "/",
         "/healthz",

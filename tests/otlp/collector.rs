@@ -1,6 +1,6 @@
 //! A real OpenTelemetry Collector: what it stored equals what the daemon flushed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::otelcol::{Collector, StoredPoint};
 use common::{Daemon, assert_balanced};
@@ -150,6 +150,9 @@ fn a_real_collector_stores_every_point_of_every_type_equally() {
     let lines = flushed(&stopped.points("lines"));
     let stored = collector.wait_for("all points", |stored| {
         ["http-delta", "grpc-delta"].iter().all(|name| of(stored, name).len() >= lines.len())
+            && ["http-total", "grpc-total"]
+                .iter()
+                .all(|name| missing_totals(&of(stored, name), &lines).is_empty())
     });
 
     for service in ["http-delta", "grpc-delta"] {
@@ -206,8 +209,23 @@ fn buckets_of_samples() -> BTreeMap<i64, u64> {
     buckets
 }
 
-/// Asserts that each total is the sum of all windows up to it, and that the last ones have everything.
+/// The totals that were not stored: each counter, trace and timer has one in each window from its first
+/// one on.
+fn missing_totals(stored: &[&StoredPoint], lines: &BTreeMap<Key, Value>) -> Vec<Key> {
+    let stored: BTreeSet<Key> = stored.iter().map(|point| key_of(point)).collect();
+    let ends: BTreeSet<u64> = lines.keys().map(|(.., end_ms)| *end_ms).collect();
+    let has_total = |(kind, ..): &&Key| ["counter", "trace", "timer"].contains(&kind.as_str());
+    let all = lines.keys().filter(has_total).flat_map(|(kind, name, tags, end_ms)| {
+        let later = ends.range(end_ms..);
+        later.map(|end_ms| (kind.clone(), name.clone(), tags.clone(), *end_ms))
+    });
+    all.filter(|key| !stored.contains(key)).collect()
+}
+
+/// Asserts that each window has the total of each series, that it is the sum of all windows up to it,
+/// and that the start of a series stays the same.
 fn assert_totals(stored: &[&StoredPoint], lines: &BTreeMap<Key, Value>) {
+    assert_eq!(missing_totals(stored, lines), []);
     let mut latest: BTreeMap<(String, String), &StoredPoint> = BTreeMap::new();
     for point in stored {
         let (kind, name, tags, end_ms) = key_of(point);
@@ -233,8 +251,8 @@ fn assert_totals(stored: &[&StoredPoint], lines: &BTreeMap<Key, Value>) {
             assert_histogram(point, count, fields("sum").iter().sum(), min, max);
         }
         let latest = latest.entry((name, tags)).or_insert(point);
+        assert_eq!(point.start_ms, latest.start_ms, "{point:?}");
         if point.end_ms >= latest.end_ms {
-            assert!(point.start_ms <= latest.start_ms);
             *latest = point;
         }
     }
