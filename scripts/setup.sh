@@ -83,11 +83,10 @@ java_version() { # -> 17, or nothing
         sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1 || true
 }
 
-# With a compiler, because a test starts a program from its source.
-java_is_new_enough() {
-    local version
-    version=$(java_version)
-    [[ -n $version ]] && ((version >= 17)) && have "${JAVA_HOME:+$JAVA_HOME/bin/}javac"
+# A library of examples/sketches refuses all other versions. With a compiler, because a test starts a
+# program from its source.
+java_fits() {
+    [[ $(java_version) =~ ^(17|21)$ ]] && have "${JAVA_HOME:+$JAVA_HOME/bin/}javac"
 }
 
 # Debian has venv in a separate package.
@@ -123,7 +122,7 @@ find_missing() {
     need iproute2 "creates the network namespace of the tutorial's test" ip
     [[ -n $(browser) ]] || note chromium "chromium or google-chrome (opens the status page)"
     need maven "fetches the Kafka broker" mvn
-    java_is_new_enough || note JAVA "java and javac 17 or later (run the Kafka broker and a reader of its records)"
+    java_fits || note JAVA "java and javac 17 or 21 (run the Kafka broker and a reader of its records)"
     need_python_module python3-twisted twisted "runs carbon, Graphite's storage"
     need_python_module python3-whisper whisper "reads the data of carbon"
     need_python_module python3-cachetools cachetools "carbon needs it"
@@ -192,10 +191,10 @@ apt_install() { # PACKAGE...
         apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends "$@" >/dev/null
 }
 
-# The default of some releases is too old (Ubuntu 22.04: Java 11).
+# The default of a release may be too old (Ubuntu 22.04: Java 11) or too new.
 java_package() {
     local package
-    for package in openjdk-{21,17,25}-jdk-headless; do
+    for package in openjdk-{21,17}-jdk-headless; do
         if in_apt "$package"; then
             echo "$package"
             return
@@ -221,8 +220,8 @@ install_missing() {
     done
     apt_install "${packages[@]}"
 
-    if ! $build_only && ! java_is_new_enough; then
-        say "java is still version $(java_version): point JAVA_HOME to Java 17 or later, or"
+    if ! $build_only && ! java_fits; then
+        say "java is still version $(java_version): point JAVA_HOME to Java 17 or 21, or"
         say "choose it with update-alternatives --config java"
         exit 1
     fi
@@ -281,7 +280,7 @@ if ! on_debian; then
     say "required: gcc g++ make perl curl; Rust; for the tests also"
     say "chromium, python3 with venv, twisted, whisper, cachetools, urllib3, django, django-tagging,"
     say "cairocffi, pyparsing, simplejson and pytz, node 18 or later, npm, nc (OpenBSD's), go, mvn"
-    say "(Maven), java 17 or later, openssl, sipp, libpcre 3, systemd's tools, groff; for --packages"
+    say "(Maven), java 17 or 21, openssl, sipp, libpcre 3, systemd's tools, groff; for --packages"
     say "dpkg-dev, objcopy, xz, python3, rpm, lintian, debootstrap, systemd-nspawn; for --lint these"
     say "too, shellcheck, valgrind"
 fi

@@ -464,14 +464,71 @@ fn the_kafka_document_shows_the_real_records() {
     let shown: Vec<_> = blocks.iter().filter(|block| block.is("json", "sketch")).collect();
     assert_eq!(String::from_utf8(written).unwrap(), shown[0].text.trim());
     assert_eq!(shown.len(), 1);
-    let schema = std::fs::read_to_string(common::root().join("docs/record.schema.json")).unwrap();
-    let schema = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
+    let schema = record_schema();
     let record: Value = serde_json::from_str(&shown[0].text).unwrap();
     assert!(schema.is_valid(&record));
     for (key, wrong) in [("type", "gauge"), ("type", "set"), ("value", "1"), ("timestamp", "1")] {
         let mut record = record.clone();
         record[key] = wrong.into();
         assert!(!schema.is_valid(&record), "{key}");
+    }
+}
+
+/// `docs/record.schema.json`.
+fn record_schema() -> jsonschema::Validator {
+    let schema = std::fs::read_to_string(common::root().join("docs/record.schema.json")).unwrap();
+    jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap()
+}
+
+#[test]
+fn records_of_every_type_fit_the_schema_with_exactly_their_fields() {
+    use forwarders::format::json;
+    use model::testing::{snapshot_of, timer};
+    use model::{DistinctSet, MetricKind, Point, Series, SetSeed, Sum};
+    use std::sync::Arc;
+
+    let mut set = DistinctSet::default();
+    set.insert(b"a", &SetSeed::from_text(""));
+    let gauge = model::Value::Gauge { value: -2.5, arrival_ns: 1 };
+    let values = [
+        (MetricKind::Counter, model::Value::Counter(Sum::of(5.0))),
+        (MetricKind::Trace, model::Value::Trace(Sum::of(2.0))),
+        (MetricKind::Gauge, gauge),
+        (MetricKind::Set, model::Value::set(set)),
+        (MetricKind::Timer, timer("t", &[], &[(12.75, 2.0), (-1.0, 1.0)]).value),
+    ];
+    let schema = record_schema();
+    for (kind, value) in values {
+        let series = Arc::new(Series::new(kind, "m", &[("stage", "login")]));
+        let snapshot = snapshot_of(vec![Point { series, value }]);
+        let mut written = Vec::new();
+        json::write_point(&mut written, &snapshot, &snapshot.points[0]);
+        let record: Value = serde_json::from_slice(&written).unwrap();
+        assert!(schema.is_valid(&record), "{record}");
+        let fields = record["fields"].as_object().unwrap();
+        for name in fields.keys().filter(|name| !name.starts_with('p')) {
+            let mut without = record.clone();
+            without["fields"].as_object_mut().unwrap().remove(name);
+            // Only a rate may be missing.
+            assert_eq!(
+                schema.is_valid(&without),
+                name == "rate" && kind != MetricKind::Timer,
+                "{without}"
+            );
+        }
+        let with = |name: &str, member: Value| {
+            let mut record = record.clone();
+            if name == "sketch" {
+                record[name] = member
+            } else {
+                record["fields"][name] = member
+            }
+            schema.is_valid(&record)
+        };
+        let (is_timer, is_set) = (kind == MetricKind::Timer, kind == MetricKind::Set);
+        assert_eq!(with("p99", 1.into()), is_timer, "{kind:?}");
+        assert_eq!(with("sketch", "AAAAAAAAAAAA".into()), is_timer || is_set, "{kind:?}");
+        assert!(!with("value", "text".into()), "{kind:?}");
     }
 }
 

@@ -120,7 +120,10 @@ impl ExplainLines {
             self.add(2, &format!("{name}: a page of {} bytes", page.count()));
             self.bytes(page);
         } else if forwarder.payloads.is_empty() {
-            self.add(2, &format!("{name}: nothing, the format cannot carry this point"));
+            self.add(
+                2,
+                &format!("{name}: nothing, its format or its settings leave this point out"),
+            );
         }
         for payload in &forwarder.payloads {
             let key = payload.key.as_ref().map_or(String::new(), |key| match key {
