@@ -42,7 +42,7 @@ finish() {
 #   export_NAME exports the address of the server to the tests, after start_NAME.
 #   stop_NAME   stops the server, or does nothing if it does not run.
 
-servers=(kafka influxdb prometheus victoriametrics otelcol carbon statsd kamailio)
+servers=(kafka influxdb prometheus prometheus_current victoriametrics otelcol carbon statsd kamailio)
 declare -A starting # NAME -> pid of its background process
 
 start_kafka() { exec tests/servers/kafka.sh start "$run/kafka"; }
@@ -68,6 +68,19 @@ export_prometheus() {
 }
 stop_prometheus() {
     [[ ! -d $run/prometheus ]] || tests/servers/prometheus.sh stop "$run/prometheus"
+}
+
+# Debian's version is too old for OTLP.
+start_prometheus_current() {
+    export TALLYD_TEST_PROMETHEUS_PROGRAM=current
+    exec tests/servers/prometheus.sh start "$run/prometheus-current"
+}
+export_prometheus_current() {
+    export_as TALLYD_TEST_PROMETHEUS_CURRENT prometheus_current PROMETHEUS_URL
+}
+stop_prometheus_current() {
+    [[ ! -d $run/prometheus-current ]] ||
+        tests/servers/prometheus.sh stop "$run/prometheus-current"
 }
 
 start_victoriametrics() {

@@ -67,6 +67,45 @@ update_lists() {
     fi
 }
 
+# --- Go --------------------------------------------------------------------------
+#
+# Programs of which Debian has no package, or an old one, are built with Go. The module in the folder
+# of the server pins their versions.
+
+# Prints what the programs of a module are built from; go.sum names all versions.
+go_stamp() { # MODULE
+    cat "$root/tests/servers/$1"/*.go "$root/tests/servers/$1/go.sum" 2>/dev/null
+    declare -f build_go
+}
+
+go_is_built() { # MODULE
+    cmp -s <(go_stamp "$1") "$packages/$1/stamp"
+}
+
+# Builds PACKAGEs of the module into target/servers/MODULE, unless they are built. Several scripts may
+# do so at the same time.
+provide_go() { # MODULE PACKAGE...
+    go_is_built "$1" && return
+    command -v go >/dev/null || die "Go is missing; please install it"
+    mkdir -p "$packages/$1"
+    (
+        flock 8
+        go_is_built "$1" || build_go "$@"
+    ) 8>"$packages/$1/lock"
+}
+
+build_go() { # MODULE PACKAGE...
+    local module=$1 began=$SECONDS
+    say "building it with Go, which takes minutes"
+    # Go from 1.21 on fetches the version that go.mod requires. Not `go mod tidy`, which would need
+    # the tests of all modules. Prometheus has a tag that leaves most service discoveries out: most of
+    # its dependencies.
+    GOTOOLCHAIN=auto go build -C "$root/tests/servers/$module" -mod=readonly -buildvcs=false \
+        -trimpath -ldflags='-s -w' -tags=remove_all_sd -o "$packages/$module/" "${@:2}" >&2
+    go_stamp "$module" >"$packages/$module/stamp"
+    say "built in $((SECONDS - began)) s"
+}
+
 # --- ports ---------------------------------------------------------------------
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }

@@ -22,37 +22,9 @@ usage: tests/servers/otelcol.sh COMMAND
 EOF
 }
 
-sources=$root/tests/servers/otelcol
 built=$packages/otelcol
 
-# The stamp is what the program was built from; go.sum names all versions.
-stamp() { cat "$sources/main.go" "$sources/go.sum"; }
-
-is_built() { [[ -x $built/otelcol ]] && cmp -s <(stamp) "$built/stamp"; }
-
-cmd_install() {
-    is_built && return
-    command -v go >/dev/null || die "Go is missing; please install it"
-    mkdir -p "$built"
-    (
-        flock 8
-        is_built || build
-    ) 8>"$built/lock"
-}
-
-build() {
-    local began=$SECONDS
-    say "building the Collector, which takes minutes"
-    # Go from 1.21 on fetches the version that go.mod requires. Not `go mod tidy`, which would need
-    # the tests of all modules.
-    (
-        cd "$sources"
-        GOTOOLCHAIN=auto go build -mod=readonly -buildvcs=false -trimpath -ldflags='-s -w' \
-            -o "$built/otelcol" . >&2
-    )
-    stamp >"$built/stamp"
-    say "built in $((SECONDS - began)) s"
-}
+cmd_install() { provide_go otelcol .; }
 
 argument() { echo "--config=file:$dir/config.yaml"; }
 

@@ -25,14 +25,22 @@ usage: tests/servers/prometheus.sh COMMAND
   stop DIR              stop it; DIR and its data stay
 
 TALLYD_TEST_PROMETHEUS_PROGRAM is the path of another prometheus, with promtool next to
-it, to use instead of the Debian package. A current one comes from
-  go install github.com/prometheus/prometheus/cmd/{prometheus,promtool}@latest
+it, to use instead of the Debian package; or the word "current": the server of the
+module tests/servers/prometheus-current, which is built with Go unless it is built. It has no
+pages, no promtool, and finds its targets only in files.
 EOF
 }
 
 own_program=${TALLYD_TEST_PROMETHEUS_PROGRAM:-}
+if [[ $own_program == current ]]; then own_program=$packages/prometheus-current/prometheus; fi
 
-cmd_install() { [[ -n $own_program ]] || provide prometheus prometheus; }
+cmd_install() {
+    if [[ -z $own_program ]]; then
+        provide prometheus prometheus
+    elif [[ $own_program == "$packages"/* ]]; then
+        provide_go prometheus-current github.com/prometheus/prometheus/cmd/prometheus
+    fi
+}
 
 path_of() { # PROGRAM
     if [[ -n $own_program ]]; then echo "$(dirname "$own_program")/$1"; else program prometheus "$1"; fi
