@@ -17,19 +17,25 @@ import org.apache.datasketches.hll.Union;
 
 /**
  * Merges the sketches of all hosts and windows, by metric. Reads tallyd's Kafka records from standard
- * input, one per line, and prints a JSON object per metric.
+ * input, one per line, and prints a JSON object per metric. The arguments are percentiles, by default
+ * 50, 90, 95 and 99.
  */
 public final class MergeSketches {
-    private static final double[] PERCENTILES = {50, 90, 95, 99};
+    private static final String[] PERCENTILES = {"50", "90", "95", "99"};
     /** The size of tallyd's sketches: a smaller union is less accurate. */
     private static final int LG_REGISTERS = 16;
 
+    private final String[] percentiles;
     private final ObjectMapper json = new ObjectMapper();
     private final Map<String, DDSketchWithExactSummaryStatistics> timers = new TreeMap<>();
     private final Map<String, Union> sets = new TreeMap<>();
 
+    private MergeSketches(String[] percentiles) {
+        this.percentiles = percentiles;
+    }
+
     public static void main(String[] arguments) throws IOException {
-        var merged = new MergeSketches();
+        var merged = new MergeSketches(arguments.length == 0 ? PERCENTILES : arguments);
         var records = new BufferedReader(new InputStreamReader(System.in, UTF_8));
         for (String line; (line = records.readLine()) != null; ) {
             merged.add(merged.json.readTree(line));
@@ -64,8 +70,9 @@ public final class MergeSketches {
             ObjectNode object = json.createObjectNode().put("name", name).put("type", "timer");
             object.put("count", timer.getCount()).put("sum", timer.getSum());
             object.put("min", timer.getMinValue()).put("max", timer.getMaxValue());
-            for (double percentile : PERCENTILES) {
-                object.put("p" + (int) percentile, timer.getValueAtQuantile(percentile / 100));
+            for (String percentile : percentiles) {
+                double quantile = Double.parseDouble(percentile) / 100;
+                object.put("p" + percentile, timer.getValueAtQuantile(quantile));
             }
             System.out.println(object);
         });
