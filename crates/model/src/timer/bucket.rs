@@ -164,6 +164,27 @@ mod tests {
         assert!(listed.len() > 900);
     }
 
+    #[test]
+    fn client_libraries_put_a_double_into_the_same_bucket_unless_it_is_next_to_a_bound() {
+        let (mut values, mut others) = (0, 0);
+        for line in include_str!("bucket_indexes_of_libraries.txt").lines().skip(1) {
+            let words: Vec<_> = line.split(' ').collect();
+            let value = f64::from_bits(u64::from_str_radix(words[0], 16).unwrap());
+            let ours = bucket_index(value);
+            let [prometheus, opentelemetry] =
+                [1, 2].map(|word| words[word].parse::<i32>().unwrap());
+            for theirs in [prometheus, opentelemetry + 1] {
+                let bound = (f64::from(ours.min(theirs)) / 64.0).exp2();
+                // Their bounds and logarithms are rounded.
+                let is_rounded = (ours - theirs).abs() == 1 && (value / bound - 1.0).abs() < 1e-14;
+                assert!(ours == theirs || is_rounded, "{value:e}: {ours} {theirs}");
+                others += i32::from(ours != theirs);
+            }
+            values += 1;
+        }
+        assert_eq!((values, others), (953, 160));
+    }
+
     /// The index as the OpenTelemetry specification defines it, with a logarithm; plus 1, because
     /// its bucket 0 begins at 1 and ours ends there.
     fn index_by_logarithm(magnitude: f64) -> f64 {
