@@ -35,6 +35,7 @@ use crate::http::{
 use basics::text::Secret;
 use model::{SeriesNaming, Snapshot};
 
+mod labels;
 mod outcome;
 #[cfg(test)]
 mod tests;
@@ -180,10 +181,10 @@ impl Forwarder for RemoteWrite {
 
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         self.state.apply(snapshot);
-        let at_ms = snapshot.window.end_ms;
-        let mut encoder = Encoder::new(&snapshot.percentiles, &self.state.timers().forms);
+        let forms = &self.state.timers().forms;
+        let mut encoder = Encoder::new(&snapshot.percentiles, forms, snapshot.window.end_ms);
         for (name, slot) in self.state.just_expired() {
-            batch.push(0, |_| (), |out| encoder.write_end(out, name, slot, at_ms));
+            batch.push(0, |_| (), |out| encoder.write_end(out, name, slot));
         }
         // The points of a series stay together: a part of them must not be left over, because the
         // value of the series has all of them or, if the payload is not delivered, none.
@@ -192,7 +193,7 @@ impl Forwarder for RemoteWrite {
             match placed {
                 Placed::Shown { name, slot, points, .. } => {
                     let count = points.len() as u64;
-                    batch.push(count, |_| (), |out| encoder.write(out, name, slot, at_ms));
+                    batch.push(count, |_| (), |out| encoder.write(out, name, slot));
                     places.extend(points);
                 }
                 Placed::Hidden(point) => {
@@ -206,7 +207,7 @@ impl Forwarder for RemoteWrite {
             }
         }
         for (name, slot) in self.state.idle() {
-            batch.push(0, |_| (), |out| encoder.write(out, name, slot, at_ms));
+            batch.push(0, |_| (), |out| encoder.write(out, name, slot));
         }
         batch.set_places(places.into_iter());
     }

@@ -5,20 +5,18 @@
 
 use prost::{Message, decode_length_delimiter};
 
-use crate::prometheus::messages::{BucketSpan, Label, set_buckets, set_labels};
+use super::labels::{EncodedLabels, TIMESERIES, write_label};
+use crate::prometheus::messages::{BucketSpan, set_buckets};
 use crate::prometheus::names::{FamilyName, le, quantile};
 use crate::prometheus::native::NativeHistogram;
 use crate::prometheus::state::{Shown, Slot};
 use crate::prometheus::timer_total::{TimerTotal, whole};
 use crate::prometheus::timers::{TimerFamily, TimerForms};
-use model::Percentile;
+use model::{Percentile, Series};
 
 /// The value that marks the end of a series: a NaN that Prometheus reserves and no calculation
 /// yields.
 pub(super) const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
-
-/// The protobuf key of the only field of `WriteRequest`: number 1, length-delimited.
-const TIMESERIES: u8 = 1 << 3 | 2;
 
 /// The label with the name of the metric.
 const NAME: &str = "__name__";
@@ -28,18 +26,6 @@ const MARKER: &str = "tallyd_remote_write_check";
 const QUANTILE: &str = "quantile";
 /// The label with the upper bound of a classic bucket.
 const LE: &str = "le";
-
-/// A series and its only sample or histogram.
-#[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
-    /// Sorted by name, as the protocol requires.
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
-    #[prost(message, repeated, tag = "4")]
-    histograms: Vec<Histogram>,
-}
 
 /// A native histogram with whole counts.
 #[derive(Clone, PartialEq, Message)]
@@ -91,183 +77,177 @@ struct Sample {
     timestamp: i64,
 }
 
-/// Encodes series as fields of a `WriteRequest`.
+/// Encodes series as fields of a `WriteRequest`. Labels are most of the bytes, so they are encoded once
+/// for all samples of a family.
 pub(super) struct Encoder {
-    quantiles: Vec<String>,
+    at_ms: i64,
     forms: TimerForms,
-    /// The current message; its memory is reused for the next.
-    message: TimeSeries,
-    /// The current message with a native histogram instead of a sample; its memory is reused too.
-    native: TimeSeries,
+    /// The encoded label of each quantile.
+    quantiles: Vec<Vec<u8>>,
+    bounds: EncodedBounds,
+    labels: EncodedLabels,
+    /// The following keep their memory from series to series.
+    native: Histogram,
+    name: String,
+    label: Vec<u8>,
+    value: Vec<u8>,
 }
 
 impl Encoder {
-    pub(super) fn new(percentiles: &[Percentile], forms: &TimerForms) -> Self {
-        let native = TimeSeries { histograms: vec![Histogram::default()], ..TimeSeries::default() };
+    /// An encoder for a window that ends at a time in Unix milliseconds.
+    pub(super) fn new(percentiles: &[Percentile], forms: &TimerForms, at_ms: u64) -> Self {
+        let quantiles = percentiles.iter().map(|each| encoded(QUANTILE, &quantile(each)));
         Self {
-            quantiles: percentiles.iter().map(quantile).collect(),
+            at_ms: at_ms as i64,
             forms: forms.clone(),
-            message: TimeSeries { samples: vec![Sample::default()], ..TimeSeries::default() },
-            native,
+            quantiles: quantiles.collect(),
+            bounds: EncodedBounds::default(),
+            labels: EncodedLabels::default(),
+            native: Histogram::default(),
+            name: String::new(),
+            label: Vec::new(),
+            value: Vec::new(),
         }
     }
 
-    /// Appends the samples of a series at a time in Unix milliseconds.
-    pub(super) fn write(&mut self, out: &mut Vec<u8>, name: &FamilyName, slot: &Slot, at_ms: u64) {
-        self.for_each_sample(name, slot, |message, value| message.write(out, value, at_ms));
-        self.write_native(out, name, slot, at_ms, |histogram, native, sum| {
-            histogram.set(native, sum);
-        });
+    /// Appends the samples of a series.
+    pub(super) fn write(&mut self, out: &mut Vec<u8>, name: &FamilyName, slot: &Slot) {
+        self.write_series(out, name, slot, false);
     }
 
     /// Appends stale markers for all samples of a series.
-    pub(super) fn write_end(
-        &mut self,
-        out: &mut Vec<u8>,
-        name: &FamilyName,
-        slot: &Slot,
-        at_ms: u64,
-    ) {
-        self.for_each_sample(name, slot, |message, _| message.write(out, STALE, at_ms));
-        self.write_native(out, name, slot, at_ms, |histogram, _, _| histogram.set_stale());
+    pub(super) fn write_end(&mut self, out: &mut Vec<u8>, name: &FamilyName, slot: &Slot) {
+        self.write_series(out, name, slot, true);
     }
 
-    /// Appends the native histogram of a series, if it has one.
-    fn write_native(
-        &mut self,
-        out: &mut Vec<u8>,
-        name: &FamilyName,
-        slot: &Slot,
-        at_ms: u64,
-        set: impl FnOnce(&mut Histogram, &NativeHistogram, f64),
-    ) {
-        let Shown::Timer(total) = &slot.shown else { return };
-        let Some(native) = &total.native else { return };
-        let families = self.forms.families();
-        let family = families.iter().find(|(family, _)| *family == TimerFamily::Histogram);
-        let Some((_, suffix)) = family else { return };
-        let name = format!("{}{suffix}", name.sample);
-        let labels = slot.series.tags().chain([(NAME, name.as_str())]);
-        set_labels(&mut self.native.labels, labels);
-        let histogram = &mut self.native.histograms[0];
-        set(histogram, native, total.sum.value());
-        histogram.timestamp = at_ms as i64;
-        self.native.append(out);
-    }
-
-    /// Calls `each` with the labels and the value of each sample that the series shows.
-    fn for_each_sample(
-        &mut self,
-        name: &FamilyName,
-        slot: &Slot,
-        mut each: impl FnMut(&mut TimeSeries, f64),
-    ) {
-        let Self { quantiles, message, forms, .. } = self;
+    fn write_series(&mut self, out: &mut Vec<u8>, name: &FamilyName, slot: &Slot, is_end: bool) {
         match &slot.shown {
             Shown::Total { shown: value, .. } | Shown::Last(value) => {
-                let labels = slot.series.tags().chain([(NAME, name.sample.as_str())]);
-                set_labels(&mut message.labels, labels);
-                each(message, *value);
+                self.labels.set(slot.series.tags(), NAME);
+                self.name.clone_from(&name.sample);
+                set_sample(&mut self.value, shown(*value, is_end), self.at_ms);
+                self.write_named(out, "");
             }
             Shown::Timer(total) => {
-                for (family, suffix) in forms.families() {
-                    let name = format!("{}{suffix}", name.sample);
-                    let mut timer =
-                        TimerSamples { message: &mut *message, name: &name, slot, total };
+                for (family, suffix) in self.forms.families() {
+                    self.name.clear();
+                    self.name.push_str(&name.sample);
+                    self.name.push_str(suffix);
                     match family {
-                        TimerFamily::Summary => timer.summary(quantiles, &mut each),
-                        TimerFamily::Histogram => timer.histogram(&mut each),
+                        TimerFamily::Summary => self.summary(out, &slot.series, total, is_end),
+                        TimerFamily::Histogram => self.histogram(out, &slot.series, total, is_end),
                     }
                 }
             }
         }
     }
+
+    fn summary(&mut self, out: &mut Vec<u8>, series: &Series, total: &TimerTotal, is_end: bool) {
+        self.labels.set(series.tags().chain([(NAME, self.name.as_str())]), QUANTILE);
+        for (label, value) in self.quantiles.iter().zip(&total.percentiles) {
+            set_sample(&mut self.value, shown(*value, is_end), self.at_ms);
+            self.labels.write(out, label, &self.value);
+        }
+        self.labels.set(series.tags(), NAME);
+        self.sum_and_count(out, total, whole(total.count.value()), is_end);
+    }
+
+    /// Appends the classic buckets and the native histogram, as far as the timer has them.
+    fn histogram(&mut self, out: &mut Vec<u8>, series: &Series, total: &TimerTotal, is_end: bool) {
+        if let Some(classic) = &total.classic {
+            self.bounds.set(classic.bounds());
+            self.classic(out, series, total, is_end);
+        }
+        if let Some(native) = &total.native {
+            self.labels.set(series.tags(), NAME);
+            if is_end {
+                self.native.set_stale();
+            } else {
+                self.native.set(native, total.sum.value());
+            }
+            self.native.timestamp = self.at_ms;
+            self.value.clear();
+            prost::encoding::message::encode(4, &self.native, &mut self.value);
+            self.write_named(out, "");
+        }
+    }
+
+    fn classic(&mut self, out: &mut Vec<u8>, series: &Series, total: &TimerTotal, is_end: bool) {
+        let count = total.histogram_count();
+        let name = self.name.len();
+        self.name.push_str("_bucket");
+        self.labels.set(series.tags().chain([(NAME, self.name.as_str())]), LE);
+        self.name.truncate(name);
+        let samples = total.classic_buckets().map(|(_, samples)| samples).chain([count]);
+        for (label, samples) in self.bounds.labels.iter().zip(samples) {
+            set_sample(&mut self.value, shown(samples, is_end), self.at_ms);
+            self.labels.write(out, label, &self.value);
+        }
+        self.labels.set(series.tags(), NAME);
+        self.sum_and_count(out, total, count, is_end);
+    }
+
+    fn sum_and_count(&mut self, out: &mut Vec<u8>, total: &TimerTotal, count: f64, is_end: bool) {
+        for (suffix, value) in [("_sum", total.sum.value()), ("_count", count)] {
+            set_sample(&mut self.value, shown(value, is_end), self.at_ms);
+            self.write_named(out, suffix);
+        }
+    }
+
+    /// Appends the sample or histogram in `value`, for which the labels leave only the name open.
+    fn write_named(&mut self, out: &mut Vec<u8>, suffix: &str) {
+        self.label.clear();
+        let name = self.name.len();
+        self.name.push_str(suffix);
+        write_label(&mut self.label, NAME, &self.name);
+        self.name.truncate(name);
+        self.labels.write(out, &self.label, &self.value);
+    }
 }
 
-/// The samples of one family of a timer.
-struct TimerSamples<'a> {
-    message: &'a mut TimeSeries,
-    name: &'a str,
-    slot: &'a Slot,
-    total: &'a TimerTotal,
+/// The labels of the bounds of classic buckets, encoded. Successive series usually have the same
+/// bounds, and formatting numbers takes longer than encoding a series.
+#[derive(Default)]
+struct EncodedBounds {
+    bounds: Vec<f64>,
+    /// The label of each bound, and that of the bucket +Inf.
+    labels: Vec<Vec<u8>>,
 }
 
-impl TimerSamples<'_> {
-    fn summary(&mut self, quantiles: &[String], each: &mut impl FnMut(&mut TimeSeries, f64)) {
-        self.labels(self.name, QUANTILE);
-        for (quantile, value) in quantiles.iter().zip(&self.total.percentiles) {
-            self.message.label(QUANTILE).clone_from(quantile);
-            each(self.message, *value);
-        }
-        self.sum_and_count(QUANTILE, whole(self.total.count.value()), each);
-    }
-
-    /// The classic buckets; a native histogram alone has no samples.
-    fn histogram(&mut self, each: &mut impl FnMut(&mut TimeSeries, f64)) {
-        if self.total.classic.is_none() {
-            return;
-        }
-        self.labels(&format!("{}_bucket", self.name), LE);
-        for (bound, samples) in self.total.classic_buckets() {
-            *self.message.label(LE) = le(bound);
-            each(self.message, samples);
-        }
-        "+Inf".clone_into(self.message.label(LE));
-        let count = self.total.histogram_count();
-        each(self.message, count);
-        self.sum_and_count(LE, count, each);
-    }
-
-    /// Sets the name, the labels of the series, and a label `other` whose value is still empty. The
-    /// labels are sorted only once: from sample to sample, only the value of `other` changes.
-    fn labels(&mut self, name: &str, other: &str) {
-        let labels = self.slot.series.tags().chain([(NAME, name), (other, "")]);
-        set_labels(&mut self.message.labels, labels);
-    }
-
-    fn sum_and_count(
-        &mut self,
-        other: &str,
-        count: f64,
-        each: &mut impl FnMut(&mut TimeSeries, f64),
-    ) {
-        // Removing a label keeps the others sorted.
-        self.message.labels.retain(|label| label.name != other);
-        for (suffix, value) in [("_sum", self.total.sum.value()), ("_count", count)] {
-            *self.message.label(NAME) = format!("{}{suffix}", self.name);
-            each(self.message, value);
+impl EncodedBounds {
+    fn set(&mut self, bounds: &[f64]) {
+        if self.labels.is_empty() || self.bounds != bounds {
+            self.bounds = bounds.to_vec();
+            let labels = self.bounds.iter().map(|bound| encoded(LE, &le(*bound)));
+            self.labels = labels.chain([encoded(LE, "+Inf")]).collect();
         }
     }
 }
 
-impl TimeSeries {
-    /// Returns the value of a label, which must exist.
-    fn label(&mut self, name: &str) -> &mut String {
-        let place = self.labels.iter().position(|label| label.name == name).unwrap_or_default();
-        &mut self.labels[place].value
-    }
+fn encoded(name: &str, value: &str) -> Vec<u8> {
+    let mut label = Vec::new();
+    write_label(&mut label, name, value);
+    label
+}
 
-    /// Appends the series with one sample as a field of a request.
-    fn write(&mut self, out: &mut Vec<u8>, value: f64, at_ms: u64) {
-        self.samples[0] = Sample { value, timestamp: at_ms as i64 };
-        self.append(out);
-    }
+/// The value of a sample, or the marker of its end.
+fn shown(value: f64, is_end: bool) -> f64 {
+    if is_end { STALE } else { value }
+}
 
-    /// Appends the series as a field of a request.
-    fn append(&self, out: &mut Vec<u8>) {
-        out.push(TIMESERIES);
-        let encoded = self.encode_length_delimited(out);
-        debug_assert!(encoded.is_ok(), "a vector has room");
-    }
+/// Replaces `field` with a sample as a field of its series.
+fn set_sample(field: &mut Vec<u8>, value: f64, at_ms: i64) {
+    field.clear();
+    prost::encoding::message::encode(2, &Sample { value, timestamp: at_ms }, field);
 }
 
 /// Returns a stale marker, at a time in Unix milliseconds, of a series that has no samples.
 pub(super) fn marker(run: u64, at_ms: u64) -> Vec<u8> {
-    let mut message = TimeSeries { samples: vec![Sample::default()], ..TimeSeries::default() };
+    let (mut labels, mut sample, mut out) = (EncodedLabels::default(), Vec::new(), Vec::new());
     let run = format!("{run:016x}");
-    set_labels(&mut message.labels, [(NAME, MARKER), ("run", run.as_str())].into_iter());
-    let mut out = Vec::new();
-    message.write(&mut out, STALE, at_ms);
+    labels.set([("run", run.as_str())].into_iter(), NAME);
+    set_sample(&mut sample, STALE, at_ms as i64);
+    labels.write(&mut out, &encoded(NAME, MARKER), &sample);
     out
 }
 
@@ -289,17 +269,28 @@ mod tests {
 
     #[test]
     fn a_series_has_the_bytes_that_the_protocol_defines() {
-        let mut message = TimeSeries { samples: vec![Sample::default()], ..TimeSeries::default() };
-        set_labels(&mut message.labels, [("b", "12345"), ("c", "x")].into_iter());
-        set_labels(&mut message.labels, [("a", "1"), (NAME, "up")].into_iter());
-        let mut out = Vec::new();
-        message.write(&mut out, -1.5, 1_490_114_074_000);
+        let mut labels = EncodedLabels::default();
+        labels.set([("b", "12345"), ("c", "x")].into_iter(), NAME);
+        labels.set([("a", "1")].into_iter(), NAME);
+        let (mut out, mut value) = (Vec::new(), Vec::new());
+        set_sample(&mut value, -1.5, 1_490_114_074_000);
+        labels.write(&mut out, &encoded(NAME, "up"), &value);
         let labels = [b"\x0a\x0e\x0a\x08__name__\x12\x02up", &b"\x0a\x06\x0a\x01a\x12\x011"[..]];
         let sample = b"\x12\x10\x09\0\0\0\0\0\0\xf8\xbf\x10\x90\xab\xe1\x8d\xaf\x2b";
         let series = [labels.concat(), sample.to_vec()].concat();
         assert_eq!(out, [&[0x0a, series.len() as u8], &series[..]].concat());
-        message.write(&mut out, STALE, 1);
+        out.extend(marker(7, 1));
         assert_eq!(samples(&out), 2);
         assert_eq!(samples(&out[..out.len() - 1]), 2, "a cut payload is no reason to panic");
+    }
+
+    #[test]
+    fn the_labels_of_bounds_follow_the_list() {
+        let mut bounds = EncodedBounds::default();
+        for list in [&[][..], &[0.5, 10.0], &[0.5], &[1e6]] {
+            bounds.set(list);
+            let labels: Vec<_> = list.iter().map(|bound| encoded(LE, &le(*bound))).collect();
+            assert_eq!(bounds.labels, [labels, vec![encoded(LE, "+Inf")]].concat());
+        }
     }
 }
