@@ -64,6 +64,9 @@ impl ExactSamples {
     /// The percentile of sorted values.
     pub(super) fn percentile(&self, rank: f64) -> f64 {
         let needed = needed_weight(rank, self.weight());
+        if self.weights.is_empty() {
+            return self.value_at(needed);
+        }
         // With compensation: rounding errors over many fractional weights could otherwise select a
         // neighbouring value.
         let mut seen = Sum::default();
@@ -74,6 +77,13 @@ impl ExactSamples {
             }
         }
         self.values.last().copied().unwrap_or_default()
+    }
+
+    /// The first of sorted values of weight 1 with which their number reaches `needed`.
+    fn value_at(&self, needed: f64) -> f64 {
+        let whole = needed as usize;
+        let before = if whole as f64 >= needed { whole.saturating_sub(1) } else { whole };
+        self.values.get(before).or(self.values.last()).copied().unwrap_or_default()
     }
 
     /// The statistics of sorted values.

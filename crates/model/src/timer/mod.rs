@@ -402,10 +402,12 @@ mod tests {
         #[test]
         fn exact_percentiles_follow_the_definition(
             values in prop::collection::vec((-1000_i32..1000, 1_u8..5), 1..200),
+            is_weighted in any::<bool>(),
             rank in prop::sample::select(vec![1.0, 50.0, 90.0, 95.0, 99.0, 99.9, 100.0]),
         ) {
+            let weight = |weight: u8| if is_weighted { f64::from(weight) } else { 1.0 };
             let samples: Vec<(f64, f64)> =
-                values.iter().map(|(v, w)| (f64::from(*v), f64::from(*w))).collect();
+                values.iter().map(|(v, w)| (f64::from(*v), weight(*w))).collect();
             let mut timer = Timer::default();
             for (value, weight) in &samples {
                 timer.record(*value, *weight, 1000);
