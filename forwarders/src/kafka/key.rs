@@ -10,6 +10,8 @@ impl RecordKey {
     /// each `,`, `=` and `\` in them, so that no two series of one kind share a key.
     pub(super) fn write(self, out: &mut Vec<u8>, series: &Series) {
         match self {
+            // Nothing in it needs a backslash.
+            Self::Series if series.is_plain() => series.write_joined(out, b',', b'='),
             Self::Series => {
                 write_escaped(out, series.name());
                 for (key, value) in series.tags() {
@@ -57,6 +59,8 @@ mod tests {
             r"user.logins,a\,b=x\=y,stage=login\\"
         );
         assert_eq!(key_of(RecordKey::Series, "user.logins", &[]), "user.logins");
+        let plain = [("env", "prod"), ("stage", "login")];
+        assert_eq!(key_of(RecordKey::Series, "m", &plain), "m,env=prod,stage=login");
         assert_eq!(key_of(RecordKey::Name, "user,logins", &tags), "user,logins");
         assert_eq!(key_of(RecordKey::None, "user.logins", &tags), "");
     }
