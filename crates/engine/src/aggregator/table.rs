@@ -31,6 +31,9 @@ pub struct SeriesTable {
     text: SeriesText,
 }
 
+/// Number of series and of known lines whose cells and entries together take about half a megabyte.
+const SMALL: usize = 8_192;
+
 #[derive(Debug)]
 struct TableEntry {
     hash: u64,
@@ -201,6 +204,13 @@ impl SeriesTable {
     #[must_use]
     pub fn has_line_cache(&self) -> bool {
         self.shapes.is_enabled()
+    }
+
+    /// Whether the known lines and the tally are so small that the processor's cache holds them.
+    #[inline]
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        self.shapes.len() <= SMALL && self.entries.len() <= SMALL
     }
 
     /// The line cache.

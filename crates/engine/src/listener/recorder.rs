@@ -62,32 +62,46 @@ pub struct ListenerUpdate {
 /// Lines whose lookup has started, but which are not recorded yet.
 pub struct PendingLines<'b, S> {
     lines: SmallVec<[PendingLine<'b, S>; PENDING_MAX]>,
+    /// Whether lines wait even if that gains nothing.
+    always: bool,
 }
 
-/// A received line.
-pub(super) struct SourceLine<'b, S> {
-    line: &'b [u8],
-    /// The bytes that a rejection shows.
+/// A received line and its lookup in the line cache.
+pub(super) struct PendingLine<'b, S> {
+    /// The bytes that a rejection shows: those of the line, or of its datagram.
     shown: &'b [u8],
-    /// The start of the line in `shown`.
-    at: usize,
     sender: S,
-}
-
-/// A line and its lookup in the line cache.
-struct PendingLine<'b, S> {
-    line: SourceLine<'b, S>,
+    /// Has the line itself.
     split: Split<'b>,
     /// Whether the line can be in the cache.
     is_split: bool,
     lookup: ShapeLookup,
 }
 
+impl<'b, S> PendingLine<'b, S> {
+    /// The start of the line in `shown`, which contains it.
+    fn at(&self) -> usize {
+        self.split.line.as_ptr().addr() - self.shown.as_ptr().addr()
+    }
+
+    /// The line and its lookup, if it can be in the cache.
+    fn shape(&self) -> Option<(&Split<'b>, ShapeLookup)> {
+        self.is_split.then_some((&self.split, self.lookup))
+    }
+}
+
 impl<S> PendingLines<'_, S> {
     /// Creates an empty list.
     #[must_use]
     pub fn new() -> Self {
-        Self { lines: SmallVec::new() }
+        Self { lines: SmallVec::new(), always: false }
+    }
+
+    /// Creates an empty list for lines that wait even if the table is small.
+    #[cfg(any(test, feature = "test-util"))]
+    #[must_use]
+    pub fn for_any_table() -> Self {
+        Self { lines: SmallVec::new(), always: true }
     }
 }
 
@@ -197,8 +211,7 @@ impl Recorder {
             return self.record_array(datagram, &sender);
         }
         for range in lines(datagram) {
-            let line = &datagram[range.clone()];
-            self.enqueue(SourceLine { line, shown: datagram, at: range.start, sender }, pending);
+            self.enqueue(&datagram[range], (datagram, sender), pending);
         }
     }
 
@@ -216,7 +229,7 @@ impl Recorder {
                 self.record_pending(&mut pending);
                 self.record_array(line, &sender);
             } else {
-                self.enqueue(SourceLine { line, shown: line, at: 0, sender }, &mut pending);
+                self.enqueue(line, (line, sender), &mut pending);
             }
         }
         self.record_pending(&mut pending);
@@ -262,95 +275,104 @@ impl Recorder {
         tap.show_samples(&decoding, bytes, sender, stats.label());
     }
 
-    /// Starts the lookup of a line, which is recorded once enough lines are pending.
+    /// Starts the lookup of a line, which is recorded once enough lines are pending, or at once if
+    /// waiting would gain nothing. A rejection shows `shown`, which contains the line.
     #[inline]
     fn enqueue<'b, S: Origin>(
         &mut self,
-        line: SourceLine<'b, S>,
+        line: &'b [u8],
+        (shown, sender): (&'b [u8], S),
         pending: &mut PendingLines<'b, S>,
     ) {
+        // Filled in place: an `Option` of this size would be moved from call to call.
+        let mut split = Split::without_number(line);
+        let (mut is_split, mut lookup) = (false, ShapeLookup::NONE);
         // Without a cache, there is nothing to look up, and no reason to wait for other lines.
         if !self.table.has_line_cache() {
-            return self.decode_line(&line, None);
+            return self.decode_line(&PendingLine { shown, sender, split, is_split, lookup });
+        }
+        is_split = self.protocol.split(&mut split);
+        if is_split {
+            lookup = self.table.shapes().start_lookup(&split);
+        }
+        // The memory of a small table is in the processor's cache.
+        if pending.lines.is_empty() && !pending.always && self.table.is_small() {
+            return match self.table.known_line(lookup, split.weight) {
+                Some(known) if !split.is_packed() => self.record_number(known, split.number),
+                known => {
+                    let line = PendingLine { shown, sender, split, is_split, lookup };
+                    self.record_other(&line, known);
+                }
+            };
         }
         if pending.lines.len() == PENDING_MAX {
             self.record_pending(pending);
         }
-        // Filled in place: an `Option` of this size would be moved from call to call.
-        let mut split = Split::without_number(line.line);
-        let is_split = self.protocol.split(&mut split);
-        let mut lookup = ShapeLookup::NONE;
-        if is_split {
-            lookup = self.table.shapes().start_lookup(&split);
-        }
-        pending.lines.push(PendingLine { line, split, is_split, lookup });
+        self.table.shapes().prefetch(lookup);
+        pending.lines.push(PendingLine { shown, sender, split, is_split, lookup });
     }
 
     #[inline]
-    fn record_line<S: Origin>(&mut self, pending: &PendingLine<'_, S>) {
-        let PendingLine { line, split, is_split, lookup } = pending;
-        let Some(known) = self.table.known_line(*lookup, split.weight) else {
-            return self.decode_line(line, is_split.then_some((split, *lookup)));
-        };
-        if split.is_packed() {
-            return self.record_packed(line, (split, *lookup), known);
+    fn record_line<S: Origin>(&mut self, line: &PendingLine<'_, S>) {
+        match self.table.known_line(line.lookup, line.split.weight) {
+            Some(known) if !line.split.is_packed() => self.record_number(known, line.split.number),
+            known => self.record_other(line, known),
         }
-        self.table.record_known(known, split.number, self.arrival_ns);
+    }
+
+    /// Records the number of a known line.
+    #[inline]
+    fn record_number(&mut self, known: KnownLine, number: f64) {
+        self.table.record_known(known, number, self.arrival_ns);
         self.counts.aggregated += 1;
     }
 
-    /// Records a statsd line with several numbers and a known shape.
+    /// Records a line that is not known, or a known one with several numbers.
     #[inline(never)]
-    fn record_packed<S: Origin>(
-        &mut self,
-        line: &SourceLine<'_, S>,
-        shape: (&Split<'_>, ShapeLookup),
-        known: KnownLine,
-    ) {
-        let (split, _) = shape;
+    fn record_other<S: Origin>(&mut self, line: &PendingLine<'_, S>, known: Option<KnownLine>) {
+        match known {
+            Some(known) => self.record_packed(line, known),
+            None => self.decode_line(line),
+        }
+    }
+
+    /// Records a statsd line with several numbers and a known shape.
+    fn record_packed<S: Origin>(&mut self, line: &PendingLine<'_, S>, known: KnownLine) {
         let (kind, limits) = (known.meaning.kind(), &self.context.limits);
         // With too many values, decoding rejects the line.
-        let Some(run) = statsd::packed_values(split, kind, known.weight, limits) else {
-            return self.decode_line(line, Some(shape));
+        let Some(run) = statsd::packed_values(&line.split, kind, known.weight, limits) else {
+            return self.decode_line(line);
         };
         self.statsd_recorder(line).known_values(known, &run);
     }
 
     /// Decodes a line that is not in the line cache, and adds it if possible.
-    fn decode_line<S: Origin>(
-        &mut self,
-        line: &SourceLine<'_, S>,
-        shape: Option<(&Split<'_>, ShapeLookup)>,
-    ) {
+    fn decode_line<S: Origin>(&mut self, line: &PendingLine<'_, S>) {
         let known = match self.protocol {
-            Protocol::Json => self.decode_json(line, shape.map(|(split, _)| split)),
+            Protocol::Json => self.decode_json(line),
             Protocol::Statsd => self.decode_statsd(line),
         };
         // A shape stands for lines whose samples depend on nothing but the numbers that the split
         // found. Other lines must be decoded each time.
-        if let (Some((split, lookup)), Some(known)) = (shape, known) {
+        if let (Some((split, lookup)), Some(known)) = (line.shape(), known) {
             self.table.shapes().learn(lookup, split, known);
         }
     }
 
     /// Returns the properties of the line if it can be cached with this split.
-    fn decode_json<S: Origin>(
-        &mut self,
-        line: &SourceLine<'_, S>,
-        split: Option<&Split<'_>>,
-    ) -> Option<KnownLine> {
+    fn decode_json<S: Origin>(&mut self, line: &PendingLine<'_, S>) -> Option<KnownLine> {
         let Self { context, stats, table, counts, arrival_ns, tap, .. } = self;
         let mut tags = Tags::new();
-        match json::decode_line(line.line, &context.limits, &mut tags) {
+        match json::decode_line(line.split.line, &context.limits, &mut tags) {
             Ok(JsonMessage { name, value, weight, places }) => {
                 let message = (&*name, &value, weight);
                 let known = context.record_message(table, message, &tags, *arrival_ns);
                 counts.aggregated += 1;
                 // The split was only a guess.
-                known.filter(|_| split.is_some_and(|split| split.is_at(&places)))
+                known.filter(|_| line.split.is_at(&places))
             }
             Err(rejection) => {
-                let rejection = rejection.shifted_by(line.at);
+                let rejection = rejection.shifted_by(line.at());
                 context.reject(rejection, line.shown, &line.sender, stats, counts, tap);
                 None
             }
@@ -358,10 +380,10 @@ impl Recorder {
     }
 
     /// Returns the properties of the line if it can be cached.
-    fn decode_statsd<S: Origin>(&mut self, line: &SourceLine<'_, S>) -> Option<KnownLine> {
+    fn decode_statsd<S: Origin>(&mut self, line: &PendingLine<'_, S>) -> Option<KnownLine> {
         let mut recorder = self.statsd_recorder(line);
         let limits = &recorder.context.limits;
-        let is_decoded = statsd::decode_line(line.line, limits, &mut recorder);
+        let is_decoded = statsd::decode_line(line.split.line, limits, &mut recorder);
         let known = recorder.known;
         self.counts.skipped += u64::from(!is_decoded);
         known
@@ -369,7 +391,7 @@ impl Recorder {
 
     fn statsd_recorder<'r, S>(
         &'r mut self,
-        line: &'r SourceLine<'_, S>,
+        line: &'r PendingLine<'_, S>,
     ) -> StatsdRecorder<'r, 'r, S> {
         let Self { context, stats, table, counts, arrival_ns, tap, .. } = self;
         StatsdRecorder {
@@ -443,7 +465,7 @@ impl Recorder {
 
 /// Counts and logs the rejections of a line.
 pub(super) struct RejectedLine<'r, S> {
-    line: &'r SourceLine<'r, S>,
+    line: &'r PendingLine<'r, S>,
     stats: &'r ListenerStats,
     tap: &'r mut ListenerTap,
 }
@@ -457,7 +479,7 @@ impl<S: Origin> RejectedLine<'_, S> {
         counts: &mut ListenerCounts,
     ) {
         let Self { line, stats, tap } = self;
-        let rejection = rejection.shifted_by(line.at);
+        let rejection = rejection.shifted_by(line.at());
         context.reject(rejection, line.shown, &line.sender, stats, counts, tap);
     }
 }

@@ -45,13 +45,20 @@ pub fn protocol_of(byte: u8) -> Protocol {
 
 /// Panics if the recorder's result for these windows of datagrams differs from decoding every line.
 pub fn agrees(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) {
-    let (ours, our_counts, our_overflowed) = recorded(protocol, windows, config);
-    let (expected, counts, overflowed) = decoded(protocol, windows, config);
-    assert_eq!(our_overflowed, overflowed, "overflowed");
+    let expected = decoded(protocol, windows, config);
+    for lines_wait in [false, true] {
+        assert_same(recorded(protocol, windows, config, lines_wait), &expected);
+    }
+}
+
+fn assert_same(ours: RecordedWindows, expected: &RecordedWindows) {
+    let (ours, our_counts, our_overflowed) = ours;
+    let (expected, counts, overflowed) = expected;
+    assert_eq!(our_overflowed, *overflowed, "overflowed");
     assert_eq!(our_counts.aggregated, counts.aggregated, "aggregated");
     assert_eq!(our_counts.rejected, counts.rejected, "rejected");
     assert_eq!(our_counts.skipped, counts.skipped, "skipped");
-    for (number, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+    for (number, (ours, expected)) in ours.iter().zip(expected).enumerate() {
         assert_eq!(shown(ours), shown(expected), "window {number}");
     }
     assert_eq!(ours.len(), expected.len());
@@ -111,11 +118,13 @@ fn flush(store: &mut Store) -> Snapshot {
     snapshot
 }
 
-/// The result of a recorder for these windows.
+/// The result of a recorder for these windows. `lines_wait` says whether lines wait for others, as
+/// with a large table.
 fn recorded(
     protocol: Protocol,
     windows: &[Vec<&[u8]>],
     config: &AggregationConfig,
+    lines_wait: bool,
 ) -> RecordedWindows {
     let context = context(config);
     let mut store = Store::new(config, INTERVAL, Arc::clone(&context.registry));
@@ -127,7 +136,8 @@ fn recorded(
     let mut recorder = Recorder::new(context, protocol, Arc::clone(&stats), handover);
     let mut snapshots = Vec::new();
     for datagrams in windows {
-        let mut pending = PendingLines::new();
+        let mut pending =
+            if lines_wait { PendingLines::for_any_table() } else { PendingLines::new() };
         for datagram in datagrams {
             recorder.record_datagram(datagram, "fuzz", &mut pending);
         }

@@ -8,9 +8,10 @@
 //! A shape is stored as a hash, for which senders cannot construct a collision. So all shapes take the
 //! same little room, however long they are.
 //!
-//! A lookup has three steps, so that a caller with several lines can overlap their waits for
-//! memory: [`Shapes::start_lookup`] for each line, then [`Shapes::find_candidate`] for each, then
-//! [`Shapes::finish_lookup`] for each.
+//! A lookup has steps, so that a caller with several lines can overlap their waits for memory:
+//! [`Shapes::start_lookup`] and [`Shapes::prefetch`] for each line, then [`Shapes::find_candidate`] for
+//! each, then [`Shapes::finish_lookup`] for each. The steps between the first and the last may be left
+//! out.
 
 mod index;
 mod line_hash;
@@ -127,15 +128,32 @@ impl Shapes {
         self.index.is_enabled()
     }
 
-    /// Hashes a line's shape, and prefetches its bucket for [`Shapes::find_candidate`].
+    /// The number of shapes.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is no shape.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Hashes a line's shape.
     #[inline]
     #[must_use]
     pub fn start_lookup(&self, split: &Split<'_>) -> ShapeLookup {
-        let hash = self.hash(split);
-        if let Some(hash) = hash {
+        ShapeLookup { hash: self.hash(split), found: None }
+    }
+
+    /// Prefetches the first bucket of a shape for [`Shapes::find_candidate`].
+    #[inline]
+    pub fn prefetch(&self, lookup: ShapeLookup) {
+        if let Some(hash) = lookup.hash {
             self.index.prefetch(0, hash);
         }
-        ShapeLookup { hash, found: None }
     }
 
     #[inline]
@@ -178,6 +196,7 @@ impl Shapes {
         Some(KnownLine { slot, meaning, weight })
     }
 
+    #[inline]
     fn find(&mut self, hash: LineHash) -> Option<ShapeTarget> {
         self.index.find_in(0, hash).or_else(|| self.index.find_in(1, hash))
     }
