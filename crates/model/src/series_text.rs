@@ -50,7 +50,8 @@ impl SeriesTextWriter<'_> {
     #[inline]
     pub fn push(&mut self, part: &str) {
         if part.len() >= SHORT {
-            return self.push_long(part);
+            self.end = push_long(self.room, self.end, part);
+            return;
         }
         // One check of the room for the length and the part.
         if let Some(place) = self.take(1 + part.len()) {
@@ -59,19 +60,27 @@ impl SeriesTextWriter<'_> {
         }
     }
 
-    #[cold]
-    fn push_long(&mut self, part: &str) {
-        for digit in length_bytes(part.len()) {
-            self.push_text(&[digit]);
+    /// Appends a key and a value, which `pair` has with one byte between them.
+    #[inline]
+    pub fn push_pair(&mut self, pair: &str, key_length: usize) {
+        let value_length = pair.len().wrapping_sub(key_length + 1);
+        if pair.len() > SHORT || value_length >= pair.len() {
+            self.end = push_unusual_pair(self.room, self.end, pair, key_length);
+            return;
         }
-        self.push_text(part.as_bytes());
+        // One copy for both; then the byte between them becomes the length of the value.
+        if let Some(place) = self.take(1 + pair.len()) {
+            place[0] = key_length as u8;
+            copy(&mut place[1..], pair.as_bytes());
+            place[1 + key_length] = value_length as u8;
+        }
     }
 
     /// Appends parts of another text.
     #[inline]
     pub fn push_text(&mut self, text: &[u8]) {
         if let Some(place) = self.take(text.len()) {
-            place.copy_from_slice(text);
+            copy(place, text);
         }
     }
 
@@ -82,6 +91,27 @@ impl SeriesTextWriter<'_> {
         self.end += bytes;
         self.room.get_mut(start..self.end)
     }
+}
+
+// Not methods: with its address in a call, a writer would have to stay in memory, and each part would
+// read it and write it back.
+
+#[cold]
+fn push_long(room: &mut [u8], end: usize, part: &str) -> usize {
+    let mut writer = SeriesTextWriter { room, end };
+    for digit in length_bytes(part.len()) {
+        writer.push_text(&[digit]);
+    }
+    writer.push_text(part.as_bytes());
+    writer.end
+}
+
+#[cold]
+fn push_unusual_pair(room: &mut [u8], end: usize, pair: &str, key_length: usize) -> usize {
+    let mut writer = SeriesTextWriter { room, end };
+    writer.push(pair.get(..key_length).unwrap_or(pair));
+    writer.push(pair.get(key_length + 1..).unwrap_or_default());
+    writer.end
 }
 
 /// Copies a part to a place of its length.
@@ -133,6 +163,12 @@ mod tests {
             let parts = [name_text, rest].map(<[u8]>::to_vec);
             let joined = text.of(|writer| parts.iter().for_each(|part| writer.push_text(part)));
             assert!(series.has_text(joined), "{length}");
+            let pairs = ["key", "z"].map(|key| (format!("{key}:{value}"), key.len()));
+            let paired = text.of(|writer| {
+                writer.push(&name);
+                pairs.iter().for_each(|(pair, key_length)| writer.push_pair(pair, *key_length));
+            });
+            assert!(series.has_text(paired), "{length}");
         }
         assert!(text.memory.len() < 2_000_000, "{}", text.memory.len());
     }

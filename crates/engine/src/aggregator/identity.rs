@@ -10,7 +10,7 @@ use model::{MetricKind, Series, SeriesText, SeriesTextWriter};
 use serde::Deserialize;
 
 use super::seed::{self, Seeded};
-use crate::protocol::{Tag, TagText, TagValue, Tags, compare};
+use crate::protocol::{Tag, TagText, TagValue, Tags, key_prefix};
 
 /// The `agent` section: the tags of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -50,6 +50,8 @@ pub struct Identifier {
 #[derive(Clone, Debug)]
 struct AgentTag {
     key: String,
+    /// See [`key_prefix`].
+    prefix: u64,
     value: ScalarText,
     /// Key and value as in the text of a series.
     text: Box<[u8]>,
@@ -153,19 +155,22 @@ impl Identifier {
         text.push(name);
         let mut agent = self.agent.as_slice();
         for tag in tags {
-            let (key, mut value) = (tag.key(), tag.value());
-            while let [tag, others @ ..] = agent {
-                match compare(&tag.key, key) {
-                    Ordering::Greater => break,
-                    Ordering::Less => text.push_text(&tag.text),
+            let mut is_replaced = false;
+            while let [own, others @ ..] = agent {
+                match tag.compare_key(&own.key, own.prefix) {
+                    Ordering::Less => break,
+                    Ordering::Greater => text.push_text(&own.text),
                     Ordering::Equal if self.on_conflict == OnConflict::Agent => {
-                        value = tag.value.as_str();
+                        text.push_text(&own.text);
+                        is_replaced = true;
                     }
                     Ordering::Equal => {}
                 }
                 agent = others;
             }
-            push_tag(text, key, value);
+            if !is_replaced {
+                tag.push_to(text);
+            }
         }
         for tag in agent {
             text.push_text(&tag.text);
@@ -187,7 +192,8 @@ impl AgentTag {
     fn new(key: &str, value: &ScalarText) -> Self {
         let mut memory = SeriesText::default();
         let text = memory.of(|text| push_tag(text, key, value.as_str()));
-        Self { key: key.to_owned(), value: value.clone(), text: text.into() }
+        let prefix = key_prefix(key.as_bytes());
+        Self { key: key.to_owned(), prefix, value: value.clone(), text: text.into() }
     }
 }
 

@@ -111,7 +111,7 @@ impl SeriesTable {
     /// Finds or adds a series. If it overflows, one sample is counted as overflowed.
     #[must_use]
     pub fn locate(&mut self, identity: &Identity<'_>, registry: &Registry) -> SeriesPlace {
-        match self.find(&identity.key()) {
+        match find(&self.index, &self.entries, &identity.key()) {
             Some(slot) => SeriesPlace { slot, is_requested: true },
             None => self.insert(identity, registry),
         }
@@ -128,22 +128,17 @@ impl SeriesTable {
         tags: &[impl TagText],
         registry: &Registry,
     ) -> SeriesPlace {
-        let mut text = std::mem::take(&mut self.text);
-        let key = identifier.key_of_message(kind, name, tags, &mut text);
-        let place = match self.find(&key) {
-            Some(slot) => SeriesPlace { slot, is_requested: true },
-            None => {
-                let mut effective = Tags::new();
-                effective.extend(tags.iter().map(TagText::to_tag));
-                identifier.add_agent_tags(&mut effective);
-                let SeriesKey { hash, text, .. } = key;
-                let text = Cow::Borrowed(text);
-                let identity = Identity { hash, kind, name, tags: &effective, text };
-                self.insert(&identity, registry)
-            }
-        };
-        self.text = text;
-        place
+        let Self { index, entries, text, .. } = self;
+        let key = identifier.key_of_message(kind, name, tags, text);
+        if let Some(slot) = find(index, entries, &key) {
+            return SeriesPlace { slot, is_requested: true };
+        }
+        let (hash, text) = (key.hash, Cow::Owned(key.text.to_vec()));
+        let mut effective = Tags::new();
+        effective.extend(tags.iter().map(TagText::to_tag));
+        identifier.add_agent_tags(&mut effective);
+        let identity = Identity { hash, kind, name, tags: &effective, text };
+        self.insert(&identity, registry)
     }
 
     /// Adds a sample to a series of this table.
@@ -255,15 +250,6 @@ impl SeriesTable {
         self.shapes.retain(|slot| entries[slot as usize].is_some());
     }
 
-    #[inline]
-    fn find(&self, key: &SeriesKey<'_>) -> Option<SeriesSlot> {
-        let is_it = |slot: &SeriesSlot| {
-            self.entry(*slot)
-                .is_some_and(|entry| entry.hash == key.hash && key.matches(&entry.series))
-        };
-        self.index.find(key.hash, is_it).copied()
-    }
-
     /// Adds a series, or the overflow series that the registry returns instead.
     #[cold]
     fn insert(&mut self, identity: &Identity<'_>, registry: &Registry) -> SeriesPlace {
@@ -307,6 +293,19 @@ impl SeriesTable {
     fn entry(&self, slot: SeriesSlot) -> Option<&TableEntry> {
         self.entries.get(slot as usize)?.as_ref()
     }
+}
+
+#[inline]
+fn find(
+    index: &IncrementalMap<SeriesSlot>,
+    entries: &[Option<TableEntry>],
+    key: &SeriesKey<'_>,
+) -> Option<SeriesSlot> {
+    let is_it = |slot: &SeriesSlot| {
+        let entry = entries.get(*slot as usize).and_then(Option::as_ref);
+        entry.is_some_and(|entry| entry.hash == key.hash && key.matches(&entry.series))
+    };
+    index.find(key.hash, is_it).copied()
 }
 
 #[cfg(test)]

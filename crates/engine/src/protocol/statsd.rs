@@ -42,6 +42,7 @@ use memchr::memchr;
 use model::MetricKind;
 
 mod name;
+mod plain;
 mod sections;
 mod split;
 mod tags;
@@ -49,7 +50,8 @@ mod text;
 mod values;
 
 use self::name::{plain_name, read_name_with_tags};
-use self::sections::{Runs, read_sections};
+use self::plain::PlainLine;
+use self::sections::{Runs, read_more_sections, read_sections};
 pub use self::split::split;
 use self::tags::TagReader;
 use self::text::{LineText, TextPart};
@@ -57,7 +59,7 @@ use self::values::StatsdKind;
 pub use self::values::ValueRun;
 use super::scan::find;
 use super::split::Split;
-use super::{MessageLimits, RejectReason, Rejection, Sample, TextTags, lines, normalize_tags};
+use super::{MessageLimits, RejectReason, Rejection, Sample, TextTag, TextTags, lines};
 use crate::sys::ascii::CutText;
 
 /// Decodes a datagram and passes each sample or rejection to `each`, in order.
@@ -127,8 +129,7 @@ impl<'a, F: FnMut(Result<Sample<'a>, Rejection>)> LineSink<'a> for EachSample<'_
                     name: name.clone(),
                     value,
                     weight: run.weight,
-                    tags:
-                        tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+                    tags: tags.iter().copied().map(TextTag::into_tag).collect(),
                 }));
             });
         }
@@ -156,7 +157,7 @@ pub fn packed_values<'a>(
     };
     let text = std::str::from_utf8(&split.line[split.number_start..split.number_end]).ok()?;
     let values = TextPart { text, at: split.number_start };
-    let run = ValueRun { values, kind, weight };
+    let run = ValueRun { values, number: None, kind, weight };
     (!has_more_values(text.len(), std::slice::from_ref(&run), limits.max_values)).then_some(run)
 }
 
@@ -207,7 +208,43 @@ fn decode_text<'a>(
     sink: &mut impl LineSink<'a>,
 ) -> Result<(), Rejection> {
     // The list is reused for all lines of a datagram, and the latest line leaves its tags in it.
-    tags.tags.clear();
+    tags.clear();
+    let Some(plain) = PlainLine::read(line) else { return decode_unusual(line, tags, sink) };
+    let (bytes, mut bar) = (line.bytes(), plain.bar);
+    if bytes.get(bar + 1) == Some(&b'#') {
+        // The end of the section is found while its tags are read.
+        bar = tags.read::<b':', b'|'>(line, bar + 2)?;
+    }
+    if bar < bytes.len() || tags.limits.max_values == 0 {
+        return decode_more(line, plain, bar, tags, sink);
+    }
+    let runs = std::slice::from_ref(&plain.run);
+    sink.line(StatsdLine { name: plain.name, tags: tags.normalized(), runs });
+    Ok(())
+}
+
+/// Decodes the sections of a line after its first type and tags.
+#[inline(never)]
+fn decode_more<'a>(
+    line: LineText<'a>,
+    plain: PlainLine<'a>,
+    bar: usize,
+    tags: &mut TagReader<'a, '_>,
+    sink: &mut impl LineSink<'a>,
+) -> Result<(), Rejection> {
+    let values = plain.run.values;
+    let mut runs = Runs::from([plain.run]);
+    read_more_sections(line, bar, tags, &mut runs)?;
+    pass_on(line, plain.name, values, &runs, tags, sink)
+}
+
+/// Decodes a line that may have another form than that of a [`PlainLine`].
+#[inline(never)]
+fn decode_unusual<'a>(
+    line: LineText<'a>,
+    tags: &mut TagReader<'a, '_>,
+    sink: &mut impl LineSink<'a>,
+) -> Result<(), Rejection> {
     let (name, colon) = match plain_name(line) {
         Some(front) => front,
         None => read_name_with_tags(line, tags)?,
@@ -216,12 +253,24 @@ fn decode_text<'a>(
     let values = line.between(colon + 1..bar);
     let mut runs = Runs::new();
     read_sections(line, values, bar, tags, &mut runs)?;
+    pass_on(line, name, values, &runs, tags, sink)
+}
+
+/// Passes on a line that was read, unless it has too many values. `values` are the first ones.
+#[inline(never)]
+fn pass_on<'a>(
+    line: LineText<'a>,
+    name: Cow<'a, str>,
+    values: TextPart<'a>,
+    runs: &[ValueRun<'a>],
+    tags: &mut TagReader<'a, '_>,
+    sink: &mut impl LineSink<'a>,
+) -> Result<(), Rejection> {
     // Before the first value is passed on, because the whole line is rejected.
-    if has_more_values(line.bytes().len(), &runs, tags.limits.max_values) {
+    if has_more_values(line.bytes().len(), runs, tags.limits.max_values) {
         return Err(values.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
     }
-    normalize_tags(&mut tags.tags);
-    sink.line(StatsdLine { name, tags: &tags.tags, runs: &runs });
+    sink.line(StatsdLine { name, tags: tags.normalized(), runs });
     Ok(())
 }
 

@@ -24,8 +24,19 @@ pub(super) fn read_sections<'a>(
     tags: &mut TagReader<'a, '_>,
     runs: &mut Runs<'a>,
 ) -> Result<(), Rejection> {
+    let bar = read_types(line, values, bar, runs)?;
+    read_more_sections(line, bar, tags, runs)
+}
+
+/// Reads the sections from the bar before them.
+#[inline]
+pub(super) fn read_more_sections<'a>(
+    line: LineText<'a>,
+    mut bar: usize,
+    tags: &mut TagReader<'a, '_>,
+    runs: &mut Runs<'a>,
+) -> Result<(), Rejection> {
     let bytes = line.bytes();
-    let mut bar = read_types(line, values, bar, runs)?;
     while bar < bytes.len() {
         let start = bar + 1;
         if bytes.get(start) == Some(&b'#') {
@@ -54,7 +65,7 @@ fn read_types<'a>(
         let start = bar + 1;
         bar = find(line.bytes(), start, [b'|']);
         let (kind, untyped) = read_type(line.between(start..bar))?;
-        runs.push(ValueRun { values, kind, weight: 1.0 });
+        runs.push(ValueRun { values, number: None, kind, weight: 1.0 });
         match untyped {
             Some(more) => values = more,
             None => return Ok(bar),

@@ -400,9 +400,10 @@ fn a_line_is_split_around_its_numbers() {
 
 #[test]
 fn each_sample_of_a_line_has_its_tags() {
-    let tags = TextTags::from_iter([("k", "v")]);
+    let tags = TextTags::from_iter([TextTag::new("k:v", 1)]);
     let run = || ValueRun {
         values: TextPart { text: "1:2", at: 2 },
+        number: None,
         kind: StatsdKind::Counter,
         weight: 1.0,
     };

@@ -46,7 +46,7 @@ impl StatsdKind {
 
 impl StatsdKind {
     /// A number as a value of this kind; `None` for a set, whose members are text.
-    fn value(self, number: f64) -> Option<SampleValue<'static>> {
+    pub(super) fn value(self, number: f64) -> Option<SampleValue<'static>> {
         match self {
             Self::Counter => Some(SampleValue::Counter(number)),
             Self::Gauge => Some(SampleValue::GaugeSet(number)),
@@ -59,6 +59,8 @@ impl StatsdKind {
 /// A run of values with a common type and rate.
 pub struct ValueRun<'a> {
     pub(super) values: TextPart<'a>,
+    /// The number if the values are only one that has been read already.
+    pub(super) number: Option<f64>,
     pub(super) kind: StatsdKind,
     pub(super) weight: f64,
 }
@@ -82,6 +84,9 @@ impl<'a> ValueRun<'a> {
     /// Passes each value or its rejection to `each`, in order.
     #[inline]
     pub fn for_each_value(&self, mut each: impl FnMut(Result<SampleValue<'a>, Rejection>)) {
+        if let Some(value) = self.number.and_then(|number| self.kind.value(number)) {
+            return each(Ok(value));
+        }
         let mut rest = Some(self.values);
         while let Some(values) = rest {
             let value;
