@@ -1,0 +1,53 @@
+package tallyd.fleet.sketch;
+
+import com.datadoghq.sketch.ddsketch.DDSketch;
+import com.datadoghq.sketch.ddsketch.DDSketchWithExactSummaryStatistics;
+import com.datadoghq.sketch.ddsketch.encoding.ByteArrayInput;
+import com.datadoghq.sketch.ddsketch.mapping.LogarithmicMapping;
+import java.io.IOException;
+
+/** A decoded timer of one record: the library's sketch, with access to its buckets, and checked. */
+final class DecodedTimer extends DDSketchWithExactSummaryStatistics {
+    /** 2^(1/64), with the bits that tallyd writes: the library merges only equal mappings. */
+    private static final double BASE = 1.010_889_286_051_700_5;
+    static final LogarithmicMapping MAPPING = new LogarithmicMapping(BASE, 0.0);
+
+    private DecodedTimer() {
+        super(MAPPING, BoundedStore::new);
+    }
+
+    static DecodedTimer of(byte[] encoded) {
+        DecodedTimer timer = new DecodedTimer();
+        try {
+            timer.decodeAndMergeWith(ByteArrayInput.wrap(encoded));
+        } catch (InvalidSketchException invalid) {
+            throw invalid;
+        } catch (IOException | RuntimeException invalid) {
+            // The library throws exceptions of several types for bytes that are not a sketch.
+            throw new InvalidSketchException("not a timer's sketch: " + invalid, invalid);
+        }
+        timer.check();
+        return timer;
+    }
+
+    DDSketch buckets() {
+        return sketch();
+    }
+
+    private void check() {
+        double buckets = sketch().getCount();
+        if (!(getCount() >= 0) || !Double.isFinite(getCount()) || !Double.isFinite(buckets)) {
+            throw new InvalidSketchException("the sketch has the count " + getCount());
+        }
+        if (getCount() > 0 != buckets > 0) {
+            throw new InvalidSketchException("the sketch counts " + getCount() + ", its buckets " + buckets);
+        }
+        if (getCount() > 0 && !hasSummary()) {
+            throw new InvalidSketchException("the sketch's sum, minimum or maximum is invalid");
+        }
+    }
+
+    private boolean hasSummary() {
+        return Double.isFinite(sum()) && Double.isFinite(min()) && Double.isFinite(max()) && min() <= max();
+    }
+}
