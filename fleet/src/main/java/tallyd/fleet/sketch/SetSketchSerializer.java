@@ -2,6 +2,7 @@ package tallyd.fleet.sketch;
 
 import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
+import tallyd.fleet.state.StateSerializer;
 
 /** Stores a set in the form of the records. */
 public final class SetSketchSerializer extends StateSerializer<SetSketch> {

@@ -3,6 +3,7 @@ package tallyd.fleet.sketch;
 import java.nio.ByteBuffer;
 import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
+import tallyd.fleet.state.StateSerializer;
 
 /** Stores a timer with its sums as they are: the form of the records would round them. */
 public final class TimerSketchSerializer extends StateSerializer<TimerSketch> {

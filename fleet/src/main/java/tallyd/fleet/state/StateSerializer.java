@@ -1,4 +1,4 @@
-package tallyd.fleet.sketch;
+package tallyd.fleet.state;
 
 import java.io.IOException;
 import org.apache.flink.api.common.typeutils.base.TypeSerializerSingleton;
@@ -6,7 +6,7 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /** Stores an object in Flink's state as the bytes of its own format, with their length. */
-abstract class StateSerializer<T> extends TypeSerializerSingleton<T> {
+public abstract class StateSerializer<T> extends TypeSerializerSingleton<T> {
     protected abstract byte[] toBytes(T value);
 
     protected abstract T fromBytes(byte[] bytes);

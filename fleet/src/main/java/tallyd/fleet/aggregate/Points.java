@@ -1,0 +1,139 @@
+package tallyd.fleet.aggregate;
+
+import java.time.Duration;
+import java.util.List;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import org.apache.flink.api.common.functions.OpenContext;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.metrics.Counter;
+import org.apache.flink.streaming.api.functions.ProcessFunction;
+import org.apache.flink.types.Row;
+import org.apache.flink.util.Collector;
+import tallyd.fleet.config.GroupRule;
+import tallyd.fleet.ingest.Admission;
+import tallyd.fleet.ingest.Arrival;
+import tallyd.fleet.ingest.Rejection;
+import tallyd.fleet.record.MalformedRecordException;
+import tallyd.fleet.record.MetricRecord;
+import tallyd.fleet.record.RecordParser;
+import tallyd.fleet.record.SeriesText;
+import tallyd.fleet.sketch.InvalidSketchException;
+import tallyd.fleet.sketch.SetSketch;
+import tallyd.fleet.sketch.TimerSketch;
+
+/** Parses records and makes a row for each group and window that a record counts in: the table `points`. */
+public final class Points extends ProcessFunction<Arrival, Row> {
+    public static final String[] COLUMNS = {
+        "metric", "kind", "grouping", "window_ms", "series", "window_end", "amount", "level", "mean", "stddev", "sketch"
+    };
+    public static final TypeInformation<Row> TYPE = Types.ROW_NAMED(
+            COLUMNS, Types.STRING, Types.STRING, Types.STRING, Types.LONG, Types.STRING, Types.LONG, Types.DOUBLE,
+            Types.DOUBLE, Types.DOUBLE, Types.DOUBLE, Types.PRIMITIVE_ARRAY(Types.BYTE));
+
+    private final List<GroupRule> rules;
+    private transient Counter ungrouped;
+
+    public Points(List<GroupRule> rules) {
+        this.rules = rules;
+    }
+
+    @Override
+    public void open(OpenContext context) {
+        ungrouped = getRuntimeContext().getMetricGroup().counter("tallyd_ungrouped");
+    }
+
+    @Override
+    public void processElement(Arrival arrival, Context context, Collector<Row> out) {
+        try {
+            MetricRecord record = RecordParser.parse(arrival.value);
+            check(record, arrival);
+            emit(record, arrival, out);
+        } catch (MalformedRecordException malformed) {
+            reject(arrival, Rejection.MALFORMED, malformed.getMessage(), context);
+        } catch (MissingSketchException missing) {
+            reject(arrival, Rejection.NO_SKETCH, missing.getMessage(), context);
+        } catch (InvalidSketchException invalid) {
+            reject(arrival, Rejection.INVALID_SKETCH, invalid.getMessage(), context);
+        }
+    }
+
+    private void emit(MetricRecord record, Arrival arrival, Collector<Row> out) {
+        // The first rule that matches decides, as with tallyd's own rules.
+        for (GroupRule rule : rules) {
+            if (rule.matches(record.name())) {
+                emit(rule, record, arrival, out);
+                return;
+            }
+        }
+        ungrouped.inc();
+    }
+
+    private static void emit(GroupRule rule, MetricRecord record, Arrival arrival, Collector<Row> out) {
+        for (List<String> by : rule.by()) {
+            String grouping = SeriesText.ofTags(selected(record.tags(), by));
+            for (Duration window : rule.windows()) {
+                out.collect(row(grouping, window, record, arrival));
+            }
+        }
+    }
+
+    /** Tags that a record lacks are missing in its group too. */
+    private static SortedMap<String, String> selected(SortedMap<String, String> tags, List<String> by) {
+        SortedMap<String, String> selected = new TreeMap<>();
+        for (String tag : by) {
+            if (tags.containsKey(tag)) {
+                selected.put(tag, tags.get(tag));
+            }
+        }
+        return selected;
+    }
+
+    private static Row row(String grouping, Duration window, MetricRecord record, Arrival arrival) {
+        return Row.of(
+                record.name(),
+                record.type(),
+                grouping,
+                window.toMillis(),
+                arrival.instance + '\0' + arrival.keyText(),
+                arrival.windowEnd,
+                record.fields().get("count"),
+                record.fields().get("value"),
+                record.fields().get("mean"),
+                record.fields().get("stddev"),
+                record.sketch());
+    }
+
+    /** The aggregation must not meet a record that it cannot merge: the job would fail on it forever. */
+    private static void check(MetricRecord record, Arrival arrival)
+            throws MalformedRecordException, MissingSketchException {
+        if (!record.type().equals(arrival.kind) || record.timestamp() != arrival.windowEnd) {
+            throw new MalformedRecordException("the value contradicts the headers tallyd.kind or tallyd.window");
+        }
+        boolean timer = record.type().equals("timer");
+        if (!timer && !record.type().equals("set")) {
+            return;
+        }
+        if (record.sketch() == null) {
+            throw new MissingSketchException();
+        }
+        if (timer) {
+            TimerSketch.of(record.sketch());
+        } else {
+            SetSketch.of(record.sketch());
+        }
+    }
+
+    private static void reject(
+            Arrival arrival, String reason, String detail, ProcessFunction<Arrival, Row>.Context context) {
+        context.output(Admission.REJECTED, new Rejection(arrival, reason, detail));
+    }
+
+    /** Tallyd was configured without sketches. */
+    private static final class MissingSketchException extends Exception {
+        MissingSketchException() {
+            super("set `sketches: true` in tallyd's kafka section");
+        }
+    }
+}

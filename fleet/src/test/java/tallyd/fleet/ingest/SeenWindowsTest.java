@@ -1,0 +1,51 @@
+package tallyd.fleet.ingest;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.stream.LongStream;
+import net.jqwik.api.ForAll;
+import net.jqwik.api.Property;
+import net.jqwik.api.constraints.IntRange;
+import net.jqwik.api.constraints.Size;
+import org.junit.jupiter.api.Test;
+
+class SeenWindowsTest {
+    @Property(tries = 2_000)
+    void behavesAsASetOfTheWindowsAfterTheHorizon(
+            @ForAll @Size(max = 60) List<@IntRange(max = 40) Integer> windows, @ForAll @IntRange(max = 30) int horizon) {
+        SeenWindows seen = new SeenWindows();
+        Set<Integer> expected = new HashSet<>();
+        for (int i = 0; i < windows.size(); i++) {
+            if (i == windows.size() / 2) {
+                seen.forget(horizon);
+                expected.removeIf(window -> window <= horizon);
+            }
+            boolean isNew = expected.add(windows.get(i));
+            assertEquals(isNew ? SeenWindows.Added.NEW : SeenWindows.Added.DUPLICATE, seen.add(windows.get(i)));
+            seen = SeenWindows.fromBytes(seen.toBytes());
+        }
+        assertEquals(expected.stream().mapToLong(i -> i).max().orElse(Long.MIN_VALUE), seen.latest());
+    }
+
+    @Test
+    void consecutiveWindowsTakeOneRunInBothDirections() {
+        SeenWindows seen = new SeenWindows();
+        LongStream.range(1_000, 2_000).forEach(window -> seen.add(window * 10_000));
+        LongStream.range(1, 1_000).map(i -> 1_000 - i).forEach(window -> seen.add(window * 10_000));
+        assertEquals(1, seen.runs());
+        assertEquals(SeenWindows.Added.DUPLICATE, seen.add(5_000_000));
+    }
+
+    @Test
+    void arbitraryWindowsOfAHostileHostAreBounded() {
+        SeenWindows seen = new SeenWindows();
+        long added = LongStream.range(0, 100_000)
+                .filter(i -> seen.add(i * i * 7) == SeenWindows.Added.NEW)
+                .count();
+        assertEquals(SeenWindows.MAX_RUNS, seen.runs());
+        assertEquals(true, added < 100_000);
+    }
+}
