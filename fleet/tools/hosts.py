@@ -13,6 +13,10 @@ from processes import Process, free_port, wait_until
 
 ENVIRONMENTS = ["prod", "prod", "stage"]
 SERVICES = ["login", "search"]
+SETS = ["rpc.callers", "rpc.objects"]
+OBJECTS = 20
+# Messages for each request.
+MESSAGES = 4 + OBJECTS
 
 
 class Host:
@@ -24,7 +28,6 @@ class Host:
         self.folder = os.path.join(folder, self.name)
         os.makedirs(os.path.join(self.folder, "state"))
         self.port, self.admin = free_port(), free_port()
-        self.totals = {}
         config = os.path.join(self.folder, "tallyd.yaml")
         with open(config, "w") as out:
             out.write(self._config(brokers, topic, interval))
@@ -66,6 +69,11 @@ forwarders:
             status = json.load(reply)
         return status["ledger"], status["forwarders"]["kafka"]
 
+    def settled(self):
+        """Returns the number of flushed points, if each is delivered or on disk."""
+        _, kafka = self.ledger()
+        return kafka["flushed"] if kafka["delivered"] + kafka["spooled"] == kafka["flushed"] else None
+
     def stop(self):
         self.process.stop()
 
@@ -79,8 +87,8 @@ class Load(threading.Thread):
     def __init__(self, host, seed, per_second=100, interval=10):
         super().__init__(daemon=True)
         self.host, self.random, self.per_second, self.interval = host, random.Random(seed), per_second, interval
-        self.ended = threading.Event()
-        # (window, environment, service) -> what was sent.
+        self.ended, self.pause = threading.Event(), threading.Event()
+        # (window, environment, service) -> latencies, (set, window, environment, service) -> members
         self.samples, self.members = {}, {}
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.connect(("127.0.0.1", host.port))
@@ -92,7 +100,7 @@ class Load(threading.Thread):
         following = time.monotonic()
         while not self.ended.is_set():
             now = time.time()
-            if 1 <= now % self.interval <= self.interval - 1.5:
+            if 1 <= now % self.interval <= self.interval - 1.5 and not self.pause.is_set():
                 window = (int(now) // self.interval + 1) * self.interval
                 for _ in range(round(self.per_second * step)):
                     self.request(window)
@@ -109,11 +117,15 @@ class Load(threading.Thread):
             {"metric_name": "rpc.callers", "metric_type": "set", "value": caller},
             {"metric_name": "rpc.routes", "metric_type": "trace"},
         ]
+        # So many members that tallyd sends an estimating sketch instead of a list.
+        objects = [self.random.randrange(1_000_000) for _ in range(OBJECTS)]
+        messages += [{"metric_name": "rpc.objects", "metric_type": "set", "value": f"o{n}"} for n in objects]
         datagram = "\n".join(json.dumps({**message, "service": service}) for message in messages)
         self.socket.send(datagram.encode())
         key = (window, self.host.environment, service)
         self.samples.setdefault(key, []).append(latency)
-        self.members.setdefault(key, set()).add(caller)
+        self.members.setdefault(("rpc.callers", *key), set()).add(caller)
+        self.members.setdefault(("rpc.objects", *key), set()).update(objects)
 
     def requests(self):
         return sum(len(samples) for samples in self.samples.values())

@@ -5,6 +5,7 @@ fleet=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 root=$(cd "$fleet/.." && pwd -P)
 jar=$fleet/target/tallyd-fleet.jar
 venv=$fleet/target/venv
+# shellcheck disable=SC2034  # used by the scripts that source this
 python=$venv/bin/python
 
 say() { echo "fleet: $*" >&2; }

@@ -1,0 +1,137 @@
+"""Compares the fleet's results with the samples that were sent: check.py JAR [--faults] [--windows N]
+
+Prints a table of totals and the largest deviations. The exit status is 1 if anything is wrong.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+
+import faults
+from compare import Comparison
+from fleet_job import TOPICS, Inputs, Results, write_config
+from flink import Flink
+from hosts import MESSAGES, Host, Load
+from kafka import OneBroker, ThreeBrokers, create_topics
+from processes import Everything, say, wait_until
+
+
+class Run:
+    """Brokers, a cluster, three hosts under load, and the job."""
+
+    def __init__(self, everything, jar, with_faults):
+        self.everything, self.jar = everything, jar
+        self.folder = tempfile.mkdtemp(prefix="tallyd-fleet.")
+        say(f"logs are in {self.folder}")
+        kafka = os.path.join(self.folder, "kafka")
+        self.brokers = everything.add(ThreeBrokers(kafka) if with_faults else OneBroker(kafka))
+        create_topics(self.brokers, TOPICS, partitions=4)
+        self.flink = everything.add(Flink(os.path.join(self.folder, "flink"), ha=with_faults))
+        self.job = self.flink.submit(jar, write_config(self.folder, self.brokers))
+        self.hosts = [everything.add(Host(self.folder, n, self.brokers, "metrics")) for n in range(3)]
+        self.loads = [Load(host, n) for n, host in enumerate(self.hosts)]
+        # Of daemons that were killed.
+        self.earlier_ledgers = []
+
+    def start(self):
+        for host, load in zip(self.hosts, self.loads):
+            host.start()
+            self.everything.add(load).start()
+
+    def wait_for_job(self):
+        """Waits until the job completes checkpoints again."""
+        wait_until("the job", lambda: self.flink.state(self.job) == "RUNNING", 180)
+        before = wait_until("its checkpoints", lambda: self.flink.checkpoints(self.job) is not None
+                            and self.flink.checkpoints(self.job) + 1, 180) - 1
+        self.flink.wait_for_checkpoint(self.job, before, 300)
+
+    def ledgers(self):
+        return self.earlier_ledgers + [host.ledger() for host in self.hosts]
+
+
+def settle(run):
+    """Ends the load, and waits until all of it is in the results."""
+    for load in run.loads:
+        load.stop()
+    last = (int(time.time()) // 60 + 1) * 60
+    wait_until("the end of the last window", lambda: time.time() > last + 5, 90)
+    wait_until("the delivery of everything", lambda: all(host.settled() for host in run.hosts), 120)
+    results, inputs = run.everything.add(Results(run.brokers)), run.everything.add(Inputs(run.brokers))
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        results.update(5)
+        inputs.update(1)
+        comparison = Comparison()
+        for interval in (10, 60):
+            comparison.windows(results, run.loads, interval)
+        if not comparison.wrong:
+            # A result that counts something twice would come later.
+            results.update(15)
+            break
+    comparison = Comparison()
+    for interval in (10, 60):
+        comparison.windows(results, run.loads, interval)
+    return comparison, results, inputs
+
+
+def report(run, comparison, results, inputs):
+    requests = sum(load.requests() for load in run.loads)
+    rows = [
+        ("samples sent by the senders", MESSAGES * requests),
+        ("samples aggregated, by the ledgers", sum(samples["aggregated"] for samples, _ in run.ledgers())),
+        ("samples rejected, by the ledgers", sum(sum(samples["rejected"].values()) for samples, _ in run.ledgers())),
+        ("requests sent by the senders", requests),
+        ("requests in the topic metrics", round(count(inputs, "counter"))),
+    ]
+    for (interval, by_environment, kind), total in sorted(comparison.totals.items()):
+        groups = "environment, service" if by_environment else "service"
+        rows.append((f"requests in metrics.fleet, {kind}, by [{groups}], {interval} s", round(total)))
+    for what, number in rows:
+        print(f"{what:<72} {number:>10}")
+    print(f"records in the topic metrics: {len(inputs.by_identity)}, and {inputs.repeats} repeats")
+    print(f"results: {len(results.by_key)}, written {sum(results.versions.values())} times; {comparison.compared} compared")
+    print("largest deviation of percentiles {percentile:.3%}, of sets {set:.3%}".format(**comparison.worst))
+    totals = {total for (_, total) in comparison.totals.items()} | {requests, count(inputs, "counter")}
+    if len(totals) != 1 or rows[0][1] != rows[1][1]:
+        comparison.wrong.append("the totals differ")
+    for wrong in comparison.wrong[:40]:
+        print(f"WRONG: {wrong}")
+    print(f"{comparison.compared - len(comparison.wrong)} passed, {len(comparison.wrong)} failed")
+    return 1 if comparison.wrong else 0
+
+
+def count(inputs, kind):
+    return sum(record["fields"]["count"] for record in inputs.by_identity.values()
+               if record["name"] == "rpc.requests" and record["type"] == kind)
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("jar")
+    arguments.add_argument("--faults", nargs="?", const="all", help="names of faults, separated by commas")
+    arguments.add_argument("--windows", type=int, default=9, help="windows of 10 s before the end")
+    options = arguments.parse_args()
+    wanted = [fault for fault in faults.ALL
+              if options.faults == "all" or fault.__name__ in (options.faults or "").split(",")]
+    with Everything() as everything:
+        run = Run(everything, options.jar, bool(wanted))
+        run.start()
+        time.sleep(10 * options.windows / 3)
+        for fault in wanted:
+            say(f"fault: {fault.__doc__.splitlines()[0]}")
+            began = time.monotonic()
+            fault(run)
+            say(f"continued after {time.monotonic() - began:.0f} s")
+            time.sleep(5)
+        time.sleep(10 * options.windows * 2 / 3)
+        status = report(run, *settle(run))
+    if status == 0:
+        shutil.rmtree(run.folder)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Faults under load. Each is a function of the run that ends when the part runs again."""
+
+import time
+
+from confluent_kafka import Producer
+
+from fleet_job import INPUT, Inputs, write_config
+from processes import say, wait_until
+
+
+def task_manager(run):
+    """kill -9 of a TaskManager; a supervisor starts it again."""
+    victim = run.flink.task_managers[0]
+    victim.kill()
+    time.sleep(3)
+    victim.start()
+    run.wait_for_job()
+
+
+def job_manager(run):
+    """kill -9 of the JobManager; the next one finds the job in ZooKeeper."""
+    run.flink.job_manager.kill()
+    time.sleep(2)
+    run.flink.job_manager.start()
+    run.wait_for_job()
+
+
+def broker(run):
+    """kill -9 of one of three brokers."""
+    victim = run.brokers.brokers[1]
+    victim.kill()
+    time.sleep(12)
+    victim.start()
+    run.wait_for_job()
+
+
+def tallyd(run):
+    """kill -9 of a tallyd after the end of a window: the open window has no samples yet.
+
+    A kill within a window loses its samples, which no reader of the topic can know.
+    """
+    host, load = run.hosts[0], run.loads[0]
+    flushed = host.ledger()[1]["flushed"]
+    wait_until("the end of a window", lambda: time.time() % 10 > 9 and not load.pause.set(), 30)
+    flushed = host.ledger()[1]["flushed"]
+    wait_until("the next flush", lambda: (host.settled() or 0) > flushed, 60)
+    run.earlier_ledgers.append(host.ledger())
+    host.process.kill()
+    host.start()
+    load.pause.clear()
+
+
+def repeats(run):
+    """Writes every tenth record once more, as a tallyd does that cannot know whether the first one arrived."""
+    inputs = run.everything.add(Inputs(run.brokers))
+    producer = Producer({"bootstrap.servers": run.brokers.address})
+    written = 0
+    for n, record in enumerate(inputs.read(10)):
+        if n % 10 == 0:
+            producer.produce(INPUT, key=record.key(), value=record.value(), headers=record.headers())
+            written += 1
+    producer.flush(60)
+    say(f"wrote {written} records once more")
+
+
+def savepoint(run):
+    """Replaces the job: one more percentile and window, and another parallelism."""
+    path = run.flink.stop_with_savepoint(run.job)
+    config = write_config(run.folder, run.brokers, percentiles="50, 90, 95, 99, 99.9", windows="10s, 1m, 5m")
+    run.job = run.flink.submit(run.jar, config, restore=path, parallelism=3)
+
+
+ALL = [repeats, task_manager, tallyd, broker, job_manager, savepoint]
