@@ -6,6 +6,7 @@ Prints a table of totals and the largest deviations. The exit status is 1 if any
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,7 +16,7 @@ from compare import Comparison
 from fleet_job import TOPICS, Inputs, Results, write_config
 from flink import Flink
 from hosts import MESSAGES, Host, Load
-from kafka import OneBroker, ThreeBrokers, create_topics
+from kafka import ROOT, OneBroker, ThreeBrokers, create_topics
 from processes import Everything, say, wait_until
 
 
@@ -74,7 +75,15 @@ def settle(run):
     comparison = Comparison()
     for interval in (10, 60):
         comparison.windows(results, run.loads, interval)
+    comparison.consumer(consumer(run), run.loads)
     return comparison, results, inputs
+
+
+def consumer(run):
+    """Returns the lines of the example of a consumer, over all windows."""
+    program = os.path.join(ROOT, "examples/fleet/consumer.py")
+    command = [sys.executable, program, run.brokers.address, "metrics.fleet", "100000"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.splitlines()
 
 
 def report(run, comparison, results, inputs):

@@ -85,5 +85,22 @@ class Comparison:
     def near(self, kind, what, expected, actual, allowed):
         deviation = abs(actual - expected) / expected
         self.worst[kind] = max(self.worst[kind], deviation)
-        if deviation > allowed:
+        if not deviation <= allowed:
             self.wrong.append(f"{what}: {actual} instead of {expected}, {deviation:.2%} off")
+
+    def consumer(self, printed, loads):
+        """Compares the output of examples/fleet/consumer.py, which merges all windows."""
+        samples, members = defaultdict(list), defaultdict(set)
+        for load in loads:
+            for (_, _, service), sent in load.samples.items():
+                samples[service] += sent
+            for (name, _, _, service), sent in load.members.items():
+                members[(name, service)] |= sent
+        for service in samples:
+            series = f"('service', '{service}')"
+            line = next((line for line in printed if line.startswith(f"rpc.time {series} p99 ")), "p99 nan")
+            self.near("percentile", f"consumer.py: {line}", nearest_rank(samples[service], 99), float(line.split()[-1]), 0.01)
+            for name in SETS:
+                line = next((line for line in printed if line.startswith(f"{name} {series} ")), "nan")
+                self.near("set", f"consumer.py: {line}", len(members[(name, service)]), float(line.split()[-1]), 0.02)
+            self.compared += 1 + len(SETS)

@@ -46,7 +46,7 @@ class Flink:
         self.task_managers = [self._task_manager(n + 1) for n in range(task_managers)]
         for process in filter(None, [self.zookeeper, self.job_manager, *self.task_managers]):
             process.start()
-        wait_until("the TaskManagers", lambda: self._registered() == task_managers, 180)
+        wait_until("the TaskManagers", lambda: self._registered() == task_managers, 400)
         say(f"Flink at http://127.0.0.1:{self.rest}, {task_managers} TaskManagers")
 
     def _configure(self):
@@ -155,7 +155,7 @@ class Flink:
         except OSError:
             return None
 
-    def wait_for_checkpoint(self, job, more_than, seconds=180):
+    def wait_for_checkpoint(self, job, more_than, seconds=400):
         return wait_until(f"a checkpoint of job {job}", lambda: (self.checkpoints(job) or 0) > more_than, seconds)
 
     def latest_checkpoint(self, job):

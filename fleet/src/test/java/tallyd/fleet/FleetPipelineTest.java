@@ -46,6 +46,15 @@ class FleetPipelineTest {
               - {match: "ignored.*", by: [env], windows: [1m]}
               - {match: "[a-z]*", by: [env]}
               - {match: "*.x", by: [env, service], windows: [10s]}
+            queries:
+              - name: hosts
+                window: 10s
+                sql: >
+                  SELECT 'gauge' AS kind, 'hosts' AS metric, `grouping`,
+                         TUMBLE_END(row_time, INTERVAL '10' SECOND) AS window_end,
+                         CAST(COUNT(DISTINCT SPLIT_INDEX(series, CHR(0), 0)) AS DOUBLE) AS `last`
+                  FROM points WHERE window_ms = 10000
+                  GROUP BY `grouping`, TUMBLE(row_time, INTERVAL '10' SECOND)
             """;
     private static final long START = 1_800_000_000_000L - 1_800_000_000_000L % 60_000;
 
@@ -269,6 +278,13 @@ class FleetPipelineTest {
     void theFirstMatchingRuleDecidesTheWindows() {
         assertEquals(5, field(only("fleet.ignored.x,env=p,fleet=all;counter;60s;1"), "count"));
         assertFalse(RESULTS.containsKey("fleet.ignored.x,env=p,fleet=all;counter;10s;1"));
+    }
+
+    @Test
+    void rowsOfUsersQueriesAreResults() {
+        List<String> hosts = RESULTS.get("fleet.hosts,env=p,fleet=all;gauge;10s;1");
+        assertEquals(2, field(hosts.get(0), "value"));
+        assertEquals(4, field(hosts.get(hosts.size() - 1), "value"));
     }
 
     @Test

@@ -5,10 +5,13 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.MatchResult;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -25,6 +28,14 @@ class ConfigReaderTest {
     void theSampleIsAccepted() {
         FleetConfig config = ConfigReader.read(Path.of("fleet.yaml"));
         assertEquals(List.of("metrics"), config.input().topics());
+    }
+
+    @Test
+    void everyConfigurationInTheDocumentationIsAccepted() throws Exception {
+        String page = Files.readString(Path.of("../docs/fleet.md"));
+        List<MatchResult> blocks = Pattern.compile("```yml\n(.*?)```", Pattern.DOTALL).matcher(page).results().toList();
+        assertEquals(2, blocks.size());
+        blocks.forEach(block -> ConfigReader.parse("fleet.md", block.group(1)));
     }
 
     @Test
