@@ -1,4 +1,5 @@
-//! The keys that every destination's section has: `name`, `select` and `delivery`.
+//! The keys that every destination's section has: `name`, `select` and `delivery`. For `idle` and
+//! `idle_for` see [`crate::idle`].
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,6 +12,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use crate::select::SelectConfig;
 use basics::bounds::between;
 use basics::units::{ByteSize, Span};
+use model::IdleLimits;
 
 /// Upper limit of `delivery.retry.search_after`.
 const SEARCH_AFTER_MAX: u32 = 1_000;
@@ -24,6 +26,8 @@ pub struct Common {
     pub name: String,
     /// Which series the destination receives.
     pub select: SelectConfig,
+    /// The idle series of which the destination receives points.
+    pub idle: IdleLimits,
     /// Timeouts, retries, queue and spool.
     pub delivery: DeliveryConfig,
 }
@@ -47,6 +51,7 @@ impl Common {
         Self {
             name: name.unwrap_or(kind).to_owned(),
             select: std::mem::take(select),
+            idle: IdleLimits::default(),
             delivery: std::mem::replace(delivery, rest),
         }
     }

@@ -14,6 +14,7 @@ use crate::delivery::forwarder::SendError;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
 use crate::format::LineFormat;
+use crate::idle::{IdleConfig, IdleFor, IdleKeys, IdleRules};
 use crate::output::forwarder::{LineForwarder, OutputProbe};
 use crate::output::lines::Lines;
 use crate::output::thread::{Output, OutputName, WriteError};
@@ -30,6 +31,10 @@ pub struct ConsoleConfig {
     pub format: LineFormat,
     /// Which series are shown.
     pub select: SelectConfig,
+    /// Points for live series without samples. Defaults to `none`.
+    pub idle: Option<IdleConfig>,
+    /// The time for which an idle series has points. Unlimited by default: as long as it is live.
+    pub idle_for: Option<IdleFor>,
     /// `timeout`, `queue` and `retry` have an effect: a failed write to the terminal is retried.
     pub delivery: DeliveryConfig,
 }
@@ -40,7 +45,14 @@ impl ForwarderSection for ConsoleConfig {
     #[cfg(test)]
     const EXAMPLE: &'static str = "{}";
 
+    fn idle(&self) -> IdleKeys<'_> {
+        let rules = IdleRules::default();
+        IdleKeys { idle: self.idle.as_ref(), idle_for: self.idle_for.as_ref(), rules }
+    }
+
     fn build(mut self, _: &BuildContext) -> Result<Vec<Destination>, String> {
+        // Not settings of the forwarder: the registry applies them.
+        (self.idle, self.idle_for) = (None, None);
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
         let forwarder = Console::new(self.format, common.delivery.timeout.get());

@@ -41,6 +41,7 @@ mod groups;
 mod host_resource;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod idle;
 #[cfg(feature = "influxdb")]
 pub mod influxdb;
 #[cfg(feature = "kafka")]
@@ -65,4 +66,4 @@ pub use delivery::forwarder::{
 pub use delivery::section::BuildContext;
 pub use delivery::{payload, stats};
 pub use host_resource::HostResource;
-pub use registry::{BuildError, ForwardersConfig, KeyError, SectionResource};
+pub use registry::{BuildError, ForwardersConfig, KeyError, SectionIdle, SectionResource};

@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::config::{InvalidKey, OneOrMany};
+use crate::config::{Common, InvalidKey, OneOrMany};
 use crate::debug::DebugForwarder;
 use crate::delivery::destination::Destination;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
 use crate::host_resource::HostResource;
+use model::IdleLimits;
 
 /// Declares [`ForwardersConfig`] and the functions that call each of its sections. Each line has
 /// the feature that the section needs, its key and its type.
@@ -32,7 +33,7 @@ macro_rules! sections {
             fn check_all(&self) -> Vec<KeyError> {
                 let mut errors = Vec::new();
                 $(#[cfg(feature = $feature)]
-                errors.extend(errors_of_each(&self.$key, ForwarderSection::check));)+
+                errors.extend(errors_of_each(&self.$key, check_keys));)+
                 errors
             }
 
@@ -52,6 +53,12 @@ macro_rules! sections {
             fn percentages_of_all(&self) -> Vec<SectionPercentages> {
                 let mut all = Vec::new();
                 $(#[cfg(feature = $feature)] all.extend(percentages_of_each(&self.$key));)+
+                all
+            }
+
+            fn idle_of_all(&self) -> Vec<SectionIdle> {
+                let mut all = Vec::new();
+                $(#[cfg(feature = $feature)] all.extend(idle_of_each(&self.$key));)+
                 all
             }
 
@@ -173,6 +180,17 @@ pub struct SectionPercentages {
     pub percentages: Vec<f64>,
 }
 
+/// The idle series that have points at the destinations of a section.
+#[derive(Clone, Copy, Debug)]
+pub struct SectionIdle {
+    /// The kind of the section: its key in `forwarders`.
+    pub kind: &'static str,
+    /// The section's index among the sections of its kind, from 0.
+    pub index: usize,
+    /// For how long.
+    pub limits: IdleLimits,
+}
+
 impl ForwardersConfig {
     /// Checks that the keys of each section fit together, before anything is built. Returns the
     /// first key of each section that does not fit.
@@ -198,6 +216,12 @@ impl ForwardersConfig {
     #[must_use]
     pub fn percentages(&self) -> Vec<SectionPercentages> {
         self.percentages_of_all()
+    }
+
+    /// The idle series that have points, for all sections.
+    #[must_use]
+    pub fn idle(&self) -> Vec<SectionIdle> {
+        self.idle_of_all()
     }
 
     /// File descriptors that all destinations together may need, besides connections of clients.
@@ -240,6 +264,11 @@ impl ForwardersConfig {
     }
 }
 
+fn check_keys<S: ForwarderSection>(section: &S) -> Result<(), InvalidKey> {
+    section.check()?;
+    section.idle().check()
+}
+
 fn errors_of_each<S: ForwarderSection>(
     sections: &OneOrMany<S>,
     check: fn(&S) -> Result<(), InvalidKey>,
@@ -271,6 +300,14 @@ fn percentages_of_each<S: ForwarderSection>(
     })
 }
 
+fn idle_of_each<S: ForwarderSection>(sections: &OneOrMany<S>) -> impl Iterator<Item = SectionIdle> {
+    let idle = |(index, section): (usize, &'_ S)| {
+        let limits = section.idle().limits();
+        SectionIdle { kind: S::KIND, index, limits }
+    };
+    sections.0.iter().enumerate().map(idle)
+}
+
 fn mask_each<S: ForwarderSection>(sections: &mut OneOrMany<S>) -> bool {
     sections.0.iter_mut().fold(false, |masked, section| section.mask_payload_secrets() | masked)
 }
@@ -283,12 +320,15 @@ fn build_each<S: ForwarderSection>(
 ) -> Vec<BuildError> {
     let mut errors = Vec::new();
     for (index, section) in sections.0.into_iter().enumerate() {
+        let idle = section.idle().limits();
         match section.build(context) {
             // One section can declare two destinations (a Prometheus page and its remote write). Both
             // keep the index of the section, because errors point at it.
-            Ok(destinations) => {
-                built.extend(destinations.into_iter().map(|one| Destination { index, ..one }));
-            }
+            Ok(destinations) => built.extend(destinations.into_iter().map(|one| Destination {
+                index,
+                common: Common { idle, ..one.common },
+                ..one
+            })),
             Err(reason) => errors.push(BuildError { kind: S::KIND, index, reason }),
         }
     }
@@ -325,6 +365,8 @@ mod tests {
     use super::*;
 
     use std::time::Duration;
+
+    use model::MetricKind;
 
     fn context() -> BuildContext {
         BuildContext {
@@ -378,6 +420,20 @@ mod tests {
         for section in examples().iter().filter(|section| !section.contains("remote_write")) {
             let mut built = build(section);
             crate::testing::assert_payloads_follow_points(&mut *built[0].forwarder, &snapshot);
+        }
+    }
+
+    #[test]
+    fn a_change_of_idle_reaches_the_queue_and_keeps_the_forwarder() {
+        let gauges = IdleLimits::default().with(MetricKind::Gauge, Duration::from_secs(60));
+        for section in examples().iter().filter(|section| !section.contains("prometheus")) {
+            let with_idle =
+                section.replacen(": {", r#": {"idle": {"gauges": "last"}, "idle_for": "1m", "#, 1);
+            // The console's example has no other key.
+            let (before, after) = (build(section), build(&with_idle.replace(", }", "}")));
+            assert!(before[0].common.idle.is_none(), "{section}");
+            assert_eq!(after[0].common.idle, gauges, "{section}");
+            assert!(before[0].settings == after[0].settings, "{section}");
         }
     }
 

@@ -9,6 +9,7 @@ use forwarders::delivery::destination::Destination;
 use forwarders::delivery::handle::{DestinationHandle, QueueHandle, push_all};
 use forwarders::delivery::task::EndedForwarder;
 use forwarders::spool::SpoolPlace;
+use model::IdleLimits;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -36,6 +37,14 @@ struct DestinationTask {
     /// The time by which the task has to end; unset while the destination is in use.
     deadline: watch::Sender<Option<Instant>>,
     is_removed: Arc<AtomicBool>,
+}
+
+/// The running destinations as the aggregator sees them.
+pub(super) struct WindowReceiver {
+    /// Pushes a window into the queue of each.
+    pub(super) emit: Emit,
+    /// The idle series whose points any of them wants.
+    pub(super) idle: IdleLimits,
 }
 
 /// The destinations of a configuration, each ready to run on this host.
@@ -89,12 +98,12 @@ impl Delivery {
         Ok(StagedDestinations(staged))
     }
 
-    /// Replaces the running destinations. Returns the function that pushes each window into their
-    /// queues; the removed destinations receive windows until the previous function is dropped.
+    /// Replaces the running destinations. The removed ones receive windows until the receiver that this
+    /// one replaces is dropped.
     pub(super) fn apply(
         &mut self,
         StagedDestinations(staged): StagedDestinations,
-    ) -> (Emit, RemovedDestinations) {
+    ) -> (WindowReceiver, RemovedDestinations) {
         let mut previous: Vec<Option<DestinationTask>> =
             std::mem::take(&mut self.destinations).into_iter().map(Some).collect();
         let mut queues = Vec::new();
@@ -120,8 +129,10 @@ impl Delivery {
         // Set before the task can end: it decides by this flag whether to log its ledger, which the
         // log at the end of the daemon will not contain.
         removed.iter().for_each(|task| task.is_removed.store(true, Ordering::Release));
-        let emit = move |window: &_| push_all(&queues, window);
-        (Box::new(emit), RemovedDestinations(removed))
+        let all = |limits: IdleLimits, queue: &QueueHandle| limits.union(queue.idle());
+        let idle = queues.iter().fold(IdleLimits::default(), all);
+        let emit = Box::new(move |window: &_| push_all(&queues, window));
+        (WindowReceiver { emit, idle }, RemovedDestinations(removed))
     }
 
     /// Names, kinds and ledgers of the running destinations.

@@ -9,7 +9,7 @@ use forwarders::spool::SpoolPlace;
 use tokio::task::JoinSet;
 use tracing::error;
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, WindowReceiver};
 use super::pipeline::PipelineThreads;
 use super::polling::Polling;
 use super::report::{log_descriptors, log_ledger, watch_drops};
@@ -104,9 +104,10 @@ impl Daemon {
         let self_metrics = config.self_metrics.then(|| -> Box<dyn SelfMetricsSource> {
             Box::new(SelfMetricsRecorder::new(Arc::clone(&state), identifier))
         });
-        let (emit, _none_removed) = delivery.apply(destinations);
+        let (WindowReceiver { emit, idle }, _none_removed) = delivery.apply(destinations);
         let aggregator =
             AggregatorThread::new(store, interval, AggregatorEnd::new(), registry, emit)
+                .with_idle(idle)
                 .with_stats(Arc::clone(&state.windows))
                 .with_self_metrics(self_metrics)
                 .with_restart(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tracing::{error, info};
 
-use super::delivery::StagedDestinations;
+use super::delivery::{StagedDestinations, WindowReceiver};
 use super::lifecycle::Daemon;
 use super::pipeline::{RemovedSocket, StagedListeners};
 use super::report::{log_descriptors, log_warnings};
@@ -106,11 +106,13 @@ impl Daemon {
             error!(%error, "cannot start a listener; restart the daemon");
         }
         let removed_pollers = self.poll(config).await;
-        let (emit, removed_destinations) = self.delivery.apply(destinations);
+        let (WindowReceiver { emit, idle }, removed_destinations) =
+            self.delivery.apply(destinations);
         // The change-over: the aggregator drops the previous `emit`, which closes the input of removed
         // destinations, and calls the listeners, which then apply their changes.
         let settings = Reconfiguration {
             emit,
+            idle,
             interval: config.interval.get(),
             aggregation: config.aggregation.clone(),
             identifier: Arc::clone(&self.shared.identifier),

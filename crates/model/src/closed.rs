@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Series, Snapshot};
+use super::{IdleLimits, IdlePoints, Series, Snapshot};
 
 /// A closed window in the two forms that destinations need.
 ///
@@ -18,6 +18,9 @@ pub struct ClosedWindow {
     /// the last write of each timestamp. The timestamp is the planned end of the window, also in the
     /// last flush of a run: the next run writes the complete window over it.
     pub whole: Arc<Snapshot>,
+    /// The points of the increment with those of idle series; `None` if no destination wants these,
+    /// or if no series is idle.
+    pub idle: Option<IdlePoints>,
 }
 
 impl ClosedWindow {
@@ -25,7 +28,26 @@ impl ClosedWindow {
     #[must_use]
     pub fn undivided(snapshot: Snapshot) -> Self {
         let snapshot = Arc::new(snapshot);
-        Self { increment: Arc::clone(&snapshot), whole: snapshot }
+        Self { increment: Arc::clone(&snapshot), whole: snapshot, idle: None }
+    }
+
+    /// The window with the points of idle series.
+    #[must_use]
+    pub fn with_idle(self, idle: Option<IdlePoints>) -> Self {
+        Self { idle, ..self }
+    }
+
+    /// The form that a destination needs, with the points of the idle series that it wants.
+    #[must_use]
+    pub fn form(&self, keeps_last_write: bool, limits: &IdleLimits) -> Arc<Snapshot> {
+        let form = if keeps_last_write { &self.whole } else { &self.increment };
+        match &self.idle {
+            Some(idle) if !limits.is_none() => {
+                let is_divided = !Arc::ptr_eq(form, &self.increment);
+                Arc::new(idle.added_to(form, is_divided, limits))
+            }
+            _ => Arc::clone(form),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod closed;
 mod continued;
 mod heap;
+mod idle;
 mod kind;
 mod literal;
 mod naming;
@@ -23,6 +24,7 @@ pub mod testing;
 mod timer;
 
 pub use closed::{ClosedWindow, GaugeLevel, PartialWindow, UnfinishedWindows, UsedRange};
+pub use idle::{IdleLimits, IdlePoints, IdleSeries};
 pub use kind::{KindAlias, KindWords, METRIC_WORDS, MetricKind};
 pub use literal::is_json_literal;
 pub use naming::{AssignedName, OwnTags, SeriesNaming, SeriesPlacement};

@@ -104,6 +104,14 @@ pub struct TimerValue {
     pub summary: TimerSummary,
 }
 
+impl TimerValue {
+    /// Whether there are no samples: the series is live but was idle.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.timer.value_count() == 0
+    }
+}
+
 /// A set with the number of its members.
 #[derive(Clone, Debug)]
 pub struct SetValue {
@@ -190,7 +198,8 @@ impl Value {
         }
     }
 
-    /// Calls `field` with the name and value of each output field, in their fixed order.
+    /// Calls `field` with the name and value of each output field, in their fixed order. A timer
+    /// without samples has neither a mean nor any other statistic but its count.
     pub fn for_each_field(&self, snapshot: &Snapshot, mut field: impl FnMut(&str, f64)) {
         let length_s = snapshot.window.length_s();
         match self {
@@ -204,6 +213,9 @@ impl Value {
                 let summary = &timer.summary;
                 field("count", summary.count);
                 field("rate", summary.count / length_s);
+                if timer.is_idle() {
+                    return;
+                }
                 field("sum", summary.sum);
                 field("min", summary.min);
                 field("max", summary.max);
@@ -328,6 +340,7 @@ mod tests {
             ("p99", 4.0),
         ];
         expect(timer_of(&[(4.0, 1.0), (2.0, 1.0)]), &timer);
+        expect(timer_of(&[]), &[("count", 0.0), ("rate", 0.0)]);
     }
 
     #[test]

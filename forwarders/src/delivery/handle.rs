@@ -16,7 +16,7 @@ use crate::delivery::shared_backlog::SharedBacklog;
 use crate::delivery::stats::ForwarderStats;
 use crate::delivery::write_ahead::{GateTicket, WindowHold};
 use crate::select::SelectConfig;
-use model::{ClosedWindow, Snapshot};
+use model::{ClosedWindow, IdleLimits, Snapshot};
 
 /// The handle through which the flush pushes windows to a running destination. The destination ends
 /// when its last queue handle is dropped.
@@ -24,6 +24,7 @@ use model::{ClosedWindow, Snapshot};
 pub struct QueueHandle {
     name: String,
     select: SelectConfig,
+    idle: IdleLimits,
     input: Arc<BacklogInput>,
     wants_idle_windows: bool,
     keeps_last_write: bool,
@@ -49,12 +50,18 @@ impl QueueHandle {
     /// Queues the points of a snapshot that the destination's `select` matches. Never waits.
     pub fn push(&self, snapshot: &Arc<Snapshot>) {
         let (increment, whole) = (Arc::clone(snapshot), Arc::clone(snapshot));
-        push_all(std::slice::from_ref(self), &ClosedWindow { increment, whole });
+        push_all(std::slice::from_ref(self), &ClosedWindow { increment, whole, idle: None });
+    }
+
+    /// The idle series whose points the destination wants.
+    #[must_use]
+    pub fn idle(&self) -> &IdleLimits {
+        &self.idle
     }
 
     fn push_held(&self, window: &ClosedWindow, first: Option<&GateTicket>) {
-        let form = if self.keeps_last_write { &window.whole } else { &window.increment };
-        let snapshot = self.select.apply(form);
+        let form = window.form(self.keeps_last_write, &self.idle);
+        let snapshot = self.select.apply(&form);
         if snapshot.points.is_empty() && !self.wants_idle_windows {
             return;
         }
@@ -97,6 +104,7 @@ pub struct DestinationHandle {
     settings: ForwarderSettings,
     delivery: DeliveryConfig,
     select: SelectConfig,
+    idle: IdleLimits,
     may_spool: bool,
     wants_idle_windows: bool,
     keeps_last_write: bool,
@@ -122,6 +130,7 @@ impl DestinationHandle {
             settings: settings.clone(),
             delivery: common.delivery.clone(),
             select: common.select.clone(),
+            idle: common.idle,
             may_spool: destination.may_spool(),
             wants_idle_windows: forwarder.wants_idle_windows(),
             keeps_last_write: forwarder.keeps_last_write(),
@@ -164,10 +173,11 @@ impl DestinationHandle {
     /// Whether the running destination already has the configuration of `destination`.
     #[must_use]
     pub fn same_config(&self, destination: &Destination) -> bool {
-        let Common { select, delivery, .. } = &destination.common;
+        let Common { select, idle, delivery, .. } = &destination.common;
         self.can_reconfigure(destination)
             && self.settings == destination.settings
             && self.select == *select
+            && self.idle == *idle
             && self.delivery == *delivery
     }
 
@@ -201,7 +211,7 @@ impl DestinationHandle {
         let change = DeliveryChange { retry: common.delivery.retry.clone(), next };
         // Fails if the task has ended, which needs no change.
         let _has_ended = self.changes.send(change);
-        (self.select, self.delivery) = (common.select, common.delivery);
+        (self.select, self.idle, self.delivery) = (common.select, common.idle, common.delivery);
         Some(self.queue_of(input))
     }
 
@@ -223,6 +233,7 @@ impl DestinationHandle {
         QueueHandle {
             name: self.name.clone(),
             select: self.select.clone(),
+            idle: self.idle,
             input,
             wants_idle_windows: self.wants_idle_windows,
             keeps_last_write: self.keeps_last_write,

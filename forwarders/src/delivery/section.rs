@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::InvalidKey;
 use crate::delivery::destination::Destination;
 use crate::host_resource::HostResource;
+use crate::idle::IdleKeys;
 use crate::naming::NamingProvider;
 
 /// The daemon's settings that building a destination depends on.
@@ -55,6 +56,9 @@ pub(crate) trait ForwarderSection: Sized {
     fn percentages(&self) -> Option<(&'static [&'static str], Vec<f64>)> {
         None
     }
+
+    /// The keys `idle` and `idle_for`, which the registry checks and applies.
+    fn idle(&self) -> IdleKeys<'_>;
 
     /// Checks that the keys of the section do not conflict, before anything is built.
     ///

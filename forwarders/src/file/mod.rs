@@ -17,6 +17,7 @@ use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
 use crate::format::LineFormat;
 use crate::host_resource::HostResource;
+use crate::idle::{IdleConfig, IdleFor, IdleKeys, IdleRules};
 use crate::output::forwarder::{LineForwarder, OutputProbe};
 use crate::output::thread::OutputName;
 use crate::output::writer::LineWriter;
@@ -46,6 +47,12 @@ pub struct FileConfig {
     /// Which series are written.
     #[serde(default)]
     pub select: SelectConfig,
+    /// Points for live series without samples. Defaults to `none`.
+    #[serde(default)]
+    pub idle: Option<IdleConfig>,
+    /// The time for which an idle series has points. Unlimited by default: as long as it is live.
+    #[serde(default)]
+    pub idle_for: Option<IdleFor>,
     /// `timeout`, `queue` and `retry` have an effect: a write to a full disk is retried.
     #[serde(default)]
     pub delivery: DeliveryConfig,
@@ -62,6 +69,11 @@ impl ForwarderSection for FileConfig {
         Some(("path", vec![HostResource::Path(self.path.clone())]))
     }
 
+    fn idle(&self) -> IdleKeys<'_> {
+        let rules = IdleRules::default();
+        IdleKeys { idle: self.idle.as_ref(), idle_for: self.idle_for.as_ref(), rules }
+    }
+
     fn check_files(&self) -> Result<(), InvalidKey> {
         let path = self.path.clone();
         // A file that cannot be looked at may be there later.
@@ -71,6 +83,8 @@ impl ForwarderSection for FileConfig {
     }
 
     fn build(mut self, _: &BuildContext) -> Result<Vec<Destination>, String> {
+        // Not settings of the forwarder: the registry applies them.
+        (self.idle, self.idle_for) = (None, None);
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
         let patience = common.delivery.timeout.get();

@@ -86,6 +86,9 @@ fn write_stats(out: &mut Vec<u8>, snapshot: &Snapshot, timer: &TimerValue) {
         number::write(out, value);
     };
     member("count", summary.count);
+    if timer.is_idle() {
+        return out.push(b'}');
+    }
     member("sum", summary.sum);
     member("min", summary.min);
     member("max", summary.max);

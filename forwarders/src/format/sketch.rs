@@ -7,10 +7,11 @@ use super::ddsketch;
 use model::Value;
 
 /// Returns the sketch of a timer as [`ddsketch`], or of a set as HLL of Apache DataSketches. Other
-/// values have none.
+/// values have none, and neither has a timer without samples, which has no minimum.
 #[must_use]
 pub fn encoded(value: &Value) -> Option<String> {
     match value {
+        Value::Timer(timer) if timer.is_idle() => None,
         Value::Timer(timer) => {
             let mut bytes = Vec::new();
             ddsketch::write_timer(&mut bytes, timer);

@@ -11,6 +11,7 @@ use super::name::is_path;
 use super::template::Template;
 use super::timer_stats::TimerStat;
 use crate::config::DeliveryConfig;
+use crate::idle::{IdleConfig, IdleFor};
 use crate::select::SelectConfig;
 use basics::address::host_and_port;
 use basics::bounds::between;
@@ -68,6 +69,12 @@ pub struct GraphiteConfig {
     /// Which series are sent.
     #[serde(default)]
     pub select: SelectConfig,
+    /// Points for live series without samples. Defaults to `none`, or to `statsd` with `naming: etsy`.
+    #[serde(default)]
+    pub idle: Option<IdleConfig>,
+    /// The time for which an idle series has points. Unlimited by default: as long as it is live.
+    #[serde(default)]
+    pub idle_for: Option<IdleFor>,
     /// Timeouts, retries, queue and spool.
     #[serde(default)]
     pub delivery: DeliveryConfig,

@@ -29,6 +29,9 @@ pub(super) struct Etsy {
 const STATISTICS: [&str; 9] =
     ["std", "upper", "lower", "count", "count_ps", "sum", "sum_squares", "mean", "median"];
 
+/// The statistics of a timer without samples.
+const OF_IDLE_TIMERS: [&str; 2] = ["count", "count_ps"];
+
 /// The text before and after the name of a series.
 #[derive(Debug)]
 struct FieldPlace {
@@ -101,6 +104,11 @@ impl Etsy {
             Value::Timer(timer) => {
                 let Self { timer: namespace, thresholds, statistics, histograms, runs, .. } = self;
                 let mut field = |name: &str, value| field(namespace, name, value);
+                if timer.is_idle() {
+                    let listed = statistics.iter().flatten();
+                    let counts = listed.filter(|name| OF_IDLE_TIMERS.contains(name));
+                    return counts.for_each(|name| field(name, 0.0));
+                }
                 runs.fill(timer);
                 for threshold in thresholds {
                     threshold.for_each_field(runs, &mut field);
@@ -296,6 +304,23 @@ mod tests {
         let of = |name: &str| fields[&format!("stats.timers.X.{name}")];
         assert_eq!([of("count"), of("count_ps"), of("count_90")], [10.0, 1.0, 1.0]);
         assert_eq!([of("sum"), of("mean"), of("median")], [100.0; 3]);
+    }
+
+    #[test]
+    fn a_timer_without_samples_has_its_counts_if_they_are_selected() {
+        let listed = |stats: &str| -> Vec<(String, f64)> {
+            let config = format!(
+                r#"{{"timer_stats": {stats}, "histogram": [{{"metric": "", "bins": [1]}}]}}"#
+            );
+            let config: EtsyConfig = serde_json::from_str(&config).unwrap();
+            fields(&config, &timer(&[], 1000)).into_iter().collect()
+        };
+        let [count, count_ps] =
+            ["count", "count_ps"].map(|name| (format!("stats.timers.X.{name}"), 0.0));
+        assert_eq!(listed("[]"), [count.clone(), count_ps.clone()]);
+        assert_eq!(listed(r#"["count", "upper", "histogram"]"#), [count]);
+        assert_eq!(listed(r#"["count_ps", "mean_percent"]"#), [count_ps]);
+        assert_eq!(listed(r#"["mean"]"#), []);
     }
 
     #[test]

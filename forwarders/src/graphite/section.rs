@@ -1,10 +1,12 @@
 //! Builds Graphite destinations from their section.
 
+use super::config::Naming;
 use super::{Graphite, GraphiteConfig};
 use crate::config::Common;
 use crate::delivery::destination::Destination;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
+use crate::idle::{IdleKeys, IdleRules, IdleWord};
 
 impl ForwarderSection for GraphiteConfig {
     const KIND: &'static str = "graphite";
@@ -17,7 +19,19 @@ impl ForwarderSection for GraphiteConfig {
         Some((&["etsy", "percent_threshold"], listed.collect()))
     }
 
+    fn idle(&self) -> IdleKeys<'_> {
+        // As in statsd itself.
+        let default = match self.naming {
+            Naming::Tallyd => IdleWord::None,
+            Naming::Etsy => IdleWord::Statsd,
+        };
+        let rules = IdleRules { default, ..IdleRules::default() };
+        IdleKeys { idle: self.idle.as_ref(), idle_for: self.idle_for.as_ref(), rules }
+    }
+
     fn build(mut self, _: &BuildContext) -> Result<Vec<Destination>, String> {
+        // Not settings of the forwarder: the registry applies them.
+        (self.idle, self.idle_for) = (None, None);
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
         let forwarder = Graphite::new(&self)?;

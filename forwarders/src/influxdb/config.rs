@@ -7,6 +7,7 @@ use serde::de::Deserializer;
 use super::write::WriteApi;
 use crate::config::{DeliveryConfig, InvalidKey};
 use crate::http::{HttpUrl, TlsConfig, Url, authorization};
+use crate::idle::{IdleConfig, IdleFor};
 use crate::select::SelectConfig;
 use basics::bounds::between;
 use basics::text::Secret;
@@ -77,6 +78,12 @@ pub struct InfluxdbConfig {
     /// Which series are sent.
     #[serde(default)]
     pub select: SelectConfig,
+    /// Points for live series without samples. Defaults to `none`.
+    #[serde(default)]
+    pub idle: Option<IdleConfig>,
+    /// The time for which an idle series has points. Unlimited by default: as long as it is live.
+    #[serde(default)]
+    pub idle_for: Option<IdleFor>,
     /// Timeouts, retries, queue and spool. `timeout` limits each request; a window may take
     /// several.
     #[serde(default)]

@@ -5,6 +5,7 @@ use serde::de::Deserializer;
 
 use super::properties::Properties;
 use crate::config::DeliveryConfig;
+use crate::idle::{IdleConfig, IdleFor};
 use crate::select::SelectConfig;
 use basics::scalar_text::{ScalarText, SecretScalar};
 use basics::text::TextVisitor;
@@ -62,6 +63,12 @@ pub struct KafkaConfig {
     /// Which series are sent.
     #[serde(default)]
     pub select: SelectConfig,
+    /// Points for live series without samples. Defaults to `none`.
+    #[serde(default)]
+    pub idle: Option<IdleConfig>,
+    /// The time for which an idle series has points. Unlimited by default: as long as it is live.
+    #[serde(default)]
+    pub idle_for: Option<IdleFor>,
     /// Timeouts, retries, queue and spool. `timeout` limits one wait for acknowledgements; the next
     /// attempt continues to wait for points that the client library still holds, and does not send
     /// them again.

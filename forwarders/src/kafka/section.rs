@@ -5,6 +5,7 @@ use crate::config::{Common, InvalidKey};
 use crate::delivery::destination::Destination;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
+use crate::idle::{IdleKeys, IdleRules};
 
 impl ForwarderSection for KafkaConfig {
     const KIND: &'static str = "kafka";
@@ -13,6 +14,11 @@ impl ForwarderSection for KafkaConfig {
 
     #[cfg(test)]
     const EXAMPLE: &'static str = r#"{"kafka_broker": "localhost:1", "kafka_topic": "t"}"#;
+
+    fn idle(&self) -> IdleKeys<'_> {
+        let rules = IdleRules::default();
+        IdleKeys { idle: self.idle.as_ref(), idle_for: self.idle_for.as_ref(), rules }
+    }
 
     fn check(&self) -> Result<(), InvalidKey> {
         if self.sketches && self.format != RecordFormat::Json {
@@ -31,6 +37,8 @@ impl ForwarderSection for KafkaConfig {
     }
 
     fn build(mut self, context: &BuildContext) -> Result<Vec<Destination>, String> {
+        // Not settings of the forwarder: the registry applies them.
+        (self.idle, self.idle_for) = (None, None);
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
         let forwarder = Kafka::new(self.clone(), &context.instance);

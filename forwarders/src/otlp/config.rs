@@ -10,6 +10,7 @@ use super::endpoint::OtlpEndpoint;
 use crate::config::DeliveryConfig;
 use crate::format::otlp::BUCKETS_DEFAULT;
 use crate::http::TlsConfig;
+use crate::idle::{IdleConfig, IdleFor};
 use crate::select::SelectConfig;
 use basics::bounds::{at_least, between};
 use basics::scalar_text::ScalarText;
@@ -81,6 +82,12 @@ pub struct OtlpConfig {
     /// Which series are sent.
     #[serde(default)]
     pub select: SelectConfig,
+    /// Points for live series without samples. Defaults to `none`.
+    #[serde(default)]
+    pub idle: Option<IdleConfig>,
+    /// The time for which an idle series has points. Unlimited by default: as long as it is live.
+    #[serde(default)]
+    pub idle_for: Option<IdleFor>,
     /// Timeouts, retries, queue and spool. `timeout` limits each request; a window may take
     /// several.
     #[serde(default)]

@@ -9,6 +9,7 @@ use serde::de::{Deserializer, Error};
 use super::timers::{BucketsConfig, TimerForm, TimerForms};
 use crate::config::{DeliveryConfig, InvalidKey};
 use crate::http::{HttpUrl, TlsConfig};
+use crate::idle::{IdleConfig, IdleFor};
 use crate::naming::PageNaming;
 use crate::select::SelectConfig;
 use basics::address::Listen;
@@ -100,6 +101,11 @@ pub struct PrometheusConfig {
     pub remote_write: Option<RemoteWriteConfig>,
     /// Which series are shown.
     pub select: SelectConfig,
+    /// Only `none`: the page and remote write keep an idle series at its total anyway, for
+    /// `expire_after`.
+    pub idle: Option<IdleConfig>,
+    /// Without effect here, and therefore refused.
+    pub idle_for: Option<IdleFor>,
     /// Timeouts, retries, queue and spool; only `remote_write` uses them.
     pub delivery: DeliveryConfig,
 }
@@ -126,6 +132,8 @@ impl Default for PrometheusConfig {
             relay: None,
             remote_write: None,
             select: SelectConfig::default(),
+            idle: None,
+            idle_for: None,
             delivery: DeliveryConfig::default(),
         }
     }

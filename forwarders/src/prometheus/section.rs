@@ -6,6 +6,8 @@ use crate::delivery::destination::Destination;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
 use crate::host_resource::HostResource;
+use crate::idle::{IdleKeys, IdleRules};
+use model::MetricKind;
 
 impl ForwarderSection for PrometheusConfig {
     const KIND: &'static str = "prometheus";
@@ -13,6 +15,12 @@ impl ForwarderSection for PrometheusConfig {
     #[cfg(test)]
     const EXAMPLE: &'static str =
         r#"{"listen": "none", "remote_write": {"url": "http://localhost:1/"}}"#;
+
+    fn idle(&self) -> IdleKeys<'_> {
+        let why = "the page and remote write keep every series at its total for `expire_after`";
+        let rules = IdleRules { impossible: Some((&MetricKind::ALL, why)), ..IdleRules::default() };
+        IdleKeys { idle: self.idle.as_ref(), idle_for: self.idle_for.as_ref(), rules }
+    }
 
     fn check(&self) -> Result<(), InvalidKey> {
         PrometheusConfig::check(self)
@@ -30,6 +38,8 @@ impl ForwarderSection for PrometheusConfig {
     /// The page and remote write are two destinations with separate queues, so that a failure of
     /// one does not delay the other.
     fn build(mut self, context: &BuildContext) -> Result<Vec<Destination>, String> {
+        // Not settings of the forwarder: the registry applies them.
+        (self.idle, self.idle_for) = (None, None);
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
         let naming = (context.naming)(self.naming);

@@ -345,7 +345,7 @@ pub(crate) mod tests {
     /// Generates a value of any kind.
     fn value() -> impl Strategy<Value = Value> {
         let number = prop_oneof![-1e9_f64..1e9, Just(0.0), Just(f64::MAX), Just(-1e-300)];
-        let samples = prop::collection::vec((number.clone(), 1_u8..4), 1..60);
+        let samples = prop::collection::vec((number.clone(), 1_u8..4), 0..60);
         prop_oneof![
             prop::collection::vec(number.clone(), 0..4).prop_map(|increments| {
                 let mut sum = Sum::default();

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 
 use crate::config::DeliveryConfig;
+use crate::idle::{IdleConfig, IdleFor};
 use crate::select::SelectConfig;
 use basics::address::host_and_port;
 use basics::units::ByteSize;
@@ -48,6 +49,12 @@ pub struct StatsdConfig {
     /// Which series are sent.
     #[serde(default)]
     pub select: SelectConfig,
+    /// Points for live series without samples. Defaults to `none`.
+    #[serde(default)]
+    pub idle: Option<IdleConfig>,
+    /// The time for which an idle series has points. Unlimited by default: as long as it is live.
+    #[serde(default)]
+    pub idle_for: Option<IdleFor>,
     /// Timeouts, retries, queue and spool.
     #[serde(default)]
     pub delivery: DeliveryConfig,

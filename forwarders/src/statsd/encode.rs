@@ -60,6 +60,8 @@ impl StatsdEncoder {
                         fits: true,
                     };
                     match group.value {
+                        // The protocol has no line for it.
+                        Value::Timer(timer) if timer.is_idle() => {}
                         Value::Timer(timer) => {
                             let percentiles = &snapshot.percentiles;
                             let weight = self.samples.fill(timer, percentiles, self.timer_samples);

@@ -44,7 +44,7 @@ impl CarriedWindows {
             Some(carried) => {
                 let start_ms = carried.start_ms.min(start_of(&window));
                 let whole = joined(&window, &carried, start_ms..end_ms, interval);
-                ClosedWindow { increment: Arc::new(window), whole: Arc::new(whole) }
+                ClosedWindow { increment: Arc::new(window), whole: Arc::new(whole), idle: None }
             }
             None => ClosedWindow::undivided(window),
         }
@@ -83,7 +83,7 @@ impl CarriedWindows {
         self.windows.retain(|carried| end_of(carried) > now_ms);
         self.windows.push(part);
         self.windows.sort_by_key(end_of);
-        (ClosedWindow { increment: Arc::new(window), whole }, self.windows)
+        (ClosedWindow { increment: Arc::new(window), whole, idle: None }, self.windows)
     }
 }
 

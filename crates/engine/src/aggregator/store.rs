@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{MetricKind, Percentile, Point, Series, Snapshot, Window};
+use model::{MetricKind, Percentile, Point, Points, Series, Snapshot, Window};
 
 use super::AggregationConfig;
 use super::activity::{Activity, MetricId, WindowTopMetrics};
@@ -12,7 +12,9 @@ use super::listener_series::{KnownSeries, ListenerSeries};
 use super::registry::{Registry, SeriesId};
 use super::tally::Tally;
 use super::windows_in;
+use idle::GaugeArrivals;
 
+mod idle;
 mod levels;
 
 /// The state that outlives a window: every live series, the last value of gauges, and when a series
@@ -27,6 +29,7 @@ pub struct Store {
     touched: Vec<SeriesId>,
     activity: Activity,
     gauges: GaugeMemory,
+    arrivals: GaugeArrivals,
     registry: Arc<Registry>,
     percentiles: Arc<[Percentile]>,
     exact_samples: usize,
@@ -62,6 +65,7 @@ impl Store {
             touched: Vec::new(),
             activity: Activity::default(),
             gauges: GaugeMemory::new(windows_in(config.gauge_memory.get(), interval)),
+            arrivals: GaugeArrivals::default(),
             registry,
             percentiles: config.percentiles.clone().into(),
             exact_samples: config.exact_samples,
@@ -113,16 +117,30 @@ impl Store {
     /// Closes the window, and returns a snapshot of all samples merged since the previous one.
     #[must_use]
     pub fn flush(&mut self, window: Window) -> Snapshot {
-        let mut points = Vec::with_capacity(self.touched.len());
-        // Only the series with samples, so that idle ones cost a flush nothing.
-        for id in self.touched.drain(..) {
-            let Some(live) = &mut self.live[id as usize] else { continue };
+        let points = self.take_points();
+        self.close(window, points.into())
+    }
+
+    /// Empties the cells of the series with samples, and returns their points in the order of
+    /// `touched`.
+    fn take_points(&mut self) -> Vec<Point> {
+        let Self { live, touched, percentiles, .. } = self;
+        let mut points = Vec::with_capacity(touched.len());
+        // Only the series with samples, so that idle ones cost a flush nothing. None is skipped: a
+        // series that is touched lives, and its cell is not empty.
+        for id in &*touched {
+            let Some(live) = &mut live[*id as usize] else { continue };
             let cell = std::mem::take(&mut live.cell);
             // The cell goes, the gauge stays: a change in a later window starts from its level.
-            if let Some(value) = cell.into_value(&mut live.gauge, &self.percentiles) {
+            if let Some(value) = cell.into_value(&mut live.gauge, percentiles) {
                 points.push(Point { series: Arc::clone(&live.series), value });
             }
         }
+        points
+    }
+
+    fn close(&mut self, window: Window, points: Points) -> Snapshot {
+        self.touched.clear();
         self.window += 1;
         Snapshot {
             window,
@@ -130,7 +148,7 @@ impl Store {
             percentiles: Arc::clone(&self.percentiles),
             exact_samples: self.exact_samples,
             instance: None,
-            points: points.into(),
+            points,
         }
     }
 
@@ -226,6 +244,7 @@ mod tests {
     use std::time::Duration;
 
     use basics::units::Span;
+    use model::{IdleLimits, IdlePoints};
 
     use super::*;
     use crate::aggregator::identity::{AgentConfig, Identifier};
@@ -258,8 +277,19 @@ mod tests {
             name: &str,
             value: &SampleValue<'_>,
         ) {
+            self.record_at(table, kind, name, value, 0);
+        }
+
+        pub(super) fn record_at(
+            &mut self,
+            table: usize,
+            kind: MetricKind,
+            name: &str,
+            value: &SampleValue<'_>,
+            arrival_ns: u64,
+        ) {
             let identity = self.identifier.identify(kind, name, &[]);
-            self.tables[table].record(&identity, value, 1.0, 0, &self.registry);
+            self.tables[table].record(&identity, value, 1.0, arrival_ns, &self.registry);
         }
 
         pub(super) fn count(&mut self, table: usize, name: &str, count: f64) {
@@ -273,12 +303,20 @@ mod tests {
             self.spare[table] = Some(tally);
         }
 
-        pub(super) fn flush(&mut self) -> Vec<String> {
+        pub(super) fn flush_with_idle(
+            &mut self,
+            limits: &IdleLimits,
+        ) -> (Snapshot, Option<IdlePoints>) {
             (0..self.tables.len()).for_each(|table| self.merge(table));
             self.ends += 10_000;
             let window = Window { end_ms: self.ends, length: Duration::from_secs(10) };
-            let snapshot = self.store.flush(window);
+            let flushed = self.store.flush_with_idle(window, limits, window.length);
             self.store.expire();
+            flushed
+        }
+
+        pub(super) fn flush(&mut self) -> Vec<String> {
+            let (snapshot, _) = self.flush_with_idle(&IdleLimits::default());
             let mut points: Vec<String> = snapshot
                 .points
                 .iter()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use basics::clocks::ClockReading;
-use model::{ClosedWindow, Snapshot, UnfinishedWindows, Window};
+use model::{ClosedWindow, IdleLimits, IdlePoints, Snapshot, UnfinishedWindows, Window};
 use tracing::{error, warn};
 
 use super::AggregationConfig;
@@ -47,6 +47,8 @@ pub enum AggregatorCommand {
 pub struct Reconfiguration {
     /// Receives each window from now on; the previous receiver is dropped.
     pub emit: Emit,
+    /// The idle series whose points the receiver wants.
+    pub idle: IdleLimits,
     /// Length of a window.
     pub interval: Duration,
     /// How samples become points.
@@ -85,6 +87,8 @@ pub struct AggregatorThread {
     tallies: AggregatorEnd,
     registry: Arc<Registry>,
     emit: Emit,
+    /// The idle series whose points `emit` wants.
+    idle: IdleLimits,
     pulse: Option<Pulse>,
     windows: Arc<WindowStats>,
     self_tally: Option<SelfTally>,
@@ -128,6 +132,7 @@ impl AggregatorThread {
             tallies,
             registry,
             emit,
+            idle: IdleLimits::default(),
             windows,
             self_tally: None,
             carried: CarriedWindows::default(),
@@ -140,6 +145,12 @@ impl AggregatorThread {
     #[must_use]
     pub fn with_stats(self, windows: Arc<WindowStats>) -> Self {
         Self { windows, ..self }
+    }
+
+    /// Adds the points of these idle series to each window.
+    #[must_use]
+    pub fn with_idle(self, idle: IdleLimits) -> Self {
+        Self { idle, ..self }
     }
 
     /// Adds the daemon's self-metrics to each window, if they are on.
@@ -196,8 +207,8 @@ impl AggregatorThread {
         self.note_time();
         let planned_end_ms = self.clock.planned_end_ms();
         let edge = self.clock.close_early();
-        let snapshot = self.take_snapshot(edge);
-        let window = self.cut(snapshot, planned_end_ms);
+        let (snapshot, idle) = self.take_snapshot(edge);
+        let window = self.cut(snapshot, planned_end_ms).with_idle(idle);
         self.emit(edge, &window);
         // Destinations need not wait for the disk that the levels are saved on.
         self.emit = Box::new(|_| {});
@@ -221,11 +232,12 @@ impl AggregatorThread {
 
     /// Applies other settings.
     fn reconfigure(&mut self, settings: Reconfiguration) {
-        let Reconfiguration { emit, interval, aggregation, identifier, self_metrics } = settings;
+        let Reconfiguration { emit, idle, interval, aggregation, identifier, self_metrics } =
+            settings;
         // Before the listeners are called: they may ask for a series as soon as they are awake.
         self.registry.reconfigure(&aggregation, Arc::clone(&identifier));
         self.store.reconfigure(&aggregation, interval);
-        self.emit = emit;
+        (self.emit, self.idle) = (emit, idle);
         self.self_tally = match (self.self_tally.take(), self_metrics) {
             (Some(mut current), Some(_)) => {
                 current.metrics.set_identifier(identifier);
@@ -315,9 +327,9 @@ impl AggregatorThread {
     }
 
     fn flush(&mut self, edge: Edge) {
-        let snapshot = self.take_snapshot(edge);
+        let (snapshot, idle) = self.take_snapshot(edge);
         let had_carried = !self.carried.is_empty();
-        let window = self.carried.complete(snapshot, self.interval);
+        let window = self.carried.complete(snapshot, self.interval).with_idle(idle);
         self.emit(edge, &window);
         if had_carried
             && self.carried.is_empty()
@@ -327,11 +339,12 @@ impl AggregatorThread {
         }
     }
 
-    fn take_snapshot(&mut self, edge: Edge) -> Snapshot {
+    fn take_snapshot(&mut self, edge: Edge) -> (Snapshot, Option<IdlePoints>) {
         self.add_self_metrics();
         let length = rated_length(edge.length, self.interval);
-        let snapshot = self.store.flush(Window { end_ms: edge.end_ms, length });
-        Snapshot { start_ms: edge.start_ms, ..snapshot }
+        let window = Window { end_ms: edge.end_ms, length };
+        let (snapshot, idle) = self.store.flush_with_idle(window, &self.idle, self.interval);
+        (Snapshot { start_ms: edge.start_ms, ..snapshot }, idle)
     }
 
     fn emit(&mut self, edge: Edge, window: &ClosedWindow) {

@@ -123,7 +123,7 @@ impl Timer {
                 // The parts come from a file, which may be damaged, and all arithmetic relies on
                 // finite numbers.
                 let is_finite = values.iter().chain(&weights).all(|number| number.is_finite());
-                if values.is_empty() || !fits || !is_finite {
+                if !fits || !is_finite {
                     return None;
                 }
                 TimerStore::Exact(ExactSamples { values, weights })
@@ -142,9 +142,12 @@ impl Timer {
         }
     }
 
-    /// The statistics of a sealed, non-empty timer.
+    /// The statistics of a sealed timer.
     #[must_use]
     pub fn summary(&self, percentiles: &[Percentile]) -> TimerSummary {
+        if self.value_count() == 0 {
+            return TimerSummary::default();
+        }
         let values = percentiles.iter().map(|percentile| self.percentile(percentile.rank()));
         match &self.store {
             TimerStore::Exact(exact) => exact.summary(values.collect()),
@@ -361,8 +364,7 @@ mod tests {
     #[test]
     fn stored_values_that_are_not_those_of_a_timer_are_refused() {
         for (values, weights) in [
-            (&[][..], &[][..]),
-            (&[], &[1.0]),
+            (&[][..], &[1.0][..]),
             (&[1.0], &[1.0, 1.0]),
             (&[1.0, 1.0], &[1.0]),
             (&[f64::NAN], &[]),
@@ -370,6 +372,16 @@ mod tests {
         ] {
             assert!(stored(values, weights).is_none(), "{values:?} {weights:?}");
         }
+    }
+
+    #[test]
+    fn a_timer_without_samples_has_a_count_and_nothing_else() {
+        let mut timer = stored(&[], &[]).unwrap();
+        assert_eq!(timer.summary(&percentiles(&["50"])), TimerSummary::default());
+        timer.merge(Timer::default(), 10);
+        timer.record(3.0, 1.0, 10);
+        timer.merge(stored(&[], &[]).unwrap(), 10);
+        assert_eq!(timer.summary(&percentiles(&["50"])).percentiles.as_slice(), [3.0]);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use smallvec::SmallVec;
 
-/// Statistics of a timer in one window.
-#[derive(Clone, Debug, PartialEq)]
+/// Statistics of a timer in one window. A timer without samples has the default: a count of 0, and
+/// other numbers that mean nothing and are 0, without percentiles.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TimerSummary {
     /// Samples, each weighted by 1/sample rate.
     pub count: f64,

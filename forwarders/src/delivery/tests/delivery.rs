@@ -20,8 +20,8 @@ use crate::delivery::stats::Counts;
 use crate::delivery::task::EndedForwarder;
 use crate::delivery::window_parts::PART_POINTS;
 use crate::select::SelectConfig;
-use model::Snapshot;
 use model::testing::snapshot_of_counters;
+use model::{IdleLimits, Snapshot};
 
 /// Encodes a payload for each point. A script gives the outcome of each attempt as a word.
 struct Scripted {
@@ -86,6 +86,7 @@ fn destination(settings: u32, forwarder: Scripted) -> Destination {
     let common = Common {
         name: "scripted".into(),
         select: SelectConfig::default(),
+        idle: IdleLimits::default(),
         delivery: DeliveryConfig::default(),
     };
     Destination {

@@ -31,7 +31,7 @@ use crate::select::SelectConfig;
 use crate::spool::SpoolPlace;
 use basics::units::{ByteSize, Span};
 use model::testing::snapshot_of_counters;
-use model::{Point, Snapshot};
+use model::{IdleLimits, Point, Snapshot};
 
 /// Time for the spool loop to write windows and to check for missing files.
 pub(super) const A_WHILE: Duration = Duration::from_secs(40);
@@ -257,7 +257,12 @@ fn destination(settings: u32, peer: &Peer, delivery: DeliveryConfig) -> Destinat
         kind: "fake",
         index: 0,
         attempt_max: Some(delivery.timeout.get()),
-        common: Common { name: "fake".into(), select: SelectConfig::default(), delivery },
+        common: Common {
+            name: "fake".into(),
+            select: SelectConfig::default(),
+            idle: IdleLimits::default(),
+            delivery,
+        },
         settings: ForwarderSettings::new(settings),
         forwarder: Box::new(Fake(peer.clone())),
     }

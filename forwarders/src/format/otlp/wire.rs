@@ -76,8 +76,10 @@ pub(crate) fn write_histogram(
         write_fixed64(out, histogram::ZERO_COUNT, point.zero);
         write_buckets(out, histogram::POSITIVE, &point.positive);
         write_buckets(out, histogram::NEGATIVE, &point.negative);
-        write_double(out, histogram::MIN, point.min);
-        write_double(out, histogram::MAX, point.max);
+        if point.count > 0 {
+            write_double(out, histogram::MIN, point.min);
+            write_double(out, histogram::MAX, point.max);
+        }
     });
 }
 

@@ -29,7 +29,7 @@ use crate::delivery::payload::Batch;
 use crate::delivery::settings::ForwarderSettings;
 use crate::kafka::{Kafka, KafkaConfig};
 use crate::select::SelectConfig;
-use model::Snapshot;
+use model::{IdleLimits, Snapshot};
 
 pub(super) type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -83,7 +83,12 @@ pub(super) struct Running {
 pub(super) fn start(kafka: Kafka, attempt_max: Duration) -> Running {
     let delivery: DeliveryConfig =
         serde_json::from_str(r#"{"retry": {"initial": "10ms", "max": "50ms"}}"#).unwrap();
-    let common = Common { name: "kafka".into(), select: SelectConfig::default(), delivery };
+    let common = Common {
+        name: "kafka".into(),
+        select: SelectConfig::default(),
+        idle: IdleLimits::default(),
+        delivery,
+    };
     let forwarder = Box::new(kafka);
     let destination = Destination {
         kind: "kafka",

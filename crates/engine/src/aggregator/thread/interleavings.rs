@@ -366,6 +366,7 @@ impl Daemon {
         listener.updates.send(ListenerUpdate { context, endpoint, receive_buffer: None }).unwrap();
         let settings = Reconfiguration {
             emit,
+            idle: IdleLimits::default(),
             interval: TEN,
             aggregation: AggregationConfig::default(),
             identifier: Arc::clone(&self.context.identifier),

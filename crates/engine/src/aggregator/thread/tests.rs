@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use basics::units::Span;
-use model::{MetricKind, Snapshot};
+use model::{IdleLimits, MetricKind, Snapshot};
 
 use super::*;
 use crate::aggregator::identity::AgentConfig;
@@ -547,6 +547,7 @@ fn reload(bench: &Bench) -> (Reconfiguration, flume::Receiver<Arc<Snapshot>>) {
     let (emit, windows) = emit();
     let settings = Reconfiguration {
         emit,
+        idle: IdleLimits::default(),
         interval: TEN,
         aggregation: AggregationConfig::default(),
         identifier: Arc::clone(&bench.samples.identifier),

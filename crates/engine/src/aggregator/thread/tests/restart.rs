@@ -1,7 +1,7 @@
 //! Windows that a restart divides.
 
-use model::testing::{counter, snapshot_of};
-use model::{GaugeLevel, PartialWindow};
+use model::testing::{counter, point, snapshot_of};
+use model::{GaugeLevel, PartialWindow, Value};
 
 use super::*;
 
@@ -98,6 +98,39 @@ fn a_window_of_an_earlier_run_is_completed_and_then_forgotten() {
         "emit counter m = 4 at 7 or counter m = 7 at 7",
         "remove windows",
         "emit  at 17 or  at 17",
+    ];
+    assert_eq!(received.drain().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_gauge_of_an_earlier_run_is_idle_unless_that_run_set_it_in_the_same_window() {
+    let mut bench = bench();
+    let (events, received) = flume::unbounded();
+    let (limits, emitted) =
+        (IdleLimits::default().with(MetricKind::Gauge, Duration::MAX), events.clone());
+    bench.aggregator.emit = Box::new(move |window| {
+        let [increment, whole] = [false, true].map(|keeps| described(&window.form(keeps, &limits)));
+        emitted.send(format!("emit {increment} or {whole}")).unwrap();
+    });
+    let set = |name: &str, value| {
+        point(MetricKind::Gauge, name, &[], Value::Gauge { value, arrival_ns: 1 })
+    };
+    let level = |name| GaugeLevel { series: set(name, 0.0).series, value: 7.0, idle_ms: 0 };
+    assert_eq!(bench.aggregator.store.restore_levels(&[level("g"), level("h")], TEN), 0);
+    let mut snapshot = snapshot_of(vec![set("g", 5.0)]);
+    snapshot.window = Window { end_ms: FIRST_END_MS, length: Duration::from_secs(2) };
+    let windows = vec![PartialWindow { start_ms: FIRST_END_MS - 10_000, snapshot }];
+    let unfinished = UnfinishedWindows { windows, ..UnfinishedWindows::default() };
+    let restart = TestRestart { events, saves: true };
+    bench.aggregator =
+        bench.aggregator.with_idle(limits).with_restart(Some(Box::new(restart)), unfinished);
+    let mut listener = bench.listener("a");
+    bench.close_with(&mut [&mut listener]);
+    bench.close_with(&mut [&mut listener]);
+    let expected = [
+        "emit gauge g = 7 gauge h = 7 at 7 or gauge g = 5 gauge h = 7 at 7",
+        "remove windows",
+        "emit gauge g = 7 gauge h = 7 at 17 or gauge g = 7 gauge h = 7 at 17",
     ];
     assert_eq!(received.drain().collect::<Vec<_>>(), expected);
 }
