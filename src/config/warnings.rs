@@ -1,6 +1,9 @@
 //! Valid values that are probably mistakes, or that the host does not fit.
 
-use model::Percentile;
+use std::time::Duration;
+
+use forwarders::SectionIdle;
+use model::{MetricKind, Percentile};
 use yaml::{ConfigError, Source};
 
 use super::Config;
@@ -19,7 +22,36 @@ pub(super) fn check(config: &Config, source: &Source) -> Vec<ConfigError> {
         let path = [&["forwarders", listed.kind], listed.keys].concat();
         fractions(source, listed.index, &path, &listed.percentages)
     });
-    aggregation.into_iter().chain(forwarders).collect()
+    let idle = config.forwarders.idle();
+    let idle = idle.iter().filter_map(|section| useless_idle_time(source, config, section));
+    aggregation.into_iter().chain(forwarders).chain(idle).collect()
+}
+
+/// Returns a warning if an `idle_for` has no effect.
+fn useless_idle_time(
+    source: &Source,
+    config: &Config,
+    section: &SectionIdle,
+) -> Option<ConfigError> {
+    let limits = MetricKind::ALL.into_iter().filter_map(|kind| section.limits.of(kind));
+    let times: Vec<_> = limits.filter(|limit| *limit != Duration::MAX).collect();
+    let (interval, expire_after) = (config.interval, config.aggregation.expire_after);
+    let (what, help) = if *times.iter().min()? < interval.get() {
+        let what = format!("shorter than `interval` ({interval}), so that no window is that early");
+        (what, "use a multiple of `interval`, or `idle: none`")
+    } else if *times.iter().max()? > expire_after.get() {
+        let what = format!(
+            "longer than `aggregation.expire_after` ({expire_after}), after which a series has no \
+             points"
+        );
+        (what, "raise `aggregation.expire_after` too")
+    } else {
+        return None;
+    };
+    let path = ["forwarders", section.kind];
+    let span = yaml::key_span(source, &path, section.index, Some("idle_for"))?;
+    let message = format!("`{}.idle_for`: {what}", path.join("."));
+    Some(source.error_at(span, message).with_help(help))
 }
 
 /// Finds every key with a file of this host because of which a destination delivers nothing.

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use forwarders::config::Common;
 use forwarders::delivery::destination::Destination;
 use forwarders::payload::Batch;
-use model::{Series, Snapshot, Window};
+use model::{ClosedWindow, IdleLimits, IdlePoints, IdleSeries, Point, Series, Snapshot, Window};
 
 use super::report::{
     AgentTag, Bytes, Explained, ForwarderFacts, MessageOutcome, PayloadFacts, PointFacts,
@@ -137,6 +138,7 @@ impl ExplainPipeline {
         if snapshot.points.is_empty() {
             return Vec::new();
         }
+        let next = idle_after(snapshot, self.interval);
         let each = |destination: &mut Destination| {
             let name = destination.common.name.clone();
             let kind = destination.kind;
@@ -144,27 +146,53 @@ impl ExplainPipeline {
             let selected = !chosen.points.is_empty();
             let (mut payloads, mut page, mut histograms) = (Vec::new(), None, Vec::new());
             if selected {
-                let mut batch = Batch::default();
-                destination.forwarder.encode(&chosen, &mut batch);
-                // A payload is empty when its points end up in another one.
-                let full = batch.pending().filter(|payload| !payload.bytes.is_empty());
-                payloads.extend(full.map(|payload| {
-                    let readable = destination.forwarder.readable(payload.bytes);
-                    // Binary data may be valid UTF-8 by chance.
-                    let as_bytes = if readable.is_some() { Bytes::binary } else { Bytes::of };
-                    PayloadFacts {
-                        key: (!payload.key.is_empty()).then(|| Bytes::of(payload.key)),
-                        body: as_bytes(payload.bytes),
-                        readable,
-                    }
-                }));
+                payloads = encoded(destination, &chosen);
                 page = destination.forwarder.served().map(|page| Bytes::of(&page));
                 histograms = destination.forwarder.histograms(&chosen);
             }
-            ForwarderFacts { name, kind, selected, payloads, page, histograms }
+            let Common { select, idle, .. } = &destination.common;
+            let idle = select.apply(&next.form(false, idle));
+            let idle =
+                if idle.points.is_empty() { Vec::new() } else { encoded(destination, &idle) };
+            ForwarderFacts { name, kind, selected, payloads, idle, page, histograms }
         };
         self.destinations.iter_mut().map(each).collect()
     }
+}
+
+/// The payloads of a window for a destination.
+fn encoded(destination: &mut Destination, window: &Snapshot) -> Vec<PayloadFacts> {
+    let mut batch = Batch::default();
+    destination.forwarder.encode(window, &mut batch);
+    // A payload is empty when its points end up in another one.
+    let full = batch.pending().filter(|payload| !payload.bytes.is_empty());
+    full.map(|payload| {
+        let readable = destination.forwarder.readable(payload.bytes);
+        // Binary data may be valid UTF-8 by chance.
+        let as_bytes = if readable.is_some() { Bytes::binary } else { Bytes::of };
+        PayloadFacts {
+            key: (!payload.key.is_empty()).then(|| Bytes::of(payload.key)),
+            body: as_bytes(payload.bytes),
+            readable,
+        }
+    })
+    .collect()
+}
+
+/// The window after this one, in which all its series are idle.
+fn idle_after(snapshot: &Snapshot, interval: Duration) -> ClosedWindow {
+    let idle = |point: &Point| IdleSeries {
+        series: Arc::clone(&point.series),
+        idle: interval,
+        level: point.value.headline(),
+        arrival_ns: 0,
+    };
+    let series = snapshot.points.iter().map(idle).collect();
+    let end_ms = snapshot.window.end_ms + interval.as_millis() as u64;
+    let window = Window { end_ms, length: interval };
+    let without_samples = Snapshot { window, points: Vec::new().into(), ..snapshot.clone() };
+    let points = IdlePoints::new(Vec::new(), series, IdleLimits::default());
+    ClosedWindow::undivided(without_samples).with_idle(Some(points))
 }
 
 /// Describes a sample, and its series, before it is recorded.

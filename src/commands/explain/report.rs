@@ -124,6 +124,9 @@ pub(super) struct ForwarderFacts {
     /// Whether `select` leaves any point.
     pub(super) selected: bool,
     pub(super) payloads: Vec<PayloadFacts>,
+    /// The payloads of the same series for the next window, if it has no samples.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) idle: Vec<PayloadFacts>,
     /// The page that it serves in place of payloads.
     pub(super) page: Option<Bytes>,
     /// The histograms that count timers of the window.

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::report::{
-    AgentTag, Bytes, Explained, ExplainedWindow, ForwarderFacts, MessageOutcome, PointFacts,
-    RejectionFacts, SampleFacts, SeriesFacts, WindowFacts,
+    AgentTag, Bytes, Explained, ExplainedWindow, ForwarderFacts, MessageOutcome, PayloadFacts,
+    PointFacts, RejectionFacts, SampleFacts, SeriesFacts, WindowFacts,
 };
 use basics::escape::escaped;
 use forwarders::delivery::explained::{ExplainedHistogram, ExplainedNativeBucket};
@@ -125,18 +125,23 @@ impl ExplainLines {
                 &format!("{name}: nothing, its format or its settings leave this point out"),
             );
         }
-        for payload in &forwarder.payloads {
+        self.payloads(&name, &forwarder.payloads);
+        self.payloads(&format!("{name}, in a window without samples"), &forwarder.idle);
+        forwarder.histograms.iter().for_each(|histogram| self.histogram(histogram));
+    }
+
+    fn payloads(&mut self, what: &str, payloads: &[PayloadFacts]) {
+        for payload in payloads {
             let key = payload.key.as_ref().map_or(String::new(), |key| match key {
                 Bytes::Text(text) => format!(", key \"{}\"", escaped(text.as_bytes())),
                 Bytes::Hex(digits) => format!(", key {digits}"),
             });
-            self.add(2, &format!("{name}: {} bytes{key}", payload.body.count()));
+            self.add(2, &format!("{what}: {} bytes{key}", payload.body.count()));
             match &payload.readable {
                 Some(content) => self.lines_of(content),
                 None => self.bytes(&payload.body),
             }
         }
-        forwarder.histograms.iter().for_each(|histogram| self.histogram(histogram));
     }
 
     fn histogram(&mut self, histogram: &ExplainedHistogram) {
