@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
 
-use common::carbon::{Carbon, Catcher, Statsd};
+use common::carbon::{Carbon, Catcher};
+use common::etsy::{Flushes, Lines, Pair, Round, in_order, is_its_own};
 use common::rates::full_window_in_graphite;
 use common::{Daemon, tallyd};
 
@@ -20,7 +20,7 @@ fn every_way(carbon: &Carbon) -> String {
          - {{ name: pickled, address: \"{pickle}\", protocol: pickle, select: {{ prefix: pickled. }} }}\n  \
          - {{ name: datagrams, address: \"{line}\", transport: udp, select: {{ prefix: udp. }} }}\n  \
          - {{ name: path, address: \"{line}\", template: \"{{stage}}.{{host}}.{{name}}\" }}\n  \
-         - {{ name: etsy, address: \"{line}\", naming: etsy }}\n"
+         - {{ name: etsy, address: \"{line}\", naming: etsy, idle: none }}\n"
     )
 }
 
@@ -275,6 +275,8 @@ fn the_graphite_document_shows_the_bytes_that_are_sent() {
                 section += &format!(", {key}: \"{value}\"");
             }
         }
+        // A window that ends between the messages and the stop would be followed by zeros.
+        section += ", idle: none";
         let option = |key| block.option(key).unwrap_or_default();
         let (metric, bins) = option("histogram").split_once(':').unwrap_or(("none", ""));
         let stats = option("timer_stats");
@@ -303,113 +305,14 @@ fn the_graphite_document_shows_the_bytes_that_are_sent() {
 
 // ---- A real statsd -----------------------------------------------------------------------------
 
-/// Numbers by path.
-type Lines = BTreeMap<String, f64>;
-
-/// A statsd and a tallyd that receive the same datagrams.
-struct Pair {
-    statsd: Statsd,
-    from_statsd: Catcher,
-    daemon: Daemon,
-    from_daemon: Catcher,
-    socket: UdpSocket,
-    rounds: usize,
-}
-
-/// The lines that both wrote for one datagram.
-struct Round {
-    statsd: Lines,
-    daemon: Lines,
-}
-
-impl Pair {
-    fn start(statsd_config: &str, etsy: &str) -> Option<Self> {
-        let (from_statsd, from_daemon) = (Catcher::start(), Catcher::start());
-        let (_, port) = from_statsd.address.split_once(':').unwrap();
-        let statsd = Statsd::start(&format!(
-            "{{ flushInterval: 1000, graphiteHost: '127.0.0.1', graphitePort: {port}, {statsd_config} }}"
-        ))?;
-        let daemon = Daemon::start(&format!(
-            "interval: 1s\nlisteners: [{{ protocol: statsd, address: \"127.0.0.1:0\" }}]\n\
-             forwarders: {{ graphite: {{ address: \"{}\", naming: etsy, etsy: {{ {etsy} }} }} }}\n",
-            from_daemon.address
-        ));
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        Some(Self { statsd, from_statsd, daemon, from_daemon, socket, rounds: 0 })
-    }
-
-    /// Sends the same lines to both, in one datagram so that no flush divides them.
-    fn round(&mut self, lines: &[String]) {
-        self.rounds += 1;
-        let datagram = format!("{}\nround.{}:1|c", lines.join("\n"), self.rounds);
-        let listener = self.daemon.address("statsd/udp ").to_string();
-        for address in [&self.statsd.address, &listener] {
-            self.socket.send_to(datagram.as_bytes(), address).unwrap();
-        }
-        let marker = format!("round.{}", self.rounds);
-        for catcher in [&self.from_statsd, &self.from_daemon] {
-            catcher.wait_for(&marker);
-        }
-    }
-
-    /// The lines for each datagram, and those of flushes without input.
-    fn finish(self) -> (Vec<Round>, Vec<Lines>) {
-        let stopped = self.daemon.stop();
-        assert!(stopped.status.success());
-        // statsd opens a connection for each flush; tallyd keeps one, and the times separate windows.
-        let mut of_statsd: Vec<Lines> = Vec::new();
-        for text in self.from_statsd.connections() {
-            of_statsd.push(text.lines().map(read).map(|(p, v, _)| (p, v)).collect());
-        }
-        let mut of_daemon: BTreeMap<u64, Lines> = BTreeMap::new();
-        for text in self.from_daemon.connections() {
-            for (path, value, time) in text.lines().map(read) {
-                assert_eq!(of_daemon.entry(time).or_default().insert(path, value), None);
-            }
-        }
-        let has = |lines: &Lines, round: usize| {
-            let marker = format!(".round.{round}.");
-            lines.iter().any(|(path, value)| path.contains(&marker) && *value > 0.0)
-        };
-        // statsd divides by the interval, however late a flush is.
-        of_daemon.values_mut().for_each(|lines| full_window_in_graphite(lines, 1.0));
-        let mut rounds = Vec::new();
-        for round in 1..=self.rounds {
-            let statsd = of_statsd.iter().position(|lines| has(lines, round)).unwrap();
-            let daemon = of_daemon.values().find(|lines| has(lines, round)).unwrap().clone();
-            rounds.push(Round { statsd: of_statsd.remove(statsd), daemon });
-        }
-        (rounds, of_statsd)
-    }
-}
-
-/// Parses a line: the path, the number and the time.
-fn in_order(line: &str) -> (&str, f64, u64) {
-    let words: Vec<&str> = line.split(' ').collect();
-    let [path, value, time] = words[..] else { panic!("{line}") };
-    let value = value.parse().unwrap_or_else(|_| panic!("{line}"));
-    (path, value, time.parse().unwrap())
-}
-
-/// Parses a line, with the tags of the path in carbon's order.
-fn read(line: &str) -> (String, f64, u64) {
-    let (path, value, time) = in_order(line);
-    let mut tags = path.split(';');
-    let name = tags.next().unwrap();
-    let mut tags: Vec<&str> = tags.collect();
-    tags.sort_unstable();
-    let path = [&[name], tags.as_slice()].concat().join(";");
-    (path, value, time)
-}
-
 /// The result of the comparison.
 #[derive(Debug, Default)]
 struct Compared {
     equal: usize,
     /// Equal except for the last digits: statsd sums increments without compensation.
     last_digits: Vec<String>,
-    /// Gauges that statsd writes again without new samples.
-    repeated_gauges: usize,
+    /// Zeros, and values of gauges, that statsd writes for series without samples in the round.
+    idle: usize,
     /// statsd's metrics about itself.
     of_itself: usize,
     /// Lines in which statsd writes NaN.
@@ -420,26 +323,24 @@ struct Compared {
 impl Compared {
     fn of(rounds: &[Round]) -> Self {
         let mut compared = Self::default();
-        let mut levels = Lines::new();
         for (number, Round { statsd, daemon }) in rounds.iter().enumerate() {
             for (path, value) in statsd {
-                let is_gauge = path.contains(".gauges.");
                 match daemon.get(path) {
                     _ if is_its_own(path) => compared.of_itself += 1,
-                    Some(ours) if ours == value => compared.equal += 1,
+                    Some(ours) if ours == value => {
+                        compared.equal += 1;
+                        compared.idle +=
+                            usize::from(path.contains("now_and_then") && *value == 0.0);
+                    }
                     Some(ours) if (ours - value).abs() <= 1e-12 * value.abs() => {
                         compared.last_digits.push(path.clone());
                     }
                     Some(ours) if value.is_nan() && ours.is_finite() => compared.not_a_number += 1,
-                    None if is_gauge && levels.get(path) == Some(value) => {
-                        compared.repeated_gauges += 1;
-                    }
                     ours => {
                         let words = format!("round {number}: {path}: {value}, tallyd {ours:?}");
                         compared.different.push(words);
                     }
                 }
-                levels.insert(path.clone(), *value);
             }
             for path in daemon.keys().filter(|path| !statsd.contains_key(*path)) {
                 compared.different.push(format!("round {number}: {path}: only tallyd"));
@@ -447,19 +348,6 @@ impl Compared {
         }
         compared
     }
-}
-
-fn is_its_own(path: &str) -> bool {
-    let own = [
-        "numStats",
-        "graphiteStats",
-        "processing_time",
-        "timestamp_lag",
-        "bad_lines_seen",
-        "packets_received",
-        "metrics_received",
-    ];
-    own.iter().any(|own| path.contains(&format!("statsd.{own}")))
 }
 
 /// A pseudo-random sequence that is the same in every run.
@@ -566,11 +454,12 @@ fn input() -> Vec<Vec<String>> {
 /// Sends all rounds to both and compares every line that either wrote.
 #[allow(clippy::print_stderr, reason = "--nocapture shows how much was compared")]
 fn compare(statsd: &str, etsy: &str) {
-    let Some(mut pair) = Pair::start(statsd, etsy) else { return };
+    let members = format!("etsy: {{ {etsy} }}");
+    let Some(mut pair) = Pair::start(statsd, &members) else { return };
     for lines in input() {
         pair.round(&lines);
     }
-    let (rounds, between) = pair.finish();
+    let Flushes { rounds, between, .. } = pair.finish();
     let compared = Compared::of(&rounds);
     eprintln!("{etsy}: {compared:?}");
     assert_eq!(compared.different, [""; 0]);
@@ -579,23 +468,25 @@ fn compare(statsd: &str, etsy: &str) {
     // Counts that sum fractions: ten times 0.1, or sample rates for which 1/rate is not an integer.
     let of_fractions = |path: &String| path.contains("c.tenths") || path.contains("t.skewed.count");
     assert!(compared.last_digits.iter().all(of_fractions), "{:?}", compared.last_digits);
-    // Flushes without input contain only gauges and statsd's metrics about itself.
+    assert!(compared.idle > 0, "{compared:?}");
+    // Flushes without input contain only zeros, gauges and statsd's metrics about itself.
     for lines in between {
-        let others = lines.keys().filter(|path| !is_its_own(path) && !path.contains(".gauges."));
-        assert_eq!(others.collect::<Vec<_>>(), [""; 0]);
+        let others = lines.iter().filter(|(path, value)| {
+            !is_its_own(path) && !path.contains(".gauges.") && **value != 0.0
+        });
+        assert_eq!(others.collect::<Vec<_>>(), []);
     }
 }
 
 #[test]
 fn statsd_and_tallyd_write_the_same_lines() {
-    compare("graphite: { legacyNamespace: false }, deleteIdleStats: true, deleteGauges: false", "");
+    compare("graphite: { legacyNamespace: false }", "");
 }
 
 #[test]
 fn statsd_and_tallyd_write_the_same_lines_in_the_legacy_namespace_with_many_thresholds() {
     compare(
-        "graphite: { globalSuffix: 'web1' }, deleteIdleStats: true, deleteGauges: false, \
-         percentThreshold: [50, 75, 90, 95, 99, 99.9, 5, -10, -50, -90, -99]",
+        "graphite: { globalSuffix: 'web1' }, percentThreshold: [50, 75, 90, 95, 99, 99.9, 5, -10, -50, -90, -99]",
         "legacy_namespace: true, global_suffix: web1, \
          percent_threshold: [50, 75, 90, 95, 99, 99.9, 5, -10, -50, -90, -99]",
     );
@@ -605,8 +496,7 @@ fn statsd_and_tallyd_write_the_same_lines_in_the_legacy_namespace_with_many_thre
 fn statsd_and_tallyd_write_the_same_lines_with_other_prefixes() {
     compare(
         "graphite: { legacyNamespace: false, globalPrefix: 'site.a', prefixCounter: 'c', \
-         prefixTimer: '', prefixGauge: 'x.gauges', prefixSet: 'sets' }, deleteIdleStats: true, \
-         deleteGauges: false, percentThreshold: 99.5",
+         prefixTimer: '', prefixGauge: 'x.gauges', prefixSet: 'sets' }, percentThreshold: 99.5",
         "global_prefix: site.a, prefix_counter: c, prefix_timer: \"\", prefix_gauge: x.gauges, \
          percent_threshold: [99.5]",
     );
@@ -615,8 +505,7 @@ fn statsd_and_tallyd_write_the_same_lines_with_other_prefixes() {
 #[test]
 fn statsd_and_tallyd_write_the_same_histograms() {
     compare(
-        "graphite: { legacyNamespace: false }, deleteIdleStats: true, deleteGauges: false, \
-         histogram: [{ metric: 'decimal', bins: [] }, { metric: 't.t', bins: [1, 2.50, 5, 5.5] }, \
+        "graphite: { legacyNamespace: false }, histogram: [{ metric: 'decimal', bins: [] }, { metric: 't.t', bins: [1, 2.50, 5, 5.5] }, \
          { metric: 'env=prod', bins: [7, 7.000001, 'inf'] }, { metric: 'skewed', bins: [0, 1e2] }, \
          { metric: '', bins: [-1.5, -0, 0.01, 1, 100, 334, 1000000, 1e20, 'inf'] }]",
         "histogram: [{ metric: decimal, bins: [] }, { metric: t.t, bins: [1, 2.50, 5, 5.5] }, \
@@ -638,8 +527,7 @@ fn statsd_and_tallyd_write_the_same_selected_fields_of_timers() {
     ] {
         compare(
             &format!(
-                "graphite: {{ legacyNamespace: false }}, deleteIdleStats: true, deleteGauges: false, \
-                 percentThreshold: {percents}, histogram: {bins}, calculatedTimerMetrics: {stats}"
+                "graphite: {{ legacyNamespace: false }},         percentThreshold: {percents}, histogram: {bins}, calculatedTimerMetrics: {stats}"
             ),
             &format!("percent_threshold: {percents}, histogram: {bins}, timer_stats: {stats}"),
         );
@@ -650,7 +538,8 @@ fn statsd_and_tallyd_write_the_same_selected_fields_of_timers() {
 #[test]
 fn the_documented_differences_from_statsd_are_real() {
     let graphite = "graphite: { legacyNamespace: false }, percentThreshold: [-90]";
-    let Some(mut pair) = Pair::start(graphite, "percent_threshold: [-90]") else { return };
+    let etsy = "etsy: { percent_threshold: [-90] }";
+    let Some(mut pair) = Pair::start(graphite, etsy) else { return };
     let lines = [
         "histogram:5|h",
         "distribution:5|d",
@@ -666,12 +555,10 @@ fn the_documented_differences_from_statsd_are_real() {
         "top:3|ms",
         "top:4|ms",
         "behind:1|c|#a:b|@0.5",
-        "idle:1|c",
         "infinite:Infinity|g",
     ];
     pair.round(&lines.map(str::to_owned));
-    pair.round(&[]);
-    let (rounds, _) = pair.finish();
+    let Flushes { rounds, .. } = pair.finish();
     let (statsd, ours) = (&rounds[0].statsd, &rounds[0].daemon);
     let of = |lines: &Lines, path: &str| lines.get(path).copied();
     for (path, by_statsd, by_us) in [
@@ -701,9 +588,4 @@ fn the_documented_differences_from_statsd_are_real() {
         assert!(same(of(statsd, path), by_statsd), "statsd: {path}: {:?}", of(statsd, path));
         assert!(same(of(ours, path), by_us), "tallyd: {path}: {:?}", of(ours, path));
     }
-    // statsd keeps writing idle series.
-    let idle = &rounds[1];
-    assert_eq!(of(&idle.statsd, "stats.counters.idle.count"), Some(0.0));
-    assert_eq!(of(&idle.statsd, "stats.timers.top.count"), Some(0.0));
-    assert_eq!(idle.daemon.len(), 2, "{:?}", idle.daemon);
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::missing_errors_doc, clippy::must_use_candidate, reason = "only tests call these")]
 
 pub mod carbon;
+pub mod etsy;
 pub mod hosts;
 pub mod http_request;
 pub mod keys;

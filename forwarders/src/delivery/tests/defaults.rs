@@ -8,6 +8,7 @@ use crate::delivery::destination::Destination;
 use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::section::{BuildContext, ForwarderSection};
+use crate::idle::{IdleKeys, IdleRules};
 use model::Snapshot;
 use model::testing::snapshot_of_counters;
 
@@ -51,6 +52,10 @@ struct MinimalSection;
 impl ForwarderSection for MinimalSection {
     const KIND: &'static str = "minimal";
     const EXAMPLE: &'static str = "{}";
+
+    fn idle(&self) -> IdleKeys<'_> {
+        IdleKeys { idle: None, idle_for: None, rules: IdleRules::default() }
+    }
 
     fn build(self, _context: &BuildContext) -> Result<Vec<Destination>, String> {
         Ok(Vec::new())
