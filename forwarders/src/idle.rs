@@ -304,7 +304,7 @@ mod tests {
         let keys = IdleKeys { idle: idle.as_ref(), idle_for: idle_for.as_ref(), rules };
         keys.check().map_err(|invalid| invalid.to_string())?;
         let limits = keys.limits();
-        let seconds = |limit: Duration| (limit != Duration::MAX).then(|| limit.as_secs());
+        let seconds = |limit: Duration| (limit != Duration::MAX).then_some(limit.as_secs());
         let of = |kind| limits.of(kind).map(|limit| (kind, seconds(limit)));
         Ok(MetricKind::ALL.into_iter().filter_map(of).collect())
     }

@@ -123,7 +123,7 @@ impl SpoolLoop {
             () = sleep_until(until) => {}
             outcome = removal::ended(&mut self.removal) => self.removal_ended(outcome),
             outcome = ended(&mut self.recording) => self.record_ended(outcome),
-            outcome = ended(&mut self.found_sync) => self.found_synced(outcome),
+            outcome = ended(&mut self.found_sync) => self.found_synced(&outcome),
             _ = ended(&mut self.cleanup) => self.cleanup_ended(),
         }
     }
@@ -140,7 +140,7 @@ impl SpoolLoop {
         }
         if self.found_sync.as_ref().is_some_and(JoinHandle::is_finished) {
             let outcome = ended(&mut self.found_sync).await;
-            self.found_synced(outcome);
+            self.found_synced(&outcome);
         }
         if self.cleanup.as_ref().is_some_and(JoinHandle::is_finished) {
             self.cleanup_ended();
@@ -173,7 +173,7 @@ impl SpoolLoop {
         opening.await
     }
 
-    fn found_synced(&mut self, outcome: Result<io::Result<()>, JoinError>) {
+    fn found_synced(&mut self, outcome: &Result<io::Result<()>, JoinError>) {
         self.found_sync = None;
         let is_synced = matches!(outcome, Ok(Ok(())));
         self.backlog.apply(|backlog| backlog.found_synced(is_synced));
