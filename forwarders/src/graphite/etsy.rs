@@ -310,7 +310,7 @@ mod tests {
     fn a_timer_without_samples_has_its_counts_if_they_are_selected() {
         let listed = |stats: &str| -> Vec<(String, f64)> {
             let config = format!(
-                r#"{{"timer_stats": {stats}, "histogram": [{{"metric": "", "bins": [1]}}]}}"#
+                r#"{{"timer_stats": {stats}, "histogram": [{{"metric": "", "bins": ["1"]}}]}}"#
             );
             let config: EtsyConfig = serde_json::from_str(&config).unwrap();
             fields(&config, &timer(&[], 1000)).into_iter().collect()

@@ -212,8 +212,8 @@ fn expected(snapshot: &Snapshot, point: &Point) -> Metric {
                 positive: buckets(point.positive),
                 negative: buckets(point.negative),
                 flags: 0,
-                min: Some(point.min),
-                max: Some(point.max),
+                min: (point.count > 0).then_some(point.min),
+                max: (point.count > 0).then_some(point.max),
             };
             let data_points = vec![point];
             MetricData::ExponentialHistogram(ExponentialHistogram {
