@@ -519,9 +519,9 @@ fn records_of_every_type_fit_the_schema_with_exactly_their_fields() {
         let with = |name: &str, member: Value| {
             let mut record = record.clone();
             if name == "sketch" {
-                record[name] = member
+                record[name] = member;
             } else {
-                record["fields"][name] = member
+                record["fields"][name] = member;
             }
             schema.is_valid(&record)
         };

@@ -94,7 +94,7 @@ impl LastWork {
                 self.sync = None;
                 spool.backlog.apply(|backlog| backlog.sync_ended(&failed));
             }
-            outcome = ended(&mut spool.found_sync) => spool.found_synced(outcome),
+            outcome = ended(&mut spool.found_sync) => spool.found_synced(&outcome),
             _ = ended(&mut spool.cleanup) => spool.cleanup_ended(),
             () = sleep_until(slow_at.unwrap_or(self.began)), if slow_at.is_some() => {}
         }
