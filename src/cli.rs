@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::bench::options::BenchArgs;
 use crate::commands::check::CheckArgs;
 use crate::commands::client::configured::ConfigArgs;
+use crate::commands::compare::options::CompareArgs;
 use crate::commands::explain::ExplainArgs;
 use crate::commands::kamailio::KamailioArgs;
 use crate::commands::reload::ReloadArgs;
@@ -45,6 +46,9 @@ pub enum Command {
     /// Explain messages: their points or the rejection, and the bytes for each destination
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainArgs),
+    /// Compare the output of two daemons, such as before a migration
+    #[command(after_help = COMPARE_HELP)]
+    Compare(CompareArgs),
     /// Load-test a daemon and report loss and CPU
     #[command(after_help = BENCH_HELP)]
     Bench(BenchArgs),
@@ -115,6 +119,17 @@ Nothing is sent, and no daemon needs to run. Each message, or each array, is pro
 window, in order; with --window, all messages of a file, or all that are arguments, as one window.
 Exit status: 0 if every message is accepted; 1 if one is rejected, or the input cannot be read or \
 contains no message; 2 for wrong usage.";
+
+const COMPARE_HELP: &str = "\
+Examples:
+  tallyd compare --old tcp://:2103 --new tcp://:2104 --for 1h
+  tallyd compare --old before.txt --new after.txt
+  tallyd compare --old kafka://broker:9092/metrics --new kafka://broker:9092/new
+
+Series are aligned by name and window. Windows that end at different times are compared by what must \
+agree all the same, such as the sums of counters.
+Exit status: 0 if every difference is explained, 1 if one is not or nothing can be compared, 2 for wrong \
+usage.";
 
 const BENCH_HELP: &str = "\
 Examples:

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tallyd::cli::{Cli, Command};
-use tallyd::commands::{bench, check, explain, kamailio, reload, send, spool, tap, top};
+use tallyd::commands::{bench, check, compare, explain, kamailio, reload, send, spool, tap, top};
 use tallyd::daemon::{self, held_signals};
 
 fn main() -> ExitCode {
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Send(args) => send::command(&args),
         Command::Tap(args) => tap::command(&args),
         Command::Explain(args) => explain::command(&args),
+        Command::Compare(args) => compare::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Kamailio(args) => kamailio::command(&args),
         Command::Spool(args) => spool::command(&args),

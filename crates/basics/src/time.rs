@@ -25,6 +25,13 @@ pub fn rfc3339_ms(unix_ms: u64) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+/// Reads a point in time with a date, a time and an offset, such as `2017-03-21T16:34:34.000Z`, as Unix
+/// milliseconds.
+#[must_use]
+pub fn parse_rfc3339_ms(text: &str) -> Option<i64> {
+    text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
+}
+
 /// Appends `2017-03-21T16:34:34.000Z`: UTC with milliseconds.
 pub fn write_rfc3339(out: &mut Vec<u8>, unix_ms: u64) {
     let moment = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());

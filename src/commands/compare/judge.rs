@@ -1,0 +1,362 @@
+//! Compares the values that two daemons wrote for a series.
+
+use super::interleave::interleave;
+use super::kind::{ValueKind, sibling};
+use super::recording::{Recording, Values, Windows};
+
+/// A difference that does not mean that a value is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    /// The windows end at different times, and the totals agree.
+    WindowEnds,
+    /// One daemon writes a value for a series without samples.
+    Idle,
+    /// A daemon's metrics about itself.
+    SelfMetrics,
+    /// Only one daemon has a window at the start or the end.
+    Edge,
+    /// The old daemon writes running totals.
+    RunningTotals,
+}
+
+impl Cause {
+    /// All causes.
+    pub(super) const ALL: [Self; 5] =
+        [Self::WindowEnds, Self::Idle, Self::SelfMetrics, Self::Edge, Self::RunningTotals];
+
+    /// The word in JSON.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::WindowEnds => "window_ends",
+            Self::Idle => "idle",
+            Self::SelfMetrics => "self_metrics",
+            Self::Edge => "edge",
+            Self::RunningTotals => "running_totals",
+        }
+    }
+
+    /// A sentence for operators.
+    pub(super) const fn sentence(self) -> &'static str {
+        match self {
+            Self::WindowEnds => {
+                "the windows of the daemons end at different times; the totals agree to within a window"
+            }
+            Self::Idle => "only one writes a value for a series without samples (see `idle`)",
+            Self::SelfMetrics => "metrics of a daemon about itself",
+            Self::Edge => "only one has a window at the start or the end of the comparison",
+            Self::RunningTotals => "old writes running totals, new the increments of each window",
+        }
+    }
+}
+
+/// The result for one series.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// The values of all windows are equal.
+    Equal,
+    /// They differ for a known reason.
+    Explained(Cause),
+    /// They differ.
+    Different(Difference),
+    /// Only the old daemon wrote the series.
+    OnlyOld,
+    /// Only the new daemon wrote the series.
+    OnlyNew,
+}
+
+/// Unequal values of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Difference {
+    /// Number of windows that differ, and of windows compared.
+    pub(super) windows: (usize, usize),
+    /// The first window that differs: its end in Unix milliseconds, the old and the new value.
+    pub(super) first: (i64, Option<f64>, Option<f64>),
+    /// The sums of all values, old and new.
+    pub(super) totals: (f64, f64),
+}
+
+/// Compares the series of two recordings.
+pub(super) struct Judge<'a> {
+    pub(super) old: &'a Recording,
+    pub(super) new: &'a Recording,
+    old_windows: Windows,
+    new_windows: Windows,
+    /// The times for which both have windows, in Unix milliseconds.
+    range: (i64, i64),
+    /// How far the times of a window and its end may be apart, in milliseconds.
+    slack_ms: i64,
+    /// Whether both daemons end their windows at the same times.
+    is_aligned: bool,
+    /// Whether a sample may be in a window of another time with the other daemon.
+    may_shift: bool,
+    tolerance: f64,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(old: &'a Recording, new: &'a Recording, tolerance: f64) -> Self {
+        let (old_windows, new_windows) = (old.windows(), new.windows());
+        let edges = |windows: &Windows| Some((*windows.ends.first()?, *windows.ends.last()?));
+        let shortest = [old_windows.interval_ms, new_windows.interval_ms].into_iter().min();
+        let slack_ms = SLACK_MS.min(shortest.unwrap_or(0) / 2);
+        let (first, last) = edges(&old_windows).unwrap_or_default();
+        let (new_first, new_last) = edges(&new_windows).unwrap_or_default();
+        let range = (first.max(new_first), last.min(new_last));
+        let inside = |windows: &Windows| {
+            let ends = windows.ends.iter().copied();
+            ends.filter(|end| (range.0..=range.1).contains(end)).collect::<Vec<_>>()
+        };
+        let is_aligned = inside(&old_windows) == inside(&new_windows);
+        let may_shift = !is_aligned;
+        let mut judge = Self {
+            old,
+            new,
+            old_windows,
+            new_windows,
+            range,
+            slack_ms,
+            is_aligned,
+            may_shift,
+            tolerance,
+        };
+        judge.may_shift = judge.may_shift || judge.finds_shift();
+        judge
+    }
+
+    pub(super) fn windows(&self) -> (&Windows, &Windows) {
+        (&self.old_windows, &self.new_windows)
+    }
+
+    /// Whether both daemons end their windows at the same times.
+    pub(super) fn is_aligned(&self) -> bool {
+        self.is_aligned
+    }
+
+    /// The verdict for a series that at least one of them has.
+    pub(super) fn verdict(&self, series: &str) -> Verdict {
+        match (self.old.series.get(series), self.new.series.get(series)) {
+            (Some(old), Some(new)) => self.both(series, old, new),
+            (Some(only), None) => self.single(series, only).unwrap_or(Verdict::OnlyOld),
+            (None, only) => {
+                only.and_then(|only| self.single(series, only)).unwrap_or(Verdict::OnlyNew)
+            }
+        }
+    }
+
+    /// Explains a series that only one daemon wrote.
+    fn single(&self, series: &str, values: &Values) -> Option<Verdict> {
+        let inside = self.inside(values);
+        let mut all = inside.values();
+        let is_level = ValueKind::of(series) == ValueKind::Level;
+        let cause = if is_self_metric(series) {
+            Cause::SelfMetrics
+        } else if inside.is_empty() {
+            Cause::Edge
+        } else if all.all(|value| *value == 0.0) || is_level && is_constant(&inside) {
+            Cause::Idle
+        } else {
+            return None;
+        };
+        Some(Verdict::Explained(cause))
+    }
+
+    /// The values for windows that both daemons have.
+    fn inside(&self, values: &Values) -> Values {
+        let (from, to) = (self.range.0 - self.slack_ms, self.range.1 + self.slack_ms);
+        if from > to {
+            return Values::new();
+        }
+        values.range(from..=to).map(|(at, value)| (*at, *value)).collect()
+    }
+
+    fn both(&self, series: &str, old: &Values, new: &Values) -> Verdict {
+        let (old, new) = (self.inside(old), self.inside(new));
+        if old.is_empty() && new.is_empty() {
+            return Verdict::Explained(Cause::Edge);
+        }
+        let (unequal, idle) = self.unequal(&old, &new);
+        let Some(first) = unequal.first() else {
+            return if idle > 0 { Verdict::Explained(Cause::Idle) } else { Verdict::Equal };
+        };
+        if let Some(cause) = self.cause(series, &old, &new, &unequal) {
+            return Verdict::Explained(cause);
+        }
+        let sum = |values: &Values| values.values().sum();
+        let ends: std::collections::BTreeSet<&i64> = old.keys().chain(new.keys()).collect();
+        Verdict::Different(Difference {
+            windows: (unequal.len(), ends.len()),
+            first: (*first, old.get(first).copied(), new.get(first).copied()),
+            totals: (sum(&old), sum(&new)),
+        })
+    }
+
+    /// The times at which values differ, and the number of values that only one daemon has because
+    /// the series had no samples.
+    fn unequal(&self, old: &Values, new: &Values) -> (Vec<i64>, usize) {
+        let (mut unequal, mut idle) = (Vec::new(), 0);
+        let ends: std::collections::BTreeSet<i64> = old.keys().chain(new.keys()).copied().collect();
+        for end in ends {
+            match (old.get(&end), new.get(&end)) {
+                (Some(old), Some(new)) if self.is_equal(*old, *new) => {}
+                (Some(_), None) if is_idle(old, end) => idle += 1,
+                (None, Some(_)) if is_idle(new, end) => idle += 1,
+                _ => unequal.push(end),
+            }
+        }
+        (unequal, idle)
+    }
+
+    fn is_equal(&self, old: f64, new: f64) -> bool {
+        old == new
+            || (old - new).abs() <= self.tolerance * old.abs().max(new.abs())
+            || old.is_nan() && new.is_nan()
+    }
+
+    /// The reason why the values of these windows differ, if it is a known one.
+    fn cause(&self, series: &str, old: &Values, new: &Values, unequal: &[i64]) -> Option<Cause> {
+        let kind = ValueKind::of(series);
+        if self.may_shift && self.agrees(kind, series, old, new)
+            || self.totals_agree(series, old, new)
+        {
+            return Some(Cause::WindowEnds);
+        }
+        // The first and the last window may be shorter than the interval, of one daemon only.
+        if kind == ValueKind::Rate && unequal.iter().all(|end| self.is_edge(*end)) {
+            return Some(Cause::Edge);
+        }
+        let increments = increments(old)?;
+        let from = increments.keys().next()? - self.slack_ms;
+        let rest: Values = new.range(from..).map(|(at, value)| (*at, *value)).collect();
+        let is_running = self.unequal(&increments, &rest).0.is_empty()
+            || self.may_shift && self.sums_agree(&increments, &rest);
+        is_running.then_some(Cause::RunningTotals)
+    }
+
+    /// Whether samples of a sum are in another window, and none is missing. The other window may be the
+    /// last one of a daemon, which only that daemon has.
+    fn totals_agree(&self, series: &str, old: &Values, new: &Values) -> bool {
+        let total = |values: &Values| values.values().sum::<f64>();
+        let all = |recording: &Recording| recording.series.get(series).map_or(0.0, total);
+        let is_whole =
+            self.is_equal(total(old), total(new)) || self.is_equal(all(self.old), all(self.new));
+        is_whole && ValueKind::of(series) == ValueKind::Sum && self.sums_agree(old, new)
+    }
+
+    /// Whether the first or the last window of a daemon ends at this time.
+    fn is_edge(&self, end: i64) -> bool {
+        let edges = [&self.old_windows, &self.new_windows];
+        edges
+            .iter()
+            .any(|windows| [windows.ends.first(), windows.ends.last()].contains(&Some(&end)))
+    }
+
+    /// Whether the values of windows with different ends agree.
+    fn agrees(&self, kind: ValueKind, series: &str, old: &Values, new: &Values) -> bool {
+        match kind {
+            ValueKind::Sum => self.sums_agree(old, new),
+            ValueKind::Rate => {
+                self.counts_agree(series).unwrap_or_else(|| self.rates_agree(old, new))
+            }
+            ValueKind::Level => self.levels_agree(old, new),
+            // Nothing is known of the members of a set in a window.
+            ValueKind::Statistic => self.counts_agree(series).unwrap_or(true),
+            ValueKind::Unknown => {
+                self.sums_agree(old, new)
+                    || self.rates_agree(old, new)
+                    || self.levels_agree(old, new)
+            }
+        }
+    }
+
+    fn sums_agree(&self, old: &Values, new: &Values) -> bool {
+        interleave(old, new, self.slack_ms, self.tolerance)
+    }
+
+    fn rates_agree(&self, old: &Values, new: &Values) -> bool {
+        let sums = |values: &Values, windows: &Windows| -> Values {
+            let seconds = windows.interval_ms as f64 / 1e3;
+            values.iter().map(|(at, rate)| (*at, rate * seconds)).collect()
+        };
+        self.sums_agree(&sums(old, &self.old_windows), &sums(new, &self.new_windows))
+    }
+
+    /// Whether the last level of one is among the last two of the other, which may have one window
+    /// less.
+    fn levels_agree(&self, old: &Values, new: &Values) -> bool {
+        let last =
+            |values: &Values| -> Vec<f64> { values.values().rev().take(2).copied().collect() };
+        let (old, new) = (last(old), last(new));
+        let has = |levels: &[f64], level: Option<&f64>| {
+            level.is_some_and(|level| levels.iter().any(|one| self.is_equal(*one, *level)))
+        };
+        has(&new, old.first()) || has(&old, new.first())
+    }
+
+    /// Whether the counts of the same counter or timer agree; `None` without another series that
+    /// counts.
+    fn counts_agree(&self, series: &str) -> Option<bool> {
+        let count = sibling(series, "count");
+        if count == series {
+            return None;
+        }
+        let (old, new) = (self.old.series.get(&count)?, self.new.series.get(&count)?);
+        Some(self.sums_agree(&self.inside(old), &self.inside(new)))
+    }
+
+    /// Whether samples near the end of a window are in the window after it with one of the daemons:
+    /// the sum of a series has other values in some windows, and the same total.
+    fn finds_shift(&self) -> bool {
+        self.old.series.iter().any(|(series, old)| {
+            let Some(new) = self.new.series.get(series) else { return false };
+            let (old, new) = (self.inside(old), self.inside(new));
+            !self.unequal(&old, &new).0.is_empty() && self.totals_agree(series, &old, &new)
+        })
+    }
+}
+
+/// How far a timestamp in whole seconds may be from the end of its window, and a sample from the
+/// moment at which both daemons have received it.
+const SLACK_MS: i64 = 1_500;
+
+/// Whether a value stands for no samples: a zero, or the level of the window before.
+fn is_idle(values: &Values, end: i64) -> bool {
+    let value = values[&end];
+    let before = values.range(..end).next_back();
+    value == 0.0 || before.is_some_and(|(_, before)| *before == value)
+}
+
+fn is_constant(values: &Values) -> bool {
+    let mut all = values.values();
+    let first = all.next();
+    all.all(|value| Some(value) == first)
+}
+
+/// The increments of totals that never decrease and do increase; `None` for other values.
+fn increments(values: &Values) -> Option<Values> {
+    let pairs = values.iter().zip(values.iter().skip(1));
+    let increments: Values = pairs.map(|((_, old), (at, new))| (*at, new - old)).collect();
+    let grows = increments.values().any(|increment| *increment > 0.0);
+    let never_falls = increments.values().all(|increment| *increment >= 0.0);
+    (grows && never_falls).then_some(increments)
+}
+
+/// Whether a series is about the daemon that wrote it.
+fn is_self_metric(series: &str) -> bool {
+    const OF_STATSD: [&str; 9] = [
+        "bad_lines_seen",
+        "packets_received",
+        "metrics_received",
+        "timestamp_lag",
+        "numStats",
+        "processing_time",
+        "graphiteStats",
+        "flush_length",
+        "flush_time",
+    ];
+    let name = series.split([';', '{', ' ']).next().unwrap_or_default();
+    let parts: Vec<&str> = name.split('.').collect();
+    let follows = parts.windows(2).any(|pair| pair[0] == "statsd" && OF_STATSD.contains(&pair[1]));
+    follows || parts.contains(&"tallyd")
+}
+
+#[cfg(test)]
+mod tests;

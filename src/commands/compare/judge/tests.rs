@@ -1,0 +1,151 @@
+//! Verdicts of all kinds.
+
+use super::*;
+
+fn recording(text: &str) -> Recording {
+    let mut recording = Recording::default();
+    text.lines().for_each(|line| recording.add_line(line.as_bytes(), 0));
+    recording
+}
+
+fn verdict(series: &str, old: &str, new: &str) -> Verdict {
+    let (old, new) = (recording(old), recording(new));
+    Judge::new(&old, &new, 1e-9).verdict(series)
+}
+
+/// A line of each window, which ends at 10 s, 20 s and so on, later by `phase`.
+fn windows(series: &str, phase: i64, values: &[f64]) -> String {
+    let lines = values
+        .iter()
+        .enumerate()
+        .map(|(index, value)| format!("{series} {value} {}\n", 10 * (index as i64 + 1) + phase));
+    lines.collect()
+}
+
+#[test]
+fn values_within_the_tolerance_are_equal() {
+    assert_eq!(verdict("a", "a 1 10\na 2 20", "a 1 10\na 2.000000001 20"), Verdict::Equal);
+    assert_eq!(verdict("a", "a nan 10", "a nan 10"), Verdict::Equal);
+    let Verdict::Different(difference) = verdict("a", "a 1 10\na 2 20", "a 1 10\na 2.1 20") else {
+        panic!("2 is not 2.1")
+    };
+    assert_eq!(difference.windows, (1, 2));
+    assert_eq!(difference.first, (20_000, Some(2.0), Some(2.1)));
+    assert_eq!(difference.totals, (3.0, 3.1));
+}
+
+#[test]
+fn a_sample_that_falls_into_the_next_window_is_explained_only_if_the_totals_agree() {
+    let old = windows("a.count", 0, &[5.0, 5.0, 5.0]);
+    let explained = Verdict::Explained(Cause::WindowEnds);
+    assert_eq!(verdict("a.count", &old, &windows("a.count", 0, &[5.0, 4.0, 6.0])), explained);
+    let lost = verdict("a.count", &old, &windows("a.count", 0, &[5.0, 4.0, 5.0]));
+    assert!(matches!(lost, Verdict::Different(_)), "{lost:?}");
+}
+
+#[test]
+fn windows_of_another_phase_agree_by_their_kind() {
+    let explained = Verdict::Explained(Cause::WindowEnds);
+    let sums = windows("a.count", 0, &[5.0; 20]);
+    assert_eq!(verdict("a.count", &sums, &windows("a.count", 4, &[5.0; 20])), explained);
+    let lost = verdict("a.count", &sums, &windows("a.count", 4, &[4.0; 20]));
+    assert!(matches!(lost, Verdict::Different(_)), "{lost:?}");
+    let levels = windows("stats.gauges.a", 0, &[1.0, 7.0, 3.0]);
+    assert_eq!(
+        verdict("stats.gauges.a", &levels, &windows("stats.gauges.a", 4, &[2.0, 3.0, 3.0])),
+        explained
+    );
+    let other = verdict("stats.gauges.a", &levels, &windows("stats.gauges.a", 4, &[2.0, 4.0, 4.0]));
+    assert!(matches!(other, Verdict::Different(_)), "{other:?}");
+    let timer = |phase, count: f64, mean: f64| {
+        windows("t.count", phase, &[count; 20]) + &windows("t.mean", phase, &[mean; 20])
+    };
+    assert_eq!(verdict("t.mean", &timer(0, 3.0, 1.0), &timer(4, 3.0, 2.0)), explained);
+    let lost = verdict("t.mean", &timer(0, 3.0, 1.0), &timer(4, 2.0, 2.0));
+    assert!(matches!(lost, Verdict::Different(_)), "{lost:?}");
+}
+
+#[test]
+fn values_of_an_idle_series_are_explained() {
+    let idle = Verdict::Explained(Cause::Idle);
+    let end = "z 1 10\nz 1 20\nz 1 30\n";
+    assert_eq!(
+        verdict("a", &format!("{end}a 4 10\na 0 20\na 0 30"), &format!("{end}a 4 10")),
+        idle
+    );
+    let repeats = format!("{end}stats.gauges.g 4 10\nstats.gauges.g 4 20");
+    assert_eq!(verdict("stats.gauges.g", &repeats, &format!("{end}stats.gauges.g 4 10")), idle);
+    assert_eq!(verdict("a", &format!("{end}a 0 20"), end), idle);
+    assert_eq!(verdict("a", &format!("{end}a 3 20"), end), Verdict::OnlyOld);
+    assert_eq!(verdict("a", end, &format!("{end}a 3 20")), Verdict::OnlyNew);
+}
+
+#[test]
+fn windows_that_only_one_has_are_explained() {
+    let old = "z 1 10\nz 1 20\nz 1 30\na 5 30";
+    assert_eq!(verdict("a", old, "z 1 10\nz 1 20"), Verdict::Explained(Cause::Edge));
+    assert_eq!(verdict("z", old, "z 1 10\nz 1 20"), Verdict::Equal);
+}
+
+#[test]
+fn metrics_of_the_daemons_themselves_are_explained() {
+    let itself = Verdict::Explained(Cause::SelfMetrics);
+    for series in [
+        "stats.statsd.numStats",
+        "stats.counters.statsd.packets_received.count",
+        "statsd.graphiteStats.last_flush",
+        "tallyd.series",
+    ] {
+        assert_eq!(verdict(series, &format!("{series} 3 10"), "a 1 10"), itself, "{series}");
+    }
+}
+
+#[test]
+fn running_totals_are_recognized() {
+    let old = windows("a value", 0, &[5.0, 8.0, 8.0, 20.0]);
+    let old: String = old.lines().map(totals_record).collect();
+    let new = windows("a value", 0, &[5.0, 3.0, 0.0, 12.0]);
+    let new: String = new.lines().map(totals_record).collect();
+    assert_eq!(verdict("a value", &old, &new), Verdict::Explained(Cause::RunningTotals));
+    let lost = new.replace("12", "11");
+    assert!(matches!(verdict("a value", &old, &lost), Verdict::Different(_)));
+}
+
+/// A line `a value VALUE SECONDS` as a record.
+fn totals_record(line: &str) -> String {
+    let parts: Vec<&str> = line.split(' ').collect();
+    let (value, second) = (parts[2], parts[3]);
+    format!("{{\"name\":\"a\",\"value\":{value},\"@timestamp\":\"2026-01-01T00:00:{second}Z\"}}\n")
+}
+
+#[test]
+fn with_equal_ends_only_a_sum_that_moved_explains_other_differences() {
+    let level = |middle: f64| windows("stats.gauges.a", 0, &[1.0, middle, 3.0]);
+    let sums = windows("a.count", 0, &[5.0, 5.0, 5.0]);
+    let moved = windows("a.count", 0, &[5.0, 4.0, 6.0]);
+    let different = verdict("stats.gauges.a", &(level(2.0) + &sums), &(level(9.0) + &sums));
+    assert!(matches!(different, Verdict::Different(_)), "{different:?}");
+    let explained = verdict("stats.gauges.a", &(level(2.0) + &sums), &(level(9.0) + &moved));
+    assert_eq!(explained, Verdict::Explained(Cause::WindowEnds));
+}
+
+#[test]
+fn a_rate_of_a_shorter_first_window_is_explained() {
+    let counts = windows("a.count", 0, &[5.0, 5.0, 5.0]);
+    let rates = |rates: &[f64]| windows("a.rate", 0, rates) + &counts;
+    let edge = verdict("a.rate", &rates(&[0.5, 0.5, 0.5]), &rates(&[0.9, 0.5, 0.5]));
+    assert_eq!(edge, Verdict::Explained(Cause::Edge));
+    let inside = verdict("a.rate", &rates(&[0.5, 0.5, 0.5]), &rates(&[0.5, 0.9, 0.5]));
+    assert!(matches!(inside, Verdict::Different(_)), "{inside:?}");
+}
+
+#[test]
+fn samples_that_moved_into_a_last_window_of_its_own_are_explained() {
+    let shared = "a.count 5 10\na.count 5 20\n";
+    let explained = verdict(
+        "a.count",
+        &format!("{shared}a.count 2 25"),
+        "a.count 5 10\na.count 6 20\na.count 1 26",
+    );
+    assert_eq!(explained, Verdict::Explained(Cause::WindowEnds));
+}
