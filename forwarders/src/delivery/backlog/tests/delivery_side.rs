@@ -1,6 +1,8 @@
 //! Tests of the transitions by the delivery loop.
 
 use super::*;
+use crate::delivery::backlog::turns::TurnOrder;
+use crate::delivery::write_ahead::{GateTicket, WindowHold};
 
 #[test]
 fn a_window_that_is_taken_is_still_queued_or_spooled() {
@@ -148,6 +150,33 @@ fn a_fresh_window_has_its_turn_after_four_old_ones() {
 }
 
 #[test]
+fn windows_that_were_delivered_one_by_one_count_as_old_ones() {
+    let mut backlog = Backlog::new(&limits(), true);
+    open(&mut backlog);
+    let mut take = |windows: usize| {
+        (0..windows).for_each(|_| push(&mut backlog, 1));
+        next(&mut backlog);
+        let seq = backlog.in_flight.as_ref().unwrap().seq;
+        settle(&mut backlog, 1, &[]);
+        seq
+    };
+    assert_eq!([(); 5].map(|()| take(1)), [0, 1, 2, 3, 4]);
+    assert_eq!(take(3), 7, "a fresh one has its turn");
+}
+
+#[test]
+fn the_newest_window_can_be_shown_from_memory_or_disk() {
+    let mut backlog = Backlog::new(&limits(), true);
+    open_with_2(&mut backlog);
+    assert!(matches!(backlog.newest_waiting(), Some(WindowSource::File(it)) if it == file(7, 2)));
+    push_3(&mut backlog);
+    push_4(&mut backlog);
+    let Some(WindowSource::Memory(newest)) = backlog.newest_waiting() else { panic!("in memory") };
+    assert_eq!(newest.points.len(), 4);
+    assert!(Backlog::new(&limits(), true).newest_waiting().is_none());
+}
+
+#[test]
 fn the_first_window_of_a_run_is_delivered_after_the_last_of_the_run_before_it() {
     let mut delivery = limits();
     delivery.spool.order = SpoolOrder::Fair;
@@ -218,6 +247,32 @@ fn refused_points_of_one_window_at_a_time_wait_for_the_quarantine() {
     backlog.quarantined(2, 0);
     assert_eq!(backlog.spool_usage().unwrap().quarantine.kept, 2);
     assert_eq!(backlog.ledger().dropped[reason::REFUSED], 2);
+}
+
+#[test]
+fn only_refused_points_that_are_identified_go_to_the_quarantine() {
+    let mut backlog = Backlog::new(&limits(), true);
+    for step in [open, push_4, next] as [Step; 3] {
+        step(&mut backlog);
+    }
+    let mut settled = Settled::default();
+    settled.refused = [(reason::REFUSED, 3), (reason::TOO_LARGE, 1)].into();
+    settled.places = [(reason::TOO_LARGE, PointRanges::first(1))].into();
+    backlog.settle(settled, PointRanges::default(), true);
+    let SpoolWork::Quarantine(refused) = backlog.next_spool_work(true) else { panic!() };
+    assert_eq!(refused.points, [(reason::TOO_LARGE, PointRanges::first(1))].into());
+    assert_eq!(backlog.spool_usage().unwrap().quarantine.not_kept, 3);
+}
+
+#[test]
+fn refused_points_that_wait_for_the_quarantine_at_the_end_are_not_kept() {
+    let mut backlog = Backlog::new(&limits(), true);
+    for step in [open, push_4, next] as [Step; 3] {
+        step(&mut backlog);
+    }
+    settle(&mut backlog, 1, &[(reason::REFUSED, 3)]);
+    assert_eq!(backlog.drop_unsaved(), 0);
+    assert_eq!(backlog.spool_usage().unwrap().quarantine.not_kept, 3);
 }
 
 #[test]
@@ -326,6 +381,12 @@ fn a_file_that_cannot_be_read_now_stays_and_lets_the_others_pass() {
                 "recovered 3, spooled 3, disk 7:2, flight 6:1@1",
             ),
             row(
+                "each in turn",
+                &[open_with_2, next, later, next, later, next, later],
+                next,
+                "recovered 3, spooled 3, disk 6:1, flight 7:2@2",
+            ),
+            row(
                 "a strict order waits for a minute",
                 &[in_order, open_with_2, next],
                 |b| {
@@ -371,6 +432,17 @@ fn another_forwarder_gets_the_points_that_are_left() {
         step(&mut backlog);
     }
     assert!(matches!(backlog.restart_in_flight(), Some(WindowSource::File(file)) if file.seq == 6));
+}
+
+#[test]
+fn a_window_of_which_nothing_was_delivered_is_not_copied_for_another_forwarder() {
+    let mut backlog = Backlog::new(&limits(), true);
+    let snapshot = Arc::new(snapshot_of_counters(4));
+    let _evicted = backlog.push(Arc::clone(&snapshot), None);
+    open(&mut backlog);
+    next(&mut backlog);
+    let Some(WindowSource::Memory(again)) = backlog.restart_in_flight() else { panic!() };
+    assert!(Arc::ptr_eq(&snapshot, &again));
 }
 
 #[test]
@@ -449,4 +521,54 @@ fn progress_counts_points_from_disk_until_the_spool_is_empty() {
     settle(&mut backlog, 1, &[(reason::REFUSED, 1)]);
     assert_eq!(progress(&mut backlog), (0, 2, 1));
     assert_eq!(progress(&mut backlog), (0, 0, 0), "counting starts again");
+}
+
+#[test]
+fn a_window_is_fresh_only_if_it_is_newer_than_all_fresh_ones_before() {
+    let mut turns = TurnOrder::default();
+    turns.take_fresh(3);
+    turns.renumber(5);
+    assert_eq!([7, 8, 9].map(|seq| turns.is_fresh(seq)), [false, false, true]);
+    let mut turns = TurnOrder::default();
+    turns.renumber(5);
+    assert_eq!([4, 5, 6].map(|seq| turns.is_fresh(seq)), [false, false, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_waits_until_every_other_destination_has_written_it() {
+    let is_held = |backlog: &mut Backlog| match backlog.next_window() {
+        NextWindow::WaitForGate(_) => true,
+        NextWindow::Deliver(_) => false,
+        other => panic!("{other:?}"),
+    };
+    let push_held = |backlog: &mut Backlog, writes: bool| {
+        let other = GateTicket::first(Vec::new());
+        let hold =
+            WindowHold { gate: Arc::clone(other.gate()), ticket: writes.then(|| other.another()) };
+        let _evicted = backlog.push(Arc::new(snapshot_of_counters(3)), Some(hold));
+        other
+    };
+    let mut backlog = Backlog::new(&limits(), true);
+    open(&mut backlog);
+    let other = push_held(&mut backlog, false);
+    assert!(is_held(&mut backlog), "in memory");
+    drop(other);
+    assert!(!is_held(&mut backlog));
+
+    let mut backlog = Backlog::new(&limits(), true);
+    push_3(&mut backlog);
+    let other = push_held(&mut backlog, false);
+    assert!(is_held(&mut backlog), "the newest, while the folder is being opened");
+    drop(other);
+    assert!(!is_held(&mut backlog));
+
+    let mut backlog = Backlog::new(&limits(), true);
+    for step in [open, write_always] as [Step; 2] {
+        step(&mut backlog);
+    }
+    let other = push_held(&mut backlog, true);
+    write(&mut backlog);
+    assert!(is_held(&mut backlog), "on disk");
+    drop(other);
+    assert!(!is_held(&mut backlog));
 }

@@ -1,7 +1,9 @@
 //! Tests of the transitions by the flush and by a reload.
 
 use super::*;
+use crate::delivery::backlog::limits::BacklogLimits;
 use crate::delivery::backlog::limits::QUEUED_WINDOWS_MAX;
+use crate::delivery::write_ahead::{GateTicket, WindowHold};
 
 #[test]
 fn pushed_windows_wait_in_memory_and_evict_the_oldest_there() {
@@ -174,4 +176,49 @@ fn a_close_and_new_limits_concern_every_task() {
             ),
         ],
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_ends_writing_ahead_holds_no_window_back() {
+    let mut backlog = Backlog::new(&limits(), true);
+    write_always(&mut backlog);
+    let ticket = GateTicket::first(Vec::new());
+    let gate = Arc::clone(ticket.gate());
+    let hold = WindowHold { gate: Arc::clone(&gate), ticket: Some(ticket) };
+    let _evicted = backlog.push(Arc::new(snapshot_of_counters(3)), Some(hold));
+    write_always(&mut backlog);
+    assert!(!gate.is_open());
+    backlog.set_limits(&limits());
+    assert!(gate.is_open());
+}
+
+#[test]
+fn files_may_fill_the_spool_to_the_last_byte_and_the_last_file() {
+    let limits = BacklogLimits::new(&limits(), true);
+    for (files, used, bytes, is_exceeded) in [
+        (0, 800, 200, false),
+        (0, 800, 201, true),
+        (0, 801, 200, true),
+        (2, 0, 1, false),
+        (3, 0, 1, true),
+    ] {
+        assert_eq!(limits.exceed_disk(files, used, bytes), is_exceeded, "{files} {used} {bytes}");
+    }
+}
+
+#[test]
+fn a_window_is_written_ahead_where_and_as_long_as_the_disk_can_be_written() {
+    let writes_ahead = |has_spool: bool, steps: &[Step]| {
+        let mut backlog = Backlog::new(&limits(), has_spool);
+        steps.iter().for_each(|step| step(&mut backlog));
+        backlog.writes_ahead()
+    };
+    let end: Step = Backlog::end_delivery;
+    assert!(writes_ahead(true, &[write_always]), "the folder is being opened");
+    assert!(writes_ahead(true, &[write_always, open]));
+    assert!(!writes_ahead(true, &[open]), "not configured");
+    assert!(!writes_ahead(false, &[write_always]), "no spool");
+    assert!(!writes_ahead(true, &[write_always, write_fails]), "the folder cannot be opened");
+    assert!(!writes_ahead(true, &[write_always, open, write_fails]), "the disk fails");
+    assert!(!writes_ahead(true, &[write_always, open, end]), "nothing comes after the end");
 }
