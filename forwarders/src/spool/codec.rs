@@ -475,6 +475,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_snapshot_has_a_length_and_ends_with_its_points() {
+        let mut snapshot = model::testing::snapshot_of_counters(1);
+        let mut bytes = encoded(&snapshot);
+        assert!(decode(&bytes).is_ok());
+        bytes.push(0);
+        assert_eq!(decode(&bytes).err(), Some(MalformedSnapshot));
+        snapshot.window.length = Duration::ZERO;
+        assert_eq!(decode(&encoded(&snapshot)).err(), Some(MalformedSnapshot));
+    }
+
+    #[test]
     fn a_length_without_items_takes_no_memory() {
         let mut bytes = Vec::new();
         put_text(&mut bytes, "run-1");

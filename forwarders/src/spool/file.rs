@@ -185,6 +185,54 @@ mod tests {
         assert!(matches!(read(name, &bytes), Err(SpoolFileError::Newer(3))));
     }
 
+    /// Sets the checksum of a header of this length.
+    fn sign(bytes: &mut [u8], header_bytes: usize) {
+        let crc = crc32fast::hash(&bytes[..header_bytes]).to_le_bytes();
+        bytes[header_bytes..header_bytes + CRC_BYTES].copy_from_slice(&crc);
+    }
+
+    #[test]
+    fn another_packing_or_a_longer_header_belongs_to_another_version() {
+        let (name, mut bytes) = whole(&snapshot_of_counters(5));
+        bytes[9] = LZ4 + 1;
+        sign(&mut bytes, HEADER_BYTES);
+        assert!(matches!(read(name, &bytes), Err(SpoolFileError::Newer(VERSION))));
+        bytes[9] = LZ4;
+        bytes.insert(HEADER_BYTES, 0);
+        bytes[10] += 1;
+        sign(&mut bytes, HEADER_BYTES + 1);
+        assert!(matches!(read(name, &bytes), Err(SpoolFileError::Newer(VERSION))));
+    }
+
+    #[test]
+    fn a_header_and_a_snapshot_that_do_not_belong_together_are_detected() {
+        let (name, original) = whole(&snapshot_of_counters(5));
+        let end_at = NUMBERS_AT + 2 * 8;
+        for (at, name) in [(end_at, name), (end_at + 8, FileName { points: 6, ..name })] {
+            let mut bytes = original.clone();
+            bytes[at] = bytes[at].wrapping_add(1);
+            sign(&mut bytes, HEADER_BYTES);
+            let error = read(name, &bytes).unwrap_err().to_string();
+            assert_eq!(error, "damaged: header and snapshot differ");
+        }
+    }
+
+    #[test]
+    fn a_file_that_claims_more_than_it_can_hold_takes_no_memory() {
+        let (name, mut bytes) = whole(&snapshot_of_counters(5));
+        let (packed, unpacked) = (NUMBERS_AT + 4 * 8, NUMBERS_AT + 5 * 8);
+        let packed_bytes = u64::from_le_bytes(bytes[packed..unpacked].try_into().unwrap());
+        let mut is_possible = |claimed: u64| {
+            bytes[unpacked..HEADER_BYTES].copy_from_slice(&claimed.to_le_bytes());
+            sign(&mut bytes, HEADER_BYTES);
+            let error = read(name, &bytes).err().map(|error| error.to_string());
+            error.is_none_or(|error| error != "damaged: more than it can hold")
+        };
+        assert!(is_possible(packed_bytes * RATIO_MAX));
+        assert!(!is_possible(packed_bytes * RATIO_MAX + 1));
+        assert!(!is_possible(u64::MAX));
+    }
+
     proptest! {
         #[test]
         fn a_snapshot_survives_the_round_trip(snapshot in snapshot()) {

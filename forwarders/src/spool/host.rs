@@ -107,3 +107,6 @@ impl Host {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

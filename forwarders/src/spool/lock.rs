@@ -147,6 +147,16 @@ mod tests {
     }
 
     #[test]
+    fn a_link_or_a_pipe_that_appears_in_the_last_moment_is_not_followed_and_holds_up_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, pipe) = (folder.path().join("link"), folder.path().join("pipe"));
+        symlink(folder.path(), &link).unwrap();
+        assert!(no_follow().read(true).open(&link).is_err());
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        no_follow().read(true).open(&pipe).unwrap();
+    }
+
+    #[test]
     fn a_link_or_a_pipe_in_place_of_the_lock_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let (path, target) = (folder.path().join("LOCK"), folder.path().join("target"));

@@ -131,6 +131,12 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_numbers_are_valid() {
+        let text = "7fffffffffffffff-253402300799999-4294967296-1099511627776.b";
+        assert_eq!(text.parse::<FileName>().unwrap().to_string(), text);
+    }
+
+    #[test]
     fn any_other_text_is_not_a_name() {
         for text in [
             "",
@@ -160,6 +166,10 @@ mod tests {
     fn numbers_continue_after_a_restart_and_differ_between_hosts() {
         const NOW_MS: u64 = 1_764_400_000_000;
         let first = first_seq(NOW_MS, 5, None);
+        assert_eq!(first, (NOW_MS << NUMBERS_PER_MS_BITS) + 5);
+        let as_many = 1 << NUMBERS_PER_MS_BITS;
+        assert_eq!(first_seq(NOW_MS, 5 + as_many, None), first, "only the lowest bits");
+        assert_eq!(first_seq(NOW_MS, as_many - 1, None), first - 5 + u64::from(as_many) - 1);
         assert!(first_seq(NOW_MS + 1, 0, None) > first + 1_000);
         assert_ne!(first_seq(NOW_MS, 6, None), first);
         // The clock was set back by a day, or the files are of another host.
@@ -179,6 +189,10 @@ mod tests {
         assert_eq!(folder_of(".."), "%2E.");
         assert_eq!(folder_of("a/b"), "a%2Fb");
         assert_eq!(folder_of("a%2Fb"), "a%252Fb");
+        let longest = "a".repeat(200);
+        assert_eq!(folder_of(&longest), longest);
+        let cut = folder_of(&"a".repeat(201));
+        assert!(cut.len() == 200 && cut.starts_with(&longest[..183]), "{cut}");
         let (long, other) = ("ü".repeat(300), "ü".repeat(301));
         assert!(folder_of(&long).len() <= 200 && folder_of(&long) != folder_of(&other));
     }

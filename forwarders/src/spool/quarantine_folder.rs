@@ -173,3 +173,6 @@ fn quarantine_name(name: &OsStr, reason: &str, number: u32) -> OsString {
     bytes.extend_from_slice(format!(".{reason}").as_bytes());
     OsString::from_vec(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,3 +111,6 @@ pub(crate) fn remove_if_present(disk: &dyn Disk, file: &Path) -> io::Result<()> 
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
