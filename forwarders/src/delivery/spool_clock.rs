@@ -180,6 +180,15 @@ mod tests {
     }
 
     #[test]
+    fn a_step_of_a_second_is_another_clock() {
+        for (step_ms, clocks) in [(STEP_MIN_MS - 1, 1), (STEP_MIN_MS, 2)] {
+            let mut host = Host::new();
+            host.pass(step_ms, MINUTE);
+            assert_eq!(host.clock.seen.len(), clocks, "{step_ms}");
+        }
+    }
+
+    #[test]
     fn a_clock_that_is_set_all_the_time_takes_no_more_memory() {
         let mut host = Host::new();
         for step in 0..1_000 {
