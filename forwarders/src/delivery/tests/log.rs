@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use super::spool::{Mode, Peer, Run, files, now_ms, small};
 use crate::config::{SpoolConfig, SpoolWrite};
@@ -26,8 +27,9 @@ fn failures_of_a_destination_and_its_recovery_are_logged_once() {
     (0..3).for_each(|window| run.push(now_ms() + window, 2));
     run.wait();
     assert_eq!(lines_with(&log, "delivery").len(), 1, "although it was attempted several times");
+    assert!(run.counts().down);
     peer.is(Mode::Up);
-    run.wait();
+    assert!(!run.wait().down);
     assert_eq!(lines_with(&log, "delivery recovered").len(), 1);
     run.push(now_ms() + 3, 2);
     run.wait();
@@ -115,5 +117,7 @@ fn windows_that_a_full_queue_drops_are_logged_with_the_limit() {
     for part in ["WARN", "forwarder=\"fake\"", "points=3", "limit=\"delivery.queue.max_points\""] {
         assert!(line.contains(part), "{line}");
     }
-    run.stop_within(std::time::Duration::ZERO);
+    run.stop_within(Duration::ZERO);
+    let lines = lines_with(&log, "could not be delivered within shutdown_timeout");
+    assert!(lines.len() == 1 && lines[0].contains("points=6"), "{lines:?}");
 }

@@ -3,5 +3,7 @@
 mod defaults;
 mod delivery;
 mod log;
+mod reload;
 mod spool;
 mod spool_trouble;
+mod timing;
