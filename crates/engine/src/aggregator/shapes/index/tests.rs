@@ -156,6 +156,22 @@ fn a_table_grows_by_half_and_so_rarely() {
 }
 
 #[test]
+fn a_table_of_the_largest_size_is_not_built_anew() {
+    let mut index = ShapeIndex::new(BUCKETS_MIN * size_of::<Bucket>());
+    let all = hashes(WAYS * BUCKETS_MIN);
+    insert_all(&mut index, &all);
+    share(&mut index, &all);
+    let marked = |index: &ShapeIndex| {
+        let seconds = index.buckets.iter().flat_map(|bucket| bucket.seconds);
+        seconds.filter(|second| second & CAME_AGAIN != 0).count()
+    };
+    let before = marked(&index);
+    assert!(before > LOAD_MAX * BUCKETS_MIN, "{before}");
+    index.insert(hashes(1)[0], target(0));
+    assert!(marked(&index) + 1 >= before, "at most one line lost its mark");
+}
+
+#[test]
 fn lines_that_share_a_part_of_their_hash_are_different() {
     let [one, other] = hashes(2)[..] else { panic!("two") };
     let mut index = ShapeIndex::new(1 << 20);
