@@ -67,7 +67,7 @@ pub struct OtlpConfig {
     pub max_series: u64,
     /// `temporality: cumulative`: maximum memory of all totals, at least 1MiB. A point whose total
     /// would need more is dropped and counted as `totals_full`. A series takes about 400 bytes, a
-    /// timer 530 more for each factor of two between its values. Defaults to `512MiB`.
+    /// timer 32 more for each bucket with a sample. Defaults to `512MiB`.
     #[serde(default = "default_max_totals", deserialize_with = "max_totals")]
     pub max_totals: ByteSize,
     /// Maximum number of points in a request, 1 to 1000000. A larger number makes fewer requests but

@@ -5,12 +5,13 @@
 //! series only while it receives points of it. The payload of a series without a point in the window
 //! counts no points. A series that expires ends with a point without a value.
 //!
-//! The totals are those before the latest window, which is kept too. It is added when the next one
-//! comes: until then, some of its points may be pending, and these are not part of the saved state.
+//! Until the next window comes, each series has two totals: with the latest window and without it,
+//! because some points of that window may be pending, and these are not part of the saved state.
 //!
 //! A point for whose total there is no room is refused. It could only be sent as the start of another
 //! total, and readers that ignore start times, such as Prometheus, would add up the wrong increments.
 
+mod histogram;
 mod saved;
 mod total;
 
@@ -42,8 +43,9 @@ pub(super) struct Totals {
     slots: Vec<Option<TotalSlot>>,
     free: Vec<TotalId>,
     slot_of: HashMap<Arc<Series>, TotalId, RandomState>,
-    /// The latest window, which is not part of the totals yet.
-    latest: Option<LatestWindow>,
+    /// The slot of each point of the latest window; `None` for gauges and sets, and for points
+    /// without room.
+    latest: Vec<Option<TotalId>>,
     /// Length of all windows so far. Idle time is measured with it: the wall clock may be set.
     elapsed: Duration,
     /// An estimate of the memory of all slots.
@@ -70,8 +72,10 @@ struct TotalSlot {
     start_ns: u64,
     /// [`Totals::elapsed`] at the end of the latest window with a point of it.
     last_seen: Duration,
-    /// `None` before the first window is added.
+    /// The total without the latest window; `None` if the series has only a point in that.
     total: Option<Total>,
+    /// The total with the latest window, if the series has a point in it.
+    next: Option<Total>,
     /// An estimate of the memory of the slot, with the latest window.
     bytes: u64,
 }
@@ -79,12 +83,6 @@ struct TotalSlot {
 /// There is no room for the total of a point.
 #[derive(Debug, PartialEq, Eq)]
 struct NoRoom;
-
-struct LatestWindow {
-    snapshot: Snapshot,
-    /// The slot of each point; `None` for gauges and sets, and for points without room.
-    slots: Vec<Option<TotalId>>,
-}
 
 impl Totals {
     pub(super) fn new(name: &str, limits: TotalLimits) -> Self {
@@ -94,7 +92,7 @@ impl Totals {
             slots: Vec::new(),
             free: Vec::new(),
             slot_of: HashMap::default(),
-            latest: None,
+            latest: Vec::new(),
             elapsed: Duration::ZERO,
             bytes: 0,
         }
@@ -111,18 +109,14 @@ impl Totals {
         self.elapsed += snapshot.window.length;
         let times = PointTimes::of(snapshot);
         self.start_by(times.start_ns);
-        let mut slots = vec![None; snapshot.points.len()];
+        let mut latest = vec![None; snapshot.points.len()];
         let order = by_metric(snapshot.points.iter().map(|point| &*point.series));
         for (id, place) in order.iter().enumerate() {
             let point = &snapshot.points[*place];
             match self.add(&point.series, &point.value, times) {
-                Ok(Some((slot, total))) => {
-                    let start_ns = self.slots[slot].as_ref().map_or(0, |slot| slot.start_ns);
-                    let write = |out: &mut Vec<u8>| {
-                        total.write(out, &point.series, start_ns, times, encoder);
-                    };
-                    batch.push(1, |_| (), write);
-                    slots[*place] = Some(slot);
+                Ok(Some(slot)) => {
+                    batch.push(1, |_| (), |out| self.write_next(out, slot, times, encoder));
+                    latest[*place] = Some(slot);
                 }
                 Ok(None) => batch.push(1, |_| (), |out| encoder.write(out, point, times)),
                 Err(NoRoom) => {
@@ -133,7 +127,21 @@ impl Totals {
         }
         batch.set_places(order.into_iter());
         self.encode_idle(times, encoder, batch);
-        self.latest = Some(LatestWindow { snapshot: snapshot.clone(), slots });
+        self.latest = latest;
+    }
+
+    /// Appends the total of a series with the latest window.
+    fn write_next(
+        &self,
+        out: &mut Vec<u8>,
+        slot: TotalId,
+        times: PointTimes,
+        encoder: &WindowEncoder,
+    ) {
+        let Some(TotalSlot { series, start_ns, next: Some(total), .. }) = &self.slots[slot] else {
+            return;
+        };
+        total.write(out, series, *start_ns, times, encoder);
     }
 
     /// Moves the starts of totals back to that of a window, if the clock was set back. For good:
@@ -147,26 +155,25 @@ impl Totals {
 
     /// Adds the latest window to the totals.
     fn add_latest(&mut self) {
-        let Some(LatestWindow { snapshot, slots }) = self.latest.take() else { return };
-        for (point, slot) in snapshot.points.iter().zip(slots) {
-            if let Some(slot) = slot.and_then(|slot| self.slots[slot].as_mut()) {
-                let before = slot.total.take();
-                slot.total = Total::with(before, &point.value);
+        for slot in self.slots.iter_mut().flatten() {
+            if let Some(next) = slot.next.take() {
+                slot.total = Some(next);
             }
         }
     }
 
-    /// The slot of a series with a point in this window, a new one if necessary, and its total with
-    /// the point. `None` for a value without a total.
+    /// Adds a point of this window to the total of its series, and returns the slot, a new one if
+    /// necessary. `None` for a value without a total.
     fn add(
         &mut self,
         series: &Arc<Series>,
         value: &Value,
         times: PointTimes,
-    ) -> Result<Option<(TotalId, Total)>, NoRoom> {
+    ) -> Result<Option<TotalId>, NoRoom> {
         let known = self.slot_of.get(series).copied();
         let slot = known.and_then(|id| self.slots[id].as_ref());
-        let (before, used) = slot.map_or((None, 0), |slot| (slot.total.clone(), slot.bytes));
+        let before = slot.and_then(|slot| slot.next.as_ref().or(slot.total.as_ref()));
+        let used = slot.map_or(0, |slot| slot.bytes);
         let Some(total) = Total::with(before, value) else { return Ok(None) };
         let bytes = slot_bytes(series, &total);
         if bytes > used && self.bytes - used + bytes > self.limits.bytes_max {
@@ -179,14 +186,16 @@ impl Totals {
                 start_ns: times.start_ns,
                 last_seen: self.elapsed,
                 total: None,
+                next: None,
                 bytes: 0,
             })?,
         };
         if let Some(slot) = &mut self.slots[id] {
             self.bytes = self.bytes - slot.bytes + bytes;
             (slot.last_seen, slot.bytes) = (self.elapsed, bytes);
+            slot.next = Some(total);
         }
-        Ok(Some((id, total)))
+        Ok(Some(id))
     }
 
     /// Adds a series, if their number and their memory allow it.
@@ -236,7 +245,8 @@ impl Totals {
     }
 }
 
-/// An estimate of the memory of a slot.
+/// An estimate of the memory of a slot with this total. The one without the latest window is not
+/// larger.
 fn slot_bytes(series: &Series, total: &Total) -> u64 {
-    (SLOT_BYTES + series.heap_bytes() + total.heap_bytes()) as u64
+    (SLOT_BYTES + series.heap_bytes() + 2 * total.heap_bytes()) as u64
 }

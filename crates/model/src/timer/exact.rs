@@ -9,6 +9,9 @@ use crate::Sum;
 use crate::heap::allocation;
 use crate::sum::finite;
 
+/// Buckets for which a list has room before it grows. Most timers have fewer, and positive values only.
+const BUCKETS_RESERVED: usize = 64;
+
 /// Values in the order of their arrival, or sorted. `weights` is empty while every weight is 1.
 #[derive(Clone, Default)]
 pub(super) struct ExactSamples {
@@ -114,7 +117,8 @@ impl ExactSamples {
 
     /// The buckets of sorted values, without a sketch in between.
     pub(super) fn buckets(&self) -> Buckets {
-        let mut buckets = Buckets::default();
+        let room = self.values.len().min(BUCKETS_RESERVED);
+        let mut buckets = Buckets { positive: Vec::with_capacity(room), ..Buckets::default() };
         for (value, weight) in self.samples() {
             buckets.push_sorted(value, units(weight));
         }

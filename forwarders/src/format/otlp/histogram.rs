@@ -30,6 +30,20 @@ pub(crate) struct HistogramPoint {
     pub(super) negative: DenseBuckets,
 }
 
+/// The sum and the range of the values of a timer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SumAndRange {
+    pub(crate) sum: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl From<&TimerSummary> for SumAndRange {
+    fn from(summary: &TimerSummary) -> Self {
+        Self { sum: summary.sum, min: summary.min, max: summary.max }
+    }
+}
+
 /// All buckets from the first to the last one with a count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DenseBuckets {
@@ -74,18 +88,19 @@ impl WholeCounts {
 impl HistogramPoint {
     /// The point of a timer. `buckets_max`, at least 3, bounds the buckets for each sign.
     pub(crate) fn new(
-        buckets: Buckets,
-        summary: &TimerSummary,
+        buckets: &Buckets,
+        values: SumAndRange,
         mut counts: WholeCounts,
         buckets_max: usize,
     ) -> Self {
         let Buckets { zero, positive, negative } = buckets;
-        let merges = merges(&positive, buckets_max).max(merges(&negative, buckets_max));
-        let zero = counts.next(zero);
-        let sum = negative.is_empty().then_some(summary.sum);
-        let positive = DenseBuckets::new(&positive, merges, &mut counts);
-        let negative = DenseBuckets::new(&negative, merges, &mut counts);
-        let (min, max, scale) = (summary.min, summary.max, SCALE - merges);
+        let merges = merges(positive, buckets_max).max(merges(negative, buckets_max));
+        let zero = counts.next(*zero);
+        let SumAndRange { sum, min, max } = values;
+        let sum = negative.is_empty().then_some(sum);
+        let positive = DenseBuckets::new(positive, merges, &mut counts);
+        let negative = DenseBuckets::new(negative, merges, &mut counts);
+        let scale = SCALE - merges;
         Self { count: counts.samples, sum, min, max, scale, zero, positive, negative }
     }
 }
@@ -139,7 +154,7 @@ mod tests {
         let Point { value: Value::Timer(timer), .. } = timer("t", &[], samples) else {
             unreachable!()
         };
-        HistogramPoint::new(timer.timer.buckets(), &timer.summary, counts, max)
+        HistogramPoint::new(&timer.timer.buckets(), (&timer.summary).into(), counts, max)
     }
 
     /// The bounds of bucket `index` of a scale, as the protocol defines them.

@@ -27,6 +27,8 @@ use std::collections::BTreeMap;
 use model::MetricKind;
 use model::{Series, Snapshot};
 
+#[cfg(feature = "otlp")]
+pub(crate) use histogram::SumAndRange;
 pub(crate) use histogram::{HistogramPoint, WholeCounts};
 #[cfg(feature = "kafka")]
 pub(crate) use record::{RecordSyntax, Records, json};

@@ -196,7 +196,8 @@ fn expected(snapshot: &Snapshot, point: &Point) -> Metric {
         }
         Value::Timer(timer) => {
             let counts = WholeCounts::nearest();
-            let point = HistogramPoint::new(timer.timer.buckets(), &timer.summary, counts, 1_000);
+            let (buckets, values) = (timer.timer.buckets(), (&timer.summary).into());
+            let point = HistogramPoint::new(&buckets, values, counts, 1_000);
             let buckets = |buckets: histogram::DenseBuckets| {
                 let histogram::DenseBuckets { offset, counts } = buckets;
                 (!counts.is_empty()).then_some(HistogramBuckets { offset, bucket_counts: counts })

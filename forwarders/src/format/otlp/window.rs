@@ -40,8 +40,8 @@ impl WindowEncoder {
         match &point.value {
             Value::Timer(timer) => {
                 let (buckets, counts) = (timer.timer.buckets(), WholeCounts::nearest());
-                let histogram =
-                    HistogramPoint::new(buckets, &timer.summary, counts, self.buckets_max);
+                let (values, max) = ((&timer.summary).into(), self.buckets_max);
+                let histogram = HistogramPoint::new(&buckets, values, counts, max);
                 write_histogram(out, &point.series, times, &histogram);
             }
             value => write_number(out, &point.series, times, value.headline()),

@@ -14,7 +14,7 @@ use crate::delivery::forwarder::{InvalidState, SavedState};
 use crate::delivery::payload::Batch;
 use crate::spool::codec::{MalformedSnapshot, SnapshotReader, put_point};
 use crate::spool::leb128;
-use model::{Point, Value};
+use model::Point;
 
 /// A series that was decoded.
 struct SavedSeries {
@@ -30,17 +30,14 @@ impl Totals {
     pub(in crate::otlp) fn save(&self, batch: &Batch, max: u64) -> SavedState {
         let mut out = Vec::new();
         let mut left_out = 0;
-        let settled = self.settled_values(batch);
-        for (slot, value) in self.slots.iter().zip(settled) {
+        let is_pending = self.pending(batch);
+        for (slot, is_pending) in self.slots.iter().zip(is_pending) {
             let Some(slot) = slot else { continue };
-            let total = match value {
-                Some(value) => Total::with(slot.total.clone(), value),
-                None => slot.total.clone(),
-            };
-            let Some(total) = total else { continue };
+            let next = slot.next.as_ref().filter(|_| !is_pending);
+            let Some(total) = next.or(slot.total.as_ref()) else { continue };
             let before = out.len();
-            self.put(&mut out, slot, &total);
-            if out.len() as u64 > max {
+            let is_put = self.put(&mut out, slot, total);
+            if !is_put || out.len() as u64 > max {
                 out.truncate(before);
                 left_out += 1;
             }
@@ -48,30 +45,26 @@ impl Totals {
         SavedState { bytes: out, left_out }
     }
 
-    /// The value of the latest window for each slot, unless its point is pending.
-    fn settled_values(&self, batch: &Batch) -> Vec<Option<&Value>> {
-        let mut values = vec![None; self.slots.len()];
-        let Some(latest) = &self.latest else { return values };
-        for (point, slot) in latest.snapshot.points.iter().zip(&latest.slots) {
-            if let Some(slot) = slot {
-                values[*slot] = Some(&point.value);
-            }
-        }
-        for slot in batch.points_left().of(&latest.slots).copied().flatten() {
+    /// Whether each slot has a pending point.
+    fn pending(&self, batch: &Batch) -> Vec<bool> {
+        let mut is_pending = vec![false; self.slots.len()];
+        for slot in batch.points_left().of(&self.latest).copied().flatten() {
             let slot: TotalId = slot;
-            values[slot] = None;
+            is_pending[slot] = true;
         }
-        values
+        is_pending
     }
 
-    fn put(&self, out: &mut Vec<u8>, slot: &TotalSlot, total: &Total) {
+    /// Appends a series; `false` if its total cannot be saved.
+    fn put(&self, out: &mut Vec<u8>, slot: &TotalSlot, total: &Total) -> bool {
+        let Some(value) = total.to_value(slot.series.kind()) else { return false };
         let idle = self.elapsed.saturating_sub(slot.last_seen).as_millis() as u64;
         let is_monotonic = !matches!(total, Total::Sum { is_monotonic: false, .. });
         leb128::write(out, slot.start_ns);
         leb128::write(out, idle);
         out.push(u8::from(is_monotonic));
-        let value = total.to_value(slot.series.kind());
         put_point(out, &Point { series: Arc::clone(&slot.series), value });
+        true
     }
 
     /// Continues with totals that were saved `away` ago. Series that have been idle for too long by
@@ -100,7 +93,7 @@ impl Totals {
             let last_seen = self.elapsed - idle;
             let bytes = slot_bytes(&point.series, &total);
             let (series, total) = (point.series, Some(total));
-            let slot = TotalSlot { series, start_ns, last_seen, total, bytes };
+            let slot = TotalSlot { series, start_ns, last_seen, total, next: None, bytes };
             without_room += u64::from(self.admit(slot).is_err());
         }
         if without_room > 0 {

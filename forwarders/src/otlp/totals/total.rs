@@ -1,41 +1,35 @@
 //! The total of a series.
 
+use super::histogram::HistogramTotal;
 use crate::format::otlp::{
-    HistogramPoint, MetricForm, PointTimes, Temporality, WholeCounts, WindowEncoder,
-    write_histogram, write_metric, write_number,
+    MetricForm, PointTimes, Temporality, WindowEncoder, write_histogram, write_metric, write_number,
 };
-use model::{MetricKind, Series, Sum, Timer, Value};
+use model::{MetricKind, Series, Sum, Value};
 
 /// The total of a series.
 #[derive(Clone)]
 pub(super) enum Total {
-    Sum {
-        sum: Sum,
-        is_monotonic: bool,
-    },
-    /// As a sketch.
-    Timer(Timer),
+    Sum { sum: Sum, is_monotonic: bool },
+    Timer(HistogramTotal),
 }
 
 impl Total {
     /// A total with the value of another window; `None` for a value without a total.
-    pub(super) fn with(before: Option<Self>, value: &Value) -> Option<Self> {
+    pub(super) fn with(before: Option<&Self>, value: &Value) -> Option<Self> {
         let added = match value {
             Value::Counter(sum) | Value::Trace(sum) => *sum,
             Value::Total(total) => total.added,
             Value::Timer(timer) => {
-                let mut total = match before {
-                    Some(Self::Timer(total)) => total,
-                    _ => Timer::default(),
-                };
-                // As a sketch, because a total has no bound on its samples.
-                total.merge(timer.timer.clone(), 0);
-                return Some(Self::Timer(total));
+                let window = HistogramTotal::of(timer);
+                return Some(Self::Timer(match before {
+                    Some(Self::Timer(total)) => total.with(&window),
+                    _ => window,
+                }));
             }
             Value::Gauge { .. } | Value::Set(_) => return None,
         };
         let (mut sum, was_monotonic) = match before {
-            Some(Self::Sum { sum, is_monotonic }) => (sum, is_monotonic),
+            Some(Self::Sum { sum, is_monotonic }) => (*sum, *is_monotonic),
             _ => (Sum::default(), true),
         };
         sum.merge(added);
@@ -66,21 +60,18 @@ impl Total {
         let times = PointTimes { start_ns, ..times };
         match self {
             Self::Sum { sum, .. } => write_number(out, series, times, sum.value()),
-            Self::Timer(timer) => {
-                let (summary, counts) = (timer.summary(&[]), WholeCounts::down());
-                let (buckets, max) = (timer.buckets(), encoder.buckets_max);
-                let point = HistogramPoint::new(buckets, &summary, counts, max);
-                write_histogram(out, series, times, &point);
+            Self::Timer(total) => {
+                write_histogram(out, series, times, &total.point(encoder.buckets_max));
             }
         }
     }
 
-    /// The total as a value of the spool's encoding.
-    pub(super) fn to_value(&self, kind: MetricKind) -> Value {
+    /// The total as a value of the spool's encoding; `None` if its counts are too large for that.
+    pub(super) fn to_value(&self, kind: MetricKind) -> Option<Value> {
         match self {
-            Self::Sum { sum, .. } if kind == MetricKind::Trace => Value::Trace(*sum),
-            Self::Sum { sum, .. } => Value::Counter(*sum),
-            Self::Timer(timer) => Value::timer(timer.clone(), &[]),
+            Self::Sum { sum, .. } if kind == MetricKind::Trace => Some(Value::Trace(*sum)),
+            Self::Sum { sum, .. } => Some(Value::Counter(*sum)),
+            Self::Timer(total) => Some(Value::timer(total.to_timer()?, &[])),
         }
     }
 
@@ -88,7 +79,7 @@ impl Total {
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
             Self::Sum { .. } => 0,
-            Self::Timer(timer) => timer.heap_bytes(),
+            Self::Timer(total) => total.heap_bytes(),
         }
     }
 }
